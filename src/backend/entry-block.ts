@@ -1,0 +1,174 @@
+// Entries on their way between a backend and a checkpoint travel in blocks: packed bytes, so that a million of
+// them cost no objects. A block is also, byte for byte, what a checkpoint compresses (docs/format/segment.md).
+//
+//   block := entry*
+//   entry := keyLength u16 · flags u8 · reserved u8 (0) · valueLength u32 · [expiresAtMs f64] · key · value
+//
+// Numbers are little-endian.
+// (1) flags bit 0: expiresAtMs is there. Bit 1: a tombstone, the key was deleted; it has no value.
+// (2) Keys strictly increase within a block and from one block of a stream to the next.
+// (3) A block holds at least one entry, and is larger than its target size only where one entry is.
+
+import { assert } from '../base/assert.js'
+import { StateError } from '../base/errors.js'
+import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
+
+export const EntryFlag = { EXPIRES: 1, TOMBSTONE: 2 } as const
+
+const HEADER_BYTES = 8
+const EXPIRY_BYTES = 8
+
+/** Sorted entries as packed bytes. */
+export interface EntryBlock {
+  readonly bytes: Uint8Array
+  readonly entryCount: number
+}
+
+/** Packs entries into a block. The caller adds them in key order. */
+export class EntryBlockBuilder {
+  readonly targetBytes: number
+  #bytes: Uint8Array
+  #view: DataView
+  #end = 0
+  #count = 0
+
+  /** @param targetBytes how large a block gets before it is `full`; the memory is reused from block to block. */
+  constructor(targetBytes: number) {
+    this.targetBytes = targetBytes
+    this.#bytes = new Uint8Array(targetBytes + (targetBytes >>> 3))
+    this.#view = new DataView(this.#bytes.buffer)
+  }
+
+  get entryCount(): number {
+    return this.#count
+  }
+
+  get full(): boolean {
+    return this.#end >= this.targetBytes
+  }
+
+  /** Adds an entry whose key and value are stretches of the given bytes. `expiresAtMs` Infinity: never. */
+  add(
+    keyBytes: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    valueBytes: Uint8Array,
+    valueStart: number,
+    valueLength: number,
+    expiresAtMs: number,
+  ): void {
+    const expires = expiresAtMs !== Infinity
+    const start = this.#begin(expires ? EntryFlag.EXPIRES : 0, keyLength, valueLength, expires)
+    if (expires) this.#view.setFloat64(start + HEADER_BYTES, expiresAtMs, true)
+    const keyAt = start + HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
+    copy(keyBytes, keyStart, keyLength, this.#bytes, keyAt)
+    copy(valueBytes, valueStart, valueLength, this.#bytes, keyAt + keyLength)
+  }
+
+  /** Adds a tombstone: the key is no longer there. */
+  addTombstone(key: Uint8Array): void {
+    const start = this.#begin(EntryFlag.TOMBSTONE, key.length, 0, false)
+    this.#bytes.set(key, start + HEADER_BYTES)
+  }
+
+  /** The block so far, as a copy of its own; the builder is then empty. */
+  take(): EntryBlock {
+    assert(this.#count > 0, 'a block holds at least one entry')
+    const block = { bytes: this.#bytes.slice(0, this.#end), entryCount: this.#count }
+    this.#end = 0
+    this.#count = 0
+    return block
+  }
+
+  #begin(flags: number, keyLength: number, valueLength: number, expires: boolean): number {
+    const start = this.#end
+    const end = start + HEADER_BYTES + (expires ? EXPIRY_BYTES : 0) + keyLength + valueLength
+    if (end > this.#bytes.length) this.#grow(end)
+    this.#view.setUint16(start, keyLength, true)
+    this.#view.setUint16(start + 2, flags, true)
+    this.#view.setUint32(start + 4, valueLength, true)
+    this.#end = end
+    this.#count++
+    return start
+  }
+
+  #grow(neededBytes: number): void {
+    const bytes = new Uint8Array(Math.max(neededBytes, this.#bytes.length * 2))
+    bytes.set(this.#bytes.subarray(0, this.#end))
+    this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer)
+  }
+}
+
+/**
+ * Walks the entries of a block without making an object for each: `next()` moves on and sets the fields.
+ * Lengths are checked against the block's end, so that damaged bytes give `CORRUPTION`, never a read beyond them.
+ */
+export class EntryBlockCursor {
+  readonly bytes: Uint8Array
+  readonly #view: DataView
+  #position = 0
+
+  keyStart = 0
+  keyLength = 0
+  valueStart = 0
+  valueLength = 0
+  /** When the entry expires, in milliseconds since the epoch; Infinity: never. */
+  expiresAtMs: number = Infinity
+  tombstone = false
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+
+  /** Moves to the next entry; false at the end. Throws `CORRUPTION` where an entry does not fit the block. */
+  next(): boolean {
+    const start = this.#position
+    const length = this.bytes.length
+    if (start === length) return false
+    if (start + HEADER_BYTES > length) throw this.#damaged(start, 'an entry header is cut off')
+    const view = this.#view
+    const flags = view.getUint16(start + 2, true)
+    const expires = (flags & EntryFlag.EXPIRES) !== 0
+    this.keyLength = view.getUint16(start, true)
+    this.valueLength = view.getUint32(start + 4, true)
+    this.tombstone = (flags & EntryFlag.TOMBSTONE) !== 0
+    this.keyStart = start + HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
+    this.valueStart = this.keyStart + this.keyLength
+    const end = this.valueStart + this.valueLength
+    if (flags > 3) throw this.#damaged(start, `unknown entry flags ${flags}`)
+    if (this.keyLength > MAX_KEY_BYTES) throw this.#damaged(start, `a key of ${this.keyLength} bytes`)
+    if (this.valueLength > MAX_VALUE_BYTES) throw this.#damaged(start, `a value of ${this.valueLength} bytes`)
+    if (end > length) throw this.#damaged(start, 'an entry runs past the end of its block')
+    this.expiresAtMs = expires ? view.getFloat64(start + HEADER_BYTES, true) : Infinity
+    if (!(this.expiresAtMs > -Infinity)) throw this.#damaged(start, 'an expiry that is not a time')
+    this.#position = end
+    return true
+  }
+
+  /** The current key, as a view of the block. */
+  key(): Uint8Array {
+    return this.bytes.subarray(this.keyStart, this.valueStart)
+  }
+
+  /** The current value, as a view of the block. */
+  value(): Uint8Array {
+    return this.bytes.subarray(this.valueStart, this.valueStart + this.valueLength)
+  }
+
+  #damaged(offset: number, reason: string): StateError {
+    return new StateError('CORRUPTION', { what: 'entry block', reason: `${reason} (at byte ${offset})` })
+  }
+}
+
+/** Below this length a loop beats making a view for the built-in copy. */
+const LOOP_COPY_BYTES = 48
+
+function copy(from: Uint8Array, start: number, length: number, to: Uint8Array, at: number): void {
+  if (length > LOOP_COPY_BYTES) {
+    to.set(from.subarray(start, start + length), at)
+  } else {
+    for (let i = 0; i < length; i++) to[at + i] = from[start + i] as number
+  }
+}

@@ -1,0 +1,67 @@
+import { compareBytes, prefixEnd } from '../base/bytes.js'
+import { rejectViolations, rules, violationsOf } from '../base/options.js'
+import type { ScanRange } from './types.js'
+
+/** A checked range, reduced to one half-open stretch of keys. */
+export interface KeyInterval {
+  /** First key that may be in it. */
+  readonly from: Uint8Array
+  /** First key after it; `undefined`: no upper end. */
+  readonly until: Uint8Array | undefined
+  readonly reverse: boolean
+  /** At most this many entries; `Infinity`: all. */
+  readonly limit: number
+  readonly signal: AbortSignal | undefined
+}
+
+const schema = {
+  prefix: rules.bytes,
+  gt: rules.bytes,
+  gte: rules.bytes,
+  lt: rules.bytes,
+  lte: rules.bytes,
+  reverse: rules.boolean,
+  limit: (value: unknown) => (value === Infinity ? undefined : rules.nonNegativeInteger(value)),
+  signal: rules.signal,
+}
+
+/**
+ * Checks a range (`INVALID_ARGUMENT` with every violation) and intersects its bounds and prefix.
+ * The bounds are copied: changing the caller's bytes later has no effect.
+ */
+export function keyInterval(range: ScanRange | undefined): KeyInterval {
+  rejectViolations(violationsOf(range, schema, 'range'))
+  const { prefix, gt, gte, lt, lte, reverse = false, limit = Infinity, signal } = range ?? {}
+  let from: Uint8Array = new Uint8Array(0)
+  let until: Uint8Array | undefined
+  const raise = (bound: Uint8Array) => {
+    if (compareBytes(bound, from) > 0) from = bound
+  }
+  const lower = (bound: Uint8Array | undefined) => {
+    if (bound !== undefined && (until === undefined || compareBytes(bound, until) < 0)) until = bound
+  }
+  if (prefix !== undefined) {
+    raise(prefix.slice())
+    lower(prefixEnd(prefix))
+  }
+  if (gte !== undefined) raise(gte.slice())
+  if (gt !== undefined) raise(successor(gt))
+  if (lt !== undefined) lower(lt.slice())
+  if (lte !== undefined) lower(successor(lte))
+  return { from, until, reverse, limit, signal }
+}
+
+/** Whether a key lies in the interval. */
+export function contains(interval: KeyInterval, key: Uint8Array): boolean {
+  return (
+    compareBytes(key, interval.from) >= 0 &&
+    (interval.until === undefined || compareBytes(key, interval.until) < 0)
+  )
+}
+
+/** The smallest key above `key`: the same bytes and a zero. */
+function successor(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1)
+  next.set(key)
+  return next
+}

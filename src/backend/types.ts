@@ -1,0 +1,66 @@
+/** A key and its value. Both are the caller's own: later writes do not change them. */
+export type Entry = [key: Uint8Array, value: Uint8Array]
+
+export interface PutOptions {
+  /**
+   * Time to live in milliseconds, from the moment of the put; positive. `Infinity`: never expires.
+   * Default: the backend's `ttlMs`. Every put sets it anew.
+   */
+  readonly ttlMs?: number
+}
+
+/**
+ * Which keys a scan visits. Bounds and prefix all hold together; without any, every key is in range.
+ * Order is that of unsigned bytes.
+ */
+export interface ScanRange {
+  readonly prefix?: Uint8Array
+  readonly gt?: Uint8Array
+  readonly gte?: Uint8Array
+  readonly lt?: Uint8Array
+  readonly lte?: Uint8Array
+  /** From the largest key down. Default false. */
+  readonly reverse?: boolean
+  /** At most this many entries. Default: all. */
+  readonly limit?: number
+  /** Ends the scan with `ABORTED` before its next entry. */
+  readonly signal?: AbortSignal
+}
+
+export interface BlockOptions {
+  /** Bytes at which a block is handed on. Default 256 KiB. */
+  readonly targetBytes?: number
+  /** Ends the stream with `ABORTED` before its next block. */
+  readonly signal?: AbortSignal
+}
+
+export interface ReplaceOptions {
+  /** How many entries will come, if known: memory is then sized once. Only a hint. */
+  readonly expectedEntries?: number
+  /** Time that the content has already seen (milliseconds since the epoch): the backend's time does not stay behind it. */
+  readonly clockMs?: number
+  /** Gives up with `ABORTED`; the backend then holds what it held before. */
+  readonly signal?: AbortSignal
+}
+
+/** Counters since the backend was opened (monotonic and exact) and how things stand now. */
+export interface BackendStats {
+  /** Keys looked up by `get`, `getMany` and `getOrThrow`: hits plus misses. */
+  readonly gets: number
+  readonly hits: number
+  readonly misses: number
+  /** Puts applied, each put of a batch counted. */
+  readonly puts: number
+  /** Deletes applied, each delete of a batch counted, whether or not the key was there. */
+  readonly deletes: number
+  /** Entries whose time to live ended, each counted once, when it is removed or overwritten. */
+  readonly expired: number
+  /** Key and value bytes of the puts applied. */
+  readonly bytesWritten: number
+  /** Calls of `flush` that succeeded, and flushes the engine made by itself. */
+  readonly flushes: number
+  /** Entries held now; those that expired and await their removal are still among them. */
+  readonly entries: number
+  /** Snapshots not yet closed, running scans included. */
+  readonly openSnapshots: number
+}

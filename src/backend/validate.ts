@@ -1,0 +1,38 @@
+import { StateError } from '../base/errors.js'
+import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
+import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import type { PutOptions } from './types.js'
+
+/** Throws `INVALID_ARGUMENT` unless `key` is a `Uint8Array` of at most {@link MAX_KEY_BYTES}. */
+export function validateKey(key: Uint8Array): void {
+  if (!(key instanceof Uint8Array)) throw invalidArgument('key', 'must be a Uint8Array')
+  if (key.length > MAX_KEY_BYTES) {
+    throw invalidArgument('key', `is ${key.length} bytes long; the limit is ${MAX_KEY_BYTES}`)
+  }
+}
+
+/** Throws `INVALID_ARGUMENT` unless `value` is a `Uint8Array` of at most {@link MAX_VALUE_BYTES}. */
+export function validateValue(value: Uint8Array): void {
+  if (!(value instanceof Uint8Array)) throw invalidArgument('value', 'must be a Uint8Array')
+  if (value.length > MAX_VALUE_BYTES) {
+    throw invalidArgument('value', `is ${value.length} bytes long; the limit is ${MAX_VALUE_BYTES}`)
+  }
+}
+
+const putOptions = { ttlMs: rules.positiveMs }
+
+/** Throws `INVALID_ARGUMENT` for a `ttlMs` that is not positive, and for unknown options. */
+export function validatePutOptions(options: PutOptions | undefined): void {
+  if (options !== undefined) rejectViolations(violationsOf(options, putOptions))
+}
+
+/** The keys of a `getMany`, checked before the first one is read. */
+export function validateKeys(keys: readonly Uint8Array[]): void {
+  if (!Array.isArray(keys)) throw invalidArgument('keys', 'must be an array of Uint8Array')
+  for (const key of keys) validateKey(key)
+}
+
+/** Throws `ABORTED` once the signal has fired. */
+export function throwIfAborted(signal: AbortSignal | undefined, operation: string): void {
+  if (signal?.aborted) throw new StateError('ABORTED', { operation }, { cause: signal.reason })
+}

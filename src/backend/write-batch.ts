@@ -1,0 +1,161 @@
+// A batch is one growing buffer of operations, so that filling it costs copies of bytes and no objects:
+//
+//   batch     := operation*
+//   operation := kind u16 · keyLength u16 · valueLength u32 · ttlMs f64 · key · value
+//
+// Numbers are little-endian. A delete has no value. An `expect` of absence has kind EXPECT_ABSENT.
+// ttlMs is NaN where the put named none (the backend's default holds), Infinity for "never expires".
+
+import type { PutOptions } from './types.js'
+import { validateKey, validatePutOptions, validateValue } from './validate.js'
+
+export const OperationKind = { PUT: 1, DELETE: 2, EXPECT_VALUE: 3, EXPECT_ABSENT: 4 } as const
+export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind]
+
+const HEADER_BYTES = 16
+const INITIAL_BYTES = 1_024
+const NO_TTL = Number.NaN
+const EMPTY = new Uint8Array(0)
+
+/**
+ * Writes that apply wholly or not at all, in the order they were added (the last one to a key wins).
+ * Expectations are checked first, all of them, against the state before the batch.
+ *
+ * Keys and values are copied when they are added. A batch may be written more than once and, after `clear()`, refilled.
+ *
+ * @example
+ * await backend.write(new WriteBatch().expect(key, seen).put(key, next).delete(other))
+ */
+export class WriteBatch {
+  #bytes = new Uint8Array(INITIAL_BYTES)
+  #view: DataView = new DataView(this.#bytes.buffer)
+  #end = 0
+  #size = 0
+
+  /** How many operations were added, expectations included. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** Bytes that the operations take in this batch: keys, values and 16 bytes for each. */
+  get byteLength(): number {
+    return this.#end
+  }
+
+  /** Adds a put. Throws `INVALID_ARGUMENT` for keys, values or options that no backend takes. */
+  put(key: Uint8Array, value: Uint8Array, options?: PutOptions): this {
+    validateKey(key)
+    validateValue(value)
+    validatePutOptions(options)
+    return this.#append(OperationKind.PUT, key, value, options?.ttlMs ?? NO_TTL)
+  }
+
+  /** Adds a delete. Deleting what is not there is no error. */
+  delete(key: Uint8Array): this {
+    validateKey(key)
+    return this.#append(OperationKind.DELETE, key, EMPTY, NO_TTL)
+  }
+
+  /**
+   * Makes the batch conditional: before it, `key` must hold exactly `value`, or nothing where `value` is `undefined`.
+   * Otherwise the write throws `CONCURRENT_MODIFICATION` with the key, and nothing is applied.
+   */
+  expect(key: Uint8Array, value: Uint8Array | undefined): this {
+    validateKey(key)
+    if (value === undefined) return this.#append(OperationKind.EXPECT_ABSENT, key, EMPTY, NO_TTL)
+    validateValue(value)
+    return this.#append(OperationKind.EXPECT_VALUE, key, value, NO_TTL)
+  }
+
+  /** Removes all operations and keeps the memory for the next ones. */
+  clear(): this {
+    this.#end = 0
+    this.#size = 0
+    return this
+  }
+
+  /** For engines: a cursor before the first operation. It reads this batch's own memory: do not add while reading. */
+  cursor(): BatchCursor {
+    return new BatchCursor(this.#bytes, this.#view, this.#end)
+  }
+
+  #append(kind: OperationKind, key: Uint8Array, value: Uint8Array, ttlMs: number): this {
+    const start = this.#end
+    const end = start + HEADER_BYTES + key.length + value.length
+    if (end > this.#bytes.length) this.#grow(end)
+    const view = this.#view
+    view.setUint16(start, kind, true)
+    view.setUint16(start + 2, key.length, true)
+    view.setUint32(start + 4, value.length, true)
+    view.setFloat64(start + 8, ttlMs, true)
+    this.#bytes.set(key, start + HEADER_BYTES)
+    this.#bytes.set(value, start + HEADER_BYTES + key.length)
+    this.#end = end
+    this.#size++
+    return this
+  }
+
+  #grow(neededBytes: number): void {
+    const bytes = new Uint8Array(Math.max(neededBytes, this.#bytes.length * 2))
+    bytes.set(this.#bytes.subarray(0, this.#end))
+    this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer)
+  }
+}
+
+/**
+ * Walks the operations of a batch without making an object for each: `next()` moves on and sets the fields.
+ * Key and value are stretches of `bytes`, valid while the batch is not changed.
+ */
+export class BatchCursor {
+  readonly bytes: Uint8Array
+  readonly #view: DataView
+  readonly #end: number
+  #position = 0
+
+  kind: OperationKind = OperationKind.PUT
+  keyStart = 0
+  keyLength = 0
+  valueStart = 0
+  valueLength = 0
+  /** The put's own time to live in milliseconds; `undefined` where the backend's default holds. */
+  ttlMs: number | undefined = undefined
+
+  constructor(bytes: Uint8Array, view: DataView, end: number) {
+    this.bytes = bytes
+    this.#view = view
+    this.#end = end
+  }
+
+  /** Moves to the next operation; false when there is none. */
+  next(): boolean {
+    const start = this.#position
+    if (start >= this.#end) return false
+    const view = this.#view
+    const ttlMs = view.getFloat64(start + 8, true)
+    this.kind = view.getUint16(start, true) as OperationKind
+    this.keyLength = view.getUint16(start + 2, true)
+    this.valueLength = view.getUint32(start + 4, true)
+    this.ttlMs = Number.isNaN(ttlMs) ? undefined : ttlMs
+    this.keyStart = start + HEADER_BYTES
+    this.valueStart = this.keyStart + this.keyLength
+    this.#position = this.valueStart + this.valueLength
+    return true
+  }
+
+  /** Goes back before the first operation. */
+  rewind(): this {
+    this.#position = 0
+    return this
+  }
+
+  /** The current key, as a view of the batch's memory. */
+  key(): Uint8Array {
+    return this.bytes.subarray(this.keyStart, this.valueStart)
+  }
+
+  /** The current value, as a view of the batch's memory. */
+  value(): Uint8Array {
+    return this.bytes.subarray(this.valueStart, this.valueStart + this.valueLength)
+  }
+}

@@ -1,0 +1,42 @@
+/** Compares two byte strings as unsigned bytes; a prefix sorts before what it is a prefix of. */
+export function compareBytes(left: Uint8Array, right: Uint8Array): number {
+  const shared = Math.min(left.length, right.length)
+  for (let i = 0; i < shared; i++) {
+    const difference = (left[i] as number) - (right[i] as number)
+    if (difference !== 0) return difference
+  }
+  return left.length - right.length
+}
+
+export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === right.length && compareBytes(left, right) === 0
+}
+
+export function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
+  if (prefix.length > bytes.length) return false
+  for (let i = 0; i < prefix.length; i++) if (bytes[i] !== prefix[i]) return false
+  return true
+}
+
+/**
+ * The smallest byte string above every string that starts with `prefix`,
+ * or `undefined` where there is none (the empty prefix, or one of 0xff bytes only).
+ */
+export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
+  let length = prefix.length
+  while (length > 0 && prefix[length - 1] === 0xff) length--
+  if (length === 0) return undefined
+  const end = prefix.slice(0, length)
+  end[length - 1] = (end[length - 1] as number) + 1
+  return end
+}
+
+/** A key for a message: printable ASCII in quotes, anything else in hexadecimal, cut at 64 bytes. */
+export function describeKey(key: Uint8Array): string {
+  const shown = key.subarray(0, 64)
+  const printable = shown.every((byte) => byte >= 0x20 && byte < 0x7f)
+  const text = printable
+    ? `'${String.fromCharCode(...shown)}'`
+    : `0x${Array.from(shown, (byte) => byte.toString(16).padStart(2, '0')).join('')}`
+  return key.length > shown.length ? `${text}… (${key.length} bytes)` : text
+}

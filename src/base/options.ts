@@ -1,0 +1,78 @@
+import { StateError, type Violation } from './errors.js'
+
+/** What a setting must be; returns what is wrong with the value, or `undefined`. */
+export type Rule = (value: unknown) => string | undefined
+
+type RuleName =
+  | 'positiveMs'
+  | 'nonNegativeMs'
+  | 'positiveInteger'
+  | 'nonNegativeInteger'
+  | 'boolean'
+  | 'bytes'
+  | 'function'
+  | 'signal'
+  | 'object'
+
+export const rules: { readonly [Name in RuleName]: Rule } = {
+  positiveMs: (value) =>
+    typeof value === 'number' && value > 0
+      ? undefined
+      : 'must be a positive number of milliseconds or Infinity',
+  nonNegativeMs: (value) =>
+    Number.isFinite(value) && (value as number) >= 0
+      ? undefined
+      : 'must be a finite number of milliseconds, 0 or more',
+  positiveInteger: (value) =>
+    Number.isSafeInteger(value) && (value as number) > 0 ? undefined : 'must be a positive integer',
+  nonNegativeInteger: (value) =>
+    Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : 'must be an integer, 0 or more',
+  boolean: (value) => (typeof value === 'boolean' ? undefined : 'must be true or false'),
+  bytes: (value) => (value instanceof Uint8Array ? undefined : 'must be a Uint8Array'),
+  function: (value) => (typeof value === 'function' ? undefined : 'must be a function'),
+  signal: (value) => (value instanceof AbortSignal ? undefined : 'must be an AbortSignal'),
+  object: (value) => (typeof value === 'object' && value !== null ? undefined : 'must be an object'),
+}
+
+/** The rule that a value is one of a few strings. */
+export function oneOf(...allowed: readonly string[]): Rule {
+  return (value) =>
+    typeof value === 'string' && allowed.includes(value) ? undefined : `must be one of ${allowed.join(', ')}`
+}
+
+/**
+ * Checks an options object against one rule per allowed name. An `undefined` setting counts as absent.
+ * Returns every violation, unknown names included; throws nothing.
+ */
+export function violationsOf(
+  options: unknown,
+  schema: { readonly [name: string]: Rule },
+  label = 'options',
+): Violation[] {
+  if (options === undefined) return []
+  if (typeof options !== 'object' || options === null) {
+    return [{ argument: label, reason: 'must be an object' }]
+  }
+  const violations: Violation[] = []
+  for (const [name, value] of Object.entries(options)) {
+    const argument = `${label}.${name}`
+    const rule = Object.hasOwn(schema, name) ? schema[name] : undefined
+    if (rule === undefined) {
+      violations.push({ argument, reason: `is unknown; known are ${Object.keys(schema).join(', ')}` })
+    } else if (value !== undefined) {
+      const reason = rule(value)
+      if (reason !== undefined) violations.push({ argument, reason })
+    }
+  }
+  return violations
+}
+
+/** Throws one `INVALID_ARGUMENT` that lists every violation, if there are any. */
+export function rejectViolations(violations: readonly Violation[]): void {
+  if (violations.length > 0) throw new StateError('INVALID_ARGUMENT', { violations })
+}
+
+/** The error for a single wrong argument. */
+export function invalidArgument(argument: string, reason: string): StateError<'INVALID_ARGUMENT'> {
+  return new StateError('INVALID_ARGUMENT', { violations: [{ argument, reason }] })
+}

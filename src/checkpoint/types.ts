@@ -1,0 +1,97 @@
+import type { Clock } from '../base/clock.js'
+import type { SkippedCheckpoint, StateError } from '../base/errors.js'
+import type { JsonValue } from '../base/json.js'
+import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
+
+declare const checkpointIdBrand: unique symbol
+
+/** `chk-` and at least ten digits: the checkpoint's number in its storage's sequence. Never used twice. */
+export type CheckpointId = string & { readonly [checkpointIdBrand]: true }
+
+/** How segments are compressed. `zstd` needs Node 22.15 or later. */
+export type Compression = 'lz4' | 'gzip' | 'zstd' | 'none'
+
+export interface CheckpointMetadata {
+  readonly id: CheckpointId
+  /** The number in `id`: larger is newer, whatever the clock says. */
+  readonly sequence: number
+  readonly createdAt: Date
+  readonly kind: 'full' | 'incremental'
+  readonly entryCount: number
+  /** Bytes of all its files. */
+  readonly sizeBytes: number
+  /** SHA-256 over the manifest's content, which names the SHA-256 of every segment; hexadecimal. */
+  readonly checksum: string
+  /** Its segments were read back and verified before it was published. */
+  readonly validated: boolean
+  /** Format version of the manifest. */
+  readonly version: number
+  /** What the coordinator's `source` returned at the instant of the snapshot. */
+  readonly source?: JsonValue
+}
+
+/** The part of pino's interface that holdfast uses: any logger of that shape will do. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+}
+
+export interface CheckpointCoordinatorOptions {
+  /** Where the checkpoints go. */
+  readonly storage: CheckpointStorage
+  /** Time from the start of one periodic checkpoint to the start of the next. Default 300,000 (5 minutes). */
+  readonly intervalMs?: number
+  /** At least this long between the end of one checkpoint and the start of the next periodic one. Default 0. */
+  readonly minPauseMs?: number
+  /** How many checkpoints retention keeps, the newest ones. Default 10. */
+  readonly maxCheckpoints?: number
+  /** Default `'lz4'`. */
+  readonly compression?: Compression
+  /** The source's position (offsets, file positions): captured at the same instant as the state. */
+  readonly source?: () => JsonValue
+  /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
+  readonly graceMs?: number
+  readonly clock?: Clock
+  readonly logger?: Logger
+}
+
+export interface CheckpointStats {
+  /** Checkpoints published. */
+  readonly created: number
+  readonly failed: number
+  readonly lastDurationMs: number | undefined
+  readonly totalDurationMs: number
+  readonly lastSizeBytes: number | undefined
+  readonly totalBytes: number
+  /** Restores that succeeded, and those that did not. */
+  readonly restores: number
+  readonly restoreFailures: number
+  /** The newest failure of a checkpoint or restore. */
+  readonly lastError: Error | undefined
+  /** When a checkpoint was last published. */
+  readonly lastSuccessAt: Date | undefined
+  /** A checkpoint is being made right now. */
+  readonly running: boolean
+}
+
+export interface CheckpointEvents {
+  started: { readonly id: CheckpointId }
+  completed: { readonly checkpoint: CheckpointMetadata; readonly durationMs: number }
+  /** `id` is undefined where the attempt failed before it had one. */
+  failed: { readonly id: CheckpointId | undefined; readonly error: StateError }
+  restored: { readonly checkpoint: CheckpointMetadata; readonly durationMs: number }
+  /** `restoreLatest` passed over a checkpoint that did not verify. */
+  skipped: SkippedCheckpoint
+  /** Retention or `deleteCheckpoint` removed a checkpoint. */
+  deleted: { readonly id: CheckpointId }
+}
+
+/** What `verify` found. */
+export interface VerificationReport {
+  readonly checkpoint: CheckpointMetadata
+  readonly segments: number
+  readonly entryCount: number
+  readonly bytesRead: number
+}

@@ -1,0 +1,67 @@
+/** An object in a checkpoint storage. */
+export interface StoredObject {
+  readonly name: string
+  readonly sizeBytes: number
+}
+
+/** Writes one new object. Until `commit` has resolved, no reader and no listing knows of it. */
+export interface ObjectWriter {
+  /** Resolves when the bytes were taken, all of them. The caller must not change them before that. */
+  write(bytes: Uint8Array): Promise<void>
+  /**
+   * Publishes: after it resolves, the object survives power loss. Rejects with `FENCED` if an object of this name
+   * exists; that one is left untouched.
+   */
+  commit(): Promise<void>
+  /** Throws away what was written. Idempotent; a no-op after `commit`. */
+  abort(): Promise<void>
+}
+
+/** Reads one object in pieces. */
+export interface ObjectReader {
+  readonly sizeBytes: number
+  /** Exactly `length` bytes from `offset`; `CORRUPTION` where the object ends before. */
+  read(offset: number, length: number): Promise<Uint8Array>
+  close(): Promise<void>
+}
+
+/** The right to write to a storage, held by one owner at a time. */
+export interface StorageLease {
+  /** Grows with every new owner: the larger token is the newer owner. */
+  readonly token: number
+  /** Resolves while the lease is held; rejects with `FENCED` once another owner has taken over. */
+  check(): Promise<void>
+  /** Lets the next owner in. Idempotent. */
+  release(): Promise<void>
+}
+
+/**
+ * Where checkpoints are kept: a flat set of immutable, named objects, and a few small ones that are replaced.
+ * Nothing here assumes a file system: there is no rename, and nothing on the way of a checkpoint lists.
+ *
+ * Names are 1 to 128 characters of `a-z 0-9 . -` and do not begin with a dot; anything else is `INVALID_ARGUMENT`.
+ * Failures of the medium are `STORAGE_ERROR` with the cause.
+ */
+export interface CheckpointStorage {
+  /** For messages: `'file:/var/lib/app/checkpoints'`, `'memory'`. */
+  readonly name: string
+  /** Becomes the one writer. `FENCED` while another owner lives; the lease of a dead one is taken over. */
+  acquire(): Promise<StorageLease>
+  /** Starts a new object. */
+  create(name: string): Promise<ObjectWriter>
+  /** Opens an object; `undefined` where there is none. */
+  open(name: string): Promise<ObjectReader | undefined>
+  /** A whole small object; `undefined` where there is none. `CORRUPTION` where it is larger than `maxBytes`. */
+  read(name: string, maxBytes: number): Promise<Uint8Array | undefined>
+  /** Writes or overwrites a small object in one durable step: a reader sees the old bytes or the new ones. */
+  replace(name: string, bytes: Uint8Array): Promise<void>
+  /** Every published object, in no particular order. Empty where the storage does not exist yet. */
+  list(): Promise<StoredObject[]>
+  /** Removes an object, durably. Resolves to false where there is none. */
+  remove(name: string): Promise<boolean>
+  /**
+   * Removes what writers that never committed have left behind and that has not been touched for `graceMs`.
+   * Only the holder of the lease calls this. Resolves to how many there were.
+   */
+  discardUncommitted(graceMs: number): Promise<number>
+}
