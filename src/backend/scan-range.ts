@@ -1,4 +1,4 @@
-import { compareBytes, prefixEnd } from '../base/bytes.js'
+import { compareBytes, copyBytes, prefixEnd } from '../base/bytes.js'
 import { rejectViolations, rules, violationsOf } from '../base/options.js'
 import type { ScanRange } from './types.js'
 
@@ -41,12 +41,12 @@ export function keyInterval(range: ScanRange | undefined): KeyInterval {
     if (bound !== undefined && (until === undefined || compareBytes(bound, until) < 0)) until = bound
   }
   if (prefix !== undefined) {
-    raise(prefix.slice())
+    raise(copyBytes(prefix))
     lower(prefixEnd(prefix))
   }
-  if (gte !== undefined) raise(gte.slice())
+  if (gte !== undefined) raise(copyBytes(gte))
   if (gt !== undefined) raise(successor(gt))
-  if (lt !== undefined) lower(lt.slice())
+  if (lt !== undefined) lower(copyBytes(lt))
   if (lte !== undefined) lower(successor(lte))
   return { from, until, reverse, limit, signal }
 }

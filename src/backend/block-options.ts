@@ -1,0 +1,20 @@
+import { rejectViolations, rules, violationsOf } from '../base/options.js'
+import type { BlockOptions, ReplaceOptions } from './types.js'
+
+/** Bytes at which a block of entries is handed on, unless the caller says otherwise. */
+export const DEFAULT_BLOCK_BYTES: number = 256 * 1024
+
+const blockOptions = { targetBytes: rules.positiveInteger, signal: rules.signal }
+const replaceOptions = {
+  expectedEntries: rules.nonNegativeInteger,
+  clockMs: rules.nonNegativeMs,
+  signal: rules.signal,
+}
+
+export function validateBlockOptions(options: BlockOptions | undefined): void {
+  rejectViolations(violationsOf(options, blockOptions))
+}
+
+export function validateReplaceOptions(options: ReplaceOptions | undefined): void {
+  rejectViolations(violationsOf(options, replaceOptions))
+}

@@ -1,0 +1,23 @@
+export type { EntryBlock } from './backend/entry-block.js'
+export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
+export type { StateBackend, StateSnapshot, SyncStateBackend, SyncStateSnapshot } from './backend/state-backend.js'
+export { isSyncBackend } from './backend/state-backend.js'
+export type {
+  BackendStats,
+  BlockOptions,
+  Entry,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from './backend/types.js'
+export { WriteBatch } from './backend/write-batch.js'
+export type { CancelTimer, Clock } from './base/clock.js'
+export { systemClock } from './base/clock.js'
+export type { SkippedCheckpoint, StateErrorCode, StateErrorDetails, Violation } from './base/errors.js'
+export { isStateError, StateError } from './base/errors.js'
+export type { Unsubscribe } from './base/events.js'
+export type { JsonValue } from './base/json.js'
+export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
+export type { LogMemory } from './log/hash-log.js'
+export type { MemoryStateBackendEvents, MemoryStateBackendOptions } from './memory/memory-state-backend.js'
+export { MemoryStateBackend } from './memory/memory-state-backend.js'

@@ -1,0 +1,144 @@
+// Compaction: the living entries of a mostly dead segment are appended to the log again, and the segment is given back.
+//
+// (1) Work is done in steps of bounded size, paid for by what is appended and removed: a log never needs a pause for it.
+// (2) A moved entry keeps its epoch, so to snapshots it is the same version.
+// (3) The tail is never compacted; a large entry's own segment is only released, never copied.
+
+import {
+  entryUnits,
+  FLAG_EXPIRES,
+  KEY_LENGTH_MASK,
+  OFFSET_BITS,
+  SLACK_SHIFT,
+  UNIT_BYTES,
+  UNIT_WORDS_SHIFT,
+  WORD_VALUE_LENGTH,
+} from './layout.js'
+import type { SegmentTable } from './segment-table.js'
+
+/** What the compactor asks of its log. */
+export interface CompactionHost {
+  isTail(segment: number): boolean
+  /** Whether an open snapshot keeps emptied segments from being released. */
+  readonly pinned: boolean
+  /** Moves the entry at an address to the tail if it is the latest version of its key; false where there is no room. */
+  moveIfLatest(address: number): boolean
+  /** Nothing living is left in the segment. */
+  emptied(segment: number): void
+}
+
+/** Units walked in one step: about 64 KiB, some hundred entries. */
+const STEP_UNITS: number = (64 * 1024) / UNIT_BYTES
+/** Units walked for each unit appended or removed. */
+const WALK_PER_UNIT = 4
+/** Compaction begins when more than this share of the log is dead … */
+const DEAD_SHARE = 1 / 3
+/** … or this one while a snapshot is open: until it closes, what is moved only takes more room … */
+const PINNED_DEAD_SHARE = 3 / 4
+/** … with segments of which at least this share is. */
+const VICTIM_SHARE = 1 / 4
+const NONE = -1
+
+export class Compactor {
+  readonly #segments: SegmentTable
+  readonly #host: CompactionHost
+  #victim: number = NONE
+  #offset = 1
+  #credit = 0
+
+  constructor(segments: SegmentTable, host: CompactionHost) {
+    this.#segments = segments
+    this.#host = host
+  }
+
+  /** There is a segment worth compacting. */
+  get hasWork(): boolean {
+    return this.#victim !== NONE || (this.#mostlyDead() && this.#choose(VICTIM_SHARE) !== NONE)
+  }
+
+  /** The log has grown, or something in it has died, by this much: does the share of work that this pays for. */
+  paid(units: number): void {
+    this.#credit += units * WALK_PER_UNIT
+    if (this.#credit < STEP_UNITS) return
+    this.#credit -= STEP_UNITS
+    this.step()
+  }
+
+  /** One step, if there is anything to do. */
+  step(): void {
+    if (this.#victim === NONE) {
+      this.#credit = 0
+      if (!this.#mostlyDead()) return
+      this.#begin(this.#choose(VICTIM_SHARE))
+      if (this.#victim === NONE) return
+    }
+    this.#walk(STEP_UNITS)
+  }
+
+  /** Compacts one segment wholly if at least `share` of it is dead; returns whether there was one. */
+  reclaim(share: number): boolean {
+    if (this.#victim === NONE) this.#begin(this.#choose(share))
+    return this.#victim !== NONE && this.#walk(Infinity)
+  }
+
+  /** The segment is gone by itself. */
+  forget(segment: number): void {
+    if (segment === this.#victim) this.#victim = NONE
+  }
+
+  #mostlyDead(): boolean {
+    const share = this.#host.pinned ? PINNED_DEAD_SHARE : DEAD_SHARE
+    return this.#segments.deadBytes > this.#segments.usedBytes * share
+  }
+
+  #begin(victim: number): void {
+    this.#victim = victim
+    this.#offset = 1
+  }
+
+  /** The segment with the largest dead share, if that is at least `share`. */
+  #choose(share: number): number {
+    const { usedUnits, deadUnits } = this.#segments
+    let chosen = NONE
+    let chosenShare = share
+    for (let number = 0; number < usedUnits.length; number++) {
+      const used = usedUnits[number] as number
+      if (used <= 1 || this.#host.isTail(number)) continue
+      const deadShare = (deadUnits[number] as number) / (used - 1)
+      // A segment that is dead altogether waits for snapshots to close: nothing is left to do.
+      if (deadShare < chosenShare || deadShare === 1) continue
+      chosen = number
+      chosenShare = deadShare
+    }
+    return chosen
+  }
+
+  /** Returns false where the log has no room for what must be moved. */
+  #walk(units: number): boolean {
+    const number = this.#victim
+    const words = this.#segments.words[number] as Int32Array
+    const end = this.#segments.usedUnits[number] as number
+    let left = units
+    while (this.#offset < end && left > 0) {
+      const offset = this.#offset
+      const at = offset << UNIT_WORDS_SHIFT
+      const meta = words[at] as number
+      const valueLength = words[at + WORD_VALUE_LENGTH] as number
+      const size =
+        entryUnits(meta & KEY_LENGTH_MASK, valueLength, (meta & FLAG_EXPIRES) !== 0) + (meta >>> SLACK_SHIFT)
+      if (!this.#host.moveIfLatest(((number << OFFSET_BITS) | offset) >>> 0)) {
+        this.#victim = NONE
+        return false
+      }
+      // Moving the last living entry has released the segment.
+      if (this.#victim === NONE) return true
+      this.#offset = offset + size
+      left -= size
+    }
+    if (this.#offset >= end) {
+      this.#victim = NONE
+      this.#host.emptied(number)
+    }
+    return true
+  }
+}

@@ -1,0 +1,239 @@
+import type { KeyProbe } from './key-probe.js'
+import {
+  EXPIRY_UNIT,
+  entryUnits,
+  FLAG_EXPIRES,
+  FLAG_TOMBSTONE,
+  headerWords,
+  KEY_LENGTH_MASK,
+  keyWords,
+  MAX_SLACK_UNITS,
+  OFFSET_BITS,
+  OFFSET_MASK,
+  SLACK_SHIFT,
+  storedUnits,
+  UNIT_WORDS_SHIFT,
+  WORD_EPOCH,
+  WORD_PREVIOUS,
+  WORD_VALUE_LENGTH,
+} from './layout.js'
+import type { SegmentTable } from './segment-table.js'
+import { ValuePool } from './value-pool.js'
+
+/** Below this length a loop over bytes beats making a view for the built-in copy. */
+const LOOP_COPY_BYTES = 64
+const LOOP_MOVE_WORDS = 128
+const LOW_HALF = 0xffff
+
+/** Reads and writes single entries in the segments, by address; knows nothing of keys' latest versions. */
+export class Entries {
+  readonly #segments: SegmentTable
+  readonly #pool = new ValuePool()
+
+  constructor(segments: SegmentTable) {
+    this.#segments = segments
+  }
+
+  meta(address: number): number {
+    return this.#word(address, 0)
+  }
+
+  valueLength(address: number): number {
+    return this.#word(address, WORD_VALUE_LENGTH)
+  }
+
+  epoch(address: number): number {
+    return this.#word(address, WORD_EPOCH)
+  }
+
+  previous(address: number): number {
+    return this.#word(address, WORD_PREVIOUS) >>> 0
+  }
+
+  isTombstone(address: number): boolean {
+    return (this.#word(address, 0) & FLAG_TOMBSTONE) !== 0
+  }
+
+  keyLength(address: number): number {
+    return this.#word(address, 0) & KEY_LENGTH_MASK
+  }
+
+  /** When the entry expires; Infinity: never. */
+  expiresAtMs(address: number): number {
+    if ((this.#word(address, 0) & FLAG_EXPIRES) === 0) return Infinity
+    const doubles = this.#segments.doubles[address >>> OFFSET_BITS] as Float64Array
+    return doubles[(address & OFFSET_MASK) + EXPIRY_UNIT] as number
+  }
+
+  /** Units that the entry takes, slack included. */
+  units(address: number): number {
+    return storedUnits(this.#word(address, 0), this.#word(address, WORD_VALUE_LENGTH))
+  }
+
+  /** Where the key begins, in bytes from the start of its segment. */
+  keyStart(address: number): number {
+    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    return (start + headerWords(this.#word(address, 0))) << 2
+  }
+
+  /** Where the value begins, in bytes from the start of its segment. */
+  valueStart(address: number): number {
+    return this.keyStart(address) + (keyWords(this.keyLength(address)) << 2)
+  }
+
+  segmentBytes(address: number): Uint8Array {
+    return this.#segments.bytes[address >>> OFFSET_BITS] as Uint8Array
+  }
+
+  /** The key, as the caller's own bytes. */
+  copyKey(address: number): Uint8Array {
+    const number = address >>> OFFSET_BITS
+    return this.#pool.copy(
+      this.#segments.bytes[number] as Uint8Array,
+      this.#segments.words[number] as Int32Array,
+      this.keyStart(address),
+      this.keyLength(address),
+    )
+  }
+
+  /** The value, as the caller's own bytes. */
+  copyValue(address: number): Uint8Array {
+    const number = address >>> OFFSET_BITS
+    const words = this.#segments.words[number] as Int32Array
+    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const meta = words[start] as number
+    const valueStart = (start + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
+    const length = words[start + WORD_VALUE_LENGTH] as number
+    return this.#pool.copy(this.#segments.bytes[number] as Uint8Array, words, valueStart, length)
+  }
+
+  /** Whether the entry's value is these bytes. */
+  hasValue(address: number, bytes: Uint8Array, start: number, length: number): boolean {
+    if (this.valueLength(address) !== length) return false
+    const segment = this.segmentBytes(address)
+    const valueStart = this.valueStart(address)
+    for (let i = 0; i < length; i++) if (segment[valueStart + i] !== bytes[start + i]) return false
+    return true
+  }
+
+  /** Writes a new entry with the probe's key at `address`, where `entryUnits` were taken for it. */
+  create(
+    address: number,
+    probe: KeyProbe,
+    value: Uint8Array,
+    start: number,
+    length: number,
+    expiresAtMs: number,
+    epoch: number,
+    previous: number,
+    flags: number,
+  ): void {
+    const number = address >>> OFFSET_BITS
+    const words = this.#segments.words[number] as Int32Array
+    let at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const meta = probe.length | flags | (expiresAtMs === Infinity ? 0 : FLAG_EXPIRES)
+    words[at] = meta
+    words[at + WORD_VALUE_LENGTH] = length
+    words[at + WORD_EPOCH] = epoch
+    words[at + WORD_PREVIOUS] = previous
+    if (expiresAtMs !== Infinity) this.#setExpiry(address, expiresAtMs)
+    at += headerWords(meta)
+    const count = keyWords(probe.length)
+    for (let i = 0; i < count; i++) words[at + i] = probe.words[i] as number
+    copyInto(this.#segments.bytes[number] as Uint8Array, (at + count) << 2, value, start, length)
+  }
+
+  /**
+   * Overwrites value, expiry and epoch where they lie, if the entry has room for them; otherwise changes nothing and
+   * returns false. Only for an entry that no snapshot sees.
+   */
+  overwrite(
+    address: number,
+    value: Uint8Array,
+    start: number,
+    length: number,
+    expiresAtMs: number,
+    epoch: number,
+  ): boolean {
+    const number = address >>> OFFSET_BITS
+    const words = this.#segments.words[number] as Int32Array
+    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const meta = words[at] as number
+    const canExpire = (meta & FLAG_EXPIRES) !== 0
+    if (!canExpire && expiresAtMs !== Infinity) return false
+    const oldLength = words[at + WORD_VALUE_LENGTH] as number
+    if (oldLength !== length) {
+      const keyLength = meta & KEY_LENGTH_MASK
+      const slack = storedUnits(meta, oldLength) - entryUnits(keyLength, length, canExpire)
+      if (slack < 0 || slack > MAX_SLACK_UNITS) return false
+      words[at] = (meta & LOW_HALF) | (slack << SLACK_SHIFT)
+      words[at + WORD_VALUE_LENGTH] = length
+    }
+    words[at + WORD_EPOCH] = epoch
+    if (canExpire) this.#setExpiry(address, expiresAtMs)
+    const valueStart = (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
+    copyInto(this.#segments.bytes[number] as Uint8Array, valueStart, value, start, length)
+    return true
+  }
+
+  /** Whether `overwrite` would succeed. */
+  hasRoomFor(address: number, valueLength: number, expires: boolean): boolean {
+    const canExpire = (this.#word(address, 0) & FLAG_EXPIRES) !== 0
+    if (expires && !canExpire) return false
+    const slack = this.units(address) - entryUnits(this.keyLength(address), valueLength, canExpire)
+    return slack >= 0 && slack <= MAX_SLACK_UNITS
+  }
+
+  /** Turns an entry that no snapshot sees into a tombstone. */
+  makeTombstone(address: number, epoch: number): void {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    words[at] = (words[at] as number) | FLAG_TOMBSTONE
+    words[at + WORD_EPOCH] = epoch
+  }
+
+  setEpoch(address: number, epoch: number): void {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + WORD_EPOCH] = epoch
+  }
+
+  /** Copies an entry to `to`, where `bareUnits(from)` were taken for it, without its slack. */
+  move(from: number, to: number): void {
+    const source = this.#segments.words[from >>> OFFSET_BITS] as Int32Array
+    const target = this.#segments.words[to >>> OFFSET_BITS] as Int32Array
+    const fromWord = (from & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const toWord = (to & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const count = this.bareUnits(from) << UNIT_WORDS_SHIFT
+    if (count <= LOOP_MOVE_WORDS) {
+      for (let i = 0; i < count; i++) target[toWord + i] = source[fromWord + i] as number
+    } else {
+      target.set(source.subarray(fromWord, fromWord + count), toWord)
+    }
+    target[toWord] = (target[toWord] as number) & LOW_HALF
+  }
+
+  /** Units that the entry takes without its slack. */
+  bareUnits(address: number): number {
+    return this.units(address) - (this.#word(address, 0) >>> SLACK_SHIFT)
+  }
+
+  #setExpiry(address: number, expiresAtMs: number): void {
+    const doubles = this.#segments.doubles[address >>> OFFSET_BITS] as Float64Array
+    doubles[(address & OFFSET_MASK) + EXPIRY_UNIT] = expiresAtMs
+  }
+
+  #word(address: number, word: number): number {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    return words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + word] as number
+  }
+}
+
+function copyInto(segment: Uint8Array, at: number, bytes: Uint8Array, start: number, length: number): void {
+  if (length <= LOOP_COPY_BYTES) {
+    for (let i = 0; i < length; i++) segment[at + i] = bytes[start + i] as number
+  } else if (start === 0 && length === bytes.length) {
+    segment.set(bytes, at)
+  } else {
+    segment.set(bytes.subarray(start, start + length), at)
+  }
+}

@@ -1,0 +1,174 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { compareBytes } from '../base/bytes.js'
+import { HashLog } from './hash-log.js'
+import { runThrough } from './slices.js'
+import { SnapshotEpochs } from './snapshot-epochs.js'
+
+function openLog(options: { maxBytes?: number; epochs?: SnapshotEpochs } = {}): HashLog {
+  return new HashLog({
+    maxBytes: options.maxBytes ?? Infinity,
+    seed: 1,
+    now: () => 0,
+    besideBytes: () => 0,
+    onExpired: () => {},
+    ...(options.epochs === undefined ? {} : { epochs: options.epochs }),
+  })
+}
+
+function put(log: HashLog, key: Uint8Array, value: Uint8Array): void {
+  log.write(log.seek(key, 0, key.length), value, 0, value.length, Infinity)
+}
+
+function read(log: HashLog, key: Uint8Array): string | undefined {
+  const address = log.seek(key, 0, key.length)
+  return log.isAlive(address) ? Buffer.from(log.entries.copyValue(address)).toString() : undefined
+}
+
+function remove(log: HashLog, key: Uint8Array): void {
+  log.remove(log.seek(key, 0, key.length))
+}
+
+const bytes = (text: string) => Buffer.from(text)
+
+describe('HashLog', () => {
+  it('orders keys of every shape as unsigned bytes', () => {
+    const key = fc
+      .uint8Array({ maxLength: 14 })
+      .map((random) => random.map((byte) => (byte < 128 ? byte % 3 : byte)))
+    fc.assert(
+      fc.property(fc.array(key, { maxLength: 200 }), (keys) => {
+        const log = openLog()
+        for (const each of keys) put(log, each, each)
+        const sorted = runThrough(log.ordered.build(Infinity))
+        const got = Array.from(sorted, (address) => Buffer.from(log.entries.copyKey(address)).toString('hex'))
+        const distinct = new Map(keys.map((each) => [Buffer.from(each).toString('hex'), each]))
+        const expected = [...distinct].sort(([, a], [, b]) => compareBytes(a, b)).map(([hex]) => hex)
+        expect(got).toEqual(expected)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  it('merges new keys into the order in runs, whatever the length of a run', () => {
+    const log = openLog()
+    const expected = new Set<string>()
+    for (let round = 0; round < 8; round++) {
+      for (let i = 0; i < 300; i++) {
+        const key = `key:${(i * 7919 + round * 104_729) % 1000}`
+        put(log, bytes(key), bytes('v'))
+        expected.add(key)
+        if (i % 5 === 0) {
+          remove(log, bytes(key))
+          put(log, bytes(key), bytes('again'))
+        }
+      }
+      const sorted = runThrough(log.ordered.build(round % 2 === 0 ? 16 : Infinity))
+      const keys = Array.from(sorted, (address) => Buffer.from(log.entries.copyKey(address)).toString())
+      expect(keys).toEqual([...expected].sort())
+    }
+  })
+
+  it('moves living entries out of dead segments without changing what they say', () => {
+    const log = openLog()
+    const value = (i: number, round: number) =>
+      bytes(`${round}:`.padEnd(100 + (i % 50) + round * 8, String(i)))
+    for (let round = 0; round < 12; round++) {
+      for (let i = 0; i < 5_000; i++)
+        if (round === 0 || i % 4 !== 0) put(log, bytes(`key-${i}`), value(i, round))
+    }
+    const written = 12 * 5_000 * 200
+    expect(log.memory.segmentBytes).toBeLessThan(written / 3)
+    log.tidy(Infinity)
+    expect(log.memory.deadBytes).toBeLessThan(log.memory.liveBytes)
+    for (let i = 0; i < 5_000; i++) {
+      expect(read(log, bytes(`key-${i}`))).toBe(value(i, i % 4 === 0 ? 0 : 11).toString())
+    }
+    expect(log.count).toBe(5_000)
+  })
+
+  it('an entry that compaction moved does not look changed to a snapshot', () => {
+    const log = openLog()
+    const filler = bytes('x'.repeat(2_000))
+    for (let i = 0; i < 200; i++) put(log, bytes(`key-${i}`), filler)
+    const epoch = log.openSnapshot()
+    log.closeSnapshot(epoch)
+    // Enough garbage that the untouched entries are moved.
+    for (let round = 0; round < 20; round++) {
+      for (let i = 1; i < 200; i++) put(log, bytes(`key-${i}`), bytes('y'.repeat(2_000 + round * 8)))
+    }
+    log.tidy(Infinity)
+    const address = log.seek(bytes('key-0'), 0, 5)
+    expect(log.entries.epoch(address)).toBeLessThanOrEqual(epoch)
+    expect(log.entries.epoch(log.seek(bytes('key-1'), 0, 5))).toBeGreaterThan(epoch)
+  })
+
+  it('keeps emptied segments while a snapshot may read them, and gives them back afterwards', () => {
+    const log = openLog()
+    for (let i = 0; i < 20_000; i++) put(log, bytes(`key-${i}`), bytes(`old-${i}`.padEnd(100)))
+    const epoch = log.openSnapshot()
+    for (let i = 0; i < 20_000; i++) put(log, bytes(`key-${i}`), bytes(`new-${i}`.padEnd(100)))
+    log.tidy(Infinity)
+    for (let i = 0; i < 20_000; i += 997) {
+      const key = bytes(`key-${i}`)
+      const address = log.visible(log.seek(key, 0, key.length), epoch)
+      expect(Buffer.from(log.entries.copyValue(address)).toString().trim()).toBe(`old-${i}`)
+    }
+    const pinned = log.memory.deadBytes
+    log.closeSnapshot(epoch)
+    log.tidy(Infinity)
+    expect(log.memory.deadBytes).toBeLessThan(pinned / 2)
+    expect(read(log, bytes('key-7'))?.trim()).toBe('new-7')
+  })
+
+  it('drops tombstones when the last snapshot that needs them has closed', () => {
+    const log = openLog()
+    for (let i = 0; i < 1_000; i++) put(log, bytes(`key-${i}`), bytes('value'))
+    const first = log.openSnapshot()
+    for (let i = 0; i < 500; i++) remove(log, bytes(`key-${i}`))
+    const second = log.openSnapshot()
+    for (let i = 500; i < 1_000; i++) remove(log, bytes(`key-${i}`))
+    expect(log.count).toBe(0)
+    const seen = (epoch: number) => {
+      let count = 0
+      for (let i = 0; i < 1_000; i++) {
+        const key = bytes(`key-${i}`)
+        if (log.visible(log.seek(key, 0, key.length), epoch) !== 0) count++
+      }
+      return count
+    }
+    expect([seen(first), seen(second)]).toEqual([1_000, 500])
+    log.closeSnapshot(first)
+    log.tidy(Infinity)
+    expect(seen(second)).toBe(500)
+    log.closeSnapshot(second)
+    log.tidy(Infinity)
+    expect(runThrough(log.ordered.build(Infinity)).length).toBe(0)
+    expect(log.hasChores).toBe(false)
+  })
+
+  it('starts its epochs again before they run out, and says so when an open snapshot forbids it', () => {
+    const epochs = new SnapshotEpochs()
+    epochs.current = 2 ** 30
+    const log = openLog({ epochs })
+    put(log, bytes('a'), bytes('1'))
+    const epoch = log.openSnapshot()
+    expect(epoch).toBeLessThan(10)
+    put(log, bytes('a'), bytes('2'))
+    put(log, bytes('b'), bytes('2'))
+    expect(log.visible(log.seek(bytes('b'), 0, 1), epoch)).toBe(0)
+    expect(log.visible(log.seek(bytes('a'), 0, 1), epoch)).not.toBe(0)
+    epochs.current = 2 ** 31 - 1
+    expect(() => log.openSnapshot()).toThrow(expect.objectContaining({ code: 'TRANSACTION_FAILED' }))
+    log.closeSnapshot(epoch)
+    expect(() => log.closeSnapshot(log.openSnapshot())).not.toThrow()
+  })
+
+  it('finds both of two keys whose hashes are equal', () => {
+    // With so many keys in 32 bits some hashes collide; every key must still be found, and only itself.
+    const log = openLog()
+    for (let i = 0; i < 200_000; i++) put(log, bytes(`k${i}`), bytes(`v${i}`))
+    for (let i = 0; i < 200_000; i++) if (read(log, bytes(`k${i}`)) !== `v${i}`) expect.fail(`k${i}`)
+    expect(log.count).toBe(200_000)
+  })
+})

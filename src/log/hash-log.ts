@@ -1,0 +1,488 @@
+// The log: entries in shared memory, the latest one of each key found by hash, older versions kept for snapshots.
+// (After FASTER: Chandramouli et al., SIGMOD 2018. Where FASTER compares addresses with a read-only boundary, this log
+// compares epochs, so that compaction may move an entry without making it look changed.)
+//
+// (1) Every write stamps its entry with the current epoch; taking a snapshot ends the epoch. A snapshot of epoch e sees,
+//     of each key, the newest version whose epoch is at most e.
+// (2) An entry is overwritten in place while its epoch is above that of the newest open snapshot; otherwise a write
+//     appends a new version that points back to what a snapshot may still see.
+// (3) While a snapshot can still see a key, deleting it leaves a tombstone; tombstones are dropped when the last such
+//     snapshot has closed.
+// (4) A segment without living entries is released once every snapshot opened before that has closed.
+
+import { StateError } from '../base/errors.js'
+import { Compactor } from './compactor.js'
+import { Entries } from './entries.js'
+import { ExpiryQueue } from './expiry-queue.js'
+import { HashIndex } from './hash-index.js'
+import { KeyOrder } from './key-order.js'
+import { KeyProbe } from './key-probe.js'
+import { assertLittleEndian, entryUnits, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
+import { OrderedIndex } from './ordered-index.js'
+import { SegmentTable } from './segment-table.js'
+import { SnapshotEpochs } from './snapshot-epochs.js'
+import { TombstoneQueue } from './tombstone-queue.js'
+
+export interface HashLogOptions {
+  /** Bound on all memory of the log, indices included. Infinity: 32 GiB. */
+  readonly maxBytes: number
+  /** Seed of the key hash. */
+  readonly seed: number
+  /** Time that never goes back. Asked only where something expires. */
+  readonly now: () => number
+  /** Memory elsewhere that counts against `maxBytes`. */
+  readonly besideBytes: () => number
+  /** Told of each entry whose time has come, while its key can still be read: it is swept, overwritten or deleted. */
+  readonly onExpired: (address: number) => void
+  /** Where the log is in its epochs; given only by tests of what happens when they run out. */
+  readonly epochs?: SnapshotEpochs
+}
+
+/** What a log takes, in bytes. */
+export interface LogMemory {
+  /** Segments in use and held ready. */
+  readonly segmentBytes: number
+  /** Of these, current entries … */
+  readonly liveBytes: number
+  /** … and entries that were replaced or removed and await compaction or the end of a snapshot. */
+  readonly deadBytes: number
+  /** The hash index. */
+  readonly indexBytes: number
+  /** The keys in order, once something has asked for them. */
+  readonly orderBytes: number
+  readonly expiryBytes: number
+  readonly totalBytes: number
+}
+
+const NO_VALUE = new Uint8Array(0)
+/** Expired entries or tombstones handled between two looks at the time. */
+const CHORE_STEP = 64
+/** A full log compacts segments of which at least this share is dead. */
+const RECLAIM_SHARE = 1 / 16
+
+export class HashLog {
+  readonly entries: Entries
+  readonly order: KeyOrder
+  readonly ordered: OrderedIndex
+  readonly #options: HashLogOptions
+  readonly #segments: SegmentTable
+  readonly #index: HashIndex = new HashIndex()
+  readonly #expiry: ExpiryQueue = new ExpiryQueue()
+  readonly #epochs: SnapshotEpochs
+  readonly #tombstones: TombstoneQueue = new TombstoneQueue()
+  readonly #compactor: Compactor
+  /** The key of the call at hand. */
+  readonly #probe: KeyProbe
+  /** The key that maintenance is looking at, so that it never disturbs a call. */
+  readonly #chore: KeyProbe
+  /** Segments without living entries that open snapshots may still read, and the epoch in which they became so. */
+  #retired: { readonly number: number; readonly epoch: number }[] = []
+  #tail: number
+  #tombstoneCount = 0
+  #inBatch = false
+
+  constructor(options: HashLogOptions) {
+    assertLittleEndian()
+    this.#options = options
+    this.#epochs = options.epochs ?? new SnapshotEpochs()
+    this.#segments = new SegmentTable(options.maxBytes)
+    this.entries = new Entries(this.#segments)
+    this.order = new KeyOrder(this.#segments)
+    this.#probe = new KeyProbe(this.#segments, options.seed)
+    this.#chore = new KeyProbe(this.#segments, options.seed)
+    this.ordered = new OrderedIndex(this.order, {
+      tables: () => this.#index.tables(),
+      current: (address) => this.current(address),
+    })
+    const epochs = this.#epochs
+    this.#compactor = new Compactor(this.#segments, {
+      get pinned() {
+        return epochs.openCount > 0
+      },
+      isTail: (number) => number === this.#tail,
+      moveIfLatest: (address) => this.#moveIfLatest(address),
+      emptied: (number) => this.#retire(number),
+    })
+    this.#tail = this.#segments.allocate(1, 0)
+  }
+
+  /** Keys that are there, those that have expired and were not removed yet included. */
+  get count(): number {
+    return this.#index.count - this.#tombstoneCount
+  }
+
+  get openSnapshots(): number {
+    return this.#epochs.openCount
+  }
+
+  /** Nothing expires before this time; Infinity: nothing at all. */
+  get nextExpiryAtMs(): number {
+    return this.#expiry.nextAtMs
+  }
+
+  /** Dead entries or tombstones wait to be cleared away. */
+  get hasChores(): boolean {
+    return this.#tombstones.removable(this.#epochs.oldest) || this.#compactor.hasWork
+  }
+
+  get memory(): LogMemory {
+    const { allocatedBytes, usedBytes, deadBytes } = this.#segments
+    return {
+      segmentBytes: allocatedBytes,
+      liveBytes: usedBytes - deadBytes,
+      deadBytes,
+      indexBytes: this.#index.byteLength,
+      orderBytes: this.ordered.byteLength,
+      expiryBytes: this.#expiry.byteLength,
+      totalBytes: allocatedBytes + this.#index.byteLength + this.ordered.byteLength + this.#expiry.byteLength,
+    }
+  }
+
+  /**
+   * Loads a key (a stretch of bytes) and finds its latest version, which may be a tombstone; 0 where there is none.
+   * `write` and `remove` then apply to this key.
+   */
+  seek(bytes: Uint8Array, start: number, length: number): number {
+    const probe = this.#probe
+    probe.load(bytes, start, length)
+    return this.#index.find(probe.hash, probe)
+  }
+
+  /** The latest version of the key of the entry at `address`, tombstones included; 0 where there is none. */
+  current(address: number): number {
+    this.#chore.loadEntry(address)
+    return this.#index.find(this.#chore.hash, this.#chore)
+  }
+
+  /** Follows the versions back from `latest` to what a snapshot of `epoch` sees; 0 where it sees nothing. */
+  visible(latest: number, epoch: number): number {
+    let address = latest
+    while (address !== 0 && this.entries.epoch(address) > epoch) address = this.entries.previous(address)
+    return address !== 0 && this.entries.isTombstone(address) ? 0 : address
+  }
+
+  /** Whether an entry is at `address` that is no tombstone and has not expired. */
+  isAlive(address: number): boolean {
+    if (address === 0 || this.entries.isTombstone(address)) return false
+    const expiresAtMs = this.entries.expiresAtMs(address)
+    return expiresAtMs === Infinity || this.#options.now() < expiresAtMs
+  }
+
+  /**
+   * Writes the value of the key that was sought; `address` is what `seek` returned, `expiresAtMs` a whole number or
+   * Infinity. Throws `BACKEND_FULL` with nothing changed.
+   */
+  write(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
+    const { entries } = this
+    const epochs = this.#epochs
+    const exists = address !== 0 && !entries.isTombstone(address)
+    const oldExpiresAtMs = exists ? entries.expiresAtMs(address) : Infinity
+    const inPlace =
+      exists &&
+      entries.epoch(address) > epochs.newest &&
+      entries.overwrite(address, value, start, length, expiresAtMs, epochs.current)
+    const written = inPlace ? address : this.#append(address, value, start, length, expiresAtMs)
+    epochs.dirty = true
+    if (oldExpiresAtMs !== Infinity && oldExpiresAtMs <= this.#options.now()) this.#options.onExpired(written)
+    if (expiresAtMs < oldExpiresAtMs)
+      this.#expiry.schedule(this.#probe.hash, expiresAtMs, this.#options.now())
+    if (!inPlace) this.#pay(entries.units(written))
+  }
+
+  /** Whether `write` would overwrite the entry at `address` where it lies. */
+  overwrites(address: number, valueLength: number, expires: boolean): boolean {
+    return (
+      address !== 0 &&
+      !this.entries.isTombstone(address) &&
+      this.entries.epoch(address) > this.#epochs.newest &&
+      this.entries.hasRoomFor(address, valueLength, expires)
+    )
+  }
+
+  /** Removes the key that was sought; `address` is what `seek` returned. */
+  remove(address: number): void {
+    if (address === 0 || this.entries.isTombstone(address)) return
+    const expiresAtMs = this.entries.expiresAtMs(address)
+    if (expiresAtMs !== Infinity && expiresAtMs <= this.#options.now()) this.#options.onExpired(address)
+    const units = this.entries.units(address)
+    this.#removeFound(address, this.#probe)
+    this.#pay(units)
+  }
+
+  /** The hash index as it is; see `HashIndex.tables`. */
+  tables(): Uint32Array[] {
+    return this.#index.tables()
+  }
+
+  /** Ends the epoch, pins what is there now and returns the epoch that the snapshot sees. Constant time. */
+  openSnapshot(): number {
+    if (this.#epochs.shouldRenumber) this.#renumber()
+    if (this.#epochs.exhausted) {
+      throw new StateError('TRANSACTION_FAILED', {
+        operation: 'snapshot',
+        reason: 'a snapshot has been open for two billion others; close it first',
+      })
+    }
+    return this.#epochs.open()
+  }
+
+  closeSnapshot(epoch: number): void {
+    this.#epochs.close(epoch)
+    const { oldest } = this.#epochs
+    const released = this.#retired.filter((segment) => segment.epoch <= oldest)
+    if (released.length === 0) return
+    this.#retired = this.#retired.filter((segment) => segment.epoch > oldest)
+    for (const { number } of released) this.#segments.release(number)
+  }
+
+  /** Removes entries that have expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
+  sweep(untilMs: number): boolean {
+    const nowMs = this.#options.now()
+    for (let handled = 1; ; handled++) {
+      const hash = this.#expiry.takeDue(nowMs)
+      if (hash === undefined) return true
+      this.#expire(hash, nowMs)
+      if (handled % CHORE_STEP === 0 && performance.now() >= untilMs) return false
+    }
+  }
+
+  /** Drops tombstones and compacts until nothing is to be done or `performance.now()` passes `untilMs`; returns whether nothing is. */
+  tidy(untilMs: number): boolean {
+    while (this.hasChores) {
+      this.#dropTombstones(CHORE_STEP)
+      this.#compactor.step()
+      if (performance.now() >= untilMs) return !this.hasChores
+    }
+    return true
+  }
+
+  /** Sizes the index of an empty log for `count` keys. */
+  reserve(count: number): void {
+    if (this.#options.maxBytes === Infinity) this.#index.reserve(count)
+  }
+
+  /**
+   * Runs `apply`, which writes entries of at most these units in this order and removes others. None of its writes can
+   * fail: if there is not room for all, this throws `BACKEND_FULL` before the first.
+   */
+  inOneStep(units: readonly number[], apply: () => void): void {
+    while (!this.#prepared(units)) if (!this.#reclaim()) throw this.#full()
+    this.#inBatch = true
+    try {
+      apply()
+    } finally {
+      this.#inBatch = false
+    }
+    this.#pay(units.reduce((sum, each) => sum + each, 0))
+  }
+
+  /** Returns the address of the new version. */
+  #append(replaced: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): number {
+    const probe = this.#probe
+    const units = entryUnits(probe.length, length, expiresAtMs !== Infinity)
+    let old = replaced
+    let segment = this.#tail
+    if (!this.#hasRoom(units, old === 0)) {
+      segment = this.#makeRoom(units, old === 0)
+      // Making room may have moved what is replaced, and the place in the index with it.
+      old = this.#index.find(probe.hash, probe)
+    }
+    const address = this.#segments.take(segment, units)
+    const previous = this.#previousFor(old)
+    this.entries.create(address, probe, value, start, length, expiresAtMs, this.#epochs.current, previous, 0)
+    this.#place(old, address, probe)
+    return address
+  }
+
+  /** Makes the new version at `address` the latest of the probe's key; the index is at the key's place. */
+  #place(old: number, address: number, probe: KeyProbe): void {
+    if (old === 0) {
+      this.#index.insert(probe.hash, address)
+      this.ordered.added(address)
+      return
+    }
+    this.#index.replace(address)
+    if (this.entries.isTombstone(old)) {
+      this.#tombstoneCount--
+      this.ordered.added(address)
+    }
+    this.#bury(old)
+  }
+
+  /** What a version that replaces `old` points back to: the newest older one that a snapshot may see. */
+  #previousFor(old: number): number {
+    if (old === 0 || this.#epochs.openCount === 0) return 0
+    return this.entries.epoch(old) <= this.#epochs.newest ? old : this.entries.previous(old)
+  }
+
+  /** Removes the key of `probe`, whose latest version is at `address`; the index is at the key's place. */
+  #removeFound(address: number, probe: KeyProbe): void {
+    this.#epochs.dirty = true
+    const previous = this.#previousFor(address)
+    if (previous === 0) {
+      this.#index.remove()
+      this.#bury(address)
+      return
+    }
+    const epoch = this.#epochs.current
+    if (previous !== address) {
+      this.entries.makeTombstone(address, epoch)
+    } else {
+      const units = entryUnits(probe.length, 0, false)
+      if (this.#segments.room(this.#tail) < units) this.#roll(units, -Infinity)
+      const tombstone = this.#segments.take(this.#tail, units)
+      this.entries.create(tombstone, probe, NO_VALUE, 0, 0, Infinity, epoch, previous, FLAG_TOMBSTONE)
+      this.#index.replace(tombstone)
+      this.#bury(address)
+    }
+    this.#tombstoneCount++
+    this.#tombstones.push(epoch, probe.hash)
+  }
+
+  #expire(hash: number, nowMs: number): void {
+    let nextAtMs = Infinity
+    let removedUnits = 0
+    for (const address of this.#index.collect(hash)) {
+      if (this.entries.isTombstone(address)) continue
+      const expiresAtMs = this.entries.expiresAtMs(address)
+      if (expiresAtMs <= nowMs) {
+        this.#options.onExpired(address)
+        removedUnits += this.entries.units(address)
+        this.current(address)
+        this.#removeFound(address, this.#chore)
+      } else {
+        nextAtMs = Math.min(nextAtMs, expiresAtMs)
+      }
+    }
+    if (nextAtMs !== Infinity) this.#expiry.schedule(hash, nextAtMs, nowMs)
+    this.#pay(removedUnits)
+  }
+
+  #dropTombstones(most: number): void {
+    const { oldest } = this.#epochs
+    for (let i = 0; i < most && this.#tombstones.removable(oldest); i++) {
+      for (const address of this.#index.collect(this.#tombstones.take())) {
+        if (!this.entries.isTombstone(address) || this.entries.epoch(address) > oldest) continue
+        this.current(address)
+        this.#index.remove()
+        this.#tombstoneCount--
+        this.#bury(address)
+      }
+    }
+  }
+
+  /** Pays for compaction with what was written or removed. A batch pays at its end. */
+  #pay(units: number): void {
+    if (!this.#inBatch) this.#compactor.paid(units)
+  }
+
+  #bury(address: number): void {
+    const number = address >>> OFFSET_BITS
+    if (this.#segments.bury(number, this.entries.units(address)) && number !== this.#tail)
+      this.#retire(number)
+  }
+
+  #retire(number: number): void {
+    this.#compactor.forget(number)
+    this.ordered.segmentRetired(number)
+    if (this.#epochs.openCount === 0) this.#segments.release(number)
+    else this.#retired.push({ number, epoch: this.#epochs.current })
+  }
+
+  #moveIfLatest(address: number): boolean {
+    if (this.current(address) !== address) return true
+    const units = this.entries.bareUnits(address)
+    if (this.#segments.room(this.#tail) < units) {
+      const beside = this.#besideSegments()
+      if (!this.#segments.canAllocate(units, beside)) return false
+      this.#roll(units, beside)
+    }
+    const moved = this.#segments.take(this.#tail, units)
+    this.entries.move(address, moved)
+    this.#index.replace(moved)
+    this.#bury(address)
+    return true
+  }
+
+  #roll(units: number, besideBytes: number): void {
+    const sealed = this.#tail
+    this.#tail = this.#segments.allocate(units, besideBytes)
+    if (this.#segments.isDead(sealed)) this.#retire(sealed)
+  }
+
+  #besideSegments(): number {
+    return (
+      this.#index.byteLength + this.#expiry.byteLength + this.ordered.byteLength + this.#options.besideBytes()
+    )
+  }
+
+  /** What writes must leave free: a segment for compaction, so that a full log can make room again. */
+  #besideForWrites(growthBytes: number): number {
+    return this.#besideSegments() + this.#segments.largestBytes + growthBytes
+  }
+
+  #hasRoom(units: number, inserts: boolean): boolean {
+    if (this.#segments.room(this.#tail) < units) return false
+    return this.#inBatch || !inserts || this.#index.growthBytes === 0 || this.#options.maxBytes === Infinity
+  }
+
+  /** Returns the segment that has room for an entry of `units`, or throws `BACKEND_FULL`. */
+  #makeRoom(units: number, inserts: boolean): number {
+    const segments = this.#segments
+    const growthBytes = inserts && !this.#inBatch ? this.#index.growthBytes : 0
+    for (;;) {
+      const beside = this.#besideForWrites(growthBytes)
+      if (segments.room(this.#tail) >= units) {
+        if (segments.isWithin(beside)) return this.#tail
+      } else if (segments.canAllocate(units, beside)) {
+        if (!segments.isOrdinary(units)) return segments.allocate(units, beside)
+        this.#roll(units, beside)
+        return this.#tail
+      }
+      if (!this.#reclaim()) throw this.#full()
+    }
+  }
+
+  /** Makes sure that entries of these units fit, in this order; false where they do not. */
+  #prepared(units: readonly number[]): boolean {
+    const segments = this.#segments
+    let room = segments.room(this.#tail)
+    let spares = 0
+    let dedicatedBytes = 0
+    for (const each of units) {
+      if (each <= room) room -= each
+      else if (segments.isOrdinary(each)) {
+        spares++
+        room = segments.ordinaryUnits - each
+      } else dedicatedBytes += segments.dedicatedBytes(each)
+    }
+    const beside = this.#besideForWrites(dedicatedBytes + this.#index.growthBytesFor(units.length))
+    return segments.prepareSpares(spares, beside)
+  }
+
+  /** Frees memory in a full log: expired entries, tombstones, dead entries. Returns whether any came free. */
+  #reclaim(): boolean {
+    const before = this.#segments.availableBytes
+    this.sweep(Infinity)
+    this.#dropTombstones(Infinity)
+    if (this.#segments.availableBytes > before) return true
+    // Compaction frees nothing while a snapshot may still read what it moves.
+    return this.#epochs.openCount === 0 && this.#compactor.reclaim(RECLAIM_SHARE)
+  }
+
+  #full(): StateError {
+    const used = this.#segments.allocatedBytes + this.#besideSegments()
+    return new StateError('BACKEND_FULL', { used, capacity: this.#segments.limitBytes })
+  }
+
+  /** Stamps every entry with epoch 1 and starts counting again: once in a billion snapshots, when none is open. */
+  #renumber(): void {
+    this.#dropTombstones(Infinity)
+    for (const slots of this.#index.tables()) {
+      for (let i = 1; i < slots.length; i += 2) {
+        if (slots[i] !== 0) this.entries.setEpoch(slots[i] as number, 1)
+      }
+    }
+    this.#epochs.renumbered()
+  }
+}

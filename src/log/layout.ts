@@ -1,0 +1,74 @@
+// How an entry lies in a segment of the log. Every entry starts at a multiple of eight bytes.
+//
+//   entry  := meta u32 · valueLength u32 · epoch u32 · previous u32 · [expiresAtMs f64] · key · value · slack
+//   meta   := keyLength (12 bits) | flags (4 bits) | slack in units of eight bytes (16 bits)
+//
+// (1) The key is padded with zeros to a multiple of four bytes, so that keys compare by words; the value follows it.
+// (2) `epoch` is the snapshot epoch of the last write to the entry. `previous` is the address of the version that this
+//     one replaced while a snapshot could still see it, or 0.
+// (3) Slack is room behind the value, left by a shorter value; a later one may take it back.
+// (4) An address is a 32-bit number: segment number above, offset in units of eight bytes below. 0 is no address.
+//     That bounds a log to 32 GiB.
+// (5) Numbers have the machine's byte order, which must be little-endian: a log never leaves its process.
+
+import { assert } from '../base/assert.js'
+
+/** Bytes between two addresses. */
+export const UNIT_BYTES = 8
+/** Words (32 bits) between two addresses, as a shift. */
+export const UNIT_WORDS_SHIFT = 1
+
+/** Address bits that count units within a segment: 2^21 units are 16 MiB. */
+export const OFFSET_BITS = 21
+export const OFFSET_MASK: number = (1 << OFFSET_BITS) - 1
+/** Largest ordinary segment. A larger entry gets a segment of its own. */
+export const SEGMENT_BYTES: number = (1 << OFFSET_BITS) * UNIT_BYTES
+/** How many segments the remaining address bits can number. */
+export const MAX_SEGMENTS: number = 1 << (32 - OFFSET_BITS)
+/** All that addresses can reach. */
+export const MAX_LOG_BYTES: number = MAX_SEGMENTS * SEGMENT_BYTES
+
+export const WORD_META = 0
+export const WORD_VALUE_LENGTH = 1
+export const WORD_EPOCH = 2
+export const WORD_PREVIOUS = 3
+export const HEADER_WORDS = 4
+export const HEADER_BYTES = 16
+/** Units from an entry's start to its expiry. */
+export const EXPIRY_UNIT = 2
+export const EXPIRY_WORDS = 2
+
+export const KEY_LENGTH_MASK = 0xfff
+export const FLAG_EXPIRES = 0x1000
+export const FLAG_TOMBSTONE = 0x2000
+export const FLAGS_MASK = 0xf000
+export const SLACK_SHIFT = 16
+/** Most slack an entry can record, in units: a value that shrinks by more is written anew. */
+export const MAX_SLACK_UNITS = 0xffff
+
+/** Words before the key. */
+export function headerWords(meta: number): number {
+  return (meta & FLAG_EXPIRES) !== 0 ? HEADER_WORDS + EXPIRY_WORDS : HEADER_WORDS
+}
+
+/** Words that a key takes with its padding. */
+export function keyWords(keyLength: number): number {
+  return (keyLength + 3) >> 2
+}
+
+/** Units of an entry without slack. */
+export function entryUnits(keyLength: number, valueLength: number, expires: boolean): number {
+  const headerBytes = expires ? HEADER_BYTES + UNIT_BYTES : HEADER_BYTES
+  return (headerBytes + (keyWords(keyLength) << 2) + valueLength + UNIT_BYTES - 1) >>> 3
+}
+
+/** Units of an entry as its first two words give them, slack included. */
+export function storedUnits(meta: number, valueLength: number): number {
+  const bare = entryUnits(meta & KEY_LENGTH_MASK, valueLength, (meta & FLAG_EXPIRES) !== 0)
+  return bare + (meta >>> SLACK_SHIFT)
+}
+
+/** Key comparison and hashing read bytes as words: a big-endian machine would need another layout. */
+export function assertLittleEndian(): void {
+  assert(new Uint8Array(Uint16Array.of(1).buffer)[0] === 1, 'the in-memory log needs a little-endian machine')
+}

@@ -1,0 +1,203 @@
+// The memory of a log: shared array buffers by number, each seen as bytes, words and doubles.
+//
+// (1) A segment is filled from its second unit on, so that no entry has address 0.
+// (2) A new segment is at most half as large as all there are: an engine with ten entries costs kilobytes.
+// (3) What `allocatedBytes` counts never passes `maxBytes`.
+
+import { assert } from '../base/assert.js'
+import { StateError } from '../base/errors.js'
+import { MAX_LOG_BYTES, MAX_SEGMENTS, OFFSET_BITS, SEGMENT_BYTES, UNIT_BYTES } from './layout.js'
+
+const SMALLEST_SEGMENT_BYTES = 4 * 1024
+const FIRST_SEGMENT_BYTES = 256 * 1024
+/** A limited log is divided into at least this many segments, so that compaction needs little room beside it. */
+const SEGMENTS_IN_LIMIT = 32
+/** Emptied segments are kept for reuse up to this many, or one for each eight in use; more are given back. */
+const MIN_SPARES = 2
+const SPARE_SHARE = 8
+
+const NO_BYTES = new Uint8Array(0)
+const NO_WORDS = new Int32Array(0)
+const NO_DOUBLES = new Float64Array(0)
+
+export class SegmentTable {
+  /** By segment number; empty views where there is none. */
+  readonly bytes: Uint8Array[] = []
+  readonly words: Int32Array[] = []
+  readonly doubles: Float64Array[] = []
+  /** Units filled so far, and units of them that hold nothing live any more. */
+  readonly usedUnits: number[] = []
+  readonly deadUnits: number[] = []
+
+  readonly #maxBytes: number
+  readonly #largestBytes: number
+  readonly #free: number[] = []
+  readonly #spares: SharedArrayBuffer[] = []
+  #allocatedBytes = 0
+  #usedUnits = 0
+  #deadUnits = 0
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = Math.min(maxBytes, MAX_LOG_BYTES)
+    const share = 2 ** Math.floor(Math.log2(this.#maxBytes / SEGMENTS_IN_LIMIT))
+    this.#largestBytes = Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, share))
+  }
+
+  /** Bytes of all segments, spare ones included. */
+  get allocatedBytes(): number {
+    return this.#allocatedBytes
+  }
+
+  /** Bytes filled with entries, dead ones included. */
+  get usedBytes(): number {
+    return this.#usedUnits * UNIT_BYTES
+  }
+
+  /** Bytes of entries that were replaced or removed and not yet reclaimed. */
+  get deadBytes(): number {
+    return this.#deadUnits * UNIT_BYTES
+  }
+
+  /** Bytes of an ordinary segment once the log has grown. */
+  get largestBytes(): number {
+    return this.#largestBytes
+  }
+
+  /** What `allocatedBytes` and the memory beside it may come to. */
+  get limitBytes(): number {
+    return this.#maxBytes
+  }
+
+  /** What may still be allocated, and what is held ready. */
+  get availableBytes(): number {
+    return this.#maxBytes - this.#allocatedBytes + this.#spares.length * this.#largestBytes
+  }
+
+  /** Units of entries that a fresh ordinary segment takes. */
+  get ordinaryUnits(): number {
+    return this.#largestBytes / UNIT_BYTES - 1
+  }
+
+  /** Whether an entry of `units` goes into an ordinary segment rather than one of its own. */
+  isOrdinary(units: number): boolean {
+    return units <= this.ordinaryUnits
+  }
+
+  /** Size of the segment that a large entry gets for itself. */
+  dedicatedBytes(units: number): number {
+    return (units + 1) * UNIT_BYTES
+  }
+
+  /** Units left in a segment. */
+  room(number: number): number {
+    return (this.bytes[number] as Uint8Array).length / UNIT_BYTES - (this.usedUnits[number] as number)
+  }
+
+  /** Nothing in the segment lives. */
+  isDead(number: number): boolean {
+    return this.deadUnits[number] === (this.usedUnits[number] as number) - 1
+  }
+
+  /** Whether what is allocated and `besideBytes` together keep to the limit. */
+  isWithin(besideBytes: number): boolean {
+    return this.#allocatedBytes + besideBytes <= this.#maxBytes
+  }
+
+  /**
+   * A new empty segment with room for an entry of `units`; returns its number. `besideBytes` counts against the limit
+   * as well. Throws `BACKEND_FULL` where the limit, the addresses or the machine's memory do not allow it.
+   */
+  allocate(units: number, besideBytes: number): number {
+    const ordinary = this.isOrdinary(units)
+    let buffer = ordinary ? this.#spares.pop() : undefined
+    if (buffer === undefined) {
+      buffer = this.#create(this.#sizeFor(units), besideBytes)
+    }
+    const number = this.#free.pop() ?? this.bytes.length
+    this.bytes[number] = new Uint8Array(buffer)
+    this.words[number] = new Int32Array(buffer)
+    this.doubles[number] = new Float64Array(buffer)
+    this.usedUnits[number] = 1
+    this.deadUnits[number] = 0
+    return number
+  }
+
+  /** Whether `allocate` could give a segment for `units` within the limit. */
+  canAllocate(units: number, besideBytes: number): boolean {
+    if (this.isOrdinary(units) && this.#spares.length > 0) return true
+    return this.isWithin(besideBytes + this.#sizeFor(units)) && this.#numberLeft()
+  }
+
+  /** Holds `count` ordinary segments ready, so that allocating them cannot fail; false where the limit forbids it. */
+  prepareSpares(count: number, besideBytes: number): boolean {
+    const missing = Math.max(0, count - this.#spares.length)
+    if (!this.isWithin(besideBytes + missing * this.#largestBytes)) return false
+    for (let i = 0; i < missing; i++) this.#spares.push(this.#create(this.#largestBytes, besideBytes))
+    return true
+  }
+
+  /** Gives a segment's memory back; nothing may refer to it any more. */
+  release(number: number): void {
+    const bytes = this.bytes[number] as Uint8Array
+    assert(bytes.length > 0, 'a segment is released once')
+    this.#usedUnits -= (this.usedUnits[number] as number) - 1
+    this.#deadUnits -= this.deadUnits[number] as number
+    const inUse = this.bytes.length - this.#free.length
+    const spares = Math.max(MIN_SPARES, Math.floor(inUse / SPARE_SHARE))
+    if (bytes.length === this.#largestBytes && this.#spares.length < spares) {
+      this.#spares.push(bytes.buffer as SharedArrayBuffer)
+    } else {
+      this.#allocatedBytes -= bytes.length
+    }
+    this.bytes[number] = NO_BYTES
+    this.words[number] = NO_WORDS
+    this.doubles[number] = NO_DOUBLES
+    this.usedUnits[number] = 0
+    this.deadUnits[number] = 0
+    this.#free.push(number)
+  }
+
+  /** Takes `units` at the end of a segment that has room for them; returns their address. */
+  take(number: number, units: number): number {
+    const offset = this.usedUnits[number] as number
+    this.usedUnits[number] = offset + units
+    this.#usedUnits += units
+    return ((number << OFFSET_BITS) | offset) >>> 0
+  }
+
+  /** Counts units of a segment as dead; returns whether nothing in it lives any more. */
+  bury(number: number, units: number): boolean {
+    this.deadUnits[number] = (this.deadUnits[number] as number) + units
+    this.#deadUnits += units
+    return this.isDead(number)
+  }
+
+  #sizeFor(units: number): number {
+    const needed = this.dedicatedBytes(units)
+    if (!this.isOrdinary(units)) return needed
+    const half = powerOfTwo(this.#allocatedBytes / 2)
+    return Math.min(this.#largestBytes, Math.max(FIRST_SEGMENT_BYTES, half, powerOfTwo(needed)))
+  }
+
+  #create(size: number, besideBytes: number): SharedArrayBuffer {
+    const used = this.#allocatedBytes + besideBytes
+    if (used + size > this.#maxBytes || !this.#numberLeft()) {
+      throw new StateError('BACKEND_FULL', { used, capacity: this.#maxBytes })
+    }
+    try {
+      const buffer = new SharedArrayBuffer(size)
+      this.#allocatedBytes += size
+      return buffer
+    } catch (cause) {
+      throw new StateError('BACKEND_FULL', { used, capacity: used }, { cause })
+    }
+  }
+
+  #numberLeft(): boolean {
+    return this.#free.length + MAX_SEGMENTS - this.bytes.length > this.#spares.length
+  }
+}
+
+function powerOfTwo(atLeast: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, atLeast)))
+}

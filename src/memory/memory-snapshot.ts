@@ -1,0 +1,206 @@
+import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
+import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
+import { type KeyInterval, keyInterval } from '../backend/scan-range.js'
+import type { SyncStateSnapshot } from '../backend/state-backend.js'
+import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
+import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
+import { StateError } from '../base/errors.js'
+import type { HashLog } from '../log/hash-log.js'
+import { nextTurn, runSliced, runThrough } from '../log/slices.js'
+
+/** Entries handed out or skipped between two looks at the abort signal and the event loop, in asynchronous scans. */
+const TURN_ENTRIES = 4_096
+
+/** One instant of a memory engine: an epoch of its log. Open and close cost constant time. */
+export class MemorySnapshot implements SyncStateSnapshot {
+  readonly takenAtMs: number
+  readonly #log: HashLog
+  readonly #epoch: number
+  readonly #onClose: (snapshot: MemorySnapshot) => void
+  #count: number | undefined
+  #closed = false
+
+  /** `count` is undefined where entries had expired that were not removed yet: they are then counted when asked for. */
+  constructor(
+    log: HashLog,
+    takenAtMs: number,
+    count: number | undefined,
+    onClose: (snapshot: MemorySnapshot) => void,
+  ) {
+    this.#log = log
+    this.takenAtMs = takenAtMs
+    this.#count = count
+    this.#onClose = onClose
+    this.#epoch = log.openSnapshot()
+  }
+
+  getSync(key: Uint8Array): Uint8Array | undefined {
+    const address = this.#seek(key)
+    return address === 0 ? undefined : this.#log.entries.copyValue(address)
+  }
+
+  containsSync(key: Uint8Array): boolean {
+    return this.#seek(key) !== 0
+  }
+
+  *scanSync(range?: ScanRange): IterableIterator<Entry> {
+    const interval = keyInterval(range)
+    this.#assertOpen()
+    const { ordered } = this.#log
+    const sorted = ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build(Infinity))
+    for (const address of this.#walk(sorted, interval)) {
+      if (address !== 0) yield this.#entry(address)
+      this.#assertOpen()
+      throwIfAborted(interval.signal, 'scan')
+    }
+  }
+
+  countSync(): number {
+    this.#assertOpen()
+    this.#count ??= runThrough(this.#countVisible())
+    return this.#count
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.getSync(key)
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    validateKeys(keys)
+    return keys.map((key) => this.getSync(key))
+  }
+
+  async contains(key: Uint8Array): Promise<boolean> {
+    return this.containsSync(key)
+  }
+
+  async *scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    const interval = keyInterval(range)
+    const sorted = await this.#sorted(interval.signal, 'scan')
+    let walked = 0
+    for (const address of this.#walk(sorted, interval)) {
+      if (++walked % TURN_ENTRIES === 0) await nextTurn()
+      this.#assertOpen()
+      throwIfAborted(interval.signal, 'scan')
+      if (address !== 0) yield this.#entry(address)
+    }
+  }
+
+  async count(): Promise<number> {
+    this.#assertOpen()
+    this.#count ??= await runSliced(this.#countVisible(), () => this.#assertOpen())
+    return this.#count
+  }
+
+  async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    validateBlockOptions(options)
+    const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
+    const sorted = await this.#sorted(signal, 'blocks')
+    const { entries } = this.#log
+    const builder = new EntryBlockBuilder(targetBytes)
+    for (let i = 0; i < sorted.length; i++) {
+      const address = this.#visible(sorted[i] as number)
+      if (address !== 0) {
+        const bytes = entries.segmentBytes(address)
+        builder.add(
+          bytes,
+          entries.keyStart(address),
+          entries.keyLength(address),
+          bytes,
+          entries.valueStart(address),
+          entries.valueLength(address),
+          entries.expiresAtMs(address),
+        )
+      }
+      if (builder.full) {
+        yield builder.take()
+        this.#assertOpen()
+        throwIfAborted(signal, 'blocks')
+      } else if ((i + 1) % TURN_ENTRIES === 0) {
+        await nextTurn()
+        this.#assertOpen()
+      }
+    }
+    if (builder.entryCount > 0) yield builder.take()
+  }
+
+  closeSync(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#log.closeSnapshot(this.#epoch)
+    this.#onClose(this)
+  }
+
+  async close(): Promise<void> {
+    this.closeSync()
+  }
+
+  [Symbol.dispose](): void {
+    this.closeSync()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.closeSync()
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new StateError('CLOSED', { component: 'snapshot' })
+  }
+
+  #seek(key: Uint8Array): number {
+    this.#assertOpen()
+    validateKey(key)
+    return this.#alive(this.#log.visible(this.#log.seek(key, 0, key.length), this.#epoch))
+  }
+
+  /** What this snapshot sees under the key of the entry at `address`; 0: nothing. */
+  #visible(address: number): number {
+    return this.#alive(this.#log.visible(this.#log.current(address), this.#epoch))
+  }
+
+  #alive(address: number): number {
+    return address !== 0 && this.#log.entries.expiresAtMs(address) > this.takenAtMs ? address : 0
+  }
+
+  #entry(address: number): Entry {
+    return [this.#log.entries.copyKey(address), this.#log.entries.copyValue(address)]
+  }
+
+  /** The addresses of an interval in its order, at most as many as its limit allows; 0 for each key that is not seen. */
+  *#walk(sorted: Uint32Array, interval: KeyInterval): Generator<number, void, undefined> {
+    const [first, end] = this.#log.ordered.range(sorted, interval.from, interval.until)
+    let left = interval.limit
+    for (let i = 0; i < end - first && left > 0; i++) {
+      const address = this.#visible(sorted[interval.reverse ? end - 1 - i : first + i] as number)
+      if (address !== 0) left--
+      yield address
+    }
+  }
+
+  *#countVisible(): Generator<undefined, number, undefined> {
+    let count = 0
+    for (const slots of this.#log.tables()) {
+      for (let i = 1; i < slots.length; i += 2) {
+        const address = slots[i] as number
+        if (address !== 0 && this.#visible(address) !== 0) count++
+        if (i % TURN_ENTRIES === 1) yield
+      }
+    }
+    return count
+  }
+
+  /** All keys in order, built in slices where they are not there yet. */
+  async #sorted(signal: AbortSignal | undefined, operation: string): Promise<Uint32Array> {
+    const check = () => {
+      this.#assertOpen()
+      throwIfAborted(signal, operation)
+    }
+    const { ordered } = this.#log
+    for (;;) {
+      check()
+      if (ordered.ready !== undefined) return ordered.ready
+      if (ordered.busy) await nextTurn()
+      else return await runSliced(ordered.build(), check)
+    }
+  }
+}

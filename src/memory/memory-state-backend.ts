@@ -1,0 +1,508 @@
+import { randomInt } from 'node:crypto'
+import { validateReplaceOptions } from '../backend/block-options.js'
+import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
+import type { SyncStateBackend } from '../backend/state-backend.js'
+import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
+import {
+  throwIfAborted,
+  validateKey,
+  validateKeys,
+  validatePutOptions,
+  validateValue,
+} from '../backend/validate.js'
+import { type BatchCursor, OperationKind, WriteBatch } from '../backend/write-batch.js'
+import { compareBytes } from '../base/bytes.js'
+import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base/clock.js'
+import { isStateError, StateError } from '../base/errors.js'
+import { Listeners, type Unsubscribe } from '../base/events.js'
+import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { HashLog, type LogMemory } from '../log/hash-log.js'
+import { entryUnits } from '../log/layout.js'
+import { nextTurn } from '../log/slices.js'
+import { MemorySnapshot } from './memory-snapshot.js'
+
+export interface MemoryStateBackendOptions {
+  /** Time to live of entries whose put names none, in milliseconds. Default Infinity: they never expire. */
+  readonly ttlMs?: number
+  /**
+   * Bound on the engine's memory in bytes, indices included; at least 64 KiB. Writes beyond it throw `BACKEND_FULL`.
+   * Default Infinity; addresses end at 32 GiB. Deletes while a snapshot is open may pass it by their tombstones.
+   */
+  readonly maxBytes?: number
+  /** Default: the machine's clock. */
+  readonly clock?: Clock
+  /**
+   * How often expired entries are removed and memory is tidied, in milliseconds. Default 1,000; Infinity: only when
+   * `sweep()` is called. Expired entries are invisible at once in any case.
+   */
+  readonly sweepIntervalMs?: number
+}
+
+export interface MemoryStateBackendEvents {
+  /** Entries whose time to live ended were removed or overwritten. Their keys are copied only while someone listens. */
+  expired: { readonly keys: readonly Uint8Array[] }
+}
+
+/** Smallest `maxBytes`: below it, the engine's own structures would leave no room for entries. */
+const MIN_LIMIT_BYTES = 64 * 1024
+/** How long background work holds the event loop at a time, in milliseconds. */
+const SLICE_MS = 2
+/** Background work goes on after this pause when a slice was not enough: it takes a sixth of the time at most. */
+const NEXT_SLICE_MS = 10
+
+const optionRules = {
+  ttlMs: rules.positiveMs,
+  maxBytes: (value: unknown) =>
+    typeof value === 'number' && value >= MIN_LIMIT_BYTES
+      ? undefined
+      : `must be at least ${MIN_LIMIT_BYTES} bytes`,
+  clock: rules.object,
+  sweepIntervalMs: rules.positiveMs,
+}
+
+/**
+ * The memory engine: an off-heap hash log. Reads and writes are synchronous underneath; the asynchronous methods are the
+ * same calls for code that runs on any backend. State is lost with the process unless a checkpoint coordinator saves it.
+ *
+ * It takes about 37 bytes per entry beside key and value, none of them on the JavaScript heap, and holds up to 32 GiB.
+ *
+ * @example
+ * const backend = new MemoryStateBackend({ ttlMs: 3_600_000 })
+ * backend.putSync(Buffer.from('window:1'), Buffer.from('42'))
+ */
+export class MemoryStateBackend implements SyncStateBackend {
+  readonly name = 'memory'
+  readonly #ttlMs: number
+  readonly #maxBytes: number
+  readonly #sweepIntervalMs: number
+  readonly #timers: Clock
+  readonly #clock: ForwardClock
+  readonly #listeners = new Listeners<MemoryStateBackendEvents>()
+  readonly #snapshots = new Set<MemorySnapshot>()
+  /** Logs that `clear` or `replaceAll` have taken out of service and that open snapshots still read. */
+  readonly #former = new Set<HashLog>()
+  #log: HashLog
+  #expiredKeys: Uint8Array[] = []
+  #cancelTimer: CancelTimer | undefined
+  #replacing = false
+  #closed = false
+  #gets = 0
+  #hits = 0
+  #puts = 0
+  #deletes = 0
+  #expired = 0
+  #bytesWritten = 0
+  #flushes = 0
+
+  /** Throws `INVALID_ARGUMENT` with every wrong or unknown option. */
+  constructor(options?: MemoryStateBackendOptions) {
+    rejectViolations(violationsOf(options, optionRules))
+    this.#ttlMs = options?.ttlMs ?? Infinity
+    this.#maxBytes = options?.maxBytes ?? Infinity
+    this.#sweepIntervalMs = options?.sweepIntervalMs ?? 1_000
+    this.#timers = options?.clock ?? systemClock
+    this.#clock = new ForwardClock(this.#timers)
+    this.#log = this.#newLog()
+  }
+
+  getSync(key: Uint8Array): Uint8Array | undefined {
+    this.#assertOpen()
+    validateKey(key)
+    return this.#read(key)
+  }
+
+  getOrThrowSync(key: Uint8Array): Uint8Array {
+    const value = this.getSync(key)
+    if (value !== undefined) return value
+    const address = this.#log.seek(key, 0, key.length)
+    if (address === 0 || this.#log.entries.isTombstone(address)) {
+      throw new StateError('KEY_NOT_FOUND', { key: key.slice() })
+    }
+    const expiredAtMs = this.#log.entries.expiresAtMs(address)
+    const expiredForMs = this.#clock.now() - expiredAtMs
+    throw new StateError('STATE_EXPIRED', { key: key.slice(), expiredAtMs, expiredForMs })
+  }
+
+  containsSync(key: Uint8Array): boolean {
+    this.#assertOpen()
+    validateKey(key)
+    return this.#log.isAlive(this.#log.seek(key, 0, key.length))
+  }
+
+  putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void {
+    this.#assertWritable('put')
+    validateKey(key)
+    validateValue(value)
+    validatePutOptions(options)
+    const expiresAtMs = this.#expiry(options?.ttlMs)
+    this.#log.write(this.#log.seek(key, 0, key.length), value, 0, value.length, expiresAtMs)
+    this.#puts++
+    this.#bytesWritten += key.length + value.length
+    this.#afterWrite()
+  }
+
+  deleteSync(key: Uint8Array): void {
+    this.#assertWritable('delete')
+    validateKey(key)
+    this.#log.remove(this.#log.seek(key, 0, key.length))
+    this.#deletes++
+    this.#afterWrite()
+  }
+
+  writeSync(batch: WriteBatch): void {
+    this.#assertWritable('write')
+    if (!(batch instanceof WriteBatch)) throw invalidArgument('batch', 'must be a WriteBatch')
+    const cursor = batch.cursor()
+    this.#checkExpectations(cursor)
+    try {
+      this.#log.inOneStep(this.#unitsAtMost(cursor), () => this.#apply(cursor))
+    } catch (error) {
+      // Nothing was written yet. Counting only what does not fit in place takes a look at every key: do it when it matters.
+      if (!isStateError(error, 'BACKEND_FULL')) throw error
+      this.#log.inOneStep(this.#unitsExactly(cursor), () => this.#apply(cursor))
+    }
+    this.#afterWrite()
+  }
+
+  *scanSync(range?: ScanRange): IterableIterator<Entry> {
+    using snapshot = this.snapshotSync()
+    yield* snapshot.scanSync(range)
+  }
+
+  snapshotSync(): MemorySnapshot {
+    this.#assertOpen()
+    const log = this.#log
+    const swept = log.sweep(performance.now() + SLICE_MS)
+    this.#emitExpired()
+    const takenAtMs = this.#clock.now()
+    const count = swept && log.nextExpiryAtMs > takenAtMs ? log.count : undefined
+    const snapshot = new MemorySnapshot(log, takenAtMs, count, (closed) => {
+      this.#snapshots.delete(closed)
+      if (log.openSnapshots === 0) this.#former.delete(log)
+      this.#armTimer()
+    })
+    this.#snapshots.add(snapshot)
+    return snapshot
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.getSync(key)
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    this.#assertOpen()
+    validateKeys(keys)
+    return keys.map((key) => this.#read(key))
+  }
+
+  async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
+    return this.getOrThrowSync(key)
+  }
+
+  async put(key: Uint8Array, value: Uint8Array, options?: PutOptions): Promise<void> {
+    this.putSync(key, value, options)
+  }
+
+  async delete(key: Uint8Array): Promise<void> {
+    this.deleteSync(key)
+  }
+
+  async contains(key: Uint8Array): Promise<boolean> {
+    return this.containsSync(key)
+  }
+
+  async write(batch: WriteBatch): Promise<void> {
+    this.writeSync(batch)
+  }
+
+  async *scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    using snapshot = this.snapshotSync()
+    yield* snapshot.scan(range)
+  }
+
+  async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
+    const keys: Uint8Array[] = []
+    for await (const [key] of this.scan({ prefix })) keys.push(key)
+    return keys
+  }
+
+  async count(): Promise<number> {
+    this.#assertOpen()
+    while (!this.#log.sweep(performance.now() + SLICE_MS)) {
+      this.#emitExpired()
+      await nextTurn()
+      this.#assertOpen()
+    }
+    this.#emitExpired()
+    return this.#log.count
+  }
+
+  async clear(): Promise<void> {
+    this.#assertWritable('clear')
+    this.#swap(this.#newLog())
+  }
+
+  async snapshot(): Promise<MemorySnapshot> {
+    return this.snapshotSync()
+  }
+
+  async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
+    this.#assertWritable('replaceAll')
+    validateReplaceOptions(options)
+    this.#replacing = true
+    try {
+      // The old content stays until the new one is complete: both must fit.
+      const log = this.#newLog()
+      log.reserve(options?.expectedEntries ?? 0)
+      await this.#load(log, blocks, options?.signal)
+      this.#assertOpen()
+      if (options?.clockMs !== undefined) this.#clock.advanceTo(options.clockMs)
+      this.#swap(log)
+    } finally {
+      this.#replacing = false
+    }
+  }
+
+  async flush(): Promise<void> {
+    this.#assertOpen()
+    this.#flushes++
+  }
+
+  /** Removes every entry that has expired and tidies memory, at once; returns how many entries went. */
+  sweep(): number {
+    this.#assertOpen()
+    const before = this.#expired
+    this.#log.sweep(Infinity)
+    this.#log.tidy(Infinity)
+    this.#emitExpired()
+    return this.#expired - before
+  }
+
+  stats(): BackendStats {
+    this.#assertOpen()
+    return {
+      gets: this.#gets,
+      hits: this.#hits,
+      misses: this.#gets - this.#hits,
+      puts: this.#puts,
+      deletes: this.#deletes,
+      expired: this.#expired,
+      bytesWritten: this.#bytesWritten,
+      flushes: this.#flushes,
+      entries: this.#log.count,
+      openSnapshots: this.#snapshots.size,
+    }
+  }
+
+  /** What the engine takes, in bytes; content that only snapshots still see is in `totalBytes`. */
+  memoryUsage(): LogMemory {
+    this.#assertOpen()
+    const memory = this.#log.memory
+    return { ...memory, totalBytes: memory.totalBytes + this.#formerBytes() }
+  }
+
+  on<Name extends keyof MemoryStateBackendEvents>(
+    name: Name,
+    listener: (event: MemoryStateBackendEvents[Name]) => void,
+  ): Unsubscribe {
+    return this.#listeners.on(name, listener)
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#cancelTimer?.()
+    for (const snapshot of this.#snapshots) snapshot.closeSync()
+    this.#log = this.#newLog()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new StateError('CLOSED', { component: 'memory backend' })
+  }
+
+  #assertWritable(operation: string): void {
+    this.#assertOpen()
+    if (this.#replacing) {
+      throw new StateError('NOT_INITIALIZED', {
+        component: 'memory backend, whose content is being replaced,',
+        operation,
+      })
+    }
+  }
+
+  #read(key: Uint8Array): Uint8Array | undefined {
+    this.#gets++
+    const log = this.#log
+    const address = log.seek(key, 0, key.length)
+    if (!log.isAlive(address)) return undefined
+    this.#hits++
+    return log.entries.copyValue(address)
+  }
+
+  /** When something put now expires: rounded up to whole milliseconds; Infinity: never. */
+  #expiry(ttlMs: number | undefined): number {
+    const lifeMs = ttlMs ?? this.#ttlMs
+    return lifeMs === Infinity ? Infinity : wholeMs(this.#clock.now() + lifeMs)
+  }
+
+  #checkExpectations(cursor: BatchCursor): void {
+    const log = this.#log
+    cursor.rewind()
+    while (cursor.next()) {
+      if (cursor.kind !== OperationKind.EXPECT_VALUE && cursor.kind !== OperationKind.EXPECT_ABSENT) continue
+      const address = log.seek(cursor.bytes, cursor.keyStart, cursor.keyLength)
+      const holds = log.isAlive(address)
+        ? cursor.kind === OperationKind.EXPECT_VALUE &&
+          log.entries.hasValue(address, cursor.bytes, cursor.valueStart, cursor.valueLength)
+        : cursor.kind === OperationKind.EXPECT_ABSENT
+      if (!holds) throw new StateError('CONCURRENT_MODIFICATION', { key: cursor.key().slice() })
+    }
+  }
+
+  /** What the operations take if every put appends; deletes append where a snapshot is open. */
+  #unitsAtMost(cursor: BatchCursor): number[] {
+    const units: number[] = []
+    const tombstones = this.#log.openSnapshots > 0
+    cursor.rewind()
+    while (cursor.next()) {
+      if (cursor.kind === OperationKind.PUT) {
+        const expires = (cursor.ttlMs ?? this.#ttlMs) !== Infinity
+        units.push(entryUnits(cursor.keyLength, cursor.valueLength, expires))
+      } else if (cursor.kind === OperationKind.DELETE && tombstones) {
+        units.push(entryUnits(cursor.keyLength, 0, false))
+      }
+    }
+    return units
+  }
+
+  /** What the operations take, less the first put of each key that fits in place. */
+  #unitsExactly(cursor: BatchCursor): number[] {
+    const units: number[] = []
+    const touched = new Set<string>()
+    const tombstones = this.#log.openSnapshots > 0
+    cursor.rewind()
+    while (cursor.next()) {
+      if (cursor.kind !== OperationKind.PUT && cursor.kind !== OperationKind.DELETE) continue
+      const { keyStart, keyLength, valueLength } = cursor
+      const key = Buffer.from(cursor.key()).toString('latin1')
+      const first = !touched.has(key)
+      touched.add(key)
+      if (cursor.kind === OperationKind.DELETE) {
+        if (tombstones) units.push(entryUnits(keyLength, 0, false))
+        continue
+      }
+      const expires = (cursor.ttlMs ?? this.#ttlMs) !== Infinity
+      const address = this.#log.seek(cursor.bytes, keyStart, keyLength)
+      if (first && this.#log.overwrites(address, valueLength, expires)) continue
+      units.push(entryUnits(keyLength, valueLength, expires))
+    }
+    return units
+  }
+
+  #apply(cursor: BatchCursor): void {
+    const log = this.#log
+    cursor.rewind()
+    while (cursor.next()) {
+      if (cursor.kind === OperationKind.PUT) {
+        const expiresAtMs = this.#expiry(cursor.ttlMs)
+        const address = log.seek(cursor.bytes, cursor.keyStart, cursor.keyLength)
+        log.write(address, cursor.bytes, cursor.valueStart, cursor.valueLength, expiresAtMs)
+        this.#puts++
+        this.#bytesWritten += cursor.keyLength + cursor.valueLength
+      } else if (cursor.kind === OperationKind.DELETE) {
+        log.remove(log.seek(cursor.bytes, cursor.keyStart, cursor.keyLength))
+        this.#deletes++
+      }
+    }
+  }
+
+  async #load(
+    log: HashLog,
+    blocks: AsyncIterable<EntryBlock>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    let last: Uint8Array | undefined
+    let sliceEnd = performance.now() + SLICE_MS
+    for await (const block of blocks) {
+      throwIfAborted(signal, 'replaceAll')
+      this.#assertOpen()
+      const cursor = new EntryBlockCursor(block.bytes)
+      while (cursor.next()) {
+        const key = cursor.key()
+        if (cursor.tombstone || (last !== undefined && compareBytes(last, key) >= 0)) {
+          const reason = cursor.tombstone ? 'holds a tombstone' : 'is not in key order'
+          throw new StateError('CORRUPTION', { what: 'stream of entries', reason })
+        }
+        last = key
+        const address = log.seek(cursor.bytes, cursor.keyStart, cursor.keyLength)
+        log.write(address, cursor.bytes, cursor.valueStart, cursor.valueLength, wholeMs(cursor.expiresAtMs))
+      }
+      if (performance.now() >= sliceEnd) {
+        await nextTurn()
+        sliceEnd = performance.now() + SLICE_MS
+      }
+    }
+  }
+
+  #newLog(): HashLog {
+    const log: HashLog = new HashLog({
+      maxBytes: this.#maxBytes,
+      seed: randomInt(2 ** 32),
+      now: () => this.#clock.now(),
+      besideBytes: () => this.#formerBytes() + (log === this.#log ? 0 : this.#log.memory.totalBytes),
+      onExpired: (address) => {
+        this.#expired++
+        if (this.#listeners.has('expired')) this.#expiredKeys.push(log.entries.copyKey(address))
+      },
+    })
+    return log
+  }
+
+  /** Puts another log in service; the one before lives on while snapshots read it. */
+  #swap(log: HashLog): void {
+    if (this.#log.openSnapshots > 0) this.#former.add(this.#log)
+    this.#log = log
+    this.#armTimer()
+  }
+
+  #formerBytes(): number {
+    let bytes = 0
+    for (const log of this.#former) bytes += log.memory.totalBytes
+    return bytes
+  }
+
+  #afterWrite(): void {
+    if (this.#expiredKeys.length > 0) this.#emitExpired()
+    if (this.#cancelTimer === undefined && this.#log.nextExpiryAtMs !== Infinity) this.#armTimer()
+  }
+
+  #emitExpired(): void {
+    if (this.#expiredKeys.length === 0) return
+    const keys = this.#expiredKeys
+    this.#expiredKeys = []
+    this.#listeners.emit('expired', { keys })
+  }
+
+  /** Background work is scheduled only while there is any to come. */
+  #armTimer(delayMs: number = this.#sweepIntervalMs): void {
+    if (this.#closed || this.#cancelTimer !== undefined || this.#sweepIntervalMs === Infinity) return
+    if (this.#log.nextExpiryAtMs === Infinity && !this.#log.hasChores) return
+    this.#cancelTimer = this.#timers.setTimer(() => {
+      this.#cancelTimer = undefined
+      const untilMs = performance.now() + SLICE_MS
+      const done = this.#log.sweep(untilMs) && this.#log.tidy(untilMs)
+      this.#emitExpired()
+      this.#armTimer(done ? undefined : NEXT_SLICE_MS)
+    }, delayMs)
+  }
+}
+
+/** Expiry times are whole milliseconds, rounded up; beyond what a number counts exactly is never. */
+function wholeMs(timeMs: number): number {
+  const whole = Math.ceil(timeMs)
+  return Number.isSafeInteger(whole) ? whole : Infinity
+}
