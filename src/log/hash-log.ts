@@ -17,7 +17,7 @@ import { ExpiryQueue } from './expiry-queue.js'
 import { HashIndex } from './hash-index.js'
 import { KeyOrder } from './key-order.js'
 import { KeyProbe } from './key-probe.js'
-import { assertLittleEndian, entryUnits, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
+import { assertLittleEndian, entryUnits, FLAG_EXPIRES, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
 import { OrderedIndex } from './ordered-index.js'
 import { SegmentTable } from './segment-table.js'
 import { SnapshotEpochs } from './snapshot-epochs.js'
@@ -163,9 +163,10 @@ export class HashLog {
 
   /** Whether an entry is at `address` that is no tombstone and has not expired. */
   isAlive(address: number): boolean {
-    if (address === 0 || this.entries.isTombstone(address)) return false
-    const expiresAtMs = this.entries.expiresAtMs(address)
-    return expiresAtMs === Infinity || this.#options.now() < expiresAtMs
+    if (address === 0) return false
+    const flags = this.entries.meta(address) & (FLAG_TOMBSTONE | FLAG_EXPIRES)
+    if (flags === 0) return true
+    return (flags & FLAG_TOMBSTONE) === 0 && this.#options.now() < this.entries.expiresAtMs(address)
   }
 
   /**
@@ -175,8 +176,9 @@ export class HashLog {
   write(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
     const { entries } = this
     const epochs = this.#epochs
-    const exists = address !== 0 && !entries.isTombstone(address)
-    const oldExpiresAtMs = exists ? entries.expiresAtMs(address) : Infinity
+    const meta = address === 0 ? FLAG_TOMBSTONE : entries.meta(address)
+    const exists = (meta & FLAG_TOMBSTONE) === 0
+    const oldExpiresAtMs = exists && (meta & FLAG_EXPIRES) !== 0 ? entries.expiresAtMs(address) : Infinity
     const inPlace =
       exists &&
       entries.epoch(address) > epochs.newest &&

@@ -12,9 +12,9 @@ const SMALLEST_SEGMENT_BYTES = 4 * 1024
 const FIRST_SEGMENT_BYTES = 256 * 1024
 /** A limited log is divided into at least this many segments, so that compaction needs little room beside it. */
 const SEGMENTS_IN_LIMIT = 32
-/** Emptied segments are kept for reuse up to this many, or one for each eight in use; more are given back. */
-const MIN_SPARES = 2
-const SPARE_SHARE = 8
+/** Emptied segments are kept for reuse: one, or one for each eight in use. More are given back. */
+const MIN_SPARES = 1
+const SEGMENTS_PER_SPARE = 8
 
 const NO_BYTES = new Uint8Array(0)
 const NO_WORDS = new Int32Array(0)
@@ -68,7 +68,7 @@ export class SegmentTable {
     return this.#maxBytes
   }
 
-  /** What may still be allocated, and what is held ready. */
+  /** What the limit leaves beside the segments in use; spare ones are given up where they are in the way. */
   get availableBytes(): number {
     return this.#maxBytes - this.#allocatedBytes + this.#spares.length * this.#largestBytes
   }
@@ -98,9 +98,9 @@ export class SegmentTable {
     return this.deadUnits[number] === (this.usedUnits[number] as number) - 1
   }
 
-  /** Whether what is allocated and `besideBytes` together keep to the limit. */
+  /** Whether what is in use and `besideBytes` together keep to the limit. */
   isWithin(besideBytes: number): boolean {
-    return this.#allocatedBytes + besideBytes <= this.#maxBytes
+    return besideBytes <= this.availableBytes
   }
 
   /**
@@ -124,15 +124,13 @@ export class SegmentTable {
 
   /** Whether `allocate` could give a segment for `units` within the limit. */
   canAllocate(units: number, besideBytes: number): boolean {
-    if (this.isOrdinary(units) && this.#spares.length > 0) return true
     return this.isWithin(besideBytes + this.#sizeFor(units)) && this.#numberLeft()
   }
 
   /** Holds `count` ordinary segments ready, so that allocating them cannot fail; false where the limit forbids it. */
   prepareSpares(count: number, besideBytes: number): boolean {
-    const missing = Math.max(0, count - this.#spares.length)
-    if (!this.isWithin(besideBytes + missing * this.#largestBytes)) return false
-    for (let i = 0; i < missing; i++) this.#spares.push(this.#create(this.#largestBytes, besideBytes))
+    if (!this.isWithin(besideBytes + count * this.#largestBytes)) return false
+    while (this.#spares.length < count) this.#spares.push(this.#create(this.#largestBytes, besideBytes))
     return true
   }
 
@@ -142,12 +140,10 @@ export class SegmentTable {
     assert(bytes.length > 0, 'a segment is released once')
     this.#usedUnits -= (this.usedUnits[number] as number) - 1
     this.#deadUnits -= this.deadUnits[number] as number
-    const inUse = this.bytes.length - this.#free.length
-    const spares = Math.max(MIN_SPARES, Math.floor(inUse / SPARE_SHARE))
-    if (bytes.length === this.#largestBytes && this.#spares.length < spares) {
+    this.#allocatedBytes -= bytes.length
+    if (bytes.length === this.#largestBytes) {
       this.#spares.push(bytes.buffer as SharedArrayBuffer)
-    } else {
-      this.#allocatedBytes -= bytes.length
+      this.#allocatedBytes += bytes.length
     }
     this.bytes[number] = NO_BYTES
     this.words[number] = NO_WORDS
@@ -155,6 +151,8 @@ export class SegmentTable {
     this.usedUnits[number] = 0
     this.deadUnits[number] = 0
     this.#free.push(number)
+    const inUse = this.bytes.length - this.#free.length
+    this.#dropSpares(Math.max(MIN_SPARES, Math.floor(inUse / SEGMENTS_PER_SPARE)))
   }
 
   /** Takes `units` at the end of a segment that has room for them; returns their address. */
@@ -180,6 +178,8 @@ export class SegmentTable {
   }
 
   #create(size: number, besideBytes: number): SharedArrayBuffer {
+    const excess = this.#allocatedBytes + besideBytes + size - this.#maxBytes
+    if (excess > 0) this.#dropSpares(this.#spares.length - Math.ceil(excess / this.#largestBytes))
     const used = this.#allocatedBytes + besideBytes
     if (used + size > this.#maxBytes || !this.#numberLeft()) {
       throw new StateError('BACKEND_FULL', { used, capacity: this.#maxBytes })
@@ -190,6 +190,13 @@ export class SegmentTable {
       return buffer
     } catch (cause) {
       throw new StateError('BACKEND_FULL', { used, capacity: used }, { cause })
+    }
+  }
+
+  #dropSpares(most: number): void {
+    while (this.#spares.length > Math.max(0, most)) {
+      this.#spares.pop()
+      this.#allocatedBytes -= this.#largestBytes
     }
   }
 
