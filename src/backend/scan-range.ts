@@ -51,6 +51,21 @@ export function keyInterval(range: ScanRange | undefined): KeyInterval {
   return { from, until, reverse, limit, signal }
 }
 
+/**
+ * For methods that return an iterator: takes the range as it is at the moment of the call, and reports what is wrong
+ * with it when the iterator is first asked.
+ */
+export function capturedInterval(range: ScanRange | undefined): () => KeyInterval {
+  try {
+    const interval = keyInterval(range)
+    return () => interval
+  } catch (error) {
+    return () => {
+      throw error
+    }
+  }
+}
+
 /** Whether a key lies in the interval. */
 export function contains(interval: KeyInterval, key: Uint8Array): boolean {
   return (

@@ -1,6 +1,7 @@
 import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import type { EntryBlock } from './entry-block.js'
 import type { PutOptions } from './types.js'
 
 /** Throws `INVALID_ARGUMENT` unless `key` is a `Uint8Array` of at most {@link MAX_KEY_BYTES}. */
@@ -35,4 +36,11 @@ export function validateKeys(keys: readonly Uint8Array[]): void {
 /** Throws `ABORTED` once the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined, operation: string): void {
   if (signal?.aborted) throw new StateError('ABORTED', { operation }, { cause: signal.reason })
+}
+
+/** Throws `INVALID_ARGUMENT` unless `blocks` can be iterated asynchronously. */
+export function validateBlocks(blocks: AsyncIterable<EntryBlock>): void {
+  if (typeof blocks?.[Symbol.asyncIterator] !== 'function') {
+    throw invalidArgument('blocks', 'must be an AsyncIterable of entry blocks')
+  }
 }

@@ -1,6 +1,6 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
-import { type KeyInterval, keyInterval } from '../backend/scan-range.js'
+import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
 import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
@@ -43,16 +43,12 @@ export class MemorySnapshot implements SyncStateSnapshot {
     return this.#seek(key) !== 0
   }
 
-  *scanSync(range?: ScanRange): IterableIterator<Entry> {
-    const interval = keyInterval(range)
-    this.#assertOpen()
-    const { ordered } = this.#log
-    const sorted = ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build(Infinity))
-    for (const address of this.#walk(sorted, interval)) {
-      if (address !== 0) yield this.#entry(address)
-      this.#assertOpen()
-      throwIfAborted(interval.signal, 'scan')
-    }
+  scanSync(range?: ScanRange): IterableIterator<Entry> {
+    return this.#deferredSync(capturedInterval(range))
+  }
+
+  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    return this.#deferred(capturedInterval(range))
   }
 
   countSync(): number {
@@ -72,18 +68,6 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   async contains(key: Uint8Array): Promise<boolean> {
     return this.containsSync(key)
-  }
-
-  async *scan(range?: ScanRange): AsyncIterableIterator<Entry> {
-    const interval = keyInterval(range)
-    const sorted = await this.#sorted(interval.signal, 'scan')
-    let walked = 0
-    for (const address of this.#walk(sorted, interval)) {
-      if (++walked % TURN_ENTRIES === 0) await nextTurn()
-      this.#assertOpen()
-      throwIfAborted(interval.signal, 'scan')
-      if (address !== 0) yield this.#entry(address)
-    }
   }
 
   async count(): Promise<number> {
@@ -141,6 +125,38 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.closeSync()
+  }
+
+  /** The entries of an interval, for the engine's own scans. */
+  *walkSync(interval: KeyInterval): IterableIterator<Entry> {
+    this.#assertOpen()
+    const { ordered } = this.#log
+    const sorted = ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build(Infinity))
+    for (const address of this.#walk(sorted, interval)) {
+      if (address !== 0) yield this.#entry(address)
+      this.#assertOpen()
+      throwIfAborted(interval.signal, 'scan')
+    }
+  }
+
+  /** The entries of an interval, for the engine's own scans. */
+  async *walk(interval: KeyInterval): AsyncIterableIterator<Entry> {
+    const sorted = await this.#sorted(interval.signal, 'scan')
+    let walked = 0
+    for (const address of this.#walk(sorted, interval)) {
+      if (++walked % TURN_ENTRIES === 0) await nextTurn()
+      this.#assertOpen()
+      throwIfAborted(interval.signal, 'scan')
+      if (address !== 0) yield this.#entry(address)
+    }
+  }
+
+  *#deferredSync(interval: () => KeyInterval): IterableIterator<Entry> {
+    yield* this.walkSync(interval())
+  }
+
+  async *#deferred(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
+    yield* this.walk(interval())
   }
 
   #assertOpen(): void {

@@ -1,10 +1,12 @@
 import { randomInt } from 'node:crypto'
 import { validateReplaceOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
+import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
 import type { SyncStateBackend } from '../backend/state-backend.js'
 import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
 import {
   throwIfAborted,
+  validateBlocks,
   validateKey,
   validateKeys,
   validatePutOptions,
@@ -164,9 +166,8 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.#afterWrite()
   }
 
-  *scanSync(range?: ScanRange): IterableIterator<Entry> {
-    using snapshot = this.snapshotSync()
-    yield* snapshot.scanSync(range)
+  scanSync(range?: ScanRange): IterableIterator<Entry> {
+    return this.#scanSync(capturedInterval(range))
   }
 
   snapshotSync(): MemorySnapshot {
@@ -215,9 +216,8 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.writeSync(batch)
   }
 
-  async *scan(range?: ScanRange): AsyncIterableIterator<Entry> {
-    using snapshot = this.snapshotSync()
-    yield* snapshot.scan(range)
+  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    return this.#scan(capturedInterval(range))
   }
 
   async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
@@ -248,6 +248,7 @@ export class MemoryStateBackend implements SyncStateBackend {
 
   async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
     this.#assertWritable('replaceAll')
+    validateBlocks(blocks)
     validateReplaceOptions(options)
     this.#replacing = true
     try {
@@ -318,6 +319,16 @@ export class MemoryStateBackend implements SyncStateBackend {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
+    using snapshot = this.snapshotSync()
+    yield* snapshot.walkSync(interval())
+  }
+
+  async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
+    using snapshot = this.snapshotSync()
+    yield* snapshot.walk(interval())
   }
 
   #assertOpen(): void {
@@ -462,8 +473,10 @@ export class MemoryStateBackend implements SyncStateBackend {
     return log
   }
 
-  /** Puts another log in service; the one before lives on while snapshots read it. */
+  /** Puts another log in service; the one before lives on while snapshots read it. What had expired in it counts as such. */
   #swap(log: HashLog): void {
+    this.#log.sweep(Infinity)
+    this.#emitExpired()
     if (this.#log.openSnapshots > 0) this.#former.add(this.#log)
     this.#log = log
     this.#armTimer()
