@@ -1,6 +1,11 @@
 export type { EntryBlock } from './backend/entry-block.js'
 export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
-export type { StateBackend, StateSnapshot, SyncStateBackend, SyncStateSnapshot } from './backend/state-backend.js'
+export type {
+  StateBackend,
+  StateSnapshot,
+  SyncStateBackend,
+  SyncStateSnapshot,
+} from './backend/state-backend.js'
 export { isSyncBackend } from './backend/state-backend.js'
 export type {
   BackendStats,
@@ -18,6 +23,28 @@ export { isStateError, StateError } from './base/errors.js'
 export type { Unsubscribe } from './base/events.js'
 export type { JsonValue } from './base/json.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
+export { CheckpointCoordinator } from './checkpoint/checkpoint-coordinator.js'
+export type {
+  CheckpointCoordinatorOptions,
+  CheckpointEvents,
+  CheckpointId,
+  CheckpointMetadata,
+  CheckpointOptions,
+  CheckpointStats,
+  Compression,
+  Logger,
+  RestoreOptions,
+  VerificationReport,
+} from './checkpoint/types.js'
 export type { LogMemory } from './log/hash-log.js'
 export type { MemoryStateBackendEvents, MemoryStateBackendOptions } from './memory/memory-state-backend.js'
 export { MemoryStateBackend } from './memory/memory-state-backend.js'
+export type {
+  CheckpointStorage,
+  ObjectReader,
+  ObjectWriter,
+  StorageLease,
+  StoredObject,
+} from './storage/checkpoint-storage.js'
+export { FileCheckpointStorage } from './storage/file-checkpoint-storage.js'
+export { MemoryCheckpointStorage } from './storage/memory-checkpoint-storage.js'

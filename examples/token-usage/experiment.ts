@@ -1,0 +1,153 @@
+import type { BackendName } from './backends.js'
+import { InputError } from './input-error.js'
+import { planKills } from './kill-plan.js'
+import type { Progress } from './progress.js'
+import type { RunResult, WorkerMessage, WorkerTask } from './protocol.js'
+import { randomFrom } from './random.js'
+import { runWorker } from './run-worker.js'
+import { openSource, type SourceSpec } from './source.js'
+import { judge, type Kill, type Verdict } from './verdict.js'
+import type { WorkingDirectory } from './working-directory.js'
+
+const CHECKPOINT_EVERY = 20_000
+const BATCH_SIZE = 1_000
+/** The run to be killed makes at least about so many checkpoints, and reports its progress so often. */
+const CHECKPOINTS_PER_RUN = 25
+const BATCHES_PER_RUN = 500
+
+export interface ExperimentOptions {
+  readonly source: SourceSpec
+  readonly backend: BackendName
+  readonly kills: number
+  readonly seedKill: number
+  /** How long the run to be killed should take in seconds, kills aside. 0: as fast as it goes. */
+  readonly paceSeconds: number
+  /** Requests between checkpoints. Default: 25 checkpoints a run, and at least one for every 20,000 requests. */
+  readonly checkpointEvery?: number
+}
+
+export interface ExperimentResult {
+  readonly source: string
+  readonly uninterrupted: RunResult
+  readonly killed: RunResult
+  readonly kills: readonly Kill[]
+  readonly verdict: Verdict
+}
+
+/** Runs the job once without interruption and once with kills, each in a process of its own, and compares. */
+export class Experiment {
+  readonly #options: ExperimentOptions
+  readonly #directory: WorkingDirectory
+  readonly #progress: Progress
+  readonly #signal: AbortSignal
+
+  constructor(
+    options: ExperimentOptions,
+    directory: WorkingDirectory,
+    progress: Progress,
+    signal: AbortSignal,
+  ) {
+    this.#options = options
+    this.#directory = directory
+    this.#progress = progress
+    this.#signal = signal
+  }
+
+  async run(): Promise<ExperimentResult> {
+    // Opened here as well as in the workers: whatever is wrong with it is said before anything else.
+    const { description, details } = await openSource(this.#options.source)
+    const { path, kept } = this.#directory
+    this.#progress.note(`requests: ${description}`)
+    for (const detail of details) this.#progress.note(`  ${detail}`)
+    this.#progress.note(`checkpoints: ${path}${kept ? '' : ' (removed at the end)'}`)
+    try {
+      const uninterrupted = await this.#runUninterrupted()
+      if (uninterrupted.events === 0) throw new InputError(nothingToDo(uninterrupted.skippedLines))
+      const { killed, kills } = await this.#runWithKills(uninterrupted.events)
+      const verdict = judge(uninterrupted, killed, kills)
+      return { source: description, uninterrupted, killed, kills, verdict }
+    } finally {
+      this.#progress.close()
+    }
+  }
+
+  async #runUninterrupted(): Promise<RunResult> {
+    const task = await this.#task('uninterrupted', {
+      checkpointEvery: this.#options.checkpointEvery ?? CHECKPOINT_EVERY,
+      batchSize: BATCH_SIZE,
+      eventsPerSecond: null,
+    })
+    this.#progress.begin('without interruption')
+    const { result } = await runWorker(task, {
+      signal: this.#signal,
+      onMessage: (message) => this.#show(message),
+    })
+    if (result === undefined) throw new Error('a run without kills has no result')
+    this.#progress.end(`done: ${count(result.events)} requests in ${count(result.windows)} windows`)
+    return result
+  }
+
+  async #runWithKills(totalEvents: number): Promise<{ killed: RunResult; kills: Kill[] }> {
+    const { seedKill, paceSeconds, checkpointEvery } = this.#options
+    const task = await this.#task('killed', {
+      checkpointEvery:
+        checkpointEvery ?? Math.min(CHECKPOINT_EVERY, Math.ceil(totalEvents / CHECKPOINTS_PER_RUN)),
+      batchSize: Math.min(BATCH_SIZE, Math.ceil(totalEvents / BATCHES_PER_RUN)),
+      eventsPerSecond: paceSeconds > 0 ? totalEvents / paceSeconds : null,
+    })
+    const plan = planKills(randomFrom(seedKill), this.#options.kills, totalEvents)
+    const kills: Kill[] = []
+    for (;;) {
+      const kill = plan[kills.length]
+      this.#progress.begin(kills.length === 0 ? 'to be killed' : `after kill ${kills.length}`)
+      let checkpointEvents = 0
+      const run = await runWorker(task, {
+        ...(kill !== undefined && { kill }),
+        signal: this.#signal,
+        onMessage: (message) => {
+          if (message.type === 'checkpoint') checkpointEvents = message.events
+          this.#show(message)
+        },
+      })
+      const { restored } = run.started
+      const before = kills.at(-1)
+      if (before !== undefined && restored !== undefined) kills[kills.length - 1] = { ...before, restored }
+      if (run.result !== undefined) {
+        this.#progress.end(
+          `done: ${count(run.result.events)} requests in ${count(run.result.windows)} windows`,
+        )
+        return { killed: run.result, kills }
+      }
+      this.#progress.end(`killed with SIGKILL: it had reported ${count(run.events)} requests`)
+      kills.push({ atEvents: run.events, checkpointEvents })
+    }
+  }
+
+  async #task(
+    name: string,
+    pace: Pick<WorkerTask, 'checkpointEvery' | 'batchSize' | 'eventsPerSecond'>,
+  ): Promise<WorkerTask> {
+    const { source, backend } = this.#options
+    return { source, backend, directory: await this.#directory.forRun(name), ...pace }
+  }
+
+  #show(message: WorkerMessage): void {
+    if (message.type === 'progress') this.#progress.advance(message.fraction, message.events)
+    if (message.type === 'checkpoint') this.#progress.checkpoint(message.checkpointId)
+    if (message.type === 'started' && message.restored !== undefined) {
+      const { checkpointId, events, windows, durationMs } = message.restored
+      this.#progress.note(
+        `restored ${checkpointId}: ${count(windows)} windows as of request ${count(events)}, in ${durationMs.toFixed(0)} ms`,
+      )
+    }
+  }
+}
+
+function nothingToDo(skippedLines: number): string {
+  const skipped = skippedLines > 0 ? ` but ${count(skippedLines)} broken lines` : ''
+  return `there are no requests in the input${skipped}; name another file with --input`
+}
+
+function count(number: number): string {
+  return number.toLocaleString('en-US')
+}

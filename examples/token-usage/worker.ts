@@ -1,0 +1,28 @@
+// The process that is killed: it runs the job and tells its parent how far it is.
+
+import { isStateError } from 'holdfast'
+import { InputError } from './input-error.js'
+import { runJob } from './job.js'
+import type { WorkerMessage, WorkerTask } from './protocol.js'
+
+// Ctrl-C reaches the whole process group. The parent ends this process; without a parent there is no point in going on.
+process.on('SIGINT', () => {})
+process.on('disconnect', () => process.exit(1))
+
+const tell = (message: WorkerMessage) => {
+  process.send?.(message)
+}
+
+let last: WorkerMessage
+try {
+  const task = JSON.parse(process.argv[2] ?? '') as WorkerTask
+  last = { type: 'done', result: await runJob(task, tell) }
+} catch (error) {
+  if (!(error instanceof InputError) && !isStateError(error)) throw error
+  last = { type: 'failed', message: error.message, usage: error instanceof InputError }
+  process.exitCode = 1
+}
+// The channel keeps this process alive until it is closed, and must not be closed before the last message is through.
+await new Promise((resolve) => process.send?.(last, resolve))
+process.removeAllListeners('disconnect')
+process.disconnect?.()

@@ -1,0 +1,215 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+// The example job as a user runs it: the built program, its own processes, its real checkpoints on disk.
+
+const MAIN = fileURLToPath(new URL('../build/examples/token-usage/main.js', import.meta.url))
+const DEMO = fileURLToPath(new URL('../build/examples/demo/main.js', import.meta.url))
+
+/** Nothing here takes half as long; what hangs is ended before the test is given up. */
+const LONGEST_RUN_MS = 40_000
+
+interface Outcome {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+interface Report {
+  readonly equal: boolean
+  readonly differences: readonly string[]
+  readonly events: number
+  readonly windows: number
+  readonly skippedLines: number
+  readonly killsPlanned: number
+  readonly kills: readonly {
+    readonly atEvents: number
+    readonly replayedEvents: number
+    readonly restored?: { readonly checkpointId: string; readonly events: number }
+  }[]
+  readonly uninterrupted: { readonly digest: string }
+  readonly killed: { readonly digest: string }
+  readonly busiestWindows: readonly { readonly count: number }[]
+}
+
+let directory: string
+
+beforeAll(async () => {
+  for (const file of [MAIN, DEMO]) {
+    if (!existsSync(file)) throw new Error(`${file} is not there: build first (npm run build)`)
+  }
+  directory = await mkdtemp(join(tmpdir(), 'holdfast-job-'))
+})
+
+afterAll(async () => {
+  if (directory !== undefined) await rm(directory, { recursive: true })
+})
+
+/** Runs a program with its temporary files in a directory of its own; `interruptAfter` sends SIGINT at an output. */
+function run(program: string, args: readonly string[], interruptAfter?: RegExp): Promise<Outcome> {
+  const child = spawn(process.execPath, [program, ...args], {
+    cwd: directory,
+    env: { ...process.env, TMPDIR: directory },
+    timeout: LONGEST_RUN_MS,
+    killSignal: 'SIGKILL',
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout.on('data', (chunk) => {
+    stdout += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+    if (interruptAfter?.test(stderr)) child.kill('SIGINT')
+  })
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (status) => resolve({ status, stdout, stderr }))
+  })
+}
+
+async function report(...args: string[]): Promise<Report> {
+  const { status, stdout, stderr } = await run(MAIN, [...args, '--json'])
+  expect(stderr).toBe('')
+  expect(status).toBe(0)
+  return JSON.parse(stdout) as Report
+}
+
+/** A usage or input error: exit status 2, nothing on stdout, and the last line of stderr, which is the message. */
+async function refusal(...args: string[]): Promise<string> {
+  const { status, stdout, stderr } = await run(MAIN, [...args, '--json'])
+  expect(status).toBe(2)
+  expect(stdout).toBe('')
+  expect(stderr.trimEnd()).not.toContain('\n')
+  return stderr
+}
+
+async function input(name: string, content: string): Promise<string> {
+  await writeFile(join(directory, name), content)
+  return name
+}
+
+/** A trace of `count` requests; every seventh has a model's name with a line end, where that is wanted. */
+function trace(count: number, lineEnds = false): string {
+  const model = (i: number) => (lineEnds && i % 7 === 0 ? '"multi\r\nline"' : 'plain')
+  const row = (i: number) => `${1_700_000_000 + i * 3},${model(i)},t${i % 3},${i},${i % 50}`
+  return ['when,model,tenant,in,out', ...Array.from({ length: count }, (_, i) => row(i))].join('\r\n')
+}
+
+const columns = ['--time', 'when', '--tokens-in', 'in', '--tokens-out', 'out']
+
+describe('the example job', () => {
+  it('ends with the state of the run that was never killed', async () => {
+    const found = await report('--events', '20000', '--pace', '1.5', '--kills', '2', '--seed-kill', '1')
+    expect(found).toMatchObject({ equal: true, differences: [], events: 20_000, killsPlanned: 2 })
+    expect(found.killed.digest).toMatch(/^[0-9a-f]{64}$/)
+    expect(found.killed.digest).toBe(found.uninterrupted.digest)
+    expect(found.kills).toHaveLength(2)
+    for (const { atEvents, restored, replayedEvents } of found.kills) {
+      expect(atEvents).toBeGreaterThan(0)
+      expect(atEvents).toBeLessThan(20_000)
+      expect(restored?.events).toBeGreaterThan(0)
+      expect(replayedEvents).toBe(Math.max(0, atEvents - (restored?.events ?? 0)))
+    }
+    expect(found.busiestWindows).toHaveLength(10)
+    // Temporary files are gone.
+    expect((await readdir(directory)).filter((name) => name.startsWith('holdfast-token-usage'))).toEqual([])
+  })
+
+  it('resumes a CSV file in the middle', async () => {
+    const path = await input('trace.csv', trace(2_000, true))
+    const found = await report('--input', path, ...columns, '--pace', '1')
+    expect(found).toMatchObject({ equal: true, events: 2_000, skippedLines: 0 })
+    expect(found.kills).toHaveLength(1)
+  })
+
+  it('counts broken lines once, killed or not', async () => {
+    const lines = trace(600).split('\r\n')
+    for (const at of [5, 200, 300, 500]) lines.splice(at, 0, 'broken')
+    const path = await input('broken.csv', `${lines.join('\r\n')}\r\nx`)
+    const found = await report('--input', path, ...columns, '--pace', '1', '--skip-bad-lines')
+    expect(found).toMatchObject({ equal: true, events: 600, skippedLines: 5 })
+    expect(found.kills).toHaveLength(1)
+    expect(await refusal('--input', path, ...columns)).toMatch(
+      /^error: broken\.csv, line 6: .*--skip-bad-lines\n$/,
+    )
+  })
+
+  it('can be killed between two requests, and says so where there is only one', async () => {
+    expect((await report('--events', '2', '--pace', '0.5')).kills).toMatchObject([{ atEvents: 1 }])
+    expect(await report('--events', '1')).toMatchObject({ equal: true, kills: [], killsPlanned: 1 })
+    const { status, stdout } = await run(MAIN, ['--events', '1'])
+    expect(status).toBe(0)
+    expect(stdout).toContain('proves nothing')
+  })
+
+  it('shows both runs, the kill, the restore, a table and the comparison', async () => {
+    const { status, stdout, stderr } = await run(MAIN, [
+      '--events',
+      '5000',
+      '--pace',
+      '1',
+      '--seed-kill',
+      '3',
+    ])
+    expect(status).toBe(0)
+    expect(stderr).toMatch(/restored chk-\d{10}: [\d,]+ windows as of request [\d,]+/)
+    expect(stderr).toMatch(/killed with SIGKILL: it had reported [\d,]+ requests/)
+    expect(stdout).toMatch(/│ 2026-01-15 \d\d:\d\d–\d\d:\d\d │ atlas-/)
+    expect(stdout).toMatch(
+      /1\. at request [\d,]+ or a little later; restored chk-\d{10} .*; [\d,]+ requests replayed/,
+    )
+    expect(stdout).toContain('EQUAL: the kill left no trace')
+  })
+
+  it('keeps the checkpoints where it is told to, and does not go on with old ones', async () => {
+    await report('--events', '100', '--pace', '0.5', '--dir', 'kept')
+    expect(await readdir(join(directory, 'kept', 'killed'))).not.toEqual([])
+    expect(await refusal('--dir', 'kept')).toBe(
+      'error: kept: is not empty; name a new directory with --dir\n',
+    )
+  })
+
+  it('ends its worker and removes its files on Ctrl-C', async () => {
+    const { status, stdout } = await run(MAIN, ['--pace', '3600'], /run to be killed/)
+    expect(status).toBe(130)
+    expect(stdout).toBe('')
+    expect((await readdir(directory)).filter((name) => name.startsWith('holdfast-token-usage'))).toEqual([])
+  })
+
+  it('refuses what is wrong in one line', async () => {
+    const csv = await input('good.csv', 'a,b\n1,2\n')
+    await mkdir(join(directory, 'folder'), { recursive: true })
+    expect(await refusal('--unknown')).toBe("error: unknown option '--unknown' (see --help)\n")
+    expect(await refusal('--input', 'nowhere.csv')).toContain('nowhere.csv: there is no such file')
+    expect(await refusal('--input', 'folder')).toContain('folder: is not a regular file')
+    expect(await refusal('--input', await input('empty.csv', ''))).toContain('empty.csv: is empty')
+    expect(await refusal('--input', await input('header.csv', 'timestampMs\n'))).toContain(
+      'there are no requests',
+    )
+    expect(await refusal('--input', csv)).toContain(
+      'no column "timestampMs"; name one with --time: there are "a", "b"',
+    )
+    expect(await refusal('--dir', csv)).toBe(
+      'error: good.csv: is not a directory; name a new or empty one with --dir\n',
+    )
+    expect(await refusal('--dir', 'no/where')).toContain('no/where: there is no directory to create it in')
+  })
+})
+
+describe('the tour', () => {
+  it('holds what it claims', async () => {
+    const { status, stdout, stderr } = await run(DEMO, [])
+    expect(stderr).toBe('')
+    expect(status).toBe(0)
+    expect(stdout).toContain('hit rate 50.0 %')
+    expect(stdout).toContain('all 10 windows are as they were')
+    expect(stdout).toContain('They counted 100 windows in one shared entry')
+    expect(stdout).toMatch(/Everything held\.\n$/)
+  })
+})
