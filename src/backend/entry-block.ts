@@ -7,7 +7,7 @@
 // Numbers are little-endian.
 // (1) flags bit 0: expiresAtMs is there. Bit 1: a tombstone, the key was deleted; it has no value.
 // (2) Keys strictly increase within a block and from one block of a stream to the next.
-// (3) A block holds at least one entry, and is larger than its target size only where one entry is.
+// (3) A block holds at least one entry, and ends with the entry that reaches its target size.
 
 import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'

@@ -66,14 +66,6 @@ export function capturedInterval(range: ScanRange | undefined): () => KeyInterva
   }
 }
 
-/** Whether a key lies in the interval. */
-export function contains(interval: KeyInterval, key: Uint8Array): boolean {
-  return (
-    compareBytes(key, interval.from) >= 0 &&
-    (interval.until === undefined || compareBytes(key, interval.until) < 0)
-  )
-}
-
 /** The smallest key above `key`: the same bytes and a zero. */
 function successor(key: Uint8Array): Uint8Array {
   const next = new Uint8Array(key.length + 1)

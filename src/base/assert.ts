@@ -1,5 +1,5 @@
 /** A broken invariant: a bug in holdfast, never a condition that a caller could handle. */
-export class AssertionError extends Error {
+class AssertionError extends Error {
   override readonly name = 'AssertionError'
 }
 

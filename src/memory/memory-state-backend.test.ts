@@ -224,3 +224,20 @@ describe('MemoryStateBackend: options', () => {
     )
   })
 })
+
+describe('MemoryStateBackend: errors', () => {
+  it('the key in an error is a copy, whatever kind of array the caller uses', () => {
+    const backend = new MemoryStateBackend()
+    const key = bytes('reused buffer')
+    const failure = () => {
+      try {
+        return backend.getOrThrowSync(key)
+      } catch (error) {
+        return error as { details: { key: Uint8Array } }
+      }
+    }
+    const error = failure()
+    key.fill(0)
+    expect(Buffer.from('details' in error ? error.details.key : []).toString()).toBe('reused buffer')
+  })
+})

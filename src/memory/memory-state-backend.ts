@@ -13,7 +13,7 @@ import {
   validateValue,
 } from '../backend/validate.js'
 import { type BatchCursor, OperationKind, WriteBatch } from '../backend/write-batch.js'
-import { compareBytes } from '../base/bytes.js'
+import { compareBytes, copyBytes } from '../base/bytes.js'
 import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
@@ -118,11 +118,11 @@ export class MemoryStateBackend implements SyncStateBackend {
     if (value !== undefined) return value
     const address = this.#log.seek(key, 0, key.length)
     if (address === 0 || this.#log.entries.isTombstone(address)) {
-      throw new StateError('KEY_NOT_FOUND', { key: key.slice() })
+      throw new StateError('KEY_NOT_FOUND', { key: copyBytes(key) })
     }
     const expiredAtMs = this.#log.entries.expiresAtMs(address)
     const expiredForMs = this.#clock.now() - expiredAtMs
-    throw new StateError('STATE_EXPIRED', { key: key.slice(), expiredAtMs, expiredForMs })
+    throw new StateError('STATE_EXPIRED', { key: copyBytes(key), expiredAtMs, expiredForMs })
   }
 
   containsSync(key: Uint8Array): boolean {

@@ -1,0 +1,15 @@
+export type { ConformanceCapability, ConformanceOpenOptions } from './testing/conformance/case.js'
+export {
+  type ConformanceRunner,
+  type ConformanceSubject,
+  runConformanceSuite,
+} from './testing/conformance.js'
+export { FaultyCheckpointStorage } from './testing/faulty-storage.js'
+export { ManualClock } from './testing/manual-clock.js'
+export { ModelStateBackend, type ModelStateBackendOptions } from './testing/model-state-backend.js'
+export {
+  runStorageConformanceSuite,
+  type StorageFixture,
+  type StorageSuiteRunner,
+} from './testing/storage-conformance.js'
+export type { StorageCall, StorageEffect, StorageFault, StorageOperation } from './testing/storage-faults.js'

@@ -1,0 +1,156 @@
+import { describe, expect, it } from 'vitest'
+import { brokenBackends } from '../../test/model/broken-backends.js'
+import type { ConformanceOpenOptions } from './conformance/case.js'
+import { type ConformanceSubject, runConformanceSuite } from './conformance.js'
+import { ModelStateBackend } from './model-state-backend.js'
+
+interface RegisteredTest {
+  /** Titles of the groups around it and its own. */
+  readonly path: readonly string[]
+  readonly body: () => Promise<void>
+  readonly skipped: boolean
+}
+
+/** A test runner that only writes down what is registered with it. */
+function register(subject: Partial<ConformanceSubject>, withSkip = true): RegisteredTest[] {
+  const tests: RegisteredTest[] = []
+  const groups: string[] = []
+  const add = (skipped: boolean) => (title: string, body: () => Promise<void>) => {
+    tests.push({ path: [...groups, title], body, skipped })
+  }
+  const group = (title: string, body: () => void) => {
+    groups.push(title)
+    body()
+    groups.pop()
+  }
+  const test = withSkip ? Object.assign(add(false), { skip: add(true) }) : add(false)
+  runConformanceSuite({ describe: group, it: test }, { name: 'subject', open: openModel, ...subject })
+  return tests
+}
+
+async function openModel(options: ConformanceOpenOptions): Promise<ModelStateBackend> {
+  return new ModelStateBackend(options)
+}
+
+/** Runs the tests of one topic on both faces; the titles of those that fail. */
+async function failures(tests: readonly RegisteredTest[], topic: string): Promise<string[]> {
+  const failed: string[] = []
+  for (const { path, body } of tests.filter((test) => test.path.at(-2) === topic)) {
+    await body().catch(() => failed.push(path.join(' › ')))
+  }
+  return failed
+}
+
+describe('the conformance suite goes red for', () => {
+  for (const { does, caughtBy, Backend } of brokenBackends) {
+    it(`a backend that ${does}`, async () => {
+      const tests = register({
+        open: async (options) => new Backend(options),
+        maxBytes: 1_048_576,
+        cannot: { largeValues: 'the mutants are many' },
+      })
+      const failed = await failures(tests, caughtBy)
+      expect(failed.filter((path) => path.includes('promises of StateBackend'))).not.toEqual([])
+    })
+  }
+
+  it('a sync face that breaks what the other keeps', async () => {
+    class Forgetful extends ModelStateBackend {
+      override async delete(key: Uint8Array): Promise<void> {
+        super.deleteSync(key)
+      }
+      override deleteSync(): void {}
+    }
+    const failed = await failures(
+      register({ open: async (options) => new Forgetful(options) }),
+      'many tasks at once',
+    )
+    expect(failed).not.toEqual([])
+    expect(failed.every((path) => path.includes('promises of SyncStateBackend'))).toBe(true)
+  })
+})
+
+describe('runConformanceSuite', () => {
+  it('has a test for every topic on both faces', () => {
+    const tests = register({})
+    const topics = new Set(tests.map(({ path }) => path[1]))
+    expect([...topics]).toEqual([
+      'keys and values',
+      'ranges and order',
+      'batches',
+      'snapshots and running scans',
+      'time to live',
+      'statistics',
+      'life cycle',
+      'replacing everything',
+      'limits and arguments',
+      'many tasks at once',
+    ])
+    expect(tests.filter(({ skipped }) => skipped)).toEqual([])
+    expect(new Set(tests.map(({ path }) => path.join(' › '))).size).toBe(tests.length)
+  })
+
+  it('shows what an engine cannot do as skipped, with the reason', () => {
+    const tests = register({
+      cannot: { maxBytes: 'its server has the limit', sync: 'it is across a network' },
+    })
+    const skipped = tests.filter((test) => test.skipped).map(({ path }) => path.at(-1))
+    expect(skipped).toContain(
+      'applies nothing of a batch that does not fit (skipped: cannot maxBytes: its server has the limit)',
+    )
+    expect(skipped.at(-1)).toBe(
+      'all of them, without promises (skipped: cannot sync: it is across a network)',
+    )
+    expect(tests.length - skipped.length).toBeGreaterThan(100)
+  })
+
+  it('says so in the title where the runner cannot skip', async () => {
+    const tests = register({ cannot: { ttl: 'nothing expires' } }, false)
+    const explained = tests.filter(({ path }) =>
+      path.at(-1)?.includes('(skipped: cannot ttl: nothing expires)'),
+    )
+    expect(explained.length).toBeGreaterThan(10)
+    for (const { body } of explained) await body()
+  })
+
+  it('does not take an asynchronous engine for a synchronous one', async () => {
+    class Asynchronous extends ModelStateBackend {}
+    Object.defineProperty(Asynchronous.prototype, 'snapshotSync', { value: undefined })
+    const tests = register({ open: async (options) => new Asynchronous(options) })
+    const last = tests.at(-1)
+    await expect(last?.body()).rejects.toThrow("declare it: cannot: { sync: '…' }")
+  })
+
+  it('closes what a case opened, also when the case fails', async () => {
+    const opened: ModelStateBackend[] = []
+    class Broken extends ModelStateBackend {
+      override async count(): Promise<number> {
+        return -1
+      }
+    }
+    const open = async (options: ConformanceOpenOptions) => {
+      opened.push(new Broken(options))
+      return opened.at(-1) as Broken
+    }
+    await failures(register({ open }), 'life cycle')
+    expect(opened.length).toBeGreaterThan(5)
+    for (const backend of opened) expect(() => backend.stats()).toThrow('closed')
+  })
+
+  it('rejects a subject that it cannot read', () => {
+    const wrong = [
+      { cannot: { fly: 'no wings' } },
+      { cannot: { ttl: '' } },
+      { cannot: { ttl: true } },
+      { open: undefined, name: 5 },
+      { unknown: 1 },
+      { maxBytes: -1 },
+    ]
+    for (const subject of wrong) {
+      expect(() => register(subject as unknown as Partial<ConformanceSubject>)).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+      )
+    }
+    expect(() => register({ cannot: { fly: 'x' } as object })).toThrow('subject.cannot.fly is unknown')
+  })
+})

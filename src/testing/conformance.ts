@@ -1,0 +1,155 @@
+import { isSyncBackend, type StateBackend, type StateSnapshot } from '../backend/state-backend.js'
+import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { batches } from './conformance/batches.js'
+import { bulkReplace } from './conformance/bulk-replace.js'
+import {
+  CAPABILITIES,
+  type CaseContext,
+  type ConformanceCapability,
+  type ConformanceCase,
+  type ConformanceOpenOptions,
+  type ConformanceTopic,
+} from './conformance/case.js'
+import { concurrency } from './conformance/concurrency.js'
+import { keysAndValues } from './conformance/keys-and-values.js'
+import { lifecycle } from './conformance/lifecycle.js'
+import { limits } from './conformance/limits.js'
+import { ranges } from './conformance/ranges.js'
+import { snapshots } from './conformance/snapshots.js'
+import { statistics } from './conformance/statistics.js'
+import { SyncFaces } from './conformance/sync-faces.js'
+import { timeToLive } from './conformance/time-to-live.js'
+import { ManualClock } from './manual-clock.js'
+
+const TOPICS: readonly ConformanceTopic[] = [
+  keysAndValues,
+  ranges,
+  batches,
+  snapshots,
+  timeToLive,
+  statistics,
+  lifecycle,
+  bulkReplace,
+  limits,
+  concurrency,
+]
+
+const DEFAULT_MAX_BYTES = 64 * 1024 * 1024
+
+type TestBody = () => Promise<void>
+
+/** The functions of the caller's test runner. Those of vitest, node:test, mocha and jest fit as they are. */
+export interface ConformanceRunner {
+  readonly describe: (title: string, body: () => void) => unknown
+  readonly it: ((title: string, body: TestBody) => unknown) & {
+    /** Without it, a skipped case is an empty test whose title says so. */
+    readonly skip?: (title: string, body: TestBody) => unknown
+  }
+}
+
+export interface ConformanceSubject {
+  /** The engine's name, for titles. */
+  readonly name: string
+  /** Opens an empty backend of its own with these options; the suite closes it. */
+  readonly open: (options: ConformanceOpenOptions) => Promise<StateBackend>
+  /** What the engine cannot do, and why. Each such case shows as skipped, with the reason. */
+  readonly cannot?: { readonly [Capability in ConformanceCapability]?: string }
+  /** The `maxBytes` with which the limit is tested: the smallest that the engine takes. Default 64 MiB. */
+  readonly maxBytes?: number
+}
+
+const subjectRules = {
+  name: (value: unknown) => (typeof value === 'string' ? undefined : 'must be a string'),
+  open: rules.function,
+  cannot: rules.object,
+  maxBytes: rules.positiveInteger,
+}
+
+/**
+ * Registers the promises of `StateBackend` as tests, one per promise and boundary. A local engine
+ * (`SyncStateBackend`) goes through all of them twice: by its promises and by its synchronous faces.
+ *
+ * Time is a `ManualClock`, and nothing waits for real time.
+ * Throws `INVALID_ARGUMENT` when the subject is described wrongly, an unknown capability included.
+ *
+ * @example
+ * import { describe, it } from 'node:test'
+ * import { runConformanceSuite } from 'holdfast/testing'
+ *
+ * runConformanceSuite({ describe, it }, { name: 'mine', open: async (options) => new MyBackend(options) })
+ */
+export function runConformanceSuite(runner: ConformanceRunner, subject: ConformanceSubject): void {
+  rejectViolations(violationsOf(subject, subjectRules, 'subject'))
+  const reason = (value: unknown) =>
+    typeof value === 'string' && value !== '' ? undefined : 'must be the reason, in words'
+  const capabilities = Object.fromEntries(CAPABILITIES.map((capability) => [capability, reason]))
+  rejectViolations(violationsOf(subject.cannot, capabilities, 'subject.cannot'))
+  runner.describe(`${subject.name} keeps the promises of StateBackend`, () => {
+    for (const topic of TOPICS) {
+      runner.describe(topic.title, () => register(topic, runner, subject, false))
+    }
+  })
+  runner.describe(`${subject.name} keeps the promises of SyncStateBackend`, () => {
+    const cannotSync = subject.cannot?.sync
+    if (cannotSync !== undefined) return skip(runner, 'all of them, without promises', 'sync', cannotSync)
+    for (const topic of TOPICS) {
+      runner.describe(topic.title, () => register(topic, runner, subject, true))
+    }
+  })
+}
+
+function register(
+  topic: ConformanceTopic,
+  runner: ConformanceRunner,
+  subject: ConformanceSubject,
+  sync: boolean,
+): void {
+  for (const test of topic.cases) {
+    const missing = test.needs.find((capability) => subject.cannot?.[capability] !== undefined)
+    if (missing === undefined) {
+      runner.it(test.title, () => runCase(test, subject, sync))
+    } else {
+      skip(runner, test.title, missing, subject.cannot?.[missing] ?? '')
+    }
+  }
+}
+
+function skip(
+  runner: ConformanceRunner,
+  title: string,
+  capability: ConformanceCapability,
+  reason: string,
+): void {
+  const explained = `${title} (skipped: cannot ${capability}: ${reason})`
+  const nothing = async () => {}
+  if (runner.it.skip === undefined) runner.it(explained, nothing)
+  else runner.it.skip(explained, nothing)
+}
+
+/** Runs one case with backends of its own, and closes what it opened, also when it failed. */
+async function runCase(test: ConformanceCase, subject: ConformanceSubject, sync: boolean): Promise<void> {
+  const opened: (StateBackend | StateSnapshot)[] = []
+  const clock = new ManualClock()
+  const context: CaseContext = {
+    clock,
+    maxBytes: subject.maxBytes ?? DEFAULT_MAX_BYTES,
+    open: async (options = {}) => {
+      const clockOption = subject.cannot?.clock === undefined ? { clock } : {}
+      const backend = await subject.open({ ...options, ...clockOption })
+      opened.push(backend)
+      if (!sync) return backend
+      if (isSyncBackend(backend)) return new SyncFaces(backend)
+      throw invalidArgument('subject', "is no SyncStateBackend; declare it: cannot: { sync: '…' }")
+    },
+    snapshotOf: async (backend) => {
+      const snapshot = await backend.snapshot()
+      opened.push(snapshot)
+      return snapshot
+    },
+  }
+  try {
+    await test.run(context)
+  } finally {
+    for (const resource of opened.reverse()) await resource.close()
+  }
+}

@@ -1,0 +1,66 @@
+import type { StateBackend, StateSnapshot } from '../../backend/state-backend.js'
+import type { Clock } from '../../base/clock.js'
+import type { ManualClock } from '../manual-clock.js'
+
+/**
+ * What a case needs beyond the bare contract, and an engine may declare that it cannot do:
+ *
+ * - `sync`: the faces without promises (`SyncStateBackend`);
+ * - `clock`: taking its time from an injected clock. Without it, nothing that waits is tested;
+ * - `ttl`: times to live, the default and that of a put;
+ * - `sweep`: removing expired entries although nobody reads, driven by the injected clock's timers;
+ * - `maxBytes`: a limit to what it holds;
+ * - `replaceAll`: replacing the whole content by blocks;
+ * - `largeValues`: values beyond 16 MiB.
+ */
+export const CAPABILITIES = [
+  'sync',
+  'clock',
+  'ttl',
+  'sweep',
+  'maxBytes',
+  'replaceAll',
+  'largeValues',
+] as const
+
+export type ConformanceCapability = (typeof CAPABILITIES)[number]
+
+/** What the suite asks of the backend it opens. */
+export interface ConformanceOpenOptions {
+  readonly clock?: Clock
+  readonly ttlMs?: number
+  readonly maxBytes?: number
+}
+
+/** What a case has at hand. Backends and snapshots taken from here are closed when the case is over. */
+export interface CaseContext {
+  /** Moved by the case alone; every backend it opens takes its time from it. */
+  readonly clock: ManualClock
+  /** A `maxBytes` that the engine can be opened with. */
+  readonly maxBytes: number
+  /** Opens an empty backend. */
+  open(options?: { readonly ttlMs?: number; readonly maxBytes?: number }): Promise<StateBackend>
+  /** Takes a snapshot. */
+  snapshotOf(backend: StateBackend): Promise<StateSnapshot>
+}
+
+export interface ConformanceCase {
+  /** A promise, as a sentence about the backend: 'keeps …', 'rejects …'. */
+  readonly title: string
+  readonly needs: readonly ConformanceCapability[]
+  readonly run: (context: CaseContext) => Promise<void>
+}
+
+export interface ConformanceTopic {
+  readonly title: string
+  readonly cases: readonly ConformanceCase[]
+}
+
+/** Makes a case of a title and a body. */
+export function promise(
+  title: string,
+  run: (context: CaseContext) => Promise<void>,
+  needs: readonly ConformanceCapability[] = [],
+): ConformanceCase {
+  return { title, needs, run }
+}

@@ -1,0 +1,433 @@
+import assert from 'node:assert/strict'
+import { isStateError, type StateErrorCode } from '../base/errors.js'
+import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
+
+/** What the suite needs of a test runner: those of vitest, jest, mocha and `node:test` fit. */
+export interface StorageSuiteRunner {
+  describe(title: string, body: () => void): void
+  it(title: string, body: () => Promise<void>): void
+}
+
+/** A fresh, empty storage for one test. */
+export interface StorageFixture {
+  readonly storage: CheckpointStorage
+  /** A second storage object on the same content. Where it is missing, one object is all there can be. */
+  reopen?(): CheckpointStorage
+  /** Makes the present owner of the lease look as if its process had died. */
+  killOwner(): Promise<void>
+  /** Removes everything. */
+  dispose(): Promise<void>
+}
+
+/**
+ * Checks every promise of {@link CheckpointStorage} that can be checked without breaking the medium. For whoever
+ * writes a storage: `title` heads the tests, `createFixture` is called once per test.
+ *
+ * @example
+ * runStorageConformanceSuite({ describe, it }, 'MyStorage', () => openMyFixture())
+ */
+export function runStorageConformanceSuite(
+  runner: StorageSuiteRunner,
+  title: string,
+  createFixture: () => Promise<StorageFixture>,
+): void {
+  const test = (name: string, body: (storage: CheckpointStorage, fixture: StorageFixture) => Promise<void>) =>
+    runner.it(name, async () => {
+      const fixture = await createFixture()
+      try {
+        await body(fixture.storage, fixture)
+      } finally {
+        await fixture.dispose()
+      }
+    })
+  runner.describe(`${title} keeps the storage contract:`, () => {
+    testObjects(test)
+    testWriters(test)
+    testReaders(test)
+    testReplacing(test)
+    testBadArguments(test)
+    testLease(test)
+  })
+}
+
+type DefineTest = (
+  name: string,
+  body: (storage: CheckpointStorage, fixture: StorageFixture) => Promise<void>,
+) => void
+
+function testObjects(test: DefineTest): void {
+  test('an empty storage lists nothing and holds nothing', async (storage) => {
+    assert.deepEqual(await storage.list(), [])
+    assert.equal(await storage.open('absent'), undefined)
+    assert.equal(await storage.read('absent', 10), undefined)
+    assert.equal(await storage.remove('absent'), false)
+    assert.equal(await storage.discardUncommitted(0), 0)
+    assert.notEqual(storage.name, '')
+  })
+
+  test('published objects are listed with their sizes and read back, the empty one too', async (storage) => {
+    const contents: Record<string, Uint8Array> = {
+      'chk-0000000042.manifest': pattern(1_000, 1),
+      '0': pattern(0, 2),
+      '-': pattern(1, 3),
+      ['x'.repeat(128)]: pattern(300_000, 4),
+    }
+    for (const [name, bytes] of Object.entries(contents)) await publish(storage, name, bytes)
+    const listed = (await storage.list()).sort((left, right) => (left.name < right.name ? -1 : 1))
+    const expected = Object.entries(contents).map(([name, bytes]) => ({ name, sizeBytes: bytes.length }))
+    assert.deepEqual(
+      listed,
+      expected.sort((left, right) => (left.name < right.name ? -1 : 1)),
+    )
+    for (const [name, bytes] of Object.entries(contents)) await expectObject(storage, name, bytes)
+  })
+
+  test('a removed object is gone, and its name may be used again', async (storage) => {
+    await publish(storage, 'a', pattern(10, 1))
+    await publish(storage, 'b', pattern(10, 2))
+    assert.equal(await storage.remove('a'), true)
+    assert.equal(await storage.remove('a'), false)
+    assert.equal(await storage.open('a'), undefined)
+    assert.deepEqual(await storage.list(), [{ name: 'b', sizeBytes: 10 }])
+    await publish(storage, 'a', pattern(7, 3))
+    await expectObject(storage, 'a', pattern(7, 3))
+  })
+
+  test('a second storage object sees what the first one published', async (storage, fixture) => {
+    await publish(storage, 'a', pattern(10, 1))
+    const other = fixture.reopen?.() ?? storage
+    await expectObject(other, 'a', pattern(10, 1))
+    assert.equal(await other.remove('a'), true)
+    assert.deepEqual(await storage.list(), [])
+  })
+}
+
+function testWriters(test: DefineTest): void {
+  test('an object appears at commit, not before', async (storage) => {
+    const writer = await storage.create('a')
+    await writer.write(pattern(100, 1))
+    assert.deepEqual(await storage.list(), [])
+    assert.equal(await storage.open('a'), undefined)
+    assert.equal(await storage.read('a', 100), undefined)
+    await writer.commit()
+    await expectObject(storage, 'a', pattern(100, 1))
+  })
+
+  test('many writes make one object; the bytes may be reused after each', async (storage) => {
+    const writer = await storage.create('a')
+    const reused = Buffer.alloc(1_000)
+    for (let i = 0; i < 20; i++) {
+      reused.fill(i)
+      await writer.write(reused)
+    }
+    await writer.commit()
+    const bytes = await storage.read('a', 20_000)
+    assert.equal(bytes?.length, 20_000)
+    for (let i = 0; i < 20_000; i++) assert.equal(bytes[i], Math.floor(i / 1_000))
+  })
+
+  test('a view of a larger buffer is written as what it shows', async (storage) => {
+    const whole = pattern(100, 1)
+    await publish(storage, 'a', whole.subarray(10, 20))
+    await expectObject(storage, 'a', whole.slice(10, 20))
+  })
+
+  test('the second writer of a name is FENCED and harms nothing', async (storage) => {
+    const first = await storage.create('a')
+    const second = await storage.create('a')
+    await first.write(pattern(10, 1))
+    await second.write(pattern(20, 2))
+    await first.commit()
+    await rejectsWith('FENCED', second.commit())
+    await rejectsWith('FENCED', second.commit())
+    await rejectsWith('FENCED', second.write(pattern(1, 1)))
+    await second.abort()
+    await expectObject(storage, 'a', pattern(10, 1))
+    assert.equal((await storage.list()).length, 1)
+  })
+
+  test('of several commits of one name at once, one wins', async (storage) => {
+    const writers = await Promise.all(Array.from({ length: 6 }, () => storage.create('a')))
+    await Promise.all(writers.map((writer, i) => writer.write(pattern(100, i))))
+    const outcomes = await Promise.allSettled(writers.map((writer) => writer.commit()))
+    const winners = outcomes.flatMap((outcome, i) => (outcome.status === 'fulfilled' ? [i] : []))
+    assert.equal(winners.length, 1)
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') assert.ok(isStateError(outcome.reason, 'FENCED'))
+    }
+    await expectObject(storage, 'a', pattern(100, winners[0] as number))
+  })
+
+  test('an aborted writer leaves nothing; abort is idempotent, then the writer is CLOSED', async (storage) => {
+    const writer = await storage.create('a')
+    await writer.write(pattern(100, 1))
+    await writer.abort()
+    await writer.abort()
+    await rejectsWith('CLOSED', writer.write(pattern(1, 1)))
+    await rejectsWith('CLOSED', writer.commit())
+    assert.deepEqual(await storage.list(), [])
+    assert.equal(await storage.discardUncommitted(0), 0)
+  })
+
+  test('after commit, abort is a no-op and the writer is CLOSED', async (storage) => {
+    const writer = await publish(storage, 'a', pattern(10, 1))
+    await writer.abort()
+    await rejectsWith('CLOSED', writer.write(pattern(1, 1)))
+    await rejectsWith('CLOSED', writer.commit())
+    await expectObject(storage, 'a', pattern(10, 1))
+  })
+
+  test('abort waits for a commit under way and does not undo it', async (storage) => {
+    const writer = await storage.create('a')
+    await writer.write(pattern(10, 1))
+    const committed = writer.commit()
+    await writer.abort()
+    await committed
+    await expectObject(storage, 'a', pattern(10, 1))
+  })
+
+  test('a living writer of this storage is not discarded', async (storage) => {
+    const writer = await storage.create('a')
+    await writer.write(pattern(10, 1))
+    assert.equal(await storage.discardUncommitted(0), 0)
+    await writer.commit()
+    await expectObject(storage, 'a', pattern(10, 1))
+  })
+}
+
+function testReaders(test: DefineTest): void {
+  test('a reader returns exactly the range, and CORRUPTION beyond the end', async (storage) => {
+    const bytes = pattern(1_000, 1)
+    await publish(storage, 'a', bytes)
+    const reader = await opened(storage, 'a')
+    assert.equal(reader.sizeBytes, 1_000)
+    assert.deepEqual(await reader.read(0, 1_000), bytes)
+    assert.deepEqual(await reader.read(990, 10), bytes.slice(990))
+    assert.deepEqual(await reader.read(1_000, 0), new Uint8Array(0))
+    const parts = await Promise.all([reader.read(0, 10), reader.read(500, 10), reader.read(5, 10)])
+    assert.deepEqual(parts, [bytes.slice(0, 10), bytes.slice(500, 510), bytes.slice(5, 15)])
+    await rejectsWith('CORRUPTION', reader.read(991, 10))
+    await rejectsWith('CORRUPTION', reader.read(1_001, 0))
+    await rejectsWith('CORRUPTION', reader.read(0, Number.MAX_SAFE_INTEGER))
+    await reader.close()
+  })
+
+  test('what a reader returned is the caller’s to change', async (storage) => {
+    await publish(storage, 'a', pattern(10, 1))
+    const reader = await opened(storage, 'a')
+    for (const bytes of [await reader.read(0, 10), await storage.read('a', 10)]) bytes?.fill(0)
+    await reader.close()
+    await expectObject(storage, 'a', pattern(10, 1))
+  })
+
+  test('an open reader keeps what it opened through replace and remove', async (storage) => {
+    await storage.replace('a', pattern(10, 1))
+    const before = await opened(storage, 'a')
+    await storage.replace('a', pattern(20, 2))
+    const after = await opened(storage, 'a')
+    await storage.remove('a')
+    assert.deepEqual(await before.read(0, 10), pattern(10, 1))
+    assert.deepEqual(await after.read(0, 20), pattern(20, 2))
+    await before.close()
+    await after.close()
+  })
+
+  test('a closed reader is CLOSED; close is idempotent', async (storage) => {
+    await publish(storage, 'a', pattern(10, 1))
+    const reader = await opened(storage, 'a')
+    await reader.close()
+    await reader.close()
+    await rejectsWith('CLOSED', reader.read(0, 1))
+  })
+
+  test('read refuses an object larger than its bound', async (storage) => {
+    await publish(storage, 'a', pattern(11, 1))
+    await rejectsWith('CORRUPTION', storage.read('a', 10))
+    assert.equal((await storage.read('a', 11))?.length, 11)
+  })
+}
+
+function testReplacing(test: DefineTest): void {
+  test('replace writes, overwrites, and copies what it is given', async (storage) => {
+    const bytes = pattern(10, 1)
+    await storage.replace('latest', bytes)
+    bytes.fill(0)
+    await expectObject(storage, 'latest', pattern(10, 1))
+    await storage.replace('latest', pattern(5, 2))
+    await expectObject(storage, 'latest', pattern(5, 2))
+    assert.deepEqual(await storage.list(), [{ name: 'latest', sizeBytes: 5 }])
+  })
+
+  test('a reader beside a hundred replacements sees whole versions only', async (storage) => {
+    await storage.replace('latest', pattern(1, 0))
+    const replacing = (async () => {
+      for (let i = 1; i <= 100; i++) await storage.replace('latest', pattern(1 + (i % 7) * 100, i))
+    })()
+    let last = 0
+    while (last < 100) {
+      const bytes = (await storage.read('latest', 1_000)) as Uint8Array
+      const version = bytes[0] as number
+      assert.ok(version >= last, 'versions only go up')
+      assert.deepEqual(bytes, pattern(bytes.length, version))
+      last = version
+    }
+    await replacing
+  })
+}
+
+function testBadArguments(test: DefineTest): void {
+  const badNames: readonly unknown[] = [
+    '',
+    '.',
+    '..',
+    '.hidden',
+    '.lease-0000000001',
+    'a/b',
+    '../a',
+    'a\\b',
+    'a\0',
+    'A',
+    'a b',
+    'a_b',
+    'ä',
+    'a\n',
+    'x'.repeat(129),
+    undefined,
+    7,
+    ['a'],
+  ]
+
+  test('names that are no object names are INVALID_ARGUMENT everywhere', async (storage) => {
+    for (const bad of badNames) {
+      const name = bad as string
+      await rejectsWith('INVALID_ARGUMENT', storage.create(name))
+      await rejectsWith('INVALID_ARGUMENT', storage.open(name))
+      await rejectsWith('INVALID_ARGUMENT', storage.read(name, 1))
+      await rejectsWith('INVALID_ARGUMENT', storage.replace(name, pattern(1, 1)))
+      await rejectsWith('INVALID_ARGUMENT', storage.remove(name))
+    }
+    assert.deepEqual(await storage.list(), [])
+  })
+
+  test('wrong bytes, bounds and times are INVALID_ARGUMENT and end nothing', async (storage) => {
+    await rejectsWith('INVALID_ARGUMENT', storage.replace('a', 'text' as unknown as Uint8Array))
+    for (const bad of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '1' as unknown as number]) {
+      await rejectsWith('INVALID_ARGUMENT', storage.read('a', bad))
+    }
+    for (const bad of [-1, Number.NaN, Number.POSITIVE_INFINITY, '1' as unknown as number]) {
+      await rejectsWith('INVALID_ARGUMENT', storage.discardUncommitted(bad))
+    }
+    const writer = await storage.create('a')
+    await rejectsWith('INVALID_ARGUMENT', writer.write([1, 2] as unknown as Uint8Array))
+    await writer.write(pattern(3, 1))
+    await writer.commit()
+    const reader = await opened(storage, 'a')
+    for (const bad of [-1, 0.5, Number.NaN]) {
+      await rejectsWith('INVALID_ARGUMENT', reader.read(bad, 1))
+      await rejectsWith('INVALID_ARGUMENT', reader.read(0, bad))
+    }
+    assert.deepEqual(await reader.read(0, 3), pattern(3, 1))
+    await reader.close()
+  })
+}
+
+function testLease(test: DefineTest): void {
+  test('one owner at a time: the second is FENCED until the first lets go', async (storage, fixture) => {
+    const other = fixture.reopen?.() ?? storage
+    const first = await storage.acquire()
+    await first.check()
+    await rejectsWith('FENCED', storage.acquire())
+    await rejectsWith('FENCED', other.acquire())
+    await first.check()
+    await first.release()
+    const second = await other.acquire()
+    await second.check()
+    assert.ok(second.token > first.token, 'tokens grow')
+    await rejectsWith('FENCED', storage.acquire())
+    await second.release()
+  })
+
+  test('release is idempotent, closes the lease, and never frees another’s', async (storage) => {
+    const first = await storage.acquire()
+    await Promise.all([first.release(), first.release()])
+    await first.release()
+    await rejectsWith('CLOSED', first.check())
+    const second = await storage.acquire()
+    await first.release()
+    await second.check()
+    await rejectsWith('FENCED', storage.acquire())
+    await second.release()
+  })
+
+  test('the lease of a dead owner is taken over, and the old one is FENCED', async (storage, fixture) => {
+    const dead = await storage.acquire()
+    await fixture.killOwner()
+    const heir = await (fixture.reopen?.() ?? storage).acquire()
+    assert.ok(heir.token > dead.token, 'tokens grow')
+    await rejectsWith('FENCED', dead.check())
+    await dead.release()
+    await heir.check()
+    await rejectsWith('FENCED', storage.acquire())
+    await heir.release()
+  })
+
+  test('of many acquisitions at once, one wins', async (storage, fixture) => {
+    let lastToken = 0
+    for (let round = 0; round < 5; round++) {
+      const rivals = Array.from({ length: 6 }, () => fixture.reopen?.() ?? storage)
+      const outcomes = await Promise.allSettled(rivals.map((rival) => rival.acquire()))
+      const leases = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+      for (const outcome of outcomes) {
+        if (outcome.status === 'rejected') assert.ok(isStateError(outcome.reason, 'FENCED'))
+      }
+      assert.equal(leases.length, 1)
+      for (const lease of leases) {
+        assert.ok(lease.token > lastToken, 'tokens grow')
+        lastToken = lease.token
+        await lease.check()
+        await lease.release()
+      }
+    }
+  })
+
+  test('leases are not objects', async (storage) => {
+    const lease = await storage.acquire()
+    assert.deepEqual(await storage.list(), [])
+    await publish(storage, 'lease-0000000001', pattern(3, 1))
+    await lease.check()
+    await lease.release()
+    await expectObject(storage, 'lease-0000000001', pattern(3, 1))
+  })
+}
+
+async function publish(storage: CheckpointStorage, name: string, bytes: Uint8Array) {
+  const writer = await storage.create(name)
+  await writer.write(bytes)
+  await writer.commit()
+  return writer
+}
+
+async function opened(storage: CheckpointStorage, name: string) {
+  const reader = await storage.open(name)
+  assert.ok(reader !== undefined, `${name} is there`)
+  return reader
+}
+
+async function expectObject(storage: CheckpointStorage, name: string, bytes: Uint8Array): Promise<void> {
+  const found = await storage.read(name, bytes.length)
+  assert.ok(found !== undefined, `${name} is there`)
+  assert.ok(Buffer.compare(found, bytes) === 0, `${name} holds what was written`)
+}
+
+async function rejectsWith(code: StateErrorCode, work: Promise<unknown>): Promise<void> {
+  await assert.rejects(work, (error) => {
+    assert.ok(isStateError(error), `a StateError, not ${String(error)}`)
+    assert.equal(error.code, code)
+    return true
+  })
+}
+
+/** Bytes that tell their position and `seed`, which is the first of them. */
+function pattern(length: number, seed: number): Uint8Array {
+  return Uint8Array.from({ length }, (_, i) => (seed + i * 31) & 0xff)
+}

@@ -1,0 +1,84 @@
+// Model-based testing of backends: random sequences of commands run on an engine and on the reference model side by
+// side, on one clock, and everything that can be observed is compared after each command.
+
+import fc from 'fast-check'
+import type { StateBackend } from '../../src/backend/state-backend.js'
+import type { Clock } from '../../src/base/clock.js'
+import { ManualClock } from '../../src/testing/manual-clock.js'
+import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
+import { commandKinds } from './commands.js'
+import { compareStats, onBoth, same, sweepBoth, type World, wholeContent } from './world.js'
+
+export interface EngineOptions {
+  readonly clock: Clock
+  readonly ttlMs?: number
+}
+
+export interface RunCommandsOptions {
+  /** Default 2,000, or what the environment says in HOLDFAST_MODEL_RUNS. */
+  readonly runs?: number
+  /** Commands in one run, at most. Default 100. */
+  readonly maxCommands?: number
+  /** Repeats a run: the seed that a failure has printed. */
+  readonly seed?: number
+  /** Makes the engine remove everything that is due. Default: `count()`. */
+  readonly sweep?: (engine: StateBackend) => unknown
+}
+
+/**
+ * Runs random command sequences on engines that `openEngine` opens, each empty. Rejects with the shortest failing
+ * sequence that fast-check finds, and its seed.
+ */
+export async function runCommands(
+  openEngine: (options: EngineOptions) => Promise<StateBackend>,
+  options: RunCommandsOptions = {},
+): Promise<void> {
+  const { runs = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000), maxCommands = 100, seed } = options
+  const { sweep = (engine) => engine.count() } = options
+  const ttlMs = fc.constantFrom(undefined, undefined, 300)
+  const sequence = fc.commands(commandKinds(), { maxCommands, size: 'max' })
+  await fc.assert(
+    fc.asyncProperty(ttlMs, sequence, async (defaultTtlMs, commands) => {
+      const clock = new ManualClock()
+      const engineOptions = { clock, ...(defaultTtlMs !== undefined && { ttlMs: defaultTtlMs }) }
+      const opened: StateBackend[] = []
+      const openFresh = async () => {
+        opened.push(await openEngine(engineOptions))
+        return opened.at(-1) as StateBackend
+      }
+      const engine = await openFresh()
+      const model = new ModelStateBackend(engineOptions)
+      const world: World = {
+        model,
+        engine,
+        clock,
+        openFresh,
+        sweep,
+        snapshots: [],
+        scans: [],
+        saved: undefined,
+        expiredAhead: 0,
+      }
+      try {
+        await fc.asyncModelRun(() => ({ model: world, real: world }), commands)
+        await compareInTheEnd(world)
+      } finally {
+        for (const backend of opened) await backend.close()
+        await model.close()
+      }
+    }),
+    { numRuns: runs, ...(seed !== undefined && { seed }) },
+  )
+}
+
+async function compareInTheEnd(world: World): Promise<void> {
+  await sweepBoth(world)
+  await onBoth(world, wholeContent)
+  for (const { model, engine } of world.snapshots) {
+    same(await wholeContent(engine), await wholeContent(model))
+    await Promise.all([model.close(), engine.close()])
+  }
+  for (const { model, engine } of world.scans) await Promise.all([model.return?.(), engine.return?.()])
+  compareStats(world)
+  same(world.engine.stats().openSnapshots, 0, 'openSnapshots')
+}
