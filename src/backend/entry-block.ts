@@ -13,7 +13,7 @@ import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
 
-export const EntryFlag = { EXPIRES: 1, TOMBSTONE: 2 } as const
+const EntryFlag = { EXPIRES: 1, TOMBSTONE: 2 } as const
 
 const HEADER_BYTES = 8
 const EXPIRY_BYTES = 8

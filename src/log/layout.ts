@@ -28,20 +28,18 @@ export const MAX_SEGMENTS: number = 1 << (32 - OFFSET_BITS)
 /** All that addresses can reach. */
 export const MAX_LOG_BYTES: number = MAX_SEGMENTS * SEGMENT_BYTES
 
-export const WORD_META = 0
 export const WORD_VALUE_LENGTH = 1
 export const WORD_EPOCH = 2
 export const WORD_PREVIOUS = 3
-export const HEADER_WORDS = 4
-export const HEADER_BYTES = 16
+const HEADER_WORDS = 4
+const HEADER_BYTES = 16
 /** Units from an entry's start to its expiry. */
 export const EXPIRY_UNIT = 2
-export const EXPIRY_WORDS = 2
+const EXPIRY_WORDS = 2
 
 export const KEY_LENGTH_MASK = 0xfff
 export const FLAG_EXPIRES = 0x1000
 export const FLAG_TOMBSTONE = 0x2000
-export const FLAGS_MASK = 0xf000
 export const SLACK_SHIFT = 16
 /** Most slack an entry can record, in units: a value that shrinks by more is written anew. */
 export const MAX_SLACK_UNITS = 0xffff

@@ -19,8 +19,8 @@ import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { HashLog, type LogMemory } from '../log/hash-log.js'
-import { entryUnits } from '../log/layout.js'
 import { nextTurn } from '../log/slices.js'
+import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import { MemorySnapshot } from './memory-snapshot.js'
 
 export interface MemoryStateBackendOptions {
@@ -155,13 +155,13 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.#assertWritable('write')
     if (!(batch instanceof WriteBatch)) throw invalidArgument('batch', 'must be a WriteBatch')
     const cursor = batch.cursor()
-    this.#checkExpectations(cursor)
+    checkExpectations(this.#log, cursor)
     try {
-      this.#log.inOneStep(this.#unitsAtMost(cursor), () => this.#apply(cursor))
+      this.#log.inOneStep(unitsAtMost(this.#log, cursor, this.#ttlMs), () => this.#apply(cursor))
     } catch (error) {
-      // Nothing was written yet. Counting only what does not fit in place takes a look at every key: do it when it matters.
+      // Nothing was written yet. To count only what does not fit in place takes a look at every entry: worth it now.
       if (!isStateError(error, 'BACKEND_FULL')) throw error
-      this.#log.inOneStep(this.#unitsExactly(cursor), () => this.#apply(cursor))
+      this.#log.inOneStep(unitsNeeded(this.#log, cursor, this.#ttlMs), () => this.#apply(cursor))
     }
     this.#afterWrite()
   }
@@ -358,60 +358,6 @@ export class MemoryStateBackend implements SyncStateBackend {
   #expiry(ttlMs: number | undefined): number {
     const lifeMs = ttlMs ?? this.#ttlMs
     return lifeMs === Infinity ? Infinity : wholeMs(this.#clock.now() + lifeMs)
-  }
-
-  #checkExpectations(cursor: BatchCursor): void {
-    const log = this.#log
-    cursor.rewind()
-    while (cursor.next()) {
-      if (cursor.kind !== OperationKind.EXPECT_VALUE && cursor.kind !== OperationKind.EXPECT_ABSENT) continue
-      const address = log.seek(cursor.bytes, cursor.keyStart, cursor.keyLength)
-      const holds = log.isAlive(address)
-        ? cursor.kind === OperationKind.EXPECT_VALUE &&
-          log.entries.hasValue(address, cursor.bytes, cursor.valueStart, cursor.valueLength)
-        : cursor.kind === OperationKind.EXPECT_ABSENT
-      if (!holds) throw new StateError('CONCURRENT_MODIFICATION', { key: cursor.key().slice() })
-    }
-  }
-
-  /** What the operations take if every put appends; deletes append where a snapshot is open. */
-  #unitsAtMost(cursor: BatchCursor): number[] {
-    const units: number[] = []
-    const tombstones = this.#log.openSnapshots > 0
-    cursor.rewind()
-    while (cursor.next()) {
-      if (cursor.kind === OperationKind.PUT) {
-        const expires = (cursor.ttlMs ?? this.#ttlMs) !== Infinity
-        units.push(entryUnits(cursor.keyLength, cursor.valueLength, expires))
-      } else if (cursor.kind === OperationKind.DELETE && tombstones) {
-        units.push(entryUnits(cursor.keyLength, 0, false))
-      }
-    }
-    return units
-  }
-
-  /** What the operations take, less the first put of each key that fits in place. */
-  #unitsExactly(cursor: BatchCursor): number[] {
-    const units: number[] = []
-    const touched = new Set<string>()
-    const tombstones = this.#log.openSnapshots > 0
-    cursor.rewind()
-    while (cursor.next()) {
-      if (cursor.kind !== OperationKind.PUT && cursor.kind !== OperationKind.DELETE) continue
-      const { keyStart, keyLength, valueLength } = cursor
-      const key = Buffer.from(cursor.key()).toString('latin1')
-      const first = !touched.has(key)
-      touched.add(key)
-      if (cursor.kind === OperationKind.DELETE) {
-        if (tombstones) units.push(entryUnits(keyLength, 0, false))
-        continue
-      }
-      const expires = (cursor.ttlMs ?? this.#ttlMs) !== Infinity
-      const address = this.#log.seek(cursor.bytes, keyStart, keyLength)
-      if (first && this.#log.overwrites(address, valueLength, expires)) continue
-      units.push(entryUnits(keyLength, valueLength, expires))
-    }
-    return units
   }
 
   #apply(cursor: BatchCursor): void {

@@ -1,0 +1,91 @@
+// A quick run through the installed package, by its public names only: write, checkpoint with every codec that this
+// Node has, restore into a new backend, compare. smoke-packed.mjs runs it in a project that depends on the package.
+//
+//   node smoke.mjs [MAJOR]     MAJOR: the version of Node that this must be
+
+import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import * as zlib from 'node:zlib'
+import { CheckpointCoordinator, FileCheckpointStorage, isStateError, MemoryStateBackend } from 'holdfast'
+import { ManualClock } from 'holdfast/testing'
+
+const ENTRIES = 5_000
+
+const bytes = (text) => new TextEncoder().encode(text)
+
+/** The whole content, in order, as text. */
+async function contentOf(backend) {
+  const lines = []
+  for await (const [key, value] of backend.scan()) {
+    lines.push(`${Buffer.from(key).toString('hex')}=${Buffer.from(value).toString('hex')}`)
+  }
+  return lines
+}
+
+async function fill(backend) {
+  for (let i = 0; i < ENTRIES; i++) {
+    await backend.put(bytes(`key-${i}`), bytes(`value ${i} `.repeat(i % 20)))
+  }
+  for (let i = 0; i < ENTRIES; i += 7) await backend.delete(bytes(`key-${i}`))
+}
+
+async function roundTrip(directory, compression) {
+  const backend = new MemoryStateBackend()
+  await fill(backend)
+  assert.equal(await backend.get(bytes('key-0')), undefined)
+  assert.deepEqual(await backend.get(bytes('key-1')), bytes('value 1 '))
+  const before = await contentOf(backend)
+  const coordinator = new CheckpointCoordinator(backend, {
+    storage: new FileCheckpointStorage(directory),
+    compression,
+    source: () => ({ offset: ENTRIES }),
+  })
+  const made = await coordinator.createCheckpoint()
+  assert.equal(made.entryCount, before.length)
+  assert.equal(made.validated, true)
+  await coordinator.shutdown()
+  await backend.close()
+
+  const revived = new MemoryStateBackend()
+  const successor = new CheckpointCoordinator(revived, {
+    storage: new FileCheckpointStorage(directory),
+    compression,
+  })
+  const restored = await successor.restoreLatest()
+  assert.deepEqual(restored?.source, { offset: ENTRIES })
+  assert.deepEqual(await contentOf(revived), before)
+  await successor.shutdown()
+  await revived.close()
+  await assert.rejects(revived.get(bytes('key-1')), (error) => isStateError(error, 'CLOSED'))
+}
+
+async function timeToLive() {
+  const clock = new ManualClock()
+  const backend = new MemoryStateBackend({ clock })
+  await backend.put(bytes('session'), bytes('x'), { ttlMs: 1_000 })
+  clock.advance(999)
+  assert.equal(await backend.contains(bytes('session')), true)
+  clock.advance(1)
+  assert.equal(await backend.contains(bytes('session')), false)
+  await backend.close()
+}
+
+const wanted = process.argv[2]
+if (wanted !== undefined) assert.equal(process.versions.node.split('.')[0], wanted, 'the version of Node')
+
+const codecs = ['lz4', 'gzip', 'none', ...(typeof zlib.zstdCompressSync === 'function' ? ['zstd'] : [])]
+const [major, minor] = process.versions.node.split('.').map(Number)
+assert.equal(codecs.includes('zstd'), major > 22 || (major === 22 && minor >= 15), 'zstd from Node 22.15 on')
+
+await timeToLive()
+for (const compression of codecs) {
+  const directory = await mkdtemp(join(tmpdir(), 'holdfast-smoke-'))
+  try {
+    await roundTrip(join(directory, 'checkpoints'), compression)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+process.stdout.write(`smoke: Node ${process.versions.node}, codecs ${codecs.join(' ')}: fine\n`)

@@ -1,0 +1,139 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import ts from 'typescript'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { fencesOf, type RunBlock, runBlocksOf } from './markdown.js'
+import { listFiles, root } from './source-file.js'
+
+/** Inside the repository, so that `import … from 'holdfast'` means the built package. */
+const workshop = join(root, 'build/readme')
+
+const documents = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md']
+  .map((name) => join(root, name))
+  .filter((file) => existsSync(file))
+  .concat(listFiles(join(root, 'docs'), '.md'))
+
+interface Sample extends RunBlock {
+  /** `README.md:12` */
+  readonly place: string
+  /** In the workshop, without its ending. */
+  readonly stem: string
+}
+
+const samples: Sample[] = documents.flatMap((file) => {
+  const name = relative(root, file)
+  return runBlocksOf(readFileSync(file, 'utf8')).map((block) => ({
+    ...block,
+    place: `${name}:${block.line}`,
+    stem: join(workshop, `${name.replace(/[^A-Za-z0-9]+/g, '-')}-${block.line}`),
+  }))
+})
+
+/** Checks and translates `.mts` files where they lie. Returns the compiler's complaints. */
+function compile(files: readonly string[]): string[] {
+  const program = ts.createProgram({
+    rootNames: files,
+    options: {
+      target: ts.ScriptTarget.ES2022,
+      module: ts.ModuleKind.NodeNext,
+      moduleResolution: ts.ModuleResolutionKind.NodeNext,
+      lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
+      types: ['node'],
+      typeRoots: [join(root, 'node_modules/@types')],
+      strict: true,
+      skipLibCheck: true,
+      rootDir: root,
+      outDir: root,
+    },
+  })
+  const complaints = [...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics]
+  return complaints.map((complaint) => {
+    const text = ts.flattenDiagnosticMessageText(complaint.messageText, '\n')
+    if (complaint.file === undefined || complaint.start === undefined) return text
+    const { line } = complaint.file.getLineAndCharacterOfPosition(complaint.start)
+    return `${relative(root, complaint.file.fileName)}:${line + 1}: ${text}`
+  })
+}
+
+/** Runs a file in an empty directory of its own. */
+function run(file: string) {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-readme-'))
+  try {
+    return spawnSync(process.execPath, [file], { cwd: directory, encoding: 'utf8', timeout: 50_000 })
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function stage(name: string, text: string): string {
+  mkdirSync(workshop, { recursive: true })
+  const file = join(workshop, name)
+  writeFileSync(file, text)
+  return file
+}
+
+describe('code in the documents', () => {
+  beforeAll(() => {
+    if (!existsSync(join(root, 'dist/index.js'))) throw new Error('build first: npm run build')
+    rmSync(workshop, { recursive: true, force: true })
+    for (const sample of samples) {
+      stage(relative(workshop, `${sample.stem}.${sample.language === 'ts' ? 'mts' : 'mjs'}`), sample.text)
+    }
+  })
+
+  it('is in the README', () => {
+    expect(documents).toContain(join(root, 'README.md'))
+    expect(samples.map((sample) => sample.place)).toContainEqual(expect.stringMatching(/^README\.md:/))
+  })
+
+  it('is correct TypeScript', () => {
+    const files = samples.filter((sample) => sample.language === 'ts').map((sample) => `${sample.stem}.mts`)
+    expect(compile(files)).toEqual([])
+  })
+
+  for (const { place, stem, output } of samples) {
+    it(`runs as printed: ${place}`, () => {
+      const result = run(`${stem}.mjs`)
+      expect(result.stderr).toBe('')
+      expect(result.status).toBe(0)
+      if (output !== undefined) expect(result.stdout).toBe(output)
+    })
+  }
+})
+
+describe('the rules for code in documents', () => {
+  const tick = '```'
+
+  it('find blocks, their language, their line and their output', () => {
+    const markdown = `a\n${tick}ts\nlet a = 1\n\n${tick}\nprints\n${tick}text\n1\n${tick}\n${tick}js\nb()\n${tick}\n`
+    expect(runBlocksOf(markdown)).toEqual([
+      { language: 'ts', line: 2, text: 'let a = 1\n\n', output: '1\n' },
+      { language: 'js', line: 10, text: 'b()\n', output: undefined },
+    ])
+    expect(fencesOf(`${tick}${tick}md\n${tick}ts\n${tick}\n${tick}${tick}`)).toHaveLength(1)
+  })
+
+  it('leave out a block only for a reason', () => {
+    expect(runBlocksOf(`${tick}ts no-run: needs a server\nx\n${tick}`)).toEqual([])
+    expect(runBlocksOf(`${tick}sh\nnpm test\n${tick}`)).toEqual([])
+    expect(() => runBlocksOf(`${tick}ts no-run\nx\n${tick}`)).toThrow("'no-run' is not")
+    expect(() => runBlocksOf(`${tick}typescript\nx\n${tick}`)).toThrow('line 1: write ts or js')
+    expect(() => fencesOf(`${tick}ts\nx\n`)).toThrow('line 1 is never closed')
+  })
+
+  it('notice a wrong type, a missing export and a failure', () => {
+    const wrong = stage(
+      'wrong-type.mts',
+      `import { StateError } from 'holdfast'\nexport const n: number = StateError.name\n`,
+    )
+    expect(compile([wrong])).toEqual([
+      expect.stringContaining("wrong-type.mts:2: Type 'string' is not assignable"),
+    ])
+    const missing = stage('missing.mts', `import { NoSuchThing } from 'holdfast'\nNoSuchThing()\n`)
+    expect(compile([missing])).toEqual([expect.stringContaining("no exported member 'NoSuchThing'")])
+    expect(run(stage('failing.mjs', `throw new Error('no')\n`)).status).toBe(1)
+    expect(run(stage('printing.mjs', `console.log('yes')\n`)).stdout).toBe('yes\n')
+  })
+})

@@ -1,0 +1,204 @@
+// The rules that keep the rooms of `src/` apart. Each takes sources and returns what is wrong, one line for each.
+
+import { isBuiltin } from 'node:module'
+import ts from 'typescript'
+import { lineOf, nodesOf, type Reference, referencesOf, type SourceFile, targetOf } from './source-file.js'
+
+interface Room {
+  /** Other folders, or single files, that this folder may import. */
+  readonly rooms: readonly string[] | 'any'
+  /** Modules of Node, or `'any'` of them. */
+  readonly builtins: readonly string[] | 'any'
+  readonly packages: readonly string[]
+}
+
+/** Who may import whom (the table of ARCHITECTURE.md). A folder that is not here may not exist. */
+const rooms: { readonly [folder: string]: Room } = {
+  base: { rooms: [], builtins: [], packages: [] },
+  backend: { rooms: ['base'], builtins: [], packages: [] },
+  codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
+  log: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },
+  storage: { rooms: ['base'], builtins: 'any', packages: [] },
+  memory: { rooms: ['backend', 'log', 'base', 'codec'], builtins: ['node:crypto'], packages: [] },
+  checkpoint: {
+    rooms: ['backend', 'codec', 'base', 'storage/checkpoint-storage.ts'],
+    builtins: 'any',
+    packages: [],
+  },
+  testing: { rooms: 'any', builtins: 'any', packages: [] },
+}
+
+/** Files directly in `src/`: what users import. They may gather anything, and nothing imports them. */
+const entryFiles: Room = { rooms: 'any', builtins: 'any', packages: [] }
+
+const folderOf = (path: string): string => (path.includes('/') ? path.slice(0, path.indexOf('/')) : '')
+const isEntry = (path: string): boolean => folderOf(path) === ''
+export const isTest = (path: string): boolean => path.endsWith('.test.ts')
+const isRelative = (specifier: string): boolean => /^\.\.?\//.test(specifier)
+const at = (source: SourceFile, line: number): string => `${source.path}:${line}`
+
+/** Imports of another folder that the table does not allow. */
+export function forbiddenImports(sources: readonly SourceFile[]): string[] {
+  return sources.flatMap((source) => {
+    const room = isEntry(source.path) ? entryFiles : rooms[folderOf(source.path)]
+    if (room === undefined) return [`${source.path}: no rule for folder ${folderOf(source.path)}`]
+    return referencesOf(source).flatMap((reference) => {
+      const reason = isRelative(reference.specifier)
+        ? forbiddenRoom(source, room, reference)
+        : forbiddenModule(room, reference.specifier)
+      return reason === undefined ? [] : [`${at(source, reference.line)}: ${reason}`]
+    })
+  })
+}
+
+function forbiddenRoom(source: SourceFile, room: Room, { specifier }: Reference): string | undefined {
+  const target = targetOf(source, specifier)
+  const folder = folderOf(target)
+  if (target.startsWith('..')) return `${specifier} is outside src/`
+  if (isTest(target)) return `${specifier} is a test`
+  if (folder === '') return `${specifier} is an entry file`
+  if (folder === folderOf(source.path) || room.rooms === 'any') return undefined
+  if (room.rooms.includes(folder) || room.rooms.includes(target)) return undefined
+  return `${folderOf(source.path)} may not import ${target}`
+}
+
+function forbiddenModule(room: Room, specifier: string): string | undefined {
+  if (!isBuiltin(specifier)) {
+    return room.packages.includes(specifier) ? undefined : `package ${specifier} is not allowed here`
+  }
+  if (!specifier.startsWith('node:')) return `${specifier} lacks its node: prefix`
+  const allowed = room.builtins === 'any' || room.builtins.includes(specifier)
+  return allowed ? undefined : `${specifier} is not allowed here`
+}
+
+/** Import cycles, each once, as `a.ts -> b.ts -> a.ts`. Type imports count. */
+export function importCycles(sources: readonly SourceFile[]): string[] {
+  const edges = new Map(
+    sources.map((source) => [
+      source.path,
+      referencesOf(source)
+        .filter(({ specifier }) => isRelative(specifier))
+        .map(({ specifier }) => targetOf(source, specifier)),
+    ]),
+  )
+  const done = new Set<string>()
+  const cycles: string[] = []
+  const visit = (path: string, trail: readonly string[]) => {
+    const seenAt = trail.indexOf(path)
+    if (seenAt !== -1) cycles.push([...trail.slice(seenAt), path].join(' -> '))
+    if (seenAt !== -1 || done.has(path)) return
+    for (const target of edges.get(path) ?? []) visit(target, [...trail, path])
+    done.add(path)
+  }
+  for (const path of edges.keys()) visit(path, [])
+  return cycles
+}
+
+/** Files outside the entry files that pass on what another file exports. */
+export function barrels(sources: readonly SourceFile[]): string[] {
+  return sources
+    .filter((source) => !isEntry(source.path))
+    .flatMap((source) => {
+      const imported = importedNames(source)
+      return source.tree.statements
+        .filter(ts.isExportDeclaration)
+        .filter((statement) => statement.moduleSpecifier !== undefined || passesOn(statement, imported))
+        .map((statement) => `${at(source, lineOf(source, statement))}: ${statement.getText(source.tree)}`)
+    })
+}
+
+function importedNames(source: SourceFile): Set<string> {
+  const names = new Set<string>()
+  for (const node of nodesOf(source)) {
+    if (ts.isImportSpecifier(node) || ts.isNamespaceImport(node)) names.add(node.name.text)
+    if (ts.isImportClause(node) && node.name !== undefined) names.add(node.name.text)
+  }
+  return names
+}
+
+function passesOn(statement: ts.ExportDeclaration, imported: ReadonlySet<string>): boolean {
+  const clause = statement.exportClause
+  if (clause === undefined || !ts.isNamedExports(clause)) return false
+  return clause.elements.some((element) => imported.has((element.propertyName ?? element.name).text))
+}
+
+/** `any`, and comments that tell a checker to look away. */
+export function escapes(sources: readonly SourceFile[]): string[] {
+  return sources.flatMap((source) => {
+    const anys = [...nodesOf(source)]
+      .filter((node) => node.kind === ts.SyntaxKind.AnyKeyword)
+      .map((node) => `${at(source, lineOf(source, node))}: any`)
+    const directives = commentsOf(source)
+      .filter(({ text }) =>
+        /@ts-(?:ignore|expect-error|nocheck)|(?:eslint|oxlint|biome)-(?:disable|ignore)/.test(text),
+      )
+      .map(({ line, text }) => `${source.path}:${line}: ${text}`)
+    return [...anys, ...directives]
+  })
+}
+
+function commentsOf(source: SourceFile): { readonly line: number; readonly text: string }[] {
+  const text = source.tree.text
+  const starts = new Map<number, number>()
+  for (const node of nodesOf(source)) {
+    for (const range of ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [])
+      starts.set(range.pos, range.end)
+    for (const range of ts.getTrailingCommentRanges(text, node.getEnd()) ?? [])
+      starts.set(range.pos, range.end)
+  }
+  return Array.from(starts, ([pos, end]) => ({
+    line: source.tree.getLineAndCharacterOfPosition(pos).line + 1,
+    text: text.slice(pos, end),
+  }))
+}
+
+/**
+ * Time, timers and chance that do not come from an injected clock or a seed. `allowed` names, for a file, what it may
+ * use all the same.
+ */
+export function ambientSources(
+  sources: readonly SourceFile[],
+  allowed: { readonly [path: string]: readonly string[] } = {},
+): string[] {
+  return sources.flatMap((source) =>
+    [...nodesOf(source)].flatMap((node) => {
+      const used = ambientUse(node)
+      if (used === undefined || allowed[source.path]?.includes(used)) return []
+      return [`${at(source, lineOf(source, node))}: ${used}`]
+    }),
+  )
+}
+
+const ambientModules = new Set(['node:timers', 'node:timers/promises'])
+const ambientFunctions = new Set(['setTimeout', 'setInterval'])
+
+function ambientUse(node: ts.Node): string | undefined {
+  if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) {
+    return ambientModules.has(node.moduleSpecifier.text) && !importsOnlySetImmediate(node)
+      ? node.moduleSpecifier.text
+      : undefined
+  }
+  if (ts.isPropertyAccessExpression(node)) {
+    const text = `${node.expression.getText()}.${node.name.text}`
+    if (/^(?:globalThis\.)?(?:Date\.now|Math\.random)$/.test(text)) return text.replace('globalThis.', '')
+    return node.expression.getText() === 'globalThis' && ambientFunctions.has(node.name.text)
+      ? node.name.text
+      : undefined
+  }
+  if (ts.isNewExpression(node) && node.expression.getText() === 'Date') {
+    return (node.arguments?.length ?? 0) === 0 ? 'new Date()' : undefined
+  }
+  if (ts.isCallExpression(node) && ts.isIdentifier(node.expression)) {
+    const name = node.expression.text
+    if (name === 'Date') return 'Date()'
+    return ambientFunctions.has(name) ? name : undefined
+  }
+  return undefined
+}
+
+/** `setImmediate` waits for the event loop, not for time. */
+function importsOnlySetImmediate(node: ts.ImportDeclaration): boolean {
+  const bindings = node.importClause?.namedBindings
+  if (bindings === undefined || !ts.isNamedImports(bindings)) return false
+  return bindings.elements.every((element) => (element.propertyName ?? element.name).text === 'setImmediate')
+}

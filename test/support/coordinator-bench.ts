@@ -1,0 +1,74 @@
+import { afterEach } from 'vitest'
+import type { StateBackend } from '../../src/backend/state-backend.js'
+import { CheckpointCoordinator } from '../../src/checkpoint/checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions, Logger } from '../../src/checkpoint/types.js'
+import { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
+import { ManualClock } from '../../src/testing/manual-clock.js'
+import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
+import { bytesOf, textOf } from './checkpoints.js'
+
+/** A coordinator with everything around it; what it does is told in `events` and `log`. */
+export interface Bench {
+  readonly clock: ManualClock
+  readonly storage: MemoryCheckpointStorage
+  readonly backend: ModelStateBackend
+  readonly coordinator: CheckpointCoordinator
+  readonly events: string[]
+  readonly log: string[]
+}
+
+/** Shut down after each test. */
+export const open: { shutdown(): Promise<void> }[] = []
+
+afterEach(async () => {
+  for (const each of open.splice(0)) await each.shutdown().catch(() => {})
+})
+
+function loggerInto(log: string[]): Logger {
+  const at = (level: string) => (_: object, message: string) => void log.push(`${level}: ${message}`)
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+export function bench(
+  options: Partial<CheckpointCoordinatorOptions> = {},
+  storage: MemoryCheckpointStorage = new MemoryCheckpointStorage(),
+): Bench {
+  const clock = new ManualClock(1_700_000_000_000)
+  const backend = new ModelStateBackend({ clock })
+  const log: string[] = []
+  const coordinator = new CheckpointCoordinator(backend, {
+    storage,
+    clock,
+    logger: loggerInto(log),
+    ...options,
+  })
+  const events: string[] = []
+  const tell = (text: string) => void events.push(text)
+  coordinator.on('started', ({ id }) => tell(`started ${id}`))
+  coordinator.on('completed', ({ checkpoint }) => tell(`completed ${checkpoint.id}`))
+  coordinator.on('failed', ({ id, error }) => tell(`failed ${id} ${error.code}`))
+  coordinator.on('restored', ({ checkpoint }) => tell(`restored ${checkpoint.id}`))
+  coordinator.on('skipped', ({ id, code }) => tell(`skipped ${id} ${code}`))
+  coordinator.on('deleted', ({ id }) => tell(`deleted ${id}`))
+  open.push(coordinator)
+  return { clock, storage, backend, coordinator, events, log }
+}
+
+export async function put(backend: StateBackend, text: string): Promise<void> {
+  for (const pair of text.split(' ')) {
+    const [key = '', value = ''] = pair.split('=')
+    await backend.put(bytesOf(key), bytesOf(value))
+  }
+}
+
+/** All entries as `key=value`, in order. */
+export async function contentOf(backend: StateBackend): Promise<string> {
+  const pairs: string[] = []
+  for await (const [key, value] of backend.scan()) pairs.push(`${textOf(key)}=${textOf(value)}`)
+  return pairs.join(' ')
+}
+
+/** A process that died: its lease is free, its coordinator forgotten. */
+export function crash(storage: MemoryCheckpointStorage): void {
+  storage.forgetOwner()
+}
