@@ -2,6 +2,7 @@ import type { KeyProbe } from './key-probe.js'
 import {
   EXPIRY_UNIT,
   entryUnits,
+  FLAG_BURIED,
   FLAG_EXPIRES,
   FLAG_TOMBSTONE,
   headerWords,
@@ -52,6 +53,17 @@ export class Entries {
 
   isTombstone(address: number): boolean {
     return (this.#word(address, 0) & FLAG_TOMBSTONE) !== 0
+  }
+
+  /** Whether this is no longer the latest version of its key. */
+  isBuried(address: number): boolean {
+    return (this.#word(address, 0) & FLAG_BURIED) !== 0
+  }
+
+  bury(address: number): void {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    words[at] = (words[at] as number) | FLAG_BURIED
   }
 
   keyLength(address: number): number {

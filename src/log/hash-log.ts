@@ -92,7 +92,7 @@ export class HashLog {
     this.#chore = new KeyProbe(this.#segments, options.seed)
     this.ordered = new OrderedIndex(this.order, {
       tables: () => this.#index.tables(),
-      current: (address) => this.current(address),
+      latest: (address) => this.latest(address),
     })
     const epochs = this.#epochs
     this.#compactor = new Compactor(this.#segments, {
@@ -149,9 +149,8 @@ export class HashLog {
   }
 
   /** The latest version of the key of the entry at `address`, tombstones included; 0 where there is none. */
-  current(address: number): number {
-    this.#chore.loadEntry(address)
-    return this.#index.find(this.#chore.hash, this.#chore)
+  latest(address: number): number {
+    return this.entries.isBuried(address) ? this.#find(address) : address
   }
 
   /** Follows the versions back from `latest` to what a snapshot of `epoch` sees; 0 where it sees nothing. */
@@ -278,6 +277,12 @@ export class HashLog {
     this.#pay(units.reduce((sum, each) => sum + each, 0))
   }
 
+  /** Looks the key of the entry at `address` up; the index is then at the key's place. */
+  #find(address: number): number {
+    this.#chore.loadEntry(address)
+    return this.#index.find(this.#chore.hash, this.#chore)
+  }
+
   /** Returns the address of the new version. */
   #append(replaced: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): number {
     const probe = this.#probe
@@ -350,7 +355,7 @@ export class HashLog {
       if (expiresAtMs <= nowMs) {
         this.#options.onExpired(address)
         removedUnits += this.entries.units(address)
-        this.current(address)
+        this.#find(address)
         this.#removeFound(address, this.#chore)
       } else {
         nextAtMs = Math.min(nextAtMs, expiresAtMs)
@@ -365,7 +370,7 @@ export class HashLog {
     for (let i = 0; i < most && this.#tombstones.removable(oldest); i++) {
       for (const address of this.#index.collect(this.#tombstones.take())) {
         if (!this.entries.isTombstone(address) || this.entries.epoch(address) > oldest) continue
-        this.current(address)
+        this.#find(address)
         this.#index.remove()
         this.#tombstoneCount--
         this.#bury(address)
@@ -380,6 +385,7 @@ export class HashLog {
 
   #bury(address: number): void {
     const number = address >>> OFFSET_BITS
+    this.entries.bury(address)
     if (this.#segments.bury(number, this.entries.units(address)) && number !== this.#tail)
       this.#retire(number)
   }
@@ -392,13 +398,14 @@ export class HashLog {
   }
 
   #moveIfLatest(address: number): boolean {
-    if (this.current(address) !== address) return true
+    if (this.entries.isBuried(address)) return true
     const units = this.entries.bareUnits(address)
     if (this.#segments.room(this.#tail) < units) {
       const beside = this.#besideSegments()
       if (!this.#segments.canAllocate(units, beside)) return false
       this.#roll(units, beside)
     }
+    this.#find(address)
     const moved = this.#segments.take(this.#tail, units)
     this.entries.move(address, moved)
     this.#index.replace(moved)

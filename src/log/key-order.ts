@@ -4,9 +4,12 @@
 
 import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from './layout.js'
 import type { SegmentTable } from './segment-table.js'
+import type { SlicedWork } from './slices.js'
 
 /** Below this many, insertion sort by whole keys. */
 const SMALL = 12
+/** Up to this many are sorted without a pause: a millisecond or two. */
+const SLICE = 8 * 1024
 
 export class KeyOrder {
   readonly #segments: SegmentTable
@@ -33,9 +36,54 @@ export class KeyOrder {
     return length - key.length
   }
 
-  /** Sorts addresses of entries with different keys, in place. */
-  sort(addresses: Uint32Array): void {
-    this.#sortRange(addresses, new Uint32Array(addresses.length), 0, addresses.length, 0)
+  /** Sorts addresses in place, by keys; pauses come at most {@link SLICE} addresses of work apart. */
+  sort(addresses: Uint32Array): SlicedWork<void> {
+    return this.#sortLarge(addresses, new Uint32Array(addresses.length), 0, addresses.length, 0)
+  }
+
+  *#sortLarge(
+    addresses: Uint32Array,
+    cache: Uint32Array,
+    from: number,
+    until: number,
+    depth: number,
+  ): SlicedWork<void> {
+    if (until - from <= SLICE) {
+      this.#sortRange(addresses, cache, from, until, depth)
+      yield
+      return
+    }
+    for (let i = from; i < until; i++) {
+      cache[i] = this.#keyBytesAt(addresses[i] as number, depth)
+      if (i % SLICE === 0) yield
+    }
+    yield* this.#partitionLarge(addresses, cache, from, until, depth)
+  }
+
+  /** Like `#partition`, with pauses. */
+  *#partitionLarge(
+    addresses: Uint32Array,
+    cache: Uint32Array,
+    start: number,
+    end: number,
+    depth: number,
+  ): SlicedWork<void> {
+    let [from, until] = [start, end]
+    while (until - from > SLICE) {
+      const [low, high] = splitByPivot(addresses, cache, from, until)
+      yield
+      const ended = this.#endedFirst(addresses, cache, low, high, depth)
+      if (high - ended > 1) yield* this.#sortLarge(addresses, cache, ended, high, depth + 4)
+      if (low - from < until - high) {
+        yield* this.#partitionLarge(addresses, cache, from, low, depth)
+        from = high
+      } else {
+        yield* this.#partitionLarge(addresses, cache, high, until, depth)
+        until = low
+      }
+    }
+    this.#partition(addresses, cache, from, until, depth)
+    yield
   }
 
   #sortRange(addresses: Uint32Array, cache: Uint32Array, from: number, until: number, depth: number): void {
@@ -50,21 +98,9 @@ export class KeyOrder {
   /** The cache of the range is filled for `depth`. */
   #partition(addresses: Uint32Array, cache: Uint32Array, from: number, until: number, depth: number): void {
     while (until - from > SMALL) {
-      const pivot = medianOfThree(
-        cache[from] as number,
-        cache[(from + until) >>> 1] as number,
-        cache[until - 1] as number,
-      )
-      let low = from
-      let high = until
-      let i = from
-      while (i < high) {
-        const word = cache[i] as number
-        if (word < pivot) swap(addresses, cache, low++, i++)
-        else if (word > pivot) swap(addresses, cache, i, --high)
-        else i++
-      }
-      this.#sortEqual(addresses, cache, low, high, depth)
+      const [low, high] = splitByPivot(addresses, cache, from, until)
+      const ended = this.#endedFirst(addresses, cache, low, high, depth)
+      if (high - ended > 1) this.#sortRange(addresses, cache, ended, high, depth + 4)
       // Recurse into the smaller side and go on with the larger one: the stack stays logarithmic.
       if (low - from < until - high) {
         this.#partition(addresses, cache, from, low, depth)
@@ -77,15 +113,23 @@ export class KeyOrder {
     this.#insertionSort(addresses, from, until, depth)
   }
 
-  /** A range whose keys share four more bytes, where those that end within them count as padded with zeros. */
-  #sortEqual(addresses: Uint32Array, cache: Uint32Array, from: number, until: number, depth: number): void {
-    // Keys that end here are prefixes of those that go on, so they come first; at most five can be that alike.
+  /**
+   * In a range whose keys share four more bytes, where those that end within them count as padded with zeros: brings the
+   * keys that end there to the front, in order, and returns where the others begin. They are prefixes of the others.
+   */
+  #endedFirst(
+    addresses: Uint32Array,
+    cache: Uint32Array,
+    from: number,
+    until: number,
+    depth: number,
+  ): number {
     let ended = from
     for (let i = from; i < until; i++) {
       if (this.#keyLength(addresses[i] as number) <= depth + 4) swap(addresses, cache, ended++, i)
     }
     this.#insertionSort(addresses, from, ended, depth)
-    if (until - ended > 1) this.#sortRange(addresses, cache, ended, until, depth + 4)
+    return ended
   }
 
   #insertionSort(addresses: Uint32Array, from: number, until: number, depth: number): void {
@@ -139,6 +183,30 @@ export class KeyOrder {
     const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     return (start + headerWords(words[start] as number)) << 2
   }
+}
+
+/** Splits a range into cached words below, equal to and above a pivot; returns where the equal ones begin and end. */
+function splitByPivot(
+  addresses: Uint32Array,
+  cache: Uint32Array,
+  from: number,
+  until: number,
+): [low: number, high: number] {
+  const pivot = medianOfThree(
+    cache[from] as number,
+    cache[(from + until) >>> 1] as number,
+    cache[until - 1] as number,
+  )
+  let low = from
+  let high = until
+  let i = from
+  while (i < high) {
+    const word = cache[i] as number
+    if (word < pivot) swap(addresses, cache, low++, i++)
+    else if (word > pivot) swap(addresses, cache, i, --high)
+    else i++
+  }
+  return [low, high]
 }
 
 function medianOfThree(a: number, b: number, c: number): number {

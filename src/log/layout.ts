@@ -40,6 +40,8 @@ const EXPIRY_WORDS = 2
 export const KEY_LENGTH_MASK = 0xfff
 export const FLAG_EXPIRES = 0x1000
 export const FLAG_TOMBSTONE = 0x2000
+/** No longer the latest version of its key: replaced, removed or moved. The only word of an old entry that changes. */
+export const FLAG_BURIED = 0x4000
 export const SLACK_SHIFT = 16
 /** Most slack an entry can record, in units: a value that shrinks by more is written anew. */
 export const MAX_SLACK_UNITS = 0xffff

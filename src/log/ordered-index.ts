@@ -17,12 +17,12 @@ import { Uint32List } from './uint32-list.js'
 export interface KeyDirectory {
   /** The hash index's tables; see `HashIndex.tables`. */
   tables(): Uint32Array[]
-  /** The address under which the key at `address` is now found, or 0 when it is gone. */
-  current(address: number): number
+  /** The address of the latest version of the key at `address`, or 0 when it is gone. */
+  latest(address: number): number
 }
 
-/** How many addresses are sorted, merged or collected between two points where the work may pause. */
-const RUN_LENGTH = 16 * 1024
+/** New keys merged between two points where the work may pause. */
+const MERGE_STEP = 256
 /** New keys are collected unread up to this many, or as many as there are old ones. */
 const MIN_PENDING = 64 * 1024
 
@@ -64,18 +64,20 @@ export class OrderedIndex {
    * All keys in order, those that are gone included; kept up to date from then on. The caller holds a snapshot until it
    * has read them. Only while not `busy`.
    */
-  *build(runLength: number = RUN_LENGTH): SlicedWork<Uint32Array> {
+  *build(): SlicedWork<Uint32Array> {
     assert(!this.busy, 'one build at a time')
     this.#retiredMeanwhile = []
     const added = this.#pending
     this.#pending = new Uint32List()
     let finished = false
     try {
-      const runs =
-        added === undefined
-          ? yield* this.#collectRuns(runLength)
-          : yield* this.#sortRuns(added.toArray(), runLength)
-      this.#sorted = yield* this.#merge(this.#sorted, yield* this.#mergeRuns(runs))
+      if (added === undefined) {
+        this.#sorted = yield* this.#collect()
+      } else {
+        const incoming = added.toArray()
+        yield* this.#order.sort(incoming)
+        this.#sorted = yield* this.#merge(this.#sorted, this.#withoutRepeats(incoming))
+      }
       for (const number of this.#retiredMeanwhile) this.#repairSorted(number)
       finished = true
       return this.#sorted
@@ -87,8 +89,8 @@ export class OrderedIndex {
   }
 
   /** All keys in order, for this one reader: what there is to do while a build is under way and cannot be awaited. */
-  *buildAside(): SlicedWork<Uint32Array> {
-    return yield* this.#mergeRuns(yield* this.#collectRuns(Infinity))
+  buildAside(): SlicedWork<Uint32Array> {
+    return this.#collect()
   }
 
   /** A build or merge is under way, in slices. */
@@ -120,7 +122,7 @@ export class OrderedIndex {
     if (this.#pending.length > 0) {
       const pending = new Uint32List()
       for (const address of this.#pending.view()) {
-        const kept = address >>> OFFSET_BITS === number ? this.#directory.current(address) : address
+        const kept = address >>> OFFSET_BITS === number ? this.#directory.latest(address) : address
         if (kept !== 0) pending.push(kept)
       }
       this.#pending = pending
@@ -135,7 +137,7 @@ export class OrderedIndex {
       let address = this.#sorted[i] as number
       if (address >>> OFFSET_BITS === number) {
         repaired ??= this.#sorted.slice()
-        address = this.#directory.current(address)
+        address = this.#directory.latest(address)
         if (address === 0) continue
       }
       if (repaired !== undefined) repaired[kept] = address
@@ -144,39 +146,18 @@ export class OrderedIndex {
     if (repaired !== undefined) this.#sorted = repaired.slice(0, kept)
   }
 
-  *#collectRuns(runLength: number): SlicedWork<Uint32Array[]> {
-    const runs: Uint32Array[] = []
-    let run = new Uint32List(1024)
-    const finish = () => {
-      const addresses = run.toArray()
-      this.#order.sort(addresses)
-      runs.push(addresses)
-      run = new Uint32List(1024)
-    }
+  *#collect(): SlicedWork<Uint32Array> {
+    const addresses = new Uint32List(1024)
     for (const slots of this.#directory.tables()) {
       for (let i = 1; i < slots.length; i += 2) {
         const address = slots[i] as number
-        if (address !== 0) run.push(address)
-        if (run.length >= runLength) {
-          finish()
-          yield
-        }
+        if (address !== 0) addresses.push(address)
       }
       yield
     }
-    finish()
-    return runs
-  }
-
-  *#sortRuns(addresses: Uint32Array, runLength: number): SlicedWork<Uint32Array[]> {
-    const runs: Uint32Array[] = []
-    for (let start = 0; start < addresses.length; start += runLength) {
-      const run = addresses.slice(start, Math.min(addresses.length, start + runLength))
-      this.#order.sort(run)
-      runs.push(this.#withoutRepeats(run))
-      yield
-    }
-    return runs
+    const sorted = addresses.toArray()
+    yield* this.#order.sort(sorted)
+    return sorted
   }
 
   /** A key that went and came again since the last merge is among the new ones twice. */
@@ -187,20 +168,6 @@ export class OrderedIndex {
       if (this.#order.compare(sorted[kept - 1] as number, address) !== 0) sorted[kept++] = address
     }
     return sorted.subarray(0, kept)
-  }
-
-  *#mergeRuns(runs: Uint32Array[]): SlicedWork<Uint32Array> {
-    let round = runs
-    while (round.length > 1) {
-      const next: Uint32Array[] = []
-      for (let i = 0; i < round.length; i += 2) {
-        const left = round[i] as Uint32Array
-        const right = round[i + 1]
-        next.push(right === undefined ? left : yield* this.#merge(left, right))
-      }
-      round = next
-    }
-    return round[0] ?? NONE
   }
 
   /** Merges two sorted arrays; of two addresses with one key, the right one stays. */
@@ -217,7 +184,7 @@ export class OrderedIndex {
       l = until
       if (l < left.length && this.#order.compare(left[l] as number, address) === 0) l++
       merged[length++] = address
-      if ((r & 1023) === 1023) yield
+      if (r % MERGE_STEP === 0) yield
     }
     merged.set(left.subarray(l), length)
     length += left.length - l

@@ -131,7 +131,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
   *walkSync(interval: KeyInterval): IterableIterator<Entry> {
     this.#assertOpen()
     const { ordered } = this.#log
-    const sorted = ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build(Infinity))
+    const sorted = ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build())
     for (const address of this.#walk(sorted, interval)) {
       if (address !== 0) yield this.#entry(address)
       this.#assertOpen()
@@ -171,7 +171,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   /** What this snapshot sees under the key of the entry at `address`; 0: nothing. */
   #visible(address: number): number {
-    return this.#alive(this.#log.visible(this.#log.current(address), this.#epoch))
+    return this.#alive(this.#log.visible(this.#log.latest(address), this.#epoch))
   }
 
   #alive(address: number): number {
