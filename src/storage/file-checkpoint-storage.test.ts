@@ -1,0 +1,241 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { isStateError, type StateErrorCode } from '../base/errors.js'
+import { runStorageConformanceSuite } from '../testing/storage-conformance.js'
+import { FileCheckpointStorage } from './file-checkpoint-storage.js'
+
+const onPosix = process.platform !== 'win32'
+
+runStorageConformanceSuite({ describe, it }, 'FileCheckpointStorage', async () => {
+  const parent = await mkdtemp(join(tmpdir(), 'holdfast-storage-'))
+  const directory = join(parent, 'checkpoints')
+  return {
+    storage: new FileCheckpointStorage(directory),
+    reopen: () => new FileCheckpointStorage(directory),
+    killOwner: async () => {
+      const [name] = (await readdir(directory)).filter((entry) => entry.startsWith('.lease-'))
+      const path = join(directory, name as string)
+      const record = JSON.parse(await readFile(path, 'utf8')) as object
+      await writeFile(path, JSON.stringify({ ...record, pid: deadPid() }))
+    },
+    dispose: () => rm(parent, { recursive: true }),
+  }
+})
+
+describe('FileCheckpointStorage', () => {
+  let parent: string
+  let directory: string
+  let storage: FileCheckpointStorage
+
+  beforeEach(async () => {
+    parent = await mkdtemp(join(tmpdir(), 'holdfast-storage-'))
+    directory = join(parent, 'deep', 'checkpoints')
+    storage = new FileCheckpointStorage(directory)
+  })
+
+  afterEach(() => rm(parent, { recursive: true, force: true }))
+
+  async function publish(name: string, text: string): Promise<void> {
+    const writer = await storage.create(name)
+    await writer.write(Buffer.from(text))
+    await writer.commit()
+  }
+
+  it('rejects a directory that is no path', () => {
+    for (const bad of ['', 'a\0b', undefined, 7, new URL('file:///tmp')]) {
+      expect(() => new FileCheckpointStorage(bad as string)).toThrow('directory must be a path')
+    }
+  })
+
+  it('is named after the absolute path', () => {
+    expect(new FileCheckpointStorage('some/where').name).toBe(`file:${join(process.cwd(), 'some/where')}`)
+  })
+
+  it('touches nothing until it writes', async () => {
+    await storage.list()
+    await storage.read('a', 1)
+    await storage.remove('a')
+    await storage.discardUncommitted(0)
+    expect(await readdir(parent)).toEqual([])
+  })
+
+  it.runIf(onPosix)('gives nobody else access: directories 0700, files 0600', async () => {
+    await storage.acquire()
+    await publish('a', 'x')
+    await storage.replace('b', Buffer.from('x'))
+    expect((await stat(join(parent, 'deep'))).mode & 0o777).toBe(0o700)
+    expect((await stat(directory)).mode & 0o777).toBe(0o700)
+    const names = (await readdir(directory)).sort()
+    expect(names).toEqual(['.lease-0000000001', 'a', 'b'])
+    for (const name of names) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o600)
+  })
+
+  it('leaves the permissions of a directory that exists as they are', async () => {
+    await mkdir(directory, { recursive: true })
+    await chmod(directory, 0o750)
+    await publish('a', 'x')
+    if (onPosix) expect((await stat(directory)).mode & 0o777).toBe(0o750)
+  })
+
+  it('lists regular files with object names only', async () => {
+    await publish('good', 'x')
+    await mkdir(join(directory, 'subdirectory'))
+    await symlink(join(directory, 'good'), join(directory, 'link'))
+    for (const hostile of ['UPPER', '.hidden', 'with space', 'new\nline', 'ü', '.tmp-zz', 'x'.repeat(129)]) {
+      await writeFile(join(directory, hostile), 'x')
+    }
+    expect(await storage.list()).toEqual([{ name: 'good', sizeBytes: 1 }])
+  })
+
+  it.runIf(onPosix)('opens regular files only, and does not hang on a FIFO', async () => {
+    await publish('good', 'x')
+    await mkdir(join(directory, 'subdirectory'))
+    await symlink(join(directory, 'good'), join(directory, 'link'))
+    await symlink('/etc/hostname', join(directory, 'escape'))
+    execFileSync('mkfifo', [join(directory, 'fifo')])
+    for (const name of ['subdirectory', 'link', 'escape', 'fifo']) {
+      const error = await failure('STORAGE_ERROR', storage.open(name))
+      expect(error.message).toContain(join(directory, name))
+      await failure('STORAGE_ERROR', storage.read(name, 100))
+    }
+  })
+
+  it('says path and next step where the directory is a file, or lies under one', async () => {
+    await writeFile(join(parent, 'plain'), 'x')
+    for (const path of [join(parent, 'plain'), join(parent, 'plain', 'below')]) {
+      const broken = new FileCheckpointStorage(path)
+      const attempts = [
+        () => broken.list(),
+        () => broken.acquire(),
+        () => broken.create('a'),
+        () => broken.replace('a', Buffer.from('x')),
+        () => broken.remove('a'),
+        () => broken.discardUncommitted(0),
+      ]
+      for (const attempt of attempts) {
+        const error = await failure('STORAGE_ERROR', attempt())
+        expect(error.message).toContain(path)
+        expect(error.message).toMatch(/move (it|that file) away or use another directory/)
+        expect(error.message).not.toContain('\n')
+        expect(error.details).toMatchObject({ storage: `file:${path}` })
+        expect(error.cause).toBeInstanceOf(Error)
+      }
+    }
+  })
+
+  it('keeps the error for every later call once a writer has failed', async () => {
+    const writer = await storage.create('a')
+    await rm(directory, { recursive: true })
+    const first = await failure('STORAGE_ERROR', writer.commit())
+    expect(await failure('STORAGE_ERROR', writer.commit())).toBe(first)
+    expect(await failure('STORAGE_ERROR', writer.write(Buffer.from('x')))).toBe(first)
+    await writer.abort()
+  })
+
+  it('leaves no temporary file behind a commit that is refused, nor behind one that succeeds', async () => {
+    const first = await storage.create('a')
+    const second = await storage.create('a')
+    await first.commit()
+    await failure('FENCED', second.commit())
+    expect(await readdir(directory)).toEqual(['a'])
+  })
+
+  it('refuses a call on a writer while another one is under way', async () => {
+    const writer = await storage.create('a')
+    const writing = writer.write(Buffer.from('x'))
+    await failure('INVALID_ARGUMENT', writer.write(Buffer.from('y')))
+    await failure('INVALID_ARGUMENT', writer.commit())
+    await writing
+    await writer.commit()
+    expect(await storage.read('a', 1)).toEqual(Uint8Array.of(0x78))
+  })
+
+  it('notices an object that was cut short while it was open', async () => {
+    await publish('a', 'x'.repeat(100))
+    const reader = await storage.open('a')
+    await writeFile(join(directory, 'a'), 'x'.repeat(50))
+    expect(await reader?.read(0, 50)).toHaveLength(50)
+    await failure('CORRUPTION', reader?.read(40, 20) ?? Promise.resolve())
+    await reader?.close()
+  })
+
+  it.runIf(process.platform === 'linux')('leaves no file open, whether calls succeed or not', async () => {
+    const openFiles = async () => (await readdir('/proc/self/fd')).length
+    await publish('a', 'x'.repeat(10))
+    await mkdir(join(directory, 'subdirectory'))
+    const before = await openFiles()
+    for (let i = 0; i < 20; i++) {
+      await storage.read('a', 10)
+      await failure('CORRUPTION', storage.read('a', 9))
+      await failure('STORAGE_ERROR', storage.open('subdirectory'))
+      await storage.replace('latest', Buffer.from('x'))
+      await (await storage.acquire()).release()
+      const writer = await storage.create('a')
+      await failure('FENCED', writer.commit())
+      await (await storage.create('b')).abort()
+    }
+    expect(await openFiles()).toBe(before)
+  })
+
+  it('discards what other writers left behind once it is old enough, and nothing else', async () => {
+    await publish('a', 'x')
+    const lease = await storage.acquire()
+    const abandoned = await storage.create('b')
+    await abandoned.write(Buffer.from('x'))
+    const temporary = (await readdir(directory)).find((name) => name.startsWith('.tmp-')) as string
+    await writeFile(join(directory, '.tmp-not-ours'), 'x')
+    await mkdir(join(directory, `.tmp-${'0'.repeat(32)}`))
+    const other = new FileCheckpointStorage(directory)
+
+    expect(await other.discardUncommitted(3_600_000)).toBe(0)
+    expect(await storage.discardUncommitted(0)).toBe(0)
+    const hoursAgo = new Date(Date.now() - 3_700_000)
+    await utimes(join(directory, temporary), hoursAgo, hoursAgo)
+    await utimes(join(directory, 'a'), hoursAgo, hoursAgo)
+    expect(await storage.discardUncommitted(3_600_000)).toBe(0)
+    expect(await other.discardUncommitted(3_600_000)).toBe(1)
+    await failure('STORAGE_ERROR', abandoned.commit())
+
+    expect(await other.list()).toEqual([{ name: 'a', sizeBytes: 1 }])
+    await lease.check()
+    expect(existsSync(join(directory, '.tmp-not-ours'))).toBe(true)
+  })
+
+  it('discards a file of this very instant with a grace period of 0', async () => {
+    for (let i = 0; i < 20; i++) {
+      const writer = await storage.create('a')
+      expect(await new FileCheckpointStorage(directory).discardUncommitted(0)).toBe(1)
+      await writer.abort()
+    }
+  })
+})
+
+/** A pid that was in use a moment ago and is not any more. */
+function deadPid(): number {
+  return Number(execFileSync(process.execPath, ['-p', 'process.pid'], { encoding: 'utf8' }))
+}
+
+async function failure(code: StateErrorCode, work: Promise<unknown>) {
+  const error: unknown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  expect(error).toMatchObject({ code })
+  if (!isStateError(error)) throw new Error('unreachable')
+  return error
+}

@@ -1,0 +1,39 @@
+import { StateError } from '../base/errors.js'
+import { invalidArgument, type Rule, rules } from '../base/options.js'
+
+function check(argument: string, value: unknown, rule: Rule): void {
+  const reason = rule(value)
+  if (reason !== undefined) throw invalidArgument(argument, reason)
+}
+
+export function checkBytes(bytes: unknown): void {
+  check('bytes', bytes, rules.bytes)
+}
+
+export function checkMaxBytes(maxBytes: unknown): void {
+  check('maxBytes', maxBytes, rules.nonNegativeInteger)
+}
+
+export function checkGraceMs(graceMs: unknown): void {
+  check('graceMs', graceMs, rules.nonNegativeMs)
+}
+
+/** `CORRUPTION` where a small object is larger than its reader is prepared to hold. */
+export function checkSmall(what: string, sizeBytes: number, maxBytes: number): void {
+  if (sizeBytes <= maxBytes) return
+  throw new StateError('CORRUPTION', {
+    what,
+    reason: `it has ${sizeBytes} bytes where at most ${maxBytes} can be right`,
+  })
+}
+
+/** What every reader checks before it allocates: a range that lies wholly within the object. */
+export function checkRange(what: string, offset: number, length: number, sizeBytes: number): void {
+  check('offset', offset, rules.nonNegativeInteger)
+  check('length', length, rules.nonNegativeInteger)
+  if (offset + length <= sizeBytes) return
+  throw new StateError('CORRUPTION', {
+    what,
+    reason: `bytes ${offset} to ${offset + length} were asked for, and it ends at ${sizeBytes}`,
+  })
+}
