@@ -109,7 +109,8 @@ describe.skipIf(missingForFaults !== undefined)(
       const changes = shape.filter((call) => call !== 'open lease')
       expect(changes).toEqual([
         // A new directory, durable in each directory above it.
-        ...['mkdir directory', 'mkdir deep'],
+        'mkdir directory',
+        'mkdir deep',
         ...linked('lease', 1).toSpliced(1, 0, 'open deep', 'fsync deep', 'open base', 'fsync base'),
         ...objects,
         'unlink first',

@@ -4,19 +4,16 @@ import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 
 const GIB = 1024 ** 3
 
-/** Runs where the machine has the memory for it; says so where it has not. */
-function needs(bytes: number): typeof it | typeof it.skip {
-  return freemem() > bytes ? it : it.skip
-}
-
-function unlessSkipped(title: string, bytes: number): string {
-  return freemem() > bytes ? title : `${title} (skipped: needs ${Math.ceil(bytes / GIB)} GiB of free memory)`
+/** A title that says why its test is skipped, where it is. */
+function titled(title: string, neededBytes: number): string {
+  if (freemem() > neededBytes) return title
+  return `${title} (skipped: needs ${Math.ceil(neededBytes / GIB)} GiB of free memory)`
 }
 
 describe('MemoryStateBackend beyond the limits of a Map', () => {
   const forEntries = 3 * GIB
-  needs(forEntries)(
-    unlessSkipped('holds more than 16.7 million entries', forEntries),
+  it.skipIf(freemem() <= forEntries)(
+    titled('holds more than 16.7 million entries', forEntries),
     () => {
       const backend = new MemoryStateBackend()
       const count = 2 ** 24 + 500_000
@@ -47,8 +44,8 @@ describe('MemoryStateBackend beyond the limits of a Map', () => {
   )
 
   const forBytes = 8 * GIB
-  needs(forBytes)(
-    unlessSkipped('holds more than 4 GiB', forBytes),
+  it.skipIf(freemem() <= forBytes)(
+    titled('holds more than 4 GiB', forBytes),
     () => {
       const backend = new MemoryStateBackend()
       const value = Buffer.alloc(1024 ** 2)
