@@ -53,32 +53,41 @@ export class KeyOrder {
       yield
       return
     }
+    let shortest = Infinity
     for (let i = from; i < until; i++) {
-      cache[i] = this.#keyBytesAt(addresses[i] as number, depth)
+      const address = addresses[i] as number
+      cache[i] = this.#keyBytesAt(address, depth)
+      shortest = Math.min(shortest, this.#keyLength(address))
       if (i % SLICE === 0) yield
     }
-    yield* this.#partitionLarge(addresses, cache, from, until, depth)
+    yield* this.#partitionLarge(addresses, cache, from, until, depth, shortest > depth + 4)
   }
 
-  /** Like `#partition`, with pauses. */
+  /** Like `#partition`, with pauses. `allGoOn`: no key of the range ends within the cached word. */
   *#partitionLarge(
     addresses: Uint32Array,
     cache: Uint32Array,
     start: number,
     end: number,
     depth: number,
+    allGoOn: boolean,
   ): SlicedWork<void> {
     let [from, until] = [start, end]
     while (until - from > SLICE) {
-      const [low, high] = splitByPivot(addresses, cache, from, until)
-      yield
-      const ended = this.#endedFirst(addresses, cache, low, high, depth)
-      if (high - ended > 1) yield* this.#sortLarge(addresses, cache, ended, high, depth + 4)
+      const pivot = pivotOf(cache, from, until)
+      const split = { low: from, next: from, high: until }
+      while (split.next < split.high) {
+        splitByPivot(addresses, cache, pivot, split, SLICE)
+        yield
+      }
+      const { low, high } = split
+      const goOn = allGoOn ? low : this.#endedFirst(addresses, cache, low, high, depth)
+      if (high - goOn > 1) yield* this.#sortLarge(addresses, cache, goOn, high, depth + 4)
       if (low - from < until - high) {
-        yield* this.#partitionLarge(addresses, cache, from, low, depth)
+        yield* this.#partitionLarge(addresses, cache, from, low, depth, allGoOn)
         from = high
       } else {
-        yield* this.#partitionLarge(addresses, cache, high, until, depth)
+        yield* this.#partitionLarge(addresses, cache, high, until, depth, allGoOn)
         until = low
       }
     }
@@ -98,9 +107,11 @@ export class KeyOrder {
   /** The cache of the range is filled for `depth`. */
   #partition(addresses: Uint32Array, cache: Uint32Array, from: number, until: number, depth: number): void {
     while (until - from > SMALL) {
-      const [low, high] = splitByPivot(addresses, cache, from, until)
-      const ended = this.#endedFirst(addresses, cache, low, high, depth)
-      if (high - ended > 1) this.#sortRange(addresses, cache, ended, high, depth + 4)
+      const split = { low: from, next: from, high: until }
+      splitByPivot(addresses, cache, pivotOf(cache, from, until), split, Infinity)
+      const { low, high } = split
+      const goOn = this.#endedFirst(addresses, cache, low, high, depth)
+      if (high - goOn > 1) this.#sortRange(addresses, cache, goOn, high, depth + 4)
       // Recurse into the smaller side and go on with the larger one: the stack stays logarithmic.
       if (low - from < until - high) {
         this.#partition(addresses, cache, from, low, depth)
@@ -185,28 +196,39 @@ export class KeyOrder {
   }
 }
 
-/** Splits a range into cached words below, equal to and above a pivot; returns where the equal ones begin and end. */
+/** How far a range is split: words below the pivot, then equal ones, then `next` to `high` to be looked at, then above. */
+interface Split {
+  low: number
+  next: number
+  high: number
+}
+
+/** Goes on with splitting a range around a pivot, for at most `steps` words. */
 function splitByPivot(
   addresses: Uint32Array,
   cache: Uint32Array,
-  from: number,
-  until: number,
-): [low: number, high: number] {
-  const pivot = medianOfThree(
+  pivot: number,
+  split: Split,
+  steps: number,
+): void {
+  let { low, next, high } = split
+  for (let left = steps; next < high && left > 0; left--) {
+    const word = cache[next] as number
+    if (word < pivot) swap(addresses, cache, low++, next++)
+    else if (word > pivot) swap(addresses, cache, next, --high)
+    else next++
+  }
+  split.low = low
+  split.next = next
+  split.high = high
+}
+
+function pivotOf(cache: Uint32Array, from: number, until: number): number {
+  return medianOfThree(
     cache[from] as number,
     cache[(from + until) >>> 1] as number,
     cache[until - 1] as number,
   )
-  let low = from
-  let high = until
-  let i = from
-  while (i < high) {
-    const word = cache[i] as number
-    if (word < pivot) swap(addresses, cache, low++, i++)
-    else if (word > pivot) swap(addresses, cache, i, --high)
-    else i++
-  }
-  return [low, high]
 }
 
 function medianOfThree(a: number, b: number, c: number): number {
