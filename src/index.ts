@@ -34,6 +34,7 @@ export type {
   Compression,
   Logger,
   RestoreOptions,
+  RestoreProgress,
   VerificationReport,
 } from './checkpoint/types.js'
 export type { LogMemory } from './log/hash-log.js'

@@ -17,6 +17,8 @@ export interface CheckpointMetadata {
   readonly sequence: number
   readonly createdAt: Date
   readonly kind: 'full' | 'incremental'
+  /** A savepoint: made by `createSavepoint`, owned by the user, left alone by retention. */
+  readonly savepoint: boolean
   readonly entryCount: number
   /** Bytes of all its files. */
   readonly sizeBytes: number
@@ -45,7 +47,7 @@ export interface CheckpointCoordinatorOptions {
   readonly intervalMs?: number
   /** At least this long between the end of one checkpoint and the start of the next periodic one. Default 0. */
   readonly minPauseMs?: number
-  /** How many checkpoints retention keeps, the newest ones. Default 10. */
+  /** How many good checkpoints retention keeps: the newest ones, and with them whatever is newer. Default 10. */
   readonly maxCheckpoints?: number
   /** Default `'lz4'`. */
   readonly compression?: Compression
@@ -86,6 +88,26 @@ export interface CheckpointEvents {
   skipped: SkippedCheckpoint
   /** Retention or `deleteCheckpoint` removed a checkpoint. */
   deleted: { readonly id: CheckpointId }
+}
+
+/** How far a restore has come. */
+export interface RestoreProgress {
+  /** The checkpoint that is being read. When it does not verify, the next one begins at 0 again. */
+  readonly id: CheckpointId
+  readonly entries: number
+  readonly totalEntries: number
+}
+
+export interface RestoreOptions {
+  /** Gives up with `ABORTED`; the backend then holds what it held before. */
+  readonly signal?: AbortSignal
+  /** Called after every block, a few thousand entries each. What it throws surfaces as an uncaught exception. */
+  readonly onProgress?: (progress: RestoreProgress) => void
+}
+
+export interface CheckpointOptions {
+  /** Gives up with `ABORTED`, while waiting or between two blocks; no checkpoint is then made. */
+  readonly signal?: AbortSignal
 }
 
 /** What `verify` found. */

@@ -1,0 +1,106 @@
+import type { StateBackend } from '../backend/state-backend.js'
+import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
+import type { Violation } from '../base/errors.js'
+import type { JsonValue } from '../base/json.js'
+import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { type BlockCodec, blockCodec, CODEC_NAMES } from '../codec/block-codec.js'
+import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
+import { sequenceOf } from './object-names.js'
+import type { CheckpointCoordinatorOptions, Logger } from './types.js'
+
+const DEFAULT_INTERVAL_MS = 300_000
+const DEFAULT_MAX_CHECKPOINTS = 10
+const DEFAULT_GRACE_MS = 3_600_000
+
+/** The options of a coordinator, checked and complete. */
+export interface CoordinatorSettings {
+  readonly storage: CheckpointStorage
+  readonly intervalMs: number
+  readonly minPauseMs: number
+  readonly maxCheckpoints: number
+  readonly graceMs: number
+  readonly codec: BlockCodec
+  readonly source: (() => JsonValue) | undefined
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+const optionRules = {
+  storage: hasMethods('acquire', 'create', 'open', 'read', 'replace', 'list', 'remove', 'discardUncommitted'),
+  intervalMs: rules.positiveMs,
+  minPauseMs: rules.nonNegativeMs,
+  maxCheckpoints: rules.positiveInteger,
+  compression: oneOf(...CODEC_NAMES),
+  source: rules.function,
+  graceMs: rules.nonNegativeMs,
+  clock: hasMethods('now', 'setTimer'),
+  logger: hasMethods('debug', 'info', 'warn', 'error'),
+}
+
+/** `INVALID_ARGUMENT` with every violation; `INCOMPATIBLE` for a codec that this runtime lacks. */
+export function coordinatorSettings(
+  backend: StateBackend,
+  options: CheckpointCoordinatorOptions,
+): CoordinatorSettings {
+  const violations: Violation[] = []
+  const backendProblem = hasMethods('snapshot', 'replaceAll', 'count')(backend)
+  if (backendProblem !== undefined) violations.push({ argument: 'backend', reason: backendProblem })
+  violations.push(...violationsOf(options ?? null, optionRules))
+  if (options?.storage === undefined) violations.push({ argument: 'options.storage', reason: 'is required' })
+  rejectViolations(violations)
+  const clock = new ForwardClock(options.clock ?? systemClock)
+  const timers = options.clock ?? systemClock
+  return {
+    storage: options.storage,
+    intervalMs: options.intervalMs ?? DEFAULT_INTERVAL_MS,
+    minPauseMs: options.minPauseMs ?? 0,
+    maxCheckpoints: options.maxCheckpoints ?? DEFAULT_MAX_CHECKPOINTS,
+    graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
+    codec: blockCodec(options.compression ?? 'lz4'),
+    source: options.source,
+    clock: {
+      now: () => clock.now(),
+      setTimer: (callback, delayMs) => timers.setTimer(callback, delayMs),
+    },
+    logger: options.logger ?? silentLogger,
+  }
+}
+
+const callRules = { signal: rules.signal }
+const restoreRules = { signal: rules.signal, onProgress: rules.function }
+
+export function checkCallOptions(options: unknown): void {
+  rejectViolations(violationsOf(options, callRules))
+}
+
+export function checkRestoreOptions(options: unknown): void {
+  rejectViolations(violationsOf(options, restoreRules))
+}
+
+export function checkStorage(storage: unknown): void {
+  const problem = optionRules.storage(storage)
+  if (problem !== undefined) throw invalidArgument('storage', problem)
+}
+
+/** The number in an id; `INVALID_ARGUMENT` where it is none. */
+export function checkedSequence(id: string): number {
+  const sequence = typeof id === 'string' ? sequenceOf(id) : undefined
+  if (sequence === undefined)
+    throw invalidArgument('id', "must be a checkpoint's id, such as 'chk-0000000042'")
+  return sequence
+}
+
+function hasMethods(...names: readonly string[]): (value: unknown) => string | undefined {
+  return (value) => {
+    if (typeof value !== 'object' || value === null) return 'must be an object'
+    const missing = names.filter((name) => typeof (value as Record<string, unknown>)[name] !== 'function')
+    return missing.length === 0 ? undefined : `lacks ${missing.map((name) => `${name}()`).join(', ')}`
+  }
+}
+
+const silentLogger: Logger = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+}

@@ -1,0 +1,168 @@
+// How a checkpoint comes back, and which one.
+//
+// (1) The backend swaps its content only at the end of the stream, and the stream ends only when all of it verified.
+// (2) `restoreNewest` tries the checkpoints from the newest down. It passes over one only for a fault of that
+//     checkpoint or of reading it, never for a fault of the backend, and reports each.
+// (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
+
+import type { StateBackend } from '../backend/state-backend.js'
+import { throwIfAborted } from '../backend/validate.js'
+import { assert } from '../base/assert.js'
+import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../base/errors.js'
+import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
+import { CheckpointCatalog, missingManifest, type StorageListing } from './checkpoint-catalog.js'
+import { CheckpointStream } from './checkpoint-stream.js'
+import type { StoredManifest } from './manifest.js'
+import { checkpointId } from './object-names.js'
+import type { SequenceState } from './sequence-file.js'
+import type { CheckpointId, RestoreProgress } from './types.js'
+
+export interface RestoreRequest {
+  readonly backend: StateBackend
+  readonly storage: CheckpointStorage
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((progress: RestoreProgress) => void) | undefined
+  readonly onSkipped: (skipped: SkippedCheckpoint, sequence: number) => void
+  /** The sequence cannot be read, so it cannot tell whether a newer checkpoint was lost without a trace. */
+  readonly onSequenceUnknown: (error: StateError) => void
+}
+
+/** The newest checkpoint that verifies, restored; `undefined` where there has never been one. */
+export async function restoreNewest(request: RestoreRequest): Promise<StoredManifest | undefined> {
+  const catalog = new CheckpointCatalog(request.storage)
+  const skipped: SkippedCheckpoint[] = []
+  const skip = (sequence: number, error: StateError) => {
+    const entry = { id: checkpointId(sequence), code: error.code, reason: error.message }
+    skipped.push(entry)
+    request.onSkipped(entry, sequence)
+  }
+  const listing = await listingOf(catalog)
+  const history = await sequenceOf(catalog)
+  if (history instanceof StateError) {
+    request.onSequenceUnknown(history)
+  } else if (history !== undefined && history.newest > listing.largestManifest) {
+    skip(history.newest, missingManifest(history.newest))
+  }
+  for (const sequence of listing.manifests) {
+    throwIfAborted(request.signal, 'restore')
+    const stored = await catalog.tryManifest(sequence)
+    const outcome = stored instanceof StateError ? stored : await restoreContent(request, stored)
+    if (!(outcome instanceof StateError)) return outcome
+    skip(sequence, outcome)
+  }
+  if (skipped.length === 0 && hadNone(history, listing)) return undefined
+  const reason =
+    skipped.length > 0
+      ? `none of ${skipped.length} checkpoints can be used`
+      : 'there is no checkpoint any more, but there has been one'
+  const cause = history instanceof StateError ? history : undefined
+  throw restoreFailed(undefined, reason, skipped, cause)
+}
+
+/** One checkpoint, restored. `RESTORE_FAILED` where it is missing or does not verify. */
+export async function restoreOne(request: RestoreRequest, sequence: number): Promise<StoredManifest> {
+  const id = checkpointId(sequence)
+  const stored = await new CheckpointCatalog(request.storage).tryManifest(sequence)
+  const outcome = stored instanceof StateError ? stored : await restoreContent(request, stored)
+  if (outcome instanceof StateError) throw restoreFailed(id, outcome.message, [], outcome)
+  return outcome
+}
+
+/**
+ * Restores the content of a checkpoint. Returns the error where the checkpoint is at fault, or could not be read;
+ * throws where going on with an older one would be wrong: `ABORTED`, and `RESTORE_FAILED` for faults of the backend.
+ */
+async function restoreContent(
+  request: RestoreRequest,
+  stored: StoredManifest,
+): Promise<StoredManifest | StateError> {
+  const { backend, storage, signal, onProgress } = request
+  const { manifest } = stored
+  const { id, entryCount } = manifest
+  const onBlock = (entries: number) => tell(onProgress, { id, entries, totalEntries: entryCount })
+  let stream: CheckpointStream
+  try {
+    stream = await CheckpointStream.open(storage, manifest, signal, onBlock)
+  } catch (error) {
+    return faultOf(error, storage)
+  }
+  try {
+    const expectedEntries = expectedEntriesOf(stored)
+    const { clockMs } = manifest
+    await backend.replaceAll(stream, {
+      expectedEntries,
+      clockMs,
+      ...(signal === undefined ? {} : { signal }),
+    })
+  } catch (error) {
+    if (signal?.aborted && isStateError(error, 'ABORTED')) throw error
+    if (stream.failure !== undefined) return faultOf(stream.failure, storage)
+    throw restoreFailed(id, `the backend did not take it: ${reasonOf(error)}`, [], error)
+  } finally {
+    await stream.close()
+  }
+  assert(stream.finished, `backend '${backend.name}' ended a restore before the end of the checkpoint`)
+  return stored
+}
+
+/** As with listeners, what a callback throws is its own failure, and must not look like damage of the checkpoint. */
+function tell(listener: RestoreRequest['onProgress'], progress: RestoreProgress): void {
+  try {
+    listener?.(progress)
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
+  }
+}
+
+/**
+ * The hint that sizes memory once. It is only believed as far as the files could hold so many: at least a stored byte
+ * for each entry. A manifest cannot make a backend allocate by lying.
+ */
+function expectedEntriesOf({ manifest }: StoredManifest): number {
+  const storedBytes = manifest.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
+  return Math.min(manifest.entryCount, storedBytes)
+}
+
+/** Failed assertions are bugs and go on; any other failure of reading a checkpoint says why it is passed over. */
+function faultOf(error: unknown, storage: CheckpointStorage): StateError {
+  if (isStateError(error, 'ABORTED')) throw error
+  if (isStateError(error)) return error
+  const details = { storage: storage.name, operation: 'read a checkpoint', reason: reasonOf(error) }
+  return new StateError('STORAGE_ERROR', details, { cause: error })
+}
+
+async function listingOf(catalog: CheckpointCatalog): Promise<StorageListing> {
+  try {
+    return await catalog.listing()
+  } catch (error) {
+    throw restoreFailed(undefined, `the storage cannot be listed: ${reasonOf(error)}`, [], error)
+  }
+}
+
+/** The persisted sequence, `undefined` where there is none, or the error of reading it. */
+async function sequenceOf(catalog: CheckpointCatalog): Promise<SequenceState | StateError | undefined> {
+  try {
+    return await catalog.sequence()
+  } catch (error) {
+    if (isStateError(error)) return error
+    throw restoreFailed(undefined, reasonOf(error), [], error)
+  }
+}
+
+/** Whether everything there is says that no checkpoint was ever published. In doubt: no. */
+function hadNone(history: SequenceState | StateError | undefined, listing: StorageListing): boolean {
+  if (history instanceof StateError) return false
+  return history === undefined ? listing.largest === 0 : history.published === 0
+}
+
+function restoreFailed(
+  id: CheckpointId | undefined,
+  reason: string,
+  skipped: readonly SkippedCheckpoint[],
+  cause: unknown,
+): StateError<'RESTORE_FAILED'> {
+  const options = cause === undefined ? undefined : { cause }
+  return new StateError('RESTORE_FAILED', { checkpointId: id, reason, skipped }, options)
+}

@@ -1,0 +1,171 @@
+// How one block of bytes is compressed. What each codec stores (docs/format/segment.md):
+//
+//   none := raw bytes
+//   lz4  := rawBytes u32 little-endian · one LZ4 block (no frame)
+//   gzip := one gzip member (RFC 1952)
+//   zstd := one Zstandard frame (RFC 8878)
+//
+// (1) Whoever decompresses says how many bytes must come out; more are never produced or allocated.
+// (2) A codec that this runtime lacks is INCOMPATIBLE. No other one takes its place.
+
+import { createRequire } from 'node:module'
+import { promisify } from 'node:util'
+import * as zlib from 'node:zlib'
+import type * as Lz4 from 'lz4-napi'
+import { StateError } from '../base/errors.js'
+
+export type CodecName = 'lz4' | 'gzip' | 'zstd' | 'none'
+
+/** Compresses single blocks, outside the main thread where the runtime can. */
+export interface BlockCodec {
+  readonly name: CodecName
+  /** The stored form of `raw`, which must not change before this resolves. It may share memory with `raw`. */
+  compress(raw: Uint8Array): Promise<Uint8Array>
+  /** The raw form, exactly `rawBytes` long (1 or more); `CORRUPTION` where anything else would come out. */
+  decompress(stored: Uint8Array, rawBytes: number): Promise<Uint8Array>
+}
+
+/** Every codec of the format. The number is what a segment's header holds; numbers are never reused. */
+export const CODEC_NUMBERS: { readonly [Name in CodecName]: number } = { none: 0, lz4: 1, gzip: 2, zstd: 3 }
+
+export const CODEC_NAMES: readonly CodecName[] = ['lz4', 'gzip', 'zstd', 'none']
+
+/** The codec of that name; `INCOMPATIBLE` where this runtime cannot provide it. */
+export function blockCodec(name: CodecName): BlockCodec {
+  const codec = makers[name]()
+  if (codec === undefined) {
+    const supported = CODEC_NAMES.filter(isCodecAvailable).join(', ')
+    const details = {
+      what: `compression on Node.js ${process.version}`,
+      found: name === 'zstd' ? 'zstd (needs Node.js 22.15 or later)' : name,
+      supported,
+    }
+    throw new StateError('INCOMPATIBLE', details, name === 'lz4' ? { cause: lz4Failure } : undefined)
+  }
+  return codec
+}
+
+/** Whether this runtime can read and write that codec. */
+export function isCodecAvailable(name: CodecName): boolean {
+  return makers[name]() !== undefined
+}
+
+const makers: { readonly [Name in CodecName]: () => BlockCodec | undefined } = {
+  none: () => noneCodec,
+  lz4: lz4Codec,
+  gzip: () => gzipCodec,
+  zstd: zstdCodec,
+}
+
+const noneCodec: BlockCodec = {
+  name: 'none',
+  compress: async (raw) => raw,
+  decompress: async (stored, rawBytes) => sized('none', stored, rawBytes),
+}
+
+const GZIP_LEVEL = 1
+/** Room in the output buffer beyond the data, so that zlib notices the end without another round. */
+const SLACK_BYTES = 64
+
+const gzip = promisify(zlib.gzip) as (raw: Uint8Array, options: zlib.ZlibOptions) => Promise<Uint8Array>
+const gunzip = promisify(zlib.gunzip) as (
+  stored: Uint8Array,
+  options: zlib.ZlibOptions,
+) => Promise<Uint8Array>
+
+const gzipCodec: BlockCodec = {
+  name: 'gzip',
+  // One output buffer of the largest size that can come out: one trip to the thread pool instead of one per 16 KiB.
+  compress: (raw) => gzip(raw, { level: GZIP_LEVEL, chunkSize: deflatedBytesMax(raw.length) }),
+  decompress: async (stored, rawBytes) => {
+    const options = { maxOutputLength: rawBytes, chunkSize: rawBytes + SLACK_BYTES }
+    const raw = await gunzip(stored, options).catch((error: unknown) => {
+      throw damaged('gzip', 'it does not decompress to its declared size', error)
+    })
+    return sized('gzip', raw, rawBytes)
+  },
+}
+
+/** Deflate stores what it cannot shrink in pieces with 5 bytes each; a gzip member adds 18. */
+function deflatedBytesMax(rawBytes: number): number {
+  return rawBytes + (rawBytes >>> 10) + SLACK_BYTES
+}
+
+const LZ4_PREFIX_BYTES = 4
+
+let lz4: BlockCodec | undefined
+let lz4Tried = false
+let lz4Failure: unknown
+
+/** Loaded when first asked for: a machine that the native module does not know can use the other codecs. */
+function lz4Codec(): BlockCodec | undefined {
+  if (!lz4Tried) {
+    lz4Tried = true
+    try {
+      lz4 = lz4CodecOf(createRequire(import.meta.url)('lz4-napi') as typeof Lz4)
+    } catch (error) {
+      lz4Failure = error
+    }
+  }
+  return lz4
+}
+
+function lz4CodecOf(native: typeof Lz4): BlockCodec {
+  return {
+    name: 'lz4',
+    compress: (raw) => native.compress(raw),
+    decompress: async (stored, rawBytes) => {
+      if (stored.length <= LZ4_PREFIX_BYTES) throw damaged('lz4', 'it is cut off')
+      // The native module allocates what this prefix says: it must be believed before, not after.
+      const view = new DataView(stored.buffer, stored.byteOffset, LZ4_PREFIX_BYTES)
+      const declared = view.getUint32(0, true)
+      if (declared !== rawBytes) {
+        throw damaged('lz4', `its size prefix says ${declared} bytes instead of ${rawBytes}`)
+      }
+      const raw = await native.uncompress(stored).catch((error: unknown) => {
+        throw damaged('lz4', 'it does not decompress to its declared size', error)
+      })
+      return sized('lz4', raw, rawBytes)
+    },
+  }
+}
+
+/** What newer versions of `node:zlib` have, beyond the types of the oldest one that we run on. */
+interface ZstdFunctions {
+  zstdCompress(raw: Uint8Array, done: (error: Error | null, stored: Uint8Array) => void): void
+  zstdDecompress(
+    stored: Uint8Array,
+    options: { readonly maxOutputLength: number; readonly chunkSize: number },
+    done: (error: Error | null, raw: Uint8Array) => void,
+  ): void
+}
+
+function zstdCodec(): BlockCodec | undefined {
+  const { zstdCompress, zstdDecompress } = zlib as typeof zlib & Partial<ZstdFunctions>
+  if (zstdCompress === undefined || zstdDecompress === undefined) return undefined
+  const compress = promisify(zstdCompress)
+  const decompress = promisify(zstdDecompress)
+  return {
+    name: 'zstd',
+    compress: (raw) => compress(raw),
+    decompress: async (stored, rawBytes) => {
+      const options = { maxOutputLength: rawBytes, chunkSize: rawBytes + SLACK_BYTES }
+      const raw = await decompress(stored, options).catch((error: unknown) => {
+        throw damaged('zstd', 'it does not decompress to its declared size', error)
+      })
+      return sized('zstd', raw, rawBytes)
+    },
+  }
+}
+
+/** Never a `Buffer`, whose `slice` shares memory: whoever copies an entry out of a block must get a copy. */
+function sized(name: CodecName, raw: Uint8Array, rawBytes: number): Uint8Array {
+  if (raw.length !== rawBytes) {
+    throw damaged(name, `it holds ${raw.length} bytes instead of ${rawBytes}`)
+  }
+  return new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength)
+}
+
+function damaged(name: CodecName, reason: string, cause?: unknown): StateError<'CORRUPTION'> {
+  return new StateError('CORRUPTION', { what: `${name} block`, reason }, { cause })
+}
