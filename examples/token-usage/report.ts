@@ -2,7 +2,7 @@ import Table from 'cli-table3'
 import type { ExperimentOptions, ExperimentResult } from './experiment.js'
 import type { RunResult } from './protocol.js'
 import type { Kill } from './verdict.js'
-import { WINDOW_MS, type WindowTotals } from './window-state.js'
+import type { WindowTotals } from './window-state.js'
 
 /** The result for people. */
 export function textReport(result: ExperimentResult, options: ExperimentOptions): string {
@@ -17,7 +17,7 @@ export function textReport(result: ExperimentResult, options: ExperimentOptions)
     '',
     'Runs',
     `  without interruption  ${runLine(uninterrupted)}`,
-    `  after the last start  ${runLine(killed)}`,
+    `  killed ${times(kills.length).padEnd(13)}  ${runLine(killed)}`,
     ...(killed.skippedLines > 0 ? [`  ${count(killed.skippedLines)} broken lines were passed over`] : []),
     '',
     'SHA-256 of all windows',
@@ -52,9 +52,10 @@ export function jsonReport(result: ExperimentResult, options: ExperimentOptions)
 
 function windowTable(windows: readonly WindowTotals[]): string {
   const table = new Table({
-    head: ['window (UTC)', 'model', 'tenant', 'requests', 'tokens in', 'tokens out', 'cost $', 'max ms'],
+    head: ['from (UTC)', 'model', 'tenant', 'count', 'tokens in', 'tokens out', 'cost $', 'max ms'],
     colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right', 'right'],
-    style: { head: [], border: [], compact: true },
+    chars: PLAIN,
+    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 1 },
   })
   for (const window of windows) {
     table.push([
@@ -71,9 +72,16 @@ function windowTable(windows: readonly WindowTotals[]): string {
   return table.toString()
 }
 
+/** No lines between columns: the table fits 80 columns. */
+const PLAIN = Object.fromEntries(
+  ['top', 'bottom', 'left', 'right', 'mid', 'middle']
+    .flatMap((edge) => [edge, `${edge}-left`, `${edge}-mid`, `${edge}-right`])
+    .concat('mid-mid')
+    .map((edge) => [edge, '']),
+)
+
 function windowName(startMs: number): string {
-  const time = (ms: number) => new Date(ms).toISOString()
-  return `${time(startMs).slice(0, 16).replace('T', ' ')}–${time(startMs + WINDOW_MS).slice(11, 16)}`
+  return new Date(startMs).toISOString().slice(0, 16).replace('T', ' ')
 }
 
 function oneLine(name: string): string {
@@ -86,7 +94,7 @@ function killLines(kills: readonly Kill[], options: ExperimentOptions): string[]
     const at = `${i + 1}. at request ${count(kill.atEvents)} or a little later`
     if (kill.restored === undefined) return `  ${at}; nothing was restored`
     const { checkpointId, events } = kill.restored
-    return `  ${at}; restored ${checkpointId} (request ${count(events)}); ${count(replayed(kill))} requests replayed`
+    return `  ${at};\n     restored ${checkpointId} (request ${count(events)}), ${count(replayed(kill))} requests replayed`
   })
   if (kills.length === options.kills) return lines
   const missing = `only ${kills.length} of ${options.kills} happened: the input was over too soon`
@@ -102,9 +110,10 @@ function verdictLines({ verdict, kills }: ExperimentResult): string[] {
 function runLine({ events, durationMs, checkpoints }: RunResult): string {
   const seconds = (durationMs / 1000).toFixed(1)
   const { created, failed, totalDurationMs, lastSizeBytes } = checkpoints
-  const average = created > 0 ? `${(totalDurationMs / created).toFixed(0)} ms each, ` : ''
-  const made = `${created} (${average}the last of ${count(lastSizeBytes)} bytes${failed > 0 ? `; ${failed} failed` : ''})`
-  return `up to request ${count(events)} in ${seconds} s; checkpoints: ${made}`
+  const average = created > 0 ? `, ${(totalDurationMs / created).toFixed(0)} ms each` : ''
+  const failures = failed > 0 ? `, ${failed} failed` : ''
+  const size = created > 0 ? `, ${(lastSizeBytes / 1_000_000).toFixed(1)} MB` : ''
+  return `${count(events)} requests in ${seconds} s; checkpoints: ${created}${average}${size}${failures}`
 }
 
 /** At least so many requests were taken twice: those reported after the cut of the checkpoint. */

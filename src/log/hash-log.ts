@@ -438,9 +438,10 @@ export class HashLog {
   /** Returns the segment that has room for an entry of `units`, or throws `BACKEND_FULL`. */
   #makeRoom(units: number, inserts: boolean): number {
     const segments = this.#segments
-    const growthBytes = inserts && !this.#inBatch ? this.#index.growthBytes : 0
+    const growthBytes = inserts ? this.#index.growthBytes : 0
     for (;;) {
-      const beside = this.#besideForWrites(growthBytes)
+      // A batch has made sure of its room beforehand; it must not fail half-way because an index has grown since.
+      const beside = this.#inBatch ? -Infinity : this.#besideForWrites(growthBytes)
       if (segments.room(this.#tail) >= units) {
         if (segments.isWithin(beside)) return this.#tail
       } else if (segments.canAllocate(units, beside)) {
