@@ -64,15 +64,15 @@ export class Compactor {
     this.step()
   }
 
-  /** One step, if there is anything to do. */
-  step(): void {
+  /** One step; false where there is nothing to do, or no room to do it in. */
+  step(): boolean {
     if (this.#victim === NONE) {
       this.#credit = 0
-      if (!this.#mostlyDead()) return
+      if (!this.#mostlyDead()) return false
       this.#begin(this.#choose(VICTIM_SHARE))
-      if (this.#victim === NONE) return
+      if (this.#victim === NONE) return false
     }
-    this.#walk(STEP_UNITS)
+    return this.#walk(STEP_UNITS)
   }
 
   /** Compacts one segment wholly if at least `share` of it is dead; returns whether there was one. */

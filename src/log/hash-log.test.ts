@@ -190,4 +190,30 @@ describe('HashLog', () => {
     for (let i = 0; i < 200_000; i++) if (read(log, bytes(`k${i}`)) !== `v${i}`) expect.fail(`k${i}`)
     expect(log.count).toBe(200_000)
   })
+
+  it('an abandoned build loses no key, and one that a segment is retired under stays right', () => {
+    const log = openLog()
+    const filler = (i: number) => bytes(`filler-${i}`)
+    put(log, bytes('first'), bytes('1'))
+    runThrough(log.ordered.build())
+    for (let i = 0; i < 20_000; i++) put(log, filler(i), bytes('x'.repeat(50)))
+    const abandoned = log.ordered.build()
+    abandoned.next()
+    abandoned.return(new Uint32Array(0))
+    expect(runThrough(log.ordered.build()).length).toBe(20_001)
+
+    for (let i = 20_000; i < 40_000; i++) put(log, filler(i), bytes('x'.repeat(50)))
+    const epoch = log.openSnapshot()
+    const build = log.ordered.build()
+    build.next()
+    // Every entry moves to another place, so that the segments they were in are retired.
+    for (let i = 0; i < 40_000; i++) put(log, filler(i), bytes('y'.repeat(60)))
+    runThrough(build)
+    log.closeSnapshot(epoch)
+    for (let i = 0; i < 40_000; i++) put(log, filler(i), bytes('z'.repeat(70)))
+    const keys = Array.from(runThrough(log.ordered.build()), (address) =>
+      String(log.entries.copyKey(address)),
+    )
+    expect(new Set(keys).size).toBe(40_001)
+  })
 })

@@ -55,6 +55,8 @@ export interface LogMemory {
 }
 
 const NO_VALUE = new Uint8Array(0)
+/** In the place of an expiry time: there is no entry. */
+const GONE = -Infinity
 /** Expired entries or tombstones handled between two looks at the time. */
 const CHORE_STEP = 64
 /** A full log compacts segments of which at least this share is dead. */
@@ -175,19 +177,17 @@ export class HashLog {
   write(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
     const { entries } = this
     const epochs = this.#epochs
-    const meta = address === 0 ? FLAG_TOMBSTONE : entries.meta(address)
-    const exists = (meta & FLAG_TOMBSTONE) === 0
-    const oldExpiresAtMs = exists && (meta & FLAG_EXPIRES) !== 0 ? entries.expiresAtMs(address) : Infinity
-    const inPlace =
-      exists &&
+    const oldExpiresAtMs = this.#expiryOf(address)
+    epochs.dirty = true
+    if (
+      oldExpiresAtMs !== GONE &&
       entries.epoch(address) > epochs.newest &&
       entries.overwrite(address, value, start, length, expiresAtMs, epochs.current)
-    const written = inPlace ? address : this.#append(address, value, start, length, expiresAtMs)
-    epochs.dirty = true
-    if (oldExpiresAtMs !== Infinity && oldExpiresAtMs <= this.#options.now()) this.#options.onExpired(written)
-    if (expiresAtMs < oldExpiresAtMs)
-      this.#expiry.schedule(this.#probe.hash, expiresAtMs, this.#options.now())
-    if (!inPlace) this.#pay(entries.units(written))
+    ) {
+      this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
+    } else {
+      this.#append(address, value, start, length, expiresAtMs)
+    }
   }
 
   /** Whether `write` would overwrite the entry at `address` where it lies. */
@@ -208,11 +208,6 @@ export class HashLog {
     const units = this.entries.units(address)
     this.#removeFound(address, this.#probe)
     this.#pay(units)
-  }
-
-  /** The hash index as it is; see `HashIndex.tables`. */
-  tables(): Uint32Array[] {
-    return this.#index.tables()
   }
 
   /** Ends the epoch, pins what is there now and returns the epoch that the snapshot sees. Constant time. */
@@ -251,7 +246,8 @@ export class HashLog {
   tidy(untilMs: number): boolean {
     while (this.hasChores) {
       this.#dropTombstones(CHORE_STEP)
-      this.#compactor.step()
+      // Where the log has no room for what must be moved, compaction waits for some.
+      if (!this.#compactor.step() && !this.#tombstones.removable(this.#epochs.oldest)) return true
       if (performance.now() >= untilMs) return !this.hasChores
     }
     return true
@@ -283,22 +279,42 @@ export class HashLog {
     return this.#index.find(this.#chore.hash, this.#chore)
   }
 
-  /** Returns the address of the new version. */
-  #append(replaced: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): number {
+  #append(replaced: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
     const probe = this.#probe
     const units = entryUnits(probe.length, length, expiresAtMs !== Infinity)
     let old = replaced
     let segment = this.#tail
     if (!this.#hasRoom(units, old === 0)) {
       segment = this.#makeRoom(units, old === 0)
-      // Making room may have moved what is replaced, and the place in the index with it.
+      // Making room may have moved or swept what is replaced, and the place in the index with it.
       old = this.#index.find(probe.hash, probe)
     }
+    const oldExpiresAtMs = this.#expiryOf(old)
     const address = this.#segments.take(segment, units)
     const previous = this.#previousFor(old)
     this.entries.create(address, probe, value, start, length, expiresAtMs, this.#epochs.current, previous, 0)
     this.#place(old, address, probe)
-    return address
+    this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
+    this.#pay(units)
+  }
+
+  /** When the entry at `address` expires (Infinity: never); `GONE` where there is none or a tombstone. */
+  #expiryOf(address: number): number {
+    if (address === 0) return GONE
+    const flags = this.entries.meta(address) & (FLAG_TOMBSTONE | FLAG_EXPIRES)
+    if (flags === 0) return Infinity
+    return (flags & FLAG_TOMBSTONE) !== 0 ? GONE : this.entries.expiresAtMs(address)
+  }
+
+  /** The probe's key was just written at `address`: reports what had expired there, and sees to what will. */
+  #noteExpiry(address: number, oldExpiresAtMs: number, expiresAtMs: number): void {
+    if (oldExpiresAtMs === Infinity && expiresAtMs === Infinity) return
+    if (oldExpiresAtMs !== GONE && oldExpiresAtMs <= this.#options.now()) this.#options.onExpired(address)
+    // An entry that is in the queue comes up by its old time at the latest, and then goes on to its new one.
+    const queued = oldExpiresAtMs !== GONE && oldExpiresAtMs <= expiresAtMs
+    if (!queued && expiresAtMs !== Infinity) {
+      this.#expiry.schedule(this.#probe.hash, expiresAtMs, this.#options.now())
+    }
   }
 
   /** Makes the new version at `address` the latest of the probe's key; the index is at the key's place. */
@@ -336,7 +352,11 @@ export class HashLog {
       this.entries.makeTombstone(address, epoch)
     } else {
       const units = entryUnits(probe.length, 0, false)
-      if (this.#segments.room(this.#tail) < units) this.#roll(units, -Infinity)
+      if (this.#segments.room(this.#tail) < units) {
+        this.#roll(units, -Infinity)
+        // Retiring the old tail may have looked other keys up: back to this one's place.
+        this.#find(address)
+      }
       const tombstone = this.#segments.take(this.#tail, units)
       this.entries.create(tombstone, probe, NO_VALUE, 0, 0, Infinity, epoch, previous, FLAG_TOMBSTONE)
       this.#index.replace(tombstone)

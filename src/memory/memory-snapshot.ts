@@ -6,7 +6,7 @@ import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
 import { StateError } from '../base/errors.js'
 import type { HashLog } from '../log/hash-log.js'
-import { nextTurn, runSliced, runThrough } from '../log/slices.js'
+import { nextTurn, runSliced, runThrough, type SlicedWork } from '../log/slices.js'
 
 /** Entries handed out or skipped between two looks at the abort signal and the event loop, in asynchronous scans. */
 const TURN_ENTRIES = 4_096
@@ -53,7 +53,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   countSync(): number {
     this.#assertOpen()
-    this.#count ??= runThrough(this.#countVisible())
+    this.#count ??= runThrough(this.#countVisible(this.#sortedSync()))
     return this.#count
   }
 
@@ -72,7 +72,10 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   async count(): Promise<number> {
     this.#assertOpen()
-    this.#count ??= await runSliced(this.#countVisible(), () => this.#assertOpen())
+    if (this.#count === undefined) {
+      const sorted = await this.#sorted(undefined, 'count')
+      this.#count = await runSliced(this.#countVisible(sorted), () => this.#assertOpen())
+    }
     return this.#count
   }
 
@@ -130,8 +133,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
   /** The entries of an interval, for the engine's own scans. */
   *walkSync(interval: KeyInterval): IterableIterator<Entry> {
     this.#assertOpen()
-    const { ordered } = this.#log
-    const sorted = ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build())
+    const sorted = this.#sortedSync()
     for (const address of this.#walk(sorted, interval)) {
       if (address !== 0) yield this.#entry(address)
       this.#assertOpen()
@@ -193,16 +195,18 @@ export class MemorySnapshot implements SyncStateSnapshot {
     }
   }
 
-  *#countVisible(): Generator<undefined, number, undefined> {
+  *#countVisible(sorted: Uint32Array): SlicedWork<number> {
     let count = 0
-    for (const slots of this.#log.tables()) {
-      for (let i = 1; i < slots.length; i += 2) {
-        const address = slots[i] as number
-        if (address !== 0 && this.#visible(address) !== 0) count++
-        if (i % TURN_ENTRIES === 1) yield
-      }
+    for (let i = 0; i < sorted.length; i++) {
+      if (this.#visible(sorted[i] as number) !== 0) count++
+      if (i % TURN_ENTRIES === 0) yield
     }
     return count
+  }
+
+  #sortedSync(): Uint32Array {
+    const { ordered } = this.#log
+    return ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build())
   }
 
   /** All keys in order, built in slices where they are not there yet. */

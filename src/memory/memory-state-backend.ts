@@ -172,11 +172,13 @@ export class MemoryStateBackend implements SyncStateBackend {
 
   snapshotSync(): MemorySnapshot {
     this.#assertOpen()
-    const log = this.#log
-    const swept = log.sweep(performance.now() + SLICE_MS)
+    this.#log.sweep(performance.now() + SLICE_MS)
+    // A listener may clear or close the backend: only now is it the moment of the snapshot.
     this.#emitExpired()
+    this.#assertOpen()
+    const log = this.#log
     const takenAtMs = this.#clock.now()
-    const count = swept && log.nextExpiryAtMs > takenAtMs ? log.count : undefined
+    const count = log.nextExpiryAtMs > takenAtMs ? log.count : undefined
     const snapshot = new MemorySnapshot(log, takenAtMs, count, (closed) => {
       this.#snapshots.delete(closed)
       if (log.openSnapshots === 0) this.#former.delete(log)
@@ -460,8 +462,8 @@ export class MemoryStateBackend implements SyncStateBackend {
   }
 }
 
-/** Expiry times are whole milliseconds, rounded up; beyond what a number counts exactly is never. */
+/** Expiry times are whole milliseconds, rounded up; later than a number can count exactly is never. */
 function wholeMs(timeMs: number): number {
   const whole = Math.ceil(timeMs)
-  return Number.isSafeInteger(whole) ? whole : Infinity
+  return whole > Number.MAX_SAFE_INTEGER ? Infinity : Math.max(whole, 0)
 }
