@@ -37,7 +37,7 @@ export type {
   RestoreProgress,
   VerificationReport,
 } from './checkpoint/types.js'
-export type { LogMemory } from './log/hash-log.js'
+export type { LogMemory } from './log/log-memory.js'
 export type { MemoryStateBackendEvents, MemoryStateBackendOptions } from './memory/memory-state-backend.js'
 export { MemoryStateBackend } from './memory/memory-state-backend.js'
 export type {

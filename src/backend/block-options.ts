@@ -7,7 +7,7 @@ export const DEFAULT_BLOCK_BYTES: number = 256 * 1024
 const blockOptions = { targetBytes: rules.positiveInteger, signal: rules.signal }
 const replaceOptions = {
   expectedEntries: rules.nonNegativeInteger,
-  clockMs: rules.nonNegativeMs,
+  clockMs: rules.timeMs,
   signal: rules.signal,
 }
 

@@ -1,3 +1,5 @@
+import { oneOf, type Rule, rejectViolations, rules, violationsOf } from './options.js'
+
 /** Stops listening. */
 export type Unsubscribe = () => void
 
@@ -6,9 +8,17 @@ export type Unsubscribe = () => void
  * its error surfaces as an uncaught exception, after the component has finished its step.
  */
 export class Listeners<Events extends object> {
+  readonly #isName: Rule
   readonly #byName = new Map<keyof Events, Set<(event: never) => void>>()
 
+  constructor(names: readonly (keyof Events & string)[]) {
+    this.#isName = oneOf(...names)
+  }
+
+  /** `INVALID_ARGUMENT` for a name that no event has, and for a listener that is no function. */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): Unsubscribe {
+    const schema = { event: this.#isName, listener: rules.function }
+    rejectViolations(violationsOf({ event: name, listener }, schema, 'on'))
     const listeners = this.#byName.get(name) ?? new Set()
     this.#byName.set(name, listeners)
     // A wrapper of its own per call, so that the same function registered twice is two registrations.

@@ -6,6 +6,7 @@ export type Rule = (value: unknown) => string | undefined
 type RuleName =
   | 'positiveMs'
   | 'nonNegativeMs'
+  | 'timeMs'
   | 'positiveInteger'
   | 'nonNegativeInteger'
   | 'boolean'
@@ -23,6 +24,7 @@ export const rules: { readonly [Name in RuleName]: Rule } = {
     Number.isFinite(value) && (value as number) >= 0
       ? undefined
       : 'must be a finite number of milliseconds, 0 or more',
+  timeMs: (value) => (Number.isFinite(value) ? undefined : 'must be a time in milliseconds since the epoch'),
   positiveInteger: (value) =>
     Number.isSafeInteger(value) && (value as number) > 0 ? undefined : 'must be a positive integer',
   nonNegativeInteger: (value) =>
@@ -32,6 +34,15 @@ export const rules: { readonly [Name in RuleName]: Rule } = {
   function: (value) => (typeof value === 'function' ? undefined : 'must be a function'),
   signal: (value) => (value instanceof AbortSignal ? undefined : 'must be an AbortSignal'),
   object: (value) => (typeof value === 'object' && value !== null ? undefined : 'must be an object'),
+}
+
+/** The rule that a value is an object with these methods. */
+export function hasMethods(...names: readonly string[]): Rule {
+  return (value) => {
+    if (typeof value !== 'object' || value === null) return 'must be an object'
+    const missing = names.filter((name) => typeof (value as Record<string, unknown>)[name] !== 'function')
+    return missing.length === 0 ? undefined : `lacks ${missing.map((name) => `${name}()`).join(', ')}`
+  }
 }
 
 /** The rule that a value is one of a few strings. */

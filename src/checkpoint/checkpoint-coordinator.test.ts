@@ -6,6 +6,7 @@ import type { StateBackend } from '../backend/state-backend.js'
 import { isStateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
+import { ManualClock } from '../testing/manual-clock.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
 import { HOLDFAST_VERSION } from './holdfast-version.js'
@@ -313,5 +314,47 @@ describe('events', () => {
     stop()
     await coordinator.createCheckpoint()
     expect(ids).toEqual(['chk-0000000001'])
+  })
+})
+
+describe('what surrounds a coordinator', () => {
+  it('a logger that throws fails nothing: its errors surface by themselves', async () => {
+    const thrown: unknown[] = []
+    const listeners = process.listeners('uncaughtException')
+    process.removeAllListeners('uncaughtException')
+    process.on('uncaughtException', (error) => thrown.push(error))
+    try {
+      const broken = () => {
+        throw new Error('logger')
+      }
+      const logger = { debug: broken, info: broken, warn: broken, error: broken }
+      const { coordinator, backend } = bench({ logger, maxCheckpoints: 1 })
+      await put(backend, 'a=1')
+      for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+      expect((await coordinator.restoreLatest())?.id).toBe('chk-0000000003')
+      expect((await coordinator.listCheckpoints()).length).toBe(1)
+      expect(coordinator.stats()).toMatchObject({ created: 3, failed: 0, restores: 1, restoreFailures: 0 })
+      await coordinator.shutdown()
+    } finally {
+      process.removeAllListeners('uncaughtException')
+      for (const listener of listeners) process.on('uncaughtException', listener)
+    }
+    expect(thrown.length).toBeGreaterThan(0)
+  })
+
+  it('names an event that does not exist and a listener that is none', () => {
+    const { coordinator } = bench()
+    const on = coordinator.on.bind(coordinator) as (event: unknown, listener: unknown) => void
+    expect(() => on('complete', () => {})).toThrow(/on\.event must be one of started, completed/)
+    expect(() => on('completed', 5)).toThrow(/on\.listener must be a function/)
+  })
+
+  it('restores what a clock before 1970 has stamped', async () => {
+    const clock = new ManualClock(-5_000)
+    const backend = new ModelStateBackend({ clock })
+    const coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage(), clock })
+    await put(backend, 'a=1')
+    const { id } = await coordinator.createCheckpoint()
+    expect((await coordinator.restoreLatest())?.id).toBe(id)
   })
 })

@@ -75,7 +75,14 @@ export class CheckpointCoordinator implements AsyncDisposable {
   readonly #schedule: CheckpointSchedule
   readonly #retention: CheckpointRetention
   readonly #tally = new CheckpointTally()
-  readonly #listeners = new Listeners<CheckpointEvents>()
+  readonly #listeners = new Listeners<CheckpointEvents>([
+    'started',
+    'completed',
+    'failed',
+    'restored',
+    'skipped',
+    'deleted',
+  ])
   readonly #ownership: StorageOwnership
   readonly #knownDamaged = new Set<number>()
   #restoreFailed = false

@@ -28,10 +28,17 @@ export class CheckpointRetention {
 
   /** Removes what is surplus. Throws where the storage fails or another owner has taken over. */
   async run(owner: StorageOwner, knownDamaged: ReadonlySet<number>): Promise<void> {
-    const { maxCheckpoints, graceMs } = this.#settings
+    const { maxCheckpoints, graceMs, logger } = this.#settings
     const catalog = new CheckpointCatalog(owner.storage)
     const listing = await catalog.listing()
     const checkpoints = await catalog.retained(listing, knownDamaged)
+    for (const { sequence, condition } of checkpoints) {
+      if (condition !== 'unreadable') continue
+      logger.warn(
+        { checkpoint: checkpointId(sequence) },
+        'manifest cannot be read; retention leaves it alone',
+      )
+    }
     const doomed = new Set(planRetention(checkpoints, maxCheckpoints))
     const kept = checkpoints.filter((checkpoint) => !doomed.has(checkpoint.sequence))
     const segmentNames = [...listing.segmentSizes.keys()]

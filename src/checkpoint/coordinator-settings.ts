@@ -2,7 +2,7 @@ import type { StateBackend } from '../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import type { Violation } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
-import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { hasMethods, invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { type BlockCodec, blockCodec, CODEC_NAMES } from '../codec/block-codec.js'
 import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
 import { sequenceOf } from './object-names.js'
@@ -62,7 +62,7 @@ export function coordinatorSettings(
       now: () => clock.now(),
       setTimer: (callback, delayMs) => timers.setTimer(callback, delayMs),
     },
-    logger: options.logger ?? silentLogger,
+    logger: options.logger === undefined ? silentLogger : isolated(options.logger),
   }
 }
 
@@ -90,12 +90,18 @@ export function checkedSequence(id: string): number {
   return sequence
 }
 
-function hasMethods(...names: readonly string[]): (value: unknown) => string | undefined {
-  return (value) => {
-    if (typeof value !== 'object' || value === null) return 'must be an object'
-    const missing = names.filter((name) => typeof (value as Record<string, unknown>)[name] !== 'function')
-    return missing.length === 0 ? undefined : `lacks ${missing.map((name) => `${name}()`).join(', ')}`
+/** A logger whose own failures are not those of what it logs: they surface as uncaught exceptions, later. */
+function isolated(logger: Logger): Logger {
+  const call = (level: keyof Logger) => (fields: object, message: string) => {
+    try {
+      logger[level](fields, message)
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
   }
+  return { debug: call('debug'), info: call('info'), warn: call('warn'), error: call('error') }
 }
 
 const silentLogger: Logger = {

@@ -54,6 +54,18 @@ describe('the sequence', () => {
     await expect(second.coordinator.start()).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
   })
 
+  it('does not count beyond what numbers can tell apart: a stray file of the last name stops it with its name', async () => {
+    const { coordinator, storage, backend } = bench()
+    await coordinator.createCheckpoint()
+    await storage.replace(`chk-${Number.MAX_SAFE_INTEGER}.manifest`, bytesOf('stray'))
+    crash(storage)
+    const second = bench({}, storage)
+    await put(backend, 'new=1')
+    await expect(second.coordinator.createCheckpoint()).rejects.toMatchObject({
+      cause: { code: 'STORAGE_ERROR', message: expect.stringContaining(`${Number.MAX_SAFE_INTEGER}`) },
+    })
+  })
+
   it('is undefined after a first checkpoint that never was', async () => {
     const first = bench()
     vi.spyOn(first.storage, 'open').mockRejectedValueOnce(new Error('cannot read back'))

@@ -15,6 +15,8 @@ import { type SealedJson, sealJson, unsealJson } from './sealed-json.js'
 import { FOOTER_BYTES, MIN_ENTRY_BYTES, SEGMENT_HEADER_BYTES, type SegmentRole } from './segment-format.js'
 import type { CheckpointId, CheckpointMetadata } from './types.js'
 
+/** The latest time that a `Date` can hold, in milliseconds. */
+const MAX_TIME_MS = 8_640_000_000_000_000
 const MANIFEST_FORMAT = 'holdfast-checkpoint'
 const MANIFEST_VERSION = 1
 
@@ -121,7 +123,7 @@ export function parseManifest(bytes: Uint8Array, sequence: number): StoredManife
     validated: fields.boolean('validated'),
     backend: fields.text('backend', /^.{1,64}$/su),
     compression: parseCompression(fields, what),
-    clockMs: fields.finiteNumber('clockMs'),
+    clockMs: parseTime(fields, 'clockMs'),
     entryCount: fields.integer('entryCount'),
     segments,
     holdfast: fields.text('holdfast', /^[0-9a-zA-Z.+-]{1,64}$/),
@@ -130,6 +132,13 @@ export function parseManifest(bytes: Uint8Array, sequence: number): StoredManife
   fields.rejectUnknown()
   rejectContradictions(manifest, fields)
   return { manifest, manifestBytes: bytes.length, checksum }
+}
+
+/** A time that a `Date` can hold: a wilder one would carry the backend's clock away with it. */
+function parseTime(fields: JsonFields, name: string): number {
+  const timeMs = fields.finiteNumber(name)
+  if (Math.abs(timeMs) > MAX_TIME_MS) throw fields.damaged(name, 'is not a time')
+  return timeMs
 }
 
 /** What callers learn about a checkpoint. */

@@ -51,11 +51,8 @@ export async function restoreNewest(request: RestoreRequest): Promise<StoredMani
     skip(sequence, outcome)
   }
   if (skipped.length === 0 && hadNone(history, listing)) return undefined
-  const reason =
-    skipped.length > 0
-      ? `none of ${skipped.length} checkpoints can be used`
-      : 'there is no checkpoint any more, but there has been one'
   const cause = history instanceof StateError ? history : undefined
+  const reason = reasonForNothing(skipped.length, cause)
   throw restoreFailed(undefined, reason, skipped, cause)
 }
 
@@ -155,6 +152,12 @@ async function sequenceOf(catalog: CheckpointCatalog): Promise<SequenceState | S
 function hadNone(history: SequenceState | StateError | undefined, listing: StorageListing): boolean {
   if (history instanceof StateError) return false
   return history === undefined ? listing.largest === 0 : history.published === 0
+}
+
+function reasonForNothing(skipped: number, historyUnknown: StateError | undefined): string {
+  if (skipped > 0) return `none of ${skipped} checkpoints can be used`
+  if (historyUnknown === undefined) return 'there is no checkpoint any more, but there has been one'
+  return `there is no checkpoint, and whether there has been one cannot be told: ${historyUnknown.message}`
 }
 
 function restoreFailed(

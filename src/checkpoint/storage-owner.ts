@@ -1,4 +1,4 @@
-import { isStateError, reasonOf } from '../base/errors.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import type { CheckpointStorage, StorageLease } from '../storage/checkpoint-storage.js'
 import { CheckpointCatalog, type StorageListing } from './checkpoint-catalog.js'
 import { SEQUENCE_NAME } from './object-names.js'
@@ -57,6 +57,13 @@ export class StorageOwner {
   async reserve(): Promise<number> {
     await this.#lease.check()
     const reserved = this.#sequence.reserved + 1
+    if (!Number.isSafeInteger(reserved)) {
+      throw new StateError('STORAGE_ERROR', {
+        storage: this.storage.name,
+        operation: 'reserve a number',
+        reason: `number ${reserved - 1} is taken and there is none above it; remove the file of that name, and '${SEQUENCE_NAME}'`,
+      })
+    }
     this.#sequence = { ...this.#sequence, reserved }
     await this.storage.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
     return reserved

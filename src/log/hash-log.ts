@@ -18,6 +18,7 @@ import { HashIndex } from './hash-index.js'
 import { KeyOrder } from './key-order.js'
 import { KeyProbe } from './key-probe.js'
 import { assertLittleEndian, entryUnits, FLAG_EXPIRES, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
+import { type LogMemory, memoryOf } from './log-memory.js'
 import { OrderedIndex } from './ordered-index.js'
 import { SegmentTable } from './segment-table.js'
 import { SnapshotEpochs } from './snapshot-epochs.js'
@@ -36,22 +37,6 @@ export interface HashLogOptions {
   readonly onExpired: (address: number) => void
   /** Where the log is in its epochs; given only by tests of what happens when they run out. */
   readonly epochs?: SnapshotEpochs
-}
-
-/** What a log takes, in bytes. */
-export interface LogMemory {
-  /** Segments in use and held ready. */
-  readonly segmentBytes: number
-  /** Of these, current entries … */
-  readonly liveBytes: number
-  /** … and entries that were replaced or removed and await compaction or the end of a snapshot. */
-  readonly deadBytes: number
-  /** The hash index. */
-  readonly indexBytes: number
-  /** The keys in order, once something has asked for them. */
-  readonly orderBytes: number
-  readonly expiryBytes: number
-  readonly totalBytes: number
 }
 
 const NO_VALUE = new Uint8Array(0)
@@ -128,16 +113,11 @@ export class HashLog {
   }
 
   get memory(): LogMemory {
-    const { allocatedBytes, usedBytes, deadBytes } = this.#segments
-    return {
-      segmentBytes: allocatedBytes,
-      liveBytes: usedBytes - deadBytes,
-      deadBytes,
+    return memoryOf(this.#segments, {
       indexBytes: this.#index.byteLength,
       orderBytes: this.ordered.byteLength,
       expiryBytes: this.#expiry.byteLength,
-      totalBytes: allocatedBytes + this.#index.byteLength + this.ordered.byteLength + this.#expiry.byteLength,
-    }
+    })
   }
 
   /**

@@ -204,8 +204,10 @@ describe('MemoryStateBackend: expiry', () => {
 
 describe('MemoryStateBackend: options', () => {
   it('names every wrong and unknown option at once', () => {
-    const wrong = { ttlMs: -1, maxBytes: 1, sweepIntervalMs: Number.NaN, speed: 'high' }
-    expect(() => new MemoryStateBackend(wrong)).toThrow(/ttlMs.*maxBytes.*sweepIntervalMs.*speed/s)
+    const wrong = { ttlMs: -1, maxBytes: 1, sweepIntervalMs: Number.NaN, clock: {}, speed: 'high' }
+    expect(() => new MemoryStateBackend(wrong as object)).toThrow(
+      /ttlMs.*maxBytes.*sweepIntervalMs.*clock lacks now\(\).*speed/s,
+    )
   })
 
   it('tells apart what expired and what was never there', () => {

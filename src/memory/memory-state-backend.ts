@@ -17,8 +17,9 @@ import { compareBytes, copyBytes } from '../base/bytes.js'
 import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
-import { HashLog, type LogMemory } from '../log/hash-log.js'
+import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { HashLog } from '../log/hash-log.js'
+import type { LogMemory } from '../log/log-memory.js'
 import { nextTurn } from '../log/slices.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import { MemorySnapshot } from './memory-snapshot.js'
@@ -58,7 +59,7 @@ const optionRules = {
     typeof value === 'number' && value >= MIN_LIMIT_BYTES
       ? undefined
       : `must be at least ${MIN_LIMIT_BYTES} bytes`,
-  clock: rules.object,
+  clock: hasMethods('now', 'setTimer'),
   sweepIntervalMs: rules.positiveMs,
 }
 
@@ -79,7 +80,7 @@ export class MemoryStateBackend implements SyncStateBackend {
   readonly #sweepIntervalMs: number
   readonly #timers: Clock
   readonly #clock: ForwardClock
-  readonly #listeners = new Listeners<MemoryStateBackendEvents>()
+  readonly #listeners = new Listeners<MemoryStateBackendEvents>(['expired'])
   readonly #snapshots = new Set<MemorySnapshot>()
   /** Logs that `clear` or `replaceAll` have taken out of service and that open snapshots still read. */
   readonly #former = new Set<HashLog>()

@@ -92,6 +92,14 @@ describe('FileCheckpointStorage', () => {
     expect((await stat(directory)).mode & 0o777).toBe(0o750)
   })
 
+  it.runIf(process.platform === 'linux')(
+    'gives up where a directory cannot be made although its parent exists',
+    async () => {
+      const nowhere = new FileCheckpointStorage('/proc/holdfast-nowhere')
+      await expect(nowhere.acquire()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    },
+  )
+
   it('lists regular files with object names only', async () => {
     await publish('good', 'x')
     await mkdir(join(directory, 'subdirectory'))

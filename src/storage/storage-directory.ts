@@ -166,7 +166,9 @@ async function createDirectories(path: string): Promise<string[]> {
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' && dirname(path) !== path) {
       const above = await createDirectories(dirname(path))
-      return [...above, ...(await createDirectories(path))]
+      // Once more, and no further: some file systems say ENOENT whatever lies above.
+      await mkdir(path, { mode: 0o700 })
+      return [...above, path]
     }
     if (errnoOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return []
     throw error

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, relative, resolve } from 'node:path'
 import ts from 'typescript'
 
-export const repositoryRoot: string = resolve(import.meta.dirname, '../..')
+const repositoryRoot: string = resolve(import.meta.dirname, '../..')
 
 /** The sources as JavaScript, for child processes: Node 20 runs no TypeScript, and `dist/` may be old or absent. */
 export interface CompiledSources {

@@ -221,9 +221,7 @@ function isHarmless({ firedAt }: FaultRun): boolean {
   if (firedAt === undefined) return false
   const name = basename(firedAt.path)
   // A temporary name that stays after its object was published is discarded later.
-  if (firedAt.name === 'unlink') return name.startsWith('.tmp-')
-  // Retention leaves alone what it cannot read, and tries again after the next checkpoint.
-  return firedAt.name === 'open' && name.endsWith('.manifest')
+  return firedAt.name === 'unlink' && name.startsWith('.tmp-')
 }
 
 /** Right after a failure, what was there before is there; what failed is not, unless it could not be taken back. */

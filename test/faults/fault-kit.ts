@@ -21,7 +21,7 @@ export function titled(title: string, missing: string | undefined): string {
 }
 
 /** Compiles the shim into `folder` and returns the path of the library. */
-export async function compileShim(folder: string): Promise<string> {
+async function compileShim(folder: string): Promise<string> {
   const library = join(folder, 'shim.so')
   const source = join(import.meta.dirname, 'shim.c')
   const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Werror', '-o', library, source, '-ldl', '-lpthread']
