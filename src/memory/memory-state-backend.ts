@@ -415,6 +415,8 @@ export class MemoryStateBackend implements SyncStateBackend {
       now: () => this.#clock.now(),
       besideBytes: () => this.#formerBytes() + (log === this.#log ? 0 : this.#log.memory.totalBytes),
       onExpired: (address) => {
+        // What expires while it is being restored has never been in service.
+        if (log !== this.#log) return
         this.#expired++
         if (this.#listeners.has('expired')) this.#expiredKeys.push(log.entries.copyKey(address))
       },

@@ -21,6 +21,8 @@ export interface RunCommandsOptions {
   readonly maxCommands?: number
   /** Repeats a run: the seed that a failure has printed. */
   readonly seed?: number
+  /** Opens the engines that the content of the one under test is copied into. Default: `openEngine`. */
+  readonly openCopy?: (options: EngineOptions) => Promise<StateBackend>
   /** Makes the engine remove everything that is due. Default: `count()`. */
   readonly sweep?: (engine: StateBackend) => unknown
 }
@@ -34,7 +36,7 @@ export async function runCommands(
   options: RunCommandsOptions = {},
 ): Promise<void> {
   const { runs = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000), maxCommands = 100, seed } = options
-  const { sweep = (engine) => engine.count() } = options
+  const { sweep = (engine) => engine.count(), openCopy = openEngine } = options
   const ttlMs = fc.constantFrom(undefined, undefined, 300)
   const sequence = fc.commands(commandKinds(), { maxCommands, size: 'max' })
   await fc.assert(
@@ -42,11 +44,12 @@ export async function runCommands(
       const clock = new ManualClock()
       const engineOptions = { clock, ...(defaultTtlMs !== undefined && { ttlMs: defaultTtlMs }) }
       const opened: StateBackend[] = []
-      const openFresh = async () => {
-        opened.push(await openEngine(engineOptions))
-        return opened.at(-1) as StateBackend
+      const track = (backend: StateBackend) => {
+        opened.push(backend)
+        return backend
       }
-      const engine = await openFresh()
+      const openFresh = async () => track(await openCopy(engineOptions))
+      const engine = track(await openEngine(engineOptions))
       const model = new ModelStateBackend(engineOptions)
       const world: World = {
         model,
