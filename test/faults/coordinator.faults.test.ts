@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CheckpointCoordinator } from '../../src/checkpoint/checkpoint-coordinator.js'
@@ -7,13 +7,11 @@ import type { CheckpointMetadata } from '../../src/checkpoint/types.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { FileCheckpointStorage } from '../../src/storage/file-checkpoint-storage.js'
 import { advance, stateAt, stateOf } from './children/counted-state.js'
+import { forEveryCall, verifying } from './every-call.js'
 import type { Fault, FaultRun } from './fault.js'
 import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/make-checkpoints.ts'
-
-/** More calls than the script can make: a loop that gets here is not ending. */
-const MAX_CYCLES = 1_000
 
 /** What the coordinator logs where the last owner's lease stays behind. */
 const NOT_RELEASED = 'warned could not release the lease'
@@ -23,61 +21,31 @@ describe.skipIf(missingForFaults !== undefined)(
   () => {
     let kit: FaultKit
     let baseline: FaultRun
-    let runs = 0
 
     beforeAll(async () => {
       kit = await FaultKit.open()
-      const base = await newFolder()
+      const base = await kit.newFolder()
       baseline = await kit.runWithFault(SCRIPT, { prefix: base, args: [directoryIn(base)] })
     })
 
     afterAll(() => kit?.close())
 
-    async function newFolder(): Promise<string> {
-      const base = join(kit.folder, `run-${++runs}`)
-      await mkdir(base)
-      return base
-    }
-
-    /**
-     * Runs the script with the fault at the first call, the second, and so on, until it no longer fires; several
-     * of them at a time. Returns how many fired.
-     */
-    async function forEveryCall(
-      lanes: number,
-      faultAt: (at: number) => Fault,
-      runScript: (base: string, fault: Fault) => Promise<FaultRun>,
-      verify: Verify,
-    ): Promise<number> {
-      let next = 1
-      let cycles = 0
-      const lane = async () => {
-        while (next < MAX_CYCLES) {
-          const fault = faultAt(next++)
-          const base = await newFolder()
-          const result = await runScript(base, fault)
-          await verifyCycle(result, fault, directoryIn(base), verify)
-          if (!result.fired) return expect(result.lines.at(-1)).toBe('done')
-          cycles++
-        }
-        throw new Error('the script never ran to its end')
-      }
-      await Promise.all(Array.from({ length: lanes }, lane))
-      return cycles
-    }
-
     /** For faults that kill: a process per call. */
     function killAtEveryCall(faultAt: (at: number) => Fault): Promise<number> {
-      return forEveryCall(
-        2,
+      return forEveryCall(kit, {
+        lanes: 2,
         faultAt,
-        (prefix, fault) => kit.runWithFault(SCRIPT, { prefix, args: [directoryIn(prefix)], fault }),
-        async (result, directory) => {
-          expect(result.signal).toBe(result.fired ? 'SIGKILL' : null)
-          await expectRecovered(result, directory)
-          await rm(directory, { recursive: true })
+        run: (prefix, fault) => kit.runWithFault(SCRIPT, { prefix, args: [directoryIn(prefix)], fault }),
+        verify: async (run, base) => {
+          expect(run.signal).toBe(run.fired ? 'SIGKILL' : null)
+          await recovered(run, directoryIn(base))
         },
-      )
+      })
+    }
+
+    async function recovered(run: FaultRun, directory: string): Promise<void> {
+      await expectRecovered(run, directory)
+      await rm(directory, { recursive: true })
     }
 
     /**
@@ -90,29 +58,27 @@ describe.skipIf(missingForFaults !== undefined)(
     ): Promise<{ readonly cycles: number; readonly unreleased: number }> {
       const session = await kit.openSession(SCRIPT, kit.folder)
       const unreleased: { readonly run: FaultRun; readonly fault: Fault; readonly directory: string }[] = []
-      const recovered: Verify = async (run, directory) => {
-        await expectRecovered(run, directory)
-        await rm(directory, { recursive: true })
-      }
-      const counting = forEveryCall(
-        1,
+      const counting = forEveryCall(kit, {
+        lanes: 1,
         faultAt,
-        async (base, fault) => {
+        run: async (base, fault) => {
           const run = await session.run([directoryIn(base)], fault)
           if (run.lines.includes(NOT_RELEASED)) unreleased.push({ run, fault, directory: directoryIn(base) })
           return run
         },
-        async (run, directory) => {
+        verify: async (run, base) => {
           expect(run).toMatchObject({ exitCode: 0, errorOutput: '' })
           expect(run.lines.at(-1)).toBe('done')
           verify(run)
-          if (!run.lines.includes(NOT_RELEASED)) await recovered(run, directory)
+          if (!run.lines.includes(NOT_RELEASED)) await recovered(run, directoryIn(base))
         },
-      )
+      })
       await counting.catch(() => undefined)
       const errorOutput = await session.close()
       const cycles = await counting
-      for (const { run, fault, directory } of unreleased) await verifyCycle(run, fault, directory, recovered)
+      for (const { run, fault, directory } of unreleased) {
+        await verifying(run, fault, () => recovered(run, directory))
+      }
       // Among other things, Node warns here of files that were left open.
       expect(errorOutput).toBe('')
       return { cycles, unreleased: unreleased.length }
@@ -135,14 +101,14 @@ describe.skipIf(missingForFaults !== undefined)(
       const cycles = await killAtEveryCall((at) => ({ action: 'kill', at }))
       expect(cycles).toBe(baseline.calls.length)
       expect(cycles).toBeGreaterThan(150)
-    }, 120_000)
+    }, 300_000)
 
     it('restores what was acknowledged, or newer, when killed inside any write', async () => {
       let total = 0
       for (const bytes of [1, 100]) total += await killAtEveryCall((at) => ({ action: 'torn', at, bytes }))
       expect(total).toBe(2 * baseline.calls.filter((call) => call.name === 'write').length)
       expect(total).toBeGreaterThan(30)
-    }, 120_000)
+    }, 300_000)
 
     for (const repeat of [false, true]) {
       const title = repeat
@@ -165,22 +131,10 @@ describe.skipIf(missingForFaults !== undefined)(
           // This rare path was taken, too.
           expect(unreleased).toBeGreaterThan(0)
         }
-      }, 120_000)
+      }, 300_000)
     }
   },
 )
-
-type Verify = (run: FaultRun, directory: string) => Promise<void>
-
-/** Verifies one cycle; a failure tells which fault it was and what the script had said. */
-async function verifyCycle(run: FaultRun, fault: Fault, directory: string, verify: Verify): Promise<void> {
-  try {
-    await verify(run, directory)
-  } catch (error) {
-    const about = `${JSON.stringify(fault)} at ${run.firedAt?.name} ${run.firedAt?.path}: ${String(error)}`
-    throw new Error([about, ...run.lines, run.errorOutput].join('\n'), { cause: error })
-  }
-}
 
 /** Where the script works: a directory that it has to create. */
 function directoryIn(base: string): string {

@@ -48,12 +48,20 @@ export class FaultKit {
   readonly #sources: CompiledSources
   readonly #library: string
   #processes = 0
+  #folders = 0
 
   private constructor(ownFolder: string, sources: CompiledSources, library: string) {
     this.folder = join(ownFolder, 'tests')
     this.#ownFolder = ownFolder
     this.#sources = sources
     this.#library = library
+  }
+
+  /** An empty folder for one run. */
+  async newFolder(): Promise<string> {
+    const folder = join(this.folder, `run-${++this.#folders}`)
+    await mkdir(folder)
+    return folder
   }
 
   static async open(): Promise<FaultKit> {

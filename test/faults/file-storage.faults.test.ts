@@ -1,84 +1,47 @@
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FileCheckpointStorage } from '../../src/storage/file-checkpoint-storage.js'
 import { contentOf } from './children/object-content.js'
+import { forEveryCall } from './every-call.js'
 import type { Fault, FaultRun } from './fault.js'
 import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/publish-objects.ts'
-
-/** More calls than the script can make: a loop that gets here is not ending. */
-const MAX_CYCLES = 200
 
 describe.skipIf(missingForFaults !== undefined)(
   titled('FileCheckpointStorage under faults', missingForFaults),
   () => {
     let kit: FaultKit
     let baseline: FaultRun
-    let runs = 0
 
     beforeAll(async () => {
       kit = await FaultKit.open()
-      const base = await newFolder()
+      const base = await kit.newFolder()
       baseline = await kit.runWithFault(SCRIPT, { prefix: base, args: [directoryIn(base)] })
     })
 
     afterAll(() => kit?.close())
 
-    async function newFolder(): Promise<string> {
-      const base = join(kit.folder, `run-${++runs}`)
-      await mkdir(base)
-      return base
-    }
-
-    /**
-     * Runs the script with the fault at the first call, the second, and so on, until it no longer fires; several
-     * of them at a time. Returns how many fired.
-     */
-    async function forEveryCall(
-      lanes: number,
-      faultAt: (at: number) => Fault,
-      runScript: (base: string, fault: Fault) => Promise<FaultRun>,
-      verify: Verify,
-    ): Promise<number> {
-      let next = 1
-      let cycles = 0
-      const lane = async () => {
-        while (next < MAX_CYCLES) {
-          const fault = faultAt(next++)
-          const base = await newFolder()
-          const result = await runScript(base, fault)
-          await verifyCycle(result, fault, directoryIn(base), verify)
-          await rm(base, { recursive: true })
-          if (!result.fired) return expect(result.lines.at(-1)).toBe('done')
-          cycles++
-        }
-        throw new Error('the script never ran to its end')
-      }
-      await Promise.all(Array.from({ length: lanes }, lane))
-      return cycles
-    }
-
     /** For faults that kill: a process per call. */
     function killAtEveryCall(faultAt: (at: number) => Fault, verify: Verify): Promise<number> {
-      return forEveryCall(
-        2,
+      return forEveryCall(kit, {
+        lanes: 2,
         faultAt,
-        (prefix, fault) => kit.runWithFault(SCRIPT, { prefix, args: [directoryIn(prefix)], fault }),
-        verify,
-      )
+        run: (prefix, fault) => kit.runWithFault(SCRIPT, { prefix, args: [directoryIn(prefix)], fault }),
+        verify: (run, base) => verify(run, directoryIn(base)),
+      })
     }
 
     /** For faults that do not: one process, in which every attempt has to clean up after itself. */
     async function failAtEveryCall(faultAt: (at: number) => Fault, verify: Verify): Promise<number> {
       const session = await kit.openSession(SCRIPT, kit.folder)
-      const counting = forEveryCall(
-        1,
+      const counting = forEveryCall(kit, {
+        lanes: 1,
         faultAt,
-        (base, fault) => session.run([directoryIn(base)], fault),
-        verify,
-      )
+        run: (base, fault) => session.run([directoryIn(base)], fault),
+        verify: (run, base) => verify(run, directoryIn(base)),
+      })
       await counting.catch(() => undefined)
       const errorOutput = await session.close()
       const cycles = await counting
@@ -211,16 +174,6 @@ describe.skipIf(missingForFaults !== undefined)(
 )
 
 type Verify = (run: FaultRun, directory: string) => Promise<void>
-
-/** Verifies one cycle; a failure tells which fault it was and what the script had said. */
-async function verifyCycle(run: FaultRun, fault: Fault, directory: string, verify: Verify): Promise<void> {
-  try {
-    await verify(run, directory)
-  } catch (error) {
-    const about = `${JSON.stringify(fault)} at ${run.firedAt?.name} ${run.firedAt?.path}`
-    throw new Error([about, ...run.lines, run.errorOutput].join('\n'), { cause: error })
-  }
-}
 
 /** Where the script works: two levels that it has to create. */
 function directoryIn(base: string): string {
