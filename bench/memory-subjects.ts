@@ -93,9 +93,10 @@ class MapSubject implements Subject {
 
   scan(prefix: Buffer): number {
     const start = prefix.toString('latin1')
-    const found: [string, Buffer | undefined][] = []
-    for (const key of this.#map.keys()) if (key.startsWith(start)) found.push([key, this.#map.get(key)])
-    found.sort(([a], [b]) => (a < b ? -1 : 1))
+    // All keys first: reading an entry of an LRU cache changes the order that its iterator follows.
+    const keys: string[] = []
+    for (const key of this.#map.keys()) if (key.startsWith(start)) keys.push(key)
+    const found = keys.sort().map((key) => this.#map.get(key))
     return found.length
   }
 }
