@@ -77,7 +77,7 @@ function report(entries: number, measured: Measured): void {
   const own = (pick: (figures: Figures) => number | undefined) =>
     median(measured.holdfast.map((f) => pick(f) ?? Number.NaN))
   console.log(`holdfast: ${own((f) => f.ownBytesPerEntry).toFixed(1)} B per entry beside key and value`)
-  console.log(`holdfast: snapshotSync() takes ${own((f) => f.snapshotPauseMs).toFixed(3)} ms`)
+  console.log(`holdfast: snapshotSync() pauses at most ${own((f) => f.snapshotPauseMs).toFixed(3)} ms`)
   const slowdowns = measured.holdfast.map((f) => (f.updateInSnapshot ?? Number.NaN) / f.update)
   console.log(
     `holdfast: first update of each entry while a snapshot is open: ${describeRatios(slowdowns)} of an update`,

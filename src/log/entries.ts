@@ -157,7 +157,7 @@ export class Entries {
 
   /**
    * Overwrites value, expiry and epoch where they lie, if the entry has room for them; otherwise changes nothing and
-   * returns false. Only for an entry that no snapshot sees.
+   * returns false, as it does where the snapshot of epoch `newestSnapshot` sees the entry.
    */
   overwrite(
     address: number,
@@ -166,12 +166,14 @@ export class Entries {
     length: number,
     expiresAtMs: number,
     epoch: number,
+    newestSnapshot: number,
   ): boolean {
     const number = address >>> OFFSET_BITS
     const words = this.#segments.words[number] as Int32Array
     const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     const meta = words[at] as number
     const canExpire = (meta & FLAG_EXPIRES) !== 0
+    if ((words[at + WORD_EPOCH] as number) <= newestSnapshot) return false
     if (!canExpire && expiresAtMs !== Infinity) return false
     const oldLength = words[at + WORD_VALUE_LENGTH] as number
     if (oldLength !== length) {

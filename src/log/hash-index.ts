@@ -2,10 +2,10 @@
 // (Fagin et al., "Extendible Hashing", TODS 1979; open addressing with linear probing inside a table.)
 //
 //   directory := table[2^depth], chosen by the low bits of the hash; several places may share one table
-//   table     := (hash u32 · address u32)[2^k], k <= 16, probed from the hash's high bits on; address 0 is an empty slot
+//   table     := (hash u32 · address u32)[n], n <= 2^16, probed from where the hash's high bits point; address 0 is empty
 //
-// (1) Growing is bounded: a table doubles until it has 2^16 slots and then splits in two, so one insert never moves
-//     more than 2^16 slots, however large the index is.
+// (1) Growing is bounded: a table grows until it has 2^16 slots and then splits into two of two thirds of that, so one
+//     insert never moves more than 2^16 slots, however large the index is, and tables are at least four tenths full.
 // (2) The whole hash is kept, so moving slots reads no keys, and a wrong match is as rare as equal hashes are.
 // (3) Removing shifts followers back; there are no markers for removed slots.
 
@@ -21,25 +21,28 @@ const MAX_SLOTS = 1 << 16
 /** A table grows when more than 7/8 of it is full. */
 const LOAD_NUMERATOR = 7
 const LOAD_SHIFT = 3
+/** Slots of each of the two tables that a full one becomes. */
+const SPLIT_SLOTS: number = Math.ceil((MAX_SLOTS * 2) / 3)
+/** How full an index is that was sized in advance: room for the spread between its tables. */
+const RESERVED_LOAD = 0.75
 const SLOT_BYTES = 8
 
 class Table {
   readonly slots: Uint32Array
-  /** Number of slots less one. */
-  readonly mask: number
+  readonly slotCount: number
   /** How many low bits of the hash all entries of this table share. */
   readonly depth: number
   count = 0
 
   constructor(slotCount: number, depth: number) {
     this.slots = new Uint32Array(slotCount * 2)
-    this.mask = slotCount - 1
+    this.slotCount = slotCount
     this.depth = depth
   }
 
   /** How many more entries it takes before it grows. */
   get room(): number {
-    return (((this.mask + 1) * LOAD_NUMERATOR) >>> LOAD_SHIFT) - this.count
+    return ((this.slotCount * LOAD_NUMERATOR) >>> LOAD_SHIFT) - this.count
   }
 }
 
@@ -51,7 +54,7 @@ export class HashIndex {
 
   // Where the last `find` ended: the found slot, or the empty one at which the hash belongs.
   #table: Table = this.#directory[0] as Table
-  #slot = 0
+  #at = 0
 
   get count(): number {
     return this.#count
@@ -63,7 +66,7 @@ export class HashIndex {
 
   /** Bytes that the next insert of a hash may allocate; the table of the last `find` decides. */
   get growthBytes(): number {
-    return this.#table.room <= 0 ? (this.#table.mask + 1) * SLOT_BYTES * 2 : 0
+    return this.#table.room <= 0 ? this.#table.slotCount * SLOT_BYTES * 2 : 0
   }
 
   /** An upper bound of what `count` inserts of any hashes may allocate. */
@@ -77,22 +80,23 @@ export class HashIndex {
    */
   find(hash: number, matcher: KeyMatcher): number {
     const table = this.#directory[hash & this.#directoryMask] as Table
-    const { slots, mask } = table
-    let slot = (hash >>> 16) & mask
+    const { slots } = table
+    let at = homeOf(hash, slots)
     for (;;) {
-      const address = slots[slot * 2 + 1] as number
-      if (address === 0 || (slots[slot * 2] === hash && matcher.matches(address))) {
+      const address = slots[at + 1] as number
+      if (address === 0 || (slots[at] === hash && matcher.matches(address))) {
         this.#table = table
-        this.#slot = slot
+        this.#at = at
         return address
       }
-      slot = (slot + 1) & mask
+      at += 2
+      if (at === slots.length) at = 0
     }
   }
 
   /** Points the found slot to another address. */
   replace(address: number): void {
-    this.#table.slots[this.#slot * 2 + 1] = address
+    this.#table.slots[this.#at + 1] = address
   }
 
   /** Adds an entry at the empty slot that `find` ended at. */
@@ -102,45 +106,47 @@ export class HashIndex {
       this.#seekEmpty(hash)
     }
     const { slots } = this.#table
-    slots[this.#slot * 2] = hash
-    slots[this.#slot * 2 + 1] = address
+    slots[this.#at] = hash
+    slots[this.#at + 1] = address
     this.#table.count++
     this.#count++
   }
 
   /** Empties the found slot and closes the gap behind it. */
   remove(): void {
-    const { slots, mask } = this.#table
-    let gap = this.#slot
-    let slot = gap
+    const { slots } = this.#table
+    const { length } = slots
+    const distance = (from: number, to: number) => (to >= from ? to - from : to - from + length)
+    let gap = this.#at
+    let at = gap
     for (;;) {
-      slot = (slot + 1) & mask
-      const address = slots[slot * 2 + 1] as number
+      at = at + 2 === length ? 0 : at + 2
+      const address = slots[at + 1] as number
       if (address === 0) break
-      const hash = slots[slot * 2] as number
-      const home = (hash >>> 16) & mask
+      const hash = slots[at] as number
       // The follower may move back only if its home is not between the gap and itself.
-      if (((slot - home) & mask) >= ((slot - gap) & mask)) {
-        slots[gap * 2] = hash
-        slots[gap * 2 + 1] = address
-        gap = slot
+      if (distance(homeOf(hash, slots), at) >= distance(gap, at)) {
+        slots[gap] = hash
+        slots[gap + 1] = address
+        gap = at
       }
     }
-    slots[gap * 2 + 1] = 0
+    slots[gap + 1] = 0
     this.#table.count--
     this.#count--
   }
 
   /** The addresses of every entry with this hash: usually one. */
   collect(hash: number): number[] {
-    const { slots, mask } = this.#directory[hash & this.#directoryMask] as Table
+    const { slots } = this.#directory[hash & this.#directoryMask] as Table
     const addresses: number[] = []
-    let slot = (hash >>> 16) & mask
+    let at = homeOf(hash, slots)
     for (;;) {
-      const address = slots[slot * 2 + 1] as number
+      const address = slots[at + 1] as number
       if (address === 0) return addresses
-      if (slots[slot * 2] === hash) addresses.push(address)
-      slot = (slot + 1) & mask
+      if (slots[at] === hash) addresses.push(address)
+      at += 2
+      if (at === slots.length) at = 0
     }
   }
 
@@ -155,29 +161,30 @@ export class HashIndex {
   /** Makes room for `count` entries at once. Only for an empty index. */
   reserve(count: number): void {
     assert(this.#count === 0, 'only an empty index can be sized')
-    const slots =
-      2 ** Math.ceil(Math.log2(Math.max(FIRST_SLOTS, Math.ceil((count * 8) / (LOAD_NUMERATOR - 1)))))
-    const depth = Math.max(0, Math.log2(slots / MAX_SLOTS))
-    this.#directory = Array.from({ length: 2 ** depth }, () => new Table(Math.min(slots, MAX_SLOTS), depth))
-    this.#directoryMask = this.#directory.length - 1
+    const wanted = Math.max(FIRST_SLOTS, Math.ceil(count / RESERVED_LOAD))
+    const depth = Math.max(0, Math.ceil(Math.log2(wanted / MAX_SLOTS)))
+    const tables = 2 ** depth
+    const slotCount = Math.ceil(wanted / tables)
+    this.#directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
+    this.#directoryMask = tables - 1
     this.#table = this.#directory[0] as Table
-    this.#bytes = slots * SLOT_BYTES
+    this.#bytes = slotCount * tables * SLOT_BYTES
   }
 
   #seekEmpty(hash: number): void {
     const table = this.#directory[hash & this.#directoryMask] as Table
     this.#table = table
-    this.#slot = emptySlot(table, hash)
+    this.#at = emptySlot(table, hash)
   }
 
   #grow(hash: number): void {
     const table = this.#directory[hash & this.#directoryMask] as Table
-    const slotCount = table.mask + 1
+    const { slotCount } = table
     if (slotCount < MAX_SLOTS) {
-      const larger = new Table(slotCount * 2, table.depth)
+      const larger = new Table(Math.min(MAX_SLOTS, slotCount * 2), table.depth)
       moveAll(table, () => larger)
       this.#point(table, () => larger)
-      this.#bytes += slotCount * SLOT_BYTES
+      this.#bytes += (larger.slotCount - slotCount) * SLOT_BYTES
       return
     }
     assert(table.depth < 16, 'the index has as many tables as its hash can tell apart')
@@ -186,11 +193,11 @@ export class HashIndex {
       this.#directoryMask = this.#directory.length - 1
     }
     const bit = 1 << table.depth
-    const low = new Table(slotCount, table.depth + 1)
-    const high = new Table(slotCount, table.depth + 1)
+    const low = new Table(SPLIT_SLOTS, table.depth + 1)
+    const high = new Table(SPLIT_SLOTS, table.depth + 1)
     moveAll(table, (moved) => ((moved & bit) === 0 ? low : high))
     this.#point(table, (place) => ((place & bit) === 0 ? low : high))
-    this.#bytes += slotCount * SLOT_BYTES
+    this.#bytes += (2 * SPLIT_SLOTS - slotCount) * SLOT_BYTES
   }
 
   /** Redirects every place of the directory that shows `table`. */
@@ -208,16 +215,24 @@ function moveAll(from: Table, choose: (hash: number) => Table): void {
     if (address === 0) continue
     const hash = slots[i] as number
     const table = choose(hash)
-    const slot = emptySlot(table, hash)
-    table.slots[slot * 2] = hash
-    table.slots[slot * 2 + 1] = address
+    const at = emptySlot(table, hash)
+    table.slots[at] = hash
+    table.slots[at + 1] = address
     table.count++
   }
 }
 
+/** Where the search for a hash begins: its high half, spread over the slots. A place in the array, so even. */
+function homeOf(hash: number, slots: Uint32Array): number {
+  return (Math.imul(hash >>> 16, slots.length >>> 1) >>> 16) << 1
+}
+
 function emptySlot(table: Table, hash: number): number {
-  const { slots, mask } = table
-  let slot = (hash >>> 16) & mask
-  while (slots[slot * 2 + 1] !== 0) slot = (slot + 1) & mask
-  return slot
+  const { slots } = table
+  let at = homeOf(hash, slots)
+  while (slots[at + 1] !== 0) {
+    at += 2
+    if (at === slots.length) at = 0
+  }
+  return at
 }

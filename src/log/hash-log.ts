@@ -155,14 +155,12 @@ export class HashLog {
    * Infinity. Throws `BACKEND_FULL` with nothing changed.
    */
   write(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
-    const { entries } = this
     const epochs = this.#epochs
-    const oldExpiresAtMs = this.#expiryOf(address)
     epochs.dirty = true
+    const oldExpiresAtMs = this.#expiryOf(address)
     if (
       oldExpiresAtMs !== GONE &&
-      entries.epoch(address) > epochs.newest &&
-      entries.overwrite(address, value, start, length, expiresAtMs, epochs.current)
+      this.entries.overwrite(address, value, start, length, expiresAtMs, epochs.current, epochs.newest)
     ) {
       this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     } else {

@@ -141,7 +141,7 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.#log.write(this.#log.seek(key, 0, key.length), value, 0, value.length, expiresAtMs)
     this.#puts++
     this.#bytesWritten += key.length + value.length
-    this.#afterWrite()
+    this.#afterWrite(expiresAtMs)
   }
 
   deleteSync(key: Uint8Array): void {
@@ -149,7 +149,7 @@ export class MemoryStateBackend implements SyncStateBackend {
     validateKey(key)
     this.#log.remove(this.#log.seek(key, 0, key.length))
     this.#deletes++
-    this.#afterWrite()
+    this.#afterWrite(Infinity)
   }
 
   writeSync(batch: WriteBatch): void {
@@ -164,7 +164,7 @@ export class MemoryStateBackend implements SyncStateBackend {
       if (!isStateError(error, 'BACKEND_FULL')) throw error
       this.#log.inOneStep(unitsNeeded(this.#log, cursor, this.#ttlMs), () => this.#apply(cursor))
     }
-    this.#afterWrite()
+    this.#afterWrite(this.#log.nextExpiryAtMs)
   }
 
   scanSync(range?: ScanRange): IterableIterator<Entry> {
@@ -439,9 +439,9 @@ export class MemoryStateBackend implements SyncStateBackend {
     return bytes
   }
 
-  #afterWrite(): void {
+  #afterWrite(expiresAtMs: number): void {
     if (this.#expiredKeys.length > 0) this.#emitExpired()
-    if (this.#cancelTimer === undefined && this.#log.nextExpiryAtMs !== Infinity) this.#armTimer()
+    if (expiresAtMs !== Infinity && this.#cancelTimer === undefined) this.#armTimer()
   }
 
   #emitExpired(): void {
