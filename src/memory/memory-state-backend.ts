@@ -67,7 +67,7 @@ const optionRules = {
  * The memory engine: an off-heap hash log. Reads and writes are synchronous underneath; the asynchronous methods are the
  * same calls for code that runs on any backend. State is lost with the process unless a checkpoint coordinator saves it.
  *
- * It takes about 37 bytes per entry beside key and value, none of them on the JavaScript heap, and holds up to 32 GiB.
+ * It takes 30 to 40 bytes per entry beside key and value, none of them on the JavaScript heap, and holds up to 32 GiB.
  *
  * @example
  * const backend = new MemoryStateBackend({ ttlMs: 3_600_000 })
