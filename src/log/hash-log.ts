@@ -49,7 +49,6 @@ const RECLAIM_SHARE = 1 / 16
 
 export class HashLog {
   readonly entries: Entries
-  readonly order: KeyOrder
   readonly ordered: OrderedIndex
   readonly #options: HashLogOptions
   readonly #segments: SegmentTable
@@ -74,10 +73,9 @@ export class HashLog {
     this.#epochs = options.epochs ?? new SnapshotEpochs()
     this.#segments = new SegmentTable(options.maxBytes)
     this.entries = new Entries(this.#segments)
-    this.order = new KeyOrder(this.#segments)
     this.#probe = new KeyProbe(this.#segments, options.seed)
     this.#chore = new KeyProbe(this.#segments, options.seed)
-    this.ordered = new OrderedIndex(this.order, {
+    this.ordered = new OrderedIndex(new KeyOrder(this.#segments), {
       tables: () => this.#index.tables(),
       latest: (address) => this.latest(address),
     })

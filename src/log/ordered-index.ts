@@ -3,7 +3,8 @@
 // (1) Nothing is kept until the first ordered read; it builds the array. From then on new keys are collected, sorted
 //     and merged in before the next ordered read. When they outgrow the array unread, it is dropped again.
 // (2) An address here stands for its key, not for the key's latest version: that is found through the hash index.
-//     So overwriting costs nothing here; keys that are gone are skipped by readers and dropped by the next merge.
+//     So overwriting costs nothing here; keys that are gone are skipped by readers, and dropped when the segment that
+//     their entry lay in is given back.
 // (3) Every living key is in the array or among the new ones, and no address leads into a released segment.
 // (4) Arrays are replaced, never changed: a running scan keeps the one it began with.
 

@@ -109,10 +109,8 @@ export class SegmentTable {
    */
   allocate(units: number, besideBytes: number): number {
     const ordinary = this.isOrdinary(units)
-    let buffer = ordinary ? this.#spares.pop() : undefined
-    if (buffer === undefined) {
-      buffer = this.#create(this.#sizeFor(units), besideBytes)
-    }
+    const spare = ordinary ? this.#spares.pop() : undefined
+    const buffer = spare ?? this.#create(this.#sizeFor(units), besideBytes)
     const number = this.#free.pop() ?? this.bytes.length
     this.bytes[number] = new Uint8Array(buffer)
     this.words[number] = new Int32Array(buffer)
@@ -140,11 +138,8 @@ export class SegmentTable {
     assert(bytes.length > 0, 'a segment is released once')
     this.#usedUnits -= (this.usedUnits[number] as number) - 1
     this.#deadUnits -= this.deadUnits[number] as number
-    this.#allocatedBytes -= bytes.length
-    if (bytes.length === this.#largestBytes) {
-      this.#spares.push(bytes.buffer as SharedArrayBuffer)
-      this.#allocatedBytes += bytes.length
-    }
+    if (bytes.length === this.#largestBytes) this.#spares.push(bytes.buffer as SharedArrayBuffer)
+    else this.#allocatedBytes -= bytes.length
     this.bytes[number] = NO_BYTES
     this.words[number] = NO_WORDS
     this.doubles[number] = NO_DOUBLES

@@ -13,7 +13,7 @@ export function runThrough<Result>(work: SlicedWork<Result>): Result {
 }
 
 /** How long a slice may hold the event loop, in milliseconds. */
-const SLICE_MS = 2
+export const SLICE_MS = 2
 
 /** Runs with a turn of the event loop after every {@link SLICE_MS}; `between` is called there and may throw to give up. */
 export async function runSliced<Result>(work: SlicedWork<Result>, between?: () => void): Promise<Result> {

@@ -20,7 +20,7 @@ import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { HashLog } from '../log/hash-log.js'
 import type { LogMemory } from '../log/log-memory.js'
-import { nextTurn } from '../log/slices.js'
+import { nextTurn, SLICE_MS } from '../log/slices.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import { MemorySnapshot } from './memory-snapshot.js'
 
@@ -48,8 +48,6 @@ export interface MemoryStateBackendEvents {
 
 /** Smallest `maxBytes`: below it, the engine's own structures would leave no room for entries. */
 const MIN_LIMIT_BYTES = 64 * 1024
-/** How long background work holds the event loop at a time, in milliseconds. */
-const SLICE_MS = 2
 /** Background work goes on after this pause when a slice was not enough: it takes a sixth of the time at most. */
 const NEXT_SLICE_MS = 10
 
