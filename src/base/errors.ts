@@ -51,7 +51,7 @@ export interface StateErrorDetails {
   /** The object was closed. Open a new one. */
   CLOSED: { readonly component: string }
   /** Stored bytes are not what was written. Use another copy; the damaged one is left as it is. */
-  CORRUPTION: { readonly what: string; readonly reason: string }
+  CORRUPTION: { readonly what: string; readonly reason: string; readonly key?: Uint8Array }
   /** Written by a newer version, in an unknown format, or with a codec that this runtime lacks. Upgrade, or use the named codec's runtime. */
   INCOMPATIBLE: { readonly what: string; readonly found: string; readonly supported: string }
   /** Another owner holds this resource. Stop the other one, or use another directory. */

@@ -20,7 +20,7 @@ import type { SegmentTable } from './segment-table.js'
 export interface CompactionHost {
   isTail(segment: number): boolean
   /** Whether an open snapshot keeps emptied segments from being released. */
-  readonly pinned: boolean
+  pinned(): boolean
   /** Moves the entry at an address to the tail if it is the latest version of its key; false where there is no room. */
   moveIfLatest(address: number): boolean
   /** Nothing living is left in the segment. */
@@ -87,7 +87,7 @@ export class Compactor {
   }
 
   #mostlyDead(): boolean {
-    const share = this.#host.pinned ? PINNED_DEAD_SHARE : DEAD_SHARE
+    const share = this.#host.pinned() ? PINNED_DEAD_SHARE : DEAD_SHARE
     return this.#segments.deadBytes > this.#segments.usedBytes * share
   }
 

@@ -25,6 +25,8 @@ import { ValuePool } from './value-pool.js'
 const LOOP_COPY_BYTES = 64
 const LOOP_MOVE_WORDS = 128
 const LOW_HALF = 0xffff
+/** In the place of an expiry time: there is no entry. */
+export const GONE: number = -Infinity
 
 /** Reads and writes single entries in the segments, by address; knows nothing of keys' latest versions. */
 export class Entries {
@@ -75,6 +77,21 @@ export class Entries {
     if ((this.#word(address, 0) & FLAG_EXPIRES) === 0) return Infinity
     const doubles = this.#segments.doubles[address >>> OFFSET_BITS] as Float64Array
     return doubles[(address & OFFSET_MASK) + EXPIRY_UNIT] as number
+  }
+
+  /** The same, where there may be none or a tombstone: {@link GONE} then. */
+  livesUntilMs(address: number): number {
+    if (address === 0) return GONE
+    const flags = this.#word(address, 0) & (FLAG_TOMBSTONE | FLAG_EXPIRES)
+    if (flags === 0) return Infinity
+    return (flags & FLAG_TOMBSTONE) !== 0 ? GONE : this.expiresAtMs(address)
+  }
+
+  /** Follows the versions back from `latest` to the newest one of at most this epoch, tombstones included; 0: none. */
+  version(latest: number, epoch: number): number {
+    let address = latest
+    while (address !== 0 && this.epoch(address) > epoch) address = this.previous(address)
+    return address
   }
 
   /** Units that the entry takes, slack included. */

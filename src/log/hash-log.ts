@@ -12,36 +12,21 @@
 
 import { StateError } from '../base/errors.js'
 import { Compactor } from './compactor.js'
-import { Entries } from './entries.js'
+import { Entries, GONE } from './entries.js'
 import { ExpiryQueue } from './expiry-queue.js'
 import { HashIndex } from './hash-index.js'
+import type { HashLogOptions } from './hash-log-options.js'
 import { KeyOrder } from './key-order.js'
 import { KeyProbe } from './key-probe.js'
 import { assertLittleEndian, entryUnits, FLAG_EXPIRES, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { OrderedIndex } from './ordered-index.js'
-import { SegmentTable } from './segment-table.js'
+import { RetiredSegments } from './retired-segments.js'
+import { SegmentTable, type SharedSegment } from './segment-table.js'
 import { SnapshotEpochs } from './snapshot-epochs.js'
 import { TombstoneQueue } from './tombstone-queue.js'
 
-export interface HashLogOptions {
-  /** Bound on all memory of the log, indices included. Infinity: 32 GiB. */
-  readonly maxBytes: number
-  /** Seed of the key hash. */
-  readonly seed: number
-  /** Time that never goes back. Asked only where something expires. */
-  readonly now: () => number
-  /** Memory elsewhere that counts against `maxBytes`. */
-  readonly besideBytes: () => number
-  /** Told of each entry whose time has come, while its key can still be read: it is swept, overwritten or deleted. */
-  readonly onExpired: (address: number) => void
-  /** Where the log is in its epochs; given only by tests of what happens when they run out. */
-  readonly epochs?: SnapshotEpochs
-}
-
 const NO_VALUE = new Uint8Array(0)
-/** In the place of an expiry time: there is no entry. */
-const GONE = -Infinity
 /** Expired entries or tombstones handled between two looks at the time. */
 const CHORE_STEP = 64
 /** A full log compacts segments of which at least this share is dead. */
@@ -61,8 +46,7 @@ export class HashLog {
   readonly #probe: KeyProbe
   /** The key that maintenance is looking at, so that it never disturbs a call. */
   readonly #chore: KeyProbe
-  /** Segments without living entries that open snapshots may still read, and the epoch in which they became so. */
-  #retired: { readonly number: number; readonly epoch: number }[] = []
+  readonly #retired = new RetiredSegments()
   #tail: number
   #tombstoneCount = 0
   #inBatch = false
@@ -79,11 +63,8 @@ export class HashLog {
       tables: () => this.#index.tables(),
       latest: (address) => this.latest(address),
     })
-    const epochs = this.#epochs
     this.#compactor = new Compactor(this.#segments, {
-      get pinned() {
-        return epochs.openCount > 0
-      },
+      pinned: () => this.#epochs.openCount > 0,
       isTail: (number) => number === this.#tail,
       moveIfLatest: (address) => this.#moveIfLatest(address),
       emptied: (number) => this.#retire(number),
@@ -94,6 +75,16 @@ export class HashLog {
   /** Keys that are there, those that have expired and were not removed yet included. */
   get count(): number {
     return this.#index.count - this.#tombstoneCount
+  }
+
+  /** Keys that the log knows, those covered by tombstones included. */
+  get keys(): number {
+    return this.#index.count
+  }
+
+  /** Of entries, dead ones included. */
+  get usedBytes(): number {
+    return this.#segments.usedBytes
   }
 
   get openSnapshots(): number {
@@ -111,11 +102,7 @@ export class HashLog {
   }
 
   get memory(): LogMemory {
-    return memoryOf(this.#segments, {
-      indexBytes: this.#index.byteLength,
-      orderBytes: this.ordered.byteLength,
-      expiryBytes: this.#expiry.byteLength,
-    })
+    return memoryOf(this.#segments, this.#index.byteLength, this.ordered.byteLength, this.#expiry.byteLength)
   }
 
   /**
@@ -135,8 +122,7 @@ export class HashLog {
 
   /** Follows the versions back from `latest` to what a snapshot of `epoch` sees; 0 where it sees nothing. */
   visible(latest: number, epoch: number): number {
-    let address = latest
-    while (address !== 0 && this.entries.epoch(address) > epoch) address = this.entries.previous(address)
+    const address = this.entries.version(latest, epoch)
     return address !== 0 && this.entries.isTombstone(address) ? 0 : address
   }
 
@@ -155,7 +141,7 @@ export class HashLog {
   write(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
     const epochs = this.#epochs
     epochs.dirty = true
-    const oldExpiresAtMs = this.#expiryOf(address)
+    const oldExpiresAtMs = this.entries.livesUntilMs(address)
     if (
       oldExpiresAtMs !== GONE &&
       this.entries.overwrite(address, value, start, length, expiresAtMs, epochs.current, epochs.newest)
@@ -178,12 +164,24 @@ export class HashLog {
 
   /** Removes the key that was sought; `address` is what `seek` returned. */
   remove(address: number): void {
-    if (address === 0 || this.entries.isTombstone(address)) return
+    if (address === 0) {
+      if (this.#options.covers) {
+        this.#append(0, NO_VALUE, 0, 0, Infinity, FLAG_TOMBSTONE)
+        this.#tombstoneCount++
+      }
+      return
+    }
+    if (this.entries.isTombstone(address)) return
     const expiresAtMs = this.entries.expiresAtMs(address)
     if (expiresAtMs !== Infinity && expiresAtMs <= this.#options.now()) this.#options.onExpired(address)
     const units = this.entries.units(address)
     this.#removeFound(address, this.#probe)
     this.#pay(units)
+  }
+
+  /** The segments as they are now, by number, for another thread to read through `SegmentTable.attach`. */
+  share(): SharedSegment[] {
+    return this.#segments.share()
   }
 
   /** Ends the epoch, pins what is there now and returns the epoch that the snapshot sees. Constant time. */
@@ -200,11 +198,7 @@ export class HashLog {
 
   closeSnapshot(epoch: number): void {
     this.#epochs.close(epoch)
-    const { oldest } = this.#epochs
-    const released = this.#retired.filter((segment) => segment.epoch <= oldest)
-    if (released.length === 0) return
-    this.#retired = this.#retired.filter((segment) => segment.epoch > oldest)
-    for (const { number } of released) this.#segments.release(number)
+    for (const number of this.#retired.take(this.#epochs.oldest)) this.#segments.release(number)
   }
 
   /** Removes entries that have expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
@@ -255,7 +249,15 @@ export class HashLog {
     return this.#index.find(this.#chore.hash, this.#chore)
   }
 
-  #append(replaced: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
+  #append(
+    replaced: number,
+    value: Uint8Array,
+    start: number,
+    length: number,
+    expiresAtMs: number,
+    flags = 0,
+  ): void {
+    this.#epochs.dirty = true
     const probe = this.#probe
     const units = entryUnits(probe.length, length, expiresAtMs !== Infinity)
     let old = replaced
@@ -265,21 +267,23 @@ export class HashLog {
       // Making room may have moved or swept what is replaced, and the place in the index with it.
       old = this.#index.find(probe.hash, probe)
     }
-    const oldExpiresAtMs = this.#expiryOf(old)
+    const oldExpiresAtMs = this.entries.livesUntilMs(old)
     const address = this.#segments.take(segment, units)
     const previous = this.#previousFor(old)
-    this.entries.create(address, probe, value, start, length, expiresAtMs, this.#epochs.current, previous, 0)
+    this.entries.create(
+      address,
+      probe,
+      value,
+      start,
+      length,
+      expiresAtMs,
+      this.#epochs.current,
+      previous,
+      flags,
+    )
     this.#place(old, address, probe)
     this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     this.#pay(units)
-  }
-
-  /** When the entry at `address` expires (Infinity: never); `GONE` where there is none or a tombstone. */
-  #expiryOf(address: number): number {
-    if (address === 0) return GONE
-    const flags = this.entries.meta(address) & (FLAG_TOMBSTONE | FLAG_EXPIRES)
-    if (flags === 0) return Infinity
-    return (flags & FLAG_TOMBSTONE) !== 0 ? GONE : this.entries.expiresAtMs(address)
   }
 
   /** The probe's key was just written at `address`: reports what had expired there, and sees to what will. */
@@ -318,7 +322,7 @@ export class HashLog {
   #removeFound(address: number, probe: KeyProbe): void {
     this.#epochs.dirty = true
     const previous = this.#previousFor(address)
-    if (previous === 0) {
+    if (previous === 0 && !this.#options.covers) {
       this.#index.remove()
       this.#bury(address)
       return
@@ -339,7 +343,7 @@ export class HashLog {
       this.#bury(address)
     }
     this.#tombstoneCount++
-    this.#tombstones.push(epoch, probe.hash)
+    if (!this.#options.covers) this.#tombstones.push(epoch, probe.hash)
   }
 
   #expire(hash: number, nowMs: number): void {
@@ -382,15 +386,15 @@ export class HashLog {
   #bury(address: number): void {
     const number = address >>> OFFSET_BITS
     this.entries.bury(address)
-    if (this.#segments.bury(number, this.entries.units(address)) && number !== this.#tail)
-      this.#retire(number)
+    const isDead = this.#segments.bury(number, this.entries.units(address))
+    if (isDead && number !== this.#tail) this.#retire(number)
   }
 
   #retire(number: number): void {
     this.#compactor.forget(number)
     this.ordered.segmentRetired(number)
     if (this.#epochs.openCount === 0) this.#segments.release(number)
-    else this.#retired.push({ number, epoch: this.#epochs.current })
+    else this.#retired.add(number, this.#epochs.current)
   }
 
   #moveIfLatest(address: number): boolean {

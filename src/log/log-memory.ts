@@ -19,14 +19,17 @@ export interface LogMemory {
 /** Adds up what the segments and the structures beside them take. */
 export function memoryOf(
   { allocatedBytes, usedBytes, deadBytes }: SegmentTable,
-  beside: Pick<LogMemory, 'indexBytes' | 'orderBytes' | 'expiryBytes'>,
+  indexBytes: number,
+  orderBytes: number,
+  expiryBytes: number,
 ): LogMemory {
-  const { indexBytes, orderBytes, expiryBytes } = beside
   return {
     segmentBytes: allocatedBytes,
     liveBytes: usedBytes - deadBytes,
     deadBytes,
-    ...beside,
+    indexBytes,
+    orderBytes,
+    expiryBytes,
     totalBytes: allocatedBytes + indexBytes + orderBytes + expiryBytes,
   }
 }

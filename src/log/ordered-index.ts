@@ -11,7 +11,7 @@
 import { assert } from '../base/assert.js'
 import type { KeyOrder } from './key-order.js'
 import { OFFSET_BITS } from './layout.js'
-import type { SlicedWork } from './slices.js'
+import { nextTurn, runSliced, runThrough, type SlicedWork } from './slices.js'
 import { Uint32List } from './uint32-list.js'
 
 /** What the ordered index asks of its log. */
@@ -102,6 +102,21 @@ export class OrderedIndex {
   /** The keys in order if no build is needed. */
   get ready(): Uint32Array | undefined {
     return this.#pending?.length === 0 && !this.busy ? this.#sorted : undefined
+  }
+
+  /** All keys in order, at once. */
+  sortedNow(): Uint32Array {
+    return this.ready ?? runThrough(this.busy ? this.buildAside() : this.build())
+  }
+
+  /** All keys in order, built in slices where they are not there yet; `check` may throw to give up. */
+  async sorted(check: () => void): Promise<Uint32Array> {
+    for (;;) {
+      check()
+      if (this.ready !== undefined) return this.ready
+      if (this.busy) await nextTurn()
+      else return await runSliced(this.build(), check)
+    }
   }
 
   /** The places in `sorted` between which the keys of `[from, until)` lie. */

@@ -16,9 +16,16 @@ const SEGMENTS_IN_LIMIT = 32
 const MIN_SPARES = 1
 const SEGMENTS_PER_SPARE = 8
 
+const NO_BUFFER = new SharedArrayBuffer(0)
 const NO_BYTES = new Uint8Array(0)
 const NO_WORDS = new Int32Array(0)
 const NO_DOUBLES = new Float64Array(0)
+
+/** A segment as another thread is told of it; `usedUnits` 0: there is none of this number. */
+export interface SharedSegment {
+  readonly buffer: SharedArrayBuffer
+  readonly usedUnits: number
+}
 
 export class SegmentTable {
   /** By segment number; empty views where there is none. */
@@ -41,6 +48,29 @@ export class SegmentTable {
     this.#maxBytes = Math.min(maxBytes, MAX_LOG_BYTES)
     const share = 2 ** Math.floor(Math.log2(this.#maxBytes / SEGMENTS_IN_LIMIT))
     this.#largestBytes = Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, share))
+  }
+
+  /** The table of another thread's log, to be read only. */
+  static attach(segments: readonly SharedSegment[]): SegmentTable {
+    const table = new SegmentTable(Infinity)
+    for (const { buffer, usedUnits } of segments) {
+      table.bytes.push(new Uint8Array(buffer))
+      table.words.push(new Int32Array(buffer))
+      table.doubles.push(new Float64Array(buffer))
+      table.usedUnits.push(usedUnits)
+      table.deadUnits.push(0)
+    }
+    return table
+  }
+
+  /** What `attach` takes. The views share these buffers: nothing is copied. */
+  share(): SharedSegment[] {
+    return this.bytes.map(({ buffer }, number) => {
+      const usedUnits = this.usedUnits[number] as number
+      return usedUnits === 0 || this.isDead(number)
+        ? { buffer: NO_BUFFER, usedUnits: 0 }
+        : { buffer: buffer as SharedArrayBuffer, usedUnits }
+    })
   }
 
   /** Bytes of all segments, spare ones included. */

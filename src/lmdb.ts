@@ -1,0 +1,11 @@
+export type { LmdbSnapshot } from './lmdb/lmdb-snapshot.js'
+export { LmdbStateBackend } from './lmdb/lmdb-state-backend.js'
+export type {
+  LmdbCompression,
+  LmdbPutOptions,
+  LmdbStateBackendEvents,
+  LmdbStateBackendOptions,
+  LmdbStats,
+  LmdbWriteOptions,
+} from './lmdb/types.js'
+export type { StoreProblem, VerifyReport } from './lmdb/verify-store.js'

@@ -1,0 +1,60 @@
+// LMDB maps its file: where the file is shorter than its own last page says, reading is a signal, not an error. So its
+// two meta pages are read with plain reads before it is mapped.
+//
+//   page 0, page 1 := header (24 bytes) · magic u32 · version u32 · … · page size u32 (at 48) · …
+//                     · last page u64 (at 144) · transaction u64 (at 152)
+//
+// Numbers are little-endian. The page with the later transaction is the one in force.
+
+import { StateError } from '../base/errors.js'
+import type { StorageDirectory } from '../storage/storage-directory.js'
+import { STORE_PAGE_BYTES } from './environment.js'
+
+export const DATA_FILE = 'data.mdb'
+
+const MAGIC = 0xbeefc0de
+const VERSION = 2
+const META_BYTES = 160
+const AT = { magic: 24, version: 28, pageBytes: 48, lastPage: 144, transaction: 152 } as const
+
+/**
+ * `'new'`: there is no file, or an empty one. `'short'`: it ends before its last page, which LMDB allows where the missing
+ * pages are free. Throws `CORRUPTION` or `INCOMPATIBLE` for what is no store of this format.
+ */
+export async function inspectDataFile(directory: StorageDirectory): Promise<'new' | 'whole' | 'short'> {
+  const file = await directory.openFile(DATA_FILE, 'inspect the store')
+  if (file === undefined) return 'new'
+  try {
+    const { handle, sizeBytes } = file
+    if (sizeBytes === 0) return 'new'
+    const what = directory.pathOf(DATA_FILE)
+    if (sizeBytes < 2 * STORE_PAGE_BYTES) {
+      throw new StateError('CORRUPTION', { what, reason: `it is cut off after ${sizeBytes} bytes` })
+    }
+    let newest = -1n
+    let lastPage = 0n
+    for (const page of [0, 1]) {
+      const meta = Buffer.alloc(META_BYTES)
+      await directory.readFully(handle, DATA_FILE, meta, page * STORE_PAGE_BYTES)
+      if (meta.readUInt32LE(AT.magic) !== MAGIC) {
+        throw new StateError('CORRUPTION', { what, reason: `page ${page} is not LMDB's` })
+      }
+      check(what, 'data version', meta.readUInt32LE(AT.version), VERSION)
+      check(what, 'page size', meta.readUInt32LE(AT.pageBytes), STORE_PAGE_BYTES)
+      const transaction = meta.readBigUInt64LE(AT.transaction)
+      if (transaction > newest) {
+        newest = transaction
+        lastPage = meta.readBigUInt64LE(AT.lastPage)
+      }
+    }
+    return BigInt(sizeBytes) >= (lastPage + 1n) * BigInt(STORE_PAGE_BYTES) ? 'whole' : 'short'
+  } finally {
+    await file.handle.close()
+  }
+}
+
+function check(what: string, name: string, found: number, supported: number): void {
+  if (found === supported) return
+  const details = { what, found: `${name} ${found}`, supported: `${name} ${supported}` }
+  throw new StateError('INCOMPATIBLE', details)
+}

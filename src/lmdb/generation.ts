@@ -1,0 +1,69 @@
+import { HashLog } from '../log/hash-log.js'
+
+export interface GenerationOptions {
+  readonly seed: number
+  readonly now: () => number
+  /** Told of each entry whose time has come, when it is swept, overwritten or deleted. */
+  readonly onExpired: (key: () => Uint8Array) => void
+  /** Everything below this generation was cleared away before its first write. */
+  readonly cleared: boolean
+}
+
+/** What was written between two commits: the latest version of each key written, tombstones included. */
+export class Generation {
+  readonly log: HashLog
+  readonly cleared: boolean
+  /** Resolved when it is on stable storage; whoever waits for it shares this one. */
+  readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
+
+  constructor({ seed, now, onExpired, cleared }: GenerationOptions) {
+    this.cleared = cleared
+    const log: HashLog = new HashLog({
+      maxBytes: Infinity,
+      seed,
+      now,
+      besideBytes: () => 0,
+      covers: true,
+      onExpired: (address) => onExpired(() => log.entries.copyKey(address)),
+    })
+    this.log = log
+  }
+
+  /** Keys written, deleted ones included. */
+  get keys(): number {
+    return this.log.keys
+  }
+
+  /** Nothing needs to be committed. */
+  get isEmpty(): boolean {
+    return !this.cleared && this.log.keys === 0
+  }
+
+  /** Somebody waits for it to be committed. */
+  get awaited(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  /** Memory of its entries and their index, in bytes. */
+  get bytes(): number {
+    return this.log.memory.totalBytes
+  }
+
+  committed(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ resolve, reject })
+    })
+  }
+
+  /** Whoever waited for `former`, which this generation makes void, now waits for this one. */
+  adopt(former: Generation): void {
+    this.#waiting.push(...former.#waiting.splice(0))
+  }
+
+  settle(error?: Error): void {
+    for (const { resolve, reject } of this.#waiting.splice(0)) {
+      if (error === undefined) resolve()
+      else reject(error)
+    }
+  }
+}

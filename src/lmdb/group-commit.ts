@@ -1,0 +1,154 @@
+// Commits: one at a time, each of everything written before it began.
+//
+// (1) A commit begins when `flushEvery` keys or `flushBytes` are waiting, when somebody waits for durability, or when
+//     the time has come; what is written meanwhile is the next one.
+// (2) Writers that outrun the disk are held back at `holdBytes` and `holdKeys`.
+// (3) After the first failure nothing is committed any more, and whoever waits is told.
+
+import { StateError } from '../base/errors.js'
+import type { Generation } from './generation.js'
+import type { CommitResult } from './store-writer.js'
+import type { WriteBuffer } from './write-buffer.js'
+import type { Writer } from './writer.js'
+
+export interface GroupCommitOptions {
+  readonly flushEvery: number
+  readonly flushBytes: number
+  readonly holdKeys: number
+  readonly holdBytes: number
+  readonly now: () => number
+  /** A generation is on stable storage: the view of the store must be switched before this returns. */
+  readonly onCommitted: (generation: Generation, result: CommitResult, tookMs: number) => void
+  readonly onFailed: (error: StateError) => void
+}
+
+export class GroupCommit {
+  readonly #buffer: WriteBuffer
+  readonly #writer: Writer
+  readonly #options: GroupCommitOptions
+  #inFlight: Generation | undefined
+  #failure: StateError | undefined
+  #scheduled = false
+  #paused = false
+
+  constructor(buffer: WriteBuffer, writer: Writer, options: GroupCommitOptions) {
+    this.#buffer = buffer
+    this.#writer = writer
+    this.#options = options
+  }
+
+  /** The first failure: after it, nothing that is written can become durable. */
+  get failure(): StateError | undefined {
+    return this.#failure
+  }
+
+  /** Resolves when everything written before is on stable storage. */
+  flush(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    const { active } = this.#buffer
+    if (!active.isEmpty) {
+      const committed = active.committed()
+      this.#schedule()
+      return committed
+    }
+    return this.#inFlight?.committed() ?? Promise.resolve()
+  }
+
+  /** Begins a commit if one is due, and holds the caller's thread back where the disk cannot keep up. */
+  afterWrite(): void {
+    const { keys, log } = this.#buffer.active
+    const { flushEvery, flushBytes } = this.#options
+    if (keys < flushEvery && log.usedBytes < flushBytes) return
+    this.begin()
+    while (this.#inFlight !== undefined && this.#mustHold(1)) this.waitSync()
+  }
+
+  /** For writers that can wait: resolves when there is room again; undefined: there is. */
+  room(): Promise<void> | undefined {
+    const inFlight = this.#inFlight
+    if (inFlight === undefined || !this.#mustHold(0.5)) return undefined
+    // A failure is reported to writes; here only the waiting ends.
+    return inFlight.committed().catch(() => {})
+  }
+
+  /** A commit is under way. */
+  get busy(): boolean {
+    return this.#inFlight !== undefined
+  }
+
+  /** Stops this thread until the commit under way is done. */
+  waitSync(): void {
+    this.#writer.waitSync()
+  }
+
+  /** Begins a commit of what has been written, unless one is under way. */
+  begin(): void {
+    if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused) return
+    if (this.#buffer.active.isEmpty) return
+    const generation = this.#buffer.freeze()
+    this.#inFlight = generation
+    const startedAt = performance.now()
+    this.#writer.request(
+      {
+        kind: 'commit',
+        segments: generation.log.share(),
+        cleared: generation.cleared,
+        clockMs: this.#options.now(),
+      },
+      (error, result) => {
+        this.#inFlight = undefined
+        if (error !== undefined || result === undefined) {
+          this.fail(error ?? new StateError('STORAGE_ERROR', NO_ANSWER), generation)
+          return
+        }
+        this.#options.onCommitted(generation, result, performance.now() - startedAt)
+        generation.settle()
+        if (this.#buffer.active.awaited) this.begin()
+        else if (this.#isDue()) this.begin()
+      },
+    )
+  }
+
+  /** While paused, no commit begins; resolves when none is under way. */
+  async pause(): Promise<void> {
+    this.#paused = true
+    await this.#inFlight?.committed().catch(() => {})
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  resume(): void {
+    this.#paused = false
+    if (this.#buffer.active.awaited || this.#isDue()) this.begin()
+  }
+
+  fail(error: StateError, generation?: Generation): void {
+    if (this.#failure === undefined) {
+      this.#failure = error
+      this.#options.onFailed(error)
+    }
+    generation?.settle(this.#failure)
+    this.#buffer.active.settle(this.#failure)
+  }
+
+  /** Writes of one turn of the event loop share a commit. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.begin()
+    })
+  }
+
+  #isDue(): boolean {
+    const { keys, log } = this.#buffer.active
+    return keys >= this.#options.flushEvery || log.usedBytes >= this.#options.flushBytes
+  }
+
+  #mustHold(share: number): boolean {
+    const { keys, log } = this.#buffer.active
+    return keys >= this.#options.holdKeys * share || log.usedBytes >= this.#options.holdBytes * share
+  }
+}
+
+const NO_ANSWER = { storage: 'lmdb', operation: 'commit', reason: 'the writer thread gave no result' }

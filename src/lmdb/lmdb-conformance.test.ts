@@ -1,0 +1,16 @@
+import { describe, it } from 'vitest'
+import { runConformanceSuite } from '../testing/conformance.js'
+import { LmdbStateBackend } from './lmdb-state-backend.js'
+
+runConformanceSuite(
+  { describe, it },
+  { name: 'LmdbStateBackend', open: (options) => LmdbStateBackend.temporary(options) },
+)
+
+runConformanceSuite(
+  { describe, it },
+  {
+    name: 'LmdbStateBackend that commits every write',
+    open: (options) => LmdbStateBackend.temporary({ ...options, flushEvery: 1, cacheBytes: 1024 * 1024 }),
+  },
+)

@@ -1,0 +1,212 @@
+import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
+import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
+import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
+import type { SyncStateSnapshot } from '../backend/state-backend.js'
+import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
+import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
+import { StateError } from '../base/errors.js'
+import { nextTurn, runSliced, runThrough } from '../log/slices.js'
+import { countEntries } from './count-entries.js'
+import { type Layer, MergedScan, type SortedLayer } from './merged-scan.js'
+import { checkRecord, recordExpiry, recordValue } from './record.js'
+import type { StoreView } from './store-view.js'
+
+/** Keys looked at between two looks at the abort signal and the event loop, in asynchronous scans. */
+const TURN_KEYS = 512
+const EVERYTHING: KeyInterval = {
+  from: new Uint8Array(0),
+  until: undefined,
+  reverse: false,
+  limit: Infinity,
+  signal: undefined,
+}
+
+export interface SnapshotSource {
+  /** Newest first. */
+  readonly layers: readonly Layer[]
+  /** Undefined: nothing below the layers shows through. */
+  readonly view: StoreView | undefined
+  readonly takenAtMs: number
+  /** Called once, when the snapshot is closed. */
+  readonly onClose: (snapshot: LmdbSnapshot) => void
+}
+
+/** One instant of a store: a read transaction of LMDB under the write buffer as it was. */
+export class LmdbSnapshot implements SyncStateSnapshot {
+  readonly takenAtMs: number
+  readonly #layers: readonly Layer[]
+  readonly #view: StoreView | undefined
+  readonly #onClose: (snapshot: LmdbSnapshot) => void
+  #count: number | undefined
+  #closedBecause: string | undefined
+
+  constructor({ layers, view, takenAtMs, onClose }: SnapshotSource) {
+    this.takenAtMs = takenAtMs
+    this.#layers = layers
+    this.#view = view
+    this.#onClose = onClose
+  }
+
+  getSync(key: Uint8Array): Uint8Array | undefined {
+    this.#assertOpen()
+    validateKey(key)
+    for (const { log, epoch } of this.#layers) {
+      const address = log.entries.version(log.seek(key, 0, key.length), epoch)
+      if (address === 0) continue
+      const { entries } = log
+      const visible = !entries.isTombstone(address) && entries.expiresAtMs(address) > this.takenAtMs
+      return visible ? entries.copyValue(address) : undefined
+    }
+    const record = this.#view?.record(key, 0, key.length)
+    if (record === undefined) return undefined
+    checkRecord(record, key)
+    return recordExpiry(record) > this.takenAtMs ? recordValue(record, key) : undefined
+  }
+
+  containsSync(key: Uint8Array): boolean {
+    return this.getSync(key) !== undefined
+  }
+
+  scanSync(range?: ScanRange): IterableIterator<Entry> {
+    return this.#deferredSync(capturedInterval(range))
+  }
+
+  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    return this.#deferred(capturedInterval(range))
+  }
+
+  countSync(): number {
+    this.#assertOpen()
+    this.#count ??= runThrough(countEntries(this.#sortedNow(), this.#view, this.takenAtMs))
+    return this.#count
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.getSync(key)
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    this.#assertOpen()
+    validateKeys(keys)
+    return keys.map((key) => this.getSync(key))
+  }
+
+  async contains(key: Uint8Array): Promise<boolean> {
+    return this.containsSync(key)
+  }
+
+  async count(): Promise<number> {
+    this.#assertOpen()
+    if (this.#count === undefined) {
+      const check = () => this.#assertOpen()
+      const counting = countEntries(await this.#sorted(check), this.#view, this.takenAtMs)
+      this.#count = await runSliced(counting, check)
+    }
+    return this.#count
+  }
+
+  async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    validateBlockOptions(options)
+    const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
+    const builder = new EntryBlockBuilder(targetBytes)
+    for await (const { key, value, expiresAtMs } of this.#entries({ ...EVERYTHING, signal }, 'blocks')) {
+      builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
+      if (!builder.full) continue
+      yield builder.take()
+      this.#assertOpen()
+      throwIfAborted(signal, 'blocks')
+    }
+    if (builder.entryCount > 0) yield builder.take()
+  }
+
+  closeSync(): void {
+    this.closeBecause('')
+  }
+
+  async close(): Promise<void> {
+    this.closeSync()
+  }
+
+  [Symbol.dispose](): void {
+    this.closeSync()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.closeSync()
+  }
+
+  /** Closes with a reason that later calls give. */
+  closeBecause(reason: string): void {
+    if (this.#closedBecause !== undefined) return
+    this.#closedBecause = reason
+    for (const { log, epoch } of this.#layers) if (epoch !== Infinity) log.closeSnapshot(epoch)
+    this.#view?.release()
+    this.#onClose(this)
+  }
+
+  /** The entries of an interval, for the engine's own scans. */
+  *walkSync(interval: KeyInterval): IterableIterator<Entry> {
+    this.#assertOpen()
+    throwIfAborted(interval.signal, 'scan')
+    const scan = this.#mergeSync(interval)
+    while (scan.next()) {
+      yield [scan.key, scan.value]
+      this.#assertOpen()
+      throwIfAborted(interval.signal, 'scan')
+    }
+  }
+
+  /** The entries of an interval, for the engine's own scans. */
+  async *walk(interval: KeyInterval): AsyncIterableIterator<Entry> {
+    for await (const { key, value } of this.#entries(interval, 'scan')) yield [key, value]
+  }
+
+  *#deferredSync(interval: () => KeyInterval): IterableIterator<Entry> {
+    yield* this.walkSync(interval())
+  }
+
+  async *#deferred(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
+    yield* this.walk(interval())
+  }
+
+  /** The same object again and again, at the next entry each time. */
+  async *#entries(interval: KeyInterval, operation: string): AsyncGenerator<MergedScan, void, undefined> {
+    const check = () => {
+      this.#assertOpen()
+      throwIfAborted(interval.signal, operation)
+    }
+    check()
+    const scan = new MergedScan(await this.#sorted(check), this.#view, this.takenAtMs, interval)
+    for (let walked = 1; ; walked++) {
+      const found = scan.next(TURN_KEYS)
+      if (!found && !scan.paused) return
+      if (!found || walked % TURN_KEYS === 0) await nextTurn()
+      check()
+      if (found) yield scan
+      check()
+    }
+  }
+
+  #mergeSync(interval: KeyInterval): MergedScan {
+    return new MergedScan(this.#sortedNow(), this.#view, this.takenAtMs, interval)
+  }
+
+  #sortedNow(): SortedLayer[] {
+    return this.#layers.map((layer) => ({ ...layer, sorted: layer.log.ordered.sortedNow() }))
+  }
+
+  async #sorted(check: () => void): Promise<SortedLayer[]> {
+    const sorted: SortedLayer[] = []
+    for (const layer of this.#layers) {
+      sorted.push({ ...layer, sorted: await layer.log.ordered.sorted(check) })
+    }
+    check()
+    return sorted
+  }
+
+  #assertOpen(): void {
+    const reason = this.#closedBecause
+    if (reason === undefined) return
+    throw new StateError('CLOSED', { component: reason === '' ? 'snapshot' : `snapshot (${reason})` })
+  }
+}

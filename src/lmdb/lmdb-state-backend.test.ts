@@ -1,0 +1,353 @@
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { WriteBatch } from '../backend/write-batch.js'
+import type { StateErrorCode } from '../base/errors.js'
+import { CheckpointCoordinator } from '../checkpoint/checkpoint-coordinator.js'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
+import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
+import { ManualClock } from '../testing/manual-clock.js'
+import { LmdbStateBackend } from './lmdb-state-backend.js'
+import type { LmdbStateBackendOptions } from './types.js'
+
+const key = (text: string): Uint8Array => new TextEncoder().encode(text)
+const text = (bytes: Uint8Array | undefined): string | undefined =>
+  bytes === undefined ? undefined : new TextDecoder().decode(bytes)
+
+let folder: string
+let path: string
+const opened: LmdbStateBackend[] = []
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
+  path = join(folder, 'store')
+})
+
+afterEach(async () => {
+  for (const backend of opened.splice(0)) await backend.close().catch(() => {})
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function open(options: Partial<LmdbStateBackendOptions> = {}): Promise<LmdbStateBackend> {
+  const backend = await LmdbStateBackend.open({ path, ...options })
+  opened.push(backend)
+  return backend
+}
+
+async function rejected(code: StateErrorCode, promise: Promise<unknown>): Promise<Error> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  expect(error).toMatchObject({ code })
+  return error as Error
+}
+
+describe('what was flushed', () => {
+  it('is there after closing and opening, with its remaining time to live', async () => {
+    const clock = new ManualClock()
+    const before = await open({ clock })
+    before.putSync(key('a'), key('1'))
+    before.putSync(key('b'), key('2'), { ttlMs: 100 })
+    before.putSync(key(''), key('empty'))
+    clock.advance(60)
+    await before.close()
+    const after = await open({ clock })
+    expect(text(after.getSync(key('a')))).toBe('1')
+    expect(text(after.getSync(key('')))).toBe('empty')
+    clock.advance(39)
+    expect(text(after.getSync(key('b')))).toBe('2')
+    clock.advance(1)
+    expect(after.getSync(key('b'))).toBeUndefined()
+    expect(await after.count()).toBe(2)
+  })
+
+  it('expires on time although the clock was set back while the process was down', async () => {
+    const before = await open({ clock: new ManualClock(1_000_000) })
+    before.putSync(key('a'), key('1'), { ttlMs: 100 })
+    await before.close()
+    const clock = new ManualClock(10)
+    const after = await open({ clock })
+    clock.advance(100)
+    expect(after.getSync(key('a'))).toBeUndefined()
+  })
+
+  it('is removed physically when it expired while nobody had it open', async () => {
+    const clock = new ManualClock()
+    const before = await open({ clock })
+    for (let i = 0; i < 500; i++) before.putSync(key(`k${i}`), key('v'), { ttlMs: 50 })
+    before.putSync(key('stays'), key('v'))
+    await before.close()
+    clock.advance(60)
+    const after = await open({ clock })
+    expect(after.stats().entries).toBe(501)
+    clock.advance(1_000)
+    const swept = after.stats().expired
+    expect(swept).toBeGreaterThan(0)
+    expect(await after.sweep()).toBe(500 - swept)
+    expect(after.stats()).toMatchObject({ entries: 1, expired: 500 })
+    await after.flush()
+    const report = await after.verify()
+    expect(report).toMatchObject({ ok: true, entries: 1, expiring: 0, problems: [] })
+  })
+
+  it('is refreshed by a put, and a sweep of its former time leaves it alone', async () => {
+    const clock = new ManualClock()
+    const backend = await open({ clock, sweepIntervalMs: Infinity })
+    backend.putSync(key('a'), key('1'), { ttlMs: 50 })
+    await backend.flush()
+    backend.putSync(key('a'), key('2'), { ttlMs: 500 })
+    clock.advance(60)
+    expect(await backend.sweep()).toBe(0)
+    await backend.flush()
+    expect(await backend.sweep()).toBe(0)
+    expect(text(backend.getSync(key('a')))).toBe('2')
+    expect(await backend.verify()).toMatchObject({ ok: true, entries: 1, expiring: 1 })
+  })
+
+  it('is durable when a durable put resolves; puts of one turn share a commit', async () => {
+    const backend = await open({ flushIntervalMs: Infinity })
+    await Promise.all([1, 2, 3].map((i) => backend.put(key(`k${i}`), key('v'), { durable: true })))
+    expect(backend.stats().commits).toBe(1)
+    await backend.write(new WriteBatch().put(key('b'), key('v')).delete(key('k1')), { durable: true })
+    expect(backend.stats()).toMatchObject({ commits: 2, bufferedKeys: 0 })
+  })
+
+  it('compares batches with what is on disk', async () => {
+    const backend = await open()
+    backend.putSync(key('a'), key('1'))
+    await backend.flush()
+    backend.writeSync(new WriteBatch().expect(key('a'), key('1')).put(key('a'), key('2')))
+    await rejected(
+      'CONCURRENT_MODIFICATION',
+      backend.write(new WriteBatch().expect(key('a'), key('1')).delete(key('a'))),
+    )
+    expect(text(backend.getSync(key('a')))).toBe('2')
+  })
+
+  it('is flushed by time, without anybody asking', async () => {
+    const clock = new ManualClock()
+    const backend = await open({ clock, flushIntervalMs: 200 })
+    backend.putSync(key('a'), key('1'))
+    clock.advance(199)
+    expect(backend.stats().bufferedKeys).toBe(1)
+    clock.advance(1)
+    await backend.flush()
+    expect(backend.stats()).toMatchObject({ commits: 1, recordsCommitted: 1 })
+  })
+
+  it('takes one record for a key that was written often', async () => {
+    const backend = await open({ flushIntervalMs: Infinity })
+    for (let i = 0; i < 10_000; i++) backend.putSync(key('hot'), key(`${i}`))
+    await backend.flush()
+    expect(backend.stats()).toMatchObject({ commits: 1, recordsCommitted: 1, puts: 10_000 })
+  })
+})
+
+describe('a snapshot', () => {
+  it('shows its instant across commits, a clear and a replacement', async () => {
+    const backend = await open({ flushEvery: 4 })
+    for (let i = 0; i < 10; i++) backend.putSync(key(`k${i}`), key('old'))
+    const snapshot = backend.snapshotSync()
+    for (let i = 0; i < 10; i++) backend.putSync(key(`k${i}`), key('new'))
+    await backend.flush()
+    await backend.clear()
+    await backend.flush()
+    const source = new MemoryStateBackend()
+    source.putSync(key('other'), key('x'))
+    await backend.replaceAll(source.snapshotSync().blocks())
+    expect(await backend.listKeys(key(''))).toEqual([key('other')])
+    expect(snapshot.countSync()).toBe(10)
+    const seen = [...snapshot.scanSync()].map(([, value]) => text(value))
+    expect(new Set(seen)).toEqual(new Set(['old']))
+    expect(seen).toHaveLength(10)
+    snapshot.closeSync()
+  })
+
+  it('is reported with its age and closed at the maximum', async () => {
+    const clock = new ManualClock()
+    const backend = await open({ clock, maxSnapshotAgeMs: 1_000 })
+    const snapshot = backend.snapshotSync()
+    expect(backend.stats().openSnapshots).toBe(1)
+    expect(backend.stats().oldestSnapshotAgeMs).toBeGreaterThanOrEqual(0)
+    clock.advance(1_000)
+    expect(() => snapshot.countSync()).toThrow(/older than 1000 ms/)
+    expect(backend.stats().openSnapshots).toBe(0)
+  })
+})
+
+describe('ownership and the directory', () => {
+  it('lets one writer in, and any number of readers that see what was flushed', async () => {
+    const writer = await open()
+    await rejected('FENCED', LmdbStateBackend.open({ path }))
+    writer.putSync(key('a'), key('1'))
+    await writer.flush()
+    const reader = await open({ readOnly: true })
+    expect(text(reader.getSync(key('a')))).toBe('1')
+    writer.putSync(key('a'), key('2'))
+    writer.putSync(key('b'), key('3'))
+    expect(text(reader.getSync(key('a')))).toBe('1')
+    await writer.flush()
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(text(reader.getSync(key('a')))).toBe('2')
+    expect(await reader.count()).toBe(2)
+    await rejected('INVALID_ARGUMENT', reader.put(key('a'), key('4')))
+  })
+
+  it('is for this user alone', async () => {
+    const backend = await open()
+    backend.putSync(key('a'), key('1'))
+    await backend.flush()
+    expect((await stat(path)).mode & 0o777).toBe(0o700)
+    for (const name of await readdir(path)) {
+      expect([name, (await stat(join(path, name))).mode & 0o777]).toEqual([name, 0o600])
+    }
+    expect(await backend.sizeOnDisk()).toBeGreaterThan(0)
+  })
+
+  it('of something else is refused and left as it was', async () => {
+    await mkdir(path)
+    await writeFile(join(path, 'notes.txt'), 'mine')
+    await rejected('INCOMPATIBLE', LmdbStateBackend.open({ path }))
+    expect(await readdir(path)).toEqual(['notes.txt'])
+  })
+
+  it('of a newer format is refused, and an absent store cannot be opened for reading', async () => {
+    await (await open()).close()
+    const file = join(path, 'holdfast-lmdb.json')
+    const identity = JSON.parse(await readFile(file, 'utf8')) as object
+    await writeFile(file, JSON.stringify({ ...identity, format: 2 }))
+    await rejected('INCOMPATIBLE', LmdbStateBackend.open({ path }))
+    await rejected('STORAGE_ERROR', LmdbStateBackend.open({ path: join(folder, 'none'), readOnly: true }))
+  })
+
+  it('without its data is damage, not a new store', async () => {
+    const backend = await open()
+    backend.putSync(key('a'), key('1'))
+    await backend.close()
+    await rm(join(path, 'data.mdb'))
+    await rejected('CORRUPTION', LmdbStateBackend.open({ path }))
+    await writeFile(join(path, 'data.mdb'), '')
+    await rejected('CORRUPTION', LmdbStateBackend.open({ path }))
+  })
+
+  it('goes away with a temporary store', async () => {
+    const backend = await LmdbStateBackend.temporary()
+    const names = async () => (await readdir(tmpdir())).filter((name) => name.startsWith('holdfast-lmdb-'))
+    const during = await names()
+    await backend.close()
+    expect(await names()).toHaveLength(during.length - 1)
+  })
+})
+
+describe('damage', () => {
+  async function filled(): Promise<void> {
+    const backend = await open()
+    for (let i = 0; i < 400; i++) backend.putSync(key(`k${i}`), key(`value ${i}`.repeat(10)), { ttlMs: 1e9 })
+    await backend.close()
+  }
+
+  it('of a record is CORRUPTION with the key, never another value', async () => {
+    await filled()
+    const file = join(path, 'data.mdb')
+    const bytes = await readFile(file)
+    for (let at = bytes.indexOf('value 123value'); at >= 0; at = bytes.indexOf('value 123value', at + 1)) {
+      bytes[at + 3] = (bytes[at + 3] as number) ^ 1
+    }
+    await writeFile(file, bytes)
+    const backend = await open()
+    const error = await rejected('CORRUPTION', backend.get(key('k123')))
+    expect(error.message).toContain('k123')
+    expect(() => [...backend.scanSync({ prefix: key('k12') })]).toThrow(/k123/)
+    expect(text(backend.getSync(key('k124')))).toBe('value 124'.repeat(10))
+    const report = await backend.verify()
+    expect(report.ok).toBe(false)
+    expect(report.problems[0]?.what).toContain('k123')
+  })
+
+  it('by a file that was cut off is CORRUPTION on opening, unless all that is missing was free', async () => {
+    await filled()
+    const whole = (await stat(join(path, 'data.mdb'))).size
+    const refused: number[] = []
+    for (const size of [
+      100,
+      8_192,
+      20_000,
+      whole / 4,
+      whole / 2,
+      whole - 100_000,
+      whole - 8_192,
+      whole - 1,
+    ]) {
+      const copy = join(folder, `cut-${size}`)
+      await mkdir(copy)
+      for (const name of await readdir(path)) await copyFile(join(path, name), join(copy, name))
+      await truncate(join(copy, 'data.mdb'), Math.floor(size))
+      try {
+        const backend = await open({ path: copy })
+        expect(await backend.count()).toBe(400)
+        for (const [, value] of backend.scanSync()) expect(value.length).toBeGreaterThanOrEqual(70)
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'CORRUPTION' })
+        expect(await LmdbStateBackend.verify(copy)).toMatchObject({ ok: false })
+        refused.push(size)
+      }
+    }
+    expect(refused.length).toBeGreaterThanOrEqual(5)
+  })
+})
+
+describe('compression', () => {
+  it('makes the store smaller and gives back what was put, also when it is switched off later', async () => {
+    const value = key('the same words again and again '.repeat(40))
+    const sizes: number[] = []
+    for (const compression of ['none', 'lz4'] as const) {
+      const backend = await open({ path: join(folder, compression), compression })
+      for (let i = 0; i < 2_000; i++) backend.putSync(key(`k${i}`), value)
+      await backend.flush()
+      sizes.push(backend.stats().usedBytes)
+      await backend.close()
+    }
+    expect(sizes[1]).toBeLessThan((sizes[0] as number) / 2)
+    const after = await open({ path: join(folder, 'lz4') })
+    expect(text(after.getSync(key('k77')))).toBe(text(value))
+  })
+})
+
+describe('checkpoints', () => {
+  it('of a store being written restore into memory, and of memory into a store', async () => {
+    const backend = await open({ flushEvery: 64 })
+    for (let i = 0; i < 1_000; i++)
+      backend.putSync(key(`k${i}`), key(`v${i}`), i % 3 === 0 ? { ttlMs: 1e9 } : {})
+    await backend.flush()
+    backend.deleteSync(key('k1'))
+    const storage = new MemoryCheckpointStorage()
+    const coordinator = new CheckpointCoordinator(backend, { storage })
+    await coordinator.restoreLatest()
+    const making = coordinator.createCheckpoint()
+    backend.putSync(key('k2'), key('later'))
+    expect((await making).entryCount).toBe(999)
+    await coordinator.shutdown()
+
+    const memory = new MemoryStateBackend()
+    const second = new CheckpointCoordinator(memory, { storage })
+    await second.restoreLatest()
+    expect(text(memory.getSync(key('k2')))).toBe('later')
+    memory.putSync(key('k3'), key('from memory'))
+    await second.shutdown()
+
+    const restored = await open({ path: join(folder, 'restored') })
+    restored.putSync(key('gone'), key('x'))
+    await restored.flush()
+    const third = new CheckpointCoordinator(restored, { storage })
+    await third.restoreLatest()
+    expect(text(restored.getSync(key('k3')))).toBe('from memory')
+    expect(restored.getSync(key('gone'))).toBeUndefined()
+    expect(await restored.count()).toBe(999)
+    await third.shutdown()
+    await restored.close()
+    expect(await LmdbStateBackend.verify(join(folder, 'restored'))).toMatchObject({ ok: true, entries: 999 })
+    await expect(open({ path: join(folder, 'restored') }).then((again) => again.count())).resolves.toBe(999)
+  })
+})

@@ -1,0 +1,500 @@
+import { validateReplaceOptions } from '../backend/block-options.js'
+import type { EntryBlock } from '../backend/entry-block.js'
+import { expiryOf } from '../backend/expiry.js'
+import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
+import type { SyncStateBackend } from '../backend/state-backend.js'
+import type { Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
+import { validateBlocks, validateKey, validateKeys, validateValue } from '../backend/validate.js'
+import { WriteBatch } from '../backend/write-batch.js'
+import { copyBytes } from '../base/bytes.js'
+import type { CancelTimer } from '../base/clock.js'
+import { StateError } from '../base/errors.js'
+import { Listeners, type Unsubscribe } from '../base/events.js'
+import { invalidArgument } from '../base/options.js'
+import { nextTurn, runThrough, SLICE_MS } from '../log/slices.js'
+import { applyBatch, assertExpectations, putBytes } from './apply-batch.js'
+import { checkedBlocks } from './checked-blocks.js'
+import { countEntries } from './count-entries.js'
+import { Expirations } from './expirations.js'
+import { LmdbEngine } from './lmdb-engine.js'
+import { LmdbSnapshot } from './lmdb-snapshot.js'
+import {
+  type LmdbSettings,
+  settingsFrom,
+  validateLmdbPutOptions,
+  validateLmdbWriteOptions,
+} from './settings.js'
+import { StoreDirectory } from './store-directory.js'
+import type {
+  LmdbPutOptions,
+  LmdbStateBackendEvents,
+  LmdbStateBackendOptions,
+  LmdbStats,
+  LmdbWriteOptions,
+} from './types.js'
+import { verifyStore } from './verify-process.js'
+import type { VerifyReport } from './verify-store.js'
+
+/** Background work goes on after this pause when a slice was not enough. */
+const NEXT_SLICE_MS = 10
+/** An asynchronous writer that never has to wait lets the event loop run after this time. */
+const TURN_MS = 4
+const WRITES_BETWEEN_LOOKS = 64
+
+interface OpenSnapshot {
+  readonly openedAt: number
+  readonly cancelTimer: CancelTimer | undefined
+}
+
+/**
+ * The persistent engine: LMDB under a write buffer. Writes are visible at once and become durable in groups; `flush()`,
+ * or the option `durable` of a write, waits for that. After a crash the store holds a prefix of the writes in their
+ * order, batches whole, with everything that was flushed.
+ *
+ * @example
+ * const backend = await LmdbStateBackend.open({ path: 'state' })
+ * backend.putSync(Buffer.from('window:1'), Buffer.from('42'))
+ * await backend.flush()
+ */
+export class LmdbStateBackend implements SyncStateBackend {
+  readonly name = 'lmdb'
+  readonly #settings: LmdbSettings
+  readonly #directory: StoreDirectory
+  readonly #listeners: Listeners<LmdbStateBackendEvents>
+  readonly #expirations: Expirations
+  readonly #engine: LmdbEngine
+  readonly #snapshots = new Map<LmdbSnapshot, OpenSnapshot>()
+  #cancelSweep: CancelTimer | undefined
+  #cancelFlush: CancelTimer | undefined
+  #closing: Promise<void> | undefined
+  #replacing = false
+  #gets = 0
+  #hits = 0
+  #puts = 0
+  #deletes = 0
+  #bytesWritten = 0
+  #flushes = 0
+  #changes = 0
+  #writesSinceLook = 0
+  #turnStartedAt = 0
+  /** Entries held, and at which change they were counted. */
+  #held: { readonly change: number; readonly commits: number; readonly entries: number } | undefined
+
+  private constructor(
+    settings: LmdbSettings,
+    directory: StoreDirectory,
+    engine: LmdbEngine,
+    listeners: Listeners<LmdbStateBackendEvents>,
+    expirations: Expirations,
+  ) {
+    this.#settings = settings
+    this.#directory = directory
+    this.#engine = engine
+    this.#listeners = listeners
+    this.#expirations = expirations
+    this.#armSweep()
+  }
+
+  /**
+   * Opens the store in a directory, made where it is missing. Only one process at a time may open it for writing: for
+   * the second one, `FENCED`. `CORRUPTION` for a damaged store and `INCOMPATIBLE` for another format or for a
+   * directory of something else: nothing is changed then. `STORAGE_ERROR` where the file system refuses.
+   */
+  static async open(options: LmdbStateBackendOptions): Promise<LmdbStateBackend> {
+    const settings = settingsFrom(options)
+    const directory = await StoreDirectory.open(settings.path, { readOnly: settings.readOnly })
+    return await LmdbStateBackend.#over(settings, directory)
+  }
+
+  /** A store in a directory of its own for temporary files, removed by `close()`. */
+  static async temporary(
+    options?: Omit<LmdbStateBackendOptions, 'path' | 'readOnly'>,
+  ): Promise<LmdbStateBackend> {
+    settingsFrom({ ...options, path: '.' })
+    const directory = await StoreDirectory.temporary()
+    return await LmdbStateBackend.#over(settingsFrom({ ...options, path: directory.path }), directory)
+  }
+
+  /**
+   * Reads a whole store, in a process of its own, and checks every record, the order of the keys and the expiry index.
+   * Damage is in the report, not an error; it is safe beside a process that writes.
+   */
+  static verify(path: string): Promise<VerifyReport> {
+    return verifyStore(path)
+  }
+
+  static async #over(settings: LmdbSettings, directory: StoreDirectory): Promise<LmdbStateBackend> {
+    const listeners = new Listeners<LmdbStateBackendEvents>(['expired', 'failed'])
+    const expirations = new Expirations(listeners)
+    const events = {
+      onExpired: (key: () => Uint8Array) => expirations.add(key),
+      onFailed: (error: StateError) => listeners.emit('failed', { error }),
+    }
+    try {
+      const open = settings.readOnly ? LmdbEngine.openReadOnly : LmdbEngine.open
+      const engine = await open({ ...settings, path: directory.path }, events)
+      if (!settings.readOnly) await directory.markReady()
+      return new LmdbStateBackend(settings, directory, engine, listeners, expirations)
+    } catch (error) {
+      await directory.release()
+      throw error
+    }
+  }
+
+  getSync(key: Uint8Array): Uint8Array | undefined {
+    this.#assertOpen()
+    validateKey(key)
+    return this.#read(key)
+  }
+
+  getOrThrowSync(key: Uint8Array): Uint8Array {
+    const value = this.getSync(key)
+    if (value !== undefined) return value
+    const expiredAtMs = this.#engine.expiredAtMs(key)
+    if (expiredAtMs === undefined) throw new StateError('KEY_NOT_FOUND', { key: copyBytes(key) })
+    const expiredForMs = this.#engine.clock.now() - expiredAtMs
+    throw new StateError('STATE_EXPIRED', { key: copyBytes(key), expiredAtMs, expiredForMs })
+  }
+
+  containsSync(key: Uint8Array): boolean {
+    this.#assertOpen()
+    validateKey(key)
+    return this.#engine.read(key) !== undefined
+  }
+
+  /** Visible when it returns; durable with a later flush. Stops the thread for as long as the disk cannot keep up. */
+  putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void {
+    this.#assertWritable('put')
+    validateKey(key)
+    validateValue(value)
+    if (options !== undefined) validateLmdbPutOptions(options)
+    this.#engine.assertRoom(key.length + value.length)
+    const expiresAtMs = this.#expiry(options?.ttlMs)
+    this.#engine.put(key, 0, key.length, value, 0, value.length, expiresAtMs)
+    this.#puts++
+    this.#bytesWritten += key.length + value.length
+    this.#afterWrite()
+  }
+
+  deleteSync(key: Uint8Array): void {
+    this.#assertWritable('delete')
+    validateKey(key)
+    this.#engine.remove(key, 0, key.length)
+    this.#deletes++
+    this.#afterWrite()
+  }
+
+  writeSync(batch: WriteBatch): void {
+    this.#assertWritable('write')
+    if (!(batch instanceof WriteBatch)) throw invalidArgument('batch', 'must be a WriteBatch')
+    const cursor = batch.cursor()
+    assertExpectations(this.#engine, cursor)
+    this.#engine.assertRoom(putBytes(cursor))
+    const tally = applyBatch(this.#engine, cursor, (ttlMs) => this.#expiry(ttlMs))
+    this.#puts += tally.puts
+    this.#deletes += tally.deletes
+    this.#bytesWritten += tally.bytesWritten
+    this.#afterWrite()
+  }
+
+  scanSync(range?: ScanRange): IterableIterator<Entry> {
+    return this.#scanSync(capturedInterval(range))
+  }
+
+  snapshotSync(): LmdbSnapshot {
+    this.#assertOpen()
+    this.#expirations.emit()
+    this.#assertOpen()
+    const takenAtMs = this.#engine.clock.now()
+    const { maxSnapshotAgeMs } = this.#settings
+    const snapshot = new LmdbSnapshot({
+      ...this.#engine.capture(),
+      takenAtMs,
+      onClose: (closed) => {
+        this.#snapshots.get(closed)?.cancelTimer?.()
+        this.#snapshots.delete(closed)
+      },
+    })
+    const cancelTimer =
+      maxSnapshotAgeMs === Infinity
+        ? undefined
+        : this.#settings.clock.setTimer(
+            () => snapshot.closeBecause(`older than ${maxSnapshotAgeMs} ms`),
+            maxSnapshotAgeMs,
+          )
+    this.#snapshots.set(snapshot, { openedAt: performance.now(), cancelTimer })
+    return snapshot
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.getSync(key)
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    this.#assertOpen()
+    validateKeys(keys)
+    return keys.map((key) => this.#read(key))
+  }
+
+  async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
+    return this.getOrThrowSync(key)
+  }
+
+  /** Resolves at once, or with `durable` when it is on stable storage; later where the disk cannot keep up. */
+  async put(key: Uint8Array, value: Uint8Array, options?: LmdbPutOptions): Promise<void> {
+    this.putSync(key, value, options)
+    await this.#written(options)
+  }
+
+  async delete(key: Uint8Array, options?: LmdbWriteOptions): Promise<void> {
+    validateLmdbWriteOptions(options)
+    this.deleteSync(key)
+    await this.#written(options)
+  }
+
+  async contains(key: Uint8Array): Promise<boolean> {
+    return this.containsSync(key)
+  }
+
+  async write(batch: WriteBatch, options?: LmdbWriteOptions): Promise<void> {
+    validateLmdbWriteOptions(options)
+    this.writeSync(batch)
+    await this.#written(options)
+  }
+
+  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    return this.#scan(capturedInterval(range))
+  }
+
+  async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
+    const keys: Uint8Array[] = []
+    for await (const [key] of this.scan({ prefix })) keys.push(key)
+    return keys
+  }
+
+  async count(): Promise<number> {
+    using snapshot = this.snapshotSync()
+    return await snapshot.count()
+  }
+
+  async clear(): Promise<void> {
+    this.#assertWritable('clear')
+    this.#sweepNow()
+    this.#assertWritable('clear')
+    this.#engine.clear()
+    this.#afterWrite()
+  }
+
+  async snapshot(): Promise<LmdbSnapshot> {
+    return this.snapshotSync()
+  }
+
+  async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
+    this.#assertWritable('replaceAll')
+    validateBlocks(blocks)
+    validateReplaceOptions(options)
+    this.#replacing = true
+    try {
+      this.#sweepNow()
+      const checked = checkedBlocks(blocks, options?.signal, () => this.#assertOpen())
+      await this.#engine.replaceAll(checked, options?.clockMs)
+      this.#changes++
+    } finally {
+      this.#replacing = false
+    }
+    this.#armSweep()
+  }
+
+  /** Resolves when everything written before is on stable storage. `STORAGE_ERROR` where it cannot be put there. */
+  async flush(): Promise<void> {
+    this.#assertOpen()
+    await this.#engine.flush()
+    this.#flushes++
+  }
+
+  /** Removes every entry that has expired; returns how many. */
+  async sweep(): Promise<number> {
+    this.#assertWritable('sweep')
+    const before = this.#expirations.count
+    while (!this.#engine.sweep(performance.now() + SLICE_MS, true)) {
+      this.#afterSweep()
+      await nextTurn()
+      this.#assertWritable('sweep')
+    }
+    this.#afterSweep()
+    return this.#expirations.count - before
+  }
+
+  /** Bytes that the store's files take on disk. */
+  async sizeOnDisk(): Promise<number> {
+    this.#assertOpen()
+    return await this.#directory.sizeOnDisk()
+  }
+
+  /** Flushes, then checks the store as {@link LmdbStateBackend.verify} does. */
+  async verify(): Promise<VerifyReport> {
+    this.#assertOpen()
+    if (this.#engine.failure === undefined) await this.#engine.flush()
+    return await verifyStore(this.#settings.path)
+  }
+
+  stats(): LmdbStats {
+    this.#assertOpen()
+    const oldest = [...this.#snapshots.values()].map(({ openedAt }) => performance.now() - openedAt)
+    return {
+      gets: this.#gets,
+      hits: this.#hits,
+      misses: this.#gets - this.#hits,
+      puts: this.#puts,
+      deletes: this.#deletes,
+      expired: this.#expirations.count,
+      bytesWritten: this.#bytesWritten,
+      flushes: this.#flushes,
+      entries: this.#entriesHeld(),
+      openSnapshots: this.#snapshots.size,
+      oldestSnapshotAgeMs: Math.max(0, ...oldest),
+      ...this.#engine.figures(),
+    }
+  }
+
+  on<Name extends keyof LmdbStateBackendEvents>(
+    name: Name,
+    listener: (event: LmdbStateBackendEvents[Name]) => void,
+  ): Unsubscribe {
+    return this.#listeners.on(name, listener)
+  }
+
+  /** Flushes and releases everything. Idempotent. `STORAGE_ERROR` where what was written cannot be flushed. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#cancelSweep?.()
+    this.#cancelFlush?.()
+    for (const snapshot of this.#snapshots.keys()) snapshot.closeSync()
+    try {
+      await this.#engine.flush()
+    } finally {
+      await this.#engine.close()
+      await this.#directory.release()
+    }
+  }
+
+  *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
+    using snapshot = this.snapshotSync()
+    yield* snapshot.walkSync(interval())
+  }
+
+  async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
+    using snapshot = this.snapshotSync()
+    yield* snapshot.walk(interval())
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new StateError('CLOSED', { component: 'lmdb backend' })
+    this.#engine.refresh()
+  }
+
+  #assertWritable(operation: string): void {
+    this.#assertOpen()
+    if (this.#settings.readOnly)
+      throw invalidArgument('options.readOnly', `is set: ${operation} is not possible`)
+    const { failure } = this.#engine
+    if (failure !== undefined) {
+      const reason = `an earlier commit failed: ${failure.message}`
+      throw new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason }, { cause: failure })
+    }
+    if (this.#replacing) {
+      const component = 'lmdb backend, whose content is being replaced,'
+      throw new StateError('NOT_INITIALIZED', { component, operation })
+    }
+  }
+
+  #read(key: Uint8Array): Uint8Array | undefined {
+    this.#gets++
+    const value = this.#engine.read(key)
+    if (value !== undefined) this.#hits++
+    return value
+  }
+
+  #expiry(ttlMs: number | undefined): number {
+    return expiryOf(ttlMs ?? this.#settings.ttlMs, this.#engine.clock)
+  }
+
+  #afterWrite(): void {
+    this.#changes++
+    this.#engine.afterWrite()
+    this.#expirations.emit()
+    this.#armFlush()
+    if (this.#cancelSweep === undefined) this.#armSweep()
+  }
+
+  /** What an asynchronous write still waits for when it is visible. */
+  async #written(options: LmdbWriteOptions | undefined): Promise<void> {
+    if (options?.durable === true) {
+      await this.#engine.flush()
+      return
+    }
+    const room = this.#engine.room()
+    if (room !== undefined) await room
+    if (++this.#writesSinceLook < WRITES_BETWEEN_LOOKS) return
+    this.#writesSinceLook = 0
+    if (performance.now() - this.#turnStartedAt < TURN_MS) return
+    await nextTurn()
+    this.#turnStartedAt = performance.now()
+  }
+
+  #entriesHeld(): number {
+    const { commits } = this.#engine
+    if (this.#held?.change !== this.#changes || this.#held.commits !== commits) {
+      const { layers, view } = this.#engine.capture()
+      const sorted = layers.map((layer) => ({ ...layer, sorted: layer.log.ordered.sortedNow() }))
+      const entries = runThrough(countEntries(sorted, view, -Infinity))
+      for (const { log, epoch } of layers) if (epoch !== Infinity) log.closeSnapshot(epoch)
+      view?.release()
+      this.#held = { change: this.#changes, commits, entries }
+    }
+    return this.#held.entries
+  }
+
+  #sweepNow(): void {
+    this.#engine.sweep(Infinity, true)
+    this.#afterSweep()
+  }
+
+  #afterSweep(): void {
+    this.#changes++
+    this.#expirations.emit()
+    if (this.#closing === undefined) this.#armFlush()
+  }
+
+  #armFlush(): void {
+    const { flushIntervalMs, clock } = this.#settings
+    if (flushIntervalMs === Infinity || this.#cancelFlush !== undefined) return
+    if (this.#engine.buffer.active.isEmpty) return
+    this.#cancelFlush = clock.setTimer(() => {
+      this.#cancelFlush = undefined
+      this.#engine.beginFlush()
+      this.#armFlush()
+    }, flushIntervalMs)
+  }
+
+  /** Sweeps are scheduled only while something is to expire. */
+  #armSweep(delayMs: number = this.#settings.sweepIntervalMs): void {
+    const { readOnly, sweepIntervalMs, clock } = this.#settings
+    if (readOnly || this.#closing !== undefined || this.#cancelSweep !== undefined) return
+    if (sweepIntervalMs === Infinity || this.#engine.nextExpiryAtMs === Infinity) return
+    this.#cancelSweep = clock.setTimer(() => {
+      this.#cancelSweep = undefined
+      const done = this.#replacing || this.#engine.sweep(performance.now() + SLICE_MS, false)
+      this.#afterSweep()
+      this.#armSweep(done ? undefined : NEXT_SLICE_MS)
+    }, delayMs)
+  }
+}

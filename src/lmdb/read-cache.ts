@@ -1,0 +1,81 @@
+import { HashLog } from '../log/hash-log.js'
+
+/**
+ * Entries that are on disk as well, kept for reading within bounded memory. Two logs: writes go to the younger; when it
+ * has taken its half, it becomes the older one, and what was the older one is dropped. An entry found in the older log
+ * moves to the younger, so what is read or written often stays.
+ */
+export class ReadCache {
+  readonly #maxBytes: number
+  readonly #newLog: () => HashLog
+  #young: HashLog
+  #old: HashLog
+  /** Where `find` found its key. */
+  log: HashLog
+
+  constructor(maxBytes: number, seed: number, now: () => number) {
+    this.#maxBytes = maxBytes
+    this.#newLog = () =>
+      new HashLog({ maxBytes: Infinity, seed, now, besideBytes: () => 0, onExpired: () => {} })
+    this.#young = this.#newLog()
+    this.#old = this.#newLog()
+    this.log = this.#young
+  }
+
+  get bytes(): number {
+    return this.#young.memory.totalBytes + this.#old.memory.totalBytes
+  }
+
+  get isEmpty(): boolean {
+    return this.#young.keys === 0 && this.#old.keys === 0
+  }
+
+  /** The address of a key's entry in `log`; 0 where it is not cached. */
+  find(key: Uint8Array): number {
+    const young = this.#young
+    const address = young.seek(key, 0, key.length)
+    if (address !== 0) {
+      this.log = young
+      return address
+    }
+    const old = this.#old
+    if (old.keys === 0) return 0
+    const oldAddress = old.seek(key, 0, key.length)
+    if (oldAddress === 0) return 0
+    const { entries } = old
+    const bytes = entries.segmentBytes(oldAddress)
+    const expiresAtMs = entries.expiresAtMs(oldAddress)
+    const valueStart = entries.valueStart(oldAddress)
+    this.put(key, 0, key.length, bytes, valueStart, entries.valueLength(oldAddress), expiresAtMs)
+    this.log = old
+    return oldAddress
+  }
+
+  put(
+    keyBytes: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    valueBytes: Uint8Array,
+    valueStart: number,
+    valueLength: number,
+    expiresAtMs: number,
+  ): void {
+    if (valueLength > this.#maxBytes / 4) return this.remove(keyBytes, keyStart, keyLength)
+    if (this.#young.memory.totalBytes * 2 >= this.#maxBytes) {
+      this.#old = this.#young
+      this.#young = this.#newLog()
+    }
+    const young = this.#young
+    const address = young.seek(keyBytes, keyStart, keyLength)
+    young.write(address, valueBytes, valueStart, valueLength, expiresAtMs)
+  }
+
+  remove(keyBytes: Uint8Array, keyStart: number, keyLength: number): void {
+    for (const log of [this.#young, this.#old]) log.remove(log.seek(keyBytes, keyStart, keyLength))
+  }
+
+  clear(): void {
+    this.#young = this.#newLog()
+    this.#old = this.#newLog()
+  }
+}

@@ -1,0 +1,62 @@
+import { systemClock } from '../base/clock.js'
+import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import type { LmdbPutOptions, LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
+
+const MEBIBYTE = 1024 * 1024
+
+const atLeast =
+  (bytes: number): Rule =>
+  (value) =>
+    Number.isSafeInteger(value) && (value as number) >= bytes ? undefined : `must be at least ${bytes} bytes`
+
+const storeRules = {
+  readOnly: rules.boolean,
+  ttlMs: rules.positiveMs,
+  clock: hasMethods('now', 'setTimer'),
+  sweepIntervalMs: rules.positiveMs,
+  flushEvery: rules.positiveInteger,
+  flushIntervalMs: rules.positiveMs,
+  cacheBytes: atLeast(MEBIBYTE),
+  compression: oneOf('none', 'lz4'),
+  maxBytes: atLeast(MEBIBYTE),
+  commitTimeoutMs: rules.positiveMs,
+  maxSnapshotAgeMs: rules.positiveMs,
+}
+
+const path: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be a directory')
+
+export type LmdbSettings = Required<LmdbStateBackendOptions>
+
+/** Options with their defaults; `INVALID_ARGUMENT` with every violation. */
+export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
+  const missing = (options as LmdbStateBackendOptions | undefined)?.path === undefined
+  rejectViolations([
+    ...violationsOf(options ?? {}, { path, ...storeRules }),
+    ...(missing ? [{ argument: 'options.path', reason: 'must be a directory' }] : []),
+  ])
+  return {
+    path: options.path,
+    readOnly: options.readOnly ?? false,
+    ttlMs: options.ttlMs ?? Infinity,
+    clock: options.clock ?? systemClock,
+    sweepIntervalMs: options.sweepIntervalMs ?? 1_000,
+    flushEvery: options.flushEvery ?? 16_384,
+    flushIntervalMs: options.flushIntervalMs ?? 1_000,
+    cacheBytes: options.cacheBytes ?? 256 * MEBIBYTE,
+    compression: options.compression ?? 'none',
+    maxBytes: options.maxBytes ?? 64 * 1024 * MEBIBYTE,
+    commitTimeoutMs: options.commitTimeoutMs ?? 30_000,
+    maxSnapshotAgeMs: options.maxSnapshotAgeMs ?? Infinity,
+  }
+}
+
+const writeRules = { durable: rules.boolean }
+const putRules = { ttlMs: rules.positiveMs, ...writeRules }
+
+export function validateLmdbPutOptions(options: LmdbPutOptions | undefined): void {
+  if (options !== undefined) rejectViolations(violationsOf(options, putRules))
+}
+
+export function validateLmdbWriteOptions(options: LmdbWriteOptions | undefined): void {
+  if (options !== undefined) rejectViolations(violationsOf(options, writeRules))
+}

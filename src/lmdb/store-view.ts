@@ -1,0 +1,137 @@
+import { copyBytes } from '../base/bytes.js'
+import {
+  type Environment,
+  KeyScratch,
+  type RangeOptions,
+  type ReadTransaction,
+  type Slot,
+  slotOf,
+} from './environment.js'
+import { decodeStoreState, ENTRY_PREFIX, EXPIRY_KEY_BYTES, recordExpiry, STATE_KEY } from './record.js'
+
+/** An expiry index entry. */
+export interface Deadline {
+  readonly expiresAtMs: number
+  readonly key: Uint8Array
+}
+
+const FIRST_KEY = Uint8Array.of(ENTRY_PREFIX)
+const AFTER_LAST_KEY = Uint8Array.of(ENTRY_PREFIX + 1)
+const FIRST_DEADLINE = Uint8Array.of(0)
+const AFTER_LAST_DEADLINE = new Uint8Array(EXPIRY_KEY_BYTES).fill(255)
+const sliceBytes = Uint8Array.prototype.slice
+
+/** One committed instant of the store. Shared by whoever reads it, and given up when the last one has released it. */
+export class StoreView {
+  readonly generation: number
+  /** Records in it, expired ones included. */
+  readonly entryCount: number
+  readonly #slot: Slot
+  readonly #keys = new KeyScratch()
+  readonly #transaction: ReadTransaction
+  readonly #options: { readonly transaction: ReadTransaction }
+  #users = 1
+  #firstDeadlineMs: number | undefined
+
+  constructor(environment: Environment, generation: number, entryCount?: number) {
+    this.generation = generation
+    this.#slot = slotOf(environment, generation)
+    // The package shares one read transaction until it is reset: this one is to be of now, and ours alone.
+    environment.root.resetReadTxn()
+    this.#transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
+    this.entryCount = entryCount ?? this.#slot.entries.getStats().entryCount
+    environment.root.resetReadTxn()
+    this.#options = { transaction: this.#transaction }
+  }
+
+  /** The store as it is now, its generation included. */
+  static latest(environment: Environment): StoreView {
+    environment.root.resetReadTxn()
+    const { meta } = environment
+    const record = meta.getBinaryFast(STATE_KEY)
+    const generation =
+      record === undefined ? 0 : decodeStoreState(record.subarray(0, meta.lastSize)).generation
+    return new StoreView(environment, generation)
+  }
+
+  retain(): this {
+    this.#users++
+    return this
+  }
+
+  release(): void {
+    if (--this.#users === 0) this.#transaction.done()
+  }
+
+  /** A copy of the record of a key; not yet checked. */
+  record(bytes: Uint8Array, start: number, length: number): Uint8Array | undefined {
+    const { entries } = this.#slot
+    const record = entries.getBinaryFast(this.#keys.entry(bytes, start, length), this.#options)
+    return record === undefined ? undefined : sliceBytes.call(record, 0, entries.lastSize)
+  }
+
+  /** When the record of a key expires (Infinity: never), by its header; -Infinity where there is none. */
+  expiryOf(bytes: Uint8Array, start: number, length: number): number {
+    const record = this.#slot.entries.getBinaryFast(this.#keys.entry(bytes, start, length), this.#options)
+    return record === undefined ? -Infinity : recordExpiry(record)
+  }
+
+  /** When the first record expires; Infinity: none does. */
+  get firstDeadlineMs(): number {
+    this.#firstDeadlineMs ??= this.deadlines(FIRST_DEADLINE, Infinity, 1)[0]?.expiresAtMs ?? Infinity
+    return this.#firstDeadlineMs
+  }
+
+  /** Index entries from `start` on (a key of the index) with a time of at most `untilMs`, at most `limit`. */
+  deadlines(start: Uint8Array, untilMs: number, limit: number): Deadline[] {
+    const end =
+      untilMs === Infinity ? AFTER_LAST_DEADLINE : copyBytes(this.#keys.expiry(untilMs + 1, FIRST_KEY, 0, 0))
+    const found: Deadline[] = []
+    const range = { start, end, limit, transaction: this.#transaction }
+    for (const bytes of this.#slot.expiry.getKeys(range)) {
+      const expiresAtMs = bytes.readUInt32BE(0) * 2 ** 32 + bytes.readUInt32BE(4)
+      found.push({ expiresAtMs, key: copyBytes(bytes.subarray(EXPIRY_KEY_BYTES)) })
+    }
+    return found
+  }
+
+  /** All index entries with a time after `afterMs` (-1: any) and of at most `untilMs`, a page at a time. */
+  *duePages(
+    afterMs: number,
+    untilMs: number,
+    pageEntries: number,
+  ): Generator<readonly Deadline[], void, undefined> {
+    let start: Uint8Array = new KeyScratch().expiry(afterMs + 1, FIRST_KEY, 0, 0)
+    for (;;) {
+      const page = this.deadlines(start, untilMs, pageEntries)
+      const last = page.at(-1)
+      if (last === undefined) return
+      yield page
+      if (page.length < pageEntries) return
+      // The smallest key above the last one.
+      start = Uint8Array.of(...new KeyScratch().expiry(last.expiresAtMs, last.key, 0, last.key.length), 0)
+    }
+  }
+
+  /** Keys and records of `[from, until)`, at most `limit`, in order; with `reverse` from the end of it. */
+  page(
+    from: Uint8Array,
+    until: Uint8Array | undefined,
+    reverse: boolean,
+    limit: number,
+  ): { readonly keys: Uint8Array[]; readonly records: Uint8Array[] } {
+    const low = copyBytes(this.#keys.entry(from, 0, from.length))
+    const high = until === undefined ? AFTER_LAST_KEY : copyBytes(this.#keys.entry(until, 0, until.length))
+    const transaction = this.#transaction
+    const range: RangeOptions = reverse
+      ? { start: high, exclusiveStart: true, end: low, inclusiveEnd: true, reverse, limit, transaction }
+      : { start: low, end: high, limit, transaction }
+    const keys: Uint8Array[] = []
+    const records: Uint8Array[] = []
+    for (const { key, value } of this.#slot.entries.getRange(range)) {
+      keys.push(copyBytes(key.subarray(1)))
+      records.push(value)
+    }
+    return { keys, records }
+  }
+}

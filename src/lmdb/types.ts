@@ -1,0 +1,74 @@
+import type { BackendStats, PutOptions } from '../backend/types.js'
+import type { Clock } from '../base/clock.js'
+
+/** How values lie on disk: as they are, or each compressed by itself where that saves at least an eighth. */
+export type LmdbCompression = 'none' | 'lz4'
+
+export interface LmdbStateBackendOptions {
+  /** Directory of the store; made where it is missing. */
+  readonly path: string
+  /** Opens beside the process that writes, and sees what that has flushed. Every write is `INVALID_ARGUMENT`. Default false. */
+  readonly readOnly?: boolean
+  /** Time to live of entries whose put names none, in milliseconds. Default Infinity: they never expire. */
+  readonly ttlMs?: number
+  /** Default: the machine's clock. */
+  readonly clock?: Clock
+  /** How often expired entries are removed, in milliseconds. Default 1,000; Infinity: only when `sweep()` is called. */
+  readonly sweepIntervalMs?: number
+  /** Distinct keys written after which a flush begins by itself. Default 16,384. */
+  readonly flushEvery?: number
+  /** Milliseconds after the first unflushed write at which a flush begins by itself. Default 1,000; Infinity: never. */
+  readonly flushIntervalMs?: number
+  /**
+   * Memory for what is not yet flushed and for entries kept readable beside the disk, in bytes; at least 1 MiB.
+   * Default 256 MiB. A writer that outruns the disk is held back at half of it.
+   */
+  readonly cacheBytes?: number
+  /** Default `'none'`. What is on disk stays readable whatever is set. */
+  readonly compression?: LmdbCompression
+  /** Most that the store may take on disk, in bytes; at least 1 MiB. Writes beyond are `BACKEND_FULL`. Default 64 GiB. */
+  readonly maxBytes?: number
+  /** Longest wait for a commit, in milliseconds; after it the engine counts as failed. Default 30,000. */
+  readonly commitTimeoutMs?: number
+  /** Age at which an open snapshot is closed, in milliseconds. Default Infinity: never. */
+  readonly maxSnapshotAgeMs?: number
+}
+
+export interface LmdbWriteOptions {
+  /** Resolve only when this write, and everything before it, is on stable storage. Writes of one turn share a commit. Default false. */
+  readonly durable?: boolean
+}
+
+export interface LmdbPutOptions extends PutOptions, LmdbWriteOptions {}
+
+export interface LmdbStateBackendEvents {
+  /** Entries whose time to live ended were removed or overwritten. Their keys are copied only while someone listens. */
+  expired: { readonly keys: readonly Uint8Array[] }
+  /** A commit failed: every later write is `STORAGE_ERROR`. Reads go on, what was not flushed included. */
+  failed: { readonly error: Error }
+}
+
+export interface LmdbStats extends BackendStats {
+  /** Gets answered by memory: by the write buffer, or by entries kept from earlier writes and reads. */
+  readonly bufferHits: number
+  /** Gets that went to the store. */
+  readonly storeReads: number
+  /** Keys that await their flush, deleted ones included, and the memory that they take. */
+  readonly bufferedKeys: number
+  readonly bufferBytes: number
+  /** Memory of the entries kept readable beside the disk. */
+  readonly cacheBytes: number
+  /** Commits made, and records and bytes that they wrote or removed. */
+  readonly commits: number
+  readonly recordsCommitted: number
+  readonly bytesCommitted: number
+  /** Time from the beginning of a commit until it was durable, in milliseconds, over the last 1,024 commits; 0 before the first. */
+  readonly commitMs: { readonly p50: number; readonly p99: number; readonly max: number }
+  /** Age of the oldest open snapshot, in milliseconds; 0: none is open. */
+  readonly oldestSnapshotAgeMs: number
+  /** Readers that the store's lock table counts, other processes included. */
+  readonly readers: number
+  /** Bytes of the store in use, and the address space mapped for it. */
+  readonly usedBytes: number
+  readonly mapBytes: number
+}

@@ -1,0 +1,112 @@
+// What was written and is not yet part of the view of the store that reads go to, newest generation first.
+//
+// (1) Writes go to the active generation. To commit, it is frozen, and a new one takes its place.
+// (2) A key's newest version is in the first generation that has the key. A cleared generation hides all below it.
+// (3) A frozen generation is dropped only after the view of the store below it shows what it held.
+
+import { Generation, type GenerationOptions } from './generation.js'
+
+export class WriteBuffer {
+  readonly #options: Omit<GenerationOptions, 'cleared'>
+  #active: Generation
+  /** Newest first. */
+  #frozen: readonly Generation[] = []
+  /** Where `find` found its key; meaningless if it returned 0. */
+  found: Generation
+
+  constructor(options: Omit<GenerationOptions, 'cleared'>) {
+    this.#options = options
+    this.#active = new Generation({ ...options, cleared: false })
+    this.found = this.#active
+  }
+
+  get active(): Generation {
+    return this.#active
+  }
+
+  get frozen(): readonly Generation[] {
+    return this.#frozen
+  }
+
+  get isEmpty(): boolean {
+    return this.#active.isEmpty && this.#frozen.length === 0
+  }
+
+  get bytes(): number {
+    return this.#frozen.reduce((sum, { bytes }) => sum + bytes, this.#active.bytes)
+  }
+
+  /** Bytes of entries: about what the store grows by at most when all of this is written. */
+  get usedBytes(): number {
+    let bytes = this.#active.log.usedBytes
+    for (const { log } of this.#frozen) bytes += log.usedBytes
+    return bytes
+  }
+
+  /** The generations that a reader looks through, newest first, and whether the store below them shows through. */
+  layers(): { readonly generations: readonly Generation[]; readonly opaque: boolean } {
+    const generations: Generation[] = []
+    for (const generation of [this.#active, ...this.#frozen]) {
+      if (generation.keys > 0) generations.push(generation)
+      if (generation.cleared) return { generations, opaque: true }
+    }
+    return { generations, opaque: false }
+  }
+
+  /** No key below the buffer shows through. */
+  get opaque(): boolean {
+    return this.#active.cleared || this.#frozen.some(({ cleared }) => cleared)
+  }
+
+  /** The address of a key's newest version in `found`, which may be a tombstone; 0 where the buffer does not know the key. */
+  find(bytes: Uint8Array, start: number, length: number): number {
+    const active = this.#active
+    const address = active.log.seek(bytes, start, length)
+    if (address !== 0) {
+      this.found = active
+      return address
+    }
+    return this.#frozen.length === 0 || active.cleared ? 0 : this.findBelow(bytes, start, length)
+  }
+
+  /** Like `find`, below the active generation. */
+  findBelow(bytes: Uint8Array, start: number, length: number): number {
+    if (this.#active.cleared) return 0
+    for (const generation of this.#frozen) {
+      const address = generation.log.seek(bytes, start, length)
+      if (address !== 0) {
+        this.found = generation
+        return address
+      }
+      if (generation.cleared) return 0
+    }
+    return 0
+  }
+
+  /** Ends the active generation and returns it. */
+  freeze(): Generation {
+    const frozen = this.#active
+    this.#frozen = [frozen, ...this.#frozen]
+    this.#active = new Generation({ ...this.#options, cleared: false })
+    return frozen
+  }
+
+  /** Forgets a frozen generation. */
+  drop(generation: Generation): void {
+    this.#frozen = this.#frozen.filter((each) => each !== generation)
+  }
+
+  /** Begins an active generation below which nothing shows through; whoever waited for the former waits for this one. */
+  clear(): void {
+    const former = this.#active
+    this.#active = new Generation({ ...this.#options, cleared: true })
+    this.#active.adopt(former)
+  }
+
+  /** Forgets everything: the store below was replaced, and whoever waited for it to be durable has what was asked for. */
+  reset(): void {
+    for (const generation of [this.#active, ...this.#frozen]) generation.settle()
+    this.#frozen = []
+    this.#active = new Generation({ ...this.#options, cleared: false })
+  }
+}

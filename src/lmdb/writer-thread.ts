@@ -1,0 +1,63 @@
+// The writer thread: does what it is asked, in order, one request at a time, and answers each.
+
+import { type MessagePort, workerData } from 'node:worker_threads'
+import { type CommitJob, type CommitResult, StoreWriter, type StoreWriterOptions } from './store-writer.js'
+
+export type WriterRequest =
+  | { readonly kind: 'open' }
+  | ({ readonly kind: 'commit' } & CommitJob)
+  | { readonly kind: 'beginReplace' }
+  | { readonly kind: 'replaceBlock'; readonly bytes: Uint8Array }
+  | { readonly kind: 'finishReplace'; readonly clockMs: number }
+  | { readonly kind: 'abandonReplace' }
+  | { readonly kind: 'close' }
+
+export type WriterReply = { readonly result?: CommitResult | undefined; readonly error?: unknown }
+
+export interface WriterThreadData extends StoreWriterOptions {
+  readonly port: MessagePort
+  /** Counts the answers, so that the other thread can wait for one without its event loop. */
+  readonly signal: Int32Array
+}
+
+const { port, signal, ...options } = workerData as WriterThreadData
+let writer: StoreWriter | undefined
+
+async function handle(request: WriterRequest): Promise<CommitResult | undefined> {
+  if (request.kind === 'open') {
+    writer = new StoreWriter(options)
+    return writer.status()
+  }
+  if (writer === undefined) throw new Error('the store is not open')
+  switch (request.kind) {
+    case 'commit':
+      return writer.commit(request)
+    case 'beginReplace':
+      return void writer.beginReplace()
+    case 'replaceBlock':
+      return void writer.replaceBlock(request.bytes)
+    case 'finishReplace':
+      return writer.finishReplace(request.clockMs)
+    case 'abandonReplace':
+      return void writer.abandonReplace()
+    case 'close':
+      return void (await writer.close())
+  }
+}
+
+async function answer(request: WriterRequest): Promise<void> {
+  let reply: WriterReply
+  try {
+    reply = { result: await handle(request) }
+  } catch (error) {
+    reply = { error }
+  }
+  port.postMessage(reply)
+  Atomics.add(signal, 0, 1)
+  Atomics.notify(signal, 0)
+}
+
+let last: Promise<void> = Promise.resolve()
+port.on('message', (request: WriterRequest) => {
+  last = last.then(() => answer(request))
+})

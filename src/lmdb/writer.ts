@@ -1,0 +1,125 @@
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
+import { type CancelTimer, systemClock } from '../base/clock.js'
+import { StateError } from '../base/errors.js'
+import type { CommitResult, StoreWriterOptions } from './store-writer.js'
+import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
+
+type Answered = (error: StateError | undefined, result: CommitResult | undefined) => void
+
+/**
+ * The writer thread as the main thread sees it: requests are carried out in order, and each is answered, at the latest
+ * with `STORAGE_ERROR` when `timeoutMs` have passed or the thread has died.
+ */
+export class Writer {
+  readonly #worker: Worker
+  readonly #port: MessagePort
+  readonly #signal: Int32Array
+  readonly #timeoutMs: number
+  /** Oldest first. */
+  #pending: { readonly answered: Answered; readonly cancelTimer: CancelTimer }[] = []
+  #dead: StateError | undefined
+
+  constructor(options: StoreWriterOptions, timeoutMs: number) {
+    const { port1, port2 } = new MessageChannel()
+    this.#port = port1
+    this.#signal = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+    this.#timeoutMs = timeoutMs
+    const workerData: WriterThreadData = { ...options, port: port2, signal: this.#signal }
+    this.#worker = new Worker(writerThreadUrl(), { workerData, transferList: [port2] })
+    this.#worker.on('error', (cause) => this.#die('the writer thread failed', cause))
+    this.#worker.on('exit', () => this.#die('the writer thread ended'))
+    port1.on('message', (reply: WriterReply) => this.#settle(reply))
+    this.#hold(false)
+  }
+
+  /** `answered` is called exactly once, from the event loop or from `waitSync`. */
+  request(request: WriterRequest, answered: Answered): void {
+    if (this.#dead !== undefined) {
+      answered(this.#dead, undefined)
+      return
+    }
+    const cancelTimer = systemClock.setTimer(() => this.#die(this.#lateness()), this.#timeoutMs)
+    this.#pending.push({ answered, cancelTimer })
+    this.#hold(true)
+    this.#port.postMessage(request)
+  }
+
+  ask(request: WriterRequest): Promise<CommitResult | undefined> {
+    return new Promise((resolve, reject) => {
+      this.request(request, (error, result) => {
+        if (error === undefined) resolve(result)
+        else reject(error)
+      })
+    })
+  }
+
+  /** Stops this thread until a request was answered; at most as long as a request may take. */
+  waitSync(): void {
+    if (this.#pending.length === 0) return
+    const deadline = performance.now() + this.#timeoutMs
+    while (performance.now() < deadline) {
+      const seen = Atomics.load(this.#signal, 0)
+      const message = receiveMessageOnPort(this.#port)
+      if (message !== undefined) {
+        this.#settle(message.message as WriterReply)
+        return
+      }
+      Atomics.wait(this.#signal, 0, seen, deadline - performance.now())
+    }
+    this.#die(this.#lateness())
+  }
+
+  #lateness(): string {
+    return `the store did not answer within ${this.#timeoutMs} ms`
+  }
+
+  /** Ends the thread. */
+  async close(): Promise<void> {
+    if (this.#dead === undefined) await this.ask({ kind: 'close' }).catch(() => {})
+    this.#die('the store is closed')
+    await this.#worker.terminate()
+    this.#port.close()
+  }
+
+  #settle(reply: WriterReply): void {
+    const oldest = this.#pending.shift()
+    if (oldest === undefined) return
+    oldest.cancelTimer()
+    this.#hold(this.#pending.length > 0)
+    if ('error' in reply) oldest.answered(storageError('commit', reply.error), undefined)
+    else oldest.answered(undefined, reply.result)
+  }
+
+  #die(reason: string, cause?: unknown): void {
+    if (this.#dead !== undefined) return
+    this.#dead = storageError('commit', cause ?? new Error(reason))
+    for (const { answered, cancelTimer } of this.#pending.splice(0)) {
+      cancelTimer()
+      answered(this.#dead, undefined)
+    }
+    this.#hold(false)
+  }
+
+  /** The process stays alive while an answer is due, and no longer. */
+  #hold(alive: boolean): void {
+    if (alive) {
+      this.#worker.ref()
+      this.#port.ref()
+    } else {
+      this.#worker.unref()
+      this.#port.unref()
+    }
+  }
+}
+
+function storageError(operation: string, cause: unknown): StateError {
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason }, { cause })
+}
+
+/** The compiled thread: also where this file itself runs as TypeScript, in tests. */
+function writerThreadUrl(): URL {
+  return pathToFileURL(createRequire(import.meta.url).resolve('#lmdb/writer-thread'))
+}

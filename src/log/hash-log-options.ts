@@ -1,0 +1,18 @@
+import type { SnapshotEpochs } from './snapshot-epochs.js'
+
+export interface HashLogOptions {
+  /** Bound on all memory of the log, indices included. Infinity: 32 GiB. */
+  readonly maxBytes: number
+  /** Seed of the key hash. */
+  readonly seed: number
+  /** Time that never goes back. Asked only where something expires. */
+  readonly now: () => number
+  /** Memory elsewhere that counts against `maxBytes`. */
+  readonly besideBytes: () => number
+  /** Told of each entry whose time has come, while its key can still be read: it is swept, overwritten or deleted. */
+  readonly onExpired: (address: number) => void
+  /** Something below this log may hold the same keys: what is removed leaves a tombstone that stays. Default false. */
+  readonly covers?: boolean
+  /** Where the log is in its epochs; given only by tests of what happens when they run out. */
+  readonly epochs?: SnapshotEpochs
+}
