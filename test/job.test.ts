@@ -121,6 +121,18 @@ describe('the example job', () => {
     expect((await readdir(directory)).filter((name) => name.startsWith('holdfast-token-usage'))).toEqual([])
   })
 
+  it('comes back from its own store on the engine that persists, without any checkpoint', async () => {
+    const args = ['--events', '20000', '--pace', '1.5', '--kills', '2', '--seed-kill', '1']
+    const found = await report(...args, '--backend', 'lmdb')
+    expect(found).toMatchObject({ equal: true, differences: [], events: 20_000, killsPlanned: 2 })
+    expect(found.kills).toHaveLength(2)
+    for (const { restored } of found.kills) {
+      expect(restored?.checkpointId).toBe('what the store had flushed')
+      expect(restored?.events).toBeGreaterThan(0)
+    }
+    expect(found.killed.digest).toBe((await report(...args)).killed.digest)
+  })
+
   it('resumes a CSV file in the middle', async () => {
     const path = await input('trace.csv', trace(2_000, true))
     const found = await report('--input', path, ...columns, '--pace', '1')

@@ -12,6 +12,7 @@ import {
   type StateBackend,
   WriteBatch,
 } from 'holdfast'
+import { LmdbStateBackend } from 'holdfast/lmdb'
 
 const encode = (text: string) => new TextEncoder().encode(text)
 const decode = (bytes: Uint8Array | undefined) =>
@@ -78,8 +79,44 @@ async function expiry(): Promise<void> {
   check((await backend.count()) === 1 && backend.stats().expired === 1, 'The other one is still there')
 }
 
+async function persistentEngine(): Promise<void> {
+  console.log('\n3. Persistent engine')
+  const directory = await mkdtemp(join(tmpdir(), 'holdfast-demo-'))
+  const path = join(directory, 'state')
+  try {
+    const windows = 1_000
+    const sums = 'count=42,sum=123.5,min=0.5,max=9.75,'.repeat(8)
+    await using backend = await LmdbStateBackend.open({ path, compression: 'lz4' })
+    for (let i = 0; i < windows; i++) backend.putSync(encode(`window:${i}`), encode(`${i}:${sums}`))
+    check((await backend.count()) === windows, `Stored ${windows} entries, readable at once`)
+    await backend.flush()
+    const { commits, commitMs, bytesWritten, usedBytes } = backend.stats()
+    check(commits === 1, `Flushed: ${commits} commit to stable storage, in ${commitMs.p50.toFixed(1)} ms`)
+    check(usedBytes < bytesWritten, `Compressed: ${usedBytes} bytes in use for ${bytesWritten} written`)
+    say(`Size on disk: ${await backend.sizeOnDisk()} bytes`)
+    await backend.close()
+
+    await using reopened = await LmdbStateBackend.open({ path })
+    check((await reopened.count()) === windows, `Opened again: all ${windows} entries are there`)
+    const report = await reopened.verify()
+    check(
+      report.ok && report.entries === windows,
+      `Verified: ${report.entries} records, every checksum matches`,
+    )
+
+    await using temporary = await LmdbStateBackend.temporary()
+    await temporary.put(encode('scratch'), encode('gone when closed'), { durable: true })
+    check(
+      (await temporary.count()) === 1,
+      'A temporary store works the same, and is removed when it is closed',
+    )
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+}
+
 async function checkpointAndRecovery(): Promise<void> {
-  console.log('\n3. Checkpoint and recovery')
+  console.log('\n4. Checkpoint and recovery')
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-demo-'))
   try {
     await using backend = new MemoryStateBackend()
@@ -123,7 +160,7 @@ async function checkpointAndRecovery(): Promise<void> {
 }
 
 async function concurrentTasks(): Promise<void> {
-  console.log('\n4. Many tasks at once')
+  console.log('\n5. Many tasks at once')
   const tasks = 5
   const windowsPerTask = 20
   await using backend = new MemoryStateBackend()
@@ -171,6 +208,7 @@ function percent(part: number, whole: number): string {
 console.log('holdfast: a short tour\n')
 await memoryEngine()
 await expiry()
+await persistentEngine()
 await checkpointAndRecovery()
 await concurrentTasks()
 console.log('\nEverything held.')

@@ -1,12 +1,18 @@
-import { MemoryStateBackend, type SyncStateBackend } from 'holdfast'
+import { join } from 'node:path'
+import { MemoryStateBackend } from 'holdfast'
+import { LmdbStateBackend } from 'holdfast/lmdb'
+import { CheckpointKeeper, type Keeper, StoreKeeper } from './keeper.js'
 
 /** The engines this job can keep its state in. Another one needs a name here and a line below. */
-export const backendNames = ['memory'] as const
+export const backendNames = ['memory', 'lmdb'] as const
 export type BackendName = (typeof backendNames)[number]
 
-export function openBackend(name: BackendName): SyncStateBackend {
+/** The state, and what brings it back after a crash, in a directory. */
+export async function openKeeper(name: BackendName, directory: string): Promise<Keeper> {
   switch (name) {
     case 'memory':
-      return new MemoryStateBackend()
+      return new CheckpointKeeper(new MemoryStateBackend(), directory)
+    case 'lmdb':
+      return new StoreKeeper(await LmdbStateBackend.open({ path: join(directory, 'state') }))
   }
 }

@@ -1,84 +1,74 @@
-import { CheckpointCoordinator, FileCheckpointStorage } from 'holdfast'
-import { openBackend } from './backends.js'
-import { positionFrom } from './events.js'
+import { openKeeper } from './backends.js'
 import { Pacer } from './pacer.js'
 import type { RunResult, WorkerMessage, WorkerTask } from './protocol.js'
 import { openSource } from './source.js'
-import { WindowState } from './window-state.js'
 
 const BUSIEST_WINDOWS = 10
 
 /**
  * The job itself, from start or restart to the last request:
  *
- * 1. State and source position are restored from the latest checkpoint, if there is one.
- * 2. A batch is added to its windows and the position moved on in one synchronous step, so that a snapshot,
- *    which is taken between such steps, never has one without the other.
- * 3. Checkpoints are made while the next batches are read. The last one is made by `shutdown`.
+ * 1. State and source position are restored from what an earlier process saved, if there is something.
+ * 2. A batch is added to its windows and the position moved on in one step, so that nothing that is saved ever has
+ *    one without the other.
+ * 3. It is saved while the next batches are read: by a checkpoint, or by a flush of an engine that persists.
  */
 export async function runJob(task: WorkerTask, tell: (message: WorkerMessage) => void): Promise<RunResult> {
   const source = await openSource(task.source)
-  let position = source.start
-  await using backend = openBackend(task.backend)
-  // Disposal makes a last checkpoint, also where a broken line ends the job early.
-  await using coordinator = new CheckpointCoordinator(backend, {
-    storage: new FileCheckpointStorage(task.directory),
-    maxCheckpoints: 3,
-    source: () => position,
-  })
-
+  await using keeper = await openKeeper(task.backend, task.directory)
   const startedAtMs = performance.now()
-  const restored = await coordinator.restoreLatest()
+  const restored = await keeper.restore(source.start)
+  let position = source.start
   if (restored === undefined) {
     tell({ type: 'started' })
   } else {
-    position = positionFrom(restored.source)
+    position = restored.position
+    const windows = await keeper.windowCount()
     const durationMs = performance.now() - startedAtMs
-    const { id: checkpointId, entryCount: windows } = restored
+    const { name: checkpointId } = restored
     tell({ type: 'started', restored: { checkpointId, events: position.events, windows, durationMs } })
   }
 
   // A service that runs for ever would call `coordinator.start()` and have a checkpoint every few minutes. Here one is
   // due after so many requests, however fast they come; it is made in the background, and never two at a time.
   let inFlight: Promise<void> | undefined
-  let nextCheckpointAt = position.events + task.checkpointEvery
-  const checkpoint = async () => {
+  let nextSaveAt = position.events + task.checkpointEvery
+  const save = async () => {
     try {
-      const { id: checkpointId, sizeBytes, source: cut } = await coordinator.createCheckpoint()
-      tell({ type: 'checkpoint', checkpointId, events: positionFrom(cut).events, sizeBytes })
+      const { name: checkpointId, events, sizeBytes } = await keeper.save()
+      tell({ type: 'checkpoint', checkpointId, events, sizeBytes })
     } catch {
-      // It is counted by the coordinator; the state is intact and the next checkpoint may succeed. If the disk does
-      // not recover, the one that `shutdown` makes ends the job.
+      // It is counted by the keeper; the state is intact, and the last one, made by `finish`, ends the job if the
+      // disk does not recover.
     } finally {
       inFlight = undefined
     }
   }
 
-  const windows = new WindowState(backend)
   const pacer = new Pacer(task.eventsPerSecond ?? Infinity)
   const firstEvent = position.events
   for await (const batch of source.batches(position, task.batchSize)) {
-    for (const request of batch.events) windows.add(request)
+    keeper.apply(batch.events, batch.end)
     position = batch.end
     tell({ type: 'progress', events: position.events, fraction: source.fractionAt(position) })
-    if (position.events >= nextCheckpointAt && inFlight === undefined) {
-      nextCheckpointAt = position.events + task.checkpointEvery
-      inFlight = checkpoint()
+    if (position.events >= nextSaveAt && inFlight === undefined) {
+      nextSaveAt = position.events + task.checkpointEvery
+      inFlight = save()
     }
     await pacer.pause(position.events - firstEvent)
   }
   const durationMs = pacer.elapsedMs
   await inFlight
-  await coordinator.shutdown()
+  await keeper.finish()
 
-  const { created, failed, totalDurationMs, lastSizeBytes = 0 } = coordinator.stats()
+  const { windows } = keeper
   return {
     events: position.events,
     skippedLines: position.skippedLines,
-    windows: await backend.count(),
+    windows: await keeper.windowCount(),
     digest: windows.digest(),
     busiest: windows.busiest(BUSIEST_WINDOWS),
     durationMs,
-    checkpoints: { created, failed, totalDurationMs, lastSizeBytes },
+    checkpoints: keeper.stats(),
   }
 }

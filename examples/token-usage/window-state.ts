@@ -8,7 +8,7 @@
 // (2) Sums are whole numbers below 2^53, costs in millionths of a dollar: they do not depend on the order of addition.
 
 import { createHash } from 'node:crypto'
-import type { SyncStateBackend } from 'holdfast'
+import type { Entry } from 'holdfast'
 import type { LlmRequest } from './events.js'
 
 export const WINDOW_MS = 60_000
@@ -28,15 +28,22 @@ export interface WindowTotals {
   readonly maxLatencyMs: number
 }
 
+/** What windows are kept in: a backend, or what collects for one. */
+export interface WindowStore {
+  getSync(key: Uint8Array): Uint8Array | undefined
+  putSync(key: Uint8Array, value: Uint8Array): void
+  scanSync(): IterableIterator<Entry>
+}
+
 /** One-minute tumbling windows by event time, kept in a backend. */
 export class WindowState {
-  readonly #backend: SyncStateBackend
+  readonly #backend: WindowStore
   /** One key and one value are assembled here again and again: the backend copies what it is given. */
   readonly #key: Buffer = Buffer.alloc(2_048)
   readonly #value: Uint8Array = new Uint8Array(VALUE_BYTES)
   readonly #view: DataView = new DataView(this.#value.buffer)
 
-  constructor(backend: SyncStateBackend) {
+  constructor(backend: WindowStore) {
     this.#backend = backend
   }
 

@@ -1,0 +1,34 @@
+// Goes on with the plan from where the store is, and says on standard output what it has found, begun and made durable.
+// Lines are written synchronously: a line that was written is never lost to a kill.
+
+import { writeSync } from 'node:fs'
+import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
+import { batchAt, STEP_KEY } from './lmdb-plan.js'
+
+const say = (kind: string, value: unknown) => writeSync(1, `${kind} ${JSON.stringify(value)}\n`)
+const [path, flushEvery] = process.argv.slice(2) as [string, string]
+
+const backend = await LmdbStateBackend.open({ path, flushEvery: Number(flushEvery), flushIntervalMs: 20 })
+const found: [string, string][] = []
+for (const [key, value] of backend.scanSync()) {
+  found.push([Buffer.from(key).toString(), Buffer.from(value).toString()])
+}
+say('found', found)
+let step = Number(Buffer.from(backend.getSync(Buffer.from(STEP_KEY)) ?? '0').toString())
+for (;;) {
+  for (let i = 0; i < 40; i++) {
+    step++
+    say('begun', step)
+    if (step % 17 === 0) {
+      await backend.write(batchAt(step), { durable: true })
+      say('durable', step)
+    } else {
+      backend.writeSync(batchAt(step))
+    }
+  }
+  const flushed = step
+  // Goes on writing beside the flush every other time.
+  const flushing = backend.flush().then(() => say('durable', flushed))
+  if (step % 2 === 0) await flushing
+  else await new Promise((resolve) => setImmediate(resolve))
+}

@@ -1,0 +1,128 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { seededRandom } from '../../src/base/random.js'
+import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import { changeAt, STEP_KEY } from './children/lmdb-plan.js'
+import { type CompiledSources, compileSources } from './compile-sources.js'
+
+const CYCLES = 200
+const LANES = 2
+const LONGEST_LIFE_MS = 120
+
+let sources: CompiledSources
+let folder: string
+
+beforeAll(async () => {
+  sources = await compileSources()
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-kill-'))
+})
+
+afterAll(async () => {
+  await sources.remove()
+  await rm(folder, { recursive: true, force: true })
+})
+
+/** What one store must hold, followed from cycle to cycle. */
+class Lane {
+  readonly path: string
+  cycles = 0
+  durableChecked = 0
+  stepsLost = 0
+  readonly #random: () => number
+  readonly #model = new Map<string, string>()
+  #step = 0
+  #durable = 0
+  #begun = 0
+
+  constructor(path: string, seed: number) {
+    this.path = path
+    this.#random = seededRandom(seed)
+  }
+
+  /** Starts a writer, kills it at some moment after it has said what it found, and checks that. */
+  async cycle(): Promise<void> {
+    const flushEvery = [1, 16, 1_000][this.cycles % 3]
+    const args = [sources.pathOf('test/faults/children/lmdb-writer.ts'), this.path, `${flushEvery}`]
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    let errors = ''
+    child.stderr.on('data', (chunk) => {
+      errors += chunk
+    })
+    const lines = createInterface({ input: child.stdout })
+    const ended = new Promise<NodeJS.Signals | null>((resolve) => {
+      child.on('close', (_, signal) => resolve(signal))
+    })
+    let durable = 0
+    let found: readonly (readonly [string, string])[] | undefined
+    for await (const line of lines) {
+      const kind = line.slice(0, line.indexOf(' '))
+      const value = JSON.parse(line.slice(kind.length + 1)) as unknown
+      if (kind === 'found') {
+        found = value as [string, string][]
+        this.check(found)
+        killLater(child, this.#random() * LONGEST_LIFE_MS)
+      } else if (kind === 'begun') this.#begun = value as number
+      else {
+        durable++
+        this.#durable = Math.max(this.#durable, value as number)
+      }
+    }
+    expect([await ended, errors]).toEqual(['SIGKILL', ''])
+    expect(found).toBeDefined()
+    this.cycles++
+    this.durableChecked += durable
+  }
+
+  /** The content is that of a step between the last one that was acknowledged and the last one that was begun. */
+  check(found: readonly (readonly [string, string])[]): void {
+    const content = new Map(found)
+    const step = Number(content.get(STEP_KEY) ?? 0)
+    expect(step).toBeGreaterThanOrEqual(this.#durable)
+    expect(step).toBeLessThanOrEqual(this.#begun)
+    this.stepsLost += this.#begun - step
+    while (this.#step < step) {
+      for (const [key, value] of changeAt(++this.#step)) {
+        if (value === undefined) this.#model.delete(key)
+        else this.#model.set(key, value)
+      }
+    }
+    expect(content).toEqual(this.#model)
+    this.#begun = step
+  }
+}
+
+function killLater(child: ChildProcess, afterMs: number): void {
+  setTimeout(() => child.kill('SIGKILL'), afterMs)
+}
+
+describe('a writer that is killed again and again', () => {
+  it(`keeps what was durable, and a prefix of the rest, over ${CYCLES} cycles`, {
+    timeout: 240_000,
+  }, async () => {
+    const lanes = Array.from({ length: LANES }, (_, i) => new Lane(join(folder, `lane-${i}`), 7 + i))
+    await Promise.all(
+      lanes.map(async (lane) => {
+        while (lane.cycles < CYCLES / LANES) await lane.cycle()
+      }),
+    )
+    for (const lane of lanes) {
+      const backend = await LmdbStateBackend.open({ path: lane.path })
+      const content = [...backend.scanSync()].map(
+        ([key, value]) => [Buffer.from(key).toString(), Buffer.from(value).toString()] as const,
+      )
+      lane.check(content)
+      expect(await backend.verify()).toMatchObject({ ok: true, entries: content.length })
+      await backend.close()
+    }
+    const sum = (of: (lane: Lane) => number) => lanes.reduce((total, lane) => total + of(lane), 0)
+    expect(sum(({ cycles }) => cycles)).toBe(CYCLES)
+    expect(sum(({ durableChecked }) => durableChecked)).toBeGreaterThan(CYCLES)
+    // Otherwise the kills came too late to prove anything.
+    expect(sum(({ stepsLost }) => stepsLost)).toBeGreaterThan(0)
+    console.log(`${CYCLES} cycles, ${sum(({ durableChecked }) => durableChecked)} acknowledgements checked`)
+  })
+})
