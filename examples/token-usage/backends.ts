@@ -1,11 +1,8 @@
 import { join } from 'node:path'
 import { MemoryStateBackend } from 'holdfast'
 import { LmdbStateBackend } from 'holdfast/lmdb'
+import type { BackendName } from './backend-names.js'
 import { CheckpointKeeper, type Keeper, StoreKeeper } from './keeper.js'
-
-/** The engines this job can keep its state in. Another one needs a name here and a line below. */
-export const backendNames = ['memory', 'lmdb'] as const
-export type BackendName = (typeof backendNames)[number]
 
 /** The state, and what brings it back after a crash, in a directory. */
 export async function openKeeper(name: BackendName, directory: string): Promise<Keeper> {

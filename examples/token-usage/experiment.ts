@@ -1,4 +1,4 @@
-import type { BackendName } from './backends.js'
+import type { BackendName } from './backend-names.js'
 import { InputError } from './input-error.js'
 import { planKills } from './kill-plan.js'
 import type { Progress } from './progress.js'

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { type BackendName, backendNames } from './backends.js'
+import { type BackendName, backendNames } from './backend-names.js'
 import type { ExperimentOptions } from './experiment.js'
 import type { FileFormat } from './file-source.js'
 import type { ColumnNames } from './input/columns.js'

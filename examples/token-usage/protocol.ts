@@ -1,4 +1,4 @@
-import type { BackendName } from './backends.js'
+import type { BackendName } from './backend-names.js'
 import type { SourceSpec } from './source.js'
 import type { WindowTotals } from './window-state.js'
 

@@ -41,7 +41,8 @@ export interface Table {
   getBinaryFast(key: Uint8Array, options?: { readonly transaction: ReadTransaction }): Buffer | undefined
   /** Length of what `getBinaryFast` gave last. */
   readonly lastSize: number
-  getRange(options: RangeOptions): Iterable<{ key: Buffer; value: Buffer }>
+  /** Keys of entries come without their prefix. Both are copies. */
+  getRange(options: RangeOptions): Iterable<{ key: Uint8Array; value: Uint8Array }>
   getKeys(options: RangeOptions): Iterable<Buffer>
   putSync(key: Uint8Array, value: Uint8Array, options?: { readonly append: boolean }): boolean
   removeSync(key: Uint8Array): boolean
@@ -85,7 +86,7 @@ export function openEnvironment(path: string, { readOnly, mapBytes }: Environmen
   })
   const table = (name: string) => asTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }))
   const slot = (number: number): Slot => ({
-    entries: table(`entries-${number}`),
+    entries: entriesTable(root, `entries-${number}`),
     expiry: table(`expiry-${number}`),
   })
   return { root, meta: table('meta'), slots: [slot(0), slot(1)] }
@@ -98,6 +99,44 @@ export function slotOf(environment: Environment, generation: number): Slot {
 /** Bytes of the pages that a database has in use. */
 export function bytesInUse({ treeBranchPageCount, treeLeafPageCount, overflowPages }: TableStats): number {
   return (treeBranchPageCount + treeLeafPageCount + overflowPages) * STORE_PAGE_BYTES
+}
+
+/**
+ * A database of entries, whose range reads give plain copies of what the package has read into its own buffers: making
+ * Node's `Buffer`s instead, as it does by itself, takes longer than the reading.
+ */
+function entriesTable(root: RootDatabase<Buffer, Uint8Array>, name: string): Table {
+  const values = new PlainCopies()
+  const keys = new PlainCopies()
+  const options = {
+    ...binary,
+    decoder: { decode: (bytes: Buffer, size: number) => values.copy(bytes, 0, size) },
+    decoderCopies: true,
+  }
+  const database = root.openDB<Buffer, Uint8Array>(name, options)
+  const readKey = (bytes: Buffer, start: number, end: number) => keys.copy(bytes, start + 1, end)
+  return asTable(Object.assign(database, { readKey }))
+}
+
+/** Copies parts of a buffer that is the same again and again. */
+export class PlainCopies {
+  #buffer: Buffer | undefined
+  #plain: Uint8Array = new Uint8Array(0)
+
+  copy(bytes: Buffer, start: number, end: number): Uint8Array {
+    return this.plain(bytes).slice(start, end)
+  }
+
+  /** The memory behind a buffer of the package. */
+  plain(bytes: Buffer): Uint8Array {
+    if (bytes !== this.#buffer) {
+      this.#buffer = bytes
+      // The package gives its buffers a length that is not theirs.
+      const { maxLength = bytes.length } = bytes as Buffer & { maxLength?: number }
+      this.#plain = new Uint8Array(bytes.buffer, bytes.byteOffset, maxLength)
+    }
+    return this.#plain
+  }
 }
 
 /** The version of LMDB itself; the package's types leave it out. */

@@ -14,7 +14,7 @@ import type { Writer } from './writer.js'
 export interface GroupCommitOptions {
   readonly flushEvery: number
   readonly flushBytes: number
-  readonly holdKeys: number
+  readonly holdKeys: () => number
   readonly holdBytes: number
   readonly now: () => number
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
@@ -147,7 +147,7 @@ export class GroupCommit {
 
   #mustHold(share: number): boolean {
     const { keys, log } = this.#buffer.active
-    return keys >= this.#options.holdKeys * share || log.usedBytes >= this.#options.holdBytes * share
+    return keys >= this.#options.holdKeys() * share || log.usedBytes >= this.#options.holdBytes * share
   }
 }
 

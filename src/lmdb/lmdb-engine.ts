@@ -16,13 +16,13 @@ import { StateError } from '../base/errors.js'
 import { latestAddresses } from '../log/latest-addresses.js'
 import { SegmentTable } from '../log/segment-table.js'
 import { runSliced, runThrough, type SlicedWork } from '../log/slices.js'
+import { keysPerCommit } from './commit-size.js'
 import { type Environment, openEnvironment } from './environment.js'
 import type { Generation } from './generation.js'
 import { GroupCommit } from './group-commit.js'
 import { Latencies } from './latencies.js'
 import type { Layer } from './merged-scan.js'
 import { ReadCache } from './read-cache.js'
-import { checkRecord, recordExpiry, recordValue } from './record.js'
 import type { LmdbSettings } from './settings.js'
 import { type Deadline, StoreView } from './store-view.js'
 import type { CommitResult } from './store-writer.js'
@@ -41,10 +41,8 @@ export interface EngineEvents {
 const CACHE_SHARE = 1 / 2
 const FLUSH_SHARE = 1 / 16
 const HOLD_SHARE = 1 / 4
-/** A writer that outruns the disk is held back at this many times the keys of a commit. */
-const HOLD_FLUSHES = 2
-/** Of reads that went to the store, one in this many is kept in the cache: what is read often gets there soon. */
-const ADMIT_EVERY = 8
+/** Reads from the store that are remembered, as checksums of their keys. */
+const RECENT_READS = 65_536
 const SWEEP_PAGE = 64
 const ABSORB_STEP = 64
 /** Address space beside `maxBytes`: LMDB copies pages before it writes them, and a replacement holds both contents. */
@@ -62,6 +60,7 @@ export class LmdbEngine {
   bytesCommitted = 0
   usedBytes = 0
   readonly #settings: LmdbSettings
+  readonly #now: () => number
   readonly #events: EngineEvents
   readonly #environment: Environment
   /** Undefined where the store was opened for reading only. */
@@ -76,6 +75,9 @@ export class LmdbEngine {
   #sweptUntilMs = -1
   #dueUntilMs = -1
   #isFresh = false
+  /** Keys that a writer may be ahead of the disk. */
+  #holdKeys = Infinity
+  readonly #recentReads = new Uint32Array(RECENT_READS)
 
   private constructor(
     settings: LmdbSettings,
@@ -94,6 +96,7 @@ export class LmdbEngine {
     this.clock.advanceTo(clockMs)
     const seed = randomInt(2 ** 32)
     const now = () => this.clock.now()
+    this.#now = now
     this.buffer = new WriteBuffer({ seed, now, onExpired: events.onExpired })
     this.cache = new ReadCache(settings.cacheBytes * CACHE_SHARE, seed, now)
     this.#commit = writer === undefined ? undefined : this.#newCommit(writer)
@@ -112,6 +115,7 @@ export class LmdbEngine {
       const view = StoreView.latest(environment)
       const engine = new LmdbEngine(settings, events, environment, writer, view, opened?.clockMs ?? 0)
       engine.usedBytes = opened?.usedBytes ?? 0
+      engine.#holdKeys = keysPerCommit(engine.usedBytes, settings)
       return engine
     } catch (error) {
       await writer.close()
@@ -337,16 +341,20 @@ export class LmdbEngine {
 
   #readStore(key: Uint8Array): Uint8Array | undefined {
     this.storeReads++
-    const record = this.#view.record(key, 0, key.length)
-    if (record === undefined) return undefined
-    checkRecord(record, key)
-    const expiresAtMs = recordExpiry(record)
-    if (expiresAtMs !== Infinity && expiresAtMs <= this.clock.now()) return undefined
-    const value = recordValue(record, key)
-    if (this.storeReads % ADMIT_EVERY === 0 && this.#writer !== undefined) {
-      this.cache.put(key, 0, key.length, value, 0, value.length, expiresAtMs)
+    const view = this.#view
+    const value = view.read(key, this.#now)
+    if (value !== undefined && this.#isReadAgain(view.sumOfKey)) {
+      this.cache.put(key, 0, key.length, value, 0, value.length, view.expiresAtMs)
     }
     return value
+  }
+
+  /** Whether the key of this checksum was read from the store not long ago: only then is it worth its place in the cache. */
+  #isReadAgain(sumOfKey: number): boolean {
+    const place = sumOfKey % RECENT_READS
+    const isRecent = this.#recentReads[place] === sumOfKey
+    this.#recentReads[place] = sumOfKey
+    return isRecent && this.#writer !== undefined
   }
 
   /** Reports the entry of a key that is about to be written over, if it has expired below the active generation. */
@@ -381,7 +389,7 @@ export class LmdbEngine {
     return new GroupCommit(this.buffer, writer, {
       flushEvery,
       flushBytes: cacheBytes * FLUSH_SHARE,
-      holdKeys: flushEvery * HOLD_FLUSHES,
+      holdKeys: () => this.#holdKeys,
       holdBytes: cacheBytes * HOLD_SHARE,
       now: () => this.clock.now(),
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
@@ -403,6 +411,7 @@ export class LmdbEngine {
 
   #switchView(result: CommitResult): void {
     this.usedBytes = result.usedBytes
+    this.#holdKeys = keysPerCommit(this.usedBytes, this.#settings)
     this.#view.release()
     this.#view = new StoreView(this.#environment, result.generation, result.entries)
     this.#due = undefined

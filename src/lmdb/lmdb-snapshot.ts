@@ -8,7 +8,6 @@ import { StateError } from '../base/errors.js'
 import { nextTurn, runSliced, runThrough } from '../log/slices.js'
 import { countEntries } from './count-entries.js'
 import { type Layer, MergedScan, type SortedLayer } from './merged-scan.js'
-import { checkRecord, recordExpiry, recordValue } from './record.js'
 import type { StoreView } from './store-view.js'
 
 /** Keys looked at between two looks at the abort signal and the event loop, in asynchronous scans. */
@@ -57,10 +56,7 @@ export class LmdbSnapshot implements SyncStateSnapshot {
       const visible = !entries.isTombstone(address) && entries.expiresAtMs(address) > this.takenAtMs
       return visible ? entries.copyValue(address) : undefined
     }
-    const record = this.#view?.record(key, 0, key.length)
-    if (record === undefined) return undefined
-    checkRecord(record, key)
-    return recordExpiry(record) > this.takenAtMs ? recordValue(record, key) : undefined
+    return this.#view?.read(key, () => this.takenAtMs)
   }
 
   containsSync(key: Uint8Array): boolean {

@@ -95,6 +95,10 @@ export class MergedScan {
   }
 
   #pass(key: Uint8Array): void {
+    if (this.#cursors.length === 1) {
+      this.#cursors[0]?.advance()
+      return
+    }
     for (const cursor of this.#cursors) {
       if (cursor.key !== undefined && compareBytes(cursor.key, key) === 0) cursor.advance()
     }

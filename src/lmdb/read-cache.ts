@@ -33,7 +33,7 @@ export class ReadCache {
   /** The address of a key's entry in `log`; 0 where it is not cached. */
   find(key: Uint8Array): number {
     const young = this.#young
-    const address = young.seek(key, 0, key.length)
+    const address = young.keys === 0 ? 0 : young.seek(key, 0, key.length)
     if (address !== 0) {
       this.log = young
       return address
@@ -71,7 +71,9 @@ export class ReadCache {
   }
 
   remove(keyBytes: Uint8Array, keyStart: number, keyLength: number): void {
-    for (const log of [this.#young, this.#old]) log.remove(log.seek(keyBytes, keyStart, keyLength))
+    for (const log of [this.#young, this.#old]) {
+      if (log.keys > 0) log.remove(log.seek(keyBytes, keyStart, keyLength))
+    }
   }
 
   clear(): void {

@@ -108,32 +108,42 @@ export function recordExpiry(record: Uint8Array): number {
 
 /** Throws `CORRUPTION`, with the key, unless the record is exactly what was written under it. */
 export function checkRecord(record: Uint8Array, key: Uint8Array): void {
-  if (record.length < HEADER_BYTES) throw damaged(key, 'it is cut off')
-  const flags = record[CHECKSUM_BYTES] as number
+  checkRecordIn(record, record.length, key, keySum(key, 0, key.length))
+}
+
+/** The same for the first `length` of these bytes and a key whose sum is known. */
+export function checkRecordIn(bytes: Uint8Array, length: number, key: Uint8Array, sumOfKey: number): void {
+  if (length < HEADER_BYTES) throw damaged(key, 'it is cut off')
+  const flags = bytes[CHECKSUM_BYTES] as number
   const sum =
-    (record[0] as number) |
-    ((record[1] as number) << 8) |
-    ((record[2] as number) << 16) |
-    ((record[3] as number) << 24)
-  if (crc32(record.subarray(CHECKSUM_BYTES), keySum(key, 0, key.length)) !== sum >>> 0) {
+    (bytes[0] as number) |
+    ((bytes[1] as number) << 8) |
+    ((bytes[2] as number) << 16) |
+    ((bytes[3] as number) << 24)
+  if (crc32(bytes.subarray(CHECKSUM_BYTES, length), sumOfKey) !== sum >>> 0) {
     throw damaged(key, 'its checksum does not match')
   }
   if ((flags & ~KNOWN_FLAGS) !== 0) throw damaged(key, `its flags are ${flags}`)
-  if ((flags & RecordFlag.EXPIRES) !== 0 && record.length < HEADER_BYTES + EXPIRY_BYTES) {
+  if ((flags & RecordFlag.EXPIRES) !== 0 && length < HEADER_BYTES + EXPIRY_BYTES) {
     throw damaged(key, 'its time is cut off')
   }
 }
 
-/** The value of a checked record, as the caller's own bytes. */
+/** The value of a checked record, as the caller's own bytes: where the record alone fills its memory, a part of it. */
 export function recordValue(record: Uint8Array, key: Uint8Array): Uint8Array {
   const flags = record[CHECKSUM_BYTES] as number
-  const start = HEADER_BYTES + ((flags & RecordFlag.EXPIRES) !== 0 ? EXPIRY_BYTES : 0)
-  if ((flags & RecordFlag.COMPRESSED) === 0) {
-    const value = new Uint8Array(record.length - start)
-    value.set(record.subarray(start))
-    return value
+  if ((flags & RecordFlag.COMPRESSED) === 0 && record.buffer.byteLength === record.length) {
+    return new Uint8Array(record.buffer, valueStart(flags))
   }
-  const packed = Buffer.from(record.buffer, record.byteOffset + start, record.length - start)
+  return recordValueIn(record, record.length, key)
+}
+
+/** The value of the checked record in the first `length` of these bytes, copied. */
+export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array): Uint8Array {
+  const flags = bytes[CHECKSUM_BYTES] as number
+  const start = valueStart(flags)
+  if ((flags & RecordFlag.COMPRESSED) === 0) return bytes.slice(start, length)
+  const packed = Buffer.from(bytes.buffer, bytes.byteOffset + start, length - start)
   if (packed.length < 4 || packed.readUInt32LE(0) > MAX_VALUE_BYTES) {
     throw damaged(key, 'its compressed value has no length')
   }
@@ -143,6 +153,10 @@ export function recordValue(record: Uint8Array, key: Uint8Array): Uint8Array {
   } catch (cause) {
     throw damaged(key, 'its value cannot be decompressed', cause)
   }
+}
+
+function valueStart(flags: number): number {
+  return HEADER_BYTES + ((flags & RecordFlag.EXPIRES) !== 0 ? EXPIRY_BYTES : 0)
 }
 
 /** What the store says of itself as a whole. */
@@ -183,7 +197,7 @@ function damaged(key: Uint8Array, reason: string, cause?: unknown): StateError {
 }
 
 /** CRC-32 of a key: the same sum as `crc32`, without a call for a short one. */
-function keySum(bytes: Uint8Array, start: number, length: number): number {
+export function keySum(bytes: Uint8Array, start: number, length: number): number {
   if (length > LOOP_SUM_BYTES) return crc32(bytes.subarray(start, start + length))
   let sum = -1
   for (let i = start; i < start + length; i++) {

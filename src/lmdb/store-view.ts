@@ -2,12 +2,22 @@ import { copyBytes } from '../base/bytes.js'
 import {
   type Environment,
   KeyScratch,
+  PlainCopies,
   type RangeOptions,
   type ReadTransaction,
   type Slot,
   slotOf,
 } from './environment.js'
-import { decodeStoreState, ENTRY_PREFIX, EXPIRY_KEY_BYTES, recordExpiry, STATE_KEY } from './record.js'
+import {
+  checkRecordIn,
+  decodeStoreState,
+  ENTRY_PREFIX,
+  EXPIRY_KEY_BYTES,
+  keySum,
+  recordExpiry,
+  recordValueIn,
+  STATE_KEY,
+} from './record.js'
 
 /** An expiry index entry. */
 export interface Deadline {
@@ -19,7 +29,6 @@ const FIRST_KEY = Uint8Array.of(ENTRY_PREFIX)
 const AFTER_LAST_KEY = Uint8Array.of(ENTRY_PREFIX + 1)
 const FIRST_DEADLINE = Uint8Array.of(0)
 const AFTER_LAST_DEADLINE = new Uint8Array(EXPIRY_KEY_BYTES).fill(255)
-const sliceBytes = Uint8Array.prototype.slice
 
 /** One committed instant of the store. Shared by whoever reads it, and given up when the last one has released it. */
 export class StoreView {
@@ -28,8 +37,11 @@ export class StoreView {
   readonly entryCount: number
   readonly #slot: Slot
   readonly #keys = new KeyScratch()
+  readonly #copies = new PlainCopies()
   readonly #transaction: ReadTransaction
   readonly #options: { readonly transaction: ReadTransaction }
+  expiresAtMs: number = Infinity
+  sumOfKey = 0
   #users = 1
   #firstDeadlineMs: number | undefined
 
@@ -63,11 +75,21 @@ export class StoreView {
     if (--this.#users === 0) this.#transaction.done()
   }
 
-  /** A copy of the record of a key; not yet checked. */
-  record(bytes: Uint8Array, start: number, length: number): Uint8Array | undefined {
+  /**
+   * The value of a key, checked and copied; undefined where there is none or it has expired at `nowMs`. Tells `expiresAtMs`
+   * of it, and the checksum `sumOfKey` of any key.
+   */
+  read(key: Uint8Array, nowMs: () => number): Uint8Array | undefined {
     const { entries } = this.#slot
-    const record = entries.getBinaryFast(this.#keys.entry(bytes, start, length), this.#options)
-    return record === undefined ? undefined : sliceBytes.call(record, 0, entries.lastSize)
+    const found = entries.getBinaryFast(this.#keys.entry(key, 0, key.length), this.#options)
+    if (found === undefined) return undefined
+    const length = entries.lastSize
+    const bytes = this.#copies.plain(found)
+    this.sumOfKey = keySum(key, 0, key.length)
+    checkRecordIn(bytes, length, key, this.sumOfKey)
+    this.expiresAtMs = recordExpiry(bytes)
+    if (this.expiresAtMs !== Infinity && this.expiresAtMs <= nowMs()) return undefined
+    return recordValueIn(bytes, length, key)
   }
 
   /** When the record of a key expires (Infinity: never), by its header; -Infinity where there is none. */
@@ -129,7 +151,7 @@ export class StoreView {
     const keys: Uint8Array[] = []
     const records: Uint8Array[] = []
     for (const { key, value } of this.#slot.entries.getRange(range)) {
-      keys.push(copyBytes(key.subarray(1)))
+      keys.push(key)
       records.push(value)
     }
     return { keys, records }

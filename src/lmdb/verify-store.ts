@@ -1,9 +1,17 @@
-import { compareBytes, copyBytes, describeKey } from '../base/bytes.js'
+import { compareBytes, describeKey } from '../base/bytes.js'
 import { isStateError, reasonOf } from '../base/errors.js'
-import { type Environment, openEnvironment, type ReadTransaction, type Slot, slotOf } from './environment.js'
+import {
+  type Environment,
+  KeyScratch,
+  openEnvironment,
+  type ReadTransaction,
+  type Slot,
+  slotOf,
+} from './environment.js'
 import {
   checkRecord,
   decodeStoreState,
+  ENTRY_PREFIX,
   EXPIRY_KEY_BYTES,
   recordExpiry,
   recordValue,
@@ -29,6 +37,8 @@ export interface VerifyReport {
 
 const MAX_PROBLEMS = 100
 const PAGE_ENTRIES = 1_024
+const PREFIX = Uint8Array.of(ENTRY_PREFIX)
+const NO_PREFIX = new Uint8Array(0)
 const FIRST = Uint8Array.of(0)
 const AFTER_LAST = new Uint8Array(EXPIRY_KEY_BYTES + 1).fill(255)
 
@@ -47,29 +57,31 @@ export function verifyHere(path: string): VerifyReport {
     const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
     const slot = slotOf(environment, generationOf(environment, transaction))
     const counted = { entries: slot.entries.getStats().entryCount, index: slot.expiry.getStats().entryCount }
+    const keys = new KeyScratch()
     let last: Uint8Array | undefined
-    for (const { key, value } of everything(slot.entries, transaction)) {
+    for (const { key, value } of everything(slot.entries, transaction, PREFIX)) {
       entries++
-      const userKey = copyBytes(key.subarray(1))
-      if (last !== undefined && compareBytes(last, key) >= 0)
-        note(describeKey(userKey), 'is not in key order')
-      last = copyBytes(key)
+      if (last !== undefined && compareBytes(last, key) >= 0) note(describeKey(key), 'is not in key order')
+      last = key
+      if (slot.entries.getBinaryFast(keys.entry(key, 0, key.length), { transaction }) === undefined) {
+        note(describeKey(key), 'cannot be found by its key')
+      }
       try {
-        checkRecord(value, userKey)
-        bytes += userKey.length + recordValue(value, userKey).length
+        checkRecord(value, key)
+        bytes += key.length + recordValue(value, key).length
         const expiresAtMs = recordExpiry(value)
         if (expiresAtMs !== Infinity) {
           expiring++
-          if (!isIndexed(slot, transaction, expiresAtMs, userKey)) {
-            note(describeKey(userKey), 'is missing in the expiry index')
+          if (!isIndexed(slot, transaction, expiresAtMs, key)) {
+            note(describeKey(key), 'is missing in the expiry index')
           }
         }
       } catch (error) {
-        note(describeKey(userKey), isStateError(error, 'CORRUPTION') ? error.details.reason : reasonOf(error))
+        note(describeKey(key), isStateError(error, 'CORRUPTION') ? error.details.reason : reasonOf(error))
       }
     }
     let indexed = 0
-    for (const _ of everything(slot.expiry, transaction)) indexed++
+    for (const _ of everything(slot.expiry, transaction, NO_PREFIX)) indexed++
     if (entries !== counted.entries)
       note('entries', `${entries} were found, the store counts ${counted.entries}`)
     if (indexed !== counted.index)
@@ -104,17 +116,18 @@ function isIndexed(
 function* everything(
   table: Slot['entries'],
   transaction: ReadTransaction,
-): Generator<{ readonly key: Buffer; readonly value: Buffer }, void, undefined> {
+  prefix: Uint8Array,
+): Generator<{ readonly key: Uint8Array; readonly value: Uint8Array }, void, undefined> {
   let start: Uint8Array = FIRST
   for (;;) {
     let found = 0
-    let last: Buffer | undefined
+    let last: Uint8Array | undefined
     for (const item of table.getRange({ start, end: AFTER_LAST, limit: PAGE_ENTRIES, transaction })) {
       found++
       last = item.key
       yield item
     }
     if (found < PAGE_ENTRIES || last === undefined) return
-    start = Buffer.concat([last, FIRST])
+    start = Buffer.concat([prefix, last, FIRST])
   }
 }

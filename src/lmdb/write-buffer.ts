@@ -61,10 +61,12 @@ export class WriteBuffer {
   /** The address of a key's newest version in `found`, which may be a tombstone; 0 where the buffer does not know the key. */
   find(bytes: Uint8Array, start: number, length: number): number {
     const active = this.#active
-    const address = active.log.seek(bytes, start, length)
-    if (address !== 0) {
-      this.found = active
-      return address
+    if (active.keys > 0) {
+      const address = active.log.seek(bytes, start, length)
+      if (address !== 0) {
+        this.found = active
+        return address
+      }
     }
     return this.#frozen.length === 0 || active.cleared ? 0 : this.findBelow(bytes, start, length)
   }

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -71,8 +72,8 @@ class Lane {
         this.#durable = Math.max(this.#durable, value as number)
       }
     }
-    expect([await ended, errors]).toEqual(['SIGKILL', ''])
-    expect(found).toBeDefined()
+    assert.deepEqual([await ended, errors], ['SIGKILL', ''])
+    assert.ok(found !== undefined, 'the writer said what it found')
     this.cycles++
     this.durableChecked += durable
   }
@@ -81,8 +82,8 @@ class Lane {
   check(found: readonly (readonly [string, string])[]): void {
     const content = new Map(found)
     const step = Number(content.get(STEP_KEY) ?? 0)
-    expect(step).toBeGreaterThanOrEqual(this.#durable)
-    expect(step).toBeLessThanOrEqual(this.#begun)
+    assert.ok(step >= this.#durable, `step ${this.#durable} was durable, ${step} is there`)
+    assert.ok(step <= this.#begun, `step ${this.#begun} was begun, ${step} is there`)
     this.stepsLost += this.#begun - step
     while (this.#step < step) {
       for (const [key, value] of changeAt(++this.#step)) {
@@ -90,7 +91,7 @@ class Lane {
         else this.#model.set(key, value)
       }
     }
-    expect(content).toEqual(this.#model)
+    assert.deepEqual(content, this.#model)
     this.#begun = step
   }
 }
