@@ -57,7 +57,10 @@ const table = new Table({
   style: { head: [], border: [] },
 })
 for (const { label, figure, asked } of rows) {
-  const cells = subjectNames.map((name) => median(measured[name].map((each) => each[figure])).toFixed(0))
+  const cells = subjectNames.map((name) => {
+    const middle = median(measured[name].map((each) => each[figure] ?? Number.NaN))
+    return Number.isNaN(middle) ? '–' : middle.toFixed(0)
+  })
   const ratios = measured.holdfast.map((own, run) => (measured.lmdb[run] as Figures)[figure] / own[figure])
   table.push([
     label,

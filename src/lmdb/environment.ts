@@ -6,6 +6,7 @@
 // (2) Every commit waits for its data to be on stable storage (`overlappingSync: false`), and no page of LMDB is mapped
 //     writably: a full disk is then an error of a system call, not a signal.
 
+import { markAsUntransferable } from 'node:worker_threads'
 import * as lmdb from 'lmdb'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { MAX_KEY_BYTES } from '../base/limits.js'
@@ -118,13 +119,33 @@ function entriesTable(root: RootDatabase<Buffer, Uint8Array>, name: string): Tab
   return asTable(Object.assign(database, { readKey }))
 }
 
-/** Copies parts of a buffer that is the same again and again. */
+const SLAB_BYTES = 16 * 1024
+const LARGEST_POOLED_BYTES = 256
+
+/**
+ * Copies parts of a buffer that is the same again and again. Small copies are cut from slabs, which costs less than memory
+ * of their own; slabs are not transferable, so that giving one copy away does not take the others along.
+ */
 export class PlainCopies {
   #buffer: Buffer | undefined
   #plain: Uint8Array = new Uint8Array(0)
+  #slab: Uint8Array = new Uint8Array(0)
+  #used = 0
 
   copy(bytes: Buffer, start: number, end: number): Uint8Array {
-    return this.plain(bytes).slice(start, end)
+    const plain = this.plain(bytes)
+    const length = end - start
+    if (length > LARGEST_POOLED_BYTES) return plain.slice(start, end)
+    if (this.#used + length > this.#slab.length) {
+      this.#slab = new Uint8Array(SLAB_BYTES)
+      markAsUntransferable(this.#slab.buffer)
+      this.#used = 0
+    }
+    const slab = this.#slab
+    const at = this.#used
+    this.#used = at + length
+    for (let i = 0; i < length; i++) slab[at + i] = plain[start + i] as number
+    return new Uint8Array(slab.buffer, at, length)
   }
 
   /** The memory behind a buffer of the package. */

@@ -3,7 +3,7 @@
 import type { KeyInterval } from '../backend/scan-range.js'
 import { compareBytes } from '../base/bytes.js'
 import type { HashLog } from '../log/hash-log.js'
-import { checkRecord, recordExpiry, recordValue } from './record.js'
+import { checkRecord, recordExpiry, recordPart } from './record.js'
 import type { StoreView } from './store-view.js'
 
 /** A generation as of one instant: the log's versions of at most this epoch. */
@@ -179,7 +179,7 @@ class StoreCursor implements Cursor {
     const record = this.#records[this.#at] as Uint8Array
     checkRecord(record, key)
     this.expiresAtMs = recordExpiry(record)
-    return this.expiresAtMs > nowMs ? recordValue(record, key) : undefined
+    return this.expiresAtMs > nowMs ? recordPart(record, key) : undefined
   }
 
   #turnPage(): void {

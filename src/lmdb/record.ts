@@ -129,13 +129,12 @@ export function checkRecordIn(bytes: Uint8Array, length: number, key: Uint8Array
   }
 }
 
-/** The value of a checked record, as the caller's own bytes: where the record alone fills its memory, a part of it. */
-export function recordValue(record: Uint8Array, key: Uint8Array): Uint8Array {
+/** The value of a checked record that is the caller's own: a part of its memory where it is not compressed. */
+export function recordPart(record: Uint8Array, key: Uint8Array): Uint8Array {
   const flags = record[CHECKSUM_BYTES] as number
-  if ((flags & RecordFlag.COMPRESSED) === 0 && record.buffer.byteLength === record.length) {
-    return new Uint8Array(record.buffer, valueStart(flags))
-  }
-  return recordValueIn(record, record.length, key)
+  if ((flags & RecordFlag.COMPRESSED) !== 0) return recordValueIn(record, record.length, key)
+  const start = valueStart(flags)
+  return new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
 }
 
 /** The value of the checked record in the first `length` of these bytes, copied. */

@@ -14,7 +14,7 @@ import {
   ENTRY_PREFIX,
   EXPIRY_KEY_BYTES,
   recordExpiry,
-  recordValue,
+  recordPart,
   STATE_KEY,
 } from './record.js'
 
@@ -68,7 +68,7 @@ export function verifyHere(path: string): VerifyReport {
       }
       try {
         checkRecord(value, key)
-        bytes += key.length + recordValue(value, key).length
+        bytes += key.length + recordPart(value, key).length
         const expiresAtMs = recordExpiry(value)
         if (expiresAtMs !== Infinity) {
           expiring++
