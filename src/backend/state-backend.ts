@@ -1,4 +1,5 @@
 import type { EntryBlock } from './entry-block.js'
+import type { ChangeBase, SharedSnapshot } from './shared-snapshot.js'
 import type { BackendStats, BlockOptions, Entry, PutOptions, ReplaceOptions, ScanRange } from './types.js'
 import type { WriteBatch } from './write-batch.js'
 
@@ -17,6 +18,17 @@ export interface StateSnapshot extends AsyncDisposable {
   count(): Promise<number>
   /** The whole content as packed blocks in key order, expiry included: what a checkpoint writes. */
   blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock>
+  /**
+   * Makes this instant one from which on the backend remembers what changes, until the base is released. To be called in
+   * the same synchronous step as the snapshot was taken in. Engines that cannot tell what changes leave it out.
+   */
+  trackChanges?(): ChangeBase
+  /**
+   * Hands the snapshot to another thread of this process, in constant time: all of it, or what has changed since an earlier
+   * base. `undefined` where that cannot be told any more (too much has changed, or the content was cleared or replaced):
+   * share all of it then. Engines that have nothing to share leave it out; their `blocks` are sent instead.
+   */
+  share?(since?: ChangeBase): SharedSnapshot | undefined
   /** Idempotent. */
   close(): Promise<void>
 }

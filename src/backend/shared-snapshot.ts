@@ -1,0 +1,34 @@
+import type { Transferable } from 'node:worker_threads'
+import type { EntryBlock } from './entry-block.js'
+import type { BlockOptions } from './types.js'
+
+/** A snapshot on its way to another thread of this process. It is to stay open here until it was read there. */
+export interface SharedSnapshot {
+  /** URL of an ES module; its export `openSharedSnapshot` is an {@link OpenSharedSnapshot}. */
+  readonly module: string
+  /** What that function takes. Structured clone carries it; memory in it is shared, not copied. */
+  readonly data: unknown
+  /** What in `data` changes hands: message ports. */
+  readonly transferList: readonly Transferable[]
+}
+
+/** A shared snapshot in the thread that reads it. */
+export interface SharedSnapshotReader {
+  /** Entries alive at the snapshot's instant: all of them, also where only changes are read. */
+  count(): Promise<number>
+  /**
+   * The content in key order, or, of a snapshot that was shared `since` a base, what has changed after it: each key that
+   * was written, deleted or has expired, with its present entry or a tombstone. Keys that have not changed may be among
+   * them. Read it once.
+   */
+  blocks(options?: BlockOptions): AsyncIterable<EntryBlock>
+  close(): Promise<void>
+}
+
+export type OpenSharedSnapshot = (data: unknown) => Promise<SharedSnapshotReader>
+
+/** An instant from which on a backend remembers what changes. */
+export interface ChangeBase {
+  /** Nobody will ask any more what has changed since then. Idempotent. */
+  release(): void
+}
