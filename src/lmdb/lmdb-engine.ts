@@ -13,7 +13,7 @@ import type { BackendStats } from '../backend/types.js'
 import { copyBytes } from '../base/bytes.js'
 import { ForwardClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
-import { latestAddresses } from '../log/latest-addresses.js'
+import { LatestVersions } from '../log/latest-addresses.js'
 import { SegmentTable } from '../log/segment-table.js'
 import { runSliced, runThrough, type SlicedWork } from '../log/slices.js'
 import { keysPerCommit } from './commit-size.js'
@@ -284,14 +284,11 @@ export class LmdbEngine {
     return this.buffer.opaque ? nextMs : Math.min(nextMs, this.#view.firstDeadlineMs)
   }
 
-  /**
-   * Removes entries that have expired until none is left or `untilMs` has passed; returns whether none is left.
-   * Those that are being committed are looked at only if `thorough`: they are found in the store soon.
-   */
-  sweep(untilMs: number, thorough: boolean): boolean {
+  /** Removes entries that have expired until none is left or `untilMs` has passed; returns whether none is left. */
+  sweep(untilMs: number): boolean {
     if (this.#writer === undefined || this.failure !== undefined) return true
     if (!this.buffer.active.log.sweep(untilMs)) return false
-    if (thorough) this.#sweepFrozen()
+    if (!this.#sweepFrozen(untilMs)) return false
     if (this.buffer.opaque || this.#view.firstDeadlineMs > this.clock.now()) return true
     for (;;) {
       const page = this.#nextDue()
@@ -422,10 +419,10 @@ export class LmdbEngine {
   *#absorb(generation: Generation): SlicedWork<void> {
     if (generation.cleared) this.cache.clear()
     const { entries } = generation.log
-    const addresses = latestAddresses(SegmentTable.attach(generation.log.share()))
-    for (let i = 0; i < addresses.length; i++) {
-      if (i % ABSORB_STEP === 0) yield
-      const address = addresses[i] as number
+    const latest = new LatestVersions(SegmentTable.attach(generation.log.share()))
+    let steps = 0
+    for (let address = latest.next(); address !== 0; address = latest.next()) {
+      if (++steps % ABSORB_STEP === 0) yield
       const bytes = entries.segmentBytes(address)
       const keyStart = entries.keyStart(address)
       const keyLength = entries.keyLength(address)
@@ -453,22 +450,21 @@ export class LmdbEngine {
     if (this.#absorbing !== undefined) runThrough(this.#absorbing)
   }
 
-  /** Removes what has expired while it waits to be committed: looks at every key there. */
-  #sweepFrozen(): void {
-    const nowMs = this.clock.now()
+  /** Removes what has expired while it waits to be committed; returns whether none of it is left. */
+  #sweepFrozen(untilMs: number): boolean {
     for (const { log } of this.buffer.frozen) {
-      if (log.nextExpiryAtMs > nowMs) continue
       const { entries } = log
-      for (const address of latestAddresses(SegmentTable.attach(log.share()))) {
-        if (entries.isTombstone(address) || entries.expiresAtMs(address) > nowMs) continue
+      const done = log.noteExpired(untilMs, (address) => {
         const bytes = entries.segmentBytes(address)
         const keyStart = entries.keyStart(address)
         const keyLength = entries.keyLength(address)
         const isNewest =
           this.buffer.find(bytes, keyStart, keyLength) === address && this.buffer.found.log === log
         if (isNewest) this.remove(bytes, keyStart, keyLength)
-      }
+      })
+      if (!done) return false
     }
+    return true
   }
 
   /** Entries of the view that are due and were not looked at since the view was switched; undefined: none is left. */

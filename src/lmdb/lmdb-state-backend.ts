@@ -316,7 +316,7 @@ export class LmdbStateBackend implements SyncStateBackend {
   async sweep(): Promise<number> {
     this.#assertWritable('sweep')
     const before = this.#expirations.count
-    while (!this.#engine.sweep(performance.now() + SLICE_MS, true)) {
+    while (!this.#engine.sweep(performance.now() + SLICE_MS)) {
       this.#afterSweep()
       await nextTurn()
       this.#assertWritable('sweep')
@@ -464,7 +464,7 @@ export class LmdbStateBackend implements SyncStateBackend {
   }
 
   #sweepNow(): void {
-    this.#engine.sweep(Infinity, true)
+    this.#engine.sweep(Infinity)
     this.#afterSweep()
   }
 
@@ -492,7 +492,7 @@ export class LmdbStateBackend implements SyncStateBackend {
     if (sweepIntervalMs === Infinity || this.#engine.nextExpiryAtMs === Infinity) return
     this.#cancelSweep = clock.setTimer(() => {
       this.#cancelSweep = undefined
-      const done = this.#replacing || this.#engine.sweep(performance.now() + SLICE_MS, false)
+      const done = this.#replacing || this.#engine.sweep(performance.now() + SLICE_MS)
       this.#afterSweep()
       this.#armSweep(done ? undefined : NEXT_SLICE_MS)
     }, delayMs)

@@ -212,6 +212,27 @@ export class HashLog {
     }
   }
 
+  /**
+   * Tells of entries that have expired, each once, until none is left or `performance.now()` passes `untilMs`; returns whether
+   * none is left. For a log that nobody writes to any more: nothing in it is changed.
+   */
+  noteExpired(untilMs: number, onExpired: (address: number) => void): boolean {
+    const nowMs = this.#options.now()
+    for (let handled = 1; ; handled++) {
+      const hash = this.#expiry.takeDue(nowMs)
+      if (hash === undefined) return true
+      let nextAtMs = Infinity
+      for (const address of this.#index.collect(hash)) {
+        if (this.entries.isTombstone(address)) continue
+        const expiresAtMs = this.entries.expiresAtMs(address)
+        if (expiresAtMs <= nowMs) onExpired(address)
+        else nextAtMs = Math.min(nextAtMs, expiresAtMs)
+      }
+      if (nextAtMs !== Infinity) this.#expiry.schedule(hash, nextAtMs, nowMs)
+      if (handled % CHORE_STEP === 0 && performance.now() >= untilMs) return false
+    }
+  }
+
   /** Drops tombstones and compacts until nothing is to be done or `performance.now()` passes `untilMs`; returns whether nothing is. */
   tidy(untilMs: number): boolean {
     while (this.hasChores) {

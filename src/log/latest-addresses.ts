@@ -2,17 +2,39 @@ import { FLAG_BURIED, OFFSET_BITS, storedUnits, UNIT_WORDS_SHIFT, WORD_VALUE_LEN
 import type { SegmentTable } from './segment-table.js'
 import { Uint32List } from './uint32-list.js'
 
-/** The latest version of every key of a log that nobody writes to any more, tombstones included, as they lie. */
+/** Walks the latest version of every key of a log that nobody writes to any more, tombstones included, as they lie. */
+export class LatestVersions {
+  readonly #segments: SegmentTable
+  #number = 0
+  #offset = 1
+
+  constructor(segments: SegmentTable) {
+    this.#segments = segments
+  }
+
+  /** The next address; 0 at the end. */
+  next(): number {
+    const { words, usedUnits } = this.#segments
+    for (; this.#number < words.length; this.#number++) {
+      const segment = words[this.#number] as Int32Array
+      const end = usedUnits[this.#number] as number
+      while (this.#offset < end) {
+        const offset = this.#offset
+        const at = offset << UNIT_WORDS_SHIFT
+        const meta = segment[at] as number
+        this.#offset = offset + storedUnits(meta, segment[at + WORD_VALUE_LENGTH] as number)
+        if ((meta & FLAG_BURIED) === 0) return ((this.#number << OFFSET_BITS) | offset) >>> 0
+      }
+      this.#offset = 1
+    }
+    return 0
+  }
+}
+
+/** All of them. */
 export function latestAddresses(segments: SegmentTable): Uint32Array {
   const addresses = new Uint32List(1024)
-  for (const [number, words] of segments.words.entries()) {
-    const end = segments.usedUnits[number] as number
-    for (let offset = 1; offset < end; ) {
-      const at = offset << UNIT_WORDS_SHIFT
-      const meta = words[at] as number
-      if ((meta & FLAG_BURIED) === 0) addresses.push(((number << OFFSET_BITS) | offset) >>> 0)
-      offset += storedUnits(meta, words[at + WORD_VALUE_LENGTH] as number)
-    }
-  }
+  const latest = new LatestVersions(segments)
+  for (let address = latest.next(); address !== 0; address = latest.next()) addresses.push(address)
   return addresses.toArray()
 }
