@@ -7,6 +7,8 @@ export interface GenerationOptions {
   readonly onExpired: (key: () => Uint8Array) => void
   /** Everything below this generation was cleared away before its first write. */
   readonly cleared: boolean
+  /** Sizes the index: growing it key by key would make single writes wait. */
+  readonly expectedKeys: number
 }
 
 /** What was written between two commits: the latest version of each key written, tombstones included. */
@@ -16,7 +18,7 @@ export class Generation {
   /** Resolved when it is on stable storage; whoever waits for it shares this one. */
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
 
-  constructor({ seed, now, onExpired, cleared }: GenerationOptions) {
+  constructor({ seed, now, onExpired, cleared, expectedKeys }: GenerationOptions) {
     this.cleared = cleared
     const log: HashLog = new HashLog({
       maxBytes: Infinity,
@@ -26,6 +28,7 @@ export class Generation {
       covers: true,
       onExpired: (address) => onExpired(() => log.entries.copyKey(address)),
     })
+    log.reserve(expectedKeys)
     this.log = log
   }
 

@@ -7,7 +7,7 @@ import { HashLog } from '../log/hash-log.js'
  */
 export class ReadCache {
   readonly #maxBytes: number
-  readonly #newLog: () => HashLog
+  readonly #newLog: (expectedKeys: number) => HashLog
   #young: HashLog
   #old: HashLog
   /** Where `find` found its key. */
@@ -15,10 +15,13 @@ export class ReadCache {
 
   constructor(maxBytes: number, seed: number, now: () => number) {
     this.#maxBytes = maxBytes
-    this.#newLog = () =>
-      new HashLog({ maxBytes: Infinity, seed, now, besideBytes: () => 0, onExpired: () => {} })
-    this.#young = this.#newLog()
-    this.#old = this.#newLog()
+    this.#newLog = (expectedKeys) => {
+      const log = new HashLog({ maxBytes: Infinity, seed, now, besideBytes: () => 0, onExpired: () => {} })
+      log.reserve(expectedKeys)
+      return log
+    }
+    this.#young = this.#newLog(0)
+    this.#old = this.#newLog(0)
     this.log = this.#young
   }
 
@@ -63,7 +66,7 @@ export class ReadCache {
     if (valueLength > this.#maxBytes / 4) return this.remove(keyBytes, keyStart, keyLength)
     if (this.#young.memory.totalBytes * 2 >= this.#maxBytes) {
       this.#old = this.#young
-      this.#young = this.#newLog()
+      this.#young = this.#newLog(this.#old.keys)
     }
     const young = this.#young
     const address = young.seek(keyBytes, keyStart, keyLength)
@@ -77,7 +80,7 @@ export class ReadCache {
   }
 
   clear(): void {
-    this.#young = this.#newLog()
-    this.#old = this.#newLog()
+    this.#young = this.#newLog(0)
+    this.#old = this.#newLog(0)
   }
 }

@@ -6,17 +6,19 @@
 
 import { Generation, type GenerationOptions } from './generation.js'
 
+type BufferOptions = Omit<GenerationOptions, 'cleared' | 'expectedKeys'>
+
 export class WriteBuffer {
-  readonly #options: Omit<GenerationOptions, 'cleared'>
+  readonly #options: BufferOptions
   #active: Generation
   /** Newest first. */
   #frozen: readonly Generation[] = []
   /** Where `find` found its key; meaningless if it returned 0. */
   found: Generation
 
-  constructor(options: Omit<GenerationOptions, 'cleared'>) {
+  constructor(options: BufferOptions) {
     this.#options = options
-    this.#active = new Generation({ ...options, cleared: false })
+    this.#active = this.#begin(false)
     this.found = this.#active
   }
 
@@ -89,7 +91,7 @@ export class WriteBuffer {
   freeze(): Generation {
     const frozen = this.#active
     this.#frozen = [frozen, ...this.#frozen]
-    this.#active = new Generation({ ...this.#options, cleared: false })
+    this.#active = this.#begin(false, frozen.keys)
     return frozen
   }
 
@@ -101,7 +103,7 @@ export class WriteBuffer {
   /** Begins an active generation below which nothing shows through; whoever waited for the former waits for this one. */
   clear(): void {
     const former = this.#active
-    this.#active = new Generation({ ...this.#options, cleared: true })
+    this.#active = this.#begin(true)
     this.#active.adopt(former)
   }
 
@@ -109,6 +111,10 @@ export class WriteBuffer {
   reset(): void {
     for (const generation of [this.#active, ...this.#frozen]) generation.settle()
     this.#frozen = []
-    this.#active = new Generation({ ...this.#options, cleared: false })
+    this.#active = this.#begin(false)
+  }
+
+  #begin(cleared: boolean, expectedKeys = 0): Generation {
+    return new Generation({ ...this.#options, cleared, expectedKeys })
   }
 }
