@@ -10,7 +10,35 @@ import { StateError } from '../base/errors.js'
 import type { StorageDirectory } from '../storage/storage-directory.js'
 import { STORE_PAGE_BYTES } from './environment.js'
 
-export const DATA_FILE = 'data.mdb'
+const FIRST_DATA_FILE = 1
+const LOCK_SUFFIX = '-lock'
+const DATA_FILE_PATTERN = /^data-([1-9]\d{0,8})\.mdb(-lock)?$/
+
+/** The name of a new store's data file. */
+export const NEW_DATA_FILE: string = dataFileName(FIRST_DATA_FILE)
+
+function dataFileName(number: number): string {
+  return `data-${number}.mdb`
+}
+
+/** The name of the file that takes the place of another one. */
+export function nextDataFile(name: string): string {
+  return dataFileName(Number(DATA_FILE_PATTERN.exec(name)?.[1] ?? 0) + 1)
+}
+
+export function isDataFile(name: unknown): name is string {
+  return typeof name === 'string' && DATA_FILE_PATTERN.test(name) && !name.endsWith(LOCK_SUFFIX)
+}
+
+/** Whether LMDB may have made a file of this name, beside those of the data file `inUse`. */
+export function isLeftover(name: string, inUse: string): boolean {
+  return DATA_FILE_PATTERN.test(name) && name !== inUse && name !== lockFileOf(inUse)
+}
+
+/** LMDB's table of readers for a data file. */
+export function lockFileOf(name: string): string {
+  return name + LOCK_SUFFIX
+}
 
 const MAGIC = 0xbeefc0de
 const VERSION = 2
@@ -21,13 +49,16 @@ const AT = { magic: 24, version: 28, pageBytes: 48, lastPage: 144, transaction: 
  * `'new'`: there is no file, or an empty one. `'short'`: it ends before its last page, which LMDB allows where the missing
  * pages are free. Throws `CORRUPTION` or `INCOMPATIBLE` for what is no store of this format.
  */
-export async function inspectDataFile(directory: StorageDirectory): Promise<'new' | 'whole' | 'short'> {
-  const file = await directory.openFile(DATA_FILE, 'inspect the store')
+export async function inspectDataFile(
+  directory: StorageDirectory,
+  name: string,
+): Promise<'new' | 'whole' | 'short'> {
+  const file = await directory.openFile(name, 'inspect the store')
   if (file === undefined) return 'new'
   try {
     const { handle, sizeBytes } = file
     if (sizeBytes === 0) return 'new'
-    const what = directory.pathOf(DATA_FILE)
+    const what = directory.pathOf(name)
     if (sizeBytes < 2 * STORE_PAGE_BYTES) {
       throw new StateError('CORRUPTION', { what, reason: `it is cut off after ${sizeBytes} bytes` })
     }
@@ -35,7 +66,7 @@ export async function inspectDataFile(directory: StorageDirectory): Promise<'new
     let lastPage = 0n
     for (const page of [0, 1]) {
       const meta = Buffer.alloc(META_BYTES)
-      await directory.readFully(handle, DATA_FILE, meta, page * STORE_PAGE_BYTES)
+      await directory.readFully(handle, name, meta, page * STORE_PAGE_BYTES)
       if (meta.readUInt32LE(AT.magic) !== MAGIC) {
         throw new StateError('CORRUPTION', { what, reason: `page ${page} is not LMDB's` })
       }

@@ -73,6 +73,7 @@ export const STORE_PAGE_BYTES = 8_192
 const MAX_READERS = 1024
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
+/** `path` is that of the data file. */
 export function openEnvironment(path: string, { readOnly, mapBytes }: EnvironmentOptions): Environment {
   const root = open<Buffer, Uint8Array>({
     path,
@@ -83,7 +84,7 @@ export function openEnvironment(path: string, { readOnly, mapBytes }: Environmen
     maxDbs: 8,
     maxReaders: MAX_READERS,
     overlappingSync: false,
-    noSubdir: false,
+    noSubdir: true,
   })
   const table = (name: string) => asTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }))
   const slot = (number: number): Slot => ({

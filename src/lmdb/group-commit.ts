@@ -29,7 +29,7 @@ export class GroupCommit {
   #inFlight: Generation | undefined
   #failure: StateError | undefined
   #scheduled = false
-  #paused = false
+  #paused: 'no' | 'yielding' | 'firmly' = 'no'
 
   constructor(buffer: WriteBuffer, writer: Writer, options: GroupCommitOptions) {
     this.#buffer = buffer
@@ -59,6 +59,7 @@ export class GroupCommit {
     const { keys, log } = this.#buffer.active
     const { flushEvery, flushBytes } = this.#options
     if (keys < flushEvery && log.usedBytes < flushBytes) return
+    if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
     this.begin()
     while (this.#inFlight !== undefined && this.#mustHold(1)) this.waitSync()
   }
@@ -83,7 +84,7 @@ export class GroupCommit {
 
   /** Begins a commit of what has been written, unless one is under way. */
   begin(): void {
-    if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused) return
+    if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
     if (this.#buffer.active.isEmpty) return
     const generation = this.#buffer.freeze()
     this.#inFlight = generation
@@ -109,15 +110,25 @@ export class GroupCommit {
     )
   }
 
-  /** While paused, no commit begins; resolves when none is under way. */
-  async pause(): Promise<void> {
-    this.#paused = true
+  /**
+   * While paused, no commit begins; resolves when none is under way. A yielding pause ends by itself when writers would have
+   * to wait for it.
+   */
+  async pause({ yielding }: { readonly yielding: boolean }): Promise<void> {
+    this.#paused = yielding ? 'yielding' : 'firmly'
     await this.#inFlight?.committed().catch(() => {})
     if (this.#failure !== undefined) throw this.#failure
   }
 
+  /** From now on the pause does not yield any more; false where it has ended. */
+  holdPause(): boolean {
+    if (this.#paused === 'no') return false
+    this.#paused = 'firmly'
+    return true
+  }
+
   resume(): void {
-    this.#paused = false
+    this.#paused = 'no'
     if (this.#buffer.active.awaited || this.#isDue()) this.begin()
   }
 

@@ -17,14 +17,18 @@ import { LatestVersions } from '../log/latest-addresses.js'
 import { SegmentTable } from '../log/segment-table.js'
 import { runSliced, runThrough, type SlicedWork } from '../log/slices.js'
 import { keysPerCommit } from './commit-size.js'
-import { type Environment, openEnvironment } from './environment.js'
+import { compactStore } from './compact-store.js'
+import { countEntries } from './count-entries.js'
+import { ExpirySweep } from './expiry-sweep.js'
 import type { Generation } from './generation.js'
 import { GroupCommit } from './group-commit.js'
 import { Latencies } from './latencies.js'
 import type { Layer } from './merged-scan.js'
+import { OpenStore } from './open-store.js'
 import { ReadCache } from './read-cache.js'
 import type { LmdbSettings } from './settings.js'
-import { type Deadline, StoreView } from './store-view.js'
+import type { StoreDirectory } from './store-directory.js'
+import type { StoreView } from './store-view.js'
 import type { CommitResult } from './store-writer.js'
 import type { LmdbStats } from './types.js'
 import { WriteBuffer } from './write-buffer.js'
@@ -32,18 +36,23 @@ import { Writer } from './writer.js'
 
 export type EngineFigures = Omit<LmdbStats, keyof BackendStats | 'oldestSnapshotAgeMs'>
 
+export interface EngineOptions {
+  readonly settings: LmdbSettings
+  readonly events: EngineEvents
+  readonly directory: StoreDirectory
+}
+
 export interface EngineEvents {
   readonly onExpired: (key: () => Uint8Array) => void
   readonly onFailed: (error: StateError) => void
 }
 
-/** Shares of `cacheBytes`: what is kept for reading, what a commit is begun at, and what a writer is held back at. */
+/** Shares of `cacheBytes`: kept for reading, begins a commit, holds a writer back. */
 const CACHE_SHARE = 1 / 2
 const FLUSH_SHARE = 1 / 16
 const HOLD_SHARE = 1 / 4
 /** Reads from the store that are remembered, as checksums of their keys. */
 const RECENT_READS = 65_536
-const SWEEP_PAGE = 64
 const ABSORB_STEP = 64
 /** Address space beside `maxBytes`: LMDB copies pages before it writes them, and a replacement holds both contents. */
 const SPARE_MAP_BYTES = 64 * 1024 * 1024
@@ -62,36 +71,30 @@ export class LmdbEngine {
   readonly #settings: LmdbSettings
   readonly #now: () => number
   readonly #events: EngineEvents
-  readonly #environment: Environment
+  readonly #options: EngineOptions
+  #store: OpenStore
+  /** Stores that were replaced by a compacted copy and are still being read. */
+  #retiring: Promise<void> = Promise.resolve()
   /** Undefined where the store was opened for reading only. */
   readonly #writer: Writer | undefined
   readonly #commit: GroupCommit | undefined
   #view: StoreView
   /** Goes on until the generation's entries are in the cache; it is then dropped from the buffer. */
   #absorbing: SlicedWork<void> | undefined
-  /** What is due in the view and not looked at yet. */
-  #due: Generator<readonly Deadline[], void, undefined> | undefined
-  /** Everything in the view up to this time was looked at; -1: nothing. */
-  #sweptUntilMs = -1
-  #dueUntilMs = -1
+  readonly #expirySweep: ExpirySweep
   #isFresh = false
   /** Keys that a writer may be ahead of the disk. */
   #holdKeys = Infinity
   readonly #recentReads = new Uint32Array(RECENT_READS)
 
-  private constructor(
-    settings: LmdbSettings,
-    events: EngineEvents,
-    environment: Environment,
-    writer: Writer | undefined,
-    view: StoreView,
-    clockMs: number,
-  ) {
+  private constructor(options: EngineOptions, store: OpenStore, writer: Writer | undefined, clockMs: number) {
+    const { settings, events } = options
+    this.#options = options
     this.#settings = settings
     this.#events = events
-    this.#environment = environment
+    this.#store = store
     this.#writer = writer
-    this.#view = view
+    this.#view = store.latest()
     this.clock = new ForwardClock(settings.clock)
     this.clock.advanceTo(clockMs)
     const seed = randomInt(2 ** 32)
@@ -100,40 +103,55 @@ export class LmdbEngine {
     this.buffer = new WriteBuffer({ seed, now, onExpired: events.onExpired })
     this.cache = new ReadCache(settings.cacheBytes * CACHE_SHARE, seed, now)
     this.#commit = writer === undefined ? undefined : this.#newCommit(writer)
+    this.#expirySweep = new ExpirySweep(this.buffer, this.cache, {
+      now,
+      onExpired: events.onExpired,
+      remove: (bytes, start, length) => this.remove(bytes, start, length),
+      afterPage: () => this.afterWrite(),
+    })
   }
 
-  static async open(settings: LmdbSettings, events: EngineEvents): Promise<LmdbEngine> {
+  static async open(options: EngineOptions): Promise<LmdbEngine> {
+    const { settings, directory } = options
+    const { dataPath } = directory
     const mapBytes = mapBytesOf(settings)
     // The databases must all be there before the writer thread opens them, and before this thread reads.
-    const environment = openEnvironment(settings.path, { readOnly: false, mapBytes })
-    const writer = new Writer(
-      { path: settings.path, mapBytes, compression: settings.compression },
-      settings.commitTimeoutMs,
-    )
+    const store = new OpenStore(dataPath, { readOnly: false, mapBytes })
+    const { compression, commitTimeoutMs } = settings
+    const writer = new Writer({ dataPath, mapBytes, compression }, commitTimeoutMs)
     try {
       const opened = await writer.ask({ kind: 'open' })
-      const view = StoreView.latest(environment)
-      const engine = new LmdbEngine(settings, events, environment, writer, view, opened?.clockMs ?? 0)
+      const engine = new LmdbEngine(options, store, writer, opened?.clockMs ?? 0)
       engine.usedBytes = opened?.usedBytes ?? 0
       engine.#holdKeys = keysPerCommit(engine.usedBytes, settings)
       return engine
     } catch (error) {
       await writer.close()
-      await environment.root.close()
+      await store.close()
       throw error
     }
   }
 
-  static async openReadOnly(settings: LmdbSettings, events: EngineEvents): Promise<LmdbEngine> {
-    const environment = openEnvironment(settings.path, { readOnly: true, mapBytes: mapBytesOf(settings) })
-    return new LmdbEngine(settings, events, environment, undefined, StoreView.latest(environment), 0)
+  static async openReadOnly(options: EngineOptions): Promise<LmdbEngine> {
+    return new LmdbEngine(options, openForReading(options), undefined, 0)
   }
 
   /** Where the store was opened for reading only: sees what the writer has flushed, anew in every turn of the event loop. */
   refresh(): void {
     if (this.#writer !== undefined || this.#isFresh) return
+    const { dataPath } = this.#options.directory
+    this.#options.directory.refresh()
     this.#view.release()
-    this.#view = StoreView.latest(this.#environment)
+    if (this.#options.directory.dataPath !== dataPath) {
+      const replaced = this.#store
+      this.#store = openForReading({
+        settings: this.#settings,
+        events: this.#events,
+        directory: this.#options.directory,
+      })
+      this.#retire(replaced)
+    }
+    this.#view = this.#store.latest()
     this.#isFresh = true
     setImmediate(() => {
       this.#isFresh = false
@@ -148,14 +166,10 @@ export class LmdbEngine {
     return this.#view
   }
 
-  get environment(): Environment {
-    return this.#environment
-  }
-
   /** The part of the statistics that is the engine's. */
   figures(): EngineFigures {
     const { active, frozen } = this.buffer
-    const { mapSize = 0, numReaders = 0 } = this.#environment.meta.getStats()
+    const { mapSize = 0, numReaders = 0 } = this.#store.environment.meta.getStats()
     return {
       bufferHits: this.bufferHits,
       storeReads: this.storeReads,
@@ -277,6 +291,16 @@ export class LmdbEngine {
     return { layers, view: opaque ? undefined : this.#view.retain() }
   }
 
+  /** Entries there are, with those that have expired and are not removed yet. */
+  countHeld(): number {
+    const { layers, view } = this.capture()
+    const sorted = layers.map((layer) => ({ ...layer, sorted: layer.log.ordered.sortedNow() }))
+    const entries = runThrough(countEntries(sorted, view, -Infinity))
+    for (const { log, epoch } of layers) if (epoch !== Infinity) log.closeSnapshot(epoch)
+    view?.release()
+    return entries
+  }
+
   /** When the next entry expires that is not removed yet; Infinity: none does. */
   get nextExpiryAtMs(): number {
     let nextMs = this.buffer.active.log.nextExpiryAtMs
@@ -287,22 +311,7 @@ export class LmdbEngine {
   /** Removes entries that have expired until none is left or `untilMs` has passed; returns whether none is left. */
   sweep(untilMs: number): boolean {
     if (this.#writer === undefined || this.failure !== undefined) return true
-    if (!this.buffer.active.log.sweep(untilMs)) return false
-    if (!this.#sweepFrozen(untilMs)) return false
-    if (this.buffer.opaque || this.#view.firstDeadlineMs > this.clock.now()) return true
-    for (;;) {
-      const page = this.#nextDue()
-      if (page === undefined) return true
-      for (const { key } of page) {
-        if (this.buffer.find(key, 0, key.length) !== 0) continue
-        this.#events.onExpired(() => key)
-        this.cache.remove(key, 0, key.length)
-        const { log } = this.buffer.active
-        log.remove(log.seek(key, 0, key.length))
-      }
-      this.#commit?.afterWrite()
-      if (performance.now() >= untilMs) return false
-    }
+    return this.#expirySweep.run(this.#view, untilMs)
   }
 
   /** Replaces all content by blocks in key order; the caller has made sure that nothing is written meanwhile. */
@@ -313,7 +322,7 @@ export class LmdbEngine {
       await writer.ask({ kind: 'beginReplace' })
       await this.#fillOtherSlot(writer, blocks)
       // What was written before belongs to the content that goes.
-      await commit.pause()
+      await commit.pause({ yielding: false })
       if (clockMs !== undefined) this.clock.advanceTo(clockMs)
       const result = await writer.ask({ kind: 'finishReplace', clockMs: this.clock.now() })
       this.#finishAbsorbing()
@@ -329,11 +338,41 @@ export class LmdbEngine {
     }
   }
 
+  /** Gives back the disk space that is free within the data file. */
+  async compact(): Promise<void> {
+    const { commitTimeoutMs } = this.#settings
+    const replaced = this.#store
+    await compactStore({
+      directory: this.#options.directory,
+      environment: replaced.environment,
+      writer: this.#writer as Writer,
+      commit: this.#commit as GroupCommit,
+      timeoutMs: commitTimeoutMs,
+      usedBytes: this.usedBytes,
+      onSwitched: (dataPath, result) => {
+        this.#store = new OpenStore(dataPath, { readOnly: false, mapBytes: mapBytesOf(this.#settings) })
+        this.#switchView(result)
+        this.#retire(replaced)
+      },
+    })
+    if (!replaced.inUse) await this.#retiring
+  }
+
   async close(): Promise<void> {
     await this.#writer?.close()
     this.#finishAbsorbing()
     this.#view.release()
-    await this.#environment.root.close()
+    await this.#store.close()
+    await this.#retiring
+  }
+
+  /** Closes a store that another one has replaced as soon as nobody reads from it, and removes its file. */
+  #retire(replaced: OpenStore): void {
+    const closed = Promise.all([this.#retiring, replaced.close()])
+    // What cannot be removed now is removed when the store is opened next.
+    this.#retiring = closed
+      .then(() => (this.#writer === undefined ? undefined : this.#options.directory.removeLeftovers()))
+      .catch(() => {})
   }
 
   #readStore(key: Uint8Array): Uint8Array | undefined {
@@ -410,9 +449,7 @@ export class LmdbEngine {
     this.usedBytes = result.usedBytes
     this.#holdKeys = keysPerCommit(this.usedBytes, this.#settings)
     this.#view.release()
-    this.#view = new StoreView(this.#environment, result.generation, result.entries)
-    this.#due = undefined
-    this.#sweptUntilMs = -1
+    this.#view = this.#store.view(result.generation, result.entries)
   }
 
   /** Moves a committed generation's entries to the cache, then drops it. */
@@ -449,38 +486,10 @@ export class LmdbEngine {
   #finishAbsorbing(): void {
     if (this.#absorbing !== undefined) runThrough(this.#absorbing)
   }
+}
 
-  /** Removes what has expired while it waits to be committed; returns whether none of it is left. */
-  #sweepFrozen(untilMs: number): boolean {
-    for (const { log } of this.buffer.frozen) {
-      const { entries } = log
-      const done = log.noteExpired(untilMs, (address) => {
-        const bytes = entries.segmentBytes(address)
-        const keyStart = entries.keyStart(address)
-        const keyLength = entries.keyLength(address)
-        const isNewest =
-          this.buffer.find(bytes, keyStart, keyLength) === address && this.buffer.found.log === log
-        if (isNewest) this.remove(bytes, keyStart, keyLength)
-      })
-      if (!done) return false
-    }
-    return true
-  }
-
-  /** Entries of the view that are due and were not looked at since the view was switched; undefined: none is left. */
-  #nextDue(): readonly Deadline[] | undefined {
-    const nowMs = this.clock.now()
-    if (this.#due === undefined) {
-      if (nowMs <= this.#sweptUntilMs) return undefined
-      this.#dueUntilMs = nowMs
-      this.#due = this.#view.duePages(this.#sweptUntilMs, nowMs, SWEEP_PAGE)
-    }
-    const page = this.#due.next()
-    if (page.done !== true) return page.value
-    this.#sweptUntilMs = this.#dueUntilMs
-    this.#due = undefined
-    return undefined
-  }
+function openForReading({ settings, directory }: EngineOptions): OpenStore {
+  return new OpenStore(directory.dataPath, { readOnly: true, mapBytes: mapBytesOf(settings) })
 }
 
 function mapBytesOf({ maxBytes }: LmdbSettings): number {

@@ -226,9 +226,9 @@ describe('ownership and the directory', () => {
     const backend = await open()
     backend.putSync(key('a'), key('1'))
     await backend.close()
-    await rm(join(path, 'data.mdb'))
+    await rm(join(path, 'data-1.mdb'))
     await rejected('CORRUPTION', LmdbStateBackend.open({ path }))
-    await writeFile(join(path, 'data.mdb'), '')
+    await writeFile(join(path, 'data-1.mdb'), '')
     await rejected('CORRUPTION', LmdbStateBackend.open({ path }))
   })
 
@@ -250,7 +250,7 @@ describe('damage', () => {
 
   it('of a record is CORRUPTION with the key, never another value', async () => {
     await filled()
-    const file = join(path, 'data.mdb')
+    const file = join(path, 'data-1.mdb')
     const bytes = await readFile(file)
     for (let at = bytes.indexOf('value 123value'); at >= 0; at = bytes.indexOf('value 123value', at + 1)) {
       bytes[at + 3] = (bytes[at + 3] as number) ^ 1
@@ -268,7 +268,7 @@ describe('damage', () => {
 
   it('by a file that was cut off is CORRUPTION on opening, unless all that is missing was free', async () => {
     await filled()
-    const whole = (await stat(join(path, 'data.mdb'))).size
+    const whole = (await stat(join(path, 'data-1.mdb'))).size
     const refused: number[] = []
     for (const size of [
       100,
@@ -283,7 +283,7 @@ describe('damage', () => {
       const copy = join(folder, `cut-${size}`)
       await mkdir(copy)
       for (const name of await readdir(path)) await copyFile(join(path, name), join(copy, name))
-      await truncate(join(copy, 'data.mdb'), Math.floor(size))
+      await truncate(join(copy, 'data-1.mdb'), Math.floor(size))
       try {
         const backend = await open({ path: copy })
         expect(await backend.count()).toBe(400)

@@ -8,16 +8,16 @@ import { validateBlocks, validateKey, validateKeys, validateValue } from '../bac
 import { WriteBatch } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
 import type { CancelTimer } from '../base/clock.js'
-import { StateError } from '../base/errors.js'
+import { reasonOf, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
-import { nextTurn, runThrough, SLICE_MS } from '../log/slices.js'
+import { nextTurn, SLICE_MS } from '../log/slices.js'
 import { applyBatch, assertExpectations, putBytes } from './apply-batch.js'
 import { checkedBlocks } from './checked-blocks.js'
-import { countEntries } from './count-entries.js'
 import { Expirations } from './expirations.js'
 import { LmdbEngine } from './lmdb-engine.js'
-import { LmdbSnapshot } from './lmdb-snapshot.js'
+import type { LmdbSnapshot } from './lmdb-snapshot.js'
+import { OpenSnapshots } from './open-snapshots.js'
 import {
   type LmdbSettings,
   settingsFrom,
@@ -25,6 +25,7 @@ import {
   validateLmdbWriteOptions,
 } from './settings.js'
 import { StoreDirectory } from './store-directory.js'
+import { Turns } from './turns.js'
 import type {
   LmdbPutOptions,
   LmdbStateBackendEvents,
@@ -32,19 +33,11 @@ import type {
   LmdbStats,
   LmdbWriteOptions,
 } from './types.js'
-import { verifyStore } from './verify-process.js'
+import { unreadable, verifyDataFile } from './verify-process.js'
 import type { VerifyReport } from './verify-store.js'
 
 /** Background work goes on after this pause when a slice was not enough. */
 const NEXT_SLICE_MS = 10
-/** An asynchronous writer that never has to wait lets the event loop run after this time. */
-const TURN_MS = 4
-const WRITES_BETWEEN_LOOKS = 64
-
-interface OpenSnapshot {
-  readonly openedAt: number
-  readonly cancelTimer: CancelTimer | undefined
-}
 
 /**
  * The persistent engine: LMDB under a write buffer. Writes are visible at once and become durable in groups; `flush()`,
@@ -63,10 +56,12 @@ export class LmdbStateBackend implements SyncStateBackend {
   readonly #listeners: Listeners<LmdbStateBackendEvents>
   readonly #expirations: Expirations
   readonly #engine: LmdbEngine
-  readonly #snapshots = new Map<LmdbSnapshot, OpenSnapshot>()
+  readonly #snapshots: OpenSnapshots
+  readonly #turns = new Turns()
   #cancelSweep: CancelTimer | undefined
   #cancelFlush: CancelTimer | undefined
   #closing: Promise<void> | undefined
+  #compacting: Promise<void> | undefined
   #replacing = false
   #gets = 0
   #hits = 0
@@ -75,8 +70,6 @@ export class LmdbStateBackend implements SyncStateBackend {
   #bytesWritten = 0
   #flushes = 0
   #changes = 0
-  #writesSinceLook = 0
-  #turnStartedAt = 0
   /** Entries held, and at which change they were counted. */
   #held: { readonly change: number; readonly commits: number; readonly entries: number } | undefined
 
@@ -92,6 +85,7 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#engine = engine
     this.#listeners = listeners
     this.#expirations = expirations
+    this.#snapshots = new OpenSnapshots(settings.clock, settings.maxSnapshotAgeMs)
     this.#armSweep()
   }
 
@@ -119,8 +113,12 @@ export class LmdbStateBackend implements SyncStateBackend {
    * Reads a whole store, in a process of its own, and checks every record, the order of the keys and the expiry index.
    * Damage is in the report, not an error; it is safe beside a process that writes.
    */
-  static verify(path: string): Promise<VerifyReport> {
-    return verifyStore(path)
+  static async verify(path: string): Promise<VerifyReport> {
+    try {
+      return await verifyDataFile(await StoreDirectory.dataPathIn(path))
+    } catch (error) {
+      return unreadable(reasonOf(error))
+    }
   }
 
   static async #over(settings: LmdbSettings, directory: StoreDirectory): Promise<LmdbStateBackend> {
@@ -132,7 +130,7 @@ export class LmdbStateBackend implements SyncStateBackend {
     }
     try {
       const open = settings.readOnly ? LmdbEngine.openReadOnly : LmdbEngine.open
-      const engine = await open({ ...settings, path: directory.path }, events)
+      const engine = await open({ settings, directory, events })
       if (!settings.readOnly) await directory.markReady()
       return new LmdbStateBackend(settings, directory, engine, listeners, expirations)
     } catch (error) {
@@ -206,24 +204,7 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#expirations.emit()
     this.#assertOpen()
     const takenAtMs = this.#engine.clock.now()
-    const { maxSnapshotAgeMs } = this.#settings
-    const snapshot = new LmdbSnapshot({
-      ...this.#engine.capture(),
-      takenAtMs,
-      onClose: (closed) => {
-        this.#snapshots.get(closed)?.cancelTimer?.()
-        this.#snapshots.delete(closed)
-      },
-    })
-    const cancelTimer =
-      maxSnapshotAgeMs === Infinity
-        ? undefined
-        : this.#settings.clock.setTimer(
-            () => snapshot.closeBecause(`older than ${maxSnapshotAgeMs} ms`),
-            maxSnapshotAgeMs,
-          )
-    this.#snapshots.set(snapshot, { openedAt: performance.now(), cancelTimer })
-    return snapshot
+    return this.#snapshots.open({ ...this.#engine.capture(), takenAtMs })
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
@@ -295,6 +276,8 @@ export class LmdbStateBackend implements SyncStateBackend {
     validateReplaceOptions(options)
     this.#replacing = true
     try {
+      await this.#compacting?.catch(() => {})
+      this.#assertOpen()
       this.#sweepNow()
       const checked = checkedBlocks(blocks, options?.signal, () => this.#assertOpen())
       await this.#engine.replaceAll(checked, options?.clockMs)
@@ -335,12 +318,26 @@ export class LmdbStateBackend implements SyncStateBackend {
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
     if (this.#engine.failure === undefined) await this.#engine.flush()
-    return await verifyStore(this.#settings.path)
+    return await verifyDataFile(this.#directory.dataPath)
+  }
+
+  /**
+   * Rewrites the store without the space that deleted and overwritten entries have left in its file, and gives that back to
+   * the file system: afterwards `sizeOnDisk()` is about what the entries take. Needs disk space for the copy meanwhile. Reads
+   * and writes go on; commits wait, and with them `flush()` and durable writes. The copy is verified before it counts, and
+   * snapshots that are open keep the old file until they are closed.
+   *
+   * `TRANSACTION_FAILED` where more is written meanwhile than a quarter of `cacheBytes` holds, and `STORAGE_ERROR`, for lack
+   * of disk space for instance: the store is then as it was. `CORRUPTION` where a record is damaged.
+   */
+  async compact(): Promise<void> {
+    this.#assertWritable('compact')
+    this.#compacting ??= this.#compact()
+    await this.#compacting
   }
 
   stats(): LmdbStats {
     this.#assertOpen()
-    const oldest = [...this.#snapshots.values()].map(({ openedAt }) => performance.now() - openedAt)
     return {
       gets: this.#gets,
       hits: this.#hits,
@@ -351,8 +348,8 @@ export class LmdbStateBackend implements SyncStateBackend {
       bytesWritten: this.#bytesWritten,
       flushes: this.#flushes,
       entries: this.#entriesHeld(),
-      openSnapshots: this.#snapshots.size,
-      oldestSnapshotAgeMs: Math.max(0, ...oldest),
+      openSnapshots: this.#snapshots.count,
+      oldestSnapshotAgeMs: this.#snapshots.oldestAgeMs,
       ...this.#engine.figures(),
     }
   }
@@ -374,10 +371,20 @@ export class LmdbStateBackend implements SyncStateBackend {
     await this.close()
   }
 
+  async #compact(): Promise<void> {
+    try {
+      await this.#engine.flush()
+      await this.#engine.compact()
+    } finally {
+      this.#compacting = undefined
+    }
+  }
+
   async #close(): Promise<void> {
     this.#cancelSweep?.()
     this.#cancelFlush?.()
-    for (const snapshot of this.#snapshots.keys()) snapshot.closeSync()
+    this.#snapshots.closeAll()
+    await this.#compacting?.catch(() => {})
     try {
       await this.#engine.flush()
     } finally {
@@ -441,24 +448,14 @@ export class LmdbStateBackend implements SyncStateBackend {
       await this.#engine.flush()
       return
     }
-    const room = this.#engine.room()
-    if (room !== undefined) await room
-    if (++this.#writesSinceLook < WRITES_BETWEEN_LOOKS) return
-    this.#writesSinceLook = 0
-    if (performance.now() - this.#turnStartedAt < TURN_MS) return
-    await nextTurn()
-    this.#turnStartedAt = performance.now()
+    const wait = this.#engine.room() ?? this.#turns.due()
+    if (wait !== undefined) await wait
   }
 
   #entriesHeld(): number {
     const { commits } = this.#engine
     if (this.#held?.change !== this.#changes || this.#held.commits !== commits) {
-      const { layers, view } = this.#engine.capture()
-      const sorted = layers.map((layer) => ({ ...layer, sorted: layer.log.ordered.sortedNow() }))
-      const entries = runThrough(countEntries(sorted, view, -Infinity))
-      for (const { log, epoch } of layers) if (epoch !== Infinity) log.closeSnapshot(epoch)
-      view?.release()
-      this.#held = { change: this.#changes, commits, entries }
+      this.#held = { change: this.#changes, commits, entries: this.#engine.countHeld() }
     }
     return this.#held.entries
   }

@@ -4,15 +4,18 @@
 //     in between leaves nothing that could be mistaken for lost data.
 // (2) Nothing is changed in a directory that is not a store's, or that another process owns.
 // (3) LMDB's files are made here, because LMDB would make them readable for everyone.
+// (4) The identity names the data file. A compacted copy takes its place by a new identity, in one durable step; data files
+//     that the identity does not name are removed by the owner.
 
-import { mkdtemp, open, rm, stat, truncate } from 'node:fs/promises'
+import { readFileSync, statSync } from 'node:fs'
+import { chmod, mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { StateError } from '../base/errors.js'
 import { FileLease } from '../storage/file-lease.js'
 import { StorageDirectory } from '../storage/storage-directory.js'
 import { TemporaryFile } from '../storage/temporary-file.js'
-import { DATA_FILE, inspectDataFile } from './data-file.js'
+import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
 import {
   decodeIdentity,
   encodeIdentity,
@@ -21,19 +24,20 @@ import {
   newIdentity,
   type StoreIdentity,
 } from './store-identity.js'
-import { verifyStore } from './verify-process.js'
+import { verifyDataFile } from './verify-process.js'
 
-const LOCK_FILE = 'lock.mdb'
 const PRIVATE_FILE = 0o600
-/** Bytes of a disk block as `stat` counts them. */
-const STAT_BLOCK_BYTES = 512
+/** How often a store may be compacted while it is being opened for reading. */
+const READ_ONLY_TRIES = 5
 
 export class StoreDirectory {
   readonly path: string
-  readonly identity: StoreIdentity
   readonly #files: StorageDirectory
   readonly #lease: FileLease | undefined
   readonly #isTemporary: boolean
+  #identity: StoreIdentity
+  /** Changes whenever the identity is replaced; only looked at where another process may do that. */
+  #identityMark: string | undefined
 
   private constructor(
     files: StorageDirectory,
@@ -42,16 +46,16 @@ export class StoreDirectory {
     isTemporary: boolean,
   ) {
     this.path = files.path
-    this.identity = identity
     this.#files = files
+    this.#identity = identity
     this.#lease = lease
     this.#isTemporary = isTemporary
   }
 
   static async open(path: string, { readOnly }: { readonly readOnly: boolean }): Promise<StoreDirectory> {
     const files = new StorageDirectory(resolve(path))
+    if (readOnly) return await StoreDirectory.#openReadOnly(files)
     const names = await files.names('list the store')
-    if (readOnly) return await StoreDirectory.#openReadOnly(files, names)
     if (!names.includes(IDENTITY_FILE)) assertEmpty(files, names)
     return await StoreDirectory.#openOwned(files, false)
   }
@@ -62,17 +66,67 @@ export class StoreDirectory {
     return await StoreDirectory.#openOwned(new StorageDirectory(path), true)
   }
 
+  /** The path of the data file that the store in a directory uses now. */
+  static async dataPathIn(path: string): Promise<string> {
+    const files = new StorageDirectory(resolve(path))
+    return files.pathOf((await readIdentity(files)).data)
+  }
+
+  /** Where the content is. */
+  get dataPath(): string {
+    return this.#files.pathOf(this.#identity.data)
+  }
+
+  /** Looks whether the owner has put another data file in place of the one known here. Cheap where it has not. */
+  refresh(): void {
+    const mark = markOf(this.#files)
+    if (mark === this.#identityMark) return
+    const what = this.#files.pathOf(IDENTITY_FILE)
+    this.#identity = decodeIdentity(readFileSync(what), what)
+    this.#identityMark = mark
+  }
+
   /** The store was opened: from now on, missing data is damage. */
   async markReady(): Promise<void> {
-    if (!this.identity.ready) await writeIdentity(this.#files, { ...this.identity, ready: true })
+    if (!this.#identity.ready) await this.#replaceIdentity({ ...this.#identity, ready: true })
+  }
+
+  /** Where the next data file is to be written, and nothing is yet. */
+  async nextDataPath(): Promise<string> {
+    await this.removeLeftovers()
+    return this.#files.pathOf(nextDataFile(this.#identity.data))
+  }
+
+  /** Makes the next data file, which LMDB has written, durable and one of this user alone. */
+  async sealNextData(): Promise<void> {
+    const operation = 'compact the store'
+    const name = nextDataFile(this.#identity.data)
+    const path = this.#files.pathOf(name)
+    await this.#files.attempt(operation, path, chmod(path, PRIVATE_FILE))
+    const handle = await this.#files.attempt(operation, path, open(path, 'r+'))
+    try {
+      await this.#files.attempt(operation, path, handle.sync())
+    } finally {
+      await handle.close()
+    }
+    await makeEmpty(this.#files, lockFileOf(name))
+  }
+
+  /** Puts the next data file in the place of the present one, durably. */
+  async adoptNextData(): Promise<void> {
+    await this.#replaceIdentity({ ...this.#identity, data: nextDataFile(this.#identity.data) })
+  }
+
+  /** Removes data files that are not in use. */
+  async removeLeftovers(): Promise<void> {
+    await removeLeftovers(this.#files, this.#identity)
   }
 
   /** Bytes that the files take on disk. */
   async sizeOnDisk(): Promise<number> {
     let bytes = 0
     for (const name of await this.#files.names('measure the store')) {
-      const path = this.#files.pathOf(name)
-      bytes += (await this.#files.attempt('measure the store', path, stat(path))).blocks * STAT_BLOCK_BYTES
+      bytes += (await this.#files.inspect(name, 'measure the store'))?.diskBytes ?? 0
     }
     return bytes
   }
@@ -83,14 +137,29 @@ export class StoreDirectory {
     else await this.#lease?.release()
   }
 
-  static async #openReadOnly(files: StorageDirectory, names: readonly string[]): Promise<StoreDirectory> {
-    const identity = names.includes(IDENTITY_FILE) ? await readIdentity(files) : undefined
-    if (identity?.ready !== true) {
-      const reason = `${files.path}: there is no store yet; open it for writing first`
-      throw new StateError('STORAGE_ERROR', { storage: files.storageName, operation: 'open', reason })
+  async #replaceIdentity(identity: StoreIdentity): Promise<void> {
+    await writeIdentity(this.#files, identity)
+    this.#identity = identity
+  }
+
+  static async #openReadOnly(files: StorageDirectory): Promise<StoreDirectory> {
+    for (let tries = 1; ; tries++) {
+      const known = (await files.names('list the store')).includes(IDENTITY_FILE)
+      const identity = known ? await readIdentity(files) : undefined
+      if (identity?.ready !== true) {
+        const reason = `${files.path}: there is no store yet; open it for writing first`
+        throw new StateError('STORAGE_ERROR', { storage: files.storageName, operation: 'open', reason })
+      }
+      try {
+        await assertMappable(files, identity.data)
+        const directory = new StoreDirectory(files, identity, undefined, false)
+        directory.#identityMark = markOf(files)
+        return directory
+      } catch (error) {
+        // The owner may have put another file in its place just now.
+        if (tries === READ_ONLY_TRIES || (await readIdentity(files)).data === identity.data) throw error
+      }
     }
-    await assertMappable(files, false)
-    return new StoreDirectory(files, identity, undefined, false)
   }
 
   static async #openOwned(files: StorageDirectory, isTemporary: boolean): Promise<StoreDirectory> {
@@ -101,9 +170,10 @@ export class StoreDirectory {
       const identity = known ? await readIdentity(files) : newIdentity()
       if (!known) await writeIdentity(files, identity)
       if (identity.ready) {
-        await assertMappable(files, true)
+        await assertMappable(files, identity.data)
+        await removeLeftovers(files, identity)
       } else {
-        for (const name of [DATA_FILE, LOCK_FILE]) await makeEmpty(files, name)
+        for (const name of [identity.data, lockFileOf(identity.data)]) await makeEmpty(files, name)
         await files.sync('create the store')
       }
       return new StoreDirectory(files, identity, lease, isTemporary)
@@ -125,18 +195,26 @@ function assertEmpty(files: StorageDirectory, names: readonly string[]): void {
   })
 }
 
-async function assertMappable(files: StorageDirectory, mayExtend: boolean): Promise<void> {
-  const state = await inspectDataFile(files)
+async function assertMappable(files: StorageDirectory, name: string): Promise<void> {
+  const state = await inspectDataFile(files, name)
   if (state === 'whole') return
-  const what = files.pathOf(DATA_FILE)
+  const what = files.pathOf(name)
   if (state === 'new') throw new StateError('CORRUPTION', { what, reason: 'it is missing or empty' })
   // Legal where the pages that are missing are free: only reading everything tells, in a process that may die of it.
-  const { ok } = await verifyStore(files.path)
+  const { ok } = await verifyDataFile(what)
   if (!ok) throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
-  if (mayExtend) {
-    const { size } = await stat(what)
-    await truncate(what, size)
+}
+
+async function removeLeftovers(files: StorageDirectory, { data }: StoreIdentity): Promise<void> {
+  for (const name of await files.names('list the store')) {
+    if (isLeftover(name, data)) await files.unlink(name, 'remove an old data file')
   }
+}
+
+/** Tells one identity file from the next one in its place. */
+function markOf(files: StorageDirectory): string {
+  const { ino, ctimeMs, mtimeMs } = statSync(files.pathOf(IDENTITY_FILE))
+  return `${ino}:${ctimeMs}:${mtimeMs}`
 }
 
 async function readIdentity(files: StorageDirectory): Promise<StoreIdentity> {

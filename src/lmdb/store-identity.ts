@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock } from '../base/clock.js'
 import { reasonOf, StateError } from '../base/errors.js'
+import { isDataFile, NEW_DATA_FILE } from './data-file.js'
 import { lmdbVersion, STORE_PAGE_BYTES } from './environment.js'
 
 export const IDENTITY_FILE = 'holdfast-lmdb.json'
@@ -14,6 +15,8 @@ export interface StoreIdentity {
   /** Of the LMDB that made the store. */
   readonly lmdb: string
   readonly pageSize: number
+  /** The file that has the content. */
+  readonly data: string
   readonly createdAt: string
   /** False until the store was opened once: what is there until then may be thrown away. */
   readonly ready: boolean
@@ -25,6 +28,7 @@ export function newIdentity(): StoreIdentity {
     id: randomUUID(),
     lmdb: lmdbVersion(),
     pageSize: STORE_PAGE_BYTES,
+    data: NEW_DATA_FILE,
     createdAt: new Date(systemClock.now()).toISOString(),
     ready: false,
   }
@@ -56,5 +60,7 @@ export function decodeIdentity(bytes: Uint8Array, what: string): StoreIdentity {
   if (typeof identity.id !== 'string' || typeof identity.ready !== 'boolean') {
     throw new StateError('CORRUPTION', { what, reason: 'it lacks its id or its readiness' })
   }
+  if (!isDataFile(identity.data))
+    throw new StateError('CORRUPTION', { what, reason: 'it names no data file' })
   return identity as StoreIdentity
 }

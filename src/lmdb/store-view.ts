@@ -10,13 +10,11 @@ import {
 } from './environment.js'
 import {
   checkRecordIn,
-  decodeStoreState,
   ENTRY_PREFIX,
   EXPIRY_KEY_BYTES,
   keySum,
   recordExpiry,
   recordValueIn,
-  STATE_KEY,
 } from './record.js'
 
 /** An expiry index entry. */
@@ -42,11 +40,18 @@ export class StoreView {
   readonly #options: { readonly transaction: ReadTransaction }
   expiresAtMs: number = Infinity
   sumOfKey = 0
+  readonly #onReleased: () => void
   #users = 1
   #firstDeadlineMs: number | undefined
 
-  constructor(environment: Environment, generation: number, entryCount?: number) {
+  constructor(
+    environment: Environment,
+    generation: number,
+    entryCount: number | undefined,
+    onReleased: () => void,
+  ) {
     this.generation = generation
+    this.#onReleased = onReleased
     this.#slot = slotOf(environment, generation)
     // The package shares one read transaction until it is reset: this one is to be of now, and ours alone.
     environment.root.resetReadTxn()
@@ -56,23 +61,15 @@ export class StoreView {
     this.#options = { transaction: this.#transaction }
   }
 
-  /** The store as it is now, its generation included. */
-  static latest(environment: Environment): StoreView {
-    environment.root.resetReadTxn()
-    const { meta } = environment
-    const record = meta.getBinaryFast(STATE_KEY)
-    const generation =
-      record === undefined ? 0 : decodeStoreState(record.subarray(0, meta.lastSize)).generation
-    return new StoreView(environment, generation)
-  }
-
   retain(): this {
     this.#users++
     return this
   }
 
   release(): void {
-    if (--this.#users === 0) this.#transaction.done()
+    if (--this.#users > 0) return
+    this.#transaction.done()
+    this.#onReleased()
   }
 
   /**

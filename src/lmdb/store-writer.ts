@@ -23,7 +23,7 @@ import {
 import type { LmdbCompression } from './types.js'
 
 export interface StoreWriterOptions {
-  readonly path: string
+  readonly dataPath: string
   readonly mapBytes: number
   readonly compression: LmdbCompression
 }
@@ -63,8 +63,8 @@ export class StoreWriter {
   #blocks: Uint8Array[] = []
   #blockBytes = 0
 
-  constructor({ path, mapBytes, compression }: StoreWriterOptions) {
-    this.#environment = openEnvironment(path, { readOnly: false, mapBytes })
+  constructor({ dataPath, mapBytes, compression }: StoreWriterOptions) {
+    this.#environment = openEnvironment(dataPath, { readOnly: false, mapBytes })
     this.#records = new RecordWriter(compression)
     this.#state = this.#readState()
     const other = this.#slot(1)

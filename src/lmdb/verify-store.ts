@@ -43,7 +43,7 @@ const FIRST = Uint8Array.of(0)
 const AFTER_LAST = new Uint8Array(EXPIRY_KEY_BYTES + 1).fill(255)
 
 /** Reads everything in a store, in this process: a cut-off file can end it. */
-export function verifyHere(path: string): VerifyReport {
+export function verifyHere(dataPath: string): VerifyReport {
   const problems: StoreProblem[] = []
   const note = (what: string, reason: string) => {
     if (problems.length < MAX_PROBLEMS) problems.push({ what, reason })
@@ -52,7 +52,7 @@ export function verifyHere(path: string): VerifyReport {
   let expiring = 0
   let bytes = 0
   try {
-    const environment = openEnvironment(path, { readOnly: true, mapBytes: 0 })
+    const environment = openEnvironment(dataPath, { readOnly: true, mapBytes: 0 })
     environment.root.resetReadTxn()
     const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
     const slot = slotOf(environment, generationOf(environment, transaction))

@@ -10,6 +10,7 @@ export type WriterRequest =
   | { readonly kind: 'replaceBlock'; readonly bytes: Uint8Array }
   | { readonly kind: 'finishReplace'; readonly clockMs: number }
   | { readonly kind: 'abandonReplace' }
+  | { readonly kind: 'switch'; readonly dataPath: string }
   | { readonly kind: 'close' }
 
 export type WriterReply = { readonly result?: CommitResult | undefined; readonly error?: unknown }
@@ -26,6 +27,11 @@ let writer: StoreWriter | undefined
 async function handle(request: WriterRequest): Promise<CommitResult | undefined> {
   if (request.kind === 'open') {
     writer = new StoreWriter(options)
+    return writer.status()
+  }
+  if (request.kind === 'switch') {
+    await writer?.close()
+    writer = new StoreWriter({ ...options, dataPath: request.dataPath })
     return writer.status()
   }
   if (writer === undefined) throw new Error('the store is not open')

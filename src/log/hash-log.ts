@@ -203,19 +203,10 @@ export class HashLog {
 
   /** Removes entries that have expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
   sweep(untilMs: number): boolean {
-    const nowMs = this.#options.now()
-    for (let handled = 1; ; handled++) {
-      const hash = this.#expiry.takeDue(nowMs)
-      if (hash === undefined) return true
-      this.#expire(hash, nowMs)
-      if (handled % CHORE_STEP === 0 && performance.now() >= untilMs) return false
-    }
+    return this.noteExpired(untilMs, (address) => this.#expire(address))
   }
 
-  /**
-   * Tells of entries that have expired, each once, until none is left or `performance.now()` passes `untilMs`; returns whether
-   * none is left. For a log that nobody writes to any more: nothing in it is changed.
-   */
+  /** Tells of entries that have expired, each once, like `sweep`, but leaves them where they are. */
   noteExpired(untilMs: number, onExpired: (address: number) => void): boolean {
     const nowMs = this.#options.now()
     for (let handled = 1; ; handled++) {
@@ -367,23 +358,12 @@ export class HashLog {
     if (!this.#options.covers) this.#tombstones.push(epoch, probe.hash)
   }
 
-  #expire(hash: number, nowMs: number): void {
-    let nextAtMs = Infinity
-    let removedUnits = 0
-    for (const address of this.#index.collect(hash)) {
-      if (this.entries.isTombstone(address)) continue
-      const expiresAtMs = this.entries.expiresAtMs(address)
-      if (expiresAtMs <= nowMs) {
-        this.#options.onExpired(address)
-        removedUnits += this.entries.units(address)
-        this.#find(address)
-        this.#removeFound(address, this.#chore)
-      } else {
-        nextAtMs = Math.min(nextAtMs, expiresAtMs)
-      }
-    }
-    if (nextAtMs !== Infinity) this.#expiry.schedule(hash, nextAtMs, nowMs)
-    this.#pay(removedUnits)
+  #expire(address: number): void {
+    this.#options.onExpired(address)
+    const units = this.entries.units(address)
+    this.#find(address)
+    this.#removeFound(address, this.#chore)
+    this.#pay(units)
   }
 
   #dropTombstones(most: number): void {

@@ -7,6 +7,16 @@ import { errnoOf, storageError } from './storage-failure.js'
 // A symbolic link is not followed, and a planted FIFO does not hang the opening. Windows has neither flag.
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
 
+/** Bytes of a disk block as `stat` counts them. */
+const STAT_BLOCK_BYTES = 512
+
+export interface FileFacts {
+  readonly sizeBytes: number
+  /** What it takes on disk, which for a sparse file is less than its size. */
+  readonly diskBytes: number
+  readonly modifiedAtMs: number
+}
+
 /** The directory of a {@link FileCheckpointStorage}, as durable steps that fail with `STORAGE_ERROR`. */
 export class StorageDirectory {
   readonly path: string
@@ -80,16 +90,14 @@ export class StorageDirectory {
     }
   }
 
-  /** Size and age of a regular file; `undefined` for anything else and where there is nothing. */
-  async inspect(
-    name: string,
-    operation: string,
-  ): Promise<{ readonly sizeBytes: number; readonly modifiedAtMs: number } | undefined> {
+  /** Sizes and age of a regular file; `undefined` for anything else and where there is nothing. */
+  async inspect(name: string, operation: string): Promise<FileFacts | undefined> {
     try {
       const stats = await lstat(this.pathOf(name))
       if (!stats.isFile()) return undefined
       // Whole milliseconds, as the clock has them: a file written this instant is not from the future.
-      return { sizeBytes: stats.size, modifiedAtMs: Math.floor(stats.mtimeMs) }
+      const modifiedAtMs = Math.floor(stats.mtimeMs)
+      return { sizeBytes: stats.size, diskBytes: stats.blocks * STAT_BLOCK_BYTES, modifiedAtMs }
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined
       throw storageError(this.storageName, operation, this.pathOf(name), error)

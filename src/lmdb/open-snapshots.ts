@@ -1,0 +1,49 @@
+import type { CancelTimer, Clock } from '../base/clock.js'
+import { LmdbSnapshot, type SnapshotSource } from './lmdb-snapshot.js'
+
+interface OpenSnapshot {
+  readonly openedAt: number
+  readonly cancelTimer: CancelTimer | undefined
+}
+
+/** The snapshots of a backend that are not closed: each keeps pages of the store from being reused. */
+export class OpenSnapshots {
+  readonly #clock: Clock
+  readonly #maxAgeMs: number
+  readonly #open = new Map<LmdbSnapshot, OpenSnapshot>()
+
+  /** Closes each at the age of `maxAgeMs`; Infinity: never. */
+  constructor(clock: Clock, maxAgeMs: number) {
+    this.#clock = clock
+    this.#maxAgeMs = maxAgeMs
+  }
+
+  get count(): number {
+    return this.#open.size
+  }
+
+  /** In milliseconds; 0: none is open. */
+  get oldestAgeMs(): number {
+    const nowMs = performance.now()
+    return Math.max(0, ...[...this.#open.values()].map(({ openedAt }) => nowMs - openedAt))
+  }
+
+  open(source: Omit<SnapshotSource, 'onClose'>): LmdbSnapshot {
+    const maxAgeMs = this.#maxAgeMs
+    const snapshot = new LmdbSnapshot({
+      ...source,
+      onClose: (closed) => {
+        this.#open.get(closed)?.cancelTimer?.()
+        this.#open.delete(closed)
+      },
+    })
+    const expire = () => snapshot.closeBecause(`older than ${maxAgeMs} ms`)
+    const cancelTimer = maxAgeMs === Infinity ? undefined : this.#clock.setTimer(expire, maxAgeMs)
+    this.#open.set(snapshot, { openedAt: performance.now(), cancelTimer })
+    return snapshot
+  }
+
+  closeAll(): void {
+    for (const snapshot of this.#open.keys()) snapshot.closeSync()
+  }
+}

@@ -1,0 +1,51 @@
+import { type Environment, type EnvironmentOptions, openEnvironment } from './environment.js'
+import { decodeStoreState, STATE_KEY } from './record.js'
+import { StoreView } from './store-view.js'
+
+/** A data file that is open here, and who still reads from it. */
+export class OpenStore {
+  readonly environment: Environment
+  /** Views that are not released, and whoever opened it. */
+  #users = 1
+  readonly #closed: Promise<void>
+  #resolveClosed: (closing: Promise<void>) => void = () => {}
+
+  constructor(dataPath: string, options: EnvironmentOptions) {
+    this.environment = openEnvironment(dataPath, options)
+    this.#closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve
+    })
+  }
+
+  /** Somebody reads from it, or it is not closed. */
+  get inUse(): boolean {
+    return this.#users > 0
+  }
+
+  /** Its content now, known to be of this generation, with so many entries. */
+  view(generation: number, entryCount?: number): StoreView {
+    const view = new StoreView(this.environment, generation, entryCount, () => this.#leave())
+    this.#users++
+    return view
+  }
+
+  /** Its content now. */
+  latest(): StoreView {
+    const { root, meta } = this.environment
+    root.resetReadTxn()
+    const record = meta.getBinaryFast(STATE_KEY)
+    const generation =
+      record === undefined ? 0 : decodeStoreState(record.subarray(0, meta.lastSize)).generation
+    return this.view(generation)
+  }
+
+  /** Resolves when all views of it were released and it is closed. */
+  close(): Promise<void> {
+    this.#leave()
+    return this.#closed
+  }
+
+  #leave(): void {
+    if (--this.#users === 0) this.#resolveClosed(this.environment.root.close())
+  }
+}
