@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module'
 import { ClassicLevel } from 'classic-level'
 import { LmdbStateBackend } from 'holdfast/lmdb'
 import { open, type RootDatabase } from 'lmdb'
@@ -16,15 +17,22 @@ export interface Subject {
   close(): Promise<void>
 }
 
-export const subjectNames = ['holdfast', 'lmdb', 'classic-level'] as const
-export type SubjectName = (typeof subjectNames)[number]
+/** `better-sqlite3` needs a newer Node than this project does, and is measured where there is one. */
+export type SubjectName = 'holdfast' | 'lmdb' | 'classic-level' | 'better-sqlite3'
 
 export const BATCH_WRITES = 1_000
 /** Of holdfast: its default. */
 export const CACHE_BYTES = 256 * 1024 * 1024
 
-export function openSubject(name: SubjectName, path: string): Promise<Subject> {
+/** `peerFolder`: where `better-sqlite3` is installed. */
+export function openSubject(
+  name: SubjectName,
+  path: string,
+  peerFolder: string | undefined,
+): Promise<Subject> {
   switch (name) {
+    case 'better-sqlite3':
+      return Promise.resolve(new SqliteSubject(path, peerFolder as string))
     case 'holdfast':
       return HoldfastSubject.open(path)
     case 'lmdb':
@@ -172,5 +180,74 @@ class LevelSubject implements Subject {
       batch = this.#db.batch()
     }
     await batch.write({ sync })
+  }
+}
+
+/** What is used of the package, which the compiler does not find: it is no dependency. */
+interface SqliteDatabase {
+  pragma(text: string): unknown
+  exec(text: string): unknown
+  prepare(text: string): {
+    run(...parameters: unknown[]): unknown
+    get(...parameters: unknown[]): unknown
+    all(...parameters: unknown[]): unknown[]
+  }
+  close(): void
+}
+
+/** A table of blobs in the write-ahead mode, where each commit is synced. */
+class SqliteSubject implements Subject {
+  readonly #database: SqliteDatabase
+  readonly #put: ReturnType<SqliteDatabase['prepare']>
+  readonly #get: ReturnType<SqliteDatabase['prepare']>
+  readonly #scan: ReturnType<SqliteDatabase['prepare']>
+
+  constructor(path: string, peerFolder: string) {
+    const Database = createRequire(`${peerFolder}/`)('better-sqlite3') as new (path: string) => SqliteDatabase
+    this.#database = new Database(path)
+    this.#database.pragma('journal_mode = WAL')
+    this.#database.pragma('synchronous = FULL')
+    this.#database.pragma(`cache_size = -${CACHE_BYTES / 1024}`)
+    this.#database.exec('create table if not exists kv (k blob primary key, v blob) without rowid')
+    this.#put = this.#database.prepare(
+      'insert into kv values (?, ?) on conflict (k) do update set v = excluded.v',
+    )
+    this.#get = this.#database.prepare('select v from kv where k = ?')
+    this.#scan = this.#database.prepare('select v from kv where k >= ? and k < ? order by k')
+  }
+
+  async put(key: Buffer, value: Buffer): Promise<void> {
+    this.#put.run(key, value)
+  }
+
+  async accept(keys: Iterable<Buffer>, value: Buffer): Promise<void> {
+    let left = 0
+    for (const key of keys) {
+      if (left === 0) {
+        this.#database.exec('begin')
+        left = BATCH_WRITES
+      }
+      this.#put.run(key, value)
+      if (--left === 0) this.#database.exec('commit')
+    }
+    if (left > 0) this.#database.exec('commit')
+  }
+
+  store(keys: Iterable<Buffer>, value: Buffer): Promise<void> {
+    return this.accept(keys, value)
+  }
+
+  get(key: Buffer): Uint8Array | undefined {
+    return (this.#get.get(key) as { v: Uint8Array } | undefined)?.v
+  }
+
+  scan(start: Buffer, end: Buffer): number {
+    let bytes = 0
+    for (const row of this.#scan.all(start, end)) bytes += (row as { v: Uint8Array }).v.length
+    return bytes
+  }
+
+  async close(): Promise<void> {
+    this.#database.close()
   }
 }

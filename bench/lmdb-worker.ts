@@ -17,7 +17,7 @@ export interface Figures {
   readonly pauseMs: number
 }
 
-const [name, entriesText, path] = process.argv.slice(2) as [SubjectName, string, string]
+const [name, entriesText, path, peerFolder] = process.argv.slice(2) as [SubjectName, string, string, string?]
 const entries = Number(entriesText)
 const KEY_BYTES = 30
 const GROUP = 20
@@ -88,7 +88,7 @@ for (let i = 0; i < entries; i++) {
   cumulated[i] = sum
 }
 
-let subject = await openSubject(name, path)
+let subject = await openSubject(name, path, peerFolder)
 // The multiplier shares no factor with the count, so that every key comes once.
 const accepted = await perOperation(entries, () => subject.accept(shuffled(), value))
 await subject.store([keyOf(0)], value)
@@ -108,7 +108,7 @@ const hotGet = await perOperation(GETS, () => {
 })
 await subject.close()
 
-subject = await openSubject(name, path)
+subject = await openSubject(name, path, peerFolder)
 const coldGet = await perOperation(entries, () => {
   for (const each of shuffled()) if (subject.get(each) === undefined) throw new Error('a key is missing')
 })

@@ -2,75 +2,126 @@
 // is a process of its own on a directory of its own; the subjects take turns, and ratios compare one turn.
 
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Table from 'cli-table3'
 import { Command } from 'commander'
-import { type SubjectName, subjectNames } from './lmdb-subjects.js'
+import type { MemoryFigures } from './lmdb-memory-worker.js'
+import { CACHE_BYTES, type SubjectName } from './lmdb-subjects.js'
 import type { Figures } from './lmdb-worker.js'
 import { describeRatios, median } from './statistics.js'
 
-const { runs, entries, directory } = new Command('bench:lmdb')
+const { runs, entries, directory, memory } = new Command('bench:lmdb')
   .option('--runs <count>', 'turns of every subject', Number, 3)
   .option('--entries <count>', 'entries in the store', Number, 1_000_000)
+  .option('--memory', 'measure instead how much private memory holdfast needs for ten million entries', false)
   .option('--directory <path>', 'where the stores are made and removed', tmpdir())
   .parse()
-  .opts<{ runs: number; entries: number; directory: string }>()
+  .opts<{ runs: number; entries: number; directory: string; memory: boolean }>()
 
-const worker = fileURLToPath(new URL('lmdb-worker.js', import.meta.url))
+const SQLITE = 'better-sqlite3@13.0.3'
+const MEMORY_ENTRIES = 10_000_000
+const MEBIBYTE = 1024 * 1024
 
-function measure(name: SubjectName): Figures {
+/** Runs a program of this folder in a process of its own, and returns what it prints. */
+function inProcess<Result>(program: string, ...args: string[]): Result {
+  const path = fileURLToPath(new URL(program, import.meta.url))
+  const output = execFileSync(process.execPath, ['--max-old-space-size=4096', path, ...args], {
+    encoding: 'utf8',
+  })
+  return JSON.parse(output) as Result
+}
+
+function inFolder<Result>(work: (folder: string) => Result): Result {
   const folder = mkdtempSync(join(directory, 'holdfast-bench-'))
   try {
-    const args = ['--max-old-space-size=4096', worker, name, String(entries), join(folder, 'store')]
-    return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as Figures
+    return work(folder)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 }
 
-const measured: Record<SubjectName, Figures[]> = { holdfast: [], lmdb: [], 'classic-level': [] }
-for (let run = 0; run < runs; run++) {
-  for (const name of subjectNames) {
-    measured[name].push(measure(name))
-    process.stderr.write(`turn ${run + 1} of ${runs}: ${name}\n`)
+function measureMemory(): void {
+  const { maxRssAnonBytes, seconds } = inFolder((folder) =>
+    inProcess<MemoryFigures>('lmdb-memory-worker.js', String(MEMORY_ENTRIES), join(folder, 'store')),
+  )
+  const limit = CACHE_BYTES + 200 * MEBIBYTE
+  console.log(
+    `${MEMORY_ENTRIES.toLocaleString('en')} entries put, then a million updated at random, in ${seconds.toFixed(0)} s: at most ${(maxRssAnonBytes / MEBIBYTE).toFixed(0)} MiB of private memory (RssAnon of the process); asked: at most ${limit / MEBIBYTE} MiB: ${maxRssAnonBytes <= limit ? 'met' : 'NOT met'}`,
+  )
+}
+
+/** Installs the peer that only newer versions of Node can load. */
+function installSqlite(folder: string): void {
+  writeFileSync(join(folder, 'package.json'), '{ "private": true }')
+  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', SQLITE]
+  execFileSync('npm', args, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] })
+}
+
+if (memory) measureMemory()
+else inFolder(compare)
+
+function compare(peerFolder: string): void {
+  const subjectNames: SubjectName[] = ['holdfast', 'lmdb', 'classic-level']
+  if (Number(process.versions.node.split('.')[0]) >= 22) {
+    installSqlite(peerFolder)
+    subjectNames.push('better-sqlite3')
   }
+  const measured: Record<SubjectName, Figures[]> = {
+    holdfast: [],
+    lmdb: [],
+    'classic-level': [],
+    'better-sqlite3': [],
+  }
+  for (let run = 0; run < runs; run++) {
+    for (const name of subjectNames) {
+      measured[name].push(
+        inFolder((folder) =>
+          inProcess<Figures>('lmdb-worker.js', name, String(entries), join(folder, 'store'), peerFolder),
+        ),
+      )
+      process.stderr.write(`turn ${run + 1} of ${runs}: ${name}\n`)
+    }
+  }
+  report(subjectNames, measured)
 }
 
-const rows: readonly { label: string; figure: keyof Figures; asked: number }[] = [
-  { label: 'put, each awaited (ns)', figure: 'putAwaited', asked: 20 },
-  { label: 'put, accepted and readable (ns)', figure: 'accepted', asked: 3 },
-  { label: 'durable, uniform (ns)', figure: 'durableUniform', asked: 1 },
-  { label: 'durable, Zipf (ns)', figure: 'durableZipf', asked: 2 },
-  { label: 'get, hot (ns)', figure: 'hotGet', asked: 1.5 },
-  { label: 'get, cold (ns)', figure: 'coldGet', asked: 0.7 },
-  { label: 'scan of 20 (ns)', figure: 'scan', asked: 0.7 },
-]
+function report(subjectNames: readonly SubjectName[], measured: Record<SubjectName, Figures[]>): void {
+  const rows: readonly { label: string; figure: keyof Figures; asked: number }[] = [
+    { label: 'put, each awaited (ns)', figure: 'putAwaited', asked: 20 },
+    { label: 'put, accepted and readable (ns)', figure: 'accepted', asked: 3 },
+    { label: 'durable, uniform (ns)', figure: 'durableUniform', asked: 1 },
+    { label: 'durable, Zipf (ns)', figure: 'durableZipf', asked: 2 },
+    { label: 'get, hot (ns)', figure: 'hotGet', asked: 1.5 },
+    { label: 'get, cold (ns)', figure: 'coldGet', asked: 0.7 },
+    { label: 'scan of 20 (ns)', figure: 'scan', asked: 0.7 },
+  ]
 
-console.log(
-  `Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}; ${entries.toLocaleString('en')} entries (30 B keys, 100 B values), medians of ${runs} turns; ratios above 1 are in favour of holdfast`,
-)
-const table = new Table({
-  head: ['', ...subjectNames, 'holdfast : lmdb (range)', 'asked'],
-  style: { head: [], border: [] },
-})
-for (const { label, figure, asked } of rows) {
-  const cells = subjectNames.map((name) => {
-    const middle = median(measured[name].map((each) => each[figure] ?? Number.NaN))
-    return Number.isNaN(middle) ? '–' : middle.toFixed(0)
+  console.log(
+    `Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}; ${entries.toLocaleString('en')} entries (30 B keys, 100 B values), medians of ${runs} turns; ratios above 1 are in favour of holdfast`,
+  )
+  const table = new Table({
+    head: ['', ...subjectNames, 'holdfast : lmdb (range)', 'asked'],
+    style: { head: [], border: [] },
   })
-  const ratios = measured.holdfast.map((own, run) => (measured.lmdb[run] as Figures)[figure] / own[figure])
-  table.push([
-    label,
-    ...cells,
-    describeRatios(ratios),
-    `${asked}x ${median(ratios) >= asked ? 'met' : 'NOT met'}`,
-  ])
+  for (const { label, figure, asked } of rows) {
+    const cells = subjectNames.map((name) => {
+      const middle = median(measured[name].map((each) => each[figure] ?? Number.NaN))
+      return Number.isNaN(middle) ? '–' : middle.toFixed(0)
+    })
+    const ratios = measured.holdfast.map((own, run) => (measured.lmdb[run] as Figures)[figure] / own[figure])
+    table.push([
+      label,
+      ...cells,
+      describeRatios(ratios),
+      `${asked}x ${median(ratios) >= asked ? 'met' : 'NOT met'}`,
+    ])
+  }
+  console.log(table.toString())
+  const pause = median(measured.holdfast.map(({ pauseMs }) => pauseMs))
+  console.log(
+    `holdfast: longest pause of the event loop under full load ${pause.toFixed(1)} ms (at most 15 asked)`,
+  )
 }
-console.log(table.toString())
-const pause = median(measured.holdfast.map(({ pauseMs }) => pauseMs))
-console.log(
-  `holdfast: longest pause of the event loop under full load ${pause.toFixed(1)} ms (at most 15 asked)`,
-)
