@@ -7,7 +7,7 @@ import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.j
 import { StateError } from '../base/errors.js'
 import { nextTurn, runSliced, runThrough } from '../log/slices.js'
 import { countEntries } from './count-entries.js'
-import { type Layer, MergedScan, type SortedLayer } from './merged-scan.js'
+import { type Layer, type MergedScan, type SortedLayer, scanLayers } from './merged-scan.js'
 import type { StoreView } from './store-view.js'
 
 /** Keys looked at between two looks at the abort signal and the event loop, in asynchronous scans. */
@@ -172,7 +172,7 @@ export class LmdbSnapshot implements SyncStateSnapshot {
       throwIfAborted(interval.signal, operation)
     }
     check()
-    const scan = new MergedScan(await this.#sorted(check), this.#view, this.takenAtMs, interval)
+    const scan = scanLayers(await this.#sorted(check), this.#view, this.takenAtMs, interval)
     for (let walked = 1; ; walked++) {
       const found = scan.next(TURN_KEYS)
       if (!found && !scan.paused) return
@@ -184,7 +184,7 @@ export class LmdbSnapshot implements SyncStateSnapshot {
   }
 
   #mergeSync(interval: KeyInterval): MergedScan {
-    return new MergedScan(this.#sortedNow(), this.#view, this.takenAtMs, interval)
+    return scanLayers(this.#sortedNow(), this.#view, this.takenAtMs, interval)
   }
 
   #sortedNow(): SortedLayer[] {
