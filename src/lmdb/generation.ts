@@ -1,8 +1,10 @@
 import { HashLog } from '../log/hash-log.js'
+import type { SegmentPool } from '../log/segment-pool.js'
 
 export interface GenerationOptions {
   readonly seed: number
   readonly now: () => number
+  readonly pool: SegmentPool
   /** Told of each entry whose time has come, when it is swept, overwritten or deleted. */
   readonly onExpired: (key: () => Uint8Array) => void
   /** Everything below this generation was cleared away before its first write. */
@@ -15,10 +17,12 @@ export interface GenerationOptions {
 export class Generation {
   readonly log: HashLog
   readonly cleared: boolean
+  /** The write buffer, and snapshots that read it. */
+  #users = 1
   /** Resolved when it is on stable storage; whoever waits for it shares this one. */
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
 
-  constructor({ seed, now, onExpired, cleared, expectedKeys }: GenerationOptions) {
+  constructor({ seed, now, pool, onExpired, cleared, expectedKeys }: GenerationOptions) {
     this.cleared = cleared
     const log: HashLog = new HashLog({
       maxBytes: Infinity,
@@ -26,6 +30,7 @@ export class Generation {
       now,
       besideBytes: () => 0,
       covers: true,
+      pool,
       onExpired: (address) => onExpired(() => log.entries.copyKey(address)),
     })
     log.reserve(expectedKeys)
@@ -50,6 +55,15 @@ export class Generation {
   /** Memory of its entries and their index, in bytes. */
   get bytes(): number {
     return this.log.memory.totalBytes
+  }
+
+  retain(): void {
+    this.#users++
+  }
+
+  /** Its memory is used again once nobody needs it. */
+  release(): void {
+    if (--this.#users === 0) this.log.dispose()
   }
 
   committed(): Promise<void> {

@@ -3,10 +3,13 @@
 // (1) A commit begins when `flushEvery` keys or `flushBytes` are waiting, when somebody waits for durability, or when
 //     the time has come; what is written meanwhile is the next one.
 // (2) Writers that outrun the disk are held back at `holdBytes` and `holdKeys`.
-// (3) After the first failure nothing is committed any more, and whoever waits is told.
+// (3) No commit begins while a reader in another thread is about to begin its transaction, or while paused.
+// (4) After the first failure nothing is committed any more, and whoever waits is told.
 
+import { systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import type { Generation } from './generation.js'
+import type { ReaderGate } from './reader-gate.js'
 import type { CommitResult } from './store-writer.js'
 import type { WriteBuffer } from './write-buffer.js'
 import type { Writer } from './writer.js'
@@ -17,6 +20,8 @@ export interface GroupCommitOptions {
   readonly holdKeys: () => number
   readonly holdBytes: number
   readonly now: () => number
+  /** How long a reader may take to begin. */
+  readonly gateTimeoutMs: number
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
   readonly onCommitted: (generation: Generation, result: CommitResult, tookMs: number) => void
   readonly onFailed: (error: StateError) => void
@@ -29,6 +34,7 @@ export class GroupCommit {
   #inFlight: Generation | undefined
   #failure: StateError | undefined
   #scheduled = false
+  #gates: readonly ReaderGate[] = []
   #paused: 'no' | 'yielding' | 'firmly' = 'no'
 
   constructor(buffer: WriteBuffer, writer: Writer, options: GroupCommitOptions) {
@@ -62,6 +68,7 @@ export class GroupCommit {
     if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
     this.begin()
     while (this.#inFlight !== undefined && this.#mustHold(1)) this.waitSync()
+    if (this.#gated() && this.#mustHold(1)) this.#openGates()
   }
 
   /** For writers that can wait: resolves when there is room again; undefined: there is. */
@@ -85,7 +92,7 @@ export class GroupCommit {
   /** Begins a commit of what has been written, unless one is under way. */
   begin(): void {
     if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
-    if (this.#buffer.active.isEmpty) return
+    if (this.#buffer.active.isEmpty || this.#gated()) return
     const generation = this.#buffer.freeze()
     this.#inFlight = generation
     const startedAt = performance.now()
@@ -104,10 +111,19 @@ export class GroupCommit {
         }
         this.#options.onCommitted(generation, result, performance.now() - startedAt)
         generation.settle()
-        if (this.#buffer.active.awaited) this.begin()
-        else if (this.#isDue()) this.begin()
+        this.#beginDue()
       },
     )
+  }
+
+  /** Commits wait until the gate is open. */
+  waitFor(gate: ReaderGate): void {
+    this.#gates = [...this.#gates, gate]
+    const cancelTimer = systemClock.setTimer(() => gate.revoke(), this.#options.gateTimeoutMs)
+    void gate.opened.then(() => {
+      cancelTimer()
+      this.#beginDue()
+    })
   }
 
   /**
@@ -116,6 +132,7 @@ export class GroupCommit {
    */
   async pause({ yielding }: { readonly yielding: boolean }): Promise<void> {
     this.#paused = yielding ? 'yielding' : 'firmly'
+    await Promise.all(this.#gates.map(({ opened }) => opened))
     await this.#inFlight?.committed().catch(() => {})
     if (this.#failure !== undefined) throw this.#failure
   }
@@ -129,7 +146,7 @@ export class GroupCommit {
 
   resume(): void {
     this.#paused = 'no'
-    if (this.#buffer.active.awaited || this.#isDue()) this.begin()
+    this.#beginDue()
   }
 
   fail(error: StateError, generation?: Generation): void {
@@ -149,6 +166,21 @@ export class GroupCommit {
       this.#scheduled = false
       this.begin()
     })
+  }
+
+  #gated(): boolean {
+    if (this.#gates.length > 0) this.#gates = this.#gates.filter(({ isOpen }) => !isOpen)
+    return this.#gates.length > 0
+  }
+
+  /** A writer that never lets the event loop run: readers must begin now, or not at all. */
+  #openGates(): void {
+    for (const gate of this.#gates) gate.waitSync(this.#options.gateTimeoutMs)
+    this.begin()
+  }
+
+  #beginDue(): void {
+    if (this.#buffer.active.awaited || this.#isDue()) this.begin()
   }
 
   #isDue(): boolean {

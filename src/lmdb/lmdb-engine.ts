@@ -13,9 +13,10 @@ import type { BackendStats } from '../backend/types.js'
 import { copyBytes } from '../base/bytes.js'
 import { ForwardClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
-import { LatestVersions } from '../log/latest-addresses.js'
-import { SegmentTable } from '../log/segment-table.js'
-import { runSliced, runThrough, type SlicedWork } from '../log/slices.js'
+import { SEGMENT_BYTES } from '../log/layout.js'
+import { SegmentPool } from '../log/segment-pool.js'
+import { runThrough } from '../log/slices.js'
+import { Absorption } from './absorption.js'
 import { keysPerCommit } from './commit-size.js'
 import { compactStore } from './compact-store.js'
 import { countEntries } from './count-entries.js'
@@ -27,6 +28,7 @@ import type { Layer } from './merged-scan.js'
 import { OpenStore } from './open-store.js'
 import { ReadCache } from './read-cache.js'
 import type { LmdbSettings } from './settings.js'
+import { SnapshotSharing } from './snapshot-sharing.js'
 import type { StoreDirectory } from './store-directory.js'
 import type { StoreView } from './store-view.js'
 import type { CommitResult } from './store-writer.js'
@@ -51,9 +53,17 @@ export interface EngineEvents {
 const CACHE_SHARE = 1 / 2
 const FLUSH_SHARE = 1 / 16
 const HOLD_SHARE = 1 / 4
+/** Of logs that are gone, kept for those that come. */
+const POOL_SHARE = 1 / 4
+/** A log of the engine, at its largest, has about so many segments. */
+const SEGMENTS_PER_LOG = 64
+const SMALLEST_SEGMENT_BYTES = 64 * 1024
+/** Beside `cacheBytes`: for the keys that changed since a checkpoint. */
+const CHANGES_SHARE = 1 / 8
+/** A reader in another thread that has not begun by then is given up. */
+const GATE_TIMEOUT_MS = 5_000
 /** Reads from the store that are remembered, as checksums of their keys. */
 const RECENT_READS = 65_536
-const ABSORB_STEP = 64
 /** Address space beside `maxBytes`: LMDB copies pages before it writes them, and a replacement holds both contents. */
 const SPARE_MAP_BYTES = 64 * 1024 * 1024
 
@@ -79,9 +89,10 @@ export class LmdbEngine {
   readonly #writer: Writer | undefined
   readonly #commit: GroupCommit | undefined
   #view: StoreView
-  /** Goes on until the generation's entries are in the cache; it is then dropped from the buffer. */
-  #absorbing: SlicedWork<void> | undefined
+  readonly #absorption: Absorption
   readonly #expirySweep: ExpirySweep
+  /** Undefined where the store was opened for reading only: another process commits then. */
+  readonly sharing: SnapshotSharing | undefined
   #isFresh = false
   /** Keys that a writer may be ahead of the disk. */
   #holdKeys = Infinity
@@ -100,9 +111,24 @@ export class LmdbEngine {
     const seed = randomInt(2 ** 32)
     const now = () => this.clock.now()
     this.#now = now
-    this.buffer = new WriteBuffer({ seed, now, onExpired: events.onExpired })
-    this.cache = new ReadCache(settings.cacheBytes * CACHE_SHARE, seed, now)
-    this.#commit = writer === undefined ? undefined : this.#newCommit(writer)
+    const pool = new SegmentPool(settings.cacheBytes * POOL_SHARE, segmentBytesFor(settings))
+    this.buffer = new WriteBuffer({ seed, now, pool, onExpired: events.onExpired })
+    this.cache = new ReadCache(settings.cacheBytes * CACHE_SHARE, seed, now, pool)
+    const commit = writer === undefined ? undefined : this.#newCommit(writer)
+    this.#commit = commit
+    this.sharing =
+      commit === undefined
+        ? undefined
+        : new SnapshotSharing({
+            seed,
+            maxBytes: settings.cacheBytes * CHANGES_SHARE,
+            mapBytes: mapBytesOf(settings),
+            dataPath: () => options.directory.dataPath,
+            waitFor: (gate) => commit.waitFor(gate),
+          })
+    this.#absorption = new Absorption(this.buffer, this.cache, (bytes, start, length) =>
+      this.sharing?.noteChanged(bytes, start, length),
+    )
     this.#expirySweep = new ExpirySweep(this.buffer, this.cache, {
       now,
       onExpired: events.onExpired,
@@ -160,10 +186,6 @@ export class LmdbEngine {
 
   get failure(): StateError | undefined {
     return this.#commit?.failure
-  }
-
-  get view(): StoreView {
-    return this.#view
   }
 
   /** The part of the statistics that is the engine's. */
@@ -251,7 +273,7 @@ export class LmdbEngine {
     commit.begin()
     while (commit.failure === undefined && commit.busy) {
       commit.waitSync()
-      this.#finishAbsorbing()
+      this.#absorption.finish()
       commit.begin()
     }
     const used = this.usedBytes + this.buffer.usedBytes
@@ -277,6 +299,7 @@ export class LmdbEngine {
   }
 
   clear(): void {
+    this.sharing?.forgetBases()
     this.buffer.clear()
     this.cache.clear()
   }
@@ -284,10 +307,7 @@ export class LmdbEngine {
   /** The layers of this moment over the view, which the caller releases. */
   capture(): { readonly layers: Layer[]; readonly view: StoreView | undefined } {
     const { generations, opaque } = this.buffer.layers()
-    const layers = generations.map(({ log }) => ({
-      log,
-      epoch: log === this.buffer.active.log ? log.openSnapshot() : Infinity,
-    }))
+    const layers = generations.map((generation) => layerOf(generation, generation === this.buffer.active))
     return { layers, view: opaque ? undefined : this.#view.retain() }
   }
 
@@ -296,7 +316,7 @@ export class LmdbEngine {
     const { layers, view } = this.capture()
     const sorted = layers.map((layer) => ({ ...layer, sorted: layer.log.ordered.sortedNow() }))
     const entries = runThrough(countEntries(sorted, view, -Infinity))
-    for (const { log, epoch } of layers) if (epoch !== Infinity) log.closeSnapshot(epoch)
+    for (const layer of layers) layer.release()
     view?.release()
     return entries
   }
@@ -325,10 +345,11 @@ export class LmdbEngine {
       await commit.pause({ yielding: false })
       if (clockMs !== undefined) this.clock.advanceTo(clockMs)
       const result = await writer.ask({ kind: 'finishReplace', clockMs: this.clock.now() })
-      this.#finishAbsorbing()
+      this.#absorption.finish()
       this.#switchView(result as CommitResult)
       this.buffer.reset()
       this.cache.clear()
+      this.sharing?.forgetBases()
     } catch (error) {
       // The writer may be gone; what is left in the other slot is then cleared when the store is opened next.
       await writer.ask({ kind: 'abandonReplace' }).catch(() => {})
@@ -360,7 +381,7 @@ export class LmdbEngine {
 
   async close(): Promise<void> {
     await this.#writer?.close()
-    this.#finishAbsorbing()
+    this.#absorption.finish()
     this.#view.release()
     await this.#store.close()
     await this.#retiring
@@ -428,6 +449,7 @@ export class LmdbEngine {
       holdKeys: () => this.#holdKeys,
       holdBytes: cacheBytes * HOLD_SHARE,
       now: () => this.clock.now(),
+      gateTimeoutMs: GATE_TIMEOUT_MS,
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
       onFailed: this.#events.onFailed,
     })
@@ -439,10 +461,7 @@ export class LmdbEngine {
     this.bytesCommitted += result.recordBytes
     this.latencies.add(tookMs)
     this.#switchView(result)
-    this.#finishAbsorbing()
-    const work = this.#absorb(generation)
-    this.#absorbing = work
-    void runSliced(work)
+    this.#absorption.begin(generation)
   }
 
   #switchView(result: CommitResult): void {
@@ -451,41 +470,23 @@ export class LmdbEngine {
     this.#view.release()
     this.#view = this.#store.view(result.generation, result.entries)
   }
+}
 
-  /** Moves a committed generation's entries to the cache, then drops it. */
-  *#absorb(generation: Generation): SlicedWork<void> {
-    if (generation.cleared) this.cache.clear()
-    const { entries } = generation.log
-    const latest = new LatestVersions(SegmentTable.attach(generation.log.share()))
-    let steps = 0
-    for (let address = latest.next(); address !== 0; address = latest.next()) {
-      if (++steps % ABSORB_STEP === 0) yield
-      const bytes = entries.segmentBytes(address)
-      const keyStart = entries.keyStart(address)
-      const keyLength = entries.keyLength(address)
-      if (entries.isTombstone(address)) {
-        this.cache.remove(bytes, keyStart, keyLength)
-      } else {
-        const valueStart = entries.valueStart(address)
-        const expiresAtMs = entries.expiresAtMs(address)
-        this.cache.put(
-          bytes,
-          keyStart,
-          keyLength,
-          bytes,
-          valueStart,
-          entries.valueLength(address),
-          expiresAtMs,
-        )
-      }
-    }
-    this.buffer.drop(generation)
-    this.#absorbing = undefined
+/** A generation as it is now; one that is written to no more needs no epoch for that. */
+function layerOf(generation: Generation, isActive: boolean): Layer {
+  const { log } = generation
+  generation.retain()
+  const epoch = isActive ? log.openSnapshot() : Infinity
+  const release = () => {
+    if (isActive) log.closeSnapshot(epoch)
+    generation.release()
   }
+  return { log, epoch, release }
+}
 
-  #finishAbsorbing(): void {
-    if (this.#absorbing !== undefined) runThrough(this.#absorbing)
-  }
+function segmentBytesFor({ cacheBytes }: LmdbSettings): number {
+  const wanted = 2 ** Math.round(Math.log2((cacheBytes * HOLD_SHARE) / SEGMENTS_PER_LOG))
+  return Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, wanted))
 }
 
 function openForReading({ settings, directory }: EngineOptions): OpenStore {

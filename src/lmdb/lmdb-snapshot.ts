@@ -135,7 +135,7 @@ export class LmdbSnapshot implements SyncStateSnapshot {
   closeBecause(reason: string): void {
     if (this.#closedBecause !== undefined) return
     this.#closedBecause = reason
-    for (const { log, epoch } of this.#layers) if (epoch !== Infinity) log.closeSnapshot(epoch)
+    for (const layer of this.#layers) layer.release()
     this.#view?.release()
     this.#onClose(this)
   }

@@ -10,6 +10,8 @@ import type { StoreView } from './store-view.js'
 export interface Layer {
   readonly log: HashLog
   readonly epoch: number
+  /** Nobody reads it any more. */
+  release(): void
 }
 
 /** A layer with its keys in order. */

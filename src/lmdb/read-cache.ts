@@ -1,4 +1,5 @@
 import { HashLog } from '../log/hash-log.js'
+import type { SegmentPool } from '../log/segment-pool.js'
 
 /**
  * Entries that are on disk as well, kept for reading within bounded memory. Two logs: writes go to the younger; when it
@@ -13,10 +14,17 @@ export class ReadCache {
   /** Where `find` found its key. */
   log: HashLog
 
-  constructor(maxBytes: number, seed: number, now: () => number) {
+  constructor(maxBytes: number, seed: number, now: () => number, pool: SegmentPool) {
     this.#maxBytes = maxBytes
     this.#newLog = (expectedKeys) => {
-      const log = new HashLog({ maxBytes: Infinity, seed, now, besideBytes: () => 0, onExpired: () => {} })
+      const log = new HashLog({
+        maxBytes: Infinity,
+        seed,
+        now,
+        besideBytes: () => 0,
+        onExpired: () => {},
+        pool,
+      })
       log.reserve(expectedKeys)
       return log
     }
@@ -45,12 +53,21 @@ export class ReadCache {
     if (old.keys === 0) return 0
     const oldAddress = old.seek(key, 0, key.length)
     if (oldAddress === 0) return 0
-    const { entries } = old
-    const bytes = entries.segmentBytes(oldAddress)
-    const expiresAtMs = entries.expiresAtMs(oldAddress)
-    const valueStart = entries.valueStart(oldAddress)
-    this.put(key, 0, key.length, bytes, valueStart, entries.valueLength(oldAddress), expiresAtMs)
     this.log = old
+    // Where the younger log is full, the next put drops the older one: not now, while its entry is being read.
+    if (!this.#isFull) {
+      const { entries } = old
+      const bytes = entries.segmentBytes(oldAddress)
+      const valueStart = entries.valueStart(oldAddress)
+      const valueLength = entries.valueLength(oldAddress)
+      young.write(
+        young.seek(key, 0, key.length),
+        bytes,
+        valueStart,
+        valueLength,
+        entries.expiresAtMs(oldAddress),
+      )
+    }
     return oldAddress
   }
 
@@ -64,13 +81,18 @@ export class ReadCache {
     expiresAtMs: number,
   ): void {
     if (valueLength > this.#maxBytes / 4) return this.remove(keyBytes, keyStart, keyLength)
-    if (this.#young.memory.totalBytes * 2 >= this.#maxBytes) {
+    if (this.#isFull) {
+      this.#old.dispose()
       this.#old = this.#young
       this.#young = this.#newLog(this.#old.keys)
     }
     const young = this.#young
     const address = young.seek(keyBytes, keyStart, keyLength)
     young.write(address, valueBytes, valueStart, valueLength, expiresAtMs)
+  }
+
+  get #isFull(): boolean {
+    return this.#young.memory.totalBytes * 2 >= this.#maxBytes
   }
 
   remove(keyBytes: Uint8Array, keyStart: number, keyLength: number): void {
@@ -80,6 +102,8 @@ export class ReadCache {
   }
 
   clear(): void {
+    this.#young.dispose()
+    this.#old.dispose()
     this.#young = this.#newLog(0)
     this.#old = this.#newLog(0)
   }

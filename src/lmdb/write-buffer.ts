@@ -98,6 +98,7 @@ export class WriteBuffer {
   /** Forgets a frozen generation. */
   drop(generation: Generation): void {
     this.#frozen = this.#frozen.filter((each) => each !== generation)
+    generation.release()
   }
 
   /** Begins an active generation below which nothing shows through; whoever waited for the former waits for this one. */
@@ -105,11 +106,15 @@ export class WriteBuffer {
     const former = this.#active
     this.#active = this.#begin(true)
     this.#active.adopt(former)
+    former.release()
   }
 
   /** Forgets everything: the store below was replaced, and whoever waited for it to be durable has what was asked for. */
   reset(): void {
-    for (const generation of [this.#active, ...this.#frozen]) generation.settle()
+    for (const generation of [this.#active, ...this.#frozen]) {
+      generation.settle()
+      generation.release()
+    }
     this.#frozen = []
     this.#active = this.#begin(false)
   }

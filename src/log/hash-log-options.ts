@@ -1,3 +1,4 @@
+import type { SegmentPool } from './segment-pool.js'
 import type { SnapshotEpochs } from './snapshot-epochs.js'
 
 export interface HashLogOptions {
@@ -15,4 +16,6 @@ export interface HashLogOptions {
   readonly covers?: boolean
   /** Where the log is in its epochs; given only by tests of what happens when they run out. */
   readonly epochs?: SnapshotEpochs
+  /** Where segments come from, and go to with `dispose`. Default: they are allocated. */
+  readonly pool?: SegmentPool
 }

@@ -55,7 +55,7 @@ export class HashLog {
     assertLittleEndian()
     this.#options = options
     this.#epochs = options.epochs ?? new SnapshotEpochs()
-    this.#segments = new SegmentTable(options.maxBytes)
+    this.#segments = new SegmentTable(options.maxBytes, options.pool)
     this.entries = new Entries(this.#segments)
     this.#probe = new KeyProbe(this.#segments, options.seed)
     this.#chore = new KeyProbe(this.#segments, options.seed)
@@ -233,6 +233,11 @@ export class HashLog {
       if (performance.now() >= untilMs) return !this.hasChores
     }
     return true
+  }
+
+  /** Gives the memory to the pool that it came from. Nothing may use the log any more. */
+  dispose(): void {
+    this.#segments.dispose()
   }
 
   /** Sizes the index of an empty log for `count` keys. */

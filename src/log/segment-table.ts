@@ -7,6 +7,7 @@
 import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
 import { MAX_LOG_BYTES, MAX_SEGMENTS, OFFSET_BITS, SEGMENT_BYTES, UNIT_BYTES } from './layout.js'
+import type { SegmentPool } from './segment-pool.js'
 
 const SMALLEST_SEGMENT_BYTES = 4 * 1024
 const FIRST_SEGMENT_BYTES = 256 * 1024
@@ -38,16 +39,19 @@ export class SegmentTable {
 
   readonly #maxBytes: number
   readonly #largestBytes: number
+  readonly #pool: SegmentPool | undefined
   readonly #free: number[] = []
   readonly #spares: SharedArrayBuffer[] = []
   #allocatedBytes = 0
   #usedUnits = 0
   #deadUnits = 0
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, pool?: SegmentPool) {
+    this.#pool = pool
     this.#maxBytes = Math.min(maxBytes, MAX_LOG_BYTES)
     const share = 2 ** Math.floor(Math.log2(this.#maxBytes / SEGMENTS_IN_LIMIT))
-    this.#largestBytes = Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, share))
+    const largestBytes = Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, share))
+    this.#largestBytes = pool?.segmentBytes ?? largestBytes
   }
 
   /** The table of another thread's log, to be read only. */
@@ -180,6 +184,12 @@ export class SegmentTable {
     this.#dropSpares(Math.max(MIN_SPARES, Math.floor(inUse / SEGMENTS_PER_SPARE)))
   }
 
+  /** Gives all memory to the pool; the table must not be used any more, here or in another thread. */
+  dispose(): void {
+    for (const buffer of this.#spares.splice(0)) this.#pool?.give(buffer)
+    for (const { buffer } of this.bytes.splice(0)) this.#pool?.give(buffer as SharedArrayBuffer)
+  }
+
   /** Takes `units` at the end of a segment that has room for them; returns their address. */
   take(number: number, units: number): number {
     const offset = this.usedUnits[number] as number
@@ -198,6 +208,7 @@ export class SegmentTable {
   #sizeFor(units: number): number {
     const needed = this.dedicatedBytes(units)
     if (!this.isOrdinary(units)) return needed
+    if (this.#pool !== undefined) return this.#largestBytes
     const half = powerOfTwo(this.#allocatedBytes / 2)
     return Math.min(this.#largestBytes, Math.max(FIRST_SEGMENT_BYTES, half, powerOfTwo(needed)))
   }
@@ -210,7 +221,8 @@ export class SegmentTable {
       throw new StateError('BACKEND_FULL', { used, capacity: this.#maxBytes })
     }
     try {
-      const buffer = new SharedArrayBuffer(size)
+      const pooled = size === this.#largestBytes ? this.#pool?.take() : undefined
+      const buffer = pooled ?? new SharedArrayBuffer(size)
       this.#allocatedBytes += size
       return buffer
     } catch (cause) {

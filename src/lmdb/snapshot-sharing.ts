@@ -1,0 +1,54 @@
+import { ChangedKeys } from './changed-keys.js'
+import { ReaderGate } from './reader-gate.js'
+
+export interface SharingHost {
+  readonly seed: number
+  /** Memory for the keys that changed since a base, in bytes. */
+  readonly maxBytes: number
+  readonly mapBytes: number
+  dataPath(): string
+  /** No commit may begin until the gate is open. */
+  waitFor(gate: ReaderGate): void
+}
+
+/** What an engine does for snapshots that are read in other threads, and for telling what has changed between them. */
+export class SnapshotSharing {
+  readonly #host: SharingHost
+  readonly #bases = new Set<ChangedKeys>()
+
+  constructor(host: SharingHost) {
+    this.#host = host
+  }
+
+  /** How another thread opens the store. */
+  get store(): { readonly dataPath: string; readonly mapBytes: number } {
+    return { dataPath: this.#host.dataPath(), mapBytes: this.#host.mapBytes }
+  }
+
+  get isTracking(): boolean {
+    return this.#bases.size > 0
+  }
+
+  trackChanges(): ChangedKeys {
+    const { seed, maxBytes } = this.#host
+    const base = new ChangedKeys(maxBytes, seed, () => this.#bases.delete(base))
+    this.#bases.add(base)
+    return base
+  }
+
+  /** A key was committed. */
+  noteChanged(bytes: Uint8Array, start: number, length: number): void {
+    for (const base of this.#bases) base.add(bytes, start, length)
+  }
+
+  /** Everything has changed. */
+  forgetBases(): void {
+    for (const base of this.#bases) base.forget()
+  }
+
+  openGate(): ReaderGate {
+    const gate = new ReaderGate()
+    this.#host.waitFor(gate)
+    return gate
+  }
+}
