@@ -119,11 +119,7 @@ export class GroupCommit {
   /** Commits wait until the gate is open. */
   waitFor(gate: ReaderGate): void {
     this.#gates = [...this.#gates, gate]
-    const cancelTimer = systemClock.setTimer(() => gate.revoke(), this.#options.gateTimeoutMs)
-    void gate.opened.then(() => {
-      cancelTimer()
-      this.#beginDue()
-    })
+    void this.#beginAfter(gate)
   }
 
   /**
@@ -177,6 +173,13 @@ export class GroupCommit {
   #openGates(): void {
     for (const gate of this.#gates) gate.waitSync(this.#options.gateTimeoutMs)
     this.begin()
+  }
+
+  async #beginAfter(gate: ReaderGate): Promise<void> {
+    const cancelTimer = systemClock.setTimer(() => gate.revoke(), this.#options.gateTimeoutMs)
+    await gate.opened
+    cancelTimer()
+    this.#beginDue()
   }
 
   #beginDue(): void {
