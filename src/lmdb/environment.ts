@@ -9,6 +9,7 @@
 import { markAsUntransferable } from 'node:worker_threads'
 import * as lmdb from 'lmdb'
 import { type Database, open, type RootDatabase } from 'lmdb'
+import { reasonOf, StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES } from '../base/limits.js'
 import { ENTRY_PREFIX, EXPIRY_KEY_BYTES } from './record.js'
 
@@ -73,9 +74,25 @@ export const STORE_PAGE_BYTES = 8_192
 const MAX_READERS = 1024
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
-/** `path` is that of the data file. */
-export function openEnvironment(path: string, { readOnly, mapBytes }: EnvironmentOptions): Environment {
-  const root = open<Buffer, Uint8Array>({
+/** `path` is that of the data file. `STORAGE_ERROR` where LMDB cannot read or write its files. */
+export function openEnvironment(path: string, options: EnvironmentOptions): Environment {
+  let root: RootDatabase<Buffer, Uint8Array> | undefined
+  try {
+    root = openRoot(path, options)
+    return openTables(root)
+  } catch (cause) {
+    // What is open of it would be met by whoever opens the store next in this process.
+    void root?.close().catch(() => {})
+    const details = { storage: 'lmdb', operation: 'open', reason: `${path}: ${reasonOf(cause)}` }
+    throw new StateError('STORAGE_ERROR', details, { cause })
+  }
+}
+
+function openRoot(
+  path: string,
+  { readOnly, mapBytes }: EnvironmentOptions,
+): RootDatabase<Buffer, Uint8Array> {
+  return open<Buffer, Uint8Array>({
     path,
     ...binary,
     readOnly,
@@ -86,6 +103,9 @@ export function openEnvironment(path: string, { readOnly, mapBytes }: Environmen
     overlappingSync: false,
     noSubdir: true,
   })
+}
+
+function openTables(root: RootDatabase<Buffer, Uint8Array>): Environment {
   const table = (name: string) => asTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }))
   const slot = (number: number): Slot => ({
     entries: entriesTable(root, `entries-${number}`),

@@ -20,6 +20,7 @@ import { Absorption } from './absorption.js'
 import { keysPerCommit } from './commit-size.js'
 import { compactStore } from './compact-store.js'
 import { countEntries } from './count-entries.js'
+import type { TableStats } from './environment.js'
 import { ExpirySweep } from './expiry-sweep.js'
 import type { Generation } from './generation.js'
 import { GroupCommit } from './group-commit.js'
@@ -35,6 +36,7 @@ import type { CommitResult } from './store-writer.js'
 import type { LmdbStats } from './types.js'
 import { WriteBuffer } from './write-buffer.js'
 import { Writer } from './writer.js'
+import type { WriterRequest } from './writer-thread.js'
 
 export type EngineFigures = Omit<LmdbStats, keyof BackendStats | 'oldestSnapshotAgeMs'>
 
@@ -94,6 +96,8 @@ export class LmdbEngine {
   /** Undefined where the store was opened for reading only: another process commits then. */
   readonly sharing: SnapshotSharing | undefined
   #isFresh = false
+  /** What LMDB said of itself last: after a commit that failed it may refuse to say anything. */
+  #tableStats: TableStats | undefined
   /** Keys that a writer may be ahead of the disk. */
   #holdKeys = Infinity
   readonly #recentReads = new Uint32Array(RECENT_READS)
@@ -191,7 +195,8 @@ export class LmdbEngine {
   /** The part of the statistics that is the engine's. */
   figures(): EngineFigures {
     const { active, frozen } = this.buffer
-    const { mapSize = 0, numReaders = 0 } = this.#store.environment.meta.getStats()
+    if (this.failure === undefined) this.#tableStats = this.#store.environment.meta.getStats()
+    const { mapSize = 0, numReaders = 0 } = this.#tableStats ?? {}
     return {
       bufferHits: this.bufferHits,
       storeReads: this.storeReads,
@@ -338,21 +343,31 @@ export class LmdbEngine {
   async replaceAll(blocks: AsyncIterable<EntryBlock>, clockMs: number | undefined): Promise<void> {
     const writer = this.#writer as Writer
     const commit = this.#commit as GroupCommit
+    const ask = async (request: WriterRequest): Promise<CommitResult | undefined> => {
+      try {
+        return await writer.ask(request)
+      } catch (error) {
+        // What is on disk cannot be told any more: as after any other commit that fails, nothing more is to be written.
+        commit.fail(error as StateError)
+        throw error
+      }
+    }
     try {
-      await writer.ask({ kind: 'beginReplace' })
-      await this.#fillOtherSlot(writer, blocks)
+      await ask({ kind: 'beginReplace' })
+      await this.#fillOtherSlot(ask, blocks)
       // What was written before belongs to the content that goes.
       await commit.pause({ yielding: false })
       if (clockMs !== undefined) this.clock.advanceTo(clockMs)
-      const result = await writer.ask({ kind: 'finishReplace', clockMs: this.clock.now() })
+      const result = await ask({ kind: 'finishReplace', clockMs: this.clock.now() })
       this.#absorption.finish()
       this.#switchView(result as CommitResult)
       this.buffer.reset()
       this.cache.clear()
       this.sharing?.forgetBases()
     } catch (error) {
-      // The writer may be gone; what is left in the other slot is then cleared when the store is opened next.
-      await writer.ask({ kind: 'abandonReplace' }).catch(() => {})
+      // After a failure LMDB is not to be asked for another transaction: it has been seen to corrupt the process's memory.
+      // What is left in the other slot is then cleared when the store is opened next.
+      if (this.failure === undefined) await ask({ kind: 'abandonReplace' }).catch(() => {})
       throw error
     } finally {
       commit.resume()
@@ -431,13 +446,16 @@ export class LmdbEngine {
     this.#events.onExpired(() => copyBytes(bytes.subarray(start, start + length)))
   }
 
-  async #fillOtherSlot(writer: Writer, blocks: AsyncIterable<EntryBlock>): Promise<void> {
+  async #fillOtherSlot(
+    ask: (request: WriterRequest) => Promise<unknown>,
+    blocks: AsyncIterable<EntryBlock>,
+  ): Promise<void> {
     const { maxBytes } = this.#settings
     let bytes = 0
     for await (const block of blocks) {
       bytes += block.bytes.length
       if (bytes > maxBytes) throw new StateError('BACKEND_FULL', { used: bytes, capacity: maxBytes })
-      await writer.ask({ kind: 'replaceBlock', bytes: block.bytes })
+      await ask({ kind: 'replaceBlock', bytes: block.bytes })
     }
   }
 

@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { constants } from 'node:os'
 
-/** What goes wrong, and when. `at` counts from 1: file calls for kill and fail, writes alone for torn, short and full. */
+/** What goes wrong, and when. `at` counts from 1: file calls for kill, fail and stall, writes alone for torn, short and full. */
 export type Fault =
   /** The process dies before the call. */
   | { readonly action: 'kill'; readonly at: number }
@@ -18,6 +18,8 @@ export type Fault =
   | { readonly action: 'short'; readonly at: number; readonly bytes: number; readonly repeat: boolean }
   /** A disk that is full for a moment: the write takes only `bytes`, the next one fails; libuv reports no error. */
   | { readonly action: 'full'; readonly at: number; readonly bytes: number }
+  /** The call waits until the fault is taken away: a device that does not answer. */
+  | { readonly action: 'stall'; readonly at: number }
 
 export interface FaultRunOptions {
   /** Absolute path: calls on it and on what lies under it are counted. */
@@ -48,7 +50,7 @@ export interface FaultRun {
   readonly signal: NodeJS.Signals | null
 }
 
-const actions = ['none', 'kill', 'fail', 'torn', 'short', 'full']
+const actions = ['none', 'kill', 'fail', 'torn', 'short', 'full', 'stall']
 
 /** Writes the control file that the shim has mapped (or will map); see `shim.c` for its six integers. */
 export function arm(controlPath: string, generation: number, fault: Fault | undefined): void {

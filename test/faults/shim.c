@@ -7,12 +7,13 @@
 //   short   writes only k bytes of the n-th *write* and returns k, as a full disk does; once, or from then on.
 //   full    writes only k bytes of the n-th *write*, and lets the next one fail. libuv tries to complete a short write
 //           by itself and, where that fails, reports neither error nor loss but the k bytes: a disk that fills up.
+//   stall   lets the call wait until the fault is taken away: a device that does not answer.
 // For torn, short and full only writes are counted.
 //
 // Settings, by environment:
 //   HOLDFAST_FAULT_PREFIX    absolute path; nothing is counted without it
 //   HOLDFAST_FAULT_CONTROL   file of six 64-bit integers: generation, action (0 none, 1 kill, 2 fail, 3 torn, 4 short,
-//                            5 full), n, error number, k, repeat (1: from the n-th on; 0: once). It is mapped, so whoever writes
+//                            5 full, 6 stall), n, error number, k, repeat (1: from the n-th on; 0: once). It is mapped, so whoever writes
 //                            it changes the fault of a running process. A new generation starts counting from 1.
 //   HOLDFAST_FAULT_TRACE     file that gets a line per counted call ("name path"), and a line "!" where the fault fired
 //
@@ -38,10 +39,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum action { NONE, KILL, FAIL, TORN, SHORT, FULL };
+enum action { NONE, KILL, FAIL, TORN, SHORT, FULL, STALL };
 
 // What is to become of a call.
-enum fate { PASS, REFUSE, CUT };
+enum fate { PASS, REFUSE, CUT, WAIT };
 
 struct control {
   int64_t generation;
@@ -125,14 +126,16 @@ static enum fate decide(const char *name, const char *path, int is_write) {
   if (is_write || (action != TORN && action != SHORT && action != FULL)) {
     counted++;
     int hit = action != NONE && (control->repeat ? counted >= control->at : counted == control->at);
-    if (hit) fate = action == FAIL ? REFUSE : CUT;
+    if (hit) fate = action == FAIL ? REFUSE : action == STALL ? WAIT : CUT;
     if (action == FULL && counted == control->at + 1) fate = REFUSE;
   }
   if (fate != PASS) note("!", "");
   if (fate != PASS && action == KILL) die();
   pthread_mutex_unlock(&lock);
+  // Without the lock: other threads' calls go on meanwhile.
+  while (fate == WAIT && control->action == STALL) usleep(1000);
   errno = saved;
-  return fate;
+  return fate == WAIT ? PASS : fate;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
