@@ -2,6 +2,7 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeF
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { EntryBlockBuilder } from '../backend/entry-block.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import type { StateErrorCode } from '../base/errors.js'
 import { CheckpointCoordinator } from '../checkpoint/checkpoint-coordinator.js'
@@ -316,6 +317,28 @@ describe('compression', () => {
 })
 
 describe('checkpoints', () => {
+  it('with deadlines that are no whole numbers, or before 1970, restore with those rounded up', async () => {
+    const clock = new ManualClock(1_000)
+    const backend = await open({ clock, sweepIntervalMs: Infinity })
+    const builder = new EntryBlockBuilder(1_000)
+    for (const [name, expiresAtMs] of Object.entries({ a: 1_500.5, b: -5, c: 2 ** 60 })) {
+      builder.add(key(name), 0, 1, key('v'), 0, 1, expiresAtMs)
+    }
+    async function* blocks() {
+      yield builder.take()
+    }
+    await backend.replaceAll(blocks())
+    expect(await backend.verify()).toMatchObject({ ok: true, entries: 3, expiring: 2 })
+    expect(await backend.sweep()).toBe(1)
+    clock.set(1_500)
+    expect(await backend.sweep()).toBe(0)
+    expect(backend.containsSync(key('a'))).toBe(true)
+    clock.set(1_501)
+    expect(backend.containsSync(key('a'))).toBe(false)
+    expect(await backend.sweep()).toBe(1)
+    expect(backend.containsSync(key('c'))).toBe(true)
+  })
+
   it('of a store being written restore into memory, and of memory into a store', async () => {
     const backend = await open({ flushEvery: 64 })
     for (let i = 0; i < 1_000; i++)
