@@ -106,11 +106,14 @@ export class LmdbEngine {
     const mapBytes = mapBytesOf(settings)
     // The databases must all be there before the writer thread opens them, and before this thread reads.
     const environment = openEnvironment(settings.path, { readOnly: false, mapBytes })
-    const writer = new Writer(
-      { path: settings.path, mapBytes, compression: settings.compression },
-      settings.commitTimeoutMs,
-    )
+    let writer: Writer | undefined
     try {
+      // What is wrong with the store is found here first: on its way between threads an error loses its code.
+      StoreView.latest(environment).release()
+      writer = new Writer(
+        { path: settings.path, mapBytes, compression: settings.compression },
+        settings.commitTimeoutMs,
+      )
       const opened = await writer.ask({ kind: 'open' })
       const view = StoreView.latest(environment)
       const engine = new LmdbEngine(settings, events, environment, writer, view, opened?.clockMs ?? 0)
@@ -118,7 +121,7 @@ export class LmdbEngine {
       engine.#holdKeys = keysPerCommit(engine.usedBytes, settings)
       return engine
     } catch (error) {
-      await writer.close()
+      await writer?.close()
       await environment.root.close()
       throw error
     }
@@ -126,7 +129,12 @@ export class LmdbEngine {
 
   static async openReadOnly(settings: LmdbSettings, events: EngineEvents): Promise<LmdbEngine> {
     const environment = openEnvironment(settings.path, { readOnly: true, mapBytes: mapBytesOf(settings) })
-    return new LmdbEngine(settings, events, environment, undefined, StoreView.latest(environment), 0)
+    try {
+      return new LmdbEngine(settings, events, environment, undefined, StoreView.latest(environment), 0)
+    } catch (error) {
+      await environment.root.close()
+      throw error
+    }
   }
 
   /** Where the store was opened for reading only: sees what the writer has flushed, anew in every turn of the event loop. */

@@ -6,6 +6,7 @@ import { EntryBlockBuilder } from '../backend/entry-block.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import type { StateErrorCode } from '../base/errors.js'
 import { CheckpointCoordinator } from '../checkpoint/checkpoint-coordinator.js'
+import { crc32 } from '../codec/checksum.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
@@ -265,6 +266,33 @@ describe('damage', () => {
     const report = await backend.verify()
     expect(report.ok).toBe(false)
     expect(report.problems[0]?.what).toContain('k123')
+  })
+
+  it('of the state of the store is CORRUPTION on opening, and its newer format INCOMPATIBLE', async () => {
+    await (await open()).close()
+    const file = join(path, 'data.mdb')
+    const bytes = await readFile(file)
+    const state = Buffer.from('{"format":1,')
+    const places: number[] = []
+    for (let at = bytes.indexOf(state); at >= 0; at = bytes.indexOf(state, at + 1)) places.push(at)
+    expect(places).not.toEqual([])
+    for (const at of places) bytes.write('{"format":2,', at)
+    await writeFile(file, bytes)
+    await rejected('CORRUPTION', open())
+    await rejected('CORRUPTION', open({ readOnly: true }))
+    for (const at of places) {
+      const end = bytes.indexOf('}', at) + 1
+      bytes.writeUInt32LE(crc32(bytes.subarray(at, end)), at - 4)
+    }
+    await writeFile(file, bytes)
+    await rejected('INCOMPATIBLE', open())
+  })
+
+  it('of a store that is not there is reported, and nothing is made', async () => {
+    const { ok, problems } = await LmdbStateBackend.verify(path)
+    expect(ok).toBe(false)
+    expect(problems[0]?.reason).toContain('no such file')
+    expect(await readdir(folder)).toEqual([])
   })
 
   it('by a file that was cut off is CORRUPTION on opening, unless all that is missing was free', async () => {

@@ -1,5 +1,8 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import { compareBytes, describeKey } from '../base/bytes.js'
 import { isStateError, reasonOf } from '../base/errors.js'
+import { DATA_FILE } from './data-file.js'
 import {
   type Environment,
   KeyScratch,
@@ -52,6 +55,8 @@ export function verifyHere(path: string): VerifyReport {
   let expiring = 0
   let bytes = 0
   try {
+    // LMDB would make a directory that is missing.
+    statSync(join(path, DATA_FILE))
     const environment = openEnvironment(path, { readOnly: true, mapBytes: 0 })
     environment.root.resetReadTxn()
     const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
