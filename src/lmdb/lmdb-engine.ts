@@ -148,22 +148,31 @@ export class LmdbEngine {
     // The databases must all be there before the writer thread opens them, and before this thread reads.
     const store = new OpenStore(dataPath, { readOnly: false, mapBytes })
     const { compression, commitTimeoutMs } = settings
-    const writer = new Writer({ dataPath, mapBytes, compression }, commitTimeoutMs)
+    let writer: Writer | undefined
     try {
+      // What is wrong with the store is found here first: on its way between threads an error loses its code.
+      store.latest().release()
+      writer = new Writer({ dataPath, mapBytes, compression }, commitTimeoutMs)
       const opened = await writer.ask({ kind: 'open' })
       const engine = new LmdbEngine(options, store, writer, opened?.clockMs ?? 0)
       engine.usedBytes = opened?.usedBytes ?? 0
       engine.#holdKeys = keysPerCommit(engine.usedBytes, settings)
       return engine
     } catch (error) {
-      await writer.close()
+      await writer?.close()
       await store.close()
       throw error
     }
   }
 
   static async openReadOnly(options: EngineOptions): Promise<LmdbEngine> {
-    return new LmdbEngine(options, openForReading(options), undefined, 0)
+    const store = openForReading(options)
+    try {
+      return new LmdbEngine(options, store, undefined, 0)
+    } catch (error) {
+      await store.close()
+      throw error
+    }
   }
 
   /** Where the store was opened for reading only: sees what the writer has flushed, anew in every turn of the event loop. */

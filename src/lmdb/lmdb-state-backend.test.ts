@@ -2,9 +2,11 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeF
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { EntryBlockBuilder } from '../backend/entry-block.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import type { StateErrorCode } from '../base/errors.js'
 import { CheckpointCoordinator } from '../checkpoint/checkpoint-coordinator.js'
+import { crc32 } from '../codec/checksum.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
@@ -266,6 +268,33 @@ describe('damage', () => {
     expect(report.problems[0]?.what).toContain('k123')
   })
 
+  it('of the state of the store is CORRUPTION on opening, and its newer format INCOMPATIBLE', async () => {
+    await (await open()).close()
+    const file = join(path, 'data-1.mdb')
+    const bytes = await readFile(file)
+    const state = Buffer.from('{"format":1,')
+    const places: number[] = []
+    for (let at = bytes.indexOf(state); at >= 0; at = bytes.indexOf(state, at + 1)) places.push(at)
+    expect(places).not.toEqual([])
+    for (const at of places) bytes.write('{"format":2,', at)
+    await writeFile(file, bytes)
+    await rejected('CORRUPTION', open())
+    await rejected('CORRUPTION', open({ readOnly: true }))
+    for (const at of places) {
+      const end = bytes.indexOf('}', at) + 1
+      bytes.writeUInt32LE(crc32(bytes.subarray(at, end)), at - 4)
+    }
+    await writeFile(file, bytes)
+    await rejected('INCOMPATIBLE', open())
+  })
+
+  it('of a store that is not there is reported, and nothing is made', async () => {
+    const { ok, problems } = await LmdbStateBackend.verify(path)
+    expect(ok).toBe(false)
+    expect(problems[0]?.reason).toContain('it is gone')
+    expect(await readdir(folder)).toEqual([])
+  })
+
   it('by a file that was cut off is CORRUPTION on opening, unless all that is missing was free', async () => {
     await filled()
     const whole = (await stat(join(path, 'data-1.mdb'))).size
@@ -316,6 +345,28 @@ describe('compression', () => {
 })
 
 describe('checkpoints', () => {
+  it('with deadlines that are no whole numbers, or before 1970, restore with those rounded up', async () => {
+    const clock = new ManualClock(1_000)
+    const backend = await open({ clock, sweepIntervalMs: Infinity })
+    const builder = new EntryBlockBuilder(1_000)
+    for (const [name, expiresAtMs] of Object.entries({ a: 1_500.5, b: -5, c: 2 ** 60 })) {
+      builder.add(key(name), 0, 1, key('v'), 0, 1, expiresAtMs)
+    }
+    async function* blocks() {
+      yield builder.take()
+    }
+    await backend.replaceAll(blocks())
+    expect(await backend.verify()).toMatchObject({ ok: true, entries: 3, expiring: 2 })
+    expect(await backend.sweep()).toBe(1)
+    clock.set(1_500)
+    expect(await backend.sweep()).toBe(0)
+    expect(backend.containsSync(key('a'))).toBe(true)
+    clock.set(1_501)
+    expect(backend.containsSync(key('a'))).toBe(false)
+    expect(await backend.sweep()).toBe(1)
+    expect(backend.containsSync(key('c'))).toBe(true)
+  })
+
   it('of a store being written restore into memory, and of memory into a store', async () => {
     const backend = await open({ flushEvery: 64 })
     for (let i = 0; i < 1_000; i++)

@@ -1,4 +1,5 @@
 import { EntryBlockCursor } from '../backend/entry-block.js'
+import { wholeMs } from '../backend/expiry.js'
 import { Entries } from '../log/entries.js'
 import { KeyOrder } from '../log/key-order.js'
 import { latestAddresses } from '../log/latest-addresses.js'
@@ -198,7 +199,8 @@ export class StoreWriter {
     for (const block of this.#blocks) {
       const cursor = new EntryBlockCursor(block)
       while (cursor.next()) {
-        const { bytes, keyStart, keyLength, valueStart, valueLength, expiresAtMs } = cursor
+        const { bytes, keyStart, keyLength, valueStart, valueLength } = cursor
+        const expiresAtMs = wholeMs(cursor.expiresAtMs)
         const key = this.#keys.entry(bytes, keyStart, keyLength)
         this.#put(slot, key, bytes, keyStart, keyLength, bytes, valueStart, valueLength, expiresAtMs, true)
       }

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { compareBytes, describeKey } from '../base/bytes.js'
 import { isStateError, reasonOf } from '../base/errors.js'
 import {
@@ -52,6 +53,8 @@ export function verifyHere(dataPath: string): VerifyReport {
   let expiring = 0
   let bytes = 0
   try {
+    // LMDB would make a file that is missing.
+    statSync(dataPath)
     const environment = openEnvironment(dataPath, { readOnly: true, mapBytes: 0 })
     environment.root.resetReadTxn()
     const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
