@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -13,6 +13,9 @@ import { type CompiledSources, compileSources } from './compile-sources.js'
 const CYCLES = 200
 const LANES = 2
 const LONGEST_LIFE_MS = 120
+/** In some cycles the writer compacts the store, which takes longer: kills are to fall before, into and after it. */
+const COMPACT_EVERY = 8
+const LONGEST_COMPACTING_LIFE_MS = 1_000
 
 let sources: CompiledSources
 let folder: string
@@ -47,7 +50,10 @@ class Lane {
   /** Starts a writer, kills it at some moment after it has said what it found, and checks that. */
   async cycle(): Promise<void> {
     const flushEvery = [1, 16, 1_000][this.cycles % 3]
-    const args = [sources.pathOf('test/faults/children/lmdb-writer.ts'), this.path, `${flushEvery}`]
+    const compacts = this.cycles % COMPACT_EVERY === COMPACT_EVERY - 1
+    const lifeMs = compacts ? LONGEST_COMPACTING_LIFE_MS : LONGEST_LIFE_MS
+    const script = sources.pathOf('test/faults/children/lmdb-writer.ts')
+    const args = [script, this.path, `${flushEvery}`, ...(compacts ? ['compact'] : [])]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     let errors = ''
     child.stderr.on('data', (chunk) => {
@@ -65,7 +71,7 @@ class Lane {
       if (kind === 'found') {
         found = value as [string, string][]
         this.check(found)
-        killLater(child, this.#random() * LONGEST_LIFE_MS)
+        killLater(child, this.#random() * lifeMs)
       } else if (kind === 'begun') this.#begun = value as number
       else {
         durable++
@@ -116,6 +122,10 @@ describe('a writer that is killed again and again', () => {
         ([key, value]) => [Buffer.from(key).toString(), Buffer.from(value).toString()] as const,
       )
       lane.check(content)
+      const files = (await readdir(lane.path)).filter((name) => name.endsWith('.mdb'))
+      expect(files).toHaveLength(1)
+      // Otherwise no kill came after a compaction.
+      expect(files).not.toEqual(['data-1.mdb'])
       expect(await backend.verify()).toMatchObject({ ok: true, entries: content.length })
       await backend.close()
     }

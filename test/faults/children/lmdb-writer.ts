@@ -6,7 +6,7 @@ import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
 import { batchAt, STEP_KEY } from './lmdb-plan.js'
 
 const say = (kind: string, value: unknown) => writeSync(1, `${kind} ${JSON.stringify(value)}\n`)
-const [path, flushEvery] = process.argv.slice(2) as [string, string]
+const [path, flushEvery, compacts] = process.argv.slice(2) as [string, string, string?]
 
 const backend = await LmdbStateBackend.open({ path, flushEvery: Number(flushEvery), flushIntervalMs: 20 })
 const found: [string, string][] = []
@@ -15,6 +15,8 @@ for (const [key, value] of backend.scanSync()) {
 }
 say('found', found)
 let step = Number(Buffer.from(backend.getSync(Buffer.from(STEP_KEY)) ?? '0').toString())
+// It may give way to the writes.
+if (compacts === 'compact') backend.compact().catch(() => {})
 for (;;) {
   for (let i = 0; i < 40; i++) {
     step++
