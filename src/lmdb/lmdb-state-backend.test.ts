@@ -215,6 +215,19 @@ describe('ownership and the directory', () => {
     expect(await readdir(path)).toEqual(['notes.txt'])
   })
 
+  it('with a file that LMDB cannot open is STORAGE_ERROR; a map that no process has room for, INVALID_ARGUMENT', async () => {
+    await (await open()).close()
+    const lock = join(path, 'lock.mdb')
+    await rm(lock)
+    await mkdir(lock)
+    await rejected('STORAGE_ERROR', open())
+    await rejected('STORAGE_ERROR', open({ readOnly: true }))
+    await rm(lock, { recursive: true })
+    await rejected('INVALID_ARGUMENT', open({ maxBytes: 2 ** 43 + 1 }))
+    const backend = await open({ maxBytes: 2 ** 43 })
+    expect(backend.stats().mapBytes).toBeGreaterThan(2 ** 44)
+  })
+
   it('of a newer format is refused, and an absent store cannot be opened for reading', async () => {
     await (await open()).close()
     const file = join(path, 'holdfast-lmdb.json')

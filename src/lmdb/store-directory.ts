@@ -3,7 +3,8 @@
 // (1) The identity is written before LMDB's files, and says `ready` only after the store was opened once. A crash
 //     in between leaves nothing that could be mistaken for lost data.
 // (2) Nothing is changed in a directory that is not a store's, or that another process owns.
-// (3) LMDB's files are made here, because LMDB would make them readable for everyone.
+// (3) LMDB's files are made here, because LMDB would make them readable for everyone, and opened here once before LMDB
+//     opens them: where that fails, the package ends the process with a signal.
 
 import { mkdtemp, open, rm, stat, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -11,6 +12,7 @@ import { join, resolve } from 'node:path'
 import { StateError } from '../base/errors.js'
 import { FileLease } from '../storage/file-lease.js'
 import { StorageDirectory } from '../storage/storage-directory.js'
+import { errnoOf, storageError } from '../storage/storage-failure.js'
 import { TemporaryFile } from '../storage/temporary-file.js'
 import { DATA_FILE, inspectDataFile } from './data-file.js'
 import {
@@ -89,6 +91,8 @@ export class StoreDirectory {
       const reason = `${files.path}: there is no store yet; open it for writing first`
       throw new StateError('STORAGE_ERROR', { storage: files.storageName, operation: 'open', reason })
     }
+    await assertOpens(files, DATA_FILE, 'r')
+    await assertOpens(files, LOCK_FILE, 'r+')
     await assertMappable(files, false)
     return new StoreDirectory(files, identity, undefined, false)
   }
@@ -101,6 +105,8 @@ export class StoreDirectory {
       const identity = known ? await readIdentity(files) : newIdentity()
       if (!known) await writeIdentity(files, identity)
       if (identity.ready) {
+        await assertOpens(files, DATA_FILE, 'r+')
+        await assertOpens(files, LOCK_FILE, 'r+')
         await assertMappable(files, true)
       } else {
         for (const name of [DATA_FILE, LOCK_FILE]) await makeEmpty(files, name)
@@ -123,6 +129,16 @@ function assertEmpty(files: StorageDirectory, names: readonly string[]): void {
     found: `a directory with ${foreign} and no ${IDENTITY_FILE}`,
     supported: 'a store, an empty directory or none',
   })
+}
+
+/** `STORAGE_ERROR` unless a file can be opened as LMDB will open it; one that is missing is judged elsewhere. */
+async function assertOpens(files: StorageDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
+  const path = files.pathOf(name)
+  try {
+    await (await open(path, flags)).close()
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw storageError(files.storageName, 'open', path, error)
+  }
 }
 
 async function assertMappable(files: StorageDirectory, mayExtend: boolean): Promise<void> {

@@ -26,7 +26,10 @@ export interface LmdbStateBackendOptions {
   readonly cacheBytes?: number
   /** Default `'none'`. What is on disk stays readable whatever is set. */
   readonly compression?: LmdbCompression
-  /** Most that the store may take on disk, in bytes; at least 1 MiB. Writes beyond are `BACKEND_FULL`. Default 64 GiB. */
+  /**
+   * Most that the pages of the store's entries may take, in bytes; from 1 MiB to 8 TiB. Writes beyond are `BACKEND_FULL`.
+   * Default 64 GiB. Twice as much address space is reserved.
+   */
   readonly maxBytes?: number
   /** Longest wait for a commit, in milliseconds; after it the engine counts as failed. Default 30,000. */
   readonly commitTimeoutMs?: number
