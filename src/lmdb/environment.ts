@@ -74,7 +74,7 @@ const MAX_READERS = 1024
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 export function openEnvironment(path: string, { readOnly, mapBytes }: EnvironmentOptions): Environment {
-  const root = open<Buffer, Uint8Array>({
+  const options = {
     path,
     ...binary,
     readOnly,
@@ -84,7 +84,10 @@ export function openEnvironment(path: string, { readOnly, mapBytes }: Environmen
     maxReaders: MAX_READERS,
     overlappingSync: false,
     noSubdir: false,
-  })
+    // Of a lock table that is made anew; the package's types leave it out.
+    permissionsMode: 0o600,
+  }
+  const root = open<Buffer, Uint8Array>(options)
   const table = (name: string) => asTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }))
   const slot = (number: number): Slot => ({
     entries: entriesTable(root, `entries-${number}`),

@@ -12,7 +12,6 @@ import { join, resolve } from 'node:path'
 import { StateError } from '../base/errors.js'
 import { FileLease } from '../storage/file-lease.js'
 import { StorageDirectory } from '../storage/storage-directory.js'
-import { errnoOf, storageError } from '../storage/storage-failure.js'
 import { TemporaryFile } from '../storage/temporary-file.js'
 import { DATA_FILE, inspectDataFile } from './data-file.js'
 import {
@@ -133,12 +132,11 @@ function assertEmpty(files: StorageDirectory, names: readonly string[]): void {
 
 /** `STORAGE_ERROR` unless a file can be opened as LMDB will open it; one that is missing is judged elsewhere. */
 async function assertOpens(files: StorageDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
+  const names = await files.names('list the store')
+  if (!names.includes(name)) return
   const path = files.pathOf(name)
-  try {
-    await (await open(path, flags)).close()
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw storageError(files.storageName, 'open', path, error)
-  }
+  const handle = await files.attempt('open', path, open(path, flags))
+  await handle.close()
 }
 
 async function assertMappable(files: StorageDirectory, mayExtend: boolean): Promise<void> {

@@ -69,7 +69,7 @@ export interface LmdbStats extends BackendStats {
   readonly commitMs: { readonly p50: number; readonly p99: number; readonly max: number }
   /** Age of the oldest open snapshot, in milliseconds; 0: none is open. */
   readonly oldestSnapshotAgeMs: number
-  /** Readers that the store's lock table counts, other processes included. */
+  /** Slots of LMDB's reader table that have been used at the same time, by all processes; it goes down only when all close. */
   readonly readers: number
   /** Bytes of the store in use, and the address space mapped for it. */
   readonly usedBytes: number
