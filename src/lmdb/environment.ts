@@ -92,7 +92,7 @@ function openRoot(
   path: string,
   { readOnly, mapBytes }: EnvironmentOptions,
 ): RootDatabase<Buffer, Uint8Array> {
-  return open<Buffer, Uint8Array>({
+  const options = {
     path,
     ...binary,
     readOnly,
@@ -102,7 +102,10 @@ function openRoot(
     maxReaders: MAX_READERS,
     overlappingSync: false,
     noSubdir: true,
-  })
+    // Of a lock table that is made anew; the package's types leave it out.
+    permissionsMode: 0o600,
+  }
+  return open<Buffer, Uint8Array>(options)
 }
 
 function openTables(root: RootDatabase<Buffer, Uint8Array>): Environment {

@@ -200,12 +200,15 @@ describe('ownership and the directory', () => {
   it('is for this user alone', async () => {
     const backend = await open()
     backend.putSync(key('a'), key('1'))
-    await backend.flush()
+    await backend.close()
+    await rm(join(path, 'lock.mdb')) // a copy of a store may come without
+    const again = await open()
     expect((await stat(path)).mode & 0o777).toBe(0o700)
+    expect(await readdir(path)).toContain('lock.mdb')
     for (const name of await readdir(path)) {
       expect([name, (await stat(join(path, name))).mode & 0o777]).toEqual([name, 0o600])
     }
-    expect(await backend.sizeOnDisk()).toBeGreaterThan(0)
+    expect(await again.sizeOnDisk()).toBeGreaterThan(0)
   })
 
   it('of something else is refused and left as it was', async () => {
@@ -213,6 +216,19 @@ describe('ownership and the directory', () => {
     await writeFile(join(path, 'notes.txt'), 'mine')
     await rejected('INCOMPATIBLE', LmdbStateBackend.open({ path }))
     expect(await readdir(path)).toEqual(['notes.txt'])
+  })
+
+  it('with a file that LMDB cannot open is STORAGE_ERROR; a map that no process has room for, INVALID_ARGUMENT', async () => {
+    await (await open()).close()
+    const lock = join(path, 'lock.mdb')
+    await rm(lock)
+    await mkdir(lock)
+    await rejected('STORAGE_ERROR', open())
+    await rejected('STORAGE_ERROR', open({ readOnly: true }))
+    await rm(lock, { recursive: true })
+    await rejected('INVALID_ARGUMENT', open({ maxBytes: 2 ** 43 + 1 }))
+    const backend = await open({ maxBytes: 2 ** 43 })
+    expect(backend.stats().mapBytes).toBeGreaterThan(2 ** 44)
   })
 
   it('of a newer format is refused, and an absent store cannot be opened for reading', async () => {

@@ -3,11 +3,17 @@ import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } f
 import type { LmdbPutOptions, LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
 
 const MEBIBYTE = 1024 * 1024
+/** Twice this and a little is mapped: a process must have room for that: LMDB's package does not survive a refusal. */
+const MAX_STORE_BYTES = 2 ** 43
 
 const atLeast =
   (bytes: number): Rule =>
   (value) =>
     Number.isSafeInteger(value) && (value as number) >= bytes ? undefined : `must be at least ${bytes} bytes`
+
+const maxBytes: Rule = (value) =>
+  atLeast(MEBIBYTE)(value) ??
+  ((value as number) <= MAX_STORE_BYTES ? undefined : `must be at most ${MAX_STORE_BYTES} bytes`)
 
 const storeRules = {
   readOnly: rules.boolean,
@@ -18,7 +24,7 @@ const storeRules = {
   flushIntervalMs: rules.positiveMs,
   cacheBytes: atLeast(MEBIBYTE),
   compression: oneOf('none', 'lz4'),
-  maxBytes: atLeast(MEBIBYTE),
+  maxBytes,
   commitTimeoutMs: rules.positiveMs,
   maxSnapshotAgeMs: rules.positiveMs,
 }

@@ -3,7 +3,8 @@
 // (1) The identity is written before LMDB's files, and says `ready` only after the store was opened once. A crash
 //     in between leaves nothing that could be mistaken for lost data.
 // (2) Nothing is changed in a directory that is not a store's, or that another process owns.
-// (3) LMDB's files are made here, because LMDB would make them readable for everyone.
+// (3) LMDB's files are made here, because LMDB would make them readable for everyone, and opened here once before LMDB
+//     opens them: where that fails, the package ends the process with a signal.
 // (4) The identity names the data file. A compacted copy takes its place by a new identity, in one durable step; data files
 //     that the identity does not name are removed by the owner.
 
@@ -151,7 +152,7 @@ export class StoreDirectory {
         throw new StateError('STORAGE_ERROR', { storage: files.storageName, operation: 'open', reason })
       }
       try {
-        await assertMappable(files, identity.data)
+        await assertMappable(files, identity.data, 'r')
         const directory = new StoreDirectory(files, identity, undefined, false)
         directory.#identityMark = markOf(files)
         return directory
@@ -170,7 +171,7 @@ export class StoreDirectory {
       const identity = known ? await readIdentity(files) : newIdentity()
       if (!known) await writeIdentity(files, identity)
       if (identity.ready) {
-        await assertMappable(files, identity.data)
+        await assertMappable(files, identity.data, 'r+')
         await removeLeftovers(files, identity)
       } else {
         for (const name of [identity.data, lockFileOf(identity.data)]) await makeEmpty(files, name)
@@ -195,7 +196,18 @@ function assertEmpty(files: StorageDirectory, names: readonly string[]): void {
   })
 }
 
-async function assertMappable(files: StorageDirectory, name: string): Promise<void> {
+/** `STORAGE_ERROR` unless a file can be opened as LMDB will open it; one that is missing is judged elsewhere. */
+async function assertOpens(files: StorageDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
+  const names = await files.names('list the store')
+  if (!names.includes(name)) return
+  const path = files.pathOf(name)
+  const handle = await files.attempt('open', path, open(path, flags))
+  await handle.close()
+}
+
+async function assertMappable(files: StorageDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
+  await assertOpens(files, name, flags)
+  await assertOpens(files, lockFileOf(name), 'r+')
   const state = await inspectDataFile(files, name)
   if (state === 'whole') return
   const what = files.pathOf(name)

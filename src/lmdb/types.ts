@@ -26,7 +26,10 @@ export interface LmdbStateBackendOptions {
   readonly cacheBytes?: number
   /** Default `'none'`. What is on disk stays readable whatever is set. */
   readonly compression?: LmdbCompression
-  /** Most that the store may take on disk, in bytes; at least 1 MiB. Writes beyond are `BACKEND_FULL`. Default 64 GiB. */
+  /**
+   * Most that the pages of the store's entries may take, in bytes; from 1 MiB to 8 TiB. Writes beyond are `BACKEND_FULL`.
+   * Default 64 GiB. Twice as much address space is reserved.
+   */
   readonly maxBytes?: number
   /** Longest wait for a commit, in milliseconds; after it the engine counts as failed. Default 30,000. */
   readonly commitTimeoutMs?: number
@@ -66,7 +69,7 @@ export interface LmdbStats extends BackendStats {
   readonly commitMs: { readonly p50: number; readonly p99: number; readonly max: number }
   /** Age of the oldest open snapshot, in milliseconds; 0: none is open. */
   readonly oldestSnapshotAgeMs: number
-  /** Readers that the store's lock table counts, other processes included. */
+  /** Slots of LMDB's reader table that have been used at the same time, by all processes; it goes down only when all close. */
   readonly readers: number
   /** Bytes of the store in use, and the address space mapped for it. */
   readonly usedBytes: number
