@@ -96,6 +96,8 @@ export class LmdbEngine {
   /** Undefined where the store was opened for reading only: another process commits then. */
   readonly sharing: SnapshotSharing | undefined
   #isFresh = false
+  /** The time that the store knows to have come. */
+  #committedMs: number
   /** What LMDB said of itself last: after a commit that failed it may refuse to say anything. */
   #tableStats: TableStats | undefined
   /** Keys that a writer may be ahead of the disk. */
@@ -112,6 +114,7 @@ export class LmdbEngine {
     this.#view = store.latest()
     this.clock = new ForwardClock(settings.clock)
     this.clock.advanceTo(clockMs)
+    this.#committedMs = clockMs
     const seed = randomInt(2 ** 32)
     const now = () => this.clock.now()
     this.#now = now
@@ -404,11 +407,26 @@ export class LmdbEngine {
   }
 
   async close(): Promise<void> {
-    await this.#writer?.close()
-    this.#absorption.finish()
-    this.#view.release()
-    await this.#store.close()
-    await this.#retiring
+    try {
+      await this.#commitTime()
+    } finally {
+      await this.#writer?.close()
+      this.#absorption.finish()
+      this.#view.release()
+      await this.#store.close()
+      await this.#retiring
+    }
+  }
+
+  /**
+   * Makes the time durable that was seen since the last commit, where the store has something to expire: what has expired
+   * must not revive when the clock is an earlier one at the next opening.
+   */
+  async #commitTime(): Promise<void> {
+    const clockMs = this.clock.now()
+    if (this.failure !== undefined || clockMs <= this.#committedMs) return
+    if (this.#view.firstDeadlineMs === Infinity) return
+    await this.#writer?.ask({ kind: 'commit', segments: [], cleared: false, clockMs })
   }
 
   /** Closes a store that another one has replaced as soon as nobody reads from it, and removes its file. */
@@ -493,6 +511,7 @@ export class LmdbEngine {
 
   #switchView(result: CommitResult): void {
     this.usedBytes = result.usedBytes
+    this.#committedMs = result.clockMs
     this.#holdKeys = keysPerCommit(this.usedBytes, this.#settings)
     this.#view.release()
     this.#view = this.#store.view(result.generation, result.entries)

@@ -6,7 +6,7 @@ import type { StateBackend } from '../../src/backend/state-backend.js'
 import type { Clock } from '../../src/base/clock.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
-import { commandKinds } from './commands.js'
+import { type CommandKind, commandKinds } from './commands.js'
 import { compareStats, onBoth, same, sweepBoth, type World, wholeContent } from './world.js'
 
 export interface EngineOptions {
@@ -25,6 +25,8 @@ export interface RunCommandsOptions {
   readonly openCopy?: (options: EngineOptions) => Promise<StateBackend>
   /** Makes the engine remove everything that is due. Default: `count()`. */
   readonly sweep?: (engine: StateBackend) => unknown
+  /** Kinds of commands that only engines of this kind have, each as often as it is to be drawn beside the others. */
+  readonly ownKinds?: readonly CommandKind[]
 }
 
 /**
@@ -36,9 +38,9 @@ export async function runCommands(
   options: RunCommandsOptions = {},
 ): Promise<void> {
   const { runs = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000), maxCommands = 100, seed } = options
-  const { sweep = (engine) => engine.count(), openCopy = openEngine } = options
+  const { sweep = (engine) => engine.count(), openCopy = openEngine, ownKinds = [] } = options
   const ttlMs = fc.constantFrom(undefined, undefined, 300)
-  const sequence = fc.commands(commandKinds(), { maxCommands, size: 'max' })
+  const sequence = fc.commands([...commandKinds(), ...ownKinds], { maxCommands, size: 'max' })
   await fc.assert(
     fc.asyncProperty(ttlMs, sequence, async (defaultTtlMs, commands) => {
       const clock = new ManualClock()
@@ -55,6 +57,7 @@ export async function runCommands(
         model,
         engine,
         clock,
+        ttlMs: defaultTtlMs,
         openFresh,
         sweep,
         snapshots: [],
@@ -66,8 +69,8 @@ export async function runCommands(
         await fc.asyncModelRun(() => ({ model: world, real: world }), commands)
         await compareInTheEnd(world)
       } finally {
-        for (const backend of opened) await backend.close()
-        await model.close()
+        for (const backend of [...opened, world.engine]) await backend.close()
+        await world.model.close()
       }
     }),
     { numRuns: runs, ...(seed !== undefined && { seed }) },

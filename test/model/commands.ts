@@ -19,6 +19,7 @@ import {
 } from './world.js'
 
 type Run = (world: World) => Promise<void>
+export type CommandKind = fc.Arbitrary<fc.AsyncCommand<World, World>>
 
 class BackendCommand implements fc.AsyncCommand<World, World> {
   readonly #title: string
@@ -45,7 +46,7 @@ class BackendCommand implements fc.AsyncCommand<World, World> {
 }
 
 /** A kind of command: how to draw its parameters, and what it does with them. */
-function kind<Parameters>(
+export function kind<Parameters>(
   name: string,
   parameters: fc.Arbitrary<Parameters>,
   run: (world: World, parameters: Parameters) => Promise<void>,
@@ -117,7 +118,7 @@ async function batchOf(world: World, operations: readonly fcValue<typeof operati
 type fcValue<A> = A extends fc.Arbitrary<infer Drawn> ? Drawn : never
 
 /** All kinds, the usual ones several times: they are drawn with equal chances. */
-export function commandKinds(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
+export function commandKinds(): CommandKind[] {
   const repeated = <T>(times: number, kinds: T[]): T[] => Array.from({ length: times }, () => kinds).flat()
   return [
     ...repeated(16, writes()),
@@ -128,7 +129,7 @@ export function commandKinds(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
   ]
 }
 
-function writes(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
+function writes(): CommandKind[] {
   const face = (sync: boolean) => (sync ? syncOf : (backend: StateBackend) => backend)
   return [
     kind('put', fc.record({ key, value, ttl, sync: fc.boolean() }), async (world, drawn) =>
@@ -161,7 +162,7 @@ function writes(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
   ]
 }
 
-function reads(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
+function reads(): CommandKind[] {
   const face = (sync: boolean) => (sync ? syncOf : (backend: StateBackend) => backend)
   const keyed = fc.record({ key, sync: fc.boolean() })
   return [
@@ -197,7 +198,7 @@ function reads(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
   ]
 }
 
-function time(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
+function time(): CommandKind[] {
   return [
     kind('advance', fc.constantFrom(1, 49, 50, 300, 1_000, 2_500, 5_000), (world, ms) =>
       world.clock.advanceAsync(ms),
@@ -224,7 +225,7 @@ async function compareTime(world: World): Promise<void> {
   })
 }
 
-function openThings(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
+function openThings(): CommandKind[] {
   return [
     kind('openSnapshot', fc.constant(undefined), async ({ model, engine, snapshots }) => {
       if (snapshots.length > 3) return
@@ -272,7 +273,7 @@ function openThings(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
   ]
 }
 
-function wholesale(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
+function wholesale(): CommandKind[] {
   const targetBytes = fc.constantFrom(undefined, 1, 60, 4_096)
   return [
     kind('clear', fc.constant(undefined), (world) => onBoth(world, (backend) => backend.clear())),
@@ -324,7 +325,7 @@ function wholesale(): fc.Arbitrary<fc.AsyncCommand<World, World>>[] {
 }
 
 /** What a restore brings along expired is dropped at once or swept and counted later: from here on, both count the same. */
-async function afterRestore(world: World): Promise<void> {
+export async function afterRestore(world: World): Promise<void> {
   const { model, engine } = world
   model.sweep()
   await world.sweep(engine)
@@ -332,7 +333,7 @@ async function afterRestore(world: World): Promise<void> {
   same(engine.stats().entries, model.stats().entries, 'entries')
 }
 
-async function save(
+export async function save(
   from: StateBackend,
   targetBytes: number | undefined,
 ): Promise<{ readonly blocks: readonly EntryBlock[]; readonly clockMs: number }> {
@@ -353,7 +354,7 @@ async function arrayOf<T>(items: AsyncIterable<T>): Promise<T[]> {
   return array
 }
 
-async function* streamOf(blocks: readonly EntryBlock[]): AsyncGenerator<EntryBlock, undefined> {
+export async function* streamOf(blocks: readonly EntryBlock[]): AsyncGenerator<EntryBlock, undefined> {
   yield* blocks
 }
 

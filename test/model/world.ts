@@ -16,9 +16,12 @@ export interface Pair<T> {
 
 /** The engine under test and the model beside it, on one clock, and what is open on both. */
 export interface World {
-  readonly model: ModelStateBackend
-  readonly engine: StateBackend
+  /** Both are others after a restart. */
+  model: ModelStateBackend
+  engine: StateBackend
   readonly clock: ManualClock
+  /** The time to live of entries whose put names none. */
+  readonly ttlMs: number | undefined
   /** Opens another, empty engine of the same kind. */
   readonly openFresh: () => Promise<StateBackend>
   /** Makes the engine remove everything that is due. */

@@ -1,0 +1,45 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { StateBackend } from '../../src/backend/state-backend.js'
+import type { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import type { LmdbCompression } from '../../src/lmdb/types.js'
+import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
+import { type EngineOptions, runCommands } from './backend-commands.js'
+import { lmdbKinds, StoresUnderTest } from './lmdb-commands.js'
+
+/** A run opens stores and waits for disks: fewer of them than of engines in memory, in the same proportion. */
+const RUNS = Math.ceil(Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000) / 20)
+
+describe('LmdbStateBackend', () => {
+  let folder: string
+  let stores: StoresUnderTest
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'holdfast-model-'))
+    stores = new StoresUnderTest(folder)
+  })
+  afterEach(() => rm(folder, { recursive: true, force: true }))
+
+  const sweep = (engine: StateBackend) => (engine as LmdbStateBackend).sweep()
+  /** So little memory and so short commits that entries are in every layer: buffers, cache and disk. */
+  const openWith = (flushEvery: number, compression: LmdbCompression) => (options: EngineOptions) =>
+    stores.open({ ...options, path: stores.newPath(), flushEvery, compression, cacheBytes: 1024 * 1024 })
+
+  it('behaves as the model does, whatever the commands, over restarts and crashes', async () => {
+    const openCopy = async (options: EngineOptions) => new MemoryStateBackend(options)
+    const run = runCommands(openWith(3, 'none'), {
+      sweep,
+      openCopy,
+      ownKinds: lmdbKinds(stores),
+      runs: RUNS,
+    })
+    await expect(run).resolves.toBeUndefined()
+  }, 600_000)
+
+  it('does so too with compression, and where most is in the write buffer', async () => {
+    const run = runCommands(openWith(40, 'lz4'), { sweep, ownKinds: lmdbKinds(stores), runs: RUNS / 2 })
+    await expect(run).resolves.toBeUndefined()
+  }, 600_000)
+})
