@@ -1,11 +1,23 @@
 /** Compares two byte strings as unsigned bytes; a prefix sorts before what it is a prefix of. */
 export function compareBytes(left: Uint8Array, right: Uint8Array): number {
-  const shared = Math.min(left.length, right.length)
+  return compareStretches(left, 0, left.length, right, 0, right.length)
+}
+
+/** The same for stretches of two arrays. */
+export function compareStretches(
+  left: Uint8Array,
+  leftStart: number,
+  leftLength: number,
+  right: Uint8Array,
+  rightStart: number,
+  rightLength: number,
+): number {
+  const shared = Math.min(leftLength, rightLength)
   for (let i = 0; i < shared; i++) {
-    const difference = (left[i] as number) - (right[i] as number)
+    const difference = (left[leftStart + i] as number) - (right[rightStart + i] as number)
     if (difference !== 0) return difference
   }
-  return left.length - right.length
+  return leftLength - rightLength
 }
 
 /** A copy of its own, also of a `Buffer`: that one's `slice` would only give a view. */

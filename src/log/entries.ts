@@ -215,12 +215,18 @@ export class Entries {
     return slack >= 0 && slack <= MAX_SLACK_UNITS
   }
 
-  /** Turns an entry that no snapshot sees into a tombstone. */
+  /** Turns an entry that no snapshot sees into a tombstone, its value into slack: compaction does not carry it along. */
   makeTombstone(address: number, epoch: number): void {
     const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
     const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
-    words[at] = (words[at] as number) | FLAG_TOMBSTONE
+    const meta = words[at] as number
+    words[at] = meta | FLAG_TOMBSTONE
     words[at + WORD_EPOCH] = epoch
+    const bare = entryUnits(meta & KEY_LENGTH_MASK, 0, (meta & FLAG_EXPIRES) !== 0)
+    const slack = storedUnits(meta, words[at + WORD_VALUE_LENGTH] as number) - bare
+    if (slack > MAX_SLACK_UNITS) return
+    words[at] = (meta & LOW_HALF) | FLAG_TOMBSTONE | (slack << SLACK_SHIFT)
+    words[at + WORD_VALUE_LENGTH] = 0
   }
 
   setEpoch(address: number, epoch: number): void {

@@ -94,6 +94,13 @@ export class HashIndex {
     }
   }
 
+  /** Goes where an entry with this hash belongs that is known not to be there: what `insert` needs. */
+  seekEmpty(hash: number): void {
+    const table = this.#directory[hash & this.#directoryMask] as Table
+    this.#table = table
+    this.#at = emptySlot(table, hash)
+  }
+
   /** Points the found slot to another address. */
   replace(address: number): void {
     this.#table.slots[this.#at + 1] = address
@@ -103,7 +110,7 @@ export class HashIndex {
   insert(hash: number, address: number): void {
     if (this.#table.room <= 0) {
       this.#grow(hash)
-      this.#seekEmpty(hash)
+      this.seekEmpty(hash)
     }
     const { slots } = this.#table
     slots[this.#at] = hash
@@ -169,12 +176,6 @@ export class HashIndex {
     this.#directoryMask = tables - 1
     this.#table = this.#directory[0] as Table
     this.#bytes = slotCount * tables * SLOT_BYTES
-  }
-
-  #seekEmpty(hash: number): void {
-    const table = this.#directory[hash & this.#directoryMask] as Table
-    this.#table = table
-    this.#at = emptySlot(table, hash)
   }
 
   #grow(hash: number): void {

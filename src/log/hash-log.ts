@@ -6,11 +6,14 @@
 //     of each key, the newest version whose epoch is at most e.
 // (2) An entry is overwritten in place while its epoch is above that of the newest open snapshot; otherwise a write
 //     appends a new version that points back to what a snapshot may still see.
-// (3) While a snapshot can still see a key, deleting it leaves a tombstone; tombstones are dropped when the last such
-//     snapshot has closed.
+// (3) While a snapshot can still see a key, or changes since a base are tracked, deleting it leaves a tombstone; it is
+//     dropped when the last such snapshot has closed and no older base is left.
 // (4) A segment without living entries is released once every snapshot opened before that has closed.
+// (5) What a snapshot sees is, at its instant, exactly what is not buried. While it is open these entries stay where they
+//     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
 
 import { StateError } from '../base/errors.js'
+import type { ChangeTracker } from './change-tracker.js'
 import { Compactor } from './compactor.js'
 import { Entries, GONE } from './entries.js'
 import { ExpiryQueue } from './expiry-queue.js'
@@ -19,9 +22,10 @@ import type { HashLogOptions } from './hash-log-options.js'
 import { KeyOrder } from './key-order.js'
 import { KeyProbe } from './key-probe.js'
 import { assertLittleEndian, entryUnits, FLAG_EXPIRES, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
+import { LogHistory } from './log-history.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
+import { LogSpace } from './log-space.js'
 import { OrderedIndex } from './ordered-index.js'
-import { RetiredSegments } from './retired-segments.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
 import { SnapshotEpochs } from './snapshot-epochs.js'
 import { TombstoneQueue } from './tombstone-queue.js'
@@ -35,21 +39,22 @@ const RECLAIM_SHARE = 1 / 16
 export class HashLog {
   readonly entries: Entries
   readonly ordered: OrderedIndex
+  readonly history: LogHistory
   readonly #options: HashLogOptions
   readonly #segments: SegmentTable
   readonly #index: HashIndex = new HashIndex()
   readonly #expiry: ExpiryQueue = new ExpiryQueue()
   readonly #epochs: SnapshotEpochs
   readonly #tombstones: TombstoneQueue = new TombstoneQueue()
+  readonly #changes: ChangeTracker
   readonly #compactor: Compactor
+  readonly #space: LogSpace
   /** The key of the call at hand. */
   readonly #probe: KeyProbe
   /** The key that maintenance is looking at, so that it never disturbs a call. */
   readonly #chore: KeyProbe
-  readonly #retired = new RetiredSegments()
   #tail: number
   #tombstoneCount = 0
-  #inBatch = false
 
   constructor(options: HashLogOptions) {
     assertLittleEndian()
@@ -68,6 +73,25 @@ export class HashLog {
       isTail: (number) => number === this.#tail,
       moveIfLatest: (address) => this.#moveIfLatest(address),
       emptied: (number) => this.#retire(number),
+    })
+    this.history = new LogHistory(this.#epochs, this.#segments, {
+      hasRoomForList: (bytes) => this.#space.hasRoomBeside(bytes),
+      isBuried: (address) => this.entries.isBuried(address),
+      keys: () => this.keys,
+    })
+    this.#changes = this.history.changes
+    this.#space = new LogSpace(this.#segments, this.#index, options.maxBytes, {
+      besideBytes: () =>
+        this.#expiry.byteLength + this.ordered.byteLength + this.#trackingBytes + options.besideBytes(),
+      tail: () => this.#tail,
+      roll: (units, besideBytes) => this.#roll(units, besideBytes),
+      clearAway: () => {
+        this.sweep(Infinity)
+        this.#dropTombstones(Infinity)
+      },
+      // Compaction frees nothing while a snapshot may still read what it moves.
+      compact: () => this.#epochs.openCount === 0 && this.#compactor.reclaim(RECLAIM_SHARE),
+      giveUpTracking: () => this.#giveUpTracking(),
     })
     this.#tail = this.#segments.allocate(1, 0)
   }
@@ -98,11 +122,20 @@ export class HashLog {
 
   /** Dead entries or tombstones wait to be cleared away. */
   get hasChores(): boolean {
-    return this.#tombstones.removable(this.#epochs.oldest) || this.#compactor.hasWork
+    return this.#tombstones.removable(this.history.oldestNeeded) || this.#compactor.hasWork
   }
 
   get memory(): LogMemory {
-    return memoryOf(this.#segments, this.#index.byteLength, this.ordered.byteLength, this.#expiry.byteLength)
+    return memoryOf(this.#segments, {
+      indexBytes: this.#index.byteLength,
+      orderBytes: this.ordered.byteLength,
+      expiryBytes: this.#expiry.byteLength,
+      trackingBytes: this.#trackingBytes,
+    })
+  }
+
+  get #trackingBytes(): number {
+    return this.history.byteLength + this.#tombstones.byteLength
   }
 
   /**
@@ -142,14 +175,33 @@ export class HashLog {
     const epochs = this.#epochs
     epochs.dirty = true
     const oldExpiresAtMs = this.entries.livesUntilMs(address)
+    const isFirstChange = this.#isUnchanged(address)
     if (
       oldExpiresAtMs !== GONE &&
       this.entries.overwrite(address, value, start, length, expiresAtMs, epochs.current, epochs.newest)
     ) {
+      if (isFirstChange) this.#changes.push(address)
       this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     } else {
       this.#append(address, value, start, length, expiresAtMs)
     }
+  }
+
+  /**
+   * Appends a key that the log does not hold, with its value: stretches of the same bytes. The caller knows that it is
+   * new, so nothing is looked up. Throws `BACKEND_FULL` with nothing changed.
+   */
+  append(
+    bytes: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    valueStart: number,
+    valueLength: number,
+    expiresAtMs: number,
+  ): void {
+    this.#probe.load(bytes, keyStart, keyLength)
+    this.#index.seekEmpty(this.#probe.hash)
+    this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
   }
 
   /** Whether `write` would overwrite the entry at `address` where it lies. */
@@ -197,8 +249,7 @@ export class HashLog {
   }
 
   closeSnapshot(epoch: number): void {
-    this.#epochs.close(epoch)
-    for (const number of this.#retired.take(this.#epochs.oldest)) this.#segments.release(number)
+    this.history.closeSnapshot(epoch)
   }
 
   /** Removes entries that have expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
@@ -229,7 +280,7 @@ export class HashLog {
     while (this.hasChores) {
       this.#dropTombstones(CHORE_STEP)
       // Where the log has no room for what must be moved, compaction waits for some.
-      if (!this.#compactor.step() && !this.#tombstones.removable(this.#epochs.oldest)) return true
+      if (!this.#compactor.step() && !this.#tombstones.removable(this.history.oldestNeeded)) return true
       if (performance.now() >= untilMs) return !this.hasChores
     }
     return true
@@ -250,12 +301,12 @@ export class HashLog {
    * fail: if there is not room for all, this throws `BACKEND_FULL` before the first.
    */
   inOneStep(units: readonly number[], apply: () => void): void {
-    while (!this.#prepared(units)) if (!this.#reclaim()) throw this.#full()
-    this.#inBatch = true
+    this.#space.prepare(units)
+    this.#space.inBatch = true
     try {
       apply()
     } finally {
-      this.#inBatch = false
+      this.#space.inBatch = false
     }
     this.#pay(units.reduce((sum, each) => sum + each, 0))
   }
@@ -279,8 +330,8 @@ export class HashLog {
     const units = entryUnits(probe.length, length, expiresAtMs !== Infinity)
     let old = replaced
     let segment = this.#tail
-    if (!this.#hasRoom(units, old === 0)) {
-      segment = this.#makeRoom(units, old === 0)
+    if (!this.#space.hasRoom(units, old === 0)) {
+      segment = this.#space.makeRoom(units, old === 0)
       // Making room may have moved or swept what is replaced, and the place in the index with it.
       old = this.#index.find(probe.hash, probe)
     }
@@ -299,6 +350,7 @@ export class HashLog {
       flags,
     )
     this.#place(old, address, probe)
+    if (this.#changes.isActive) this.#changes.push(address)
     this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     this.#pay(units)
   }
@@ -339,14 +391,16 @@ export class HashLog {
   #removeFound(address: number, probe: KeyProbe): void {
     this.#epochs.dirty = true
     const previous = this.#previousFor(address)
-    if (previous === 0 && !this.#options.covers) {
+    if (previous === 0 && !this.#options.covers && !this.#changes.isActive) {
       this.#index.remove()
       this.#bury(address)
       return
     }
     const epoch = this.#epochs.current
     if (previous !== address) {
+      const isFirstChange = this.#isUnchanged(address)
       this.entries.makeTombstone(address, epoch)
+      if (isFirstChange) this.#changes.push(address)
     } else {
       const units = entryUnits(probe.length, 0, false)
       if (this.#segments.room(this.#tail) < units) {
@@ -357,10 +411,30 @@ export class HashLog {
       const tombstone = this.#segments.take(this.#tail, units)
       this.entries.create(tombstone, probe, NO_VALUE, 0, 0, Infinity, epoch, previous, FLAG_TOMBSTONE)
       this.#index.replace(tombstone)
+      if (this.#changes.isActive) this.#changes.push(tombstone)
       this.#bury(address)
     }
     this.#tombstoneCount++
-    if (!this.#options.covers) this.#tombstones.push(epoch, probe.hash)
+    if (!this.#options.covers) this.#queueTombstone(epoch, probe.hash)
+  }
+
+  #queueTombstone(epoch: number, hash: number): void {
+    const before = this.#tombstones.byteLength
+    this.#tombstones.push(epoch, hash)
+    // Removing must never fail: where there is no room for its traces, they are given up.
+    if (this.#tombstones.byteLength > before && !this.#space.hasRoomBeside(0)) this.#changes.abandon()
+  }
+
+  /** Whether changes are tracked and the entry at `address` has not been written since the newest base. */
+  #isUnchanged(address: number): boolean {
+    const { newest } = this.#changes
+    return newest >= 0 && address !== 0 && this.entries.epoch(address) <= newest
+  }
+
+  #giveUpTracking(): boolean {
+    const { isActive } = this.#changes
+    this.#changes.abandon()
+    return isActive
   }
 
   #expire(address: number): void {
@@ -372,7 +446,7 @@ export class HashLog {
   }
 
   #dropTombstones(most: number): void {
-    const { oldest } = this.#epochs
+    const oldest = this.history.oldestNeeded
     for (let i = 0; i < most && this.#tombstones.removable(oldest); i++) {
       for (const address of this.#index.collect(this.#tombstones.take())) {
         if (!this.entries.isTombstone(address) || this.entries.epoch(address) > oldest) continue
@@ -386,11 +460,12 @@ export class HashLog {
 
   /** Pays for compaction with what was written or removed. A batch pays at its end. */
   #pay(units: number): void {
-    if (!this.#inBatch) this.#compactor.paid(units)
+    if (!this.#space.inBatch) this.#compactor.paid(units)
   }
 
   #bury(address: number): void {
     const number = address >>> OFFSET_BITS
+    this.history.bury(address)
     this.entries.bury(address)
     const isDead = this.#segments.bury(number, this.entries.units(address))
     if (isDead && number !== this.#tail) this.#retire(number)
@@ -399,15 +474,14 @@ export class HashLog {
   #retire(number: number): void {
     this.#compactor.forget(number)
     this.ordered.segmentRetired(number)
-    if (this.#epochs.openCount === 0) this.#segments.release(number)
-    else this.#retired.add(number, this.#epochs.current)
+    this.history.retire(number)
   }
 
   #moveIfLatest(address: number): boolean {
     if (this.entries.isBuried(address)) return true
     const units = this.entries.bareUnits(address)
     if (this.#segments.room(this.#tail) < units) {
-      const beside = this.#besideSegments()
+      const beside = this.#space.besideBytes
       if (!this.#segments.canAllocate(units, beside)) return false
       this.#roll(units, beside)
     }
@@ -415,6 +489,7 @@ export class HashLog {
     const moved = this.#segments.take(this.#tail, units)
     this.entries.move(address, moved)
     this.#index.replace(moved)
+    if (this.entries.epoch(moved) > this.#changes.oldest) this.#changes.push(moved)
     this.#bury(address)
     return true
   }
@@ -425,74 +500,9 @@ export class HashLog {
     if (this.#segments.isDead(sealed)) this.#retire(sealed)
   }
 
-  #besideSegments(): number {
-    return (
-      this.#index.byteLength + this.#expiry.byteLength + this.ordered.byteLength + this.#options.besideBytes()
-    )
-  }
-
-  /** What writes must leave free: a segment for compaction, so that a full log can make room again. */
-  #besideForWrites(growthBytes: number): number {
-    return this.#besideSegments() + this.#segments.largestBytes + growthBytes
-  }
-
-  #hasRoom(units: number, inserts: boolean): boolean {
-    if (this.#segments.room(this.#tail) < units) return false
-    return this.#inBatch || !inserts || this.#index.growthBytes === 0 || this.#options.maxBytes === Infinity
-  }
-
-  /** Returns the segment that has room for an entry of `units`, or throws `BACKEND_FULL`. */
-  #makeRoom(units: number, inserts: boolean): number {
-    const segments = this.#segments
-    const growthBytes = inserts ? this.#index.growthBytes : 0
-    for (;;) {
-      // A batch has made sure of its room beforehand; it must not fail half-way because an index has grown since.
-      const beside = this.#inBatch ? -Infinity : this.#besideForWrites(growthBytes)
-      if (segments.room(this.#tail) >= units) {
-        if (segments.isWithin(beside)) return this.#tail
-      } else if (segments.canAllocate(units, beside)) {
-        if (!segments.isOrdinary(units)) return segments.allocate(units, beside)
-        this.#roll(units, beside)
-        return this.#tail
-      }
-      if (!this.#reclaim()) throw this.#full()
-    }
-  }
-
-  /** Makes sure that entries of these units fit, in this order; false where they do not. */
-  #prepared(units: readonly number[]): boolean {
-    const segments = this.#segments
-    let room = segments.room(this.#tail)
-    let spares = 0
-    let dedicatedBytes = 0
-    for (const each of units) {
-      if (each <= room) room -= each
-      else if (segments.isOrdinary(each)) {
-        spares++
-        room = segments.ordinaryUnits - each
-      } else dedicatedBytes += segments.dedicatedBytes(each)
-    }
-    const beside = this.#besideForWrites(dedicatedBytes + this.#index.growthBytesFor(units.length))
-    return segments.prepareSpares(spares, beside)
-  }
-
-  /** Frees memory in a full log: expired entries, tombstones, dead entries. Returns whether any came free. */
-  #reclaim(): boolean {
-    const before = this.#segments.availableBytes
-    this.sweep(Infinity)
-    this.#dropTombstones(Infinity)
-    if (this.#segments.availableBytes > before) return true
-    // Compaction frees nothing while a snapshot may still read what it moves.
-    return this.#epochs.openCount === 0 && this.#compactor.reclaim(RECLAIM_SHARE)
-  }
-
-  #full(): StateError {
-    const used = this.#segments.allocatedBytes + this.#besideSegments()
-    return new StateError('BACKEND_FULL', { used, capacity: this.#segments.limitBytes })
-  }
-
   /** Stamps every entry with epoch 1 and starts counting again: once in a billion snapshots, when none is open. */
   #renumber(): void {
+    this.#changes.abandon()
     this.#dropTombstones(Infinity)
     for (const slots of this.#index.tables()) {
       for (let i = 1; i < slots.length; i += 2) {

@@ -13,23 +13,21 @@ export interface LogMemory {
   /** The keys in order, once something has asked for them. */
   readonly orderBytes: number
   readonly expiryBytes: number
+  /** What has changed since a base, which tombstones are kept, what another thread must be told of a shared snapshot. */
+  readonly trackingBytes: number
   readonly totalBytes: number
 }
 
+type Beside = Pick<LogMemory, 'indexBytes' | 'orderBytes' | 'expiryBytes' | 'trackingBytes'>
+
 /** Adds up what the segments and the structures beside them take. */
-export function memoryOf(
-  { allocatedBytes, usedBytes, deadBytes }: SegmentTable,
-  indexBytes: number,
-  orderBytes: number,
-  expiryBytes: number,
-): LogMemory {
+export function memoryOf({ allocatedBytes, usedBytes, deadBytes }: SegmentTable, beside: Beside): LogMemory {
+  const { indexBytes, orderBytes, expiryBytes, trackingBytes } = beside
   return {
     segmentBytes: allocatedBytes,
     liveBytes: usedBytes - deadBytes,
     deadBytes,
-    indexBytes,
-    orderBytes,
-    expiryBytes,
-    totalBytes: allocatedBytes + indexBytes + orderBytes + expiryBytes,
+    ...beside,
+    totalBytes: allocatedBytes + indexBytes + orderBytes + expiryBytes + trackingBytes,
   }
 }

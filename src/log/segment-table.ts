@@ -137,6 +137,11 @@ export class SegmentTable {
     return besideBytes <= this.availableBytes
   }
 
+  /** The same without touching spare segments. */
+  isFree(besideBytes: number): boolean {
+    return this.#allocatedBytes + besideBytes <= this.#maxBytes
+  }
+
   /**
    * A new empty segment with room for an entry of `units`; returns its number. `besideBytes` counts against the limit
    * as well. Throws `BACKEND_FULL` where the limit, the addresses or the machine's memory do not allow it.

@@ -1,0 +1,168 @@
+// What has changed since certain instants, the *bases*: addresses, in one list for each segment and interval.
+//
+//   intervals := (base · list of addresses for each segment)*, oldest first; an interval ends where the next one begins
+//
+// (1) A key that was written or removed after a base has, in the lists from that base on, the address of its latest
+//     version. So what is listed there, is not buried and has a later epoch than the base, is what has changed.
+// (2) An address is pushed when an entry is appended, and when it is written in place for the first time since the newest
+//     base: its epoch tells. A moved entry is pushed again if it has changed since the oldest base.
+// (3) Lists belong to segments: when a segment is given up, its addresses go as well, because its number comes again.
+// (4) Lists are bounded. Before they would pass the bound, tracking is abandoned: no base is known any more.
+// (5) A list that was handed out is never changed below its length at that time.
+
+import { OFFSET_BITS } from './layout.js'
+import { type SharedPart, SharedUint32List } from './shared-list.js'
+
+/** An instant from which on changes are tracked. */
+export interface ChangeBase {
+  /** What was written up to this epoch has not changed since. */
+  readonly epoch: number
+}
+
+export interface ChangeTrackerHost {
+  /** Whether memory allows the lists to grow by this much. */
+  hasRoomForList(bytes: number): boolean
+  isBuried(address: number): boolean
+  /** Keys of the log, which bound the lists. */
+  keys(): number
+}
+
+interface Interval {
+  readonly base: ChangeBase
+  /** By segment number. */
+  readonly lists: (SharedUint32List | undefined)[]
+}
+
+/** Items that lists may hold, however few keys there are; above it, half as many as there are keys. */
+export const MIN_TRACKED_ITEMS: number = 64 * 1024
+const TRACKED_SHARE = 1 / 2
+/** From this length on, a list that is full is first rid of addresses that are of no use any more. */
+const MIN_PRUNED_ITEMS = 64
+const NOTHING_TRACKED = -1
+
+export class ChangeTracker {
+  /** Epoch of the newest base; -1: there is none. */
+  newest: number = NOTHING_TRACKED
+  /** Epoch of the oldest base; Infinity: there is none. */
+  oldest: number = Infinity
+  readonly #host: ChangeTrackerHost
+  #intervals: Interval[] = []
+  #bytes = 0
+
+  constructor(host: ChangeTrackerHost) {
+    this.#host = host
+  }
+
+  get isActive(): boolean {
+    return this.newest !== NOTHING_TRACKED
+  }
+
+  get byteLength(): number {
+    return this.#bytes
+  }
+
+  /** Begins an interval: everything that is there now has at most this epoch, everything later a larger one. */
+  addBase(epoch: number): ChangeBase {
+    const base = { epoch }
+    this.#intervals.push({ base, lists: [] })
+    this.#update()
+    return base
+  }
+
+  /** Nobody will ask for changes since this base. Does nothing where it is not known. */
+  releaseBase(base: ChangeBase): void {
+    const place = this.#placeOf(base)
+    if (place < 0) return
+    const [released] = this.#intervals.splice(place, 1)
+    const before = this.#intervals[place - 1]
+    for (const [number, list] of released?.lists.entries() ?? []) {
+      if (list === undefined) continue
+      const earlier = before?.lists[number]
+      if (before === undefined) this.#bytes -= list.byteLength
+      else if (earlier === undefined) before.lists[number] = list
+      else earlier.absorb(list)
+    }
+    this.#update()
+  }
+
+  /** Gives up: no base is known any more. */
+  abandon(): void {
+    this.#intervals = []
+    this.#bytes = 0
+    this.#update()
+  }
+
+  /** The entry at `address` has changed after the newest base. */
+  push(address: number): void {
+    const current = this.#intervals.at(-1)
+    if (current === undefined) return
+    const number = address >>> OFFSET_BITS
+    let list = current.lists[number]
+    if (list === undefined || list.isFull) {
+      list = this.#listWithRoom(current, number)
+      if (list === undefined) return
+    }
+    list.push(address)
+  }
+
+  /** Nothing in the segment lives any more. */
+  segmentRetired(number: number): void {
+    for (const { lists } of this.#intervals) {
+      this.#bytes -= lists[number]?.byteLength ?? 0
+      lists[number] = undefined
+    }
+  }
+
+  /** The lists from a base on, as they are now; `undefined` where the base is not known any more. */
+  since(base: ChangeBase): SharedPart[] | undefined {
+    const place = this.#placeOf(base)
+    if (place < 0) return undefined
+    return this.#intervals.slice(place).flatMap(({ lists }) => lists.flatMap((list) => list?.parts() ?? []))
+  }
+
+  #placeOf(base: ChangeBase): number {
+    return this.#intervals.findIndex((interval) => interval.base === base)
+  }
+
+  #update(): void {
+    this.newest = this.#intervals.at(-1)?.base.epoch ?? NOTHING_TRACKED
+    this.oldest = this.#intervals[0]?.base.epoch ?? Infinity
+  }
+
+  /** The list of a segment, not full; `undefined`, with tracking abandoned, where it may not grow. */
+  #listWithRoom({ lists }: Interval, number: number): SharedUint32List | undefined {
+    let list = lists[number]
+    if (list !== undefined && list.length >= MIN_PRUNED_ITEMS) {
+      const pruned = this.#pruned(list)
+      if (pruned.length <= list.length / 2) {
+        this.#bytes += pruned.byteLength - list.byteLength
+        list = pruned
+        lists[number] = list
+      }
+    }
+    list ??= new SharedUint32List()
+    lists[number] = list
+    if (list.isFull) {
+      const bytes = list.growthBytes
+      const mostItems = Math.max(MIN_TRACKED_ITEMS, this.#host.keys() * TRACKED_SHARE)
+      const wanted = this.#bytes + bytes
+      if (wanted > mostItems * Uint32Array.BYTES_PER_ELEMENT || !this.#host.hasRoomForList(bytes)) {
+        this.abandon()
+        return undefined
+      }
+      this.#bytes = wanted
+    }
+    return list
+  }
+
+  /** A version that was buried is seen by no snapshot to come. */
+  #pruned(list: SharedUint32List): SharedUint32List {
+    const pruned = new SharedUint32List()
+    for (const { buffer, count } of list.parts()) {
+      for (const address of new Uint32Array(buffer, 0, count)) {
+        if (!this.#host.isBuried(address)) pruned.push(address)
+      }
+    }
+    return pruned
+  }
+}

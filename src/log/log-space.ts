@@ -1,0 +1,108 @@
+// What a log may take, and how a full one makes room.
+
+import { StateError } from '../base/errors.js'
+import type { HashIndex } from './hash-index.js'
+import type { SegmentTable } from './segment-table.js'
+
+/** What this asks of its log. */
+export interface SpaceHost {
+  /** Memory that counts against the limit beside segments and index. */
+  besideBytes(): number
+  tail(): number
+  /** Makes a new tail with room for `units`. */
+  roll(units: number, besideBytes: number): void
+  /** Removes what has expired, and tombstones that nobody needs. */
+  clearAway(): void
+  /** Frees a segment by moving what lives in it; false where that frees nothing. */
+  compact(): boolean
+  /** Forgets what changed; false where nothing was tracked. */
+  giveUpTracking(): boolean
+}
+
+export class LogSpace {
+  /** A batch is being applied, which has made sure of its room beforehand. */
+  inBatch = false
+  readonly #segments: SegmentTable
+  readonly #index: HashIndex
+  readonly #isLimited: boolean
+  readonly #host: SpaceHost
+
+  constructor(segments: SegmentTable, index: HashIndex, maxBytes: number, host: SpaceHost) {
+    this.#segments = segments
+    this.#index = index
+    this.#isLimited = maxBytes !== Infinity
+    this.#host = host
+  }
+
+  /** What counts against the limit beside the segments. */
+  get besideBytes(): number {
+    return this.#index.byteLength + this.#host.besideBytes()
+  }
+
+  /** Whether an entry of `units` can go to the tail without more ado. */
+  hasRoom(units: number, inserts: boolean): boolean {
+    if (this.#segments.room(this.#host.tail()) < units) return false
+    return this.inBatch || !inserts || !this.#isLimited || this.#index.growthBytes === 0
+  }
+
+  /** Whether something beside the segments may grow by this much without being in a write's way. */
+  hasRoomBeside(bytes: number): boolean {
+    if (!this.#isLimited) return true
+    if (this.inBatch) return this.#segments.isFree(this.besideBytes + bytes)
+    return this.#segments.isWithin(this.#besideForWrites(bytes))
+  }
+
+  /** Returns the segment that has room for an entry of `units`, or throws `BACKEND_FULL`. */
+  makeRoom(units: number, inserts: boolean): number {
+    const segments = this.#segments
+    const growthBytes = inserts ? this.#index.growthBytes : 0
+    for (;;) {
+      // A batch must not fail half-way because an index has grown since.
+      const beside = this.inBatch ? -Infinity : this.#besideForWrites(growthBytes)
+      if (segments.room(this.#host.tail()) >= units) {
+        if (segments.isWithin(beside)) return this.#host.tail()
+      } else if (segments.canAllocate(units, beside)) {
+        if (!segments.isOrdinary(units)) return segments.allocate(units, beside)
+        this.#host.roll(units, beside)
+        return this.#host.tail()
+      }
+      this.#reclaim()
+    }
+  }
+
+  /** Makes sure that entries of these units fit, in this order, or throws `BACKEND_FULL`. */
+  prepare(units: readonly number[]): void {
+    while (!this.#prepared(units)) this.#reclaim()
+  }
+
+  #prepared(units: readonly number[]): boolean {
+    const segments = this.#segments
+    let room = segments.room(this.#host.tail())
+    let spares = 0
+    let dedicatedBytes = 0
+    for (const each of units) {
+      if (each <= room) room -= each
+      else if (segments.isOrdinary(each)) {
+        spares++
+        room = segments.ordinaryUnits - each
+      } else dedicatedBytes += segments.dedicatedBytes(each)
+    }
+    const beside = this.#besideForWrites(dedicatedBytes + this.#index.growthBytesFor(units.length))
+    return segments.prepareSpares(spares, beside)
+  }
+
+  /** What writes must leave free: a segment for compaction, so that a full log can make room again. */
+  #besideForWrites(growthBytes: number): number {
+    return this.besideBytes + this.#segments.largestBytes + growthBytes
+  }
+
+  /** Frees memory in a full log: expired entries, tombstones, dead entries, at last what tracks changes. */
+  #reclaim(): void {
+    const before = this.#segments.availableBytes
+    this.#host.clearAway()
+    if (this.#segments.availableBytes > before) return
+    if (this.#host.compact() || this.#host.giveUpTracking()) return
+    const used = this.#segments.allocatedBytes + this.besideBytes
+    throw new StateError('BACKEND_FULL', { used, capacity: this.#segments.limitBytes })
+  }
+}
