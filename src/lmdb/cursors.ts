@@ -125,13 +125,13 @@ export class StoreCursor implements Cursor {
   }
 }
 
-/** Looks the keys of a run up in the store. */
+/** Looks the keys of a run up in the store; `undefined`: a store that has none of them. */
 export class LookupCursor implements Cursor {
   expiresAtMs: number = Infinity
-  readonly #view: StoreView
+  readonly #view: StoreView | undefined
   readonly #keys: RunCursor
 
-  constructor(view: StoreView, keys: SortedRun) {
+  constructor(view: StoreView | undefined, keys: SortedRun) {
     this.#view = view
     this.#keys = new RunCursor(keys, false)
   }
@@ -145,8 +145,8 @@ export class LookupCursor implements Cursor {
   }
 
   read(nowMs: number): Uint8Array | undefined {
-    const value = this.#view.read(this.#keys.key as Uint8Array, () => nowMs)
-    this.expiresAtMs = this.#view.expiresAtMs
+    const value = this.#view?.read(this.#keys.key as Uint8Array, () => nowMs)
+    this.expiresAtMs = this.#view?.expiresAtMs ?? Infinity
     return value
   }
 }

@@ -521,13 +521,13 @@ export class LmdbEngine {
 /** A generation as it is now; one that is written to no more needs no epoch for that. */
 function layerOf(generation: Generation, isActive: boolean): Layer {
   const { log } = generation
-  generation.retain()
   const epoch = isActive ? log.openSnapshot() : Infinity
+  generation.retain()
   const release = () => {
     if (isActive) log.closeSnapshot(epoch)
     generation.release()
   }
-  return { log, epoch, release }
+  return { log, epoch, retain: () => layerOf(generation, isActive), release }
 }
 
 function segmentBytesFor({ cacheBytes }: LmdbSettings): number {

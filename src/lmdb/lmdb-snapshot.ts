@@ -1,13 +1,16 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
+import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
 import { StateError } from '../base/errors.js'
 import { nextTurn, runSliced, runThrough } from '../log/slices.js'
 import { countEntries } from './count-entries.js'
+import type { LmdbShare } from './lmdb-share.js'
 import { type Layer, type MergedScan, type SortedLayer, scanLayers } from './merged-scan.js'
+import type { SnapshotSharing } from './snapshot-sharing.js'
 import type { StoreView } from './store-view.js'
 
 /** Keys looked at between two looks at the abort signal and the event loop, in asynchronous scans. */
@@ -26,6 +29,8 @@ export interface SnapshotSource {
   /** Undefined: nothing below the layers shows through. */
   readonly view: StoreView | undefined
   readonly takenAtMs: number
+  /** Undefined where another process commits: nothing can be shared then. */
+  readonly sharing: SnapshotSharing | undefined
   /** Called once, when the snapshot is closed. */
   readonly onClose: (snapshot: LmdbSnapshot) => void
 }
@@ -35,14 +40,17 @@ export class LmdbSnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
   readonly #layers: readonly Layer[]
   readonly #view: StoreView | undefined
+  readonly #sharing: SnapshotSharing | undefined
   readonly #onClose: (snapshot: LmdbSnapshot) => void
+  readonly #shares: LmdbShare[] = []
   #count: number | undefined
   #closedBecause: string | undefined
 
-  constructor({ layers, view, takenAtMs, onClose }: SnapshotSource) {
+  constructor({ layers, view, takenAtMs, sharing, onClose }: SnapshotSource) {
     this.takenAtMs = takenAtMs
     this.#layers = layers
     this.#view = view
+    this.#sharing = sharing
     this.#onClose = onClose
   }
 
@@ -115,6 +123,20 @@ export class LmdbSnapshot implements SyncStateSnapshot {
     if (builder.entryCount > 0) yield builder.take()
   }
 
+  trackChanges(): ChangeBase {
+    this.#assertOpen()
+    return this.#sharing?.trackChanges() ?? { release: () => {} }
+  }
+
+  share(since?: ChangeBase): SharedSnapshot | undefined {
+    this.#assertOpen()
+    const source = { layers: this.#layers, view: this.#view, takenAtMs: this.takenAtMs }
+    const share = this.#sharing?.share(source, since)
+    if (share === undefined) return undefined
+    this.#shares.push(share)
+    return share.snapshot
+  }
+
   closeSync(): void {
     this.closeBecause('')
   }
@@ -135,6 +157,7 @@ export class LmdbSnapshot implements SyncStateSnapshot {
   closeBecause(reason: string): void {
     if (this.#closedBecause !== undefined) return
     this.#closedBecause = reason
+    for (const share of this.#shares) share.close()
     for (const layer of this.#layers) layer.release()
     this.#view?.release()
     this.#onClose(this)

@@ -204,7 +204,8 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#expirations.emit()
     this.#assertOpen()
     const takenAtMs = this.#engine.clock.now()
-    return this.#snapshots.open({ ...this.#engine.capture(), takenAtMs })
+    const { sharing } = this.#engine
+    return this.#snapshots.open({ ...this.#engine.capture(), takenAtMs, sharing })
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {

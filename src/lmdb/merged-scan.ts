@@ -10,7 +10,9 @@ import type { StoreView } from './store-view.js'
 export interface Layer {
   readonly log: HashLog
   readonly epoch: number
-  /** Nobody reads it any more. */
+  /** The same for another reader, who releases it as well. */
+  retain(): Layer
+  /** This reader needs it no more. */
   release(): void
 }
 
@@ -111,8 +113,9 @@ export function scanLayers(
   interval: KeyInterval,
 ): MergedScan {
   const { reverse, limit } = interval
-  const cursors: Cursor[] = layers.map((layer) => new RunCursor(runOf(layer, interval), reverse))
-  if (view !== undefined) cursors.push(new StoreCursor(view, interval, layers.length > 0))
+  const filled = layers.filter(({ sorted }) => sorted.length > 0)
+  const cursors: Cursor[] = filled.map((layer) => new RunCursor(runOf(layer, interval), reverse))
+  if (view !== undefined) cursors.push(new StoreCursor(view, interval, filled.length > 0))
   return new MergedScan(cursors, { nowMs, reverse, limit, withDeleted: false })
 }
 

@@ -1,4 +1,6 @@
+import type { ChangeBase } from '../backend/shared-snapshot.js'
 import { ChangedKeys } from './changed-keys.js'
+import { LmdbShare, type ShareSource } from './lmdb-share.js'
 import { ReaderGate } from './reader-gate.js'
 
 export interface SharingHost {
@@ -20,15 +22,6 @@ export class SnapshotSharing {
     this.#host = host
   }
 
-  /** How another thread opens the store. */
-  get store(): { readonly dataPath: string; readonly mapBytes: number } {
-    return { dataPath: this.#host.dataPath(), mapBytes: this.#host.mapBytes }
-  }
-
-  get isTracking(): boolean {
-    return this.#bases.size > 0
-  }
-
   trackChanges(): ChangedKeys {
     const { seed, maxBytes } = this.#host
     const base = new ChangedKeys(maxBytes, seed, () => this.#bases.delete(base))
@@ -46,9 +39,18 @@ export class SnapshotSharing {
     for (const base of this.#bases) base.forget()
   }
 
-  openGate(): ReaderGate {
-    const gate = new ReaderGate()
-    this.#host.waitFor(gate)
-    return gate
+  /**
+   * Lends a snapshot that was taken in this very step to another thread: all of it, or what has changed since a base;
+   * `undefined` where that cannot be done.
+   */
+  share(source: ShareSource, since: ChangeBase | undefined): LmdbShare | undefined {
+    const changedKeys = since instanceof ChangedKeys ? since.share() : undefined
+    if (since !== undefined && changedKeys === undefined) return undefined
+    const store = { dataPath: this.#host.dataPath(), mapBytes: this.#host.mapBytes }
+    return LmdbShare.open(source, store, changedKeys, () => {
+      const gate = new ReaderGate()
+      this.#host.waitFor(gate)
+      return gate
+    })
   }
 }

@@ -45,11 +45,14 @@ export class WriteBuffer {
     return bytes
   }
 
-  /** The generations that a reader looks through, newest first, and whether the store below them shows through. */
+  /**
+   * The generations that a reader looks through, newest first, the active one in any case, and whether the store below them
+   * is hidden.
+   */
   layers(): { readonly generations: readonly Generation[]; readonly opaque: boolean } {
     const generations: Generation[] = []
     for (const generation of [this.#active, ...this.#frozen]) {
-      if (generation.keys > 0) generations.push(generation)
+      if (generation.keys > 0 || generation === this.#active) generations.push(generation)
       if (generation.cleared) return { generations, opaque: true }
     }
     return { generations, opaque: false }

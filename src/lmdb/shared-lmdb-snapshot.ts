@@ -1,0 +1,182 @@
+// A snapshot of a store in the thread that it was shared with.
+
+import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
+import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
+import type { KeyInterval } from '../backend/scan-range.js'
+import type { SharedSnapshotReader } from '../backend/shared-snapshot.js'
+import type { BlockOptions } from '../backend/types.js'
+import { throwIfAborted } from '../backend/validate.js'
+import { StateError } from '../base/errors.js'
+import { Entries } from '../log/entries.js'
+import { KeyOrder } from '../log/key-order.js'
+import { latestAddresses } from '../log/latest-addresses.js'
+import { SegmentTable, type SharedSegment } from '../log/segment-table.js'
+import { SharedLogReader } from '../log/shared-log-reader.js'
+import { nextTurn } from '../log/slices.js'
+import { type Cursor, LookupCursor, RunCursor, type SortedRun, StoreCursor } from './cursors.js'
+import type { SharedLmdbSnapshotData, SharedStore } from './lmdb-share.js'
+import { MergedScan } from './merged-scan.js'
+import { OpenStore } from './open-store.js'
+import { passGate } from './reader-gate.js'
+import type { StoreView } from './store-view.js'
+
+/** Entries between two looks at whether the snapshot is still open. */
+const TURN_ENTRIES = 1_024
+const EVERYTHING: KeyInterval = {
+  from: new Uint8Array(0),
+  until: undefined,
+  reverse: false,
+  limit: Infinity,
+  signal: undefined,
+}
+
+/** Takes what `share` gave, in another thread (or in the same one). Rejects with `CLOSED` where the snapshot was closed. */
+export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
+  const { active, frozen, store, changedKeys, takenAtMs } = data as SharedLmdbSnapshotData
+  const reader = await SharedLogReader.open(active)
+  let lent: LentStore | undefined
+  try {
+    lent = store === undefined ? undefined : new LentStore(store)
+    const { visible } = await reader.addresses()
+    await reader.run(reader.order.sort(visible))
+    const runs = [runOver(reader.entries, visible)]
+    for (const segments of frozen) runs.push(await sortedRun(reader, segments))
+    const changed = changedKeys === undefined ? undefined : await sortedRun(reader, changedKeys)
+    return new SharedLmdbSnapshot(reader, lent, runs, changed, takenAtMs)
+  } catch (error) {
+    reader.end()
+    await lent?.close()
+    throw error
+  }
+}
+
+/** The store of another thread, in a read transaction of this one. */
+class LentStore {
+  readonly view: StoreView
+  readonly #store: OpenStore
+
+  constructor({ dataPath, mapBytes, generation, gate }: SharedStore) {
+    // Opened for reading only, nothing has to wait for the thread that writes.
+    this.#store = new OpenStore(dataPath, { readOnly: true, mapBytes })
+    this.view = this.#store.view(generation)
+    if (passGate(gate)) return
+    void this.close()
+    throw new StateError('CLOSED', { component: 'snapshot (its reader did not begin in time)' })
+  }
+
+  async close(): Promise<void> {
+    this.view.release()
+    await this.#store.close()
+  }
+}
+
+class SharedLmdbSnapshot implements SharedSnapshotReader {
+  readonly #reader: SharedLogReader
+  readonly #lent: LentStore | undefined
+  /** Of the write buffer, newest first. */
+  readonly #runs: readonly SortedRun[]
+  readonly #changed: SortedRun | undefined
+  readonly #takenAtMs: number
+  #closed = false
+
+  constructor(
+    reader: SharedLogReader,
+    lent: LentStore | undefined,
+    runs: readonly SortedRun[],
+    changed: SortedRun | undefined,
+    takenAtMs: number,
+  ) {
+    this.#reader = reader
+    this.#lent = lent
+    this.#runs = runs
+    this.#changed = changed
+    this.#takenAtMs = takenAtMs
+  }
+
+  async count(): Promise<number> {
+    this.#reader.assertOpen()
+    const view = this.#lent?.view
+    let count = (view?.entryCount ?? 0) - (await this.#expired(view))
+    const buffered = this.#merge(this.#bufferCursors(), true)
+    while (buffered.next()) {
+      if (!buffered.deleted) count++
+      const { key } = buffered
+      if (view !== undefined && view.expiryOf(key, 0, key.length) > this.#takenAtMs) count--
+    }
+    return count
+  }
+
+  async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    validateBlockOptions(options)
+    const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
+    const check = () => {
+      this.#reader.assertOpen()
+      throwIfAborted(signal, 'blocks')
+    }
+    check()
+    const scan = this.#scan()
+    const builder = new EntryBlockBuilder(targetBytes)
+    for (let walked = 1; scan.next(); walked++) {
+      const { key, value } = scan
+      if (scan.deleted) builder.addTombstone(key)
+      else builder.add(key, 0, key.length, value, 0, value.length, scan.expiresAtMs)
+      if (builder.full) {
+        yield builder.take()
+        check()
+      } else if (walked % TURN_ENTRIES === 0) {
+        await nextTurn()
+        check()
+      }
+    }
+    if (builder.entryCount > 0) yield builder.take()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#reader.end()
+    await this.#lent?.close()
+  }
+
+  #scan(): MergedScan {
+    const cursors = this.#bufferCursors()
+    const view = this.#lent?.view
+    const changed = this.#changed
+    if (changed !== undefined) return this.#merge([...cursors, new LookupCursor(view, changed)], true)
+    if (view !== undefined) cursors.push(new StoreCursor(view, EVERYTHING, true))
+    return this.#merge(cursors, false)
+  }
+
+  #bufferCursors(): Cursor[] {
+    const filled = this.#runs.filter(({ sorted }) => sorted.length > 0)
+    return filled.map((run) => new RunCursor(run, false))
+  }
+
+  #merge(cursors: readonly Cursor[], withDeleted: boolean): MergedScan {
+    return new MergedScan(cursors, { nowMs: this.#takenAtMs, reverse: false, limit: Infinity, withDeleted })
+  }
+
+  /** Records of the store that had expired at the snapshot's instant. */
+  async #expired(view: StoreView | undefined): Promise<number> {
+    let expired = 0
+    if (view === undefined || view.firstDeadlineMs > this.#takenAtMs) return expired
+    for (const page of view.duePages(-1, this.#takenAtMs, TURN_ENTRIES)) {
+      expired += page.length
+      await nextTurn()
+      this.#reader.assertOpen()
+    }
+    return expired
+  }
+}
+
+/** The keys of a log that nobody writes to any more, in order. */
+async function sortedRun(reader: SharedLogReader, segments: readonly SharedSegment[]): Promise<SortedRun> {
+  const table = SegmentTable.attach(segments)
+  const addresses = latestAddresses(table)
+  await reader.run(new KeyOrder(table).sort(addresses))
+  return runOver(new Entries(table), addresses)
+}
+
+function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
+  return { entries, sorted, from: 0, until: sorted.length, version: (address) => address }
+}
