@@ -61,7 +61,7 @@ export class LmdbShare {
       return undefined
     }
     const gate = view === undefined ? undefined : openGate()
-    const share = new LogShare(active.log.history, logView, {
+    const share = new LogShare(active.log.history, logView, 0, {
       // The reader asks for the rest of the generation after its transaction has begun.
       settle: () => {
         gate?.noteOpened()

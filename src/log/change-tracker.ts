@@ -14,7 +14,7 @@ import { OFFSET_BITS } from './layout.js'
 import { type SharedPart, SharedUint32List } from './shared-list.js'
 
 /** An instant from which on changes are tracked. */
-export interface ChangeBase {
+export interface ChangeMark {
   /** What was written up to this epoch has not changed since. */
   readonly epoch: number
 }
@@ -28,7 +28,7 @@ export interface ChangeTrackerHost {
 }
 
 interface Interval {
-  readonly base: ChangeBase
+  readonly base: ChangeMark
   /** By segment number. */
   readonly lists: (SharedUint32List | undefined)[]
 }
@@ -62,7 +62,7 @@ export class ChangeTracker {
   }
 
   /** Begins an interval: everything that is there now has at most this epoch, everything later a larger one. */
-  addBase(epoch: number): ChangeBase {
+  addBase(epoch: number): ChangeMark {
     const base = { epoch }
     this.#intervals.push({ base, lists: [] })
     this.#update()
@@ -70,7 +70,7 @@ export class ChangeTracker {
   }
 
   /** Nobody will ask for changes since this base. Does nothing where it is not known. */
-  releaseBase(base: ChangeBase): void {
+  releaseBase(base: ChangeMark): void {
     const place = this.#placeOf(base)
     if (place < 0) return
     const [released] = this.#intervals.splice(place, 1)
@@ -114,13 +114,13 @@ export class ChangeTracker {
   }
 
   /** The lists from a base on, as they are now; `undefined` where the base is not known any more. */
-  since(base: ChangeBase): SharedPart[] | undefined {
+  since(base: ChangeMark): SharedPart[] | undefined {
     const place = this.#placeOf(base)
     if (place < 0) return undefined
     return this.#intervals.slice(place).flatMap(({ lists }) => lists.flatMap((list) => list?.parts() ?? []))
   }
 
-  #placeOf(base: ChangeBase): number {
+  #placeOf(base: ChangeMark): number {
     return this.#intervals.findIndex((interval) => interval.base === base)
   }
 

@@ -1,8 +1,12 @@
 import { FLAG_BURIED, OFFSET_BITS, storedUnits, UNIT_WORDS_SHIFT, WORD_VALUE_LENGTH } from './layout.js'
 import type { SegmentTable } from './segment-table.js'
+import { runThrough, type SlicedWork } from './slices.js'
 import { Uint32List } from './uint32-list.js'
 
-/** Walks the latest version of every key of a log that nobody writes to any more, tombstones included, as they lie. */
+/** Entries found between two points where the work may pause. */
+const STEP = 4_096
+
+/** Walks the versions of a log that nobody has buried, tombstones included, as they lie. */
 export class LatestVersions {
   readonly #segments: SegmentTable
   #number = 0
@@ -31,10 +35,18 @@ export class LatestVersions {
   }
 }
 
-/** All of them. */
+/** The latest version of every key of a log that nobody writes to any more, tombstones included, as they lie. */
 export function latestAddresses(segments: SegmentTable): Uint32Array {
+  return runThrough(unburiedAddresses(segments))
+}
+
+/** What nobody had buried when this looked at it; in the order of addresses. */
+export function* unburiedAddresses(segments: SegmentTable): SlicedWork<Uint32Array> {
   const addresses = new Uint32List(1024)
   const latest = new LatestVersions(segments)
-  for (let address = latest.next(); address !== 0; address = latest.next()) addresses.push(address)
+  for (let address = latest.next(); address !== 0; address = latest.next()) {
+    addresses.push(address)
+    if (addresses.length % STEP === 0) yield
+  }
   return addresses.toArray()
 }

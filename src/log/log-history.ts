@@ -1,6 +1,6 @@
 // What a log keeps of its past: for open snapshots, for threads that read one, and for whoever asks what has changed.
 
-import { type ChangeBase, ChangeTracker, type ChangeTrackerHost } from './change-tracker.js'
+import { type ChangeMark, ChangeTracker, type ChangeTrackerHost } from './change-tracker.js'
 import { OFFSET_BITS, OFFSET_MASK } from './layout.js'
 import { RetiredSegments } from './retired-segments.js'
 import type { SegmentTable, SharedSegment } from './segment-table.js'
@@ -47,7 +47,7 @@ export class LogHistory {
    * Tracks from now on what changes. `epoch` is that of an open snapshot; `undefined` where something was written since
    * it was opened.
    */
-  trackChanges(epoch: number): ChangeBase | undefined {
+  trackChanges(epoch: number): ChangeMark | undefined {
     return this.#isAt(epoch) ? this.changes.addBase(epoch) : undefined
   }
 
@@ -56,7 +56,7 @@ export class LogHistory {
    * where something was written since the snapshot was opened, or where the base is not known any more. Until `endView`
    * what is buried is noted. The snapshot is to stay open as long as the other thread reads.
    */
-  openView(epoch: number, since?: ChangeBase): LogView | undefined {
+  openView(epoch: number, since?: ChangeMark): LogView | undefined {
     if (!this.#isAt(epoch)) return undefined
     const changes = since === undefined ? undefined : this.changes.since(since)
     if (since !== undefined && changes === undefined) return undefined

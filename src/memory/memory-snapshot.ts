@@ -1,37 +1,70 @@
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
+import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
 import { StateError } from '../base/errors.js'
+import type { ChangeMark } from '../log/change-tracker.js'
 import type { HashLog } from '../log/hash-log.js'
+import { LogShare } from '../log/log-share.js'
 import { nextTurn, runSliced, runThrough, type SlicedWork } from '../log/slices.js'
+import type { SharedMemorySnapshotData } from './shared-memory-snapshot.js'
 
 /** Entries handed out or skipped between two looks at the abort signal and the event loop, in asynchronous scans. */
 const TURN_ENTRIES = 4_096
+
+/** What a snapshot asks of its engine. */
+export interface MemorySnapshotHost {
+  closed(snapshot: MemorySnapshot): void
+  /** Neither the snapshot nor a reader in another thread needs the log any more, or a base was released. */
+  released(): void
+  /** Removes for a while what has expired; returns whether none of it is left. */
+  sweepForAWhile(): boolean
+}
+
+/** An instant of a log from which on it tracks what changes; `mark` is undefined where that came too late. */
+class MemoryChangeBase implements ChangeBase {
+  readonly log: HashLog
+  readonly mark: ChangeMark | undefined
+  readonly #released: () => void
+
+  constructor(log: HashLog, mark: ChangeMark | undefined, released: () => void) {
+    this.log = log
+    this.mark = mark
+    this.#released = released
+  }
+
+  release(): void {
+    if (this.mark !== undefined) this.log.history.changes.releaseBase(this.mark)
+    this.#released()
+  }
+}
 
 /** One instant of a memory engine: an epoch of its log. Open and close cost constant time. */
 export class MemorySnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
   readonly #log: HashLog
   readonly #epoch: number
-  readonly #onClose: (snapshot: MemorySnapshot) => void
+  readonly #host: MemorySnapshotHost
+  /** Entries at this instant, tombstones not among them. */
+  readonly #entries: number
+  /** Of these, entries that have not expired; undefined: some have, and nobody has counted yet. */
   #count: number | undefined
+  /** What other threads read or may come to read. */
+  readonly #shares = new Set<LogShare>()
   #closed = false
 
-  /** `count` is undefined where entries had expired that were not removed yet: they are then counted when asked for. */
-  constructor(
-    log: HashLog,
-    takenAtMs: number,
-    count: number | undefined,
-    onClose: (snapshot: MemorySnapshot) => void,
-  ) {
+  constructor(log: HashLog, takenAtMs: number, host: MemorySnapshotHost) {
     this.#log = log
     this.takenAtMs = takenAtMs
-    this.#count = count
-    this.#onClose = onClose
+    this.#host = host
     this.#epoch = log.openSnapshot()
+    this.#entries = log.count
+    this.#count = log.nextExpiryAtMs > takenAtMs ? log.count : undefined
   }
 
   getSync(key: Uint8Array): Uint8Array | undefined {
@@ -111,11 +144,45 @@ export class MemorySnapshot implements SyncStateSnapshot {
     if (builder.entryCount > 0) yield builder.take()
   }
 
+  trackChanges(): ChangeBase {
+    this.#assertOpen()
+    const mark = this.#log.history.trackChanges(this.#epoch)
+    return new MemoryChangeBase(this.#log, mark, () => this.#host.released())
+  }
+
+  share(since?: ChangeBase): SharedSnapshot | undefined {
+    this.#assertOpen()
+    const mark = this.#markOf(since)
+    if (since !== undefined && mark === undefined) return undefined
+    const { history } = this.#log
+    const view = history.openView(this.#epoch, mark)
+    if (view === undefined) return undefined
+    const share: LogShare = new LogShare(history, view, mark?.epoch ?? 0, {
+      // What expires later is of no concern here.
+      settle: () => this.#log.nextExpiryAtMs > this.takenAtMs || this.#host.sweepForAWhile(),
+      ended: () => {
+        this.#shares.delete(share)
+        if (this.#closed) this.#releaseUnread()
+      },
+    })
+    this.#shares.add(share)
+    const data: SharedMemorySnapshotData = {
+      log: share.data,
+      takenAtMs: this.takenAtMs,
+      entries: this.#entries,
+      someExpired: this.#count === undefined,
+      changesOnly: mark !== undefined,
+    }
+    return { module: sharedSnapshotModule(), data, transferList: [share.data.port] }
+  }
+
+  /** The log lets go of what this snapshot sees at once, or as soon as no other thread reads it any more. */
   closeSync(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#log.closeSnapshot(this.#epoch)
-    this.#onClose(this)
+    this.#host.closed(this)
+    if (this.#shares.size === 0) this.#releaseUnread()
+    for (const share of this.#shares) share.close()
   }
 
   async close(): Promise<void> {
@@ -159,6 +226,16 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   async *#deferred(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
     yield* this.walk(interval())
+  }
+
+  #releaseUnread(): void {
+    if (this.#shares.size > 0) return
+    this.#log.closeSnapshot(this.#epoch)
+    this.#host.released()
+  }
+
+  #markOf(since: ChangeBase | undefined): ChangeMark | undefined {
+    return since instanceof MemoryChangeBase && since.log === this.#log ? since.mark : undefined
   }
 
   #assertOpen(): void {
@@ -214,4 +291,9 @@ export class MemorySnapshot implements SyncStateSnapshot {
       throwIfAborted(signal, operation)
     })
   }
+}
+
+/** The compiled module: also where this file itself runs as TypeScript, in tests. */
+function sharedSnapshotModule(): string {
+  return pathToFileURL(createRequire(import.meta.url).resolve('#memory/shared-snapshot')).href
 }

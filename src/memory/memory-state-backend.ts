@@ -178,12 +178,14 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.#emitExpired()
     this.#assertOpen()
     const log = this.#log
-    const takenAtMs = this.#clock.now()
-    const count = log.nextExpiryAtMs > takenAtMs ? log.count : undefined
-    const snapshot = new MemorySnapshot(log, takenAtMs, count, (closed) => {
-      this.#snapshots.delete(closed)
-      if (log.openSnapshots === 0) this.#former.delete(log)
-      this.#armTimer()
+    const snapshot = new MemorySnapshot(log, this.#clock.now(), {
+      closed: (closed) => this.#snapshots.delete(closed),
+      released: () => {
+        if (log.openSnapshots === 0) this.#former.delete(log)
+        this.#armTimer()
+      },
+      // What had expired in a log was removed when it was taken out of service.
+      sweepForAWhile: () => log !== this.#log || this.#sweepForAWhile(),
     })
     this.#snapshots.add(snapshot)
     return snapshot
@@ -322,6 +324,12 @@ export class MemoryStateBackend implements SyncStateBackend {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  #sweepForAWhile(): boolean {
+    const isDone = this.#log.sweep(performance.now() + SLICE_MS)
+    this.#emitExpired()
+    return isDone
   }
 
   *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {

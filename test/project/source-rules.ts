@@ -19,7 +19,11 @@ const rooms: { readonly [folder: string]: Room } = {
   codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
   log: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },
   storage: { rooms: ['base'], builtins: 'any', packages: [] },
-  memory: { rooms: ['backend', 'log', 'base', 'codec'], builtins: ['node:crypto'], packages: [] },
+  memory: {
+    rooms: ['backend', 'log', 'base', 'codec'],
+    builtins: ['node:crypto', 'node:module', 'node:url'],
+    packages: [],
+  },
   checkpoint: {
     rooms: ['backend', 'codec', 'base', 'storage/checkpoint-storage.ts'],
     builtins: 'any',

@@ -1,0 +1,139 @@
+// A snapshot of the memory engine in the thread that it was shared with.
+
+import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
+import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
+import type { SharedSnapshotReader } from '../backend/shared-snapshot.js'
+import type { BlockOptions } from '../backend/types.js'
+import { throwIfAborted } from '../backend/validate.js'
+import type { SharedLog } from '../log/log-share.js'
+import { type SharedAddresses, SharedLogReader, union } from '../log/shared-log-reader.js'
+import { nextTurn, type SlicedWork } from '../log/slices.js'
+import { Uint32List } from '../log/uint32-list.js'
+
+/** What `MemorySnapshot.share` sends. */
+export interface SharedMemorySnapshotData {
+  readonly log: SharedLog
+  readonly takenAtMs: number
+  /** Entries at the snapshot's instant, tombstones not among them. */
+  readonly entries: number
+  /** Some of these may have expired by then. */
+  readonly someExpired: boolean
+  /** Whether only what has changed is shared. */
+  readonly changesOnly: boolean
+}
+
+/** Entries between two looks at whether the snapshot is still open. */
+const TURN_ENTRIES = 4_096
+
+/** Takes what `share` gave, in another thread (or in the same one). Rejects with `CLOSED` where the snapshot was closed. */
+export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
+  const shared = data as SharedMemorySnapshotData
+  return new SharedMemorySnapshot(await SharedLogReader.open(shared.log), shared)
+}
+
+class SharedMemorySnapshot implements SharedSnapshotReader {
+  readonly #reader: SharedLogReader
+  readonly #data: SharedMemorySnapshotData
+  #addresses: Promise<SharedAddresses> | undefined
+
+  constructor(reader: SharedLogReader, data: SharedMemorySnapshotData) {
+    this.#reader = reader
+    this.#data = data
+  }
+
+  async count(): Promise<number> {
+    this.#reader.assertOpen()
+    const { entries, someExpired } = this.#data
+    if (!someExpired) return entries
+    const { buried } = await this.#read()
+    // All that had expired at the instant was removed since: that is why it is among what was buried.
+    return entries - (await this.#reader.run(this.#expiredAmong(buried))).length
+  }
+
+  async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    validateBlockOptions(options)
+    const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
+    const check = () => {
+      this.#reader.assertOpen()
+      throwIfAborted(signal, 'blocks')
+    }
+    check()
+    const { visible, buried } = await this.#read()
+    check()
+    const addresses = await this.#reader.run(this.#inOrder(visible, buried))
+    const builder = new EntryBlockBuilder(targetBytes)
+    for (let i = 0; i < addresses.length; i++) {
+      this.#add(builder, addresses[i] as number)
+      if (builder.full) {
+        yield builder.take()
+        check()
+      } else if ((i + 1) % TURN_ENTRIES === 0) {
+        await nextTurn()
+        check()
+      }
+    }
+    if (builder.entryCount > 0) yield builder.take()
+  }
+
+  async close(): Promise<void> {
+    this.#reader.end()
+  }
+
+  #read(): Promise<SharedAddresses> {
+    this.#addresses ??= this.#reader.addresses()
+    return this.#addresses
+  }
+
+  /** What goes into blocks, in key order: what is alive, or all that has changed. */
+  *#inOrder(visible: Uint32Array, buried: Uint32Array): SlicedWork<Uint32Array> {
+    const addresses = this.#data.changesOnly
+      ? // What had expired has changed, whenever it was written.
+        yield* union(visible, yield* this.#expiredAmong(buried))
+      : yield* this.#aliveAmong(visible)
+    yield* this.#reader.order.sort(addresses)
+    return addresses
+  }
+
+  *#aliveAmong(addresses: Uint32Array): SlicedWork<Uint32Array> {
+    const alive = new Uint32List(1_024)
+    for (let i = 0; i < addresses.length; i++) {
+      if (i % TURN_ENTRIES === 0) yield
+      if (this.#isAlive(addresses[i] as number)) alive.push(addresses[i] as number)
+    }
+    return alive.toArray()
+  }
+
+  *#expiredAmong(addresses: Uint32Array): SlicedWork<Uint32Array> {
+    const expired = new Uint32List()
+    for (let i = 0; i < addresses.length; i++) {
+      if (i % TURN_ENTRIES === 0) yield
+      const address = addresses[i] as number
+      if (!this.#reader.entries.isTombstone(address) && !this.#isAlive(address)) expired.push(address)
+    }
+    return expired.toArray()
+  }
+
+  #isAlive(address: number): boolean {
+    return this.#reader.entries.livesUntilMs(address) > this.#data.takenAtMs
+  }
+
+  #add(builder: EntryBlockBuilder, address: number): void {
+    const { entries } = this.#reader
+    const bytes = entries.segmentBytes(address)
+    const keyStart = entries.keyStart(address)
+    const keyLength = entries.keyLength(address)
+    if (!this.#isAlive(address)) {
+      builder.addTombstone(bytes.subarray(keyStart, keyStart + keyLength))
+      return
+    }
+    builder.add(
+      bytes,
+      keyStart,
+      keyLength,
+      bytes,
+      entries.valueStart(address),
+      entries.valueLength(address),
+      entries.expiresAtMs(address),
+    )
+  }
+}
