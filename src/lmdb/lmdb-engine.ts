@@ -406,23 +406,20 @@ export class LmdbEngine {
     if (!replaced.inUse) await this.#retiring
   }
 
+  /** `STORAGE_ERROR` where the writer thread hangs: the store stays open then. */
   async close(): Promise<void> {
-    try {
-      await this.#commitTime()
-    } finally {
-      await this.#writer?.close()
-      this.#absorption.finish()
-      this.#view.release()
-      await this.#store.close()
-      await this.#retiring
-    }
+    await this.#writer?.close()
+    this.#absorption.finish()
+    this.#view.release()
+    await this.#store.close()
+    await this.#retiring
   }
 
   /**
    * Makes the time durable that was seen since the last commit, where the store has something to expire: what has expired
    * must not revive when the clock is an earlier one at the next opening.
    */
-  async #commitTime(): Promise<void> {
+  async commitTime(): Promise<void> {
     const clockMs = this.clock.now()
     if (this.failure !== undefined || clockMs <= this.#committedMs) return
     if (this.#view.firstDeadlineMs === Infinity) return

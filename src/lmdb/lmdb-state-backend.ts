@@ -362,7 +362,10 @@ export class LmdbStateBackend implements SyncStateBackend {
     return this.#listeners.on(name, listener)
   }
 
-  /** Flushes and releases everything. Idempotent. `STORAGE_ERROR` where what was written cannot be flushed. */
+  /**
+   * Flushes and releases everything. Idempotent. `STORAGE_ERROR` where what was written cannot be flushed; where the file
+   * system does not answer at all, the store then stays open, and owned, until the process ends.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -388,6 +391,7 @@ export class LmdbStateBackend implements SyncStateBackend {
     await this.#compacting?.catch(() => {})
     try {
       await this.#engine.flush()
+      await this.#engine.commitTime()
     } finally {
       await this.#engine.close()
       await this.#directory.release()

@@ -20,6 +20,9 @@ export class Writer {
   /** Oldest first. */
   #pending: { readonly answered: Answered; readonly cancelTimer: CancelTimer }[] = []
   #dead: StateError | undefined
+  #exited = false
+  /** Requests that nobody waits for any more, whose answers may still come. */
+  #abandoned = 0
 
   constructor(options: StoreWriterOptions, timeoutMs: number) {
     const { port1, port2 } = new MessageChannel()
@@ -29,7 +32,10 @@ export class Writer {
     const workerData: WriterThreadData = { ...options, port: port2, signal: this.#signal }
     this.#worker = new Worker(writerThreadUrl(), { workerData, transferList: [port2] })
     this.#worker.on('error', (cause) => this.#die('the writer thread failed', cause))
-    this.#worker.on('exit', () => this.#die('the writer thread ended'))
+    this.#worker.on('exit', () => {
+      this.#exited = true
+      this.#die('the writer thread ended')
+    })
     port1.on('message', (reply: WriterReply) => this.#settle(reply))
     this.#hold(false)
   }
@@ -75,15 +81,42 @@ export class Writer {
     return `the store did not answer within ${this.#timeoutMs} ms`
   }
 
-  /** Ends the thread. */
+  /**
+   * Ends the thread. `STORAGE_ERROR` where that does not answer, because it hangs in a call of the system: what it has open
+   * stays open then, until the process ends. A late one is waited for: ended in the middle of a transaction, it would leave
+   * LMDB locked.
+   */
   async close(): Promise<void> {
-    if (this.#dead === undefined) await this.ask({ kind: 'close' }).catch(() => {})
+    if (!this.#exited && !(await this.#closeThread())) {
+      const reason = 'the file system does not answer; the store stays open until this process ends'
+      throw new StateError(
+        'STORAGE_ERROR',
+        { storage: 'lmdb', operation: 'close', reason },
+        { cause: this.#dead },
+      )
+    }
     this.#die('the store is closed')
     await this.#worker.terminate()
     this.#port.close()
   }
 
+  #closeThread(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const cancelTimer = systemClock.setTimer(() => {
+        resolve(false)
+        this.#die(this.#lateness())
+      }, this.#timeoutMs)
+      this.#pending.push({ answered: () => resolve(true), cancelTimer })
+      this.#hold(true)
+      this.#port.postMessage({ kind: 'close' } satisfies WriterRequest)
+    })
+  }
+
   #settle(reply: WriterReply): void {
+    if (this.#abandoned > 0) {
+      this.#abandoned--
+      return
+    }
     const oldest = this.#pending.shift()
     if (oldest === undefined) return
     oldest.cancelTimer()
@@ -93,9 +126,10 @@ export class Writer {
   }
 
   #die(reason: string, cause?: unknown): void {
-    if (this.#dead !== undefined) return
-    this.#dead = storageError('commit', cause ?? new Error(reason))
-    for (const { answered, cancelTimer } of this.#pending.splice(0)) {
+    this.#dead ??= storageError('commit', cause ?? new Error(reason))
+    const pending = this.#pending.splice(0)
+    this.#abandoned += pending.length
+    for (const { answered, cancelTimer } of pending) {
       cancelTimer()
       answered(this.#dead, undefined)
     }

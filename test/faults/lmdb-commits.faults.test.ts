@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import { contentAt, STATIONS, textOf } from './children/lmdb-stations.js'
-import { forEveryCall } from './every-call.js'
+import { forEveryCall, verifying } from './every-call.js'
 import type { Fault, FaultCall, FaultRun } from './fault.js'
 import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
@@ -72,6 +72,26 @@ describe.skipIf(missingForFaults !== undefined)(
         console.log(`${cycles} calls, ${poisoned} commits failed`)
       })
     }
+
+    it('gives a disk up that does not answer, in bounded time, and stays its owner', {
+      timeout: 120_000,
+    }, async () => {
+      const base = await kit.newFolder()
+      const prefix = dataIn(base)
+      const args = [storeIn(base), 'leave']
+      await createdIn(base)
+      const { calls } = await kit.runWithFault(SCRIPT, { prefix, args })
+      for (let at = calls.findIndex(isWrite) + 1; at <= calls.length; at += 6) {
+        await createdIn(base)
+        const fault: Fault = { action: 'stall', at }
+        const run = await kit.runWithFault(SCRIPT, { prefix, args, fault })
+        await verifying(run, fault, async () => {
+          expect(run).toMatchObject({ exitCode: 0, fired: true })
+          expect(run.lines.at(-2)).toContain('does not answer')
+          await expectStation(run, storeIn(base))
+        })
+      }
+    })
 
     const kills: { readonly how: string; readonly faultAt: (at: number) => Fault }[] = [
       { how: 'killed before any call', faultAt: (at) => ({ action: 'kill', at }) },

@@ -14,8 +14,17 @@ const SETTLES_WITHIN_MS = 10_000
 const COMMIT_TIMEOUT_MS = 500
 const bytes = (text: string) => Buffer.from(text)
 
-export async function run({ args, say, mend }: ChildContext): Promise<void> {
-  const [path] = args as [string]
+export async function run(context: ChildContext): Promise<void> {
+  try {
+    await live(context)
+  } finally {
+    // A call that still waits would keep the process from ending.
+    context.mend()
+  }
+}
+
+async function live({ args, say, mend }: ChildContext): Promise<void> {
+  const [path, leave] = args as [string, string | undefined]
   const backend = await settled('open', open(path)).catch((error: unknown) => {
     assertStorageError(error)
     return undefined
@@ -45,7 +54,8 @@ export async function run({ args, say, mend }: ChildContext): Promise<void> {
     await closed(backend, failed, say)
   }
   mend()
-  await reopened(path, durable, begun)
+  // What hangs is this process's until its end: then its parent looks.
+  if (leave !== 'leave') await reopened(path, durable, begun)
   say('done')
 }
 
