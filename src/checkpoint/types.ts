@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.js'
 import type { SkippedCheckpoint, StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
 import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
+import type { CheckpointWorker } from './checkpoint-worker.js'
 
 declare const checkpointIdBrand: unique symbol
 
@@ -55,6 +56,30 @@ export interface CheckpointCoordinatorOptions {
   readonly source?: () => JsonValue
   /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
   readonly graceMs?: number
+  /**
+   * Checkpoints hold what changed since the last one, where the backend can tell. Default true; `false` makes each one
+   * full: it costs as much as there is state, and stands alone.
+   */
+  readonly incremental?: boolean
+  /**
+   * Base and deltas are merged when there are more deltas than this, from 1 to 255. More make restores slower and merges
+   * rarer. Default 16.
+   */
+  readonly maxDeltas?: number
+  /**
+   * They are also merged when the deltas have more than this share of the base's bytes (and at least 1 MiB). More take more
+   * space and make merges rarer. Default 0.5.
+   */
+  readonly maxDeltaRatio?: number
+  /**
+   * Share of one core that writing and merging may take, over 0 and up to 1: after each block the worker rests as long as
+   * that calls for. Restores are not held back. Default 1.
+   */
+  readonly workerShare?: number
+  /** Most bytes per second that writing and merging move to and from the storage. Default `Infinity`. */
+  readonly maxBytesPerSecond?: number
+  /** A worker that several coordinators share. Who made it closes it. Default: one of this coordinator's own. */
+  readonly worker?: CheckpointWorker
   readonly clock?: Clock
   readonly logger?: Logger
 }
@@ -70,22 +95,44 @@ export interface CheckpointStats {
   /** Restores that succeeded, and those that did not. */
   readonly restores: number
   readonly restoreFailures: number
-  /** The newest failure of a checkpoint or restore. */
+  /** The newest failure of a checkpoint, restore or merge. */
   readonly lastError: Error | undefined
   /** When a checkpoint was last published. */
   readonly lastSuccessAt: Date | undefined
   /** A checkpoint is being made right now. */
   readonly running: boolean
+  readonly lastKind: CheckpointMetadata['kind'] | undefined
+  /** Bytes of the files that were written: of the last checkpoint, and of all with the merges. */
+  readonly lastWrittenBytes: number | undefined
+  readonly writtenBytes: number
+  /** How long the last cut held the main thread: snapshot and source position. */
+  readonly lastCutMs: number | undefined
+  /** Deltas that the next checkpoint comes after; 0 where it will be a full one or the first delta. */
+  readonly chainDeltas: number
+  /** Merges that succeeded, and those that did not. */
+  readonly merges: number
+  readonly mergeFailures: number
+  /** A merge is under way. */
+  readonly merging: boolean
 }
 
 export interface CheckpointEvents {
   started: { readonly id: CheckpointId }
-  completed: { readonly checkpoint: CheckpointMetadata; readonly durationMs: number }
+  completed: {
+    readonly checkpoint: CheckpointMetadata
+    readonly durationMs: number
+    /** Bytes of the files that were written for it. */
+    readonly writtenBytes: number
+  }
   /** `id` is undefined where the attempt failed before it had one. */
   failed: { readonly id: CheckpointId | undefined; readonly error: StateError }
   restored: { readonly checkpoint: CheckpointMetadata; readonly durationMs: number }
   /** `restoreLatest` passed over a checkpoint that did not verify. */
   skipped: SkippedCheckpoint
+  /** Base and deltas up to that checkpoint were merged; the next checkpoint begins with the new base. */
+  merged: { readonly through: CheckpointId; readonly sizeBytes: number; readonly durationMs: number }
+  /** They were not. Nothing has changed; a later checkpoint tries again. */
+  mergeFailed: { readonly error: StateError }
   /** Retention or `deleteCheckpoint` removed a checkpoint. */
   deleted: { readonly id: CheckpointId }
 }

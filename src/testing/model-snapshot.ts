@@ -1,10 +1,13 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import { type KeyInterval, keyInterval } from '../backend/scan-range.js'
+import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
+import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
+import { ModelChangeBase, sharedModel } from './model-changes.js'
 import {
   entriesIn,
   keyBytes,
@@ -22,12 +25,22 @@ const EXPIRING_HEADER_BYTES = 16
 export class ModelSnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
   readonly #entries: ModelEntries
+  readonly #content: object
   readonly #onClose: (snapshot: ModelSnapshot) => void
   #closed = false
 
-  /** @param entries a copy that is the snapshot's own, without what had expired. */
-  constructor(entries: ModelEntries, takenAtMs: number, onClose: (snapshot: ModelSnapshot) => void) {
+  /**
+   * @param entries a copy that is the snapshot's own, without what had expired.
+   * @param content stands for the content: it is another one after the whole was replaced.
+   */
+  constructor(
+    entries: ModelEntries,
+    takenAtMs: number,
+    content: object,
+    onClose: (snapshot: ModelSnapshot) => void,
+  ) {
     this.#entries = entries
+    this.#content = content
     this.takenAtMs = takenAtMs
     this.#onClose = onClose
   }
@@ -86,6 +99,18 @@ export class ModelSnapshot implements SyncStateSnapshot {
     this.#requireOpen()
     validateBlockOptions(options)
     return this.#blocks(options?.targetBytes ?? DEFAULT_BLOCK_BYTES, options?.signal)
+  }
+
+  trackChanges(): ChangeBase {
+    this.#requireOpen()
+    return new ModelChangeBase(this.#entries, this.#content)
+  }
+
+  share(since?: ChangeBase): SharedSnapshot | undefined {
+    this.#requireOpen()
+    if (since === undefined) return sharedModel(this.#entries, undefined)
+    assert(since instanceof ModelChangeBase && !since.released, 'changes are asked for since a base that is held')
+    return since.content === this.#content ? sharedModel(this.#entries, since) : undefined
   }
 
   async close(): Promise<void> {

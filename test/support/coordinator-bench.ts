@@ -40,6 +40,8 @@ export function bench(
     storage,
     clock,
     logger: loggerInto(log),
+    // Tests of what is common to all checkpoints name their segments; what is incremental has tests of its own.
+    incremental: false,
     ...options,
   })
   const events: string[] = []
