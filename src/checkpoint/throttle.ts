@@ -53,9 +53,10 @@ export class Throttle {
     const { workerShare, maxBytesPerSecond } = this.#limits
     const nowMs = this.#times.nowMs()
     const busyMs = this.#times.busyMs()
-    const dueMs = (busyMs - this.#countedBusyMs) * (1 / workerShare - 1)
+    const workedMs = busyMs - this.#countedBusyMs
     this.#countedBusyMs = busyMs
-    this.#cpuFreeAtMs = Math.max(this.#cpuFreeAtMs, nowMs) + dueMs
+    // The work began after the last rest was due to end, whether or not it was taken.
+    this.#cpuFreeAtMs = Math.max(this.#cpuFreeAtMs, nowMs - workedMs) + workedMs / workerShare
     const from = Math.max(this.#bytesFreeAtMs, nowMs - MAX_BYTES_CREDIT_MS)
     this.#bytesFreeAtMs = from + (bytes * 1_000) / maxBytesPerSecond
   }

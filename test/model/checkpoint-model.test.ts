@@ -86,6 +86,7 @@ class World {
   readonly storage = new MemoryCheckpointStorage()
   readonly #makeBackend: BackendMaker
   readonly #compression: Compression
+  readonly #graceMs: number
   faulty!: FaultyCheckpointStorage
   backend!: StateBackend
   coordinator!: CheckpointCoordinator
@@ -93,8 +94,9 @@ class World {
   /** The coordinator owns the storage, so the cut of a checkpoint is made in the very call. */
   owner = false
 
-  constructor(makeBackend: BackendMaker, compression: Compression) {
+  constructor(makeBackend: BackendMaker, compression: Compression, graceMs: number) {
     this.#makeBackend = makeBackend
+    this.#graceMs = graceMs
     this.#compression = compression
     this.boot()
   }
@@ -111,7 +113,7 @@ class World {
       clock: this.clock,
       compression: this.#compression,
       maxCheckpoints: MAX_CHECKPOINTS,
-      graceMs: 50,
+      graceMs: this.#graceMs,
       maxDeltas: 2,
       worker,
       source: () => ({ position: this.position }),
@@ -472,9 +474,9 @@ describe('checkpoints against a model of them', () => {
   it.each(engines)('on %s', async (_, makeBackend, numRuns) => {
     const compression = fc.constantFrom<Compression>('none', 'lz4', 'gzip')
     await fc.assert(
-      fc.asyncProperty(commands, compression, async (drawn, codec) => {
+      fc.asyncProperty(commands, compression, fc.constantFrom(0, 50), async (drawn, codec, graceMs) => {
         const model = new Model()
-        const world = new World(makeBackend, codec)
+        const world = new World(makeBackend, codec, graceMs)
         const checked = [...drawn].map((each) => ({
           check: () => true,
           toString: () => each.toString(),
