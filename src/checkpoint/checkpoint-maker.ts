@@ -73,7 +73,8 @@ export class CheckpointMaker {
     const { clock, source, incremental } = this.#settings
     const createdAt = new Date(clock.now())
     const trackChanges = incremental && !savepoint
-    const since = trackChanges && !isChainTooLong(this.#chain.segments, this.#settings) ? this.#chain.base : undefined
+    const chain = this.#merger.applied(this.#chain.segments)
+    const since = trackChanges && !isChainTooLong(chain, this.#settings) ? this.#chain.base : undefined
     const cut = await takeCut(this.#backend, source, { trackChanges, since })
     try {
       throwIfAborted(signal, 'checkpoint')

@@ -32,6 +32,6 @@ export function isMergeDue(
 }
 
 /** Whether the next checkpoint has to be a full one, since the chain must not grow any more. */
-export function isChainTooLong(segments: readonly Sized[], { maxDeltas }: MergePolicy): boolean {
+export function isChainTooLong(segments: readonly Sized[], { maxDeltas }: Pick<MergePolicy, 'maxDeltas'>): boolean {
   return segments.length - 1 >= MAX_CHAIN_FACTOR * maxDeltas
 }
