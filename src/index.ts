@@ -25,8 +25,8 @@ export type { JsonValue } from './base/json.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
 export { CheckpointCoordinator } from './checkpoint/checkpoint-coordinator.js'
 export { CheckpointWorker } from './checkpoint/checkpoint-worker.js'
+export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator-options.js'
 export type {
-  CheckpointCoordinatorOptions,
   CheckpointEvents,
   CheckpointId,
   CheckpointMetadata,

@@ -9,8 +9,9 @@ import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js
 import { ManualClock } from '../testing/manual-clock.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import { HOLDFAST_VERSION } from './holdfast-version.js'
-import type { CheckpointCoordinatorOptions, CheckpointEvents } from './types.js'
+import type { CheckpointEvents } from './types.js'
 
 describe('making a checkpoint', () => {
   it('publishes a segment and a manifest, and tells about it', async () => {

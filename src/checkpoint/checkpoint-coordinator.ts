@@ -18,6 +18,7 @@ import { CheckpointRetention } from './checkpoint-retention.js'
 import { CheckpointSchedule, type ScheduledRun } from './checkpoint-schedule.js'
 import { CheckpointTally } from './checkpoint-tally.js'
 import { CheckpointWorker } from './checkpoint-worker.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import {
   type CoordinatorSettings,
   checkCallOptions,
@@ -28,13 +29,17 @@ import {
 } from './coordinator-settings.js'
 import { contentOf, metadataOf } from './manifest.js'
 import { checkpointId } from './object-names.js'
-import { type RestoredCheckpoint, type RestoreRequest, restoreNewest, restoreOne } from './restore-checkpoint.js'
+import {
+  type RestoredCheckpoint,
+  type RestoreRequest,
+  restoreNewest,
+  restoreOne,
+} from './restore-checkpoint.js'
 import { verifyContent } from './restore-stream.js'
 import { SerialQueue } from './serial-queue.js'
 import type { StorageOwner } from './storage-owner.js'
 import { asTemporaryOwner, StorageOwnership } from './storage-ownership.js'
 import type {
-  CheckpointCoordinatorOptions,
   CheckpointEvents,
   CheckpointMetadata,
   CheckpointOptions,

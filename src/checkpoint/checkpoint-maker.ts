@@ -3,7 +3,7 @@ import type { StateBackend } from '../backend/state-backend.js'
 import { throwIfAborted } from '../backend/validate.js'
 import { isStateError, type StateError } from '../base/errors.js'
 import type { CheckpointWorker } from './checkpoint-worker.js'
-import { writeCheckpoint, type WrittenCheckpoint } from './checkpoint-writer.js'
+import { type WrittenCheckpoint, writeCheckpoint } from './checkpoint-writer.js'
 import type { CoordinatorSettings } from './coordinator-settings.js'
 import { IncrementalChain } from './incremental-chain.js'
 import { type CheckpointContent, contentOf, type StoredManifest } from './manifest.js'
@@ -40,7 +40,12 @@ export class CheckpointMaker {
   readonly #chain = new IncrementalChain()
   readonly #merger: SegmentMerger
 
-  constructor(backend: StateBackend, settings: CoordinatorSettings, worker: CheckpointWorker, events: MakerEvents) {
+  constructor(
+    backend: StateBackend,
+    settings: CoordinatorSettings,
+    worker: CheckpointWorker,
+    events: MakerEvents,
+  ) {
     this.#backend = backend
     this.#settings = settings
     this.#worker = worker

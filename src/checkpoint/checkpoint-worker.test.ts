@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { namesIn, bytesOf } from '../../test/support/checkpoints.js'
+import { bytesOf, namesIn } from '../../test/support/checkpoints.js'
 import { contentOf, put } from '../../test/support/coordinator-bench.js'
 import type { SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { ObjectStorage } from '../storage/checkpoint-storage.js'
@@ -7,7 +7,7 @@ import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js
 import { ModelStateBackend } from '../testing/model-state-backend.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
 import { CheckpointWorker } from './checkpoint-worker.js'
-import type { CheckpointCoordinatorOptions } from './types.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 
 const open: (() => Promise<void>)[] = []
 
@@ -46,7 +46,9 @@ function sharing(backend: ModelStateBackend, shared: () => SharedSnapshot | unde
 }
 
 const dying = moduleOf('export async function openSharedSnapshot() { process.exit(7) }')
-const throwing = moduleOf('export async function openSharedSnapshot() { throw new RangeError("no such snapshot") }')
+const throwing = moduleOf(
+  'export async function openSharedSnapshot() { throw new RangeError("no such snapshot") }',
+)
 const wrong = moduleOf(`
   export async function openSharedSnapshot() {
     return { count: async () => 5, blocks: async function* () {}, close: async () => {} }
@@ -61,29 +63,32 @@ describe('a worker that dies', () => {
   it.each([
     ['ends', dying, /ended with exit code 7/],
     ['fails', throwingLater, /nobody catches this/],
-  ])('because it %s fails the checkpoint at hand alone; the next one starts another', async (_, module, reason) => {
-    let deadly = false
-    const backend = sharing(new ModelStateBackend(), () =>
-      deadly ? { module, data: undefined, transferList: [] } : undefined,
-    )
-    const { coordinator, storage } = bench({}, backend)
-    await put(backend, 'a=1')
-    await coordinator.createCheckpoint()
-    const before = await namesIn(storage)
-    deadly = true
-    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
-      code: 'CHECKPOINT_FAILED',
-      message: expect.stringMatching(reason),
-    })
-    expect(await namesIn(storage)).toEqual(before)
-    expect(backend.stats().openSnapshots).toBe(0)
-    deadly = false
-    await put(backend, 'b=2')
-    await coordinator.createCheckpoint()
-    await backend.clear()
-    await coordinator.restoreLatest()
-    expect(await contentOf(backend)).toBe('a=1 b=2')
-  })
+  ])(
+    'because it %s fails the checkpoint at hand alone; the next one starts another',
+    async (_, module, reason) => {
+      let deadly = false
+      const backend = sharing(new ModelStateBackend(), () =>
+        deadly ? { module, data: undefined, transferList: [] } : undefined,
+      )
+      const { coordinator, storage } = bench({}, backend)
+      await put(backend, 'a=1')
+      await coordinator.createCheckpoint()
+      const before = await namesIn(storage)
+      deadly = true
+      await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+        code: 'CHECKPOINT_FAILED',
+        message: expect.stringMatching(reason),
+      })
+      expect(await namesIn(storage)).toEqual(before)
+      expect(backend.stats().openSnapshots).toBe(0)
+      deadly = false
+      await put(backend, 'b=2')
+      await coordinator.createCheckpoint()
+      await backend.clear()
+      await coordinator.restoreLatest()
+      expect(await contentOf(backend)).toBe('a=1 b=2')
+    },
+  )
 
   it('in the middle of a restore does not make it take an older checkpoint', async () => {
     const worker = workerToClose()
@@ -93,11 +98,14 @@ describe('a worker that dies', () => {
     await put(backend, 'a=2')
     await coordinator.createCheckpoint()
     const opened = storage.open.bind(storage)
-    const killer = bench({ worker, incremental: false }, sharing(new ModelStateBackend(), () => ({
-      module: dying,
-      data: undefined,
-      transferList: [],
-    })))
+    const killer = bench(
+      { worker, incremental: false },
+      sharing(new ModelStateBackend(), () => ({
+        module: dying,
+        data: undefined,
+        transferList: [],
+      })),
+    )
     let killing: Promise<unknown> | undefined
     storage.open = async (name) => {
       killing ??= killer.coordinator.createCheckpoint().catch(() => {})
@@ -117,7 +125,11 @@ describe('a worker that dies', () => {
 
 describe('what a job fails with', () => {
   it('is the error of the thread', async () => {
-    const backend = sharing(new ModelStateBackend(), () => ({ module: throwing, data: undefined, transferList: [] }))
+    const backend = sharing(new ModelStateBackend(), () => ({
+      module: throwing,
+      data: undefined,
+      transferList: [],
+    }))
     await expect(bench({}, backend).coordinator.createCheckpoint()).rejects.toMatchObject({
       code: 'CHECKPOINT_FAILED',
       cause: { name: 'RangeError', message: 'no such snapshot' },
@@ -125,7 +137,11 @@ describe('what a job fails with', () => {
   })
 
   it('is a failed assertion where a snapshot does not hold what it says', async () => {
-    const backend = sharing(new ModelStateBackend(), () => ({ module: wrong, data: undefined, transferList: [] }))
+    const backend = sharing(new ModelStateBackend(), () => ({
+      module: wrong,
+      data: undefined,
+      transferList: [],
+    }))
     const { coordinator, storage } = bench({}, backend)
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ cause: { name: 'AssertionError' } })
     expect((await namesIn(storage)).filter((name) => name.endsWith('.manifest'))).toEqual([])
@@ -151,7 +167,9 @@ describe('what a job fails with', () => {
           throw failure
         },
       })
-    const error = await bench({}, backend).coordinator.createCheckpoint().catch((thrown: unknown) => thrown)
+    const error = await bench({}, backend)
+      .coordinator.createCheckpoint()
+      .catch((thrown: unknown) => thrown)
     expect((error as Error).cause).toBe(failure)
     expect(backend.stats().openSnapshots).toBe(0)
   })
@@ -188,7 +206,9 @@ describe('a worker', () => {
   })
 
   it('must be one', () => {
-    expect(() => bench({ worker: {} as CheckpointWorker })).toThrow('options.worker must be a CheckpointWorker')
+    expect(() => bench({ worker: {} as CheckpointWorker })).toThrow(
+      'options.worker must be a CheckpointWorker',
+    )
   })
 
   it('gets blocks from snapshots that cannot be shared, more of them than are in flight', async () => {
@@ -203,12 +223,15 @@ describe('a worker', () => {
     expect(backend.getSync(bytesOf('k11'))?.[1_499_999]).toBe(11)
   })
 
-  it.each([{ workerShare: 0.3 }, { maxBytesPerSecond: 1e8 }])('within limits does the same: %o', async (limits) => {
-    const { coordinator, backend } = bench({ ...limits, compression: 'gzip' })
-    await put(backend, 'a=1 b=2')
-    await coordinator.createCheckpoint()
-    await backend.clear()
-    await coordinator.restoreLatest()
-    expect(await contentOf(backend)).toBe('a=1 b=2')
-  })
+  it.each([{ workerShare: 0.3 }, { maxBytesPerSecond: 1e8 }])(
+    'within limits does the same: %o',
+    async (limits) => {
+      const { coordinator, backend } = bench({ ...limits, compression: 'gzip' })
+      await put(backend, 'a=1 b=2')
+      await coordinator.createCheckpoint()
+      await backend.clear()
+      await coordinator.restoreLatest()
+      expect(await contentOf(backend)).toBe('a=1 b=2')
+    },
+  )
 })

@@ -1,16 +1,23 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn } from '../../test/support/checkpoints.js'
-import { bench as benchOf, contentOf, crash, open, put, worker } from '../../test/support/coordinator-bench.js'
+import {
+  bench as benchOf,
+  contentOf,
+  crash,
+  open,
+  put,
+  worker,
+} from '../../test/support/coordinator-bench.js'
 import type { StateBackend } from '../backend/state-backend.js'
 import type { ObjectWriter } from '../storage/checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../testing/faulty-storage.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import { parseManifest } from './manifest.js'
 import { manifestName, segmentName } from './object-names.js'
-import type { CheckpointCoordinatorOptions } from './types.js'
 
 function bench(options: Partial<CheckpointCoordinatorOptions> = {}, storage?: MemoryCheckpointStorage) {
   return benchOf({ incremental: true, ...options }, storage)
@@ -315,7 +322,9 @@ describe('merging', () => {
     const expected = await contentOf(backend)
     expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'incremental', entryCount: 50 })
     expect(await segmentsOf(storage, 5)).toEqual([segmentName(4, 'merged'), delta(5)])
-    expect(await namesIn(storage)).toEqual([segmentName(4, 'merged'), delta(5), manifestName(5), 'sequence'].sort())
+    expect(await namesIn(storage)).toEqual(
+      [segmentName(4, 'merged'), delta(5), manifestName(5), 'sequence'].sort(),
+    )
     expect(coordinator.stats()).toMatchObject({ merges: 1, mergeFailures: 0, chainDeltas: 1 })
     await backend.clear()
     await coordinator.restoreLatest()

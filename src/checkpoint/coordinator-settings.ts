@@ -2,13 +2,22 @@ import type { StateBackend } from '../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import type { Violation } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
-import { hasMethods, invalidArgument, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import {
+  hasMethods,
+  invalidArgument,
+  oneOf,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../base/options.js'
 import { type BlockCodec, blockCodec, CODEC_NAMES } from '../codec/block-codec.js'
 import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
 import { CheckpointWorker } from './checkpoint-worker.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import { MAX_DELTAS } from './merge-policy.js'
 import { sequenceOf } from './object-names.js'
-import type { CheckpointCoordinatorOptions, Logger } from './types.js'
+import type { Logger } from './types.js'
 import type { WorkerLimits } from './worker-protocol.js'
 
 const DEFAULT_INTERVAL_MS = 300_000

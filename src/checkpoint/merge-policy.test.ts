@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { isChainTooLong, isMergeDue, MAX_DELTAS } from './merge-policy.js'
 import { MAX_SEGMENTS } from './manifest.js'
+import { isChainTooLong, isMergeDue, MAX_DELTAS } from './merge-policy.js'
 
 const MIB = 1024 * 1024
 const policy = { maxDeltas: 3, maxDeltaRatio: 0.5 }

@@ -20,10 +20,7 @@ export interface MergePolicy {
 type Sized = Pick<ManifestSegment, 'sizeBytes'>
 
 /** Whether a base with these deltas behind it should be merged. */
-export function isMergeDue(
-  segments: readonly Sized[],
-  { maxDeltas, maxDeltaRatio }: MergePolicy,
-): boolean {
+export function isMergeDue(segments: readonly Sized[], { maxDeltas, maxDeltaRatio }: MergePolicy): boolean {
   const [base, ...deltas] = segments
   if (base === undefined || deltas.length === 0) return false
   const deltaBytes = deltas.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
@@ -32,6 +29,9 @@ export function isMergeDue(
 }
 
 /** Whether the next checkpoint has to be a full one, since the chain must not grow any more. */
-export function isChainTooLong(segments: readonly Sized[], { maxDeltas }: Pick<MergePolicy, 'maxDeltas'>): boolean {
+export function isChainTooLong(
+  segments: readonly Sized[],
+  { maxDeltas }: Pick<MergePolicy, 'maxDeltas'>,
+): boolean {
   return segments.length - 1 >= MAX_CHAIN_FACTOR * maxDeltas
 }

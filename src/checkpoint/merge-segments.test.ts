@@ -12,7 +12,11 @@ import {
 } from '../../test/support/checkpoints.js'
 import { mergeSegments } from './merge-segments.js'
 
-async function merged(layers: readonly (readonly TestEntry[])[], targetBytes = 100, clockMs = 0): Promise<string[]> {
+async function merged(
+  layers: readonly (readonly TestEntry[])[],
+  targetBytes = 100,
+  clockMs = 0,
+): Promise<string[]> {
   const streams = layers.map((layer) => streamOf(blocksOf(sortedEntries(layer), 60)))
   return shown(entriesOf(await collect(mergeSegments(streams, targetBytes, clockMs))))
 }

@@ -11,10 +11,17 @@ describe('errors between threads', () => {
   it('keep code, details and causes', () => {
     const system = Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' })
     const details = { storage: 'file:/x', operation: 'write', reason: 'full' }
-    const error = new StateError('STORAGE_ERROR', details, { cause: new AggregateError([system, 'thrown'], 'both') })
+    const error = new StateError('STORAGE_ERROR', details, {
+      cause: new AggregateError([system, 'thrown'], 'both'),
+    })
     const arrived = carried(new ErrorCourier(), new ErrorCourier(), error) as StateError
     expect(arrived).toBeInstanceOf(StateError)
-    expect(arrived).toMatchObject({ code: 'STORAGE_ERROR', details, message: error.message, stack: error.stack })
+    expect(arrived).toMatchObject({
+      code: 'STORAGE_ERROR',
+      details,
+      message: error.message,
+      stack: error.stack,
+    })
     const cause = arrived.cause as AggregateError
     expect(cause).toBeInstanceOf(AggregateError)
     expect(cause.errors).toMatchObject([{ code: 'ENOSPC', message: system.message }, { message: 'thrown' }])
@@ -22,7 +29,9 @@ describe('errors between threads', () => {
 
   it('keep the name of what is a bug', () => {
     const error = new TypeError('x is not a function')
-    expect(String(carried(new ErrorCourier(), new ErrorCourier(), error))).toBe('TypeError: x is not a function')
+    expect(String(carried(new ErrorCourier(), new ErrorCourier(), error))).toBe(
+      'TypeError: x is not a function',
+    )
   })
 
   it('are the same object again where they came from, as a cause too', () => {

@@ -49,10 +49,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
   readonly #opened: Promise<unknown>
 
   /** Begins to read. `CLOSED` where the worker is closed. */
-  constructor(
-    { worker, storage, content, signal }: ReadRequest,
-    onBlock: (entries: number) => void,
-  ) {
+  constructor({ worker, storage, content, signal }: ReadRequest, onBlock: (entries: number) => void) {
     this.#signal = signal
     this.#onBlock = onBlock
     const inbox: BlockInbox = new BlockInbox((bytes) => job.giveCredit(bytes))

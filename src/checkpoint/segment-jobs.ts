@@ -80,14 +80,23 @@ export async function mergeCheckpoint(
 ): Promise<ManifestSegment | undefined> {
   const stream = await CheckpointStream.open(tools.storage, content, tools.signal, tools.codecOf)
   try {
-    return await writeSegment(tools, { name, role: 'base', codec, maxSizeBytes: Infinity, blocks: () => stream })
+    return await writeSegment(tools, {
+      name,
+      role: 'base',
+      codec,
+      maxSizeBytes: Infinity,
+      blocks: () => stream,
+    })
   } finally {
     await stream.close()
   }
 }
 
 /** Reads a segment back from the storage, all of it, as a restore would. */
-async function verifySegment({ storage, codecOf, signal }: JobTools, segment: ManifestSegment): Promise<void> {
+async function verifySegment(
+  { storage, codecOf, signal }: JobTools,
+  segment: ManifestSegment,
+): Promise<void> {
   const { name } = segment
   const object = await storage.open(name)
   if (object === undefined) throw damagedSegment(name, 'it is gone right after it was written')

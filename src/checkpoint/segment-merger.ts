@@ -1,5 +1,5 @@
-import { isStateError, reasonOf, type StateError } from '../base/errors.js'
 import type { Clock } from '../base/clock.js'
+import { isStateError, reasonOf, type StateError } from '../base/errors.js'
 import type { CodecName } from '../codec/block-codec.js'
 import { asCheckpointFailure, removeAfterFailure } from './checkpoint-failure.js'
 import type { CheckpointWorker } from './checkpoint-worker.js'
@@ -16,7 +16,11 @@ export interface MergerSettings {
   readonly limits: WorkerLimits
   readonly clock: Clock
   readonly logger: Logger
-  readonly onMerged: (merged: { readonly through: CheckpointId; readonly sizeBytes: number; readonly durationMs: number }) => void
+  readonly onMerged: (merged: {
+    readonly through: CheckpointId
+    readonly sizeBytes: number
+    readonly durationMs: number
+  }) => void
   readonly onFailed: (error: StateError) => void
 }
 
@@ -57,7 +61,8 @@ export class SegmentMerger {
 
   /** Segments that must not be removed, though no manifest may name them. */
   namesInUse(): string[] {
-    const running = this.#running === undefined ? [] : [this.#running.name, ...namesOf(this.#running.content.segments)]
+    const running =
+      this.#running === undefined ? [] : [this.#running.name, ...namesOf(this.#running.content.segments)]
     return this.#finished === undefined ? running : [...running, this.#finished.segment.name]
   }
 
@@ -80,7 +85,8 @@ export class SegmentMerger {
 
   /** The chain is this one now: what is or was being merged for another one, or is named by it, is given up. */
   keepOnlyFor(segments: readonly ManifestSegment[]): void {
-    if (this.#finished !== undefined && !beginsWith(segments, this.#finished.inputs)) this.#finished = undefined
+    if (this.#finished !== undefined && !beginsWith(segments, this.#finished.inputs))
+      this.#finished = undefined
     if (this.#running !== undefined && !beginsWith(segments, this.#running.content.segments)) {
       this.#running.controller.abort()
     }
@@ -98,7 +104,12 @@ export class SegmentMerger {
     this.#finished = undefined
   }
 
-  async #merge(owner: StorageOwner, content: CheckpointContent, name: string, signal: AbortSignal): Promise<void> {
+  async #merge(
+    owner: StorageOwner,
+    content: CheckpointContent,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { worker, codec, limits, clock, logger, onMerged, onFailed } = this.#settings
     const startedAtMs = clock.now()
     let committed = false

@@ -34,7 +34,9 @@ export class StorageService {
         return { value: { handle: this.#handles, sizeBytes: reader.sizeBytes } }
       }
       case 'read': {
-        const bytes = ownBytes((await this.#readers.get(call.handle)?.read(call.offset, call.length)) as Uint8Array)
+        const bytes = ownBytes(
+          (await this.#readers.get(call.handle)?.read(call.offset, call.length)) as Uint8Array,
+        )
         return { value: bytes, bytes }
       }
       case 'write':

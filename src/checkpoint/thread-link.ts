@@ -5,7 +5,13 @@ import type { ObjectStorage } from '../storage/checkpoint-storage.js'
 import { BlockInbox, CreditGate, postBytes } from './block-pipe.js'
 import { ErrorCourier } from './packed-error.js'
 import { remoteStorage } from './storage-service.js'
-import { type FromThread, type JobResult, type Leftover, MAX_BYTES_IN_FLIGHT, type ToThread } from './worker-protocol.js'
+import {
+  type FromThread,
+  type JobResult,
+  type Leftover,
+  MAX_BYTES_IN_FLIGHT,
+  type ToThread,
+} from './worker-protocol.js'
 
 interface Waiting {
   readonly resolve: (value: unknown) => void

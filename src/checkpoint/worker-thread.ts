@@ -12,7 +12,15 @@ import { type JobTools, mergeCheckpoint, writeSegment } from './segment-jobs.js'
 import { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
 import { throttledStorage } from './throttled-storage.js'
-import type { JobRequest, JobResult, ModuleCall, ReadJob, StartJob, WorkerLimits, WriteJob } from './worker-protocol.js'
+import type {
+  JobRequest,
+  JobResult,
+  ModuleCall,
+  ReadJob,
+  StartJob,
+  WorkerLimits,
+  WriteJob,
+} from './worker-protocol.js'
 
 /** One for each set of limits, so that jobs with the same limits rest for each other. */
 const throttles = new Map<string, Throttle>()
@@ -72,7 +80,11 @@ async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Prom
   }
 }
 
-async function read(request: ReadJob, { storage, codecOf, signal }: JobTools, link: ThreadLink): Promise<JobResult> {
+async function read(
+  request: ReadJob,
+  { storage, codecOf, signal }: JobTools,
+  link: ThreadLink,
+): Promise<JobResult> {
   const { content, sendBlocks } = request
   const stream = await CheckpointStream.open(storage, content, signal, codecOf)
   try {

@@ -16,7 +16,6 @@ const ways = available.flatMap((name) => [
 ])
 
 describe.each(ways)('codec $name $where', ({ codec }) => {
-
   it('gives back what went in', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -101,7 +101,11 @@ const gzipCodec: BlockCodec = {
     sized('gzip', await gunzip(stored, inflateOptions(rawBytes)).catch(notDeclared('gzip')), rawBytes),
   compressSync: (raw) => zlib.gzipSync(raw, deflateOptions(raw.length)),
   decompressSync: (stored, rawBytes) =>
-    sized('gzip', tried('gzip', () => zlib.gunzipSync(stored, inflateOptions(rawBytes))), rawBytes),
+    sized(
+      'gzip',
+      tried('gzip', () => zlib.gunzipSync(stored, inflateOptions(rawBytes))),
+      rawBytes,
+    ),
 }
 
 /** One output buffer of the largest size that can come out: one trip to the thread pool instead of one per 16 KiB. */
@@ -148,7 +152,11 @@ function lz4CodecOf(native: typeof Lz4): BlockCodec {
     compressSync: (raw) => native.compressSync(asBuffer(raw)),
     decompressSync: (stored, rawBytes) => {
       checkLz4Prefix(stored, rawBytes)
-      return sized('lz4', tried('lz4', () => native.uncompressSync(stored)), rawBytes)
+      return sized(
+        'lz4',
+        tried('lz4', () => native.uncompressSync(stored)),
+        rawBytes,
+      )
     },
   }
 }
@@ -194,7 +202,11 @@ function zstdCodec(): BlockCodec | undefined {
       sized('zstd', await decompress(stored, inflateOptions(rawBytes)).catch(notDeclared('zstd')), rawBytes),
     compressSync: (raw) => zstdCompressSync(raw),
     decompressSync: (stored, rawBytes) =>
-      sized('zstd', tried('zstd', () => zstdDecompressSync(stored, inflateOptions(rawBytes))), rawBytes),
+      sized(
+        'zstd',
+        tried('zstd', () => zstdDecompressSync(stored, inflateOptions(rawBytes))),
+        rawBytes,
+      ),
   }
 }
 

@@ -186,7 +186,13 @@ const advance = (byMs: number) =>
     world.clock.advance(byMs)
   })
 
-async function noteSaved(model: Model, world: World, made: CheckpointMetadata, state: State, position: number) {
+async function noteSaved(
+  model: Model,
+  world: World,
+  made: CheckpointMetadata,
+  state: State,
+  position: number,
+) {
   const { sequence, savepoint } = made
   const manifest = parseManifest(await bytesIn(world.storage, manifestName(sequence)), sequence).manifest
   const segments = manifest.segments.map(({ name }) => name)
@@ -244,7 +250,9 @@ async function attempt(model: Model, world: World, signal?: AbortSignal): Promis
     started = Number(id.slice(4))
   })
   const state = model.state
-  const outcome = await world.coordinator.createCheckpoint(signal && { signal }).catch((error: unknown) => error)
+  const outcome = await world.coordinator
+    .createCheckpoint(signal && { signal })
+    .catch((error: unknown) => error)
   stop()
   world.faulty.heal()
   if (isStateError(outcome)) {
@@ -255,7 +263,13 @@ async function attempt(model: Model, world: World, signal?: AbortSignal): Promis
     return outcome
   }
   world.owner = true
-  await noteSaved(model, world, outcome as CheckpointMetadata, aliveAt(state, world.clock.now()), model.position)
+  await noteSaved(
+    model,
+    world,
+    outcome as CheckpointMetadata,
+    aliveAt(state, world.clock.now()),
+    model.position,
+  )
   await compareRetained(model, world)
   return undefined
 }
@@ -340,7 +354,10 @@ const restoreLatest = () =>
   })
 
 /** Whatever comes back is one of those that were saved, whole; or nothing, and the content stays. */
-const disturbedRestore = (what: string, disturb: (world: World, controller: AbortController) => Promise<void>) =>
+const disturbedRestore = (
+  what: string,
+  disturb: (world: World, controller: AbortController) => Promise<void>,
+) =>
   command(`restore ${what}`, async (model, world) => {
     const controller = new AbortController()
     const damaged: string[] = []
@@ -368,7 +385,10 @@ const disturbedRestore = (what: string, disturb: (world: World, controller: Abor
   })
 
 const failingRestore = (nth: number) =>
-  disturbedRestore(`failing at call ${nth}`, async ({ faulty }) => void faulty.inject({ effect: 'fail', nth }))
+  disturbedRestore(
+    `failing at call ${nth}`,
+    async ({ faulty }) => void faulty.inject({ effect: 'fail', nth }),
+  )
 
 const abortedRestore = (turns: number) =>
   disturbedRestore(`aborted after ${turns} turns`, async (_, controller) => {
