@@ -24,8 +24,9 @@ export type { Unsubscribe } from './base/events.js'
 export type { JsonValue } from './base/json.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
 export { CheckpointCoordinator } from './checkpoint/checkpoint-coordinator.js'
+export { CheckpointWorker } from './checkpoint/checkpoint-worker.js'
+export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator-options.js'
 export type {
-  CheckpointCoordinatorOptions,
   CheckpointEvents,
   CheckpointId,
   CheckpointMetadata,
@@ -43,7 +44,10 @@ export { MemoryStateBackend } from './memory/memory-state-backend.js'
 export type {
   CheckpointStorage,
   ObjectReader,
+  ObjectStorage,
   ObjectWriter,
+  OpenSharedStorage,
+  SharedStorage,
   StorageLease,
   StoredObject,
 } from './storage/checkpoint-storage.js'

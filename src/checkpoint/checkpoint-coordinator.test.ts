@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it, vi } from 'vitest'
 import { bytesIn, bytesOf, namesIn } from '../../test/support/checkpoints.js'
-import { bench, contentOf, put } from '../../test/support/coordinator-bench.js'
+import { bench, contentOf, idle, put } from '../../test/support/coordinator-bench.js'
 import type { StateBackend } from '../backend/state-backend.js'
 import { isStateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
@@ -9,8 +9,9 @@ import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js
 import { ManualClock } from '../testing/manual-clock.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import { HOLDFAST_VERSION } from './holdfast-version.js'
-import type { CheckpointCoordinatorOptions, CheckpointEvents } from './types.js'
+import type { CheckpointEvents } from './types.js'
 
 describe('making a checkpoint', () => {
   it('publishes a segment and a manifest, and tells about it', async () => {
@@ -37,6 +38,14 @@ describe('making a checkpoint', () => {
     expect(events).toEqual(['started chk-0000000001', 'completed chk-0000000001'])
     expect(await coordinator.listCheckpoints()).toEqual([checkpoint])
     expect(coordinator.stats()).toEqual({
+      lastKind: 'full',
+      lastWrittenBytes: checkpoint.sizeBytes,
+      writtenBytes: checkpoint.sizeBytes,
+      lastCutMs: expect.any(Number),
+      chainDeltas: 0,
+      merges: 0,
+      mergeFailures: 0,
+      merging: false,
       created: 1,
       failed: 0,
       lastDurationMs: 0,
@@ -258,10 +267,12 @@ describe('periodic checkpoints', () => {
     await coordinator.start()
     await clock.advanceAsync(999)
     expect(events).toEqual([])
-    await clock.advanceAsync(1)
-    expect(coordinator.stats().created).toBe(1)
-    await clock.advanceAsync(5_000)
-    expect(coordinator.stats().created).toBe(6)
+    for (let created = 1; created <= 6; created++) {
+      await clock.advanceAsync(1)
+      await idle(coordinator)
+      expect(coordinator.stats().created).toBe(created)
+      await clock.advanceAsync(999)
+    }
   })
 
   it('pause after the end of any checkpoint', async () => {
@@ -272,6 +283,7 @@ describe('periodic checkpoints', () => {
     await clock.advanceAsync(599)
     expect(coordinator.stats().created).toBe(1)
     await clock.advanceAsync(1)
+    await idle(coordinator)
     expect(coordinator.stats().created).toBe(2)
   })
 
@@ -280,10 +292,12 @@ describe('periodic checkpoints', () => {
     await coordinator.start()
     vi.spyOn(storage, 'create').mockRejectedValueOnce(new Error('disk on fire'))
     await clock.advanceAsync(1_000)
+    await idle(coordinator)
     expect(coordinator.stats()).toMatchObject({ failed: 1, lastError: { code: 'CHECKPOINT_FAILED' } })
     expect(events).toEqual(['started chk-0000000001', 'failed chk-0000000001 CHECKPOINT_FAILED'])
     expect(log).toContain('error: checkpoint failed')
     await clock.advanceAsync(1_000)
+    await idle(coordinator)
     expect(events.at(-1)).toBe('completed chk-0000000002')
   })
 

@@ -7,17 +7,18 @@
 // (4) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
 
 import type { StateBackend } from '../backend/state-backend.js'
-import { throwIfAborted } from '../backend/validate.js'
 import { present } from '../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
 import { CheckpointCatalog } from './checkpoint-catalog.js'
+import { asCheckpointFailure } from './checkpoint-failure.js'
+import { CheckpointMaker } from './checkpoint-maker.js'
 import { CheckpointRetention } from './checkpoint-retention.js'
 import { CheckpointSchedule, type ScheduledRun } from './checkpoint-schedule.js'
-import { CheckpointStream } from './checkpoint-stream.js'
 import { CheckpointTally } from './checkpoint-tally.js'
-import { asCheckpointFailure, writeCheckpoint } from './checkpoint-writer.js'
+import { CheckpointWorker } from './checkpoint-worker.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import {
   type CoordinatorSettings,
   checkCallOptions,
@@ -26,15 +27,19 @@ import {
   checkStorage,
   coordinatorSettings,
 } from './coordinator-settings.js'
-import { metadataOf, type StoredManifest } from './manifest.js'
+import { contentOf, metadataOf } from './manifest.js'
 import { checkpointId } from './object-names.js'
-import { type RestoreRequest, restoreNewest, restoreOne } from './restore-checkpoint.js'
+import {
+  type RestoredCheckpoint,
+  type RestoreRequest,
+  restoreNewest,
+  restoreOne,
+} from './restore-checkpoint.js'
+import { verifyContent } from './restore-stream.js'
 import { SerialQueue } from './serial-queue.js'
-import { takeCut } from './state-cut.js'
 import type { StorageOwner } from './storage-owner.js'
 import { asTemporaryOwner, StorageOwnership } from './storage-ownership.js'
 import type {
-  CheckpointCoordinatorOptions,
   CheckpointEvents,
   CheckpointMetadata,
   CheckpointOptions,
@@ -44,14 +49,6 @@ import type {
 } from './types.js'
 
 const COMPONENT = 'checkpoint coordinator'
-
-/** How a checkpoint is made; see `#make`. */
-interface MakeOptions {
-  readonly owner: StorageOwner
-  readonly savepoint: boolean
-  readonly signal: AbortSignal | undefined
-  readonly onReserved: (sequence: number) => void
-}
 
 /**
  * Saves the state of a backend to a storage, again and again, and brings it back.
@@ -81,9 +78,13 @@ export class CheckpointCoordinator implements AsyncDisposable {
     'failed',
     'restored',
     'skipped',
+    'merged',
+    'mergeFailed',
     'deleted',
   ])
   readonly #ownership: StorageOwnership
+  readonly #worker: CheckpointWorker
+  readonly #maker: CheckpointMaker
   readonly #knownDamaged = new Set<number>()
   #restoreFailed = false
   #lastEndedAtMs = -Infinity
@@ -99,7 +100,21 @@ export class CheckpointCoordinator implements AsyncDisposable {
     const { storage, clock, intervalMs, minPauseMs, maxCheckpoints, graceMs, logger } = this.#settings
     this.#catalog = new CheckpointCatalog(storage)
     this.#schedule = new CheckpointSchedule({ clock, intervalMs, minPauseMs, run: () => this.#runPeriodic() })
-    this.#ownership = new StorageOwnership(storage, logger, () => this.#schedule.stop())
+    this.#worker = this.#settings.worker ?? new CheckpointWorker()
+    this.#maker = new CheckpointMaker(backend, this.#settings, this.#worker, {
+      onMerged: (merged) => {
+        this.#tally.noteMerged(merged.sizeBytes)
+        this.#listeners.emit('merged', merged)
+      },
+      onMergeFailed: (error) => {
+        this.#tally.noteMergeFailed(error)
+        this.#listeners.emit('mergeFailed', { error })
+      },
+    })
+    this.#ownership = new StorageOwnership(storage, logger, () => {
+      this.#schedule.stop()
+      void this.#maker.abortMerge()
+    })
     const onDeleted = (id: CheckpointEvents['deleted']['id']) => this.#listeners.emit('deleted', { id })
     this.#retention = new CheckpointRetention({ maxCheckpoints, graceMs, clock, logger, onDeleted })
   }
@@ -213,12 +228,9 @@ export class CheckpointCoordinator implements AsyncDisposable {
     if (stored === undefined) throw this.#noSuchCheckpoint()
     const { segments } = stored.manifest
     try {
-      const stream = await CheckpointStream.open(this.#settings.storage, stored.manifest, options?.signal)
-      try {
-        for await (const _ of stream);
-      } finally {
-        await stream.close()
-      }
+      const content = contentOf(stored.manifest)
+      const { storage } = this.#settings
+      await verifyContent({ worker: this.#worker, storage, content, signal: options?.signal })
       const checkpoint = metadataOf(stored)
       const { entryCount, sizeBytes } = checkpoint
       return { checkpoint, segments: segments.length, entryCount, bytesRead: sizeBytes }
@@ -226,9 +238,15 @@ export class CheckpointCoordinator implements AsyncDisposable {
       if (!isStateError(error, 'CORRUPTION')) throw error
       // Retention may have removed it while it was being read.
       if ((await this.#catalog.manifest(sequence)) === undefined) throw this.#noSuchCheckpoint(error)
-      this.#knownDamaged.add(sequence)
+      this.#noteDamaged(sequence)
       throw error
     }
+  }
+
+  /** What is damaged is not built on: the chain may share its segments. */
+  #noteDamaged(sequence: number): void {
+    this.#knownDamaged.add(sequence)
+    this.#maker.breakOff()
   }
 
   #noSuchCheckpoint(cause?: unknown): StateError<'INVALID_ARGUMENT'> {
@@ -245,13 +263,13 @@ export class CheckpointCoordinator implements AsyncDisposable {
     const sequence = checkedSequence(id)
     const remove = async () => {
       const owner = await this.#ownership.acquire()
-      return await this.#ownership.guard(owner, () => this.#retention.remove(owner, sequence))
+      return await this.#ownership.guard(owner, () => this.#retention.remove(owner, sequence, this.#maker))
     }
     return await this.#queue.run(remove, undefined, 'delete a checkpoint')
   }
 
   stats(): CheckpointStats {
-    return this.#tally.snapshot()
+    return this.#tally.snapshot({ chainDeltas: this.#maker.deltas, merging: this.#maker.merging })
   }
 
   on<Name extends keyof CheckpointEvents>(
@@ -286,10 +304,13 @@ export class CheckpointCoordinator implements AsyncDisposable {
   async #close(): Promise<void> {
     // A `start` that was waiting when shutdown was called has set it going again.
     this.#schedule.stop()
+    await this.#maker.abortMerge()
     try {
       await this.#finalCheckpoint()
     } finally {
+      await this.#maker.close()
       await this.#ownership.release()
+      if (this.#settings.worker === undefined) await this.#worker.close()
     }
   }
 
@@ -333,15 +354,18 @@ export class CheckpointCoordinator implements AsyncDisposable {
         sequence = reserved
         this.#listeners.emit('started', { id: checkpointId(reserved) })
       }
-      const make = () => this.#make({ owner, savepoint: false, signal, onReserved })
-      const checkpoint = metadataOf(await this.#ownership.guard(owner, make))
+      const make = () => this.#maker.make({ owner, savepoint: false, signal, onReserved })
+      const { stored, writtenBytes, cutMs } = await this.#ownership.guard(owner, make)
+      const checkpoint = metadataOf(stored)
       this.#restoreFailed = false
       const endedAtMs = clock.now()
       const durationMs = Math.max(0, endedAtMs - startedAtMs)
-      this.#tally.noteCreated(checkpoint, durationMs, endedAtMs)
-      const { id, entryCount, sizeBytes } = checkpoint
-      logger.info({ checkpoint: id, entryCount, sizeBytes, durationMs }, 'checkpoint published')
-      this.#listeners.emit('completed', { checkpoint, durationMs })
+      this.#tally.noteCreated(checkpoint, { durationMs, atMs: endedAtMs, writtenBytes, cutMs })
+      const { id, kind, entryCount, sizeBytes } = checkpoint
+      const fields = { checkpoint: id, kind, entryCount, sizeBytes, writtenBytes, durationMs }
+      logger.info(fields, 'checkpoint published')
+      this.#listeners.emit('completed', { checkpoint, durationMs, writtenBytes })
+      if (this.#closing === undefined) this.#maker.mergeIfDue(owner)
       await this.#retain(owner)
       return checkpoint
     } catch (error) {
@@ -362,51 +386,23 @@ export class CheckpointCoordinator implements AsyncDisposable {
     const onReserved = (reserved: number) => {
       sequence = reserved
     }
-    const make = (owner: StorageOwner) => this.#make({ owner, savepoint: true, signal, onReserved })
+    const make = async (owner: StorageOwner) =>
+      metadataOf((await this.#maker.make({ owner, savepoint: true, signal, onReserved })).stored)
     try {
       if (storage === this.#settings.storage) {
         const owner = await this.#ownership.acquire()
-        return metadataOf(await this.#ownership.guard(owner, () => make(owner)))
+        return await this.#ownership.guard(owner, () => make(owner))
       }
-      return metadataOf(await asTemporaryOwner(storage, this.#settings.logger, make))
+      return await asTemporaryOwner(storage, this.#settings.logger, make)
     } catch (error) {
       throw asCheckpointFailure(error, sequence)
-    }
-  }
-
-  async #make({ owner, savepoint, signal, onReserved }: MakeOptions): Promise<StoredManifest> {
-    const { clock, codec, logger, source } = this.#settings
-    const createdAt = new Date(clock.now())
-    const { snapshot, sourceText } = await takeCut(this.#backend, source)
-    try {
-      throwIfAborted(signal, 'checkpoint')
-      const sequence = await owner.reserve()
-      onReserved(sequence)
-      const backend = this.#backend.name
-      const request = {
-        owner,
-        sequence,
-        snapshot,
-        sourceText,
-        backend,
-        savepoint,
-        codec,
-        createdAt,
-        signal,
-        logger,
-      }
-      const stored = await writeCheckpoint(request)
-      await owner.notePublished(sequence)
-      return stored
-    } finally {
-      await snapshot.close()
     }
   }
 
   /** Retention never fails the checkpoint that it follows. */
   async #retain(owner: StorageOwner): Promise<void> {
     try {
-      await this.#ownership.guard(owner, () => this.#retention.run(owner, this.#knownDamaged))
+      await this.#ownership.guard(owner, () => this.#retention.run(owner, this.#knownDamaged, this.#maker))
     } catch (error) {
       this.#settings.logger.warn(
         { reason: reasonOf(error) },
@@ -417,16 +413,17 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   async #restore(
     options: RestoreOptions | undefined,
-    restore: (request: RestoreRequest) => Promise<StoredManifest | undefined>,
+    restore: (request: RestoreRequest) => Promise<RestoredCheckpoint | undefined>,
   ): Promise<CheckpointMetadata | undefined> {
     const run = async () => {
       const { clock, logger } = this.#settings
       const startedAtMs = clock.now()
       try {
-        const stored = await restore(this.#restoreRequest(options))
+        const restored = await restore(this.#restoreRequest(options))
         this.#restoreFailed = false
-        if (stored === undefined) return undefined
-        const checkpoint = metadataOf(stored)
+        if (restored === undefined) return undefined
+        await this.#maker.restored(restored.stored, restored.base)
+        const checkpoint = metadataOf(restored.stored)
         const durationMs = Math.max(0, clock.now() - startedAtMs)
         this.#tally.noteRestored()
         logger.info(
@@ -449,6 +446,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
     return {
       backend: this.#backend,
       storage: this.#settings.storage,
+      worker: this.#worker,
+      trackChanges: this.#settings.incremental,
       signal: options?.signal,
       onProgress: options?.onProgress,
       onSkipped: (skipped, sequence) => this.#noteSkipped(skipped, sequence),
@@ -460,7 +459,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   #noteSkipped(skipped: SkippedCheckpoint, sequence: number): void {
-    if (skipped.code === 'CORRUPTION') this.#knownDamaged.add(sequence)
+    if (skipped.code === 'CORRUPTION') this.#noteDamaged(sequence)
     const fields = { checkpoint: skipped.id, code: skipped.code, reason: skipped.reason }
     this.#settings.logger.error(fields, 'checkpoint passed over by the restore')
     this.#listeners.emit('skipped', skipped)

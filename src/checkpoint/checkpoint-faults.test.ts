@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn, sequenceIn, textOf } from '../../test/support/checkpoints.js'
 import { isStateError } from '../base/errors.js'
 import { CODEC_NAMES, isCodecAvailable } from '../codec/block-codec.js'
@@ -8,9 +8,14 @@ import { FaultyCheckpointStorage } from '../testing/faulty-storage.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
 import type { StorageEffect } from '../testing/storage-faults.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import { CheckpointWorker } from './checkpoint-worker.js'
+import { parseManifest } from './manifest.js'
 import type { CheckpointMetadata } from './types.js'
 
 const open: CheckpointCoordinator[] = []
+const worker = new CheckpointWorker()
+
+afterAll(() => worker.close())
 
 afterEach(async () => {
   for (const each of open.splice(0)) await each.shutdown().catch(() => {})
@@ -22,6 +27,7 @@ function coordinatorOn(storage: CheckpointStorage, backend = new ModelStateBacke
     maxCheckpoints: 2,
     graceMs: 0,
     compression: 'none',
+    worker,
   })
   open.push(coordinator)
   return { coordinator, backend }
@@ -90,6 +96,17 @@ async function manifestsIn(storage: MemoryCheckpointStorage): Promise<string[]> 
   return (await namesIn(storage)).filter((name) => name.endsWith('.manifest'))
 }
 
+/** The manifests that there are, every segment they name, and the sequence. */
+async function namesNeeded(storage: MemoryCheckpointStorage): Promise<string[]> {
+  const manifests = await manifestsIn(storage)
+  const segments = new Set<string>()
+  for (const name of manifests) {
+    const { manifest } = parseManifest(await bytesIn(storage, name), sequenceIn(name.slice(0, 14)))
+    for (const segment of manifest.segments) segments.add(segment.name)
+  }
+  return [...manifests, ...segments, 'sequence'].sort()
+}
+
 const once: StorageEffect[] = [
   { effect: 'fail' },
   { effect: 'fail', when: 'after' },
@@ -146,8 +163,9 @@ describe('a fault of the storage during a checkpoint', () => {
       backend.putSync(bytesOf('a'), bytesOf('5'))
       expect((await next.createCheckpoint()).sequence, what).toBeGreaterThan(Math.max(...numbers))
       expect(await restoredFrom(storage), what).toBe('5')
-      // Without a grace period, the sweep leaves exactly what is kept: two checkpoints of two files, and the sequence.
-      expect(await namesIn(storage), what).toHaveLength(5)
+      // Without a grace period, the sweep leaves exactly what is kept: two checkpoints, their segments, and the sequence.
+      expect(await namesIn(storage), what).toEqual(await namesNeeded(storage))
+      expect(await manifestsIn(storage), what).toHaveLength(2)
     })
     expect(found.has('3')).toBe(true)
   })
@@ -221,12 +239,17 @@ describe('bit rot', () => {
       const saved = new ModelStateBackend()
       saved.putSync(bytesOf('a'), bytesOf('one'))
       saved.putSync(bytesOf('b'), bytesOf('two'), { ttlMs: 1e9 })
-      const maker = new CheckpointCoordinator(saved, { storage, compression, source: () => ({ offset: 12 }) })
+      const maker = new CheckpointCoordinator(saved, {
+        storage,
+        compression,
+        worker,
+        source: () => ({ offset: 12 }),
+      })
       open.push(maker)
       await maker.createCheckpoint()
       const expected = await contentOf(saved)
       const target = new ModelStateBackend()
-      const reader = new CheckpointCoordinator(target, { storage })
+      const reader = new CheckpointCoordinator(target, { storage, worker })
       open.push(reader)
       for (const name of await namesIn(storage)) {
         const intact = await bytesIn(storage, name)

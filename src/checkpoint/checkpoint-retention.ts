@@ -13,6 +13,15 @@ export interface RetentionSettings {
   readonly onDeleted: (id: CheckpointId) => void
 }
 
+/** What the coordinator still needs of a storage beyond its manifests. */
+export interface SegmentUse {
+  segmentsInUse(): ReadonlySet<string>
+  /** What is in the storage now. */
+  noteListing(owner: StorageOwner, segmentSizes: ReadonlyMap<string, number>): void
+  /** These are about to be removed because their checkpoint is. */
+  letGoOf(names: readonly string[]): Promise<void>
+}
+
 /**
  * Carries out what retention.ts decides. A checkpoint goes manifest first, then its segments, so that at no moment
  * there is a manifest without its files. Segments that no manifest names are left alone for the grace period, counted
@@ -27,10 +36,11 @@ export class CheckpointRetention {
   }
 
   /** Removes what is surplus. Throws where the storage fails or another owner has taken over. */
-  async run(owner: StorageOwner, knownDamaged: ReadonlySet<number>): Promise<void> {
+  async run(owner: StorageOwner, knownDamaged: ReadonlySet<number>, use: SegmentUse): Promise<void> {
     const { maxCheckpoints, graceMs, logger } = this.#settings
     const catalog = new CheckpointCatalog(owner.storage)
     const listing = await catalog.listing()
+    use.noteListing(owner, listing.segmentSizes)
     const checkpoints = await catalog.retained(listing, knownDamaged)
     for (const { sequence, condition } of checkpoints) {
       if (condition !== 'unreadable') continue
@@ -45,15 +55,16 @@ export class CheckpointRetention {
     for (const sequence of doomed) {
       await this.#removeCheckpoint(owner, sequence)
     }
-    const unneeded = planSweep(kept, segmentNames)
-    const released = new Set(planSweep(kept, segmentsOf(checkpoints, doomed)))
+    const inUse = use.segmentsInUse()
+    const unneeded = planSweep(kept, segmentNames, inUse)
+    const released = new Set(planSweep(kept, segmentsOf(checkpoints, doomed), inUse))
     await this.#sweep(owner, unneeded, released)
     await owner.check()
     await owner.storage.discardUncommitted(graceMs)
   }
 
   /** Removes one checkpoint, whatever state it is in. False where there is none. */
-  async remove(owner: StorageOwner, sequence: number): Promise<boolean> {
+  async remove(owner: StorageOwner, sequence: number, use: SegmentUse): Promise<boolean> {
     const catalog = new CheckpointCatalog(owner.storage)
     const listing = await catalog.listing()
     const checkpoints = await catalog.retained(listing, new Set())
@@ -61,16 +72,18 @@ export class CheckpointRetention {
       name.startsWith(`${checkpointId(sequence)}.`),
     )
     const kept = checkpoints.filter((checkpoint) => checkpoint.sequence !== sequence)
+    const named = new Set(kept.flatMap((checkpoint) => checkpoint.segments ?? []))
+    const own = [...segmentsOf(checkpoints, new Set([sequence])), ...ofThisNumber]
+    // The user asked for this one by name, so a savepoint's segment goes too.
+    const savepoints = ofThisNumber.filter((name) => name.endsWith('.savepoint.segment') && !named.has(name))
+    const unneeded = new Set([...planSweep(kept, own), ...savepoints])
+    await use.letGoOf([...unneeded])
     await owner.check()
     if (listing.manifests.includes(sequence)) {
       await owner.noteRemoval(sequence, listing)
       await this.#removeCheckpoint(owner, sequence)
     }
-    const named = new Set(kept.flatMap((checkpoint) => checkpoint.segments ?? []))
-    const own = [...segmentsOf(checkpoints, new Set([sequence])), ...ofThisNumber]
-    // The user asked for this one by name, so a savepoint's segment goes too.
-    const savepoints = ofThisNumber.filter((name) => name.endsWith('.savepoint.segment') && !named.has(name))
-    for (const name of new Set([...planSweep(kept, own), ...savepoints])) await owner.storage.remove(name)
+    for (const name of unneeded) await owner.storage.remove(name)
     return listing.manifests.includes(sequence)
   }
 

@@ -45,7 +45,6 @@ describe('the stream of a checkpoint', () => {
     const { storage, manifest } = await incremental()
     const stream = await CheckpointStream.open(storage, manifest, undefined)
     expect(shown(entriesOf(await collect(stream)))).toEqual(shown([entry('a', '1'), entry('c', '2')]))
-    expect(stream).toMatchObject({ finished: true, entryCount: 2, failure: undefined })
     await stream.close()
   })
 
@@ -53,8 +52,6 @@ describe('the stream of a checkpoint', () => {
     const { storage, manifest } = await incremental()
     const stream = await CheckpointStream.open(storage, { ...manifest, entryCount }, undefined)
     await expect(collect(stream)).rejects.toMatchObject({ code: 'CORRUPTION' })
-    expect(stream.finished).toBe(false)
-    expect(stream.failure).toMatchObject({ code: 'CORRUPTION' })
     await stream.close()
   })
 

@@ -1,7 +1,8 @@
 import type { EntryBlock } from '../backend/entry-block.js'
 import { StateError } from '../base/errors.js'
-import type { CheckpointStorage, ObjectReader } from '../storage/checkpoint-storage.js'
-import type { Manifest } from './manifest.js'
+import type { BlockCodec, CodecName } from '../codec/block-codec.js'
+import type { ObjectReader, ObjectStorage } from '../storage/checkpoint-storage.js'
+import type { CheckpointContent } from './manifest.js'
 import { mergeSegments } from './merge-segments.js'
 import { damagedSegment, TARGET_BLOCK_BYTES } from './segment-format.js'
 import { SegmentReader } from './segment-reader.js'
@@ -11,96 +12,71 @@ import { SegmentReader } from './segment-reader.js'
  * Iterate it once, and `close` it afterwards.
  */
 export class CheckpointStream implements AsyncIterable<EntryBlock> {
-  readonly #manifest: Manifest
+  readonly #content: CheckpointContent
   readonly #readers: readonly SegmentReader[]
   readonly #objects: readonly ObjectReader[]
   readonly #signal: AbortSignal | undefined
-  readonly #onBlock: ((entries: number) => void) | undefined
-
-  /** Entries handed on so far. */
-  entryCount = 0
-  /** The end was reached and everything held. */
-  finished = false
-  /** Why the stream ended early; tells damage of the checkpoint from failures of whoever reads it. */
-  failure: unknown
 
   /** Opens every segment and compares it with the manifest. `CORRUPTION` (also for a missing one), `INCOMPATIBLE`. */
   static async open(
-    storage: CheckpointStorage,
-    manifest: Manifest,
+    storage: Pick<ObjectStorage, 'open'>,
+    content: CheckpointContent,
     signal: AbortSignal | undefined,
-    onBlock?: (entries: number) => void,
+    codecOf?: (name: CodecName) => BlockCodec,
   ): Promise<CheckpointStream> {
     const objects: ObjectReader[] = []
     const readers: SegmentReader[] = []
     try {
-      for (const segment of manifest.segments) {
+      for (const segment of content.segments) {
         const object = await storage.open(segment.name)
         if (object === undefined) throw damagedSegment(segment.name, 'it is missing')
         objects.push(object)
-        readers.push(await SegmentReader.open(object, segment.name, segment))
+        readers.push(await SegmentReader.open(object, segment.name, segment, codecOf))
       }
     } catch (error) {
       await closeAll(objects)
       throw error
     }
-    return new CheckpointStream(manifest, readers, objects, signal, onBlock)
+    return new CheckpointStream(content, readers, objects, signal)
   }
 
   private constructor(
-    manifest: Manifest,
+    content: CheckpointContent,
     readers: readonly SegmentReader[],
     objects: readonly ObjectReader[],
     signal: AbortSignal | undefined,
-    onBlock: ((entries: number) => void) | undefined,
   ) {
-    this.#manifest = manifest
+    this.#content = content
     this.#readers = readers
     this.#objects = objects
     this.#signal = signal
-    this.#onBlock = onBlock
+  }
+
+  /** Whether there is more than the base. */
+  get merges(): boolean {
+    return this.#readers.length > 1
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
+    const { id, entryCount, clockMs } = this.#content
     const streams = this.#readers.map((reader) => reader.blocks(this.#signal))
     const [base] = streams
     const blocks =
-      streams.length === 1 && base !== undefined ? base : mergeSegments(streams, TARGET_BLOCK_BYTES)
-    const source = blocks[Symbol.asyncIterator]()
-    try {
-      for (;;) {
-        const next = await this.#next(source)
-        if (next === undefined) return
-        this.entryCount += next.entryCount
-        this.#onBlock?.(this.entryCount)
-        yield next
-      }
-    } finally {
-      await source.return?.()
+      this.merges || base === undefined ? mergeSegments(streams, TARGET_BLOCK_BYTES, clockMs) : base
+    let entries = 0
+    for await (const block of blocks) {
+      entries += block.entryCount
+      yield block
+    }
+    if (entries !== entryCount) {
+      const reason = `its segments hold ${entries} entries; it says ${entryCount}`
+      throw new StateError('CORRUPTION', { what: `manifest of ${id}`, reason })
     }
   }
 
   /** Never rejects. */
   async close(): Promise<void> {
     await closeAll(this.#objects)
-  }
-
-  /** The next block; `undefined` at the verified end. */
-  async #next(source: AsyncIterator<EntryBlock>): Promise<EntryBlock | undefined> {
-    try {
-      const next = await source.next()
-      if (next.done !== true) return next.value
-      const { id, entryCount } = this.#manifest
-      if (this.entryCount !== entryCount) {
-        const reason = `its segments hold ${this.entryCount} entries; it says ${entryCount}`
-        throw new StateError('CORRUPTION', { what: `manifest of ${id}`, reason })
-      }
-      this.finished = true
-      return undefined
-    } catch (error) {
-      this.failure = error
-      throw error
-    }
   }
 }
 

@@ -1,5 +1,12 @@
 import type { CheckpointMetadata, CheckpointStats } from './types.js'
 
+export interface MadeNote {
+  readonly durationMs: number
+  readonly atMs: number
+  readonly writtenBytes: number
+  readonly cutMs: number
+}
+
 /** Counts what a coordinator did. */
 export class CheckpointTally {
   #created = 0
@@ -12,6 +19,12 @@ export class CheckpointTally {
   #restoreFailures = 0
   #lastError: Error | undefined
   #lastSuccessAt: Date | undefined
+  #lastKind: CheckpointMetadata['kind'] | undefined
+  #lastWrittenBytes: number | undefined
+  #writtenBytes = 0
+  #lastCutMs: number | undefined
+  #merges = 0
+  #mergeFailures = 0
   running = false
 
   get created(): number {
@@ -22,13 +35,28 @@ export class CheckpointTally {
     return this.#restores
   }
 
-  noteCreated(checkpoint: CheckpointMetadata, durationMs: number, atMs: number): void {
+  noteCreated(checkpoint: CheckpointMetadata, made: MadeNote): void {
+    const { durationMs, atMs, writtenBytes, cutMs } = made
+    this.#lastKind = checkpoint.kind
+    this.#lastWrittenBytes = writtenBytes
+    this.#writtenBytes += writtenBytes
+    this.#lastCutMs = cutMs
     this.#created++
     this.#lastDurationMs = durationMs
     this.#totalDurationMs += durationMs
     this.#lastSizeBytes = checkpoint.sizeBytes
     this.#totalBytes += checkpoint.sizeBytes
     this.#lastSuccessAt = new Date(atMs)
+  }
+
+  noteMerged(writtenBytes: number): void {
+    this.#merges++
+    this.#writtenBytes += writtenBytes
+  }
+
+  noteMergeFailed(error: Error): void {
+    this.#mergeFailures++
+    this.#lastError = error
   }
 
   noteFailed(error: Error): void {
@@ -45,7 +73,7 @@ export class CheckpointTally {
     this.#lastError = error
   }
 
-  snapshot(): CheckpointStats {
+  snapshot(chain: Pick<CheckpointStats, 'chainDeltas' | 'merging'>): CheckpointStats {
     return {
       created: this.#created,
       failed: this.#failed,
@@ -58,6 +86,13 @@ export class CheckpointTally {
       lastError: this.#lastError,
       lastSuccessAt: this.#lastSuccessAt,
       running: this.running,
+      lastKind: this.#lastKind,
+      lastWrittenBytes: this.#lastWrittenBytes,
+      writtenBytes: this.#writtenBytes,
+      lastCutMs: this.#lastCutMs,
+      merges: this.#merges,
+      mergeFailures: this.#mergeFailures,
+      ...chain,
     }
   }
 }

@@ -1,17 +1,20 @@
 // Makes one checkpoint out of a cut through the state. The order of steps is the promise:
 //
-// (1) The segment is written whole, and committed (durable) before anything names it.
-// (2) It is read back from the storage and verified, to its last byte.
+// (1) The segment is written whole, and committed (durable) before anything names it; in the worker.
+// (2) It is read back from the storage and verified, to its last byte; in the worker.
 // (3) The lease is checked, then the manifest is committed: only now there is a checkpoint. The manifest is read back too.
 // (4) Whatever fails leaves no checkpoint: a manifest whose commit failed is taken back, segments are removed or left to
 //     the sweep.
 
-import type { StateSnapshot } from '../backend/state-backend.js'
+import type { SharedSnapshot } from '../backend/shared-snapshot.js'
 import { throwIfAborted } from '../backend/validate.js'
+import { assert } from '../base/assert.js'
 import { equalBytes } from '../base/bytes.js'
-import { isStateError, reasonOf, StateError } from '../base/errors.js'
-import type { BlockCodec } from '../codec/block-codec.js'
+import { reasonOf, StateError } from '../base/errors.js'
 import type { ObjectWriter } from '../storage/checkpoint-storage.js'
+import { logLeftover, removeAfterFailure } from './checkpoint-failure.js'
+import type { CheckpointWorker } from './checkpoint-worker.js'
+import type { CoordinatorSettings } from './coordinator-settings.js'
 import { HOLDFAST_VERSION } from './holdfast-version.js'
 import { parseJsonText } from './json-value.js'
 import {
@@ -21,99 +24,138 @@ import {
   type ManifestSegment,
   type StoredManifest,
 } from './manifest.js'
-import { checkpointId, manifestName, segmentName } from './object-names.js'
-import { damagedSegment, TARGET_BLOCK_BYTES } from './segment-format.js'
-import { SegmentReader } from './segment-reader.js'
-import { SegmentWriter } from './segment-writer.js'
+import { checkpointId, manifestName, type SegmentKind, segmentName } from './object-names.js'
+import { TARGET_BLOCK_BYTES } from './segment-format.js'
+import { errorOf, startJob } from './start-job.js'
+import type { StateCut } from './state-cut.js'
 import type { StorageOwner } from './storage-owner.js'
-import type { Logger } from './types.js'
+import type { WorkerJob } from './worker-job.js'
+import type { JobResult } from './worker-protocol.js'
 
 const OPERATION = 'checkpoint'
 
 export interface CheckpointRequest {
   readonly owner: StorageOwner
+  readonly worker: CheckpointWorker
   /** A number that the owner reserved. */
   readonly sequence: number
-  /** Closed as soon as its blocks are written. */
-  readonly snapshot: StateSnapshot
-  /** The source's position as JSON, if there is one. */
-  readonly sourceText: string | undefined
+  /** Its snapshot is closed as soon as its blocks are written. */
+  readonly cut: StateCut
+  /** The segments that the changes of the cut come after; none: the checkpoint is full. */
+  readonly preceding: readonly ManifestSegment[]
   readonly backend: string
   readonly savepoint: boolean
-  readonly codec: BlockCodec
   readonly createdAt: Date
   readonly signal: AbortSignal | undefined
-  readonly logger: Logger
+  readonly settings: Pick<CoordinatorSettings, 'codec' | 'limits' | 'logger'>
+}
+
+export interface WrittenCheckpoint {
+  readonly stored: StoredManifest
+  /** Bytes of the files that were written for it. */
+  readonly writtenBytes: number
 }
 
 /** Resolves when the checkpoint is published and durable. Errors are those of the step that failed. */
-export async function writeCheckpoint(request: CheckpointRequest): Promise<StoredManifest> {
-  const { snapshot, sequence } = request
-  const segment = await writeSegment(request)
+export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint> {
+  const { cut, sequence, settings } = request
+  const { segment, preceding, entryCount } = await writeSegment(request)
   let stored: StoredManifest & { readonly bytes: Uint8Array }
   try {
-    await verifySegment(request, segment)
+    throwIfAborted(request.signal, OPERATION)
     const manifest: Manifest = {
       id: checkpointId(sequence),
       sequence,
       createdAt: request.createdAt,
-      kind: 'full',
+      kind: preceding.length === 0 ? 'full' : 'incremental',
       savepoint: request.savepoint,
       validated: true,
       backend: request.backend,
-      compression: request.codec.name,
-      clockMs: snapshot.takenAtMs,
-      entryCount: segment.entryCount,
-      segments: [segment],
+      compression: settings.codec.name,
+      clockMs: cut.snapshot.takenAtMs,
+      entryCount,
+      segments: [...preceding, segment],
       holdfast: HOLDFAST_VERSION,
-      ...(request.sourceText === undefined ? {} : { source: parseJsonText(request.sourceText) }),
+      ...(cut.sourceText === undefined ? {} : { source: parseJsonText(cut.sourceText) }),
     }
     const { bytes, checksum } = formatManifest(manifest)
     stored = { manifest, manifestBytes: bytes.length, checksum, bytes }
   } catch (error) {
     // No manifest was attempted, so nothing can need the segment.
-    await cleanUp(request, error, 'remove the segment', () => request.owner.storage.remove(segment.name))
+    await removeAfterFailure(request.owner, [segment.name], error, settings.logger)
     throw error
   }
   await publishManifest(request, stored.bytes, segment.name)
-  return stored
+  return { stored, writtenBytes: segment.sizeBytes + stored.manifestBytes }
 }
 
-async function writeSegment(request: CheckpointRequest): Promise<ManifestSegment> {
-  const { owner, snapshot, sequence, savepoint, signal } = request
-  const name = segmentName(sequence, savepoint ? 'savepoint' : 'base')
-  const output = await owner.storage.create(name)
+interface WrittenSegment {
+  readonly segment: ManifestSegment
+  readonly preceding: readonly ManifestSegment[]
+  readonly entryCount: number
+}
+
+/** The changes, where they are known and smaller than their base; all of the state otherwise. */
+async function writeSegment(request: CheckpointRequest): Promise<WrittenSegment> {
+  const { cut, preceding, savepoint } = request
+  const [base] = preceding
+  if (base !== undefined && cut.changes !== undefined) {
+    const { segment, entryCount } = await runJob(request, 'delta', cut.changes, base.sizeBytes)
+    if (segment !== undefined) return { segment, preceding, entryCount }
+  }
+  const all = cut.snapshot.share?.()
+  const { segment, entryCount } = await runJob(request, savepoint ? 'savepoint' : 'base', all, Infinity)
+  assert(segment?.entryCount === entryCount, `a full segment has ${entryCount} entries`)
+  return { segment, preceding: [], entryCount }
+}
+
+async function runJob(
+  request: CheckpointRequest,
+  kind: SegmentKind,
+  shared: SharedSnapshot | undefined,
+  maxSizeBytes: number,
+): Promise<JobResult> {
+  const { owner, worker, signal, cut, settings } = request
+  const { codec, limits, logger } = settings
+  const name = segmentName(request.sequence, kind)
+  const role = kind === 'delta' ? 'delta' : 'base'
+  const source = shared === undefined ? undefined : { module: shared.module, data: shared.data }
+  let committed = false
+  let closing: Promise<void> | undefined
+  const job = startJob({
+    worker,
+    storage: owner.storage,
+    request: { kind: 'write', name, role, codec: codec.name, source, maxSizeBytes, limits },
+    signal,
+    transferList: shared?.transferList ?? [],
+    onTold: (step) => {
+      if (step === 'committed') committed = true
+      if (step === 'sourceRead') closing = cut.snapshot.close()
+      closing?.catch(() => {})
+    },
+  })
+  const feeding = shared === undefined ? feed(job, cut) : undefined
   try {
-    const writer = new SegmentWriter(output, request.codec, 'base')
-    try {
-      for await (const block of snapshot.blocks({ targetBytes: TARGET_BLOCK_BYTES })) {
-        throwIfAborted(signal, OPERATION)
-        await writer.append(block)
-      }
-    } finally {
-      await snapshot.close()
-    }
-    const { sizeBytes, rawBytes, entryCount, sha256 } = await writer.finish()
-    throwIfAborted(signal, OPERATION)
-    await output.commit()
-    return { name, role: 'base', sizeBytes, rawBytes, entryCount, sha256 }
+    const result = await job.ended
+    await feeding
+    await closing
+    return result
   } catch (error) {
-    await discard(request, output, error)
-    throw error
+    await feeding
+    for (const leftover of job.leftovers) logLeftover(logger, leftover)
+    const failure = errorOf(error, signal, OPERATION)
+    if (committed) await removeAfterFailure(owner, [name], failure, logger)
+    throw failure
   }
 }
 
-/** Reads a segment back from the storage, all of it, as a restore would. */
-async function verifySegment(request: CheckpointRequest, segment: ManifestSegment): Promise<void> {
-  const object = await request.owner.storage.open(segment.name)
-  if (object === undefined) throw damagedSegment(segment.name, 'it is gone right after it was written')
+/** Sends the blocks of a snapshot to a job. Never rejects: where they cannot be read, the job fails with that error. */
+async function feed(job: WorkerJob, { snapshot }: StateCut): Promise<void> {
   try {
-    const reader = await SegmentReader.open(object, segment.name, segment)
-    let entries = 0
-    for await (const block of reader.blocks(request.signal)) entries += block.entryCount
-    if (entries !== segment.entryCount) throw damagedSegment(segment.name, `${entries} entries came back`)
-  } finally {
-    await object.close()
+    for await (const block of snapshot.blocks({ targetBytes: TARGET_BLOCK_BYTES })) await job.send(block)
+    job.endBlocks()
+  } catch (error) {
+    job.failBlocks(error)
   }
 }
 
@@ -122,7 +164,7 @@ async function publishManifest(
   bytes: Uint8Array,
   segment: string,
 ): Promise<void> {
-  const { owner, signal, sequence } = request
+  const { owner, signal, sequence, settings } = request
   const name = manifestName(sequence)
   let output: ObjectWriter | undefined
   let attempted = false
@@ -139,56 +181,14 @@ async function publishManifest(
       throw new StateError('CORRUPTION', { what: `manifest of ${checkpointId(sequence)}`, reason })
     }
   } catch (error) {
-    if (output !== undefined) await discard(request, output, error)
+    await output?.abort().catch((failure: unknown) => {
+      const what = 'discard an uncommitted file'
+      logLeftover(settings.logger, { what, failure: reasonOf(failure), after: reasonOf(error) })
+    })
     // A commit that failed may have published all the same. This checkpoint failed: take it back if it is there.
     // Only when the manifest is gone for certain may its segment go. FENCED means that the name is somebody else's.
-    await cleanUp(request, error, 'take the checkpoint back', async () => {
-      if (attempted) await owner.storage.remove(name)
-      await owner.storage.remove(segment)
-    })
+    const names = attempted ? [name, segment] : [segment]
+    await removeAfterFailure(owner, names, error, settings.logger)
     throw error
   }
-}
-
-async function discard(request: CheckpointRequest, output: ObjectWriter, error: unknown): Promise<void> {
-  try {
-    await output.abort()
-  } catch (failure) {
-    logLeftover(request, 'discard an uncommitted file', error, failure)
-  }
-}
-
-/** Cleans up after a failure, unless it means that another owner is at work here. */
-async function cleanUp(
-  request: CheckpointRequest,
-  error: unknown,
-  what: string,
-  action: () => Promise<unknown>,
-): Promise<void> {
-  if (isStateError(error, 'FENCED')) return
-  try {
-    await request.owner.check()
-    await action()
-  } catch (failure) {
-    logLeftover(request, what, error, failure)
-  }
-}
-
-function logLeftover(request: CheckpointRequest, what: string, error: unknown, failure: unknown): void {
-  const fields = {
-    checkpoint: checkpointId(request.sequence),
-    failure: reasonOf(failure),
-    after: reasonOf(error),
-  }
-  request.logger.warn(fields, `could not ${what} after a failed checkpoint`)
-}
-
-/** Errors that keep their code; every other failure of a checkpoint is `CHECKPOINT_FAILED` with its cause. */
-const PASSED_ON = ['FENCED', 'ABORTED', 'CLOSED', 'INVALID_ARGUMENT', 'SERIALIZATION_FAILED'] as const
-
-export function asCheckpointFailure(error: unknown, sequence: number | undefined): StateError {
-  if (isStateError(error) && PASSED_ON.some((code) => code === error.code)) return error
-  const id = sequence === undefined ? undefined : checkpointId(sequence)
-  const details = { checkpointId: id, reason: reasonOf(error) }
-  return new StateError('CHECKPOINT_FAILED', details, { cause: error })
 }

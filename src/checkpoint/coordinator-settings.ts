@@ -2,15 +2,29 @@ import type { StateBackend } from '../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import type { Violation } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
-import { hasMethods, invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../base/options.js'
+import {
+  hasMethods,
+  invalidArgument,
+  oneOf,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../base/options.js'
 import { type BlockCodec, blockCodec, CODEC_NAMES } from '../codec/block-codec.js'
 import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
+import { CheckpointWorker } from './checkpoint-worker.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
+import { MAX_DELTAS } from './merge-policy.js'
 import { sequenceOf } from './object-names.js'
-import type { CheckpointCoordinatorOptions, Logger } from './types.js'
+import type { Logger } from './types.js'
+import type { WorkerLimits } from './worker-protocol.js'
 
 const DEFAULT_INTERVAL_MS = 300_000
 const DEFAULT_MAX_CHECKPOINTS = 10
 const DEFAULT_GRACE_MS = 3_600_000
+const DEFAULT_MAX_DELTAS = 16
+const DEFAULT_MAX_DELTA_RATIO = 0.5
 
 /** The options of a coordinator, checked and complete. */
 export interface CoordinatorSettings {
@@ -23,7 +37,22 @@ export interface CoordinatorSettings {
   readonly source: (() => JsonValue) | undefined
   readonly clock: Clock
   readonly logger: Logger
+  readonly incremental: boolean
+  readonly maxDeltas: number
+  readonly maxDeltaRatio: number
+  readonly limits: WorkerLimits
+  /** The worker of several coordinators; `undefined`: it makes one of its own. */
+  readonly worker: CheckpointWorker | undefined
 }
+
+const share: Rule = (value) =>
+  typeof value === 'number' && value > 0 && value <= 1 ? undefined : 'must be a number over 0 and up to 1'
+const positive: Rule = (value) =>
+  typeof value === 'number' && value > 0 ? undefined : 'must be a positive number or Infinity'
+const deltas: Rule = (value) =>
+  rules.positiveInteger(value) === undefined && (value as number) <= MAX_DELTAS
+    ? undefined
+    : `must be an integer from 1 to ${MAX_DELTAS}`
 
 const optionRules = {
   storage: hasMethods('acquire', 'create', 'open', 'read', 'replace', 'list', 'remove', 'discardUncommitted'),
@@ -35,6 +64,12 @@ const optionRules = {
   graceMs: rules.nonNegativeMs,
   clock: hasMethods('now', 'setTimer'),
   logger: hasMethods('debug', 'info', 'warn', 'error'),
+  incremental: rules.boolean,
+  maxDeltas: deltas,
+  maxDeltaRatio: positive,
+  workerShare: share,
+  maxBytesPerSecond: positive,
+  worker: (value: unknown) => (value instanceof CheckpointWorker ? undefined : 'must be a CheckpointWorker'),
 }
 
 /** `INVALID_ARGUMENT` with every violation; `INCOMPATIBLE` for a codec that this runtime lacks. */
@@ -63,6 +98,14 @@ export function coordinatorSettings(
       setTimer: (callback, delayMs) => timers.setTimer(callback, delayMs),
     },
     logger: options.logger === undefined ? silentLogger : isolated(options.logger),
+    incremental: options.incremental ?? true,
+    maxDeltas: options.maxDeltas ?? DEFAULT_MAX_DELTAS,
+    maxDeltaRatio: options.maxDeltaRatio ?? DEFAULT_MAX_DELTA_RATIO,
+    limits: {
+      workerShare: options.workerShare ?? 1,
+      maxBytesPerSecond: options.maxBytesPerSecond ?? Infinity,
+    },
+    worker: options.worker,
   }
 }
 

@@ -24,7 +24,7 @@ const MANIFEST_VERSION = 1
 export const MAX_MANIFEST_BYTES: number = 16 * 1024 * 1024
 
 /** A base and this many deltas less one. */
-const MAX_SEGMENTS = 1_024
+export const MAX_SEGMENTS = 1_024
 
 const MIN_SEGMENT_BYTES = SEGMENT_HEADER_BYTES + FOOTER_BYTES
 
@@ -56,6 +56,13 @@ export interface Manifest {
   /** The version of holdfast that wrote it: for people, not for decisions. */
   readonly holdfast: string
   readonly source?: JsonValue
+}
+
+/** What of a manifest it takes to read the state that it stands for. */
+export type CheckpointContent = Pick<Manifest, 'id' | 'entryCount' | 'clockMs' | 'segments'>
+
+export function contentOf({ id, entryCount, clockMs, segments }: Manifest): CheckpointContent {
+  return { id, entryCount, clockMs, segments }
 }
 
 /** A manifest as it lies in a storage. */

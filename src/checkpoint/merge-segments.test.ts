@@ -12,9 +12,13 @@ import {
 } from '../../test/support/checkpoints.js'
 import { mergeSegments } from './merge-segments.js'
 
-async function merged(layers: readonly (readonly TestEntry[])[], targetBytes = 100): Promise<string[]> {
+async function merged(
+  layers: readonly (readonly TestEntry[])[],
+  targetBytes = 100,
+  clockMs = 0,
+): Promise<string[]> {
   const streams = layers.map((layer) => streamOf(blocksOf(sortedEntries(layer), 60)))
-  return shown(entriesOf(await collect(mergeSegments(streams, targetBytes))))
+  return shown(entriesOf(await collect(mergeSegments(streams, targetBytes, clockMs))))
 }
 
 const arbitraryEntry: fc.Arbitrary<TestEntry> = fc
@@ -35,15 +39,26 @@ describe('merging base and deltas', () => {
     )
   })
 
+  it('leaves out what has expired at the instant of the state, and nothing that was refreshed', async () => {
+    const base = [entry('a', '1', 5), entry('b', '1', 5), entry('c', '1', 6), entry('d', '1', 5)]
+    const delta = [entry('b', '2', 7), entry('d', '2', 4), entry('e', '2', 5)]
+    expect(await merged([base, delta], 100, 5)).toEqual(shown([entry('b', '2', 7), entry('c', '1', 6)]))
+  })
+
   it('equals applying the layers to a map, whatever they hold', async () => {
     const layers = fc.array(fc.array(arbitraryEntry, { maxLength: 30 }), { minLength: 1, maxLength: 5 })
     await fc.assert(
-      fc.asyncProperty(layers, fc.integer({ min: 1, max: 200 }), async (drawn, targetBytes) => {
-        const expected = sortedEntries(drawn.flatMap(sortedEntries)).filter(
-          ({ value }) => value !== undefined,
-        )
-        expect(await merged(drawn, targetBytes)).toEqual(shown(expected))
-      }),
+      fc.asyncProperty(
+        layers,
+        fc.integer({ min: 1, max: 200 }),
+        fc.nat(10),
+        async (drawn, targetBytes, clockMs) => {
+          const expected = sortedEntries(drawn.flatMap(sortedEntries)).filter(
+            ({ value, expiresAtMs }) => value !== undefined && expiresAtMs > clockMs,
+          )
+          expect(await merged(drawn, targetBytes, clockMs)).toEqual(shown(expected))
+        },
+      ),
     )
   })
 
@@ -64,7 +79,7 @@ describe('merging base and deltas', () => {
         closed.push('endless')
       }
     }
-    await expect(collect(mergeSegments([endless(), failing()], 100))).rejects.toThrow('unreadable')
+    await expect(collect(mergeSegments([endless(), failing()], 100, 0))).rejects.toThrow('unreadable')
     expect(closed.sort()).toEqual(['endless', 'failing'])
   })
 })

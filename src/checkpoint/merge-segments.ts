@@ -2,7 +2,8 @@
 //
 // (1) Where several streams have a key, the newest one (last in the list) decides.
 // (2) A tombstone that decides removes the key; no tombstone comes out.
-// (3) Each stream is read to its end, so that each is verified whole.
+// (3) An entry that decides and has expired at the state's instant is left out: deltas need not say that it is gone.
+// (4) Each stream is read to its end, so that each is verified whole.
 
 import { type EntryBlock, EntryBlockBuilder, EntryBlockCursor } from '../backend/entry-block.js'
 import { compareBytes } from '../base/bytes.js'
@@ -43,22 +44,36 @@ class MergeInput {
   }
 }
 
-/** The entries that remain of the streams, oldest stream first, as new blocks of about `targetBytes`. */
+/**
+ * The entries that remain of the streams, oldest stream first, at the instant `clockMs`, as new blocks of about
+ * `targetBytes`.
+ */
 export async function* mergeSegments(
   streams: readonly AsyncIterable<EntryBlock>[],
   targetBytes: number,
+  clockMs: number,
 ): AsyncGenerator<EntryBlock, void, undefined> {
   const inputs = streams.map((blocks) => new MergeInput(blocks))
+  const [base, ...deltas] = inputs
   const builder = new EntryBlockBuilder(targetBytes)
   try {
     for (const input of inputs) await input.load()
-    for (let newest = newestOfSmallest(inputs); newest !== undefined; newest = newestOfSmallest(inputs)) {
-      const { cursor, key } = newest
-      if (!cursor.tombstone) copyEntry(cursor, builder)
-      for (const input of inputs) {
-        if (input !== newest && sameKey(input.key, key) && !input.step()) await input.load()
+    // Most entries are the base's alone. So the deltas are compared with each other only when one of them moves on.
+    let delta = newestOfSmallest(deltas)
+    while (base !== undefined) {
+      const order = orderOf(base.key, delta?.key)
+      const decides = order < 0 ? base : delta
+      if (decides?.key === undefined) break
+      const { cursor, key } = decides
+      if (!cursor.tombstone && cursor.expiresAtMs > clockMs) copyEntry(cursor, builder)
+      if (order <= 0 && !base.step()) await base.load()
+      if (order >= 0) {
+        for (const input of deltas) {
+          if (input !== decides && sameKey(input.key, key) && !input.step()) await input.load()
+        }
+        if (!decides.step()) await decides.load()
+        delta = newestOfSmallest(deltas)
       }
-      if (!newest.step()) await newest.load()
       if (builder.full) yield builder.take()
     }
     if (builder.entryCount > 0) yield builder.take()
@@ -71,14 +86,19 @@ export async function* mergeSegments(
 function newestOfSmallest(inputs: readonly MergeInput[]): MergeInput | undefined {
   let found: MergeInput | undefined
   for (const input of inputs) {
-    if (input.key === undefined) continue
-    if (found?.key === undefined || compareBytes(input.key, found.key) <= 0) found = input
+    if (input.key !== undefined && orderOf(input.key, found?.key) <= 0) found = input
   }
   return found
 }
 
-function sameKey(left: Uint8Array | undefined, right: Uint8Array | undefined): boolean {
-  return left !== undefined && right !== undefined && compareBytes(left, right) === 0
+/** Order of two keys; one that is not there comes last. */
+function orderOf(left: Uint8Array | undefined, right: Uint8Array | undefined): number {
+  if (left === undefined || right === undefined) return left === right ? 0 : left === undefined ? 1 : -1
+  return compareBytes(left, right)
+}
+
+function sameKey(left: Uint8Array | undefined, right: Uint8Array): boolean {
+  return left !== undefined && compareBytes(left, right) === 0
 }
 
 function copyEntry(cursor: EntryBlockCursor, builder: EntryBlockBuilder): void {

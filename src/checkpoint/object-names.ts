@@ -2,17 +2,19 @@
 //
 //   id       := 'chk-' sequence in decimal, padded with zeros to ten digits
 //   manifest := id '.manifest'
-//   segment  := id '.' ('base' | 'delta' | 'savepoint') '.segment'
+//   segment  := id '.' ('base' | 'delta' | 'merged' | 'savepoint') '.segment'
 //   sequence := 'sequence'
 //
 // (1) A name parses only if building it again gives the same name: no two names mean one thing.
 // (2) Names that do not parse belong to somebody else; holdfast never touches them.
-// (3) A savepoint is known by the name of its segment, so that retention spares it even if its manifest is damaged.
+// (3) A merged segment bears the number of the newest checkpoint that was merged into it, so the numbers of a checkpoint's
+//     segments rise also where it begins with one.
+// (4) A savepoint is known by the name of its segment, so that retention spares it even if its manifest is damaged.
 
 import type { CheckpointId } from './types.js'
 
-/** What a segment is in the checkpoint that it was written for. A savepoint's only segment is a base. */
-export type SegmentKind = 'base' | 'delta' | 'savepoint'
+/** What a segment was written as. A savepoint's only segment is a base, and so is what was merged. */
+export type SegmentKind = 'base' | 'delta' | 'merged' | 'savepoint'
 
 /** The object that holds the persisted sequence. */
 export const SEQUENCE_NAME = 'sequence'
@@ -48,7 +50,7 @@ export function segmentName(sequence: number, kind: SegmentKind): string {
 /** What an object's name says; `undefined` where it is none of ours. */
 export function parseObjectName(name: string): ObjectName | undefined {
   if (name === SEQUENCE_NAME) return { type: 'sequence' }
-  const match = /^(chk-\d+)\.(?:manifest|(base|delta|savepoint)\.segment)$/.exec(name)
+  const match = /^(chk-\d+)\.(?:manifest|(base|delta|merged|savepoint)\.segment)$/.exec(name)
   const sequence = sequenceOf(match?.[1] ?? '')
   if (sequence === undefined) return undefined
   const kind = match?.[2] as SegmentKind | undefined

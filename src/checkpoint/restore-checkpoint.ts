@@ -5,21 +5,27 @@
 //     checkpoint or of reading it, never for a fault of the backend, and reports each.
 // (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
 
+import type { ChangeBase } from '../backend/shared-snapshot.js'
 import type { StateBackend } from '../backend/state-backend.js'
 import { throwIfAborted } from '../backend/validate.js'
 import { assert } from '../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../base/errors.js'
 import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
 import { CheckpointCatalog, missingManifest, type StorageListing } from './checkpoint-catalog.js'
-import { CheckpointStream } from './checkpoint-stream.js'
-import type { StoredManifest } from './manifest.js'
+import type { CheckpointWorker } from './checkpoint-worker.js'
+import { contentOf, type StoredManifest } from './manifest.js'
 import { checkpointId } from './object-names.js'
+import { RestoreStream } from './restore-stream.js'
+import { RestoredBase } from './restored-base.js'
 import type { SequenceState } from './sequence-file.js'
 import type { CheckpointId, RestoreProgress } from './types.js'
 
 export interface RestoreRequest {
   readonly backend: StateBackend
   readonly storage: CheckpointStorage
+  readonly worker: CheckpointWorker
+  /** Whether what is restored is to be the base of an incremental checkpoint. */
+  readonly trackChanges: boolean
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: RestoreProgress) => void) | undefined
   readonly onSkipped: (skipped: SkippedCheckpoint, sequence: number) => void
@@ -27,8 +33,14 @@ export interface RestoreRequest {
   readonly onSequenceUnknown: (error: StateError) => void
 }
 
+/** What was restored, and the instant from which on changes to it are known, where there is one. */
+export interface RestoredCheckpoint {
+  readonly stored: StoredManifest
+  readonly base: ChangeBase | undefined
+}
+
 /** The newest checkpoint that verifies, restored; `undefined` where there has never been one. */
-export async function restoreNewest(request: RestoreRequest): Promise<StoredManifest | undefined> {
+export async function restoreNewest(request: RestoreRequest): Promise<RestoredCheckpoint | undefined> {
   const catalog = new CheckpointCatalog(request.storage)
   const skipped: SkippedCheckpoint[] = []
   const skip = (sequence: number, error: StateError) => {
@@ -57,7 +69,7 @@ export async function restoreNewest(request: RestoreRequest): Promise<StoredMani
 }
 
 /** One checkpoint, restored. `RESTORE_FAILED` where it is missing or does not verify. */
-export async function restoreOne(request: RestoreRequest, sequence: number): Promise<StoredManifest> {
+export async function restoreOne(request: RestoreRequest, sequence: number): Promise<RestoredCheckpoint> {
   const id = checkpointId(sequence)
   const stored = await new CheckpointCatalog(request.storage).tryManifest(sequence)
   const outcome = stored instanceof StateError ? stored : await restoreContent(request, stored)
@@ -72,17 +84,22 @@ export async function restoreOne(request: RestoreRequest, sequence: number): Pro
 async function restoreContent(
   request: RestoreRequest,
   stored: StoredManifest,
-): Promise<StoredManifest | StateError> {
-  const { backend, storage, signal, onProgress } = request
+): Promise<RestoredCheckpoint | StateError> {
+  const { backend, storage, worker, signal, onProgress } = request
   const { manifest } = stored
   const { id, entryCount } = manifest
+  let base: ChangeBase | undefined
   const onBlock = (entries: number) => tell(onProgress, { id, entries, totalEntries: entryCount })
-  let stream: CheckpointStream
+  const content = contentOf(manifest)
+  const stream = new RestoreStream({ worker, storage, content, signal }, onBlock)
   try {
-    stream = await CheckpointStream.open(storage, manifest, signal, onBlock)
+    await stream.opened()
   } catch (error) {
+    if (stream.lost) throw restoreFailed(id, reasonOf(error), [], error)
     return faultOf(error, storage)
   }
+  const tracked = new RestoredBase(backend, entryCount)
+  if (request.trackChanges && !manifest.savepoint) stream.onFinished = () => tracked.noteEndOfStream()
   try {
     const expectedEntries = expectedEntriesOf(stored)
     const { clockMs } = manifest
@@ -91,15 +108,17 @@ async function restoreContent(
       clockMs,
       ...(signal === undefined ? {} : { signal }),
     })
+    base = tracked.take()
   } catch (error) {
     if (signal?.aborted && isStateError(error, 'ABORTED')) throw error
+    if (stream.lost) throw restoreFailed(id, reasonOf(stream.failure ?? error), [], stream.failure ?? error)
     if (stream.failure !== undefined) return faultOf(stream.failure, storage)
     throw restoreFailed(id, `the backend did not take it: ${reasonOf(error)}`, [], error)
   } finally {
     await stream.close()
   }
   assert(stream.finished, `backend '${backend.name}' ended a restore before the end of the checkpoint`)
-  return stored
+  return { stored, base }
 }
 
 /** As with listeners, what a callback throws is its own failure, and must not look like damage of the checkpoint. */

@@ -8,6 +8,8 @@
 //     every segment up to its number stays, since it may be one of them.
 // (4) Segments of savepoints stay, also without a manifest. A savepoint is known by its manifest or by its segment's
 //     name; one with a damaged manifest and no segment any more is like any other damaged checkpoint.
+// (5) Segments in use stay: those that the next checkpoint will build on, those that a merge reads, and what it writes,
+//     from before it has a name in a manifest.
 
 import { parseObjectName } from './object-names.js'
 
@@ -37,9 +39,13 @@ export function planRetention(checkpoints: readonly RetainedCheckpoint[], maxChe
     .sort((left, right) => left - right)
 }
 
-/** Of the segments in a storage, those that none of the kept checkpoints can need. */
-export function planSweep(kept: readonly RetainedCheckpoint[], segmentNames: readonly string[]): string[] {
-  const named = new Set(kept.flatMap((checkpoint) => checkpoint.segments ?? []))
+/** Of the segments in a storage, those that none of the kept checkpoints can need and that are not in use. */
+export function planSweep(
+  kept: readonly RetainedCheckpoint[],
+  segmentNames: readonly string[],
+  inUse: ReadonlySet<string> = new Set(),
+): string[] {
+  const named = new Set([...kept.flatMap((checkpoint) => checkpoint.segments ?? []), ...inUse])
   const unknownUpTo = Math.max(
     0,
     ...kept.filter(({ segments }) => segments === undefined).map(({ sequence }) => sequence),

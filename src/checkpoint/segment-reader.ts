@@ -7,7 +7,7 @@
 
 import type { EntryBlock } from '../backend/entry-block.js'
 import { throwIfAborted } from '../backend/validate.js'
-import { type BlockCodec, blockCodec } from '../codec/block-codec.js'
+import { type BlockCodec, blockCodec, type CodecName } from '../codec/block-codec.js'
 import { crc32, crc32Sliced, RunningSha256 } from '../codec/checksum.js'
 import type { ObjectReader } from '../storage/checkpoint-storage.js'
 import { BlockCheck } from './block-check.js'
@@ -76,6 +76,7 @@ export class SegmentReader {
     object: ObjectReader,
     name: string,
     expected: ExpectedSegment | undefined,
+    codecOf: (name: CodecName) => BlockCodec = blockCodec,
   ): Promise<SegmentReader> {
     const { sizeBytes } = object
     if (expected !== undefined && sizeBytes !== expected.sizeBytes) {
@@ -99,7 +100,7 @@ export class SegmentReader {
     }
     const sha256 = new RunningSha256()
     await sha256.update(headerBytes)
-    return new SegmentReader(object, name, role, blockCodec(codec), footer, footerBytes, expected, sha256)
+    return new SegmentReader(object, name, role, codecOf(codec), footer, footerBytes, expected, sha256)
   }
 
   private constructor(

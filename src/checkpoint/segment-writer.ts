@@ -79,6 +79,11 @@ export class SegmentWriter {
     this.#check = new BlockCheck(role === 'delta')
   }
 
+  /** Bytes handed to the storage so far. */
+  get sizeBytes(): number {
+    return this.#offset
+  }
+
   /** Takes the next block, whose bytes must not change any more. Resolves when there is room for another one. */
   async append(block: EntryBlock): Promise<void> {
     const rawBytes = block.bytes.length

@@ -1,3 +1,5 @@
+import { MessagePort } from 'node:worker_threads'
+import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
 import { isSyncBackend, type StateBackend, type StateSnapshot } from '../backend/state-backend.js'
 import { StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
@@ -6,36 +8,65 @@ import { jsonTextOf, parseJsonText } from './json-value.js'
 /** Longest source position, in bytes of the manifest: half of what a manifest may have. */
 const MAX_SOURCE_BYTES: number = 8 * 1024 * 1024
 
+export interface CutOptions {
+  /** Ask the backend to remember what changes from here on. */
+  readonly trackChanges: boolean
+  /** What has changed since then is wanted, not all. */
+  readonly since: ChangeBase | undefined
+}
+
 /** State and source position of one instant. */
 export interface StateCut {
   readonly snapshot: StateSnapshot
   /** What `source` returned, as JSON; `undefined` without a source. */
   readonly sourceText: string | undefined
+  /** This instant as a base for the next cut, where the backend can tell what changes. */
+  readonly base: ChangeBase | undefined
+  /** What changed since the base that was asked for; `undefined` where the backend cannot tell. */
+  readonly changes: SharedSnapshot | undefined
+  /** How long this thread was held, in milliseconds. */
+  readonly pauseMs: number
 }
 
 /**
  * Takes a snapshot and asks the source for its position, both in this very call, before anything else can run:
  * with `snapshotSync()` where the backend has it; otherwise `snapshot()` is called, which by contract means the
- * instant of the call, then the source, and only then is the snapshot awaited.
+ * instant of the call, then the source, and only then is the snapshot awaited. Changes are tracked only in the first
+ * case: after waiting for a snapshot it would be too late.
  *
  * `SERIALIZATION_FAILED` where the position is not JSON; whatever `source` throws is passed on. The snapshot is then closed.
  */
 export async function takeCut(
   backend: StateBackend,
   source: (() => JsonValue) | undefined,
+  options: CutOptions,
 ): Promise<StateCut> {
-  const pending = isSyncBackend(backend) ? Promise.resolve(backend.snapshotSync()) : backend.snapshot()
+  const startedAtMs = performance.now()
+  const snapshot = isSyncBackend(backend) ? backend.snapshotSync() : undefined
+  const pending = snapshot === undefined ? backend.snapshot() : Promise.resolve(snapshot)
+  let base: ChangeBase | undefined
+  let changes: SharedSnapshot | undefined
   let sourceText: string | undefined
   try {
+    if (options.trackChanges) base = snapshot?.trackChanges?.()
+    if (options.since !== undefined) changes = snapshot?.share?.(options.since)
     sourceText = source === undefined ? undefined : sourceTextOf(source())
   } catch (error) {
+    base?.release()
+    if (changes !== undefined) discardShared(changes)
     await pending.then(
-      (snapshot) => snapshot.close(),
+      (taken) => taken.close(),
       () => {},
     )
     throw error
   }
-  return { snapshot: await pending, sourceText }
+  const pauseMs = performance.now() - startedAtMs
+  return { snapshot: await pending, sourceText, base, changes, pauseMs }
+}
+
+/** Lets go of a shared snapshot that no thread will open. */
+export function discardShared({ transferList }: SharedSnapshot): void {
+  for (const each of transferList) if (each instanceof MessagePort) each.close()
 }
 
 function sourceTextOf(position: unknown): string {

@@ -1,7 +1,5 @@
-import type { Clock } from '../base/clock.js'
 import type { SkippedCheckpoint, StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
-import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
 
 declare const checkpointIdBrand: unique symbol
 
@@ -40,25 +38,6 @@ export interface Logger {
   error(fields: object, message: string): void
 }
 
-export interface CheckpointCoordinatorOptions {
-  /** Where the checkpoints go. */
-  readonly storage: CheckpointStorage
-  /** Time from the start of one periodic checkpoint to the start of the next. Default 300,000 (5 minutes). */
-  readonly intervalMs?: number
-  /** At least this long between the end of one checkpoint and the start of the next periodic one. Default 0. */
-  readonly minPauseMs?: number
-  /** How many good checkpoints retention keeps: the newest ones, and with them whatever is newer. Default 10. */
-  readonly maxCheckpoints?: number
-  /** Default `'lz4'`. */
-  readonly compression?: Compression
-  /** The source's position (offsets, file positions): captured at the same instant as the state. */
-  readonly source?: () => JsonValue
-  /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
-  readonly graceMs?: number
-  readonly clock?: Clock
-  readonly logger?: Logger
-}
-
 export interface CheckpointStats {
   /** Checkpoints published. */
   readonly created: number
@@ -70,22 +49,44 @@ export interface CheckpointStats {
   /** Restores that succeeded, and those that did not. */
   readonly restores: number
   readonly restoreFailures: number
-  /** The newest failure of a checkpoint or restore. */
+  /** The newest failure of a checkpoint, restore or merge. */
   readonly lastError: Error | undefined
   /** When a checkpoint was last published. */
   readonly lastSuccessAt: Date | undefined
   /** A checkpoint is being made right now. */
   readonly running: boolean
+  readonly lastKind: CheckpointMetadata['kind'] | undefined
+  /** Bytes of the files that were written: of the last checkpoint, and of all with the merges. */
+  readonly lastWrittenBytes: number | undefined
+  readonly writtenBytes: number
+  /** How long the last cut held the main thread: snapshot and source position. */
+  readonly lastCutMs: number | undefined
+  /** Deltas that the next checkpoint comes after; 0 where it will be a full one or the first delta. */
+  readonly chainDeltas: number
+  /** Merges that succeeded, and those that did not. */
+  readonly merges: number
+  readonly mergeFailures: number
+  /** A merge is under way. */
+  readonly merging: boolean
 }
 
 export interface CheckpointEvents {
   started: { readonly id: CheckpointId }
-  completed: { readonly checkpoint: CheckpointMetadata; readonly durationMs: number }
+  completed: {
+    readonly checkpoint: CheckpointMetadata
+    readonly durationMs: number
+    /** Bytes of the files that were written for it. */
+    readonly writtenBytes: number
+  }
   /** `id` is undefined where the attempt failed before it had one. */
   failed: { readonly id: CheckpointId | undefined; readonly error: StateError }
   restored: { readonly checkpoint: CheckpointMetadata; readonly durationMs: number }
   /** `restoreLatest` passed over a checkpoint that did not verify. */
   skipped: SkippedCheckpoint
+  /** Base and deltas up to that checkpoint were merged; the next checkpoint begins with the new base. */
+  merged: { readonly through: CheckpointId; readonly sizeBytes: number; readonly durationMs: number }
+  /** They were not. Nothing has changed; a later checkpoint tries again. */
+  mergeFailed: { readonly error: StateError }
   /** Retention or `deleteCheckpoint` removed a checkpoint. */
   deleted: { readonly id: CheckpointId }
 }

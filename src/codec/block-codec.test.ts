@@ -2,7 +2,7 @@ import { deflateSync, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isStateError } from '../base/errors.js'
-import { blockCodec, CODEC_NAMES, CODEC_NUMBERS, isCodecAvailable } from './block-codec.js'
+import { blockCodec, CODEC_NAMES, CODEC_NUMBERS, isCodecAvailable, threadCodec } from './block-codec.js'
 
 const available = CODEC_NAMES.filter(isCodecAvailable)
 
@@ -10,9 +10,12 @@ function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text)
 }
 
-describe.each(available)('codec %s', (name) => {
-  const codec = blockCodec(name)
+const ways = available.flatMap((name) => [
+  { name, where: 'in the thread pool', codec: blockCodec(name) },
+  { name, where: 'on the calling thread', codec: threadCodec(name, true) },
+])
 
+describe.each(ways)('codec $name $where', ({ codec }) => {
   it('gives back what went in', async () => {
     await fc.assert(
       fc.asyncProperty(

@@ -23,6 +23,10 @@ export interface BlockCodec {
   compress(raw: Uint8Array): Promise<Uint8Array>
   /** The raw form, exactly `rawBytes` long (1 or more); `CORRUPTION` where anything else would come out. */
   decompress(stored: Uint8Array, rawBytes: number): Promise<Uint8Array>
+  /** {@link compress}, on the calling thread. */
+  compressSync(raw: Uint8Array): Uint8Array
+  /** {@link decompress}, on the calling thread. */
+  decompressSync(stored: Uint8Array, rawBytes: number): Uint8Array
 }
 
 /** Every codec of the format. The number is what a segment's header holds; numbers are never reused. */
@@ -45,6 +49,21 @@ export function blockCodec(name: CodecName): BlockCodec {
   return codec
 }
 
+/**
+ * The codec for a thread that has nothing else to do. `lz4` and `none` take so little time that handing them to the thread
+ * pool costs more than it gives; the others stay in the pool, unless all work is to be that of the calling thread.
+ */
+export function threadCodec(name: CodecName, onlyThisThread: boolean): BlockCodec {
+  const codec = blockCodec(name)
+  const cheap = name === 'lz4' || name === 'none'
+  if (!cheap && !onlyThisThread) return codec
+  return {
+    ...codec,
+    compress: async (raw) => codec.compressSync(raw),
+    decompress: async (stored, rawBytes) => codec.decompressSync(stored, rawBytes),
+  }
+}
+
 /** Whether this runtime can read and write that codec. */
 export function isCodecAvailable(name: CodecName): boolean {
   return makers[name]() !== undefined
@@ -61,6 +80,8 @@ const noneCodec: BlockCodec = {
   name: 'none',
   compress: async (raw) => raw,
   decompress: async (stored, rawBytes) => sized('none', stored, rawBytes),
+  compressSync: (raw) => raw,
+  decompressSync: (stored, rawBytes) => sized('none', stored, rawBytes),
 }
 
 const GZIP_LEVEL = 1
@@ -75,15 +96,25 @@ const gunzip = promisify(zlib.gunzip) as (
 
 const gzipCodec: BlockCodec = {
   name: 'gzip',
-  // One output buffer of the largest size that can come out: one trip to the thread pool instead of one per 16 KiB.
-  compress: (raw) => gzip(raw, { level: GZIP_LEVEL, chunkSize: deflatedBytesMax(raw.length) }),
-  decompress: async (stored, rawBytes) => {
-    const options = { maxOutputLength: rawBytes, chunkSize: rawBytes + SLACK_BYTES }
-    const raw = await gunzip(stored, options).catch((error: unknown) => {
-      throw damaged('gzip', 'it does not decompress to its declared size', error)
-    })
-    return sized('gzip', raw, rawBytes)
-  },
+  compress: (raw) => gzip(raw, deflateOptions(raw.length)),
+  decompress: async (stored, rawBytes) =>
+    sized('gzip', await gunzip(stored, inflateOptions(rawBytes)).catch(notDeclared('gzip')), rawBytes),
+  compressSync: (raw) => zlib.gzipSync(raw, deflateOptions(raw.length)),
+  decompressSync: (stored, rawBytes) =>
+    sized(
+      'gzip',
+      tried('gzip', () => zlib.gunzipSync(stored, inflateOptions(rawBytes))),
+      rawBytes,
+    ),
+}
+
+/** One output buffer of the largest size that can come out: one trip to the thread pool instead of one per 16 KiB. */
+function deflateOptions(rawBytes: number): zlib.ZlibOptions {
+  return { level: GZIP_LEVEL, chunkSize: deflatedBytesMax(rawBytes) }
+}
+
+function inflateOptions(rawBytes: number): { readonly maxOutputLength: number; readonly chunkSize: number } {
+  return { maxOutputLength: rawBytes, chunkSize: rawBytes + SLACK_BYTES }
 }
 
 /** Deflate stores what it cannot shrink in pieces with 5 bytes each; a gzip member adds 18. */
@@ -115,19 +146,32 @@ function lz4CodecOf(native: typeof Lz4): BlockCodec {
     name: 'lz4',
     compress: (raw) => native.compress(raw),
     decompress: async (stored, rawBytes) => {
-      if (stored.length <= LZ4_PREFIX_BYTES) throw damaged('lz4', 'it is cut off')
-      // The native module allocates what this prefix says: it must be believed before, not after.
-      const view = new DataView(stored.buffer, stored.byteOffset, LZ4_PREFIX_BYTES)
-      const declared = view.getUint32(0, true)
-      if (declared !== rawBytes) {
-        throw damaged('lz4', `its size prefix says ${declared} bytes instead of ${rawBytes}`)
-      }
-      const raw = await native.uncompress(stored).catch((error: unknown) => {
-        throw damaged('lz4', 'it does not decompress to its declared size', error)
-      })
-      return sized('lz4', raw, rawBytes)
+      checkLz4Prefix(stored, rawBytes)
+      return sized('lz4', await native.uncompress(stored).catch(notDeclared('lz4')), rawBytes)
+    },
+    compressSync: (raw) => native.compressSync(asBuffer(raw)),
+    decompressSync: (stored, rawBytes) => {
+      checkLz4Prefix(stored, rawBytes)
+      return sized(
+        'lz4',
+        tried('lz4', () => native.uncompressSync(stored)),
+        rawBytes,
+      )
     },
   }
+}
+
+/** The native module allocates what this prefix says: it must be checked before that, not after. */
+function checkLz4Prefix(stored: Uint8Array, rawBytes: number): void {
+  if (stored.length <= LZ4_PREFIX_BYTES) throw damaged('lz4', 'it is cut off')
+  const declared = new DataView(stored.buffer, stored.byteOffset, LZ4_PREFIX_BYTES).getUint32(0, true)
+  if (declared !== rawBytes) {
+    throw damaged('lz4', `its size prefix says ${declared} bytes instead of ${rawBytes}`)
+  }
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /** What newer versions of `node:zlib` have, beyond the types of the oldest one that we run on. */
@@ -138,23 +182,46 @@ interface ZstdFunctions {
     options: { readonly maxOutputLength: number; readonly chunkSize: number },
     done: (error: Error | null, raw: Uint8Array) => void,
   ): void
+  zstdCompressSync(raw: Uint8Array): Uint8Array
+  zstdDecompressSync(
+    stored: Uint8Array,
+    options: { readonly maxOutputLength: number; readonly chunkSize: number },
+  ): Uint8Array
 }
 
 function zstdCodec(): BlockCodec | undefined {
-  const { zstdCompress, zstdDecompress } = zlib as typeof zlib & Partial<ZstdFunctions>
-  if (zstdCompress === undefined || zstdDecompress === undefined) return undefined
+  if (!('zstdCompress' in zlib)) return undefined
+  const { zstdCompress, zstdDecompress, zstdCompressSync, zstdDecompressSync } = zlib as typeof zlib &
+    ZstdFunctions
   const compress = promisify(zstdCompress)
   const decompress = promisify(zstdDecompress)
   return {
     name: 'zstd',
     compress: (raw) => compress(raw),
-    decompress: async (stored, rawBytes) => {
-      const options = { maxOutputLength: rawBytes, chunkSize: rawBytes + SLACK_BYTES }
-      const raw = await decompress(stored, options).catch((error: unknown) => {
-        throw damaged('zstd', 'it does not decompress to its declared size', error)
-      })
-      return sized('zstd', raw, rawBytes)
-    },
+    decompress: async (stored, rawBytes) =>
+      sized('zstd', await decompress(stored, inflateOptions(rawBytes)).catch(notDeclared('zstd')), rawBytes),
+    compressSync: (raw) => zstdCompressSync(raw),
+    decompressSync: (stored, rawBytes) =>
+      sized(
+        'zstd',
+        tried('zstd', () => zstdDecompressSync(stored, inflateOptions(rawBytes))),
+        rawBytes,
+      ),
+  }
+}
+
+/** Turns the failure of a decompressor into damage of its block. */
+function notDeclared(name: CodecName): (error: unknown) => never {
+  return (error) => {
+    throw damaged(name, 'it does not decompress to its declared size', error)
+  }
+}
+
+function tried(name: CodecName, decompress: () => Uint8Array): Uint8Array {
+  try {
+    return decompress()
+  } catch (error) {
+    return notDeclared(name)(error)
   }
 }
 

@@ -53,13 +53,37 @@ export interface StorageLease {
 }
 
 /**
+ * A storage on its way to another thread of this process, which then writes and reads objects by itself. Leases, small
+ * objects, listing and removal stay with the storage that shared it.
+ */
+export interface SharedStorage {
+  /** URL of an ES module; its export `openSharedStorage` is an {@link OpenSharedStorage}. */
+  readonly module: string
+  /** What that function takes. Structured clone carries it. */
+  readonly data: unknown
+  /**
+   * The other thread is done, or has died: what it did not commit no longer counts as being written by a living
+   * writer. Idempotent.
+   */
+  release(): void
+}
+
+/** The part of a storage that moves the bytes of objects; see {@link CheckpointStorage}. */
+export interface ObjectStorage {
+  create(name: string): Promise<ObjectWriter>
+  open(name: string): Promise<ObjectReader | undefined>
+}
+
+export type OpenSharedStorage = (data: unknown) => ObjectStorage
+
+/**
  * Where checkpoints are kept: a flat set of immutable, named objects, and a few small ones that are replaced.
  * Nothing here assumes a file system: there is no rename, and nothing on the way of a checkpoint lists.
  *
  * Names are 1 to 128 characters of `a-z 0-9 . -` and do not begin with a dot; anything else is `INVALID_ARGUMENT`.
  * Failures of the medium are `STORAGE_ERROR` with the cause.
  */
-export interface CheckpointStorage {
+export interface CheckpointStorage extends ObjectStorage {
   /** For messages: `'file:/var/lib/app/checkpoints'`, `'memory'`. */
   readonly name: string
   /**
@@ -88,4 +112,9 @@ export interface CheckpointStorage {
    * to how many there were.
    */
   discardUncommitted(graceMs: number): Promise<number>
+  /**
+   * Lets another thread of this process move the bytes, so that they need not pass through this one. Storages that
+   * leave it out are called on the thread that they live on.
+   */
+  share?(): SharedStorage
 }

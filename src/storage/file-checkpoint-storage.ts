@@ -1,16 +1,18 @@
+import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { systemClock } from '../base/clock.js'
 import { invalidArgument } from '../base/options.js'
 import type {
   CheckpointStorage,
   ObjectReader,
   ObjectWriter,
+  SharedStorage,
   StorageLease,
   StoredObject,
 } from './checkpoint-storage.js'
 import { FileLease } from './file-lease.js'
-import { FileObjectReader } from './file-object-reader.js'
-import { FileObjectWriter } from './file-object-writer.js'
+import { createObject, openObject } from './file-objects.js'
 import { checkBytes, checkGraceMs, checkMaxBytes, checkSmall } from './object-arguments.js'
 import { checkObjectName, isObjectName, isTemporaryName } from './object-names.js'
 import { StorageDirectory } from './storage-directory.js'
@@ -56,15 +58,11 @@ export class FileCheckpointStorage implements CheckpointStorage {
   }
 
   async create(name: string): Promise<ObjectWriter> {
-    checkObjectName(name)
-    return new FileObjectWriter(this.#directory, name, await TemporaryFile.create(this.#directory))
+    return await createObject(this.#directory, name)
   }
 
   async open(name: string): Promise<ObjectReader | undefined> {
-    checkObjectName(name)
-    const file = await this.#directory.openFile(name, 'open')
-    if (file === undefined) return undefined
-    return new FileObjectReader(this.#directory, name, file.handle, file.sizeBytes)
+    return await openObject(this.#directory, name)
   }
 
   async read(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
@@ -115,7 +113,7 @@ export class FileCheckpointStorage implements CheckpointStorage {
     const untouchedSinceMs = systemClock.now() - graceMs
     let discarded = 0
     for (const name of await this.#directory.names(operation)) {
-      if (!isTemporaryName(name) || this.#directory.liveTemporaries.has(name)) continue
+      if (!isTemporaryName(name) || this.#directory.isLive(name)) continue
       const file = await this.#directory.inspect(name, operation)
       // The one place where the time of a file counts: nothing else tells how old a temporary file is.
       if (file === undefined || file.modifiedAtMs > untouchedSinceMs) continue
@@ -123,4 +121,15 @@ export class FileCheckpointStorage implements CheckpointStorage {
     }
     return discarded
   }
+
+  share(): SharedStorage {
+    const data = this.#directory.share()
+    const module = sharedModuleUrl()
+    return { module, data, release: () => this.#directory.livePrefixes.delete(data.temporaryPrefix) }
+  }
+}
+
+/** The compiled module: also where this file itself runs as TypeScript, in tests. */
+function sharedModuleUrl(): string {
+  return pathToFileURL(createRequire(import.meta.url).resolve('#storage/shared-file-storage')).href
 }

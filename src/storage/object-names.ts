@@ -43,9 +43,14 @@ export function leaseTokenOf(name: string): number | undefined {
   return Number.isSafeInteger(token) && token > 0 && leaseFileName(token) === name ? token : undefined
 }
 
+/** Beginning of the names of one writer's temporary files: half of their random digits. */
+export function newTemporaryPrefix(): string {
+  return `.tmp-${randomBytes(8).toString('hex')}`
+}
+
 /** A name that no other writer has, in this process or elsewhere. */
-export function newTemporaryName(): string {
-  return `.tmp-${randomBytes(16).toString('hex')}`
+export function newTemporaryName(prefix: string = newTemporaryPrefix()): string {
+  return `${prefix}${randomBytes(8).toString('hex')}`
 }
 
 export function isTemporaryName(name: string): boolean {

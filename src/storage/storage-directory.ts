@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readdir, stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { StateError } from '../base/errors.js'
+import { newTemporaryPrefix } from './object-names.js'
 import { errnoOf, storageError } from './storage-failure.js'
 
 // A symbolic link is not followed, and a planted FIFO does not hang the opening. Windows has neither flag.
@@ -17,6 +18,13 @@ export interface FileFacts {
   readonly modifiedAtMs: number
 }
 
+/** What another thread needs to work on the same directory. */
+export interface SharedDirectory {
+  readonly path: string
+  readonly temporaryPrefix: string
+  readonly unsyncedParents: readonly string[]
+}
+
 /** The directory of a {@link FileCheckpointStorage}, as durable steps that fail with `STORAGE_ERROR`. */
 export class StorageDirectory {
   readonly path: string
@@ -24,14 +32,31 @@ export class StorageDirectory {
   readonly storageName: string
   /** Temporary files that a writer of this object is still using. */
   readonly liveTemporaries: Set<string> = new Set()
+  /** Beginnings of the names of temporary files that other threads of this process are using. */
+  readonly livePrefixes: Set<string> = new Set()
+  /** How the names of this object's temporary files begin, where that was agreed. */
+  readonly temporaryPrefix: string | undefined
   /** Directories above this one whose newest entry may not be durable. */
   readonly #unsyncedParents: Set<string>
 
   /** `path` is absolute. */
-  constructor(path: string) {
+  constructor(path: string, shared?: Omit<SharedDirectory, 'path'>) {
     this.path = path
     this.storageName = `file:${path}`
-    this.#unsyncedParents = new Set([dirname(path)])
+    this.temporaryPrefix = shared?.temporaryPrefix
+    this.#unsyncedParents = new Set(shared?.unsyncedParents ?? [dirname(path)])
+  }
+
+  /** This directory for another thread: its temporary files have names that this object knows as being in use. */
+  share(): SharedDirectory {
+    const temporaryPrefix = newTemporaryPrefix()
+    this.livePrefixes.add(temporaryPrefix)
+    return { path: this.path, temporaryPrefix, unsyncedParents: [...this.#unsyncedParents] }
+  }
+
+  /** Whether a writer of this object, or of a thread that it was shared with, uses a temporary file of that name. */
+  isLive(name: string): boolean {
+    return this.liveTemporaries.has(name) || [...this.livePrefixes].some((prefix) => name.startsWith(prefix))
   }
 
   pathOf(name: string): string {

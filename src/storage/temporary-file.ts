@@ -29,7 +29,7 @@ export class TemporaryFile {
 
   static async create(directory: StorageDirectory): Promise<TemporaryFile> {
     await directory.prepare()
-    const name = newTemporaryName()
+    const name = newTemporaryName(directory.temporaryPrefix)
     directory.liveTemporaries.add(name)
     try {
       const path = directory.pathOf(name)

@@ -1,33 +1,36 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
-import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
+import type { EntryBlock } from '../backend/entry-block.js'
 import { type KeyInterval, keyInterval } from '../backend/scan-range.js'
+import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
+import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
-import {
-  entriesIn,
-  keyBytes,
-  keyText,
-  type ModelEntries,
-  type ModelEntry,
-  sortedKeys,
-} from './model-entries.js'
-
-/** An entry's header in a block, with and without an expiry (see entry-block.ts). */
-const HEADER_BYTES = 8
-const EXPIRING_HEADER_BYTES = 16
+import { ModelChangeBase, packable, sharedModel } from './model-changes.js'
+import { entriesIn, keyText, type ModelEntries, sortedKeys } from './model-entries.js'
+import { packed } from './model-pack.js'
 
 /** A copy of what the model held at one instant. */
 export class ModelSnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
   readonly #entries: ModelEntries
+  readonly #content: object
   readonly #onClose: (snapshot: ModelSnapshot) => void
   #closed = false
 
-  /** @param entries a copy that is the snapshot's own, without what had expired. */
-  constructor(entries: ModelEntries, takenAtMs: number, onClose: (snapshot: ModelSnapshot) => void) {
+  /**
+   * @param entries a copy that is the snapshot's own, without what had expired.
+   * @param content stands for the content: it is another one after the whole was replaced.
+   */
+  constructor(
+    entries: ModelEntries,
+    takenAtMs: number,
+    content: object,
+    onClose: (snapshot: ModelSnapshot) => void,
+  ) {
     this.#entries = entries
+    this.#content = content
     this.takenAtMs = takenAtMs
     this.#onClose = onClose
   }
@@ -88,6 +91,21 @@ export class ModelSnapshot implements SyncStateSnapshot {
     return this.#blocks(options?.targetBytes ?? DEFAULT_BLOCK_BYTES, options?.signal)
   }
 
+  trackChanges(): ChangeBase {
+    this.#requireOpen()
+    return new ModelChangeBase(this.#entries, this.#content)
+  }
+
+  share(since?: ChangeBase): SharedSnapshot | undefined {
+    this.#requireOpen()
+    if (since === undefined) return sharedModel(this.#entries, undefined)
+    assert(
+      since instanceof ModelChangeBase && !since.released,
+      'changes are asked for since a base that is held',
+    )
+    return since.content === this.#content ? sharedModel(this.#entries, since) : undefined
+  }
+
   async close(): Promise<void> {
     this.closeSync()
   }
@@ -116,22 +134,11 @@ export class ModelSnapshot implements SyncStateSnapshot {
   ): AsyncGenerator<EntryBlock, undefined> {
     this.#requireOpen()
     throwIfAborted(signal, 'blocks')
-    const builder = new EntryBlockBuilder(targetBytes)
-    let builtBytes = 0
-    for (const text of sortedKeys(this.#entries)) {
-      const { value, expiresAtMs } = this.#entries.get(text) as ModelEntry
-      const headerBytes = expiresAtMs === Infinity ? HEADER_BYTES : EXPIRING_HEADER_BYTES
-      const entryBytes = headerBytes + text.length + value.length
-      if (builder.entryCount > 0 && builtBytes + entryBytes > targetBytes) {
-        builtBytes = 0
-        yield builder.take()
-        this.#requireOpen()
-        throwIfAborted(signal, 'blocks')
-      }
-      builder.add(keyBytes(text), 0, text.length, value, 0, value.length, expiresAtMs)
-      builtBytes += entryBytes
+    for (const block of packed(packable(this.#entries, sortedKeys(this.#entries)), targetBytes)) {
+      yield block
+      this.#requireOpen()
+      throwIfAborted(signal, 'blocks')
     }
-    if (builder.entryCount > 0) yield builder.take()
   }
 
   #requireOpen(): void {

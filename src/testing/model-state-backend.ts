@@ -71,6 +71,8 @@ export class ModelStateBackend implements SyncStateBackend {
     flushes: 0,
   }
   #entries: ModelEntries = new Map()
+  /** Stands for the content: a new one after each `replaceAll`. */
+  #content: object = {}
   #cancelSweep: CancelTimer = () => {}
   #replacing = false
   #closed = false
@@ -141,7 +143,9 @@ export class ModelStateBackend implements SyncStateBackend {
     this.#requireOpen()
     const nowMs = this.#time.now()
     const entries = aliveEntries(this.#entries, nowMs)
-    const snapshot = new ModelSnapshot(entries, nowMs, (closed) => this.#snapshots.delete(closed))
+    const snapshot = new ModelSnapshot(entries, nowMs, this.#content, (closed) =>
+      this.#snapshots.delete(closed),
+    )
     this.#snapshots.add(snapshot)
     return snapshot
   }
@@ -217,6 +221,7 @@ export class ModelStateBackend implements SyncStateBackend {
       this.#requireRoom(entries, this.#time.now())
       this.sweep()
       this.#entries = entries
+      this.#content = {}
       if (options.clockMs !== undefined) this.#time.advanceTo(options.clockMs)
     } finally {
       this.#replacing = false

@@ -3,6 +3,7 @@ import { readdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CheckpointCoordinator } from '../../src/checkpoint/checkpoint-coordinator.js'
+import { CheckpointWorker } from '../../src/checkpoint/checkpoint-worker.js'
 import type { CheckpointMetadata } from '../../src/checkpoint/types.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { FileCheckpointStorage } from '../../src/storage/file-checkpoint-storage.js'
@@ -12,6 +13,9 @@ import type { Fault, FaultRun } from './fault.js'
 import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/make-checkpoints.ts'
+
+/** Of the jobs in this process, none of which is shut down. */
+const worker = new CheckpointWorker()
 
 /** What the coordinator logs where the last owner's lease stays behind. */
 const NOT_RELEASED = 'warned could not release the lease'
@@ -28,7 +32,10 @@ describe.skipIf(missingForFaults !== undefined)(
       baseline = await kit.runWithFault(SCRIPT, { prefix: base, args: [directoryIn(base)] })
     })
 
-    afterAll(() => kit?.close())
+    afterAll(async () => {
+      await worker.close()
+      await kit?.close()
+    })
 
     /** For faults that kill: a process per call. */
     function killAtEveryCall(faultAt: (at: number) => Fault): Promise<number> {
@@ -254,6 +261,7 @@ class NextJob {
       source: () => this.#position,
       maxCheckpoints: 2,
       graceMs: 0,
+      worker,
     })
     this.#coordinator.on('skipped', ({ id, reason }) => this.skipped.push(`${id} ${reason}`))
   }

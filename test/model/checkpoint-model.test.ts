@@ -1,13 +1,17 @@
-// Random histories of writes, checkpoints, failures, damage, restores, deletions and crashes, against a model that
-// remembers the state of every checkpoint in plain maps. The seed of a failure is printed by fast-check.
+// Random histories of writes, full and incremental checkpoints, merges, failures, aborts, damage, restores, deletions and
+// crashes, against a model that remembers the state of every checkpoint in plain maps. The seed of a failure is printed by
+// fast-check. Merges run in a thread of their own: what they are interleaved with is not up to the seed.
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import type { StateBackend } from '../../src/backend/state-backend.js'
 import { isStateError } from '../../src/base/errors.js'
 import { CheckpointCoordinator } from '../../src/checkpoint/checkpoint-coordinator.js'
-import { checkpointId, manifestName, segmentName } from '../../src/checkpoint/object-names.js'
-import type { Compression } from '../../src/checkpoint/types.js'
+import { CheckpointWorker } from '../../src/checkpoint/checkpoint-worker.js'
+import { parseManifest } from '../../src/checkpoint/manifest.js'
+import { checkpointId, manifestName } from '../../src/checkpoint/object-names.js'
+import type { CheckpointMetadata, Compression } from '../../src/checkpoint/types.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../../src/testing/faulty-storage.js'
@@ -28,22 +32,11 @@ interface SavedState {
   readonly state: State
   readonly position: number
   readonly savepoint: boolean
-  damaged: boolean
+  /** Names of the segments that its manifest lists. */
+  readonly segments: readonly string[]
   manifestDamaged?: boolean
-  segmentDamaged?: boolean
-  segmentMissing?: boolean
   /** A restore or `verify` of this process met the damage. */
   discovered?: boolean
-}
-
-/** Whether retention can know that it is damaged. */
-function isKnownDamaged(saved: SavedState): boolean {
-  return saved.manifestDamaged === true || saved.segmentMissing === true || saved.discovered === true
-}
-
-/** A savepoint is known by its manifest or by its segment's name. Without both, nothing of it is left to spare. */
-function isSpared(saved: SavedState): boolean {
-  return saved.savepoint && !(saved.manifestDamaged === true && saved.segmentMissing === true)
 }
 
 /** What should be true. */
@@ -53,14 +46,33 @@ class Model {
   readonly saved = new Map<number, SavedState>()
   lastId = 0
   everPublished = false
+  readonly damagedSegments = new Set<string>()
+  readonly missingSegments = new Set<string>()
+
+  isDamaged({ manifestDamaged, segments }: SavedState): boolean {
+    const lost = segments.some((name) => this.damagedSegments.has(name) || this.missingSegments.has(name))
+    return manifestDamaged === true || lost
+  }
+
+  /** Whether retention can know that it is damaged. */
+  isKnownDamaged({ manifestDamaged, discovered, segments }: SavedState): boolean {
+    const missing = segments.some((name) => this.missingSegments.has(name))
+    return manifestDamaged === true || discovered === true || missing
+  }
+
+  /** A savepoint is known by its manifest or by its segment's name. Without both, nothing of it is left to spare. */
+  isSpared({ savepoint, manifestDamaged, segments }: SavedState): boolean {
+    return savepoint && !(manifestDamaged === true && this.missingSegments.has(segments[0] ?? ''))
+  }
+
   newestFirst(): [number, SavedState][] {
     return [...this.saved].sort(([left], [right]) => right - left)
   }
 
   /** What retention has to remove: all that is older than the newest few that it takes for good. */
   surplus(): number[] {
-    const plain = this.newestFirst().filter(([, saved]) => !isSpared(saved))
-    const good = plain.filter(([, saved]) => !isKnownDamaged(saved))
+    const plain = this.newestFirst().filter(([, saved]) => !this.isSpared(saved))
+    const good = plain.filter(([, saved]) => !this.isKnownDamaged(saved))
     const oldestKept = good[MAX_CHECKPOINTS - 1]?.[0] ?? 0
     return plain.map(([sequence]) => sequence).filter((sequence) => sequence < oldestKept)
   }
@@ -74,13 +86,17 @@ class World {
   readonly storage = new MemoryCheckpointStorage()
   readonly #makeBackend: BackendMaker
   readonly #compression: Compression
+  readonly #graceMs: number
   faulty!: FaultyCheckpointStorage
   backend!: StateBackend
   coordinator!: CheckpointCoordinator
   position = 0
+  /** The coordinator owns the storage, so the cut of a checkpoint is made in the very call. */
+  owner = false
 
-  constructor(makeBackend: BackendMaker, compression: Compression) {
+  constructor(makeBackend: BackendMaker, compression: Compression, graceMs: number) {
     this.#makeBackend = makeBackend
+    this.#graceMs = graceMs
     this.#compression = compression
     this.boot()
   }
@@ -91,16 +107,33 @@ class World {
     this.faulty = new FaultyCheckpointStorage(this.storage)
     this.backend = this.#makeBackend(this.clock)
     this.position = 0
+    this.owner = false
     this.coordinator = new CheckpointCoordinator(this.backend, {
       storage: this.faulty,
       clock: this.clock,
       compression: this.#compression,
       maxCheckpoints: MAX_CHECKPOINTS,
-      graceMs: 50,
+      graceMs: this.#graceMs,
+      maxDeltas: 2,
+      worker,
       source: () => ({ position: this.position }),
     })
+    this.coordinator.on('completed', ({ checkpoint }) => seen.add(checkpoint.kind))
+    this.coordinator.on('merged', () => seen.add('merged'))
+    this.coordinator.on('mergeFailed', () => seen.add('mergeFailed'))
+  }
+
+  async mergeEnds(): Promise<void> {
+    while (this.coordinator.stats().merging) await nextTurn()
   }
 }
+
+/** What has happened at least once: a history without it proves nothing. */
+const seen = new Set<string>()
+
+const worker = new CheckpointWorker()
+
+afterAll(() => worker.close())
 
 type Command = fc.AsyncCommand<Model, World>
 
@@ -153,71 +186,146 @@ const advance = (byMs: number) =>
     world.clock.advance(byMs)
   })
 
-const checkpoint = (savepoint: boolean) =>
-  command(savepoint ? 'savepoint' : 'checkpoint', async (model, world) => {
+async function noteSaved(
+  model: Model,
+  world: World,
+  made: CheckpointMetadata,
+  state: State,
+  position: number,
+) {
+  const { sequence, savepoint } = made
+  const manifest = parseManifest(await bytesIn(world.storage, manifestName(sequence)), sequence).manifest
+  const segments = manifest.segments.map(({ name }) => name)
+  if (segments.some((name) => name.includes('.merged.'))) seen.add('merged and named')
+  model.lastId = sequence
+  model.everPublished = true
+  model.saved.set(sequence, { state, position, savepoint, segments })
+}
+
+const checkpoint = (savepoint: boolean, mergeEnds: boolean) =>
+  command(savepoint ? 'savepoint' : `checkpoint${mergeEnds ? ' and merge' : ''}`, async (model, world) => {
     const { coordinator, faulty } = world
     const made = await (savepoint ? coordinator.createSavepoint(faulty) : coordinator.createCheckpoint())
     expect(made.sequence).toBeGreaterThan(model.lastId)
     expect(made.source).toEqual({ position: model.position })
     const state = aliveAt(model.state, world.clock.now())
     expect(made.entryCount).toBe(state.size)
-    model.lastId = made.sequence
-    model.everPublished = true
-    model.saved.set(made.sequence, { state, position: model.position, savepoint, damaged: false })
+    await noteSaved(model, world, made, state, model.position)
+    world.owner = true
+    if (mergeEnds) await world.mergeEnds()
     if (savepoint) return
     for (const sequence of model.surplus()) model.saved.delete(sequence)
   })
 
+/** What is written after the call is not in it, but in the next one. */
+const checkpointBesideWrites = (writes: readonly Command[]) =>
+  command(`checkpoint beside ${writes.join(', ')}`, async (model, world) => {
+    if (!world.owner) return
+    const state = aliveAt(model.state, world.clock.now())
+    const { position } = model
+    const making = world.coordinator.createCheckpoint()
+    for (const write of writes) await write.run(model, world)
+    const made = await making
+    expect(made.source).toEqual({ position })
+    expect(made.entryCount).toBe(state.size)
+    await noteSaved(model, world, made, state, position)
+    for (const sequence of model.surplus()) model.saved.delete(sequence)
+  })
+
+/** Retention may have been cut short: bring the model to what is there, and never to less than it promises. */
+async function compareRetained(model: Model, world: World): Promise<void> {
+  const surplus = model.surplus()
+  const names = await namesIn(world.storage)
+  for (const [sequence] of model.newestFirst()) {
+    const there = names.includes(manifestName(sequence))
+    if (!surplus.includes(sequence)) expect(there).toBe(true)
+    else if (!there) model.saved.delete(sequence)
+  }
+}
+
+/** A checkpoint that something happens to; returns what came of it. */
+async function attempt(model: Model, world: World, signal?: AbortSignal): Promise<unknown> {
+  let started: number | undefined
+  const stop = world.coordinator.on('started', ({ id }) => {
+    started = Number(id.slice(4))
+  })
+  const state = model.state
+  const outcome = await world.coordinator
+    .createCheckpoint(signal && { signal })
+    .catch((error: unknown) => error)
+  stop()
+  world.faulty.heal()
+  if (isStateError(outcome)) {
+    if (started === undefined) return outcome
+    model.lastId = started
+    const left = (await namesIn(world.storage)).filter((name) => name.startsWith(checkpointId(model.lastId)))
+    expect(left).toEqual([])
+    return outcome
+  }
+  world.owner = true
+  await noteSaved(
+    model,
+    world,
+    outcome as CheckpointMetadata,
+    aliveAt(state, world.clock.now()),
+    model.position,
+  )
+  await compareRetained(model, world)
+  return undefined
+}
+
 /** Every step up to the publication fails in its turn; what follows it must not fail the checkpoint. */
 const failingCheckpoint = (nth: number) =>
   command(`checkpoint failing at call ${nth}`, async (model, world) => {
-    const { coordinator, faulty } = world
-    let started = model.lastId
-    const stop = coordinator.on('started', ({ id }) => {
-      started = Number(id.slice(4))
-    })
-    faulty.inject({ effect: 'fail', nth })
-    const outcome = await coordinator.createCheckpoint().catch((error: unknown) => error)
-    stop()
-    faulty.heal()
-    model.lastId = Math.max(model.lastId, started)
-    if (isStateError(outcome)) {
-      expect(outcome.code).toBe('CHECKPOINT_FAILED')
-      return
-    }
-    const state = aliveAt(model.state, world.clock.now())
-    model.everPublished = true
-    model.saved.set(model.lastId, { state, position: model.position, savepoint: false, damaged: false })
-    // Retention may have been cut short: bring the model to what is there, and never to less than it promises.
-    const surplus = model.surplus()
-    const names = await namesIn(world.storage)
-    for (const [sequence] of model.newestFirst()) {
-      const there = names.includes(manifestName(sequence))
-      if (!surplus.includes(sequence)) expect(there).toBe(true)
-      else if (!there) model.saved.delete(sequence)
-    }
+    await world.mergeEnds()
+    world.faulty.inject({ effect: 'fail', nth })
+    const failure = await attempt(model, world)
+    if (failure !== undefined) expect(failure).toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    await world.mergeEnds()
+  })
+
+/** The merge under way, or the next one, fails at one of its calls; or else the next checkpoint does. */
+const failingMerge = (nth: number) =>
+  command(`something failing at call ${nth} of a segment`, async (model, world) => {
+    world.faulty.inject({ effect: 'fail', object: '.merged.', nth })
+    const failure = await attempt(model, world)
+    expect(failure).toBeUndefined()
+    world.faulty.inject({ effect: 'fail', object: '.merged.', nth })
+    await world.mergeEnds()
+    world.faulty.heal()
+  })
+
+/** At some turn of the event loop, wherever the worker is by then. */
+const abortedCheckpoint = (turns: number) =>
+  command(`checkpoint aborted after ${turns} turns`, async (model, world) => {
+    const controller = new AbortController()
+    const attempting = attempt(model, world, controller.signal)
+    for (let turn = 0; turn < turns; turn++) await nextTurn()
+    controller.abort()
+    const failure = await attempting
+    if (failure === undefined) return
+    expect(failure).toMatchObject({ code: 'ABORTED' })
+    seen.add('aborted')
   })
 
 const damage = (pick: number, offset: number, file: 'manifest' | 'segment', missing: boolean) =>
   command(`damage the ${file} of the checkpoint no. ${pick}`, async (model, world) => {
+    await world.mergeEnds()
     const entries = model.newestFirst()
     const [sequence, saved] = entries[pick % Math.max(1, entries.length)] ?? []
     if (sequence === undefined || saved === undefined) return
-    const name =
-      file === 'manifest'
-        ? manifestName(sequence)
-        : segmentName(sequence, saved.savepoint ? 'savepoint' : 'base')
+    const { segments } = saved
+    const name = file === 'manifest' ? manifestName(sequence) : (segments[offset % segments.length] as string)
     if (!(await namesIn(world.storage)).includes(name)) return
-    saved.damaged = true
     if (missing && file === 'segment') {
-      saved.segmentMissing = true
+      model.missingSegments.add(name)
       await world.storage.remove(name)
       return
     }
     // Once each: the same byte flipped again would be mended.
-    if (file === 'manifest' ? saved.manifestDamaged : saved.segmentDamaged) return
+    if (file === 'manifest' ? saved.manifestDamaged : model.damagedSegments.has(name)) return
     if (file === 'manifest') saved.manifestDamaged = true
-    else saved.segmentDamaged = true
+    else model.damagedSegments.add(name)
     const bytes = await bytesIn(world.storage, name)
     const position = offset % bytes.length
     bytes[position] = (bytes[position] as number) ^ (1 + ((offset + pick) % 200))
@@ -231,7 +339,7 @@ const restoreLatest = () =>
     const outcome = await world.coordinator.restoreLatest().catch((error: unknown) => error)
     stop()
     const newestFirst = model.newestFirst()
-    const usable = newestFirst.findIndex(([, saved]) => !saved.damaged)
+    const usable = newestFirst.findIndex(([, saved]) => !model.isDamaged(saved))
     for (const [, passed] of usable === -1 ? newestFirst : newestFirst.slice(0, usable))
       passed.discovered = true
     const [sequence, saved] = newestFirst[usable] ?? []
@@ -245,13 +353,56 @@ const restoreLatest = () =>
     adopt(model, world, saved)
   })
 
+/** Whatever comes back is one of those that were saved, whole; or nothing, and the content stays. */
+const disturbedRestore = (
+  what: string,
+  disturb: (world: World, controller: AbortController) => Promise<void>,
+) =>
+  command(`restore ${what}`, async (model, world) => {
+    const controller = new AbortController()
+    const damaged: string[] = []
+    const stop = world.coordinator.on('skipped', ({ id, code }) => {
+      if (code === 'CORRUPTION') damaged.push(id)
+    })
+    const disturbing = disturb(world, controller)
+    const outcome = await world.coordinator
+      .restoreLatest({ signal: controller.signal })
+      .catch((error: unknown) => error)
+    await disturbing
+    stop()
+    world.faulty.heal()
+    for (const [sequence, saved] of model.newestFirst()) {
+      if (damaged.includes(checkpointId(sequence))) saved.discovered = true
+    }
+    if (isStateError(outcome)) {
+      expect(['RESTORE_FAILED', 'ABORTED']).toContain(outcome.code)
+      return
+    }
+    if (outcome === undefined) return expect(model.everPublished).toBe(false)
+    const saved = model.saved.get((outcome as CheckpointMetadata).sequence)
+    expect(saved !== undefined && !model.isDamaged(saved)).toBe(true)
+    adopt(model, world, saved as SavedState)
+  })
+
+const failingRestore = (nth: number) =>
+  disturbedRestore(
+    `failing at call ${nth}`,
+    async ({ faulty }) => void faulty.inject({ effect: 'fail', nth }),
+  )
+
+const abortedRestore = (turns: number) =>
+  disturbedRestore(`aborted after ${turns} turns`, async (_, controller) => {
+    for (let turn = 0; turn < turns; turn++) await nextTurn()
+    controller.abort()
+  })
+
 const restoreOne = (pick: number) =>
   command(`restore no. ${pick}`, async (model, world) => {
     const entries = model.newestFirst()
     const [sequence, saved] = entries[pick % Math.max(1, entries.length)] ?? []
     if (sequence === undefined || saved === undefined) return
     const outcome = await world.coordinator.restore(checkpointId(sequence)).catch((error: unknown) => error)
-    if (saved.damaged) {
+    if (model.isDamaged(saved)) {
       expect(outcome).toMatchObject({ code: 'RESTORE_FAILED' })
       return
     }
@@ -265,8 +416,9 @@ const verify = (pick: number) =>
     const [sequence, saved] = entries[pick % Math.max(1, entries.length)] ?? []
     if (sequence === undefined || saved === undefined) return
     const outcome = await world.coordinator.verify(checkpointId(sequence)).catch((error: unknown) => error)
-    if (saved.damaged && saved.manifestDamaged !== true) saved.discovered = true
-    expect(outcome).toMatchObject(saved.damaged ? { code: 'CORRUPTION' } : { entryCount: saved.state.size })
+    const damaged = model.isDamaged(saved)
+    if (damaged && saved.manifestDamaged !== true) saved.discovered = true
+    expect(outcome).toMatchObject(damaged ? { code: 'CORRUPTION' } : { entryCount: saved.state.size })
   })
 
 const deleteOne = (pick: number) =>
@@ -280,6 +432,9 @@ const deleteOne = (pick: number) =>
 
 const crash = () =>
   command('crash', async (model, world) => {
+    // Whatever a merge still has to do, it does not reach the storage any more.
+    world.faulty.inject({ effect: 'crash' })
+    await world.mergeEnds()
     await world.backend.close()
     world.boot()
     for (const saved of model.saved.values()) saved.discovered = false
@@ -290,21 +445,32 @@ const crash = () =>
 const key = fc.constantFrom('a', 'b', 'ba', 'c', 'd', 'e')
 const pick = fc.nat(7)
 
+const write = fc.oneof(
+  fc
+    .tuple(key, fc.string({ maxLength: 12 }), fc.constantFrom(Infinity, 5, 40, 1_000))
+    .map(([name, value, ttlMs]) => put(name, value, ttlMs)),
+  fc
+    .tuple(key, fc.constantFrom('x', 'y'), fc.constantFrom(Infinity, 40))
+    .map(([name, value, ttlMs]) => put(name, value, ttlMs)),
+  key.map(remove),
+)
+
 const commands = fc.commands(
   [
-    fc
-      .tuple(key, fc.string({ maxLength: 12 }), fc.constantFrom(Infinity, 5, 40, 1_000))
-      .map(([name, value, ttlMs]) => put(name, value, ttlMs)),
-    fc
-      .tuple(key, fc.constantFrom('x', 'y'), fc.constantFrom(Infinity, 40))
-      .map(([name, value, ttlMs]) => put(name, value, ttlMs)),
-    key.map(remove),
+    write,
+    write,
+    write,
     fc.constant(clear()),
     fc.integer({ min: 1, max: 60 }).map(advance),
-    fc.constant(checkpoint(false)),
-    fc.constant(checkpoint(false)),
-    fc.constant(checkpoint(true)),
+    fc.boolean().map((mergeEnds) => checkpoint(false, mergeEnds)),
+    fc.boolean().map((mergeEnds) => checkpoint(false, mergeEnds)),
+    fc.constant(checkpoint(true, false)),
+    fc.array(write, { minLength: 1, maxLength: 4 }).map(checkpointBesideWrites),
     fc.integer({ min: 1, max: 25 }).map(failingCheckpoint),
+    fc.integer({ min: 1, max: 8 }).map(failingMerge),
+    fc.nat(40).map(abortedCheckpoint),
+    fc.integer({ min: 1, max: 15 }).map(failingRestore),
+    fc.nat(25).map(abortedRestore),
     fc
       .tuple(pick, fc.nat(2_000), fc.constantFrom('manifest' as const, 'segment' as const), fc.boolean())
       .map((drawn) => damage(...drawn)),
@@ -322,13 +488,15 @@ const engines: [string, BackendMaker, number][] = [
   ['the memory backend', (clock) => new MemoryStateBackend({ clock }), 100],
 ]
 
+const everything = ['full', 'incremental', 'merged', 'merged and named', 'mergeFailed', 'aborted']
+
 describe('checkpoints against a model of them', () => {
   it.each(engines)('on %s', async (_, makeBackend, numRuns) => {
     const compression = fc.constantFrom<Compression>('none', 'lz4', 'gzip')
     await fc.assert(
-      fc.asyncProperty(commands, compression, async (drawn, codec) => {
+      fc.asyncProperty(commands, compression, fc.constantFrom(0, 50), async (drawn, codec, graceMs) => {
         const model = new Model()
-        const world = new World(makeBackend, codec)
+        const world = new World(makeBackend, codec, graceMs)
         const checked = [...drawn].map((each) => ({
           check: () => true,
           toString: () => each.toString(),
@@ -336,15 +504,20 @@ describe('checkpoints against a model of them', () => {
             await each.run(m, w)
             await expectContent(m, w)
             const listed = (await w.coordinator.listCheckpoints()).map(({ sequence }) => sequence)
-            const intact = m.newestFirst().filter(([, saved]) => !saved.damaged)
+            const intact = m.newestFirst().filter(([, saved]) => !m.isDamaged(saved))
             for (const [sequence] of intact) expect(listed).toContain(sequence)
             for (const sequence of listed) expect(m.saved.has(sequence)).toBe(true)
           },
         }))
         await fc.asyncModelRun(() => ({ model, real: world }), checked)
+        await world.mergeEnds()
         await world.backend.close()
       }),
       { numRuns },
     )
+  })
+
+  it('has seen everything that can happen', () => {
+    expect([...seen].sort()).toEqual([...everything].sort())
   })
 })

@@ -1,7 +1,10 @@
-import { afterEach } from 'vitest'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { afterAll, afterEach } from 'vitest'
 import type { StateBackend } from '../../src/backend/state-backend.js'
 import { CheckpointCoordinator } from '../../src/checkpoint/checkpoint-coordinator.js'
-import type { CheckpointCoordinatorOptions, Logger } from '../../src/checkpoint/types.js'
+import { CheckpointWorker } from '../../src/checkpoint/checkpoint-worker.js'
+import type { CheckpointCoordinatorOptions } from '../../src/checkpoint/coordinator-options.js'
+import type { Logger } from '../../src/checkpoint/types.js'
 import { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
@@ -24,6 +27,11 @@ afterEach(async () => {
   for (const each of open.splice(0)) await each.shutdown().catch(() => {})
 })
 
+/** One thread for all of a test file: a coordinator's own would cost each of them a start. */
+export const worker: CheckpointWorker = new CheckpointWorker()
+
+afterAll(() => worker.close())
+
 function loggerInto(log: string[]): Logger {
   const at = (level: string) => (_: object, message: string) => void log.push(`${level}: ${message}`)
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
@@ -40,6 +48,9 @@ export function bench(
     storage,
     clock,
     logger: loggerInto(log),
+    // Tests of what is common to all checkpoints name their segments; what is incremental has tests of its own.
+    incremental: false,
+    worker,
     ...options,
   })
   const events: string[] = []
@@ -59,6 +70,13 @@ export async function put(backend: StateBackend, text: string): Promise<void> {
     const [key = '', value = ''] = pair.split('=')
     await backend.put(bytesOf(key), bytesOf(value))
   }
+}
+
+/** Resolves when no checkpoint is being made: the worker's time is not the clock's. */
+export async function idle(coordinator: CheckpointCoordinator): Promise<void> {
+  do await nextTurn()
+  while (coordinator.stats().running)
+  await nextTurn()
 }
 
 /** All entries as `key=value`, in order. */

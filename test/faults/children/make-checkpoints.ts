@@ -9,10 +9,14 @@
 
 import { isStateError } from '../../../src/base/errors.js'
 import { CheckpointCoordinator } from '../../../src/checkpoint/checkpoint-coordinator.js'
+import { CheckpointWorker } from '../../../src/checkpoint/checkpoint-worker.js'
 import { MemoryStateBackend } from '../../../src/memory/memory-state-backend.js'
 import { FileCheckpointStorage } from '../../../src/storage/file-checkpoint-storage.js'
 import { advance, stateAt, stateOf } from './counted-state.js'
 import type { ChildContext } from './run-script.js'
+
+/** Readers are not shut down: each would leave a thread behind. */
+const worker = new CheckpointWorker()
 
 const EVENTS_PER_CHECKPOINT = 20
 
@@ -45,6 +49,7 @@ class Job {
       storage: new FileCheckpointStorage(this.#directory),
       source: () => this.#position,
       maxCheckpoints: 2,
+      worker,
       logger: { debug: () => {}, info: () => {}, warn, error: warn },
     })
     this.#coordinator.on('started', ({ id }) => context.say('started', id))
@@ -91,7 +96,7 @@ class Job {
   async #sayFound(): Promise<void> {
     const backend = new MemoryStateBackend({ sweepIntervalMs: Number.POSITIVE_INFINITY })
     const storage = new FileCheckpointStorage(this.#directory)
-    const reader = new CheckpointCoordinator(backend, { storage })
+    const reader = new CheckpointCoordinator(backend, { storage, worker })
     const position = Number((await reader.restoreLatest())?.source ?? 0)
     if ((await stateOf(backend)) !== stateAt(position)) throw new Error(`not the state of ${position}`)
     this.#context.say('found', String(position))

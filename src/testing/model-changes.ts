@@ -1,0 +1,50 @@
+import { createRequire } from 'node:module'
+import { pathToFileURL } from 'node:url'
+import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
+import { keyBytes, type ModelEntries, sortedKeys } from './model-entries.js'
+import type { PackableEntry } from './model-pack.js'
+import type { SharedModelContent } from './shared-model-snapshot.js'
+
+/** What the model held at an instant: whatever differs later has changed. */
+export class ModelChangeBase implements ChangeBase {
+  /** Without what had expired. */
+  readonly entries: ModelEntries
+  /** Of the content that is compared: after it was replaced as a whole, nothing can be told any more. */
+  readonly content: object
+  released = false
+
+  constructor(entries: ModelEntries, content: object) {
+    this.entries = entries
+    this.content = content
+  }
+
+  release(): void {
+    this.released = true
+  }
+}
+
+/** The entries for another thread: all, or those that are others than at the base, with tombstones for what has gone. */
+export function sharedModel(entries: ModelEntries, base: ModelChangeBase | undefined): SharedSnapshot {
+  const keys = base === undefined ? sortedKeys(entries) : changedKeys(entries, base.entries)
+  const data: SharedModelContent = { aliveEntries: entries.size, entries: [...packable(entries, keys)] }
+  const module = createRequire(import.meta.url).resolve('#testing/shared-model-snapshot')
+  return { module: pathToFileURL(module).href, data, transferList: [] }
+}
+
+/** The entries of these keys; a tombstone where there is none. */
+export function* packable(
+  entries: ModelEntries,
+  keys: readonly string[],
+): Generator<PackableEntry, void, undefined> {
+  for (const key of keys) {
+    const { value, expiresAtMs } = entries.get(key) ?? { value: undefined, expiresAtMs: Infinity }
+    yield { key: keyBytes(key), value, expiresAtMs }
+  }
+}
+
+/** Entries are replaced, never changed: another object means that it was written. */
+function changedKeys(entries: ModelEntries, before: ModelEntries): string[] {
+  const written = [...entries.keys()].filter((key) => entries.get(key) !== before.get(key))
+  const gone = [...before.keys()].filter((key) => !entries.has(key))
+  return [...written, ...gone].sort()
+}
