@@ -158,7 +158,7 @@ describe('incremental checkpoints', () => {
 })
 
 describe('after a restore', () => {
-  it('the next checkpoint builds on what was restored', async () => {
+  it('a checkpoint builds on what was restored', async () => {
     const first = bench()
     await fill(first.backend)
     await first.coordinator.createCheckpoint()
@@ -176,7 +176,7 @@ describe('after a restore', () => {
     expect(await contentOf(second.backend)).toBe(expected)
   })
 
-  it('it builds on an older one, where that was restored', async () => {
+  it('a checkpoint builds on an older one, where that was restored', async () => {
     const { coordinator, backend, storage } = bench()
     await fill(backend)
     for (const value of [1, 2, 3]) {
@@ -190,7 +190,7 @@ describe('after a restore', () => {
     expect(await contentOf(backend)).toContain('a=2')
   })
 
-  it('it is a full one after a savepoint, which stands alone', async () => {
+  it('a checkpoint is a full one where that was a savepoint, which stands alone', async () => {
     const { coordinator, backend, storage } = bench()
     await fill(backend)
     await coordinator.createSavepoint(storage)
@@ -202,7 +202,7 @@ describe('after a restore', () => {
     ['a put', (backend: ModelStateBackend) => backend.putSync(bytesOf('gap'), bytesOf('1'))],
     ['a delete', (backend: ModelStateBackend) => backend.deleteSync(bytesOf('fill-1'))],
     ['a clear', (backend: ModelStateBackend) => void backend.clear()],
-  ])('it is a full one where %s came before anybody could look', async (_, write) => {
+  ])('a checkpoint is a full one where %s came before anybody could look', async (_, write) => {
     const { coordinator, backend, storage } = bench()
     await fill(backend)
     await coordinator.createCheckpoint()
@@ -230,7 +230,7 @@ describe('after a restore', () => {
     expect(await contentOf(inner)).toBe(expected)
   })
 
-  it('it is a full one where another owner has removed the files meanwhile', async () => {
+  it('a checkpoint is a full one where another owner has removed the files meanwhile', async () => {
     const first = bench({ maxCheckpoints: 1, incremental: false })
     await fill(first.backend)
     await first.coordinator.createCheckpoint()

@@ -60,10 +60,10 @@ export async function* mergeSegments(
     for (const input of inputs) await input.load()
     // Most entries are the base's alone. So the deltas are compared with each other only when one of them moves on.
     let delta = newestOfSmallest(deltas)
-    while (base !== undefined) {
-      const order = orderOf(base.key, delta?.key)
+    for (;;) {
+      const order = orderOf(base?.key, delta?.key)
       const decides = order < 0 ? base : delta
-      if (decides?.key === undefined) break
+      if (base === undefined || decides?.key === undefined) break
       const { cursor, key } = decides
       if (!cursor.tombstone && cursor.expiresAtMs > clockMs) copyEntry(cursor, builder)
       if (order <= 0 && !base.step()) await base.load()

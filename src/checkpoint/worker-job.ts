@@ -81,7 +81,12 @@ export class WorkerJob {
   lose(error: unknown): void {
     if (this.#over) return
     this.lost = true
-    void this.#service.abandon().then(() => this.#end(() => this.#reject(error), error))
+    void this.#abandon(error)
+  }
+
+  async #abandon(error: unknown): Promise<void> {
+    await this.#service.abandon()
+    this.#end(() => this.#reject(error), error)
   }
 
   #post(message: ToThread): void {

@@ -5,133 +5,22 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import type { StateBackend } from '../../src/backend/state-backend.js'
 import { isStateError } from '../../src/base/errors.js'
-import { CheckpointCoordinator } from '../../src/checkpoint/checkpoint-coordinator.js'
-import { CheckpointWorker } from '../../src/checkpoint/checkpoint-worker.js'
 import { parseManifest } from '../../src/checkpoint/manifest.js'
 import { checkpointId, manifestName } from '../../src/checkpoint/object-names.js'
 import type { CheckpointMetadata, Compression } from '../../src/checkpoint/types.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
-import { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
-import { FaultyCheckpointStorage } from '../../src/testing/faulty-storage.js'
-import { ManualClock } from '../../src/testing/manual-clock.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { bytesIn, bytesOf, namesIn, textOf } from '../support/checkpoints.js'
-
-const MAX_CHECKPOINTS = 3
-
-interface ModelEntry {
-  readonly value: string
-  readonly expiresAtMs: number
-}
-
-type State = ReadonlyMap<string, ModelEntry>
-
-interface SavedState {
-  readonly state: State
-  readonly position: number
-  readonly savepoint: boolean
-  /** Names of the segments that its manifest lists. */
-  readonly segments: readonly string[]
-  manifestDamaged?: boolean
-  /** A restore or `verify` of this process met the damage. */
-  discovered?: boolean
-}
-
-/** What should be true. */
-class Model {
-  state: Map<string, ModelEntry> = new Map()
-  position = 0
-  readonly saved = new Map<number, SavedState>()
-  lastId = 0
-  everPublished = false
-  readonly damagedSegments = new Set<string>()
-  readonly missingSegments = new Set<string>()
-
-  isDamaged({ manifestDamaged, segments }: SavedState): boolean {
-    const lost = segments.some((name) => this.damagedSegments.has(name) || this.missingSegments.has(name))
-    return manifestDamaged === true || lost
-  }
-
-  /** Whether retention can know that it is damaged. */
-  isKnownDamaged({ manifestDamaged, discovered, segments }: SavedState): boolean {
-    const missing = segments.some((name) => this.missingSegments.has(name))
-    return manifestDamaged === true || discovered === true || missing
-  }
-
-  /** A savepoint is known by its manifest or by its segment's name. Without both, nothing of it is left to spare. */
-  isSpared({ savepoint, manifestDamaged, segments }: SavedState): boolean {
-    return savepoint && !(manifestDamaged === true && this.missingSegments.has(segments[0] ?? ''))
-  }
-
-  newestFirst(): [number, SavedState][] {
-    return [...this.saved].sort(([left], [right]) => right - left)
-  }
-
-  /** What retention has to remove: all that is older than the newest few that it takes for good. */
-  surplus(): number[] {
-    const plain = this.newestFirst().filter(([, saved]) => !this.isSpared(saved))
-    const good = plain.filter(([, saved]) => !this.isKnownDamaged(saved))
-    const oldestKept = good[MAX_CHECKPOINTS - 1]?.[0] ?? 0
-    return plain.map(([sequence]) => sequence).filter((sequence) => sequence < oldestKept)
-  }
-}
-
-type BackendMaker = (clock: ManualClock) => StateBackend
-
-/** What is. */
-class World {
-  readonly clock = new ManualClock()
-  readonly storage = new MemoryCheckpointStorage()
-  readonly #makeBackend: BackendMaker
-  readonly #compression: Compression
-  readonly #graceMs: number
-  faulty!: FaultyCheckpointStorage
-  backend!: StateBackend
-  coordinator!: CheckpointCoordinator
-  position = 0
-  /** The coordinator owns the storage, so the cut of a checkpoint is made in the very call. */
-  owner = false
-
-  constructor(makeBackend: BackendMaker, compression: Compression, graceMs: number) {
-    this.#makeBackend = makeBackend
-    this.#graceMs = graceMs
-    this.#compression = compression
-    this.boot()
-  }
-
-  /** A new process on the same storage. */
-  boot(): void {
-    this.storage.forgetOwner()
-    this.faulty = new FaultyCheckpointStorage(this.storage)
-    this.backend = this.#makeBackend(this.clock)
-    this.position = 0
-    this.owner = false
-    this.coordinator = new CheckpointCoordinator(this.backend, {
-      storage: this.faulty,
-      clock: this.clock,
-      compression: this.#compression,
-      maxCheckpoints: MAX_CHECKPOINTS,
-      graceMs: this.#graceMs,
-      maxDeltas: 2,
-      worker,
-      source: () => ({ position: this.position }),
-    })
-    this.coordinator.on('completed', ({ checkpoint }) => seen.add(checkpoint.kind))
-    this.coordinator.on('merged', () => seen.add('merged'))
-    this.coordinator.on('mergeFailed', () => seen.add('mergeFailed'))
-  }
-
-  async mergeEnds(): Promise<void> {
-    while (this.coordinator.stats().merging) await nextTurn()
-  }
-}
-
-/** What has happened at least once: a history without it proves nothing. */
-const seen = new Set<string>()
-
-const worker = new CheckpointWorker()
+import {
+  type BackendMaker,
+  Model,
+  type SavedState,
+  type State,
+  seen,
+  World,
+  worker,
+} from './checkpoint-world.js'
 
 afterAll(() => worker.close())
 
