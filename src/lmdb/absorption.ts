@@ -11,7 +11,7 @@ const STEP_ENTRIES = 64
 export class Absorption {
   readonly #buffer: WriteBuffer
   readonly #cache: ReadCache
-  readonly #onKey: (bytes: Uint8Array, start: number, length: number) => void
+  readonly #onKey: (generation: Generation, bytes: Uint8Array, start: number, length: number) => void
   /** Goes on until the generation's entries are in the cache; it is then dropped from the buffer. */
   #work: SlicedWork<void> | undefined
 
@@ -19,7 +19,7 @@ export class Absorption {
   constructor(
     buffer: WriteBuffer,
     cache: ReadCache,
-    onKey: (bytes: Uint8Array, start: number, length: number) => void,
+    onKey: (generation: Generation, bytes: Uint8Array, start: number, length: number) => void,
   ) {
     this.#buffer = buffer
     this.#cache = cache
@@ -48,7 +48,7 @@ export class Absorption {
       const bytes = entries.segmentBytes(address)
       const start = entries.keyStart(address)
       const length = entries.keyLength(address)
-      this.#onKey(bytes, start, length)
+      this.#onKey(generation, bytes, start, length)
       if (entries.isTombstone(address)) {
         this.#cache.remove(bytes, start, length)
       } else {

@@ -11,11 +11,19 @@ const INDEX_BYTES = 12
  * forgets them all and is no base any longer.
  */
 export class ChangedKeys implements ChangeBase {
+  /** What was written before the instant and is not committed yet. */
+  readonly #earlier: ReadonlySet<object>
   readonly #maxBytes: number
   readonly #onReleased: (base: ChangedKeys) => void
   #log: HashLog | undefined
 
-  constructor(maxBytes: number, seed: number, onReleased: (base: ChangedKeys) => void) {
+  constructor(
+    earlier: readonly object[],
+    maxBytes: number,
+    seed: number,
+    onReleased: (base: ChangedKeys) => void,
+  ) {
+    this.#earlier = new Set(earlier)
     this.#maxBytes = maxBytes
     this.#onReleased = onReleased
     this.#log = new HashLog({
@@ -32,9 +40,10 @@ export class ChangedKeys implements ChangeBase {
     return this.#log !== undefined
   }
 
-  add(bytes: Uint8Array, start: number, length: number): void {
+  /** A key of a generation was committed. */
+  add(generation: object, bytes: Uint8Array, start: number, length: number): void {
     const log = this.#log
-    if (log === undefined || log.seek(bytes, start, length) !== 0) return
+    if (log === undefined || this.#earlier.has(generation) || log.seek(bytes, start, length) !== 0) return
     log.write(0, NO_VALUE, 0, 0, Infinity)
     if (log.usedBytes + log.keys * INDEX_BYTES > this.#maxBytes) this.forget()
   }

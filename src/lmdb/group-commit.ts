@@ -32,6 +32,8 @@ export class GroupCommit {
   readonly #writer: Writer
   readonly #options: GroupCommitOptions
   #inFlight: Generation | undefined
+  /** Frozen and not begun to be committed, oldest first. */
+  readonly #sealed: Generation[] = []
   #failure: StateError | undefined
   #scheduled = false
   #gates: readonly ReaderGate[] = []
@@ -52,12 +54,10 @@ export class GroupCommit {
   flush(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     const { active } = this.#buffer
-    if (!active.isEmpty) {
-      const committed = active.committed()
-      this.#schedule()
-      return committed
-    }
-    return this.#inFlight?.committed() ?? Promise.resolve()
+    const newest = active.isEmpty ? (this.#sealed.at(-1) ?? this.#inFlight) : active
+    const committed = newest?.committed() ?? Promise.resolve()
+    this.#schedule()
+    return committed
   }
 
   /** Begins a commit if one is due, and holds the caller's thread back where the disk cannot keep up. */
@@ -92,8 +92,8 @@ export class GroupCommit {
   /** Begins a commit of what has been written, unless one is under way. */
   begin(): void {
     if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
-    if (this.#buffer.active.isEmpty || this.#gated()) return
-    const generation = this.#buffer.freeze()
+    if ((this.#sealed.length === 0 && this.#buffer.active.isEmpty) || this.#gated()) return
+    const generation = this.#sealed.shift() ?? this.#buffer.freeze()
     this.#inFlight = generation
     const startedAt = performance.now()
     this.#writer.request(
@@ -114,6 +114,18 @@ export class GroupCommit {
         this.#beginDue()
       },
     )
+  }
+
+  /** What was written so far is committed by itself: nothing that is written later is in the same generation. */
+  seal(): void {
+    if (this.#buffer.active.isEmpty) return
+    this.#sealed.push(this.#buffer.freeze())
+    this.#schedule()
+  }
+
+  /** Forgets what was sealed: it is no longer part of the buffer. */
+  forgetSealed(): void {
+    this.#sealed.length = 0
   }
 
   /** Commits wait until the gate is open. */
@@ -150,8 +162,7 @@ export class GroupCommit {
       this.#failure = error
       this.#options.onFailed(error)
     }
-    generation?.settle(this.#failure)
-    this.#buffer.active.settle(this.#failure)
+    for (const each of [generation, ...this.#sealed, this.#buffer.active]) each?.settle(this.#failure)
   }
 
   /** Writes of one turn of the event loop share a commit. */
@@ -183,7 +194,7 @@ export class GroupCommit {
   }
 
   #beginDue(): void {
-    if (this.#buffer.active.awaited || this.#isDue()) this.begin()
+    if (this.#sealed.length > 0 || this.#buffer.active.awaited || this.#isDue()) this.begin()
   }
 
   #isDue(): boolean {

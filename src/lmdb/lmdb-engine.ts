@@ -132,9 +132,13 @@ export class LmdbEngine {
             mapBytes: mapBytesOf(settings),
             dataPath: () => options.directory.dataPath,
             waitFor: (gate) => commit.waitFor(gate),
+            seal: () => {
+              commit.seal()
+              return this.buffer.frozen
+            },
           })
-    this.#absorption = new Absorption(this.buffer, this.cache, (bytes, start, length) =>
-      this.sharing?.noteChanged(bytes, start, length),
+    this.#absorption = new Absorption(this.buffer, this.cache, (generation, bytes, start, length) =>
+      this.sharing?.noteChanged(generation, bytes, start, length),
     )
     this.#expirySweep = new ExpirySweep(this.buffer, this.cache, {
       now,
@@ -374,6 +378,7 @@ export class LmdbEngine {
       this.#absorption.finish()
       this.#switchView(result as CommitResult)
       this.buffer.reset()
+      commit.forgetSealed()
       this.cache.clear()
       this.sharing?.forgetBases()
     } catch (error) {

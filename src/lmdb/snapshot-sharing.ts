@@ -1,5 +1,6 @@
 import type { ChangeBase } from '../backend/shared-snapshot.js'
 import { ChangedKeys } from './changed-keys.js'
+import type { Generation } from './generation.js'
 import { LmdbShare, type ShareSource } from './lmdb-share.js'
 import { ReaderGate } from './reader-gate.js'
 
@@ -9,6 +10,8 @@ export interface SharingHost {
   readonly maxBytes: number
   readonly mapBytes: number
   dataPath(): string
+  /** Keeps what was written so far apart from what comes; returns all of it that is not committed yet. */
+  seal(): readonly Generation[]
   /** No commit may begin until the gate is open. */
   waitFor(gate: ReaderGate): void
 }
@@ -24,14 +27,14 @@ export class SnapshotSharing {
 
   trackChanges(): ChangedKeys {
     const { seed, maxBytes } = this.#host
-    const base = new ChangedKeys(maxBytes, seed, () => this.#bases.delete(base))
+    const base = new ChangedKeys(this.#host.seal(), maxBytes, seed, () => this.#bases.delete(base))
     this.#bases.add(base)
     return base
   }
 
   /** A key was committed. */
-  noteChanged(bytes: Uint8Array, start: number, length: number): void {
-    for (const base of this.#bases) base.add(bytes, start, length)
+  noteChanged(generation: Generation, bytes: Uint8Array, start: number, length: number): void {
+    for (const base of this.#bases) base.add(generation, bytes, start, length)
   }
 
   /** Everything has changed. */
