@@ -1,5 +1,6 @@
 import { HashLog } from '../log/hash-log.js'
 import type { SegmentPool } from '../log/segment-pool.js'
+import type { Layer } from './merged-scan.js'
 
 export interface GenerationOptions {
   readonly seed: number
@@ -83,4 +84,16 @@ export class Generation {
       else reject(error)
     }
   }
+}
+
+/** A generation as it is now; one that is written to no more needs no epoch for that. */
+export function layerOf(generation: Generation, isActive: boolean): Layer {
+  const { log } = generation
+  const epoch = isActive ? log.openSnapshot() : Infinity
+  generation.retain()
+  const release = () => {
+    if (isActive) log.closeSnapshot(epoch)
+    generation.release()
+  }
+  return { log, epoch, retain: () => layerOf(generation, isActive), release }
 }

@@ -13,7 +13,6 @@ import type { BackendStats } from '../backend/types.js'
 import { copyBytes } from '../base/bytes.js'
 import { ForwardClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
-import { SEGMENT_BYTES } from '../log/layout.js'
 import { SegmentPool } from '../log/segment-pool.js'
 import { runThrough } from '../log/slices.js'
 import { Absorption } from './absorption.js'
@@ -22,21 +21,22 @@ import { compactStore } from './compact-store.js'
 import { countEntries } from './count-entries.js'
 import type { TableStats } from './environment.js'
 import { ExpirySweep } from './expiry-sweep.js'
-import type { Generation } from './generation.js'
+import { type Generation, layerOf } from './generation.js'
 import { GroupCommit } from './group-commit.js'
 import { Latencies } from './latencies.js'
+import { mapBytesOf, memorySharesOf } from './memory-shares.js'
 import type { Layer } from './merged-scan.js'
 import { OpenStore } from './open-store.js'
 import { ReadCache } from './read-cache.js'
 import type { LmdbSettings } from './settings.js'
 import { SnapshotSharing } from './snapshot-sharing.js'
 import type { StoreDirectory } from './store-directory.js'
+import { StoreReplacement } from './store-replacement.js'
 import type { StoreView } from './store-view.js'
 import type { CommitResult } from './store-writer.js'
 import type { LmdbStats } from './types.js'
 import { WriteBuffer } from './write-buffer.js'
 import { Writer } from './writer.js'
-import type { WriterRequest } from './writer-thread.js'
 
 export type EngineFigures = Omit<LmdbStats, keyof BackendStats | 'oldestSnapshotAgeMs'>
 
@@ -51,24 +51,10 @@ export interface EngineEvents {
   readonly onFailed: (error: StateError) => void
 }
 
-/** Shares of `cacheBytes`: kept for reading, begins a commit, holds a writer back. */
-const CACHE_SHARE = 1 / 2
-const FLUSH_SHARE = 1 / 16
-const HOLD_SHARE = 1 / 4
-/** Of logs that are gone, kept for those that come. */
-const POOL_SHARE = 1 / 4
-/** A log of the engine, at its largest, has about so many segments. */
-const SEGMENTS_PER_LOG = 64
-const SMALLEST_SEGMENT_BYTES = 64 * 1024
-/** Beside `cacheBytes`: for the keys that changed since a checkpoint. */
-const CHANGES_SHARE = 1 / 8
 /** A reader in another thread that has not begun by then is given up. */
 const GATE_TIMEOUT_MS = 5_000
 /** Reads from the store that are remembered, as checksums of their keys. */
 const RECENT_READS = 65_536
-/** Address space beside `maxBytes`: LMDB copies pages before it writes them, and a replacement holds both contents. */
-const SPARE_MAP_BYTES = 64 * 1024 * 1024
-
 export class LmdbEngine {
   readonly clock: ForwardClock
   readonly buffer: WriteBuffer
@@ -118,9 +104,10 @@ export class LmdbEngine {
     const seed = randomInt(2 ** 32)
     const now = () => this.clock.now()
     this.#now = now
-    const pool = new SegmentPool(settings.cacheBytes * POOL_SHARE, segmentBytesFor(settings))
+    const shares = memorySharesOf(settings)
+    const pool = new SegmentPool(shares.poolBytes, shares.segmentBytes)
     this.buffer = new WriteBuffer({ seed, now, pool, onExpired: events.onExpired })
-    this.cache = new ReadCache(settings.cacheBytes * CACHE_SHARE, seed, now, pool)
+    this.cache = new ReadCache(shares.cacheBytes, seed, now, pool)
     const commit = writer === undefined ? undefined : this.#newCommit(writer)
     this.#commit = commit
     this.sharing =
@@ -128,7 +115,7 @@ export class LmdbEngine {
         ? undefined
         : new SnapshotSharing({
             seed,
-            maxBytes: settings.cacheBytes * CHANGES_SHARE,
+            maxBytes: shares.changesBytes,
             mapBytes: mapBytesOf(settings),
             dataPath: () => options.directory.dataPath,
             waitFor: (gate) => commit.waitFor(gate),
@@ -359,32 +346,21 @@ export class LmdbEngine {
   async replaceAll(blocks: AsyncIterable<EntryBlock>, clockMs: number | undefined): Promise<void> {
     const writer = this.#writer as Writer
     const commit = this.#commit as GroupCommit
-    const ask = async (request: WriterRequest): Promise<CommitResult | undefined> => {
-      try {
-        return await writer.ask(request)
-      } catch (error) {
-        // What is on disk cannot be told any more: as after any other commit that fails, nothing more is to be written.
-        commit.fail(error as StateError)
-        throw error
-      }
-    }
+    const replacement = new StoreReplacement(writer, commit)
     try {
-      await ask({ kind: 'beginReplace' })
-      await this.#fillOtherSlot(ask, blocks)
+      await replacement.fill(blocks, this.#settings.maxBytes)
       // What was written before belongs to the content that goes.
       await commit.pause({ yielding: false })
       if (clockMs !== undefined) this.clock.advanceTo(clockMs)
-      const result = await ask({ kind: 'finishReplace', clockMs: this.clock.now() })
+      const result = await replacement.finish(this.clock.now())
       this.#absorption.finish()
-      this.#switchView(result as CommitResult)
+      this.#switchView(result)
       this.buffer.reset()
       commit.forgetSealed()
       this.cache.clear()
       this.sharing?.forgetBases()
     } catch (error) {
-      // After a failure LMDB is not to be asked for another transaction: it has been seen to corrupt the process's memory.
-      // What is left in the other slot is then cleared when the store is opened next.
-      if (this.failure === undefined) await ask({ kind: 'abandonReplace' }).catch(() => {})
+      await replacement.abandon()
       throw error
     } finally {
       commit.resume()
@@ -475,26 +451,14 @@ export class LmdbEngine {
     this.#events.onExpired(() => copyBytes(bytes.subarray(start, start + length)))
   }
 
-  async #fillOtherSlot(
-    ask: (request: WriterRequest) => Promise<unknown>,
-    blocks: AsyncIterable<EntryBlock>,
-  ): Promise<void> {
-    const { maxBytes } = this.#settings
-    let bytes = 0
-    for await (const block of blocks) {
-      bytes += block.bytes.length
-      if (bytes > maxBytes) throw new StateError('BACKEND_FULL', { used: bytes, capacity: maxBytes })
-      await ask({ kind: 'replaceBlock', bytes: block.bytes })
-    }
-  }
-
   #newCommit(writer: Writer): GroupCommit {
-    const { cacheBytes, flushEvery } = this.#settings
+    const { flushEvery } = this.#settings
+    const { flushBytes, holdBytes } = memorySharesOf(this.#settings)
     return new GroupCommit(this.buffer, writer, {
       flushEvery,
-      flushBytes: cacheBytes * FLUSH_SHARE,
+      flushBytes,
       holdKeys: () => this.#holdKeys,
-      holdBytes: cacheBytes * HOLD_SHARE,
+      holdBytes,
       now: () => this.clock.now(),
       gateTimeoutMs: GATE_TIMEOUT_MS,
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
@@ -520,27 +484,6 @@ export class LmdbEngine {
   }
 }
 
-/** A generation as it is now; one that is written to no more needs no epoch for that. */
-function layerOf(generation: Generation, isActive: boolean): Layer {
-  const { log } = generation
-  const epoch = isActive ? log.openSnapshot() : Infinity
-  generation.retain()
-  const release = () => {
-    if (isActive) log.closeSnapshot(epoch)
-    generation.release()
-  }
-  return { log, epoch, retain: () => layerOf(generation, isActive), release }
-}
-
-function segmentBytesFor({ cacheBytes }: LmdbSettings): number {
-  const wanted = 2 ** Math.round(Math.log2((cacheBytes * HOLD_SHARE) / SEGMENTS_PER_LOG))
-  return Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, wanted))
-}
-
 function openForReading({ settings, directory }: EngineOptions): OpenStore {
   return new OpenStore(directory.dataPath, { readOnly: true, mapBytes: mapBytesOf(settings) })
-}
-
-function mapBytesOf({ maxBytes }: LmdbSettings): number {
-  return maxBytes * 2 + SPARE_MAP_BYTES
 }

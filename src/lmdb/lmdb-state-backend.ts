@@ -203,9 +203,8 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#assertOpen()
     this.#expirations.emit()
     this.#assertOpen()
-    const takenAtMs = this.#engine.clock.now()
-    const { sharing } = this.#engine
-    return this.#snapshots.open({ ...this.#engine.capture(), takenAtMs, sharing })
+    const { clock, sharing } = this.#engine
+    return this.#snapshots.open({ ...this.#engine.capture(), takenAtMs: clock.now(), sharing })
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
@@ -415,8 +414,7 @@ export class LmdbStateBackend implements SyncStateBackend {
 
   #assertWritable(operation: string): void {
     this.#assertOpen()
-    if (this.#settings.readOnly)
-      throw invalidArgument('options.readOnly', `is set: ${operation} is not possible`)
+    if (this.#settings.readOnly) throw invalidArgument('options.readOnly', `forbids: ${operation}`)
     const { failure } = this.#engine
     if (failure !== undefined) {
       const reason = `an earlier commit failed: ${failure.message}`
