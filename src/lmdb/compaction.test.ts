@@ -86,6 +86,20 @@ describe('compact', () => {
     expect(await dataFiles()).toEqual(['data-2.mdb'])
   })
 
+  it('may come again while a snapshot keeps the file from before the last time', async () => {
+    const backend = await shrunk()
+    const snapshot = backend.snapshotSync()
+    for (let i = 0; i < 3; i++) {
+      backend.putSync(bytes('again'), bytes(`${i}`))
+      await backend.compact()
+    }
+    expect(snapshot.countSync()).toBe(50)
+    expect(await backend.count()).toBe(51)
+    snapshot.closeSync()
+    await backend.close()
+    expect(await dataFiles()).toEqual(['data-4.mdb'])
+  })
+
   it('goes on beside writes, which are durable afterwards', async () => {
     const backend = await shrunk()
     const compacting = backend.compact()

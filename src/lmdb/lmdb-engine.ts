@@ -72,7 +72,7 @@ export class LmdbEngine {
   readonly #options: EngineOptions
   #store: OpenStore
   /** Stores that were replaced by a compacted copy and are still being read. */
-  #retiring: Promise<void> = Promise.resolve()
+  readonly #retiring = new Set<Promise<void>>()
   /** Undefined where the store was opened for reading only. */
   readonly #writer: Writer | undefined
   readonly #commit: GroupCommit | undefined
@@ -182,7 +182,7 @@ export class LmdbEngine {
         events: this.#events,
         directory: this.#options.directory,
       })
-      this.#retire(replaced)
+      this.#noteRetiring(this.#retire(replaced))
     }
     this.#view = this.#store.latest()
     this.#isFresh = true
@@ -371,6 +371,7 @@ export class LmdbEngine {
   async compact(): Promise<void> {
     const { commitTimeoutMs } = this.#settings
     const replaced = this.#store
+    let retired: Promise<void> | undefined
     await compactStore({
       directory: this.#options.directory,
       environment: replaced.environment,
@@ -381,10 +382,11 @@ export class LmdbEngine {
       onSwitched: (dataPath, result) => {
         this.#store = new OpenStore(dataPath, { readOnly: false, mapBytes: mapBytesOf(this.#settings) })
         this.#switchView(result)
-        this.#retire(replaced)
+        retired = this.#retire(replaced)
+        this.#noteRetiring(retired)
       },
     })
-    if (!replaced.inUse) await this.#retiring
+    if (!replaced.inUse) await retired
   }
 
   /** `STORAGE_ERROR` where the writer thread hangs: the store stays open then. */
@@ -393,7 +395,7 @@ export class LmdbEngine {
     this.#absorption.finish()
     this.#view.release()
     await this.#store.close()
-    await this.#retiring
+    await Promise.all(this.#retiring)
   }
 
   /**
@@ -408,12 +410,16 @@ export class LmdbEngine {
   }
 
   /** Closes a store that another one has replaced as soon as nobody reads from it, and removes its file. */
-  #retire(replaced: OpenStore): void {
-    const closed = Promise.all([this.#retiring, replaced.close()])
+  async #retire(replaced: OpenStore): Promise<void> {
+    await replaced.close()
     // What cannot be removed now is removed when the store is opened next.
-    this.#retiring = closed
-      .then(() => (this.#writer === undefined ? undefined : this.#options.directory.removeLeftovers()))
-      .catch(() => {})
+    if (this.#writer !== undefined) await this.#options.directory.removeLeftovers().catch(() => {})
+  }
+
+  #noteRetiring(retired: Promise<void>): void {
+    const over = () => this.#retiring.delete(retired)
+    this.#retiring.add(retired)
+    retired.then(over, over)
   }
 
   #readStore(key: Uint8Array): Uint8Array | undefined {

@@ -9,6 +9,9 @@ import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { type CommandKind, commandKinds } from './commands.js'
 import { compareStats, onBoth, same, sweepBoth, type World, wholeContent } from './world.js'
 
+/** A run that hangs is a failure like any other, with its seed. */
+const RUN_TIMEOUT_MS = 60_000
+
 export interface EngineOptions {
   readonly clock: Clock
   readonly ttlMs?: number
@@ -73,7 +76,7 @@ export async function runCommands(
         await world.model.close()
       }
     }),
-    { numRuns: runs, ...(seed !== undefined && { seed }) },
+    { numRuns: runs, timeout: RUN_TIMEOUT_MS, ...(seed !== undefined && { seed }) },
   )
 }
 
