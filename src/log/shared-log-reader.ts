@@ -62,7 +62,9 @@ export class SharedLogReader {
   async addresses(): Promise<SharedAddresses> {
     const changes = this.#changes
     const found = await this.run(
-      changes === undefined ? this.#walk() : this.#changed(joinParts(changes.parts).sort(), changes.sinceEpoch),
+      changes === undefined
+        ? this.#walk()
+        : this.#changed(joinParts(changes.parts).sort(), changes.sinceEpoch),
     )
     const reply = await this.#ask('buried')
     this.assertOpen()
