@@ -88,11 +88,13 @@ export class ChangeTracker {
     this.#update()
   }
 
-  /** Gives up: no base is known any more. */
-  abandon(): void {
+  /** Gives up: no base is known any more. Returns whether one was. */
+  abandon(): boolean {
+    const { isActive } = this
     this.#intervals = []
     this.#bytes = 0
     this.#update()
+    return isActive
   }
 
   /** The entry at `address` has changed after the newest base. */

@@ -6,7 +6,7 @@ import { ManualClock } from '../testing/manual-clock.js'
 import { MemoryStateBackend } from './memory-state-backend.js'
 import { openSharedSnapshot } from './shared-memory-snapshot.js'
 
-const bytes = (text: string) => Buffer.from(text)
+const encode = (text: string) => Buffer.from(text)
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 /** Messages between threads take some turns of the event loop, nobody knows how many. */
@@ -45,20 +45,20 @@ describe('A shared snapshot', () => {
   it('gives all of its instant, or what was written, deleted and expired since a base', async () => {
     const clock = new ManualClock(0)
     const backend = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
-    for (const key of ['a', 'b', 'c', 'd']) backend.putSync(bytes(key), bytes('1'))
-    backend.putSync(bytes('e'), bytes('1'), { ttlMs: 10 })
+    for (const key of ['a', 'b', 'c', 'd']) backend.putSync(encode(key), encode('1'))
+    backend.putSync(encode('e'), encode('1'), { ttlMs: 10 })
     const first = backend.snapshotSync()
     const base = first.trackChanges()
-    backend.putSync(bytes('b'), bytes('2'))
-    backend.putSync(bytes('b'), bytes('22'))
-    backend.deleteSync(bytes('c'))
-    backend.putSync(bytes('f'), bytes('2'))
-    backend.putSync(bytes('g'), bytes('2'))
-    backend.deleteSync(bytes('g'))
+    backend.putSync(encode('b'), encode('2'))
+    backend.putSync(encode('b'), encode('22'))
+    backend.deleteSync(encode('c'))
+    backend.putSync(encode('f'), encode('2'))
+    backend.putSync(encode('g'), encode('2'))
+    backend.deleteSync(encode('g'))
     clock.advance(10)
     const second = backend.snapshotSync()
     const [full, delta] = [second.share(), second.share(base)]
-    backend.putSync(bytes('a'), bytes('3'))
+    backend.putSync(encode('a'), encode('3'))
     await backend.clear()
     expect(await read(full)).toEqual(['a=1', 'b=22', 'd=1', 'f=2'])
     expect(await read(delta)).toEqual(['b=22', '-c', '-e', 'f=2', '-g'])
@@ -70,8 +70,8 @@ describe('A shared snapshot', () => {
     const backend = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
     // More than a snapshot finds the time to remove.
     const many = 300_000
-    for (let i = 0; i < many; i++) backend.putSync(bytes(`due-${i}`), bytes('1'), { ttlMs: 10 })
-    backend.putSync(bytes('later'), bytes('1'), { ttlMs: 20 })
+    for (let i = 0; i < many; i++) backend.putSync(encode(`due-${i}`), encode('1'), { ttlMs: 10 })
+    backend.putSync(encode('later'), encode('1'), { ttlMs: 20 })
     const first = backend.snapshotSync()
     const base = first.trackChanges()
     first.closeSync()
@@ -81,7 +81,7 @@ describe('A shared snapshot', () => {
     const reader = await openSharedSnapshot(second.share(base)?.data)
     clock.advance(10)
     // One that was expired is written again before anybody has removed it.
-    backend.putSync(bytes('due-0'), bytes('2'))
+    backend.putSync(encode('due-0'), encode('2'))
     expect(await reader.count()).toBe(1)
     const texts = textsOf(await allBlocks(reader.blocks()))
     expect(texts.length).toBe(many)
@@ -92,10 +92,10 @@ describe('A shared snapshot', () => {
 
   it('is there only in the instant of the snapshot, and with a base that is still known', async () => {
     const backend = new MemoryStateBackend()
-    backend.putSync(bytes('a'), bytes('1'))
+    backend.putSync(encode('a'), encode('1'))
     const snapshot = backend.snapshotSync()
     const base = snapshot.trackChanges()
-    backend.putSync(bytes('a'), bytes('2'))
+    backend.putSync(encode('a'), encode('2'))
     expect(snapshot.share()).toBeUndefined()
     expect(backend.snapshotSync().share(snapshot.trackChanges())).toBeUndefined()
     expect(backend.snapshotSync().share(base)).toBeDefined()
@@ -113,14 +113,14 @@ describe('A shared snapshot', () => {
 
   it('ends its reader with CLOSED, and keeps the memory until the reader has stopped', async () => {
     const backend = new MemoryStateBackend()
-    const value = bytes('x'.repeat(1_000))
-    for (let i = 0; i < 2_000; i++) backend.putSync(bytes(`key-${i}`), value)
+    const value = encode('x'.repeat(1_000))
+    for (let i = 0; i < 2_000; i++) backend.putSync(encode(`key-${i}`), value)
     const snapshot = backend.snapshotSync()
     const shared = snapshot.share()
     const reader = await openSharedSnapshot(shared?.data)
     const blocks = reader.blocks({ targetBytes: 2_000 })[Symbol.asyncIterator]()
     await blocks.next()
-    for (let i = 0; i < 2_000; i++) backend.putSync(bytes(`key-${i}`), bytes('y'.repeat(1_100)))
+    for (let i = 0; i < 2_000; i++) backend.putSync(encode(`key-${i}`), encode('y'.repeat(1_100)))
     snapshot.closeSync()
     const pinned = backend.memoryUsage().deadBytes
     expect(backend.stats().openSnapshots).toBe(0)
@@ -147,11 +147,11 @@ describe('A shared snapshot', () => {
 
   it('is let go of when the thread that reads it dies', async () => {
     const backend = new MemoryStateBackend()
-    for (let i = 0; i < 2_000; i++) backend.putSync(bytes(`key-${i}`), bytes('x'.repeat(1_000)))
+    for (let i = 0; i < 2_000; i++) backend.putSync(encode(`key-${i}`), encode('x'.repeat(1_000)))
     const snapshot = backend.snapshotSync()
     const thread = new ReadingThread()
     await thread.open(snapshot.share())
-    for (let i = 0; i < 2_000; i++) backend.putSync(bytes(`key-${i}`), bytes('y'.repeat(1_100)))
+    for (let i = 0; i < 2_000; i++) backend.putSync(encode(`key-${i}`), encode('y'.repeat(1_100)))
     snapshot.closeSync()
     const pinned = backend.memoryUsage().deadBytes
     await thread.end()
@@ -174,11 +174,11 @@ describe('A shared snapshot', () => {
         random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0
         const key = (from + ((random >>> 8) % most)) % keys
         if (random % 11 === 0) {
-          backend.deleteSync(bytes(`key-${key}`))
+          backend.deleteSync(encode(`key-${key}`))
           versions[key] = 0
         } else {
           version++
-          backend.putSync(bytes(`key-${key}`), bytes(`${version}`.padEnd((random >>> 4) % 64)))
+          backend.putSync(encode(`key-${key}`), encode(`${version}`.padEnd((random >>> 4) % 64)))
           versions[key] = version
         }
       }
@@ -198,14 +198,14 @@ describe('A shared snapshot', () => {
       expect(shared).toBeDefined()
       const expected = versions.slice()
       const reading = thread.read(shared)
-      let isRead = false
+      const state = { isRead: false }
       void reading.finally(() => {
-        isRead = true
+        state.isRead = true
       })
       do {
         write(2_000, from)
         await turn()
-      } while (!isRead)
+      } while (!state.isRead)
       const { blocks, count } = await reading
       const known = since === undefined ? new Uint32Array(keys) : since.known.slice()
       for (const each of blocks) {

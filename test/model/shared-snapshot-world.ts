@@ -1,4 +1,3 @@
-import { expect } from 'vitest'
 import { type EntryBlock, EntryBlockCursor } from '../../src/backend/entry-block.js'
 import type { ChangeBase, SharedSnapshot } from '../../src/backend/shared-snapshot.js'
 import { WriteBatch } from '../../src/backend/write-batch.js'
@@ -7,6 +6,7 @@ import type { MemorySnapshot } from '../../src/memory/memory-snapshot.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { openSharedSnapshot } from '../../src/memory/shared-memory-snapshot.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
+import { same } from './world.js'
 
 interface Put {
   readonly kind: 'put'
@@ -56,6 +56,9 @@ interface Base {
   readonly writes: number
   readonly wipes: number
 }
+
+/** Read as the header of an entry by mistake, it would be one that is not buried. */
+const FILLER = '!'
 
 /** A memory engine, a map that holds what it must hold, and readers of its snapshots on the same event loop. */
 export class SharedSnapshotWorld {
@@ -142,7 +145,7 @@ export class SharedSnapshotWorld {
   #write(operations: readonly (Put | Delete)[], asBatch: boolean): void {
     this.#writes++
     const texts = operations.map((operation, i) =>
-      operation.kind === 'put' ? `${this.#writes}.${i}:`.padEnd(operation.size, 'x') : '',
+      operation.kind === 'put' ? `${this.#writes}.${i}:`.padEnd(operation.size, FILLER) : '',
     )
     const batch = new WriteBatch()
     try {
@@ -213,43 +216,54 @@ export class SharedSnapshotWorld {
     if (step.alsoBase) this.#track(snapshot)
     const shared = snapshot.share(since?.base)
     if (shared === undefined) {
-      expect(since, 'the whole content can always be shared').toBeDefined()
+      same(since !== undefined, true, 'only changes are ever unknown')
       if (since?.wipes === this.#wipes) this.figures.unknown++
       snapshot.closeSync()
       return
     }
-    expect(since === undefined || since.wipes === this.#wipes, 'a base of other content').toBe(true)
-    const expected = this.#content()
-    const touched = new Map(this.#touched)
-    let isClosedEarly = false
-    const done = this.#read(shared, step).then(
-      ({ blocks, count }) => {
-        expect(count).toBe(expected.size)
-        if (since === undefined) {
-          expect(contentOf(blocks, new Map())).toEqual(expected)
-          this.figures.fulls++
-        } else {
-          expect(contentOf(blocks, since.content)).toEqual(expected)
-          const changed = (key: string) =>
-            (touched.get(key) ?? 0) > since.writes || !expected.has(key) || !since.content.has(key)
-          expect(keysOf(blocks).filter((key) => !changed(key))).toEqual([])
-          this.figures.deltas++
-        }
-        snapshot.closeSync()
-      },
-      (error: unknown) => {
-        snapshot.closeSync()
-        if (!isClosedEarly || !isStateError(error, 'CLOSED')) throw error
-        this.figures.endedEarly++
-      },
-    )
+    same(since?.wipes ?? this.#wipes, this.#wipes, 'a base of other content')
+    const state = { isClosedEarly: false }
+    const done = this.#check(snapshot, shared, step, since, state)
     // The failure surfaces where the end is awaited.
     done.catch(() => {})
     const closeEarly = () => {
-      isClosedEarly = true
+      state.isClosedEarly = true
       snapshot.closeSync()
     }
     this.#reading.push({ snapshot, done, closeEarly })
+  }
+
+  /** Reads what was shared in this very moment, and compares it with what is there in this very moment. */
+  async #check(
+    snapshot: MemorySnapshot,
+    shared: SharedSnapshot,
+    step: Share,
+    since: Base | undefined,
+    state: { readonly isClosedEarly: boolean },
+  ): Promise<void> {
+    const expected = this.#content()
+    const touched = new Map(this.#touched)
+    try {
+      const { blocks, count } = await this.#read(shared, step)
+      same(count, expected.size, 'count')
+      same(contentOf(blocks, since?.content ?? new Map()), expected, since === undefined ? 'all' : 'changes')
+      if (since === undefined) this.figures.fulls++
+      else {
+        const isChanged = (key: string) =>
+          (touched.get(key) ?? 0) > since.writes || !expected.has(key) || !since.content.has(key)
+        same(
+          keysOf(blocks).filter((key) => !isChanged(key)),
+          [],
+          'keys that have not changed',
+        )
+        this.figures.deltas++
+      }
+    } catch (error) {
+      if (!state.isClosedEarly || !isStateError(error, 'CLOSED')) throw error
+      this.figures.endedEarly++
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   async #read(
@@ -295,12 +309,12 @@ function contentOf(blocks: readonly EntryBlock[], before: Content): Content {
     let entries = 0
     for (const cursor = new EntryBlockCursor(bytes); cursor.next(); entries++) {
       const key = String(Buffer.from(cursor.key()))
-      expect(key > last, 'key order').toBe(true)
+      same(key > last, true, 'key order')
       last = key
       if (cursor.tombstone) content.delete(key)
       else content.set(key, `${Buffer.from(cursor.value())}@${cursor.expiresAtMs}`)
     }
-    expect(entries).toBe(entryCount)
+    same(entries, entryCount, 'entries of a block')
   }
   return content
 }
