@@ -1,7 +1,10 @@
 import type { EntryBlock } from './entry-block.js'
 import type { BlockOptions } from './types.js'
 
-/** A snapshot on its way to another thread of this process. It is to stay open here until it was read there. */
+/**
+ * A snapshot on its way to another thread of this process. It is to stay open here until it was read there: closing it
+ * ends the reader with `CLOSED`.
+ */
 export interface SharedSnapshot {
   /** URL of an ES module; its export `openSharedSnapshot` is an {@link OpenSharedSnapshot}. */
   readonly module: string
@@ -21,6 +24,7 @@ export interface SharedSnapshotReader {
    * them. Read it once.
    */
   blocks(options?: BlockOptions): AsyncIterable<EntryBlock>
+  /** Lets the engine reuse what the snapshot holds once that is closed too. Idempotent. */
   close(): Promise<void>
 }
 

@@ -26,7 +26,9 @@ export interface StateSnapshot extends AsyncDisposable {
   /**
    * Hands the snapshot to another thread of this process, in constant time: all of it, or what has changed since an earlier
    * base. `undefined` where that cannot be told any more (too much has changed, or the content was cleared or replaced):
-   * share all of it then. Engines that have nothing to share leave it out; their `blocks` are sent instead.
+   * share all of it then. Like `trackChanges` it is to be called in the same synchronous step as the snapshot was taken in:
+   * after a write there is nothing to share any more (`undefined`). May be called more than once. Engines that have
+   * nothing to share leave it out; their `blocks` are sent instead.
    */
   share?(since?: ChangeBase): SharedSnapshot | undefined
   /** Idempotent. */

@@ -7,11 +7,13 @@
 // (2) An address is pushed when an entry is appended, and when it is written in place for the first time since the newest
 //     base: its epoch tells. A moved entry is pushed again if it has changed since the oldest base.
 // (3) Lists belong to segments: when a segment is given up, its addresses go as well, because its number comes again.
-// (4) Lists are bounded. Before they would pass the bound, tracking is abandoned: no base is known any more.
+// (4) Lists are bounded. Before they would pass the bound, tracking is abandoned: no base is known any more. As they
+//     grow they are looked through in turn, so that they hold few addresses of versions that were replaced since.
 // (5) A list that was handed out is never changed below its length at that time.
 
 import { OFFSET_BITS } from './layout.js'
 import { type SharedPart, SharedUint32List } from './shared-list.js'
+import { Uint32List } from './uint32-list.js'
 
 /** An instant from which on changes are tracked. */
 export interface ChangeMark {
@@ -33,11 +35,10 @@ interface Interval {
   readonly lists: (SharedUint32List | undefined)[]
 }
 
-/** Items that lists may hold, however few keys there are; above it, half as many as there are keys. */
+/** What lists may take, as addresses: one for each key, and this many however few keys there are. */
 export const MIN_TRACKED_ITEMS: number = 64 * 1024
-const TRACKED_SHARE = 1 / 2
-/** From this length on, a list that is full is first rid of addresses that are of no use any more. */
-const MIN_PRUNED_ITEMS = 64
+/** Addresses looked at, for each that a list grows by, whether they are of any use still. */
+const PRUNED_PER_ITEM = 2
 const NOTHING_TRACKED = -1
 
 export class ChangeTracker {
@@ -48,6 +49,8 @@ export class ChangeTracker {
   readonly #host: ChangeTrackerHost
   #intervals: Interval[] = []
   #bytes = 0
+  /** The list to be looked through next. */
+  #pruning = { interval: 0, number: 0 }
 
   constructor(host: ChangeTrackerHost) {
     this.#host = host
@@ -85,11 +88,13 @@ export class ChangeTracker {
     this.#update()
   }
 
-  /** Gives up: no base is known any more. */
-  abandon(): void {
+  /** Gives up: no base is known any more. Returns whether one was. */
+  abandon(): boolean {
+    const { isActive } = this
     this.#intervals = []
     this.#bytes = 0
     this.#update()
+    return isActive
   }
 
   /** The entry at `address` has changed after the newest base. */
@@ -131,20 +136,12 @@ export class ChangeTracker {
 
   /** The list of a segment, not full; `undefined`, with tracking abandoned, where it may not grow. */
   #listWithRoom({ lists }: Interval, number: number): SharedUint32List | undefined {
-    let list = lists[number]
-    if (list !== undefined && list.length >= MIN_PRUNED_ITEMS) {
-      const pruned = this.#pruned(list)
-      if (pruned.length <= list.length / 2) {
-        this.#bytes += pruned.byteLength - list.byteLength
-        list = pruned
-        lists[number] = list
-      }
-    }
-    list ??= new SharedUint32List()
-    lists[number] = list
+    const growth = (lists[number]?.growthBytes ?? 0) / Uint32Array.BYTES_PER_ELEMENT
+    this.#prune(growth * PRUNED_PER_ITEM)
+    const list = lists[number] ?? new SharedUint32List()
     if (list.isFull) {
       const bytes = list.growthBytes
-      const mostItems = Math.max(MIN_TRACKED_ITEMS, this.#host.keys() * TRACKED_SHARE)
+      const mostItems = Math.max(MIN_TRACKED_ITEMS, this.#host.keys())
       const wanted = this.#bytes + bytes
       if (wanted > mostItems * Uint32Array.BYTES_PER_ELEMENT || !this.#host.hasRoomForList(bytes)) {
         this.abandon()
@@ -152,17 +149,42 @@ export class ChangeTracker {
       }
       this.#bytes = wanted
     }
+    lists[number] = list
     return list
   }
 
-  /** A version that was buried is seen by no snapshot to come. */
+  /** Looks through some lists, one after the other, and through the next ones the next time. */
+  #prune(items: number): void {
+    let left = items
+    for (let steps = this.#listCount(); steps > 0 && left > 0; steps--) {
+      const lists = this.#intervals[this.#pruning.interval]?.lists ?? []
+      if (this.#pruning.number >= lists.length) {
+        this.#pruning = { interval: (this.#pruning.interval + 1) % this.#intervals.length, number: 0 }
+        continue
+      }
+      const number = this.#pruning.number++
+      const list = lists[number]
+      if (list === undefined) continue
+      left -= list.length
+      const pruned = this.#pruned(list)
+      if (pruned.byteLength >= list.byteLength) continue
+      this.#bytes += pruned.byteLength - list.byteLength
+      lists[number] = pruned
+    }
+  }
+
+  #listCount(): number {
+    return this.#intervals.reduce((sum, { lists }) => sum + lists.length + 1, 0)
+  }
+
+  /** Without versions that were buried: no snapshot to come sees them. */
   #pruned(list: SharedUint32List): SharedUint32List {
-    const pruned = new SharedUint32List()
+    const kept = new Uint32List(Math.max(1, list.length))
     for (const { buffer, count } of list.parts()) {
       for (const address of new Uint32Array(buffer, 0, count)) {
-        if (!this.#host.isBuried(address)) pruned.push(address)
+        if (!this.#host.isBuried(address)) kept.push(address)
       }
     }
-    return pruned
+    return new SharedUint32List(kept.view())
   }
 }

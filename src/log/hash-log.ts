@@ -28,7 +28,7 @@ import { LogSpace } from './log-space.js'
 import { OrderedIndex } from './ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
 import { SnapshotEpochs } from './snapshot-epochs.js'
-import { TombstoneQueue } from './tombstone-queue.js'
+import type { TombstoneQueue } from './tombstone-queue.js'
 
 const NO_VALUE = new Uint8Array(0)
 /** Expired entries or tombstones handled between two looks at the time. */
@@ -45,7 +45,7 @@ export class HashLog {
   readonly #index: HashIndex = new HashIndex()
   readonly #expiry: ExpiryQueue = new ExpiryQueue()
   readonly #epochs: SnapshotEpochs
-  readonly #tombstones: TombstoneQueue = new TombstoneQueue()
+  readonly #tombstones: TombstoneQueue
   readonly #changes: ChangeTracker
   readonly #compactor: Compactor
   readonly #space: LogSpace
@@ -80,9 +80,10 @@ export class HashLog {
       keys: () => this.keys,
     })
     this.#changes = this.history.changes
+    this.#tombstones = this.history.tombstones
     this.#space = new LogSpace(this.#segments, this.#index, options.maxBytes, {
       besideBytes: () =>
-        this.#expiry.byteLength + this.ordered.byteLength + this.#trackingBytes + options.besideBytes(),
+        this.#expiry.byteLength + this.ordered.byteLength + this.history.byteLength + options.besideBytes(),
       tail: () => this.#tail,
       roll: (units, besideBytes) => this.#roll(units, besideBytes),
       clearAway: () => {
@@ -91,7 +92,7 @@ export class HashLog {
       },
       // Compaction frees nothing while a snapshot may still read what it moves.
       compact: () => this.#epochs.openCount === 0 && this.#compactor.reclaim(RECLAIM_SHARE),
-      giveUpTracking: () => this.#giveUpTracking(),
+      giveUpTracking: () => this.#changes.abandon(),
     })
     this.#tail = this.#segments.allocate(1, 0)
   }
@@ -130,12 +131,8 @@ export class HashLog {
       indexBytes: this.#index.byteLength,
       orderBytes: this.ordered.byteLength,
       expiryBytes: this.#expiry.byteLength,
-      trackingBytes: this.#trackingBytes,
+      trackingBytes: this.history.byteLength,
     })
-  }
-
-  get #trackingBytes(): number {
-    return this.history.byteLength + this.#tombstones.byteLength
   }
 
   /**
@@ -427,14 +424,7 @@ export class HashLog {
 
   /** Whether changes are tracked and the entry at `address` has not been written since the newest base. */
   #isUnchanged(address: number): boolean {
-    const { newest } = this.#changes
-    return newest >= 0 && address !== 0 && this.entries.epoch(address) <= newest
-  }
-
-  #giveUpTracking(): boolean {
-    const { isActive } = this.#changes
-    this.#changes.abandon()
-    return isActive
+    return this.#changes.isActive && address !== 0 && this.entries.epoch(address) <= this.#changes.newest
   }
 
   #expire(address: number): void {

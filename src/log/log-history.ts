@@ -6,6 +6,7 @@ import { RetiredSegments } from './retired-segments.js'
 import type { SegmentTable, SharedSegment } from './segment-table.js'
 import { type SharedPart, SharedUint32List } from './shared-list.js'
 import type { SnapshotEpochs } from './snapshot-epochs.js'
+import { TombstoneQueue } from './tombstone-queue.js'
 
 /** A log at one instant, for another thread to read. */
 export interface LogView {
@@ -21,6 +22,7 @@ export interface LogView {
 
 export class LogHistory {
   readonly changes: ChangeTracker
+  readonly tombstones: TombstoneQueue = new TombstoneQueue()
   readonly #epochs: SnapshotEpochs
   readonly #segments: SegmentTable
   readonly #retired = new RetiredSegments()
@@ -33,7 +35,7 @@ export class LogHistory {
   }
 
   get byteLength(): number {
-    let bytes = this.changes.byteLength
+    let bytes = this.changes.byteLength + this.tombstones.byteLength
     for (const { buried } of this.#views) bytes += buried.byteLength
     return bytes
   }

@@ -10,7 +10,7 @@ const NONE = new Uint32Array(0)
 
 /**
  * A growing list of 32-bit numbers that other threads can be given as it stands, in time that does not grow with its
- * length: it is made of parts in shared memory, each as large as all before it, and a part is never copied or reused.
+ * length: it is made of parts in shared memory, each half as large as all before it, and a part is never copied or reused.
  */
 export class SharedUint32List {
   /** Parts that are filled as far as they ever will be. */
@@ -19,6 +19,15 @@ export class SharedUint32List {
   #last: Uint32Array = NONE
   #used = 0
   #bytes = 0
+
+  /** @param items what it begins with, copied. */
+  constructor(items: Uint32Array = NONE) {
+    if (items.length === 0) return
+    this.#last = new Uint32Array(new SharedArrayBuffer(items.byteLength))
+    this.#last.set(items)
+    this.#used = items.length
+    this.#bytes = items.byteLength
+  }
 
   get length(): number {
     return this.#sealedItems + this.#used
@@ -34,7 +43,7 @@ export class SharedUint32List {
   }
 
   get growthBytes(): number {
-    return Math.max(FIRST_ITEMS, this.length) * Uint32Array.BYTES_PER_ELEMENT
+    return Math.max(FIRST_ITEMS, this.length >>> 1) * Uint32Array.BYTES_PER_ELEMENT
   }
 
   push(item: number): void {

@@ -154,6 +154,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
     this.#assertOpen()
     const mark = this.#markOf(since)
     if (since !== undefined && mark === undefined) return undefined
+    const module = moduleOfSharedSnapshots()
     const { history } = this.#log
     const view = history.openView(this.#epoch, mark)
     if (view === undefined) return undefined
@@ -173,7 +174,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
       someExpired: this.#count === undefined,
       changesOnly: mark !== undefined,
     }
-    return { module: sharedSnapshotModule(), data, transferList: [share.data.port] }
+    return { module, data, transferList: [share.data.port] }
   }
 
   /** The log lets go of what this snapshot sees at once, or as soon as no other thread reads it any more. */
@@ -293,7 +294,12 @@ export class MemorySnapshot implements SyncStateSnapshot {
   }
 }
 
+let sharedSnapshotModule: string | undefined
+
 /** The compiled module: also where this file itself runs as TypeScript, in tests. */
-function sharedSnapshotModule(): string {
-  return pathToFileURL(createRequire(import.meta.url).resolve('#memory/shared-snapshot')).href
+function moduleOfSharedSnapshots(): string {
+  sharedSnapshotModule ??= pathToFileURL(
+    createRequire(import.meta.url).resolve('#memory/shared-snapshot'),
+  ).href
+  return sharedSnapshotModule
 }

@@ -30,7 +30,9 @@ export interface MemoryStateBackendOptions {
   readonly ttlMs?: number
   /**
    * Bound on the engine's memory in bytes, indices included; at least 64 KiB. Writes beyond it throw `BACKEND_FULL`.
-   * Default Infinity; addresses end at 32 GiB. Deletes while a snapshot is open may pass it by their tombstones.
+   * Default Infinity; addresses end at 32 GiB. Deletes while a snapshot is open may pass it by their tombstones, and by what
+   * another thread that reads the snapshot must be told of them. What has changed since a base is forgotten before a write
+   * is refused.
    */
   readonly maxBytes?: number
   /** Default: the machine's clock. */

@@ -2,7 +2,7 @@
 
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
-import type { SharedSnapshotReader } from '../backend/shared-snapshot.js'
+import type { OpenSharedSnapshot, SharedSnapshotReader } from '../backend/shared-snapshot.js'
 import type { BlockOptions } from '../backend/types.js'
 import { throwIfAborted } from '../backend/validate.js'
 import type { SharedLog } from '../log/log-share.js'
@@ -26,7 +26,7 @@ export interface SharedMemorySnapshotData {
 const TURN_ENTRIES = 4_096
 
 /** Takes what `share` gave, in another thread (or in the same one). Rejects with `CLOSED` where the snapshot was closed. */
-export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
+export const openSharedSnapshot: OpenSharedSnapshot = async (data) => {
   const shared = data as SharedMemorySnapshotData
   return new SharedMemorySnapshot(await SharedLogReader.open(shared.log), shared)
 }
