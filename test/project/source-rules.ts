@@ -15,8 +15,7 @@ interface Room {
 /** Who may import whom (the table of ARCHITECTURE.md). A folder that is not here may not exist. */
 const rooms: { readonly [folder: string]: Room } = {
   base: { rooms: [], builtins: [], packages: [] },
-  // Its types only: what of a shared snapshot changes hands.
-  backend: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },
+  backend: { rooms: ['base'], builtins: [], packages: [] },
   codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
   log: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },
   storage: { rooms: ['base'], builtins: 'any', packages: [] },
