@@ -10,7 +10,7 @@ import {
   worker,
 } from '../../test/support/coordinator-bench.js'
 import type { StateBackend } from '../backend/state-backend.js'
-import type { ObjectWriter } from '../storage/checkpoint-storage.js'
+import type { ObjectReader, ObjectWriter } from '../storage/checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../testing/faulty-storage.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
@@ -332,26 +332,29 @@ describe('merging', () => {
     expect(events.filter((event) => event.startsWith('failed'))).toEqual([])
   })
 
-  it('lets checkpoints be made while it lasts, and retention does not take it for an orphan', async () => {
-    const storage = new HeldMerges()
-    const { coordinator, backend } = bench({ storage, maxDeltas: 1, graceMs: 0, maxCheckpoints: 1 })
-    await fill(backend)
-    for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
-    await storage.reached
-    for (let i = 0; i < 2; i++) {
-      await put(backend, `a=${i}`)
+  it.each(['create', 'open'] as const)(
+    'lets checkpoints be made while it is held at %s, and retention takes it for no orphan',
+    async (at) => {
+      const storage = new HeldMerges(at)
+      const { coordinator, backend } = bench({ storage, maxDeltas: 1, graceMs: 0, maxCheckpoints: 1 })
+      await fill(backend)
+      for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+      await storage.reached
+      for (let i = 0; i < 2; i++) {
+        await put(backend, `a=${i}`)
+        await coordinator.createCheckpoint()
+      }
+      storage.letGo()
+      await merged(coordinator)
+      await put(backend, 'b=1')
+      const expected = await contentOf(backend)
       await coordinator.createCheckpoint()
-    }
-    storage.letGo()
-    await merged(coordinator)
-    await put(backend, 'b=1')
-    const expected = await contentOf(backend)
-    await coordinator.createCheckpoint()
-    expect(await segmentsOf(storage, 6)).toEqual([segmentName(3, 'merged'), delta(4), delta(5), delta(6)])
-    await backend.clear()
-    await coordinator.restoreLatest()
-    expect(await contentOf(backend)).toBe(expected)
-  })
+      expect(await segmentsOf(storage, 6)).toEqual([segmentName(3, 'merged'), delta(4), delta(5), delta(6)])
+      await backend.clear()
+      await coordinator.restoreLatest()
+      expect(await contentOf(backend)).toBe(expected)
+    },
+  )
 
   it('that reads damage ends the chain', async () => {
     const { coordinator, backend, storage } = bench({ maxDeltas: 1 })
@@ -463,8 +466,9 @@ function isHandle(result: unknown): result is object {
   return typeof result === 'object' && result !== null && ('close' in result || 'commit' in result)
 }
 
-/** A storage in which a merge stops before its first byte until it is let go. */
+/** A storage in which a merge stops until it is let go: before its first byte, or when it reads back what it has written. */
 class HeldMerges extends MemoryCheckpointStorage {
+  readonly #at: 'create' | 'open'
   #reach: () => void = () => {}
   letGo: () => void = () => {}
   readonly reached: Promise<void> = new Promise((resolve) => {
@@ -474,17 +478,24 @@ class HeldMerges extends MemoryCheckpointStorage {
     this.letGo = resolve
   })
 
+  constructor(at: 'create' | 'open' = 'create') {
+    super()
+    this.#at = at
+  }
+
   override async create(name: string): Promise<ObjectWriter> {
-    const writer = await super.create(name)
-    if (!name.includes('.merged.')) return writer
+    await this.#hold('create', name)
+    return await super.create(name)
+  }
+
+  override async open(name: string): Promise<ObjectReader | undefined> {
+    await this.#hold('open', name)
+    return await super.open(name)
+  }
+
+  async #hold(at: 'create' | 'open', name: string): Promise<void> {
+    if (at !== this.#at || !name.includes('.merged.')) return
     this.#reach()
-    return {
-      write: async (bytes) => {
-        await this.#held
-        await writer.write(bytes)
-      },
-      commit: () => writer.commit(),
-      abort: () => writer.abort(),
-    }
+    await this.#held
   }
 }
