@@ -1,4 +1,3 @@
-import type { Transferable } from 'node:worker_threads'
 import type { EntryBlock } from './entry-block.js'
 import type { BlockOptions } from './types.js'
 
@@ -9,7 +8,7 @@ export interface SharedSnapshot {
   /** What that function takes. Structured clone carries it; memory in it is shared, not copied. */
   readonly data: unknown
   /** What in `data` changes hands: message ports. */
-  readonly transferList: readonly Transferable[]
+  readonly transferList: readonly object[]
 }
 
 /** A shared snapshot in the thread that reads it. */

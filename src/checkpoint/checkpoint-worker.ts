@@ -8,7 +8,7 @@ import type { JobRequest, StartJob } from './worker-protocol.js'
 export interface JobStart {
   readonly request: JobRequest
   /** What in the request changes hands. */
-  readonly transferList: readonly Transferable[]
+  readonly transferList: readonly object[]
   /** The process does not wait for it. */
   readonly background: boolean
   readonly handlers: JobHandlers
@@ -51,11 +51,21 @@ export class CheckpointWorker implements AsyncDisposable {
     job.ended.then(over, over)
     const start: StartJob = { request, port: port2 }
     try {
-      thread.postMessage(start, [port2, ...transferList])
+      thread.postMessage(start, [port2, ...(transferList as readonly Transferable[])])
     } catch (error) {
       job.lose(error)
     }
     return job
+  }
+
+  /** Keeps the process alive for something that a job in the background is to come to. */
+  async awaited<Result>(work: Promise<Result>): Promise<Result> {
+    this.#hold(1)
+    try {
+      return await work
+    } finally {
+      this.#hold(-1)
+    }
   }
 
   /** Ends the thread. Jobs at hand fail with `CLOSED`. Idempotent. */

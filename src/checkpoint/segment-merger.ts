@@ -94,8 +94,9 @@ export class SegmentMerger {
 
   /** Gives up the merge under way, if there is one, and resolves when it has let go of everything. Never rejects. */
   async abort(): Promise<void> {
-    this.#running?.controller.abort()
-    await this.#running?.ended
+    if (this.#running === undefined) return
+    this.#running.controller.abort()
+    await this.#settings.worker.awaited(this.#running.ended)
   }
 
   /** As {@link abort}; also what was merged is not to be named any more. */

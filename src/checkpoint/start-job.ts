@@ -1,4 +1,3 @@
-import type { Transferable } from 'node:worker_threads'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { throwIfAborted } from '../backend/validate.js'
 import { isStateError } from '../base/errors.js'
@@ -14,7 +13,7 @@ export interface JobOptions {
   readonly storage: CheckpointStorage
   readonly request: WithoutStorage<WriteJob> | WithoutStorage<MergeJob> | WithoutStorage<ReadJob>
   readonly signal: AbortSignal | undefined
-  readonly transferList?: readonly Transferable[]
+  readonly transferList?: readonly object[]
   readonly background?: boolean
   readonly onTold?: (step: ToldStep) => void
   readonly onBlock?: (block: EntryBlock) => void
