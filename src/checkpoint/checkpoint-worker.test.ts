@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, namesIn } from '../../test/support/checkpoints.js'
 import { contentOf, put } from '../../test/support/coordinator-bench.js'
@@ -203,6 +205,25 @@ describe('a worker', () => {
     }
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })
     expect(await namesIn(storage)).toEqual(['sequence'])
+  })
+
+  it('lets the process exit while it is idle, and while it merges', async () => {
+    const script = `
+      import { CheckpointCoordinator, MemoryCheckpointStorage } from 'holdfast'
+      import { ModelStateBackend } from 'holdfast/testing'
+      const backend = new ModelStateBackend()
+      const storage = new MemoryCheckpointStorage()
+      const create = storage.create.bind(storage)
+      storage.create = (name) => name.includes('merged') ? new Promise(() => {}) : create(name)
+      const coordinator = new CheckpointCoordinator(backend, { storage, maxDeltas: 1 })
+      for (let i = 0; i < 50; i++) backend.putSync(Buffer.from('k' + i), Buffer.from('v' + i))
+      for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+      console.log(coordinator.stats().merging)`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: import.meta.dirname,
+      timeout: 30_000,
+    })
+    expect(stdout).toBe('true\n')
   })
 
   it('must be one', () => {

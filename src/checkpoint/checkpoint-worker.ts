@@ -82,7 +82,7 @@ export class CheckpointWorker implements AsyncDisposable {
   }
 
   #startThread(): Worker {
-    const thread = new Worker(threadUrl(), { name: 'holdfast checkpoints' })
+    const thread = new Worker(threadUrl(), { name: 'holdfast checkpoints', ...threadArguments() })
     const died = (reason: string, cause?: unknown) => {
       if (this.#thread !== thread) return
       this.#thread = undefined
@@ -118,4 +118,9 @@ function lost(reason: string, cause: unknown): StateError<'STORAGE_ERROR'> {
 /** The compiled thread: also where this file itself runs as TypeScript, in tests. */
 function threadUrl(): URL {
   return pathToFileURL(createRequire(import.meta.url).resolve('#checkpoint/worker-thread'))
+}
+
+/** The process's own, except where they say how its main script is to be read: the thread would be read like it, and fail. */
+function threadArguments(): { readonly execArgv?: string[] } {
+  return process.execArgv.some((argument) => argument.startsWith('--input-type')) ? { execArgv: [] } : {}
 }

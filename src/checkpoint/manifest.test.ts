@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { isStateError, type StateErrorCode } from '../base/errors.js'
 import { sha256Hex } from '../codec/checksum.js'
 import { formatManifest, MAX_MANIFEST_BYTES, type Manifest, metadataOf, parseManifest } from './manifest.js'
-import { checkpointId } from './object-names.js'
+import { checkpointId, segmentName } from './object-names.js'
 import { sealJson } from './sealed-json.js'
 
 const segment = {
@@ -110,6 +110,17 @@ describe('a manifest', () => {
     })
     const { source: _, ...without } = manifest
     expect(metadataOf(parseManifest(formatManifest(without).bytes, 42))).not.toHaveProperty('source')
+  })
+
+  it('may begin with a merged segment, which is a base, and has an earlier number', () => {
+    const merged = { ...segment, name: segmentName(40, 'merged') }
+    const delta = { ...segment, name: segmentName(42, 'delta'), role: 'delta' } as const
+    const incremental: Manifest = { ...manifest, kind: 'incremental', segments: [merged, delta] }
+    expect(parseManifest(formatManifest(incremental).bytes, 42).manifest).toEqual(incremental)
+    const late = { ...merged, name: segmentName(42, 'merged') }
+    expect(codeOf(formatManifest({ ...incremental, segments: [late, delta] }).bytes)).toBe('CORRUPTION')
+    const asDelta = { ...merged, role: 'delta' } as const
+    expect(codeOf(formatManifest({ ...incremental, segments: [asDelta, delta] }).bytes)).toBe('CORRUPTION')
   })
 
   it('is detected as damaged for every byte, every bit pattern and every length', () => {

@@ -8,6 +8,7 @@ describe('names of stored objects', () => {
     expect(manifestName(42)).toBe('chk-0000000042.manifest')
     expect(segmentName(42, 'base')).toBe('chk-0000000042.base.segment')
     expect(segmentName(12_345_678_901, 'delta')).toBe('chk-12345678901.delta.segment')
+    expect(segmentName(7, 'merged')).toBe('chk-0000000007.merged.segment')
     expect(segmentName(1, 'savepoint')).toBe('chk-0000000001.savepoint.segment')
   })
 
@@ -16,7 +17,7 @@ describe('names of stored objects', () => {
       fc.property(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), (sequence) => {
         expect(sequenceOf(checkpointId(sequence))).toBe(sequence)
         expect(parseObjectName(manifestName(sequence))).toEqual({ type: 'manifest', sequence })
-        for (const kind of ['base', 'delta', 'savepoint'] as const) {
+        for (const kind of ['base', 'delta', 'merged', 'savepoint'] as const) {
           expect(parseObjectName(segmentName(sequence, kind))).toEqual({ type: 'segment', sequence, kind })
         }
       }),

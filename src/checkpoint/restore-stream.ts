@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { EntryBlock } from '../backend/entry-block.js'
 import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
 import { BlockInbox } from './block-pipe.js'
@@ -6,6 +7,9 @@ import type { CheckpointContent } from './manifest.js'
 import { errorOf, startJob } from './start-job.js'
 import type { WorkerJob } from './worker-job.js'
 import type { WorkerLimits } from './worker-protocol.js'
+
+/** How long blocks may be handed on without letting the event loop run, in milliseconds. */
+const TURN_MS = 2
 
 /** Reading takes what it needs: whoever restores waits for it. */
 const UNLIMITED: WorkerLimits = { workerShare: 1, maxBytesPerSecond: Infinity }
@@ -89,6 +93,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
+    let turnBeganAtMs = performance.now()
     for (;;) {
       const block = await this.#next()
       if (block === undefined) {
@@ -98,6 +103,10 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
       this.entryCount += block.entryCount
       this.#onBlock(this.entryCount)
       yield block
+      // The next blocks may be here already, so that nothing else would make the reader pause.
+      if (performance.now() - turnBeganAtMs < TURN_MS) continue
+      await nextTurn()
+      turnBeganAtMs = performance.now()
     }
   }
 

@@ -47,6 +47,12 @@ describe('retention', () => {
     expect(planSweep([], [segmentName(1, 'savepoint'), 'notes.txt'])).toEqual([])
   })
 
+  it('spares what is in use, though no manifest names it', () => {
+    const names = [segmentName(1, 'base'), segmentName(2, 'delta'), segmentName(2, 'merged')]
+    expect(planSweep([], names, new Set(names.slice(1)))).toEqual([names[0]])
+    expect(planSweep([], names)).toEqual(names)
+  })
+
   it('keeps these promises for any storage', () => {
     const condition = fc.constantFrom<CheckpointCondition>('good', 'damaged', 'unreadable', 'incompatible')
     const arbitrary = fc.uniqueArray(fc.tuple(fc.integer({ min: 1, max: 40 }), condition, fc.boolean()), {

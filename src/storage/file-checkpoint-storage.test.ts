@@ -18,6 +18,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { isStateError, type StateErrorCode } from '../base/errors.js'
 import { runStorageConformanceSuite } from '../testing/storage-conformance.js'
 import { FileCheckpointStorage } from './file-checkpoint-storage.js'
+import { openSharedStorage } from './shared-file-storage.js'
 
 const onPosix = process.platform !== 'win32'
 
@@ -222,6 +223,22 @@ describe('FileCheckpointStorage', () => {
     expect(await other.list()).toEqual([{ name: 'a', sizeBytes: 1 }])
     await lease.check()
     expect(existsSync(join(directory, '.tmp-not-ours'))).toBe(true)
+  })
+
+  it('leaves what a thread that it is shared with is writing, until that has let go', async () => {
+    const shared = storage.share()
+    const theirs = openSharedStorage(structuredClone(shared.data))
+    const abandoned = await theirs.create('a')
+    await abandoned.write(Buffer.from('x'))
+    const writer = await theirs.create('b')
+    await writer.write(Buffer.from('y'))
+    expect(await storage.discardUncommitted(0)).toBe(0)
+    await writer.commit()
+    expect(await storage.read('b', 1)).toEqual(Uint8Array.of(0x79))
+    expect((await theirs.open('b'))?.sizeBytes).toBe(1)
+    shared.release()
+    shared.release()
+    expect(await storage.discardUncommitted(0)).toBe(1)
   })
 
   it('discards a file of this very instant with a grace period of 0', async () => {
