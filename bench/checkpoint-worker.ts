@@ -1,137 +1,248 @@
-// Saves or restores one state in a process of its own, one way, and prints its figures as JSON.
+// One part of the checkpoint benchmark in a process of its own; prints its figures as JSON.
 
-import { mkdir, open, readdir, readFile, stat } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, open, readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import v8 from 'node:v8'
+import { Worker } from 'node:worker_threads'
 import { gunzip, gzip } from 'node:zlib'
-import { CheckpointCoordinator, type Compression, FileCheckpointStorage, MemoryStateBackend } from 'holdfast'
+import {
+  CheckpointCoordinator,
+  type CheckpointCoordinatorOptions,
+  type Compression,
+  FileCheckpointStorage,
+  type SyncStateBackend,
+} from 'holdfast'
+import {
+  check,
+  diskBytes,
+  type Engine,
+  fillValue,
+  KEY_BYTES,
+  keyText,
+  measured,
+  openEngine,
+  type StepFigures,
+  VALUE_BYTES,
+} from './checkpoint-state.js'
 
-export interface CheckpointFigures {
-  readonly wallMs: number
-  /** Longest time between two firings of a timer of 1 ms: the longest pause of the event loop, and that millisecond. */
-  readonly pauseMs: number
-  /** Bytes of the files. */
-  readonly diskBytes: number
+export interface FullFigures extends StepFigures {
+  readonly bytes: number
 }
 
-export type CheckpointWay = Compression | 'by hand'
+/** The life of a chain: a full checkpoint, deltas, and the merge of them all. */
+export interface ChainFigures {
+  readonly full: FullFigures
+  /** By the share of entries that had changed. */
+  readonly deltas: { readonly [share: string]: FullFigures }
+  /** A thousand entries changed, whatever the number of all. */
+  readonly thousand: FullFigures
+  readonly merge: { readonly wallMs: number; readonly bytes: number }
+  /** While the main thread writes all the time: beside a full checkpoint, and beside a thread that is as busy. */
+  readonly loadedPauseMs: number
+  readonly besideBusyThreadPauseMs: number
+}
 
-const KEY_BYTES = 30
-const VALUE_BYTES = 100
-const BATCH = 10_000
-
-const [way, action, directory, count] = process.argv.slice(2) as [CheckpointWay, string, string, string]
+const [action, subject, directory, count] = process.argv.slice(2) as [string, string, string, string]
 const entries = Number(count)
-
-/** `tenant-0042/model-000000042017` */
-function keyText(i: number): string {
-  const tenant = String(Math.floor(i / 1_000) % 10_000).padStart(4, '0')
-  return `tenant-${tenant}/model-${String(i).padStart(12, '0')}`
-}
-
-/** 100 bytes: 60 of a text with numbers that recur, and 40 that do not compress. lz4 and gzip shrink them moderately. */
-function fillValue(value: Buffer, i: number): void {
-  value.write(
-    `{"count":${i % 1_000},"sum":${(i * 37) % 100_000},"window":"2026-01-02T03:04"}`.padEnd(60),
-    0,
-    'latin1',
-  )
-  let mixed = (i + 1) >>> 0
-  for (let at = 60; at < VALUE_BYTES; at += 4) {
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x2c1b3c6d) + 0x9e3779b9
-    value.writeUInt32LE((mixed ^ (mixed >>> 12)) >>> 0, at)
-  }
-}
-
-function check(condition: boolean, what: string): void {
-  if (!condition) throw new Error(`the restored state is wrong: ${what}`)
-}
-
+const SHARES = ['0.001', '0.01', '0.1']
+const BATCH = 10_000
+/** Writes between two turns of the event loop, of the loop whose pauses are compared. */
+const LOOP_WRITES = 200
 const sample = Math.floor(entries / 3)
+const value = Buffer.alloc(VALUE_BYTES)
 
-/** The longest pause is that of the measured step alone; the loop turns once before and after it. */
-async function measured(step: () => Promise<void>): Promise<{ wallMs: number; pauseMs: number }> {
-  globalThis.gc?.()
-  const delays = monitorEventLoopDelay({ resolution: 1 })
-  delays.enable()
-  await sleep(20)
-  delays.reset()
-  // After a reset, the next firing only sets the start: without this, work at the very beginning would not be seen.
-  await sleep(5)
-  const startedAt = performance.now()
-  await step()
-  const wallMs = performance.now() - startedAt
-  await sleep(5)
-  delays.disable()
-  return { wallMs, pauseMs: delays.max / 1e6 }
+function put(backend: SyncStateBackend, i: number, version: number): void {
+  fillValue(value, i, version)
+  backend.putSync(Buffer.from(keyText(i), 'latin1'), value)
 }
 
-async function diskBytes(): Promise<number> {
-  const names = await readdir(directory)
-  const sizes = await Promise.all(names.map(async (name) => (await stat(join(directory, name))).size))
-  return sizes.reduce((sum, size) => sum + size, 0)
-}
-
-async function withHoldfast(compression: Compression): Promise<{ wallMs: number; pauseMs: number }> {
-  const backend = new MemoryStateBackend()
-  const storage = new FileCheckpointStorage(directory)
-  const coordinator = new CheckpointCoordinator(backend, { storage, compression })
-  const value = Buffer.alloc(VALUE_BYTES)
-  if (action === 'save') {
-    for (let i = 0; i < entries; i++) {
-      fillValue(value, i)
-      backend.putSync(Buffer.from(keyText(i), 'latin1'), value)
-      if (i % BATCH === 0) await sleep(0)
-    }
-    return await measured(async () => {
-      await coordinator.createCheckpoint()
-    })
+async function fill(backend: SyncStateBackend): Promise<void> {
+  for (let i = 0; i < entries; i++) {
+    put(backend, i, 0)
+    if (i % BATCH === 0) await sleep(0)
   }
-  const figures = await measured(async () => {
-    await coordinator.restoreLatest()
+  await backend.flush()
+}
+
+async function change(backend: SyncStateBackend, changes: number, version: number): Promise<void> {
+  for (let i = 0; i < changes; i++) {
+    put(backend, Math.floor(Math.random() * entries), version)
+    if (i % BATCH === 0) await sleep(0)
+  }
+}
+
+async function chain(engine: Engine): Promise<ChainFigures> {
+  const backend = await openEngine(engine)
+  await fill(backend)
+  // A first checkpoint elsewhere: starting the thread, once in the life of a process, is not part of the figures.
+  const options = { storage: new FileCheckpointStorage(directory), maxDeltas: SHARES.length + 1 }
+  const coordinator = new CheckpointCoordinator(backend, options)
+  await coordinator.createSavepoint(new FileCheckpointStorage(`${directory}-warm`))
+  const make = async (): Promise<FullFigures> => {
+    const figures = await measured(() => coordinator.createCheckpoint())
+    return { ...figures, bytes: coordinator.stats().lastWrittenBytes ?? 0 }
+  }
+  const full = await make()
+  const deltas: { [share: string]: FullFigures } = {}
+  for (const [version, share] of SHARES.entries()) {
+    await change(backend, entries * Number(share), version + 1)
+    deltas[share] = await make()
+  }
+  await change(backend, 1_000, 9)
+  const thousand = await make()
+  const merged = new Promise<{ readonly wallMs: number; readonly bytes: number }>((resolve) => {
+    coordinator.on('merged', ({ durationMs, sizeBytes }) => resolve({ wallMs: durationMs, bytes: sizeBytes }))
   })
+  await change(backend, 1_000, 10)
+  await make()
+  const merge = await merged
+  const loadedPauseMs = await pauseBeside(backend, async () => {
+    await coordinator.createSavepoint(new FileCheckpointStorage(`${directory}-loaded`))
+  })
+  const besideBusyThreadPauseMs = await pauseBeside(backend, () => busyThread(full.wallMs))
+  // Its checkpoint is what the restore is measured with.
+  await coordinator.shutdown()
+  await backend.close()
+  return { full, deltas, thousand, merge, loadedPauseMs, besideBusyThreadPauseMs }
+}
+
+/** The longest pause of a loop that writes all the time, beside some work. */
+async function pauseBeside(backend: SyncStateBackend, work: () => Promise<void>): Promise<number> {
+  let working = true
+  const { pauseMs } = await measured(async () => {
+    const worked = work().finally(() => {
+      working = false
+    })
+    for (let version = 0; working; version++) {
+      for (let i = 0; i < LOOP_WRITES; i++) put(backend, Math.floor(Math.random() * entries), version)
+      await nextTurn()
+    }
+    await worked
+  })
+  return pauseMs
+}
+
+/** A thread that compresses and hashes for a while, and knows nothing of the state. */
+async function busyThread(forMs: number): Promise<void> {
+  const code = `
+    const { createHash } = require('node:crypto')
+    const { deflateSync } = require('node:zlib')
+    const block = Buffer.alloc(256 * 1024, 'tenant-0042/model-000000042017')
+    for (const until = performance.now() + ${forMs}; performance.now() < until; ) {
+      createHash('sha256').update(deflateSync(block, { level: 1 })).update(block).digest()
+    }`
+  const thread = new Worker(code, { eval: true })
+  await new Promise((resolve, reject) => thread.once('exit', resolve).once('error', reject))
+}
+
+async function full(compression: Compression): Promise<FullFigures> {
+  const backend = await openEngine('memory')
+  await fill(backend)
+  const settings: CheckpointCoordinatorOptions = {
+    storage: new FileCheckpointStorage(directory),
+    compression,
+  }
+  const coordinator = new CheckpointCoordinator(backend, settings)
+  await coordinator.createSavepoint(new FileCheckpointStorage(`${directory}-warm`))
+  const figures = await measured(() => coordinator.createCheckpoint())
+  return { ...figures, bytes: await diskBytes(directory) }
+}
+
+async function restore(engine: Engine): Promise<StepFigures> {
+  const backend = await openEngine(engine)
+  const coordinator = new CheckpointCoordinator(backend, { storage: new FileCheckpointStorage(directory) })
+  const figures = await measured(() => coordinator.restoreLatest())
   check((await backend.count()) === entries, 'its count')
-  fillValue(value, sample)
-  check(value.equals(backend.getSync(Buffer.from(keyText(sample))) ?? new Uint8Array(0)), 'a value')
+  check(backend.getSync(Buffer.from(keyText(sample)))?.length === VALUE_BYTES, 'a value')
+  await backend.close()
   return figures
 }
 
 /** What one writes without a library: the whole map at once. */
-async function byHand(): Promise<{ wallMs: number; pauseMs: number }> {
-  const path = join(directory, 'state.v8.gz')
-  if (action === 'save') {
-    const state = new Map<string, Buffer>()
-    for (let i = 0; i < entries; i++) {
-      const value = Buffer.alloc(VALUE_BYTES)
-      fillValue(value, i)
-      state.set(keyText(i), value)
-    }
-    return await measured(async () => {
-      const packed = await promisify(gzip)(v8.serialize(state), { level: 1 })
-      const file = await open(path, 'w')
-      await file.writeFile(packed)
-      await file.sync()
-      await file.close()
-    })
+async function saveByHand(): Promise<FullFigures> {
+  const state = new Map<string, Buffer>()
+  for (let i = 0; i < entries; i++) {
+    const own = Buffer.alloc(VALUE_BYTES)
+    fillValue(own, i)
+    state.set(keyText(i), own)
   }
+  const figures = await measured(async () => {
+    const packed = await promisify(gzip)(v8.serialize(state), { level: 1 })
+    await writeFile(packed)
+  })
+  return { ...figures, bytes: await diskBytes(directory) }
+}
+
+async function restoreByHand(): Promise<StepFigures> {
   let state = new Map<string, Buffer>()
   const figures = await measured(async () => {
-    state = v8.deserialize(await promisify(gunzip)(await readFile(path))) as Map<string, Buffer>
+    const packed = await readFile(join(directory, 'state'))
+    state = v8.deserialize(await promisify(gunzip)(packed)) as Map<string, Buffer>
   })
   check(state.size === entries, 'its count')
-  const value = Buffer.alloc(VALUE_BYTES)
   fillValue(value, sample)
   check(value.equals(state.get(keyText(sample)) ?? new Uint8Array(0)), 'a value')
   return figures
 }
 
+/** The same raw bytes compressed in blocks, hashed and written by one thread: what no checkpoint can be without. */
+async function floor(): Promise<FullFigures> {
+  const lz4 = createRequire(import.meta.url)('lz4-napi') as { compressSync(bytes: Buffer): Buffer }
+  const entryBytes = 8 + KEY_BYTES + VALUE_BYTES
+  const raw = Buffer.alloc(entries * entryBytes)
+  for (let i = 0; i < entries; i++) {
+    raw.write(keyText(i), i * entryBytes + 8, 'latin1')
+    fillValue(value, i)
+    value.copy(raw, i * entryBytes + 8 + KEY_BYTES)
+  }
+  const figures = await measured(async () => {
+    const file = await open(join(directory, 'state'), 'w')
+    const sha256 = createHash('sha256')
+    for (let at = 0; at < raw.length; at += 256 * 1024) {
+      const packed = lz4.compressSync(raw.subarray(at, at + 256 * 1024))
+      sha256.update(packed)
+      await file.write(packed)
+    }
+    sha256.digest()
+    await file.sync()
+    await file.close()
+  })
+  return { ...figures, bytes: await diskBytes(directory) }
+}
+
+async function writeFile(bytes: Buffer): Promise<void> {
+  const file = await open(join(directory, 'state'), 'w')
+  await file.writeFile(bytes)
+  await file.sync()
+  await file.close()
+}
+
+function run(): Promise<unknown> {
+  switch (action) {
+    case 'chain':
+      return chain(subject as Engine)
+    case 'full':
+      return full(subject as Compression)
+    case 'restore':
+      return restore(subject as Engine)
+    case 'floor':
+      return floor()
+    case 'save-by-hand':
+      return saveByHand()
+    case 'restore-by-hand':
+      return restoreByHand()
+    default:
+      throw new Error(`unknown: ${action}`)
+  }
+}
+
 await mkdir(directory, { recursive: true })
 if (keyText(0).length !== KEY_BYTES) throw new Error(`keys have ${keyText(0).length} bytes`)
-const figures = way === 'by hand' ? await byHand() : await withHoldfast(way)
-const result: CheckpointFigures = { ...figures, diskBytes: await diskBytes() }
-process.stdout.write(JSON.stringify(result))
-// Without a shutdown: its final checkpoint is not what is measured here.
+const figures = await run()
+process.stdout.write(JSON.stringify(figures))
+// Without a shutdown: a final checkpoint is not what is measured here.
 process.exit(0)

@@ -1,8 +1,9 @@
-// npm run bench:checkpoint — a checkpoint and a restore of the memory engine with each codec, beside the hand-written
-// way: `v8.serialize` of a `Map<string, Buffer>`, gzip level 1, write, fsync; and back. Every save and every restore has a
-// process of its own; the ways take turns, run by run, and ratios compare the figures of one turn.
+// npm run bench:checkpoint — what checkpoints and restores cost, for the memory engine and the persistent one, beside the
+// hand-written way: `v8.serialize` of a `Map<string, Buffer>`, gzip level 1, write, fsync; and back; and beside the floor:
+// the time in which one thread compresses, hashes and writes the same bytes.
 //
-// A checkpoint of holdfast is more than what is written by hand: sorted, checksummed, read back and verified before it counts.
+// Every part has a process of its own, and the parts take turns. A checkpoint of holdfast is more than what is written by
+// hand: sorted, checksummed, read back and verified before it counts.
 
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -12,118 +13,191 @@ import { fileURLToPath } from 'node:url'
 import * as zlib from 'node:zlib'
 import Table from 'cli-table3'
 import { Command } from 'commander'
-import type { CheckpointFigures, CheckpointWay } from './checkpoint-worker.js'
-import { describeRatios, median } from './statistics.js'
+import type { Engine, StepFigures } from './checkpoint-state.js'
+import type { ChainFigures, FullFigures } from './checkpoint-worker.js'
+import { describeRatios, median, spread } from './statistics.js'
 
 const options = new Command('bench:checkpoint')
-  .option('--entries <count>', 'entries of 30 B keys and 100 B values', Number, 1_000_000)
-  .option('--runs <count>', 'turns of every way', Number, 5)
+  .option(
+    '--entries <counts>',
+    'entries of 30 B keys and 100 B values, one or more numbers',
+    '100000,1000000',
+  )
+  .option('--ten-million', 'ten million entries as well', false)
+  .option('--runs <count>', 'turns of every part', Number, 3)
   .option('--directory <path>', 'where the files go, on the disk to be measured', tmpdir())
-  .option('--json', 'one JSON document instead of tables')
   .parse()
-  .opts<{ entries: number; runs: number; directory: string; json?: boolean }>()
+  .opts<{ entries: string; tenMillion: boolean; runs: number; directory: string }>()
 
 const worker = fileURLToPath(new URL('checkpoint-worker.js', import.meta.url))
-const ways: CheckpointWay[] = [
-  'lz4',
-  'gzip',
-  ...('zstdCompress' in zlib ? (['zstd'] as const) : []),
-  'none',
-  'by hand',
-]
+const engines: readonly Engine[] = ['memory', 'lmdb']
+const codecs = ['lz4', 'gzip', ...('zstdCompress' in zlib ? ['zstd'] : []), 'none']
+const SHARES = ['0.001', '0.01', '0.1']
 
 interface Turn {
-  readonly save: CheckpointFigures
-  readonly restore: CheckpointFigures
+  readonly chain: ChainFigures
+  readonly restore: StepFigures
 }
 
-function runWorker(way: CheckpointWay, action: 'save' | 'restore', directory: string): CheckpointFigures {
+interface Turns {
+  readonly engines: Record<Engine, Turn[]>
+  readonly codecs: Record<string, FullFigures[]>
+  readonly byHand: { readonly save: FullFigures; readonly restore: StepFigures }[]
+  readonly floor: FullFigures[]
+}
+
+function inProcess<Result>(action: string, subject: string, directory: string, entries: number): Result {
   const args = [
     '--expose-gc',
-    '--max-old-space-size=8192',
+    '--max-old-space-size=12288',
     worker,
-    way,
     action,
+    subject,
     directory,
-    String(options.entries),
+    String(entries),
   ]
-  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as CheckpointFigures
+  const output = execFileSync(process.execPath, args, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  return JSON.parse(output) as Result
 }
 
-function takeTurn(way: CheckpointWay): Turn {
-  const directory = mkdtempSync(join(options.directory, 'holdfast-bench-'))
+function inFolder<Result>(work: (directory: string) => Result): Result {
+  const folder = mkdtempSync(join(options.directory, 'holdfast-bench-'))
   try {
-    const save = runWorker(way, 'save', directory)
-    return { save, restore: runWorker(way, 'restore', directory) }
+    return work(join(folder, 'files'))
   } finally {
-    rmSync(directory, { recursive: true, force: true })
+    rmSync(folder, { recursive: true, force: true })
   }
 }
 
-function takeTurns(): Map<CheckpointWay, Turn[]> {
-  const turns = new Map<CheckpointWay, Turn[]>(ways.map((way) => [way, []]))
+function takeTurns(entries: number): Turns {
+  const turns: Turns = { engines: { memory: [], lmdb: [] }, codecs: {}, byHand: [], floor: [] }
+  const note = (run: number, what: string) =>
+    process.stderr.write(
+      `${entries.toLocaleString('en')} entries, turn ${run + 1} of ${options.runs}: ${what}\n`,
+    )
   for (let run = 0; run < options.runs; run++) {
-    for (const way of ways) {
-      turns.get(way)?.push(takeTurn(way))
-      process.stderr.write(`turn ${run + 1} of ${options.runs}: ${way}\n`)
+    for (const engine of engines) {
+      turns.engines[engine].push(
+        inFolder((directory) => ({
+          chain: inProcess<ChainFigures>('chain', engine, directory, entries),
+          restore: inProcess<StepFigures>('restore', engine, directory, entries),
+        })),
+      )
+      note(run, engine)
     }
+    for (const codec of codecs) {
+      turns.codecs[codec] ??= []
+      turns.codecs[codec].push(
+        inFolder((directory) => inProcess<FullFigures>('full', codec, directory, entries)),
+      )
+      note(run, codec)
+    }
+    turns.byHand.push(
+      inFolder((directory) => ({
+        save: inProcess<FullFigures>('save-by-hand', '-', directory, entries),
+        restore: inProcess<StepFigures>('restore-by-hand', '-', directory, entries),
+      })),
+    )
+    turns.floor.push(inFolder((directory) => inProcess<FullFigures>('floor', '-', directory, entries)))
+    note(run, 'by hand, floor')
   }
   return turns
 }
 
-/** `123 (110–140)`: the median and the range. */
-function spread(values: readonly number[]): string {
-  const show = (value: number) => value.toFixed(value < 10 ? 1 : 0)
-  return `${show(median(values))} (${show(Math.min(...values))}–${show(Math.max(...values))})`
+type Row = (string | number)[]
+
+function row(
+  label: string,
+  figures: readonly (StepFigures & { readonly bytes?: number })[],
+  ratio = '',
+): Row {
+  const bytes = figures.map((each) => each.bytes ?? Number.NaN)
+  return [
+    label,
+    spread(figures.map(({ wallMs }) => wallMs)),
+    spread(figures.map(({ cpuMs }) => cpuMs)),
+    spread(figures.map(({ pauseMs }) => pauseMs)),
+    Number.isNaN(median(bytes)) ? '' : (median(bytes) / 1e6).toFixed(3),
+    ratio,
+  ]
 }
 
-function report(turns: Map<CheckpointWay, Turn[]>): void {
+function report(entries: number, turns: Turns): void {
   const table = new Table({
-    head: [
-      '',
-      'save ms',
-      'pause ms',
-      'restore ms',
-      'pause ms',
-      'MB on disk',
-      'save',
-      'restore',
-      'pause of save',
-    ],
+    head: ['', 'wall ms', 'processor ms', 'pause ms', 'MB', 'time, beside'],
     style: { head: [], border: [] },
   })
-  const byHand = turns.get('by hand') ?? []
-  for (const [way, own] of turns) {
-    const ratio = (pick: (turn: Turn) => number) =>
-      way === 'by hand' ? '' : describeRatios(own.map((turn, run) => pick(byHand[run] as Turn) / pick(turn)))
+  const { byHand, floor } = turns
+  for (const engine of engines) {
+    const own = turns.engines[engine]
+    const fulls = own.map(({ chain }) => chain.full)
+    const toHand = fulls.map(
+      (full, run) => full.wallMs / (byHand[run] as Turns['byHand'][number]).save.wallMs,
+    )
+    table.push(row(`${engine}: full`, fulls, `by hand ${describeRatios(toHand)}`))
+    for (const share of SHARES) {
+      const deltas = own.map(({ chain }) => chain.deltas[share] as FullFigures)
+      const toFull = deltas.map((delta, run) => delta.wallMs / (fulls[run] as FullFigures).wallMs)
+      table.push(row(`${engine}: ${Number(share) * 100} % changed`, deltas, `full ${describeRatios(toFull)}`))
+    }
+    table.push(
+      row(
+        `${engine}: 1,000 entries changed`,
+        own.map(({ chain }) => chain.thousand),
+      ),
+    )
+    const merges = own.map(({ chain }) => chain.merge)
     table.push([
-      way === 'by hand' ? way : `holdfast, ${way}`,
-      spread(own.map(({ save }) => save.wallMs)),
-      spread(own.map(({ save }) => save.pauseMs)),
-      spread(own.map(({ restore }) => restore.wallMs)),
-      spread(own.map(({ restore }) => restore.pauseMs)),
-      (median(own.map(({ save }) => save.diskBytes)) / 1e6).toFixed(1),
-      ratio(({ save }) => save.wallMs),
-      ratio(({ restore }) => restore.wallMs),
-      ratio(({ save }) => save.pauseMs),
+      `${engine}: merge of base and 5 deltas`,
+      spread(merges.map(({ wallMs }) => wallMs)),
+      '',
+      '',
+      (median(merges.map(({ bytes }) => bytes)) / 1e6).toFixed(3),
+      '',
     ])
+    const restores = own.map(({ restore }) => restore)
+    const backByHand = restores.map(
+      ({ wallMs }, run) => wallMs / (byHand[run] as Turns['byHand'][number]).restore.wallMs,
+    )
+    table.push(row(`${engine}: restore`, restores, `by hand ${describeRatios(backByHand)}`))
   }
+  for (const codec of codecs) {
+    table.push(row(`memory: full, ${codec}`, turns.codecs[codec] ?? []))
+  }
+  table.push(
+    row(
+      'by hand: save',
+      byHand.map(({ save }) => save),
+    ),
+  )
+  table.push(
+    row(
+      'by hand: restore',
+      byHand.map(({ restore }) => restore),
+    ),
+  )
+  table.push(row('floor: compress, hash, write', floor))
+  console.log(`\n${entries.toLocaleString('en')} entries, medians of ${options.runs} turns (range)`)
   console.log(table.toString())
+  for (const engine of engines) {
+    const loaded = turns.engines[engine].map(({ chain }) => chain.loadedPauseMs)
+    const busy = turns.engines[engine].map(({ chain }) => chain.besideBusyThreadPauseMs)
+    console.log(
+      `${engine}: longest pause of a loop that writes all the time: ${spread(loaded)} ms beside a full checkpoint, ${spread(busy)} ms beside a thread that is as busy`,
+    )
+  }
 }
 
-const turns = takeTurns()
-const machine = { node: process.version, cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length }
-if (options.json === true) {
-  console.log(JSON.stringify({ machine, options, results: Object.fromEntries(turns) }))
-} else {
-  const { entries, runs } = options
-  console.log(`Node ${machine.node} on ${machine.cores} × ${machine.cpu}`)
-  console.log(
-    `${entries.toLocaleString('en')} entries (30 B keys; 100 B values: 60 B of text that recurs, 40 B that do not compress), ` +
-      `medians of ${runs} turns (range); ratios are by hand : holdfast, above 1 in favour of holdfast.`,
-  )
-  console.log(
-    'Pause: the longest time between two firings of a 1 ms timer during the step (perf_hooks), that 1 ms included.',
-  )
-  report(turns)
-}
+console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)
+console.log(
+  '30 B keys; 100 B values: 60 B of text that recurs, 40 B that do not compress. Ratios below 1 are in favour of holdfast.',
+)
+console.log(
+  'Pause: the longest time between two firings of a 1 ms timer during the step, that 1 ms included.',
+)
+const counts = options.entries.split(',').map(Number)
+for (const entries of options.tenMillion ? [...counts, 10_000_000] : counts)
+  report(entries, takeTurns(entries))

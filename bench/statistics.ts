@@ -12,3 +12,9 @@ export function describeRatios(ratios: readonly number[]): string {
   const show = (ratio: number) => ratio.toFixed(digits)
   return `${show(median(ratios))}x (${show(Math.min(...ratios))}–${show(Math.max(...ratios))})`
 }
+
+/** `123 (110–140)`: the median and the range. */
+export function spread(values: readonly number[]): string {
+  const show = (value: number) => value.toFixed(value < 10 ? 1 : 0)
+  return `${show(median(values))} (${show(Math.min(...values))}–${show(Math.max(...values))})`
+}
