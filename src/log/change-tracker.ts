@@ -7,8 +7,8 @@
 // (2) An address is pushed when an entry is appended, and when it is written in place for the first time since the newest
 //     base: its epoch tells. A moved entry is pushed again if it has changed since the oldest base.
 // (3) Lists belong to segments: when a segment is given up, its addresses go as well, because its number comes again.
-// (4) Lists are bounded. Before they would pass the bound, tracking is abandoned: no base is known any more. As they
-//     grow they are looked through in turn, so that they hold few addresses of versions that were replaced since.
+// (4) Lists are bounded. From half the bound on they are looked through in turn, as they grow, and rid of addresses of
+//     versions that were replaced since. Before they would pass the bound, tracking is abandoned: no base is known.
 // (5) A list that was handed out is never changed below its length at that time.
 
 import { OFFSET_BITS } from './layout.js'
@@ -37,8 +37,11 @@ interface Interval {
 
 /** What lists may take, as addresses: one for each key, and this many however few keys there are. */
 export const MIN_TRACKED_ITEMS: number = 64 * 1024
-/** Addresses looked at, for each that a list grows by, whether they are of any use still. */
+/** From this share of it on, lists are looked through for addresses that are of no use any more. */
+const CROWDED = 1 / 2
+/** Addresses looked at, for each that a list grows by: all of them before the bound is reached. */
 const PRUNED_PER_ITEM = 2
+const WORTH_KEEPING = 3 / 4
 const NOTHING_TRACKED = -1
 
 export class ChangeTracker {
@@ -51,6 +54,8 @@ export class ChangeTracker {
   #bytes = 0
   /** The list to be looked through next. */
   #pruning = { interval: 0, number: 0 }
+  /** Addresses that may be looked at; below 0: as many were looked at in advance. */
+  #credit = 0
 
   constructor(host: ChangeTrackerHost) {
     this.#host = host
@@ -136,14 +141,15 @@ export class ChangeTracker {
 
   /** The list of a segment, not full; `undefined`, with tracking abandoned, where it may not grow. */
   #listWithRoom({ lists }: Interval, number: number): SharedUint32List | undefined {
-    const growth = (lists[number]?.growthBytes ?? 0) / Uint32Array.BYTES_PER_ELEMENT
-    this.#prune(growth * PRUNED_PER_ITEM)
+    const mostBytes = Math.max(MIN_TRACKED_ITEMS, this.#host.keys()) * Uint32Array.BYTES_PER_ELEMENT
+    if (this.#bytes > mostBytes * CROWDED) {
+      this.#prune((lists[number]?.growthBytes ?? 0) / Uint32Array.BYTES_PER_ELEMENT)
+    }
     const list = lists[number] ?? new SharedUint32List()
     if (list.isFull) {
       const bytes = list.growthBytes
-      const mostItems = Math.max(MIN_TRACKED_ITEMS, this.#host.keys())
       const wanted = this.#bytes + bytes
-      if (wanted > mostItems * Uint32Array.BYTES_PER_ELEMENT || !this.#host.hasRoomForList(bytes)) {
+      if (wanted > mostBytes || !this.#host.hasRoomForList(bytes)) {
         this.abandon()
         return undefined
       }
@@ -153,10 +159,13 @@ export class ChangeTracker {
     return list
   }
 
-  /** Looks through some lists, one after the other, and through the next ones the next time. */
-  #prune(items: number): void {
-    let left = items
-    for (let steps = this.#listCount(); steps > 0 && left > 0; steps--) {
+  /**
+   * A list grows by this many items: that pays for looking through others, one after the other. A list is looked through
+   * as a whole; what that costs more than was paid is paid off by what grows next.
+   */
+  #prune(growthItems: number): void {
+    this.#credit += growthItems * PRUNED_PER_ITEM
+    for (let steps = this.#listCount(); steps > 0 && this.#credit > 0; steps--) {
       const lists = this.#intervals[this.#pruning.interval]?.lists ?? []
       if (this.#pruning.number >= lists.length) {
         this.#pruning = { interval: (this.#pruning.interval + 1) % this.#intervals.length, number: 0 }
@@ -165,12 +174,15 @@ export class ChangeTracker {
       const number = this.#pruning.number++
       const list = lists[number]
       if (list === undefined) continue
-      left -= list.length
-      const pruned = this.#pruned(list)
-      if (pruned.byteLength >= list.byteLength) continue
+      this.#credit -= list.length
+      const kept = this.#unburied(list)
+      // To be worth it a list must get much shorter: its room for growth goes as well.
+      if (kept.length > list.length * WORTH_KEEPING) continue
+      const pruned = new SharedUint32List(kept)
       this.#bytes += pruned.byteLength - list.byteLength
       lists[number] = pruned
     }
+    this.#credit = Math.min(0, this.#credit)
   }
 
   #listCount(): number {
@@ -178,13 +190,13 @@ export class ChangeTracker {
   }
 
   /** Without versions that were buried: no snapshot to come sees them. */
-  #pruned(list: SharedUint32List): SharedUint32List {
+  #unburied(list: SharedUint32List): Uint32Array {
     const kept = new Uint32List(Math.max(1, list.length))
     for (const { buffer, count } of list.parts()) {
       for (const address of new Uint32Array(buffer, 0, count)) {
         if (!this.#host.isBuried(address)) kept.push(address)
       }
     }
-    return new SharedUint32List(kept.view())
+    return kept.view()
   }
 }

@@ -17,6 +17,25 @@ function lookUp(index: HashIndex, hash: number, address: number): number {
 }
 
 describe('HashIndex', () => {
+  it('takes many entries at once, whether it was sized for them or has to split meanwhile', () => {
+    for (const reserved of [0, 300_000]) {
+      const index = new HashIndex()
+      index.reserve(reserved)
+      for (let first = 1; first < 300_000; first += 50_000) {
+        const addresses = Uint32Array.from({ length: 50_000 }, (_, i) => first + i)
+        index.insertAll(
+          addresses.map((address) => Math.imul(address, 0x9e3779b1)),
+          addresses,
+        )
+      }
+      expect(index.count).toBe(300_000)
+      for (let address = 1; address <= 300_000; address++) {
+        const found = lookUp(index, Math.imul(address, 0x9e3779b1) >>> 0, address)
+        if (found !== address) expect.fail(`address ${address}: ${found}`)
+      }
+    }
+  })
+
   it('agrees with a map through growth, splits and removals', () => {
     const random = seededRandom(1)
     const index = new HashIndex()

@@ -101,6 +101,28 @@ export class HashIndex {
     this.#at = emptySlot(table, hash)
   }
 
+  /** Adds entries whose hashes and addresses are given and that are known not to be there, table by table. */
+  insertAll(hashes: Uint32Array, addresses: Uint32Array): void {
+    // A counting sort by place in the directory: where each place's entries end, then from the back.
+    const mask = this.#directoryMask
+    const ends = new Uint32Array(mask + 1)
+    for (let i = 0; i < hashes.length; i++) (ends[(hashes[i] as number) & mask] as number)++
+    for (let place = 1; place <= mask; place++) {
+      ends[place] = (ends[place] as number) + (ends[place - 1] as number)
+    }
+    const order = new Uint32Array(hashes.length)
+    for (let i = hashes.length - 1; i >= 0; i--) {
+      const place = (hashes[i] as number) & mask
+      ends[place] = (ends[place] as number) - 1
+      order[ends[place] as number] = i
+    }
+    for (let i = 0; i < order.length; i++) {
+      const hash = hashes[order[i] as number] as number
+      this.seekEmpty(hash)
+      this.insert(hash, addresses[order[i] as number] as number)
+    }
+  }
+
   /** Points the found slot to another address. */
   replace(address: number): void {
     this.#table.slots[this.#at + 1] = address

@@ -183,6 +183,26 @@ describe('HashLog', () => {
     expect(() => log.closeSnapshot(log.openSnapshot())).not.toThrow()
   })
 
+  it('is filled without look-ups, over segments of its own size and large values, and then is like any other', () => {
+    for (const maxBytes of [Infinity, 64 * 1024 * 1024]) {
+      const log = openLog({ maxBytes })
+      const valueOf = (i: number) => (i === 70_000 ? 'large'.repeat(5_000_000 / 5) : `value-${i}`.padEnd(60))
+      for (let i = 0; i < 200_000; i++) {
+        const [key, value] = [bytes(`key-${i}`), bytes(valueOf(i))]
+        const both = Buffer.concat([key, value])
+        log.append(both, 0, key.length, key.length, value.length, Infinity)
+      }
+      log.finishAppending()
+      expect(log.count).toBe(200_000)
+      for (let i = 0; i < 200_000; i++)
+        if (read(log, bytes(`key-${i}`)) !== valueOf(i)) expect.fail(`key-${i}`)
+      const epoch = log.openSnapshot()
+      put(log, bytes('key-1'), bytes('other'))
+      expect(log.visible(log.seek(bytes('key-1'), 0, 5), epoch)).not.toBe(log.seek(bytes('key-1'), 0, 5))
+      log.closeSnapshot(epoch)
+    }
+  })
+
   it('finds both of two keys whose hashes are equal', () => {
     // With so many keys in 32 bits some hashes collide; every key must still be found, and only itself.
     const log = openLog()

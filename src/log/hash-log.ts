@@ -12,7 +12,6 @@
 // (5) What a snapshot sees is, at its instant, exactly what is not buried. While it is open these entries stay where they
 //     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
 
-import { StateError } from '../base/errors.js'
 import type { ChangeTracker } from './change-tracker.js'
 import { Compactor } from './compactor.js'
 import { Entries, GONE } from './entries.js'
@@ -28,7 +27,7 @@ import { LogSpace } from './log-space.js'
 import { OrderedIndex } from './ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
 import { SnapshotEpochs } from './snapshot-epochs.js'
-import type { TombstoneQueue } from './tombstone-queue.js'
+import { UnindexedEntries } from './unindexed-entries.js'
 
 const NO_VALUE = new Uint8Array(0)
 /** Expired entries or tombstones handled between two looks at the time. */
@@ -45,10 +44,10 @@ export class HashLog {
   readonly #index: HashIndex = new HashIndex()
   readonly #expiry: ExpiryQueue = new ExpiryQueue()
   readonly #epochs: SnapshotEpochs
-  readonly #tombstones: TombstoneQueue
   readonly #changes: ChangeTracker
   readonly #compactor: Compactor
   readonly #space: LogSpace
+  readonly #unindexed: UnindexedEntries = new UnindexedEntries()
   /** The key of the call at hand. */
   readonly #probe: KeyProbe
   /** The key that maintenance is looking at, so that it never disturbs a call. */
@@ -80,7 +79,6 @@ export class HashLog {
       keys: () => this.keys,
     })
     this.#changes = this.history.changes
-    this.#tombstones = this.history.tombstones
     this.#space = new LogSpace(this.#segments, this.#index, options.maxBytes, {
       besideBytes: () =>
         this.#expiry.byteLength + this.ordered.byteLength + this.history.byteLength + options.besideBytes(),
@@ -123,7 +121,7 @@ export class HashLog {
 
   /** Dead entries or tombstones wait to be cleared away. */
   get hasChores(): boolean {
-    return this.#tombstones.removable(this.history.oldestNeeded) || this.#compactor.hasWork
+    return this.history.tombstones.removable(this.history.oldestNeeded) || this.#compactor.hasWork
   }
 
   get memory(): LogMemory {
@@ -186,7 +184,7 @@ export class HashLog {
 
   /**
    * Appends a key that the log does not hold, with its value: stretches of the same bytes. The caller knows that it is
-   * new, so nothing is looked up. Throws `BACKEND_FULL` with nothing changed.
+   * new, so nothing is looked up, and nothing can be until `finishAppending`. Throws `BACKEND_FULL` with nothing changed.
    */
   append(
     bytes: Uint8Array,
@@ -196,9 +194,27 @@ export class HashLog {
     valueLength: number,
     expiresAtMs: number,
   ): void {
-    this.#probe.load(bytes, keyStart, keyLength)
-    this.#index.seekEmpty(this.#probe.hash)
-    this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
+    const probe = this.#probe
+    probe.load(bytes, keyStart, keyLength)
+    const units = entryUnits(keyLength, valueLength, expiresAtMs !== Infinity)
+    // In a log with a limit each entry makes sure of its place in the index first.
+    if (this.#options.maxBytes !== Infinity || !this.#space.hasRoom(units, false)) {
+      this.finishAppending()
+      this.#index.seekEmpty(probe.hash)
+      this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
+      return
+    }
+    const epoch = this.#epochs.current
+    const address = this.#segments.take(this.#tail, units)
+    this.entries.create(address, probe, bytes, valueStart, valueLength, expiresAtMs, epoch, 0, 0)
+    this.#noteExpiry(address, GONE, expiresAtMs)
+    if (this.#unindexed.isFull) this.#unindexed.flush(this.#index, true)
+    this.#unindexed.push(probe.hash, address)
+  }
+
+  finishAppending(): void {
+    this.#epochs.dirty = true
+    this.#unindexed.flush(this.#index, false)
   }
 
   /** Whether `write` would overwrite the entry at `address` where it lies. */
@@ -236,12 +252,6 @@ export class HashLog {
   /** Ends the epoch, pins what is there now and returns the epoch that the snapshot sees. Constant time. */
   openSnapshot(): number {
     if (this.#epochs.shouldRenumber) this.#renumber()
-    if (this.#epochs.exhausted) {
-      throw new StateError('TRANSACTION_FAILED', {
-        operation: 'snapshot',
-        reason: 'a snapshot has been open for two billion others; close it first',
-      })
-    }
     return this.#epochs.open()
   }
 
@@ -277,7 +287,8 @@ export class HashLog {
     while (this.hasChores) {
       this.#dropTombstones(CHORE_STEP)
       // Where the log has no room for what must be moved, compaction waits for some.
-      if (!this.#compactor.step() && !this.#tombstones.removable(this.history.oldestNeeded)) return true
+      if (!this.#compactor.step() && !this.history.tombstones.removable(this.history.oldestNeeded))
+        return true
       if (performance.now() >= untilMs) return !this.hasChores
     }
     return true
@@ -335,17 +346,8 @@ export class HashLog {
     const oldExpiresAtMs = this.entries.livesUntilMs(old)
     const address = this.#segments.take(segment, units)
     const previous = this.#previousFor(old)
-    this.entries.create(
-      address,
-      probe,
-      value,
-      start,
-      length,
-      expiresAtMs,
-      this.#epochs.current,
-      previous,
-      flags,
-    )
+    const epoch = this.#epochs.current
+    this.entries.create(address, probe, value, start, length, expiresAtMs, epoch, previous, flags)
     this.#place(old, address, probe)
     if (this.#changes.isActive) this.#changes.push(address)
     this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
@@ -416,10 +418,10 @@ export class HashLog {
   }
 
   #queueTombstone(epoch: number, hash: number): void {
-    const before = this.#tombstones.byteLength
-    this.#tombstones.push(epoch, hash)
+    const before = this.history.tombstones.byteLength
+    this.history.tombstones.push(epoch, hash)
     // Removing must never fail: where there is no room for its traces, they are given up.
-    if (this.#tombstones.byteLength > before && !this.#space.hasRoomBeside(0)) this.#changes.abandon()
+    if (this.history.tombstones.byteLength > before && !this.#space.hasRoomBeside(0)) this.#changes.abandon()
   }
 
   /** Whether changes are tracked and the entry at `address` has not been written since the newest base. */
@@ -437,8 +439,8 @@ export class HashLog {
 
   #dropTombstones(most: number): void {
     const oldest = this.history.oldestNeeded
-    for (let i = 0; i < most && this.#tombstones.removable(oldest); i++) {
-      for (const address of this.#index.collect(this.#tombstones.take())) {
+    for (let i = 0; i < most && this.history.tombstones.removable(oldest); i++) {
+      for (const address of this.#index.collect(this.history.tombstones.take())) {
         if (!this.entries.isTombstone(address) || this.entries.epoch(address) > oldest) continue
         this.#find(address)
         this.#index.remove()

@@ -1,3 +1,5 @@
+import { StateError } from '../base/errors.js'
+
 /** Epochs end where they would no longer fit the 31 bits that an entry has for them. */
 const LAST_EPOCH = 2 ** 31 - 1
 /** From here on, epochs start again at the first moment without open snapshots. */
@@ -25,19 +27,23 @@ export class SnapshotEpochs {
     return this.current >= RENUMBER_FROM && this.#open.length === 0
   }
 
-  /** No epoch is left: snapshots must be closed first. */
-  get exhausted(): boolean {
-    return this.current >= LAST_EPOCH
-  }
-
   /** Starts again, after every entry was stamped with epoch 1. */
   renumbered(): void {
     this.current = 2
     this.dirty = false
   }
 
-  /** Opens a snapshot of what was written so far and returns its epoch. */
+  /**
+   * Opens a snapshot of what was written so far and returns its epoch. Throws `TRANSACTION_FAILED` where no epoch is left
+   * and an open snapshot keeps them from starting again.
+   */
   open(): number {
+    if (this.current >= LAST_EPOCH) {
+      throw new StateError('TRANSACTION_FAILED', {
+        operation: 'snapshot',
+        reason: 'a snapshot has been open for two billion others; close it first',
+      })
+    }
     const epoch = this.dirty ? this.current : this.current - 1
     if (this.dirty) {
       this.current++

@@ -420,6 +420,7 @@ export class MemoryStateBackend implements SyncStateBackend {
         sliceEnd = performance.now() + SLICE_MS
       }
     }
+    log.finishAppending()
   }
 
   #newLog(): HashLog {
