@@ -71,7 +71,7 @@ export interface EnvironmentOptions {
 
 /** Admits keys of 2,048 bytes; LMDB's own default, the system's page size, does not. */
 export const STORE_PAGE_BYTES = 8_192
-const MAX_READERS = 1024
+export const MAX_READERS = 1024
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 /** `path` is that of the data file. `STORAGE_ERROR` where LMDB cannot read or write its files. */

@@ -17,6 +17,7 @@ import { FileLease } from '../storage/file-lease.js'
 import { StorageDirectory } from '../storage/storage-directory.js'
 import { TemporaryFile } from '../storage/temporary-file.js'
 import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
+import { MAX_READERS } from './environment.js'
 import {
   decodeIdentity,
   encodeIdentity,
@@ -28,6 +29,10 @@ import {
 import { verifyDataFile } from './verify-process.js'
 
 const PRIVATE_FILE = 0o600
+/** LMDB has a line of 64 bytes for each reader, and two of its own; what is more than that it uses for more readers. */
+const LOCK_FILE_BYTES = MAX_READERS * 64 + 8_192
+/** More than the first commits of an empty store write. */
+const NEW_STORE_BYTES = 256 * 1024
 /** How often a store may be compacted while it is being opened for reading. */
 const READ_ONLY_TRIES = 5
 
@@ -110,7 +115,7 @@ export class StoreDirectory {
     } finally {
       await handle.close()
     }
-    await makeEmpty(this.#files, lockFileOf(name))
+    await makeLockFile(this.#files, lockFileOf(name))
   }
 
   /** Puts the next data file in the place of the present one, durably. */
@@ -174,7 +179,8 @@ export class StoreDirectory {
         await assertMappable(files, identity.data, 'r+')
         await removeLeftovers(files, identity)
       } else {
-        for (const name of [identity.data, lockFileOf(identity.data)]) await makeEmpty(files, name)
+        await makeLockFile(files, lockFileOf(identity.data))
+        await makeDataFile(files, identity.data)
         await files.sync('create the store')
       }
       return new StoreDirectory(files, identity, lease, isTemporary)
@@ -256,10 +262,31 @@ async function writeIdentity(files: StorageDirectory, identity: StoreIdentity): 
   }
 }
 
-/** An empty file for this user alone, in the place of whatever a crashed creation left. */
-async function makeEmpty(files: StorageDirectory, name: string): Promise<void> {
+/**
+ * An empty file for this user alone, in the place of whatever a crashed creation left. LMDB's package crashes where it
+ * cannot write what a new store begins with: whether there is space for it is found out here.
+ */
+async function makeDataFile(files: StorageDirectory, name: string): Promise<void> {
   const path = files.pathOf(name)
   await files.unlink(name, 'create the store')
+  const probe = await TemporaryFile.create(files)
+  try {
+    await probe.write(new Uint8Array(NEW_STORE_BYTES))
+  } finally {
+    await probe.discard()
+  }
   const handle = await files.attempt('create the store', path, open(path, 'wx', PRIVATE_FILE))
   await handle.close()
+}
+
+/** The table of readers, whole: LMDB maps it, and where a page of it had no space on the disk, using it would be a signal. */
+async function makeLockFile(files: StorageDirectory, name: string): Promise<void> {
+  const file = await TemporaryFile.create(files)
+  try {
+    await file.write(new Uint8Array(LOCK_FILE_BYTES))
+    await file.replaceAs(name)
+  } catch (error) {
+    await file.discard()
+    throw error
+  }
 }
