@@ -9,7 +9,7 @@
 //     that the identity does not name are removed by the owner.
 
 import { readFileSync, statSync } from 'node:fs'
-import { chmod, mkdtemp, open, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, open, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { StateError } from '../base/errors.js'
@@ -72,10 +72,12 @@ export class StoreDirectory {
     return await StoreDirectory.#openOwned(new StorageDirectory(path), true)
   }
 
-  /** The path of the data file that the store in a directory uses now. */
+  /** The path of the data file that the store in a directory uses now. `CORRUPTION` where that is none by its first pages. */
   static async dataPathIn(path: string): Promise<string> {
     const files = new StorageDirectory(resolve(path))
-    return files.pathOf((await readIdentity(files)).data)
+    const { data } = await readIdentity(files)
+    await inspectDataFile(files, data)
+    return files.pathOf(data)
   }
 
   /** Where the content is. */
@@ -90,6 +92,11 @@ export class StoreDirectory {
     const what = this.#files.pathOf(IDENTITY_FILE)
     this.#identity = decodeIdentity(readFileSync(what), what)
     this.#identityMark = mark
+  }
+
+  /** It was opened before: it has content, if only that it is empty. */
+  get isReady(): boolean {
+    return this.#identity.ready
   }
 
   /** The store was opened: from now on, missing data is damage. */
@@ -214,13 +221,15 @@ async function assertOpens(files: StorageDirectory, name: string, flags: 'r' | '
 async function assertMappable(files: StorageDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
   await assertOpens(files, name, flags)
   await assertOpens(files, lockFileOf(name), 'r+')
-  const state = await inspectDataFile(files, name)
+  const { state, wholeBytes } = await inspectDataFile(files, name)
   if (state === 'whole') return
   const what = files.pathOf(name)
   if (state === 'new') throw new StateError('CORRUPTION', { what, reason: 'it is missing or empty' })
   // Legal where the pages that are missing are free: only reading everything tells, in a process that may die of it.
   const { ok } = await verifyDataFile(what)
   if (!ok) throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
+  // Then what only a writer reads is an error of LMDB's, should it be missing, and not a signal.
+  if (flags === 'r+') await files.attempt('open', what, truncate(what, wholeBytes))
 }
 
 async function removeLeftovers(files: StorageDirectory, { data }: StoreIdentity): Promise<void> {
