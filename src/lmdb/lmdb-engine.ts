@@ -398,10 +398,7 @@ export class LmdbEngine {
     await Promise.all(this.#retiring)
   }
 
-  /**
-   * Makes the time durable that was seen since the last commit, where the store has something to expire: what has expired
-   * must not revive when the clock is an earlier one at the next opening.
-   */
+  /** Makes the time durable where something is to expire: what has expired must not revive with an earlier clock. */
   async commitTime(): Promise<void> {
     const clockMs = this.clock.now()
     if (this.failure !== undefined || clockMs <= this.#committedMs) return
