@@ -75,6 +75,19 @@ describe('what was flushed', () => {
     expect(after.getSync(key('a'))).toBeUndefined()
   })
 
+  it('does not revive where the clock is set back between closing and opening', async () => {
+    const clock = new ManualClock()
+    const before = await open({ clock, sweepIntervalMs: Infinity })
+    before.putSync(key('a'), key('1'), { ttlMs: 50 })
+    await before.flush()
+    clock.advance(50)
+    expect(before.getSync(key('a'))).toBeUndefined()
+    await before.close()
+    clock.set(clock.now() - 50)
+    const after = await open({ clock, sweepIntervalMs: Infinity })
+    expect(after.getSync(key('a'))).toBeUndefined()
+  })
+
   it('is removed physically when it expired while nobody had it open', async () => {
     const clock = new ManualClock()
     const before = await open({ clock })

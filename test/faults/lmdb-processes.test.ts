@@ -122,7 +122,7 @@ const missing = mountMissing()
 describe.skipIf(missing !== undefined)(titled('a new store on a disk that is nearly full', missing), () => {
   it('is opened, or STORAGE_ERROR, whatever is left', async () => {
     const outcomes: string[] = []
-    for (let size = 8; size <= 400; size += size < 64 ? 8 : 48) {
+    for (let size = 8; size <= 512; size += size < 256 ? 8 : 64) {
       await onSmallDisk(`size=${size}k`, async (folder) => {
         const owner = await Owner.start(join(folder, 'store'))
         outcomes.push(await owner.tell('open'))

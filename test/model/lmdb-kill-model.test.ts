@@ -65,13 +65,13 @@ describe('a process that is killed', () => {
     await rm(folder, { recursive: true, force: true })
   })
 
-  /** Kills it when it has begun the operation `killAt`, and `delayMs` later; says what it acknowledged until then. */
+  /** Kills it as soon as it says `moment` of an operation from `killAt` on; tells what it had said until it was dead. */
   async function runAndKill(
     path: string,
     operations: readonly DrawnOperation[],
     flushEvery: number,
+    moment: 'begun' | 'durable',
     killAt: number,
-    delayMs: number,
   ): Promise<{ readonly begun: number; readonly durable: number; readonly signal: string | null }> {
     const script = sources.pathOf('test/faults/children/lmdb-drawn.ts')
     const drawnPath = `${path}.json`
@@ -84,21 +84,22 @@ describe('a process that is killed', () => {
     for await (const line of createInterface({ input: child.stdout })) {
       const [kind, at] = line.split(' ') as ['begun' | 'durable' | 'done', string]
       if (kind !== 'done') said[kind] = Math.max(said[kind], Number(at))
-      if ((kind === 'begun' && Number(at) === killAt) || kind === 'done') {
-        setTimeout(() => child.kill('SIGKILL'), kind === 'done' ? 0 : delayMs)
-      }
+      if ((kind === moment && Number(at) >= killAt) || kind === 'done') child.kill('SIGKILL')
     }
     return { ...said, signal: await ended }
   }
 
   it('leaves what a prefix of its operations leaves, with everything that was durable', async () => {
-    const moments = fc.record({ killAt: fc.nat({ max: 60 }), delayMs: fc.nat({ max: 3 }) })
+    const moments = fc.record({
+      moment: fc.constantFrom('begun' as const, 'durable' as const),
+      killAt: fc.nat({ max: 50 }),
+    })
     const flushEvery = fc.constantFrom(1, 4, 1_000)
     let lost = 0
     await fc.assert(
-      fc.asyncProperty(sequence, flushEvery, moments, async (operations, every, { killAt, delayMs }) => {
+      fc.asyncProperty(sequence, flushEvery, moments, async (operations, every, { moment, killAt }) => {
         const path = join(folder, `store-${++runs}`)
-        const { begun, durable, signal } = await runAndKill(path, operations, every, killAt + 1, delayMs)
+        const { begun, durable, signal } = await runAndKill(path, operations, every, moment, killAt)
         expect(signal).toBe('SIGKILL')
         const backend = await LmdbStateBackend.open({ path })
         const found = new Map([...backend.scanSync()].map(([at, value]) => [textOf(at), textOf(value)]))
