@@ -2,7 +2,7 @@
 // two meta pages are read with plain reads before it is mapped.
 //
 //   page 0, page 1 := header (24 bytes) · magic u32 · version u32 · … · page size u32 (at 48) · …
-//                     · last page u64 (at 144) · transaction u64 (at 152)
+//                     · root of the table of free pages u64 (at 88) · … · last page u64 (at 144) · transaction u64 (at 152)
 //
 // Numbers are little-endian. The page with the later transaction is the one in force.
 
@@ -43,27 +43,32 @@ export function lockFileOf(name: string): string {
 const MAGIC = 0xbeefc0de
 const VERSION = 2
 const META_BYTES = 160
-const AT = { magic: 24, version: 28, pageBytes: 48, lastPage: 144, transaction: 152 } as const
+const AT = { magic: 24, version: 28, pageBytes: 48, freeRoot: 88, lastPage: 144, transaction: 152 } as const
+const NO_PAGE = 2n ** 64n - 1n
+
+export interface DataFileState {
+  readonly state: 'new' | 'whole' | 'short'
+  /** Up to the end of the last page. */
+  readonly wholeBytes: number
+}
 
 /**
  * `'new'`: there is no file, or an empty one. `'short'`: it ends before its last page, which LMDB allows where the missing
  * pages are free. Throws `CORRUPTION` or `INCOMPATIBLE` for what is no store of this format.
  */
-export async function inspectDataFile(
-  directory: StorageDirectory,
-  name: string,
-): Promise<'new' | 'whole' | 'short'> {
+export async function inspectDataFile(directory: StorageDirectory, name: string): Promise<DataFileState> {
   const file = await directory.openFile(name, 'inspect the store')
-  if (file === undefined) return 'new'
+  if (file === undefined) return { state: 'new', wholeBytes: 0 }
   try {
     const { handle, sizeBytes } = file
-    if (sizeBytes === 0) return 'new'
+    if (sizeBytes === 0) return { state: 'new', wholeBytes: 0 }
     const what = directory.pathOf(name)
     if (sizeBytes < 2 * STORE_PAGE_BYTES) {
       throw new StateError('CORRUPTION', { what, reason: `it is cut off after ${sizeBytes} bytes` })
     }
     let newest = -1n
     let lastPage = 0n
+    let freeRoot = NO_PAGE
     for (const page of [0, 1]) {
       const meta = Buffer.alloc(META_BYTES)
       await directory.readFully(handle, name, meta, page * STORE_PAGE_BYTES)
@@ -76,9 +81,19 @@ export async function inspectDataFile(
       if (transaction > newest) {
         newest = transaction
         lastPage = meta.readBigUInt64LE(AT.lastPage)
+        freeRoot = meta.readBigUInt64LE(AT.freeRoot)
       }
     }
-    return BigInt(sizeBytes) >= (lastPage + 1n) * BigInt(STORE_PAGE_BYTES) ? 'whole' : 'short'
+    const pageBytes = BigInt(STORE_PAGE_BYTES)
+    const wholeBytes = Number((lastPage + 1n) * pageBytes)
+    // Asked now: beside a process that writes, the file may have grown since it was opened.
+    const { size } = await directory.attempt('inspect the store', what, handle.stat())
+    if (size >= wholeBytes) return { state: 'whole', wholeBytes }
+    // Only a writer reads that table: a whole reading of the content would not notice.
+    if (freeRoot !== NO_PAGE && (freeRoot + 1n) * pageBytes > BigInt(size)) {
+      throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
+    }
+    return { state: 'short', wholeBytes }
   } finally {
     await file.handle.close()
   }

@@ -9,7 +9,7 @@
 import { markAsUntransferable } from 'node:worker_threads'
 import * as lmdb from 'lmdb'
 import { type Database, open, type RootDatabase } from 'lmdb'
-import { reasonOf, StateError } from '../base/errors.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES } from '../base/limits.js'
 import { ENTRY_PREFIX, EXPIRY_KEY_BYTES } from './record.js'
 
@@ -67,22 +67,28 @@ export interface EnvironmentOptions {
   readonly readOnly: boolean
   /** How much address space to map, at least the file; the file cannot grow beyond it. */
   readonly mapBytes: number
+  /** The store is new: its databases are to be made. Otherwise one that is missing is damage. Default false. */
+  readonly create?: boolean
 }
 
 /** Admits keys of 2,048 bytes; LMDB's own default, the system's page size, does not. */
 export const STORE_PAGE_BYTES = 8_192
-const MAX_READERS = 1024
+export const MAX_READERS = 1024
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
-/** `path` is that of the data file. `STORAGE_ERROR` where LMDB cannot read or write its files. */
+/**
+ * `path` is that of the data file. `STORAGE_ERROR` where LMDB cannot read or write its files, `CORRUPTION` where they are not
+ * a store's.
+ */
 export function openEnvironment(path: string, options: EnvironmentOptions): Environment {
   let root: RootDatabase<Buffer, Uint8Array> | undefined
   try {
     root = openRoot(path, options)
-    return openTables(root)
+    return openTables(root, path, options.create ?? false)
   } catch (cause) {
     // What is open of it would be met by whoever opens the store next in this process.
     void root?.close().catch(() => {})
+    if (isStateError(cause)) throw cause
     const details = { storage: 'lmdb', operation: 'open', reason: `${path}: ${reasonOf(cause)}` }
     throw new StateError('STORAGE_ERROR', details, { cause })
   }
@@ -108,13 +114,21 @@ function openRoot(
   return open<Buffer, Uint8Array>(options)
 }
 
-function openTables(root: RootDatabase<Buffer, Uint8Array>): Environment {
-  const table = (name: string) => asTable(root.openDB<Buffer, Uint8Array>({ name, ...binary }))
+function openTables(root: RootDatabase<Buffer, Uint8Array>, path: string, create: boolean): Environment {
+  const existing = (name: string, options: object): Table => {
+    const settings = { name, ...binary, create, ...options }
+    const database: Database<Buffer, Uint8Array> | undefined = root.openDB<Buffer, Uint8Array>(settings)
+    // Made anew, an empty one would stand for content that is lost.
+    if (database === undefined) {
+      throw new StateError('CORRUPTION', { what: path, reason: `its database ${name} is missing` })
+    }
+    return asTable(database)
+  }
   const slot = (number: number): Slot => ({
-    entries: entriesTable(root, `entries-${number}`),
-    expiry: table(`expiry-${number}`),
+    entries: entriesTable((options) => existing(`entries-${number}`, options)),
+    expiry: existing(`expiry-${number}`, {}),
   })
-  return { root, meta: table('meta'), slots: [slot(0), slot(1)] }
+  return { root, meta: existing('meta', {}), slots: [slot(0), slot(1)] }
 }
 
 export function slotOf(environment: Environment, generation: number): Slot {
@@ -130,17 +144,15 @@ export function bytesInUse({ treeBranchPageCount, treeLeafPageCount, overflowPag
  * A database of entries, whose range reads give plain copies of what the package has read into its own buffers: making
  * Node's `Buffer`s instead, as it does by itself, takes longer than the reading.
  */
-function entriesTable(root: RootDatabase<Buffer, Uint8Array>, name: string): Table {
+function entriesTable(openWith: (options: object) => Table): Table {
   const values = new PlainCopies()
   const keys = new PlainCopies()
-  const options = {
-    ...binary,
+  const database = openWith({
     decoder: { decode: (bytes: Buffer, size: number) => values.copy(bytes, 0, size) },
     decoderCopies: true,
-  }
-  const database = root.openDB<Buffer, Uint8Array>(name, options)
+  })
   const readKey = (bytes: Buffer, start: number, end: number) => keys.copy(bytes, start + 1, end)
-  return asTable(Object.assign(database, { readKey }))
+  return Object.assign(database, { readKey })
 }
 
 const SLAB_BYTES = 16 * 1024

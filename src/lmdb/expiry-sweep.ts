@@ -68,6 +68,9 @@ export class ExpirySweep {
       if (page === undefined) return true
       for (const { key } of page) {
         if (this.#buffer.find(key, 0, key.length) !== 0) continue
+        // The record counts: the index has no checksum.
+        const expiresAtMs = view.expiryOf(key, 0, key.length)
+        if (expiresAtMs === -Infinity || expiresAtMs > this.#host.now()) continue
         this.#host.onExpired(() => key)
         this.#cache.remove(key, 0, key.length)
         const { log } = this.#buffer.active

@@ -109,7 +109,12 @@ export class GroupCommit {
           this.fail(error ?? new StateError('STORAGE_ERROR', NO_ANSWER), generation)
           return
         }
-        this.#options.onCommitted(generation, result, performance.now() - startedAt)
+        try {
+          this.#options.onCommitted(generation, result, performance.now() - startedAt)
+        } catch (failure) {
+          this.fail(failure as StateError, generation)
+          return
+        }
         generation.settle()
         this.#beginDue()
       },

@@ -140,7 +140,7 @@ export class LmdbEngine {
     const { dataPath } = directory
     const mapBytes = mapBytesOf(settings)
     // The databases must all be there before the writer thread opens them, and before this thread reads.
-    const store = new OpenStore(dataPath, { readOnly: false, mapBytes })
+    const store = new OpenStore(dataPath, { readOnly: false, mapBytes, create: !directory.isReady })
     const { compression, commitTimeoutMs } = settings
     let writer: Writer | undefined
     try {
@@ -398,10 +398,7 @@ export class LmdbEngine {
     await Promise.all(this.#retiring)
   }
 
-  /**
-   * Makes the time durable that was seen since the last commit, where the store has something to expire: what has expired
-   * must not revive when the clock is an earlier one at the next opening.
-   */
+  /** Makes the time durable where something is to expire: what has expired must not revive with an earlier clock. */
   async commitTime(): Promise<void> {
     const clockMs = this.clock.now()
     if (this.failure !== undefined || clockMs <= this.#committedMs) return
@@ -481,12 +478,19 @@ export class LmdbEngine {
     this.#absorption.begin(generation)
   }
 
+  /** Poisons the engine where it cannot: writes go on only as long as what they have changed can be seen. */
   #switchView(result: CommitResult): void {
+    const former = this.#view
+    try {
+      this.#view = this.#store.view(result.generation, result.entries)
+    } catch (failure) {
+      this.#commit?.fail(failure as StateError)
+      throw failure
+    }
+    former.release()
     this.usedBytes = result.usedBytes
     this.#committedMs = result.clockMs
     this.#holdKeys = keysPerCommit(this.usedBytes, this.#settings)
-    this.#view.release()
-    this.#view = this.#store.view(result.generation, result.entries)
   }
 }
 

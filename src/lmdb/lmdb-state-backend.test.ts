@@ -75,6 +75,19 @@ describe('what was flushed', () => {
     expect(after.getSync(key('a'))).toBeUndefined()
   })
 
+  it('does not revive where the clock is set back between closing and opening', async () => {
+    const clock = new ManualClock()
+    const before = await open({ clock, sweepIntervalMs: Infinity })
+    before.putSync(key('a'), key('1'), { ttlMs: 50 })
+    await before.flush()
+    clock.advance(50)
+    expect(before.getSync(key('a'))).toBeUndefined()
+    await before.close()
+    clock.set(clock.now() - 50)
+    const after = await open({ clock, sweepIntervalMs: Infinity })
+    expect(after.getSync(key('a'))).toBeUndefined()
+  })
+
   it('is removed physically when it expired while nobody had it open', async () => {
     const clock = new ManualClock()
     const before = await open({ clock })
@@ -201,10 +214,10 @@ describe('ownership and the directory', () => {
     const backend = await open()
     backend.putSync(key('a'), key('1'))
     await backend.close()
-    await rm(join(path, 'lock.mdb')) // a copy of a store may come without
+    await rm(join(path, 'data-1.mdb-lock')) // a copy of a store may come without
     const again = await open()
     expect((await stat(path)).mode & 0o777).toBe(0o700)
-    expect(await readdir(path)).toContain('lock.mdb')
+    expect(await readdir(path)).toContain('data-1.mdb-lock')
     for (const name of await readdir(path)) {
       expect([name, (await stat(join(path, name))).mode & 0o777]).toEqual([name, 0o600])
     }
@@ -220,7 +233,7 @@ describe('ownership and the directory', () => {
 
   it('with a file that LMDB cannot open is STORAGE_ERROR; a map that no process has room for, INVALID_ARGUMENT', async () => {
     await (await open()).close()
-    const lock = join(path, 'lock.mdb')
+    const lock = join(path, 'data-1.mdb-lock')
     await rm(lock)
     await mkdir(lock)
     await rejected('STORAGE_ERROR', open())
@@ -333,6 +346,8 @@ describe('damage', () => {
         const backend = await open({ path: copy })
         expect(await backend.count()).toBe(400)
         for (const [, value] of backend.scanSync()) expect(value.length).toBeGreaterThanOrEqual(70)
+        // A writer reads more of the file: what is free in it.
+        await backend.put(key('k1'), key('again'.repeat(20)), { durable: true })
       } catch (error) {
         expect(error).toMatchObject({ code: 'CORRUPTION' })
         expect(await LmdbStateBackend.verify(copy)).toMatchObject({ ok: false })

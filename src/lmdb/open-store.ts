@@ -1,3 +1,4 @@
+import { reasonOf, StateError } from '../base/errors.js'
 import { type Environment, type EnvironmentOptions, openEnvironment } from './environment.js'
 import { decodeStoreState, STATE_KEY } from './record.js'
 import { StoreView } from './store-view.js'
@@ -5,6 +6,8 @@ import { StoreView } from './store-view.js'
 /** A data file that is open here, and who still reads from it. */
 export class OpenStore {
   readonly environment: Environment
+  readonly #dataPath: string
+  readonly #isNew: boolean
   /** Views that are not released, and whoever opened it. */
   #users = 1
   readonly #closed: Promise<void>
@@ -12,6 +15,8 @@ export class OpenStore {
 
   constructor(dataPath: string, options: EnvironmentOptions) {
     this.environment = openEnvironment(dataPath, options)
+    this.#dataPath = dataPath
+    this.#isNew = options.create ?? false
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve
     })
@@ -22,11 +27,19 @@ export class OpenStore {
     return this.#users > 0
   }
 
-  /** Its content now, known to be of this generation, with so many entries. */
+  /**
+   * Its content now, known to be of this generation, with so many entries. `STORAGE_ERROR` where LMDB begins no more
+   * transactions: the usual reason is that more commits have open snapshots than it has room for.
+   */
   view(generation: number, entryCount?: number): StoreView {
-    const view = new StoreView(this.environment, generation, entryCount, () => this.#leave())
-    this.#users++
-    return view
+    try {
+      const view = new StoreView(this.environment, generation, entryCount, () => this.#leave())
+      this.#users++
+      return view
+    } catch (cause) {
+      const details = { storage: 'lmdb', operation: 'begin to read', reason: reasonOf(cause) }
+      throw new StateError('STORAGE_ERROR', details, { cause })
+    }
   }
 
   /** Its content now. */
@@ -34,9 +47,11 @@ export class OpenStore {
     const { root, meta } = this.environment
     root.resetReadTxn()
     const record = meta.getBinaryFast(STATE_KEY)
-    const generation =
-      record === undefined ? 0 : decodeStoreState(record.subarray(0, meta.lastSize)).generation
-    return this.view(generation)
+    if (record === undefined) {
+      if (this.#isNew) return this.view(0)
+      throw new StateError('CORRUPTION', { what: this.#dataPath, reason: 'its state is missing' })
+    }
+    return this.view(decodeStoreState(record.subarray(0, meta.lastSize)).generation)
   }
 
   /** Resolves when all views of it were released and it is closed. */

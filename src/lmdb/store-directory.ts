@@ -9,7 +9,7 @@
 //     that the identity does not name are removed by the owner.
 
 import { readFileSync, statSync } from 'node:fs'
-import { chmod, mkdtemp, open, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, open, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { StateError } from '../base/errors.js'
@@ -17,6 +17,7 @@ import { FileLease } from '../storage/file-lease.js'
 import { StorageDirectory } from '../storage/storage-directory.js'
 import { TemporaryFile } from '../storage/temporary-file.js'
 import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
+import { MAX_READERS } from './environment.js'
 import {
   decodeIdentity,
   encodeIdentity,
@@ -28,6 +29,10 @@ import {
 import { verifyDataFile } from './verify-process.js'
 
 const PRIVATE_FILE = 0o600
+/** LMDB has a line of 64 bytes for each reader, and two of its own; what is more than that it uses for more readers. */
+const LOCK_FILE_BYTES = MAX_READERS * 64 + 8_192
+/** More than the first commits of an empty store write. */
+const NEW_STORE_BYTES = 256 * 1024
 /** How often a store may be compacted while it is being opened for reading. */
 const READ_ONLY_TRIES = 5
 
@@ -67,10 +72,12 @@ export class StoreDirectory {
     return await StoreDirectory.#openOwned(new StorageDirectory(path), true)
   }
 
-  /** The path of the data file that the store in a directory uses now. */
+  /** The path of the data file that the store in a directory uses now. `CORRUPTION` where that is none by its first pages. */
   static async dataPathIn(path: string): Promise<string> {
     const files = new StorageDirectory(resolve(path))
-    return files.pathOf((await readIdentity(files)).data)
+    const { data } = await readIdentity(files)
+    await inspectDataFile(files, data)
+    return files.pathOf(data)
   }
 
   /** Where the content is. */
@@ -85,6 +92,11 @@ export class StoreDirectory {
     const what = this.#files.pathOf(IDENTITY_FILE)
     this.#identity = decodeIdentity(readFileSync(what), what)
     this.#identityMark = mark
+  }
+
+  /** It was opened before: it has content, if only that it is empty. */
+  get isReady(): boolean {
+    return this.#identity.ready
   }
 
   /** The store was opened: from now on, missing data is damage. */
@@ -110,7 +122,7 @@ export class StoreDirectory {
     } finally {
       await handle.close()
     }
-    await makeEmpty(this.#files, lockFileOf(name))
+    await makeLockFile(this.#files, lockFileOf(name))
   }
 
   /** Puts the next data file in the place of the present one, durably. */
@@ -174,7 +186,8 @@ export class StoreDirectory {
         await assertMappable(files, identity.data, 'r+')
         await removeLeftovers(files, identity)
       } else {
-        for (const name of [identity.data, lockFileOf(identity.data)]) await makeEmpty(files, name)
+        await makeLockFile(files, lockFileOf(identity.data))
+        await makeDataFile(files, identity.data)
         await files.sync('create the store')
       }
       return new StoreDirectory(files, identity, lease, isTemporary)
@@ -208,13 +221,15 @@ async function assertOpens(files: StorageDirectory, name: string, flags: 'r' | '
 async function assertMappable(files: StorageDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
   await assertOpens(files, name, flags)
   await assertOpens(files, lockFileOf(name), 'r+')
-  const state = await inspectDataFile(files, name)
+  const { state, wholeBytes } = await inspectDataFile(files, name)
   if (state === 'whole') return
   const what = files.pathOf(name)
   if (state === 'new') throw new StateError('CORRUPTION', { what, reason: 'it is missing or empty' })
   // Legal where the pages that are missing are free: only reading everything tells, in a process that may die of it.
   const { ok } = await verifyDataFile(what)
   if (!ok) throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
+  // Then what only a writer reads is an error of LMDB's, should it be missing, and not a signal.
+  if (flags === 'r+') await files.attempt('open', what, truncate(what, wholeBytes))
 }
 
 async function removeLeftovers(files: StorageDirectory, { data }: StoreIdentity): Promise<void> {
@@ -256,10 +271,31 @@ async function writeIdentity(files: StorageDirectory, identity: StoreIdentity): 
   }
 }
 
-/** An empty file for this user alone, in the place of whatever a crashed creation left. */
-async function makeEmpty(files: StorageDirectory, name: string): Promise<void> {
+/**
+ * An empty file for this user alone, in the place of whatever a crashed creation left. LMDB's package crashes where it
+ * cannot write what a new store begins with: whether there is space for it is found out here.
+ */
+async function makeDataFile(files: StorageDirectory, name: string): Promise<void> {
   const path = files.pathOf(name)
   await files.unlink(name, 'create the store')
+  const probe = await TemporaryFile.create(files)
+  try {
+    await probe.write(new Uint8Array(NEW_STORE_BYTES))
+  } finally {
+    await probe.discard()
+  }
   const handle = await files.attempt('create the store', path, open(path, 'wx', PRIVATE_FILE))
   await handle.close()
+}
+
+/** The table of readers, whole: LMDB maps it, and where a page of it had no space on the disk, using it would be a signal. */
+async function makeLockFile(files: StorageDirectory, name: string): Promise<void> {
+  const file = await TemporaryFile.create(files)
+  try {
+    await file.write(new Uint8Array(LOCK_FILE_BYTES))
+    await file.replaceAs(name)
+  } catch (error) {
+    await file.discard()
+    throw error
+  }
 }

@@ -1,4 +1,5 @@
 import { copyBytes } from '../base/bytes.js'
+import { reasonOf, StateError } from '../base/errors.js'
 import {
   type Environment,
   KeyScratch,
@@ -78,7 +79,7 @@ export class StoreView {
    */
   read(key: Uint8Array, nowMs: () => number): Uint8Array | undefined {
     const { entries } = this.#slot
-    const found = entries.getBinaryFast(this.#keys.entry(key, 0, key.length), this.#options)
+    const found = this.#find(key, 0, key.length)
     if (found === undefined) return undefined
     const length = entries.lastSize
     const bytes = this.#copies.plain(found)
@@ -91,8 +92,17 @@ export class StoreView {
 
   /** When the record of a key expires (Infinity: never), by its header; -Infinity where there is none. */
   expiryOf(bytes: Uint8Array, start: number, length: number): number {
-    const record = this.#slot.entries.getBinaryFast(this.#keys.entry(bytes, start, length), this.#options)
+    const record = this.#find(bytes, start, length)
     return record === undefined ? -Infinity : recordExpiry(record)
+  }
+
+  /** A record, in memory of the package's own. */
+  #find(bytes: Uint8Array, start: number, length: number): Buffer | undefined {
+    try {
+      return this.#slot.entries.getBinaryFast(this.#keys.entry(bytes, start, length), this.#options)
+    } catch (error) {
+      throw unreadable(error)
+    }
   }
 
   /** When the first record expires; Infinity: none does. */
@@ -107,9 +117,13 @@ export class StoreView {
       untilMs === Infinity ? AFTER_LAST_DEADLINE : copyBytes(this.#keys.expiry(untilMs + 1, FIRST_KEY, 0, 0))
     const found: Deadline[] = []
     const range = { start, end, limit, transaction: this.#transaction }
-    for (const bytes of this.#slot.expiry.getKeys(range)) {
-      const expiresAtMs = bytes.readUInt32BE(0) * 2 ** 32 + bytes.readUInt32BE(4)
-      found.push({ expiresAtMs, key: copyBytes(bytes.subarray(EXPIRY_KEY_BYTES)) })
+    try {
+      for (const bytes of this.#slot.expiry.getKeys(range)) {
+        const expiresAtMs = bytes.readUInt32BE(0) * 2 ** 32 + bytes.readUInt32BE(4)
+        found.push({ expiresAtMs, key: copyBytes(bytes.subarray(EXPIRY_KEY_BYTES)) })
+      }
+    } catch (error) {
+      throw unreadable(error)
     }
     return found
   }
@@ -147,10 +161,19 @@ export class StoreView {
       : { start: low, end: high, limit, transaction }
     const keys: Uint8Array[] = []
     const records: Uint8Array[] = []
-    for (const { key, value } of this.#slot.entries.getRange(range)) {
-      keys.push(key)
-      records.push(value)
+    try {
+      for (const { key, value } of this.#slot.entries.getRange(range)) {
+        keys.push(key)
+        records.push(value)
+      }
+    } catch (error) {
+      throw unreadable(error)
     }
     return { keys, records }
   }
+}
+
+/** LMDB has met pages that make no sense, or gives no more of a transaction in which it did. */
+function unreadable(cause: unknown): StateError<'CORRUPTION'> {
+  return new StateError('CORRUPTION', { what: 'store', reason: reasonOf(cause) }, { cause })
 }

@@ -1,43 +1,11 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { FileCheckpointStorage } from '../../src/storage/file-checkpoint-storage.js'
 import { titled } from './fault-kit.js'
+import { mountMissing, onSmallDisk } from './mounted.js'
 
 const missing = mountMissing()
-
-/** Runs `body` in a file system of its own, of the given size. */
-async function onSmallDisk(options: string, body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'holdfast-full-'))
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', folder], { stdio: 'pipe' })
-    try {
-      await body(folder)
-    } finally {
-      execFileSync('umount', [folder])
-    }
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-}
-
-function mountMissing(): string | undefined {
-  if (process.platform !== 'linux') return 'needs Linux'
-  if (process.getuid?.() !== 0) return 'needs root, to mount a small file system'
-  const folder = mkdtempSync(join(tmpdir(), 'holdfast-full-'))
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', folder], { stdio: 'pipe' })
-    execFileSync('umount', [folder])
-    return undefined
-  } catch {
-    return 'needs the permission to mount a small file system'
-  } finally {
-    rmSync(folder, { recursive: true })
-  }
-}
 
 describe.skipIf(missing !== undefined)(titled('FileCheckpointStorage on a full disk', missing), () => {
   const block = new Uint8Array(100_000).fill(7)

@@ -41,7 +41,7 @@ const bytes = (text: string) => new Uint8Array(Buffer.from(text))
 
 export function lmdbKinds(stores: StoresUnderTest): CommandKind[] {
   const jump = fc.constantFrom(0, 0, 1, 50, 400, 86_400_000, -1, -400, -86_400_000)
-  return [
+  const restarts = [
     kind('reopen', jump, async (world, jumpMs) => {
       const { engine } = world
       await engine.close()
@@ -63,6 +63,12 @@ export function lmdbKinds(stores: StoresUnderTest): CommandKind[] {
         await goOnWith(world, jumpMs, () => stores.open({ ...options, path }))
       },
     ),
+  ]
+  return [
+    // As often as other commands that change everything: what follows them is worth as much.
+    ...restarts,
+    ...restarts,
+    ...restarts,
     kind('compact', fc.constant(undefined), (world) => (world.engine as LmdbStateBackend).compact()),
     kind('putDurable', fc.constantFrom('a', 'b', 'many 3'), (world, key) =>
       onBoth(world, (backend) =>

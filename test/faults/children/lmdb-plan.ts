@@ -23,6 +23,18 @@ export function changeAt(step: number): Change {
   return changes
 }
 
+/** What the store holds after a step. */
+export function contentAfter(step: number): Map<string, string> {
+  const content = new Map<string, string>()
+  for (let each = 1; each <= step; each++) {
+    for (const [key, value] of changeAt(each)) {
+      if (value === undefined) content.delete(key)
+      else content.set(key, value)
+    }
+  }
+  return content
+}
+
 export function batchAt(step: number): WriteBatch {
   const batch = new WriteBatch()
   for (const [key, value] of changeAt(step)) {

@@ -1,0 +1,106 @@
+// A power cut as the file system sees it: what it holds in memory is gone, and it recovers from its journal.
+
+import assert from 'node:assert/strict'
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import { contentAfter, STEP_KEY } from './children/lmdb-plan.js'
+import { textOf } from './children/lmdb-stations.js'
+import { type CompiledSources, compileSources } from './compile-sources.js'
+import { titled } from './fault-kit.js'
+import { mountMissing } from './mounted.js'
+
+const CUTS = 6
+/** The least that mkfs.xfs takes. */
+const IMAGE_BYTES = 320 * 1024 * 1024
+const run = (command: string, ...args: string[]) => execFileSync(command, args, { stdio: 'pipe' })
+
+const missing = mountMissing() ?? xfsMissing()
+
+function xfsMissing(): string | undefined {
+  try {
+    run('mkfs.xfs', '-V')
+    run('xfs_io', '-V')
+    run('losetup', '--find')
+    return undefined
+  } catch {
+    return 'needs xfsprogs and a loop device'
+  }
+}
+
+describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut', missing), () => {
+  let sources: CompiledSources
+  let folder: string
+  let mounted: string
+
+  beforeAll(async () => {
+    sources = await compileSources()
+  })
+  afterAll(() => sources?.remove())
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'holdfast-power-'))
+    mounted = await mkdtemp(join(tmpdir(), 'holdfast-mount-'))
+    const image = join(folder, 'image')
+    await writeFile(image, '')
+    await truncate(image, IMAGE_BYTES)
+    run('mkfs.xfs', '-q', image)
+    run('mount', '-o', 'loop', image, mounted)
+  })
+  afterEach(async () => {
+    run('umount', mounted)
+    await rm(mounted, { recursive: true })
+    await rm(folder, { recursive: true })
+  })
+
+  it('has everything that was durable, and a prefix of the rest', { timeout: 120_000 }, async () => {
+    const path = join(mounted, 'store')
+    let last = 0
+    let lost = 0
+    for (let cut = 1; cut <= CUTS; cut++) {
+      const { durable, begun } = await writeUntilCut(path, 5 * cut)
+      run('umount', mounted)
+      run('mount', '-o', 'loop', join(folder, 'image'), mounted)
+      const backend = await LmdbStateBackend.open({ path })
+      const found = new Map([...backend.scanSync()].map(([key, value]) => [textOf(key), textOf(value)]))
+      const step = Number(found.get(STEP_KEY) ?? 0)
+      assert.ok(durable > last, 'something became durable between two cuts')
+      assert.ok(step >= durable, `step ${durable} was durable, ${step} is there`)
+      assert.ok(step <= begun, `step ${begun} was begun, ${step} is there`)
+      expect(found).toEqual(contentAfter(step))
+      expect(await backend.verify()).toMatchObject({ ok: true, entries: found.size })
+      await backend.close()
+      lost += begun - step
+      last = step
+    }
+    expect(lost).toBeGreaterThan(0)
+    console.log(`${CUTS} power cuts, ${last} steps, ${lost} lost that were not acknowledged`)
+  })
+
+  /** Cuts the power after so many acknowledgements. The lines say what was acknowledged up to the very end. */
+  async function writeUntilCut(
+    path: string,
+    acknowledgements: number,
+  ): Promise<{ readonly durable: number; readonly begun: number }> {
+    const script = sources.pathOf('test/faults/children/lmdb-writer.ts')
+    const child = spawn(process.execPath, [script, path, '16'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    let durable = 0
+    let begun = 0
+    let heard = 0
+    for await (const line of createInterface({ input: child.stdout })) {
+      const kind = line.slice(0, line.indexOf(' '))
+      if (kind === 'begun') begun = Number(line.slice(kind.length))
+      if (kind !== 'durable') continue
+      durable = Math.max(durable, Number(line.slice(kind.length)))
+      if (++heard !== acknowledgements) continue
+      run('xfs_io', '-x', '-c', 'shutdown', mounted)
+      // It ends by itself, at the first write that fails, or finds out when it is told.
+      child.kill('SIGKILL')
+    }
+    return { durable, begun }
+  }
+})
