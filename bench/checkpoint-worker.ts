@@ -112,12 +112,12 @@ async function chain(engine: Engine): Promise<ChainFigures> {
 
 /** The longest pause of a loop that writes all the time, beside some work. */
 async function pauseBeside(backend: SyncStateBackend, work: () => Promise<void>): Promise<number> {
-  let working = true
+  const state = { working: true }
   const { pauseMs } = await measured(async () => {
     const worked = work().finally(() => {
-      working = false
+      state.working = false
     })
-    for (let version = 0; working; version++) {
+    for (let version = 0; state.working; version++) {
       for (let i = 0; i < LOOP_WRITES; i++) put(backend, Math.floor(Math.random() * entries), version)
       await nextTurn()
     }

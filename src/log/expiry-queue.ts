@@ -16,6 +16,9 @@ const FIRST_ITEMS = 4
 /** About what a bucket costs beside its items: map entry, heap place, list object. */
 const BUCKET_OVERHEAD_BYTES = 200
 
+/** Hashes handled between two looks at the time. */
+const HANDLED_BETWEEN_LOOKS = 64
+
 export class ExpiryQueue {
   readonly #buckets = new Map<number, Uint32List>()
   /** The starts of all buckets, as a binary heap with the earliest at the top. */
@@ -51,6 +54,20 @@ export class ExpiryQueue {
     bucket.push(hash)
     this.#itemBytes += bucket.byteLength - before
     this.#items++
+  }
+
+  /**
+   * Takes what is due until nothing is left or `performance.now()` passes `untilMs`; returns whether nothing is. `handle` is
+   * given each hash, and returns when its entries are due next; Infinity: never.
+   */
+  handleDue(nowMs: number, untilMs: number, handle: (hash: number) => number): boolean {
+    for (let handled = 1; ; handled++) {
+      const hash = this.takeDue(nowMs)
+      if (hash === undefined) return true
+      const nextAtMs = handle(hash)
+      if (nextAtMs !== Infinity) this.schedule(hash, nextAtMs, nowMs)
+      if (handled % HANDLED_BETWEEN_LOOKS === 0 && performance.now() >= untilMs) return false
+    }
   }
 
   /** Takes a hash out of the earliest bucket if that has begun at `nowMs`; otherwise `undefined`. */

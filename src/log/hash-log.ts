@@ -267,9 +267,7 @@ export class HashLog {
   /** Tells of entries that have expired, each once, like `sweep`, but leaves them where they are. */
   noteExpired(untilMs: number, onExpired: (address: number) => void): boolean {
     const nowMs = this.#options.now()
-    for (let handled = 1; ; handled++) {
-      const hash = this.#expiry.takeDue(nowMs)
-      if (hash === undefined) return true
+    return this.#expiry.handleDue(nowMs, untilMs, (hash) => {
       let nextAtMs = Infinity
       for (const address of this.#index.collect(hash)) {
         if (this.entries.isTombstone(address)) continue
@@ -277,9 +275,8 @@ export class HashLog {
         if (expiresAtMs <= nowMs) onExpired(address)
         else nextAtMs = Math.min(nextAtMs, expiresAtMs)
       }
-      if (nextAtMs !== Infinity) this.#expiry.schedule(hash, nextAtMs, nowMs)
-      if (handled % CHORE_STEP === 0 && performance.now() >= untilMs) return false
-    }
+      return nextAtMs
+    })
   }
 
   /** Drops tombstones and compacts until nothing is to be done or `performance.now()` passes `untilMs`; returns whether nothing is. */

@@ -1,4 +1,4 @@
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, type Transferable, Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import type { SharedSnapshot } from '../backend/shared-snapshot.js'
@@ -274,7 +274,7 @@ class ReadingThread {
         else reject(answer.error)
       })
       const { module, data, transferList } = shared as SharedSnapshot
-      this.#port.postMessage({ module, data, opensOnly }, [...transferList])
+      this.#port.postMessage({ module, data, opensOnly }, transferList as readonly Transferable[])
     })
   }
 }
