@@ -1,13 +1,11 @@
 // The log: entries in shared memory, the latest one of each key found by hash, older versions kept for snapshots.
-// (After FASTER: Chandramouli et al., SIGMOD 2018. Where FASTER compares addresses with a read-only boundary, this log
-// compares epochs, so that compaction may move an entry without making it look changed.)
+// (After FASTER: Chandramouli et al., SIGMOD 2018; with epochs instead of its read-only boundary: decision 8.)
 //
 // (1) Every write stamps its entry with the current epoch; taking a snapshot ends the epoch. A snapshot of epoch e sees,
 //     of each key, the newest version whose epoch is at most e.
 // (2) An entry is overwritten in place while its epoch is above that of the newest open snapshot; otherwise a write
 //     appends a new version that points back to what a snapshot may still see.
-// (3) While a snapshot can still see a key, or changes since a base are tracked, deleting it leaves a tombstone; it is
-//     dropped when the last such snapshot has closed and no older base is left.
+// (3) While a snapshot can still see a key, or changes since a base are tracked, deleting it leaves a tombstone.
 // (4) A segment without living entries is released once every snapshot opened before that has closed.
 // (5) What a snapshot sees is, at its instant, exactly what is not buried. While it is open these entries stay where they
 //     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
@@ -270,8 +268,7 @@ export class HashLog {
     return this.#expiry.handleDue(nowMs, untilMs, (hash) => {
       let nextAtMs = Infinity
       for (const address of this.#index.collect(hash)) {
-        if (this.entries.isTombstone(address)) continue
-        const expiresAtMs = this.entries.expiresAtMs(address)
+        const expiresAtMs = this.entries.isTombstone(address) ? Infinity : this.entries.expiresAtMs(address)
         if (expiresAtMs <= nowMs) onExpired(address)
         else nextAtMs = Math.min(nextAtMs, expiresAtMs)
       }
