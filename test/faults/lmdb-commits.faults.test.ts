@@ -62,7 +62,8 @@ describe.skipIf(missingForFaults !== undefined)(
           verify: async (run) => {
             expect(run).toMatchObject({ exitCode: 0, errorOutput: '' })
             expect(run.lines.at(-1)).toBe('done')
-            expect(run.lines.includes('failed')).toBe(run.fired)
+            // The last commit is that of the time, on closing: nobody but close() can tell.
+            expect(run.lines.some((line) => /^(failed|not closed)/.test(line))).toBe(run.fired)
             if (run.fired) poisoned++
           },
         })
