@@ -224,13 +224,15 @@ export class LmdbStateBackend implements SyncStateBackend {
   /** Resolves at once, or with `durable` when it is on stable storage; later where the disk cannot keep up. */
   async put(key: Uint8Array, value: Uint8Array, options?: LmdbPutOptions): Promise<void> {
     this.putSync(key, value, options)
-    await this.#written(options)
+    const wait = this.#toWaitFor(options)
+    if (wait !== undefined) await wait
   }
 
   async delete(key: Uint8Array, options?: LmdbWriteOptions): Promise<void> {
     validateLmdbWriteOptions(options)
     this.deleteSync(key)
-    await this.#written(options)
+    const wait = this.#toWaitFor(options)
+    if (wait !== undefined) await wait
   }
 
   async contains(key: Uint8Array): Promise<boolean> {
@@ -240,7 +242,8 @@ export class LmdbStateBackend implements SyncStateBackend {
   async write(batch: WriteBatch, options?: LmdbWriteOptions): Promise<void> {
     validateLmdbWriteOptions(options)
     this.writeSync(batch)
-    await this.#written(options)
+    const wait = this.#toWaitFor(options)
+    if (wait !== undefined) await wait
   }
 
   scan(range?: ScanRange): AsyncIterableIterator<Entry> {
@@ -445,14 +448,10 @@ export class LmdbStateBackend implements SyncStateBackend {
     if (this.#cancelSweep === undefined) this.#armSweep()
   }
 
-  /** What an asynchronous write still waits for when it is visible. */
-  async #written(options: LmdbWriteOptions | undefined): Promise<void> {
-    if (options?.durable === true) {
-      await this.#engine.flush()
-      return
-    }
-    const wait = this.#engine.room() ?? this.#turns.due()
-    if (wait !== undefined) await wait
+  /** What an asynchronous write still waits for when it is visible; undefined: nothing. */
+  #toWaitFor(options: LmdbWriteOptions | undefined): Promise<void> | undefined {
+    if (options?.durable === true) return this.#engine.flush()
+    return this.#engine.room() ?? this.#turns.due()
   }
 
   #entriesHeld(): number {

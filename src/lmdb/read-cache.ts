@@ -1,6 +1,8 @@
 import { HashLog } from '../log/hash-log.js'
 import type { SegmentPool } from '../log/segment-pool.js'
 
+const PUTS_BETWEEN_LOOKS = 64
+
 /**
  * Entries that are on disk as well, kept for reading within bounded memory. Two logs: writes go to the younger; when it
  * has taken its half, it becomes the older one, and what was the older one is dropped. An entry found in the older log
@@ -11,6 +13,8 @@ export class ReadCache {
   readonly #newLog: (expectedKeys: number) => HashLog
   #young: HashLog
   #old: HashLog
+  #putsSinceLook = 0
+  #full = false
   /** Where `find` found its key. */
   log: HashLog
 
@@ -85,14 +89,19 @@ export class ReadCache {
       this.#old.dispose()
       this.#old = this.#young
       this.#young = this.#newLog(this.#old.keys)
+      this.#full = false
     }
     const young = this.#young
     const address = young.seek(keyBytes, keyStart, keyLength)
     young.write(address, valueBytes, valueStart, valueLength, expiresAtMs)
   }
 
+  /** Looked at every few puts only: adding the memory up takes longer than a put. */
   get #isFull(): boolean {
-    return this.#young.memory.totalBytes * 2 >= this.#maxBytes
+    if (this.#putsSinceLook++ % PUTS_BETWEEN_LOOKS === 0) {
+      this.#full = this.#young.memory.totalBytes * 2 >= this.#maxBytes
+    }
+    return this.#full
   }
 
   remove(keyBytes: Uint8Array, keyStart: number, keyLength: number): void {
@@ -106,5 +115,6 @@ export class ReadCache {
     this.#old.dispose()
     this.#young = this.#newLog(0)
     this.#old = this.#newLog(0)
+    this.#full = false
   }
 }

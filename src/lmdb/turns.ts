@@ -1,6 +1,6 @@
 import { nextTurn } from '../log/slices.js'
 
-const TURN_MS = 4
+const TURN_MS = 2
 const CALLS_BETWEEN_LOOKS = 64
 
 /** Lets the event loop run now and then, for callers in a loop that never have to wait for anything. */
