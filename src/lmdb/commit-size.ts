@@ -5,7 +5,7 @@ import type { LmdbSettings } from './settings.js'
  * Pages of the store that a commit may touch, as a share of `cacheBytes`: LMDB holds each in private memory until the
  * commit is done.
  */
-const DIRTY_SHARE = 5 / 8
+const DIRTY_SHARE = 1 / 2
 
 /**
  * So many keys that a commit of them, anywhere in the store, touches no more pages than it may: of `P` pages, `n` keys at
