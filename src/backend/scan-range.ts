@@ -14,6 +14,15 @@ export interface KeyInterval {
   readonly signal: AbortSignal | undefined
 }
 
+/** Every key, in order. */
+export const EVERYTHING: KeyInterval = {
+  from: new Uint8Array(0),
+  until: undefined,
+  reverse: false,
+  limit: Infinity,
+  signal: undefined,
+}
+
 const schema = {
   prefix: rules.bytes,
   gt: rules.bytes,

@@ -1,6 +1,6 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
-import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
+import { capturedInterval, EVERYTHING, type KeyInterval } from '../backend/scan-range.js'
 import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
@@ -15,13 +15,6 @@ import type { StoreView } from './store-view.js'
 
 /** Keys looked at between two looks at the abort signal and the event loop, in asynchronous scans. */
 const TURN_KEYS = 512
-const EVERYTHING: KeyInterval = {
-  from: new Uint8Array(0),
-  until: undefined,
-  reverse: false,
-  limit: Infinity,
-  signal: undefined,
-}
 
 export interface SnapshotSource {
   /** Newest first. */

@@ -2,7 +2,7 @@
 
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
-import type { KeyInterval } from '../backend/scan-range.js'
+import { EVERYTHING } from '../backend/scan-range.js'
 import type { SharedSnapshotReader } from '../backend/shared-snapshot.js'
 import type { BlockOptions } from '../backend/types.js'
 import { throwIfAborted } from '../backend/validate.js'
@@ -22,13 +22,6 @@ import type { StoreView } from './store-view.js'
 
 /** Entries between two looks at whether the snapshot is still open. */
 const TURN_ENTRIES = 1_024
-const EVERYTHING: KeyInterval = {
-  from: new Uint8Array(0),
-  until: undefined,
-  reverse: false,
-  limit: Infinity,
-  signal: undefined,
-}
 
 /** Takes what `share` gave, in another thread (or in the same one). Rejects with `CLOSED` where the snapshot was closed. */
 export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
