@@ -4,11 +4,11 @@ import { SEGMENT_BYTES } from '../log/layout.js'
 import type { LmdbSettings } from './settings.js'
 
 /** Shares of `cacheBytes`: kept for reading, begins a commit, holds a writer back. */
-const CACHE_SHARE = 1 / 2
+const CACHE_SHARE = 1 / 4
 const FLUSH_SHARE = 1 / 16
 const HOLD_SHARE = 1 / 4
 /** Of logs that are gone, kept for those that come. */
-const POOL_SHARE = 1 / 16
+const POOL_SHARE = 5 / 32
 /** Beside `cacheBytes`: for the keys that changed since a checkpoint. */
 const CHANGES_SHARE = 1 / 8
 /** A log of the engine, at its largest, has about so many segments. */
