@@ -2,7 +2,7 @@
 
 import type { KeyInterval } from '../backend/scan-range.js'
 import type { Entries } from '../log/entries.js'
-import { checkRecord, recordExpiry, recordPart } from './record.js'
+import { checkedPart, recordExpiry } from './record.js'
 import type { StoreView } from './store-view.js'
 
 /** Where a cursor stands; `key` is undefined past its end. */
@@ -97,9 +97,9 @@ export class StoreCursor implements Cursor {
   read(nowMs: number): Uint8Array | undefined {
     const key = this.key as Uint8Array
     const record = this.#records[this.#at] as Uint8Array
-    checkRecord(record, key)
+    const value = checkedPart(record, key)
     this.expiresAtMs = recordExpiry(record)
-    return this.expiresAtMs > nowMs ? recordPart(record, key) : undefined
+    return this.expiresAtMs > nowMs ? value : undefined
   }
 
   #turnPage(): void {

@@ -115,12 +115,7 @@ export function checkRecord(record: Uint8Array, key: Uint8Array): void {
 export function checkRecordIn(bytes: Uint8Array, length: number, key: Uint8Array, sumOfKey: number): void {
   if (length < HEADER_BYTES) throw damaged(key, 'it is cut off')
   const flags = bytes[CHECKSUM_BYTES] as number
-  const sum =
-    (bytes[0] as number) |
-    ((bytes[1] as number) << 8) |
-    ((bytes[2] as number) << 16) |
-    ((bytes[3] as number) << 24)
-  if (crc32(bytes.subarray(CHECKSUM_BYTES, length), sumOfKey) !== sum >>> 0) {
+  if (crc32(bytes.subarray(CHECKSUM_BYTES, length), sumOfKey) !== storedSum(bytes)) {
     throw damaged(key, 'its checksum does not match')
   }
   if ((flags & ~KNOWN_FLAGS) !== 0) throw damaged(key, `its flags are ${flags}`)
@@ -135,6 +130,21 @@ export function recordPart(record: Uint8Array, key: Uint8Array): Uint8Array {
   if ((flags & RecordFlag.COMPRESSED) !== 0) return recordValueIn(record, record.length, key)
   const start = valueStart(flags)
   return new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
+}
+
+/** Checks a record as `checkRecord` does and returns its value as `recordPart` does, with one view of its bytes for both. */
+export function checkedPart(record: Uint8Array, key: Uint8Array): Uint8Array {
+  const flags = record[CHECKSUM_BYTES] ?? -1
+  const start = valueStart(flags)
+  if ((flags & ~KNOWN_FLAGS) !== 0 || record.length < start) {
+    checkRecord(record, key)
+    throw damaged(key, 'its header is cut off')
+  }
+  let sum = ~keySum(key, 0, key.length)
+  for (let i = CHECKSUM_BYTES; i < start; i++) sum = nextSum(sum, record[i] as number)
+  const part = new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
+  if (crc32(part, ~sum >>> 0) !== storedSum(record)) throw damaged(key, 'its checksum does not match')
+  return (flags & RecordFlag.COMPRESSED) === 0 ? part : recordValueIn(record, record.length, key)
 }
 
 /** The value of the checked record in the first `length` of these bytes, copied. */
@@ -152,6 +162,16 @@ export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array
   } catch (cause) {
     throw damaged(key, 'its value cannot be decompressed', cause)
   }
+}
+
+function storedSum(bytes: Uint8Array): number {
+  const low = (bytes[0] as number) | ((bytes[1] as number) << 8) | ((bytes[2] as number) << 16)
+  return (low | ((bytes[3] as number) << 24)) >>> 0
+}
+
+/** One more byte in a checksum that is being made. */
+function nextSum(sum: number, byte: number): number {
+  return (table[(sum ^ byte) & 0xff] as number) ^ (sum >>> 8)
 }
 
 function valueStart(flags: number): number {
@@ -199,9 +219,7 @@ function damaged(key: Uint8Array, reason: string, cause?: unknown): StateError {
 export function keySum(bytes: Uint8Array, start: number, length: number): number {
   if (length > LOOP_SUM_BYTES) return crc32(bytes.subarray(start, start + length))
   let sum = -1
-  for (let i = start; i < start + length; i++) {
-    sum = (table[(sum ^ (bytes[i] as number)) & 0xff] as number) ^ (sum >>> 8)
-  }
+  for (let i = start; i < start + length; i++) sum = nextSum(sum, bytes[i] as number)
   return ~sum >>> 0
 }
 
