@@ -103,8 +103,8 @@ async function writeSegment(request: CheckpointRequest): Promise<WrittenSegment>
     const { segment, entryCount } = await runJob(request, 'delta', cut.changes, base.sizeBytes)
     if (segment !== undefined) return { segment, preceding, entryCount }
   }
-  const all = cut.snapshot.share?.()
-  const { segment, entryCount } = await runJob(request, savepoint ? 'savepoint' : 'base', all, Infinity)
+  // Changes that turned out to be too many, or not to be built on, come as blocks: it is too late for sharing.
+  const { segment, entryCount } = await runJob(request, savepoint ? 'savepoint' : 'base', cut.all, Infinity)
   assert(segment?.entryCount === entryCount, `a full segment has ${entryCount} entries`)
   return { segment, preceding: [], entryCount }
 }

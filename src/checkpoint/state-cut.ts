@@ -24,6 +24,8 @@ export interface StateCut {
   readonly base: ChangeBase | undefined
   /** What changed since the base that was asked for; `undefined` where the backend cannot tell. */
   readonly changes: SharedSnapshot | undefined
+  /** All of it, where nothing less is shared; `undefined` where the backend shares nothing. */
+  readonly all: SharedSnapshot | undefined
   /** How long this thread was held, in milliseconds. */
   readonly pauseMs: number
 }
@@ -31,8 +33,8 @@ export interface StateCut {
 /**
  * Takes a snapshot and asks the source for its position, both in this very call, before anything else can run:
  * with `snapshotSync()` where the backend has it; otherwise `snapshot()` is called, which by contract means the
- * instant of the call, then the source, and only then is the snapshot awaited. Changes are tracked only in the first
- * case: after waiting for a snapshot it would be too late.
+ * instant of the call, then the source, and only then is the snapshot awaited. Changes are tracked, and snapshots shared,
+ * only in the first case: after waiting for a snapshot it would be too late.
  *
  * `SERIALIZATION_FAILED` where the position is not JSON; whatever `source` throws is passed on. The snapshot is then closed.
  */
@@ -46,14 +48,16 @@ export async function takeCut(
   const pending = snapshot === undefined ? backend.snapshot() : Promise.resolve(snapshot)
   let base: ChangeBase | undefined
   let changes: SharedSnapshot | undefined
+  let all: SharedSnapshot | undefined
   let sourceText: string | undefined
   try {
     if (options.trackChanges) base = snapshot?.trackChanges?.()
     if (options.since !== undefined) changes = snapshot?.share?.(options.since)
+    if (changes === undefined) all = snapshot?.share?.()
     sourceText = source === undefined ? undefined : sourceTextOf(source())
   } catch (error) {
     base?.release()
-    if (changes !== undefined) discardShared(changes)
+    for (const shared of [changes, all]) if (shared !== undefined) discardShared(shared)
     await pending.then(
       (taken) => taken.close(),
       () => {},
@@ -61,7 +65,7 @@ export async function takeCut(
     throw error
   }
   const pauseMs = performance.now() - startedAtMs
-  return { snapshot: await pending, sourceText, base, changes, pauseMs }
+  return { snapshot: await pending, sourceText, base, changes, all, pauseMs }
 }
 
 /** Lets go of a shared snapshot that no thread will open. */

@@ -14,6 +14,9 @@ import type { CommitResult } from './store-writer.js'
 import type { WriteBuffer } from './write-buffer.js'
 import type { Writer } from './writer.js'
 
+/** While a reader is about to begin, this many times as much may wait as otherwise; then it is given up. */
+const GATED_HOLD = 2
+
 export interface GroupCommitOptions {
   readonly flushEvery: number
   readonly flushBytes: number
@@ -68,15 +71,15 @@ export class GroupCommit {
     if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
     this.begin()
     while (this.#inFlight !== undefined && this.#mustHold(1)) this.waitSync()
-    if (this.#gated() && this.#mustHold(1)) this.#openGates()
+    if (this.#gated() && this.#mustHold(GATED_HOLD)) this.#revokeGates()
   }
 
   /** For writers that can wait: resolves when there is room again; undefined: there is. */
   room(): Promise<void> | undefined {
-    const inFlight = this.#inFlight
-    if (inFlight === undefined || !this.#mustHold(0.5)) return undefined
+    if (!this.#mustHold(0.5)) return undefined
     // A failure is reported to writes; here only the waiting ends.
-    return inFlight.committed().catch(() => {})
+    if (this.#inFlight !== undefined) return this.#inFlight.committed().catch(() => {})
+    return this.#gated() ? this.#gates[0]?.opened : undefined
   }
 
   /** A commit is under way. */
@@ -185,9 +188,9 @@ export class GroupCommit {
     return this.#gates.length > 0
   }
 
-  /** A writer that never lets the event loop run: readers must begin now, or not at all. */
-  #openGates(): void {
-    for (const gate of this.#gates) gate.waitSync(this.#options.gateTimeoutMs)
+  /** A writer does not let the event loop run, without which no reader begins: waiting for one would be in vain. */
+  #revokeGates(): void {
+    for (const gate of this.#gates) gate.revoke()
     this.begin()
   }
 

@@ -55,6 +55,7 @@ export interface EngineEvents {
 const GATE_TIMEOUT_MS = 5_000
 /** Reads from the store that are remembered, as checksums of their keys. */
 const RECENT_READS = 65_536
+
 export class LmdbEngine {
   readonly clock: ForwardClock
   readonly buffer: WriteBuffer
@@ -177,12 +178,8 @@ export class LmdbEngine {
     this.#view.release()
     if (this.#options.directory.dataPath !== dataPath) {
       const replaced = this.#store
-      this.#store = openForReading({
-        settings: this.#settings,
-        events: this.#events,
-        directory: this.#options.directory,
-      })
-      this.#noteRetiring(this.#retire(replaced))
+      this.#store = openForReading(this.#options)
+      void this.#retire(replaced)
     }
     this.#view = this.#store.latest()
     this.#isFresh = true
@@ -383,7 +380,6 @@ export class LmdbEngine {
         this.#store = new OpenStore(dataPath, { readOnly: false, mapBytes: mapBytesOf(this.#settings) })
         this.#switchView(result)
         retired = this.#retire(replaced)
-        this.#noteRetiring(retired)
       },
     })
     if (!replaced.inUse) await retired
@@ -406,17 +402,16 @@ export class LmdbEngine {
     await this.#writer?.ask({ kind: 'commit', segments: [], cleared: false, clockMs })
   }
 
-  /** Closes a store that another one has replaced as soon as nobody reads from it, and removes its file. */
-  async #retire(replaced: OpenStore): Promise<void> {
-    await replaced.close()
-    // What cannot be removed now is removed when the store is opened next.
-    if (this.#writer !== undefined) await this.#options.directory.removeLeftovers().catch(() => {})
-  }
-
-  #noteRetiring(retired: Promise<void>): void {
-    const over = () => this.#retiring.delete(retired)
+  /** Closes a store that another one has replaced as soon as nobody reads from it, and removes its file. Never rejects. */
+  #retire(replaced: OpenStore): Promise<void> {
+    const retired = replaced
+      .close()
+      // What cannot be removed now is removed when the store is opened next.
+      .then(() => (this.#writer === undefined ? undefined : this.#options.directory.removeLeftovers()))
+      .catch(() => {})
+      .finally(() => this.#retiring.delete(retired))
     this.#retiring.add(retired)
-    retired.then(over, over)
+    return retired
   }
 
   #readStore(key: Uint8Array): Uint8Array | undefined {

@@ -33,17 +33,9 @@ export class ReaderGate {
     Atomics.compareExchange(this.signal, 0, WAITING, REVOKED)
     this.#resolve()
   }
-
-  /** Stops this thread until it is open; revokes it after `timeoutMs`. */
-  waitSync(timeoutMs: number): void {
-    Atomics.wait(this.signal, 0, WAITING, timeoutMs)
-    this.revoke()
-  }
 }
 
 /** Called by the reader's thread when its transaction has begun; false: it came too late, and must not read. */
 export function passGate(signal: Int32Array): boolean {
-  const found = Atomics.compareExchange(signal, 0, WAITING, BEGUN)
-  Atomics.notify(signal, 0)
-  return found === WAITING
+  return Atomics.compareExchange(signal, 0, WAITING, BEGUN) === WAITING
 }

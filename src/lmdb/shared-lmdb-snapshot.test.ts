@@ -224,3 +224,35 @@ describe('a shared snapshot', () => {
     }
   }, 120_000)
 })
+
+describe('writers beside a reader that is about to begin', () => {
+  const value = new Uint8Array(1_000)
+
+  it('wait without stopping the thread, where they can wait', async () => {
+    await open({ flushEvery: 4 })
+    const snapshot = backend.snapshotSync()
+    const shared = snapshot.share() as SharedSnapshot
+    const startedAt = performance.now()
+    const writing = (async () => {
+      for (let i = 0; i < 2_000; i++) await backend.put(bytes(`k${i}`), value)
+    })()
+    const { content } = await read(shared)
+    expect(content.size).toBe(0)
+    await writing
+    expect(performance.now() - startedAt).toBeLessThan(4_000)
+    snapshot.closeSync()
+  })
+
+  it('go on without it, at once, where they never let the event loop run', async () => {
+    await open({ flushEvery: 4 })
+    const snapshot = backend.snapshotSync()
+    const shared = snapshot.share() as SharedSnapshot
+    const startedAt = performance.now()
+    for (let i = 0; i < 4_000; i++) backend.putSync(bytes(`k${i}`), value)
+    expect(performance.now() - startedAt).toBeLessThan(4_000)
+    await expect(openSharedSnapshot(shared.data)).rejects.toMatchObject({ code: 'CLOSED' })
+    snapshot.closeSync()
+    await backend.flush()
+    expect(await backend.count()).toBe(4_000)
+  })
+})
