@@ -1,6 +1,5 @@
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import { MessageChannel, type Transferable, Worker } from 'node:worker_threads'
+import { compiledModule, threadArguments } from '../base/compiled.js'
 import { reasonOf, StateError } from '../base/errors.js'
 import { type JobHandlers, WorkerJob } from './worker-job.js'
 import type { JobRequest, StartJob } from './worker-protocol.js'
@@ -82,7 +81,10 @@ export class CheckpointWorker implements AsyncDisposable {
   }
 
   #startThread(): Worker {
-    const thread = new Worker(threadUrl(), { name: 'holdfast checkpoints', ...threadArguments() })
+    const thread = new Worker(compiledModule('#checkpoint/worker-thread'), {
+      name: 'holdfast checkpoints',
+      ...threadArguments(),
+    })
     const died = (reason: string, cause?: unknown) => {
       if (this.#thread !== thread) return
       this.#thread = undefined
@@ -113,14 +115,4 @@ function closed(): StateError<'CLOSED'> {
 function lost(reason: string, cause: unknown): StateError<'STORAGE_ERROR'> {
   const details = { storage: 'checkpoint worker', operation: 'run a job', reason }
   return new StateError('STORAGE_ERROR', details, cause === undefined ? undefined : { cause })
-}
-
-/** The compiled thread: also where this file itself runs as TypeScript, in tests. */
-function threadUrl(): URL {
-  return pathToFileURL(createRequire(import.meta.url).resolve('#checkpoint/worker-thread'))
-}
-
-/** The process's own, except where they say how its main script is to be read: the thread would be read like it, and fail. */
-function threadArguments(): { readonly execArgv?: string[] } {
-  return process.execArgv.some((argument) => argument.startsWith('--input-type')) ? { execArgv: [] } : {}
 }

@@ -2,9 +2,8 @@
 // a read transaction of its own. That sees what this thread's view sees, or the commit that was under way at the time: what
 // differs is in the generations, which lie above it. A gate keeps the next commit from beginning before the transaction.
 
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import type { SharedSnapshot } from '../backend/shared-snapshot.js'
+import { compiledModule } from '../base/compiled.js'
 import { LogShare, type SharedLog } from '../log/log-share.js'
 import type { SharedSegment } from '../log/segment-table.js'
 import type { Layer } from './merged-scan.js'
@@ -87,16 +86,12 @@ export class LmdbShare {
 
   private constructor(share: LogShare, data: SharedLmdbSnapshotData) {
     this.#share = share
-    this.snapshot = { module: readerUrl(), data, transferList: [data.active.port] }
+    const module = compiledModule('#lmdb/shared-lmdb-snapshot').href
+    this.snapshot = { module, data, transferList: [data.active.port] }
   }
 
   /** The snapshot is closed: whoever reads it is told to stop. */
   close(): void {
     this.#share.close()
   }
-}
-
-/** The compiled module: also where this file itself runs as TypeScript, in tests. */
-function readerUrl(): string {
-  return pathToFileURL(createRequire(import.meta.url).resolve('#lmdb/shared-lmdb-snapshot')).href
 }

@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process'
 import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { EntryBlockBuilder } from '../backend/entry-block.js'
 import { WriteBatch } from '../backend/write-batch.js'
@@ -157,6 +159,23 @@ describe('what was flushed', () => {
     for (let i = 0; i < 10_000; i++) backend.putSync(key('hot'), key(`${i}`))
     await backend.flush()
     expect(backend.stats()).toMatchObject({ commits: 1, recordsCommitted: 1, puts: 10_000 })
+  })
+})
+
+describe('the writer thread', () => {
+  it('starts also where the process reads its script from the command line', async () => {
+    const script = `
+      import { LmdbStateBackend } from 'holdfast/lmdb'
+      const backend = await LmdbStateBackend.temporary()
+      await backend.put(Buffer.from('a'), Buffer.from('1'), { durable: true })
+      console.log(backend.stats().commits)
+      await backend.close()`
+    const args = ['--input-type=module', '-e', script]
+    const { stdout } = await promisify(execFile)(process.execPath, args, {
+      cwd: import.meta.dirname,
+      timeout: 30_000,
+    })
+    expect(stdout).toBe('1\n')
   })
 })
 

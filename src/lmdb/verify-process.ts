@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { compiledModule } from '../base/compiled.js'
 import type { VerifyReport } from './verify-store.js'
 
 /** A store is read at 1 MB/s at the very least, whatever the disk. */
@@ -8,7 +9,7 @@ const MAX_REPORT_BYTES = 1024 * 1024
 
 /** Reads a whole data file in a process of its own: one that is cut off ends that one, and is reported. */
 export function verifyDataFile(dataPath: string): Promise<VerifyReport> {
-  const main = createRequire(import.meta.url).resolve('#lmdb/verify-main')
+  const main = fileURLToPath(compiledModule('#lmdb/verify-main'))
   return new Promise((done) => {
     execFile(
       process.execPath,

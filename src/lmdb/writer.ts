@@ -1,7 +1,6 @@
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { type CancelTimer, systemClock } from '../base/clock.js'
+import { compiledModule, threadArguments } from '../base/compiled.js'
 import { StateError } from '../base/errors.js'
 import type { CommitResult, StoreWriterOptions } from './store-writer.js'
 import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
@@ -30,7 +29,11 @@ export class Writer {
     this.#signal = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
     this.#timeoutMs = timeoutMs
     const workerData: WriterThreadData = { ...options, port: port2, signal: this.#signal }
-    this.#worker = new Worker(writerThreadUrl(), { workerData, transferList: [port2] })
+    this.#worker = new Worker(compiledModule('#lmdb/writer-thread'), {
+      workerData,
+      transferList: [port2],
+      ...threadArguments(),
+    })
     this.#worker.on('error', (cause) => this.#die('the writer thread failed', cause))
     this.#worker.on('exit', () => {
       this.#exited = true
@@ -151,9 +154,4 @@ export class Writer {
 function storageError(operation: string, cause: unknown): StateError {
   const reason = cause instanceof Error ? cause.message : String(cause)
   return new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason }, { cause })
-}
-
-/** The compiled thread: also where this file itself runs as TypeScript, in tests. */
-function writerThreadUrl(): URL {
-  return pathToFileURL(createRequire(import.meta.url).resolve('#lmdb/writer-thread'))
 }

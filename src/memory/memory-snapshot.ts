@@ -1,5 +1,3 @@
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
@@ -7,6 +5,7 @@ import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
+import { compiledModule } from '../base/compiled.js'
 import { StateError } from '../base/errors.js'
 import type { ChangeMark } from '../log/change-tracker.js'
 import type { HashLog } from '../log/hash-log.js'
@@ -154,7 +153,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
     this.#assertOpen()
     const mark = this.#markOf(since)
     if (since !== undefined && mark === undefined) return undefined
-    const module = moduleOfSharedSnapshots()
+    const module = compiledModule('#memory/shared-snapshot').href
     const { history } = this.#log
     const view = history.openView(this.#epoch, mark)
     if (view === undefined) return undefined
@@ -292,14 +291,4 @@ export class MemorySnapshot implements SyncStateSnapshot {
       throwIfAborted(signal, operation)
     })
   }
-}
-
-let sharedSnapshotModule: string | undefined
-
-/** The compiled module: also where this file itself runs as TypeScript, in tests. */
-function moduleOfSharedSnapshots(): string {
-  sharedSnapshotModule ??= pathToFileURL(
-    createRequire(import.meta.url).resolve('#memory/shared-snapshot'),
-  ).href
-  return sharedSnapshotModule
 }

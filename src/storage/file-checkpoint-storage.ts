@@ -1,7 +1,6 @@
-import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { systemClock } from '../base/clock.js'
+import { compiledModule } from '../base/compiled.js'
 import { invalidArgument } from '../base/options.js'
 import type {
   CheckpointStorage,
@@ -124,12 +123,7 @@ export class FileCheckpointStorage implements CheckpointStorage {
 
   share(): SharedStorage {
     const data = this.#directory.share()
-    const module = sharedModuleUrl()
+    const module = compiledModule('#storage/shared-file-storage').href
     return { module, data, release: () => this.#directory.livePrefixes.delete(data.temporaryPrefix) }
   }
-}
-
-/** The compiled module: also where this file itself runs as TypeScript, in tests. */
-function sharedModuleUrl(): string {
-  return pathToFileURL(createRequire(import.meta.url).resolve('#storage/shared-file-storage')).href
 }

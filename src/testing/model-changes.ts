@@ -1,6 +1,5 @@
-import { createRequire } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
+import { compiledModule } from '../base/compiled.js'
 import { keyBytes, type ModelEntries, sortedKeys } from './model-entries.js'
 import type { PackableEntry } from './model-pack.js'
 import type { SharedModelContent } from './shared-model-snapshot.js'
@@ -27,8 +26,7 @@ export class ModelChangeBase implements ChangeBase {
 export function sharedModel(entries: ModelEntries, base: ModelChangeBase | undefined): SharedSnapshot {
   const keys = base === undefined ? sortedKeys(entries) : changedKeys(entries, base.entries)
   const data: SharedModelContent = { aliveEntries: entries.size, entries: [...packable(entries, keys)] }
-  const module = createRequire(import.meta.url).resolve('#testing/shared-model-snapshot')
-  return { module: pathToFileURL(module).href, data, transferList: [] }
+  return { module: compiledModule('#testing/shared-model-snapshot').href, data, transferList: [] }
 }
 
 /** The entries of these keys; a tombstone where there is none. */

@@ -14,14 +14,15 @@ interface Room {
 
 /** Who may import whom (the table of ARCHITECTURE.md). A folder that is not here may not exist. */
 const rooms: { readonly [folder: string]: Room } = {
-  base: { rooms: [], builtins: [], packages: [] },
+  // Of Node only what finds a file of the package.
+  base: { rooms: [], builtins: ['node:module', 'node:url'], packages: [] },
   backend: { rooms: ['base'], builtins: [], packages: [] },
   codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
   log: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },
   storage: { rooms: ['base'], builtins: 'any', packages: [] },
   memory: {
     rooms: ['backend', 'log', 'base', 'codec'],
-    builtins: ['node:crypto', 'node:module', 'node:url'],
+    builtins: ['node:crypto'],
     packages: [],
   },
   checkpoint: {
