@@ -3,7 +3,7 @@
 
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
+import { createHistogram } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import v8 from 'node:v8'
@@ -134,12 +134,36 @@ async function openBackend(): Promise<SyncStateBackend> {
     : await LmdbStateBackend.open({ path: join(directory, 'store') })
 }
 
-function delaysOf(histogram: IntervalHistogram): Delays {
-  const ms = (nanoseconds: number) => (histogram.count === 0 ? Number.NaN : nanoseconds / 1e6)
-  return {
-    p50Ms: ms(histogram.percentile(50)),
-    p99Ms: ms(histogram.percentile(99)),
-    maxMs: ms(histogram.max),
+/** Times between two firings of a timer of 1 ms, while it is on. */
+class LoopDelays {
+  readonly #histogram = createHistogram()
+  #timer: NodeJS.Timeout | undefined
+  #lastNs = 0n
+
+  start(): void {
+    this.#lastNs = process.hrtime.bigint()
+    this.#timer = setInterval(() => this.#record(), 1)
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#record()
+  }
+
+  figures(): Delays {
+    const histogram = this.#histogram
+    const ms = (nanoseconds: number) => (histogram.count === 0 ? Number.NaN : nanoseconds / 1e6)
+    return {
+      p50Ms: ms(histogram.percentile(50)),
+      p99Ms: ms(histogram.percentile(99)),
+      maxMs: ms(histogram.max),
+    }
+  }
+
+  #record(): void {
+    const nowNs = process.hrtime.bigint()
+    this.#histogram.record(nowNs - this.#lastNs)
+    this.#lastNs = nowNs
   }
 }
 
@@ -150,18 +174,18 @@ async function runJob(): Promise<void> {
     if (i % 1_000 === 0) await nextTurn()
   }
   let checkpoints = 0
-  const all = monitorEventLoopDelay({ resolution: 1 })
-  const beside = monitorEventLoopDelay({ resolution: 1 })
+  const all = new LoopDelays()
+  const beside = new LoopDelays()
   if (checkpointsText === 'checkpoints') {
     await store.saveEvery(INTERVAL_MS, (isSaving) => {
-      if (isSaving) beside.enable()
+      if (isSaving) beside.start()
       else {
-        beside.disable()
+        beside.stop()
         checkpoints++
       }
     })
   }
-  all.enable()
+  all.start()
   const startedAt = performance.now()
   const until = startedAt + Number(secondsText) * 1_000
   let events = 0
@@ -178,8 +202,8 @@ async function runJob(): Promise<void> {
     const figures: JobFigures = {
       eventsPerSecond,
       checkpoints,
-      delays: delaysOf(all),
-      delaysBesideCheckpoints: delaysOf(beside),
+      delays: all.figures(),
+      delaysBesideCheckpoints: beside.figures(),
     }
     console.log(JSON.stringify(figures))
   }

@@ -1,6 +1,8 @@
 // Sorting addresses by the keys behind them. The keys lie scattered in the log, so every look at one is likely a cache
-// miss: a multikey quicksort that carries the next four key bytes beside each address looks at a key once per four
-// bytes of depth, not once per comparison. (Bentley and Sedgewick, SODA 1997; the cached variant is Rantala's.)
+// miss: both sorts here carry the next four key bytes, as one word, beside each address, and look at a key once per four
+// bytes of depth, not once per comparison. Long ranges are sorted by the bytes of the words, one after the other, which
+// takes no comparisons (a radix sort; bytes that are all the same are passed over); short ones by a multikey quicksort.
+// (Bentley and Sedgewick, SODA 1997; the cached variant is Rantala's.)
 
 import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from './layout.js'
 import type { SegmentTable } from './segment-table.js'
@@ -8,8 +10,10 @@ import type { SlicedWork } from './slices.js'
 
 /** Below this many, insertion sort by whole keys. */
 const SMALL = 12
-/** Up to this many are sorted without a pause: a millisecond or two. */
-const SLICE = 8 * 1024
+/** Up to this many are sorted by a multikey quicksort. */
+const SHORT = 64
+/** Up to this many are looked at, moved, or sorted without a pause: a millisecond or two. */
+const SLICE = 4 * 1024
 
 export class KeyOrder {
   readonly #segments: SegmentTable
@@ -36,63 +40,72 @@ export class KeyOrder {
     return length - key.length
   }
 
-  /** Sorts addresses in place, by keys; pauses come at most {@link SLICE} addresses of work apart. */
-  sort(addresses: Uint32Array): SlicedWork<void> {
-    return this.#sortLarge(addresses, new Uint32Array(addresses.length), 0, addresses.length, 0)
-  }
-
-  *#sortLarge(
-    addresses: Uint32Array,
-    cache: Uint32Array,
-    from: number,
-    until: number,
-    depth: number,
-  ): SlicedWork<void> {
-    if (until - from <= SLICE) {
-      this.#sortRange(addresses, cache, from, until, depth)
-      yield
+  /** Sorts addresses in place, by keys; pauses come at most a few {@link SLICE} addresses of work apart. */
+  *sort(addresses: Uint32Array): SlicedWork<void> {
+    const words = new Uint32Array(addresses.length)
+    if (addresses.length <= SHORT) {
+      this.#sortRange(addresses, words, 0, addresses.length, 0)
       return
     }
-    let shortest = Infinity
-    for (let i = from; i < until; i++) {
-      const address = addresses[i] as number
-      cache[i] = this.#keyBytesAt(address, depth)
-      shortest = Math.min(shortest, this.#keyLength(address))
-      if (i % SLICE === 0) yield
-    }
-    yield* this.#partitionLarge(addresses, cache, from, until, depth, shortest > depth + 4)
+    const columns = { addresses, words }
+    const spare = { addresses: new Uint32Array(addresses.length), words: new Uint32Array(addresses.length) }
+    yield* this.#sortLong(columns, spare, 0, addresses.length, 0)
   }
 
-  /** Like `#partition`, with pauses. `allGoOn`: no key of the range ends within the cached word. */
-  *#partitionLarge(
-    addresses: Uint32Array,
-    cache: Uint32Array,
+  /** Sorts a long range whose keys share their first `depth` bytes. */
+  *#sortLong(columns: Columns, spare: Columns, from: number, until: number, depth: number): SlicedWork<void> {
+    const { addresses, words } = columns
+    const seen = { differing: 0, shortest: Infinity }
+    let wordAt = depth
+    for (; ; wordAt += 4) {
+      for (let start = from; start < until; start += SLICE) {
+        this.#loadWords(columns, start, Math.min(start + SLICE, until), wordAt, from, seen)
+        if (until - from > SLICE) yield
+      }
+      if (seen.differing !== 0 || seen.shortest <= wordAt + 4) break
+    }
+    const allGoOn = seen.shortest > wordAt + 4
+    yield* sortByWords(columns, spare, from, until, seen.differing)
+    // What has the same word is next to each other now, and goes on with the next word.
+    let sinceYield = 0
+    for (let start = from; start < until; ) {
+      const word = words[start] as number
+      let end = start + 1
+      while (end < until && words[end] === word) end++
+      if (end - start > 1) {
+        const goOn = allGoOn ? start : this.#endedFirst(addresses, words, start, end, wordAt)
+        if (end - goOn > SHORT) yield* this.#sortLong(columns, spare, goOn, end, wordAt + 4)
+        else if (end - goOn > 1) this.#sortRange(addresses, words, goOn, end, wordAt + 4)
+      }
+      sinceYield += end - start
+      if (sinceYield >= SLICE) {
+        yield
+        sinceYield = 0
+      }
+      start = end
+    }
+  }
+
+  /** Fills in the words of a part of a range, and notes in which bits they differ from the first one of the range. */
+  #loadWords(
+    { addresses, words }: Columns,
     start: number,
     end: number,
     depth: number,
-    allGoOn: boolean,
-  ): SlicedWork<void> {
-    let [from, until] = [start, end]
-    while (until - from > SLICE) {
-      const pivot = pivotOf(cache, from, until)
-      const split = { low: from, next: from, high: until }
-      while (split.next < split.high) {
-        splitByPivot(addresses, cache, pivot, split, SLICE)
-        yield
-      }
-      const { low, high } = split
-      const goOn = allGoOn ? low : this.#endedFirst(addresses, cache, low, high, depth)
-      if (high - goOn > 1) yield* this.#sortLarge(addresses, cache, goOn, high, depth + 4)
-      if (low - from < until - high) {
-        yield* this.#partitionLarge(addresses, cache, from, low, depth, allGoOn)
-        from = high
-      } else {
-        yield* this.#partitionLarge(addresses, cache, high, until, depth, allGoOn)
-        until = low
-      }
+    from: number,
+    seen: { differing: number; shortest: number },
+  ): void {
+    let { differing, shortest } = seen
+    for (let i = start; i < end; i++) {
+      const address = addresses[i] as number
+      const word = this.#keyBytesAt(address, depth)
+      const length = this.#keyLength(address)
+      words[i] = word
+      differing |= word ^ (words[from] as number)
+      if (length < shortest) shortest = length
     }
-    this.#partition(addresses, cache, from, until, depth)
-    yield
+    seen.differing = differing
+    seen.shortest = shortest
   }
 
   #sortRange(addresses: Uint32Array, cache: Uint32Array, from: number, until: number, depth: number): void {
@@ -193,6 +206,84 @@ export class KeyOrder {
     const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
     const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     return (start + headerWords(words[start] as number)) << 2
+  }
+}
+
+/** Addresses, and beside each the word of its key that is being sorted by. */
+interface Columns {
+  readonly addresses: Uint32Array
+  readonly words: Uint32Array
+}
+
+/** Sorts a range by its words: stably by one byte of them after the other, from the lowest, passing over equal ones. */
+function* sortByWords(
+  columns: Columns,
+  spare: Columns,
+  from: number,
+  until: number,
+  differing: number,
+): SlicedWork<void> {
+  const places = new Uint32Array(256)
+  let [source, target] = [columns, spare]
+  for (let shift = 0; shift < 32; shift += 8) {
+    if (((differing >>> shift) & 0xff) === 0) continue
+    places.fill(0)
+    for (let start = from; start < until; start += SLICE) {
+      countBytes(source.words, start, Math.min(start + SLICE, until), shift, places)
+      if (until - from > SLICE) yield
+    }
+    let place = from
+    for (let byte = 0; byte < 256; byte++) {
+      const count = places[byte] as number
+      places[byte] = place
+      place += count
+    }
+    for (let start = from; start < until; start += SLICE) {
+      moveByBytes(source, target, start, Math.min(start + SLICE, until), shift, places)
+      if (until - from > SLICE) yield
+    }
+    ;[source, target] = [target, source]
+  }
+  if (source === columns) return
+  for (let start = from; start < until; start += SLICE) {
+    const end = Math.min(start + SLICE, until)
+    columns.addresses.set(spare.addresses.subarray(start, end), start)
+    columns.words.set(spare.words.subarray(start, end), start)
+    if (until - from > SLICE) yield
+  }
+}
+
+function countBytes(
+  words: Uint32Array,
+  start: number,
+  end: number,
+  shift: number,
+  counts: Uint32Array,
+): void {
+  for (let i = start; i < end; i++) {
+    const byte = ((words[i] as number) >>> shift) & 0xff
+    counts[byte] = (counts[byte] as number) + 1
+  }
+}
+
+/** Moves a part of a range to where its bytes belong. */
+function moveByBytes(
+  source: Columns,
+  target: Columns,
+  start: number,
+  end: number,
+  shift: number,
+  places: Uint32Array,
+): void {
+  const { addresses, words } = source
+  const { addresses: toAddresses, words: toWords } = target
+  for (let i = start; i < end; i++) {
+    const word = words[i] as number
+    const byte = (word >>> shift) & 0xff
+    const place = places[byte] as number
+    places[byte] = place + 1
+    toAddresses[place] = addresses[i] as number
+    toWords[place] = word
   }
 }
 
