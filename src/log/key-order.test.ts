@@ -39,6 +39,7 @@ const shapes: Record<string, () => Buffer> = {
   'numbered texts': () => Buffer.from(`tenant-${upTo(90)}/model-${String(upTo(1e6)).padStart(12, '0')}`),
   'random bytes': () => Buffer.from(Array.from({ length: 12 }, () => upTo(256))),
   'of one letter': () => Buffer.alloc(1 + upTo(2_048), 'a'),
+  'of zeros': () => Buffer.alloc(1 + upTo(2_048)),
   'behind a long shared prefix': () => Buffer.concat([Buffer.alloc(2_000, 'p'), mixedKey()]),
 }
 
