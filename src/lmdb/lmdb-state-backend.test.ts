@@ -177,6 +177,27 @@ describe('the writer thread', () => {
     })
     expect(stdout).toBe('1\n')
   })
+
+  // Ended in the middle of a transaction, it would keep the process from ending.
+  it.each([
+    ['process.exit()', 'process.exit(3)', 3],
+    ['an exception that nobody caught', 'throw new Error("on purpose")', 1],
+  ])('finishes its commit when the process ends by %s', async (_, end, code) => {
+    const script = `
+      import { LmdbStateBackend } from 'holdfast/lmdb'
+      const backend = await LmdbStateBackend.temporary()
+      const value = Buffer.alloc(100)
+      let written = 0
+      setInterval(() => {
+        for (let i = 0; i < 5_000; i++) void backend.put(Buffer.from('key ' + (written++ * 7_919) % 500_000), value)
+      })
+      setTimeout(() => { ${end} }, 400)`
+    const ended = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: import.meta.dirname,
+      timeout: 20_000,
+    })
+    await expect(ended).rejects.toMatchObject({ code, killed: false })
+  })
 })
 
 describe('a snapshot', () => {

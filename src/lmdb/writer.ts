@@ -5,6 +5,13 @@ import { StateError } from '../base/errors.js'
 import type { CommitResult, StoreWriterOptions } from './store-writer.js'
 import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
 
+/** Threads that are alive. Ended in the middle of a transaction, one would leave LMDB locked, and the process hanging. */
+const alive = new Set<Writer>()
+
+function finishAll(): void {
+  for (const writer of alive) writer.finishSync()
+}
+
 type Answered = (error: StateError | undefined, result: CommitResult | undefined) => void
 
 /**
@@ -22,6 +29,7 @@ export class Writer {
   #exited = false
   /** Requests that nobody waits for any more, whose answers may still come. */
   #abandoned = 0
+  #posted = 0
 
   constructor(options: StoreWriterOptions, timeoutMs: number) {
     const { port1, port2 } = new MessageChannel()
@@ -35,8 +43,12 @@ export class Writer {
       ...threadArguments(),
     })
     this.#worker.on('error', (cause) => this.#die('the writer thread failed', cause))
+    if (alive.size === 0) process.on('exit', finishAll)
+    alive.add(this)
     this.#worker.on('exit', () => {
       this.#exited = true
+      alive.delete(this)
+      if (alive.size === 0) process.off('exit', finishAll)
       this.#die('the writer thread ended')
     })
     port1.on('message', (reply: WriterReply) => this.#settle(reply))
@@ -52,7 +64,7 @@ export class Writer {
     const cancelTimer = systemClock.setTimer(() => this.#die(this.#lateness()), this.#timeoutMs)
     this.#pending.push({ answered, cancelTimer })
     this.#hold(true)
-    this.#port.postMessage(request)
+    this.#post(request)
   }
 
   ask(request: WriterRequest): Promise<CommitResult | undefined> {
@@ -78,6 +90,22 @@ export class Writer {
       Atomics.wait(this.#signal, 0, seen, deadline - performance.now())
     }
     this.#die(this.#lateness())
+  }
+
+  /** Stops this thread, which is about to end, until the other one has done all it was asked to; what it answers is lost. */
+  finishSync(): void {
+    const deadline = performance.now() + this.#timeoutMs
+    for (;;) {
+      const answered = Atomics.load(this.#signal, 0)
+      const leftMs = deadline - performance.now()
+      if (answered === this.#posted || leftMs <= 0) return
+      Atomics.wait(this.#signal, 0, answered, leftMs)
+    }
+  }
+
+  #post(request: WriterRequest): void {
+    this.#posted = (this.#posted + 1) | 0
+    this.#port.postMessage(request)
   }
 
   #lateness(): string {
@@ -111,7 +139,7 @@ export class Writer {
       }, this.#timeoutMs)
       this.#pending.push({ answered: () => resolve(true), cancelTimer })
       this.#hold(true)
-      this.#port.postMessage({ kind: 'close' } satisfies WriterRequest)
+      this.#post({ kind: 'close' })
     })
   }
 
