@@ -16,7 +16,10 @@ export interface SharedSnapshot {
 
 /** A shared snapshot in the thread that reads it. */
 export interface SharedSnapshotReader {
-  /** Entries alive at the snapshot's instant: all of them, also where only changes are read. */
+  /**
+   * Entries alive at the snapshot's instant: all of them, also where only changes are read. Where an engine has to look for
+   * it, it costs least after `blocks` have been read to their end.
+   */
   count(): Promise<number>
   /**
    * The content in key order, or, of a snapshot that was shared `since` a base, what has changed after it: each key that

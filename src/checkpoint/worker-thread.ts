@@ -66,8 +66,8 @@ async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Prom
       yield* link.blocks()
     } else {
       reader = await openSnapshot(request.source)
-      alive = await reader.count()
       yield* reader.blocks({ targetBytes: TARGET_BLOCK_BYTES, signal: link.signal })
+      alive = await reader.count()
       await reader.close()
       reader = undefined
     }

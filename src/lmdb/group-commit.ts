@@ -1,7 +1,8 @@
 // Commits: one at a time, each of everything written before it began.
 //
 // (1) A commit begins when `flushEvery` keys or `flushBytes` are waiting, when somebody waits for durability, or when
-//     the time has come; what is written meanwhile is the next one.
+//     the time has come; what is written meanwhile is the next one. What was sealed waits in the same way: it is sealed for
+//     a snapshot, whose reader should not have to compete with a commit at once.
 // (2) Writers that outrun the disk are held back at `holdBytes` and `holdKeys`.
 // (3) No commit begins while a reader in another thread is about to begin its transaction, or while paused.
 // (4) After the first failure nothing is committed any more, and whoever waits is told.
@@ -13,6 +14,9 @@ import type { ReaderGate } from './reader-gate.js'
 import type { CommitResult } from './store-writer.js'
 import type { WriteBuffer } from './write-buffer.js'
 import type { Writer } from './writer.js'
+
+/** So many sealed generations are due whatever they hold: each is one more place for a read to look in. */
+const SEALED_AT_MOST = 2
 
 /** While a reader is about to begin, this many times as much may wait as otherwise; then it is given up. */
 const GATED_HOLD = 2
@@ -65,9 +69,7 @@ export class GroupCommit {
 
   /** Begins a commit if one is due, and holds the caller's thread back where the disk cannot keep up. */
   afterWrite(): void {
-    const { keys, log } = this.#buffer.active
-    const { flushEvery, flushBytes } = this.#options
-    if (keys < flushEvery && log.usedBytes < flushBytes) return
+    if (!this.#isDue()) return
     if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
     this.begin()
     while (this.#inFlight !== undefined && this.#mustHold(1)) this.waitSync()
@@ -128,7 +130,7 @@ export class GroupCommit {
   seal(): void {
     if (this.#buffer.active.isEmpty) return
     this.#sealed.push(this.#buffer.freeze())
-    this.#schedule()
+    if (this.#sealed.length >= SEALED_AT_MOST) this.#schedule()
   }
 
   /** Forgets what was sealed: it is no longer part of the buffer. */
@@ -202,17 +204,29 @@ export class GroupCommit {
   }
 
   #beginDue(): void {
-    if (this.#sealed.length > 0 || this.#buffer.active.awaited || this.#isDue()) this.begin()
+    if (this.#buffer.active.awaited || this.#sealed.some(({ awaited }) => awaited) || this.#isDue())
+      this.begin()
   }
 
   #isDue(): boolean {
-    const { keys, log } = this.#buffer.active
-    return keys >= this.#options.flushEvery || log.usedBytes >= this.#options.flushBytes
+    const { flushEvery, flushBytes } = this.#options
+    return this.#hasWaiting(flushEvery, flushBytes) || this.#sealed.length >= SEALED_AT_MOST
   }
 
   #mustHold(share: number): boolean {
-    const { keys, log } = this.#buffer.active
-    return keys >= this.#options.holdKeys() * share || log.usedBytes >= this.#options.holdBytes * share
+    const { holdKeys, holdBytes } = this.#options
+    return this.#hasWaiting(holdKeys() * share, holdBytes * share)
+  }
+
+  /** So many keys or bytes wait for their commit to begin. */
+  #hasWaiting(keys: number, bytes: number): boolean {
+    let { keys: waitingKeys } = this.#buffer.active
+    let waitingBytes = this.#buffer.active.log.usedBytes
+    for (const { keys: sealedKeys, log } of this.#sealed) {
+      waitingKeys += sealedKeys
+      waitingBytes += log.usedBytes
+    }
+    return waitingKeys >= keys || waitingBytes >= bytes
   }
 }
 

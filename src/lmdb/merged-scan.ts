@@ -37,6 +37,8 @@ export class MergedScan {
   expiresAtMs: number = Infinity
   /** There is no entry under the key. */
   deleted = false
+  /** Where the newest version of the key came from. */
+  source: Cursor | undefined
   /** `next` stopped before it found an entry or the end. */
   paused = false
   readonly #cursors: readonly Cursor[]
@@ -71,6 +73,7 @@ export class MergedScan {
       this.#pass(key)
       if (value === undefined && !withDeleted) continue
       this.key = key
+      this.source = cursor
       this.deleted = value === undefined
       this.value = value ?? NOTHING
       this.expiresAtMs = expiresAtMs

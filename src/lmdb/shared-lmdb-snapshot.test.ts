@@ -51,7 +51,10 @@ async function contentOf(reader: SharedSnapshotReader): Promise<Content> {
 async function read(shared: SharedSnapshot | undefined): Promise<{ content: Content; count: number }> {
   const reader = await openSharedSnapshot((shared as SharedSnapshot).data)
   try {
-    return { count: await reader.count(), content: await contentOf(reader) }
+    const count = await reader.count()
+    const content = await contentOf(reader)
+    expect(await reader.count()).toBe(count)
+    return { count, content }
   } finally {
     await reader.close()
   }
@@ -60,6 +63,42 @@ async function read(shared: SharedSnapshot | undefined): Promise<{ content: Cont
 function present(): Content {
   return new Map([...backend.scanSync()].map(([key, value]) => [text(key), text(value)]))
 }
+
+describe('a base', () => {
+  it('makes nothing due: what it keeps apart is committed when the time has come', async () => {
+    await open({ flushEvery: 100, flushIntervalMs: 1_000 })
+    put('a', '1')
+    const snapshot = backend.snapshotSync()
+    const base = snapshot.trackChanges()
+    put('b', '1')
+    await Promise.resolve()
+    expect(backend.stats()).toMatchObject({ commits: 0, bufferedKeys: 2 })
+    clock.advance(1_000)
+    await backend.flush()
+    expect(backend.stats()).toMatchObject({ commits: 2, bufferedKeys: 0 })
+    base.release()
+    snapshot.closeSync()
+  })
+
+  it('counts what it keeps apart among what waits, and lets no more than one part wait', async () => {
+    await open({ flushEvery: 10, flushIntervalMs: Infinity })
+    const seal = () => {
+      const snapshot = backend.snapshotSync()
+      snapshot.trackChanges().release()
+      snapshot.closeSync()
+    }
+    for (let i = 0; i < 8; i++) put(`k${i}`, '1')
+    seal()
+    for (let i = 8; i < 10; i++) put(`k${i}`, '1')
+    await expect.poll(() => backend.stats().recordsCommitted).toBe(8)
+    seal()
+    expect(backend.stats().bufferedKeys).toBe(2)
+    put('another', '1')
+    seal()
+    await expect.poll(() => backend.stats().recordsCommitted).toBe(10)
+    expect(backend.stats().bufferedKeys).toBe(1)
+  })
+})
 
 describe('a shared snapshot', () => {
   it('is the instant at which it was shared, whatever is written and committed before it is read', async () => {

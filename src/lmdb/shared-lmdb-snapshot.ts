@@ -70,6 +70,8 @@ class SharedLmdbSnapshot implements SharedSnapshotReader {
   readonly #runs: readonly SortedRun[]
   readonly #changed: SortedRun | undefined
   readonly #takenAtMs: number
+  /** Known once the blocks were read to their end. */
+  #count: number | undefined
   #closed = false
 
   constructor(
@@ -88,14 +90,10 @@ class SharedLmdbSnapshot implements SharedSnapshotReader {
 
   async count(): Promise<number> {
     this.#reader.assertOpen()
-    const view = this.#lent?.view
-    let count = (view?.entryCount ?? 0) - (await this.#expired(view))
+    if (this.#count !== undefined) return this.#count
     const buffered = this.#merge(this.#bufferCursors(), true)
-    while (buffered.next()) {
-      if (!buffered.deleted) count++
-      const { key } = buffered
-      if (view !== undefined && view.expiryOf(key, 0, key.length) > this.#takenAtMs) count--
-    }
+    let count = await this.#countInStore()
+    while (buffered.next()) count += this.#addedBy(buffered)
     return count
   }
 
@@ -107,10 +105,15 @@ class SharedLmdbSnapshot implements SharedSnapshotReader {
       throwIfAborted(signal, 'blocks')
     }
     check()
-    const scan = this.#scan()
+    const view = this.#lent?.view
+    const changed = this.#changed === undefined ? undefined : new LookupCursor(view, this.#changed)
+    const scan = this.#scan(changed)
+    let count = changed === undefined ? 0 : await this.#countInStore()
     const builder = new EntryBlockBuilder(targetBytes)
     for (let walked = 1; scan.next(); walked++) {
       const { key, value } = scan
+      if (changed === undefined) count++
+      else if (scan.source !== changed) count += this.#addedBy(scan)
       if (scan.deleted) builder.addTombstone(key)
       else builder.add(key, 0, key.length, value, 0, value.length, scan.expiresAtMs)
       if (builder.full) {
@@ -121,6 +124,7 @@ class SharedLmdbSnapshot implements SharedSnapshotReader {
         check()
       }
     }
+    this.#count = count
     if (builder.entryCount > 0) yield builder.take()
   }
 
@@ -131,13 +135,12 @@ class SharedLmdbSnapshot implements SharedSnapshotReader {
     await this.#lent?.close()
   }
 
-  #scan(): MergedScan {
+  #scan(changed: LookupCursor | undefined): MergedScan {
     const cursors = this.#bufferCursors()
     const view = this.#lent?.view
-    const changed = this.#changed
-    if (changed !== undefined) return this.#merge([...cursors, new LookupCursor(view, changed)], true)
-    if (view !== undefined) cursors.push(new StoreCursor(view, EVERYTHING, true))
-    return this.#merge(cursors, false)
+    if (changed !== undefined) cursors.push(changed)
+    else if (view !== undefined) cursors.push(new StoreCursor(view, EVERYTHING, true))
+    return this.#merge(cursors, changed !== undefined)
   }
 
   #bufferCursors(): Cursor[] {
@@ -149,16 +152,25 @@ class SharedLmdbSnapshot implements SharedSnapshotReader {
     return new MergedScan(cursors, { nowMs: this.#takenAtMs, reverse: false, limit: Infinity, withDeleted })
   }
 
-  /** Records of the store that had expired at the snapshot's instant. */
-  async #expired(view: StoreView | undefined): Promise<number> {
+  /** By how much the write buffer's version of a key changes the number of entries in the store. */
+  #addedBy({ key, deleted }: MergedScan): number {
+    const view = this.#lent?.view
+    const isInStore = view !== undefined && view.expiryOf(key, 0, key.length) > this.#takenAtMs
+    return (deleted ? 0 : 1) - (isInStore ? 1 : 0)
+  }
+
+  /** Entries of the store that had not expired at the snapshot's instant. */
+  async #countInStore(): Promise<number> {
+    const view = this.#lent?.view
+    if (view === undefined) return 0
+    if (view.firstDeadlineMs > this.#takenAtMs) return view.entryCount
     let expired = 0
-    if (view === undefined || view.firstDeadlineMs > this.#takenAtMs) return expired
     for (const page of view.duePages(-1, this.#takenAtMs, TURN_ENTRIES)) {
       expired += page.length
       await nextTurn()
       this.#reader.assertOpen()
     }
-    return expired
+    return view.entryCount - expired
   }
 }
 

@@ -5,11 +5,11 @@ import { StateError } from '../base/errors.js'
 import type { CommitResult, StoreWriterOptions } from './store-writer.js'
 import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
 
-/** Threads that are alive. Ended in the middle of a transaction, one would leave LMDB locked, and the process hanging. */
-const alive = new Set<Writer>()
+/** Threads that have not ended. Ended in the middle of a transaction, one would leave LMDB locked, and the process hanging. */
+const running = new Set<Writer>()
 
 function finishAll(): void {
-  for (const writer of alive) writer.finishSync()
+  for (const writer of running) writer.finishSync()
 }
 
 type Answered = (error: StateError | undefined, result: CommitResult | undefined) => void
@@ -43,12 +43,12 @@ export class Writer {
       ...threadArguments(),
     })
     this.#worker.on('error', (cause) => this.#die('the writer thread failed', cause))
-    if (alive.size === 0) process.on('exit', finishAll)
-    alive.add(this)
+    if (running.size === 0) process.on('exit', finishAll)
+    running.add(this)
     this.#worker.on('exit', () => {
       this.#exited = true
-      alive.delete(this)
-      if (alive.size === 0) process.off('exit', finishAll)
+      running.delete(this)
+      if (running.size === 0) process.off('exit', finishAll)
       this.#die('the writer thread ended')
     })
     port1.on('message', (reply: WriterReply) => this.#settle(reply))
