@@ -28,6 +28,7 @@ import {
   type StepFigures,
   VALUE_BYTES,
 } from './checkpoint-state.js'
+import { median } from './statistics.js'
 
 export interface FullFigures extends StepFigures {
   readonly bytes: number
@@ -36,7 +37,7 @@ export interface FullFigures extends StepFigures {
 /** The life of a chain: a full checkpoint, deltas, and the merge of them all. */
 export interface ChainFigures {
   readonly full: FullFigures
-  /** By the share of entries that had changed. */
+  /** By the share of entries that had changed; medians of a few. */
   readonly deltas: { readonly [share: string]: FullFigures }
   /** A thousand entries changed, whatever the number of all. */
   readonly thousand: FullFigures
@@ -48,10 +49,13 @@ export interface ChainFigures {
 
 const [action, subject, directory, count] = process.argv.slice(2) as [string, string, string, string]
 const entries = Number(count)
+/** Checkpoints of every size: the first ones of a process are not what it is like all day. */
+const DELTAS = 3
 const SHARES = ['0.001', '0.01', '0.1']
 const BATCH = 10_000
 /** Writes between two turns of the event loop, of the loop whose pauses are compared. */
 const LOOP_WRITES = 200
+const fullOne = `${directory}-full`
 const sample = Math.floor(entries / 3)
 const value = Buffer.alloc(VALUE_BYTES)
 
@@ -79,7 +83,7 @@ async function chain(engine: Engine): Promise<ChainFigures> {
   const backend = await openEngine(engine)
   await fill(backend)
   // A first checkpoint elsewhere: starting the thread, once in the life of a process, is not part of the figures.
-  const options = { storage: new FileCheckpointStorage(directory), maxDeltas: SHARES.length + 1 }
+  const options = { storage: new FileCheckpointStorage(directory), maxDeltas: (SHARES.length + 1) * DELTAS }
   const coordinator = new CheckpointCoordinator(backend, options)
   await coordinator.createSavepoint(new FileCheckpointStorage(`${directory}-warm`))
   const make = async (): Promise<FullFigures> => {
@@ -87,27 +91,45 @@ async function chain(engine: Engine): Promise<ChainFigures> {
     return { ...figures, bytes: coordinator.stats().lastWrittenBytes ?? 0 }
   }
   const full = await make()
-  const deltas: { [share: string]: FullFigures } = {}
-  for (const [version, share] of SHARES.entries()) {
-    await change(backend, entries * Number(share), version + 1)
-    deltas[share] = await make()
+  const makeSome = async (changes: number): Promise<FullFigures> => {
+    const made: FullFigures[] = []
+    for (let i = 0; i < DELTAS; i++) {
+      // As if some time had passed since the last one.
+      await backend.flush()
+      await change(backend, changes, ++version)
+      made.push(await make())
+    }
+    return medians(made)
   }
-  await change(backend, 1_000, 9)
-  const thousand = await make()
+  let version = 0
+  const deltas: { [share: string]: FullFigures } = {}
+  for (const share of SHARES) deltas[share] = await makeSome(entries * Number(share))
+  const thousand = await makeSome(1_000)
   const merged = new Promise<{ readonly wallMs: number; readonly bytes: number }>((resolve) => {
     coordinator.on('merged', ({ durationMs, sizeBytes }) => resolve({ wallMs: durationMs, bytes: sizeBytes }))
   })
-  await change(backend, 1_000, 10)
+  await change(backend, 1_000, ++version)
   await make()
   const merge = await merged
+  // What the restores are measured with: a full one, and the new base with a delta.
+  await coordinator.createSavepoint(new FileCheckpointStorage(fullOne))
+  await change(backend, 1_000, ++version)
+  await make()
   const loadedPauseMs = await pauseBeside(backend, async () => {
     await coordinator.createSavepoint(new FileCheckpointStorage(`${directory}-loaded`))
   })
   const besideBusyThreadPauseMs = await pauseBeside(backend, () => busyThread(full.wallMs))
-  // Its checkpoint is what the restore is measured with.
-  await coordinator.shutdown()
-  await backend.close()
   return { full, deltas, thousand, merge, loadedPauseMs, besideBusyThreadPauseMs }
+}
+
+function medians(all: readonly FullFigures[]): FullFigures {
+  const of = (figure: (each: FullFigures) => number) => median(all.map(figure))
+  return {
+    wallMs: of(({ wallMs }) => wallMs),
+    cpuMs: of(({ cpuMs }) => cpuMs),
+    pauseMs: of(({ pauseMs }) => pauseMs),
+    bytes: of(({ bytes }) => bytes),
+  }
 }
 
 /** The longest pause of a loop that writes all the time, beside some work. */
@@ -152,9 +174,9 @@ async function full(compression: Compression): Promise<FullFigures> {
   return { ...figures, bytes: await diskBytes(directory) }
 }
 
-async function restore(engine: Engine): Promise<StepFigures> {
+async function restore(engine: Engine, from: string): Promise<StepFigures> {
   const backend = await openEngine(engine)
-  const coordinator = new CheckpointCoordinator(backend, { storage: new FileCheckpointStorage(directory) })
+  const coordinator = new CheckpointCoordinator(backend, { storage: new FileCheckpointStorage(from) })
   const figures = await measured(() => coordinator.restoreLatest())
   check((await backend.count()) === entries, 'its count')
   check(backend.getSync(Buffer.from(keyText(sample)))?.length === VALUE_BYTES, 'a value')
@@ -228,7 +250,9 @@ function run(): Promise<unknown> {
     case 'full':
       return full(subject as Compression)
     case 'restore':
-      return restore(subject as Engine)
+      return restore(subject as Engine, fullOne)
+    case 'restore-chain':
+      return restore(subject as Engine, directory)
     case 'floor':
       return floor()
     case 'save-by-hand':

@@ -37,6 +37,7 @@ const SHARES = ['0.001', '0.01', '0.1']
 interface Turn {
   readonly chain: ChainFigures
   readonly restore: StepFigures
+  readonly restoreChain: StepFigures
 }
 
 interface Turns {
@@ -84,6 +85,7 @@ function takeTurns(entries: number): Turns {
         inFolder((directory) => ({
           chain: inProcess<ChainFigures>('chain', engine, directory, entries),
           restore: inProcess<StepFigures>('restore', engine, directory, entries),
+          restoreChain: inProcess<StepFigures>('restore-chain', engine, directory, entries),
         })),
       )
       note(run, engine)
@@ -151,18 +153,23 @@ function report(entries: number, turns: Turns): void {
     )
     const merges = own.map(({ chain }) => chain.merge)
     table.push([
-      `${engine}: merge of base and 5 deltas`,
+      `${engine}: merge of base and 13 deltas`,
       spread(merges.map(({ wallMs }) => wallMs)),
       '',
       '',
       (median(merges.map(({ bytes }) => bytes)) / 1e6).toFixed(3),
       '',
     ])
-    const restores = own.map(({ restore }) => restore)
-    const backByHand = restores.map(
-      ({ wallMs }, run) => wallMs / (byHand[run] as Turns['byHand'][number]).restore.wallMs,
-    )
-    table.push(row(`${engine}: restore`, restores, `by hand ${describeRatios(backByHand)}`))
+    const restored = [
+      ['restore', own.map(({ restore }) => restore)],
+      ['restore of a base and a delta', own.map(({ restoreChain }) => restoreChain)],
+    ] as const
+    for (const [label, figures] of restored) {
+      const toHandBack = figures.map(
+        ({ wallMs }, run) => wallMs / (byHand[run] as Turns['byHand'][number]).restore.wallMs,
+      )
+      table.push(row(`${engine}: ${label}`, figures, `by hand ${describeRatios(toHandBack)}`))
+    }
   }
   for (const codec of codecs) {
     table.push(row(`memory: full, ${codec}`, turns.codecs[codec] ?? []))

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from '../base/random.js'
 import { HashIndex, type KeyMatcher } from './hash-index.js'
+import { runThrough } from './slices.js'
 
 /** Addresses stand for keys here: each key has one address. */
 class Matcher implements KeyMatcher {
@@ -23,10 +24,8 @@ describe('HashIndex', () => {
       index.reserve(reserved)
       for (let first = 1; first < 300_000; first += 50_000) {
         const addresses = Uint32Array.from({ length: 50_000 }, (_, i) => first + i)
-        index.insertAll(
-          addresses.map((address) => Math.imul(address, 0x9e3779b1)),
-          addresses,
-        )
+        const hashes = addresses.map((address) => Math.imul(address, 0x9e3779b1))
+        runThrough(index.insertAll(hashes, addresses))
       }
       expect(index.count).toBe(300_000)
       for (let address = 1; address <= 300_000; address++) {

@@ -10,6 +10,7 @@
 // (3) Removing shifts followers back; there are no markers for removed slots.
 
 import { assert } from '../base/assert.js'
+import type { SlicedWork } from './slices.js'
 
 /** Decides whether the entry at an address has the key that is looked for. */
 export interface KeyMatcher {
@@ -26,6 +27,8 @@ const SPLIT_SLOTS: number = Math.ceil((MAX_SLOTS * 2) / 3)
 /** How full an index is that was sized in advance: room for the spread between its tables. */
 const RESERVED_LOAD = 0.75
 const SLOT_BYTES = 8
+/** Entries added between two points where the work may pause. */
+const STEP = 1_024
 
 class Table {
   readonly slots: Uint32Array
@@ -102,7 +105,7 @@ export class HashIndex {
   }
 
   /** Adds entries whose hashes and addresses are given and that are known not to be there, table by table. */
-  insertAll(hashes: Uint32Array, addresses: Uint32Array): void {
+  *insertAll(hashes: Uint32Array, addresses: Uint32Array): SlicedWork<void> {
     // A counting sort by place in the directory: where each place's entries end, then from the back.
     const mask = this.#directoryMask
     const ends = new Uint32Array(mask + 1)
@@ -117,6 +120,7 @@ export class HashIndex {
       order[ends[place] as number] = i
     }
     for (let i = 0; i < order.length; i++) {
+      if (i % STEP === 0) yield
       const hash = hashes[order[i] as number] as number
       this.seekEmpty(hash)
       this.insert(hash, addresses[order[i] as number] as number)

@@ -191,8 +191,9 @@ describe('HashLog', () => {
         const [key, value] = [bytes(`key-${i}`), bytes(valueOf(i))]
         const both = Buffer.concat([key, value])
         log.append(both, 0, key.length, key.length, value.length, Infinity)
+        if (log.appended.areEnough) runThrough(log.indexAppended())
       }
-      log.finishAppending()
+      runThrough(log.indexAppended())
       expect(log.count).toBe(200_000)
       for (let i = 0; i < 200_000; i++)
         if (read(log, bytes(`key-${i}`)) !== valueOf(i)) expect.fail(`key-${i}`)

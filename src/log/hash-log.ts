@@ -24,6 +24,7 @@ import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
 import { OrderedIndex } from './ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
+import type { SlicedWork } from './slices.js'
 import { SnapshotEpochs } from './snapshot-epochs.js'
 import { UnindexedEntries } from './unindexed-entries.js'
 
@@ -45,7 +46,8 @@ export class HashLog {
   readonly #changes: ChangeTracker
   readonly #compactor: Compactor
   readonly #space: LogSpace
-  readonly #unindexed: UnindexedEntries = new UnindexedEntries()
+  /** What was appended and is not indexed yet. */
+  readonly appended: UnindexedEntries = new UnindexedEntries()
   /** The key of the call at hand. */
   readonly #probe: KeyProbe
   /** The key that maintenance is looking at, so that it never disturbs a call. */
@@ -182,7 +184,7 @@ export class HashLog {
 
   /**
    * Appends a key that the log does not hold, with its value: stretches of the same bytes. The caller knows that it is
-   * new, so nothing is looked up, and nothing can be until `finishAppending`. Throws `BACKEND_FULL` with nothing changed.
+   * new, so nothing is looked up, and nothing can be until `indexAppended` is done. Throws `BACKEND_FULL` with nothing changed.
    */
   append(
     bytes: Uint8Array,
@@ -197,7 +199,6 @@ export class HashLog {
     const units = entryUnits(keyLength, valueLength, expiresAtMs !== Infinity)
     // In a log with a limit each entry makes sure of its place in the index first.
     if (this.#options.maxBytes !== Infinity || !this.#space.hasRoom(units, false)) {
-      this.finishAppending()
       this.#index.seekEmpty(probe.hash)
       this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
       return
@@ -206,13 +207,12 @@ export class HashLog {
     const address = this.#segments.take(this.#tail, units)
     this.entries.create(address, probe, bytes, valueStart, valueLength, expiresAtMs, epoch, 0, 0)
     this.#noteExpiry(address, GONE, expiresAtMs)
-    if (this.#unindexed.isFull) this.#unindexed.flush(this.#index, true)
-    this.#unindexed.push(probe.hash, address)
+    this.appended.push(probe.hash, address)
   }
 
-  finishAppending(): void {
+  indexAppended(): SlicedWork<void> {
     this.#epochs.dirty = true
-    this.#unindexed.flush(this.#index, false)
+    return this.appended.flush(this.#index)
   }
 
   /** Whether `write` would overwrite the entry at `address` where it lies. */

@@ -1,36 +1,33 @@
 import type { HashIndex } from './hash-index.js'
+import type { SlicedWork } from './slices.js'
+import { Uint32List } from './uint32-list.js'
 
-/** Pairs that wait: enough for each table of a large index to get some thousand of them at once. */
-const MOST = 64 * 1024
+/** Pairs that should wait: enough for each table of a large index to get some thousand of them at once. */
+const ENOUGH = 64 * 1024
 
 /**
  * Entries of a log that is being filled and not read yet, on their way into its index: in the order of keys, each would go
  * to another place in memory; gathered, the index takes them table by table.
  */
 export class UnindexedEntries {
-  #hashes = new Uint32Array(0)
-  #addresses = new Uint32Array(0)
-  #count = 0
+  #hashes = new Uint32List()
+  #addresses = new Uint32List()
 
-  get isFull(): boolean {
-    return this.#count === this.#hashes.length
+  /** It is time to `flush`. */
+  get areEnough(): boolean {
+    return this.#hashes.length >= ENOUGH
   }
 
-  /** Room must have been made by `flush`. */
   push(hash: number, address: number): void {
-    this.#hashes[this.#count] = hash
-    this.#addresses[this.#count++] = address
+    this.#hashes.push(hash)
+    this.#addresses.push(address)
   }
 
-  /** Puts all of them into the index. `more`: others will follow. */
-  flush(index: HashIndex, more: boolean): void {
-    if (this.#count > 0) {
-      index.insertAll(this.#hashes.subarray(0, this.#count), this.#addresses.subarray(0, this.#count))
-    }
-    this.#count = 0
-    if (more !== this.#hashes.length > 0) {
-      this.#hashes = new Uint32Array(more ? MOST : 0)
-      this.#addresses = new Uint32Array(more ? MOST : 0)
-    }
+  /** Puts all of them into the index. */
+  *flush(index: HashIndex): SlicedWork<void> {
+    if (this.#hashes.length === 0) return
+    yield* index.insertAll(this.#hashes.toArray(), this.#addresses.toArray())
+    this.#hashes = new Uint32List()
+    this.#addresses = new Uint32List()
   }
 }

@@ -21,7 +21,7 @@ import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { HashLog } from '../log/hash-log.js'
 import type { LogMemory } from '../log/log-memory.js'
-import { nextTurn, SLICE_MS } from '../log/slices.js'
+import { nextTurn, runSliced, SLICE_MS } from '../log/slices.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import { MemorySnapshot } from './memory-snapshot.js'
 
@@ -54,6 +54,8 @@ const NO_BYTES = new Uint8Array(0)
 const MIN_LIMIT_BYTES = 64 * 1024
 /** Background work goes on after this pause when a slice was not enough: it takes a sixth of the time at most. */
 const NEXT_SLICE_MS = 10
+/** Entries that are loaded between two looks at the time. */
+const LOAD_STEP = 128
 
 const optionRules = {
   ttlMs: rules.positiveMs,
@@ -397,12 +399,15 @@ export class MemoryStateBackend implements SyncStateBackend {
     let last: Uint8Array = NO_BYTES
     let lastStart = 0
     let lastLength = -1
-    let sliceEnd = performance.now() + SLICE_MS
-    for await (const block of blocks) {
+    const check = () => {
       throwIfAborted(signal, 'replaceAll')
       this.#assertOpen()
+    }
+    let sliceEnd = performance.now() + SLICE_MS
+    for await (const block of blocks) {
+      check()
       const cursor = new EntryBlockCursor(block.bytes)
-      while (cursor.next()) {
+      for (let i = 1; cursor.next(); i++) {
         const { bytes, keyStart, keyLength, valueStart, valueLength } = cursor
         const isNext =
           lastLength < 0 || compareStretches(last, lastStart, lastLength, bytes, keyStart, keyLength) < 0
@@ -414,13 +419,15 @@ export class MemoryStateBackend implements SyncStateBackend {
         lastStart = keyStart
         lastLength = keyLength
         log.append(bytes, keyStart, keyLength, valueStart, valueLength, wholeMs(cursor.expiresAtMs))
+        if (i % LOAD_STEP === 0 && performance.now() >= sliceEnd) {
+          await nextTurn()
+          check()
+          sliceEnd = performance.now() + SLICE_MS
+        }
       }
-      if (performance.now() >= sliceEnd) {
-        await nextTurn()
-        sliceEnd = performance.now() + SLICE_MS
-      }
+      if (log.appended.areEnough) await runSliced(log.indexAppended(), check)
     }
-    log.finishAppending()
+    await runSliced(log.indexAppended(), check)
   }
 
   #newLog(): HashLog {
