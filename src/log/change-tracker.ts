@@ -35,7 +35,9 @@ interface Interval {
   readonly lists: (SharedUint32List | undefined)[]
 }
 
-/** What lists may take, as addresses: one for each key, and this many however few keys there are. */
+/** Addresses that lists may take, for each key. Where more has changed, reading all is less work than merging it later. */
+const TRACKED_SHARE = 1 / 2
+/** That many addresses however few keys there are. */
 export const MIN_TRACKED_ITEMS: number = 64 * 1024
 /** From this share of it on, lists are looked through for addresses that are of no use any more. */
 const CROWDED = 1 / 2
@@ -141,7 +143,8 @@ export class ChangeTracker {
 
   /** The list of a segment, not full; `undefined`, with tracking abandoned, where it may not grow. */
   #listWithRoom({ lists }: Interval, number: number): SharedUint32List | undefined {
-    const mostBytes = Math.max(MIN_TRACKED_ITEMS, this.#host.keys()) * Uint32Array.BYTES_PER_ELEMENT
+    const mostItems = Math.max(MIN_TRACKED_ITEMS, this.#host.keys() * TRACKED_SHARE)
+    const mostBytes = mostItems * Uint32Array.BYTES_PER_ELEMENT
     if (this.#bytes > mostBytes * CROWDED) {
       this.#prune((lists[number]?.growthBytes ?? 0) / Uint32Array.BYTES_PER_ELEMENT)
     }
