@@ -43,6 +43,8 @@ export interface RecoveryFigures {
 /** The state that the job keeps, whatever it is kept in. */
 interface Store {
   add(key: string, amount: number): void
+  /** The same; waits where the engine wants writers to wait, without stopping the event loop. */
+  addAwaited(key: string, amount: number): Promise<void>
   /** Begins to save the state every so often; `onSaving` is told when a checkpoint begins and ends. */
   saveEvery(intervalMs: number, onSaving: (isSaving: boolean) => void): Promise<void>
 }
@@ -73,12 +75,21 @@ class BackendStore implements Store {
 
   add(key: string, amount: number): void {
     const at = Buffer.from(key, 'latin1')
-    const stored = this.#backend.getSync(at)
+    this.#backend.putSync(at, this.#added(at, amount))
+  }
+
+  async addAwaited(key: string, amount: number): Promise<void> {
+    const at = Buffer.from(key, 'latin1')
+    await this.#backend.put(at, this.#added(at, amount))
+  }
+
+  #added(key: Uint8Array, amount: number): Uint8Array {
+    const stored = this.#backend.getSync(key)
     if (stored === undefined) this.#value.fill(0)
     else this.#value.set(stored)
     this.#value.writeDoubleLE(this.#value.readDoubleLE(0) + 1, 0)
     this.#value.writeDoubleLE(this.#value.readDoubleLE(8) + amount, 8)
-    this.#backend.putSync(at, this.#value)
+    return this.#value
   }
 
   async saveEvery(intervalMs: number, onSaving: (isSaving: boolean) => void): Promise<void> {
@@ -110,6 +121,10 @@ class MapStore implements Store {
     value.writeDoubleLE(value.readDoubleLE(8) + amount, 8)
   }
 
+  async addAwaited(key: string, amount: number): Promise<void> {
+    this.add(key, amount)
+  }
+
   async saveEvery(intervalMs: number, onSaving: (isSaving: boolean) => void): Promise<void> {
     let isSaving = false
     setInterval(async () => {
@@ -126,6 +141,10 @@ class MapStore implements Store {
       isSaving = false
     }, intervalMs)
   }
+}
+
+function drawnKey(): string {
+  return keyText(Math.floor(Math.random() * keys))
 }
 
 async function openBackend(): Promise<SyncStateBackend> {
@@ -192,7 +211,8 @@ async function runJob(): Promise<void> {
   let isReported = false
   for (;;) {
     for (const turnEnd = performance.now() + TURN_MS; performance.now() < turnEnd; ) {
-      for (let i = 0; i < EVENTS_BETWEEN_LOOKS; i++) store.add(keyText(Math.floor(Math.random() * keys)), i)
+      for (let i = 1; i < EVENTS_BETWEEN_LOOKS; i++) store.add(drawnKey(), i)
+      await store.addAwaited(drawnKey(), EVENTS_BETWEEN_LOOKS)
       events += EVENTS_BETWEEN_LOOKS
     }
     await nextTurn()

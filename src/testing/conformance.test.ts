@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { brokenBackends } from '../../test/model/broken-backends.js'
+import { brokenSharing } from '../../test/model/broken-sharing.js'
 import type { ConformanceOpenOptions } from './conformance/case.js'
 import { type ConformanceSubject, runConformanceSuite } from './conformance.js'
 import { ModelStateBackend } from './model-state-backend.js'
@@ -42,7 +43,7 @@ async function failures(tests: readonly RegisteredTest[], topic: string): Promis
 }
 
 describe('the conformance suite goes red for', () => {
-  for (const { does, caughtBy, Backend } of brokenBackends) {
+  for (const { does, caughtBy, Backend } of [...brokenBackends, ...brokenSharing]) {
     it(`a backend that ${does}`, async () => {
       const tests = register({
         open: async (options) => new Backend(options),
@@ -85,6 +86,7 @@ describe('runConformanceSuite', () => {
       'replacing everything',
       'limits and arguments',
       'many tasks at once',
+      'snapshots for other threads',
     ])
     expect(tests.filter(({ skipped }) => skipped)).toEqual([])
     expect(new Set(tests.map(({ path }) => path.join(' › '))).size).toBe(tests.length)

@@ -1,4 +1,9 @@
-import { isSyncBackend, type StateBackend, type StateSnapshot } from '../backend/state-backend.js'
+import {
+  isSyncBackend,
+  type StateBackend,
+  type StateSnapshot,
+  type SyncStateBackend,
+} from '../backend/state-backend.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { batches } from './conformance/batches.js'
 import { bulkReplace } from './conformance/bulk-replace.js'
@@ -15,6 +20,7 @@ import { keysAndValues } from './conformance/keys-and-values.js'
 import { lifecycle } from './conformance/lifecycle.js'
 import { limits } from './conformance/limits.js'
 import { ranges } from './conformance/ranges.js'
+import { sharing } from './conformance/sharing.js'
 import { snapshots } from './conformance/snapshots.js'
 import { statistics } from './conformance/statistics.js'
 import { SyncFaces } from './conformance/sync-faces.js'
@@ -32,6 +38,7 @@ const TOPICS: readonly ConformanceTopic[] = [
   bulkReplace,
   limits,
   concurrency,
+  sharing,
 ]
 
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024
@@ -138,11 +145,15 @@ async function runCase(test: ConformanceCase, subject: ConformanceSubject, sync:
       const backend = await subject.open({ ...options, ...clockOption })
       opened.push(backend)
       if (!sync) return backend
-      if (isSyncBackend(backend)) return new SyncFaces(backend)
-      throw invalidArgument('subject', "is no SyncStateBackend; declare it: cannot: { sync: '…' }")
+      return new SyncFaces(syncOf(backend))
     },
     snapshotOf: async (backend) => {
       const snapshot = await backend.snapshot()
+      opened.push(snapshot)
+      return snapshot
+    },
+    snapshotNow: (backend) => {
+      const snapshot = backend instanceof SyncFaces ? backend.snapshotNow() : syncOf(backend).snapshotSync()
       opened.push(snapshot)
       return snapshot
     },
@@ -152,4 +163,9 @@ async function runCase(test: ConformanceCase, subject: ConformanceSubject, sync:
   } finally {
     for (const resource of opened.reverse()) await resource.close()
   }
+}
+
+function syncOf(backend: StateBackend): SyncStateBackend {
+  if (isSyncBackend(backend)) return backend
+  throw invalidArgument('subject', "is no SyncStateBackend; declare it: cannot: { sync: '…' }")
 }

@@ -9,6 +9,7 @@ import { isStateError } from '../../src/base/errors.js'
 import { parseManifest } from '../../src/checkpoint/manifest.js'
 import { checkpointId, manifestName } from '../../src/checkpoint/object-names.js'
 import type { CheckpointMetadata, Compression } from '../../src/checkpoint/types.js'
+import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { bytesIn, bytesOf, namesIn, textOf } from '../support/checkpoints.js'
@@ -325,7 +326,7 @@ const crash = () =>
     world.faulty.inject({ effect: 'crash' })
     await world.mergeEnds()
     await world.backend.close()
-    world.boot()
+    await world.boot()
     for (const saved of model.saved.values()) saved.discovered = false
     model.state = new Map()
     model.position = 0
@@ -375,6 +376,12 @@ const commands = fc.commands(
 const engines: [string, BackendMaker, number][] = [
   ['the model backend', (clock) => new ModelStateBackend({ clock }), 400],
   ['the memory backend', (clock) => new MemoryStateBackend({ clock }), 100],
+  // Commits by number and by time fall among the commands.
+  [
+    'the LMDB backend',
+    (clock) => LmdbStateBackend.temporary({ clock, flushEvery: 5, flushIntervalMs: 30 }),
+    30,
+  ],
 ]
 
 const everything = ['full', 'incremental', 'merged', 'merged and named', 'mergeFailed', 'aborted']
@@ -385,7 +392,7 @@ describe('checkpoints against a model of them', () => {
     await fc.assert(
       fc.asyncProperty(commands, compression, fc.constantFrom(0, 50), async (drawn, codec, graceMs) => {
         const model = new Model()
-        const world = new World(makeBackend, codec, graceMs)
+        const world = await World.create(makeBackend, codec, graceMs)
         const checked = [...drawn].map((each) => ({
           check: () => true,
           toString: () => each.toString(),

@@ -68,7 +68,7 @@ export class Model {
   }
 }
 
-export type BackendMaker = (clock: ManualClock) => StateBackend
+export type BackendMaker = (clock: ManualClock) => StateBackend | Promise<StateBackend>
 
 /** What is. */
 export class World {
@@ -84,18 +84,23 @@ export class World {
   /** The coordinator owns the storage, so the cut of a checkpoint is made in the very call. */
   owner = false
 
-  constructor(makeBackend: BackendMaker, compression: Compression, graceMs: number) {
+  private constructor(makeBackend: BackendMaker, compression: Compression, graceMs: number) {
     this.#makeBackend = makeBackend
     this.#graceMs = graceMs
     this.#compression = compression
-    this.boot()
+  }
+
+  static async create(makeBackend: BackendMaker, compression: Compression, graceMs: number): Promise<World> {
+    const world = new World(makeBackend, compression, graceMs)
+    await world.boot()
+    return world
   }
 
   /** A new process on the same storage. */
-  boot(): void {
+  async boot(): Promise<void> {
     this.storage.forgetOwner()
     this.faulty = new FaultyCheckpointStorage(this.storage)
-    this.backend = this.#makeBackend(this.clock)
+    this.backend = await this.#makeBackend(this.clock)
     this.position = 0
     this.owner = false
     this.coordinator = new CheckpointCoordinator(this.backend, {

@@ -1,4 +1,4 @@
-import type { StateBackend, StateSnapshot } from '../../backend/state-backend.js'
+import type { StateBackend, StateSnapshot, SyncStateSnapshot } from '../../backend/state-backend.js'
 import type { Clock } from '../../base/clock.js'
 import type { ManualClock } from '../manual-clock.js'
 
@@ -11,7 +11,9 @@ import type { ManualClock } from '../manual-clock.js'
  * - `sweep`: removing expired entries although nobody reads, driven by the injected clock's timers;
  * - `maxBytes`: a limit to what it holds;
  * - `replaceAll`: replacing the whole content by blocks;
- * - `largeValues`: values beyond 16 MiB.
+ * - `largeValues`: values beyond 16 MiB;
+ * - `share`: snapshots that another thread can read;
+ * - `changes`: telling what has changed since a snapshot.
  */
 export const CAPABILITIES = [
   'sync',
@@ -21,6 +23,8 @@ export const CAPABILITIES = [
   'maxBytes',
   'replaceAll',
   'largeValues',
+  'share',
+  'changes',
 ] as const
 
 export type ConformanceCapability = (typeof CAPABILITIES)[number]
@@ -42,6 +46,8 @@ export interface CaseContext {
   open(options?: { readonly ttlMs?: number; readonly maxBytes?: number }): Promise<StateBackend>
   /** Takes a snapshot. */
   snapshotOf(backend: StateBackend): Promise<StateSnapshot>
+  /** Takes one in this very step, of an engine that can (`sync`). */
+  snapshotNow(backend: StateBackend): SyncStateSnapshot
 }
 
 export interface ConformanceCase {

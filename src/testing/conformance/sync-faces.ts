@@ -73,6 +73,11 @@ export class SyncFaces implements StateBackend {
     return this.#backend.clear()
   }
 
+  /** Without the faces. */
+  snapshotNow(): SyncStateSnapshot {
+    return this.#backend.snapshotSync()
+  }
+
   async snapshot(): Promise<StateSnapshot> {
     return new SyncSnapshotFaces(atOnce(this.#backend.snapshotSync()))
   }

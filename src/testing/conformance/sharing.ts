@@ -1,0 +1,271 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type Transferable, Worker } from 'node:worker_threads'
+import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
+import type { ChangeBase, SharedSnapshot } from '../../backend/shared-snapshot.js'
+import type { StateBackend, SyncStateSnapshot } from '../../backend/state-backend.js'
+import { WriteBatch } from '../../backend/write-batch.js'
+import type { ConformanceTopic } from './case.js'
+import { type CaseContext, type ConformanceCapability, type ConformanceCase, promise } from './case.js'
+import { blockOf, bytes, contents, fill, streamOf, text } from './helpers.js'
+
+/** What another thread found: keys with their values, `undefined` for a tombstone, and the number of living entries. */
+interface Read {
+  readonly entries: readonly (readonly [key: string, value: string | undefined])[]
+  readonly count: number
+}
+
+const READING_THREAD = `
+  const { parentPort, workerData } = require('node:worker_threads')
+  import(workerData.module).then(async ({ openSharedSnapshot }) => {
+    const reader = await openSharedSnapshot(workerData.data)
+    const blocks = []
+    for await (const { bytes, entryCount } of reader.blocks({ targetBytes: 64 })) {
+      blocks.push({ bytes: Uint8Array.from(bytes), entryCount })
+    }
+    const count = await reader.count()
+    await reader.close()
+    parentPort.postMessage({ blocks, count })
+  })`
+
+async function readElsewhere({ module, data, transferList }: SharedSnapshot): Promise<Read> {
+  const thread = new Worker(READING_THREAD, {
+    eval: true,
+    execArgv: [],
+    workerData: { module, data },
+    transferList: [...(transferList as readonly Transferable[])],
+  })
+  try {
+    const [{ blocks, count }] = (await once(thread, 'message')) as [
+      { readonly blocks: readonly EntryBlock[]; readonly count: number },
+    ]
+    return { entries: blocks.flatMap(entriesOf), count }
+  } finally {
+    await thread.terminate()
+  }
+}
+
+function entriesOf({ bytes: packed, entryCount }: EntryBlock): [string, string | undefined][] {
+  const entries: [string, string | undefined][] = []
+  const cursor = new EntryBlockCursor(packed)
+  while (cursor.next()) {
+    entries.push([text(cursor.key()), cursor.tombstone ? undefined : text(cursor.value())])
+  }
+  assert.equal(entries.length, entryCount, 'a block should hold as many entries as it says')
+  return entries
+}
+
+function shared(snapshot: SyncStateSnapshot, since?: ChangeBase): SharedSnapshot {
+  const lent = snapshot.share?.(since)
+  assert.ok(lent !== undefined, 'share() should give something to share')
+  return lent
+}
+
+function tracked(snapshot: SyncStateSnapshot): ChangeBase {
+  const base = snapshot.trackChanges?.()
+  assert.ok(base !== undefined, 'trackChanges() should give a base')
+  return base
+}
+
+/** What a base and the changes since then make, in key order. */
+function applied(before: readonly (readonly [string, string])[], { entries }: Read): [string, string][] {
+  const state = new Map(before)
+  for (const [key, value] of entries) {
+    if (value === undefined) state.delete(key)
+    else state.set(key, value)
+  }
+  return [...state].sort(([left], [right]) => (left < right ? -1 : 1))
+}
+
+async function assertReads(reading: Promise<Read>, expected: readonly (readonly [string, string])[]) {
+  const { entries, count } = await reading
+  assert.deepEqual(entries, expected)
+  assert.equal(count, expected.length, 'count')
+}
+
+/** Runs once on what was just written, and once on what the engine has had time to settle. */
+function shares(
+  title: string,
+  run: (context: CaseContext, backend: StateBackend) => Promise<void>,
+  needs: readonly ConformanceCapability[] = [],
+): ConformanceCase[] {
+  return [false, true].map((settled) =>
+    promise(
+      settled ? `${title}, after a flush` : title,
+      async (context) => {
+        const backend = await context.open()
+        await fill(backend, { a: '1', b: '2', c: '3', d: '4' })
+        if (settled) await backend.flush()
+        await run(context, backend)
+      },
+      ['sync', 'share', ...needs],
+    ),
+  )
+}
+
+/** Snapshots that another thread reads, whole or as what has changed: what checkpoints are made of. */
+export const sharing: ConformanceTopic = {
+  title: 'snapshots for other threads',
+  cases: [
+    ...shares('another thread reads what a snapshot holds', async ({ snapshotNow }, backend) => {
+      const reading = readElsewhere(shared(snapshotNow(backend)))
+      await assertReads(reading, await contents(backend))
+    }),
+
+    ...shares('nothing that is written after the instant is read', async ({ snapshotNow }, backend) => {
+      const before = await contents(backend)
+      const reading = readElsewhere(shared(snapshotNow(backend)))
+      await fill(backend, { a: 'later', c: 'a value that is longer than before', new: '1' })
+      await backend.delete(bytes('b'))
+      await backend.write(new WriteBatch().put(bytes('b'), bytes('again')).delete(bytes('d')))
+      await backend.flush()
+      await fill(backend, { a: 'even later' })
+      await assertReads(reading, before)
+    }),
+
+    ...shares('a clear after the instant takes nothing away', async ({ snapshotNow }, backend) => {
+      const before = await contents(backend)
+      const reading = readElsewhere(shared(snapshotNow(backend)))
+      await backend.clear()
+      await fill(backend, { a: 'new' })
+      await backend.flush()
+      await assertReads(reading, before)
+    }),
+
+    ...shares('a snapshot can be shared twice', async ({ snapshotNow }, backend) => {
+      const snapshot = snapshotNow(backend)
+      const [first, second] = [shared(snapshot), shared(snapshot)]
+      const expected = await contents(backend)
+      await assertReads(readElsewhere(first), expected)
+      await fill(backend, { a: 'later' })
+      await assertReads(readElsewhere(second), expected)
+    }),
+
+    ...shares('an empty one is read as empty', async ({ snapshotNow }, backend) => {
+      await backend.clear()
+      await assertReads(readElsewhere(shared(snapshotNow(backend))), [])
+    }),
+
+    ...shares(
+      'what had expired at the instant is not read, what expires later is',
+      async ({ snapshotNow, clock }, backend) => {
+        await fill(backend, { long: 'x' }, { ttlMs: 1_000 })
+        await fill(backend, { short: 'x' }, { ttlMs: 10 })
+        clock.advance(10)
+        const expected = await contents(backend)
+        const lent = shared(snapshotNow(backend))
+        clock.advance(1_000)
+        await fill(backend, { a: 'later' })
+        await assertReads(readElsewhere(lent), expected)
+      },
+      ['ttl', 'clock'],
+    ),
+
+    ...shares(
+      'what has changed since a base makes the present of it',
+      async ({ snapshotNow }, backend) => {
+        const before = await contents(backend)
+        const base = tracked(snapshotNow(backend))
+        await fill(backend, { a: 'changed', new: '1', gone: '1' })
+        await backend.delete(bytes('b'))
+        await backend.flush()
+        await backend.delete(bytes('gone'))
+        await fill(backend, { c: 'a value that is longer than before' })
+        const present = await contents(backend)
+        const lent = shared(snapshotNow(backend), base)
+        await fill(backend, { d: 'later', a: 'later' })
+        const read = await readElsewhere(lent)
+        assert.deepEqual(applied(before, read), present)
+        assert.equal(read.count, present.length, 'count')
+        base.release()
+      },
+      ['changes'],
+    ),
+
+    ...shares(
+      'nothing has changed where nothing was written',
+      async ({ snapshotNow }, backend) => {
+        const before = await contents(backend)
+        const base = tracked(snapshotNow(backend))
+        const read = await readElsewhere(shared(snapshotNow(backend), base))
+        assert.deepEqual(applied(before, read), before)
+        assert.equal(read.count, before.length, 'count')
+      },
+      ['changes'],
+    ),
+
+    ...shares(
+      'what has expired since a base has changed, whenever it was written',
+      async ({ snapshotNow, clock }, backend) => {
+        await fill(backend, { short: 'x', renewed: 'x' }, { ttlMs: 10 })
+        const before = await contents(backend)
+        const base = tracked(snapshotNow(backend))
+        await fill(backend, { renewed: 'x' }, { ttlMs: 1_000 })
+        await fill(backend, { 'came and went': 'x' }, { ttlMs: 5 })
+        clock.advance(10)
+        const present = await contents(backend)
+        const read = await readElsewhere(shared(snapshotNow(backend), base))
+        assert.deepEqual(applied(before, read), present)
+        assert.equal(read.count, present.length, 'count')
+      },
+      ['changes', 'ttl', 'clock'],
+    ),
+
+    ...shares(
+      'bases are kept apart, and released one by one',
+      async ({ snapshotNow }, backend) => {
+        const first = { state: await contents(backend), base: tracked(snapshotNow(backend)) }
+        await fill(backend, { a: 'after the first' })
+        const second = { state: await contents(backend), base: tracked(snapshotNow(backend)) }
+        await fill(backend, { b: 'after the second' })
+        const third = { state: await contents(backend), base: tracked(snapshotNow(backend)) }
+        second.base.release()
+        second.base.release()
+        await fill(backend, { c: 'after the third' })
+        const present = await contents(backend)
+        for (const { state, base } of [first, third]) {
+          const read = await readElsewhere(shared(snapshotNow(backend), base))
+          assert.deepEqual(applied(state, read), present)
+        }
+      },
+      ['changes'],
+    ),
+
+    ...shares(
+      'after a clear, a base tells of it or knows nothing any more',
+      async ({ snapshotNow }, backend) => {
+        const before = await contents(backend)
+        const base = tracked(snapshotNow(backend))
+        await backend.clear()
+        await fill(backend, { b: 'new' })
+        await assertToldOrUnknown(snapshotNow(backend), base, before, [['b', 'new']])
+      },
+      ['changes'],
+    ),
+
+    ...shares(
+      'after a replacement, a base tells of it or knows nothing any more',
+      async ({ snapshotNow }, backend) => {
+        const before = await contents(backend)
+        const base = tracked(snapshotNow(backend))
+        await backend.replaceAll(streamOf(blockOf(['b', 'new'], ['e', '5'])))
+        await assertToldOrUnknown(snapshotNow(backend), base, before, [
+          ['b', 'new'],
+          ['e', '5'],
+        ])
+      },
+      ['changes', 'replaceAll'],
+    ),
+  ],
+}
+
+async function assertToldOrUnknown(
+  snapshot: SyncStateSnapshot,
+  base: ChangeBase,
+  before: readonly (readonly [string, string])[],
+  present: readonly (readonly [string, string])[],
+): Promise<void> {
+  const lent = snapshot.share?.(base)
+  if (lent !== undefined) assert.deepEqual(applied(before, await readElsewhere(lent)), present)
+  else await assertReads(readElsewhere(shared(snapshot)), present)
+}
