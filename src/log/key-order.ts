@@ -108,29 +108,27 @@ export class KeyOrder {
     seen.shortest = shortest
   }
 
-  #sortRange(addresses: Uint32Array, cache: Uint32Array, from: number, until: number, depth: number): void {
+  #sortRange(addresses: Uint32Array, words: Uint32Array, from: number, until: number, depth: number): void {
     if (until - from <= SMALL) {
       this.#insertionSort(addresses, from, until, depth)
       return
     }
-    for (let i = from; i < until; i++) cache[i] = this.#keyBytesAt(addresses[i] as number, depth)
-    this.#partition(addresses, cache, from, until, depth)
+    for (let i = from; i < until; i++) words[i] = this.#keyBytesAt(addresses[i] as number, depth)
+    this.#partition(addresses, words, from, until, depth)
   }
 
-  /** The cache of the range is filled for `depth`. */
-  #partition(addresses: Uint32Array, cache: Uint32Array, from: number, until: number, depth: number): void {
+  /** The words of the range are those at `depth`. */
+  #partition(addresses: Uint32Array, words: Uint32Array, from: number, until: number, depth: number): void {
     while (until - from > SMALL) {
-      const split = { low: from, next: from, high: until }
-      splitByPivot(addresses, cache, pivotOf(cache, from, until), split, Infinity)
-      const { low, high } = split
-      const goOn = this.#endedFirst(addresses, cache, low, high, depth)
-      if (high - goOn > 1) this.#sortRange(addresses, cache, goOn, high, depth + 4)
+      const { low, high } = splitByPivot(addresses, words, from, until)
+      const goOn = this.#endedFirst(addresses, words, low, high, depth)
+      if (high - goOn > 1) this.#sortRange(addresses, words, goOn, high, depth + 4)
       // Recurse into the smaller side and go on with the larger one: the stack stays logarithmic.
       if (low - from < until - high) {
-        this.#partition(addresses, cache, from, low, depth)
+        this.#partition(addresses, words, from, low, depth)
         from = high
       } else {
-        this.#partition(addresses, cache, high, until, depth)
+        this.#partition(addresses, words, high, until, depth)
         until = low
       }
     }
@@ -143,14 +141,14 @@ export class KeyOrder {
    */
   #endedFirst(
     addresses: Uint32Array,
-    cache: Uint32Array,
+    words: Uint32Array,
     from: number,
     until: number,
     depth: number,
   ): number {
     let ended = from
     for (let i = from; i < until; i++) {
-      if (this.#keyLength(addresses[i] as number) <= depth + 4) swap(addresses, cache, ended++, i)
+      if (this.#keyLength(addresses[i] as number) <= depth + 4) swap(addresses, words, ended++, i)
     }
     this.#insertionSort(addresses, from, ended, depth)
     return ended
@@ -287,38 +285,29 @@ function moveByBytes(
   }
 }
 
-/** How far a range is split: words below the pivot, then equal ones, then `next` to `high` to be looked at, then above. */
-interface Split {
-  low: number
-  next: number
-  high: number
-}
-
-/** Goes on with splitting a range around a pivot, for at most `steps` words. */
+/** Brings the words below the pivot to the front of a range and those above it to the end; what is left are equal ones. */
 function splitByPivot(
   addresses: Uint32Array,
-  cache: Uint32Array,
-  pivot: number,
-  split: Split,
-  steps: number,
-): void {
-  let { low, next, high } = split
-  for (let left = steps; next < high && left > 0; left--) {
-    const word = cache[next] as number
-    if (word < pivot) swap(addresses, cache, low++, next++)
-    else if (word > pivot) swap(addresses, cache, next, --high)
+  words: Uint32Array,
+  from: number,
+  until: number,
+): { readonly low: number; readonly high: number } {
+  const pivot = pivotOf(words, from, until)
+  let [low, high] = [from, until]
+  for (let next = from; next < high; ) {
+    const word = words[next] as number
+    if (word < pivot) swap(addresses, words, low++, next++)
+    else if (word > pivot) swap(addresses, words, next, --high)
     else next++
   }
-  split.low = low
-  split.next = next
-  split.high = high
+  return { low, high }
 }
 
-function pivotOf(cache: Uint32Array, from: number, until: number): number {
+function pivotOf(words: Uint32Array, from: number, until: number): number {
   return medianOfThree(
-    cache[from] as number,
-    cache[(from + until) >>> 1] as number,
-    cache[until - 1] as number,
+    words[from] as number,
+    words[(from + until) >>> 1] as number,
+    words[until - 1] as number,
   )
 }
 
@@ -326,11 +315,11 @@ function medianOfThree(a: number, b: number, c: number): number {
   return Math.max(Math.min(a, b), Math.min(Math.max(a, b), c))
 }
 
-function swap(addresses: Uint32Array, cache: Uint32Array, left: number, right: number): void {
+function swap(addresses: Uint32Array, words: Uint32Array, left: number, right: number): void {
   const address = addresses[left] as number
   addresses[left] = addresses[right] as number
   addresses[right] = address
-  const word = cache[left] as number
-  cache[left] = cache[right] as number
-  cache[right] = word
+  const word = words[left] as number
+  words[left] = words[right] as number
+  words[right] = word
 }
