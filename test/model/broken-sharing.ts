@@ -5,57 +5,37 @@ import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import type { SharedModelContent } from '../../src/testing/shared-model-snapshot.js'
 import type { BrokenBackend } from './broken-backends.js'
 
+type Share = ModelSnapshot['share']
+
+/** A backend whose snapshots share as `alter` says; `later` takes a snapshot of the present, which shares as it should. */
+function sharing(does: string, alter: (share: Share, later: () => ModelSnapshot) => Share): BrokenBackend {
+  const Backend = class extends ModelStateBackend {
+    override snapshotSync(): ModelSnapshot {
+      const snapshot = super.snapshotSync()
+      snapshot.share = alter(snapshot.share.bind(snapshot), () => super.snapshotSync())
+      return snapshot
+    }
+  }
+  return { does, caughtBy: 'snapshots for other threads', Backend }
+}
+
 export const brokenSharing: readonly BrokenBackend[] = [
-  {
-    does: 'shares later writes',
-    caughtBy: 'snapshots for other threads',
-    Backend: class extends ModelStateBackend {
-      override snapshotSync(): ModelSnapshot {
-        const snapshot = super.snapshotSync()
-        const share = snapshot.share.bind(snapshot)
-        snapshot.share = (since) => {
-          const shared = share(since)
-          const readLater = () => super.snapshotSync().share()?.data
-          return (
-            shared && {
-              ...shared,
-              get data() {
-                return readLater()
-              },
-            }
-          )
-        }
-        return snapshot
+  sharing('shares later writes', (share, later) => (since) => {
+    const shared = share(since)
+    return (
+      shared && {
+        ...shared,
+        get data() {
+          return later().share()?.data
+        },
       }
-    },
-  },
-  {
-    does: 'forgets what was deleted among what has changed',
-    caughtBy: 'snapshots for other threads',
-    Backend: class extends ModelStateBackend {
-      override snapshotSync(): ModelSnapshot {
-        const snapshot = super.snapshotSync()
-        const share = snapshot.share.bind(snapshot)
-        snapshot.share = (since) => {
-          const shared = share(since)
-          const data = shared?.data as SharedModelContent
-          const entries = data?.entries.filter(({ value }) => value !== undefined)
-          return shared && { ...shared, data: { ...data, entries } }
-        }
-        return snapshot
-      }
-    },
-  },
-  {
-    does: 'still knows a base after a clear',
-    caughtBy: 'snapshots for other threads',
-    Backend: class extends ModelStateBackend {
-      override snapshotSync(): ModelSnapshot {
-        const snapshot = super.snapshotSync()
-        const share = snapshot.share.bind(snapshot)
-        snapshot.share = (since) => share(since) ?? share()
-        return snapshot
-      }
-    },
-  },
+    )
+  }),
+  sharing('forgets what was deleted among what has changed', (share) => (since) => {
+    const shared = share(since)
+    const data = shared?.data as SharedModelContent
+    const entries = data?.entries.filter(({ value }) => value !== undefined)
+    return shared && { ...shared, data: { ...data, entries } }
+  }),
+  sharing('still knows a base after a clear', (share) => (since) => share(since) ?? share()),
 ]

@@ -5,8 +5,13 @@ import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
 import type { ChangeBase, SharedSnapshot } from '../../backend/shared-snapshot.js'
 import type { StateBackend, SyncStateSnapshot } from '../../backend/state-backend.js'
 import { WriteBatch } from '../../backend/write-batch.js'
-import type { ConformanceTopic } from './case.js'
-import { type CaseContext, type ConformanceCapability, type ConformanceCase, promise } from './case.js'
+import {
+  type CaseContext,
+  type ConformanceCapability,
+  type ConformanceCase,
+  type ConformanceTopic,
+  promise,
+} from './case.js'
 import { blockOf, bytes, contents, fill, streamOf, text } from './helpers.js'
 
 /** What another thread found: keys with their values, `undefined` for a tombstone, and the number of living entries. */
@@ -67,20 +72,27 @@ function tracked(snapshot: SyncStateSnapshot): ChangeBase {
   return base
 }
 
-/** What a base and the changes since then make, in key order. */
-function applied(before: readonly (readonly [string, string])[], { entries }: Read): [string, string][] {
+type Content = readonly (readonly [key: string, value: string])[]
+
+async function assertReads(reading: Promise<Read>, expected: Content): Promise<void> {
+  const { entries, count } = await reading
+  assert.deepEqual(entries, expected)
+  assert.equal(count, expected.length, 'count')
+}
+
+/** Checks that what was there before and the changes since then make the present. */
+async function assertTells(reading: Promise<Read>, before: Content, present: Content): Promise<void> {
+  const { entries, count } = await reading
   const state = new Map(before)
   for (const [key, value] of entries) {
     if (value === undefined) state.delete(key)
     else state.set(key, value)
   }
-  return [...state].sort(([left], [right]) => (left < right ? -1 : 1))
-}
-
-async function assertReads(reading: Promise<Read>, expected: readonly (readonly [string, string])[]) {
-  const { entries, count } = await reading
-  assert.deepEqual(entries, expected)
-  assert.equal(count, expected.length, 'count')
+  assert.deepEqual(
+    [...state].sort(([left], [right]) => (left < right ? -1 : 1)),
+    present,
+  )
+  assert.equal(count, present.length, 'count')
 }
 
 /** Runs once on what was just written, and once on what the engine has had time to settle. */
@@ -174,9 +186,7 @@ export const sharing: ConformanceTopic = {
         const present = await contents(backend)
         const lent = shared(snapshotNow(backend), base)
         await fill(backend, { d: 'later', a: 'later' })
-        const read = await readElsewhere(lent)
-        assert.deepEqual(applied(before, read), present)
-        assert.equal(read.count, present.length, 'count')
+        await assertTells(readElsewhere(lent), before, present)
         base.release()
       },
       ['changes'],
@@ -187,9 +197,7 @@ export const sharing: ConformanceTopic = {
       async ({ snapshotNow }, backend) => {
         const before = await contents(backend)
         const base = tracked(snapshotNow(backend))
-        const read = await readElsewhere(shared(snapshotNow(backend), base))
-        assert.deepEqual(applied(before, read), before)
-        assert.equal(read.count, before.length, 'count')
+        await assertTells(readElsewhere(shared(snapshotNow(backend), base)), before, before)
       },
       ['changes'],
     ),
@@ -204,9 +212,7 @@ export const sharing: ConformanceTopic = {
         await fill(backend, { 'came and went': 'x' }, { ttlMs: 5 })
         clock.advance(10)
         const present = await contents(backend)
-        const read = await readElsewhere(shared(snapshotNow(backend), base))
-        assert.deepEqual(applied(before, read), present)
-        assert.equal(read.count, present.length, 'count')
+        await assertTells(readElsewhere(shared(snapshotNow(backend), base)), before, present)
       },
       ['changes', 'ttl', 'clock'],
     ),
@@ -224,8 +230,7 @@ export const sharing: ConformanceTopic = {
         await fill(backend, { c: 'after the third' })
         const present = await contents(backend)
         for (const { state, base } of [first, third]) {
-          const read = await readElsewhere(shared(snapshotNow(backend), base))
-          assert.deepEqual(applied(state, read), present)
+          await assertTells(readElsewhere(shared(snapshotNow(backend), base)), state, present)
         }
       },
       ['changes'],
@@ -262,10 +267,10 @@ export const sharing: ConformanceTopic = {
 async function assertToldOrUnknown(
   snapshot: SyncStateSnapshot,
   base: ChangeBase,
-  before: readonly (readonly [string, string])[],
-  present: readonly (readonly [string, string])[],
+  before: Content,
+  present: Content,
 ): Promise<void> {
   const lent = snapshot.share?.(base)
-  if (lent !== undefined) assert.deepEqual(applied(before, await readElsewhere(lent)), present)
+  if (lent !== undefined) await assertTells(readElsewhere(lent), before, present)
   else await assertReads(readElsewhere(shared(snapshot)), present)
 }
