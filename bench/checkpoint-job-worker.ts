@@ -105,11 +105,7 @@ class BackendStore implements Store {
 }
 
 class MapStore implements Store {
-  readonly #state: Map<string, Buffer>
-
-  constructor(state: Map<string, Buffer>) {
-    this.#state = state
-  }
+  readonly #state = new Map<string, Buffer>()
 
   add(key: string, amount: number): void {
     let value = this.#state.get(key)
@@ -187,7 +183,7 @@ class LoopDelays {
 }
 
 async function runJob(): Promise<void> {
-  const store = name === 'map' ? new MapStore(new Map()) : new BackendStore(await openBackend())
+  const store = name === 'map' ? new MapStore() : new BackendStore(await openBackend())
   for (let i = 0; i < keys; i++) {
     store.add(keyText(i), 1)
     if (i % 1_000 === 0) await nextTurn()

@@ -16,6 +16,7 @@ import {
   FileCheckpointStorage,
   type SyncStateBackend,
 } from 'holdfast'
+import { open as openLmdb } from 'lmdb'
 import {
   check,
   diskBytes,
@@ -242,6 +243,31 @@ async function floor(): Promise<FullFigures> {
   return { ...figures, bytes: await diskBytes(directory) }
 }
 
+/** The same entries appended to LMDB by its package in one transaction: what no restore into a store can be without. */
+async function floorOfStore(): Promise<StepFigures> {
+  const keys = Array.from({ length: entries }, (_, i) => Buffer.from(keyText(i), 'latin1'))
+  const values = keys.map((_, i) => {
+    const own = Buffer.alloc(VALUE_BYTES)
+    fillValue(own, i)
+    return own
+  })
+  const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
+  const root = openLmdb<Buffer, Buffer>({
+    path: join(directory, 'data.mdb'),
+    noSubdir: true,
+    pageSize: 8_192,
+    overlappingSync: false,
+    ...binary,
+  })
+  const figures = await measured(async () => {
+    root.transactionSync(() => {
+      for (const [i, key] of keys.entries()) root.putSync(key, values[i] as Buffer, { append: true })
+    })
+  })
+  await root.close()
+  return figures
+}
+
 async function writeFile(bytes: Buffer): Promise<void> {
   const file = await open(join(directory, 'state'), 'w')
   await file.writeFile(bytes)
@@ -261,6 +287,8 @@ function run(): Promise<unknown> {
       return restore(subject as Engine, directory)
     case 'floor':
       return floor()
+    case 'floor-of-store':
+      return floorOfStore()
     case 'save-by-hand':
       return saveByHand()
     case 'restore-by-hand':

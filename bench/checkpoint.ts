@@ -45,6 +45,7 @@ interface Turns {
   readonly codecs: Record<string, FullFigures[]>
   readonly byHand: { readonly save: FullFigures; readonly restore: StepFigures }[]
   readonly floor: FullFigures[]
+  readonly floorOfStore: StepFigures[]
 }
 
 function inProcess<Result>(action: string, subject: string, directory: string, entries: number): Result {
@@ -74,7 +75,13 @@ function inFolder<Result>(work: (directory: string) => Result): Result {
 }
 
 function takeTurns(entries: number): Turns {
-  const turns: Turns = { engines: { memory: [], lmdb: [] }, codecs: {}, byHand: [], floor: [] }
+  const turns: Turns = {
+    engines: { memory: [], lmdb: [] },
+    codecs: {},
+    byHand: [],
+    floor: [],
+    floorOfStore: [],
+  }
   const note = (run: number, what: string) =>
     process.stderr.write(
       `${entries.toLocaleString('en')} entries, turn ${run + 1} of ${options.runs}: ${what}\n`,
@@ -104,7 +111,10 @@ function takeTurns(entries: number): Turns {
       })),
     )
     turns.floor.push(inFolder((directory) => inProcess<FullFigures>('floor', '-', directory, entries)))
-    note(run, 'by hand, floor')
+    turns.floorOfStore.push(
+      inFolder((directory) => inProcess<StepFigures>('floor-of-store', '-', directory, entries)),
+    )
+    note(run, 'by hand, floors')
   }
   return turns
 }
@@ -132,7 +142,7 @@ function report(entries: number, turns: Turns): void {
     head: ['', 'wall ms', 'processor ms', 'pause ms', 'MB', 'time, beside'],
     style: { head: [], border: [] },
   })
-  const { byHand, floor } = turns
+  const { byHand, floor, floorOfStore } = turns
   for (const engine of engines) {
     const own = turns.engines[engine]
     const fulls = own.map(({ chain }) => chain.full)
@@ -187,6 +197,7 @@ function report(entries: number, turns: Turns): void {
     ),
   )
   table.push(row('floor: compress, hash, write', floor))
+  table.push(row('floor: lmdb appends, durably', floorOfStore))
   console.log(`\n${entries.toLocaleString('en')} entries, medians of ${options.runs} turns (range)`)
   console.log(table.toString())
   for (const engine of engines) {
