@@ -23,9 +23,8 @@ export { isStateError, StateError } from './base/errors.js'
 export type { Unsubscribe } from './base/events.js'
 export type { JsonValue } from './base/json.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
-export { CheckpointCoordinator } from './checkpoint/checkpoint-coordinator.js'
-export { CheckpointWorker } from './checkpoint/checkpoint-worker.js'
-export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator-options.js'
+export { CheckpointCoordinator } from './checkpoint/coordinator/checkpoint-coordinator.js'
+export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator/coordinator-options.js'
 export type {
   CheckpointEvents,
   CheckpointId,
@@ -38,6 +37,7 @@ export type {
   RestoreProgress,
   VerificationReport,
 } from './checkpoint/types.js'
+export { CheckpointWorker } from './checkpoint/worker/checkpoint-worker.js'
 export type { LogMemory } from './log/log-memory.js'
 export type { MemoryStateBackendEvents, MemoryStateBackendOptions } from './memory/memory-state-backend.js'
 export { MemoryStateBackend } from './memory/memory-state-backend.js'

@@ -1,5 +1,6 @@
 export type { LmdbSnapshot } from './lmdb/lmdb-snapshot.js'
 export { LmdbStateBackend } from './lmdb/lmdb-state-backend.js'
+export type { StoreProblem, VerifyReport } from './lmdb/store/verify-store.js'
 export type {
   LmdbCompression,
   LmdbPutOptions,
@@ -8,4 +9,3 @@ export type {
   LmdbStats,
   LmdbWriteOptions,
 } from './lmdb/types.js'
-export type { StoreProblem, VerifyReport } from './lmdb/verify-store.js'

@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url'
 import { open } from 'lmdb'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { seededRandom } from '../src/base/random.js'
-import { KeyScratch } from '../src/lmdb/environment.js'
 import { LmdbStateBackend } from '../src/lmdb/lmdb-state-backend.js'
+import { KeyScratch } from '../src/lmdb/store/environment.js'
 import {
   checkRecord,
   decodeStoreState,
@@ -18,7 +18,7 @@ import {
   RecordWriter,
   recordExpiry,
   recordPart,
-} from '../src/lmdb/record.js'
+} from '../src/lmdb/store/record.js'
 import type { LmdbCompression, LmdbStateBackendOptions } from '../src/lmdb/types.js'
 import { ManualClock } from '../src/testing/manual-clock.js'
 import { blocksOf, bytesOf, entry, sortedEntries, type TestEntry } from './support/checkpoints.js'

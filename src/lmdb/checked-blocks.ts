@@ -2,7 +2,7 @@ import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import { throwIfAborted } from '../backend/validate.js'
 import { compareBytes } from '../base/bytes.js'
 import { StateError } from '../base/errors.js'
-import { nextTurn, SLICE_MS } from '../log/slices.js'
+import { nextTurn, SLICE_MS } from '../base/slices.js'
 
 /** Passes blocks on that can replace a backend's content: whole, in key order, without tombstones; `CORRUPTION` otherwise. */
 export async function* checkedBlocks(

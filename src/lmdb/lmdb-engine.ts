@@ -13,30 +13,30 @@ import type { BackendStats } from '../backend/types.js'
 import { copyBytes } from '../base/bytes.js'
 import { ForwardClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
+import { runThrough } from '../base/slices.js'
 import { SegmentPool } from '../log/segment-pool.js'
-import { runThrough } from '../log/slices.js'
-import { Absorption } from './absorption.js'
-import { keysPerCommit } from './commit-size.js'
-import { compactStore } from './compact-store.js'
-import { countEntries } from './count-entries.js'
-import type { TableStats } from './environment.js'
-import { ExpirySweep } from './expiry-sweep.js'
-import { type Generation, layerOf } from './generation.js'
-import { GroupCommit } from './group-commit.js'
-import { Latencies } from './latencies.js'
-import { mapBytesOf, memorySharesOf } from './memory-shares.js'
-import type { Layer } from './merged-scan.js'
-import { OpenStore } from './open-store.js'
-import { ReadCache } from './read-cache.js'
+import { Absorption } from './buffer/absorption.js'
+import { countEntries } from './buffer/count-entries.js'
+import { ExpirySweep } from './buffer/expiry-sweep.js'
+import { type Generation, layerOf } from './buffer/generation.js'
+import { mapBytesOf, memorySharesOf } from './buffer/memory-shares.js'
+import type { Layer } from './buffer/merged-scan.js'
+import { ReadCache } from './buffer/read-cache.js'
+import { WriteBuffer } from './buffer/write-buffer.js'
+import { keysPerCommit } from './commit/commit-size.js'
+import { GroupCommit } from './commit/group-commit.js'
+import { Latencies } from './commit/latencies.js'
+import { StoreReplacement } from './commit/store-replacement.js'
+import type { CommitResult } from './commit/store-writer.js'
+import { WriterPort } from './commit/writer-port.js'
 import type { LmdbSettings } from './settings.js'
-import { SnapshotSharing } from './snapshot-sharing.js'
-import type { StoreDirectory } from './store-directory.js'
-import { StoreReplacement } from './store-replacement.js'
-import type { StoreView } from './store-view.js'
-import type { CommitResult } from './store-writer.js'
+import { SnapshotLender } from './share/snapshot-lender.js'
+import { compactStore } from './store/compact-store.js'
+import type { TableStats } from './store/environment.js'
+import { OpenStore } from './store/open-store.js'
+import type { StoreDirectory } from './store/store-directory.js'
+import type { StoreView } from './store/store-view.js'
 import type { LmdbStats } from './types.js'
-import { WriteBuffer } from './write-buffer.js'
-import { Writer } from './writer.js'
 
 export type EngineFigures = Omit<LmdbStats, keyof BackendStats | 'oldestSnapshotAgeMs'>
 
@@ -75,13 +75,13 @@ export class LmdbEngine {
   /** Stores that were replaced by a compacted copy and are still being read. */
   readonly #retiring = new Set<Promise<void>>()
   /** Undefined where the store was opened for reading only. */
-  readonly #writer: Writer | undefined
+  readonly #writer: WriterPort | undefined
   readonly #commit: GroupCommit | undefined
   #view: StoreView
   readonly #absorption: Absorption
   readonly #expirySweep: ExpirySweep
   /** Undefined where the store was opened for reading only: another process commits then. */
-  readonly sharing: SnapshotSharing | undefined
+  readonly sharing: SnapshotLender | undefined
   #isFresh = false
   /** The time that the store knows to have come. */
   #committedMs: number
@@ -91,7 +91,12 @@ export class LmdbEngine {
   #holdKeys = Infinity
   readonly #recentReads = new Uint32Array(RECENT_READS)
 
-  private constructor(options: EngineOptions, store: OpenStore, writer: Writer | undefined, clockMs: number) {
+  private constructor(
+    options: EngineOptions,
+    store: OpenStore,
+    writer: WriterPort | undefined,
+    clockMs: number,
+  ) {
     const { settings, events } = options
     this.#options = options
     this.#settings = settings
@@ -114,7 +119,7 @@ export class LmdbEngine {
     this.sharing =
       commit === undefined
         ? undefined
-        : new SnapshotSharing({
+        : new SnapshotLender({
             seed,
             maxBytes: shares.changesBytes,
             mapBytes: mapBytesOf(settings),
@@ -143,11 +148,11 @@ export class LmdbEngine {
     // The databases must all be there before the writer thread opens them, and before this thread reads.
     const store = new OpenStore(dataPath, { readOnly: false, mapBytes, create: !directory.isReady })
     const { compression, commitTimeoutMs } = settings
-    let writer: Writer | undefined
+    let writer: WriterPort | undefined
     try {
       // What is wrong with the store is found here first: on its way between threads an error loses its code.
       store.latest().release()
-      writer = new Writer({ dataPath, mapBytes, compression }, commitTimeoutMs)
+      writer = new WriterPort({ dataPath, mapBytes, compression }, commitTimeoutMs)
       const opened = await writer.ask({ kind: 'open' })
       const engine = new LmdbEngine(options, store, writer, opened?.clockMs ?? 0)
       engine.usedBytes = opened?.usedBytes ?? 0
@@ -341,7 +346,7 @@ export class LmdbEngine {
 
   /** Replaces all content by blocks in key order; the caller has made sure that nothing is written meanwhile. */
   async replaceAll(blocks: AsyncIterable<EntryBlock>, clockMs: number | undefined): Promise<void> {
-    const writer = this.#writer as Writer
+    const writer = this.#writer as WriterPort
     const commit = this.#commit as GroupCommit
     const replacement = new StoreReplacement(writer, commit)
     try {
@@ -372,7 +377,7 @@ export class LmdbEngine {
     await compactStore({
       directory: this.#options.directory,
       environment: replaced.environment,
-      writer: this.#writer as Writer,
+      writer: this.#writer as WriterPort,
       commit: this.#commit as GroupCommit,
       timeoutMs: commitTimeoutMs,
       usedBytes: this.usedBytes,
@@ -449,7 +454,7 @@ export class LmdbEngine {
     this.#events.onExpired(() => copyBytes(bytes.subarray(start, start + length)))
   }
 
-  #newCommit(writer: Writer): GroupCommit {
+  #newCommit(writer: WriterPort): GroupCommit {
     const { flushEvery } = this.#settings
     const { flushBytes, holdBytes } = memorySharesOf(this.#settings)
     return new GroupCommit(this.buffer, writer, {

@@ -6,12 +6,12 @@ import type { SyncStateSnapshot } from '../backend/state-backend.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
 import { StateError } from '../base/errors.js'
-import { nextTurn, runSliced, runThrough } from '../log/slices.js'
-import { countEntries } from './count-entries.js'
-import type { LmdbShare } from './lmdb-share.js'
-import { type Layer, type MergedScan, type SortedLayer, scanLayers } from './merged-scan.js'
-import type { SnapshotSharing } from './snapshot-sharing.js'
-import type { StoreView } from './store-view.js'
+import { nextTurn, runSliced, runThrough } from '../base/slices.js'
+import { countEntries } from './buffer/count-entries.js'
+import { type Layer, type MergedScan, type SortedLayer, scanLayers } from './buffer/merged-scan.js'
+import type { LentSnapshot } from './share/lent-snapshot.js'
+import type { SnapshotLender } from './share/snapshot-lender.js'
+import type { StoreView } from './store/store-view.js'
 
 /** Keys looked at between two looks at the abort signal and the event loop, in asynchronous scans. */
 const TURN_KEYS = 512
@@ -23,7 +23,7 @@ export interface SnapshotSource {
   readonly view: StoreView | undefined
   readonly takenAtMs: number
   /** Undefined where another process commits: nothing can be shared then. */
-  readonly sharing: SnapshotSharing | undefined
+  readonly sharing: SnapshotLender | undefined
   /** Called once, when the snapshot is closed. */
   readonly onClose: (snapshot: LmdbSnapshot) => void
 }
@@ -33,9 +33,9 @@ export class LmdbSnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
   readonly #layers: readonly Layer[]
   readonly #view: StoreView | undefined
-  readonly #sharing: SnapshotSharing | undefined
+  readonly #sharing: SnapshotLender | undefined
   readonly #onClose: (snapshot: LmdbSnapshot) => void
-  readonly #shares: LmdbShare[] = []
+  readonly #shares: LentSnapshot[] = []
   #count: number | undefined
   #closedBecause: string | undefined
 

@@ -11,10 +11,11 @@ import type { CancelTimer } from '../base/clock.js'
 import { reasonOf, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
-import { nextTurn, SLICE_MS } from '../log/slices.js'
-import { applyBatch, assertExpectations, putBytes } from './apply-batch.js'
+import { nextTurn, SLICE_MS } from '../base/slices.js'
+import { Expirations } from './buffer/expirations.js'
 import { checkedBlocks } from './checked-blocks.js'
-import { Expirations } from './expirations.js'
+import { applyBatch, assertExpectations, putBytes } from './commit/apply-batch.js'
+import { Turns } from './commit/turns.js'
 import { LmdbEngine } from './lmdb-engine.js'
 import type { LmdbSnapshot } from './lmdb-snapshot.js'
 import { OpenSnapshots } from './open-snapshots.js'
@@ -24,8 +25,9 @@ import {
   validateLmdbPutOptions,
   validateLmdbWriteOptions,
 } from './settings.js'
-import { StoreDirectory } from './store-directory.js'
-import { Turns } from './turns.js'
+import { StoreDirectory } from './store/store-directory.js'
+import { unreadable, verifyDataFile } from './store/verify-process.js'
+import type { VerifyReport } from './store/verify-store.js'
 import type {
   LmdbPutOptions,
   LmdbStateBackendEvents,
@@ -33,8 +35,6 @@ import type {
   LmdbStats,
   LmdbWriteOptions,
 } from './types.js'
-import { unreadable, verifyDataFile } from './verify-process.js'
-import type { VerifyReport } from './verify-store.js'
 
 /** Background work goes on after this pause when a slice was not enough. */
 const NEXT_SLICE_MS = 10

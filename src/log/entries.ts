@@ -1,4 +1,4 @@
-import type { KeyProbe } from './key-probe.js'
+import type { KeyProbe } from './index/key-probe.js'
 import {
   EXPIRY_UNIT,
   entryUnits,

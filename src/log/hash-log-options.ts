@@ -1,5 +1,5 @@
+import type { SnapshotEpochs } from './history/snapshot-epochs.js'
 import type { SegmentPool } from './segment-pool.js'
-import type { SnapshotEpochs } from './snapshot-epochs.js'
 
 export interface HashLogOptions {
   /** Bound on all memory of the log, indices included. Infinity: 32 GiB. */

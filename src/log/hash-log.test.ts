@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compareBytes } from '../base/bytes.js'
+import { runThrough } from '../base/slices.js'
 import { HashLog } from './hash-log.js'
-import { runThrough } from './slices.js'
-import { SnapshotEpochs } from './snapshot-epochs.js'
+import { SnapshotEpochs } from './history/snapshot-epochs.js'
 
 function openLog(options: { maxBytes?: number; epochs?: SnapshotEpochs } = {}): HashLog {
   return new HashLog({

@@ -10,23 +10,23 @@
 // (5) What a snapshot sees is, at its instant, exactly what is not buried. While it is open these entries stay where they
 //     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
 
-import type { ChangeTracker } from './change-tracker.js'
+import type { SlicedWork } from '../base/slices.js'
 import { Compactor } from './compactor.js'
 import { Entries, GONE } from './entries.js'
 import { ExpiryQueue } from './expiry-queue.js'
-import { HashIndex } from './hash-index.js'
 import type { HashLogOptions } from './hash-log-options.js'
-import { KeyOrder } from './key-order.js'
-import { KeyProbe } from './key-probe.js'
+import type { ChangeTracker } from './history/change-tracker.js'
+import { LogHistory } from './history/log-history.js'
+import { SnapshotEpochs } from './history/snapshot-epochs.js'
+import { HashIndex } from './index/hash-index.js'
+import { KeyProbe } from './index/key-probe.js'
+import { UnindexedEntries } from './index/unindexed-entries.js'
 import { assertLittleEndian, entryUnits, FLAG_EXPIRES, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
-import { LogHistory } from './log-history.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
-import { OrderedIndex } from './ordered-index.js'
+import { KeyOrder } from './order/key-order.js'
+import { OrderedIndex } from './order/ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
-import type { SlicedWork } from './slices.js'
-import { SnapshotEpochs } from './snapshot-epochs.js'
-import { UnindexedEntries } from './unindexed-entries.js'
 
 const NO_VALUE = new Uint8Array(0)
 /** Expired entries or tombstones handled between two looks at the time. */

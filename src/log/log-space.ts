@@ -1,7 +1,7 @@
 // What a log may take, and how a full one makes room.
 
 import { StateError } from '../base/errors.js'
-import type { HashIndex } from './hash-index.js'
+import type { HashIndex } from './index/hash-index.js'
 import type { SegmentTable } from './segment-table.js'
 
 /** What this asks of its log. */

@@ -7,10 +7,10 @@ import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
 import { compiledModule } from '../base/compiled.js'
 import { StateError } from '../base/errors.js'
-import type { ChangeMark } from '../log/change-tracker.js'
+import { nextTurn, runSliced, runThrough, type SlicedWork } from '../base/slices.js'
 import type { HashLog } from '../log/hash-log.js'
-import { LogShare } from '../log/log-share.js'
-import { nextTurn, runSliced, runThrough, type SlicedWork } from '../log/slices.js'
+import type { ChangeMark } from '../log/history/change-tracker.js'
+import { LogShare } from '../log/share/log-share.js'
 import type { SharedMemorySnapshotData } from './shared-memory-snapshot.js'
 
 /** Entries handed out or skipped between two looks at the abort signal and the event loop, in asynchronous scans. */

@@ -19,9 +19,9 @@ import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base
 import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
 import { HashLog } from '../log/hash-log.js'
 import type { LogMemory } from '../log/log-memory.js'
-import { nextTurn, runSliced, SLICE_MS } from '../log/slices.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import { MemorySnapshot } from './memory-snapshot.js'
 

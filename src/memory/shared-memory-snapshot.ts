@@ -5,9 +5,9 @@ import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshotReader } from '../backend/shared-snapshot.js'
 import type { BlockOptions } from '../backend/types.js'
 import { throwIfAborted } from '../backend/validate.js'
-import type { SharedLog } from '../log/log-share.js'
-import { type SharedAddresses, SharedLogReader, union } from '../log/shared-log-reader.js'
-import { nextTurn, type SlicedWork } from '../log/slices.js'
+import { nextTurn, type SlicedWork } from '../base/slices.js'
+import type { SharedLog } from '../log/share/log-share.js'
+import { type SharedAddresses, SharedLogReader, union } from '../log/share/shared-log-reader.js'
 import { Uint32List } from '../log/uint32-list.js'
 
 /** What `MemorySnapshot.share` sends. */

@@ -2,6 +2,11 @@ import { resolve } from 'node:path'
 import { systemClock } from '../base/clock.js'
 import { compiledModule } from '../base/compiled.js'
 import { invalidArgument } from '../base/options.js'
+import { DurableDirectory } from '../files/durable-directory.js'
+import { afterCleanUp, checkSmall } from '../files/file-failure.js'
+import { FileLease } from '../files/file-lease.js'
+import { checkObjectName, isObjectName, isTemporaryName } from '../files/file-names.js'
+import { TemporaryFile } from '../files/temporary-file.js'
 import type {
   CheckpointStorage,
   ObjectReader,
@@ -10,13 +15,8 @@ import type {
   StorageLease,
   StoredObject,
 } from './checkpoint-storage.js'
-import { FileLease } from './file-lease.js'
 import { createObject, openObject } from './file-objects.js'
-import { checkBytes, checkGraceMs, checkMaxBytes, checkSmall } from './object-arguments.js'
-import { checkObjectName, isObjectName, isTemporaryName } from './object-names.js'
-import { StorageDirectory } from './storage-directory.js'
-import { afterCleanUp } from './storage-failure.js'
-import { TemporaryFile } from './temporary-file.js'
+import { checkBytes, checkGraceMs, checkMaxBytes } from './object-arguments.js'
 
 /**
  * Checkpoints in one directory of a local file system, one file per object; `docs/format/storage.md` specifies it.
@@ -38,7 +38,7 @@ import { TemporaryFile } from './temporary-file.js'
  */
 export class FileCheckpointStorage implements CheckpointStorage {
   readonly name: string
-  readonly #directory: StorageDirectory
+  readonly #directory: DurableDirectory
 
   /**
    * `directory` is resolved against the working directory now, so that a later change of it does not matter.
@@ -48,7 +48,7 @@ export class FileCheckpointStorage implements CheckpointStorage {
     if (typeof directory !== 'string' || directory === '' || directory.includes('\0')) {
       throw invalidArgument('directory', 'must be a path: a non-empty string without NUL')
     }
-    this.#directory = new StorageDirectory(resolve(directory))
+    this.#directory = new DurableDirectory(resolve(directory))
     this.name = this.#directory.storageName
   }
 

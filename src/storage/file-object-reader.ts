@@ -1,17 +1,17 @@
 import type { FileHandle } from 'node:fs/promises'
 import { StateError } from '../base/errors.js'
+import type { DurableDirectory } from '../files/durable-directory.js'
 import type { ObjectReader } from './checkpoint-storage.js'
 import { checkRange } from './object-arguments.js'
-import type { StorageDirectory } from './storage-directory.js'
 
 /** Reads one object from its open file: neither `remove` nor `replace` disturbs it. */
 export class FileObjectReader implements ObjectReader {
   readonly sizeBytes: number
-  readonly #directory: StorageDirectory
+  readonly #directory: DurableDirectory
   readonly #name: string
   #handle: FileHandle | undefined
 
-  constructor(directory: StorageDirectory, name: string, handle: FileHandle, sizeBytes: number) {
+  constructor(directory: DurableDirectory, name: string, handle: FileHandle, sizeBytes: number) {
     this.#directory = directory
     this.#name = name
     this.#handle = handle

@@ -1,14 +1,14 @@
 import { StateError } from '../base/errors.js'
 import { invalidArgument } from '../base/options.js'
+import type { DurableDirectory } from '../files/durable-directory.js'
+import { afterCleanUp } from '../files/file-failure.js'
+import type { TemporaryFile } from '../files/temporary-file.js'
 import type { ObjectWriter } from './checkpoint-storage.js'
 import { checkBytes } from './object-arguments.js'
-import type { StorageDirectory } from './storage-directory.js'
-import { afterCleanUp } from './storage-failure.js'
-import type { TemporaryFile } from './temporary-file.js'
 
 /** Writes one object through a temporary file. The first failure ends it: later calls reject with the same error. */
 export class FileObjectWriter implements ObjectWriter {
-  readonly #directory: StorageDirectory
+  readonly #directory: DurableDirectory
   readonly #name: string
   readonly #file: TemporaryFile
   #failure: unknown
@@ -16,7 +16,7 @@ export class FileObjectWriter implements ObjectWriter {
   #aborted = false
   #pending: Promise<void> | undefined
 
-  constructor(directory: StorageDirectory, name: string, file: TemporaryFile) {
+  constructor(directory: DurableDirectory, name: string, file: TemporaryFile) {
     this.#directory = directory
     this.#name = name
     this.#file = file

@@ -1,3 +1,5 @@
+import { checkSmall } from '../files/file-failure.js'
+import { checkObjectName } from '../files/file-names.js'
 import type {
   CheckpointStorage,
   ObjectReader,
@@ -8,8 +10,7 @@ import type {
 import { fencedByToken, MemoryLease, type MemoryOwnership } from './memory-lease.js'
 import { MemoryObjectReader } from './memory-object-reader.js'
 import { MemoryObjectWriter } from './memory-object-writer.js'
-import { checkBytes, checkGraceMs, checkMaxBytes, checkSmall } from './object-arguments.js'
-import { checkObjectName } from './object-names.js'
+import { checkBytes, checkGraceMs, checkMaxBytes } from './object-arguments.js'
 
 /**
  * Checkpoints in the memory of this process: for tests, and for moving state from one backend to another.

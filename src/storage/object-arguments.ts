@@ -18,15 +18,6 @@ export function checkGraceMs(graceMs: unknown): void {
   check('graceMs', graceMs, rules.nonNegativeMs)
 }
 
-/** `CORRUPTION` where a small object is larger than its reader is prepared to hold. */
-export function checkSmall(what: string, sizeBytes: number, maxBytes: number): void {
-  if (sizeBytes <= maxBytes) return
-  throw new StateError('CORRUPTION', {
-    what,
-    reason: `it has ${sizeBytes} bytes where at most ${maxBytes} can be right`,
-  })
-}
-
 /** What every reader checks before it allocates: a range that lies wholly within the object. */
 export function checkRange(what: string, offset: number, length: number, sizeBytes: number): void {
   check('offset', offset, rules.nonNegativeInteger)

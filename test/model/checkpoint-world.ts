@@ -2,9 +2,9 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { StateBackend } from '../../src/backend/state-backend.js'
-import { CheckpointCoordinator } from '../../src/checkpoint/checkpoint-coordinator.js'
-import { CheckpointWorker } from '../../src/checkpoint/checkpoint-worker.js'
+import { CheckpointCoordinator } from '../../src/checkpoint/coordinator/checkpoint-coordinator.js'
 import type { Compression } from '../../src/checkpoint/types.js'
+import { CheckpointWorker } from '../../src/checkpoint/worker/checkpoint-worker.js'
 import { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../../src/testing/faulty-storage.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'

@@ -19,7 +19,8 @@ const rooms: { readonly [folder: string]: Room } = {
   backend: { rooms: ['base'], builtins: [], packages: [] },
   codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
   log: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },
-  storage: { rooms: ['base'], builtins: 'any', packages: [] },
+  files: { rooms: ['base'], builtins: 'any', packages: [] },
+  storage: { rooms: ['base', 'files'], builtins: 'any', packages: [] },
   memory: {
     rooms: ['backend', 'log', 'base', 'codec'],
     builtins: ['node:crypto'],
@@ -31,15 +32,7 @@ const rooms: { readonly [folder: string]: Room } = {
     packages: [],
   },
   lmdb: {
-    rooms: [
-      'backend',
-      'log',
-      'base',
-      'codec',
-      'storage/file-lease.ts',
-      'storage/storage-directory.ts',
-      'storage/temporary-file.ts',
-    ],
+    rooms: ['backend', 'log', 'base', 'codec', 'files'],
     builtins: 'any',
     packages: ['lmdb', 'lz4-napi'],
   },

@@ -8,8 +8,8 @@
 //   warned MESSAGE            holdfast logged a warning or an error
 
 import { isStateError } from '../../../src/base/errors.js'
-import { CheckpointCoordinator } from '../../../src/checkpoint/checkpoint-coordinator.js'
-import { CheckpointWorker } from '../../../src/checkpoint/checkpoint-worker.js'
+import { CheckpointCoordinator } from '../../../src/checkpoint/coordinator/checkpoint-coordinator.js'
+import { CheckpointWorker } from '../../../src/checkpoint/worker/checkpoint-worker.js'
 import { MemoryStateBackend } from '../../../src/memory/memory-state-backend.js'
 import { FileCheckpointStorage } from '../../../src/storage/file-checkpoint-storage.js'
 import { advance, stateAt, stateOf } from './counted-state.js'

@@ -1,0 +1,104 @@
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import type { RetainedCheckpoint } from '../coordinator/retention.js'
+import { MAX_MANIFEST_BYTES, parseManifest, type StoredManifest } from '../format/manifest.js'
+import { checkpointId, manifestName, parseObjectName, SEQUENCE_NAME } from '../format/object-names.js'
+import {
+  MAX_SEQUENCE_FILE_BYTES,
+  type NamedSequences,
+  parseSequence,
+  type SequenceState,
+} from '../format/sequence-file.js'
+
+/** What the names in a storage tell: nothing was opened for it. */
+export interface StorageListing extends NamedSequences {
+  /** Numbers of the manifests, newest first. */
+  readonly manifests: readonly number[]
+  /** Size of each segment by its name. */
+  readonly segmentSizes: ReadonlyMap<string, number>
+  /** Numbers that have a savepoint's segment. */
+  readonly savepoints: ReadonlySet<number>
+}
+
+/** Reads what a storage holds. It never writes and needs no lease. */
+export class CheckpointCatalog {
+  readonly #storage: CheckpointStorage
+
+  constructor(storage: CheckpointStorage) {
+    this.#storage = storage
+  }
+
+  /** `STORAGE_ERROR` where the storage cannot be listed. */
+  async listing(): Promise<StorageListing> {
+    const manifests: number[] = []
+    const segmentSizes = new Map<string, number>()
+    const savepoints = new Set<number>()
+    let largest = 0
+    for (const { name, sizeBytes } of await this.#storage.list()) {
+      const parsed = parseObjectName(name)
+      if (parsed === undefined || parsed.type === 'sequence') continue
+      largest = Math.max(largest, parsed.sequence)
+      if (parsed.type === 'manifest') manifests.push(parsed.sequence)
+      else segmentSizes.set(name, sizeBytes)
+      if (parsed.type === 'segment' && parsed.kind === 'savepoint') savepoints.add(parsed.sequence)
+    }
+    manifests.sort((left, right) => right - left)
+    return { manifests, segmentSizes, savepoints, largest, largestManifest: manifests[0] ?? 0 }
+  }
+
+  /** The manifest of a checkpoint; `undefined` where there is none. `CORRUPTION`, `INCOMPATIBLE`, `STORAGE_ERROR`. */
+  async manifest(sequence: number): Promise<StoredManifest | undefined> {
+    const bytes = await this.#storage.read(manifestName(sequence), MAX_MANIFEST_BYTES)
+    return bytes === undefined ? undefined : parseManifest(bytes, sequence)
+  }
+
+  /** As {@link manifest}, but returns the error, and one for a manifest that is missing. */
+  async tryManifest(sequence: number): Promise<StoredManifest | StateError> {
+    try {
+      return (await this.manifest(sequence)) ?? missingManifest(sequence)
+    } catch (error) {
+      if (isStateError(error)) return error
+      const details = { storage: this.#storage.name, operation: 'read a manifest', reason: reasonOf(error) }
+      return new StateError('STORAGE_ERROR', details, { cause: error })
+    }
+  }
+
+  /** The persisted sequence; `undefined` where there is none. `CORRUPTION`, `INCOMPATIBLE`, `STORAGE_ERROR`. */
+  async sequence(): Promise<SequenceState | undefined> {
+    const bytes = await this.#storage.read(SEQUENCE_NAME, MAX_SEQUENCE_FILE_BYTES)
+    return bytes === undefined ? undefined : parseSequence(bytes)
+  }
+
+  /** Every checkpoint of a listing in the form that retention decides on. */
+  async retained(listing: StorageListing, knownDamaged: ReadonlySet<number>): Promise<RetainedCheckpoint[]> {
+    const checkpoints: RetainedCheckpoint[] = []
+    for (const sequence of listing.manifests) {
+      const stored = await this.tryManifest(sequence)
+      const named = listing.savepoints.has(sequence)
+      if (stored instanceof StateError) {
+        checkpoints.push({ sequence, condition: conditionOf(stored), savepoint: named, segments: undefined })
+        continue
+      }
+      const { segments, savepoint, validated } = stored.manifest
+      const complete = segments.every(({ name, sizeBytes }) => listing.segmentSizes.get(name) === sizeBytes)
+      const good = complete && validated && !knownDamaged.has(sequence)
+      checkpoints.push({
+        sequence,
+        condition: good ? 'good' : 'damaged',
+        savepoint: savepoint || named,
+        segments: segments.map((segment) => segment.name),
+      })
+    }
+    return checkpoints
+  }
+}
+
+export function missingManifest(sequence: number): StateError<'CORRUPTION'> {
+  const what = `manifest of ${checkpointId(sequence)}`
+  return new StateError('CORRUPTION', { what, reason: 'it was published, and is missing' })
+}
+
+function conditionOf(error: StateError): 'damaged' | 'unreadable' | 'incompatible' {
+  if (error.code === 'INCOMPATIBLE') return 'incompatible'
+  return error.code === 'CORRUPTION' ? 'damaged' : 'unreadable'
+}

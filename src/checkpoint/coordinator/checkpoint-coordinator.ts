@@ -1,0 +1,488 @@
+// Who does what when:
+//
+// (1) One at a time: checkpoints, savepoints, restores and deletions wait for each other, in the order of the calls.
+// (2) The coordinator becomes the owner of its storage when it first has to write there, and stays it until `shutdown`.
+//     Once another owner has taken over, nothing is written any more (FENCED) until `start` succeeds again.
+// (3) A checkpoint that fails is counted, logged and emitted; the next one does not know of it.
+// (4) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
+
+import type { StateBackend } from '../../backend/state-backend.js'
+import { present } from '../../base/assert.js'
+import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
+import { Listeners, type Unsubscribe } from '../../base/events.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import { contentOf, metadataOf } from '../format/manifest.js'
+import { checkpointId } from '../format/object-names.js'
+import type {
+  CheckpointEvents,
+  CheckpointMetadata,
+  CheckpointOptions,
+  CheckpointStats,
+  RestoreOptions,
+  VerificationReport,
+} from '../types.js'
+import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { verifyContent } from '../worker/restore-stream.js'
+import { asCheckpointFailure } from './checkpoint-failure.js'
+import { CheckpointMaker } from './checkpoint-maker.js'
+import { CheckpointRetention } from './checkpoint-retention.js'
+import { CheckpointSchedule, type ScheduledRun } from './checkpoint-schedule.js'
+import { CheckpointTally } from './checkpoint-tally.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
+import {
+  type CoordinatorSettings,
+  checkCallOptions,
+  checkedSequence,
+  checkRestoreOptions,
+  checkStorage,
+  coordinatorSettings,
+} from './coordinator-settings.js'
+import { asTemporaryOwner, LeaseKeeper } from './lease-keeper.js'
+import type { LeasedStorage } from './leased-storage.js'
+import {
+  type RestoredCheckpoint,
+  type RestoreRequest,
+  restoreNewest,
+  restoreOne,
+} from './restore-checkpoint.js'
+import { SerialQueue } from './serial-queue.js'
+
+const COMPONENT = 'checkpoint coordinator'
+
+/**
+ * Saves the state of a backend to a storage, again and again, and brings it back.
+ *
+ * A checkpoint is published only after its files were written, made durable, read back and verified. A restore
+ * replaces the backend's content in one step, with what verified whole, or not at all. Restore first, then `start`:
+ *
+ * @example
+ * const coordinator = new CheckpointCoordinator(backend, { storage, source: () => ({ offset: reader.offset }) })
+ * const restored = await coordinator.restoreLatest()   // undefined: the very first run
+ * await reader.seek(restored?.source ?? 0)
+ * await coordinator.start()
+ * // … process …
+ * await coordinator.shutdown()                          // takes a final checkpoint
+ */
+export class CheckpointCoordinator implements AsyncDisposable {
+  readonly #backend: StateBackend
+  readonly #settings: CoordinatorSettings
+  readonly #catalog: CheckpointCatalog
+  readonly #queue = new SerialQueue()
+  readonly #schedule: CheckpointSchedule
+  readonly #retention: CheckpointRetention
+  readonly #tally = new CheckpointTally()
+  readonly #listeners = new Listeners<CheckpointEvents>([
+    'started',
+    'completed',
+    'failed',
+    'restored',
+    'skipped',
+    'merged',
+    'mergeFailed',
+    'deleted',
+  ])
+  readonly #ownership: LeaseKeeper
+  readonly #worker: CheckpointWorker
+  readonly #maker: CheckpointMaker
+  readonly #knownDamaged = new Set<number>()
+  #restoreFailed = false
+  #lastEndedAtMs = -Infinity
+  #closing: Promise<void> | undefined
+
+  /**
+   * Touches nothing yet. `INVALID_ARGUMENT` with every violation, unknown options included;
+   * `INCOMPATIBLE` for a `compression` that this runtime cannot provide.
+   */
+  constructor(backend: StateBackend, options: CheckpointCoordinatorOptions) {
+    this.#backend = backend
+    this.#settings = coordinatorSettings(backend, options)
+    const { storage, clock, intervalMs, minPauseMs, maxCheckpoints, graceMs, logger } = this.#settings
+    this.#catalog = new CheckpointCatalog(storage)
+    this.#schedule = new CheckpointSchedule({ clock, intervalMs, minPauseMs, run: () => this.#runPeriodic() })
+    this.#worker = this.#settings.worker ?? new CheckpointWorker()
+    this.#maker = new CheckpointMaker(backend, this.#settings, this.#worker, {
+      onMerged: (merged) => {
+        this.#tally.noteMerged(merged.sizeBytes)
+        this.#listeners.emit('merged', merged)
+      },
+      onMergeFailed: (error) => {
+        this.#tally.noteMergeFailed(error)
+        this.#listeners.emit('mergeFailed', { error })
+      },
+    })
+    this.#ownership = new LeaseKeeper(storage, logger, () => {
+      this.#schedule.stop()
+      void this.#maker.abortMerge()
+    })
+    const onDeleted = (id: CheckpointEvents['deleted']['id']) => this.#listeners.emit('deleted', { id })
+    this.#retention = new CheckpointRetention({ maxCheckpoints, graceMs, clock, logger, onDeleted })
+  }
+
+  /**
+   * Becomes the owner of the storage and begins with periodic checkpoints, the first one after `intervalMs`.
+   * `FENCED` while another coordinator owns it, `STORAGE_ERROR` where it cannot be used. Starting twice is starting once.
+   */
+  async start(): Promise<void> {
+    this.#requireOpen()
+    await this.#queue.run(
+      async () => {
+        await this.#ownership.acquireAgain()
+        this.#restoreFailed = false
+        this.#schedule.start()
+      },
+      undefined,
+      'start',
+    )
+  }
+
+  /**
+   * Makes a checkpoint now. The state is that of an instant after the call: while another checkpoint or a restore is
+   * running, this one waits its turn and then takes a snapshot of its own. It resolves when the checkpoint is published,
+   * durable, and retention has run.
+   *
+   * `CHECKPOINT_FAILED` with the cause; `SERIALIZATION_FAILED` where `source` did not return JSON; `FENCED` when another
+   * coordinator owns the storage; `ABORTED`. Nothing of a failed checkpoint is visible, and earlier ones are intact.
+   */
+  async createCheckpoint(options?: CheckpointOptions): Promise<CheckpointMetadata> {
+    this.#requireOpen()
+    checkCallOptions(options)
+    const signal = options?.signal
+    return await this.#queue.run(() => this.#checkpoint(signal), signal, 'checkpoint')
+  }
+
+  /**
+   * Makes a self-contained full checkpoint in a storage of the user's (it may be this coordinator's own). No retention
+   * ever removes it; a coordinator on that storage restores and deletes it like any other. Errors are those of
+   * `createCheckpoint`. It is not counted in `stats()` and emits no events: it is no part of the periodic chain.
+   */
+  async createSavepoint(
+    storage: CheckpointStorage,
+    options?: CheckpointOptions,
+  ): Promise<CheckpointMetadata> {
+    this.#requireOpen()
+    checkStorage(storage)
+    checkCallOptions(options)
+    const signal = options?.signal
+    return await this.#queue.run(() => this.#savepoint(storage, signal), signal, 'savepoint')
+  }
+
+  /**
+   * The checkpoints in the storage, newest first. Those whose manifest is damaged, cannot be read or was written by a
+   * newer version are not listed; a warning is logged for each. That a checkpoint is listed does not say that its
+   * segments are intact: `verify` does.
+   */
+  async listCheckpoints(): Promise<CheckpointMetadata[]> {
+    this.#requireOpen()
+    const { manifests } = await this.#catalog.listing()
+    const listed: CheckpointMetadata[] = []
+    for (const sequence of manifests) {
+      const stored = await this.#catalog.tryManifest(sequence)
+      if (stored instanceof StateError) {
+        const fields = { checkpoint: checkpointId(sequence), code: stored.code, reason: stored.message }
+        this.#settings.logger.warn(fields, 'checkpoint not listed')
+      } else {
+        listed.push(metadataOf(stored))
+      }
+    }
+    return listed
+  }
+
+  /**
+   * Replaces the backend's content by the newest checkpoint that verifies, in one step, and returns it.
+   *
+   * A newer one that is damaged, missing, unreadable or `INCOMPATIBLE` (written by a newer version of holdfast: think
+   * of a roll-back) is passed over for the next older one; each is reported by the event `skipped`, and logged as an
+   * error. The returned `source` is that of the checkpoint restored, so a source that can go back replays the rest.
+   *
+   * `undefined` only where there has never been a checkpoint. `RESTORE_FAILED` (`details.skipped` says why for each)
+   * where there has been one and none can be used; the backend then holds what it held before.
+   */
+  async restoreLatest(options?: RestoreOptions): Promise<CheckpointMetadata | undefined> {
+    this.#requireOpen()
+    checkRestoreOptions(options)
+    return await this.#restore(options, (request) => restoreNewest(request))
+  }
+
+  /**
+   * Replaces the backend's content by that checkpoint, in one step. `RESTORE_FAILED` with the cause where it is missing
+   * or does not verify; the backend then holds what it held before.
+   */
+  async restore(id: string, options?: RestoreOptions): Promise<CheckpointMetadata> {
+    this.#requireOpen()
+    const sequence = checkedSequence(id)
+    checkRestoreOptions(options)
+    const restored = await this.#restore(options, (request) => restoreOne(request, sequence))
+    return present(restored, 'a restore by id restores or throws')
+  }
+
+  /**
+   * Reads all of a checkpoint, as a restore would, and changes nothing. `CORRUPTION` says what is damaged or missing;
+   * `INCOMPATIBLE`; `INVALID_ARGUMENT` where there is no such checkpoint.
+   */
+  async verify(id: string, options?: CheckpointOptions): Promise<VerificationReport> {
+    this.#requireOpen()
+    const sequence = checkedSequence(id)
+    checkCallOptions(options)
+    const stored = await this.#catalog.manifest(sequence)
+    if (stored === undefined) throw this.#noSuchCheckpoint()
+    const { segments } = stored.manifest
+    try {
+      const content = contentOf(stored.manifest)
+      const { storage } = this.#settings
+      await verifyContent({ worker: this.#worker, storage, content, signal: options?.signal })
+      const checkpoint = metadataOf(stored)
+      const { entryCount, sizeBytes } = checkpoint
+      return { checkpoint, segments: segments.length, entryCount, bytesRead: sizeBytes }
+    } catch (error) {
+      if (!isStateError(error, 'CORRUPTION')) throw error
+      // Retention may have removed it while it was being read.
+      if ((await this.#catalog.manifest(sequence)) === undefined) throw this.#noSuchCheckpoint(error)
+      this.#noteDamaged(sequence)
+      throw error
+    }
+  }
+
+  /** What is damaged is not built on: the chain may share its segments. */
+  #noteDamaged(sequence: number): void {
+    this.#knownDamaged.add(sequence)
+    this.#maker.breakOff()
+  }
+
+  #noSuchCheckpoint(cause?: unknown): StateError<'INVALID_ARGUMENT'> {
+    const violations = [{ argument: 'id', reason: `names no checkpoint in ${this.#settings.storage.name}` }]
+    return new StateError('INVALID_ARGUMENT', { violations }, { cause })
+  }
+
+  /**
+   * Removes a checkpoint or savepoint, also a damaged one, and the segments that no other one needs.
+   * Resolves to false where there is none.
+   */
+  async deleteCheckpoint(id: string): Promise<boolean> {
+    this.#requireOpen()
+    const sequence = checkedSequence(id)
+    const remove = async () => {
+      const owner = await this.#ownership.acquire()
+      return await this.#ownership.guard(owner, () => this.#retention.remove(owner, sequence, this.#maker))
+    }
+    return await this.#queue.run(remove, undefined, 'delete a checkpoint')
+  }
+
+  stats(): CheckpointStats {
+    return this.#tally.snapshot({ chainDeltas: this.#maker.deltas, merging: this.#maker.merging })
+  }
+
+  on<Name extends keyof CheckpointEvents>(
+    event: Name,
+    listener: (event: CheckpointEvents[Name]) => void,
+  ): Unsubscribe {
+    return this.#listeners.on(event, listener)
+  }
+
+  /**
+   * Stops the periodic checkpoints, waits for what is running, takes a final checkpoint (also where `start` was never
+   * called), and lets the next owner in. It rejects if the final checkpoint failed, and is closed all the same.
+   * A second call returns the first one's promise.
+   *
+   * There is no final checkpoint, and a warning in the log, where it could only do harm: when the storage belongs to
+   * another coordinator that never let this one in; when the last restore failed and nothing was decided since (by
+   * `start` or `createCheckpoint`); and when the backend is empty though the storage has a checkpoint that this
+   * coordinator neither restored nor followed by one of its own.
+   */
+  shutdown(): Promise<void> {
+    if (this.#closing === undefined) {
+      this.#schedule.stop()
+      this.#closing = this.#queue.run(() => this.#close(), undefined, 'shutdown')
+    }
+    return this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown()
+  }
+
+  async #close(): Promise<void> {
+    // A `start` that was waiting when shutdown was called has set it going again.
+    this.#schedule.stop()
+    await this.#maker.abortMerge()
+    try {
+      await this.#finalCheckpoint()
+    } finally {
+      await this.#maker.close()
+      await this.#ownership.release()
+      if (this.#settings.worker === undefined) await this.#worker.close()
+    }
+  }
+
+  async #finalCheckpoint(): Promise<void> {
+    if (this.#ownership.refused) {
+      this.#warnNoFinal('the storage belongs to another coordinator')
+    } else if (this.#restoreFailed) {
+      this.#warnNoFinal('the last restore failed')
+    } else if (await this.#wouldHideSavedState()) {
+      this.#warnNoFinal('the backend is empty, and the checkpoint in the storage was not restored')
+    } else {
+      await this.#checkpoint(undefined)
+    }
+  }
+
+  #warnNoFinal(reason: string): void {
+    this.#settings.logger.warn({ storage: this.#settings.storage.name, reason }, 'no final checkpoint')
+  }
+
+  async #wouldHideSavedState(): Promise<boolean> {
+    if (this.#tally.created > 0 || this.#tally.restores > 0) return false
+    try {
+      const owner = await this.#ownership.acquire()
+      return owner.everPublished && (await this.#backend.count()) === 0
+    } catch {
+      // The attempt at the checkpoint meets the same failure and reports it.
+      return false
+    }
+  }
+
+  /** One checkpoint in the coordinator's own storage. Runs in its turn of the queue. */
+  async #checkpoint(signal: AbortSignal | undefined): Promise<CheckpointMetadata> {
+    const { clock, logger } = this.#settings
+    const startedAtMs = clock.now()
+    let sequence: number | undefined
+    this.#tally.running = true
+    try {
+      // No await before the snapshot where the storage is owned already: the state is then that of the call.
+      const owner = this.#ownership.held ?? (await this.#ownership.acquire())
+      const onReserved = (reserved: number) => {
+        sequence = reserved
+        this.#listeners.emit('started', { id: checkpointId(reserved) })
+      }
+      const make = () => this.#maker.make({ owner, savepoint: false, signal, onReserved })
+      const { stored, writtenBytes, cutMs } = await this.#ownership.guard(owner, make)
+      const checkpoint = metadataOf(stored)
+      this.#restoreFailed = false
+      const endedAtMs = clock.now()
+      const durationMs = Math.max(0, endedAtMs - startedAtMs)
+      this.#tally.noteCreated(checkpoint, { durationMs, atMs: endedAtMs, writtenBytes, cutMs })
+      const { id, kind, entryCount, sizeBytes } = checkpoint
+      const fields = { checkpoint: id, kind, entryCount, sizeBytes, writtenBytes, durationMs }
+      logger.info(fields, 'checkpoint published')
+      this.#listeners.emit('completed', { checkpoint, durationMs, writtenBytes })
+      if (this.#closing === undefined) this.#maker.mergeIfDue(owner)
+      await this.#retain(owner)
+      return checkpoint
+    } catch (error) {
+      const failure = asCheckpointFailure(error, sequence)
+      const id = sequence === undefined ? undefined : checkpointId(sequence)
+      this.#tally.noteFailed(failure)
+      logger.error({ checkpoint: id, code: failure.code, reason: failure.message }, 'checkpoint failed')
+      this.#listeners.emit('failed', { id, error: failure })
+      throw failure
+    } finally {
+      this.#tally.running = false
+      this.#lastEndedAtMs = clock.now()
+    }
+  }
+
+  async #savepoint(storage: CheckpointStorage, signal: AbortSignal | undefined): Promise<CheckpointMetadata> {
+    let sequence: number | undefined
+    const onReserved = (reserved: number) => {
+      sequence = reserved
+    }
+    const make = async (owner: LeasedStorage) =>
+      metadataOf((await this.#maker.make({ owner, savepoint: true, signal, onReserved })).stored)
+    try {
+      if (storage === this.#settings.storage) {
+        const owner = await this.#ownership.acquire()
+        return await this.#ownership.guard(owner, () => make(owner))
+      }
+      return await asTemporaryOwner(storage, this.#settings.logger, make)
+    } catch (error) {
+      throw asCheckpointFailure(error, sequence)
+    }
+  }
+
+  /** Retention never fails the checkpoint that it follows. */
+  async #retain(owner: LeasedStorage): Promise<void> {
+    try {
+      await this.#ownership.guard(owner, () => this.#retention.run(owner, this.#knownDamaged, this.#maker))
+    } catch (error) {
+      this.#settings.logger.warn(
+        { reason: reasonOf(error) },
+        'retention failed; the next checkpoint tries again',
+      )
+    }
+  }
+
+  async #restore(
+    options: RestoreOptions | undefined,
+    restore: (request: RestoreRequest) => Promise<RestoredCheckpoint | undefined>,
+  ): Promise<CheckpointMetadata | undefined> {
+    const run = async () => {
+      const { clock, logger } = this.#settings
+      const startedAtMs = clock.now()
+      try {
+        const restored = await restore(this.#restoreRequest(options))
+        this.#restoreFailed = false
+        if (restored === undefined) return undefined
+        await this.#maker.restored(restored.stored, restored.base)
+        const checkpoint = metadataOf(restored.stored)
+        const durationMs = Math.max(0, clock.now() - startedAtMs)
+        this.#tally.noteRestored()
+        logger.info(
+          { checkpoint: checkpoint.id, entryCount: checkpoint.entryCount, durationMs },
+          'checkpoint restored',
+        )
+        this.#listeners.emit('restored', { checkpoint, durationMs })
+        return checkpoint
+      } catch (error) {
+        this.#restoreFailed = true
+        this.#tally.noteRestoreFailed(error instanceof Error ? error : new Error(String(error)))
+        logger.error({ reason: reasonOf(error) }, 'restore failed')
+        throw error
+      }
+    }
+    return await this.#queue.run(run, options?.signal, 'restore')
+  }
+
+  #restoreRequest(options: RestoreOptions | undefined): RestoreRequest {
+    return {
+      backend: this.#backend,
+      storage: this.#settings.storage,
+      worker: this.#worker,
+      trackChanges: this.#settings.incremental,
+      signal: options?.signal,
+      onProgress: options?.onProgress,
+      onSkipped: (skipped, sequence) => this.#noteSkipped(skipped, sequence),
+      onSequenceUnknown: ({ code, message }) => {
+        const fields = { storage: this.#settings.storage.name, code, reason: message }
+        this.#settings.logger.warn(fields, 'cannot tell whether a newer checkpoint was lost without a trace')
+      },
+    }
+  }
+
+  #noteSkipped(skipped: SkippedCheckpoint, sequence: number): void {
+    if (skipped.code === 'CORRUPTION') this.#noteDamaged(sequence)
+    const fields = { checkpoint: skipped.id, code: skipped.code, reason: skipped.reason }
+    this.#settings.logger.error(fields, 'checkpoint passed over by the restore')
+    this.#listeners.emit('skipped', skipped)
+  }
+
+  async #runPeriodic(): Promise<ScheduledRun> {
+    const { clock, minPauseMs } = this.#settings
+    const run = async (): Promise<ScheduledRun> => {
+      if (this.#closing !== undefined || this.#ownership.lost) return undefined
+      const waitMs = this.#lastEndedAtMs + minPauseMs - clock.now()
+      if (waitMs > 0) return { waitMs }
+      await this.#checkpoint(undefined)
+      return undefined
+    }
+    try {
+      return await this.#queue.run(run, undefined, 'checkpoint')
+    } catch {
+      // Counted, logged and emitted by `#checkpoint`.
+      return undefined
+    }
+  }
+
+  #requireOpen(): void {
+    if (this.#closing !== undefined) throw new StateError('CLOSED', { component: COMPONENT })
+  }
+}

@@ -1,0 +1,169 @@
+import type { ChangeBase } from '../../backend/shared-snapshot.js'
+import type { StateBackend } from '../../backend/state-backend.js'
+import { throwIfAborted } from '../../backend/validate.js'
+import { isStateError, type StateError } from '../../base/errors.js'
+import { type CheckpointContent, contentOf, type StoredManifest } from '../format/manifest.js'
+import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { type WrittenCheckpoint, writeCheckpoint } from './checkpoint-writer.js'
+import type { CoordinatorSettings } from './coordinator-settings.js'
+import { IncrementalChain } from './incremental-chain.js'
+import type { LeasedStorage } from './leased-storage.js'
+import { isChainTooLong, isMergeDue } from './merge-policy.js'
+import { type MergerSettings, SegmentMerger } from './segment-merger.js'
+import { discardShared, takeCut } from './state-cut.js'
+
+export interface MakeRequest {
+  readonly owner: LeasedStorage
+  readonly savepoint: boolean
+  readonly signal: AbortSignal | undefined
+  readonly onReserved: (sequence: number) => void
+}
+
+export interface MadeCheckpoint extends WrittenCheckpoint {
+  /** How long the cut held this thread. */
+  readonly cutMs: number
+}
+
+export interface MakerEvents {
+  readonly onMerged: MergerSettings['onMerged']
+  readonly onMergeFailed: (error: StateError) => void
+}
+
+/**
+ * Makes the checkpoints of one coordinator: each on top of the last one that was published, where the backend can tell
+ * what has changed, and now and then merges what has piled up.
+ */
+export class CheckpointMaker {
+  readonly #backend: StateBackend
+  readonly #settings: CoordinatorSettings
+  readonly #worker: CheckpointWorker
+  readonly #chain = new IncrementalChain()
+  readonly #merger: SegmentMerger
+
+  constructor(
+    backend: StateBackend,
+    settings: CoordinatorSettings,
+    worker: CheckpointWorker,
+    events: MakerEvents,
+  ) {
+    this.#backend = backend
+    this.#settings = settings
+    this.#worker = worker
+    const { limits, clock, logger, codec } = settings
+    const onFailed = (error: StateError) => {
+      // What cannot be read cannot be built on.
+      if (isStateError(error, 'CORRUPTION')) this.#chain.breakOff()
+      events.onMergeFailed(error)
+    }
+    const { onMerged } = events
+    this.#merger = new SegmentMerger({ worker, codec: codec.name, limits, clock, logger, onMerged, onFailed })
+  }
+
+  /** Deltas of the checkpoint that the next one builds on. */
+  get deltas(): number {
+    return Math.max(0, this.#chain.segments.length - 1)
+  }
+
+  get merging(): boolean {
+    return this.#merger.running
+  }
+
+  /** Segments that retention must spare, though no manifest may name them. */
+  segmentsInUse(): ReadonlySet<string> {
+    return new Set([...this.#chain.segments.map(({ name }) => name), ...this.#merger.namesInUse()])
+  }
+
+  /** One checkpoint or savepoint. What fails changes nothing of what the next one builds on. */
+  async make({ owner, savepoint, signal, onReserved }: MakeRequest): Promise<MadeCheckpoint> {
+    const { clock, source, incremental } = this.#settings
+    const createdAt = new Date(clock.now())
+    const trackChanges = incremental && !savepoint
+    const chain = this.#merger.applied(this.#chain.segments)
+    const since = trackChanges && !isChainTooLong(chain, this.#settings) ? this.#chain.base : undefined
+    const cut = await takeCut(this.#backend, source, { trackChanges, since })
+    try {
+      throwIfAborted(signal, 'checkpoint')
+      const builds = cut.changes !== undefined && (await this.#chain.confirm(owner))
+      const { content } = this.#chain
+      const sequence = await owner.reserve()
+      onReserved(sequence)
+      const preceding = builds && content !== undefined ? this.#merger.applied(content.segments) : []
+      if (preceding.length === 0 && cut.changes !== undefined) discardShared(cut.changes)
+      const written = await writeCheckpoint({
+        owner,
+        worker: this.#worker,
+        sequence,
+        cut,
+        preceding,
+        backend: this.#backend.name,
+        savepoint,
+        createdAt,
+        signal,
+        settings: this.#settings,
+      })
+      await owner.notePublished(sequence)
+      if (!savepoint) this.#published(written.stored, cut.base, owner, content)
+      return { ...written, cutMs: cut.pauseMs }
+    } catch (error) {
+      cut.base?.release()
+      throw error
+    } finally {
+      await cut.snapshot.close()
+    }
+  }
+
+  /** The state is that of this checkpoint now. */
+  async restored({ manifest }: StoredManifest, base: ChangeBase | undefined): Promise<void> {
+    await this.#merger.giveUp()
+    this.#chain.advance(contentOf(manifest), base, undefined)
+  }
+
+  /** Begins to merge, where the chain has grown enough, and no merge is pending. */
+  mergeIfDue(owner: LeasedStorage): void {
+    const { content } = this.#chain
+    if (content === undefined || this.#merger.pending) return
+    if (isMergeDue(content.segments, this.#settings)) this.#merger.start(owner, content)
+  }
+
+  /** The files that the chain consists of are seen to be these; where one is missing, the next checkpoint is full. */
+  noteListing(owner: LeasedStorage, segmentSizes: ReadonlyMap<string, number>): void {
+    this.#chain.confirmIn(owner, segmentSizes)
+  }
+
+  /** The next checkpoint is full: something that was saved before is not to be relied on. */
+  breakOff(): void {
+    this.#chain.breakOff()
+  }
+
+  /** Those segments are about to be removed. */
+  async letGoOf(names: readonly string[]): Promise<void> {
+    const inUse = this.segmentsInUse()
+    if (!names.some((name) => inUse.has(name))) return
+    await this.#merger.giveUp()
+    this.#chain.breakOff()
+  }
+
+  /** Gives up the merge under way. Never rejects. */
+  async abortMerge(): Promise<void> {
+    await this.#merger.abort()
+  }
+
+  /** Nothing will be built on what was made. Idempotent. */
+  async close(): Promise<void> {
+    await this.letGoOf([...this.segmentsInUse()])
+  }
+
+  #published(
+    { manifest }: StoredManifest,
+    base: ChangeBase | undefined,
+    owner: LeasedStorage,
+    builtOn: CheckpointContent | undefined,
+  ): void {
+    const content = contentOf(manifest)
+    // Broken off meanwhile: what it was built on turned out to be damaged.
+    const trusted = manifest.kind === 'full' || this.#chain.content === builtOn
+    if (!trusted) base?.release()
+    this.#chain.advance(content, trusted ? base : undefined, owner)
+    this.#merger.keepOnlyFor(content.segments)
+  }
+}

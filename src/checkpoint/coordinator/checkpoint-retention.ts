@@ -1,0 +1,125 @@
+import type { Clock } from '../../base/clock.js'
+import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import { checkpointId, manifestName } from '../format/object-names.js'
+import type { CheckpointId, Logger } from '../types.js'
+import type { LeasedStorage } from './leased-storage.js'
+import { planRetention, planSweep, type RetainedCheckpoint } from './retention.js'
+
+export interface RetentionSettings {
+  readonly maxCheckpoints: number
+  readonly graceMs: number
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly onDeleted: (id: CheckpointId) => void
+}
+
+/** What the coordinator still needs of a storage beyond its manifests. */
+export interface SegmentUse {
+  segmentsInUse(): ReadonlySet<string>
+  /** What is in the storage now. */
+  noteListing(owner: LeasedStorage, segmentSizes: ReadonlyMap<string, number>): void
+  /** These are about to be removed because their checkpoint is. */
+  letGoOf(names: readonly string[]): Promise<void>
+}
+
+/**
+ * Carries out what retention.ts decides. A checkpoint goes manifest first, then its segments, so that at no moment
+ * there is a manifest without its files. Segments that no manifest names are left alone for the grace period, counted
+ * from when this process first saw them: no time in a storage is trusted.
+ */
+export class CheckpointRetention {
+  readonly #settings: RetentionSettings
+  readonly #orphansSeenAtMs = new Map<string, number>()
+
+  constructor(settings: RetentionSettings) {
+    this.#settings = settings
+  }
+
+  /** Removes what is surplus. Throws where the storage fails or another owner has taken over. */
+  async run(owner: LeasedStorage, knownDamaged: ReadonlySet<number>, use: SegmentUse): Promise<void> {
+    const { maxCheckpoints, graceMs, logger } = this.#settings
+    const catalog = new CheckpointCatalog(owner.storage)
+    const listing = await catalog.listing()
+    use.noteListing(owner, listing.segmentSizes)
+    const checkpoints = await catalog.retained(listing, knownDamaged)
+    for (const { sequence, condition } of checkpoints) {
+      if (condition !== 'unreadable') continue
+      logger.warn(
+        { checkpoint: checkpointId(sequence) },
+        'manifest cannot be read; retention leaves it alone',
+      )
+    }
+    const doomed = new Set(planRetention(checkpoints, maxCheckpoints))
+    const kept = checkpoints.filter((checkpoint) => !doomed.has(checkpoint.sequence))
+    const segmentNames = [...listing.segmentSizes.keys()]
+    for (const sequence of doomed) {
+      await this.#removeCheckpoint(owner, sequence)
+    }
+    const inUse = use.segmentsInUse()
+    const unneeded = planSweep(kept, segmentNames, inUse)
+    const released = new Set(planSweep(kept, segmentsOf(checkpoints, doomed), inUse))
+    await this.#sweep(owner, unneeded, released)
+    await owner.check()
+    await owner.storage.discardUncommitted(graceMs)
+  }
+
+  /** Removes one checkpoint, whatever state it is in. False where there is none. */
+  async remove(owner: LeasedStorage, sequence: number, use: SegmentUse): Promise<boolean> {
+    const catalog = new CheckpointCatalog(owner.storage)
+    const listing = await catalog.listing()
+    const checkpoints = await catalog.retained(listing, new Set())
+    const ofThisNumber = [...listing.segmentSizes.keys()].filter((name) =>
+      name.startsWith(`${checkpointId(sequence)}.`),
+    )
+    const kept = checkpoints.filter((checkpoint) => checkpoint.sequence !== sequence)
+    const named = new Set(kept.flatMap((checkpoint) => checkpoint.segments ?? []))
+    const own = [...segmentsOf(checkpoints, new Set([sequence])), ...ofThisNumber]
+    // The user asked for this one by name, so a savepoint's segment goes too.
+    const savepoints = ofThisNumber.filter((name) => name.endsWith('.savepoint.segment') && !named.has(name))
+    const unneeded = new Set([...planSweep(kept, own), ...savepoints])
+    await use.letGoOf([...unneeded])
+    await owner.check()
+    if (listing.manifests.includes(sequence)) {
+      await owner.noteRemoval(sequence, listing)
+      await this.#removeCheckpoint(owner, sequence)
+    }
+    for (const name of unneeded) await owner.storage.remove(name)
+    return listing.manifests.includes(sequence)
+  }
+
+  async #removeCheckpoint(owner: LeasedStorage, sequence: number): Promise<void> {
+    await owner.check()
+    await owner.storage.remove(manifestName(sequence))
+    const id = checkpointId(sequence)
+    this.#settings.logger.debug({ checkpoint: id }, 'checkpoint removed')
+    this.#settings.onDeleted(id)
+  }
+
+  /** Removes segments: those of checkpoints that were just removed at once, others after the grace period. */
+  async #sweep(
+    owner: LeasedStorage,
+    unneeded: readonly string[],
+    released: ReadonlySet<string>,
+  ): Promise<void> {
+    const { graceMs, clock, logger } = this.#settings
+    const nowMs = clock.now()
+    const seenAtMs = new Map(this.#orphansSeenAtMs)
+    this.#orphansSeenAtMs.clear()
+    for (const name of unneeded) {
+      const firstSeenAtMs = seenAtMs.get(name) ?? nowMs
+      if (!released.has(name) && nowMs - firstSeenAtMs < graceMs) {
+        this.#orphansSeenAtMs.set(name, firstSeenAtMs)
+        continue
+      }
+      await owner.check()
+      await owner.storage.remove(name)
+      logger.debug({ segment: name }, 'segment removed')
+    }
+  }
+}
+
+function segmentsOf(checkpoints: readonly RetainedCheckpoint[], sequences: ReadonlySet<number>): string[] {
+  return checkpoints
+    .filter((checkpoint) => sequences.has(checkpoint.sequence))
+    .flatMap((checkpoint) => checkpoint.segments ?? [])
+}

@@ -1,0 +1,194 @@
+// Makes one checkpoint out of a cut through the state. The order of steps is the promise:
+//
+// (1) The segment is written whole, and committed (durable) before anything names it; in the worker.
+// (2) It is read back from the storage and verified, to its last byte; in the worker.
+// (3) The lease is checked, then the manifest is committed: only now there is a checkpoint. The manifest is read back too.
+// (4) Whatever fails leaves no checkpoint: a manifest whose commit failed is taken back, segments are removed or left to
+//     the sweep.
+
+import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
+import { throwIfAborted } from '../../backend/validate.js'
+import { assert } from '../../base/assert.js'
+import { equalBytes } from '../../base/bytes.js'
+import { reasonOf, StateError } from '../../base/errors.js'
+import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
+import { parseJsonText } from '../format/json-value.js'
+import {
+  formatManifest,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  type ManifestSegment,
+  type StoredManifest,
+} from '../format/manifest.js'
+import { checkpointId, manifestName, type SegmentKind, segmentName } from '../format/object-names.js'
+import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
+import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { errorOf, startJob } from '../worker/start-job.js'
+import type { WorkerJob } from '../worker/worker-job.js'
+import type { JobResult } from '../worker/worker-protocol.js'
+import { logLeftover, removeAfterFailure } from './checkpoint-failure.js'
+import type { CoordinatorSettings } from './coordinator-settings.js'
+import type { LeasedStorage } from './leased-storage.js'
+import type { StateCut } from './state-cut.js'
+
+const OPERATION = 'checkpoint'
+
+export interface CheckpointRequest {
+  readonly owner: LeasedStorage
+  readonly worker: CheckpointWorker
+  /** A number that the owner reserved. */
+  readonly sequence: number
+  /** Its snapshot is closed as soon as its blocks are written. */
+  readonly cut: StateCut
+  /** The segments that the changes of the cut come after; none: the checkpoint is full. */
+  readonly preceding: readonly ManifestSegment[]
+  readonly backend: string
+  readonly savepoint: boolean
+  readonly createdAt: Date
+  readonly signal: AbortSignal | undefined
+  readonly settings: Pick<CoordinatorSettings, 'codec' | 'limits' | 'logger'>
+}
+
+export interface WrittenCheckpoint {
+  readonly stored: StoredManifest
+  /** Bytes of the files that were written for it. */
+  readonly writtenBytes: number
+}
+
+/** Resolves when the checkpoint is published and durable. Errors are those of the step that failed. */
+export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint> {
+  const { cut, sequence, settings } = request
+  const { segment, preceding, entryCount } = await writeSegment(request)
+  let stored: StoredManifest & { readonly bytes: Uint8Array }
+  try {
+    throwIfAborted(request.signal, OPERATION)
+    const manifest: Manifest = {
+      id: checkpointId(sequence),
+      sequence,
+      createdAt: request.createdAt,
+      kind: preceding.length === 0 ? 'full' : 'incremental',
+      savepoint: request.savepoint,
+      validated: true,
+      backend: request.backend,
+      compression: settings.codec.name,
+      clockMs: cut.snapshot.takenAtMs,
+      entryCount,
+      segments: [...preceding, segment],
+      holdfast: HOLDFAST_VERSION,
+      ...(cut.sourceText === undefined ? {} : { source: parseJsonText(cut.sourceText) }),
+    }
+    const { bytes, checksum } = formatManifest(manifest)
+    stored = { manifest, manifestBytes: bytes.length, checksum, bytes }
+  } catch (error) {
+    // No manifest was attempted, so nothing can need the segment.
+    await removeAfterFailure(request.owner, [segment.name], error, settings.logger)
+    throw error
+  }
+  await publishManifest(request, stored.bytes, segment.name)
+  return { stored, writtenBytes: segment.sizeBytes + stored.manifestBytes }
+}
+
+interface WrittenSegment {
+  readonly segment: ManifestSegment
+  readonly preceding: readonly ManifestSegment[]
+  readonly entryCount: number
+}
+
+/** The changes, where they are known and smaller than their base; all of the state otherwise. */
+async function writeSegment(request: CheckpointRequest): Promise<WrittenSegment> {
+  const { cut, preceding, savepoint } = request
+  const [base] = preceding
+  if (base !== undefined && cut.changes !== undefined) {
+    const { segment, entryCount } = await runJob(request, 'delta', cut.changes, base.sizeBytes)
+    if (segment !== undefined) return { segment, preceding, entryCount }
+  }
+  // Changes that turned out to be too many, or not to be built on, come as blocks: it is too late for sharing.
+  const { segment, entryCount } = await runJob(request, savepoint ? 'savepoint' : 'base', cut.all, Infinity)
+  assert(segment?.entryCount === entryCount, `a full segment has ${entryCount} entries`)
+  return { segment, preceding: [], entryCount }
+}
+
+async function runJob(
+  request: CheckpointRequest,
+  kind: SegmentKind,
+  shared: SharedSnapshot | undefined,
+  maxSizeBytes: number,
+): Promise<JobResult> {
+  const { owner, worker, signal, cut, settings } = request
+  const { codec, limits, logger } = settings
+  const name = segmentName(request.sequence, kind)
+  const role = kind === 'delta' ? 'delta' : 'base'
+  const source = shared === undefined ? undefined : { module: shared.module, data: shared.data }
+  let committed = false
+  let closing: Promise<void> | undefined
+  const job = startJob({
+    worker,
+    storage: owner.storage,
+    request: { kind: 'write', name, role, codec: codec.name, source, maxSizeBytes, limits },
+    signal,
+    transferList: shared?.transferList ?? [],
+    onTold: (step) => {
+      if (step === 'committed') committed = true
+      if (step === 'sourceRead') closing = cut.snapshot.close()
+      closing?.catch(() => {})
+    },
+  })
+  const feeding = shared === undefined ? feed(job, cut) : undefined
+  try {
+    const result = await job.ended
+    await feeding
+    await closing
+    return result
+  } catch (error) {
+    await feeding
+    for (const leftover of job.leftovers) logLeftover(logger, leftover)
+    const failure = errorOf(error, signal, OPERATION)
+    if (committed) await removeAfterFailure(owner, [name], failure, logger)
+    throw failure
+  }
+}
+
+/** Sends the blocks of a snapshot to a job. Never rejects: where they cannot be read, the job fails with that error. */
+async function feed(job: WorkerJob, { snapshot }: StateCut): Promise<void> {
+  try {
+    for await (const block of snapshot.blocks({ targetBytes: TARGET_BLOCK_BYTES })) await job.send(block)
+    job.endBlocks()
+  } catch (error) {
+    job.failBlocks(error)
+  }
+}
+
+async function publishManifest(
+  request: CheckpointRequest,
+  bytes: Uint8Array,
+  segment: string,
+): Promise<void> {
+  const { owner, signal, sequence, settings } = request
+  const name = manifestName(sequence)
+  let output: ObjectWriter | undefined
+  let attempted = false
+  try {
+    output = await owner.storage.create(name)
+    await output.write(bytes)
+    await owner.check()
+    throwIfAborted(signal, OPERATION)
+    attempted = true
+    await output.commit()
+    const published = await owner.storage.read(name, MAX_MANIFEST_BYTES)
+    if (published === undefined || !equalBytes(published, bytes)) {
+      const reason = 'it does not read back as it was written'
+      throw new StateError('CORRUPTION', { what: `manifest of ${checkpointId(sequence)}`, reason })
+    }
+  } catch (error) {
+    await output?.abort().catch((failure: unknown) => {
+      const what = 'discard an uncommitted file'
+      logLeftover(settings.logger, { what, failure: reasonOf(failure), after: reasonOf(error) })
+    })
+    // A commit that failed may have published all the same. This checkpoint failed: take it back if it is there.
+    // Only when the manifest is gone for certain may its segment go. FENCED means that the name is somebody else's.
+    const names = attempted ? [name, segment] : [segment]
+    await removeAfterFailure(owner, names, error, settings.logger)
+    throw error
+  }
+}

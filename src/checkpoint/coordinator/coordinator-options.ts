@@ -1,0 +1,48 @@
+import type { Clock } from '../../base/clock.js'
+import type { JsonValue } from '../../base/json.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import type { Compression, Logger } from '../types.js'
+import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+
+export interface CheckpointCoordinatorOptions {
+  /** Where the checkpoints go. */
+  readonly storage: CheckpointStorage
+  /** Time from the start of one periodic checkpoint to the start of the next. Default 300,000 (5 minutes). */
+  readonly intervalMs?: number
+  /** At least this long between the end of one checkpoint and the start of the next periodic one. Default 0. */
+  readonly minPauseMs?: number
+  /** How many good checkpoints retention keeps: the newest ones, and with them whatever is newer. Default 10. */
+  readonly maxCheckpoints?: number
+  /** Default `'lz4'`. */
+  readonly compression?: Compression
+  /** The source's position (offsets, file positions): captured at the same instant as the state. */
+  readonly source?: () => JsonValue
+  /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
+  readonly graceMs?: number
+  /**
+   * Checkpoints hold what changed since the last one, where the backend can tell. Default true; `false` makes each one
+   * full: it costs as much as there is state, and stands alone.
+   */
+  readonly incremental?: boolean
+  /**
+   * Base and deltas are merged when there are more deltas than this, from 1 to 255. More make restores slower and merges
+   * rarer. Default 16.
+   */
+  readonly maxDeltas?: number
+  /**
+   * They are also merged when the deltas have more than this share of the base's bytes (and at least 1 MiB). More take more
+   * space and make merges rarer. Default 0.5.
+   */
+  readonly maxDeltaRatio?: number
+  /**
+   * Share of one core that writing and merging may take, over 0 and up to 1: after each block the worker rests as long as
+   * that calls for. Restores are not held back. Default 1.
+   */
+  readonly workerShare?: number
+  /** Most bytes per second that writing and merging move to and from the storage. Default `Infinity`. */
+  readonly maxBytesPerSecond?: number
+  /** A worker that several coordinators share. Who made it closes it. Default: one of this coordinator's own. */
+  readonly worker?: CheckpointWorker
+  readonly clock?: Clock
+  readonly logger?: Logger
+}

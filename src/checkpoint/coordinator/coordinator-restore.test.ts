@@ -1,0 +1,224 @@
+import { describe, expect, it } from 'vitest'
+import { bytesIn, bytesOf, rewriteSealed } from '../../../test/support/checkpoints.js'
+import { bench, contentOf, crash, open, put } from '../../../test/support/coordinator-bench.js'
+import { ModelStateBackend } from '../../testing/model-state-backend.js'
+import { manifestName, segmentName } from '../format/object-names.js'
+import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+
+const HOUR_MS = 3_600_000
+
+describe('restoring', () => {
+  it('is undefined only where there has never been a checkpoint', async () => {
+    const { coordinator, backend } = bench()
+    await put(backend, 'a=1')
+    expect(await coordinator.restoreLatest()).toBeUndefined()
+    expect(await contentOf(backend)).toBe('a=1')
+    const { id } = await coordinator.createCheckpoint()
+    await coordinator.deleteCheckpoint(id)
+    await expect(coordinator.restoreLatest()).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      details: { skipped: [] },
+    })
+    expect(await contentOf(backend)).toBe('a=1')
+  })
+
+  it('replaces the content, tells how far it is, and reports the source', async () => {
+    const { coordinator, backend, events } = bench({ source: () => [1, 2] })
+    await put(backend, 'a=1 b=2')
+    await coordinator.createCheckpoint()
+    await put(backend, 'a=9 c=3')
+    const progress: object[] = []
+    const restored = await coordinator.restoreLatest({ onProgress: (each) => progress.push(each) })
+    expect(restored).toMatchObject({ id: 'chk-0000000001', source: [1, 2] })
+    expect(await contentOf(backend)).toBe('a=1 b=2')
+    expect(progress).toEqual([{ id: 'chk-0000000001', entries: 2, totalEntries: 2 }])
+    expect(events).toContain('restored chk-0000000001')
+    expect(coordinator.stats()).toMatchObject({ restores: 1, restoreFailures: 0 })
+  })
+
+  it('restores an empty state as such', async () => {
+    const { coordinator, backend } = bench()
+    await coordinator.createCheckpoint()
+    await put(backend, 'a=1')
+    expect(await coordinator.restoreLatest()).toMatchObject({ entryCount: 0 })
+    expect(await contentOf(backend)).toBe('')
+  })
+
+  it('keeps expiry times and the time that the state has seen', async () => {
+    const first = bench()
+    await first.backend.put(bytesOf('short'), bytesOf('1'), { ttlMs: 1_000 })
+    await first.backend.put(bytesOf('long'), bytesOf('2'), { ttlMs: HOUR_MS })
+    first.clock.advance(500)
+    await first.coordinator.createCheckpoint()
+    crash(first.storage)
+    // The next machine's clock is ten minutes behind: nothing lives longer for it.
+    const second = bench({}, first.storage)
+    second.clock.set(1_700_000_000_000 - 600_000)
+    await second.coordinator.restoreLatest()
+    expect(await contentOf(second.backend)).toBe('long=2 short=1')
+    second.clock.advance(499)
+    expect(await contentOf(second.backend)).toBe('long=2 short=1')
+    second.clock.advance(1)
+    expect(await contentOf(second.backend)).toBe('long=2')
+    second.clock.advance(HOUR_MS - 1_001)
+    expect(await contentOf(second.backend)).toBe('long=2')
+    second.clock.advance(1)
+    expect(await contentOf(second.backend)).toBe('')
+  })
+
+  it('falls back to the newest older checkpoint that verifies, and reports each one skipped', async () => {
+    const { coordinator, backend, storage, events, log } = bench()
+    for (const value of ['1', '2', '3', '4', '5']) {
+      await put(backend, `a=${value}`)
+      await coordinator.createCheckpoint()
+    }
+    // Of the same size, and with header and footer intact: found only when its block is read.
+    const rotten = await bytesIn(storage, segmentName(5, 'base'))
+    rotten[60] = (rotten[60] as number) ^ 1
+    await storage.replace(segmentName(5, 'base'), rotten)
+    await storage.remove(segmentName(4, 'base'))
+    await storage.replace(manifestName(3), bytesOf('{"not": "a manifest"}'))
+    const restored = await coordinator.restoreLatest()
+    expect(restored?.id).toBe('chk-0000000002')
+    expect(await contentOf(backend)).toBe('a=2')
+    expect(events.filter((event) => event.startsWith('skipped'))).toEqual([
+      'skipped chk-0000000005 CORRUPTION',
+      'skipped chk-0000000004 CORRUPTION',
+      'skipped chk-0000000003 CORRUPTION',
+    ])
+    expect(log.filter((line) => line === 'error: checkpoint passed over by the restore')).toHaveLength(3)
+  })
+
+  it('reports the newest checkpoint when even its manifest is gone', async () => {
+    const { coordinator, backend, storage, events } = bench()
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    await coordinator.createCheckpoint()
+    await storage.remove(manifestName(2))
+    expect((await coordinator.restoreLatest())?.id).toBe('chk-0000000001')
+    expect(events).toContain('skipped chk-0000000002 CORRUPTION')
+  })
+
+  it('does not call a checkpoint lost that was deleted', async () => {
+    const { coordinator, events } = bench()
+    await coordinator.createCheckpoint()
+    await coordinator.createCheckpoint()
+    expect(await coordinator.deleteCheckpoint('chk-0000000002')).toBe(true)
+    expect(await coordinator.deleteCheckpoint('chk-0000000002')).toBe(false)
+    expect((await coordinator.restoreLatest())?.id).toBe('chk-0000000001')
+    expect(events.filter((event) => event.startsWith('skipped'))).toEqual([])
+  })
+
+  it('passes over a checkpoint of a newer version, and says so', async () => {
+    const { coordinator, storage, events } = bench()
+    await coordinator.createCheckpoint()
+    await coordinator.createCheckpoint()
+    await rewriteSealed(storage, manifestName(2), (manifest) => {
+      manifest['version'] = 9
+    })
+    expect((await coordinator.restoreLatest())?.id).toBe('chk-0000000001')
+    expect(events).toContain('skipped chk-0000000002 INCOMPATIBLE')
+    await expect(coordinator.restore('chk-0000000002')).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      cause: { code: 'INCOMPATIBLE', details: { found: 'version 9' } },
+    })
+  })
+
+  it('fails, with the reason for each, when nothing verifies; the content stays', async () => {
+    const { coordinator, backend, storage } = bench()
+    await coordinator.createCheckpoint()
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    await storage.replace(segmentName(1, 'base'), bytesOf('short'))
+    await storage.remove(segmentName(2, 'base'))
+    await put(backend, 'b=2')
+    await expect(coordinator.restoreLatest()).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      details: {
+        skipped: [
+          { id: 'chk-0000000002', code: 'CORRUPTION', reason: expect.stringContaining('missing') },
+          { id: 'chk-0000000001', code: 'CORRUPTION', reason: expect.stringContaining('5 bytes') },
+        ],
+      },
+    })
+    expect(await contentOf(backend)).toBe('a=1 b=2')
+    expect(coordinator.stats()).toMatchObject({
+      restores: 0,
+      restoreFailures: 1,
+      lastError: { code: 'RESTORE_FAILED' },
+    })
+  })
+
+  it('does not take an older state because the backend is full', async () => {
+    const { coordinator, backend, storage } = bench()
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    await put(backend, `b=${'x'.repeat(500)}`)
+    await coordinator.createCheckpoint()
+    crash(storage)
+    const little = new ModelStateBackend({ maxBytes: 100 })
+    const next = new CheckpointCoordinator(little, { storage })
+    open.push(next)
+    await expect(next.restoreLatest()).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      details: { checkpointId: 'chk-0000000002' },
+      cause: { code: 'BACKEND_FULL' },
+    })
+  })
+
+  it('can be aborted; the content stays', async () => {
+    const { coordinator, backend } = bench()
+    for (let i = 0; i < 3; i++) await backend.put(bytesOf(`k${i}`), new Uint8Array(300_000))
+    await coordinator.createCheckpoint()
+    await backend.clear()
+    await put(backend, 'a=1')
+    const controller = new AbortController()
+    const restoring = coordinator.restoreLatest({
+      signal: controller.signal,
+      onProgress: () => controller.abort(),
+    })
+    await expect(restoring).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(await contentOf(backend)).toBe('a=1')
+  })
+
+  it('checks the id', async () => {
+    const { coordinator } = bench()
+    for (const id of ['', '42', 'chk-42', '../chk-0000000001', 'chk-0000000000']) {
+      await expect(coordinator.restore(id)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+      await expect(coordinator.verify(id)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+      await expect(coordinator.deleteCheckpoint(id)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    }
+    await expect(coordinator.restore('chk-0000000001')).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    await expect(coordinator.verify('chk-0000000001')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+})
+
+describe('verify and list', () => {
+  it('reads all of a checkpoint', async () => {
+    const { coordinator, backend } = bench()
+    await put(backend, 'a=1 b=2')
+    const checkpoint = await coordinator.createCheckpoint()
+    expect(await coordinator.verify(checkpoint.id)).toEqual({
+      checkpoint,
+      segments: 1,
+      entryCount: 2,
+      bytesRead: checkpoint.sizeBytes,
+    })
+  })
+
+  it('finds damage that the list cannot see, and logs what cannot be listed', async () => {
+    const { coordinator, storage, log } = bench()
+    await coordinator.createCheckpoint()
+    await coordinator.createCheckpoint()
+    await coordinator.createCheckpoint()
+    const bytes = (await bytesIn(storage, segmentName(3, 'base'))).slice()
+    bytes[40] = (bytes[40] as number) ^ 4
+    await storage.replace(segmentName(3, 'base'), bytes)
+    await storage.replace(manifestName(2), bytesOf('garbage'))
+    const listed = await coordinator.listCheckpoints()
+    expect(listed.map(({ id }) => id)).toEqual(['chk-0000000003', 'chk-0000000001'])
+    expect(log).toContain('warn: checkpoint not listed')
+    await expect(coordinator.verify('chk-0000000003')).rejects.toMatchObject({ code: 'CORRUPTION' })
+    await expect(coordinator.verify('chk-0000000002')).rejects.toMatchObject({ code: 'CORRUPTION' })
+  })
+})

@@ -1,0 +1,155 @@
+import type { StateBackend } from '../../backend/state-backend.js'
+import { type Clock, ForwardClock, systemClock } from '../../base/clock.js'
+import type { Violation } from '../../base/errors.js'
+import type { JsonValue } from '../../base/json.js'
+import {
+  hasMethods,
+  invalidArgument,
+  oneOf,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
+import { type BlockCodec, blockCodec, CODEC_NAMES } from '../../codec/block-codec.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { sequenceOf } from '../format/object-names.js'
+import type { Logger } from '../types.js'
+import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import type { WorkerLimits } from '../worker/worker-protocol.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
+import { MAX_DELTAS } from './merge-policy.js'
+
+const DEFAULT_INTERVAL_MS = 300_000
+const DEFAULT_MAX_CHECKPOINTS = 10
+const DEFAULT_GRACE_MS = 3_600_000
+const DEFAULT_MAX_DELTAS = 16
+const DEFAULT_MAX_DELTA_RATIO = 0.5
+
+/** The options of a coordinator, checked and complete. */
+export interface CoordinatorSettings {
+  readonly storage: CheckpointStorage
+  readonly intervalMs: number
+  readonly minPauseMs: number
+  readonly maxCheckpoints: number
+  readonly graceMs: number
+  readonly codec: BlockCodec
+  readonly source: (() => JsonValue) | undefined
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly incremental: boolean
+  readonly maxDeltas: number
+  readonly maxDeltaRatio: number
+  readonly limits: WorkerLimits
+  /** The worker of several coordinators; `undefined`: it makes one of its own. */
+  readonly worker: CheckpointWorker | undefined
+}
+
+const share: Rule = (value) =>
+  typeof value === 'number' && value > 0 && value <= 1 ? undefined : 'must be a number over 0 and up to 1'
+const positive: Rule = (value) =>
+  typeof value === 'number' && value > 0 ? undefined : 'must be a positive number or Infinity'
+const deltas: Rule = (value) =>
+  rules.positiveInteger(value) === undefined && (value as number) <= MAX_DELTAS
+    ? undefined
+    : `must be an integer from 1 to ${MAX_DELTAS}`
+
+const optionRules = {
+  storage: hasMethods('acquire', 'create', 'open', 'read', 'replace', 'list', 'remove', 'discardUncommitted'),
+  intervalMs: rules.positiveMs,
+  minPauseMs: rules.nonNegativeMs,
+  maxCheckpoints: rules.positiveInteger,
+  compression: oneOf(...CODEC_NAMES),
+  source: rules.function,
+  graceMs: rules.nonNegativeMs,
+  clock: hasMethods('now', 'setTimer'),
+  logger: hasMethods('debug', 'info', 'warn', 'error'),
+  incremental: rules.boolean,
+  maxDeltas: deltas,
+  maxDeltaRatio: positive,
+  workerShare: share,
+  maxBytesPerSecond: positive,
+  worker: (value: unknown) => (value instanceof CheckpointWorker ? undefined : 'must be a CheckpointWorker'),
+}
+
+/** `INVALID_ARGUMENT` with every violation; `INCOMPATIBLE` for a codec that this runtime lacks. */
+export function coordinatorSettings(
+  backend: StateBackend,
+  options: CheckpointCoordinatorOptions,
+): CoordinatorSettings {
+  const violations: Violation[] = []
+  const backendProblem = hasMethods('snapshot', 'replaceAll', 'count')(backend)
+  if (backendProblem !== undefined) violations.push({ argument: 'backend', reason: backendProblem })
+  violations.push(...violationsOf(options ?? null, optionRules))
+  if (options?.storage === undefined) violations.push({ argument: 'options.storage', reason: 'is required' })
+  rejectViolations(violations)
+  const clock = new ForwardClock(options.clock ?? systemClock)
+  const timers = options.clock ?? systemClock
+  return {
+    storage: options.storage,
+    intervalMs: options.intervalMs ?? DEFAULT_INTERVAL_MS,
+    minPauseMs: options.minPauseMs ?? 0,
+    maxCheckpoints: options.maxCheckpoints ?? DEFAULT_MAX_CHECKPOINTS,
+    graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
+    codec: blockCodec(options.compression ?? 'lz4'),
+    source: options.source,
+    clock: {
+      now: () => clock.now(),
+      setTimer: (callback, delayMs) => timers.setTimer(callback, delayMs),
+    },
+    logger: options.logger === undefined ? silentLogger : isolated(options.logger),
+    incremental: options.incremental ?? true,
+    maxDeltas: options.maxDeltas ?? DEFAULT_MAX_DELTAS,
+    maxDeltaRatio: options.maxDeltaRatio ?? DEFAULT_MAX_DELTA_RATIO,
+    limits: {
+      workerShare: options.workerShare ?? 1,
+      maxBytesPerSecond: options.maxBytesPerSecond ?? Infinity,
+    },
+    worker: options.worker,
+  }
+}
+
+const callRules = { signal: rules.signal }
+const restoreRules = { signal: rules.signal, onProgress: rules.function }
+
+export function checkCallOptions(options: unknown): void {
+  rejectViolations(violationsOf(options, callRules))
+}
+
+export function checkRestoreOptions(options: unknown): void {
+  rejectViolations(violationsOf(options, restoreRules))
+}
+
+export function checkStorage(storage: unknown): void {
+  const problem = optionRules.storage(storage)
+  if (problem !== undefined) throw invalidArgument('storage', problem)
+}
+
+/** The number in an id; `INVALID_ARGUMENT` where it is none. */
+export function checkedSequence(id: string): number {
+  const sequence = typeof id === 'string' ? sequenceOf(id) : undefined
+  if (sequence === undefined)
+    throw invalidArgument('id', "must be a checkpoint's id, such as 'chk-0000000042'")
+  return sequence
+}
+
+/** A logger whose own failures are not those of what it logs: they surface as uncaught exceptions, later. */
+function isolated(logger: Logger): Logger {
+  const call = (level: keyof Logger) => (fields: object, message: string) => {
+    try {
+      logger[level](fields, message)
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+  }
+  return { debug: call('debug'), info: call('info'), warn: call('warn'), error: call('error') }
+}
+
+const silentLogger: Logger = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+}

@@ -1,0 +1,154 @@
+import { describe, expect, it, vi } from 'vitest'
+import { bytesOf, namesIn, rewriteSealed } from '../../../test/support/checkpoints.js'
+import { bench, contentOf, crash, put } from '../../../test/support/coordinator-bench.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { manifestName, segmentName } from '../format/object-names.js'
+
+describe('the sequence', () => {
+  it('goes on after a restart, and is not set back by deletions', async () => {
+    const first = bench()
+    await first.coordinator.createCheckpoint()
+    const { id } = await first.coordinator.createCheckpoint()
+    await first.coordinator.deleteCheckpoint(id)
+    crash(first.storage)
+    const second = bench({}, first.storage)
+    expect((await second.coordinator.createCheckpoint()).id).toBe('chk-0000000003')
+  })
+
+  it.each([
+    ['lost', async (storage: MemoryCheckpointStorage) => void (await storage.remove('sequence'))],
+    ['damaged', (storage: MemoryCheckpointStorage) => storage.replace('sequence', bytesOf('{"reserved":1}'))],
+    ['huge', (storage: MemoryCheckpointStorage) => storage.replace('sequence', new Uint8Array(10_000))],
+  ])('when %s is derived from the names, with a warning', async (what, damage) => {
+    const first = bench()
+    for (let i = 0; i < 3; i++) await first.coordinator.createCheckpoint()
+    crash(first.storage)
+    await damage(first.storage)
+    const second = bench({}, first.storage)
+    expect((await second.coordinator.restoreLatest())?.id).toBe('chk-0000000003')
+    if (what !== 'lost') {
+      expect(second.log).toContain('warn: cannot tell whether a newer checkpoint was lost without a trace')
+    }
+    expect((await second.coordinator.createCheckpoint()).id).toBe('chk-0000000004')
+    expect(second.log).toContain('warn: the sequence of checkpoints was derived from the names of the files')
+  })
+
+  it('when damaged still proves that there was something', async () => {
+    const { coordinator, storage } = bench()
+    await storage.replace('sequence', bytesOf('garbage'))
+    await expect(coordinator.restoreLatest()).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      cause: { code: 'CORRUPTION' },
+    })
+  })
+
+  it('of a newer version stops the writer, not the reader', async () => {
+    const first = bench()
+    await first.coordinator.createCheckpoint()
+    crash(first.storage)
+    await rewriteSealed(first.storage, 'sequence', (content) => {
+      content['version'] = 2
+    })
+    const second = bench({}, first.storage)
+    expect((await second.coordinator.restoreLatest())?.id).toBe('chk-0000000001')
+    await expect(second.coordinator.start()).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+  })
+
+  it('does not count beyond what numbers can tell apart: a stray file of the last name stops it with its name', async () => {
+    const { coordinator, storage, backend } = bench()
+    await coordinator.createCheckpoint()
+    await storage.replace(`chk-${Number.MAX_SAFE_INTEGER}.manifest`, bytesOf('stray'))
+    crash(storage)
+    const second = bench({}, storage)
+    await put(backend, 'new=1')
+    await expect(second.coordinator.createCheckpoint()).rejects.toMatchObject({
+      cause: { code: 'STORAGE_ERROR', message: expect.stringContaining(`${Number.MAX_SAFE_INTEGER}`) },
+    })
+  })
+
+  it('is undefined after a first checkpoint that never was', async () => {
+    const first = bench()
+    vi.spyOn(first.storage, 'open').mockRejectedValueOnce(new Error('cannot read back'))
+    vi.spyOn(first.storage, 'remove').mockRejectedValueOnce(new Error('cannot remove'))
+    await expect(first.coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    expect(await namesIn(first.storage)).toEqual(['chk-0000000001.base.segment', 'sequence'])
+    expect(await first.coordinator.restoreLatest()).toBeUndefined()
+  })
+})
+
+describe('retention', () => {
+  it('keeps the newest, and removes manifests before segments', async () => {
+    const { coordinator, storage, events } = bench({ maxCheckpoints: 2 })
+    for (let i = 0; i < 4; i++) await coordinator.createCheckpoint()
+    expect((await coordinator.listCheckpoints()).map(({ sequence }) => sequence)).toEqual([4, 3])
+    expect(await namesIn(storage)).toHaveLength(5)
+    expect(events.filter((event) => event.startsWith('deleted'))).toEqual([
+      'deleted chk-0000000001',
+      'deleted chk-0000000002',
+    ])
+  })
+
+  it('removes orphans after the grace period, counted from when they were first seen', async () => {
+    const { coordinator, storage, clock } = bench({ graceMs: 10_000 })
+    await storage.replace(segmentName(7, 'base'), bytesOf('left behind by a crash'))
+    await storage.replace('notes.txt', bytesOf("somebody else's"))
+    await coordinator.createCheckpoint()
+    clock.advance(9_999)
+    await coordinator.createCheckpoint()
+    expect(await namesIn(storage)).toContain(segmentName(7, 'base'))
+    clock.advance(1)
+    await coordinator.createCheckpoint()
+    expect(await namesIn(storage)).not.toContain(segmentName(7, 'base'))
+    expect(await namesIn(storage)).toContain('notes.txt')
+  })
+
+  it('never fails the checkpoint that it follows', async () => {
+    const { coordinator, storage, log } = bench({ maxCheckpoints: 1 })
+    await coordinator.createCheckpoint()
+    vi.spyOn(storage, 'remove').mockRejectedValueOnce(new Error('cannot remove'))
+    await coordinator.createCheckpoint()
+    expect(log).toContain('warn: retention failed; the next checkpoint tries again')
+    await coordinator.createCheckpoint()
+    expect(await coordinator.listCheckpoints()).toHaveLength(1)
+  })
+})
+
+describe('savepoints', () => {
+  it('go to a storage of the user, and can be restored from there by any engine', async () => {
+    const { coordinator, backend, events } = bench({ source: () => 5 })
+    await put(backend, 'a=1')
+    const mine = new MemoryCheckpointStorage()
+    const savepoint = await coordinator.createSavepoint(mine)
+    expect(savepoint).toMatchObject({ id: 'chk-0000000001', savepoint: true, kind: 'full', source: 5 })
+    expect(events).toEqual([])
+    expect(coordinator.stats().created).toBe(0)
+    const other = bench({}, mine)
+    expect(await other.coordinator.restoreLatest()).toEqual(savepoint)
+    expect(await contentOf(other.backend)).toBe('a=1')
+  })
+
+  it('are left alone by retention, damaged ones too, and go when they are deleted', async () => {
+    const { coordinator, storage } = bench({ maxCheckpoints: 1 })
+    const { id } = await coordinator.createSavepoint(storage)
+    const other = await coordinator.createSavepoint(storage)
+    await storage.replace(manifestName(other.sequence), bytesOf('garbage'))
+    for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+    expect((await coordinator.listCheckpoints()).map(({ sequence }) => sequence)).toEqual([5, 1])
+    expect(await namesIn(storage)).toContain(segmentName(2, 'savepoint'))
+    await coordinator.deleteCheckpoint(id)
+    await coordinator.deleteCheckpoint(other.id)
+    expect(await namesIn(storage)).toEqual([segmentName(5, 'base'), manifestName(5), 'sequence'].sort())
+  })
+
+  it('fail like checkpoints, and leave nothing', async () => {
+    const { coordinator } = bench()
+    const mine = new MemoryCheckpointStorage()
+    const held = await mine.acquire()
+    await expect(coordinator.createSavepoint(mine)).rejects.toMatchObject({ code: 'FENCED' })
+    await held.release()
+    vi.spyOn(mine, 'create').mockRejectedValueOnce(new Error('disk on fire'))
+    await expect(coordinator.createSavepoint(mine)).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    await coordinator.createSavepoint(mine)
+    expect(await namesIn(mine)).toEqual([segmentName(2, 'savepoint'), manifestName(2), 'sequence'].sort())
+  })
+})

@@ -1,0 +1,65 @@
+import type { ChangeBase } from '../../backend/shared-snapshot.js'
+import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
+import type { LeasedStorage } from './leased-storage.js'
+
+interface Tip {
+  readonly content: CheckpointContent
+  readonly base: ChangeBase
+  /** Who owned the storage when its files were known to be there: as long as it does, only it removes any. */
+  readonly owner: LeasedStorage | undefined
+}
+
+/**
+ * What the next incremental checkpoint builds on: the last published (or restored) one, and the backend's memory of what
+ * has changed since. Nothing else is ever built on: a checkpoint that failed leaves the chain as it was.
+ */
+export class IncrementalChain {
+  #tip: Tip | undefined
+
+  /** The content of the checkpoint to build on; `undefined`: the next one is full. */
+  get content(): CheckpointContent | undefined {
+    return this.#tip?.content
+  }
+
+  get base(): ChangeBase | undefined {
+    return this.#tip?.base
+  }
+
+  get segments(): readonly ManifestSegment[] {
+    return this.#tip?.content.segments ?? []
+  }
+
+  /** That checkpoint is the one to build on from now on. */
+  advance(content: CheckpointContent, base: ChangeBase | undefined, owner: LeasedStorage | undefined): void {
+    this.breakOff()
+    if (base !== undefined) this.#tip = { content, base, owner }
+  }
+
+  /** The next checkpoint is full. */
+  breakOff(): void {
+    this.#tip?.base.release()
+    this.#tip = undefined
+  }
+
+  /**
+   * Whether the files of the chain are there, or else breaks it off. They are looked for where somebody else may have
+   * removed them: names are never used twice, so a file of the right name and size is the one that was verified.
+   */
+  async confirm(owner: LeasedStorage): Promise<boolean> {
+    const tip = this.#tip
+    if (tip === undefined) return false
+    if (tip.owner === owner) return true
+    const { segmentSizes } = await new CheckpointCatalog(owner.storage).listing()
+    return this.confirmIn(owner, segmentSizes)
+  }
+
+  /** As {@link confirm}, by the sizes of what is there. */
+  confirmIn(owner: LeasedStorage, segmentSizes: ReadonlyMap<string, number>): boolean {
+    if (this.#tip === undefined) return false
+    const complete = this.segments.every(({ name, sizeBytes }) => segmentSizes.get(name) === sizeBytes)
+    if (complete) this.#tip = { ...this.#tip, owner }
+    else this.breakOff()
+    return complete
+  }
+}

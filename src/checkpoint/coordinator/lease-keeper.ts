@@ -1,0 +1,116 @@
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import type { Logger } from '../types.js'
+import { LeasedStorage } from './leased-storage.js'
+
+/**
+ * A coordinator's standing in its storage: not yet the owner, the owner, or one that was and is fenced off.
+ *
+ * (1) The lease is taken when it is first needed, and kept.
+ * (2) Who has lost it never takes it back by itself: two coordinators would push each other out for ever.
+ */
+export class LeaseKeeper {
+  readonly #storage: CheckpointStorage
+  readonly #logger: Logger
+  readonly #onLost: () => void
+  #owner: LeasedStorage | undefined
+  #fenced: StateError<'FENCED'> | undefined
+  #everOwned = false
+
+  constructor(storage: CheckpointStorage, logger: Logger, onLost: () => void) {
+    this.#storage = storage
+    this.#logger = logger
+    this.#onLost = onLost
+  }
+
+  /** The owner, where it is at hand without waiting. */
+  get held(): LeasedStorage | undefined {
+    return this.#fenced === undefined ? this.#owner : undefined
+  }
+
+  /** It was the owner, and another one has taken over. */
+  get lost(): boolean {
+    return this.#fenced !== undefined && this.#everOwned
+  }
+
+  /** It asked and was turned away, and has never been the owner. */
+  get refused(): boolean {
+    return this.#fenced !== undefined && !this.#everOwned
+  }
+
+  /** The owner, which this becomes where it is not. `FENCED` while somebody else is, and after the lease was lost. */
+  async acquire(): Promise<LeasedStorage> {
+    if (this.#fenced !== undefined && this.#everOwned) throw new StateError('FENCED', this.#fenced.details)
+    if (this.#owner !== undefined) return this.#owner
+    try {
+      this.#owner = await LeasedStorage.acquire(this.#storage, this.#logger)
+    } catch (error) {
+      if (isStateError(error, 'FENCED')) this.#fenced = error
+      throw error
+    }
+    this.#fenced = undefined
+    this.#everOwned = true
+    return this.#owner
+  }
+
+  /** As {@link acquire}, also after the lease was lost: somebody decided that this one shall own it again. */
+  async acquireAgain(): Promise<LeasedStorage> {
+    if (this.lost) {
+      await this.release()
+      this.#fenced = undefined
+    }
+    return await this.acquire()
+  }
+
+  /** Does something as the owner. Where it fails because the lease is lost, nothing is written from then on. */
+  async guard<T>(owner: LeasedStorage, action: () => Promise<T>): Promise<T> {
+    try {
+      return await action()
+    } catch (error) {
+      if (isStateError(error, 'FENCED')) await this.#noteIfLost(owner)
+      throw error
+    }
+  }
+
+  /** Lets the next owner in. A lease that cannot be released is only logged: it must not hide what happened before. */
+  async release(): Promise<void> {
+    const owner = this.#owner
+    this.#owner = undefined
+    if (owner !== undefined) await releaseOwner(owner, this.#logger)
+  }
+
+  /** FENCED may also mean that a name was taken; the lease decides. */
+  async #noteIfLost(owner: LeasedStorage): Promise<void> {
+    try {
+      await owner.check()
+    } catch (error) {
+      if (!isStateError(error, 'FENCED')) return
+      this.#fenced = error
+      const fields = { storage: this.#storage.name, owner: error.details.owner }
+      this.#logger.error(fields, 'another owner has taken over the storage: no more checkpoints')
+      this.#onLost()
+    }
+  }
+}
+
+/** Runs an action as the owner of a storage that is owned only for it. */
+export async function asTemporaryOwner<T>(
+  storage: CheckpointStorage,
+  logger: Logger,
+  action: (owner: LeasedStorage) => Promise<T>,
+): Promise<T> {
+  const owner = await LeasedStorage.acquire(storage, logger)
+  try {
+    return await action(owner)
+  } finally {
+    await releaseOwner(owner, logger)
+  }
+}
+
+async function releaseOwner(owner: LeasedStorage, logger: Logger): Promise<void> {
+  try {
+    await owner.release()
+  } catch (error) {
+    logger.warn({ storage: owner.storage.name, reason: reasonOf(error) }, 'could not release the lease')
+  }
+}

@@ -1,0 +1,125 @@
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import type { CheckpointStorage, StorageLease } from '../../storage/checkpoint-storage.js'
+import { CheckpointCatalog, type StorageListing } from '../archive/checkpoint-catalog.js'
+import { SEQUENCE_NAME } from '../format/object-names.js'
+import { formatSequence, reconcileSequence, type SequenceState } from '../format/sequence-file.js'
+import type { Logger } from '../types.js'
+
+/**
+ * The one writer of a storage: it holds the lease, and gives out the numbers of checkpoints.
+ *
+ * A number is reserved in the storage before anything bears it, and remembered here whether or not that worked,
+ * so it is never given out again. A publication is noted after the manifest; if that note fails or the process dies
+ * before it, the next owner finds the manifest by its name.
+ */
+export class LeasedStorage {
+  readonly storage: CheckpointStorage
+  readonly #lease: StorageLease
+  readonly #logger: Logger
+  #sequence: SequenceState
+
+  /** Takes the lease (`FENCED` while somebody else has it) and reads where the sequence stands. */
+  static async acquire(storage: CheckpointStorage, logger: Logger): Promise<LeasedStorage> {
+    const lease = await storage.acquire()
+    try {
+      return new LeasedStorage(storage, lease, logger, await currentSequence(storage, logger))
+    } catch (error) {
+      await lease.release().catch((failure: unknown) => {
+        logger.warn({ storage: storage.name, reason: reasonOf(failure) }, 'could not release the lease')
+      })
+      throw error
+    }
+  }
+
+  private constructor(
+    storage: CheckpointStorage,
+    lease: StorageLease,
+    logger: Logger,
+    sequence: SequenceState,
+  ) {
+    this.storage = storage
+    this.#lease = lease
+    this.#logger = logger
+    this.#sequence = sequence
+  }
+
+  /** Whether a checkpoint was ever published here, as far as anything still tells. */
+  get everPublished(): boolean {
+    return this.#sequence.published > 0
+  }
+
+  /** Resolves while the lease is held; `FENCED` afterwards. */
+  async check(): Promise<void> {
+    await this.#lease.check()
+  }
+
+  /** The next number, durably reserved. */
+  async reserve(): Promise<number> {
+    await this.#lease.check()
+    const reserved = this.#sequence.reserved + 1
+    if (!Number.isSafeInteger(reserved)) {
+      throw new StateError('STORAGE_ERROR', {
+        storage: this.storage.name,
+        operation: 'reserve a number',
+        reason: `number ${reserved - 1} is taken and there is none above it; remove the file of that name, and '${SEQUENCE_NAME}'`,
+      })
+    }
+    this.#sequence = { ...this.#sequence, reserved }
+    await this.storage.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
+    return reserved
+  }
+
+  /** Notes a publication. It counts also where the note could not be written: that is logged, and made up for later. */
+  async notePublished(sequence: number): Promise<void> {
+    this.#sequence = { ...this.#sequence, published: sequence, newest: sequence }
+    try {
+      await this.storage.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
+    } catch (error) {
+      const fields = { storage: this.storage.name, reason: reasonOf(error) }
+      this.#logger.warn(fields, 'the sequence was not updated after publishing; the next checkpoint does it')
+    }
+  }
+
+  /** Notes, before a checkpoint is removed on purpose, which one is the newest without it: it will not count as lost. */
+  async noteRemoval(sequence: number, listing: StorageListing): Promise<void> {
+    if (sequence < this.#sequence.newest) return
+    const newest = listing.manifests.find((other) => other < sequence) ?? 0
+    const next = { ...this.#sequence, newest }
+    await this.storage.replace(SEQUENCE_NAME, formatSequence(next))
+    this.#sequence = next
+  }
+
+  /** Lets the next owner in. Idempotent. */
+  async release(): Promise<void> {
+    await this.#lease.release()
+  }
+}
+
+async function currentSequence(storage: CheckpointStorage, logger: Logger): Promise<SequenceState> {
+  const catalog = new CheckpointCatalog(storage)
+  const listing = await catalog.listing()
+  let stored: SequenceState | undefined
+  let damage: string | undefined
+  try {
+    stored = await catalog.sequence()
+    if (stored === undefined && listing.largest > 0) damage = 'it is missing'
+  } catch (error) {
+    if (!isStateError(error, 'CORRUPTION')) throw error
+    damage = error.message
+  }
+  const sequence = reconcileSequence(stored, listing)
+  if (damage !== undefined) {
+    logger.warn(
+      { storage: storage.name, reason: damage, ...sequence },
+      'the sequence of checkpoints was derived from the names of the files',
+    )
+    return atLeastOnePublished(sequence)
+  }
+  return sequence
+}
+
+/** A lost sequence proves that there was a writer; what it published is unknown, so it counts as something. */
+function atLeastOnePublished(sequence: SequenceState): SequenceState {
+  if (sequence.published > 0) return sequence
+  return { reserved: Math.max(sequence.reserved, 1), published: 1, newest: sequence.newest }
+}

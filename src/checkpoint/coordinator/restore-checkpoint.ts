@@ -1,0 +1,190 @@
+// How a checkpoint comes back, and which one.
+//
+// (1) The backend swaps its content only at the end of the stream, and the stream ends only when all of it verified.
+// (2) `restoreNewest` tries the checkpoints from the newest down. It passes over one only for a fault of that
+//     checkpoint or of reading it, never for a fault of the backend, and reports each.
+// (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
+
+import type { ChangeBase } from '../../backend/shared-snapshot.js'
+import type { StateBackend } from '../../backend/state-backend.js'
+import { throwIfAborted } from '../../backend/validate.js'
+import { assert } from '../../base/assert.js'
+import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { CheckpointCatalog, missingManifest, type StorageListing } from '../archive/checkpoint-catalog.js'
+import { contentOf, type StoredManifest } from '../format/manifest.js'
+import { checkpointId } from '../format/object-names.js'
+import type { SequenceState } from '../format/sequence-file.js'
+import type { CheckpointId, RestoreProgress } from '../types.js'
+import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { RestoreStream } from '../worker/restore-stream.js'
+import { RestoredBase } from './restored-base.js'
+
+export interface RestoreRequest {
+  readonly backend: StateBackend
+  readonly storage: CheckpointStorage
+  readonly worker: CheckpointWorker
+  /** Whether what is restored is to be the base of an incremental checkpoint. */
+  readonly trackChanges: boolean
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: ((progress: RestoreProgress) => void) | undefined
+  readonly onSkipped: (skipped: SkippedCheckpoint, sequence: number) => void
+  /** The sequence cannot be read, so it cannot tell whether a newer checkpoint was lost without a trace. */
+  readonly onSequenceUnknown: (error: StateError) => void
+}
+
+/** What was restored, and the instant from which on changes to it are known, where there is one. */
+export interface RestoredCheckpoint {
+  readonly stored: StoredManifest
+  readonly base: ChangeBase | undefined
+}
+
+/** The newest checkpoint that verifies, restored; `undefined` where there has never been one. */
+export async function restoreNewest(request: RestoreRequest): Promise<RestoredCheckpoint | undefined> {
+  const catalog = new CheckpointCatalog(request.storage)
+  const skipped: SkippedCheckpoint[] = []
+  const skip = (sequence: number, error: StateError) => {
+    const entry = { id: checkpointId(sequence), code: error.code, reason: error.message }
+    skipped.push(entry)
+    request.onSkipped(entry, sequence)
+  }
+  const listing = await listingOf(catalog)
+  const history = await sequenceOf(catalog)
+  if (history instanceof StateError) {
+    request.onSequenceUnknown(history)
+  } else if (history !== undefined && history.newest > listing.largestManifest) {
+    skip(history.newest, missingManifest(history.newest))
+  }
+  for (const sequence of listing.manifests) {
+    throwIfAborted(request.signal, 'restore')
+    const stored = await catalog.tryManifest(sequence)
+    const outcome = stored instanceof StateError ? stored : await restoreContent(request, stored)
+    if (!(outcome instanceof StateError)) return outcome
+    skip(sequence, outcome)
+  }
+  if (skipped.length === 0 && hadNone(history, listing)) return undefined
+  const cause = history instanceof StateError ? history : undefined
+  const reason = reasonForNothing(skipped.length, cause)
+  throw restoreFailed(undefined, reason, skipped, cause)
+}
+
+/** One checkpoint, restored. `RESTORE_FAILED` where it is missing or does not verify. */
+export async function restoreOne(request: RestoreRequest, sequence: number): Promise<RestoredCheckpoint> {
+  const id = checkpointId(sequence)
+  const stored = await new CheckpointCatalog(request.storage).tryManifest(sequence)
+  const outcome = stored instanceof StateError ? stored : await restoreContent(request, stored)
+  if (outcome instanceof StateError) throw restoreFailed(id, outcome.message, [], outcome)
+  return outcome
+}
+
+/**
+ * Restores the content of a checkpoint. Returns the error where the checkpoint is at fault, or could not be read;
+ * throws where going on with an older one would be wrong: `ABORTED`, and `RESTORE_FAILED` for faults of the backend.
+ */
+async function restoreContent(
+  request: RestoreRequest,
+  stored: StoredManifest,
+): Promise<RestoredCheckpoint | StateError> {
+  const { backend, storage, worker, signal, onProgress } = request
+  const { manifest } = stored
+  const { id, entryCount } = manifest
+  let base: ChangeBase | undefined
+  const onBlock = (entries: number) => tell(onProgress, { id, entries, totalEntries: entryCount })
+  const content = contentOf(manifest)
+  const stream = new RestoreStream({ worker, storage, content, signal }, onBlock)
+  try {
+    await stream.opened()
+  } catch (error) {
+    if (stream.lost) throw restoreFailed(id, reasonOf(error), [], error)
+    return faultOf(error, storage)
+  }
+  const tracked = new RestoredBase(backend, entryCount)
+  if (request.trackChanges && !manifest.savepoint) stream.onFinished = () => tracked.noteEndOfStream()
+  try {
+    const expectedEntries = expectedEntriesOf(stored)
+    const { clockMs } = manifest
+    await backend.replaceAll(stream, {
+      expectedEntries,
+      clockMs,
+      ...(signal === undefined ? {} : { signal }),
+    })
+    base = tracked.take()
+  } catch (error) {
+    if (signal?.aborted && isStateError(error, 'ABORTED')) throw error
+    if (stream.lost) throw restoreFailed(id, reasonOf(stream.failure ?? error), [], stream.failure ?? error)
+    if (stream.failure !== undefined) return faultOf(stream.failure, storage)
+    throw restoreFailed(id, `the backend did not take it: ${reasonOf(error)}`, [], error)
+  } finally {
+    await stream.close()
+  }
+  assert(stream.finished, `backend '${backend.name}' ended a restore before the end of the checkpoint`)
+  return { stored, base }
+}
+
+/** As with listeners, what a callback throws is its own failure, and must not look like damage of the checkpoint. */
+function tell(listener: RestoreRequest['onProgress'], progress: RestoreProgress): void {
+  try {
+    listener?.(progress)
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
+  }
+}
+
+/**
+ * The hint that sizes memory once. It is only believed as far as the files could hold so many: at least a stored byte
+ * for each entry. A manifest cannot make a backend allocate by lying.
+ */
+function expectedEntriesOf({ manifest }: StoredManifest): number {
+  const storedBytes = manifest.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
+  return Math.min(manifest.entryCount, storedBytes)
+}
+
+/** Failed assertions are bugs and go on; any other failure of reading a checkpoint says why it is passed over. */
+function faultOf(error: unknown, storage: CheckpointStorage): StateError {
+  if (isStateError(error, 'ABORTED')) throw error
+  if (isStateError(error)) return error
+  const details = { storage: storage.name, operation: 'read a checkpoint', reason: reasonOf(error) }
+  return new StateError('STORAGE_ERROR', details, { cause: error })
+}
+
+async function listingOf(catalog: CheckpointCatalog): Promise<StorageListing> {
+  try {
+    return await catalog.listing()
+  } catch (error) {
+    throw restoreFailed(undefined, `the storage cannot be listed: ${reasonOf(error)}`, [], error)
+  }
+}
+
+/** The persisted sequence, `undefined` where there is none, or the error of reading it. */
+async function sequenceOf(catalog: CheckpointCatalog): Promise<SequenceState | StateError | undefined> {
+  try {
+    return await catalog.sequence()
+  } catch (error) {
+    if (isStateError(error)) return error
+    throw restoreFailed(undefined, reasonOf(error), [], error)
+  }
+}
+
+/** Whether everything there is says that no checkpoint was ever published. In doubt: no. */
+function hadNone(history: SequenceState | StateError | undefined, listing: StorageListing): boolean {
+  if (history instanceof StateError) return false
+  return history === undefined ? listing.largest === 0 : history.published === 0
+}
+
+function reasonForNothing(skipped: number, historyUnknown: StateError | undefined): string {
+  if (skipped > 0) return `none of ${skipped} checkpoints can be used`
+  if (historyUnknown === undefined) return 'there is no checkpoint any more, but there has been one'
+  return `there is no checkpoint, and whether there has been one cannot be told: ${historyUnknown.message}`
+}
+
+function restoreFailed(
+  id: CheckpointId | undefined,
+  reason: string,
+  skipped: readonly SkippedCheckpoint[],
+  cause: unknown,
+): StateError<'RESTORE_FAILED'> {
+  const options = cause === undefined ? undefined : { cause }
+  return new StateError('RESTORE_FAILED', { checkpointId: id, reason, skipped }, options)
+}

@@ -1,0 +1,84 @@
+import { MessagePort } from 'node:worker_threads'
+import type { ChangeBase, SharedSnapshot } from '../../backend/shared-snapshot.js'
+import { isSyncBackend, type StateBackend, type StateSnapshot } from '../../backend/state-backend.js'
+import { StateError } from '../../base/errors.js'
+import type { JsonValue } from '../../base/json.js'
+import { jsonTextOf, parseJsonText } from '../format/json-value.js'
+
+/** Longest source position, in bytes of the manifest: half of what a manifest may have. */
+const MAX_SOURCE_BYTES: number = 8 * 1024 * 1024
+
+export interface CutOptions {
+  /** Ask the backend to remember what changes from here on. */
+  readonly trackChanges: boolean
+  /** What has changed since then is wanted, not all. */
+  readonly since: ChangeBase | undefined
+}
+
+/** State and source position of one instant. */
+export interface StateCut {
+  readonly snapshot: StateSnapshot
+  /** What `source` returned, as JSON; `undefined` without a source. */
+  readonly sourceText: string | undefined
+  /** This instant as a base for the next cut, where the backend can tell what changes. */
+  readonly base: ChangeBase | undefined
+  /** What changed since the base that was asked for; `undefined` where the backend cannot tell. */
+  readonly changes: SharedSnapshot | undefined
+  /** All of it, where nothing less is shared; `undefined` where the backend shares nothing. */
+  readonly all: SharedSnapshot | undefined
+  /** How long this thread was held, in milliseconds. */
+  readonly pauseMs: number
+}
+
+/**
+ * Takes a snapshot and asks the source for its position, both in this very call, before anything else can run:
+ * with `snapshotSync()` where the backend has it; otherwise `snapshot()` is called, which by contract means the
+ * instant of the call, then the source, and only then is the snapshot awaited. Changes are tracked, and snapshots shared,
+ * only in the first case: after waiting for a snapshot it would be too late.
+ *
+ * `SERIALIZATION_FAILED` where the position is not JSON; whatever `source` throws is passed on. The snapshot is then closed.
+ */
+export async function takeCut(
+  backend: StateBackend,
+  source: (() => JsonValue) | undefined,
+  options: CutOptions,
+): Promise<StateCut> {
+  const startedAtMs = performance.now()
+  const snapshot = isSyncBackend(backend) ? backend.snapshotSync() : undefined
+  const pending = snapshot === undefined ? backend.snapshot() : Promise.resolve(snapshot)
+  let base: ChangeBase | undefined
+  let changes: SharedSnapshot | undefined
+  let all: SharedSnapshot | undefined
+  let sourceText: string | undefined
+  try {
+    if (options.trackChanges) base = snapshot?.trackChanges?.()
+    if (options.since !== undefined) changes = snapshot?.share?.(options.since)
+    if (changes === undefined) all = snapshot?.share?.()
+    sourceText = source === undefined ? undefined : sourceTextOf(source())
+  } catch (error) {
+    base?.release()
+    for (const shared of [changes, all]) if (shared !== undefined) discardShared(shared)
+    await pending.then(
+      (taken) => taken.close(),
+      () => {},
+    )
+    throw error
+  }
+  const pauseMs = performance.now() - startedAtMs
+  return { snapshot: await pending, sourceText, base, changes, all, pauseMs }
+}
+
+/** Lets go of a shared snapshot that no thread will open. */
+export function discardShared({ transferList }: SharedSnapshot): void {
+  for (const each of transferList) if (each instanceof MessagePort) each.close()
+}
+
+function sourceTextOf(position: unknown): string {
+  const text = jsonTextOf(position, 'source')
+  const bytes = Buffer.byteLength(JSON.stringify(parseJsonText(text), null, 2))
+  if (bytes > MAX_SOURCE_BYTES) {
+    const reason = `it takes ${bytes} bytes in the manifest; the limit is ${MAX_SOURCE_BYTES}`
+    throw new StateError('SERIALIZATION_FAILED', { what: 'source', reason })
+  }
+  return text
+}

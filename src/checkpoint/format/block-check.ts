@@ -1,0 +1,74 @@
+import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
+
+/**
+ * Follows a stream of blocks and says what is wrong with it: entry counts that do not match, and keys that
+ * do not strictly increase. Used on both sides of the disk, where a wrong block is a bug and where it is damage.
+ */
+export class BlockCheck {
+  readonly #allowTombstones: boolean
+  #lastKey: Uint8Array | undefined
+
+  /** Entries, and tombstones among them, of the blocks that passed. */
+  entryCount = 0
+  tombstoneCount = 0
+  /** First key of the latest block, as a copy. */
+  firstKey: Uint8Array = new Uint8Array(0)
+
+  constructor(allowTombstones: boolean) {
+    this.#allowTombstones = allowTombstones
+  }
+
+  /** What is wrong with the next block, or `undefined`. Throws `CORRUPTION` where an entry does not fit its block. */
+  problemOf(block: EntryBlock): string | undefined {
+    const cursor = new EntryBlockCursor(block.bytes)
+    const { bytes } = cursor
+    if (!cursor.next()) return 'a block without entries'
+    this.firstKey = cursor.key().slice()
+    if (
+      this.#lastKey !== undefined &&
+      compareKeys(this.#lastKey, 0, this.#lastKey.length, bytes, cursor) >= 0
+    ) {
+      return 'a block does not begin after the end of the one before'
+    }
+    let entries = 0
+    let tombstones = 0
+    let keyStart = 0
+    let keyLength = 0
+    do {
+      if (entries > 0 && compareKeys(bytes, keyStart, keyLength, bytes, cursor) >= 0) {
+        return 'the keys of a block do not strictly increase'
+      }
+      if (cursor.tombstone) {
+        if (!this.#allowTombstones) return 'a tombstone in a base segment'
+        if (cursor.valueLength > 0 || cursor.expiresAtMs !== Infinity)
+          return 'a tombstone with a value or expiry'
+        tombstones++
+      }
+      keyStart = cursor.keyStart
+      keyLength = cursor.keyLength
+      entries++
+    } while (cursor.next())
+    if (entries !== block.entryCount) return `a block of ${entries} entries that declares ${block.entryCount}`
+    this.#lastKey = bytes.slice(keyStart, keyStart + keyLength)
+    this.entryCount += entries
+    this.tombstoneCount += tombstones
+    return undefined
+  }
+}
+
+/** Compares a key with the cursor's current one, without making a view of either. */
+function compareKeys(
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  otherBytes: Uint8Array,
+  other: EntryBlockCursor,
+): number {
+  const shared = Math.min(length, other.keyLength)
+  const otherStart = other.keyStart
+  for (let i = 0; i < shared; i++) {
+    const difference = (bytes[start + i] as number) - (otherBytes[otherStart + i] as number)
+    if (difference !== 0) return difference
+  }
+  return length - other.keyLength
+}

@@ -1,0 +1,180 @@
+// Writes one segment (its bytes: segment-format.ts). What holds when `finish` has resolved:
+//
+// (1) Keys strictly increase within a segment; a base has no tombstones.
+// (2) The stored bytes of each block decompress to exactly the bytes of the EntryBlock that came in.
+// (3) The index has one entry per block, in order; totals in the footer are those of the blocks.
+// (4) The footer is written last: a torn file has none.
+// (5) The SHA-256 is over every byte handed to the storage, in order.
+//
+// While one block is being written, the next ones are compressed in the thread pool.
+
+import type { EntryBlock } from '../../backend/entry-block.js'
+import { assert, present } from '../../base/assert.js'
+import type { BlockCodec } from '../../codec/block-codec.js'
+import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
+import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { BlockCheck } from './block-check.js'
+import {
+  BLOCK_HEADER_BYTES,
+  encodeBlockHeader,
+  encodeFooter,
+  encodeIndexEntry,
+  encodeSegmentHeader,
+  MAX_RAW_BLOCK_BYTES,
+  maxStoredBytes,
+  SEGMENT_HEADER_BYTES,
+  type SegmentRole,
+} from './segment-format.js'
+
+/** How many blocks, and how many raw bytes at least, may be in compression before `append` waits for a write. */
+const MAX_BLOCKS_AHEAD = 4
+const MAX_BYTES_AHEAD = 4 * 1024 * 1024
+
+/** Stored blocks up to this size go out in one write with their header. */
+const MAX_JOINED_BYTES = 1024 * 1024
+
+/** Index entries are handed to the storage in pieces of about this size. */
+const INDEX_PIECE_BYTES = 256 * 1024
+
+/** What a finished segment holds; the manifest says the same. */
+export interface SegmentTotals {
+  readonly sizeBytes: number
+  readonly rawBytes: number
+  readonly entryCount: number
+  readonly tombstoneCount: number
+  /** Over the whole file, hexadecimal. */
+  readonly sha256: string
+}
+
+interface PendingBlock {
+  readonly entryCount: number
+  readonly rawBytes: number
+  readonly firstKey: Uint8Array
+  readonly compressed: Promise<CompressedBlock>
+}
+
+interface CompressedBlock {
+  readonly stored: Uint8Array
+  readonly rawCrc: number
+  readonly storedCrc: number
+}
+
+/** Packs blocks into one new object. The caller commits or aborts the object. */
+export class SegmentWriter {
+  readonly #output: ObjectWriter
+  readonly #codec: BlockCodec
+  readonly #role: SegmentRole
+  readonly #check: BlockCheck
+  readonly #sha256 = new RunningSha256()
+  readonly #pending: PendingBlock[] = []
+  readonly #index: Uint8Array[] = []
+  #pendingBytes = 0
+  #offset = 0
+  #rawBytes = 0
+
+  constructor(output: ObjectWriter, codec: BlockCodec, role: SegmentRole) {
+    this.#output = output
+    this.#codec = codec
+    this.#role = role
+    this.#check = new BlockCheck(role === 'delta')
+  }
+
+  /** Bytes handed to the storage so far. */
+  get sizeBytes(): number {
+    return this.#offset
+  }
+
+  /** Takes the next block, whose bytes must not change any more. Resolves when there is room for another one. */
+  async append(block: EntryBlock): Promise<void> {
+    const rawBytes = block.bytes.length
+    assert(rawBytes <= MAX_RAW_BLOCK_BYTES, `a block of ${rawBytes} bytes`)
+    const problem = this.#check.problemOf(block)
+    assert(problem === undefined, `blocks out of order: ${problem}`)
+    const compressed = compressBlock(this.#codec, block.bytes)
+    // The failure is met when the block's turn comes; until then, and if it never comes, it is not unhandled.
+    compressed.catch(() => {})
+    this.#pending.push({ entryCount: block.entryCount, rawBytes, firstKey: this.#check.firstKey, compressed })
+    this.#pendingBytes += rawBytes
+    this.#rawBytes += rawBytes
+    while (this.#pending.length > MAX_BLOCKS_AHEAD || this.#pendingBytes > MAX_BYTES_AHEAD) {
+      await this.#writeNext()
+    }
+  }
+
+  /** Writes what is still pending, index and footer. */
+  async finish(): Promise<SegmentTotals> {
+    while (this.#pending.length > 0) await this.#writeNext()
+    if (this.#offset === 0) await this.#writeHeader()
+    const indexOffset = this.#offset
+    const indexCrc = await this.#writeIndex()
+    const totals = {
+      entryCount: this.#check.entryCount,
+      tombstoneCount: this.#check.tombstoneCount,
+      rawBytes: this.#rawBytes,
+    }
+    const indexBytes = this.#offset - indexOffset
+    const blockCount = this.#index.length
+    await this.#write(encodeFooter({ ...totals, indexOffset, indexBytes, blockCount, indexCrc }))
+    return { ...totals, sizeBytes: this.#offset, sha256: this.#sha256.digest() }
+  }
+
+  async #writeNext(): Promise<void> {
+    if (this.#offset === 0) await this.#writeHeader()
+    const block = present(this.#pending.shift(), 'a block is pending')
+    const { stored, rawCrc, storedCrc } = await block.compressed
+    this.#pendingBytes -= block.rawBytes
+    const { rawBytes, entryCount } = block
+    const header = { storedBytes: stored.length, rawBytes, entryCount, rawCrc, storedCrc }
+    assert(
+      stored.length <= maxStoredBytes(rawBytes),
+      `${stored.length} stored bytes for ${rawBytes} raw ones`,
+    )
+    this.#index.push(encodeIndexEntry(this.#offset, header, block.firstKey))
+    const headerBytes = encodeBlockHeader(header)
+    if (stored.length <= MAX_JOINED_BYTES) {
+      const joined = new Uint8Array(BLOCK_HEADER_BYTES + stored.length)
+      joined.set(headerBytes)
+      joined.set(stored, BLOCK_HEADER_BYTES)
+      await this.#write(joined)
+    } else {
+      await this.#write(headerBytes)
+      await this.#write(stored)
+    }
+  }
+
+  async #writeHeader(): Promise<void> {
+    await this.#write(encodeSegmentHeader({ codec: this.#codec.name, role: this.#role }))
+    assert(this.#offset === SEGMENT_HEADER_BYTES, 'the header comes first')
+  }
+
+  async #writeIndex(): Promise<number> {
+    let crc = 0
+    let piece: Uint8Array[] = []
+    let pieceBytes = 0
+    for (const [position, entry] of this.#index.entries()) {
+      piece.push(entry)
+      pieceBytes += entry.length
+      if (pieceBytes < INDEX_PIECE_BYTES && position < this.#index.length - 1) continue
+      const bytes = Buffer.concat(piece)
+      crc = crc32(bytes, crc)
+      await this.#write(bytes)
+      piece = []
+      pieceBytes = 0
+    }
+    return crc
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    this.#offset += bytes.length
+    const written = this.#output.write(bytes)
+    // Hashing and writing only read the bytes, so they go on side by side.
+    await Promise.all([written, this.#sha256.update(bytes)])
+  }
+}
+
+async function compressBlock(codec: BlockCodec, raw: Uint8Array): Promise<CompressedBlock> {
+  const compressing = codec.compress(raw)
+  // While the pool compresses, this thread sums.
+  const [stored, rawCrc] = await Promise.all([compressing, crc32Sliced(raw)])
+  return { stored, rawCrc, storedCrc: await crc32Sliced(stored) }
+}

@@ -1,0 +1,258 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import { afterEach, describe, expect, it } from 'vitest'
+import { bytesOf, namesIn } from '../../../test/support/checkpoints.js'
+import { contentOf, put } from '../../../test/support/coordinator-bench.js'
+import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
+import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { ModelStateBackend } from '../../testing/model-state-backend.js'
+import { CheckpointCoordinator } from '../coordinator/checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from '../coordinator/coordinator-options.js'
+import { CheckpointWorker } from './checkpoint-worker.js'
+
+const open: (() => Promise<void>)[] = []
+
+afterEach(async () => {
+  for (const close of open.splice(0).reverse()) await close().catch(() => {})
+})
+
+function workerToClose(): CheckpointWorker {
+  const worker = new CheckpointWorker()
+  open.push(() => worker.close())
+  return worker
+}
+
+function bench(options: Partial<CheckpointCoordinatorOptions> = {}, backend = new ModelStateBackend()) {
+  const storage = new MemoryCheckpointStorage()
+  const coordinator = new CheckpointCoordinator(backend, { storage, ...options })
+  open.push(() => coordinator.shutdown())
+  return { coordinator, backend, storage }
+}
+
+/** A module that the thread loads. */
+function moduleOf(text: string): string {
+  return `data:text/javascript,${encodeURIComponent(text)}`
+}
+
+/** A model whose next snapshots are shared in that form. */
+function sharing(backend: ModelStateBackend, shared: () => SharedSnapshot | undefined): ModelStateBackend {
+  const taken = backend.snapshotSync.bind(backend)
+  backend.snapshotSync = () => {
+    const snapshot = taken()
+    const usual = snapshot.share.bind(snapshot)
+    snapshot.share = (since) => shared() ?? usual(since)
+    return snapshot
+  }
+  return backend
+}
+
+const dying = moduleOf('export async function openSharedSnapshot() { process.exit(7) }')
+const throwing = moduleOf(
+  'export async function openSharedSnapshot() { throw new RangeError("no such snapshot") }',
+)
+const wrong = moduleOf(`
+  export async function openSharedSnapshot() {
+    return { count: async () => 5, blocks: async function* () {}, close: async () => {} }
+  }`)
+const throwingLater = moduleOf(`
+  export async function openSharedSnapshot() {
+    setImmediate(() => { throw new Error('nobody catches this') })
+    await new Promise(() => {})
+  }`)
+
+describe('a worker that dies', () => {
+  it.each([
+    ['ends', dying, /ended with exit code 7/],
+    ['fails', throwingLater, /nobody catches this/],
+  ])(
+    'because it %s fails the checkpoint at hand alone; the next one starts another',
+    async (_, module, reason) => {
+      let deadly = false
+      const backend = sharing(new ModelStateBackend(), () =>
+        deadly ? { module, data: undefined, transferList: [] } : undefined,
+      )
+      const { coordinator, storage } = bench({}, backend)
+      await put(backend, 'a=1')
+      await coordinator.createCheckpoint()
+      const before = await namesIn(storage)
+      deadly = true
+      await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+        code: 'CHECKPOINT_FAILED',
+        message: expect.stringMatching(reason),
+      })
+      expect(await namesIn(storage)).toEqual(before)
+      expect(backend.stats().openSnapshots).toBe(0)
+      deadly = false
+      await put(backend, 'b=2')
+      await coordinator.createCheckpoint()
+      await backend.clear()
+      await coordinator.restoreLatest()
+      expect(await contentOf(backend)).toBe('a=1 b=2')
+    },
+  )
+
+  it('in the middle of a restore does not make it take an older checkpoint', async () => {
+    const worker = workerToClose()
+    const { coordinator, backend, storage } = bench({ worker })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    await put(backend, 'a=2')
+    await coordinator.createCheckpoint()
+    const opened = storage.open.bind(storage)
+    const killer = bench(
+      { worker, incremental: false },
+      sharing(new ModelStateBackend(), () => ({
+        module: dying,
+        data: undefined,
+        transferList: [],
+      })),
+    )
+    let killing: Promise<unknown> | undefined
+    storage.open = async (name) => {
+      killing ??= killer.coordinator.createCheckpoint().catch(() => {})
+      await killing
+      return await opened(name)
+    }
+    const skipped: string[] = []
+    coordinator.on('skipped', ({ id }) => skipped.push(id))
+    await expect(coordinator.restoreLatest()).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      details: { checkpointId: 'chk-0000000002' },
+    })
+    expect(skipped).toEqual([])
+    expect((await coordinator.restoreLatest())?.id).toBe('chk-0000000002')
+  })
+})
+
+describe('what a job fails with', () => {
+  it('is the error of the thread', async () => {
+    const backend = sharing(new ModelStateBackend(), () => ({
+      module: throwing,
+      data: undefined,
+      transferList: [],
+    }))
+    await expect(bench({}, backend).coordinator.createCheckpoint()).rejects.toMatchObject({
+      code: 'CHECKPOINT_FAILED',
+      cause: { name: 'RangeError', message: 'no such snapshot' },
+    })
+  })
+
+  it('is a failed assertion where a snapshot does not hold what it says', async () => {
+    const backend = sharing(new ModelStateBackend(), () => ({
+      module: wrong,
+      data: undefined,
+      transferList: [],
+    }))
+    const { coordinator, storage } = bench({}, backend)
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ cause: { name: 'AssertionError' } })
+    expect((await namesIn(storage)).filter((name) => name.endsWith('.manifest'))).toEqual([])
+  })
+
+  it('is the very error of a storage on the main thread', async () => {
+    const failure = new Error('disk on fire')
+    const { coordinator, storage } = bench()
+    storage.create = () => Promise.reject(failure)
+    const error = await coordinator.createCheckpoint().catch((thrown: unknown) => thrown)
+    expect((error as Error).cause).toBe(failure)
+  })
+
+  it('is the very error of a snapshot whose blocks are sent', async () => {
+    const failure = new Error('cannot read')
+    const backend = new ModelStateBackend()
+    const taken = backend.snapshotSync.bind(backend)
+    backend.snapshotSync = () =>
+      Object.assign(taken(), {
+        share: undefined,
+        blocks: async function* () {
+          yield* []
+          throw failure
+        },
+      })
+    const error = await bench({}, backend)
+      .coordinator.createCheckpoint()
+      .catch((thrown: unknown) => thrown)
+    expect((error as Error).cause).toBe(failure)
+    expect(backend.stats().openSnapshots).toBe(0)
+  })
+})
+
+describe('a worker', () => {
+  it('of several coordinators is closed by who made it', async () => {
+    const worker = workerToClose()
+    const first = bench({ worker })
+    const second = bench({ worker })
+    await put(first.backend, 'a=1')
+    await put(second.backend, 'a=2')
+    await Promise.all([first.coordinator.createCheckpoint(), second.coordinator.createCheckpoint()])
+    await first.coordinator.shutdown()
+    await second.coordinator.restoreLatest()
+    expect(await contentOf(second.backend)).toBe('a=2')
+    await worker.close()
+    await worker.close()
+    await expect(second.coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })
+    await expect(second.coordinator.restoreLatest()).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+
+  it('that is closed in the middle of a checkpoint fails it', async () => {
+    const worker = workerToClose()
+    const { coordinator, backend, storage } = bench({ worker })
+    await put(backend, 'a=1')
+    const opened = storage.open.bind(storage) as ObjectStorage['open']
+    storage.open = async (name) => {
+      await worker.close()
+      return await opened(name)
+    }
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })
+    expect(await namesIn(storage)).toEqual(['sequence'])
+  })
+
+  it('lets the process exit while it is idle, and while it merges', async () => {
+    const script = `
+      import { CheckpointCoordinator, MemoryCheckpointStorage } from 'holdfast'
+      import { ModelStateBackend } from 'holdfast/testing'
+      const backend = new ModelStateBackend()
+      const storage = new MemoryCheckpointStorage()
+      const create = storage.create.bind(storage)
+      storage.create = (name) => name.includes('merged') ? new Promise(() => {}) : create(name)
+      const coordinator = new CheckpointCoordinator(backend, { storage, maxDeltas: 1 })
+      for (let i = 0; i < 50; i++) backend.putSync(Buffer.from('k' + i), Buffer.from('v' + i))
+      for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+      console.log(coordinator.stats().merging)`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: import.meta.dirname,
+      timeout: 30_000,
+    })
+    expect(stdout).toBe('true\n')
+  })
+
+  it('must be one', () => {
+    expect(() => bench({ worker: {} as CheckpointWorker })).toThrow(
+      'options.worker must be a CheckpointWorker',
+    )
+  })
+
+  it('gets blocks from snapshots that cannot be shared, more of them than are in flight', async () => {
+    const backend = new ModelStateBackend()
+    const taken = backend.snapshotSync.bind(backend)
+    backend.snapshotSync = () => Object.assign(taken(), { share: undefined, trackChanges: undefined })
+    const { coordinator } = bench({ compression: 'none' }, backend)
+    for (let i = 0; i < 12; i++) backend.putSync(bytesOf(`k${i}`), new Uint8Array(1_500_000).fill(i))
+    expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'full', entryCount: 12 })
+    await backend.clear()
+    await coordinator.restoreLatest()
+    expect(backend.getSync(bytesOf('k11'))?.[1_499_999]).toBe(11)
+  })
+
+  it.each([{ workerShare: 0.3 }, { maxBytesPerSecond: 1e8 }])(
+    'within limits does the same: %o',
+    async (limits) => {
+      const { coordinator, backend } = bench({ ...limits, compression: 'gzip' })
+      await put(backend, 'a=1 b=2')
+      await coordinator.createCheckpoint()
+      await backend.clear()
+      await coordinator.restoreLatest()
+      expect(await contentOf(backend)).toBe('a=1 b=2')
+    },
+  )
+})

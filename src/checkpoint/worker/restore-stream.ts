@@ -1,0 +1,130 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { EntryBlock } from '../../backend/entry-block.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import type { CheckpointContent } from '../format/manifest.js'
+import { BlockInbox } from './block-pipe.js'
+import type { CheckpointWorker } from './checkpoint-worker.js'
+import { errorOf, startJob } from './start-job.js'
+import type { WorkerJob } from './worker-job.js'
+import type { WorkerLimits } from './worker-protocol.js'
+
+/** How long blocks may be handed on without letting the event loop run, in milliseconds. */
+const TURN_MS = 2
+
+/** Reading takes what it needs: whoever restores waits for it. */
+const UNLIMITED: WorkerLimits = { workerShare: 1, maxBytesPerSecond: Infinity }
+
+export interface ReadRequest {
+  readonly worker: CheckpointWorker
+  readonly storage: CheckpointStorage
+  readonly content: CheckpointContent
+  readonly signal: AbortSignal | undefined
+}
+
+/** Reads all of a checkpoint in the worker and verifies it. Rejects with what is wrong with it. */
+export async function verifyContent({ worker, storage, content, signal }: ReadRequest): Promise<void> {
+  const request = { kind: 'read', content, sendBlocks: false, limits: UNLIMITED } as const
+  try {
+    await startJob({ worker, storage, request, signal }).ended
+  } catch (error) {
+    throw errorOf(error, signal, 'verify')
+  }
+}
+
+/**
+ * The content of one checkpoint, read, verified and merged in the worker, as a stream of blocks that ends normally only
+ * if all of it verified. Iterate it once, and `close` it afterwards.
+ */
+export class RestoreStream implements AsyncIterable<EntryBlock> {
+  readonly #job: WorkerJob
+  readonly #inbox: BlockInbox
+  readonly #signal: AbortSignal | undefined
+  readonly #onBlock: (entries: number) => void
+
+  /** Entries handed on so far. */
+  entryCount = 0
+  /** The end was reached and everything held. */
+  finished = false
+  /** Called when the end is reached, in the same step as the reader of the stream learns of it. */
+  onFinished: () => void = () => {}
+  /** Why the stream ended early; tells damage of the checkpoint from failures of whoever reads it. */
+  failure: unknown
+
+  readonly #opened: Promise<unknown>
+
+  /** Begins to read. `CLOSED` where the worker is closed. */
+  constructor({ worker, storage, content, signal }: ReadRequest, onBlock: (entries: number) => void) {
+    this.#signal = signal
+    this.#onBlock = onBlock
+    const inbox: BlockInbox = new BlockInbox((bytes) => job.giveCredit(bytes))
+    let tell: () => void = () => {}
+    const told = new Promise<void>((resolve) => {
+      tell = resolve
+    })
+    const job: WorkerJob = startJob({
+      worker,
+      storage,
+      request: { kind: 'read', content, sendBlocks: true, limits: UNLIMITED },
+      signal,
+      onTold: () => tell(),
+      onBlock: (block) => inbox.push(block),
+    })
+    this.#job = job
+    this.#inbox = inbox
+    this.#opened = Promise.race([told, this.#job.ended])
+    this.#job.ended.then(
+      () => inbox.end(),
+      (error: unknown) => inbox.fail(error),
+    )
+  }
+
+  /** Resolves when every segment is open and fits the manifest. `CORRUPTION` (also for a missing one), `INCOMPATIBLE`. */
+  async opened(): Promise<void> {
+    try {
+      await this.#opened
+    } catch (error) {
+      throw errorOf(error, this.#signal, 'restore')
+    }
+  }
+
+  /** The worker died in the middle of it: that says nothing about the checkpoint. */
+  get lost(): boolean {
+    return this.#job.lost
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
+    let turnBeganAtMs = performance.now()
+    for (;;) {
+      const block = await this.#next()
+      if (block === undefined) {
+        this.onFinished()
+        return
+      }
+      this.entryCount += block.entryCount
+      this.#onBlock(this.entryCount)
+      yield block
+      // The next blocks may be here already, so that nothing else would make the reader pause.
+      if (performance.now() - turnBeganAtMs < TURN_MS) continue
+      await nextTurn()
+      turnBeganAtMs = performance.now()
+    }
+  }
+
+  /** Resolves when the worker has let go of the files. Never rejects. */
+  async close(): Promise<void> {
+    this.#job.abort()
+    await this.#job.ended.catch(() => {})
+  }
+
+  /** The next block; `undefined` at the verified end. */
+  async #next(): Promise<EntryBlock | undefined> {
+    try {
+      const block = await this.#inbox.next()
+      this.finished = block === undefined
+      return block
+    } catch (error) {
+      this.failure = errorOf(error, this.#signal, 'restore')
+      throw this.failure
+    }
+  }
+}

@@ -1,0 +1,119 @@
+// The work of the checkpoint worker, as functions that know nothing of threads.
+//
+// (1) A segment is written whole and committed, then read back from the storage and verified, to its last byte.
+// (2) What fails before the commit leaves nothing but what is reported as a leftover.
+
+import type { EntryBlock } from '../../backend/entry-block.js'
+import { throwIfAborted } from '../../backend/validate.js'
+import { reasonOf } from '../../base/errors.js'
+import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
+import type { ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { CheckpointStream } from '../archive/checkpoint-stream.js'
+import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
+import { damagedSegment, type SegmentRole } from '../format/segment-format.js'
+import { SegmentReader } from '../format/segment-reader.js'
+import { SegmentWriter } from '../format/segment-writer.js'
+import type { Leftover } from './worker-protocol.js'
+
+const OPERATION = 'checkpoint'
+
+/** What every job works with. */
+export interface JobTools {
+  readonly storage: ObjectStorage
+  readonly codecOf: (name: CodecName) => BlockCodec
+  readonly signal: AbortSignal
+  /** There is an object of that name now. */
+  readonly onCommitted: () => void
+  readonly onLeftover: (leftover: Leftover) => void
+}
+
+export interface SegmentTask {
+  readonly name: string
+  readonly role: SegmentRole
+  readonly codec: CodecName
+  /** A segment that grows beyond it is given up. */
+  readonly maxSizeBytes: number
+  /** Called once; the blocks are those of the segment. */
+  readonly blocks: () => AsyncIterable<EntryBlock>
+  /** The blocks will not be needed once more. */
+  readonly onRead?: () => void
+}
+
+/** Writes a segment and verifies it; `undefined` where it grew too large. */
+export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<ManifestSegment | undefined> {
+  const { storage, signal } = tools
+  const { name, role } = task
+  const output = await storage.create(name)
+  let segment: ManifestSegment
+  try {
+    const writer = new SegmentWriter(output, tools.codecOf(task.codec), role)
+    for await (const block of task.blocks()) {
+      throwIfAborted(signal, OPERATION)
+      await writer.append(block)
+      if (writer.sizeBytes > task.maxSizeBytes) break
+    }
+    throwIfAborted(signal, OPERATION)
+    const { sizeBytes, rawBytes, entryCount, sha256 } = await writer.finish()
+    if (sizeBytes > task.maxSizeBytes) {
+      await discard(tools, output, 'it grew too large')
+      return undefined
+    }
+    task.onRead?.()
+    segment = { name, role, sizeBytes, rawBytes, entryCount, sha256 }
+    throwIfAborted(signal, OPERATION)
+    await output.commit()
+  } catch (error) {
+    await discard(tools, output, reasonOf(error))
+    throw error
+  }
+  tools.onCommitted()
+  await verifySegment(tools, segment)
+  return segment
+}
+
+/** Merges what a checkpoint consists of into a new base. */
+export async function mergeCheckpoint(
+  tools: JobTools,
+  name: string,
+  codec: CodecName,
+  content: CheckpointContent,
+): Promise<ManifestSegment | undefined> {
+  const stream = await CheckpointStream.open(tools.storage, content, tools.signal, tools.codecOf)
+  try {
+    return await writeSegment(tools, {
+      name,
+      role: 'base',
+      codec,
+      maxSizeBytes: Infinity,
+      blocks: () => stream,
+    })
+  } finally {
+    await stream.close()
+  }
+}
+
+/** Reads a segment back from the storage, all of it, as a restore would. */
+async function verifySegment(
+  { storage, codecOf, signal }: JobTools,
+  segment: ManifestSegment,
+): Promise<void> {
+  const { name } = segment
+  const object = await storage.open(name)
+  if (object === undefined) throw damagedSegment(name, 'it is gone right after it was written')
+  try {
+    const reader = await SegmentReader.open(object, name, segment, codecOf)
+    let entries = 0
+    for await (const block of reader.blocks(signal)) entries += block.entryCount
+    if (entries !== segment.entryCount) throw damagedSegment(name, `${entries} entries came back`)
+  } finally {
+    await object.close()
+  }
+}
+
+async function discard(tools: JobTools, output: ObjectWriter, after: string): Promise<void> {
+  try {
+    await output.abort()
+  } catch (failure) {
+    tools.onLeftover({ what: 'discard an uncommitted file', failure: reasonOf(failure), after })
+  }
+}

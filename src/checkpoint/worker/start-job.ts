@@ -1,0 +1,59 @@
+import type { EntryBlock } from '../../backend/entry-block.js'
+import { throwIfAborted } from '../../backend/validate.js'
+import { isStateError } from '../../base/errors.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import type { CheckpointWorker } from './checkpoint-worker.js'
+import type { ToldStep, WorkerJob } from './worker-job.js'
+import type { JobRequest, MergeJob, ReadJob, WriteJob } from './worker-protocol.js'
+
+type WithoutStorage<Job> = Omit<Job, 'storage'>
+
+export interface JobOptions {
+  readonly worker: CheckpointWorker
+  readonly storage: CheckpointStorage
+  readonly request: WithoutStorage<WriteJob> | WithoutStorage<MergeJob> | WithoutStorage<ReadJob>
+  readonly signal: AbortSignal | undefined
+  readonly transferList?: readonly object[]
+  readonly background?: boolean
+  readonly onTold?: (step: ToldStep) => void
+  readonly onBlock?: (block: EntryBlock) => void
+}
+
+/**
+ * Starts a job on a storage: shared with the thread where the storage can be, for as long as the job takes, and called
+ * from there where it cannot. The signal aborts the job.
+ */
+export function startJob(options: JobOptions): WorkerJob {
+  const { worker, storage, signal, transferList = [], background = false, onTold, onBlock } = options
+  const shared = storage.share?.()
+  const given = shared === undefined ? undefined : { module: shared.module, data: shared.data }
+  const request = { ...options.request, storage: given } as JobRequest
+  let job: WorkerJob
+  try {
+    const handlers = { storage, ...(onTold && { onTold }), ...(onBlock && { onBlock }) }
+    job = worker.start({ request, transferList, background, handlers })
+  } catch (error) {
+    shared?.release()
+    throw error
+  }
+  const abort = () => job.abort()
+  signal?.addEventListener('abort', abort, { once: true })
+  if (signal?.aborted) abort()
+  const over = () => {
+    signal?.removeEventListener('abort', abort)
+    shared?.release()
+  }
+  job.ended.then(over, over)
+  return job
+}
+
+/** The error of a job that was aborted by the signal, with the signal's reason; any other one as it is. */
+export function errorOf(error: unknown, signal: AbortSignal | undefined, operation: string): unknown {
+  if (!isStateError(error, 'ABORTED')) return error
+  try {
+    throwIfAborted(signal, operation)
+    return error
+  } catch (aborted) {
+    return aborted
+  }
+}

@@ -1,0 +1,85 @@
+import type { ObjectReader, ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { ownBytes } from './block-pipe.js'
+import type { StorageCallMessage } from './worker-protocol.js'
+
+/** What a call comes to: a value to send, and the memory in it that changes hands. */
+export interface StorageAnswer {
+  readonly value: unknown
+  readonly bytes?: Uint8Array
+}
+
+/** The main thread's end of a storage that could not be shared: makes the calls that a job in the worker asks for. */
+export class StorageService {
+  readonly #storage: ObjectStorage
+  readonly #writers = new Map<number, ObjectWriter>()
+  readonly #readers = new Map<number, ObjectReader>()
+  #handles = 0
+
+  constructor(storage: ObjectStorage) {
+    this.#storage = storage
+  }
+
+  /** Rejects with what the storage rejects with. */
+  async answer(call: StorageCallMessage): Promise<StorageAnswer> {
+    switch (call.operation) {
+      case 'create': {
+        const writer = await this.#storage.create(call.name)
+        this.#writers.set(++this.#handles, writer)
+        return { value: this.#handles }
+      }
+      case 'open': {
+        const reader = await this.#storage.open(call.name)
+        if (reader === undefined) return { value: undefined }
+        this.#readers.set(++this.#handles, reader)
+        return { value: { handle: this.#handles, sizeBytes: reader.sizeBytes } }
+      }
+      case 'read': {
+        const bytes = ownBytes(
+          (await this.#readers.get(call.handle)?.read(call.offset, call.length)) as Uint8Array,
+        )
+        return { value: bytes, bytes }
+      }
+      case 'write':
+        return { value: await this.#writers.get(call.handle)?.write(call.bytes) }
+      case 'commit':
+        return { value: await this.#writers.get(call.handle)?.commit() }
+      case 'abort':
+        return { value: await this.#writers.get(call.handle)?.abort() }
+      case 'close':
+        return { value: await this.#readers.get(call.handle)?.close() }
+    }
+  }
+
+  /** The thread has died: what it had open is given up. Never rejects. */
+  async abandon(): Promise<void> {
+    const writers = [...this.#writers.values()].map((writer) => writer.abort())
+    await Promise.allSettled([...writers, ...[...this.#readers.values()].map((reader) => reader.close())])
+  }
+}
+
+/** The thread's end: a storage whose every call is made on the main thread. */
+export function remoteStorage(ask: (call: StorageCallMessage) => Promise<unknown>): ObjectStorage {
+  return {
+    create: async (name) => {
+      const handle = (await ask({ operation: 'create', name })) as number
+      return {
+        write: async (bytes) => void (await ask({ operation: 'write', handle, bytes })),
+        commit: async () => void (await ask({ operation: 'commit', handle })),
+        abort: async () => void (await ask({ operation: 'abort', handle })),
+      }
+    },
+    open: async (name) => {
+      const opened = (await ask({ operation: 'open', name })) as
+        | { readonly handle: number; readonly sizeBytes: number }
+        | undefined
+      if (opened === undefined) return undefined
+      const { handle, sizeBytes } = opened
+      return {
+        sizeBytes,
+        read: async (offset, length) =>
+          (await ask({ operation: 'read', handle, offset, length })) as Uint8Array,
+        close: async () => void (await ask({ operation: 'close', handle })),
+      }
+    },
+  }
+}

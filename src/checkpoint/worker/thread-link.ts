@@ -1,0 +1,112 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { EntryBlock } from '../../backend/entry-block.js'
+import { StateError } from '../../base/errors.js'
+import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
+import { BlockInbox, CreditGate, postBytes } from './block-pipe.js'
+import { ErrorCourier } from './packed-error.js'
+import { remoteStorage } from './storage-service.js'
+import {
+  type FromThread,
+  type JobResult,
+  type Leftover,
+  MAX_BYTES_IN_FLIGHT,
+  type ToThread,
+} from './worker-protocol.js'
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** A job's connection to the main thread, seen from the worker. */
+export class ThreadLink {
+  /** Calls of the main thread's storage. */
+  readonly storage: ObjectStorage
+  readonly #port: MessagePort
+  readonly #courier = new ErrorCourier()
+  readonly #controller = new AbortController()
+  readonly #gate = new CreditGate(MAX_BYTES_IN_FLIGHT)
+  readonly #inbox: BlockInbox
+  readonly #waiting = new Map<number, Waiting>()
+  readonly #leftovers: Leftover[] = []
+  #calls = 0
+
+  constructor(port: MessagePort) {
+    this.#port = port
+    this.#inbox = new BlockInbox((bytes) => this.#post({ kind: 'credit', bytes }))
+    this.storage = remoteStorage((call) => {
+      const number = ++this.#calls
+      this.#post({ kind: 'call', call: number, ...call })
+      return new Promise((resolve, reject) => this.#waiting.set(number, { resolve, reject }))
+    })
+    port.on('message', (message: ToThread) => this.#receive(message))
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  /** The blocks that the main thread sends. */
+  async *blocks(): AsyncGenerator<EntryBlock, void, undefined> {
+    for (;;) {
+      const block = await this.#inbox.next()
+      if (block === undefined) return
+      yield block
+    }
+  }
+
+  /** Sends a block, whose bytes must have memory of their own, when there is room for it. */
+  async send({ bytes, entryCount }: EntryBlock): Promise<void> {
+    await this.#gate.take(bytes.length)
+    postBytes<FromThread>(this.#port, { kind: 'block', bytes, entryCount }, bytes)
+  }
+
+  tell(step: 'sourceRead' | 'committed' | 'opened'): void {
+    this.#post({ kind: 'told', step })
+  }
+
+  noteLeftover(leftover: Leftover): void {
+    this.#leftovers.push(leftover)
+  }
+
+  done(result: JobResult): void {
+    this.#post({ kind: 'done', result, leftovers: this.#leftovers })
+  }
+
+  failed(error: unknown): void {
+    this.#post({ kind: 'failed', error: this.#courier.pack(error), leftovers: this.#leftovers })
+  }
+
+  #post(message: FromThread): void {
+    this.#port.postMessage(message)
+  }
+
+  #receive(message: ToThread): void {
+    switch (message.kind) {
+      case 'block':
+        return this.#inbox.push({ bytes: message.bytes, entryCount: message.entryCount })
+      case 'blocksEnd':
+        return this.#inbox.end()
+      case 'blocksFailed':
+        return this.#inbox.fail(this.#courier.unpack(message.error))
+      case 'credit':
+        return this.#gate.give(message.bytes)
+      case 'abort':
+        return this.#abort()
+      case 'answer': {
+        const waiting = this.#waiting.get(message.call)
+        this.#waiting.delete(message.call)
+        if (message.error === undefined) waiting?.resolve(message.value)
+        else waiting?.reject(this.#courier.unpack(message.error))
+      }
+    }
+  }
+
+  /** Whatever waits for the main thread's blocks or credit stops waiting; calls of the storage run to their end. */
+  #abort(): void {
+    const error = new StateError('ABORTED', { operation: 'checkpoint job' })
+    this.#controller.abort(error)
+    this.#inbox.fail(error)
+    this.#gate.fail(error)
+  }
+}

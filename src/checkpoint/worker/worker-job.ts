@@ -1,0 +1,137 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { EntryBlock } from '../../backend/entry-block.js'
+import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
+import { CreditGate, ownBytes, postBytes } from './block-pipe.js'
+import { ErrorCourier } from './packed-error.js'
+import { StorageService } from './storage-service.js'
+import {
+  type FromThread,
+  type JobResult,
+  type Leftover,
+  MAX_BYTES_IN_FLIGHT,
+  type ToThread,
+} from './worker-protocol.js'
+
+export type ToldStep = Extract<FromThread, { readonly kind: 'told' }>['step']
+
+/** What a job does on the main thread. */
+export interface JobHandlers {
+  /** Called for the job, where the storage could not be shared. */
+  readonly storage: ObjectStorage
+  readonly onTold?: (step: ToldStep) => void
+  readonly onBlock?: (block: EntryBlock) => void
+}
+
+/** A job of the checkpoint worker, seen from the main thread. */
+export class WorkerJob {
+  /** Resolves when the job is done; rejects with why it failed, and where the thread died. */
+  readonly ended: Promise<JobResult>
+  /** What could not be cleaned up; complete when the job has ended. */
+  leftovers: readonly Leftover[] = []
+  /** The thread died, or was closed, in the middle of it. */
+  lost = false
+  readonly #port: MessagePort
+  readonly #handlers: JobHandlers
+  readonly #service: StorageService
+  readonly #courier = new ErrorCourier()
+  readonly #gate = new CreditGate(MAX_BYTES_IN_FLIGHT)
+  #resolve: (result: JobResult) => void = () => {}
+  #reject: (error: unknown) => void = () => {}
+  #over = false
+
+  constructor(port: MessagePort, handlers: JobHandlers) {
+    this.#port = port
+    this.#handlers = handlers
+    this.#service = new StorageService(handlers.storage)
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    // Who starts a job awaits its end; until then it is not unhandled.
+    this.ended.catch(() => {})
+    port.on('message', (message: FromThread) => this.#receive(message))
+  }
+
+  abort(): void {
+    this.#post({ kind: 'abort' })
+  }
+
+  /** Sends a block when there is room for it; its memory may change hands. Rejects where the job has ended. */
+  async send(block: EntryBlock): Promise<void> {
+    await this.#gate.take(block.bytes.length)
+    const bytes = ownBytes(block.bytes)
+    postBytes<ToThread>(this.#port, { kind: 'block', bytes, entryCount: block.entryCount }, bytes)
+  }
+
+  endBlocks(): void {
+    this.#post({ kind: 'blocksEnd' })
+  }
+
+  /** The blocks cannot be read: the job fails with that error. */
+  failBlocks(error: unknown): void {
+    this.#post({ kind: 'blocksFailed', error: this.#courier.pack(error) })
+  }
+
+  /** Bytes that came in a block were consumed. */
+  giveCredit(bytes: number): void {
+    this.#post({ kind: 'credit', bytes })
+  }
+
+  /** The thread is gone. */
+  lose(error: unknown): void {
+    if (this.#over) return
+    this.lost = true
+    void this.#abandon(error)
+  }
+
+  async #abandon(error: unknown): Promise<void> {
+    await this.#service.abandon()
+    this.#end(() => this.#reject(error), error)
+  }
+
+  #post(message: ToThread): void {
+    if (!this.#over) this.#port.postMessage(message)
+  }
+
+  #end(settle: () => void, error: unknown): void {
+    if (this.#over) return
+    this.#over = true
+    this.#gate.fail(error)
+    this.#port.close()
+    settle()
+  }
+
+  #receive(message: FromThread): void {
+    switch (message.kind) {
+      case 'told':
+        return this.#handlers.onTold?.(message.step)
+      case 'block':
+        return this.#handlers.onBlock?.({ bytes: message.bytes, entryCount: message.entryCount })
+      case 'credit':
+        return this.#gate.give(message.bytes)
+      case 'call':
+        return void this.#answer(message)
+      case 'done':
+        this.leftovers = message.leftovers
+        return this.#end(() => this.#resolve(message.result), new Error('the job is done'))
+      case 'failed': {
+        this.leftovers = message.leftovers
+        const error = this.#courier.unpack(message.error)
+        return this.#end(() => this.#reject(error), error)
+      }
+    }
+  }
+
+  async #answer(message: Extract<FromThread, { readonly kind: 'call' }>): Promise<void> {
+    const { call } = message
+    try {
+      const { value, bytes } = await this.#service.answer(message)
+      if (this.#over) return
+      const answer: ToThread = { kind: 'answer', call, value }
+      if (bytes === undefined) this.#port.postMessage(answer)
+      else postBytes(this.#port, answer, bytes)
+    } catch (error) {
+      this.#post({ kind: 'answer', call, error: this.#courier.pack(error) })
+    }
+  }
+}

@@ -1,0 +1,113 @@
+// What the main thread and the checkpoint worker say to each other.
+//
+//   to the thread: one {@link StartJob} for each job, with a port; everything else goes through that port.
+//   job := (told | block | credit | call)* (done | failed)          from the thread
+//          (block* (blocksEnd | blocksFailed) | credit | answer | abort)*      to the thread
+//
+// (1) The thread says the last word, done or failed, exactly once, after everything it had open is closed.
+//     A job whose thread died has no last word; the main thread then fails it.
+// (2) Blocks change hands (their memory is transferred), and at most {@link MAX_BYTES_IN_FLIGHT} of them wait on the
+//     other side: credit comes back as they are consumed.
+// (3) After `abort` the job ends as soon as it can, normally with ABORTED.
+
+import type { MessagePort } from 'node:worker_threads'
+import type { EntryBlock } from '../../backend/entry-block.js'
+import type { CodecName } from '../../codec/block-codec.js'
+import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
+import type { SegmentRole } from '../format/segment-format.js'
+import type { PackedError } from './packed-error.js'
+
+/** Raw bytes of blocks on their way to the other thread; a larger block goes alone. */
+export const MAX_BYTES_IN_FLIGHT: number = 8 * 1024 * 1024
+
+/** A module to load in the thread, and what to hand it. */
+export interface ModuleCall {
+  readonly module: string
+  readonly data: unknown
+}
+
+/** How much the thread may take; what all jobs with equal limits take together counts. */
+export interface WorkerLimits {
+  /** Share of one core, over 0 and up to 1. */
+  readonly workerShare: number
+  /** Bytes written to and read from the storage. */
+  readonly maxBytesPerSecond: number
+}
+
+interface JobBase {
+  /** `undefined`: the storage stays on the main thread and is called there. */
+  readonly storage: ModuleCall | undefined
+  readonly limits: WorkerLimits
+}
+
+/** Writes a segment and reads it back. */
+export interface WriteJob extends JobBase {
+  readonly kind: 'write'
+  readonly name: string
+  readonly role: SegmentRole
+  readonly codec: CodecName
+  /** `undefined`: the blocks are sent. */
+  readonly source: ModuleCall | undefined
+  /** A segment that grows beyond it is given up. */
+  readonly maxSizeBytes: number
+}
+
+/** Merges the segments of a checkpoint into a new base. */
+export interface MergeJob extends JobBase {
+  readonly kind: 'merge'
+  readonly name: string
+  readonly codec: CodecName
+  readonly content: CheckpointContent
+}
+
+/** Reads and verifies a checkpoint. */
+export interface ReadJob extends JobBase {
+  readonly kind: 'read'
+  readonly content: CheckpointContent
+  readonly sendBlocks: boolean
+}
+
+export type JobRequest = WriteJob | MergeJob | ReadJob
+
+export interface StartJob {
+  readonly request: JobRequest
+  readonly port: MessagePort
+}
+
+export interface JobResult {
+  /** What was written; `undefined` where it grew too large, and where nothing was to be written. */
+  readonly segment: ManifestSegment | undefined
+  /** Entries of the whole state. */
+  readonly entryCount: number
+}
+
+/** The part of an {@link ObjectStorage} and of what it hands out that a call is about. */
+export type StorageCallMessage =
+  | { readonly operation: 'create' | 'open'; readonly name: string }
+  | { readonly operation: 'write'; readonly handle: number; readonly bytes: Uint8Array }
+  | { readonly operation: 'read'; readonly handle: number; readonly offset: number; readonly length: number }
+  | { readonly operation: 'commit' | 'abort' | 'close'; readonly handle: number }
+
+export type FromThread =
+  /** `sourceRead`: the snapshot is no longer needed; `committed`: there is an object now; `opened`: see {@link ReadJob}. */
+  | { readonly kind: 'told'; readonly step: 'sourceRead' | 'committed' | 'opened' }
+  | ({ readonly kind: 'block' } & EntryBlock)
+  | { readonly kind: 'credit'; readonly bytes: number }
+  | ({ readonly kind: 'call'; readonly call: number } & StorageCallMessage)
+  | { readonly kind: 'done'; readonly result: JobResult; readonly leftovers: readonly Leftover[] }
+  | { readonly kind: 'failed'; readonly error: PackedError; readonly leftovers: readonly Leftover[] }
+
+export type ToThread =
+  | ({ readonly kind: 'block' } & EntryBlock)
+  | { readonly kind: 'blocksEnd' }
+  | { readonly kind: 'blocksFailed'; readonly error: PackedError }
+  | { readonly kind: 'credit'; readonly bytes: number }
+  | { readonly kind: 'answer'; readonly call: number; readonly value?: unknown; readonly error?: PackedError }
+  | { readonly kind: 'abort' }
+
+/** What could not be cleaned up after a failure; for the log. */
+export interface Leftover {
+  readonly what: string
+  readonly failure: string
+  readonly after: string
+}

@@ -1,0 +1,119 @@
+// The checkpoint worker: does the jobs it is given, side by side, each through a port of its own.
+
+import { parentPort } from 'node:worker_threads'
+import type { EntryBlock } from '../../backend/entry-block.js'
+import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
+import { threadCodec } from '../../codec/block-codec.js'
+import type { ObjectStorage, OpenSharedStorage } from '../../storage/checkpoint-storage.js'
+import { CheckpointStream } from '../archive/checkpoint-stream.js'
+import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
+import { ownBytes } from './block-pipe.js'
+import { type JobTools, mergeCheckpoint, writeSegment } from './segment-jobs.js'
+import { ThreadLink } from './thread-link.js'
+import { Throttle } from './throttle.js'
+import { throttledStorage } from './throttled-storage.js'
+import type {
+  JobRequest,
+  JobResult,
+  ModuleCall,
+  ReadJob,
+  StartJob,
+  WorkerLimits,
+  WriteJob,
+} from './worker-protocol.js'
+
+/** One for each set of limits, so that jobs with the same limits rest for each other. */
+const throttles = new Map<string, Throttle>()
+
+function throttleFor(limits: WorkerLimits): Throttle {
+  const key = `${limits.workerShare} ${limits.maxBytesPerSecond}`
+  const throttle = throttles.get(key) ?? new Throttle(limits)
+  throttles.set(key, throttle)
+  return throttle
+}
+
+async function perform(request: JobRequest, link: ThreadLink): Promise<JobResult> {
+  const { limits } = request
+  const { signal } = link
+  const opened = request.storage === undefined ? link.storage : await openStorage(request.storage)
+  const limited = limits.workerShare < 1 || limits.maxBytesPerSecond < Infinity
+  const tools: JobTools = {
+    storage: limited ? throttledStorage(opened, throttleFor(limits), signal) : opened,
+    // The share is of this thread's time: with one, nothing is handed to other threads.
+    codecOf: (name) => threadCodec(name, limits.workerShare < 1),
+    signal,
+    onCommitted: () => link.tell('committed'),
+    onLeftover: (leftover) => link.noteLeftover(leftover),
+  }
+  switch (request.kind) {
+    case 'write':
+      return await write(request, tools, link)
+    case 'merge': {
+      const { name, codec, content } = request
+      const segment = await mergeCheckpoint(tools, name, codec, content)
+      return { segment, entryCount: content.entryCount }
+    }
+    case 'read':
+      return await read(request, tools, link)
+  }
+}
+
+async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Promise<JobResult> {
+  let reader: SharedSnapshotReader | undefined
+  let alive: number | undefined
+  async function* blocks(): AsyncGenerator<EntryBlock, void, undefined> {
+    if (request.source === undefined) {
+      yield* link.blocks()
+    } else {
+      reader = await openSnapshot(request.source)
+      yield* reader.blocks({ targetBytes: TARGET_BLOCK_BYTES, signal: link.signal })
+      alive = await reader.count()
+      await reader.close()
+      reader = undefined
+    }
+  }
+  try {
+    const segment = await writeSegment(tools, { ...request, blocks, onRead: () => link.tell('sourceRead') })
+    return { segment, entryCount: alive ?? segment?.entryCount ?? 0 }
+  } finally {
+    await reader?.close()
+  }
+}
+
+async function read(
+  request: ReadJob,
+  { storage, codecOf, signal }: JobTools,
+  link: ThreadLink,
+): Promise<JobResult> {
+  const { content, sendBlocks } = request
+  const stream = await CheckpointStream.open(storage, content, signal, codecOf)
+  try {
+    link.tell('opened')
+    for await (const { bytes, entryCount } of stream) {
+      // What a decompressor hands out may lie in memory that cannot change hands.
+      if (sendBlocks) await link.send({ bytes: stream.merges ? ownBytes(bytes) : bytes.slice(), entryCount })
+    }
+    return { segment: undefined, entryCount: content.entryCount }
+  } finally {
+    await stream.close()
+  }
+}
+
+async function openStorage({ module, data }: ModuleCall): Promise<ObjectStorage> {
+  const loaded = (await import(module)) as { readonly openSharedStorage: OpenSharedStorage }
+  return loaded.openSharedStorage(data)
+}
+
+async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapshotReader> {
+  const loaded = (await import(module)) as { readonly openSharedSnapshot: OpenSharedSnapshot }
+  return await loaded.openSharedSnapshot(data)
+}
+
+parentPort?.on('message', async ({ request, port }: StartJob) => {
+  const link = new ThreadLink(port)
+  try {
+    link.done(await perform(request, link))
+  } catch (error) {
+    link.failed(error)
+  }
+})

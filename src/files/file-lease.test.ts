@@ -1,0 +1,197 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { FileCheckpointStorage } from '../storage/file-checkpoint-storage.js'
+import { DurableDirectory } from './durable-directory.js'
+import { FileLease } from './file-lease.js'
+import { thisProcess } from './process-identity.js'
+
+describe('the lease of FileCheckpointStorage', () => {
+  let directory: string
+  let storage: FileCheckpointStorage
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'holdfast-lease-'))
+    storage = new FileCheckpointStorage(directory)
+  })
+
+  afterEach(() => rm(directory, { recursive: true, force: true }))
+
+  /** Puts a lease file there as some other owner would have, changed as given. */
+  async function plant(token: number, changes: object): Promise<string> {
+    const record = { version: 1, token, ...(await thisProcess()), nonce: 'planted', released: false }
+    const path = join(directory, `.lease-${String(token).padStart(10, '0')}`)
+    await writeFile(path, JSON.stringify({ ...record, ...changes }))
+    return path
+  }
+
+  const leaseFiles = async () =>
+    (await readdir(directory)).filter((name) => name.startsWith('.lease-')).sort()
+
+  it('keeps one small file, whose token grows with every owner', async () => {
+    for (let token = 1; token <= 12; token++) {
+      const lease = await storage.acquire()
+      expect(lease.token).toBe(token)
+      expect(await leaseFiles()).toEqual([`.lease-${String(token).padStart(10, '0')}`])
+      await lease.release()
+    }
+    const record: unknown = JSON.parse(await readFile(join(directory, '.lease-0000000012'), 'utf8'))
+    expect(record).toMatchObject({ version: 1, token: 12, pid: process.pid, hostname: hostname() })
+    expect(record).toMatchObject({ released: true })
+  })
+
+  it('goes on beyond ten digits', async () => {
+    await plant(9_999_999_999, { released: true })
+    const lease = await storage.acquire()
+    expect(lease.token).toBe(10_000_000_000)
+    expect(await leaseFiles()).toEqual(['.lease-10000000000'])
+    await lease.check()
+  })
+
+  it('names the owner and the way out: this process, another one here, one elsewhere', async () => {
+    await plant(3, {})
+    await expect(storage.acquire()).rejects.toMatchObject({
+      code: 'FENCED',
+      message: expect.stringMatching(/which is this process: release that lease first/),
+    })
+    const parentStart = await startOf(process.ppid)
+    await plant(3, { pid: process.ppid, processStartedAt: parentStart })
+    await expect(storage.acquire()).rejects.toMatchObject({
+      code: 'FENCED',
+      message: expect.stringContaining(`process ${process.ppid} on host '${hostname()}' (lease 3); stop it`),
+    })
+    const path = await plant(3, { hostname: 'elsewhere', pid: 1 })
+    await expect(storage.acquire()).rejects.toMatchObject({
+      code: 'FENCED',
+      message: expect.stringContaining(`if that host is gone for good, remove ${path}`),
+    })
+    await rm(path)
+    await (await storage.acquire()).check()
+  })
+
+  it.runIf(process.platform === 'linux')('takes over where the pid went to another process', async () => {
+    await plant(5, { processStartedAt: 1 })
+    expect((await storage.acquire()).token).toBe(6)
+  })
+
+  it.runIf(process.platform === 'linux')('takes over where the machine was started anew since', async () => {
+    await plant(5, { bootId: '00000000-0000-0000-0000-000000000000' })
+    expect((await storage.acquire()).token).toBe(6)
+  })
+
+  it('trusts the pid alone where the owner’s system told no more', async () => {
+    await plant(5, { bootId: null, processStartedAt: null })
+    await expect(storage.acquire()).rejects.toMatchObject({ code: 'FENCED' })
+  })
+
+  it('lets nobody in over a lease file that cannot be read, and says what to do', async () => {
+    const good = await readFile(await plant(2, {}), 'utf8')
+    const damages = [
+      '',
+      '{',
+      good.slice(0, -10),
+      'null',
+      '[]',
+      '"text"',
+      '{}',
+      `${good}\xff`,
+      'x'.repeat(4_097),
+      good.replace('"token":2', '"token":3'),
+      ...['pid', 'hostname', 'bootId', 'processStartedAt', 'nonce', 'released', 'version'].flatMap(
+        (field) => [
+          JSON.stringify({ ...JSON.parse(good), [field]: ['wrong'] }),
+          JSON.stringify({ ...JSON.parse(good), [field]: undefined }),
+        ],
+      ),
+    ]
+    const path = join(directory, '.lease-0000000002')
+    for (const damaged of damages) {
+      await writeFile(path, damaged, 'latin1')
+      await expect(storage.acquire(), damaged).rejects.toMatchObject({ code: 'CORRUPTION' })
+    }
+    await writeFile(path, '')
+    await expect(storage.acquire()).rejects.toThrow(
+      `make sure that no process writes to this directory, then remove that file`,
+    )
+    await rm(path)
+    await (await storage.acquire()).release()
+  })
+
+  it('refuses a lease file of a later version', async () => {
+    await plant(2, { version: 2, nonce: undefined })
+    await expect(storage.acquire()).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+  })
+
+  it('does not follow a directory or a link in place of the lease file', async () => {
+    await mkdir(join(directory, '.lease-0000000002'))
+    await expect(storage.acquire()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  })
+
+  it('ignores names that only resemble lease files', async () => {
+    for (const name of ['.lease-1', '.lease-00000000012', '.lease-0000000000', '.lease-0000000007.bak']) {
+      await writeFile(join(directory, name), 'x')
+    }
+    expect((await storage.acquire()).token).toBe(1)
+  })
+
+  it('is fenced once its file is gone, even when the token comes back', async () => {
+    const first = await storage.acquire()
+    await rm(join(directory, '.lease-0000000001'))
+    await expect(first.check()).rejects.toMatchObject({ code: 'FENCED' })
+    const second = await storage.acquire()
+    expect(second.token).toBe(first.token)
+    await expect(first.check()).rejects.toMatchObject({ code: 'FENCED' })
+    await first.release()
+    await second.check()
+  })
+
+  it('follows the highest lease and removes the lower ones', async () => {
+    await plant(1, { released: true })
+    await plant(2, { released: true })
+    await plant(7, { released: true })
+    expect((await storage.acquire()).token).toBe(8)
+    expect(await leaseFiles()).toEqual(['.lease-0000000008'])
+  })
+
+  it('withdraws when what it had read was outdated: a higher lease came and the one it takes was free again', async () => {
+    // Between its first listing and its link, others took leases 2 and 3 and removed what was below.
+    await plant(3, {})
+    const slow = new DurableDirectory(directory)
+    const list = slow.names.bind(slow)
+    let listings = 0
+    slow.names = async (operation) => {
+      if (++listings > 1) return list(operation)
+      await plant(1, { released: true })
+      return ['.lease-0000000001']
+    }
+    await expect(FileLease.acquire(slow)).rejects.toMatchObject({
+      code: 'FENCED',
+      message: expect.stringContaining('(lease 3)'),
+    })
+    expect(listings).toBeGreaterThan(2)
+    expect(await leaseFiles()).toEqual(['.lease-0000000001', '.lease-0000000003'])
+  })
+
+  it('lets this process in again after a release that could not be written', async () => {
+    const lease = await storage.acquire()
+    const path = join(directory, '.lease-0000000001')
+    const record = await readFile(path)
+    await rm(path)
+    await mkdir(path)
+    await expect(lease.release()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    await expect(lease.check()).rejects.toMatchObject({ code: 'CLOSED' })
+    await rm(path, { recursive: true })
+    await writeFile(path, record)
+    const next = await storage.acquire()
+    expect(next.token).toBe(2)
+    await lease.release()
+    await next.check()
+  })
+})
+
+async function startOf(pid: number): Promise<number | null> {
+  if (process.platform !== 'linux') return null
+  const text = await readFile(`/proc/${pid}/stat`, 'latin1')
+  return Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[19])
+}

@@ -1,0 +1,114 @@
+// How bytes get a name. Every file in the directory, object or lease, takes this road:
+//
+// create (wx, 0600) → write* → fsync → close → link or rename to the final name → fsync the directory
+//
+// (1) A final name only ever names a whole file whose bytes were fsynced before.
+// (2) link fails where the name exists: of two writers of one name exactly one publishes.
+// (3) A file whose fsync failed is never synced again. The kernel may have marked its pages clean, so a second,
+//     successful fsync would prove nothing (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+// (4) When the directory cannot be synced after link, the final name is taken back: what was not acknowledged is
+//     not listed. Should that fail too, the name stands for a whole file.
+
+import { type FileHandle, link, open, rename } from 'node:fs/promises'
+import { present } from '../base/assert.js'
+import { type DurableDirectory, MAX_TRANSFER_BYTES } from './durable-directory.js'
+import { afterCleanUp, errnoOf, storageError } from './file-failure.js'
+import { newTemporaryName } from './file-names.js'
+
+/** A file without a final name. After any failure the only thing left to do is `discard`. */
+export class TemporaryFile {
+  readonly #directory: DurableDirectory
+  readonly #name: string
+  #handle: FileHandle | undefined
+
+  private constructor(directory: DurableDirectory, name: string, handle: FileHandle) {
+    this.#directory = directory
+    this.#name = name
+    this.#handle = handle
+  }
+
+  static async create(directory: DurableDirectory): Promise<TemporaryFile> {
+    await directory.prepare()
+    const name = newTemporaryName(directory.temporaryPrefix)
+    directory.liveTemporaries.add(name)
+    try {
+      const path = directory.pathOf(name)
+      const handle = await directory.attempt('create a file', path, open(path, 'wx', 0o600))
+      return new TemporaryFile(directory, name, handle)
+    } catch (error) {
+      directory.liveTemporaries.delete(name)
+      throw error
+    }
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    const handle = present(this.#handle, 'a temporary file is written before it is sealed')
+    let written = 0
+    while (written < bytes.length) {
+      const length = Math.min(bytes.length - written, MAX_TRANSFER_BYTES)
+      const { bytesWritten } = await this.#attempt('write', handle.write(bytes, written, length))
+      // A disk that fills up shows as a short write without an error; the next write says why, or takes nothing.
+      if (bytesWritten === 0) {
+        const cause = new Error('nothing was written and no error given; check the free space, then retry')
+        throw storageError(this.#directory.storageName, 'write', this.#path, cause)
+      }
+      written += bytesWritten
+    }
+  }
+
+  /** Gives the file its final name. Resolves to false where that name exists; then `discard` is due. */
+  async publishAs(name: string): Promise<boolean> {
+    await this.#seal()
+    const finalPath = this.#directory.pathOf(name)
+    try {
+      await link(this.#path, finalPath)
+    } catch (error) {
+      if (errnoOf(error) === 'EEXIST') return false
+      throw storageError(this.#directory.storageName, 'publish', finalPath, error)
+    }
+    // The object is there already. A temporary name that cannot be removed is a second name of the same file,
+    // costs no space, and goes with the next discardUncommitted.
+    await this.discard().catch(() => undefined)
+    try {
+      await this.#directory.sync('publish')
+    } catch (failure) {
+      throw await afterCleanUp(failure, this.#directory.storageName, async () => {
+        await this.#directory.unlink(name, 'take back')
+      })
+    }
+    return true
+  }
+
+  /** Gives the file its final name in place of the file that has it. */
+  async replaceAs(name: string): Promise<void> {
+    await this.#seal()
+    await this.#attempt('replace', rename(this.#path, this.#directory.pathOf(name)))
+    this.#directory.liveTemporaries.delete(this.#name)
+    await this.#directory.sync('replace')
+  }
+
+  /** Removes the temporary name. Idempotent; nothing happens where the file has moved to its final name. */
+  async discard(): Promise<void> {
+    const handle = this.#handle
+    this.#handle = undefined
+    this.#directory.liveTemporaries.delete(this.#name)
+    // What closing would report concerns bytes that are thrown away.
+    await handle?.close().catch(() => undefined)
+    await this.#directory.unlink(this.#name, 'remove a temporary file')
+  }
+
+  get #path(): string {
+    return this.#directory.pathOf(this.#name)
+  }
+
+  #attempt<T>(operation: string, step: Promise<T>): Promise<T> {
+    return this.#directory.attempt(operation, this.#path, step)
+  }
+
+  async #seal(): Promise<void> {
+    const handle = present(this.#handle, 'a temporary file is sealed once')
+    await this.#attempt('sync', handle.sync())
+    this.#handle = undefined
+    await this.#attempt('close', handle.close())
+  }
+}

@@ -1,0 +1,53 @@
+import type { SlicedWork } from '../../base/slices.js'
+import type { StoreView } from '../store/store-view.js'
+import type { Layer, SortedLayer } from './merged-scan.js'
+
+const STEP_KEYS = 256
+
+/**
+ * How many entries layers over a view hold at `nowMs`; -Infinity: with those that have expired. Looks at the keys of the
+ * layers and at what is due in the view, not at the rest.
+ */
+export function* countEntries(
+  layers: readonly SortedLayer[],
+  view: StoreView | undefined,
+  nowMs: number,
+): SlicedWork<number> {
+  let count = view?.entryCount ?? 0
+  if (view !== undefined && view.firstDeadlineMs <= nowMs) {
+    for (const page of view.duePages(-1, nowMs, STEP_KEYS)) {
+      count -= page.length
+      yield
+    }
+  }
+  for (const [depth, { log, epoch, sorted }] of layers.entries()) {
+    const { entries } = log
+    for (let i = 0; i < sorted.length; i++) {
+      if (i % STEP_KEYS === 0) yield
+      const address = log.entries.version(log.latest(sorted[i] as number), epoch)
+      if (address === 0) continue
+      const bytes = entries.segmentBytes(address)
+      const keyStart = entries.keyStart(address)
+      const keyLength = entries.keyLength(address)
+      if (isCovered(layers, depth, bytes, keyStart, keyLength)) continue
+      if (!entries.isTombstone(address) && entries.expiresAtMs(address) > nowMs) count++
+      if (view !== undefined && view.expiryOf(bytes, keyStart, keyLength) > nowMs) count--
+    }
+  }
+  return count
+}
+
+/** Whether a layer above `depth` has the key. */
+function isCovered(
+  layers: readonly Layer[],
+  depth: number,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+): boolean {
+  for (let i = 0; i < depth; i++) {
+    const { log, epoch } = layers[i] as Layer
+    if (log.entries.version(log.seek(bytes, start, length), epoch) !== 0) return true
+  }
+  return false
+}

@@ -1,0 +1,98 @@
+import type { Deadline, StoreView } from '../store/store-view.js'
+import type { ReadCache } from './read-cache.js'
+import type { WriteBuffer } from './write-buffer.js'
+
+/** What the sweep asks of its engine. */
+export interface SweepHost {
+  now(): number
+  onExpired(key: () => Uint8Array): void
+  /** Removes a key whose entry has expired, and reports it. */
+  remove(bytes: Uint8Array, start: number, length: number): void
+  /** Some removals were added to the write buffer. */
+  afterPage(): void
+}
+
+const PAGE_ENTRIES = 64
+
+/** Removes expired entries wherever they are: in the write buffer, in what is being committed, in the store. */
+export class ExpirySweep {
+  readonly #buffer: WriteBuffer
+  readonly #cache: ReadCache
+  readonly #host: SweepHost
+  #view: StoreView | undefined
+  /** What is due in the view and not looked at yet. */
+  #due: Generator<readonly Deadline[], void, undefined> | undefined
+  /** Everything in the view up to this time was looked at; -1: nothing. */
+  #sweptUntilMs = -1
+  #dueUntilMs = -1
+
+  constructor(buffer: WriteBuffer, cache: ReadCache, host: SweepHost) {
+    this.#buffer = buffer
+    this.#cache = cache
+    this.#host = host
+  }
+
+  /** Until none is left or `performance.now()` passes `untilMs`; returns whether none is left. `view` is the newest one. */
+  run(view: StoreView, untilMs: number): boolean {
+    if (!this.#buffer.active.log.sweep(untilMs)) return false
+    if (!this.#sweepFrozen(untilMs)) return false
+    if (view !== this.#view) {
+      this.#view = view
+      this.#due = undefined
+      this.#sweptUntilMs = -1
+    }
+    return this.#buffer.opaque || this.#sweepView(view, untilMs)
+  }
+
+  /** What waits to be committed must not be changed: a tombstone above it removes it. */
+  #sweepFrozen(untilMs: number): boolean {
+    const buffer = this.#buffer
+    for (const { log } of buffer.frozen) {
+      const { entries } = log
+      const done = log.noteExpired(untilMs, (address) => {
+        const bytes = entries.segmentBytes(address)
+        const keyStart = entries.keyStart(address)
+        const keyLength = entries.keyLength(address)
+        const isNewest = buffer.find(bytes, keyStart, keyLength) === address && buffer.found.log === log
+        if (isNewest) this.#host.remove(bytes, keyStart, keyLength)
+      })
+      if (!done) return false
+    }
+    return true
+  }
+
+  #sweepView(view: StoreView, untilMs: number): boolean {
+    if (view.firstDeadlineMs > this.#host.now()) return true
+    for (;;) {
+      const page = this.#nextDue(view)
+      if (page === undefined) return true
+      for (const { key } of page) {
+        if (this.#buffer.find(key, 0, key.length) !== 0) continue
+        // The record counts: the index has no checksum.
+        const expiresAtMs = view.expiryOf(key, 0, key.length)
+        if (expiresAtMs === -Infinity || expiresAtMs > this.#host.now()) continue
+        this.#host.onExpired(() => key)
+        this.#cache.remove(key, 0, key.length)
+        const { log } = this.#buffer.active
+        log.remove(log.seek(key, 0, key.length))
+      }
+      this.#host.afterPage()
+      if (performance.now() >= untilMs) return false
+    }
+  }
+
+  /** The next entries that are due; undefined: none is left. */
+  #nextDue(view: StoreView): readonly Deadline[] | undefined {
+    const nowMs = this.#host.now()
+    if (this.#due === undefined) {
+      if (nowMs <= this.#sweptUntilMs) return undefined
+      this.#dueUntilMs = nowMs
+      this.#due = view.duePages(this.#sweptUntilMs, nowMs, PAGE_ENTRIES)
+    }
+    const page = this.#due.next()
+    if (page.done !== true) return page.value
+    this.#sweptUntilMs = this.#dueUntilMs
+    this.#due = undefined
+    return undefined
+  }
+}

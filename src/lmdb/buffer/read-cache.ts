@@ -1,0 +1,120 @@
+import { HashLog } from '../../log/hash-log.js'
+import type { SegmentPool } from '../../log/segment-pool.js'
+
+const PUTS_BETWEEN_LOOKS = 64
+
+/**
+ * Entries that are on disk as well, kept for reading within bounded memory. Two logs: writes go to the younger; when it
+ * has taken its half, it becomes the older one, and what was the older one is dropped. An entry found in the older log
+ * moves to the younger, so what is read or written often stays.
+ */
+export class ReadCache {
+  readonly #maxBytes: number
+  readonly #newLog: (expectedKeys: number) => HashLog
+  #young: HashLog
+  #old: HashLog
+  #putsSinceLook = 0
+  #full = false
+  /** Where `find` found its key. */
+  log: HashLog
+
+  constructor(maxBytes: number, seed: number, now: () => number, pool: SegmentPool) {
+    this.#maxBytes = maxBytes
+    this.#newLog = (expectedKeys) => {
+      const log = new HashLog({
+        maxBytes: Infinity,
+        seed,
+        now,
+        besideBytes: () => 0,
+        onExpired: () => {},
+        pool,
+      })
+      log.reserve(expectedKeys)
+      return log
+    }
+    this.#young = this.#newLog(0)
+    this.#old = this.#newLog(0)
+    this.log = this.#young
+  }
+
+  get bytes(): number {
+    return this.#young.memory.totalBytes + this.#old.memory.totalBytes
+  }
+
+  get isEmpty(): boolean {
+    return this.#young.keys === 0 && this.#old.keys === 0
+  }
+
+  /** The address of a key's entry in `log`; 0 where it is not cached. */
+  find(key: Uint8Array): number {
+    const young = this.#young
+    const address = young.keys === 0 ? 0 : young.seek(key, 0, key.length)
+    if (address !== 0) {
+      this.log = young
+      return address
+    }
+    const old = this.#old
+    if (old.keys === 0) return 0
+    const oldAddress = old.seek(key, 0, key.length)
+    if (oldAddress === 0) return 0
+    this.log = old
+    // Where the younger log is full, the next put drops the older one: not now, while its entry is being read.
+    if (!this.#isFull) {
+      const { entries } = old
+      const bytes = entries.segmentBytes(oldAddress)
+      const valueStart = entries.valueStart(oldAddress)
+      const valueLength = entries.valueLength(oldAddress)
+      young.write(
+        young.seek(key, 0, key.length),
+        bytes,
+        valueStart,
+        valueLength,
+        entries.expiresAtMs(oldAddress),
+      )
+    }
+    return oldAddress
+  }
+
+  put(
+    keyBytes: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    valueBytes: Uint8Array,
+    valueStart: number,
+    valueLength: number,
+    expiresAtMs: number,
+  ): void {
+    if (valueLength > this.#maxBytes / 4) return this.remove(keyBytes, keyStart, keyLength)
+    if (this.#isFull) {
+      this.#old.dispose()
+      this.#old = this.#young
+      this.#young = this.#newLog(this.#old.keys)
+      this.#full = false
+    }
+    const young = this.#young
+    const address = young.seek(keyBytes, keyStart, keyLength)
+    young.write(address, valueBytes, valueStart, valueLength, expiresAtMs)
+  }
+
+  /** Looked at every few puts only: adding the memory up takes longer than a put. */
+  get #isFull(): boolean {
+    if (this.#putsSinceLook++ % PUTS_BETWEEN_LOOKS === 0) {
+      this.#full = this.#young.memory.totalBytes * 2 >= this.#maxBytes
+    }
+    return this.#full
+  }
+
+  remove(keyBytes: Uint8Array, keyStart: number, keyLength: number): void {
+    for (const log of [this.#young, this.#old]) {
+      if (log.keys > 0) log.remove(log.seek(keyBytes, keyStart, keyLength))
+    }
+  }
+
+  clear(): void {
+    this.#young.dispose()
+    this.#old.dispose()
+    this.#young = this.#newLog(0)
+    this.#old = this.#newLog(0)
+    this.#full = false
+  }
+}

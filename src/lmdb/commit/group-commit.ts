@@ -1,0 +1,233 @@
+// Commits: one at a time, each of everything written before it began.
+//
+// (1) A commit begins when `flushEvery` keys or `flushBytes` are waiting, when somebody waits for durability, or when
+//     the time has come; what is written meanwhile is the next one. What was sealed waits in the same way: it is sealed for
+//     a snapshot, whose reader should not have to compete with a commit at once.
+// (2) Writers that outrun the disk are held back at `holdBytes` and `holdKeys`.
+// (3) No commit begins while a reader in another thread is about to begin its transaction, or while paused.
+// (4) After the first failure nothing is committed any more, and whoever waits is told.
+
+import { systemClock } from '../../base/clock.js'
+import { StateError } from '../../base/errors.js'
+import type { Generation } from '../buffer/generation.js'
+import type { WriteBuffer } from '../buffer/write-buffer.js'
+import type { ReaderGate } from '../share/reader-gate.js'
+import type { CommitResult } from './store-writer.js'
+import type { WriterPort } from './writer-port.js'
+
+/** So many sealed generations are due whatever they hold: each is one more place for a read to look in. */
+const SEALED_AT_MOST = 2
+
+/** While a reader is about to begin, this many times as much may wait as otherwise; then it is given up. */
+const GATED_HOLD = 2
+
+export interface GroupCommitOptions {
+  readonly flushEvery: number
+  readonly flushBytes: number
+  readonly holdKeys: () => number
+  readonly holdBytes: number
+  readonly now: () => number
+  /** How long a reader may take to begin. */
+  readonly gateTimeoutMs: number
+  /** A generation is on stable storage: the view of the store must be switched before this returns. */
+  readonly onCommitted: (generation: Generation, result: CommitResult, tookMs: number) => void
+  readonly onFailed: (error: StateError) => void
+}
+
+export class GroupCommit {
+  readonly #buffer: WriteBuffer
+  readonly #writer: WriterPort
+  readonly #options: GroupCommitOptions
+  #inFlight: Generation | undefined
+  /** Frozen and not begun to be committed, oldest first. */
+  readonly #sealed: Generation[] = []
+  #failure: StateError | undefined
+  #scheduled = false
+  #gates: readonly ReaderGate[] = []
+  #paused: 'no' | 'yielding' | 'firmly' = 'no'
+
+  constructor(buffer: WriteBuffer, writer: WriterPort, options: GroupCommitOptions) {
+    this.#buffer = buffer
+    this.#writer = writer
+    this.#options = options
+  }
+
+  /** The first failure: after it, nothing that is written can become durable. */
+  get failure(): StateError | undefined {
+    return this.#failure
+  }
+
+  /** Resolves when everything written before is on stable storage. */
+  flush(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    const { active } = this.#buffer
+    const newest = active.isEmpty ? (this.#sealed.at(-1) ?? this.#inFlight) : active
+    const committed = newest?.committed() ?? Promise.resolve()
+    this.#schedule()
+    return committed
+  }
+
+  /** Begins a commit if one is due, and holds the caller's thread back where the disk cannot keep up. */
+  afterWrite(): void {
+    if (!this.#isDue()) return
+    if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
+    this.begin()
+    while (this.#inFlight !== undefined && this.#mustHold(1)) this.waitSync()
+    if (this.#gated() && this.#mustHold(GATED_HOLD)) this.#revokeGates()
+  }
+
+  /** For writers that can wait: resolves when there is room again; undefined: there is. */
+  room(): Promise<void> | undefined {
+    if (!this.#mustHold(0.5)) return undefined
+    // A failure is reported to writes; here only the waiting ends.
+    if (this.#inFlight !== undefined) return this.#inFlight.committed().catch(() => {})
+    return this.#gated() ? this.#gates[0]?.opened : undefined
+  }
+
+  /** A commit is under way. */
+  get busy(): boolean {
+    return this.#inFlight !== undefined
+  }
+
+  /** Stops this thread until the commit under way is done. */
+  waitSync(): void {
+    this.#writer.waitSync()
+  }
+
+  /** Begins a commit of what has been written, unless one is under way. */
+  begin(): void {
+    if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
+    if ((this.#sealed.length === 0 && this.#buffer.active.isEmpty) || this.#gated()) return
+    const generation = this.#sealed.shift() ?? this.#buffer.freeze()
+    this.#inFlight = generation
+    const startedAt = performance.now()
+    this.#writer.request(
+      {
+        kind: 'commit',
+        segments: generation.log.share(),
+        cleared: generation.cleared,
+        clockMs: this.#options.now(),
+      },
+      (error, result) => {
+        this.#inFlight = undefined
+        if (error !== undefined || result === undefined) {
+          this.fail(error ?? new StateError('STORAGE_ERROR', NO_ANSWER), generation)
+          return
+        }
+        try {
+          this.#options.onCommitted(generation, result, performance.now() - startedAt)
+        } catch (failure) {
+          this.fail(failure as StateError, generation)
+          return
+        }
+        generation.settle()
+        this.#beginDue()
+      },
+    )
+  }
+
+  /** What was written so far is committed by itself: nothing that is written later is in the same generation. */
+  seal(): void {
+    if (this.#buffer.active.isEmpty) return
+    this.#sealed.push(this.#buffer.freeze())
+    if (this.#sealed.length >= SEALED_AT_MOST) this.#schedule()
+  }
+
+  /** Forgets what was sealed: it is no longer part of the buffer. */
+  forgetSealed(): void {
+    this.#sealed.length = 0
+  }
+
+  /** Commits wait until the gate is open. */
+  waitFor(gate: ReaderGate): void {
+    this.#gates = [...this.#gates, gate]
+    void this.#beginAfter(gate)
+  }
+
+  /**
+   * While paused, no commit begins; resolves when none is under way. A yielding pause ends by itself when writers would have
+   * to wait for it.
+   */
+  async pause({ yielding }: { readonly yielding: boolean }): Promise<void> {
+    this.#paused = yielding ? 'yielding' : 'firmly'
+    await Promise.all(this.#gates.map(({ opened }) => opened))
+    await this.#inFlight?.committed().catch(() => {})
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** From now on the pause does not yield any more; false where it has ended. */
+  holdPause(): boolean {
+    if (this.#paused === 'no') return false
+    this.#paused = 'firmly'
+    return true
+  }
+
+  resume(): void {
+    this.#paused = 'no'
+    this.#beginDue()
+  }
+
+  fail(error: StateError, generation?: Generation): void {
+    if (this.#failure === undefined) {
+      this.#failure = error
+      this.#options.onFailed(error)
+    }
+    for (const each of [generation, ...this.#sealed, this.#buffer.active]) each?.settle(this.#failure)
+  }
+
+  /** Writes of one turn of the event loop share a commit. */
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.begin()
+    })
+  }
+
+  #gated(): boolean {
+    if (this.#gates.length > 0) this.#gates = this.#gates.filter(({ isOpen }) => !isOpen)
+    return this.#gates.length > 0
+  }
+
+  /** A writer does not let the event loop run, without which no reader begins: waiting for one would be in vain. */
+  #revokeGates(): void {
+    for (const gate of this.#gates) gate.revoke()
+    this.begin()
+  }
+
+  async #beginAfter(gate: ReaderGate): Promise<void> {
+    const cancelTimer = systemClock.setTimer(() => gate.revoke(), this.#options.gateTimeoutMs)
+    await gate.opened
+    cancelTimer()
+    this.#beginDue()
+  }
+
+  #beginDue(): void {
+    if (this.#buffer.active.awaited || this.#sealed.some(({ awaited }) => awaited) || this.#isDue())
+      this.begin()
+  }
+
+  #isDue(): boolean {
+    const { flushEvery, flushBytes } = this.#options
+    return this.#hasWaiting(flushEvery, flushBytes) || this.#sealed.length >= SEALED_AT_MOST
+  }
+
+  #mustHold(share: number): boolean {
+    const { holdKeys, holdBytes } = this.#options
+    return this.#hasWaiting(holdKeys() * share, holdBytes * share)
+  }
+
+  /** So many keys or bytes wait for their commit to begin. */
+  #hasWaiting(keys: number, bytes: number): boolean {
+    let { keys: waitingKeys } = this.#buffer.active
+    let waitingBytes = this.#buffer.active.log.usedBytes
+    for (const { keys: sealedKeys, log } of this.#sealed) {
+      waitingKeys += sealedKeys
+      waitingBytes += log.usedBytes
+    }
+    return waitingKeys >= keys || waitingBytes >= bytes
+  }
+}
+
+const NO_ANSWER = { storage: 'lmdb', operation: 'commit', reason: 'the writer thread gave no result' }

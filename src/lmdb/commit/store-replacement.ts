@@ -1,0 +1,50 @@
+import type { EntryBlock } from '../../backend/entry-block.js'
+import { StateError } from '../../base/errors.js'
+import type { GroupCommit } from './group-commit.js'
+import type { CommitResult } from './store-writer.js'
+import type { WriterPort } from './writer-port.js'
+import type { WriterRequest } from './writer-thread.js'
+
+/** The content that takes the place of another one: written beside it, and put in service by one commit. */
+export class StoreReplacement {
+  readonly #writer: WriterPort
+  readonly #commit: GroupCommit
+
+  constructor(writer: WriterPort, commit: GroupCommit) {
+    this.#writer = writer
+    this.#commit = commit
+  }
+
+  /** `BACKEND_FULL` where the blocks are more than `maxBytes`. */
+  async fill(blocks: AsyncIterable<EntryBlock>, maxBytes: number): Promise<void> {
+    await this.#ask({ kind: 'beginReplace' })
+    let bytes = 0
+    for await (const block of blocks) {
+      bytes += block.bytes.length
+      if (bytes > maxBytes) throw new StateError('BACKEND_FULL', { used: bytes, capacity: maxBytes })
+      await this.#ask({ kind: 'replaceBlock', bytes: block.bytes })
+    }
+  }
+
+  async finish(clockMs: number): Promise<CommitResult> {
+    return (await this.#ask({ kind: 'finishReplace', clockMs })) as CommitResult
+  }
+
+  /**
+   * After a failure LMDB is not to be asked for another transaction: it has been seen to corrupt the process's memory. What
+   * is left in the other slot is then cleared when the store is opened next.
+   */
+  async abandon(): Promise<void> {
+    if (this.#commit.failure === undefined) await this.#ask({ kind: 'abandonReplace' }).catch(() => {})
+  }
+
+  async #ask(request: WriterRequest): Promise<CommitResult | undefined> {
+    try {
+      return await this.#writer.ask(request)
+    } catch (error) {
+      // What is on disk cannot be told any more: as after any other commit that fails, nothing more is to be written.
+      this.#commit.fail(error as StateError)
+      throw error
+    }
+  }
+}

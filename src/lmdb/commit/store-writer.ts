@@ -1,0 +1,253 @@
+import { EntryBlockCursor } from '../../backend/entry-block.js'
+import { wholeMs } from '../../backend/expiry.js'
+import { runThrough } from '../../base/slices.js'
+import { Entries } from '../../log/entries.js'
+import { KeyOrder } from '../../log/order/key-order.js'
+import { latestAddresses } from '../../log/order/latest-versions.js'
+import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
+import {
+  bytesInUse,
+  type Environment,
+  KeyScratch,
+  openEnvironment,
+  type Slot,
+  slotOf,
+} from '../store/environment.js'
+import {
+  decodeStoreState,
+  encodeStoreState,
+  RecordWriter,
+  recordExpiry,
+  STATE_KEY,
+  type StoreState,
+} from '../store/record.js'
+import type { LmdbCompression } from '../types.js'
+
+export interface StoreWriterOptions {
+  readonly dataPath: string
+  readonly mapBytes: number
+  readonly compression: LmdbCompression
+}
+
+/** A frozen generation, to be committed in one transaction. */
+export interface CommitJob {
+  readonly segments: readonly SharedSegment[]
+  readonly cleared: boolean
+  readonly clockMs: number
+}
+
+/** How things stand after a commit. */
+export interface CommitResult {
+  readonly generation: number
+  readonly entries: number
+  /** Bytes of the pages in use. */
+  readonly usedBytes: number
+  /** Records written and removed by this commit, and their bytes on disk. */
+  readonly records: number
+  readonly recordBytes: number
+  /** The store's time. */
+  readonly clockMs: number
+}
+
+/** Bytes of blocks after which a bulk replacement commits what it has written so far into the slot not in use. */
+const REPLACE_COMMIT_BYTES = 32 * 1024 * 1024
+const NO_VALUE = Buffer.alloc(0)
+
+/** All writing to a store: runs in the writer thread. */
+export class StoreWriter {
+  readonly #environment: Environment
+  readonly #records: RecordWriter
+  readonly #keys = new KeyScratch()
+  readonly #indexKeys = new KeyScratch()
+  #state: StoreState
+  /** Blocks of a bulk replacement that await their commit. */
+  #blocks: Uint8Array[] = []
+  #blockBytes = 0
+
+  constructor({ dataPath, mapBytes, compression }: StoreWriterOptions) {
+    this.#environment = openEnvironment(dataPath, { readOnly: false, mapBytes })
+    this.#records = new RecordWriter(compression)
+    this.#state = this.#readState()
+    const other = this.#slot(1)
+    if (other.entries.getStats().entryCount > 0 || other.expiry.getStats().entryCount > 0) {
+      // A replacement that did not finish.
+      this.#transaction(() => clearSlot(other))
+    }
+  }
+
+  /** How things stand now. */
+  status(): CommitResult {
+    return this.#result(0, 0)
+  }
+
+  commit({ segments, cleared, clockMs }: CommitJob): CommitResult {
+    const table = SegmentTable.attach(segments)
+    const entries = new Entries(table)
+    const addresses = latestAddresses(table)
+    runThrough(new KeyOrder(table).sort(addresses))
+    let recordBytes = 0
+    const state = { ...this.#state, clockMs, flushSequence: this.#state.flushSequence + 1 }
+    this.#transaction(() => {
+      const slot = this.#slot(0)
+      if (cleared) clearSlot(slot)
+      const indexed = slot.expiry.getStats().entryCount > 0
+      for (const address of addresses) recordBytes += this.#write(slot, entries, address, indexed)
+      this.#putState(state)
+    })
+    this.#state = state
+    return this.#result(addresses.length, recordBytes)
+  }
+
+  /** Empties the slot not in use, for a replacement of all content. */
+  beginReplace(): void {
+    this.#blocks = []
+    this.#blockBytes = 0
+    this.#transaction(() => clearSlot(this.#slot(1)))
+  }
+
+  /** Adds the next block of a replacement, in key order. */
+  replaceBlock(bytes: Uint8Array): void {
+    this.#blocks.push(bytes)
+    this.#blockBytes += bytes.length
+    if (this.#blockBytes >= REPLACE_COMMIT_BYTES) this.#transaction(() => this.#appendBlocks())
+  }
+
+  /** Puts the replacement in service, in one commit, and gives the former content's pages back. */
+  finishReplace(clockMs: number): CommitResult {
+    const { generation, flushSequence } = this.#state
+    const state = { ...this.#state, generation: generation + 1, flushSequence: flushSequence + 1, clockMs }
+    this.#transaction(() => {
+      this.#appendBlocks()
+      this.#putState(state)
+    })
+    this.#state = state
+    this.#transaction(() => clearSlot(this.#slot(1)))
+    return this.#result(0, 0)
+  }
+
+  abandonReplace(): void {
+    this.beginReplace()
+  }
+
+  async close(): Promise<void> {
+    await this.#environment.root.close()
+  }
+
+  #write(slot: Slot, entries: Entries, address: number, indexed: boolean): number {
+    const bytes = entries.segmentBytes(address)
+    const keyStart = entries.keyStart(address)
+    const keyLength = entries.keyLength(address)
+    const key = this.#keys.entry(bytes, keyStart, keyLength)
+    if (indexed) {
+      const old = slot.entries.getBinaryFast(key)
+      const oldExpiresAtMs = old === undefined ? Infinity : recordExpiry(old)
+      if (oldExpiresAtMs !== Infinity) {
+        slot.expiry.removeSync(this.#indexKeys.expiry(oldExpiresAtMs, bytes, keyStart, keyLength))
+      }
+    }
+    if (entries.isTombstone(address)) {
+      slot.entries.removeSync(key)
+      return keyLength
+    }
+    const valueStart = entries.valueStart(address)
+    const valueLength = entries.valueLength(address)
+    return this.#put(
+      slot,
+      key,
+      bytes,
+      keyStart,
+      keyLength,
+      bytes,
+      valueStart,
+      valueLength,
+      entries.expiresAtMs(address),
+      false,
+    )
+  }
+
+  #put(
+    slot: Slot,
+    key: Uint8Array,
+    keyBytes: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    valueBytes: Uint8Array,
+    valueStart: number,
+    valueLength: number,
+    expiresAtMs: number,
+    append: boolean,
+  ): number {
+    const record = this.#records.encode(
+      keyBytes,
+      keyStart,
+      keyLength,
+      valueBytes,
+      valueStart,
+      valueLength,
+      expiresAtMs,
+    )
+    if (append) slot.entries.putSync(key, record, { append })
+    else slot.entries.putSync(key, record)
+    if (expiresAtMs !== Infinity) {
+      slot.expiry.putSync(this.#indexKeys.expiry(expiresAtMs, keyBytes, keyStart, keyLength), NO_VALUE)
+    }
+    return keyLength + record.length
+  }
+
+  #appendBlocks(): void {
+    const slot = this.#slot(1)
+    for (const block of this.#blocks) {
+      const cursor = new EntryBlockCursor(block)
+      while (cursor.next()) {
+        const { bytes, keyStart, keyLength, valueStart, valueLength } = cursor
+        const expiresAtMs = wholeMs(cursor.expiresAtMs)
+        const key = this.#keys.entry(bytes, keyStart, keyLength)
+        this.#put(slot, key, bytes, keyStart, keyLength, bytes, valueStart, valueLength, expiresAtMs, true)
+      }
+    }
+    this.#blocks = []
+    this.#blockBytes = 0
+  }
+
+  #readState(): StoreState {
+    const record = this.#environment.meta.getBinaryFast(STATE_KEY)
+    if (record !== undefined) {
+      return decodeStoreState(record.subarray(0, this.#environment.meta.lastSize))
+    }
+    const state: StoreState = { format: 1, generation: 0, clockMs: 0, flushSequence: 0 }
+    this.#transaction(() => this.#putState(state))
+    return state
+  }
+
+  #putState(state: StoreState): void {
+    this.#environment.meta.putSync(STATE_KEY, encodeStoreState(state))
+  }
+
+  /** `ahead` 0: the slot in use; 1: the other one. */
+  #slot(ahead: 0 | 1): Slot {
+    return slotOf(this.#environment, this.#state.generation + ahead)
+  }
+
+  #result(records: number, recordBytes: number): CommitResult {
+    const slot = this.#slot(0)
+    const entries = slot.entries.getStats()
+    return {
+      generation: this.#state.generation,
+      entries: entries.entryCount,
+      usedBytes: bytesInUse(entries) + bytesInUse(slot.expiry.getStats()),
+      records,
+      recordBytes,
+      clockMs: this.#state.clockMs,
+    }
+  }
+
+  #transaction(action: () => void): void {
+    this.#environment.root.transactionSync(action)
+    this.#environment.root.resetReadTxn()
+  }
+}
+
+function clearSlot({ entries, expiry }: Slot): void {
+  entries.clearSync()
+  expiry.clearSync()
+}

@@ -1,0 +1,187 @@
+// A snapshot of a store in the thread that it was shared with.
+
+import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../../backend/block-options.js'
+import { type EntryBlock, EntryBlockBuilder } from '../../backend/entry-block.js'
+import { EVERYTHING } from '../../backend/scan-range.js'
+import type { SharedSnapshotReader } from '../../backend/shared-snapshot.js'
+import type { BlockOptions } from '../../backend/types.js'
+import { throwIfAborted } from '../../backend/validate.js'
+import { StateError } from '../../base/errors.js'
+import { nextTurn } from '../../base/slices.js'
+import { Entries } from '../../log/entries.js'
+import { KeyOrder } from '../../log/order/key-order.js'
+import { latestAddresses } from '../../log/order/latest-versions.js'
+import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
+import { SharedLogReader } from '../../log/share/shared-log-reader.js'
+import { MergedScan } from '../buffer/merged-scan.js'
+import { type Cursor, LookupCursor, RunCursor, type SortedRun, StoreCursor } from '../store/cursors.js'
+import { OpenStore } from '../store/open-store.js'
+import type { StoreView } from '../store/store-view.js'
+import type { LentSnapshotData, SharedStore } from './lent-snapshot.js'
+import { passGate } from './reader-gate.js'
+
+/** Entries between two looks at whether the snapshot is still open. */
+const TURN_ENTRIES = 1_024
+
+/** Takes what `share` gave, in another thread (or in the same one). Rejects with `CLOSED` where the snapshot was closed. */
+export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
+  const { active, frozen, store, changedKeys, takenAtMs } = data as LentSnapshotData
+  const reader = await SharedLogReader.open(active)
+  let lent: LentStore | undefined
+  try {
+    lent = store === undefined ? undefined : new LentStore(store)
+    const { visible } = await reader.addresses()
+    await reader.run(reader.order.sort(visible))
+    const runs = [runOver(reader.entries, visible)]
+    for (const segments of frozen) runs.push(await sortedRun(reader, segments))
+    const changed = changedKeys === undefined ? undefined : await sortedRun(reader, changedKeys)
+    return new LentSnapshotReader(reader, lent, runs, changed, takenAtMs)
+  } catch (error) {
+    reader.end()
+    await lent?.close()
+    throw error
+  }
+}
+
+/** The store of another thread, in a read transaction of this one. */
+class LentStore {
+  readonly view: StoreView
+  readonly #store: OpenStore
+
+  constructor({ dataPath, mapBytes, generation, gate }: SharedStore) {
+    // Opened for reading only, nothing has to wait for the thread that writes.
+    this.#store = new OpenStore(dataPath, { readOnly: true, mapBytes })
+    this.view = this.#store.view(generation)
+    if (passGate(gate)) return
+    void this.close()
+    throw new StateError('CLOSED', { component: 'snapshot (its reader did not begin in time)' })
+  }
+
+  async close(): Promise<void> {
+    this.view.release()
+    await this.#store.close()
+  }
+}
+
+class LentSnapshotReader implements SharedSnapshotReader {
+  readonly #reader: SharedLogReader
+  readonly #lent: LentStore | undefined
+  /** Of the write buffer, newest first. */
+  readonly #runs: readonly SortedRun[]
+  readonly #changed: SortedRun | undefined
+  readonly #takenAtMs: number
+  /** Known once the blocks were read to their end. */
+  #count: number | undefined
+  #closed = false
+
+  constructor(
+    reader: SharedLogReader,
+    lent: LentStore | undefined,
+    runs: readonly SortedRun[],
+    changed: SortedRun | undefined,
+    takenAtMs: number,
+  ) {
+    this.#reader = reader
+    this.#lent = lent
+    this.#runs = runs
+    this.#changed = changed
+    this.#takenAtMs = takenAtMs
+  }
+
+  async count(): Promise<number> {
+    this.#reader.assertOpen()
+    if (this.#count !== undefined) return this.#count
+    const buffered = this.#merge(this.#bufferCursors(), true)
+    let count = await this.#countInStore()
+    while (buffered.next()) count += this.#addedBy(buffered)
+    return count
+  }
+
+  async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    validateBlockOptions(options)
+    const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
+    const check = () => {
+      this.#reader.assertOpen()
+      throwIfAborted(signal, 'blocks')
+    }
+    check()
+    const view = this.#lent?.view
+    const changed = this.#changed === undefined ? undefined : new LookupCursor(view, this.#changed)
+    const scan = this.#scan(changed)
+    let count = changed === undefined ? 0 : await this.#countInStore()
+    const builder = new EntryBlockBuilder(targetBytes)
+    for (let walked = 1; scan.next(); walked++) {
+      const { key, value } = scan
+      if (changed === undefined) count++
+      else if (scan.source !== changed) count += this.#addedBy(scan)
+      if (scan.deleted) builder.addTombstone(key)
+      else builder.add(key, 0, key.length, value, 0, value.length, scan.expiresAtMs)
+      if (builder.full) {
+        yield builder.take()
+        check()
+      } else if (walked % TURN_ENTRIES === 0) {
+        await nextTurn()
+        check()
+      }
+    }
+    this.#count = count
+    if (builder.entryCount > 0) yield builder.take()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#reader.end()
+    await this.#lent?.close()
+  }
+
+  #scan(changed: LookupCursor | undefined): MergedScan {
+    const cursors = this.#bufferCursors()
+    const view = this.#lent?.view
+    if (changed !== undefined) cursors.push(changed)
+    else if (view !== undefined) cursors.push(new StoreCursor(view, EVERYTHING, true))
+    return this.#merge(cursors, changed !== undefined)
+  }
+
+  #bufferCursors(): Cursor[] {
+    const filled = this.#runs.filter(({ sorted }) => sorted.length > 0)
+    return filled.map((run) => new RunCursor(run, false))
+  }
+
+  #merge(cursors: readonly Cursor[], withDeleted: boolean): MergedScan {
+    return new MergedScan(cursors, { nowMs: this.#takenAtMs, reverse: false, limit: Infinity, withDeleted })
+  }
+
+  /** By how much the write buffer's version of a key changes the number of entries in the store. */
+  #addedBy({ key, deleted }: MergedScan): number {
+    const view = this.#lent?.view
+    const isInStore = view !== undefined && view.expiryOf(key, 0, key.length) > this.#takenAtMs
+    return (deleted ? 0 : 1) - (isInStore ? 1 : 0)
+  }
+
+  /** Entries of the store that had not expired at the snapshot's instant. */
+  async #countInStore(): Promise<number> {
+    const view = this.#lent?.view
+    if (view === undefined) return 0
+    if (view.firstDeadlineMs > this.#takenAtMs) return view.entryCount
+    let expired = 0
+    for (const page of view.duePages(-1, this.#takenAtMs, TURN_ENTRIES)) {
+      expired += page.length
+      await nextTurn()
+      this.#reader.assertOpen()
+    }
+    return view.entryCount - expired
+  }
+}
+
+/** The keys of a log that nobody writes to any more, in order. */
+async function sortedRun(reader: SharedLogReader, segments: readonly SharedSegment[]): Promise<SortedRun> {
+  const table = SegmentTable.attach(segments)
+  const addresses = latestAddresses(table)
+  await reader.run(new KeyOrder(table).sort(addresses))
+  return runOver(new Entries(table), addresses)
+}
+
+function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
+  return { entries, sorted, from: 0, until: sorted.length, version: (address) => address }
+}

@@ -1,0 +1,152 @@
+// What a merged scan walks: sorted runs of entries in memory, pages of the store, keys to be looked up in it.
+
+import type { KeyInterval } from '../../backend/scan-range.js'
+import type { Entries } from '../../log/entries.js'
+import { checkedPart, recordExpiry } from './record.js'
+import type { StoreView } from './store-view.js'
+
+/** Where a cursor stands; `key` is undefined past its end. */
+export interface Cursor {
+  readonly key: Uint8Array | undefined
+  advance(): void
+  /** The value, as bytes of the caller's own; undefined where the key is deleted or has expired at `nowMs`. */
+  read(nowMs: number): Uint8Array | undefined
+  readonly expiresAtMs: number
+}
+
+/** A stretch of addresses in the order of their keys. */
+export interface SortedRun {
+  readonly entries: Entries
+  readonly sorted: Uint32Array
+  readonly from: number
+  readonly until: number
+  /** The version that counts of the key at an address, tombstones included; 0: none. */
+  version(address: number): number
+}
+
+const FIRST_PAGE = 32
+const LARGEST_PAGE = 1024
+
+export class RunCursor implements Cursor {
+  key: Uint8Array | undefined
+  expiresAtMs: number = Infinity
+  readonly #run: SortedRun
+  readonly #step: number
+  #at: number
+  #left: number
+  #address = 0
+
+  constructor(run: SortedRun, reverse: boolean) {
+    this.#run = run
+    this.#step = reverse ? -1 : 1
+    this.#at = reverse ? run.until - 1 : run.from
+    this.#left = run.until - run.from
+    this.advance()
+  }
+
+  advance(): void {
+    const { entries, sorted } = this.#run
+    for (; this.#left > 0; this.#left--) {
+      const address = this.#run.version(sorted[this.#at] as number)
+      this.#at += this.#step
+      if (address === 0) continue
+      this.#left--
+      this.#address = address
+      this.key = entries.copyKey(address)
+      return
+    }
+    this.key = undefined
+  }
+
+  read(nowMs: number): Uint8Array | undefined {
+    const { entries } = this.#run
+    if (entries.isTombstone(this.#address)) return undefined
+    this.expiresAtMs = entries.expiresAtMs(this.#address)
+    return this.expiresAtMs > nowMs ? entries.copyValue(this.#address) : undefined
+  }
+}
+
+export class StoreCursor implements Cursor {
+  key: Uint8Array | undefined
+  expiresAtMs: number = Infinity
+  readonly #view: StoreView
+  readonly #reverse: boolean
+  #from: Uint8Array
+  #until: Uint8Array | undefined
+  #keys: Uint8Array[] = []
+  #records: Uint8Array[] = []
+  #at = -1
+  #pageEntries: number
+  #ended = false
+
+  /** `covered`: what it gives may be hidden by other cursors, so that a limit does not tell how much will be needed. */
+  constructor(view: StoreView, { from, until, reverse, limit }: KeyInterval, covered: boolean) {
+    this.#view = view
+    this.#reverse = reverse
+    this.#from = from
+    this.#until = until
+    this.#pageEntries = covered ? FIRST_PAGE : Math.min(Math.max(limit, 1), FIRST_PAGE)
+    this.advance()
+  }
+
+  advance(): void {
+    if (++this.#at === this.#keys.length) this.#turnPage()
+    this.key = this.#keys[this.#at]
+  }
+
+  read(nowMs: number): Uint8Array | undefined {
+    const key = this.key as Uint8Array
+    const record = this.#records[this.#at] as Uint8Array
+    const value = checkedPart(record, key)
+    this.expiresAtMs = recordExpiry(record)
+    return this.expiresAtMs > nowMs ? value : undefined
+  }
+
+  #turnPage(): void {
+    const last = this.#keys.at(-1)
+    if (last !== undefined) {
+      if (this.#reverse) this.#until = last
+      else {
+        // The smallest key above the last one.
+        this.#from = new Uint8Array(last.length + 1)
+        this.#from.set(last)
+      }
+    }
+    this.#at = 0
+    if (this.#ended) {
+      this.#keys = []
+      return
+    }
+    const page = this.#view.page(this.#from, this.#until, this.#reverse, this.#pageEntries)
+    this.#ended = page.keys.length < this.#pageEntries
+    this.#keys = page.keys
+    this.#records = page.records
+    this.#pageEntries = Math.min(this.#pageEntries * 4, LARGEST_PAGE)
+  }
+}
+
+/** Looks the keys of a run up in the store; `undefined`: a store that has none of them. */
+export class LookupCursor implements Cursor {
+  expiresAtMs: number = Infinity
+  readonly #view: StoreView | undefined
+  readonly #keys: RunCursor
+
+  constructor(view: StoreView | undefined, keys: SortedRun) {
+    this.#view = view
+    this.#keys = new RunCursor(keys, false)
+  }
+
+  get key(): Uint8Array | undefined {
+    return this.#keys.key
+  }
+
+  advance(): void {
+    this.#keys.advance()
+  }
+
+  read(nowMs: number): Uint8Array | undefined {
+    const value = this.#view?.read(this.#keys.key as Uint8Array, () => nowMs)
+    this.expiresAtMs = this.#view?.expiresAtMs ?? Infinity
+    return value
+  }
+}

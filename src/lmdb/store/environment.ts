@@ -1,0 +1,239 @@
+// The store's LMDB environment, as the main thread (which reads) and the writer thread (which writes) open it.
+//
+// (1) Two slots of databases, `entries-0`/`expiry-0` and `entries-1`/`expiry-1`: the content of generation g is in slot
+//     g mod 2. Replacing all content fills the other slot and then names it in one commit. All of them are opened at the
+//     start, because a database cannot be opened while the other thread writes.
+// (2) Every commit waits for its data to be on stable storage (`overlappingSync: false`), and no page of LMDB is mapped
+//     writably: a full disk is then an error of a system call, not a signal.
+
+import { markAsUntransferable } from 'node:worker_threads'
+import * as lmdb from 'lmdb'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { MAX_KEY_BYTES } from '../../base/limits.js'
+import { ENTRY_PREFIX, EXPIRY_KEY_BYTES } from './record.js'
+
+/** LMDB's own transaction object: one instant of the store for reading. */
+export interface ReadTransaction {
+  done(): void
+}
+
+export interface RangeOptions {
+  readonly start: Uint8Array
+  readonly end: Uint8Array
+  readonly limit: number
+  readonly reverse?: boolean
+  readonly exclusiveStart?: boolean
+  readonly inclusiveEnd?: boolean
+  readonly transaction?: ReadTransaction
+}
+
+export interface TableStats {
+  readonly entryCount: number
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+  readonly mapSize?: number
+  readonly lastPageNumber?: number
+  readonly numReaders?: number
+}
+
+/** What the engine uses of an LMDB database: the package's own types leave the transaction option out in places. */
+export interface Table {
+  getBinaryFast(key: Uint8Array, options?: { readonly transaction: ReadTransaction }): Buffer | undefined
+  /** Length of what `getBinaryFast` gave last. */
+  readonly lastSize: number
+  /** Keys of entries come without their prefix. Both are copies. */
+  getRange(options: RangeOptions): Iterable<{ key: Uint8Array; value: Uint8Array }>
+  getKeys(options: RangeOptions): Iterable<Buffer>
+  putSync(key: Uint8Array, value: Uint8Array, options?: { readonly append: boolean }): boolean
+  removeSync(key: Uint8Array): boolean
+  clearSync(): void
+  getStats(): TableStats
+}
+
+export interface Slot {
+  readonly entries: Table
+  readonly expiry: Table
+}
+
+export interface Environment {
+  readonly root: RootDatabase<Buffer, Uint8Array>
+  readonly meta: Table
+  readonly slots: readonly [Slot, Slot]
+}
+
+export interface EnvironmentOptions {
+  readonly readOnly: boolean
+  /** How much address space to map, at least the file; the file cannot grow beyond it. */
+  readonly mapBytes: number
+  /** The store is new: its databases are to be made. Otherwise one that is missing is damage. Default false. */
+  readonly create?: boolean
+}
+
+/** Admits keys of 2,048 bytes; LMDB's own default, the system's page size, does not. */
+export const STORE_PAGE_BYTES = 8_192
+export const MAX_READERS = 1024
+const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
+
+/**
+ * `path` is that of the data file. `STORAGE_ERROR` where LMDB cannot read or write its files, `CORRUPTION` where they are not
+ * a store's.
+ */
+export function openEnvironment(path: string, options: EnvironmentOptions): Environment {
+  let root: RootDatabase<Buffer, Uint8Array> | undefined
+  try {
+    root = openRoot(path, options)
+    return openTables(root, path, options.create ?? false)
+  } catch (cause) {
+    // What is open of it would be met by whoever opens the store next in this process.
+    void root?.close().catch(() => {})
+    if (isStateError(cause)) throw cause
+    const details = { storage: 'lmdb', operation: 'open', reason: `${path}: ${reasonOf(cause)}` }
+    throw new StateError('STORAGE_ERROR', details, { cause })
+  }
+}
+
+function openRoot(
+  path: string,
+  { readOnly, mapBytes }: EnvironmentOptions,
+): RootDatabase<Buffer, Uint8Array> {
+  const options = {
+    path,
+    ...binary,
+    readOnly,
+    pageSize: STORE_PAGE_BYTES,
+    mapSize: Math.ceil(mapBytes / STORE_PAGE_BYTES) * STORE_PAGE_BYTES,
+    maxDbs: 8,
+    maxReaders: MAX_READERS,
+    overlappingSync: false,
+    noSubdir: true,
+    // Of a lock table that is made anew; the package's types leave it out.
+    permissionsMode: 0o600,
+  }
+  return open<Buffer, Uint8Array>(options)
+}
+
+function openTables(root: RootDatabase<Buffer, Uint8Array>, path: string, create: boolean): Environment {
+  const existing = (name: string, options: object): Table => {
+    const settings = { name, ...binary, create, ...options }
+    const database: Database<Buffer, Uint8Array> | undefined = root.openDB<Buffer, Uint8Array>(settings)
+    // Made anew, an empty one would stand for content that is lost.
+    if (database === undefined) {
+      throw new StateError('CORRUPTION', { what: path, reason: `its database ${name} is missing` })
+    }
+    return asTable(database)
+  }
+  const slot = (number: number): Slot => ({
+    entries: entriesTable((options) => existing(`entries-${number}`, options)),
+    expiry: existing(`expiry-${number}`, {}),
+  })
+  return { root, meta: existing('meta', {}), slots: [slot(0), slot(1)] }
+}
+
+export function slotOf(environment: Environment, generation: number): Slot {
+  return environment.slots[generation % 2 === 0 ? 0 : 1]
+}
+
+/** Bytes of the pages that a database has in use. */
+export function bytesInUse({ treeBranchPageCount, treeLeafPageCount, overflowPages }: TableStats): number {
+  return (treeBranchPageCount + treeLeafPageCount + overflowPages) * STORE_PAGE_BYTES
+}
+
+/**
+ * A database of entries, whose range reads give plain copies of what the package has read into its own buffers: making
+ * Node's `Buffer`s instead, as it does by itself, takes longer than the reading.
+ */
+function entriesTable(openWith: (options: object) => Table): Table {
+  const values = new PlainCopies()
+  const keys = new PlainCopies()
+  const database = openWith({
+    decoder: { decode: (bytes: Buffer, size: number) => values.copy(bytes, 0, size) },
+    decoderCopies: true,
+  })
+  const readKey = (bytes: Buffer, start: number, end: number) => keys.copy(bytes, start + 1, end)
+  return Object.assign(database, { readKey })
+}
+
+const SLAB_BYTES = 16 * 1024
+const LARGEST_POOLED_BYTES = 256
+
+/**
+ * Copies parts of a buffer that is the same again and again. Small copies are cut from slabs, which costs less than memory
+ * of their own; slabs are not transferable, so that giving one copy away does not take the others along.
+ */
+export class PlainCopies {
+  #buffer: Buffer | undefined
+  #plain: Uint8Array = new Uint8Array(0)
+  #slab: Uint8Array = new Uint8Array(0)
+  #used = 0
+
+  copy(bytes: Buffer, start: number, end: number): Uint8Array {
+    const plain = this.plain(bytes)
+    const length = end - start
+    if (length > LARGEST_POOLED_BYTES) return plain.slice(start, end)
+    if (this.#used + length > this.#slab.length) {
+      this.#slab = new Uint8Array(SLAB_BYTES)
+      markAsUntransferable(this.#slab.buffer)
+      this.#used = 0
+    }
+    const slab = this.#slab
+    const at = this.#used
+    this.#used = at + length
+    for (let i = 0; i < length; i++) slab[at + i] = plain[start + i] as number
+    return new Uint8Array(slab.buffer, at, length)
+  }
+
+  /** The memory behind a buffer of the package. */
+  plain(bytes: Buffer): Uint8Array {
+    if (bytes !== this.#buffer) {
+      this.#buffer = bytes
+      // The package gives its buffers a length that is not theirs.
+      const { maxLength = bytes.length } = bytes as Buffer & { maxLength?: number }
+      this.#plain = new Uint8Array(bytes.buffer, bytes.byteOffset, maxLength)
+    }
+    return this.#plain
+  }
+}
+
+/** The version of LMDB itself; the package's types leave it out. */
+export function lmdbVersion(): string {
+  const { version } = lmdb as unknown as { version: { major: number; minor: number; patch: number } }
+  return `${version.major}.${version.minor}.${version.patch}`
+}
+
+function asTable(database: Database<Buffer, Uint8Array>): Table {
+  return database as unknown as Table
+}
+
+/** Builds LMDB keys in one buffer, without an object per key; each is valid until the next. */
+export class KeyScratch {
+  readonly #bytes = Buffer.alloc(EXPIRY_KEY_BYTES + 1 + MAX_KEY_BYTES)
+  readonly #views: (Uint8Array | undefined)[] = []
+
+  /** The key of an entry. */
+  entry(bytes: Uint8Array, start: number, length: number): Uint8Array {
+    const scratch = this.#bytes
+    scratch[0] = ENTRY_PREFIX
+    this.#copy(1, bytes, start, length)
+    return this.#view(length + 1)
+  }
+
+  /** The key of the expiry index: the time, big-endian, then the key. */
+  expiry(expiresAtMs: number, bytes: Uint8Array, start: number, length: number): Uint8Array {
+    this.#bytes.writeUInt32BE(Math.floor(expiresAtMs / 2 ** 32), 0)
+    this.#bytes.writeUInt32BE(expiresAtMs % 2 ** 32, 4)
+    this.#copy(EXPIRY_KEY_BYTES, bytes, start, length)
+    return this.#view(length + EXPIRY_KEY_BYTES)
+  }
+
+  #copy(at: number, bytes: Uint8Array, start: number, length: number): void {
+    const scratch = this.#bytes
+    for (let i = 0; i < length; i++) scratch[at + i] = bytes[start + i] as number
+  }
+
+  #view(length: number): Uint8Array {
+    this.#views[length] ??= this.#bytes.subarray(0, length)
+    return this.#views[length] as Uint8Array
+  }
+}

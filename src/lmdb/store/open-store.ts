@@ -1,0 +1,66 @@
+import { reasonOf, StateError } from '../../base/errors.js'
+import { type Environment, type EnvironmentOptions, openEnvironment } from './environment.js'
+import { decodeStoreState, STATE_KEY } from './record.js'
+import { StoreView } from './store-view.js'
+
+/** A data file that is open here, and who still reads from it. */
+export class OpenStore {
+  readonly environment: Environment
+  readonly #dataPath: string
+  readonly #isNew: boolean
+  /** Views that are not released, and whoever opened it. */
+  #users = 1
+  readonly #closed: Promise<void>
+  #resolveClosed: (closing: Promise<void>) => void = () => {}
+
+  constructor(dataPath: string, options: EnvironmentOptions) {
+    this.environment = openEnvironment(dataPath, options)
+    this.#dataPath = dataPath
+    this.#isNew = options.create ?? false
+    this.#closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve
+    })
+  }
+
+  /** Somebody reads from it, or it is not closed. */
+  get inUse(): boolean {
+    return this.#users > 0
+  }
+
+  /**
+   * Its content now, known to be of this generation, with so many entries. `STORAGE_ERROR` where LMDB begins no more
+   * transactions: the usual reason is that more commits have open snapshots than it has room for.
+   */
+  view(generation: number, entryCount?: number): StoreView {
+    try {
+      const view = new StoreView(this.environment, generation, entryCount, () => this.#leave())
+      this.#users++
+      return view
+    } catch (cause) {
+      const details = { storage: 'lmdb', operation: 'begin to read', reason: reasonOf(cause) }
+      throw new StateError('STORAGE_ERROR', details, { cause })
+    }
+  }
+
+  /** Its content now. */
+  latest(): StoreView {
+    const { root, meta } = this.environment
+    root.resetReadTxn()
+    const record = meta.getBinaryFast(STATE_KEY)
+    if (record === undefined) {
+      if (this.#isNew) return this.view(0)
+      throw new StateError('CORRUPTION', { what: this.#dataPath, reason: 'its state is missing' })
+    }
+    return this.view(decodeStoreState(record.subarray(0, meta.lastSize)).generation)
+  }
+
+  /** Resolves when all views of it were released and it is closed. */
+  close(): Promise<void> {
+    this.#leave()
+    return this.#closed
+  }
+
+  #leave(): void {
+    if (--this.#users === 0) this.#resolveClosed(this.environment.root.close())
+  }
+}

@@ -1,0 +1,234 @@
+// How an entry lies in the store (docs/format/lmdb-store.md).
+//
+//   key    := 0x01 · the user's key
+//   record := crc32 u32 · flags u8 · [expiresAtMs f64] · value
+//   index  := expiresAtMs u64 big-endian · the user's key          (with an empty value)
+//   state  := crc32 u32 · JSON in UTF-8
+//
+// Numbers are little-endian where nothing else is said.
+// (1) The checksum covers the user's key, then everything of the record behind the checksum.
+// (2) flags bit 0: expiresAtMs is there. Bit 1: the value is compressed: rawLength u32, then an LZ4 block.
+
+import { createRequire } from 'node:module'
+import type * as Lz4 from 'lz4-napi'
+import { describeKey } from '../../base/bytes.js'
+import { StateError } from '../../base/errors.js'
+import { MAX_VALUE_BYTES } from '../../base/limits.js'
+import { crc32 } from '../../codec/checksum.js'
+import type { LmdbCompression } from '../types.js'
+
+export const ENTRY_PREFIX = 0x01
+export const EXPIRY_KEY_BYTES = 8
+export const STATE_KEY: Uint8Array = Buffer.from('state')
+
+const RecordFlag = { EXPIRES: 1, COMPRESSED: 2 } as const
+const KNOWN_FLAGS = RecordFlag.EXPIRES | RecordFlag.COMPRESSED
+
+const CHECKSUM_BYTES = 4
+const HEADER_BYTES = 5
+const EXPIRY_BYTES = 8
+const FIRST_SCRATCH_BYTES = 16 * 1024
+/** Shorter values are not worth compressing, and neither are those that it makes smaller by less than an eighth. */
+const MIN_COMPRESSED_BYTES = 128
+const WORTHWHILE = 7 / 8
+/** Up to this length, a loop sums a key faster than a call of the library. */
+const LOOP_SUM_BYTES = 48
+
+const lz4 = createRequire(import.meta.url)('lz4-napi') as typeof Lz4
+const sliceBytes = Uint8Array.prototype.slice
+const table = crcTable()
+/** Reads the eight bytes of a time without a view of the record. */
+const double = new Float64Array(1)
+const doubleBytes = new Uint8Array(double.buffer)
+
+/** Makes records in one buffer; each is valid until the next. */
+export class RecordWriter {
+  readonly #compression: LmdbCompression
+  #scratch: Buffer = Buffer.allocUnsafeSlow(FIRST_SCRATCH_BYTES)
+  #views: (Buffer | undefined)[] = []
+
+  constructor(compression: LmdbCompression) {
+    this.#compression = compression
+  }
+
+  encode(
+    keyBytes: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    valueBytes: Uint8Array,
+    valueStart: number,
+    valueLength: number,
+    expiresAtMs: number,
+  ): Buffer {
+    const packed = this.#compressed(valueBytes, valueStart, valueLength)
+    const expires = expiresAtMs !== Infinity
+    const valueAt = HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
+    const length = valueAt + (packed?.length ?? valueLength)
+    this.#reserve(length)
+    const scratch = this.#scratch
+    scratch[CHECKSUM_BYTES] =
+      (expires ? RecordFlag.EXPIRES : 0) | (packed === undefined ? 0 : RecordFlag.COMPRESSED)
+    if (expires) scratch.writeDoubleLE(expiresAtMs, HEADER_BYTES)
+    if (packed !== undefined) scratch.set(packed, valueAt)
+    else if (valueStart === 0 && valueLength === valueBytes.length) scratch.set(valueBytes, valueAt)
+    else scratch.set(valueBytes.subarray(valueStart, valueStart + valueLength), valueAt)
+    const record = this.#view(length)
+    const sum = crc32(record.subarray(CHECKSUM_BYTES), keySum(keyBytes, keyStart, keyLength))
+    scratch.writeUInt32LE(sum, 0)
+    return record
+  }
+
+  /** `undefined`: the value goes in as it is. */
+  #compressed(bytes: Uint8Array, start: number, length: number): Buffer | undefined {
+    if (this.#compression === 'none' || length < MIN_COMPRESSED_BYTES) return undefined
+    // The library refuses shared memory, which a log's segments are.
+    const packed = lz4.compressSync(Buffer.from(sliceBytes.call(bytes, start, start + length)))
+    return packed.length <= length * WORTHWHILE ? packed : undefined
+  }
+
+  #reserve(length: number): void {
+    if (length <= this.#scratch.length) return
+    this.#scratch = Buffer.allocUnsafeSlow(length * 2)
+    this.#views = []
+  }
+
+  #view(length: number): Buffer {
+    if (length > FIRST_SCRATCH_BYTES) return this.#scratch.subarray(0, length)
+    this.#views[length] ??= this.#scratch.subarray(0, length)
+    return this.#views[length] as Buffer
+  }
+}
+
+/** When a record expires, by its header; Infinity: never. */
+export function recordExpiry(record: Uint8Array): number {
+  if (((record[CHECKSUM_BYTES] as number) & RecordFlag.EXPIRES) === 0) return Infinity
+  for (let i = 0; i < EXPIRY_BYTES; i++) doubleBytes[i] = record[HEADER_BYTES + i] as number
+  return double[0] as number
+}
+
+/** Throws `CORRUPTION`, with the key, unless the record is exactly what was written under it. */
+export function checkRecord(record: Uint8Array, key: Uint8Array): void {
+  checkRecordIn(record, record.length, key, keySum(key, 0, key.length))
+}
+
+/** The same for the first `length` of these bytes and a key whose sum is known. */
+export function checkRecordIn(bytes: Uint8Array, length: number, key: Uint8Array, sumOfKey: number): void {
+  if (length < HEADER_BYTES) throw damaged(key, 'it is cut off')
+  const flags = bytes[CHECKSUM_BYTES] as number
+  if (crc32(bytes.subarray(CHECKSUM_BYTES, length), sumOfKey) !== storedSum(bytes)) {
+    throw damaged(key, 'its checksum does not match')
+  }
+  if ((flags & ~KNOWN_FLAGS) !== 0) throw damaged(key, `its flags are ${flags}`)
+  if ((flags & RecordFlag.EXPIRES) !== 0 && length < HEADER_BYTES + EXPIRY_BYTES) {
+    throw damaged(key, 'its time is cut off')
+  }
+}
+
+/** The value of a checked record that is the caller's own: a part of its memory where it is not compressed. */
+export function recordPart(record: Uint8Array, key: Uint8Array): Uint8Array {
+  const flags = record[CHECKSUM_BYTES] as number
+  if ((flags & RecordFlag.COMPRESSED) !== 0) return recordValueIn(record, record.length, key)
+  const start = valueStart(flags)
+  return new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
+}
+
+/** Checks a record as `checkRecord` does and returns its value as `recordPart` does, with one view of its bytes for both. */
+export function checkedPart(record: Uint8Array, key: Uint8Array): Uint8Array {
+  const flags = record[CHECKSUM_BYTES] ?? -1
+  const start = valueStart(flags)
+  if ((flags & ~KNOWN_FLAGS) !== 0 || record.length < start) {
+    checkRecord(record, key)
+    throw damaged(key, 'its header is cut off')
+  }
+  let sum = ~keySum(key, 0, key.length)
+  for (let i = CHECKSUM_BYTES; i < start; i++) sum = nextSum(sum, record[i] as number)
+  const part = new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
+  if (crc32(part, ~sum >>> 0) !== storedSum(record)) throw damaged(key, 'its checksum does not match')
+  return (flags & RecordFlag.COMPRESSED) === 0 ? part : recordValueIn(record, record.length, key)
+}
+
+/** The value of the checked record in the first `length` of these bytes, copied. */
+export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array): Uint8Array {
+  const flags = bytes[CHECKSUM_BYTES] as number
+  const start = valueStart(flags)
+  if ((flags & RecordFlag.COMPRESSED) === 0) return bytes.slice(start, length)
+  const packed = Buffer.from(bytes.buffer, bytes.byteOffset + start, length - start)
+  if (packed.length < 4 || packed.readUInt32LE(0) > MAX_VALUE_BYTES) {
+    throw damaged(key, 'its compressed value has no length')
+  }
+  try {
+    const value = lz4.uncompressSync(packed)
+    return new Uint8Array(value.buffer, value.byteOffset, value.length)
+  } catch (cause) {
+    throw damaged(key, 'its value cannot be decompressed', cause)
+  }
+}
+
+function storedSum(bytes: Uint8Array): number {
+  const low = (bytes[0] as number) | ((bytes[1] as number) << 8) | ((bytes[2] as number) << 16)
+  return (low | ((bytes[3] as number) << 24)) >>> 0
+}
+
+/** One more byte in a checksum that is being made. */
+function nextSum(sum: number, byte: number): number {
+  return (table[(sum ^ byte) & 0xff] as number) ^ (sum >>> 8)
+}
+
+function valueStart(flags: number): number {
+  return HEADER_BYTES + ((flags & RecordFlag.EXPIRES) !== 0 ? EXPIRY_BYTES : 0)
+}
+
+/** What the store says of itself as a whole. */
+export interface StoreState {
+  readonly format: 1
+  /** Counts the replacements of all content: its parity names the databases in use. */
+  readonly generation: number
+  /** The store's time at its last commit, in milliseconds since the epoch. */
+  readonly clockMs: number
+  /** Counts the commits. */
+  readonly flushSequence: number
+}
+
+export function encodeStoreState(state: StoreState): Buffer {
+  const json = Buffer.from(JSON.stringify(state))
+  const record = Buffer.alloc(CHECKSUM_BYTES + json.length)
+  record.writeUInt32LE(crc32(json), 0)
+  json.copy(record, CHECKSUM_BYTES)
+  return record
+}
+
+export function decodeStoreState(record: Uint8Array): StoreState {
+  const bytes = Buffer.from(record)
+  if (bytes.length < CHECKSUM_BYTES || crc32(bytes.subarray(CHECKSUM_BYTES)) !== bytes.readUInt32LE(0)) {
+    throw new StateError('CORRUPTION', { what: 'state of the store', reason: 'its checksum does not match' })
+  }
+  const state = JSON.parse(bytes.toString('utf8', CHECKSUM_BYTES)) as StoreState
+  if (state.format !== 1) {
+    const found = `format ${String(state.format)}`
+    throw new StateError('INCOMPATIBLE', { what: 'state of the store', found, supported: 'format 1' })
+  }
+  return state
+}
+
+function damaged(key: Uint8Array, reason: string, cause?: unknown): StateError {
+  const what = `record of key ${describeKey(key)}`
+  return new StateError('CORRUPTION', { what, reason, key: sliceBytes.call(key) }, { cause })
+}
+
+/** CRC-32 of a key: the same sum as `crc32`, without a call for a short one. */
+export function keySum(bytes: Uint8Array, start: number, length: number): number {
+  if (length > LOOP_SUM_BYTES) return crc32(bytes.subarray(start, start + length))
+  let sum = -1
+  for (let i = start; i < start + length; i++) sum = nextSum(sum, bytes[i] as number)
+  return ~sum >>> 0
+}
+
+function crcTable(): Int32Array {
+  const sums = new Int32Array(256)
+  for (let byte = 0; byte < 256; byte++) {
+    let sum = byte
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (-(sum & 1) & 0xedb88320)
+    sums[byte] = sum
+  }
+  return sums
+}

@@ -1,0 +1,301 @@
+// The directory of a store: who owns it, what it says of itself, and whether LMDB may map its file.
+//
+// (1) The identity is written before LMDB's files, and says `ready` only after the store was opened once. A crash
+//     in between leaves nothing that could be mistaken for lost data.
+// (2) Nothing is changed in a directory that is not a store's, or that another process owns.
+// (3) LMDB's files are made here, because LMDB would make them readable for everyone, and opened here once before LMDB
+//     opens them: where that fails, the package ends the process with a signal.
+// (4) The identity names the data file. A compacted copy takes its place by a new identity, in one durable step; data files
+//     that the identity does not name are removed by the owner.
+
+import { readFileSync, statSync } from 'node:fs'
+import { chmod, mkdtemp, open, rm, truncate } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { StateError } from '../../base/errors.js'
+import { DurableDirectory } from '../../files/durable-directory.js'
+import { FileLease } from '../../files/file-lease.js'
+import { TemporaryFile } from '../../files/temporary-file.js'
+import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
+import { MAX_READERS } from './environment.js'
+import {
+  decodeIdentity,
+  encodeIdentity,
+  IDENTITY_FILE,
+  MAX_IDENTITY_BYTES,
+  newIdentity,
+  type StoreIdentity,
+} from './store-identity.js'
+import { verifyDataFile } from './verify-process.js'
+
+const PRIVATE_FILE = 0o600
+/** LMDB has a line of 64 bytes for each reader, and two of its own; what is more than that it uses for more readers. */
+const LOCK_FILE_BYTES = MAX_READERS * 64 + 8_192
+/** More than the first commits of an empty store write. */
+const NEW_STORE_BYTES = 256 * 1024
+/** How often a store may be compacted while it is being opened for reading. */
+const READ_ONLY_TRIES = 5
+
+export class StoreDirectory {
+  readonly path: string
+  readonly #files: DurableDirectory
+  readonly #lease: FileLease | undefined
+  readonly #isTemporary: boolean
+  #identity: StoreIdentity
+  /** Changes whenever the identity is replaced; only looked at where another process may do that. */
+  #identityMark: string | undefined
+
+  private constructor(
+    files: DurableDirectory,
+    identity: StoreIdentity,
+    lease: FileLease | undefined,
+    isTemporary: boolean,
+  ) {
+    this.path = files.path
+    this.#files = files
+    this.#identity = identity
+    this.#lease = lease
+    this.#isTemporary = isTemporary
+  }
+
+  static async open(path: string, { readOnly }: { readonly readOnly: boolean }): Promise<StoreDirectory> {
+    const files = new DurableDirectory(resolve(path))
+    if (readOnly) return await StoreDirectory.#openReadOnly(files)
+    const names = await files.names('list the store')
+    if (!names.includes(IDENTITY_FILE)) assertEmpty(files, names)
+    return await StoreDirectory.#openOwned(files, false)
+  }
+
+  /** A new store under the system's directory for temporary files; `release` removes it. */
+  static async temporary(): Promise<StoreDirectory> {
+    const path = await mkdtemp(join(tmpdir(), 'holdfast-lmdb-'))
+    return await StoreDirectory.#openOwned(new DurableDirectory(path), true)
+  }
+
+  /** The path of the data file that the store in a directory uses now. `CORRUPTION` where that is none by its first pages. */
+  static async dataPathIn(path: string): Promise<string> {
+    const files = new DurableDirectory(resolve(path))
+    const { data } = await readIdentity(files)
+    await inspectDataFile(files, data)
+    return files.pathOf(data)
+  }
+
+  /** Where the content is. */
+  get dataPath(): string {
+    return this.#files.pathOf(this.#identity.data)
+  }
+
+  /** Looks whether the owner has put another data file in place of the one known here. Cheap where it has not. */
+  refresh(): void {
+    const mark = markOf(this.#files)
+    if (mark === this.#identityMark) return
+    const what = this.#files.pathOf(IDENTITY_FILE)
+    this.#identity = decodeIdentity(readFileSync(what), what)
+    this.#identityMark = mark
+  }
+
+  /** It was opened before: it has content, if only that it is empty. */
+  get isReady(): boolean {
+    return this.#identity.ready
+  }
+
+  /** The store was opened: from now on, missing data is damage. */
+  async markReady(): Promise<void> {
+    if (!this.#identity.ready) await this.#replaceIdentity({ ...this.#identity, ready: true })
+  }
+
+  /** Where the next data file is to be written, and nothing is yet. */
+  async nextDataPath(): Promise<string> {
+    await this.removeLeftovers()
+    return this.#files.pathOf(nextDataFile(this.#identity.data))
+  }
+
+  /** Makes the next data file, which LMDB has written, durable and one of this user alone. */
+  async sealNextData(): Promise<void> {
+    const operation = 'compact the store'
+    const name = nextDataFile(this.#identity.data)
+    const path = this.#files.pathOf(name)
+    await this.#files.attempt(operation, path, chmod(path, PRIVATE_FILE))
+    const handle = await this.#files.attempt(operation, path, open(path, 'r+'))
+    try {
+      await this.#files.attempt(operation, path, handle.sync())
+    } finally {
+      await handle.close()
+    }
+    await makeLockFile(this.#files, lockFileOf(name))
+  }
+
+  /** Puts the next data file in the place of the present one, durably. */
+  async adoptNextData(): Promise<void> {
+    await this.#replaceIdentity({ ...this.#identity, data: nextDataFile(this.#identity.data) })
+  }
+
+  /** Removes data files that are not in use. */
+  async removeLeftovers(): Promise<void> {
+    await removeLeftovers(this.#files, this.#identity)
+  }
+
+  /** Bytes that the files take on disk. */
+  async sizeOnDisk(): Promise<number> {
+    let bytes = 0
+    for (const name of await this.#files.names('measure the store')) {
+      bytes += (await this.#files.inspect(name, 'measure the store'))?.diskBytes ?? 0
+    }
+    return bytes
+  }
+
+  /** Gives the ownership up, and removes a temporary store. Idempotent. */
+  async release(): Promise<void> {
+    if (this.#isTemporary) await rm(this.path, { recursive: true, force: true })
+    else await this.#lease?.release()
+  }
+
+  async #replaceIdentity(identity: StoreIdentity): Promise<void> {
+    await writeIdentity(this.#files, identity)
+    this.#identity = identity
+  }
+
+  static async #openReadOnly(files: DurableDirectory): Promise<StoreDirectory> {
+    for (let tries = 1; ; tries++) {
+      const known = (await files.names('list the store')).includes(IDENTITY_FILE)
+      const identity = known ? await readIdentity(files) : undefined
+      if (identity?.ready !== true) {
+        const reason = `${files.path}: there is no store yet; open it for writing first`
+        throw new StateError('STORAGE_ERROR', { storage: files.storageName, operation: 'open', reason })
+      }
+      try {
+        await assertMappable(files, identity.data, 'r')
+        const directory = new StoreDirectory(files, identity, undefined, false)
+        directory.#identityMark = markOf(files)
+        return directory
+      } catch (error) {
+        // The owner may have put another file in its place just now.
+        if (tries === READ_ONLY_TRIES || (await readIdentity(files)).data === identity.data) throw error
+      }
+    }
+  }
+
+  static async #openOwned(files: DurableDirectory, isTemporary: boolean): Promise<StoreDirectory> {
+    await files.prepare()
+    const lease = await FileLease.acquire(files)
+    try {
+      const known = (await files.names('list the store')).includes(IDENTITY_FILE)
+      const identity = known ? await readIdentity(files) : newIdentity()
+      if (!known) await writeIdentity(files, identity)
+      if (identity.ready) {
+        await assertMappable(files, identity.data, 'r+')
+        await removeLeftovers(files, identity)
+      } else {
+        await makeLockFile(files, lockFileOf(identity.data))
+        await makeDataFile(files, identity.data)
+        await files.sync('create the store')
+      }
+      return new StoreDirectory(files, identity, lease, isTemporary)
+    } catch (error) {
+      await lease.release()
+      throw error
+    }
+  }
+}
+
+/** Refuses a directory that holds what is not a store's. */
+function assertEmpty(files: DurableDirectory, names: readonly string[]): void {
+  const foreign = names.find((name) => !name.startsWith('.lease-') && !name.startsWith('.tmp-'))
+  if (foreign === undefined) return
+  throw new StateError('INCOMPATIBLE', {
+    what: files.path,
+    found: `a directory with ${foreign} and no ${IDENTITY_FILE}`,
+    supported: 'a store, an empty directory or none',
+  })
+}
+
+/** `STORAGE_ERROR` unless a file can be opened as LMDB will open it; one that is missing is judged elsewhere. */
+async function assertOpens(files: DurableDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
+  const names = await files.names('list the store')
+  if (!names.includes(name)) return
+  const path = files.pathOf(name)
+  const handle = await files.attempt('open', path, open(path, flags))
+  await handle.close()
+}
+
+async function assertMappable(files: DurableDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
+  await assertOpens(files, name, flags)
+  await assertOpens(files, lockFileOf(name), 'r+')
+  const { state, wholeBytes } = await inspectDataFile(files, name)
+  if (state === 'whole') return
+  const what = files.pathOf(name)
+  if (state === 'new') throw new StateError('CORRUPTION', { what, reason: 'it is missing or empty' })
+  // Legal where the pages that are missing are free: only reading everything tells, in a process that may die of it.
+  const { ok } = await verifyDataFile(what)
+  if (!ok) throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
+  // Then what only a writer reads is an error of LMDB's, should it be missing, and not a signal.
+  if (flags === 'r+') await files.attempt('open', what, truncate(what, wholeBytes))
+}
+
+async function removeLeftovers(files: DurableDirectory, { data }: StoreIdentity): Promise<void> {
+  for (const name of await files.names('list the store')) {
+    if (isLeftover(name, data)) await files.unlink(name, 'remove an old data file')
+  }
+}
+
+/** Tells one identity file from the next one in its place. */
+function markOf(files: DurableDirectory): string {
+  const { ino, ctimeMs, mtimeMs } = statSync(files.pathOf(IDENTITY_FILE))
+  return `${ino}:${ctimeMs}:${mtimeMs}`
+}
+
+async function readIdentity(files: DurableDirectory): Promise<StoreIdentity> {
+  const what = files.pathOf(IDENTITY_FILE)
+  const file = await files.openFile(IDENTITY_FILE, 'read the identity')
+  if (file === undefined) throw new StateError('CORRUPTION', { what, reason: 'it is gone' })
+  try {
+    if (file.sizeBytes > MAX_IDENTITY_BYTES) {
+      throw new StateError('CORRUPTION', { what, reason: `it is ${file.sizeBytes} bytes long` })
+    }
+    const bytes = new Uint8Array(file.sizeBytes)
+    await files.readFully(file.handle, IDENTITY_FILE, bytes, 0)
+    return decodeIdentity(bytes, what)
+  } finally {
+    await file.handle.close()
+  }
+}
+
+async function writeIdentity(files: DurableDirectory, identity: StoreIdentity): Promise<void> {
+  const file = await TemporaryFile.create(files)
+  try {
+    await file.write(encodeIdentity(identity))
+    await file.replaceAs(IDENTITY_FILE)
+  } catch (error) {
+    await file.discard()
+    throw error
+  }
+}
+
+/**
+ * An empty file for this user alone, in the place of whatever a crashed creation left. LMDB's package crashes where it
+ * cannot write what a new store begins with: whether there is space for it is found out here.
+ */
+async function makeDataFile(files: DurableDirectory, name: string): Promise<void> {
+  const path = files.pathOf(name)
+  await files.unlink(name, 'create the store')
+  const probe = await TemporaryFile.create(files)
+  try {
+    await probe.write(new Uint8Array(NEW_STORE_BYTES))
+  } finally {
+    await probe.discard()
+  }
+  const handle = await files.attempt('create the store', path, open(path, 'wx', PRIVATE_FILE))
+  await handle.close()
+}
+
+/** The table of readers, whole: LMDB maps it, and where a page of it had no space on the disk, using it would be a signal. */
+async function makeLockFile(files: DurableDirectory, name: string): Promise<void> {
+  const file = await TemporaryFile.create(files)
+  try {
+    await file.write(new Uint8Array(LOCK_FILE_BYTES))
+    await file.replaceAs(name)
+  } catch (error) {
+    await file.discard()
+    throw error
+  }
+}

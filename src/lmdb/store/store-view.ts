@@ -1,0 +1,179 @@
+import { copyBytes } from '../../base/bytes.js'
+import { reasonOf, StateError } from '../../base/errors.js'
+import {
+  type Environment,
+  KeyScratch,
+  PlainCopies,
+  type RangeOptions,
+  type ReadTransaction,
+  type Slot,
+  slotOf,
+} from './environment.js'
+import {
+  checkRecordIn,
+  ENTRY_PREFIX,
+  EXPIRY_KEY_BYTES,
+  keySum,
+  recordExpiry,
+  recordValueIn,
+} from './record.js'
+
+/** An expiry index entry. */
+export interface Deadline {
+  readonly expiresAtMs: number
+  readonly key: Uint8Array
+}
+
+const FIRST_KEY = Uint8Array.of(ENTRY_PREFIX)
+const AFTER_LAST_KEY = Uint8Array.of(ENTRY_PREFIX + 1)
+const FIRST_DEADLINE = Uint8Array.of(0)
+const AFTER_LAST_DEADLINE = new Uint8Array(EXPIRY_KEY_BYTES).fill(255)
+
+/** One committed instant of the store. Shared by whoever reads it, and given up when the last one has released it. */
+export class StoreView {
+  readonly generation: number
+  /** Records in it, expired ones included. */
+  readonly entryCount: number
+  readonly #slot: Slot
+  readonly #keys = new KeyScratch()
+  readonly #copies = new PlainCopies()
+  readonly #transaction: ReadTransaction
+  readonly #options: { readonly transaction: ReadTransaction }
+  expiresAtMs: number = Infinity
+  sumOfKey = 0
+  readonly #onReleased: () => void
+  #users = 1
+  #firstDeadlineMs: number | undefined
+
+  constructor(
+    environment: Environment,
+    generation: number,
+    entryCount: number | undefined,
+    onReleased: () => void,
+  ) {
+    this.generation = generation
+    this.#onReleased = onReleased
+    this.#slot = slotOf(environment, generation)
+    // The package shares one read transaction until it is reset: this one is to be of now, and ours alone.
+    environment.root.resetReadTxn()
+    this.#transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
+    this.entryCount = entryCount ?? this.#slot.entries.getStats().entryCount
+    environment.root.resetReadTxn()
+    this.#options = { transaction: this.#transaction }
+  }
+
+  retain(): this {
+    this.#users++
+    return this
+  }
+
+  release(): void {
+    if (--this.#users > 0) return
+    this.#transaction.done()
+    this.#onReleased()
+  }
+
+  /**
+   * The value of a key, checked and copied; undefined where there is none or it has expired at `nowMs`. Tells `expiresAtMs`
+   * of it, and the checksum `sumOfKey` of any key.
+   */
+  read(key: Uint8Array, nowMs: () => number): Uint8Array | undefined {
+    const { entries } = this.#slot
+    const found = this.#find(key, 0, key.length)
+    if (found === undefined) return undefined
+    const length = entries.lastSize
+    const bytes = this.#copies.plain(found)
+    this.sumOfKey = keySum(key, 0, key.length)
+    checkRecordIn(bytes, length, key, this.sumOfKey)
+    this.expiresAtMs = recordExpiry(bytes)
+    if (this.expiresAtMs !== Infinity && this.expiresAtMs <= nowMs()) return undefined
+    return recordValueIn(bytes, length, key)
+  }
+
+  /** When the record of a key expires (Infinity: never), by its header; -Infinity where there is none. */
+  expiryOf(bytes: Uint8Array, start: number, length: number): number {
+    const record = this.#find(bytes, start, length)
+    return record === undefined ? -Infinity : recordExpiry(record)
+  }
+
+  /** A record, in memory of the package's own. */
+  #find(bytes: Uint8Array, start: number, length: number): Buffer | undefined {
+    try {
+      return this.#slot.entries.getBinaryFast(this.#keys.entry(bytes, start, length), this.#options)
+    } catch (error) {
+      throw unreadable(error)
+    }
+  }
+
+  /** When the first record expires; Infinity: none does. */
+  get firstDeadlineMs(): number {
+    this.#firstDeadlineMs ??= this.deadlines(FIRST_DEADLINE, Infinity, 1)[0]?.expiresAtMs ?? Infinity
+    return this.#firstDeadlineMs
+  }
+
+  /** Index entries from `start` on (a key of the index) with a time of at most `untilMs`, at most `limit`. */
+  deadlines(start: Uint8Array, untilMs: number, limit: number): Deadline[] {
+    const end =
+      untilMs === Infinity ? AFTER_LAST_DEADLINE : copyBytes(this.#keys.expiry(untilMs + 1, FIRST_KEY, 0, 0))
+    const found: Deadline[] = []
+    const range = { start, end, limit, transaction: this.#transaction }
+    try {
+      for (const bytes of this.#slot.expiry.getKeys(range)) {
+        const expiresAtMs = bytes.readUInt32BE(0) * 2 ** 32 + bytes.readUInt32BE(4)
+        found.push({ expiresAtMs, key: copyBytes(bytes.subarray(EXPIRY_KEY_BYTES)) })
+      }
+    } catch (error) {
+      throw unreadable(error)
+    }
+    return found
+  }
+
+  /** All index entries with a time after `afterMs` (-1: any) and of at most `untilMs`, a page at a time. */
+  *duePages(
+    afterMs: number,
+    untilMs: number,
+    pageEntries: number,
+  ): Generator<readonly Deadline[], void, undefined> {
+    let start: Uint8Array = new KeyScratch().expiry(afterMs + 1, FIRST_KEY, 0, 0)
+    for (;;) {
+      const page = this.deadlines(start, untilMs, pageEntries)
+      const last = page.at(-1)
+      if (last === undefined) return
+      yield page
+      if (page.length < pageEntries) return
+      // The smallest key above the last one.
+      start = Uint8Array.of(...new KeyScratch().expiry(last.expiresAtMs, last.key, 0, last.key.length), 0)
+    }
+  }
+
+  /** Keys and records of `[from, until)`, at most `limit`, in order; with `reverse` from the end of it. */
+  page(
+    from: Uint8Array,
+    until: Uint8Array | undefined,
+    reverse: boolean,
+    limit: number,
+  ): { readonly keys: Uint8Array[]; readonly records: Uint8Array[] } {
+    const low = copyBytes(this.#keys.entry(from, 0, from.length))
+    const high = until === undefined ? AFTER_LAST_KEY : copyBytes(this.#keys.entry(until, 0, until.length))
+    const transaction = this.#transaction
+    const range: RangeOptions = reverse
+      ? { start: high, exclusiveStart: true, end: low, inclusiveEnd: true, reverse, limit, transaction }
+      : { start: low, end: high, limit, transaction }
+    const keys: Uint8Array[] = []
+    const records: Uint8Array[] = []
+    try {
+      for (const { key, value } of this.#slot.entries.getRange(range)) {
+        keys.push(key)
+        records.push(value)
+      }
+    } catch (error) {
+      throw unreadable(error)
+    }
+    return { keys, records }
+  }
+}
+
+/** LMDB has met pages that make no sense, or gives no more of a transaction in which it did. */
+function unreadable(cause: unknown): StateError<'CORRUPTION'> {
+  return new StateError('CORRUPTION', { what: 'store', reason: reasonOf(cause) }, { cause })
+}

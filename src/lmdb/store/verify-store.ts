@@ -1,0 +1,136 @@
+import { statSync } from 'node:fs'
+import { compareBytes, describeKey } from '../../base/bytes.js'
+import { isStateError, reasonOf } from '../../base/errors.js'
+import {
+  type Environment,
+  KeyScratch,
+  openEnvironment,
+  type ReadTransaction,
+  type Slot,
+  slotOf,
+} from './environment.js'
+import {
+  checkRecord,
+  decodeStoreState,
+  ENTRY_PREFIX,
+  EXPIRY_KEY_BYTES,
+  recordExpiry,
+  recordPart,
+  STATE_KEY,
+} from './record.js'
+
+/** Something wrong in a store. */
+export interface StoreProblem {
+  readonly what: string
+  readonly reason: string
+}
+
+/** What a whole reading of a store has found. */
+export interface VerifyReport {
+  readonly ok: boolean
+  /** Records read, expired ones included, those of them that expire, and bytes of keys and values. */
+  readonly entries: number
+  readonly expiring: number
+  readonly bytes: number
+  /** The first 100. */
+  readonly problems: readonly StoreProblem[]
+}
+
+const MAX_PROBLEMS = 100
+const PAGE_ENTRIES = 1_024
+const PREFIX = Uint8Array.of(ENTRY_PREFIX)
+const NO_PREFIX = new Uint8Array(0)
+const FIRST = Uint8Array.of(0)
+const AFTER_LAST = new Uint8Array(EXPIRY_KEY_BYTES + 1).fill(255)
+
+/** Reads everything in a store, in this process: a cut-off file can end it. */
+export function verifyHere(dataPath: string): VerifyReport {
+  const problems: StoreProblem[] = []
+  const note = (what: string, reason: string) => {
+    if (problems.length < MAX_PROBLEMS) problems.push({ what, reason })
+  }
+  let entries = 0
+  let expiring = 0
+  let bytes = 0
+  try {
+    // LMDB would make a file that is missing.
+    statSync(dataPath)
+    const environment = openEnvironment(dataPath, { readOnly: true, mapBytes: 0 })
+    environment.root.resetReadTxn()
+    const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
+    const slot = slotOf(environment, generationOf(environment, transaction))
+    const counted = { entries: slot.entries.getStats().entryCount, index: slot.expiry.getStats().entryCount }
+    const keys = new KeyScratch()
+    let last: Uint8Array | undefined
+    for (const { key, value } of everything(slot.entries, transaction, PREFIX)) {
+      entries++
+      if (last !== undefined && compareBytes(last, key) >= 0) note(describeKey(key), 'is not in key order')
+      last = key
+      if (slot.entries.getBinaryFast(keys.entry(key, 0, key.length), { transaction }) === undefined) {
+        note(describeKey(key), 'cannot be found by its key')
+      }
+      try {
+        checkRecord(value, key)
+        bytes += key.length + recordPart(value, key).length
+        const expiresAtMs = recordExpiry(value)
+        if (expiresAtMs !== Infinity) {
+          expiring++
+          if (!isIndexed(slot, transaction, expiresAtMs, key)) {
+            note(describeKey(key), 'is missing in the expiry index')
+          }
+        }
+      } catch (error) {
+        note(describeKey(key), isStateError(error, 'CORRUPTION') ? error.details.reason : reasonOf(error))
+      }
+    }
+    let indexed = 0
+    for (const _ of everything(slot.expiry, transaction, NO_PREFIX)) indexed++
+    if (entries !== counted.entries)
+      note('entries', `${entries} were found, the store counts ${counted.entries}`)
+    if (indexed !== counted.index)
+      note('expiry index', `${indexed} were found, the store counts ${counted.index}`)
+    if (indexed !== expiring)
+      note('expiry index', `has ${indexed} entries for ${expiring} records that expire`)
+    transaction.done()
+  } catch (error) {
+    note('store', reasonOf(error))
+  }
+  return { ok: problems.length === 0, entries, expiring, bytes, problems }
+}
+
+function generationOf({ meta }: Environment, transaction: ReadTransaction): number {
+  const record = meta.getBinaryFast(STATE_KEY, { transaction })
+  if (record === undefined) throw new Error('its state is missing')
+  return decodeStoreState(record.subarray(0, meta.lastSize)).generation
+}
+
+function isIndexed(
+  { expiry }: Slot,
+  transaction: ReadTransaction,
+  expiresAtMs: number,
+  key: Uint8Array,
+): boolean {
+  const indexKey = Buffer.alloc(EXPIRY_KEY_BYTES + key.length)
+  indexKey.writeBigUInt64BE(BigInt(expiresAtMs))
+  indexKey.set(key, EXPIRY_KEY_BYTES)
+  return expiry.getBinaryFast(indexKey, { transaction }) !== undefined
+}
+
+function* everything(
+  table: Slot['entries'],
+  transaction: ReadTransaction,
+  prefix: Uint8Array,
+): Generator<{ readonly key: Uint8Array; readonly value: Uint8Array }, void, undefined> {
+  let start: Uint8Array = FIRST
+  for (;;) {
+    let found = 0
+    let last: Uint8Array | undefined
+    for (const item of table.getRange({ start, end: AFTER_LAST, limit: PAGE_ENTRIES, transaction })) {
+      found++
+      last = item.key
+      yield item
+    }
+    if (found < PAGE_ENTRIES || last === undefined) return
+    start = Buffer.concat([prefix, last, FIRST])
+  }
+}

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest'
+import { seededRandom } from '../../base/random.js'
+import { runThrough } from '../../base/slices.js'
+import { HashIndex, type KeyMatcher } from './hash-index.js'
+
+/** Addresses stand for keys here: each key has one address. */
+class Matcher implements KeyMatcher {
+  wanted = 0
+  matches(address: number): boolean {
+    return address === this.wanted
+  }
+}
+
+function lookUp(index: HashIndex, hash: number, address: number): number {
+  const matcher = new Matcher()
+  matcher.wanted = address
+  return index.find(hash, matcher)
+}
+
+describe('HashIndex', () => {
+  it('takes many entries at once, whether it was sized for them or has to split meanwhile', () => {
+    for (const reserved of [0, 300_000]) {
+      const index = new HashIndex()
+      index.reserve(reserved)
+      for (let first = 1; first < 300_000; first += 50_000) {
+        const addresses = Uint32Array.from({ length: 50_000 }, (_, i) => first + i)
+        const hashes = addresses.map((address) => Math.imul(address, 0x9e3779b1))
+        runThrough(index.insertAll(hashes, addresses))
+      }
+      expect(index.count).toBe(300_000)
+      for (let address = 1; address <= 300_000; address++) {
+        const found = lookUp(index, Math.imul(address, 0x9e3779b1) >>> 0, address)
+        if (found !== address) expect.fail(`address ${address}: ${found}`)
+      }
+    }
+  })
+
+  it('agrees with a map through growth, splits and removals', () => {
+    const random = seededRandom(1)
+    const index = new HashIndex()
+    const model = new Map<number, number>()
+    for (let step = 0; step < 400_000; step++) {
+      const address = 1 + Math.floor(random() * 200_000)
+      const hash = Math.imul(address, 0x9e3779b1) >>> 0
+      const found = lookUp(index, hash, address)
+      if (found !== (model.has(address) ? address : 0)) expect.fail(`step ${step}`)
+      if (random() < 0.7) {
+        if (found === 0) index.insert(hash, address)
+        model.set(address, hash)
+      } else if (found !== 0) {
+        index.remove()
+        model.delete(address)
+      }
+    }
+    expect(index.count).toBe(model.size)
+    expect(index.tables().length).toBeGreaterThan(1)
+    expect([...model].filter(([address, hash]) => lookUp(index, hash, address) !== address)).toEqual([])
+    const listed = index.tables().flatMap((slots) => Array.from(slots).filter((_, i) => i % 2 === 1))
+    expect(new Set(listed.filter((address) => address !== 0))).toEqual(new Set(model.keys()))
+  })
+
+  it('keeps clusters of colliding hashes apart and closes gaps when some are removed', () => {
+    const random = seededRandom(2)
+    const index = new HashIndex()
+    const hashOf = (address: number) => ((address % 7) << 16) >>> 0
+    const present = new Set<number>()
+    for (let step = 0; step < 20_000; step++) {
+      const address = 1 + Math.floor(random() * 60)
+      const found = lookUp(index, hashOf(address), address)
+      expect(found !== 0).toBe(present.has(address))
+      if (found === 0) {
+        index.insert(hashOf(address), address)
+        present.add(address)
+      } else {
+        index.remove()
+        present.delete(address)
+      }
+    }
+    for (const address of present) expect(index.collect(hashOf(address))).toContain(address)
+  })
+
+  it('sized in advance, it does not grow', () => {
+    const index = new HashIndex()
+    index.reserve(100_000)
+    const before = index.byteLength
+    for (let address = 1; address <= 100_000; address++) {
+      const hash = Math.imul(address, 0x9e3779b1) >>> 0
+      lookUp(index, hash, address)
+      index.insert(hash, address)
+    }
+    expect(index.byteLength).toBe(before)
+    expect(before / 100_000).toBeLessThan(24)
+  })
+})

@@ -1,0 +1,265 @@
+// Where the latest entry of a key lies: an extendible hash table of (hash, address) pairs outside the JS heap.
+// (Fagin et al., "Extendible Hashing", TODS 1979; open addressing with linear probing inside a table.)
+//
+//   directory := table[2^depth], chosen by the low bits of the hash; several places may share one table
+//   table     := (hash u32 · address u32)[n], n <= 2^16, probed from where the hash's high bits point; address 0 is empty
+//
+// (1) Growing is bounded: a table grows until it has 2^16 slots and then splits into two of two thirds of that, so one
+//     insert never moves more than 2^16 slots, however large the index is, and tables are at least four tenths full.
+// (2) The whole hash is kept, so moving slots reads no keys, and a wrong match is as rare as equal hashes are.
+// (3) Removing shifts followers back; there are no markers for removed slots.
+
+import { assert } from '../../base/assert.js'
+import type { SlicedWork } from '../../base/slices.js'
+
+/** Decides whether the entry at an address has the key that is looked for. */
+export interface KeyMatcher {
+  matches(address: number): boolean
+}
+
+const FIRST_SLOTS = 16
+const MAX_SLOTS = 1 << 16
+/** A table grows when more than 7/8 of it is full. */
+const LOAD_NUMERATOR = 7
+const LOAD_SHIFT = 3
+/** Slots of each of the two tables that a full one becomes. */
+const SPLIT_SLOTS: number = Math.ceil((MAX_SLOTS * 2) / 3)
+/** How full an index is that was sized in advance: room for the spread between its tables. */
+const RESERVED_LOAD = 0.75
+const SLOT_BYTES = 8
+/** Entries added between two points where the work may pause. */
+const STEP = 1_024
+
+class Table {
+  readonly slots: Uint32Array
+  readonly slotCount: number
+  /** How many low bits of the hash all entries of this table share. */
+  readonly depth: number
+  count = 0
+
+  constructor(slotCount: number, depth: number) {
+    this.slots = new Uint32Array(slotCount * 2)
+    this.slotCount = slotCount
+    this.depth = depth
+  }
+
+  /** How many more entries it takes before it grows. */
+  get room(): number {
+    return ((this.slotCount * LOAD_NUMERATOR) >>> LOAD_SHIFT) - this.count
+  }
+}
+
+export class HashIndex {
+  #directory: Table[] = [new Table(FIRST_SLOTS, 0)]
+  #directoryMask = 0
+  #count = 0
+  #bytes: number = FIRST_SLOTS * SLOT_BYTES
+
+  // Where the last `find` ended: the found slot, or the empty one at which the hash belongs.
+  #table: Table = this.#directory[0] as Table
+  #at = 0
+
+  get count(): number {
+    return this.#count
+  }
+
+  get byteLength(): number {
+    return this.#bytes
+  }
+
+  /** Bytes that the next insert of a hash may allocate; the table of the last `find` decides. */
+  get growthBytes(): number {
+    return this.#table.room <= 0 ? this.#table.slotCount * SLOT_BYTES * 2 : 0
+  }
+
+  /** An upper bound of what `count` inserts of any hashes may allocate. */
+  growthBytesFor(count: number): number {
+    return this.#directory.some((table) => table.room < count) ? this.#bytes + count * SLOT_BYTES * 4 : 0
+  }
+
+  /**
+   * The address of the entry with this hash that `matcher` accepts, or 0. The place is remembered:
+   * `replace`, `remove` and `insert` refer to it and must follow before the next `find`.
+   */
+  find(hash: number, matcher: KeyMatcher): number {
+    const table = this.#directory[hash & this.#directoryMask] as Table
+    const { slots } = table
+    let at = homeOf(hash, slots)
+    for (;;) {
+      const address = slots[at + 1] as number
+      if (address === 0 || (slots[at] === hash && matcher.matches(address))) {
+        this.#table = table
+        this.#at = at
+        return address
+      }
+      at += 2
+      if (at === slots.length) at = 0
+    }
+  }
+
+  /** Goes where an entry with this hash belongs that is known not to be there: what `insert` needs. */
+  seekEmpty(hash: number): void {
+    const table = this.#directory[hash & this.#directoryMask] as Table
+    this.#table = table
+    this.#at = emptySlot(table, hash)
+  }
+
+  /** Adds entries whose hashes and addresses are given and that are known not to be there, table by table. */
+  *insertAll(hashes: Uint32Array, addresses: Uint32Array): SlicedWork<void> {
+    // A counting sort by place in the directory: where each place's entries end, then from the back.
+    const mask = this.#directoryMask
+    const ends = new Uint32Array(mask + 1)
+    for (let i = 0; i < hashes.length; i++) (ends[(hashes[i] as number) & mask] as number)++
+    for (let place = 1; place <= mask; place++) {
+      ends[place] = (ends[place] as number) + (ends[place - 1] as number)
+    }
+    const order = new Uint32Array(hashes.length)
+    for (let i = hashes.length - 1; i >= 0; i--) {
+      const place = (hashes[i] as number) & mask
+      ends[place] = (ends[place] as number) - 1
+      order[ends[place] as number] = i
+    }
+    for (let i = 0; i < order.length; i++) {
+      if (i % STEP === 0) yield
+      const hash = hashes[order[i] as number] as number
+      this.seekEmpty(hash)
+      this.insert(hash, addresses[order[i] as number] as number)
+    }
+  }
+
+  /** Points the found slot to another address. */
+  replace(address: number): void {
+    this.#table.slots[this.#at + 1] = address
+  }
+
+  /** Adds an entry at the empty slot that `find` ended at. */
+  insert(hash: number, address: number): void {
+    if (this.#table.room <= 0) {
+      this.#grow(hash)
+      this.seekEmpty(hash)
+    }
+    const { slots } = this.#table
+    slots[this.#at] = hash
+    slots[this.#at + 1] = address
+    this.#table.count++
+    this.#count++
+  }
+
+  /** Empties the found slot and closes the gap behind it. */
+  remove(): void {
+    const { slots } = this.#table
+    const { length } = slots
+    const distance = (from: number, to: number) => (to >= from ? to - from : to - from + length)
+    let gap = this.#at
+    let at = gap
+    for (;;) {
+      at = at + 2 === length ? 0 : at + 2
+      const address = slots[at + 1] as number
+      if (address === 0) break
+      const hash = slots[at] as number
+      // The follower may move back only if its home is not between the gap and itself.
+      if (distance(homeOf(hash, slots), at) >= distance(gap, at)) {
+        slots[gap] = hash
+        slots[gap + 1] = address
+        gap = at
+      }
+    }
+    slots[gap + 1] = 0
+    this.#table.count--
+    this.#count--
+  }
+
+  /** The addresses of every entry with this hash: usually one. */
+  collect(hash: number): number[] {
+    const { slots } = this.#directory[hash & this.#directoryMask] as Table
+    const addresses: number[] = []
+    let at = homeOf(hash, slots)
+    for (;;) {
+      const address = slots[at + 1] as number
+      if (address === 0) return addresses
+      if (slots[at] === hash) addresses.push(address)
+      at += 2
+      if (at === slots.length) at = 0
+    }
+  }
+
+  /**
+   * The slots as they are, one array per table of alternating hash and address (0: empty slot). An array stays
+   * readable when its table grows meanwhile, but is then no longer kept up to date.
+   */
+  tables(): Uint32Array[] {
+    return Array.from(new Set(this.#directory), (table) => table.slots)
+  }
+
+  /** Makes room for `count` entries at once. Only for an empty index. */
+  reserve(count: number): void {
+    assert(this.#count === 0, 'only an empty index can be sized')
+    const wanted = Math.max(FIRST_SLOTS, Math.ceil(count / RESERVED_LOAD))
+    const depth = Math.max(0, Math.ceil(Math.log2(wanted / MAX_SLOTS)))
+    const tables = 2 ** depth
+    const slotCount = Math.ceil(wanted / tables)
+    this.#directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
+    this.#directoryMask = tables - 1
+    this.#table = this.#directory[0] as Table
+    this.#bytes = slotCount * tables * SLOT_BYTES
+  }
+
+  #grow(hash: number): void {
+    const table = this.#directory[hash & this.#directoryMask] as Table
+    const { slotCount } = table
+    if (slotCount < MAX_SLOTS) {
+      const larger = new Table(Math.min(MAX_SLOTS, slotCount * 2), table.depth)
+      moveAll(table, () => larger)
+      this.#point(table, () => larger)
+      this.#bytes += (larger.slotCount - slotCount) * SLOT_BYTES
+      return
+    }
+    assert(table.depth < 16, 'the index has as many tables as its hash can tell apart')
+    if (table.depth === Math.log2(this.#directory.length)) {
+      this.#directory = this.#directory.concat(this.#directory)
+      this.#directoryMask = this.#directory.length - 1
+    }
+    const bit = 1 << table.depth
+    const low = new Table(SPLIT_SLOTS, table.depth + 1)
+    const high = new Table(SPLIT_SLOTS, table.depth + 1)
+    moveAll(table, (moved) => ((moved & bit) === 0 ? low : high))
+    this.#point(table, (place) => ((place & bit) === 0 ? low : high))
+    this.#bytes += (2 * SPLIT_SLOTS - slotCount) * SLOT_BYTES
+  }
+
+  /** Redirects every place of the directory that shows `table`. */
+  #point(table: Table, choose: (place: number) => Table): void {
+    for (let place = 0; place < this.#directory.length; place++) {
+      if (this.#directory[place] === table) this.#directory[place] = choose(place)
+    }
+  }
+}
+
+function moveAll(from: Table, choose: (hash: number) => Table): void {
+  const { slots } = from
+  for (let i = 0; i < slots.length; i += 2) {
+    const address = slots[i + 1] as number
+    if (address === 0) continue
+    const hash = slots[i] as number
+    const table = choose(hash)
+    const at = emptySlot(table, hash)
+    table.slots[at] = hash
+    table.slots[at + 1] = address
+    table.count++
+  }
+}
+
+/** Where the search for a hash begins: its high half, spread over the slots. A place in the array, so even. */
+function homeOf(hash: number, slots: Uint32Array): number {
+  return (Math.imul(hash >>> 16, slots.length >>> 1) >>> 16) << 1
+}
+
+function emptySlot(table: Table, hash: number): number {
+  const { slots } = table
+  let at = homeOf(hash, slots)
+  while (slots[at + 1] !== 0) {
+    at += 2
+    if (at === slots.length) at = 0
+  }
+  return at
+}

@@ -1,0 +1,52 @@
+import { runThrough, type SlicedWork } from '../../base/slices.js'
+import { FLAG_BURIED, OFFSET_BITS, storedUnits, UNIT_WORDS_SHIFT, WORD_VALUE_LENGTH } from '../layout.js'
+import type { SegmentTable } from '../segment-table.js'
+import { Uint32List } from '../uint32-list.js'
+
+/** Entries found between two points where the work may pause. */
+const STEP = 4_096
+
+/** Walks the versions of a log that nobody has buried, tombstones included, as they lie. */
+export class LatestVersions {
+  readonly #segments: SegmentTable
+  #number = 0
+  #offset = 1
+
+  constructor(segments: SegmentTable) {
+    this.#segments = segments
+  }
+
+  /** The next address; 0 at the end. */
+  next(): number {
+    const { words, usedUnits } = this.#segments
+    for (; this.#number < words.length; this.#number++) {
+      const segment = words[this.#number] as Int32Array
+      const end = usedUnits[this.#number] as number
+      while (this.#offset < end) {
+        const offset = this.#offset
+        const at = offset << UNIT_WORDS_SHIFT
+        const meta = segment[at] as number
+        this.#offset = offset + storedUnits(meta, segment[at + WORD_VALUE_LENGTH] as number)
+        if ((meta & FLAG_BURIED) === 0) return ((this.#number << OFFSET_BITS) | offset) >>> 0
+      }
+      this.#offset = 1
+    }
+    return 0
+  }
+}
+
+/** The latest version of every key of a log that nobody writes to any more, tombstones included, as they lie. */
+export function latestAddresses(segments: SegmentTable): Uint32Array {
+  return runThrough(unburiedAddresses(segments))
+}
+
+/** What nobody had buried when this looked at it; in the order of addresses. */
+export function* unburiedAddresses(segments: SegmentTable): SlicedWork<Uint32Array> {
+  const addresses = new Uint32List(1024)
+  const latest = new LatestVersions(segments)
+  for (let address = latest.next(); address !== 0; address = latest.next()) {
+    addresses.push(address)
+    if (addresses.length % STEP === 0) yield
+  }
+  return addresses.toArray()
+}

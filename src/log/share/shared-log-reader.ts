@@ -1,0 +1,163 @@
+import { StateError } from '../../base/errors.js'
+import { runSliced, type SlicedWork } from '../../base/slices.js'
+import { Entries } from '../entries.js'
+import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
+import { KeyOrder } from '../order/key-order.js'
+import { unburiedAddresses } from '../order/latest-versions.js'
+import { SegmentTable } from '../segment-table.js'
+import { Uint32List } from '../uint32-list.js'
+import type { SharedChanges, SharedLog, ShareReply, ShareRequest } from './log-share.js'
+import { joinParts } from './shared-list.js'
+
+/** Addresses looked at between two points where the work may pause. */
+const STEP = 4_096
+
+/** What a reader finds; both in the order of addresses, each once. */
+export interface SharedAddresses {
+  /** What the snapshot sees, of each key one version, tombstones included; or, of changes, those of it that have changed. */
+  readonly visible: Uint32Array
+  /** What of all that the snapshot sees was replaced or removed before its reader was done. */
+  readonly buried: Uint32Array
+}
+
+/** The reading thread's end of a shared log (see log-share.ts). What it reads never changes until it has ended. */
+export class SharedLogReader {
+  readonly entries: Entries
+  readonly order: KeyOrder
+  readonly #segments: SegmentTable
+  readonly #changes: SharedChanges | undefined
+  readonly #port: SharedLog['port']
+  readonly #closedFlag: Int32Array
+  readonly #waiting: { resolve: (reply: ShareReply) => void; reject: (error: StateError) => void }[] = []
+  #hasEnded = false
+
+  private constructor({ segments, changes, port, closedFlag }: SharedLog) {
+    this.#segments = SegmentTable.attach(segments)
+    this.entries = new Entries(this.#segments)
+    this.order = new KeyOrder(this.#segments)
+    this.#changes = changes
+    this.#port = port
+    this.#closedFlag = new Int32Array(closedFlag)
+    port.on('message', (reply: ShareReply) => {
+      if (reply.kind === 'closed') this.end()
+      else this.#waiting.shift()?.resolve(reply)
+    })
+    port.on('close', () => this.end())
+  }
+
+  /** Rejects with `CLOSED` where the snapshot has been closed. */
+  static async open(shared: SharedLog): Promise<SharedLogReader> {
+    const reader = new SharedLogReader(shared)
+    await reader.#ask('open')
+    return reader
+  }
+
+  /** Throws `CLOSED` when nothing may be read any more. To be called after every pause. */
+  assertOpen(): void {
+    if (Atomics.load(this.#closedFlag, 0) !== 0) this.end()
+    if (this.#hasEnded) throw closed()
+  }
+
+  /** Once. */
+  async addresses(): Promise<SharedAddresses> {
+    const changes = this.#changes
+    const found = await this.run(
+      changes === undefined
+        ? this.#walk()
+        : this.#changed(joinParts(changes.parts).sort(), changes.sinceEpoch),
+    )
+    const reply = await this.#ask('buried')
+    this.assertOpen()
+    const buried = joinParts(reply.kind === 'buried' ? reply.parts : []).sort()
+    // Of changes, only what is listed counts; of the whole, everything.
+    const more = changes === undefined ? buried : await this.run(common(found.buried, buried))
+    return { visible: await this.run(union(found.unburied, more)), buried }
+  }
+
+  /** Runs work that reads the log in slices; rejects with `CLOSED` when nothing may be read any more. */
+  async run<Result>(work: SlicedWork<Result>): Promise<Result> {
+    this.assertOpen()
+    const result = await runSliced(work, () => this.assertOpen())
+    this.assertOpen()
+    return result
+  }
+
+  /** Nothing is read from here on: the lending thread may reuse the memory. Idempotent. */
+  end(): void {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    for (const { reject } of this.#waiting.splice(0)) reject(closed())
+    this.#port.close()
+  }
+
+  *#walk(): SlicedWork<{ unburied: Uint32Array; buried: Uint32Array }> {
+    const unburied = yield* unburiedAddresses(this.#segments)
+    return { unburied, buried: new Uint32Array(0) }
+  }
+
+  /** Of sorted addresses, those in the shared segments whose entries were written after an epoch, each once. */
+  *#changed(
+    listed: Uint32Array,
+    sinceEpoch: number,
+  ): SlicedWork<{ unburied: Uint32Array; buried: Uint32Array }> {
+    const unburied = new Uint32List()
+    const buried = new Uint32List()
+    const { usedUnits } = this.#segments
+    for (let i = 0; i < listed.length; i++) {
+      if (i % STEP === 0) yield
+      const address = listed[i] as number
+      if (i > 0 && address === listed[i - 1]) continue
+      // A segment in which nothing lives is not shared.
+      const isShared = (address & OFFSET_MASK) < (usedUnits[address >>> OFFSET_BITS] ?? 0)
+      if (!isShared || this.entries.epoch(address) <= sinceEpoch) continue
+      if (this.entries.isBuried(address)) buried.push(address)
+      else unburied.push(address)
+    }
+    return { unburied: unburied.toArray(), buried: buried.toArray() }
+  }
+
+  #ask(request: ShareRequest): Promise<ShareReply> {
+    return new Promise((resolve, reject) => {
+      if (this.#hasEnded) {
+        reject(closed())
+        return
+      }
+      this.#waiting.push({ resolve, reject })
+      this.#port.postMessage(request)
+    })
+  }
+}
+
+function closed(): StateError {
+  return new StateError('CLOSED', { component: 'snapshot' })
+}
+
+/** What is in both of two ascending arrays. */
+function* common(left: Uint32Array, right: Uint32Array): SlicedWork<Uint32Array> {
+  const both = new Uint32List()
+  let l = 0
+  for (let r = 0; r < right.length; r++) {
+    if (r % STEP === 0) yield
+    const item = right[r] as number
+    while (l < left.length && (left[l] as number) < item) l++
+    if (l < left.length && left[l] === item) both.push(item)
+  }
+  return both.toArray()
+}
+
+/** What is in either of two ascending arrays, each item once. */
+export function* union(left: Uint32Array, right: Uint32Array): SlicedWork<Uint32Array> {
+  const all = new Uint32Array(left.length + right.length)
+  let length = 0
+  let l = 0
+  let r = 0
+  while (l < left.length || r < right.length) {
+    if (length % STEP === 0) yield
+    const fromLeft = l < left.length ? (left[l] as number) : Infinity
+    const fromRight = r < right.length ? (right[r] as number) : Infinity
+    all[length++] = Math.min(fromLeft, fromRight)
+    if (fromLeft <= fromRight) l++
+    if (fromRight <= fromLeft) r++
+  }
+  return all.subarray(0, length)
+}
