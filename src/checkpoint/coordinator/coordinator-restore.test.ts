@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { bytesIn, bytesOf, rewriteSealed } from '../../../test/support/checkpoints.js'
+import { bytesIn, bytesOf, namesIn, rewriteSealed } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, crash, open, put } from '../../../test/support/coordinator-bench.js'
 import { ModelStateBackend } from '../../testing/model-state-backend.js'
 import { manifestName, segmentName } from '../format/object-names.js'
@@ -122,6 +122,35 @@ describe('restoring', () => {
       code: 'RESTORE_FAILED',
       cause: { code: 'INCOMPATIBLE', details: { found: 'version 9' } },
     })
+  })
+
+  it('passes over a checkpoint with a schema it does not know; nothing lists, merges or removes it', async () => {
+    const { coordinator, backend, storage, events, log } = bench({ maxCheckpoints: 1 })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    crash(storage)
+    await rewriteSealed(storage, manifestName(1), (manifest) => {
+      manifest['schema'] = { states: { totals: 'aggregating' } }
+    })
+    const next = bench({ maxCheckpoints: 1 }, storage)
+    await expect(next.coordinator.restoreLatest()).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      details: { skipped: [{ id: 'chk-0000000001', code: 'INCOMPATIBLE' }] },
+    })
+    await expect(next.coordinator.verify('chk-0000000001')).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+    for (let i = 0; i < 3; i++) await next.coordinator.createCheckpoint()
+    expect((await next.coordinator.listCheckpoints()).map(({ sequence }) => sequence)).toEqual([4])
+    expect(next.log).toContain('warn: checkpoint not listed')
+    expect(await namesIn(storage)).toEqual(
+      expect.arrayContaining([
+        manifestName(1),
+        segmentName(1, 'base'),
+        manifestName(4),
+        segmentName(4, 'base'),
+      ]),
+    )
+    expect(events).not.toContain('deleted chk-0000000001')
+    expect(log).not.toContain('warn: checkpoint not listed')
   })
 
   it('fails, with the reason for each, when nothing verifies; the content stays', async () => {

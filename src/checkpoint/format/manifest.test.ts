@@ -193,6 +193,13 @@ describe('a manifest', () => {
     ['a savepoint with a plain segment', (c) => (c['savepoint'] = true), 'CORRUPTION'],
     ['incremental without deltas', (c) => (c['kind'] = 'incremental'), 'CORRUPTION'],
     ['a schema that is none', (c) => (c['schema'] = 'x'), 'CORRUPTION'],
+    ['a schema that is a list', (c) => (c['schema'] = []), 'CORRUPTION'],
+    ['a schema that is not known here', (c) => (c['schema'] = { version: 1 }), 'INCOMPATIBLE'],
+    [
+      'a schema that is not known here, beside what else only its version knows',
+      (c) => Object.assign(c, { schema: { version: 1 }, segments: 'elsewhere', kind: 'partial' }),
+      'INCOMPATIBLE',
+    ],
   ])('with a valid checksum is still checked: %s', (_, change, code) => {
     const content = contentOf(Buffer.from(formatManifest(manifest).bytes).toString())
     change(content)

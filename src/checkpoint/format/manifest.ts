@@ -113,13 +113,12 @@ export function parseManifest(bytes: Uint8Array, sequence: number): StoredManife
   const { content, checksum } = unsealJson(bytes, what)
   const fields = new JsonFields(content, what)
   rejectOtherFormats(fields, what)
+  rejectOtherSchemas(fields, what)
   if (fields.text('id', /^.{1,64}$/) !== id) throw fields.damaged('id', `is not ${id}`)
   fields.integer('sequence', sequence, sequence)
   const segments = fields
     .array('segments', MAX_SEGMENTS)
     .map((value, index) => parseSegment(value, sequence, `segment ${index} in the ${what}`))
-  const schema = fields.any('schema')
-  if (typeof schema !== 'object' || schema === null) throw fields.damaged('schema', 'is not an object')
   const source = fields.any('source') as JsonValue | undefined
   const manifest: Manifest = {
     id,
@@ -176,6 +175,21 @@ function rejectOtherFormats(fields: JsonFields, what: string): void {
     const supported = `version ${MANIFEST_VERSION}`
     throw new StateError('INCOMPATIBLE', { what, found: `version ${version}`, supported })
   }
+}
+
+/**
+ * What typed state says of itself decides how its bytes are to be read. This version knows no schema, and to drop one in
+ * silence would hand out bytes without their meaning.
+ */
+function rejectOtherSchemas(fields: JsonFields, what: string): void {
+  const schema = fields.any('schema')
+  if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) {
+    throw fields.damaged('schema', 'is not an object')
+  }
+  const members = Object.keys(schema).map((name) => JSON.stringify(name.slice(0, 64)))
+  if (members.length === 0) return
+  const found = `a schema with ${members.slice(0, 8).join(', ')}${members.length > 8 ? ', …' : ''}`
+  throw new StateError('INCOMPATIBLE', { what, found, supported: 'state without a schema' })
 }
 
 function parseDate(fields: JsonFields): Date {
