@@ -1,12 +1,13 @@
 import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { isBytes } from '../base/shapes.js'
 import type { EntryBlock } from './entry-block.js'
 import type { PutOptions } from './types.js'
 
 /** Throws `INVALID_ARGUMENT` unless `key` is a `Uint8Array` of at most {@link MAX_KEY_BYTES}. */
 export function validateKey(key: Uint8Array): void {
-  if (!(key instanceof Uint8Array)) throw invalidArgument('key', 'must be a Uint8Array')
+  if (!isBytes(key)) throw invalidArgument('key', 'must be a Uint8Array')
   if (key.length > MAX_KEY_BYTES) {
     throw invalidArgument('key', `is ${key.length} bytes long; the limit is ${MAX_KEY_BYTES}`)
   }
@@ -14,7 +15,7 @@ export function validateKey(key: Uint8Array): void {
 
 /** Throws `INVALID_ARGUMENT` unless `value` is a `Uint8Array` of at most {@link MAX_VALUE_BYTES}. */
 export function validateValue(value: Uint8Array): void {
-  if (!(value instanceof Uint8Array)) throw invalidArgument('value', 'must be a Uint8Array')
+  if (!isBytes(value)) throw invalidArgument('value', 'must be a Uint8Array')
   if (value.length > MAX_VALUE_BYTES) {
     throw invalidArgument('value', `is ${value.length} bytes long; the limit is ${MAX_VALUE_BYTES}`)
   }

@@ -6,6 +6,7 @@
 // Numbers are little-endian. A delete has no value. An `expect` of absence has kind EXPECT_ABSENT.
 // ttlMs is NaN where the put named none (the backend's default holds), Infinity for "never expires".
 
+import { brandClass, hasBrand } from '../base/shapes.js'
 import type { PutOptions } from './types.js'
 import { validateKey, validatePutOptions, validateValue } from './validate.js'
 
@@ -17,6 +18,9 @@ const INITIAL_BYTES = 1_024
 const NO_TTL = Number.NaN
 const EMPTY = new Uint8Array(0)
 
+/** Of the batches of every copy of this package. The number changes when `BatchCursor` does: engines read a batch through it. */
+const WRITE_BATCH = Symbol.for('holdfast.WriteBatch.1')
+
 /**
  * Writes that apply wholly or not at all, in the order they were added (the last one to a key wins).
  * Expectations are checked first, all of them, against the state before the batch.
@@ -27,6 +31,10 @@ const EMPTY = new Uint8Array(0)
  * await backend.write(new WriteBatch().expect(key, seen).put(key, next).delete(other))
  */
 export class WriteBatch {
+  static {
+    brandClass(WriteBatch, WRITE_BATCH)
+  }
+
   #bytes = new Uint8Array(INITIAL_BYTES)
   #view: DataView = new DataView(this.#bytes.buffer)
   #end = 0
@@ -101,6 +109,11 @@ export class WriteBatch {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer)
   }
+}
+
+/** Whether a value is a {@link WriteBatch}, also of another copy of this package. */
+export function isWriteBatch(value: unknown): value is WriteBatch {
+  return hasBrand(value, WRITE_BATCH)
 }
 
 /**

@@ -1,4 +1,5 @@
 import { describeKey } from './bytes.js'
+import { brandClass, hasBrand, isErrorLike } from './shapes.js'
 
 /** One thing that is wrong with what the caller passed. */
 export interface Violation {
@@ -84,6 +85,8 @@ const messages: { readonly [Code in StateErrorCode]: (details: StateErrorDetails
   ABORTED: (d) => `${d.operation} was aborted`,
 }
 
+const STATE_ERROR = Symbol.for('holdfast.StateError')
+
 /**
  * The one error that holdfast throws for operating failures. `code` is from a closed set and decides what
  * `details` holds; `cause` keeps the error underneath. A failed assertion is not a `StateError`: it is a bug.
@@ -95,6 +98,10 @@ const messages: { readonly [Code in StateErrorCode]: (details: StateErrorDetails
  * }
  */
 export class StateError<Code extends StateErrorCode = StateErrorCode> extends Error {
+  static {
+    brandClass(StateError, STATE_ERROR)
+  }
+
   override readonly name = 'StateError'
   readonly code: Code
   readonly details: StateErrorDetails[Code]
@@ -106,15 +113,24 @@ export class StateError<Code extends StateErrorCode = StateErrorCode> extends Er
   }
 }
 
-/** Whether `error` is a `StateError`, and, where a code is given, one with that code: its `details` are then typed. */
+/**
+ * Whether `error` is a `StateError`, also of another copy of this package, and, where a code is given, one with that code: its
+ * `details` are then typed.
+ */
 export function isStateError<Code extends StateErrorCode = StateErrorCode>(
   error: unknown,
   code?: Code,
 ): error is StateError<Code> {
-  return error instanceof StateError && (code === undefined || error.code === code)
+  return hasBrand(error, STATE_ERROR) && (code === undefined || (error as StateError).code === code)
 }
 
-/** A one-line reason for an error of unknown type, for `details.reason`. */
+/** A one-line reason for whatever was thrown, for `details.reason`. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  if (isErrorLike(error)) return error.message
+  try {
+    return String(error)
+  } catch {
+    // An object without a prototype has no text.
+    return Object.prototype.toString.call(error)
+  }
 }

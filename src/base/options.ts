@@ -1,4 +1,5 @@
 import { StateError, type Violation } from './errors.js'
+import { isAbortSignal, isBytes } from './shapes.js'
 
 /** What a setting must be; returns what is wrong with the value, or `undefined`. */
 export type Rule = (value: unknown) => string | undefined
@@ -30,9 +31,9 @@ export const rules: { readonly [Name in RuleName]: Rule } = {
   nonNegativeInteger: (value) =>
     Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : 'must be an integer, 0 or more',
   boolean: (value) => (typeof value === 'boolean' ? undefined : 'must be true or false'),
-  bytes: (value) => (value instanceof Uint8Array ? undefined : 'must be a Uint8Array'),
+  bytes: (value) => (isBytes(value) ? undefined : 'must be a Uint8Array'),
   function: (value) => (typeof value === 'function' ? undefined : 'must be a function'),
-  signal: (value) => (value instanceof AbortSignal ? undefined : 'must be an AbortSignal'),
+  signal: (value) => (isAbortSignal(value) ? undefined : 'must be an AbortSignal'),
   object: (value) => (typeof value === 'object' && value !== null ? undefined : 'must be an object'),
 }
 

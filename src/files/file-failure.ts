@@ -1,4 +1,5 @@
 import { reasonOf, StateError } from '../base/errors.js'
+import { isErrorLike } from '../base/shapes.js'
 
 /** What an error number of the operating system means here, and what the reader of the message does next. */
 const nextSteps: { readonly [code: string]: string } = {
@@ -25,7 +26,7 @@ const nextSteps: { readonly [code: string]: string } = {
 
 /** `'ENOENT'` and its like, where the error is one of the operating system's. */
 export function errnoOf(error: unknown): string | undefined {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  const code = isErrorLike(error) && 'code' in error ? error.code : undefined
   return typeof code === 'string' ? code : undefined
 }
 

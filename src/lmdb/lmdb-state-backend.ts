@@ -5,7 +5,7 @@ import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
 import type { SyncStateBackend } from '../backend/state-backend.js'
 import type { Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
 import { validateBlocks, validateKey, validateKeys, validateValue } from '../backend/validate.js'
-import { WriteBatch } from '../backend/write-batch.js'
+import { isWriteBatch, type WriteBatch } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
 import type { CancelTimer } from '../base/clock.js'
 import { reasonOf, StateError } from '../base/errors.js'
@@ -184,7 +184,7 @@ export class LmdbStateBackend implements SyncStateBackend {
 
   writeSync(batch: WriteBatch): void {
     this.#assertWritable('write')
-    if (!(batch instanceof WriteBatch)) throw invalidArgument('batch', 'must be a WriteBatch')
+    if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
     const cursor = batch.cursor()
     assertExpectations(this.#engine, cursor)
     this.#engine.assertRoom(putBytes(cursor))

@@ -13,7 +13,7 @@ import {
   validatePutOptions,
   validateValue,
 } from '../backend/validate.js'
-import { type BatchCursor, OperationKind, WriteBatch } from '../backend/write-batch.js'
+import { type BatchCursor, isWriteBatch, OperationKind, type WriteBatch } from '../backend/write-batch.js'
 import { compareStretches, copyBytes } from '../base/bytes.js'
 import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
@@ -158,7 +158,7 @@ export class MemoryStateBackend implements SyncStateBackend {
 
   writeSync(batch: WriteBatch): void {
     this.#assertWritable('write')
-    if (!(batch instanceof WriteBatch)) throw invalidArgument('batch', 'must be a WriteBatch')
+    if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
     const cursor = batch.cursor()
     checkExpectations(this.#log, cursor)
     try {

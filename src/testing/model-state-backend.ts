@@ -10,11 +10,12 @@ import {
   validatePutOptions,
   validateValue,
 } from '../backend/validate.js'
-import { type BatchCursor, OperationKind, WriteBatch } from '../backend/write-batch.js'
+import { type BatchCursor, isWriteBatch, OperationKind, WriteBatch } from '../backend/write-batch.js'
 import { copyBytes, equalBytes } from '../base/bytes.js'
 import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { isBytes } from '../base/shapes.js'
 import { readBlocks } from './model-blocks.js'
 import {
   aliveEntries,
@@ -130,7 +131,7 @@ export class ModelStateBackend implements SyncStateBackend {
 
   writeSync(batch: WriteBatch): void {
     this.#requireOpen()
-    if (!(batch instanceof WriteBatch)) throw invalidArgument('batch', 'must be a WriteBatch')
+    if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
     this.#apply(batch, 'write')
   }
 
@@ -186,7 +187,7 @@ export class ModelStateBackend implements SyncStateBackend {
 
   async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
     this.#requireOpen()
-    if (!(prefix instanceof Uint8Array)) throw invalidArgument('prefix', 'must be a Uint8Array')
+    if (!isBytes(prefix)) throw invalidArgument('prefix', 'must be a Uint8Array')
     return [...this.scanSync({ prefix })].map(([key]) => key)
   }
 

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { parse, readSources } from './source-file.js'
-import { ambientSources, barrels, escapes, forbiddenImports, importCycles, isTest } from './source-rules.js'
+import {
+  ambientSources,
+  barrels,
+  escapes,
+  forbiddenImports,
+  importCycles,
+  isTest,
+  realmChecks,
+} from './source-rules.js'
 
 const sources = readSources()
 const production = sources.filter((source) => !isTest(source.path))
@@ -9,6 +17,12 @@ const production = sources.filter((source) => !isTest(source.path))
 const ambientExceptions = {
   // The one place where real time comes in; everything else is handed a clock.
   'base/clock.ts': ['Date.now', 'setTimeout'],
+}
+
+/** What may ask for a class of this realm, and why. */
+const realmExceptions = {
+  // The fast answer for nearly every key and value; the shape is asked where it says no.
+  'base/shapes.ts': ['Uint8Array'],
 }
 
 describe('the sources', () => {
@@ -37,6 +51,10 @@ describe('the sources', () => {
     expect(ambientSources(production, ambientExceptions)).toEqual([])
   })
 
+  it('know values by shape or brand, not by a class of this realm or copy', () => {
+    expect(realmChecks(production, realmExceptions)).toEqual([])
+  })
+
   it('need every exception that they are granted', () => {
     const unused = Object.entries(ambientExceptions).flatMap(([path, names]) =>
       names.filter(
@@ -44,6 +62,7 @@ describe('the sources', () => {
       ),
     )
     expect(unused).toEqual([])
+    expect(realmChecks(production)).toHaveLength(1)
   })
 })
 
@@ -162,5 +181,23 @@ describe('the other rules', () => {
     const innocent = 'new Date(5); clock.setTimer(f, 1); this.random(); setImmediate(f); x.setTimeout(1)'
     expect(ambientSources([parse('log/a.ts', innocent)])).toEqual([])
     expect(ambientSources([parse('log/a.ts', 'Date.now()')], { 'log/a.ts': ['Date.now'] })).toEqual([])
+  })
+
+  it('find classes of this realm, and of this copy', () => {
+    const guilty = [
+      'x instanceof Error',
+      'x instanceof Uint8Array || y',
+      'if (!(x instanceof globalThis.Map)) f()',
+      `import { MessagePort } from 'node:worker_threads'; x instanceof MessagePort`,
+      `import { StateError } from '../base/errors.js'; x instanceof StateError`,
+    ]
+    for (const text of guilty) expect(realmChecks([parse('log/a.ts', text)]), text).toHaveLength(1)
+    const innocent = [
+      'class Mark {}; x instanceof Mark',
+      `import { Base } from './base.js'; x instanceof Base`,
+      '// x instanceof Error',
+    ]
+    for (const text of innocent) expect(realmChecks([parse('log/a.ts', text)]), text).toEqual([])
+    expect(realmChecks([parse('log/a.ts', 'x instanceof Error')], { 'log/a.ts': ['Error'] })).toEqual([])
   })
 })

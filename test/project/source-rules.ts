@@ -215,3 +215,40 @@ function importsOnlySetImmediate(node: ts.ImportDeclaration): boolean {
   if (bindings === undefined || !ts.isNamedImports(bindings)) return false
   return bindings.elements.every((element) => (element.propertyName ?? element.name).text === 'setImmediate')
 }
+
+/** Classes that two copies of the package must recognise of each other: by `isStateError` and its like. */
+const brandedClasses = new Set(['StateError', 'WriteBatch', 'CheckpointWorker'])
+
+/**
+ * `instanceof` of what may come from another realm (a class that is neither declared in the file nor imported from another
+ * file of ours) or from another copy of the package. `allowed` names, for a file, which classes it may ask for all the same.
+ */
+export function realmChecks(
+  sources: readonly SourceFile[],
+  allowed: { readonly [path: string]: readonly string[] } = {},
+): string[] {
+  return sources.flatMap((source) => {
+    const own = ownNames(source)
+    return [...nodesOf(source)].flatMap((node) => {
+      if (!ts.isBinaryExpression(node) || node.operatorToken.kind !== ts.SyntaxKind.InstanceOfKeyword)
+        return []
+      const name = node.right.getText(source.tree)
+      if ((own.has(name) && !brandedClasses.has(name)) || allowed[source.path]?.includes(name)) return []
+      return [`${at(source, lineOf(source, node))}: instanceof ${name}`]
+    })
+  })
+}
+
+/** Names that a file declares as classes, or imports from another file of ours. */
+function ownNames(source: SourceFile): Set<string> {
+  const names = new Set<string>()
+  for (const node of nodesOf(source)) {
+    if (ts.isClassDeclaration(node) && node.name !== undefined) names.add(node.name.text)
+    if (!ts.isImportDeclaration(node) || !ts.isStringLiteral(node.moduleSpecifier)) continue
+    if (!isRelative(node.moduleSpecifier.text)) continue
+    const bindings = node.importClause?.namedBindings
+    if (bindings === undefined || !ts.isNamedImports(bindings)) continue
+    for (const element of bindings.elements) names.add(element.name.text)
+  }
+  return names
+}

@@ -75,7 +75,7 @@ export class CheckpointCatalog {
     for (const sequence of listing.manifests) {
       const stored = await this.tryManifest(sequence)
       const named = listing.savepoints.has(sequence)
-      if (stored instanceof StateError) {
+      if (isStateError(stored)) {
         checkpoints.push({ sequence, condition: conditionOf(stored), savepoint: named, segments: undefined })
         continue
       }

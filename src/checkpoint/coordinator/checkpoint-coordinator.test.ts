@@ -61,7 +61,7 @@ describe('making a checkpoint', () => {
   })
 
   it('names the version of the package', async () => {
-    const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+    const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'))
     expect(HOLDFAST_VERSION).toBe(version)
   })
 

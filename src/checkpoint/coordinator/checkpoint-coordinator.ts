@@ -10,6 +10,7 @@ import type { StateBackend } from '../../backend/state-backend.js'
 import { present } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
 import { Listeners, type Unsubscribe } from '../../base/events.js'
+import { isErrorLike } from '../../base/shapes.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
 import { contentOf, metadataOf } from '../format/manifest.js'
@@ -178,7 +179,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     const listed: CheckpointMetadata[] = []
     for (const sequence of manifests) {
       const stored = await this.#catalog.tryManifest(sequence)
-      if (stored instanceof StateError) {
+      if (isStateError(stored)) {
         const fields = { checkpoint: checkpointId(sequence), code: stored.code, reason: stored.message }
         this.#settings.logger.warn(fields, 'checkpoint not listed')
       } else {
@@ -434,7 +435,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
         return checkpoint
       } catch (error) {
         this.#restoreFailed = true
-        this.#tally.noteRestoreFailed(error instanceof Error ? error : new Error(String(error)))
+        this.#tally.noteRestoreFailed(isErrorLike(error) ? error : new Error(reasonOf(error)))
         logger.error({ reason: reasonOf(error) }, 'restore failed')
         throw error
       }

@@ -13,9 +13,10 @@ import {
 } from '../../base/options.js'
 import { type BlockCodec, blockCodec, CODEC_NAMES } from '../../codec/block-codec.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { sequenceOf } from '../format/object-names.js'
 import type { Logger } from '../types.js'
-import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { type CheckpointWorker, isCheckpointWorker } from '../worker/checkpoint-worker.js'
 import type { WorkerLimits } from '../worker/worker-protocol.js'
 import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import { MAX_DELTAS } from './merge-policy.js'
@@ -69,7 +70,8 @@ const optionRules = {
   maxDeltaRatio: positive,
   workerShare: share,
   maxBytesPerSecond: positive,
-  worker: (value: unknown) => (value instanceof CheckpointWorker ? undefined : 'must be a CheckpointWorker'),
+  worker: (value: unknown) =>
+    isCheckpointWorker(value) ? undefined : `must be a CheckpointWorker of holdfast ${HOLDFAST_VERSION}`,
 }
 
 /** `INVALID_ARGUMENT` with every violation; `INCOMPATIBLE` for a codec that this runtime lacks. */

@@ -50,7 +50,7 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
   }
   const listing = await listingOf(catalog)
   const history = await sequenceOf(catalog)
-  if (history instanceof StateError) {
+  if (isStateError(history)) {
     request.onSequenceUnknown(history)
   } else if (history !== undefined && history.newest > listing.largestManifest) {
     skip(history.newest, missingManifest(history.newest))
@@ -58,12 +58,12 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
   for (const sequence of listing.manifests) {
     throwIfAborted(request.signal, 'restore')
     const stored = await catalog.tryManifest(sequence)
-    const outcome = stored instanceof StateError ? stored : await restoreContent(request, stored)
-    if (!(outcome instanceof StateError)) return outcome
+    const outcome = isStateError(stored) ? stored : await restoreContent(request, stored)
+    if (!isStateError(outcome)) return outcome
     skip(sequence, outcome)
   }
   if (skipped.length === 0 && hadNone(history, listing)) return undefined
-  const cause = history instanceof StateError ? history : undefined
+  const cause = isStateError(history) ? history : undefined
   const reason = reasonForNothing(skipped.length, cause)
   throw restoreFailed(undefined, reason, skipped, cause)
 }
@@ -72,8 +72,8 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
 export async function restoreOne(request: RestoreRequest, sequence: number): Promise<RestoredCheckpoint> {
   const id = checkpointId(sequence)
   const stored = await new CheckpointCatalog(request.storage).tryManifest(sequence)
-  const outcome = stored instanceof StateError ? stored : await restoreContent(request, stored)
-  if (outcome instanceof StateError) throw restoreFailed(id, outcome.message, [], outcome)
+  const outcome = isStateError(stored) ? stored : await restoreContent(request, stored)
+  if (isStateError(outcome)) throw restoreFailed(id, outcome.message, [], outcome)
   return outcome
 }
 
@@ -169,7 +169,7 @@ async function sequenceOf(catalog: CheckpointCatalog): Promise<SequenceState | S
 
 /** Whether everything there is says that no checkpoint was ever published. In doubt: no. */
 function hadNone(history: SequenceState | StateError | undefined, listing: StorageListing): boolean {
-  if (history instanceof StateError) return false
+  if (isStateError(history)) return false
   return history === undefined ? listing.largest === 0 : history.published === 0
 }
 

@@ -1,4 +1,3 @@
-import { MessagePort } from 'node:worker_threads'
 import type { ChangeBase, SharedSnapshot } from '../../backend/shared-snapshot.js'
 import { isSyncBackend, type StateBackend, type StateSnapshot } from '../../backend/state-backend.js'
 import { StateError } from '../../base/errors.js'
@@ -70,7 +69,7 @@ export async function takeCut(
 
 /** Lets go of a shared snapshot that no thread will open. */
 export function discardShared({ transferList }: SharedSnapshot): void {
-  for (const each of transferList) if (each instanceof MessagePort) each.close()
+  for (const each of transferList) if ('close' in each && typeof each.close === 'function') each.close()
 }
 
 function sourceTextOf(position: unknown): string {

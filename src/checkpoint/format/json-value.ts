@@ -1,5 +1,6 @@
 import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
+import { isPlainObject } from '../../base/shapes.js'
 
 /** Deepest nesting of arrays and objects that is accepted. */
 const MAX_DEPTH = 256
@@ -44,8 +45,7 @@ function problemOfContainer(value: object, path: string, depth: number): string 
     }
     return undefined
   }
-  const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null) return `${path} is an instance of a class`
+  if (!isPlainObject(value)) return `${path} is an instance of a class`
   if (Object.getOwnPropertySymbols(value).length > 0) return `${path} has a symbol as a key`
   for (const [name, member] of Object.entries(value)) {
     const problem = problemOf(member, `${path}.${name}`, depth + 1)

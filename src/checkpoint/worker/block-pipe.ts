@@ -3,6 +3,7 @@
 
 import type { Transferable } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
+import { isArrayBuffer, isErrorLike } from '../../base/shapes.js'
 
 /** Lets bytes through as long as not too many are on their way. One sender, one block at a time. */
 export class CreditGate {
@@ -93,7 +94,7 @@ export class BlockInbox {
 
 /** Bytes with memory of their own, to hand over: theirs if nothing else is in it, or else a copy. */
 export function ownBytes(bytes: Uint8Array): Uint8Array {
-  const whole = bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength
+  const whole = isArrayBuffer(bytes.buffer) && bytes.byteLength === bytes.buffer.byteLength
   return whole ? bytes : new Uint8Array(bytes)
 }
 
@@ -106,7 +107,7 @@ export function postBytes<Message>(
   try {
     port.postMessage(message, [bytes.buffer as ArrayBuffer])
   } catch (error) {
-    if (!(error instanceof DOMException) || error.name !== 'DataCloneError') throw error
+    if (!isErrorLike(error) || error.name !== 'DataCloneError') throw error
     port.postMessage(message)
   }
 }

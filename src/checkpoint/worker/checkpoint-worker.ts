@@ -1,6 +1,8 @@
 import { MessageChannel, type Transferable, Worker } from 'node:worker_threads'
 import { compiledModule, threadArguments } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
+import { brandClass, hasBrand } from '../../base/shapes.js'
+import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { type JobHandlers, WorkerJob } from './worker-job.js'
 import type { JobRequest, StartJob } from './worker-protocol.js'
 
@@ -11,6 +13,14 @@ export interface JobStart {
   /** The process does not wait for it. */
   readonly background: boolean
   readonly handlers: JobHandlers
+}
+
+/** Of the workers of every copy of this very version: what a coordinator and its worker say to each other may change with it. */
+const CHECKPOINT_WORKER = Symbol.for(`holdfast.CheckpointWorker.${HOLDFAST_VERSION}`)
+
+/** Whether a value is a {@link CheckpointWorker}, also of another copy of this version of the package. */
+export function isCheckpointWorker(value: unknown): value is CheckpointWorker {
+  return hasBrand(value, CHECKPOINT_WORKER)
 }
 
 /**
@@ -28,6 +38,10 @@ export interface JobStart {
  * await worker.close()
  */
 export class CheckpointWorker implements AsyncDisposable {
+  static {
+    brandClass(CheckpointWorker, CHECKPOINT_WORKER)
+  }
+
   readonly #jobs = new Set<WorkerJob>()
   #thread: Worker | undefined
   #awaited = 0

@@ -1,4 +1,5 @@
 import { isStateError, StateError, type StateErrorCode, type StateErrorDetails } from '../../base/errors.js'
+import { isErrorLike } from '../../base/shapes.js'
 
 /** An error in a form that structured clone carries whole: code, details and causes included. */
 export type PackedError =
@@ -28,12 +29,12 @@ export class ErrorCourier {
     const known = typeof error === 'object' && error !== null ? this.#received.get(error) : undefined
     if (known !== undefined) return { returned: known }
     const sent = this.#sent.push(error) - 1
-    if (!(error instanceof Error)) {
+    if (!isErrorLike(error)) {
       const message = String(error)
       const nothing = { stack: undefined, code: undefined, details: undefined, cause: undefined }
       return { sent, name: 'Error', message, ...nothing, errors: undefined }
     }
-    const { code } = error as { readonly code?: unknown }
+    const { code, errors } = error as { readonly code?: unknown; readonly errors?: unknown }
     return {
       sent,
       name: error.name,
@@ -42,7 +43,7 @@ export class ErrorCourier {
       code: typeof code === 'string' ? code : undefined,
       details: isStateError(error) ? error.details : undefined,
       cause: error.cause === undefined ? undefined : this.pack(error.cause),
-      errors: error instanceof AggregateError ? error.errors.map((each) => this.pack(each)) : undefined,
+      errors: Array.isArray(errors) ? errors.map((each) => this.pack(each)) : undefined,
     }
   }
 

@@ -1,7 +1,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { type CancelTimer, systemClock } from '../../base/clock.js'
 import { compiledModule, threadArguments } from '../../base/compiled.js'
-import { StateError } from '../../base/errors.js'
+import { reasonOf, StateError } from '../../base/errors.js'
 import type { CommitResult, StoreWriterOptions } from './store-writer.js'
 import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
 
@@ -180,6 +180,5 @@ export class WriterPort {
 }
 
 function storageError(operation: string, cause: unknown): StateError {
-  const reason = cause instanceof Error ? cause.message : String(cause)
-  return new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason }, { cause })
+  return new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason: reasonOf(cause) }, { cause })
 }

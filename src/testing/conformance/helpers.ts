@@ -4,6 +4,7 @@ import type { StateBackend, StateSnapshot } from '../../backend/state-backend.js
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { compareBytes, describeKey } from '../../base/bytes.js'
 import { isStateError, type StateError, type StateErrorCode } from '../../base/errors.js'
+import { isBytes, isErrorLike } from '../../base/shapes.js'
 
 /** Bytes of a text, one per character: `bytes('\xff')` is one byte. */
 export function bytes(text: string): Uint8Array {
@@ -28,7 +29,7 @@ export function pattern(length: number, seed = 0): Uint8Array {
 /** Checks that a read gave exactly these bytes, as a `Uint8Array`. */
 export function assertBytes(actual: unknown, expected: Uint8Array | undefined, what = 'the value'): void {
   if (expected === undefined) return assert.equal(actual, undefined, `${what} should be undefined`)
-  assert.ok(actual instanceof Uint8Array, `${what} should be a Uint8Array, is ${typeof actual}`)
+  assert.ok(isBytes(actual), `${what} should be a Uint8Array, is ${typeof actual}`)
   assert.equal(actual.length, expected.length, `${what} has the wrong length`)
   assert.ok(compareBytes(actual, expected) === 0, `${what} has other bytes than were written`)
 }
@@ -73,7 +74,7 @@ export function scanRejects<Code extends StateErrorCode>(
 }
 
 function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? String(error)) : String(error)
+  return isErrorLike(error) ? (error.stack ?? String(error)) : String(error)
 }
 
 export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {

@@ -3,6 +3,7 @@ import type { StateBackend, StateSnapshot } from '../../backend/state-backend.js
 import type { ScanRange } from '../../backend/types.js'
 import { compareBytes, startsWith } from '../../base/bytes.js'
 import { seededRandom } from '../../base/random.js'
+import { isBytes } from '../../base/shapes.js'
 import { type ConformanceTopic, promise } from './case.js'
 import {
   assertBytes,
@@ -265,9 +266,7 @@ async function everyCombination(from: StateBackend | StateSnapshot): Promise<voi
       for (const reverse of [false, true]) {
         for (const limit of [undefined, 0, 1, 3]) {
           const range: ScanRange = { ...bounds, reverse, ...(limit !== undefined && { limit }) }
-          const shown = JSON.stringify(range, (_, value) =>
-            value instanceof Uint8Array ? text(value) : value,
-          )
+          const shown = JSON.stringify(range, (_, value) => (isBytes(value) ? text(value) : value))
           assert.deepEqual(await scannedKeys(from, range), expectedKeys(KEYS, range), `range ${shown}`)
         }
       }

@@ -15,6 +15,7 @@ import type {
   ScanRange,
 } from '../../backend/types.js'
 import type { WriteBatch } from '../../backend/write-batch.js'
+import { isThenable } from '../../base/shapes.js'
 
 /**
  * A local engine, used through its faces without promises wherever it has them. The suite runs every case on this
@@ -147,7 +148,7 @@ class SyncSnapshotFaces implements StateSnapshot {
 
 /** Checks that a synchronous call gives its answer and not the promise of one. */
 function atOnce<Result>(result: Result): Result {
-  assert.ok(!(result instanceof Promise), 'a synchronous call returned a promise')
+  assert.ok(!isThenable(result), 'a synchronous call returned a promise')
   return result
 }
 
