@@ -23,6 +23,8 @@ export { isStateError, StateError } from './base/errors.js'
 export type { Unsubscribe } from './base/events.js'
 export type { JsonValue } from './base/json.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
+export type { Stretch } from './base/slot.js'
+export { Slot } from './base/slot.js'
 export { CheckpointCoordinator } from './checkpoint/coordinator/checkpoint-coordinator.js'
 export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator/coordinator-options.js'
 export type {

@@ -2,15 +2,44 @@ import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { isBytes } from '../base/shapes.js'
+import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import type { EntryBlock } from './entry-block.js'
 import type { PutOptions } from './types.js'
 
 /** Throws `INVALID_ARGUMENT` unless `key` is a `Uint8Array` of at most {@link MAX_KEY_BYTES}. */
 export function validateKey(key: Uint8Array): void {
   if (!isBytes(key)) throw invalidArgument('key', 'must be a Uint8Array')
-  if (key.length > MAX_KEY_BYTES) {
-    throw invalidArgument('key', `is ${key.length} bytes long; the limit is ${MAX_KEY_BYTES}`)
+  validateKeyLength(key.length)
+}
+
+/** The same where a key may also be a stretch of a larger buffer. */
+export function validateKeyOrStretch(key: Uint8Array | Stretch): void {
+  if (!isStretch(key)) return validateKey(key)
+  const { bytes, offset, length } = key
+  if (!isBytes(bytes)) throw invalidArgument('key.bytes', 'must be a Uint8Array')
+  const isWhole = Number.isSafeInteger(offset) && Number.isSafeInteger(length)
+  if (!isWhole || offset < 0 || length < 0 || offset + length > bytes.length) {
+    throw invalidArgument('key', `must lie within its ${bytes.length} bytes`)
   }
+  validateKeyLength(length)
+}
+
+function validateKeyLength(length: number): void {
+  if (length > MAX_KEY_BYTES) {
+    throw invalidArgument('key', `is ${length} bytes long; the limit is ${MAX_KEY_BYTES}`)
+  }
+}
+
+/** Throws `INVALID_ARGUMENT` unless `length` is that of a value: a whole number from 0 to {@link MAX_VALUE_BYTES}. */
+export function validateValueLength(length: number): void {
+  if (!Number.isSafeInteger(length) || length < 0 || length > MAX_VALUE_BYTES) {
+    throw invalidArgument('length', `must be a whole number from 0 to ${MAX_VALUE_BYTES}`)
+  }
+}
+
+/** Throws `INVALID_ARGUMENT` unless `slot` can be filled. */
+export function validateSlot(slot: Slot): void {
+  if (typeof slot !== 'object' || slot === null) throw invalidArgument('slot', 'must be a Slot')
 }
 
 /** Throws `INVALID_ARGUMENT` unless `value` is a `Uint8Array` of at most {@link MAX_VALUE_BYTES}. */

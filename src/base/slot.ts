@@ -1,13 +1,27 @@
 const NO_BYTES = new Uint8Array(0)
 
+/** `length` bytes of `bytes`, from `offset` on: a key or a value that lies in a larger buffer. */
+export interface Stretch {
+  readonly bytes: Uint8Array
+  readonly offset: number
+  readonly length: number
+}
+
 /**
  * Where a value (or a key) lies, instead of a copy of it: `length` bytes of `bytes` from `offset`; `view` shows the same
- * memory as `bytes`. The caller makes one, and each call that takes it fills it anew: nothing is allocated for an event. What
- * it shows is the store's own memory: it is valid until the next call of that store, and afterwards it may show anything.
+ * memory as `bytes`, its offsets count alike. The caller makes one, and each call that takes it fills it anew: nothing is
+ * allocated for an event. What it shows is the store's own memory: it may be used until the next call of that store, and not
+ * beyond the synchronous step at hand, because background work moves entries between steps. Afterwards it shows anything,
+ * and writing there destroys entries. Only `updateSync` gives leave to write, and only to these `length` bytes.
  */
-export class Slot {
+export class Slot implements Stretch {
   bytes: Uint8Array = NO_BYTES
   view: DataView = new DataView(NO_BYTES.buffer)
   offset = 0
   length = 0
+}
+
+/** Whether a key was given as a stretch of a larger buffer. */
+export function isStretch(key: Uint8Array | Stretch): key is Stretch {
+  return (key as Partial<Stretch> | undefined)?.bytes !== undefined
 }

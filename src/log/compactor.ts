@@ -56,9 +56,14 @@ export class Compactor {
     return this.#victim !== NONE || (this.#mostlyDead() && this.#choose(VICTIM_SHARE) !== NONE)
   }
 
-  /** The log has grown, or something in it has died, by this much: does the share of work that this pays for. */
-  paid(units: number): void {
+  /** The log has grown, or something in it has died, by this much: `paid` does the share of work that this pays for. */
+  owe(units: number): void {
     this.#credit += units * WALK_PER_UNIT
+  }
+
+  /** The same, and does the work at once where it has come to a step. */
+  paid(units: number): void {
+    this.owe(units)
     if (this.#credit < STEP_UNITS) return
     this.#credit -= STEP_UNITS
     this.step()

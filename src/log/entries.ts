@@ -1,3 +1,4 @@
+import type { Slot } from '../base/slot.js'
 import type { KeyProbe } from './index/key-probe.js'
 import {
   EXPIRY_UNIT,
@@ -145,20 +146,42 @@ export class Entries {
     return true
   }
 
-  /** Writes a new entry with the probe's key at `address`, where `entryUnits` were taken for it. */
+  /** Shows the entry's value where it lies. */
+  show(address: number, slot: Slot): void {
+    const number = address >>> OFFSET_BITS
+    const words = this.#segments.words[number] as Int32Array
+    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const meta = words[start] as number
+    slot.bytes = this.#segments.bytes[number] as Uint8Array
+    slot.view = this.#segments.views[number] as DataView
+    slot.offset = (start + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
+    slot.length = words[start + WORD_VALUE_LENGTH] as number
+  }
+
+  /** Fills the entry's value with the value at `from` (0: none) as far as both go, and what is left of it with zeros. */
+  fillFrom(address: number, from: number): void {
+    const length = this.valueLength(address)
+    const start = this.valueStart(address)
+    const common = from === 0 ? 0 : Math.min(length, this.valueLength(from))
+    const segment = this.segmentBytes(address)
+    if (common > 0) copyInto(segment, start, this.segmentBytes(from), this.valueStart(from), common)
+    segment.fill(0, start + common, start + length)
+  }
+
+  /**
+   * Begins a new entry with the probe's key at `address`, where `entryUnits` were taken for it. Its value, of this length,
+   * is to be set next: until then it is what lay there before.
+   */
   create(
     address: number,
     probe: KeyProbe,
-    value: Uint8Array,
-    start: number,
     length: number,
     expiresAtMs: number,
     epoch: number,
     previous: number,
     flags: number,
   ): void {
-    const number = address >>> OFFSET_BITS
-    const words = this.#segments.words[number] as Int32Array
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
     let at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     const meta = probe.length | flags | (expiresAtMs === Infinity ? 0 : FLAG_EXPIRES)
     words[at] = meta
@@ -169,24 +192,21 @@ export class Entries {
     at += headerWords(meta)
     const count = keyWords(probe.length)
     for (let i = 0; i < count; i++) words[at + i] = probe.words[i] as number
-    copyInto(this.#segments.bytes[number] as Uint8Array, (at + count) << 2, value, start, length)
   }
 
   /**
-   * Overwrites value, expiry and epoch where they lie, if the entry has room for them; otherwise changes nothing and
-   * returns false, as it does where the snapshot of epoch `newestSnapshot` sees the entry.
+   * Sets length of the value, expiry and epoch where they lie, if the entry has room for them; otherwise changes nothing
+   * and returns false, as it does where the snapshot of epoch `newestSnapshot` sees the entry. What a longer value gains
+   * is not cleared.
    */
-  overwrite(
+  reshape(
     address: number,
-    value: Uint8Array,
-    start: number,
     length: number,
     expiresAtMs: number,
     epoch: number,
     newestSnapshot: number,
   ): boolean {
-    const number = address >>> OFFSET_BITS
-    const words = this.#segments.words[number] as Int32Array
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
     const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     const meta = words[at] as number
     const canExpire = (meta & FLAG_EXPIRES) !== 0
@@ -202,12 +222,20 @@ export class Entries {
     }
     words[at + WORD_EPOCH] = epoch
     if (canExpire) this.#setExpiry(address, expiresAtMs)
-    const valueStart = (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
-    copyInto(this.#segments.bytes[number] as Uint8Array, valueStart, value, start, length)
     return true
   }
 
-  /** Whether `overwrite` would succeed. */
+  /** Overwrites a value where it lies; the entry has its length. */
+  setValue(address: number, value: Uint8Array, start: number, length: number): void {
+    const number = address >>> OFFSET_BITS
+    const words = this.#segments.words[number] as Int32Array
+    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const meta = words[at] as number
+    const valueStart = (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
+    copyInto(this.#segments.bytes[number] as Uint8Array, valueStart, value, start, length)
+  }
+
+  /** Whether `reshape` would find room. */
   hasRoomFor(address: number, valueLength: number, expires: boolean): boolean {
     const canExpire = (this.#word(address, 0) & FLAG_EXPIRES) !== 0
     if (expires && !canExpire) return false

@@ -11,6 +11,7 @@
 //     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
 
 import type { SlicedWork } from '../base/slices.js'
+import type { Slot } from '../base/slot.js'
 import { Compactor } from './compactor.js'
 import { Entries, GONE } from './entries.js'
 import { ExpiryQueue } from './expiry-queue.js'
@@ -173,13 +174,50 @@ export class HashLog {
     const isFirstChange = this.#isUnchanged(address)
     if (
       oldExpiresAtMs !== GONE &&
-      this.entries.overwrite(address, value, start, length, expiresAtMs, epochs.current, epochs.newest)
+      this.entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest)
     ) {
+      this.entries.setValue(address, value, start, length)
       if (isFirstChange) this.#changes.push(address)
       this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     } else {
       this.#append(address, value, start, length, expiresAtMs)
     }
+  }
+
+  /** Shows the value at `address`, which is alive. See {@link Slot} for how long that holds. */
+  show(address: number, slot: Slot): void {
+    this.entries.show(address, slot)
+  }
+
+  /**
+   * Does the maintenance that earlier updates have to pay for. To be called before the `seek` of an `update`, because
+   * afterwards nothing may move what the slot shows.
+   */
+  settle(): void {
+    this.#compactor.paid(0)
+  }
+
+  /**
+   * Makes the entry of the key that was sought ready to be changed where it lies, and shows it in `slot`: with the value
+   * that is there, cut to `length` or continued with zeros; or, where the key is absent or has expired, with `length` zeros.
+   * Returns whether it was there. The entry counts as written now. Otherwise like `write`.
+   */
+  update(address: number, length: number, expiresAtMs: number, slot: Slot): boolean {
+    const epochs = this.#epochs
+    const { entries } = this
+    const isThere = this.isAlive(address)
+    const oldLength = isThere ? entries.valueLength(address) : 0
+    const oldExpiresAtMs = entries.livesUntilMs(address)
+    const isFirstChange = this.#isUnchanged(address)
+    const isInPlace =
+      oldExpiresAtMs !== GONE && entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest)
+    if (!isInPlace) return this.#appendUpdated(address, length, expiresAtMs, slot)
+    epochs.dirty = true
+    entries.show(address, slot)
+    if (oldLength < length) slot.bytes.fill(0, slot.offset + oldLength, slot.offset + length)
+    if (isFirstChange) this.#changes.push(address)
+    this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
+    return isThere
   }
 
   /**
@@ -203,9 +241,9 @@ export class HashLog {
       this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
       return
     }
-    const epoch = this.#epochs.current
     const address = this.#segments.take(this.#tail, units)
-    this.entries.create(address, probe, bytes, valueStart, valueLength, expiresAtMs, epoch, 0, 0)
+    this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, 0, 0)
+    this.entries.setValue(address, bytes, valueStart, valueLength)
     this.#noteExpiry(address, GONE, expiresAtMs)
     this.appended.push(probe.hash, address)
   }
@@ -319,6 +357,7 @@ export class HashLog {
     return this.#index.find(this.#chore.hash, this.#chore)
   }
 
+  /** Appends a version of the probe's key, which is at `replaced` and in the index where `seek` found it. */
   #append(
     replaced: number,
     value: Uint8Array,
@@ -327,25 +366,57 @@ export class HashLog {
     expiresAtMs: number,
     flags = 0,
   ): void {
+    const units = entryUnits(this.#probe.length, length, expiresAtMs !== Infinity)
+    const hasRoom = this.#space.hasRoom(units, replaced === 0)
+    const segment = hasRoom ? this.#tail : this.#space.makeRoom(units, replaced === 0)
+    const old = hasRoom ? replaced : this.#findAgain()
+    const address = this.#create(segment, units, old, length, expiresAtMs, flags)
+    this.entries.setValue(address, value, start, length)
+    this.#putInService(address, old, expiresAtMs)
+    this.#pay(units)
+  }
+
+  /** The same for `update`: the value is that of the version before. Maintenance is left to the next `settle`. */
+  #appendUpdated(replaced: number, length: number, expiresAtMs: number, slot: Slot): boolean {
+    const units = entryUnits(this.#probe.length, length, expiresAtMs !== Infinity)
+    const hasRoom = this.#space.hasRoom(units, replaced === 0)
+    const segment = hasRoom ? this.#tail : this.#space.makeRoom(units, replaced === 0)
+    const old = hasRoom ? replaced : this.#findAgain()
+    const isThere = this.isAlive(old)
+    const address = this.#create(segment, units, old, length, expiresAtMs, 0)
+    this.entries.fillFrom(address, isThere ? old : 0)
+    this.entries.show(address, slot)
+    this.#putInService(address, old, expiresAtMs)
+    this.#compactor.owe(units)
+    return isThere
+  }
+
+  /** Making room may have moved or swept the version that is to be replaced, and the key's place in the index with it. */
+  #findAgain(): number {
+    return this.#index.find(this.#probe.hash, this.#probe)
+  }
+
+  #create(
+    segment: number,
+    units: number,
+    old: number,
+    length: number,
+    expiresAtMs: number,
+    flags: number,
+  ): number {
     this.#epochs.dirty = true
-    const probe = this.#probe
-    const units = entryUnits(probe.length, length, expiresAtMs !== Infinity)
-    let old = replaced
-    let segment = this.#tail
-    if (!this.#space.hasRoom(units, old === 0)) {
-      segment = this.#space.makeRoom(units, old === 0)
-      // Making room may have moved or swept what is replaced, and the place in the index with it.
-      old = this.#index.find(probe.hash, probe)
-    }
-    const oldExpiresAtMs = this.entries.livesUntilMs(old)
     const address = this.#segments.take(segment, units)
     const previous = this.#previousFor(old)
-    const epoch = this.#epochs.current
-    this.entries.create(address, probe, value, start, length, expiresAtMs, epoch, previous, flags)
-    this.#place(old, address, probe)
+    this.entries.create(address, this.#probe, length, expiresAtMs, this.#epochs.current, previous, flags)
+    return address
+  }
+
+  /** The new version at `address` takes the place of `old`. */
+  #putInService(address: number, old: number, expiresAtMs: number): void {
+    const oldExpiresAtMs = this.entries.livesUntilMs(old)
+    this.#place(old, address, this.#probe)
     if (this.#changes.isActive) this.#changes.push(address)
     this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
-    this.#pay(units)
   }
 
   /** The probe's key was just written at `address`: reports what had expired there, and sees to what will. */
@@ -402,7 +473,7 @@ export class HashLog {
         this.#find(address)
       }
       const tombstone = this.#segments.take(this.#tail, units)
-      this.entries.create(tombstone, probe, NO_VALUE, 0, 0, Infinity, epoch, previous, FLAG_TOMBSTONE)
+      this.entries.create(tombstone, probe, 0, Infinity, epoch, previous, FLAG_TOMBSTONE)
       this.#index.replace(tombstone)
       if (this.#changes.isActive) this.#changes.push(tombstone)
       this.#bury(address)

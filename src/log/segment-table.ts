@@ -1,4 +1,4 @@
-// The memory of a log: shared array buffers by number, each seen as bytes, words and doubles.
+// The memory of a log: shared array buffers by number, each seen as bytes, words, doubles, and through a DataView.
 //
 // (1) A segment is filled from its second unit on, so that no entry has address 0.
 // (2) A new segment is at most half as large as all there are: an engine with ten entries costs kilobytes.
@@ -21,6 +21,7 @@ const NO_BUFFER = new SharedArrayBuffer(0)
 const NO_BYTES = new Uint8Array(0)
 const NO_WORDS = new Int32Array(0)
 const NO_DOUBLES = new Float64Array(0)
+const NO_VIEW = new DataView(NO_BUFFER)
 
 /** A segment as another thread is told of it; `usedUnits` 0: there is none of this number. */
 export interface SharedSegment {
@@ -33,6 +34,7 @@ export class SegmentTable {
   readonly bytes: Uint8Array[] = []
   readonly words: Int32Array[] = []
   readonly doubles: Float64Array[] = []
+  readonly views: DataView[] = []
   /** Units filled so far, and units of them that hold nothing live any more. */
   readonly usedUnits: number[] = []
   readonly deadUnits: number[] = []
@@ -61,6 +63,7 @@ export class SegmentTable {
       table.bytes.push(new Uint8Array(buffer))
       table.words.push(new Int32Array(buffer))
       table.doubles.push(new Float64Array(buffer))
+      table.views.push(new DataView(buffer))
       table.usedUnits.push(usedUnits)
       table.deadUnits.push(0)
     }
@@ -154,6 +157,7 @@ export class SegmentTable {
     this.bytes[number] = new Uint8Array(buffer)
     this.words[number] = new Int32Array(buffer)
     this.doubles[number] = new Float64Array(buffer)
+    this.views[number] = new DataView(buffer)
     this.usedUnits[number] = 1
     this.deadUnits[number] = 0
     return number
@@ -182,6 +186,7 @@ export class SegmentTable {
     this.bytes[number] = NO_BYTES
     this.words[number] = NO_WORDS
     this.doubles[number] = NO_DOUBLES
+    this.views[number] = NO_VIEW
     this.usedUnits[number] = 0
     this.deadUnits[number] = 0
     this.#free.push(number)

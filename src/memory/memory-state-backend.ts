@@ -8,10 +8,12 @@ import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from 
 import {
   throwIfAborted,
   validateBlocks,
-  validateKey,
+  validateKeyOrStretch,
   validateKeys,
   validatePutOptions,
+  validateSlot,
   validateValue,
+  validateValueLength,
 } from '../backend/validate.js'
 import { type BatchCursor, isWriteBatch, OperationKind, type WriteBatch } from '../backend/write-batch.js'
 import { compareStretches, copyBytes } from '../base/bytes.js'
@@ -20,6 +22,7 @@ import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
+import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
 import type { LogMemory } from '../log/log-memory.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
@@ -112,16 +115,67 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.#log = this.#newLog()
   }
 
-  getSync(key: Uint8Array): Uint8Array | undefined {
+  getSync(key: Uint8Array | Stretch): Uint8Array | undefined {
     this.#assertOpen()
-    validateKey(key)
+    validateKeyOrStretch(key)
     return this.#read(key)
+  }
+
+  /**
+   * Shows the value of a key where it lies, without a copy; false: there is none, or it has expired. Counts as a get. The
+   * slot is only to be read, and only until the next call of this backend, within the same synchronous step.
+   */
+  peekSync(key: Uint8Array | Stretch, slot: Slot): boolean {
+    this.#assertOpen()
+    validateKeyOrStretch(key)
+    validateSlot(slot)
+    this.#gets++
+    const log = this.#log
+    const address = seek(log, key)
+    if (!log.isAlive(address)) return false
+    this.#hits++
+    log.show(address, slot)
+    return true
+  }
+
+  /**
+   * Finds or makes the entry of a key and shows its value, `length` bytes, to be changed where it lies: a put without a copy.
+   * True: there was one, and the slot shows it; where it had another length, its head is kept and the rest is zeros. False:
+   * there was none, or it had expired; the slot shows `length` zeros. Counts as a put and sets the time to live anew,
+   * whatever is then written. An open snapshot keeps what it sees. The slot may be read and written until the next call of
+   * this backend, within the same synchronous step. Throws `BACKEND_FULL` with nothing changed.
+   *
+   * @example
+   * backend.updateSync(key, 8, slot)
+   * slot.view.setFloat64(slot.offset, slot.view.getFloat64(slot.offset) + 1)
+   */
+  updateSync(key: Uint8Array | Stretch, length: number, slot: Slot, options?: PutOptions): boolean {
+    this.#assertWritable('update')
+    validateKeyOrStretch(key)
+    validateValueLength(length)
+    validateSlot(slot)
+    validatePutOptions(options)
+    this.#log.settle()
+    if (this.#expiredKeys.length > 0) {
+      this.#emitExpired()
+      this.#assertWritable('update')
+    }
+    const log = this.#log
+    const expiresAtMs = this.#expiry(options?.ttlMs)
+    // Taken before the slot is filled, which may be the key as well.
+    const keyLength = key.length
+    const isThere = log.update(seek(log, key), length, expiresAtMs, slot)
+    this.#puts++
+    this.#bytesWritten += keyLength + length
+    // Listeners are told later: what they do with the backend would make the slot void.
+    if (this.#cancelTimer === undefined) this.#armTimer()
+    return isThere
   }
 
   getOrThrowSync(key: Uint8Array): Uint8Array {
     const value = this.getSync(key)
     if (value !== undefined) return value
-    const address = this.#log.seek(key, 0, key.length)
+    const address = seek(this.#log, key)
     if (address === 0 || this.#log.entries.isTombstone(address)) {
       throw new StateError('KEY_NOT_FOUND', { key: copyBytes(key) })
     }
@@ -130,28 +184,28 @@ export class MemoryStateBackend implements SyncStateBackend {
     throw new StateError('STATE_EXPIRED', { key: copyBytes(key), expiredAtMs, expiredForMs })
   }
 
-  containsSync(key: Uint8Array): boolean {
+  containsSync(key: Uint8Array | Stretch): boolean {
     this.#assertOpen()
-    validateKey(key)
-    return this.#log.isAlive(this.#log.seek(key, 0, key.length))
+    validateKeyOrStretch(key)
+    return this.#log.isAlive(seek(this.#log, key))
   }
 
-  putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void {
+  putSync(key: Uint8Array | Stretch, value: Uint8Array, options?: PutOptions): void {
     this.#assertWritable('put')
-    validateKey(key)
+    validateKeyOrStretch(key)
     validateValue(value)
     validatePutOptions(options)
     const expiresAtMs = this.#expiry(options?.ttlMs)
-    this.#log.write(this.#log.seek(key, 0, key.length), value, 0, value.length, expiresAtMs)
+    this.#log.write(seek(this.#log, key), value, 0, value.length, expiresAtMs)
     this.#puts++
     this.#bytesWritten += key.length + value.length
     this.#afterWrite(expiresAtMs)
   }
 
-  deleteSync(key: Uint8Array): void {
+  deleteSync(key: Uint8Array | Stretch): void {
     this.#assertWritable('delete')
-    validateKey(key)
-    this.#log.remove(this.#log.seek(key, 0, key.length))
+    validateKeyOrStretch(key)
+    this.#log.remove(seek(this.#log, key))
     this.#deletes++
     this.#afterWrite(Infinity)
   }
@@ -360,10 +414,10 @@ export class MemoryStateBackend implements SyncStateBackend {
     }
   }
 
-  #read(key: Uint8Array): Uint8Array | undefined {
+  #read(key: Uint8Array | Stretch): Uint8Array | undefined {
     this.#gets++
     const log = this.#log
-    const address = log.seek(key, 0, key.length)
+    const address = seek(log, key)
     if (!log.isAlive(address)) return undefined
     this.#hits++
     return log.entries.copyValue(address)
@@ -476,7 +530,8 @@ export class MemoryStateBackend implements SyncStateBackend {
   /** Background work is scheduled only while there is any to come. */
   #armTimer(delayMs: number = this.#sweepIntervalMs): void {
     if (this.#closed || this.#cancelTimer !== undefined || this.#sweepIntervalMs === Infinity) return
-    if (this.#log.nextExpiryAtMs === Infinity && !this.#log.hasChores) return
+    const isIdle = this.#log.nextExpiryAtMs === Infinity && !this.#log.hasChores
+    if (isIdle && this.#expiredKeys.length === 0) return
     this.#cancelTimer = this.#timers.setTimer(() => {
       this.#cancelTimer = undefined
       const untilMs = performance.now() + SLICE_MS
@@ -485,4 +540,9 @@ export class MemoryStateBackend implements SyncStateBackend {
       this.#armTimer(done ? undefined : NEXT_SLICE_MS)
     }, delayMs)
   }
+}
+
+/** Loads a key, given whole or as a stretch, and finds it. */
+function seek(log: HashLog, key: Uint8Array | Stretch): number {
+  return isStretch(key) ? log.seek(key.bytes, key.offset, key.length) : log.seek(key, 0, key.length)
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Slot } from '../../base/slot.js'
 import { HashLog } from '../hash-log.js'
 import { OFFSET_BITS } from '../layout.js'
 import { joinParts } from '../share/shared-list.js'
@@ -16,6 +17,33 @@ function since(changes: ChangeTracker, base: { epoch: number }): number[] | unde
   const parts = changes.since(base)
   return parts === undefined ? undefined : [...joinParts(parts).sort()]
 }
+
+describe('HashLog.update, while changes are tracked', () => {
+  it('lists what is updated where it lies once, and what is appended', () => {
+    const log = new HashLog({
+      maxBytes: Infinity,
+      seed: 1,
+      now: () => 0,
+      besideBytes: () => 0,
+      onExpired: () => {},
+    })
+    const slot = new Slot()
+    const update = (key: string, length: number) => {
+      log.settle()
+      log.update(log.seek(bytes(key), 0, key.length), length, Infinity, slot)
+      return log.seek(bytes(key), 0, key.length)
+    }
+    update('in place', 8)
+    update('grows', 8)
+    const epoch = log.openSnapshot()
+    const base = log.history.trackChanges(epoch)
+    if (base === undefined) expect.fail('the base was refused')
+    log.closeSnapshot(epoch)
+    const changed = [update('in place', 8), update('grows', 80), update('new', 8)]
+    expect(update('in place', 8)).toBe(changed[0])
+    expect(since(log.history.changes, base)).toEqual(changed.sort((a, b) => a - b))
+  })
+})
 
 describe('ChangeTracker', () => {
   it('lists for each base what was pushed after it, whichever bases are released', () => {

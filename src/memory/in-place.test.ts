@@ -1,0 +1,213 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { Slot, type Stretch } from '../base/slot.js'
+import { ManualClock } from '../testing/manual-clock.js'
+import { MemoryStateBackend } from './memory-state-backend.js'
+
+const bytes = (text: string) => Buffer.from(text)
+const shown = (slot: Slot) =>
+  Buffer.from(slot.bytes.subarray(slot.offset, slot.offset + slot.length)).toString('latin1')
+
+/** A key in the middle of a larger buffer. */
+function within(key: Uint8Array): Stretch {
+  return { bytes: Buffer.concat([bytes('before'), key, bytes('after')]), offset: 6, length: key.length }
+}
+
+function contentOf(source: Pick<MemoryStateBackend, 'scanSync'>): [string, string][] {
+  return Array.from(source.scanSync(), ([key, value]) => [
+    Buffer.from(key).toString('latin1'),
+    Buffer.from(value).toString('latin1'),
+  ])
+}
+
+describe('peekSync', () => {
+  it('shows a value where it lies, and nothing of what is absent, deleted or expired', async () => {
+    const clock = new ManualClock(1_000)
+    await using state = new MemoryStateBackend({ clock })
+    const slot = new Slot()
+    expect(state.peekSync(bytes('k'), slot)).toBe(false)
+    state.putSync(bytes('k'), bytes('value'), { ttlMs: 10 })
+    expect(state.peekSync(bytes('k'), slot)).toBe(true)
+    expect(shown(slot)).toBe('value')
+    expect(slot.view.getUint8(slot.offset)).toBe('v'.charCodeAt(0))
+    expect(state.peekSync(within(bytes('k')), slot)).toBe(true)
+    clock.advance(10)
+    expect(state.peekSync(bytes('k'), slot)).toBe(false)
+    expect(state.stats()).toMatchObject({ gets: 4, hits: 2, misses: 2 })
+  })
+})
+
+describe('updateSync', () => {
+  it('makes an entry of zeros, then shows it ready to be changed', async () => {
+    await using state = new MemoryStateBackend()
+    const slot = new Slot()
+    for (let round = 0; round < 5; round++) {
+      expect(state.updateSync(bytes('count'), 8, slot)).toBe(round > 0)
+      expect(slot.length).toBe(8)
+      slot.view.setFloat64(slot.offset, slot.view.getFloat64(slot.offset) + 1)
+    }
+    expect(Buffer.from(state.getSync(bytes('count')) ?? []).readDoubleBE()).toBe(5)
+    expect(state.stats()).toMatchObject({ puts: 5, bytesWritten: 5 * 13, entries: 1 })
+  })
+
+  it.each([
+    ['longer, within its room', 7, 'value\0\0'],
+    ['longer, beyond its room', 40, 'value'.padEnd(40, '\0')],
+    ['shorter', 2, 'va'],
+    ['empty', 0, ''],
+  ])('keeps the common head of a value that becomes %s', async (_, length, expected) => {
+    await using state = new MemoryStateBackend()
+    const slot = new Slot()
+    // What was there before must not show up again behind the head.
+    state.putSync(bytes('k'), bytes('x'.repeat(12)))
+    state.putSync(bytes('k'), bytes('value'))
+    expect(state.updateSync(bytes('k'), length, slot)).toBe(true)
+    expect(shown(slot)).toBe(expected)
+    expect(contentOf(state)).toEqual([['k', expected]])
+  })
+
+  it('sets the time to live anew, and begins with zeros where it has ended', async () => {
+    const clock = new ManualClock(1_000)
+    await using state = new MemoryStateBackend({ clock, ttlMs: 100, sweepIntervalMs: Infinity })
+    const expired: string[] = []
+    state.on('expired', ({ keys }) => expired.push(...keys.map((key) => Buffer.from(key).toString())))
+    const slot = new Slot()
+    state.putSync(bytes('k'), bytes('value'))
+    clock.advance(60)
+    expect(state.updateSync(bytes('k'), 5, slot)).toBe(true)
+    clock.advance(60)
+    expect(state.updateSync(bytes('k'), 5, slot, { ttlMs: 10 })).toBe(true)
+    clock.advance(10)
+    expect(state.updateSync(bytes('k'), 5, slot)).toBe(false)
+    expect(shown(slot)).toBe('\0'.repeat(5))
+    expect(expired).toEqual([])
+    state.putSync(bytes('other'), bytes(''))
+    expect(expired).toEqual(['k'])
+    expect(state.stats().expired).toBe(1)
+  })
+
+  it('leaves to an open snapshot what it sees, and tells a base what has changed', async () => {
+    await using state = new MemoryStateBackend()
+    const slot = new Slot()
+    state.putSync(bytes('k'), bytes('old'))
+    using snapshot = state.snapshotSync()
+    expect(state.updateSync(bytes('k'), 3, slot)).toBe(true)
+    slot.bytes.set(bytes('new'), slot.offset)
+    expect(contentOf(snapshot)).toEqual([['k', 'old']])
+    expect(contentOf(state)).toEqual([['k', 'new']])
+    const { offset } = slot
+    expect(state.updateSync(bytes('k'), 3, slot)).toBe(true)
+    expect(slot.offset, 'no further copy while the same snapshot is open').toBe(offset)
+  })
+
+  it('is refused by a full backend with nothing changed', async () => {
+    await using state = new MemoryStateBackend({ maxBytes: 64 * 1024 })
+    const slot = new Slot()
+    state.putSync(bytes('k'), bytes('value'))
+    expect(() => state.updateSync(bytes('k'), 60_000, slot)).toThrow(
+      expect.objectContaining({ code: 'BACKEND_FULL' }),
+    )
+    expect(contentOf(state)).toEqual([['k', 'value']])
+    expect(state.stats().puts).toBe(1)
+  })
+
+  it('is not moved by maintenance until the next call', async () => {
+    const clock = new ManualClock(1_000)
+    await using state = new MemoryStateBackend({ clock })
+    const slot = new Slot()
+    const moved: number[] = []
+    // Lengths that change append, so compaction has much to do, and some entries expire at once.
+    for (let i = 0; i < 40_000; i++) {
+      const length = 8 + ((i * 7_919) % 400)
+      state.updateSync(bytes(`k${(i * 104_729) % 500}`), length, slot, { ttlMs: 1 + (i % 50) })
+      slot.bytes.fill(i & 0xff, slot.offset, slot.offset + length)
+      const again = new Slot()
+      const isThere = state.peekSync(bytes(`k${(i * 104_729) % 500}`), again)
+      if (!isThere || again.offset !== slot.offset || again.bytes !== slot.bytes) moved.push(i)
+      if (i % 100 === 0) clock.advance(1)
+    }
+    expect(moved).toEqual([])
+  })
+
+  it('does what getSync and putSync do', () => {
+    const key = fc.integer({ min: 0, max: 7 }).map((number) => bytes(`key${number}`))
+    const length = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.constant(8))
+    const action = fc.oneof(
+      {
+        weight: 6,
+        arbitrary: fc.record({ kind: fc.constant('update' as const), key, length, ttl: fc.boolean() }),
+      },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('delete' as const), key }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('snapshot' as const) }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('close' as const) }) },
+      {
+        weight: 2,
+        arbitrary: fc.record({ kind: fc.constant('advance' as const), ms: fc.integer({ min: 1, max: 9 }) }),
+      },
+    )
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
+        const clock = new ManualClock(1_000)
+        const own = new MemoryStateBackend({ clock })
+        const other = new MemoryStateBackend({ clock })
+        const snapshots: { own: Pick<MemoryStateBackend, 'scanSync'>; content: [string, string][] }[] = []
+        const slot = new Slot()
+        for (const [at, each] of actions.entries()) {
+          if (each.kind === 'update') {
+            const options = each.ttl ? { ttlMs: 10 } : undefined
+            const before = other.getSync(each.key)
+            const value = Buffer.alloc(each.length)
+            Buffer.from(before ?? []).copy(value)
+            expect(own.updateSync(within(each.key), each.length, slot, options)).toBe(before !== undefined)
+            expect(shown(slot)).toBe(value.toString('latin1'))
+            value.fill(at & 0xff, 0, Math.min(4, each.length))
+            slot.bytes.set(value, slot.offset)
+            other.putSync(each.key, value, options)
+          } else if (each.kind === 'delete') {
+            own.deleteSync(within(each.key))
+            other.deleteSync(each.key)
+          } else if (each.kind === 'snapshot') {
+            snapshots.push({ own: own.snapshotSync(), content: contentOf(other) })
+          } else if (each.kind === 'close') {
+            void own.snapshotSync().close()
+            snapshots.shift()
+          } else {
+            clock.advance(each.ms)
+          }
+          expect(contentOf(own)).toEqual(contentOf(other))
+          for (const snapshot of snapshots) expect(contentOf(snapshot.own)).toEqual(snapshot.content)
+        }
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  it.each([
+    ['a length that is negative', -1],
+    ['a length that is a fraction', 1.5],
+    ['a length above the limit', 64 * 1024 * 1024 + 1],
+  ])('refuses %s', async (_, length) => {
+    await using state = new MemoryStateBackend()
+    expect(() => state.updateSync(bytes('k'), length, new Slot())).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+    )
+  })
+})
+
+describe('a key as a stretch', () => {
+  it('is taken by every call of the hot path, and refused where it passes its bytes', async () => {
+    await using state = new MemoryStateBackend()
+    const key = within(bytes('k'))
+    state.putSync(key, bytes('value'))
+    expect(Buffer.from(state.getSync(key) ?? []).toString()).toBe('value')
+    expect(state.containsSync(key)).toBe(true)
+    expect(contentOf(state)).toEqual([['k', 'value']])
+    state.deleteSync(key)
+    expect(state.containsSync(key)).toBe(false)
+    for (const wrong of [{ offset: 12 }, { offset: -1 }, { length: 7 }, { offset: 0.5 }]) {
+      expect(() => state.getSync({ ...key, ...wrong }), JSON.stringify(wrong)).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+      )
+    }
+  })
+})
