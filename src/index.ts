@@ -44,10 +44,13 @@ export type { LogMemory } from './log/log-memory.js'
 export type { MemoryStateBackendEvents, MemoryStateBackendOptions } from './memory/memory-state-backend.js'
 export { MemoryStateBackend } from './memory/memory-state-backend.js'
 export type {
+  AcquireOptions,
   CheckpointStorage,
   ObjectReader,
+  ObjectSource,
   ObjectStorage,
   ObjectWriter,
+  OpenSharedSource,
   OpenSharedStorage,
   SharedStorage,
   StorageLease,

@@ -19,7 +19,7 @@
 import { randomUUID } from 'node:crypto'
 import { StateError } from '../base/errors.js'
 import type { DurableDirectory } from './durable-directory.js'
-import { afterCleanUp } from './file-failure.js'
+import { afterCleanUp, storageError } from './file-failure.js'
 import { leaseFileName } from './file-names.js'
 import { fenced, fencedByUnknown, leaseTokens, readLease } from './lease-files.js'
 import { encodeLease, type LeaseRecord } from './lease-record.js'
@@ -35,11 +35,60 @@ const MAX_ATTEMPTS = 100
  */
 const givenUp = new Set<string>()
 
+export interface AcquireLeaseOptions {
+  readonly takeOver?: boolean
+}
+
+/** What tells one lease from every other, in this directory. */
+export interface LeaseMark {
+  readonly token: number
+  readonly nonce: string
+}
+
+/** Looks whether a lease is still the one that counts; for any thread of its owner. */
+export class LeaseWatch {
+  readonly #directory: DurableDirectory
+  readonly #mark: LeaseMark
+
+  constructor(directory: DurableDirectory, mark: LeaseMark) {
+    this.#directory = directory
+    this.#mark = mark
+  }
+
+  /** `FENCED` where another owner has taken over, `STORAGE_ERROR` where the directory is gone. */
+  async check(): Promise<void> {
+    const newer = await this.newerOwner()
+    if (newer === undefined) return
+    if (await this.#directory.exists('check the lease')) throw newer
+    const { storageName, path } = this.#directory
+    throw storageError(
+      storageName,
+      'check the lease',
+      path,
+      Object.assign(new Error('it is gone'), { code: 'ENOENT' }),
+    )
+  }
+
+  /** The refusal that the present owner deserves us, or `undefined` while that is this lease. */
+  async newerOwner(): Promise<StateError<'FENCED'> | undefined> {
+    const tokens = await leaseTokens(this.#directory)
+    const highest = tokens.at(-1)
+    if (highest !== undefined && highest > this.#mark.token) {
+      const holder = await readLease(this.#directory, highest)
+      return holder === undefined ? fencedByUnknown(this.#directory) : fenced(this.#directory, holder)
+    }
+    const own = await readLease(this.#directory, this.#mark.token)
+    if (own?.nonce === this.#mark.nonce) return undefined
+    return own === undefined ? fencedByUnknown(this.#directory) : fenced(this.#directory, own)
+  }
+}
+
 /** What a storage hands out as its lease, and what an LMDB store holds while it is open for writing. */
 export class FileLease {
   readonly token: number
   readonly #directory: DurableDirectory
   readonly #record: LeaseRecord
+  readonly #watch: LeaseWatch
   #releasing: Promise<void> | undefined
   #letGo = false
 
@@ -47,9 +96,14 @@ export class FileLease {
     this.token = record.token
     this.#directory = directory
     this.#record = record
+    this.#watch = new LeaseWatch(directory, record)
   }
 
-  static async acquire(directory: DurableDirectory): Promise<FileLease> {
+  /** `FENCED` while another owner lives, unless it is to be taken over. */
+  static async acquire(
+    directory: DurableDirectory,
+    { takeOver = false }: AcquireLeaseOptions = {},
+  ): Promise<FileLease> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const tokens = await leaseTokens(directory)
       const highest = tokens.at(-1)
@@ -57,7 +111,7 @@ export class FileLease {
         const holder = await readLease(directory, highest)
         // Removed since the listing: a newer one exists.
         if (holder === undefined) continue
-        if (await isHeld(holder)) throw fenced(directory, holder)
+        if (!takeOver && (await isHeld(holder))) throw fenced(directory, holder)
       }
       const lease = await FileLease.#claim(directory, (highest ?? 0) + 1)
       if (lease !== undefined) return lease
@@ -74,7 +128,7 @@ export class FileLease {
     const file = await TemporaryFile.create(directory)
     try {
       await file.write(encodeLease(record))
-      if (!(await file.publishAs(leaseFileName(token)))) {
+      if (!(await file.publishAs(leaseFileName(token), undefined))) {
         await file.discard()
         return undefined
       }
@@ -98,8 +152,12 @@ export class FileLease {
 
   async check(): Promise<void> {
     if (this.#letGo) throw new StateError('CLOSED', { component: `lease ${this.token}` })
-    const newest = await this.#newerOwner()
-    if (newest !== undefined) throw newest
+    await this.#watch.check()
+  }
+
+  /** For a {@link LeaseWatch} in another thread. */
+  get mark(): LeaseMark {
+    return { token: this.token, nonce: this.#record.nonce }
   }
 
   async release(): Promise<void> {
@@ -114,29 +172,16 @@ export class FileLease {
 
   async #writeReleased(): Promise<void> {
     givenUp.add(this.#record.nonce)
-    if ((await this.#newerOwner()) === undefined) {
+    if ((await this.#watch.newerOwner()) === undefined) {
       const file = await TemporaryFile.create(this.#directory)
       try {
         await file.write(encodeLease({ ...this.#record, released: true }))
-        await file.replaceAs(leaseFileName(this.token))
+        await file.replaceAs(leaseFileName(this.token), undefined)
       } catch (failure) {
         throw await afterCleanUp(failure, this.#directory.storageName, () => file.discard())
       }
     }
     givenUp.delete(this.#record.nonce)
-  }
-
-  /** The refusal that the present owner deserves us, or `undefined` while that is this lease. */
-  async #newerOwner(): Promise<StateError<'FENCED'> | undefined> {
-    const tokens = await leaseTokens(this.#directory)
-    const highest = tokens.at(-1)
-    if (highest !== undefined && highest > this.token) {
-      const holder = await readLease(this.#directory, highest)
-      return holder === undefined ? fencedByUnknown(this.#directory) : fenced(this.#directory, holder)
-    }
-    const own = await readLease(this.#directory, this.token)
-    if (own?.nonce === this.#record.nonce) return undefined
-    return own === undefined ? fencedByUnknown(this.#directory) : fenced(this.#directory, own)
   }
 }
 

@@ -1,6 +1,6 @@
 // How bytes get a name. Every file in the directory, object or lease, takes this road:
 //
-// create (wx, 0600) → write* → fsync → close → link or rename to the final name → fsync the directory
+// create (wx, 0600) → write* → fsync → close → guard → link or rename to the final name → fsync the directory
 //
 // (1) A final name only ever names a whole file whose bytes were fsynced before.
 // (2) link fails where the name exists: of two writers of one name exactly one publishes.
@@ -8,12 +8,20 @@
 //     successful fsync would prove nothing (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
 // (4) When the directory cannot be synced after link, the final name is taken back: what was not acknowledged is
 //     not listed. Should that fail too, the name stands for a whole file.
+// (5) The guard is the owner's lease: it is checked last of all. An owner that takes over removes the temporary files of
+//     the one before, so that link and rename fail for whoever was checked before that.
 
 import { type FileHandle, link, open, rename } from 'node:fs/promises'
 import { present } from '../base/assert.js'
 import { type DurableDirectory, MAX_TRANSFER_BYTES } from './durable-directory.js'
 import { afterCleanUp, errnoOf, storageError } from './file-failure.js'
 import { newTemporaryName } from './file-names.js'
+
+/** Says whether the lease under which a file is written is still held. */
+export interface LeaseGuard {
+  /** Rejects with `FENCED` or `CLOSED` where it is not. */
+  check(): Promise<void>
+}
 
 /** A file without a final name. After any failure the only thing left to do is `discard`. */
 export class TemporaryFile {
@@ -57,13 +65,15 @@ export class TemporaryFile {
   }
 
   /** Gives the file its final name. Resolves to false where that name exists; then `discard` is due. */
-  async publishAs(name: string): Promise<boolean> {
+  async publishAs(name: string, guard: LeaseGuard | undefined): Promise<boolean> {
     await this.#seal()
     const finalPath = this.#directory.pathOf(name)
+    await guard?.check()
     try {
       await link(this.#path, finalPath)
     } catch (error) {
       if (errnoOf(error) === 'EEXIST') return false
+      await guard?.check()
       throw storageError(this.#directory.storageName, 'publish', finalPath, error)
     }
     // The object is there already. A temporary name that cannot be removed is a second name of the same file,
@@ -80,9 +90,15 @@ export class TemporaryFile {
   }
 
   /** Gives the file its final name in place of the file that has it. */
-  async replaceAs(name: string): Promise<void> {
+  async replaceAs(name: string, guard: LeaseGuard | undefined): Promise<void> {
     await this.#seal()
-    await this.#attempt('replace', rename(this.#path, this.#directory.pathOf(name)))
+    await guard?.check()
+    try {
+      await rename(this.#path, this.#directory.pathOf(name))
+    } catch (error) {
+      await guard?.check()
+      throw storageError(this.#directory.storageName, 'replace', this.#path, error)
+    }
     this.#directory.liveTemporaries.delete(this.#name)
     await this.#directory.sync('replace')
   }

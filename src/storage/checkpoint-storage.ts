@@ -29,8 +29,9 @@ export interface ObjectWriter {
 }
 
 /**
- * Reads one object in pieces, as it was when it was opened: a later `remove` or `replace` of the name does not
- * disturb it. Several reads may run at a time. After `close`, reads are `CLOSED`; `close` is idempotent.
+ * Reads one object in pieces, as it was when it was opened. After a later `remove` or `replace` of the name, a read gives the
+ * bytes of then or rejects, and never gives others. Several reads may run at a time. After `close`, reads are `CLOSED`;
+ * `close` is idempotent.
  */
 export interface ObjectReader {
   readonly sizeBytes: number
@@ -39,25 +40,53 @@ export interface ObjectReader {
   close(): Promise<void>
 }
 
-/** The right to write to a storage, held by one owner at a time. */
+/** What {@link CheckpointStorage.acquire} may be told. */
+export interface AcquireOptions {
+  /** Take the storage over from an owner that may still live: it is fenced off. Default false: `FENCED` then. */
+  readonly takeOver?: boolean
+}
+
+/**
+ * The right to write to a storage, held by one owner at a time, and the only way to write to it.
+ *
+ * Every call that writes is bound to the lease: once another owner has taken over it is `FENCED`, also for an object that
+ * was begun before, and changes nothing; after `release` it is `CLOSED`. How close that check is to the write is the
+ * storage's to say. One that can make a write conditional on the token does so.
+ */
 export interface StorageLease {
   /** Grows with every new owner: the larger token is the newer owner. */
   readonly token: number
-  /**
-   * Resolves while the lease is held; rejects with `FENCED` once another owner has taken over, and with `CLOSED`
-   * after `release`. The storage itself lets anybody write: whoever publishes calls this first.
-   */
+  /** Resolves while the lease is held; rejects with `FENCED` once another owner has taken over, and with `CLOSED` after `release`. */
   check(): Promise<void>
+  /** Starts a new object. Several may be written at a time. */
+  create(name: string): Promise<ObjectWriter>
+  /**
+   * Writes or overwrites a small object in one durable step: a reader sees the old bytes or the new ones, also
+   * after a rejection, which leaves open which of the two. The caller must not change the bytes meanwhile.
+   */
+  replace(name: string, bytes: Uint8Array): Promise<void>
+  /** Removes an object, durably. Resolves to false where there is none. */
+  remove(name: string): Promise<boolean>
+  /**
+   * Removes what writers that never committed have left behind and that has not been touched for `graceMs`, except
+   * what a living writer of this lease is still writing. Resolves to how many there were.
+   */
+  discardUncommitted(graceMs: number): Promise<number>
+  /**
+   * Lets another thread of this process write and read objects under this lease, so that their bytes need not pass
+   * through this one. Storages that leave it out are called on the thread that they live on.
+   */
+  share?(): SharedStorage
   /** Lets the next owner in. Idempotent; after a `STORAGE_ERROR` it may be called again. A no-op once fenced. */
   release(): Promise<void>
 }
 
-/**
- * A storage on its way to another thread of this process, which then writes and reads objects by itself. Leases, small
- * objects, listing and removal stay with the storage that shared it.
- */
+/** A storage on its way to another thread of this process, which then moves the bytes of objects by itself. */
 export interface SharedStorage {
-  /** URL of an ES module; its export `openSharedStorage` is an {@link OpenSharedStorage}. */
+  /**
+   * URL of an ES module. What a lease shares is opened by its export `openSharedStorage`, an {@link OpenSharedStorage};
+   * what a storage shares by its export `openSharedSource`, an {@link OpenSharedSource}.
+   */
   readonly module: string
   /** What that function takes. Structured clone carries it. */
   readonly data: unknown
@@ -68,53 +97,40 @@ export interface SharedStorage {
   release(): void
 }
 
-/** The part of a storage that moves the bytes of objects; see {@link CheckpointStorage}. */
-export interface ObjectStorage {
-  create(name: string): Promise<ObjectWriter>
+/** Where objects are read. */
+export interface ObjectSource {
+  /** Opens an object; `undefined` where there is none. */
   open(name: string): Promise<ObjectReader | undefined>
 }
 
+/** Where objects are read and, under a lease, written. */
+export interface ObjectStorage extends ObjectSource {
+  create(name: string): Promise<ObjectWriter>
+}
+
 export type OpenSharedStorage = (data: unknown) => ObjectStorage
+export type OpenSharedSource = (data: unknown) => ObjectSource
 
 /**
- * Where checkpoints are kept: a flat set of immutable, named objects, and a few small ones that are replaced.
- * Nothing here assumes a file system: there is no rename, and nothing on the way of a checkpoint lists.
+ * Where checkpoints are kept: a flat set of immutable, named objects, and a few small ones that are replaced. Anybody
+ * reads; the holder of the lease writes. Nothing here assumes a file system: there is no rename, and nothing on the way of
+ * a checkpoint lists.
  *
  * Names are 1 to 128 characters of `a-z 0-9 . -` and do not begin with a dot; anything else is `INVALID_ARGUMENT`.
  * Failures of the medium are `STORAGE_ERROR` with the cause.
  */
-export interface CheckpointStorage extends ObjectStorage {
+export interface CheckpointStorage extends ObjectSource {
   /** For messages: `'file:/var/lib/app/checkpoints'`, `'memory'`. */
   readonly name: string
   /**
    * Becomes the one writer. `FENCED` while another owner lives, this process included; its details name the owner
    * and what to do. The lease of a dead one is taken over.
    */
-  acquire(): Promise<StorageLease>
-  /** Starts a new object. Several may be written at a time. */
-  create(name: string): Promise<ObjectWriter>
-  /** Opens an object; `undefined` where there is none. */
-  open(name: string): Promise<ObjectReader | undefined>
+  acquire(options?: AcquireOptions): Promise<StorageLease>
   /** A whole small object; `undefined` where there is none. `CORRUPTION` where it is larger than `maxBytes`. */
   read(name: string, maxBytes: number): Promise<Uint8Array | undefined>
-  /**
-   * Writes or overwrites a small object in one durable step: a reader sees the old bytes or the new ones, also
-   * after a rejection, which leaves open which of the two. The caller must not change the bytes meanwhile.
-   */
-  replace(name: string, bytes: Uint8Array): Promise<void>
   /** Every published object, in no particular order. Empty where the storage does not exist yet. */
   list(): Promise<StoredObject[]>
-  /** Removes an object, durably. Resolves to false where there is none. */
-  remove(name: string): Promise<boolean>
-  /**
-   * Removes what writers that never committed have left behind and that has not been touched for `graceMs`, except
-   * what a living writer of this storage object is still writing. Only the holder of the lease calls this. Resolves
-   * to how many there were.
-   */
-  discardUncommitted(graceMs: number): Promise<number>
-  /**
-   * Lets another thread of this process move the bytes, so that they need not pass through this one. Storages that
-   * leave it out are called on the thread that they live on.
-   */
+  /** Lets another thread of this process read objects by itself; see {@link StorageLease.share}. */
   share?(): SharedStorage
 }

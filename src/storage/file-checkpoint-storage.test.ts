@@ -15,10 +15,12 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { asOwner } from '../../test/support/checkpoints.js'
 import { isStateError, type StateErrorCode } from '../base/errors.js'
 import { runStorageConformanceSuite } from '../testing/storage-conformance.js'
+import type { SharedStorage } from './checkpoint-storage.js'
 import { FileCheckpointStorage } from './file-checkpoint-storage.js'
-import { openSharedStorage } from './shared-file-storage.js'
+import { openSharedSource, openSharedStorage } from './shared-file-storage.js'
 
 const onPosix = process.platform !== 'win32'
 
@@ -52,9 +54,11 @@ describe('FileCheckpointStorage', () => {
   afterEach(() => rm(parent, { recursive: true, force: true }))
 
   async function publish(name: string, text: string): Promise<void> {
-    const writer = await storage.create(name)
-    await writer.write(Buffer.from(text))
-    await writer.commit()
+    await asOwner(storage, async (lease) => {
+      const writer = await lease.create(name)
+      await writer.write(Buffer.from(text))
+      await writer.commit()
+    })
   }
 
   it('rejects a directory that is no path', () => {
@@ -67,22 +71,21 @@ describe('FileCheckpointStorage', () => {
     expect(new FileCheckpointStorage('some/where').name).toBe(`file:${join(process.cwd(), 'some/where')}`)
   })
 
-  it('touches nothing until it writes', async () => {
+  it('touches nothing until it is owned', async () => {
     await storage.list()
     await storage.read('a', 1)
-    await storage.remove('a')
-    await storage.discardUncommitted(0)
+    await storage.open('a')
     expect(await readdir(parent)).toEqual([])
   })
 
   it.runIf(onPosix)('gives nobody else access: directories 0700, files 0600', async () => {
-    await storage.acquire()
     await publish('a', 'x')
-    await storage.replace('b', Buffer.from('x'))
+    const lease = await storage.acquire()
+    await lease.replace('b', Buffer.from('x'))
     expect((await stat(join(parent, 'deep'))).mode & 0o777).toBe(0o700)
     expect((await stat(directory)).mode & 0o777).toBe(0o700)
     const names = (await readdir(directory)).sort()
-    expect(names).toEqual(['.lease-0000000001', 'a', 'b'])
+    expect(names).toEqual(['.lease-0000000002', 'a', 'b'])
     for (const name of names) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o600)
   })
 
@@ -128,14 +131,7 @@ describe('FileCheckpointStorage', () => {
     await writeFile(join(parent, 'plain'), 'x')
     for (const path of [join(parent, 'plain'), join(parent, 'plain', 'below')]) {
       const broken = new FileCheckpointStorage(path)
-      const attempts = [
-        () => broken.list(),
-        () => broken.acquire(),
-        () => broken.create('a'),
-        () => broken.replace('a', Buffer.from('x')),
-        () => broken.remove('a'),
-        () => broken.discardUncommitted(0),
-      ]
+      const attempts = [() => broken.list(), () => broken.acquire(), () => broken.open('a')]
       for (const attempt of attempts) {
         const error = await failure('STORAGE_ERROR', attempt())
         expect(error.message).toContain(path)
@@ -148,7 +144,8 @@ describe('FileCheckpointStorage', () => {
   })
 
   it('keeps the error for every later call once a writer has failed', async () => {
-    const writer = await storage.create('a')
+    const writer = await (await storage.acquire()).create('a')
+    await writer.write(Buffer.from('x'))
     await rm(directory, { recursive: true })
     const first = await failure('STORAGE_ERROR', writer.commit())
     expect(await failure('STORAGE_ERROR', writer.commit())).toBe(first)
@@ -157,15 +154,16 @@ describe('FileCheckpointStorage', () => {
   })
 
   it('leaves no temporary file behind a commit that is refused, nor behind one that succeeds', async () => {
-    const first = await storage.create('a')
-    const second = await storage.create('a')
+    const lease = await storage.acquire()
+    const first = await lease.create('a')
+    const second = await lease.create('a')
     await first.commit()
     await failure('FENCED', second.commit())
-    expect(await readdir(directory)).toEqual(['a'])
+    expect((await readdir(directory)).sort()).toEqual(['.lease-0000000001', 'a'])
   })
 
   it('refuses a call on a writer while another one is under way', async () => {
-    const writer = await storage.create('a')
+    const writer = await (await storage.acquire()).create('a')
     const writing = writer.write(Buffer.from('x'))
     await failure('INVALID_ARGUMENT', writer.write(Buffer.from('y')))
     await failure('INVALID_ARGUMENT', writer.commit())
@@ -192,60 +190,79 @@ describe('FileCheckpointStorage', () => {
       await storage.read('a', 10)
       await failure('CORRUPTION', storage.read('a', 9))
       await failure('STORAGE_ERROR', storage.open('subdirectory'))
-      await storage.replace('latest', Buffer.from('x'))
-      await (await storage.acquire()).release()
-      const writer = await storage.create('a')
-      await failure('FENCED', writer.commit())
-      await (await storage.create('b')).abort()
+      await asOwner(storage, async (lease) => {
+        await lease.replace('latest', Buffer.from('x'))
+        const writer = await lease.create('a')
+        await failure('FENCED', writer.commit())
+        await (await lease.create('b')).abort()
+      })
     }
     expect(await openFiles()).toBe(before)
   })
 
-  it('discards what other writers left behind once it is old enough, and nothing else', async () => {
+  it('discards what was left behind once it is old enough, and nothing else', async () => {
     await publish('a', 'x')
+    const leftBehind = `.tmp-${'1'.repeat(32)}`
     const lease = await storage.acquire()
-    const abandoned = await storage.create('b')
-    await abandoned.write(Buffer.from('x'))
-    const temporary = (await readdir(directory)).find((name) => name.startsWith('.tmp-')) as string
+    const begun = await lease.create('b')
+    await begun.write(Buffer.from('x'))
+    await writeFile(join(directory, leftBehind), 'x')
     await writeFile(join(directory, '.tmp-not-ours'), 'x')
     await mkdir(join(directory, `.tmp-${'0'.repeat(32)}`))
-    const other = new FileCheckpointStorage(directory)
 
-    expect(await other.discardUncommitted(3_600_000)).toBe(0)
-    expect(await storage.discardUncommitted(0)).toBe(0)
+    expect(await lease.discardUncommitted(3_600_000)).toBe(0)
     const hoursAgo = new Date(Date.now() - 3_700_000)
-    await utimes(join(directory, temporary), hoursAgo, hoursAgo)
+    await utimes(join(directory, leftBehind), hoursAgo, hoursAgo)
     await utimes(join(directory, 'a'), hoursAgo, hoursAgo)
-    expect(await storage.discardUncommitted(3_600_000)).toBe(0)
-    expect(await other.discardUncommitted(3_600_000)).toBe(1)
-    await failure('STORAGE_ERROR', abandoned.commit())
+    expect(await lease.discardUncommitted(3_600_000)).toBe(1)
+    expect(await lease.discardUncommitted(0)).toBe(0)
+    await begun.commit()
 
-    expect(await other.list()).toEqual([{ name: 'a', sizeBytes: 1 }])
+    expect((await storage.list()).map(({ name }) => name).sort()).toEqual(['a', 'b'])
     await lease.check()
     expect(existsSync(join(directory, '.tmp-not-ours'))).toBe(true)
   })
 
-  it('leaves what a thread that it is shared with is writing, until that has let go', async () => {
-    const shared = storage.share()
+  it('leaves what a thread that its lease is shared with is writing, until that has let go', async () => {
+    const lease = await storage.acquire()
+    const shared = lease.share?.() as SharedStorage
     const theirs = openSharedStorage(structuredClone(shared.data))
     const abandoned = await theirs.create('a')
     await abandoned.write(Buffer.from('x'))
     const writer = await theirs.create('b')
     await writer.write(Buffer.from('y'))
-    expect(await storage.discardUncommitted(0)).toBe(0)
+    expect(await lease.discardUncommitted(0)).toBe(0)
     await writer.commit()
     expect(await storage.read('b', 1)).toEqual(Uint8Array.of(0x79))
     expect((await theirs.open('b'))?.sizeBytes).toBe(1)
     shared.release()
     shared.release()
-    expect(await storage.discardUncommitted(0)).toBe(1)
+    expect(await lease.discardUncommitted(0)).toBe(1)
+  })
+
+  it('refuses what a thread that its lease is shared with writes once another owner has it', async () => {
+    const shared = (await storage.acquire()).share?.() as SharedStorage
+    const theirs = openSharedStorage(structuredClone(shared.data))
+    const begun = await theirs.create('a')
+    await begun.write(Buffer.from('x'))
+    await storage.acquire({ takeOver: true })
+    await failure('FENCED', begun.commit())
+    await failure('FENCED', theirs.create('b'))
+    expect(await storage.list()).toEqual([])
+  })
+
+  it('is read by another thread without a lease', async () => {
+    await publish('a', 'x')
+    const source = openSharedSource(structuredClone(storage.share().data))
+    expect((await source.open('a'))?.sizeBytes).toBe(1)
+    expect(await source.open('b')).toBeUndefined()
   })
 
   it('discards a file of this very instant with a grace period of 0', async () => {
+    const lease = await storage.acquire()
     for (let i = 0; i < 20; i++) {
-      const writer = await storage.create('a')
-      expect(await new FileCheckpointStorage(directory).discardUncommitted(0)).toBe(1)
-      await writer.abort()
+      await writeFile(join(directory, `.tmp-${'1'.repeat(32)}`), 'x')
+      expect(await lease.discardUncommitted(0)).toBe(1)
     }
   })
 })

@@ -1,22 +1,21 @@
 import { resolve } from 'node:path'
-import { systemClock } from '../base/clock.js'
 import { compiledModule } from '../base/compiled.js'
 import { invalidArgument } from '../base/options.js'
 import { DurableDirectory } from '../files/durable-directory.js'
-import { afterCleanUp, checkSmall } from '../files/file-failure.js'
+import { checkSmall } from '../files/file-failure.js'
 import { FileLease } from '../files/file-lease.js'
-import { checkObjectName, isObjectName, isTemporaryName } from '../files/file-names.js'
-import { TemporaryFile } from '../files/temporary-file.js'
+import { isObjectName } from '../files/file-names.js'
 import type {
+  AcquireOptions,
   CheckpointStorage,
   ObjectReader,
-  ObjectWriter,
   SharedStorage,
   StorageLease,
   StoredObject,
 } from './checkpoint-storage.js'
-import { createObject, openObject } from './file-objects.js'
-import { checkBytes, checkGraceMs, checkMaxBytes } from './object-arguments.js'
+import { openObject } from './file-objects.js'
+import { FileStorageLease } from './file-storage-lease.js'
+import { checkAcquireOptions, checkMaxBytes } from './object-arguments.js'
 
 /**
  * Checkpoints in one directory of a local file system, one file per object; `docs/format/storage.md` specifies it.
@@ -52,12 +51,9 @@ export class FileCheckpointStorage implements CheckpointStorage {
     this.name = this.#directory.storageName
   }
 
-  async acquire(): Promise<StorageLease> {
-    return await FileLease.acquire(this.#directory)
-  }
-
-  async create(name: string): Promise<ObjectWriter> {
-    return await createObject(this.#directory, name)
+  async acquire(options?: AcquireOptions): Promise<StorageLease> {
+    checkAcquireOptions(options)
+    return new FileStorageLease(this.#directory, await FileLease.acquire(this.#directory, options))
   }
 
   async open(name: string): Promise<ObjectReader | undefined> {
@@ -76,18 +72,6 @@ export class FileCheckpointStorage implements CheckpointStorage {
     }
   }
 
-  async replace(name: string, bytes: Uint8Array): Promise<void> {
-    checkObjectName(name)
-    checkBytes(bytes)
-    const file = await TemporaryFile.create(this.#directory)
-    try {
-      await file.write(bytes)
-      await file.replaceAs(name)
-    } catch (failure) {
-      throw await afterCleanUp(failure, this.name, () => file.discard())
-    }
-  }
-
   async list(): Promise<StoredObject[]> {
     const objects: StoredObject[] = []
     for (const name of await this.#directory.names('list')) {
@@ -98,32 +82,8 @@ export class FileCheckpointStorage implements CheckpointStorage {
     return objects
   }
 
-  async remove(name: string): Promise<boolean> {
-    checkObjectName(name)
-    const removed = await this.#directory.unlink(name, 'remove')
-    // Where an earlier removal failed to become durable, this one finds nothing and still completes it.
-    if (removed || (await this.#directory.exists('remove'))) await this.#directory.sync('remove')
-    return removed
-  }
-
-  async discardUncommitted(graceMs: number): Promise<number> {
-    checkGraceMs(graceMs)
-    const operation = 'discard uncommitted files'
-    const untouchedSinceMs = systemClock.now() - graceMs
-    let discarded = 0
-    for (const name of await this.#directory.names(operation)) {
-      if (!isTemporaryName(name) || this.#directory.isLive(name)) continue
-      const file = await this.#directory.inspect(name, operation)
-      // The one place where the time of a file counts: nothing else tells how old a temporary file is.
-      if (file === undefined || file.modifiedAtMs > untouchedSinceMs) continue
-      if (await this.#directory.unlink(name, operation)) discarded++
-    }
-    return discarded
-  }
-
   share(): SharedStorage {
-    const data = this.#directory.share()
     const module = compiledModule('#storage/shared-file-storage').href
-    return { module, data, release: () => this.#directory.livePrefixes.delete(data.temporaryPrefix) }
+    return { module, data: { path: this.#directory.path }, release: () => {} }
   }
 }

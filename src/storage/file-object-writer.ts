@@ -2,24 +2,26 @@ import { StateError } from '../base/errors.js'
 import { invalidArgument } from '../base/options.js'
 import type { DurableDirectory } from '../files/durable-directory.js'
 import { afterCleanUp } from '../files/file-failure.js'
-import type { TemporaryFile } from '../files/temporary-file.js'
+import type { LeaseGuard, TemporaryFile } from '../files/temporary-file.js'
 import type { ObjectWriter } from './checkpoint-storage.js'
-import { checkBytes } from './object-arguments.js'
+import { checkBytes, publishedBefore } from './object-arguments.js'
 
 /** Writes one object through a temporary file. The first failure ends it: later calls reject with the same error. */
 export class FileObjectWriter implements ObjectWriter {
   readonly #directory: DurableDirectory
   readonly #name: string
   readonly #file: TemporaryFile
+  readonly #guard: LeaseGuard
   #failure: unknown
   #committed = false
   #aborted = false
   #pending: Promise<void> | undefined
 
-  constructor(directory: DurableDirectory, name: string, file: TemporaryFile) {
+  constructor(directory: DurableDirectory, name: string, file: TemporaryFile, guard: LeaseGuard) {
     this.#directory = directory
     this.#name = name
     this.#file = file
+    this.#guard = guard
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -29,11 +31,8 @@ export class FileObjectWriter implements ObjectWriter {
 
   async commit(): Promise<void> {
     await this.#step('commit', async () => {
-      if (!(await this.#file.publishAs(this.#name))) {
-        throw new StateError('FENCED', {
-          resource: this.#directory.pathOf(this.#name),
-          owner: 'the writer that published it before; objects are never overwritten, use a new name',
-        })
+      if (!(await this.#file.publishAs(this.#name, this.#guard))) {
+        throw publishedBefore(this.#directory.pathOf(this.#name))
       }
       this.#committed = true
     })

@@ -1,20 +1,22 @@
 import { StateError } from '../base/errors.js'
 import type { ObjectWriter } from './checkpoint-storage.js'
-import { checkBytes } from './object-arguments.js'
+import { checkBytes, publishedBefore } from './object-arguments.js'
 
 /** Collects the bytes of one object and hands them over whole. */
 export class MemoryObjectWriter implements ObjectWriter {
   readonly #objects: Map<string, Uint8Array>
   readonly #name: string
+  readonly #requireHeld: () => void
   #chunks: Uint8Array[] = []
   #sizeBytes = 0
-  #failure: StateError | undefined
+  #failure: unknown
   #ended = false
 
-  /** `objects` are the published ones, where `commit` puts this one. */
-  constructor(objects: Map<string, Uint8Array>, name: string) {
+  /** `objects` are the published ones, where `commit` puts this one. `requireHeld` throws where the lease is not held. */
+  constructor(objects: Map<string, Uint8Array>, name: string, requireHeld: () => void) {
     this.#objects = objects
     this.#name = name
+    this.#requireHeld = requireHeld
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -27,13 +29,13 @@ export class MemoryObjectWriter implements ObjectWriter {
 
   async commit(): Promise<void> {
     this.#checkOpen()
-    if (this.#objects.has(this.#name)) {
-      this.#failure = new StateError('FENCED', {
-        resource: `memory object ${this.#name}`,
-        owner: 'the writer that published it before; objects are never overwritten, use a new name',
-      })
+    try {
+      this.#requireHeld()
+      if (this.#objects.has(this.#name)) throw publishedBefore(`memory object ${this.#name}`)
+    } catch (error) {
+      this.#failure = error
       this.#end()
-      throw this.#failure
+      throw error
     }
     const whole = new Uint8Array(this.#sizeBytes)
     let offset = 0

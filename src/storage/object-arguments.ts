@@ -1,5 +1,5 @@
 import { StateError } from '../base/errors.js'
-import { invalidArgument, type Rule, rules } from '../base/options.js'
+import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
 
 function check(argument: string, value: unknown, rule: Rule): void {
   const reason = rule(value)
@@ -16,6 +16,16 @@ export function checkMaxBytes(maxBytes: unknown): void {
 
 export function checkGraceMs(graceMs: unknown): void {
   check('graceMs', graceMs, rules.nonNegativeMs)
+}
+
+export function checkAcquireOptions(options: unknown): void {
+  rejectViolations(violationsOf(options, { takeOver: rules.boolean }))
+}
+
+/** The refusal of a second object with a name that is taken. */
+export function publishedBefore(resource: string): StateError<'FENCED'> {
+  const owner = 'the writer that published it before; objects are never overwritten, use a new name'
+  return new StateError('FENCED', { resource, owner })
 }
 
 /** What every reader checks before it allocates: a range that lies wholly within the object. */

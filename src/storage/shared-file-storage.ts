@@ -1,14 +1,29 @@
-// Run in another thread, which a FileCheckpointStorage was shared with.
+// Run in another thread, which a FileCheckpointStorage, or a lease on one, was shared with.
 
-import { DurableDirectory, type SharedDirectory } from '../files/durable-directory.js'
-import type { ObjectStorage, OpenSharedStorage } from './checkpoint-storage.js'
-import { createObject, openObject } from './file-objects.js'
+import { DurableDirectory } from '../files/durable-directory.js'
+import { LeaseWatch } from '../files/file-lease.js'
+import type {
+  ObjectSource,
+  ObjectStorage,
+  OpenSharedSource,
+  OpenSharedStorage,
+} from './checkpoint-storage.js'
+import { createObject, openObject, type SharedLease } from './file-objects.js'
+
+export const openSharedSource: OpenSharedSource = (data): ObjectSource => {
+  const directory = new DurableDirectory((data as { readonly path: string }).path)
+  return { open: (name) => openObject(directory, name) }
+}
 
 export const openSharedStorage: OpenSharedStorage = (data): ObjectStorage => {
-  const shared = data as SharedDirectory
-  const directory = new DurableDirectory(shared.path, shared)
+  const shared = data as SharedLease
+  const directory = new DurableDirectory(shared.directory.path, shared.directory)
+  const watch = new LeaseWatch(directory, shared.lease)
   return {
-    create: (name) => createObject(directory, name),
+    create: async (name) => {
+      await watch.check()
+      return await createObject(directory, name, watch)
+    },
     open: (name) => openObject(directory, name),
   }
 }

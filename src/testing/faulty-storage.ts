@@ -1,6 +1,7 @@
 import { copyBytes } from '../base/bytes.js'
 import { StateError } from '../base/errors.js'
 import type {
+  AcquireOptions,
   CheckpointStorage,
   ObjectReader,
   ObjectWriter,
@@ -60,21 +61,17 @@ export class FaultyCheckpointStorage implements CheckpointStorage {
     return this
   }
 
-  async acquire(): Promise<StorageLease> {
-    const lease = await this.#call('acquire', undefined, () => this.#storage.acquire())
+  async acquire(options?: AcquireOptions): Promise<StorageLease> {
+    const lease = await this.#call('acquire', undefined, () => this.#storage.acquire(options))
     return {
       token: lease.token,
       check: () => this.#call('lease.check', undefined, () => lease.check()),
+      create: (name) => this.#create(lease, name),
+      replace: (name, bytes) => this.#call('replace', name, (spoil) => lease.replace(name, spoil(bytes))),
+      remove: (name) => this.#call('remove', name, () => lease.remove(name)),
+      discardUncommitted: (graceMs) =>
+        this.#call('discardUncommitted', undefined, () => lease.discardUncommitted(graceMs)),
       release: () => this.#call('lease.release', undefined, () => lease.release()),
-    }
-  }
-
-  async create(name: string): Promise<ObjectWriter> {
-    const writer = await this.#call('create', name, () => this.#storage.create(name))
-    return {
-      write: (bytes) => this.#call('writer.write', name, (spoil) => writer.write(spoil(bytes))),
-      commit: () => this.#call('writer.commit', name, () => writer.commit()),
-      abort: () => this.#call('writer.abort', name, () => writer.abort()),
     }
   }
 
@@ -96,20 +93,17 @@ export class FaultyCheckpointStorage implements CheckpointStorage {
     })
   }
 
-  replace(name: string, bytes: Uint8Array): Promise<void> {
-    return this.#call('replace', name, (spoil) => this.#storage.replace(name, spoil(bytes)))
-  }
-
   list(): Promise<StoredObject[]> {
     return this.#call('list', undefined, () => this.#storage.list())
   }
 
-  remove(name: string): Promise<boolean> {
-    return this.#call('remove', name, () => this.#storage.remove(name))
-  }
-
-  discardUncommitted(graceMs: number): Promise<number> {
-    return this.#call('discardUncommitted', undefined, () => this.#storage.discardUncommitted(graceMs))
+  async #create(lease: StorageLease, name: string): Promise<ObjectWriter> {
+    const writer = await this.#call('create', name, () => lease.create(name))
+    return {
+      write: (bytes) => this.#call('writer.write', name, (spoil) => writer.write(spoil(bytes))),
+      commit: () => this.#call('writer.commit', name, () => writer.commit()),
+      abort: () => this.#call('writer.abort', name, () => writer.abort()),
+    }
   }
 
   /** Makes one call, with the fault that strikes at it. `spoil` is what the fault does to the call's bytes. */

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict'
 import { isStateError, type StateErrorCode } from '../base/errors.js'
-import type { CheckpointStorage } from '../storage/checkpoint-storage.js'
+import type {
+  CheckpointStorage,
+  ObjectReader,
+  ObjectWriter,
+  StorageLease,
+} from '../storage/checkpoint-storage.js'
 
 /** What the suite needs of a test runner: those of vitest, jest, mocha and `node:test` fit. */
 export interface StorageSuiteRunner {
@@ -31,48 +36,68 @@ export function runStorageConformanceSuite(
   title: string,
   createFixture: () => Promise<StorageFixture>,
 ): void {
-  const test = (name: string, body: (storage: CheckpointStorage, fixture: StorageFixture) => Promise<void>) =>
+  const test: DefineTest<Subject> = (name, body) =>
     runner.it(name, async () => {
       const fixture = await createFixture()
       try {
-        await body(fixture.storage, fixture)
+        const { storage } = fixture
+        const another = () => fixture.reopen?.() ?? storage
+        await body({ storage, another, killOwner: () => fixture.killOwner() })
       } finally {
         await fixture.dispose()
       }
     })
+  const testOwned: DefineTest<OwnedSubject> = (name, body) =>
+    test(name, async (subject) => {
+      const lease = await subject.storage.acquire()
+      await body({ ...subject, lease })
+      await lease.release()
+    })
   runner.describe(`${title} keeps the storage contract:`, () => {
-    testObjects(test)
-    testWriters(test)
-    testReaders(test)
-    testReplacing(test)
-    testBadArguments(test)
+    testObjects(testOwned)
+    testWriters(testOwned)
+    testReaders(testOwned)
+    testReplacing(testOwned)
+    testBadArguments(testOwned)
     testLease(test)
+    testFencedWrites(test)
   })
 }
 
-type DefineTest = (
-  name: string,
-  body: (storage: CheckpointStorage, fixture: StorageFixture) => Promise<void>,
-) => void
+type DefineTest<Given> = (name: string, body: (given: Given) => Promise<void>) => void
 
-function testObjects(test: DefineTest): void {
-  test('an empty storage lists nothing and holds nothing', async (storage) => {
+interface Subject {
+  readonly storage: CheckpointStorage
+  /** A further storage object on the same content, where there can be one. */
+  another(): CheckpointStorage
+  killOwner(): Promise<void>
+}
+
+interface OwnedSubject extends Subject {
+  readonly lease: StorageLease
+}
+
+function testObjects(test: DefineTest<OwnedSubject>): void {
+  test('an empty storage lists nothing and holds nothing', async ({ storage, lease }) => {
     assert.deepEqual(await storage.list(), [])
     assert.equal(await storage.open('absent'), undefined)
     assert.equal(await storage.read('absent', 10), undefined)
-    assert.equal(await storage.remove('absent'), false)
-    assert.equal(await storage.discardUncommitted(0), 0)
+    assert.equal(await lease.remove('absent'), false)
+    assert.equal(await lease.discardUncommitted(0), 0)
     assert.notEqual(storage.name, '')
   })
 
-  test('published objects are listed with their sizes and read back, the empty one too', async (storage) => {
+  test('published objects are listed with their sizes and read back, the empty one too', async ({
+    storage,
+    lease,
+  }) => {
     const contents: Record<string, Uint8Array> = {
       'chk-0000000042.manifest': pattern(1_000, 1),
       '0': pattern(0, 2),
       '-': pattern(1, 3),
       ['x'.repeat(128)]: pattern(300_000, 4),
     }
-    for (const [name, bytes] of Object.entries(contents)) await publish(storage, name, bytes)
+    for (const [name, bytes] of Object.entries(contents)) await publish(lease, name, bytes)
     const listed = (await storage.list()).sort((left, right) => (left.name < right.name ? -1 : 1))
     const expected = Object.entries(contents).map(([name, bytes]) => ({ name, sizeBytes: bytes.length }))
     assert.deepEqual(
@@ -82,29 +107,29 @@ function testObjects(test: DefineTest): void {
     for (const [name, bytes] of Object.entries(contents)) await expectObject(storage, name, bytes)
   })
 
-  test('a removed object is gone, and its name may be used again', async (storage) => {
-    await publish(storage, 'a', pattern(10, 1))
-    await publish(storage, 'b', pattern(10, 2))
-    assert.equal(await storage.remove('a'), true)
-    assert.equal(await storage.remove('a'), false)
+  test('a removed object is gone, and its name may be used again', async ({ storage, lease }) => {
+    await publish(lease, 'a', pattern(10, 1))
+    await publish(lease, 'b', pattern(10, 2))
+    assert.equal(await lease.remove('a'), true)
+    assert.equal(await lease.remove('a'), false)
     assert.equal(await storage.open('a'), undefined)
     assert.deepEqual(await storage.list(), [{ name: 'b', sizeBytes: 10 }])
-    await publish(storage, 'a', pattern(7, 3))
+    await publish(lease, 'a', pattern(7, 3))
     await expectObject(storage, 'a', pattern(7, 3))
   })
 
-  test('a second storage object sees what the first one published', async (storage, fixture) => {
-    await publish(storage, 'a', pattern(10, 1))
-    const other = fixture.reopen?.() ?? storage
+  test('a second storage object sees what the first one published', async ({ lease, another }) => {
+    await publish(lease, 'a', pattern(10, 1))
+    const other = another()
     await expectObject(other, 'a', pattern(10, 1))
-    assert.equal(await other.remove('a'), true)
-    assert.deepEqual(await storage.list(), [])
+    assert.equal(await lease.remove('a'), true)
+    assert.deepEqual(await other.list(), [])
   })
 }
 
-function testWriters(test: DefineTest): void {
-  test('an object appears at commit, not before', async (storage) => {
-    const writer = await storage.create('a')
+function testWriters(test: DefineTest<OwnedSubject>): void {
+  test('an object appears at commit, not before', async ({ storage, lease }) => {
+    const writer = await lease.create('a')
     await writer.write(pattern(100, 1))
     assert.deepEqual(await storage.list(), [])
     assert.equal(await storage.open('a'), undefined)
@@ -113,8 +138,8 @@ function testWriters(test: DefineTest): void {
     await expectObject(storage, 'a', pattern(100, 1))
   })
 
-  test('many writes make one object; the bytes may be reused after each', async (storage) => {
-    const writer = await storage.create('a')
+  test('many writes make one object; the bytes may be reused after each', async ({ storage, lease }) => {
+    const writer = await lease.create('a')
     const reused = Buffer.alloc(1_000)
     for (let i = 0; i < 20; i++) {
       reused.fill(i)
@@ -126,15 +151,15 @@ function testWriters(test: DefineTest): void {
     for (let i = 0; i < 20_000; i++) assert.equal(bytes[i], Math.floor(i / 1_000))
   })
 
-  test('a view of a larger buffer is written as what it shows', async (storage) => {
+  test('a view of a larger buffer is written as what it shows', async ({ storage, lease }) => {
     const whole = pattern(100, 1)
-    await publish(storage, 'a', whole.subarray(10, 20))
+    await publish(lease, 'a', whole.subarray(10, 20))
     await expectObject(storage, 'a', whole.slice(10, 20))
   })
 
-  test('the second writer of a name is FENCED and harms nothing', async (storage) => {
-    const first = await storage.create('a')
-    const second = await storage.create('a')
+  test('the second writer of a name is FENCED and harms nothing', async ({ storage, lease }) => {
+    const first = await lease.create('a')
+    const second = await lease.create('a')
     await first.write(pattern(10, 1))
     await second.write(pattern(20, 2))
     await first.commit()
@@ -146,8 +171,8 @@ function testWriters(test: DefineTest): void {
     assert.equal((await storage.list()).length, 1)
   })
 
-  test('of several commits of one name at once, one wins', async (storage) => {
-    const writers = await Promise.all(Array.from({ length: 6 }, () => storage.create('a')))
+  test('of several commits of one name at once, one wins', async ({ storage, lease }) => {
+    const writers = await Promise.all(Array.from({ length: 6 }, () => lease.create('a')))
     await Promise.all(writers.map((writer, i) => writer.write(pattern(100, i))))
     const outcomes = await Promise.allSettled(writers.map((writer) => writer.commit()))
     const winners = outcomes.flatMap((outcome, i) => (outcome.status === 'fulfilled' ? [i] : []))
@@ -158,27 +183,30 @@ function testWriters(test: DefineTest): void {
     await expectObject(storage, 'a', pattern(100, winners[0] as number))
   })
 
-  test('an aborted writer leaves nothing; abort is idempotent, then the writer is CLOSED', async (storage) => {
-    const writer = await storage.create('a')
+  test('an aborted writer leaves nothing; abort is idempotent, then the writer is CLOSED', async ({
+    storage,
+    lease,
+  }) => {
+    const writer = await lease.create('a')
     await writer.write(pattern(100, 1))
     await writer.abort()
     await writer.abort()
     await rejectsWith('CLOSED', writer.write(pattern(1, 1)))
     await rejectsWith('CLOSED', writer.commit())
     assert.deepEqual(await storage.list(), [])
-    assert.equal(await storage.discardUncommitted(0), 0)
+    assert.equal(await lease.discardUncommitted(0), 0)
   })
 
-  test('after commit, abort is a no-op and the writer is CLOSED', async (storage) => {
-    const writer = await publish(storage, 'a', pattern(10, 1))
+  test('after commit, abort is a no-op and the writer is CLOSED', async ({ storage, lease }) => {
+    const writer = await publish(lease, 'a', pattern(10, 1))
     await writer.abort()
     await rejectsWith('CLOSED', writer.write(pattern(1, 1)))
     await rejectsWith('CLOSED', writer.commit())
     await expectObject(storage, 'a', pattern(10, 1))
   })
 
-  test('abort waits for a commit under way and does not undo it', async (storage) => {
-    const writer = await storage.create('a')
+  test('abort waits for a commit under way and does not undo it', async ({ storage, lease }) => {
+    const writer = await lease.create('a')
     await writer.write(pattern(10, 1))
     const committed = writer.commit()
     await writer.abort()
@@ -186,19 +214,19 @@ function testWriters(test: DefineTest): void {
     await expectObject(storage, 'a', pattern(10, 1))
   })
 
-  test('a living writer of this storage is not discarded', async (storage) => {
-    const writer = await storage.create('a')
+  test('a living writer of this storage is not discarded', async ({ storage, lease }) => {
+    const writer = await lease.create('a')
     await writer.write(pattern(10, 1))
-    assert.equal(await storage.discardUncommitted(0), 0)
+    assert.equal(await lease.discardUncommitted(0), 0)
     await writer.commit()
     await expectObject(storage, 'a', pattern(10, 1))
   })
 }
 
-function testReaders(test: DefineTest): void {
-  test('a reader returns exactly the range, and CORRUPTION beyond the end', async (storage) => {
+function testReaders(test: DefineTest<OwnedSubject>): void {
+  test('a reader returns exactly the range, and CORRUPTION beyond the end', async ({ storage, lease }) => {
     const bytes = pattern(1_000, 1)
-    await publish(storage, 'a', bytes)
+    await publish(lease, 'a', bytes)
     const reader = await opened(storage, 'a')
     assert.equal(reader.sizeBytes, 1_000)
     assert.deepEqual(await reader.read(0, 1_000), bytes)
@@ -212,56 +240,66 @@ function testReaders(test: DefineTest): void {
     await reader.close()
   })
 
-  test('what a reader returned is the caller’s to change', async (storage) => {
-    await publish(storage, 'a', pattern(10, 1))
+  test('what a reader returned is the caller’s to change', async ({ storage, lease }) => {
+    await publish(lease, 'a', pattern(10, 1))
     const reader = await opened(storage, 'a')
     for (const bytes of [await reader.read(0, 10), await storage.read('a', 10)]) bytes?.fill(0)
     await reader.close()
     await expectObject(storage, 'a', pattern(10, 1))
   })
 
-  test('an open reader keeps what it opened through replace and remove', async (storage) => {
-    await storage.replace('a', pattern(10, 1))
+  test('an open reader gives what it opened or an error, through replace and remove, and never other bytes', async ({
+    storage,
+    lease,
+  }) => {
+    const expectOldOrError = async (reader: ObjectReader, bytes: Uint8Array) => {
+      const read = await reader.read(0, bytes.length).catch((error: unknown) => {
+        assert.ok(isStateError(error), `a StateError, not ${String(error)}`)
+        return bytes
+      })
+      assert.deepEqual(read, bytes)
+      await reader.close()
+    }
+    await lease.replace('a', pattern(10, 1))
     const before = await opened(storage, 'a')
-    await storage.replace('a', pattern(20, 2))
+    await lease.replace('a', pattern(20, 2))
     const after = await opened(storage, 'a')
-    await storage.remove('a')
-    assert.deepEqual(await before.read(0, 10), pattern(10, 1))
-    assert.deepEqual(await after.read(0, 20), pattern(20, 2))
-    await before.close()
-    await after.close()
+    await lease.remove('a')
+    await publish(lease, 'a', pattern(30, 3))
+    await expectOldOrError(before, pattern(10, 1))
+    await expectOldOrError(after, pattern(20, 2))
   })
 
-  test('a closed reader is CLOSED; close is idempotent', async (storage) => {
-    await publish(storage, 'a', pattern(10, 1))
+  test('a closed reader is CLOSED; close is idempotent', async ({ storage, lease }) => {
+    await publish(lease, 'a', pattern(10, 1))
     const reader = await opened(storage, 'a')
     await reader.close()
     await reader.close()
     await rejectsWith('CLOSED', reader.read(0, 1))
   })
 
-  test('read refuses an object larger than its bound', async (storage) => {
-    await publish(storage, 'a', pattern(11, 1))
+  test('read refuses an object larger than its bound', async ({ storage, lease }) => {
+    await publish(lease, 'a', pattern(11, 1))
     await rejectsWith('CORRUPTION', storage.read('a', 10))
     assert.equal((await storage.read('a', 11))?.length, 11)
   })
 }
 
-function testReplacing(test: DefineTest): void {
-  test('replace writes, overwrites, and copies what it is given', async (storage) => {
+function testReplacing(test: DefineTest<OwnedSubject>): void {
+  test('replace writes, overwrites, and copies what it is given', async ({ storage, lease }) => {
     const bytes = pattern(10, 1)
-    await storage.replace('latest', bytes)
+    await lease.replace('latest', bytes)
     bytes.fill(0)
     await expectObject(storage, 'latest', pattern(10, 1))
-    await storage.replace('latest', pattern(5, 2))
+    await lease.replace('latest', pattern(5, 2))
     await expectObject(storage, 'latest', pattern(5, 2))
     assert.deepEqual(await storage.list(), [{ name: 'latest', sizeBytes: 5 }])
   })
 
-  test('a reader beside a hundred replacements sees whole versions only', async (storage) => {
-    await storage.replace('latest', pattern(1, 0))
+  test('a reader beside a hundred replacements sees whole versions only', async ({ storage, lease }) => {
+    await lease.replace('latest', pattern(1, 0))
     const replacing = (async () => {
-      for (let i = 1; i <= 100; i++) await storage.replace('latest', pattern(1 + (i % 7) * 100, i))
+      for (let i = 1; i <= 100; i++) await lease.replace('latest', pattern(1 + (i % 7) * 100, i))
     })()
     let last = 0
     while (last < 100) {
@@ -275,7 +313,7 @@ function testReplacing(test: DefineTest): void {
   })
 }
 
-function testBadArguments(test: DefineTest): void {
+function testBadArguments(test: DefineTest<OwnedSubject>): void {
   const badNames: readonly unknown[] = [
     '',
     '.',
@@ -297,27 +335,27 @@ function testBadArguments(test: DefineTest): void {
     ['a'],
   ]
 
-  test('names that are no object names are INVALID_ARGUMENT everywhere', async (storage) => {
+  test('names that are no object names are INVALID_ARGUMENT everywhere', async ({ storage, lease }) => {
     for (const bad of badNames) {
       const name = bad as string
-      await rejectsWith('INVALID_ARGUMENT', storage.create(name))
+      await rejectsWith('INVALID_ARGUMENT', lease.create(name))
       await rejectsWith('INVALID_ARGUMENT', storage.open(name))
       await rejectsWith('INVALID_ARGUMENT', storage.read(name, 1))
-      await rejectsWith('INVALID_ARGUMENT', storage.replace(name, pattern(1, 1)))
-      await rejectsWith('INVALID_ARGUMENT', storage.remove(name))
+      await rejectsWith('INVALID_ARGUMENT', lease.replace(name, pattern(1, 1)))
+      await rejectsWith('INVALID_ARGUMENT', lease.remove(name))
     }
     assert.deepEqual(await storage.list(), [])
   })
 
-  test('wrong bytes, bounds and times are INVALID_ARGUMENT and end nothing', async (storage) => {
-    await rejectsWith('INVALID_ARGUMENT', storage.replace('a', 'text' as unknown as Uint8Array))
+  test('wrong bytes, bounds and times are INVALID_ARGUMENT and end nothing', async ({ storage, lease }) => {
+    await rejectsWith('INVALID_ARGUMENT', lease.replace('a', 'text' as unknown as Uint8Array))
     for (const bad of [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '1' as unknown as number]) {
       await rejectsWith('INVALID_ARGUMENT', storage.read('a', bad))
     }
     for (const bad of [-1, Number.NaN, Number.POSITIVE_INFINITY, '1' as unknown as number]) {
-      await rejectsWith('INVALID_ARGUMENT', storage.discardUncommitted(bad))
+      await rejectsWith('INVALID_ARGUMENT', lease.discardUncommitted(bad))
     }
-    const writer = await storage.create('a')
+    const writer = await lease.create('a')
     await rejectsWith('INVALID_ARGUMENT', writer.write([1, 2] as unknown as Uint8Array))
     await writer.write(pattern(3, 1))
     await writer.commit()
@@ -331,9 +369,9 @@ function testBadArguments(test: DefineTest): void {
   })
 }
 
-function testLease(test: DefineTest): void {
-  test('one owner at a time: the second is FENCED until the first lets go', async (storage, fixture) => {
-    const other = fixture.reopen?.() ?? storage
+function testLease(test: DefineTest<Subject>): void {
+  test('one owner at a time: the second is FENCED until the first lets go', async ({ storage, another }) => {
+    const other = another()
     const first = await storage.acquire()
     await first.check()
     await rejectsWith('FENCED', storage.acquire())
@@ -347,7 +385,7 @@ function testLease(test: DefineTest): void {
     await second.release()
   })
 
-  test('release is idempotent, closes the lease, and never frees another’s', async (storage) => {
+  test('release is idempotent, closes the lease, and never frees another’s', async ({ storage }) => {
     const first = await storage.acquire()
     await Promise.all([first.release(), first.release()])
     await first.release()
@@ -359,10 +397,14 @@ function testLease(test: DefineTest): void {
     await second.release()
   })
 
-  test('the lease of a dead owner is taken over, and the old one is FENCED', async (storage, fixture) => {
+  test('the lease of a dead owner is taken over, and the old one is FENCED', async ({
+    storage,
+    another,
+    killOwner,
+  }) => {
     const dead = await storage.acquire()
-    await fixture.killOwner()
-    const heir = await (fixture.reopen?.() ?? storage).acquire()
+    await killOwner()
+    const heir = await another().acquire()
     assert.ok(heir.token > dead.token, 'tokens grow')
     await rejectsWith('FENCED', dead.check())
     await dead.release()
@@ -371,10 +413,10 @@ function testLease(test: DefineTest): void {
     await heir.release()
   })
 
-  test('of many acquisitions at once, one wins', async (storage, fixture) => {
+  test('of many acquisitions at once, one wins', async ({ another }) => {
     let lastToken = 0
     for (let round = 0; round < 5; round++) {
-      const rivals = Array.from({ length: 6 }, () => fixture.reopen?.() ?? storage)
+      const rivals = Array.from({ length: 6 }, () => another())
       const outcomes = await Promise.allSettled(rivals.map((rival) => rival.acquire()))
       const leases = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
       for (const outcome of outcomes) {
@@ -390,18 +432,89 @@ function testLease(test: DefineTest): void {
     }
   })
 
-  test('leases are not objects', async (storage) => {
+  test('leases are not objects', async ({ storage }) => {
     const lease = await storage.acquire()
     assert.deepEqual(await storage.list(), [])
-    await publish(storage, 'lease-0000000001', pattern(3, 1))
+    await publish(lease, 'lease-0000000001', pattern(3, 1))
     await lease.check()
     await lease.release()
     await expectObject(storage, 'lease-0000000001', pattern(3, 1))
   })
 }
 
-async function publish(storage: CheckpointStorage, name: string, bytes: Uint8Array) {
-  const writer = await storage.create(name)
+function testFencedWrites(test: DefineTest<Subject>): void {
+  /** Every call of a lease that writes, and a writer that was begun under it. */
+  const writesOf = (lease: StorageLease, begun: ObjectWriter): Record<string, () => Promise<unknown>> => ({
+    create: async () => await (await lease.create('new')).commit(),
+    commit: () => begun.commit(),
+    replace: () => lease.replace('kept', pattern(5, 9)),
+    remove: () => lease.remove('kept'),
+    discardUncommitted: () => lease.discardUncommitted(0),
+  })
+
+  async function begin(storage: CheckpointStorage) {
+    const lease = await storage.acquire()
+    await publish(lease, 'kept', pattern(10, 1))
+    const begun = await lease.create('begun')
+    await begun.write(pattern(10, 2))
+    return { lease, begun }
+  }
+
+  const expectRefused = async (code: StateErrorCode, writes: Record<string, () => Promise<unknown>>) => {
+    for (const write of Object.values(writes)) await rejectsWith(code, write())
+  }
+
+  test('a fenced lease writes nothing, by no call, also not what it had begun', async ({
+    storage,
+    another,
+    killOwner,
+  }) => {
+    const { lease, begun } = await begin(storage)
+    await killOwner()
+    const heir = await another().acquire()
+    await expectRefused('FENCED', writesOf(lease, begun))
+    assert.deepEqual(await storage.list(), [{ name: 'kept', sizeBytes: 10 }])
+    await expectObject(storage, 'kept', pattern(10, 1))
+    // The name is free for the new owner.
+    await publish(heir, 'begun', pattern(3, 3))
+    await expectObject(storage, 'begun', pattern(3, 3))
+    await begun.abort()
+    await heir.release()
+    await expectRefused('FENCED', { check: () => lease.check() })
+  })
+
+  test('the lease of a living owner is taken over where that is asked for', async ({ storage, another }) => {
+    const { lease, begun } = await begin(storage)
+    const other = another()
+    await rejectsWith('FENCED', other.acquire({ takeOver: false }))
+    await lease.check()
+    const heir = await other.acquire({ takeOver: true })
+    assert.ok(heir.token > lease.token, 'tokens grow')
+    await expectRefused('FENCED', { check: () => lease.check(), ...writesOf(lease, begun) })
+    await heir.check()
+    await publish(heir, 'new', pattern(3, 3))
+    await lease.release()
+    await heir.check()
+    await heir.release()
+  })
+
+  test('a lease that was released writes nothing, also not what it had begun', async ({ storage }) => {
+    const { lease, begun } = await begin(storage)
+    await lease.release()
+    await expectRefused('CLOSED', writesOf(lease, begun))
+    await expectObject(storage, 'kept', pattern(10, 1))
+    assert.equal((await storage.list()).length, 1)
+  })
+
+  test('wrong options of an acquisition are INVALID_ARGUMENT and take nothing', async ({ storage }) => {
+    await rejectsWith('INVALID_ARGUMENT', storage.acquire({ takeOver: 1 as unknown as boolean }))
+    await rejectsWith('INVALID_ARGUMENT', storage.acquire({ takeover: true } as object))
+    await (await storage.acquire()).release()
+  })
+}
+
+async function publish(lease: StorageLease, name: string, bytes: Uint8Array) {
+  const writer = await lease.create(name)
   await writer.write(bytes)
   await writer.commit()
   return writer

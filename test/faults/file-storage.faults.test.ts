@@ -242,8 +242,8 @@ function expectNotListed(run: FaultRun): void {
 async function expectRecovered(directory: string): Promise<void> {
   const storage = new FileCheckpointStorage(directory)
   const lease = await storage.acquire()
-  await storage.discardUncommitted(0)
-  const writer = await storage.create('next')
+  await lease.discardUncommitted(0)
+  const writer = await lease.create('next')
   await writer.write(contentOf('next'))
   await lease.check()
   await writer.commit()

@@ -209,7 +209,7 @@ const damage = (pick: number, offset: number, file: 'manifest' | 'segment', miss
     if (!(await namesIn(world.storage)).includes(name)) return
     if (missing && file === 'segment') {
       model.missingSegments.add(name)
-      await world.storage.remove(name)
+      world.storage.tamper(name, undefined)
       return
     }
     // Once each: the same byte flipped again would be mended.
@@ -219,7 +219,7 @@ const damage = (pick: number, offset: number, file: 'manifest' | 'segment', miss
     const bytes = await bytesIn(world.storage, name)
     const position = offset % bytes.length
     bytes[position] = (bytes[position] as number) ^ (1 + ((offset + pick) % 200))
-    await world.storage.replace(name, bytes)
+    world.storage.tamper(name, bytes)
   })
 
 const restoreLatest = () =>

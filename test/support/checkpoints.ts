@@ -6,7 +6,8 @@ import type { SegmentRole } from '../../src/checkpoint/format/segment-format.js'
 import { type ExpectedSegment, SegmentReader } from '../../src/checkpoint/format/segment-reader.js'
 import { SegmentWriter } from '../../src/checkpoint/format/segment-writer.js'
 import { blockCodec, type CodecName } from '../../src/codec/block-codec.js'
-import type { CheckpointStorage } from '../../src/storage/checkpoint-storage.js'
+import type { CheckpointStorage, StorageLease } from '../../src/storage/checkpoint-storage.js'
+import type { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
 
 /** An entry in tests; `value` undefined is a tombstone. */
 export interface TestEntry {
@@ -83,12 +84,37 @@ export async function writeTestSegment(
   codec: CodecName = 'none',
   role: SegmentRole = 'base',
 ): Promise<ExpectedSegment> {
-  const output = await storage.create(name)
-  const writer = new SegmentWriter(output, blockCodec(codec), role)
-  for (const block of blocks) await writer.append(block)
-  const { sizeBytes, rawBytes, entryCount, sha256 } = await writer.finish()
-  await output.commit()
-  return { role, sizeBytes, rawBytes, entryCount, sha256 }
+  return await asOwner(storage, async (lease) => {
+    const output = await lease.create(name)
+    const writer = new SegmentWriter(output, blockCodec(codec), role)
+    for (const block of blocks) await writer.append(block)
+    const { sizeBytes, rawBytes, entryCount, sha256 } = await writer.finish()
+    await output.commit()
+    return { role, sizeBytes, rawBytes, entryCount, sha256 }
+  })
+}
+
+/** Changes every lease that a storage hands out from now on: to make its calls fail, or wait. */
+export function patchLeases(storage: CheckpointStorage, patch: (lease: StorageLease) => void): void {
+  const acquire = storage.acquire.bind(storage)
+  storage.acquire = async (options) => {
+    const lease = await acquire(options)
+    patch(lease)
+    return lease
+  }
+}
+
+/** Owns a storage for one action. */
+export async function asOwner<T>(
+  storage: CheckpointStorage,
+  action: (lease: StorageLease) => Promise<T>,
+): Promise<T> {
+  const lease = await storage.acquire()
+  try {
+    return await action(lease)
+  } finally {
+    await lease.release()
+  }
 }
 
 /** Every entry of a segment, verified. */
@@ -120,14 +146,14 @@ export async function namesIn(storage: CheckpointStorage): Promise<string[]> {
 
 /** Changes members of a sealed JSON object and seals it again: a liar's manifest. */
 export async function rewriteSealed(
-  storage: CheckpointStorage,
+  storage: MemoryCheckpointStorage,
   name: string,
   change: (content: Record<string, unknown>) => void,
 ): Promise<void> {
   const content = JSON.parse(textOf(await bytesIn(storage, name)) ?? '') as Record<string, unknown>
   delete content['checksum']
   change(content)
-  await storage.replace(name, sealJson(content).bytes)
+  storage.tamper(name, sealJson(content).bytes)
 }
 
 /** An id as the brand wants it. */

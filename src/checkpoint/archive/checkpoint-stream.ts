@@ -1,7 +1,7 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { StateError } from '../../base/errors.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
-import type { ObjectReader, ObjectStorage } from '../../storage/checkpoint-storage.js'
+import type { ObjectReader, ObjectSource } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent } from '../format/manifest.js'
 import { mergeSegments } from '../format/merge-segments.js'
 import { damagedSegment, TARGET_BLOCK_BYTES } from '../format/segment-format.js'
@@ -19,7 +19,7 @@ export class CheckpointStream implements AsyncIterable<EntryBlock> {
 
   /** Opens every segment and compares it with the manifest. `CORRUPTION` (also for a missing one), `INCOMPATIBLE`. */
   static async open(
-    storage: Pick<ObjectStorage, 'open'>,
+    storage: ObjectSource,
     content: CheckpointContent,
     signal: AbortSignal | undefined,
     codecOf?: (name: CodecName) => BlockCodec,

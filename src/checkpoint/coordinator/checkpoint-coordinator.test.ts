@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it, vi } from 'vitest'
-import { bytesIn, bytesOf, namesIn } from '../../../test/support/checkpoints.js'
+import { bytesIn, bytesOf, namesIn, patchLeases } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, idle, put } from '../../../test/support/coordinator-bench.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import { isStateError } from '../../base/errors.js'
@@ -205,7 +205,7 @@ describe('making a checkpoint', () => {
     vi.spyOn(storage, 'open').mockImplementationOnce(async (name) => {
       const bytes = (await bytesIn(storage, name)).slice()
       bytes[30] = (bytes[30] as number) ^ 1
-      await storage.replace(name, bytes)
+      storage.tamper(name, bytes)
       return await original(name)
     })
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
@@ -289,8 +289,10 @@ describe('periodic checkpoints', () => {
 
   it('fail without harm: counted, logged, emitted, and the next one is made', async () => {
     const { coordinator, clock, storage, events, log } = bench({ intervalMs: 1_000 })
+    patchLeases(storage, (lease) => {
+      vi.spyOn(lease, 'create').mockRejectedValueOnce(new Error('disk on fire'))
+    })
     await coordinator.start()
-    vi.spyOn(storage, 'create').mockRejectedValueOnce(new Error('disk on fire'))
     await clock.advanceAsync(1_000)
     await idle(coordinator)
     expect(coordinator.stats()).toMatchObject({ failed: 1, lastError: { code: 'CHECKPOINT_FAILED' } })

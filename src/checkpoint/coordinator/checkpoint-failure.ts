@@ -24,7 +24,7 @@ export async function removeAfterFailure(
   if (isStateError(error, 'FENCED')) return
   try {
     await owner.check()
-    for (const name of names) await owner.storage.remove(name)
+    for (const name of names) await owner.remove(name)
   } catch (failure) {
     const what = `remove ${names.join(' and ')}`
     logLeftover(logger, { what, failure: reasonOf(failure), after: reasonOf(error) })

@@ -258,7 +258,7 @@ describe('bit rot', () => {
           ...Array.from({ length: intact.length }, (_, length) => intact.slice(0, length)),
         ]
         for (const [index, damaged] of damages.entries()) {
-          await storage.replace(name, damaged)
+          storage.tamper(name, damaged)
           await target.clear()
           const outcome = await reader.restoreLatest().catch((error: unknown) => error)
           if (isStateError(outcome)) {
@@ -271,7 +271,7 @@ describe('bit rot', () => {
             expect(name).toBe('sequence')
           }
         }
-        await storage.replace(name, intact)
+        storage.tamper(name, intact)
       }
       await target.clear()
       expect(await reader.restoreLatest()).toBeDefined()

@@ -60,7 +60,7 @@ export class CheckpointRetention {
     const released = new Set(planSweep(kept, segmentsOf(checkpoints, doomed), inUse))
     await this.#sweep(owner, unneeded, released)
     await owner.check()
-    await owner.storage.discardUncommitted(graceMs)
+    await owner.discardUncommitted(graceMs)
   }
 
   /** Removes one checkpoint, whatever state it is in. False where there is none. */
@@ -83,13 +83,13 @@ export class CheckpointRetention {
       await owner.noteRemoval(sequence, listing)
       await this.#removeCheckpoint(owner, sequence)
     }
-    for (const name of unneeded) await owner.storage.remove(name)
+    for (const name of unneeded) await owner.remove(name)
     return listing.manifests.includes(sequence)
   }
 
   async #removeCheckpoint(owner: LeasedStorage, sequence: number): Promise<void> {
     await owner.check()
-    await owner.storage.remove(manifestName(sequence))
+    await owner.remove(manifestName(sequence))
     const id = checkpointId(sequence)
     this.#settings.logger.debug({ checkpoint: id }, 'checkpoint removed')
     this.#settings.onDeleted(id)
@@ -112,7 +112,7 @@ export class CheckpointRetention {
         continue
       }
       await owner.check()
-      await owner.storage.remove(name)
+      await owner.remove(name)
       logger.debug({ segment: name }, 'segment removed')
     }
   }

@@ -124,7 +124,8 @@ async function runJob(
   let closing: Promise<void> | undefined
   const job = startJob({
     worker,
-    storage: owner.storage,
+    storage: owner,
+    shared: owner.share(),
     request: { kind: 'write', name, role, codec: codec.name, source, maxSizeBytes, limits },
     signal,
     transferList: shared?.transferList ?? [],
@@ -169,7 +170,7 @@ async function publishManifest(
   let output: ObjectWriter | undefined
   let attempted = false
   try {
-    output = await owner.storage.create(name)
+    output = await owner.create(name)
     await output.write(bytes)
     await owner.check()
     throwIfAborted(signal, OPERATION)

@@ -242,7 +242,7 @@ describe('a chain is broken off', () => {
     await coordinator.createCheckpoint()
     const bytes = await bytesIn(storage, base(1))
     bytes[60] = (bytes[60] as number) ^ 1
-    await storage.replace(base(1), bytes)
+    storage.tamper(base(1), bytes)
     await expect(coordinator.verify('chk-0000000002')).rejects.toMatchObject({ code: 'CORRUPTION' })
     expect((await coordinator.createCheckpoint()).kind).toBe('full')
     expect((await coordinator.createCheckpoint()).kind).toBe('incremental')
@@ -252,7 +252,7 @@ describe('a chain is broken off', () => {
     const { coordinator, backend, storage } = bench()
     await fill(backend)
     await coordinator.createCheckpoint()
-    await storage.remove(base(1))
+    storage.tamper(base(1), undefined)
     await coordinator.createCheckpoint()
     expect((await coordinator.createCheckpoint()).kind).toBe('full')
   })
@@ -337,7 +337,8 @@ function observed<Target extends object>(target: Target, onCall: () => void): Ta
   })
 }
 
-/** Readers and writers are observed in their turn. */
+/** Leases, readers and writers are observed in their turn. */
 function isHandle(result: unknown): result is object {
-  return typeof result === 'object' && result !== null && ('close' in result || 'commit' in result)
+  if (typeof result !== 'object' || result === null) return false
+  return ['close', 'commit', 'release'].some((method) => method in result)
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn } from '../../../test/support/checkpoints.js'
 import { contentOf, put } from '../../../test/support/coordinator-bench.js'
 import { base, bench, delta, fill, merged, segmentsOf } from '../../../test/support/incremental-bench.js'
-import type { ObjectReader, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import type { ObjectReader, StorageLease } from '../../storage/checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 
@@ -64,7 +64,7 @@ describe('merging', () => {
     await coordinator.createCheckpoint()
     const bytes = await bytesIn(storage, base(1))
     bytes[60] = (bytes[60] as number) ^ 1
-    await storage.replace(base(1), bytes)
+    storage.tamper(base(1), bytes)
     await coordinator.createCheckpoint()
     await merged(coordinator)
     expect(coordinator.stats()).toMatchObject({ mergeFailures: 1, lastError: { code: 'CORRUPTION' } })
@@ -116,9 +116,14 @@ class HeldMerges extends MemoryCheckpointStorage {
     this.#at = at
   }
 
-  override async create(name: string): Promise<ObjectWriter> {
-    await this.#hold('create', name)
-    return await super.create(name)
+  override async acquire(): Promise<StorageLease> {
+    const lease = await super.acquire()
+    const create = lease.create.bind(lease)
+    lease.create = async (name) => {
+      await this.#hold('create', name)
+      return await create(name)
+    }
+    return lease
   }
 
   override async open(name: string): Promise<ObjectReader | undefined> {

@@ -75,9 +75,9 @@ describe('restoring', () => {
     // Of the same size, and with header and footer intact: found only when its block is read.
     const rotten = await bytesIn(storage, segmentName(5, 'base'))
     rotten[60] = (rotten[60] as number) ^ 1
-    await storage.replace(segmentName(5, 'base'), rotten)
-    await storage.remove(segmentName(4, 'base'))
-    await storage.replace(manifestName(3), bytesOf('{"not": "a manifest"}'))
+    storage.tamper(segmentName(5, 'base'), rotten)
+    storage.tamper(segmentName(4, 'base'), undefined)
+    storage.tamper(manifestName(3), bytesOf('{"not": "a manifest"}'))
     const restored = await coordinator.restoreLatest()
     expect(restored?.id).toBe('chk-0000000002')
     expect(await contentOf(backend)).toBe('a=2')
@@ -94,7 +94,7 @@ describe('restoring', () => {
     await put(backend, 'a=1')
     await coordinator.createCheckpoint()
     await coordinator.createCheckpoint()
-    await storage.remove(manifestName(2))
+    storage.tamper(manifestName(2), undefined)
     expect((await coordinator.restoreLatest())?.id).toBe('chk-0000000001')
     expect(events).toContain('skipped chk-0000000002 CORRUPTION')
   })
@@ -158,8 +158,8 @@ describe('restoring', () => {
     await coordinator.createCheckpoint()
     await put(backend, 'a=1')
     await coordinator.createCheckpoint()
-    await storage.replace(segmentName(1, 'base'), bytesOf('short'))
-    await storage.remove(segmentName(2, 'base'))
+    storage.tamper(segmentName(1, 'base'), bytesOf('short'))
+    storage.tamper(segmentName(2, 'base'), undefined)
     await put(backend, 'b=2')
     await expect(coordinator.restoreLatest()).rejects.toMatchObject({
       code: 'RESTORE_FAILED',
@@ -242,8 +242,8 @@ describe('verify and list', () => {
     await coordinator.createCheckpoint()
     const bytes = (await bytesIn(storage, segmentName(3, 'base'))).slice()
     bytes[40] = (bytes[40] as number) ^ 4
-    await storage.replace(segmentName(3, 'base'), bytes)
-    await storage.replace(manifestName(2), bytesOf('garbage'))
+    storage.tamper(segmentName(3, 'base'), bytes)
+    storage.tamper(manifestName(2), bytesOf('garbage'))
     const listed = await coordinator.listCheckpoints()
     expect(listed.map(({ id }) => id)).toEqual(['chk-0000000003', 'chk-0000000001'])
     expect(log).toContain('warn: checkpoint not listed')

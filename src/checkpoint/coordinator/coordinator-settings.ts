@@ -56,7 +56,7 @@ const deltas: Rule = (value) =>
     : `must be an integer from 1 to ${MAX_DELTAS}`
 
 const optionRules = {
-  storage: hasMethods('acquire', 'create', 'open', 'read', 'replace', 'list', 'remove', 'discardUncommitted'),
+  storage: hasMethods('acquire', 'open', 'read', 'list'),
   intervalMs: rules.positiveMs,
   minPauseMs: rules.nonNegativeMs,
   maxCheckpoints: rules.positiveInteger,

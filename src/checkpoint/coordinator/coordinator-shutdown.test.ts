@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { bytesIn, bytesOf, namesIn, textOf } from '../../../test/support/checkpoints.js'
+import { bytesIn, bytesOf, namesIn, patchLeases, textOf } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, crash, put } from '../../../test/support/coordinator-bench.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 
@@ -37,8 +37,10 @@ describe('shutdown', () => {
 
   it('rejects when the final checkpoint fails, and is closed all the same', async () => {
     const { coordinator, storage } = bench()
+    patchLeases(storage, (lease) => {
+      vi.spyOn(lease, 'create').mockRejectedValueOnce(new Error('disk on fire'))
+    })
     await coordinator.start()
-    vi.spyOn(storage, 'create').mockRejectedValueOnce(new Error('disk on fire'))
     await expect(coordinator.shutdown()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
     await (await storage.acquire()).release()
   })
@@ -79,7 +81,7 @@ describe('shutdown', () => {
     const first = bench()
     await put(first.backend, 'a=1')
     await first.coordinator.shutdown()
-    await first.storage.remove(segmentName(1, 'base'))
+    first.storage.tamper(segmentName(1, 'base'), undefined)
     const second = bench({}, first.storage)
     await put(second.backend, 'fresh=1')
     await expect(second.coordinator.restoreLatest()).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
@@ -149,7 +151,7 @@ describe('fencing', () => {
   it('never writes over an object that is there already', async () => {
     const { coordinator, storage } = bench()
     await coordinator.start()
-    await storage.replace(manifestName(1), bytesOf('somebody else'))
+    storage.tamper(manifestName(1), bytesOf('somebody else'))
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'FENCED' })
     expect(textOf(await bytesIn(storage, manifestName(1)))).toBe('somebody else')
     expect((await coordinator.createCheckpoint()).id).toBe('chk-0000000002')

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest'
-import { bytesOf, namesIn, rewriteSealed } from '../../../test/support/checkpoints.js'
+import { bytesOf, namesIn, patchLeases, rewriteSealed } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, crash, put } from '../../../test/support/coordinator-bench.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { manifestName, segmentName } from '../format/object-names.js'
@@ -16,9 +16,9 @@ describe('the sequence', () => {
   })
 
   it.each([
-    ['lost', async (storage: MemoryCheckpointStorage) => void (await storage.remove('sequence'))],
-    ['damaged', (storage: MemoryCheckpointStorage) => storage.replace('sequence', bytesOf('{"reserved":1}'))],
-    ['huge', (storage: MemoryCheckpointStorage) => storage.replace('sequence', new Uint8Array(10_000))],
+    ['lost', async (storage: MemoryCheckpointStorage) => storage.tamper('sequence', undefined)],
+    ['damaged', (storage: MemoryCheckpointStorage) => storage.tamper('sequence', bytesOf('{"reserved":1}'))],
+    ['huge', (storage: MemoryCheckpointStorage) => storage.tamper('sequence', new Uint8Array(10_000))],
   ])('when %s is derived from the names, with a warning', async (what, damage) => {
     const first = bench()
     for (let i = 0; i < 3; i++) await first.coordinator.createCheckpoint()
@@ -35,7 +35,7 @@ describe('the sequence', () => {
 
   it('when damaged still proves that there was something', async () => {
     const { coordinator, storage } = bench()
-    await storage.replace('sequence', bytesOf('garbage'))
+    storage.tamper('sequence', bytesOf('garbage'))
     await expect(coordinator.restoreLatest()).rejects.toMatchObject({
       code: 'RESTORE_FAILED',
       cause: { code: 'CORRUPTION' },
@@ -57,7 +57,7 @@ describe('the sequence', () => {
   it('does not count beyond what numbers can tell apart: a stray file of the last name stops it with its name', async () => {
     const { coordinator, storage, backend } = bench()
     await coordinator.createCheckpoint()
-    await storage.replace(`chk-${Number.MAX_SAFE_INTEGER}.manifest`, bytesOf('stray'))
+    storage.tamper(`chk-${Number.MAX_SAFE_INTEGER}.manifest`, bytesOf('stray'))
     crash(storage)
     const second = bench({}, storage)
     await put(backend, 'new=1')
@@ -69,7 +69,9 @@ describe('the sequence', () => {
   it('is undefined after a first checkpoint that never was', async () => {
     const first = bench()
     vi.spyOn(first.storage, 'open').mockRejectedValueOnce(new Error('cannot read back'))
-    vi.spyOn(first.storage, 'remove').mockRejectedValueOnce(new Error('cannot remove'))
+    patchLeases(first.storage, (lease) => {
+      vi.spyOn(lease, 'remove').mockRejectedValueOnce(new Error('cannot remove'))
+    })
     await expect(first.coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
     expect(await namesIn(first.storage)).toEqual(['chk-0000000001.base.segment', 'sequence'])
     expect(await first.coordinator.restoreLatest()).toBeUndefined()
@@ -90,8 +92,8 @@ describe('retention', () => {
 
   it('removes orphans after the grace period, counted from when they were first seen', async () => {
     const { coordinator, storage, clock } = bench({ graceMs: 10_000 })
-    await storage.replace(segmentName(7, 'base'), bytesOf('left behind by a crash'))
-    await storage.replace('notes.txt', bytesOf("somebody else's"))
+    storage.tamper(segmentName(7, 'base'), bytesOf('left behind by a crash'))
+    storage.tamper('notes.txt', bytesOf("somebody else's"))
     await coordinator.createCheckpoint()
     clock.advance(9_999)
     await coordinator.createCheckpoint()
@@ -104,8 +106,10 @@ describe('retention', () => {
 
   it('never fails the checkpoint that it follows', async () => {
     const { coordinator, storage, log } = bench({ maxCheckpoints: 1 })
+    patchLeases(storage, (lease) => {
+      vi.spyOn(lease, 'remove').mockRejectedValueOnce(new Error('cannot remove'))
+    })
     await coordinator.createCheckpoint()
-    vi.spyOn(storage, 'remove').mockRejectedValueOnce(new Error('cannot remove'))
     await coordinator.createCheckpoint()
     expect(log).toContain('warn: retention failed; the next checkpoint tries again')
     await coordinator.createCheckpoint()
@@ -131,7 +135,7 @@ describe('savepoints', () => {
     const { coordinator, storage } = bench({ maxCheckpoints: 1 })
     const { id } = await coordinator.createSavepoint(storage)
     const other = await coordinator.createSavepoint(storage)
-    await storage.replace(manifestName(other.sequence), bytesOf('garbage'))
+    storage.tamper(manifestName(other.sequence), bytesOf('garbage'))
     for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
     expect((await coordinator.listCheckpoints()).map(({ sequence }) => sequence)).toEqual([5, 1])
     expect(await namesIn(storage)).toContain(segmentName(2, 'savepoint'))
@@ -146,9 +150,13 @@ describe('savepoints', () => {
     const held = await mine.acquire()
     await expect(coordinator.createSavepoint(mine)).rejects.toMatchObject({ code: 'FENCED' })
     await held.release()
-    vi.spyOn(mine, 'create').mockRejectedValueOnce(new Error('disk on fire'))
-    await expect(coordinator.createSavepoint(mine)).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    const failing = new MemoryCheckpointStorage()
+    patchLeases(failing, (lease) => {
+      vi.spyOn(lease, 'create').mockRejectedValueOnce(new Error('disk on fire'))
+    })
+    await expect(coordinator.createSavepoint(failing)).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    expect(await namesIn(failing)).toEqual(['sequence'])
     await coordinator.createSavepoint(mine)
-    expect(await namesIn(mine)).toEqual([segmentName(2, 'savepoint'), manifestName(2), 'sequence'].sort())
+    expect(await namesIn(mine)).toEqual([segmentName(1, 'savepoint'), manifestName(1), 'sequence'].sort())
   })
 })

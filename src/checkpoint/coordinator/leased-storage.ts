@@ -1,5 +1,12 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
-import type { CheckpointStorage, StorageLease } from '../../storage/checkpoint-storage.js'
+import type {
+  CheckpointStorage,
+  ObjectReader,
+  ObjectStorage,
+  ObjectWriter,
+  SharedStorage,
+  StorageLease,
+} from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, type StorageListing } from '../archive/checkpoint-catalog.js'
 import { SEQUENCE_NAME } from '../format/object-names.js'
 import { formatSequence, reconcileSequence, type SequenceState } from '../format/sequence-file.js'
@@ -12,7 +19,7 @@ import type { Logger } from '../types.js'
  * so it is never given out again. A publication is noted after the manifest; if that note fails or the process dies
  * before it, the next owner finds the manifest by its name.
  */
-export class LeasedStorage {
+export class LeasedStorage implements ObjectStorage {
   readonly storage: CheckpointStorage
   readonly #lease: StorageLease
   readonly #logger: Logger
@@ -65,7 +72,7 @@ export class LeasedStorage {
       })
     }
     this.#sequence = { ...this.#sequence, reserved }
-    await this.storage.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
+    await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
     return reserved
   }
 
@@ -73,7 +80,7 @@ export class LeasedStorage {
   async notePublished(sequence: number): Promise<void> {
     this.#sequence = { ...this.#sequence, published: sequence, newest: sequence }
     try {
-      await this.storage.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
+      await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
     } catch (error) {
       const fields = { storage: this.storage.name, reason: reasonOf(error) }
       this.#logger.warn(fields, 'the sequence was not updated after publishing; the next checkpoint does it')
@@ -85,8 +92,32 @@ export class LeasedStorage {
     if (sequence < this.#sequence.newest) return
     const newest = listing.manifests.find((other) => other < sequence) ?? 0
     const next = { ...this.#sequence, newest }
-    await this.storage.replace(SEQUENCE_NAME, formatSequence(next))
+    await this.#lease.replace(SEQUENCE_NAME, formatSequence(next))
     this.#sequence = next
+  }
+
+  /** As {@link StorageLease.create}. */
+  async create(name: string): Promise<ObjectWriter> {
+    return await this.#lease.create(name)
+  }
+
+  async open(name: string): Promise<ObjectReader | undefined> {
+    return await this.storage.open(name)
+  }
+
+  /** As {@link StorageLease.remove}. */
+  async remove(name: string): Promise<boolean> {
+    return await this.#lease.remove(name)
+  }
+
+  /** As {@link StorageLease.discardUncommitted}. */
+  async discardUncommitted(graceMs: number): Promise<number> {
+    return await this.#lease.discardUncommitted(graceMs)
+  }
+
+  /** This storage for a job of the worker, under this lease; `undefined` where it must be called here. */
+  share(): SharedStorage | undefined {
+    return this.#lease.share?.()
   }
 
   /** Lets the next owner in. Idempotent. */

@@ -117,7 +117,8 @@ export class SegmentMerger {
     try {
       const job = startJob({
         worker,
-        storage: owner.storage,
+        storage: owner,
+        shared: owner.share(),
         request: { kind: 'merge', name, codec, content, limits },
         signal,
         background: true,

@@ -390,14 +390,14 @@ describe('a hostile segment', () => {
 
 async function readBytes(bytes: Uint8Array): Promise<TestEntry[]> {
   const storage = new MemoryCheckpointStorage()
-  await storage.replace(NAME, bytes)
+  storage.tamper(NAME, bytes)
   return await readTestSegment(storage, NAME)
 }
 
 /** No manifest helps here: the file's own checks must find it, whatever was yielded before. */
 async function expectDetected(bytes: Uint8Array, what: string): Promise<void> {
   const storage = new MemoryCheckpointStorage()
-  await storage.replace(NAME, bytes)
+  storage.tamper(NAME, bytes)
   const object = await storage.open(NAME)
   if (object === undefined) throw new Error('it was written')
   let error: unknown

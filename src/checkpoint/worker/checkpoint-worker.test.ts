@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
-import { bytesOf, namesIn } from '../../../test/support/checkpoints.js'
+import { bytesOf, namesIn, patchLeases } from '../../../test/support/checkpoints.js'
 import { contentOf, put } from '../../../test/support/coordinator-bench.js'
 import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
 import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
@@ -152,7 +152,9 @@ describe('what a job fails with', () => {
   it('is the very error of a storage on the main thread', async () => {
     const failure = new Error('disk on fire')
     const { coordinator, storage } = bench()
-    storage.create = () => Promise.reject(failure)
+    patchLeases(storage, (lease) => {
+      lease.create = () => Promise.reject(failure)
+    })
     const error = await coordinator.createCheckpoint().catch((thrown: unknown) => thrown)
     expect((error as Error).cause).toBe(failure)
   })
@@ -213,8 +215,13 @@ describe('a worker', () => {
       import { ModelStateBackend } from 'holdfast/testing'
       const backend = new ModelStateBackend()
       const storage = new MemoryCheckpointStorage()
-      const create = storage.create.bind(storage)
-      storage.create = (name) => name.includes('merged') ? new Promise(() => {}) : create(name)
+      const acquire = storage.acquire.bind(storage)
+      storage.acquire = async () => {
+        const lease = await acquire()
+        const create = lease.create.bind(lease)
+        lease.create = (name) => name.includes('merged') ? new Promise(() => {}) : create(name)
+        return lease
+      }
       const coordinator = new CheckpointCoordinator(backend, { storage, maxDeltas: 1 })
       for (let i = 0; i < 50; i++) backend.putSync(Buffer.from('k' + i), Buffer.from('v' + i))
       for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()

@@ -25,7 +25,7 @@ export interface ReadRequest {
 export async function verifyContent({ worker, storage, content, signal }: ReadRequest): Promise<void> {
   const request = { kind: 'read', content, sendBlocks: false, limits: UNLIMITED } as const
   try {
-    await startJob({ worker, storage, request, signal }).ended
+    await startJob({ worker, storage, shared: storage.share?.(), request, signal }).ended
   } catch (error) {
     throw errorOf(error, signal, 'verify')
   }
@@ -64,6 +64,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
     const job: WorkerJob = startJob({
       worker,
       storage,
+      shared: storage.share?.(),
       request: { kind: 'read', content, sendBlocks: true, limits: UNLIMITED },
       signal,
       onTold: () => tell(),

@@ -7,7 +7,7 @@ import type { EntryBlock } from '../../backend/entry-block.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { reasonOf } from '../../base/errors.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
-import type { ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import type { ObjectSource, ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
 import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 import { damagedSegment, type SegmentRole } from '../format/segment-format.js'
@@ -18,8 +18,8 @@ import type { Leftover } from './worker-protocol.js'
 const OPERATION = 'checkpoint'
 
 /** What every job works with. */
-export interface JobTools {
-  readonly storage: ObjectStorage
+export interface JobTools<Storage extends ObjectSource = ObjectStorage> {
+  readonly storage: Storage
   readonly codecOf: (name: CodecName) => BlockCodec
   readonly signal: AbortSignal
   /** There is an object of that name now. */

@@ -1,7 +1,7 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { isStateError } from '../../base/errors.js'
-import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import type { ObjectSource, ObjectStorage, SharedStorage } from '../../storage/checkpoint-storage.js'
 import type { CheckpointWorker } from './checkpoint-worker.js'
 import type { ToldStep, WorkerJob } from './worker-job.js'
 import type { JobRequest, MergeJob, ReadJob, WriteJob } from './worker-protocol.js'
@@ -10,7 +10,10 @@ type WithoutStorage<Job> = Omit<Job, 'storage'>
 
 export interface JobOptions {
   readonly worker: CheckpointWorker
-  readonly storage: CheckpointStorage
+  /** Called here where there is no `shared`. A job that writes needs one that can. */
+  readonly storage: ObjectSource | ObjectStorage
+  /** Given to the thread, and released when the job has ended. */
+  readonly shared: SharedStorage | undefined
   readonly request: WithoutStorage<WriteJob> | WithoutStorage<MergeJob> | WithoutStorage<ReadJob>
   readonly signal: AbortSignal | undefined
   readonly transferList?: readonly object[]
@@ -24,8 +27,7 @@ export interface JobOptions {
  * from there where it cannot. The signal aborts the job.
  */
 export function startJob(options: JobOptions): WorkerJob {
-  const { worker, storage, signal, transferList = [], background = false, onTold, onBlock } = options
-  const shared = storage.share?.()
+  const { worker, storage, shared, signal, transferList = [], background = false, onTold, onBlock } = options
   const given = shared === undefined ? undefined : { module: shared.module, data: shared.data }
   const request = { ...options.request, storage: given } as JobRequest
   let job: WorkerJob

@@ -1,4 +1,10 @@
-import type { ObjectReader, ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { assert } from '../../base/assert.js'
+import type {
+  ObjectReader,
+  ObjectSource,
+  ObjectStorage,
+  ObjectWriter,
+} from '../../storage/checkpoint-storage.js'
 import { ownBytes } from './block-pipe.js'
 import type { StorageCallMessage } from './worker-protocol.js'
 
@@ -10,12 +16,12 @@ export interface StorageAnswer {
 
 /** The main thread's end of a storage that could not be shared: makes the calls that a job in the worker asks for. */
 export class StorageService {
-  readonly #storage: ObjectStorage
+  readonly #storage: ObjectSource | ObjectStorage
   readonly #writers = new Map<number, ObjectWriter>()
   readonly #readers = new Map<number, ObjectReader>()
   #handles = 0
 
-  constructor(storage: ObjectStorage) {
+  constructor(storage: ObjectSource | ObjectStorage) {
     this.#storage = storage
   }
 
@@ -23,7 +29,9 @@ export class StorageService {
   async answer(call: StorageCallMessage): Promise<StorageAnswer> {
     switch (call.operation) {
       case 'create': {
-        const writer = await this.#storage.create(call.name)
+        const storage = this.#storage
+        assert('create' in storage, 'a job that writes was given a storage that can')
+        const writer = await storage.create(call.name)
         this.#writers.set(++this.#handles, writer)
         return { value: this.#handles }
       }

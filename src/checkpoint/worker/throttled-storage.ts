@@ -1,7 +1,35 @@
-import type { ObjectReader, ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import type {
+  ObjectReader,
+  ObjectSource,
+  ObjectStorage,
+  ObjectWriter,
+} from '../../storage/checkpoint-storage.js'
 import type { Throttle } from './throttle.js'
 
-/** A storage that rests after every read and write: each block of a segment is one of these. */
+/** A storage that rests after every read: each block of a segment is one of these. */
+export function throttledSource(
+  storage: ObjectSource,
+  throttle: Throttle,
+  signal: AbortSignal,
+): ObjectSource {
+  const pacedReader = (reader: ObjectReader): ObjectReader => ({
+    sizeBytes: reader.sizeBytes,
+    read: async (offset, length) => {
+      const bytes = await reader.read(offset, length)
+      await throttle.pace(length, signal)
+      return bytes
+    },
+    close: () => reader.close(),
+  })
+  return {
+    open: async (name) => {
+      const reader = await storage.open(name)
+      return reader === undefined ? undefined : pacedReader(reader)
+    },
+  }
+}
+
+/** As {@link throttledSource}, for writes too. */
 export function throttledStorage(
   storage: ObjectStorage,
   throttle: Throttle,
@@ -15,20 +43,8 @@ export function throttledStorage(
     commit: () => writer.commit(),
     abort: () => writer.abort(),
   })
-  const pacedReader = (reader: ObjectReader): ObjectReader => ({
-    sizeBytes: reader.sizeBytes,
-    read: async (offset, length) => {
-      const bytes = await reader.read(offset, length)
-      await throttle.pace(length, signal)
-      return bytes
-    },
-    close: () => reader.close(),
-  })
   return {
+    ...throttledSource(storage, throttle, signal),
     create: async (name) => pacedWriter(await storage.create(name)),
-    open: async (name) => {
-      const reader = await storage.open(name)
-      return reader === undefined ? undefined : pacedReader(reader)
-    },
   }
 }

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
-import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
+import type { ObjectSource, ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { CreditGate, ownBytes, postBytes } from './block-pipe.js'
 import { ErrorCourier } from './packed-error.js'
 import { StorageService } from './storage-service.js'
@@ -17,7 +17,7 @@ export type ToldStep = Extract<FromThread, { readonly kind: 'told' }>['step']
 /** What a job does on the main thread. */
 export interface JobHandlers {
   /** Called for the job, where the storage could not be shared. */
-  readonly storage: ObjectStorage
+  readonly storage: ObjectSource | ObjectStorage
   readonly onTold?: (step: ToldStep) => void
   readonly onBlock?: (block: EntryBlock) => void
 }

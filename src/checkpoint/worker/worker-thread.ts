@@ -4,14 +4,19 @@ import { parentPort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
 import { threadCodec } from '../../codec/block-codec.js'
-import type { ObjectStorage, OpenSharedStorage } from '../../storage/checkpoint-storage.js'
+import type {
+  ObjectSource,
+  ObjectStorage,
+  OpenSharedSource,
+  OpenSharedStorage,
+} from '../../storage/checkpoint-storage.js'
 import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
 import { ownBytes } from './block-pipe.js'
 import { type JobTools, mergeCheckpoint, writeSegment } from './segment-jobs.js'
 import { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
-import { throttledStorage } from './throttled-storage.js'
+import { throttledSource, throttledStorage } from './throttled-storage.js'
 import type {
   JobRequest,
   JobResult,
@@ -35,27 +40,26 @@ function throttleFor(limits: WorkerLimits): Throttle {
 async function perform(request: JobRequest, link: ThreadLink): Promise<JobResult> {
   const { limits } = request
   const { signal } = link
-  const opened = request.storage === undefined ? link.storage : await openStorage(request.storage)
   const limited = limits.workerShare < 1 || limits.maxBytesPerSecond < Infinity
-  const tools: JobTools = {
-    storage: limited ? throttledStorage(opened, throttleFor(limits), signal) : opened,
+  const toolsFor = <Storage extends ObjectSource>(storage: Storage): JobTools<Storage> => ({
+    storage,
     // The share is of this thread's time: with one, nothing is handed to other threads.
     codecOf: (name) => threadCodec(name, limits.workerShare < 1),
     signal,
     onCommitted: () => link.tell('committed'),
     onLeftover: (leftover) => link.noteLeftover(leftover),
+  })
+  if (request.kind === 'read') {
+    const opened = request.storage === undefined ? link.storage : await openSource(request.storage)
+    const source = limited ? throttledSource(opened, throttleFor(limits), signal) : opened
+    return await read(request, toolsFor(source), link)
   }
-  switch (request.kind) {
-    case 'write':
-      return await write(request, tools, link)
-    case 'merge': {
-      const { name, codec, content } = request
-      const segment = await mergeCheckpoint(tools, name, codec, content)
-      return { segment, entryCount: content.entryCount }
-    }
-    case 'read':
-      return await read(request, tools, link)
-  }
+  const opened = request.storage === undefined ? link.storage : await openStorage(request.storage)
+  const tools = toolsFor(limited ? throttledStorage(opened, throttleFor(limits), signal) : opened)
+  if (request.kind === 'write') return await write(request, tools, link)
+  const { name, codec, content } = request
+  const segment = await mergeCheckpoint(tools, name, codec, content)
+  return { segment, entryCount: content.entryCount }
 }
 
 async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Promise<JobResult> {
@@ -82,7 +86,7 @@ async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Prom
 
 async function read(
   request: ReadJob,
-  { storage, codecOf, signal }: JobTools,
+  { storage, codecOf, signal }: JobTools<ObjectSource>,
   link: ThreadLink,
 ): Promise<JobResult> {
   const { content, sendBlocks } = request
@@ -97,6 +101,11 @@ async function read(
   } finally {
     await stream.close()
   }
+}
+
+async function openSource({ module, data }: ModuleCall): Promise<ObjectSource> {
+  const loaded = (await import(module)) as { readonly openSharedSource: OpenSharedSource }
+  return loaded.openSharedSource(data)
 }
 
 async function openStorage({ module, data }: ModuleCall): Promise<ObjectStorage> {

@@ -15,7 +15,7 @@ import { join, resolve } from 'node:path'
 import { StateError } from '../../base/errors.js'
 import { DurableDirectory } from '../../files/durable-directory.js'
 import { FileLease } from '../../files/file-lease.js'
-import { TemporaryFile } from '../../files/temporary-file.js'
+import { type LeaseGuard, TemporaryFile } from '../../files/temporary-file.js'
 import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
 import { MAX_READERS } from './environment.js'
 import {
@@ -151,7 +151,7 @@ export class StoreDirectory {
   }
 
   async #replaceIdentity(identity: StoreIdentity): Promise<void> {
-    await writeIdentity(this.#files, identity)
+    await writeIdentity(this.#files, identity, this.#lease)
     this.#identity = identity
   }
 
@@ -181,7 +181,7 @@ export class StoreDirectory {
     try {
       const known = (await files.names('list the store')).includes(IDENTITY_FILE)
       const identity = known ? await readIdentity(files) : newIdentity()
-      if (!known) await writeIdentity(files, identity)
+      if (!known) await writeIdentity(files, identity, lease)
       if (identity.ready) {
         await assertMappable(files, identity.data, 'r+')
         await removeLeftovers(files, identity)
@@ -260,11 +260,15 @@ async function readIdentity(files: DurableDirectory): Promise<StoreIdentity> {
   }
 }
 
-async function writeIdentity(files: DurableDirectory, identity: StoreIdentity): Promise<void> {
+async function writeIdentity(
+  files: DurableDirectory,
+  identity: StoreIdentity,
+  guard: LeaseGuard | undefined,
+): Promise<void> {
   const file = await TemporaryFile.create(files)
   try {
     await file.write(encodeIdentity(identity))
-    await file.replaceAs(IDENTITY_FILE)
+    await file.replaceAs(IDENTITY_FILE, guard)
   } catch (error) {
     await file.discard()
     throw error
@@ -293,7 +297,7 @@ async function makeLockFile(files: DurableDirectory, name: string): Promise<void
   const file = await TemporaryFile.create(files)
   try {
     await file.write(new Uint8Array(LOCK_FILE_BYTES))
-    await file.replaceAs(name)
+    await file.replaceAs(name, undefined)
   } catch (error) {
     await file.discard()
     throw error

@@ -14,12 +14,8 @@ export async function run({ args, say }: ChildContext): Promise<void> {
   const storage = new FileCheckpointStorage(directory)
   const attempts = {
     acquire: () => storage.acquire(),
-    create: () => storage.create('b'),
-    replace: () => storage.replace('a', new Uint8Array(1)),
     list: () => storage.list(),
     read: () => storage.read('a', 10),
-    remove: () => storage.remove('a'),
-    discardUncommitted: () => storage.discardUncommitted(0),
   }
   for (const [name, attempt] of Object.entries(attempts)) {
     try {

@@ -37,11 +37,11 @@ class Publisher {
     this.#lease = await this.#storage.acquire()
     this.#context.say('leased', String(this.#lease.token))
     for (const name of names) {
-      await this.#publish(name)
-      await this.#replaceLatest(name)
+      await this.#publish(this.#lease, name)
+      await this.#replaceLatest(this.#lease, name)
     }
     this.#context.say('removing', names[0])
-    await this.#storage.remove(names[0])
+    await this.#lease.remove(names[0])
     this.#context.say('removed', names[0])
     await this.#lease.release()
   }
@@ -51,14 +51,13 @@ class Publisher {
     this.#context.say('listed', ...listed.map((object) => object.name))
   }
 
-  async #publish(name: string): Promise<void> {
+  async #publish(lease: StorageLease, name: string): Promise<void> {
     const bytes = contentOf(name)
-    const writer = await this.#storage.create(name)
+    const writer = await lease.create(name)
     try {
       for (let offset = 0; offset < bytes.length; offset += 4_000) {
         await writer.write(bytes.subarray(offset, offset + 4_000))
       }
-      await this.#lease?.check()
       await writer.commit()
     } catch (error) {
       // The disk may still be failing: what cannot be removed now is discarded later.
@@ -68,9 +67,9 @@ class Publisher {
     this.#context.say('published', name)
   }
 
-  async #replaceLatest(name: string): Promise<void> {
+  async #replaceLatest(lease: StorageLease, name: string): Promise<void> {
     this.#context.say('replacing', name)
-    await this.#storage.replace('latest', contentOf(name))
+    await lease.replace('latest', contentOf(name))
     this.#context.say('replaced', name)
   }
 }
