@@ -218,26 +218,26 @@ export class LmdbEngine {
     }
   }
 
-  /** A copy of the value; undefined where there is none. */
-  read(key: Uint8Array): Uint8Array | undefined {
+  /** A copy of the value; undefined where there is none. `counts`: it is a get of the user's. */
+  read(key: Uint8Array, counts: boolean): Uint8Array | undefined {
     const { buffer, cache } = this
     const address = buffer.find(key, 0, key.length)
     if (address !== 0) {
+      if (counts) this.bufferHits++
       const { log } = buffer.found
-      if (!log.isAlive(address)) return undefined
-      this.bufferHits++
-      return log.entries.copyValue(address)
+      return log.isAlive(address) ? log.entries.copyValue(address) : undefined
     }
-    if (buffer.opaque) return undefined
-    if (!cache.isEmpty) {
-      const cached = cache.find(key)
-      if (cached !== 0) {
-        const { log } = cache
-        if (!log.isAlive(cached)) return undefined
-        this.bufferHits++
-        return log.entries.copyValue(cached)
-      }
+    if (buffer.opaque) {
+      if (counts) this.bufferHits++
+      return undefined
     }
+    const cached = cache.isEmpty ? 0 : cache.find(key)
+    if (cached !== 0) {
+      if (counts) this.bufferHits++
+      const { log } = cache
+      return log.isAlive(cached) ? log.entries.copyValue(cached) : undefined
+    }
+    if (counts) this.storeReads++
     return this.#readStore(key)
   }
 
@@ -303,9 +303,9 @@ export class LmdbEngine {
     return this.#commit?.flush() ?? Promise.resolve()
   }
 
-  /** Begins a commit without waiting for it. */
+  /** What has been written is to be committed without anybody waiting for it. */
   beginFlush(): void {
-    this.#commit?.begin()
+    this.#commit?.beginInTime()
   }
 
   clear(): void {
@@ -420,7 +420,6 @@ export class LmdbEngine {
   }
 
   #readStore(key: Uint8Array): Uint8Array | undefined {
-    this.storeReads++
     const view = this.#view
     const value = view.read(key, this.#now)
     if (value !== undefined && this.#isReadAgain(view.sumOfKey)) {

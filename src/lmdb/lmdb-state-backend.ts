@@ -157,7 +157,7 @@ export class LmdbStateBackend implements SyncStateBackend {
   containsSync(key: Uint8Array): boolean {
     this.#assertOpen()
     validateKey(key)
-    return this.#engine.read(key) !== undefined
+    return this.#engine.read(key, false) !== undefined
   }
 
   /** Visible when it returns; durable with a later flush. Stops the thread for as long as the disk cannot keep up. */
@@ -431,7 +431,7 @@ export class LmdbStateBackend implements SyncStateBackend {
 
   #read(key: Uint8Array): Uint8Array | undefined {
     this.#gets++
-    const value = this.#engine.read(key)
+    const value = this.#engine.read(key, true)
     if (value !== undefined) this.#hits++
     return value
   }
@@ -480,7 +480,6 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#cancelFlush = clock.setTimer(() => {
       this.#cancelFlush = undefined
       this.#engine.beginFlush()
-      this.#armFlush()
     }, flushIntervalMs)
   }
 

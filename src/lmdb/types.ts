@@ -52,7 +52,10 @@ export interface LmdbStateBackendEvents {
 }
 
 export interface LmdbStats extends BackendStats {
-  /** Gets answered by memory: by the write buffer, or by entries kept from earlier writes and reads. */
+  /**
+   * Gets answered by memory, by the write buffer or by entries kept from earlier writes and reads, with a value or with
+   * none; with `storeReads`, all gets.
+   */
   readonly bufferHits: number
   /** Gets that went to the store. */
   readonly storeReads: number

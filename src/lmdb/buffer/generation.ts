@@ -20,6 +20,8 @@ export class Generation {
   readonly cleared: boolean
   /** The write buffer, and snapshots that read it. */
   #users = 1
+  /** The time has come to commit it: it is, as soon as a commit can begin. */
+  due = false
   /** Resolved when it is on stable storage; whoever waits for it shares this one. */
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
 
@@ -73,8 +75,9 @@ export class Generation {
     })
   }
 
-  /** Whoever waited for `former`, which this generation makes void, now waits for this one. */
+  /** Takes over from `former`, which it makes void: whoever waited for that one now waits for this one. */
   adopt(former: Generation): void {
+    this.due = former.due
     this.#waiting.push(...former.#waiting.splice(0))
   }
 

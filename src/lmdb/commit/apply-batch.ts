@@ -17,7 +17,7 @@ export function assertExpectations(engine: LmdbEngine, cursor: BatchCursor): voi
   while (cursor.next()) {
     if (cursor.kind !== OperationKind.EXPECT_VALUE && cursor.kind !== OperationKind.EXPECT_ABSENT) continue
     const key = cursor.key()
-    const value = engine.read(key)
+    const value = engine.read(key, false)
     const expected =
       cursor.kind === OperationKind.EXPECT_ABSENT
         ? undefined

@@ -94,6 +94,16 @@ export class GroupCommit {
     this.#writer.waitSync()
   }
 
+  /**
+   * The time has come for what has been written: its commit begins now or, where one is under way, gated or paused, as
+   * soon as it can.
+   */
+  beginInTime(): void {
+    const newest = this.#buffer.active.isEmpty ? this.#sealed.at(-1) : this.#buffer.active
+    if (newest !== undefined) newest.due = true
+    this.begin()
+  }
+
   /** Begins a commit of what has been written, unless one is under way. */
   begin(): void {
     if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
@@ -204,8 +214,8 @@ export class GroupCommit {
   }
 
   #beginDue(): void {
-    if (this.#buffer.active.awaited || this.#sealed.some(({ awaited }) => awaited) || this.#isDue())
-      this.begin()
+    const { active } = this.#buffer
+    if ([active, ...this.#sealed].some(({ awaited, due }) => awaited || due) || this.#isDue()) this.begin()
   }
 
   #isDue(): boolean {

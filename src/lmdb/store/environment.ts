@@ -74,6 +74,8 @@ export interface EnvironmentOptions {
 /** Admits keys of 2,048 bytes; LMDB's own default, the system's page size, does not. */
 export const STORE_PAGE_BYTES = 8_192
 export const MAX_READERS = 1024
+const FREE_PAGES_LOADED = 500
+const FREE_PAGES_RETAINED = 1_000
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 /**
@@ -108,6 +110,10 @@ function openRoot(
     maxReaders: MAX_READERS,
     overlappingSync: false,
     noSubdir: true,
+    // Of the pages that earlier commits gave back, a commit loads and then keeps a list so long at most, and the list is
+    // written anew by each commit that uses it: with the package's 50,000, all later commits pay for one large one.
+    maxFreeSpaceToLoad: FREE_PAGES_LOADED,
+    maxFreeSpaceToRetain: FREE_PAGES_RETAINED,
     // Of a lock table that is made anew; the package's types leave it out.
     permissionsMode: 0o600,
   }
