@@ -50,6 +50,7 @@ export type {
   ObjectSource,
   ObjectStorage,
   ObjectWriter,
+  OpenOptions,
   OpenSharedSource,
   OpenSharedStorage,
   SharedStorage,

@@ -28,6 +28,15 @@ export interface ObjectWriter {
   abort(): Promise<void>
 }
 
+/** How an object is going to be read. A hint: what the reads give does not depend on it. */
+export interface OpenOptions {
+  /**
+   * `'sequential'`: all of it once, from its beginning to its end, with several reads under way at a time: a storage may fetch
+   * it as one stream. `'random'`: a few stretches, each fetched by itself. Default: unknown.
+   */
+  readonly access?: 'sequential' | 'random'
+}
+
 /**
  * Reads one object in pieces, as it was when it was opened. After a later `remove` or `replace` of the name, a read gives the
  * bytes of then or rejects, and never gives others. Several reads may run at a time. After `close`, reads are `CLOSED`;
@@ -99,8 +108,8 @@ export interface SharedStorage {
 
 /** Where objects are read. */
 export interface ObjectSource {
-  /** Opens an object; `undefined` where there is none. */
-  open(name: string): Promise<ObjectReader | undefined>
+  /** Opens an object; `undefined` where there is none. Reads of it may be under way side by side. */
+  open(name: string, options?: OpenOptions): Promise<ObjectReader | undefined>
 }
 
 /** Where objects are read and, under a lease, written. */

@@ -5,6 +5,7 @@ import type {
   CheckpointStorage,
   ObjectReader,
   ObjectWriter,
+  OpenOptions,
   StorageLease,
   StoredObject,
 } from '../storage/checkpoint-storage.js'
@@ -75,8 +76,8 @@ export class FaultyCheckpointStorage implements CheckpointStorage {
     }
   }
 
-  async open(name: string): Promise<ObjectReader | undefined> {
-    const reader = await this.#call('open', name, () => this.#storage.open(name))
+  async open(name: string, options?: OpenOptions): Promise<ObjectReader | undefined> {
+    const reader = await this.#call('open', name, () => this.#storage.open(name, options))
     if (reader === undefined) return undefined
     return {
       sizeBytes: reader.sizeBytes,

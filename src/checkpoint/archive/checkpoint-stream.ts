@@ -1,70 +1,67 @@
-import type { EntryBlock } from '../../backend/entry-block.js'
+import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
+import { compareBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
-import type { ObjectReader, ObjectSource } from '../../storage/checkpoint-storage.js'
+import type { ObjectSource } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent } from '../format/manifest.js'
 import { mergeSegments } from '../format/merge-segments.js'
-import { damagedSegment, TARGET_BLOCK_BYTES } from '../format/segment-format.js'
-import { SegmentReader } from '../format/segment-reader.js'
+import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
+import type { KeyStretch } from '../format/segment-index.js'
+import type { SegmentReader } from '../format/segment-reader.js'
+import { type OpenSegments, openSegments } from './open-segments.js'
+
+export interface StreamOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly codecOf?: (name: CodecName) => BlockCodec
+  /** Only the keys in it. Default: all. */
+  readonly stretch?: KeyStretch | undefined
+}
 
 /**
- * The content of one checkpoint as a stream of blocks that ends normally only if all of it verified.
- * Iterate it once, and `close` it afterwards.
+ * The content of one checkpoint as a stream of blocks: all of it, which ends normally only if all of it verified; or that of a
+ * stretch of keys, for which only the blocks that overlap it are read. What is verified then is what was read: block by
+ * block, against the index, whose own checksum held. Iterate it once, and `close` it afterwards.
  */
 export class CheckpointStream implements AsyncIterable<EntryBlock> {
   readonly #content: CheckpointContent
-  readonly #readers: readonly SegmentReader[]
-  readonly #objects: readonly ObjectReader[]
-  readonly #signal: AbortSignal | undefined
+  readonly #segments: OpenSegments
+  readonly #options: StreamOptions
 
   /** Opens every segment and compares it with the manifest. `CORRUPTION` (also for a missing one), `INCOMPATIBLE`. */
   static async open(
     storage: ObjectSource,
     content: CheckpointContent,
-    signal: AbortSignal | undefined,
-    codecOf?: (name: CodecName) => BlockCodec,
+    options: StreamOptions = {},
   ): Promise<CheckpointStream> {
-    const objects: ObjectReader[] = []
-    const readers: SegmentReader[] = []
-    try {
-      for (const segment of content.segments) {
-        const object = await storage.open(segment.name)
-        if (object === undefined) throw damagedSegment(segment.name, 'it is missing')
-        objects.push(object)
-        readers.push(await SegmentReader.open(object, segment.name, segment, codecOf))
-      }
-    } catch (error) {
-      await closeAll(objects)
-      throw error
-    }
-    return new CheckpointStream(content, readers, objects, signal)
+    const access = options.stretch === undefined ? 'sequential' : 'random'
+    const segments = await openSegments(storage, content.segments, access, options.codecOf)
+    return new CheckpointStream(content, segments, options)
   }
 
-  private constructor(
-    content: CheckpointContent,
-    readers: readonly SegmentReader[],
-    objects: readonly ObjectReader[],
-    signal: AbortSignal | undefined,
-  ) {
+  private constructor(content: CheckpointContent, segments: OpenSegments, options: StreamOptions) {
     this.#content = content
-    this.#readers = readers
-    this.#objects = objects
-    this.#signal = signal
+    this.#segments = segments
+    this.#options = options
   }
 
   /** Whether there is more than the base. */
   get merges(): boolean {
-    return this.#readers.length > 1
+    return this.#segments.readers.length > 1
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
     const { id, entryCount, clockMs } = this.#content
-    const streams = this.#readers.map((reader) => reader.blocks(this.#signal))
-    const [base] = streams
-    const blocks =
-      this.merges || base === undefined ? mergeSegments(streams, TARGET_BLOCK_BYTES, clockMs) : base
+    const { signal, stretch } = this.#options
+    const { readers } = this.#segments
+    if (stretch !== undefined) {
+      yield* stretchOf(readers, stretch, clockMs, signal)
+      return
+    }
     let entries = 0
-    for await (const block of blocks) {
+    for await (const block of merged(
+      readers.map((reader) => reader.blocks(signal)),
+      clockMs,
+    )) {
       entries += block.entryCount
       yield block
     }
@@ -76,11 +73,59 @@ export class CheckpointStream implements AsyncIterable<EntryBlock> {
 
   /** Never rejects. */
   async close(): Promise<void> {
-    await closeAll(this.#objects)
+    await this.#segments.close()
   }
 }
 
-/** A file that was only read and does not close has done no harm to what was read. */
-async function closeAll(objects: readonly ObjectReader[]): Promise<void> {
-  await Promise.allSettled(objects.map((object) => object.close()))
+/** The state in a stretch of keys, of which only the blocks that overlap it are read. */
+export function stretchOf(
+  readers: readonly SegmentReader[],
+  stretch: KeyStretch,
+  clockMs: number,
+  signal: AbortSignal | undefined,
+): AsyncIterable<EntryBlock> {
+  return merged(
+    readers.map((reader) => blocksWithin(reader, stretch, signal)),
+    clockMs,
+  )
+}
+
+function merged(streams: readonly AsyncIterable<EntryBlock>[], clockMs: number): AsyncIterable<EntryBlock> {
+  const [base] = streams
+  return streams.length === 1 && base !== undefined
+    ? base
+    : mergeSegments(streams, TARGET_BLOCK_BYTES, clockMs)
+}
+
+/** The entries of one segment that lie in the stretch: whole blocks, but for the first and the last. */
+async function* blocksWithin(
+  reader: SegmentReader,
+  stretch: KeyStretch,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<EntryBlock, void, undefined> {
+  const found = (await reader.index()).blocksFor(stretch)
+  let number = found.first
+  for await (const block of reader.blocksIn(found, signal)) {
+    const atEdge = number === found.first || number === found.end - 1
+    number++
+    const kept = atEdge ? entriesWithin(block, stretch) : block
+    if (kept !== undefined) yield kept
+  }
+}
+
+/** The part of a block that lies in the stretch; `undefined` where there is none. */
+function entriesWithin(block: EntryBlock, { from, until }: KeyStretch): EntryBlock | undefined {
+  const cursor = new EntryBlockCursor(block.bytes)
+  let start = 0
+  let end = 0
+  let entryCount = 0
+  while (cursor.next()) {
+    const key = cursor.key()
+    const entryEnd = cursor.valueStart + cursor.valueLength
+    if (until !== undefined && compareBytes(key, until) >= 0) break
+    if (compareBytes(key, from) < 0) start = entryEnd
+    else entryCount++
+    end = entryEnd
+  }
+  return entryCount === 0 ? undefined : { bytes: block.bytes.subarray(start, end), entryCount }
 }

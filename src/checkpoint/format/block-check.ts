@@ -18,6 +18,11 @@ export class BlockCheck {
     this.#allowTombstones = allowTombstones
   }
 
+  /** Last key of the latest block, as a copy. */
+  get lastKey(): Uint8Array {
+    return this.#lastKey ?? new Uint8Array(0)
+  }
+
   /** What is wrong with the next block, or `undefined`. Throws `CORRUPTION` where an entry does not fit its block. */
   problemOf(block: EntryBlock): string | undefined {
     const cursor = new EntryBlockCursor(block.bytes)

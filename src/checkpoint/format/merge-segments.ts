@@ -57,7 +57,7 @@ export async function* mergeSegments(
   const [base, ...deltas] = inputs
   const builder = new EntryBlockBuilder(targetBytes)
   try {
-    for (const input of inputs) await input.load()
+    await Promise.all(inputs.map((input) => input.load()))
     // Most entries are the base's alone. So the deltas are compared with each other only when one of them moves on.
     let delta = newestOfSmallest(deltas)
     for (;;) {

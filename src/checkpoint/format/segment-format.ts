@@ -23,7 +23,7 @@ import { crc32 } from '../../codec/checksum.js'
 const SEGMENT_VERSION = 1
 export const SEGMENT_HEADER_BYTES = 24
 export const BLOCK_HEADER_BYTES = 24
-const INDEX_ENTRY_BYTES = 24
+export const INDEX_ENTRY_BYTES = 24
 export const FOOTER_BYTES = 64
 
 /** Raw bytes at which a block is closed. A reader accepts any size up to {@link MAX_RAW_BLOCK_BYTES}. */

@@ -1,16 +1,20 @@
-// Reads and verifies one segment (its bytes: segment-format.ts), from its first byte to its last, once.
+// Reads and verifies one segment (its bytes: segment-format.ts): from its first byte to its last, or only some of its blocks.
 //
 // (1) A block is handed on only after its checksums, its size, its entry count and the order of its keys held.
-// (2) The stream of blocks ends normally only after everything else held too: index, footer, totals, and the
+// (2) The stream of all blocks ends normally only after everything else held too: index, footer, totals, and the
 //     SHA-256 of the whole file. Otherwise it throws. So whoever has seen the end has seen what was written.
-// (3) Nothing is allocated for a size that was not compared with a limit; a few blocks are in memory at a time.
+// (3) A stream of some blocks has no SHA-256 to compare. It relies on the index, whose checksum and totals held, and finds
+//     in it exactly the blocks that the index names: none can be missing, moved, or from elsewhere in the file.
+// (4) Nothing is allocated for a size that was not compared with a limit; a few blocks are in memory at a time.
 
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { throwIfAborted } from '../../backend/validate.js'
+import { compareBytes, equalBytes } from '../../base/bytes.js'
 import { type BlockCodec, blockCodec, type CodecName } from '../../codec/block-codec.js'
 import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
 import type { ObjectReader } from '../../storage/checkpoint-storage.js'
 import { BlockCheck } from './block-check.js'
+import { READ_AHEAD, ReadAhead, type ReadAheadLimits } from './read-ahead.js'
 import {
   BLOCK_HEADER_BYTES,
   type BlockHeader,
@@ -24,18 +28,26 @@ import {
   type SegmentFooter,
   type SegmentRole,
 } from './segment-format.js'
+import { type BlockStretch, type IndexedBlock, SegmentIndex } from './segment-index.js'
 import type { SegmentTotals } from './segment-writer.js'
 
 /** Blocks, and raw bytes at least, that may be on their way through decompression at a time. */
 const MAX_BLOCKS_AHEAD = 4
 const MAX_BYTES_AHEAD = 4 * 1024 * 1024
 
-/** The index is read in pieces of this size. */
+/** The index is hashed in pieces of this size. */
 const INDEX_PIECE_BYTES = 256 * 1024
 
 /** What a manifest says about a segment. */
 export interface ExpectedSegment extends Omit<SegmentTotals, 'tombstoneCount'> {
   readonly role: SegmentRole
+}
+
+/** How a segment is read. */
+export interface SegmentReading {
+  /** Default: codecs that work in the thread pool. */
+  readonly codecOf?: ((name: CodecName) => BlockCodec) | undefined
+  readonly readAhead?: ReadAheadLimits
 }
 
 /** A block on its way: read, and being decompressed. */
@@ -45,27 +57,25 @@ interface Decoding {
   readonly block: Promise<EntryBlock>
 }
 
-/** The stored bytes of a block, and the header of the next one, read in one go. */
-interface Frame {
+/** A block that was decompressed to what its header says; what it holds is still to be checked. */
+interface Decoded {
   readonly offset: number
   readonly header: BlockHeader
-  readonly bytes: Uint8Array
+  readonly block: EntryBlock
 }
 
-/** One segment, opened: header and footer are read and fit each other and the manifest. Read its blocks once. */
+/** One segment, opened: header and footer are read and fit each other and the manifest. Several streams may be read from it. */
 export class SegmentReader {
   readonly name: string
   readonly role: SegmentRole
   readonly #object: ObjectReader
   readonly #codec: BlockCodec
   readonly #footer: SegmentFooter
+  readonly #headerBytes: Uint8Array
   readonly #footerBytes: Uint8Array
   readonly #expected: ExpectedSegment | undefined
-  readonly #sha256: RunningSha256
-  readonly #check: BlockCheck
-  #rawBytes = 0
-  #blockCount = 0
-  #indexCrc = 0
+  readonly #readAhead: ReadAheadLimits
+  #index: Promise<SegmentIndex> | undefined
 
   /**
    * Opens a segment. `expected` is what the manifest says; without it, only the file's own checksums are verified.
@@ -76,7 +86,7 @@ export class SegmentReader {
     object: ObjectReader,
     name: string,
     expected: ExpectedSegment | undefined,
-    codecOf: (name: CodecName) => BlockCodec = blockCodec,
+    { codecOf = blockCodec, readAhead = READ_AHEAD }: SegmentReading = {},
   ): Promise<SegmentReader> {
     const { sizeBytes } = object
     if (expected !== undefined && sizeBytes !== expected.sizeBytes) {
@@ -84,9 +94,11 @@ export class SegmentReader {
     }
     if (sizeBytes < SEGMENT_HEADER_BYTES + FOOTER_BYTES)
       throw damagedSegment(name, `it has ${sizeBytes} bytes`)
-    const headerBytes = await object.read(0, SEGMENT_HEADER_BYTES)
+    const [headerBytes, footerBytes] = await bothOf(
+      object.read(0, SEGMENT_HEADER_BYTES),
+      object.read(sizeBytes - FOOTER_BYTES, FOOTER_BYTES),
+    )
     const { codec, role } = decodeSegmentHeader(headerBytes, name)
-    const footerBytes = await object.read(sizeBytes - FOOTER_BYTES, FOOTER_BYTES)
     const footer = decodeFooter(footerBytes, name, sizeBytes)
     if (role === 'base' && footer.tombstoneCount > 0)
       throw damagedSegment(name, 'a base segment with tombstones')
@@ -98,9 +110,8 @@ export class SegmentReader {
         throw damagedSegment(name, 'its footer and the manifest have different totals')
       }
     }
-    const sha256 = new RunningSha256()
-    await sha256.update(headerBytes)
-    return new SegmentReader(object, name, role, codecOf(codec), footer, footerBytes, expected, sha256)
+    const frame = { headerBytes, footerBytes, footer }
+    return new SegmentReader(object, name, role, codecOf(codec), frame, expected, readAhead)
   }
 
   private constructor(
@@ -108,20 +119,29 @@ export class SegmentReader {
     name: string,
     role: SegmentRole,
     codec: BlockCodec,
-    footer: SegmentFooter,
-    footerBytes: Uint8Array,
+    frame: {
+      readonly headerBytes: Uint8Array
+      readonly footerBytes: Uint8Array
+      readonly footer: SegmentFooter
+    },
     expected: ExpectedSegment | undefined,
-    sha256: RunningSha256,
+    readAhead: ReadAheadLimits,
   ) {
     this.#object = object
     this.name = name
     this.role = role
     this.#codec = codec
-    this.#footer = footer
-    this.#footerBytes = footerBytes
+    this.#footer = frame.footer
+    this.#headerBytes = frame.headerBytes
+    this.#footerBytes = frame.footerBytes
     this.#expected = expected
-    this.#sha256 = sha256
-    this.#check = new BlockCheck(role === 'delta')
+    this.#readAhead = readAhead
+  }
+
+  /** Which blocks there are; read when it is first asked for, and kept. `CORRUPTION`. */
+  async index(): Promise<SegmentIndex> {
+    this.#index ??= this.#readIndex()
+    return await this.#index
   }
 
   /**
@@ -129,65 +149,106 @@ export class SegmentReader {
    * and `ABORTED` once the signal has fired.
    */
   async *blocks(signal?: AbortSignal): AsyncGenerator<EntryBlock, void, undefined> {
+    const { indexOffset, indexBytes } = this.#footer
+    const source = this.#bytesOf(SEGMENT_HEADER_BYTES, indexOffset + indexBytes)
+    const sha256 = new RunningSha256()
+    const check = new BlockCheck(this.role === 'delta')
+    const counted = { rawBytes: 0, blockCount: 0, indexCrc: 0 }
+    await sha256.update(this.#headerBytes)
+    try {
+      for await (const decoded of this.#decoded(source, indexOffset, signal, sha256)) {
+        const { offset, header, block } = decoded
+        this.#accept(check, decoded)
+        counted.indexCrc = crc32(encodeIndexEntry(offset, header, check.firstKey), counted.indexCrc)
+        counted.rawBytes += block.bytes.length
+        counted.blockCount++
+        yield block
+      }
+      await this.#verifyEnd(source, sha256, check, counted)
+    } finally {
+      // The caller may close the object when this has returned: nothing is being read any more then.
+      await source.settle()
+    }
+  }
+
+  /** Some of the blocks, by their numbers in the index. Each is what the index says, or else it throws `CORRUPTION`. */
+  async *blocksIn(
+    { first, end }: BlockStretch,
+    signal?: AbortSignal,
+  ): AsyncGenerator<EntryBlock, void, undefined> {
+    const { blocks } = await this.index()
+    const firstBlock = blocks[first]
+    if (firstBlock === undefined || first >= end) return
+    const endOffset = blocks[end]?.offset ?? this.#footer.indexOffset
+    const source = this.#bytesOf(firstBlock.offset, endOffset)
+    const check = new BlockCheck(this.role === 'delta')
+    let number = first
+    try {
+      for await (const decoded of this.#decoded(source, endOffset, signal, undefined)) {
+        this.#accept(check, decoded)
+        this.#compare(decoded, check, blocks[number], blocks[number + 1])
+        number++
+        yield decoded.block
+      }
+    } finally {
+      await source.settle()
+    }
+  }
+
+  #bytesOf(start: number, end: number): ReadAhead {
+    return new ReadAhead(this.#object, start, end, this.#readAhead)
+  }
+
+  async #readIndex(): Promise<SegmentIndex> {
+    const { indexOffset, indexBytes } = this.#footer
+    return SegmentIndex.parse(await this.#object.read(indexOffset, indexBytes), this.#footer, this.name)
+  }
+
+  /** The blocks from where the source stands up to `end`, decompressed a few ahead. Every byte taken is added to the hash. */
+  async *#decoded(
+    source: ReadAhead,
+    end: number,
+    signal: AbortSignal | undefined,
+    sha256: RunningSha256 | undefined,
+  ): AsyncGenerator<Decoded, void, undefined> {
     const decoding: Decoding[] = []
-    let reading = this.#startReading(await this.#readFirstHeader(), SEGMENT_HEADER_BYTES)
     let bytesAhead = 0
     try {
       for (;;) {
         throwIfAborted(signal, 'reading a segment')
-        while (reading !== undefined && decoding.length < MAX_BLOCKS_AHEAD && bytesAhead < MAX_BYTES_AHEAD) {
-          const frame: Frame = await reading
-          await this.#sha256.update(frame.bytes)
-          reading = this.#startReadingAfter(frame)
-          decoding.push(this.#startDecoding(frame))
-          bytesAhead += frame.header.rawBytes
+        while (source.position < end && decoding.length < MAX_BLOCKS_AHEAD && bytesAhead < MAX_BYTES_AHEAD) {
+          const next = await this.#startDecoding(source, end, sha256)
+          decoding.push(next)
+          bytesAhead += next.header.rawBytes
         }
         const next = decoding.shift()
-        if (next === undefined) break
+        if (next === undefined) return
         const block = await next.block
-        this.#accept(next, block)
         bytesAhead -= next.header.rawBytes
-        yield block
+        yield { offset: next.offset, header: next.header, block }
       }
-      await this.#verifyEnd()
     } finally {
-      // The caller may close the object when this has returned: nothing is being read any more then.
-      await Promise.allSettled([reading, ...decoding.map((pending) => pending.block)])
+      await Promise.allSettled(decoding.map((pending) => pending.block))
     }
   }
 
-  async #readFirstHeader(): Promise<BlockHeader | undefined> {
-    if (this.#footer.blockCount === 0) return undefined
-    const bytes = await this.#object.read(SEGMENT_HEADER_BYTES, BLOCK_HEADER_BYTES)
-    await this.#sha256.update(bytes)
-    return decodeBlockHeader(bytes, this.name, SEGMENT_HEADER_BYTES)
-  }
-
-  /** Begins to read the stored bytes of a block, with the header of the next block behind them if there is one. */
-  #startReading(header: BlockHeader | undefined, offset: number): Promise<Frame> | undefined {
-    if (header === undefined) return undefined
-    const start = offset + BLOCK_HEADER_BYTES
-    const end = start + header.storedBytes
-    const { indexOffset } = this.#footer
-    if (end !== indexOffset && end + BLOCK_HEADER_BYTES > indexOffset) {
-      throw damagedSegment(this.name, `the block at byte ${offset} runs into the index`)
-    }
-    const length = header.storedBytes + (end === indexOffset ? 0 : BLOCK_HEADER_BYTES)
-    const reading = this.#object.read(start, length).then((bytes) => ({ offset, header, bytes }))
-    reading.catch(() => {})
-    return reading
-  }
-
-  #startReadingAfter({ offset, header, bytes }: Frame): Promise<Frame> | undefined {
-    if (bytes.length === header.storedBytes) return undefined
-    const next = offset + BLOCK_HEADER_BYTES + header.storedBytes
-    return this.#startReading(decodeBlockHeader(bytes.subarray(header.storedBytes), this.name, next), next)
-  }
-
-  #startDecoding({ offset, header, bytes }: Frame): Decoding {
-    const block = this.#decode(bytes.subarray(0, header.storedBytes), header, offset)
+  async #startDecoding(source: ReadAhead, end: number, sha256: RunningSha256 | undefined): Promise<Decoding> {
+    const offset = source.position
+    if (offset + BLOCK_HEADER_BYTES > end) throw this.#runsInto(offset)
+    const headerBytes = await source.take(BLOCK_HEADER_BYTES)
+    const header = decodeBlockHeader(headerBytes, this.name, offset)
+    if (source.position + header.storedBytes > end) throw this.#runsInto(offset)
+    const stored = await source.take(header.storedBytes)
+    const block = this.#decode(stored, header, offset)
     block.catch(() => {})
+    // While the pool decompresses, this thread hashes.
+    await sha256?.update(headerBytes)
+    await sha256?.update(stored)
     return { offset, header, block }
+  }
+
+  #runsInto(offset: number): Error {
+    return damagedSegment(this.name, `the block at byte ${offset} runs into what comes after the blocks`)
   }
 
   async #decode(stored: Uint8Array, header: BlockHeader, offset: number): Promise<EntryBlock> {
@@ -202,39 +263,62 @@ export class SegmentReader {
     return { bytes, entryCount }
   }
 
-  #accept({ offset, header }: Decoding, block: EntryBlock): void {
-    const problem = this.#check.problemOf(block)
+  #accept(check: BlockCheck, { offset, block }: Decoded): void {
+    const problem = check.problemOf(block)
     if (problem !== undefined) throw damagedSegment(this.name, `${problem} (block at byte ${offset})`)
-    this.#indexCrc = crc32(encodeIndexEntry(offset, header, this.#check.firstKey), this.#indexCrc)
-    this.#rawBytes += block.bytes.length
-    this.#blockCount++
   }
 
-  /** Reads the rest of the file and compares the totals. */
-  async #verifyEnd(): Promise<void> {
-    const { indexOffset, indexBytes, indexCrc } = this.#footer
+  /** Compares a block with its entry in the index, and with where the next one begins. */
+  #compare(
+    { offset, header }: Decoded,
+    check: BlockCheck,
+    indexed: IndexedBlock | undefined,
+    next: IndexedBlock | undefined,
+  ): void {
+    const asIndexed =
+      indexed?.offset === offset &&
+      indexed.storedBytes === header.storedBytes &&
+      indexed.rawBytes === header.rawBytes &&
+      indexed.entryCount === header.entryCount &&
+      equalBytes(indexed.firstKey, check.firstKey)
+    const inOrder = next === undefined || compareBytes(check.lastKey, next.firstKey) < 0
+    if (!asIndexed || !inOrder) {
+      throw damagedSegment(this.name, `the block at byte ${offset} is not the one in its index`)
+    }
+  }
+
+  /** Takes the rest of the file and compares the totals. */
+  async #verifyEnd(
+    source: ReadAhead,
+    sha256: RunningSha256,
+    check: BlockCheck,
+    counted: { readonly rawBytes: number; readonly blockCount: number; readonly indexCrc: number },
+  ): Promise<void> {
+    const { indexBytes, indexCrc } = this.#footer
     let crc = 0
     for (let done = 0; done < indexBytes; done += INDEX_PIECE_BYTES) {
-      const piece = await this.#object.read(
-        indexOffset + done,
-        Math.min(INDEX_PIECE_BYTES, indexBytes - done),
-      )
+      const piece = await source.take(Math.min(INDEX_PIECE_BYTES, indexBytes - done))
       crc = crc32(piece, crc)
-      await this.#sha256.update(piece)
+      await sha256.update(piece)
     }
     if (crc !== indexCrc) throw damagedSegment(this.name, 'the checksum of its index does not match')
-    if (this.#indexCrc !== indexCrc) throw damagedSegment(this.name, 'its index is not that of its blocks')
-    const { entryCount, tombstoneCount } = this.#check
+    if (counted.indexCrc !== indexCrc) throw damagedSegment(this.name, 'its index is not that of its blocks')
     const asCounted =
-      entryCount === this.#footer.entryCount &&
-      tombstoneCount === this.#footer.tombstoneCount &&
-      this.#blockCount === this.#footer.blockCount &&
-      this.#rawBytes === this.#footer.rawBytes
+      check.entryCount === this.#footer.entryCount &&
+      check.tombstoneCount === this.#footer.tombstoneCount &&
+      counted.blockCount === this.#footer.blockCount &&
+      counted.rawBytes === this.#footer.rawBytes
     if (!asCounted) throw damagedSegment(this.name, 'the totals in its footer are not those of its blocks')
-    await this.#sha256.update(this.#footerBytes)
-    const digest = this.#sha256.digest()
+    await sha256.update(this.#footerBytes)
+    const digest = sha256.digest()
     if (this.#expected !== undefined && digest !== this.#expected.sha256) {
       throw damagedSegment(this.name, `its SHA-256 is ${digest}; the manifest says ${this.#expected.sha256}`)
     }
   }
+}
+
+/** Both of two reads, when neither is under way any more: the caller may close the object then. */
+async function bothOf<Left, Right>(left: Promise<Left>, right: Promise<Right>): Promise<[Left, Right]> {
+  await Promise.allSettled([left, right])
+  return [await left, await right]
 }

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent } from '../format/manifest.js'
+import type { KeyStretch } from '../format/segment-index.js'
 import { BlockInbox } from './block-pipe.js'
 import type { CheckpointWorker } from './checkpoint-worker.js'
 import { errorOf, startJob } from './start-job.js'
@@ -18,12 +19,14 @@ export interface ReadRequest {
   readonly worker: CheckpointWorker
   readonly storage: CheckpointStorage
   readonly content: CheckpointContent
+  /** Only the keys in it; default: all. */
+  readonly stretch?: KeyStretch | undefined
   readonly signal: AbortSignal | undefined
 }
 
 /** Reads all of a checkpoint in the worker and verifies it. Rejects with what is wrong with it. */
 export async function verifyContent({ worker, storage, content, signal }: ReadRequest): Promise<void> {
-  const request = { kind: 'read', content, sendBlocks: false, limits: UNLIMITED } as const
+  const request = { kind: 'read', content, stretch: undefined, sendBlocks: false, limits: UNLIMITED } as const
   try {
     await startJob({ worker, storage, shared: storage.share?.(), request, signal }).ended
   } catch (error) {
@@ -53,7 +56,10 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
   readonly #opened: Promise<unknown>
 
   /** Begins to read. `CLOSED` where the worker is closed. */
-  constructor({ worker, storage, content, signal }: ReadRequest, onBlock: (entries: number) => void) {
+  constructor(
+    { worker, storage, content, stretch, signal }: ReadRequest,
+    onBlock: (entries: number) => void,
+  ) {
     this.#signal = signal
     this.#onBlock = onBlock
     const inbox: BlockInbox = new BlockInbox((bytes) => job.giveCredit(bytes))
@@ -65,7 +71,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
       worker,
       storage,
       shared: storage.share?.(),
-      request: { kind: 'read', content, sendBlocks: true, limits: UNLIMITED },
+      request: { kind: 'read', content, stretch, sendBlocks: true, limits: UNLIMITED },
       signal,
       onTold: () => tell(),
       onBlock: (block) => inbox.push(block),

@@ -78,7 +78,7 @@ export async function mergeCheckpoint(
   codec: CodecName,
   content: CheckpointContent,
 ): Promise<ManifestSegment | undefined> {
-  const stream = await CheckpointStream.open(tools.storage, content, tools.signal, tools.codecOf)
+  const stream = await CheckpointStream.open(tools.storage, content, tools)
   try {
     return await writeSegment(tools, {
       name,
@@ -98,10 +98,10 @@ async function verifySegment(
   segment: ManifestSegment,
 ): Promise<void> {
   const { name } = segment
-  const object = await storage.open(name)
+  const object = await storage.open(name, { access: 'sequential' })
   if (object === undefined) throw damagedSegment(name, 'it is gone right after it was written')
   try {
-    const reader = await SegmentReader.open(object, name, segment, codecOf)
+    const reader = await SegmentReader.open(object, name, segment, { codecOf })
     let entries = 0
     for await (const block of reader.blocks(signal)) entries += block.entryCount
     if (entries !== segment.entryCount) throw damagedSegment(name, `${entries} entries came back`)

@@ -36,7 +36,7 @@ export class StorageService {
         return { value: this.#handles }
       }
       case 'open': {
-        const reader = await this.#storage.open(call.name)
+        const reader = await this.#storage.open(call.name, call.options)
         if (reader === undefined) return { value: undefined }
         this.#readers.set(++this.#handles, reader)
         return { value: { handle: this.#handles, sizeBytes: reader.sizeBytes } }
@@ -76,8 +76,8 @@ export function remoteStorage(ask: (call: StorageCallMessage) => Promise<unknown
         abort: async () => void (await ask({ operation: 'abort', handle })),
       }
     },
-    open: async (name) => {
-      const opened = (await ask({ operation: 'open', name })) as
+    open: async (name, options) => {
+      const opened = (await ask({ operation: 'open', name, options })) as
         | { readonly handle: number; readonly sizeBytes: number }
         | undefined
       if (opened === undefined) return undefined

@@ -22,8 +22,8 @@ export function throttledSource(
     close: () => reader.close(),
   })
   return {
-    open: async (name) => {
-      const reader = await storage.open(name)
+    open: async (name, options) => {
+      const reader = await storage.open(name, options)
       return reader === undefined ? undefined : pacedReader(reader)
     },
   }

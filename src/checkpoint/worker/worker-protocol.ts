@@ -13,8 +13,10 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { CodecName } from '../../codec/block-codec.js'
+import type { OpenOptions } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 import type { SegmentRole } from '../format/segment-format.js'
+import type { KeyStretch } from '../format/segment-index.js'
 import type { PackedError } from './packed-error.js'
 
 /** Raw bytes of blocks on their way to the other thread; a larger block goes alone. */
@@ -60,10 +62,12 @@ export interface MergeJob extends JobBase {
   readonly content: CheckpointContent
 }
 
-/** Reads and verifies a checkpoint. */
+/** Reads and verifies a checkpoint, or the blocks of it that overlap a stretch of keys. */
 export interface ReadJob extends JobBase {
   readonly kind: 'read'
   readonly content: CheckpointContent
+  /** `undefined`: all of it. */
+  readonly stretch: KeyStretch | undefined
   readonly sendBlocks: boolean
 }
 
@@ -83,7 +87,8 @@ export interface JobResult {
 
 /** The part of an {@link ObjectStorage} and of what it hands out that a call is about. */
 export type StorageCallMessage =
-  | { readonly operation: 'create' | 'open'; readonly name: string }
+  | { readonly operation: 'create'; readonly name: string }
+  | { readonly operation: 'open'; readonly name: string; readonly options: OpenOptions | undefined }
   | { readonly operation: 'write'; readonly handle: number; readonly bytes: Uint8Array }
   | { readonly operation: 'read'; readonly handle: number; readonly offset: number; readonly length: number }
   | { readonly operation: 'commit' | 'abort' | 'close'; readonly handle: number }

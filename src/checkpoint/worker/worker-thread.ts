@@ -89,8 +89,8 @@ async function read(
   { storage, codecOf, signal }: JobTools<ObjectSource>,
   link: ThreadLink,
 ): Promise<JobResult> {
-  const { content, sendBlocks } = request
-  const stream = await CheckpointStream.open(storage, content, signal, codecOf)
+  const { content, stretch, sendBlocks } = request
+  const stream = await CheckpointStream.open(storage, content, { signal, codecOf, stretch })
   try {
     link.tell('opened')
     for await (const { bytes, entryCount } of stream) {

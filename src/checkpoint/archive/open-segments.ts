@@ -1,0 +1,47 @@
+import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
+import type { ObjectReader, ObjectSource, OpenOptions } from '../../storage/checkpoint-storage.js'
+import type { ManifestSegment } from '../format/manifest.js'
+import { readAheadOfEach } from '../format/read-ahead.js'
+import { damagedSegment } from '../format/segment-format.js'
+import { SegmentReader } from '../format/segment-reader.js'
+
+/** Segments that are being opened at a time: a chain far away is opened in a few round trips. */
+const OPENED_AT_A_TIME = 8
+
+/** The segments of a checkpoint, all open. */
+export interface OpenSegments {
+  /** In the order of the manifest: the base first. */
+  readonly readers: readonly SegmentReader[]
+  /** Never rejects: a file that was only read and does not close has done no harm to what was read. */
+  close(): Promise<void>
+}
+
+/** Opens every segment and compares it with the manifest. `CORRUPTION` (also for a missing one), `INCOMPATIBLE`. */
+export async function openSegments(
+  storage: ObjectSource,
+  segments: readonly ManifestSegment[],
+  access: NonNullable<OpenOptions['access']>,
+  codecOf?: (name: CodecName) => BlockCodec,
+): Promise<OpenSegments> {
+  const objects: ObjectReader[] = []
+  const close = async () => void (await Promise.allSettled(objects.map((object) => object.close())))
+  const readAhead = readAheadOfEach(segments.length)
+  const openOne = async (segment: ManifestSegment) => {
+    const object = await storage.open(segment.name, { access })
+    if (object === undefined) throw damagedSegment(segment.name, 'it is missing')
+    objects.push(object)
+    return await SegmentReader.open(object, segment.name, segment, { codecOf, readAhead })
+  }
+  const readers: SegmentReader[] = []
+  try {
+    for (let next = 0; next < segments.length; next += OPENED_AT_A_TIME) {
+      const opening = segments.slice(next, next + OPENED_AT_A_TIME).map(openOne)
+      await Promise.allSettled(opening)
+      for (const each of opening) readers.push(await each)
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { readers, close }
+}
