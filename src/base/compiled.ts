@@ -1,23 +1,122 @@
+// The files of this package that are run and not imported, by other threads and processes; and packages that are loaded when
+// they are needed. All of it asks for the place where this file lies, which a bundler takes away: nothing here runs at load,
+// so that a bundle that needs none of it works.
+
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
+import { type Transferable, Worker } from 'node:worker_threads'
+import { reasonOf, StateError } from './errors.js'
+import { isErrorLike } from './shapes.js'
 
-const require = createRequire(import.meta.url)
 const resolved = new Map<string, URL>()
 
 /**
  * A module of this package that another thread or process loads, by its name in package.json's `imports`: the compiled one,
- * also where this file itself runs as TypeScript, in tests.
+ * also where this file itself runs as TypeScript, in tests. `INCOMPATIBLE` in a bundle, which has no such files beside it.
  */
 export function compiledModule(name: `#${string}`): URL {
-  const url = resolved.get(name) ?? pathToFileURL(require.resolve(name))
-  resolved.set(name, url)
+  let url = resolved.get(name)
+  if (url === undefined) {
+    try {
+      url = pathToFileURL(requireHere().resolve(name))
+    } catch (cause) {
+      throw takenApart(`no file for ${name}`, cause)
+    }
+    resolved.set(name, url)
+  }
   return url
 }
 
 /**
- * What a thread of this package is started with: the process's own arguments, except where they say how its main script is
- * to be read; the thread would be read like it, and fail.
+ * Loads a package that this one depends on and that brings a native addon. `INCOMPATIBLE` where it does not load: in a bundle,
+ * on a system that it has no binary for, where Node.js was told to load no addons.
  */
-export function threadArguments(): { readonly execArgv?: string[] } {
-  return process.execArgv.some((argument) => argument.startsWith('--input-type')) ? { execArgv: [] } : {}
+export function requirePackage(name: string): unknown {
+  const require = requireHere()
+  try {
+    return require(name)
+  } catch (cause) {
+    const details = {
+      what: `package ${name} on ${process.platform}-${process.arch}, Node.js ${process.version}`,
+      found: reasonOf(cause).split('\n', 1)[0] ?? '',
+      supported:
+        'an installed package whose addon may be loaded (it and holdfast are kept external in a bundle)',
+    }
+    throw new StateError('INCOMPATIBLE', details, { cause })
+  }
+}
+
+function requireHere(): NodeJS.Require {
+  // In a CommonJS bundle there is no such URL.
+  const url: string | undefined = import.meta.url
+  if (url === undefined) throw takenApart('no place of its own')
+  return createRequire(url)
+}
+
+function takenApart(found: string, cause?: unknown): StateError<'INCOMPATIBLE'> {
+  return new StateError(
+    'INCOMPATIBLE',
+    {
+      what: 'holdfast in a bundle',
+      found,
+      supported: 'holdfast as a package of its own, in node_modules: keep it external when you bundle',
+    },
+    cause === undefined ? undefined : { cause },
+  )
+}
+
+export interface ThreadStart {
+  /** For debuggers and profilers. */
+  readonly name: string
+  readonly workerData?: unknown
+  readonly transferList?: readonly Transferable[]
+}
+
+/**
+ * Starts a thread with a module of this package. `STORAGE_ERROR` where this process may not start one; `INCOMPATIBLE` in a
+ * bundle. What goes wrong later is an event of the thread.
+ */
+export function startThread(
+  module: `#${string}`,
+  { name, workerData, transferList = [] }: ThreadStart,
+): Worker {
+  const url = compiledModule(module)
+  try {
+    return new Worker(url, { name, workerData, transferList: [...transferList], ...surroundings() })
+  } catch (cause) {
+    const hint = isErrorLike(cause) && 'code' in cause && cause.code === 'ERR_ACCESS_DENIED'
+    const reason = hint
+      ? 'Node.js was told to forbid threads; allow them with --allow-worker'
+      : reasonOf(cause)
+    throw new StateError(
+      'STORAGE_ERROR',
+      { storage: 'holdfast', operation: `start ${name}`, reason },
+      { cause },
+    )
+  }
+}
+
+/**
+ * A thread inherits the arguments of its process, and NODE_OPTIONS. Where these say how the main script is to be read, the
+ * thread's own would be read like it, and fail: then it is started without.
+ */
+function surroundings(): { readonly execArgv?: string[]; readonly env?: NodeJS.ProcessEnv } {
+  const options = process.env['NODE_OPTIONS'] ?? ''
+  const remaining = withoutInputType(options)
+  if (remaining === options && !process.execArgv.some((argument) => INPUT_TYPE.test(argument))) return {}
+  return { execArgv: [], env: { ...process.env, NODE_OPTIONS: remaining } }
+}
+
+const INPUT_TYPE = /^"?--input[-_]type/
+
+/** The value of NODE_OPTIONS (words between spaces, some of them in quotes) without `--input-type`. */
+export function withoutInputType(nodeOptions: string): string {
+  const words = nodeOptions.match(/(?:"(?:\\.|[^"\\])*"|[^" ])+/g) ?? []
+  const isIts = (word: string | undefined) => word !== undefined && INPUT_TYPE.test(word)
+  const kept = words.filter((word, i) => {
+    const previous = words[i - 1]
+    // `--input-type module` are two words.
+    return !isIts(word) && !(isIts(previous) && !previous?.includes('='))
+  })
+  return kept.length === words.length ? nodeOptions : kept.join(' ')
 }

@@ -8,11 +8,11 @@
 // (1) Whoever decompresses says how many bytes must come out; more are never produced or allocated.
 // (2) A codec that this runtime lacks is INCOMPATIBLE. No other one takes its place.
 
-import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
 import * as zlib from 'node:zlib'
 import type * as Lz4 from 'lz4-napi'
-import { StateError } from '../base/errors.js'
+import { requirePackage } from '../base/compiled.js'
+import { reasonOf, StateError } from '../base/errors.js'
 
 export type CodecName = 'lz4' | 'gzip' | 'zstd' | 'none'
 
@@ -41,7 +41,7 @@ export function blockCodec(name: CodecName): BlockCodec {
     const supported = CODEC_NAMES.filter(isCodecAvailable).join(', ')
     const details = {
       what: `compression on Node.js ${process.version}`,
-      found: name === 'zstd' ? 'zstd (needs Node.js 22.15 or later)' : name,
+      found: name === 'zstd' ? 'zstd (needs Node.js 22.15 or later)' : `${name} (${reasonOf(lz4Failure)})`,
       supported,
     }
     throw new StateError('INCOMPATIBLE', details, name === 'lz4' ? { cause: lz4Failure } : undefined)
@@ -133,12 +133,17 @@ function lz4Codec(): BlockCodec | undefined {
   if (!lz4Tried) {
     lz4Tried = true
     try {
-      lz4 = lz4CodecOf(createRequire(import.meta.url)('lz4-napi') as typeof Lz4)
+      lz4 = lz4CodecOf(loadLz4())
     } catch (error) {
       lz4Failure = error
     }
   }
   return lz4
+}
+
+/** The package that LZ4 comes from; `INCOMPATIBLE` where it does not load. */
+export function loadLz4(): typeof Lz4 {
+  return requirePackage('lz4-napi') as typeof Lz4
 }
 
 function lz4CodecOf(native: typeof Lz4): BlockCodec {

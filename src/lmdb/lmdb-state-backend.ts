@@ -8,7 +8,7 @@ import { validateBlocks, validateKey, validateKeys, validateValue } from '../bac
 import { isWriteBatch, type WriteBatch } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
 import type { CancelTimer } from '../base/clock.js'
-import { reasonOf, StateError } from '../base/errors.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
 import { nextTurn, SLICE_MS } from '../base/slices.js'
@@ -25,6 +25,7 @@ import {
   validateLmdbPutOptions,
   validateLmdbWriteOptions,
 } from './settings.js'
+import { loadLmdb } from './store/environment.js'
 import { StoreDirectory } from './store/store-directory.js'
 import { unreadable, verifyDataFile } from './store/verify-process.js'
 import type { VerifyReport } from './store/verify-store.js'
@@ -62,6 +63,8 @@ export class LmdbStateBackend implements SyncStateBackend {
   #cancelFlush: CancelTimer | undefined
   #closing: Promise<void> | undefined
   #compacting: Promise<void> | undefined
+  /** Ends what `close` does not wait for. */
+  readonly #closed = new AbortController()
   #replacing = false
   #gets = 0
   #hits = 0
@@ -96,6 +99,7 @@ export class LmdbStateBackend implements SyncStateBackend {
    */
   static async open(options: LmdbStateBackendOptions): Promise<LmdbStateBackend> {
     const settings = settingsFrom(options)
+    loadLmdb()
     const directory = await StoreDirectory.open(settings.path, { readOnly: settings.readOnly })
     return await LmdbStateBackend.#over(settings, directory)
   }
@@ -105,20 +109,26 @@ export class LmdbStateBackend implements SyncStateBackend {
     options?: Omit<LmdbStateBackendOptions, 'path' | 'readOnly'>,
   ): Promise<LmdbStateBackend> {
     settingsFrom({ ...options, path: '.' })
+    loadLmdb()
     const directory = await StoreDirectory.temporary()
     return await LmdbStateBackend.#over(settingsFrom({ ...options, path: directory.path }), directory)
   }
 
   /**
    * Reads a whole store, in a process of its own, and checks every record, the order of the keys and the expiry index.
-   * Damage is in the report, not an error; it is safe beside a process that writes.
+   * Damage is in the report, not an error; it is safe beside a process that writes. `STORAGE_ERROR` where the store could not be
+   * checked: the file system refuses, or no process can be started or kept going. That says nothing about the store.
+   * `INCOMPATIBLE` for one that a newer version wrote.
    */
   static async verify(path: string): Promise<VerifyReport> {
+    let dataPath: string
     try {
-      return await verifyDataFile(await StoreDirectory.dataPathIn(path))
+      dataPath = await StoreDirectory.dataPathIn(path)
     } catch (error) {
+      if (!isStateError(error, 'CORRUPTION')) throw error
       return unreadable(reasonOf(error))
     }
+    return await verifyDataFile(dataPath)
   }
 
   static async #over(settings: LmdbSettings, directory: StoreDirectory): Promise<LmdbStateBackend> {
@@ -317,11 +327,11 @@ export class LmdbStateBackend implements SyncStateBackend {
     return await this.#directory.sizeOnDisk()
   }
 
-  /** Flushes, then checks the store as {@link LmdbStateBackend.verify} does. */
+  /** Flushes, then checks the store as {@link LmdbStateBackend.verify} does. `CLOSED` where the store is closed meanwhile. */
   async verify(): Promise<VerifyReport> {
     this.#assertOpen()
     if (this.#engine.failure === undefined) await this.#engine.flush()
-    return await verifyDataFile(this.#directory.dataPath)
+    return await verifyDataFile(this.#directory.dataPath, { signal: this.#closed.signal })
   }
 
   /**
@@ -390,6 +400,7 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#cancelSweep?.()
     this.#cancelFlush?.()
     this.#snapshots.closeAll()
+    this.#closed.abort(new StateError('CLOSED', { component: 'lmdb backend' }))
     await this.#compacting?.catch(() => {})
     try {
       await this.#engine.flush()

@@ -1,5 +1,6 @@
 import { systemClock } from '../base/clock.js'
 import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { loadLz4 } from '../codec/block-codec.js'
 import type { LmdbPutOptions, LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
 
 const MEBIBYTE = 1024 * 1024
@@ -33,13 +34,15 @@ const path: Rule = (value) => (typeof value === 'string' && value !== '' ? undef
 
 export type LmdbSettings = Required<LmdbStateBackendOptions>
 
-/** Options with their defaults; `INVALID_ARGUMENT` with every violation. */
+/** Options with their defaults; `INVALID_ARGUMENT` with every violation, `INCOMPATIBLE` for a compression that is not there. */
 export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
   const missing = (options as LmdbStateBackendOptions | undefined)?.path === undefined
   rejectViolations([
     ...violationsOf(options ?? {}, { path, ...storeRules }),
     ...(missing ? [{ argument: 'options.path', reason: 'must be a directory' }] : []),
   ])
+  // What it lacks is told now, not by the first commit.
+  if (options.compression === 'lz4') loadLz4()
   return {
     path: options.path,
     readOnly: options.readOnly ?? false,

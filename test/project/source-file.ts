@@ -85,7 +85,7 @@ function specifierOf(node: ts.Node): ts.Node | undefined {
 /** Whether calling this loads a module: `import`, `require`, or what `createRequire(…)` returned. */
 function loads(callee: ts.Expression): boolean {
   if (callee.kind === ts.SyntaxKind.ImportKeyword) return true
-  return /^require$|^createRequire\(/.test(callee.getText())
+  return /^require$|^requirePackage$|^createRequire\(/.test(callee.getText())
 }
 
 /** The source that a relative specifier means, as a path relative to `src/`. */

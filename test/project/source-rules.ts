@@ -14,8 +14,8 @@ interface Room {
 
 /** Who may import whom (the table of ARCHITECTURE.md). A folder that is not here may not exist. */
 const rooms: { readonly [folder: string]: Room } = {
-  // Of Node only what finds a file of the package.
-  base: { rooms: [], builtins: ['node:module', 'node:url'], packages: [] },
+  // Of Node only what finds a file of the package and starts a thread with it.
+  base: { rooms: [], builtins: ['node:module', 'node:url', 'node:worker_threads'], packages: [] },
   backend: { rooms: ['base'], builtins: [], packages: [] },
   codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
   log: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },

@@ -1,5 +1,5 @@
-import { MessageChannel, type Transferable, Worker } from 'node:worker_threads'
-import { compiledModule, threadArguments } from '../../base/compiled.js'
+import { MessageChannel, type Transferable, type Worker } from 'node:worker_threads'
+import { startThread } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
@@ -95,10 +95,7 @@ export class CheckpointWorker implements AsyncDisposable {
   }
 
   #startThread(): Worker {
-    const thread = new Worker(compiledModule('#checkpoint/worker-thread'), {
-      name: 'holdfast checkpoints',
-      ...threadArguments(),
-    })
+    const thread = startThread('#checkpoint/worker-thread', { name: 'holdfast checkpoints' })
     const died = (reason: string, cause?: unknown) => {
       if (this.#thread !== thread) return
       this.#thread = undefined

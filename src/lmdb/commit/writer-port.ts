@@ -1,6 +1,6 @@
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from 'node:worker_threads'
 import { type CancelTimer, systemClock } from '../../base/clock.js'
-import { compiledModule, threadArguments } from '../../base/compiled.js'
+import { startThread } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { CommitResult, StoreWriterOptions } from './store-writer.js'
 import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
@@ -37,10 +37,10 @@ export class WriterPort {
     this.#signal = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
     this.#timeoutMs = timeoutMs
     const workerData: WriterThreadData = { ...options, port: port2, signal: this.#signal }
-    this.#worker = new Worker(compiledModule('#lmdb/writer-thread'), {
+    this.#worker = startThread('#lmdb/writer-thread', {
+      name: 'holdfast writer',
       workerData,
       transferList: [port2],
-      ...threadArguments(),
     })
     this.#worker.on('error', (cause) => this.#die('the writer thread failed', cause))
     if (running.size === 0) process.on('exit', finishAll)

@@ -7,8 +7,9 @@
 //     writably: a full disk is then an error of a system call, not a signal.
 
 import { markAsUntransferable } from 'node:worker_threads'
-import * as lmdb from 'lmdb'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import type * as Lmdb from 'lmdb'
+import type { Database, RootDatabase } from 'lmdb'
+import { requirePackage } from '../../base/compiled.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { ENTRY_PREFIX, EXPIRY_KEY_BYTES } from './record.js'
@@ -117,7 +118,7 @@ function openRoot(
     // Of a lock table that is made anew; the package's types leave it out.
     permissionsMode: 0o600,
   }
-  return open<Buffer, Uint8Array>(options)
+  return loadLmdb().open<Buffer, Uint8Array>(options)
 }
 
 function openTables(root: RootDatabase<Buffer, Uint8Array>, path: string, create: boolean): Environment {
@@ -202,9 +203,17 @@ export class PlainCopies {
   }
 }
 
+let lmdb: typeof Lmdb | undefined
+
+/** LMDB's package, loaded with the first store; `INCOMPATIBLE` where it does not load. */
+export function loadLmdb(): typeof Lmdb {
+  lmdb ??= requirePackage('lmdb') as typeof Lmdb
+  return lmdb
+}
+
 /** The version of LMDB itself; the package's types leave it out. */
 export function lmdbVersion(): string {
-  const { version } = lmdb as unknown as { version: { major: number; minor: number; patch: number } }
+  const { version } = loadLmdb() as unknown as { version: { major: number; minor: number; patch: number } }
   return `${version.major}.${version.minor}.${version.patch}`
 }
 

@@ -9,11 +9,11 @@
 // (1) The checksum covers the user's key, then everything of the record behind the checksum.
 // (2) flags bit 0: expiresAtMs is there. Bit 1: the value is compressed: rawLength u32, then an LZ4 block.
 
-import { createRequire } from 'node:module'
 import type * as Lz4 from 'lz4-napi'
 import { describeKey } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { MAX_VALUE_BYTES } from '../../base/limits.js'
+import { loadLz4 } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
 import type { LmdbCompression } from '../types.js'
 
@@ -34,7 +34,6 @@ const WORTHWHILE = 7 / 8
 /** Up to this length, a loop sums a key faster than a call of the library. */
 const LOOP_SUM_BYTES = 48
 
-const lz4 = createRequire(import.meta.url)('lz4-napi') as typeof Lz4
 const sliceBytes = Uint8Array.prototype.slice
 const table = crcTable()
 /** Reads the eight bytes of a time without a view of the record. */
@@ -46,6 +45,8 @@ export class RecordWriter {
   readonly #compression: LmdbCompression
   #scratch: Buffer = Buffer.allocUnsafeSlow(FIRST_SCRATCH_BYTES)
   #views: (Buffer | undefined)[] = []
+  /** Loaded with the first value that is worth compressing. */
+  #lz4: typeof Lz4 | undefined
 
   constructor(compression: LmdbCompression) {
     this.#compression = compression
@@ -81,8 +82,9 @@ export class RecordWriter {
   /** `undefined`: the value goes in as it is. */
   #compressed(bytes: Uint8Array, start: number, length: number): Buffer | undefined {
     if (this.#compression === 'none' || length < MIN_COMPRESSED_BYTES) return undefined
+    this.#lz4 ??= loadLz4()
     // The library refuses shared memory, which a log's segments are.
-    const packed = lz4.compressSync(Buffer.from(sliceBytes.call(bytes, start, start + length)))
+    const packed = this.#lz4.compressSync(Buffer.from(sliceBytes.call(bytes, start, start + length)))
     return packed.length <= length * WORTHWHILE ? packed : undefined
   }
 
@@ -147,6 +149,9 @@ export function checkedPart(record: Uint8Array, key: Uint8Array): Uint8Array {
   return (flags & RecordFlag.COMPRESSED) === 0 ? part : recordValueIn(record, record.length, key)
 }
 
+/** Loaded with the first compressed value. */
+let uncompressing: typeof Lz4 | undefined
+
 /** The value of the checked record in the first `length` of these bytes, copied. */
 export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array): Uint8Array {
   const flags = bytes[CHECKSUM_BYTES] as number
@@ -156,8 +161,9 @@ export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array
   if (packed.length < 4 || packed.readUInt32LE(0) > MAX_VALUE_BYTES) {
     throw damaged(key, 'its compressed value has no length')
   }
+  uncompressing ??= loadLz4()
   try {
-    const value = lz4.uncompressSync(packed)
+    const value = uncompressing.uncompressSync(packed)
     return new Uint8Array(value.buffer, value.byteOffset, value.length)
   } catch (cause) {
     throw damaged(key, 'its value cannot be decompressed', cause)

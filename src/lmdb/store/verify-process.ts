@@ -1,26 +1,76 @@
-import { execFile } from 'node:child_process'
+// A store is read whole in a process of its own, because a damaged or shortened file can end the process that reads it.
+//
+// (1) Damage is a report; that the store could not be checked is `STORAGE_ERROR`. A process that cannot be started, ends by
+//     itself, is killed from outside or falls silent tells nothing about the store.
+// (2) What the process says comes on a channel of its own. It starts without NODE_OPTIONS, whose modules print, wait for a
+//     debugger or open ports. Only where it does not run without them is it given them: Yarn's Plug'n'Play finds packages so.
+// (3) `process.execPath` need not be Node.js (Electron, packed applications). Whatever it is, it must say its first word soon,
+//     and then go on saying something. Only silence counts, not time: a large store on a slow disk takes hours.
+
+import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { compiledModule } from '../../base/compiled.js'
+import { type Clock, systemClock } from '../../base/clock.js'
+import { compiledModule, withoutInputType } from '../../base/compiled.js'
+import { reasonOf, StateError } from '../../base/errors.js'
 import type { VerifyReport } from './verify-store.js'
 
-/** A store is read at 1 MB/s at the very least, whatever the disk. */
-const TIMEOUT_MS = 10 * 60_000
-const MAX_REPORT_BYTES = 1024 * 1024
+/** The descriptor that the process speaks on. */
+export const VERIFY_CHANNEL = 3
 
-/** Reads a whole data file in a process of its own: one that is cut off ends that one, and is reported. */
-export function verifyDataFile(dataPath: string): Promise<VerifyReport> {
+/** One line of it. */
+export type VerifyMessage =
+  | { readonly kind: 'started' }
+  | { readonly kind: 'reading' }
+  | { readonly kind: 'report'; readonly report: VerifyReport }
+  | { readonly kind: 'failed'; readonly reason: string }
+
+/** How long the process may be silent: until its first word, and between words. */
+const FIRST_WORD_MS = 8_000
+const SILENCE_MS = 60_000
+/** What the process said before its end has arrived by then. */
+const LAST_WORDS_MS = 1_000
+const MAX_STDERR_CHARS = 4_096
+
+/** Signals by which a process ends that trips over what it reads; any other one comes from outside. */
+const TRIPPED = new Set<unknown>(['SIGBUS', 'SIGSEGV', 'SIGABRT', 'SIGILL', 'SIGFPE', 'SIGTRAP'])
+/** From here on the exit codes of Windows mean the same. */
+const FIRST_WINDOWS_EXCEPTION = 0xc0000000
+
+/** How a process that was to read a store ended. */
+type Ending =
+  | { readonly kind: 'report'; readonly report: VerifyReport }
+  /** It said why it could not, or fell silent. */
+  | { readonly kind: 'unchecked'; readonly reason: string; readonly cause?: unknown }
+  /** It ended before it had read anything. */
+  | { readonly kind: 'ended'; readonly reason: string }
+
+export interface VerifyOptions {
+  /** Ends the process, and rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+  /** Tells how long the process is silent. Default: the machine's. */
+  readonly clock?: Clock
+}
+
+/** Reads a whole data file in a process of its own. `STORAGE_ERROR` where it could not be checked. */
+export async function verifyDataFile(dataPath: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const main = fileURLToPath(compiledModule('#lmdb/verify-main'))
-  return new Promise((done) => {
-    execFile(
-      process.execPath,
-      [main, dataPath],
-      { timeout: TIMEOUT_MS, killSignal: 'SIGKILL', maxBuffer: MAX_REPORT_BYTES },
-      (error, stdout, stderr) => {
-        if (error === null) done(JSON.parse(stdout) as VerifyReport)
-        else done(failed(error.signal ?? `exit code ${String(error.code)}`, stderr))
-      },
-    )
-  })
+  const { NODE_OPTIONS: nodeOptions = '', ...environment } = process.env
+  // By this Electron's program runs as the Node.js that is in it.
+  if (process.versions['electron'] !== undefined) environment['ELECTRON_RUN_AS_NODE'] = '1'
+  const run = (env: NodeJS.ProcessEnv) => new VerifyProcess(options).run([main, dataPath], env)
+  let ending = await run(environment)
+  const remaining = withoutInputType(nodeOptions)
+  if (ending.kind === 'ended' && remaining !== '') {
+    ending = await run({ ...environment, NODE_OPTIONS: remaining })
+  }
+  if (ending.kind === 'report') return ending.report
+  const reason = `${dataPath} could not be checked: ${ending.reason}`
+  const cause = ending.kind === 'unchecked' ? ending.cause : undefined
+  throw new StateError(
+    'STORAGE_ERROR',
+    { storage: 'lmdb', operation: 'verify', reason },
+    cause === undefined ? undefined : { cause },
+  )
 }
 
 /** The report where nothing could be read. */
@@ -28,9 +78,145 @@ export function unreadable(reason: string): VerifyReport {
   return { ok: false, entries: 0, expiring: 0, bytes: 0, problems: [{ what: 'store', reason }] }
 }
 
-function failed(end: string, stderr: string): VerifyReport {
-  const [firstLine] = stderr.trim().split('\n')
-  return unreadable(
-    `reading it ended with ${end}${firstLine === '' || firstLine === undefined ? '' : `: ${firstLine}`}`,
-  )
+/** One process that reads a store, from its start to its end. */
+class VerifyProcess {
+  readonly #signal: AbortSignal | undefined
+  readonly #clock: Clock
+  #settle: (ending: Ending) => void = () => {}
+  #child: ChildProcess | undefined
+  #started = false
+  #failure: string | undefined
+  #line = ''
+  #stderr = ''
+  #cancelWait = () => {}
+
+  constructor({ signal, clock = systemClock }: VerifyOptions) {
+    this.#signal = signal
+    this.#clock = clock
+  }
+
+  async run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Ending> {
+    const signal = this.#signal
+    signal?.throwIfAborted()
+    let abort = () => {}
+    try {
+      return await new Promise<Ending>((resolve, reject) => {
+        this.#settle = resolve
+        abort = () => reject(signal?.reason)
+        signal?.addEventListener('abort', abort, { once: true })
+        this.#start(args, env)
+      })
+    } finally {
+      signal?.removeEventListener('abort', abort)
+      this.#end()
+    }
+  }
+
+  #start(args: readonly string[], env: NodeJS.ProcessEnv): void {
+    const stdio = ['ignore', 'ignore', 'pipe', 'pipe'] as const
+    try {
+      this.#child = spawn(process.execPath, args, { env, stdio: [...stdio], windowsHide: true })
+    } catch (cause) {
+      this.#settle({ kind: 'unchecked', reason: whyNotStarted(cause), cause })
+      return
+    }
+    const [, , stderr, channel] = this.#child.stdio
+    this.#child.on('error', (cause) =>
+      this.#settle({ kind: 'unchecked', reason: whyNotStarted(cause), cause }),
+    )
+    this.#child.on('exit', (code, killedBy) => this.#exited(code, killedBy))
+    stderr?.on('error', () => {}).on('data', (chunk) => this.#hearStderr(String(chunk)))
+    channel?.on('error', () => {}).on('data', (chunk) => this.#hear(String(chunk)))
+    this.#awaitWord()
+  }
+
+  #hearStderr(text: string): void {
+    if (this.#stderr.length < MAX_STDERR_CHARS) this.#stderr += text
+  }
+
+  #hear(text: string): void {
+    const lines = (this.#line + text).split('\n')
+    this.#line = lines.pop() ?? ''
+    for (const line of lines) this.#handle(line)
+    this.#awaitWord()
+  }
+
+  #handle(line: string): void {
+    let message: VerifyMessage
+    try {
+      message = JSON.parse(line) as VerifyMessage
+    } catch {
+      this.#settle({
+        kind: 'unchecked',
+        reason: `${process.execPath} said something else: ${line.slice(0, 100)}`,
+      })
+      return
+    }
+    this.#started = true
+    if (message.kind === 'report') this.#settle(message)
+    if (message.kind === 'failed') this.#failure = message.reason
+  }
+
+  /** Waits for the next word, in parts: time in which this thread was held, and could hear nothing, counts as one of them. */
+  #awaitWord(): void {
+    this.#cancelWait()
+    const limitMs = this.#started ? SILENCE_MS : FIRST_WORD_MS
+    let leftParts = 8
+    const wait = () => {
+      this.#cancelWait = this.#clock.setTimer(() => {
+        leftParts--
+        if (leftParts > 0) wait()
+        else this.#settle({ kind: 'unchecked', reason: this.#silence(limitMs) })
+      }, limitMs / 8)
+    }
+    wait()
+  }
+
+  #silence(limitMs: number): string {
+    const seconds = limitMs / 1_000
+    return this.#started
+      ? `nothing was heard of the reading process for ${seconds} s`
+      : `${process.execPath} did not run as Node.js within ${seconds} s`
+  }
+
+  #exited(code: number | null, killedBy: NodeJS.Signals | null): void {
+    const settle = () => this.#settle(this.#endingOf(code, killedBy))
+    this.#cancelWait()
+    this.#cancelWait = this.#clock.setTimer(settle, LAST_WORDS_MS)
+    const channel = this.#child?.stdio[VERIFY_CHANNEL]
+    if (channel?.closed ?? true) settle()
+    else channel?.once('close', settle)
+  }
+
+  #endingOf(code: number | null, killedBy: NodeJS.Signals | null): Ending {
+    const [firstLine = ''] = this.#stderr.trim().split('\n')
+    const end = killedBy ?? `exit code ${code}`
+    const text = `reading it ended with ${end}${firstLine === '' ? '' : `: ${firstLine}`}`
+    const tripped = TRIPPED.has(killedBy) || (code !== null && code >= FIRST_WINDOWS_EXCEPTION)
+    if (this.#started && tripped && !/out of memory/i.test(this.#stderr)) {
+      return { kind: 'report', report: unreadable(text) }
+    }
+    if (this.#failure !== undefined) return { kind: 'ended', reason: this.#failure }
+    return {
+      kind: 'ended',
+      reason: this.#started ? text : `${process.execPath} did not run as Node.js: ${text}`,
+    }
+  }
+
+  /** Nothing of it is left, whatever it is and whatever it has started itself. */
+  #end(): void {
+    this.#cancelWait()
+    const child = this.#child
+    if (child === undefined) return
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    for (const stream of child.stdio) stream?.destroy()
+    child.unref()
+  }
+}
+
+function whyNotStarted(cause: unknown): string {
+  const code = (cause as { readonly code?: unknown } | null)?.code
+  if (code === 'ERR_ACCESS_DENIED')
+    return 'Node.js was told to forbid processes; allow them with --allow-child-process'
+  return `${process.execPath} cannot be started: ${reasonOf(cause)}`
 }

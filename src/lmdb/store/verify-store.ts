@@ -43,8 +43,11 @@ const NO_PREFIX = new Uint8Array(0)
 const FIRST = Uint8Array.of(0)
 const AFTER_LAST = new Uint8Array(EXPIRY_KEY_BYTES + 1).fill(255)
 
-/** Reads everything in a store, in this process: a cut-off file can end it. */
-export function verifyHere(dataPath: string): VerifyReport {
+/**
+ * Reads everything in a store, in this process: a cut-off file can end it. Calls `onRecord` with each record. Throws where it
+ * cannot be read for a reason that tells nothing about the store.
+ */
+export function verifyHere(dataPath: string, onRecord: () => void): VerifyReport {
   const problems: StoreProblem[] = []
   const note = (what: string, reason: string) => {
     if (problems.length < MAX_PROBLEMS) problems.push({ what, reason })
@@ -64,6 +67,7 @@ export function verifyHere(dataPath: string): VerifyReport {
     let last: Uint8Array | undefined
     for (const { key, value } of everything(slot.entries, transaction, PREFIX)) {
       entries++
+      onRecord()
       if (last !== undefined && compareBytes(last, key) >= 0) note(describeKey(key), 'is not in key order')
       last = key
       if (slot.entries.getBinaryFast(keys.entry(key, 0, key.length), { transaction }) === undefined) {
@@ -84,7 +88,10 @@ export function verifyHere(dataPath: string): VerifyReport {
       }
     }
     let indexed = 0
-    for (const _ of everything(slot.expiry, transaction, NO_PREFIX)) indexed++
+    for (const _ of everything(slot.expiry, transaction, NO_PREFIX)) {
+      indexed++
+      onRecord()
+    }
     if (entries !== counted.entries)
       note('entries', `${entries} were found, the store counts ${counted.entries}`)
     if (indexed !== counted.index)
@@ -93,9 +100,32 @@ export function verifyHere(dataPath: string): VerifyReport {
       note('expiry index', `has ${indexed} entries for ${expiring} records that expire`)
     transaction.done()
   } catch (error) {
+    if (!isDamage(error)) throw error
     note('store', reasonOf(error))
   }
   return { ok: problems.length === 0, entries, expiring, bytes, problems }
+}
+
+/** Numbers of LMDB's own errors that do not come from what is stored, but from who else uses it and how much there is to use. */
+const MDB_READERS_FULL = -30790
+const MDB_MAP_RESIZED = -30785
+const CIRCUMSTANCES = new Set([MDB_READERS_FULL, MDB_MAP_RESIZED])
+/** The system's numbers and names for what a damaged file leads to: an impossible request, a file that is not there. */
+const EINVAL = 22
+const ENOENT = 2
+
+/** Whether an error says that the store is damaged, and not that it could not be read: permissions, memory, descriptors, the device. */
+function isDamage(error: unknown): boolean {
+  if (isStateError(error)) {
+    if (error.code === 'STORAGE_ERROR') return isDamage(error.cause)
+    return error.code === 'CORRUPTION'
+  }
+  const code = (error as { readonly code?: unknown } | null | undefined)?.code
+  if (typeof code === 'number')
+    return code > 0 ? code === EINVAL || code === ENOENT : !CIRCUMSTANCES.has(code)
+  return (
+    typeof code !== 'string' || code === 'ENOENT' || (code.startsWith('ERR_') && code !== 'ERR_ACCESS_DENIED')
+  )
 }
 
 function generationOf({ meta }: Environment, transaction: ReadTransaction): number {

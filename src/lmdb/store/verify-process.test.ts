@@ -1,0 +1,152 @@
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { Clock } from '../../base/clock.js'
+import { StateError } from '../../base/errors.js'
+import { ManualClock } from '../../testing/manual-clock.js'
+import { LmdbStateBackend } from '../lmdb-state-backend.js'
+import { StoreDirectory } from './store-directory.js'
+import { type VerifyOptions, verifyDataFile } from './verify-process.js'
+
+const node = process.execPath
+
+/** What a promise rejects with, from now on. */
+const errorOf = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => undefined,
+    (error) => error,
+  )
+
+describe('the process that reads a store', () => {
+  let folder: string
+  let backend: LmdbStateBackend
+  let dataPath: string
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'holdfast-verify-'))
+    backend = await LmdbStateBackend.open({ path: join(folder, 'store') })
+    backend.putSync(Buffer.from('key'), Buffer.from('value'))
+    await backend.flush()
+    dataPath = await StoreDirectory.dataPathIn(join(folder, 'store'))
+  })
+  afterAll(async () => {
+    await backend.close()
+    await rm(folder, { recursive: true })
+  })
+  afterEach(() => {
+    process.execPath = node
+    vi.unstubAllEnvs()
+  })
+
+  const verify = (options?: VerifyOptions) => verifyDataFile(dataPath, options)
+  const healthy = { ok: true, entries: 1 }
+  const unchecked = (reason: RegExp) => ({
+    code: 'STORAGE_ERROR',
+    details: { operation: 'verify', reason: expect.stringMatching(reason) },
+  })
+
+  /** From here on the program of this process is a script of the shell, as it is a program of somebody's where one is packed. */
+  async function runAs(script: string): Promise<void> {
+    const path = join(folder, 'program')
+    await writeFile(path, `#!/bin/sh\n${script}\n`)
+    await chmod(path, 0o755)
+    process.execPath = path
+  }
+
+  /** A module that NODE_OPTIONS loads into every process. */
+  async function preload(code: string): Promise<void> {
+    const path = join(folder, 'preload.cjs')
+    await writeFile(path, code)
+    vi.stubEnv('NODE_OPTIONS', `--require "${path}"`)
+  }
+
+  it('is understood whatever else prints in it', async () => {
+    await preload(`console.log('{"ok":false}'); console.error('{"ok":false}')`)
+    expect(await verify()).toMatchObject(healthy)
+  })
+
+  it('starts without what NODE_OPTIONS loads, which may fail or wait', async () => {
+    await preload(`throw new Error('not in this process')`)
+    expect(await verify()).toMatchObject(healthy)
+    vi.stubEnv('NODE_OPTIONS', '--input-type=module --inspect-brk=127.0.0.1:0')
+    expect(await verify()).toMatchObject(healthy)
+  })
+
+  it('is given NODE_OPTIONS where it does not run without, as under Plug’n’Play', async () => {
+    await runAs(`[ -n "$NODE_OPTIONS" ] || exit 1\nexec ${node} "$@"`)
+    await preload(`console.log('found')`)
+    expect(await verify()).toMatchObject(healthy)
+  })
+
+  it.each([
+    ['is not there', '/nowhere/program', /\/nowhere\/program cannot be started: .*ENOENT/],
+    ['ends at once', '/bin/true', /\/bin\/true did not run as Node\.js: .* exit code 0/],
+    ['fails', '/bin/false', /\/bin\/false did not run as Node\.js: .* exit code 1/],
+  ])('tells that the store could not be checked where its program %s', async (_, program, reason) => {
+    process.execPath = program
+    await expect(verify()).rejects.toMatchObject(unchecked(reason))
+  })
+
+  it('is not waited for where it says nothing, nor is what it has started', async () => {
+    await runAs('sleep 30 & sleep 30')
+    const clock = new ManualClock()
+    const error = errorOf(verify({ clock }))
+    clock.advance(8_000)
+    expect(await error).toMatchObject(unchecked(/did not run as Node\.js within 8 s/))
+  })
+
+  it('may be silent for a while between two words, and no longer', async () => {
+    await runAs(`echo '{"kind":"started"}' >&3\nsleep 30`)
+    const clock = new ManualClock()
+    const waits: number[] = []
+    const setTimer: Clock['setTimer'] = (callback, delayMs) => {
+      waits.push(delayMs)
+      return clock.setTimer(callback, delayMs)
+    }
+    let ended = false
+    const silent = verify({ clock: { now: () => clock.now(), setTimer } }).finally(() => {
+      ended = true
+    })
+    const error = errorOf(silent)
+    await vi.waitFor(() => expect(waits).toContain(60_000 / 8))
+    clock.advance(59_999)
+    await new Promise(setImmediate)
+    expect(ended).toBe(false)
+    clock.advance(1)
+    expect(await error).toMatchObject(unchecked(/nothing was heard of the reading process for 60 s/))
+  })
+
+  it('tells damage by the signal that reading it ends with', async () => {
+    await runAs(`echo '{"kind":"started"}' >&3\nkill -s BUS $$`)
+    expect(await verify()).toMatchObject({
+      ok: false,
+      problems: [{ reason: expect.stringContaining('SIGBUS') }],
+    })
+  })
+
+  it.each([
+    ['it is killed from outside', 'kill -s KILL $$', /SIGKILL/],
+    ['it runs out of memory', 'echo JavaScript heap out of memory >&2; kill -s ABRT $$', /SIGABRT/],
+    ['it fails', 'echo oops >&2; exit 3', /exit code 3: oops/],
+    ['it says why', `echo '{"kind":"failed","reason":"EMFILE"}' >&3`, /EMFILE/],
+    ['it says what nobody understands', 'echo hello >&3; sleep 30', /said something else: hello/],
+  ])('does not call the store damaged where %s', async (_, end, reason) => {
+    await runAs(`echo '{"kind":"started"}' >&3\n${end}`)
+    await expect(verify()).rejects.toMatchObject(unchecked(reason))
+  })
+
+  it('ends when its store is closed', async () => {
+    const other = await LmdbStateBackend.temporary()
+    await runAs('sleep 30')
+    const error = errorOf(other.verify())
+    await new Promise(setImmediate)
+    await other.close()
+    expect(await error).toMatchObject({ code: 'CLOSED' })
+  })
+
+  it('does not begin when its signal has fired', async () => {
+    const closed = new StateError('CLOSED', { component: 'x' })
+    await expect(verify({ signal: AbortSignal.abort(closed) })).rejects.toBe(closed)
+  })
+})
