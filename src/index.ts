@@ -25,8 +25,13 @@ export type { JsonValue } from './base/json.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
 export type { Stretch } from './base/slot.js'
 export { Slot } from './base/slot.js'
+export type { ArchiveListOptions } from './checkpoint/archive/checkpoint-archive.js'
+export { CheckpointArchive } from './checkpoint/archive/checkpoint-archive.js'
+export type { CheckpointReader } from './checkpoint/archive/checkpoint-reader.js'
+export type { CheckpointDifference, DifferingEntry } from './checkpoint/archive/differences.js'
 export { CheckpointCoordinator } from './checkpoint/coordinator/checkpoint-coordinator.js'
 export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator/coordinator-options.js'
+export type { Manifest, ManifestSegment } from './checkpoint/format/manifest.js'
 export type {
   CheckpointEvents,
   CheckpointId,

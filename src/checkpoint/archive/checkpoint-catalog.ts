@@ -1,4 +1,5 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { hasMethods, invalidArgument, type Rule } from '../../base/options.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import type { RetainedCheckpoint } from '../coordinator/retention.js'
 import { MAX_MANIFEST_BYTES, parseManifest, type StoredManifest } from '../format/manifest.js'
@@ -52,6 +53,27 @@ export class CheckpointCatalog {
     return bytes === undefined ? undefined : parseManifest(bytes, sequence)
   }
 
+  /** As {@link manifest}; `INVALID_ARGUMENT` where there is none. */
+  async requiredManifest(sequence: number): Promise<StoredManifest> {
+    const stored = await this.manifest(sequence)
+    if (stored === undefined) throw this.noSuchCheckpoint(undefined)
+    return stored
+  }
+
+  /** Whether there is no such checkpoint any more. Never rejects: in doubt, there is. */
+  async isGone(sequence: number): Promise<boolean> {
+    try {
+      return (await this.#storage.read(manifestName(sequence), MAX_MANIFEST_BYTES)) === undefined
+    } catch {
+      return false
+    }
+  }
+
+  noSuchCheckpoint(cause: unknown): StateError<'INVALID_ARGUMENT'> {
+    const violations = [{ argument: 'id', reason: `names no checkpoint in ${this.#storage.name}` }]
+    return new StateError('INVALID_ARGUMENT', { violations }, cause === undefined ? undefined : { cause })
+  }
+
   /** As {@link manifest}, but returns the error, and one for a manifest that is missing. */
   async tryManifest(sequence: number): Promise<StoredManifest | StateError> {
     try {
@@ -91,6 +113,15 @@ export class CheckpointCatalog {
     }
     return checkpoints
   }
+}
+
+/** The rule that something is a storage. */
+export const storageRule: Rule = hasMethods('acquire', 'open', 'read', 'list')
+
+/** `INVALID_ARGUMENT` unless it is a storage. */
+export function checkStorage(storage: unknown): void {
+  const problem = storageRule(storage)
+  if (problem !== undefined) throw invalidArgument('storage', problem)
 }
 
 export function missingManifest(sequence: number): StateError<'CORRUPTION'> {

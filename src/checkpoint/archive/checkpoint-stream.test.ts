@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
-  blocksOf,
   bytesIn,
   bytesOf,
   collect,
@@ -10,55 +9,22 @@ import {
   shown,
   sortedEntries,
   type TestEntry,
-  writeTestSegment,
 } from '../../../test/support/checkpoints.js'
 import { farAway } from '../../../test/support/far-storage.js'
+import { runs } from '../../../test/support/long.js'
+import { storedCheckpoint } from '../../../test/support/stored-checkpoint.js'
 import { compareBytes } from '../../base/bytes.js'
 import { isStateError } from '../../base/errors.js'
 import { crc32 } from '../../codec/checksum.js'
-import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import type { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import type { Manifest } from '../format/manifest.js'
-import { checkpointId, segmentName } from '../format/object-names.js'
+import { segmentName } from '../format/object-names.js'
 import { FOOTER_BYTES } from '../format/segment-format.js'
 import type { KeyStretch } from '../format/segment-index.js'
 import { CheckpointStream, type StreamOptions } from './checkpoint-stream.js'
 
 const base = [entry('a', '1'), entry('b', '1'), entry('c', '1')]
 const delta = [entry('b', undefined), entry('c', '2')]
-
-/** A checkpoint of a base and deltas, each with blocks of about `targetBytes`. */
-async function written(
-  segments: readonly (readonly TestEntry[])[],
-  targetBytes = 100,
-): Promise<{ storage: MemoryCheckpointStorage; manifest: Manifest }> {
-  const storage = new MemoryCheckpointStorage()
-  const listed: Manifest['segments'][number][] = []
-  const alive = new Map<string, boolean>()
-  for (const [index, entries] of segments.entries()) {
-    const role = index === 0 ? 'base' : 'delta'
-    const name = segmentName(index + 1, role)
-    listed.push({
-      name,
-      ...(await writeTestSegment(storage, name, blocksOf(entries, targetBytes), 'none', role)),
-    })
-    for (const { key, value } of entries) alive.set(Buffer.from(key).toString('latin1'), value !== undefined)
-  }
-  const manifest: Manifest = {
-    id: checkpointId(segments.length),
-    sequence: segments.length,
-    createdAt: new Date(0),
-    kind: segments.length === 1 ? 'full' : 'incremental',
-    savepoint: false,
-    validated: true,
-    backend: 'model',
-    compression: 'none',
-    clockMs: 0,
-    entryCount: [...alive.values()].filter(Boolean).length,
-    segments: listed,
-    holdfast: '0.1.0',
-  }
-  return { storage, manifest }
-}
 
 async function read(
   { storage, manifest }: { storage: Pick<MemoryCheckpointStorage, 'open'>; manifest: Manifest },
@@ -78,18 +44,18 @@ function isWithin({ key }: TestEntry, { from, until }: KeyStretch): boolean {
 
 describe('the stream of a checkpoint', () => {
   it('is what base and deltas add up to', async () => {
-    const entries = await read(await written([base, delta]))
+    const entries = await read(await storedCheckpoint([base, delta]))
     expect(shown(entries)).toEqual(shown([entry('a', '1'), entry('c', '2')]))
   })
 
   it.each([1, 3, 5])('does not end when the manifest says %i entries', async (entryCount) => {
-    const { storage, manifest } = await written([base, delta])
+    const { storage, manifest } = await storedCheckpoint([base, delta])
     const wrong = { storage, manifest: { ...manifest, entryCount } }
     await expect(read(wrong)).rejects.toMatchObject({ code: 'CORRUPTION' })
   })
 
   it('does not open without one of its segments', async () => {
-    const { storage, manifest } = await written([base, delta])
+    const { storage, manifest } = await storedCheckpoint([base, delta])
     storage.tamper(segmentName(2, 'delta'), undefined)
     await expect(CheckpointStream.open(storage, manifest)).rejects.toMatchObject({
       code: 'CORRUPTION',
@@ -123,18 +89,18 @@ describe('the stream of a stretch of keys', () => {
         stretches,
         async (segments, stretch) => {
           const [first = [], ...others] = segments
-          const checkpoint = await written([asBase(first), ...others.map(asDelta)], 40)
+          const checkpoint = await storedCheckpoint([asBase(first), ...others.map(asDelta)], 40)
           const expected = (await read(checkpoint)).filter((each) => isWithin(each, stretch))
           expect(shown(await read(checkpoint, { stretch }))).toEqual(shown(expected))
         },
       ),
-      { numRuns: 150 },
+      { numRuns: runs(1_000, 60) },
     )
   })
 
   it('reads no more than the blocks that overlap it', async () => {
     const entries = Array.from({ length: 1_000 }, (_, i) => entry(`k${i + 1_000}`, 'v'.repeat(1_000)))
-    const { storage, manifest } = await written([entries, entries.slice(500, 510)], 10_000)
+    const { storage, manifest } = await storedCheckpoint([entries, entries.slice(500, 510)], 10_000)
     const far = farAway(storage)
     const stretch = { from: bytesOf('k1500'), until: bytesOf('k1505') }
     const found = await read({ storage: far.storage, manifest }, { stretch })
@@ -146,14 +112,14 @@ describe('the stream of a stretch of keys', () => {
 
   it('is right, or is CORRUPTION or INCOMPATIBLE, for every flipped byte of a segment', async () => {
     const entries = Array.from({ length: 12 }, (_, i) => entry(`k${i + 10}`, 'v'.repeat(40)))
-    const checkpoint = await written([entries])
+    const checkpoint = await storedCheckpoint([entries])
     const { storage, manifest } = checkpoint
     const stretch = { from: bytesOf('k13'), until: bytesOf('k17') }
     const expected = shown(entries.slice(3, 7))
     const name = segmentName(1, 'base')
     const whole = await bytesIn(storage, name)
     let found = 0
-    for (let position = 0; position < whole.length; position++) {
+    for (let position = 0; position < whole.length; position += runs(1, 3)) {
       const flipped = whole.slice()
       flipped[position] = (whole[position] as number) ^ 0x41
       storage.tamper(name, flipped)
@@ -165,7 +131,7 @@ describe('the stream of a stretch of keys', () => {
       }
     }
     // Header, footer, the index, and the blocks that were read; damage elsewhere is not looked at.
-    expect(found).toBeGreaterThan(200)
+    expect(found).toBeGreaterThan(runs(200, 66))
     expect(found).toBeLessThan(whole.length)
   })
 
@@ -179,7 +145,7 @@ describe('the stream of a stretch of keys', () => {
     ['ends in the middle of an entry', (index) => Buffer.concat([index, new Uint8Array(5)])],
   ])('does not believe an index whose checksum holds, and that %s', async (_what, change) => {
     const entries = Array.from({ length: 8 }, (_, i) => entry(`k${i + 10}`, 'v'.repeat(40)))
-    const { storage, manifest } = await written([entries], 200)
+    const { storage, manifest } = await storedCheckpoint([entries], 200)
     const name = segmentName(1, 'base')
     const whole = await bytesIn(storage, name)
     const view = new DataView(whole.buffer, whole.length - FOOTER_BYTES)
@@ -204,7 +170,7 @@ describe('a storage far away', () => {
   const entries = Array.from({ length: 64 }, (_, i) => entry(`k${i + 100}`, 'v'.repeat(64 * 1024)))
 
   it('costs a round trip for several blocks, with several reads in flight', async () => {
-    const { storage, manifest } = await written([entries], 64 * 1024)
+    const { storage, manifest } = await storedCheckpoint([entries], 64 * 1024)
     const far = farAway(storage)
     expect(await read({ storage: far.storage, manifest })).toHaveLength(64)
     expect(far.mostInFlight).toBe(4)
@@ -214,14 +180,14 @@ describe('a storage far away', () => {
 
   it('is opened in a few round trips, however long the chain', async () => {
     const deltas = Array.from({ length: 16 }, (_, i) => [entry(`k${i + 100}`, 'new')])
-    const { storage, manifest } = await written([entries.slice(0, 4), ...deltas], 64 * 1024)
+    const { storage, manifest } = await storedCheckpoint([entries.slice(0, 4), ...deltas], 64 * 1024)
     const far = farAway(storage)
     expect(await read({ storage: far.storage, manifest })).toHaveLength(16)
     expect(far.roundTrips).toBeLessThanOrEqual(9)
   })
 
   it('costs three round trips for a stretch: to open it, for its index, and for its blocks', async () => {
-    const { storage, manifest } = await written([entries], 64 * 1024)
+    const { storage, manifest } = await storedCheckpoint([entries], 64 * 1024)
     const far = farAway(storage)
     const stretch = { from: bytesOf('k110'), until: bytesOf('k130') }
     expect(await read({ storage: far.storage, manifest }, { stretch })).toHaveLength(20)

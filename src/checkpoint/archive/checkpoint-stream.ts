@@ -50,30 +50,34 @@ export class CheckpointStream implements AsyncIterable<EntryBlock> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
-    const { id, entryCount, clockMs } = this.#content
+    const { clockMs } = this.#content
     const { signal, stretch } = this.#options
     const { readers } = this.#segments
-    if (stretch !== undefined) {
-      yield* stretchOf(readers, stretch, clockMs, signal)
-      return
-    }
-    let entries = 0
-    for await (const block of merged(
-      readers.map((reader) => reader.blocks(signal)),
-      clockMs,
-    )) {
-      entries += block.entryCount
-      yield block
-    }
-    if (entries !== entryCount) {
-      const reason = `its segments hold ${entries} entries; it says ${entryCount}`
-      throw new StateError('CORRUPTION', { what: `manifest of ${id}`, reason })
-    }
+    if (stretch === undefined) yield* wholeOf(readers, this.#content, signal)
+    else yield* stretchOf(readers, stretch, clockMs, signal)
   }
 
   /** Never rejects. */
   async close(): Promise<void> {
     await this.#segments.close()
+  }
+}
+
+/** All of a checkpoint. The stream ends normally only if every segment, to its last byte, and the count of entries verified. */
+export async function* wholeOf(
+  readers: readonly SegmentReader[],
+  { id, entryCount, clockMs }: CheckpointContent,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<EntryBlock, void, undefined> {
+  const streams = readers.map((reader) => reader.blocks(signal))
+  let entries = 0
+  for await (const block of merged(streams, clockMs)) {
+    entries += block.entryCount
+    yield block
+  }
+  if (entries !== entryCount) {
+    const reason = `its segments hold ${entries} entries; it says ${entryCount}`
+    throw new StateError('CORRUPTION', { what: `manifest of ${id}`, reason })
   }
 }
 

@@ -8,6 +8,8 @@ import { SegmentReader } from '../format/segment-reader.js'
 /** Segments that are being opened at a time: a chain far away is opened in a few round trips. */
 const OPENED_AT_A_TIME = 8
 
+export type Access = NonNullable<OpenOptions['access']>
+
 /** The segments of a checkpoint, all open. */
 export interface OpenSegments {
   /** In the order of the manifest: the base first. */
@@ -20,7 +22,7 @@ export interface OpenSegments {
 export async function openSegments(
   storage: ObjectSource,
   segments: readonly ManifestSegment[],
-  access: NonNullable<OpenOptions['access']>,
+  access: Access,
   codecOf?: (name: CodecName) => BlockCodec,
 ): Promise<OpenSegments> {
   const objects: ObjectReader[] = []

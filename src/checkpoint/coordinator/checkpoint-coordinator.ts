@@ -12,9 +12,9 @@ import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../.
 import { Listeners, type Unsubscribe } from '../../base/events.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
-import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import { CheckpointCatalog, checkStorage } from '../archive/checkpoint-catalog.js'
 import { contentOf, metadataOf } from '../format/manifest.js'
-import { checkpointId } from '../format/object-names.js'
+import { checkedSequence, checkpointId } from '../format/object-names.js'
 import type {
   CheckpointEvents,
   CheckpointMetadata,
@@ -34,9 +34,7 @@ import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import {
   type CoordinatorSettings,
   checkCallOptions,
-  checkedSequence,
   checkRestoreOptions,
-  checkStorage,
   coordinatorSettings,
 } from './coordinator-settings.js'
 import { asTemporaryOwner, LeaseKeeper } from './lease-keeper.js'
@@ -225,8 +223,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#requireOpen()
     const sequence = checkedSequence(id)
     checkCallOptions(options)
-    const stored = await this.#catalog.manifest(sequence)
-    if (stored === undefined) throw this.#noSuchCheckpoint()
+    const stored = await this.#catalog.requiredManifest(sequence)
     const { segments } = stored.manifest
     try {
       const content = contentOf(stored.manifest)
@@ -238,7 +235,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     } catch (error) {
       if (!isStateError(error, 'CORRUPTION')) throw error
       // Retention may have removed it while it was being read.
-      if ((await this.#catalog.manifest(sequence)) === undefined) throw this.#noSuchCheckpoint(error)
+      if (await this.#catalog.isGone(sequence)) throw this.#catalog.noSuchCheckpoint(error)
       this.#noteDamaged(sequence)
       throw error
     }
@@ -248,11 +245,6 @@ export class CheckpointCoordinator implements AsyncDisposable {
   #noteDamaged(sequence: number): void {
     this.#knownDamaged.add(sequence)
     this.#maker.breakOff()
-  }
-
-  #noSuchCheckpoint(cause?: unknown): StateError<'INVALID_ARGUMENT'> {
-    const violations = [{ argument: 'id', reason: `names no checkpoint in ${this.#settings.storage.name}` }]
-    return new StateError('INVALID_ARGUMENT', { violations }, { cause })
   }
 
   /**

@@ -2,19 +2,11 @@ import type { StateBackend } from '../../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../../base/clock.js'
 import type { Violation } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
-import {
-  hasMethods,
-  invalidArgument,
-  oneOf,
-  type Rule,
-  rejectViolations,
-  rules,
-  violationsOf,
-} from '../../base/options.js'
+import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { type BlockCodec, blockCodec, CODEC_NAMES } from '../../codec/block-codec.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { storageRule } from '../archive/checkpoint-catalog.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
-import { sequenceOf } from '../format/object-names.js'
 import type { Logger } from '../types.js'
 import { type CheckpointWorker, isCheckpointWorker } from '../worker/checkpoint-worker.js'
 import type { WorkerLimits } from '../worker/worker-protocol.js'
@@ -56,7 +48,7 @@ const deltas: Rule = (value) =>
     : `must be an integer from 1 to ${MAX_DELTAS}`
 
 const optionRules = {
-  storage: hasMethods('acquire', 'open', 'read', 'list'),
+  storage: storageRule,
   intervalMs: rules.positiveMs,
   minPauseMs: rules.nonNegativeMs,
   maxCheckpoints: rules.positiveInteger,
@@ -120,19 +112,6 @@ export function checkCallOptions(options: unknown): void {
 
 export function checkRestoreOptions(options: unknown): void {
   rejectViolations(violationsOf(options, restoreRules))
-}
-
-export function checkStorage(storage: unknown): void {
-  const problem = optionRules.storage(storage)
-  if (problem !== undefined) throw invalidArgument('storage', problem)
-}
-
-/** The number in an id; `INVALID_ARGUMENT` where it is none. */
-export function checkedSequence(id: string): number {
-  const sequence = typeof id === 'string' ? sequenceOf(id) : undefined
-  if (sequence === undefined)
-    throw invalidArgument('id', "must be a checkpoint's id, such as 'chk-0000000042'")
-  return sequence
 }
 
 /** A logger whose own failures are not those of what it logs: they surface as uncaught exceptions, later. */

@@ -11,6 +11,7 @@
 //     segments rise also where it begins with one.
 // (4) A savepoint is known by the name of its segment, so that retention spares it even if its manifest is damaged.
 
+import { invalidArgument } from '../../base/options.js'
 import type { CheckpointId } from '../types.js'
 
 /** What a segment was written as. A savepoint's only segment is a base, and so is what was merged. */
@@ -37,6 +38,14 @@ export function sequenceOf(id: string): number | undefined {
   const sequence = Number(digits)
   const canonical = Number.isSafeInteger(sequence) && sequence > 0 && checkpointId(sequence) === id
   return canonical ? sequence : undefined
+}
+
+/** The number in an id that a caller passed; `INVALID_ARGUMENT` where it is none. */
+export function checkedSequence(id: string): number {
+  const sequence = typeof id === 'string' ? sequenceOf(id) : undefined
+  if (sequence === undefined)
+    throw invalidArgument('id', "must be a checkpoint's id, such as 'chk-0000000042'")
+  return sequence
 }
 
 export function manifestName(sequence: number): string {

@@ -1,0 +1,177 @@
+import type { EntryBlock } from '../../backend/entry-block.js'
+import { capturedInterval, type KeyInterval } from '../../backend/scan-range.js'
+import type { Entry, ScanRange } from '../../backend/types.js'
+import { throwIfAborted, validateKey } from '../../backend/validate.js'
+import { isStateError, type SkippedCheckpoint } from '../../base/errors.js'
+import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { type Manifest, metadataOf } from '../format/manifest.js'
+import { checkedSequence, checkpointId } from '../format/object-names.js'
+import type { CheckpointMetadata, CheckpointOptions, VerificationReport } from '../types.js'
+import { CheckpointCatalog, checkStorage } from './checkpoint-catalog.js'
+import { CheckpointReader } from './checkpoint-reader.js'
+import { type CheckpointDifference, differences } from './differences.js'
+import type { Access } from './open-segments.js'
+
+export interface ArchiveListOptions extends CheckpointOptions {
+  /**
+   * Told about each checkpoint that is not listed, because its manifest is damaged (`CORRUPTION`), cannot be read
+   * (`STORAGE_ERROR`) or was written by a newer version (`INCOMPATIBLE`). What it throws rejects the list.
+   */
+  readonly onSkipped?: (skipped: SkippedCheckpoint) => void
+}
+
+const callRules = { signal: rules.signal }
+const listRules = { signal: rules.signal, onSkipped: rules.function }
+
+/**
+ * Reads the checkpoints in a storage, without an engine, and without the lease: also beside a coordinator that writes there.
+ *
+ * What it reads is of one instant, that of the checkpoint: an entry is there if it had not expired by the time that the
+ * backend had when the checkpoint was made (the manifest's `clockMs`), whatever time it is now.
+ *
+ * Reads by key or range fetch only the blocks of the segments that may hold them. Each block is verified by its checksums and
+ * against the index, and that by its own; the digest over a whole file is compared only where all of it is read: by `verify`,
+ * by `copyTo`, and by `scan`, `blocks` and `diff` without a range.
+ *
+ * Errors: `INVALID_ARGUMENT` where there is no such checkpoint, also where it was removed while it was being read;
+ * `CORRUPTION` where it is damaged; `INCOMPATIBLE` where a newer version wrote it; `ABORTED`; `STORAGE_ERROR`. A
+ * checkpoint that is removed meanwhile gives what it held, or one of these, never anything else.
+ *
+ * @example
+ * const archive = new CheckpointArchive(new FileCheckpointStorage('checkpoints'))
+ * const [newest, ...older] = await archive.list()
+ * for await (const [key, value] of archive.scan(newest.id, { prefix: Buffer.from('window:') })) …
+ */
+export class CheckpointArchive {
+  readonly #storage: CheckpointStorage
+  readonly #catalog: CheckpointCatalog
+
+  /** Touches nothing. `INVALID_ARGUMENT` where it is no storage. */
+  constructor(storage: CheckpointStorage) {
+    checkStorage(storage)
+    this.#storage = storage
+    this.#catalog = new CheckpointCatalog(storage)
+  }
+
+  /**
+   * The checkpoints and savepoints, newest first. Those whose manifest cannot be understood are left out, and told to
+   * `onSkipped`. That a checkpoint is listed does not say that its segments are intact: `verify` does.
+   */
+  async list(options?: ArchiveListOptions): Promise<CheckpointMetadata[]> {
+    rejectViolations(violationsOf(options, listRules))
+    const listed: CheckpointMetadata[] = []
+    for (const sequence of (await this.#catalog.listing()).manifests) {
+      throwIfAborted(options?.signal, 'list checkpoints')
+      const stored = await this.#catalog.tryManifest(sequence)
+      if (!isStateError(stored)) listed.push(metadataOf(stored))
+      // Retention may have removed it since the storage was listed.
+      else if (!(await this.#catalog.isGone(sequence))) {
+        options?.onSkipped?.({ id: checkpointId(sequence), code: stored.code, reason: stored.message })
+      }
+    }
+    return listed
+  }
+
+  /** What a checkpoint says of itself: the names, sizes and digests of its segments, its time, its source's position. */
+  async manifest(id: string): Promise<Manifest> {
+    return (await this.#catalog.requiredManifest(checkedSequence(id))).manifest
+  }
+
+  /** Reads all of a checkpoint, as a restore would. `CORRUPTION` says what is damaged or missing. */
+  async verify(id: string, options?: CheckpointOptions): Promise<VerificationReport> {
+    rejectViolations(violationsOf(options, callRules))
+    const signal = options?.signal
+    await using reader = await this.#open(id, 'sequential')
+    for await (const _ of reader.blocks({ ...(signal && { signal }) })) {
+      // That the stream comes to its end is all that is wanted.
+    }
+    const { checkpoint, manifest } = reader
+    const { entryCount, sizeBytes } = checkpoint
+    return { checkpoint, segments: manifest.segments.length, entryCount, bytesRead: sizeBytes }
+  }
+
+  /** The value of a key in a checkpoint; `undefined` where it has none. For many keys, `open` the checkpoint once. */
+  async get(id: string, key: Uint8Array, options?: CheckpointOptions): Promise<Uint8Array | undefined> {
+    validateKey(key)
+    rejectViolations(violationsOf(options, callRules))
+    await using reader = await this.open(id)
+    return await reader.get(key, options)
+  }
+
+  /** The entries of a checkpoint in range, in key order or, with `reverse`, from the largest key down. */
+  scan(id: string, range?: ScanRange): AsyncIterableIterator<Entry> {
+    return this.#reading(id, capturedInterval(range), (reader, within) => reader.scan(within))
+  }
+
+  /**
+   * The entries of a checkpoint in range as packed blocks in key order, expiry included: what a backend's `replaceAll` takes. A
+   * stream without a range ends normally only if all of the checkpoint verified. `INVALID_ARGUMENT` for `reverse` and `limit`.
+   */
+  blocks(id: string, range?: ScanRange): AsyncIterableIterator<EntryBlock> {
+    return this.#reading(id, capturedInterval(range), (reader, within) => reader.blocks(within))
+  }
+
+  /**
+   * Opens a checkpoint to read from it several times: its segments are then opened once. Close it; until then its files stay
+   * readable on most storages, also when it is removed.
+   */
+  async open(id: string): Promise<CheckpointReader> {
+    return await this.#open(id, 'random')
+  }
+
+  /**
+   * What has changed from one checkpoint to another, in key order: keys that only the other one has are `added`, those that
+   * only the first one has are `removed`, and those with another value or another expiry are `changed`. Both are read
+   * side by side, a few blocks at a time. `INVALID_ARGUMENT` for `reverse` and `limit`.
+   */
+  diff(id: string, otherId: string, range?: ScanRange): AsyncIterableIterator<CheckpointDifference> {
+    return this.#diff(id, otherId, capturedInterval(range))
+  }
+
+  async *#diff(
+    id: string,
+    otherId: string,
+    captured: () => KeyInterval,
+  ): AsyncGenerator<CheckpointDifference, void, undefined> {
+    const interval = captured()
+    const access = accessFor(interval)
+    const range = rangeOf(interval)
+    await using before = await this.#open(id, access)
+    await using after = await this.#open(otherId, access)
+    yield* differences(before.blocks(range), after.blocks(range))
+  }
+
+  async *#reading<Item>(
+    id: string,
+    captured: () => KeyInterval,
+    read: (reader: CheckpointReader, range: ScanRange) => AsyncIterable<Item>,
+  ): AsyncGenerator<Item, void, undefined> {
+    const interval = captured()
+    await using reader = await this.#open(id, accessFor(interval))
+    yield* read(reader, rangeOf(interval))
+  }
+
+  async #open(id: string, access: Access): Promise<CheckpointReader> {
+    const sequence = checkedSequence(id)
+    const stored = await this.#catalog.requiredManifest(sequence)
+    return await CheckpointReader.open(this.#storage, stored, access, (error) =>
+      this.#explained(sequence, error),
+    )
+  }
+
+  /** The error, or that there is no such checkpoint, where it was removed while it was being read. */
+  async #explained(sequence: number, error: unknown): Promise<unknown> {
+    const mayBeGone = isStateError(error, 'CORRUPTION') || isStateError(error, 'STORAGE_ERROR')
+    return mayBeGone && (await this.#catalog.isGone(sequence)) ? this.#catalog.noSuchCheckpoint(error) : error
+  }
+}
+
+/** Without bounds, everything is read. */
+function accessFor({ from, until }: KeyInterval): Access {
+  return from.length === 0 && until === undefined ? 'sequential' : 'random'
+}
+
+function rangeOf({ from, until, reverse, limit, signal }: KeyInterval): ScanRange {
+  return { gte: from, reverse, limit, ...(until && { lt: until }), ...(signal && { signal }) }
+}
