@@ -199,12 +199,15 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   /** The entries of an interval, for the engine's own scans. */
   *walkSync(interval: KeyInterval): IterableIterator<Entry> {
-    this.#assertOpen()
-    const sorted = this.#sortedSync()
-    for (const address of this.#walk(sorted, interval)) {
-      if (address !== 0) yield this.#entry(address)
+    const check = () => {
       this.#assertOpen()
       throwIfAborted(interval.signal, 'scan')
+    }
+    check()
+    for (const address of this.#walk(this.#sortedSync(), interval)) {
+      if (address === 0) continue
+      yield this.#entry(address)
+      check()
     }
   }
 
@@ -218,6 +221,8 @@ export class MemorySnapshot implements SyncStateSnapshot {
       throwIfAborted(interval.signal, 'scan')
       if (address !== 0) yield this.#entry(address)
     }
+    this.#assertOpen()
+    throwIfAborted(interval.signal, 'scan')
   }
 
   *#deferredSync(interval: () => KeyInterval): IterableIterator<Entry> {

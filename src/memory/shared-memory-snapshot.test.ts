@@ -145,6 +145,17 @@ describe('A shared snapshot', () => {
     await expect(opening).rejects.toMatchObject({ code: 'CLOSED' })
   })
 
+  it('cannot be opened any more once the thread that lent it is gone, which closes its port and does no more', async () => {
+    const backend = new MemoryStateBackend()
+    const shared = backend.snapshotSync().share()
+    const [port] = (shared?.transferList ?? []) as readonly MessagePort[]
+    const closing = new Promise((resolve) => port?.once('close', resolve))
+    port?.close()
+    await closing
+    await expect(openSharedSnapshot(shared?.data)).rejects.toMatchObject({ code: 'CLOSED' })
+    await backend.close()
+  })
+
   it('is let go of when the thread that reads it dies', async () => {
     const backend = new MemoryStateBackend()
     for (let i = 0; i < 2_000; i++) backend.putSync(encode(`key-${i}`), encode('x'.repeat(1_000)))

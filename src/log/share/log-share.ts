@@ -14,7 +14,8 @@
 //     under a reader.
 // (2) What was buried before the question was asked is in the answer, and what was buried later was not buried when the
 //     reader looked. Messages order the two threads.
-// (3) When the snapshot is closed meanwhile, a flag in shared memory and a message tell the reader to stop.
+// (3) When the snapshot is closed meanwhile, a flag in shared memory and a message tell the reader to stop. A reader that has
+//     not begun by then, wherever its port is on its way, finds the flag or a closed port when it begins.
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { nextTurn } from '../../base/slices.js'
@@ -87,8 +88,8 @@ export class LogShare {
   close(): void {
     this.#isClosed = true
     this.#endView()
+    Atomics.store(new Int32Array(this.data.closedFlag), 0, 1)
     if (this.#isReading) {
-      Atomics.store(new Int32Array(this.data.closedFlag), 0, 1)
       this.#reply({ kind: 'closed' })
     } else {
       this.#port.close()

@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads'
 import { StateError } from '../../base/errors.js'
 import { runSliced, type SlicedWork } from '../../base/slices.js'
 import { Entries } from '../entries.js'
@@ -43,11 +44,15 @@ export class SharedLogReader {
       else this.#waiting.shift()?.resolve(reply)
     })
     port.on('close', () => this.end())
+    // It may have closed while this module was being loaded, when nobody listened yet, and says so never again. Listening
+    // references an open port only.
+    if (!(port as MessagePort & { hasRef(): boolean }).hasRef()) this.end()
   }
 
   /** Rejects with `CLOSED` where the snapshot has been closed. */
   static async open(shared: SharedLog): Promise<SharedLogReader> {
     const reader = new SharedLogReader(shared)
+    reader.assertOpen()
     await reader.#ask('open')
     return reader
   }

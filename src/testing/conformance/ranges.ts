@@ -184,16 +184,46 @@ export const ranges: ConformanceTopic = {
       assert.equal(backend.stats().openSnapshots, 1, 'a scan that never ran holds nothing')
     }),
 
-    promise('ends with ABORTED when the signal has fired before a scan', async ({ open, snapshotOf }) => {
+    promise(
+      'gives nothing and ends with ABORTED when the signal has fired before a scan',
+      async ({ open, snapshotOf }) => {
+        const backend = await open()
+        const signal = AbortSignal.abort(new Error('enough'))
+        let given = 0
+        const counted = async function* (items: AsyncIterable<unknown>) {
+          for await (const item of items) {
+            given++
+            yield item
+          }
+        }
+        for (const entries of [{}, { a: '1', b: '2' }]) {
+          await fill(backend, entries)
+          const snapshot = await snapshotOf(backend)
+          for (const from of [backend, snapshot]) {
+            await scanRejects('ABORTED', () => counted(from.scan({ signal })))
+            await scanRejects('ABORTED', () => counted(from.scan({ signal, reverse: true, limit: 1 })))
+          }
+          await scanRejects('ABORTED', () => counted(snapshot.blocks({ signal })))
+          await snapshot.close()
+        }
+        assert.equal(given, 0, 'entries given although the signal had fired')
+        assert.equal(backend.stats().openSnapshots, 0)
+      },
+    ),
+
+    promise('ends with ABORTED when the signal fires at the last entry of a scan', async ({ open }) => {
       const backend = await open()
       await fill(backend, { a: '1', b: '2' })
-      const signal = AbortSignal.abort(new Error('enough'))
-      await scanRejects('ABORTED', () => backend.scan({ signal }))
-      const snapshot = await snapshotOf(backend)
-      await scanRejects('ABORTED', () => snapshot.scan({ signal }))
-      await scanRejects('ABORTED', () => snapshot.blocks({ signal }))
-      await snapshot.close()
-      assert.equal(backend.stats().openSnapshots, 0)
+      const controller = new AbortController()
+      const seen: string[] = []
+      await scanRejects('ABORTED', async function* () {
+        for await (const [key] of backend.scan({ signal: controller.signal })) {
+          seen.push(text(key))
+          if (seen.length === 2) controller.abort()
+          yield key
+        }
+      })
+      assert.deepEqual(seen, ['a', 'b'])
     }),
 
     promise(

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type Transferable, Worker } from 'node:worker_threads'
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
-import type { ChangeBase, SharedSnapshot } from '../../backend/shared-snapshot.js'
+import type { ChangeBase, OpenSharedSnapshot, SharedSnapshot } from '../../backend/shared-snapshot.js'
 import type { StateBackend, SyncStateSnapshot } from '../../backend/state-backend.js'
 import { WriteBatch } from '../../backend/write-batch.js'
+import { type CancelTimer, systemClock } from '../../base/clock.js'
+import { nextTurn } from '../../base/slices.js'
 import {
   type CaseContext,
   type ConformanceCapability,
@@ -12,7 +14,7 @@ import {
   type ConformanceTopic,
   promise,
 } from './case.js'
-import { blockOf, bytes, contents, fill, streamOf, text } from './helpers.js'
+import { blockOf, bytes, collect, contents, fill, streamOf, text } from './helpers.js'
 
 /** What another thread found: keys with their values, `undefined` for a tombstone, and the number of living entries. */
 interface Read {
@@ -95,6 +97,15 @@ async function assertTells(reading: Promise<Read>, before: Content, present: Con
   assert.equal(count, present.length, 'count')
 }
 
+/** Rejects where the work does not end in that time. */
+async function within<Result>(ms: number, work: () => Promise<Result>): Promise<Result> {
+  let cancelTimer: CancelTimer = () => {}
+  const late = new Promise<never>((_, reject) => {
+    cancelTimer = systemClock.setTimer(() => reject(new Error(`not settled after ${ms} ms`)), ms)
+  })
+  return await Promise.race([work(), late]).finally(() => cancelTimer())
+}
+
 /** Runs once on what was just written, and once on what the engine has had time to settle. */
 function shares(
   title: string,
@@ -142,6 +153,24 @@ export const sharing: ConformanceTopic = {
       await fill(backend, { a: 'new' })
       await backend.flush()
       await assertReads(reading, before)
+    }),
+
+    ...shares('one that is closed on its way is read as it was, or refused', async (context, backend) => {
+      const before = await contents(backend)
+      const snapshot = context.snapshotNow(backend)
+      const { module, data } = shared(snapshot)
+      snapshot.closeSync()
+      const { openSharedSnapshot } = (await import(module)) as { openSharedSnapshot: OpenSharedSnapshot }
+      // Whoever loads a module may come to the data only when all that belongs to it has gone.
+      for (let turns = 0; turns < 100; turns++) await nextTurn()
+      const outcome = await within(5_000, async () => {
+        const reader = await openSharedSnapshot(data)
+        const read = (await collect(reader.blocks())).flatMap(entriesOf)
+        await reader.close()
+        return read
+      }).catch((error: unknown) => error)
+      const refused = (outcome as { readonly code?: unknown }).code === 'CLOSED'
+      if (!refused) assert.deepEqual(outcome, before)
     }),
 
     ...shares('a snapshot can be shared twice', async ({ snapshotNow }, backend) => {
