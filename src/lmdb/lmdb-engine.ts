@@ -19,7 +19,7 @@ import { Absorption } from './buffer/absorption.js'
 import { countEntries } from './buffer/count-entries.js'
 import { ExpirySweep } from './buffer/expiry-sweep.js'
 import { type Generation, layerOf } from './buffer/generation.js'
-import { mapBytesOf, memorySharesOf } from './buffer/memory-shares.js'
+import { memorySharesOf } from './buffer/memory-shares.js'
 import type { Layer } from './buffer/merged-scan.js'
 import { ReadCache } from './buffer/read-cache.js'
 import { WriteBuffer } from './buffer/write-buffer.js'
@@ -122,7 +122,6 @@ export class LmdbEngine {
         : new SnapshotLender({
             seed,
             maxBytes: shares.changesBytes,
-            mapBytes: mapBytesOf(settings),
             dataPath: () => options.directory.dataPath,
             waitFor: (gate) => commit.waitFor(gate),
             seal: () => {
@@ -144,15 +143,14 @@ export class LmdbEngine {
   static async open(options: EngineOptions): Promise<LmdbEngine> {
     const { settings, directory } = options
     const { dataPath } = directory
-    const mapBytes = mapBytesOf(settings)
     // The databases must all be there before the writer thread opens them, and before this thread reads.
-    const store = new OpenStore(dataPath, { readOnly: false, mapBytes, create: !directory.isReady })
+    const store = new OpenStore(dataPath, { readOnly: false, create: !directory.isReady })
     const { compression, commitTimeoutMs } = settings
     let writer: WriterPort | undefined
     try {
       // What is wrong with the store is found here first: on its way between threads an error loses its code.
       store.latest().release()
-      writer = new WriterPort({ dataPath, mapBytes, compression }, commitTimeoutMs)
+      writer = new WriterPort({ dataPath, compression }, commitTimeoutMs)
       const opened = await writer.ask({ kind: 'open' })
       const engine = new LmdbEngine(options, store, writer, opened?.clockMs ?? 0)
       engine.usedBytes = opened?.usedBytes ?? 0
@@ -382,7 +380,7 @@ export class LmdbEngine {
       timeoutMs: commitTimeoutMs,
       usedBytes: this.usedBytes,
       onSwitched: (dataPath, result) => {
-        this.#store = new OpenStore(dataPath, { readOnly: false, mapBytes: mapBytesOf(this.#settings) })
+        this.#store = new OpenStore(dataPath, { readOnly: false })
         this.#switchView(result)
         retired = this.#retire(replaced)
       },
@@ -493,6 +491,6 @@ export class LmdbEngine {
   }
 }
 
-function openForReading({ settings, directory }: EngineOptions): OpenStore {
-  return new OpenStore(directory.dataPath, { readOnly: true, mapBytes: mapBytesOf(settings) })
+function openForReading({ directory }: EngineOptions): OpenStore {
+  return new OpenStore(directory.dataPath, { readOnly: true })
 }

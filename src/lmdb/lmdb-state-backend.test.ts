@@ -15,6 +15,7 @@ import { ManualClock } from '../testing/manual-clock.js'
 import { LmdbStateBackend } from './lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from './types.js'
 
+const MEBIBYTE = 1024 * 1024
 const key = (text: string): Uint8Array => new TextEncoder().encode(text)
 const text = (bytes: Uint8Array | undefined): string | undefined =>
   bytes === undefined ? undefined : new TextDecoder().decode(bytes)
@@ -271,7 +272,7 @@ describe('ownership and the directory', () => {
     expect(await readdir(path)).toEqual(['notes.txt'])
   })
 
-  it('with a file that LMDB cannot open is STORAGE_ERROR; a map that no process has room for, INVALID_ARGUMENT', async () => {
+  it('with a file that LMDB cannot open is STORAGE_ERROR', async () => {
     await (await open()).close()
     const lock = join(path, 'data-1.mdb-lock')
     await rm(lock)
@@ -279,9 +280,21 @@ describe('ownership and the directory', () => {
     await rejected('STORAGE_ERROR', open())
     await rejected('STORAGE_ERROR', open({ readOnly: true }))
     await rm(lock, { recursive: true })
+    await (await open()).close()
+  })
+
+  it('maps what its file needs, whatever it may grow to', async () => {
     await rejected('INVALID_ARGUMENT', open({ maxBytes: 2 ** 43 + 1 }))
     const backend = await open({ maxBytes: 2 ** 43 })
-    expect(backend.stats().mapBytes).toBeGreaterThan(2 ** 44)
+    expect(backend.stats().mapBytes).toBe(64 * MEBIBYTE)
+    const snapshot = backend.snapshotSync()
+    const value = Buffer.alloc(16 * MEBIBYTE)
+    for (let i = 0; i < 6; i++) backend.putSync(key(`large ${i}`), value.fill(i))
+    await backend.flush()
+    expect(backend.stats().mapBytes).toBeGreaterThan(96 * MEBIBYTE)
+    for (let i = 0; i < 6; i++) expect(backend.getSync(key(`large ${i}`))?.at(-1)).toBe(i)
+    expect(snapshot.countSync()).toBe(0)
+    snapshot[Symbol.dispose]()
   })
 
   it('of a newer format is refused, and an absent store cannot be opened for reading', async () => {

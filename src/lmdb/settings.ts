@@ -4,7 +4,7 @@ import { loadLz4 } from '../codec/block-codec.js'
 import type { LmdbPutOptions, LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
 
 const MEBIBYTE = 1024 * 1024
-/** Twice this and a little is mapped: a process must have room for that: LMDB's package does not survive a refusal. */
+/** A file of twice this can still be mapped, and once more while it grows, within the addresses of a process. */
 const MAX_STORE_BYTES = 2 ** 43
 
 const atLeast =

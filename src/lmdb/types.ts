@@ -28,7 +28,7 @@ export interface LmdbStateBackendOptions {
   readonly compression?: LmdbCompression
   /**
    * Most that the pages of the store's entries may take, in bytes; from 1 MiB to 8 TiB. Writes beyond are `BACKEND_FULL`.
-   * Default 64 GiB. Twice as much address space is reserved.
+   * Default 64 GiB. Address space is taken for what the file has, and more as it grows.
    */
   readonly maxBytes?: number
   /** Longest wait for a commit, in milliseconds; after it the engine counts as failed. Default 30,000. */

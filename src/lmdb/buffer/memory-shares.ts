@@ -1,4 +1,4 @@
-// How the engine divides its memory, and how much address space it maps.
+// How the engine divides its memory.
 
 import { SEGMENT_BYTES } from '../../log/layout.js'
 import type { LmdbSettings } from '../settings.js'
@@ -14,8 +14,6 @@ const CHANGES_SHARE = 1 / 8
 /** A log of the engine, at its largest, has about so many segments. */
 const SEGMENTS_PER_LOG = 64
 const SMALLEST_SEGMENT_BYTES = 64 * 1024
-/** Address space beside `maxBytes`: LMDB copies pages before it writes them, and a replacement holds both contents. */
-const SPARE_MAP_BYTES = 64 * 1024 * 1024
 
 export interface MemoryShares {
   readonly cacheBytes: number
@@ -37,8 +35,4 @@ export function memorySharesOf({ cacheBytes }: LmdbSettings): MemoryShares {
     changesBytes: cacheBytes * CHANGES_SHARE,
     segmentBytes: Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, segmentBytes)),
   }
-}
-
-export function mapBytesOf({ maxBytes }: LmdbSettings): number {
-  return maxBytes * 2 + SPARE_MAP_BYTES
 }

@@ -1,5 +1,5 @@
 import type { LmdbSettings } from '../settings.js'
-import { STORE_PAGE_BYTES } from '../store/environment.js'
+import { STORE_PAGE_BYTES } from '../store/data-file.js'
 
 /**
  * Pages of the store that a commit may touch, as a share of `cacheBytes`: LMDB holds each in private memory until the

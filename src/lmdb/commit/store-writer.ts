@@ -5,7 +5,9 @@ import { Entries } from '../../log/entries.js'
 import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
+import { STORE_PAGE_BYTES } from '../store/data-file.js'
 import {
+  assertRoomToGrow,
   bytesInUse,
   type Environment,
   KeyScratch,
@@ -25,7 +27,6 @@ import type { LmdbCompression } from '../types.js'
 
 export interface StoreWriterOptions {
   readonly dataPath: string
-  readonly mapBytes: number
   readonly compression: LmdbCompression
 }
 
@@ -51,11 +52,14 @@ export interface CommitResult {
 
 /** Bytes of blocks after which a bulk replacement commits what it has written so far into the slot not in use. */
 const REPLACE_COMMIT_BYTES = 32 * 1024 * 1024
+/** Copies that LMDB may write for one record: a page of the records, one of the expiry index, and what leads there. */
+const PAGES_PER_RECORD = 4
 const NO_VALUE = Buffer.alloc(0)
 
 /** All writing to a store: runs in the writer thread. */
 export class StoreWriter {
   readonly #environment: Environment
+  readonly #dataPath: string
   readonly #records: RecordWriter
   readonly #keys = new KeyScratch()
   readonly #indexKeys = new KeyScratch()
@@ -64,14 +68,15 @@ export class StoreWriter {
   #blocks: Uint8Array[] = []
   #blockBytes = 0
 
-  constructor({ dataPath, mapBytes, compression }: StoreWriterOptions) {
-    this.#environment = openEnvironment(dataPath, { readOnly: false, mapBytes })
+  constructor({ dataPath, compression }: StoreWriterOptions) {
+    this.#environment = openEnvironment(dataPath, { readOnly: false })
+    this.#dataPath = dataPath
     this.#records = new RecordWriter(compression)
     this.#state = this.#readState()
     const other = this.#slot(1)
     if (other.entries.getStats().entryCount > 0 || other.expiry.getStats().entryCount > 0) {
       // A replacement that did not finish.
-      this.#transaction(() => clearSlot(other))
+      this.#transaction(0, () => clearSlot(other))
     }
   }
 
@@ -87,7 +92,8 @@ export class StoreWriter {
     runThrough(new KeyOrder(table).sort(addresses))
     let recordBytes = 0
     const state = { ...this.#state, clockMs, flushSequence: this.#state.flushSequence + 1 }
-    this.#transaction(() => {
+    const bytes = segments.reduce((sum, { buffer }) => sum + buffer.byteLength, 0)
+    this.#transaction(bytes + addresses.length * PAGES_PER_RECORD * STORE_PAGE_BYTES, () => {
       const slot = this.#slot(0)
       if (cleared) clearSlot(slot)
       const indexed = slot.expiry.getStats().entryCount > 0
@@ -102,26 +108,28 @@ export class StoreWriter {
   beginReplace(): void {
     this.#blocks = []
     this.#blockBytes = 0
-    this.#transaction(() => clearSlot(this.#slot(1)))
+    this.#transaction(0, () => clearSlot(this.#slot(1)))
   }
 
   /** Adds the next block of a replacement, in key order. */
   replaceBlock(bytes: Uint8Array): void {
     this.#blocks.push(bytes)
     this.#blockBytes += bytes.length
-    if (this.#blockBytes >= REPLACE_COMMIT_BYTES) this.#transaction(() => this.#appendBlocks())
+    if (this.#blockBytes >= REPLACE_COMMIT_BYTES) {
+      this.#transaction(2 * this.#blockBytes, () => this.#appendBlocks())
+    }
   }
 
   /** Puts the replacement in service, in one commit, and gives the former content's pages back. */
   finishReplace(clockMs: number): CommitResult {
     const { generation, flushSequence } = this.#state
     const state = { ...this.#state, generation: generation + 1, flushSequence: flushSequence + 1, clockMs }
-    this.#transaction(() => {
+    this.#transaction(2 * this.#blockBytes, () => {
       this.#appendBlocks()
       this.#putState(state)
     })
     this.#state = state
-    this.#transaction(() => clearSlot(this.#slot(1)))
+    this.#transaction(0, () => clearSlot(this.#slot(1)))
     return this.#result(0, 0)
   }
 
@@ -130,7 +138,7 @@ export class StoreWriter {
   }
 
   async close(): Promise<void> {
-    await this.#environment.root.close()
+    await this.#environment.close()
   }
 
   #write(slot: Slot, entries: Entries, address: number, indexed: boolean): number {
@@ -215,7 +223,7 @@ export class StoreWriter {
       return decodeStoreState(record.subarray(0, this.#environment.meta.lastSize))
     }
     const state: StoreState = { format: 1, generation: 0, clockMs: 0, flushSequence: 0 }
-    this.#transaction(() => this.#putState(state))
+    this.#transaction(0, () => this.#putState(state))
     return state
   }
 
@@ -241,7 +249,9 @@ export class StoreWriter {
     }
   }
 
-  #transaction(action: () => void): void {
+  /** `bytes`: by how much the action lets the file grow at most, beside what LMDB needs for its own books. */
+  #transaction(bytes: number, action: () => void): void {
+    assertRoomToGrow(this.#environment, this.#dataPath, bytes)
     this.#environment.root.transactionSync(action)
     this.#environment.root.resetReadTxn()
   }

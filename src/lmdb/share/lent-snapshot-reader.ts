@@ -48,9 +48,9 @@ class LentStore {
   readonly view: StoreView
   readonly #store: OpenStore
 
-  constructor({ dataPath, mapBytes, generation, gate }: SharedStore) {
+  constructor({ dataPath, generation, gate }: SharedStore) {
     // Opened for reading only, nothing has to wait for the thread that writes.
-    this.#store = new OpenStore(dataPath, { readOnly: true, mapBytes })
+    this.#store = new OpenStore(dataPath, { readOnly: true })
     this.view = this.#store.view(generation)
     if (passGate(gate)) return
     void this.close()

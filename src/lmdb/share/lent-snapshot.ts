@@ -25,7 +25,6 @@ export interface LentSnapshotData {
 
 export interface SharedStore {
   readonly dataPath: string
-  readonly mapBytes: number
   readonly generation: number
   readonly gate: Int32Array
 }
@@ -45,7 +44,7 @@ export class LentSnapshot {
   /** `undefined` where something was written since the snapshot was taken. */
   static open(
     { layers, view, takenAtMs }: ShareSource,
-    store: { readonly dataPath: string; readonly mapBytes: number },
+    store: { readonly dataPath: string },
     changedKeys: readonly SharedSegment[] | undefined,
     openGate: () => ReaderGate,
   ): LentSnapshot | undefined {

@@ -8,7 +8,6 @@ export interface SharingHost {
   readonly seed: number
   /** Memory for the keys that changed since a base, in bytes. */
   readonly maxBytes: number
-  readonly mapBytes: number
   dataPath(): string
   /** Keeps what was written so far apart from what comes; returns all of it that is not committed yet. */
   seal(): readonly Generation[]
@@ -49,7 +48,7 @@ export class SnapshotLender {
   share(source: ShareSource, since: ChangeBase | undefined): LentSnapshot | undefined {
     const changedKeys = since instanceof ChangedKeys ? since.share() : undefined
     if (since !== undefined && changedKeys === undefined) return undefined
-    const store = { dataPath: this.#host.dataPath(), mapBytes: this.#host.mapBytes }
+    const store = { dataPath: this.#host.dataPath() }
     return LentSnapshot.open(source, store, changedKeys, () => {
       const gate = new ReaderGate()
       this.#host.waitFor(gate)

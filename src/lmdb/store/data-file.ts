@@ -8,7 +8,9 @@
 
 import { StateError } from '../../base/errors.js'
 import type { DurableDirectory } from '../../files/durable-directory.js'
-import { STORE_PAGE_BYTES } from './environment.js'
+
+/** Admits keys of 2,048 bytes; LMDB's own default, the system's page size, does not. */
+export const STORE_PAGE_BYTES = 8_192
 
 const FIRST_DATA_FILE = 1
 const LOCK_SUFFIX = '-lock'

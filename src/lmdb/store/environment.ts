@@ -3,15 +3,23 @@
 // (1) Two slots of databases, `entries-0`/`expiry-0` and `entries-1`/`expiry-1`: the content of generation g is in slot
 //     g mod 2. Replacing all content fills the other slot and then names it in one commit. All of them are opened at the
 //     start, because a database cannot be opened while the other thread writes.
-// (2) Every commit waits for its data to be on stable storage (`overlappingSync: false`), and no page of LMDB is mapped
+// (2) LMDB's package opens a data file once per process, whoever opens it, in whatever thread and by whatever name, and
+//     closes it with its last user: closing any descriptor of the table of readers would drop the POSIX locks of all of them.
+//     Who comes first decides how it is open. So it is opened for writing where that is allowed, also by readers.
+// (3) The map begins small and grows with the file; before it does, {@link assertAddressSpace} has been asked, because LMDB
+//     does not survive a refusal.
+// (4) Every commit waits for its data to be on stable storage (`overlappingSync: false`), and no page of LMDB is mapped
 //     writably: a full disk is then an error of a system call, not a signal.
 
+import { accessSync, constants, statSync } from 'node:fs'
 import { markAsUntransferable } from 'node:worker_threads'
 import type * as Lmdb from 'lmdb'
 import type { Database, RootDatabase } from 'lmdb'
 import { requirePackage } from '../../base/compiled.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
+import { assertAddressSpace, assertDescriptors } from './address-space.js'
+import { lockFileOf, STORE_PAGE_BYTES } from './data-file.js'
 import { ENTRY_PREFIX, EXPIRY_KEY_BYTES } from './record.js'
 
 /** LMDB's own transaction object: one instant of the store for reading. */
@@ -59,6 +67,8 @@ export interface Slot {
 }
 
 export interface Environment {
+  /** Resolves when this user of the data file has let go of it. */
+  close(): Promise<void>
   readonly root: RootDatabase<Buffer, Uint8Array>
   readonly meta: Table
   readonly slots: readonly [Slot, Slot]
@@ -66,17 +76,20 @@ export interface Environment {
 
 export interface EnvironmentOptions {
   readonly readOnly: boolean
-  /** How much address space to map, at least the file; the file cannot grow beyond it. */
-  readonly mapBytes: number
+  /** Nobody else uses the store in this process, so that it may be open for reading only. Default false. */
+  readonly alone?: boolean
   /** The store is new: its databases are to be made. Otherwise one that is missing is damage. Default false. */
   readonly create?: boolean
 }
 
-/** Admits keys of 2,048 bytes; LMDB's own default, the system's page size, does not. */
-export const STORE_PAGE_BYTES = 8_192
 export const MAX_READERS = 1024
 const FREE_PAGES_LOADED = 500
 const FREE_PAGES_RETAINED = 1_000
+/** Address space for a store that is smaller than half of it: 1,000 of these are 64 GiB. */
+const SMALLEST_MAP_BYTES = 64 * 1024 * 1024
+/** How much larger than its file a map begins. */
+const MAP_GROWTH = 2
+const NO_SUBDIRECTORY = 0x4000
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 /**
@@ -85,31 +98,54 @@ const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
  */
 export function openEnvironment(path: string, options: EnvironmentOptions): Environment {
   let root: RootDatabase<Buffer, Uint8Array> | undefined
+  let anchor: NativeEnvironment | undefined
   try {
-    root = openRoot(path, options)
-    return openTables(root, path, options.create ?? false)
+    const settings = settingsFor(path)
+    assertAddressSpace(path, settings.mapSize)
+    assertDescriptors(path)
+    if (options.readOnly && !(options.alone ?? false) && isWritable(path)) anchor = openAnchor(settings)
+    root = loadLmdb().open<Buffer, Uint8Array>({
+      ...settings,
+      ...binary,
+      readOnly: options.readOnly,
+      overlappingSync: false,
+    })
+    const opened = { root, anchor }
+    return {
+      close: () => closeAll(opened),
+      root,
+      ...openTables(root, path, options.create ?? false),
+    }
   } catch (cause) {
     // What is open of it would be met by whoever opens the store next in this process.
-    void root?.close().catch(() => {})
+    void closeAll({ root, anchor }).catch(() => {})
     if (isStateError(cause)) throw cause
     const details = { storage: 'lmdb', operation: 'open', reason: `${path}: ${reasonOf(cause)}` }
     throw new StateError('STORAGE_ERROR', details, { cause })
   }
 }
 
-function openRoot(
-  path: string,
-  { readOnly, mapBytes }: EnvironmentOptions,
-): RootDatabase<Buffer, Uint8Array> {
-  const options = {
+interface StoreSettings {
+  readonly path: string
+  readonly pageSize: number
+  readonly mapSize: number
+  readonly maxDbs: number
+  readonly maxReaders: number
+  readonly maxFreeSpaceToLoad: number
+  readonly maxFreeSpaceToRetain: number
+  readonly noSubdir: boolean
+  readonly permissionsMode: number
+}
+
+function settingsFor(path: string): StoreSettings {
+  const fileBytes = statSync(path).size
+  const mapBytes = Math.max(SMALLEST_MAP_BYTES, fileBytes * MAP_GROWTH)
+  return {
     path,
-    ...binary,
-    readOnly,
     pageSize: STORE_PAGE_BYTES,
     mapSize: Math.ceil(mapBytes / STORE_PAGE_BYTES) * STORE_PAGE_BYTES,
     maxDbs: 8,
     maxReaders: MAX_READERS,
-    overlappingSync: false,
     noSubdir: true,
     // Of the pages that earlier commits gave back, a commit loads and then keeps a list so long at most, and the list is
     // written anew by each commit that uses it: with the package's 50,000, all later commits pay for one large one.
@@ -118,10 +154,50 @@ function openRoot(
     // Of a lock table that is made anew; the package's types leave it out.
     permissionsMode: 0o600,
   }
-  return loadLmdb().open<Buffer, Uint8Array>(options)
 }
 
-function openTables(root: RootDatabase<Buffer, Uint8Array>, path: string, create: boolean): Environment {
+/** The package's own view of an open data file; its types leave it out. */
+interface NativeEnvironment {
+  open(settings: StoreSettings & { readonly keyBytes: Uint8Array }, flags: number, jsFlags: number): void
+  close(): void
+}
+
+/** Holds a data file open for writing, so that a writer may come later in this process; nothing is written through it. */
+function openAnchor(settings: StoreSettings): NativeEnvironment {
+  const { nativeAddon } = loadLmdb() as unknown as { nativeAddon: { Env: new () => NativeEnvironment } }
+  const anchor = new nativeAddon.Env()
+  anchor.open({ ...settings, keyBytes: Buffer.alloc(STORE_PAGE_BYTES) }, NO_SUBDIRECTORY, 0)
+  return anchor
+}
+
+async function closeAll({ root, anchor }: OpenHandles): Promise<void> {
+  try {
+    await root?.close()
+  } finally {
+    anchor?.close()
+  }
+}
+
+interface OpenHandles {
+  readonly root: RootDatabase<Buffer, Uint8Array> | undefined
+  readonly anchor: NativeEnvironment | undefined
+}
+
+/** Whether the files of a store may be written here, as far as can be told without opening them. */
+function isWritable(path: string): boolean {
+  try {
+    for (const each of [path, lockFileOf(path)]) accessSync(each, constants.R_OK | constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function openTables(
+  root: RootDatabase<Buffer, Uint8Array>,
+  path: string,
+  create: boolean,
+): Pick<Environment, 'meta' | 'slots'> {
   const existing = (name: string, options: object): Table => {
     const settings = { name, ...binary, create, ...options }
     const database: Database<Buffer, Uint8Array> | undefined = root.openDB<Buffer, Uint8Array>(settings)
@@ -135,11 +211,24 @@ function openTables(root: RootDatabase<Buffer, Uint8Array>, path: string, create
     entries: entriesTable((options) => existing(`entries-${number}`, options)),
     expiry: existing(`expiry-${number}`, {}),
   })
-  return { root, meta: existing('meta', {}), slots: [slot(0), slot(1)] }
+  return { meta: existing('meta', {}), slots: [slot(0), slot(1)] }
 }
 
 export function slotOf(environment: Environment, generation: number): Slot {
   return environment.slots[generation % 2 === 0 ? 0 : 1]
+}
+
+/** What LMDB may write in one transaction beside the records: lists of free pages, above all. */
+const BOOKS_BYTES = 16 * 1024 * 1024
+
+/**
+ * `STORAGE_ERROR` where the file may grow beyond its map by so many bytes, and the system would not map a larger one: LMDB
+ * maps twice as much as it needs then, beside the old map.
+ */
+export function assertRoomToGrow({ root }: Environment, path: string, bytes: number): void {
+  const { mapSize = 0, lastPageNumber = 0 } = root.getStats() as TableStats
+  const neededBytes = (lastPageNumber + 1) * STORE_PAGE_BYTES + bytes + BOOKS_BYTES
+  if (neededBytes > mapSize) assertAddressSpace(path, MAP_GROWTH * neededBytes)
 }
 
 /** Bytes of the pages that a database has in use. */

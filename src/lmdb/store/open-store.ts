@@ -61,6 +61,6 @@ export class OpenStore {
   }
 
   #leave(): void {
-    if (--this.#users === 0) this.#resolveClosed(this.environment.root.close())
+    if (--this.#users === 0) this.#resolveClosed(this.environment.close())
   }
 }

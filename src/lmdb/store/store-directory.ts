@@ -3,17 +3,19 @@
 // (1) The identity is written before LMDB's files, and says `ready` only after the store was opened once. A crash
 //     in between leaves nothing that could be mistaken for lost data.
 // (2) Nothing is changed in a directory that is not a store's, or that another process owns.
-// (3) LMDB's files are made here, because LMDB would make them readable for everyone, and opened here once before LMDB
-//     opens them: where that fails, the package ends the process with a signal.
+// (3) LMDB's files are made here, because LMDB would make them readable for everyone. Whether they may be opened is asked
+//     before LMDB opens them: where that fails, the package ends the process with a signal. It is asked without opening
+//     them: LMDB has POSIX locks on its table of readers, and closing any descriptor of it drops those of the whole process.
 // (4) The identity names the data file. A compacted copy takes its place by a new identity, in one durable step; data files
 //     that the identity does not name are removed by the owner.
 
-import { readFileSync, statSync } from 'node:fs'
-import { chmod, mkdtemp, open, rm, truncate } from 'node:fs/promises'
+import { constants, readFileSync, statSync } from 'node:fs'
+import { access, chmod, mkdtemp, open, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { StateError } from '../../base/errors.js'
 import { DurableDirectory } from '../../files/durable-directory.js'
+import { storageError } from '../../files/file-failure.js'
 import { FileLease } from '../../files/file-lease.js'
 import { type LeaseGuard, TemporaryFile } from '../../files/temporary-file.js'
 import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
@@ -164,7 +166,7 @@ export class StoreDirectory {
         throw new StateError('STORAGE_ERROR', { storage: files.storageName, operation: 'open', reason })
       }
       try {
-        await assertMappable(files, identity.data, 'r')
+        await assertMappable(files, identity.data, false)
         const directory = new StoreDirectory(files, identity, undefined, false)
         directory.#identityMark = markOf(files)
         return directory
@@ -183,7 +185,7 @@ export class StoreDirectory {
       const identity = known ? await readIdentity(files) : newIdentity()
       if (!known) await writeIdentity(files, identity, lease)
       if (identity.ready) {
-        await assertMappable(files, identity.data, 'r+')
+        await assertMappable(files, identity.data, true)
         await removeLeftovers(files, identity)
       } else {
         await makeLockFile(files, lockFileOf(identity.data))
@@ -209,18 +211,20 @@ function assertEmpty(files: DurableDirectory, names: readonly string[]): void {
   })
 }
 
-/** `STORAGE_ERROR` unless a file can be opened as LMDB will open it; one that is missing is judged elsewhere. */
-async function assertOpens(files: DurableDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
+/** `STORAGE_ERROR` unless a file may be opened as LMDB will open it; one that is missing is judged elsewhere. */
+async function assertOpens(files: DurableDirectory, name: string, writing: boolean): Promise<void> {
   const names = await files.names('list the store')
   if (!names.includes(name)) return
   const path = files.pathOf(name)
-  const handle = await files.attempt('open', path, open(path, flags))
-  await handle.close()
+  if ((await files.inspect(name, 'open')) === undefined) {
+    throw storageError(files.storageName, 'open', path, new Error('not a regular file; move it away'))
+  }
+  await files.attempt('open', path, access(path, writing ? constants.R_OK | constants.W_OK : constants.R_OK))
 }
 
-async function assertMappable(files: DurableDirectory, name: string, flags: 'r' | 'r+'): Promise<void> {
-  await assertOpens(files, name, flags)
-  await assertOpens(files, lockFileOf(name), 'r+')
+async function assertMappable(files: DurableDirectory, name: string, writing: boolean): Promise<void> {
+  await assertOpens(files, name, writing)
+  await assertOpens(files, lockFileOf(name), writing)
   const { state, wholeBytes } = await inspectDataFile(files, name)
   if (state === 'whole') return
   const what = files.pathOf(name)
@@ -229,7 +233,7 @@ async function assertMappable(files: DurableDirectory, name: string, flags: 'r' 
   const { ok } = await verifyDataFile(what)
   if (!ok) throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
   // Then what only a writer reads is an error of LMDB's, should it be missing, and not a signal.
-  if (flags === 'r+') await files.attempt('open', what, truncate(what, wholeBytes))
+  if (writing) await files.attempt('open', what, truncate(what, wholeBytes))
 }
 
 async function removeLeftovers(files: DurableDirectory, { data }: StoreIdentity): Promise<void> {

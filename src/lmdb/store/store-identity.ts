@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock } from '../../base/clock.js'
 import { reasonOf, StateError } from '../../base/errors.js'
-import { isDataFile, NEW_DATA_FILE } from './data-file.js'
-import { lmdbVersion, STORE_PAGE_BYTES } from './environment.js'
+import { isDataFile, NEW_DATA_FILE, STORE_PAGE_BYTES } from './data-file.js'
+import { lmdbVersion } from './environment.js'
 
 export const IDENTITY_FILE = 'holdfast-lmdb.json'
 export const MAX_IDENTITY_BYTES = 4_096

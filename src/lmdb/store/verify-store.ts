@@ -58,7 +58,7 @@ export function verifyHere(dataPath: string, onRecord: () => void): VerifyReport
   try {
     // LMDB would make a file that is missing.
     statSync(dataPath)
-    const environment = openEnvironment(dataPath, { readOnly: true, mapBytes: 0 })
+    const environment = openEnvironment(dataPath, { readOnly: true, alone: true })
     environment.root.resetReadTxn()
     const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
     const slot = slotOf(environment, generationOf(environment, transaction))
