@@ -1,4 +1,5 @@
 import { MAX_TIMER_MS } from './limits.js'
+import { nextTurn } from './slices.js'
 
 /** Stops a timer; a no-op once it has fired or was stopped. */
 export type CancelTimer = () => void
@@ -22,6 +23,50 @@ export const systemClock: Clock = {
     timer.unref()
     return () => clearTimeout(timer)
   },
+}
+
+/**
+ * As `clock.setTimer`, for a delay of any length: one that is longer than a clock can wait for is waited for in steps.
+ * `Infinity`: never.
+ */
+export function setLongTimer(clock: Clock, callback: () => void, delayMs: number): CancelTimer {
+  let cancel: CancelTimer = () => {}
+  const wait = (leftMs: number) => {
+    if (leftMs === Infinity) return
+    const stepMs = Math.min(leftMs, MAX_TIMER_MS)
+    cancel = clock.setTimer(() => (leftMs > stepMs ? wait(leftMs - stepMs) : callback()), stepMs)
+  }
+  wait(delayMs)
+  return () => cancel()
+}
+
+/** A step of a patient timer: as much as it counts at most for the time in which this thread was held. */
+const PATIENT_STEP_MS = 100
+
+/**
+ * Calls back after `delayMs` in which this thread could have heard from whomever it waits for: time in which it was held
+ * does not count, and what has arrived meanwhile is dealt with first. For limits to how long another thread or process may
+ * be silent. Like a clock's timers, it does not keep the process alive.
+ */
+export function setPatientTimer(clock: Clock, callback: () => void, delayMs: number): CancelTimer {
+  let cancel: CancelTimer = () => {}
+  let cancelled = false
+  const wait = (leftMs: number) => {
+    const stepMs = Math.min(leftMs, PATIENT_STEP_MS)
+    cancel = clock.setTimer(() => void after(leftMs - stepMs), stepMs)
+  }
+  const after = async (leftMs: number) => {
+    // This may be the first turn after the thread was held, and what has arrived comes after the timers.
+    await nextTurn()
+    if (cancelled) return
+    if (leftMs > 0) wait(leftMs)
+    else callback()
+  }
+  wait(delayMs)
+  return () => {
+    cancelled = true
+    cancel()
+  }
 }
 
 /**

@@ -7,7 +7,7 @@ import type { Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/ty
 import { validateBlocks, validateKey, validateKeys, validateValue } from '../backend/validate.js'
 import { isWriteBatch, type WriteBatch } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
-import type { CancelTimer } from '../base/clock.js'
+import { type CancelTimer, setLongTimer } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
@@ -488,10 +488,11 @@ export class LmdbStateBackend implements SyncStateBackend {
     const { flushIntervalMs, clock } = this.#settings
     if (flushIntervalMs === Infinity || this.#cancelFlush !== undefined) return
     if (this.#engine.buffer.active.isEmpty) return
-    this.#cancelFlush = clock.setTimer(() => {
+    const flush = () => {
       this.#cancelFlush = undefined
       this.#engine.beginFlush()
-    }, flushIntervalMs)
+    }
+    this.#cancelFlush = setLongTimer(clock, flush, flushIntervalMs)
   }
 
   /** Sweeps are scheduled only while something is to expire. */
@@ -499,11 +500,12 @@ export class LmdbStateBackend implements SyncStateBackend {
     const { readOnly, sweepIntervalMs, clock } = this.#settings
     if (readOnly || this.#closing !== undefined || this.#cancelSweep !== undefined) return
     if (sweepIntervalMs === Infinity || this.#engine.nextExpiryAtMs === Infinity) return
-    this.#cancelSweep = clock.setTimer(() => {
+    const sweep = () => {
       this.#cancelSweep = undefined
       const done = this.#replacing || this.#engine.sweep(performance.now() + SLICE_MS)
       this.#afterSweep()
       this.#armSweep(done ? undefined : NEXT_SLICE_MS)
-    }, delayMs)
+    }
+    this.#cancelSweep = setLongTimer(clock, sweep, delayMs)
   }
 }

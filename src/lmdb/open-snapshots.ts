@@ -1,9 +1,9 @@
-import type { CancelTimer, Clock } from '../base/clock.js'
+import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
 import { LmdbSnapshot, type SnapshotSource } from './lmdb-snapshot.js'
 
 interface OpenSnapshot {
   readonly openedAt: number
-  readonly cancelTimer: CancelTimer | undefined
+  readonly cancelTimer: CancelTimer
 }
 
 /** The snapshots of a backend that are not closed: each keeps pages of the store from being reused. */
@@ -33,12 +33,12 @@ export class OpenSnapshots {
     const snapshot = new LmdbSnapshot({
       ...source,
       onClose: (closed) => {
-        this.#open.get(closed)?.cancelTimer?.()
+        this.#open.get(closed)?.cancelTimer()
         this.#open.delete(closed)
       },
     })
     const expire = () => snapshot.closeBecause(`older than ${maxAgeMs} ms`)
-    const cancelTimer = maxAgeMs === Infinity ? undefined : this.#clock.setTimer(expire, maxAgeMs)
+    const cancelTimer = setLongTimer(this.#clock, expire, maxAgeMs)
     this.#open.set(snapshot, { openedAt: performance.now(), cancelTimer })
     return snapshot
   }

@@ -17,7 +17,7 @@ import {
 } from '../backend/validate.js'
 import { type BatchCursor, isWriteBatch, OperationKind, type WriteBatch } from '../backend/write-batch.js'
 import { compareStretches, copyBytes } from '../base/bytes.js'
-import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base/clock.js'
+import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
@@ -532,13 +532,14 @@ export class MemoryStateBackend implements SyncStateBackend {
     if (this.#closed || this.#cancelTimer !== undefined || this.#sweepIntervalMs === Infinity) return
     const isIdle = this.#log.nextExpiryAtMs === Infinity && !this.#log.hasChores
     if (isIdle && this.#expiredKeys.length === 0) return
-    this.#cancelTimer = this.#timers.setTimer(() => {
+    const work = () => {
       this.#cancelTimer = undefined
       const untilMs = performance.now() + SLICE_MS
       const done = this.#log.sweep(untilMs) && this.#log.tidy(untilMs)
       this.#emitExpired()
       this.#armTimer(done ? undefined : NEXT_SLICE_MS)
-    }, delayMs)
+    }
+    this.#cancelTimer = setLongTimer(this.#timers, work, delayMs)
   }
 }
 

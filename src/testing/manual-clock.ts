@@ -1,4 +1,5 @@
 import type { CancelTimer, Clock } from '../base/clock.js'
+import { MAX_TIMER_MS } from '../base/limits.js'
 import { invalidArgument } from '../base/options.js'
 
 /** Where a clock starts unless told otherwise: a plausible time, so that arithmetic on it is that of production. */
@@ -44,6 +45,8 @@ export class ManualClock implements Clock {
 
   setTimer(callback: () => void, delayMs: number): CancelTimer {
     requireFinite('delayMs', delayMs)
+    if (delayMs > MAX_TIMER_MS)
+      throw invalidArgument('delayMs', `is ${delayMs}; the limit is ${MAX_TIMER_MS}`)
     const timer = { dueAtElapsedMs: this.#elapsedMs + Math.max(delayMs, MIN_DELAY_MS), callback }
     const later = this.#timers.findIndex((other) => other.dueAtElapsedMs > timer.dueAtElapsedMs)
     this.#timers.splice(later === -1 ? this.#timers.length : later, 0, timer)

@@ -12,7 +12,7 @@ import {
 } from '../backend/validate.js'
 import { type BatchCursor, isWriteBatch, OperationKind, WriteBatch } from '../backend/write-batch.js'
 import { copyBytes, equalBytes } from '../base/bytes.js'
-import { type CancelTimer, type Clock, ForwardClock, systemClock } from '../base/clock.js'
+import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { isBytes } from '../base/shapes.js'
@@ -342,11 +342,11 @@ export class ModelStateBackend implements SyncStateBackend {
   }
 
   #scheduleSweep(): void {
-    if (this.#sweepIntervalMs === Infinity) return
-    this.#cancelSweep = this.#clock.setTimer(() => {
+    const sweep = () => {
       this.sweep()
       this.#scheduleSweep()
-    }, this.#sweepIntervalMs)
+    }
+    this.#cancelSweep = setLongTimer(this.#clock, sweep, this.#sweepIntervalMs)
   }
 
   #requireOpen(): void {

@@ -1,5 +1,4 @@
-import type { CancelTimer, Clock } from '../../base/clock.js'
-import { MAX_TIMER_MS } from '../../base/limits.js'
+import { type CancelTimer, type Clock, setLongTimer } from '../../base/clock.js'
 
 /** What a run of the schedule came to: done, or to be tried again after a while. */
 export type ScheduledRun = { readonly waitMs: number } | undefined
@@ -41,12 +40,8 @@ export class CheckpointSchedule {
   }
 
   #wait(delayMs: number): void {
-    if (!this.#active || delayMs === Infinity) return
-    const stepMs = Math.min(delayMs, MAX_TIMER_MS)
-    this.#cancel = this.#settings.clock.setTimer(() => {
-      if (delayMs > stepMs) this.#wait(delayMs - stepMs)
-      else void this.#fire()
-    }, stepMs)
+    if (!this.#active) return
+    this.#cancel = setLongTimer(this.#settings.clock, () => void this.#fire(), delayMs)
   }
 
   async #fire(): Promise<void> {

@@ -7,7 +7,7 @@
 // (3) No commit begins while a reader in another thread is about to begin its transaction, or while paused.
 // (4) After the first failure nothing is committed any more, and whoever waits is told.
 
-import { systemClock } from '../../base/clock.js'
+import { setPatientTimer, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import type { Generation } from '../buffer/generation.js'
 import type { WriteBuffer } from '../buffer/write-buffer.js'
@@ -27,7 +27,7 @@ export interface GroupCommitOptions {
   readonly holdKeys: () => number
   readonly holdBytes: number
   readonly now: () => number
-  /** How long a reader may take to begin. */
+  /** How long a reader may take to begin, while this thread can hear that it has. */
   readonly gateTimeoutMs: number
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
   readonly onCommitted: (generation: Generation, result: CommitResult, tookMs: number) => void
@@ -207,7 +207,7 @@ export class GroupCommit {
   }
 
   async #beginAfter(gate: ReaderGate): Promise<void> {
-    const cancelTimer = systemClock.setTimer(() => gate.revoke(), this.#options.gateTimeoutMs)
+    const cancelTimer = setPatientTimer(systemClock, () => gate.revoke(), this.#options.gateTimeoutMs)
     await gate.opened
     cancelTimer()
     this.#beginDue()

@@ -1,0 +1,117 @@
+import { MessageChannel } from 'node:worker_threads'
+import { describe, expect, it } from 'vitest'
+import { CheckpointSchedule } from '../checkpoint/coordinator/checkpoint-schedule.js'
+import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
+import { ManualClock } from '../testing/manual-clock.js'
+import { ModelStateBackend } from '../testing/model-state-backend.js'
+import { type Clock, setLongTimer, setPatientTimer, systemClock } from './clock.js'
+import { MAX_TIMER_MS } from './limits.js'
+
+const SIXTY_DAYS_MS = 60 * 24 * 3_600_000
+const bytes = (text: string) => Buffer.from(text)
+
+/** A clock of a user's, with the delays that its timers were asked for. */
+function noting(): { readonly clock: Clock; readonly delaysMs: number[]; readonly manual: ManualClock } {
+  const manual = new ManualClock()
+  const delaysMs: number[] = []
+  const clock: Clock = {
+    now: () => manual.now(),
+    setTimer: (callback, delayMs) => {
+      delaysMs.push(delayMs)
+      return manual.setTimer(callback, delayMs)
+    },
+  }
+  return { clock, delaysMs, manual }
+}
+
+describe('setLongTimer', () => {
+  it('waits in steps that a clock can take, and calls back once, when all of it has passed', () => {
+    const { clock, delaysMs, manual } = noting()
+    let calls = 0
+    setLongTimer(clock, () => calls++, SIXTY_DAYS_MS)
+    manual.advance(SIXTY_DAYS_MS - 1)
+    expect(calls).toBe(0)
+    manual.advance(2 * SIXTY_DAYS_MS)
+    expect(calls).toBe(1)
+    expect(delaysMs).toEqual([MAX_TIMER_MS, MAX_TIMER_MS, SIXTY_DAYS_MS - 2 * MAX_TIMER_MS])
+  })
+
+  it('is stopped in any of its steps, and never fires after Infinity', () => {
+    const { clock, manual } = noting()
+    let calls = 0
+    const cancel = setLongTimer(clock, () => calls++, SIXTY_DAYS_MS)
+    setLongTimer(clock, () => calls++, Infinity)
+    manual.advance(MAX_TIMER_MS + 1)
+    cancel()
+    expect(manual.pendingTimers).toBe(0)
+    expect(calls).toBe(0)
+  })
+})
+
+describe('a clock is asked for no more than it can wait for, at intervals of sixty days,', () => {
+  it('by the memory engine', async () => {
+    const { clock, delaysMs } = noting()
+    const backend = new MemoryStateBackend({ clock, sweepIntervalMs: SIXTY_DAYS_MS })
+    backend.putSync(bytes('k'), bytes('v'), { ttlMs: SIXTY_DAYS_MS })
+    expect(delaysMs).toEqual([MAX_TIMER_MS])
+    await backend.close()
+  })
+
+  it('by the model', async () => {
+    const { clock, delaysMs } = noting()
+    const backend = new ModelStateBackend({ clock, sweepIntervalMs: SIXTY_DAYS_MS })
+    expect(delaysMs).toEqual([MAX_TIMER_MS])
+    await backend.close()
+  })
+
+  it('by the persistent engine: sweeps, flushes and the age of snapshots', async () => {
+    const { clock, delaysMs } = noting()
+    const backend = await LmdbStateBackend.temporary({
+      clock,
+      sweepIntervalMs: SIXTY_DAYS_MS,
+      flushIntervalMs: SIXTY_DAYS_MS,
+      maxSnapshotAgeMs: SIXTY_DAYS_MS,
+    })
+    backend.putSync(bytes('k'), bytes('v'), { ttlMs: SIXTY_DAYS_MS })
+    backend.snapshotSync().closeSync()
+    expect(delaysMs).toEqual([MAX_TIMER_MS, MAX_TIMER_MS, MAX_TIMER_MS])
+    await backend.close()
+  })
+
+  it('by the schedule of checkpoints', () => {
+    const { clock, delaysMs } = noting()
+    const run = () => Promise.resolve(undefined)
+    const schedule = new CheckpointSchedule({ clock, intervalMs: SIXTY_DAYS_MS, minPauseMs: 0, run })
+    schedule.start()
+    expect(delaysMs).toEqual([MAX_TIMER_MS])
+    schedule.stop()
+  })
+})
+
+describe('setPatientTimer', () => {
+  it('does not count time in which this thread was held, and hears first what has come meanwhile', async () => {
+    let fired = false
+    const port = new MessageChannel()
+    const heard = new Promise<boolean>((resolve) => {
+      port.port1.once('message', () => resolve(fired))
+    })
+    setPatientTimer(systemClock, () => (fired = true), 20)
+    port.port2.postMessage('an answer that lies in the port')
+    for (const until = performance.now() + 60; performance.now() < until; );
+    expect(await heard).toBe(false)
+    port.port1.close()
+  })
+
+  it('calls back when nobody was heard, once, unless it was stopped', async () => {
+    const stopped: string[] = []
+    setPatientTimer(systemClock, () => stopped.push('never'), 5)()
+    await new Promise<void>((resolve) => {
+      setPatientTimer(systemClock, () => resolve(), 150)
+      // Its timers keep nothing alive.
+      const alive = setInterval(() => {}, 1_000)
+      setPatientTimer(systemClock, () => clearInterval(alive), 200)
+    })
+    expect(stopped).toEqual([])
+  })
+})
