@@ -7,13 +7,13 @@
 // (3) An entry that has expired is removed by a tombstone in the write buffer, so that removals are in the write order
 //     like everything else.
 
-import { randomInt } from 'node:crypto'
 import type { EntryBlock } from '../backend/entry-block.js'
 import type { BackendStats } from '../backend/types.js'
 import { copyBytes } from '../base/bytes.js'
 import { ForwardClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import { runThrough } from '../base/slices.js'
+import { randomHashKey } from '../log/index/key-hash.js'
 import { SegmentPool } from '../log/segment-pool.js'
 import { Absorption } from './buffer/absorption.js'
 import { countEntries } from './buffer/count-entries.js'
@@ -54,7 +54,8 @@ export interface EngineEvents {
 /** A reader in another thread that has not begun by then is given up. */
 const GATE_TIMEOUT_MS = 5_000
 /** Reads from the store that are remembered, as checksums of their keys. */
-const RECENT_READS = 65_536
+const RECENT_READS = 1 << 16
+const RECENT_READS_SHIFT = 16
 
 export class LmdbEngine {
   readonly clock: ForwardClock
@@ -90,6 +91,7 @@ export class LmdbEngine {
   /** Keys that a writer may be ahead of the disk. */
   #holdKeys = Infinity
   readonly #recentReads = new Uint32Array(RECENT_READS)
+  readonly #recentKey = randomHashKey()
 
   private constructor(
     options: EngineOptions,
@@ -107,20 +109,20 @@ export class LmdbEngine {
     this.clock = new ForwardClock(settings.clock)
     this.clock.advanceTo(clockMs)
     this.#committedMs = clockMs
-    const seed = randomInt(2 ** 32)
+    const hashKey = randomHashKey()
     const now = () => this.clock.now()
     this.#now = now
     const shares = memorySharesOf(settings)
     const pool = new SegmentPool(shares.poolBytes, shares.segmentBytes)
-    this.buffer = new WriteBuffer({ seed, now, pool, onExpired: events.onExpired })
-    this.cache = new ReadCache(shares.cacheBytes, seed, now, pool)
+    this.buffer = new WriteBuffer({ hashKey, now, pool, onExpired: events.onExpired })
+    this.cache = new ReadCache(shares.cacheBytes, hashKey, now, pool)
     const commit = writer === undefined ? undefined : this.#newCommit(writer)
     this.#commit = commit
     this.sharing =
       commit === undefined
         ? undefined
         : new SnapshotLender({
-            seed,
+            hashKey,
             maxBytes: shares.changesBytes,
             dataPath: () => options.directory.dataPath,
             waitFor: (gate) => commit.waitFor(gate),
@@ -428,7 +430,8 @@ export class LmdbEngine {
 
   /** Whether the key of this checksum was read from the store not long ago: only then is it worth its place in the cache. */
   #isReadAgain(sumOfKey: number): boolean {
-    const place = sumOfKey % RECENT_READS
+    // The checksum has no secret, so the place gets one: prepared keys would all have the same.
+    const place = Math.imul(sumOfKey ^ this.#recentKey.low, this.#recentKey.high | 1) >>> RECENT_READS_SHIFT
     const isRecent = this.#recentReads[place] === sumOfKey
     this.#recentReads[place] = sumOfKey
     return isRecent && this.#writer !== undefined

@@ -1,11 +1,12 @@
 import type { SnapshotEpochs } from './history/snapshot-epochs.js'
+import type { HashKey } from './index/key-hash.js'
 import type { SegmentPool } from './segment-pool.js'
 
 export interface HashLogOptions {
   /** Bound on all memory of the log, indices included. Infinity: 32 GiB. */
   readonly maxBytes: number
-  /** Seed of the key hash. */
-  readonly seed: number
+  /** The secret that keys are hashed with. */
+  readonly hashKey: HashKey
   /** Time that never goes back. Asked only where something expires. */
   readonly now: () => number
   /** Memory elsewhere that counts against `maxBytes`. */

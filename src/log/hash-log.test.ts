@@ -8,7 +8,7 @@ import { SnapshotEpochs } from './history/snapshot-epochs.js'
 function openLog(options: { maxBytes?: number; epochs?: SnapshotEpochs } = {}): HashLog {
   return new HashLog({
     maxBytes: options.maxBytes ?? Infinity,
-    seed: 1,
+    hashKey: { low: 1, high: 2 },
     now: () => 0,
     besideBytes: () => 0,
     onExpired: () => {},

@@ -62,8 +62,8 @@ export class HashLog {
     this.#epochs = options.epochs ?? new SnapshotEpochs()
     this.#segments = new SegmentTable(options.maxBytes, options.pool)
     this.entries = new Entries(this.#segments)
-    this.#probe = new KeyProbe(this.#segments, options.seed)
-    this.#chore = new KeyProbe(this.#segments, options.seed)
+    this.#probe = new KeyProbe(this.#segments, options.hashKey)
+    this.#chore = new KeyProbe(this.#segments, options.hashKey)
     this.ordered = new OrderedIndex(new KeyOrder(this.#segments), {
       tables: () => this.#index.tables(),
       latest: (address) => this.latest(address),

@@ -48,7 +48,8 @@ export function unitsNeeded(log: HashLog, cursor: BatchCursor, defaultTtlMs: num
   while (cursor.next()) {
     const { kind, keyLength, valueLength } = cursor
     if (kind !== OperationKind.PUT && kind !== OperationKind.DELETE) continue
-    const key = Buffer.from(cursor.key()).toString('latin1')
+    // Behind a letter: strings of digits are hashed by V8 without its secret, and keys are what users send.
+    const key = `k${Buffer.from(cursor.key()).toString('latin1')}`
     const first = !touched.has(key)
     touched.add(key)
     if (kind === OperationKind.DELETE) {

@@ -1,4 +1,3 @@
-import { randomInt } from 'node:crypto'
 import { validateReplaceOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import { expiryOf, wholeMs } from '../backend/expiry.js'
@@ -24,6 +23,7 @@ import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } fr
 import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
 import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
+import { randomHashKey } from '../log/index/key-hash.js'
 import type { LogMemory } from '../log/log-memory.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import { MemorySnapshot } from './memory-snapshot.js'
@@ -487,7 +487,7 @@ export class MemoryStateBackend implements SyncStateBackend {
   #newLog(): HashLog {
     const log: HashLog = new HashLog({
       maxBytes: this.#maxBytes,
-      seed: randomInt(2 ** 32),
+      hashKey: randomHashKey(),
       now: () => this.#clock.now(),
       besideBytes: () => this.#formerBytes() + (log === this.#log ? 0 : this.#log.memory.totalBytes),
       onExpired: (address) => {

@@ -18,12 +18,12 @@ const rooms: { readonly [folder: string]: Room } = {
   base: { rooms: [], builtins: ['node:module', 'node:url', 'node:worker_threads'], packages: [] },
   backend: { rooms: ['base'], builtins: [], packages: [] },
   codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
-  log: { rooms: ['base'], builtins: ['node:worker_threads'], packages: [] },
+  log: { rooms: ['base'], builtins: ['node:crypto', 'node:worker_threads'], packages: [] },
   files: { rooms: ['base'], builtins: 'any', packages: [] },
   storage: { rooms: ['base', 'files'], builtins: 'any', packages: [] },
   memory: {
     rooms: ['backend', 'log', 'base', 'codec'],
-    builtins: ['node:crypto'],
+    builtins: [],
     packages: [],
   },
   checkpoint: {

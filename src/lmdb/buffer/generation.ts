@@ -1,9 +1,10 @@
 import { HashLog } from '../../log/hash-log.js'
+import type { HashKey } from '../../log/index/key-hash.js'
 import type { SegmentPool } from '../../log/segment-pool.js'
 import type { Layer } from './merged-scan.js'
 
 export interface GenerationOptions {
-  readonly seed: number
+  readonly hashKey: HashKey
   readonly now: () => number
   readonly pool: SegmentPool
   /** Told of each entry whose time has come, when it is swept, overwritten or deleted. */
@@ -25,11 +26,11 @@ export class Generation {
   /** Resolved when it is on stable storage; whoever waits for it shares this one. */
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
 
-  constructor({ seed, now, pool, onExpired, cleared, expectedKeys }: GenerationOptions) {
+  constructor({ hashKey, now, pool, onExpired, cleared, expectedKeys }: GenerationOptions) {
     this.cleared = cleared
     const log: HashLog = new HashLog({
       maxBytes: Infinity,
-      seed,
+      hashKey,
       now,
       besideBytes: () => 0,
       covers: true,

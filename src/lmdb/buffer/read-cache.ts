@@ -1,4 +1,5 @@
 import { HashLog } from '../../log/hash-log.js'
+import type { HashKey } from '../../log/index/key-hash.js'
 import type { SegmentPool } from '../../log/segment-pool.js'
 
 const PUTS_BETWEEN_LOOKS = 64
@@ -18,12 +19,12 @@ export class ReadCache {
   /** Where `find` found its key. */
   log: HashLog
 
-  constructor(maxBytes: number, seed: number, now: () => number, pool: SegmentPool) {
+  constructor(maxBytes: number, hashKey: HashKey, now: () => number, pool: SegmentPool) {
     this.#maxBytes = maxBytes
     this.#newLog = (expectedKeys) => {
       const log = new HashLog({
         maxBytes: Infinity,
-        seed,
+        hashKey,
         now,
         besideBytes: () => 0,
         onExpired: () => {},

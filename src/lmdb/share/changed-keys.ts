@@ -1,5 +1,6 @@
 import type { ChangeBase } from '../../backend/shared-snapshot.js'
 import { HashLog } from '../../log/hash-log.js'
+import type { HashKey } from '../../log/index/key-hash.js'
 import type { SharedSegment } from '../../log/segment-table.js'
 
 const NO_VALUE = new Uint8Array(0)
@@ -20,7 +21,7 @@ export class ChangedKeys implements ChangeBase {
   constructor(
     earlier: readonly object[],
     maxBytes: number,
-    seed: number,
+    hashKey: HashKey,
     onReleased: (base: ChangedKeys) => void,
   ) {
     this.#earlier = new Set(earlier)
@@ -28,7 +29,7 @@ export class ChangedKeys implements ChangeBase {
     this.#onReleased = onReleased
     this.#log = new HashLog({
       maxBytes: Infinity,
-      seed,
+      hashKey,
       now: () => 0,
       besideBytes: () => 0,
       onExpired: () => {},

@@ -1,11 +1,12 @@
 import type { ChangeBase } from '../../backend/shared-snapshot.js'
+import type { HashKey } from '../../log/index/key-hash.js'
 import type { Generation } from '../buffer/generation.js'
 import { ChangedKeys } from './changed-keys.js'
 import { LentSnapshot, type ShareSource } from './lent-snapshot.js'
 import { ReaderGate } from './reader-gate.js'
 
 export interface SharingHost {
-  readonly seed: number
+  readonly hashKey: HashKey
   /** Memory for the keys that changed since a base, in bytes. */
   readonly maxBytes: number
   dataPath(): string
@@ -25,8 +26,8 @@ export class SnapshotLender {
   }
 
   trackChanges(): ChangedKeys {
-    const { seed, maxBytes } = this.#host
-    const base = new ChangedKeys(this.#host.seal(), maxBytes, seed, () => this.#bases.delete(base))
+    const { hashKey, maxBytes } = this.#host
+    const base = new ChangedKeys(this.#host.seal(), maxBytes, hashKey, () => this.#bases.delete(base))
     this.#bases.add(base)
     return base
   }

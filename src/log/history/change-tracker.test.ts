@@ -22,7 +22,7 @@ describe('HashLog.update, while changes are tracked', () => {
   it('lists what is updated where it lies once, and what is appended', () => {
     const log = new HashLog({
       maxBytes: Infinity,
-      seed: 1,
+      hashKey: { low: 1, high: 2 },
       now: () => 0,
       besideBytes: () => 0,
       onExpired: () => {},
@@ -133,7 +133,7 @@ describe('HashLog, tracking changes', () => {
   const open = (options: { maxBytes?: number; epochs?: SnapshotEpochs } = {}) =>
     new HashLog({
       maxBytes: Infinity,
-      seed: 1,
+      hashKey: { low: 1, high: 2 },
       now: () => 0,
       besideBytes: () => 0,
       onExpired: () => {},

@@ -79,6 +79,40 @@ describe('HashIndex', () => {
     for (const address of present) expect(index.collect(hashOf(address))).toContain(address)
   })
 
+  it('takes any number of equal hashes, among others, and finds each again', () => {
+    const index = new HashIndex(256)
+    const hashOf = (address: number) =>
+      address % 3 === 0 ? Math.imul(address, 0x9e3779b1) >>> 0 : 0xabcd1234
+    for (let address = 1; address <= 3_000; address++) {
+      expect(lookUp(index, hashOf(address), address)).toBe(0)
+      index.insert(hashOf(address), address)
+    }
+    expect(index.tables().length, 'those that differ are split all the same').toBeGreaterThan(2)
+    for (let address = 1; address <= 3_000; address += 2) {
+      expect(lookUp(index, hashOf(address), address)).toBe(address)
+      index.remove()
+    }
+    for (let address = 1; address <= 3_000; address++) {
+      expect(lookUp(index, hashOf(address), address)).toBe(address % 2 === 0 ? address : 0)
+    }
+    expect(index.byteLength).toBe(index.tables().reduce((sum, { byteLength }) => sum + byteLength, 0))
+  })
+
+  it.each([
+    ['equal in their low halves', (i: number) => (i << 16) >>> 0],
+    ['equal in their high halves', (i: number) => i],
+    ['in pairs of neighbours', (i: number) => Math.imul(i >>> 1, 0x9e3779b1) >>> 0],
+  ])('takes hashes that are %s', (_, hashOf) => {
+    const index = new HashIndex(64)
+    for (let address = 1; address <= 2_000; address++) {
+      lookUp(index, hashOf(address), address)
+      index.insert(hashOf(address), address)
+    }
+    for (let address = 1; address <= 2_000; address++) {
+      expect(lookUp(index, hashOf(address), address)).toBe(address)
+    }
+  })
+
   it('sized in advance, it does not grow', () => {
     const index = new HashIndex()
     index.reserve(100_000)

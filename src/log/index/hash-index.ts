@@ -6,8 +6,10 @@
 //
 // (1) Growing is bounded: a table grows until it has 2^16 slots and then splits into two of two thirds of that, so one
 //     insert never moves more than 2^16 slots, however large the index is, and tables are at least four tenths full.
+//     Where a split would leave nearly all entries on one side, because their hashes are equal, the table grows instead.
 // (2) The whole hash is kept, so moving slots reads no keys, and a wrong match is as rare as equal hashes are.
 // (3) Removing shifts followers back; there are no markers for removed slots.
+// (4) Every table has an empty slot, so that each search ends.
 
 import { assert } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
@@ -22,8 +24,14 @@ const MAX_SLOTS = 1 << 16
 /** A table grows when more than 7/8 of it is full. */
 const LOAD_NUMERATOR = 7
 const LOAD_SHIFT = 3
-/** Slots of each of the two tables that a full one becomes. */
-const SPLIT_SLOTS: number = Math.ceil((MAX_SLOTS * 2) / 3)
+/** A full table becomes two of this share of its slots each … */
+const SPLIT_SHARE = 2 / 3
+/** … or of this many slots for each of their entries, where one of them gets far more than the other. */
+const SPLIT_ROOM = 4 / 3
+/** A table is not split where that would leave a larger share of its entries on one side. */
+const LARGEST_HALF = 15 / 16
+/** The high half of a hash chooses the place in a table; the low half is what directories may use. */
+const MAX_DEPTH = 16
 /** How full an index is that was sized in advance: room for the spread between its tables. */
 const RESERVED_LOAD = 0.75
 const SLOT_BYTES = 8
@@ -54,10 +62,16 @@ export class HashIndex {
   #directoryMask = 0
   #count = 0
   #bytes: number = FIRST_SLOTS * SLOT_BYTES
+  readonly #maxSlots: number
 
   // Where the last `find` ended: the found slot, or the empty one at which the hash belongs.
   #table: Table = this.#directory[0] as Table
   #at = 0
+
+  /** @param maxSlots slots of a table that is split rather than doubled; given only by tests. */
+  constructor(maxSlots: number = MAX_SLOTS) {
+    this.#maxSlots = maxSlots
+  }
 
   get count(): number {
     return this.#count
@@ -206,25 +220,34 @@ export class HashIndex {
 
   #grow(hash: number): void {
     const table = this.#directory[hash & this.#directoryMask] as Table
-    const { slotCount } = table
-    if (slotCount < MAX_SLOTS) {
-      const larger = new Table(Math.min(MAX_SLOTS, slotCount * 2), table.depth)
-      moveAll(table, () => larger)
-      this.#point(table, () => larger)
-      this.#bytes += (larger.slotCount - slotCount) * SLOT_BYTES
-      return
-    }
-    assert(table.depth < 16, 'the index has as many tables as its hash can tell apart')
+    const ones = table.slotCount < this.#maxSlots || table.depth === MAX_DEPTH ? 0 : countOnes(table)
+    if (Math.max(ones, table.count - ones) <= table.count * LARGEST_HALF) this.#split(table, ones)
+    else this.#enlarge(table)
+  }
+
+  #enlarge(table: Table): void {
+    const { slotCount, depth } = table
+    const doubled = slotCount * 2
+    const larger = new Table(slotCount < this.#maxSlots ? Math.min(this.#maxSlots, doubled) : doubled, depth)
+    moveAll(table, () => larger)
+    this.#point(table, () => larger)
+    this.#bytes += (larger.slotCount - slotCount) * SLOT_BYTES
+  }
+
+  /** Splits by the first bit of the hashes that the entries do not share; `ones` of them have it. */
+  #split(table: Table, ones: number): void {
     if (table.depth === Math.log2(this.#directory.length)) {
       this.#directory = this.#directory.concat(this.#directory)
       this.#directoryMask = this.#directory.length - 1
     }
     const bit = 1 << table.depth
-    const low = new Table(SPLIT_SLOTS, table.depth + 1)
-    const high = new Table(SPLIT_SLOTS, table.depth + 1)
+    const slotsFor = (entries: number) =>
+      Math.ceil(Math.max(table.slotCount * SPLIT_SHARE, entries * SPLIT_ROOM))
+    const low = new Table(slotsFor(table.count - ones), table.depth + 1)
+    const high = new Table(slotsFor(ones), table.depth + 1)
     moveAll(table, (moved) => ((moved & bit) === 0 ? low : high))
     this.#point(table, (place) => ((place & bit) === 0 ? low : high))
-    this.#bytes += (2 * SPLIT_SLOTS - slotCount) * SLOT_BYTES
+    this.#bytes += (low.slotCount + high.slotCount - table.slotCount) * SLOT_BYTES
   }
 
   /** Redirects every place of the directory that shows `table`. */
@@ -233,6 +256,15 @@ export class HashIndex {
       if (this.#directory[place] === table) this.#directory[place] = choose(place)
     }
   }
+}
+
+/** How many entries have the first bit of their hashes set that the entries of the table do not share. */
+function countOnes({ slots, depth }: Table): number {
+  let ones = 0
+  for (let i = 0; i < slots.length; i += 2) {
+    if (slots[i + 1] !== 0) ones += ((slots[i] as number) >>> depth) & 1
+  }
+  return ones
 }
 
 function moveAll(from: Table, choose: (hash: number) => Table): void {

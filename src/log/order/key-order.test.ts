@@ -13,7 +13,7 @@ const upTo = (limit: number) => Math.floor(random() * limit)
 function addressesOf(keys: readonly Uint8Array[]): { segments: SegmentTable; addresses: Uint32Array } {
   const log = new HashLog({
     maxBytes: Infinity,
-    seed: 1,
+    hashKey: { low: 1, high: 2 },
     now: () => 0,
     besideBytes: () => 0,
     onExpired: () => {},
