@@ -267,8 +267,12 @@ export class LmdbStateBackend implements SyncStateBackend {
   }
 
   async count(): Promise<number> {
-    using snapshot = this.snapshotSync()
-    return await snapshot.count()
+    const snapshot = this.snapshotSync()
+    try {
+      return await snapshot.count()
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   async clear(): Promise<void> {
@@ -412,13 +416,21 @@ export class LmdbStateBackend implements SyncStateBackend {
   }
 
   *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
-    using snapshot = this.snapshotSync()
-    yield* snapshot.walkSync(interval())
+    const snapshot = this.snapshotSync()
+    try {
+      yield* snapshot.walkSync(interval())
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
-    using snapshot = this.snapshotSync()
-    yield* snapshot.walk(interval())
+    const snapshot = this.snapshotSync()
+    try {
+      yield* snapshot.walk(interval())
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   #assertOpen(): void {

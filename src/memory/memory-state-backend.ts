@@ -391,13 +391,21 @@ export class MemoryStateBackend implements SyncStateBackend {
   }
 
   *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
-    using snapshot = this.snapshotSync()
-    yield* snapshot.walkSync(interval())
+    const snapshot = this.snapshotSync()
+    try {
+      yield* snapshot.walkSync(interval())
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
-    using snapshot = this.snapshotSync()
-    yield* snapshot.walk(interval())
+    const snapshot = this.snapshotSync()
+    try {
+      yield* snapshot.walk(interval())
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   #assertOpen(): void {

@@ -8,6 +8,7 @@ import {
   importCycles,
   isTest,
   realmChecks,
+  usingDeclarations,
 } from './source-rules.js'
 
 const sources = readSources()
@@ -49,6 +50,10 @@ describe('the sources', () => {
 
   it('take time and chance from what is injected', () => {
     expect(ambientSources(production, ambientExceptions)).toEqual([])
+  })
+
+  it('close what they open without using', () => {
+    expect(usingDeclarations(production)).toEqual([])
   })
 
   it('know values by shape or brand, not by a class of this realm or copy', () => {
@@ -181,6 +186,12 @@ describe('the other rules', () => {
     const innocent = 'new Date(5); clock.setTimer(f, 1); this.random(); setImmediate(f); x.setTimeout(1)'
     expect(ambientSources([parse('log/a.ts', innocent)])).toEqual([])
     expect(ambientSources([parse('log/a.ts', 'Date.now()')], { 'log/a.ts': ['Date.now'] })).toEqual([])
+  })
+
+  it('find using', () => {
+    const guilty = ['using x = f()', 'async () => { await using x = f() }', 'for (using x of y) g()']
+    for (const text of guilty) expect(usingDeclarations([parse('log/a.ts', text)]), text).toHaveLength(1)
+    expect(usingDeclarations([parse('log/a.ts', 'const using = 1; let x = using; const y = 2')])).toEqual([])
   })
 
   it('find classes of this realm, and of this copy', () => {

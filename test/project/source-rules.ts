@@ -219,6 +219,15 @@ function importsOnlySetImmediate(node: ts.ImportDeclaration): boolean {
 /** Classes that two copies of the package must recognise of each other: by `isStateError` and its like. */
 const brandedClasses = new Set(['StateError', 'WriteBatch', 'CheckpointWorker'])
 
+/** `using` and `await using`: in the realms that jest makes on Node.js 20 there is no `Symbol.dispose`, and they throw. */
+export function usingDeclarations(sources: readonly SourceFile[]): string[] {
+  return sources.flatMap((source) =>
+    [...nodesOf(source)]
+      .filter((node) => ts.isVariableDeclarationList(node) && (node.flags & ts.NodeFlags.Using) !== 0)
+      .map((node) => `${at(source, lineOf(source, node))}: using`),
+  )
+}
+
 /**
  * `instanceof` of what may come from another realm (a class that is neither declared in the file nor imported from another
  * file of ours) or from another copy of the package. `allowed` names, for a file, which classes it may ask for all the same.

@@ -82,9 +82,13 @@ export class CheckpointArchive {
   async verify(id: string, options?: CheckpointOptions): Promise<VerificationReport> {
     rejectViolations(violationsOf(options, callRules))
     const signal = options?.signal
-    await using reader = await this.#open(id, 'sequential')
-    for await (const _ of reader.blocks({ ...(signal && { signal }) })) {
-      // That the stream comes to its end is all that is wanted.
+    const reader = await this.#open(id, 'sequential')
+    try {
+      for await (const _ of reader.blocks({ ...(signal && { signal }) })) {
+        // That the stream comes to its end is all that is wanted.
+      }
+    } finally {
+      await reader.close()
     }
     const { checkpoint, manifest } = reader
     const { entryCount, sizeBytes } = checkpoint
@@ -95,8 +99,12 @@ export class CheckpointArchive {
   async get(id: string, key: Uint8Array, options?: CheckpointOptions): Promise<Uint8Array | undefined> {
     validateKey(key)
     rejectViolations(violationsOf(options, callRules))
-    await using reader = await this.open(id)
-    return await reader.get(key, options)
+    const reader = await this.open(id)
+    try {
+      return await reader.get(key, options)
+    } finally {
+      await reader.close()
+    }
   }
 
   /** The entries of a checkpoint in range, in key order or, with `reverse`, from the largest key down. */
@@ -137,9 +145,17 @@ export class CheckpointArchive {
     const interval = captured()
     const access = accessFor(interval)
     const range = rangeOf(interval)
-    await using before = await this.#open(id, access)
-    await using after = await this.#open(otherId, access)
-    yield* differences(before.blocks(range), after.blocks(range))
+    const before = await this.#open(id, access)
+    try {
+      const after = await this.#open(otherId, access)
+      try {
+        yield* differences(before.blocks(range), after.blocks(range))
+      } finally {
+        await after.close()
+      }
+    } finally {
+      await before.close()
+    }
   }
 
   async *#reading<Item>(
@@ -148,8 +164,12 @@ export class CheckpointArchive {
     read: (reader: CheckpointReader, range: ScanRange) => AsyncIterable<Item>,
   ): AsyncGenerator<Item, void, undefined> {
     const interval = captured()
-    await using reader = await this.#open(id, accessFor(interval))
-    yield* read(reader, rangeOf(interval))
+    const reader = await this.#open(id, accessFor(interval))
+    try {
+      yield* read(reader, rangeOf(interval))
+    } finally {
+      await reader.close()
+    }
   }
 
   async #open(id: string, access: Access): Promise<CheckpointReader> {
