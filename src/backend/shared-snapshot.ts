@@ -31,6 +31,10 @@ export interface SharedSnapshotReader {
   close(): Promise<void>
 }
 
+/**
+ * Rejects with `CLOSED` where the snapshot was closed before, and with `NOT_INITIALIZED` where this thread took so long to begin
+ * that the engine did not wait for it: the snapshot is whole, but for this thread another one has to be shared.
+ */
 export type OpenSharedSnapshot = (data: unknown) => Promise<SharedSnapshotReader>
 
 /** An instant from which on a backend remembers what changes. */

@@ -69,6 +69,19 @@ export function setPatientTimer(clock: Clock, callback: () => void, delayMs: num
   }
 }
 
+/** Whether the work settles, however, before a patient timer has run out. What it rejects with is for others. */
+export async function settlesWithin(work: Promise<unknown>, limitMs: number): Promise<boolean> {
+  let cancelTimer: CancelTimer = () => {}
+  const late = new Promise<boolean>((resolve) => {
+    cancelTimer = setPatientTimer(systemClock, () => resolve(false), limitMs)
+  })
+  const settled = work.then(
+    () => true,
+    () => true,
+  )
+  return await Promise.race([settled, late]).finally(() => cancelTimer())
+}
+
 /**
  * Time that never goes back. When the clock underneath jumps back, this one goes on from where it was at the
  * clock's pace: nothing that has expired revives, and nothing lives for ever because a clock was wrong once.

@@ -4,7 +4,9 @@
 // (2) The coordinator becomes the owner of its storage when it first has to write there, and stays it until `shutdown`.
 //     Once another owner has taken over, nothing is written any more (FENCED) until `start` succeeds again.
 // (3) A checkpoint that fails is counted, logged and emitted; the next one does not know of it.
-// (4) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
+// (4) No wait is without an end: a call ends by its signal, and all of them by `shutdown`, also where the storage or the worker
+//     does not answer any more.
+// (5) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
 
 import type { StateBackend } from '../../backend/state-backend.js'
 import { present } from '../../base/assert.js'
@@ -23,7 +25,7 @@ import type {
   RestoreOptions,
   VerificationReport,
 } from '../types.js'
-import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { CheckpointWorker, type JobStarter } from '../worker/checkpoint-worker.js'
 import { verifyContent } from '../worker/restore-stream.js'
 import { asCheckpointFailure } from './checkpoint-failure.js'
 import { CheckpointMaker } from './checkpoint-maker.js'
@@ -39,6 +41,7 @@ import {
 } from './coordinator-settings.js'
 import { asTemporaryOwner, LeaseKeeper } from './lease-keeper.js'
 import type { LeasedStorage } from './leased-storage.js'
+import { OpenCalls } from './open-calls.js'
 import {
   type RestoredCheckpoint,
   type RestoreRequest,
@@ -46,6 +49,7 @@ import {
   restoreOne,
 } from './restore-checkpoint.js'
 import { SerialQueue } from './serial-queue.js'
+import { notedStorage, SilenceWatch } from './silence-watch.js'
 
 const COMPONENT = 'checkpoint coordinator'
 
@@ -68,6 +72,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
   readonly #settings: CoordinatorSettings
   readonly #catalog: CheckpointCatalog
   readonly #queue = new SerialQueue()
+  readonly #watch: SilenceWatch
+  readonly #calls: OpenCalls
   readonly #schedule: CheckpointSchedule
   readonly #retention: CheckpointRetention
   readonly #tally = new CheckpointTally()
@@ -82,12 +88,17 @@ export class CheckpointCoordinator implements AsyncDisposable {
     'deleted',
   ])
   readonly #ownership: LeaseKeeper
-  readonly #worker: CheckpointWorker
+  readonly #worker: JobStarter
+  /** Ended with this coordinator; `undefined`: the worker is somebody else's. */
+  readonly #ownWorker: CheckpointWorker | undefined
   readonly #maker: CheckpointMaker
   readonly #knownDamaged = new Set<number>()
+  readonly #givenStorage: CheckpointStorage
   #restoreFailed = false
   #lastEndedAtMs = -Infinity
   #closing: Promise<void> | undefined
+  /** `shutdown` waits no longer. */
+  #givenUp = false
 
   /**
    * Touches nothing yet. `INVALID_ARGUMENT` with every violation, unknown options included;
@@ -95,11 +106,17 @@ export class CheckpointCoordinator implements AsyncDisposable {
    */
   constructor(backend: StateBackend, options: CheckpointCoordinatorOptions) {
     this.#backend = backend
-    this.#settings = coordinatorSettings(backend, options)
+    const settings = coordinatorSettings(backend, options)
+    this.#watch = new SilenceWatch(settings.maxSilenceMs)
+    this.#calls = new OpenCalls(this.#watch)
+    this.#givenStorage = settings.storage
+    this.#settings = { ...settings, storage: notedStorage(settings.storage, this.#watch.note) }
     const { storage, clock, intervalMs, minPauseMs, maxCheckpoints, graceMs, logger } = this.#settings
     this.#catalog = new CheckpointCatalog(storage)
     this.#schedule = new CheckpointSchedule({ clock, intervalMs, minPauseMs, run: () => this.#runPeriodic() })
-    this.#worker = this.#settings.worker ?? new CheckpointWorker()
+    const worker = settings.worker ?? new CheckpointWorker()
+    this.#ownWorker = settings.worker === undefined ? worker : undefined
+    this.#worker = this.#watch.over(worker)
     this.#maker = new CheckpointMaker(backend, this.#settings, this.#worker, {
       onMerged: (merged) => {
         this.#tally.noteMerged(merged.sizeBytes)
@@ -124,15 +141,12 @@ export class CheckpointCoordinator implements AsyncDisposable {
    */
   async start(): Promise<void> {
     this.#requireOpen()
-    await this.#queue.run(
-      async () => {
-        await this.#ownership.acquireAgain()
-        this.#restoreFailed = false
-        this.#schedule.start()
-      },
-      undefined,
-      'start',
-    )
+    const run = async () => {
+      await this.#ownership.acquireAgain()
+      this.#restoreFailed = false
+      this.#schedule.start()
+    }
+    await this.#inTurn(run, undefined, 'start')
   }
 
   /**
@@ -147,7 +161,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#requireOpen()
     checkCallOptions(options)
     const signal = options?.signal
-    return await this.#queue.run(() => this.#checkpoint(signal), signal, 'checkpoint')
+    return await this.#inTurn(() => this.#checkpoint(signal), signal, 'checkpoint')
   }
 
   /**
@@ -163,7 +177,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     checkStorage(storage)
     checkCallOptions(options)
     const signal = options?.signal
-    return await this.#queue.run(() => this.#savepoint(storage, signal), signal, 'savepoint')
+    return await this.#inTurn(() => this.#savepoint(storage, signal), signal, 'savepoint')
   }
 
   /**
@@ -173,6 +187,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
    */
   async listCheckpoints(): Promise<CheckpointMetadata[]> {
     this.#requireOpen()
+    return await this.#calls.run(() => this.#list(), undefined, 'list checkpoints')
+  }
+
+  async #list(): Promise<CheckpointMetadata[]> {
     const { manifests } = await this.#catalog.listing()
     const listed: CheckpointMetadata[] = []
     for (const sequence of manifests) {
@@ -223,12 +241,17 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#requireOpen()
     const sequence = checkedSequence(id)
     checkCallOptions(options)
+    const signal = options?.signal
+    return await this.#calls.run(() => this.#verify(sequence, signal), signal, 'verify')
+  }
+
+  async #verify(sequence: number, signal: AbortSignal | undefined): Promise<VerificationReport> {
     const stored = await this.#catalog.requiredManifest(sequence)
     const { segments } = stored.manifest
     try {
       const content = contentOf(stored.manifest)
       const { storage } = this.#settings
-      await verifyContent({ worker: this.#worker, storage, content, signal: options?.signal })
+      await verifyContent({ worker: this.#worker, storage, content, signal })
       const checkpoint = metadataOf(stored)
       const { entryCount, sizeBytes } = checkpoint
       return { checkpoint, segments: segments.length, entryCount, bytesRead: sizeBytes }
@@ -258,7 +281,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
       const owner = await this.#ownership.acquire()
       return await this.#ownership.guard(owner, () => this.#retention.remove(owner, sequence, this.#maker))
     }
-    return await this.#queue.run(remove, undefined, 'delete a checkpoint')
+    return await this.#inTurn(remove, undefined, 'delete a checkpoint')
   }
 
   stats(): CheckpointStats {
@@ -277,6 +300,9 @@ export class CheckpointCoordinator implements AsyncDisposable {
    * called), and lets the next owner in. It rejects if the final checkpoint failed, and is closed all the same.
    * A second call returns the first one's promise.
    *
+   * Where neither the storage nor the worker gives a sign of life for `maxSilenceMs`, it waits no longer: it and every other
+   * call that has not settled reject with `CHECKPOINT_FAILED`, and the lease is let go if that is still possible.
+   *
    * There is no final checkpoint, and a warning in the log, where it could only do harm: when the storage belongs to
    * another coordinator that never let this one in; when the last restore failed and nothing was decided since (by
    * `start` or `createCheckpoint`); and when the backend is empty though the storage has a checkpoint that this
@@ -285,7 +311,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   shutdown(): Promise<void> {
     if (this.#closing === undefined) {
       this.#schedule.stop()
-      this.#closing = this.#queue.run(() => this.#close(), undefined, 'shutdown')
+      this.#closing = this.#worker.awaited(this.#shutDown())
     }
     return this.#closing
   }
@@ -294,16 +320,34 @@ export class CheckpointCoordinator implements AsyncDisposable {
     await this.shutdown()
   }
 
+  /** Runs work in its turn; it ends also where the storage does not answer any more, by its signal or by `shutdown`. */
+  async #inTurn<T>(work: () => Promise<T>, signal: AbortSignal | undefined, operation: string): Promise<T> {
+    return await this.#calls.run(() => this.#queue.run(work, signal, operation), signal, operation)
+  }
+
+  async #shutDown(): Promise<void> {
+    const closed = this.#queue.run(() => this.#close(), undefined, 'shutdown')
+    if (await this.#watch.isHeardUntil(closed)) return await closed
+    closed.catch(() => {})
+    const { name } = this.#settings.storage
+    const reason = `${name} and the worker gave no sign of life for ${this.#watch.maxSilenceMs} ms`
+    const error = new StateError('CHECKPOINT_FAILED', { checkpointId: undefined, reason })
+    this.#givenUp = true
+    this.#calls.giveUp(error)
+    await this.#watch.isHeardUntil(Promise.allSettled([this.#ownership.release(), this.#ownWorker?.close()]))
+    throw error
+  }
+
   async #close(): Promise<void> {
     // A `start` that was waiting when shutdown was called has set it going again.
     this.#schedule.stop()
     await this.#maker.abortMerge()
     try {
-      await this.#finalCheckpoint()
+      if (!this.#givenUp) await this.#finalCheckpoint()
     } finally {
       await this.#maker.close()
       await this.#ownership.release()
-      if (this.#settings.worker === undefined) await this.#worker.close()
+      await this.#ownWorker?.close()
     }
   }
 
@@ -382,11 +426,11 @@ export class CheckpointCoordinator implements AsyncDisposable {
     const make = async (owner: LeasedStorage) =>
       metadataOf((await this.#maker.make({ owner, savepoint: true, signal, onReserved })).stored)
     try {
-      if (storage === this.#settings.storage) {
+      if (storage === this.#givenStorage) {
         const owner = await this.#ownership.acquire()
         return await this.#ownership.guard(owner, () => make(owner))
       }
-      return await asTemporaryOwner(storage, this.#settings.logger, make)
+      return await asTemporaryOwner(notedStorage(storage, this.#watch.note), this.#settings.logger, make)
     } catch (error) {
       throw asCheckpointFailure(error, sequence)
     }
@@ -432,7 +476,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
         throw error
       }
     }
-    return await this.#queue.run(run, options?.signal, 'restore')
+    return await this.#inTurn(run, options?.signal, 'restore')
   }
 
   #restoreRequest(options: RestoreOptions | undefined): RestoreRequest {
@@ -441,6 +485,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
       storage: this.#settings.storage,
       worker: this.#worker,
       trackChanges: this.#settings.incremental,
+      onRead: () => this.#watch.hold(),
       signal: options?.signal,
       onProgress: options?.onProgress,
       onSkipped: (skipped, sequence) => this.#noteSkipped(skipped, sequence),

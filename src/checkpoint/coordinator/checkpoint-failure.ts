@@ -7,8 +7,14 @@ import type { LeasedStorage } from './leased-storage.js'
 /** Errors that keep their code; every other failure of a checkpoint is `CHECKPOINT_FAILED` with its cause. */
 const PASSED_ON = ['FENCED', 'ABORTED', 'CLOSED', 'INVALID_ARGUMENT', 'SERIALIZATION_FAILED'] as const
 
+/** That a snapshot was closed, by its age for one, says of no object of the caller's that it is closed. */
+function isOfSnapshot(error: StateError): boolean {
+  return isStateError(error, 'CLOSED') && error.details.component.startsWith('snapshot')
+}
+
 export function asCheckpointFailure(error: unknown, sequence: number | undefined): StateError {
-  if (isStateError(error) && PASSED_ON.some((code) => code === error.code)) return error
+  if (isStateError(error) && !isOfSnapshot(error) && PASSED_ON.some((code) => code === error.code))
+    return error
   const id = sequence === undefined ? undefined : checkpointId(sequence)
   const details = { checkpointId: id, reason: reasonOf(error) }
   return new StateError('CHECKPOINT_FAILED', details, { cause: error })

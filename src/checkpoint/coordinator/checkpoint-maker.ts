@@ -3,14 +3,21 @@ import type { StateBackend } from '../../backend/state-backend.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { isStateError, type StateError } from '../../base/errors.js'
 import { type CheckpointContent, contentOf, type StoredManifest } from '../format/manifest.js'
-import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { type WrittenCheckpoint, writeCheckpoint } from './checkpoint-writer.js'
 import type { CoordinatorSettings } from './coordinator-settings.js'
 import { IncrementalChain } from './incremental-chain.js'
 import type { LeasedStorage } from './leased-storage.js'
 import { isChainTooLong, isMergeDue } from './merge-policy.js'
 import { type MergerSettings, SegmentMerger } from './segment-merger.js'
-import { discardShared, takeCut } from './state-cut.js'
+import { takeCut } from './state-cut.js'
+
+/** So often the worker may come too late to read what was shared with it; then this thread reads and sends the blocks. */
+const MAX_LATE_READERS = 3
+
+const OUTGROWN = 'what has changed is larger than its base, or cannot be built on'
+const LATE_READER = 'the worker did not begin to read in time'
+type Again = typeof OUTGROWN | typeof LATE_READER
 
 export interface MakeRequest {
   readonly owner: LeasedStorage
@@ -36,16 +43,11 @@ export interface MakerEvents {
 export class CheckpointMaker {
   readonly #backend: StateBackend
   readonly #settings: CoordinatorSettings
-  readonly #worker: CheckpointWorker
+  readonly #worker: JobStarter
   readonly #chain = new IncrementalChain()
   readonly #merger: SegmentMerger
 
-  constructor(
-    backend: StateBackend,
-    settings: CoordinatorSettings,
-    worker: CheckpointWorker,
-    events: MakerEvents,
-  ) {
+  constructor(backend: StateBackend, settings: CoordinatorSettings, worker: JobStarter, events: MakerEvents) {
     this.#backend = backend
     this.#settings = settings
     this.#worker = worker
@@ -73,22 +75,53 @@ export class CheckpointMaker {
     return new Set([...this.#chain.segments.map(({ name }) => name), ...this.#merger.namesInUse()])
   }
 
-  /** One checkpoint or savepoint. What fails changes nothing of what the next one builds on. */
-  async make({ owner, savepoint, signal, onReserved }: MakeRequest): Promise<MadeCheckpoint> {
+  /**
+   * One checkpoint or savepoint. What fails changes nothing of what the next one builds on. Where the state of one instant
+   * could not be written as it was meant to be, that of a later one is: a snapshot can be shared only in the step of its cut.
+   */
+  async make(request: MakeRequest): Promise<MadeCheckpoint> {
+    // A snapshot that waits for a thread to start may hold commits up.
+    if (!this.#worker.isReady) await this.#worker.ready()
+    let reserved: number | undefined
+    const reserve = async () => {
+      if (reserved === undefined) {
+        reserved = await request.owner.reserve()
+        request.onReserved(reserved)
+      }
+      return reserved
+    }
+    let sinceBase = true
+    for (let lateReaders = 0; ; ) {
+      const share = lateReaders < MAX_LATE_READERS
+      const made = await this.#attempt(request, reserve, { sinceBase, share })
+      if (typeof made === 'object') return made
+      this.#settings.logger.warn({ reason: made }, 'the checkpoint takes the state once more')
+      if (made === OUTGROWN) sinceBase = false
+      else lateReaders++
+    }
+  }
+
+  /** A checkpoint, or why it has to be tried again. */
+  async #attempt(
+    { owner, savepoint, signal }: MakeRequest,
+    reserve: () => Promise<number>,
+    { sinceBase, share }: { readonly sinceBase: boolean; readonly share: boolean },
+  ): Promise<MadeCheckpoint | Again> {
     const { clock, source, incremental } = this.#settings
     const createdAt = new Date(clock.now())
     const trackChanges = incremental && !savepoint
     const chain = this.#merger.applied(this.#chain.segments)
-    const since = trackChanges && !isChainTooLong(chain, this.#settings) ? this.#chain.base : undefined
-    const cut = await takeCut(this.#backend, source, { trackChanges, since })
+    const builds = trackChanges && sinceBase && !isChainTooLong(chain, this.#settings)
+    const since = builds ? this.#chain.base : undefined
+    const cut = await takeCut(this.#backend, source, { trackChanges, since, share })
+    let keepBase = false
     try {
       throwIfAborted(signal, 'checkpoint')
-      const builds = cut.changes !== undefined && (await this.#chain.confirm(owner))
+      const confirmed = cut.changes !== undefined && (await this.#chain.confirm(owner))
       const { content } = this.#chain
-      const sequence = await owner.reserve()
-      onReserved(sequence)
-      const preceding = builds && content !== undefined ? this.#merger.applied(content.segments) : []
-      if (preceding.length === 0 && cut.changes !== undefined) discardShared(cut.changes)
+      const sequence = await reserve()
+      const preceding = confirmed && content !== undefined ? this.#merger.applied(content.segments) : []
+      if (preceding.length === 0 && cut.changes !== undefined) return OUTGROWN
       const written = await writeCheckpoint({
         owner,
         worker: this.#worker,
@@ -101,13 +134,16 @@ export class CheckpointMaker {
         signal,
         settings: this.#settings,
       })
+      if (written === undefined) return OUTGROWN
+      keepBase = true
       await owner.notePublished(sequence)
       if (!savepoint) this.#published(written.stored, cut.base, owner, content)
       return { ...written, cutMs: cut.pauseMs }
     } catch (error) {
-      cut.base?.release()
+      if (share && isStateError(error, 'NOT_INITIALIZED')) return LATE_READER
       throw error
     } finally {
+      if (!keepBase) cut.base?.release()
       await cut.snapshot.close()
     }
   }

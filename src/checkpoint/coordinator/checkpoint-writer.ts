@@ -23,7 +23,7 @@ import {
 } from '../format/manifest.js'
 import { checkpointId, manifestName, type SegmentKind, segmentName } from '../format/object-names.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
-import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { errorOf, startJob } from '../worker/start-job.js'
 import type { WorkerJob } from '../worker/worker-job.js'
 import type { JobResult } from '../worker/worker-protocol.js'
@@ -36,7 +36,7 @@ const OPERATION = 'checkpoint'
 
 export interface CheckpointRequest {
   readonly owner: LeasedStorage
-  readonly worker: CheckpointWorker
+  readonly worker: JobStarter
   /** A number that the owner reserved. */
   readonly sequence: number
   /** Its snapshot is closed as soon as its blocks are written. */
@@ -56,10 +56,14 @@ export interface WrittenCheckpoint {
   readonly writtenBytes: number
 }
 
-/** Resolves when the checkpoint is published and durable. Errors are those of the step that failed. */
-export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint> {
-  const { cut, sequence, settings } = request
-  const { segment, preceding, entryCount } = await writeSegment(request)
+/**
+ * Resolves when the checkpoint is published and durable; to `undefined`, with nothing left behind, where the changes would be
+ * larger than their base. Errors are those of the step that failed.
+ */
+export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint | undefined> {
+  const { cut, preceding, sequence, settings } = request
+  const { segment, entryCount } = await writeContent(request)
+  if (segment === undefined) return undefined
   let stored: StoredManifest & { readonly bytes: Uint8Array }
   try {
     throwIfAborted(request.signal, OPERATION)
@@ -89,31 +93,30 @@ export async function writeCheckpoint(request: CheckpointRequest): Promise<Writt
   return { stored, writtenBytes: segment.sizeBytes + stored.manifestBytes }
 }
 
-interface WrittenSegment {
-  readonly segment: ManifestSegment
-  readonly preceding: readonly ManifestSegment[]
-  readonly entryCount: number
-}
-
-/** The changes, where they are known and smaller than their base; all of the state otherwise. */
-async function writeSegment(request: CheckpointRequest): Promise<WrittenSegment> {
+/** The changes since the preceding segments, unless they are larger than the base; all of the state where there are none. */
+async function writeContent(request: CheckpointRequest): Promise<JobResult> {
   const { cut, preceding, savepoint } = request
   const [base] = preceding
-  if (base !== undefined && cut.changes !== undefined) {
-    const { segment, entryCount } = await runJob(request, 'delta', cut.changes, base.sizeBytes)
-    if (segment !== undefined) return { segment, preceding, entryCount }
+  if (base !== undefined) {
+    assert(cut.changes !== undefined, 'what comes after other segments is changes')
+    return await runJob(request, { kind: 'delta', shared: cut.changes, maxSizeBytes: base.sizeBytes })
   }
-  // Changes that turned out to be too many, or not to be built on, come as blocks: it is too late for sharing.
-  const { segment, entryCount } = await runJob(request, savepoint ? 'savepoint' : 'base', cut.all, Infinity)
-  assert(segment?.entryCount === entryCount, `a full segment has ${entryCount} entries`)
-  return { segment, preceding: [], entryCount }
+  const kind = savepoint ? 'savepoint' : 'base'
+  const result = await runJob(request, { kind, shared: cut.all, maxSizeBytes: Infinity })
+  assert(result.segment?.entryCount === result.entryCount, `a full segment has ${result.entryCount} entries`)
+  return result
+}
+
+interface SegmentContent {
+  readonly kind: SegmentKind
+  /** `undefined`: the blocks are read on this thread. */
+  readonly shared: SharedSnapshot | undefined
+  readonly maxSizeBytes: number
 }
 
 async function runJob(
   request: CheckpointRequest,
-  kind: SegmentKind,
-  shared: SharedSnapshot | undefined,
-  maxSizeBytes: number,
+  { kind, shared, maxSizeBytes }: SegmentContent,
 ): Promise<JobResult> {
   const { owner, worker, signal, cut, settings } = request
   const { codec, limits, logger } = settings
@@ -135,14 +138,13 @@ async function runJob(
       closing?.catch(() => {})
     },
   })
-  const feeding = shared === undefined ? feed(job, cut) : undefined
+  // Ends with the job, which it may not keep from ending: the blocks may be those of a backend that gives no more.
+  if (shared === undefined) void feed(job, cut)
   try {
     const result = await job.ended
-    await feeding
     await closing
     return result
   } catch (error) {
-    await feeding
     for (const leftover of job.leftovers) logLeftover(logger, leftover)
     const failure = errorOf(error, signal, OPERATION)
     if (committed) await removeAfterFailure(owner, [name], failure, logger)

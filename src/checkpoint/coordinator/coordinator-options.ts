@@ -41,6 +41,12 @@ export interface CheckpointCoordinatorOptions {
   readonly workerShare?: number
   /** Most bytes per second that writing and merging move to and from the storage. Default `Infinity`. */
   readonly maxBytesPerSecond?: number
+  /**
+   * How long the storage and the worker may give no sign of life at all before `shutdown`, and a call whose signal has fired, no
+   * longer wait for them, in milliseconds. A call of the storage that makes much durable may take longer, as long as it does
+   * 10 MB/s. Slowness never counts: every answer begins the time anew. Default 5,000.
+   */
+  readonly maxSilenceMs?: number
   /** A worker that several coordinators share. Who made it closes it. Default: one of this coordinator's own. */
   readonly worker?: CheckpointWorker
   readonly clock?: Clock

@@ -17,6 +17,7 @@ const DEFAULT_INTERVAL_MS = 300_000
 const DEFAULT_MAX_CHECKPOINTS = 10
 const DEFAULT_GRACE_MS = 3_600_000
 const DEFAULT_MAX_DELTAS = 16
+const DEFAULT_MAX_SILENCE_MS = 5_000
 const DEFAULT_MAX_DELTA_RATIO = 0.5
 
 /** The options of a coordinator, checked and complete. */
@@ -34,6 +35,7 @@ export interface CoordinatorSettings {
   readonly maxDeltas: number
   readonly maxDeltaRatio: number
   readonly limits: WorkerLimits
+  readonly maxSilenceMs: number
   /** The worker of several coordinators; `undefined`: it makes one of its own. */
   readonly worker: CheckpointWorker | undefined
 }
@@ -62,6 +64,7 @@ const optionRules = {
   maxDeltaRatio: positive,
   workerShare: share,
   maxBytesPerSecond: positive,
+  maxSilenceMs: rules.positiveMs,
   worker: (value: unknown) =>
     isCheckpointWorker(value) ? undefined : `must be a CheckpointWorker of holdfast ${HOLDFAST_VERSION}`,
 }
@@ -99,6 +102,7 @@ export function coordinatorSettings(
       workerShare: options.workerShare ?? 1,
       maxBytesPerSecond: options.maxBytesPerSecond ?? Infinity,
     },
+    maxSilenceMs: options.maxSilenceMs ?? DEFAULT_MAX_SILENCE_MS,
     worker: options.worker,
   }
 }

@@ -16,14 +16,16 @@ import { contentOf, type StoredManifest } from '../format/manifest.js'
 import { checkpointId } from '../format/object-names.js'
 import type { SequenceState } from '../format/sequence-file.js'
 import type { CheckpointId, RestoreProgress } from '../types.js'
-import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { RestoreStream } from '../worker/restore-stream.js'
 import { RestoredBase } from './restored-base.js'
 
 export interface RestoreRequest {
   readonly backend: StateBackend
   readonly storage: CheckpointStorage
-  readonly worker: CheckpointWorker
+  readonly worker: JobStarter
+  /** All of a checkpoint has been read and the backend goes on with it; what this returns is called when that is done. */
+  readonly onRead: () => () => void
   /** Whether what is restored is to be the base of an incremental checkpoint. */
   readonly trackChanges: boolean
   readonly signal: AbortSignal | undefined
@@ -99,7 +101,11 @@ async function restoreContent(
     return faultOf(error, storage)
   }
   const tracked = new RestoredBase(backend, entryCount)
-  if (request.trackChanges && !manifest.savepoint) stream.onFinished = () => tracked.noteEndOfStream()
+  let backendIsDone: () => void = () => {}
+  stream.onFinished = () => {
+    backendIsDone = request.onRead()
+    if (request.trackChanges && !manifest.savepoint) tracked.noteEndOfStream()
+  }
   try {
     const expectedEntries = expectedEntriesOf(stored)
     const { clockMs } = manifest
@@ -115,6 +121,7 @@ async function restoreContent(
     if (stream.failure !== undefined) return faultOf(stream.failure, storage)
     throw restoreFailed(id, `the backend did not take it: ${reasonOf(error)}`, [], error)
   } finally {
+    backendIsDone()
     await stream.close()
   }
   assert(stream.finished, `backend '${backend.name}' ended a restore before the end of the checkpoint`)

@@ -4,14 +4,14 @@ import type { CodecName } from '../../codec/block-codec.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 import { segmentName, sequenceOf } from '../format/object-names.js'
 import type { CheckpointId, Logger } from '../types.js'
-import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { startJob } from '../worker/start-job.js'
 import type { WorkerLimits } from '../worker/worker-protocol.js'
 import { asCheckpointFailure, removeAfterFailure } from './checkpoint-failure.js'
 import type { LeasedStorage } from './leased-storage.js'
 
 export interface MergerSettings {
-  readonly worker: CheckpointWorker
+  readonly worker: JobStarter
   readonly codec: CodecName
   readonly limits: WorkerLimits
   readonly clock: Clock

@@ -12,6 +12,8 @@ export interface CutOptions {
   readonly trackChanges: boolean
   /** What has changed since then is wanted, not all. */
   readonly since: ChangeBase | undefined
+  /** Another thread is to read it, where the backend can share it. */
+  readonly share: boolean
 }
 
 /** State and source position of one instant. */
@@ -51,8 +53,8 @@ export async function takeCut(
   let sourceText: string | undefined
   try {
     if (options.trackChanges) base = snapshot?.trackChanges?.()
-    if (options.since !== undefined) changes = snapshot?.share?.(options.since)
-    if (changes === undefined) all = snapshot?.share?.()
+    if (options.share && options.since !== undefined) changes = snapshot?.share?.(options.since)
+    if (options.share && changes === undefined) all = snapshot?.share?.()
     sourceText = source === undefined ? undefined : sourceTextOf(source())
   } catch (error) {
     base?.release()

@@ -1,4 +1,5 @@
 import { MessageChannel, type Transferable, type Worker } from 'node:worker_threads'
+import { settlesWithin } from '../../base/clock.js'
 import { startThread } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
@@ -14,6 +15,9 @@ export interface JobStart {
   readonly background: boolean
   readonly handlers: JobHandlers
 }
+
+/** The part of a worker that starts jobs. */
+export type JobStarter = Pick<CheckpointWorker, 'start' | 'awaited' | 'isReady' | 'ready'>
 
 /** Of the workers of every copy of this very version: what a coordinator and its worker say to each other may change with it. */
 const CHECKPOINT_WORKER = Symbol.for(`holdfast.CheckpointWorker.${HOLDFAST_VERSION}`)
@@ -46,6 +50,21 @@ export class CheckpointWorker implements AsyncDisposable {
   #thread: Worker | undefined
   #awaited = 0
   #closed = false
+  #isReady = false
+  #started: Promise<void> = Promise.resolve()
+  #failStart: (error: StateError) => void = () => {}
+
+  /** The thread runs and has loaded what it needs: a job that is started now begins at once. */
+  get isReady(): boolean {
+    return this.#isReady
+  }
+
+  /** Starts the thread where it does not run, and resolves when it is ready. `CLOSED` after `close`; `STORAGE_ERROR` where it dies. */
+  async ready(): Promise<void> {
+    if (this.#closed) throw closed()
+    if (this.#thread === undefined) this.#startThread()
+    await this.awaited(this.#started)
+  }
 
   /** Begins a job, for a coordinator. `CLOSED` after `close`. */
   start({ request, transferList, background, handlers }: JobStart): WorkerJob {
@@ -62,7 +81,7 @@ export class CheckpointWorker implements AsyncDisposable {
       if (!background) this.#hold(-1)
     }
     job.ended.then(over, over)
-    const start: StartJob = { request, port: port2 }
+    const start: StartJob = { request, port: port2, pulse: job.pulse.words }
     try {
       thread.postMessage(start, [port2, ...(transferList as readonly Transferable[])])
     } catch (error) {
@@ -81,13 +100,15 @@ export class CheckpointWorker implements AsyncDisposable {
     }
   }
 
-  /** Ends the thread. Jobs at hand fail with `CLOSED`. Idempotent. */
+  /**
+   * Ends the thread. Jobs at hand fail with `CLOSED`. Idempotent. `STORAGE_ERROR` where the thread does not end because a call
+   * of the system does not return.
+   */
   async close(): Promise<void> {
     this.#closed = true
     const thread = this.#thread
-    this.#thread = undefined
-    this.#loseAll(closed())
-    await thread?.terminate()
+    this.#over(closed())
+    if (thread !== undefined) await terminated(thread)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -97,10 +118,18 @@ export class CheckpointWorker implements AsyncDisposable {
   #startThread(): Worker {
     const thread = startThread('#checkpoint/worker-thread', { name: 'holdfast checkpoints' })
     const died = (reason: string, cause?: unknown) => {
-      if (this.#thread !== thread) return
-      this.#thread = undefined
-      this.#loseAll(lost(reason, cause))
+      if (this.#thread === thread) this.#over(lost(reason, cause))
     }
+    this.#started = new Promise((resolve, reject) => {
+      this.#failStart = reject
+      thread.once('message', () => {
+        if (this.#thread !== thread) return
+        this.#isReady = true
+        resolve()
+      })
+    })
+    // Whoever awaits it is told; a job that was posted meanwhile fails by itself.
+    this.#started.catch(() => {})
     thread.on('error', (cause) => died(`it failed: ${reasonOf(cause)}`, cause))
     thread.on('exit', (code) => died(`it ended with exit code ${code}`))
     this.#thread = thread
@@ -114,9 +143,21 @@ export class CheckpointWorker implements AsyncDisposable {
     else this.#thread?.unref()
   }
 
-  #loseAll(error: StateError): void {
+  #over(error: StateError): void {
+    this.#thread = undefined
+    this.#isReady = false
+    this.#failStart(error)
     for (const job of this.#jobs) job.lose(error)
   }
+}
+
+/** How long a thread may take to end, while this one can hear that it has. */
+const TERMINATE_MS = 5_000
+
+async function terminated(thread: Worker): Promise<void> {
+  const ending = thread.terminate()
+  if (await settlesWithin(ending, TERMINATE_MS)) await ending
+  else throw lost('it does not end: a call of the system does not return', undefined)
 }
 
 function closed(): StateError<'CLOSED'> {

@@ -4,7 +4,7 @@ import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent } from '../format/manifest.js'
 import type { KeyStretch } from '../format/segment-index.js'
 import { BlockInbox } from './block-pipe.js'
-import type { CheckpointWorker } from './checkpoint-worker.js'
+import type { JobStarter } from './checkpoint-worker.js'
 import { errorOf, startJob } from './start-job.js'
 import type { WorkerJob } from './worker-job.js'
 import type { WorkerLimits } from './worker-protocol.js'
@@ -16,7 +16,7 @@ const TURN_MS = 2
 const UNLIMITED: WorkerLimits = { workerShare: 1, maxBytesPerSecond: Infinity }
 
 export interface ReadRequest {
-  readonly worker: CheckpointWorker
+  readonly worker: JobStarter
   readonly storage: CheckpointStorage
   readonly content: CheckpointContent
   /** Only the keys in it; default: all. */

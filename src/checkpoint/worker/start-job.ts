@@ -2,14 +2,14 @@ import type { EntryBlock } from '../../backend/entry-block.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { isStateError } from '../../base/errors.js'
 import type { ObjectSource, ObjectStorage, SharedStorage } from '../../storage/checkpoint-storage.js'
-import type { CheckpointWorker } from './checkpoint-worker.js'
+import type { JobStarter } from './checkpoint-worker.js'
 import type { ToldStep, WorkerJob } from './worker-job.js'
 import type { JobRequest, MergeJob, ReadJob, WriteJob } from './worker-protocol.js'
 
 type WithoutStorage<Job> = Omit<Job, 'storage'>
 
 export interface JobOptions {
-  readonly worker: CheckpointWorker
+  readonly worker: JobStarter
   /** Called here where there is no `shared`. A job that writes needs one that can. */
   readonly storage: ObjectSource | ObjectStorage
   /** Given to the thread, and released when the job has ended. */

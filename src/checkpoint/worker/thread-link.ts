@@ -40,6 +40,7 @@ export class ThreadLink {
       return new Promise((resolve, reject) => this.#waiting.set(number, { resolve, reject }))
     })
     port.on('message', (message: ToThread) => this.#receive(message))
+    port.on('close', () => this.#abandoned())
   }
 
   get signal(): AbortSignal {
@@ -100,6 +101,13 @@ export class ThreadLink {
         else waiting?.reject(this.#courier.unpack(message.error))
       }
     }
+  }
+
+  /** The main thread is gone, or waits no longer: nothing that it was asked for comes any more. */
+  #abandoned(): void {
+    this.#abort()
+    for (const { reject } of this.#waiting.values()) reject(this.#controller.signal.reason)
+    this.#waiting.clear()
   }
 
   /** Whatever waits for the main thread's blocks or credit stops waiting; calls of the storage run to their end. */

@@ -1,7 +1,10 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
+import { settlesWithin } from '../../base/clock.js'
+import { StateError } from '../../base/errors.js'
 import type { ObjectSource, ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { CreditGate, ownBytes, postBytes } from './block-pipe.js'
+import { JobPulse } from './job-pulse.js'
 import { ErrorCourier } from './packed-error.js'
 import { StorageService } from './storage-service.js'
 import {
@@ -13,6 +16,9 @@ import {
 } from './worker-protocol.js'
 
 export type ToldStep = Extract<FromThread, { readonly kind: 'told' }>['step']
+
+/** How long a storage on the main thread may take to give up what a dead thread had open. */
+const ABANDON_MS = 1_000
 
 /** What a job does on the main thread. */
 export interface JobHandlers {
@@ -30,6 +36,8 @@ export class WorkerJob {
   leftovers: readonly Leftover[] = []
   /** The thread died, or was closed, in the middle of it. */
   lost = false
+  /** Whether it goes on. */
+  readonly pulse: JobPulse = new JobPulse()
   readonly #port: MessagePort
   readonly #handlers: JobHandlers
   readonly #service: StorageService
@@ -50,6 +58,7 @@ export class WorkerJob {
     // Who starts a job awaits its end; until then it is not unhandled.
     this.ended.catch(() => {})
     port.on('message', (message: FromThread) => this.#receive(message))
+    port.on('close', () => this.lose(portClosed()))
   }
 
   abort(): void {
@@ -85,7 +94,7 @@ export class WorkerJob {
   }
 
   async #abandon(error: unknown): Promise<void> {
-    await this.#service.abandon()
+    await settlesWithin(this.#service.abandon(), ABANDON_MS)
     this.#end(() => this.#reject(error), error)
   }
 
@@ -134,4 +143,9 @@ export class WorkerJob {
       this.#post({ kind: 'answer', call, error: this.#courier.pack(error) })
     }
   }
+}
+
+function portClosed(): StateError<'STORAGE_ERROR'> {
+  const reason = 'its thread closed the port without a last word'
+  return new StateError('STORAGE_ERROR', { storage: 'checkpoint worker', operation: 'run a job', reason })
 }

@@ -8,7 +8,8 @@
 //     A job whose thread died has no last word; the main thread then fails it.
 // (2) Blocks change hands (their memory is transferred), and at most {@link MAX_BYTES_IN_FLIGHT} of them wait on the
 //     other side: credit comes back as they are consumed.
-// (3) After `abort` the job ends as soon as it can, normally with ABORTED.
+// (3) After `abort`, and when its port is closed without it, the job ends as soon as it can, normally with ABORTED.
+// (4) The thread says 'ready' once, when it has loaded what every job needs.
 
 import type { MessagePort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
@@ -76,6 +77,8 @@ export type JobRequest = WriteJob | MergeJob | ReadJob
 export interface StartJob {
   readonly request: JobRequest
   readonly port: MessagePort
+  /** The words of a `JobPulse`. */
+  readonly pulse: Int32Array
 }
 
 export interface JobResult {

@@ -13,6 +13,7 @@ import type {
 import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
 import { ownBytes } from './block-pipe.js'
+import { PulseGiver, pulsingSource, pulsingStorage } from './job-pulse.js'
 import { type JobTools, mergeCheckpoint, writeSegment } from './segment-jobs.js'
 import { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
@@ -37,7 +38,7 @@ function throttleFor(limits: WorkerLimits): Throttle {
   return throttle
 }
 
-async function perform(request: JobRequest, link: ThreadLink): Promise<JobResult> {
+async function perform(request: JobRequest, link: ThreadLink, pulse: PulseGiver): Promise<JobResult> {
   const { limits } = request
   const { signal } = link
   const limited = limits.workerShare < 1 || limits.maxBytesPerSecond < Infinity
@@ -50,11 +51,13 @@ async function perform(request: JobRequest, link: ThreadLink): Promise<JobResult
     onLeftover: (leftover) => link.noteLeftover(leftover),
   })
   if (request.kind === 'read') {
-    const opened = request.storage === undefined ? link.storage : await openSource(request.storage)
+    const storage = request.storage === undefined ? link.storage : await openSource(request.storage)
+    const opened = pulsingSource(storage, pulse)
     const source = limited ? throttledSource(opened, throttleFor(limits), signal) : opened
     return await read(request, toolsFor(source), link)
   }
-  const opened = request.storage === undefined ? link.storage : await openStorage(request.storage)
+  const storage = request.storage === undefined ? link.storage : await openStorage(request.storage)
+  const opened = pulsingStorage(storage, pulse)
   const tools = toolsFor(limited ? throttledStorage(opened, throttleFor(limits), signal) : opened)
   if (request.kind === 'write') return await write(request, tools, link)
   const { name, codec, content } = request
@@ -118,11 +121,15 @@ async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapsho
   return await loaded.openSharedSnapshot(data)
 }
 
-parentPort?.on('message', async ({ request, port }: StartJob) => {
+parentPort?.on('message', async ({ request, port, pulse }: StartJob) => {
   const link = new ThreadLink(port)
+  const giver = new PulseGiver(pulse)
   try {
-    link.done(await perform(request, link))
+    link.done(await perform(request, link, giver))
   } catch (error) {
     link.failed(error)
+  } finally {
+    giver.stop()
   }
 })
+parentPort?.postMessage('ready')

@@ -289,7 +289,7 @@ describe('writers beside a reader that is about to begin', () => {
     const startedAt = performance.now()
     for (let i = 0; i < 4_000; i++) backend.putSync(bytes(`k${i}`), value)
     expect(performance.now() - startedAt).toBeLessThan(4_000)
-    await expect(openSharedSnapshot(shared.data)).rejects.toMatchObject({ code: 'CLOSED' })
+    await expect(openSharedSnapshot(shared.data)).rejects.toMatchObject({ code: 'NOT_INITIALIZED' })
     snapshot.closeSync()
     await backend.flush()
     expect(await backend.count()).toBe(4_000)

@@ -23,7 +23,7 @@ import { passGate } from './reader-gate.js'
 /** Entries between two looks at whether the snapshot is still open. */
 const TURN_ENTRIES = 1_024
 
-/** Takes what `share` gave, in another thread (or in the same one). Rejects with `CLOSED` where the snapshot was closed. */
+/** Takes what `share` gave, in another thread (or in the same one). Rejects as {@link OpenSharedSnapshot} says. */
 export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
   const { active, frozen, store, changedKeys, takenAtMs } = data as LentSnapshotData
   const reader = await SharedLogReader.open(active)
@@ -54,7 +54,10 @@ class LentStore {
     this.view = this.#store.view(generation)
     if (passGate(gate)) return
     void this.close()
-    throw new StateError('CLOSED', { component: 'snapshot (its reader did not begin in time)' })
+    throw new StateError('NOT_INITIALIZED', {
+      component: 'a reader that did not begin in time',
+      operation: 'read the snapshot',
+    })
   }
 
   async close(): Promise<void> {

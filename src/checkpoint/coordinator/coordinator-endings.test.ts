@@ -1,0 +1,242 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
+import { bench as benchWith, put } from '../../../test/support/coordinator-bench.js'
+import type { SyncStateBackend } from '../../backend/state-backend.js'
+import { LmdbStateBackend } from '../../lmdb/lmdb-state-backend.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import type { CheckpointStorage, ObjectReader, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+
+/** Long enough for a loaded machine to be heard from, short enough for a test. */
+const MAX_SILENCE_MS = 300
+const stuck = () => new Promise<never>(() => {})
+
+const bench = (storage: MemoryCheckpointStorage) => benchWith({ maxSilenceMs: MAX_SILENCE_MS }, storage)
+
+/** Replaces one call of a storage, or of what it hands out, by one that never settles. */
+const calls: Readonly<Record<string, (storage: CheckpointStorage) => void>> = {
+  acquire: (storage) => Object.assign(storage, { acquire: stuck }),
+  list: (storage) => Object.assign(storage, { list: stuck }),
+  read: (storage) => Object.assign(storage, { read: stuck }),
+  open: (storage) => Object.assign(storage, { open: stuck }),
+  'reader.read': (storage) => patchReaders(storage, (reader) => Object.assign(reader, { read: stuck })),
+  'reader.close': (storage) => patchReaders(storage, (reader) => Object.assign(reader, { close: stuck })),
+  'lease.check': (storage) => patchLeases(storage, (lease) => void Object.assign(lease, { check: stuck })),
+  'lease.replace': (storage) =>
+    patchLeases(storage, (lease) => void Object.assign(lease, { replace: stuck })),
+  'lease.create': (storage) => patchLeases(storage, (lease) => void Object.assign(lease, { create: stuck })),
+  'writer.write': (storage) => patchWriters(storage, 'write', ''),
+  'writer.commit of a segment': (storage) => patchWriters(storage, 'commit', '.segment'),
+  'writer.commit of a manifest': (storage) => patchWriters(storage, 'commit', '.manifest'),
+  'writer.abort': (storage) =>
+    patchWriters(storage, 'abort', '', (writer) => (writer.write = () => Promise.reject(new Error('no')))),
+}
+
+function patchReaders(storage: CheckpointStorage, patch: (reader: ObjectReader) => void): void {
+  const open = storage.open.bind(storage)
+  storage.open = async (name, options) => {
+    const reader = await open(name, options)
+    if (reader === undefined) return undefined
+    const patched = {
+      sizeBytes: reader.sizeBytes,
+      read: reader.read.bind(reader),
+      close: reader.close.bind(reader),
+    }
+    patch(patched)
+    return patched
+  }
+}
+
+function patchWriters(
+  storage: CheckpointStorage,
+  call: keyof ObjectWriter,
+  object: string,
+  patch: (writer: ObjectWriter) => void = () => {},
+): void {
+  patchLeases(storage, (lease) => {
+    const create = lease.create.bind(lease)
+    lease.create = async (name) => {
+      const writer = await create(name)
+      patch(writer)
+      return name.includes(object) ? Object.assign(writer, { [call]: stuck }) : writer
+    }
+  })
+}
+
+describe.each(Object.entries(calls))('where %s of the storage never settles,', (_, patch) => {
+  it('a checkpoint ends by its signal', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const { coordinator, backend } = bench(storage)
+    patch(storage)
+    await put(backend, 'a=1')
+    const controller = new AbortController()
+    const making = coordinator.createCheckpoint({ signal: controller.signal })
+    setImmediate(() => controller.abort())
+    await expect(making).rejects.toMatchObject({ code: 'ABORTED' })
+  })
+
+  it('shutdown ends, and with it whatever is under way', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const { coordinator, backend } = bench(storage)
+    patch(storage)
+    await put(backend, 'a=1')
+    const ends = [coordinator.createCheckpoint(), coordinator.createCheckpoint(), coordinator.shutdown()]
+    for (const { status } of await Promise.allSettled(ends)) expect(status).toBe('rejected')
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+})
+
+describe('where the storage never answers,', () => {
+  it('a restore, a verification and a savepoint end by their signals, and a list by shutdown', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const { coordinator, backend } = bench(storage)
+    await put(backend, 'a=1')
+    const { id } = await coordinator.createCheckpoint()
+    Object.assign(storage, { open: stuck, list: stuck, read: stuck })
+    const elsewhere = new MemoryCheckpointStorage()
+    Object.assign(elsewhere, { acquire: stuck })
+    const signal = AbortSignal.timeout(20)
+    const ended = [
+      coordinator.restoreLatest({ signal }),
+      coordinator.restore(id, { signal }),
+      coordinator.verify(id, { signal }),
+      coordinator.createSavepoint(elsewhere, { signal }),
+    ]
+    for (const each of await Promise.allSettled(ended))
+      expect(each).toMatchObject({ reason: { code: 'ABORTED' } })
+    for (const each of await Promise.allSettled([coordinator.listCheckpoints(), coordinator.shutdown()])) {
+      expect(each).toMatchObject({ reason: { code: 'CHECKPOINT_FAILED' } })
+    }
+  })
+
+  it('the worker can be closed in the middle of its job', async () => {
+    const worker = new CheckpointWorker()
+    const storage = new MemoryCheckpointStorage()
+    const { coordinator, backend } = benchWith({ worker, maxSilenceMs: MAX_SILENCE_MS }, storage)
+    patchWriters(storage, 'abort', '', (writer) => Object.assign(writer, { write: stuck }))
+    await put(backend, 'a=1')
+    const making = coordinator.createCheckpoint()
+    await new Promise((resolve) => coordinator.on('started', resolve))
+    const [closed, made] = await Promise.allSettled([worker.close(), making])
+    expect(closed.status).toBe('fulfilled')
+    expect(made).toMatchObject({ status: 'rejected', reason: { code: 'CLOSED' } })
+  })
+})
+
+describe('a thread that hangs', () => {
+  it('is not waited for after the signal, nor by shutdown, which ends it', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const source = `export const openSharedStorage = () => {
+      for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+    }`
+    const module = `data:text/javascript,${encodeURIComponent(source)}`
+    patchLeases(storage, (lease) => {
+      lease.share = () => ({ module, data: undefined, release: () => {} })
+    })
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, { storage, maxSilenceMs: MAX_SILENCE_MS })
+    await expect(coordinator.createCheckpoint({ signal: AbortSignal.timeout(50) })).rejects.toMatchObject({
+      code: 'ABORTED',
+    })
+    await expect(coordinator.shutdown()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    await backend.close()
+  })
+})
+
+describe('a storage that is slow, and answers', () => {
+  it('is waited for by shutdown, however long all of it takes', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const { coordinator, backend } = bench(storage)
+    await coordinator.start()
+    const read = storage.read.bind(storage)
+    const open = storage.open.bind(storage)
+    const later = () => new Promise((resolve) => setTimeout(resolve, MAX_SILENCE_MS / 3))
+    storage.read = async (...args) => (await later(), await read(...args))
+    storage.open = async (...args) => (await later(), await open(...args))
+    await put(backend, 'a=1')
+    const startedAt = performance.now()
+    for (let i = 0; i < 2; i++) await coordinator.createCheckpoint()
+    await coordinator.shutdown()
+    expect(performance.now() - startedAt).toBeGreaterThan(MAX_SILENCE_MS)
+  })
+})
+
+describe.each([
+  ['memory', async () => new MemoryStateBackend()],
+  ['lmdb', () => LmdbStateBackend.temporary({ flushEvery: 4, cacheBytes: 1024 * 1024 })],
+] as const)('with the %s engine', (name, open) => {
+  let backend: SyncStateBackend
+  let coordinator: CheckpointCoordinator
+
+  afterEach(async () => {
+    await coordinator.shutdown().catch(() => {})
+    await backend.close()
+  })
+
+  /** No snapshot of the backend can be read on this thread. */
+  function forbidReadingHere(): void {
+    const snapshotSync = backend.snapshotSync.bind(backend)
+    backend.snapshotSync = () => {
+      const snapshot = snapshotSync()
+      snapshot.blocks = () => {
+        throw new Error('read on the main thread')
+      }
+      return snapshot
+    }
+  }
+
+  it('a checkpoint whose source closes the backend fails, and so does the last one', async () => {
+    backend = await open()
+    backend.putSync(bytesOf('a'), bytesOf('1'))
+    const source = () => (void backend.close(), 0)
+    coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage(), source })
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ name: 'StateError' })
+    await expect(coordinator.shutdown()).rejects.toMatchObject({ name: 'StateError' })
+  })
+
+  it('a delta that would be larger than its base is written anew by the worker, all of it', async () => {
+    backend = await open()
+    backend.putSync(bytesOf('a'), bytesOf('1'))
+    forbidReadingHere()
+    coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage() })
+    await coordinator.createCheckpoint()
+    for (let i = 0; i < 500; i++) backend.putSync(bytesOf(`k${i}`), bytesOf(`${i}`))
+    expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'full', entryCount: 501 })
+    backend.putSync(bytesOf('b'), bytesOf('1'))
+    expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'incremental', entryCount: 502 })
+  })
+
+  it('a checkpoint is made although its reader came too late', async () => {
+    backend = await open()
+    backend.putSync(bytesOf('a'), bytesOf('1'))
+    coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage() })
+    await coordinator.start()
+    await coordinator.createCheckpoint()
+    backend.putSync(bytesOf('a'), bytesOf('2'))
+    const making = coordinator.createCheckpoint()
+    // More than may wait while a reader is about to begin: the persistent engine does not wait for it any longer, and the
+    // checkpoint has the state of a later instant. The memory engine waits for nobody.
+    for (let i = 0; i < 4_000; i++) backend.putSync(bytesOf(`k${i}`), bytesOf('x'.repeat(1_000)))
+    expect((await making).entryCount).toBe(name === 'memory' ? 1 : 4_001)
+  })
+})
+
+describe('a snapshot that was closed by its age', () => {
+  it('fails the checkpoint with CHECKPOINT_FAILED: nothing of the caller is closed', async () => {
+    const { coordinator, backend } = bench(new MemoryCheckpointStorage())
+    await coordinator.start()
+    const taken = backend.snapshotSync.bind(backend)
+    backend.snapshotSync = () => {
+      const snapshot = taken()
+      Object.assign(snapshot, { share: undefined, trackChanges: undefined })
+      snapshot.closeSync()
+      return snapshot
+    }
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+      code: 'CHECKPOINT_FAILED',
+      cause: { code: 'CLOSED' },
+    })
+  })
+})
