@@ -1,12 +1,8 @@
 export type { EntryBlock } from './backend/entry-block.js'
 export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
-export type {
-  StateBackend,
-  StateSnapshot,
-  SyncStateBackend,
-  SyncStateSnapshot,
-} from './backend/state-backend.js'
+export type { StateBackend, SyncStateBackend } from './backend/state-backend.js'
 export { isSyncBackend } from './backend/state-backend.js'
+export type { StateSnapshot, SyncStateSnapshot } from './backend/state-snapshot.js'
 export type {
   BackendStats,
   BlockOptions,

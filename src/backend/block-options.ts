@@ -1,4 +1,5 @@
 import { rejectViolations, rules, violationsOf } from '../base/options.js'
+import { keyRangeViolations } from './scan-range.js'
 import type { BlockOptions, ReplaceOptions } from './types.js'
 
 /** Bytes at which a block of entries is handed on, unless the caller says otherwise. */
@@ -6,6 +7,10 @@ export const DEFAULT_BLOCK_BYTES: number = 256 * 1024
 
 const blockOptions = { targetBytes: rules.positiveInteger, signal: rules.signal }
 const replaceOptions = {
+  range: (value: unknown) => {
+    const [first] = keyRangeViolations(value, 'range')
+    return first === undefined ? undefined : `is no range of keys: ${first.argument} ${first.reason}`
+  },
   expectedEntries: rules.nonNegativeInteger,
   clockMs: rules.timeMs,
   signal: rules.signal,

@@ -1,6 +1,7 @@
 import { compareBytes, copyBytes, prefixEnd } from '../base/bytes.js'
+import type { Violation } from '../base/errors.js'
 import { rejectViolations, rules, violationsOf } from '../base/options.js'
-import type { ScanRange } from './types.js'
+import type { KeyRange, ScanRange } from './types.js'
 
 /** A checked range, reduced to one half-open stretch of keys. */
 export interface KeyInterval {
@@ -23,12 +24,16 @@ export const EVERYTHING: KeyInterval = {
   signal: undefined,
 }
 
-const schema = {
+const keyRangeRules = {
   prefix: rules.bytes,
   gt: rules.bytes,
   gte: rules.bytes,
   lt: rules.bytes,
   lte: rules.bytes,
+}
+
+const scanRangeRules = {
+  ...keyRangeRules,
   reverse: rules.boolean,
   limit: (value: unknown) => (value === Infinity ? undefined : rules.nonNegativeInteger(value)),
   signal: rules.signal,
@@ -39,7 +44,7 @@ const schema = {
  * The bounds are copied: changing the caller's bytes later has no effect.
  */
 export function keyInterval(range: ScanRange | undefined): KeyInterval {
-  rejectViolations(violationsOf(range, schema, 'range'))
+  rejectViolations(violationsOf(range, scanRangeRules, 'range'))
   const { prefix, gt, gte, lt, lte, reverse = false, limit = Infinity, signal } = range ?? {}
   let from: Uint8Array = new Uint8Array(0)
   let until: Uint8Array | undefined
@@ -58,6 +63,26 @@ export function keyInterval(range: ScanRange | undefined): KeyInterval {
   if (lt !== undefined) lower(copyBytes(lt))
   if (lte !== undefined) lower(successor(lte))
   return { from, until, reverse, limit, signal }
+}
+
+/** As {@link keyInterval}, for a stretch of keys: what only a scan has (`limit`, `reverse`, `signal`) is `INVALID_ARGUMENT`. */
+export function keyStretch(range: KeyRange): KeyInterval {
+  rejectViolations(keyRangeViolations(range, 'range'))
+  return keyInterval(range)
+}
+
+export function keyRangeViolations(range: unknown, label: string): Violation[] {
+  return violationsOf(range ?? null, keyRangeRules, label)
+}
+
+/** No key is in it. */
+export function isEmptyInterval({ from, until }: KeyInterval): boolean {
+  return until !== undefined && compareBytes(from, until) >= 0
+}
+
+/** Every key is in it. */
+export function isEverything({ from, until }: KeyInterval): boolean {
+  return from.length === 0 && until === undefined
 }
 
 /**

@@ -36,9 +36,3 @@ export interface SharedSnapshotReader {
  * that the engine did not wait for it: the snapshot is whole, but for this thread another one has to be shared.
  */
 export type OpenSharedSnapshot = (data: unknown) => Promise<SharedSnapshotReader>
-
-/** An instant from which on a backend remembers what changes. */
-export interface ChangeBase {
-  /** Nobody will ask any more what has changed since then. Idempotent. */
-  release(): void
-}

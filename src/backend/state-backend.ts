@@ -1,63 +1,34 @@
+// The contract of every engine, by capability: what all can do is `StateBackend`, and what an engine can do beyond that is in
+// its type and in `supports`, so that one across a network can be honest about what it lacks.
+
+import type { Slot, Stretch } from '../base/slot.js'
 import type { EntryBlock } from './entry-block.js'
-import type { ChangeBase, SharedSnapshot } from './shared-snapshot.js'
-import type { BackendStats, BlockOptions, Entry, PutOptions, ReplaceOptions, ScanRange } from './types.js'
+import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from './state-snapshot.js'
+import type {
+  BackendStats,
+  BackendSupport,
+  Entry,
+  KeyRange,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from './types.js'
 import type { WriteBatch } from './write-batch.js'
 
 /**
- * One instant of a backend, unchanged by whatever is written meanwhile. It holds memory (or disk space) that the
- * backend could otherwise reuse: close it soon. Entries that were alive at that instant stay visible in it, and those
- * expired at that instant are not. Calls after `close()` reject with `CLOSED`.
- */
-export interface StateSnapshot extends AsyncDisposable {
-  /** The backend's time at this instant, in milliseconds since the epoch; never behind an earlier snapshot's. */
-  readonly takenAtMs: number
-  get(key: Uint8Array): Promise<Uint8Array | undefined>
-  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
-  contains(key: Uint8Array): Promise<boolean>
-  scan(range?: ScanRange): AsyncIterableIterator<Entry>
-  count(): Promise<number>
-  /** The whole content as packed blocks in key order, expiry included: what a checkpoint writes. */
-  blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock>
-  /**
-   * Makes this instant one from which on the backend remembers what changes, until the base is released. To be called in
-   * the same synchronous step as the snapshot was taken in. Engines that cannot tell what changes leave it out.
-   */
-  trackChanges?(): ChangeBase
-  /**
-   * Hands the snapshot to another thread of this process, in constant time: all of it, or what has changed since an earlier
-   * base. `undefined` where that cannot be told any more (too much has changed, or the content was cleared or replaced):
-   * share all of it then. Like `trackChanges` it is to be called in the same synchronous step as the snapshot was taken in:
-   * after a write there is nothing to share any more (`undefined`). May be called more than once. Engines that have
-   * nothing to share leave it out; their `blocks` are sent instead.
-   */
-  share?(since?: ChangeBase): SharedSnapshot | undefined
-  /** Idempotent. */
-  close(): Promise<void>
-}
-
-/** A snapshot of a local engine. */
-export interface SyncStateSnapshot extends StateSnapshot, Disposable {
-  getSync(key: Uint8Array): Uint8Array | undefined
-  containsSync(key: Uint8Array): boolean
-  scanSync(range?: ScanRange): IterableIterator<Entry>
-  countSync(): number
-  closeSync(): void
-}
-
-/**
  * A place to look up the latest value of a key: bytes in, bytes out. `runConformanceSuite` of `holdfast/testing`
- * is these promises, executable:
+ * tests what every engine promises:
  *
  *  1. Keys are 0 to 2,048 bytes, values 0 to 64 MiB; beyond is `INVALID_ARGUMENT`, before anything is written.
  *  2. Order is that of unsigned bytes.
- *  3. What you pass in is copied, what you get back is yours.
+ *  3. What you pass in is copied, what you get back is yours (but for a `Slot`, which says so).
  *  4. A write that has returned is visible to the next read of the same backend object.
- *  5. A batch applies wholly or not at all.
- *  6. A snapshot and a running scan see one instant.
+ *  5. A batch applies wholly or not at all, and so does a `deleteRange`.
+ *  6. A snapshot and a running scan see one instant. (Where `supports.orderedScan` is `'paged'`, each page of a scan sees one.)
  *  7. Expired entries are invisible to every read at once, and are removed by a budgeted sweep also when nobody reads.
  *     A sweep never removes an entry that was refreshed meanwhile. A clock that jumps back revives nothing.
- *  8. After `flush()` resolves, everything written before survives `kill -9` and power loss (engines that persist).
- *  9. After `close()`, every call rejects with `CLOSED`; a second `close()` is a no-op.
+ *  8. After `flush()` resolves, everything written before survives `kill -9` and power loss (`supports.durable`).
+ *  9. After `close()`, every call rejects with `CLOSED`; a second `close()` is a no-op. Whatever was pending settles.
  * 10. Counters are monotonic and exact.
  * 11. A full store rejects writes with `BACKEND_FULL` and stays usable for reads and deletes.
  * 12. An engine that failed to commit once refuses further writes (`STORAGE_ERROR`, with the cause).
@@ -65,6 +36,8 @@ export interface SyncStateSnapshot extends StateSnapshot, Disposable {
 export interface StateBackend extends AsyncDisposable {
   /** The engine: `'memory'`, `'lmdb'`, `'redis'`, … */
   readonly name: string
+  /** What it can do beyond this interface; frozen, and the same as long as it is open. */
+  readonly supports: BackendSupport
   /** The value, or `undefined` where there is none. */
   get(key: Uint8Array): Promise<Uint8Array | undefined>
   /** The values in the order of the keys; one instant. */
@@ -90,14 +63,11 @@ export interface StateBackend extends AsyncDisposable {
   count(): Promise<number>
   /** Removes everything. Open snapshots keep what they see. */
   clear(): Promise<void>
-  /** The instant of the call; what is written afterwards is not in it. */
-  snapshot(): Promise<StateSnapshot>
   /**
-   * Replaces the whole content by the given blocks (in key order, without tombstones): how a checkpoint is restored.
-   * The change is one step: until it, reads see the old content, and if the stream of blocks fails or a block is
-   * damaged, the old content stays. Writes meanwhile reject with `NOT_INITIALIZED`. Expiry times are kept.
+   * Removes every key in a range, in one step: no read sees some of them gone and others not. Looks at no key outside it, so
+   * that dropping a window or a group of keys costs what is in it. Open snapshots keep what they see. Counts as one delete.
    */
-  replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void>
+  deleteRange(range: KeyRange): Promise<void>
   /** Resolves when everything written before is durable; at once for engines that do not persist. */
   flush(): Promise<void>
   stats(): BackendStats
@@ -105,20 +75,80 @@ export interface StateBackend extends AsyncDisposable {
   close(): Promise<void>
 }
 
-/** A local engine: the same promises, without awaiting on the hot path. */
-export interface SyncStateBackend extends StateBackend {
+/** An engine with snapshots (`supports.snapshots`). */
+export interface SnapshotSource {
+  /** The instant of the call; what is written afterwards is not in it. */
+  snapshot(options?: SnapshotOptions): Promise<StateSnapshot>
+}
+
+/** An engine whose content can be replaced (`supports.replace`): how a checkpoint is restored. */
+export interface Replaceable {
+  /**
+   * Replaces the whole content, or what is in `range`, by the given blocks (in key order, without tombstones). The change is
+   * one step: until it, reads see the old content, and if the stream of blocks fails or a block is damaged (`CORRUPTION`), the
+   * old content stays. Writes meanwhile reject with `NOT_INITIALIZED`. Expiry times are kept. What has changed since an earlier
+   * base may not be told afterwards.
+   */
+  replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void>
+}
+
+/** A local engine (`supports.sync`): the same promises, without awaiting on the hot path. */
+export interface SyncStateBackend extends StateBackend, SnapshotSource {
   getSync(key: Uint8Array): Uint8Array | undefined
+  getManySync(keys: readonly Uint8Array[]): (Uint8Array | undefined)[]
   getOrThrowSync(key: Uint8Array): Uint8Array
   putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void
   deleteSync(key: Uint8Array): void
   containsSync(key: Uint8Array): boolean
   writeSync(batch: WriteBatch): void
+  deleteRangeSync(range: KeyRange): void
   scanSync(range?: ScanRange): IterableIterator<Entry>
-  snapshotSync(): SyncStateSnapshot
-  snapshot(): Promise<SyncStateSnapshot>
+  snapshotSync(options?: SnapshotOptions): SyncStateSnapshot
+  snapshot(options?: SnapshotOptions): Promise<SyncStateSnapshot>
+}
+
+/** A key as its bytes, or as a stretch of a larger buffer. */
+export type KeyBytes = Uint8Array | Stretch
+
+/**
+ * A local engine whose values can be read and changed where they lie (`supports.inPlace`), without a copy and without
+ * making an object for each event.
+ */
+export interface InPlaceBackend extends SyncStateBackend {
+  /**
+   * Shows the value of a key where it lies, for reading only, until the next call of the backend; false, with the slot as it
+   * was, where there is none. Counts as a get.
+   */
+  peekSync(key: KeyBytes, slot: Slot): boolean
+  /**
+   * Finds the entry of a key, or makes it with `length` zero bytes, and shows its value ready to be changed where it lies, until
+   * the next call of the backend. True where there was one: a value of another length is cut, or filled up with zeros, to
+   * `length`. What an open snapshot sees of it is copied first. Counts as a put, and sets the time to live anew; a read of the
+   * slot's bytes is no get. `BACKEND_FULL` with nothing changed.
+   */
+  updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean
 }
 
 /** Whether a backend has the synchronous fast path. */
 export function isSyncBackend(backend: StateBackend): backend is SyncStateBackend {
-  return 'snapshotSync' in backend && typeof backend.snapshotSync === 'function'
+  return backend.supports.sync
+}
+
+/** Whether values of a backend can be changed where they lie. */
+export function isInPlaceBackend(backend: StateBackend): backend is InPlaceBackend {
+  return backend.supports.inPlace
+}
+
+/** Whether a backend has snapshots. */
+export function hasSnapshots<Backend extends StateBackend>(
+  backend: Backend,
+): backend is Backend & SnapshotSource {
+  return backend.supports.snapshots
+}
+
+/** Whether the content of a backend can be replaced as a whole, or a range of it. */
+export function isReplaceable<Backend extends StateBackend>(
+  backend: Backend,
+): backend is Backend & Replaceable {
+  return backend.supports.replace
 }

@@ -1,6 +1,26 @@
 /** A key and its value. Both are the caller's own: later writes do not change them. */
 export type Entry = [key: Uint8Array, value: Uint8Array]
 
+/** What an engine can do beyond `StateBackend`. */
+export interface BackendSupport {
+  /** `SyncStateBackend`: the same calls without promises. */
+  readonly sync: boolean
+  /** A scan sees one instant, or each of its pages sees another one: what is written meanwhile may be in later pages. */
+  readonly orderedScan: 'instant' | 'paged'
+  /** `SnapshotSource`. */
+  readonly snapshots: boolean
+  /** Its snapshots can be a base, and tell what has changed since one. */
+  readonly changes: boolean
+  /** Its snapshots can be read by another thread of this process, without being copied to it. */
+  readonly sharing: boolean
+  /** `Replaceable`. */
+  readonly replace: boolean
+  /** `InPlaceBackend`. */
+  readonly inPlace: boolean
+  /** What was flushed outlives the process. */
+  readonly durable: boolean
+}
+
 export interface PutOptions {
   /**
    * Time to live in milliseconds, from the moment of the put; positive. `Infinity`: never expires.
@@ -10,15 +30,19 @@ export interface PutOptions {
 }
 
 /**
- * Which keys a scan visits. Bounds and prefix all hold together; without any, every key is in range.
+ * A stretch of keys. Bounds and prefix all hold together; without any, every key is in range.
  * Order is that of unsigned bytes.
  */
-export interface ScanRange {
+export interface KeyRange {
   readonly prefix?: Uint8Array
   readonly gt?: Uint8Array
   readonly gte?: Uint8Array
   readonly lt?: Uint8Array
   readonly lte?: Uint8Array
+}
+
+/** Which keys a scan visits, and how. */
+export interface ScanRange extends KeyRange {
   /** From the largest key down. Default false. */
   readonly reverse?: boolean
   /** At most this many entries. Default: all. */
@@ -35,6 +59,11 @@ export interface BlockOptions {
 }
 
 export interface ReplaceOptions {
+  /**
+   * Replace only what is in this stretch of keys; everything else is kept. The blocks must lie in it. Default: every key. A
+   * range that holds no key (its bounds exclude each other) replaces nothing.
+   */
+  readonly range?: KeyRange
   /** How many entries will come, if known: memory is then sized once. Only a hint. */
   readonly expectedEntries?: number
   /** Time that the content has already seen (milliseconds since the epoch): the backend's time does not stay behind it. */
@@ -51,7 +80,7 @@ export interface BackendStats {
   readonly misses: number
   /** Puts applied, each put of a batch counted. */
   readonly puts: number
-  /** Deletes applied, each delete of a batch counted, whether or not the key was there. */
+  /** Deletes applied, each delete of a batch and each `deleteRange` counted as one, whether or not a key was there. */
   readonly deletes: number
   /** Entries whose time to live ended, each counted once, when it is removed or overwritten. */
   readonly expired: number

@@ -14,6 +14,7 @@ import { ForwardClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import { runThrough } from '../base/slices.js'
 import { randomHashKey } from '../log/index/key-hash.js'
+import { latestBetween } from '../log/order/keys-between.js'
 import { SegmentPool } from '../log/segment-pool.js'
 import { Absorption } from './buffer/absorption.js'
 import { countEntries } from './buffer/count-entries.js'
@@ -27,7 +28,7 @@ import { keysPerCommit } from './commit/commit-size.js'
 import { GroupCommit } from './commit/group-commit.js'
 import { Latencies } from './commit/latencies.js'
 import { StoreReplacement } from './commit/store-replacement.js'
-import type { CommitResult } from './commit/store-writer.js'
+import type { CommitResult, KeyStretch } from './commit/store-writer.js'
 import { WriterPort } from './commit/writer-port.js'
 import type { LmdbSettings } from './settings.js'
 import { SnapshotLender } from './share/snapshot-lender.js'
@@ -56,6 +57,7 @@ const GATE_TIMEOUT_MS = 5_000
 /** Reads from the store that are remembered, as checksums of their keys. */
 const RECENT_READS = 1 << 16
 const RECENT_READS_SHIFT = 16
+const REMOVED_PAGE_KEYS = 1_024
 
 export class LmdbEngine {
   readonly clock: ForwardClock
@@ -274,6 +276,30 @@ export class LmdbEngine {
     log.remove(address)
   }
 
+  /** Removes the keys of a stretch, in this step: a tombstone for each that is there, or that has expired and is not removed yet. */
+  removeStretch({ from, until }: KeyStretch): void {
+    const { buffer } = this
+    const { active, frozen } = buffer
+    active.log.removeAll(latestBetween(active.log, from, until))
+    if (active.cleared) return
+    for (const { log, cleared } of frozen) {
+      const { entries } = log
+      for (const address of latestBetween(log, from, until)) {
+        const bytes = entries.segmentBytes(address)
+        const start = entries.keyStart(address)
+        const length = entries.keyLength(address)
+        // A generation above this one has removed it already.
+        if (buffer.find(bytes, start, length) === address && buffer.found.log === log) {
+          this.remove(bytes, start, length)
+        }
+      }
+      if (cleared) return
+    }
+    for (const page of this.#view.keyPages(from, until, REMOVED_PAGE_KEYS)) {
+      for (const key of page) if (buffer.find(key, 0, key.length) === 0) this.remove(key, 0, key.length)
+    }
+  }
+
   /** Makes sure that `bytes` more fit in the store; throws `BACKEND_FULL`. */
   assertRoom(bytes: number): void {
     const { maxBytes } = this.#settings
@@ -344,17 +370,25 @@ export class LmdbEngine {
     return this.#expirySweep.run(this.#view, untilMs)
   }
 
-  /** Replaces all content by blocks in key order; the caller has made sure that nothing is written meanwhile. */
-  async replaceAll(blocks: AsyncIterable<EntryBlock>, clockMs: number | undefined): Promise<void> {
+  /**
+   * Replaces what is in a stretch of keys (`undefined`: all) by blocks in key order; the caller has made sure that nothing is
+   * written meanwhile.
+   */
+  async replaceAll(
+    blocks: AsyncIterable<EntryBlock>,
+    stretch: KeyStretch | undefined,
+    clockMs: number | undefined,
+  ): Promise<void> {
     const writer = this.#writer as WriterPort
     const commit = this.#commit as GroupCommit
     const replacement = new StoreReplacement(writer, commit)
     try {
       await replacement.fill(blocks, this.#settings.maxBytes)
-      // What was written before belongs to the content that goes.
+      // What was written before belongs to the content that goes, or must be in the store beside what comes.
+      if (stretch !== undefined) await commit.flush()
       await commit.pause({ yielding: false })
       if (clockMs !== undefined) this.clock.advanceTo(clockMs)
-      const result = await replacement.finish(this.clock.now())
+      const result = await replacement.finish(this.clock.now(), stretch)
       this.#absorption.finish()
       this.#switchView(result)
       this.buffer.reset()

@@ -1,16 +1,25 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import { capturedInterval, EVERYTHING, type KeyInterval } from '../backend/scan-range.js'
-import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
-import type { SyncStateSnapshot } from '../backend/state-backend.js'
+import type { SharedSnapshot } from '../backend/shared-snapshot.js'
+import type { ChangeBase, SnapshotOptions, SyncStateSnapshot } from '../backend/state-snapshot.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
 import { StateError } from '../base/errors.js'
+import { invalidArgument } from '../base/options.js'
 import { nextTurn, runSliced, runThrough } from '../base/slices.js'
+import type { SharedSegment } from '../log/segment-table.js'
 import { countEntries } from './buffer/count-entries.js'
-import { type Layer, type MergedScan, type SortedLayer, scanLayers } from './buffer/merged-scan.js'
+import {
+  changesOver,
+  type Layer,
+  type MergedScan,
+  type SortedLayer,
+  scanLayers,
+} from './buffer/merged-scan.js'
 import type { LentSnapshot } from './share/lent-snapshot.js'
 import type { SnapshotLender } from './share/snapshot-lender.js'
+import { sortedKeys } from './store/cursors.js'
 import type { StoreView } from './store/store-view.js'
 
 /** Keys looked at between two looks at the abort signal and the event loop, in asynchronous scans. */
@@ -24,6 +33,7 @@ export interface SnapshotSource {
   readonly takenAtMs: number
   /** Undefined where another process commits: nothing can be shared then. */
   readonly sharing: SnapshotLender | undefined
+  readonly options: SnapshotOptions | undefined
   /** Called once, when the snapshot is closed. */
   readonly onClose: (snapshot: LmdbSnapshot) => void
 }
@@ -31,6 +41,9 @@ export interface SnapshotSource {
 /** One instant of a store: a read transaction of LMDB under the write buffer as it was. */
 export class LmdbSnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
+  readonly base: ChangeBase | undefined
+  /** Of what was committed since the base that changes are told since. */
+  readonly #changedKeys: readonly SharedSegment[] | undefined
   readonly #layers: readonly Layer[]
   readonly #view: StoreView | undefined
   readonly #sharing: SnapshotLender | undefined
@@ -39,12 +52,18 @@ export class LmdbSnapshot implements SyncStateSnapshot {
   #count: number | undefined
   #closedBecause: string | undefined
 
-  constructor({ layers, view, takenAtMs, sharing, onClose }: SnapshotSource) {
+  constructor({ layers, view, takenAtMs, sharing, options, onClose }: SnapshotSource) {
     this.takenAtMs = takenAtMs
     this.#layers = layers
     this.#view = view
     this.#sharing = sharing
     this.#onClose = onClose
+    this.base = options?.track === true ? sharing?.trackChanges() : undefined
+    this.#changedKeys = sharing?.changedSince(options?.since)
+  }
+
+  get tellsChanges(): boolean {
+    return this.#changedKeys !== undefined
   }
 
   getSync(key: Uint8Array): Uint8Array | undefined {
@@ -104,27 +123,27 @@ export class LmdbSnapshot implements SyncStateSnapshot {
 
   async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     validateBlockOptions(options)
-    const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
-    const builder = new EntryBlockBuilder(targetBytes)
-    for await (const { key, value, expiresAtMs } of this.#entries({ ...EVERYTHING, signal }, 'blocks')) {
-      builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
-      if (!builder.full) continue
-      yield builder.take()
-      this.#assertOpen()
-      throwIfAborted(signal, 'blocks')
-    }
-    if (builder.entryCount > 0) yield builder.take()
+    const open = (layers: readonly SortedLayer[]) =>
+      scanLayers(layers, this.#view, this.takenAtMs, EVERYTHING)
+    yield* this.#packed(open, 'blocks', options)
   }
 
-  trackChanges(): ChangeBase {
+  async *changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
-    return this.#sharing?.trackChanges() ?? { release: () => {} }
+    validateBlockOptions(options)
+    const changedKeys = this.#changedKeys
+    if (changedKeys === undefined) throw invalidArgument('since', 'is no base that changes can be told since')
+    const changed = await sortedKeys(changedKeys, () => this.#assertOpen())
+    const open = (layers: readonly SortedLayer[]) => changesOver(layers, this.#view, changed, this.takenAtMs)
+    yield* this.#packed(open, 'changes', options)
   }
 
-  share(since?: ChangeBase): SharedSnapshot | undefined {
+  share(what: 'all' | 'changes' = 'all'): SharedSnapshot | undefined {
     this.#assertOpen()
+    const changedKeys = what === 'changes' ? this.#changedKeys : undefined
+    if (what === 'changes' && changedKeys === undefined) return undefined
     const source = { layers: this.#layers, view: this.#view, takenAtMs: this.takenAtMs }
-    const share = this.#sharing?.share(source, since)
+    const share = this.#sharing?.share(source, changedKeys)
     if (share === undefined) return undefined
     this.#shares.push(share)
     return share.snapshot
@@ -170,7 +189,8 @@ export class LmdbSnapshot implements SyncStateSnapshot {
 
   /** The entries of an interval, for the engine's own scans. */
   async *walk(interval: KeyInterval): AsyncIterableIterator<Entry> {
-    for await (const { key, value } of this.#entries(interval, 'scan')) yield [key, value]
+    const open = (layers: readonly SortedLayer[]) => scanLayers(layers, this.#view, this.takenAtMs, interval)
+    for await (const { key, value } of this.#entries(open, 'scan', interval.signal)) yield [key, value]
   }
 
   *#deferredSync(interval: () => KeyInterval): IterableIterator<Entry> {
@@ -181,14 +201,35 @@ export class LmdbSnapshot implements SyncStateSnapshot {
     yield* this.walk(interval())
   }
 
+  async *#packed(
+    open: (layers: readonly SortedLayer[]) => MergedScan,
+    operation: string,
+    { targetBytes = DEFAULT_BLOCK_BYTES, signal }: BlockOptions = {},
+  ): AsyncIterableIterator<EntryBlock> {
+    const builder = new EntryBlockBuilder(targetBytes)
+    for await (const { key, value, expiresAtMs, deleted } of this.#entries(open, operation, signal)) {
+      if (deleted) builder.addTombstone(key)
+      else builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
+      if (!builder.full) continue
+      yield builder.take()
+      this.#assertOpen()
+      throwIfAborted(signal, operation)
+    }
+    if (builder.entryCount > 0) yield builder.take()
+  }
+
   /** The same object again and again, at the next entry each time. */
-  async *#entries(interval: KeyInterval, operation: string): AsyncGenerator<MergedScan, void, undefined> {
+  async *#entries(
+    open: (layers: readonly SortedLayer[]) => MergedScan,
+    operation: string,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<MergedScan, void, undefined> {
     const check = () => {
       this.#assertOpen()
-      throwIfAborted(interval.signal, operation)
+      throwIfAborted(signal, operation)
     }
     check()
-    const scan = scanLayers(await this.#sorted(check), this.#view, this.takenAtMs, interval)
+    const scan = open(await this.#sorted(check))
     for (let walked = 1; ; walked++) {
       const found = scan.next(TURN_KEYS)
       if (!found && !scan.paused) return

@@ -1,9 +1,23 @@
 import { validateReplaceOptions } from '../backend/block-options.js'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { expiryOf } from '../backend/expiry.js'
-import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
-import type { SyncStateBackend } from '../backend/state-backend.js'
-import type { Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
+import {
+  capturedInterval,
+  isEmptyInterval,
+  isEverything,
+  type KeyInterval,
+  keyStretch,
+} from '../backend/scan-range.js'
+import type { Replaceable, SyncStateBackend } from '../backend/state-backend.js'
+import { type SnapshotOptions, validateSnapshotOptions } from '../backend/state-snapshot.js'
+import type {
+  BackendSupport,
+  Entry,
+  KeyRange,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from '../backend/types.js'
 import { validateBlocks, validateKey, validateKeys, validateValue } from '../backend/validate.js'
 import { isWriteBatch, type WriteBatch } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
@@ -37,6 +51,17 @@ import type {
   LmdbWriteOptions,
 } from './types.js'
 
+const SUPPORTS: BackendSupport = Object.freeze({
+  sync: true,
+  orderedScan: 'instant',
+  snapshots: true,
+  changes: true,
+  sharing: true,
+  replace: true,
+  inPlace: false,
+  durable: true,
+})
+
 /** Background work goes on after this pause when a slice was not enough. */
 const NEXT_SLICE_MS = 10
 
@@ -50,8 +75,9 @@ const NEXT_SLICE_MS = 10
  * backend.putSync(Buffer.from('window:1'), Buffer.from('42'))
  * await backend.flush()
  */
-export class LmdbStateBackend implements SyncStateBackend {
+export class LmdbStateBackend implements SyncStateBackend, Replaceable {
   readonly name = 'lmdb'
+  readonly supports: BackendSupport = SUPPORTS
   readonly #settings: LmdbSettings
   readonly #directory: StoreDirectory
   readonly #listeners: Listeners<LmdbStateBackendEvents>
@@ -164,6 +190,12 @@ export class LmdbStateBackend implements SyncStateBackend {
     throw new StateError('STATE_EXPIRED', { key: copyBytes(key), expiredAtMs, expiredForMs })
   }
 
+  getManySync(keys: readonly Uint8Array[]): (Uint8Array | undefined)[] {
+    this.#assertOpen()
+    validateKeys(keys)
+    return keys.map((key) => this.#read(key))
+  }
+
   containsSync(key: Uint8Array): boolean {
     this.#assertOpen()
     validateKey(key)
@@ -205,16 +237,31 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#afterWrite()
   }
 
+  deleteRangeSync(range: KeyRange): void {
+    this.#assertWritable('deleteRange')
+    const interval = keyStretch(range)
+    if (isEverything(interval)) {
+      this.#sweepNow()
+      this.#assertWritable('deleteRange')
+      this.#engine.clear()
+    } else if (!isEmptyInterval(interval)) {
+      this.#engine.removeStretch(interval)
+    }
+    this.#deletes++
+    this.#afterWrite()
+  }
+
   scanSync(range?: ScanRange): IterableIterator<Entry> {
     return this.#scanSync(capturedInterval(range))
   }
 
-  snapshotSync(): LmdbSnapshot {
+  snapshotSync(options?: SnapshotOptions): LmdbSnapshot {
     this.#assertOpen()
+    validateSnapshotOptions(options)
     this.#expirations.emit()
     this.#assertOpen()
     const { clock, sharing } = this.#engine
-    return this.#snapshots.open({ ...this.#engine.capture(), takenAtMs: clock.now(), sharing })
+    return this.#snapshots.open({ ...this.#engine.capture(), takenAtMs: clock.now(), sharing, options })
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
@@ -222,9 +269,7 @@ export class LmdbStateBackend implements SyncStateBackend {
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    this.#assertOpen()
-    validateKeys(keys)
-    return keys.map((key) => this.#read(key))
+    return this.getManySync(keys)
   }
 
   async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
@@ -283,21 +328,30 @@ export class LmdbStateBackend implements SyncStateBackend {
     this.#afterWrite()
   }
 
-  async snapshot(): Promise<LmdbSnapshot> {
-    return this.snapshotSync()
+  async deleteRange(range: KeyRange, options?: LmdbWriteOptions): Promise<void> {
+    validateLmdbWriteOptions(options)
+    this.deleteRangeSync(range)
+    const wait = this.#toWaitFor(options)
+    if (wait !== undefined) await wait
+  }
+
+  async snapshot(options?: SnapshotOptions): Promise<LmdbSnapshot> {
+    return this.snapshotSync(options)
   }
 
   async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
     this.#assertWritable('replaceAll')
     validateBlocks(blocks)
     validateReplaceOptions(options)
+    const interval = keyStretch(options?.range ?? {})
+    const stretch = isEverything(interval) ? undefined : { from: interval.from, until: interval.until }
     this.#replacing = true
     try {
       await this.#compacting?.catch(() => {})
       this.#assertOpen()
       this.#sweepNow()
-      const checked = checkedBlocks(blocks, options?.signal, () => this.#assertOpen())
-      await this.#engine.replaceAll(checked, options?.clockMs)
+      const checked = checkedBlocks(blocks, interval, options?.signal, () => this.#assertOpen())
+      await this.#engine.replaceAll(checked, stretch, options?.clockMs)
       this.#changes++
     } finally {
       this.#replacing = false

@@ -280,6 +280,24 @@ export class HashLog {
     this.#pay(units)
   }
 
+  /** Removes many keys, of which each address is the latest version and no tombstone, in one step. */
+  removeAll(addresses: Uint32Array): void {
+    const { inBatch } = this.#space
+    const nowMs = this.#options.now()
+    let units = 0
+    // Compaction would move what is still to be removed.
+    this.#space.inBatch = true
+    try {
+      for (const address of addresses) {
+        if (this.entries.expiresAtMs(address) <= nowMs) this.#options.onExpired(address)
+        units += this.#removeAt(address)
+      }
+    } finally {
+      this.#space.inBatch = inBatch
+    }
+    this.#pay(units)
+  }
+
   /** The segments as they are now, by number, for another thread to read through `SegmentTable.attach`. */
   share(): SharedSegment[] {
     return this.#segments.share()
@@ -496,10 +514,15 @@ export class HashLog {
 
   #expire(address: number): void {
     this.#options.onExpired(address)
+    this.#pay(this.#removeAt(address))
+  }
+
+  /** Removes the key whose latest version is at `address`; returns the units that this took. */
+  #removeAt(address: number): number {
     const units = this.entries.units(address)
     this.#find(address)
     this.#removeFound(address, this.#chore)
-    this.#pay(units)
+    return units
   }
 
   #dropTombstones(most: number): void {

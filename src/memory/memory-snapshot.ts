@@ -1,17 +1,18 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
-import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
-import type { SyncStateSnapshot } from '../backend/state-backend.js'
+import type { SharedSnapshot } from '../backend/shared-snapshot.js'
+import type { ChangeBase, SnapshotOptions, SyncStateSnapshot } from '../backend/state-snapshot.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
 import { compiledModule } from '../base/compiled.js'
 import { StateError } from '../base/errors.js'
+import { invalidArgument } from '../base/options.js'
 import { nextTurn, runSliced, runThrough, type SlicedWork } from '../base/slices.js'
 import type { HashLog } from '../log/hash-log.js'
 import type { ChangeMark } from '../log/history/change-tracker.js'
 import { LogShare } from '../log/share/log-share.js'
-import type { SharedMemorySnapshotData } from './shared-memory-snapshot.js'
+import { openSharedSnapshot, type SharedMemorySnapshotData } from './shared-memory-snapshot.js'
 
 /** Entries handed out or skipped between two looks at the abort signal and the event loop, in asynchronous scans. */
 const TURN_ENTRIES = 4_096
@@ -25,20 +26,20 @@ export interface MemorySnapshotHost {
   sweepForAWhile(): boolean
 }
 
-/** An instant of a log from which on it tracks what changes; `mark` is undefined where that came too late. */
+/** An instant of a log from which on it tracks what changes. */
 class MemoryChangeBase implements ChangeBase {
   readonly log: HashLog
-  readonly mark: ChangeMark | undefined
+  readonly mark: ChangeMark
   readonly #released: () => void
 
-  constructor(log: HashLog, mark: ChangeMark | undefined, released: () => void) {
+  constructor(log: HashLog, mark: ChangeMark, released: () => void) {
     this.log = log
     this.mark = mark
     this.#released = released
   }
 
   release(): void {
-    if (this.mark !== undefined) this.log.history.changes.releaseBase(this.mark)
+    this.log.history.changes.releaseBase(this.mark)
     this.#released()
   }
 }
@@ -46,6 +47,8 @@ class MemoryChangeBase implements ChangeBase {
 /** One instant of a memory engine: an epoch of its log. Open and close cost constant time. */
 export class MemorySnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
+  readonly base: ChangeBase | undefined
+  readonly tellsChanges: boolean
   readonly #log: HashLog
   readonly #epoch: number
   readonly #host: MemorySnapshotHost
@@ -53,17 +56,30 @@ export class MemorySnapshot implements SyncStateSnapshot {
   readonly #entries: number
   /** Of these, entries that have not expired; undefined: some have, and nobody has counted yet. */
   #count: number | undefined
+  /** The base that changes are told since. */
+  readonly #since: ChangeMark | undefined
+  /** What has changed, ready to be read; until somebody asks for it. */
+  #changes: LogShare | undefined
   /** What other threads read or may come to read. */
   readonly #shares = new Set<LogShare>()
   #closed = false
 
-  constructor(log: HashLog, takenAtMs: number, host: MemorySnapshotHost) {
+  constructor(
+    log: HashLog,
+    takenAtMs: number,
+    options: SnapshotOptions | undefined,
+    host: MemorySnapshotHost,
+  ) {
     this.#log = log
     this.takenAtMs = takenAtMs
     this.#host = host
     this.#epoch = log.openSnapshot()
     this.#entries = log.count
     this.#count = log.nextExpiryAtMs > takenAtMs ? log.count : undefined
+    this.base = options?.track === true ? this.#track() : undefined
+    this.#since = this.#markOf(options?.since)
+    this.#changes = this.#since === undefined ? undefined : this.#lend(this.#since)
+    this.tellsChanges = this.#changes !== undefined
   }
 
   getSync(key: Uint8Array): Uint8Array | undefined {
@@ -143,17 +159,41 @@ export class MemorySnapshot implements SyncStateSnapshot {
     if (builder.entryCount > 0) yield builder.take()
   }
 
-  trackChanges(): ChangeBase {
+  async *changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
-    const mark = this.#log.history.trackChanges(this.#epoch)
-    return new MemoryChangeBase(this.#log, mark, () => this.#host.released())
+    if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
+    const share = this.#lendChanges()
+    if (share === undefined) throw invalidArgument('since', 'changes are told once')
+    const reader = await openSharedSnapshot(this.#dataOf(share, true))
+    try {
+      yield* reader.blocks(options)
+    } finally {
+      await reader.close()
+    }
   }
 
-  share(since?: ChangeBase): SharedSnapshot | undefined {
+  share(what: 'all' | 'changes' = 'all'): SharedSnapshot | undefined {
     this.#assertOpen()
-    const mark = this.#markOf(since)
-    if (since !== undefined && mark === undefined) return undefined
+    const share = what === 'all' ? this.#lend(undefined) : this.#lendChanges()
+    if (share === undefined) return undefined
     const module = compiledModule('#memory/shared-snapshot').href
+    return { module, data: this.#dataOf(share, what === 'changes'), transferList: [share.data.port] }
+  }
+
+  #track(): ChangeBase | undefined {
+    const mark = this.#log.history.trackChanges(this.#epoch)
+    return mark && new MemoryChangeBase(this.#log, mark, () => this.#host.released())
+  }
+
+  /** What has changed, as it was lent when the snapshot was taken, or once more while nothing was written since. */
+  #lendChanges(): LogShare | undefined {
+    const ready = this.#changes
+    this.#changes = undefined
+    return ready ?? (this.#since === undefined ? undefined : this.#lend(this.#since))
+  }
+
+  /** Lends what the snapshot sees, or what of it has changed since a base; `undefined` where that cannot be told any more. */
+  #lend(mark: ChangeMark | undefined): LogShare | undefined {
     const { history } = this.#log
     const view = history.openView(this.#epoch, mark)
     if (view === undefined) return undefined
@@ -166,14 +206,13 @@ export class MemorySnapshot implements SyncStateSnapshot {
       },
     })
     this.#shares.add(share)
-    const data: SharedMemorySnapshotData = {
-      log: share.data,
-      takenAtMs: this.takenAtMs,
-      entries: this.#entries,
-      someExpired: this.#count === undefined,
-      changesOnly: mark !== undefined,
-    }
-    return { module, data, transferList: [share.data.port] }
+    return share
+  }
+
+  #dataOf(share: LogShare, changesOnly: boolean): SharedMemorySnapshotData {
+    const { takenAtMs } = this
+    const someExpired = this.#count === undefined
+    return { log: share.data, takenAtMs, entries: this.#entries, someExpired, changesOnly }
   }
 
   /** The log lets go of what this snapshot sees at once, or as soon as no other thread reads it any more. */

@@ -1,9 +1,19 @@
 import { validateReplaceOptions } from '../backend/block-options.js'
+import { StreamOrder } from '../backend/block-stream.js'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import { expiryOf, wholeMs } from '../backend/expiry.js'
-import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
-import type { SyncStateBackend } from '../backend/state-backend.js'
-import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
+import { capturedInterval, isEverything, type KeyInterval, keyStretch } from '../backend/scan-range.js'
+import type { InPlaceBackend, Replaceable } from '../backend/state-backend.js'
+import { type SnapshotOptions, validateSnapshotOptions } from '../backend/state-snapshot.js'
+import type {
+  BackendStats,
+  BackendSupport,
+  Entry,
+  KeyRange,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from '../backend/types.js'
 import {
   throwIfAborted,
   validateBlocks,
@@ -15,7 +25,7 @@ import {
   validateValueLength,
 } from '../backend/validate.js'
 import { type BatchCursor, isWriteBatch, OperationKind, type WriteBatch } from '../backend/write-batch.js'
-import { compareStretches, copyBytes } from '../base/bytes.js'
+import { copyBytes } from '../base/bytes.js'
 import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
@@ -24,7 +34,11 @@ import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
 import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
 import { randomHashKey } from '../log/index/key-hash.js'
+import { entryUnits } from '../log/layout.js'
 import type { LogMemory } from '../log/log-memory.js'
+import { latestBetween } from '../log/order/keys-between.js'
+import { latestAddresses } from '../log/order/latest-versions.js'
+import { SegmentTable } from '../log/segment-table.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import { MemorySnapshot } from './memory-snapshot.js'
 
@@ -52,7 +66,17 @@ export interface MemoryStateBackendEvents {
   expired: { readonly keys: readonly Uint8Array[] }
 }
 
-const NO_BYTES = new Uint8Array(0)
+const SUPPORTS: BackendSupport = Object.freeze({
+  sync: true,
+  orderedScan: 'instant',
+  snapshots: true,
+  changes: true,
+  sharing: true,
+  replace: true,
+  inPlace: true,
+  durable: false,
+})
+
 /** Smallest `maxBytes`: below it, the engine's own structures would leave no room for entries. */
 const MIN_LIMIT_BYTES = 64 * 1024
 /** Background work goes on after this pause when a slice was not enough: it takes a sixth of the time at most. */
@@ -80,8 +104,9 @@ const optionRules = {
  * const backend = new MemoryStateBackend({ ttlMs: 3_600_000 })
  * backend.putSync(Buffer.from('window:1'), Buffer.from('42'))
  */
-export class MemoryStateBackend implements SyncStateBackend {
+export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   readonly name = 'memory'
+  readonly supports: BackendSupport = SUPPORTS
   readonly #ttlMs: number
   readonly #maxBytes: number
   readonly #sweepIntervalMs: number
@@ -184,6 +209,12 @@ export class MemoryStateBackend implements SyncStateBackend {
     throw new StateError('STATE_EXPIRED', { key: copyBytes(key), expiredAtMs, expiredForMs })
   }
 
+  getManySync(keys: readonly Uint8Array[]): (Uint8Array | undefined)[] {
+    this.#assertOpen()
+    validateKeys(keys)
+    return keys.map((key) => this.#read(key))
+  }
+
   containsSync(key: Uint8Array | Stretch): boolean {
     this.#assertOpen()
     validateKeyOrStretch(key)
@@ -225,18 +256,24 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.#afterWrite(this.#log.nextExpiryAtMs)
   }
 
+  deleteRangeSync(range: KeyRange): void {
+    this.#assertWritable('deleteRange')
+    this.#deleteStretch(keyStretch(range))
+  }
+
   scanSync(range?: ScanRange): IterableIterator<Entry> {
     return this.#scanSync(capturedInterval(range))
   }
 
-  snapshotSync(): MemorySnapshot {
+  snapshotSync(options?: SnapshotOptions): MemorySnapshot {
     this.#assertOpen()
+    validateSnapshotOptions(options)
     this.#log.sweep(performance.now() + SLICE_MS)
     // A listener may clear or close the backend: only now is it the moment of the snapshot.
     this.#emitExpired()
     this.#assertOpen()
     const log = this.#log
-    const snapshot = new MemorySnapshot(log, this.#clock.now(), {
+    const snapshot = new MemorySnapshot(log, this.#clock.now(), options, {
       closed: (closed) => this.#snapshots.delete(closed),
       released: () => {
         if (log.openSnapshots === 0) this.#former.delete(log)
@@ -254,9 +291,7 @@ export class MemoryStateBackend implements SyncStateBackend {
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    this.#assertOpen()
-    validateKeys(keys)
-    return keys.map((key) => this.#read(key))
+    return this.getManySync(keys)
   }
 
   async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
@@ -305,23 +340,33 @@ export class MemoryStateBackend implements SyncStateBackend {
     this.#swap(this.#newLog())
   }
 
-  async snapshot(): Promise<MemorySnapshot> {
-    return this.snapshotSync()
+  async deleteRange(range: KeyRange): Promise<void> {
+    this.#assertWritable('deleteRange')
+    const interval = keyStretch(range)
+    // In slices where it takes long; what is left to do then is what is in the range.
+    await this.#log.ordered.sorted(() => this.#assertWritable('deleteRange'))
+    this.#deleteStretch(interval)
+  }
+
+  async snapshot(options?: SnapshotOptions): Promise<MemorySnapshot> {
+    return this.snapshotSync(options)
   }
 
   async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
     this.#assertWritable('replaceAll')
     validateBlocks(blocks)
     validateReplaceOptions(options)
+    const interval = keyStretch(options?.range ?? {})
     this.#replacing = true
     try {
       // The old content stays until the new one is complete: both must fit.
       const log = this.#newLog()
       log.reserve(options?.expectedEntries ?? 0)
-      await this.#load(log, blocks, options?.signal)
+      await this.#load(log, blocks, interval, options?.signal)
       this.#assertOpen()
       if (options?.clockMs !== undefined) this.#clock.advanceTo(options.clockMs)
-      this.#swap(log)
+      if (isEverything(interval)) this.#swap(log)
+      else await this.#replaceStretch(log, interval)
     } finally {
       this.#replacing = false
     }
@@ -455,12 +500,10 @@ export class MemoryStateBackend implements SyncStateBackend {
   async #load(
     log: HashLog,
     blocks: AsyncIterable<EntryBlock>,
+    interval: KeyInterval,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    // The key before, as a stretch of its block: entries come in order, so no key comes twice.
-    let last: Uint8Array = NO_BYTES
-    let lastStart = 0
-    let lastLength = -1
+    const order = new StreamOrder(interval)
     const check = () => {
       throwIfAborted(signal, 'replaceAll')
       this.#assertOpen()
@@ -470,16 +513,8 @@ export class MemoryStateBackend implements SyncStateBackend {
       check()
       const cursor = new EntryBlockCursor(block.bytes)
       for (let i = 1; cursor.next(); i++) {
+        order.check(cursor)
         const { bytes, keyStart, keyLength, valueStart, valueLength } = cursor
-        const isNext =
-          lastLength < 0 || compareStretches(last, lastStart, lastLength, bytes, keyStart, keyLength) < 0
-        if (cursor.tombstone || !isNext) {
-          const reason = cursor.tombstone ? 'holds a tombstone' : 'is not in key order'
-          throw new StateError('CORRUPTION', { what: 'stream of entries', reason })
-        }
-        last = bytes
-        lastStart = keyStart
-        lastLength = keyLength
         log.append(bytes, keyStart, keyLength, valueStart, valueLength, wholeMs(cursor.expiresAtMs))
         if (i % LOAD_STEP === 0 && performance.now() >= sliceEnd) {
           await nextTurn()
@@ -506,6 +541,36 @@ export class MemoryStateBackend implements SyncStateBackend {
       },
     })
     return log
+  }
+
+  #deleteStretch({ from, until }: KeyInterval): void {
+    this.#log.removeAll(latestBetween(this.#log, from, until))
+    this.#deletes++
+    this.#afterWrite(Infinity)
+  }
+
+  /** Puts what was loaded in the place of what is in a stretch of keys, in one step. */
+  async #replaceStretch(loaded: HashLog, { from, until }: KeyInterval): Promise<void> {
+    const log = this.#log
+    await log.ordered.sorted(() => this.#assertOpen())
+    const units: number[] = []
+    const { entries } = loaded
+    const addresses = latestAddresses(SegmentTable.attach(loaded.share()))
+    for (const address of addresses) {
+      const expires = entries.expiresAtMs(address) !== Infinity
+      units.push(entryUnits(entries.keyLength(address), entries.valueLength(address), expires))
+    }
+    log.inOneStep(units, () => {
+      log.removeAll(latestBetween(log, from, until))
+      for (const address of addresses) {
+        const bytes = entries.segmentBytes(address)
+        const found = log.seek(bytes, entries.keyStart(address), entries.keyLength(address))
+        const valueStart = entries.valueStart(address)
+        log.write(found, bytes, valueStart, entries.valueLength(address), entries.expiresAtMs(address))
+      }
+    })
+    loaded.dispose()
+    this.#afterWrite(log.nextExpiryAtMs)
   }
 
   /** Puts another log in service; the one before lives on while snapshots read it. What had expired in it counts as such. */

@@ -2,7 +2,9 @@ import { MessageChannel, type MessagePort, type Transferable, Worker } from 'nod
 import { describe, expect, it } from 'vitest'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import type { SharedSnapshot } from '../backend/shared-snapshot.js'
+import type { ChangeBase } from '../backend/state-snapshot.js'
 import { ManualClock } from '../testing/manual-clock.js'
+import type { MemorySnapshot } from './memory-snapshot.js'
 import { MemoryStateBackend } from './memory-state-backend.js'
 import { openSharedSnapshot } from './shared-memory-snapshot.js'
 
@@ -12,6 +14,11 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 /** Messages between threads take some turns of the event loop, nobody knows how many. */
 async function turnsUntil(condition: () => boolean): Promise<void> {
   for (let turns = 0; turns < 100_000 && !condition(); turns++) await turn()
+}
+
+function baseOf({ base }: MemorySnapshot): ChangeBase {
+  if (base === undefined) throw new Error('the snapshot is no base')
+  return base
 }
 
 async function allBlocks(blocks: AsyncIterable<EntryBlock>): Promise<EntryBlock[]> {
@@ -47,8 +54,8 @@ describe('A shared snapshot', () => {
     const backend = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
     for (const key of ['a', 'b', 'c', 'd']) backend.putSync(encode(key), encode('1'))
     backend.putSync(encode('e'), encode('1'), { ttlMs: 10 })
-    const first = backend.snapshotSync()
-    const base = first.trackChanges()
+    const first = backend.snapshotSync({ track: true })
+    const base = baseOf(first)
     backend.putSync(encode('b'), encode('2'))
     backend.putSync(encode('b'), encode('22'))
     backend.deleteSync(encode('c'))
@@ -56,8 +63,8 @@ describe('A shared snapshot', () => {
     backend.putSync(encode('g'), encode('2'))
     backend.deleteSync(encode('g'))
     clock.advance(10)
-    const second = backend.snapshotSync()
-    const [full, delta] = [second.share(), second.share(base)]
+    const second = backend.snapshotSync({ since: base })
+    const [full, delta] = [second.share(), second.share('changes')]
     backend.putSync(encode('a'), encode('3'))
     await backend.clear()
     expect(await read(full)).toEqual(['a=1', 'b=22', 'd=1', 'f=2'])
@@ -72,13 +79,13 @@ describe('A shared snapshot', () => {
     const many = 300_000
     for (let i = 0; i < many; i++) backend.putSync(encode(`due-${i}`), encode('1'), { ttlMs: 10 })
     backend.putSync(encode('later'), encode('1'), { ttlMs: 20 })
-    const first = backend.snapshotSync()
-    const base = first.trackChanges()
+    const first = backend.snapshotSync({ track: true })
+    const base = baseOf(first)
     first.closeSync()
     clock.advance(10)
-    const second = backend.snapshotSync()
+    const second = backend.snapshotSync({ since: base })
     expect(backend.stats().entries).toBeGreaterThan(1)
-    const reader = await openSharedSnapshot(second.share(base)?.data)
+    const reader = await openSharedSnapshot(second.share('changes')?.data)
     clock.advance(10)
     // One that was expired is written again before anybody has removed it.
     backend.putSync(encode('due-0'), encode('2'))
@@ -93,21 +100,20 @@ describe('A shared snapshot', () => {
   it('is there only in the instant of the snapshot, and with a base that is still known', async () => {
     const backend = new MemoryStateBackend()
     backend.putSync(encode('a'), encode('1'))
-    const snapshot = backend.snapshotSync()
-    const base = snapshot.trackChanges()
+    const snapshot = backend.snapshotSync({ track: true })
+    const base = baseOf(snapshot)
+    const known = (since: ChangeBase) => backend.snapshotSync({ since }).share('changes')
     backend.putSync(encode('a'), encode('2'))
     expect(snapshot.share()).toBeUndefined()
-    expect(backend.snapshotSync().share(snapshot.trackChanges())).toBeUndefined()
-    expect(backend.snapshotSync().share(base)).toBeDefined()
-    expect(new MemoryStateBackend().snapshotSync().share(base)).toBeUndefined()
+    expect(known(base)).toBeDefined()
+    expect(new MemoryStateBackend().snapshotSync({ since: base }).share('changes')).toBeUndefined()
     base.release()
-    expect(backend.snapshotSync().share(base)).toBeUndefined()
-    const next = backend.snapshotSync().trackChanges()
+    expect(known(base)).toBeUndefined()
+    const next = baseOf(backend.snapshotSync({ track: true }))
     await backend.clear()
-    expect(backend.snapshotSync().share(next)).toBeUndefined()
+    expect(known(next)).toBeUndefined()
     snapshot.closeSync()
     expect(() => snapshot.share()).toThrow(expect.objectContaining({ code: 'CLOSED' }))
-    expect(() => snapshot.trackChanges()).toThrow(expect.objectContaining({ code: 'CLOSED' }))
     await backend.close()
   })
 
@@ -196,16 +202,15 @@ describe('A shared snapshot', () => {
     }
     write(2 * keys, 0, keys)
     const thread = new ReadingThread()
-    let base: { known: Uint32Array; release(): void; mark: ReturnType<typeof track> } | undefined
-    const track = (snapshot: ReturnType<typeof backend.snapshotSync>) => snapshot.trackChanges()
+    let base: { known: Uint32Array; release(): void; mark: ChangeBase } | undefined
     for (let round = 0; round < 12; round++) {
       // Little has changed by then, or more than the reader can look at before it is overwritten.
       const from = round * 77_777
       write(round % 3 === 0 ? 500 : 10_000, from)
-      const snapshot = backend.snapshotSync()
-      const mark = track(snapshot)
       const since = round % 4 === 3 ? undefined : base
-      const shared = snapshot.share(since?.mark)
+      const snapshot = backend.snapshotSync({ track: true, ...(since && { since: since.mark }) })
+      const mark = baseOf(snapshot)
+      const shared = snapshot.share(since === undefined ? 'all' : 'changes')
       expect(shared).toBeDefined()
       const expected = versions.slice()
       const reading = thread.read(shared)

@@ -79,6 +79,7 @@ describe('runConformanceSuite', () => {
       'keys and values',
       'ranges and order',
       'batches',
+      'deleting ranges',
       'snapshots and running scans',
       'time to live',
       'statistics',
@@ -86,6 +87,7 @@ describe('runConformanceSuite', () => {
       'replacing everything',
       'limits and arguments',
       'many tasks at once',
+      'changes between snapshots',
       'snapshots for other threads',
     ])
     expect(tests.filter(({ skipped }) => skipped)).toEqual([])

@@ -1,6 +1,7 @@
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
+import type { KeyInterval } from '../backend/scan-range.js'
 import { StateError } from '../base/errors.js'
-import { keyText, type ModelEntries } from './model-entries.js'
+import { isWithin, keyText, type ModelEntries } from './model-entries.js'
 
 /**
  * The content that a stream of blocks describes. `CORRUPTION` where it breaks an invariant of blocks.
@@ -9,6 +10,7 @@ import { keyText, type ModelEntries } from './model-entries.js'
  */
 export async function readBlocks(
   blocks: AsyncIterable<EntryBlock>,
+  interval: KeyInterval,
   proceed: () => void,
 ): Promise<ModelEntries> {
   const entries: ModelEntries = new Map()
@@ -21,6 +23,7 @@ export async function readBlocks(
     while (cursor.next()) {
       const key = keyText(cursor.key())
       if (cursor.tombstone) throw damaged('a tombstone in a whole content')
+      if (!isWithin(key, interval)) throw damaged('a key outside the range')
       if (last !== undefined && key <= last) throw damaged('keys that do not increase')
       entries.set(key, { value: cursor.value().slice(), expiresAtMs: cursor.expiresAtMs })
       last = key

@@ -1,6 +1,7 @@
-import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
+import type { SharedSnapshot } from '../backend/shared-snapshot.js'
+import type { ChangeBase } from '../backend/state-snapshot.js'
 import { compiledModule } from '../base/compiled.js'
-import { keyBytes, type ModelEntries, sortedKeys } from './model-entries.js'
+import { keyBytes, type ModelEntries } from './model-entries.js'
 import type { PackableEntry } from './model-pack.js'
 import type { SharedModelContent } from './shared-model-snapshot.js'
 
@@ -22,9 +23,8 @@ export class ModelChangeBase implements ChangeBase {
   }
 }
 
-/** The entries for another thread: all, or those that are others than at the base, with tombstones for what has gone. */
-export function sharedModel(entries: ModelEntries, base: ModelChangeBase | undefined): SharedSnapshot {
-  const keys = base === undefined ? sortedKeys(entries) : changedKeys(entries, base.entries)
+/** Entries for another thread: all, or with tombstones those that have changed. */
+export function sharedModel(entries: ModelEntries, keys: readonly string[]): SharedSnapshot {
   const data: SharedModelContent = { aliveEntries: entries.size, entries: [...packable(entries, keys)] }
   return { module: compiledModule('#testing/shared-model-snapshot').href, data, transferList: [] }
 }
@@ -40,8 +40,11 @@ export function* packable(
   }
 }
 
-/** Entries are replaced, never changed: another object means that it was written. */
-function changedKeys(entries: ModelEntries, before: ModelEntries): string[] {
+/**
+ * The keys whose entries are others than before, or gone, in order. Entries are replaced, never changed: another object means
+ * that it was written.
+ */
+export function changedKeys(entries: ModelEntries, before: ModelEntries): string[] {
   const written = [...entries.keys()].filter((key) => entries.get(key) !== before.get(key))
   const gone = [...before.keys()].filter((key) => !entries.has(key))
   return [...written, ...gone].sort()

@@ -37,11 +37,18 @@ export function sortedKeys(entries: ModelEntries): string[] {
   return [...entries.keys()].sort()
 }
 
+export function isWithin(key: string, { from, until }: KeyInterval): boolean {
+  return key >= keyText(from) && (until === undefined || key < keyText(until))
+}
+
+/** What is outside an interval. */
+export function entriesBeside(entries: ModelEntries, interval: KeyInterval): ModelEntries {
+  return new Map([...entries].filter(([key]) => !isWithin(key, interval)))
+}
+
 /** The entries in an interval, in its direction, up to its limit: filter, sort, cut. */
 export function entriesIn(entries: ModelEntries, interval: KeyInterval): Entry[] {
-  const from = keyText(interval.from)
-  const until = interval.until === undefined ? undefined : keyText(interval.until)
-  const keys = sortedKeys(entries).filter((key) => key >= from && (until === undefined || key < until))
+  const keys = sortedKeys(entries).filter((key) => isWithin(key, interval))
   if (interval.reverse) keys.reverse()
   return keys.slice(0, interval.limit).map((key) => [keyBytes(key), valueOf(entries, key)])
 }

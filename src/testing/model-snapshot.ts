@@ -1,21 +1,24 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { type KeyInterval, keyInterval } from '../backend/scan-range.js'
-import type { ChangeBase, SharedSnapshot } from '../backend/shared-snapshot.js'
-import type { SyncStateSnapshot } from '../backend/state-backend.js'
+import type { SharedSnapshot } from '../backend/shared-snapshot.js'
+import type { ChangeBase, SnapshotOptions, SyncStateSnapshot } from '../backend/state-snapshot.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
-import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
-import { ModelChangeBase, packable, sharedModel } from './model-changes.js'
+import { invalidArgument } from '../base/options.js'
+import { changedKeys, ModelChangeBase, packable, sharedModel } from './model-changes.js'
 import { entriesIn, keyText, type ModelEntries, sortedKeys } from './model-entries.js'
 import { packed } from './model-pack.js'
 
 /** A copy of what the model held at one instant. */
 export class ModelSnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
+  readonly base: ChangeBase | undefined
+  readonly tellsChanges: boolean
   readonly #entries: ModelEntries
-  readonly #content: object
+  /** In order; of what has changed since the base that was given. */
+  readonly #changed: readonly string[]
   readonly #onClose: (snapshot: ModelSnapshot) => void
   #closed = false
 
@@ -27,11 +30,15 @@ export class ModelSnapshot implements SyncStateSnapshot {
     entries: ModelEntries,
     takenAtMs: number,
     content: object,
+    { track = false, since }: SnapshotOptions,
     onClose: (snapshot: ModelSnapshot) => void,
   ) {
     this.#entries = entries
-    this.#content = content
     this.takenAtMs = takenAtMs
+    this.base = track ? new ModelChangeBase(entries, content) : undefined
+    const known = since instanceof ModelChangeBase && !since.released && since.content === content
+    this.tellsChanges = known
+    this.#changed = known ? changedKeys(entries, since.entries) : []
     this.#onClose = onClose
   }
 
@@ -88,22 +95,20 @@ export class ModelSnapshot implements SyncStateSnapshot {
   blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#requireOpen()
     validateBlockOptions(options)
-    return this.#blocks(options?.targetBytes ?? DEFAULT_BLOCK_BYTES, options?.signal)
+    return this.#packed(sortedKeys(this.#entries), 'blocks', options)
   }
 
-  trackChanges(): ChangeBase {
+  changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#requireOpen()
-    return new ModelChangeBase(this.#entries, this.#content)
+    validateBlockOptions(options)
+    if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
+    return this.#packed(this.#changed, 'changes', options)
   }
 
-  share(since?: ChangeBase): SharedSnapshot | undefined {
+  share(what: 'all' | 'changes' = 'all'): SharedSnapshot | undefined {
     this.#requireOpen()
-    if (since === undefined) return sharedModel(this.#entries, undefined)
-    assert(
-      since instanceof ModelChangeBase && !since.released,
-      'changes are asked for since a base that is held',
-    )
-    return since.content === this.#content ? sharedModel(this.#entries, since) : undefined
+    if (what === 'all') return sharedModel(this.#entries, sortedKeys(this.#entries))
+    return this.tellsChanges ? sharedModel(this.#entries, this.#changed) : undefined
   }
 
   async close(): Promise<void> {
@@ -128,16 +133,17 @@ export class ModelSnapshot implements SyncStateSnapshot {
     }
   }
 
-  async *#blocks(
-    targetBytes: number,
-    signal: AbortSignal | undefined,
+  async *#packed(
+    keys: readonly string[],
+    operation: string,
+    { targetBytes = DEFAULT_BLOCK_BYTES, signal }: BlockOptions = {},
   ): AsyncGenerator<EntryBlock, undefined> {
     this.#requireOpen()
-    throwIfAborted(signal, 'blocks')
-    for (const block of packed(packable(this.#entries, sortedKeys(this.#entries)), targetBytes)) {
+    throwIfAborted(signal, operation)
+    for (const block of packed(packable(this.#entries, keys), targetBytes)) {
       yield block
       this.#requireOpen()
-      throwIfAborted(signal, 'blocks')
+      throwIfAborted(signal, operation)
     }
   }
 

@@ -1,8 +1,17 @@
 import { validateReplaceOptions } from '../backend/block-options.js'
 import type { EntryBlock } from '../backend/entry-block.js'
-import { type KeyInterval, keyInterval } from '../backend/scan-range.js'
-import type { SyncStateBackend } from '../backend/state-backend.js'
-import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../backend/types.js'
+import { isEverything, type KeyInterval, keyInterval, keyStretch } from '../backend/scan-range.js'
+import type { Replaceable, SyncStateBackend } from '../backend/state-backend.js'
+import { type SnapshotOptions, validateSnapshotOptions } from '../backend/state-snapshot.js'
+import type {
+  BackendStats,
+  BackendSupport,
+  Entry,
+  KeyRange,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from '../backend/types.js'
 import {
   throwIfAborted,
   validateKey,
@@ -19,6 +28,7 @@ import { isBytes } from '../base/shapes.js'
 import { readBlocks } from './model-blocks.js'
 import {
   aliveEntries,
+  entriesBeside,
   isAlive,
   keyText,
   type ModelEntries,
@@ -28,6 +38,17 @@ import {
 import { asyncEntries, ModelSnapshot } from './model-snapshot.js'
 
 const DEFAULT_SWEEP_INTERVAL_MS = 1_000
+
+const SUPPORTS: BackendSupport = Object.freeze({
+  sync: true,
+  orderedScan: 'instant',
+  snapshots: true,
+  changes: true,
+  sharing: true,
+  replace: true,
+  inPlace: false,
+  durable: false,
+})
 
 export interface ModelStateBackendOptions {
   /** Time to live of puts that name none. Default `Infinity`. */
@@ -53,8 +74,9 @@ type Counters = { -readonly [Name in Exclude<keyof BackendStats, 'entries' | 'op
  * The reference: a `Map`, sorted for every scan and copied for every snapshot. It keeps every promise of
  * `StateBackend` in the plainest way there is, so that engines can be compared with it. It is not fast.
  */
-export class ModelStateBackend implements SyncStateBackend {
-  readonly name = 'model'
+export class ModelStateBackend implements SyncStateBackend, Replaceable {
+  readonly name: string = 'model'
+  readonly supports: BackendSupport = SUPPORTS
   readonly #ttlMs: number
   readonly #maxBytes: number
   readonly #sweepIntervalMs: number
@@ -109,6 +131,12 @@ export class ModelStateBackend implements SyncStateBackend {
     })
   }
 
+  getManySync(keys: readonly Uint8Array[]): (Uint8Array | undefined)[] {
+    this.#requireOpen()
+    validateKeys(keys)
+    return keys.map((key) => this.getSync(key))
+  }
+
   putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void {
     this.#requireOpen()
     validateKey(key)
@@ -135,16 +163,25 @@ export class ModelStateBackend implements SyncStateBackend {
     this.#apply(batch, 'write')
   }
 
+  deleteRangeSync(range: KeyRange): void {
+    this.#requireWritable('deleteRange')
+    const interval = keyStretch(range)
+    this.sweep()
+    this.#entries = entriesBeside(this.#entries, interval)
+    this.#counters.deletes++
+  }
+
   scanSync(range?: ScanRange): IterableIterator<Entry> {
     this.#requireOpen()
     return this.#scan(keyInterval(range))
   }
 
-  snapshotSync(): ModelSnapshot {
+  snapshotSync(options: SnapshotOptions = {}): ModelSnapshot {
     this.#requireOpen()
+    validateSnapshotOptions(options)
     const nowMs = this.#time.now()
     const entries = aliveEntries(this.#entries, nowMs)
-    const snapshot = new ModelSnapshot(entries, nowMs, this.#content, (closed) =>
+    const snapshot = new ModelSnapshot(entries, nowMs, this.#content, options, (closed) =>
       this.#snapshots.delete(closed),
     )
     this.#snapshots.add(snapshot)
@@ -156,9 +193,7 @@ export class ModelStateBackend implements SyncStateBackend {
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    this.#requireOpen()
-    validateKeys(keys)
-    return keys.map((key) => this.getSync(key))
+    return this.getManySync(keys)
   }
 
   async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
@@ -202,8 +237,12 @@ export class ModelStateBackend implements SyncStateBackend {
     this.#entries = new Map()
   }
 
-  async snapshot(): Promise<ModelSnapshot> {
-    return this.snapshotSync()
+  async deleteRange(range: KeyRange): Promise<void> {
+    this.deleteRangeSync(range)
+  }
+
+  async snapshot(options?: SnapshotOptions): Promise<ModelSnapshot> {
+    return this.snapshotSync(options)
   }
 
   async replaceAll(blocks: AsyncIterable<EntryBlock>, options: ReplaceOptions = {}): Promise<void> {
@@ -212,17 +251,19 @@ export class ModelStateBackend implements SyncStateBackend {
       throw invalidArgument('blocks', 'must be an async iterable')
     }
     validateReplaceOptions(options)
+    const interval = keyStretch(options.range ?? {})
     const proceed = () => {
       this.#requireOpen()
       throwIfAborted(options.signal, 'replaceAll')
     }
     this.#replacing = true
     try {
-      const entries = await readBlocks(blocks, proceed)
-      this.#requireRoom(entries, this.#time.now())
+      const loaded = await readBlocks(blocks, interval, proceed)
       this.sweep()
+      const entries = new Map([...entriesBeside(this.#entries, interval), ...loaded])
+      this.#requireRoom(entries, this.#time.now())
       this.#entries = entries
-      this.#content = {}
+      if (isEverything(interval)) this.#content = {}
       if (options.clockMs !== undefined) this.#time.advanceTo(options.clockMs)
     } finally {
       this.#replacing = false

@@ -2,12 +2,19 @@
 // side, on one clock, and everything that can be observed is compared after each command.
 
 import fc from 'fast-check'
-import type { StateBackend } from '../../src/backend/state-backend.js'
 import type { Clock } from '../../src/base/clock.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { type CommandKind, commandKinds } from './commands.js'
-import { compareStats, onBoth, same, sweepBoth, type World, wholeContent } from './world.js'
+import {
+  compareStats,
+  type ModeledBackend,
+  onBoth,
+  same,
+  sweepBoth,
+  type World,
+  wholeContent,
+} from './world.js'
 
 /** A run that hangs is a failure like any other, with its seed. */
 const RUN_TIMEOUT_MS = 60_000
@@ -25,9 +32,9 @@ export interface RunCommandsOptions {
   /** Repeats a run: the seed that a failure has printed. */
   readonly seed?: number
   /** Opens the engines that the content of the one under test is copied into. Default: `openEngine`. */
-  readonly openCopy?: (options: EngineOptions) => Promise<StateBackend>
+  readonly openCopy?: (options: EngineOptions) => Promise<ModeledBackend>
   /** Makes the engine remove everything that is due. Default: `count()`. */
-  readonly sweep?: (engine: StateBackend) => unknown
+  readonly sweep?: (engine: ModeledBackend) => unknown
   /** Kinds of commands that only engines of this kind have, each as often as it is to be drawn beside the others. */
   readonly ownKinds?: readonly CommandKind[]
 }
@@ -37,7 +44,7 @@ export interface RunCommandsOptions {
  * sequence that fast-check finds, and its seed.
  */
 export async function runCommands(
-  openEngine: (options: EngineOptions) => Promise<StateBackend>,
+  openEngine: (options: EngineOptions) => Promise<ModeledBackend>,
   options: RunCommandsOptions = {},
 ): Promise<void> {
   const { runs = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000), maxCommands = 100, seed } = options
@@ -48,8 +55,8 @@ export async function runCommands(
     fc.asyncProperty(ttlMs, sequence, async (defaultTtlMs, commands) => {
       const clock = new ManualClock()
       const engineOptions = { clock, ...(defaultTtlMs !== undefined && { ttlMs: defaultTtlMs }) }
-      const opened: StateBackend[] = []
-      const track = (backend: StateBackend) => {
+      const opened: ModeledBackend[] = []
+      const track = (backend: ModeledBackend) => {
         opened.push(backend)
         return backend
       }

@@ -1,7 +1,8 @@
 // The reference model with one promise broken each. A test suite for backends is worth something if it notices.
 
 import { type EntryBlock, EntryBlockCursor } from '../../src/backend/entry-block.js'
-import type { SyncStateBackend } from '../../src/backend/state-backend.js'
+import type { Replaceable, SyncStateBackend } from '../../src/backend/state-backend.js'
+import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
 import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../../src/backend/types.js'
 import { OperationKind, WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError, StateError } from '../../src/base/errors.js'
@@ -13,7 +14,7 @@ export interface BrokenBackend {
   readonly does: string
   /** The topic of the conformance suite that must notice. */
   readonly caughtBy: string
-  readonly Backend: new (options: ModelStateBackendOptions) => SyncStateBackend
+  readonly Backend: new (options: ModelStateBackendOptions) => SyncStateBackend & Replaceable
 }
 
 const text = (key: Uint8Array): string => Buffer.from(key).toString('latin1')
@@ -189,8 +190,8 @@ export const brokenBackends: readonly BrokenBackend[] = [
     does: 'shows later writes in a snapshot',
     caughtBy: 'snapshots and running scans',
     Backend: class extends ModelStateBackend {
-      override snapshotSync(): ModelSnapshot {
-        const snapshot = super.snapshotSync()
+      override snapshotSync(options?: SnapshotOptions): ModelSnapshot {
+        const snapshot = super.snapshotSync(options)
         snapshot.getSync = (key) => this.getSync(key)
         return snapshot
       }

@@ -1,5 +1,6 @@
 // The reference model with one promise broken each about snapshots that another thread reads.
 
+import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
 import type { ModelSnapshot } from '../../src/testing/model-snapshot.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import type { SharedModelContent } from '../../src/testing/shared-model-snapshot.js'
@@ -10,8 +11,8 @@ type Share = ModelSnapshot['share']
 /** A backend whose snapshots share as `alter` says; `later` takes a snapshot of the present, which shares as it should. */
 function sharing(does: string, alter: (share: Share, later: () => ModelSnapshot) => Share): BrokenBackend {
   const Backend = class extends ModelStateBackend {
-    override snapshotSync(): ModelSnapshot {
-      const snapshot = super.snapshotSync()
+    override snapshotSync(options?: SnapshotOptions): ModelSnapshot {
+      const snapshot = super.snapshotSync(options)
       snapshot.share = alter(snapshot.share.bind(snapshot), () => super.snapshotSync())
       return snapshot
     }
@@ -20,8 +21,8 @@ function sharing(does: string, alter: (share: Share, later: () => ModelSnapshot)
 }
 
 export const brokenSharing: readonly BrokenBackend[] = [
-  sharing('shares later writes', (share, later) => (since) => {
-    const shared = share(since)
+  sharing('shares later writes', (share, later) => (what) => {
+    const shared = share(what)
     return (
       shared && {
         ...shared,
@@ -31,11 +32,10 @@ export const brokenSharing: readonly BrokenBackend[] = [
       }
     )
   }),
-  sharing('forgets what was deleted among what has changed', (share) => (since) => {
-    const shared = share(since)
+  sharing('forgets what was deleted among what has changed', (share) => (what) => {
+    const shared = share(what)
     const data = shared?.data as SharedModelContent
     const entries = data?.entries.filter(({ value }) => value !== undefined)
     return shared && { ...shared, data: { ...data, entries } }
   }),
-  sharing('still knows a base after a clear', (share) => (since) => share(since) ?? share()),
 ]

@@ -3,12 +3,12 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import type { EntryBlock } from '../../src/backend/entry-block.js'
-import type { StateBackend } from '../../src/backend/state-backend.js'
 import type { ScanRange } from '../../src/backend/types.js'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError } from '../../src/base/errors.js'
 import {
   compareStats,
+  type ModeledBackend,
   onBoth,
   outcomeOf,
   same,
@@ -130,7 +130,7 @@ export function commandKinds(): CommandKind[] {
 }
 
 function writes(): CommandKind[] {
-  const face = (sync: boolean) => (sync ? syncOf : (backend: StateBackend) => backend)
+  const face = (sync: boolean) => (sync ? syncOf : (backend: ModeledBackend) => backend)
   return [
     kind('put', fc.record({ key, value, ttl, sync: fc.boolean() }), async (world, drawn) =>
       onBoth(world, (backend) =>
@@ -151,6 +151,10 @@ function writes(): CommandKind[] {
     kind('delete', fc.record({ key, sync: fc.boolean() }), async (world, drawn) =>
       onBoth(world, (backend) => face(drawn.sync)(backend).delete(bytesOf(drawn.key))),
     ),
+    kind('deleteRange', fc.record({ range, sync: fc.boolean() }), async (world, drawn) => {
+      const { reverse: _, limit: __, signal: ___, ...keys } = rangeOf(drawn.range)
+      await onBoth(world, (backend) => face(drawn.sync)(backend).deleteRange(keys))
+    }),
     kind(
       'write',
       fc.record({ operations: fc.array(operation, { maxLength: 12 }), sync: fc.boolean() }),
@@ -163,7 +167,7 @@ function writes(): CommandKind[] {
 }
 
 function reads(): CommandKind[] {
-  const face = (sync: boolean) => (sync ? syncOf : (backend: StateBackend) => backend)
+  const face = (sync: boolean) => (sync ? syncOf : (backend: ModeledBackend) => backend)
   const keyed = fc.record({ key, sync: fc.boolean() })
   return [
     kind('get', keyed, (world, drawn) =>
@@ -334,7 +338,7 @@ export async function afterRestore(world: World): Promise<void> {
 }
 
 export async function save(
-  from: StateBackend,
+  from: ModeledBackend,
   targetBytes: number | undefined,
 ): Promise<{ readonly blocks: readonly EntryBlock[]; readonly clockMs: number }> {
   const snapshot = await from.snapshot()

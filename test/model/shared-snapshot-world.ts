@@ -1,5 +1,6 @@
 import { type EntryBlock, EntryBlockCursor } from '../../src/backend/entry-block.js'
-import type { ChangeBase, SharedSnapshot } from '../../src/backend/shared-snapshot.js'
+import type { SharedSnapshot } from '../../src/backend/shared-snapshot.js'
+import type { ChangeBase } from '../../src/backend/state-snapshot.js'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError } from '../../src/base/errors.js'
 import type { MemorySnapshot } from '../../src/memory/memory-snapshot.js'
@@ -109,7 +110,7 @@ export class SharedSnapshotWorld {
       case 'letGo':
         return void (await this.#held.splice(step.nth % Math.max(1, this.#held.length), 1)[0]?.close())
       case 'base': {
-        using snapshot = this.#backend.snapshotSync()
+        using snapshot = this.#backend.snapshotSync({ track: true })
         return this.#track(snapshot)
       }
       case 'release':
@@ -205,16 +206,20 @@ export class SharedSnapshotWorld {
   }
 
   #track(snapshot: MemorySnapshot): void {
-    const base = snapshot.trackChanges()
+    const { base } = snapshot
+    if (base === undefined) throw new Error('the snapshot is no base')
     this.#bases.push({ base, content: this.#content(), writes: this.#writes, wipes: this.#wipes })
   }
 
   #share(step: Share): void {
     const since =
       step.since === undefined ? undefined : this.#bases[step.since % Math.max(1, this.#bases.length)]
-    const snapshot = this.#backend.snapshotSync()
+    const snapshot = this.#backend.snapshotSync({
+      track: step.alsoBase,
+      ...(since && { since: since.base }),
+    })
     if (step.alsoBase) this.#track(snapshot)
-    const shared = snapshot.share(since?.base)
+    const shared = snapshot.share(since === undefined ? 'all' : 'changes')
     if (shared === undefined) {
       same(since !== undefined, true, 'only changes are ever unknown')
       if (since?.wipes === this.#wipes) this.figures.unknown++

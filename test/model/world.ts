@@ -1,12 +1,21 @@
 import { isDeepStrictEqual } from 'node:util'
 import { expect } from 'vitest'
 import type { EntryBlock } from '../../src/backend/entry-block.js'
-import { isSyncBackend, type StateBackend, type StateSnapshot } from '../../src/backend/state-backend.js'
+import {
+  isSyncBackend,
+  type Replaceable,
+  type SnapshotSource,
+  type StateBackend,
+} from '../../src/backend/state-backend.js'
+import type { StateSnapshot } from '../../src/backend/state-snapshot.js'
 import type { BackendStats, Entry } from '../../src/backend/types.js'
 import { isStateError, type StateErrorCode } from '../../src/base/errors.js'
 import { SyncFaces } from '../../src/testing/conformance/sync-faces.js'
 import type { ManualClock } from '../../src/testing/manual-clock.js'
 import type { ModelStateBackend } from '../../src/testing/model-state-backend.js'
+
+/** What the commands use. */
+export type ModeledBackend = StateBackend & SnapshotSource & Replaceable
 
 /** The same thing of both sides: an open snapshot, a running scan. */
 export interface Pair<T> {
@@ -18,14 +27,14 @@ export interface Pair<T> {
 export interface World {
   /** Both are others after a restart. */
   model: ModelStateBackend
-  engine: StateBackend
+  engine: ModeledBackend
   readonly clock: ManualClock
   /** The time to live of entries whose put names none. */
   readonly ttlMs: number | undefined
   /** Opens another, empty engine of the same kind. */
-  readonly openFresh: () => Promise<StateBackend>
+  readonly openFresh: () => Promise<ModeledBackend>
   /** Makes the engine remove everything that is due. */
-  readonly sweep: (engine: StateBackend) => unknown
+  readonly sweep: (engine: ModeledBackend) => unknown
   readonly snapshots: Pair<StateSnapshot>[]
   readonly scans: Pair<AsyncIterator<Entry>>[]
   /** What the engine gave as blocks of a snapshot, and the time of that snapshot. */
@@ -40,7 +49,7 @@ type Outcome = { readonly value: unknown } | { readonly code: StateErrorCode }
 /** Makes the same call on both sides and compares what comes of it. */
 export async function onBoth(
   world: World,
-  call: (backend: StateBackend) => unknown,
+  call: (backend: ModeledBackend) => unknown,
   normalise: (outcome: Outcome) => Outcome = (outcome) => outcome,
 ): Promise<void> {
   const actual = normalise(await outcomeOf(() => call(world.engine)))
@@ -72,12 +81,12 @@ function plain(value: unknown): unknown {
 }
 
 /** The same calls without promises, where the engine has them. */
-export function syncOf(backend: StateBackend): StateBackend {
+export function syncOf(backend: ModeledBackend): ModeledBackend {
   return isSyncBackend(backend) ? new SyncFaces(backend) : backend
 }
 
 /** Every entry of a backend or snapshot, one way and the other, and how many there are. */
-export async function wholeContent(from: StateBackend | StateSnapshot): Promise<unknown> {
+export async function wholeContent(from: ModeledBackend | StateSnapshot): Promise<unknown> {
   const forth: Entry[] = []
   for await (const entry of from.scan()) forth.push(entry)
   const back: Entry[] = []

@@ -34,6 +34,7 @@ import { CheckpointSchedule, type ScheduledRun } from './checkpoint-schedule.js'
 import { CheckpointTally } from './checkpoint-tally.js'
 import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import {
+  type CheckpointedBackend,
   type CoordinatorSettings,
   checkCallOptions,
   checkRestoreOptions,
@@ -68,7 +69,7 @@ const COMPONENT = 'checkpoint coordinator'
  * await coordinator.shutdown()                          // takes a final checkpoint
  */
 export class CheckpointCoordinator implements AsyncDisposable {
-  readonly #backend: StateBackend
+  readonly #backend: CheckpointedBackend
   readonly #settings: CoordinatorSettings
   readonly #catalog: CheckpointCatalog
   readonly #queue = new SerialQueue()
@@ -105,8 +106,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
    * `INCOMPATIBLE` for a `compression` that this runtime cannot provide.
    */
   constructor(backend: StateBackend, options: CheckpointCoordinatorOptions) {
-    this.#backend = backend
     const settings = coordinatorSettings(backend, options)
+    this.#backend = settings.backend
     this.#watch = new SilenceWatch(settings.maxSilenceMs)
     this.#calls = new OpenCalls(this.#watch)
     this.#givenStorage = settings.storage
@@ -117,7 +118,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     const worker = settings.worker ?? new CheckpointWorker()
     this.#ownWorker = settings.worker === undefined ? worker : undefined
     this.#worker = this.#watch.over(worker)
-    this.#maker = new CheckpointMaker(backend, this.#settings, this.#worker, {
+    this.#maker = new CheckpointMaker(this.#backend, this.#settings, this.#worker, {
       onMerged: (merged) => {
         this.#tally.noteMerged(merged.sizeBytes)
         this.#listeners.emit('merged', merged)

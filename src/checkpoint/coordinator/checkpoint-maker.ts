@@ -1,11 +1,10 @@
-import type { ChangeBase } from '../../backend/shared-snapshot.js'
-import type { StateBackend } from '../../backend/state-backend.js'
+import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { isStateError, type StateError } from '../../base/errors.js'
 import { type CheckpointContent, contentOf, type StoredManifest } from '../format/manifest.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { type WrittenCheckpoint, writeCheckpoint } from './checkpoint-writer.js'
-import type { CoordinatorSettings } from './coordinator-settings.js'
+import type { CheckpointedBackend, CoordinatorSettings } from './coordinator-settings.js'
 import { IncrementalChain } from './incremental-chain.js'
 import type { LeasedStorage } from './leased-storage.js'
 import { isChainTooLong, isMergeDue } from './merge-policy.js'
@@ -41,13 +40,18 @@ export interface MakerEvents {
  * what has changed, and now and then merges what has piled up.
  */
 export class CheckpointMaker {
-  readonly #backend: StateBackend
+  readonly #backend: CheckpointedBackend
   readonly #settings: CoordinatorSettings
   readonly #worker: JobStarter
   readonly #chain = new IncrementalChain()
   readonly #merger: SegmentMerger
 
-  constructor(backend: StateBackend, settings: CoordinatorSettings, worker: JobStarter, events: MakerEvents) {
+  constructor(
+    backend: CheckpointedBackend,
+    settings: CoordinatorSettings,
+    worker: JobStarter,
+    events: MakerEvents,
+  ) {
     this.#backend = backend
     this.#settings = settings
     this.#worker = worker
@@ -117,7 +121,7 @@ export class CheckpointMaker {
     let keepBase = false
     try {
       throwIfAborted(signal, 'checkpoint')
-      const confirmed = cut.changes !== undefined && (await this.#chain.confirm(owner))
+      const confirmed = cut.snapshot.tellsChanges && (await this.#chain.confirm(owner))
       const { content } = this.#chain
       const sequence = await reserve()
       const preceding = confirmed && content !== undefined ? this.#merger.applied(content.segments) : []
@@ -137,13 +141,13 @@ export class CheckpointMaker {
       if (written === undefined) return OUTGROWN
       keepBase = true
       await owner.notePublished(sequence)
-      if (!savepoint) this.#published(written.stored, cut.base, owner, content)
+      if (!savepoint) this.#published(written.stored, cut.snapshot.base, owner, content)
       return { ...written, cutMs: cut.pauseMs }
     } catch (error) {
       if (share && isStateError(error, 'NOT_INITIALIZED')) return LATE_READER
       throw error
     } finally {
-      if (!keepBase) cut.base?.release()
+      if (!keepBase) cut.snapshot.base?.release()
       await cut.snapshot.close()
     }
   }

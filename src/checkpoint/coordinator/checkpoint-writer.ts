@@ -98,8 +98,12 @@ async function writeContent(request: CheckpointRequest): Promise<JobResult> {
   const { cut, preceding, savepoint } = request
   const [base] = preceding
   if (base !== undefined) {
-    assert(cut.changes !== undefined, 'what comes after other segments is changes')
-    return await runJob(request, { kind: 'delta', shared: cut.changes, maxSizeBytes: base.sizeBytes })
+    assert(cut.snapshot.tellsChanges, 'what comes after other segments is changes')
+    // What is sent block by block does not tell how many entries there are besides.
+    const counted = cut.changes === undefined ? await cut.snapshot.count() : undefined
+    const { changes: shared } = cut
+    const result = await runJob(request, { kind: 'delta', shared, maxSizeBytes: base.sizeBytes })
+    return { ...result, entryCount: counted ?? result.entryCount }
   }
   const kind = savepoint ? 'savepoint' : 'base'
   const result = await runJob(request, { kind, shared: cut.all, maxSizeBytes: Infinity })
@@ -139,7 +143,7 @@ async function runJob(
     },
   })
   // Ends with the job, which it may not keep from ending: the blocks may be those of a backend that gives no more.
-  if (shared === undefined) void feed(job, cut)
+  if (shared === undefined) void feed(job, cut, kind)
   try {
     const result = await job.ended
     await closing
@@ -153,9 +157,11 @@ async function runJob(
 }
 
 /** Sends the blocks of a snapshot to a job. Never rejects: where they cannot be read, the job fails with that error. */
-async function feed(job: WorkerJob, { snapshot }: StateCut): Promise<void> {
+async function feed(job: WorkerJob, { snapshot }: StateCut, kind: SegmentKind): Promise<void> {
+  const options = { targetBytes: TARGET_BLOCK_BYTES }
   try {
-    for await (const block of snapshot.blocks({ targetBytes: TARGET_BLOCK_BYTES })) await job.send(block)
+    const blocks = kind === 'delta' ? snapshot.changes(options) : snapshot.blocks(options)
+    for await (const block of blocks) await job.send(block)
     job.endBlocks()
   } catch (error) {
     job.failBlocks(error)

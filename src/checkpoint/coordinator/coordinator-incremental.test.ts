@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn } from '../../../test/support/checkpoints.js'
 import { contentOf, crash, open, put, worker } from '../../../test/support/coordinator-bench.js'
 import { base, bench, delta, fill, merged, segmentsOf } from '../../../test/support/incremental-bench.js'
-import type { StateBackend } from '../../backend/state-backend.js'
+import type { Replaceable } from '../../backend/state-backend.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
 import { ModelStateBackend } from '../../testing/model-state-backend.js'
@@ -180,7 +180,7 @@ describe('after a restore', () => {
     const hasty = new Proxy<ModelStateBackend>(inner, {
       get: (target, name) => {
         if (name === 'replaceAll') {
-          return async (...drawn: Parameters<StateBackend['replaceAll']>) => {
+          return async (...drawn: Parameters<Replaceable['replaceAll']>) => {
             await target.replaceAll(...drawn)
             write(target)
           }

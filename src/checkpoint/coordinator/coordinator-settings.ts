@@ -1,4 +1,4 @@
-import type { StateBackend } from '../../backend/state-backend.js'
+import type { Replaceable, SnapshotSource, StateBackend } from '../../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../../base/clock.js'
 import type { Violation } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
@@ -20,8 +20,12 @@ const DEFAULT_MAX_DELTAS = 16
 const DEFAULT_MAX_SILENCE_MS = 5_000
 const DEFAULT_MAX_DELTA_RATIO = 0.5
 
+/** What a coordinator asks of a backend: to save it, and to bring it back. */
+export type CheckpointedBackend = StateBackend & SnapshotSource & Replaceable
+
 /** The options of a coordinator, checked and complete. */
 export interface CoordinatorSettings {
+  readonly backend: CheckpointedBackend
   readonly storage: CheckpointStorage
   readonly intervalMs: number
   readonly minPauseMs: number
@@ -69,13 +73,29 @@ const optionRules = {
     isCheckpointWorker(value) ? undefined : `must be a CheckpointWorker of holdfast ${HOLDFAST_VERSION}`,
 }
 
+/** What keeps a backend from being checkpointed; `undefined`: nothing. */
+function missingIn(backend: StateBackend): string | undefined {
+  const shape = hasMethods('count', 'stats')(backend)
+  if (shape !== undefined) return shape
+  const { name, supports } = backend
+  const problem = rules.object(supports)
+  if (problem !== undefined) return `its supports ${problem}`
+  const missing = [
+    ...(supports.snapshots ? [] : ['snapshots (supports.snapshots), which checkpoints are made of']),
+    ...(supports.replace ? [] : ['replaceAll (supports.replace), which a restore needs']),
+  ]
+  return missing.length === 0
+    ? hasMethods('snapshot', 'replaceAll')(backend)
+    : `'${name}' cannot be checkpointed: it lacks ${missing.join(', and ')}`
+}
+
 /** `INVALID_ARGUMENT` with every violation; `INCOMPATIBLE` for a codec that this runtime lacks. */
 export function coordinatorSettings(
   backend: StateBackend,
   options: CheckpointCoordinatorOptions,
 ): CoordinatorSettings {
   const violations: Violation[] = []
-  const backendProblem = hasMethods('snapshot', 'replaceAll', 'count')(backend)
+  const backendProblem = missingIn(backend)
   if (backendProblem !== undefined) violations.push({ argument: 'backend', reason: backendProblem })
   violations.push(...violationsOf(options ?? null, optionRules))
   if (options?.storage === undefined) violations.push({ argument: 'options.storage', reason: 'is required' })
@@ -83,6 +103,8 @@ export function coordinatorSettings(
   const clock = new ForwardClock(options.clock ?? systemClock)
   const timers = options.clock ?? systemClock
   return {
+    // It has what it was just asked for.
+    backend: backend as CheckpointedBackend,
     storage: options.storage,
     intervalMs: options.intervalMs ?? DEFAULT_INTERVAL_MS,
     minPauseMs: options.minPauseMs ?? 0,

@@ -1,4 +1,4 @@
-import type { ChangeBase } from '../../backend/shared-snapshot.js'
+import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 import type { LeasedStorage } from './leased-storage.js'

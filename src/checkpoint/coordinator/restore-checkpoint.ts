@@ -5,8 +5,8 @@
 //     checkpoint or of reading it, never for a fault of the backend, and reports each.
 // (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
 
-import type { ChangeBase } from '../../backend/shared-snapshot.js'
-import type { StateBackend } from '../../backend/state-backend.js'
+import type { Replaceable, StateBackend } from '../../backend/state-backend.js'
+import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { assert } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
@@ -21,7 +21,7 @@ import { RestoreStream } from '../worker/restore-stream.js'
 import { RestoredBase } from './restored-base.js'
 
 export interface RestoreRequest {
-  readonly backend: StateBackend
+  readonly backend: StateBackend & Replaceable
   readonly storage: CheckpointStorage
   readonly worker: JobStarter
   /** All of a checkpoint has been read and the backend goes on with it; what this returns is called when that is done. */

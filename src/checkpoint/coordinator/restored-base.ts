@@ -1,5 +1,5 @@
-import type { ChangeBase } from '../../backend/shared-snapshot.js'
 import { isSyncBackend, type StateBackend } from '../../backend/state-backend.js'
+import type { ChangeBase } from '../../backend/state-snapshot.js'
 import type { BackendStats } from '../../backend/types.js'
 
 /**
@@ -33,11 +33,8 @@ export class RestoredBase {
     const { puts, deletes, entries } = backend.stats()
     if (puts !== before.puts || deletes !== before.deletes) return undefined
     if (entries === 0 && this.#entryCount > 0) return undefined
-    const snapshot = backend.snapshotSync()
-    try {
-      return snapshot.trackChanges?.()
-    } finally {
-      snapshot.closeSync()
-    }
+    const snapshot = backend.snapshotSync({ track: true })
+    snapshot.closeSync()
+    return snapshot.base
   }
 }

@@ -1,5 +1,6 @@
-import type { ChangeBase, SharedSnapshot } from '../../backend/shared-snapshot.js'
-import { isSyncBackend, type StateBackend, type StateSnapshot } from '../../backend/state-backend.js'
+import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
+import { isSyncBackend, type SnapshotSource, type StateBackend } from '../../backend/state-backend.js'
+import type { ChangeBase, StateSnapshot } from '../../backend/state-snapshot.js'
 import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
 import { jsonTextOf, parseJsonText } from '../format/json-value.js'
@@ -21,11 +22,9 @@ export interface StateCut {
   readonly snapshot: StateSnapshot
   /** What `source` returned, as JSON; `undefined` without a source. */
   readonly sourceText: string | undefined
-  /** This instant as a base for the next cut, where the backend can tell what changes. */
-  readonly base: ChangeBase | undefined
-  /** What changed since the base that was asked for; `undefined` where the backend cannot tell. */
+  /** What changed since the base that was asked for, for another thread; `undefined` where the backend does not share it. */
   readonly changes: SharedSnapshot | undefined
-  /** All of it, where nothing less is shared; `undefined` where the backend shares nothing. */
+  /** All of it, where what has changed is not told; `undefined` where the backend shares nothing. */
   readonly all: SharedSnapshot | undefined
   /** How long this thread was held, in milliseconds. */
   readonly pauseMs: number
@@ -34,39 +33,42 @@ export interface StateCut {
 /**
  * Takes a snapshot and asks the source for its position, both in this very call, before anything else can run:
  * with `snapshotSync()` where the backend has it; otherwise `snapshot()` is called, which by contract means the
- * instant of the call, then the source, and only then is the snapshot awaited. Changes are tracked, and snapshots shared,
- * only in the first case: after waiting for a snapshot it would be too late.
+ * instant of the call, then the source, and only then is the snapshot awaited. Snapshots are shared only in the first case:
+ * after waiting for one it would be too late. Their blocks are read instead.
  *
  * `SERIALIZATION_FAILED` where the position is not JSON; whatever `source` throws is passed on. The snapshot is then closed.
  */
 export async function takeCut(
-  backend: StateBackend,
+  backend: StateBackend & SnapshotSource,
   source: (() => JsonValue) | undefined,
-  options: CutOptions,
+  { trackChanges, since, share }: CutOptions,
 ): Promise<StateCut> {
   const startedAtMs = performance.now()
-  const snapshot = isSyncBackend(backend) ? backend.snapshotSync() : undefined
-  const pending = snapshot === undefined ? backend.snapshot() : Promise.resolve(snapshot)
-  let base: ChangeBase | undefined
+  const options = { track: trackChanges, ...(since === undefined ? {} : { since }) }
+  const snapshot = isSyncBackend(backend) ? backend.snapshotSync(options) : undefined
+  const pending = snapshot === undefined ? backend.snapshot(options) : Promise.resolve(snapshot)
   let changes: SharedSnapshot | undefined
   let all: SharedSnapshot | undefined
   let sourceText: string | undefined
   try {
-    if (options.trackChanges) base = snapshot?.trackChanges?.()
-    if (options.share && options.since !== undefined) changes = snapshot?.share?.(options.since)
-    if (options.share && changes === undefined) all = snapshot?.share?.()
+    if (share) {
+      if (snapshot?.tellsChanges === true) changes = snapshot.share?.('changes')
+      if (changes === undefined) all = snapshot?.share?.()
+    }
     sourceText = source === undefined ? undefined : sourceTextOf(source())
   } catch (error) {
-    base?.release()
     for (const shared of [changes, all]) if (shared !== undefined) discardShared(shared)
     await pending.then(
-      (taken) => taken.close(),
+      (taken) => {
+        taken.base?.release()
+        return taken.close()
+      },
       () => {},
     )
     throw error
   }
   const pauseMs = performance.now() - startedAtMs
-  return { snapshot: await pending, sourceText, base, changes, all, pauseMs }
+  return { snapshot: await pending, sourceText, changes, all, pauseMs }
 }
 
 /** Lets go of a shared snapshot that no thread will open. */

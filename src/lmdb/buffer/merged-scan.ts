@@ -1,9 +1,9 @@
 // The entries of an interval, newest versions only: sorted runs of the write buffer's generations over the store.
 
-import type { KeyInterval } from '../../backend/scan-range.js'
+import { EVERYTHING, type KeyInterval } from '../../backend/scan-range.js'
 import { compareBytes } from '../../base/bytes.js'
 import type { HashLog } from '../../log/hash-log.js'
-import { type Cursor, RunCursor, type SortedRun, StoreCursor } from '../store/cursors.js'
+import { type Cursor, LookupCursor, RunCursor, type SortedRun, StoreCursor } from '../store/cursors.js'
 import type { StoreView } from '../store/store-view.js'
 
 /** A generation as of one instant: the log's versions of at most this epoch. */
@@ -120,6 +120,19 @@ export function scanLayers(
   const cursors: Cursor[] = filled.map((layer) => new RunCursor(runOf(layer, interval), reverse))
   if (view !== undefined) cursors.push(new StoreCursor(view, interval, filled.length > 0))
   return new MergedScan(cursors, { nowMs, reverse, limit, withDeleted: false })
+}
+
+/** What layers over a view hold under the keys of the layers and under those of `changed`, deleted ones included. */
+export function changesOver(
+  layers: readonly SortedLayer[],
+  view: StoreView | undefined,
+  changed: SortedRun,
+  nowMs: number,
+): MergedScan {
+  const filled = layers.filter(({ sorted }) => sorted.length > 0)
+  const cursors: Cursor[] = filled.map((layer) => new RunCursor(runOf(layer, EVERYTHING), false))
+  cursors.push(new LookupCursor(view, changed))
+  return new MergedScan(cursors, { nowMs, reverse: false, limit: Infinity, withDeleted: true })
 }
 
 function runOf({ log, epoch, sorted }: SortedLayer, { from, until }: KeyInterval): SortedRun {

@@ -1,7 +1,7 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { StateError } from '../../base/errors.js'
 import type { GroupCommit } from './group-commit.js'
-import type { CommitResult } from './store-writer.js'
+import type { CommitResult, KeyStretch } from './store-writer.js'
 import type { WriterPort } from './writer-port.js'
 import type { WriterRequest } from './writer-thread.js'
 
@@ -26,8 +26,9 @@ export class StoreReplacement {
     }
   }
 
-  async finish(clockMs: number): Promise<CommitResult> {
-    return (await this.#ask({ kind: 'finishReplace', clockMs })) as CommitResult
+  /** `stretch`: the keys that are replaced; `undefined`: all of them. */
+  async finish(clockMs: number, stretch: KeyStretch | undefined): Promise<CommitResult> {
+    return (await this.#ask({ kind: 'finishReplace', clockMs, stretch })) as CommitResult
   }
 
   /**

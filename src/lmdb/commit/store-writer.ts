@@ -16,6 +16,7 @@ import {
   slotOf,
 } from '../store/environment.js'
 import {
+  AFTER_LAST_KEY,
   decodeStoreState,
   encodeStoreState,
   RecordWriter,
@@ -37,6 +38,12 @@ export interface CommitJob {
   readonly clockMs: number
 }
 
+/** The keys of `[from, until)`; `until` undefined: to the last one. */
+export interface KeyStretch {
+  readonly from: Uint8Array
+  readonly until: Uint8Array | undefined
+}
+
 /** How things stand after a commit. */
 export interface CommitResult {
   readonly generation: number
@@ -55,6 +62,7 @@ const REPLACE_COMMIT_BYTES = 32 * 1024 * 1024
 /** Copies that LMDB may write for one record: a page of the records, one of the expiry index, and what leads there. */
 const PAGES_PER_RECORD = 4
 const NO_VALUE = Buffer.alloc(0)
+const PAGE_ENTRIES = 256
 
 /** All writing to a store: runs in the writer thread. */
 export class StoreWriter {
@@ -130,6 +138,35 @@ export class StoreWriter {
     })
     this.#state = state
     this.#transaction(0, () => clearSlot(this.#slot(1)))
+    return this.#result(0, 0)
+  }
+
+  /** Puts the replacement in the place of what is in a stretch of keys, in one commit; everything else stays. */
+  finishReplaceOf(stretch: KeyStretch, clockMs: number): CommitResult {
+    const state = { ...this.#state, flushSequence: this.#state.flushSequence + 1, clockMs }
+    const slot = this.#slot(0)
+    const loaded = this.#slot(1)
+    // At most every page of the content is copied, and what was loaded comes once more.
+    const bytes = 4 * this.#blockBytes + bytesOf(slot) + 2 * bytesOf(loaded)
+    this.#transaction(bytes, () => {
+      this.#appendBlocks()
+      for (const { key, value } of entriesOf(slot, stretch)) {
+        const expiresAtMs = recordExpiry(value)
+        if (expiresAtMs !== Infinity) {
+          slot.expiry.removeSync(this.#indexKeys.expiry(expiresAtMs, key, 0, key.length))
+        }
+        slot.entries.removeSync(this.#keys.entry(key, 0, key.length))
+      }
+      for (const { key, value } of entriesOf(loaded, stretch)) {
+        slot.entries.putSync(this.#keys.entry(key, 0, key.length), value)
+        const expiresAtMs = recordExpiry(value)
+        if (expiresAtMs === Infinity) continue
+        slot.expiry.putSync(this.#indexKeys.expiry(expiresAtMs, key, 0, key.length), NO_VALUE)
+      }
+      clearSlot(loaded)
+      this.#putState(state)
+    })
+    this.#state = state
     return this.#result(0, 0)
   }
 
@@ -242,7 +279,7 @@ export class StoreWriter {
     return {
       generation: this.#state.generation,
       entries: entries.entryCount,
-      usedBytes: bytesInUse(entries) + bytesInUse(slot.expiry.getStats()),
+      usedBytes: bytesOf(slot),
       records,
       recordBytes,
       clockMs: this.#state.clockMs,
@@ -255,6 +292,28 @@ export class StoreWriter {
     this.#environment.root.transactionSync(action)
     this.#environment.root.resetReadTxn()
   }
+}
+
+/** The entries of a stretch, a page at a time: what has been given may be removed before the next is asked for. */
+function* entriesOf(
+  { entries }: Slot,
+  { from, until }: KeyStretch,
+): Generator<{ readonly key: Uint8Array; readonly value: Uint8Array }, void, undefined> {
+  const keys = new KeyScratch()
+  const end = until === undefined ? AFTER_LAST_KEY : keys.entry(until, 0, until.length).slice()
+  let start = keys.entry(from, 0, from.length).slice()
+  for (;;) {
+    const page = [...entries.getRange({ start, end, limit: PAGE_ENTRIES })]
+    yield* page
+    const last = page.at(-1)
+    if (last === undefined || page.length < PAGE_ENTRIES) return
+    // The smallest key above the last one.
+    start = Uint8Array.of(...keys.entry(last.key, 0, last.key.length), 0)
+  }
+}
+
+function bytesOf({ entries, expiry }: Slot): number {
+  return bytesInUse(entries.getStats()) + bytesInUse(expiry.getStats())
 }
 
 function clearSlot({ entries, expiry }: Slot): void {

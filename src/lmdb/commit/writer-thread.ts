@@ -1,14 +1,20 @@
 // The writer thread: does what it is asked, in order, one request at a time, and answers each.
 
 import { type MessagePort, workerData } from 'node:worker_threads'
-import { type CommitJob, type CommitResult, StoreWriter, type StoreWriterOptions } from './store-writer.js'
+import {
+  type CommitJob,
+  type CommitResult,
+  type KeyStretch,
+  StoreWriter,
+  type StoreWriterOptions,
+} from './store-writer.js'
 
 export type WriterRequest =
   | { readonly kind: 'open' }
   | ({ readonly kind: 'commit' } & CommitJob)
   | { readonly kind: 'beginReplace' }
   | { readonly kind: 'replaceBlock'; readonly bytes: Uint8Array }
-  | { readonly kind: 'finishReplace'; readonly clockMs: number }
+  | { readonly kind: 'finishReplace'; readonly clockMs: number; readonly stretch: KeyStretch | undefined }
   | { readonly kind: 'abandonReplace' }
   | { readonly kind: 'switch'; readonly dataPath: string }
   | { readonly kind: 'close' }
@@ -43,7 +49,9 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
     case 'replaceBlock':
       return void writer.replaceBlock(request.bytes)
     case 'finishReplace':
-      return writer.finishReplace(request.clockMs)
+      return request.stretch === undefined
+        ? writer.finishReplace(request.clockMs)
+        : writer.finishReplaceOf(request.stretch, request.clockMs)
     case 'abandonReplace':
       return void writer.abandonReplace()
     case 'close':

@@ -1,4 +1,4 @@
-import type { ChangeBase } from '../../backend/shared-snapshot.js'
+import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { HashLog } from '../../log/hash-log.js'
 import type { HashKey } from '../../log/index/key-hash.js'
 import type { SharedSegment } from '../../log/segment-table.js'

@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { EntryBlockCursor } from '../../backend/entry-block.js'
-import type { ChangeBase, SharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
+import type { SharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
+import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { seededRandom } from '../../base/random.js'
 import { ManualClock } from '../../testing/manual-clock.js'
+import type { LmdbSnapshot } from '../lmdb-snapshot.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from '../types.js'
 import { openSharedSnapshot } from './lent-snapshot-reader.js'
@@ -47,6 +49,11 @@ async function contentOf(reader: SharedSnapshotReader): Promise<Content> {
   return content
 }
 
+function baseOf({ base }: LmdbSnapshot): ChangeBase {
+  if (base === undefined) throw new Error('the snapshot is no base')
+  return base
+}
+
 /** Reads in this thread what was shared with another one. */
 async function read(shared: SharedSnapshot | undefined): Promise<{ content: Content; count: number }> {
   const reader = await openSharedSnapshot((shared as SharedSnapshot).data)
@@ -68,8 +75,8 @@ describe('a base', () => {
   it('makes nothing due: what it keeps apart is committed when the time has come', async () => {
     await open({ flushEvery: 100, flushIntervalMs: 1_000 })
     put('a', '1')
-    const snapshot = backend.snapshotSync()
-    const base = snapshot.trackChanges()
+    const snapshot = backend.snapshotSync({ track: true })
+    const base = baseOf(snapshot)
     put('b', '1')
     await Promise.resolve()
     expect(backend.stats()).toMatchObject({ commits: 0, bufferedKeys: 2 })
@@ -83,8 +90,8 @@ describe('a base', () => {
   it('counts what it keeps apart among what waits, and lets no more than one part wait', async () => {
     await open({ flushEvery: 10, flushIntervalMs: Infinity })
     const seal = () => {
-      const snapshot = backend.snapshotSync()
-      snapshot.trackChanges().release()
+      const snapshot = backend.snapshotSync({ track: true })
+      baseOf(snapshot).release()
       snapshot.closeSync()
     }
     for (let i = 0; i < 8; i++) put(`k${i}`, '1')
@@ -125,8 +132,8 @@ describe('a shared snapshot', () => {
     for (let i = 0; i < 100; i++) put(`k${i}`, `v${i}`, i < 10 ? 50 : undefined)
     await backend.flush()
     put('in the buffer', 'before the base')
-    const before = backend.snapshotSync()
-    const base = before.trackChanges()
+    const before = backend.snapshotSync({ track: true })
+    const base = baseOf(before)
     before.closeSync()
     await backend.flush()
     put('k20', 'committed')
@@ -137,8 +144,8 @@ describe('a shared snapshot', () => {
     put('short', 'x', 10)
     clock.advance(50)
     await backend.sweep()
-    const snapshot = backend.snapshotSync()
-    const { content, count } = await read(snapshot.share(base))
+    const snapshot = backend.snapshotSync({ since: base })
+    const { content, count } = await read(snapshot.share('changes'))
     const expired = Array.from({ length: 10 }, (_, i) => [`k${i}`, undefined] as const)
     expect(content).toEqual(
       new Map([
@@ -158,12 +165,12 @@ describe('a shared snapshot', () => {
   it('cannot tell what has changed since a clear, a release, a replacement, or too much', async () => {
     await open()
     const track = (): ChangeBase => {
-      using snapshot = backend.snapshotSync()
-      return snapshot.trackChanges()
+      using snapshot = backend.snapshotSync({ track: true })
+      return baseOf(snapshot)
     }
     const isKnown = (base: ChangeBase): boolean => {
-      using snapshot = backend.snapshotSync()
-      return snapshot.share(base) !== undefined
+      using snapshot = backend.snapshotSync({ since: base })
+      return snapshot.share('changes') !== undefined
     }
     let base = track()
     expect(isKnown(base)).toBe(true)
@@ -238,10 +245,10 @@ describe('a shared snapshot', () => {
           else if (what < 0.955) await backend.clear()
         }
         const expected = present()
-        const snapshot = backend.snapshotSync()
-        const delta = base === undefined ? undefined : snapshot.share(base)
+        const snapshot = backend.snapshotSync({ track: true, ...(base && { since: base }) })
+        const delta = snapshot.share('changes')
         const full = delta === undefined ? snapshot.share() : undefined
-        const next = snapshot.trackChanges()
+        const next = baseOf(snapshot)
         put('disturbs', 'x')
         const { content, count } = await read(delta ?? full)
         expect(count).toBe(expected.size)

@@ -8,13 +8,17 @@ import type { BlockOptions } from '../../backend/types.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
-import { Entries } from '../../log/entries.js'
-import { KeyOrder } from '../../log/order/key-order.js'
-import { latestAddresses } from '../../log/order/latest-versions.js'
-import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
 import { SharedLogReader } from '../../log/share/shared-log-reader.js'
 import { MergedScan } from '../buffer/merged-scan.js'
-import { type Cursor, LookupCursor, RunCursor, type SortedRun, StoreCursor } from '../store/cursors.js'
+import {
+  type Cursor,
+  LookupCursor,
+  RunCursor,
+  runOver,
+  type SortedRun,
+  StoreCursor,
+  sortedKeys,
+} from '../store/cursors.js'
 import { OpenStore } from '../store/open-store.js'
 import type { StoreView } from '../store/store-view.js'
 import type { LentSnapshotData, SharedStore } from './lent-snapshot.js'
@@ -27,14 +31,15 @@ const TURN_ENTRIES = 1_024
 export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
   const { active, frozen, store, changedKeys, takenAtMs } = data as LentSnapshotData
   const reader = await SharedLogReader.open(active)
+  const check = () => reader.assertOpen()
   let lent: LentStore | undefined
   try {
     lent = store === undefined ? undefined : new LentStore(store)
     const { visible } = await reader.addresses()
     await reader.run(reader.order.sort(visible))
     const runs = [runOver(reader.entries, visible)]
-    for (const segments of frozen) runs.push(await sortedRun(reader, segments))
-    const changed = changedKeys === undefined ? undefined : await sortedRun(reader, changedKeys)
+    for (const segments of frozen) runs.push(await sortedKeys(segments, check))
+    const changed = changedKeys === undefined ? undefined : await sortedKeys(changedKeys, check)
     return new LentSnapshotReader(reader, lent, runs, changed, takenAtMs)
   } catch (error) {
     reader.end()
@@ -175,16 +180,4 @@ class LentSnapshotReader implements SharedSnapshotReader {
     }
     return view.entryCount - expired
   }
-}
-
-/** The keys of a log that nobody writes to any more, in order. */
-async function sortedRun(reader: SharedLogReader, segments: readonly SharedSegment[]): Promise<SortedRun> {
-  const table = SegmentTable.attach(segments)
-  const addresses = latestAddresses(table)
-  await reader.run(new KeyOrder(table).sort(addresses))
-  return runOver(new Entries(table), addresses)
-}
-
-function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
-  return { entries, sorted, from: 0, until: sorted.length, version: (address) => address }
 }

@@ -1,5 +1,6 @@
-import type { ChangeBase } from '../../backend/shared-snapshot.js'
+import type { ChangeBase } from '../../backend/state-snapshot.js'
 import type { HashKey } from '../../log/index/key-hash.js'
+import type { SharedSegment } from '../../log/segment-table.js'
 import type { Generation } from '../buffer/generation.js'
 import { ChangedKeys } from './changed-keys.js'
 import { LentSnapshot, type ShareSource } from './lent-snapshot.js'
@@ -42,13 +43,16 @@ export class SnapshotLender {
     for (const base of this.#bases) base.forget()
   }
 
+  /** The keys of all that was committed since a base, and maybe a few more; `undefined` where they are not known (any more). */
+  changedSince(base: ChangeBase | undefined): readonly SharedSegment[] | undefined {
+    return base instanceof ChangedKeys && this.#bases.has(base) ? base.share() : undefined
+  }
+
   /**
-   * Lends a snapshot that was taken in this very step to another thread: all of it, or what has changed since a base;
-   * `undefined` where that cannot be done.
+   * Lends a snapshot that was taken in this very step to another thread: all of it, or what is under these keys and in the
+   * write buffer. `undefined` where something was written since.
    */
-  share(source: ShareSource, since: ChangeBase | undefined): LentSnapshot | undefined {
-    const changedKeys = since instanceof ChangedKeys ? since.share() : undefined
-    if (since !== undefined && changedKeys === undefined) return undefined
+  share(source: ShareSource, changedKeys: readonly SharedSegment[] | undefined): LentSnapshot | undefined {
     const store = { dataPath: this.#host.dataPath() }
     return LentSnapshot.open(source, store, changedKeys, () => {
       const gate = new ReaderGate()

@@ -1,7 +1,11 @@
 // What a merged scan walks: sorted runs of entries in memory, pages of the store, keys to be looked up in it.
 
 import type { KeyInterval } from '../../backend/scan-range.js'
-import type { Entries } from '../../log/entries.js'
+import { runSliced } from '../../base/slices.js'
+import { Entries } from '../../log/entries.js'
+import { KeyOrder } from '../../log/order/key-order.js'
+import { latestAddresses } from '../../log/order/latest-versions.js'
+import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
 import { checkedPart, recordExpiry } from './record.js'
 import type { StoreView } from './store-view.js'
 
@@ -22,6 +26,19 @@ export interface SortedRun {
   readonly until: number
   /** The version that counts of the key at an address, tombstones included; 0: none. */
   version(address: number): number
+}
+
+/** The keys of a log that nobody writes to any more, in order; sorted in slices, between which `check` may throw. */
+export async function sortedKeys(segments: readonly SharedSegment[], check: () => void): Promise<SortedRun> {
+  const table = SegmentTable.attach(segments)
+  const addresses = latestAddresses(table)
+  await runSliced(new KeyOrder(table).sort(addresses), check)
+  return runOver(new Entries(table), addresses)
+}
+
+/** Addresses in order, each of which is the only version of its key. */
+export function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
+  return { entries, sorted, from: 0, until: sorted.length, version: (address) => address }
 }
 
 const FIRST_PAGE = 32

@@ -18,6 +18,8 @@ import { crc32 } from '../../codec/checksum.js'
 import type { LmdbCompression } from '../types.js'
 
 export const ENTRY_PREFIX = 0x01
+/** Above the key of every entry. */
+export const AFTER_LAST_KEY: Uint8Array = Uint8Array.of(ENTRY_PREFIX + 1)
 export const EXPIRY_KEY_BYTES = 8
 export const STATE_KEY: Uint8Array = Buffer.from('state')
 

@@ -10,6 +10,7 @@ import {
   slotOf,
 } from './environment.js'
 import {
+  AFTER_LAST_KEY,
   checkRecordIn,
   ENTRY_PREFIX,
   EXPIRY_KEY_BYTES,
@@ -25,7 +26,6 @@ export interface Deadline {
 }
 
 const FIRST_KEY = Uint8Array.of(ENTRY_PREFIX)
-const AFTER_LAST_KEY = Uint8Array.of(ENTRY_PREFIX + 1)
 const FIRST_DEADLINE = Uint8Array.of(0)
 const AFTER_LAST_DEADLINE = new Uint8Array(EXPIRY_KEY_BYTES).fill(255)
 
@@ -143,6 +143,32 @@ export class StoreView {
       if (page.length < pageEntries) return
       // The smallest key above the last one.
       start = Uint8Array.of(...new KeyScratch().expiry(last.expiresAtMs, last.key, 0, last.key.length), 0)
+    }
+  }
+
+  /** The keys of `[from, until)`, in order, a page at a time. */
+  *keyPages(
+    from: Uint8Array,
+    until: Uint8Array | undefined,
+    pageKeys: number,
+  ): Generator<readonly Uint8Array[], void, undefined> {
+    const scratch = new KeyScratch()
+    const end = until === undefined ? AFTER_LAST_KEY : copyBytes(scratch.entry(until, 0, until.length))
+    let start = copyBytes(scratch.entry(from, 0, from.length))
+    for (;;) {
+      let page: Uint8Array[]
+      try {
+        const range = { start, end, limit: pageKeys, transaction: this.#transaction }
+        page = [...this.#slot.entries.getKeys(range)]
+      } catch (error) {
+        throw unreadable(error)
+      }
+      const last = page.at(-1)
+      if (last === undefined) return
+      yield page
+      if (page.length < pageKeys) return
+      // The smallest key above the last one.
+      start = Uint8Array.of(...scratch.entry(last, 0, last.length), 0)
     }
   }
 

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { type EntryBlock, EntryBlockBuilder } from '../../backend/entry-block.js'
-import type { StateBackend } from '../../backend/state-backend.js'
 import type { ReplaceOptions } from '../../backend/types.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { isStateError } from '../../base/errors.js'
-import { type ConformanceTopic, promise } from './case.js'
+import { type ConformanceTopic, promise, type TestedBackend } from './case.js'
 import {
   assertAbsent,
   assertHolds,
@@ -346,14 +345,14 @@ function damagedStreams(): Record<string, EntryBlock[]> {
   }
 }
 
-async function holdingOld(open: () => Promise<StateBackend>): Promise<StateBackend> {
+async function holdingOld(open: () => Promise<TestedBackend>): Promise<TestedBackend> {
   const backend = await open()
   for (const [key, value] of OLD) await backend.put(bytes(key), bytes(value))
   return backend
 }
 
 /** Nothing of a failed replacement is there, nothing of the old content is missing, and the next one works. */
-async function staysUsable(backend: StateBackend): Promise<void> {
+async function staysUsable(backend: TestedBackend): Promise<void> {
   await assertHolds(backend, OLD)
   assert.equal(backend.stats().openSnapshots, 0)
   assert.equal(backend.stats().entries, OLD.length)

@@ -1,4 +1,5 @@
-import type { StateBackend, StateSnapshot, SyncStateSnapshot } from '../../backend/state-backend.js'
+import type { Replaceable, SnapshotSource, StateBackend } from '../../backend/state-backend.js'
+import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from '../../backend/state-snapshot.js'
 import type { Clock } from '../../base/clock.js'
 import type { ManualClock } from '../manual-clock.js'
 
@@ -10,10 +11,12 @@ import type { ManualClock } from '../manual-clock.js'
  * - `ttl`: times to live, the default and that of a put;
  * - `sweep`: removing expired entries although nobody reads, driven by the injected clock's timers;
  * - `maxBytes`: a limit to what it holds;
- * - `replaceAll`: replacing the whole content by blocks;
+ * - `snapshots`: `SnapshotSource`;
+ * - `instantScans`: scans that see one instant, not one for each page;
+ * - `replaceAll`: `Replaceable`;
  * - `largeValues`: values beyond 16 MiB;
- * - `share`: snapshots that another thread can read;
- * - `changes`: telling what has changed since a snapshot.
+ * - `changes`: telling what has changed since a snapshot;
+ * - `share`: snapshots that another thread can read.
  */
 export const CAPABILITIES = [
   'sync',
@@ -21,10 +24,12 @@ export const CAPABILITIES = [
   'ttl',
   'sweep',
   'maxBytes',
+  'snapshots',
+  'instantScans',
   'replaceAll',
   'largeValues',
-  'share',
   'changes',
+  'share',
 ] as const
 
 export type ConformanceCapability = (typeof CAPABILITIES)[number]
@@ -36,6 +41,12 @@ export interface ConformanceOpenOptions {
   readonly maxBytes?: number
 }
 
+/**
+ * The backend that a case works on. Its type has everything: a case says in `needs` what it uses beyond `StateBackend`, and is
+ * skipped where that is missing.
+ */
+export type TestedBackend = StateBackend & SnapshotSource & Replaceable
+
 /** What a case has at hand. Backends and snapshots taken from here are closed when the case is over. */
 export interface CaseContext {
   /** Moved by the case alone; every backend it opens takes its time from it. */
@@ -43,11 +54,11 @@ export interface CaseContext {
   /** A `maxBytes` that the engine can be opened with. */
   readonly maxBytes: number
   /** Opens an empty backend. */
-  open(options?: { readonly ttlMs?: number; readonly maxBytes?: number }): Promise<StateBackend>
+  open(options?: { readonly ttlMs?: number; readonly maxBytes?: number }): Promise<TestedBackend>
   /** Takes a snapshot. */
-  snapshotOf(backend: StateBackend): Promise<StateSnapshot>
+  snapshotOf(backend: SnapshotSource, options?: SnapshotOptions): Promise<StateSnapshot>
   /** Takes one in this very step, of an engine that can (`sync`). */
-  snapshotNow(backend: StateBackend): SyncStateSnapshot
+  snapshotNow(backend: TestedBackend, options?: SnapshotOptions): SyncStateSnapshot
 }
 
 export interface ConformanceCase {

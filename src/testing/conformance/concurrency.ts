@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import type { StateBackend, StateSnapshot } from '../../backend/state-backend.js'
+import type { StateSnapshot } from '../../backend/state-snapshot.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { isStateError } from '../../base/errors.js'
 import { seededRandom } from '../../base/random.js'
-import { type ConformanceTopic, promise } from './case.js'
+import { type ConformanceTopic, promise, type TestedBackend } from './case.js'
 import { assertBytes, bytes, collect, pattern, text } from './helpers.js'
 
 const ACCOUNTS = 12
@@ -93,7 +93,7 @@ function account(index: number): Uint8Array {
 }
 
 /** Moves a sum between two accounts, if nobody was faster. */
-async function transfer(backend: StateBackend, random: () => number): Promise<number> {
+async function transfer(backend: TestedBackend, random: () => number): Promise<number> {
   const from = Math.floor(random() * ACCOUNTS)
   const to = (from + 1 + Math.floor(random() * (ACCOUNTS - 1))) % ACCOUNTS
   const [source, target] = await backend.getMany([account(from), account(to)])
@@ -111,7 +111,7 @@ async function transfer(backend: StateBackend, random: () => number): Promise<nu
   }
 }
 
-async function checkTotal(backend: StateBackend, round: number): Promise<number> {
+async function checkTotal(backend: TestedBackend, round: number): Promise<number> {
   if (round % 3 === 0) {
     const values = await backend.getMany(Array.from({ length: ACCOUNTS }, (_, i) => account(i)))
     assert.equal(sum(values), TOTAL, 'getMany')
@@ -126,7 +126,7 @@ async function checkTotal(backend: StateBackend, round: number): Promise<number>
   return 1
 }
 
-async function total(from: StateBackend | StateSnapshot): Promise<number> {
+async function total(from: TestedBackend | StateSnapshot): Promise<number> {
   return sum((await collect(from.scan())).map(([, value]) => value))
 }
 

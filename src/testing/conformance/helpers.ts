@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type EntryBlock, EntryBlockBuilder } from '../../backend/entry-block.js'
-import type { StateBackend, StateSnapshot } from '../../backend/state-backend.js'
+import type { StateBackend } from '../../backend/state-backend.js'
+import type { StateSnapshot } from '../../backend/state-snapshot.js'
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { compareBytes, describeKey } from '../../base/bytes.js'
 import { isStateError, type StateError, type StateErrorCode } from '../../base/errors.js'

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import type { StateBackend, StateSnapshot } from '../../backend/state-backend.js'
+import type { StateBackend } from '../../backend/state-backend.js'
+import type { StateSnapshot } from '../../backend/state-snapshot.js'
 import type { ScanRange } from '../../backend/types.js'
 import { compareBytes, startsWith } from '../../base/bytes.js'
 import { seededRandom } from '../../base/random.js'

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { type Transferable, Worker } from 'node:worker_threads'
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
-import type { ChangeBase, OpenSharedSnapshot, SharedSnapshot } from '../../backend/shared-snapshot.js'
-import type { StateBackend, SyncStateSnapshot } from '../../backend/state-backend.js'
+import type { OpenSharedSnapshot, SharedSnapshot } from '../../backend/shared-snapshot.js'
+import type { ChangeBase, SyncStateSnapshot } from '../../backend/state-snapshot.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { type CancelTimer, systemClock } from '../../base/clock.js'
 import { nextTurn } from '../../base/slices.js'
@@ -13,6 +13,7 @@ import {
   type ConformanceCase,
   type ConformanceTopic,
   promise,
+  type TestedBackend,
 } from './case.js'
 import { blockOf, bytes, collect, contents, fill, streamOf, text } from './helpers.js'
 
@@ -62,15 +63,21 @@ function entriesOf({ bytes: packed, entryCount }: EntryBlock): [string, string |
   return entries
 }
 
-function shared(snapshot: SyncStateSnapshot, since?: ChangeBase): SharedSnapshot {
-  const lent = snapshot.share?.(since)
+function shared(snapshot: SyncStateSnapshot): SharedSnapshot {
+  const lent = snapshot.share?.()
   assert.ok(lent !== undefined, 'share() should give something to share')
   return lent
 }
 
-function tracked(snapshot: SyncStateSnapshot): ChangeBase {
-  const base = snapshot.trackChanges?.()
-  assert.ok(base !== undefined, 'trackChanges() should give a base')
+function sharedChanges(snapshot: SyncStateSnapshot): SharedSnapshot {
+  assert.ok(snapshot.tellsChanges, 'what has changed should be known')
+  const lent = snapshot.share?.('changes')
+  assert.ok(lent !== undefined, 'share() should give something to share')
+  return lent
+}
+
+function tracked({ base }: SyncStateSnapshot): ChangeBase {
+  assert.ok(base !== undefined, 'the snapshot should be a base')
   return base
 }
 
@@ -109,7 +116,7 @@ async function within<Result>(ms: number, work: () => Promise<Result>): Promise<
 /** Runs once on what was just written, and once on what the engine has had time to settle. */
 function shares(
   title: string,
-  run: (context: CaseContext, backend: StateBackend) => Promise<void>,
+  run: (context: CaseContext, backend: TestedBackend) => Promise<void>,
   needs: readonly ConformanceCapability[] = [],
 ): ConformanceCase[] {
   return [false, true].map((settled) =>
@@ -206,14 +213,14 @@ export const sharing: ConformanceTopic = {
       'what has changed since a base makes the present of it',
       async ({ snapshotNow }, backend) => {
         const before = await contents(backend)
-        const base = tracked(snapshotNow(backend))
+        const base = tracked(snapshotNow(backend, { track: true }))
         await fill(backend, { a: 'changed', new: '1', gone: '1' })
         await backend.delete(bytes('b'))
         await backend.flush()
         await backend.delete(bytes('gone'))
         await fill(backend, { c: 'a value that is longer than before' })
         const present = await contents(backend)
-        const lent = shared(snapshotNow(backend), base)
+        const lent = sharedChanges(snapshotNow(backend, { since: base }))
         await fill(backend, { d: 'later', a: 'later' })
         await assertTells(readElsewhere(lent), before, present)
         base.release()
@@ -225,8 +232,8 @@ export const sharing: ConformanceTopic = {
       'nothing has changed where nothing was written',
       async ({ snapshotNow }, backend) => {
         const before = await contents(backend)
-        const base = tracked(snapshotNow(backend))
-        await assertTells(readElsewhere(shared(snapshotNow(backend), base)), before, before)
+        const base = tracked(snapshotNow(backend, { track: true }))
+        await assertTells(readElsewhere(sharedChanges(snapshotNow(backend, { since: base }))), before, before)
       },
       ['changes'],
     ),
@@ -236,12 +243,16 @@ export const sharing: ConformanceTopic = {
       async ({ snapshotNow, clock }, backend) => {
         await fill(backend, { short: 'x', renewed: 'x' }, { ttlMs: 10 })
         const before = await contents(backend)
-        const base = tracked(snapshotNow(backend))
+        const base = tracked(snapshotNow(backend, { track: true }))
         await fill(backend, { renewed: 'x' }, { ttlMs: 1_000 })
         await fill(backend, { 'came and went': 'x' }, { ttlMs: 5 })
         clock.advance(10)
         const present = await contents(backend)
-        await assertTells(readElsewhere(shared(snapshotNow(backend), base)), before, present)
+        await assertTells(
+          readElsewhere(sharedChanges(snapshotNow(backend, { since: base }))),
+          before,
+          present,
+        )
       },
       ['changes', 'ttl', 'clock'],
     ),
@@ -249,17 +260,24 @@ export const sharing: ConformanceTopic = {
     ...shares(
       'bases are kept apart, and released one by one',
       async ({ snapshotNow }, backend) => {
-        const first = { state: await contents(backend), base: tracked(snapshotNow(backend)) }
+        const first = { state: await contents(backend), base: tracked(snapshotNow(backend, { track: true })) }
         await fill(backend, { a: 'after the first' })
-        const second = { state: await contents(backend), base: tracked(snapshotNow(backend)) }
+        const second = {
+          state: await contents(backend),
+          base: tracked(snapshotNow(backend, { track: true })),
+        }
         await fill(backend, { b: 'after the second' })
-        const third = { state: await contents(backend), base: tracked(snapshotNow(backend)) }
+        const third = { state: await contents(backend), base: tracked(snapshotNow(backend, { track: true })) }
         second.base.release()
         second.base.release()
         await fill(backend, { c: 'after the third' })
         const present = await contents(backend)
         for (const { state, base } of [first, third]) {
-          await assertTells(readElsewhere(shared(snapshotNow(backend), base)), state, present)
+          await assertTells(
+            readElsewhere(sharedChanges(snapshotNow(backend, { since: base }))),
+            state,
+            present,
+          )
         }
       },
       ['changes'],
@@ -269,10 +287,10 @@ export const sharing: ConformanceTopic = {
       'after a clear, a base tells of it or knows nothing any more',
       async ({ snapshotNow }, backend) => {
         const before = await contents(backend)
-        const base = tracked(snapshotNow(backend))
+        const base = tracked(snapshotNow(backend, { track: true }))
         await backend.clear()
         await fill(backend, { b: 'new' })
-        await assertToldOrUnknown(snapshotNow(backend), base, before, [['b', 'new']])
+        await assertToldOrUnknown(snapshotNow(backend, { since: base }), before, [['b', 'new']])
       },
       ['changes'],
     ),
@@ -281,9 +299,9 @@ export const sharing: ConformanceTopic = {
       'after a replacement, a base tells of it or knows nothing any more',
       async ({ snapshotNow }, backend) => {
         const before = await contents(backend)
-        const base = tracked(snapshotNow(backend))
+        const base = tracked(snapshotNow(backend, { track: true }))
         await backend.replaceAll(streamOf(blockOf(['b', 'new'], ['e', '5'])))
-        await assertToldOrUnknown(snapshotNow(backend), base, before, [
+        await assertToldOrUnknown(snapshotNow(backend, { since: base }), before, [
           ['b', 'new'],
           ['e', '5'],
         ])
@@ -295,11 +313,9 @@ export const sharing: ConformanceTopic = {
 
 async function assertToldOrUnknown(
   snapshot: SyncStateSnapshot,
-  base: ChangeBase,
   before: Content,
   present: Content,
 ): Promise<void> {
-  const lent = snapshot.share?.(base)
-  if (lent !== undefined) await assertTells(readElsewhere(lent), before, present)
+  if (snapshot.tellsChanges) await assertTells(readElsewhere(sharedChanges(snapshot)), before, present)
   else await assertReads(readElsewhere(shared(snapshot)), present)
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { EntryBlockCursor } from '../../backend/entry-block.js'
-import type { StateSnapshot } from '../../backend/state-backend.js'
+import type { StateSnapshot } from '../../backend/state-snapshot.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { type ConformanceTopic, promise } from './case.js'
 import {

@@ -1,41 +1,48 @@
 import assert from 'node:assert/strict'
 import type { EntryBlock } from '../../backend/entry-block.js'
+import type { Replaceable, SyncStateBackend } from '../../backend/state-backend.js'
 import type {
-  StateBackend,
+  ChangeBase,
+  SnapshotOptions,
   StateSnapshot,
-  SyncStateBackend,
   SyncStateSnapshot,
-} from '../../backend/state-backend.js'
+} from '../../backend/state-snapshot.js'
 import type {
   BackendStats,
+  BackendSupport,
   BlockOptions,
   Entry,
+  KeyRange,
   PutOptions,
   ReplaceOptions,
   ScanRange,
 } from '../../backend/types.js'
 import type { WriteBatch } from '../../backend/write-batch.js'
 import { isThenable } from '../../base/shapes.js'
+import type { TestedBackend } from './case.js'
 
 /**
  * A local engine, used through its faces without promises wherever it has them. The suite runs every case on this
  * as well: what holds for the one face must hold for the other.
  */
-export class SyncFaces implements StateBackend {
+export class SyncFaces implements TestedBackend {
   readonly name: string
-  readonly #backend: SyncStateBackend
+  readonly supports: BackendSupport
+  readonly #backend: SyncStateBackend & Replaceable
 
   constructor(backend: SyncStateBackend) {
     this.name = backend.name
-    this.#backend = backend
+    this.supports = backend.supports
+    // Cases use only what they say that they need.
+    this.#backend = backend as SyncStateBackend & Replaceable
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
     return atOnce(this.#backend.getSync(key))
   }
 
-  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    return this.#backend.getMany(keys)
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    return atOnce(this.#backend.getManySync(keys))
   }
 
   async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
@@ -74,13 +81,17 @@ export class SyncFaces implements StateBackend {
     return this.#backend.clear()
   }
 
-  /** Without the faces. */
-  snapshotNow(): SyncStateSnapshot {
-    return this.#backend.snapshotSync()
+  async deleteRange(range: KeyRange): Promise<void> {
+    return atOnce(this.#backend.deleteRangeSync(range))
   }
 
-  async snapshot(): Promise<StateSnapshot> {
-    return new SyncSnapshotFaces(atOnce(this.#backend.snapshotSync()))
+  /** Without the faces. */
+  snapshotNow(options?: SnapshotOptions): SyncStateSnapshot {
+    return this.#backend.snapshotSync(options)
+  }
+
+  async snapshot(options?: SnapshotOptions): Promise<StateSnapshot> {
+    return new SyncSnapshotFaces(atOnce(this.#backend.snapshotSync(options)))
   }
 
   replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
@@ -106,10 +117,14 @@ export class SyncFaces implements StateBackend {
 
 class SyncSnapshotFaces implements StateSnapshot {
   readonly takenAtMs: number
+  readonly base: ChangeBase | undefined
+  readonly tellsChanges: boolean
   readonly #snapshot: SyncStateSnapshot
 
   constructor(snapshot: SyncStateSnapshot) {
     this.takenAtMs = snapshot.takenAtMs
+    this.base = snapshot.base
+    this.tellsChanges = snapshot.tellsChanges
     this.#snapshot = snapshot
   }
 
@@ -135,6 +150,10 @@ class SyncSnapshotFaces implements StateSnapshot {
 
   blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     return this.#snapshot.blocks(options)
+  }
+
+  changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    return this.#snapshot.changes(options)
   }
 
   async close(): Promise<void> {
