@@ -118,8 +118,9 @@ describe('runConformanceSuite', () => {
   })
 
   it('does not take an asynchronous engine for a synchronous one', async () => {
-    class Asynchronous extends ModelStateBackend {}
-    Object.defineProperty(Asynchronous.prototype, 'snapshotSync', { value: undefined })
+    class Asynchronous extends ModelStateBackend {
+      override readonly supports = { ...new ModelStateBackend().supports, sync: false }
+    }
     const tests = register({ open: async (options) => new Asynchronous(options) })
     const last = tests.at(-1)
     await expect(last?.body()).rejects.toThrow("declare it: cannot: { sync: '…' }")

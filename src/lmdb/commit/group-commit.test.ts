@@ -28,8 +28,8 @@ afterEach(async () => {
 
 /** Keeps commits from beginning, as the reader of a checkpoint does until its thread is there; the result lets them go. */
 function gate(): () => void {
-  const snapshot = backend.snapshotSync()
-  snapshot.trackChanges().release()
+  const snapshot = backend.snapshotSync({ track: true })
+  snapshot.base?.release()
   expect(snapshot.share()).toBeDefined()
   return () => snapshot.closeSync()
 }
@@ -61,8 +61,8 @@ describe('the interval after which writes are flushed by themselves', () => {
     const flushed = backend.flush()
     await Promise.resolve()
     backend.putSync(bytes('second'), bytes('1'))
-    const snapshot = backend.snapshotSync()
-    snapshot.trackChanges().release()
+    const snapshot = backend.snapshotSync({ track: true })
+    snapshot.base?.release()
     snapshot.closeSync()
     clock.advance(FLUSH_INTERVAL_MS)
     await flushed

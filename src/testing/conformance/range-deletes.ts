@@ -121,11 +121,13 @@ export const rangeDeletes: ConformanceTopic = {
       for (let round = 0; round < 10; round++) {
         for (let i = 0; i < 50; i++) await backend.put(bytes(`k${i}`), bytes('1'))
         const keys = Array.from({ length: 50 }, (_, i) => bytes(`k${i}`))
-        let done = false
-        const removing = backend.deleteRange({ prefix: bytes('k') }).then(() => {
-          done = true
-        })
-        while (!done) {
+        const state = { done: false }
+        const remove = async () => {
+          await backend.deleteRange({ prefix: bytes('k') })
+          state.done = true
+        }
+        const removing = remove()
+        while (!state.done) {
           const values = await backend.getMany(keys)
           const there = values.filter((value) => value !== undefined).length
           assert.ok(there === 0 || there === keys.length, `${there} of ${keys.length} keys were there`)
@@ -175,13 +177,10 @@ export const rangeDeletes: ConformanceTopic = {
       async ({ open, maxBytes }) => {
         const backend = await open({ maxBytes })
         const value = new Uint8Array(8_192).fill(1)
-        let full = false
-        for (let i = 0; !full && i < 100_000; i++) {
-          await backend.put(bytes(`k${i}`), value).catch(() => {
-            full = true
-          })
+        const fillUp = async () => {
+          for (let i = 0; i < 100_000; i++) await backend.put(bytes(`k${i}`), value)
         }
-        assert.ok(full, 'the store should get full')
+        await rejects('BACKEND_FULL', fillUp)
         await backend.deleteRange({ prefix: bytes('k') })
         assert.equal(await backend.count(), 0)
         await backend.put(bytes('k'), value)
