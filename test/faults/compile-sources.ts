@@ -1,48 +1,80 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { dirname, join, relative, resolve } from 'node:path'
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import ts from 'typescript'
 
 const repositoryRoot: string = resolve(import.meta.dirname, '../..')
+const build = join(repositoryRoot, 'build')
+/** Files of an older state of the sources are removed when they have not been made for so long. */
+const KEPT_MS = 3_600_000
+
+const compilerOptions: ts.CompilerOptions = {
+  target: ts.ScriptTarget.ES2022,
+  module: ts.ModuleKind.ESNext,
+  verbatimModuleSyntax: true,
+}
 
 /** The sources as JavaScript, for child processes: Node 20 runs no TypeScript, and `dist/` may be old or absent. */
 export interface CompiledSources {
   /** The JavaScript of a TypeScript file, named by its path in the repository: `'test/faults/children/x.ts'`. */
   pathOf(sourcePath: string): string
-  remove(): Promise<void>
 }
 
 /**
  * Turns `src/` and the child scripts under `test/faults/children/` into JavaScript, file by file and without
- * checking types, which takes about a second. The result keeps the folders, so that relative imports and workers
- * work, and lies under `build/`, so that `node_modules` and `"type": "module"` are found above it.
+ * checking types. The result keeps the folders, so that relative imports and workers work, and lies under `build/`, so that
+ * `node_modules` and `"type": "module"` are found above it. It is named by what it was made of: whoever asks first makes it,
+ * and all that run meanwhile or later share it.
  */
 export async function compileSources(): Promise<CompiledSources> {
-  const target = join(repositoryRoot, 'build', `sources-${randomBytes(8).toString('hex')}`)
+  const sources = await readSources()
+  const hash = createHash('sha256').update(JSON.stringify([ts.version, compilerOptions, [...sources]]))
+  const target = join(build, `sources-${hash.digest('hex').slice(0, 16)}`)
+  if (!existsSync(target)) await make(target, sources)
+  return { pathOf: (sourcePath) => join(target, javaScriptName(sourcePath)) }
+}
+
+async function readSources(): Promise<Map<string, string>> {
+  const sources = new Map<string, string>()
   for (const folder of ['src', 'test/faults/children']) {
-    for (const entry of await readdir(join(repositoryRoot, folder), { recursive: true })) {
+    for (const entry of (await readdir(join(repositoryRoot, folder), { recursive: true })).sort()) {
       if (!entry.endsWith('.ts') || entry.endsWith('.test.ts') || entry.endsWith('.d.ts')) continue
-      await compile(join(repositoryRoot, folder, entry), target)
+      const path = join(folder, entry)
+      sources.set(path, await readFile(join(repositoryRoot, path), 'utf8'))
     }
   }
-  return {
-    pathOf: (sourcePath) => join(target, javaScriptName(sourcePath)),
-    remove: () => rm(target, { recursive: true, force: true }),
+  return sources
+}
+
+/** Under another name first: what has its own name is whole. */
+async function make(target: string, sources: ReadonlyMap<string, string>): Promise<void> {
+  await removeOld()
+  const begun = join(build, `sources-${randomBytes(8).toString('hex')}.begun`)
+  for (const [path, text] of sources) {
+    const { outputText } = ts.transpileModule(text, { fileName: path, compilerOptions })
+    const output = join(begun, javaScriptName(path))
+    await mkdir(dirname(output), { recursive: true })
+    await writeFile(output, outputText)
+  }
+  try {
+    await rename(begun, target)
+  } catch (error) {
+    // Somebody else was faster, and made the same.
+    await rm(begun, { recursive: true })
+    if (!existsSync(target)) throw error
   }
 }
 
-async function compile(sourcePath: string, target: string): Promise<void> {
-  const { outputText } = ts.transpileModule(await readFile(sourcePath, 'utf8'), {
-    fileName: sourcePath,
-    compilerOptions: {
-      target: ts.ScriptTarget.ES2022,
-      module: ts.ModuleKind.ESNext,
-      verbatimModuleSyntax: true,
-    },
-  })
-  const path = join(target, javaScriptName(relative(repositoryRoot, sourcePath)))
-  await mkdir(dirname(path), { recursive: true })
-  await writeFile(path, outputText)
+async function removeOld(): Promise<void> {
+  await mkdir(build, { recursive: true })
+  for (const name of await readdir(build)) {
+    const path = join(build, name)
+    if (!name.startsWith('sources-')) continue
+    const made = await stat(path).catch(() => undefined)
+    if (made !== undefined && Date.now() - made.mtimeMs < KEPT_MS) continue
+    await rm(path, { recursive: true, force: true })
+  }
 }
 
 function javaScriptName(sourcePath: string): string {

@@ -77,7 +77,6 @@ export class FaultKit {
   }
 
   async close(): Promise<void> {
-    await this.#sources.remove()
     await rm(this.#ownFolder, { recursive: true, force: true })
   }
 

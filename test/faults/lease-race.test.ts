@@ -3,12 +3,13 @@ import { once } from 'node:events'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { FileCheckpointStorage } from '../../src/storage/file-checkpoint-storage.js'
+import { runs } from '../support/long.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
-const ROUNDS = 150
-const KILLS = 12
+const ROUNDS = runs(150, 30)
+const KILLS = runs(12, 4)
 
 describe('two processes that race for the lease', () => {
   let sources: CompiledSources
@@ -18,7 +19,6 @@ describe('two processes that race for the lease', () => {
   beforeAll(async () => {
     sources = await compileSources()
   })
-  afterAll(() => sources.remove())
 
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'holdfast-race-'))

@@ -8,11 +8,12 @@ import { isStateError } from '../../src/base/errors.js'
 import { seededRandom } from '../../src/base/random.js'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
+import { runs } from '../support/long.js'
 import { batchAt, contentAfter } from './children/lmdb-plan.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
 const STEPS = 400
-const FLIPS = 400
+const FLIPS = runs(400, 60)
 /** A page that names itself as its own child would be walked for ever. */
 const LONGEST_READING_MS = 20_000
 const DATA_FILE = 'data-1.mdb'
@@ -31,7 +32,6 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
-  await sources.remove()
   await rm(folder, { recursive: true })
 })
 

@@ -2,12 +2,15 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import { runs } from '../support/long.js'
 import { contentAt, STATIONS, textOf } from './children/lmdb-stations.js'
 import { forEveryCall, verifying } from './every-call.js'
 import type { Fault, FaultCall, FaultRun } from './fault.js'
 import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/lmdb-commits.ts'
+/** In a quick run faults come at some calls only. */
+const STRIDE = runs(1, 7)
 const storeIn = (base: string) => join(base, 'store')
 const LMDB_SAYS = /Write error: .*? size \d+|mdb_page_spill .*error \d+\n/g
 const isWrite = ({ name }: FaultCall) => name === 'write'
@@ -54,6 +57,7 @@ describe.skipIf(missingForFaults !== undefined)(
         let poisoned = 0
         const cycles = await forEveryCall(kit, {
           lanes: 1,
+          stride: STRIDE,
           faultAt: (at) => ({ action: 'fail', at: opening + at, errno, repeat }),
           run: async (_, fault) => {
             await createdIn(base)
@@ -69,7 +73,7 @@ describe.skipIf(missingForFaults !== undefined)(
         })
         // LMDB itself says there which write has failed.
         expect((await session.close()).replaceAll(LMDB_SAYS, '')).toBe('')
-        expect(poisoned).toBeGreaterThan(2 * STATIONS)
+        expect(poisoned).toBeGreaterThan((2 * STATIONS) / STRIDE)
         console.log(`${cycles} calls, ${poisoned} commits failed`)
       })
     }
@@ -82,7 +86,7 @@ describe.skipIf(missingForFaults !== undefined)(
       const args = [storeIn(base), 'leave']
       await createdIn(base)
       const { calls } = await kit.runWithFault(SCRIPT, { prefix, args })
-      for (let at = calls.findIndex(isWrite) + 1; at <= calls.length; at += 6) {
+      for (let at = calls.findIndex(isWrite) + 1; at <= calls.length; at += 6 * STRIDE) {
         await createdIn(base)
         const fault: Fault = { action: 'stall', at }
         const run = await kit.runWithFault(SCRIPT, { prefix, args, fault })
@@ -102,6 +106,7 @@ describe.skipIf(missingForFaults !== undefined)(
       it(`holds what was durable, and nothing by halves, when ${how}`, { timeout: 240_000 }, async () => {
         const cycles = await forEveryCall(kit, {
           lanes: 2,
+          stride: STRIDE,
           faultAt,
           run: (base, fault) =>
             kit.runWithFault(SCRIPT, { prefix: dataIn(base), args: [storeIn(base)], fault }),
@@ -111,7 +116,7 @@ describe.skipIf(missingForFaults !== undefined)(
             await rm(base, { recursive: true })
           },
         })
-        expect(cycles).toBeGreaterThan(3 * STATIONS)
+        expect(cycles).toBeGreaterThan((3 * STATIONS) / STRIDE)
         console.log(`${cycles} kills`)
       })
     }

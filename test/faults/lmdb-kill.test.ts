@@ -7,10 +7,11 @@ import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { seededRandom } from '../../src/base/random.js'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import { runs } from '../support/long.js'
 import { changeAt, STEP_KEY } from './children/lmdb-plan.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
-const CYCLES = 200
+const CYCLES = runs(200, 32)
 const LANES = 2
 const LONGEST_LIFE_MS = 120
 /** In some cycles the writer compacts the store, which takes longer: kills are to fall before, into and after it. */
@@ -26,7 +27,6 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
-  await sources.remove()
   await rm(folder, { recursive: true, force: true })
 })
 

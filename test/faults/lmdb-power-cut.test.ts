@@ -6,15 +6,16 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import { runs } from '../support/long.js'
 import { contentAfter, STEP_KEY } from './children/lmdb-plan.js'
 import { textOf } from './children/lmdb-stations.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 import { titled } from './fault-kit.js'
 import { mountMissing } from './mounted.js'
 
-const CUTS = 6
+const CUTS = runs(6, 3)
 /** The least that mkfs.xfs takes. */
 const IMAGE_BYTES = 320 * 1024 * 1024
 const run = (command: string, ...args: string[]) => execFileSync(command, args, { stdio: 'pipe' })
@@ -40,7 +41,6 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
   beforeAll(async () => {
     sources = await compileSources()
   })
-  afterAll(() => sources?.remove())
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'holdfast-power-'))

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 import { titled } from './fault-kit.js'
 import { mountMissing, onSmallDisk } from './mounted.js'
@@ -15,7 +15,6 @@ const owners: Owner[] = []
 beforeAll(async () => {
   sources = await compileSources()
 })
-afterAll(() => sources.remove())
 beforeEach(async () => {
   path = await mkdtemp(join(tmpdir(), 'holdfast-processes-'))
 })

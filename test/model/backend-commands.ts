@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import type { Clock } from '../../src/base/clock.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
+import { modelRuns } from '../support/long.js'
 import { type CommandKind, commandKinds } from './commands.js'
 import {
   compareStats,
@@ -25,7 +26,7 @@ export interface EngineOptions {
 }
 
 export interface RunCommandsOptions {
-  /** Default 2,000, or what the environment says in HOLDFAST_MODEL_RUNS. */
+  /** Default: 2,000 in a long run, 200 in a quick one. */
   readonly runs?: number
   /** Commands in one run, at most. Default 100. */
   readonly maxCommands?: number
@@ -47,7 +48,7 @@ export async function runCommands(
   openEngine: (options: EngineOptions) => Promise<ModeledBackend>,
   options: RunCommandsOptions = {},
 ): Promise<void> {
-  const { runs = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000), maxCommands = 100, seed } = options
+  const { runs = modelRuns(2_000, 200), maxCommands = 100, seed } = options
   const { sweep = (engine) => engine.count(), openCopy = openEngine, ownKinds = [] } = options
   const ttlMs = fc.constantFrom(undefined, undefined, 300)
   const sequence = fc.commands([...commandKinds(), ...ownKinds], { maxCommands, size: 'max' })

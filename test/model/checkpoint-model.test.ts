@@ -13,6 +13,7 @@ import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { bytesIn, bytesOf, namesIn, textOf } from '../support/checkpoints.js'
+import { modelRuns } from '../support/long.js'
 import {
   type BackendMaker,
   Model,
@@ -374,13 +375,13 @@ const commands = fc.commands(
 )
 
 const engines: [string, BackendMaker, number][] = [
-  ['the model backend', (clock) => new ModelStateBackend({ clock }), 400],
-  ['the memory backend', (clock) => new MemoryStateBackend({ clock }), 100],
+  ['the model backend', (clock) => new ModelStateBackend({ clock }), modelRuns(400, 60)],
+  ['the memory backend', (clock) => new MemoryStateBackend({ clock }), modelRuns(100, 20)],
   // Commits by number and by time fall among the commands.
   [
     'the LMDB backend',
     (clock) => LmdbStateBackend.temporary({ clock, flushEvery: 5, flushIntervalMs: 30 }),
-    30,
+    modelRuns(30, 5),
   ],
 ]
 

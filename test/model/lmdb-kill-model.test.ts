@@ -12,8 +12,9 @@ import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import type { DrawnOperation } from '../faults/children/lmdb-drawn.js'
 import { textOf } from '../faults/children/lmdb-stations.js'
 import { type CompiledSources, compileSources } from '../faults/compile-sources.js'
+import { modelRuns } from '../support/long.js'
 
-const RUNS = Math.ceil(Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000) / 100)
+const RUNS = modelRuns(20, 5)
 
 const key = fc.constantFrom('', 'a', 'b', 'c', 'k'.repeat(300))
 const change = fc.record({
@@ -61,7 +62,6 @@ describe('a process that is killed', () => {
     folder = await mkdtemp(join(tmpdir(), 'holdfast-kill-model-'))
   })
   afterAll(async () => {
-    await sources.remove()
     await rm(folder, { recursive: true, force: true })
   })
 

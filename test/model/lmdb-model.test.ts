@@ -6,11 +6,12 @@ import type { StateBackend } from '../../src/backend/state-backend.js'
 import type { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import type { LmdbCompression } from '../../src/lmdb/types.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
+import { modelRuns } from '../support/long.js'
 import { type EngineOptions, runCommands } from './backend-commands.js'
 import { lmdbKinds, StoresUnderTest } from './lmdb-commands.js'
 
 /** A run opens stores and waits for disks: fewer of them than of engines in memory, in the same proportion. */
-const RUNS = Math.ceil(Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 2_000) / 20)
+const RUNS = modelRuns(100, 10)
 
 describe('LmdbStateBackend', () => {
   let folder: string

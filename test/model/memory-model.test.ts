@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { StateBackend } from '../../src/backend/state-backend.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
+import { modelRuns } from '../support/long.js'
 import { type EngineOptions, runCommands } from './backend-commands.js'
 
 describe('MemoryStateBackend', () => {
@@ -18,7 +19,7 @@ describe('MemoryStateBackend', () => {
     const run = runCommands(open, {
       openCopy,
       sweep,
-      runs: Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 1_000),
+      runs: modelRuns(1_000, 100),
     })
     await expect(run).resolves.toBeUndefined()
   }, 300_000)

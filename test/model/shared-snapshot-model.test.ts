@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { modelRuns } from '../support/long.js'
 import { SharedSnapshotWorld, type Step } from './shared-snapshot-world.js'
 
-const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 400)
+const RUNS = modelRuns(400, 60)
 
 const key = fc.nat(23)
 /** Mostly small, so that many writes overwrite in place; at times large, so that segments fill and are compacted. */

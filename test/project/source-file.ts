@@ -43,8 +43,24 @@ export function lineOf(source: SourceFile, node: ts.Node): number {
   return source.tree.getLineAndCharacterOfPosition(node.getStart(source.tree)).line + 1
 }
 
-/** Every node of a source, in the order of the text. */
-export function* nodesOf(source: SourceFile): Generator<ts.Node> {
+const nodes = new WeakMap<SourceFile, readonly ts.Node[]>()
+
+/** Every node of a source, in the order of the text; tokens without a meaning of their own, such as brackets, are left out. */
+export function nodesOf(source: SourceFile): readonly ts.Node[] {
+  const known = nodes.get(source)
+  if (known !== undefined) return known
+  const all: ts.Node[] = []
+  const visit = (node: ts.Node) => {
+    all.push(node)
+    ts.forEachChild(node, visit)
+  }
+  visit(source.tree)
+  nodes.set(source, all)
+  return all
+}
+
+/** The same with every token: a comment may stand before any of them. */
+export function* tokensOf(source: SourceFile): Generator<ts.Node> {
   const open: ts.Node[] = [source.tree]
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
     yield node

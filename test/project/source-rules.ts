@@ -2,7 +2,15 @@
 
 import { isBuiltin } from 'node:module'
 import ts from 'typescript'
-import { lineOf, nodesOf, type Reference, referencesOf, type SourceFile, targetOf } from './source-file.js'
+import {
+  lineOf,
+  nodesOf,
+  type Reference,
+  referencesOf,
+  type SourceFile,
+  targetOf,
+  tokensOf,
+} from './source-file.js'
 
 interface Room {
   /** Other folders, or single files, that this folder may import. */
@@ -138,7 +146,7 @@ function passesOn(statement: ts.ExportDeclaration, imported: ReadonlySet<string>
 /** `any`, and comments that tell a checker to look away. */
 export function escapes(sources: readonly SourceFile[]): string[] {
   return sources.flatMap((source) => {
-    const anys = [...nodesOf(source)]
+    const anys = nodesOf(source)
       .filter((node) => node.kind === ts.SyntaxKind.AnyKeyword)
       .map((node) => `${at(source, lineOf(source, node))}: any`)
     const directives = commentsOf(source)
@@ -153,7 +161,7 @@ export function escapes(sources: readonly SourceFile[]): string[] {
 function commentsOf(source: SourceFile): { readonly line: number; readonly text: string }[] {
   const text = source.tree.text
   const starts = new Map<number, number>()
-  for (const node of nodesOf(source)) {
+  for (const node of tokensOf(source)) {
     for (const range of ts.getLeadingCommentRanges(text, node.getFullStart()) ?? [])
       starts.set(range.pos, range.end)
     for (const range of ts.getTrailingCommentRanges(text, node.getEnd()) ?? [])
@@ -174,7 +182,7 @@ export function ambientSources(
   allowed: { readonly [path: string]: readonly string[] } = {},
 ): string[] {
   return sources.flatMap((source) =>
-    [...nodesOf(source)].flatMap((node) => {
+    nodesOf(source).flatMap((node) => {
       const used = ambientUse(node)
       if (used === undefined || allowed[source.path]?.includes(used)) return []
       return [`${at(source, lineOf(source, node))}: ${used}`]
@@ -222,7 +230,7 @@ const brandedClasses = new Set(['StateError', 'WriteBatch', 'CheckpointWorker'])
 /** `using` and `await using`: in the realms that jest makes on Node.js 20 there is no `Symbol.dispose`, and they throw. */
 export function usingDeclarations(sources: readonly SourceFile[]): string[] {
   return sources.flatMap((source) =>
-    [...nodesOf(source)]
+    nodesOf(source)
       .filter((node) => ts.isVariableDeclarationList(node) && (node.flags & ts.NodeFlags.Using) !== 0)
       .map((node) => `${at(source, lineOf(source, node))}: using`),
   )
@@ -238,7 +246,7 @@ export function realmChecks(
 ): string[] {
   return sources.flatMap((source) => {
     const own = ownNames(source)
-    return [...nodesOf(source)].flatMap((node) => {
+    return nodesOf(source).flatMap((node) => {
       if (!ts.isBinaryExpression(node) || node.operatorToken.kind !== ts.SyntaxKind.InstanceOfKeyword)
         return []
       const name = node.right.getText(source.tree)

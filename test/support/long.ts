@@ -1,7 +1,15 @@
 /** Whether tests run with their full counts. `HOLDFAST_LONG=1` asks for them; otherwise they are scaled down. */
-export const LONG: boolean = process.env['HOLDFAST_LONG'] === '1'
+const LONG: boolean = process.env['HOLDFAST_LONG'] === '1'
 
 /** A count for a long run and one for a quick run. */
 export function runs(long: number, quick: number): number {
   return LONG ? long : quick
 }
+
+/** The runs of a model test: those of `runs`, times HOLDFAST_MODEL_RUNS, by which one looks longer (a factor; default 1). */
+export function modelRuns(long: number, quick: number): number {
+  return Math.ceil(runs(long, quick) * Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 1))
+}
+
+/** Why a test that cannot be scaled down is left out of a quick run, for its title; `undefined` in a long one. */
+export const leftToLongRuns: string | undefined = LONG ? undefined : 'npm run test:long runs it'

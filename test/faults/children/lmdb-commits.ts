@@ -11,7 +11,9 @@ import type { ChildContext } from './run-script.js'
 
 /** Nothing here takes a tenth of that: what has not settled by then never does. */
 const SETTLES_WITHIN_MS = 10_000
-const COMMIT_TIMEOUT_MS = 500
+/** Short for a disk that does not answer at all, which is then waited for. */
+const STALLED_TIMEOUT_MS = 500
+const COMMIT_TIMEOUT_MS = 5_000
 const bytes = (text: string) => Buffer.from(text)
 
 export async function run(context: ChildContext): Promise<void> {
@@ -25,7 +27,10 @@ export async function run(context: ChildContext): Promise<void> {
 
 async function live({ args, say, mend }: ChildContext): Promise<void> {
   const [path, leave] = args as [string, string | undefined]
-  const backend = await settled('open', open(path)).catch((error: unknown) => {
+  const backend = await settled(
+    'open',
+    open(path, leave === 'leave' ? STALLED_TIMEOUT_MS : COMMIT_TIMEOUT_MS),
+  ).catch((error: unknown) => {
     assertStorageError(error)
     return undefined
   })
@@ -59,14 +64,14 @@ async function live({ args, say, mend }: ChildContext): Promise<void> {
   say('done')
 }
 
-async function open(path: string): Promise<LmdbStateBackend> {
+async function open(path: string, commitTimeoutMs = COMMIT_TIMEOUT_MS): Promise<LmdbStateBackend> {
   return await LmdbStateBackend.open({
     path,
     flushIntervalMs: Infinity,
     // So large that a station is one commit: nothing of it is flushed ahead.
     cacheBytes: 8 * 1024 * 1024,
     maxBytes: 16 * 1024 * 1024,
-    commitTimeoutMs: COMMIT_TIMEOUT_MS,
+    commitTimeoutMs,
   })
 }
 
