@@ -1,4 +1,5 @@
 import type { Slot } from '../base/slot.js'
+import { NO_BUCKET } from './expiry-queue.js'
 import type { KeyProbe } from './index/key-probe.js'
 import {
   EXPIRY_UNIT,
@@ -15,6 +16,7 @@ import {
   SLACK_SHIFT,
   storedUnits,
   UNIT_WORDS_SHIFT,
+  WORD_BUCKET,
   WORD_EPOCH,
   WORD_PREVIOUS,
   WORD_VALUE_LENGTH,
@@ -86,6 +88,18 @@ export class Entries {
     const flags = this.#word(address, 0) & (FLAG_TOMBSTONE | FLAG_EXPIRES)
     if (flags === 0) return Infinity
     return (flags & FLAG_TOMBSTONE) !== 0 ? GONE : this.expiresAtMs(address)
+  }
+
+  /** The bucket of the expiry queue that has the entry's hash; 0: none. `address` may be 0. */
+  bucket(address: number): number {
+    if (address === 0 || (this.#word(address, 0) & FLAG_EXPIRES) === 0) return NO_BUCKET
+    return this.#word(address, WORD_BUCKET) >>> 0
+  }
+
+  /** Sets the bucket of an entry that expires. */
+  setBucket(address: number, bucket: number): void {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + WORD_BUCKET] = bucket
   }
 
   /** Follows the versions back from `latest` to the newest one of at most this epoch, tombstones included; 0: none. */
@@ -188,7 +202,10 @@ export class Entries {
     words[at + WORD_VALUE_LENGTH] = length
     words[at + WORD_EPOCH] = epoch
     words[at + WORD_PREVIOUS] = previous
-    if (expiresAtMs !== Infinity) this.#setExpiry(address, expiresAtMs)
+    if (expiresAtMs !== Infinity) {
+      this.#setExpiry(address, expiresAtMs)
+      words[at + WORD_BUCKET] = NO_BUCKET
+    }
     at += headerWords(meta)
     const count = keyWords(probe.length)
     for (let i = 0; i < count; i++) words[at + i] = probe.words[i] as number

@@ -6,22 +6,29 @@ import { ExpiryQueue } from './expiry-queue.js'
 class Follower {
   readonly queue = new ExpiryQueue()
   readonly deadlines = new Map<number, number>()
+  readonly buckets = new Map<number, number>()
   looks = 0
 
   add(hash: number, deadlineMs: number, nowMs: number): void {
     this.deadlines.set(hash, deadlineMs)
-    this.queue.schedule(hash, deadlineMs, nowMs)
+    this.buckets.set(hash, this.queue.schedule(hash, deadlineMs, nowMs))
   }
 
   sweep(nowMs: number): void {
-    for (;;) {
-      const hash = this.queue.takeDue(nowMs)
-      if (hash === undefined) return
-      this.looks++
-      const deadlineMs = this.deadlines.get(hash) as number
-      if (deadlineMs <= nowMs) this.deadlines.delete(hash)
-      else this.queue.schedule(hash, deadlineMs, nowMs)
-    }
+    this.queue.lookAtDue(nowMs, Infinity, (hash, bucket) => this.#lookAt(hash, bucket, nowMs))
+  }
+
+  prune(nowMs: number, most: number): void {
+    this.queue.lookAtOldest(most, (hash, bucket) => this.#lookAt(hash, bucket, nowMs))
+  }
+
+  #lookAt(hash: number, bucket: number, nowMs: number): void {
+    this.looks++
+    if (this.buckets.get(hash) !== bucket) return
+    const deadlineMs = this.deadlines.get(hash) as number
+    this.buckets.delete(hash)
+    if (deadlineMs <= nowMs) this.deadlines.delete(hash)
+    else this.buckets.set(hash, this.queue.schedule(hash, deadlineMs, nowMs))
   }
 }
 
@@ -38,6 +45,7 @@ describe('ExpiryQueue', () => {
         for (const [hash, { lifeMs, passMs }] of steps.entries()) {
           follower.add(hash, nowMs + lifeMs, nowMs)
           nowMs += passMs
+          if (passMs % 3 === 0) follower.prune(nowMs, passMs % 50)
           follower.sweep(nowMs)
           for (const deadlineMs of follower.deadlines.values()) expect(deadlineMs).toBeGreaterThan(nowMs)
           expect(follower.queue.length).toBe(follower.deadlines.size)
@@ -58,6 +66,26 @@ describe('ExpiryQueue', () => {
       expect(follower.looks / 100).toBeLessThanOrEqual(5)
       expect(follower.deadlines.size).toBe(0)
     }
+  })
+
+  it('drops items of no use early, and keeps the others', () => {
+    const follower = new Follower()
+    const nowMs = 1_700_000_000_000
+    // Each hash is scheduled again and again for an earlier time: only its last item is of use.
+    for (let round = 0; round < 50; round++) {
+      for (let hash = 0; hash < 100; hash++) follower.add(hash, nowMs + 3_600_000 - round * 60_000, nowMs)
+    }
+    expect(follower.queue.length).toBe(5_000)
+    const { byteLength } = follower.queue
+    follower.prune(nowMs, 5_000)
+    expect(follower.queue.length).toBe(100)
+    expect(follower.queue.byteLength).toBeLessThan(byteLength / 10)
+    for (const [hash, bucket] of follower.buckets) {
+      expect(follower.queue.startOf(bucket)).toBeLessThanOrEqual(follower.deadlines.get(hash) as number)
+    }
+    follower.sweep(nowMs + 3_600_000)
+    expect([follower.deadlines.size, follower.queue.length, follower.queue.byteLength]).toEqual([0, 0, 0])
+    expect(follower.queue.nextAtMs).toBe(Infinity)
   })
 
   it('takes few bytes for many entries of one lifetime', () => {

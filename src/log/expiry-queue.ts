@@ -3,30 +3,53 @@
 //   bucket start = deadline rounded down to the bucket's width
 //   bucket width = the largest power of two, in ms, of at most 1/256 of the time left (at least 1)
 //
-// (1) Every entry that expires has its key's hash in some bucket that starts at or before its deadline.
+// (1) Every entry that expires has its key's hash in some bucket that starts at or before its deadline, and has that
+//     bucket's id. An item in any other bucket is of no use any more: whoever looks at it drops it.
 // (2) A bucket is looked at once its start has come. An entry that is not due yet then goes into a narrower bucket,
-//     so each entry is looked at three or four times in its life, however long that is.
+//     so each entry is looked at two to four times in its life, however long that is.
 // (3) The queue holds hashes, not addresses: entries may move, be rewritten or be deleted without telling it.
+// (4) Items of no use are not kept until their time: where there are too many, buckets are looked at early, oldest first.
+//     What is still of use goes into a new bucket, with a new id.
 // (Hierarchical timing wheels: Varghese and Lauck, SOSP 1987.)
 
 import { Uint32List } from './uint32-list.js'
 
 const WIDTHS_PER_REST = 256
 const FIRST_ITEMS = 4
-/** About what a bucket costs beside its items: map entry, heap place, list object. */
-const BUCKET_OVERHEAD_BYTES = 200
+/** About what a bucket costs beside its items: map entries, heap place, objects. */
+const BUCKET_OVERHEAD_BYTES = 300
+/** In the place of a bucket's id: none. */
+export const NO_BUCKET = 0
+const LAST_ID = 2 ** 32 - 1
 
-/** Hashes handled between two looks at the time. */
-const HANDLED_BETWEEN_LOOKS = 64
+/** Looks at the entries of a hash that name the bucket. */
+export type LookAt = (hash: number, bucket: number) => void
+
+class Bucket {
+  items = new Uint32List(FIRST_ITEMS)
+  readonly id: number
+  readonly startMs: number
+
+  constructor(id: number, startMs: number) {
+    this.id = id
+    this.startMs = startMs
+  }
+}
 
 export class ExpiryQueue {
-  readonly #buckets = new Map<number, Uint32List>()
-  /** The starts of all buckets, as a binary heap with the earliest at the top. */
-  readonly #starts: number[] = []
+  /** Those that items are added to, by their starts. */
+  readonly #open = new Map<number, Bucket>()
+  /** All, oldest first. */
+  readonly #buckets = new Map<number, Bucket>()
+  /** All, and some that have become empty, as a binary heap with the earliest start at the top. */
+  readonly #heap: Bucket[] = []
+  /** The bucket that was added to last: the next item often belongs to the same one. */
+  #last: Bucket | undefined
+  #lastId = NO_BUCKET
   #items = 0
   #itemBytes = 0
 
-  /** How many hashes wait, duplicates included. */
+  /** How many hashes wait, those of no use included. */
   get length(): number {
     return this.#items
   }
@@ -37,53 +60,84 @@ export class ExpiryQueue {
 
   /** Start of the earliest bucket: nothing needs a look before. `Infinity` when the queue is empty. */
   get nextAtMs(): number {
-    return this.#starts[0] ?? Infinity
+    return this.#heap[0]?.startMs ?? Infinity
   }
 
-  /** Sees to it that `hash` comes up at or before `deadlineMs`, a whole number. */
-  schedule(hash: number, deadlineMs: number, nowMs: number): void {
-    const start = bucketStart(deadlineMs, nowMs)
-    let bucket = this.#buckets.get(start)
-    if (bucket === undefined) {
-      bucket = new Uint32List(FIRST_ITEMS)
-      this.#buckets.set(start, bucket)
-      pushHeap(this.#starts, start)
-      this.#itemBytes += bucket.byteLength
+  /** Start of the bucket with this id; `Infinity` where it is gone. */
+  startOf(bucket: number): number {
+    return this.#buckets.get(bucket)?.startMs ?? Infinity
+  }
+
+  /** Sees to it that `hash` comes up at or before `deadlineMs`, a whole number; returns the id of its bucket. */
+  schedule(hash: number, deadlineMs: number, nowMs: number): number {
+    const startMs = bucketStart(deadlineMs, nowMs)
+    let bucket = this.#last
+    if (bucket?.startMs !== startMs) {
+      bucket = this.#open.get(startMs) ?? this.#add(startMs)
+      this.#last = bucket
     }
-    const before = bucket.byteLength
-    bucket.push(hash)
-    this.#itemBytes += bucket.byteLength - before
+    const { items } = bucket
+    const before = items.byteLength
+    items.push(hash)
+    this.#itemBytes += items.byteLength - before
     this.#items++
+    return bucket.id
   }
 
-  /**
-   * Takes what is due until nothing is left or `performance.now()` passes `untilMs`; returns whether nothing is. `handle` is
-   * given each hash, and returns when its entries are due next; Infinity: never.
-   */
-  handleDue(nowMs: number, untilMs: number, handle: (hash: number) => number): boolean {
-    for (let handled = 1; ; handled++) {
-      const hash = this.takeDue(nowMs)
-      if (hash === undefined) return true
-      const nextAtMs = handle(hash)
-      if (nextAtMs !== Infinity) this.schedule(hash, nextAtMs, nowMs)
-      if (handled % HANDLED_BETWEEN_LOOKS === 0 && performance.now() >= untilMs) return false
+  /** Looks at what is due, at most `most` items; returns how many that were. */
+  lookAtDue(nowMs: number, most: number, lookAt: LookAt): number {
+    let looked = 0
+    while (looked < most) {
+      const [bucket] = this.#heap
+      if (bucket === undefined || bucket.startMs > nowMs) break
+      looked += this.#lookInto(bucket, most - looked, lookAt)
+      if (bucket.items.length === 0 && this.#heap[0] === bucket) popHeap(this.#heap)
+    }
+    return looked
+  }
+
+  /** Looks at items early, at most `most`, from the oldest bucket on: those of no use are gone then. */
+  lookAtOldest(most: number, lookAt: LookAt): void {
+    for (let looked = 0; looked < most; ) {
+      const bucket = this.#oldest()
+      if (bucket === undefined) return
+      looked += this.#lookInto(bucket, most - looked, lookAt)
     }
   }
 
-  /** Takes a hash out of the earliest bucket if that has begun at `nowMs`; otherwise `undefined`. */
-  takeDue(nowMs: number): number | undefined {
-    while (this.#starts.length > 0 && this.nextAtMs <= nowMs) {
-      const start = this.nextAtMs
-      const bucket = this.#buckets.get(start)
-      if (bucket !== undefined && bucket.length > 0) {
-        this.#items--
-        return bucket.pop()
-      }
-      if (bucket !== undefined) this.#itemBytes -= bucket.byteLength
-      this.#buckets.delete(start)
-      popHeap(this.#starts)
-    }
+  #oldest(): Bucket | undefined {
+    for (const bucket of this.#buckets.values()) return bucket
     return undefined
+  }
+
+  #lookInto(bucket: Bucket, most: number, lookAt: LookAt): number {
+    // What is still of use must not come back to the same bucket.
+    if (this.#open.get(bucket.startMs) === bucket) this.#open.delete(bucket.startMs)
+    if (this.#last === bucket) this.#last = undefined
+    const { items, id } = bucket
+    let looked = 0
+    for (; looked < most && items.length > 0; looked++) {
+      this.#items--
+      lookAt(items.pop(), id)
+    }
+    if (items.length === 0 && this.#buckets.delete(id)) {
+      this.#itemBytes -= items.byteLength
+      // It may stay in the heap until its start comes.
+      bucket.items = new Uint32List(0)
+    }
+    return looked
+  }
+
+  #add(startMs: number): Bucket {
+    do {
+      this.#lastId = this.#lastId === LAST_ID ? NO_BUCKET + 1 : this.#lastId + 1
+    } while (this.#buckets.has(this.#lastId))
+    const bucket = new Bucket(this.#lastId, startMs)
+    this.#open.set(startMs, bucket)
+    this.#buckets.set(bucket.id, bucket)
+    pushHeap(this.#heap, bucket)
+    this.#itemBytes += bucket.items.byteLength
+    return bucket
   }
 }
 
@@ -94,28 +148,29 @@ function bucketStart(deadlineMs: number, nowMs: number): number {
   return Math.floor(deadlineMs / width) * width
 }
 
-function pushHeap(heap: number[], item: number): void {
+function pushHeap(heap: Bucket[], bucket: Bucket): void {
   let place = heap.length
   while (place > 0) {
     const parent = (place - 1) >> 1
-    if ((heap[parent] as number) <= item) break
-    heap[place] = heap[parent] as number
+    if ((heap[parent] as Bucket).startMs <= bucket.startMs) break
+    heap[place] = heap[parent] as Bucket
     place = parent
   }
-  heap[place] = item
+  heap[place] = bucket
 }
 
-function popHeap(heap: number[]): void {
-  const item = heap.pop()
-  if (item === undefined || heap.length === 0) return
+function popHeap(heap: Bucket[]): void {
+  const bucket = heap.pop()
+  if (bucket === undefined || heap.length === 0) return
   let place = 0
   for (;;) {
     let child = place * 2 + 1
     if (child >= heap.length) break
-    if (child + 1 < heap.length && (heap[child + 1] as number) < (heap[child] as number)) child++
-    if ((heap[child] as number) >= item) break
-    heap[place] = heap[child] as number
+    const right = heap[child + 1]
+    if (right !== undefined && right.startMs < (heap[child] as Bucket).startMs) child++
+    if ((heap[child] as Bucket).startMs >= bucket.startMs) break
+    heap[place] = heap[child] as Bucket
     place = child
   }
-  heap[place] = item
+  heap[place] = bucket
 }

@@ -14,7 +14,7 @@ import type { SlicedWork } from '../base/slices.js'
 import type { Slot } from '../base/slot.js'
 import { Compactor } from './compactor.js'
 import { Entries, GONE } from './entries.js'
-import { ExpiryQueue } from './expiry-queue.js'
+import { ExpiryQueue, NO_BUCKET } from './expiry-queue.js'
 import type { HashLogOptions } from './hash-log-options.js'
 import type { ChangeTracker } from './history/change-tracker.js'
 import { LogHistory } from './history/log-history.js'
@@ -32,6 +32,14 @@ import { SegmentTable, type SharedSegment } from './segment-table.js'
 const NO_VALUE = new Uint8Array(0)
 /** Expired entries or tombstones handled between two looks at the time. */
 const CHORE_STEP = 64
+/**
+ * Hashes of the expiry queue looked at for each write that appends or removes: more than the two to four looks that an entry
+ * takes in its life, so that what has expired goes at least as fast as anything comes.
+ */
+const LOOKS_PER_WRITE = 8
+/** Hashes in the expiry queue, for each key and beside them, from which on those of no use are looked for. */
+const QUEUED_PER_KEY = 2
+const MIN_QUEUED = 16 * 1024
 /** A full log compacts segments of which at least this share is dead. */
 const RECLAIM_SHARE = 1 / 16
 
@@ -55,6 +63,8 @@ export class HashLog {
   readonly #chore: KeyProbe
   #tail: number
   #tombstoneCount = 0
+  /** Hashes of the expiry queue that writes have paid a look at. */
+  #looksOwed = 0
 
   constructor(options: HashLogOptions) {
     assertLittleEndian()
@@ -195,6 +205,7 @@ export class HashLog {
    */
   settle(): void {
     this.#compactor.paid(0)
+    if (this.#looksOwed >= CHORE_STEP) this.#payForExpiry()
   }
 
   /**
@@ -315,21 +326,17 @@ export class HashLog {
 
   /** Removes entries that have expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
   sweep(untilMs: number): boolean {
-    return this.noteExpired(untilMs, (address) => this.#expire(address))
+    return this.noteExpired(untilMs, this.#expire)
   }
 
   /** Tells of entries that have expired, each once, like `sweep`, but leaves them where they are. */
   noteExpired(untilMs: number, onExpired: (address: number) => void): boolean {
     const nowMs = this.#options.now()
-    return this.#expiry.handleDue(nowMs, untilMs, (hash) => {
-      let nextAtMs = Infinity
-      for (const address of this.#index.collect(hash)) {
-        const expiresAtMs = this.entries.isTombstone(address) ? Infinity : this.entries.expiresAtMs(address)
-        if (expiresAtMs <= nowMs) onExpired(address)
-        else nextAtMs = Math.min(nextAtMs, expiresAtMs)
-      }
-      return nextAtMs
-    })
+    for (;;) {
+      const looked = this.#lookAtDue(nowMs, CHORE_STEP, onExpired)
+      if (looked < CHORE_STEP) return true
+      if (performance.now() >= untilMs) return false
+    }
   }
 
   /** Drops tombstones and compacts until nothing is to be done or `performance.now()` passes `untilMs`; returns whether nothing is. */
@@ -366,6 +373,7 @@ export class HashLog {
     } finally {
       this.#space.inBatch = false
     }
+    this.#oweLooks(units.length)
     this.#pay(units.reduce((sum, each) => sum + each, 0))
   }
 
@@ -406,6 +414,7 @@ export class HashLog {
     this.entries.show(address, slot)
     this.#putInService(address, old, expiresAtMs)
     this.#compactor.owe(units)
+    this.#oweLooks(1)
     return isThere
   }
 
@@ -426,6 +435,8 @@ export class HashLog {
     const address = this.#segments.take(segment, units)
     const previous = this.#previousFor(old)
     this.entries.create(address, this.#probe, length, expiresAtMs, this.#epochs.current, previous, flags)
+    const bucket = expiresAtMs === Infinity ? NO_BUCKET : this.entries.bucket(old)
+    if (bucket !== NO_BUCKET) this.entries.setBucket(address, bucket)
     return address
   }
 
@@ -440,12 +451,43 @@ export class HashLog {
   /** The probe's key was just written at `address`: reports what had expired there, and sees to what will. */
   #noteExpiry(address: number, oldExpiresAtMs: number, expiresAtMs: number): void {
     if (oldExpiresAtMs === Infinity && expiresAtMs === Infinity) return
-    if (oldExpiresAtMs !== GONE && oldExpiresAtMs <= this.#options.now()) this.#options.onExpired(address)
+    const nowMs = this.#options.now()
+    if (oldExpiresAtMs !== GONE && oldExpiresAtMs <= nowMs) this.#options.onExpired(address)
+    if (expiresAtMs === Infinity) return
     // An entry that is in the queue comes up by its old time at the latest, and then goes on to its new one.
-    const queued = oldExpiresAtMs !== GONE && oldExpiresAtMs <= expiresAtMs
-    if (!queued && expiresAtMs !== Infinity) {
-      this.#expiry.schedule(this.#probe.hash, expiresAtMs, this.#options.now())
+    const bucket = this.entries.bucket(address)
+    if (bucket !== NO_BUCKET && oldExpiresAtMs !== GONE && oldExpiresAtMs <= expiresAtMs) return
+    if (bucket !== NO_BUCKET && this.#expiry.startOf(bucket) <= expiresAtMs) return
+    this.entries.setBucket(address, this.#expiry.schedule(this.#probe.hash, expiresAtMs, nowMs))
+  }
+
+  /** Looks at hashes whose time has come, at most this many; returns how many that were. */
+  #lookAtDue(nowMs: number, most: number, onExpired: (address: number) => void): number {
+    if (this.#expiry.nextAtMs > nowMs) return 0
+    return this.#expiry.lookAtDue(nowMs, most, (hash, bucket) => this.#lookAt(hash, bucket, nowMs, onExpired))
+  }
+
+  /** Looks at the entries of a hash that the expiry queue has held in this bucket: they are in none now. */
+  #lookAt(hash: number, bucket: number, nowMs: number, onExpired: (address: number) => void): void {
+    const { entries } = this
+    for (const address of this.#index.collect(hash)) {
+      if (entries.bucket(address) !== bucket) continue
+      const expiresAtMs = entries.isTombstone(address) ? Infinity : entries.expiresAtMs(address)
+      const isDue = expiresAtMs <= nowMs
+      const isQueued = !isDue && expiresAtMs !== Infinity
+      entries.setBucket(address, isQueued ? this.#expiry.schedule(hash, expiresAtMs, nowMs) : NO_BUCKET)
+      if (isDue) onExpired(address)
     }
+  }
+
+  /** Removes some of what has expired, and rids the queue of hashes of no use: as much as writes have paid for. */
+  #payForExpiry(): void {
+    const most = this.#looksOwed
+    this.#looksOwed = 0
+    const nowMs = this.#options.now()
+    this.#lookAtDue(nowMs, most, this.#expire)
+    if (this.#expiry.length <= MIN_QUEUED + this.#index.count * QUEUED_PER_KEY) return
+    this.#expiry.lookAtOldest(most, (hash, bucket) => this.#lookAt(hash, bucket, nowMs, this.#expire))
   }
 
   /** Makes the new version at `address` the latest of the probe's key; the index is at the key's place. */
@@ -512,9 +554,12 @@ export class HashLog {
     return this.#changes.isActive && address !== 0 && this.entries.epoch(address) <= this.#changes.newest
   }
 
-  #expire(address: number): void {
+  /** Removes an entry that has expired. */
+  readonly #expire = (address: number): void => {
     this.#options.onExpired(address)
-    this.#pay(this.#removeAt(address))
+    const units = this.#removeAt(address)
+    // A write pays for this: it pays nothing in turn but its share of compaction.
+    if (!this.#space.inBatch) this.#compactor.paid(units)
   }
 
   /** Removes the key whose latest version is at `address`; returns the units that this took. */
@@ -538,9 +583,16 @@ export class HashLog {
     }
   }
 
-  /** Pays for compaction with what was written or removed. A batch pays at its end. */
+  /** Pays for compaction and expiry with what was written or removed. A batch pays at its end. */
   #pay(units: number): void {
-    if (!this.#space.inBatch) this.#compactor.paid(units)
+    if (this.#space.inBatch) return
+    this.#compactor.paid(units)
+    this.#oweLooks(1)
+    if (this.#looksOwed >= CHORE_STEP) this.#payForExpiry()
+  }
+
+  #oweLooks(writes: number): void {
+    if (this.#expiry.length > 0) this.#looksOwed += writes * LOOKS_PER_WRITE
   }
 
   #bury(address: number): void {

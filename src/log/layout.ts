@@ -1,6 +1,6 @@
 // How an entry lies in a segment of the log. Every entry starts at a multiple of eight bytes.
 //
-//   entry  := meta u32 · valueLength u32 · epoch u32 · previous u32 · [expiresAtMs f64] · key · value · slack
+//   entry  := meta u32 · valueLength u32 · epoch u32 · previous u32 · [expiresAtMs f64 · bucket u32] · key · value · slack
 //   meta   := keyLength (12 bits) | flags (4 bits) | slack in units of eight bytes (16 bits)
 //
 // (1) The key is padded with zeros to a multiple of four bytes, so that keys compare by words; the value follows it.
@@ -9,7 +9,8 @@
 // (3) Slack is room behind the value, left by a shorter value; a later one may take it back.
 // (4) An address is a 32-bit number: segment number above, offset in units of eight bytes below. 0 is no address.
 //     That bounds a log to 32 GiB.
-// (5) Numbers have the machine's byte order, which must be little-endian: a log never leaves its process.
+// (5) `bucket` is the id of the expiry queue's bucket that holds the key's hash, or 0.
+// (6) Numbers have the machine's byte order, which must be little-endian: a log never leaves its process.
 
 import { assert } from '../base/assert.js'
 
@@ -35,7 +36,10 @@ const HEADER_WORDS = 4
 const HEADER_BYTES = 16
 /** Units from an entry's start to its expiry. */
 export const EXPIRY_UNIT = 2
-const EXPIRY_WORDS = 2
+/** The word of an entry that expires with its bucket in the expiry queue. */
+export const WORD_BUCKET = 6
+const EXPIRY_WORDS = 3
+const EXPIRY_BYTES = 12
 
 export const KEY_LENGTH_MASK = 0xfff
 export const FLAG_EXPIRES = 0x1000
@@ -58,7 +62,7 @@ export function keyWords(keyLength: number): number {
 
 /** Units of an entry without slack. */
 export function entryUnits(keyLength: number, valueLength: number, expires: boolean): number {
-  const headerBytes = expires ? HEADER_BYTES + UNIT_BYTES : HEADER_BYTES
+  const headerBytes = expires ? HEADER_BYTES + EXPIRY_BYTES : HEADER_BYTES
   return (headerBytes + (keyWords(keyLength) << 2) + valueLength + UNIT_BYTES - 1) >>> 3
 }
 

@@ -57,7 +57,7 @@ describe('memory engine: what went wrong once', () => {
     fill(backend, (i) => backend.putSync(key(`f${i}`), value(100)))
     const unexpired = backend.stats().entries - 60
     clock.advance(2_000)
-    backend.putSync(key('e0'), value(101), { ttlMs: 5_000 })
+    backend.putSync(key('e0'), value(120), { ttlMs: 5_000 })
     expect(backend.stats().expired).toBe(60)
     clock.advance(10_000)
     backend.sweep()

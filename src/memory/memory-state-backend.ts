@@ -119,6 +119,8 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   #log: HashLog
   #expiredKeys: Uint8Array[] = []
   #cancelTimer: CancelTimer | undefined
+  /** Listeners are being told. */
+  #emitting = false
   #replacing = false
   #closed = false
   #gets = 0
@@ -593,11 +595,18 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
     if (expiresAtMs !== Infinity && this.#cancelTimer === undefined) this.#armTimer()
   }
 
+  /** Tells listeners what has expired. What expires in calls of theirs is told later, so that they are never nested. */
   #emitExpired(): void {
-    if (this.#expiredKeys.length === 0) return
+    if (this.#expiredKeys.length === 0 || this.#emitting) return
     const keys = this.#expiredKeys
     this.#expiredKeys = []
-    this.#listeners.emit('expired', { keys })
+    this.#emitting = true
+    try {
+      this.#listeners.emit('expired', { keys })
+    } finally {
+      this.#emitting = false
+    }
+    if (this.#expiredKeys.length > 0) this.#armTimer()
   }
 
   /** Background work is scheduled only while there is any to come. */
