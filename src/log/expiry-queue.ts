@@ -115,11 +115,13 @@ export class ExpiryQueue {
     if (this.#open.get(bucket.startMs) === bucket) this.#open.delete(bucket.startMs)
     if (this.#last === bucket) this.#last = undefined
     const { items, id } = bucket
+    const before = items.byteLength
     let looked = 0
     for (; looked < most && items.length > 0; looked++) {
       this.#items--
       lookAt(items.pop(), id)
     }
+    this.#itemBytes -= before - items.byteLength
     if (items.length === 0 && this.#buckets.delete(id)) {
       this.#itemBytes -= items.byteLength
       // It may stay in the heap until its start comes.

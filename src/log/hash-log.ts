@@ -37,6 +37,9 @@ const CHORE_STEP = 64
  * takes in its life, so that what has expired goes at least as fast as anything comes.
  */
 const LOOKS_PER_WRITE = 8
+/** Places of the ordered index looked through for dead segments, for each write that appends or removes, and in a step of `tidy`. */
+const CLEANED_PER_WRITE = 64
+const CLEANED_PER_STEP = 16 * 1024
 /** Hashes in the expiry queue, for each key and beside them, from which on those of no use are looked for. */
 const QUEUED_PER_KEY = 2
 const MIN_QUEUED = 16 * 1024
@@ -77,6 +80,7 @@ export class HashLog {
     this.ordered = new OrderedIndex(new KeyOrder(this.#segments), {
       tables: () => this.#index.tables(),
       latest: (address) => this.latest(address),
+      released: (number) => this.history.retire(number),
     })
     this.#compactor = new Compactor(this.#segments, {
       pinned: () => this.#epochs.openCount > 0,
@@ -101,6 +105,7 @@ export class HashLog {
       },
       // Compaction frees nothing while a snapshot may still read what it moves.
       compact: () => this.#epochs.openCount === 0 && this.#compactor.reclaim(RECLAIM_SHARE),
+      giveUpOrder: () => this.ordered.giveUp(),
       giveUpTracking: () => this.#changes.abandon(),
     })
     this.#tail = this.#segments.allocate(1, 0)
@@ -132,7 +137,11 @@ export class HashLog {
 
   /** Dead entries or tombstones wait to be cleared away. */
   get hasChores(): boolean {
-    return this.history.tombstones.removable(this.history.oldestNeeded) || this.#compactor.hasWork
+    return (
+      this.history.tombstones.removable(this.history.oldestNeeded) ||
+      this.ordered.needsCleaning ||
+      this.#compactor.hasWork
+    )
   }
 
   get memory(): LogMemory {
@@ -205,6 +214,7 @@ export class HashLog {
    */
   settle(): void {
     this.#compactor.paid(0)
+    this.ordered.clean(CLEANED_PER_WRITE)
     if (this.#looksOwed >= CHORE_STEP) this.#payForExpiry()
   }
 
@@ -343,9 +353,11 @@ export class HashLog {
   tidy(untilMs: number): boolean {
     while (this.hasChores) {
       this.#dropTombstones(CHORE_STEP)
+      this.ordered.clean(CLEANED_PER_STEP)
       // Where the log has no room for what must be moved, compaction waits for some.
-      if (!this.#compactor.step() && !this.history.tombstones.removable(this.history.oldestNeeded))
-        return true
+      const isLeft =
+        this.ordered.needsCleaning || this.history.tombstones.removable(this.history.oldestNeeded)
+      if (!this.#compactor.step() && !isLeft) return true
       if (performance.now() >= untilMs) return !this.hasChores
     }
     return true
@@ -587,6 +599,7 @@ export class HashLog {
   #pay(units: number): void {
     if (this.#space.inBatch) return
     this.#compactor.paid(units)
+    this.ordered.clean(CLEANED_PER_WRITE)
     this.#oweLooks(1)
     if (this.#looksOwed >= CHORE_STEP) this.#payForExpiry()
   }
@@ -605,8 +618,7 @@ export class HashLog {
 
   #retire(number: number): void {
     this.#compactor.forget(number)
-    this.ordered.segmentRetired(number)
-    this.history.retire(number)
+    this.ordered.segmentDied(number)
   }
 
   #moveIfLatest(address: number): boolean {

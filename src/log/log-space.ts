@@ -15,6 +15,8 @@ export interface SpaceHost {
   clearAway(): void
   /** Frees a segment by moving what lives in it; false where that frees nothing. */
   compact(): boolean
+  /** Forgets the order of keys, where that releases memory; false where it does not. */
+  giveUpOrder(): boolean
   /** Forgets what changed; false where nothing was tracked. */
   giveUpTracking(): boolean
 }
@@ -100,7 +102,7 @@ export class LogSpace {
   #reclaim(): void {
     const before = this.#segments.availableBytes
     this.#host.clearAway()
-    if (this.#segments.availableBytes > before) return
+    if (this.#segments.availableBytes > before || this.#host.giveUpOrder()) return
     if (this.#host.compact() || this.#host.giveUpTracking()) return
     const used = this.#segments.allocatedBytes + this.besideBytes
     throw new StateError('BACKEND_FULL', { used, capacity: this.#segments.limitBytes })

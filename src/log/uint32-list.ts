@@ -1,10 +1,23 @@
-/** A growing list of 32-bit numbers outside the JavaScript heap. */
-export class Uint32List {
-  #items: Uint32Array
-  #length = 0
+/** Items of a chunk, as a shift; the first chunk begins smaller and doubles until it has as many. */
+const CHUNK_BITS = 16
+const CHUNK_ITEMS: number = 1 << CHUNK_BITS
+const CHUNK_MASK: number = CHUNK_ITEMS - 1
 
+/**
+ * A growing list of 32-bit numbers outside the JavaScript heap. It grows by chunks: no push copies more than one chunk,
+ * however long the list is, and what is popped is given back.
+ */
+export class Uint32List {
+  readonly #chunks: Uint32Array[]
+  #last: Uint32Array
+  #length = 0
+  #capacity: number
+
+  /** @param capacity items that it has room for at first; at most one chunk. */
   constructor(capacity = 16) {
-    this.#items = new Uint32Array(capacity)
+    this.#last = new Uint32Array(Math.min(capacity, CHUNK_ITEMS))
+    this.#chunks = [this.#last]
+    this.#capacity = this.#last.length
   }
 
   get length(): number {
@@ -12,34 +25,57 @@ export class Uint32List {
   }
 
   get byteLength(): number {
-    return this.#items.byteLength
+    return this.#capacity * Uint32Array.BYTES_PER_ELEMENT
   }
 
   push(item: number): void {
-    if (this.#length === this.#items.length) {
-      const items = new Uint32Array(this.#length * 2)
-      items.set(this.#items)
-      this.#items = items
-    }
-    this.#items[this.#length++] = item
+    if (this.#length === this.#capacity) this.#grow()
+    this.#last[this.#length++ & CHUNK_MASK] = item
   }
 
   at(index: number): number {
-    return this.#items[index] as number
+    return (this.#chunks[index >>> CHUNK_BITS] as Uint32Array)[index & CHUNK_MASK] as number
+  }
+
+  set(index: number, item: number): void {
+    const chunk = this.#chunks[index >>> CHUNK_BITS] as Uint32Array
+    chunk[index & CHUNK_MASK] = item
   }
 
   /** Removes and returns the last item; the list must not be empty. */
   pop(): number {
-    return this.#items[--this.#length] as number
-  }
-
-  /** The items as a view, valid until the next push. */
-  view(): Uint32Array {
-    return this.#items.subarray(0, this.#length)
+    const place = --this.#length & CHUNK_MASK
+    const item = this.#last[place] as number
+    if (place === 0 && this.#chunks.length > 1) {
+      this.#chunks.pop()
+      this.#last = this.#chunks.at(-1) as Uint32Array
+      this.#capacity -= CHUNK_ITEMS
+    }
+    return item
   }
 
   /** The items as an array of their own. */
   toArray(): Uint32Array {
-    return this.#items.slice(0, this.#length)
+    const items = new Uint32Array(this.#length)
+    for (const [number, chunk] of this.#chunks.entries()) {
+      const start = number * CHUNK_ITEMS
+      items.set(chunk.subarray(0, Math.min(CHUNK_ITEMS, this.#length - start)), start)
+    }
+    return items
+  }
+
+  #grow(): void {
+    const isFirst = this.#capacity < CHUNK_ITEMS
+    const items = isFirst ? Math.min(CHUNK_ITEMS, Math.max(1, this.#capacity * 2)) : CHUNK_ITEMS
+    const chunk = new Uint32Array(items)
+    if (isFirst) {
+      chunk.set(this.#last)
+      this.#chunks.pop()
+      this.#capacity = items
+    } else {
+      this.#capacity += items
+    }
+    this.#chunks.push(chunk)
+    this.#last = chunk
   }
 }

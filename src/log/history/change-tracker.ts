@@ -200,6 +200,6 @@ export class ChangeTracker {
         if (!this.#host.isBuried(address)) kept.push(address)
       }
     }
-    return kept.view()
+    return kept.toArray()
   }
 }

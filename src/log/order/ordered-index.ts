@@ -5,7 +5,9 @@
 // (2) An address here stands for its key, not for the key's latest version: that is found through the hash index.
 //     So overwriting costs nothing here; keys that are gone are skipped by readers, and dropped when the segment that
 //     their entry lay in is given back.
-// (3) Every living key is in the array or among the new ones, and no address leads into a released segment.
+// (3) Every living key is in the array or among the new ones, and no address leads into a released segment: a segment
+//     in which nothing lives waits until the array was written anew without it. That is done step by step, paid for
+//     by writes, so no write waits for a walk through all keys.
 // (4) Arrays are replaced, never changed: a running scan keeps the one it began with.
 
 import { assert } from '../../base/assert.js'
@@ -20,10 +22,30 @@ export interface KeyDirectory {
   tables(): Uint32Array[]
   /** The address of the latest version of the key at `address`, or 0 when it is gone. */
   latest(address: number): number
+  /** No address here leads into this segment any more, in which nothing lives. */
+  released(segment: number): void
+}
+
+/** Segments that wait, and how far the array was written anew without them. */
+class Cleaning {
+  readonly segments: ReadonlySet<number>
+  readonly sorted: Uint32Array
+  /** Places of the old array that were looked at, and of the new one that are filled. */
+  read = 0
+  kept = 0
+  /** Of the new keys, those that were looked at. */
+  pendingRead = 0
+
+  constructor(segments: ReadonlySet<number>, length: number) {
+    this.segments = segments
+    this.sorted = new Uint32Array(length)
+  }
 }
 
 /** New keys merged between two points where the work may pause. */
 const MERGE_STEP = 256
+/** Places looked at between two points where the work may pause. */
+const CLEANING_STEP = 4_096
 /** New keys are collected unread up to this many, or as many as there are old ones. */
 const MIN_PENDING = 64 * 1024
 
@@ -35,8 +57,11 @@ export class OrderedIndex {
   #sorted: Uint32Array = NONE
   /** New keys since the last merge; undefined: nobody has asked for order. */
   #pending: Uint32List | undefined
-  /** Segments that were retired while a build or merge held addresses outside `#sorted`. */
-  #retiredMeanwhile: number[] | undefined
+  /** A build or merge is under way, in slices. */
+  #building = false
+  /** Segments in which nothing lives and that nobody cleans away yet. */
+  #dead = new Set<number>()
+  #cleaning: Cleaning | undefined
 
   constructor(order: KeyOrder, directory: KeyDirectory) {
     this.#order = order
@@ -44,7 +69,8 @@ export class OrderedIndex {
   }
 
   get byteLength(): number {
-    return this.#sorted.byteLength + (this.#pending?.byteLength ?? 0)
+    const cleaningBytes = this.#cleaning?.sorted.byteLength ?? 0
+    return this.#sorted.byteLength + cleaningBytes + (this.#pending?.byteLength ?? 0)
   }
 
   /** A key has appeared that was not there before. */
@@ -52,11 +78,7 @@ export class OrderedIndex {
     const pending = this.#pending
     if (pending === undefined) return
     pending.push(address)
-    if (
-      pending.length > MIN_PENDING &&
-      pending.length > this.#sorted.length &&
-      this.#retiredMeanwhile === undefined
-    ) {
+    if (pending.length > MIN_PENDING && pending.length > this.#sorted.length && !this.#building) {
       this.#reset()
     }
   }
@@ -66,26 +88,29 @@ export class OrderedIndex {
    * has read them. Only while not `busy`.
    */
   *build(): SlicedWork<Uint32Array> {
-    assert(!this.busy, 'one build at a time')
-    this.#retiredMeanwhile = []
+    assert(!this.#building, 'one build at a time')
+    this.#building = true
     const added = this.#pending
     this.#pending = new Uint32List()
+    // What the build begins with is cleaned on the way; segments that die meanwhile wait.
+    const dead = this.#takeDead()
     let finished = false
     try {
       if (added === undefined) {
         this.#sorted = yield* this.#collect()
       } else {
-        const incoming = added.toArray()
+        const incoming = yield* this.#without(dead, added.toArray())
         yield* this.#order.sort(incoming)
-        this.#sorted = yield* this.#merge(this.#sorted, this.#withoutRepeats(incoming))
+        const sorted = yield* this.#without(dead, this.#sorted)
+        this.#sorted = yield* this.#merge(sorted, this.#withoutRepeats(incoming))
       }
-      for (const number of this.#retiredMeanwhile) this.#repairSorted(number)
       finished = true
       return this.#sorted
     } finally {
+      this.#building = false
       // Abandoned half-way, the new keys are in neither array: begin from nothing next time.
       if (!finished) this.#reset()
-      this.#retiredMeanwhile = undefined
+      for (const segment of dead) this.#directory.released(segment)
     }
   }
 
@@ -96,7 +121,12 @@ export class OrderedIndex {
 
   /** A build or merge is under way, in slices. */
   get busy(): boolean {
-    return this.#retiredMeanwhile !== undefined
+    return this.#building
+  }
+
+  /** Segments wait, and `clean` can do something about it. */
+  get needsCleaning(): boolean {
+    return !this.#building && (this.#cleaning !== undefined || this.#dead.size > 0)
   }
 
   /** The keys in order if no build is needed. */
@@ -125,41 +155,73 @@ export class OrderedIndex {
     return [first, until === undefined ? sorted.length : Math.max(first, this.#lowerBound(sorted, until))]
   }
 
+  /** Nothing lives in a segment any more: it is released now, or as soon as no address here leads into it. */
+  segmentDied(number: number): void {
+    if (this.#pending === undefined) this.#directory.released(number)
+    else this.#dead.add(number)
+  }
+
+  /** Looks through this many places for addresses in dead segments. */
+  clean(places: number): void {
+    const pending = this.#pending
+    if (!this.needsCleaning || pending === undefined) return
+    this.#cleaning ??= new Cleaning(this.#takeDead(), this.#sorted.length)
+    const cleaning = this.#cleaning
+    const { segments, sorted } = cleaning
+    const end = Math.min(this.#sorted.length, cleaning.read + places)
+    for (; cleaning.read < end; cleaning.read++) {
+      const address = this.#alive(segments, this.#sorted[cleaning.read] as number)
+      if (address !== 0) sorted[cleaning.kept++] = address
+    }
+    if (cleaning.read < this.#sorted.length) return
+    const pendingEnd = Math.min(pending.length, cleaning.pendingRead + places)
+    for (; cleaning.pendingRead < pendingEnd; cleaning.pendingRead++) {
+      const place = cleaning.pendingRead
+      pending.set(place, this.#alive(segments, pending.at(place)))
+    }
+    if (cleaning.pendingRead < pending.length) return
+    this.#cleaning = undefined
+    this.#sorted = sorted.subarray(0, cleaning.kept)
+    for (const segment of segments) this.#directory.released(segment)
+  }
+
+  /** Gives the order up where segments wait for it, so that they are released now; returns whether any did. */
+  giveUp(): boolean {
+    if (!this.needsCleaning) return false
+    this.#reset()
+    return true
+  }
+
   #reset(): void {
+    const dead = this.#takeDead()
     this.#sorted = NONE
     this.#pending = undefined
+    for (const segment of dead) this.#directory.released(segment)
   }
 
-  /** Takes the addresses of a segment out that is about to be released; its bytes can still be read. */
-  segmentRetired(number: number): void {
-    if (this.#pending === undefined) return
-    this.#retiredMeanwhile?.push(number)
-    this.#repairSorted(number)
-    if (this.#pending.length > 0) {
-      const pending = new Uint32List()
-      for (const address of this.#pending.view()) {
-        const kept = address >>> OFFSET_BITS === number ? this.#directory.latest(address) : address
-        if (kept !== 0) pending.push(kept)
-      }
-      this.#pending = pending
-    }
+  /** The dead segments, for someone else to see to. */
+  #takeDead(): ReadonlySet<number> {
+    const dead = new Set([...(this.#cleaning?.segments ?? []), ...this.#dead])
+    this.#cleaning = undefined
+    this.#dead = new Set()
+    return dead
   }
 
-  #repairSorted(number: number): void {
-    const { length } = this.#sorted
-    let repaired: Uint32Array | undefined
-    let kept = 0
-    for (let i = 0; i < length; i++) {
-      let address = this.#sorted[i] as number
-      if (address >>> OFFSET_BITS === number) {
-        repaired ??= this.#sorted.slice()
-        address = this.#directory.latest(address)
-        if (address === 0) continue
-      }
-      if (repaired !== undefined) repaired[kept] = address
-      kept++
+  /** An address of the same key that is in none of the dead segments; 0: the key is gone. */
+  #alive(dead: ReadonlySet<number>, address: number): number {
+    return dead.has(address >>> OFFSET_BITS) && address !== 0 ? this.#directory.latest(address) : address
+  }
+
+  /** The same addresses without those that lead into dead segments. */
+  *#without(dead: ReadonlySet<number>, addresses: Uint32Array): SlicedWork<Uint32Array> {
+    const kept = new Uint32Array(addresses.length)
+    let length = 0
+    for (let i = 0; i < addresses.length; i++) {
+      const address = this.#alive(dead, addresses[i] as number)
+      if (address !== 0) kept[length++] = address
+      if ((i + 1) % CLEANING_STEP === 0) yield
     }
-    if (repaired !== undefined) this.#sorted = repaired.slice(0, kept)
+    return kept.subarray(0, length)
   }
 
   *#collect(): SlicedWork<Uint32Array> {

@@ -1,0 +1,105 @@
+import { describe, expect, it } from 'vitest'
+import { runThrough } from '../../base/slices.js'
+import { HashLog } from '../hash-log.js'
+
+const KEYS = 20_000
+
+function openLog(maxBytes = Infinity): HashLog {
+  return new HashLog({
+    maxBytes,
+    hashKey: { low: 1, high: 2 },
+    now: () => 0,
+    besideBytes: () => 0,
+    onExpired: () => {},
+  })
+}
+
+const keyOf = (i: number) => Buffer.from(`key:${((i * 7_919) % 1_000_003).toString().padStart(8, '0')}`)
+
+function put(log: HashLog, i: number, length: number): void {
+  const key = keyOf(i)
+  log.write(log.seek(key, 0, key.length), Buffer.alloc(length, i & 0xff), 0, length, Infinity)
+}
+
+function remove(log: HashLog, i: number): void {
+  const key = keyOf(i)
+  log.remove(log.seek(key, 0, key.length))
+}
+
+/** The living keys as the order has them. */
+function keysInOrder(log: HashLog): string[] {
+  return Array.from(log.ordered.sortedNow())
+    .map((address) => log.latest(address))
+    .filter((address) => address !== 0)
+    .map((address) => Buffer.from(log.entries.copyKey(address)).toString())
+}
+
+describe('OrderedIndex', () => {
+  it('lets segments in which nothing lives wait, and rids itself of them step by step, so that no write walks all keys', () => {
+    const log = openLog()
+    for (let i = 0; i < KEYS; i++) put(log, i, 8)
+    runThrough(log.ordered.build())
+    let waited = 0
+    let longest = 0
+    for (let i = 0; i < KEYS; i++) {
+      put(log, i, 60)
+      waited = log.ordered.needsCleaning ? waited + 1 : 0
+      longest = Math.max(longest, waited)
+    }
+    expect(longest, 'a walk takes many writes').toBeGreaterThan(100)
+    expect(longest, 'and not all of them').toBeLessThan(KEYS / 2)
+    for (let i = 0; i < KEYS; i += 2) remove(log, i)
+    for (let i = KEYS; i < KEYS + 100; i++) put(log, i, 8)
+    const expected = [
+      ...Array.from({ length: KEYS / 2 }, (_, i) => 2 * i + 1),
+      ...Array.from({ length: 100 }, (_, i) => KEYS + i),
+    ]
+    expect(keysInOrder(log)).toEqual(expected.map((i) => keyOf(i).toString()).sort())
+  })
+
+  it('keeps no memory of dead segments once there is time to tidy, and none of keys that are gone', () => {
+    const log = openLog()
+    for (let i = 0; i < KEYS; i++) put(log, i, 100)
+    runThrough(log.ordered.build())
+    const before = log.memory
+    for (let i = 0; i < KEYS; i++) if (i % 10 > 0) remove(log, i)
+    log.tidy(Infinity)
+    expect(log.ordered.needsCleaning).toBe(false)
+    expect(log.memory.segmentBytes).toBeLessThan(before.segmentBytes / 2)
+    expect(keysInOrder(log).length).toBe(KEYS / 10)
+  })
+
+  it('gives itself up before a full log refuses a write', () => {
+    const log = openLog(4 * 1024 * 1024)
+    for (let i = 0; i < 12_000; i++) put(log, i, 100)
+    runThrough(log.ordered.build())
+    // Overwritten by turns longer and shorter, everything moves again and again.
+    for (let round = 0; round < 6; round++) {
+      for (let i = 0; i < 12_000; i++) put(log, i, round % 2 === 0 ? 130 : 90)
+    }
+    expect(keysInOrder(log).length).toBe(12_000)
+  })
+
+  it('stays right when segments die while it is built in slices, however that ends', () => {
+    const log = openLog()
+    for (let i = 0; i < KEYS; i++) put(log, i, 8)
+    runThrough(log.ordered.build())
+    for (let round = 0; round < 4; round++) {
+      for (let i = 0; i < 2_000; i++) put(log, KEYS + round * 2_000 + i, 8)
+      const epoch = log.openSnapshot()
+      const build = log.ordered.build()
+      for (let step = 0; build.next().done !== true; step++) {
+        for (let i = 0; i < 500; i++) put(log, (step * 500 + i) % KEYS, 60 + ((round + step) % 3) * 40)
+        if (round === 2 && step === 3) {
+          build.return(new Uint32Array(0))
+          break
+        }
+      }
+      log.closeSnapshot(epoch)
+      const expected = Array.from({ length: KEYS + (round + 1) * 2_000 }, (_, i) => keyOf(i).toString())
+      expect(keysInOrder(log)).toEqual(expected.sort())
+    }
+    log.tidy(Infinity)
+    expect(log.ordered.needsCleaning).toBe(false)
+  })
+})
