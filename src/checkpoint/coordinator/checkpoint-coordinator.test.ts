@@ -96,6 +96,7 @@ describe('making a checkpoint', () => {
       has: (target, name) => name !== 'snapshotSync' && name in target,
       get: (target, name) => {
         if (name === 'snapshotSync') return undefined
+        if (name === 'supports') return { ...inner.supports, sync: false }
         const member: unknown = Reflect.get(target, name)
         if (typeof member !== 'function') return member
         return (...args: unknown[]) => {

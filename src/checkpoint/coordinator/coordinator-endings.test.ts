@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
 import { bench as benchWith, put } from '../../../test/support/coordinator-bench.js'
@@ -178,8 +180,8 @@ describe.each([
   /** No snapshot of the backend can be read on this thread. */
   function forbidReadingHere(): void {
     const snapshotSync = backend.snapshotSync.bind(backend)
-    backend.snapshotSync = () => {
-      const snapshot = snapshotSync()
+    backend.snapshotSync = (options) => {
+      const snapshot = snapshotSync(options)
       snapshot.blocks = () => {
         throw new Error('read on the main thread')
       }
@@ -220,6 +222,40 @@ describe.each([
     // checkpoint has the state of a later instant. The memory engine waits for nobody.
     for (let i = 0; i < 4_000; i++) backend.putSync(bytesOf(`k${i}`), bytesOf('x'.repeat(1_000)))
     expect((await making).entryCount).toBe(name === 'memory' ? 1 : 4_001)
+  })
+})
+
+describe('coordinators that start at once', () => {
+  const many = process.env['HOLDFAST_LONG'] === '1' ? 25 : 5
+
+  it(`all publish: ${many} of them, each with a worker of its own`, { timeout: 120_000 }, async () => {
+    const backends = await Promise.all(Array.from({ length: many }, () => LmdbStateBackend.temporary()))
+    const coordinators = backends.map((backend) => {
+      for (let i = 0; i < 1_000; i++) backend.putSync(bytesOf(`k${i}`), bytesOf(`${i}`))
+      return new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage() })
+    })
+    const made = await Promise.all(coordinators.map((coordinator) => coordinator.createCheckpoint()))
+    expect(made.map(({ entryCount }) => entryCount)).toEqual(made.map(() => 1_000))
+    await Promise.all(coordinators.map((coordinator) => coordinator.shutdown()))
+    await Promise.all(backends.map((backend) => backend.close()))
+  })
+})
+
+describe('a coordinator that is dropped without shutdown', () => {
+  it('keeps no process alive, though its checkpoints come by a schedule', async () => {
+    const script = `
+      import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend } from 'holdfast'
+      const coordinator = new CheckpointCoordinator(new MemoryStateBackend(), {
+        storage: new MemoryCheckpointStorage(),
+        intervalMs: 200,
+      })
+      await coordinator.start()
+      console.log((await coordinator.createCheckpoint()).kind)`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: import.meta.dirname,
+      timeout: 30_000,
+    })
+    expect(stdout).toBe('full\n')
   })
 })
 

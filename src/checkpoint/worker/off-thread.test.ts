@@ -14,8 +14,8 @@ afterEach(() => backend.close())
 /** No snapshot of this backend can be read on the main thread. */
 function forbidReadingHere(): void {
   const snapshotSync = backend.snapshotSync.bind(backend)
-  backend.snapshotSync = () => {
-    const snapshot = snapshotSync()
+  backend.snapshotSync = (options) => {
+    const snapshot = snapshotSync(options)
     snapshot.blocks = () => {
       throw new Error('read on the main thread')
     }

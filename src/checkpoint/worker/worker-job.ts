@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
-import { settlesWithin } from '../../base/clock.js'
+import { setPatientTimer, settlesWithin, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import type { ObjectSource, ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { CreditGate, ownBytes, postBytes } from './block-pipe.js'
@@ -16,6 +16,9 @@ import {
 } from './worker-protocol.js'
 
 export type ToldStep = Extract<FromThread, { readonly kind: 'told' }>['step']
+
+/** How long after its port has closed a thread may be known to have ended. */
+const LAST_NEWS_MS = 1_000
 
 /** How long a storage on the main thread may take to give up what a dead thread had open. */
 const ABANDON_MS = 1_000
@@ -58,7 +61,7 @@ export class WorkerJob {
     // Who starts a job awaits its end; until then it is not unhandled.
     this.ended.catch(() => {})
     port.on('message', (message: FromThread) => this.#receive(message))
-    port.on('close', () => this.lose(portClosed()))
+    port.on('close', () => this.#noteClosed())
   }
 
   abort(): void {
@@ -84,6 +87,11 @@ export class WorkerJob {
   /** Bytes that came in a block were consumed. */
   giveCredit(bytes: number): void {
     this.#post({ kind: 'credit', bytes })
+  }
+
+  /** The port of a thread that ends closes first; that the thread has ended, and why, is told a little later. */
+  #noteClosed(): void {
+    if (!this.#over) setPatientTimer(systemClock, () => this.lose(portClosed()), LAST_NEWS_MS)
   }
 
   /** The thread is gone. */

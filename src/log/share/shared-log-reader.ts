@@ -74,7 +74,8 @@ export class SharedLogReader {
     const reply = await this.#ask('buried')
     this.assertOpen()
     const buried = joinParts(reply.kind === 'buried' ? reply.parts : []).sort()
-    // Of changes, only what is listed counts; of the whole, everything.
+    // The snapshot sees all that was buried after its instant. What changed since a base is only what the lists name: the rest
+    // of it was buried lately, and written before the base.
     const more = changes === undefined ? buried : await this.run(common(found.buried, buried))
     return { visible: await this.run(union(found.unburied, more)), buried }
   }
