@@ -110,6 +110,8 @@ export interface SharedStorage {
 export interface ObjectSource {
   /** Opens an object; `undefined` where there is none. Reads of it may be under way side by side. */
   open(name: string, options?: OpenOptions): Promise<ObjectReader | undefined>
+  /** A whole small object; `undefined` where there is none. `CORRUPTION` where it is larger than `maxBytes`. */
+  read(name: string, maxBytes: number): Promise<Uint8Array | undefined>
 }
 
 /** Where objects are read and, under a lease, written. */
@@ -136,8 +138,6 @@ export interface CheckpointStorage extends ObjectSource {
    * and what to do. The lease of a dead one is taken over.
    */
   acquire(options?: AcquireOptions): Promise<StorageLease>
-  /** A whole small object; `undefined` where there is none. `CORRUPTION` where it is larger than `maxBytes`. */
-  read(name: string, maxBytes: number): Promise<Uint8Array | undefined>
   /** Every published object, in no particular order. Empty where the storage does not exist yet. */
   list(): Promise<StoredObject[]>
   /** Lets another thread of this process read objects by itself; see {@link StorageLease.share}. */

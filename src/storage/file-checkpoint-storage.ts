@@ -2,7 +2,6 @@ import { resolve } from 'node:path'
 import { compiledModule } from '../base/compiled.js'
 import { invalidArgument } from '../base/options.js'
 import { DurableDirectory } from '../files/durable-directory.js'
-import { checkSmall } from '../files/file-failure.js'
 import { FileLease } from '../files/file-lease.js'
 import { isObjectName } from '../files/file-names.js'
 import type {
@@ -13,9 +12,9 @@ import type {
   StorageLease,
   StoredObject,
 } from './checkpoint-storage.js'
-import { openObject } from './file-objects.js'
+import { openObject, readObject } from './file-objects.js'
 import { FileStorageLease } from './file-storage-lease.js'
-import { checkAcquireOptions, checkMaxBytes } from './object-arguments.js'
+import { checkAcquireOptions } from './object-arguments.js'
 
 /**
  * Checkpoints in one directory of a local file system, one file per object; `docs/format/storage.md` specifies it.
@@ -61,15 +60,7 @@ export class FileCheckpointStorage implements CheckpointStorage {
   }
 
   async read(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
-    checkMaxBytes(maxBytes)
-    const reader = await this.open(name)
-    if (reader === undefined) return undefined
-    try {
-      checkSmall(this.#directory.pathOf(name), reader.sizeBytes, maxBytes)
-      return await reader.read(0, reader.sizeBytes)
-    } finally {
-      await reader.close()
-    }
+    return await readObject(this.#directory, name, maxBytes)
   }
 
   async list(): Promise<StoredObject[]> {

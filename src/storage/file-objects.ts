@@ -1,10 +1,12 @@
 import type { DurableDirectory, SharedDirectory } from '../files/durable-directory.js'
+import { checkSmall } from '../files/file-failure.js'
 import type { LeaseMark } from '../files/file-lease.js'
 import { checkObjectName } from '../files/file-names.js'
 import { type LeaseGuard, TemporaryFile } from '../files/temporary-file.js'
 import type { ObjectReader, ObjectWriter } from './checkpoint-storage.js'
 import { FileObjectReader } from './file-object-reader.js'
 import { FileObjectWriter } from './file-object-writer.js'
+import { checkMaxBytes } from './object-arguments.js'
 
 /** What another thread needs to write under a lease. */
 export interface SharedLease {
@@ -20,6 +22,23 @@ export async function createObject(
 ): Promise<ObjectWriter> {
   checkObjectName(name)
   return new FileObjectWriter(directory, name, await TemporaryFile.create(directory), guard)
+}
+
+/** A whole small object of a directory; `undefined` where there is none. */
+export async function readObject(
+  directory: DurableDirectory,
+  name: string,
+  maxBytes: number,
+): Promise<Uint8Array | undefined> {
+  checkMaxBytes(maxBytes)
+  const reader = await openObject(directory, name)
+  if (reader === undefined) return undefined
+  try {
+    checkSmall(directory.pathOf(name), reader.sizeBytes, maxBytes)
+    return await reader.read(0, reader.sizeBytes)
+  } finally {
+    await reader.close()
+  }
 }
 
 /** Opens an object of a directory; `undefined` where there is none. */

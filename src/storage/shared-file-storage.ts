@@ -8,11 +8,14 @@ import type {
   OpenSharedSource,
   OpenSharedStorage,
 } from './checkpoint-storage.js'
-import { createObject, openObject, type SharedLease } from './file-objects.js'
+import { createObject, openObject, readObject, type SharedLease } from './file-objects.js'
 
 export const openSharedSource: OpenSharedSource = (data): ObjectSource => {
   const directory = new DurableDirectory((data as { readonly path: string }).path)
-  return { open: (name) => openObject(directory, name) }
+  return {
+    open: (name) => openObject(directory, name),
+    read: (name, maxBytes) => readObject(directory, name, maxBytes),
+  }
 }
 
 export const openSharedStorage: OpenSharedStorage = (data): ObjectStorage => {
@@ -25,5 +28,6 @@ export const openSharedStorage: OpenSharedStorage = (data): ObjectStorage => {
       return await createObject(directory, name, watch)
     },
     open: (name) => openObject(directory, name),
+    read: (name, maxBytes) => readObject(directory, name, maxBytes),
   }
 }

@@ -1,7 +1,6 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { hasMethods, invalidArgument, type Rule } from '../../base/options.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
-import type { RetainedCheckpoint } from '../coordinator/retention.js'
 import { MAX_MANIFEST_BYTES, parseManifest, type StoredManifest } from '../format/manifest.js'
 import { checkpointId, manifestName, parseObjectName, SEQUENCE_NAME } from '../format/object-names.js'
 import {
@@ -10,6 +9,7 @@ import {
   parseSequence,
   type SequenceState,
 } from '../format/sequence-file.js'
+import type { RetainedCheckpoint } from './retention.js'
 
 /** What the names in a storage tell: nothing was opened for it. */
 export interface StorageListing extends NamedSequences {

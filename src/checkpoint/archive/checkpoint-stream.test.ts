@@ -27,7 +27,7 @@ const base = [entry('a', '1'), entry('b', '1'), entry('c', '1')]
 const delta = [entry('b', undefined), entry('c', '2')]
 
 async function read(
-  { storage, manifest }: { storage: Pick<MemoryCheckpointStorage, 'open'>; manifest: Manifest },
+  { storage, manifest }: { storage: Pick<MemoryCheckpointStorage, 'open' | 'read'>; manifest: Manifest },
   options?: StreamOptions,
 ): Promise<TestEntry[]> {
   const stream = await CheckpointStream.open(storage, manifest, options)

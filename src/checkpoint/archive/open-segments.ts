@@ -1,3 +1,4 @@
+import { present } from '../../base/assert.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
 import type { ObjectReader, ObjectSource, OpenOptions } from '../../storage/checkpoint-storage.js'
 import type { ManifestSegment } from '../format/manifest.js'
@@ -7,6 +8,12 @@ import { SegmentReader } from '../format/segment-reader.js'
 
 /** Segments that are being opened at a time: a chain far away is opened in a few round trips. */
 const OPENED_AT_A_TIME = 8
+
+/**
+ * Segments up to this size are fetched whole, in one call: where all of it is wanted anyway, and where it is less than finding one's
+ * way in it would cost.
+ */
+const WHOLE_BYTES: { readonly [Kind in Access]: number } = { sequential: 256 * 1024, random: 8 * 1024 }
 
 export type Access = NonNullable<OpenOptions['access']>
 
@@ -29,8 +36,7 @@ export async function openSegments(
   const close = async () => void (await Promise.allSettled(objects.map((object) => object.close())))
   const readAhead = readAheadOfEach(segments.length)
   const openOne = async (segment: ManifestSegment) => {
-    const object = await storage.open(segment.name, { access })
-    if (object === undefined) throw damagedSegment(segment.name, 'it is missing')
+    const object = await openObject(storage, segment, access)
     objects.push(object)
     return await SegmentReader.open(object, segment.name, segment, { codecOf, readAhead })
   }
@@ -46,4 +52,37 @@ export async function openSegments(
     throw error
   }
   return { readers, close }
+}
+
+/** Opens and compares with the manifest one segment that is to be read from its beginning to its end. */
+export async function openSegment(
+  storage: ObjectSource,
+  segment: ManifestSegment,
+  codecOf: (name: CodecName) => BlockCodec,
+): Promise<{ readonly reader: SegmentReader; close(): Promise<void> }> {
+  const { readers, close } = await openSegments(storage, [segment], 'sequential', codecOf)
+  return { reader: present(readers[0], 'a segment was opened'), close }
+}
+
+async function openObject(
+  storage: ObjectSource,
+  { name, sizeBytes }: ManifestSegment,
+  access: Access,
+): Promise<ObjectReader> {
+  if (sizeBytes > WHOLE_BYTES[access]) {
+    const object = await storage.open(name, { access })
+    if (object === undefined) throw missing(name)
+    return object
+  }
+  const bytes = await storage.read(name, sizeBytes)
+  if (bytes === undefined) throw missing(name)
+  return {
+    sizeBytes: bytes.length,
+    read: async (offset, length) => bytes.subarray(offset, offset + length),
+    close: async () => {},
+  }
+}
+
+function missing(name: string): Error {
+  return damagedSegment(name, 'it is missing')
 }

@@ -189,10 +189,10 @@ describe('making a checkpoint', () => {
     const { coordinator, backend, storage } = bench()
     await put(backend, 'a=1')
     const openWhenRead: number[] = []
-    const original = storage.open.bind(storage)
-    vi.spyOn(storage, 'open').mockImplementation(async (name) => {
-      openWhenRead.push(backend.stats().openSnapshots)
-      return await original(name)
+    const original = storage.read.bind(storage)
+    vi.spyOn(storage, 'read').mockImplementation(async (name, maxBytes) => {
+      if (name.endsWith('.segment')) openWhenRead.push(backend.stats().openSnapshots)
+      return await original(name, maxBytes)
     })
     await coordinator.createCheckpoint()
     expect(openWhenRead).toEqual([0])
@@ -202,12 +202,13 @@ describe('making a checkpoint', () => {
     const { coordinator, backend, storage, events } = bench()
     await put(backend, 'a=1')
     await coordinator.createCheckpoint()
-    const original = storage.open.bind(storage)
-    vi.spyOn(storage, 'open').mockImplementationOnce(async (name) => {
+    const original = storage.read.bind(storage)
+    vi.spyOn(storage, 'read').mockImplementationOnce(async (name, maxBytes) => {
+      expect(name).toMatch(/segment$/)
       const bytes = (await bytesIn(storage, name)).slice()
       bytes[30] = (bytes[30] as number) ^ 1
       storage.tamper(name, bytes)
-      return await original(name)
+      return await original(name, maxBytes)
     })
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
       code: 'CHECKPOINT_FAILED',

@@ -15,6 +15,7 @@ import { Listeners, type Unsubscribe } from '../../base/events.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, checkStorage } from '../archive/checkpoint-catalog.js'
+import type { LeasedStorage } from '../archive/leased-storage.js'
 import { contentOf, metadataOf } from '../format/manifest.js'
 import { checkedSequence, checkpointId } from '../format/object-names.js'
 import type {
@@ -41,7 +42,6 @@ import {
   coordinatorSettings,
 } from './coordinator-settings.js'
 import { asTemporaryOwner, LeaseKeeper } from './lease-keeper.js'
-import type { LeasedStorage } from './leased-storage.js'
 import { OpenCalls } from './open-calls.js'
 import {
   type RestoredCheckpoint,

@@ -1,8 +1,8 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import type { LeasedStorage } from '../archive/leased-storage.js'
 import { checkpointId } from '../format/object-names.js'
 import type { Logger } from '../types.js'
 import type { Leftover } from '../worker/worker-protocol.js'
-import type { LeasedStorage } from './leased-storage.js'
 
 /** Errors that keep their code; every other failure of a checkpoint is `CHECKPOINT_FAILED` with its cause. */
 const PASSED_ON = ['FENCED', 'ABORTED', 'CLOSED', 'INVALID_ARGUMENT', 'SERIALIZATION_FAILED'] as const

@@ -1,9 +1,9 @@
 import type { Clock } from '../../base/clock.js'
 import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import type { LeasedStorage } from '../archive/leased-storage.js'
+import { planRetention, planSweep, type RetainedCheckpoint } from '../archive/retention.js'
 import { checkpointId, manifestName } from '../format/object-names.js'
 import type { CheckpointId, Logger } from '../types.js'
-import type { LeasedStorage } from './leased-storage.js'
-import { planRetention, planSweep, type RetainedCheckpoint } from './retention.js'
 
 export interface RetentionSettings {
   readonly maxCheckpoints: number

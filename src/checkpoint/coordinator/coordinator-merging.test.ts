@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn } from '../../../test/support/checkpoints.js'
 import { contentOf, put } from '../../../test/support/coordinator-bench.js'
 import { base, bench, delta, fill, merged, segmentsOf } from '../../../test/support/incremental-bench.js'
-import type { ObjectReader, StorageLease } from '../../storage/checkpoint-storage.js'
+import type { StorageLease } from '../../storage/checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 
@@ -33,7 +33,7 @@ describe('merging', () => {
     expect(events.filter((event) => event.startsWith('failed'))).toEqual([])
   })
 
-  it.each(['create', 'open'] as const)(
+  it.each(['create', 'read'] as const)(
     'lets checkpoints be made while it is held at %s, and retention takes it for no orphan',
     async (at) => {
       const storage = new HeldMerges(at)
@@ -101,7 +101,7 @@ describe('merging', () => {
 
 /** A storage in which a merge stops until it is let go: before its first byte, or when it reads back what it has written. */
 class HeldMerges extends MemoryCheckpointStorage {
-  readonly #at: 'create' | 'open'
+  readonly #at: 'create' | 'read'
   #reach: () => void = () => {}
   letGo: () => void = () => {}
   readonly reached: Promise<void> = new Promise((resolve) => {
@@ -111,7 +111,7 @@ class HeldMerges extends MemoryCheckpointStorage {
     this.letGo = resolve
   })
 
-  constructor(at: 'create' | 'open' = 'create') {
+  constructor(at: 'create' | 'read' = 'create') {
     super()
     this.#at = at
   }
@@ -126,12 +126,12 @@ class HeldMerges extends MemoryCheckpointStorage {
     return lease
   }
 
-  override async open(name: string): Promise<ObjectReader | undefined> {
-    await this.#hold('open', name)
-    return await super.open(name)
+  override async read(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
+    await this.#hold('read', name)
+    return await super.read(name, maxBytes)
   }
 
-  async #hold(at: 'create' | 'open', name: string): Promise<void> {
+  async #hold(at: 'create' | 'read', name: string): Promise<void> {
     if (at !== this.#at || !name.includes('.merged.')) return
     this.#reach()
     await this.#held

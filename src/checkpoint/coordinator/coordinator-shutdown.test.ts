@@ -138,11 +138,11 @@ describe('fencing', () => {
     const first = bench()
     await put(first.backend, 'a=1')
     await first.coordinator.createCheckpoint()
-    const original = first.storage.open.bind(first.storage)
-    vi.spyOn(first.storage, 'open').mockImplementationOnce(async (name) => {
+    const original = first.storage.read.bind(first.storage)
+    vi.spyOn(first.storage, 'read').mockImplementationOnce(async (name, maxBytes) => {
       crash(first.storage)
       await first.storage.acquire()
-      return await original(name)
+      return await original(name, maxBytes)
     })
     await expect(first.coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'FENCED' })
     expect(await namesIn(first.storage)).not.toContain('chk-0000000002.manifest')

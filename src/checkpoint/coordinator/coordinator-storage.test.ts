@@ -68,7 +68,11 @@ describe('the sequence', () => {
 
   it('is undefined after a first checkpoint that never was', async () => {
     const first = bench()
-    vi.spyOn(first.storage, 'open').mockRejectedValueOnce(new Error('cannot read back'))
+    const read = first.storage.read.bind(first.storage)
+    vi.spyOn(first.storage, 'read').mockImplementation(async (name, maxBytes) => {
+      if (name.endsWith('.segment')) throw new Error('cannot read back')
+      return await read(name, maxBytes)
+    })
     patchLeases(first.storage, (lease) => {
       vi.spyOn(lease, 'remove').mockRejectedValueOnce(new Error('cannot remove'))
     })

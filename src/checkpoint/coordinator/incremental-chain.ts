@@ -1,7 +1,7 @@
 import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import type { LeasedStorage } from '../archive/leased-storage.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
-import type { LeasedStorage } from './leased-storage.js'
 
 interface Tip {
   readonly content: CheckpointContent

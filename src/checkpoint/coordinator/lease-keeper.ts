@@ -1,7 +1,7 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { LeasedStorage } from '../archive/leased-storage.js'
 import type { Logger } from '../types.js'
-import { LeasedStorage } from './leased-storage.js'
 
 /**
  * A coordinator's standing in its storage: not yet the owner, the owner, or one that was and is fenced off.

@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.js'
 import { isStateError, reasonOf, type StateError } from '../../base/errors.js'
 import type { CodecName } from '../../codec/block-codec.js'
+import type { LeasedStorage } from '../archive/leased-storage.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 import { segmentName, sequenceOf } from '../format/object-names.js'
 import type { CheckpointId, Logger } from '../types.js'
@@ -8,7 +9,6 @@ import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { startJob } from '../worker/start-job.js'
 import type { WorkerLimits } from '../worker/worker-protocol.js'
 import { asCheckpointFailure, removeAfterFailure } from './checkpoint-failure.js'
-import type { LeasedStorage } from './leased-storage.js'
 
 export interface MergerSettings {
   readonly worker: JobStarter

@@ -15,7 +15,6 @@ import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
 import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
 import { BlockCheck } from './block-check.js'
 import {
-  BLOCK_HEADER_BYTES,
   encodeBlockHeader,
   encodeFooter,
   encodeIndexEntry,
@@ -30,10 +29,13 @@ import {
 const MAX_BLOCKS_AHEAD = 4
 const MAX_BYTES_AHEAD = 4 * 1024 * 1024
 
-/** Stored blocks up to this size go out in one write with their header. */
-const MAX_JOINED_BYTES = 1024 * 1024
+/**
+ * What is written is handed to the storage in pieces of at least this size, but for the last: a small segment goes in one
+ * call, and a large one does not go in many.
+ */
+const WRITE_BYTES = 256 * 1024
 
-/** Index entries are handed to the storage in pieces of about this size. */
+/** The index is summed in pieces of about this size. */
 const INDEX_PIECE_BYTES = 256 * 1024
 
 /** What a finished segment holds; the manifest says the same. */
@@ -68,6 +70,8 @@ export class SegmentWriter {
   readonly #sha256 = new RunningSha256()
   readonly #pending: PendingBlock[] = []
   readonly #index: Uint8Array[] = []
+  readonly #unwritten: Uint8Array[] = []
+  #unwrittenBytes = 0
   #pendingBytes = 0
   #offset = 0
   #rawBytes = 0
@@ -79,7 +83,7 @@ export class SegmentWriter {
     this.#check = new BlockCheck(role === 'delta')
   }
 
-  /** Bytes handed to the storage so far. */
+  /** Bytes written so far. */
   get sizeBytes(): number {
     return this.#offset
   }
@@ -115,6 +119,7 @@ export class SegmentWriter {
     const indexBytes = this.#offset - indexOffset
     const blockCount = this.#index.length
     await this.#write(encodeFooter({ ...totals, indexOffset, indexBytes, blockCount, indexCrc }))
+    await this.#handOver()
     return { ...totals, sizeBytes: this.#offset, sha256: this.#sha256.digest() }
   }
 
@@ -130,16 +135,8 @@ export class SegmentWriter {
       `${stored.length} stored bytes for ${rawBytes} raw ones`,
     )
     this.#index.push(encodeIndexEntry(this.#offset, header, block.firstKey))
-    const headerBytes = encodeBlockHeader(header)
-    if (stored.length <= MAX_JOINED_BYTES) {
-      const joined = new Uint8Array(BLOCK_HEADER_BYTES + stored.length)
-      joined.set(headerBytes)
-      joined.set(stored, BLOCK_HEADER_BYTES)
-      await this.#write(joined)
-    } else {
-      await this.#write(headerBytes)
-      await this.#write(stored)
-    }
+    await this.#write(encodeBlockHeader(header))
+    await this.#write(stored)
   }
 
   async #writeHeader(): Promise<void> {
@@ -164,11 +161,21 @@ export class SegmentWriter {
     return crc
   }
 
+  /** Hands bytes on to the storage, now or together with those that follow. They must not change any more. */
   async #write(bytes: Uint8Array): Promise<void> {
     this.#offset += bytes.length
-    const written = this.#output.write(bytes)
+    this.#unwritten.push(bytes)
+    this.#unwrittenBytes += bytes.length
     // Hashing and writing only read the bytes, so they go on side by side.
+    const written = this.#unwrittenBytes < WRITE_BYTES ? undefined : this.#handOver()
     await Promise.all([written, this.#sha256.update(bytes)])
+  }
+
+  async #handOver(): Promise<void> {
+    const pieces = this.#unwritten.splice(0)
+    this.#unwrittenBytes = 0
+    const [first] = pieces
+    if (first !== undefined) await this.#output.write(pieces.length === 1 ? first : Buffer.concat(pieces))
   }
 }
 

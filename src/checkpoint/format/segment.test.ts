@@ -146,7 +146,7 @@ describe('a segment', () => {
       abort: async () => {},
     }
     const writer = new SegmentWriter(slow, blockCodec('none'), 'base')
-    const blocks = blocksOf(Array.from({ length: 20 }, (_, i) => entry(`k${i + 10}`, 'v'.repeat(200))))
+    const blocks = blocksOf(Array.from({ length: 20 }, (_, i) => entry(`k${i + 10}`, 'v'.repeat(300_000))))
     let taken = 0
     const writing = (async () => {
       for (const block of blocks) {

@@ -4,7 +4,6 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, namesIn, patchLeases } from '../../../test/support/checkpoints.js'
 import { contentOf, put } from '../../../test/support/coordinator-bench.js'
 import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
-import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { ModelStateBackend } from '../../testing/model-state-backend.js'
 import { CheckpointCoordinator } from '../coordinator/checkpoint-coordinator.js'
@@ -99,7 +98,7 @@ describe('a worker that dies', () => {
     await coordinator.createCheckpoint()
     await put(backend, 'a=2')
     await coordinator.createCheckpoint()
-    const opened = storage.open.bind(storage)
+    const read = storage.read.bind(storage)
     const killer = bench(
       { worker, incremental: false },
       sharing(new ModelStateBackend(), () => ({
@@ -109,10 +108,12 @@ describe('a worker that dies', () => {
       })),
     )
     let killing: Promise<unknown> | undefined
-    storage.open = async (name) => {
-      killing ??= killer.coordinator.createCheckpoint().catch(() => {})
-      await killing
-      return await opened(name)
+    storage.read = async (name, maxBytes) => {
+      if (name.endsWith('.segment')) {
+        killing ??= killer.coordinator.createCheckpoint().catch(() => {})
+        await killing
+      }
+      return await read(name, maxBytes)
     }
     const skipped: string[] = []
     coordinator.on('skipped', ({ id }) => skipped.push(id))
@@ -200,10 +201,10 @@ describe('a worker', () => {
     const worker = workerToClose()
     const { coordinator, backend, storage } = bench({ worker })
     await put(backend, 'a=1')
-    const opened = storage.open.bind(storage) as ObjectStorage['open']
-    storage.open = async (name) => {
-      await worker.close()
-      return await opened(name)
+    const read = storage.read.bind(storage)
+    storage.read = async (name, maxBytes) => {
+      if (name.endsWith('.segment')) await worker.close()
+      return await read(name, maxBytes)
     }
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })
     expect(await namesIn(storage)).toEqual(['sequence'])

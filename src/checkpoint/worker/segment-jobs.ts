@@ -9,9 +9,9 @@ import { reasonOf } from '../../base/errors.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
 import type { ObjectSource, ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
 import { CheckpointStream } from '../archive/checkpoint-stream.js'
+import { openSegment } from '../archive/open-segments.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 import { damagedSegment, type SegmentRole } from '../format/segment-format.js'
-import { SegmentReader } from '../format/segment-reader.js'
 import { SegmentWriter } from '../format/segment-writer.js'
 import type { Leftover } from './worker-protocol.js'
 
@@ -97,16 +97,13 @@ async function verifySegment(
   { storage, codecOf, signal }: JobTools,
   segment: ManifestSegment,
 ): Promise<void> {
-  const { name } = segment
-  const object = await storage.open(name, { access: 'sequential' })
-  if (object === undefined) throw damagedSegment(name, 'it is gone right after it was written')
+  const { reader, close } = await openSegment(storage, segment, codecOf)
   try {
-    const reader = await SegmentReader.open(object, name, segment, { codecOf })
     let entries = 0
     for await (const block of reader.blocks(signal)) entries += block.entryCount
-    if (entries !== segment.entryCount) throw damagedSegment(name, `${entries} entries came back`)
+    if (entries !== segment.entryCount) throw damagedSegment(segment.name, `${entries} entries came back`)
   } finally {
-    await object.close()
+    await close()
   }
 }
 

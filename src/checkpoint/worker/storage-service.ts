@@ -41,6 +41,12 @@ export class StorageService {
         this.#readers.set(++this.#handles, reader)
         return { value: { handle: this.#handles, sizeBytes: reader.sizeBytes } }
       }
+      case 'readObject': {
+        const read = await this.#storage.read(call.name, call.maxBytes)
+        if (read === undefined) return { value: undefined }
+        const bytes = ownBytes(read)
+        return { value: bytes, bytes }
+      }
       case 'read': {
         const bytes = ownBytes(
           (await this.#readers.get(call.handle)?.read(call.offset, call.length)) as Uint8Array,
@@ -89,5 +95,7 @@ export function remoteStorage(ask: (call: StorageCallMessage) => Promise<unknown
         close: async () => void (await ask({ operation: 'close', handle })),
       }
     },
+    read: async (name, maxBytes) =>
+      (await ask({ operation: 'readObject', name, maxBytes })) as Uint8Array | undefined,
   }
 }

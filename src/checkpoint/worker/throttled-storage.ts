@@ -26,6 +26,11 @@ export function throttledSource(
       const reader = await storage.open(name, options)
       return reader === undefined ? undefined : pacedReader(reader)
     },
+    read: async (name, maxBytes) => {
+      const bytes = await storage.read(name, maxBytes)
+      await throttle.pace(bytes?.length ?? 0, signal)
+      return bytes
+    },
   }
 }
 

@@ -92,6 +92,7 @@ export interface JobResult {
 export type StorageCallMessage =
   | { readonly operation: 'create'; readonly name: string }
   | { readonly operation: 'open'; readonly name: string; readonly options: OpenOptions | undefined }
+  | { readonly operation: 'readObject'; readonly name: string; readonly maxBytes: number }
   | { readonly operation: 'write'; readonly handle: number; readonly bytes: Uint8Array }
   | { readonly operation: 'read'; readonly handle: number; readonly offset: number; readonly length: number }
   | { readonly operation: 'commit' | 'abort' | 'close'; readonly handle: number }

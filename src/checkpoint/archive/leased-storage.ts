@@ -4,13 +4,14 @@ import type {
   ObjectReader,
   ObjectStorage,
   ObjectWriter,
+  OpenOptions,
   SharedStorage,
   StorageLease,
 } from '../../storage/checkpoint-storage.js'
-import { CheckpointCatalog, type StorageListing } from '../archive/checkpoint-catalog.js'
 import { SEQUENCE_NAME } from '../format/object-names.js'
 import { formatSequence, reconcileSequence, type SequenceState } from '../format/sequence-file.js'
 import type { Logger } from '../types.js'
+import { CheckpointCatalog, type StorageListing } from './checkpoint-catalog.js'
 
 /**
  * The one writer of a storage: it holds the lease, and gives out the numbers of checkpoints.
@@ -101,8 +102,12 @@ export class LeasedStorage implements ObjectStorage {
     return await this.#lease.create(name)
   }
 
-  async open(name: string): Promise<ObjectReader | undefined> {
-    return await this.storage.open(name)
+  async open(name: string, options?: OpenOptions): Promise<ObjectReader | undefined> {
+    return await this.storage.open(name, options)
+  }
+
+  async read(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
+    return await this.storage.read(name, maxBytes)
   }
 
   /** As {@link StorageLease.remove}. */
