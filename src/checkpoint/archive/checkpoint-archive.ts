@@ -61,9 +61,10 @@ export class CheckpointArchive {
   async list(options?: ArchiveListOptions): Promise<CheckpointMetadata[]> {
     rejectViolations(violationsOf(options, listRules))
     const listed: CheckpointMetadata[] = []
-    for (const sequence of (await this.#catalog.listing()).manifests) {
+    const { manifestSizes, manifests } = await this.#catalog.listing()
+    for (const sequence of manifests) {
       throwIfAborted(options?.signal, 'list checkpoints')
-      const stored = await this.#catalog.tryManifest(sequence)
+      const stored = await this.#catalog.listedManifest(sequence, manifestSizes.get(sequence))
       if (!isStateError(stored)) listed.push(metadataOf(stored))
       // Retention may have removed it since the storage was listed.
       else if (!(await this.#catalog.isGone(sequence))) {

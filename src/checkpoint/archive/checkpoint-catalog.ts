@@ -9,47 +9,53 @@ import {
   parseSequence,
   type SequenceState,
 } from '../format/sequence-file.js'
-import type { RetainedCheckpoint } from './retention.js'
 
 /** What the names in a storage tell: nothing was opened for it. */
 export interface StorageListing extends NamedSequences {
   /** Numbers of the manifests, newest first. */
   readonly manifests: readonly number[]
+  /** Size of each manifest by its number. */
+  readonly manifestSizes: ReadonlyMap<number, number>
   /** Size of each segment by its name. */
   readonly segmentSizes: ReadonlyMap<string, number>
   /** Numbers that have a savepoint's segment. */
   readonly savepoints: ReadonlySet<number>
 }
 
-/** Reads what a storage holds. It never writes and needs no lease. */
+/**
+ * Reads what a storage holds. It never writes and needs no lease. A manifest never changes once it is published, so what was read
+ * of one for a listing is kept.
+ */
 export class CheckpointCatalog {
-  readonly #storage: CheckpointStorage
+  readonly storage: CheckpointStorage
+  readonly #kept = new Map<number, StoredManifest>()
 
   constructor(storage: CheckpointStorage) {
-    this.#storage = storage
+    this.storage = storage
   }
 
   /** `STORAGE_ERROR` where the storage cannot be listed. */
   async listing(): Promise<StorageListing> {
-    const manifests: number[] = []
+    const manifestSizes = new Map<number, number>()
     const segmentSizes = new Map<string, number>()
     const savepoints = new Set<number>()
     let largest = 0
-    for (const { name, sizeBytes } of await this.#storage.list()) {
+    for (const { name, sizeBytes } of await this.storage.list()) {
       const parsed = parseObjectName(name)
       if (parsed === undefined || parsed.type === 'sequence') continue
       largest = Math.max(largest, parsed.sequence)
-      if (parsed.type === 'manifest') manifests.push(parsed.sequence)
+      if (parsed.type === 'manifest') manifestSizes.set(parsed.sequence, sizeBytes)
       else segmentSizes.set(name, sizeBytes)
       if (parsed.type === 'segment' && parsed.kind === 'savepoint') savepoints.add(parsed.sequence)
     }
-    manifests.sort((left, right) => right - left)
-    return { manifests, segmentSizes, savepoints, largest, largestManifest: manifests[0] ?? 0 }
+    const manifests = [...manifestSizes.keys()].sort((left, right) => right - left)
+    for (const sequence of this.#kept.keys()) if (!manifestSizes.has(sequence)) this.#kept.delete(sequence)
+    return { manifests, manifestSizes, segmentSizes, savepoints, largest, largestManifest: manifests[0] ?? 0 }
   }
 
   /** The manifest of a checkpoint; `undefined` where there is none. `CORRUPTION`, `INCOMPATIBLE`, `STORAGE_ERROR`. */
   async manifest(sequence: number): Promise<StoredManifest | undefined> {
-    const bytes = await this.#storage.read(manifestName(sequence), MAX_MANIFEST_BYTES)
+    const bytes = await this.storage.read(manifestName(sequence), MAX_MANIFEST_BYTES)
     return bytes === undefined ? undefined : parseManifest(bytes, sequence)
   }
 
@@ -63,14 +69,14 @@ export class CheckpointCatalog {
   /** Whether there is no such checkpoint any more. Never rejects: in doubt, there is. */
   async isGone(sequence: number): Promise<boolean> {
     try {
-      return (await this.#storage.read(manifestName(sequence), MAX_MANIFEST_BYTES)) === undefined
+      return (await this.storage.read(manifestName(sequence), MAX_MANIFEST_BYTES)) === undefined
     } catch {
       return false
     }
   }
 
   noSuchCheckpoint(cause: unknown): StateError<'INVALID_ARGUMENT'> {
-    const violations = [{ argument: 'id', reason: `names no checkpoint in ${this.#storage.name}` }]
+    const violations = [{ argument: 'id', reason: `names no checkpoint in ${this.storage.name}` }]
     return new StateError('INVALID_ARGUMENT', { violations }, cause === undefined ? undefined : { cause })
   }
 
@@ -80,38 +86,30 @@ export class CheckpointCatalog {
       return (await this.manifest(sequence)) ?? missingManifest(sequence)
     } catch (error) {
       if (isStateError(error)) return error
-      const details = { storage: this.#storage.name, operation: 'read a manifest', reason: reasonOf(error) }
+      const details = { storage: this.storage.name, operation: 'read a manifest', reason: reasonOf(error) }
       return new StateError('STORAGE_ERROR', details, { cause: error })
     }
   }
 
-  /** The persisted sequence; `undefined` where there is none. `CORRUPTION`, `INCOMPATIBLE`, `STORAGE_ERROR`. */
-  async sequence(): Promise<SequenceState | undefined> {
-    const bytes = await this.#storage.read(SEQUENCE_NAME, MAX_SEQUENCE_FILE_BYTES)
-    return bytes === undefined ? undefined : parseSequence(bytes)
+  /**
+   * As {@link tryManifest}, for a manifest that was listed with that size: read once, and then remembered. Whoever restores reads it
+   * anew.
+   */
+  async listedManifest(
+    sequence: number,
+    sizeBytes: number | undefined,
+  ): Promise<StoredManifest | StateError> {
+    const kept = this.#kept.get(sequence)
+    if (kept?.manifestBytes === sizeBytes && kept !== undefined) return kept
+    const stored = await this.tryManifest(sequence)
+    if (!isStateError(stored)) this.#kept.set(sequence, stored)
+    return stored
   }
 
-  /** Every checkpoint of a listing in the form that retention decides on. */
-  async retained(listing: StorageListing, knownDamaged: ReadonlySet<number>): Promise<RetainedCheckpoint[]> {
-    const checkpoints: RetainedCheckpoint[] = []
-    for (const sequence of listing.manifests) {
-      const stored = await this.tryManifest(sequence)
-      const named = listing.savepoints.has(sequence)
-      if (isStateError(stored)) {
-        checkpoints.push({ sequence, condition: conditionOf(stored), savepoint: named, segments: undefined })
-        continue
-      }
-      const { segments, savepoint, validated } = stored.manifest
-      const complete = segments.every(({ name, sizeBytes }) => listing.segmentSizes.get(name) === sizeBytes)
-      const good = complete && validated && !knownDamaged.has(sequence)
-      checkpoints.push({
-        sequence,
-        condition: good ? 'good' : 'damaged',
-        savepoint: savepoint || named,
-        segments: segments.map((segment) => segment.name),
-      })
-    }
-    return checkpoints
+  /** The persisted sequence; `undefined` where there is none. `CORRUPTION`, `INCOMPATIBLE`, `STORAGE_ERROR`. */
+  async sequence(): Promise<SequenceState | undefined> {
+    const bytes = await this.storage.read(SEQUENCE_NAME, MAX_SEQUENCE_FILE_BYTES)
+    return bytes === undefined ? undefined : parseSequence(bytes)
   }
 }
 
@@ -127,9 +125,4 @@ export function checkStorage(storage: unknown): void {
 export function missingManifest(sequence: number): StateError<'CORRUPTION'> {
   const what = `manifest of ${checkpointId(sequence)}`
   return new StateError('CORRUPTION', { what, reason: 'it was published, and is missing' })
-}
-
-function conditionOf(error: StateError): 'damaged' | 'unreadable' | 'incompatible' {
-  if (error.code === 'INCOMPATIBLE') return 'incompatible'
-  return error.code === 'CORRUPTION' ? 'damaged' : 'unreadable'
 }

@@ -8,10 +8,12 @@ import type {
   SharedStorage,
   StorageLease,
 } from '../../storage/checkpoint-storage.js'
+import type { ManifestSegment, StoredManifest } from '../format/manifest.js'
 import { SEQUENCE_NAME } from '../format/object-names.js'
 import { formatSequence, reconcileSequence, type SequenceState } from '../format/sequence-file.js'
 import type { Logger } from '../types.js'
-import { CheckpointCatalog, type StorageListing } from './checkpoint-catalog.js'
+import type { CheckpointCatalog, StorageListing } from './checkpoint-catalog.js'
+import { StorageContents } from './storage-contents.js'
 
 /**
  * The one writer of a storage: it holds the lease, and gives out the numbers of checkpoints.
@@ -22,15 +24,20 @@ import { CheckpointCatalog, type StorageListing } from './checkpoint-catalog.js'
  */
 export class LeasedStorage implements ObjectStorage {
   readonly storage: CheckpointStorage
+  readonly #catalog: CheckpointCatalog
   readonly #lease: StorageLease
   readonly #logger: Logger
   #sequence: SequenceState
+  #contents: StorageContents | undefined
 
-  /** Takes the lease (`FENCED` while somebody else has it) and reads where the sequence stands. */
-  static async acquire(storage: CheckpointStorage, logger: Logger): Promise<LeasedStorage> {
+  /** Takes the lease (`FENCED` while somebody else has it), lists the storage, and reads where the sequence stands. */
+  static async acquire(catalog: CheckpointCatalog, logger: Logger): Promise<LeasedStorage> {
+    const { storage } = catalog
     const lease = await storage.acquire()
     try {
-      return new LeasedStorage(storage, lease, logger, await currentSequence(storage, logger))
+      const listing = await catalog.listing()
+      const sequence = await currentSequence(catalog, listing, logger)
+      return new LeasedStorage(catalog, lease, logger, sequence, new StorageContents(catalog, listing))
     } catch (error) {
       await lease.release().catch((failure: unknown) => {
         logger.warn({ storage: storage.name, reason: reasonOf(failure) }, 'could not release the lease')
@@ -40,12 +47,15 @@ export class LeasedStorage implements ObjectStorage {
   }
 
   private constructor(
-    storage: CheckpointStorage,
+    catalog: CheckpointCatalog,
     lease: StorageLease,
     logger: Logger,
     sequence: SequenceState,
+    contents: StorageContents,
   ) {
-    this.storage = storage
+    this.storage = catalog.storage
+    this.#catalog = catalog
+    this.#contents = contents
     this.#lease = lease
     this.#logger = logger
     this.#sequence = sequence
@@ -61,9 +71,24 @@ export class LeasedStorage implements ObjectStorage {
     await this.#lease.check()
   }
 
+  /** What lies in the storage: as it is known, or listed anew where that is not to be relied on. */
+  async contents(): Promise<StorageContents> {
+    this.#contents ??= new StorageContents(this.#catalog, await this.#catalog.listing())
+    return this.#contents
+  }
+
+  /** Something is not as it was known to be, or failed and may have left something behind: the storage is listed before it is swept. */
+  distrustContents(): void {
+    this.#contents = undefined
+  }
+
+  /** A segment was written that no manifest names yet. */
+  noteSegment({ name, sizeBytes }: ManifestSegment): void {
+    this.#contents?.noteSegment(name, sizeBytes)
+  }
+
   /** The next number, durably reserved. */
   async reserve(): Promise<number> {
-    await this.#lease.check()
     const reserved = this.#sequence.reserved + 1
     if (!Number.isSafeInteger(reserved)) {
       throw new StateError('STORAGE_ERROR', {
@@ -78,7 +103,9 @@ export class LeasedStorage implements ObjectStorage {
   }
 
   /** Notes a publication. It counts also where the note could not be written: that is logged, and made up for later. */
-  async notePublished(sequence: number): Promise<void> {
+  async notePublished(stored: StoredManifest): Promise<void> {
+    const { sequence } = stored.manifest
+    this.#contents?.notePublished(stored)
     this.#sequence = { ...this.#sequence, published: sequence, newest: sequence }
     try {
       await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
@@ -89,9 +116,9 @@ export class LeasedStorage implements ObjectStorage {
   }
 
   /** Notes, before a checkpoint is removed on purpose, which one is the newest without it: it will not count as lost. */
-  async noteRemoval(sequence: number, listing: StorageListing): Promise<void> {
+  async noteRemoval(sequence: number, contents: StorageContents): Promise<void> {
     if (sequence < this.#sequence.newest) return
-    const newest = listing.manifests.find((other) => other < sequence) ?? 0
+    const newest = contents.manifests.find((other) => other < sequence) ?? 0
     const next = { ...this.#sequence, newest }
     await this.#lease.replace(SEQUENCE_NAME, formatSequence(next))
     this.#sequence = next
@@ -112,7 +139,11 @@ export class LeasedStorage implements ObjectStorage {
 
   /** As {@link StorageLease.remove}. */
   async remove(name: string): Promise<boolean> {
-    return await this.#lease.remove(name)
+    const removed = await this.#lease.remove(name)
+    if (removed) this.#contents?.noteRemoved(name)
+    // Somebody else has removed it, and who knows what besides.
+    else this.distrustContents()
+    return removed
   }
 
   /** As {@link StorageLease.discardUncommitted}. */
@@ -131,9 +162,11 @@ export class LeasedStorage implements ObjectStorage {
   }
 }
 
-async function currentSequence(storage: CheckpointStorage, logger: Logger): Promise<SequenceState> {
-  const catalog = new CheckpointCatalog(storage)
-  const listing = await catalog.listing()
+async function currentSequence(
+  catalog: CheckpointCatalog,
+  listing: StorageListing,
+  logger: Logger,
+): Promise<SequenceState> {
   let stored: SequenceState | undefined
   let damage: string | undefined
   try {
@@ -146,7 +179,7 @@ async function currentSequence(storage: CheckpointStorage, logger: Logger): Prom
   const sequence = reconcileSequence(stored, listing)
   if (damage !== undefined) {
     logger.warn(
-      { storage: storage.name, reason: damage, ...sequence },
+      { storage: catalog.storage.name, reason: damage, ...sequence },
       'the sequence of checkpoints was derived from the names of the files',
     )
     return atLeastOnePublished(sequence)

@@ -128,7 +128,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
         this.#listeners.emit('mergeFailed', { error })
       },
     })
-    this.#ownership = new LeaseKeeper(storage, logger, () => {
+    this.#ownership = new LeaseKeeper(this.#catalog, logger, () => {
       this.#schedule.stop()
       void this.#maker.abortMerge()
     })
@@ -192,10 +192,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   async #list(): Promise<CheckpointMetadata[]> {
-    const { manifests } = await this.#catalog.listing()
+    const { manifests, manifestSizes } = await this.#catalog.listing()
     const listed: CheckpointMetadata[] = []
     for (const sequence of manifests) {
-      const stored = await this.#catalog.tryManifest(sequence)
+      const stored = await this.#catalog.listedManifest(sequence, manifestSizes.get(sequence))
       if (isStateError(stored)) {
         const fields = { checkpoint: checkpointId(sequence), code: stored.code, reason: stored.message }
         this.#settings.logger.warn(fields, 'checkpoint not listed')
@@ -268,6 +268,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   /** What is damaged is not built on: the chain may share its segments. */
   #noteDamaged(sequence: number): void {
     this.#knownDamaged.add(sequence)
+    this.#ownership.held?.distrustContents()
     this.#maker.breakOff()
   }
 
@@ -407,6 +408,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
       await this.#retain(owner)
       return checkpoint
     } catch (error) {
+      this.#ownership.held?.distrustContents()
       const failure = asCheckpointFailure(error, sequence)
       const id = sequence === undefined ? undefined : checkpointId(sequence)
       this.#tally.noteFailed(failure)
@@ -433,6 +435,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
       }
       return await asTemporaryOwner(notedStorage(storage, this.#watch.note), this.#settings.logger, make)
     } catch (error) {
+      this.#ownership.held?.distrustContents()
       throw asCheckpointFailure(error, sequence)
     }
   }

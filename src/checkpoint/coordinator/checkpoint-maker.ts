@@ -140,7 +140,7 @@ export class CheckpointMaker {
       })
       if (written === undefined) return OUTGROWN
       keepBase = true
-      await owner.notePublished(sequence)
+      await owner.notePublished(written.stored)
       if (!savepoint) this.#published(written.stored, cut.snapshot.base, owner, content)
       return { ...written, cutMs: cut.pauseMs }
     } catch (error) {
@@ -168,6 +168,11 @@ export class CheckpointMaker {
   /** The files that the chain consists of are seen to be these; where one is missing, the next checkpoint is full. */
   noteListing(owner: LeasedStorage, segmentSizes: ReadonlyMap<string, number>): void {
     this.#chain.confirmIn(owner, segmentSizes)
+  }
+
+  /** Looks whether one of the files is there that the chain consists of: another one each time. */
+  async lookForOneFile(owner: LeasedStorage): Promise<void> {
+    await this.#chain.lookForOneFile(owner)
   }
 
   /** The next checkpoint is full: something that was saved before is not to be relied on. */

@@ -1,9 +1,12 @@
 import type { Clock } from '../../base/clock.js'
-import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
 import type { LeasedStorage } from '../archive/leased-storage.js'
 import { planRetention, planSweep, type RetainedCheckpoint } from '../archive/retention.js'
+import type { StorageContents } from '../archive/storage-contents.js'
 import { checkpointId, manifestName } from '../format/object-names.js'
 import type { CheckpointId, Logger } from '../types.js'
+
+/** How long what is known of a storage is relied on, while nothing speaks against it: what somebody removes by hand is noticed then. */
+const LISTED_EVERY_MS = 3_600_000
 
 export interface RetentionSettings {
   readonly maxCheckpoints: number
@@ -18,6 +21,8 @@ export interface SegmentUse {
   segmentsInUse(): ReadonlySet<string>
   /** What is in the storage now. */
   noteListing(owner: LeasedStorage, segmentSizes: ReadonlyMap<string, number>): void
+  /** Looks whether one of the files is there that the next checkpoint builds on: another one each time. */
+  lookForOneFile(owner: LeasedStorage): Promise<void>
   /** These are about to be removed because their checkpoint is. */
   letGoOf(names: readonly string[]): Promise<void>
 }
@@ -30,6 +35,8 @@ export interface SegmentUse {
 export class CheckpointRetention {
   readonly #settings: RetentionSettings
   readonly #orphansSeenAtMs = new Map<string, number>()
+  #contents: StorageContents | undefined
+  #listedAtMs = -Infinity
 
   constructor(settings: RetentionSettings) {
     this.#settings = settings
@@ -37,11 +44,15 @@ export class CheckpointRetention {
 
   /** Removes what is surplus. Throws where the storage fails or another owner has taken over. */
   async run(owner: LeasedStorage, knownDamaged: ReadonlySet<number>, use: SegmentUse): Promise<void> {
-    const { maxCheckpoints, graceMs, logger } = this.#settings
-    const catalog = new CheckpointCatalog(owner.storage)
-    const listing = await catalog.listing()
-    use.noteListing(owner, listing.segmentSizes)
-    const checkpoints = await catalog.retained(listing, knownDamaged)
+    const { maxCheckpoints, graceMs, clock, logger } = this.#settings
+    if (this.#contents !== undefined && clock.now() - this.#listedAtMs >= LISTED_EVERY_MS)
+      owner.distrustContents()
+    const contents = await owner.contents()
+    const listedAnew = contents !== this.#contents
+    if (listedAnew) this.#listedAtMs = clock.now()
+    this.#contents = contents
+    use.noteListing(owner, contents.segmentSizes)
+    const checkpoints = await contents.retained(knownDamaged)
     for (const { sequence, condition } of checkpoints) {
       if (condition !== 'unreadable') continue
       logger.warn(
@@ -51,7 +62,7 @@ export class CheckpointRetention {
     }
     const doomed = new Set(planRetention(checkpoints, maxCheckpoints))
     const kept = checkpoints.filter((checkpoint) => !doomed.has(checkpoint.sequence))
-    const segmentNames = [...listing.segmentSizes.keys()]
+    const segmentNames = [...contents.segmentSizes.keys()]
     for (const sequence of doomed) {
       await this.#removeCheckpoint(owner, sequence)
     }
@@ -59,16 +70,18 @@ export class CheckpointRetention {
     const unneeded = planSweep(kept, segmentNames, inUse)
     const released = new Set(planSweep(kept, segmentsOf(checkpoints, doomed), inUse))
     await this.#sweep(owner, unneeded, released)
-    await owner.check()
-    await owner.discardUncommitted(graceMs)
+    // What is uncommitted is left behind by a process that died, or by a failure: both end in a new listing.
+    if (listedAnew) await owner.discardUncommitted(graceMs)
+    else await use.lookForOneFile(owner)
   }
 
   /** Removes one checkpoint, whatever state it is in. False where there is none. */
   async remove(owner: LeasedStorage, sequence: number, use: SegmentUse): Promise<boolean> {
-    const catalog = new CheckpointCatalog(owner.storage)
-    const listing = await catalog.listing()
-    const checkpoints = await catalog.retained(listing, new Set())
-    const ofThisNumber = [...listing.segmentSizes.keys()].filter((name) =>
+    owner.distrustContents()
+    const contents = await owner.contents()
+    const isThere = contents.manifests.includes(sequence)
+    const checkpoints = await contents.retained(new Set())
+    const ofThisNumber = [...contents.segmentSizes.keys()].filter((name) =>
       name.startsWith(`${checkpointId(sequence)}.`),
     )
     const kept = checkpoints.filter((checkpoint) => checkpoint.sequence !== sequence)
@@ -78,17 +91,15 @@ export class CheckpointRetention {
     const savepoints = ofThisNumber.filter((name) => name.endsWith('.savepoint.segment') && !named.has(name))
     const unneeded = new Set([...planSweep(kept, own), ...savepoints])
     await use.letGoOf([...unneeded])
-    await owner.check()
-    if (listing.manifests.includes(sequence)) {
-      await owner.noteRemoval(sequence, listing)
+    if (isThere) {
+      await owner.noteRemoval(sequence, contents)
       await this.#removeCheckpoint(owner, sequence)
     }
     for (const name of unneeded) await owner.remove(name)
-    return listing.manifests.includes(sequence)
+    return isThere
   }
 
   async #removeCheckpoint(owner: LeasedStorage, sequence: number): Promise<void> {
-    await owner.check()
     await owner.remove(manifestName(sequence))
     const id = checkpointId(sequence)
     this.#settings.logger.debug({ checkpoint: id }, 'checkpoint removed')
@@ -111,7 +122,6 @@ export class CheckpointRetention {
         this.#orphansSeenAtMs.set(name, firstSeenAtMs)
         continue
       }
-      await owner.check()
       await owner.remove(name)
       logger.debug({ segment: name }, 'segment removed')
     }

@@ -2,7 +2,7 @@
 //
 // (1) The segment is written whole, and committed (durable) before anything names it; in the worker.
 // (2) It is read back from the storage and verified, to its last byte; in the worker.
-// (3) The lease is checked, then the manifest is committed: only now there is a checkpoint. The manifest is read back too.
+// (3) The manifest is committed under the lease, which the storage checks: only now there is a checkpoint. It is read back too.
 // (4) Whatever fails leaves no checkpoint: a manifest whose commit failed is taken back, segments are removed or left to
 //     the sweep.
 
@@ -180,7 +180,6 @@ async function publishManifest(
   try {
     output = await owner.create(name)
     await output.write(bytes)
-    await owner.check()
     throwIfAborted(signal, OPERATION)
     attempted = true
     await output.commit()

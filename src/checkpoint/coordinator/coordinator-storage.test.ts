@@ -1,8 +1,15 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { bytesOf, namesIn, patchLeases, rewriteSealed } from '../../../test/support/checkpoints.js'
-import { bench, contentOf, crash, put } from '../../../test/support/coordinator-bench.js'
+import { bench, contentOf, crash, put, worker } from '../../../test/support/coordinator-bench.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import { FileCheckpointStorage } from '../../storage/file-checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
 import { manifestName, segmentName } from '../format/object-names.js'
+import { CheckpointCoordinator } from './checkpoint-coordinator.js'
 
 describe('the sequence', () => {
   it('goes on after a restart, and is not set back by deletions', async () => {
@@ -79,6 +86,81 @@ describe('the sequence', () => {
     await expect(first.coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
     expect(await namesIn(first.storage)).toEqual(['chk-0000000001.base.segment', 'sequence'])
     expect(await first.coordinator.restoreLatest()).toBeUndefined()
+  })
+})
+
+describe('a checkpoint beside many others', () => {
+  const kept = { maxCheckpoints: 10, incremental: true, maxDeltas: 100 }
+
+  it.each([
+    ['in memory', async () => new MemoryCheckpointStorage()],
+    ['in files', async () => new FileCheckpointStorage(await mkdtemp(join(tmpdir(), 'holdfast-calls-')))],
+  ])('of one changed key makes at most 12 calls of a storage %s, and lists nothing', async (_where, make) => {
+    const inner = await make()
+    const storage = new FaultyCheckpointStorage(inner)
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, { storage, worker, ...kept })
+    for (let i = 0; i < 1_000; i++) backend.putSync(bytesOf(`k${i}`), bytesOf(`v${i}`))
+    for (let i = 0; i < 20; i++) await coordinator.createSavepoint(storage)
+    for (let i = 0; i < 11; i++) {
+      backend.putSync(bytesOf('k1'), bytesOf(`${i}`))
+      await coordinator.createCheckpoint()
+    }
+    for (const incremental of [true, false]) {
+      const before = storage.calls.length
+      backend.putSync(bytesOf('k1'), bytesOf('x'))
+      if (!incremental) await backend.clear()
+      await coordinator.createCheckpoint()
+      const calls = storage.calls.slice(before).map(({ operation }) => operation)
+      expect(calls, calls.join(' ')).not.toContain('list')
+      expect(calls.length, calls.join(' ')).toBeLessThanOrEqual(12)
+    }
+    expect(await coordinator.listCheckpoints()).toHaveLength(30)
+    await coordinator.shutdown()
+    if (inner instanceof FileCheckpointStorage)
+      await rm(inner.name.slice('file:'.length), { recursive: true })
+  })
+
+  it('is made, and loses nothing, where somebody has removed what retention was about to remove', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const { coordinator, backend } = bench({ maxCheckpoints: 2, incremental: true }, storage)
+    for (const value of ['1', '2', '3']) {
+      await put(backend, `a=${value}`)
+      await coordinator.createCheckpoint()
+    }
+    storage.tamper(manifestName(2), undefined)
+    await coordinator.createCheckpoint()
+    await coordinator.createCheckpoint()
+    expect((await coordinator.listCheckpoints()).map(({ sequence }) => sequence)).toEqual([5, 4])
+    expect((await coordinator.verify('chk-0000000005')).checkpoint.id).toBe('chk-0000000005')
+    expect(coordinator.stats().failed).toBe(0)
+  })
+
+  it('finds within the hour what somebody else has put there or removed', async () => {
+    const faulty = new FaultyCheckpointStorage(new MemoryCheckpointStorage())
+    const { coordinator, clock } = bench({ storage: faulty, maxCheckpoints: 3 })
+    for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+    const lists = faulty.count('list')
+    clock.advance(3_599_999)
+    await coordinator.createCheckpoint()
+    expect(faulty.count('list')).toBe(lists)
+    clock.advance(1)
+    await coordinator.createCheckpoint()
+    expect(faulty.count('list')).toBe(lists + 1)
+  })
+
+  it('lists the storage again after a failure, which may have left something behind', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const faulty = new FaultyCheckpointStorage(storage)
+    const { coordinator, clock } = bench({ storage: faulty, graceMs: 0 })
+    await coordinator.createCheckpoint()
+    faulty.inject({ effect: 'fail', operation: 'writer.commit', object: '.manifest' })
+    faulty.inject({ effect: 'fail', operation: 'remove', object: 'chk-0000000002' })
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    expect(await namesIn(storage)).toContain(segmentName(2, 'base'))
+    clock.advance(1)
+    await coordinator.createCheckpoint()
+    expect(await namesIn(storage)).not.toContain(segmentName(2, 'base'))
   })
 })
 

@@ -1,5 +1,6 @@
 import type { ChangeBase } from '../../backend/state-snapshot.js'
-import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import { isStateError } from '../../base/errors.js'
+
 import type { LeasedStorage } from '../archive/leased-storage.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 
@@ -16,6 +17,7 @@ interface Tip {
  */
 export class IncrementalChain {
   #tip: Tip | undefined
+  #looks = 0
 
   /** The content of the checkpoint to build on; `undefined`: the next one is full. */
   get content(): CheckpointContent | undefined {
@@ -50,8 +52,20 @@ export class IncrementalChain {
     const tip = this.#tip
     if (tip === undefined) return false
     if (tip.owner === owner) return true
-    const { segmentSizes } = await new CheckpointCatalog(owner.storage).listing()
+    owner.distrustContents()
+    const { segmentSizes } = await owner.contents()
     return this.confirmIn(owner, segmentSizes)
+  }
+
+  /**
+   * Looks whether one of the files is there, another one each time: what was removed by hand is noticed although the storage is
+   * not listed. Where it is missing, the chain is broken off.
+   */
+  async lookForOneFile(owner: LeasedStorage): Promise<void> {
+    const segment = this.segments[this.#looks++ % Math.max(1, this.segments.length)]
+    if (segment === undefined || (await exists(owner, segment.name))) return
+    owner.distrustContents()
+    this.breakOff()
   }
 
   /** As {@link confirm}, by the sizes of what is there. */
@@ -61,5 +75,15 @@ export class IncrementalChain {
     if (complete) this.#tip = { ...this.#tip, owner }
     else this.breakOff()
     return complete
+  }
+}
+
+/** Whether there is a segment of that name, in one call that fetches nothing: every segment is larger than no bytes. */
+async function exists(owner: LeasedStorage, name: string): Promise<boolean> {
+  try {
+    return (await owner.read(name, 0)) !== undefined
+  } catch (error) {
+    if (isStateError(error, 'CORRUPTION')) return true
+    throw error
   }
 }

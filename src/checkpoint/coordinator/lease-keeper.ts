@@ -1,5 +1,6 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
 import { LeasedStorage } from '../archive/leased-storage.js'
 import type { Logger } from '../types.js'
 
@@ -10,15 +11,15 @@ import type { Logger } from '../types.js'
  * (2) Who has lost it never takes it back by itself: two coordinators would push each other out for ever.
  */
 export class LeaseKeeper {
-  readonly #storage: CheckpointStorage
+  readonly #catalog: CheckpointCatalog
   readonly #logger: Logger
   readonly #onLost: () => void
   #owner: LeasedStorage | undefined
   #fenced: StateError<'FENCED'> | undefined
   #everOwned = false
 
-  constructor(storage: CheckpointStorage, logger: Logger, onLost: () => void) {
-    this.#storage = storage
+  constructor(catalog: CheckpointCatalog, logger: Logger, onLost: () => void) {
+    this.#catalog = catalog
     this.#logger = logger
     this.#onLost = onLost
   }
@@ -43,7 +44,7 @@ export class LeaseKeeper {
     if (this.#fenced !== undefined && this.#everOwned) throw new StateError('FENCED', this.#fenced.details)
     if (this.#owner !== undefined) return this.#owner
     try {
-      this.#owner = await LeasedStorage.acquire(this.#storage, this.#logger)
+      this.#owner = await LeasedStorage.acquire(this.#catalog, this.#logger)
     } catch (error) {
       if (isStateError(error, 'FENCED')) this.#fenced = error
       throw error
@@ -86,7 +87,7 @@ export class LeaseKeeper {
     } catch (error) {
       if (!isStateError(error, 'FENCED')) return
       this.#fenced = error
-      const fields = { storage: this.#storage.name, owner: error.details.owner }
+      const fields = { storage: this.#catalog.storage.name, owner: error.details.owner }
       this.#logger.error(fields, 'another owner has taken over the storage: no more checkpoints')
       this.#onLost()
     }
@@ -99,7 +100,7 @@ export async function asTemporaryOwner<T>(
   logger: Logger,
   action: (owner: LeasedStorage) => Promise<T>,
 ): Promise<T> {
-  const owner = await LeasedStorage.acquire(storage, logger)
+  const owner = await LeasedStorage.acquire(new CheckpointCatalog(storage), logger)
   try {
     return await action(owner)
   } finally {

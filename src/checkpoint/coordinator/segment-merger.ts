@@ -129,11 +129,13 @@ export class SegmentMerger {
       const { segment } = await job.ended
       if (segment === undefined || signal.aborted) throw new Error('the merge was given up')
       await owner.check()
+      owner.noteSegment(segment)
       this.#finished = { inputs: content.segments, segment }
       const durationMs = Math.max(0, clock.now() - startedAtMs)
       logger.info({ segment: name, inputs: content.segments.length, durationMs }, 'segments merged')
       onMerged({ through: content.id, sizeBytes: segment.sizeBytes, durationMs })
     } catch (error) {
+      owner.distrustContents()
       if (committed) await removeAfterFailure(owner, [name], error, logger)
       if (signal.aborted) return
       const failure = isStateError(error, 'CORRUPTION') ? error : asCheckpointFailure(error, undefined)
