@@ -104,8 +104,7 @@ const checkpoint = (savepoint: boolean, mergeEnds: boolean) =>
     await noteSaved(model, world, made, state, model.position)
     world.owner = true
     if (mergeEnds) await world.mergeEnds()
-    if (savepoint) return
-    for (const sequence of model.surplus()) model.saved.delete(sequence)
+    if (!savepoint) await compareRetained(model, world, true)
   })
 
 /** What is written after the call is not in it, but in the next one. */
@@ -120,17 +119,19 @@ const checkpointBesideWrites = (writes: readonly Command[]) =>
     expect(made.source).toEqual({ position })
     expect(made.entryCount).toBe(state.size)
     await noteSaved(model, world, made, state, position)
-    for (const sequence of model.surplus()) model.saved.delete(sequence)
+    await compareRetained(model, world, true)
   })
 
-/** Retention may have been cut short: bring the model to what is there, and never to less than it promises. */
-async function compareRetained(model: Model, world: World): Promise<void> {
+/** Brings the model to what retention has left, which is never less than it promises, nor more where it was not cut short. */
+async function compareRetained(model: Model, world: World, uncut: boolean): Promise<void> {
   const surplus = model.surplus()
+  const dispensable = model.dispensable()
   const names = await namesIn(world.storage)
   for (const [sequence] of model.newestFirst()) {
     const there = names.includes(manifestName(sequence))
-    if (!surplus.includes(sequence)) expect(there).toBe(true)
-    else if (!there) model.saved.delete(sequence)
+    if (uncut && surplus.includes(sequence)) expect(there).toBe(false)
+    if (!dispensable.includes(sequence)) expect(there).toBe(true)
+    if (!there) model.saved.delete(sequence)
   }
 }
 
@@ -161,7 +162,7 @@ async function attempt(model: Model, world: World, signal?: AbortSignal): Promis
     aliveAt(state, world.clock.now()),
     model.position,
   )
-  await compareRetained(model, world)
+  await compareRetained(model, world, false)
   return undefined
 }
 

@@ -59,13 +59,27 @@ export class Model {
     return [...this.saved].sort(([left], [right]) => right - left)
   }
 
-  /** What retention has to remove: all that is older than the newest few that it takes for good. */
+  /** What retention has to remove: all that is older than the newest few that are good, as far as it can know. */
   surplus(): number[] {
-    const plain = this.newestFirst().filter(([, saved]) => !this.isSpared(saved))
+    const plain = this.newestFirst().filter(([, { savepoint }]) => !savepoint)
     const good = plain.filter(([, saved]) => !this.isKnownDamaged(saved))
-    const oldestKept = good[MAX_CHECKPOINTS - 1]?.[0] ?? 0
-    return plain.map(([sequence]) => sequence).filter((sequence) => sequence < oldestKept)
+    return olderThan(plain, good)
   }
+
+  /**
+   * What retention may remove: it lists the storage now and then only, so what was damaged by hand may still be good to it.
+   * Never more than that, and never one of the newest few.
+   */
+  dispensable(): number[] {
+    const plain = this.newestFirst().filter(([, saved]) => !this.isSpared(saved))
+    return olderThan(plain, plain)
+  }
+}
+
+/** Those that are older than the newest few of the good ones. */
+function olderThan(plain: readonly [number, SavedState][], good: readonly [number, SavedState][]): number[] {
+  const oldestKept = good[MAX_CHECKPOINTS - 1]?.[0] ?? 0
+  return plain.map(([sequence]) => sequence).filter((sequence) => sequence < oldestKept)
 }
 
 export type BackendMaker = (clock: ManualClock) => StateBackend | Promise<StateBackend>

@@ -61,10 +61,9 @@ export class CheckpointArchive {
   async list(options?: ArchiveListOptions): Promise<CheckpointMetadata[]> {
     rejectViolations(violationsOf(options, listRules))
     const listed: CheckpointMetadata[] = []
-    const { manifestSizes, manifests } = await this.#catalog.listing()
-    for (const sequence of manifests) {
+    for (const sequence of (await this.#catalog.listing()).manifests) {
       throwIfAborted(options?.signal, 'list checkpoints')
-      const stored = await this.#catalog.listedManifest(sequence, manifestSizes.get(sequence))
+      const stored = await this.#catalog.tryManifest(sequence)
       if (!isStateError(stored)) listed.push(metadataOf(stored))
       // Retention may have removed it since the storage was listed.
       else if (!(await this.#catalog.isGone(sequence))) {

@@ -14,21 +14,15 @@ import {
 export interface StorageListing extends NamedSequences {
   /** Numbers of the manifests, newest first. */
   readonly manifests: readonly number[]
-  /** Size of each manifest by its number. */
-  readonly manifestSizes: ReadonlyMap<number, number>
   /** Size of each segment by its name. */
   readonly segmentSizes: ReadonlyMap<string, number>
   /** Numbers that have a savepoint's segment. */
   readonly savepoints: ReadonlySet<number>
 }
 
-/**
- * Reads what a storage holds. It never writes and needs no lease. A manifest never changes once it is published, so what was read
- * of one for a listing is kept.
- */
+/** Reads what a storage holds, anew each time. It never writes and needs no lease. */
 export class CheckpointCatalog {
   readonly storage: CheckpointStorage
-  readonly #kept = new Map<number, StoredManifest>()
 
   constructor(storage: CheckpointStorage) {
     this.storage = storage
@@ -36,7 +30,7 @@ export class CheckpointCatalog {
 
   /** `STORAGE_ERROR` where the storage cannot be listed. */
   async listing(): Promise<StorageListing> {
-    const manifestSizes = new Map<number, number>()
+    const manifests: number[] = []
     const segmentSizes = new Map<string, number>()
     const savepoints = new Set<number>()
     let largest = 0
@@ -44,13 +38,12 @@ export class CheckpointCatalog {
       const parsed = parseObjectName(name)
       if (parsed === undefined || parsed.type === 'sequence') continue
       largest = Math.max(largest, parsed.sequence)
-      if (parsed.type === 'manifest') manifestSizes.set(parsed.sequence, sizeBytes)
+      if (parsed.type === 'manifest') manifests.push(parsed.sequence)
       else segmentSizes.set(name, sizeBytes)
       if (parsed.type === 'segment' && parsed.kind === 'savepoint') savepoints.add(parsed.sequence)
     }
-    const manifests = [...manifestSizes.keys()].sort((left, right) => right - left)
-    for (const sequence of this.#kept.keys()) if (!manifestSizes.has(sequence)) this.#kept.delete(sequence)
-    return { manifests, manifestSizes, segmentSizes, savepoints, largest, largestManifest: manifests[0] ?? 0 }
+    manifests.sort((left, right) => right - left)
+    return { manifests, segmentSizes, savepoints, largest, largestManifest: manifests[0] ?? 0 }
   }
 
   /** The manifest of a checkpoint; `undefined` where there is none. `CORRUPTION`, `INCOMPATIBLE`, `STORAGE_ERROR`. */
@@ -89,21 +82,6 @@ export class CheckpointCatalog {
       const details = { storage: this.storage.name, operation: 'read a manifest', reason: reasonOf(error) }
       return new StateError('STORAGE_ERROR', details, { cause: error })
     }
-  }
-
-  /**
-   * As {@link tryManifest}, for a manifest that was listed with that size: read once, and then remembered. Whoever restores reads it
-   * anew.
-   */
-  async listedManifest(
-    sequence: number,
-    sizeBytes: number | undefined,
-  ): Promise<StoredManifest | StateError> {
-    const kept = this.#kept.get(sequence)
-    if (kept?.manifestBytes === sizeBytes && kept !== undefined) return kept
-    const stored = await this.tryManifest(sequence)
-    if (!isStateError(stored)) this.#kept.set(sequence, stored)
-    return stored
   }
 
   /** The persisted sequence; `undefined` where there is none. `CORRUPTION`, `INCOMPATIBLE`, `STORAGE_ERROR`. */

@@ -5,22 +5,20 @@ import type { CheckpointCatalog, StorageListing } from './checkpoint-catalog.js'
 import type { CheckpointCondition, RetainedCheckpoint } from './retention.js'
 
 /**
- * What lies in a storage, as its one writer knows it without asking again: what one listing told, and what it has published and
- * removed since. Nobody else writes there while it holds the lease. What somebody removes by hand all the same is noticed
- * when the storage is next listed.
+ * What lies in a storage, as its one writer knows it without asking again: what one listing told, the manifests read since, which
+ * never change, and what it has published and removed. Nobody else writes there while it holds the lease. What somebody
+ * changes by hand all the same is noticed when the storage is next listed.
  */
 export class StorageContents {
   readonly #catalog: CheckpointCatalog
   /** By number; `undefined`: there is one, and it was not read yet. */
   readonly #manifests: Map<number, StoredManifest | StateError | undefined>
-  readonly #manifestSizes: ReadonlyMap<number, number>
   readonly #segmentSizes: Map<string, number>
   readonly #savepoints: Set<number>
 
   constructor(catalog: CheckpointCatalog, listing: StorageListing) {
     this.#catalog = catalog
     this.#manifests = new Map(listing.manifests.map((sequence) => [sequence, undefined]))
-    this.#manifestSizes = listing.manifestSizes
     this.#segmentSizes = new Map(listing.segmentSizes)
     this.#savepoints = new Set(listing.savepoints)
   }
@@ -83,7 +81,7 @@ export class StorageContents {
     const known = this.#manifests.get(sequence)
     // One that the storage failed to read may be readable the next time.
     if (known !== undefined && !isStateError(known, 'STORAGE_ERROR')) return known
-    const stored = await this.#catalog.listedManifest(sequence, this.#manifestSizes.get(sequence))
+    const stored = await this.#catalog.tryManifest(sequence)
     this.#manifests.set(sequence, stored)
     return stored
   }

@@ -192,10 +192,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   async #list(): Promise<CheckpointMetadata[]> {
-    const { manifests, manifestSizes } = await this.#catalog.listing()
+    const { manifests } = await this.#catalog.listing()
     const listed: CheckpointMetadata[] = []
     for (const sequence of manifests) {
-      const stored = await this.#catalog.listedManifest(sequence, manifestSizes.get(sequence))
+      const stored = await this.#catalog.tryManifest(sequence)
       if (isStateError(stored)) {
         const fields = { checkpoint: checkpointId(sequence), code: stored.code, reason: stored.message }
         this.#settings.logger.warn(fields, 'checkpoint not listed')
