@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
 import { bench as benchWith, put } from '../../../test/support/coordinator-bench.js'
-import type { SyncStateBackend } from '../../backend/state-backend.js'
+import type { StateBackend, SyncStateBackend } from '../../backend/state-backend.js'
 import { LmdbStateBackend } from '../../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import type { CheckpointStorage, ObjectReader, ObjectWriter } from '../../storage/checkpoint-storage.js'
@@ -25,7 +26,6 @@ const calls: Readonly<Record<string, (storage: CheckpointStorage) => void>> = {
   open: (storage) => Object.assign(storage, { open: stuck }),
   'reader.read': (storage) => patchReaders(storage, (reader) => Object.assign(reader, { read: stuck })),
   'reader.close': (storage) => patchReaders(storage, (reader) => Object.assign(reader, { close: stuck })),
-  'lease.check': (storage) => patchLeases(storage, (lease) => void Object.assign(lease, { check: stuck })),
   'lease.replace': (storage) =>
     patchLeases(storage, (lease) => void Object.assign(lease, { replace: stuck })),
   'lease.create': (storage) => patchLeases(storage, (lease) => void Object.assign(lease, { create: stuck })),
@@ -34,6 +34,11 @@ const calls: Readonly<Record<string, (storage: CheckpointStorage) => void>> = {
   'writer.commit of a manifest': (storage) => patchWriters(storage, 'commit', '.manifest'),
   'writer.abort': (storage) =>
     patchWriters(storage, 'abort', '', (writer) => (writer.write = () => Promise.reject(new Error('no')))),
+}
+
+/** Enough that its segment is not read back in one call. */
+async function putMuch(backend: StateBackend): Promise<void> {
+  await backend.put(bytesOf('a'), randomBytes(300_000))
 }
 
 function patchReaders(storage: CheckpointStorage, patch: (reader: ObjectReader) => void): void {
@@ -72,7 +77,7 @@ describe.each(Object.entries(calls))('where %s of the storage never settles,', (
     const storage = new MemoryCheckpointStorage()
     const { coordinator, backend } = bench(storage)
     patch(storage)
-    await put(backend, 'a=1')
+    await putMuch(backend)
     const controller = new AbortController()
     const making = coordinator.createCheckpoint({ signal: controller.signal })
     setImmediate(() => controller.abort())
@@ -83,7 +88,7 @@ describe.each(Object.entries(calls))('where %s of the storage never settles,', (
     const storage = new MemoryCheckpointStorage()
     const { coordinator, backend } = bench(storage)
     patch(storage)
-    await put(backend, 'a=1')
+    await putMuch(backend)
     const ends = [coordinator.createCheckpoint(), coordinator.createCheckpoint(), coordinator.shutdown()]
     for (const { status } of await Promise.allSettled(ends)) expect(status).toBe('rejected')
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })

@@ -91,6 +91,7 @@ export function pulsingSource(source: ObjectSource, pulse: PulseGiver): ObjectSo
       const reader = await pulse.during(source.open(name, options))
       return reader === undefined ? undefined : pulsingReader(reader)
     },
+    read: (name, maxBytes) => pulse.during(source.read(name, maxBytes)),
   }
 }
 
