@@ -1,6 +1,5 @@
 import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { isStateError } from '../../base/errors.js'
-
 import type { LeasedStorage } from '../archive/leased-storage.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 
