@@ -15,7 +15,10 @@ export interface CheckpointCoordinatorOptions {
   readonly maxCheckpoints?: number
   /** Default `'lz4'`. */
   readonly compression?: Compression
-  /** The source's position (offsets, file positions): captured at the same instant as the state. */
+  /**
+   * The source's position (offsets, file positions): captured at the same instant as the state. Where the state has to be taken
+   * once more, it is asked again, and its last answer counts.
+   */
   readonly source?: () => JsonValue
   /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
   readonly graceMs?: number
