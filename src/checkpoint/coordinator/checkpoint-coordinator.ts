@@ -123,6 +123,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
         this.#tally.noteMerged(merged.sizeBytes)
         this.#listeners.emit('merged', merged)
       },
+      onCut: () => this.#watch.hold(),
       onMergeFailed: (error) => {
         this.#tally.noteMergeFailed(error)
         this.#listeners.emit('mergeFailed', { error })
@@ -373,7 +374,12 @@ export class CheckpointCoordinator implements AsyncDisposable {
     if (this.#tally.created > 0 || this.#tally.restores > 0) return false
     try {
       const owner = await this.#ownership.acquire()
-      return owner.everPublished && (await this.#backend.count()) === 0
+      if (!owner.everPublished) return false
+      const release = this.#watch.hold()
+      return await this.#backend
+        .count()
+        .then((entries) => entries === 0)
+        .finally(release)
     } catch {
       // The attempt at the checkpoint meets the same failure and reports it.
       return false

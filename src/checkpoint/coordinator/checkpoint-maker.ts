@@ -31,6 +31,8 @@ export interface MadeCheckpoint extends WrittenCheckpoint {
 }
 
 export interface MakerEvents {
+  /** The backend is asked for its state; what this returns is called when it has given it. */
+  readonly onCut: () => () => void
   readonly onMerged: MergerSettings['onMerged']
   readonly onMergeFailed: (error: StateError) => void
 }
@@ -45,6 +47,7 @@ export class CheckpointMaker {
   readonly #worker: JobStarter
   readonly #chain = new IncrementalChain()
   readonly #merger: SegmentMerger
+  readonly #onCut: () => () => void
 
   constructor(
     backend: CheckpointedBackend,
@@ -55,6 +58,7 @@ export class CheckpointMaker {
     this.#backend = backend
     this.#settings = settings
     this.#worker = worker
+    this.#onCut = events.onCut
     const { limits, clock, logger, codec } = settings
     const onFailed = (error: StateError) => {
       // What cannot be read cannot be built on.
@@ -117,7 +121,7 @@ export class CheckpointMaker {
     const chain = this.#merger.applied(this.#chain.segments)
     const builds = trackChanges && sinceBase && !isChainTooLong(chain, this.#settings)
     const since = builds ? this.#chain.base : undefined
-    const cut = await takeCut(this.#backend, source, { trackChanges, since, share })
+    const cut = await takeCut(this.#backend, source, { trackChanges, since, share }).finally(this.#onCut())
     let keepBase = false
     try {
       throwIfAborted(signal, 'checkpoint')

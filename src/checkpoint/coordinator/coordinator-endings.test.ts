@@ -152,6 +152,24 @@ describe('a thread that hangs', () => {
   })
 })
 
+describe('a thread that starts', () => {
+  it('is not taken for silent, however long it takes', async () => {
+    const backend = new MemoryStateBackend()
+    const storage = new MemoryCheckpointStorage()
+    const worker = new CheckpointWorker()
+    const ready = worker.ready.bind(worker)
+    // Nothing else is heard meanwhile.
+    worker.ready = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 3 * MAX_SILENCE_MS))
+      await ready()
+    }
+    const coordinator = new CheckpointCoordinator(backend, { storage, worker, maxSilenceMs: MAX_SILENCE_MS })
+    await coordinator.shutdown()
+    expect(await storage.list()).toHaveLength(3)
+    await worker.close()
+  })
+})
+
 describe('a storage that is slow, and answers', () => {
   it('is waited for by shutdown, however long all of it takes', async () => {
     const storage = new MemoryCheckpointStorage()

@@ -7,6 +7,8 @@ import type { CheckpointWorker, JobStart, JobStarter } from '../worker/checkpoin
 import type { WorkerJob } from '../worker/worker-job.js'
 
 const LOOK_EVERY_MS = 200
+/** A thread that is not ready by then is taken for one that hangs. */
+const MAX_START_MS = 60_000
 
 /** Listens to a coordinator's storage and to its jobs in the worker. */
 export class SilenceWatch {
@@ -41,10 +43,12 @@ export class SilenceWatch {
       get isReady() {
         return worker.isReady
       },
-      ready: () => worker.ready(),
+      ready: () => this.#starting(worker),
       awaited: (work) => worker.awaited(work),
       start: (start: JobStart) => {
+        const isReady = worker.isReady
         const job = worker.start(start)
+        if (!isReady) void this.#starting(worker).catch(() => {})
         this.#jobs.add(job)
         const over = () => {
           this.#jobs.delete(job)
@@ -54,6 +58,17 @@ export class SilenceWatch {
         return job
       },
     }
+  }
+
+  /** A thread that loads its modules cannot be heard, and takes long where many do so at once. */
+  async #starting(worker: CheckpointWorker): Promise<void> {
+    const release = this.hold()
+    const cancelTimer = setPatientTimer(systemClock, release, MAX_START_MS)
+    await worker.ready().finally(() => {
+      cancelTimer()
+      release()
+      this.note()
+    })
   }
 
   /** Calls back when nothing was heard for `maxSilenceMs`. Returns how to stop listening. */
