@@ -1,11 +1,14 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Worker } from 'node:worker_threads'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FileCheckpointStorage } from '../storage/file-checkpoint-storage.js'
+import { ManualClock } from '../testing/manual-clock.js'
 import { DurableDirectory } from './durable-directory.js'
-import { FileLease } from './file-lease.js'
-import { thisProcess } from './process-identity.js'
+import { FileLease, LEASE_MS, RENEW_LEASE_MS } from './file-lease.js'
+import { thisThread } from './process-identity.js'
+import { TemporaryFile } from './temporary-file.js'
 
 describe('the lease of FileCheckpointStorage', () => {
   let directory: string
@@ -20,10 +23,16 @@ describe('the lease of FileCheckpointStorage', () => {
 
   /** Puts a lease file there as some other owner would have, changed as given. */
   async function plant(token: number, changes: object): Promise<string> {
-    const record = { version: 1, token, ...(await thisProcess()), nonce: 'planted', released: false }
+    const record = { version: 1, token, ...(await thisThread()), nonce: 'planted', released: false }
     const path = join(directory, `.lease-${String(token).padStart(10, '0')}`)
     await writeFile(path, JSON.stringify({ ...record, ...changes }))
     return path
+  }
+
+  /** Another owner that renews its lease while somebody waits. */
+  const renewing = (path: string) => async (ms: number) => {
+    const later = new Date(Date.now() + 60_000 + ms)
+    await utimes(path, later, later)
   }
 
   const leaseFiles = async () =>
@@ -56,15 +65,17 @@ describe('the lease of FileCheckpointStorage', () => {
       message: expect.stringMatching(/which is this process: release that lease first/),
     })
     const parentStart = await startOf(process.ppid)
-    await plant(3, { pid: process.ppid, processStartedAt: parentStart })
+    await plant(3, { pid: process.ppid, processStartedAt: parentStart, threadId: null })
     await expect(storage.acquire()).rejects.toMatchObject({
       code: 'FENCED',
       message: expect.stringContaining(`process ${process.ppid} on host '${hostname()}' (lease 3); stop it`),
     })
     const path = await plant(3, { hostname: 'elsewhere', pid: 1 })
-    await expect(storage.acquire()).rejects.toMatchObject({
+    await expect(
+      FileLease.acquire(new DurableDirectory(directory), { wait: renewing(path) }),
+    ).rejects.toMatchObject({
       code: 'FENCED',
-      message: expect.stringContaining(`if that host is gone for good, remove ${path}`),
+      message: expect.stringContaining(`take over (takeOver: true, or remove ${path})`),
     })
     await rm(path)
     await (await storage.acquire()).check()
@@ -75,15 +86,95 @@ describe('the lease of FileCheckpointStorage', () => {
     expect((await storage.acquire()).token).toBe(6)
   })
 
-  it.runIf(process.platform === 'linux')('takes over where the machine was started anew since', async () => {
-    await plant(5, { bootId: '00000000-0000-0000-0000-000000000000' })
-    expect((await storage.acquire()).token).toBe(6)
+  it.each([
+    ['another host', { hostname: 'elsewhere' }],
+    ['another numbering of processes', { pidNamespace: 'pid:[1]' }],
+    ['another start of the machine', { bootId: '00000000-0000-0000-0000-000000000000' }],
+    ['a system that told less', { bootId: null, pidNamespace: null, processStartedAt: null }],
+  ])('takes over from an owner of %s that is silent for as long as a lease lasts', async (_, changes) => {
+    const path = await plant(5, { pid: 2 ** 22 + 1, ...changes })
+    const files = new DurableDirectory(directory)
+    await expect(FileLease.acquire(files, { wait: renewing(path) })).rejects.toMatchObject({ code: 'FENCED' })
+    let waitedMs = 0
+    const lease = await FileLease.acquire(files, { wait: async (ms) => void (waitedMs += ms) })
+    expect(lease.token).toBe(6)
+    expect(waitedMs).toBe(LEASE_MS)
+    await lease.release()
   })
 
-  it('trusts the pid alone where the owner’s system told no more', async () => {
-    await plant(5, { bootId: null, processStartedAt: null })
-    await expect(storage.acquire()).rejects.toMatchObject({ code: 'FENCED' })
+  it('does not wait for an owner that lets go while it is watched, nor where it is to take over', async () => {
+    await plant(5, { hostname: 'elsewhere' })
+    const files = new DurableDirectory(directory)
+    let looks = 0
+    const lease = await FileLease.acquire(files, {
+      wait: async () => void (looks++, await plant(5, { released: true })),
+    })
+    expect([lease.token, looks]).toEqual([6, 1])
+    const never = () => Promise.reject(new Error('waited'))
+    const heir = await FileLease.acquire(files, { takeOver: true, wait: never })
+    await expect(lease.check()).rejects.toMatchObject({
+      code: 'FENCED',
+      message: expect.stringContaining('(lease 7)'),
+    })
+    await lease.release()
+    await heir.check()
+    await heir.release()
   })
+
+  it('is renewed by a timer while it is held, and by a check that comes later than that', async () => {
+    const clock = new ManualClock()
+    const lease = await FileLease.acquire(new DurableDirectory(directory), { clock })
+    const path = join(directory, '.lease-0000000001')
+    const longAgo = new Date(1_000)
+    const age = async () => {
+      await utimes(path, longAgo, longAgo)
+    }
+    for (let i = 0; i < 3; i++) {
+      await age()
+      clock.advance(RENEW_LEASE_MS)
+      await expect.poll(async () => (await stat(path)).mtimeMs).toBeGreaterThan(1_000)
+    }
+    await age()
+    vi.spyOn(performance, 'now').mockReturnValueOnce(performance.now() + RENEW_LEASE_MS)
+    await lease.check()
+    expect((await stat(path)).mtimeMs).toBeGreaterThan(1_000)
+    await lease.release()
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('removes what the owner before has begun, so that it cannot be given a name any more', async () => {
+    const files = new DurableDirectory(directory)
+    const old = await FileLease.acquire(files)
+    const file = await TemporaryFile.create(files)
+    await file.write(Buffer.from('x'))
+    // As if it were checked right before the take-over.
+    const guard = { check: vi.fn(async () => {}) }
+    await storage.acquire({ takeOver: true })
+    await expect(file.publishAs('late', guard)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    guard.check.mockImplementationOnce(async () => {}).mockImplementationOnce(() => old.check())
+    const next = await TemporaryFile.create(files)
+    await rm(files.pathOf((await readdir(directory)).find((name) => name.startsWith('.tmp-')) as string))
+    await expect(next.replaceAs('late', guard)).rejects.toMatchObject({ code: 'FENCED' })
+    expect((await readdir(directory)).filter((name) => !name.startsWith('.lease-'))).toEqual([])
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'is taken over at once from a thread of this process that has ended',
+    async () => {
+      const script = `
+      const { parentPort, workerData } = require('node:worker_threads')
+      import('holdfast').then(async ({ FileCheckpointStorage }) => {
+        await new FileCheckpointStorage(workerData).acquire()
+        parentPort.once('message', () => {})
+        parentPort.postMessage('acquired')
+      })`
+      const worker = new Worker(script, { eval: true, workerData: directory })
+      await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))
+      await expect(storage.acquire()).rejects.toMatchObject({ code: 'FENCED' })
+      await worker.terminate()
+      expect((await storage.acquire()).token).toBe(2)
+    },
+  )
 
   it('lets nobody in over a lease file that cannot be read, and says what to do', async () => {
     const good = await readFile(await plant(2, {}), 'utf8')
@@ -175,14 +266,9 @@ describe('the lease of FileCheckpointStorage', () => {
 
   it('lets this process in again after a release that could not be written', async () => {
     const lease = await storage.acquire()
-    const path = join(directory, '.lease-0000000001')
-    const record = await readFile(path)
-    await rm(path)
-    await mkdir(path)
-    await expect(lease.release()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    vi.spyOn(TemporaryFile, 'create').mockRejectedValueOnce(new Error('disk on fire'))
+    await expect(lease.release()).rejects.toThrow('disk on fire')
     await expect(lease.check()).rejects.toMatchObject({ code: 'CLOSED' })
-    await rm(path, { recursive: true })
-    await writeFile(path, record)
     const next = await storage.acquire()
     expect(next.token).toBe(2)
     await lease.release()

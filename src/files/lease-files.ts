@@ -4,6 +4,7 @@ import type { DurableDirectory } from './durable-directory.js'
 import { checkSmall } from './file-failure.js'
 import { leaseFileName, leaseTokenOf } from './file-names.js'
 import { decodeLease, type LeaseRecord, MAX_LEASE_BYTES } from './lease-record.js'
+import { ownPidNamespace } from './process-identity.js'
 
 /** The tokens of all lease files, ascending. */
 export async function leaseTokens(directory: DurableDirectory): Promise<number[]> {
@@ -20,6 +21,18 @@ export async function readLease(
   directory: DurableDirectory,
   token: number,
 ): Promise<LeaseRecord | undefined> {
+  return (await sightLease(directory, token))?.record
+}
+
+/** A lease as it was at one moment. */
+export interface Sighting {
+  readonly record: LeaseRecord
+  /** Differs from one sighting to the next where the owner has renewed its lease meanwhile. */
+  readonly changedAt: string
+}
+
+/** The lease with this token, now; `undefined` where there is none. */
+export async function sightLease(directory: DurableDirectory, token: number): Promise<Sighting | undefined> {
   const name = leaseFileName(token)
   const path = directory.pathOf(name)
   const file = await directory.openFile(name, 'read the lease')
@@ -28,7 +41,13 @@ export async function readLease(
     checkSmall(`lease file ${path}`, file.sizeBytes, MAX_LEASE_BYTES)
     const bytes = new Uint8Array(file.sizeBytes)
     await directory.readFully(file.handle, name, bytes, 0)
-    return decodeLease(bytes, token, path)
+    // By the open file: a network file system may tell what it knew before of a name.
+    const { mtimeNs, ino } = await directory.attempt(
+      'read the lease',
+      path,
+      file.handle.stat({ bigint: true }),
+    )
+    return { record: decodeLease(bytes, token, path), changedAt: `${ino}:${mtimeNs}` }
   } finally {
     await file.handle.close()
   }
@@ -42,12 +61,14 @@ export function fenced(directory: DurableDirectory, holder: LeaseRecord): StateE
 }
 
 function adviceAbout(directory: DurableDirectory, holder: LeaseRecord): string {
+  const file = directory.pathOf(leaseFileName(holder.token))
   if (holder.hostname !== hostname()) {
-    const file = directory.pathOf(leaseFileName(holder.token))
-    return `stop it or use another directory; if that host is gone for good, remove ${file}`
+    return `stop it or use another directory; to become the owner although it may live, take over (takeOver: true, or remove ${file})`
   }
-  if (holder.pid === process.pid) return 'which is this process: release that lease first'
-  return 'stop it or use another directory'
+  if (holder.pid === process.pid && holder.pidNamespace === ownPidNamespace()) {
+    return 'which is this process: release that lease first'
+  }
+  return 'stop it, wait until it lets go, take over (takeOver: true), or use another directory'
 }
 
 /** The refusal where the own lease file is gone and a newer owner has not yet shown, or is gone as well. */

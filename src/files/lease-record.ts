@@ -2,14 +2,15 @@
 //
 // (1) `version` is 1; a file with another number is INCOMPATIBLE, whatever else it holds.
 // (2) `token` is the one in the file's name.
-// (3) Unknown members are ignored; a missing one, or one of another type, is CORRUPTION.
+// (3) Unknown members are ignored; a missing one, or one of another type, is CORRUPTION. `pidNamespace`, `threadId` and
+//     `threadStartedAt` may be missing: then they are null.
 
 import { StateError } from '../base/errors.js'
 import type { ProcessIdentity } from './process-identity.js'
 
 const VERSION = 1
 
-/** The largest lease file that is read, in bytes. A written one has about 250. */
+/** The largest lease file that is read, in bytes. A written one has about 350. */
 export const MAX_LEASE_BYTES = 4_096
 
 export interface LeaseRecord extends ProcessIdentity {
@@ -44,9 +45,19 @@ export function decodeLease(bytes: Uint8Array, token: number, path: string): Lea
   if (processStartedAt !== null && typeof processStartedAt !== 'number') {
     throw damaged(path, 'processStartedAt is not a number or null')
   }
+  const { pidNamespace = null, threadId = null, threadStartedAt = null } = fields
+  if (pidNamespace !== null && typeof pidNamespace !== 'string') {
+    throw damaged(path, 'pidNamespace is not a string or null')
+  }
+  if (threadId !== null && typeof threadId !== 'number')
+    throw damaged(path, 'threadId is not a number or null')
+  if (threadStartedAt !== null && typeof threadStartedAt !== 'number') {
+    throw damaged(path, 'threadStartedAt is not a number or null')
+  }
   if (typeof nonce !== 'string') throw damaged(path, 'nonce is not a string')
   if (typeof released !== 'boolean') throw damaged(path, 'released is not true or false')
-  return { token, pid, hostname, bootId, processStartedAt, nonce, released }
+  const process = { pid, hostname, bootId, pidNamespace, processStartedAt, threadId, threadStartedAt }
+  return { token, ...process, nonce, released }
 }
 
 function parseObject(bytes: Uint8Array): { readonly [name: string]: unknown } | undefined {

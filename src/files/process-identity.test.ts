@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process'
 import { hostname } from 'node:os'
+import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
-import { mayBeAlive, parseProcessStatus, thisProcess } from './process-identity.js'
+import { livenessOf, parseProcessStatus, thisThread } from './process-identity.js'
+
+const onLinux = process.platform === 'linux'
 
 /** A line of /proc/<pid>/stat with the fields that matter. */
 function statusLine(name: string, state: string, threads: number, startedAt: number): string {
@@ -31,12 +34,52 @@ describe('process identity', () => {
     }
   })
 
-  it('knows this process as alive, and an unknown host as possibly so', async () => {
-    const self = await thisProcess()
+  it('knows this thread as alive, and a process that is gone as dead', async () => {
+    const self = await thisThread()
     expect(self).toMatchObject({ pid: process.pid, hostname: hostname() })
-    expect(await mayBeAlive(self)).toBe(true)
-    expect(await mayBeAlive({ ...self, hostname: 'elsewhere', pid: 2 ** 22 + 1 })).toBe(true)
-    expect(await mayBeAlive({ ...self, pid: 2 ** 22 + 1 })).toBe(false)
+    expect(await livenessOf(self)).toBe('alive')
+    expect(await livenessOf({ ...self, pid: 2 ** 22 + 1 })).toBe('dead')
+  })
+
+  it.runIf(onLinux)(
+    'has no evidence from another host, start of the machine, or numbering of processes',
+    async () => {
+      const self = await thisThread()
+      const gone = { ...self, pid: 2 ** 22 + 1 }
+      const elsewhere = [
+        { hostname: 'elsewhere' },
+        { bootId: '00000000-0000-0000-0000-000000000000' },
+        { pidNamespace: 'pid:[1]' },
+        { bootId: null },
+        { pidNamespace: null },
+      ]
+      for (const changes of elsewhere) {
+        expect(await livenessOf({ ...gone, ...changes }), JSON.stringify(changes)).toBe('unknown')
+        expect(await livenessOf({ ...self, ...changes }), JSON.stringify(changes)).toBe('unknown')
+      }
+    },
+  )
+
+  it.runIf(onLinux)('knows that a thread of this process has ended', async () => {
+    const script = `
+      const { parentPort } = require('node:worker_threads')
+      const { readlinkSync, readFileSync } = require('node:fs')
+      const status = readFileSync('/proc/thread-self/stat', 'latin1')
+      parentPort.once('message', () => {})
+      parentPort.postMessage({
+        threadId: Number(readlinkSync('/proc/thread-self').split('/').at(-1)),
+        threadStartedAt: Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[19]),
+      })`
+    const worker = new Worker(script, { eval: true })
+    const told = await new Promise<object>((resolve, reject) =>
+      worker.once('message', resolve).once('error', reject),
+    )
+    const owner = { ...(await thisThread()), ...told }
+    expect(owner.threadId).not.toBe(process.pid)
+    expect(await livenessOf(owner)).toBe('alive')
+    expect(await livenessOf({ ...owner, threadStartedAt: 1 })).toBe('dead')
+    await worker.terminate()
+    expect(await livenessOf(owner)).toBe('dead')
   })
 
   it.runIf(process.platform === 'linux')(
@@ -50,11 +93,11 @@ describe('process identity', () => {
         const pid = await new Promise<number>((resolve) =>
           shell.stdout.once('data', (text) => resolve(Number(text))),
         )
-        const { bootId } = await thisProcess()
-        const owner = { pid, hostname: hostname(), bootId, processStartedAt: null }
-        expect(await mayBeAlive(owner)).toBe(true)
+        const unknown = { processStartedAt: null, threadId: null, threadStartedAt: null }
+        const owner = { ...(await thisThread()), pid, ...unknown }
+        expect(await livenessOf(owner)).toBe('alive')
         process.kill(pid, 'SIGKILL')
-        await expect.poll(() => mayBeAlive(owner)).toBe(false)
+        await expect.poll(() => livenessOf(owner)).toBe('dead')
         expect(() => process.kill(pid, 0)).not.toThrow()
       } finally {
         shell.kill('SIGKILL')

@@ -13,6 +13,7 @@
 
 import { type FileHandle, link, open, rename } from 'node:fs/promises'
 import { present } from '../base/assert.js'
+import { isStateError } from '../base/errors.js'
 import { type DurableDirectory, MAX_TRANSFER_BYTES } from './durable-directory.js'
 import { afterCleanUp, errnoOf, storageError } from './file-failure.js'
 import { newTemporaryName } from './file-names.js'
@@ -87,6 +88,19 @@ export class TemporaryFile {
       })
     }
     return true
+  }
+
+  /**
+   * As {@link publishAs}, for a lease, which needs no other. False also where a new owner has removed this file meanwhile, with
+   * everything else that others had begun.
+   */
+  async publishLease(name: string): Promise<boolean> {
+    try {
+      return await this.publishAs(name, undefined)
+    } catch (error) {
+      if (isStateError(error) && errnoOf(error.cause) === 'ENOENT') return false
+      throw error
+    }
   }
 
   /** Gives the file its final name in place of the file that has it. */

@@ -1,7 +1,7 @@
 import type { DurableDirectory, SharedDirectory } from '../files/durable-directory.js'
 import { checkSmall } from '../files/file-failure.js'
-import type { LeaseMark } from '../files/file-lease.js'
 import { checkObjectName } from '../files/file-names.js'
+import type { LeaseMark } from '../files/lease-watch.js'
 import { type LeaseGuard, TemporaryFile } from '../files/temporary-file.js'
 import type { ObjectReader, ObjectWriter } from './checkpoint-storage.js'
 import { FileObjectReader } from './file-object-reader.js'

@@ -1,7 +1,7 @@
 // Run in another thread, which a FileCheckpointStorage, or a lease on one, was shared with.
 
 import { DurableDirectory } from '../files/durable-directory.js'
-import { LeaseWatch } from '../files/file-lease.js'
+import { LeaseWatch } from '../files/lease-watch.js'
 import type {
   ObjectSource,
   ObjectStorage,
