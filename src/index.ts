@@ -36,6 +36,7 @@ export type {
   CheckpointStats,
   Compression,
   Logger,
+  OwnershipOptions,
   RestoreOptions,
   RestoreProgress,
   VerificationReport,

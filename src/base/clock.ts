@@ -82,6 +82,13 @@ export async function settlesWithin(work: Promise<unknown>, limitMs: number): Pr
   return await Promise.race([settled, late]).finally(() => cancelTimer())
 }
 
+/** Waits by the machine's time, and keeps the process alive meanwhile: somebody awaits what comes after it. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms)
+  })
+}
+
 /**
  * Time that never goes back. When the clock underneath jumps back, this one goes on from where it was at the
  * clock's pace: nothing that has expired revives, and nothing lives for ever because a clock was wrong once.

@@ -111,6 +111,14 @@ export interface CheckpointOptions {
   readonly signal?: AbortSignal
 }
 
+/** How to become the owner of a storage. */
+export interface OwnershipOptions {
+  /** How long to wait for another owner to let go, in milliseconds. Default 0: `FENCED` at once, as far as that can be told. */
+  readonly waitForOwnerMs?: number
+  /** Take over from an owner that may still live: it is fenced off, and what it did not publish is lost. Default false. */
+  readonly takeOver?: boolean
+}
+
 /** What `verify` found. */
 export interface VerificationReport {
   readonly checkpoint: CheckpointMetadata

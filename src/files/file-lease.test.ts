@@ -148,7 +148,7 @@ describe('the lease of FileCheckpointStorage', () => {
     const file = await TemporaryFile.create(files)
     await file.write(Buffer.from('x'))
     // As if it were checked right before the take-over.
-    const guard = { check: vi.fn(async () => {}) }
+    const guard = { check: vi.fn<() => Promise<void>>(async () => {}) }
     await storage.acquire({ takeOver: true })
     await expect(file.publishAs('late', guard)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
     guard.check.mockImplementationOnce(async () => {}).mockImplementationOnce(() => old.check())

@@ -23,8 +23,7 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { setTimeout as delay } from 'node:timers/promises'
-import { type CancelTimer, type Clock, systemClock } from '../base/clock.js'
+import { type CancelTimer, type Clock, pause, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import type { DurableDirectory } from './durable-directory.js'
 import { afterCleanUp } from './file-failure.js'
@@ -98,7 +97,7 @@ export class FileLease {
    * needs to renew its lease, or {@link LEASE_MS}.
    */
   static async acquire(directory: DurableDirectory, options: AcquireLeaseOptions = {}): Promise<FileLease> {
-    const { takeOver = false, wait = delay, clock = systemClock } = options
+    const { takeOver = false, wait = pause, clock = systemClock } = options
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const tokens = await leaseTokens(directory)
       const highest = tokens.at(-1)
@@ -203,8 +202,8 @@ export class FileLease {
   /** Never rejects: whether the lease is held shows when something is to be written. */
   async #renew(): Promise<void> {
     this.#renewedAtMs = performance.now()
-    const now = new Date()
-    await this.#file.utimes(now, now).catch(() => {})
+    const nowSeconds = systemClock.now() / 1_000
+    await this.#file.utimes(nowSeconds, nowSeconds).catch(() => {})
   }
 }
 

@@ -3,6 +3,7 @@
 import { type BigIntStats, lstatSync, utimesSync } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import type { DurableDirectory } from './durable-directory.js'
 import { errnoOf, storageError } from './file-failure.js'
@@ -103,7 +104,7 @@ export class SyncLeaseWatch {
 
   /** Shows others that the owner lives; see {@link RENEW_LEASE_MS}. */
   renew(): void {
-    const now = new Date()
-    utimesSync(this.#path, now, now)
+    const nowSeconds = systemClock.now() / 1_000
+    utimesSync(this.#path, nowSeconds, nowSeconds)
   }
 }

@@ -36,6 +36,7 @@ import { compactStore } from './store/compact-store.js'
 import type { TableStats } from './store/environment.js'
 import { OpenStore } from './store/open-store.js'
 import type { StoreDirectory } from './store/store-directory.js'
+import { StoreGuard } from './store/store-guard.js'
 import type { StoreView } from './store/store-view.js'
 import type { LmdbStats } from './types.js'
 
@@ -85,6 +86,8 @@ export class LmdbEngine {
   readonly #expirySweep: ExpirySweep
   /** Undefined where the store was opened for reading only: another process commits then. */
   readonly sharing: SnapshotLender | undefined
+  /** Undefined where the store was opened for reading only. */
+  #guard: StoreGuard | undefined
   #isFresh = false
   /** The time that the store knows to have come. */
   #committedMs: number
@@ -108,8 +111,11 @@ export class LmdbEngine {
     this.#store = store
     this.#writer = writer
     this.#view = store.latest()
+    if (writer !== undefined) {
+      this.#guard = new StoreGuard(options.directory.dataPath, options.directory.leaseMark)
+    }
     this.clock = new ForwardClock(settings.clock)
-    this.clock.advanceTo(clockMs)
+    this.clock.advanceTo(store.clockMs)
     this.#committedMs = clockMs
     const hashKey = randomHashKey()
     const now = () => this.clock.now()
@@ -154,7 +160,7 @@ export class LmdbEngine {
     try {
       // What is wrong with the store is found here first: on its way between threads an error loses its code.
       store.latest().release()
-      writer = new WriterPort({ dataPath, compression }, commitTimeoutMs)
+      writer = new WriterPort({ dataPath, lease: directory.leaseMark, compression }, commitTimeoutMs)
       const opened = await writer.ask({ kind: 'open' })
       const engine = new LmdbEngine(options, store, writer, opened?.clockMs ?? 0)
       engine.usedBytes = opened?.usedBytes ?? 0
@@ -180,15 +186,13 @@ export class LmdbEngine {
   /** Where the store was opened for reading only: sees what the writer has flushed, anew in every turn of the event loop. */
   refresh(): void {
     if (this.#writer !== undefined || this.#isFresh) return
-    const { dataPath } = this.#options.directory
     this.#options.directory.refresh()
-    this.#view.release()
-    if (this.#options.directory.dataPath !== dataPath) {
-      const replaced = this.#store
-      this.#store = openForReading(this.#options)
-      void this.#retire(replaced)
-    }
+    const former = { store: this.#store, view: this.#view }
+    if (!former.store.isOf(this.#options.directory.dataPath)) this.#store = openForReading(this.#options)
     this.#view = this.#store.latest()
+    this.clock.advanceTo(this.#store.clockMs)
+    former.view.release()
+    if (this.#store !== former.store) void this.#retire(former.store)
     this.#isFresh = true
     setImmediate(() => {
       this.#isFresh = false
@@ -325,8 +329,15 @@ export class LmdbEngine {
     return this.#commit?.room()
   }
 
-  flush(): Promise<void> {
-    return this.#commit?.flush() ?? Promise.resolve()
+  async flush(): Promise<void> {
+    await this.#commit?.flush()
+    // Where nothing was to be committed, what was is not to be lost either.
+    try {
+      this.#guard?.check()
+    } catch (failure) {
+      this.#commit?.fail(failure as StateError)
+      throw failure
+    }
   }
 
   /** What has been written is to be committed without anybody waiting for it. */
@@ -417,6 +428,7 @@ export class LmdbEngine {
       usedBytes: this.usedBytes,
       onSwitched: (dataPath, result) => {
         this.#store = new OpenStore(dataPath, { readOnly: false })
+        this.#guard = new StoreGuard(dataPath, this.#options.directory.leaseMark)
         this.#switchView(result)
         retired = this.#retire(replaced)
       },

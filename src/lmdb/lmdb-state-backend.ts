@@ -126,7 +126,7 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
   static async open(options: LmdbStateBackendOptions): Promise<LmdbStateBackend> {
     const settings = settingsFrom(options)
     loadLmdb()
-    const directory = await StoreDirectory.open(settings.path, { readOnly: settings.readOnly })
+    const directory = await StoreDirectory.open(settings.path, settings)
     return await LmdbStateBackend.#over(settings, directory)
   }
 

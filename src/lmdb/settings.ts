@@ -18,6 +18,8 @@ const maxBytes: Rule = (value) =>
 
 const storeRules = {
   readOnly: rules.boolean,
+  waitForOwnerMs: rules.nonNegativeMs,
+  takeOver: rules.boolean,
   ttlMs: rules.positiveMs,
   clock: hasMethods('now', 'setTimer'),
   sweepIntervalMs: rules.positiveMs,
@@ -46,6 +48,8 @@ export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
   return {
     path: options.path,
     readOnly: options.readOnly ?? false,
+    waitForOwnerMs: options.waitForOwnerMs ?? 0,
+    takeOver: options.takeOver ?? false,
     ttlMs: options.ttlMs ?? Infinity,
     clock: options.clock ?? systemClock,
     sweepIntervalMs: options.sweepIntervalMs ?? 1_000,

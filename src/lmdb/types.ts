@@ -9,6 +9,10 @@ export interface LmdbStateBackendOptions {
   readonly path: string
   /** Opens beside the process that writes, and sees what that has flushed. Every write is `INVALID_ARGUMENT`. Default false. */
   readonly readOnly?: boolean
+  /** How long to wait for another writer to let go, in milliseconds. Default 0: `FENCED` at once, as far as that can be told. */
+  readonly waitForOwnerMs?: number
+  /** Take over from a writer that may still live: what it had not flushed is lost, and it writes nothing more. Default false. */
+  readonly takeOver?: boolean
   /** Time to live of entries whose put names none, in milliseconds. Default Infinity: they never expire. */
   readonly ttlMs?: number
   /** Default: the machine's clock. */

@@ -1,5 +1,6 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type {
+  AcquireOptions,
   CheckpointStorage,
   ObjectReader,
   ObjectStorage,
@@ -31,9 +32,13 @@ export class LeasedStorage implements ObjectStorage {
   #contents: StorageContents | undefined
 
   /** Takes the lease (`FENCED` while somebody else has it), lists the storage, and reads where the sequence stands. */
-  static async acquire(catalog: CheckpointCatalog, logger: Logger): Promise<LeasedStorage> {
+  static async acquire(
+    catalog: CheckpointCatalog,
+    logger: Logger,
+    options?: AcquireOptions,
+  ): Promise<LeasedStorage> {
     const { storage } = catalog
-    const lease = await storage.acquire()
+    const lease = await storage.acquire(options)
     try {
       const listing = await catalog.listing()
       const sequence = await currentSequence(catalog, listing, logger)

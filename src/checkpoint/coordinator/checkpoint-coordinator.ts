@@ -23,6 +23,7 @@ import type {
   CheckpointMetadata,
   CheckpointOptions,
   CheckpointStats,
+  OwnershipOptions,
   RestoreOptions,
   VerificationReport,
 } from '../types.js'
@@ -38,6 +39,7 @@ import {
   type CheckpointedBackend,
   type CoordinatorSettings,
   checkCallOptions,
+  checkOwnershipOptions,
   checkRestoreOptions,
   coordinatorSettings,
 } from './coordinator-settings.js'
@@ -138,13 +140,25 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   /**
+   * Becomes the owner of the storage, as `start` does, without beginning anything: what is restored after it is the last that
+   * anybody published. Where a process takes the place of another one, that is the order: `acquire`, `restoreLatest`, `start`.
+   * `FENCED` while another coordinator owns it and does not let go in time.
+   */
+  async acquire(options?: OwnershipOptions): Promise<void> {
+    this.#requireOpen()
+    checkOwnershipOptions(options)
+    await this.#inTurn(() => this.#ownership.acquireAgain(options), undefined, 'acquire')
+  }
+
+  /**
    * Becomes the owner of the storage and begins with periodic checkpoints, the first one after `intervalMs`.
    * `FENCED` while another coordinator owns it, `STORAGE_ERROR` where it cannot be used. Starting twice is starting once.
    */
-  async start(): Promise<void> {
+  async start(options?: OwnershipOptions): Promise<void> {
     this.#requireOpen()
+    checkOwnershipOptions(options)
     const run = async () => {
-      await this.#ownership.acquireAgain()
+      await this.#ownership.acquireAgain(options)
       this.#restoreFailed = false
       this.#schedule.start()
     }

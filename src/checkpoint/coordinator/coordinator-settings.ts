@@ -140,6 +140,12 @@ export function checkRestoreOptions(options: unknown): void {
   rejectViolations(violationsOf(options, restoreRules))
 }
 
+const ownershipRules = { waitForOwnerMs: rules.nonNegativeMs, takeOver: rules.boolean }
+
+export function checkOwnershipOptions(options: unknown): void {
+  rejectViolations(violationsOf(options, ownershipRules))
+}
+
 /** A logger whose own failures are not those of what it logs: they surface as uncaught exceptions, later. */
 function isolated(logger: Logger): Logger {
   const call = (level: keyof Logger) => (fields: object, message: string) => {

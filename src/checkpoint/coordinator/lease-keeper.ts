@@ -1,8 +1,9 @@
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { waitForOwner } from '../../base/wait-for-owner.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
 import { LeasedStorage } from '../archive/leased-storage.js'
-import type { Logger } from '../types.js'
+import type { Logger, OwnershipOptions } from '../types.js'
 
 /**
  * A coordinator's standing in its storage: not yet the owner, the owner, or one that was and is fenced off.
@@ -40,11 +41,13 @@ export class LeaseKeeper {
   }
 
   /** The owner, which this becomes where it is not. `FENCED` while somebody else is, and after the lease was lost. */
-  async acquire(): Promise<LeasedStorage> {
+  async acquire(options: OwnershipOptions = {}): Promise<LeasedStorage> {
+    const { waitForOwnerMs = 0, takeOver = false } = options
     if (this.#fenced !== undefined && this.#everOwned) throw new StateError('FENCED', this.#fenced.details)
     if (this.#owner !== undefined) return this.#owner
     try {
-      this.#owner = await LeasedStorage.acquire(this.#catalog, this.#logger)
+      const acquire = () => LeasedStorage.acquire(this.#catalog, this.#logger, { takeOver })
+      this.#owner = await waitForOwner(acquire, waitForOwnerMs)
     } catch (error) {
       if (isStateError(error, 'FENCED')) this.#fenced = error
       throw error
@@ -55,12 +58,12 @@ export class LeaseKeeper {
   }
 
   /** As {@link acquire}, also after the lease was lost: somebody decided that this one shall own it again. */
-  async acquireAgain(): Promise<LeasedStorage> {
+  async acquireAgain(options: OwnershipOptions | undefined): Promise<LeasedStorage> {
     if (this.lost) {
       await this.release()
       this.#fenced = undefined
     }
-    return await this.acquire()
+    return await this.acquire(options)
   }
 
   /** Does something as the owner. Where it fails because the lease is lost, nothing is written from then on. */

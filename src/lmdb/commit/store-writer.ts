@@ -1,6 +1,7 @@
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import { wholeMs } from '../../backend/expiry.js'
 import { runThrough } from '../../base/slices.js'
+import type { LeaseMark } from '../../files/lease-watch.js'
 import { Entries } from '../../log/entries.js'
 import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
@@ -24,10 +25,13 @@ import {
   STATE_KEY,
   type StoreState,
 } from '../store/record.js'
+import { StoreGuard } from '../store/store-guard.js'
 import type { LmdbCompression } from '../types.js'
 
 export interface StoreWriterOptions {
   readonly dataPath: string
+  /** The lease under which it writes. */
+  readonly lease: LeaseMark
   readonly compression: LmdbCompression
 }
 
@@ -68,6 +72,7 @@ const PAGE_ENTRIES = 256
 export class StoreWriter {
   readonly #environment: Environment
   readonly #dataPath: string
+  readonly #guard: StoreGuard
   readonly #records: RecordWriter
   readonly #keys = new KeyScratch()
   readonly #indexKeys = new KeyScratch()
@@ -76,9 +81,10 @@ export class StoreWriter {
   #blocks: Uint8Array[] = []
   #blockBytes = 0
 
-  constructor({ dataPath, compression }: StoreWriterOptions) {
+  constructor({ dataPath, lease, compression }: StoreWriterOptions) {
     this.#environment = openEnvironment(dataPath, { readOnly: false })
     this.#dataPath = dataPath
+    this.#guard = new StoreGuard(dataPath, lease)
     this.#records = new RecordWriter(compression)
     this.#state = this.#readState()
     const other = this.#slot(1)
@@ -289,7 +295,12 @@ export class StoreWriter {
   /** `bytes`: by how much the action lets the file grow at most, beside what LMDB needs for its own books. */
   #transaction(bytes: number, action: () => void): void {
     assertRoomToGrow(this.#environment, this.#dataPath, bytes)
-    this.#environment.root.transactionSync(action)
+    this.#guard.check()
+    this.#environment.root.transactionSync(() => {
+      action()
+      this.#guard.check()
+    })
+    this.#guard.check()
     this.#environment.root.resetReadTxn()
   }
 }

@@ -152,7 +152,9 @@ export class WriterPort {
     if (oldest === undefined) return
     oldest.cancelTimer()
     this.#hold(this.#pending.length > 0)
-    if ('error' in reply) oldest.answered(storageError('commit', reply.error), undefined)
+    const { refusal } = reply
+    if (refusal !== undefined) oldest.answered(new StateError(refusal.code, refusal.details), undefined)
+    else if ('error' in reply) oldest.answered(storageError('commit', reply.error), undefined)
     else oldest.answered(undefined, reply.result)
   }
 

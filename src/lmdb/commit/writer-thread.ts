@@ -1,6 +1,7 @@
 // The writer thread: does what it is asked, in order, one request at a time, and answers each.
 
 import { type MessagePort, workerData } from 'node:worker_threads'
+import { isStateError, type StateError, type StateErrorDetails } from '../../base/errors.js'
 import {
   type CommitJob,
   type CommitResult,
@@ -19,7 +20,17 @@ export type WriterRequest =
   | { readonly kind: 'switch'; readonly dataPath: string }
   | { readonly kind: 'close' }
 
-export type WriterReply = { readonly result?: CommitResult | undefined; readonly error?: unknown }
+/** A `StateError`: on its way between threads an error keeps its message only. */
+export interface Refusal<Code extends 'FENCED' | 'STORAGE_ERROR' = 'FENCED' | 'STORAGE_ERROR'> {
+  readonly code: Code
+  readonly details: StateErrorDetails[Code]
+}
+
+export type WriterReply = {
+  readonly result?: CommitResult | undefined
+  readonly refusal?: Refusal
+  readonly error?: unknown
+}
 
 export interface WriterThreadData extends StoreWriterOptions {
   readonly port: MessagePort
@@ -59,12 +70,16 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
   }
 }
 
+function isRefusal(error: unknown): error is StateError<'FENCED' | 'STORAGE_ERROR'> {
+  return isStateError(error, 'FENCED') || isStateError(error, 'STORAGE_ERROR')
+}
+
 async function answer(request: WriterRequest): Promise<void> {
   let reply: WriterReply
   try {
     reply = { result: await handle(request) }
   } catch (error) {
-    reply = { error }
+    reply = isRefusal(error) ? { refusal: { code: error.code, details: error.details } } : { error }
   }
   port.postMessage(reply)
   Atomics.add(signal, 0, 1)

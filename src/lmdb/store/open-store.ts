@@ -1,12 +1,17 @@
 import { reasonOf, StateError } from '../../base/errors.js'
+import type { FileMark } from '../../files/lease-watch.js'
 import { type Environment, type EnvironmentOptions, openEnvironment } from './environment.js'
 import { decodeStoreState, STATE_KEY } from './record.js'
+import { fileMark } from './store-guard.js'
 import { StoreView } from './store-view.js'
 
 /** A data file that is open here, and who still reads from it. */
 export class OpenStore {
   readonly environment: Environment
+  /** The time that the store knew to have come when `latest` was called last; 0 before. */
+  clockMs = 0
   readonly #dataPath: string
+  readonly #mark: FileMark | undefined
   readonly #isNew: boolean
   /** Views that are not released, and whoever opened it. */
   #users = 1
@@ -16,6 +21,7 @@ export class OpenStore {
   constructor(dataPath: string, options: EnvironmentOptions) {
     this.environment = openEnvironment(dataPath, options)
     this.#dataPath = dataPath
+    this.#mark = fileMark(dataPath)
     this.#isNew = options.create ?? false
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve
@@ -25,6 +31,16 @@ export class OpenStore {
   /** Somebody reads from it, or it is not closed. */
   get inUse(): boolean {
     return this.#users > 0
+  }
+
+  /** Whether a path means the file that is open. `STORAGE_ERROR` where it means none any more. */
+  isOf(dataPath: string): boolean {
+    const now = fileMark(dataPath)
+    if (now === undefined) {
+      const reason = `${dataPath} is gone; open the store again once it is back`
+      throw new StateError('STORAGE_ERROR', { storage: 'lmdb', operation: 'read', reason })
+    }
+    return dataPath === this.#dataPath && now.dev === this.#mark?.dev && now.ino === this.#mark.ino
   }
 
   /**
@@ -51,7 +67,9 @@ export class OpenStore {
       if (this.#isNew) return this.view(0)
       throw new StateError('CORRUPTION', { what: this.#dataPath, reason: 'its state is missing' })
     }
-    return this.view(decodeStoreState(record.subarray(0, meta.lastSize)).generation)
+    const { generation, clockMs } = decodeStoreState(record.subarray(0, meta.lastSize))
+    this.clockMs = clockMs
+    return this.view(generation)
   }
 
   /** Resolves when all views of it were released and it is closed. */

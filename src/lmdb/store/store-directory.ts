@@ -13,10 +13,13 @@ import { constants, readFileSync, statSync } from 'node:fs'
 import { access, chmod, mkdtemp, open, rm, truncate } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { StateError } from '../../base/errors.js'
+import { present } from '../../base/assert.js'
+import { isStateError, StateError } from '../../base/errors.js'
+import { waitForOwner } from '../../base/wait-for-owner.js'
 import { DurableDirectory } from '../../files/durable-directory.js'
 import { storageError } from '../../files/file-failure.js'
 import { FileLease } from '../../files/file-lease.js'
+import type { LeaseMark } from '../../files/lease-watch.js'
 import { type LeaseGuard, TemporaryFile } from '../../files/temporary-file.js'
 import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
 import { MAX_READERS } from './environment.js'
@@ -37,6 +40,13 @@ const LOCK_FILE_BYTES = MAX_READERS * 64 + 8_192
 const NEW_STORE_BYTES = 256 * 1024
 /** How often a store may be compacted while it is being opened for reading. */
 const READ_ONLY_TRIES = 5
+
+export interface OpenDirectoryOptions {
+  readonly readOnly: boolean
+  /** How long to wait for another owner to let go, and whether to take over from one that may live. */
+  readonly waitForOwnerMs: number
+  readonly takeOver: boolean
+}
 
 export class StoreDirectory {
   readonly path: string
@@ -60,18 +70,19 @@ export class StoreDirectory {
     this.#isTemporary = isTemporary
   }
 
-  static async open(path: string, { readOnly }: { readonly readOnly: boolean }): Promise<StoreDirectory> {
+  static async open(path: string, options: OpenDirectoryOptions): Promise<StoreDirectory> {
     const files = new DurableDirectory(resolve(path))
-    if (readOnly) return await StoreDirectory.#openReadOnly(files)
+    if (options.readOnly) return await StoreDirectory.#openReadOnly(files)
     const names = await files.names('list the store')
     if (!names.includes(IDENTITY_FILE)) assertEmpty(files, names)
-    return await StoreDirectory.#openOwned(files, false)
+    return await StoreDirectory.#openOwned(files, false, options)
   }
 
   /** A new store under the system's directory for temporary files; `release` removes it. */
   static async temporary(): Promise<StoreDirectory> {
     const path = await mkdtemp(join(tmpdir(), 'holdfast-lmdb-'))
-    return await StoreDirectory.#openOwned(new DurableDirectory(path), true)
+    const nobodyElse = { takeOver: false, waitForOwnerMs: 0 }
+    return await StoreDirectory.#openOwned(new DurableDirectory(path), true, nobodyElse)
   }
 
   /** The path of the data file that the store in a directory uses now. `CORRUPTION` where that is none by its first pages. */
@@ -82,6 +93,11 @@ export class StoreDirectory {
     return files.pathOf(data)
   }
 
+  /** The lease under which the store is written; there is one where it was opened for writing. */
+  get leaseMark(): LeaseMark {
+    return present(this.#lease, 'a store that is written to is owned').mark
+  }
+
   /** Where the content is. */
   get dataPath(): string {
     return this.#files.pathOf(this.#identity.data)
@@ -89,11 +105,16 @@ export class StoreDirectory {
 
   /** Looks whether the owner has put another data file in place of the one known here. Cheap where it has not. */
   refresh(): void {
-    const mark = markOf(this.#files)
-    if (mark === this.#identityMark) return
     const what = this.#files.pathOf(IDENTITY_FILE)
-    this.#identity = decodeIdentity(readFileSync(what), what)
-    this.#identityMark = mark
+    try {
+      const mark = markOf(this.#files)
+      if (mark === this.#identityMark) return
+      this.#identity = decodeIdentity(readFileSync(what), what)
+      this.#identityMark = mark
+    } catch (error) {
+      if (isStateError(error)) throw error
+      throw storageError(this.#files.storageName, 'read the identity', what, error)
+    }
   }
 
   /** It was opened before: it has content, if only that it is empty. */
@@ -134,6 +155,8 @@ export class StoreDirectory {
 
   /** Removes data files that are not in use. */
   async removeLeftovers(): Promise<void> {
+    // A new owner may have put another data file in place of the one that is known here.
+    await this.#lease?.check()
     await removeLeftovers(this.#files, this.#identity)
   }
 
@@ -177,9 +200,13 @@ export class StoreDirectory {
     }
   }
 
-  static async #openOwned(files: DurableDirectory, isTemporary: boolean): Promise<StoreDirectory> {
+  static async #openOwned(
+    files: DurableDirectory,
+    isTemporary: boolean,
+    { takeOver, waitForOwnerMs }: Omit<OpenDirectoryOptions, 'readOnly'>,
+  ): Promise<StoreDirectory> {
     await files.prepare()
-    const lease = await FileLease.acquire(files)
+    const lease = await waitForOwner(() => FileLease.acquire(files, { takeOver }), waitForOwnerMs)
     try {
       const known = (await files.names('list the store')).includes(IDENTITY_FILE)
       const identity = known ? await readIdentity(files) : newIdentity()
