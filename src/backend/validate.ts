@@ -54,7 +54,15 @@ const putOptions = { ttlMs: rules.positiveMs }
 
 /** Throws `INVALID_ARGUMENT` for a `ttlMs` that is not positive, and for unknown options. */
 export function validatePutOptions(options: PutOptions | undefined): void {
-  if (options !== undefined) rejectViolations(violationsOf(options, putOptions))
+  if (options === undefined || isTimeToLive(options)) return
+  rejectViolations(violationsOf(options, putOptions))
+}
+
+/** Whether put options are the usual ones, a valid `ttlMs` and nothing else: told without an allocation. */
+function isTimeToLive(options: PutOptions): boolean {
+  if (typeof options !== 'object' || options === null) return false
+  for (const name in options) if (name !== 'ttlMs') return false
+  return typeof options.ttlMs === 'number' && options.ttlMs > 0
 }
 
 /** The keys of a `getMany`, checked before the first one is read. */

@@ -110,6 +110,11 @@ export class ForwardClock {
     return reading + this.#offsetMs
   }
 
+  /** What `now` has told last: for whoever knows that it was asked in the same step. */
+  get latest(): number {
+    return this.#last + this.#offsetMs
+  }
+
   /** Moves on to `timeMs` if this clock is behind it: time that a restored state has already seen. */
   advanceTo(timeMs: number): void {
     const behindMs = timeMs - this.now()

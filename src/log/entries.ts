@@ -30,6 +30,8 @@ const LOOP_MOVE_WORDS = 128
 const LOW_HALF = 0xffff
 /** In the place of an expiry time: there is no entry. */
 export const GONE: number = -Infinity
+/** In the place of a value's start: it does not fit where the old one lies, or must not lie there. */
+export const NO_ROOM = -1
 
 /** Reads and writes single entries in the segments, by address; knows nothing of keys' latest versions. */
 export class Entries {
@@ -212,9 +214,9 @@ export class Entries {
   }
 
   /**
-   * Sets length of the value, expiry and epoch where they lie, if the entry has room for them; otherwise changes nothing
-   * and returns false, as it does where the snapshot of epoch `newestSnapshot` sees the entry. What a longer value gains
-   * is not cleared.
+   * Sets length of the value, expiry and epoch where they lie, if the entry has room for them, and returns where the value
+   * begins, in bytes from the start of its segment; otherwise changes nothing and returns {@link NO_ROOM}, as it does where
+   * the snapshot of epoch `newestSnapshot` sees the entry. What a longer value gains is not cleared.
    */
   reshape(
     address: number,
@@ -222,24 +224,24 @@ export class Entries {
     expiresAtMs: number,
     epoch: number,
     newestSnapshot: number,
-  ): boolean {
+  ): number {
     const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
     const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     const meta = words[at] as number
     const canExpire = (meta & FLAG_EXPIRES) !== 0
-    if ((words[at + WORD_EPOCH] as number) <= newestSnapshot) return false
-    if (!canExpire && expiresAtMs !== Infinity) return false
+    if ((words[at + WORD_EPOCH] as number) <= newestSnapshot) return NO_ROOM
+    if (!canExpire && expiresAtMs !== Infinity) return NO_ROOM
     const oldLength = words[at + WORD_VALUE_LENGTH] as number
     if (oldLength !== length) {
       const keyLength = meta & KEY_LENGTH_MASK
       const slack = storedUnits(meta, oldLength) - entryUnits(keyLength, length, canExpire)
-      if (slack < 0 || slack > MAX_SLACK_UNITS) return false
+      if (slack < 0 || slack > MAX_SLACK_UNITS) return NO_ROOM
       words[at] = (meta & LOW_HALF) | (slack << SLACK_SHIFT)
       words[at + WORD_VALUE_LENGTH] = length
     }
     words[at + WORD_EPOCH] = epoch
     if (canExpire) this.#setExpiry(address, expiresAtMs)
-    return true
+    return (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
   }
 
   /** Overwrites a value where it lies; the entry has its length. */
@@ -310,7 +312,14 @@ export class Entries {
   }
 }
 
-function copyInto(segment: Uint8Array, at: number, bytes: Uint8Array, start: number, length: number): void {
+/** Copies a stretch of bytes into a segment. */
+export function copyInto(
+  segment: Uint8Array,
+  at: number,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+): void {
   if (length <= LOOP_COPY_BYTES) {
     for (let i = 0; i < length; i++) segment[at + i] = bytes[start + i] as number
   } else if (start === 0 && length === bytes.length) {

@@ -146,7 +146,7 @@ export class ExpiryQueue {
 function bucketStart(deadlineMs: number, nowMs: number): number {
   const share = (deadlineMs - nowMs) / WIDTHS_PER_REST
   if (share < 2) return deadlineMs
-  const width = 2 ** Math.floor(Math.log2(share))
+  const width = share < 2 ** 31 ? 1 << (31 - Math.clz32(share)) : 2 ** Math.floor(Math.log2(share))
   return Math.floor(deadlineMs / width) * width
 }
 

@@ -9,6 +9,8 @@ export interface HashLogOptions {
   readonly hashKey: HashKey
   /** Time that never goes back. Asked only where something expires. */
   readonly now: () => number
+  /** What `now` has told last: whoever writes an entry that expires has just asked it. Default: `now` is asked again. */
+  readonly latest?: () => number
   /** Memory elsewhere that counts against `maxBytes`. */
   readonly besideBytes: () => number
   /** Told of each entry whose time has come, while its key can still be read: it is swept, overwritten or deleted. */

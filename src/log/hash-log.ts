@@ -13,7 +13,7 @@
 import type { SlicedWork } from '../base/slices.js'
 import type { Slot } from '../base/slot.js'
 import { Compactor } from './compactor.js'
-import { Entries, GONE } from './entries.js'
+import { copyInto, Entries, GONE, NO_ROOM } from './entries.js'
 import { ExpiryQueue, NO_BUCKET } from './expiry-queue.js'
 import type { HashLogOptions } from './hash-log-options.js'
 import type { ChangeTracker } from './history/change-tracker.js'
@@ -51,6 +51,7 @@ export class HashLog {
   readonly ordered: OrderedIndex
   readonly history: LogHistory
   readonly #options: HashLogOptions
+  readonly #latest: () => number
   readonly #segments: SegmentTable
   readonly #index: HashIndex = new HashIndex()
   readonly #expiry: ExpiryQueue = new ExpiryQueue()
@@ -72,6 +73,7 @@ export class HashLog {
   constructor(options: HashLogOptions) {
     assertLittleEndian()
     this.#options = options
+    this.#latest = options.latest ?? options.now
     this.#epochs = options.epochs ?? new SnapshotEpochs()
     this.#segments = new SegmentTable(options.maxBytes, options.pool)
     this.entries = new Entries(this.#segments)
@@ -191,11 +193,12 @@ export class HashLog {
     epochs.dirty = true
     const oldExpiresAtMs = this.entries.livesUntilMs(address)
     const isFirstChange = this.#isUnchanged(address)
-    if (
-      oldExpiresAtMs !== GONE &&
-      this.entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest)
-    ) {
-      this.entries.setValue(address, value, start, length)
+    const valueStart =
+      oldExpiresAtMs === GONE
+        ? NO_ROOM
+        : this.entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest)
+    if (valueStart !== NO_ROOM) {
+      copyInto(this.entries.segmentBytes(address), valueStart, value, start, length)
       if (isFirstChange) this.#changes.push(address)
       this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     } else {
@@ -231,7 +234,8 @@ export class HashLog {
     const oldExpiresAtMs = entries.livesUntilMs(address)
     const isFirstChange = this.#isUnchanged(address)
     const isInPlace =
-      oldExpiresAtMs !== GONE && entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest)
+      oldExpiresAtMs !== GONE &&
+      entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest) !== NO_ROOM
     if (!isInPlace) return this.#appendUpdated(address, length, expiresAtMs, slot)
     epochs.dirty = true
     entries.show(address, slot)
@@ -462,8 +466,8 @@ export class HashLog {
 
   /** The probe's key was just written at `address`: reports what had expired there, and sees to what will. */
   #noteExpiry(address: number, oldExpiresAtMs: number, expiresAtMs: number): void {
-    if (oldExpiresAtMs === Infinity && expiresAtMs === Infinity) return
-    const nowMs = this.#options.now()
+    if (expiresAtMs === Infinity && (oldExpiresAtMs === Infinity || oldExpiresAtMs === GONE)) return
+    const nowMs = expiresAtMs === Infinity ? this.#options.now() : this.#latest()
     if (oldExpiresAtMs !== GONE && oldExpiresAtMs <= nowMs) this.#options.onExpired(address)
     if (expiresAtMs === Infinity) return
     // An entry that is in the queue comes up by its old time at the latest, and then goes on to its new one.

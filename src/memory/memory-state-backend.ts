@@ -195,7 +195,9 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
     this.#puts++
     this.#bytesWritten += keyLength + length
     // Listeners are told later: what they do with the backend would make the slot void.
-    if (this.#cancelTimer === undefined) this.#armTimer()
+    if (this.#cancelTimer === undefined && (expiresAtMs !== Infinity || this.#expiredKeys.length > 0)) {
+      this.#armTimer()
+    }
     return isThere
   }
 
@@ -534,6 +536,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
       maxBytes: this.#maxBytes,
       hashKey: randomHashKey(),
       now: () => this.#clock.now(),
+      latest: () => this.#clock.latest,
       besideBytes: () => this.#formerBytes() + (log === this.#log ? 0 : this.#log.memory.totalBytes),
       onExpired: (address) => {
         // What expires while it is being restored has never been in service.
