@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, it } from 'vitest'
+
+const DIST = resolve(import.meta.dirname, '../../dist')
+
+const SCRIPT = `
+const { CheckpointCoordinator, isStateError, MemoryCheckpointStorage, MemoryStateBackend } = await import('${join(DIST, 'index.js')}')
+const { LmdbStateBackend } = await import('${join(DIST, 'lmdb.js')}')
+const told = {}
+const step = async (name, action) => {
+  try { told[name] = await action() ?? 'done' } catch (error) { told[name] = isStateError(error) ? error.message : String(error) }
+}
+const storage = new MemoryCheckpointStorage()
+const backend = new MemoryStateBackend()
+backend.putSync(Buffer.from('key'), Buffer.from('value'))
+await step('checkpoint', async () => { await new CheckpointCoordinator(backend, { storage }).createCheckpoint() })
+let store
+await step('open', async () => { store = await LmdbStateBackend.temporary() })
+if (store) {
+  await store.put(Buffer.from('key'), Buffer.from('value'), { durable: true })
+  await step('verify', async () => { await store.verify() })
+  await step('compact', () => store.compact())
+  await step('close', () => store.close())
+}
+console.log(JSON.stringify(told))
+process.exit(0)
+`
+
+/** Its name was another one before it was stable. */
+const MODEL = process.allowedNodeEnvironmentFlags.has('--permission')
+  ? '--permission'
+  : '--experimental-permission'
+const FILES = [MODEL, '--allow-fs-read=*', '--allow-fs-write=*']
+
+async function toldWith(args: readonly string[], nodeOptions = ''): Promise<unknown> {
+  const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', ...args, '-e', SCRIPT], {
+    env: { ...process.env, NODE_OPTIONS: nodeOptions },
+  })
+  return JSON.parse(stdout)
+}
+
+const everything = { checkpoint: 'done', open: 'done', verify: 'done', compact: 'done', close: 'done' }
+
+it('threads and processes start beside --input-type in NODE_OPTIONS and as an argument', async () => {
+  expect(await toldWith([], '--input-type=module')).toEqual(everything)
+  expect(await toldWith(['--input-type=module'])).toEqual(everything)
+})
+
+// It forbids fsync from Node.js 26 on: nothing can be made durable there.
+it.skipIf(Number.parseInt(process.versions.node, 10) >= 26).each([
+  [
+    'processes',
+    ['--allow-worker', '--allow-addons'],
+    { checkpoint: 'done', open: 'done', close: 'done' },
+    ['verify', 'compact'],
+    /allow-child-process/,
+  ],
+  ['threads', ['--allow-child-process', '--allow-addons'], {}, ['checkpoint', 'open'], /allow-worker/],
+  ['addons', ['--allow-child-process', '--allow-worker'], {}, ['open'], /package lmdb .*addons/],
+] as const)(
+  'where %s are forbidden, what needs them says so, and the rest works',
+  async (_, permissions, works, forbidden, reason) => {
+    const told = await toldWith([...FILES, ...permissions, '--input-type=module'])
+    expect(told).toMatchObject(works)
+    for (const name of forbidden) expect(told).toHaveProperty(name, expect.stringMatching(reason))
+  },
+)
