@@ -23,10 +23,9 @@ import { checkAcquireOptions } from './object-arguments.js'
  * call that writes. Everything published survives `kill -9` and power loss, on a file system that has hard links
  * and keeps what was fsynced. Files that are not ours are left alone and never listed.
  *
- * The lease of a process that is gone is taken over at once. A process on another host counts as alive, since
- * nothing here could tell; `FENCED` then says which file to remove once that host is known to be gone. A lease file
- * that cannot be read is `CORRUPTION` with the same advice. Machines that share a directory need different host
- * names.
+ * The lease of a process or thread that is gone is taken over at once, where that can be seen: in the same pid namespace of the
+ * same boot of the same host. Otherwise `acquire` looks on: a lease that is not renewed for 10 s is taken over, and where it is
+ * renewed, `FENCED` says what to do. A lease file that cannot be read is `CORRUPTION` with advice.
  *
  * Several objects may use one directory, in several threads or processes: it is the lease that makes one the writer.
  *
