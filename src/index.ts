@@ -1,12 +1,26 @@
 export type { EntryBlock } from './backend/entry-block.js'
 export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
-export type { StateBackend, SyncStateBackend } from './backend/state-backend.js'
-export { isSyncBackend } from './backend/state-backend.js'
-export type { StateSnapshot, SyncStateSnapshot } from './backend/state-snapshot.js'
+export type {
+  InPlaceBackend,
+  KeyBytes,
+  Replaceable,
+  SnapshotSource,
+  StateBackend,
+  SyncStateBackend,
+} from './backend/state-backend.js'
+export { hasSnapshots, isInPlaceBackend, isReplaceable, isSyncBackend } from './backend/state-backend.js'
+export type {
+  ChangeBase,
+  SnapshotOptions,
+  StateSnapshot,
+  SyncStateSnapshot,
+} from './backend/state-snapshot.js'
 export type {
   BackendStats,
+  BackendSupport,
   BlockOptions,
   Entry,
+  KeyRange,
   PutOptions,
   ReplaceOptions,
   ScanRange,

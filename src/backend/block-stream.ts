@@ -1,7 +1,9 @@
 import { compareBytes, compareStretches } from '../base/bytes.js'
 import { StateError } from '../base/errors.js'
-import type { EntryBlockCursor } from './entry-block.js'
+import { nextTurn, SLICE_MS } from '../base/slices.js'
+import { type EntryBlock, EntryBlockCursor } from './entry-block.js'
 import type { KeyInterval } from './scan-range.js'
+import { throwIfAborted } from './validate.js'
 
 const NO_BYTES = new Uint8Array(0)
 
@@ -44,4 +46,28 @@ const OUTSIDE = 'holds a key outside the range that it replaces'
 
 function damaged(reason: string): StateError {
   return new StateError('CORRUPTION', { what: 'stream of entries', reason })
+}
+
+/** Passes blocks on that can replace what a backend holds in an interval: whole, in key order, without tombstones; `CORRUPTION` otherwise. */
+export async function* checkedBlocks(
+  blocks: AsyncIterable<EntryBlock>,
+  interval: KeyInterval,
+  signal: AbortSignal | undefined,
+  check: () => void,
+): AsyncGenerator<EntryBlock, void, undefined> {
+  const order = new StreamOrder(interval)
+  let sliceEnd = performance.now() + SLICE_MS
+  for await (const block of blocks) {
+    throwIfAborted(signal, 'replaceAll')
+    check()
+    const cursor = new EntryBlockCursor(block.bytes)
+    while (cursor.next()) order.check(cursor)
+    yield block
+    if (performance.now() >= sliceEnd) {
+      await nextTurn()
+      sliceEnd = performance.now() + SLICE_MS
+    }
+  }
+  throwIfAborted(signal, 'replaceAll')
+  check()
 }

@@ -94,12 +94,12 @@ export interface Replaceable {
 
 /** A local engine (`supports.sync`): the same promises, without awaiting on the hot path. */
 export interface SyncStateBackend extends StateBackend, SnapshotSource {
-  getSync(key: Uint8Array): Uint8Array | undefined
+  getSync(key: KeyBytes): Uint8Array | undefined
   getManySync(keys: readonly Uint8Array[]): (Uint8Array | undefined)[]
   getOrThrowSync(key: Uint8Array): Uint8Array
-  putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void
-  deleteSync(key: Uint8Array): void
-  containsSync(key: Uint8Array): boolean
+  putSync(key: KeyBytes, value: Uint8Array, options?: PutOptions): void
+  deleteSync(key: KeyBytes): void
+  containsSync(key: KeyBytes): boolean
   writeSync(batch: WriteBatch): void
   deleteRangeSync(range: KeyRange): void
   scanSync(range?: ScanRange): IterableIterator<Entry>

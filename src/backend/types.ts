@@ -5,6 +5,8 @@ export type Entry = [key: Uint8Array, value: Uint8Array]
 export interface BackendSupport {
   /** `SyncStateBackend`: the same calls without promises. */
   readonly sync: boolean
+  /** Entries may have a time to live. Where they may not, a put that asks for one is `INVALID_ARGUMENT`. */
+  readonly ttl: boolean
   /** A scan sees one instant, or each of its pages sees another one: what is written meanwhile may be in later pages. */
   readonly orderedScan: 'instant' | 'paged'
   /** `SnapshotSource`. */

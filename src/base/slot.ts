@@ -21,6 +21,11 @@ export class Slot implements Stretch {
   length = 0
 }
 
+/** The bytes of a key, however it was given: a view, not a copy. */
+export function plainKey(key: Uint8Array | Stretch): Uint8Array {
+  return isStretch(key) ? key.bytes.subarray(key.offset, key.offset + key.length) : key
+}
+
 /** Whether a key was given as a stretch of a larger buffer. */
 export function isStretch(key: Uint8Array | Stretch): key is Stretch {
   return (key as Partial<Stretch> | undefined)?.bytes !== undefined

@@ -1,4 +1,5 @@
 import { validateReplaceOptions } from '../backend/block-options.js'
+import { checkedBlocks } from '../backend/block-stream.js'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { expiryOf } from '../backend/expiry.js'
 import {
@@ -8,7 +9,7 @@ import {
   type KeyInterval,
   keyStretch,
 } from '../backend/scan-range.js'
-import type { Replaceable, SyncStateBackend } from '../backend/state-backend.js'
+import type { KeyBytes, Replaceable, SyncStateBackend } from '../backend/state-backend.js'
 import { type SnapshotOptions, validateSnapshotOptions } from '../backend/state-snapshot.js'
 import type {
   BackendSupport,
@@ -18,7 +19,7 @@ import type {
   ReplaceOptions,
   ScanRange,
 } from '../backend/types.js'
-import { validateBlocks, validateKey, validateKeys, validateValue } from '../backend/validate.js'
+import { validateBlocks, validateKeyOrStretch, validateKeys, validateValue } from '../backend/validate.js'
 import { isWriteBatch, type WriteBatch } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
 import { type CancelTimer, setLongTimer } from '../base/clock.js'
@@ -26,8 +27,8 @@ import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
 import { nextTurn, SLICE_MS } from '../base/slices.js'
+import { isStretch, plainKey } from '../base/slot.js'
 import { Expirations } from './buffer/expirations.js'
-import { checkedBlocks } from './checked-blocks.js'
 import { applyBatch, assertExpectations, putBytes } from './commit/apply-batch.js'
 import { Turns } from './commit/turns.js'
 import { LmdbEngine } from './lmdb-engine.js'
@@ -53,6 +54,7 @@ import type {
 
 const SUPPORTS: BackendSupport = Object.freeze({
   sync: true,
+  ttl: true,
   orderedScan: 'instant',
   snapshots: true,
   changes: true,
@@ -175,10 +177,10 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
     }
   }
 
-  getSync(key: Uint8Array): Uint8Array | undefined {
+  getSync(key: KeyBytes): Uint8Array | undefined {
     this.#assertOpen()
-    validateKey(key)
-    return this.#read(key)
+    validateKeyOrStretch(key)
+    return this.#read(plainKey(key))
   }
 
   getOrThrowSync(key: Uint8Array): Uint8Array {
@@ -196,30 +198,33 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
     return keys.map((key) => this.#read(key))
   }
 
-  containsSync(key: Uint8Array): boolean {
+  containsSync(key: KeyBytes): boolean {
     this.#assertOpen()
-    validateKey(key)
-    return this.#engine.read(key, false) !== undefined
+    validateKeyOrStretch(key)
+    return this.#engine.read(plainKey(key), false) !== undefined
   }
 
   /** Visible when it returns; durable with a later flush. Stops the thread for as long as the disk cannot keep up. */
-  putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void {
+  putSync(key: KeyBytes, value: Uint8Array, options?: PutOptions): void {
     this.#assertWritable('put')
-    validateKey(key)
+    validateKeyOrStretch(key)
     validateValue(value)
     if (options !== undefined) validateLmdbPutOptions(options)
     this.#engine.assertRoom(key.length + value.length)
     const expiresAtMs = this.#expiry(options?.ttlMs)
-    this.#engine.put(key, 0, key.length, value, 0, value.length, expiresAtMs)
+    const bytes = isStretch(key) ? key.bytes : key
+    const start = isStretch(key) ? key.offset : 0
+    this.#engine.put(bytes, start, key.length, value, 0, value.length, expiresAtMs)
     this.#puts++
     this.#bytesWritten += key.length + value.length
     this.#afterWrite()
   }
 
-  deleteSync(key: Uint8Array): void {
+  deleteSync(key: KeyBytes): void {
     this.#assertWritable('delete')
-    validateKey(key)
-    this.#engine.remove(key, 0, key.length)
+    validateKeyOrStretch(key)
+    if (isStretch(key)) this.#engine.remove(key.bytes, key.offset, key.length)
+    else this.#engine.remove(key, 0, key.length)
     this.#deletes++
     this.#afterWrite()
   }

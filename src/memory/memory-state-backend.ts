@@ -68,6 +68,7 @@ export interface MemoryStateBackendEvents {
 
 const SUPPORTS: BackendSupport = Object.freeze({
   sync: true,
+  ttl: true,
   orderedScan: 'instant',
   snapshots: true,
   changes: true,

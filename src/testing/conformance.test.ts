@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { brokenBackends } from '../../test/model/broken-backends.js'
+import { brokenSeams } from '../../test/model/broken-seams.js'
 import { brokenSharing } from '../../test/model/broken-sharing.js'
 import type { ConformanceOpenOptions } from './conformance/case.js'
 import { type ConformanceSubject, runConformanceSuite } from './conformance.js'
@@ -56,7 +57,7 @@ async function isCaught(tests: readonly RegisteredTest[], topic: string): Promis
 }
 
 describe('the conformance suite goes red for', () => {
-  for (const { does, caughtBy, Backend } of [...brokenBackends, ...brokenSharing]) {
+  for (const { does, caughtBy, Backend } of [...brokenBackends, ...brokenSeams, ...brokenSharing]) {
     it(`a backend that ${does}`, async () => {
       const tests = register({
         open: async (options) => new Backend(options),
@@ -101,6 +102,7 @@ describe('runConformanceSuite', () => {
       'many tasks at once',
       'changes between snapshots',
       'snapshots for other threads',
+      'values in place',
     ])
     expect(tests.filter(({ skipped }) => skipped)).toEqual([])
     expect(new Set(tests.map(({ path }) => path.join(' › '))).size).toBe(tests.length)

@@ -1,5 +1,11 @@
-import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
+import {
+  isInPlaceBackend,
+  isSyncBackend,
+  type StateBackend,
+  type SyncStateBackend,
+} from '../backend/state-backend.js'
 import type { StateSnapshot } from '../backend/state-snapshot.js'
+import { assert } from '../base/assert.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { batches } from './conformance/batches.js'
 import { bulkReplace } from './conformance/bulk-replace.js'
@@ -14,6 +20,7 @@ import {
 } from './conformance/case.js'
 import { changes } from './conformance/changes.js'
 import { concurrency } from './conformance/concurrency.js'
+import { inPlace } from './conformance/in-place.js'
 import { keysAndValues } from './conformance/keys-and-values.js'
 import { lifecycle } from './conformance/lifecycle.js'
 import { limits } from './conformance/limits.js'
@@ -40,6 +47,7 @@ const TOPICS: readonly ConformanceTopic[] = [
   concurrency,
   changes,
   sharing,
+  inPlace,
 ]
 
 const DEFAULT_MAX_BYTES = 64 * 1024 * 1024
@@ -147,6 +155,19 @@ async function runCase(test: ConformanceCase, subject: ConformanceSubject, sync:
       opened.push(backend)
       // Cases use only what they say that they need, and what the subject cannot is left out.
       return sync ? new SyncFaces(syncOf(backend)) : (backend as TestedBackend)
+    },
+    can: (capability) => subject.cannot?.[capability] === undefined,
+    readerOf: async (backend) => {
+      if (subject.cannot?.snapshots !== undefined) return backend
+      const snapshot = await backend.snapshot()
+      opened.push(snapshot)
+      return snapshot
+    },
+    syncOf: (backend) => (backend instanceof SyncFaces ? backend.backend : syncOf(backend)),
+    inPlaceOf: (backend) => {
+      const raw = backend instanceof SyncFaces ? backend.backend : backend
+      assert(isInPlaceBackend(raw), 'the subject can be changed in place')
+      return raw
     },
     snapshotOf: async (backend, options) => {
       const snapshot = await backend.snapshot(options)

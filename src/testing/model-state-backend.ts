@@ -1,7 +1,7 @@
 import { validateReplaceOptions } from '../backend/block-options.js'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { isEverything, type KeyInterval, keyInterval, keyStretch } from '../backend/scan-range.js'
-import type { Replaceable, SyncStateBackend } from '../backend/state-backend.js'
+import type { InPlaceBackend, KeyBytes, Replaceable } from '../backend/state-backend.js'
 import { type SnapshotOptions, validateSnapshotOptions } from '../backend/state-snapshot.js'
 import type {
   BackendStats,
@@ -15,9 +15,12 @@ import type {
 import {
   throwIfAborted,
   validateKey,
+  validateKeyOrStretch,
   validateKeys,
   validatePutOptions,
+  validateSlot,
   validateValue,
+  validateValueLength,
 } from '../backend/validate.js'
 import { type BatchCursor, isWriteBatch, OperationKind, WriteBatch } from '../backend/write-batch.js'
 import { copyBytes, equalBytes } from '../base/bytes.js'
@@ -25,6 +28,7 @@ import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock }
 import { StateError } from '../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { isBytes } from '../base/shapes.js'
+import { plainKey, type Slot } from '../base/slot.js'
 import { readBlocks } from './model-blocks.js'
 import {
   aliveEntries,
@@ -41,12 +45,13 @@ const DEFAULT_SWEEP_INTERVAL_MS = 1_000
 
 const SUPPORTS: BackendSupport = Object.freeze({
   sync: true,
+  ttl: true,
   orderedScan: 'instant',
   snapshots: true,
   changes: true,
   sharing: true,
   replace: true,
-  inPlace: false,
+  inPlace: true,
   durable: false,
 })
 
@@ -68,13 +73,20 @@ const optionRules = {
   sweepIntervalMs: rules.positiveMs,
 }
 
+function show(value: Uint8Array, slot: Slot): void {
+  slot.bytes = value
+  slot.view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+  slot.offset = 0
+  slot.length = value.length
+}
+
 type Counters = { -readonly [Name in Exclude<keyof BackendStats, 'entries' | 'openSnapshots'>]: number }
 
 /**
  * The reference: a `Map`, sorted for every scan and copied for every snapshot. It keeps every promise of
  * `StateBackend` in the plainest way there is, so that engines can be compared with it. It is not fast.
  */
-export class ModelStateBackend implements SyncStateBackend, Replaceable {
+export class ModelStateBackend implements InPlaceBackend, Replaceable {
   readonly name: string = 'model'
   readonly supports: BackendSupport = SUPPORTS
   readonly #ttlMs: number
@@ -110,10 +122,10 @@ export class ModelStateBackend implements SyncStateBackend, Replaceable {
     this.#scheduleSweep()
   }
 
-  getSync(key: Uint8Array): Uint8Array | undefined {
+  getSync(key: KeyBytes): Uint8Array | undefined {
     this.#requireOpen()
-    validateKey(key)
-    return this.#lookUp(key, this.#time.now())
+    validateKeyOrStretch(key)
+    return this.#lookUp(plainKey(key), this.#time.now())
   }
 
   getOrThrowSync(key: Uint8Array): Uint8Array {
@@ -137,30 +149,57 @@ export class ModelStateBackend implements SyncStateBackend, Replaceable {
     return keys.map((key) => this.getSync(key))
   }
 
-  putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void {
+  putSync(key: KeyBytes, value: Uint8Array, options?: PutOptions): void {
     this.#requireOpen()
-    validateKey(key)
+    validateKeyOrStretch(key)
     validateValue(value)
     validatePutOptions(options)
-    this.#apply(new WriteBatch().put(key, value, options), 'put')
+    this.#apply(new WriteBatch().put(plainKey(key), value, options), 'put')
   }
 
-  deleteSync(key: Uint8Array): void {
+  deleteSync(key: KeyBytes): void {
     this.#requireOpen()
-    validateKey(key)
-    this.#apply(new WriteBatch().delete(key), 'delete')
+    validateKeyOrStretch(key)
+    this.#apply(new WriteBatch().delete(plainKey(key)), 'delete')
   }
 
-  containsSync(key: Uint8Array): boolean {
+  containsSync(key: KeyBytes): boolean {
     this.#requireOpen()
-    validateKey(key)
-    return this.#alive(key, this.#time.now()) !== undefined
+    validateKeyOrStretch(key)
+    return this.#alive(plainKey(key), this.#time.now()) !== undefined
   }
 
   writeSync(batch: WriteBatch): void {
     this.#requireOpen()
     if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
     this.#apply(batch, 'write')
+  }
+
+  peekSync(key: KeyBytes, slot: Slot): boolean {
+    this.#requireOpen()
+    validateKeyOrStretch(key)
+    validateSlot(slot)
+    const entry = this.#alive(plainKey(key), this.#time.now())
+    this.#counters.gets++
+    if (entry === undefined) this.#counters.misses++
+    else this.#counters.hits++
+    if (entry !== undefined) show(entry.value, slot)
+    return entry !== undefined
+  }
+
+  updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean {
+    this.#requireOpen()
+    validateKeyOrStretch(key)
+    validateValueLength(length)
+    validateSlot(slot)
+    const plain = plainKey(key)
+    const before = this.#alive(plain, this.#time.now())?.value
+    const value = new Uint8Array(length)
+    if (before !== undefined) value.set(before.subarray(0, length))
+    this.#apply(new WriteBatch().put(plain, value, options), 'update')
+    // What was just put is this backend's own: it is in no snapshot yet.
+    show((this.#entries.get(keyText(plain)) as ModelEntry).value, slot)
+    return before !== undefined
   }
 
   deleteRangeSync(range: KeyRange): void {

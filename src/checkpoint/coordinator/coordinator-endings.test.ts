@@ -287,9 +287,9 @@ describe('a snapshot that was closed by its age', () => {
     const { coordinator, backend } = bench(new MemoryCheckpointStorage())
     await coordinator.start()
     const taken = backend.snapshotSync.bind(backend)
-    backend.snapshotSync = () => {
-      const snapshot = taken()
-      Object.assign(snapshot, { share: undefined, trackChanges: undefined })
+    backend.snapshotSync = (options) => {
+      const snapshot = taken(options)
+      Object.assign(snapshot, { share: undefined })
       snapshot.closeSync()
       return snapshot
     }

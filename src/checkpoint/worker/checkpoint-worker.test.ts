@@ -243,7 +243,7 @@ describe('a worker', () => {
   it('gets blocks from snapshots that cannot be shared, more of them than are in flight', async () => {
     const backend = new ModelStateBackend()
     const taken = backend.snapshotSync.bind(backend)
-    backend.snapshotSync = () => Object.assign(taken(), { share: undefined, trackChanges: undefined })
+    backend.snapshotSync = () => Object.assign(taken(), { share: undefined })
     const { coordinator } = bench({ compression: 'none' }, backend)
     for (let i = 0; i < 12; i++) backend.putSync(bytesOf(`k${i}`), new Uint8Array(1_500_000).fill(i))
     expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'full', entryCount: 12 })

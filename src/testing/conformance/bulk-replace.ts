@@ -31,6 +31,93 @@ export const bulkReplace: ConformanceTopic = {
   title: 'replacing everything',
   cases: [
     promise(
+      'replaces what is in a range, and keeps everything else with its time to live',
+      async ({ open }) => {
+        for (const settled of [false, true]) {
+          const backend = await holdingOld(open)
+          await fill(backend, { b: 'kept', l: 'old', n: 'old' })
+          if (settled) await backend.flush()
+          const range = { gte: bytes('l'), lt: bytes('n') }
+          await backend.replaceAll(streamOf(blockOf(['l', 'new'], ['ll', 'new'])), { range })
+          const expected: [string, string][] = [
+            ['a', 'old'],
+            ['b', 'kept'],
+            ['l', 'new'],
+            ['ll', 'new'],
+            ['n', 'old'],
+            ['z', 'old'],
+          ]
+          await assertHolds(backend, expected)
+          await backend.flush()
+          await assertHolds(backend, expected)
+          assert.equal(backend.stats().entries, expected.length)
+          await backend.replaceAll(streamOf(), { range: { prefix: bytes('l') } })
+          await assertHolds(
+            backend,
+            expected.filter(([key]) => !key.startsWith('l')),
+          )
+          await backend.replaceAll(streamOf(), { range: { gt: bytes('z'), lt: bytes('a') } })
+          assert.equal(await backend.count(), 4)
+        }
+      },
+      ['replaceAll'],
+    ),
+
+    promise(
+      'replaces a large range as it does a small one',
+      async ({ open }) => {
+        const backend = await open()
+        const key = (i: number) => String(i).padStart(5, '0')
+        for (let i = 0; i < 3_000; i++) await backend.put(bytes(key(i)), bytes('old'))
+        const blocks = Array.from({ length: 20 }, (_, block) =>
+          blockOf(...Array.from({ length: 100 }, (__, i) => [key(500 + block * 100 + i), 'new'] as const)),
+        )
+        const range = { gte: bytes(key(500)), lt: bytes(key(2_500)) }
+        await backend.replaceAll(streamOf(...blocks), { range, expectedEntries: 2_000 })
+        const held = await contents(backend)
+        assert.equal(held.length, 3_000)
+        for (const [at, value] of held) {
+          assert.equal(value, at >= key(500) && at < key(2_500) ? 'new' : 'old', at)
+        }
+      },
+      ['replaceAll'],
+    ),
+
+    promise(
+      'refuses a block with a key outside the range, and keeps the old content',
+      async ({ open }) => {
+        const range = { gte: bytes('b'), lt: bytes('n') }
+        for (const block of [blockOf(['a', '1']), blockOf(['c', '1'], ['n', '1']), blockOf(['z', '1'])]) {
+          const backend = await holdingOld(open)
+          await rejects('CORRUPTION', () => backend.replaceAll(streamOf(block), { range }))
+          await assertHolds(backend, OLD)
+          await staysUsable(backend)
+        }
+        const backend = await holdingOld(open)
+        for (const wrong of [{ limit: 1 }, { prefix: 'a' }, 5]) {
+          const options = { range: wrong } as unknown as ReplaceOptions
+          await rejects('INVALID_ARGUMENT', () => backend.replaceAll(streamOf(), options))
+        }
+      },
+      ['replaceAll'],
+    ),
+
+    promise(
+      'keeps times of expiry inside and outside a replaced range',
+      async ({ open, clock }) => {
+        const backend = await open()
+        await fill(backend, { a: '1', b: '1' }, { ttlMs: 100 })
+        const expiresAtMs = clock.now() + 200
+        await backend.replaceAll(streamOf(blockOf(['b', '2', expiresAtMs])), { range: { gte: bytes('b') } })
+        clock.advance(100)
+        await assertHolds(backend, [['b', '2']])
+        clock.advance(100)
+        assert.equal(await backend.count(), 0)
+      },
+      ['replaceAll', 'clock', 'ttl'],
+    ),
+
+    promise(
       'replaces the whole content',
       async ({ open }) => {
         const backend = await holdingOld(open)
@@ -87,7 +174,7 @@ export const bulkReplace: ConformanceTopic = {
           clock.advance(3)
         }
       },
-      ['replaceAll'],
+      ['replaceAll', 'snapshots'],
     ),
 
     promise(
@@ -128,7 +215,7 @@ export const bulkReplace: ConformanceTopic = {
         clock.advance(1)
         await assertHolds(target, [])
       },
-      ['replaceAll', 'clock', 'ttl'],
+      ['replaceAll', 'clock', 'ttl', 'snapshots'],
     ),
 
     promise(
@@ -167,7 +254,7 @@ export const bulkReplace: ConformanceTopic = {
         await backend.replaceAll(streamOf(blockOf(['a', '1'])), { clockMs: 0 })
         assert.ok((await snapshotOf(backend)).takenAtMs >= seenMs + 100, 'nor does it go back')
       },
-      ['replaceAll', 'clock', 'ttl'],
+      ['replaceAll', 'clock', 'ttl', 'snapshots'],
     ),
 
     promise(
@@ -205,7 +292,7 @@ export const bulkReplace: ConformanceTopic = {
         assert.deepEqual({ puts, deletes }, { puts: 3, deletes: 0 })
         await fill(backend, { d: '1' })
       },
-      ['replaceAll'],
+      ['replaceAll', 'snapshots'],
     ),
 
     promise(
@@ -226,7 +313,7 @@ export const bulkReplace: ConformanceTopic = {
         assert.equal(backend.stats().openSnapshots, 0)
         assert.equal(await backend.count(), 3)
       },
-      ['replaceAll'],
+      ['replaceAll', 'snapshots', 'instantScans'],
     ),
 
     promise(

@@ -1,4 +1,10 @@
-import type { Replaceable, SnapshotSource, StateBackend } from '../../backend/state-backend.js'
+import type {
+  InPlaceBackend,
+  Replaceable,
+  SnapshotSource,
+  StateBackend,
+  SyncStateBackend,
+} from '../../backend/state-backend.js'
 import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from '../../backend/state-snapshot.js'
 import type { Clock } from '../../base/clock.js'
 import type { ManualClock } from '../manual-clock.js'
@@ -16,7 +22,8 @@ import type { ManualClock } from '../manual-clock.js'
  * - `replaceAll`: `Replaceable`;
  * - `largeValues`: values beyond 16 MiB;
  * - `changes`: telling what has changed since a snapshot;
- * - `share`: snapshots that another thread can read.
+ * - `share`: snapshots that another thread can read;
+ * - `inPlace`: `InPlaceBackend`.
  */
 export const CAPABILITIES = [
   'sync',
@@ -30,6 +37,7 @@ export const CAPABILITIES = [
   'largeValues',
   'changes',
   'share',
+  'inPlace',
 ] as const
 
 export type ConformanceCapability = (typeof CAPABILITIES)[number]
@@ -57,6 +65,14 @@ export interface CaseContext {
   open(options?: { readonly ttlMs?: number; readonly maxBytes?: number }): Promise<TestedBackend>
   /** Takes a snapshot. */
   snapshotOf(backend: SnapshotSource, options?: SnapshotOptions): Promise<StateSnapshot>
+  /** A snapshot, or, of an engine without them, the backend itself: for cases that are about reads. */
+  readerOf(backend: TestedBackend): Promise<StateBackend | StateSnapshot>
+  /** Whether the engine was declared to have a capability. */
+  can(capability: ConformanceCapability): boolean
+  /** Its synchronous calls, of an engine that has them (`sync`). */
+  syncOf(backend: TestedBackend): SyncStateBackend
+  /** Its calls in place, of an engine that has them (`inPlace`). */
+  inPlaceOf(backend: TestedBackend): InPlaceBackend
   /** Takes one in this very step, of an engine that can (`sync`). */
   snapshotNow(backend: TestedBackend, options?: SnapshotOptions): SyncStateSnapshot
 }

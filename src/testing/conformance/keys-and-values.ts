@@ -22,6 +22,25 @@ const MIB = 1024 * 1024
 export const keysAndValues: ConformanceTopic = {
   title: 'keys and values',
   cases: [
+    promise(
+      'takes a key as a stretch of a larger buffer, in every synchronous call',
+      async ({ open, syncOf }) => {
+        const backend = await open()
+        const state = syncOf(backend)
+        const buffer = bytes('..key..')
+        const key = { bytes: buffer, offset: 2, length: 3 }
+        state.putSync(key, bytes('value'))
+        assertBytes(state.getSync(key), bytes('value'))
+        assertBytes(await backend.get(bytes('key')), bytes('value'))
+        assert.equal(state.containsSync(key), true)
+        assert.equal(state.containsSync({ ...key, length: 2 }), false)
+        state.deleteSync(key)
+        assert.equal(await backend.count(), 0)
+        await rejects('INVALID_ARGUMENT', async () => state.getSync({ ...key, offset: 5 }))
+      },
+      ['sync'],
+    ),
+
     promise('holds nothing when opened', async ({ open }) => {
       const backend = await open()
       await assertHolds(backend, [])
@@ -104,7 +123,7 @@ export const keysAndValues: ConformanceTopic = {
         await backend.put(bytes('largest'), largest)
         assertEqualLarge(await backend.get(bytes('largest')), largest)
       },
-      ['largeValues'],
+      ['largeValues', 'snapshots'],
     ),
 
     promise('rejects a value of 64 MiB and one byte, and keeps the old one', async ({ open }) => {

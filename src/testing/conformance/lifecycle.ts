@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { isStateError } from '../../base/errors.js'
-import { type ConformanceTopic, promise } from './case.js'
+import { type ConformanceCapability, type ConformanceTopic, promise } from './case.js'
 import { blockOf, bytes, fill, rejection, rejects, scanRejects, step, streamOf } from './helpers.js'
 
 /** Promises 8 (as far as a process can see) and 9. */
@@ -11,6 +11,25 @@ export const lifecycle: ConformanceTopic = {
     promise('has a name', async ({ open }) => {
       const { name } = await open()
       assert.match(name, /^\S+$/)
+    }),
+
+    promise('says what it supports, and is that: what it cannot is declared', async ({ open, can }) => {
+      const backend = await open()
+      const { supports } = backend
+      assert.ok(Object.isFrozen(supports), 'supports should be frozen')
+      assert.equal(backend.supports, supports, 'supports should stay the same')
+      const said: readonly (readonly [ConformanceCapability, unknown])[] = [
+        ['sync', supports.sync],
+        ['snapshots', supports.snapshots],
+        ['changes', supports.changes],
+        ['share', supports.sharing],
+        ['replaceAll', supports.replace],
+        ['inPlace', supports.inPlace],
+        ['ttl', supports.ttl],
+        ['instantScans', supports.orderedScan === 'instant'],
+      ]
+      for (const [capability, value] of said) assert.equal(value, can(capability), `supports: ${capability}`)
+      assert.equal(typeof supports.durable, 'boolean')
     }),
 
     promise('every call after close rejects with CLOSED', async ({ open }) => {
@@ -30,9 +49,10 @@ export const lifecycle: ConformanceTopic = {
         () => backend.listKeys(bytes('')),
         () => backend.count(),
         () => backend.clear(),
-        () => backend.snapshot(),
-        () => backend.replaceAll(streamOf(blockOf(['a', '1']))),
+        () => backend.deleteRange({}),
         () => backend.flush(),
+        ...(backend.supports.snapshots ? [() => backend.snapshot()] : []),
+        ...(backend.supports.replace ? [() => backend.replaceAll(streamOf(blockOf(['a', '1'])))] : []),
       ]) {
         const error = await rejects('CLOSED', call)
         assert.ok(error.details.component !== '', 'the error names the component')
@@ -56,34 +76,38 @@ export const lifecycle: ConformanceTopic = {
       await disposed.close()
     }),
 
-    promise('close ends open snapshots and running scans with CLOSED', async ({ open }) => {
-      const backend = await open()
-      await fill(backend, { a: '1', b: '2', c: '3' })
-      const snapshot = await backend.snapshot()
-      const running = backend.scan()
-      await step(running)
-      const unstarted = backend.scan()
-      const ofSnapshot = snapshot.scan()
-      await step(ofSnapshot)
-      const blocks = snapshot.blocks({ targetBytes: 1 })
-      await blocks.next()
-      const finished = backend.scan({ limit: 0 })
-      await finished.next()
-      await backend.close()
-      await rejects('CLOSED', () => running.next())
-      await rejects('CLOSED', () => unstarted.next())
-      await rejects('CLOSED', () => ofSnapshot.next())
-      await rejects('CLOSED', () => blocks.next())
-      await rejects('CLOSED', () => snapshot.get(bytes('a')))
-      await rejects('CLOSED', () => snapshot.getMany([bytes('a')]))
-      await rejects('CLOSED', () => snapshot.contains(bytes('a')))
-      await rejects('CLOSED', () => snapshot.count())
-      await scanRejects('CLOSED', () => snapshot.scan())
-      await scanRejects('CLOSED', () => snapshot.blocks())
-      await snapshot.close()
-      await running.return?.()
-      assert.equal((await finished.next()).done, true)
-    }),
+    promise(
+      'close ends open snapshots and running scans with CLOSED',
+      async ({ open }) => {
+        const backend = await open()
+        await fill(backend, { a: '1', b: '2', c: '3' })
+        const snapshot = await backend.snapshot()
+        const running = backend.scan()
+        await step(running)
+        const unstarted = backend.scan()
+        const ofSnapshot = snapshot.scan()
+        await step(ofSnapshot)
+        const blocks = snapshot.blocks({ targetBytes: 1 })
+        await blocks.next()
+        const finished = backend.scan({ limit: 0 })
+        await finished.next()
+        await backend.close()
+        await rejects('CLOSED', () => running.next())
+        await rejects('CLOSED', () => unstarted.next())
+        await rejects('CLOSED', () => ofSnapshot.next())
+        await rejects('CLOSED', () => blocks.next())
+        await rejects('CLOSED', () => snapshot.get(bytes('a')))
+        await rejects('CLOSED', () => snapshot.getMany([bytes('a')]))
+        await rejects('CLOSED', () => snapshot.contains(bytes('a')))
+        await rejects('CLOSED', () => snapshot.count())
+        await scanRejects('CLOSED', () => snapshot.scan())
+        await scanRejects('CLOSED', () => snapshot.blocks())
+        await snapshot.close()
+        await running.return?.()
+        assert.equal((await finished.next()).done, true)
+      },
+      ['snapshots'],
+    ),
 
     promise(
       'close ends a running replaceAll with CLOSED',

@@ -43,7 +43,7 @@ const BOUNDS = ['', '\0', 'a', 'a\xff', 'aa', 'ab\0', '\x7f\xff', '\x80', '\xff'
 export const ranges: ConformanceTopic = {
   title: 'ranges and order',
   cases: [
-    promise('orders by unsigned bytes: 0x7f, 0x80, 0xff', async ({ open, snapshotOf }) => {
+    promise('orders by unsigned bytes: 0x7f, 0x80, 0xff', async ({ open, readerOf }) => {
       const backend = await open()
       for (const byte of [0xff, 0x00, 0x80, 0x7f, 0x01, 0xfe]) {
         await backend.put(Uint8Array.of(byte), Uint8Array.of(byte))
@@ -51,7 +51,7 @@ export const ranges: ConformanceTopic = {
       const order = ['\x00', '\x01', '\x7f', '\x80', '\xfe', '\xff']
       assert.deepEqual(await scannedKeys(backend), order)
       assert.deepEqual((await backend.listKeys(new Uint8Array(0))).map(text), order)
-      assert.deepEqual(await scannedKeys(await snapshotOf(backend)), order)
+      assert.deepEqual(await scannedKeys(await readerOf(backend)), order)
       assert.deepEqual(await scannedKeys(backend, { reverse: true }), order.reverse())
     }),
 
@@ -67,14 +67,18 @@ export const ranges: ConformanceTopic = {
       },
     ),
 
-    promise('agrees with filter and sort on every combination of bounds', async ({ open, snapshotOf }) => {
-      const backend = await open()
-      for (const key of shuffled(KEYS, 2)) await backend.put(bytes(key), bytes(`of ${key}`))
-      await everyCombination(backend)
-      const snapshot = await snapshotOf(backend)
-      await backend.clear()
-      await everyCombination(snapshot)
-    }),
+    promise(
+      'agrees with filter and sort on every combination of bounds',
+      async ({ open, can, snapshotOf }) => {
+        const backend = await open()
+        for (const key of shuffled(KEYS, 2)) await backend.put(bytes(key), bytes(`of ${key}`))
+        await everyCombination(backend)
+        if (!can('snapshots')) return
+        const snapshot = await snapshotOf(backend)
+        await backend.clear()
+        await everyCombination(snapshot)
+      },
+    ),
 
     promise('keeps order and ranges right while keys come and go', async ({ open }) => {
       const backend = await open()
@@ -162,10 +166,12 @@ export const ranges: ConformanceTopic = {
       assert.deepEqual(await scannedKeys(backend, options as unknown as ScanRange), ['a', 'b'])
     }),
 
-    promise('rejects ranges that are none, naming everything that is wrong', async ({ open, snapshotOf }) => {
+    promise('rejects ranges that are none, naming everything that is wrong', async ({ open, readerOf }) => {
       const backend = await open()
       await fill(backend, { a: '' })
-      const snapshot = await snapshotOf(backend)
+      const { openSnapshots } = backend.stats()
+      const snapshot = await readerOf(backend)
+      const held = snapshot === backend ? openSnapshots : openSnapshots + 1
       for (const from of [backend, snapshot]) {
         const wrong = { gt: 'a', limit: -1, revers: true, reverse: 1 } as unknown as ScanRange
         const error = await scanRejects('INVALID_ARGUMENT', () => from.scan(wrong))
@@ -182,12 +188,12 @@ export const ranges: ConformanceTopic = {
           await scanRejects('INVALID_ARGUMENT', () => from.scan(range as unknown as ScanRange))
         }
       }
-      assert.equal(backend.stats().openSnapshots, 1, 'a scan that never ran holds nothing')
+      assert.equal(backend.stats().openSnapshots, held, 'a scan that never ran holds nothing')
     }),
 
     promise(
       'gives nothing and ends with ABORTED when the signal has fired before a scan',
-      async ({ open, snapshotOf }) => {
+      async ({ open, readerOf }) => {
         const backend = await open()
         const signal = AbortSignal.abort(new Error('enough'))
         let given = 0
@@ -199,13 +205,15 @@ export const ranges: ConformanceTopic = {
         }
         for (const entries of [{}, { a: '1', b: '2' }]) {
           await fill(backend, entries)
-          const snapshot = await snapshotOf(backend)
+          const snapshot = await readerOf(backend)
           for (const from of [backend, snapshot]) {
             await scanRejects('ABORTED', () => counted(from.scan({ signal })))
             await scanRejects('ABORTED', () => counted(from.scan({ signal, reverse: true, limit: 1 })))
           }
-          await scanRejects('ABORTED', () => counted(snapshot.blocks({ signal })))
-          await snapshot.close()
+          if ('blocks' in snapshot) {
+            await scanRejects('ABORTED', () => counted(snapshot.blocks({ signal })))
+            await snapshot.close()
+          }
         }
         assert.equal(given, 0, 'entries given although the signal had fired')
         assert.equal(backend.stats().openSnapshots, 0)

@@ -103,23 +103,27 @@ export const statistics: ConformanceTopic = {
       assert.equal(await after(() => backend.clear()), 0)
     }),
 
-    promise('tell how many snapshots and scans are open', async ({ open, snapshotOf }) => {
-      const backend = await open()
-      await fill(backend, { a: '1', b: '2' })
-      const first = await snapshotOf(backend)
-      const second = await snapshotOf(backend)
-      const scan = backend.scan()
-      await scan.next()
-      assert.equal(backend.stats().openSnapshots, 3)
-      await first.close()
-      await first.close()
-      assert.equal(backend.stats().openSnapshots, 2)
-      await scan.return?.()
-      await backend.listKeys(bytes(''))
-      assert.equal(backend.stats().openSnapshots, 1)
-      await second.close()
-      assert.equal(backend.stats().openSnapshots, 0)
-    }),
+    promise(
+      'tell how many snapshots and scans are open',
+      async ({ open, snapshotOf }) => {
+        const backend = await open()
+        await fill(backend, { a: '1', b: '2' })
+        const first = await snapshotOf(backend)
+        const second = await snapshotOf(backend)
+        const scan = backend.scan()
+        await scan.next()
+        assert.equal(backend.stats().openSnapshots, 3)
+        await first.close()
+        await first.close()
+        assert.equal(backend.stats().openSnapshots, 2)
+        await scan.return?.()
+        await backend.listKeys(bytes(''))
+        assert.equal(backend.stats().openSnapshots, 1)
+        await second.close()
+        assert.equal(backend.stats().openSnapshots, 0)
+      },
+      ['snapshots'],
+    ),
 
     promise('are what they were when they were asked for', async ({ open }) => {
       const backend = await open()

@@ -86,6 +86,11 @@ export class SyncFaces implements TestedBackend {
   }
 
   /** Without the faces. */
+  get backend(): SyncStateBackend {
+    return this.#backend
+  }
+
+  /** Without the faces. */
   snapshotNow(options?: SnapshotOptions): SyncStateSnapshot {
     return this.#backend.snapshotSync(options)
   }

@@ -1,0 +1,103 @@
+// What an engine's author writes under a facade: the few things that differ from engine to engine. Arguments are checked, time
+// to live is reduced to a time, and nothing is called once the backend is closed.
+
+import type { ForwardClock } from '../../base/clock.js'
+import type { Stretch } from '../../base/slot.js'
+import type { EntryBlock } from '../entry-block.js'
+import type { KeyInterval } from '../scan-range.js'
+import type { SharedSnapshot } from '../shared-snapshot.js'
+import type { ChangeBase, SnapshotOptions } from '../state-snapshot.js'
+import type { BackendSupport, Entry } from '../types.js'
+import type { BatchCursor } from '../write-batch.js'
+
+/** An entry with its end, in milliseconds since the epoch; Infinity: never. Without a value: the key is not there any more. */
+export interface EngineEntry {
+  readonly key: Uint8Array
+  readonly value: Uint8Array | undefined
+  readonly expiresAtMs: number
+}
+
+/** The write of a batch: its operations, checked, and when what is put expires. */
+export interface EngineBatch {
+  readonly cursor: BatchCursor
+  /** `ttlMs` as the cursor gives it; Infinity: never. */
+  expiry(ttlMs: number | undefined): number
+}
+
+export interface EngineBasics {
+  /** `'redis'`: names the engine in errors and manifests. */
+  readonly name: string
+  /** Frozen. */
+  readonly supports: BackendSupport
+  /** Never goes back; what has expired by it is invisible. */
+  readonly clock: ForwardClock
+  /** Of puts that name none, in milliseconds; Infinity: they never expire. */
+  readonly ttlMs: number
+  /** Entries held, those included that have expired and await their removal. */
+  readonly entries: number
+  /** Entries whose time to live ended, each counted once, when it was removed or overwritten. */
+  readonly expired: number
+}
+
+/** One instant of an engine. */
+export interface EngineSnapshot {
+  readonly base: ChangeBase | undefined
+  readonly tellsChanges: boolean
+  /** A copy; `undefined` where nothing was alive. */
+  get(key: Uint8Array): Uint8Array | undefined
+  count(): number
+  /** What was alive, in an interval's order; the caller minds the limit and the signal. */
+  entries(interval: KeyInterval): Iterable<EngineEntry>
+  /** What has changed since the base that was given, in key order; called only where `tellsChanges`. */
+  changes(): Iterable<EngineEntry>
+  share?(what: 'all' | 'changes'): SharedSnapshot | undefined
+  close(): void
+}
+
+/** An engine in this process. Each call is one step, and has happened when it returns. */
+export interface LocalEngine extends EngineBasics {
+  /** A copy of the value. */
+  get(key: Uint8Array | Stretch): Uint8Array | undefined
+  has(key: Uint8Array | Stretch): boolean
+  /** Of the entry of a key that has expired, if it is still there; `undefined` otherwise. */
+  expiredAtMs(key: Uint8Array): number | undefined
+  /** Copies both. Throws `BACKEND_FULL` with nothing changed. */
+  put(key: Uint8Array | Stretch, value: Uint8Array, expiresAtMs: number): void
+  delete(key: Uint8Array | Stretch): void
+  /** All or nothing: first every expectation (`CONCURRENT_MODIFICATION`), then room for all (`BACKEND_FULL`). */
+  write(batch: EngineBatch): void
+  deleteRange(interval: KeyInterval): void
+  clear(): void
+  snapshot(takenAtMs: number, options: SnapshotOptions): EngineSnapshot
+  /** Removes what has expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
+  sweep(untilMs: number): boolean
+  /** When the next entry expires; Infinity: none does. */
+  readonly nextExpiryAtMs: number
+  /**
+   * Reads all blocks (each checked, in the interval), then puts them in the place of what the interval holds, in one step.
+   * Only with `supports.replace`.
+   */
+  replace?(
+    blocks: AsyncIterable<EntryBlock>,
+    interval: KeyInterval,
+    clockMs: number | undefined,
+  ): Promise<void>
+  flush(): Promise<void>
+  close(): Promise<void>
+}
+
+/** An engine somewhere else: each call is a promise. */
+export interface RemoteEngine extends EngineBasics {
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
+  has(key: Uint8Array): Promise<boolean>
+  expiredAtMs(key: Uint8Array): Promise<number | undefined>
+  /** All or nothing: `CONCURRENT_MODIFICATION` where an expectation does not hold, `BACKEND_FULL` where it does not fit. Single puts and deletes come as batches. */
+  write(batch: EngineBatch): Promise<void>
+  deleteRange(interval: KeyInterval): Promise<void>
+  clear(): Promise<void>
+  /** In the interval's order; the caller minds the limit and the signal. */
+  scan(interval: KeyInterval): AsyncIterable<Entry>
+  count(): Promise<number>
+  flush(): Promise<void>
+  close(): Promise<void>
+}

@@ -1,0 +1,186 @@
+import { copyBytes } from '../../base/bytes.js'
+import { StateError } from '../../base/errors.js'
+import { invalidArgument } from '../../base/options.js'
+import { expiryOf } from '../expiry.js'
+import { capturedInterval, isEmptyInterval, type KeyInterval, keyStretch } from '../scan-range.js'
+import type { StateBackend } from '../state-backend.js'
+import type { BackendStats, BackendSupport, Entry, KeyRange, PutOptions, ScanRange } from '../types.js'
+import { throwIfAborted, validateKey, validateKeys } from '../validate.js'
+import { type BatchCursor, isWriteBatch, OperationKind, WriteBatch } from '../write-batch.js'
+import { Counters } from './counters.js'
+import type { RemoteEngine } from './engines.js'
+import { LifeCycle } from './life-cycle.js'
+
+/**
+ * The public face of an engine somewhere else: checks and copies arguments within the call, knows whether it is open, counts what
+ * has been applied. What it lacks (`supports`) is not there: no synchronous calls, and snapshots only where a class that extends
+ * this one adds them.
+ */
+export class RemoteBackend implements StateBackend {
+  readonly name: string
+  readonly supports: BackendSupport
+  readonly #engine: RemoteEngine
+  readonly #life: LifeCycle
+  readonly #counters = new Counters()
+  #runningScans = 0
+
+  constructor(engine: RemoteEngine) {
+    this.name = engine.name
+    this.supports = engine.supports
+    this.#engine = engine
+    this.#life = new LifeCycle(engine.name)
+  }
+
+  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
+    this.#life.assertOpen()
+    validateKey(key)
+    const [value] = await this.#read([key])
+    return value
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    this.#life.assertOpen()
+    validateKeys(keys)
+    return await this.#read(keys)
+  }
+
+  async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
+    this.#life.assertOpen()
+    validateKey(key)
+    const own = copyBytes(key)
+    const [value] = await this.#read([own])
+    if (value !== undefined) return value
+    const expiredAtMs = await this.#engine.expiredAtMs(own)
+    if (expiredAtMs === undefined) throw new StateError('KEY_NOT_FOUND', { key: own })
+    const expiredForMs = this.#engine.clock.now() - expiredAtMs
+    throw new StateError('STATE_EXPIRED', { key: own, expiredAtMs, expiredForMs })
+  }
+
+  async put(key: Uint8Array, value: Uint8Array, options?: PutOptions): Promise<void> {
+    this.#life.assertWritable('put')
+    await this.#apply(new WriteBatch().put(key, value, options))
+  }
+
+  async delete(key: Uint8Array): Promise<void> {
+    this.#life.assertWritable('delete')
+    await this.#apply(new WriteBatch().delete(key))
+  }
+
+  async contains(key: Uint8Array): Promise<boolean> {
+    this.#life.assertOpen()
+    validateKey(key)
+    return await this.#engine.has(copyBytes(key))
+  }
+
+  async write(batch: WriteBatch): Promise<void> {
+    this.#life.assertWritable('write')
+    if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
+    await this.#apply(copyOf(batch))
+  }
+
+  async deleteRange(range: KeyRange): Promise<void> {
+    this.#life.assertWritable('deleteRange')
+    const interval = keyStretch(range)
+    if (!isEmptyInterval(interval)) await this.#engine.deleteRange(interval)
+    this.#counters.deletes++
+  }
+
+  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    return this.#scan(capturedInterval(range))
+  }
+
+  async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
+    const keys: Uint8Array[] = []
+    for await (const [key] of this.scan({ prefix })) keys.push(key)
+    return keys
+  }
+
+  async count(): Promise<number> {
+    this.#life.assertOpen()
+    return await this.#engine.count()
+  }
+
+  async clear(): Promise<void> {
+    this.#life.assertWritable('clear')
+    await this.#engine.clear()
+  }
+
+  async flush(): Promise<void> {
+    this.#life.assertOpen()
+    await this.#engine.flush()
+    this.#counters.flushes++
+  }
+
+  stats(): BackendStats {
+    this.#life.assertOpen()
+    const { entries, expired } = this.#engine
+    return { ...this.#counters.read(), expired, entries, openSnapshots: this.#runningScans }
+  }
+
+  close(): Promise<void> {
+    return this.#life.close(() => this.#engine.close())
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #read(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    const values = await this.#engine.getMany(keys.map(copyBytes))
+    for (const value of values) this.#counters.noteRead(value)
+    return values
+  }
+
+  /** The batch is this call's own. Counted once it has been applied. */
+  async #apply(batch: WriteBatch): Promise<void> {
+    const { clock, ttlMs: defaultMs } = this.#engine
+    const cursor = batch.cursor()
+    if (!this.supports.ttl) assertNoTtl(cursor, this.name)
+    cursor.rewind()
+    await this.#engine.write({ cursor, expiry: (ttlMs) => expiryOf(ttlMs ?? defaultMs, clock) })
+    this.#counters.noteBatch(cursor)
+  }
+
+  async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
+    this.#life.assertOpen()
+    const drawn = interval()
+    const check = () => {
+      this.#life.assertOpen()
+      throwIfAborted(drawn.signal, 'scan')
+    }
+    check()
+    let left = drawn.limit
+    if (left === 0 || isEmptyInterval(drawn)) return
+    this.#runningScans++
+    try {
+      for await (const entry of this.#engine.scan(drawn)) {
+        check()
+        yield entry
+        check()
+        if (--left <= 0) return
+      }
+    } finally {
+      this.#runningScans--
+    }
+  }
+}
+
+/** An engine without times to live must not take one and forget it. */
+function assertNoTtl(cursor: BatchCursor, name: string): void {
+  while (cursor.next()) {
+    if (cursor.kind !== OperationKind.PUT || cursor.ttlMs === undefined || cursor.ttlMs === Infinity) continue
+    throw invalidArgument('options.ttlMs', `is not supported by '${name}' (supports.ttl)`)
+  }
+}
+
+function copyOf(batch: WriteBatch): WriteBatch {
+  const copy = new WriteBatch()
+  const cursor = batch.cursor()
+  while (cursor.next()) {
+    const options = cursor.ttlMs === undefined ? {} : { ttlMs: cursor.ttlMs }
+    if (cursor.kind === OperationKind.PUT) copy.put(cursor.key(), cursor.value(), options)
+    else if (cursor.kind === OperationKind.DELETE) copy.delete(cursor.key())
+    else copy.expect(cursor.key(), cursor.kind === OperationKind.EXPECT_VALUE ? cursor.value() : undefined)
+  }
+  return copy
+}

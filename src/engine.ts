@@ -1,0 +1,78 @@
+export { DEFAULT_BLOCK_BYTES, validateBlockOptions, validateReplaceOptions } from './backend/block-options.js'
+export { checkedBlocks, StreamOrder } from './backend/block-stream.js'
+export type { EntryBlock } from './backend/entry-block.js'
+export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
+export { expiryOf, wholeMs } from './backend/expiry.js'
+export type {
+  EngineBasics,
+  EngineBatch,
+  EngineEntry,
+  EngineSnapshot,
+  LocalEngine,
+  RemoteEngine,
+} from './backend/facade/engines.js'
+export { LocalBackend, type LocalBackendOptions } from './backend/facade/local-backend.js'
+export { LocalSnapshot } from './backend/facade/local-snapshot.js'
+export { RemoteBackend } from './backend/facade/remote-backend.js'
+export type { KeyInterval } from './backend/scan-range.js'
+export {
+  capturedInterval,
+  EVERYTHING,
+  isEmptyInterval,
+  isEverything,
+  keyInterval,
+  keyStretch,
+} from './backend/scan-range.js'
+export type { OpenSharedSnapshot, SharedSnapshot, SharedSnapshotReader } from './backend/shared-snapshot.js'
+export type {
+  InPlaceBackend,
+  KeyBytes,
+  Replaceable,
+  SnapshotSource,
+  StateBackend,
+  SyncStateBackend,
+} from './backend/state-backend.js'
+export { hasSnapshots, isInPlaceBackend, isReplaceable, isSyncBackend } from './backend/state-backend.js'
+export type {
+  ChangeBase,
+  SnapshotOptions,
+  StateSnapshot,
+  SyncStateSnapshot,
+} from './backend/state-snapshot.js'
+export { validateSnapshotOptions } from './backend/state-snapshot.js'
+export type {
+  BackendStats,
+  BackendSupport,
+  BlockOptions,
+  Entry,
+  KeyRange,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from './backend/types.js'
+export {
+  throwIfAborted,
+  validateBlocks,
+  validateKey,
+  validateKeyOrStretch,
+  validateKeys,
+  validatePutOptions,
+  validateSlot,
+  validateValue,
+  validateValueLength,
+} from './backend/validate.js'
+export { BatchCursor, isWriteBatch, OperationKind, WriteBatch } from './backend/write-batch.js'
+export { compareBytes, copyBytes, equalBytes } from './base/bytes.js'
+export { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from './base/clock.js'
+export { isStateError, StateError, type StateErrorCode, type StateErrorDetails } from './base/errors.js'
+export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
+export {
+  hasMethods,
+  invalidArgument,
+  oneOf,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from './base/options.js'
+export { isStretch, plainKey, Slot, type Stretch } from './base/slot.js'

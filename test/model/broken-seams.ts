@@ -1,0 +1,150 @@
+// The reference model with one promise broken each about ranges of keys, changes, values in place, and what it says it supports.
+
+import type { EntryBlock } from '../../src/backend/entry-block.js'
+import { EntryBlockBuilder, EntryBlockCursor } from '../../src/backend/entry-block.js'
+import type { KeyBytes } from '../../src/backend/state-backend.js'
+import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
+import type { BackendStats, KeyRange, PutOptions, ReplaceOptions } from '../../src/backend/types.js'
+import type { Slot } from '../../src/base/slot.js'
+import type { ModelSnapshot } from '../../src/testing/model-snapshot.js'
+import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
+import type { BrokenBackend } from './broken-backends.js'
+
+/** The blocks without their tombstones. */
+async function* withoutTombstones(blocks: AsyncIterable<EntryBlock>): AsyncIterableIterator<EntryBlock> {
+  for await (const { bytes } of blocks) {
+    const builder = new EntryBlockBuilder(bytes.length)
+    const cursor = new EntryBlockCursor(bytes)
+    while (cursor.next()) {
+      const { keyStart, keyLength, valueStart, valueLength, expiresAtMs } = cursor
+      if (cursor.tombstone) continue
+      builder.add(bytes, keyStart, keyLength, bytes, valueStart, valueLength, expiresAtMs)
+    }
+    if (builder.entryCount > 0) yield builder.take()
+  }
+}
+
+/** A backend whose snapshots are altered. */
+function snapshots(
+  does: string,
+  caughtBy: string,
+  alter: (snapshot: ModelSnapshot, backend: ModelStateBackend) => void,
+): BrokenBackend {
+  const Backend = class extends ModelStateBackend {
+    override snapshotSync(options?: SnapshotOptions): ModelSnapshot {
+      const snapshot = super.snapshotSync(options)
+      alter(snapshot, this)
+      return snapshot
+    }
+  }
+  return { does, caughtBy, Backend }
+}
+
+export const brokenSeams: readonly BrokenBackend[] = [
+  {
+    does: 'takes the upper bound of a deleted range with it',
+    caughtBy: 'deleting ranges',
+    Backend: class extends ModelStateBackend {
+      override deleteRangeSync(range: KeyRange): void {
+        super.deleteRangeSync(
+          range?.lt === undefined ? range : { ...range, lte: range.lt, lt: undefined as never },
+        )
+      }
+    },
+  },
+  {
+    does: 'deletes a range key by key while others read',
+    caughtBy: 'deleting ranges',
+    Backend: class extends ModelStateBackend {
+      override async deleteRange(range: KeyRange): Promise<void> {
+        const keys = [...super.scanSync(range)].map(([key]) => key)
+        for (const key of keys) {
+          await Promise.resolve()
+          super.deleteSync(key)
+        }
+        super.deleteRangeSync(range)
+      }
+    },
+  },
+  {
+    does: 'counts every key of a deleted range',
+    caughtBy: 'deleting ranges',
+    Backend: class extends ModelStateBackend {
+      #more = 0
+      override deleteRangeSync(range: KeyRange): void {
+        const before = super.stats().entries
+        super.deleteRangeSync(range)
+        this.#more += before - super.stats().entries
+      }
+      override stats(): BackendStats {
+        const stats = super.stats()
+        return { ...stats, deletes: stats.deletes + this.#more }
+      }
+    },
+  },
+  {
+    does: 'takes no range for every key',
+    caughtBy: 'deleting ranges',
+    Backend: class extends ModelStateBackend {
+      override deleteRangeSync(range: KeyRange): void {
+        super.deleteRangeSync(range ?? {})
+      }
+    },
+  },
+  {
+    does: 'replaces everything where a range was to be replaced',
+    caughtBy: 'replacing everything',
+    Backend: class extends ModelStateBackend {
+      override replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
+        const { range: _, ...others } = options ?? {}
+        return super.replaceAll(blocks, options === undefined ? undefined : others)
+      }
+    },
+  },
+  snapshots('forgets what was deleted among changes', 'changes between snapshots', (snapshot) => {
+    const changes = snapshot.changes.bind(snapshot)
+    snapshot.changes = (options) => withoutTombstones(changes(options))
+  }),
+  snapshots(
+    'tells what was written after the snapshot as a change',
+    'changes between snapshots',
+    (snapshot, backend) => {
+      if (!snapshot.tellsChanges) return
+      snapshot.changes = async function* (options) {
+        yield* await backend.snapshot().then((later) => later.blocks(options))
+      }
+    },
+  ),
+  snapshots('says that it can tell changes without a base', 'changes between snapshots', (snapshot) => {
+    Object.assign(snapshot, { tellsChanges: true })
+  }),
+  {
+    does: 'says that it can what it cannot',
+    caughtBy: 'life cycle',
+    Backend: class extends ModelStateBackend {
+      override readonly supports = Object.freeze({ ...new ModelStateBackend().supports, changes: false })
+    },
+  },
+  {
+    does: 'shows a copy of the value that it updates',
+    caughtBy: 'values in place',
+    Backend: class extends ModelStateBackend {
+      override updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean {
+        const found = super.updateSync(key, length, slot, options)
+        slot.bytes = slot.bytes.slice()
+        slot.view = new DataView(slot.bytes.buffer)
+        return found
+      }
+    },
+  },
+  {
+    does: 'updates what a snapshot still sees',
+    caughtBy: 'values in place',
+    Backend: class extends ModelStateBackend {
+      override updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean {
+        if (super.stats().openSnapshots > 0 && super.peekSync(key, slot)) return true
+        return super.updateSync(key, length, slot, options)
+      }
+    },
+  },
+]
