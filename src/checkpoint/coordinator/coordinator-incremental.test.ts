@@ -4,6 +4,7 @@ import { bytesIn, bytesOf, namesIn } from '../../../test/support/checkpoints.js'
 import { contentOf, crash, open, put, worker } from '../../../test/support/coordinator-bench.js'
 import { base, bench, delta, fill, merged, segmentsOf } from '../../../test/support/incremental-bench.js'
 import type { Replaceable } from '../../backend/state-backend.js'
+import type { SnapshotOptions } from '../../backend/state-snapshot.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
 import { ModelStateBackend } from '../../testing/model-state-backend.js'
@@ -31,6 +32,41 @@ describe('incremental checkpoints', () => {
     expect(await coordinator.restoreLatest()).toEqual(second)
     expect(await contentOf(backend)).toBe(expected)
     expect(await coordinator.verify(second.id)).toMatchObject({ segments: 2, entryCount: 52 })
+  })
+
+  it('are made of an asynchronous backend too, from the changes that its snapshots tell', async () => {
+    const inner = new ModelStateBackend()
+    const supports = { ...inner.supports, sync: false, sharing: false }
+    const backend = new Proxy(inner, {
+      get: (target, name) => {
+        if (name === 'supports') return supports
+        if (name === 'snapshotSync') return undefined
+        if (name === 'snapshot') {
+          return async (options?: SnapshotOptions) => {
+            const snapshot = target.snapshotSync(options)
+            await nextTurn()
+            return Object.assign(snapshot, { share: undefined })
+          }
+        }
+        const member: unknown = Reflect.get(target, name)
+        return typeof member === 'function' ? member.bind(target) : member
+      },
+    })
+    const storage = new MemoryCheckpointStorage()
+    const coordinator = new CheckpointCoordinator(backend, { storage, worker })
+    for (let i = 0; i < 50; i++) inner.putSync(bytesOf(`k${i}`), bytesOf(`${i}`))
+    expect((await coordinator.createCheckpoint()).kind).toBe('full')
+    inner.deleteRangeSync({ gte: bytesOf('k40') })
+    inner.putSync(bytesOf('k3'), bytesOf('changed'))
+    const expected = await contentOf(inner)
+    const second = await coordinator.createCheckpoint()
+    expect(second).toMatchObject({ kind: 'incremental', entryCount: inner.stats().entries })
+    await inner.clear()
+    await coordinator.restoreLatest()
+    expect(await contentOf(inner)).toBe(expected)
+    // Nothing has changed since, as far as anybody knows.
+    expect((await coordinator.createCheckpoint()).kind).toBe('full')
+    await coordinator.shutdown()
   })
 
   it('need not name what has expired: its time is in the entry', async () => {
