@@ -258,8 +258,12 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
 
   /** The instant of a scan is that of its first step: a scan that nobody steps holds nothing. */
   *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
-    using snapshot = this.snapshotSync()
-    yield* snapshot.walk(interval())
+    const snapshot = this.snapshotSync()
+    try {
+      yield* snapshot.walk(interval())
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
