@@ -12,15 +12,18 @@ import type { BackendStats } from '../backend/types.js'
 import { copyBytes } from '../base/bytes.js'
 import { ForwardClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
-import { runThrough } from '../base/slices.js'
+
 import { randomHashKey } from '../log/index/key-hash.js'
 import { latestBetween } from '../log/order/keys-between.js'
+
 import { SegmentPool } from '../log/segment-pool.js'
 import { Absorption } from './buffer/absorption.js'
-import { countEntries } from './buffer/count-entries.js'
 import { ExpirySweep } from './buffer/expiry-sweep.js'
 import { type Generation, layerOf } from './buffer/generation.js'
+
+import { HeldEntries } from './buffer/held-entries.js'
 import { memorySharesOf } from './buffer/memory-shares.js'
+
 import type { Layer } from './buffer/merged-scan.js'
 import { ReadCache } from './buffer/read-cache.js'
 import { WriteBuffer } from './buffer/write-buffer.js'
@@ -84,6 +87,7 @@ export class LmdbEngine {
   #view: StoreView
   readonly #absorption: Absorption
   readonly #expirySweep: ExpirySweep
+  readonly #held: HeldEntries
   /** Undefined where the store was opened for reading only: another process commits then. */
   readonly sharing: SnapshotLender | undefined
   /** Undefined where the store was opened for reading only. */
@@ -123,6 +127,8 @@ export class LmdbEngine {
     const shares = memorySharesOf(settings)
     const pool = new SegmentPool(shares.poolBytes, shares.segmentBytes)
     this.buffer = new WriteBuffer({ hashKey, now, pool, onExpired: events.onExpired })
+    this.#held = new HeldEntries(this.buffer, () => this.#view)
+    this.buffer.onFreeze = () => this.#held.freezing()
     this.cache = new ReadCache(shares.cacheBytes, hashKey, now, pool)
     const commit = writer === undefined ? undefined : this.#newCommit(writer)
     this.#commit = commit
@@ -146,6 +152,11 @@ export class LmdbEngine {
       now,
       onExpired: events.onExpired,
       remove: (bytes, start, length) => this.remove(bytes, start, length),
+      removeBelow: (bytes, start, length) => {
+        const { log } = this.buffer.active
+        log.remove(log.seek(bytes, start, length))
+        this.#held.added(bytes, start, length)
+      },
       afterPage: () => this.afterWrite(),
     })
   }
@@ -271,6 +282,7 @@ export class LmdbEngine {
     const address = log.seek(keyBytes, keyStart, keyLength)
     if (address === 0) this.#noteExpiredBelow(keyBytes, keyStart, keyLength)
     log.write(address, valueBytes, valueStart, valueLength, expiresAtMs)
+    if (address === 0) this.#held.added(keyBytes, keyStart, keyLength)
   }
 
   remove(bytes: Uint8Array, start: number, length: number): void {
@@ -278,6 +290,7 @@ export class LmdbEngine {
     const address = log.seek(bytes, start, length)
     if (address === 0) this.#noteExpiredBelow(bytes, start, length)
     log.remove(address)
+    if (address === 0) this.#held.added(bytes, start, length)
   }
 
   /** Removes the keys of a stretch, in this step: a tombstone for each that is there, or that has expired and is not removed yet. */
@@ -348,6 +361,7 @@ export class LmdbEngine {
   clear(): void {
     this.sharing?.forgetBases()
     this.buffer.clear()
+    this.#held.reset(0)
     this.cache.clear()
   }
 
@@ -360,12 +374,8 @@ export class LmdbEngine {
 
   /** Entries there are, with those that have expired and are not removed yet. */
   countHeld(): number {
-    const { layers, view } = this.capture()
-    const sorted = layers.map((layer) => ({ ...layer, sorted: layer.log.ordered.sortedNow() }))
-    const entries = runThrough(countEntries(sorted, view, -Infinity))
-    for (const layer of layers) layer.release()
-    view?.release()
-    return entries
+    // Where another process writes, nothing is buffered.
+    return this.#writer === undefined ? this.#view.entryCount : this.#held.count()
   }
 
   /** When the next entry expires that is not removed yet; Infinity: none does. */
@@ -403,6 +413,7 @@ export class LmdbEngine {
       this.#absorption.finish()
       this.#switchView(result)
       this.buffer.reset()
+      this.#held.reset(result.entries)
       commit.forgetSealed()
       this.cache.clear()
       this.sharing?.forgetBases()

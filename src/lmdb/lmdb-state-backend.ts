@@ -100,9 +100,6 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
   #deletes = 0
   #bytesWritten = 0
   #flushes = 0
-  #changes = 0
-  /** Entries held, and at which change they were counted. */
-  #held: { readonly change: number; readonly commits: number; readonly entries: number } | undefined
 
   private constructor(
     settings: LmdbSettings,
@@ -357,7 +354,6 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
       this.#sweepNow()
       const checked = checkedBlocks(blocks, interval, options?.signal, () => this.#assertOpen())
       await this.#engine.replaceAll(checked, stretch, options?.clockMs)
-      this.#changes++
     } finally {
       this.#replacing = false
     }
@@ -423,7 +419,7 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
       expired: this.#expirations.count,
       bytesWritten: this.#bytesWritten,
       flushes: this.#flushes,
-      entries: this.#entriesHeld(),
+      entries: this.#engine.countHeld(),
       openSnapshots: this.#snapshots.count,
       oldestSnapshotAgeMs: this.#snapshots.oldestAgeMs,
       ...this.#engine.figures(),
@@ -523,7 +519,6 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
   }
 
   #afterWrite(): void {
-    this.#changes++
     this.#engine.afterWrite()
     this.#expirations.emit()
     this.#armFlush()
@@ -536,21 +531,12 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
     return this.#engine.room() ?? this.#turns.due()
   }
 
-  #entriesHeld(): number {
-    const { commits } = this.#engine
-    if (this.#held?.change !== this.#changes || this.#held.commits !== commits) {
-      this.#held = { change: this.#changes, commits, entries: this.#engine.countHeld() }
-    }
-    return this.#held.entries
-  }
-
   #sweepNow(): void {
     this.#engine.sweep(Infinity)
     this.#afterSweep()
   }
 
   #afterSweep(): void {
-    this.#changes++
     this.#expirations.emit()
     if (this.#closing === undefined) this.#armFlush()
   }

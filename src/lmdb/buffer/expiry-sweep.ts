@@ -8,6 +8,8 @@ export interface SweepHost {
   onExpired(key: () => Uint8Array): void
   /** Removes a key whose entry has expired, and reports it. */
   remove(bytes: Uint8Array, start: number, length: number): void
+  /** Removes a key that the write buffer does not know, and that was reported already. */
+  removeBelow(bytes: Uint8Array, start: number, length: number): void
   /** Some removals were added to the write buffer. */
   afterPage(): void
 }
@@ -73,8 +75,7 @@ export class ExpirySweep {
         if (expiresAtMs === -Infinity || expiresAtMs > this.#host.now()) continue
         this.#host.onExpired(() => key)
         this.#cache.remove(key, 0, key.length)
-        const { log } = this.#buffer.active
-        log.remove(log.seek(key, 0, key.length))
+        this.#host.removeBelow(key, 0, key.length)
       }
       this.#host.afterPage()
       if (performance.now() >= untilMs) return false

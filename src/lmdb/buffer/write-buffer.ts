@@ -13,6 +13,8 @@ export class WriteBuffer {
   #active: Generation
   /** Newest first. */
   #frozen: readonly Generation[] = []
+  /** Called before the active generation is frozen. */
+  onFreeze: () => void = () => {}
   /** Where `find` found its key; meaningless if it returned 0. */
   found: Generation
 
@@ -92,6 +94,7 @@ export class WriteBuffer {
 
   /** Ends the active generation and returns it. */
   freeze(): Generation {
+    this.onFreeze()
     const frozen = this.#active
     this.#frozen = [frozen, ...this.#frozen]
     this.#active = this.#begin(false, frozen.keys)

@@ -20,6 +20,7 @@ import {
   AFTER_LAST_KEY,
   decodeStoreState,
   encodeStoreState,
+  type PlacedEntry,
   RecordWriter,
   recordExpiry,
   STATE_KEY,
@@ -27,12 +28,15 @@ import {
 } from '../store/record.js'
 import { StoreGuard } from '../store/store-guard.js'
 import type { LmdbCompression } from '../types.js'
+import { type Steps, transaction, walked } from './transaction.js'
 
 export interface StoreWriterOptions {
   readonly dataPath: string
   /** The lease under which it writes. */
   readonly lease: LeaseMark
   readonly compression: LmdbCompression
+  /** The thread that opened the store may be terminated, and this one with it. */
+  readonly terminable: boolean
 }
 
 /** A frozen generation, to be committed in one transaction. */
@@ -67,13 +71,16 @@ const REPLACE_COMMIT_BYTES = 32 * 1024 * 1024
 const PAGES_PER_RECORD = 4
 const NO_VALUE = Buffer.alloc(0)
 const PAGE_ENTRIES = 256
+/** The content of a new store: none. */
+const FIRST_STATE: StoreState = { format: 1, generation: 0, clockMs: 0, flushSequence: 0 }
 
-/** All writing to a store: runs in the writer thread. */
+/** All writing to a store, one call at a time: runs in the writer thread. */
 export class StoreWriter {
   readonly #environment: Environment
   readonly #dataPath: string
   readonly #guard: StoreGuard
   readonly #records: RecordWriter
+  readonly #terminable: boolean
   readonly #keys = new KeyScratch()
   readonly #indexKeys = new KeyScratch()
   #state: StoreState
@@ -81,17 +88,28 @@ export class StoreWriter {
   #blocks: Uint8Array[] = []
   #blockBytes = 0
 
-  constructor({ dataPath, lease, compression }: StoreWriterOptions) {
-    this.#environment = openEnvironment(dataPath, { readOnly: false })
+  static async open(options: StoreWriterOptions): Promise<StoreWriter> {
+    const environment = openEnvironment(options.dataPath, { readOnly: false })
+    const { meta } = environment
+    const record = meta.getBinaryFast(STATE_KEY)
+    const state = record === undefined ? FIRST_STATE : decodeStoreState(record.subarray(0, meta.lastSize))
+    const writer = new StoreWriter(environment, state, options)
+    if (record === undefined) await writer.#transaction(0, (steps) => writer.#putState(steps, state))
+    await writer.#clearUnfinished()
+    return writer
+  }
+
+  private constructor(
+    environment: Environment,
+    state: StoreState,
+    { dataPath, lease, compression, terminable }: StoreWriterOptions,
+  ) {
+    this.#environment = environment
     this.#dataPath = dataPath
     this.#guard = new StoreGuard(dataPath, lease)
+    this.#state = state
     this.#records = new RecordWriter(compression)
-    this.#state = this.#readState()
-    const other = this.#slot(1)
-    if (other.entries.getStats().entryCount > 0 || other.expiry.getStats().entryCount > 0) {
-      // A replacement that did not finish.
-      this.#transaction(0, () => clearSlot(other))
-    }
+    this.#terminable = terminable
   }
 
   /** How things stand now. */
@@ -99,51 +117,54 @@ export class StoreWriter {
     return this.#result(0, 0)
   }
 
-  commit({ segments, cleared, clockMs }: CommitJob): CommitResult {
-    const table = SegmentTable.attach(segments)
-    const entries = new Entries(table)
-    const addresses = latestAddresses(table)
-    runThrough(new KeyOrder(table).sort(addresses))
+  async commit({ segments, cleared, clockMs }: CommitJob): Promise<CommitResult> {
+    const entries = new PlacedEntries(segments)
+    const { addresses } = entries
     let recordBytes = 0
     const state = { ...this.#state, clockMs, flushSequence: this.#state.flushSequence + 1 }
     const bytes = segments.reduce((sum, { buffer }) => sum + buffer.byteLength, 0)
-    this.#transaction(bytes + addresses.length * PAGES_PER_RECORD * STORE_PAGE_BYTES, () => {
+    await this.#transaction(bytes + addresses.length * PAGES_PER_RECORD * STORE_PAGE_BYTES, (steps) => {
       const slot = this.#slot(0)
-      if (cleared) clearSlot(slot)
-      const indexed = slot.expiry.getStats().entryCount > 0
-      for (const address of addresses) recordBytes += this.#write(slot, entries, address, indexed)
-      this.#putState(state)
+      if (cleared) clearSlot(steps, slot)
+      const indexed = !cleared && slot.expiry.getStats().entryCount > 0
+      for (const address of addresses) {
+        entries.goTo(address)
+        if (indexed) this.#removeDeadline(steps, slot, entries)
+        recordBytes += entries.tombstone
+          ? this.#remove(steps, slot, entries)
+          : this.#put(steps, slot, entries)
+      }
+      this.#putState(steps, state)
     })
     this.#state = state
     return this.#result(addresses.length, recordBytes)
   }
 
   /** Empties the slot not in use, for a replacement of all content. */
-  beginReplace(): void {
+  async beginReplace(): Promise<void> {
     this.#blocks = []
     this.#blockBytes = 0
-    this.#transaction(0, () => clearSlot(this.#slot(1)))
+    await this.#transaction(0, (steps) => clearSlot(steps, this.#slot(1)))
   }
 
   /** Adds the next block of a replacement, in key order. */
-  replaceBlock(bytes: Uint8Array): void {
+  async replaceBlock(bytes: Uint8Array): Promise<void> {
     this.#blocks.push(bytes)
     this.#blockBytes += bytes.length
-    if (this.#blockBytes >= REPLACE_COMMIT_BYTES) {
-      this.#transaction(2 * this.#blockBytes, () => this.#appendBlocks())
-    }
+    if (this.#blockBytes < REPLACE_COMMIT_BYTES) return
+    this.#walk(2 * this.#blockBytes, () => this.#appendBlocks())
   }
 
   /** Puts the replacement in service, in one commit, and gives the former content's pages back. */
-  finishReplace(clockMs: number): CommitResult {
+  async finishReplace(clockMs: number): Promise<CommitResult> {
     const { generation, flushSequence } = this.#state
     const state = { ...this.#state, generation: generation + 1, flushSequence: flushSequence + 1, clockMs }
-    this.#transaction(2 * this.#blockBytes, () => {
+    this.#walk(2 * this.#blockBytes, () => {
       this.#appendBlocks()
-      this.#putState(state)
+      this.#putState(walked, state)
     })
     this.#state = state
-    this.#transaction(0, () => clearSlot(this.#slot(1)))
+    await this.#transaction(0, (steps) => clearSlot(steps, this.#slot(1)))
     return this.#result(0, 0)
   }
 
@@ -154,7 +175,7 @@ export class StoreWriter {
     const loaded = this.#slot(1)
     // At most every page of the content is copied, and what was loaded comes once more.
     const bytes = 4 * this.#blockBytes + bytesOf(slot) + 2 * bytesOf(loaded)
-    this.#transaction(bytes, () => {
+    this.#walk(bytes, () => {
       this.#appendBlocks()
       for (const { key, value } of entriesOf(slot, stretch)) {
         const expiresAtMs = recordExpiry(value)
@@ -169,109 +190,76 @@ export class StoreWriter {
         if (expiresAtMs === Infinity) continue
         slot.expiry.putSync(this.#indexKeys.expiry(expiresAtMs, key, 0, key.length), NO_VALUE)
       }
-      clearSlot(loaded)
-      this.#putState(state)
+      clearSlot(walked, loaded)
+      this.#putState(walked, state)
     })
     this.#state = state
     return this.#result(0, 0)
   }
 
-  abandonReplace(): void {
-    this.beginReplace()
+  async abandonReplace(): Promise<void> {
+    await this.beginReplace()
   }
 
   async close(): Promise<void> {
     await this.#environment.close()
   }
 
-  #write(slot: Slot, entries: Entries, address: number, indexed: boolean): number {
-    const bytes = entries.segmentBytes(address)
-    const keyStart = entries.keyStart(address)
-    const keyLength = entries.keyLength(address)
-    const key = this.#keys.entry(bytes, keyStart, keyLength)
-    if (indexed) {
-      const old = slot.entries.getBinaryFast(key)
-      const oldExpiresAtMs = old === undefined ? Infinity : recordExpiry(old)
-      if (oldExpiresAtMs !== Infinity) {
-        slot.expiry.removeSync(this.#indexKeys.expiry(oldExpiresAtMs, bytes, keyStart, keyLength))
-      }
-    }
-    if (entries.isTombstone(address)) {
-      slot.entries.removeSync(key)
-      return keyLength
-    }
-    const valueStart = entries.valueStart(address)
-    const valueLength = entries.valueLength(address)
-    return this.#put(
-      slot,
-      key,
-      bytes,
-      keyStart,
-      keyLength,
-      bytes,
-      valueStart,
-      valueLength,
-      entries.expiresAtMs(address),
-      false,
-    )
+  /** What a replacement that did not finish has left. */
+  async #clearUnfinished(): Promise<void> {
+    const other = this.#slot(1)
+    if (other.entries.getStats().entryCount === 0 && other.expiry.getStats().entryCount === 0) return
+    await this.#transaction(0, (steps) => clearSlot(steps, other))
   }
 
-  #put(
-    slot: Slot,
-    key: Uint8Array,
-    keyBytes: Uint8Array,
-    keyStart: number,
-    keyLength: number,
-    valueBytes: Uint8Array,
-    valueStart: number,
-    valueLength: number,
-    expiresAtMs: number,
-    append: boolean,
-  ): number {
-    const record = this.#records.encode(
-      keyBytes,
-      keyStart,
-      keyLength,
-      valueBytes,
-      valueStart,
-      valueLength,
-      expiresAtMs,
-    )
-    if (append) slot.entries.putSync(key, record, { append })
-    else slot.entries.putSync(key, record)
+  /** Of the record that is about to be replaced or removed, as the last commit left it. */
+  #removeDeadline(steps: Steps, slot: Slot, { bytes, keyStart, keyLength }: PlacedEntry): void {
+    const record = slot.entries.getBinaryFast(this.#keys.entry(bytes, keyStart, keyLength))
+    const expiresAtMs = record === undefined ? Infinity : recordExpiry(record)
+    if (expiresAtMs === Infinity) return
+    steps.remove(slot.expiry, this.#indexKeys.expiry(expiresAtMs, bytes, keyStart, keyLength))
+  }
+
+  /** Returns how many bytes go. */
+  #remove(steps: Steps, slot: Slot, { bytes, keyStart, keyLength }: PlacedEntry): number {
+    steps.remove(slot.entries, this.#keys.entry(bytes, keyStart, keyLength))
+    return keyLength
+  }
+
+  /** Returns how many bytes come. */
+  #put(steps: Steps, slot: Slot, entry: PlacedEntry): number {
+    const { bytes, keyStart, keyLength, expiresAtMs } = entry
+    const record = this.#records.encode(entry)
+    steps.put(slot.entries, this.#keys.entry(bytes, keyStart, keyLength), record)
     if (expiresAtMs !== Infinity) {
-      slot.expiry.putSync(this.#indexKeys.expiry(expiresAtMs, keyBytes, keyStart, keyLength), NO_VALUE)
+      steps.put(slot.expiry, this.#indexKeys.expiry(expiresAtMs, bytes, keyStart, keyLength), NO_VALUE)
     }
     return keyLength + record.length
   }
 
+  /** Writes blocks behind what the slot not in use holds: their keys come in order, and LMDB fills its pages when it is told so. */
   #appendBlocks(): void {
     const slot = this.#slot(1)
     for (const block of this.#blocks) {
       const cursor = new EntryBlockCursor(block)
-      while (cursor.next()) {
-        const { bytes, keyStart, keyLength, valueStart, valueLength } = cursor
-        const expiresAtMs = wholeMs(cursor.expiresAtMs)
-        const key = this.#keys.entry(bytes, keyStart, keyLength)
-        this.#put(slot, key, bytes, keyStart, keyLength, bytes, valueStart, valueLength, expiresAtMs, true)
-      }
+      while (cursor.next()) this.#append(slot, cursor)
     }
     this.#blocks = []
     this.#blockBytes = 0
   }
 
-  #readState(): StoreState {
-    const record = this.#environment.meta.getBinaryFast(STATE_KEY)
-    if (record !== undefined) {
-      return decodeStoreState(record.subarray(0, this.#environment.meta.lastSize))
-    }
-    const state: StoreState = { format: 1, generation: 0, clockMs: 0, flushSequence: 0 }
-    this.#transaction(0, () => this.#putState(state))
-    return state
+  #append(slot: Slot, cursor: EntryBlockCursor): void {
+    const { bytes, keyStart, keyLength } = cursor
+    cursor.expiresAtMs = wholeMs(cursor.expiresAtMs)
+    const record = this.#records.encode(cursor)
+    slot.entries.putSync(this.#keys.entry(bytes, keyStart, keyLength), record, { append: true })
+    this.#records.forget()
+    if (cursor.expiresAtMs === Infinity) return
+    slot.expiry.putSync(this.#indexKeys.expiry(cursor.expiresAtMs, bytes, keyStart, keyLength), NO_VALUE)
   }
 
-  #putState(state: StoreState): void {
-    this.#environment.meta.putSync(STATE_KEY, encodeStoreState(state))
+  #putState(steps: Steps, state: StoreState): void {
+    steps.put(this.#environment.meta, STATE_KEY, encodeStoreState(state))
   }
 
   /** `ahead` 0: the slot in use; 1: the other one. */
@@ -292,8 +280,23 @@ export class StoreWriter {
     }
   }
 
-  /** `bytes`: by how much the action lets the file grow at most, beside what LMDB needs for its own books. */
-  #transaction(bytes: number, action: () => void): void {
+  /** `bytes`: by how much the file grows at most, beside what LMDB needs for its own books. */
+  async #transaction(bytes: number, take: (steps: Steps) => void): Promise<void> {
+    assertRoomToGrow(this.#environment, this.#dataPath, bytes)
+    this.#guard.check()
+    await transaction(this.#environment, this.#terminable, (steps) => {
+      take(steps)
+      this.#guard.check()
+    })
+    this.#guard.check()
+    this.#records.forget()
+  }
+
+  /**
+   * The same for what looks at what it has done on the way, or appends records, for each of which the native thread would take
+   * a promise: this thread must not be terminated meanwhile.
+   */
+  #walk(bytes: number, action: () => void): void {
     assertRoomToGrow(this.#environment, this.#dataPath, bytes)
     this.#guard.check()
     this.#environment.root.transactionSync(() => {
@@ -302,6 +305,37 @@ export class StoreWriter {
     })
     this.#guard.check()
     this.#environment.root.resetReadTxn()
+  }
+}
+
+/** The latest versions of a generation's keys, in the order of the keys; shows one of them at a time. */
+class PlacedEntries implements PlacedEntry {
+  readonly addresses: Uint32Array
+  bytes: Uint8Array = NO_VALUE
+  keyStart = 0
+  keyLength = 0
+  valueStart = 0
+  valueLength = 0
+  expiresAtMs: number = Infinity
+  tombstone = false
+  readonly #entries: Entries
+
+  constructor(segments: readonly SharedSegment[]) {
+    const table = SegmentTable.attach(segments)
+    this.#entries = new Entries(table)
+    this.addresses = latestAddresses(table)
+    runThrough(new KeyOrder(table).sort(this.addresses))
+  }
+
+  goTo(address: number): void {
+    const entries = this.#entries
+    this.bytes = entries.segmentBytes(address)
+    this.keyStart = entries.keyStart(address)
+    this.keyLength = entries.keyLength(address)
+    this.valueStart = entries.valueStart(address)
+    this.valueLength = entries.valueLength(address)
+    this.expiresAtMs = entries.expiresAtMs(address)
+    this.tombstone = entries.isTombstone(address)
   }
 }
 
@@ -327,7 +361,7 @@ function bytesOf({ entries, expiry }: Slot): number {
   return bytesInUse(entries.getStats()) + bytesInUse(expiry.getStats())
 }
 
-function clearSlot({ entries, expiry }: Slot): void {
-  entries.clearSync()
-  expiry.clearSync()
+function clearSlot(steps: Steps, { entries, expiry }: Slot): void {
+  steps.clear(entries)
+  steps.clear(expiry)
 }

@@ -1,42 +1,55 @@
-import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from 'node:worker_threads'
-import { type CancelTimer, systemClock } from '../../base/clock.js'
+import {
+  isMainThread,
+  MessageChannel,
+  type MessagePort,
+  receiveMessageOnPort,
+  type Worker,
+} from 'node:worker_threads'
+import { type CancelTimer, setPatientTimer, settlesWithin, systemClock } from '../../base/clock.js'
 import { startThread } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { CommitResult, StoreWriterOptions } from './store-writer.js'
 import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
 
-/** Threads that have not ended. Ended in the middle of a transaction, one would leave LMDB locked, and the process hanging. */
+/** Threads that have not ended. The process waits for them: ended in the middle of a commit, it would lose what was asked for. */
 const running = new Set<WriterPort>()
 
 function finishAll(): void {
   for (const writer of running) writer.finishSync()
 }
 
+/** Waiting without the event loop looks up so often within a time limit: what goes by unseen between two looks counts once. */
+const LOOKS = 8
+const LONGEST_LOOK_MS = 1_000
+
 type Answered = (error: StateError | undefined, result: CommitResult | undefined) => void
 
 /**
  * The writer thread as the main thread sees it: requests are carried out in order, and each is answered, at the latest
- * with `STORAGE_ERROR` when `timeoutMs` have passed or the thread has died.
+ * with `STORAGE_ERROR` when the thread has been silent for `timeoutMs` or has died. Time in which the main thread did not
+ * listen, because it was held by work of its own, is not the thread's silence.
  */
 export class WriterPort {
   readonly #worker: Worker
   readonly #port: MessagePort
   readonly #signal: Int32Array
   readonly #timeoutMs: number
-  /** Oldest first. */
-  #pending: { readonly answered: Answered; readonly cancelTimer: CancelTimer }[] = []
+  #cancelLate: CancelTimer = () => {}
+  /** Who waits for an answer, oldest first. */
+  #pending: Answered[] = []
   #dead: StateError | undefined
   #exited = false
   /** Requests that nobody waits for any more, whose answers may still come. */
   #abandoned = 0
   #posted = 0
 
-  constructor(options: StoreWriterOptions, timeoutMs: number) {
+  constructor(options: Omit<StoreWriterOptions, 'terminable'>, timeoutMs: number) {
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     this.#signal = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
     this.#timeoutMs = timeoutMs
-    const workerData: WriterThreadData = { ...options, port: port2, signal: this.#signal }
+    const terminable = !isMainThread
+    const workerData: WriterThreadData = { ...options, terminable, port: port2, signal: this.#signal }
     this.#worker = startThread('#lmdb/writer-thread', {
       name: 'holdfast writer',
       workerData,
@@ -49,6 +62,8 @@ export class WriterPort {
       this.#exited = true
       running.delete(this)
       if (running.size === 0) process.off('exit', finishAll)
+      // What it has answered before counts.
+      while (this.#settleNext());
       this.#die('the writer thread ended')
     })
     port1.on('message', (reply: WriterReply) => this.#settle(reply))
@@ -61,10 +76,7 @@ export class WriterPort {
       answered(this.#dead, undefined)
       return
     }
-    const cancelTimer = systemClock.setTimer(() => this.#die(this.#lateness()), this.#timeoutMs)
-    this.#pending.push({ answered, cancelTimer })
-    this.#hold(true)
-    this.#post(request)
+    this.#post(request, answered)
   }
 
   ask(request: WriterRequest): Promise<CommitResult | undefined> {
@@ -79,68 +91,89 @@ export class WriterPort {
   /** Stops this thread until a request was answered; at most as long as a request may take. */
   waitSync(): void {
     if (this.#pending.length === 0) return
-    const deadline = performance.now() + this.#timeoutMs
-    while (performance.now() < deadline) {
-      const seen = Atomics.load(this.#signal, 0)
-      const message = receiveMessageOnPort(this.#port)
-      if (message !== undefined) {
-        this.#settle(message.message as WriterReply)
-        return
-      }
-      Atomics.wait(this.#signal, 0, seen, deadline - performance.now())
-    }
-    this.#die(this.#lateness())
+    const answered = this.#waitUntil(() => this.#settleNext())
+    if (!answered) this.#die(this.#lateness())
   }
 
   /** Stops this thread, which is about to end, until the other one has done all it was asked to; what it answers is lost. */
   finishSync(): void {
-    const deadline = performance.now() + this.#timeoutMs
-    for (;;) {
-      const answered = Atomics.load(this.#signal, 0)
-      const leftMs = deadline - performance.now()
-      if (answered === this.#posted || leftMs <= 0) return
-      Atomics.wait(this.#signal, 0, answered, leftMs)
-    }
+    this.#waitUntil(() => Atomics.load(this.#signal, 0) === this.#posted)
   }
 
-  #post(request: WriterRequest): void {
+  /**
+   * Ends the thread. `STORAGE_ERROR` where that does not answer, because it hangs in a call of the system: what it has open
+   * stays open then, until the process ends. A late one is waited for: what it does is not to be cut off.
+   */
+  async close(): Promise<void> {
+    if (!this.#exited && !(await this.#closeThread())) throw this.#stuck()
+    this.#die('the store is closed')
+    if (!(await settlesWithin(this.#worker.terminate(), this.#timeoutMs))) throw this.#stuck()
+    this.#port.close()
+  }
+
+  /** True: it has answered, or has ended. */
+  #closeThread(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const late = () => {
+        resolve(false)
+        this.#die(this.#lateness())
+      }
+      const cancelLate = setPatientTimer(systemClock, late, this.#timeoutMs)
+      this.#post({ kind: 'close' }, () => {
+        cancelLate()
+        resolve(true)
+      })
+    })
+  }
+
+  #stuck(): StateError {
+    const reason = 'the file system does not answer; the store stays open until this process ends'
+    return new StateError(
+      'STORAGE_ERROR',
+      { storage: 'lmdb', operation: 'close', reason },
+      { cause: this.#dead },
+    )
+  }
+
+  #post(request: WriterRequest, answered: Answered): void {
+    this.#pending.push(answered)
+    if (this.#pending.length === 1) this.#listen()
+    this.#hold(true)
     this.#posted = (this.#posted + 1) | 0
     this.#port.postMessage(request)
+  }
+
+  /** Stops this thread until `check` says so; false where the other one was silent for too long. */
+  #waitUntil(check: () => boolean): boolean {
+    const lookMs = Math.min(this.#timeoutMs / LOOKS, LONGEST_LOOK_MS)
+    for (let silentMs = 0; silentMs < this.#timeoutMs; ) {
+      const seen = Atomics.load(this.#signal, 0)
+      if (check()) return true
+      const startedAt = performance.now()
+      if (Atomics.wait(this.#signal, 0, seen, lookMs) === 'timed-out') silentMs += lookMs
+      else silentMs += Math.min(performance.now() - startedAt, lookMs)
+    }
+    return check()
+  }
+
+  /** From now on, the next answer is due. */
+  #listen(): void {
+    this.#cancelLate()
+    const late = () => {
+      if (!this.#settleNext()) this.#die(this.#lateness())
+    }
+    this.#cancelLate = setPatientTimer(systemClock, late, this.#timeoutMs)
   }
 
   #lateness(): string {
     return `the store did not answer within ${this.#timeoutMs} ms`
   }
 
-  /**
-   * Ends the thread. `STORAGE_ERROR` where that does not answer, because it hangs in a call of the system: what it has open
-   * stays open then, until the process ends. A late one is waited for: ended in the middle of a transaction, it would leave
-   * LMDB locked.
-   */
-  async close(): Promise<void> {
-    if (!this.#exited && !(await this.#closeThread())) {
-      const reason = 'the file system does not answer; the store stays open until this process ends'
-      throw new StateError(
-        'STORAGE_ERROR',
-        { storage: 'lmdb', operation: 'close', reason },
-        { cause: this.#dead },
-      )
-    }
-    this.#die('the store is closed')
-    await this.#worker.terminate()
-    this.#port.close()
-  }
-
-  #closeThread(): Promise<boolean> {
-    return new Promise((resolve) => {
-      const cancelTimer = systemClock.setTimer(() => {
-        resolve(false)
-        this.#die(this.#lateness())
-      }, this.#timeoutMs)
-      this.#pending.push({ answered: () => resolve(true), cancelTimer })
-      this.#hold(true)
-      this.#post({ kind: 'close' })
-    })
+  /** Takes an answer that has come and was not noticed yet; false where there is none. */
+  #settleNext(): boolean {
+    const message = receiveMessageOnPort(this.#port)
+    if (message !== undefined) this.#settle(message.message as WriterReply)
+    return message !== undefined
   }
 
   #settle(reply: WriterReply): void {
@@ -148,24 +181,23 @@ export class WriterPort {
       this.#abandoned--
       return
     }
-    const oldest = this.#pending.shift()
-    if (oldest === undefined) return
-    oldest.cancelTimer()
+    const answered = this.#pending.shift()
+    if (answered === undefined) return
+    if (this.#pending.length > 0) this.#listen()
+    else this.#cancelLate()
     this.#hold(this.#pending.length > 0)
     const { refusal } = reply
-    if (refusal !== undefined) oldest.answered(new StateError(refusal.code, refusal.details), undefined)
-    else if ('error' in reply) oldest.answered(storageError('commit', reply.error), undefined)
-    else oldest.answered(undefined, reply.result)
+    if (refusal !== undefined) answered(new StateError(refusal.code, refusal.details), undefined)
+    else if ('error' in reply) answered(storageError(reply.error), undefined)
+    else answered(undefined, reply.result)
   }
 
   #die(reason: string, cause?: unknown): void {
-    this.#dead ??= storageError('commit', cause ?? new Error(reason))
+    this.#dead ??= storageError(cause ?? new Error(reason))
+    this.#cancelLate()
     const pending = this.#pending.splice(0)
     this.#abandoned += pending.length
-    for (const { answered, cancelTimer } of pending) {
-      cancelTimer()
-      answered(this.#dead, undefined)
-    }
+    for (const answered of pending) answered(this.#dead, undefined)
     this.#hold(false)
   }
 
@@ -181,6 +213,10 @@ export class WriterPort {
   }
 }
 
-function storageError(operation: string, cause: unknown): StateError {
-  return new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason: reasonOf(cause) }, { cause })
+function storageError(cause: unknown): StateError {
+  return new StateError(
+    'STORAGE_ERROR',
+    { storage: 'lmdb', operation: 'commit', reason: reasonOf(cause) },
+    { cause },
+  )
 }

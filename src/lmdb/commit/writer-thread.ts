@@ -9,6 +9,7 @@ import {
   StoreWriter,
   type StoreWriterOptions,
 } from './store-writer.js'
+import { HalfNoted } from './transaction.js'
 
 export type WriterRequest =
   | { readonly kind: 'open' }
@@ -41,30 +42,33 @@ export interface WriterThreadData extends StoreWriterOptions {
 const { port, signal, ...options } = workerData as WriterThreadData
 let writer: StoreWriter | undefined
 
+// LMDB's package prints the reason of a transaction that failed, beside giving it, which is what the answer is made of.
+console.error = () => {}
+
 async function handle(request: WriterRequest): Promise<CommitResult | undefined> {
   if (request.kind === 'open') {
-    writer = new StoreWriter(options)
+    writer = await StoreWriter.open(options)
     return writer.status()
   }
   if (request.kind === 'switch') {
     await writer?.close()
-    writer = new StoreWriter({ ...options, dataPath: request.dataPath })
+    writer = await StoreWriter.open({ ...options, dataPath: request.dataPath })
     return writer.status()
   }
   if (writer === undefined) throw new Error('the store is not open')
   switch (request.kind) {
     case 'commit':
-      return writer.commit(request)
+      return await writer.commit(request)
     case 'beginReplace':
-      return void writer.beginReplace()
+      return void (await writer.beginReplace())
     case 'replaceBlock':
-      return void writer.replaceBlock(request.bytes)
+      return void (await writer.replaceBlock(request.bytes))
     case 'finishReplace':
       return request.stretch === undefined
-        ? writer.finishReplace(request.clockMs)
+        ? await writer.finishReplace(request.clockMs)
         : writer.finishReplaceOf(request.stretch, request.clockMs)
     case 'abandonReplace':
-      return void writer.abandonReplace()
+      return void (await writer.abandonReplace())
     case 'close':
       return void (await writer.close())
   }
@@ -76,14 +80,20 @@ function isRefusal(error: unknown): error is StateError<'FENCED' | 'STORAGE_ERRO
 
 async function answer(request: WriterRequest): Promise<void> {
   let reply: WriterReply
+  let halfNoted = false
   try {
     reply = { result: await handle(request) }
   } catch (error) {
-    reply = isRefusal(error) ? { refusal: { code: error.code, details: error.details } } : { error }
+    halfNoted = error instanceof HalfNoted
+    const reason = halfNoted ? (error as HalfNoted).cause : error
+    reply = isRefusal(reason)
+      ? { refusal: { code: reason.code, details: reason.details } }
+      : { error: reason }
   }
   port.postMessage(reply)
   Atomics.add(signal, 0, 1)
   Atomics.notify(signal, 0)
+  if (halfNoted) process.exit(1)
 }
 
 let last: Promise<void> = Promise.resolve()

@@ -55,9 +55,13 @@ export interface Table {
   /** Keys of entries come without their prefix. Both are copies. */
   getRange(options: RangeOptions): Iterable<{ key: Uint8Array; value: Uint8Array }>
   getKeys(options: RangeOptions): Iterable<Buffer>
-  putSync(key: Uint8Array, value: Uint8Array, options?: { readonly append: boolean }): boolean
+  /** The bytes of the value must stay as they are until the transaction is done; those of the key are copied. */
+  put(key: Uint8Array, value: Uint8Array): Promise<boolean>
+  remove(key: Uint8Array): Promise<boolean>
+  clearAsync(): Promise<boolean>
   removeSync(key: Uint8Array): boolean
   clearSync(): void
+  putSync(key: Uint8Array, value: Uint8Array, options?: { readonly append: boolean }): boolean
   getStats(): TableStats
 }
 
@@ -83,7 +87,7 @@ export interface EnvironmentOptions {
 }
 
 export const MAX_READERS = 1024
-const FREE_PAGES_LOADED = 500
+const FREE_PAGES_LOADED = 10_000
 const FREE_PAGES_RETAINED = 1_000
 /** Address space for a store that is smaller than half of it: 1,000 of these are 64 GiB. */
 const SMALLEST_MAP_BYTES = 64 * 1024 * 1024
@@ -131,6 +135,7 @@ interface StoreSettings {
   readonly mapSize: number
   readonly maxDbs: number
   readonly maxReaders: number
+  readonly batchStartThreshold: number
   readonly maxFreeSpaceToLoad: number
   readonly maxFreeSpaceToRetain: number
   readonly noSubdir: boolean
@@ -147,8 +152,10 @@ function settingsFor(path: string): StoreSettings {
     maxDbs: 8,
     maxReaders: MAX_READERS,
     noSubdir: true,
-    // Of the pages that earlier commits gave back, a commit loads and then keeps a list so long at most, and the list is
-    // written anew by each commit that uses it: with the package's 50,000, all later commits pay for one large one.
+    // What is written in one turn of the event loop is one transaction (see transaction.ts), however much it is.
+    batchStartThreshold: Infinity,
+    // The list of free pages: what a commit leaves over of it is loaded and written again by the next one. With the package's
+    // 50,000 and 75,000, one large commit makes all later ones slow.
     maxFreeSpaceToLoad: FREE_PAGES_LOADED,
     maxFreeSpaceToRetain: FREE_PAGES_RETAINED,
     // Of a lock table that is made anew; the package's types leave it out.

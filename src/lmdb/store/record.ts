@@ -29,7 +29,7 @@ const KNOWN_FLAGS = RecordFlag.EXPIRES | RecordFlag.COMPRESSED
 const CHECKSUM_BYTES = 4
 const HEADER_BYTES = 5
 const EXPIRY_BYTES = 8
-const FIRST_SCRATCH_BYTES = 16 * 1024
+const CHUNK_BYTES = 1024 * 1024
 /** Shorter values are not worth compressing, and neither are those that it makes smaller by less than an eighth. */
 const MIN_COMPRESSED_BYTES = 128
 const WORTHWHILE = 7 / 8
@@ -42,11 +42,23 @@ const table = crcTable()
 const double = new Float64Array(1)
 const doubleBytes = new Uint8Array(double.buffer)
 
-/** Makes records in one buffer; each is valid until the next. */
+/** An entry in the bytes of a log segment or of a block. */
+export interface PlacedEntry {
+  readonly bytes: Uint8Array
+  readonly keyStart: number
+  readonly keyLength: number
+  readonly valueStart: number
+  readonly valueLength: number
+  /** Infinity: never. */
+  readonly expiresAtMs: number
+}
+
+/** Makes records, which stay where they are until `forget`: LMDB copies them while it commits. */
 export class RecordWriter {
   readonly #compression: LmdbCompression
-  #scratch: Buffer = Buffer.allocUnsafeSlow(FIRST_SCRATCH_BYTES)
-  #views: (Buffer | undefined)[] = []
+  readonly #first: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+  #chunk: Buffer = this.#first
+  #used = 0
   /** Loaded with the first value that is worth compressing. */
   #lz4: typeof Lz4 | undefined
 
@@ -54,31 +66,24 @@ export class RecordWriter {
     this.#compression = compression
   }
 
-  encode(
-    keyBytes: Uint8Array,
-    keyStart: number,
-    keyLength: number,
-    valueBytes: Uint8Array,
-    valueStart: number,
-    valueLength: number,
-    expiresAtMs: number,
-  ): Buffer {
-    const packed = this.#compressed(valueBytes, valueStart, valueLength)
+  encode({ bytes, keyStart, keyLength, valueStart, valueLength, expiresAtMs }: PlacedEntry): Buffer {
+    const packed = this.#compressed(bytes, valueStart, valueLength)
     const expires = expiresAtMs !== Infinity
     const valueAt = HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
-    const length = valueAt + (packed?.length ?? valueLength)
-    this.#reserve(length)
-    const scratch = this.#scratch
-    scratch[CHECKSUM_BYTES] =
+    const record = this.#take(valueAt + (packed?.length ?? valueLength))
+    record[CHECKSUM_BYTES] =
       (expires ? RecordFlag.EXPIRES : 0) | (packed === undefined ? 0 : RecordFlag.COMPRESSED)
-    if (expires) scratch.writeDoubleLE(expiresAtMs, HEADER_BYTES)
-    if (packed !== undefined) scratch.set(packed, valueAt)
-    else if (valueStart === 0 && valueLength === valueBytes.length) scratch.set(valueBytes, valueAt)
-    else scratch.set(valueBytes.subarray(valueStart, valueStart + valueLength), valueAt)
-    const record = this.#view(length)
-    const sum = crc32(record.subarray(CHECKSUM_BYTES), keySum(keyBytes, keyStart, keyLength))
-    scratch.writeUInt32LE(sum, 0)
+    if (expires) record.writeDoubleLE(expiresAtMs, HEADER_BYTES)
+    record.set(packed ?? bytes.subarray(valueStart, valueStart + valueLength), valueAt)
+    const sum = crc32(record.subarray(CHECKSUM_BYTES), keySum(bytes, keyStart, keyLength))
+    record.writeUInt32LE(sum, 0)
     return record
+  }
+
+  /** Nobody needs the records made so far: their memory is used again. */
+  forget(): void {
+    this.#chunk = this.#first
+    this.#used = 0
   }
 
   /** `undefined`: the value goes in as it is. */
@@ -90,16 +95,15 @@ export class RecordWriter {
     return packed.length <= length * WORTHWHILE ? packed : undefined
   }
 
-  #reserve(length: number): void {
-    if (length <= this.#scratch.length) return
-    this.#scratch = Buffer.allocUnsafeSlow(length * 2)
-    this.#views = []
-  }
-
-  #view(length: number): Buffer {
-    if (length > FIRST_SCRATCH_BYTES) return this.#scratch.subarray(0, length)
-    this.#views[length] ??= this.#scratch.subarray(0, length)
-    return this.#views[length] as Buffer
+  #take(length: number): Buffer {
+    if (length > CHUNK_BYTES) return Buffer.allocUnsafeSlow(length)
+    if (this.#used + length > CHUNK_BYTES) {
+      this.#chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+      this.#used = 0
+    }
+    const start = this.#used
+    this.#used += length
+    return this.#chunk.subarray(start, this.#used)
   }
 }
 

@@ -1,0 +1,86 @@
+// A write transaction of LMDB.
+//
+// A transaction that JavaScript walks through stays open for ever where its thread is terminated in the middle of it: LMDB then
+// holds its lock, and whoever closes or writes next hangs. Only a thread that belongs to another one can be terminated, so:
+//
+// (1) In a store of the main thread, a transaction is walked through. When a write fails, the package (lmdb 3.5.6) composes a
+//     message in a buffer that is too small for what may be in it; on this way no more than that it holds has been seen.
+// (2) In a store of any other thread, the steps are only noted, and the package's native thread goes through them without
+//     coming back, after the turn of the event loop that noted them. A thread that is terminated meanwhile waits for it. Where
+//     noting the steps fails, the thread must end in that turn: half of them would be committed otherwise.
+
+import { reasonOf } from '../../base/errors.js'
+import type { Environment, Table } from '../store/environment.js'
+
+/** How long the package may take to say why a transaction failed; it does so at once, or not at all. */
+const REASON_MS = 1_000
+
+/** The steps of a transaction could not be noted: the thread must end in this turn of the event loop. */
+export class HalfNoted extends Error {
+  constructor(cause: unknown) {
+    super(reasonOf(cause), { cause })
+  }
+}
+
+/** What a transaction does, in this order. */
+export interface Steps {
+  /** The record's bytes must stay as they are until the transaction is done; those of the key are copied. */
+  put(table: Table, key: Uint8Array, record: Uint8Array): void
+  remove(table: Table, key: Uint8Array): void
+  clear(table: Table): void
+}
+
+/** Carries each step out at once, in a transaction that is walked through. */
+export const walked: Steps = {
+  put: (table, key, record) => void table.putSync(key, record),
+  remove: (table, key) => void table.removeSync(key),
+  clear: (table) => table.clearSync(),
+}
+
+const noted: Steps = {
+  put: (table, key, record) => void table.put(key, record),
+  remove: (table, key) => void table.remove(key),
+  clear: (table) => void table.clearAsync(),
+}
+
+/**
+ * Carries out all the steps that `take` takes, or none; resolves when they are on stable storage. `terminable`: this thread may
+ * be terminated.
+ */
+export async function transaction(
+  { root }: Environment,
+  terminable: boolean,
+  take: (steps: Steps) => void,
+): Promise<void> {
+  if (!terminable) {
+    root.transactionSync(() => take(walked))
+  } else {
+    let failed: HalfNoted | undefined
+    const committed = root.batch(() => {
+      try {
+        take(noted)
+      } catch (error) {
+        failed = new HalfNoted(error)
+      }
+    })
+    if (failed !== undefined) throw failed
+    try {
+      await committed
+    } catch (error) {
+      throw await causeOf(error)
+    }
+  }
+  root.resetReadTxn()
+}
+
+/** The package rejects with an error that promises another one, which has the reason. */
+async function causeOf(error: unknown): Promise<unknown> {
+  const { commitError } = error as { commitError?: Promise<never> }
+  if (commitError === undefined) return error
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<unknown>((resolve) => {
+    timer = setTimeout(resolve, REASON_MS, error)
+  })
+  const cause = commitError.catch((reason: unknown) => reason)
+  return await Promise.race([cause, late]).finally(() => clearTimeout(timer))
+}

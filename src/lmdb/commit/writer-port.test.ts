@@ -1,0 +1,61 @@
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { describe, expect, it } from 'vitest'
+import { LmdbStateBackend } from '../lmdb-state-backend.js'
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+
+describe('a commit whose thread is not asked for its answer in time', () => {
+  it('is done, not late: the time in which this thread was held is not the silence of the other', async () => {
+    const commitTimeoutMs = 800
+    // Where there is one, a disk that is never slow: what takes longer than the limit is this thread alone.
+    const folder = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'holdfast-test-'))
+    const backend = await LmdbStateBackend.open({ path: folder, commitTimeoutMs })
+    let failed = false
+    backend.on('failed', () => {
+      failed = true
+    })
+    backend.putSync(bytes('k'), bytes('1'))
+    const flushed = backend.flush()
+    setImmediate(() => {
+      for (const until = performance.now() + 1.5 * commitTimeoutMs; performance.now() < until; );
+    })
+    await flushed
+    await backend.put(bytes('k'), bytes('2'), { durable: true })
+    expect(failed).toBe(false)
+    await backend.close()
+    await rm(folder, { recursive: true })
+  })
+})
+
+const TERMINATED_THREADS = process.env['HOLDFAST_LONG'] === '1' ? 60 : 6
+const WRITING_THREAD = `
+  const { parentPort, workerData } = require('node:worker_threads')
+  import(workerData.module).then(async ({ LmdbStateBackend }) => {
+    const backend = await LmdbStateBackend.open({ path: workerData.path })
+    parentPort.postMessage('writing')
+    for (let i = 0; ; i++) {
+      backend.putSync(Buffer.from('k' + (i % 1_000)), Buffer.alloc(100))
+      if (i % 1_000 === 0) await backend.flush()
+    }
+  })`
+
+describe('a thread that is terminated while it writes to a store', () => {
+  it('ends, whatever its commit is about', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
+    const module = pathToFileURL(resolve('dist/lmdb.js')).href
+    for (let round = 0; round < TERMINATED_THREADS; round++) {
+      const workerData = { module, path: join(folder, `${round}`) }
+      const thread = new Worker(WRITING_THREAD, { eval: true, workerData })
+      await once(thread, 'message')
+      await new Promise((resolve) => setTimeout(resolve, 20 * (round % 20)))
+      expect(await thread.terminate()).toBe(1)
+    }
+    await rm(folder, { recursive: true, force: true })
+  })
+})
