@@ -2,12 +2,20 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LmdbStateBackend } from 'holdfast/lmdb'
-import { CACHE_BYTES, openSubject, type SubjectName } from './lmdb-subjects.js'
+import { BATCH_WRITES, CACHE_BYTES, openSubject, type SubjectName } from './lmdb-subjects.js'
 
 /** Nanoseconds for each operation, but for the pause. */
 export interface Figures {
   readonly putAwaited: number
   readonly accepted: number
+  /** One put that is durable before the next, on a fresh store and after bursts of updates; processor time beside. */
+  readonly durablePut: number
+  readonly durablePutAfter: number
+  readonly durablePutProcessor: number
+  readonly durablePutProcessorAfter: number
+  /** A put, with a flush after each thousand. */
+  readonly flushed: number
+  readonly flushedAfter: number
   readonly durableUniform: number
   readonly durableZipf: number
   readonly hotGet: number
@@ -22,6 +30,8 @@ const entries = Number(entriesText)
 const KEY_BYTES = 30
 const GROUP = 20
 const SINGLE_PUTS = 500
+const DURABLE_PUTS = 200
+const FLUSHES = 30
 const UPDATES = Math.min(entries, 300_000)
 const HOT_KEYS = 10_000
 const GETS = 1_000_000
@@ -82,6 +92,24 @@ async function perOperation(count: number, work: () => unknown): Promise<number>
   return ((performance.now() - startedAt) / count) * 1e6
 }
 
+interface Durable {
+  readonly put: number
+  readonly putProcessor: number
+  readonly flushed: number
+}
+
+async function durableWrites(): Promise<Durable> {
+  const before = process.cpuUsage()
+  const put = await perOperation(DURABLE_PUTS, async () => {
+    for (let i = 0; i < DURABLE_PUTS; i++) await subject.store(uniform(1), value)
+  })
+  const { user, system } = process.cpuUsage(before)
+  const flushed = await perOperation(FLUSHES * BATCH_WRITES, async () => {
+    for (let i = 0; i < FLUSHES; i++) await subject.store(uniform(BATCH_WRITES), value)
+  })
+  return { put, putProcessor: ((user + system) / DURABLE_PUTS) * 1e3, flushed }
+}
+
 let sum = 0
 for (let i = 0; i < entries; i++) {
   sum += 1 / (i + 1) ** ZIPF_EXPONENT
@@ -92,8 +120,10 @@ let subject = await openSubject(name, path, peerFolder)
 // The multiplier shares no factor with the count, so that every key comes once.
 const accepted = await perOperation(entries, () => subject.accept(shuffled(), value))
 await subject.store([keyOf(0)], value)
+const fresh = await durableWrites()
 const durableUniform = await perOperation(UPDATES, () => subject.store(uniform(UPDATES), value))
 const durableZipf = await perOperation(UPDATES, () => subject.store(zipf(UPDATES), value))
+const worn = await durableWrites()
 const putAwaited = await perOperation(SINGLE_PUTS, async () => {
   for (const each of uniform(SINGLE_PUTS)) await subject.put(each, value)
 })
@@ -128,6 +158,12 @@ const pauseMs = name === 'holdfast' ? await longestPause() : Number.NaN
 const figures: Figures = {
   putAwaited,
   accepted,
+  durablePut: fresh.put,
+  durablePutAfter: worn.put,
+  durablePutProcessor: fresh.putProcessor,
+  durablePutProcessorAfter: worn.putProcessor,
+  flushed: fresh.flushed,
+  flushedAfter: worn.flushed,
   durableUniform,
   durableZipf,
   hotGet,

@@ -89,9 +89,13 @@ function compare(peerFolder: string): void {
 }
 
 function report(subjectNames: readonly SubjectName[], measured: Record<SubjectName, Figures[]>): void {
-  const rows: readonly { label: string; figure: keyof Figures; asked: number }[] = [
+  const rows: readonly { label: string; figure: keyof Figures; asked?: number }[] = [
     { label: 'put, each awaited (ns)', figure: 'putAwaited', asked: 20 },
     { label: 'put, accepted and readable (ns)', figure: 'accepted', asked: 3 },
+    { label: 'durable put, fresh store (ns)', figure: 'durablePut' },
+    { label: 'durable put, after bursts (ns)', figure: 'durablePutAfter' },
+    { label: 'a flush per 1,000 puts, fresh store (ns)', figure: 'flushed' },
+    { label: 'a flush per 1,000 puts, after bursts (ns)', figure: 'flushedAfter' },
     { label: 'durable, uniform (ns)', figure: 'durableUniform', asked: 1 },
     { label: 'durable, Zipf (ns)', figure: 'durableZipf', asked: 2 },
     { label: 'get, hot (ns)', figure: 'hotGet', asked: 1.5 },
@@ -116,10 +120,14 @@ function report(subjectNames: readonly SubjectName[], measured: Record<SubjectNa
       label,
       ...cells,
       describeRatios(ratios),
-      `${asked}x ${median(ratios) >= asked ? 'met' : 'NOT met'}`,
+      asked === undefined ? '' : `${asked}x ${median(ratios) >= asked ? 'met' : 'NOT met'}`,
     ])
   }
   console.log(table.toString())
+  const worn = measured.holdfast.map((each) => each.durablePutProcessorAfter / each.durablePutProcessor)
+  console.log(
+    `holdfast: a durable put after bursts takes ${median(worn).toFixed(2)} times the processor time of one on a fresh store (at most 3 asked)`,
+  )
   const pause = median(measured.holdfast.map(({ pauseMs }) => pauseMs))
   console.log(
     `holdfast: longest pause of the event loop under full load ${pause.toFixed(1)} ms (at most 15 asked)`,

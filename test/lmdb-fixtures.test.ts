@@ -236,7 +236,16 @@ function encode(
   expiresAtMs: number,
 ): string {
   const writer = new RecordWriter(compression)
-  return hex(writer.encode(key, 0, key.length, value, 0, value.length, expiresAtMs))
+  return hex(
+    writer.encode({
+      bytes: Buffer.concat([key, value]),
+      keyStart: 0,
+      keyLength: key.length,
+      valueStart: key.length,
+      valueLength: value.length,
+      expiresAtMs,
+    }),
+  )
 }
 
 describe('the bytes of format version 1', () => {

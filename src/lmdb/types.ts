@@ -35,7 +35,10 @@ export interface LmdbStateBackendOptions {
    * Default 64 GiB. Address space is taken for what the file has, and more as it grows.
    */
   readonly maxBytes?: number
-  /** Longest wait for a commit, in milliseconds; after it the engine counts as failed. Default 30,000. */
+  /**
+   * How long the thread that commits may be silent, in milliseconds, while the thread of this backend listens: time in which that
+   * is held by other work does not count. After it the engine counts as failed. Default 30,000.
+   */
   readonly commitTimeoutMs?: number
   /** Age at which an open snapshot is closed, in milliseconds. Default Infinity: never. */
   readonly maxSnapshotAgeMs?: number

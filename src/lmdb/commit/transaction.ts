@@ -9,6 +9,7 @@
 //     coming back, after the turn of the event loop that noted them. A thread that is terminated meanwhile waits for it. Where
 //     noting the steps fails, the thread must end in that turn: half of them would be committed otherwise.
 
+import { settlesWithin } from '../../base/clock.js'
 import { reasonOf } from '../../base/errors.js'
 import type { Environment, Table } from '../store/environment.js'
 
@@ -74,13 +75,9 @@ export async function transaction(
 }
 
 /** The package rejects with an error that promises another one, which has the reason. */
-async function causeOf(error: unknown): Promise<unknown> {
-  const { commitError } = error as { commitError?: Promise<never> }
-  if (commitError === undefined) return error
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<unknown>((resolve) => {
-    timer = setTimeout(resolve, REASON_MS, error)
-  })
-  const cause = commitError.catch((reason: unknown) => reason)
-  return await Promise.race([cause, late]).finally(() => clearTimeout(timer))
+async function causeOf(rejection: unknown): Promise<unknown> {
+  const { commitError } = rejection as { commitError?: Promise<never> }
+  if (commitError === undefined) return rejection
+  if (!(await settlesWithin(commitError, REASON_MS))) return rejection
+  return await commitError.catch((reason: unknown) => reason)
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
@@ -53,7 +54,7 @@ describe('a thread that is terminated while it writes to a store', () => {
       const workerData = { module, path: join(folder, `${round}`) }
       const thread = new Worker(WRITING_THREAD, { eval: true, workerData })
       await once(thread, 'message')
-      await new Promise((resolve) => setTimeout(resolve, 20 * (round % 20)))
+      await delay(20 * (round % 20))
       expect(await thread.terminate()).toBe(1)
     }
     await rm(folder, { recursive: true, force: true })
