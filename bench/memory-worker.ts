@@ -1,6 +1,8 @@
 // One subject at one size in a process of its own: prints its figures as JSON.
 
+import { MemoryStateBackend, Slot } from 'holdfast'
 import { createSubject, HoldfastSubject, type Subject, type SubjectName } from './memory-subjects.js'
+import { median } from './statistics.js'
 
 /** Nanoseconds per operation, except `scan` (per scan) and the memory figures. */
 export interface Figures {
@@ -15,6 +17,20 @@ export interface Figures {
   snapshotPauseMs?: number
   updateInSnapshot?: number
   ownBytesPerEntry?: number
+  counters?: CounterFigures
+}
+
+/** Counters of eight bytes, added to one by one: nanoseconds per operation. */
+export interface CounterFigures {
+  updateInPlace: number
+  getAndPut: number
+  /** A `Map` of strings to objects whose count is raised: no copy, and no snapshot either. */
+  mapOfObjects: number
+  peek: number
+  get: number
+  /** Puts of the usual values, without and with a time to live. */
+  put: number
+  putExpiring: number
 }
 
 const KEY_BYTES = 24
@@ -22,6 +38,8 @@ const VALUE_BYTES = 100
 const BATCH_SIZE = 1_000
 const PREFIX_BYTES = 22
 const SCANS = 200
+const COUNTER_TURNS = 160
+const COUNTER_OPERATIONS = 5_000
 const DIGITS = Buffer.from('0123456789abcdef')
 
 const key = Buffer.from('window:us-east:0'.padEnd(KEY_BYTES, '0'))
@@ -132,6 +150,80 @@ async function measure(name: SubjectName, entries: number, rounds: number): Prom
   }
 }
 
+/** The same keys with counters in them: subjects take turns, a few thousand operations at a time; the median turn counts. */
+function counterFigures(scattered: Uint32Array): CounterFigures {
+  const counters = new MemoryStateBackend()
+  const values = new MemoryStateBackend()
+  const expiring = new MemoryStateBackend()
+  const objects = new Map<string, { count: number }>()
+  const slot = new Slot()
+  const options = { ttlMs: 3_600_000 }
+  for (const i of scattered) {
+    counters.putSync(makeKey(i), Buffer.alloc(8))
+    values.putSync(makeKey(i), makeValue(i))
+    expiring.putSync(makeKey(i), makeValue(i), options)
+    objects.set(makeKey(i).toString('latin1'), { count: 0 })
+  }
+  const operations: { readonly [Name in keyof CounterFigures]: (i: number) => void } = {
+    updateInPlace: (i) => {
+      counters.updateSync(makeKey(i), 8, slot)
+      slot.view.setFloat64(slot.offset, slot.view.getFloat64(slot.offset, true) + 1, true)
+    },
+    getAndPut: (i) => {
+      const current = counters.getSync(makeKey(i))
+      const next = Buffer.allocUnsafe(8)
+      const count =
+        current === undefined ? 0 : new DataView(current.buffer, current.byteOffset, 8).getFloat64(0, true)
+      next.writeDoubleLE(count + 1)
+      counters.putSync(key, next)
+    },
+    mapOfObjects: (i) => {
+      const counter = objects.get(makeKey(i).toString('latin1'))
+      if (counter !== undefined) counter.count++
+    },
+    peek: (i) => {
+      if (counters.peekSync(makeKey(i), slot)) touched += slot.bytes[slot.offset] ?? 0
+    },
+    get: (i) => {
+      touched += counters.getSync(makeKey(i))?.[0] ?? 0
+    },
+    put: (i) => values.putSync(makeKey(i), makeValue(i)),
+    putExpiring: (i) => expiring.putSync(makeKey(i), makeValue(i), options),
+  }
+  const names = Object.keys(operations) as (keyof CounterFigures)[]
+  const turns = {
+    updateInPlace: [],
+    getAndPut: [],
+    mapOfObjects: [],
+    peek: [],
+    get: [],
+    put: [],
+    putExpiring: [],
+  } as {
+    [Name in keyof CounterFigures]: number[]
+  }
+  for (let turn = 0; turn < COUNTER_TURNS; turn++) {
+    const start = (turn * COUNTER_OPERATIONS) % scattered.length
+    const order = scattered.subarray(start, start + COUNTER_OPERATIONS)
+    for (const name of names) {
+      const operation = operations[name]
+      const began = process.hrtime.bigint()
+      for (const i of order) operation(i)
+      turns[name].push(Number(process.hrtime.bigint() - began) / order.length)
+    }
+  }
+  const warm = (name: keyof CounterFigures) => median(turns[name].slice(COUNTER_TURNS >> 2))
+  return {
+    updateInPlace: warm('updateInPlace'),
+    getAndPut: warm('getAndPut'),
+    mapOfObjects: warm('mapOfObjects'),
+    peek: warm('peek'),
+    get: warm('get'),
+    put: warm('put'),
+    putExpiring: warm('putExpiring'),
+  }
+}
+
 /** What only this engine has: snapshots, and an account of its memory. */
 function ownFigures(subject: HoldfastSubject, scattered: Uint32Array): Partial<Figures> {
   const { backend } = subject
@@ -155,6 +247,7 @@ function ownFigures(subject: HoldfastSubject, scattered: Uint32Array): Partial<F
     snapshotPauseMs,
     updateInSnapshot,
     ownBytesPerEntry: ownBytes / scattered.length - KEY_BYTES - VALUE_BYTES,
+    counters: counterFigures(scattered),
   }
 }
 

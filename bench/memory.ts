@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import Table from 'cli-table3'
 import { Command } from 'commander'
 import { type SubjectName, subjectNames } from './memory-subjects.js'
-import type { Figures } from './memory-worker.js'
+import type { CounterFigures, Figures } from './memory-worker.js'
 import { describeRatios, median } from './statistics.js'
 
 const { runs, sizes, json } = new Command('bench:memory')
@@ -78,10 +78,25 @@ function report(entries: number, measured: Measured): void {
     median(measured.holdfast.map((f) => pick(f) ?? Number.NaN))
   console.log(`holdfast: ${own((f) => f.ownBytesPerEntry).toFixed(1)} B per entry beside key and value`)
   console.log(`holdfast: snapshotSync() pauses at most ${own((f) => f.snapshotPauseMs).toFixed(3)} ms`)
+  reportCounters(measured)
   const slowdowns = measured.holdfast.map((f) => (f.updateInSnapshot ?? Number.NaN) / f.update)
   console.log(
     `holdfast: first update of each entry while a snapshot is open: ${describeRatios(slowdowns)} of an update`,
   )
+}
+
+function reportCounters(measured: Measured): void {
+  const figures = measured.holdfast.flatMap(({ counters }) => (counters === undefined ? [] : [counters]))
+  const compare = (what: string, slow: keyof CounterFigures, fast: keyof CounterFigures, against: string) => {
+    const ns = median(figures.map((each) => each[fast])).toFixed(0)
+    console.log(
+      `holdfast: ${what} takes ${ns} ns; ${against}: ${describeRatios(figures.map((each) => each[slow] / each[fast]))}`,
+    )
+  }
+  compare('updateSync() of a counter', 'getAndPut', 'updateInPlace', 'getSync() and putSync()')
+  compare('updateSync() of a counter', 'mapOfObjects', 'updateInPlace', 'a Map of objects')
+  compare('peekSync() of a counter', 'get', 'peek', 'getSync()')
+  compare('putSync()', 'putExpiring', 'put', 'with a time to live')
 }
 
 const results = sizes.map((entries) => ({ entries, measured: takeTurns(entries) }))
