@@ -486,3 +486,36 @@ describe('checkpoints', () => {
     await expect(open({ path: join(folder, 'restored') }).then((again) => again.count())).resolves.toBe(999)
   })
 })
+
+describe('a replacement of a range', () => {
+  it('puts all of it in the place of what lay between two bounds, over pages of entries, and keeps the rest', async () => {
+    const clock = new ManualClock()
+    const backend = await open({ clock })
+    const named = (prefix: string, i: number) => `${prefix}${String(i).padStart(4, '0')}`
+    for (const prefix of ['a', 'm', 'z']) {
+      for (let i = 0; i < 700; i++) backend.putSync(key(named(prefix, i)), key('old'), { ttlMs: 1_000 + i })
+    }
+    const builder = new EntryBlockBuilder(MEBIBYTE)
+    for (let i = 350; i < 1_050; i++) {
+      const bytes = key(named('m', i))
+      builder.add(bytes, 0, bytes.length, key('new'), 0, 3, i % 2 === 0 ? Infinity : clock.now() + 5_000)
+    }
+    async function* blocks() {
+      yield builder.take()
+    }
+    await backend.replaceAll(blocks(), { range: { prefix: key('m') } })
+
+    for (let round = 0; round < 2; round++) {
+      const store = round === 0 ? backend : await open({ clock })
+      const entries = [...store.scanSync()].map(([k, v]) => `${text(k)} ${text(v)}`)
+      const expected = [
+        ...Array.from({ length: 700 }, (_, i) => `${named('a', i)} old`),
+        ...Array.from({ length: 700 }, (_, i) => `${named('m', i + 350)} new`),
+        ...Array.from({ length: 700 }, (_, i) => `${named('z', i)} old`),
+      ]
+      expect(entries).toEqual(expected)
+      await store.close()
+    }
+    expect(await LmdbStateBackend.verify(path)).toMatchObject({ ok: true, entries: 2_100 })
+  })
+})

@@ -1,4 +1,5 @@
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
+import { copyBytes } from '../../base/bytes.js'
 
 /**
  * Follows a stream of blocks and says what is wrong with it: entry counts that do not match, and keys that
@@ -28,7 +29,7 @@ export class BlockCheck {
     const cursor = new EntryBlockCursor(block.bytes)
     const { bytes } = cursor
     if (!cursor.next()) return 'a block without entries'
-    this.firstKey = cursor.key().slice()
+    this.firstKey = copyBytes(cursor.key())
     if (
       this.#lastKey !== undefined &&
       compareKeys(this.#lastKey, 0, this.#lastKey.length, bytes, cursor) >= 0
@@ -54,7 +55,7 @@ export class BlockCheck {
       entries++
     } while (cursor.next())
     if (entries !== block.entryCount) return `a block of ${entries} entries that declares ${block.entryCount}`
-    this.#lastKey = bytes.slice(keyStart, keyStart + keyLength)
+    this.#lastKey = copyBytes(bytes.subarray(keyStart, keyStart + keyLength))
     this.entryCount += entries
     this.tombstoneCount += tombstones
     return undefined

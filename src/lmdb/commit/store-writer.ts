@@ -1,5 +1,6 @@
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import { wholeMs } from '../../backend/expiry.js'
+import { copyBytes } from '../../base/bytes.js'
 import { runThrough } from '../../base/slices.js'
 import type { LeaseMark } from '../../files/lease-watch.js'
 import { Entries } from '../../log/entries.js'
@@ -345,8 +346,8 @@ function* entriesOf(
   { from, until }: KeyStretch,
 ): Generator<{ readonly key: Uint8Array; readonly value: Uint8Array }, void, undefined> {
   const keys = new KeyScratch()
-  const end = until === undefined ? AFTER_LAST_KEY : keys.entry(until, 0, until.length).slice()
-  let start = keys.entry(from, 0, from.length).slice()
+  const end = until === undefined ? AFTER_LAST_KEY : copyBytes(keys.entry(until, 0, until.length))
+  let start = copyBytes(keys.entry(from, 0, from.length))
   for (;;) {
     const page = [...entries.getRange({ start, end, limit: PAGE_ENTRIES })]
     yield* page
