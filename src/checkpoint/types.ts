@@ -1,3 +1,4 @@
+import type { KeyRange } from '../backend/types.js'
 import type { SkippedCheckpoint, StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
 
@@ -96,10 +97,17 @@ export interface RestoreProgress {
   /** The checkpoint that is being read. When it does not verify, the next one begins at 0 again. */
   readonly id: CheckpointId
   readonly entries: number
+  /** Of the whole checkpoint, also where only a range of it is restored. */
   readonly totalEntries: number
 }
 
 export interface RestoreOptions {
+  /**
+   * Restore only this stretch of keys: what the backend has in it is replaced by what the checkpoint has, in one step, and every
+   * other key is kept. Only the blocks that overlap it are read, and only they are verified: each by its checksums and against the
+   * index of its file. The next checkpoint is a full one. Default: everything.
+   */
+  readonly range?: KeyRange
   /** Gives up with `ABORTED`; the backend then holds what it held before. */
   readonly signal?: AbortSignal
   /** Called after every block, a few thousand entries each. What it throws surfaces as an uncaught exception. */

@@ -8,7 +8,9 @@
 //     does not answer any more.
 // (5) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
 
+import { keyInterval } from '../../backend/scan-range.js'
 import type { StateBackend } from '../../backend/state-backend.js'
+import type { KeyRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
 import { Listeners, type Unsubscribe } from '../../base/events.js'
@@ -18,6 +20,7 @@ import { CheckpointCatalog, checkStorage } from '../archive/checkpoint-catalog.j
 import type { LeasedStorage } from '../archive/leased-storage.js'
 import { contentOf, metadataOf } from '../format/manifest.js'
 import { checkedSequence, checkpointId } from '../format/object-names.js'
+import type { KeyStretch } from '../format/segment-index.js'
 import type {
   CheckpointEvents,
   CheckpointMetadata,
@@ -98,6 +101,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   readonly #knownDamaged = new Set<number>()
   readonly #givenStorage: CheckpointStorage
   #restoreFailed = false
+  #restoredAll = false
   #lastEndedAtMs = -Infinity
   #closing: Promise<void> | undefined
   /** `shutdown` waits no longer. */
@@ -228,6 +232,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
    * of a roll-back) is passed over for the next older one; each is reported by the event `skipped`, and logged as an
    * error. The returned `source` is that of the checkpoint restored, so a source that can go back replays the rest.
    *
+   * With `range`, only that stretch of keys is replaced, and only what is read of a checkpoint is verified.
+   *
    * `undefined` only where there has never been a checkpoint. `RESTORE_FAILED` (`details.skipped` says why for each)
    * where there has been one and none can be used; the backend then holds what it held before.
    */
@@ -238,7 +244,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   /**
-   * Replaces the backend's content by that checkpoint, in one step. `RESTORE_FAILED` with the cause where it is missing
+   * Replaces the backend's content by that checkpoint, or a range of it (`options.range`), in one step. `RESTORE_FAILED` with the cause where it is missing
    * or does not verify; the backend then holds what it held before.
    */
   async restore(id: string, options?: RestoreOptions): Promise<CheckpointMetadata> {
@@ -385,7 +391,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   async #wouldHideSavedState(): Promise<boolean> {
-    if (this.#tally.created > 0 || this.#tally.restores > 0) return false
+    if (this.#tally.created > 0 || this.#restoredAll) return false
     try {
       const owner = await this.#ownership.acquire()
       if (!owner.everPublished) return false
@@ -476,14 +482,22 @@ export class CheckpointCoordinator implements AsyncDisposable {
     options: RestoreOptions | undefined,
     restore: (request: RestoreRequest) => Promise<RestoredCheckpoint | undefined>,
   ): Promise<CheckpointMetadata | undefined> {
+    const stretch = stretchIn(options?.range)
     const run = async () => {
       const { clock, logger } = this.#settings
       const startedAtMs = clock.now()
       try {
-        const restored = await restore(this.#restoreRequest(options))
+        const request = this.#restoreRequest(options, stretch)
+        const restored = await restore(request)
         this.#restoreFailed = false
         if (restored === undefined) return undefined
-        await this.#maker.restored(restored.stored, restored.base)
+        if (request.stretch === undefined) {
+          await this.#maker.restored(restored.stored, restored.base)
+          this.#restoredAll = true
+        } else {
+          // What the backend holds now is the state of no checkpoint.
+          this.#maker.breakOff()
+        }
         const checkpoint = metadataOf(restored.stored)
         const durationMs = Math.max(0, clock.now() - startedAtMs)
         this.#tally.noteRestored()
@@ -503,8 +517,9 @@ export class CheckpointCoordinator implements AsyncDisposable {
     return await this.#inTurn(run, options?.signal, 'restore')
   }
 
-  #restoreRequest(options: RestoreOptions | undefined): RestoreRequest {
+  #restoreRequest(options: RestoreOptions | undefined, stretch: KeyStretch | undefined): RestoreRequest {
     return {
+      stretch,
       backend: this.#backend,
       storage: this.#settings.storage,
       worker: this.#worker,
@@ -547,4 +562,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
   #requireOpen(): void {
     if (this.#closing !== undefined) throw new StateError('CLOSED', { component: COMPONENT })
   }
+}
+
+/** The stretch of keys that a range stands for, as it is now; `undefined` where that is everything. */
+function stretchIn(range: KeyRange | undefined): KeyStretch | undefined {
+  const { from, until } = keyInterval(range)
+  return from.length === 0 && until === undefined ? undefined : { from, until }
 }

@@ -1,3 +1,4 @@
+import { keyRangeViolations } from '../../backend/scan-range.js'
 import type { Replaceable, SnapshotSource, StateBackend } from '../../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../../base/clock.js'
 import type { Violation } from '../../base/errors.js'
@@ -130,14 +131,18 @@ export function coordinatorSettings(
 }
 
 const callRules = { signal: rules.signal }
-const restoreRules = { signal: rules.signal, onProgress: rules.function }
+const restoreRules = { range: rules.object, signal: rules.signal, onProgress: rules.function }
 
 export function checkCallOptions(options: unknown): void {
   rejectViolations(violationsOf(options, callRules))
 }
 
 export function checkRestoreOptions(options: unknown): void {
-  rejectViolations(violationsOf(options, restoreRules))
+  const violations = violationsOf(options, restoreRules)
+  const { range } = (options ?? {}) as { readonly range?: unknown }
+  if (violations.length === 0 && range !== undefined)
+    violations.push(...keyRangeViolations(range, 'options.range'))
+  rejectViolations(violations)
 }
 
 const ownershipRules = { waitForOwnerMs: rules.nonNegativeMs, takeOver: rules.boolean }

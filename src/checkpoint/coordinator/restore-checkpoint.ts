@@ -7,6 +7,7 @@
 
 import type { Replaceable, StateBackend } from '../../backend/state-backend.js'
 import type { ChangeBase } from '../../backend/state-snapshot.js'
+import type { KeyRange } from '../../backend/types.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { assert } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
@@ -14,6 +15,7 @@ import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, missingManifest, type StorageListing } from '../archive/checkpoint-catalog.js'
 import { contentOf, type StoredManifest } from '../format/manifest.js'
 import { checkpointId } from '../format/object-names.js'
+import type { KeyStretch } from '../format/segment-index.js'
 import type { SequenceState } from '../format/sequence-file.js'
 import type { CheckpointId, RestoreProgress } from '../types.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
@@ -28,6 +30,8 @@ export interface RestoreRequest {
   readonly onRead: () => () => void
   /** Whether what is restored is to be the base of an incremental checkpoint. */
   readonly trackChanges: boolean
+  /** Only this stretch of keys; `undefined`: everything. */
+  readonly stretch: KeyStretch | undefined
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: RestoreProgress) => void) | undefined
   readonly onSkipped: (skipped: SkippedCheckpoint, sequence: number) => void
@@ -87,13 +91,13 @@ async function restoreContent(
   request: RestoreRequest,
   stored: StoredManifest,
 ): Promise<RestoredCheckpoint | StateError> {
-  const { backend, storage, worker, signal, onProgress } = request
+  const { backend, storage, worker, stretch, signal, onProgress } = request
   const { manifest } = stored
   const { id, entryCount } = manifest
   let base: ChangeBase | undefined
   const onBlock = (entries: number) => tell(onProgress, { id, entries, totalEntries: entryCount })
   const content = contentOf(manifest)
-  const stream = new RestoreStream({ worker, storage, content, signal }, onBlock)
+  const stream = new RestoreStream({ worker, storage, content, stretch, signal }, onBlock)
   try {
     await stream.opened()
   } catch (error) {
@@ -104,13 +108,14 @@ async function restoreContent(
   let backendIsDone: () => void = () => {}
   stream.onFinished = () => {
     backendIsDone = request.onRead()
-    if (request.trackChanges && !manifest.savepoint) tracked.noteEndOfStream()
+    if (request.trackChanges && stretch === undefined && !manifest.savepoint) tracked.noteEndOfStream()
   }
   try {
-    const expectedEntries = expectedEntriesOf(stored)
     const { clockMs } = manifest
     await backend.replaceAll(stream, {
-      expectedEntries,
+      ...(stretch === undefined
+        ? { expectedEntries: expectedEntriesOf(stored) }
+        : { range: rangeOf(stretch) }),
       clockMs,
       ...(signal === undefined ? {} : { signal }),
     })
@@ -126,6 +131,10 @@ async function restoreContent(
   }
   assert(stream.finished, `backend '${backend.name}' ended a restore before the end of the checkpoint`)
   return { stored, base }
+}
+
+function rangeOf({ from, until }: KeyStretch): KeyRange {
+  return until === undefined ? { gte: from } : { gte: from, lt: until }
 }
 
 /** As with listeners, what a callback throws is its own failure, and must not look like damage of the checkpoint. */
