@@ -39,6 +39,14 @@ export interface Logger {
   error(fields: object, message: string): void
 }
 
+/** Says nothing. */
+export const silentLogger: Logger = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+}
+
 export interface CheckpointStats {
   /** Checkpoints published. */
   readonly created: number

@@ -1,10 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  bytesIn,
   bytesOf,
   collect,
   entriesOf,
   entry,
+  namesIn,
   rewriteSealed,
   shown,
   sortedEntries,
@@ -20,6 +22,7 @@ import { compareBytes } from '../../base/bytes.js'
 import type { SkippedCheckpoint } from '../../base/errors.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
 import { CheckpointCoordinator } from '../coordinator/checkpoint-coordinator.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 import { CheckpointArchive } from './checkpoint-archive.js'
@@ -183,6 +186,106 @@ describe('an archive', () => {
     expect(textOf(await archive.get(manifest.id, bytesOf('k1700')))).toBe('new')
     expect(textOf(await archive.get(manifest.id, bytesOf('k1701')))).toHaveLength(1_000)
     expect(far.bytesRead).toBeLessThan(60_000)
+  })
+})
+
+describe('copying a checkpoint', () => {
+  async function twoCheckpoints() {
+    const { coordinator, backend, storage } = bench({ incremental: true })
+    await put(backend, 'a=1 b=2')
+    const first = await coordinator.createCheckpoint()
+    await put(backend, 'b=3')
+    const second = await coordinator.createCheckpoint()
+    return { coordinator, storage, first, second, archive: new CheckpointArchive(storage) }
+  }
+
+  it('copies what is missing, beside the coordinator, and another coordinator goes on from there', async () => {
+    const { storage, first, second, archive } = await twoCheckpoints()
+    const inner = new MemoryCheckpointStorage()
+    const target = new FaultyCheckpointStorage(inner)
+    expect(await archive.copyTo(target, second.id)).toEqual(second)
+    expect(target.count('create')).toBe(3)
+    expect(await archive.copyTo(target, first.id)).toEqual(first)
+    expect(target.count('create')).toBe(4)
+    expect(await archive.copyTo(target, second.id)).toEqual(second)
+    expect(target.count('create')).toBe(4)
+    expect(await new CheckpointArchive(inner).list()).toEqual([second, first])
+    expect(await namesIn(inner)).toEqual(await namesIn(storage))
+    const next = bench({}, inner)
+    expect((await next.coordinator.restoreLatest())?.id).toBe(second.id)
+    expect(await texts(next.backend.scan())).toBe('a=1 b=3')
+    expect((await next.coordinator.createCheckpoint()).sequence).toBe(3)
+  })
+
+  it('publishes nothing that is damaged, leaves nothing behind, and does not overwrite', async () => {
+    const { storage, first, second, archive } = await twoCheckpoints()
+    const target = new MemoryCheckpointStorage()
+    const intact = await bytesIn(storage, segmentName(2, 'delta'))
+    const rotten = intact.slice()
+    rotten[60] = (rotten[60] as number) ^ 1
+    storage.tamper(segmentName(2, 'delta'), rotten)
+    await expect(archive.copyTo(target, second.id)).rejects.toMatchObject({ code: 'CORRUPTION' })
+    expect(await namesIn(target)).toEqual(['sequence'])
+    storage.tamper(segmentName(2, 'delta'), intact)
+    await archive.copyTo(target, second.id)
+    target.tamper(segmentName(1, 'base'), rotten)
+    await expect(archive.copyTo(target, first.id)).rejects.toMatchObject({ code: 'CORRUPTION' })
+    expect(await namesIn(target)).not.toContain(manifestName(1))
+    const other = await storedCheckpoint([[entry('x', '1')]])
+    await expect(new CheckpointArchive(other.storage).copyTo(storage, FIRST)).rejects.toMatchObject({
+      code: 'FENCED',
+    })
+    storage.forgetOwner()
+    await expect(new CheckpointArchive(other.storage).copyTo(storage, FIRST)).rejects.toThrow(
+      /another checkpoint/,
+    )
+  })
+
+  it('is whole or not there, whatever call of the other storage fails, and where it is given up', async () => {
+    const { first, second, archive } = await twoCheckpoints()
+    for (let nth = 1; ; nth++) {
+      const inner = new MemoryCheckpointStorage()
+      const target = new FaultyCheckpointStorage(inner)
+      await archive.copyTo(target, first.id)
+      const before = target.count()
+      target.inject({ effect: 'fail', nth })
+      const outcome = await archive.copyTo(target, second.id).catch((error: unknown) => error)
+      const calls = target.count() - before
+      target.heal()
+      const listed = await new CheckpointArchive(inner).list()
+      for (const { id } of listed) await new CheckpointArchive(inner).verify(id)
+      if (!(outcome instanceof Error)) expect(listed).toHaveLength(2)
+      inner.forgetOwner()
+      await archive.copyTo(inner, second.id)
+      if (calls < nth) break
+    }
+    const target = new MemoryCheckpointStorage()
+    const signal = AbortSignal.abort()
+    await expect(archive.copyTo(target, second.id, { signal })).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(await new CheckpointArchive(target).list()).toEqual([])
+  })
+})
+
+describe('deleting from an archive', () => {
+  it('removes a checkpoint with what no other one needs, under the lease', async () => {
+    const { coordinator, backend, storage } = bench({ incremental: true })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    await coordinator.createCheckpoint()
+    const { id } = await coordinator.createSavepoint(storage)
+    const archive = new CheckpointArchive(storage)
+    await expect(archive.delete(id)).rejects.toMatchObject({ code: 'FENCED' })
+    storage.forgetOwner()
+    expect(await archive.delete(id)).toBe(true)
+    expect(await archive.delete(id)).toBe(false)
+    expect(await archive.delete(FIRST)).toBe(true)
+    // The base of the first one is that of the second, too.
+    expect(await namesIn(storage)).toEqual(
+      [segmentName(1, 'base'), segmentName(2, 'delta'), manifestName(2), 'sequence'].sort(),
+    )
+    const next = bench({}, storage)
+    expect((await next.coordinator.restoreLatest())?.id).toBe(SECOND)
+    expect(next.events.filter((event) => event.startsWith('skipped'))).toEqual([])
   })
 })
 

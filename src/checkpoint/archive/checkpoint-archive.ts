@@ -3,15 +3,28 @@ import { capturedInterval, type KeyInterval } from '../../backend/scan-range.js'
 import type { Entry, ScanRange } from '../../backend/types.js'
 import { throwIfAborted, validateKey } from '../../backend/validate.js'
 import { isStateError, type SkippedCheckpoint } from '../../base/errors.js'
-import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { hasMethods, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { type Manifest, metadataOf } from '../format/manifest.js'
 import { checkedSequence, checkpointId } from '../format/object-names.js'
-import type { CheckpointMetadata, CheckpointOptions, VerificationReport } from '../types.js'
+import {
+  type CheckpointMetadata,
+  type CheckpointOptions,
+  type Logger,
+  silentLogger,
+  type VerificationReport,
+} from '../types.js'
 import { CheckpointCatalog, checkStorage } from './checkpoint-catalog.js'
 import { CheckpointReader } from './checkpoint-reader.js'
+import { copyCheckpoint } from './copy-checkpoint.js'
 import { type CheckpointDifference, differences } from './differences.js'
+import { asTemporaryOwner, type LeasedStorage } from './leased-storage.js'
 import type { Access } from './open-segments.js'
+import { removeCheckpoint } from './remove-checkpoint.js'
+
+export interface ArchiveOptions {
+  readonly logger?: Logger
+}
 
 export interface ArchiveListOptions extends CheckpointOptions {
   /**
@@ -21,6 +34,7 @@ export interface ArchiveListOptions extends CheckpointOptions {
   readonly onSkipped?: (skipped: SkippedCheckpoint) => void
 }
 
+const archiveRules = { logger: hasMethods('debug', 'info', 'warn', 'error') }
 const callRules = { signal: rules.signal }
 const listRules = { signal: rules.signal, onSkipped: rules.function }
 
@@ -45,11 +59,17 @@ const listRules = { signal: rules.signal, onSkipped: rules.function }
  */
 export class CheckpointArchive {
   readonly #storage: CheckpointStorage
+  readonly #logger: Logger
   readonly #catalog: CheckpointCatalog
 
-  /** Touches nothing. `INVALID_ARGUMENT` where it is no storage. */
-  constructor(storage: CheckpointStorage) {
+  /**
+   * Touches nothing. `INVALID_ARGUMENT` where it is no storage. The logger is told what could not be cleaned up by `delete` and
+   * `copyTo`; default: nobody.
+   */
+  constructor(storage: CheckpointStorage, options?: ArchiveOptions) {
     checkStorage(storage)
+    rejectViolations(violationsOf(options, archiveRules))
+    this.#logger = options?.logger ?? silentLogger
     this.#storage = storage
     this.#catalog = new CheckpointCatalog(storage)
   }
@@ -135,6 +155,44 @@ export class CheckpointArchive {
    */
   diff(id: string, otherId: string, range?: ScanRange): AsyncIterableIterator<CheckpointDifference> {
     return this.#diff(id, otherId, capturedInterval(range))
+  }
+
+  /**
+   * Copies a checkpoint into another storage, under its id, and verifies all of it there: first the segments that are missing
+   * there, then the manifest, so that nobody sees half a checkpoint. Where it is there already, that is verified and nothing is
+   * written. A coordinator on that storage restores it, retains it and deletes it like its own. It takes that storage's lease
+   * for as long as it runs: `FENCED` while a coordinator owns it. `INVALID_ARGUMENT` where another checkpoint has that id there;
+   * `CORRUPTION` where it is damaged on either side.
+   */
+  async copyTo(
+    storage: CheckpointStorage,
+    id: string,
+    options?: CheckpointOptions,
+  ): Promise<CheckpointMetadata> {
+    checkStorage(storage)
+    const sequence = checkedSequence(id)
+    rejectViolations(violationsOf(options, callRules))
+    const { bytes: manifestBytes, stored } = await this.#catalog.requiredManifestBytes(sequence)
+    const copy = async (to: LeasedStorage) => {
+      const { signal } = options ?? {}
+      await copyCheckpoint({ from: this.#storage, stored, manifestBytes, to, signal, logger: this.#logger })
+      return metadataOf(stored)
+    }
+    try {
+      return await asTemporaryOwner(storage, this.#logger, copy)
+    } catch (error) {
+      throw await this.#explained(sequence, error)
+    }
+  }
+
+  /**
+   * Removes a checkpoint or savepoint, also a damaged one, and the segments that no other one needs. It takes the storage's lease
+   * for that: `FENCED` while a coordinator owns it, whose `deleteCheckpoint` is then the way. Resolves to false where there is none.
+   */
+  async delete(id: string): Promise<boolean> {
+    const sequence = checkedSequence(id)
+    const remove = (owner: LeasedStorage) => removeCheckpoint(owner, sequence)
+    return await asTemporaryOwner(this.#storage, this.#logger, remove)
   }
 
   async *#diff(

@@ -54,9 +54,16 @@ export class CheckpointCatalog {
 
   /** As {@link manifest}; `INVALID_ARGUMENT` where there is none. */
   async requiredManifest(sequence: number): Promise<StoredManifest> {
-    const stored = await this.manifest(sequence)
-    if (stored === undefined) throw this.noSuchCheckpoint(undefined)
-    return stored
+    return (await this.requiredManifestBytes(sequence)).stored
+  }
+
+  /** As {@link requiredManifest}, with the bytes as they are. */
+  async requiredManifestBytes(
+    sequence: number,
+  ): Promise<{ readonly bytes: Uint8Array; readonly stored: StoredManifest }> {
+    const bytes = await this.storage.read(manifestName(sequence), MAX_MANIFEST_BYTES)
+    if (bytes === undefined) throw this.noSuchCheckpoint(undefined)
+    return { bytes, stored: parseManifest(bytes, sequence) }
   }
 
   /** Whether there is no such checkpoint any more. Never rejects: in doubt, there is. */

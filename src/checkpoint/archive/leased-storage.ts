@@ -13,7 +13,7 @@ import type { ManifestSegment, StoredManifest } from '../format/manifest.js'
 import { SEQUENCE_NAME } from '../format/object-names.js'
 import { formatSequence, reconcileSequence, type SequenceState } from '../format/sequence-file.js'
 import type { Logger } from '../types.js'
-import type { CheckpointCatalog, StorageListing } from './checkpoint-catalog.js'
+import { CheckpointCatalog, type StorageListing } from './checkpoint-catalog.js'
 import { StorageContents } from './storage-contents.js'
 
 /**
@@ -107,11 +107,24 @@ export class LeasedStorage implements ObjectStorage {
     return reserved
   }
 
+  /** No number up to that one is given out any more: durably, where that is news. */
+  async reserveUpTo(sequence: number): Promise<void> {
+    if (sequence <= this.#sequence.reserved) return
+    this.#sequence = { ...this.#sequence, reserved: sequence }
+    await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
+  }
+
   /** Notes a publication. It counts also where the note could not be written: that is logged, and made up for later. */
   async notePublished(stored: StoredManifest): Promise<void> {
     const { sequence } = stored.manifest
     this.#contents?.notePublished(stored)
-    this.#sequence = { ...this.#sequence, published: sequence, newest: sequence }
+    const { published, newest } = this.#sequence
+    // One that was copied here may be older than others.
+    this.#sequence = {
+      ...this.#sequence,
+      published: Math.max(published, sequence),
+      newest: Math.max(newest, sequence),
+    }
     try {
       await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
     } catch (error) {
@@ -196,4 +209,27 @@ async function currentSequence(
 function atLeastOnePublished(sequence: SequenceState): SequenceState {
   if (sequence.published > 0) return sequence
   return { reserved: Math.max(sequence.reserved, 1), published: 1, newest: sequence.newest }
+}
+
+/** Runs an action as the owner of a storage that is owned only for it. */
+export async function asTemporaryOwner<T>(
+  storage: CheckpointStorage,
+  logger: Logger,
+  action: (owner: LeasedStorage) => Promise<T>,
+): Promise<T> {
+  const owner = await LeasedStorage.acquire(new CheckpointCatalog(storage), logger)
+  try {
+    return await action(owner)
+  } finally {
+    await releaseOwner(owner, logger)
+  }
+}
+
+/** Lets the next owner in. A failure is only logged: it must not hide what happened before. */
+export async function releaseOwner(owner: LeasedStorage, logger: Logger): Promise<void> {
+  try {
+    await owner.release()
+  } catch (error) {
+    logger.warn({ storage: owner.storage.name, reason: reasonOf(error) }, 'could not release the lease')
+  }
 }

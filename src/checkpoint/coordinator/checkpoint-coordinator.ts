@@ -17,7 +17,7 @@ import { Listeners, type Unsubscribe } from '../../base/events.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, checkStorage } from '../archive/checkpoint-catalog.js'
-import type { LeasedStorage } from '../archive/leased-storage.js'
+import { asTemporaryOwner, type LeasedStorage } from '../archive/leased-storage.js'
 import { contentOf, metadataOf } from '../format/manifest.js'
 import { checkedSequence, checkpointId } from '../format/object-names.js'
 import type { KeyStretch } from '../format/segment-index.js'
@@ -46,7 +46,7 @@ import {
   checkRestoreOptions,
   coordinatorSettings,
 } from './coordinator-settings.js'
-import { asTemporaryOwner, LeaseKeeper } from './lease-keeper.js'
+import { LeaseKeeper } from './lease-keeper.js'
 import { OpenCalls } from './open-calls.js'
 import {
   type RestoredCheckpoint,

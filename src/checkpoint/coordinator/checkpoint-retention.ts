@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.js'
 import type { LeasedStorage } from '../archive/leased-storage.js'
-import { planRetention, planSweep, type RetainedCheckpoint } from '../archive/retention.js'
+import { removeCheckpoint, segmentsOf } from '../archive/remove-checkpoint.js'
+import { planRetention, planSweep } from '../archive/retention.js'
 import type { StorageContents } from '../archive/storage-contents.js'
 import { checkpointId, manifestName } from '../format/object-names.js'
 import type { CheckpointId, Logger } from '../types.js'
@@ -77,30 +78,18 @@ export class CheckpointRetention {
 
   /** Removes one checkpoint, whatever state it is in. False where there is none. */
   async remove(owner: LeasedStorage, sequence: number, use: SegmentUse): Promise<boolean> {
-    owner.distrustContents()
-    const contents = await owner.contents()
-    const isThere = contents.manifests.includes(sequence)
-    const checkpoints = await contents.retained(new Set())
-    const ofThisNumber = [...contents.segmentSizes.keys()].filter((name) =>
-      name.startsWith(`${checkpointId(sequence)}.`),
-    )
-    const kept = checkpoints.filter((checkpoint) => checkpoint.sequence !== sequence)
-    const named = new Set(kept.flatMap((checkpoint) => checkpoint.segments ?? []))
-    const own = [...segmentsOf(checkpoints, new Set([sequence])), ...ofThisNumber]
-    // The user asked for this one by name, so a savepoint's segment goes too.
-    const savepoints = ofThisNumber.filter((name) => name.endsWith('.savepoint.segment') && !named.has(name))
-    const unneeded = new Set([...planSweep(kept, own), ...savepoints])
-    await use.letGoOf([...unneeded])
-    if (isThere) {
-      await owner.noteRemoval(sequence, contents)
-      await this.#removeCheckpoint(owner, sequence)
-    }
-    for (const name of unneeded) await owner.remove(name)
-    return isThere
+    return await removeCheckpoint(owner, sequence, {
+      letGoOf: (names) => use.letGoOf(names),
+      onRemoved: () => this.#noteRemoved(sequence),
+    })
   }
 
   async #removeCheckpoint(owner: LeasedStorage, sequence: number): Promise<void> {
     await owner.remove(manifestName(sequence))
+    this.#noteRemoved(sequence)
+  }
+
+  #noteRemoved(sequence: number): void {
     const id = checkpointId(sequence)
     this.#settings.logger.debug({ checkpoint: id }, 'checkpoint removed')
     this.#settings.onDeleted(id)
@@ -126,10 +115,4 @@ export class CheckpointRetention {
       logger.debug({ segment: name }, 'segment removed')
     }
   }
-}
-
-function segmentsOf(checkpoints: readonly RetainedCheckpoint[], sequences: ReadonlySet<number>): string[] {
-  return checkpoints
-    .filter((checkpoint) => sequences.has(checkpoint.sequence))
-    .flatMap((checkpoint) => checkpoint.segments ?? [])
 }

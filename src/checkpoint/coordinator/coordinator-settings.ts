@@ -8,7 +8,7 @@ import { type BlockCodec, blockCodec, CODEC_NAMES } from '../../codec/block-code
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { storageRule } from '../archive/checkpoint-catalog.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
-import type { Logger } from '../types.js'
+import { type Logger, silentLogger } from '../types.js'
 import { type CheckpointWorker, isCheckpointWorker } from '../worker/checkpoint-worker.js'
 import type { WorkerLimits } from '../worker/worker-protocol.js'
 import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
@@ -163,11 +163,4 @@ function isolated(logger: Logger): Logger {
     }
   }
   return { debug: call('debug'), info: call('info'), warn: call('warn'), error: call('error') }
-}
-
-const silentLogger: Logger = {
-  debug: () => {},
-  info: () => {},
-  warn: () => {},
-  error: () => {},
 }

@@ -1,8 +1,7 @@
-import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { isStateError, StateError } from '../../base/errors.js'
 import { waitForOwner } from '../../base/wait-for-owner.js'
-import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
-import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
-import { LeasedStorage } from '../archive/leased-storage.js'
+import type { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import { LeasedStorage, releaseOwner } from '../archive/leased-storage.js'
 import type { Logger, OwnershipOptions } from '../types.js'
 
 /**
@@ -94,27 +93,5 @@ export class LeaseKeeper {
       this.#logger.error(fields, 'another owner has taken over the storage: no more checkpoints')
       this.#onLost()
     }
-  }
-}
-
-/** Runs an action as the owner of a storage that is owned only for it. */
-export async function asTemporaryOwner<T>(
-  storage: CheckpointStorage,
-  logger: Logger,
-  action: (owner: LeasedStorage) => Promise<T>,
-): Promise<T> {
-  const owner = await LeasedStorage.acquire(new CheckpointCatalog(storage), logger)
-  try {
-    return await action(owner)
-  } finally {
-    await releaseOwner(owner, logger)
-  }
-}
-
-async function releaseOwner(owner: LeasedStorage, logger: Logger): Promise<void> {
-  try {
-    await owner.release()
-  } catch (error) {
-    logger.warn({ storage: owner.storage.name, reason: reasonOf(error) }, 'could not release the lease')
   }
 }

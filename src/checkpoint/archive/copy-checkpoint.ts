@@ -1,0 +1,144 @@
+// Copies one checkpoint from storage to storage. The order of steps is the promise:
+//
+// (1) Its number is taken in the other storage, durably, before anything there bears it.
+// (2) Each segment is compared with the manifest's SHA-256 as it is copied, committed, and read back to its last byte; one that is
+//     there already is read to its last byte, too, and not written.
+// (3) The manifest comes last, with exactly the bytes that it has here: only now there is a checkpoint.
+// (4) Whatever fails leaves no checkpoint there, and nothing that was written for it, as far as it can be removed.
+
+import { throwIfAborted } from '../../backend/validate.js'
+import { equalBytes } from '../../base/bytes.js'
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { invalidArgument } from '../../base/options.js'
+import { blockCodec } from '../../codec/block-codec.js'
+import { RunningSha256 } from '../../codec/checksum.js'
+import type { CheckpointStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { MAX_MANIFEST_BYTES, type ManifestSegment, type StoredManifest } from '../format/manifest.js'
+import { checkpointId, manifestName } from '../format/object-names.js'
+import { READ_AHEAD, ReadAhead } from '../format/read-ahead.js'
+import { damagedSegment } from '../format/segment-format.js'
+import type { Logger } from '../types.js'
+import type { LeasedStorage } from './leased-storage.js'
+import { openSegment } from './open-segments.js'
+
+const OPERATION = 'copy a checkpoint'
+
+export interface CopyRequest {
+  readonly from: CheckpointStorage
+  readonly stored: StoredManifest
+  readonly manifestBytes: Uint8Array
+  readonly to: LeasedStorage
+  readonly signal: AbortSignal | undefined
+  readonly logger: Logger
+}
+
+/** Resolves when the checkpoint is published and durable in the other storage, or was there already and verified. */
+export async function copyCheckpoint(request: CopyRequest): Promise<void> {
+  const { stored, manifestBytes, to, signal } = request
+  const { sequence, segments } = stored.manifest
+  const there = await to.read(manifestName(sequence), MAX_MANIFEST_BYTES)
+  if (there !== undefined && !equalBytes(there, manifestBytes)) {
+    throw invalidArgument('id', `names another checkpoint in ${to.storage.name}`)
+  }
+  await to.reserveUpTo(sequence)
+  const { segmentSizes } = await to.contents()
+  const written: string[] = []
+  try {
+    for (const segment of segments) {
+      throwIfAborted(signal, OPERATION)
+      if (!segmentSizes.has(segment.name)) {
+        await copySegment(request, segment, written)
+      }
+      await verifySegment(to, segment, signal)
+    }
+    if (there === undefined) await publish(request, written)
+  } catch (error) {
+    await removeWritten(request, written, error)
+    throw error
+  }
+  await to.notePublished(stored)
+}
+
+async function copySegment(
+  { from, to, signal, logger }: CopyRequest,
+  { name, sizeBytes, sha256 }: ManifestSegment,
+  written: string[],
+): Promise<void> {
+  const object = await from.open(name, { access: 'sequential' })
+  if (object === undefined) throw damagedSegment(name, 'it is missing')
+  let output: ObjectWriter | undefined
+  const source = new ReadAhead(object, 0, Math.min(sizeBytes, object.sizeBytes))
+  try {
+    if (object.sizeBytes !== sizeBytes) {
+      throw damagedSegment(name, `it has ${object.sizeBytes} bytes; the manifest says ${sizeBytes}`)
+    }
+    output = await to.create(name)
+    const digest = new RunningSha256()
+    while (source.position < sizeBytes) {
+      throwIfAborted(signal, OPERATION)
+      const piece = await source.take(Math.min(READ_AHEAD.pieceBytes, sizeBytes - source.position))
+      await Promise.all([output.write(piece), digest.update(piece)])
+    }
+    const found = digest.digest()
+    if (found !== sha256) throw damagedSegment(name, `its SHA-256 is ${found}; the manifest says ${sha256}`)
+    written.unshift(name)
+    await output.commit()
+  } catch (error) {
+    await output?.abort().catch((failure: unknown) => {
+      logger.warn({ segment: name, reason: reasonOf(failure) }, 'could not discard an uncommitted file')
+    })
+    throw error
+  } finally {
+    await source.settle()
+    await object.close().catch(() => {})
+  }
+}
+
+async function verifySegment(
+  to: LeasedStorage,
+  segment: ManifestSegment,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { reader, close } = await openSegment(to, segment, blockCodec)
+  try {
+    for await (const _ of reader.blocks(signal)) {
+      // That the stream comes to its end is all that is wanted.
+    }
+  } finally {
+    await close()
+  }
+}
+
+async function publish({ stored, manifestBytes, to, signal }: CopyRequest, written: string[]): Promise<void> {
+  const { sequence } = stored.manifest
+  const name = manifestName(sequence)
+  const output = await to.create(name)
+  try {
+    await output.write(manifestBytes)
+    throwIfAborted(signal, OPERATION)
+    // Where the commit fails, the manifest may be there all the same: it is taken back before its segments.
+    written.unshift(name)
+    await output.commit()
+  } catch (error) {
+    await output.abort()
+    throw error
+  }
+  const there = await to.read(name, MAX_MANIFEST_BYTES)
+  if (there === undefined || !equalBytes(there, manifestBytes)) {
+    const reason = 'it does not read back as it was written'
+    throw new StateError('CORRUPTION', { what: `manifest of ${checkpointId(sequence)}`, reason })
+  }
+}
+
+async function removeWritten(
+  { to, logger }: CopyRequest,
+  names: readonly string[],
+  error: unknown,
+): Promise<void> {
+  if (isStateError(error, 'FENCED')) return
+  try {
+    for (const name of names) await to.remove(name)
+  } catch (failure) {
+    logger.warn({ reason: reasonOf(failure) }, `could not remove ${names.join(' and ')} after a failed copy`)
+  }
+}
