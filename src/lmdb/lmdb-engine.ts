@@ -158,6 +158,7 @@ export class LmdbEngine {
         this.#held.added(bytes, start, length)
       },
       afterPage: () => this.afterWrite(),
+      view: () => this.#view,
     })
   }
 
@@ -388,7 +389,7 @@ export class LmdbEngine {
   /** Removes entries that have expired until none is left or `untilMs` has passed; returns whether none is left. */
   sweep(untilMs: number): boolean {
     if (this.#writer === undefined || this.failure !== undefined) return true
-    return this.#expirySweep.run(this.#view, untilMs)
+    return this.#expirySweep.run(untilMs)
   }
 
   /**

@@ -124,6 +124,19 @@ describe('what was flushed', () => {
     expect(await backend.verify()).toMatchObject({ ok: true, entries: 1, expiring: 1 })
   })
 
+  it('is swept at once although commits come to an end meanwhile, and each entry is counted once', async () => {
+    const clock = new ManualClock()
+    const before = await open({ clock })
+    const batch = new WriteBatch()
+    for (let i = 0; i < 2_500; i++) batch.put(key(`${i}`.padStart(1_000, 'k')), key('v'), { ttlMs: 10 })
+    before.writeSync(batch)
+    await before.close()
+    const backend = await open({ clock, cacheBytes: MEBIBYTE, flushEvery: 1_024, sweepIntervalMs: Infinity })
+    clock.advance(10)
+    await backend.clear()
+    expect(backend.stats()).toMatchObject({ expired: 2_500, entries: 0 })
+  })
+
   it('is durable when a durable put resolves; puts of one turn share a commit', async () => {
     const backend = await open({ flushIntervalMs: Infinity })
     await Promise.all([1, 2, 3].map((i) => backend.put(key(`k${i}`), key('v'), { durable: true })))

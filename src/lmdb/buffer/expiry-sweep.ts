@@ -10,8 +10,10 @@ export interface SweepHost {
   remove(bytes: Uint8Array, start: number, length: number): void
   /** Removes a key that the write buffer does not know, and that was reported already. */
   removeBelow(bytes: Uint8Array, start: number, length: number): void
-  /** Some removals were added to the write buffer. */
+  /** Some removals were added to the write buffer. It may wait for a commit, and the store has another view then. */
   afterPage(): void
+  /** The newest view of the store. */
+  view(): StoreView
 }
 
 const PAGE_ENTRIES = 64
@@ -34,16 +36,11 @@ export class ExpirySweep {
     this.#host = host
   }
 
-  /** Until none is left or `performance.now()` passes `untilMs`; returns whether none is left. `view` is the newest one. */
-  run(view: StoreView, untilMs: number): boolean {
+  /** Until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
+  run(untilMs: number): boolean {
     if (!this.#buffer.active.log.sweep(untilMs)) return false
     if (!this.#sweepFrozen(untilMs)) return false
-    if (view !== this.#view) {
-      this.#view = view
-      this.#due = undefined
-      this.#sweptUntilMs = -1
-    }
-    return this.#buffer.opaque || this.#sweepView(view, untilMs)
+    return this.#buffer.opaque || this.#sweepView(untilMs)
   }
 
   /** What waits to be committed must not be changed: a tombstone above it removes it. */
@@ -63,9 +60,10 @@ export class ExpirySweep {
     return true
   }
 
-  #sweepView(view: StoreView, untilMs: number): boolean {
-    if (view.firstDeadlineMs > this.#host.now()) return true
+  #sweepView(untilMs: number): boolean {
     for (;;) {
+      const view = this.#newestView()
+      if (view.firstDeadlineMs > this.#host.now()) return true
       const page = this.#nextDue(view)
       if (page === undefined) return true
       for (const { key } of page) {
@@ -80,6 +78,17 @@ export class ExpirySweep {
       this.#host.afterPage()
       if (performance.now() >= untilMs) return false
     }
+  }
+
+  /** A view that a commit has replaced is closed, also in the midst of a sweep, which then begins anew with the next one. */
+  #newestView(): StoreView {
+    const view = this.#host.view()
+    if (view !== this.#view) {
+      this.#view = view
+      this.#due = undefined
+      this.#sweptUntilMs = -1
+    }
+    return view
   }
 
   /** The next entries that are due; undefined: none is left. */
