@@ -97,6 +97,8 @@ export class World {
   position = 0
   /** The coordinator owns the storage, so the cut of a checkpoint is made in the very call. */
   owner = false
+  /** So often the coordinator said that it takes the state once more. */
+  retaken = 0
 
   private constructor(makeBackend: BackendMaker, compression: Compression, graceMs: number) {
     this.#makeBackend = makeBackend
@@ -117,6 +119,9 @@ export class World {
     this.backend = await this.#makeBackend(this.clock)
     this.position = 0
     this.owner = false
+    const note = (_: object, message: string) => {
+      if (message === 'the checkpoint takes the state once more') this.retaken++
+    }
     this.coordinator = new CheckpointCoordinator(this.backend, {
       storage: this.faulty,
       clock: this.clock,
@@ -125,6 +130,7 @@ export class World {
       graceMs: this.#graceMs,
       maxDeltas: 2,
       worker,
+      logger: { debug: () => {}, info: note, warn: note, error: () => {} },
       source: () => ({ position: this.position }),
     })
     this.coordinator.on('completed', ({ checkpoint }) => seen.add(checkpoint.kind))

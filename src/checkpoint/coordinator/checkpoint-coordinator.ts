@@ -171,8 +171,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   /**
    * Makes a checkpoint now. The state is that of an instant after the call: while another checkpoint or a restore is
-   * running, this one waits its turn and then takes a snapshot of its own. It resolves when the checkpoint is published,
-   * durable, and retention has run.
+   * running, this one waits its turn and then takes a snapshot of its own. Where the changes turn out to be larger than what
+   * they are built on, or the worker comes too late to read that snapshot, a later one is taken, and `source` is called
+   * again: state and position are of one instant all the same. It resolves when the checkpoint is published, durable, and
+   * retention has run.
    *
    * `CHECKPOINT_FAILED` with the cause; `SERIALIZATION_FAILED` where `source` did not return JSON; `FENCED` when another
    * coordinator owns the storage; `ABORTED`. Nothing of a failed checkpoint is visible, and earlier ones are intact.
