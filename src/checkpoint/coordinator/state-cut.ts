@@ -72,7 +72,7 @@ export async function takeCut(
 }
 
 /** Lets go of a shared snapshot that no thread will open. */
-export function discardShared({ transferList }: SharedSnapshot): void {
+function discardShared({ transferList }: SharedSnapshot): void {
   for (const each of transferList) if ('close' in each && typeof each.close === 'function') each.close()
 }
 
