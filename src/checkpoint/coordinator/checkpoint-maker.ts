@@ -14,9 +14,10 @@ import { takeCut } from './state-cut.js'
 /** So often the worker may come too late to read what was shared with it; then this thread reads and sends the blocks. */
 const MAX_LATE_READERS = 3
 
-const OUTGROWN = 'what has changed is larger than its base, or cannot be built on'
+const OUTGROWN = 'what has changed is larger than its base'
+const BASE_LOST = 'what it was to be built on is not there any more, or is damaged'
 const LATE_READER = 'the worker did not begin to read in time'
-type Again = typeof OUTGROWN | typeof LATE_READER
+type Again = typeof OUTGROWN | typeof BASE_LOST | typeof LATE_READER
 
 export interface MakeRequest {
   readonly owner: LeasedStorage
@@ -103,9 +104,11 @@ export class CheckpointMaker {
       const share = lateReaders < MAX_LATE_READERS
       const made = await this.#attempt(request, reserve, { sinceBase, share })
       if (typeof made === 'object') return made
-      this.#settings.logger.warn({ reason: made }, 'the checkpoint takes the state once more')
-      if (made === OUTGROWN) sinceBase = false
-      else lateReaders++
+      // A state that has grown much is nothing to look into; the others are.
+      const level = made === OUTGROWN ? 'info' : 'warn'
+      this.#settings.logger[level]({ reason: made }, 'the checkpoint takes the state once more')
+      if (made === LATE_READER) lateReaders++
+      else sinceBase = false
     }
   }
 
@@ -129,7 +132,7 @@ export class CheckpointMaker {
       const { content } = this.#chain
       const sequence = await reserve()
       const preceding = confirmed && content !== undefined ? this.#merger.applied(content.segments) : []
-      if (preceding.length === 0 && cut.changes !== undefined) return OUTGROWN
+      if (preceding.length === 0 && cut.changes !== undefined) return BASE_LOST
       const written = await writeCheckpoint({
         owner,
         worker: this.#worker,

@@ -225,10 +225,17 @@ describe.each([
     backend = await open()
     backend.putSync(bytesOf('a'), bytesOf('1'))
     forbidReadingHere()
-    coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage() })
+    const logged: string[] = []
+    const note = (level: string) => (_: object, message: string) => {
+      if (message === 'the checkpoint takes the state once more') logged.push(level)
+    }
+    const logger = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error') }
+    coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage(), logger })
     await coordinator.createCheckpoint()
     for (let i = 0; i < 500; i++) backend.putSync(bytesOf(`k${i}`), bytesOf(`${i}`))
     expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'full', entryCount: 501 })
+    // A state that has grown much is nothing that anybody has to look into.
+    expect(logged).toEqual(['info'])
     backend.putSync(bytesOf('b'), bytesOf('1'))
     expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'incremental', entryCount: 502 })
   })
