@@ -168,10 +168,35 @@ export class Entries {
     const words = this.#segments.words[number] as Int32Array
     const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     const meta = words[start] as number
-    slot.bytes = this.#segments.bytes[number] as Uint8Array
-    slot.view = this.#segments.views[number] as DataView
-    slot.offset = (start + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
-    slot.length = words[start + WORD_VALUE_LENGTH] as number
+    const offset = (start + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
+    this.showStretch(number, offset, words[start + WORD_VALUE_LENGTH] as number, slot)
+  }
+
+  /** Shows bytes of a segment. A slot that shows this segment already keeps its views: to store them costs more than to look. */
+  showStretch(number: number, offset: number, length: number, slot: Slot): void {
+    const bytes = this.#segments.bytes[number] as Uint8Array
+    if (slot.bytes !== bytes) {
+      slot.bytes = bytes
+      slot.view = this.#segments.views[number] as DataView
+    }
+    slot.offset = offset
+    slot.length = length
+  }
+
+  /**
+   * Where the value begins of an entry that may be overwritten just as it lies, the common case: it was written in this epoch
+   * already, so that no snapshot sees it and it is listed as changed; it never expires; and its value has this length.
+   * Otherwise {@link NO_ROOM}: ask `reshape`. In bytes from the start of its segment.
+   */
+  settledStart(address: number, length: number, epoch: number): number {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const meta = words[at] as number
+    const isSettled =
+      (meta & (FLAG_TOMBSTONE | FLAG_EXPIRES)) === 0 &&
+      words[at + WORD_VALUE_LENGTH] === length &&
+      words[at + WORD_EPOCH] === epoch
+    return isSettled ? (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2 : NO_ROOM
   }
 
   /** Fills the entry's value with the value at `from` (0: none) as far as both go, and what is left of it with zeros. */

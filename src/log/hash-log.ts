@@ -191,6 +191,19 @@ export class HashLog {
   write(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
     const epochs = this.#epochs
     epochs.dirty = true
+    if (address !== 0 && expiresAtMs === Infinity) {
+      const settledStart = this.entries.settledStart(address, length, epochs.current)
+      if (settledStart !== NO_ROOM) {
+        copyInto(this.entries.segmentBytes(address), settledStart, value, start, length)
+        return
+      }
+    }
+    this.#rewrite(address, value, start, length, expiresAtMs)
+  }
+
+  /** `write`, whatever the entry is like. */
+  #rewrite(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
+    const epochs = this.#epochs
     const oldExpiresAtMs = this.entries.livesUntilMs(address)
     const isFirstChange = this.#isUnchanged(address)
     const valueStart =
@@ -227,6 +240,21 @@ export class HashLog {
    * Returns whether it was there. The entry counts as written now. Otherwise like `write`.
    */
   update(address: number, length: number, expiresAtMs: number, slot: Slot): boolean {
+    const epochs = this.#epochs
+    const { entries } = this
+    if (address !== 0 && expiresAtMs === Infinity) {
+      const settledStart = entries.settledStart(address, length, epochs.current)
+      if (settledStart !== NO_ROOM) {
+        epochs.dirty = true
+        entries.showStretch(address >>> OFFSET_BITS, settledStart, length, slot)
+        return true
+      }
+    }
+    return this.#reshape(address, length, expiresAtMs, slot)
+  }
+
+  /** `update`, whatever the entry is like. */
+  #reshape(address: number, length: number, expiresAtMs: number, slot: Slot): boolean {
     const epochs = this.#epochs
     const { entries } = this
     const isThere = this.isAlive(address)
