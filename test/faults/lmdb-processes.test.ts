@@ -1,5 +1,3 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,10 +5,11 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 import { titled } from './fault-kit.js'
 import { mountMissing, onSmallDisk } from './mounted.js'
+import { StoreProcess } from './store-process.js'
 
 let sources: CompiledSources
 let path: string
-const owners: Owner[] = []
+const owners: StoreProcess[] = []
 
 beforeAll(async () => {
   sources = await compileSources()
@@ -23,48 +22,16 @@ afterEach(async () => {
   await rm(path, { recursive: true })
 })
 
-/** A process that does with the store what it is told. */
-class Owner {
-  readonly #child: ChildProcess
-
-  private constructor(child: ChildProcess) {
-    this.#child = child
-  }
-
-  static async start(store: string): Promise<Owner> {
-    const script = sources.pathOf('test/faults/children/lmdb-owner.ts')
-    const child = spawn(process.execPath, [script, store], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-    await once(child, 'message')
-    const owner = new Owner(child)
-    owners.push(owner)
-    return owner
-  }
-
-  async tell(line: string): Promise<string> {
-    const child = this.#child
-    return await new Promise((resolve) => {
-      const died = (code: number | null, signal: string | null) => resolve(`died of ${signal ?? code}`)
-      child.once('exit', died)
-      child.once('message', (answer) => {
-        child.off('exit', died)
-        resolve(answer as string)
-      })
-      child.send(line)
-    })
-  }
-
-  async kill(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const exited = once(this.#child, 'exit')
-    this.#child.kill('SIGKILL')
-    await exited
-  }
+async function startOwner(store: string): Promise<StoreProcess> {
+  const owner = await StoreProcess.start(sources, store)
+  owners.push(owner)
+  return owner
 }
 
 describe('a store and several processes', () => {
   it('has one writer, until that closes it or dies', async () => {
-    const first = await Owner.start(path)
-    const second = await Owner.start(path)
+    const first = await startOwner(path)
+    const second = await startOwner(path)
     expect(await first.tell('open')).toBe('opened')
     expect(await second.tell('open')).toBe('FENCED')
     await first.tell('put a 1')
@@ -75,14 +42,14 @@ describe('a store and several processes', () => {
     expect(await second.tell('get a')).toBe('1')
     expect(await second.tell('put a 3')).toBe('done')
     expect(await second.tell('close')).toBe('done')
-    const third = await Owner.start(path)
+    const third = await startOwner(path)
     expect(await third.tell('open')).toBe('opened')
     expect(await third.tell('get a')).toBe('3')
   })
 
   it('shows readers what was flushed, beside the writer and after its death', async () => {
-    const writer = await Owner.start(path)
-    const reader = await Owner.start(path)
+    const writer = await startOwner(path)
+    const reader = await startOwner(path)
     expect(await reader.tell('read')).toBe('STORAGE_ERROR')
     await writer.tell('open')
     expect(await reader.tell('read')).toBe('opened')
@@ -94,7 +61,7 @@ describe('a store and several processes', () => {
     await writer.tell('put a 3')
     await writer.kill()
     expect(await reader.tell('get a')).toBe('1')
-    const next = await Owner.start(path)
+    const next = await startOwner(path)
     await next.tell('open')
     await next.tell('put a 4')
     await next.tell('flush')
@@ -102,10 +69,10 @@ describe('a store and several processes', () => {
   })
 
   it('does not mind readers that die', async () => {
-    const writer = await Owner.start(path)
+    const writer = await startOwner(path)
     await writer.tell('open')
     for (let i = 0; i < 5; i++) {
-      const reader = await Owner.start(path)
+      const reader = await startOwner(path)
       expect(await reader.tell('read')).toBe('opened')
       await reader.tell('get a')
       await reader.kill()
@@ -123,7 +90,7 @@ describe.skipIf(missing !== undefined)(titled('a new store on a disk that is nea
     const outcomes: string[] = []
     for (let size = 8; size <= 512; size += size < 256 ? 8 : 64) {
       await onSmallDisk(`size=${size}k`, async (folder) => {
-        const owner = await Owner.start(join(folder, 'store'))
+        const owner = await startOwner(join(folder, 'store'))
         outcomes.push(await owner.tell('open'))
         await owner.kill()
       })

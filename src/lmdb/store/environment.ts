@@ -10,8 +10,14 @@
 //     does not survive a refusal.
 // (4) Every commit waits for its data to be on stable storage (`overlappingSync: false`), and no page of LMDB is mapped
 //     writably: a full disk is then an error of a system call, not a signal.
+// (5) LMDB tells readers apart by the number of their process (pid), and by a lock on the byte with that number. In two
+//     containers the numbers may be equal: the lock is taken before the package opens the file, and who does not get it is
+//     refused. A line in the table with our number, that was there before, is of a process that is dead: it would keep pages
+//     from being used again for as long as we live, so it goes.
 
 import { accessSync, constants, statSync } from 'node:fs'
+import { constants as system } from 'node:os'
+import { pid } from 'node:process'
 import { markAsUntransferable } from 'node:worker_threads'
 import type * as Lmdb from 'lmdb'
 import type { Database, RootDatabase } from 'lmdb'
@@ -94,6 +100,7 @@ const SMALLEST_MAP_BYTES = 64 * 1024 * 1024
 /** How much larger than its file a map begins. */
 const MAP_GROWTH = 2
 const NO_SUBDIRECTORY = 0x4000
+const READ_ONLY = 0x20000
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 /**
@@ -102,27 +109,27 @@ const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
  */
 export function openEnvironment(path: string, options: EnvironmentOptions): Environment {
   let root: RootDatabase<Buffer, Uint8Array> | undefined
-  let anchor: NativeEnvironment | undefined
+  let first: NativeEnvironment | undefined
   try {
     const settings = settingsFor(path)
     assertAddressSpace(path, settings.mapSize)
     assertDescriptors(path)
-    if (options.readOnly && !(options.alone ?? false) && isWritable(path)) anchor = openAnchor(settings)
+    const forWriting = !options.readOnly || (!(options.alone ?? false) && isWritable(path))
+    // Where the table of readers cannot be written, LMDB does without, and nobody is taken for another one.
+    if (!options.readOnly || isWritable(path)) first = openFirst(settings, forWriting)
     root = loadLmdb().open<Buffer, Uint8Array>({
       ...settings,
       ...binary,
       readOnly: options.readOnly,
       overlappingSync: false,
     })
-    const opened = { root, anchor }
-    return {
-      close: () => closeAll(opened),
-      root,
-      ...openTables(root, path, options.create ?? false),
-    }
+    const tables = openTables(root, path, options.create ?? false)
+    const opened = { root, anchor: options.readOnly && forWriting ? first : undefined }
+    if (opened.anchor === undefined) first?.close()
+    return { close: () => closeAll(opened), root, ...tables }
   } catch (cause) {
     // What is open of it would be met by whoever opens the store next in this process.
-    void closeAll({ root, anchor }).catch(() => {})
+    void closeAll({ root, anchor: first }).catch(() => {})
     if (isStateError(cause)) throw cause
     const details = { storage: 'lmdb', operation: 'open', reason: `${path}: ${reasonOf(cause)}` }
     throw new StateError('STORAGE_ERROR', details, { cause })
@@ -169,12 +176,53 @@ interface NativeEnvironment {
   close(): void
 }
 
-/** Holds a data file open for writing, so that a writer may come later in this process; nothing is written through it. */
-function openAnchor(settings: StoreSettings): NativeEnvironment {
-  const { nativeAddon } = loadLmdb() as unknown as { nativeAddon: { Env: new () => NativeEnvironment } }
-  const anchor = new nativeAddon.Env()
-  anchor.open({ ...settings, keyBytes: Buffer.alloc(STORE_PAGE_BYTES) }, NO_SUBDIRECTORY, 0)
-  return anchor
+interface NativePackage {
+  readonly Env: new () => NativeEnvironment
+  readonly Txn: new (environment: NativeEnvironment, flags: number) => { abort(): void }
+}
+
+/**
+ * Opens a data file before the package does, as a reader that LMDB can tell from all others. While it is open for writing, a
+ * writer may come later in this process; nothing is written through it.
+ */
+function openFirst(settings: StoreSettings, forWriting: boolean): NativeEnvironment {
+  // Where nobody else in this process uses the file, closing it clears all lines of the table that have our number.
+  openAndRead(settings, forWriting).close()
+  return openAndRead(settings, forWriting)
+}
+
+function openAndRead(settings: StoreSettings, forWriting: boolean): NativeEnvironment {
+  const { nativeAddon } = loadLmdb() as unknown as { nativeAddon: NativePackage }
+  const environment = new nativeAddon.Env()
+  const flags = forWriting ? NO_SUBDIRECTORY : NO_SUBDIRECTORY | READ_ONLY
+  environment.open({ ...settings, keyBytes: Buffer.alloc(STORE_PAGE_BYTES) }, flags, 0)
+  try {
+    // The package would try it for ten seconds, and then throw from a timer.
+    new nativeAddon.Txn(environment, READ_ONLY).abort()
+    return environment
+  } catch (cause) {
+    environment.close()
+    throw isLockHeld(cause) ? new StateError('STORAGE_ERROR', sameNumber(settings.path), { cause }) : cause
+  }
+}
+
+/** Whether a lock of the system is held by another process: POSIX has two numbers for that. */
+function isLockHeld(cause: unknown): boolean {
+  const code = (cause as { readonly code?: unknown } | null | undefined)?.code
+  return code === system.errno.EAGAIN || code === system.errno.EACCES
+}
+
+function sameNumber(path: string): { storage: string; operation: string; reason: string } {
+  const reason =
+    `${path} is open in another process that has the number (pid) of this one, ${pid}, as happens in containers: LMDB tells ` +
+    'its readers apart by that number. Let the containers share one numbering (docker run --pid=container:…, ' +
+    'shareProcessNamespace in a pod), or start this process so that its number is another one'
+  return { storage: 'lmdb', operation: 'open', reason }
+}
+
+/** Whether a store was refused because of the number of this process: in another process it may open. */
+export function isOfSameNumber(error: unknown): boolean {
+  return isStateError(error, 'STORAGE_ERROR') && error.details.operation === 'open' && isLockHeld(error.cause)
 }
 
 async function closeAll({ root, anchor }: OpenHandles): Promise<void> {

@@ -31,6 +31,7 @@ try {
   const { verifyHere } = await import('./verify-store.js')
   say({ kind: 'report', report: verifyHere(dataPath, sayAtTimes) })
 } catch (error) {
-  say({ kind: 'failed', reason: reasonOf(error) })
+  const { isOfSameNumber } = await import('./environment.js')
+  say({ kind: 'failed', reason: reasonOf(error), tryAnother: isOfSameNumber(error) })
 }
 process.exit(0)

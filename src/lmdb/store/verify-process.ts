@@ -22,7 +22,8 @@ export type VerifyMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'reading' }
   | { readonly kind: 'report'; readonly report: VerifyReport }
-  | { readonly kind: 'failed'; readonly reason: string }
+  /** `tryAnother`: another process may succeed. */
+  | { readonly kind: 'failed'; readonly reason: string; readonly tryAnother: boolean }
 
 /** How long the process may be silent: until its first word, and between words. */
 const FIRST_WORD_MS = 8_000
@@ -30,6 +31,8 @@ const SILENCE_MS = 60_000
 /** What the process said before its end has arrived by then. */
 const LAST_WORDS_MS = 1_000
 const MAX_STDERR_CHARS = 4_096
+/** How many processes try to read it, each of which has another number; see environment.ts (5). */
+const TRIES = 5
 
 /** Signals by which a process ends that trips over what it reads; any other one comes from outside. */
 const TRIPPED = new Set<unknown>(['SIGBUS', 'SIGSEGV', 'SIGABRT', 'SIGILL', 'SIGFPE', 'SIGTRAP'])
@@ -42,7 +45,7 @@ type Ending =
   /** It said why it could not, or fell silent. */
   | { readonly kind: 'unchecked'; readonly reason: string; readonly cause?: unknown }
   /** It ended before it had read anything. */
-  | { readonly kind: 'ended'; readonly reason: string }
+  | { readonly kind: 'ended'; readonly reason: string; readonly tryAnother: boolean }
 
 export interface VerifyOptions {
   /** Ends the process, and rejects with the signal's reason. */
@@ -58,10 +61,15 @@ export async function verifyDataFile(dataPath: string, options: VerifyOptions = 
   // By this Electron's program runs as the Node.js that is in it.
   if (process.versions['electron'] !== undefined) environment['ELECTRON_RUN_AS_NODE'] = '1'
   const run = (env: NodeJS.ProcessEnv) => new VerifyProcess(options).run([main, dataPath], env)
-  let ending = await run(environment)
+  let env: NodeJS.ProcessEnv = environment
+  let ending = await run(env)
   const remaining = withoutInputType(nodeOptions)
-  if (ending.kind === 'ended' && remaining !== '') {
-    ending = await run({ ...environment, NODE_OPTIONS: remaining })
+  if (ending.kind === 'ended' && !ending.tryAnother && remaining !== '') {
+    env = { ...environment, NODE_OPTIONS: remaining }
+    ending = await run(env)
+  }
+  for (let tries = 1; ending.kind === 'ended' && ending.tryAnother && tries < TRIES; tries++) {
+    ending = await run(env)
   }
   if (ending.kind === 'report') return ending.report
   const reason = `${dataPath} could not be checked: ${ending.reason}`
@@ -85,7 +93,7 @@ class VerifyProcess {
   #settle: (ending: Ending) => void = () => {}
   #child: ChildProcess | undefined
   #started = false
-  #failure: string | undefined
+  #failure: (VerifyMessage & { readonly kind: 'failed' }) | undefined
   #line = ''
   #stderr = ''
   #cancelWait = () => {}
@@ -154,7 +162,7 @@ class VerifyProcess {
     }
     this.#started = true
     if (message.kind === 'report') this.#settle(message)
-    if (message.kind === 'failed') this.#failure = message.reason
+    if (message.kind === 'failed') this.#failure = message
   }
 
   /** Waits for the next word, in parts: time in which this thread was held, and could hear nothing, counts as one of them. */
@@ -196,9 +204,13 @@ class VerifyProcess {
     if (this.#started && tripped && !/out of memory/i.test(this.#stderr)) {
       return { kind: 'report', report: unreadable(text) }
     }
-    if (this.#failure !== undefined) return { kind: 'ended', reason: this.#failure }
+    if (this.#failure !== undefined) {
+      const { reason, tryAnother } = this.#failure
+      return { kind: 'ended', reason, tryAnother }
+    }
     return {
       kind: 'ended',
+      tryAnother: false,
       reason: this.#started ? text : `${process.execPath} did not run as Node.js: ${text}`,
     }
   }

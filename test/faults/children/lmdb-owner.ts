@@ -1,14 +1,29 @@
 // Opens a store, writes and reads as its parent says, by messages: a line of words each, answered by one.
 
+import { writeFileSync } from 'node:fs'
 import { isStateError } from '../../../src/base/errors.js'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
 
 const path = process.argv[2] as string
 let backend: LmdbStateBackend | undefined
+let lastReason = 'none'
 
 async function obey([verb, key, value]: readonly string[]): Promise<string> {
-  if (verb === 'open' || verb === 'read') {
-    backend = await LmdbStateBackend.open({ path, readOnly: verb === 'read', flushIntervalMs: Infinity })
+  if (verb === 'reason') return lastReason
+  if (verb === 'pid') return String(process.pid)
+  if (verb === 'verify') {
+    // The next process here gets the next number.
+    if (key !== undefined) writeFileSync('/proc/sys/kernel/ns_last_pid', String(Number(key) - 1))
+    const { ok, problems } = await LmdbStateBackend.verify(path)
+    return ok ? 'whole' : problems.map(({ reason }) => reason).join()
+  }
+  if (verb === 'open' || verb === 'read' || verb === 'takeOver') {
+    backend = await LmdbStateBackend.open({
+      path,
+      readOnly: verb === 'read',
+      takeOver: verb === 'takeOver',
+      flushIntervalMs: Infinity,
+    })
     return 'opened'
   }
   if (backend === undefined) return 'not open'
@@ -25,6 +40,7 @@ async function obey([verb, key, value]: readonly string[]): Promise<string> {
 process.on('message', async (line: string) => {
   const answer = await obey(line.split(' ')).catch((error: unknown) => {
     if (!isStateError(error)) throw error
+    lastReason = error.message
     return error.code
   })
   process.send?.(answer)
