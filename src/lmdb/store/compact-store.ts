@@ -5,7 +5,7 @@
 // (3) It is put in the old one's place by one durable step, the identity's replacement. A crash leaves one of the two.
 // (4) Snapshots that are open keep the old file, which is removed when the last of them is closed.
 
-import { systemClock } from '../../base/clock.js'
+import { setPatientTimer, systemClock } from '../../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type { GroupCommit } from '../commit/group-commit.js'
 import type { CommitResult } from '../commit/store-writer.js'
@@ -38,8 +38,7 @@ export async function compactStore(compaction: Compaction): Promise<void> {
     try {
       await copy(compaction, dataPath)
       if (!commit.holdPause()) {
-        const reason =
-          'more was written meanwhile than the write buffer may hold; compact when less is written'
+        const reason = 'more was written meanwhile than can wait for it; compact when less is written'
         throw new StateError('TRANSACTION_FAILED', { operation: 'compact', reason })
       }
     } catch (error) {
@@ -71,11 +70,12 @@ async function copy({ environment, directory, usedBytes, timeoutMs }: Compaction
   throw new StateError('CORRUPTION', { what: to, reason })
 }
 
+/** The copy is made by a thread of LMDB's package: time in which this thread was held, and could not hear of its end, does not count. */
 async function within(work: Promise<void>, timeoutMs: number): Promise<void> {
   let cancelTimer = () => {}
   const late = new Promise<never>((_, reject) => {
     const expire = () => reject(new Error(`the copy took more than ${Math.round(timeoutMs)} ms`))
-    cancelTimer = systemClock.setTimer(expire, timeoutMs)
+    cancelTimer = setPatientTimer(systemClock, expire, timeoutMs)
   })
   try {
     await Promise.race([work, late])
