@@ -322,14 +322,14 @@ export class LmdbEngine {
   assertRoom(bytes: number): void {
     const { maxBytes } = this.#settings
     if (this.usedBytes + this.buffer.usedBytes + bytes <= maxBytes) return
-    // What waits may be fewer bytes on disk than in the buffer: look again when all of it is there.
+    // What waits, and what the cache has not taken over yet, may be fewer bytes on disk than in the buffer: look again when all
+    // of it is there.
     const commit = this.#commit as GroupCommit
-    commit.begin()
-    while (commit.failure === undefined && commit.busy) {
-      commit.waitSync()
-      this.#absorption.finish()
-      commit.begin()
-    }
+    const isKnown = commit.drainSync(() => this.#absorption.finish())
+    this.#absorption.finish()
+    // For the moment in which a compacted file is put in service, which cannot be waited for here, nobody knows how much is
+    // used: what is written in it may be beyond `maxBytes`, and the next write is told.
+    if (!isKnown) return
     const used = this.usedBytes + this.buffer.usedBytes
     if (used + bytes > maxBytes) throw new StateError('BACKEND_FULL', { used, capacity: maxBytes })
   }

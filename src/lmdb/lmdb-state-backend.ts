@@ -399,7 +399,7 @@ export class LmdbStateBackend implements SyncStateBackend, Replaceable {
    * and writes go on; commits wait, and with them `flush()` and durable writes. The copy is verified before it counts, and
    * snapshots that are open keep the old file until they are closed.
    *
-   * `TRANSACTION_FAILED` where more is written meanwhile than a quarter of `cacheBytes` holds, and `STORAGE_ERROR`, for lack
+   * `TRANSACTION_FAILED` where more is written meanwhile than a quarter of `cacheBytes` holds, or than may fit in `maxBytes`, and `STORAGE_ERROR`, for lack
    * of disk space for instance: the store is then as it was. `CORRUPTION` where a record is damaged.
    */
   async compact(): Promise<void> {

@@ -1,7 +1,10 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { StateError } from '../../base/errors.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
+import { StoreDirectory } from '../store/store-directory.js'
 import type { LmdbStateBackendOptions } from '../types.js'
+import { WriterPort } from './writer-port.js'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 const FLUSH_INTERVAL_MS = 1_000
@@ -23,7 +26,8 @@ beforeEach(() => {
 })
 
 afterEach(async () => {
-  await backend.close()
+  // A test that has failed a commit has closed it.
+  await backend.close().catch(() => {})
 })
 
 /** Keeps commits from beginning, as the reader of a checkpoint does until its thread is there; the result lets them go. */
@@ -90,5 +94,87 @@ describe('the interval after which writes are flushed by themselves', () => {
     expect(clock.pendingTimers).toBe(0)
     letGo()
     await expect.poll(() => backend.stats().commits).toBe(1)
+  })
+})
+
+describe('a store that is nearly full', () => {
+  const MAX_BYTES = 1024 * 1024
+  const key = bytes('a')
+  /** Two of it fit, and three do not. */
+  const value = (fill: number): Uint8Array => new Uint8Array(400 * 1024).fill(fill)
+
+  /** The buffer holds the value that takes the place of the committed one: on disk there is one of them. */
+  async function rewritten(): Promise<void> {
+    await open({ maxBytes: MAX_BYTES, cacheBytes: 64 * 1024 * 1024 })
+    backend.putSync(key, value(1))
+    await backend.flush()
+    backend.putSync(key, value(2))
+  }
+
+  it('takes a write while a reader keeps commits waiting: what waits for them is committed, and looked at again', async () => {
+    await rewritten()
+    const letGo = gate()
+    backend.putSync(key, value(3))
+    expect(backend.getSync(key)?.[0]).toBe(3)
+    letGo()
+    await backend.flush()
+  })
+
+  it('takes a write while it is compacted: the compaction gives way', async () => {
+    await rewritten()
+    await backend.flush()
+    const compacting = backend.compact()
+    const outcome = compacting.then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    await new Promise((resolve) => setImmediate(resolve))
+    backend.putSync(key, value(3))
+    backend.putSync(key, value(4))
+    backend.putSync(key, value(5))
+    expect(await outcome).toMatchObject({ code: 'TRANSACTION_FAILED' })
+    await backend.flush()
+    expect(backend.getSync(key)?.[0]).toBe(5)
+  })
+
+  it('takes a write while the compacted file is put in service, and tells the next one that is too much', async () => {
+    await rewritten()
+    const { adoptNextData } = StoreDirectory.prototype
+    const adopting = vi.spyOn(StoreDirectory.prototype, 'adoptNextData')
+    adopting.mockImplementation(async function (this: StoreDirectory) {
+      backend.putSync(key, value(3))
+      backend.putSync(key, value(4))
+      await adoptNextData.call(this)
+    })
+    await backend.compact()
+    expect(backend.getSync(key)?.[0]).toBe(4)
+    backend.putSync(bytes('b'), value(5))
+    expect(() => backend.putSync(bytes('c'), value(6))).toThrow(
+      expect.objectContaining({ code: 'BACKEND_FULL' }),
+    )
+    adopting.mockRestore()
+  })
+
+  it('takes a write right after a flush: what the cache has not taken over yet counts once', async () => {
+    await open({ maxBytes: MAX_BYTES, cacheBytes: 64 * 1024 * 1024 })
+    for (let i = 0; i < 3_500; i++) backend.putSync(bytes(`key ${i}`), new Uint8Array(100))
+    await backend.flush()
+    backend.putSync(key, value(1))
+    await backend.flush()
+    expect(backend.getSync(key)?.[0]).toBe(1)
+  })
+
+  it('says that a commit failed, not that it is full, where what waits cannot be committed', async () => {
+    await rewritten()
+    const failure = new StateError('STORAGE_ERROR', {
+      storage: 'lmdb',
+      operation: 'commit',
+      reason: 'no disk',
+    })
+    const request = vi.spyOn(WriterPort.prototype, 'request')
+    request.mockImplementationOnce((_request, answered) => answered(failure, undefined))
+    expect(() => backend.putSync(key, value(3))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+    request.mockRestore()
+    await expect(backend.close()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
   })
 })

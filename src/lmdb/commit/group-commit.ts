@@ -72,7 +72,7 @@ export class GroupCommit {
     if (!this.#isDue()) return
     if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
     this.begin()
-    while (this.#inFlight !== undefined && this.#mustHold(1)) this.waitSync()
+    while (this.#inFlight !== undefined && this.#mustHold(1)) this.#writer.waitSync()
     if (this.#gated() && this.#mustHold(GATED_HOLD)) this.#revokeGates()
   }
 
@@ -84,14 +84,24 @@ export class GroupCommit {
     return this.#gated() ? this.#gates[0]?.opened : undefined
   }
 
-  /** A commit is under way. */
-  get busy(): boolean {
-    return this.#inFlight !== undefined
-  }
-
-  /** Stops this thread until the commit under way is done. */
-  waitSync(): void {
-    this.#writer.waitSync()
+  /**
+   * Stops this thread until everything written is committed, for a write that must know how much room is left: readers that
+   * have not begun are given up, and a yielding pause ends. `afterEach` is called after each commit. False where something
+   * waits all the same, because a pause does not yield any more.
+   */
+  drainSync(afterEach: () => void): boolean {
+    if (this.#hasUncommitted()) {
+      if (this.#paused === 'yielding') this.resume()
+      if (this.#gated()) this.#revokeGates()
+      this.begin()
+    }
+    while (this.#failure === undefined && this.#inFlight !== undefined) {
+      this.#writer.waitSync()
+      afterEach()
+      this.begin()
+    }
+    if (this.#failure !== undefined) throw this.#failure
+    return !this.#hasUncommitted()
   }
 
   /**
@@ -107,7 +117,7 @@ export class GroupCommit {
   /** Begins a commit of what has been written, unless one is under way. */
   begin(): void {
     if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
-    if ((this.#sealed.length === 0 && this.#buffer.active.isEmpty) || this.#gated()) return
+    if (!this.#hasUncommitted() || this.#gated()) return
     const generation = this.#sealed.shift() ?? this.#buffer.freeze()
     this.#inFlight = generation
     const startedAt = performance.now()
@@ -221,6 +231,11 @@ export class GroupCommit {
   #isDue(): boolean {
     const { flushEvery, flushBytes } = this.#options
     return this.#hasWaiting(flushEvery, flushBytes) || this.#sealed.length >= SEALED_AT_MOST
+  }
+
+  /** Something waits for its commit to begin. */
+  #hasUncommitted(): boolean {
+    return this.#sealed.length > 0 || !this.#buffer.active.isEmpty
   }
 
   #mustHold(share: number): boolean {
