@@ -1,5 +1,6 @@
 import { MessageChannel, type MessagePort, type Transferable, Worker } from 'node:worker_threads'
 import { describe, expect, it } from 'vitest'
+import { runs } from '../../test/support/long.js'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import type { SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { ChangeBase } from '../backend/state-snapshot.js'
@@ -203,7 +204,7 @@ describe('A shared snapshot', () => {
     write(2 * keys, 0, keys)
     const thread = new ReadingThread()
     let base: { known: Uint32Array; release(): void; mark: ChangeBase } | undefined
-    for (let round = 0; round < 12; round++) {
+    for (let round = 0; round < runs(12, 5); round++) {
       // Little has changed by then, or more than the reader can look at before it is overwritten.
       const from = round * 77_777
       write(round % 3 === 0 ? 500 : 10_000, from)

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { runs } from '../../../test/support/long.js'
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import type { SharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
 import type { ChangeBase } from '../../backend/state-snapshot.js'
@@ -227,7 +228,7 @@ describe('a shared snapshot', () => {
   })
 
   it('equals the content, and base and delta together do, after any history', async () => {
-    for (let seed = 1; seed <= 25; seed++) {
+    for (let seed = 1; seed <= runs(25, 6); seed++) {
       const random = seededRandom(seed)
       await open({ flushEvery: 1 + Math.floor(random() * 40) })
       let state: Content = new Map()
