@@ -6,13 +6,8 @@ import { runConformanceSuite } from '../testing/conformance.js'
 import { LmdbStateBackend } from './lmdb-state-backend.js'
 
 /** When a write is committed is decided below both faces, so a quick run goes through one of them. */
-function describeQuickly(title: string, body: () => void): void {
-  if (leftToLongRuns !== undefined && title.endsWith(' of StateBackend')) {
-    describe.skip(`${title} (${leftToLongRuns})`, body)
-  } else {
-    describe(title, body)
-  }
-}
+const describeQuickly = (title: string, body: () => void) =>
+  describe.skipIf(leftToLongRuns !== undefined && title.endsWith(' of StateBackend'))(title, () => body())
 
 runConformanceSuite(
   { describe: describeQuickly, it },
