@@ -7,7 +7,9 @@ import { LmdbStateBackend } from './lmdb-state-backend.js'
 
 /** When a write is committed is decided below both faces, so a quick run goes through one of them. */
 const describeQuickly = (title: string, body: () => void) =>
-  describe.skipIf(leftToLongRuns !== undefined && title.endsWith(' of StateBackend'))(title, () => body())
+  describe.skipIf(leftToLongRuns !== undefined && title.endsWith(' of StateBackend'))(title, () => {
+    body()
+  })
 
 runConformanceSuite(
   { describe: describeQuickly, it },

@@ -51,6 +51,7 @@ describe.skipIf(missing !== undefined)(titled('FileCheckpointStorage on a full d
       expect(await lease.remove('old')).toBe(true)
       await publish(lease, 'new', 9)
       expect(await storage.list()).toEqual([{ name: 'new', sizeBytes: 900_000 }])
+      await lease.release()
     }))
 
   it('rejects where no more files can be made', () =>
@@ -63,5 +64,7 @@ describe.skipIf(missing !== undefined)(titled('FileCheckpointStorage on a full d
       await expect(third).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
       await lease.remove('a')
       await publish(lease, 'e', 1)
+      await lease.remove('e')
+      await lease.release()
     }))
 })
