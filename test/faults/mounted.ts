@@ -11,7 +11,8 @@ export async function onSmallDisk(options: string, body: (folder: string) => Pro
     try {
       await body(folder)
     } finally {
-      execFileSync('umount', [folder])
+      // Whoever could not write that it lets go of its lease still holds a descriptor there.
+      execFileSync('umount', ['-l', folder])
     }
   } finally {
     rmSync(folder, { recursive: true })
