@@ -65,7 +65,8 @@ export interface StateBackend extends AsyncDisposable {
   clear(): Promise<void>
   /**
    * Removes every key in a range, in one step: no read sees some of them gone and others not. Looks at no key outside it, so
-   * that dropping a window or a group of keys costs what is in it. Open snapshots keep what they see. Counts as one delete.
+   * that dropping a window or a group of keys costs what is in it; an engine that orders its keys on demand, as the memory engine
+   * does, orders them first, in slices between turns of the event loop. Open snapshots keep what they see. Counts as one delete.
    */
   deleteRange(range: KeyRange): Promise<void>
   /** Resolves when everything written before is durable; at once for engines that do not persist. */
