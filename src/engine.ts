@@ -7,7 +7,9 @@ export type {
   EngineBasics,
   EngineBatch,
   EngineEntry,
+  EngineReplaceOptions,
   EngineSnapshot,
+  EngineStep,
   LocalEngine,
   RemoteEngine,
 } from './backend/facade/engines.js'

@@ -1,6 +1,6 @@
 import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { isBytes } from '../base/shapes.js'
 import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import type { EntryBlock } from './entry-block.js'
@@ -52,10 +52,17 @@ export function validateValue(value: Uint8Array): void {
 
 const putOptions = { ttlMs: rules.positiveMs }
 
-/** Throws `INVALID_ARGUMENT` for a `ttlMs` that is not positive, and for unknown options. */
-export function validatePutOptions(options: PutOptions | undefined): void {
+/**
+ * Throws `INVALID_ARGUMENT` for a `ttlMs` that is not positive, and for unknown options.
+ *
+ * @param others what an engine takes beside `ttlMs`.
+ */
+export function validatePutOptions(
+  options: PutOptions | undefined,
+  others?: { readonly [name: string]: Rule },
+): void {
   if (options === undefined || isTimeToLive(options)) return
-  rejectViolations(violationsOf(options, putOptions))
+  rejectViolations(violationsOf(options, { ...putOptions, ...others }))
 }
 
 /** Whether put options are the usual ones, a valid `ttlMs` and nothing else: told without an allocation. */

@@ -61,6 +61,7 @@ describe('a clock is asked for no more than it can wait for, at intervals of six
   it('by the model', async () => {
     const { clock, delaysMs } = noting()
     const backend = new ModelStateBackend({ clock, sweepIntervalMs: SIXTY_DAYS_MS })
+    backend.putSync(bytes('k'), bytes('v'), { ttlMs: SIXTY_DAYS_MS })
     expect(delaysMs).toEqual([MAX_TIMER_MS])
     await backend.close()
   })

@@ -1,5 +1,4 @@
 import type { KeyInterval } from '../backend/scan-range.js'
-import type { Entry } from '../backend/types.js'
 
 /** What the model holds for a key. The bytes are never changed: an overwrite replaces the whole entry. */
 export interface ModelEntry {
@@ -37,7 +36,7 @@ export function sortedKeys(entries: ModelEntries): string[] {
   return [...entries.keys()].sort()
 }
 
-export function isWithin(key: string, { from, until }: KeyInterval): boolean {
+function isWithin(key: string, { from, until }: KeyInterval): boolean {
   return key >= keyText(from) && (until === undefined || key < keyText(until))
 }
 
@@ -46,15 +45,10 @@ export function entriesBeside(entries: ModelEntries, interval: KeyInterval): Mod
   return new Map([...entries].filter(([key]) => !isWithin(key, interval)))
 }
 
-/** The entries in an interval, in its direction, up to its limit: filter, sort, cut. */
-export function entriesIn(entries: ModelEntries, interval: KeyInterval): Entry[] {
+/** The keys in an interval, in its direction: filter, sort. */
+export function keysIn(entries: ModelEntries, interval: KeyInterval): string[] {
   const keys = sortedKeys(entries).filter((key) => isWithin(key, interval))
-  if (interval.reverse) keys.reverse()
-  return keys.slice(0, interval.limit).map((key) => [keyBytes(key), valueOf(entries, key)])
-}
-
-function valueOf(entries: ModelEntries, key: string): Uint8Array {
-  return (entries.get(key) as ModelEntry).value.slice()
+  return interval.reverse ? keys.reverse() : keys
 }
 
 /** Key and value bytes of all entries. */

@@ -1,158 +1,88 @@
-import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
-import type { EntryBlock } from '../backend/entry-block.js'
-import { type KeyInterval, keyInterval } from '../backend/scan-range.js'
+import type { EngineEntry, EngineSnapshot } from '../backend/facade/engines.js'
+import type { KeyInterval } from '../backend/scan-range.js'
 import type { SharedSnapshot } from '../backend/shared-snapshot.js'
-import type { ChangeBase, SnapshotOptions, SyncStateSnapshot } from '../backend/state-snapshot.js'
-import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
-import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
-import { StateError } from '../base/errors.js'
-import { invalidArgument } from '../base/options.js'
-import { changedKeys, ModelChangeBase, packable, sharedModel } from './model-changes.js'
-import { entriesIn, keyText, type ModelEntries, sortedKeys } from './model-entries.js'
-import { packed } from './model-pack.js'
+import type { ChangeBase, SnapshotOptions } from '../backend/state-snapshot.js'
+import { compiledModule } from '../base/compiled.js'
+import { keyBytes, keysIn, keyText, type ModelEntries, sortedKeys } from './model-entries.js'
+import type { SharedModelContent } from './shared-model-snapshot.js'
+
+/** What the model held at an instant: whatever differs later has changed. */
+class ModelChangeBase implements ChangeBase {
+  /** Without what had expired. */
+  readonly entries: ModelEntries
+  /** Of the content that is compared: after it was replaced as a whole, nothing can be told any more. */
+  readonly content: object
+  released = false
+
+  constructor(entries: ModelEntries, content: object) {
+    this.entries = entries
+    this.content = content
+  }
+
+  release(): void {
+    this.released = true
+  }
+}
 
 /** A copy of what the model held at one instant. */
-export class ModelSnapshot implements SyncStateSnapshot {
-  readonly takenAtMs: number
+export class ModelSnapshot implements EngineSnapshot {
   readonly base: ChangeBase | undefined
   readonly tellsChanges: boolean
   readonly #entries: ModelEntries
   /** In order; of what has changed since the base that was given. */
   readonly #changed: readonly string[]
-  readonly #onClose: (snapshot: ModelSnapshot) => void
-  #closed = false
 
   /**
    * @param entries a copy that is the snapshot's own, without what had expired.
    * @param content stands for the content: it is another one after the whole was replaced.
    */
-  constructor(
-    entries: ModelEntries,
-    takenAtMs: number,
-    content: object,
-    { track = false, since }: SnapshotOptions,
-    onClose: (snapshot: ModelSnapshot) => void,
-  ) {
+  constructor(entries: ModelEntries, content: object, { track = false, since }: SnapshotOptions) {
     this.#entries = entries
-    this.takenAtMs = takenAtMs
     this.base = track ? new ModelChangeBase(entries, content) : undefined
     const known = since instanceof ModelChangeBase && !since.released && since.content === content
     this.tellsChanges = known
     this.#changed = known ? changedKeys(entries, since.entries) : []
-    this.#onClose = onClose
   }
 
-  getSync(key: Uint8Array): Uint8Array | undefined {
-    this.#requireOpen()
-    validateKey(key)
+  get(key: Uint8Array): Uint8Array | undefined {
     return this.#entries.get(keyText(key))?.value.slice()
   }
 
-  containsSync(key: Uint8Array): boolean {
-    this.#requireOpen()
-    validateKey(key)
-    return this.#entries.has(keyText(key))
-  }
-
-  scanSync(range?: ScanRange): IterableIterator<Entry> {
-    this.#requireOpen()
-    return this.#scan(keyInterval(range))
-  }
-
-  countSync(): number {
-    this.#requireOpen()
+  count(): number {
     return this.#entries.size
   }
 
-  closeSync(): void {
-    if (this.#closed) return
-    this.#closed = true
-    this.#onClose(this)
+  entries(interval: KeyInterval): Iterable<EngineEntry> {
+    return this.#under(keysIn(this.#entries, interval))
   }
 
-  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.getSync(key)
+  changes(): Iterable<EngineEntry> {
+    return this.#under(this.#changed)
   }
 
-  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    this.#requireOpen()
-    validateKeys(keys)
-    return keys.map((key) => this.getSync(key))
+  share(what: 'all' | 'changes'): SharedSnapshot {
+    const keys = what === 'all' ? sortedKeys(this.#entries) : this.#changed
+    const data: SharedModelContent = { aliveEntries: this.#entries.size, entries: [...this.#under(keys)] }
+    return { module: compiledModule('#testing/shared-model-snapshot').href, data, transferList: [] }
   }
 
-  async contains(key: Uint8Array): Promise<boolean> {
-    return this.containsSync(key)
-  }
+  close(): void {}
 
-  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
-    return asyncEntries(this.scanSync(range))
-  }
-
-  async count(): Promise<number> {
-    return this.countSync()
-  }
-
-  blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
-    this.#requireOpen()
-    validateBlockOptions(options)
-    return this.#packed(sortedKeys(this.#entries), 'blocks', options)
-  }
-
-  changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
-    this.#requireOpen()
-    validateBlockOptions(options)
-    if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
-    return this.#packed(this.#changed, 'changes', options)
-  }
-
-  share(what: 'all' | 'changes' = 'all'): SharedSnapshot | undefined {
-    this.#requireOpen()
-    if (what === 'all') return sharedModel(this.#entries, sortedKeys(this.#entries))
-    return this.tellsChanges ? sharedModel(this.#entries, this.#changed) : undefined
-  }
-
-  async close(): Promise<void> {
-    this.closeSync()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.closeSync()
-  }
-
-  [Symbol.dispose](): void {
-    this.closeSync()
-  }
-
-  *#scan(interval: KeyInterval): Generator<Entry, undefined> {
-    this.#requireOpen()
-    throwIfAborted(interval.signal, 'scan')
-    for (const entry of entriesIn(this.#entries, interval)) {
-      yield entry
-      this.#requireOpen()
-      throwIfAborted(interval.signal, 'scan')
+  /** The entries of these keys; one without a value where there is none. */
+  *#under(keys: Iterable<string>): Generator<EngineEntry, void, undefined> {
+    for (const key of keys) {
+      const { value, expiresAtMs } = this.#entries.get(key) ?? { value: undefined, expiresAtMs: Infinity }
+      yield { key: keyBytes(key), value: value?.slice(), expiresAtMs }
     }
-  }
-
-  async *#packed(
-    keys: readonly string[],
-    operation: string,
-    { targetBytes = DEFAULT_BLOCK_BYTES, signal }: BlockOptions = {},
-  ): AsyncGenerator<EntryBlock, undefined> {
-    this.#requireOpen()
-    throwIfAborted(signal, operation)
-    for (const block of packed(packable(this.#entries, keys), targetBytes)) {
-      yield block
-      this.#requireOpen()
-      throwIfAborted(signal, operation)
-    }
-  }
-
-  #requireOpen(): void {
-    if (this.#closed) throw new StateError('CLOSED', { component: 'snapshot' })
   }
 }
 
-/** The same entries one promise at a time. Leaving the loop early leaves the one underneath early, too. */
-export async function* asyncEntries(entries: IterableIterator<Entry>): AsyncGenerator<Entry, undefined> {
-  yield* entries
+/**
+ * The keys whose entries are others than before, or gone, in order. Entries are replaced, never changed: another object means
+ * that it was written.
+ */
+function changedKeys(entries: ModelEntries, before: ModelEntries): string[] {
+  const written = [...entries.keys()].filter((key) => entries.get(key) !== before.get(key))
+  const gone = [...before.keys()].filter((key) => !entries.has(key))
+  return [...written, ...gone].sort()
 }

@@ -1,35 +1,17 @@
-import { validateReplaceOptions } from '../backend/block-options.js'
 import type { EntryBlock } from '../backend/entry-block.js'
-import { isEverything, type KeyInterval, keyInterval, keyStretch } from '../backend/scan-range.js'
-import type { InPlaceBackend, KeyBytes, Replaceable } from '../backend/state-backend.js'
-import { type SnapshotOptions, validateSnapshotOptions } from '../backend/state-snapshot.js'
-import type {
-  BackendStats,
-  BackendSupport,
-  Entry,
-  KeyRange,
-  PutOptions,
-  ReplaceOptions,
-  ScanRange,
-} from '../backend/types.js'
-import {
-  throwIfAborted,
-  validateKey,
-  validateKeyOrStretch,
-  validateKeys,
-  validatePutOptions,
-  validateSlot,
-  validateValue,
-  validateValueLength,
-} from '../backend/validate.js'
-import { type BatchCursor, isWriteBatch, OperationKind, WriteBatch } from '../backend/write-batch.js'
-import { copyBytes, equalBytes } from '../base/bytes.js'
-import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
+import { EntryBlockCursor } from '../backend/entry-block.js'
+import type { EngineBatch, EngineReplaceOptions, LocalEngine } from '../backend/facade/engines.js'
+import { LocalBackend } from '../backend/facade/local-backend.js'
+import { isEverything, type KeyInterval } from '../backend/scan-range.js'
+import type { KeyBytes } from '../backend/state-backend.js'
+import type { SnapshotOptions } from '../backend/state-snapshot.js'
+import type { BackendSupport } from '../backend/types.js'
+import { type BatchCursor, OperationKind } from '../backend/write-batch.js'
+import { equalBytes } from '../base/bytes.js'
+import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
-import { isBytes } from '../base/shapes.js'
+import { rejectViolations, rules, violationsOf } from '../base/options.js'
 import { plainKey, type Slot } from '../base/slot.js'
-import { readBlocks } from './model-blocks.js'
 import {
   aliveEntries,
   entriesBeside,
@@ -39,9 +21,7 @@ import {
   type ModelEntry,
   sizeBytes,
 } from './model-entries.js'
-import { asyncEntries, ModelSnapshot } from './model-snapshot.js'
-
-const DEFAULT_SWEEP_INTERVAL_MS = 1_000
+import { ModelSnapshot } from './model-snapshot.js'
 
 const SUPPORTS: BackendSupport = Object.freeze({
   sync: true,
@@ -73,368 +53,210 @@ const optionRules = {
   sweepIntervalMs: rules.positiveMs,
 }
 
+/**
+ * The reference: a `Map`, sorted for every scan and copied for every snapshot. It keeps every promise of
+ * `StateBackend` in the plainest way there is, so that engines can be compared with it. It is not fast.
+ */
+export class ModelStateBackend extends LocalBackend {
+  readonly #engine: ModelEngine
+
+  constructor(options: ModelStateBackendOptions = {}) {
+    rejectViolations(violationsOf(options, optionRules))
+    const { clock: timers = systemClock, sweepIntervalMs = 1_000 } = options
+    const engine = new ModelEngine(options)
+    super(engine, { timers, sweepIntervalMs })
+    this.#engine = engine
+  }
+
+  /** Removes everything that has expired; the timer does this, too. Returns how many entries there were. */
+  sweep(): number {
+    this.assertOpen()
+    const before = this.#engine.expired
+    this.#engine.sweep()
+    return this.#engine.expired - before
+  }
+}
+
+class ModelEngine implements LocalEngine {
+  readonly name = 'model'
+  readonly supports = SUPPORTS
+  readonly clock: ForwardClock
+  readonly ttlMs: number
+  expired = 0
+  readonly #maxBytes: number
+  #entries: ModelEntries = new Map()
+  /** Stands for the content: a new one after everything was replaced. */
+  #content: object = {}
+
+  constructor({ clock = systemClock, ttlMs = Infinity, maxBytes = Infinity }: ModelStateBackendOptions) {
+    this.clock = new ForwardClock(clock)
+    this.ttlMs = ttlMs
+    this.#maxBytes = maxBytes
+  }
+
+  get entries(): number {
+    return this.#entries.size
+  }
+
+  get nextExpiryAtMs(): number {
+    let nextMs = Infinity
+    for (const { expiresAtMs } of this.#entries.values()) nextMs = Math.min(nextMs, expiresAtMs)
+    return nextMs
+  }
+
+  get(key: KeyBytes): Uint8Array | undefined {
+    return this.#alive(key)?.value.slice()
+  }
+
+  has(key: KeyBytes): boolean {
+    return this.#alive(key) !== undefined
+  }
+
+  expiredAtMs(key: Uint8Array): number | undefined {
+    return this.#entries.get(keyText(key))?.expiresAtMs
+  }
+
+  put(key: KeyBytes, value: Uint8Array, expiresAtMs: number): void {
+    this.#change((entries) => this.#set(entries, plainKey(key), { value: value.slice(), expiresAtMs }))
+  }
+
+  delete(key: KeyBytes): void {
+    this.#change((entries) => this.#remove(entries, keyText(plainKey(key))))
+  }
+
+  write({ cursor, expiry }: EngineBatch): void {
+    this.#checkExpectations(cursor)
+    this.#change((entries) => {
+      cursor.rewind()
+      while (cursor.next()) {
+        if (cursor.kind === OperationKind.PUT) {
+          this.#set(entries, cursor.key(), {
+            value: cursor.value().slice(),
+            expiresAtMs: expiry(cursor.ttlMs),
+          })
+        } else if (cursor.kind === OperationKind.DELETE) this.#remove(entries, keyText(cursor.key()))
+      }
+    })
+  }
+
+  deleteRange(interval: KeyInterval): void {
+    this.sweep()
+    this.#entries = entriesBeside(this.#entries, interval)
+  }
+
+  clear(): void {
+    this.#entries = new Map()
+  }
+
+  peek(key: KeyBytes, slot: Slot): boolean {
+    const entry = this.#alive(key)
+    if (entry !== undefined) show(entry.value, slot)
+    return entry !== undefined
+  }
+
+  update(key: KeyBytes, length: number, slot: Slot, expiresAtMs: number): boolean {
+    const before = this.#alive(key)?.value
+    // A new array: the one before may be in a snapshot.
+    const value = new Uint8Array(length)
+    if (before !== undefined) value.set(before.subarray(0, length))
+    this.#change((entries) => this.#set(entries, plainKey(key), { value, expiresAtMs }))
+    show(value, slot)
+    return before !== undefined
+  }
+
+  snapshot(takenAtMs: number, options: SnapshotOptions): ModelSnapshot {
+    return new ModelSnapshot(aliveEntries(this.#entries, takenAtMs), this.#content, options)
+  }
+
+  sweep(): boolean {
+    const held = this.#entries.size
+    this.#entries = aliveEntries(this.#entries, this.clock.now())
+    this.expired += held - this.#entries.size
+    return true
+  }
+
+  async replace(
+    blocks: AsyncIterable<EntryBlock>,
+    interval: KeyInterval,
+    { clockMs }: EngineReplaceOptions,
+  ): Promise<void> {
+    const loaded: ModelEntries = new Map()
+    for await (const { bytes } of blocks) {
+      const cursor = new EntryBlockCursor(bytes)
+      while (cursor.next()) {
+        const { expiresAtMs } = cursor
+        loaded.set(keyText(cursor.key()), { value: cursor.value().slice(), expiresAtMs })
+      }
+    }
+    this.sweep()
+    const entries = new Map([...entriesBeside(this.#entries, interval), ...loaded])
+    this.#requireRoom(entries)
+    this.#entries = entries
+    if (isEverything(interval)) this.#content = {}
+    if (clockMs !== undefined) this.clock.advanceTo(clockMs)
+  }
+
+  async flush(): Promise<void> {}
+
+  async close(): Promise<void> {
+    this.#entries = new Map()
+  }
+
+  #alive(key: KeyBytes): ModelEntry | undefined {
+    const entry = this.#entries.get(keyText(plainKey(key)))
+    return entry !== undefined && isAlive(entry, this.clock.now()) ? entry : undefined
+  }
+
+  /** Changes a copy, which takes the place of the content once nothing can fail any more. */
+  #change(change: (entries: ModelEntries) => void): void {
+    const { expired } = this
+    const entries = new Map(this.#entries)
+    change(entries)
+    try {
+      if (sizeBytes(entries) > sizeBytes(this.#entries)) this.#requireRoom(entries)
+    } catch (error) {
+      this.expired = expired
+      throw error
+    }
+    this.#entries = entries
+  }
+
+  #set(entries: ModelEntries, key: Uint8Array, entry: ModelEntry): void {
+    const text = keyText(key)
+    this.#remove(entries, text)
+    entries.set(text, entry)
+  }
+
+  #remove(entries: ModelEntries, text: string): void {
+    const entry = entries.get(text)
+    if (entry !== undefined && !isAlive(entry, this.clock.now())) this.expired++
+    entries.delete(text)
+  }
+
+  #checkExpectations(cursor: BatchCursor): void {
+    cursor.rewind()
+    while (cursor.next()) {
+      const { kind } = cursor
+      if (kind === OperationKind.PUT || kind === OperationKind.DELETE) continue
+      const held = this.#alive(cursor.key())?.value
+      const wanted = kind === OperationKind.EXPECT_VALUE ? cursor.value() : undefined
+      const holds = held === undefined || wanted === undefined ? held === wanted : equalBytes(held, wanted)
+      if (!holds) throw new StateError('CONCURRENT_MODIFICATION', { key: cursor.key().slice() })
+    }
+  }
+
+  /** What has expired takes no room. */
+  #requireRoom(entries: ModelEntries): void {
+    const nowMs = this.clock.now()
+    if (sizeBytes(aliveEntries(entries, nowMs)) <= this.#maxBytes) return
+    const used = sizeBytes(aliveEntries(this.#entries, nowMs))
+    throw new StateError('BACKEND_FULL', { used, capacity: this.#maxBytes })
+  }
+}
+
 function show(value: Uint8Array, slot: Slot): void {
   slot.bytes = value
   slot.view = new DataView(value.buffer, value.byteOffset, value.byteLength)
   slot.offset = 0
   slot.length = value.length
-}
-
-type Counters = { -readonly [Name in Exclude<keyof BackendStats, 'entries' | 'openSnapshots'>]: number }
-
-/**
- * The reference: a `Map`, sorted for every scan and copied for every snapshot. It keeps every promise of
- * `StateBackend` in the plainest way there is, so that engines can be compared with it. It is not fast.
- */
-export class ModelStateBackend implements InPlaceBackend, Replaceable {
-  readonly name: string = 'model'
-  readonly supports: BackendSupport = SUPPORTS
-  readonly #ttlMs: number
-  readonly #maxBytes: number
-  readonly #sweepIntervalMs: number
-  readonly #clock: Clock
-  readonly #time: ForwardClock
-  readonly #snapshots = new Set<ModelSnapshot>()
-  readonly #counters: Counters = {
-    gets: 0,
-    hits: 0,
-    misses: 0,
-    puts: 0,
-    deletes: 0,
-    expired: 0,
-    bytesWritten: 0,
-    flushes: 0,
-  }
-  #entries: ModelEntries = new Map()
-  /** Stands for the content: a new one after each `replaceAll`. */
-  #content: object = {}
-  #cancelSweep: CancelTimer = () => {}
-  #replacing = false
-  #closed = false
-
-  constructor(options: ModelStateBackendOptions = {}) {
-    rejectViolations(violationsOf(options, optionRules))
-    this.#ttlMs = options.ttlMs ?? Infinity
-    this.#maxBytes = options.maxBytes ?? Infinity
-    this.#sweepIntervalMs = options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS
-    this.#clock = options.clock ?? systemClock
-    this.#time = new ForwardClock(this.#clock)
-    this.#scheduleSweep()
-  }
-
-  getSync(key: KeyBytes): Uint8Array | undefined {
-    this.#requireOpen()
-    validateKeyOrStretch(key)
-    return this.#lookUp(plainKey(key), this.#time.now())
-  }
-
-  getOrThrowSync(key: Uint8Array): Uint8Array {
-    this.#requireOpen()
-    validateKey(key)
-    const nowMs = this.#time.now()
-    const value = this.#lookUp(key, nowMs)
-    if (value !== undefined) return value
-    const expiredAtMs = this.#entries.get(keyText(key))?.expiresAtMs
-    if (expiredAtMs === undefined) throw new StateError('KEY_NOT_FOUND', { key: copyBytes(key) })
-    throw new StateError('STATE_EXPIRED', {
-      key: key.slice(),
-      expiredAtMs,
-      expiredForMs: nowMs - expiredAtMs,
-    })
-  }
-
-  getManySync(keys: readonly Uint8Array[]): (Uint8Array | undefined)[] {
-    this.#requireOpen()
-    validateKeys(keys)
-    return keys.map((key) => this.getSync(key))
-  }
-
-  putSync(key: KeyBytes, value: Uint8Array, options?: PutOptions): void {
-    this.#requireOpen()
-    validateKeyOrStretch(key)
-    validateValue(value)
-    validatePutOptions(options)
-    this.#apply(new WriteBatch().put(plainKey(key), value, options), 'put')
-  }
-
-  deleteSync(key: KeyBytes): void {
-    this.#requireOpen()
-    validateKeyOrStretch(key)
-    this.#apply(new WriteBatch().delete(plainKey(key)), 'delete')
-  }
-
-  containsSync(key: KeyBytes): boolean {
-    this.#requireOpen()
-    validateKeyOrStretch(key)
-    return this.#alive(plainKey(key), this.#time.now()) !== undefined
-  }
-
-  writeSync(batch: WriteBatch): void {
-    this.#requireOpen()
-    if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
-    this.#apply(batch, 'write')
-  }
-
-  peekSync(key: KeyBytes, slot: Slot): boolean {
-    this.#requireOpen()
-    validateKeyOrStretch(key)
-    validateSlot(slot)
-    const entry = this.#alive(plainKey(key), this.#time.now())
-    this.#counters.gets++
-    if (entry === undefined) this.#counters.misses++
-    else this.#counters.hits++
-    if (entry !== undefined) show(entry.value, slot)
-    return entry !== undefined
-  }
-
-  updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean {
-    this.#requireOpen()
-    validateKeyOrStretch(key)
-    validateValueLength(length)
-    validateSlot(slot)
-    const plain = plainKey(key)
-    const before = this.#alive(plain, this.#time.now())?.value
-    const value = new Uint8Array(length)
-    if (before !== undefined) value.set(before.subarray(0, length))
-    this.#apply(new WriteBatch().put(plain, value, options), 'update')
-    // What was just put is this backend's own: it is in no snapshot yet.
-    show((this.#entries.get(keyText(plain)) as ModelEntry).value, slot)
-    return before !== undefined
-  }
-
-  deleteRangeSync(range: KeyRange): void {
-    this.#requireWritable('deleteRange')
-    const interval = keyStretch(range)
-    this.sweep()
-    this.#entries = entriesBeside(this.#entries, interval)
-    this.#counters.deletes++
-  }
-
-  scanSync(range?: ScanRange): IterableIterator<Entry> {
-    this.#requireOpen()
-    return this.#scan(keyInterval(range))
-  }
-
-  snapshotSync(options: SnapshotOptions = {}): ModelSnapshot {
-    this.#requireOpen()
-    validateSnapshotOptions(options)
-    const nowMs = this.#time.now()
-    const entries = aliveEntries(this.#entries, nowMs)
-    const snapshot = new ModelSnapshot(entries, nowMs, this.#content, options, (closed) =>
-      this.#snapshots.delete(closed),
-    )
-    this.#snapshots.add(snapshot)
-    return snapshot
-  }
-
-  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.getSync(key)
-  }
-
-  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    return this.getManySync(keys)
-  }
-
-  async getOrThrow(key: Uint8Array): Promise<Uint8Array> {
-    return this.getOrThrowSync(key)
-  }
-
-  async put(key: Uint8Array, value: Uint8Array, options?: PutOptions): Promise<void> {
-    this.putSync(key, value, options)
-  }
-
-  async delete(key: Uint8Array): Promise<void> {
-    this.deleteSync(key)
-  }
-
-  async contains(key: Uint8Array): Promise<boolean> {
-    return this.containsSync(key)
-  }
-
-  async write(batch: WriteBatch): Promise<void> {
-    this.writeSync(batch)
-  }
-
-  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
-    return asyncEntries(this.scanSync(range))
-  }
-
-  async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
-    this.#requireOpen()
-    if (!isBytes(prefix)) throw invalidArgument('prefix', 'must be a Uint8Array')
-    return [...this.scanSync({ prefix })].map(([key]) => key)
-  }
-
-  async count(): Promise<number> {
-    this.sweep()
-    return this.#entries.size
-  }
-
-  async clear(): Promise<void> {
-    this.#requireWritable('clear')
-    this.sweep()
-    this.#entries = new Map()
-  }
-
-  async deleteRange(range: KeyRange): Promise<void> {
-    this.deleteRangeSync(range)
-  }
-
-  async snapshot(options?: SnapshotOptions): Promise<ModelSnapshot> {
-    return this.snapshotSync(options)
-  }
-
-  async replaceAll(blocks: AsyncIterable<EntryBlock>, options: ReplaceOptions = {}): Promise<void> {
-    this.#requireWritable('replaceAll')
-    if (typeof blocks?.[Symbol.asyncIterator] !== 'function') {
-      throw invalidArgument('blocks', 'must be an async iterable')
-    }
-    validateReplaceOptions(options)
-    const interval = keyStretch(options.range ?? {})
-    const proceed = () => {
-      this.#requireOpen()
-      throwIfAborted(options.signal, 'replaceAll')
-    }
-    this.#replacing = true
-    try {
-      const loaded = await readBlocks(blocks, interval, proceed)
-      this.sweep()
-      const entries = new Map([...entriesBeside(this.#entries, interval), ...loaded])
-      this.#requireRoom(entries, this.#time.now())
-      this.#entries = entries
-      if (isEverything(interval)) this.#content = {}
-      if (options.clockMs !== undefined) this.#time.advanceTo(options.clockMs)
-    } finally {
-      this.#replacing = false
-    }
-  }
-
-  async flush(): Promise<void> {
-    this.#requireOpen()
-    this.#counters.flushes++
-  }
-
-  stats(): BackendStats {
-    this.#requireOpen()
-    return { ...this.#counters, entries: this.#entries.size, openSnapshots: this.#snapshots.size }
-  }
-
-  /** Removes everything that has expired; the timer calls this, too. Returns how many entries there were. */
-  sweep(): number {
-    this.#requireOpen()
-    const held = this.#entries.size
-    this.#entries = aliveEntries(this.#entries, this.#time.now())
-    const removed = held - this.#entries.size
-    this.#counters.expired += removed
-    return removed
-  }
-
-  async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
-    this.#cancelSweep()
-    for (const snapshot of this.#snapshots) snapshot.closeSync()
-    this.#entries = new Map()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
-
-  /** The instant of a scan is that of its first step: a scan that nobody steps holds nothing. */
-  *#scan(interval: KeyInterval): Generator<Entry, undefined> {
-    const snapshot = this.snapshotSync()
-    try {
-      yield* snapshot.scanSync({
-        gte: interval.from,
-        reverse: interval.reverse,
-        limit: interval.limit,
-        ...(interval.until && { lt: interval.until }),
-        ...(interval.signal && { signal: interval.signal }),
-      })
-    } finally {
-      snapshot.closeSync()
-    }
-  }
-
-  #lookUp(key: Uint8Array, nowMs: number): Uint8Array | undefined {
-    const value = this.#alive(key, nowMs)?.value.slice()
-    this.#counters.gets++
-    if (value === undefined) this.#counters.misses++
-    else this.#counters.hits++
-    return value
-  }
-
-  #alive(key: Uint8Array, nowMs: number): ModelEntry | undefined {
-    const entry = this.#entries.get(keyText(key))
-    return entry !== undefined && isAlive(entry, nowMs) ? entry : undefined
-  }
-
-  /** Applies everything to a copy, which takes the place of the content once nothing can fail any more. */
-  #apply(batch: WriteBatch, operation: string): void {
-    this.#requireWritable(operation)
-    const nowMs = this.#time.now()
-    this.#checkExpectations(batch.cursor(), nowMs)
-    const entries = new Map(this.#entries)
-    const counters = { ...this.#counters }
-    const cursor = batch.cursor()
-    let puts = 0
-    while (cursor.next()) {
-      const isPut = cursor.kind === OperationKind.PUT
-      if (!isPut && cursor.kind !== OperationKind.DELETE) continue
-      const text = keyText(cursor.key())
-      const replaced = entries.get(text)
-      if (replaced !== undefined && !isAlive(replaced, nowMs)) counters.expired++
-      if (isPut) {
-        puts++
-        counters.puts++
-        counters.bytesWritten += cursor.keyLength + cursor.valueLength
-        entries.set(text, {
-          value: cursor.value().slice(),
-          expiresAtMs: nowMs + (cursor.ttlMs ?? this.#ttlMs),
-        })
-      } else {
-        counters.deletes++
-        entries.delete(text)
-      }
-    }
-    if (puts > 0) this.#requireRoom(aliveEntries(entries, nowMs), nowMs)
-    this.#entries = entries
-    Object.assign(this.#counters, counters)
-  }
-
-  #checkExpectations(cursor: BatchCursor, nowMs: number): void {
-    while (cursor.next()) {
-      const held = this.#alive(cursor.key(), nowMs)?.value
-      const holds =
-        cursor.kind === OperationKind.EXPECT_ABSENT
-          ? held === undefined
-          : cursor.kind !== OperationKind.EXPECT_VALUE ||
-            (held !== undefined && equalBytes(held, cursor.value()))
-      if (!holds) throw new StateError('CONCURRENT_MODIFICATION', { key: cursor.key().slice() })
-    }
-  }
-
-  #requireRoom(entries: ModelEntries, nowMs: number): void {
-    if (sizeBytes(entries) <= this.#maxBytes) return
-    const used = sizeBytes(aliveEntries(this.#entries, nowMs))
-    throw new StateError('BACKEND_FULL', { used, capacity: this.#maxBytes })
-  }
-
-  #scheduleSweep(): void {
-    const sweep = () => {
-      this.sweep()
-      this.#scheduleSweep()
-    }
-    this.#cancelSweep = setLongTimer(this.#clock, sweep, this.#sweepIntervalMs)
-  }
-
-  #requireOpen(): void {
-    if (this.#closed) throw new StateError('CLOSED', { component: 'model backend' })
-  }
-
-  #requireWritable(operation: string): void {
-    this.#requireOpen()
-    if (this.#replacing) throw new StateError('NOT_INITIALIZED', { component: 'model backend', operation })
-  }
 }

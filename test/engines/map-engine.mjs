@@ -136,7 +136,7 @@ class MapEngine {
     return true
   }
 
-  async replace(blocks, interval, clockMs) {
+  async replace(blocks, interval, { clockMs }) {
     const loaded = new Map()
     for await (const { bytes } of blocks) {
       for (const cursor = new EntryBlockCursor(bytes); cursor.next(); ) {

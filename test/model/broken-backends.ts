@@ -1,12 +1,12 @@
 // The reference model with one promise broken each. A test suite for backends is worth something if it notices.
 
 import { type EntryBlock, EntryBlockCursor } from '../../src/backend/entry-block.js'
+import type { LocalSnapshot } from '../../src/backend/facade/local-snapshot.js'
 import type { Replaceable, SyncStateBackend } from '../../src/backend/state-backend.js'
 import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
 import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../../src/backend/types.js'
 import { OperationKind, WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError, StateError } from '../../src/base/errors.js'
-import type { ModelSnapshot } from '../../src/testing/model-snapshot.js'
 import { ModelStateBackend, type ModelStateBackendOptions } from '../../src/testing/model-state-backend.js'
 
 export interface BrokenBackend {
@@ -44,6 +44,13 @@ function split(batch: WriteBatch, keep: (kind: OperationKind) => boolean): Write
 }
 
 const isWrite = (kind: OperationKind): boolean => kind === OperationKind.PUT || kind === OperationKind.DELETE
+
+/** Its asynchronous scans are its synchronous ones, so that both are broken alike. */
+class ScannedModel extends ModelStateBackend {
+  override async *scan(range?: ScanRange): AsyncIterableIterator<Entry> {
+    yield* this.scanSync(range)
+  }
+}
 
 export const brokenBackends: readonly BrokenBackend[] = [
   {
@@ -112,7 +119,7 @@ export const brokenBackends: readonly BrokenBackend[] = [
   {
     does: 'orders keys by signed bytes',
     caughtBy: 'ranges and order',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends ScannedModel {
       override scanSync(range?: ScanRange): IterableIterator<Entry> {
         const entries = [...super.scanSync(range)]
         return entries.sort(([left], [right]) => Buffer.compare(signed(left), signed(right))).values()
@@ -122,7 +129,7 @@ export const brokenBackends: readonly BrokenBackend[] = [
   {
     does: 'counts the limit before it turns round',
     caughtBy: 'ranges and order',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends ScannedModel {
       override scanSync(range?: ScanRange): IterableIterator<Entry> {
         const entries = [...super.scanSync(range && { ...range, reverse: false })]
         return (range?.reverse === true ? entries.reverse() : entries).values()
@@ -132,7 +139,7 @@ export const brokenBackends: readonly BrokenBackend[] = [
   {
     does: 'finds nothing below a prefix of 0xff bytes',
     caughtBy: 'ranges and order',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends ScannedModel {
       override scanSync(range?: ScanRange): IterableIterator<Entry> {
         const { prefix } = range ?? {}
         const last = prefix !== undefined && prefix.length > 0 && prefix.every((byte) => byte === 0xff)
@@ -143,7 +150,7 @@ export const brokenBackends: readonly BrokenBackend[] = [
   {
     does: 'does not look at the signal',
     caughtBy: 'ranges and order',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends ScannedModel {
       override scanSync(range?: ScanRange): IterableIterator<Entry> {
         if (range?.signal === undefined) return super.scanSync(range)
         const { signal: _, ...others } = range
@@ -190,7 +197,7 @@ export const brokenBackends: readonly BrokenBackend[] = [
     does: 'shows later writes in a snapshot',
     caughtBy: 'snapshots and running scans',
     Backend: class extends ModelStateBackend {
-      override snapshotSync(options?: SnapshotOptions): ModelSnapshot {
+      override snapshotSync(options?: SnapshotOptions): LocalSnapshot {
         const snapshot = super.snapshotSync(options)
         snapshot.getSync = (key) => this.getSync(key)
         return snapshot
@@ -200,7 +207,7 @@ export const brokenBackends: readonly BrokenBackend[] = [
   {
     does: 'shows later writes in a running scan',
     caughtBy: 'snapshots and running scans',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends ScannedModel {
       override *scanSync(range?: ScanRange): IterableIterator<Entry> {
         for (const [key, value] of super.scanSync(range)) yield [key, super.getSync(key) ?? value]
       }
@@ -209,7 +216,7 @@ export const brokenBackends: readonly BrokenBackend[] = [
   {
     does: 'holds the snapshot of a scan that was left early',
     caughtBy: 'snapshots and running scans',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends ScannedModel {
       override scanSync(range?: ScanRange): IterableIterator<Entry> {
         const entries = super.scanSync(range)
         return {

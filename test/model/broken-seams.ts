@@ -2,11 +2,11 @@
 
 import type { EntryBlock } from '../../src/backend/entry-block.js'
 import { EntryBlockBuilder, EntryBlockCursor } from '../../src/backend/entry-block.js'
+import type { LocalSnapshot } from '../../src/backend/facade/local-snapshot.js'
 import type { KeyBytes } from '../../src/backend/state-backend.js'
 import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
 import type { BackendStats, KeyRange, PutOptions, ReplaceOptions } from '../../src/backend/types.js'
 import type { Slot } from '../../src/base/slot.js'
-import type { ModelSnapshot } from '../../src/testing/model-snapshot.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import type { BrokenBackend } from './broken-backends.js'
 
@@ -28,10 +28,10 @@ async function* withoutTombstones(blocks: AsyncIterable<EntryBlock>): AsyncItera
 function snapshots(
   does: string,
   caughtBy: string,
-  alter: (snapshot: ModelSnapshot, backend: ModelStateBackend) => void,
+  alter: (snapshot: LocalSnapshot, backend: ModelStateBackend) => void,
 ): BrokenBackend {
   const Backend = class extends ModelStateBackend {
-    override snapshotSync(options?: SnapshotOptions): ModelSnapshot {
+    override snapshotSync(options?: SnapshotOptions): LocalSnapshot {
       const snapshot = super.snapshotSync(options)
       alter(snapshot, this)
       return snapshot
@@ -116,7 +116,7 @@ export const brokenSeams: readonly BrokenBackend[] = [
     },
   ),
   snapshots('says that it can tell changes without a base', 'changes between snapshots', (snapshot) => {
-    Object.assign(snapshot, { tellsChanges: true })
+    Object.defineProperty(snapshot, 'tellsChanges', { value: true })
   }),
   {
     does: 'says that it can what it cannot',

@@ -1,19 +1,20 @@
 // The reference model with one promise broken each about snapshots that another thread reads.
 
+import type { LocalSnapshot } from '../../src/backend/facade/local-snapshot.js'
 import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
-import type { ModelSnapshot } from '../../src/testing/model-snapshot.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import type { SharedModelContent } from '../../src/testing/shared-model-snapshot.js'
 import type { BrokenBackend } from './broken-backends.js'
 
-type Share = ModelSnapshot['share']
+type Share = NonNullable<LocalSnapshot['share']>
 
 /** A backend whose snapshots share as `alter` says; `later` takes a snapshot of the present, which shares as it should. */
-function sharing(does: string, alter: (share: Share, later: () => ModelSnapshot) => Share): BrokenBackend {
+function sharing(does: string, alter: (share: Share, later: () => LocalSnapshot) => Share): BrokenBackend {
   const Backend = class extends ModelStateBackend {
-    override snapshotSync(options?: SnapshotOptions): ModelSnapshot {
+    override snapshotSync(options?: SnapshotOptions): LocalSnapshot {
       const snapshot = super.snapshotSync(options)
-      snapshot.share = alter(snapshot.share.bind(snapshot), () => super.snapshotSync())
+      const { share } = snapshot
+      if (share !== undefined) snapshot.share = alter(share, () => super.snapshotSync())
       return snapshot
     }
   }
@@ -27,7 +28,7 @@ export const brokenSharing: readonly BrokenBackend[] = [
       shared && {
         ...shared,
         get data() {
-          return later().share()?.data
+          return later().share?.()?.data
         },
       }
     )

@@ -2,7 +2,7 @@
 // to live is reduced to a time, and nothing is called once the backend is closed.
 
 import type { ForwardClock } from '../../base/clock.js'
-import type { Stretch } from '../../base/slot.js'
+import type { Slot, Stretch } from '../../base/slot.js'
 import type { EntryBlock } from '../entry-block.js'
 import type { KeyInterval } from '../scan-range.js'
 import type { SharedSnapshot } from '../shared-snapshot.js'
@@ -16,6 +16,9 @@ export interface EngineEntry {
   readonly value: Uint8Array | undefined
   readonly expiresAtMs: number
 }
+
+/** A step of a walk: an entry, which may be the same object each time; `undefined` where many keys held none, and others may have a turn. */
+export type EngineStep = EngineEntry | undefined
 
 /** The write of a batch: its operations, checked, and when what is put expires. */
 export interface EngineBatch {
@@ -46,16 +49,30 @@ export interface EngineSnapshot {
   /** A copy; `undefined` where nothing was alive. */
   get(key: Uint8Array): Uint8Array | undefined
   count(): number
-  /** What was alive, in an interval's order; the caller minds the limit and the signal. */
-  entries(interval: KeyInterval): Iterable<EngineEntry>
+  /** What was alive, in an interval's order, as bytes of the caller's own; the caller minds the limit and the signal. */
+  entries(interval: KeyInterval): Iterable<EngineStep>
   /** What has changed since the base that was given, in key order; called only where `tellsChanges`. */
-  changes(): Iterable<EngineEntry>
+  changes(check: () => void): Iterable<EngineStep> | Promise<Iterable<EngineStep>>
+  /** The same as `entries` and `count`, begun in slices where they would take long; `check` may throw to give up. */
+  entriesInSlices?(interval: KeyInterval, check: () => void): Promise<Iterable<EngineStep>>
+  countInSlices?(check: () => void): Promise<number>
   share?(what: 'all' | 'changes'): SharedSnapshot | undefined
   close(): void
 }
 
+export interface EngineReplaceOptions {
+  readonly clockMs: number | undefined
+  readonly expectedEntries: number | undefined
+}
+
 /** An engine in this process. Each call is one step, and has happened when it returns. */
 export interface LocalEngine extends EngineBasics {
+  /** Before every call: brings what is read up to date, where another process writes. */
+  refresh?(): void
+  /** Before every write: throws where this engine must not be written to. */
+  assertWritable?(operation: string): void
+  /** After every write, once it was counted: tells listeners, sees to what the write is to be followed by. */
+  afterWrite?(): void
   /** A copy of the value. */
   get(key: Uint8Array | Stretch): Uint8Array | undefined
   has(key: Uint8Array | Stretch): boolean
@@ -67,7 +84,13 @@ export interface LocalEngine extends EngineBasics {
   /** All or nothing: first every expectation (`CONCURRENT_MODIFICATION`), then room for all (`BACKEND_FULL`). */
   write(batch: EngineBatch): void
   deleteRange(interval: KeyInterval): void
+  /** Does in slices, before an asynchronous `deleteRange`, what that would otherwise do at once; `check` may throw to give up. */
+  prepareDeleteRange?(check: () => void): Promise<void>
   clear(): void
+  /** As `peekSync`. Only with `supports.inPlace`, as `update`. */
+  peek?(key: Uint8Array | Stretch, slot: Slot): boolean
+  /** As `updateSync`. What this write is to be followed by waits for the `afterWrite` before the next one: nothing may move the value. */
+  update?(key: Uint8Array | Stretch, length: number, slot: Slot, expiresAtMs: number): boolean
   snapshot(takenAtMs: number, options: SnapshotOptions): EngineSnapshot
   /** Removes what has expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
   sweep(untilMs: number): boolean
@@ -80,7 +103,7 @@ export interface LocalEngine extends EngineBasics {
   replace?(
     blocks: AsyncIterable<EntryBlock>,
     interval: KeyInterval,
-    clockMs: number | undefined,
+    options: EngineReplaceOptions,
   ): Promise<void>
   flush(): Promise<void>
   close(): Promise<void>

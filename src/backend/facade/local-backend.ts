@@ -1,14 +1,15 @@
 import { copyBytes } from '../../base/bytes.js'
 import { type Clock, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, type Rule } from '../../base/options.js'
 import { nextTurn, SLICE_MS } from '../../base/slices.js'
+import type { Slot } from '../../base/slot.js'
 import { validateReplaceOptions } from '../block-options.js'
 import { checkedBlocks } from '../block-stream.js'
 import type { EntryBlock } from '../entry-block.js'
 import { expiryOf } from '../expiry.js'
 import { capturedInterval, isEmptyInterval, type KeyInterval, keyStretch } from '../scan-range.js'
-import type { KeyBytes, Replaceable, SyncStateBackend } from '../state-backend.js'
+import type { InPlaceBackend, KeyBytes, Replaceable } from '../state-backend.js'
 import { type SnapshotOptions, validateSnapshotOptions } from '../state-snapshot.js'
 import type {
   BackendStats,
@@ -24,25 +25,34 @@ import {
   validateKeyOrStretch,
   validateKeys,
   validatePutOptions,
+  validateSlot,
   validateValue,
+  validateValueLength,
 } from '../validate.js'
 import { isWriteBatch, type WriteBatch } from '../write-batch.js'
 import { BackgroundWork } from './background-work.js'
 import { Counters } from './counters.js'
 import type { LocalEngine } from './engines.js'
 import { LifeCycle } from './life-cycle.js'
-import { LocalSnapshot } from './local-snapshot.js'
+import type { LocalSnapshot } from './local-snapshot.js'
+import { OpenSnapshots } from './open-snapshots.js'
 
 export interface LocalBackendOptions {
   /** Whose timers drive the sweeps. Default: the machine's. */
   readonly timers?: Clock
   /** How often what has expired is removed, in milliseconds. Default 1,000; Infinity: never by itself. */
   readonly sweepIntervalMs?: number
+  /** Age at which an open snapshot is closed, in milliseconds. Default Infinity: never. */
+  readonly maxSnapshotAgeMs?: number
+  /** What a put takes beside `ttlMs`. */
+  readonly putOptions?: { readonly [name: string]: Rule }
 }
 
 /**
  * The public face of an engine in this process: checks arguments, knows whether it is open, counts, gives every synchronous
- * call its asynchronous twin, keeps the snapshots that are open, and sweeps by a timer. The engine behind it does the rest.
+ * call its asynchronous twin, keeps the snapshots that are open, and sweeps by a timer. The engine behind it does the rest; what it
+ * lacks (`supports`) rejects with `INVALID_ARGUMENT`. A class that adds calls of its own begins them with `assertOpen` or
+ * `assertWritable`.
  *
  * @example
  * class MyBackend extends LocalBackend {
@@ -51,37 +61,39 @@ export interface LocalBackendOptions {
  *   }
  * }
  */
-export class LocalBackend implements SyncStateBackend, Replaceable {
+export class LocalBackend implements InPlaceBackend, Replaceable {
   readonly name: string
   readonly supports: BackendSupport
   readonly #engine: LocalEngine
   readonly #life: LifeCycle
   readonly #counters = new Counters()
-  readonly #snapshots = new Set<LocalSnapshot>()
+  readonly #snapshots: OpenSnapshots
   readonly #upkeep: BackgroundWork
+  readonly #putOptions: { readonly [name: string]: Rule } | undefined
 
-  constructor(
-    engine: LocalEngine,
-    { timers = systemClock, sweepIntervalMs = 1_000 }: LocalBackendOptions = {},
-  ) {
+  constructor(engine: LocalEngine, options: LocalBackendOptions = {}) {
+    const { timers = systemClock, sweepIntervalMs = 1_000, maxSnapshotAgeMs = Infinity } = options
     this.name = engine.name
     this.supports = engine.supports
     this.#engine = engine
     this.#life = new LifeCycle(engine.name)
     this.#upkeep = new BackgroundWork(timers, sweepIntervalMs, {
       hasWork: () => engine.nextExpiryAtMs !== Infinity,
-      work: (untilMs) => engine.sweep(untilMs),
+      work: (untilMs) => this.#sweep(untilMs),
     })
+    this.#snapshots = new OpenSnapshots(timers, maxSnapshotAgeMs)
+    this.#putOptions = options.putOptions
+    this.#upkeep.arm()
   }
 
   getSync(key: KeyBytes): Uint8Array | undefined {
-    this.#life.assertOpen()
+    this.assertOpen()
     validateKeyOrStretch(key)
     return this.#read(key)
   }
 
   getManySync(keys: readonly Uint8Array[]): (Uint8Array | undefined)[] {
-    this.#life.assertOpen()
+    this.assertOpen()
     validateKeys(keys)
     return keys.map((key) => this.#read(key))
   }
@@ -96,42 +108,42 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
   }
 
   containsSync(key: KeyBytes): boolean {
-    this.#life.assertOpen()
+    this.assertOpen()
     validateKeyOrStretch(key)
     return this.#engine.has(key)
   }
 
   putSync(key: KeyBytes, value: Uint8Array, options?: PutOptions): void {
-    this.#life.assertWritable('put')
+    this.assertWritable('put')
     validateKeyOrStretch(key)
     validateValue(value)
-    validatePutOptions(options)
+    validatePutOptions(options, this.#putOptions)
     this.#engine.put(key, value, this.#expiry(options?.ttlMs))
     this.#counters.notePut(key.length, value.length)
-    this.#upkeep.arm()
+    this.#afterWrite()
   }
 
   deleteSync(key: KeyBytes): void {
-    this.#life.assertWritable('delete')
+    this.assertWritable('delete')
     validateKeyOrStretch(key)
     this.#engine.delete(key)
     this.#counters.deletes++
+    this.#afterWrite()
   }
 
   writeSync(batch: WriteBatch): void {
-    this.#life.assertWritable('write')
+    this.assertWritable('write')
     if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
     const cursor = batch.cursor()
     this.#engine.write({ cursor, expiry: (ttlMs) => this.#expiry(ttlMs) })
     this.#counters.noteBatch(cursor)
-    this.#upkeep.arm()
+    this.#afterWrite()
   }
 
   deleteRangeSync(range: KeyRange): void {
-    this.#life.assertWritable('deleteRange')
+    this.assertWritable('deleteRange')
     const interval = keyStretch(range)
-    if (!isEmptyInterval(interval)) this.#engine.deleteRange(interval)
-    this.#counters.deletes++
+    this.#deleteRange(interval)
   }
 
   scanSync(range?: ScanRange): IterableIterator<Entry> {
@@ -139,13 +151,41 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
   }
 
   snapshotSync(options?: SnapshotOptions): LocalSnapshot {
-    this.#life.assertOpen()
+    this.assertOpen()
     validateSnapshotOptions(options)
     const takenAtMs = this.#engine.clock.now()
-    const taken = this.#engine.snapshot(takenAtMs, options ?? {})
-    const snapshot = new LocalSnapshot(taken, takenAtMs, (closed) => this.#snapshots.delete(closed))
-    this.#snapshots.add(snapshot)
-    return snapshot
+    return this.#snapshots.open(this.#engine.snapshot(takenAtMs, options ?? {}), takenAtMs)
+  }
+
+  peekSync(key: KeyBytes, slot: Slot): boolean {
+    this.assertOpen()
+    validateKeyOrStretch(key)
+    validateSlot(slot)
+    const engine = this.#engine
+    if (engine.peek === undefined) throw this.#unsupported('peekSync', 'inPlace')
+    const isThere = engine.peek(key, slot)
+    this.#counters.gets++
+    if (isThere) this.#counters.hits++
+    return isThere
+  }
+
+  updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean {
+    this.assertWritable('update')
+    validateKeyOrStretch(key)
+    validateValueLength(length)
+    validateSlot(slot)
+    validatePutOptions(options, this.#putOptions)
+    const engine = this.#engine
+    if (engine.update === undefined) throw this.#unsupported('updateSync', 'inPlace')
+    // What earlier updates are to be followed by: it may tell listeners, who may close the backend.
+    engine.afterWrite?.()
+    this.assertWritable('update')
+    // Taken before the slot is filled, which may be the key as well.
+    const keyLength = key.length
+    const isThere = engine.update(key, length, slot, this.#expiry(options?.ttlMs))
+    this.#counters.notePut(keyLength, length)
+    this.#upkeep.arm()
+    return isThere
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {
@@ -177,7 +217,13 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
   }
 
   async deleteRange(range: KeyRange): Promise<void> {
-    this.deleteRangeSync(range)
+    const engine = this.#engine
+    if (engine.prepareDeleteRange === undefined) return this.deleteRangeSync(range)
+    const check = () => this.assertWritable('deleteRange')
+    check()
+    const interval = keyStretch(range)
+    await engine.prepareDeleteRange(check)
+    this.#deleteRange(interval)
   }
 
   scan(range?: ScanRange): AsyncIterableIterator<Entry> {
@@ -191,19 +237,20 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
   }
 
   async count(): Promise<number> {
-    this.#life.assertOpen()
-    while (!this.#engine.sweep(performance.now() + SLICE_MS)) {
+    this.assertOpen()
+    while (!this.#sweep(performance.now() + SLICE_MS)) {
       await nextTurn()
-      this.#life.assertOpen()
+      this.assertOpen()
     }
     return this.#engine.entries
   }
 
   async clear(): Promise<void> {
-    this.#life.assertWritable('clear')
+    this.assertWritable('clear')
     // What had expired counts as such.
     this.#engine.sweep(Infinity)
     this.#engine.clear()
+    this.#afterWrite()
   }
 
   async snapshot(options?: SnapshotOptions): Promise<LocalSnapshot> {
@@ -211,43 +258,36 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
   }
 
   async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
-    this.#life.assertWritable('replaceAll')
+    this.assertWritable('replaceAll')
     validateBlocks(blocks)
     validateReplaceOptions(options)
     const engine = this.#engine
-    if (engine.replace === undefined) {
-      throw invalidArgument('replaceAll', `is not supported by '${this.name}' (supports.replace)`)
-    }
+    if (engine.replace === undefined) throw this.#unsupported('replaceAll', 'replace')
+    const { clockMs, expectedEntries } = options ?? {}
     const interval = keyStretch(options?.range ?? {})
-    const checked = checkedBlocks(blocks, interval, options?.signal, () => this.#life.assertOpen())
-    await this.#life.whileReplacing(async () => await engine.replace?.(checked, interval, options?.clockMs))
-    this.#upkeep.arm()
+    const checked = checkedBlocks(blocks, interval, options?.signal, () => this.assertOpen())
+    await this.#life.whileReplacing(async () => {
+      await engine.replace?.(checked, interval, { clockMs, expectedEntries })
+    })
+    this.#afterWrite()
   }
 
   async flush(): Promise<void> {
-    this.#life.assertOpen()
+    this.assertOpen()
     await this.#engine.flush()
     this.#counters.flushes++
   }
 
-  /** Removes everything that has expired; returns how many entries there were. */
-  sweep(): number {
-    this.#life.assertOpen()
-    const before = this.#engine.expired
-    this.#engine.sweep(Infinity)
-    return this.#engine.expired - before
-  }
-
   stats(): BackendStats {
-    this.#life.assertOpen()
+    this.assertOpen()
     const { entries, expired } = this.#engine
-    return { ...this.#counters.read(), expired, entries, openSnapshots: this.#snapshots.size }
+    return { ...this.#counters.read(), expired, entries, openSnapshots: this.#snapshots.count }
   }
 
   close(): Promise<void> {
     return this.#life.close(async () => {
       this.#upkeep.stop()
-      for (const snapshot of this.#snapshots) snapshot.closeSync()
+      this.#snapshots.closeAll()
       await this.#engine.close()
     })
   }
@@ -256,8 +296,34 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
     await this.close()
   }
 
+  /** Throws `CLOSED` from the first call of `close` on. */
+  protected assertOpen(): void {
+    this.#life.assertOpen()
+    this.#engine.refresh?.()
+  }
+
+  /** Throws `CLOSED`, `NOT_INITIALIZED` while the content is being replaced, or what the engine has against writes. */
+  protected assertWritable(operation: string): void {
+    this.#life.assertWritable(operation)
+    this.#engine.assertWritable?.(operation)
+  }
+
+  /** Of the open snapshots, in milliseconds; 0: none is open. */
+  protected get oldestSnapshotAgeMs(): number {
+    return this.#snapshots.oldestAgeMs
+  }
+
   /** The instant of a scan is that of its first step: a scan that nobody steps holds nothing. */
   *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
+    const snapshot = this.snapshotSync()
+    try {
+      yield* snapshot.walkSync(interval())
+    } finally {
+      snapshot.closeSync()
+    }
+  }
+
+  async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
     const snapshot = this.snapshotSync()
     try {
       yield* snapshot.walk(interval())
@@ -266,8 +332,25 @@ export class LocalBackend implements SyncStateBackend, Replaceable {
     }
   }
 
-  async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
-    yield* this.#scanSync(interval)
+  #deleteRange(interval: KeyInterval): void {
+    if (!isEmptyInterval(interval)) this.#engine.deleteRange(interval)
+    this.#counters.deletes++
+    this.#afterWrite()
+  }
+
+  #afterWrite(): void {
+    this.#engine.afterWrite?.()
+    this.#upkeep.arm()
+  }
+
+  #sweep(untilMs: number): boolean {
+    const isDone = this.#engine.sweep(untilMs)
+    this.#engine.afterWrite?.()
+    return isDone
+  }
+
+  #unsupported(call: string, capability: keyof BackendSupport): StateError {
+    return invalidArgument(call, `is not supported by '${this.name}' (supports.${capability})`)
   }
 
   #read(key: KeyBytes): Uint8Array | undefined {

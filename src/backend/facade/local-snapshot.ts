@@ -8,17 +8,18 @@ import type { SharedSnapshot } from '../shared-snapshot.js'
 import type { ChangeBase, SyncStateSnapshot } from '../state-snapshot.js'
 import type { BlockOptions, Entry, ScanRange } from '../types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../validate.js'
-import type { EngineEntry, EngineSnapshot } from './engines.js'
+import type { EngineSnapshot, EngineStep } from './engines.js'
 
-/** Entries between two looks at the event loop. */
-const TURN_ENTRIES = 1_024
+/** Entries walked by asynchronous calls between two turns of the event loop. */
+const TURN_ENTRIES = 512
 
 /** The snapshot of a local engine, as its users see it. */
 export class LocalSnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
   readonly #engine: EngineSnapshot
   readonly #onClose: (snapshot: LocalSnapshot) => void
-  #closed = false
+  /** Why, where it is closed; empty: by its user, or with its backend. */
+  #closedBecause: string | undefined
 
   constructor(engine: EngineSnapshot, takenAtMs: number, onClose: (snapshot: LocalSnapshot) => void) {
     this.#engine = engine
@@ -58,8 +59,13 @@ export class LocalSnapshot implements SyncStateSnapshot {
   }
 
   closeSync(): void {
-    if (this.#closed) return
-    this.#closed = true
+    this.closeBecause('')
+  }
+
+  /** Closes with a reason that later calls give. */
+  closeBecause(reason: string): void {
+    if (this.#closedBecause !== undefined) return
+    this.#closedBecause = reason
     this.#engine.close()
     this.#onClose(this)
   }
@@ -83,20 +89,21 @@ export class LocalSnapshot implements SyncStateSnapshot {
   }
 
   async count(): Promise<number> {
-    return this.countSync()
+    this.#assertOpen()
+    return (await this.#engine.countInSlices?.(() => this.#assertOpen())) ?? this.#engine.count()
   }
 
   async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
     validateBlockOptions(options)
-    yield* this.#packed(() => this.#engine.entries(EVERYTHING), 'blocks', options)
+    yield* this.#packed((check) => this.#steps(EVERYTHING, check), 'blocks', options)
   }
 
   async *changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
     validateBlockOptions(options)
     if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
-    yield* this.#packed(() => this.#engine.changes(), 'changes', options)
+    yield* this.#packed((check) => this.#engine.changes(check), 'changes', options)
   }
 
   async close(): Promise<void> {
@@ -116,58 +123,87 @@ export class LocalSnapshot implements SyncStateSnapshot {
     return what === 'all' || this.tellsChanges ? this.#engine.share?.(what) : undefined
   }
 
-  *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
-    yield* this.walk(interval())
-  }
-
   /** The entries of an interval, for the backend's own scans. */
-  *walk({ signal, limit, ...rest }: KeyInterval): IterableIterator<Entry> {
-    const check = () => {
-      this.#assertOpen()
-      throwIfAborted(signal, 'scan')
-    }
+  *walkSync(interval: KeyInterval): IterableIterator<Entry> {
+    const check = this.#checkOf('scan', interval.signal)
     check()
-    if (limit === 0) return
-    let left = limit
-    for (const { key, value } of this.#engine.entries({ signal, limit, ...rest })) {
-      if (value === undefined) continue
-      yield [key, value]
+    let left = interval.limit
+    if (left === 0) return
+    for (const step of this.#engine.entries(interval)) {
+      if (step?.value === undefined) continue
+      yield [step.key, step.value]
       check()
       if (--left <= 0) return
     }
   }
 
-  async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
-    yield* this.#scanSync(interval)
-  }
-
-  async *#packed(
-    entries: () => Iterable<EngineEntry>,
-    operation: string,
-    { targetBytes = DEFAULT_BLOCK_BYTES, signal }: BlockOptions = {},
-  ): AsyncIterableIterator<EntryBlock> {
-    const check = () => {
-      this.#assertOpen()
-      throwIfAborted(signal, operation)
-    }
+  /** The same with turns of the event loop in between. */
+  async *walk(interval: KeyInterval): AsyncIterableIterator<Entry> {
+    const check = this.#checkOf('scan', interval.signal)
     check()
-    const builder = new EntryBlockBuilder(targetBytes)
+    let left = interval.limit
+    if (left === 0) return
     let walked = 0
-    for (const { key, value, expiresAtMs } of entries()) {
-      if (value === undefined) builder.addTombstone(key)
-      else builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
-      if (builder.full) {
-        yield builder.take()
-        check()
-      } else if (++walked % TURN_ENTRIES === 0) {
+    for (const step of await this.#steps(interval, check)) {
+      if (step === undefined || ++walked % TURN_ENTRIES === 0) {
         await nextTurn()
         check()
       }
+      if (step?.value === undefined) continue
+      yield [step.key, step.value]
+      check()
+      if (--left <= 0) return
+    }
+  }
+
+  *#scanSync(interval: () => KeyInterval): IterableIterator<Entry> {
+    yield* this.walkSync(interval())
+  }
+
+  async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
+    yield* this.walk(interval())
+  }
+
+  async *#packed(
+    open: (check: () => void) => Iterable<EngineStep> | Promise<Iterable<EngineStep>>,
+    operation: string,
+    { targetBytes = DEFAULT_BLOCK_BYTES, signal }: BlockOptions = {},
+  ): AsyncIterableIterator<EntryBlock> {
+    const check = this.#checkOf(operation, signal)
+    check()
+    const builder = new EntryBlockBuilder(targetBytes)
+    let walked = 0
+    for (const step of await open(check)) {
+      if (step === undefined || ++walked % TURN_ENTRIES === 0) {
+        await nextTurn()
+        check()
+      }
+      if (step === undefined) continue
+      const { key, value, expiresAtMs } = step
+      if (value === undefined) builder.addTombstone(key)
+      else builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
+      if (!builder.full) continue
+      yield builder.take()
+      check()
     }
     if (builder.entryCount > 0) yield builder.take()
   }
 
+  async #steps(interval: KeyInterval, check: () => void): Promise<Iterable<EngineStep>> {
+    return (await this.#engine.entriesInSlices?.(interval, check)) ?? this.#engine.entries(interval)
+  }
+
+  /** Throws where a walk is to end before its next entry. */
+  #checkOf(operation: string, signal: AbortSignal | undefined): () => void {
+    return () => {
+      this.#assertOpen()
+      throwIfAborted(signal, operation)
+    }
+  }
+
   #assertOpen(): void {
-    if (this.#closed) throw new StateError('CLOSED', { component: 'snapshot' })
+    const reason = this.#closedBecause
+    if (reason === undefined) return
+    throw new StateError('CLOSED', { component: reason === '' ? 'snapshot' : `snapshot (${reason})` })
   }
 }

@@ -39,8 +39,8 @@ function sharing(backend: ModelStateBackend, shared: () => SharedSnapshot | unde
   const taken = backend.snapshotSync.bind(backend)
   backend.snapshotSync = () => {
     const snapshot = taken()
-    const usual = snapshot.share.bind(snapshot)
-    snapshot.share = (since) => shared() ?? usual(since)
+    const usual = snapshot.share
+    snapshot.share = (since) => shared() ?? usual?.(since)
     return snapshot
   }
   return backend
