@@ -1,7 +1,7 @@
 import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
 import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
-import { isBytes } from '../base/shapes.js'
+import { isBytes, isLocalBytes } from '../base/shapes.js'
 import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import type { EntryBlock } from './entry-block.js'
 import type { PutOptions } from './types.js'
@@ -14,6 +14,11 @@ export function validateKey(key: Uint8Array): void {
 
 /** The same where a key may also be a stretch of a larger buffer. */
 export function validateKeyOrStretch(key: Uint8Array | Stretch): void {
+  // The usual case first, and small, so that it becomes part of its callers: bytes of this realm, of a length that will do.
+  if (!(isLocalBytes(key) && key.length <= MAX_KEY_BYTES)) validateUnusualKey(key)
+}
+
+function validateUnusualKey(key: Uint8Array | Stretch): void {
   if (!isStretch(key)) return validateKey(key)
   const { bytes, offset, length } = key
   if (!isBytes(bytes)) throw invalidArgument('key.bytes', 'must be a Uint8Array')

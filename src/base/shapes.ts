@@ -12,7 +12,12 @@ const tagOfTypedArray = Object.getOwnPropertyDescriptor(
 
 /** Whether a value is a `Uint8Array` (or a `Buffer`) of whatever realm. */
 export function isBytes(value: unknown): value is Uint8Array {
-  return value instanceof Uint8Array || tagOfTypedArray?.call(value) === 'Uint8Array'
+  return isLocalBytes(value) || tagOfTypedArray?.call(value) === 'Uint8Array'
+}
+
+/** The same for bytes of this realm alone: told without a call, so it is what is asked first where every nanosecond counts. */
+export function isLocalBytes(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array
 }
 
 /** Whether memory is an `ArrayBuffer`, which one thread has to itself, and not a `SharedArrayBuffer`. */

@@ -30,6 +30,7 @@ import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock }
 import { isStateError, StateError } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { isLocalBytes } from '../base/shapes.js'
 import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
 import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
@@ -631,5 +632,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
 
 /** Loads a key, given whole or as a stretch, and finds it. */
 function seek(log: HashLog, key: Uint8Array | Stretch): number {
-  return isStretch(key) ? log.seek(key.bytes, key.offset, key.length) : log.seek(key, 0, key.length)
+  // What is of this realm is told fastest.
+  if (isLocalBytes(key) || !isStretch(key)) return log.seek(key, 0, key.length)
+  return log.seek(key.bytes, key.offset, key.length)
 }

@@ -10,6 +10,8 @@
 // (2) The whole hash is kept, so moving slots reads no keys, and a wrong match is as rare as equal hashes are.
 // (3) Removing shifts followers back; there are no markers for removed slots.
 // (4) Every table has an empty slot, so that each search ends.
+// (5) Inside, hashes and addresses are signed: 32 bits that are unsigned are a double to JavaScript where they pass from
+//     function to function. Addresses leave as they came, unsigned.
 
 import { assert } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
@@ -39,14 +41,14 @@ const SLOT_BYTES = 8
 const STEP = 1_024
 
 class Table {
-  readonly slots: Uint32Array
+  readonly slots: Int32Array
   readonly slotCount: number
   /** How many low bits of the hash all entries of this table share. */
   readonly depth: number
   count = 0
 
   constructor(slotCount: number, depth: number) {
-    this.slots = new Uint32Array(slotCount * 2)
+    this.slots = new Int32Array(slotCount * 2)
     this.slotCount = slotCount
     this.depth = depth
   }
@@ -64,8 +66,9 @@ export class HashIndex {
   #bytes: number = FIRST_SLOTS * SLOT_BYTES
   readonly #maxSlots: number
 
-  // Where the last `find` ended: the found slot, or the empty one at which the hash belongs.
-  #table: Table = this.#directory[0] as Table
+  // Where the last `find` ended: the table's place in the directory, and in the table the found slot, or the empty one at
+  // which the hash belongs. Numbers, since to keep a table here costs each search a write barrier.
+  #place = 0
   #at = 0
 
   /** @param maxSlots slots of a table that is split rather than doubled; given only by tests. */
@@ -83,7 +86,8 @@ export class HashIndex {
 
   /** Bytes that the next insert of a hash may allocate; the table of the last `find` decides. */
   get growthBytes(): number {
-    return this.#table.room <= 0 ? this.#table.slotCount * SLOT_BYTES * 2 : 0
+    const table = this.#table
+    return table.room <= 0 ? table.slotCount * SLOT_BYTES * 2 : 0
   }
 
   /** An upper bound of what `count` inserts of any hashes may allocate. */
@@ -96,15 +100,16 @@ export class HashIndex {
    * `replace`, `remove` and `insert` refer to it and must follow before the next `find`.
    */
   find(hash: number, matcher: KeyMatcher): number {
-    const table = this.#directory[hash & this.#directoryMask] as Table
-    const { slots } = table
-    let at = homeOf(hash, slots)
+    const place = hash & this.#directoryMask
+    const { slots } = this.#directory[place] as Table
+    const wanted = hash | 0
+    let at = homeOf(wanted, slots)
     for (;;) {
       const address = slots[at + 1] as number
-      if (address === 0 || (slots[at] === hash && matcher.matches(address))) {
-        this.#table = table
+      if (address === 0 || (slots[at] === wanted && matcher.matches(address))) {
+        this.#place = place
         this.#at = at
-        return address
+        return address >>> 0
       }
       at += 2
       if (at === slots.length) at = 0
@@ -113,9 +118,8 @@ export class HashIndex {
 
   /** Goes where an entry with this hash belongs that is known not to be there: what `insert` needs. */
   seekEmpty(hash: number): void {
-    const table = this.#directory[hash & this.#directoryMask] as Table
-    this.#table = table
-    this.#at = emptySlot(table, hash)
+    this.#place = hash & this.#directoryMask
+    this.#at = emptySlot(this.#table, hash)
   }
 
   /** Adds entries whose hashes and addresses are given and that are known not to be there, table by table. */
@@ -152,16 +156,18 @@ export class HashIndex {
       this.#grow(hash)
       this.seekEmpty(hash)
     }
-    const { slots } = this.#table
+    const table = this.#table
+    const { slots } = table
     slots[this.#at] = hash
     slots[this.#at + 1] = address
-    this.#table.count++
+    table.count++
     this.#count++
   }
 
   /** Empties the found slot and closes the gap behind it. */
   remove(): void {
-    const { slots } = this.#table
+    const table = this.#table
+    const { slots } = table
     const { length } = slots
     const distance = (from: number, to: number) => (to >= from ? to - from : to - from + length)
     let gap = this.#at
@@ -179,19 +185,20 @@ export class HashIndex {
       }
     }
     slots[gap + 1] = 0
-    this.#table.count--
+    table.count--
     this.#count--
   }
 
   /** The addresses of every entry with this hash: usually one. */
   collect(hash: number): number[] {
     const { slots } = this.#directory[hash & this.#directoryMask] as Table
+    const wanted = hash | 0
     const addresses: number[] = []
-    let at = homeOf(hash, slots)
+    let at = homeOf(wanted, slots)
     for (;;) {
       const address = slots[at + 1] as number
       if (address === 0) return addresses
-      if (slots[at] === hash) addresses.push(address)
+      if (slots[at] === wanted) addresses.push(address >>> 0)
       at += 2
       if (at === slots.length) at = 0
     }
@@ -202,7 +209,7 @@ export class HashIndex {
    * readable when its table grows meanwhile, but is then no longer kept up to date.
    */
   tables(): Uint32Array[] {
-    return Array.from(new Set(this.#directory), (table) => table.slots)
+    return Array.from(new Set(this.#directory), ({ slots }) => new Uint32Array(slots.buffer))
   }
 
   /** Makes room for `count` entries at once. Only for an empty index. */
@@ -214,8 +221,12 @@ export class HashIndex {
     const slotCount = Math.ceil(wanted / tables)
     this.#directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
     this.#directoryMask = tables - 1
-    this.#table = this.#directory[0] as Table
+    this.#place = 0
     this.#bytes = slotCount * tables * SLOT_BYTES
+  }
+
+  get #table(): Table {
+    return this.#directory[this.#place] as Table
   }
 
   #grow(hash: number): void {
@@ -282,7 +293,7 @@ function moveAll(from: Table, choose: (hash: number) => Table): void {
 }
 
 /** Where the search for a hash begins: its high half, spread over the slots. A place in the array, so even. */
-function homeOf(hash: number, slots: Uint32Array): number {
+function homeOf(hash: number, slots: Int32Array): number {
   return (Math.imul(hash >>> 16, slots.length >>> 1) >>> 16) << 1
 }
 

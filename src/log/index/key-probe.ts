@@ -10,7 +10,7 @@ export class KeyProbe implements KeyMatcher {
   /** The key, padded with zeros to whole words. */
   readonly words: Int32Array = new Int32Array(MAX_KEY_BYTES / 4 + 1)
   length = 0
-  /** Of the loaded key; unsigned. */
+  /** Of the loaded key; signed, because most unsigned ones would be doubles to JavaScript. */
   hash = 0
   readonly #key: HashKey
   readonly #segments: SegmentTable
@@ -22,7 +22,7 @@ export class KeyProbe implements KeyMatcher {
 
   /** Loads a stretch of bytes. */
   load(bytes: Uint8Array, start: number, length: number): void {
-    this.hash = hashInto(this.words, bytes, start, length, this.#key) >>> 0
+    this.hash = hashInto(this.words, bytes, start, length, this.#key)
     this.length = length
   }
 
