@@ -38,9 +38,12 @@ export class ExpirySweep {
 
   /** Until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
   run(untilMs: number): boolean {
+    // One time for all: a key of the view that the buffer has, too, is left to the looks that come first. So what is due in the
+    // view must have been due in them.
+    const nowMs = this.#host.now()
     if (!this.#buffer.active.log.sweep(untilMs)) return false
     if (!this.#sweepFrozen(untilMs)) return false
-    return this.#buffer.opaque || this.#sweepView(untilMs)
+    return this.#buffer.opaque || this.#sweepView(nowMs, untilMs)
   }
 
   /** What waits to be committed must not be changed: a tombstone above it removes it. */
@@ -60,17 +63,17 @@ export class ExpirySweep {
     return true
   }
 
-  #sweepView(untilMs: number): boolean {
+  #sweepView(nowMs: number, untilMs: number): boolean {
     for (;;) {
       const view = this.#newestView()
-      if (view.firstDeadlineMs > this.#host.now()) return true
-      const page = this.#nextDue(view)
+      if (view.firstDeadlineMs > nowMs) return true
+      const page = this.#nextDue(view, nowMs)
       if (page === undefined) return true
       for (const { key } of page) {
         if (this.#buffer.find(key, 0, key.length) !== 0) continue
         // The record counts: the index has no checksum.
         const expiresAtMs = view.expiryOf(key, 0, key.length)
-        if (expiresAtMs === -Infinity || expiresAtMs > this.#host.now()) continue
+        if (expiresAtMs === -Infinity || expiresAtMs > nowMs) continue
         this.#host.onExpired(() => key)
         this.#cache.remove(key, 0, key.length)
         this.#host.removeBelow(key, 0, key.length)
@@ -91,18 +94,19 @@ export class ExpirySweep {
     return view
   }
 
-  /** The next entries that are due; undefined: none is left. */
-  #nextDue(view: StoreView): readonly Deadline[] | undefined {
-    const nowMs = this.#host.now()
-    if (this.#due === undefined) {
-      if (nowMs <= this.#sweptUntilMs) return undefined
-      this.#dueUntilMs = nowMs
-      this.#due = view.duePages(this.#sweptUntilMs, nowMs, PAGE_ENTRIES)
+  /** The next entries that are due at `nowMs`; undefined: none is left. */
+  #nextDue(view: StoreView, nowMs: number): readonly Deadline[] | undefined {
+    for (;;) {
+      if (this.#due === undefined) {
+        if (nowMs <= this.#sweptUntilMs) return undefined
+        this.#dueUntilMs = nowMs
+        this.#due = view.duePages(this.#sweptUntilMs, nowMs, PAGE_ENTRIES)
+      }
+      const page = this.#due.next()
+      if (page.done !== true) return page.value
+      // An earlier slice may have begun it: more may be due by now.
+      this.#sweptUntilMs = this.#dueUntilMs
+      this.#due = undefined
     }
-    const page = this.#due.next()
-    if (page.done !== true) return page.value
-    this.#sweptUntilMs = this.#dueUntilMs
-    this.#due = undefined
-    return undefined
   }
 }
