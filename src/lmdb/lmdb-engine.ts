@@ -403,9 +403,9 @@ export class LmdbEngine {
   ): Promise<void> {
     const writer = this.#writer as WriterPort
     const commit = this.#commit as GroupCommit
-    const replacement = new StoreReplacement(writer, commit)
+    const replacement = new StoreReplacement(writer, commit, this.#settings.maxBytes)
     try {
-      await replacement.fill(blocks, this.#settings.maxBytes)
+      await replacement.fill(blocks)
       // What was written before belongs to the content that goes, or must be in the store beside what comes.
       if (stretch !== undefined) await commit.flush()
       await commit.pause({ yielding: false })

@@ -531,4 +531,40 @@ describe('a replacement of a range', () => {
     }
     expect(await LmdbStateBackend.verify(path)).toMatchObject({ ok: true, entries: 2_100 })
   })
+
+  it('that does not fit beside the rest is refused, and nothing is poisoned; a full store takes its own entries back', async () => {
+    const maxBytes = MEBIBYTE
+    const backend = await open({ maxBytes })
+    const value = key('v'.repeat(1_000))
+    const blocksOf = async function* (prefix: string, count: number) {
+      const builder = new EntryBlockBuilder(MEBIBYTE)
+      for (let i = 0; i < count; i++) {
+        const bytes = key(`${prefix}${String(i).padStart(4, '0')}`)
+        builder.add(bytes, 0, bytes.length, value, 0, value.length, Infinity)
+      }
+      yield builder.take()
+    }
+    await backend.replaceAll(blocksOf('a', 400), { range: { prefix: key('a') } })
+    await backend.replaceAll(blocksOf('m', 300), { range: { prefix: key('m') } })
+    const { usedBytes } = backend.stats()
+    const refused = { code: 'BACKEND_FULL', details: { used: usedBytes, capacity: maxBytes } }
+    await expect(
+      backend.replaceAll(blocksOf('m', 800), { range: { prefix: key('m') } }),
+    ).rejects.toMatchObject(refused)
+    await expect(
+      backend.replaceAll(blocksOf('z', 400), { range: { prefix: key('z') } }),
+    ).rejects.toMatchObject(refused)
+    expect(await backend.count()).toBe(700)
+    expect(backend.stats()).toMatchObject({ usedBytes, entries: 700 })
+    // As many as there are, in a store in which nothing more fits.
+    for (let i = 700; backend.stats().usedBytes + 2_000 < maxBytes; i++) {
+      await backend.put(key(`b${i}`), value, { durable: true })
+    }
+    await backend.replaceAll(blocksOf('m', 300), { range: { prefix: key('m') } })
+    expect(backend.getSync(key('m0299'))).toEqual(Uint8Array.from(value))
+    await backend.deleteRange({ prefix: key('a') }, { durable: true })
+    await backend.replaceAll(blocksOf('z', 300), { range: { prefix: key('z') } })
+    await backend.close()
+    expect(await LmdbStateBackend.verify(path)).toMatchObject({ ok: true })
+  })
 })

@@ -6,6 +6,7 @@ import type { LocalSnapshot } from '../../src/backend/facade/local-snapshot.js'
 import type { KeyBytes } from '../../src/backend/state-backend.js'
 import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
 import type { BackendStats, KeyRange, PutOptions, ReplaceOptions } from '../../src/backend/types.js'
+import { isStateError } from '../../src/base/errors.js'
 import type { Slot } from '../../src/base/slot.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import type { BrokenBackend } from './broken-backends.js'
@@ -98,6 +99,19 @@ export const brokenSeams: readonly BrokenBackend[] = [
       override replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
         const { range: _, ...others } = options ?? {}
         return super.replaceAll(blocks, options === undefined ? undefined : others)
+      }
+    },
+  },
+  {
+    does: 'says nothing where blocks for a range do not fit',
+    caughtBy: 'limits and arguments',
+    Backend: class extends ModelStateBackend {
+      override async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
+        try {
+          await super.replaceAll(blocks, options)
+        } catch (error) {
+          if (options?.range === undefined || !isStateError(error, 'BACKEND_FULL')) throw error
+        }
       }
     },
   },

@@ -1,5 +1,5 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
-import { StateError } from '../../base/errors.js'
+import { isStateError, StateError } from '../../base/errors.js'
 import type { GroupCommit } from './group-commit.js'
 import type { CommitResult, KeyStretch } from './store-writer.js'
 import type { WriterPort } from './writer-port.js'
@@ -9,14 +9,17 @@ import type { WriterRequest } from './writer-thread.js'
 export class StoreReplacement {
   readonly #writer: WriterPort
   readonly #commit: GroupCommit
+  readonly #maxBytes: number
 
-  constructor(writer: WriterPort, commit: GroupCommit) {
+  constructor(writer: WriterPort, commit: GroupCommit, maxBytes: number) {
     this.#writer = writer
     this.#commit = commit
+    this.#maxBytes = maxBytes
   }
 
   /** `BACKEND_FULL` where the blocks are more than `maxBytes`. */
-  async fill(blocks: AsyncIterable<EntryBlock>, maxBytes: number): Promise<void> {
+  async fill(blocks: AsyncIterable<EntryBlock>): Promise<void> {
+    const maxBytes = this.#maxBytes
     await this.#ask({ kind: 'beginReplace' })
     let bytes = 0
     for await (const block of blocks) {
@@ -26,9 +29,13 @@ export class StoreReplacement {
     }
   }
 
-  /** `stretch`: the keys that are replaced; `undefined`: all of them. */
+  /** `stretch`: the keys that are replaced, `BACKEND_FULL` where all would be more than `maxBytes`; `undefined`: all of them. */
   async finish(clockMs: number, stretch: KeyStretch | undefined): Promise<CommitResult> {
-    return (await this.#ask({ kind: 'finishReplace', clockMs, stretch })) as CommitResult
+    const request: WriterRequest =
+      stretch === undefined
+        ? { kind: 'finishReplace', clockMs }
+        : { kind: 'finishReplaceOf', clockMs, stretch, maxBytes: this.#maxBytes }
+    return (await this.#ask(request)) as CommitResult
   }
 
   /**
@@ -43,6 +50,8 @@ export class StoreReplacement {
     try {
       return await this.#writer.ask(request)
     } catch (error) {
+      // It has said so before it changed anything.
+      if (isStateError(error, 'BACKEND_FULL')) throw error
       // What is on disk cannot be told any more: as after any other commit that fails, nothing more is to be written.
       this.#commit.fail(error as StateError)
       throw error

@@ -1,6 +1,7 @@
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import { wholeMs } from '../../backend/expiry.js'
 import { copyBytes } from '../../base/bytes.js'
+import { StateError } from '../../base/errors.js'
 import { runThrough } from '../../base/slices.js'
 import type { LeaseMark } from '../../files/lease-watch.js'
 import { Entries } from '../../log/entries.js'
@@ -51,6 +52,14 @@ export interface CommitJob {
 export interface KeyStretch {
   readonly from: Uint8Array
   readonly until: Uint8Array | undefined
+}
+
+/** Content of a stretch of keys that is to be put in the place of another one. */
+export interface StretchReplacement {
+  readonly stretch: KeyStretch
+  readonly clockMs: number
+  /** The pages of the store's entries may take so many bytes. */
+  readonly maxBytes: number
 }
 
 /** How things stand after a commit. */
@@ -169,15 +178,19 @@ export class StoreWriter {
     return this.#result(0, 0)
   }
 
-  /** Puts the replacement in the place of what is in a stretch of keys, in one commit; everything else stays. */
-  finishReplaceOf(stretch: KeyStretch, clockMs: number): CommitResult {
+  /**
+   * Puts the replacement in the place of what is in a stretch of keys, in one commit; everything else stays. `BACKEND_FULL`, with
+   * everything as it was, where the entries would take more than `maxBytes`.
+   */
+  finishReplaceOf({ stretch, clockMs, maxBytes }: StretchReplacement): CommitResult {
     const state = { ...this.#state, flushSequence: this.#state.flushSequence + 1, clockMs }
     const slot = this.#slot(0)
     const loaded = this.#slot(1)
+    this.#walk(2 * this.#blockBytes, () => this.#appendBlocks())
+    this.#assertFits(slot, loaded, stretch, maxBytes)
     // At most every page of the content is copied, and what was loaded comes once more.
-    const bytes = 4 * this.#blockBytes + bytesOf(slot) + 2 * bytesOf(loaded)
+    const bytes = bytesOf(slot) + 2 * bytesOf(loaded)
     this.#walk(bytes, () => {
-      this.#appendBlocks()
       for (const { key, value } of entriesOf(slot, stretch)) {
         const expiresAtMs = recordExpiry(value)
         if (expiresAtMs !== Infinity) {
@@ -196,6 +209,19 @@ export class StoreWriter {
     })
     this.#state = state
     return this.#result(0, 0)
+  }
+
+  /**
+   * Counts as a put does: pages for what is there, bytes for what comes; what comes for something else counts for the difference,
+   * so that a store which is full takes its own entries back.
+   */
+  #assertFits(slot: Slot, loaded: Slot, stretch: KeyStretch, maxBytes: number): void {
+    const used = bytesOf(slot)
+    if (used + bytesOf(loaded) <= maxBytes) return
+    const growth = recordBytes(entriesOf(loaded, stretch)) - recordBytes(entriesOf(slot, stretch))
+    if (growth > 0 && used + growth > maxBytes) {
+      throw new StateError('BACKEND_FULL', { used, capacity: maxBytes })
+    }
   }
 
   async abandonReplace(): Promise<void> {
@@ -356,6 +382,12 @@ function* entriesOf(
     // The smallest key above the last one.
     start = Uint8Array.of(...keys.entry(last.key, 0, last.key.length), 0)
   }
+}
+
+function recordBytes(records: Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }>): number {
+  let bytes = 0
+  for (const { key, value } of records) bytes += key.length + value.length
+  return bytes
 }
 
 function bytesOf({ entries, expiry }: Slot): number {

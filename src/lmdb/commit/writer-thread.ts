@@ -5,9 +5,9 @@ import { isStateError, type StateError, type StateErrorDetails } from '../../bas
 import {
   type CommitJob,
   type CommitResult,
-  type KeyStretch,
   StoreWriter,
   type StoreWriterOptions,
+  type StretchReplacement,
 } from './store-writer.js'
 import { HalfNoted } from './transaction.js'
 
@@ -16,13 +16,16 @@ export type WriterRequest =
   | ({ readonly kind: 'commit' } & CommitJob)
   | { readonly kind: 'beginReplace' }
   | { readonly kind: 'replaceBlock'; readonly bytes: Uint8Array }
-  | { readonly kind: 'finishReplace'; readonly clockMs: number; readonly stretch: KeyStretch | undefined }
+  | { readonly kind: 'finishReplace'; readonly clockMs: number }
+  | ({ readonly kind: 'finishReplaceOf' } & StretchReplacement)
   | { readonly kind: 'abandonReplace' }
   | { readonly kind: 'switch'; readonly dataPath: string }
   | { readonly kind: 'close' }
 
+type RefusalCode = 'BACKEND_FULL' | 'FENCED' | 'STORAGE_ERROR'
+
 /** A `StateError`: on its way between threads an error keeps its message only. */
-export interface Refusal<Code extends 'FENCED' | 'STORAGE_ERROR' = 'FENCED' | 'STORAGE_ERROR'> {
+export interface Refusal<Code extends RefusalCode = RefusalCode> {
   readonly code: Code
   readonly details: StateErrorDetails[Code]
 }
@@ -64,9 +67,9 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
     case 'replaceBlock':
       return void (await writer.replaceBlock(request.bytes))
     case 'finishReplace':
-      return request.stretch === undefined
-        ? await writer.finishReplace(request.clockMs)
-        : writer.finishReplaceOf(request.stretch, request.clockMs)
+      return await writer.finishReplace(request.clockMs)
+    case 'finishReplaceOf':
+      return writer.finishReplaceOf(request)
     case 'abandonReplace':
       return void (await writer.abandonReplace())
     case 'close':
@@ -74,8 +77,12 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
   }
 }
 
-function isRefusal(error: unknown): error is StateError<'FENCED' | 'STORAGE_ERROR'> {
-  return isStateError(error, 'FENCED') || isStateError(error, 'STORAGE_ERROR')
+function isRefusal(error: unknown): error is StateError<RefusalCode> {
+  return (
+    isStateError(error, 'BACKEND_FULL') ||
+    isStateError(error, 'FENCED') ||
+    isStateError(error, 'STORAGE_ERROR')
+  )
 }
 
 async function answer(request: WriterRequest): Promise<void> {

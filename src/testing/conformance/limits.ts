@@ -164,6 +164,31 @@ export const limits: ConformanceTopic = {
       },
       ['maxBytes', 'replaceAll'],
     ),
+
+    promise(
+      'keeps the old content where blocks for a range do not fit beside the rest',
+      async ({ open, maxBytes }) => {
+        const backend = await open({ maxBytes })
+        await fill(backend, { x1: '1' })
+        const { held } = await fillUp(backend, maxBytes)
+        const blocks = async function* () {
+          for (let i = 0; i < held; i++) yield largeBlock(`x${100 + i}`, large(maxBytes, i))
+        }
+        const range = { prefix: bytes('x') }
+        await rejection('BACKEND_FULL', backend.replaceAll(blocks(), { range }))
+        assert.equal(await backend.count(), held + 1)
+        assertBytes(await backend.get(bytes('x1')), bytes('1'))
+        for (let i = 0; i < held; i++) {
+          assertBytes((await backend.get(bytes(`key ${i}`)))?.subarray(0, 9), pattern(9, i))
+        }
+        await backend.delete(bytes('x1'))
+        await backend.deleteRange({ prefix: bytes('key') })
+        assert.equal(await backend.count(), 0)
+        await fill(backend, { x2: '2' })
+        await assertHolds(backend, [['x2', '2']])
+      },
+      ['maxBytes', 'replaceAll'],
+    ),
   ],
 }
 
