@@ -1,4 +1,4 @@
-export type { LmdbSnapshot } from './lmdb/lmdb-snapshot.js'
+export type { LocalSnapshot as LmdbSnapshot } from './backend/facade/local-snapshot.js'
 export { LmdbStateBackend } from './lmdb/lmdb-state-backend.js'
 export type { StoreProblem, VerifyReport } from './lmdb/store/verify-store.js'
 export type {

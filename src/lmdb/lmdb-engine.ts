@@ -8,31 +8,38 @@
 //     like everything else.
 
 import type { EntryBlock } from '../backend/entry-block.js'
-import type { BackendStats } from '../backend/types.js'
+import type { EngineBatch, EngineReplaceOptions, LocalEngine } from '../backend/facade/engines.js'
+import { isEverything, type KeyInterval } from '../backend/scan-range.js'
+import type { KeyBytes } from '../backend/state-backend.js'
+import type { SnapshotOptions } from '../backend/state-snapshot.js'
+import type { BackendStats, BackendSupport } from '../backend/types.js'
+import type { BatchCursor } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
-import { ForwardClock } from '../base/clock.js'
+import { type CancelTimer, ForwardClock, setLongTimer } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
-
+import type { Listeners } from '../base/events.js'
+import { invalidArgument } from '../base/options.js'
+import { isStretch, plainKey } from '../base/slot.js'
+import type { HashLog } from '../log/hash-log.js'
 import { randomHashKey } from '../log/index/key-hash.js'
 import { latestBetween } from '../log/order/keys-between.js'
-
 import { SegmentPool } from '../log/segment-pool.js'
 import { Absorption } from './buffer/absorption.js'
+import { Expirations } from './buffer/expirations.js'
 import { ExpirySweep } from './buffer/expiry-sweep.js'
 import { type Generation, layerOf } from './buffer/generation.js'
-
 import { HeldEntries } from './buffer/held-entries.js'
 import { memorySharesOf } from './buffer/memory-shares.js'
-
-import type { Layer } from './buffer/merged-scan.js'
 import { ReadCache } from './buffer/read-cache.js'
 import { WriteBuffer } from './buffer/write-buffer.js'
+import { applyBatch } from './commit/apply-batch.js'
 import { keysPerCommit } from './commit/commit-size.js'
 import { GroupCommit } from './commit/group-commit.js'
 import { Latencies } from './commit/latencies.js'
 import { StoreReplacement } from './commit/store-replacement.js'
 import type { CommitResult, KeyStretch } from './commit/store-writer.js'
 import { WriterPort } from './commit/writer-port.js'
+import { LmdbSnapshot } from './lmdb-snapshot.js'
 import type { LmdbSettings } from './settings.js'
 import { SnapshotLender } from './share/snapshot-lender.js'
 import { compactStore } from './store/compact-store.js'
@@ -41,20 +48,27 @@ import { OpenStore } from './store/open-store.js'
 import type { StoreDirectory } from './store/store-directory.js'
 import { StoreGuard } from './store/store-guard.js'
 import type { StoreView } from './store/store-view.js'
-import type { LmdbStats } from './types.js'
+import type { LmdbStateBackendEvents, LmdbStats } from './types.js'
 
 export type EngineFigures = Omit<LmdbStats, keyof BackendStats | 'oldestSnapshotAgeMs'>
 
 export interface EngineOptions {
   readonly settings: LmdbSettings
-  readonly events: EngineEvents
   readonly directory: StoreDirectory
+  readonly listeners: Listeners<LmdbStateBackendEvents>
 }
 
-export interface EngineEvents {
-  readonly onExpired: (key: () => Uint8Array) => void
-  readonly onFailed: (error: StateError) => void
-}
+const SUPPORTS: BackendSupport = Object.freeze({
+  sync: true,
+  ttl: true,
+  orderedScan: 'instant',
+  snapshots: true,
+  changes: true,
+  sharing: true,
+  replace: true,
+  inPlace: false,
+  durable: true,
+})
 
 /** A reader in another thread that has not begun by then is given up. */
 const GATE_TIMEOUT_MS = 5_000
@@ -63,8 +77,11 @@ const RECENT_READS = 1 << 16
 const RECENT_READS_SHIFT = 16
 const REMOVED_PAGE_KEYS = 1_024
 
-export class LmdbEngine {
+export class LmdbEngine implements LocalEngine {
+  readonly name = 'lmdb'
+  readonly supports: BackendSupport = SUPPORTS
   readonly clock: ForwardClock
+  readonly ttlMs: number
   readonly buffer: WriteBuffer
   readonly cache: ReadCache
   readonly latencies: Latencies = new Latencies()
@@ -75,9 +92,10 @@ export class LmdbEngine {
   bytesCommitted = 0
   usedBytes = 0
   readonly #settings: LmdbSettings
+  readonly #directory: StoreDirectory
+  readonly #listeners: Listeners<LmdbStateBackendEvents>
+  readonly #expirations: Expirations
   readonly #now: () => number
-  readonly #events: EngineEvents
-  readonly #options: EngineOptions
   #store: OpenStore
   /** Stores that were replaced by a compacted copy and are still being read. */
   readonly #retiring = new Set<Promise<void>>()
@@ -93,6 +111,11 @@ export class LmdbEngine {
   /** Undefined where the store was opened for reading only. */
   #guard: StoreGuard | undefined
   #isFresh = false
+  #isReplacing = false
+  #compacting: Promise<void> | undefined
+  #cancelFlush: CancelTimer | undefined
+  /** Ends what `close` does not wait for. */
+  readonly #closed = new AbortController()
   /** The time that the store knows to have come. */
   #committedMs: number
   /** What LMDB said of itself last: after a commit that failed it may refuse to say anything. */
@@ -108,15 +131,17 @@ export class LmdbEngine {
     writer: WriterPort | undefined,
     clockMs: number,
   ) {
-    const { settings, events } = options
-    this.#options = options
+    const { settings, directory, listeners } = options
     this.#settings = settings
-    this.#events = events
+    this.#directory = directory
+    this.#listeners = listeners
+    this.#expirations = new Expirations(listeners)
+    this.ttlMs = settings.ttlMs
     this.#store = store
     this.#writer = writer
     this.#view = store.latest()
     if (writer !== undefined) {
-      this.#guard = new StoreGuard(options.directory.dataPath, options.directory.leaseMark)
+      this.#guard = new StoreGuard(directory.dataPath, directory.leaseMark)
     }
     this.clock = new ForwardClock(settings.clock)
     this.clock.advanceTo(store.clockMs)
@@ -126,7 +151,8 @@ export class LmdbEngine {
     this.#now = now
     const shares = memorySharesOf(settings)
     const pool = new SegmentPool(shares.poolBytes, shares.segmentBytes)
-    this.buffer = new WriteBuffer({ hashKey, now, pool, onExpired: events.onExpired })
+    const onExpired = (key: () => Uint8Array) => this.#expirations.add(key)
+    this.buffer = new WriteBuffer({ hashKey, now, pool, onExpired })
     this.#held = new HeldEntries(this.buffer, () => this.#view)
     this.buffer.onFreeze = () => this.#held.freezing()
     this.cache = new ReadCache(shares.cacheBytes, hashKey, now, pool)
@@ -138,7 +164,7 @@ export class LmdbEngine {
         : new SnapshotLender({
             hashKey,
             maxBytes: shares.changesBytes,
-            dataPath: () => options.directory.dataPath,
+            dataPath: () => directory.dataPath,
             waitFor: (gate) => commit.waitFor(gate),
             seal: () => {
               commit.seal()
@@ -150,14 +176,14 @@ export class LmdbEngine {
     )
     this.#expirySweep = new ExpirySweep(this.buffer, this.cache, {
       now,
-      onExpired: events.onExpired,
+      onExpired,
       remove: (bytes, start, length) => this.remove(bytes, start, length),
       removeBelow: (bytes, start, length) => {
-        const { log } = this.buffer.active
+        const { active: log } = this
         log.remove(log.seek(bytes, start, length))
         this.#held.added(bytes, start, length)
       },
-      afterPage: () => this.afterWrite(),
+      afterPage: () => this.#commit?.afterWrite(),
       view: () => this.#view,
     })
   }
@@ -186,7 +212,7 @@ export class LmdbEngine {
   }
 
   static async openReadOnly(options: EngineOptions): Promise<LmdbEngine> {
-    const store = openForReading(options)
+    const store = openForReading(options.directory)
     try {
       return new LmdbEngine(options, store, undefined, 0)
     } catch (error) {
@@ -198,9 +224,9 @@ export class LmdbEngine {
   /** Where the store was opened for reading only: sees what the writer has flushed, anew in every turn of the event loop. */
   refresh(): void {
     if (this.#writer !== undefined || this.#isFresh) return
-    this.#options.directory.refresh()
+    this.#directory.refresh()
     const former = { store: this.#store, view: this.#view }
-    if (!former.store.isOf(this.#options.directory.dataPath)) this.#store = openForReading(this.#options)
+    if (!former.store.isOf(this.#directory.dataPath)) this.#store = openForReading(this.#directory)
     this.#view = this.#store.latest()
     this.clock.advanceTo(this.#store.clockMs)
     former.view.release()
@@ -213,6 +239,15 @@ export class LmdbEngine {
 
   get failure(): StateError | undefined {
     return this.#commit?.failure
+  }
+
+  /** Throws `INVALID_ARGUMENT` where the store was opened for reading only, `STORAGE_ERROR` once a commit has failed. */
+  assertWritable(operation: string): void {
+    if (this.#writer === undefined) throw invalidArgument('options.readOnly', `forbids: ${operation}`)
+    const { failure } = this
+    if (failure === undefined) return
+    const reason = `an earlier commit failed: ${failure.message}`
+    throw new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason }, { cause: failure })
   }
 
   /** The part of the statistics that is the engine's. */
@@ -234,6 +269,14 @@ export class LmdbEngine {
       usedBytes: this.usedBytes,
       mapBytes: mapSize,
     }
+  }
+
+  get(key: KeyBytes): Uint8Array | undefined {
+    return this.read(plainKey(key), true)
+  }
+
+  has(key: KeyBytes): boolean {
+    return this.read(plainKey(key), false) !== undefined
   }
 
   /** A copy of the value; undefined where there is none. `counts`: it is a get of the user's. */
@@ -270,32 +313,52 @@ export class LmdbEngine {
     return expiresAtMs === -Infinity ? undefined : expiresAtMs
   }
 
-  put(
-    keyBytes: Uint8Array,
-    keyStart: number,
-    keyLength: number,
-    valueBytes: Uint8Array,
-    valueStart: number,
-    valueLength: number,
-    expiresAtMs: number,
-  ): void {
-    const { log } = this.buffer.active
-    const address = log.seek(keyBytes, keyStart, keyLength)
-    if (address === 0) this.#noteExpiredBelow(keyBytes, keyStart, keyLength)
-    log.write(address, valueBytes, valueStart, valueLength, expiresAtMs)
-    if (address === 0) this.#held.added(keyBytes, keyStart, keyLength)
+  /** Visible when it returns; durable with a later flush. */
+  put(key: KeyBytes, value: Uint8Array, expiresAtMs: number): void {
+    this.assertRoom(key.length + value.length)
+    const bytes = isStretch(key) ? key.bytes : key
+    const start = isStretch(key) ? key.offset : 0
+    const address = this.#seek(bytes, start, key.length)
+    this.active.write(address, value, 0, value.length, expiresAtMs)
+    if (address === 0) this.#held.added(bytes, start, key.length)
+  }
+
+  /** Writes what a put of a batch says. */
+  putFrom({ bytes, keyStart, keyLength, valueStart, valueLength }: BatchCursor, expiresAtMs: number): void {
+    const address = this.#seek(bytes, keyStart, keyLength)
+    this.active.write(address, bytes, valueStart, valueLength, expiresAtMs)
+    if (address === 0) this.#held.added(bytes, keyStart, keyLength)
+  }
+
+  delete(key: KeyBytes): void {
+    if (isStretch(key)) this.remove(key.bytes, key.offset, key.length)
+    else this.remove(key, 0, key.length)
   }
 
   remove(bytes: Uint8Array, start: number, length: number): void {
-    const { log } = this.buffer.active
-    const address = log.seek(bytes, start, length)
-    if (address === 0) this.#noteExpiredBelow(bytes, start, length)
-    log.remove(address)
+    const address = this.#seek(bytes, start, length)
+    this.active.remove(address)
     if (address === 0) this.#held.added(bytes, start, length)
   }
 
+  write(batch: EngineBatch): void {
+    applyBatch(this, batch)
+  }
+
+  /** The log that writes go to. */
+  get active(): HashLog {
+    return this.buffer.active.log
+  }
+
+  deleteRange(interval: KeyInterval): void {
+    if (!isEverything(interval)) return this.#removeStretch(interval)
+    // What had expired counts as such.
+    this.sweep(Infinity)
+    this.clear()
+  }
+
   /** Removes the keys of a stretch, in this step: a tombstone for each that is there, or that has expired and is not removed yet. */
-  removeStretch({ from, until }: KeyStretch): void {
+  #removeStretch({ from, until }: KeyStretch): void {
     const { buffer } = this
     const { active, frozen } = buffer
     active.log.removeAll(latestBetween(active.log, from, until))
@@ -334,8 +397,11 @@ export class LmdbEngine {
     if (used + bytes > maxBytes) throw new StateError('BACKEND_FULL', { used, capacity: maxBytes })
   }
 
+  /** Begins a commit where one is due, and stops the thread for as long as the disk cannot keep up. */
   afterWrite(): void {
     this.#commit?.afterWrite()
+    this.#expirations.emit()
+    this.#armFlush()
   }
 
   /** For writers that can wait: resolves when there is room; undefined: there is. */
@@ -354,11 +420,6 @@ export class LmdbEngine {
     }
   }
 
-  /** What has been written is to be committed without anybody waiting for it. */
-  beginFlush(): void {
-    this.#commit?.beginInTime()
-  }
-
   clear(): void {
     this.sharing?.forgetBases()
     this.buffer.clear()
@@ -366,41 +427,50 @@ export class LmdbEngine {
     this.cache.clear()
   }
 
-  /** The layers of this moment over the view, which the caller releases. */
-  capture(): { readonly layers: Layer[]; readonly view: StoreView | undefined } {
+  snapshot(takenAtMs: number, options: SnapshotOptions): LmdbSnapshot {
     const { generations, opaque } = this.buffer.layers()
     const layers = generations.map((generation) => layerOf(generation, generation === this.buffer.active))
-    return { layers, view: opaque ? undefined : this.#view.retain() }
+    const view = opaque ? undefined : this.#view.retain()
+    return new LmdbSnapshot({ layers, view, takenAtMs, sharing: this.sharing }, options)
   }
 
   /** Entries there are, with those that have expired and are not removed yet. */
-  countHeld(): number {
+  get entries(): number {
     // Where another process writes, nothing is buffered.
     return this.#writer === undefined ? this.#view.entryCount : this.#held.count()
   }
 
-  /** When the next entry expires that is not removed yet; Infinity: none does. */
+  get expired(): number {
+    return this.#expirations.count
+  }
+
+  /** When the next entry expires that is not removed yet; Infinity: none does, or its removal is another process's. */
   get nextExpiryAtMs(): number {
-    let nextMs = this.buffer.active.log.nextExpiryAtMs
+    if (this.#writer === undefined) return Infinity
+    let nextMs = this.active.nextExpiryAtMs
     for (const { log } of this.buffer.frozen) nextMs = Math.min(nextMs, log.nextExpiryAtMs)
     return this.buffer.opaque ? nextMs : Math.min(nextMs, this.#view.firstDeadlineMs)
   }
 
   /** Removes entries that have expired until none is left or `untilMs` has passed; returns whether none is left. */
   sweep(untilMs: number): boolean {
-    if (this.#writer === undefined || this.failure !== undefined) return true
+    if (this.#writer === undefined || this.failure !== undefined || this.#isReplacing) return true
     return this.#expirySweep.run(untilMs)
   }
 
-  /**
-   * Replaces what is in a stretch of keys (`undefined`: all) by blocks in key order; the caller has made sure that nothing is
-   * written meanwhile.
-   */
-  async replaceAll(
+  /** Replaces what is in an interval by blocks in key order, while nothing is written. */
+  async replace(
     blocks: AsyncIterable<EntryBlock>,
-    stretch: KeyStretch | undefined,
-    clockMs: number | undefined,
+    interval: KeyInterval,
+    { clockMs }: EngineReplaceOptions,
   ): Promise<void> {
+    const stretch = isEverything(interval) ? undefined : { from: interval.from, until: interval.until }
+    await this.#compacting?.catch(() => {})
+    this.#assertNotClosed()
+    this.sweep(Infinity)
+    this.#expirations.emit()
+    this.#assertNotClosed()
+    this.#isReplacing = true
     const writer = this.#writer as WriterPort
     const commit = this.#commit as GroupCommit
     const replacement = new StoreReplacement(writer, commit, this.#settings.maxBytes)
@@ -422,17 +492,27 @@ export class LmdbEngine {
       await replacement.abandon()
       throw error
     } finally {
+      this.#isReplacing = false
       commit.resume()
     }
   }
 
-  /** Gives back the disk space that is free within the data file. */
+  /** Gives back the disk space that is free within the data file. Whoever asks meanwhile waits for the same. */
   async compact(): Promise<void> {
+    this.#compacting ??= this.flush()
+      .then(() => this.#compact())
+      .finally(() => {
+        this.#compacting = undefined
+      })
+    await this.#compacting
+  }
+
+  async #compact(): Promise<void> {
     const { commitTimeoutMs } = this.#settings
     const replaced = this.#store
     let retired: Promise<void> | undefined
     await compactStore({
-      directory: this.#options.directory,
+      directory: this.#directory,
       environment: replaced.environment,
       writer: this.#writer as WriterPort,
       commit: this.#commit as GroupCommit,
@@ -440,7 +520,7 @@ export class LmdbEngine {
       usedBytes: this.usedBytes,
       onSwitched: (dataPath, result) => {
         this.#store = new OpenStore(dataPath, { readOnly: false })
-        this.#guard = new StoreGuard(dataPath, this.#options.directory.leaseMark)
+        this.#guard = new StoreGuard(dataPath, this.#directory.leaseMark)
         this.#switchView(result)
         retired = this.#retire(replaced)
       },
@@ -448,8 +528,26 @@ export class LmdbEngine {
     if (!replaced.inUse) await retired
   }
 
-  /** `STORAGE_ERROR` where the writer thread hangs: the store stays open then. */
+  /** Fires when the store is closed, for what that does not wait for. */
+  get closed(): AbortSignal {
+    return this.#closed.signal
+  }
+
+  /** Flushes first. `STORAGE_ERROR` where that fails, or where the writer thread hangs: the store stays open then. */
   async close(): Promise<void> {
+    this.#cancelFlush?.()
+    this.#closed.abort(new StateError('CLOSED', { component: 'lmdb backend' }))
+    await this.#compacting?.catch(() => {})
+    try {
+      await this.flush()
+      await this.#commitTime()
+    } finally {
+      await this.#release()
+      await this.#directory.release()
+    }
+  }
+
+  async #release(): Promise<void> {
     await this.#writer?.close()
     this.#absorption.finish()
     this.#view.release()
@@ -458,7 +556,7 @@ export class LmdbEngine {
   }
 
   /** Makes the time durable where something is to expire: what has expired must not revive with an earlier clock. */
-  async commitTime(): Promise<void> {
+  async #commitTime(): Promise<void> {
     const clockMs = this.clock.now()
     if (this.failure !== undefined || clockMs <= this.#committedMs) return
     if (this.#view.firstDeadlineMs === Infinity) return
@@ -470,7 +568,7 @@ export class LmdbEngine {
     const retired = replaced
       .close()
       // What cannot be removed now is removed when the store is opened next.
-      .then(() => (this.#writer === undefined ? undefined : this.#options.directory.removeLeftovers()))
+      .then(() => (this.#writer === undefined ? undefined : this.#directory.removeLeftovers()))
       .catch(() => {})
       .finally(() => this.#retiring.delete(retired))
     this.#retiring.add(retired)
@@ -495,6 +593,13 @@ export class LmdbEngine {
     return isRecent && this.#writer !== undefined
   }
 
+  /** Seeks a key in the active generation to write over it. What had expired below that is reported. */
+  #seek(bytes: Uint8Array, start: number, length: number): number {
+    const address = this.active.seek(bytes, start, length)
+    if (address === 0) this.#noteExpiredBelow(bytes, start, length)
+    return address
+  }
+
   /** Reports the entry of a key that is about to be written over, if it has expired below the active generation. */
   #noteExpiredBelow(bytes: Uint8Array, start: number, length: number): void {
     const frozen = this.buffer.frozen.length === 0 ? 0 : this.buffer.findBelow(bytes, start, length)
@@ -509,7 +614,7 @@ export class LmdbEngine {
       const expiresAtMs = this.#view.expiryOf(bytes, start, length)
       if (expiresAtMs === -Infinity || expiresAtMs > nowMs) return
     }
-    this.#events.onExpired(() => copyBytes(bytes.subarray(start, start + length)))
+    this.#expirations.add(() => copyBytes(bytes.subarray(start, start + length)))
   }
 
   #newCommit(writer: WriterPort): GroupCommit {
@@ -523,8 +628,24 @@ export class LmdbEngine {
       now: () => this.clock.now(),
       gateTimeoutMs: GATE_TIMEOUT_MS,
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
-      onFailed: this.#events.onFailed,
+      onFailed: (error) => this.#listeners.emit('failed', { error }),
     })
+  }
+
+  /** What waits is committed in time although nobody waits for it. */
+  #armFlush(): void {
+    const { flushIntervalMs, clock } = this.#settings
+    if (flushIntervalMs === Infinity || this.#cancelFlush !== undefined || this.closed.aborted) return
+    if (this.buffer.active.isEmpty) return
+    const flush = () => {
+      this.#cancelFlush = undefined
+      this.#commit?.beginInTime()
+    }
+    this.#cancelFlush = setLongTimer(clock, flush, flushIntervalMs)
+  }
+
+  #assertNotClosed(): void {
+    if (this.closed.aborted) throw this.closed.reason
   }
 
   #committed(generation: Generation, result: CommitResult, tookMs: number): void {
@@ -552,6 +673,6 @@ export class LmdbEngine {
   }
 }
 
-function openForReading({ directory }: EngineOptions): OpenStore {
+function openForReading(directory: StoreDirectory): OpenStore {
   return new OpenStore(directory.dataPath, { readOnly: true })
 }

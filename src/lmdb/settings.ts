@@ -1,7 +1,7 @@
 import { systemClock } from '../base/clock.js'
 import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { loadLz4 } from '../codec/block-codec.js'
-import type { LmdbPutOptions, LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
+import type { LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
 
 const MEBIBYTE = 1024 * 1024
 /** A file of twice this can still be mapped, and once more while it grows, within the addresses of a process. */
@@ -64,11 +64,9 @@ export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
 }
 
 const writeRules = { durable: rules.boolean }
-const putRules = { ttlMs: rules.positiveMs, ...writeRules }
 
-export function validateLmdbPutOptions(options: LmdbPutOptions | undefined): void {
-  if (options !== undefined) rejectViolations(violationsOf(options, putRules))
-}
+/** What a put takes beside what it takes of every engine. */
+export const putRules: { readonly durable: Rule } = writeRules
 
 export function validateLmdbWriteOptions(options: LmdbWriteOptions | undefined): void {
   if (options !== undefined) rejectViolations(violationsOf(options, writeRules))

@@ -79,7 +79,7 @@ export class ModelStateBackend extends LocalBackend {
 
 class ModelEngine implements LocalEngine {
   readonly name = 'model'
-  readonly supports = SUPPORTS
+  readonly supports: BackendSupport = SUPPORTS
   readonly clock: ForwardClock
   readonly ttlMs: number
   expired = 0

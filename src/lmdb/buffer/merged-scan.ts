@@ -30,13 +30,13 @@ export interface MergeOptions {
   readonly withDeleted: boolean
 }
 
+const NOTHING = new Uint8Array(0)
+
 export class MergedScan {
-  /** Of the entry that `next` went to. */
-  key: Uint8Array
-  value: Uint8Array
+  /** Of the entry that `next` went to; no value: there is none under the key. */
+  key: Uint8Array = NOTHING
+  value: Uint8Array | undefined
   expiresAtMs: number = Infinity
-  /** There is no entry under the key. */
-  deleted = false
   /** Where the newest version of the key came from. */
   source: Cursor | undefined
   /** `next` stopped before it found an entry or the end. */
@@ -52,8 +52,6 @@ export class MergedScan {
     this.#options = options
     this.#sign = options.reverse ? -1 : 1
     this.#left = options.limit
-    this.key = NOTHING
-    this.value = NOTHING
   }
 
   /** Goes to the next entry; false at the end. `steps` bounds the keys looked at, and `paused` tells that they ran out. */
@@ -74,8 +72,7 @@ export class MergedScan {
       if (value === undefined && !withDeleted) continue
       this.key = key
       this.source = cursor
-      this.deleted = value === undefined
-      this.value = value ?? NOTHING
+      this.value = value
       this.expiresAtMs = expiresAtMs
       this.#left--
       return true
@@ -105,8 +102,6 @@ export class MergedScan {
     }
   }
 }
-
-const NOTHING = new Uint8Array(0)
 
 /** Layers newest first; `view` undefined: nothing below them shows through. */
 export function scanLayers(

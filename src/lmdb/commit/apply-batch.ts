@@ -1,27 +1,45 @@
+import type { EngineBatch } from '../../backend/facade/engines.js'
 import { type BatchCursor, OperationKind } from '../../backend/write-batch.js'
 import { compareBytes, copyBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
+import type { HashLog } from '../../log/hash-log.js'
 import { entryUnits } from '../../log/layout.js'
-import type { LmdbEngine } from '../lmdb-engine.js'
 
-/** What a batch did, for the counters. */
-export interface BatchTally {
-  puts: number
-  deletes: number
-  bytesWritten: number
+/** What a batch is applied to. */
+export interface BatchTarget {
+  /** Which takes the writes. */
+  readonly active: HashLog
+  read(key: Uint8Array, counts: boolean): Uint8Array | undefined
+  /** Throws `BACKEND_FULL` where so many bytes more do not fit. */
+  assertRoom(bytes: number): void
+  /** Writes what the put at hand says. */
+  putFrom(cursor: BatchCursor, expiresAtMs: number): void
+  remove(bytes: Uint8Array, start: number, length: number): void
+}
+
+/** Checks what a batch expects (`CONCURRENT_MODIFICATION`) and whether it fits (`BACKEND_FULL`), then applies it in one step. */
+export function applyBatch(target: BatchTarget, { cursor, expiry }: EngineBatch): void {
+  assertExpectations(target, cursor)
+  target.assertRoom(putBytes(cursor))
+  target.active.inOneStep(unitsAtMost(cursor), () => {
+    cursor.rewind()
+    while (cursor.next()) {
+      if (cursor.kind === OperationKind.PUT) target.putFrom(cursor, expiry(cursor.ttlMs))
+      else if (cursor.kind === OperationKind.DELETE) {
+        target.remove(cursor.bytes, cursor.keyStart, cursor.keyLength)
+      }
+    }
+  })
 }
 
 /** Throws `CONCURRENT_MODIFICATION` with the first key that does not hold what the batch expects. */
-export function assertExpectations(engine: LmdbEngine, cursor: BatchCursor): void {
+function assertExpectations(target: BatchTarget, cursor: BatchCursor): void {
   cursor.rewind()
   while (cursor.next()) {
     if (cursor.kind !== OperationKind.EXPECT_VALUE && cursor.kind !== OperationKind.EXPECT_ABSENT) continue
     const key = cursor.key()
-    const value = engine.read(key, false)
-    const expected =
-      cursor.kind === OperationKind.EXPECT_ABSENT
-        ? undefined
-        : cursor.bytes.subarray(cursor.valueStart, cursor.valueStart + cursor.valueLength)
+    const value = target.read(key, false)
+    const expected = cursor.kind === OperationKind.EXPECT_ABSENT ? undefined : cursor.value()
     const holds =
       value === undefined || expected === undefined ? value === expected : compareBytes(value, expected) === 0
     if (!holds) throw new StateError('CONCURRENT_MODIFICATION', { key: copyBytes(key) })
@@ -29,37 +47,13 @@ export function assertExpectations(engine: LmdbEngine, cursor: BatchCursor): voi
 }
 
 /** Key and value bytes of a batch's puts. */
-export function putBytes(cursor: BatchCursor): number {
+function putBytes(cursor: BatchCursor): number {
   let bytes = 0
   cursor.rewind()
   while (cursor.next()) {
     if (cursor.kind === OperationKind.PUT) bytes += cursor.keyLength + cursor.valueLength
   }
   return bytes
-}
-
-/** Applies a batch in one step; `expiry` gives the time at which something put with a time to live expires. */
-export function applyBatch(
-  engine: LmdbEngine,
-  cursor: BatchCursor,
-  expiry: (ttlMs: number | undefined) => number,
-): BatchTally {
-  const tally = { puts: 0, deletes: 0, bytesWritten: 0 }
-  engine.buffer.active.log.inOneStep(unitsAtMost(cursor), () => {
-    cursor.rewind()
-    while (cursor.next()) {
-      const { kind, bytes, keyStart, keyLength, valueStart, valueLength } = cursor
-      if (kind === OperationKind.PUT) {
-        engine.put(bytes, keyStart, keyLength, bytes, valueStart, valueLength, expiry(cursor.ttlMs))
-        tally.puts++
-        tally.bytesWritten += keyLength + valueLength
-      } else if (kind === OperationKind.DELETE) {
-        engine.remove(bytes, keyStart, keyLength)
-        tally.deletes++
-      }
-    }
-  })
-  return tally
 }
 
 /** What each operation may append to the log, so that none of them can run out of memory half-way. */

@@ -34,7 +34,7 @@ afterEach(async () => {
 function gate(): () => void {
   const snapshot = backend.snapshotSync({ track: true })
   snapshot.base?.release()
-  expect(snapshot.share()).toBeDefined()
+  expect(snapshot.share?.()).toBeDefined()
   return () => snapshot.closeSync()
 }
 

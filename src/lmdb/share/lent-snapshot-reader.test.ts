@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { runs } from '../../../test/support/long.js'
 import { EntryBlockCursor } from '../../backend/entry-block.js'
+import type { LocalSnapshot } from '../../backend/facade/local-snapshot.js'
 import type { SharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
 import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { seededRandom } from '../../base/random.js'
 import { ManualClock } from '../../testing/manual-clock.js'
-import type { LmdbSnapshot } from '../lmdb-snapshot.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from '../types.js'
 import { openSharedSnapshot } from './lent-snapshot-reader.js'
@@ -50,7 +50,7 @@ async function contentOf(reader: SharedSnapshotReader): Promise<Content> {
   return content
 }
 
-function baseOf({ base }: LmdbSnapshot): ChangeBase {
+function baseOf({ base }: LocalSnapshot): ChangeBase {
   if (base === undefined) throw new Error('the snapshot is no base')
   return base
 }
@@ -118,7 +118,7 @@ describe('a shared snapshot', () => {
     clock.advance(50)
     const expected = present()
     const snapshot = backend.snapshotSync()
-    const shared = snapshot.share()
+    const shared = snapshot.share?.()
     for (let i = 0; i < 60; i++) put(`k${i}`, 'later')
     put('another', 'later')
     const { content, count } = await read(shared)
@@ -146,7 +146,7 @@ describe('a shared snapshot', () => {
     clock.advance(50)
     await backend.sweep()
     const snapshot = backend.snapshotSync({ since: base })
-    const { content, count } = await read(snapshot.share('changes'))
+    const { content, count } = await read(snapshot.share?.('changes'))
     const expired = Array.from({ length: 10 }, (_, i) => [`k${i}`, undefined] as const)
     expect(content).toEqual(
       new Map([
@@ -171,7 +171,7 @@ describe('a shared snapshot', () => {
     }
     const isKnown = (base: ChangeBase): boolean => {
       using snapshot = backend.snapshotSync({ since: base })
-      return snapshot.share('changes') !== undefined
+      return snapshot.share?.('changes') !== undefined
     }
     let base = track()
     expect(isKnown(base)).toBe(true)
@@ -199,16 +199,16 @@ describe('a shared snapshot', () => {
     put('a', '1')
     const late = backend.snapshotSync()
     put('a', '2')
-    expect(late.share()).toBeUndefined()
+    expect(late.share?.()).toBeUndefined()
     late.closeSync()
     const snapshot = backend.snapshotSync()
-    const shared = snapshot.share() as SharedSnapshot
+    const shared = snapshot.share?.() as SharedSnapshot
     const reader = await openSharedSnapshot(shared.data)
     snapshot.closeSync()
     await expect(reader.blocks()[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'CLOSED' })
     await reader.close()
     const closed = backend.snapshotSync()
-    const unread = closed.share() as SharedSnapshot
+    const unread = closed.share?.() as SharedSnapshot
     closed.closeSync()
     await expect(openSharedSnapshot(unread.data)).rejects.toMatchObject({ code: 'CLOSED' })
     put('a', '3')
@@ -219,7 +219,7 @@ describe('a shared snapshot', () => {
     await open()
     put('a', '1')
     const snapshot = backend.snapshotSync()
-    expect(snapshot.share()).toBeDefined()
+    expect(snapshot.share?.()).toBeDefined()
     put('b', '2')
     const flushed = backend.flush()
     snapshot.closeSync()
@@ -247,8 +247,8 @@ describe('a shared snapshot', () => {
         }
         const expected = present()
         const snapshot = backend.snapshotSync({ track: true, ...(base && { since: base }) })
-        const delta = snapshot.share('changes')
-        const full = delta === undefined ? snapshot.share() : undefined
+        const delta = snapshot.share?.('changes')
+        const full = delta === undefined ? snapshot.share?.() : undefined
         const next = baseOf(snapshot)
         put('disturbs', 'x')
         const { content, count } = await read(delta ?? full)
@@ -278,7 +278,7 @@ describe('writers beside a reader that is about to begin', () => {
   it('wait without stopping the thread, where they can wait', async () => {
     await open({ flushEvery: 4 })
     const snapshot = backend.snapshotSync()
-    const shared = snapshot.share() as SharedSnapshot
+    const shared = snapshot.share?.() as SharedSnapshot
     const startedAt = performance.now()
     const writing = (async () => {
       for (let i = 0; i < 2_000; i++) await backend.put(bytes(`k${i}`), value)
@@ -293,7 +293,7 @@ describe('writers beside a reader that is about to begin', () => {
   it('go on without it, at once, where they never let the event loop run', async () => {
     await open({ flushEvery: 4 })
     const snapshot = backend.snapshotSync()
-    const shared = snapshot.share() as SharedSnapshot
+    const shared = snapshot.share?.() as SharedSnapshot
     const startedAt = performance.now()
     for (let i = 0; i < 4_000; i++) backend.putSync(bytes(`k${i}`), value)
     expect(performance.now() - startedAt).toBeLessThan(4_000)

@@ -122,7 +122,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
       const { key, value } = scan
       if (changed === undefined) count++
       else if (scan.source !== changed) count += this.#addedBy(scan)
-      if (scan.deleted) builder.addTombstone(key)
+      if (value === undefined) builder.addTombstone(key)
       else builder.add(key, 0, key.length, value, 0, value.length, scan.expiresAtMs)
       if (builder.full) {
         yield builder.take()
@@ -161,10 +161,10 @@ class LentSnapshotReader implements SharedSnapshotReader {
   }
 
   /** By how much the write buffer's version of a key changes the number of entries in the store. */
-  #addedBy({ key, deleted }: MergedScan): number {
+  #addedBy({ key, value }: MergedScan): number {
     const view = this.#lent?.view
     const isInStore = view !== undefined && view.expiryOf(key, 0, key.length) > this.#takenAtMs
-    return (deleted ? 0 : 1) - (isInStore ? 1 : 0)
+    return (value === undefined ? 0 : 1) - (isInStore ? 1 : 0)
   }
 
   /** Entries of the store that had not expired at the snapshot's instant. */
