@@ -1,9 +1,10 @@
 // A file of its own, so that the two go through the suite at the same time: nearly each case starts a writer thread.
 
-import { describe, it } from 'vitest'
+import { afterAll, describe, it } from 'vitest'
 import { leftToLongRuns } from '../../test/support/long.js'
 import { runConformanceSuite } from '../testing/conformance.js'
 import { LmdbStateBackend } from './lmdb-state-backend.js'
+import { STORE_PAGE_BYTES } from './store/data-file.js'
 
 /** When a write is committed is decided below both faces, so a quick run goes through one of them. */
 const describeQuickly = (title: string, body: () => void) =>
@@ -11,11 +12,16 @@ const describeQuickly = (title: string, body: () => void) =>
     body()
   })
 
+/** Values of a 64th of it fill whole pages: while they wait to be committed, the rest of a page is not counted. */
+const FULL_BYTES = 64 * (16 * STORE_PAGE_BYTES - 1_024)
+
 runConformanceSuite(
-  { describe: describeQuickly, it },
+  { describe: describeQuickly, it, afterAll },
   {
     name: 'LmdbStateBackend that commits every write',
     open: (options) => LmdbStateBackend.temporary({ ...options, flushEvery: 1, cacheBytes: 1024 * 1024 }),
+    maxBytes: FULL_BYTES,
+    reuse: leftToLongRuns !== undefined,
     cannot: { inPlace: 'a value may lie on disk' },
   },
 )

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { brokenBackends } from '../../test/model/broken-backends.js'
 import { brokenSeams } from '../../test/model/broken-seams.js'
 import { brokenSharing } from '../../test/model/broken-sharing.js'
+import type { WriteBatch } from '../backend/write-batch.js'
 import type { ConformanceOpenOptions } from './conformance/case.js'
 import { type ConformanceSubject, runConformanceSuite } from './conformance.js'
 import { ModelStateBackend } from './model-state-backend.js'
@@ -14,7 +15,11 @@ interface RegisteredTest {
 }
 
 /** A test runner that only writes down what is registered with it. */
-function register(subject: Partial<ConformanceSubject>, withSkip = true): RegisteredTest[] {
+function register(
+  subject: Partial<ConformanceSubject>,
+  withSkip = true,
+  endings?: (() => Promise<void>)[],
+): RegisteredTest[] {
   const tests: RegisteredTest[] = []
   const groups: string[] = []
   const add = (skipped: boolean) => (title: string, body: () => Promise<void>) => {
@@ -26,7 +31,11 @@ function register(subject: Partial<ConformanceSubject>, withSkip = true): Regist
     groups.pop()
   }
   const test = withSkip ? Object.assign(add(false), { skip: add(true) }) : add(false)
-  runConformanceSuite({ describe: group, it: test }, { name: 'subject', open: openModel, ...subject })
+  const afterAll = endings && ((body: () => Promise<void>) => endings.push(body))
+  runConformanceSuite(
+    { describe: group, it: test, ...(afterAll && { afterAll }) },
+    { name: 'subject', open: openModel, ...subject },
+  )
   return tests
 }
 
@@ -154,6 +163,71 @@ describe('runConformanceSuite', () => {
     await failures(register({ open }), 'life cycle')
     expect(opened.length).toBeGreaterThan(5)
     for (const backend of opened) expect(() => backend.stats()).toThrow('closed')
+  })
+
+  describe('with reuse', () => {
+    const TOPICS = new Set(['statistics', 'life cycle', 'time to live', 'batches', 'limits and arguments'])
+
+    it('hands an empty backend on from case to case, and closes it after the last', async () => {
+      const opened: ModelStateBackend[] = []
+      const { open } = counted(opened)
+      const endings: (() => Promise<void>)[] = []
+      const tests = register({ open, maxBytes: 1_048_576, reuse: true }, true, endings)
+      const run = tests.filter(({ path }) => TOPICS.has(path[1] ?? ''))
+      for (const { body } of run) await body()
+      expect(opened.length).toBeLessThan(run.length / 2)
+      expect(opened.some((backend) => !isClosed(backend))).toBe(true)
+      for (const end of endings) await end()
+      expect(opened.every(isClosed)).toBe(true)
+    })
+
+    it('hands on nothing after a case that failed', async () => {
+      const opened: ModelStateBackend[] = []
+      const { open, fail } = counted(opened)
+      const tests = register({ open, reuse: true }, true, []).filter(({ path }) => path[1] === 'batches')
+      fail(true)
+      for (const { body } of tests) await body().catch(() => undefined)
+      expect(opened.filter(isClosed).length).toBeGreaterThan(5)
+      fail(false)
+      for (const { body } of tests) await body()
+    })
+
+    it('hands on nothing that another case is still busy with', async () => {
+      const opened: ModelStateBackend[] = []
+      const { open } = counted(opened)
+      const tests = register({ open, reuse: true }, true, []).filter(({ path }) => path[1] === 'batches')
+      await Promise.all(tests.slice(0, 5).map(({ body }) => body()))
+      expect(opened.length).toBeGreaterThanOrEqual(5)
+    })
+
+    it('needs to be told by the runner when the tests are over', () => {
+      expect(() => register({ reuse: true })).toThrow('runner.afterAll is missing')
+    })
+
+    function isClosed(backend: ModelStateBackend): boolean {
+      try {
+        backend.stats()
+        return false
+      } catch {
+        return true
+      }
+    }
+
+    /** Opens models that can be told to fail, and notes each. */
+    function counted(opened: ModelStateBackend[]) {
+      let fails = false
+      class Failing extends ModelStateBackend {
+        override async write(batch: WriteBatch): Promise<void> {
+          if (!fails) return await super.write(batch)
+        }
+      }
+      const open = async (options: ConformanceOpenOptions) => {
+        const backend = new Failing(options)
+        opened.push(backend)
+        return backend
+      }
+      return { open, fail: (does: boolean) => void (fails = does) }
+    }
   })
 
   it('rejects a subject that it cannot read', () => {

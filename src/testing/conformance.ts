@@ -26,6 +26,7 @@ import { lifecycle } from './conformance/lifecycle.js'
 import { limits } from './conformance/limits.js'
 import { rangeDeletes } from './conformance/range-deletes.js'
 import { ranges } from './conformance/ranges.js'
+import { ReusedBackends } from './conformance/reused-backends.js'
 import { sharing } from './conformance/sharing.js'
 import { snapshots } from './conformance/snapshots.js'
 import { statistics } from './conformance/statistics.js'
@@ -61,6 +62,8 @@ export interface ConformanceRunner {
     /** Without it, a skipped case is an empty test whose title says so. */
     readonly skip?: (title: string, body: TestBody) => unknown
   }
+  /** Called in a group of `describe`: the body runs after its tests (`after` of node:test and mocha). Needed for `reuse`. */
+  readonly afterAll?: (body: TestBody) => unknown
 }
 
 export interface ConformanceSubject {
@@ -72,6 +75,11 @@ export interface ConformanceSubject {
   readonly cannot?: { readonly [Capability in ConformanceCapability]?: string }
   /** The `maxBytes` with which the limit is tested: the smallest that the engine takes. Default 64 MiB. */
   readonly maxBytes?: number
+  /**
+   * Cases for which an empty backend will do get the one of the case before, cleared, unless that case failed or has set the clock
+   * back. For engines that take long to open: it spares most of the openings. Default false: each case has backends of its own.
+   */
+  readonly reuse?: boolean
 }
 
 const subjectRules = {
@@ -79,6 +87,7 @@ const subjectRules = {
   open: rules.function,
   cannot: rules.object,
   maxBytes: rules.positiveInteger,
+  reuse: rules.boolean,
 }
 
 /**
@@ -100,30 +109,39 @@ export function runConformanceSuite(runner: ConformanceRunner, subject: Conforma
     typeof value === 'string' && value !== '' ? undefined : 'must be the reason, in words'
   const capabilities = Object.fromEntries(CAPABILITIES.map((capability) => [capability, reason]))
   rejectViolations(violationsOf(subject.cannot, capabilities, 'subject.cannot'))
+  if (subject.reuse === true && runner.afterAll === undefined) {
+    throw invalidArgument('runner.afterAll', 'is missing: with reuse, it closes what was opened')
+  }
   runner.describe(`${subject.name} keeps the promises of StateBackend`, () => {
-    for (const topic of TOPICS) {
-      runner.describe(topic.title, () => register(topic, runner, subject, false))
-    }
+    registerAll(runner, subject, false)
   })
   runner.describe(`${subject.name} keeps the promises of SyncStateBackend`, () => {
     const cannotSync = subject.cannot?.sync
     if (cannotSync !== undefined) return skip(runner, 'all of them, without promises', 'sync', cannotSync)
-    for (const topic of TOPICS) {
-      runner.describe(topic.title, () => register(topic, runner, subject, true))
-    }
+    registerAll(runner, subject, true)
   })
 }
 
-function register(
-  topic: ConformanceTopic,
-  runner: ConformanceRunner,
-  subject: ConformanceSubject,
-  sync: boolean,
-): void {
+function registerAll(runner: ConformanceRunner, subject: ConformanceSubject, sync: boolean): void {
+  const reused = subject.reuse === true ? new ReusedBackends() : undefined
+  if (reused !== undefined) runner.afterAll?.(() => reused.close())
+  for (const topic of TOPICS) {
+    runner.describe(topic.title, () => register(topic, runner, { subject, sync, reused }))
+  }
+}
+
+interface Face {
+  readonly subject: ConformanceSubject
+  readonly sync: boolean
+  readonly reused: ReusedBackends | undefined
+}
+
+function register(topic: ConformanceTopic, runner: ConformanceRunner, face: Face): void {
+  const { subject } = face
   for (const test of topic.cases) {
     const missing = test.needs.find((capability) => subject.cannot?.[capability] !== undefined)
     if (missing === undefined) {
-      runner.it(test.title, () => runCase(test, subject, sync))
+      runner.it(test.title, () => runCase(test, face))
     } else {
       skip(runner, test.title, missing, subject.cannot?.[missing] ?? '')
     }
@@ -142,19 +160,31 @@ function skip(
   else runner.it.skip(explained, nothing)
 }
 
-/** Runs one case with backends of its own, and closes what it opened, also when it failed. */
-async function runCase(test: ConformanceCase, subject: ConformanceSubject, sync: boolean): Promise<void> {
+/** Runs one case, and closes what it opened, also when it failed, but for what the next case may use. */
+async function runCase(test: ConformanceCase, { subject, sync, reused }: Face): Promise<void> {
   const opened: (StateBackend | StateSnapshot)[] = []
-  const clock = new ManualClock()
+  const reusable: StateBackend[] = []
+  const clock = reused?.clock ?? new ManualClock()
+  const openAnew = async (options: ConformanceOpenOptions): Promise<StateBackend> =>
+    await subject.open({ ...options, ...(subject.cannot?.clock === undefined && { clock }) })
+  const faceOf = (backend: StateBackend): TestedBackend => {
+    // Cases use only what they say that they need, and what the subject cannot is left out.
+    return sync ? new SyncFaces(syncOf(backend)) : (backend as TestedBackend)
+  }
   const context: CaseContext = {
     clock,
     maxBytes: subject.maxBytes ?? DEFAULT_MAX_BYTES,
     open: async (options = {}) => {
-      const clockOption = subject.cannot?.clock === undefined ? { clock } : {}
-      const backend = await subject.open({ ...options, ...clockOption })
+      const isPlain = reused !== undefined && Object.keys(options).length === 0
+      const backend = (isPlain ? reused.take() : undefined) ?? (await openAnew(options))
+      const list = isPlain ? reusable : opened
+      list.push(backend)
+      return faceOf(backend)
+    },
+    openNew: async () => {
+      const backend = await openAnew({})
       opened.push(backend)
-      // Cases use only what they say that they need, and what the subject cannot is left out.
-      return sync ? new SyncFaces(syncOf(backend)) : (backend as TestedBackend)
+      return faceOf(backend)
     },
     can: (capability) => subject.cannot?.[capability] === undefined,
     readerOf: async (backend) => {
@@ -183,9 +213,14 @@ async function runCase(test: ConformanceCase, subject: ConformanceSubject, sync:
   }
   try {
     await test.run(context)
+  } catch (error) {
+    opened.unshift(...reusable.splice(0))
+    throw error
   } finally {
     for (const resource of opened.reverse()) await resource.close()
   }
+  for (const backend of reusable) await reused?.giveBack(backend)
+  await reused?.endCase()
 }
 
 function syncOf(backend: StateBackend): SyncStateBackend {

@@ -213,7 +213,8 @@ class ModelEngine implements LocalEngine {
     const entries = new Map(this.#entries)
     change(entries)
     try {
-      if (sizeBytes(entries) > sizeBytes(this.#entries)) this.#requireRoom(entries)
+      const isLimited = this.#maxBytes !== Infinity
+      if (isLimited && sizeBytes(entries) > sizeBytes(this.#entries)) this.#requireRoom(entries)
     } catch (error) {
       this.expired = expired
       throw error

@@ -61,8 +61,10 @@ export interface CaseContext {
   readonly clock: ManualClock
   /** A `maxBytes` that the engine can be opened with. */
   readonly maxBytes: number
-  /** Opens an empty backend. */
+  /** Opens an empty backend; without options it may be one that another case has used, so that its counters go on. */
   open(options?: { readonly ttlMs?: number; readonly maxBytes?: number }): Promise<TestedBackend>
+  /** Opens one that nobody has used. */
+  openNew(): Promise<TestedBackend>
   /** Takes a snapshot. */
   snapshotOf(backend: SnapshotSource, options?: SnapshotOptions): Promise<StateSnapshot>
   /** A snapshot, or, of an engine without them, the backend itself: for cases that are about reads. */

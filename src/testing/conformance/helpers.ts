@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { type EntryBlock, EntryBlockBuilder } from '../../backend/entry-block.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import type { StateSnapshot } from '../../backend/state-snapshot.js'
-import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
+import type { BackendStats, Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { compareBytes, describeKey } from '../../base/bytes.js'
 import { isStateError, type StateError, type StateErrorCode } from '../../base/errors.js'
 import { isBytes, isErrorLike } from '../../base/shapes.js'
+
+type CounterName = Exclude<keyof BackendStats, 'entries' | 'openSnapshots'>
 
 /** Bytes of a text, one per character: `bytes('\xff')` is one byte. */
 export function bytes(text: string): Uint8Array {
@@ -128,6 +130,18 @@ export async function assertHolds(
       expected.map(([key]) => key),
       'listKeys',
     )
+  }
+}
+
+/** Counters of a backend that others may have used before: gives a function that tells by how much they have moved since. */
+export function counting<Name extends CounterName>(
+  backend: StateBackend,
+  ...names: readonly Name[]
+): () => Record<Name, number> {
+  const before = backend.stats()
+  return () => {
+    const after = backend.stats()
+    return Object.fromEntries(names.map((name) => [name, after[name] - before[name]])) as Record<Name, number>
   }
 }
 

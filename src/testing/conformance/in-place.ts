@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { isStateError } from '../../base/errors.js'
 import { Slot } from '../../base/slot.js'
 import { type ConformanceTopic, promise } from './case.js'
-import { assertHolds, bytes, fill, text } from './helpers.js'
+import { assertHolds, bytes, counting, fill, text } from './helpers.js'
 
 const shown = ({ bytes: all, offset, length }: Slot): string => text(all.subarray(offset, offset + length))
 const write = ({ bytes: all, offset }: Slot, value: string): void => all.set(bytes(value), offset)
@@ -18,6 +18,7 @@ export const inPlace: ConformanceTopic = {
       async ({ open, inPlaceOf }) => {
         const backend = await open()
         await fill(backend, { a: 'value', empty: '' })
+        const counted = counting(backend, 'gets', 'hits')
         const state = inPlaceOf(backend)
         const slot = new Slot()
         assert.equal(state.peekSync(bytes('a'), slot), true)
@@ -26,8 +27,7 @@ export const inPlace: ConformanceTopic = {
         assert.equal(state.peekSync(bytes('empty'), slot), true)
         assert.equal(slot.length, 0)
         assert.equal(state.peekSync(bytes('none'), slot), false)
-        const { gets, hits } = backend.stats()
-        assert.deepEqual([gets, hits], [3, 2], 'gets and hits')
+        assert.deepEqual(counted(), { gets: 3, hits: 2 })
       },
       ['sync', 'inPlace'],
     ),
@@ -36,6 +36,7 @@ export const inPlace: ConformanceTopic = {
       'makes an entry of zeros, and finds it to be changed',
       async ({ open, inPlaceOf }) => {
         const backend = await open()
+        const counted = counting(backend, 'puts', 'bytesWritten')
         const state = inPlaceOf(backend)
         const slot = new Slot()
         for (let i = 1; i <= 5; i++) {
@@ -46,8 +47,7 @@ export const inPlace: ConformanceTopic = {
         }
         const value = (await backend.get(bytes('count'))) ?? new Uint8Array(8)
         assert.equal(new DataView(value.slice().buffer).getFloat64(0, true), 5)
-        const { puts, bytesWritten } = backend.stats()
-        assert.deepEqual([puts, bytesWritten], [5, 5 * (5 + 8)], 'puts and bytes written')
+        assert.deepEqual(counted(), { puts: 5, bytesWritten: 5 * (5 + 8) })
       },
       ['sync', 'inPlace'],
     ),

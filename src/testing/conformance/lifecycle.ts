@@ -128,11 +128,12 @@ export const lifecycle: ConformanceTopic = {
     promise(
       'close leaves no timer behind',
       async ({ open, clock }) => {
+        const others = clock.pendingTimers
         const backend = await open({ ttlMs: 1_000 })
         await fill(backend, { a: '1', b: '2' })
         await clock.advanceAsync(100)
         await backend.close()
-        assert.equal(clock.pendingTimers, 0)
+        assert.equal(clock.pendingTimers, others)
         await clock.advanceAsync(60_000)
       },
       ['clock', 'ttl'],

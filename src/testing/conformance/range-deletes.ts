@@ -8,6 +8,8 @@ import { assertAbsent, assertHolds, bytes, collect, contents, fill, rejects, ste
 
 const FIVE = { a: '1', b: '2', 'b\x00': '3', 'b\xff': '4', c: '5' }
 const KEYS = Object.keys(FIVE)
+/** Values that fill a store in this many puts at most. */
+const FILLING_PUTS = 512
 
 /** Removing what is in a range of keys, in one step. */
 export const rangeDeletes: ConformanceTopic = {
@@ -182,9 +184,9 @@ export const rangeDeletes: ConformanceTopic = {
       'works when the store is full, and gives the space back',
       async ({ open, maxBytes }) => {
         const backend = await open({ maxBytes })
-        const value = new Uint8Array(8_192).fill(1)
+        const value = new Uint8Array(Math.ceil(maxBytes / FILLING_PUTS)).fill(1)
         const fillUp = async () => {
-          for (let i = 0; i < 100_000; i++) await backend.put(bytes(`k${i}`), value)
+          for (let i = 0; i <= FILLING_PUTS; i++) await backend.put(bytes(`k${i}`), value)
         }
         await rejects('BACKEND_FULL', fillUp)
         await backend.deleteRange({ prefix: bytes('k') })
