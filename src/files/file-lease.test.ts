@@ -1,12 +1,13 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { FileCheckpointStorage } from '../storage/file-checkpoint-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { DurableDirectory } from './durable-directory.js'
 import { FileLease, LEASE_MS, RENEW_LEASE_MS } from './file-lease.js'
+import { LeaseWatch } from './lease-watch.js'
 import { thisThread } from './process-identity.js'
 import { TemporaryFile } from './temporary-file.js'
 
@@ -28,6 +29,9 @@ describe('the lease of FileCheckpointStorage', () => {
     await writeFile(path, JSON.stringify({ ...record, ...changes }))
     return path
   }
+
+  const content = async (token: number): Promise<unknown> =>
+    JSON.parse(await readFile(join(directory, `.lease-${String(token).padStart(10, '0')}`), 'utf8'))
 
   /** Another owner that renews its lease while somebody waits. */
   const renewing = (path: string) => async (ms: number) => {
@@ -274,7 +278,40 @@ describe('the lease of FileCheckpointStorage', () => {
     await lease.release()
     await next.check()
   })
+
+  it.skipIf(process.platform !== 'linux')(
+    'keeps no descriptor of a lease whose release could not be written',
+    async () => {
+      const lease = await storage.acquire()
+      expect(await openIn(directory)).toEqual(['.lease-0000000001'])
+      vi.spyOn(TemporaryFile, 'create').mockRejectedValueOnce(new Error('disk on fire'))
+      await expect(lease.release()).rejects.toThrow('disk on fire')
+      expect(await openIn(directory)).toEqual([])
+      await lease.release()
+      expect(await content(1)).toMatchObject({ released: true })
+    },
+  )
+
+  it('leaves a lease alone that has come under the name of one whose release could not be written', async () => {
+    const lease = await storage.acquire()
+    vi.spyOn(TemporaryFile, 'create').mockRejectedValueOnce(new Error('disk on fire'))
+    await expect(lease.release()).rejects.toThrow('disk on fire')
+    vi.spyOn(LeaseWatch.prototype, 'newerOwner').mockResolvedValueOnce(undefined)
+    await plant(1, {})
+    await lease.release()
+    expect(await content(1)).toMatchObject({ nonce: 'planted', released: false })
+  })
 })
+
+/** Names of files in a folder that this process has open. */
+async function openIn(folder: string): Promise<string[]> {
+  const names: string[] = []
+  for (const descriptor of await readdir('/proc/self/fd')) {
+    const path = await readlink(`/proc/self/fd/${descriptor}`).catch(() => '')
+    if (path.startsWith(folder)) names.push(basename(path))
+  }
+  return names
+}
 
 async function startOf(pid: number): Promise<number | null> {
   if (process.platform !== 'linux') return null

@@ -74,6 +74,8 @@ export class FileLease {
   #cancelRenewal: CancelTimer = () => {}
   #releasing: Promise<void> | undefined
   #letGo = false
+  /** The own file is open, so that its number is given to no other. */
+  #isOpen = true
 
   private constructor(
     directory: DurableDirectory,
@@ -162,6 +164,10 @@ export class FileLease {
     if (performance.now() - this.#renewedAtMs >= RENEW_LEASE_MS) await this.#renew()
   }
 
+  /**
+   * Rejects where the file cannot be made to say so, on a full disk for instance: the lease is let go of all the same, its file is
+   * closed, and this thread may acquire it again at once; others wait until it has aged.
+   */
   async release(): Promise<void> {
     this.#letGo = true
     this.#cancelRenewal()
@@ -176,19 +182,31 @@ export class FileLease {
   async #writeReleased(): Promise<void> {
     givenUp.add(this.#record.nonce)
     held.delete(this.#record.nonce)
-    if ((await this.#watch.newerOwner()) === undefined) {
-      const file = await TemporaryFile.create(this.#directory)
-      try {
-        await file.write(encodeLease({ ...this.#record, released: true }))
-        await file.replaceAs(leaseFileName(this.token), this.#watch)
-      } catch (failure) {
-        const error = await afterCleanUp(failure, this.#directory.storageName, () => file.discard())
-        // Taken over in the middle of it: there is nothing to let go of.
-        if (!isStateError(error, 'FENCED')) throw error
-      }
+    try {
+      if (await this.#isOwner()) await this.#replaceByReleased()
+      givenUp.delete(this.#record.nonce)
+    } finally {
+      this.#isOpen = false
+      await this.#file.close()
     }
-    givenUp.delete(this.#record.nonce)
-    await this.#file.close()
+  }
+
+  async #isOwner(): Promise<boolean> {
+    if ((await this.#watch.newerOwner()) !== undefined) return false
+    // Once its file is closed, the mark may have become that of another one.
+    return this.#isOpen || (await readLease(this.#directory, this.token))?.nonce === this.#record.nonce
+  }
+
+  async #replaceByReleased(): Promise<void> {
+    const file = await TemporaryFile.create(this.#directory)
+    try {
+      await file.write(encodeLease({ ...this.#record, released: true }))
+      await file.replaceAs(leaseFileName(this.token), this.#watch)
+    } catch (failure) {
+      const error = await afterCleanUp(failure, this.#directory.storageName, () => file.discard())
+      // Taken over in the middle of it: there is nothing to let go of.
+      if (!isStateError(error, 'FENCED')) throw error
+    }
   }
 
   #renewLater(): void {

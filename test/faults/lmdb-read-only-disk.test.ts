@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { compileSources } from './compile-sources.js'
@@ -26,6 +27,13 @@ describe.skipIf(missing !== undefined)(titled('a store on a file system that is 
           expect(await reader.tell('read')).toBe('opened')
           expect(await reader.tell('get a')).toBe('1')
         }
+        const [reader] = readers as [StoreProcess]
+        for (let i = 0; i < 5; i++) {
+          expect(await reader.tell('close')).toBe('done')
+          expect(await reader.tell('read')).toBe('opened')
+          expect(await reader.tell('get a')).toBe('1')
+        }
+        expect(filesOpenIn(folder, await reader.tell('pid'))).toHaveLength(1)
         expect(await writer.tell('verify')).toBe('whole')
         expect(await writer.tell('open')).toBe('STORAGE_ERROR')
         expect(await writer.tell('reason')).toContain('the file system is read-only')
@@ -35,3 +43,11 @@ describe.skipIf(missing !== undefined)(titled('a store on a file system that is 
     })
   })
 })
+
+/** The files below a folder that a process has open. */
+function filesOpenIn(folder: string, pid: string): string[] {
+  const descriptors = `/proc/${pid}/fd`
+  return readdirSync(descriptors)
+    .map((descriptor) => readlinkSync(join(descriptors, descriptor)))
+    .filter((path) => path.startsWith(folder))
+}

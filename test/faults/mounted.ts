@@ -11,8 +11,7 @@ export async function onSmallDisk(options: string, body: (folder: string) => Pro
     try {
       await body(folder)
     } finally {
-      // Whoever could not write that it lets go of its lease still holds a descriptor there.
-      execFileSync('umount', ['-l', folder])
+      execFileSync('umount', [folder])
     }
   } finally {
     rmSync(folder, { recursive: true })

@@ -15,8 +15,9 @@
 //     refused. A line in the table with our number, that was there before, is of a process that is dead: it would keep pages
 //     from being used again for as long as we live, so it goes.
 
-import { accessSync, constants, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { constants as system } from 'node:os'
+import { dirname } from 'node:path'
 import { pid } from 'node:process'
 import { markAsUntransferable } from 'node:worker_threads'
 import type * as Lmdb from 'lmdb'
@@ -104,10 +105,27 @@ const READ_ONLY = 0x20000
 const binary = { encoding: 'binary', keyEncoding: 'binary' } as const
 
 /**
+ * Data files that are open where LMDB cannot open its lock file, as on a read-only file system: there the package (3.5.6) forgets
+ * to close what it has opened, a descriptor and a map each time. So a thread opens such a file once, until it ends.
+ */
+const unlocked = new Map<string, Environment>()
+
+/**
  * `path` is that of the data file. `STORAGE_ERROR` where LMDB cannot read or write its files, `CORRUPTION` where they are not
  * a store's.
  */
 export function openEnvironment(path: string, options: EnvironmentOptions): Environment {
+  if (!options.readOnly || canLock(path)) return open(path, options)
+  const { dev, ino } = statSync(path, { bigint: true })
+  const file = `${dev}:${ino}`
+  const known = unlocked.get(file)
+  if (known !== undefined) return known
+  const environment = { ...open(path, options), close: async () => {} }
+  unlocked.set(file, environment)
+  return environment
+}
+
+function open(path: string, options: EnvironmentOptions): Environment {
   let root: RootDatabase<Buffer, Uint8Array> | undefined
   let first: NativeEnvironment | undefined
   try {
@@ -242,6 +260,17 @@ interface OpenHandles {
 function isWritable(path: string): boolean {
   try {
     for (const each of [path, lockFileOf(path)]) accessSync(each, constants.R_OK | constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Whether LMDB can open the lock file, or make it. */
+function canLock(path: string): boolean {
+  const lockFile = lockFileOf(path)
+  try {
+    accessSync(existsSync(lockFile) ? lockFile : dirname(lockFile), constants.R_OK | constants.W_OK)
     return true
   } catch {
     return false
