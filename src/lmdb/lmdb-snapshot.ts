@@ -109,13 +109,17 @@ export class LmdbSnapshot implements EngineSnapshot {
   }
 
   #sortedNow(): SortedLayer[] {
-    return this.#source.layers.map((layer) => ({ ...layer, sorted: layer.log.ordered.sortedNow() }))
+    return this.#source.layers.map((layer) => {
+      const sorted = layer.log.ordered.sortedNow()
+      layer.hold()
+      return { ...layer, sorted }
+    })
   }
 
   async #sorted(check: () => void): Promise<SortedLayer[]> {
     const sorted: SortedLayer[] = []
     for (const layer of this.#source.layers) {
-      sorted.push({ ...layer, sorted: await layer.log.ordered.sorted(check) })
+      sorted.push({ ...layer, sorted: await layer.log.ordered.sorted(check, () => layer.hold()) })
     }
     check()
     return sorted

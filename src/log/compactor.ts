@@ -3,6 +3,8 @@
 // (1) Work is done in steps of bounded size, paid for by what is appended and removed: a log never needs a pause for it.
 // (2) A moved entry keeps its epoch, so to snapshots it is the same version.
 // (3) The tail is never compacted; a large entry's own segment is only released, never copied.
+// (4) While somebody may still read a segment, to compact it frees nothing, and takes room for what is moved. So segments that
+//     can be given back at once come first, and the others only when most of everything is dead.
 
 import {
   entryUnits,
@@ -19,8 +21,6 @@ import type { SegmentTable } from './segment-table.js'
 /** What the compactor asks of its log. */
 export interface CompactionHost {
   isTail(segment: number): boolean
-  /** Whether an open snapshot keeps emptied segments from being released. */
-  pinned(): boolean
   /** Moves the entry at an address to the tail if it is the latest version of its key; false where there is no room. */
   moveIfLatest(address: number): boolean
   /** Nothing living is left in the segment. */
@@ -31,9 +31,9 @@ export interface CompactionHost {
 const STEP_UNITS: number = (64 * 1024) / UNIT_BYTES
 /** Units walked for each unit appended or removed. */
 const WALK_PER_UNIT = 4
-/** Compaction begins when more than this share of the log is dead … */
+/** Compaction begins when more than this share is dead of the segments that can be given back at once … */
 const DEAD_SHARE = 1 / 3
-/** … or this one while a snapshot is open: until it closes, what is moved only takes more room … */
+/** … or this one of all … */
 const PINNED_DEAD_SHARE = 3 / 4
 /** … with segments of which at least this share is. */
 const VICTIM_SHARE = 1 / 4
@@ -53,7 +53,7 @@ export class Compactor {
 
   /** There is a segment worth compacting. */
   get hasWork(): boolean {
-    return this.#victim !== NONE || (this.#mostlyDead() && this.#choose(VICTIM_SHARE) !== NONE)
+    return this.#victim !== NONE || this.#choose() !== NONE
   }
 
   /** The log has grown, or something in it has died, by this much: `paid` does the share of work that this pays for. */
@@ -73,16 +73,16 @@ export class Compactor {
   step(): boolean {
     if (this.#victim === NONE) {
       this.#credit = 0
-      if (!this.#mostlyDead()) return false
-      this.#begin(this.#choose(VICTIM_SHARE))
+      this.#begin(this.#choose())
       if (this.#victim === NONE) return false
     }
     return this.#walk(STEP_UNITS)
   }
 
-  /** Compacts one segment wholly if at least `share` of it is dead; returns whether there was one. */
+  /** Compacts one segment wholly that can be given back, if at least `share` of it is dead; returns whether there was one. */
   reclaim(share: number): boolean {
-    if (this.#victim === NONE) this.#begin(this.#choose(share))
+    if (this.#victim === NONE || this.#segments.isPinned(this.#victim))
+      this.#begin(this.#survey(share, false).victim)
     return this.#victim !== NONE && this.#walk(Infinity)
   }
 
@@ -91,31 +91,39 @@ export class Compactor {
     if (segment === this.#victim) this.#victim = NONE
   }
 
-  #mostlyDead(): boolean {
-    const share = this.#host.pinned() ? PINNED_DEAD_SHARE : DEAD_SHARE
-    return this.#segments.deadBytes > this.#segments.usedBytes * share
-  }
-
   #begin(victim: number): void {
     this.#victim = victim
     this.#offset = 1
   }
 
-  /** The segment with the largest dead share, if that is at least `share`. */
-  #choose(share: number): number {
-    const { usedUnits, deadUnits } = this.#segments
-    let chosen = NONE
-    let chosenShare = share
+  /** What is worth compacting now. */
+  #choose(): number {
+    if (this.#segments.deadBytes === 0) return NONE
+    const free = this.#survey(VICTIM_SHARE, false)
+    if (free.victim !== NONE && free.deadShare > DEAD_SHARE) return free.victim
+    const all = this.#survey(VICTIM_SHARE, true)
+    return all.deadShare > PINNED_DEAD_SHARE ? all.victim : NONE
+  }
+
+  /**
+   * How much is dead of all segments, or of those that are not pinned, and which has the largest dead share, if that is at least
+   * `share`. A segment that is dead altogether waits to be given back: nothing is left to do there.
+   */
+  #survey(share: number, withPinned: boolean): { readonly victim: number; readonly deadShare: number } {
+    const segments = this.#segments
+    const { usedUnits, deadUnits } = segments
+    let [victim, victimShare, allUsed, allDead] = [NONE, share, 0, 0]
     for (let number = 0; number < usedUnits.length; number++) {
-      const used = usedUnits[number] as number
-      if (used <= 1 || this.#host.isTail(number)) continue
-      const deadShare = (deadUnits[number] as number) / (used - 1)
-      // A segment that is dead altogether waits for snapshots to close: nothing is left to do.
-      if (deadShare < chosenShare || deadShare === 1) continue
-      chosen = number
-      chosenShare = deadShare
+      const used = (usedUnits[number] as number) - 1
+      const dead = deadUnits[number] as number
+      if (used <= 0 || dead === used || (!withPinned && segments.isPinned(number))) continue
+      allUsed += used
+      allDead += dead
+      if (dead < used * victimShare || this.#host.isTail(number)) continue
+      victim = number
+      victimShare = dead / used
     }
-    return chosen
+    return { victim, deadShare: allUsed === 0 ? 0 : allDead / allUsed }
   }
 
   /** Returns false where the log has no room for what must be moved. */

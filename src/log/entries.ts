@@ -6,6 +6,8 @@ import {
   entryUnits,
   FLAG_BURIED,
   FLAG_EXPIRES,
+  FLAG_FRESH,
+  FLAG_QUEUED,
   FLAG_TOMBSTONE,
   headerWords,
   KEY_LENGTH_MASK,
@@ -14,6 +16,7 @@ import {
   OFFSET_BITS,
   OFFSET_MASK,
   SLACK_SHIFT,
+  SLACKLESS_MASK,
   storedUnits,
   UNIT_WORDS_SHIFT,
   WORD_BUCKET,
@@ -27,7 +30,6 @@ import { ValuePool } from './value-pool.js'
 /** Below this length a loop over bytes beats making a view for the built-in copy. */
 const LOOP_COPY_BYTES = 64
 const LOOP_MOVE_WORDS = 128
-const LOW_HALF = 0xffff
 /** In the place of an expiry time: there is no entry. */
 export const GONE: number = -Infinity
 /** In the place of a value's start: it does not fit where the old one lies, or must not lie there. */
@@ -68,9 +70,35 @@ export class Entries {
   }
 
   bury(address: number): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
-    words[at] = (words[at] as number) | FLAG_BURIED
+    this.#setFlag(address, FLAG_BURIED)
+  }
+
+  /**
+   * Whether the key was absent at the base of epoch `newestBase` and at all older ones. A tombstone is fresh if that held for the
+   * entry that it took the place of.
+   */
+  isFresh(address: number, newestBase: number): boolean {
+    const meta = this.#word(address, 0)
+    if ((meta & FLAG_FRESH) === 0) return false
+    return (meta & FLAG_TOMBSTONE) !== 0 || this.epoch(address) > newestBase
+  }
+
+  /** A base knows the entry. */
+  makeKnown(address: number): void {
+    this.#clearFlag(address, FLAG_FRESH)
+  }
+
+  /** Whether the key's hash is in the queue of tombstones. */
+  isQueued(address: number): boolean {
+    return (this.#word(address, 0) & FLAG_QUEUED) !== 0
+  }
+
+  setQueued(address: number): void {
+    this.#setFlag(address, FLAG_QUEUED)
+  }
+
+  clearQueued(address: number): void {
+    this.#clearFlag(address, FLAG_QUEUED)
   }
 
   keyLength(address: number): number {
@@ -261,7 +289,7 @@ export class Entries {
       const keyLength = meta & KEY_LENGTH_MASK
       const slack = storedUnits(meta, oldLength) - entryUnits(keyLength, length, canExpire)
       if (slack < 0 || slack > MAX_SLACK_UNITS) return NO_ROOM
-      words[at] = (meta & LOW_HALF) | (slack << SLACK_SHIFT)
+      words[at] = (meta & SLACKLESS_MASK) | (slack << SLACK_SHIFT)
       words[at + WORD_VALUE_LENGTH] = length
     }
     words[at + WORD_EPOCH] = epoch
@@ -287,18 +315,27 @@ export class Entries {
     return slack >= 0 && slack <= MAX_SLACK_UNITS
   }
 
-  /** Turns an entry that no snapshot sees into a tombstone, its value into slack: compaction does not carry it along. */
-  makeTombstone(address: number, epoch: number): void {
+  /**
+   * Turns an entry that no snapshot sees into a tombstone over the version at `previous`, its value into slack: compaction does
+   * not carry it along.
+   */
+  makeTombstone(address: number, epoch: number, previous: number): void {
     const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
     const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     const meta = words[at] as number
     words[at] = meta | FLAG_TOMBSTONE
     words[at + WORD_EPOCH] = epoch
+    words[at + WORD_PREVIOUS] = previous
     const bare = entryUnits(meta & KEY_LENGTH_MASK, 0, (meta & FLAG_EXPIRES) !== 0)
     const slack = storedUnits(meta, words[at + WORD_VALUE_LENGTH] as number) - bare
     if (slack > MAX_SLACK_UNITS) return
-    words[at] = (meta & LOW_HALF) | FLAG_TOMBSTONE | (slack << SLACK_SHIFT)
+    words[at] = (meta & SLACKLESS_MASK) | FLAG_TOMBSTONE | (slack << SLACK_SHIFT)
     words[at + WORD_VALUE_LENGTH] = 0
+  }
+
+  setPrevious(address: number, previous: number): void {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + WORD_PREVIOUS] = previous
   }
 
   setEpoch(address: number, epoch: number): void {
@@ -318,12 +355,24 @@ export class Entries {
     } else {
       target.set(source.subarray(fromWord, fromWord + count), toWord)
     }
-    target[toWord] = (target[toWord] as number) & LOW_HALF
+    target[toWord] = (target[toWord] as number) & SLACKLESS_MASK
   }
 
   /** Units that the entry takes without its slack. */
   bareUnits(address: number): number {
     return this.units(address) - (this.#word(address, 0) >>> SLACK_SHIFT)
+  }
+
+  #setFlag(address: number, flag: number): void {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    words[at] = (words[at] as number) | flag
+  }
+
+  #clearFlag(address: number, flag: number): void {
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    words[at] = (words[at] as number) & ~flag
   }
 
   #setExpiry(address: number, expiresAtMs: number): void {

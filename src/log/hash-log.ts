@@ -5,8 +5,9 @@
 //     of each key, the newest version whose epoch is at most e.
 // (2) An entry is overwritten in place while its epoch is above that of the newest open snapshot; otherwise a write
 //     appends a new version that points back to what a snapshot may still see.
-// (3) While a snapshot can still see a key, or changes since a base are tracked, deleting it leaves a tombstone.
-// (4) A segment without living entries is released once every snapshot opened before that has closed.
+// (3) While an open snapshot can still see a key, or somebody asks for changes since a base that knows it, deleting it leaves a
+//     tombstone. When a snapshot closes, versions and tombstones that only it needed are removed, as writes pay for it.
+// (4) A segment without living entries is released once nobody is left who has begun to read while it was there.
 // (5) What a snapshot sees is, at its instant, exactly what is not buried. While it is open these entries stay where they
 //     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
 
@@ -22,7 +23,15 @@ import { SnapshotEpochs } from './history/snapshot-epochs.js'
 import { HashIndex } from './index/hash-index.js'
 import { KeyProbe } from './index/key-probe.js'
 import { UnindexedEntries } from './index/unindexed-entries.js'
-import { assertLittleEndian, entryUnits, FLAG_EXPIRES, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
+import {
+  assertLittleEndian,
+  entryUnits,
+  FLAG_EXPIRES,
+  FLAG_FRESH,
+  FLAG_QUEUED,
+  FLAG_TOMBSTONE,
+  OFFSET_BITS,
+} from './layout.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
 import { KeyOrder } from './order/key-order.js'
@@ -30,11 +39,11 @@ import { OrderedIndex } from './order/ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
 
 const NO_VALUE = new Uint8Array(0)
-/** Expired entries or tombstones handled between two looks at the time. */
+/** Expired entries, or traces of what was removed, that are handled between two looks at the time. */
 const CHORE_STEP = 64
 /**
- * Hashes of the expiry queue looked at for each write that appends or removes: more than the two to four looks that an entry
- * takes in its life, so that what has expired goes at least as fast as anything comes.
+ * Hashes of the expiry queue, and of keys that have left traces, looked at for each write that appends or removes: more than the two
+ * to four looks that an entry takes in its life, so that what nobody needs goes at least as fast as anything comes.
  */
 const LOOKS_PER_WRITE = 8
 /** Places of the ordered index looked through for dead segments, for each write that appends or removes, and in a step of `tidy`. */
@@ -85,7 +94,6 @@ export class HashLog {
       released: (number) => this.history.retire(number),
     })
     this.#compactor = new Compactor(this.#segments, {
-      pinned: () => this.#epochs.openCount > 0,
       isTail: (number) => number === this.#tail,
       moveIfLatest: (address) => this.#moveIfLatest(address),
       emptied: (number) => this.#retire(number),
@@ -94,6 +102,7 @@ export class HashLog {
       hasRoomForList: (bytes) => this.#space.hasRoomBeside(bytes),
       isBuried: (address) => this.entries.isBuried(address),
       keys: () => this.keys,
+      hasTombstones: () => this.#tombstoneCount > 0 && options.covers !== true,
     })
     this.#changes = this.history.changes
     this.#space = new LogSpace(this.#segments, this.#index, options.maxBytes, {
@@ -103,10 +112,9 @@ export class HashLog {
       roll: (units, besideBytes) => this.#roll(units, besideBytes),
       clearAway: () => {
         this.sweep(Infinity)
-        this.#dropTombstones(Infinity)
+        this.#removeRemains(Infinity)
       },
-      // Compaction frees nothing while a snapshot may still read what it moves.
-      compact: () => this.#epochs.openCount === 0 && this.#compactor.reclaim(RECLAIM_SHARE),
+      compact: () => this.#compactor.reclaim(RECLAIM_SHARE),
       giveUpOrder: () => this.ordered.giveUp(),
       giveUpTracking: () => this.#changes.abandon(),
     })
@@ -139,11 +147,7 @@ export class HashLog {
 
   /** Dead entries or tombstones wait to be cleared away. */
   get hasChores(): boolean {
-    return (
-      this.history.tombstones.removable(this.history.oldestNeeded) ||
-      this.ordered.needsCleaning ||
-      this.#compactor.hasWork
-    )
+    return this.history.hasRemains || this.ordered.needsCleaning || this.#compactor.hasWork
   }
 
   get memory(): LogMemory {
@@ -212,7 +216,7 @@ export class HashLog {
         : this.entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest)
     if (valueStart !== NO_ROOM) {
       copyInto(this.entries.segmentBytes(address), valueStart, value, start, length)
-      if (isFirstChange) this.#changes.push(address)
+      if (isFirstChange) this.#changedInPlace(address)
       this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     } else {
       this.#append(address, value, start, length, expiresAtMs)
@@ -231,7 +235,7 @@ export class HashLog {
   settle(): void {
     this.#compactor.paid(0)
     this.ordered.clean(CLEANED_PER_WRITE)
-    if (this.#looksOwed >= CHORE_STEP) this.#payForExpiry()
+    if (this.#looksOwed >= CHORE_STEP) this.#payForLooks()
   }
 
   /**
@@ -268,7 +272,7 @@ export class HashLog {
     epochs.dirty = true
     entries.show(address, slot)
     if (oldLength < length) slot.bytes.fill(0, slot.offset + oldLength, slot.offset + length)
-    if (isFirstChange) this.#changes.push(address)
+    if (isFirstChange) this.#changedInPlace(address)
     this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
     return isThere
   }
@@ -295,7 +299,7 @@ export class HashLog {
       return
     }
     const address = this.#segments.take(this.#tail, units)
-    this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, 0, 0)
+    this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, 0, FLAG_FRESH)
     this.entries.setValue(address, bytes, valueStart, valueLength)
     this.#noteExpiry(address, GONE, expiresAtMs)
     this.appended.push(probe.hash, address)
@@ -359,11 +363,23 @@ export class HashLog {
   /** Ends the epoch, pins what is there now and returns the epoch that the snapshot sees. Constant time. */
   openSnapshot(): number {
     if (this.#epochs.shouldRenumber) this.#renumber()
-    return this.#epochs.open()
+    return this.history.openSnapshot()
   }
 
   closeSnapshot(epoch: number): void {
     this.history.closeSnapshot(epoch)
+  }
+
+  /**
+   * Until `unpin`, addresses that are known now may be read, as the order of keys has them, even if nothing lives there any more.
+   * An open snapshot does the same for what it sees.
+   */
+  pin(): number {
+    return this.#segments.pin()
+  }
+
+  unpin(pin: number): void {
+    this.#segments.unpin(pin)
   }
 
   /** Removes entries that have expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
@@ -381,14 +397,13 @@ export class HashLog {
     }
   }
 
-  /** Drops tombstones and compacts until nothing is to be done or `performance.now()` passes `untilMs`; returns whether nothing is. */
+  /** Removes what closed snapshots and released bases have left, and compacts, until nothing is to be done or `performance.now()` passes `untilMs`; returns whether nothing is. */
   tidy(untilMs: number): boolean {
     while (this.hasChores) {
-      this.#dropTombstones(CHORE_STEP)
+      this.#removeRemains(CHORE_STEP)
       this.ordered.clean(CLEANED_PER_STEP)
       // Where the log has no room for what must be moved, compaction waits for some.
-      const isLeft =
-        this.ordered.needsCleaning || this.history.tombstones.removable(this.history.oldestNeeded)
+      const isLeft = this.ordered.needsCleaning || this.history.hasRemains
       if (!this.#compactor.step() && !isLeft) return true
       if (performance.now() >= untilMs) return !this.hasChores
     }
@@ -478,7 +493,9 @@ export class HashLog {
     this.#epochs.dirty = true
     const address = this.#segments.take(segment, units)
     const previous = this.#previousFor(old)
-    this.entries.create(address, this.#probe, length, expiresAtMs, this.#epochs.current, previous, flags)
+    const allFlags = flags | this.#flagsAfter(old)
+    this.entries.create(address, this.#probe, length, expiresAtMs, this.#epochs.current, previous, allFlags)
+    if (previous !== 0 && previous === old) this.history.superseded(this.#epochs.newest, this.#probe.hash)
     const bucket = expiresAtMs === Infinity ? NO_BUCKET : this.entries.bucket(old)
     if (bucket !== NO_BUCKET) this.entries.setBucket(address, bucket)
     return address
@@ -524,10 +541,15 @@ export class HashLog {
     }
   }
 
-  /** Removes some of what has expired, and rids the queue of hashes of no use: as much as writes have paid for. */
-  #payForExpiry(): void {
+  /**
+   * Removes some of what nobody needs any more and some of what has expired, and rids the queue of hashes of no use: as much as
+   * writes have paid for.
+   */
+  #payForLooks(): void {
     const most = this.#looksOwed
     this.#looksOwed = 0
+    this.#removeRemains(most)
+    if (this.#expiry.length === 0) return
     const nowMs = this.#options.now()
     this.#lookAtDue(nowMs, most, this.#expire)
     if (this.#expiry.length <= MIN_QUEUED + this.#index.count * QUEUED_PER_KEY) return
@@ -549,17 +571,23 @@ export class HashLog {
     this.#bury(old)
   }
 
-  /** What a version that replaces `old` points back to: the newest older one that a snapshot may see. */
+  /** What a version that replaces `old` points back to: the newest one up to that which an open snapshot sees. */
   #previousFor(old: number): number {
-    if (old === 0 || this.#epochs.openCount === 0) return 0
-    return this.entries.epoch(old) <= this.#epochs.newest ? old : this.entries.previous(old)
+    return this.#epochs.openCount === 0 ? 0 : this.entries.version(old, this.#epochs.newest)
+  }
+
+  /** What a version that replaces `old` takes over from it, or begins with. */
+  #flagsAfter(old: number): number {
+    if (old === 0) return FLAG_FRESH
+    const fresh = this.entries.isFresh(old, this.#changes.newest) ? FLAG_FRESH : 0
+    return this.entries.isQueued(old) ? fresh | FLAG_QUEUED : fresh
   }
 
   /** Removes the key of `probe`, whose latest version is at `address`; the index is at the key's place. */
   #removeFound(address: number, probe: KeyProbe): void {
     this.#epochs.dirty = true
     const previous = this.#previousFor(address)
-    if (previous === 0 && !this.#options.covers && !this.#changes.isActive) {
+    if (previous === 0 && !this.#options.covers && !this.#isKnownToBase(address)) {
       this.#index.remove()
       this.#bury(address)
       return
@@ -567,8 +595,9 @@ export class HashLog {
     const epoch = this.#epochs.current
     if (previous !== address) {
       const isFirstChange = this.#isUnchanged(address)
-      this.entries.makeTombstone(address, epoch)
-      if (isFirstChange) this.#changes.push(address)
+      this.entries.makeTombstone(address, epoch, previous)
+      if (isFirstChange) this.#changedInPlace(address)
+      if (previous === 0 && !this.#options.covers) this.#queueTombstone(address, probe.hash)
     } else {
       const units = entryUnits(probe.length, 0, false)
       if (this.#segments.room(this.#tail) < units) {
@@ -577,18 +606,22 @@ export class HashLog {
         this.#find(address)
       }
       const tombstone = this.#segments.take(this.#tail, units)
-      this.entries.create(tombstone, probe, 0, Infinity, epoch, previous, FLAG_TOMBSTONE)
+      const flags = FLAG_TOMBSTONE | this.#flagsAfter(address)
+      this.entries.create(tombstone, probe, 0, Infinity, epoch, previous, flags)
       this.#index.replace(tombstone)
+      this.history.superseded(this.#epochs.newest, probe.hash)
       if (this.#changes.isActive) this.#changes.push(tombstone)
       this.#bury(address)
     }
     this.#tombstoneCount++
-    if (!this.#options.covers) this.#queueTombstone(epoch, probe.hash)
   }
 
-  #queueTombstone(epoch: number, hash: number): void {
+  /** The tombstone at `address` is to go as soon as all bases are newer. */
+  #queueTombstone(address: number, hash: number): void {
+    if (this.entries.isQueued(address)) return
     const before = this.history.tombstones.byteLength
-    this.history.tombstones.push(epoch, hash)
+    this.entries.setQueued(address)
+    this.history.tombstones.push(this.entries.epoch(address), hash)
     // Removing must never fail: where there is no room for its traces, they are given up.
     if (this.history.tombstones.byteLength > before && !this.#space.hasRoomBeside(0)) this.#changes.abandon()
   }
@@ -596,6 +629,17 @@ export class HashLog {
   /** Whether changes are tracked and the entry at `address` has not been written since the newest base. */
   #isUnchanged(address: number): boolean {
     return this.#changes.isActive && address !== 0 && this.entries.epoch(address) <= this.#changes.newest
+  }
+
+  /** Whether the key of the entry at `address` may have been there at a base. */
+  #isKnownToBase(address: number): boolean {
+    return this.#changes.isActive && !this.entries.isFresh(address, this.#changes.newest)
+  }
+
+  /** The entry at `address`, which the newest base knows, was changed where it lies. */
+  #changedInPlace(address: number): void {
+    this.entries.makeKnown(address)
+    this.#changes.push(address)
   }
 
   /** Removes an entry that has expired. */
@@ -614,17 +658,89 @@ export class HashLog {
     return units
   }
 
-  #dropTombstones(most: number): void {
-    const oldest = this.history.oldestNeeded
-    for (let i = 0; i < most && this.history.tombstones.removable(oldest); i++) {
-      for (const address of this.#index.collect(this.history.tombstones.take())) {
-        if (!this.entries.isTombstone(address) || this.entries.epoch(address) > oldest) continue
-        this.#find(address)
-        this.#index.remove()
-        this.#tombstoneCount--
-        this.#bury(address)
+  /** Looks at traces that may be needed no more, at most this many of each kind, and removes what is not. */
+  #removeRemains(most: number): void {
+    this.#removeSuperseded(most)
+    this.#removeTombstones(most)
+  }
+
+  /** Of keys that were written or removed while a snapshot was open that is closed now: unlinks versions that nobody sees. */
+  #removeSuperseded(most: number): void {
+    for (let i = 0; i < most; i++) {
+      const { closed } = this.history
+      if (closed === undefined) return
+      const hash = closed.superseded.pop()
+      let readerEpoch = 0
+      for (const address of this.#index.collect(hash)) {
+        readerEpoch = Math.max(readerEpoch, this.#unlinkUnseen(address, closed.epoch))
+        if (this.#isBareTombstone(address)) this.#tombstoneUnseen(address, hash)
+      }
+      // Once for each time that it was listed, however many keys have this hash.
+      if (readerEpoch !== 0) this.history.superseded(readerEpoch, hash)
+      if (closed.superseded.length === 0) this.history.settled(closed)
+    }
+  }
+
+  /**
+   * Unlinks the versions behind the latest one at `latest` that no open snapshot sees. Returns the epoch of an open snapshot
+   * that sees the version which the closed one of `closedEpoch` saw; 0: there is none.
+   */
+  #unlinkUnseen(latest: number, closedEpoch: number): number {
+    const { entries } = this
+    const { oldest } = this.#epochs
+    let readerEpoch = 0
+    let address = latest
+    // Nobody looks further back than the oldest snapshot, and what lies there may be gone.
+    while (entries.epoch(address) > oldest) {
+      const epoch = entries.epoch(address)
+      const version = entries.previous(address)
+      if (version === 0) break
+      const newestReader = this.#epochs.newestBelow(epoch)
+      if (entries.epoch(version) > newestReader) {
+        entries.setPrevious(address, entries.previous(version))
+        continue
+      }
+      if (entries.epoch(version) <= closedEpoch && closedEpoch < epoch) readerEpoch = newestReader
+      address = version
+    }
+    return readerEpoch
+  }
+
+  /** Whether at `address` is a tombstone that no open snapshot looks behind. */
+  #isBareTombstone(address: number): boolean {
+    const { entries } = this
+    if (!entries.isTombstone(address) || this.#options.covers) return false
+    return entries.epoch(address) <= this.#epochs.oldest || entries.previous(address) === 0
+  }
+
+  /** No open snapshot needs the tombstone at `address`: a base may. */
+  #tombstoneUnseen(address: number, hash: number): void {
+    if (this.#isNeededByBase(address)) this.#queueTombstone(address, hash)
+    else this.#dropTombstone(address)
+  }
+
+  #isNeededByBase(tombstone: number): boolean {
+    return this.entries.epoch(tombstone) > this.#changes.oldest && this.#isKnownToBase(tombstone)
+  }
+
+  /** Removes tombstones that no base needs any more. */
+  #removeTombstones(most: number): void {
+    const { tombstones } = this.history
+    for (let i = 0; i < most && tombstones.removable(this.#changes.oldest); i++) {
+      const hash = tombstones.take()
+      for (const address of this.#index.collect(hash)) {
+        this.entries.clearQueued(address)
+        // What a snapshot needs as well is looked at when that closes.
+        if (this.#isBareTombstone(address)) this.#tombstoneUnseen(address, hash)
       }
     }
+  }
+
+  #dropTombstone(address: number): void {
+    this.#find(address)
+    this.#index.remove()
+    this.#tombstoneCount--
+    this.#bury(address)
   }
 
   /** Pays for compaction and expiry with what was written or removed. A batch pays at its end. */
@@ -633,11 +749,11 @@ export class HashLog {
     this.#compactor.paid(units)
     this.ordered.clean(CLEANED_PER_WRITE)
     this.#oweLooks(1)
-    if (this.#looksOwed >= CHORE_STEP) this.#payForExpiry()
+    if (this.#looksOwed >= CHORE_STEP) this.#payForLooks()
   }
 
   #oweLooks(writes: number): void {
-    if (this.#expiry.length > 0) this.#looksOwed += writes * LOOKS_PER_WRITE
+    if (this.#expiry.length > 0 || this.history.hasRemains) this.#looksOwed += writes * LOOKS_PER_WRITE
   }
 
   #bury(address: number): void {
@@ -664,6 +780,7 @@ export class HashLog {
     this.#find(address)
     const moved = this.#segments.take(this.#tail, units)
     this.entries.move(address, moved)
+    this.#segments.moved(address >>> OFFSET_BITS, this.#tail)
     this.#index.replace(moved)
     if (this.entries.epoch(moved) > this.#changes.oldest) this.#changes.push(moved)
     this.#bury(address)
@@ -679,7 +796,7 @@ export class HashLog {
   /** Stamps every entry with epoch 1 and starts counting again: once in a billion snapshots, when none is open. */
   #renumber(): void {
     this.#changes.abandon()
-    this.#dropTombstones(Infinity)
+    this.#removeRemains(Infinity)
     for (const slots of this.#index.tables()) {
       for (let i = 1; i < slots.length; i += 2) {
         if (slots[i] !== 0) this.entries.setEpoch(slots[i] as number, 1)

@@ -1,7 +1,7 @@
 // How an entry lies in a segment of the log. Every entry starts at a multiple of eight bytes.
 //
 //   entry  := meta u32 · valueLength u32 · epoch u32 · previous u32 · [expiresAtMs f64 · bucket u32] · key · value · slack
-//   meta   := keyLength (12 bits) | flags (4 bits) | slack in units of eight bytes (16 bits)
+//   meta   := keyLength (12 bits) | flags (5 bits) | slack in units of eight bytes (15 bits)
 //
 // (1) The key is padded with zeros to a multiple of four bytes, so that keys compare by words; the value follows it.
 // (2) `epoch` is the snapshot epoch of the last write to the entry. `previous` is the address of the version that this
@@ -46,9 +46,18 @@ export const FLAG_EXPIRES = 0x1000
 export const FLAG_TOMBSTONE = 0x2000
 /** No longer the latest version of its key: replaced, removed or moved. The only word of an old entry that changes. */
 export const FLAG_BURIED = 0x4000
-export const SLACK_SHIFT = 16
+/**
+ * When this entry was written, the key was absent at every base that changes were tracked since. That it still is so takes a
+ * look at the epoch: a newer base may know the key.
+ */
+export const FLAG_FRESH = 0x8000
+/** The key's hash is in the queue of tombstones. */
+export const FLAG_QUEUED = 0x10000
+export const SLACK_SHIFT = 17
+/** What of the first word is not slack. */
+export const SLACKLESS_MASK: number = (1 << SLACK_SHIFT) - 1
 /** Most slack an entry can record, in units: a value that shrinks by more is written anew. */
-export const MAX_SLACK_UNITS = 0xffff
+export const MAX_SLACK_UNITS = 0x7fff
 
 /** Words before the key. */
 export function headerWords(meta: number): number {

@@ -7,6 +7,7 @@
 import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
 import { MAX_LOG_BYTES, MAX_SEGMENTS, OFFSET_BITS, SEGMENT_BYTES, UNIT_BYTES } from './layout.js'
+import { SegmentPins } from './segment-pins.js'
 import type { SegmentPool } from './segment-pool.js'
 
 const SMALLEST_SEGMENT_BYTES = 4 * 1024
@@ -38,6 +39,9 @@ export class SegmentTable {
   /** Units filled so far, and units of them that hold nothing live any more. */
   readonly usedUnits: number[] = []
   readonly deadUnits: number[] = []
+  /** When each was made, as {@link SegmentPins} count time. */
+  readonly #madeAt: number[] = []
+  readonly #pins = new SegmentPins()
 
   readonly #maxBytes: number
   readonly #largestBytes: number
@@ -160,6 +164,7 @@ export class SegmentTable {
     this.views[number] = new DataView(buffer)
     this.usedUnits[number] = 1
     this.deadUnits[number] = 0
+    this.#madeAt[number] = this.#pins.moment
     return number
   }
 
@@ -175,8 +180,31 @@ export class SegmentTable {
     return true
   }
 
-  /** Gives a segment's memory back; nothing may refer to it any more. */
-  release(number: number): void {
+  /** Until `unpin`, what is there now may be read, even if it dies. */
+  pin(): number {
+    return this.#pins.add()
+  }
+
+  unpin(pin: number): void {
+    for (const number of this.#pins.remove(pin)) this.#release(number)
+  }
+
+  /** Whether memory that dies in the segment cannot be given back for now. */
+  isPinned(number: number): boolean {
+    return this.#pins.keeps(this.#madeAt[number] as number)
+  }
+
+  /** An entry was moved from one segment to another: whoever may read it there may read it here. */
+  moved(from: number, to: number): void {
+    this.#madeAt[to] = Math.min(this.#madeAt[to] as number, this.#madeAt[from] as number)
+  }
+
+  /** Gives the memory of a segment back in which nothing lives, as soon as nobody may read it. */
+  retire(number: number): void {
+    if (!this.#pins.died(number, this.#madeAt[number] as number)) this.#release(number)
+  }
+
+  #release(number: number): void {
     const bytes = this.bytes[number] as Uint8Array
     assert(bytes.length > 0, 'a segment is released once')
     this.#usedUnits -= (this.usedUnits[number] as number) - 1

@@ -2,19 +2,20 @@
 const CHUNK_BITS = 16
 const CHUNK_ITEMS: number = 1 << CHUNK_BITS
 const CHUNK_MASK: number = CHUNK_ITEMS - 1
+const FIRST_ITEMS = 16
 
 /**
  * A growing list of 32-bit numbers outside the JavaScript heap. It grows by chunks: no push copies more than one chunk,
  * however long the list is, and what is popped is given back.
  */
 export class Uint32List {
-  readonly #chunks: Uint32Array[]
+  #chunks: Uint32Array[]
   #last: Uint32Array
   #length = 0
   #capacity: number
 
   /** @param capacity items that it has room for at first; at most one chunk. */
-  constructor(capacity = 16) {
+  constructor(capacity: number = FIRST_ITEMS) {
     this.#last = new Uint32Array(Math.min(capacity, CHUNK_ITEMS))
     this.#chunks = [this.#last]
     this.#capacity = this.#last.length
@@ -52,6 +53,14 @@ export class Uint32List {
       this.#capacity -= CHUNK_ITEMS
     }
     return item
+  }
+
+  /** Removes all. */
+  clear(): void {
+    this.#last = new Uint32Array(Math.min(this.#last.length, FIRST_ITEMS))
+    this.#chunks = [this.#last]
+    this.#length = 0
+    this.#capacity = this.#last.length
   }
 
   /** The items as an array of their own. */

@@ -44,6 +44,12 @@ class MemoryChangeBase implements ChangeBase {
   }
 }
 
+/** Keys in order that are being walked through, and what keeps them readable. */
+interface HeldOrder {
+  readonly sorted: Uint32Array
+  readonly pin: number
+}
+
 /** One instant of a memory engine: an epoch of its log. Open and close cost constant time. */
 export class MemorySnapshot implements SyncStateSnapshot {
   readonly takenAtMs: number
@@ -62,6 +68,8 @@ export class MemorySnapshot implements SyncStateSnapshot {
   #changes: LogShare | undefined
   /** What other threads read or may come to read. */
   readonly #shares = new Set<LogShare>()
+  /** What keeps the orders of keys readable that are being walked through. */
+  readonly #pins = new Set<number>()
   #closed = false
 
   constructor(
@@ -101,7 +109,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
 
   countSync(): number {
     this.#assertOpen()
-    this.#count ??= runThrough(this.#countVisible(this.#sortedSync()))
+    this.#count ??= runThrough(this.#countVisible(this.#log.ordered.sortedNow()))
     return this.#count
   }
 
@@ -121,8 +129,12 @@ export class MemorySnapshot implements SyncStateSnapshot {
   async count(): Promise<number> {
     this.#assertOpen()
     if (this.#count === undefined) {
-      const sorted = await this.#sorted(undefined, 'count')
-      this.#count = await runSliced(this.#countVisible(sorted), () => this.#assertOpen())
+      const order = await this.#order(undefined, 'count')
+      try {
+        this.#count = await runSliced(this.#countVisible(order.sorted), () => this.#assertOpen())
+      } finally {
+        this.#letGo(order)
+      }
     }
     return this.#count
   }
@@ -130,7 +142,19 @@ export class MemorySnapshot implements SyncStateSnapshot {
   async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     validateBlockOptions(options)
     const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
-    const sorted = await this.#sorted(signal, 'blocks')
+    const order = await this.#order(signal, 'blocks')
+    try {
+      yield* this.#blocksOf(order.sorted, targetBytes, signal)
+    } finally {
+      this.#letGo(order)
+    }
+  }
+
+  async *#blocksOf(
+    sorted: Uint32Array,
+    targetBytes: number,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<EntryBlock, void, undefined> {
     const { entries } = this.#log
     const builder = new EntryBlockBuilder(targetBytes)
     for (let i = 0; i < sorted.length; i++) {
@@ -220,6 +244,8 @@ export class MemorySnapshot implements SyncStateSnapshot {
     if (this.#closed) return
     this.#closed = true
     this.#host.closed(this)
+    for (const pin of this.#pins) this.#log.unpin(pin)
+    this.#pins.clear()
     if (this.#shares.size === 0) this.#releaseUnread()
     for (const share of this.#shares) share.close()
   }
@@ -243,25 +269,34 @@ export class MemorySnapshot implements SyncStateSnapshot {
       throwIfAborted(interval.signal, 'scan')
     }
     check()
-    for (const address of this.#walk(this.#sortedSync(), interval)) {
-      if (address === 0) continue
-      yield this.#entry(address)
-      check()
+    const order = this.#held(this.#log.ordered.sortedNow())
+    try {
+      for (const address of this.#walk(order.sorted, interval)) {
+        if (address === 0) continue
+        yield this.#entry(address)
+        check()
+      }
+    } finally {
+      this.#letGo(order)
     }
   }
 
   /** The entries of an interval, for the engine's own scans. */
   async *walk(interval: KeyInterval): AsyncIterableIterator<Entry> {
-    const sorted = await this.#sorted(interval.signal, 'scan')
-    let walked = 0
-    for (const address of this.#walk(sorted, interval)) {
-      if (++walked % TURN_ENTRIES === 0) await nextTurn()
+    const order = await this.#order(interval.signal, 'scan')
+    try {
+      let walked = 0
+      for (const address of this.#walk(order.sorted, interval)) {
+        if (++walked % TURN_ENTRIES === 0) await nextTurn()
+        this.#assertOpen()
+        throwIfAborted(interval.signal, 'scan')
+        if (address !== 0) yield this.#entry(address)
+      }
       this.#assertOpen()
       throwIfAborted(interval.signal, 'scan')
-      if (address !== 0) yield this.#entry(address)
+    } finally {
+      this.#letGo(order)
     }
-    this.#assertOpen()
-    throwIfAborted(interval.signal, 'scan')
   }
 
   *#deferredSync(interval: () => KeyInterval): IterableIterator<Entry> {
@@ -325,14 +360,31 @@ export class MemorySnapshot implements SyncStateSnapshot {
     return count
   }
 
-  #sortedSync(): Uint32Array {
-    return this.#log.ordered.sortedNow()
-  }
-
-  #sorted(signal: AbortSignal | undefined, operation: string): Promise<Uint32Array> {
-    return this.#log.ordered.sorted(() => {
+  /** The keys in order, readable until `#letGo`. */
+  async #order(signal: AbortSignal | undefined, operation: string): Promise<HeldOrder> {
+    let pin = 0
+    const check = () => {
       this.#assertOpen()
       throwIfAborted(signal, operation)
+    }
+    const sorted = await this.#log.ordered.sorted(check, () => {
+      pin = this.#pin()
     })
+    return { sorted, pin }
+  }
+
+  #held(sorted: Uint32Array): HeldOrder {
+    return { sorted, pin: this.#pin() }
+  }
+
+  #pin(): number {
+    const pin = this.#log.pin()
+    this.#pins.add(pin)
+    return pin
+  }
+
+  #letGo({ pin }: HeldOrder): void {
+    this.#pins.delete(pin)
+    this.#log.unpin(pin)
   }
 }

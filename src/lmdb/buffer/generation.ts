@@ -94,10 +94,15 @@ export class Generation {
 export function layerOf(generation: Generation, isActive: boolean): Layer {
   const { log } = generation
   const epoch = isActive ? log.openSnapshot() : Infinity
+  const pins: number[] = []
   generation.retain()
+  const hold = () => {
+    if (isActive) pins.push(log.pin())
+  }
   const release = () => {
+    for (const pin of pins.splice(0)) log.unpin(pin)
     if (isActive) log.closeSnapshot(epoch)
     generation.release()
   }
-  return { log, epoch, retain: () => layerOf(generation, isActive), release }
+  return { log, epoch, hold, retain: () => layerOf(generation, isActive), release }
 }

@@ -10,6 +10,8 @@ import type { StoreView } from '../store/store-view.js'
 export interface Layer {
   readonly log: HashLog
   readonly epoch: number
+  /** The order of its keys as it is now may be read until the layer is released. */
+  hold(): void
   /** The same for another reader, who releases it as well. */
   retain(): Layer
   /** This reader needs it no more. */

@@ -3,8 +3,8 @@
 import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
 import type { SegmentTable, SharedSegment } from '../segment-table.js'
 import { type SharedPart, SharedUint32List } from '../share/shared-list.js'
+import { Uint32List } from '../uint32-list.js'
 import { type ChangeMark, ChangeTracker, type ChangeTrackerHost } from './change-tracker.js'
-import { RetiredSegments } from './retired-segments.js'
 import type { SnapshotEpochs } from './snapshot-epochs.js'
 import { TombstoneQueue } from './tombstone-queue.js'
 
@@ -20,29 +20,74 @@ export interface LogView {
   readonly buried: SharedUint32List
 }
 
+/** An instant that snapshots see, or saw and their traces are not removed yet. */
+export interface SeenInstant {
+  readonly epoch: number
+  /** What keeps the segments that were there; 0: nothing has to any more. */
+  pin: number
+  /** Hashes of the keys of which a version was replaced or removed while it was the newest that was seen. */
+  readonly superseded: Uint32List
+}
+
+/** What this asks of its log. */
+export interface LogHistoryHost extends ChangeTrackerHost {
+  /** Whether a key is covered by a tombstone. */
+  hasTombstones(): boolean
+}
+
+/** Places that a list of superseded keys has at first. */
+const FIRST_SUPERSEDED = 16
+
 export class LogHistory {
   readonly changes: ChangeTracker
   readonly tombstones: TombstoneQueue = new TombstoneQueue()
   readonly #epochs: SnapshotEpochs
   readonly #segments: SegmentTable
-  readonly #retired = new RetiredSegments()
+  readonly #host: LogHistoryHost
+  /** By epoch, those that are open. */
+  readonly #open = new Map<number, SeenInstant>()
+  /** Those that nobody sees any more, with versions that are left of them. */
+  #closed: readonly SeenInstant[] = []
   #views: readonly LogView[] = []
 
-  constructor(epochs: SnapshotEpochs, segments: SegmentTable, host: ChangeTrackerHost) {
+  constructor(epochs: SnapshotEpochs, segments: SegmentTable, host: LogHistoryHost) {
     this.#epochs = epochs
     this.#segments = segments
+    this.#host = host
     this.changes = new ChangeTracker(host)
   }
 
   get byteLength(): number {
     let bytes = this.changes.byteLength + this.tombstones.byteLength
     for (const { buried } of this.#views) bytes += buried.byteLength
+    for (const { superseded } of this.#open.values()) bytes += superseded.byteLength
+    for (const { superseded } of this.#closed) bytes += superseded.byteLength
     return bytes
   }
 
-  /** Tombstones up to this epoch are needed neither by an open snapshot nor by whoever asks for changes. */
-  get oldestNeeded(): number {
-    return Math.min(this.#epochs.oldest, this.changes.oldest)
+  /** There may be versions or tombstones that nobody needs any more. */
+  get hasRemains(): boolean {
+    return this.#closed.length > 0 || this.tombstones.removable(this.changes.oldest)
+  }
+
+  /** Of what snapshots have seen that are closed, an instant of which versions may be left; `undefined`: there is none. */
+  get closed(): SeenInstant | undefined {
+    return this.#closed[0]
+  }
+
+  /** Begins to keep what is there now for a snapshot, and returns the epoch that it sees. */
+  openSnapshot(): number {
+    const epoch = this.#epochs.open()
+    if (!this.#open.has(epoch)) {
+      const superseded = new Uint32List(FIRST_SUPERSEDED)
+      this.#open.set(epoch, { epoch, pin: this.#segments.pin(), superseded })
+    }
+    return epoch
+  }
+
+  /** A version is replaced or removed that the open snapshot of `epoch` sees: its key is to be looked at when that closes. */
+  superseded(epoch: number, hash: number): void {
+    this.#open.get(epoch)?.superseded.push(hash)
   }
 
   /**
@@ -81,16 +126,43 @@ export class LogHistory {
     }
   }
 
-  /** Nothing in the segment lives any more: releases it, once no open snapshot can see anything in it. */
+  /** Nothing in the segment lives any more: its memory is given back, once nobody may read anything in it. */
   retire(number: number): void {
     this.changes.segmentRetired(number)
-    if (this.#epochs.openCount === 0) this.#segments.release(number)
-    else this.#retired.add(number, this.#epochs.current)
+    this.#segments.retire(number)
   }
 
   closeSnapshot(epoch: number): void {
     this.#epochs.close(epoch)
-    for (const number of this.#retired.take(this.#epochs.oldest)) this.#segments.release(number)
+    const instant = this.#open.get(epoch)
+    if (instant !== undefined && !this.#epochs.isOpen(epoch)) {
+      this.#open.delete(epoch)
+      this.#closed = [...this.#closed, instant]
+    }
+    for (const closed of this.#closed) this.#letGo(closed)
+    this.#closed = this.#closed.filter(({ superseded }) => superseded.length > 0)
+  }
+
+  /** Nothing is left to be looked at of a closed instant. */
+  settled(instant: SeenInstant): void {
+    this.#closed = this.#closed.filter((each) => each !== instant)
+    this.#unpin(instant)
+  }
+
+  /**
+   * Versions that only a closed snapshot saw are in the way of older ones, which are found through them: until they are unlinked,
+   * their segments have to stay. Where no older snapshot is open, nobody looks for older versions.
+   */
+  #letGo(closed: SeenInstant): void {
+    const { superseded } = closed
+    if (superseded.length > 0 && this.#epochs.oldest < closed.epoch) return
+    this.#unpin(closed)
+    if (!this.#host.hasTombstones()) superseded.clear()
+  }
+
+  #unpin(instant: SeenInstant): void {
+    if (instant.pin !== 0) this.#segments.unpin(instant.pin)
+    instant.pin = 0
   }
 
   /** Whether the log holds now what the snapshot of `epoch` sees: nothing was written since. */

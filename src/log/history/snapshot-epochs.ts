@@ -54,6 +54,18 @@ export class SnapshotEpochs {
     return epoch
   }
 
+  /** The newest open snapshot of an epoch below this one; 0: there is none. */
+  newestBelow(epoch: number): number {
+    for (let place = this.#open.length - 1; place >= 0; place--) {
+      if ((this.#open[place] as number) < epoch) return this.#open[place] as number
+    }
+    return 0
+  }
+
+  isOpen(epoch: number): boolean {
+    return this.#open.includes(epoch)
+  }
+
   close(epoch: number): void {
     const place = this.#open.indexOf(epoch)
     if (place >= 0) this.#open.splice(place, 1)

@@ -4,7 +4,11 @@ const FIRST_ITEMS = 16
 /** From this many on, places in front that were taken are given back once they are half of all. */
 const MIN_TAKEN = 1_024
 
-/** Tombstones in the order of their epochs, as key hashes: a tombstone may have moved or gone in the meantime. */
+/**
+ * Tombstones that somebody needs who asks for changes, as key hashes: a tombstone may have moved or gone in the meantime. They
+ * are in the order of their epochs, but for those that had to wait for a snapshot first: these count as no older than the
+ * last one.
+ */
 export class TombstoneQueue {
   #epochs = new Uint32List(FIRST_ITEMS)
   #hashes = new Uint32List(FIRST_ITEMS)
@@ -15,11 +19,13 @@ export class TombstoneQueue {
   }
 
   push(epoch: number, hash: number): void {
-    this.#epochs.push(epoch)
+    const { length } = this.#epochs
+    const last = length > 0 ? this.#epochs.at(length - 1) : 0
+    this.#epochs.push(Math.max(epoch, last))
     this.#hashes.push(hash)
   }
 
-  /** Whether the first one is invisible to whoever looks at epochs from `oldest` on. */
+  /** Whether the first one tells nothing to whoever asks for changes since `oldest` or later. */
   removable(oldest: number): boolean {
     return this.#head < this.#epochs.length && this.#epochs.at(this.#head) <= oldest
   }

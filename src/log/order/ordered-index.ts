@@ -84,10 +84,10 @@ export class OrderedIndex {
   }
 
   /**
-   * All keys in order, those that are gone included; kept up to date from then on. The caller holds a snapshot until it
-   * has read them. Only while not `busy`.
+   * All keys in order, those that are gone included; kept up to date from then on. `taken` is called before anything that
+   * they are of can be given back. Only while not `busy`.
    */
-  *build(): SlicedWork<Uint32Array> {
+  *build(taken: () => void = () => {}): SlicedWork<Uint32Array> {
     assert(!this.#building, 'one build at a time')
     this.#building = true
     const added = this.#pending
@@ -105,6 +105,7 @@ export class OrderedIndex {
         this.#sorted = yield* this.#merge(sorted, this.#withoutRepeats(incoming))
       }
       finished = true
+      taken()
       return this.#sorted
     } finally {
       this.#building = false
@@ -139,13 +140,20 @@ export class OrderedIndex {
     return this.ready ?? runThrough(this.busy ? this.buildAside() : this.build())
   }
 
-  /** All keys in order, built in slices where they are not there yet; `check` may throw to give up. */
-  async sorted(check: () => void): Promise<Uint32Array> {
+  /**
+   * All keys in order, built in slices where they are not there yet; `check` may throw to give up. `taken` is called at the
+   * moment that the order is of: what is there then must not be given back as long as it is read.
+   */
+  async sorted(check: () => void, taken: () => void = () => {}): Promise<Uint32Array> {
     for (;;) {
       check()
-      if (this.ready !== undefined) return this.ready
+      const { ready } = this
+      if (ready !== undefined) {
+        taken()
+        return ready
+      }
       if (this.busy) await nextTurn()
-      else return await runSliced(this.build(), check)
+      else return await runSliced(this.build(taken), check)
     }
   }
 
