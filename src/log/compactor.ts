@@ -3,8 +3,10 @@
 // (1) Work is done in steps of bounded size, paid for by what is appended and removed: a log never needs a pause for it.
 // (2) A moved entry keeps its epoch, so to snapshots it is the same version.
 // (3) The tail is never compacted; a large entry's own segment is only released, never copied.
-// (4) While somebody may still read a segment, to compact it frees nothing, and takes room for what is moved. So segments that
-//     can be given back at once come first, and the others only when most of everything is dead.
+// (4) While somebody may still read a segment, to compact it frees nothing yet, and takes room for what is moved. So of segments
+//     that can be given back at once a third may be dead, and of the others, which are told apart by who may read them,
+//     three quarters, and as much as lives in all. What lives in these goes to a segment of its own: at the tail it would make
+//     all that is written there something that the same readers may read.
 
 import {
   entryUnits,
@@ -21,8 +23,13 @@ import type { SegmentTable } from './segment-table.js'
 /** What the compactor asks of its log. */
 export interface CompactionHost {
   isTail(segment: number): boolean
-  /** Moves the entry at an address to the tail if it is the latest version of its key; false where there is no room. */
-  moveIfLatest(address: number): boolean
+  /** Begins a segment with room for so many units and no more; -1 where memory does not allow it. */
+  beginSegment(units: number): number
+  /**
+   * Moves the entry at an address to this segment, or to the tail, if it is the latest version of its key; false where there
+   * is no room.
+   */
+  moveIfLatest(address: number, target: number | undefined): boolean
   /** Nothing living is left in the segment. */
   emptied(segment: number): void
 }
@@ -31,18 +38,28 @@ export interface CompactionHost {
 const STEP_UNITS: number = (64 * 1024) / UNIT_BYTES
 /** Units walked for each unit appended or removed. */
 const WALK_PER_UNIT = 4
-/** Compaction begins when more than this share is dead of the segments that can be given back at once … */
+/** More than this share of the segments must be dead that can be given back at once … */
 const DEAD_SHARE = 1 / 3
-/** … or this one of all … */
+/** … or this one of those that the same snapshots keep … */
 const PINNED_DEAD_SHARE = 3 / 4
-/** … with segments of which at least this share is. */
+/** … and at least this share of the one that is compacted. */
 const VICTIM_SHARE = 1 / 4
 const NONE = -1
+
+/** Segments that the same readers may read. */
+interface Age {
+  used: number
+  dead: number
+  victim: number
+  victimShare: number
+}
 
 export class Compactor {
   readonly #segments: SegmentTable
   readonly #host: CompactionHost
   #victim: number = NONE
+  /** Where its living entries go; undefined: to the tail. */
+  #target: number | undefined
   #offset = 1
   #credit = 0
 
@@ -81,49 +98,81 @@ export class Compactor {
 
   /** Compacts one segment wholly that can be given back, if at least `share` of it is dead; returns whether there was one. */
   reclaim(share: number): boolean {
-    if (this.#victim === NONE || this.#segments.isPinned(this.#victim))
-      this.#begin(this.#survey(share, false).victim)
+    if (this.#victim === NONE || this.#segments.isPinned(this.#victim)) {
+      this.#end()
+      this.#begin(this.#survey(share).at(-1)?.victim ?? NONE)
+    }
     return this.#victim !== NONE && this.#walk(Infinity)
+  }
+
+  /** Whether entries are being moved to the segment. */
+  isTarget(segment: number): boolean {
+    return segment === this.#target
   }
 
   /** The segment is gone by itself. */
   forget(segment: number): void {
-    if (segment === this.#victim) this.#victim = NONE
+    if (segment === this.#victim) this.#end()
   }
 
   #begin(victim: number): void {
+    if (victim !== NONE && this.#segments.isPinned(victim)) {
+      const { usedUnits, deadUnits } = this.#segments
+      const living = (usedUnits[victim] as number) - 1 - (deadUnits[victim] as number)
+      const target = this.#host.beginSegment(living)
+      if (target === NONE) return
+      this.#target = target
+    }
     this.#victim = victim
     this.#offset = 1
+  }
+
+  #end(): void {
+    const target = this.#target
+    this.#victim = NONE
+    this.#target = undefined
+    if (target !== undefined && this.#segments.isDead(target)) this.#host.emptied(target)
   }
 
   /** What is worth compacting now. */
   #choose(): number {
     if (this.#segments.deadBytes === 0) return NONE
-    const free = this.#survey(VICTIM_SHARE, false)
-    if (free.victim !== NONE && free.deadShare > DEAD_SHARE) return free.victim
-    const all = this.#survey(VICTIM_SHARE, true)
-    return all.deadShare > PINNED_DEAD_SHARE ? all.victim : NONE
+    const ages = this.#survey(VICTIM_SHARE)
+    const youngest = ages.at(-1)
+    if (youngest !== undefined && youngest.dead > youngest.used * DEAD_SHARE && youngest.victim !== NONE) {
+      return youngest.victim
+    }
+    const living = ages.reduce((sum, { used, dead }) => sum + used - dead, 0)
+    const isWorthIt = ({ used, dead }: Age) => dead > Math.max(used * PINNED_DEAD_SHARE, living)
+    return ages.slice(0, -1).findLast((age) => age.victim !== NONE && isWorthIt(age))?.victim ?? NONE
   }
 
   /**
-   * How much is dead of all segments, or of those that are not pinned, and which has the largest dead share, if that is at least
-   * `share`. A segment that is dead altogether waits to be given back: nothing is left to do there.
+   * The segments by who may read them: those that all readers may, first, and those that nobody may who has begun by now, last. A
+   * victim has the largest dead share of its age, if that is at least `share`. A segment that is dead altogether waits to be given
+   * back: nothing is left to do there.
    */
-  #survey(share: number, withPinned: boolean): { readonly victim: number; readonly deadShare: number } {
+  #survey(share: number): Age[] {
     const segments = this.#segments
     const { usedUnits, deadUnits } = segments
-    let [victim, victimShare, allUsed, allDead] = [NONE, share, 0, 0]
+    const ages: Age[] = Array.from({ length: segments.pinCount + 1 }, () => ({
+      used: 0,
+      dead: 0,
+      victim: NONE,
+      victimShare: share,
+    }))
     for (let number = 0; number < usedUnits.length; number++) {
       const used = (usedUnits[number] as number) - 1
       const dead = deadUnits[number] as number
-      if (used <= 0 || dead === used || (!withPinned && segments.isPinned(number))) continue
-      allUsed += used
-      allDead += dead
-      if (dead < used * victimShare || this.#host.isTail(number)) continue
-      victim = number
-      victimShare = dead / used
+      if (used <= 0 || dead === used) continue
+      const age = ages[segments.ageOf(number)] as Age
+      age.used += used
+      age.dead += dead
+      if (dead < used * age.victimShare || this.#host.isTail(number)) continue
+      age.victim = number
+      age.victimShare = dead / used
     }
-    return { victim, deadShare: allUsed === 0 ? 0 : allDead / allUsed }
+    return ages
   }
 
   /** Returns false where the log has no room for what must be moved. */
@@ -139,8 +188,8 @@ export class Compactor {
       const valueLength = words[at + WORD_VALUE_LENGTH] as number
       const size =
         entryUnits(meta & KEY_LENGTH_MASK, valueLength, (meta & FLAG_EXPIRES) !== 0) + (meta >>> SLACK_SHIFT)
-      if (!this.#host.moveIfLatest(((number << OFFSET_BITS) | offset) >>> 0)) {
-        this.#victim = NONE
+      if (!this.#host.moveIfLatest(((number << OFFSET_BITS) | offset) >>> 0, this.#target)) {
+        this.#end()
         return false
       }
       // Moving the last living entry has released the segment.
@@ -149,7 +198,7 @@ export class Compactor {
       left -= size
     }
     if (this.#offset >= end) {
-      this.#victim = NONE
+      this.#end()
       this.#host.emptied(number)
     }
     return true

@@ -95,7 +95,12 @@ export class HashLog {
     })
     this.#compactor = new Compactor(this.#segments, {
       isTail: (number) => number === this.#tail,
-      moveIfLatest: (address) => this.#moveIfLatest(address),
+      beginSegment: (units) => {
+        const beside = this.#space.besideBytes
+        if (!this.#segments.canAllocateExactly(units, beside)) return -1
+        return this.#segments.allocateExactly(units, beside)
+      },
+      moveIfLatest: (address, target) => this.#moveIfLatest(address, target),
       emptied: (number) => this.#retire(number),
     })
     this.history = new LogHistory(this.#epochs, this.#segments, {
@@ -761,7 +766,7 @@ export class HashLog {
     this.history.bury(address)
     this.entries.bury(address)
     const isDead = this.#segments.bury(number, this.entries.units(address))
-    if (isDead && number !== this.#tail) this.#retire(number)
+    if (isDead && number !== this.#tail && !this.#compactor.isTarget(number)) this.#retire(number)
   }
 
   #retire(number: number): void {
@@ -769,18 +774,18 @@ export class HashLog {
     this.ordered.segmentDied(number)
   }
 
-  #moveIfLatest(address: number): boolean {
+  #moveIfLatest(address: number, target: number | undefined): boolean {
     if (this.entries.isBuried(address)) return true
     const units = this.entries.bareUnits(address)
-    if (this.#segments.room(this.#tail) < units) {
+    if (target === undefined && this.#segments.room(this.#tail) < units) {
       const beside = this.#space.besideBytes
       if (!this.#segments.canAllocate(units, beside)) return false
       this.#roll(units, beside)
     }
     this.#find(address)
-    const moved = this.#segments.take(this.#tail, units)
+    const moved = this.#segments.take(target ?? this.#tail, units)
     this.entries.move(address, moved)
-    this.#segments.moved(address >>> OFFSET_BITS, this.#tail)
+    this.#segments.moved(address >>> OFFSET_BITS, moved >>> OFFSET_BITS)
     this.#index.replace(moved)
     if (this.entries.epoch(moved) > this.#changes.oldest) this.#changes.push(moved)
     this.#bury(address)

@@ -42,9 +42,21 @@ export class SegmentPins {
     return freed.map(({ number }) => number)
   }
 
+  /** How many pins are held. */
+  get count(): number {
+    return this.#held.length
+  }
+
   /** Whether a segment would have to wait if it died now. */
   keeps(madeAt: number): boolean {
     return (this.#held.at(-1) ?? 0) > madeAt
+  }
+
+  /** How many of the pins that are held would not keep a segment that died now. */
+  countUpTo(madeAt: number): number {
+    let count = this.#held.length
+    while (count > 0 && (this.#held[count - 1] as number) > madeAt) count--
+    return count
   }
 
   /** Nothing in the segment lives any more. Returns whether it has to wait: `remove` names it then, sooner or later. */

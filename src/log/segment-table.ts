@@ -154,9 +154,16 @@ export class SegmentTable {
    * as well. Throws `BACKEND_FULL` where the limit, the addresses or the machine's memory do not allow it.
    */
   allocate(units: number, besideBytes: number): number {
-    const ordinary = this.isOrdinary(units)
-    const spare = ordinary ? this.#spares.pop() : undefined
-    const buffer = spare ?? this.#create(this.#sizeFor(units), besideBytes)
+    const spare = this.isOrdinary(units) ? this.#spares.pop() : undefined
+    return this.#begin(spare ?? this.#create(this.#sizeFor(units), besideBytes))
+  }
+
+  /** The same, of a segment that has room for `units` and no more. */
+  allocateExactly(units: number, besideBytes: number): number {
+    return this.#begin(this.#create(this.dedicatedBytes(units), besideBytes))
+  }
+
+  #begin(buffer: SharedArrayBuffer): number {
     const number = this.#free.pop() ?? this.bytes.length
     this.bytes[number] = new Uint8Array(buffer)
     this.words[number] = new Int32Array(buffer)
@@ -171,6 +178,12 @@ export class SegmentTable {
   /** Whether `allocate` could give a segment for `units` within the limit. */
   canAllocate(units: number, besideBytes: number): boolean {
     return this.isWithin(besideBytes + this.#sizeFor(units)) && this.#numberLeft()
+  }
+
+  /** Whether `allocateExactly` could, and would leave most of the numbers that segments can have. */
+  canAllocateExactly(units: number, besideBytes: number): boolean {
+    const inUse = this.bytes.length - this.#free.length
+    return inUse < MAX_SEGMENTS / 2 && this.isFree(besideBytes + this.dedicatedBytes(units))
   }
 
   /** Holds `count` ordinary segments ready, so that allocating them cannot fail; false where the limit forbids it. */
@@ -192,6 +205,16 @@ export class SegmentTable {
   /** Whether memory that dies in the segment cannot be given back for now. */
   isPinned(number: number): boolean {
     return this.#pins.keeps(this.#madeAt[number] as number)
+  }
+
+  /** How many pins are held; see `ageOf`. */
+  get pinCount(): number {
+    return this.#pins.count
+  }
+
+  /** How many of the pins that are held are from before the segment was made. */
+  ageOf(number: number): number {
+    return this.#pins.countUpTo(this.#madeAt[number] as number)
   }
 
   /** An entry was moved from one segment to another: whoever may read it there may read it here. */

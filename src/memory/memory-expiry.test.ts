@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { ChangeBase } from '../backend/state-snapshot.js'
 import { Slot } from '../base/slot.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { MemoryStateBackend } from './memory-state-backend.js'
@@ -89,6 +90,107 @@ describe('at any rate of arrival, what is held stays near what is alive', () => 
     clock.set(clock.now() + 3_600_000)
     state.sweep()
     expect(state.stats()).toMatchObject({ entries: 0, expired: 10 })
+  })
+})
+
+describe('what is held stays near what is alive, whoever reads beside the writes', () => {
+  const arrivals = 3_000
+  const life = { ttlMs: 1_000 }
+  const long = { seconds: LONG ? 120 : 9 }
+
+  /** Calls `each` at every second; it is given the second. */
+  type Reader = (state: MemoryStateBackend) => (second: number) => void
+
+  /** The most memory that `put` takes, called for so many numbers in every second. */
+  async function heldBytes(
+    reader: Reader,
+    put = (state: MemoryStateBackend, i: number) => state.putSync(numbered(i), value, life),
+  ): Promise<number> {
+    const clock = new ManualClock(1_700_000_000_000)
+    await using state = new MemoryStateBackend({ clock })
+    const each = reader(state)
+    return arrive(state, clock, {
+      perSecond: arrivals,
+      ...long,
+      put: (i) => {
+        if (i % arrivals === 0) each(i / arrivals)
+        put(state, i)
+      },
+    }).bytes
+  }
+
+  /** A snapshot that is held for the whole run, and sees at its end what it saw at first. */
+  const holds: Reader = (state) => {
+    for (let i = 1; i <= 100; i++) state.putSync(numbered(2 ** 32 - i), value)
+    const snapshot = state.snapshotSync()
+    return () => {
+      expect(Array.from(snapshot.scanSync()).length).toBe(100)
+    }
+  }
+
+  /** What a coordinator does with its checkpoints, every two seconds: the base is a new one, two seconds later it is the only one. */
+  const tracks: Reader = (state) => {
+    let base: ChangeBase | undefined
+    let older: ChangeBase | undefined
+    let told = 0
+    return (second) => {
+      if (second === long.seconds - 1) expect(told).toBeGreaterThan(0)
+      if (second % 2 !== 0) return
+      const snapshot = state.snapshotSync({ track: true, ...(base && { since: base }) })
+      if (snapshot.tellsChanges) told++
+      snapshot.closeSync()
+      older?.release()
+      older = base
+      base = snapshot.base
+    }
+  }
+
+  /** Snapshots that follow one another, each closed when the next one but one is opened. */
+  const overlaps: Reader = (state) => {
+    const open: { closeSync(): void }[] = []
+    return () => {
+      open.push(state.snapshotSync())
+      if (open.length > 2) open.shift()?.closeSync()
+    }
+  }
+
+  const both =
+    (...readers: readonly Reader[]): Reader =>
+    (state) => {
+      const calls = readers.map((reader) => reader(state))
+      return (second) => {
+        for (const call of calls) call(second)
+      }
+    }
+
+  const nobody: Reader = () => () => {}
+
+  const everybody = both(holds, tracks, overlaps)
+
+  it('while a snapshot is open and scanned, or bases or snapshots follow one another, or all of that', async () => {
+    const alone = await heldBytes(nobody)
+    expect((await heldBytes(holds)) / alone).toBeLessThan(2)
+    expect((await heldBytes(tracks)) / alone).toBeLessThan(4)
+    expect((await heldBytes(overlaps)) / alone).toBeLessThan(6)
+    expect((await heldBytes(everybody)) / alone).toBeLessThan(8)
+  })
+
+  it('where entries are refreshed some times before they expire', async () => {
+    const refresh = (state: MemoryStateBackend, i: number) => {
+      for (const before of [0, arrivals / 16, arrivals / 2]) {
+        if (i >= before) state.putSync(numbered(i - before), value, life)
+      }
+    }
+    expect((await heldBytes(everybody, refresh)) / (await heldBytes(nobody, refresh))).toBeLessThan(6)
+  })
+
+  it('where the same keys are put and deleted all the time', async () => {
+    const cycle = (state: MemoryStateBackend, i: number) => {
+      const key = numbered(2 ** 32 - 1 - (i % 100))
+      state.deleteSync(key)
+      if (i % 3 > 0) state.putSync(key, value)
+    }
+    expect(await heldBytes(everybody, cycle)).toBeLessThan(2_200_000)
   })
 })
 
