@@ -22,6 +22,7 @@ export {
   EVERYTHING,
   isEmptyInterval,
   isEverything,
+  isInInterval,
   keyInterval,
   keyStretch,
 } from './backend/scan-range.js'
@@ -63,7 +64,7 @@ export {
   validateValue,
   validateValueLength,
 } from './backend/validate.js'
-export { BatchCursor, isWriteBatch, OperationKind, WriteBatch } from './backend/write-batch.js'
+export { BatchCursor, isDelete, isWriteBatch, OperationKind, WriteBatch } from './backend/write-batch.js'
 export { compareBytes, copyBytes, equalBytes } from './base/bytes.js'
 export { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from './base/clock.js'
 export { isStateError, StateError, type StateErrorCode, type StateErrorDetails } from './base/errors.js'

@@ -80,6 +80,10 @@ export function isEmptyInterval({ from, until }: KeyInterval): boolean {
   return until !== undefined && compareBytes(from, until) >= 0
 }
 
+export function isInInterval(key: Uint8Array, { from, until }: KeyInterval): boolean {
+  return compareBytes(key, from) >= 0 && (until === undefined || compareBytes(key, until) < 0)
+}
+
 /** Every key is in it. */
 export function isEverything({ from, until }: KeyInterval): boolean {
   return from.length === 0 && until === undefined

@@ -52,7 +52,7 @@ export interface StateBackend extends AsyncDisposable {
   contains(key: Uint8Array): Promise<boolean>
   /**
    * Applies a batch, all or nothing. `CONCURRENT_MODIFICATION` when an `expect` does not hold,
-   * `BACKEND_FULL` when it does not fit.
+   * `BACKEND_FULL` when it does not fit. Where it deletes ranges, what was said of `deleteRange` holds.
    */
   write(batch: WriteBatch): Promise<void>
   /** The entries in range, in key order, as they were when the first one was asked for. */

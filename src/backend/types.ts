@@ -86,7 +86,7 @@ export interface BackendStats {
   readonly misses: number
   /** Puts applied, each put of a batch counted. */
   readonly puts: number
-  /** Deletes applied, each delete of a batch and each `deleteRange` counted as one, whether or not a key was there. */
+  /** Deletes applied, each delete and `deleteRange` of a batch and each `deleteRange` counted as one, whether or not a key was there. */
   readonly deletes: number
   /** Entries whose time to live ended, each counted once, when it is removed or overwritten. */
   readonly expired: number

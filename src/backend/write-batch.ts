@@ -5,21 +5,32 @@
 //
 // Numbers are little-endian. A delete has no value. An `expect` of absence has kind EXPECT_ABSENT.
 // ttlMs is NaN where the put named none (the backend's default holds), Infinity for "never expires".
+// A DELETE_RANGE has the first key of the range as its key and the first key after it as its value; where there is none, because
+// the range has no upper end, ttlMs is Infinity.
 
 import { brandClass, hasBrand } from '../base/shapes.js'
-import type { PutOptions } from './types.js'
+import { EVERYTHING, isEmptyInterval, type KeyInterval, keyStretch } from './scan-range.js'
+import type { KeyRange, PutOptions } from './types.js'
 import { validateKey, validatePutOptions, validateValue } from './validate.js'
 
-export const OperationKind = { PUT: 1, DELETE: 2, EXPECT_VALUE: 3, EXPECT_ABSENT: 4 } as const
+export const OperationKind = {
+  PUT: 1,
+  DELETE: 2,
+  EXPECT_VALUE: 3,
+  EXPECT_ABSENT: 4,
+  DELETE_RANGE: 5,
+} as const
 export type OperationKind = (typeof OperationKind)[keyof typeof OperationKind]
 
 const HEADER_BYTES = 16
 const INITIAL_BYTES = 1_024
 const NO_TTL = Number.NaN
 const EMPTY = new Uint8Array(0)
+/** A stretch without a key. */
+const NO_KEYS = { from: EMPTY, until: EMPTY }
 
 /** Of the batches of every copy of this package. The number changes when `BatchCursor` does: engines read a batch through it. */
-const WRITE_BATCH = Symbol.for('holdfast.WriteBatch.1')
+const WRITE_BATCH = Symbol.for('holdfast.WriteBatch.2')
 
 /**
  * Writes that apply wholly or not at all, in the order they were added (the last one to a key wins).
@@ -39,10 +50,16 @@ export class WriteBatch {
   #view: DataView = new DataView(this.#bytes.buffer)
   #end = 0
   #size = 0
+  #deletesRanges = false
 
   /** How many operations were added, expectations included. */
   get size(): number {
     return this.#size
+  }
+
+  /** Whether a `deleteRange` is among them: an engine that orders its keys on demand has to order them first. */
+  get deletesRanges(): boolean {
+    return this.#deletesRanges
   }
 
   /** Bytes that the operations take in this batch: keys, values and 16 bytes for each. */
@@ -65,6 +82,25 @@ export class WriteBatch {
   }
 
   /**
+   * Adds the removal of every key that is in a range when it is its turn: those that were there before the batch, and those
+   * that the batch has put before; what it puts later stays. Counts as one delete.
+   *
+   * @example
+   * batch.put(result, sum).deleteRange({ prefix: window }) // the window goes when its result is there, and not before
+   */
+  deleteRange(range: KeyRange): this {
+    const interval = keyStretch(range)
+    const { from, until = EMPTY } = isEmptyInterval(interval) ? NO_KEYS : interval
+    this.#deletesRanges = true
+    return this.#append(
+      OperationKind.DELETE_RANGE,
+      from,
+      until,
+      interval.until === undefined ? Infinity : NO_TTL,
+    )
+  }
+
+  /**
    * Makes the batch conditional: before it, `key` must hold exactly `value`, or nothing where `value` is `undefined`.
    * Otherwise the write throws `CONCURRENT_MODIFICATION` with the key, and nothing is applied.
    */
@@ -79,7 +115,19 @@ export class WriteBatch {
   clear(): this {
     this.#end = 0
     this.#size = 0
+    this.#deletesRanges = false
     return this
+  }
+
+  /** A batch of the same operations with memory of its own. */
+  copy(): WriteBatch {
+    const copy = new WriteBatch()
+    copy.#bytes = this.#bytes.slice(0, Math.max(this.#end, INITIAL_BYTES))
+    copy.#view = new DataView(copy.#bytes.buffer)
+    copy.#end = this.#end
+    copy.#size = this.#size
+    copy.#deletesRanges = this.#deletesRanges
+    return copy
   }
 
   /** For engines: a cursor before the first operation. It reads this batch's own memory: do not add while reading. */
@@ -109,6 +157,11 @@ export class WriteBatch {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer)
   }
+}
+
+/** Whether an operation removes keys: one, or a range of them. */
+export function isDelete(kind: OperationKind): boolean {
+  return kind === OperationKind.DELETE || kind === OperationKind.DELETE_RANGE
 }
 
 /** Whether a value is a {@link WriteBatch}, also of another copy of this package. */
@@ -154,6 +207,12 @@ export class BatchCursor {
     this.valueStart = this.keyStart + this.keyLength
     this.#position = this.valueStart + this.valueLength
     return true
+  }
+
+  /** The keys that a `DELETE_RANGE` removes, with bytes of their own. */
+  interval(): KeyInterval {
+    const until = this.ttlMs === undefined ? this.value().slice() : undefined
+    return { ...EVERYTHING, from: this.key().slice(), until }
   }
 
   /** Goes back before the first operation. */

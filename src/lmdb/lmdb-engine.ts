@@ -351,14 +351,14 @@ export class LmdbEngine implements LocalEngine {
   }
 
   deleteRange(interval: KeyInterval): void {
-    if (!isEverything(interval)) return this.#removeStretch(interval)
+    if (!isEverything(interval)) return this.removeStretch(interval)
     // What had expired counts as such.
     this.sweep(Infinity)
     this.clear()
   }
 
   /** Removes the keys of a stretch, in this step: a tombstone for each that is there, or that has expired and is not removed yet. */
-  #removeStretch({ from, until }: KeyStretch): void {
+  removeStretch({ from, until }: KeyStretch): void {
     const { buffer } = this
     const { active, frozen } = buffer
     active.log.removeAll(latestBetween(active.log, from, until))

@@ -317,7 +317,12 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   }
 
   async write(batch: WriteBatch): Promise<void> {
-    this.writeSync(batch)
+    if (!isWriteBatch(batch) || !batch.deletesRanges) return this.writeSync(batch)
+    const check = () => this.#assertWritable('write')
+    check()
+    const own = batch.copy()
+    await this.#log.ordered.sorted(check)
+    this.writeSync(own)
   }
 
   scan(range?: ScanRange): AsyncIterableIterator<Entry> {
@@ -498,6 +503,10 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
         this.#bytesWritten += cursor.keyLength + cursor.valueLength
       } else if (cursor.kind === OperationKind.DELETE) {
         log.remove(log.seek(cursor.bytes, cursor.keyStart, cursor.keyLength))
+        this.#deletes++
+      } else if (cursor.kind === OperationKind.DELETE_RANGE) {
+        const { from, until } = cursor.interval()
+        log.removeAll(latestBetween(log, from, until))
         this.#deletes++
       }
     }

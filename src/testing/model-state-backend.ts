@@ -6,7 +6,7 @@ import { isEverything, type KeyInterval } from '../backend/scan-range.js'
 import type { KeyBytes } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
 import type { BackendSupport } from '../backend/types.js'
-import { type BatchCursor, OperationKind } from '../backend/write-batch.js'
+import { type BatchCursor, isDelete, OperationKind } from '../backend/write-batch.js'
 import { equalBytes } from '../base/bytes.js'
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
@@ -16,6 +16,7 @@ import {
   aliveEntries,
   entriesBeside,
   isAlive,
+  keysIn,
   keyText,
   type ModelEntries,
   type ModelEntry,
@@ -135,6 +136,9 @@ class ModelEngine implements LocalEngine {
             expiresAtMs: expiry(cursor.ttlMs),
           })
         } else if (cursor.kind === OperationKind.DELETE) this.#remove(entries, keyText(cursor.key()))
+        else if (cursor.kind === OperationKind.DELETE_RANGE) {
+          for (const key of keysIn(entries, cursor.interval())) this.#remove(entries, key)
+        }
       }
     })
   }
@@ -238,7 +242,7 @@ class ModelEngine implements LocalEngine {
     cursor.rewind()
     while (cursor.next()) {
       const { kind } = cursor
-      if (kind === OperationKind.PUT || kind === OperationKind.DELETE) continue
+      if (kind === OperationKind.PUT || isDelete(kind)) continue
       const held = this.#alive(cursor.key())?.value
       const wanted = kind === OperationKind.EXPECT_VALUE ? cursor.value() : undefined
       const holds = held === undefined || wanted === undefined ? held === wanted : equalBytes(held, wanted)

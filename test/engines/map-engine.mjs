@@ -4,6 +4,7 @@ import {
   EntryBlockCursor,
   equalBytes,
   ForwardClock,
+  isDelete,
   LocalBackend,
   OperationKind,
   plainKey,
@@ -81,7 +82,7 @@ class MapEngine {
 
   write({ cursor, expiry }) {
     while (cursor.next()) {
-      if (cursor.kind === OperationKind.PUT || cursor.kind === OperationKind.DELETE) continue
+      if (cursor.kind === OperationKind.PUT || isDelete(cursor.kind)) continue
       const held = this.get(cursor.key())
       const wanted = cursor.kind === OperationKind.EXPECT_VALUE ? cursor.value() : undefined
       const holds = held === undefined || wanted === undefined ? held === wanted : equalBytes(held, wanted)
@@ -96,15 +97,14 @@ class MapEngine {
           puts = true
           this.#set(entries, key, { value: cursor.value().slice(), expiresAtMs: expiry(cursor.ttlMs) })
         } else if (cursor.kind === OperationKind.DELETE) this.#remove(entries, key)
+        else if (cursor.kind === OperationKind.DELETE_RANGE) this.#removeRange(entries, cursor.interval())
       }
       return puts
     })
   }
 
   deleteRange(interval) {
-    this.#change((entries) => {
-      for (const { key } of walk(entries, interval)) this.#remove(entries, textOf(key))
-    }, false)
+    this.#change((entries) => this.#removeRange(entries, interval), false)
   }
 
   clear() {
@@ -186,6 +186,10 @@ class MapEngine {
     const { expiresAtMs } = entries.get(key) ?? { expiresAtMs: Infinity }
     if (expiresAtMs <= this.clock.now()) this.expired++
     entries.delete(key)
+  }
+
+  #removeRange(entries, interval) {
+    for (const { key } of walk(entries, interval)) this.#remove(entries, textOf(key))
   }
 
   #requireRoom(entries) {

@@ -12,6 +12,9 @@ import {
 } from 'holdfast/engine'
 
 const PAGE_ENTRIES = 3
+const isWrite = (kind) => kind === 'put' || kind === 'delete' || kind === 'deleteRange'
+const isInside = (key, { from, until }) =>
+  compareBytes(key, from) >= 0 && (until === undefined || compareBytes(key, until) < 0)
 const onItsWay = () => new Promise((resolve) => setImmediate(resolve))
 
 /** The other end: knows nothing of the package, and takes one request at a time. */
@@ -24,22 +27,20 @@ class Server {
 
   /** In order, from a key on or before it. */
   page({ from, until, reverse }) {
-    const inside = this.rows.filter(
-      ({ key }) => compareBytes(key, from) >= 0 && (until === undefined || compareBytes(key, until) < 0),
-    )
+    const inside = this.rows.filter(({ key }) => isInside(key, { from, until }))
     return (reverse ? inside.reverse() : inside).slice(0, PAGE_ENTRIES)
   }
 
   write(operations) {
     for (const { kind, key, value } of operations) {
-      if (kind === 'put' || kind === 'delete') continue
+      if (isWrite(kind)) continue
       const held = this.find(key)?.value
       const holds = held === undefined || value === undefined ? held === value : equalBytes(held, value)
       if (!holds) return key
     }
-    for (const { kind, key, value } of operations) {
-      if (kind !== 'put' && kind !== 'delete') continue
-      this.rows = this.rows.filter((row) => compareBytes(row.key, key) !== 0)
+    for (const { kind, key, value, range } of operations) {
+      if (kind === 'deleteRange') this.rows = this.rows.filter((row) => !isInside(row.key, range))
+      else if (isWrite(kind)) this.rows = this.rows.filter((row) => compareBytes(row.key, key) !== 0)
       if (kind === 'put') this.rows.push({ key, value })
     }
     this.rows.sort((left, right) => compareBytes(left.key, right.key))
@@ -86,23 +87,21 @@ class RemoteToy {
     const names = {
       [OperationKind.PUT]: 'put',
       [OperationKind.DELETE]: 'delete',
+      [OperationKind.DELETE_RANGE]: 'deleteRange',
       [OperationKind.EXPECT_VALUE]: 'is',
     }
     while (cursor.next()) {
       const kind = names[cursor.kind] ?? 'is not'
       const value = kind === 'put' || kind === 'is' ? cursor.value().slice() : undefined
-      operations.push({ kind, key: cursor.key().slice(), value })
+      const range = kind === 'deleteRange' ? cursor.interval() : undefined
+      operations.push({ kind, key: cursor.key().slice(), value, range })
     }
     const key = await this.#ask(() => this.#server.write(operations))
     if (key !== undefined) throw new StateError('CONCURRENT_MODIFICATION', { key })
   }
 
-  deleteRange({ from, until }) {
-    const isOutside = ({ key }) =>
-      compareBytes(key, from) < 0 || (until !== undefined && compareBytes(key, until) >= 0)
-    return this.#ask(() => {
-      this.#server.rows = this.#server.rows.filter(isOutside)
-    })
+  deleteRange(range) {
+    return this.#ask(() => this.#server.write([{ kind: 'deleteRange', range }]))
   }
 
   clear() {

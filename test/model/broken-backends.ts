@@ -2,10 +2,18 @@
 
 import { type EntryBlock, EntryBlockCursor } from '../../src/backend/entry-block.js'
 import type { LocalSnapshot } from '../../src/backend/facade/local-snapshot.js'
+import type { KeyInterval } from '../../src/backend/scan-range.js'
 import type { Replaceable, SyncStateBackend } from '../../src/backend/state-backend.js'
 import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
-import type { BackendStats, Entry, PutOptions, ReplaceOptions, ScanRange } from '../../src/backend/types.js'
-import { OperationKind, WriteBatch } from '../../src/backend/write-batch.js'
+import type {
+  BackendStats,
+  Entry,
+  KeyRange,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from '../../src/backend/types.js'
+import { isDelete, OperationKind, WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError, StateError } from '../../src/base/errors.js'
 import { ModelStateBackend, type ModelStateBackendOptions } from '../../src/testing/model-state-backend.js'
 
@@ -37,13 +45,19 @@ function split(batch: WriteBatch, keep: (kind: OperationKind) => boolean): Write
     const ttl = cursor.ttlMs === undefined ? {} : { ttlMs: cursor.ttlMs }
     if (cursor.kind === OperationKind.PUT) single.put(cursor.key(), cursor.value(), ttl)
     else if (cursor.kind === OperationKind.DELETE) single.delete(cursor.key())
+    else if (cursor.kind === OperationKind.DELETE_RANGE) single.deleteRange(rangeOf(cursor.interval()))
     else single.expect(cursor.key(), cursor.kind === OperationKind.EXPECT_ABSENT ? undefined : cursor.value())
     singles.push(single)
   }
   return singles
 }
 
-const isWrite = (kind: OperationKind): boolean => kind === OperationKind.PUT || kind === OperationKind.DELETE
+/** The range that an interval was made of. */
+export function rangeOf({ from, until }: KeyInterval): KeyRange {
+  return { gte: from, ...(until !== undefined && { lt: until }) }
+}
+
+const isWrite = (kind: OperationKind): boolean => kind === OperationKind.PUT || isDelete(kind)
 
 /** Its asynchronous scans are its synchronous ones, so that both are broken alike. */
 class ScannedModel extends ModelStateBackend {

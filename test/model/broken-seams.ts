@@ -6,10 +6,11 @@ import type { LocalSnapshot } from '../../src/backend/facade/local-snapshot.js'
 import type { KeyBytes } from '../../src/backend/state-backend.js'
 import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
 import type { BackendStats, KeyRange, PutOptions, ReplaceOptions } from '../../src/backend/types.js'
+import { isWriteBatch, OperationKind, WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError } from '../../src/base/errors.js'
 import type { Slot } from '../../src/base/slot.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
-import type { BrokenBackend } from './broken-backends.js'
+import { type BrokenBackend, rangeOf } from './broken-backends.js'
 
 /** The blocks without their tombstones. */
 async function* withoutTombstones(blocks: AsyncIterable<EntryBlock>): AsyncIterableIterator<EntryBlock> {
@@ -23,6 +24,28 @@ async function* withoutTombstones(blocks: AsyncIterable<EntryBlock>): AsyncItera
     }
     if (builder.entryCount > 0) yield builder.take()
   }
+}
+
+/** The batch with its deletions of ranges behind the rest, or, with `order` turned round, before it. */
+function rangesLast(batch: WriteBatch, order: (isRange: number) => number): WriteBatch {
+  const operations: { isRange: number; addTo: (reordered: WriteBatch) => void }[] = []
+  const cursor = batch.cursor()
+  while (cursor.next()) {
+    const { kind, ttlMs } = cursor
+    const [key, value] = [cursor.key().slice(), cursor.value().slice()]
+    const range = kind === OperationKind.DELETE_RANGE ? rangeOf(cursor.interval()) : undefined
+    const addTo = (into: WriteBatch) => {
+      if (range !== undefined) into.deleteRange(range)
+      else if (kind === OperationKind.PUT) into.put(key, value, ttlMs === undefined ? {} : { ttlMs })
+      else if (kind === OperationKind.DELETE) into.delete(key)
+      else into.expect(key, kind === OperationKind.EXPECT_VALUE ? value : undefined)
+    }
+    operations.push({ isRange: range === undefined ? 0 : 1, addTo })
+  }
+  const reordered = new WriteBatch()
+  operations.sort((left, right) => order(left.isRange - right.isRange))
+  for (const { addTo } of operations) addTo(reordered)
+  return reordered
 }
 
 /** A backend whose snapshots are altered. */
@@ -80,6 +103,41 @@ export const brokenSeams: readonly BrokenBackend[] = [
       override stats(): BackendStats {
         const stats = super.stats()
         return { ...stats, deletes: stats.deletes + this.#more }
+      }
+    },
+  },
+  {
+    does: 'deletes the ranges of a batch at its end',
+    caughtBy: 'batches',
+    Backend: class extends ModelStateBackend {
+      override writeSync(batch: WriteBatch): void {
+        super.writeSync(isWriteBatch(batch) ? rangesLast(batch, (at) => at) : batch)
+      }
+    },
+  },
+  {
+    does: 'deletes the ranges of a batch before its puts',
+    caughtBy: 'batches',
+    Backend: class extends ModelStateBackend {
+      override writeSync(batch: WriteBatch): void {
+        super.writeSync(isWriteBatch(batch) ? rangesLast(batch, (at) => -at) : batch)
+      }
+    },
+  },
+  {
+    does: 'deletes the ranges of a batch that is refused',
+    caughtBy: 'batches',
+    Backend: class extends ModelStateBackend {
+      override writeSync(batch: WriteBatch): void {
+        const cursor = isWriteBatch(batch) ? batch.cursor() : undefined
+        try {
+          super.writeSync(batch)
+        } catch (error) {
+          while (cursor?.next() === true) {
+            if (cursor.kind === OperationKind.DELETE_RANGE) super.deleteRangeSync(rangeOf(cursor.interval()))
+          }
+          throw error
+        }
       }
     },
   },

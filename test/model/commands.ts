@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import type { EntryBlock } from '../../src/backend/entry-block.js'
-import type { ScanRange } from '../../src/backend/types.js'
+import type { KeyRange, ScanRange } from '../../src/backend/types.js'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError } from '../../src/base/errors.js'
 import {
@@ -93,9 +93,15 @@ function rangeOf(
   return { ...asBytes, reverse, ...(limit !== undefined && { limit }) }
 }
 
+function keysOf(drawn: Parameters<typeof rangeOf>[0]): KeyRange {
+  const { reverse: _, limit: __, signal: ___, ...keys } = rangeOf(drawn)
+  return keys
+}
+
 const operation = fc.oneof(
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('put' as const), key, value, ttl }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('delete' as const), key }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('deleteRange' as const), range }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('expectWhatIs' as const), key }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('expectAbsent' as const), key }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('expectValue' as const), key, value }) },
@@ -105,6 +111,10 @@ const operation = fc.oneof(
 async function batchOf(world: World, operations: readonly fcValue<typeof operation>[]): Promise<WriteBatch> {
   const batch = new WriteBatch()
   for (const drawn of operations) {
+    if (drawn.kind === 'deleteRange') {
+      batch.deleteRange(keysOf(drawn.range))
+      continue
+    }
     const at = bytesOf(drawn.key)
     if (drawn.kind === 'put') batch.put(at, valueBytes(drawn.value), ttlOptions(drawn.ttl))
     else if (drawn.kind === 'delete') batch.delete(at)
@@ -152,8 +162,7 @@ function writes(): CommandKind[] {
       onBoth(world, (backend) => face(drawn.sync)(backend).delete(bytesOf(drawn.key))),
     ),
     kind('deleteRange', fc.record({ range, sync: fc.boolean() }), async (world, drawn) => {
-      const { reverse: _, limit: __, signal: ___, ...keys } = rangeOf(drawn.range)
-      await onBoth(world, (backend) => face(drawn.sync)(backend).deleteRange(keys))
+      await onBoth(world, (backend) => face(drawn.sync)(backend).deleteRange(keysOf(drawn.range)))
     }),
     kind(
       'write',

@@ -1,4 +1,4 @@
-import { type BatchCursor, OperationKind } from '../write-batch.js'
+import { type BatchCursor, isDelete, OperationKind } from '../write-batch.js'
 
 /** What a facade counts for its engine (see `BackendStats`). */
 export class Counters {
@@ -24,7 +24,7 @@ export class Counters {
     cursor.rewind()
     while (cursor.next()) {
       if (cursor.kind === OperationKind.PUT) this.notePut(cursor.keyLength, cursor.valueLength)
-      else if (cursor.kind === OperationKind.DELETE) this.deletes++
+      else if (isDelete(cursor.kind)) this.deletes++
     }
   }
 

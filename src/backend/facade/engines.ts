@@ -81,10 +81,10 @@ export interface LocalEngine extends EngineBasics {
   /** Copies both. Throws `BACKEND_FULL` with nothing changed. */
   put(key: Uint8Array | Stretch, value: Uint8Array, expiresAtMs: number): void
   delete(key: Uint8Array | Stretch): void
-  /** All or nothing: first every expectation (`CONCURRENT_MODIFICATION`), then room for all (`BACKEND_FULL`). */
+  /** All or nothing: first every expectation (`CONCURRENT_MODIFICATION`), then room for all (`BACKEND_FULL`), then each operation in turn. */
   write(batch: EngineBatch): void
   deleteRange(interval: KeyInterval): void
-  /** Does in slices, before an asynchronous `deleteRange`, what that would otherwise do at once; `check` may throw to give up. */
+  /** Does in slices, before an asynchronous `deleteRange` of a call or a batch, what that would otherwise do at once; `check` may throw to give up. */
   prepareDeleteRange?(check: () => void): Promise<void>
   clear(): void
   /** As `peekSync`. Only with `supports.inPlace`, as `update`. */

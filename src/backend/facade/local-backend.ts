@@ -213,7 +213,15 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
   }
 
   async write(batch: WriteBatch): Promise<void> {
-    this.writeSync(batch)
+    const engine = this.#engine
+    if (engine.prepareDeleteRange === undefined || !isWriteBatch(batch) || !batch.deletesRanges) {
+      return this.writeSync(batch)
+    }
+    const check = () => this.assertWritable('write')
+    check()
+    const own = batch.copy()
+    await engine.prepareDeleteRange(check)
+    this.writeSync(own)
   }
 
   async deleteRange(range: KeyRange): Promise<void> {

@@ -75,7 +75,7 @@ export class RemoteBackend implements StateBackend {
   async write(batch: WriteBatch): Promise<void> {
     this.#life.assertWritable('write')
     if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
-    await this.#apply(copyOf(batch))
+    await this.#apply(batch.copy())
   }
 
   async deleteRange(range: KeyRange): Promise<void> {
@@ -171,16 +171,4 @@ function assertNoTtl(cursor: BatchCursor, name: string): void {
     if (cursor.kind !== OperationKind.PUT || cursor.ttlMs === undefined || cursor.ttlMs === Infinity) continue
     throw invalidArgument('options.ttlMs', `is not supported by '${name}' (supports.ttl)`)
   }
-}
-
-function copyOf(batch: WriteBatch): WriteBatch {
-  const copy = new WriteBatch()
-  const cursor = batch.cursor()
-  while (cursor.next()) {
-    const options = cursor.ttlMs === undefined ? {} : { ttlMs: cursor.ttlMs }
-    if (cursor.kind === OperationKind.PUT) copy.put(cursor.key(), cursor.value(), options)
-    else if (cursor.kind === OperationKind.DELETE) copy.delete(cursor.key())
-    else copy.expect(cursor.key(), cursor.kind === OperationKind.EXPECT_VALUE ? cursor.value() : undefined)
-  }
-  return copy
 }

@@ -4,6 +4,7 @@ import { compareBytes, copyBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import type { HashLog } from '../../log/hash-log.js'
 import { entryUnits } from '../../log/layout.js'
+import type { KeyStretch } from './store-writer.js'
 
 /** What a batch is applied to. */
 export interface BatchTarget {
@@ -15,6 +16,7 @@ export interface BatchTarget {
   /** Writes what the put at hand says. */
   putFrom(cursor: BatchCursor, expiresAtMs: number): void
   remove(bytes: Uint8Array, start: number, length: number): void
+  removeStretch(stretch: KeyStretch): void
 }
 
 /** Checks what a batch expects (`CONCURRENT_MODIFICATION`) and whether it fits (`BACKEND_FULL`), then applies it in one step. */
@@ -27,7 +29,7 @@ export function applyBatch(target: BatchTarget, { cursor, expiry }: EngineBatch)
       if (cursor.kind === OperationKind.PUT) target.putFrom(cursor, expiry(cursor.ttlMs))
       else if (cursor.kind === OperationKind.DELETE) {
         target.remove(cursor.bytes, cursor.keyStart, cursor.keyLength)
-      }
+      } else if (cursor.kind === OperationKind.DELETE_RANGE) target.removeStretch(cursor.interval())
     }
   })
 }

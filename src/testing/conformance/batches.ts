@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { EntryBlockCursor } from '../../backend/entry-block.js'
+import type { KeyRange } from '../../backend/types.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { type ConformanceTopic, promise } from './case.js'
-import { assertBytes, assertHolds, bytes, fill, pattern, rejection, rejects } from './helpers.js'
+import { assertBytes, assertHolds, bytes, fill, pattern, rejection, rejects, text } from './helpers.js'
 
 /** Promise 5. */
 export const batches: ConformanceTopic = {
@@ -133,6 +135,140 @@ export const batches: ConformanceTopic = {
         ['a', 'new'],
         ['b', '1'],
       ])
+    }),
+
+    promise(
+      'deletes ranges in their turn: what was put before goes, what is put after stays',
+      async ({ open }) => {
+        const backend = await open()
+        for (const settled of [false, true]) {
+          await fill(backend, { a: '1', b: '2', 'b\x00': '3', c: '4' })
+          if (settled) await backend.flush()
+          const before = backend.stats()
+          const batch = new WriteBatch()
+            .put(bytes('bb'), bytes('gone'))
+            .put(bytes('b'), bytes('gone'))
+            .deleteRange({ prefix: bytes('b') })
+            .put(bytes('b\xff'), bytes('stays'))
+            .put(bytes('b\x00'), bytes('stays, too'))
+            .deleteRange({ gt: bytes('c'), lt: bytes('a') })
+            .delete(bytes('x'))
+          await backend.write(batch)
+          await assertHolds(backend, [
+            ['a', '1'],
+            ['b\x00', 'stays, too'],
+            ['b\xff', 'stays'],
+            ['c', '4'],
+          ])
+          const after = backend.stats()
+          assert.deepEqual(
+            [after.puts - before.puts, after.deletes - before.deletes],
+            [4, 3],
+            'puts and deletes',
+          )
+          await backend.write(new WriteBatch().deleteRange({ gte: bytes('b') }))
+          await assertHolds(backend, [['a', '1']])
+          await backend.write(new WriteBatch().deleteRange({}).put(bytes('z'), bytes('26')))
+          await assertHolds(backend, [['z', '26']])
+          await backend.clear()
+        }
+      },
+    ),
+
+    promise('deletes no range of a batch that is refused, nor what it expects', async ({ open }) => {
+      const backend = await open()
+      await fill(backend, { a: '1', b: '2' })
+      const refused = new WriteBatch()
+        .deleteRange({})
+        .expect(bytes('b'), undefined)
+        .put(bytes('c'), bytes('3'))
+      await rejects('CONCURRENT_MODIFICATION', () => backend.write(refused))
+      await assertHolds(backend, [
+        ['a', '1'],
+        ['b', '2'],
+      ])
+      const expecting = new WriteBatch()
+        .deleteRange({})
+        .expect(bytes('b'), bytes('2'))
+        .put(bytes('c'), bytes('3'))
+      await backend.write(expecting)
+      await assertHolds(backend, [['c', '3']])
+    }),
+
+    promise('takes the batch as it is at the call', async ({ open }) => {
+      const backend = await open()
+      await fill(backend, { a: '1', b: '2' })
+      const batch = new WriteBatch().deleteRange({ prefix: bytes('a') }).put(bytes('c'), bytes('3'))
+      const written = backend.write(batch)
+      batch.clear().deleteRange({}).put(bytes('wrong'), bytes('wrong'))
+      await written
+      await assertHolds(backend, [
+        ['b', '2'],
+        ['c', '3'],
+      ])
+    }),
+
+    promise(
+      'tells a range that it deletes from what has changed, and leaves it to earlier snapshots',
+      async ({ open, snapshotNow }) => {
+        const backend = await open()
+        await fill(backend, { a: '1', b1: '2', b2: '3' })
+        const earlier = snapshotNow(backend, { track: true })
+        const batch = new WriteBatch().put(bytes('b3'), bytes('4')).deleteRange({ prefix: bytes('b') })
+        await backend.write(batch.put(bytes('b2'), bytes('new')))
+        await assertHolds(earlier, [
+          ['a', '1'],
+          ['b1', '2'],
+          ['b2', '3'],
+        ])
+        await assertHolds(backend, [
+          ['a', '1'],
+          ['b2', 'new'],
+        ])
+        const { base } = earlier
+        if (base === undefined) return
+        const changed: [string, string | undefined][] = []
+        for await (const block of snapshotNow(backend, { since: base }).changes()) {
+          const cursor = new EntryBlockCursor(block.bytes)
+          while (cursor.next())
+            changed.push([text(cursor.key()), cursor.tombstone ? undefined : text(cursor.value())])
+        }
+        assert.deepEqual(
+          changed.filter(([key]) => key === 'b1' || key === 'b2'),
+          [
+            ['b1', undefined],
+            ['b2', 'new'],
+          ],
+          'changes',
+        )
+        base.release()
+      },
+      ['sync', 'snapshots'],
+    ),
+
+    promise(
+      'counts what has expired in a range that it deletes',
+      async ({ open, clock }) => {
+        const backend = await open()
+        await fill(backend, { a: '1', b: '2' }, { ttlMs: 50 })
+        await fill(backend, { c: '3' })
+        clock.advance(50)
+        await backend.write(new WriteBatch().deleteRange({ lte: bytes('b') }))
+        const { expired, entries } = backend.stats()
+        assert.deepEqual([expired, entries], [2, 1], 'expired and held')
+      },
+      ['clock', 'ttl'],
+    ),
+
+    promise('rejects a range that is none when it is added', async ({ open }) => {
+      const backend = await open()
+      const batch = new WriteBatch().put(bytes('a'), bytes('1'))
+      for (const wrong of [undefined, null, 'a', { prefix: 'a' }, { limit: 1 }, { unknown: bytes('a') }]) {
+        await rejects('INVALID_ARGUMENT', async () => batch.deleteRange(wrong as unknown as KeyRange))
+      }
+      assert.equal(batch.size, 1)
+      await backend.write(batch)
+      await assertHolds(backend, [['a', '1']])
     }),
 
     promise('gives one of two racing conditional batches the key', async ({ open }) => {
