@@ -47,7 +47,8 @@ export interface StateSnapshot extends AsyncDisposable {
   /**
    * What has changed between `since` and this instant, in key order: each key that was written or deleted, with its entry
    * of this instant or a tombstone. Keys that have not changed may be among them. An entry that has merely expired comes as
-   * a tombstone or not at all: its block told when its time would end. `INVALID_ARGUMENT` where `tellsChanges` is false.
+   * a tombstone or not at all: its block told when its time would end. May be read again. `INVALID_ARGUMENT` where
+   * `tellsChanges` is false, and where an engine tells changes once and `share('changes')` has handed them to another thread.
    */
   changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock>
   /**

@@ -1,7 +1,7 @@
 import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
-import type { SharedSnapshot } from '../backend/shared-snapshot.js'
+import type { SharedSnapshot, SharedSnapshotReader } from '../backend/shared-snapshot.js'
 import type { ChangeBase, SnapshotOptions, SyncStateSnapshot } from '../backend/state-snapshot.js'
 import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
@@ -66,6 +66,8 @@ export class MemorySnapshot implements SyncStateSnapshot {
   readonly #since: ChangeMark | undefined
   /** What has changed, ready to be read; until somebody asks for it. */
   #changes: LogShare | undefined
+  /** What reads the changes here, again and again, until the snapshot is closed. */
+  #changesReader: Promise<SharedSnapshotReader> | undefined
   /** What other threads read or may come to read. */
   readonly #shares = new Set<LogShare>()
   /** What keeps the orders of keys readable that are being walked through. */
@@ -186,14 +188,19 @@ export class MemorySnapshot implements SyncStateSnapshot {
   async *changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
     if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
+    this.#changesReader ??= this.#openChanges()
+    yield* (await this.#changesReader).blocks(options)
+  }
+
+  #openChanges(): Promise<SharedSnapshotReader> {
     const share = this.#lendChanges()
-    if (share === undefined) throw invalidArgument('since', 'changes are told once')
-    const reader = await openSharedSnapshot(this.#dataOf(share, true))
-    try {
-      yield* reader.blocks(options)
-    } finally {
-      await reader.close()
+    if (share === undefined) {
+      throw invalidArgument(
+        'since',
+        'is that of changes which were shared with another thread, and are read there',
+      )
     }
+    return openSharedSnapshot(this.#dataOf(share, true))
   }
 
   share(what: 'all' | 'changes' = 'all'): SharedSnapshot | undefined {

@@ -12,6 +12,8 @@ import type { Slot } from '../../src/base/slot.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { type BrokenBackend, rangeOf } from './broken-backends.js'
 
+async function* withoutAny(): AsyncIterableIterator<EntryBlock> {}
+
 /** The blocks without their tombstones. */
 async function* withoutTombstones(blocks: AsyncIterable<EntryBlock>): AsyncIterableIterator<EntryBlock> {
   for await (const { bytes } of blocks) {
@@ -176,6 +178,15 @@ export const brokenSeams: readonly BrokenBackend[] = [
   snapshots('forgets what was deleted among changes', 'changes between snapshots', (snapshot) => {
     const changes = snapshot.changes.bind(snapshot)
     snapshot.changes = (options) => withoutTombstones(changes(options))
+  }),
+  snapshots('tells changes once', 'changes between snapshots', (snapshot) => {
+    const changes = snapshot.changes.bind(snapshot)
+    let isTold = false
+    snapshot.changes = (options) => {
+      const none = isTold
+      isTold = true
+      return none ? withoutAny() : changes(options)
+    }
   }),
   snapshots(
     'tells what was written after the snapshot as a change',

@@ -132,7 +132,7 @@ export class CheckpointMaker {
       const { content } = this.#chain
       const sequence = await reserve()
       const preceding = confirmed && content !== undefined ? this.#merger.applied(content.segments) : []
-      if (preceding.length === 0 && cut.changes !== undefined) return BASE_LOST
+      if (preceding.length === 0 && cut.snapshot.tellsChanges) return BASE_LOST
       const written = await writeCheckpoint({
         owner,
         worker: this.#worker,
@@ -145,14 +145,12 @@ export class CheckpointMaker {
         signal,
         settings: this.#settings,
       })
-      if (written === undefined) return OUTGROWN
+      if (written === 'outgrown') return OUTGROWN
+      if (written === 'late') return LATE_READER
       keepBase = true
       await owner.notePublished(written.stored)
       if (!savepoint) this.#published(written.stored, cut.snapshot.base, owner, content)
       return { ...written, cutMs: cut.pauseMs }
-    } catch (error) {
-      if (share && isStateError(error, 'NOT_INITIALIZED')) return LATE_READER
-      throw error
     } finally {
       if (!keepBase) cut.snapshot.base?.release()
       await cut.snapshot.close()

@@ -56,14 +56,17 @@ export interface WrittenCheckpoint {
   readonly writtenBytes: number
 }
 
+/** Why there is no checkpoint: the changes are larger than their base, or the thread came too late to read the snapshot. */
+export type NotWritten = 'outgrown' | 'late'
+
 /**
- * Resolves when the checkpoint is published and durable; to `undefined`, with nothing left behind, where the changes would be
- * larger than their base. Errors are those of the step that failed.
+ * Resolves when the checkpoint is published and durable, or, with nothing left behind, to why the state of this cut was not
+ * written. Errors are those of the step that failed.
  */
-export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint | undefined> {
+export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint | NotWritten> {
   const { cut, preceding, sequence, settings } = request
-  const { segment, entryCount } = await writeContent(request)
-  if (segment === undefined) return undefined
+  const { segment, entryCount, isLate } = await writeContent(request)
+  if (segment === undefined) return isLate ? 'late' : 'outgrown'
   let stored: StoredManifest & { readonly bytes: Uint8Array }
   try {
     throwIfAborted(request.signal, OPERATION)
@@ -107,7 +110,8 @@ async function writeContent(request: CheckpointRequest): Promise<JobResult> {
   }
   const kind = savepoint ? 'savepoint' : 'base'
   const result = await runJob(request, { kind, shared: cut.all, maxSizeBytes: Infinity })
-  assert(result.segment?.entryCount === result.entryCount, `a full segment has ${result.entryCount} entries`)
+  const isWhole = result.isLate === true || result.segment?.entryCount === result.entryCount
+  assert(isWhole, `a full segment has ${result.entryCount} entries`)
   return result
 }
 

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
 import { bench as benchWith, put } from '../../../test/support/coordinator-bench.js'
 import type { StateBackend, SyncStateBackend } from '../../backend/state-backend.js'
+import { StateError } from '../../base/errors.js'
 import { LmdbStateBackend } from '../../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import type { CheckpointStorage, ObjectReader, ObjectWriter } from '../../storage/checkpoint-storage.js'
@@ -238,6 +239,23 @@ describe.each([
     expect(logged).toEqual(['info'])
     backend.putSync(bytesOf('b'), bytesOf('1'))
     expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'incremental', entryCount: 502 })
+  })
+
+  it('a storage that says NOT_INITIALIZED is not taken for a late reader', async () => {
+    backend = await open()
+    backend.putSync(bytesOf('a'), bytesOf('1'))
+    const storage = new MemoryCheckpointStorage()
+    const refusal = new StateError('NOT_INITIALIZED', { component: 'bucket', operation: 'create' })
+    patchLeases(storage, (lease) => {
+      lease.create = async () => await Promise.reject(refusal)
+    })
+    let cuts = 0
+    coordinator = new CheckpointCoordinator(backend, { storage, source: () => ++cuts })
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+      code: 'CHECKPOINT_FAILED',
+      cause: { code: 'NOT_INITIALIZED' },
+    })
+    expect(cuts).toBe(1)
   })
 
   it('a checkpoint is made although its reader came too late', async () => {

@@ -51,9 +51,9 @@ export async function takeCut(
   let all: SharedSnapshot | undefined
   let sourceText: string | undefined
   try {
-    if (share) {
-      if (snapshot?.tellsChanges === true) changes = snapshot.share?.('changes')
-      if (changes === undefined) all = snapshot?.share?.()
+    if (share && snapshot !== undefined) {
+      if (snapshot.tellsChanges) changes = snapshot.share?.('changes')
+      else all = snapshot.share?.()
     }
     sourceText = source === undefined ? undefined : sourceTextOf(source())
   } catch (error) {

@@ -86,6 +86,8 @@ export interface JobResult {
   readonly segment: ManifestSegment | undefined
   /** Entries of the whole state. */
   readonly entryCount: number
+  /** Nothing was written, because the engine did not wait until the snapshot was opened here (see `OpenSharedSnapshot`). */
+  readonly isLate?: true
 }
 
 /** The part of an {@link ObjectStorage} and of what it hands out that a call is about. */

@@ -3,6 +3,7 @@
 import { parentPort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
+import { isStateError } from '../../base/errors.js'
 import { threadCodec } from '../../codec/block-codec.js'
 import type {
   ObjectSource,
@@ -66,13 +67,19 @@ async function perform(request: JobRequest, link: ThreadLink, pulse: PulseGiver)
 }
 
 async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Promise<JobResult> {
+  // Before anything else: the engine may hold commits up until then, and only so long.
   let reader: SharedSnapshotReader | undefined
+  try {
+    reader = request.source && (await openSnapshot(request.source))
+  } catch (error) {
+    if (isStateError(error, 'NOT_INITIALIZED')) return { segment: undefined, entryCount: 0, isLate: true }
+    throw error
+  }
   let alive: number | undefined
   async function* blocks(): AsyncGenerator<EntryBlock, void, undefined> {
-    if (request.source === undefined) {
+    if (reader === undefined) {
       yield* link.blocks()
     } else {
-      reader = await openSnapshot(request.source)
       yield* reader.blocks({ targetBytes: TARGET_BLOCK_BYTES, signal: link.signal })
       alive = await reader.count()
       await reader.close()

@@ -86,6 +86,25 @@ export const changes: ConformanceTopic = {
       },
     ),
 
+    ...tells(
+      'changes may be read again, whatever was written or given up meanwhile',
+      async ({ snapshotOf }, backend) => {
+        const first = await snapshotOf(backend, { track: true })
+        const before = await contents(first)
+        await fill(backend, { a: 'changed', new: 'v'.repeat(100), other: '1' })
+        await backend.delete(bytes('b'))
+        const second = await snapshotOf(backend, { since: baseOf(first) })
+        await fill(backend, { a: 'later', later: '1' })
+        for await (const _ of second.changes({ targetBytes: 1 })) break
+        await backend.delete(bytes('new'))
+        for (let round = 0; round < 3; round++) {
+          await assertTells(second, before)
+          await fill(backend, { c: `later ${round}` })
+          await backend.flush()
+        }
+      },
+    ),
+
     ...tells('nothing has changed where nothing was written', async ({ snapshotOf }, backend) => {
       const first = await snapshotOf(backend, { track: true })
       const second = await snapshotOf(backend, { since: baseOf(first) })
