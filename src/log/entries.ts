@@ -27,13 +27,29 @@ import {
 import type { SegmentTable } from './segment-table.js'
 import { ValuePool } from './value-pool.js'
 
+// See layout.ts for why these have names here as well.
+const NUMBER_SHIFT = OFFSET_BITS
+const UNIT_MASK = OFFSET_MASK
+const WORD_SHIFT = UNIT_WORDS_SHIFT
+const LENGTH_MASK = KEY_LENGTH_MASK
+const EXPIRES = FLAG_EXPIRES
+const TOMBSTONE = FLAG_TOMBSTONE
+const VALUE_LENGTH = WORD_VALUE_LENGTH
+const EPOCH = WORD_EPOCH
+const PREVIOUS = WORD_PREVIOUS
+const BUCKET = WORD_BUCKET
+const IN_NONE = NO_BUCKET
+const DEADLINE_UNIT = EXPIRY_UNIT
+
 /** Below this length a loop over bytes beats making a view for the built-in copy. */
 const LOOP_COPY_BYTES = 64
 const LOOP_MOVE_WORDS = 128
+const NEVER_THERE = -Infinity
 /** In the place of an expiry time: there is no entry. */
-export const GONE: number = -Infinity
+export const GONE: number = NEVER_THERE
+const NOWHERE = -1
 /** In the place of a value's start: it does not fit where the old one lies, or must not lie there. */
-export const NO_ROOM = -1
+export const NO_ROOM: number = NOWHERE
 
 /** Reads and writes single entries in the segments, by address; knows nothing of keys' latest versions. */
 export class Entries {
@@ -49,19 +65,19 @@ export class Entries {
   }
 
   valueLength(address: number): number {
-    return this.#word(address, WORD_VALUE_LENGTH)
+    return this.#word(address, VALUE_LENGTH)
   }
 
   epoch(address: number): number {
-    return this.#word(address, WORD_EPOCH)
+    return this.#word(address, EPOCH)
   }
 
   previous(address: number): number {
-    return this.#word(address, WORD_PREVIOUS) >>> 0
+    return this.#word(address, PREVIOUS) >>> 0
   }
 
   isTombstone(address: number): boolean {
-    return (this.#word(address, 0) & FLAG_TOMBSTONE) !== 0
+    return (this.#word(address, 0) & TOMBSTONE) !== 0
   }
 
   /** Whether this is no longer the latest version of its key. */
@@ -80,7 +96,7 @@ export class Entries {
   isFresh(address: number, newestBase: number): boolean {
     const meta = this.#word(address, 0)
     if ((meta & FLAG_FRESH) === 0) return false
-    return (meta & FLAG_TOMBSTONE) !== 0 || this.epoch(address) > newestBase
+    return (meta & TOMBSTONE) !== 0 || this.epoch(address) > newestBase
   }
 
   /** A base knows the entry. */
@@ -102,34 +118,34 @@ export class Entries {
   }
 
   keyLength(address: number): number {
-    return this.#word(address, 0) & KEY_LENGTH_MASK
+    return this.#word(address, 0) & LENGTH_MASK
   }
 
   /** When the entry expires; Infinity: never. */
   expiresAtMs(address: number): number {
-    if ((this.#word(address, 0) & FLAG_EXPIRES) === 0) return Infinity
-    const doubles = this.#segments.doubles[address >>> OFFSET_BITS] as Float64Array
-    return doubles[(address & OFFSET_MASK) + EXPIRY_UNIT] as number
+    if ((this.#word(address, 0) & EXPIRES) === 0) return Infinity
+    const doubles = this.#segments.doubles[address >>> NUMBER_SHIFT] as Float64Array
+    return doubles[(address & UNIT_MASK) + DEADLINE_UNIT] as number
   }
 
   /** The same, where there may be none or a tombstone: {@link GONE} then. */
   livesUntilMs(address: number): number {
-    if (address === 0) return GONE
-    const flags = this.#word(address, 0) & (FLAG_TOMBSTONE | FLAG_EXPIRES)
+    if (address === 0) return NEVER_THERE
+    const flags = this.#word(address, 0) & (TOMBSTONE | EXPIRES)
     if (flags === 0) return Infinity
-    return (flags & FLAG_TOMBSTONE) !== 0 ? GONE : this.expiresAtMs(address)
+    return (flags & TOMBSTONE) !== 0 ? NEVER_THERE : this.expiresAtMs(address)
   }
 
   /** The bucket of the expiry queue that has the entry's hash; 0: none. `address` may be 0. */
   bucket(address: number): number {
-    if (address === 0 || (this.#word(address, 0) & FLAG_EXPIRES) === 0) return NO_BUCKET
-    return this.#word(address, WORD_BUCKET) >>> 0
+    if (address === 0 || (this.#word(address, 0) & EXPIRES) === 0) return IN_NONE
+    return this.#word(address, BUCKET) >>> 0
   }
 
   /** Sets the bucket of an entry that expires. */
   setBucket(address: number, bucket: number): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + WORD_BUCKET] = bucket
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    words[((address & UNIT_MASK) << WORD_SHIFT) + BUCKET] = bucket
   }
 
   /** Follows the versions back from `latest` to the newest one of at most this epoch, tombstones included; 0: none. */
@@ -141,12 +157,12 @@ export class Entries {
 
   /** Units that the entry takes, slack included. */
   units(address: number): number {
-    return storedUnits(this.#word(address, 0), this.#word(address, WORD_VALUE_LENGTH))
+    return storedUnits(this.#word(address, 0), this.#word(address, VALUE_LENGTH))
   }
 
   /** Where the key begins, in bytes from the start of its segment. */
   keyStart(address: number): number {
-    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const start = (address & UNIT_MASK) << WORD_SHIFT
     return (start + headerWords(this.#word(address, 0))) << 2
   }
 
@@ -156,12 +172,12 @@ export class Entries {
   }
 
   segmentBytes(address: number): Uint8Array {
-    return this.#segments.bytes[address >>> OFFSET_BITS] as Uint8Array
+    return this.#segments.bytes[address >>> NUMBER_SHIFT] as Uint8Array
   }
 
   /** The key, as the caller's own bytes. */
   copyKey(address: number): Uint8Array {
-    const number = address >>> OFFSET_BITS
+    const number = address >>> NUMBER_SHIFT
     return this.#pool.copy(
       this.#segments.bytes[number] as Uint8Array,
       this.#segments.words[number] as Int32Array,
@@ -172,12 +188,12 @@ export class Entries {
 
   /** The value, as the caller's own bytes. */
   copyValue(address: number): Uint8Array {
-    const number = address >>> OFFSET_BITS
+    const number = address >>> NUMBER_SHIFT
     const words = this.#segments.words[number] as Int32Array
-    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const start = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[start] as number
-    const valueStart = (start + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
-    const length = words[start + WORD_VALUE_LENGTH] as number
+    const valueStart = (start + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
+    const length = words[start + VALUE_LENGTH] as number
     return this.#pool.copy(this.#segments.bytes[number] as Uint8Array, words, valueStart, length)
   }
 
@@ -192,12 +208,12 @@ export class Entries {
 
   /** Shows the entry's value where it lies. */
   show(address: number, slot: Slot): void {
-    const number = address >>> OFFSET_BITS
+    const number = address >>> NUMBER_SHIFT
     const words = this.#segments.words[number] as Int32Array
-    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const start = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[start] as number
-    const offset = (start + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
-    this.showStretch(number, offset, words[start + WORD_VALUE_LENGTH] as number, slot)
+    const offset = (start + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
+    this.showStretch(number, offset, words[start + VALUE_LENGTH] as number, slot)
   }
 
   /** Shows bytes of a segment. A slot that shows this segment already keeps its views: to store them costs more than to look. */
@@ -217,14 +233,37 @@ export class Entries {
    * Otherwise {@link NO_ROOM}: ask `reshape`. In bytes from the start of its segment.
    */
   settledStart(address: number, length: number, epoch: number): number {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const at = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[at] as number
     const isSettled =
-      (meta & (FLAG_TOMBSTONE | FLAG_EXPIRES)) === 0 &&
-      words[at + WORD_VALUE_LENGTH] === length &&
-      words[at + WORD_EPOCH] === epoch
-    return isSettled ? (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2 : NO_ROOM
+      (meta & (TOMBSTONE | EXPIRES)) === 0 &&
+      words[at + VALUE_LENGTH] === length &&
+      words[at + EPOCH] === epoch
+    return isSettled ? (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2 : NOWHERE
+  }
+
+  /**
+   * The same for an entry that expires, is alive at `nowMs` and shall expire at `expiresAtMs`, which is set here: if that is not
+   * before it would have expired and its hash is queued, it comes up in time.
+   */
+  renewedStart(address: number, length: number, epoch: number, nowMs: number, expiresAtMs: number): number {
+    const number = address >>> NUMBER_SHIFT
+    const words = this.#segments.words[number] as Int32Array
+    const unit = address & UNIT_MASK
+    const at = unit << WORD_SHIFT
+    const meta = words[at] as number
+    const isSettled =
+      (meta & (TOMBSTONE | EXPIRES)) === EXPIRES &&
+      words[at + VALUE_LENGTH] === length &&
+      words[at + EPOCH] === epoch &&
+      words[at + BUCKET] !== IN_NONE
+    if (!isSettled) return NOWHERE
+    const doubles = this.#segments.doubles[number] as Float64Array
+    const oldExpiresAtMs = doubles[unit + DEADLINE_UNIT] as number
+    if (oldExpiresAtMs <= nowMs || oldExpiresAtMs > expiresAtMs) return NOWHERE
+    doubles[unit + DEADLINE_UNIT] = expiresAtMs
+    return (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
   }
 
   /** Fills the entry's value with the value at `from` (0: none) as far as both go, and what is left of it with zeros. */
@@ -250,16 +289,16 @@ export class Entries {
     previous: number,
     flags: number,
   ): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    let at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
-    const meta = probe.length | flags | (expiresAtMs === Infinity ? 0 : FLAG_EXPIRES)
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    let at = (address & UNIT_MASK) << WORD_SHIFT
+    const meta = probe.length | flags | (expiresAtMs === Infinity ? 0 : EXPIRES)
     words[at] = meta
-    words[at + WORD_VALUE_LENGTH] = length
-    words[at + WORD_EPOCH] = epoch
-    words[at + WORD_PREVIOUS] = previous
+    words[at + VALUE_LENGTH] = length
+    words[at + EPOCH] = epoch
+    words[at + PREVIOUS] = previous
     if (expiresAtMs !== Infinity) {
       this.#setExpiry(address, expiresAtMs)
-      words[at + WORD_BUCKET] = NO_BUCKET
+      words[at + BUCKET] = IN_NONE
     }
     at += headerWords(meta)
     const count = keyWords(probe.length)
@@ -278,38 +317,38 @@ export class Entries {
     epoch: number,
     newestSnapshot: number,
   ): number {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const at = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[at] as number
-    const canExpire = (meta & FLAG_EXPIRES) !== 0
-    if ((words[at + WORD_EPOCH] as number) <= newestSnapshot) return NO_ROOM
-    if (!canExpire && expiresAtMs !== Infinity) return NO_ROOM
-    const oldLength = words[at + WORD_VALUE_LENGTH] as number
+    const canExpire = (meta & EXPIRES) !== 0
+    if ((words[at + EPOCH] as number) <= newestSnapshot) return NOWHERE
+    if (!canExpire && expiresAtMs !== Infinity) return NOWHERE
+    const oldLength = words[at + VALUE_LENGTH] as number
     if (oldLength !== length) {
-      const keyLength = meta & KEY_LENGTH_MASK
+      const keyLength = meta & LENGTH_MASK
       const slack = storedUnits(meta, oldLength) - entryUnits(keyLength, length, canExpire)
-      if (slack < 0 || slack > MAX_SLACK_UNITS) return NO_ROOM
+      if (slack < 0 || slack > MAX_SLACK_UNITS) return NOWHERE
       words[at] = (meta & SLACKLESS_MASK) | (slack << SLACK_SHIFT)
-      words[at + WORD_VALUE_LENGTH] = length
+      words[at + VALUE_LENGTH] = length
     }
-    words[at + WORD_EPOCH] = epoch
+    words[at + EPOCH] = epoch
     if (canExpire) this.#setExpiry(address, expiresAtMs)
-    return (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
+    return (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
   }
 
   /** Overwrites a value where it lies; the entry has its length. */
   setValue(address: number, value: Uint8Array, start: number, length: number): void {
-    const number = address >>> OFFSET_BITS
+    const number = address >>> NUMBER_SHIFT
     const words = this.#segments.words[number] as Int32Array
-    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const at = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[at] as number
-    const valueStart = (at + headerWords(meta) + keyWords(meta & KEY_LENGTH_MASK)) << 2
+    const valueStart = (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
     copyInto(this.#segments.bytes[number] as Uint8Array, valueStart, value, start, length)
   }
 
   /** Whether `reshape` would find room. */
   hasRoomFor(address: number, valueLength: number, expires: boolean): boolean {
-    const canExpire = (this.#word(address, 0) & FLAG_EXPIRES) !== 0
+    const canExpire = (this.#word(address, 0) & EXPIRES) !== 0
     if (expires && !canExpire) return false
     const slack = this.units(address) - entryUnits(this.keyLength(address), valueLength, canExpire)
     return slack >= 0 && slack <= MAX_SLACK_UNITS
@@ -320,36 +359,36 @@ export class Entries {
    * not carry it along.
    */
   makeTombstone(address: number, epoch: number, previous: number): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const at = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[at] as number
-    words[at] = meta | FLAG_TOMBSTONE
-    words[at + WORD_EPOCH] = epoch
-    words[at + WORD_PREVIOUS] = previous
-    const bare = entryUnits(meta & KEY_LENGTH_MASK, 0, (meta & FLAG_EXPIRES) !== 0)
-    const slack = storedUnits(meta, words[at + WORD_VALUE_LENGTH] as number) - bare
+    words[at] = meta | TOMBSTONE
+    words[at + EPOCH] = epoch
+    words[at + PREVIOUS] = previous
+    const bare = entryUnits(meta & LENGTH_MASK, 0, (meta & EXPIRES) !== 0)
+    const slack = storedUnits(meta, words[at + VALUE_LENGTH] as number) - bare
     if (slack > MAX_SLACK_UNITS) return
-    words[at] = (meta & SLACKLESS_MASK) | FLAG_TOMBSTONE | (slack << SLACK_SHIFT)
-    words[at + WORD_VALUE_LENGTH] = 0
+    words[at] = (meta & SLACKLESS_MASK) | TOMBSTONE | (slack << SLACK_SHIFT)
+    words[at + VALUE_LENGTH] = 0
   }
 
   setPrevious(address: number, previous: number): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + WORD_PREVIOUS] = previous
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    words[((address & UNIT_MASK) << WORD_SHIFT) + PREVIOUS] = previous
   }
 
   setEpoch(address: number, epoch: number): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + WORD_EPOCH] = epoch
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    words[((address & UNIT_MASK) << WORD_SHIFT) + EPOCH] = epoch
   }
 
   /** Copies an entry to `to`, where `bareUnits(from)` were taken for it, without its slack. */
   move(from: number, to: number): void {
-    const source = this.#segments.words[from >>> OFFSET_BITS] as Int32Array
-    const target = this.#segments.words[to >>> OFFSET_BITS] as Int32Array
-    const fromWord = (from & OFFSET_MASK) << UNIT_WORDS_SHIFT
-    const toWord = (to & OFFSET_MASK) << UNIT_WORDS_SHIFT
-    const count = this.bareUnits(from) << UNIT_WORDS_SHIFT
+    const source = this.#segments.words[from >>> NUMBER_SHIFT] as Int32Array
+    const target = this.#segments.words[to >>> NUMBER_SHIFT] as Int32Array
+    const fromWord = (from & UNIT_MASK) << WORD_SHIFT
+    const toWord = (to & UNIT_MASK) << WORD_SHIFT
+    const count = this.bareUnits(from) << WORD_SHIFT
     if (count <= LOOP_MOVE_WORDS) {
       for (let i = 0; i < count; i++) target[toWord + i] = source[fromWord + i] as number
     } else {
@@ -364,25 +403,25 @@ export class Entries {
   }
 
   #setFlag(address: number, flag: number): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const at = (address & UNIT_MASK) << WORD_SHIFT
     words[at] = (words[at] as number) | flag
   }
 
   #clearFlag(address: number, flag: number): void {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const at = (address & UNIT_MASK) << WORD_SHIFT
     words[at] = (words[at] as number) & ~flag
   }
 
   #setExpiry(address: number, expiresAtMs: number): void {
-    const doubles = this.#segments.doubles[address >>> OFFSET_BITS] as Float64Array
-    doubles[(address & OFFSET_MASK) + EXPIRY_UNIT] = expiresAtMs
+    const doubles = this.#segments.doubles[address >>> NUMBER_SHIFT] as Float64Array
+    doubles[(address & UNIT_MASK) + DEADLINE_UNIT] = expiresAtMs
   }
 
   #word(address: number, word: number): number {
-    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    return words[((address & OFFSET_MASK) << UNIT_WORDS_SHIFT) + word] as number
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    return words[((address & UNIT_MASK) << WORD_SHIFT) + word] as number
   }
 }
 

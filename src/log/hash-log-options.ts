@@ -1,3 +1,4 @@
+import type { ForwardClock } from '../base/clock.js'
 import type { SnapshotEpochs } from './history/snapshot-epochs.js'
 import type { HashKey } from './index/key-hash.js'
 import type { SegmentPool } from './segment-pool.js'
@@ -9,8 +10,8 @@ export interface HashLogOptions {
   readonly hashKey: HashKey
   /** Time that never goes back. Asked only where something expires. */
   readonly now: () => number
-  /** What `now` has told last: whoever writes an entry that expires has just asked it. Default: `now` is asked again. */
-  readonly latest?: () => number
+  /** The clock behind `now`, if whoever writes an entry that expires has just asked it. Default: `now` is asked again. */
+  readonly clock?: ForwardClock
   /** Memory elsewhere that counts against `maxBytes`. */
   readonly besideBytes: () => number
   /** Told of each entry whose time has come, while its key can still be read: it is swept, overwritten or deleted. */

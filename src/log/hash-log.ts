@@ -11,6 +11,7 @@
 // (5) What a snapshot sees is, at its instant, exactly what is not buried. While it is open these entries stay where they
 //     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
 
+import type { ForwardClock } from '../base/clock.js'
 import type { SlicedWork } from '../base/slices.js'
 import type { Slot } from '../base/slot.js'
 import { Compactor } from './compactor.js'
@@ -60,7 +61,7 @@ export class HashLog {
   readonly ordered: OrderedIndex
   readonly history: LogHistory
   readonly #options: HashLogOptions
-  readonly #latest: () => number
+  readonly #clock: ForwardClock | undefined
   readonly #segments: SegmentTable
   readonly #index: HashIndex = new HashIndex()
   readonly #expiry: ExpiryQueue = new ExpiryQueue()
@@ -82,7 +83,7 @@ export class HashLog {
   constructor(options: HashLogOptions) {
     assertLittleEndian()
     this.#options = options
-    this.#latest = options.latest ?? options.now
+    this.#clock = options.clock
     this.#epochs = options.epochs ?? new SnapshotEpochs()
     this.#segments = new SegmentTable(options.maxBytes, options.pool)
     this.entries = new Entries(this.#segments)
@@ -200,9 +201,12 @@ export class HashLog {
   write(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
     const epochs = this.#epochs
     epochs.dirty = true
-    if (address !== 0 && expiresAtMs === Infinity) {
-      const settledStart = this.entries.settledStart(address, length, epochs.current)
-      if (settledStart !== NO_ROOM) {
+    if (address !== 0) {
+      const settledStart =
+        expiresAtMs === Infinity
+          ? this.entries.settledStart(address, length, epochs.current)
+          : this.entries.renewedStart(address, length, epochs.current, this.#justNow(), expiresAtMs)
+      if (settledStart >= 0) {
         copyInto(this.entries.segmentBytes(address), settledStart, value, start, length)
         return
       }
@@ -251,9 +255,12 @@ export class HashLog {
   update(address: number, length: number, expiresAtMs: number, slot: Slot): boolean {
     const epochs = this.#epochs
     const { entries } = this
-    if (address !== 0 && expiresAtMs === Infinity) {
-      const settledStart = entries.settledStart(address, length, epochs.current)
-      if (settledStart !== NO_ROOM) {
+    if (address !== 0) {
+      const settledStart =
+        expiresAtMs === Infinity
+          ? entries.settledStart(address, length, epochs.current)
+          : entries.renewedStart(address, length, epochs.current, this.#justNow(), expiresAtMs)
+      if (settledStart >= 0) {
         epochs.dirty = true
         entries.showStretch(address >>> OFFSET_BITS, settledStart, length, slot)
         return true
@@ -517,7 +524,7 @@ export class HashLog {
   /** The probe's key was just written at `address`: reports what had expired there, and sees to what will. */
   #noteExpiry(address: number, oldExpiresAtMs: number, expiresAtMs: number): void {
     if (expiresAtMs === Infinity && (oldExpiresAtMs === Infinity || oldExpiresAtMs === GONE)) return
-    const nowMs = expiresAtMs === Infinity ? this.#options.now() : this.#latest()
+    const nowMs = expiresAtMs === Infinity ? this.#options.now() : this.#justNow()
     if (oldExpiresAtMs !== GONE && oldExpiresAtMs <= nowMs) this.#options.onExpired(address)
     if (expiresAtMs === Infinity) return
     // An entry that is in the queue comes up by its old time at the latest, and then goes on to its new one.
@@ -525,6 +532,11 @@ export class HashLog {
     if (bucket !== NO_BUCKET && oldExpiresAtMs !== GONE && oldExpiresAtMs <= expiresAtMs) return
     if (bucket !== NO_BUCKET && this.#expiry.startOf(bucket) <= expiresAtMs) return
     this.entries.setBucket(address, this.#expiry.schedule(this.#probe.hash, expiresAtMs, nowMs))
+  }
+
+  /** What the clock has told last, in the same step, or what it tells now. */
+  #justNow(): number {
+    return this.#clock === undefined ? this.#options.now() : this.#clock.latest
   }
 
   /** Looks at hashes whose time has come, at most this many; returns how many that were. */

@@ -12,6 +12,9 @@
 // (5) `bucket` is the id of the expiry queue's bucket that holds the key's hash, or 0.
 // (6) Numbers have the machine's byte order, which must be little-endian: a log never leaves its process.
 
+// The modules of the hot path give the constants that they import from here a name of their own: V8 loads an imported one from
+// memory and checks it wherever it is used, and makes one that a module keeps to itself part of the code.
+
 import { assert } from '../base/assert.js'
 
 /** Bytes between two addresses. */
@@ -43,6 +46,7 @@ const EXPIRY_BYTES = 12
 
 export const KEY_LENGTH_MASK = 0xfff
 export const FLAG_EXPIRES = 0x1000
+const FLAG_EXPIRES_BIT = 12
 export const FLAG_TOMBSTONE = 0x2000
 /** No longer the latest version of its key: replaced, removed or moved. The only word of an old entry that changes. */
 export const FLAG_BURIED = 0x4000
@@ -61,7 +65,7 @@ export const MAX_SLACK_UNITS = 0x7fff
 
 /** Words before the key. */
 export function headerWords(meta: number): number {
-  return (meta & FLAG_EXPIRES) !== 0 ? HEADER_WORDS + EXPIRY_WORDS : HEADER_WORDS
+  return HEADER_WORDS + ((meta >>> FLAG_EXPIRES_BIT) & 1) * EXPIRY_WORDS
 }
 
 /** Words that a key takes with its padding. */

@@ -547,7 +547,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
       maxBytes: this.#maxBytes,
       hashKey: randomHashKey(),
       now: () => this.#clock.now(),
-      latest: () => this.#clock.latest,
+      clock: this.#clock,
       besideBytes: () => this.#formerBytes() + (log === this.#log ? 0 : this.#log.memory.totalBytes),
       onExpired: (address) => {
         // What expires while it is being restored has never been in service.

@@ -1,8 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { hashInto, randomHashKey } from './key-hash.js'
+import { type HashKey, hashWords, randomHashKey } from './key-hash.js'
+import { loadBytes, loadViewed } from './key-probe.js'
 
 const KEY = { low: 0x03020100, high: 0x07060504 }
 const words = () => new Int32Array(513)
+
+function hashInto(into: Int32Array, bytes: Uint8Array, start: number, length: number, key: HashKey): number {
+  loadBytes(into, bytes, start, length)
+  return hashWords(into, length, key)
+}
 
 /** Multiplied with it, `odd` is 1 in 32 bits (Newton's iteration). */
 function inverseOf(odd: number): number {
@@ -71,6 +77,10 @@ describe('the hash of keys', () => {
       const padded = Buffer.alloc((length + 3) & ~3)
       message.copy(padded)
       expect(Buffer.from(stored.buffer, 0, padded.length).equals(padded)).toBe(true)
+      const viewed = words().fill(-1)
+      const view = new DataView(larger.buffer, larger.byteOffset, larger.length)
+      loadViewed(viewed, view, 3, length)
+      expect(viewed).toEqual(stored)
     }
   })
 

@@ -17,30 +17,18 @@ export function randomHashKey(): HashKey {
 }
 
 /**
- * Hashes `length` bytes from `start` on, and stores them as little-endian words, the last one padded with zeros, in `words`.
- * Returns 32 bits, as a signed number: an unsigned one would often be an allocation.
+ * Hashes the `length` bytes of a key that is given as little-endian words, the last one padded with zeros. Returns 32 bits, as
+ * a signed number: an unsigned one would often be an allocation.
  */
-export function hashInto(
-  words: Int32Array,
-  bytes: Uint8Array,
-  start: number,
-  length: number,
-  key: HashKey,
-): number {
+export function hashWords(words: Int32Array, length: number, key: HashKey): number {
   let v0 = key.low
   let v1 = key.high
   let v2 = v0 ^ 0x6c796765
   let v3 = v1 ^ 0x74656462
   const wholeWords = length >> 2
-  let at = start
   // The same round five times: loops and calls for the last four would take half as long again as all of this.
-  for (let i = 0; i < wholeWords; i++, at += 4) {
-    const word =
-      (bytes[at] as number) |
-      ((bytes[at + 1] as number) << 8) |
-      ((bytes[at + 2] as number) << 16) |
-      ((bytes[at + 3] as number) << 24)
-    words[i] = word
+  for (let i = 0; i < wholeWords; i++) {
+    const word = words[i] as number
     v3 ^= word
     v0 = (v0 + v1) | 0
     v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0
@@ -55,15 +43,7 @@ export function hashInto(
     v0 ^= word
   }
   // The last block has what is left of the bytes, and their number in its highest byte.
-  let last = 0
-  const rest = length & 3
-  if (rest > 0) {
-    last = bytes[at] as number
-    if (rest > 1) last |= (bytes[at + 1] as number) << 8
-    if (rest > 2) last |= (bytes[at + 2] as number) << 16
-    words[wholeWords] = last
-  }
-  last |= length << 24
+  const last = ((length & 3) === 0 ? 0 : (words[wholeWords] as number)) | (length << 24)
   v3 ^= last
   v0 = (v0 + v1) | 0
   v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0

@@ -3,8 +3,15 @@
 import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from '../layout.js'
 import type { SegmentTable } from '../segment-table.js'
+import { BufferView } from './buffer-view.js'
 import type { KeyMatcher } from './hash-index.js'
-import { type HashKey, hashInto } from './key-hash.js'
+import { type HashKey, hashWords } from './key-hash.js'
+
+// See layout.ts for why these have names here as well.
+const NUMBER_SHIFT = OFFSET_BITS
+const UNIT_MASK = OFFSET_MASK
+const WORD_SHIFT = UNIT_WORDS_SHIFT
+const LENGTH_MASK = KEY_LENGTH_MASK
 
 export class KeyProbe implements KeyMatcher {
   /** The key, padded with zeros to whole words. */
@@ -14,6 +21,7 @@ export class KeyProbe implements KeyMatcher {
   hash = 0
   readonly #key: HashKey
   readonly #segments: SegmentTable
+  readonly #known = new BufferView()
 
   constructor(segments: SegmentTable, key: HashKey) {
     this.#segments = segments
@@ -22,29 +30,77 @@ export class KeyProbe implements KeyMatcher {
 
   /** Loads a stretch of bytes. */
   load(bytes: Uint8Array, start: number, length: number): void {
-    this.hash = hashInto(this.words, bytes, start, length, this.#key)
+    const known = this.#known
+    if (bytes === known.bytes) {
+      loadViewed(this.words, known.view, start, length)
+    } else {
+      known.met(bytes)
+      loadBytes(this.words, bytes, start, length)
+    }
     this.length = length
+    this.hash = hashWords(this.words, length, this.#key)
   }
 
   /** Loads the key of the entry at `address`. */
   loadEntry(address: number): void {
-    const number = address >>> OFFSET_BITS
-    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
-    const meta = (this.#segments.words[number] as Int32Array)[start] as number
-    const keyStart = (start + headerWords(meta)) << 2
-    this.load(this.#segments.bytes[number] as Uint8Array, keyStart, meta & KEY_LENGTH_MASK)
+    const segment = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const start = (address & UNIT_MASK) << WORD_SHIFT
+    const meta = segment[start] as number
+    const keyStart = start + headerWords(meta)
+    const { words } = this
+    const length = meta & LENGTH_MASK
+    const count = (length + 3) >> 2
+    for (let i = 0; i < count; i++) words[i] = segment[keyStart + i] as number
+    this.length = length
+    this.hash = hashWords(words, length, this.#key)
   }
 
   /** Whether the entry at `address` has the loaded key. */
   matches(address: number): boolean {
-    const segment = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const segment = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const start = (address & UNIT_MASK) << WORD_SHIFT
     const meta = segment[start] as number
-    const { words, length } = this
-    if ((meta & KEY_LENGTH_MASK) !== length) return false
-    const keyStart = start + headerWords(meta)
-    const count = (length + 3) >> 2
-    for (let i = 0; i < count; i++) if (segment[keyStart + i] !== words[i]) return false
+    if ((meta & LENGTH_MASK) !== this.length) return false
+    const { words } = this
+    let at = start + headerWords(meta)
+    const count = (this.length + 3) >> 2
+    for (let i = 0; i < count; i++) if (segment[at++] !== words[i]) return false
     return true
   }
+}
+
+/** Stores bytes as little-endian words, the last one padded with zeros. */
+export function loadBytes(words: Int32Array, bytes: Uint8Array, start: number, length: number): void {
+  const wholeWords = length >> 2
+  let at = start
+  for (let i = 0; i < wholeWords; i++, at += 4) {
+    words[i] =
+      (bytes[at] as number) |
+      ((bytes[at + 1] as number) << 8) |
+      ((bytes[at + 2] as number) << 16) |
+      ((bytes[at + 3] as number) << 24)
+  }
+  if ((length & 3) !== 0) words[wholeWords] = lastWord(bytes, at, length & 3)
+}
+
+/** The same by a view of the bytes: a third of the instructions. */
+export function loadViewed(words: Int32Array, view: DataView, start: number, length: number): void {
+  const wholeWords = length >> 2
+  let at = start
+  for (let i = 0; i < wholeWords; i++, at += 4) words[i] = view.getInt32(at, true)
+  if ((length & 3) !== 0) words[wholeWords] = lastViewed(view, at, length & 3)
+}
+
+/** One to three bytes as a word. */
+function lastWord(bytes: Uint8Array, at: number, count: number): number {
+  let word = bytes[at] as number
+  if (count > 1) word |= (bytes[at + 1] as number) << 8
+  if (count > 2) word |= (bytes[at + 2] as number) << 16
+  return word
+}
+
+function lastViewed(view: DataView, at: number, count: number): number {
+  if (count === 1) return view.getUint8(at)
+  const word = view.getUint16(at, true)
+  return count === 2 ? word : word | (view.getUint8(at + 2) << 16)
 }
