@@ -1,19 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
-import ts from 'typescript'
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { dirname, join, relative, resolve } from 'node:path'
 
 const repositoryRoot: string = resolve(import.meta.dirname, '../..')
 const build = join(repositoryRoot, 'build')
 /** Files of an older state of the sources are removed when they have not been made for so long. */
 const KEPT_MS = 3_600_000
-
-const compilerOptions: ts.CompilerOptions = {
-  target: ts.ScriptTarget.ES2022,
-  module: ts.ModuleKind.ESNext,
-  verbatimModuleSyntax: true,
-}
 
 /** The sources as JavaScript, for child processes: Node 20 runs no TypeScript, and `dist/` may be old or absent. */
 export interface CompiledSources {
@@ -29,7 +22,8 @@ export interface CompiledSources {
  */
 export async function compileSources(): Promise<CompiledSources> {
   const sources = await readSources()
-  const hash = createHash('sha256').update(JSON.stringify([ts.version, compilerOptions, [...sources]]))
+  const compiler = await readFile(join(repositoryRoot, 'node_modules/typescript/package.json'), 'utf8')
+  const hash = createHash('sha256').update(JSON.stringify([compiler, [...sources]]))
   const target = join(build, `sources-${hash.digest('hex').slice(0, 16)}`)
   if (!existsSync(target)) await make(target, sources)
   return { pathOf: (sourcePath) => join(target, javaScriptName(sourcePath)) }
@@ -50,11 +44,25 @@ async function readSources(): Promise<Map<string, string>> {
 /** Under another name first: what has its own name is whole. */
 async function make(target: string, sources: ReadonlyMap<string, string>): Promise<void> {
   await removeOld()
+  // Loading the compiler takes longer than most tests: only where something is to be compiled.
+  const { default: ts } = await import('typescript')
+  const { ScriptTarget, ModuleKind } = ts
+  const compilerOptions = {
+    target: ScriptTarget.ES2022,
+    module: ModuleKind.ESNext,
+    verbatimModuleSyntax: true,
+  }
   const begun = join(build, `sources-${randomBytes(8).toString('hex')}.begun`)
+  const isBuilt = await buildIsFresh()
   for (const [path, text] of sources) {
-    const { outputText } = ts.transpileModule(text, { fileName: path, compilerOptions })
     const output = join(begun, javaScriptName(path))
     await mkdir(dirname(output), { recursive: true })
+    const built = join(repositoryRoot, 'dist', relative('src', javaScriptName(path)))
+    if (isBuilt && path.startsWith('src/')) {
+      await copyFile(built, output)
+      continue
+    }
+    const { outputText } = ts.transpileModule(text, { fileName: path, compilerOptions })
     await writeFile(output, outputText)
   }
   try {
@@ -64,6 +72,18 @@ async function make(target: string, sources: ReadonlyMap<string, string>): Promi
     await rm(begun, { recursive: true })
     if (!existsSync(target)) throw error
   }
+}
+
+interface Bootstrap {
+  inspectBuild(root: string): { readonly signature: readonly string[]; readonly missing: readonly string[] }
+}
+
+/** Whether `dist/` is what the sources give, as far as scripts/bootstrap.mjs knows: then it need not be made once more. */
+async function buildIsFresh(): Promise<boolean> {
+  const stamp = await readFile(join(build, 'bootstrap.json'), 'utf8').catch(() => undefined)
+  const { inspectBuild } = (await import(join(repositoryRoot, 'scripts/bootstrap.mjs'))) as Bootstrap
+  const { signature, missing } = inspectBuild(repositoryRoot)
+  return missing.length === 0 && stamp === JSON.stringify(signature)
 }
 
 async function removeOld(): Promise<void> {

@@ -12,7 +12,7 @@ import { runs } from '../support/long.js'
 import { changeAt, STEP_KEY } from './children/lmdb-plan.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
-const CYCLES = runs(200, 32)
+const CYCLES = runs(200, 16)
 const LANES = 2
 const LONGEST_LIFE_MS = 120
 /** In some cycles the writer compacts the store, which takes longer: kills are to fall before, into and after it. */
@@ -85,9 +85,13 @@ class Lane {
     this.durableChecked += durable
   }
 
+  get hasCompacted(): boolean {
+    return !existsSync(join(this.path, 'data-1.mdb'))
+  }
+
   /** How many times the usual life a compacting writer may have: on a slow machine more, until one has been through with it. */
   #compactingLives(): number {
-    return existsSync(join(this.path, 'data-1.mdb')) ? 1 + Math.floor(this.cycles / COMPACT_EVERY) : 1
+    return this.hasCompacted ? 1 : 1 + Math.floor(this.cycles / COMPACT_EVERY)
   }
 
   /** The content is that of a step between the last one that was acknowledged and the last one that was begun. */
@@ -119,7 +123,10 @@ describe('a writer that is killed again and again', () => {
     const lanes = Array.from({ length: LANES }, (_, i) => new Lane(join(folder, `lane-${i}`), 7 + i))
     await Promise.all(
       lanes.map(async (lane) => {
-        while (lane.cycles < CYCLES / LANES) await lane.cycle()
+        // On a busy machine it takes some more until a kill has come after a compaction.
+        while (lane.cycles < CYCLES / LANES || (!lane.hasCompacted && lane.cycles < (4 * CYCLES) / LANES)) {
+          await lane.cycle()
+        }
       }),
     )
     for (const lane of lanes) {
@@ -136,10 +143,12 @@ describe('a writer that is killed again and again', () => {
       await backend.close()
     }
     const sum = (of: (lane: Lane) => number) => lanes.reduce((total, lane) => total + of(lane), 0)
-    expect(sum(({ cycles }) => cycles)).toBe(CYCLES)
+    expect(sum(({ cycles }) => cycles)).toBeGreaterThanOrEqual(CYCLES)
     expect(sum(({ durableChecked }) => durableChecked)).toBeGreaterThan(CYCLES)
     // Otherwise the kills came too late to prove anything.
     expect(sum(({ stepsLost }) => stepsLost)).toBeGreaterThan(0)
-    console.log(`${CYCLES} cycles, ${sum(({ durableChecked }) => durableChecked)} acknowledgements checked`)
+    console.log(
+      `${sum(({ cycles }) => cycles)} cycles, ${sum(({ durableChecked }) => durableChecked)} acknowledgements checked`,
+    )
   })
 })

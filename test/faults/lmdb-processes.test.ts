@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { runs } from '../support/long.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 import { titled } from './fault-kit.js'
 import { mountMissing, onSmallDisk } from './mounted.js'
@@ -88,7 +89,7 @@ const missing = mountMissing()
 describe.skipIf(missing !== undefined)(titled('a new store on a disk that is nearly full', missing), () => {
   it('is opened, or STORAGE_ERROR, whatever is left', async () => {
     const outcomes: string[] = []
-    for (let size = 8; size <= 512; size += size < 256 ? 8 : 64) {
+    for (let size = 8; size <= 512; size += size < 256 ? runs(8, 56) : runs(64, 128)) {
       await onSmallDisk(`size=${size}k`, async (folder) => {
         const owner = await startOwner(join(folder, 'store'))
         outcomes.push(await owner.tell('open'))

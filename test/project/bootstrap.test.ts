@@ -28,8 +28,22 @@ const lock = {
   },
 }
 const installed = { packages: { 'node_modules/typescript': lock.packages['node_modules/typescript'] } }
-// Without the types of Node: the compiler then has a tenth of the work.
-const compilerOptions = { rootDir: '.', types: [], lib: ['ES2022'] }
+// Without the types of Node and of the language: the compiler then has a hundredth of the work.
+const compilerOptions = { rootDir: '.', types: [], noLib: true }
+const library = `
+  interface Array<T> { slice(start: number): T[]; [index: number]: T }
+  interface ReadonlyArray<T> { slice(start: number): T[]; readonly [index: number]: T }
+  interface Boolean {}
+  interface CallableFunction {}
+  interface Function {}
+  interface IArguments {}
+  interface NewableFunction {}
+  interface Number {}
+  interface Object {}
+  interface RegExp {}
+  interface String {}
+  declare const JSON: { stringify(value: object): string }
+`
 const program = `
   declare function setTimeout(callback: () => void, delayMs: number): void
   declare const process: {
@@ -68,7 +82,8 @@ beforeAll(() => {
   folder = template
   mkdirSync(join(folder, 'scripts'))
   copyFileSync(join(root, 'scripts/bootstrap.mjs'), join(folder, 'scripts/bootstrap.mjs'))
-  copyFileSync(join(root, 'tsconfig.base.json'), join(folder, 'tsconfig.base.json'))
+  const { compilerOptions: base } = JSON.parse(readFileSync(join(root, 'tsconfig.base.json'), 'utf8'))
+  write('tsconfig.base.json', { compilerOptions: { ...base, lib: undefined } })
   write('package.json', { name: 'holdfast', type: 'module' })
   write('package-lock.json', lock)
   write('tsconfig.json', {
@@ -86,6 +101,7 @@ beforeAll(() => {
       compilerOptions: options,
       include: ['**/*.ts'],
     })
+    write(`${name}/library.d.ts`, library)
     write(`${name}/main.ts`, `export const value: number = 1\n${name === 'src' ? '' : program}`)
   }
   write('src/other.ts', 'export const other: number = 2\n')

@@ -31,23 +31,27 @@ const samples: Sample[] = documents.flatMap((file) => {
   }))
 })
 
+const compilerOptions: ts.CompilerOptions = {
+  target: ts.ScriptTarget.ES2022,
+  module: ts.ModuleKind.NodeNext,
+  moduleResolution: ts.ModuleResolutionKind.NodeNext,
+  lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
+  types: ['node'],
+  typeRoots: [join(root, 'node_modules/@types')],
+  strict: true,
+  skipLibCheck: true,
+  rootDir: root,
+  outDir: root,
+}
+
+/** A later compilation uses what an earlier one has read, where that has not changed. */
+let compiled: ts.Program | undefined
+
 /** Checks and translates `.mts` files where they lie. Returns the compiler's complaints. */
 function compile(files: readonly string[]): string[] {
-  const program = ts.createProgram({
-    rootNames: files,
-    options: {
-      target: ts.ScriptTarget.ES2022,
-      module: ts.ModuleKind.NodeNext,
-      moduleResolution: ts.ModuleResolutionKind.NodeNext,
-      lib: ['lib.es2023.d.ts', 'lib.esnext.disposable.d.ts'],
-      types: ['node'],
-      typeRoots: [join(root, 'node_modules/@types')],
-      strict: true,
-      skipLibCheck: true,
-      rootDir: root,
-      outDir: root,
-    },
-  })
+  const before = compiled && { oldProgram: compiled }
+  const program = ts.createProgram({ rootNames: files, options: compilerOptions, ...before })
+  compiled = program
   const complaints = [...ts.getPreEmitDiagnostics(program), ...program.emit().diagnostics]
   return complaints.map((complaint) => {
     const text = ts.flattenDiagnosticMessageText(complaint.messageText, '\n')
