@@ -66,7 +66,8 @@ export interface StateBackend extends AsyncDisposable {
   /**
    * Removes every key in a range, in one step: no read sees some of them gone and others not. Looks at no key outside it, so
    * that dropping a window or a group of keys costs what is in it; an engine that orders its keys on demand, as the memory engine
-   * does, orders them first, in slices between turns of the event loop. Open snapshots keep what they see. Counts as one delete.
+   * does, orders them first, in slices between turns of the event loop, which it needs for that: a caller that gives it no turn
+   * waits for ever. Open snapshots keep what they see. Counts as one delete.
    */
   deleteRange(range: KeyRange): Promise<void>
   /** Resolves when everything written before is durable; at once for engines that do not persist. */
@@ -102,6 +103,10 @@ export interface SyncStateBackend extends StateBackend, SnapshotSource {
   deleteSync(key: KeyBytes): void
   containsSync(key: KeyBytes): boolean
   writeSync(batch: WriteBatch): void
+  /**
+   * Like `deleteRange`, at once. The memory engine looks at every entry for that, some hundred milliseconds for a million, as long as
+   * nobody has asked for the order of keys: a scan or the asynchronous `deleteRange`, once, spares all later calls that.
+   */
   deleteRangeSync(range: KeyRange): void
   scanSync(range?: ScanRange): IterableIterator<Entry>
   snapshotSync(options?: SnapshotOptions): SyncStateSnapshot

@@ -36,6 +36,7 @@ import {
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
 import { KeyOrder } from './order/key-order.js'
+import { LatestVersions } from './order/latest-versions.js'
 import { OrderedIndex } from './order/ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
 
@@ -370,6 +371,11 @@ export class HashLog {
   /** The segments as they are now, by number, for another thread to read through `SegmentTable.attach`. */
   share(): SharedSegment[] {
     return this.#segments.share()
+  }
+
+  /** Walks the latest versions, tombstones included, as they lie. */
+  latestVersions(): LatestVersions {
+    return new LatestVersions(this.#segments)
   }
 
   /** Ends the epoch, pins what is there now and returns the epoch that the snapshot sees. Constant time. */

@@ -4,6 +4,7 @@ import { seededRandom } from '../../base/random.js'
 import { Slot } from '../../base/slot.js'
 import { HashLog } from '../hash-log.js'
 import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
+import { latestBetween } from '../order/keys-between.js'
 import { SegmentPool } from '../segment-pool.js'
 import { joinParts } from '../share/shared-list.js'
 import type { ChangeMark } from './change-tracker.js'
@@ -116,6 +117,15 @@ class World {
     this.orders.push({ snapshot, sorted, pin: this.log.pin() })
   }
 
+  /** The keys of a range, found as deletions of ranges find them. */
+  checkRange(from: string, until: string): void {
+    const { entries } = this.log
+    const found = latestBetween(this.log, Buffer.from(from), Buffer.from(until))
+    const keys = Array.from(found, (address) => Buffer.from(entries.copyKey(address)).toString())
+    const expected = [...this.#entries.keys()].filter((key) => from <= key && key < until)
+    assert.deepEqual(keys.sort(), expected.sort())
+  }
+
   /** All that a snapshot sees, key by key. */
   checkKeys({ epoch, content }: OpenSnapshot, keys: readonly string[]): void {
     for (const key of keys) {
@@ -191,6 +201,7 @@ describe('HashLog, with snapshots, bases and orders of keys that come and go', (
         else if (choice < 970) world.log.tidy(Infinity)
         else if (choice < 985 && snapshot !== undefined) world.checkKeys(snapshot, keys)
         else if (choice < 990 && snapshot !== undefined) world.takeOrder(snapshot)
+        else if (choice < 994) world.checkRange(any(), any())
         else if (order !== undefined) world.checkOrder(order)
       }
       for (const order of world.orders) world.checkOrder(order)

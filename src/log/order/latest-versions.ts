@@ -21,7 +21,8 @@ export class LatestVersions {
     const { words, usedUnits } = this.#segments
     for (; this.#number < words.length; this.#number++) {
       const segment = words[this.#number] as Int32Array
-      const end = usedUnits[this.#number] as number
+      // Nothing is left to be found where nothing lives.
+      const end = this.#segments.isDead(this.#number) ? 0 : (usedUnits[this.#number] as number)
       while (this.#offset < end) {
         const offset = this.#offset
         const at = offset << UNIT_WORDS_SHIFT

@@ -157,6 +157,29 @@ export class OrderedIndex {
     }
   }
 
+  /**
+   * Addresses of the keys of `[from, until)`, those that are gone included, in no order and some of them twice; `undefined` where
+   * nobody has asked for order yet, or it is being built.
+   */
+  between(from: Uint8Array, until: Uint8Array | undefined): Uint32List | undefined {
+    const pending = this.#pending
+    if (pending === undefined || this.#building) return undefined
+    const addresses = new Uint32List()
+    const [first, end] = this.range(this.#sorted, from, until)
+    for (let i = first; i < end; i++) addresses.push(this.#sorted[i] as number)
+    for (let i = 0; i < pending.length; i++) {
+      const address = pending.at(i)
+      if (address !== 0 && this.isBetween(address, from, until)) addresses.push(address)
+    }
+    return addresses
+  }
+
+  /** Whether the key of the entry at `address` is in `[from, until)`. */
+  isBetween(address: number, from: Uint8Array, until: Uint8Array | undefined): boolean {
+    if (this.#order.compareToKey(address, from) < 0) return false
+    return until === undefined || this.#order.compareToKey(address, until) < 0
+  }
+
   /** The places in `sorted` between which the keys of `[from, until)` lie. */
   range(sorted: Uint32Array, from: Uint8Array, until: Uint8Array | undefined): [first: number, end: number] {
     const first = this.#lowerBound(sorted, from)

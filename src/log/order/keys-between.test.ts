@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest'
+import { runThrough } from '../../base/slices.js'
+import { HashLog } from '../hash-log.js'
+import { latestBetween } from './keys-between.js'
+
+const bytes = (text: string) => Buffer.from(text)
+
+function filled(count: number): HashLog {
+  const log = new HashLog({
+    maxBytes: Infinity,
+    hashKey: { low: 1, high: 2 },
+    now: () => 0,
+    besideBytes: () => 0,
+    onExpired: () => {},
+  })
+  for (let i = 0; i < count; i++) put(log, `key-${i}`)
+  return log
+}
+
+function put(log: HashLog, key: string): void {
+  log.write(log.seek(bytes(key), 0, key.length), bytes('value'), 0, 5, Infinity)
+}
+
+function remove(log: HashLog, key: string): void {
+  log.remove(log.seek(bytes(key), 0, key.length))
+}
+
+function keysBetween(log: HashLog, from: string, until: string | undefined): string[] {
+  const found = latestBetween(log, bytes(from), until === undefined ? undefined : bytes(until))
+  return Array.from(found, (address) => Buffer.from(log.entries.copyKey(address)).toString()).sort()
+}
+
+describe('latestBetween', () => {
+  it('does not sort keys whose order nobody has asked for', () => {
+    const log = filled(10_000)
+    expect(keysBetween(log, 'key-99', 'key-9990')).toHaveLength(101)
+    expect(keysBetween(log, 'key-9998', undefined)).toEqual(['key-9998', 'key-9999'])
+    expect(log.ordered.byteLength).toBe(0)
+  })
+
+  it('finds each key once, whether the order has it, knows it is gone, or has not heard of it', () => {
+    const log = filled(100)
+    runThrough(log.ordered.build())
+    for (const key of ['key-5', 'key-51', 'key-52']) remove(log, key)
+    put(log, 'key-51')
+    remove(log, 'key-51')
+    put(log, 'key-51')
+    put(log, 'key-555')
+    const before = log.ordered.byteLength
+    expect(keysBetween(log, 'key-5', 'key-56')).toEqual([
+      'key-50',
+      'key-51',
+      'key-53',
+      'key-54',
+      'key-55',
+      'key-555',
+    ])
+    expect(log.ordered.byteLength).toBe(before)
+    const building = log.ordered.build()
+    building.next()
+    expect(keysBetween(log, 'key-5', 'key-51')).toEqual(['key-50'])
+    building.return(new Uint32Array(0))
+  })
+})
