@@ -78,4 +78,4 @@ export {
   rules,
   violationsOf,
 } from './base/options.js'
-export { isStretch, plainKey, Slot, type Stretch } from './base/slot.js'
+export { fillSlot, isStretch, plainKey, Slot, type Stretch } from './base/slot.js'

@@ -131,6 +131,10 @@ export interface InPlaceBackend extends SyncStateBackend {
    * the next call of the backend. True where there was one: a value of another length is cut, or filled up with zeros, to
    * `length`. What an open snapshot sees of it is copied first. Counts as a put, and sets the time to live anew; a read of the
    * slot's bytes is no get. `BACKEND_FULL` with nothing changed.
+   *
+   * @example
+   * backend.updateSync(key, 8, slot)
+   * slot.view.setFloat64(slot.offset, slot.view.getFloat64(slot.offset) + 1)
    */
   updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean
 }

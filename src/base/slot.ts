@@ -21,6 +21,16 @@ export class Slot implements Stretch {
   length = 0
 }
 
+/** Shows these bytes in a slot. One that shows this memory already keeps its view of it. */
+export function fillSlot(slot: Slot, bytes: Uint8Array, offset: number, length: number): void {
+  if (slot.bytes !== bytes) {
+    slot.bytes = bytes
+    slot.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+  slot.offset = offset
+  slot.length = length
+}
+
 /** The bytes of a key, however it was given: a view, not a copy. */
 export function plainKey(key: Uint8Array | Stretch): Uint8Array {
   return isStretch(key) ? key.bytes.subarray(key.offset, key.offset + key.length) : key

@@ -22,6 +22,5 @@ runConformanceSuite(
     open: (options) => LmdbStateBackend.temporary({ ...options, flushEvery: 1, cacheBytes: 1024 * 1024 }),
     maxBytes: FULL_BYTES,
     reuse: leftToLongRuns !== undefined,
-    cannot: { inPlace: 'a value may lie on disk' },
   },
 )

@@ -14,6 +14,5 @@ runConformanceSuite(
     open: (options) => LmdbStateBackend.temporary(options),
     maxBytes: FULL_BYTES,
     reuse: leftToLongRuns !== undefined,
-    cannot: { inPlace: 'a value may lie on disk' },
   },
 )

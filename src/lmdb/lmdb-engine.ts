@@ -19,7 +19,8 @@ import { type CancelTimer, ForwardClock, setLongTimer } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import type { Listeners } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
-import { isStretch, plainKey } from '../base/slot.js'
+import { isStretch, plainKey, Slot } from '../base/slot.js'
+import { copyInto } from '../log/entries.js'
 import type { HashLog } from '../log/hash-log.js'
 import { randomHashKey } from '../log/index/key-hash.js'
 import { latestBetween } from '../log/order/keys-between.js'
@@ -66,7 +67,7 @@ const SUPPORTS: BackendSupport = Object.freeze({
   changes: true,
   sharing: true,
   replace: true,
-  inPlace: false,
+  inPlace: true,
   durable: true,
 })
 
@@ -124,6 +125,8 @@ export class LmdbEngine implements LocalEngine {
   #holdKeys = Infinity
   readonly #recentReads = new Uint32Array(RECENT_READS)
   readonly #recentKey = randomHashKey()
+  /** Where an update finds the value that it copies up. */
+  readonly #below = new Slot()
 
   private constructor(
     options: EngineOptions,
@@ -302,6 +305,31 @@ export class LmdbEngine implements LocalEngine {
     return this.#readStore(key)
   }
 
+  /** Shows the value of a key where it lies; false where there is none. `counts`: it is a get of the user's. */
+  #show(key: Uint8Array, slot: Slot, counts: boolean): boolean {
+    const { buffer, cache } = this
+    const address = buffer.find(key, 0, key.length)
+    const cached = address !== 0 || buffer.opaque || cache.isEmpty ? 0 : cache.find(key)
+    const isInMemory = address !== 0 || cached !== 0 || buffer.opaque
+    if (counts && isInMemory) this.bufferHits++
+    else if (counts) this.storeReads++
+    if (!isInMemory) return this.#showStored(key, slot)
+    const log = address !== 0 ? buffer.found.log : cache.log
+    const found = address !== 0 ? address : cached
+    if (!log.isAlive(found)) return false
+    log.show(found, slot)
+    return true
+  }
+
+  #showStored(key: Uint8Array, slot: Slot): boolean {
+    const view = this.#view
+    if (!view.show(key, this.#now, slot)) return false
+    if (this.#isReadAgain(view.sumOfKey)) {
+      this.cache.put(key, 0, key.length, slot.bytes, slot.offset, slot.length, view.expiresAtMs)
+    }
+    return true
+  }
+
   /** When the entry of a key expires that has expired already; undefined where there is none. */
   expiredAtMs(key: Uint8Array): number | undefined {
     const address = this.buffer.find(key, 0, key.length)
@@ -328,6 +356,31 @@ export class LmdbEngine implements LocalEngine {
     const address = this.#seek(bytes, keyStart, keyLength)
     this.active.write(address, bytes, valueStart, valueLength, expiresAtMs)
     if (address === 0) this.#held.added(bytes, keyStart, keyLength)
+  }
+
+  peek(key: KeyBytes, slot: Slot): boolean {
+    return this.#show(plainKey(key), slot, true)
+  }
+
+  /** Changes the entry in the active generation: the one that is there, a copy of the one below it, or a new one. */
+  update(key: KeyBytes, length: number, slot: Slot, expiresAtMs: number): boolean {
+    const keyLength = key.length
+    this.assertRoom(keyLength + length)
+    const bytes = isStretch(key) ? key.bytes : key
+    const start = isStretch(key) ? key.offset : 0
+    const { active } = this
+    active.settle()
+    const address = this.#seek(bytes, start, keyLength)
+    const below = this.#below
+    const isBelow = address === 0 && this.#show(plainKey(key), below, false)
+    const isThere = active.update(address, length, expiresAtMs, slot) || isBelow
+    if (isBelow) {
+      copyInto(slot.bytes, slot.offset, below.bytes, below.offset, Math.min(length, below.length))
+    }
+    if (address === 0) this.#held.added(bytes, start, keyLength)
+    this.#armFlush()
+    this.#expirations.emitLater()
+    return isThere
   }
 
   delete(key: KeyBytes): void {

@@ -11,7 +11,7 @@ import { equalBytes } from '../base/bytes.js'
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import { rejectViolations, rules, violationsOf } from '../base/options.js'
-import { plainKey, type Slot } from '../base/slot.js'
+import { fillSlot, plainKey, type Slot } from '../base/slot.js'
 import {
   aliveEntries,
   entriesBeside,
@@ -154,7 +154,7 @@ class ModelEngine implements LocalEngine {
 
   peek(key: KeyBytes, slot: Slot): boolean {
     const entry = this.#alive(key)
-    if (entry !== undefined) show(entry.value, slot)
+    if (entry !== undefined) fillSlot(slot, entry.value, 0, entry.value.length)
     return entry !== undefined
   }
 
@@ -164,7 +164,7 @@ class ModelEngine implements LocalEngine {
     const value = new Uint8Array(length)
     if (before !== undefined) value.set(before.subarray(0, length))
     this.#change((entries) => this.#set(entries, plainKey(key), { value, expiresAtMs }))
-    show(value, slot)
+    fillSlot(slot, value, 0, length)
     return before !== undefined
   }
 
@@ -257,11 +257,4 @@ class ModelEngine implements LocalEngine {
     const used = sizeBytes(aliveEntries(this.#entries, nowMs))
     throw new StateError('BACKEND_FULL', { used, capacity: this.#maxBytes })
   }
-}
-
-function show(value: Uint8Array, slot: Slot): void {
-  slot.bytes = value
-  slot.view = new DataView(value.buffer, value.byteOffset, value.byteLength)
-  slot.offset = 0
-  slot.length = value.length
 }

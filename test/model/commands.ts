@@ -3,9 +3,11 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import type { EntryBlock } from '../../src/backend/entry-block.js'
+import { isInPlaceBackend } from '../../src/backend/state-backend.js'
 import type { KeyRange, ScanRange } from '../../src/backend/types.js'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError } from '../../src/base/errors.js'
+import { Slot } from '../../src/base/slot.js'
 import {
   compareStats,
   type ModeledBackend,
@@ -158,6 +160,18 @@ function writes(): CommandKind[] {
         }
       },
     ),
+    kind('update', fc.record({ key, value, ttl }), async (world, drawn) =>
+      onBoth(world, (backend) => {
+        if (!isInPlaceBackend(backend)) return undefined
+        const slot = new Slot()
+        const { length, fill } = drawn.value
+        const isThere = backend.updateSync(bytesOf(drawn.key), length, slot, ttlOptions(drawn.ttl))
+        const before = slot.bytes.slice(slot.offset, slot.offset + slot.length)
+        // The rest stays as it was.
+        if (length > 0) slot.bytes[slot.offset] = fill
+        return [isThere, before]
+      }),
+    ),
     kind('delete', fc.record({ key, sync: fc.boolean() }), async (world, drawn) =>
       onBoth(world, (backend) => face(drawn.sync)(backend).delete(bytesOf(drawn.key))),
     ),
@@ -193,6 +207,13 @@ function reads(): CommandKind[] {
     ),
     kind('contains', keyed, (world, drawn) =>
       onBoth(world, (backend) => face(drawn.sync)(backend).contains(bytesOf(drawn.key))),
+    ),
+    kind('peek', key, (world, drawn) =>
+      onBoth(world, (backend) => {
+        const slot = new Slot()
+        if (!isInPlaceBackend(backend) || !backend.peekSync(bytesOf(drawn), slot)) return undefined
+        return slot.bytes.slice(slot.offset, slot.offset + slot.length)
+      }),
     ),
     kind('getMany', fc.array(key, { maxLength: 6 }), (world, keys) =>
       onBoth(world, (backend) => backend.getMany(keys.map(bytesOf))),

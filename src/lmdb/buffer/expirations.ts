@@ -22,4 +22,9 @@ export class Expirations {
     this.#keys = []
     this.#listeners.emit('expired', { keys })
   }
+
+  /** The same when the synchronous step at hand is over, until when what a call has shown in a slot must not move. */
+  emitLater(): void {
+    if (this.#keys.length > 0) queueMicrotask(() => this.emit())
+  }
 }

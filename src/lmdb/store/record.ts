@@ -13,6 +13,7 @@ import type * as Lz4 from 'lz4-napi'
 import { describeKey } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { MAX_VALUE_BYTES } from '../../base/limits.js'
+import { fillSlot, type Slot } from '../../base/slot.js'
 import { loadLz4 } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
 import type { LmdbCompression } from '../types.js'
@@ -174,6 +175,17 @@ export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array
   } catch (cause) {
     throw damaged(key, 'its value cannot be decompressed', cause)
   }
+}
+
+/** Shows the value of the checked record in the first `length` of these bytes: where it lies, if it is not compressed. */
+export function showValueIn(bytes: Uint8Array, length: number, key: Uint8Array, slot: Slot): void {
+  const flags = bytes[CHECKSUM_BYTES] as number
+  if ((flags & RecordFlag.COMPRESSED) === 0) {
+    const start = valueStart(flags)
+    return fillSlot(slot, bytes, start, length - start)
+  }
+  const value = recordValueIn(bytes, length, key)
+  fillSlot(slot, value, 0, value.length)
 }
 
 function storedSum(bytes: Uint8Array): number {

@@ -1,12 +1,13 @@
 import { copyBytes } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
+import type { Slot } from '../../base/slot.js'
 import {
+  type Slot as DatabaseSlot,
   type Environment,
   KeyScratch,
   PlainCopies,
   type RangeOptions,
   type ReadTransaction,
-  type Slot,
   slotOf,
 } from './environment.js'
 import {
@@ -17,6 +18,7 @@ import {
   keySum,
   recordExpiry,
   recordValueIn,
+  showValueIn,
 } from './record.js'
 
 /** An expiry index entry. */
@@ -34,7 +36,7 @@ export class StoreView {
   readonly generation: number
   /** Records in it, expired ones included. */
   readonly entryCount: number
-  readonly #slot: Slot
+  readonly #slot: DatabaseSlot
   readonly #keys = new KeyScratch()
   readonly #copies = new PlainCopies()
   readonly #transaction: ReadTransaction
@@ -78,16 +80,27 @@ export class StoreView {
    * of it, and the checksum `sumOfKey` of any key.
    */
   read(key: Uint8Array, nowMs: () => number): Uint8Array | undefined {
-    const { entries } = this.#slot
+    const bytes = this.#checked(key, nowMs)
+    return bytes && recordValueIn(bytes, this.#slot.entries.lastSize, key)
+  }
+
+  /** The same shown where it lies, in memory of the package's own, until the next read; false where there is none. */
+  show(key: Uint8Array, nowMs: () => number, slot: Slot): boolean {
+    const bytes = this.#checked(key, nowMs)
+    if (bytes === undefined) return false
+    showValueIn(bytes, this.#slot.entries.lastSize, key, slot)
+    return true
+  }
+
+  /** The record of a key, checked, in memory of the package's own; undefined where it has expired, too. */
+  #checked(key: Uint8Array, nowMs: () => number): Uint8Array | undefined {
     const found = this.#find(key, 0, key.length)
     if (found === undefined) return undefined
-    const length = entries.lastSize
     const bytes = this.#copies.plain(found)
     this.sumOfKey = keySum(key, 0, key.length)
-    checkRecordIn(bytes, length, key, this.sumOfKey)
+    checkRecordIn(bytes, this.#slot.entries.lastSize, key, this.sumOfKey)
     this.expiresAtMs = recordExpiry(bytes)
-    if (this.expiresAtMs !== Infinity && this.expiresAtMs <= nowMs()) return undefined
-    return recordValueIn(bytes, length, key)
+    return this.expiresAtMs !== Infinity && this.expiresAtMs <= nowMs() ? undefined : bytes
   }
 
   /** When the record of a key expires (Infinity: never), by its header; -Infinity where there is none. */
