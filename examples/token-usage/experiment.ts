@@ -101,14 +101,17 @@ export class Experiment {
       const kill = plan[kills.length]
       this.#progress.begin(kills.length === 0 ? 'to be killed' : `after kill ${kills.length}`)
       let checkpointEvents = 0
-      const run = await runWorker(task, {
-        ...(kill !== undefined && { kill }),
-        signal: this.#signal,
-        onMessage: (message) => {
-          if (message.type === 'checkpoint') checkpointEvents = message.events
-          this.#show(message)
+      const run = await runWorker(
+        kill === undefined ? task : { ...task, waitForKillAt: kill.latestAtEvents },
+        {
+          ...(kill !== undefined && { kill }),
+          signal: this.#signal,
+          onMessage: (message) => {
+            if (message.type === 'checkpoint') checkpointEvents = message.events
+            this.#show(message)
+          },
         },
-      })
+      )
       const { restored } = run.started
       const before = kills.at(-1)
       if (before !== undefined && restored !== undefined) kills[kills.length - 1] = { ...before, restored }

@@ -32,11 +32,13 @@ export async function runJob(task: WorkerTask, tell: (message: WorkerMessage) =>
   // A service that runs for ever would call `coordinator.start()` and have a checkpoint every few minutes. Here one is
   // due after so many requests, however fast they come; it is made in the background, and never two at a time.
   let inFlight: Promise<void> | undefined
+  let hasSaved = false
   let nextSaveAt = position.events + task.checkpointEvery
   const save = async () => {
     try {
       const { name: checkpointId, events, sizeBytes } = await keeper.save()
       tell({ type: 'checkpoint', checkpointId, events, sizeBytes })
+      hasSaved = true
     } catch {
       // It is counted by the keeper; the state is intact, and the last one, made by `finish`, ends the job if the
       // disk does not recover.
@@ -54,6 +56,10 @@ export async function runJob(task: WorkerTask, tell: (message: WorkerMessage) =>
     if (position.events >= nextSaveAt && inFlight === undefined) {
       nextSaveAt = position.events + task.checkpointEvery
       inFlight = save()
+    }
+    if (position.events >= (task.waitForKillAt ?? Infinity)) {
+      await inFlight
+      if (hasSaved) await new Promise<never>(() => {})
     }
     await pacer.pause(position.events - firstEvent)
   }

@@ -13,7 +13,9 @@ describe('planKills', () => {
         (seed, kills, total) => {
           const plan = planKills(randomFrom(seed), kills, total)
           expect(plan.length).toBeLessThanOrEqual(kills)
-          plan.forEach(({ atEvents, delayMs }, i) => {
+          plan.forEach(({ atEvents, latestAtEvents, delayMs }, i) => {
+            expect(latestAtEvents).toBeGreaterThan(atEvents)
+            expect(latestAtEvents).toBeLessThanOrEqual(plan[i + 1]?.atEvents ?? total)
             expect(atEvents).toBeGreaterThan(plan[i - 1]?.atEvents ?? 0)
             expect(atEvents).toBeLessThan(total)
             expect(delayMs).toBeGreaterThanOrEqual(0)

@@ -2,6 +2,8 @@
 export interface PlannedKill {
   /** Not before so many requests were reported. */
   readonly atEvents: number
+  /** From so many on the run waits to be killed. */
+  readonly latestAtEvents: number
   /** And then after so long, so that it may hit anything: a batch, a snapshot, a file half written. */
   readonly delayMs: number
 }
@@ -15,7 +17,7 @@ const LONGEST_DELAY_MS = 40
  * not enough requests: each kill needs one before it and one after it.
  */
 export function planKills(random: () => number, kills: number, totalEvents: number): PlannedKill[] {
-  const plan: PlannedKill[] = []
+  const plan: Omit<PlannedKill, 'latestAtEvents'>[] = []
   const stretch = (LAST_SHARE - FIRST_SHARE) / kills
   for (let i = 0; i < kills; i++) {
     const share = FIRST_SHARE + stretch * (i + random())
@@ -24,5 +26,8 @@ export function planKills(random: () => number, kills: number, totalEvents: numb
     const delayMs = LONGEST_DELAY_MS * random()
     if (atEvents < totalEvents) plan.push({ atEvents, delayMs })
   }
-  return plan
+  return plan.map((kill, i) => {
+    const nextAtEvents = plan[i + 1]?.atEvents ?? totalEvents
+    return { ...kill, latestAtEvents: Math.ceil((kill.atEvents + nextAtEvents) / 2) }
+  })
 }

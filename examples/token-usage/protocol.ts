@@ -12,6 +12,11 @@ export interface WorkerTask {
   readonly checkpointEvery: number
   /** Requests taken in one go, without letting anything else run. */
   readonly batchSize: number
+  /**
+   * The worker is to be killed: from so many requests on, with a checkpoint published, it takes no more and waits for that. A
+   * parent that is slow would come too late otherwise.
+   */
+  readonly waitForKillAt?: number
   /** Requests a second; Infinity would not survive JSON: `null` is as fast as it goes. */
   readonly eventsPerSecond: number | null
 }

@@ -17,8 +17,11 @@ import {
 
 export type ToldStep = Extract<FromThread, { readonly kind: 'told' }>['step']
 
-/** How long after its port has closed a thread may be known to have ended. */
-const LAST_NEWS_MS = 1_000
+/**
+ * How long after its port has closed a thread may be known to have ended, and why. It ends for certain, but on a busy machine taking
+ * it down takes seconds; this is for news that never come.
+ */
+const LAST_NEWS_MS = 30_000
 
 /** How long a storage on the main thread may take to give up what a dead thread had open. */
 const ABANDON_MS = 1_000
