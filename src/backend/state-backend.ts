@@ -79,6 +79,11 @@ export interface StateBackend extends AsyncDisposable {
 
 /** An engine with snapshots (`supports.snapshots`). */
 export interface SnapshotSource {
+  /**
+   * The module that will open what the snapshots share (see `SharedSnapshot`), for a thread that loads it ahead of time: an engine
+   * may wait for its reader, and loading can take long. Left out where there is nothing to gain.
+   */
+  readonly sharedModule?: string | undefined
   /** The instant of the call; what is written afterwards is not in it. */
   snapshot(options?: SnapshotOptions): Promise<StateSnapshot>
 }

@@ -42,6 +42,7 @@ import type { CommitResult, KeyStretch } from './commit/store-writer.js'
 import { WriterPort } from './commit/writer-port.js'
 import { LmdbSnapshot } from './lmdb-snapshot.js'
 import type { LmdbSettings } from './settings.js'
+import { readerModule } from './share/lent-snapshot.js'
 import { SnapshotLender } from './share/snapshot-lender.js'
 import { compactStore } from './store/compact-store.js'
 import type { TableStats } from './store/environment.js'
@@ -238,6 +239,10 @@ export class LmdbEngine implements LocalEngine {
     setImmediate(() => {
       this.#isFresh = false
     })
+  }
+
+  get sharedModule(): string {
+    return readerModule()
   }
 
   get failure(): StateError | undefined {

@@ -67,6 +67,8 @@ export interface EngineReplaceOptions {
 
 /** An engine in this process. Each call is one step, and has happened when it returns. */
 export interface LocalEngine extends EngineBasics {
+  /** As `SnapshotSource.sharedModule`. */
+  readonly sharedModule?: string | undefined
   /** Before every call: brings what is read up to date, where another process writes. */
   refresh?(): void
   /** Before every write: throws where this engine must not be written to. */

@@ -86,6 +86,10 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     this.#upkeep.arm()
   }
 
+  get sharedModule(): string | undefined {
+    return this.#engine.sharedModule
+  }
+
   getSync(key: KeyBytes): Uint8Array | undefined {
     this.assertOpen()
     validateKeyOrStretch(key)

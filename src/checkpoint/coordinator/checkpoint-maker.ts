@@ -90,7 +90,8 @@ export class CheckpointMaker {
    */
   async make(request: MakeRequest): Promise<MadeCheckpoint> {
     // A snapshot that waits for a thread to start may hold commits up.
-    if (!this.#worker.isReady) await this.#worker.ready()
+    const { sharedModule } = this.#backend
+    if (!this.#worker.isReadyFor(sharedModule)) await this.#worker.ready(sharedModule)
     let reserved: number | undefined
     const reserve = async () => {
       if (reserved === undefined) {

@@ -40,13 +40,11 @@ export class SilenceWatch {
   /** The same worker; its jobs are listened to. */
   over(worker: CheckpointWorker): JobStarter {
     return {
-      get isReady() {
-        return worker.isReady
-      },
-      ready: () => this.#starting(worker),
+      isReadyFor: (module) => worker.isReadyFor(module),
+      ready: (module) => this.#starting(worker, module),
       awaited: (work) => worker.awaited(work),
       start: (start: JobStart) => {
-        const isReady = worker.isReady
+        const isReady = worker.isReadyFor(undefined)
         const job = worker.start(start)
         if (!isReady) void this.#starting(worker).catch(() => {})
         this.#jobs.add(job)
@@ -61,10 +59,10 @@ export class SilenceWatch {
   }
 
   /** A thread that loads its modules cannot be heard, and takes long where many do so at once. */
-  async #starting(worker: CheckpointWorker): Promise<void> {
+  async #starting(worker: CheckpointWorker, module?: string): Promise<void> {
     const release = this.hold()
     const cancelTimer = setPatientTimer(systemClock, release, MAX_START_MS)
-    await worker.ready().finally(() => {
+    await worker.ready(module).finally(() => {
       cancelTimer()
       release()
       this.note()

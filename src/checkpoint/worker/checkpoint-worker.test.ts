@@ -234,6 +234,40 @@ describe('a worker', () => {
     expect(stdout).toBe('true\n')
   })
 
+  it('has loaded the module that is to read a snapshot before the snapshot is taken', async () => {
+    const module = moduleOf(`
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      export async function openSharedSnapshot() {
+        return { count: async () => 0, blocks: async function* () {}, close: async () => {} }
+      }`)
+    const worker = workerToClose()
+    const backend = sharing(new ModelStateBackend(), () => ({ module, data: undefined, transferList: [] }))
+    Object.defineProperty(backend, 'sharedModule', { value: module })
+    const taken = backend.snapshotSync.bind(backend)
+    const loaded: boolean[] = []
+    backend.snapshotSync = (options) => {
+      loaded.push(worker.isReadyFor(module))
+      return taken(options)
+    }
+    const { coordinator } = bench({ worker }, backend)
+    for (let i = 0; i < 2; i++) await coordinator.createCheckpoint()
+    expect(loaded).toEqual([true, true])
+    await worker.close()
+    expect(worker.isReadyFor(module)).toBe(false)
+  })
+
+  it('is ready for a module that does not load: the job that needs it says why', async () => {
+    const module = moduleOf('throw new RangeError("no such module")')
+    const worker = workerToClose()
+    await worker.ready(module)
+    expect(worker.isReadyFor(module)).toBe(true)
+    const backend = sharing(new ModelStateBackend(), () => ({ module, data: undefined, transferList: [] }))
+    await expect(bench({ worker }, backend).coordinator.createCheckpoint()).rejects.toMatchObject({
+      code: 'CHECKPOINT_FAILED',
+      cause: { name: 'RangeError', message: 'no such module' },
+    })
+  })
+
   it('must be one', () => {
     expect(() => bench({ worker: {} as CheckpointWorker })).toThrow(
       'options.worker must be a CheckpointWorker',

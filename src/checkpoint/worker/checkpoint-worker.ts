@@ -5,7 +5,7 @@ import { reasonOf, StateError } from '../../base/errors.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { type JobHandlers, WorkerJob } from './worker-job.js'
-import type { JobRequest, StartJob } from './worker-protocol.js'
+import type { JobRequest, LoadModule, StartJob } from './worker-protocol.js'
 
 export interface JobStart {
   readonly request: JobRequest
@@ -17,7 +17,7 @@ export interface JobStart {
 }
 
 /** The part of a worker that starts jobs. */
-export type JobStarter = Pick<CheckpointWorker, 'start' | 'awaited' | 'isReady' | 'ready'>
+export type JobStarter = Pick<CheckpointWorker, 'start' | 'awaited' | 'isReadyFor' | 'ready'>
 
 /** Of the workers of every copy of this very version: what a coordinator and its worker say to each other may change with it. */
 const CHECKPOINT_WORKER = Symbol.for(`holdfast.CheckpointWorker.${HOLDFAST_VERSION}`)
@@ -53,17 +53,23 @@ export class CheckpointWorker implements AsyncDisposable {
   #isReady = false
   #started: Promise<void> = Promise.resolve()
   #failStart: (error: StateError) => void = () => {}
+  /** Modules that the thread was told to load. */
+  readonly #modules = new Map<string, LoadedModule>()
 
-  /** The thread runs and has loaded what it needs: a job that is started now begins at once. */
-  get isReady(): boolean {
-    return this.#isReady
+  /** The thread runs and has loaded what it needs, also a module: a job that is started now begins at once. */
+  isReadyFor(module: string | undefined): boolean {
+    return this.#isReady && (module === undefined || this.#modules.get(module)?.isLoaded === true)
   }
 
-  /** Starts the thread where it does not run, and resolves when it is ready. `CLOSED` after `close`; `STORAGE_ERROR` where it dies. */
-  async ready(): Promise<void> {
+  /**
+   * Starts the thread where it does not run, and resolves when it is ready and has tried to load the module. `CLOSED` after `close`;
+   * `STORAGE_ERROR` where it dies.
+   */
+  async ready(module?: string): Promise<void> {
     if (this.#closed) throw closed()
-    if (this.#thread === undefined) this.#startThread()
-    await this.awaited(this.#started)
+    const thread = this.#thread ?? this.#startThread()
+    const loaded = module === undefined ? undefined : this.#load(thread, module)
+    await this.awaited(Promise.all([this.#started, loaded]))
   }
 
   /** Begins a job, for a coordinator. `CLOSED` after `close`. */
@@ -122,8 +128,9 @@ export class CheckpointWorker implements AsyncDisposable {
     }
     this.#started = new Promise((resolve, reject) => {
       this.#failStart = reject
-      thread.once('message', () => {
+      thread.on('message', (news: string) => {
         if (this.#thread !== thread) return
+        this.#modules.get(news)?.loaded()
         this.#isReady = true
         resolve()
       })
@@ -137,6 +144,16 @@ export class CheckpointWorker implements AsyncDisposable {
     return thread
   }
 
+  #load(thread: Worker, module: string): Promise<void> {
+    const known = this.#modules.get(module)
+    if (known !== undefined) return known.ended
+    const loading = new LoadedModule()
+    this.#modules.set(module, loading)
+    const message: LoadModule = { load: module }
+    thread.postMessage(message)
+    return loading.ended
+  }
+
   #hold(change: 1 | -1): void {
     this.#awaited += change
     if (this.#awaited > 0) this.#thread?.ref()
@@ -147,7 +164,31 @@ export class CheckpointWorker implements AsyncDisposable {
     this.#thread = undefined
     this.#isReady = false
     this.#failStart(error)
+    for (const module of this.#modules.values()) module.failed(error)
+    this.#modules.clear()
     for (const job of this.#jobs) job.lose(error)
+  }
+}
+
+/** A module on its way into the thread. */
+class LoadedModule {
+  isLoaded = false
+  readonly ended: Promise<void>
+  #resolve: () => void = () => {}
+  failed: (error: StateError) => void = () => {}
+
+  constructor() {
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.failed = reject
+    })
+    // Whoever awaits it is told.
+    this.ended.catch(() => {})
+  }
+
+  loaded(): void {
+    this.isLoaded = true
+    this.#resolve()
   }
 }
 

@@ -1,6 +1,6 @@
 // What the main thread and the checkpoint worker say to each other.
 //
-//   to the thread: one {@link StartJob} for each job, with a port; everything else goes through that port.
+//   to the thread: one {@link StartJob} for each job, with a port; everything else goes through that port. {@link LoadModule}.
 //   job := (told | block | credit | call)* (done | failed)          from the thread
 //          (block* (blocksEnd | blocksFailed) | credit | answer | abort)*      to the thread
 //
@@ -9,7 +9,8 @@
 // (2) Blocks change hands (their memory is transferred), and at most {@link MAX_BYTES_IN_FLIGHT} of them wait on the
 //     other side: credit comes back as they are consumed.
 // (3) After `abort`, and when its port is closed without it, the job ends as soon as it can, normally with ABORTED.
-// (4) The thread says 'ready' once, when it has loaded what every job needs.
+// (4) The thread says 'ready' once, when it has loaded what every job needs; and the name of a module that it was told to load
+//     when it has, or cannot: the job that needs it finds out why.
 
 import type { MessagePort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
@@ -73,6 +74,11 @@ export interface ReadJob extends JobBase {
 }
 
 export type JobRequest = WriteJob | MergeJob | ReadJob
+
+/** Load a module now that a job will need. */
+export interface LoadModule {
+  readonly load: string
+}
 
 export interface StartJob {
   readonly request: JobRequest

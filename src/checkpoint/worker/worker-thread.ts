@@ -22,6 +22,7 @@ import { throttledSource, throttledStorage } from './throttled-storage.js'
 import type {
   JobRequest,
   JobResult,
+  LoadModule,
   ModuleCall,
   ReadJob,
   StartJob,
@@ -128,7 +129,16 @@ async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapsho
   return await loaded.openSharedSnapshot(data)
 }
 
-parentPort?.on('message', async ({ request, port, pulse }: StartJob) => {
+parentPort?.on('message', (message: StartJob | LoadModule) => {
+  void ('load' in message ? load(message) : run(message))
+})
+
+async function load({ load: module }: LoadModule): Promise<void> {
+  await import(module).catch(() => {})
+  parentPort?.postMessage(module)
+}
+
+async function run({ request, port, pulse }: StartJob): Promise<void> {
   const link = new ThreadLink(port)
   const giver = new PulseGiver(pulse)
   try {
@@ -138,5 +148,6 @@ parentPort?.on('message', async ({ request, port, pulse }: StartJob) => {
   } finally {
     giver.stop()
   }
-})
+}
+
 parentPort?.postMessage('ready')

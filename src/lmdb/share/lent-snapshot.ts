@@ -85,12 +85,16 @@ export class LentSnapshot {
 
   private constructor(share: LogShare, data: LentSnapshotData) {
     this.#share = share
-    const module = compiledModule('#lmdb/shared-lmdb-snapshot').href
-    this.snapshot = { module, data, transferList: [data.active.port] }
+    this.snapshot = { module: readerModule(), data, transferList: [data.active.port] }
   }
 
   /** The snapshot is closed: whoever reads it is told to stop. */
   close(): void {
     this.#share.close()
   }
+}
+
+/** What opens a lent snapshot in the thread that reads it. Loads LMDB's package there, which takes long on a busy machine. */
+export function readerModule(): string {
+  return compiledModule('#lmdb/shared-lmdb-snapshot').href
 }
