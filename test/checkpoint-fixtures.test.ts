@@ -10,6 +10,7 @@ import { manifestName, segmentName } from '../src/checkpoint/format/object-names
 import type { Compression } from '../src/checkpoint/types.js'
 import { isCodecAvailable } from '../src/codec/block-codec.js'
 import { MemoryCheckpointStorage } from '../src/storage/memory-checkpoint-storage.js'
+import { streamOf } from '../src/testing/conformance/helpers.js'
 import { ManualClock } from '../src/testing/manual-clock.js'
 import { ModelStateBackend } from '../src/testing/model-state-backend.js'
 import {
@@ -54,9 +55,8 @@ const incremental = {
 async function makeFull(compression: Compression): Promise<MemoryCheckpointStorage> {
   const clock = new ManualClock(START_MS)
   const backend = new ModelStateBackend({ clock })
-  for (const { key, value, expiresAtMs } of fixtureEntries()) {
-    await backend.put(key, value ?? new Uint8Array(0), { ttlMs: expiresAtMs - START_MS })
-  }
+  // By blocks: an engine rounds the time to live of a put up to whole milliseconds, and the format has any time.
+  await backend.replaceAll(streamOf(...blocksOf(fixtureEntries())))
   const storage = new MemoryCheckpointStorage()
   const coordinator = new CheckpointCoordinator(backend, {
     storage,
