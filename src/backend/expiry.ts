@@ -2,7 +2,7 @@ import type { ForwardClock } from '../base/clock.js'
 
 /** When something expires that lives for `lifeMs` from now on: a whole number of milliseconds, rounded up; Infinity: never. */
 export function expiryOf(lifeMs: number, clock: ForwardClock): number {
-  return lifeMs === Infinity ? Infinity : wholeMs(clock.now() + lifeMs)
+  return lifeMs === Infinity ? Infinity : wholeMs(clock.startOfLife() + lifeMs)
 }
 
 /** A time rounded up to whole milliseconds; later than a number can count exactly is never. */

@@ -1,11 +1,11 @@
 import { MessageChannel } from 'node:worker_threads'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { CheckpointSchedule } from '../checkpoint/coordinator/checkpoint-schedule.js'
 import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
-import { type Clock, setLongTimer, setPatientTimer, systemClock } from './clock.js'
+import { type Clock, ForwardClock, setLongTimer, setPatientTimer, systemClock } from './clock.js'
 import { MAX_TIMER_MS } from './limits.js'
 
 const SIXTY_DAYS_MS = 60 * 24 * 3_600_000
@@ -114,5 +114,58 @@ describe('setPatientTimer', () => {
       setPatientTimer(systemClock, () => clearInterval(alive), 200)
     })
     expect(stopped).toEqual([])
+  })
+})
+
+describe('the start of a life', () => {
+  /** How often `count` starts in one step ask the clock. */
+  function asked(clock: ForwardClock, count: number, now: { mock: { calls: unknown[] } }): number {
+    const before = now.mock.calls.length
+    for (let i = 0; i < count; i++) clock.startOfLife()
+    return now.mock.calls.length - before
+  }
+
+  it("asks a user's clock each time", () => {
+    const now = vi.fn<() => number>(() => 1_000)
+    const clock = new ForwardClock({ now, setTimer: () => () => {} })
+    expect(asked(clock, 5_000, now)).toBe(5_000)
+  })
+
+  it("asks the machine's clock each time but in a burst, and again as soon as the step of the burst has ended", async () => {
+    let timeMs = 1_700_000_000_000
+    const now = vi.spyOn(Date, 'now').mockImplementation(() => timeMs)
+    try {
+      const clock = new ForwardClock(systemClock)
+      expect(asked(clock, 1_000, now)).toBe(1_000)
+      expect(asked(clock, 16_000, now), 'one in sixteen').toBeLessThan(2_100)
+      timeMs += 1_000
+      expect(clock.now(), 'whoever looks what has expired asks').toBe(timeMs)
+      expect(clock.startOfLife()).toBe(timeMs)
+      await Promise.resolve()
+      timeMs += 50
+      expect(clock.startOfLife()).toBe(timeMs)
+      expect(asked(clock, 1_000, now)).toBe(1_000)
+    } finally {
+      now.mockRestore()
+    }
+  })
+
+  it('asks each time where lives start further apart, and starts no life later than now', () => {
+    let timeMs = 1_700_000_000_000
+    const now = vi.spyOn(Date, 'now').mockImplementation(() => timeMs)
+    try {
+      const clock = new ForwardClock(systemClock)
+      for (let i = 0; i < 4_000; i++) {
+        if (i % 40 === 0) timeMs++
+        expect(clock.startOfLife()).toBe(timeMs)
+      }
+      for (let i = 0; i < 40_000; i++) {
+        if (i % 100 === 0) timeMs++
+        const startMs = clock.startOfLife()
+        if (startMs > timeMs || startMs < timeMs - 1) expect.fail(`${timeMs - startMs} ms off`)
+      }
+    } finally {
+      now.mockRestore()
+    }
   })
 })

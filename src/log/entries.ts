@@ -1,3 +1,4 @@
+import type { ForwardClock } from '../base/clock.js'
 import type { Slot } from '../base/slot.js'
 import { NO_BUCKET } from './expiry-queue.js'
 import type { KeyProbe } from './index/key-probe.js'
@@ -23,6 +24,7 @@ import {
   WORD_EPOCH,
   WORD_PREVIOUS,
   WORD_VALUE_LENGTH,
+  wordsBeforeValue,
 } from './layout.js'
 import type { SegmentTable } from './segment-table.js'
 import { ValuePool } from './value-pool.js'
@@ -168,7 +170,8 @@ export class Entries {
 
   /** Where the value begins, in bytes from the start of its segment. */
   valueStart(address: number): number {
-    return this.keyStart(address) + (keyWords(this.keyLength(address)) << 2)
+    const start = (address & UNIT_MASK) << WORD_SHIFT
+    return (start + wordsBeforeValue(this.#word(address, 0))) << 2
   }
 
   segmentBytes(address: number): Uint8Array {
@@ -192,7 +195,7 @@ export class Entries {
     const words = this.#segments.words[number] as Int32Array
     const start = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[start] as number
-    const valueStart = (start + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
+    const valueStart = (start + wordsBeforeValue(meta)) << 2
     const length = words[start + VALUE_LENGTH] as number
     return this.#pool.copy(this.#segments.bytes[number] as Uint8Array, words, valueStart, length)
   }
@@ -212,7 +215,7 @@ export class Entries {
     const words = this.#segments.words[number] as Int32Array
     const start = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[start] as number
-    const offset = (start + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
+    const offset = (start + wordsBeforeValue(meta)) << 2
     this.showStretch(number, offset, words[start + VALUE_LENGTH] as number, slot)
   }
 
@@ -240,14 +243,20 @@ export class Entries {
       (meta & (TOMBSTONE | EXPIRES)) === 0 &&
       words[at + VALUE_LENGTH] === length &&
       words[at + EPOCH] === epoch
-    return isSettled ? (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2 : NOWHERE
+    return isSettled ? (at + wordsBeforeValue(meta)) << 2 : NOWHERE
   }
 
   /**
-   * The same for an entry that expires, is alive at `nowMs` and shall expire at `expiresAtMs`, which is set here: if that is not
-   * before it would have expired and its hash is queued, it comes up in time.
+   * The same for an entry that expires, is alive at what the clock has told last, and shall expire at `expiresAtMs`, which is set
+   * here: if that is not before it would have expired and its hash is queued, it comes up in time.
    */
-  renewedStart(address: number, length: number, epoch: number, nowMs: number, expiresAtMs: number): number {
+  renewedStart(
+    address: number,
+    length: number,
+    epoch: number,
+    expiresAtMs: number,
+    clock: ForwardClock,
+  ): number {
     const number = address >>> NUMBER_SHIFT
     const words = this.#segments.words[number] as Int32Array
     const unit = address & UNIT_MASK
@@ -261,9 +270,9 @@ export class Entries {
     if (!isSettled) return NOWHERE
     const doubles = this.#segments.doubles[number] as Float64Array
     const oldExpiresAtMs = doubles[unit + DEADLINE_UNIT] as number
-    if (oldExpiresAtMs <= nowMs || oldExpiresAtMs > expiresAtMs) return NOWHERE
+    if (oldExpiresAtMs <= clock.latest || oldExpiresAtMs > expiresAtMs) return NOWHERE
     doubles[unit + DEADLINE_UNIT] = expiresAtMs
-    return (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
+    return (at + wordsBeforeValue(meta)) << 2
   }
 
   /** Fills the entry's value with the value at `from` (0: none) as far as both go, and what is left of it with zeros. */
@@ -333,7 +342,7 @@ export class Entries {
     }
     words[at + EPOCH] = epoch
     if (canExpire) this.#setExpiry(address, expiresAtMs)
-    return (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
+    return (at + wordsBeforeValue(meta)) << 2
   }
 
   /** Overwrites a value where it lies; the entry has its length. */
@@ -342,7 +351,7 @@ export class Entries {
     const words = this.#segments.words[number] as Int32Array
     const at = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[at] as number
-    const valueStart = (at + headerWords(meta) + keyWords(meta & LENGTH_MASK)) << 2
+    const valueStart = (at + wordsBeforeValue(meta)) << 2
     copyInto(this.#segments.bytes[number] as Uint8Array, valueStart, value, start, length)
   }
 

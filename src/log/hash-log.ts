@@ -206,7 +206,7 @@ export class HashLog {
       const settledStart =
         expiresAtMs === Infinity
           ? this.entries.settledStart(address, length, epochs.current)
-          : this.entries.renewedStart(address, length, epochs.current, this.#justNow(), expiresAtMs)
+          : this.#renewedStart(address, length, expiresAtMs)
       if (settledStart >= 0) {
         copyInto(this.entries.segmentBytes(address), settledStart, value, start, length)
         return
@@ -260,7 +260,7 @@ export class HashLog {
       const settledStart =
         expiresAtMs === Infinity
           ? entries.settledStart(address, length, epochs.current)
-          : entries.renewedStart(address, length, epochs.current, this.#justNow(), expiresAtMs)
+          : this.#renewedStart(address, length, expiresAtMs)
       if (settledStart >= 0) {
         epochs.dirty = true
         entries.showStretch(address >>> OFFSET_BITS, settledStart, length, slot)
@@ -538,6 +538,12 @@ export class HashLog {
     if (bucket !== NO_BUCKET && oldExpiresAtMs !== GONE && oldExpiresAtMs <= expiresAtMs) return
     if (bucket !== NO_BUCKET && this.#expiry.startOf(bucket) <= expiresAtMs) return
     this.entries.setBucket(address, this.#expiry.schedule(this.#probe.hash, expiresAtMs, nowMs))
+  }
+
+  #renewedStart(address: number, length: number, expiresAtMs: number): number {
+    const clock = this.#clock
+    if (clock === undefined) return NO_ROOM
+    return this.entries.renewedStart(address, length, this.#epochs.current, expiresAtMs, clock)
   }
 
   /** What the clock has told last, in the same step, or what it tells now. */

@@ -3,7 +3,8 @@
 //   entry  := meta u32 · valueLength u32 · epoch u32 · previous u32 · [expiresAtMs f64 · bucket u32] · key · value · slack
 //   meta   := keyLength (12 bits) | flags (5 bits) | slack in units of eight bytes (15 bits)
 //
-// (1) The key is padded with zeros to a multiple of four bytes, so that keys compare by words; the value follows it.
+// (1) The key is padded with zeros to a multiple of four bytes, so that keys compare by words. The value begins at the next
+//     multiple of eight: the machine's copy into shared memory goes byte by byte where source and target are not aligned alike.
 // (2) `epoch` is the snapshot epoch of the last write to the entry. `previous` is the address of the version that this
 //     one replaced while a snapshot could still see it, or 0.
 // (3) Slack is room behind the value, left by a shorter value; a later one may take it back.
@@ -36,15 +37,14 @@ export const WORD_VALUE_LENGTH = 1
 export const WORD_EPOCH = 2
 export const WORD_PREVIOUS = 3
 const HEADER_WORDS = 4
-const HEADER_BYTES = 16
 /** Units from an entry's start to its expiry. */
 export const EXPIRY_UNIT = 2
 /** The word of an entry that expires with its bucket in the expiry queue. */
 export const WORD_BUCKET = 6
 const EXPIRY_WORDS = 3
-const EXPIRY_BYTES = 12
 
-export const KEY_LENGTH_MASK = 0xfff
+const LENGTH_MASK = 0xfff
+export const KEY_LENGTH_MASK: number = LENGTH_MASK
 export const FLAG_EXPIRES = 0x1000
 const FLAG_EXPIRES_BIT = 12
 export const FLAG_TOMBSTONE = 0x2000
@@ -73,10 +73,15 @@ export function keyWords(keyLength: number): number {
   return (keyLength + 3) >> 2
 }
 
+/** Words before the value. */
+export function wordsBeforeValue(meta: number): number {
+  return (headerWords(meta) + (((meta & LENGTH_MASK) + 3) >> 2) + 1) & ~1
+}
+
 /** Units of an entry without slack. */
 export function entryUnits(keyLength: number, valueLength: number, expires: boolean): number {
-  const headerBytes = expires ? HEADER_BYTES + EXPIRY_BYTES : HEADER_BYTES
-  return (headerBytes + (keyWords(keyLength) << 2) + valueLength + UNIT_BYTES - 1) >>> 3
+  const words = (expires ? HEADER_WORDS + EXPIRY_WORDS : HEADER_WORDS) + keyWords(keyLength)
+  return ((words + 1) >> 1) + ((valueLength + UNIT_BYTES - 1) >>> 3)
 }
 
 /** Units of an entry as its first two words give them, slack included. */
