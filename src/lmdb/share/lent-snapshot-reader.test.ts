@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { runs } from '../../../test/support/long.js'
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import type { LocalSnapshot } from '../../backend/facade/local-snapshot.js'
@@ -7,7 +7,9 @@ import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { seededRandom } from '../../base/random.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
+import { OpenStore } from '../store/open-store.js'
 import type { LmdbStateBackendOptions } from '../types.js'
+import type { LentSnapshotData } from './lent-snapshot.js'
 import { openSharedSnapshot } from './lent-snapshot-reader.js'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -213,6 +215,34 @@ describe('a shared snapshot', () => {
     await expect(openSharedSnapshot(unread.data)).rejects.toMatchObject({ code: 'CLOSED' })
     put('a', '3')
     await backend.flush()
+  })
+
+  it('is closed again by a reader that comes too late, or cannot begin, before that says so', async () => {
+    await open()
+    put('a', '1')
+    await backend.flush()
+    let closed = 0
+    const { close } = OpenStore.prototype
+    vi.spyOn(OpenStore.prototype, 'close').mockImplementation(async function (this: OpenStore) {
+      await close.call(this)
+      closed++
+    })
+    const unreadable = backend.snapshotSync()
+    const shared = unreadable.share?.() as SharedSnapshot
+    vi.spyOn(OpenStore.prototype, 'view').mockImplementationOnce(() => {
+      throw new Error('no room for another reader')
+    })
+    await expect(openSharedSnapshot(shared.data)).rejects.toThrow('no room for another reader')
+    expect(closed).toBe(1)
+    unreadable.closeSync()
+    const snapshot = backend.snapshotSync()
+    const late = snapshot.share?.() as SharedSnapshot
+    const revoked = 2
+    ;(late.data as LentSnapshotData).store?.gate.set([revoked])
+    await expect(openSharedSnapshot(late.data)).rejects.toMatchObject({ code: 'NOT_INITIALIZED' })
+    expect(closed).toBe(2)
+    vi.restoreAllMocks()
+    snapshot.closeSync()
   })
 
   it('that nobody begins to read does not keep commits waiting once it is closed', async () => {

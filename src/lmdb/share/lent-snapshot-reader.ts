@@ -34,7 +34,7 @@ export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotR
   const check = () => reader.assertOpen()
   let lent: LentStore | undefined
   try {
-    lent = store === undefined ? undefined : new LentStore(store)
+    lent = store === undefined ? undefined : await LentStore.open(store)
     const { visible } = await reader.addresses()
     await reader.run(reader.order.sort(visible))
     const runs = [runOver(reader.entries, visible)]
@@ -53,16 +53,28 @@ class LentStore {
   readonly view: StoreView
   readonly #store: OpenStore
 
-  constructor({ dataPath, generation, gate }: SharedStore) {
+  /** Where it throws, nothing of it stays open. */
+  static async open({ dataPath, generation, gate }: SharedStore): Promise<LentStore> {
     // Opened for reading only, nothing has to wait for the thread that writes.
-    this.#store = new OpenStore(dataPath, { readOnly: true })
-    this.view = this.#store.view(generation)
-    if (passGate(gate)) return
-    void this.close()
+    const store = new OpenStore(dataPath, { readOnly: true })
+    try {
+      const lent = new LentStore(store, store.view(generation))
+      if (passGate(gate)) return lent
+      lent.view.release()
+    } catch (error) {
+      await store.close()
+      throw error
+    }
+    await store.close()
     throw new StateError('NOT_INITIALIZED', {
       component: 'a reader that did not begin in time',
       operation: 'read the snapshot',
     })
+  }
+
+  private constructor(store: OpenStore, view: StoreView) {
+    this.#store = store
+    this.view = view
   }
 
   async close(): Promise<void> {

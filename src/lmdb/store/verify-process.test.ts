@@ -1,8 +1,8 @@
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import type { Clock } from '../../base/clock.js'
+import { type Clock, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
@@ -115,6 +115,23 @@ describe('the process that reads a store', () => {
     expect(ended).toBe(false)
     clock.advance(1)
     expect(await error).toMatchObject(unchecked(/nothing was heard of the reading process for 60 s/))
+  })
+
+  it('is heard to its last word where this thread was held when it ended', async () => {
+    // What reads is a child of a program that ends at once; its words come while nobody here listens.
+    const runs = join(folder, 'runs')
+    await runAs(`echo run >> "${runs}"\n${node} "$@" &\nexit 0`)
+    let short = 0
+    const setTimer: Clock['setTimer'] = (callback, delayMs) => {
+      const cancel = systemClock.setTimer(callback, delayMs)
+      // The first one waits for the first word, the second for the last ones.
+      const isSecond = delayMs <= 1_000 && ++short === 2
+      if (isSecond) for (const until = performance.now() + 1_500; performance.now() < until; );
+      return cancel
+    }
+    expect(await verify({ clock: { now: () => systemClock.now(), setTimer } })).toMatchObject(healthy)
+    // No other one had to try it.
+    expect(await readFile(runs, 'utf8')).toBe('run\n')
   })
 
   it('tells damage by the signal that reading it ends with', async () => {

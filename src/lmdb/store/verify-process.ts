@@ -9,7 +9,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { type Clock, systemClock } from '../../base/clock.js'
+import { type Clock, setPatientTimer, systemClock } from '../../base/clock.js'
 import { compiledModule, withoutInputType } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { VerifyReport } from './verify-store.js'
@@ -190,7 +190,8 @@ class VerifyProcess {
   #exited(code: number | null, killedBy: NodeJS.Signals | null): void {
     const settle = () => this.#settle(this.#endingOf(code, killedBy))
     this.#cancelWait()
-    this.#cancelWait = this.#clock.setTimer(settle, LAST_WORDS_MS)
+    // Held for so long, this thread hears what has arrived first.
+    this.#cancelWait = setPatientTimer(this.#clock, settle, LAST_WORDS_MS)
     const channel = this.#child?.stdio[VERIFY_CHANNEL]
     if (channel?.closed ?? true) settle()
     else channel?.once('close', settle)
