@@ -162,16 +162,16 @@ export class StoreWriter {
     this.#blocks.push(bytes)
     this.#blockBytes += bytes.length
     if (this.#blockBytes < REPLACE_COMMIT_BYTES) return
-    this.#walk(2 * this.#blockBytes, () => this.#appendBlocks())
+    await this.#transaction(2 * this.#blockBytes, (steps) => this.#appendBlocks(steps))
   }
 
   /** Puts the replacement in service, in one commit, and gives the former content's pages back. */
   async finishReplace(clockMs: number): Promise<CommitResult> {
     const { generation, flushSequence } = this.#state
     const state = { ...this.#state, generation: generation + 1, flushSequence: flushSequence + 1, clockMs }
-    this.#walk(2 * this.#blockBytes, () => {
-      this.#appendBlocks()
-      this.#putState(walked, state)
+    await this.#transaction(2 * this.#blockBytes, (steps) => {
+      this.#appendBlocks(steps)
+      this.#putState(steps, state)
     })
     this.#state = state
     await this.#transaction(0, (steps) => clearSlot(steps, this.#slot(1)))
@@ -182,30 +182,30 @@ export class StoreWriter {
    * Puts the replacement in the place of what is in a stretch of keys, in one commit; everything else stays. `BACKEND_FULL`, with
    * everything as it was, where the entries would take more than `maxBytes`.
    */
-  finishReplaceOf({ stretch, clockMs, maxBytes }: StretchReplacement): CommitResult {
+  async finishReplaceOf({ stretch, clockMs, maxBytes }: StretchReplacement): Promise<CommitResult> {
     const state = { ...this.#state, flushSequence: this.#state.flushSequence + 1, clockMs }
     const slot = this.#slot(0)
     const loaded = this.#slot(1)
-    this.#walk(2 * this.#blockBytes, () => this.#appendBlocks())
+    await this.#transaction(2 * this.#blockBytes, (steps) => this.#appendBlocks(steps))
     this.#assertFits(slot, loaded, stretch, maxBytes)
     // At most every page of the content is copied, and what was loaded comes once more.
     const bytes = bytesOf(slot) + 2 * bytesOf(loaded)
-    this.#walk(bytes, () => {
+    await this.#transaction(bytes, (steps) => {
       for (const { key, value } of entriesOf(slot, stretch)) {
         const expiresAtMs = recordExpiry(value)
         if (expiresAtMs !== Infinity) {
-          slot.expiry.removeSync(this.#indexKeys.expiry(expiresAtMs, key, 0, key.length))
+          steps.remove(slot.expiry, this.#indexKeys.expiry(expiresAtMs, key, 0, key.length))
         }
-        slot.entries.removeSync(this.#keys.entry(key, 0, key.length))
+        steps.remove(slot.entries, this.#keys.entry(key, 0, key.length))
       }
       for (const { key, value } of entriesOf(loaded, stretch)) {
-        slot.entries.putSync(this.#keys.entry(key, 0, key.length), value)
+        steps.put(slot.entries, this.#keys.entry(key, 0, key.length), value)
         const expiresAtMs = recordExpiry(value)
         if (expiresAtMs === Infinity) continue
-        slot.expiry.putSync(this.#indexKeys.expiry(expiresAtMs, key, 0, key.length), NO_VALUE)
+        steps.put(slot.expiry, this.#indexKeys.expiry(expiresAtMs, key, 0, key.length), NO_VALUE)
       }
-      clearSlot(walked, loaded)
-      this.#putState(walked, state)
+      clearSlot(steps, loaded)
+      this.#putState(steps, state)
     })
     this.#state = state
     return this.#result(0, 0)
@@ -264,25 +264,26 @@ export class StoreWriter {
     return keyLength + record.length
   }
 
-  /** Writes blocks behind what the slot not in use holds: their keys come in order, and LMDB fills its pages when it is told so. */
-  #appendBlocks(): void {
+  /** Writes blocks behind what the slot not in use holds: their keys come in order. */
+  #appendBlocks(steps: Steps): void {
     const slot = this.#slot(1)
     for (const block of this.#blocks) {
       const cursor = new EntryBlockCursor(block)
-      while (cursor.next()) this.#append(slot, cursor)
+      while (cursor.next()) this.#append(steps, slot, cursor)
     }
     this.#blocks = []
     this.#blockBytes = 0
   }
 
-  #append(slot: Slot, cursor: EntryBlockCursor): void {
+  #append(steps: Steps, slot: Slot, cursor: EntryBlockCursor): void {
     const { bytes, keyStart, keyLength } = cursor
     cursor.expiresAtMs = wholeMs(cursor.expiresAtMs)
     const record = this.#records.encode(cursor)
-    slot.entries.putSync(this.#keys.entry(bytes, keyStart, keyLength), record, { append: true })
-    this.#records.forget()
+    steps.append(slot.entries, this.#keys.entry(bytes, keyStart, keyLength), record)
+    // What was only noted is still to be read.
+    if (steps === walked) this.#records.forget()
     if (cursor.expiresAtMs === Infinity) return
-    slot.expiry.putSync(this.#indexKeys.expiry(cursor.expiresAtMs, bytes, keyStart, keyLength), NO_VALUE)
+    steps.put(slot.expiry, this.#indexKeys.expiry(cursor.expiresAtMs, bytes, keyStart, keyLength), NO_VALUE)
   }
 
   #putState(steps: Steps, state: StoreState): void {
@@ -317,21 +318,6 @@ export class StoreWriter {
     })
     this.#guard.check()
     this.#records.forget()
-  }
-
-  /**
-   * The same for what looks at what it has done on the way, or appends records, for each of which the native thread would take
-   * a promise: this thread must not be terminated meanwhile.
-   */
-  #walk(bytes: number, action: () => void): void {
-    assertRoomToGrow(this.#environment, this.#dataPath, bytes)
-    this.#guard.check()
-    this.#environment.root.transactionSync(() => {
-      action()
-      this.#guard.check()
-    })
-    this.#guard.check()
-    this.#environment.root.resetReadTxn()
   }
 }
 

@@ -27,6 +27,8 @@ export class HalfNoted extends Error {
 export interface Steps {
   /** The record's bytes must stay as they are until the transaction is done; those of the key are copied. */
   put(table: Table, key: Uint8Array, record: Uint8Array): void
+  /** `put` of a key behind all that the table holds: LMDB fills its pages when it is told so. */
+  append(table: Table, key: Uint8Array, record: Uint8Array): void
   remove(table: Table, key: Uint8Array): void
   clear(table: Table): void
 }
@@ -34,12 +36,14 @@ export interface Steps {
 /** Carries each step out at once, in a transaction that is walked through. */
 export const walked: Steps = {
   put: (table, key, record) => void table.putSync(key, record),
+  append: (table, key, record) => void table.putSync(key, record, { append: true }),
   remove: (table, key) => void table.removeSync(key),
   clear: (table) => table.clearSync(),
 }
 
 const noted: Steps = {
   put: (table, key, record) => void table.put(key, record),
+  append: (table, key, record) => void table.put(key, record, { append: true }),
   remove: (table, key) => void table.remove(key),
   clear: (table) => void table.clearAsync(),
 }

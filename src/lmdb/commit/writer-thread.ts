@@ -69,7 +69,7 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
     case 'finishReplace':
       return await writer.finishReplace(request.clockMs)
     case 'finishReplaceOf':
-      return writer.finishReplaceOf(request)
+      return await writer.finishReplaceOf(request)
     case 'abandonReplace':
       return void (await writer.abandonReplace())
     case 'close':

@@ -63,7 +63,7 @@ export interface Table {
   getRange(options: RangeOptions): Iterable<{ key: Uint8Array; value: Uint8Array }>
   getKeys(options: RangeOptions): Iterable<Buffer>
   /** The bytes of the value must stay as they are until the transaction is done; those of the key are copied. */
-  put(key: Uint8Array, value: Uint8Array): Promise<boolean>
+  put(key: Uint8Array, value: Uint8Array, options?: { readonly append: boolean }): Promise<boolean>
   remove(key: Uint8Array): Promise<boolean>
   clearAsync(): Promise<boolean>
   removeSync(key: Uint8Array): boolean
