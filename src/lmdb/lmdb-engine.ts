@@ -30,6 +30,7 @@ import { Expirations } from './buffer/expirations.js'
 import { ExpirySweep } from './buffer/expiry-sweep.js'
 import { type Generation, layerOf } from './buffer/generation.js'
 import { HeldEntries } from './buffer/held-entries.js'
+import { Lookup } from './buffer/lookup.js'
 import { memorySharesOf } from './buffer/memory-shares.js'
 import { ReadCache } from './buffer/read-cache.js'
 import { WriteBuffer } from './buffer/write-buffer.js'
@@ -74,9 +75,6 @@ const SUPPORTS: BackendSupport = Object.freeze({
 
 /** A reader in another thread that has not begun by then is given up. */
 const GATE_TIMEOUT_MS = 5_000
-/** Reads from the store that are remembered, as checksums of their keys. */
-const RECENT_READS = 1 << 16
-const RECENT_READS_SHIFT = 16
 const REMOVED_PAGE_KEYS = 1_024
 
 export class LmdbEngine implements LocalEngine {
@@ -87,8 +85,6 @@ export class LmdbEngine implements LocalEngine {
   readonly buffer: WriteBuffer
   readonly cache: ReadCache
   readonly latencies: Latencies = new Latencies()
-  bufferHits = 0
-  storeReads = 0
   commits = 0
   recordsCommitted = 0
   bytesCommitted = 0
@@ -97,7 +93,7 @@ export class LmdbEngine implements LocalEngine {
   readonly #directory: StoreDirectory
   readonly #listeners: Listeners<LmdbStateBackendEvents>
   readonly #expirations: Expirations
-  readonly #now: () => number
+  readonly #lookup: Lookup
   #store: OpenStore
   /** Stores that were replaced by a compacted copy and are still being read. */
   readonly #retiring = new Set<Promise<void>>()
@@ -124,8 +120,6 @@ export class LmdbEngine implements LocalEngine {
   #tableStats: TableStats | undefined
   /** Keys that a writer may be ahead of the disk. */
   #holdKeys = Infinity
-  readonly #recentReads = new Uint32Array(RECENT_READS)
-  readonly #recentKey = randomHashKey()
   /** Where an update finds the value that it copies up. */
   readonly #below = new Slot()
 
@@ -152,7 +146,6 @@ export class LmdbEngine implements LocalEngine {
     this.#committedMs = clockMs
     const hashKey = randomHashKey()
     const now = () => this.clock.now()
-    this.#now = now
     const shares = memorySharesOf(settings)
     const pool = new SegmentPool(shares.poolBytes, shares.segmentBytes)
     const onExpired = (key: () => Uint8Array) => this.#expirations.add(key)
@@ -160,6 +153,8 @@ export class LmdbEngine implements LocalEngine {
     this.#held = new HeldEntries(this.buffer, () => this.#view)
     this.buffer.onFreeze = () => this.#held.freezing()
     this.cache = new ReadCache(shares.cacheBytes, hashKey, now, pool)
+    const view = () => this.#view
+    this.#lookup = new Lookup(this.buffer, this.cache, { now, view, caches: writer !== undefined })
     const commit = writer === undefined ? undefined : this.#newCommit(writer)
     this.#commit = commit
     this.sharing =
@@ -264,8 +259,8 @@ export class LmdbEngine implements LocalEngine {
     if (this.failure === undefined) this.#tableStats = this.#store.environment.meta.getStats()
     const { mapSize = 0, numReaders = 0 } = this.#tableStats ?? {}
     return {
-      bufferHits: this.bufferHits,
-      storeReads: this.storeReads,
+      bufferHits: this.#lookup.bufferHits,
+      storeReads: this.#lookup.storeReads,
       bufferedKeys: frozen.reduce((sum, { keys }) => sum + keys, active.keys),
       bufferBytes: this.buffer.bytes,
       cacheBytes: this.cache.bytes,
@@ -289,61 +284,11 @@ export class LmdbEngine implements LocalEngine {
 
   /** A copy of the value; undefined where there is none. `counts`: it is a get of the user's. */
   read(key: Uint8Array, counts: boolean): Uint8Array | undefined {
-    const { buffer, cache } = this
-    const address = buffer.find(key, 0, key.length)
-    if (address !== 0) {
-      if (counts) this.bufferHits++
-      const { log } = buffer.found
-      return log.isAlive(address) ? log.entries.copyValue(address) : undefined
-    }
-    if (buffer.opaque) {
-      if (counts) this.bufferHits++
-      return undefined
-    }
-    const cached = cache.isEmpty ? 0 : cache.find(key)
-    if (cached !== 0) {
-      if (counts) this.bufferHits++
-      const { log } = cache
-      return log.isAlive(cached) ? log.entries.copyValue(cached) : undefined
-    }
-    if (counts) this.storeReads++
-    return this.#readStore(key)
+    return this.#lookup.read(key, counts)
   }
 
-  /** Shows the value of a key where it lies; false where there is none. `counts`: it is a get of the user's. */
-  #show(key: Uint8Array, slot: Slot, counts: boolean): boolean {
-    const { buffer, cache } = this
-    const address = buffer.find(key, 0, key.length)
-    const cached = address !== 0 || buffer.opaque || cache.isEmpty ? 0 : cache.find(key)
-    const isInMemory = address !== 0 || cached !== 0 || buffer.opaque
-    if (counts && isInMemory) this.bufferHits++
-    else if (counts) this.storeReads++
-    if (!isInMemory) return this.#showStored(key, slot)
-    const log = address !== 0 ? buffer.found.log : cache.log
-    const found = address !== 0 ? address : cached
-    if (!log.isAlive(found)) return false
-    log.show(found, slot)
-    return true
-  }
-
-  #showStored(key: Uint8Array, slot: Slot): boolean {
-    const view = this.#view
-    if (!view.show(key, this.#now, slot)) return false
-    if (this.#isReadAgain(view.sumOfKey)) {
-      this.cache.put(key, 0, key.length, slot.bytes, slot.offset, slot.length, view.expiresAtMs)
-    }
-    return true
-  }
-
-  /** When the entry of a key expires that has expired already; undefined where there is none. */
   expiredAtMs(key: Uint8Array): number | undefined {
-    const address = this.buffer.find(key, 0, key.length)
-    if (address !== 0) {
-      const { entries } = this.buffer.found.log
-      return entries.isTombstone(address) ? undefined : entries.expiresAtMs(address)
-    }
-    const expiresAtMs = this.buffer.opaque ? -Infinity : this.#view.expiryOf(key, 0, key.length)
-    return expiresAtMs === -Infinity ? undefined : expiresAtMs
+    return this.#lookup.expiresAtMs(key)
   }
 
   /** Visible when it returns; durable with a later flush. */
@@ -364,7 +309,7 @@ export class LmdbEngine implements LocalEngine {
   }
 
   peek(key: KeyBytes, slot: Slot): boolean {
-    return this.#show(plainKey(key), slot, true)
+    return this.#lookup.show(plainKey(key), slot, true)
   }
 
   /** Changes the entry in the active generation: the one that is there, a copy of the one below it, or a new one. */
@@ -377,7 +322,7 @@ export class LmdbEngine implements LocalEngine {
     active.settle()
     const address = this.#seek(bytes, start, keyLength)
     const below = this.#below
-    const isBelow = address === 0 && this.#show(plainKey(key), below, false)
+    const isBelow = address === 0 && this.#lookup.show(plainKey(key), below, false)
     const isThere = active.update(address, length, expiresAtMs, slot) || isBelow
     if (isBelow) {
       copyInto(slot.bytes, slot.offset, below.bytes, below.offset, Math.min(length, below.length))
@@ -631,24 +576,6 @@ export class LmdbEngine implements LocalEngine {
       .finally(() => this.#retiring.delete(retired))
     this.#retiring.add(retired)
     return retired
-  }
-
-  #readStore(key: Uint8Array): Uint8Array | undefined {
-    const view = this.#view
-    const value = view.read(key, this.#now)
-    if (value !== undefined && this.#isReadAgain(view.sumOfKey)) {
-      this.cache.put(key, 0, key.length, value, 0, value.length, view.expiresAtMs)
-    }
-    return value
-  }
-
-  /** Whether the key of this checksum was read from the store not long ago: only then is it worth its place in the cache. */
-  #isReadAgain(sumOfKey: number): boolean {
-    // The checksum has no secret, so the place gets one: prepared keys would all have the same.
-    const place = Math.imul(sumOfKey ^ this.#recentKey.low, this.#recentKey.high | 1) >>> RECENT_READS_SHIFT
-    const isRecent = this.#recentReads[place] === sumOfKey
-    this.#recentReads[place] = sumOfKey
-    return isRecent && this.#writer !== undefined
   }
 
   /** Seeks a key in the active generation to write over it. What had expired below that is reported. */

@@ -1,0 +1,117 @@
+// Where a key's newest version is: in the write buffer, else in the cache, else in the view of the store.
+
+import type { Slot } from '../../base/slot.js'
+import { randomHashKey } from '../../log/index/key-hash.js'
+import type { StoreView } from '../store/store-view.js'
+import type { ReadCache } from './read-cache.js'
+import type { WriteBuffer } from './write-buffer.js'
+
+/** Reads from the store that are remembered, as checksums of their keys. */
+const RECENT_READS = 1 << 16
+const RECENT_READS_SHIFT = 16
+
+export interface LookupHost {
+  now(): number
+  /** The newest view of the store. */
+  view(): StoreView
+  /** What is read from the store twice goes to the cache. Not where another process writes: nobody would take it out again. */
+  readonly caches: boolean
+}
+
+export class Lookup {
+  /** Gets answered by memory, and those that went to the store. */
+  bufferHits = 0
+  storeReads = 0
+  readonly #buffer: WriteBuffer
+  readonly #cache: ReadCache
+  readonly #host: LookupHost
+  readonly #now: () => number
+  readonly #recentReads = new Uint32Array(RECENT_READS)
+  readonly #recentKey = randomHashKey()
+
+  constructor(buffer: WriteBuffer, cache: ReadCache, host: LookupHost) {
+    this.#buffer = buffer
+    this.#cache = cache
+    this.#host = host
+    this.#now = () => host.now()
+  }
+
+  /** A copy of the value; undefined where there is none. `counts`: it is a get of the user's. */
+  read(key: Uint8Array, counts: boolean): Uint8Array | undefined {
+    const buffer = this.#buffer
+    const cache = this.#cache
+    const address = buffer.find(key, 0, key.length)
+    if (address !== 0) {
+      if (counts) this.bufferHits++
+      const { log } = buffer.found
+      return log.isAlive(address) ? log.entries.copyValue(address) : undefined
+    }
+    if (buffer.opaque) {
+      if (counts) this.bufferHits++
+      return undefined
+    }
+    const cached = cache.isEmpty ? 0 : cache.find(key)
+    if (cached !== 0) {
+      if (counts) this.bufferHits++
+      const { log } = cache
+      return log.isAlive(cached) ? log.entries.copyValue(cached) : undefined
+    }
+    if (counts) this.storeReads++
+    return this.#readStore(key)
+  }
+
+  /** Shows the value where it lies; false where there is none. It stays until the next call. */
+  show(key: Uint8Array, slot: Slot, counts: boolean): boolean {
+    const buffer = this.#buffer
+    const cache = this.#cache
+    const address = buffer.find(key, 0, key.length)
+    const cached = address !== 0 || buffer.opaque || cache.isEmpty ? 0 : cache.find(key)
+    const isInMemory = address !== 0 || cached !== 0 || buffer.opaque
+    if (counts && isInMemory) this.bufferHits++
+    else if (counts) this.storeReads++
+    if (!isInMemory) return this.#showStored(key, slot)
+    const log = address !== 0 ? buffer.found.log : cache.log
+    const found = address !== 0 ? address : cached
+    if (!log.isAlive(found)) return false
+    log.show(found, slot)
+    return true
+  }
+
+  /** When the entry of a key expires, whether or not its time has come; undefined where there is none. */
+  expiresAtMs(key: Uint8Array): number | undefined {
+    const address = this.#buffer.find(key, 0, key.length)
+    if (address !== 0) {
+      const { entries } = this.#buffer.found.log
+      return entries.isTombstone(address) ? undefined : entries.expiresAtMs(address)
+    }
+    const expiresAtMs = this.#buffer.opaque ? -Infinity : this.#host.view().expiryOf(key, 0, key.length)
+    return expiresAtMs === -Infinity ? undefined : expiresAtMs
+  }
+
+  #readStore(key: Uint8Array): Uint8Array | undefined {
+    const view = this.#host.view()
+    const value = view.read(key, this.#now)
+    if (value !== undefined && this.#isReadAgain(view.sumOfKey)) {
+      this.#cache.put(key, 0, key.length, value, 0, value.length, view.expiresAtMs)
+    }
+    return value
+  }
+
+  #showStored(key: Uint8Array, slot: Slot): boolean {
+    const view = this.#host.view()
+    if (!view.show(key, this.#now, slot)) return false
+    if (this.#isReadAgain(view.sumOfKey)) {
+      this.#cache.put(key, 0, key.length, slot.bytes, slot.offset, slot.length, view.expiresAtMs)
+    }
+    return true
+  }
+
+  /** Whether the key of this checksum was read from the store not long ago: only then is it worth its place in the cache. */
+  #isReadAgain(sumOfKey: number): boolean {
+    // The checksum has no secret, so the place gets one: prepared keys would all have the same.
+    const place = Math.imul(sumOfKey ^ this.#recentKey.low, this.#recentKey.high | 1) >>> RECENT_READS_SHIFT
+    const isRecent = this.#recentReads[place] === sumOfKey
+    this.#recentReads[place] = sumOfKey
+    return isRecent && this.#host.caches
+  }
+}
