@@ -384,6 +384,11 @@ export class HashLog {
     return this.history.openSnapshot()
   }
 
+  /** One more snapshot of an epoch that one is open of. */
+  openSnapshotOf(epoch: number): void {
+    this.history.openSnapshotOf(epoch)
+  }
+
   closeSnapshot(epoch: number): void {
     this.history.closeSnapshot(epoch)
   }
@@ -443,13 +448,23 @@ export class HashLog {
    * fail: if there is not room for all, this throws `BACKEND_FULL` before the first.
    */
   inOneStep(units: readonly number[], apply: () => void): void {
-    this.#space.prepare(units)
-    this.#space.inBatch = true
+    this.beginStep(units)
     try {
       apply()
     } finally {
-      this.#space.inBatch = false
+      this.endStep(units)
     }
+  }
+
+  /** The same for a step that others read beside: no write from here to `endStep` can fail. */
+  beginStep(units: readonly number[]): void {
+    this.#space.prepare(units)
+    this.#space.inBatch = true
+  }
+
+  /** What was written since `beginStep` is paid for. */
+  endStep(units: readonly number[]): void {
+    this.#space.inBatch = false
     this.#oweLooks(units.length)
     this.#pay(units.reduce((sum, each) => sum + each, 0))
   }

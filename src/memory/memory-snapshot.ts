@@ -74,18 +74,26 @@ export class MemorySnapshot implements SyncStateSnapshot {
   readonly #pins = new Set<number>()
   #closed = false
 
+  /** `seen`: the open instant that is to be seen, and how many entries it has; default: the instant of the call. */
   constructor(
     log: HashLog,
     takenAtMs: number,
     options: SnapshotOptions | undefined,
     host: MemorySnapshotHost,
+    seen?: { readonly epoch: number; readonly entries: number },
   ) {
     this.#log = log
     this.takenAtMs = takenAtMs
     this.#host = host
-    this.#epoch = log.openSnapshot()
-    this.#entries = log.count
-    this.#count = log.nextExpiryAtMs > takenAtMs ? log.count : undefined
+    if (seen === undefined) {
+      this.#epoch = log.openSnapshot()
+      this.#entries = log.count
+      this.#count = log.nextExpiryAtMs > takenAtMs ? log.count : undefined
+    } else {
+      log.openSnapshotOf(seen.epoch)
+      this.#epoch = seen.epoch
+      this.#entries = seen.entries
+    }
     this.base = options?.track === true ? this.#track() : undefined
     this.#since = this.#markOf(options?.since)
     this.#changes = this.#since === undefined ? undefined : this.#lend(this.#since)

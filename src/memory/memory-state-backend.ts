@@ -35,13 +35,11 @@ import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
 import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
 import { randomHashKey } from '../log/index/key-hash.js'
-import { entryUnits } from '../log/layout.js'
 import type { LogMemory } from '../log/log-memory.js'
 import { latestBetween } from '../log/order/keys-between.js'
-import { latestAddresses } from '../log/order/latest-versions.js'
-import { SegmentTable } from '../log/segment-table.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
-import { MemorySnapshot } from './memory-snapshot.js'
+import { MemorySnapshot, type MemorySnapshotHost } from './memory-snapshot.js'
+import { RangeReplacement } from './range-replacement.js'
 
 export interface MemoryStateBackendOptions {
   /** Time to live of entries whose put names none, in milliseconds. Default Infinity: they never expire. */
@@ -124,6 +122,8 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   /** Listeners are being told. */
   #emitting = false
   #replacing = false
+  /** A stretch of keys is being replaced: what it began with is what is read. */
+  #replacement: RangeReplacement | undefined
   #closed = false
   #gets = 0
   #hits = 0
@@ -160,7 +160,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
     validateSlot(slot)
     this.#gets++
     const log = this.#log
-    const address = seek(log, key)
+    const address = this.#find(key)
     if (!log.isAlive(address)) return false
     this.#hits++
     log.show(address, slot)
@@ -206,7 +206,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   getOrThrowSync(key: Uint8Array): Uint8Array {
     const value = this.getSync(key)
     if (value !== undefined) return value
-    const address = seek(this.#log, key)
+    const address = this.#find(key)
     if (address === 0 || this.#log.entries.isTombstone(address)) {
       throw new StateError('KEY_NOT_FOUND', { key: copyBytes(key) })
     }
@@ -224,7 +224,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   containsSync(key: Uint8Array | Stretch): boolean {
     this.#assertOpen()
     validateKeyOrStretch(key)
-    return this.#log.isAlive(seek(this.#log, key))
+    return this.#log.isAlive(this.#find(key))
   }
 
   putSync(key: Uint8Array | Stretch, value: Uint8Array, options?: PutOptions): void {
@@ -274,12 +274,12 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   snapshotSync(options?: SnapshotOptions): MemorySnapshot {
     this.#assertOpen()
     validateSnapshotOptions(options)
-    this.#log.sweep(performance.now() + SLICE_MS)
+    this.#sweepLog(performance.now() + SLICE_MS)
     // A listener may clear or close the backend: only now is it the moment of the snapshot.
     this.#emitExpired()
     this.#assertOpen()
     const log = this.#log
-    const snapshot = new MemorySnapshot(log, this.#clock.now(), options, {
+    const host: MemorySnapshotHost = {
       closed: (closed) => this.#snapshots.delete(closed),
       released: () => {
         if (log.openSnapshots === 0) this.#former.delete(log)
@@ -287,7 +287,8 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
       },
       // What had expired in a log was removed when it was taken out of service.
       sweepForAWhile: () => log !== this.#log || this.#sweepForAWhile(),
-    })
+    }
+    const snapshot = new MemorySnapshot(log, this.#clock.now(), options, host, this.#replacement)
     this.#snapshots.add(snapshot)
     return snapshot
   }
@@ -337,7 +338,15 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
 
   async count(): Promise<number> {
     this.#assertOpen()
-    while (!this.#log.sweep(performance.now() + SLICE_MS)) {
+    if (this.#replacement !== undefined) {
+      const snapshot = this.snapshotSync()
+      try {
+        return await snapshot.count()
+      } finally {
+        snapshot.closeSync()
+      }
+    }
+    while (!this.#sweepLog(performance.now() + SLICE_MS)) {
       this.#emitExpired()
       await nextTurn()
       this.#assertOpen()
@@ -392,8 +401,8 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
   sweep(): number {
     this.#assertOpen()
     const before = this.#expired
-    this.#log.sweep(Infinity)
-    this.#log.tidy(Infinity)
+    this.#sweepLog(Infinity)
+    this.#tidyLog(Infinity)
     this.#emitExpired()
     return this.#expired - before
   }
@@ -409,7 +418,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
       expired: this.#expired,
       bytesWritten: this.#bytesWritten,
       flushes: this.#flushes,
-      entries: this.#log.count,
+      entries: this.#replacement?.entries ?? this.#log.count,
       openSnapshots: this.#snapshots.size,
     }
   }
@@ -440,8 +449,17 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
     await this.close()
   }
 
+  /** What is read while a stretch of keys is replaced is left alone until the end. */
+  #sweepLog(untilMs: number): boolean {
+    return this.#replacement !== undefined || this.#log.sweep(untilMs)
+  }
+
+  #tidyLog(untilMs: number): boolean {
+    return this.#replacement !== undefined || this.#log.tidy(untilMs)
+  }
+
   #sweepForAWhile(): boolean {
-    const isDone = this.#log.sweep(performance.now() + SLICE_MS)
+    const isDone = this.#sweepLog(performance.now() + SLICE_MS)
     this.#emitExpired()
     return isDone
   }
@@ -478,10 +496,17 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
     }
   }
 
+  /** The version of a key that is to be read. */
+  #find(key: Uint8Array | Stretch): number {
+    const address = seek(this.#log, key)
+    const replacement = this.#replacement
+    return replacement === undefined ? address : this.#log.visible(address, replacement.epoch)
+  }
+
   #read(key: Uint8Array | Stretch): Uint8Array | undefined {
     this.#gets++
     const log = this.#log
-    const address = seek(log, key)
+    const address = this.#find(key)
     if (!log.isAlive(address)) return undefined
     this.#hits++
     return log.entries.copyValue(address)
@@ -565,27 +590,20 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
     this.#afterWrite(Infinity)
   }
 
-  /** Puts what was loaded in the place of what is in a stretch of keys, in one step. */
-  async #replaceStretch(loaded: HashLog, { from, until }: KeyInterval): Promise<void> {
+  /** Puts what was loaded in the place of what is in a stretch of keys, in slices, of which nobody sees any but the last. */
+  async #replaceStretch(loaded: HashLog, interval: KeyInterval): Promise<void> {
     const log = this.#log
-    await log.ordered.sorted(() => this.#assertOpen())
-    const units: number[] = []
-    const { entries } = loaded
-    const addresses = latestAddresses(SegmentTable.attach(loaded.share()))
-    for (const address of addresses) {
-      const expires = entries.expiresAtMs(address) !== Infinity
-      units.push(entryUnits(entries.keyLength(address), entries.valueLength(address), expires))
+    const check = () => this.#assertOpen()
+    await log.ordered.sorted(check)
+    check()
+    const replacement = new RangeReplacement(log, loaded, interval)
+    this.#replacement = replacement
+    try {
+      await replacement.run(check)
+    } finally {
+      this.#replacement = undefined
+      replacement.end()
     }
-    log.inOneStep(units, () => {
-      log.removeAll(latestBetween(log, from, until))
-      for (const address of addresses) {
-        const bytes = entries.segmentBytes(address)
-        const found = log.seek(bytes, entries.keyStart(address), entries.keyLength(address))
-        const valueStart = entries.valueStart(address)
-        log.write(found, bytes, valueStart, entries.valueLength(address), entries.expiresAtMs(address))
-      }
-    })
-    loaded.dispose()
     this.#afterWrite(log.nextExpiryAtMs)
   }
 
@@ -631,7 +649,7 @@ export class MemoryStateBackend implements InPlaceBackend, Replaceable {
     const work = () => {
       this.#cancelTimer = undefined
       const untilMs = performance.now() + SLICE_MS
-      const done = this.#log.sweep(untilMs) && this.#log.tidy(untilMs)
+      const done = this.#sweepLog(untilMs) && this.#tidyLog(untilMs)
       this.#emitExpired()
       this.#armTimer(done ? undefined : NEXT_SLICE_MS)
     }

@@ -85,6 +85,11 @@ export class LogHistory {
     return epoch
   }
 
+  /** One more snapshot of an epoch that one is open of. */
+  openSnapshotOf(epoch: number): void {
+    this.#epochs.openAgain(epoch)
+  }
+
   /** A version is replaced or removed that the open snapshot of `epoch` sees: its key is to be looked at when that closes. */
   superseded(epoch: number, hash: number): void {
     this.#open.get(epoch)?.superseded.push(hash)

@@ -1,3 +1,4 @@
+import { assert } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
 
 /** Epochs end where they would no longer fit the 31 bits that an entry has for them. */
@@ -52,6 +53,13 @@ export class SnapshotEpochs {
     this.#open.push(epoch)
     this.#update()
     return epoch
+  }
+
+  /** Opens one more snapshot of an epoch that one is open of. */
+  openAgain(epoch: number): void {
+    const place = this.#open.indexOf(epoch)
+    assert(place >= 0, 'a snapshot of the epoch is open')
+    this.#open.splice(place, 0, epoch)
   }
 
   /** The newest open snapshot of an epoch below this one; 0: there is none. */
