@@ -5,9 +5,9 @@
 //     checkpoint or of reading it, never for a fault of the backend, and reports each.
 // (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
 
-import type { Replaceable, StateBackend } from '../../backend/state-backend.js'
+import { isSyncBackend, type Replaceable, type StateBackend } from '../../backend/state-backend.js'
 import type { ChangeBase } from '../../backend/state-snapshot.js'
-import type { KeyRange } from '../../backend/types.js'
+import type { BackendStats, KeyRange } from '../../backend/types.js'
 import { throwIfAborted } from '../../backend/validate.js'
 import { assert } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
@@ -20,7 +20,6 @@ import type { SequenceState } from '../format/sequence-file.js'
 import type { CheckpointId, RestoreProgress } from '../types.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { RestoreStream } from '../worker/restore-stream.js'
-import { RestoredBase } from './restored-base.js'
 
 export interface RestoreRequest {
   readonly backend: StateBackend & Replaceable
@@ -203,4 +202,41 @@ function restoreFailed(
 ): StateError<'RESTORE_FAILED'> {
   const options = cause === undefined ? undefined : { cause }
   return new StateError('RESTORE_FAILED', { checkpointId: id, reason, skipped }, options)
+}
+
+/**
+ * Makes what was restored the base of the next checkpoint, where it is certain that nothing was written since.
+ *
+ * The backend swaps its content after the end of the stream, and whoever waits for `replaceAll` runs a few steps after that:
+ * others may write in between. No write can happen before the swap. So the counters at the end of the stream and after
+ * the swap tell whether there was one; `clear` is not counted, but leaves nothing behind.
+ */
+class RestoredBase {
+  readonly #backend: StateBackend
+  readonly #entryCount: number
+  #before: BackendStats | undefined
+
+  /** @param entryCount of the checkpoint. */
+  constructor(backend: StateBackend, entryCount: number) {
+    this.#backend = backend
+    this.#entryCount = entryCount
+  }
+
+  /** To be called at the end of the stream, when writes are still refused. */
+  noteEndOfStream(): void {
+    if (isSyncBackend(this.#backend)) this.#before = this.#backend.stats()
+  }
+
+  /** To be called in the very step in which `replaceAll` has resolved. */
+  take(): ChangeBase | undefined {
+    const backend = this.#backend
+    const before = this.#before
+    if (before === undefined || !isSyncBackend(backend)) return undefined
+    const { puts, deletes, entries } = backend.stats()
+    if (puts !== before.puts || deletes !== before.deletes) return undefined
+    if (entries === 0 && this.#entryCount > 0) return undefined
+    const snapshot = backend.snapshotSync({ track: true })
+    snapshot.closeSync()
+    return snapshot.base
+  }
 }

@@ -10,9 +10,8 @@ import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
 import { CODEC_NAMES, type CodecName } from '../../codec/block-codec.js'
 import type { CheckpointId, CheckpointMetadata } from '../types.js'
-import { JsonFields } from './json-fields.js'
 import { checkpointId, parseObjectName, sequenceOf } from './object-names.js'
-import { type SealedJson, sealJson, unsealJson } from './sealed-json.js'
+import { JsonFields, type SealedJson, sealJson, unsealJson } from './sealed-json.js'
 import { FOOTER_BYTES, MIN_ENTRY_BYTES, SEGMENT_HEADER_BYTES, type SegmentRole } from './segment-format.js'
 
 /** The latest time that a `Date` can hold, in milliseconds. */

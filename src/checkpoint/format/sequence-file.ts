@@ -9,9 +9,8 @@
 // (4) N <= P <= R.
 
 import { StateError } from '../../base/errors.js'
-import { JsonFields } from './json-fields.js'
 import { SEQUENCE_NAME } from './object-names.js'
-import { sealJson, unsealJson } from './sealed-json.js'
+import { JsonFields, sealJson, unsealJson } from './sealed-json.js'
 
 const FORMAT = 'holdfast-sequence'
 const VERSION = 1
