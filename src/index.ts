@@ -57,7 +57,11 @@ export type {
 } from './checkpoint/types.js'
 export { CheckpointWorker } from './checkpoint/worker/checkpoint-worker.js'
 export type { LogMemory } from './log/log-memory.js'
-export type { MemoryStateBackendEvents, MemoryStateBackendOptions } from './memory/memory-state-backend.js'
+export type {
+  MemoryStateBackendEvents,
+  MemoryStateBackendOptions,
+  MemoryStateSnapshot,
+} from './memory/memory-state-backend.js'
 export { MemoryStateBackend } from './memory/memory-state-backend.js'
 export type {
   AcquireOptions,

@@ -1,12 +1,9 @@
-import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
-import { capturedInterval, type KeyInterval } from '../backend/scan-range.js'
+import type { EngineEntry, EngineSnapshot, EngineStep, PackOptions } from '../backend/facade/engines.js'
+import type { KeyInterval } from '../backend/scan-range.js'
 import type { SharedSnapshot, SharedSnapshotReader } from '../backend/shared-snapshot.js'
-import type { ChangeBase, SnapshotOptions, SyncStateSnapshot } from '../backend/state-snapshot.js'
-import type { BlockOptions, Entry, ScanRange } from '../backend/types.js'
-import { throwIfAborted, validateKey, validateKeys } from '../backend/validate.js'
+import type { ChangeBase, SnapshotOptions } from '../backend/state-snapshot.js'
 import { compiledModule } from '../base/compiled.js'
-import { StateError } from '../base/errors.js'
 import { invalidArgument } from '../base/options.js'
 import { nextTurn, runSliced, runThrough, type SlicedWork } from '../base/slices.js'
 import type { HashLog } from '../log/hash-log.js'
@@ -14,12 +11,12 @@ import type { ChangeMark } from '../log/history/change-tracker.js'
 import { LogShare } from '../log/share/log-share.js'
 import { openSharedSnapshot, type SharedMemorySnapshotData } from './shared-memory-snapshot.js'
 
-/** Entries handed out or skipped between two looks at the abort signal and the event loop, in asynchronous scans. */
+const NO_BYTES = new Uint8Array(0)
+/** Entries packed, or keys skipped, between two turns of the event loop. */
 const TURN_ENTRIES = 4_096
 
 /** What a snapshot asks of its engine. */
 export interface MemorySnapshotHost {
-  closed(snapshot: MemorySnapshot): void
   /** Neither the snapshot nor a reader in another thread needs the log any more, or a base was released. */
   released(): void
   /** Removes for a while what has expired; returns whether none of it is left. */
@@ -51,7 +48,7 @@ interface HeldOrder {
 }
 
 /** One instant of a memory engine: an epoch of its log. Open and close cost constant time. */
-export class MemorySnapshot implements SyncStateSnapshot {
+export class MemorySnapshot implements EngineSnapshot {
   readonly takenAtMs: number
   readonly base: ChangeBase | undefined
   readonly tellsChanges: boolean
@@ -100,48 +97,21 @@ export class MemorySnapshot implements SyncStateSnapshot {
     this.tellsChanges = this.#changes !== undefined
   }
 
-  getSync(key: Uint8Array): Uint8Array | undefined {
-    const address = this.#seek(key)
+  get(key: Uint8Array): Uint8Array | undefined {
+    const address = this.#alive(this.#log.visible(this.#log.seek(key, 0, key.length), this.#epoch))
     return address === 0 ? undefined : this.#log.entries.copyValue(address)
   }
 
-  containsSync(key: Uint8Array): boolean {
-    return this.#seek(key) !== 0
-  }
-
-  scanSync(range?: ScanRange): IterableIterator<Entry> {
-    return this.#deferredSync(capturedInterval(range))
-  }
-
-  scan(range?: ScanRange): AsyncIterableIterator<Entry> {
-    return this.#deferred(capturedInterval(range))
-  }
-
-  countSync(): number {
-    this.#assertOpen()
+  count(): number {
     this.#count ??= runThrough(this.#countVisible(this.#log.ordered.sortedNow()))
     return this.#count
   }
 
-  async get(key: Uint8Array): Promise<Uint8Array | undefined> {
-    return this.getSync(key)
-  }
-
-  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    validateKeys(keys)
-    return keys.map((key) => this.getSync(key))
-  }
-
-  async contains(key: Uint8Array): Promise<boolean> {
-    return this.containsSync(key)
-  }
-
-  async count(): Promise<number> {
-    this.#assertOpen()
+  async countInSlices(check: () => void): Promise<number> {
     if (this.#count === undefined) {
-      const order = await this.#order(undefined, 'count')
+      const order = await this.#order(check)
       try {
-        this.#count = await runSliced(this.#countVisible(order.sorted), () => this.#assertOpen())
+        this.#count = await runSliced(this.#countVisible(order.sorted), check)
       } finally {
         this.#letGo(order)
       }
@@ -149,12 +119,33 @@ export class MemorySnapshot implements SyncStateSnapshot {
     return this.#count
   }
 
-  async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
-    validateBlockOptions(options)
-    const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
-    const order = await this.#order(signal, 'blocks')
+  entries(interval: KeyInterval): Iterable<EngineStep> {
+    return this.#walk(() => this.#held(this.#log.ordered.sortedNow()), interval)
+  }
+
+  async entriesInSlices(interval: KeyInterval, check: () => void): Promise<Iterable<EngineStep>> {
+    const order = await this.#order(check)
+    return this.#walk(() => order, interval)
+  }
+
+  /** Not asked for: `packed` is. */
+  changes(): Iterable<EngineStep> {
+    return []
+  }
+
+  async *packed(
+    what: 'all' | 'changes',
+    { targetBytes, signal, check }: PackOptions,
+  ): AsyncGenerator<EntryBlock, void, undefined> {
+    if (what === 'changes') {
+      this.#changesReader ??= this.#openChanges()
+      const options = signal === undefined ? { targetBytes } : { targetBytes, signal }
+      yield* (await this.#changesReader).blocks(options)
+      return
+    }
+    const order = await this.#order(check)
     try {
-      yield* this.#blocksOf(order.sorted, targetBytes, signal)
+      yield* this.#blocksOf(order.sorted, targetBytes, check)
     } finally {
       this.#letGo(order)
     }
@@ -163,7 +154,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
   async *#blocksOf(
     sorted: Uint32Array,
     targetBytes: number,
-    signal: AbortSignal | undefined,
+    check: () => void,
   ): AsyncGenerator<EntryBlock, void, undefined> {
     const { entries } = this.#log
     const builder = new EntryBlockBuilder(targetBytes)
@@ -183,21 +174,12 @@ export class MemorySnapshot implements SyncStateSnapshot {
       }
       if (builder.full) {
         yield builder.take()
-        this.#assertOpen()
-        throwIfAborted(signal, 'blocks')
       } else if ((i + 1) % TURN_ENTRIES === 0) {
         await nextTurn()
-        this.#assertOpen()
+        check()
       }
     }
     if (builder.entryCount > 0) yield builder.take()
-  }
-
-  async *changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
-    this.#assertOpen()
-    if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
-    this.#changesReader ??= this.#openChanges()
-    yield* (await this.#changesReader).blocks(options)
   }
 
   #openChanges(): Promise<SharedSnapshotReader> {
@@ -211,8 +193,7 @@ export class MemorySnapshot implements SyncStateSnapshot {
     return openSharedSnapshot(this.#dataOf(share, true))
   }
 
-  share(what: 'all' | 'changes' = 'all'): SharedSnapshot | undefined {
-    this.#assertOpen()
+  share(what: 'all' | 'changes'): SharedSnapshot | undefined {
     const share = what === 'all' ? this.#lend(undefined) : this.#lendChanges()
     if (share === undefined) return undefined
     const module = compiledModule('#memory/shared-snapshot').href
@@ -255,71 +236,12 @@ export class MemorySnapshot implements SyncStateSnapshot {
   }
 
   /** The log lets go of what this snapshot sees at once, or as soon as no other thread reads it any more. */
-  closeSync(): void {
-    if (this.#closed) return
+  close(): void {
     this.#closed = true
-    this.#host.closed(this)
     for (const pin of this.#pins) this.#log.unpin(pin)
     this.#pins.clear()
     if (this.#shares.size === 0) this.#releaseUnread()
     for (const share of this.#shares) share.close()
-  }
-
-  async close(): Promise<void> {
-    this.closeSync()
-  }
-
-  [Symbol.dispose](): void {
-    this.closeSync()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.closeSync()
-  }
-
-  /** The entries of an interval, for the engine's own scans. */
-  *walkSync(interval: KeyInterval): IterableIterator<Entry> {
-    const check = () => {
-      this.#assertOpen()
-      throwIfAborted(interval.signal, 'scan')
-    }
-    check()
-    const order = this.#held(this.#log.ordered.sortedNow())
-    try {
-      for (const address of this.#walk(order.sorted, interval)) {
-        if (address === 0) continue
-        yield this.#entry(address)
-        check()
-      }
-    } finally {
-      this.#letGo(order)
-    }
-  }
-
-  /** The entries of an interval, for the engine's own scans. */
-  async *walk(interval: KeyInterval): AsyncIterableIterator<Entry> {
-    const order = await this.#order(interval.signal, 'scan')
-    try {
-      let walked = 0
-      for (const address of this.#walk(order.sorted, interval)) {
-        if (++walked % TURN_ENTRIES === 0) await nextTurn()
-        this.#assertOpen()
-        throwIfAborted(interval.signal, 'scan')
-        if (address !== 0) yield this.#entry(address)
-      }
-      this.#assertOpen()
-      throwIfAborted(interval.signal, 'scan')
-    } finally {
-      this.#letGo(order)
-    }
-  }
-
-  *#deferredSync(interval: () => KeyInterval): IterableIterator<Entry> {
-    yield* this.walkSync(interval())
-  }
-
-  async *#deferred(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
-    yield* this.walk(interval())
   }
 
   #releaseUnread(): void {
@@ -332,16 +254,6 @@ export class MemorySnapshot implements SyncStateSnapshot {
     return since instanceof MemoryChangeBase && since.log === this.#log ? since.mark : undefined
   }
 
-  #assertOpen(): void {
-    if (this.#closed) throw new StateError('CLOSED', { component: 'snapshot' })
-  }
-
-  #seek(key: Uint8Array): number {
-    this.#assertOpen()
-    validateKey(key)
-    return this.#alive(this.#log.visible(this.#log.seek(key, 0, key.length), this.#epoch))
-  }
-
   /** What this snapshot sees under the key of the entry at `address`; 0: nothing. */
   #visible(address: number): number {
     return this.#alive(this.#log.visible(this.#log.latest(address), this.#epoch))
@@ -351,18 +263,31 @@ export class MemorySnapshot implements SyncStateSnapshot {
     return address !== 0 && this.#log.entries.expiresAtMs(address) > this.takenAtMs ? address : 0
   }
 
-  #entry(address: number): Entry {
-    return [this.#log.entries.copyKey(address), this.#log.entries.copyValue(address)]
-  }
-
-  /** The addresses of an interval in its order, at most as many as its limit allows; 0 for each key that is not seen. */
-  *#walk(sorted: Uint32Array, interval: KeyInterval): Generator<number, void, undefined> {
-    const [first, end] = this.#log.ordered.range(sorted, interval.from, interval.until)
-    let left = interval.limit
-    for (let i = 0; i < end - first && left > 0; i++) {
-      const address = this.#visible(sorted[interval.reverse ? end - 1 - i : first + i] as number)
-      if (address !== 0) left--
-      yield address
+  /** The entries of an interval in its order; the same object for each. */
+  *#walk(open: () => HeldOrder, interval: KeyInterval): Generator<EngineStep, void, undefined> {
+    const order = open()
+    try {
+      const { sorted } = order
+      const { entries, ordered } = this.#log
+      const [first, end] = ordered.range(sorted, interval.from, interval.until)
+      const step: { -readonly [Name in keyof EngineEntry]: EngineEntry[Name] } = {
+        key: NO_BYTES,
+        value: NO_BYTES,
+        expiresAtMs: Infinity,
+      }
+      for (let i = 0; i < end - first; i++) {
+        const address = this.#visible(sorted[interval.reverse ? end - 1 - i : first + i] as number)
+        if (address === 0) {
+          if ((i + 1) % TURN_ENTRIES === 0) yield undefined
+          continue
+        }
+        step.key = entries.copyKey(address)
+        step.value = entries.copyValue(address)
+        step.expiresAtMs = entries.expiresAtMs(address)
+        yield step
+      }
+    } finally {
+      this.#letGo(order)
     }
   }
 
@@ -376,12 +301,8 @@ export class MemorySnapshot implements SyncStateSnapshot {
   }
 
   /** The keys in order, readable until `#letGo`. */
-  async #order(signal: AbortSignal | undefined, operation: string): Promise<HeldOrder> {
+  async #order(check: () => void): Promise<HeldOrder> {
     let pin = 0
-    const check = () => {
-      this.#assertOpen()
-      throwIfAborted(signal, operation)
-    }
     const sorted = await this.#log.ordered.sorted(check, () => {
       pin = this.#pin()
     })

@@ -5,8 +5,7 @@ import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import type { SharedSnapshot } from '../backend/shared-snapshot.js'
 import type { ChangeBase } from '../backend/state-snapshot.js'
 import { ManualClock } from '../testing/manual-clock.js'
-import type { MemorySnapshot } from './memory-snapshot.js'
-import { MemoryStateBackend } from './memory-state-backend.js'
+import { MemoryStateBackend, type MemoryStateSnapshot } from './memory-state-backend.js'
 import { openSharedSnapshot } from './shared-memory-snapshot.js'
 
 const encode = (text: string) => Buffer.from(text)
@@ -17,7 +16,7 @@ async function turnsUntil(condition: () => boolean): Promise<void> {
   for (let turns = 0; turns < 100_000 && !condition(); turns++) await turn()
 }
 
-function baseOf({ base }: MemorySnapshot): ChangeBase {
+function baseOf({ base }: MemoryStateSnapshot): ChangeBase {
   if (base === undefined) throw new Error('the snapshot is no base')
   return base
 }

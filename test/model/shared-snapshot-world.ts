@@ -3,7 +3,7 @@ import type { SharedSnapshot } from '../../src/backend/shared-snapshot.js'
 import type { ChangeBase } from '../../src/backend/state-snapshot.js'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError } from '../../src/base/errors.js'
-import type { MemorySnapshot } from '../../src/memory/memory-snapshot.js'
+import type { MemoryStateSnapshot } from '../../src/memory/memory-state-backend.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { openSharedSnapshot } from '../../src/memory/shared-memory-snapshot.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
@@ -71,7 +71,7 @@ export class SharedSnapshotWorld {
   /** When each key was written or removed last. */
   readonly #touched = new Map<string, number>()
   readonly #held: { close(): unknown }[] = []
-  readonly #reading: { snapshot: MemorySnapshot; done: Promise<void>; closeEarly: () => void }[] = []
+  readonly #reading: { snapshot: MemoryStateSnapshot; done: Promise<void>; closeEarly: () => void }[] = []
   #bases: Base[] = []
   #writes = 0
   #wipes = 0
@@ -205,7 +205,7 @@ export class SharedSnapshotWorld {
     return new Map(alive.map(([key, { value, expiresAtMs }]) => [key, `${value}@${expiresAtMs}`]))
   }
 
-  #track(snapshot: MemorySnapshot): void {
+  #track(snapshot: MemoryStateSnapshot): void {
     const { base } = snapshot
     if (base === undefined) throw new Error('the snapshot is no base')
     this.#bases.push({ base, content: this.#content(), writes: this.#writes, wipes: this.#wipes })
@@ -240,7 +240,7 @@ export class SharedSnapshotWorld {
 
   /** Reads what was shared in this very moment, and compares it with what is there in this very moment. */
   async #check(
-    snapshot: MemorySnapshot,
+    snapshot: MemoryStateSnapshot,
     shared: SharedSnapshot,
     step: Share,
     since: Base | undefined,

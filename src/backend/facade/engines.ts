@@ -56,8 +56,17 @@ export interface EngineSnapshot {
   /** The same as `entries` and `count`, begun in slices where they would take long; `check` may throw to give up. */
   entriesInSlices?(interval: KeyInterval, check: () => void): Promise<Iterable<EngineStep>>
   countInSlices?(check: () => void): Promise<number>
+  /** The same as `entries` and `changes`, packed by the engine, where it can do that without an object for each entry. */
+  packed?(what: 'all' | 'changes', options: PackOptions): AsyncIterable<EntryBlock>
   share?(what: 'all' | 'changes'): SharedSnapshot | undefined
   close(): void
+}
+
+export interface PackOptions {
+  readonly targetBytes: number
+  readonly signal: AbortSignal | undefined
+  /** To be called between blocks and after turns of the event loop: throws where the walk is to end. */
+  readonly check: () => void
 }
 
 export interface EngineReplaceOptions {
@@ -98,6 +107,11 @@ export interface LocalEngine extends EngineBasics {
   sweep(untilMs: number): boolean
   /** When the next entry expires; Infinity: none does. */
   readonly nextExpiryAtMs: number
+  /** Upkeep beside sweeps: whether there is any, and the doing of it until `performance.now()` passes `untilMs`; returns whether all is done. */
+  readonly hasChores?: boolean
+  doChores?(untilMs: number): boolean
+  /** Set by the facade, for engines with chores: to be called where some have come up that no call has brought. */
+  wake?: () => void
   /**
    * Reads all blocks (each checked, in the interval), then puts them in the place of what the interval holds, in one step.
    * Only with `supports.replace`.

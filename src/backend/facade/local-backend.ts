@@ -78,9 +78,10 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     this.#engine = engine
     this.#life = new LifeCycle(engine.name)
     this.#upkeep = new BackgroundWork(timers, sweepIntervalMs, {
-      hasWork: () => engine.nextExpiryAtMs !== Infinity,
-      work: (untilMs) => this.#sweep(untilMs),
+      hasWork: () => engine.nextExpiryAtMs !== Infinity || engine.hasChores === true,
+      work: (untilMs) => this.#sweep(untilMs) && engine.doChores?.(untilMs) !== false,
     })
+    if (engine.doChores !== undefined) engine.wake = () => this.#upkeep.arm()
     this.#snapshots = new OpenSnapshots(timers, maxSnapshotAgeMs)
     this.#putOptions = options.putOptions
     this.#upkeep.arm()
@@ -188,7 +189,7 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     const keyLength = key.length
     const isThere = engine.update(key, length, slot, this.#expiry(options?.ttlMs))
     this.#counters.notePut(keyLength, length)
-    this.#upkeep.arm()
+    if (engine.nextExpiryAtMs !== Infinity) this.#upkeep.arm()
     return isThere
   }
 
@@ -351,8 +352,10 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
   }
 
   #afterWrite(): void {
-    this.#engine.afterWrite?.()
-    this.#upkeep.arm()
+    const engine = this.#engine
+    engine.afterWrite?.()
+    // To look for chores would cost more than a write: an engine that has some says so (`wake`), or does them as it writes.
+    if (engine.nextExpiryAtMs !== Infinity) this.#upkeep.arm()
   }
 
   #sweep(untilMs: number): boolean {

@@ -96,14 +96,18 @@ export class LocalSnapshot implements SyncStateSnapshot {
   async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
     validateBlockOptions(options)
-    yield* this.#packed((check) => this.#steps(EVERYTHING, check), 'blocks', options)
+    if (this.#engine.packed === undefined) {
+      yield* this.#packed((check) => this.#steps(EVERYTHING, check), 'blocks', options)
+    } else yield* this.#packedByEngine('all', 'blocks', options)
   }
 
   async *changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
     validateBlockOptions(options)
     if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
-    yield* this.#packed((check) => this.#engine.changes(check), 'changes', options)
+    if (this.#engine.packed === undefined) {
+      yield* this.#packed((check) => this.#engine.changes(check), 'changes', options)
+    } else yield* this.#packedByEngine('changes', 'changes', options)
   }
 
   async close(): Promise<void> {
@@ -162,6 +166,19 @@ export class LocalSnapshot implements SyncStateSnapshot {
 
   async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {
     yield* this.walk(interval())
+  }
+
+  async *#packedByEngine(
+    what: 'all' | 'changes',
+    operation: string,
+    { targetBytes = DEFAULT_BLOCK_BYTES, signal }: BlockOptions = {},
+  ): AsyncIterableIterator<EntryBlock> {
+    const check = this.#checkOf(operation, signal)
+    check()
+    for await (const block of this.#engine.packed?.(what, { targetBytes, signal, check }) ?? []) {
+      yield block
+      check()
+    }
   }
 
   async *#packed(
