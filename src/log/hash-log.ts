@@ -212,7 +212,27 @@ export class HashLog {
         return
       }
     }
-    this.#rewrite(address, value, start, length, expiresAtMs)
+    if (address === 0 && expiresAtMs === Infinity) this.#insert(value, start, length)
+    else this.#rewrite(address, value, start, length, expiresAtMs)
+  }
+
+  /** `write` of a key that the log does not know, and that does not expire: the common case of an append. */
+  #insert(value: Uint8Array, start: number, length: number): void {
+    const probe = this.#probe
+    const segments = this.#segments
+    const tail = this.#tail
+    const units = entryUnits(probe.length, length, false)
+    if (this.#options.maxBytes !== Infinity || segments.room(tail) < units) {
+      this.#append(0, value, start, length, Infinity)
+      return
+    }
+    const address = segments.take(tail, units)
+    this.entries.create(address, probe, length, Infinity, this.#epochs.current, 0, FLAG_FRESH)
+    this.entries.setValue(address, value, start, length)
+    this.#index.insert(probe.hash, address)
+    this.ordered.added(address)
+    if (this.#changes.isActive) this.#changes.push(address)
+    this.#pay(units)
   }
 
   /** `write`, whatever the entry is like. */

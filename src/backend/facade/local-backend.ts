@@ -123,9 +123,12 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     validateKeyOrStretch(key)
     validateValue(value)
     validatePutOptions(options, this.#putOptions)
-    this.#engine.put(key, value, this.#expiry(options?.ttlMs))
+    const engine = this.#engine
+    const expiresAtMs = this.#expiry(options?.ttlMs)
+    engine.put(key, value, expiresAtMs)
     this.#counters.notePut(key.length, value.length)
-    this.#afterWrite()
+    engine.afterWrite?.()
+    if (expiresAtMs !== Infinity) this.#upkeep.arm()
   }
 
   deleteSync(key: KeyBytes): void {
@@ -187,9 +190,10 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     this.assertWritable('update')
     // Taken before the slot is filled, which may be the key as well.
     const keyLength = key.length
-    const isThere = engine.update(key, length, slot, this.#expiry(options?.ttlMs))
+    const expiresAtMs = this.#expiry(options?.ttlMs)
+    const isThere = engine.update(key, length, slot, expiresAtMs)
     this.#counters.notePut(keyLength, length)
-    if (engine.nextExpiryAtMs !== Infinity) this.#upkeep.arm()
+    if (expiresAtMs !== Infinity) this.#upkeep.arm()
     return isThere
   }
 
