@@ -1,12 +1,19 @@
 import { configDefaults, defineConfig } from 'vitest/config'
 
 /** Files that start nothing and leave nothing behind: they share processes, which spares most of their start. */
-const plain = ['src/{base,codec,log}/**/*.test.ts', 'src/checkpoint/{format,archive}/**/*.test.ts']
+const plain = [
+  'src/{backend,base,codec,files,log,memory,storage,testing}/**/*.test.ts',
+  'src/checkpoint/{archive,format,worker}/**/*.test.ts',
+  'examples/**/*.test.ts',
+]
+
+/** What takes so long hangs. */
+const LIMIT_MS = process.env['HOLDFAST_LONG'] === '1' ? 300_000 : 60_000
 
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: LIMIT_MS,
+    hookTimeout: LIMIT_MS,
     pool: 'forks',
     maxWorkers: 2,
     projects: [

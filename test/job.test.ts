@@ -81,18 +81,6 @@ async function report(...args: string[]): Promise<Report> {
   return JSON.parse(stdout) as Report
 }
 
-/**
- * The report of a run that is to be killed in the middle. Where the machine is busy, it may be through before its kill comes: then
- * it is to take three times as long.
- */
-async function killedReport(paceSeconds: number, ...args: string[]): Promise<Report> {
-  for (let pace = paceSeconds; ; pace *= 3) {
-    const found = await report(...args, '--pace', `${pace}`)
-    const inTime = found.kills.filter(({ atEvents }) => atEvents < found.events)
-    if (inTime.length === found.killsPlanned || pace >= 9 * paceSeconds) return found
-  }
-}
-
 /** A usage or input error: exit status 2, nothing on stdout, and the last line of stderr, which is the message. */
 async function refusal(...args: string[]): Promise<string> {
   const { status, stdout, stderr } = await run(MAIN, [...args, '--json'])
@@ -117,14 +105,13 @@ function trace(count: number, lineEnds = false): string {
 const columns = ['--time', 'when', '--tokens-in', 'in', '--tokens-out', 'out']
 
 const EVENTS = runs(20_000, 5_000)
-const KILLED_TWICE = ['--events', `${EVENTS}`, '--kills', '2', '--seed-kill', '1']
-const PACE_SECONDS = 1
+const KILLED_TWICE = ['--events', `${EVENTS}`, '--pace', '1', '--kills', '2', '--seed-kill', '1']
 
 let ranInMemory: Promise<Report> | undefined
 
 /** The run on the memory engine that both engines' tests look at, once. */
 function inMemory(): Promise<Report> {
-  ranInMemory ??= killedReport(PACE_SECONDS, ...KILLED_TWICE)
+  ranInMemory ??= report(...KILLED_TWICE)
   return ranInMemory
 }
 
@@ -147,7 +134,7 @@ describe('the example job', () => {
   })
 
   it('comes back from its own store on the engine that persists, without any checkpoint', async () => {
-    const found = await killedReport(PACE_SECONDS, ...KILLED_TWICE, '--backend', 'lmdb')
+    const found = await report(...KILLED_TWICE, '--backend', 'lmdb')
     expect(found).toMatchObject({ equal: true, differences: [], events: EVENTS, killsPlanned: 2 })
     expect(found.kills).toHaveLength(2)
     for (const { restored } of found.kills) {
@@ -159,7 +146,7 @@ describe('the example job', () => {
 
   it('resumes a CSV file in the middle', async () => {
     const path = await input('trace.csv', trace(2_000, true))
-    const found = await killedReport(0.5, '--input', path, ...columns)
+    const found = await report('--input', path, ...columns, '--pace', '0.5')
     expect(found).toMatchObject({ equal: true, events: 2_000, skippedLines: 0 })
     expect(found.kills).toHaveLength(1)
   })
@@ -168,7 +155,7 @@ describe('the example job', () => {
     const lines = trace(600).split('\r\n')
     for (const at of [5, 200, 300, 500]) lines.splice(at, 0, 'broken')
     const path = await input('broken.csv', `${lines.join('\r\n')}\r\nx`)
-    const found = await killedReport(0.5, '--input', path, ...columns, '--skip-bad-lines')
+    const found = await report('--input', path, ...columns, '--pace', '0.5', '--skip-bad-lines')
     expect(found).toMatchObject({ equal: true, events: 600, skippedLines: 5 })
     expect(found.kills).toHaveLength(1)
     expect(await refusal('--input', path, ...columns)).toMatch(
@@ -177,7 +164,7 @@ describe('the example job', () => {
   })
 
   it('can be killed between two requests, and says so where there is only one', async () => {
-    expect((await killedReport(0.5, '--events', '2')).kills).toMatchObject([{ atEvents: 1 }])
+    expect((await report('--events', '2', '--pace', '0.5')).kills).toMatchObject([{ atEvents: 1 }])
     expect(await report('--events', '1')).toMatchObject({ equal: true, kills: [], killsPlanned: 1 })
     const { status, stdout } = await run(MAIN, ['--events', '1'])
     expect(status).toBe(0)

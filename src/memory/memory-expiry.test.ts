@@ -37,7 +37,7 @@ function arrive(
 }
 
 const perSecond = LONG ? 150_000 : 16_000
-const seconds = LONG ? 40 : 5
+const seconds = LONG ? 20 : 5
 
 describe('at any rate of arrival, what is held stays near what is alive', () => {
   it('where every put is a new key with a short life', async () => {

@@ -11,7 +11,7 @@ import { type EngineOptions, runCommands } from './backend-commands.js'
 import { lmdbKinds, StoresUnderTest } from './lmdb-commands.js'
 
 /** A run opens stores and waits for disks: fewer of them than of engines in memory, in the same proportion. */
-const RUNS = modelRuns(100, 10)
+const RUNS = modelRuns(100, 6)
 
 describe('LmdbStateBackend', () => {
   let folder: string
