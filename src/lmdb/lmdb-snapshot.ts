@@ -126,11 +126,11 @@ export class LmdbSnapshot implements EngineSnapshot {
   }
 }
 
-/** The scan itself at each entry. */
-function* stepsOf(scan: MergedScan): Generator<EngineStep, void, undefined> {
-  for (;;) {
-    if (scan.next(STEP_KEYS)) yield scan
-    else if (scan.paused) yield undefined
-    else return
+/** The scan itself at each entry. No generator: with one, synchronous scans were slower than without. */
+function stepsOf(scan: MergedScan): Iterable<EngineStep> {
+  const next = (): IteratorResult<EngineStep, undefined> => {
+    if (scan.next(STEP_KEYS)) return { done: false, value: scan }
+    return scan.paused ? { done: false, value: undefined } : { done: true, value: undefined }
   }
+  return { [Symbol.iterator]: () => ({ next }) }
 }
