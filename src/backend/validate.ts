@@ -42,9 +42,15 @@ export function validateValueLength(length: number): void {
   }
 }
 
-/** Throws `INVALID_ARGUMENT` unless `slot` can be filled. */
+/** Throws `INVALID_ARGUMENT` unless `slot` can be filled: a frozen one would fail when its entry is half-way made. */
 export function validateSlot(slot: Slot): void {
   if (typeof slot !== 'object' || slot === null) throw invalidArgument('slot', 'must be a Slot')
+  const { offset } = slot
+  try {
+    slot.offset = offset
+  } catch {
+    throw invalidArgument('slot', 'must be a Slot that can be filled')
+  }
 }
 
 /** Throws `INVALID_ARGUMENT` unless `value` is a `Uint8Array` of at most {@link MAX_VALUE_BYTES}. */

@@ -1,5 +1,5 @@
 import { StateError, type Violation } from './errors.js'
-import { isAbortSignal, isBytes } from './shapes.js'
+import { isAbortSignal, isBytes, isPlainObject } from './shapes.js'
 
 /** What a setting must be; returns what is wrong with the value, or `undefined`. */
 export type Rule = (value: unknown) => string | undefined
@@ -53,7 +53,9 @@ export function oneOf(...allowed: readonly string[]): Rule {
 }
 
 /**
- * Checks an options object against one rule per allowed name. An `undefined` setting counts as absent.
+ * Checks an options object against one rule per allowed name. An `undefined` setting counts as absent. Settings that a class or
+ * a prototype gives count as well, because they are read; but what is no plain object and has no setting at all (a promise, an
+ * array, a `Map`) is a mistake, not "no settings": for a range of keys to delete that would mean everything.
  * Returns every violation, unknown names included; throws nothing.
  */
 export function violationsOf(
@@ -65,16 +67,23 @@ export function violationsOf(
   if (typeof options !== 'object' || options === null) {
     return [{ argument: label, reason: 'must be an object' }]
   }
+  const settings = options as { readonly [name: string]: unknown }
+  const known = Object.keys(schema).filter((name) => name in settings)
+  const unknown = Object.keys(settings).filter((name) => !Object.hasOwn(schema, name))
+  if (known.length + unknown.length === 0 && !isPlainObject(settings)) {
+    return [{ argument: label, reason: 'must be an object of settings' }]
+  }
   const violations: Violation[] = []
-  for (const [name, value] of Object.entries(options)) {
+  for (const name of [...known, ...unknown]) {
     const argument = `${label}.${name}`
     const rule = Object.hasOwn(schema, name) ? schema[name] : undefined
     if (rule === undefined) {
       violations.push({ argument, reason: `is unknown; known are ${Object.keys(schema).join(', ')}` })
-    } else if (value !== undefined) {
-      const reason = rule(value)
-      if (reason !== undefined) violations.push({ argument, reason })
+      continue
     }
+    const value = settings[name]
+    const reason = value === undefined ? undefined : rule(value)
+    if (reason !== undefined) violations.push({ argument, reason })
   }
   return violations
 }

@@ -264,7 +264,8 @@ export const batches: ConformanceTopic = {
     promise('rejects a range that is none when it is added', async ({ open }) => {
       const backend = await open()
       const batch = new WriteBatch().put(bytes('a'), bytes('1'))
-      for (const wrong of [undefined, null, 'a', { prefix: 'a' }, { limit: 1 }, { unknown: bytes('a') }]) {
+      const fields = [{ prefix: 'a' }, { limit: 1 }, { unknown: bytes('a') }]
+      for (const wrong of [undefined, null, 'a', [], ...fields]) {
         await rejects('INVALID_ARGUMENT', async () => batch.deleteRange(wrong as unknown as KeyRange))
       }
       assert.equal(batch.size, 1)

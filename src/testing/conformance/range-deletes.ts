@@ -174,6 +174,8 @@ export const rangeDeletes: ConformanceTopic = {
         { reverse: true },
         { prefix: 'b' },
         { from: 1 },
+        Promise.resolve({ prefix: bytes('b') }),
+        Object.create({ gte: 'b' }),
       ]) {
         await rejects('INVALID_ARGUMENT', () => backend.deleteRange(wrong as unknown as KeyRange))
       }

@@ -396,6 +396,8 @@ export const timeToLive: ConformanceTopic = {
           backend.put(bytes('key'), bytes('new'), options),
         )
         assert.match(error.message, /ttlMs/)
+        const given = Object.create(options) as PutOptions
+        await rejects('INVALID_ARGUMENT', () => backend.put(bytes('key'), bytes('new'), given))
         if (can('ttl')) await rejection('INVALID_ARGUMENT', open({ ttlMs: ttlMs as number }))
       }
       await assertHolds(backend, [['key', 'old']])
