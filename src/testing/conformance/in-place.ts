@@ -175,6 +175,9 @@ export const inPlace: ConformanceTopic = {
         assert.throws(() => state.updateSync(bytes('key'), 1.5, slot), isInvalid)
         assert.throws(() => state.updateSync(new Uint8Array(2_049), 1, slot), isInvalid)
         assert.throws(() => state.peekSync(bytes('key'), null as unknown as Slot), isInvalid)
+        for (const key of ['key', 'new']) {
+          assert.throws(() => state.updateSync(bytes(key), 8, Object.freeze(new Slot())), isInvalid)
+        }
         await assertHolds(backend, [['key', 'value']])
         await backend.close()
         assert.throws(() => state.peekSync(bytes('key'), slot), isClosed)
