@@ -298,14 +298,14 @@ export class LmdbEngine implements LocalEngine {
     const start = isStretch(key) ? key.offset : 0
     const address = this.#seek(bytes, start, key.length)
     this.active.write(address, value, 0, value.length, expiresAtMs)
-    if (address === 0) this.#held.added(bytes, start, key.length)
+    if (address === 0) this.#noteNew(bytes, start, key.length)
   }
 
   /** Writes what a put of a batch says. */
   putFrom({ bytes, keyStart, keyLength, valueStart, valueLength }: BatchCursor, expiresAtMs: number): void {
     const address = this.#seek(bytes, keyStart, keyLength)
     this.active.write(address, bytes, valueStart, valueLength, expiresAtMs)
-    if (address === 0) this.#held.added(bytes, keyStart, keyLength)
+    if (address === 0) this.#noteNew(bytes, keyStart, keyLength)
   }
 
   peek(key: KeyBytes, slot: Slot): boolean {
@@ -327,7 +327,7 @@ export class LmdbEngine implements LocalEngine {
     if (isBelow) {
       copyInto(slot.bytes, slot.offset, below.bytes, below.offset, Math.min(length, below.length))
     }
-    if (address === 0) this.#held.added(bytes, start, keyLength)
+    if (address === 0) this.#noteNew(bytes, start, keyLength)
     this.#armFlush()
     this.#expirations.emitLater()
     return isThere
@@ -400,8 +400,12 @@ export class LmdbEngine implements LocalEngine {
     if (used + bytes > maxBytes) throw new StateError('BACKEND_FULL', { used, capacity: maxBytes })
   }
 
-  /** Begins a commit where one is due, and stops the thread for as long as the disk cannot keep up. */
+  /**
+   * Removes some of what has expired, begins a commit where one is due, and stops the thread for as long as the disk cannot keep
+   * up.
+   */
   afterWrite(): void {
+    if (this.#sweeps) this.#expirySweep.pay()
     this.#commit?.afterWrite()
     this.#expirations.emit()
     this.#armFlush()
@@ -457,8 +461,12 @@ export class LmdbEngine implements LocalEngine {
 
   /** Removes entries that have expired until none is left or `untilMs` has passed; returns whether none is left. */
   sweep(untilMs: number): boolean {
-    if (this.#writer === undefined || this.failure !== undefined || this.#isReplacing) return true
-    return this.#expirySweep.run(untilMs)
+    return this.#sweeps ? this.#expirySweep.run(untilMs) : true
+  }
+
+  /** Whether removals of what has expired are written. */
+  get #sweeps(): boolean {
+    return this.#writer !== undefined && this.failure === undefined && !this.#isReplacing
   }
 
   /** Replaces what is in an interval by blocks in key order, while nothing is written. */
@@ -576,6 +584,12 @@ export class LmdbEngine implements LocalEngine {
       .finally(() => this.#retiring.delete(retired))
     this.#retiring.add(retired)
     return retired
+  }
+
+  /** A key was put into the active generation that was not in it. */
+  #noteNew(bytes: Uint8Array, start: number, length: number): void {
+    this.#held.added(bytes, start, length)
+    this.#expirySweep.keyAdded()
   }
 
   /** Seeks a key in the active generation to write over it. What had expired below that is reported. */

@@ -17,7 +17,10 @@ export interface LmdbStateBackendOptions {
   readonly ttlMs?: number
   /** Default: the machine's clock. */
   readonly clock?: Clock
-  /** How often expired entries are removed, in milliseconds. Default 1,000; Infinity: only when `sweep()` is called. */
+  /**
+   * How often expired entries are removed by a timer, in milliseconds. Default 1,000; Infinity: only by puts of new keys, which pay
+   * for some, and when `sweep()` is called.
+   */
   readonly sweepIntervalMs?: number
   /** Distinct keys written after which a flush begins by itself. Default 16,384. */
   readonly flushEvery?: number

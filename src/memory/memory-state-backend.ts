@@ -21,8 +21,8 @@ export interface MemoryStateBackendOptions {
   /** Default: the machine's clock. */
   readonly clock?: Clock
   /**
-   * How often expired entries are removed and memory is tidied, in milliseconds. Default 1,000; Infinity: only when
-   * `sweep()` is called. Expired entries are invisible at once in any case.
+   * How often expired entries are removed and memory is tidied by a timer, in milliseconds. Default 1,000; Infinity: only by
+   * writes, which pay for some, and when `sweep()` is called. Expired entries are invisible at once in any case.
    */
   readonly sweepIntervalMs?: number
 }

@@ -16,9 +16,18 @@ export interface SweepHost {
   view(): StoreView
 }
 
+/** Entries that are looked at in one step. */
 const PAGE_ENTRIES = 64
+/**
+ * Looks for each key that comes into the write buffer. An entry takes one or two while it is being committed, one in the store, and
+ * another one where a commit has replaced the view before it told of the removal: what expires goes faster than anything can come.
+ */
+const LOOKS_PER_KEY = 8
 
-/** Removes expired entries wherever they are: in the write buffer, in what is being committed, in the store. */
+/**
+ * Removes expired entries wherever they are: in the write buffer, in what is being committed, in the store. A timer does so when
+ * nobody writes; whoever writes pays for it, so that what is held stays in proportion to what is alive, at any rate of arrival.
+ */
 export class ExpirySweep {
   readonly #buffer: WriteBuffer
   readonly #cache: ReadCache
@@ -29,11 +38,25 @@ export class ExpirySweep {
   /** Everything in the view up to this time was looked at; -1: nothing. */
   #sweptUntilMs = -1
   #dueUntilMs = -1
+  #looksOwed = 0
 
   constructor(buffer: WriteBuffer, cache: ReadCache, host: SweepHost) {
     this.#buffer = buffer
     this.#cache = cache
     this.#host = host
+  }
+
+  /** A key has come into the active generation: it owes looks, which `pay` takes. */
+  keyAdded(): void {
+    this.#looksOwed += LOOKS_PER_KEY
+  }
+
+  /** Looks at as much as the keys that came have to pay for, in whole steps. */
+  pay(): void {
+    while (this.#looksOwed >= PAGE_ENTRIES) {
+      this.#looksOwed -= PAGE_ENTRIES
+      if (this.run(0)) this.#looksOwed %= PAGE_ENTRIES
+    }
   }
 
   /** Until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
