@@ -3,7 +3,7 @@ import { invalidArgument } from '../base/options.js'
 
 /** When something expires that lives for `lifeMs` from now on: a whole number of milliseconds, rounded up; Infinity: never. */
 export function expiryOf(lifeMs: number, clock: ForwardClock): number {
-  return lifeMs === Infinity ? Infinity : wholeMs(clock.startOfLife() + lifeMs)
+  return lifeMs === Infinity ? Infinity : wholeMs(clock.startOfLife(lifeMs) + lifeMs)
 }
 
 /**

@@ -31,7 +31,8 @@ export interface PutOptions {
   /**
    * Time to live in milliseconds, from the moment of the put; positive. `Infinity`: never expires.
    * In a burst, more than a thousand puts in one synchronous step at more than 64 in a millisecond, the machine's clock is asked
-   * at every sixteenth: a put that follows a pause within such a step may count from before the pause. No life is ever longer.
+   * at every sixteenth where the life is a minute or longer: a put that follows a pause within such a step may count from before
+   * the pause. No life is ever longer.
    * Default: the backend's `ttlMs`. Every put sets it anew.
    */
   readonly ttlMs?: number

@@ -121,7 +121,7 @@ describe('the start of a life', () => {
   /** How often `count` starts in one step ask the clock. */
   function asked(clock: ForwardClock, count: number, now: { mock: { calls: unknown[] } }): number {
     const before = now.mock.calls.length
-    for (let i = 0; i < count; i++) clock.startOfLife()
+    for (let i = 0; i < count; i++) clock.startOfLife(60_000)
     return now.mock.calls.length - before
   }
 
@@ -140,11 +140,24 @@ describe('the start of a life', () => {
       expect(asked(clock, 16_000, now), 'one in sixteen').toBeLessThan(2_100)
       timeMs += 1_000
       expect(clock.now(), 'whoever looks what has expired asks').toBe(timeMs)
-      expect(clock.startOfLife()).toBe(timeMs)
+      expect(clock.startOfLife(60_000)).toBe(timeMs)
       await Promise.resolve()
       timeMs += 50
-      expect(clock.startOfLife()).toBe(timeMs)
+      expect(clock.startOfLife(60_000)).toBe(timeMs)
       expect(asked(clock, 1_000, now)).toBe(1_000)
+    } finally {
+      now.mockRestore()
+    }
+  })
+
+  it('asks each time for a life that a pause could end', () => {
+    let timeMs = 1_700_000_000_000
+    const now = vi.spyOn(Date, 'now').mockImplementation(() => timeMs)
+    try {
+      const clock = new ForwardClock(systemClock)
+      asked(clock, 16_000, now)
+      timeMs += 1_000
+      expect(clock.startOfLife(1_000)).toBe(timeMs)
     } finally {
       now.mockRestore()
     }
@@ -157,11 +170,11 @@ describe('the start of a life', () => {
       const clock = new ForwardClock(systemClock)
       for (let i = 0; i < 4_000; i++) {
         if (i % 40 === 0) timeMs++
-        expect(clock.startOfLife()).toBe(timeMs)
+        expect(clock.startOfLife(60_000)).toBe(timeMs)
       }
       for (let i = 0; i < 40_000; i++) {
         if (i % 100 === 0) timeMs++
-        const startMs = clock.startOfLife()
+        const startMs = clock.startOfLife(60_000)
         if (startMs > timeMs || startMs < timeMs - 1) expect.fail(`${timeMs - startMs} ms off`)
       }
     } finally {

@@ -94,6 +94,8 @@ const DENSE_READINGS = 64
 /** … and from this many on, only one in so many starts of a life asks the clock. */
 const BURST_READINGS = 1_024
 const UNASKED_IN_BURST = 15
+/** A shorter life always asks: a pause within a step could be a good part of it, or all of it. */
+const LONG_LIFE_MS = 60_000
 
 /**
  * Time that never goes back. When the clock underneath jumps back, this one goes on from where it was at the
@@ -129,12 +131,13 @@ export class ForwardClock {
   }
 
   /**
-   * When a life starts that is to last so long from now on. As `now`, but of the machine's own clock, whose answer takes as long
-   * as half a write, only every sixteenth call asks in a burst: after more than a thousand in one synchronous step, at more than
-   * 64 in a millisecond. A life that starts after a pause within such a step may so start before the pause, and end as much
-   * too early; never too late.
+   * When a life of `lifeMs` starts that is to last from now on. As `now`, but of the machine's own clock, whose answer takes as long
+   * as half a write, only every sixteenth call asks for lives of a minute and more in a burst: after more than a thousand in one
+   * synchronous step, at more than 64 in a millisecond. A life that starts after a pause within such a step may so start before
+   * the pause, and end as much too early; never too late.
    */
-  startOfLife(): number {
+  startOfLife(lifeMs: number): number {
+    if (lifeMs < LONG_LIFE_MS) return this.now()
     if (this.#unasked === 0) return this.#askForStart()
     this.#unasked--
     return this.#last + this.#offsetMs
