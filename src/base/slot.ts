@@ -10,8 +10,9 @@ export interface Stretch {
 /**
  * Where a value (or a key) lies, instead of a copy of it: `length` bytes of `bytes` from `offset`; `view` shows the same
  * memory as `bytes`, its offsets count alike. The caller makes one, and each call that takes it fills it anew: nothing is
- * allocated for an event. What it shows is the store's own memory: it may be used until the next call of that store, and not
- * beyond the synchronous step at hand, because background work moves entries between steps. Afterwards it shows anything,
+ * allocated for an event. What it shows is the store's own memory: it may be used until the next call of that store (also as the
+ * key of that call, or as the value of a put), and not beyond the synchronous step at hand, because background work moves entries
+ * between steps. Afterwards it shows anything,
  * and writing there destroys entries. Only `updateSync` gives leave to write, and only to these `length` bytes.
  */
 export class Slot implements Stretch {
@@ -39,4 +40,9 @@ export function plainKey(key: Uint8Array | Stretch): Uint8Array {
 /** Whether a key was given as a stretch of a larger buffer. */
 export function isStretch(key: Uint8Array | Stretch): key is Stretch {
   return (key as Partial<Stretch> | undefined)?.bytes !== undefined
+}
+
+/** Whether a stretch is one that a store has shown, in memory of its own. */
+export function isSlot(stretch: Uint8Array | Stretch): boolean {
+  return (stretch as Partial<Slot>).view !== undefined
 }

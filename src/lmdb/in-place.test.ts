@@ -8,6 +8,7 @@ import { LmdbStateBackend } from './lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from './types.js'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+const text = (value: Uint8Array | undefined) => value && new TextDecoder().decode(value)
 const slot = new Slot()
 const shown = (): string => new TextDecoder().decode(slot.bytes.slice(slot.offset, slot.offset + slot.length))
 
@@ -145,5 +146,29 @@ describe('a key that lies in the slot itself', () => {
     expect(backend.updateSync(slot, 5, slot)).toBe(true)
     expect(shown()).toBe('value')
     expect(backend.stats()).toMatchObject({ bytesWritten: 4 + 3 + 3 + 5 + 3 + 5, entries: 2 })
+  })
+
+  it('from the store may be the key of the next call, or the value of a put', async () => {
+    await open()
+    const numbers = Array.from({ length: 20 }, (_, i) => i)
+    for (const i of numbers) {
+      backend.putSync(bytes(`index ${i}`), bytes(`entry ${i}`))
+      backend.putSync(bytes(`entry ${i}`), bytes(`value ${i}`), { ttlMs: 1_000 })
+      backend.putSync(bytes(`${i}`), bytes('late'), { ttlMs: 10 })
+    }
+    await fillCache()
+    // From now on puts look into the store for what has expired.
+    clock.advance(10)
+    for (const i of numbers) {
+      expect(peeked(`index ${i}`)).toBe(`entry ${i}`)
+      if (i % 5 === 0) expect([backend.peekSync(slot, slot), shown()]).toEqual([true, `value ${i}`])
+      else if (i % 5 === 1) expect(text(backend.getSync(slot))).toBe(`value ${i}`)
+      else if (i % 5 === 2)
+        expect([backend.updateSync(slot, `value ${i}`.length, slot), shown()]).toEqual([true, `value ${i}`])
+      else if (i % 5 === 3) backend.deleteSync(slot)
+      else backend.putSync(bytes(`${i}`), slot.bytes.subarray(slot.offset, slot.offset + slot.length))
+      expect(backend.containsSync(bytes(`entry ${i}`))).toBe(i % 5 !== 3)
+      if (i % 5 === 4) expect(text(backend.getSync(bytes(`${i}`)))).toBe(`entry ${i}`)
+    }
   })
 })

@@ -210,4 +210,20 @@ describe('a key as a stretch', () => {
       )
     }
   })
+
+  it('that lies in a slot is the one of the call, though a listener that the call tells fills the slot anew', async () => {
+    const clock = new ManualClock()
+    await using state = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+    const slot = new Slot()
+    state.putSync(bytes('index'), bytes('meant'))
+    state.putSync(bytes('other'), bytes('wrong'))
+    state.putSync(bytes('old'), bytes('12345678'), { ttlMs: 1 })
+    state.on('expired', () => state.peekSync(bytes('other'), slot))
+    clock.advance(1)
+    state.updateSync(bytes('old'), 8, new Slot()) // its listener is told by the next call
+    state.peekSync(bytes('index'), slot)
+    state.updateSync(slot, 8, slot)
+    expect(state.containsSync(bytes('meant'))).toBe(true)
+    expect(state.containsSync(bytes('wrong'))).toBe(false)
+  })
 })

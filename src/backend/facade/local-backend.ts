@@ -2,8 +2,9 @@ import { copyBytes } from '../../base/bytes.js'
 import { type Clock, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, type Rule } from '../../base/options.js'
+import { isLocalBytes } from '../../base/shapes.js'
 import { nextTurn, SLICE_MS } from '../../base/slices.js'
-import type { Slot } from '../../base/slot.js'
+import { isSlot, plainKey, type Slot } from '../../base/slot.js'
 import { validateReplaceOptions } from '../block-options.js'
 import { checkedBlocks } from '../block-stream.js'
 import type { EntryBlock } from '../entry-block.js'
@@ -185,13 +186,14 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     validatePutOptions(options, this.#putOptions)
     const engine = this.#engine
     if (engine.update === undefined) throw this.#unsupported('updateSync', 'inPlace')
-    // What earlier updates are to be followed by: it may tell listeners, who may close the backend.
+    // A key that a slot shows lies in the engine's memory, which may be another's after what comes next; and this slot is filled.
+    const ownKey = isLocalBytes(key) || !isSlot(key) ? key : copyBytes(plainKey(key))
+    const keyLength = ownKey.length
+    // What earlier updates are to be followed by: it may tell listeners, who may close the backend, or fill slots.
     engine.afterWrite?.()
     this.assertWritable('update')
-    // Taken before the slot is filled, which may be the key as well.
-    const keyLength = key.length
     const expiresAtMs = this.#expiry(options?.ttlMs)
-    const isThere = engine.update(key, length, slot, expiresAtMs)
+    const isThere = engine.update(ownKey, length, slot, expiresAtMs)
     this.#counters.notePut(keyLength, length)
     if (expiresAtMs !== Infinity) this.#upkeep.arm()
     return isThere

@@ -1,6 +1,7 @@
 // Where a key's newest version is: in the write buffer, else in the cache, else in the view of the store.
 
-import type { Slot } from '../../base/slot.js'
+import { fillSlot, Slot } from '../../base/slot.js'
+import { copyInto } from '../../log/entries.js'
 import { randomHashKey } from '../../log/index/key-hash.js'
 import type { StoreView } from '../store/store-view.js'
 import type { ReadCache } from './read-cache.js'
@@ -9,6 +10,9 @@ import type { WriteBuffer } from './write-buffer.js'
 /** Reads from the store that are remembered, as checksums of their keys. */
 const RECENT_READS = 1 << 16
 const RECENT_READS_SHIFT = 16
+
+/** A value from the store of up to this length is shown in one of two buffers that stay, a larger one in its own. */
+const KEPT_BYTES = 4_096
 
 export interface LookupHost {
   now(): number
@@ -28,6 +32,9 @@ export class Lookup {
   readonly #now: () => number
   readonly #recentReads = new Uint32Array(RECENT_READS)
   readonly #recentKey = randomHashKey()
+  /** Where the package of LMDB has put the value that was read last. */
+  readonly #stored = new Slot()
+  readonly #shown = new ShownValues()
 
   constructor(buffer: WriteBuffer, cache: ReadCache, host: LookupHost) {
     this.#buffer = buffer
@@ -97,12 +104,16 @@ export class Lookup {
     return value
   }
 
+  /** The key may be what a slot shows of the value before: it is looked at no more when this one is put there. */
   #showStored(key: Uint8Array, slot: Slot): boolean {
     const view = this.#host.view()
-    if (!view.show(key, this.#now, slot)) return false
+    const stored = this.#stored
+    if (!view.show(key, this.#now, stored)) return false
+    const { bytes, offset, length } = stored
     if (this.#isReadAgain(view.sumOfKey)) {
-      this.#cache.put(key, 0, key.length, slot.bytes, slot.offset, slot.length, view.expiresAtMs)
+      this.#cache.put(key, 0, key.length, bytes, offset, length, view.expiresAtMs)
     }
+    this.#shown.show(bytes, offset, length, slot)
     return true
   }
 
@@ -114,4 +125,31 @@ export class Lookup {
     this.#recentReads[place] = sumOfKey
     return isRecent && this.#host.caches
   }
+}
+
+/**
+ * Values from the store, out of the memory that its package reads every record into: what a slot shows may be the key of the next
+ * call, or the value of a put, and such a call reads records, too. Two buffers take turns, because it may show another value.
+ */
+class ShownValues {
+  #next: Slot = keptSlot()
+  #last: Slot = keptSlot()
+
+  show(bytes: Uint8Array, offset: number, length: number, slot: Slot): void {
+    if (length > KEPT_BYTES) return fillSlot(slot, bytes.slice(offset, offset + length), 0, length)
+    const kept = this.#next
+    this.#next = this.#last
+    this.#last = kept
+    copyInto(kept.bytes, 0, bytes, offset, length)
+    slot.bytes = kept.bytes
+    slot.view = kept.view
+    slot.offset = 0
+    slot.length = length
+  }
+}
+
+function keptSlot(): Slot {
+  const slot = new Slot()
+  fillSlot(slot, new Uint8Array(KEPT_BYTES), 0, 0)
+  return slot
 }
