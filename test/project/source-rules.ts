@@ -44,6 +44,11 @@ const rooms: { readonly [folder: string]: Room } = {
     builtins: 'any',
     packages: ['lmdb', 'lz4-napi'],
   },
+  state: {
+    rooms: ['backend', 'base'],
+    builtins: ['node:async_hooks', 'node:buffer'],
+    packages: ['@msgpack/msgpack'],
+  },
   testing: { rooms: 'any', builtins: 'any', packages: [] },
 }
 

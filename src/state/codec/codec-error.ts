@@ -1,0 +1,40 @@
+/** What a codec was about to do when it failed. */
+export type CodecDirection = 'write' | 'read'
+
+/**
+ * A value that a codec cannot write, or bytes that it cannot read. It never leaves `src/state`: whoever knows the state and
+ * the key turns it into `SERIALIZATION_FAILED` or `DESERIALIZATION_FAILED` that names them.
+ */
+export class CodecError extends Error {
+  override readonly name = 'CodecError'
+  /** Where in the value: `.count`, `[1]`; empty for the value itself. */
+  readonly path: string
+  /** Where a function of the user reads and writes fields, only the field knows. */
+  readonly direction: CodecDirection | undefined
+
+  constructor(message: string, path = '', options?: ErrorOptions, direction?: CodecDirection) {
+    super(message, options)
+    this.path = path
+    this.direction = direction
+  }
+}
+
+/** The error of a part, as one of the whole: `step` is where the part is. */
+export function within(step: string, error: unknown, direction?: CodecDirection): unknown {
+  if (!(error instanceof CodecError)) return error
+  return new CodecError(
+    error.message,
+    step + error.path,
+    { cause: error.cause },
+    direction ?? error.direction,
+  )
+}
+
+/** What a value is, for a message: its type, and what it says where that is short. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string') return value.length > 32 ? 'a string' : `the string ${JSON.stringify(value)}`
+  if (typeof value === 'bigint') return `the bigint ${String(value).slice(0, 32)}`
+  if (typeof value === 'number') return `the number ${Object.is(value, -0) ? '-0' : value}`
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
+  return typeof value === 'function' || typeof value === 'symbol' ? `a ${typeof value}` : String(value)
+}

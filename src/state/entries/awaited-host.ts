@@ -1,0 +1,249 @@
+// Where the states of a store over an asynchronous engine read and write. An operation is written as if everything were at
+// hand. It runs over what was fetched so far; where something is missing it stops there, the entry is fetched, and it runs
+// again from its beginning. Its writes are collected, and applied as one batch at its end.
+//
+// (1) An operation reads everything before it writes anything, so what runs again has written nothing yet.
+// (2) Two operations that write never work on the same first entry at a time: the second one waits for the first.
+// (3) While a batch runs, no other operation that writes does. Which calls belong to it, its asynchronous context tells.
+
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { hasSnapshots, type StateBackend } from '../../backend/state-backend.js'
+import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
+import { WriteBatch } from '../../backend/write-batch.js'
+import { assert, present } from '../../base/assert.js'
+import { StateError } from '../../base/errors.js'
+import type { Slot } from '../../base/slot.js'
+import type { ByteWriter } from '../codec/bytes.js'
+import { show } from './backend-entries.js'
+import { type AssembledKey, type Entries, Suspension } from './entries.js'
+import type { Host, LaterRunner } from './host.js'
+import { nameOf, Overlay } from './overlay.js'
+
+export class AwaitedHost implements Host, LaterRunner {
+  readonly later: LaterRunner = this
+  readonly #backend: StateBackend
+  readonly #context = new AsyncLocalStorage<Transaction>()
+  /** First entries of operations that write, and when each is free again. */
+  readonly #locks = new Map<string, Promise<unknown>>()
+  readonly #running = new Set<Promise<unknown>>()
+  /** Settles when the batch that runs, or the last one that waits, is over. */
+  #batchOver: Promise<unknown> | undefined
+  #entries: Entries | undefined
+
+  constructor(backend: StateBackend) {
+    this.#backend = backend
+  }
+
+  get entries(): Entries {
+    return present(this.#entries, 'entries are used within an operation')
+  }
+
+  async read<Result>(operation: () => Result): Promise<Result> {
+    const open = this.#openBatch()
+    return this.#attempt(open ?? new Transaction(this.#backend), operation)
+  }
+
+  async write<Result>(operation: () => Result): Promise<Result> {
+    const open = this.#openBatch()
+    if (open !== undefined) return this.#attempt(open, operation)
+    while (this.#batchOver !== undefined) await this.#batchOver
+    const running = this.#writeAlone(operation)
+    return this.#track(running)
+  }
+
+  async batch<Result>(body: () => Result | PromiseLike<Result>): Promise<Result> {
+    if (this.#openBatch() !== undefined) return body()
+    const before = [this.#batchOver, ...this.#running]
+    const running = this.#runBatch(before, body)
+    const over = Promise.allSettled([running])
+    this.#batchOver = over
+    try {
+      return await running
+    } finally {
+      if (this.#batchOver === over) this.#batchOver = undefined
+    }
+  }
+
+  async *scan(ranges: readonly ScanRange[]): AsyncIterableIterator<Entry> {
+    const overlay = this.#openBatch()?.overlay
+    // Without snapshots, an engine shows each range as it is when the scan comes to it.
+    const snapshot = hasSnapshots(this.#backend) ? await this.#backend.snapshot() : undefined
+    try {
+      for (const range of ranges) {
+        const merged = overlay?.in(range)
+        for await (const entry of (snapshot ?? this.#backend).scan(range)) {
+          if (merged === undefined) yield entry
+          else yield* merged.upTo(entry)
+        }
+        if (merged !== undefined) yield* merged.rest()
+      }
+    } finally {
+      await snapshot?.close()
+    }
+  }
+
+  #openBatch(): Transaction | undefined {
+    const open = this.#context.getStore()
+    if (open?.isOver === true) {
+      throw new StateError('TRANSACTION_FAILED', {
+        operation: 'batch',
+        reason: 'it was over before one of its calls was made: await every call in its function',
+      })
+    }
+    return open
+  }
+
+  async #runBatch<Result>(
+    before: readonly unknown[],
+    body: () => Result | PromiseLike<Result>,
+  ): Promise<Result> {
+    await Promise.allSettled(before)
+    const transaction = new Transaction(this.#backend)
+    try {
+      const result = await this.#context.run(transaction, body)
+      transaction.isOver = true
+      await transaction.apply()
+      return result
+    } finally {
+      transaction.isOver = true
+    }
+  }
+
+  async #writeAlone<Result>(operation: () => Result): Promise<Result> {
+    const transaction = new Transaction(this.#backend, this.#locks)
+    try {
+      const result = await this.#attempt(transaction, operation)
+      await transaction.apply()
+      return result
+    } finally {
+      transaction.unlock()
+    }
+  }
+
+  /** Runs an operation until nothing is missing. */
+  async #attempt<Result>(transaction: Transaction, operation: () => Result): Promise<Result> {
+    for (;;) {
+      try {
+        return this.#runOnce(transaction, operation)
+      } catch (error) {
+        if (!(error instanceof Suspension)) throw error
+        await error.until
+      }
+    }
+  }
+
+  #runOnce<Result>(transaction: Transaction, operation: () => Result): Result {
+    const outer = this.#entries
+    this.#entries = transaction
+    transaction.begin()
+    try {
+      return operation()
+    } finally {
+      this.#entries = outer
+    }
+  }
+
+  async #track<Result>(running: Promise<Result>): Promise<Result> {
+    this.#running.add(running)
+    try {
+      return await running
+    } finally {
+      this.#running.delete(running)
+    }
+  }
+}
+
+/** The entries of one operation, or of one batch: what was fetched, and what is to be written. */
+class Transaction implements Entries {
+  isOver = false
+  readonly overlay: Overlay
+  readonly #backend: StateBackend
+  readonly #locks: Map<string, Promise<unknown>> | undefined
+  readonly #fetched = new Map<string, Uint8Array | undefined>()
+  #hasWritten = false
+  #lock: string | undefined
+  #release: () => void = () => {}
+
+  constructor(backend: StateBackend, locks?: Map<string, Promise<unknown>>) {
+    this.#backend = backend
+    this.#locks = locks
+    this.overlay = new Overlay({ peek: (key, slot) => this.#peekFetched(key, slot) })
+  }
+
+  /** Before each run of an operation. */
+  begin(): void {
+    this.#hasWritten = false
+  }
+
+  peek(key: AssembledKey, slot: Slot): boolean {
+    this.#take(key)
+    return this.overlay.peek(key, slot)
+  }
+
+  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
+    this.#take(key)
+    this.#hasWritten = true
+    this.overlay.put(key, value, options)
+  }
+
+  remove(key: AssembledKey): void {
+    this.#take(key)
+    this.#hasWritten = true
+    this.overlay.remove(key)
+  }
+
+  removeRange(from: Uint8Array, until: Uint8Array): void {
+    this.#hasWritten = true
+    this.overlay.removeRange(from, until)
+  }
+
+  async apply(): Promise<void> {
+    const { overlay } = this
+    if (overlay.isEmpty) return
+    const removed: Uint8Array[] = []
+    for (const range of overlay.removedRanges) {
+      for await (const [key] of this.#backend.scan(range)) removed.push(key)
+    }
+    const batch = new WriteBatch()
+    overlay.addTo(batch, removed)
+    await this.#backend.write(batch)
+  }
+
+  unlock(): void {
+    this.#release()
+  }
+
+  /** The first entry that an operation touches is its own until it is done. */
+  #take(key: AssembledKey): void {
+    const locks = this.#locks
+    if (locks === undefined || this.#lock !== undefined) return
+    const name = nameOf(key.view())
+    const taken = locks.get(name)
+    if (taken !== undefined) throw new Suspension(taken)
+    this.#lock = name
+    const free = new Promise<void>((resolve) => {
+      this.#release = () => {
+        if (locks.get(name) === free) locks.delete(name)
+        resolve()
+      }
+    })
+    locks.set(name, free)
+  }
+
+  #peekFetched(key: AssembledKey, slot: Slot): boolean {
+    const copy = key.copy()
+    const name = nameOf(copy)
+    if (!this.#fetched.has(name)) {
+      assert(!this.#hasWritten, 'an operation reads before it writes')
+      throw new Suspension(this.#fetch(name, copy))
+    }
+    const value = this.#fetched.get(name)
+    if (value === undefined) return false
+    show(value, slot)
+    return true
+  }
+
+  async #fetch(name: string, key: Uint8Array): Promise<void> {
+    this.#fetched.set(name, await this.#backend.get(key))
+  }
+}

@@ -1,0 +1,88 @@
+import type { InPlaceBackend, SyncStateBackend } from '../../backend/state-backend.js'
+import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
+import type { Slot } from '../../base/slot.js'
+import type { ByteWriter } from '../codec/bytes.js'
+import type { AssembledKey, ScannableEntries } from './entries.js'
+
+/** Entries of a local engine that copies values in and out. */
+export class CopiedEntries implements ScannableEntries {
+  readonly #backend: SyncStateBackend
+
+  constructor(backend: SyncStateBackend) {
+    this.#backend = backend
+  }
+
+  peek(key: AssembledKey, slot: Slot): boolean {
+    const value = this.#backend.getSync(key.view())
+    if (value === undefined) return false
+    show(value, slot)
+    return true
+  }
+
+  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
+    this.#backend.putSync(key.view(), value.bytes.subarray(0, value.length), options)
+  }
+
+  remove(key: AssembledKey): void {
+    this.#backend.deleteSync(key.view())
+  }
+
+  removeRange(from: Uint8Array, until: Uint8Array): void {
+    this.#backend.deleteRangeSync({ gte: from, lt: until })
+  }
+
+  scan(range: ScanRange): IterableIterator<Entry> {
+    return this.#backend.scanSync(range)
+  }
+}
+
+/** Entries of a local engine whose values are read and written where they lie. */
+export class InPlaceEntries implements ScannableEntries {
+  readonly #backend: InPlaceBackend
+  readonly #written: Slot
+
+  constructor(backend: InPlaceBackend, written: Slot) {
+    this.#backend = backend
+    this.#written = written
+  }
+
+  peek(key: AssembledKey, slot: Slot): boolean {
+    return this.#backend.peekSync(key.slot, slot)
+  }
+
+  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
+    const { length } = value
+    const slot = this.#written
+    this.#backend.updateSync(key.slot, length, slot, options)
+    if (length > LOOP_COPY_BYTES) {
+      slot.bytes.set(value.bytes.subarray(0, length), slot.offset)
+    } else {
+      const { bytes, offset } = slot
+      const from = value.bytes
+      for (let i = 0; i < length; i++) bytes[offset + i] = from[i] as number
+    }
+  }
+
+  remove(key: AssembledKey): void {
+    this.#backend.deleteSync(key.view())
+  }
+
+  removeRange(from: Uint8Array, until: Uint8Array): void {
+    this.#backend.deleteRangeSync({ gte: from, lt: until })
+  }
+
+  scan(range: ScanRange): IterableIterator<Entry> {
+    return this.#backend.scanSync(range)
+  }
+}
+
+/** Below this length a loop beats making a view for the built-in copy. */
+const LOOP_COPY_BYTES = 64
+
+/** Points a slot at a whole array. */
+export function show(value: Uint8Array, slot: Slot): void {
+  slot.bytes = value
+  slot.view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+  slot.offset = 0
+  slot.length = value.length
+}

@@ -1,0 +1,41 @@
+import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
+import type { Slot } from '../../base/slot.js'
+import type { ByteWriter } from '../codec/bytes.js'
+
+/** A stored key that was assembled: `StoredKey`, seen without its type. */
+export interface AssembledKey {
+  /** The key as a stretch of a larger buffer. */
+  readonly slot: Slot
+  /** The key as a view, valid until the next one is assembled. */
+  view(): Uint8Array
+  /** The key as a copy. */
+  copy(): Uint8Array
+}
+
+/**
+ * What the kinds of state are written against: entries by stored key, at once. Behind it is a local engine, or the writes of a
+ * batch above one, or what was fetched of a remote one. Where an entry must be fetched first, `peek` throws a `Suspension`, and
+ * the whole operation is run again when it is there: so an operation reads everything before it writes anything.
+ */
+export interface Entries {
+  /** Shows the value where it lies, until the next call; false where there is none. */
+  peek(key: AssembledKey, slot: Slot): boolean
+  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void
+  remove(key: AssembledKey): void
+  /** Removes every entry from one stored key up to, and without, another one, in one step. */
+  removeRange(from: Uint8Array, until: Uint8Array): void
+}
+
+/** Entries that can be scanned at once. */
+export interface ScannableEntries extends Entries {
+  scan(range: ScanRange): IterableIterator<Entry>
+}
+
+/** Thrown through an operation that needs what is not there yet. */
+export class Suspension {
+  readonly until: Promise<unknown>
+
+  constructor(until: Promise<unknown>) {
+    this.until = until
+  }
+}

@@ -1,0 +1,88 @@
+// Where the states of a store over a local engine read and write: the engine itself, or the batch that is open.
+
+import { isInPlaceBackend, type SyncStateBackend } from '../../backend/state-backend.js'
+import type { Entry, ScanRange } from '../../backend/types.js'
+import { WriteBatch } from '../../backend/write-batch.js'
+import { StateError } from '../../base/errors.js'
+import { isThenable } from '../../base/shapes.js'
+import { Slot } from '../../base/slot.js'
+import { CopiedEntries, InPlaceEntries } from './backend-entries.js'
+import type { Entries, ScannableEntries } from './entries.js'
+import type { Host } from './host.js'
+import { Overlay, type RemovedRange } from './overlay.js'
+
+export class LocalHost implements Host {
+  readonly later = undefined
+  entries: Entries
+  readonly #backend: SyncStateBackend
+  readonly #base: ScannableEntries
+  #overlay: Overlay | undefined
+
+  constructor(backend: SyncStateBackend) {
+    this.#backend = backend
+    this.#base = isInPlaceBackend(backend)
+      ? new InPlaceEntries(backend, new Slot())
+      : new CopiedEntries(backend)
+    this.entries = this.#base
+  }
+
+  /**
+   * Runs `body`; what it writes is applied as one step when it returns, and not at all when it throws. A batch in a batch is a
+   * part of the outer one.
+   */
+  batch<Result>(body: () => Result): Result {
+    if (this.#overlay !== undefined) return body()
+    const overlay = new Overlay(this.#base)
+    this.#overlay = overlay
+    this.entries = overlay
+    try {
+      const result = body()
+      if (isThenable(result)) {
+        // Whatever it goes on to do is not a part of this batch, and its failure is reported here.
+        ;(result as PromiseLike<unknown>).then(undefined, () => {})
+        throw new StateError('TRANSACTION_FAILED', {
+          operation: 'batch',
+          reason:
+            'its function returned a promise; over a synchronous backend it must be done when it returns',
+        })
+      }
+      this.#apply(overlay)
+      return result
+    } finally {
+      this.#overlay = undefined
+      this.entries = this.#base
+    }
+  }
+
+  *scan(ranges: readonly ScanRange[]): IterableIterator<Entry> {
+    const overlay = this.#overlay
+    const snapshot = this.#backend.snapshotSync()
+    try {
+      for (const range of ranges) {
+        if (overlay === undefined) {
+          yield* snapshot.scanSync(range)
+          continue
+        }
+        const merged = overlay.in(range)
+        for (const entry of snapshot.scanSync(range)) yield* merged.upTo(entry)
+        yield* merged.rest()
+      }
+    } finally {
+      snapshot.closeSync()
+    }
+  }
+
+  #apply(overlay: Overlay): void {
+    if (overlay.isEmpty) return
+    const batch = new WriteBatch()
+    overlay.addTo(batch, keysIn(this.#base, overlay.removedRanges))
+    this.#backend.writeSync(batch)
+  }
+}
+
+function* keysIn(
+  entries: ScannableEntries,
+  ranges: readonly RemovedRange[],
+): Generator<Uint8Array, void, undefined> {
+  for (const range of ranges) for (const [key] of entries.scan(range)) yield key
+}

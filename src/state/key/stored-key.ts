@@ -1,0 +1,166 @@
+// Where a value lies in the backend:
+//
+//   stored key := group u16 · state u16 · key · map key or place in a list
+//   the store's own entries := 0xffff · name
+//
+// Numbers are big-endian.
+// (1) The order of stored keys is that of group, state, key, map key: one scan reads one state of one key, and a range of key
+//     groups is a range of bytes.
+// (2) No key's bytes are the beginning of another key's: what is under one key is exactly what starts with it.
+// (3) Groups end below 0x8000, so that the store's own entries are in none.
+
+import { present } from '../../base/assert.js'
+import { prefixEnd } from '../../base/bytes.js'
+import { MAX_KEY_BYTES } from '../../base/limits.js'
+import { Slot } from '../../base/slot.js'
+import { ByteReader, ByteWriter } from '../codec/bytes.js'
+import type { KeyCodec } from '../codec/codec.js'
+import { CodecError } from '../codec/codec-error.js'
+import { keyGroupOf } from './key-group.js'
+
+/** Bytes in front of the key. */
+const PREFIX_BYTES = 4
+/** The first bytes of the store's own entries. */
+export const OWN_PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff)
+
+/** A key in its encoded form, made by `store.key(…)`: where one key is used often, it is encoded only once. */
+export class EncodedKey<Key> {
+  readonly key: Key
+  readonly group: number
+  /** The key's own bytes, without the prefix. */
+  readonly bytes: Uint8Array
+
+  constructor(key: Key, group: number, bytes: Uint8Array) {
+    this.key = key
+    this.group = group
+    this.bytes = bytes
+  }
+}
+
+/** A key as it is, or encoded before. */
+export type KeyLike<Key> = Key | EncodedKey<Key>
+
+/** The key itself, for messages and functions. */
+export function plainKey<Key>(key: KeyLike<Key>): Key {
+  return key instanceof EncodedKey ? key.key : key
+}
+
+/** Assembles stored keys, one after the other, in memory that is used again and again. */
+export class StoredKey<Key> {
+  /** The stored key that was assembled last, as a stretch: what engines take without a copy. */
+  readonly slot: Slot = new Slot()
+  readonly #writer = new ByteWriter()
+  readonly #codec: KeyCodec<Key>
+  readonly #keyGroups: number
+
+  constructor(codec: KeyCodec<Key>, keyGroups: number) {
+    this.#codec = codec
+    this.#keyGroups = keyGroups
+  }
+
+  /** `group · state · key`. */
+  set(state: number, key: KeyLike<Key>): void {
+    const writer = this.#writer
+    writer.length = PREFIX_BYTES
+    let group: number
+    if (key instanceof EncodedKey) {
+      appendShort(writer, key.bytes)
+      group = key.group
+    } else {
+      this.#codec.writeKey(key, writer)
+      group = keyGroupOf(writer.view, PREFIX_BYTES, writer.length, this.#keyGroups)
+    }
+    writer.view.setUint16(0, group)
+    writer.view.setUint16(2, state)
+    this.#done()
+  }
+
+  /** Appends a map key. */
+  append<MapKey>(codec: KeyCodec<MapKey>, mapKey: MapKey): void {
+    codec.writeKey(mapKey, this.#writer)
+    this.#done()
+  }
+
+  /** Appends a place in a list, or replaces the one that was appended before at `length`. */
+  appendPlace(length: number, place: number): void {
+    const writer = this.#writer
+    writer.length = length
+    const at = writer.reserve(8)
+    writer.view.setUint32(at, Math.floor(place / 2 ** 32))
+    writer.view.setUint32(at + 4, place >>> 0)
+    this.#done()
+  }
+
+  /** Goes back to the first `length` bytes. */
+  cut(length: number): void {
+    this.#writer.length = length
+    this.#done()
+  }
+
+  /** The group of what was assembled last. */
+  get group(): number {
+    return this.#writer.view.getUint16(0)
+  }
+
+  /** What was assembled last, as a view that the next key overwrites. */
+  view(): Uint8Array {
+    return this.#writer.bytes.subarray(0, this.#writer.length)
+  }
+
+  /** The same as a copy. */
+  copy(): Uint8Array {
+    return this.#writer.copy()
+  }
+
+  /** The first key behind all those that start with what was assembled last. */
+  end(): Uint8Array {
+    return present(prefixEnd(this.copy()), 'groups end below 0x8000')
+  }
+
+  #done(): void {
+    const { bytes, view, length } = this.#writer
+    if (length > MAX_KEY_BYTES) {
+      throw new CodecError(`a key of ${length} bytes with what is added to it; the limit is ${MAX_KEY_BYTES}`)
+    }
+    const { slot } = this
+    if (slot.bytes !== bytes) {
+      slot.bytes = bytes
+      slot.view = view
+    }
+    slot.length = length
+  }
+}
+
+/** Keys are short: a loop beats the built-in copy, which needs a view where it is not the whole array. */
+function appendShort(writer: ByteWriter, bytes: Uint8Array): void {
+  const start = writer.reserve(bytes.length)
+  for (let i = 0; i < bytes.length; i++) writer.bytes[start + i] = bytes[i] as number
+}
+
+const encoding = new ByteWriter()
+
+/** The encoded form of a key, to be used again. */
+export function encodeKey<Key>(codec: KeyCodec<Key>, key: Key, keyGroups: number): EncodedKey<Key> {
+  const writer = encoding
+  writer.length = 0
+  codec.writeKey(key, writer)
+  return new EncodedKey(key, keyGroupOf(writer.view, 0, writer.length, keyGroups), writer.copy())
+}
+
+/** A reader behind the prefix of a stored key. */
+export function readerBehindPrefix(storedKey: Uint8Array): ByteReader {
+  return new ByteReader().fromBytes(storedKey, Math.min(PREFIX_BYTES, storedKey.length))
+}
+
+/** `group · state`: what every key of one state in one group starts with. */
+export function statePrefix(group: number, state: number): Uint8Array {
+  return Uint8Array.of(group >>> 8, group & 0xff, state >>> 8, state & 0xff)
+}
+
+/** The stored keys of groups `from` up to, and without, `until`. */
+export function groupRange(
+  from: number,
+  until: number,
+): { readonly gte: Uint8Array; readonly lt: Uint8Array } {
+  return { gte: Uint8Array.of(from >>> 8, from & 0xff), lt: Uint8Array.of(until >>> 8, until & 0xff) }
+}

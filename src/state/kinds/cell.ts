@@ -1,0 +1,284 @@
+// One entry of a state, typed: what value, map, reducing and aggregating states have in common.
+
+import type { PutOptions } from '../../backend/types.js'
+import { StateError } from '../../base/errors.js'
+import { Slot } from '../../base/slot.js'
+import { ByteReader, ByteWriter } from '../codec/bytes.js'
+import type { Codec, KeyCodec } from '../codec/codec.js'
+import { CodecError, describeValue } from '../codec/codec-error.js'
+import type { StructCodec } from '../codec/struct.js'
+import type { AssembledKey, Entries } from '../entries/entries.js'
+import type { KeyLike } from '../key/stored-key.js'
+import type { StateContext } from './state-context.js'
+
+/** How entries of a state expire, as the engine is told. */
+export interface Expiry {
+  readonly options: PutOptions
+  /** Whether reading an entry sets its time to live anew. */
+  readonly refreshOnRead: boolean
+}
+
+/** Computes the next value from the one before; a struct is changed where it is, and nothing need be returned. */
+export type Change<Argument> = (current: unknown, argument: Argument) => unknown
+
+export interface CellOptions {
+  readonly expiry: Expiry
+  /** What a read gives where there is no value; `undefined` without it. */
+  readonly absent: (() => unknown) | undefined
+  /** What a change begins with where there is no value; without it a struct of zeros, or `undefined`. */
+  readonly first: (() => unknown) | undefined
+  /** Whether, where there is no value, the argument of a change is stored as it is. */
+  readonly startsWithArgument: boolean
+}
+
+export class Cell<Key, Part> {
+  readonly #context: StateContext<Key>
+  readonly #codec: Codec<unknown, unknown>
+  readonly #struct: StructCodec<unknown> | undefined
+  readonly #partCodec: KeyCodec<Part> | undefined
+  readonly #expiry: Expiry
+  readonly #options: CellOptions
+  readonly #slot = new Slot()
+  readonly #reader = new ByteReader()
+  /** A value on its way into the entries; of a struct, also what a change sees and writes. */
+  readonly #value = new ByteWriter()
+  readonly #valueSlot = new Slot()
+  readonly #view: unknown
+  /** What `view` shows, apart from what a change works on. */
+  readonly #seen = new ByteWriter()
+  readonly #seenSlot = new Slot()
+  readonly #seenView: unknown
+  /** A value that is written again as it was read. */
+  readonly #refreshed = new ByteWriter(0)
+  #isChanging = false
+
+  /** Entries are by key alone, or by key and part of a map where there is a codec for that. */
+  constructor(
+    context: StateContext<Key>,
+    codec: Codec<unknown, unknown>,
+    partCodec: KeyCodec<Part> | undefined,
+    options: CellOptions,
+  ) {
+    this.#context = context
+    this.#codec = codec
+    this.#struct = isStruct(codec) ? codec : undefined
+    this.#partCodec = partCodec
+    this.#expiry = options.expiry
+    this.#options = options
+    this.#view = this.#struct?.viewOf(this.#valueSlot, 'change')
+    this.#seenView = this.#struct?.viewOf(this.#seenSlot, 'read')
+  }
+
+  get(key: KeyLike<Key>, part: Part): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#get(key, part)
+    const kept = this.#context.kept(key)
+    return this.#expiry.refreshOnRead
+      ? later.write(() => this.#get(kept, part))
+      : later.read(() => this.#get(kept, part))
+  }
+
+  /** The fields of a struct, in an object that the next call of this method fills anew; only over a local engine. */
+  view(key: KeyLike<Key>, part: Part): unknown {
+    const stored = this.#locate(key, part)
+    const { entries } = this.#context.host
+    if (!entries.peek(stored, this.#slot)) return undefined
+    try {
+      this.#loadStruct(this.#seen)
+    } catch (error) {
+      throw this.#context.failureOf('read', error, key, part)
+    }
+    showBytes(this.#seen, this.#seenSlot)
+    if (this.#expiry.refreshOnRead) entries.put(stored, this.#seen, this.#expiry.options)
+    return this.#seenView
+  }
+
+  has(key: KeyLike<Key>, part: Part): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#has(key, part)
+    const kept = this.#context.kept(key)
+    return later.read(() => this.#has(kept, part))
+  }
+
+  put(key: KeyLike<Key>, part: Part, value: unknown): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#put(key, part, value)
+    const kept = this.#context.kept(key)
+    return later.write(() => this.#put(kept, part, value))
+  }
+
+  /** Stores a value where there is none; returns whether it did. */
+  putIfAbsent(key: KeyLike<Key>, part: Part, value: unknown): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#putIfAbsent(key, part, value)
+    const kept = this.#context.kept(key)
+    return later.write(() => this.#putIfAbsent(kept, part, value))
+  }
+
+  delete(key: KeyLike<Key>, part: Part): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#delete(key, part)
+    const kept = this.#context.kept(key)
+    return later.write(() => this.#delete(kept, part))
+  }
+
+  /** Replaces the value by what `change` makes of it. A failure, of `change` too, leaves it as it was. */
+  change<Argument>(key: KeyLike<Key>, part: Part, change: Change<Argument>, argument: Argument): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#change(key, part, change, argument)
+    const kept = this.#context.kept(key)
+    return later.write(() => this.#change(kept, part, change, argument))
+  }
+
+  /** The value that lies in these bytes. */
+  decode(bytes: Uint8Array, key: unknown, part: unknown): unknown {
+    try {
+      const value = this.#codec.read(this.#reader.fromBytes(bytes))
+      this.#reader.assertEnd()
+      return value
+    } catch (error) {
+      throw this.#context.failureOf('read', error, key, part)
+    }
+  }
+
+  #get(key: KeyLike<Key>, part: Part): unknown {
+    const stored = this.#locate(key, part)
+    const { entries } = this.#context.host
+    if (!entries.peek(stored, this.#slot)) return this.#options.absent?.()
+    const value = this.#read(key, part)
+    if (this.#expiry.refreshOnRead) this.#refresh(entries, stored)
+    return value
+  }
+
+  #has(key: KeyLike<Key>, part: Part): boolean {
+    return this.#context.host.entries.peek(this.#locate(key, part), this.#slot)
+  }
+
+  #put(key: KeyLike<Key>, part: Part, value: unknown): void {
+    if (this.#isChanging) throw this.#nested()
+    this.#encode(key, part, value)
+    this.#context.host.entries.put(this.#locate(key, part), this.#value, this.#expiry.options)
+  }
+
+  #putIfAbsent(key: KeyLike<Key>, part: Part, value: unknown): boolean {
+    if (this.#has(key, part)) return false
+    this.#put(key, part, value)
+    return true
+  }
+
+  #delete(key: KeyLike<Key>, part: Part): void {
+    this.#context.host.entries.remove(this.#locate(key, part))
+  }
+
+  #change<Argument>(key: KeyLike<Key>, part: Part, change: Change<Argument>, argument: Argument): void {
+    if (this.#isChanging) throw this.#nested()
+    const context = this.#context
+    let stored = this.#locate(key, part)
+    const isThere = context.host.entries.peek(stored, this.#slot)
+    const { assembled } = context
+    this.#isChanging = true
+    try {
+      if (!isThere && this.#options.startsWithArgument) {
+        this.#encode(key, part, argument)
+      } else if (this.#struct === undefined) {
+        const current = isThere ? this.#read(key, part) : this.#options.first?.()
+        this.#encode(key, part, change(current, argument))
+      } else {
+        this.#loadForChange(isThere, key, part)
+        const made = change(this.#view, argument)
+        if (made !== undefined) this.#encode(key, part, made)
+      }
+    } catch (error) {
+      throw context.failure('write', error, key, part)
+    } finally {
+      this.#isChanging = false
+    }
+    if (context.assembled !== assembled) stored = this.#locate(key, part)
+    context.host.entries.put(stored, this.#value, this.#expiry.options)
+  }
+
+  #loadForChange(isThere: boolean, key: KeyLike<Key>, part: Part): void {
+    if (isThere) {
+      try {
+        this.#loadStruct(this.#value)
+      } catch (error) {
+        throw this.#context.failureOf('read', error, key, part)
+      }
+    } else if (this.#options.first === undefined) {
+      this.#slot.length = 0
+      this.#loadStruct(this.#value)
+    } else {
+      this.#encode(key, part, this.#options.first())
+    }
+    showBytes(this.#value, this.#valueSlot)
+  }
+
+  /** Copies the struct that the slot shows; fields that it lacks are zeros. */
+  #loadStruct(to: ByteWriter): void {
+    const { bytes: from, offset, length } = this.#slot
+    // No field at all is a struct that was never stored.
+    if (length > 0) this.#struct?.fieldsIn(length)
+    to.length = 0
+    to.reserve(this.#struct?.fixedBytes ?? 0)
+    const { bytes } = to
+    for (let i = 0; i < length; i++) bytes[i] = from[offset + i] as number
+    for (let i = length; i < to.length; i++) bytes[i] = 0
+  }
+
+  #refresh(entries: Entries, stored: AssembledKey): void {
+    const slot = this.#slot
+    this.#refreshed.length = 0
+    this.#refreshed.append(slot.bytes.subarray(slot.offset, slot.offset + slot.length))
+    entries.put(stored, this.#refreshed, this.#expiry.options)
+  }
+
+  #read(key: KeyLike<Key>, part: Part): unknown {
+    try {
+      const reader = this.#reader.fromSlot(this.#slot)
+      const value = this.#codec.read(reader)
+      reader.assertEnd()
+      return value
+    } catch (error) {
+      throw this.#context.failureOf('read', error, key, part)
+    }
+  }
+
+  #encode(key: KeyLike<Key>, part: Part, value: unknown): void {
+    this.#value.length = 0
+    try {
+      const isAbsence = value === undefined || value === null
+      if (isAbsence && this.#codec.takesAbsence !== true) {
+        throw new CodecError(`${describeValue(value)} is not a value; optional(…) takes undefined`)
+      }
+      this.#codec.write(value, this.#value)
+    } catch (error) {
+      throw this.#context.failureOf('write', error, key, part)
+    }
+  }
+
+  #locate(key: KeyLike<Key>, part: Part): AssembledKey {
+    return this.#partCodec === undefined
+      ? this.#context.locate(key)
+      : this.#context.locateIn(key, this.#partCodec, part)
+  }
+
+  #nested(): StateError {
+    return new StateError('TRANSACTION_FAILED', {
+      operation: `a write to state '${this.#context.name}'`,
+      reason: 'it was made within the function of a change of the same state',
+    })
+  }
+}
+
+function isStruct(codec: Codec<unknown, unknown>): codec is StructCodec<unknown> {
+  return 'viewOf' in codec
+}
+
+/** Points a slot at what was written. */
+function showBytes(writer: ByteWriter, slot: Slot): void {
+  if (slot.bytes !== writer.bytes) {
+    slot.bytes = writer.bytes
+    slot.view = writer.view
+  }
+  slot.length = writer.length
+}

@@ -1,0 +1,226 @@
+// A list of one key: an entry for each element, and one that says which places are taken.
+//
+//   head entry: group · state · key               -> first place u64 · end place u64 (little-endian)
+//   element:    group · state · key · place u64   -> the element
+//
+// (1) Elements are at first, first + 1, … end - 1. Places are never used again while the list is not empty.
+// (2) What is outside is no element: it is left from a crash between two writes, and goes with the next
+//     trim or append there.
+// (3) An element is written before the head that counts it, and removed after the head that no longer does.
+// (4) The head lives as long as its youngest element: it is written with every one.
+
+import { Slot } from '../../base/slot.js'
+import { ByteReader, ByteWriter } from '../codec/bytes.js'
+import type { Codec } from '../codec/codec.js'
+import { CodecError, describeValue } from '../codec/codec-error.js'
+import { int64 } from '../codec/numbers.js'
+import { show } from '../entries/backend-entries.js'
+import type { Entries } from '../entries/entries.js'
+import type { KeyLike, StoredKey } from '../key/stored-key.js'
+import type { Expiry } from './cell.js'
+import type { StateContext } from './state-context.js'
+
+const HEAD_BYTES = 16
+
+/** The elements of a stored list's key whose places lie in a range, to be scanned. */
+export interface ListBounds {
+  readonly firstKey: Uint8Array
+  readonly endKey: Uint8Array
+}
+
+export class ListCells<Key> {
+  readonly #context: StateContext<Key>
+  readonly #codec: Codec<unknown, unknown>
+  readonly #expiry: Expiry
+  readonly #maxLength: number
+  readonly #slot = new Slot()
+  readonly #reader = new ByteReader()
+  readonly #value = new ByteWriter()
+  readonly #head = new ByteWriter(HEAD_BYTES)
+  /** Places of the list at hand. */
+  #first = 0
+  #end = 0
+
+  constructor(context: StateContext<Key>, codec: Codec<unknown, unknown>, expiry: Expiry, maxLength: number) {
+    this.#context = context
+    this.#codec = codec
+    this.#expiry = expiry
+    this.#maxLength = maxLength
+  }
+
+  append(key: KeyLike<Key>, elements: readonly unknown[]): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#append(key, elements)
+    const kept = this.#context.kept(key)
+    return later.write(() => this.#append(kept, elements))
+  }
+
+  at(key: KeyLike<Key>, index: number): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#at(key, index)
+    const kept = this.#context.kept(key)
+    return later.read(() => this.#at(kept, index))
+  }
+
+  /** How many places are taken: the length, where no element has expired. */
+  takenPlaces(key: KeyLike<Key>): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#takenPlaces(key)
+    const kept = this.#context.kept(key)
+    return later.read(() => this.#takenPlaces(kept))
+  }
+
+  /** Keeps the last `length` elements at most. */
+  trim(key: KeyLike<Key>, length: number): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#trim(key, length)
+    const kept = this.#context.kept(key)
+    return later.write(() => this.#trim(kept, length))
+  }
+
+  /** The stored keys between which the elements lie; `undefined` where there are none. */
+  bounds(key: KeyLike<Key>): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#bounds(key)
+    const kept = this.#context.kept(key)
+    return later.read(() => this.#bounds(kept))
+  }
+
+  decode(bytes: Uint8Array, key: unknown): unknown {
+    try {
+      const element = this.#codec.read(this.#reader.fromBytes(bytes))
+      this.#reader.assertEnd()
+      return element
+    } catch (error) {
+      throw this.#context.failureOf('read', error, key)
+    }
+  }
+
+  /** Which places a head says are taken. */
+  decodeHead(bytes: Uint8Array, key: unknown): { readonly first: number; readonly end: number } {
+    show(bytes, this.#slot)
+    this.#readHead(key)
+    return { first: this.#first, end: this.#end }
+  }
+
+  #append(key: KeyLike<Key>, elements: readonly unknown[]): void {
+    if (elements.length === 0) return
+    const { entries } = this.#context.host
+    // All are encoded before the first one is written: either every element is appended or none.
+    const encoded = elements.map((element) => this.#encode(key, element))
+    const stored = this.#context.locate(key)
+    const keyLength = stored.slot.length
+    this.#loadHead(entries, stored, key)
+    const kept = Math.min(encoded.length, this.#maxLength)
+    for (const element of encoded.slice(encoded.length - kept)) {
+      stored.appendPlace(keyLength, this.#end)
+      this.#value.length = 0
+      this.#value.append(element)
+      entries.put(stored, this.#value, this.#expiry.options)
+      this.#end++
+    }
+    const before = this.#first
+    this.#first = Math.max(before, this.#end - this.#maxLength)
+    this.#putHead(entries, stored, keyLength)
+    for (let place = before; place < this.#first; place++) {
+      stored.appendPlace(keyLength, place)
+      entries.remove(stored)
+    }
+  }
+
+  #at(key: KeyLike<Key>, index: number): unknown {
+    const { entries } = this.#context.host
+    const stored = this.#context.locate(key)
+    this.#loadHead(entries, stored, key)
+    const place = index < 0 ? this.#end + index : this.#first + index
+    if (place < this.#first || place >= this.#end) return undefined
+    stored.appendPlace(stored.slot.length, place)
+    if (!entries.peek(stored, this.#slot)) return undefined
+    try {
+      const reader = this.#reader.fromSlot(this.#slot)
+      const element = this.#codec.read(reader)
+      reader.assertEnd()
+      return element
+    } catch (error) {
+      throw this.#context.failureOf('read', error, key)
+    }
+  }
+
+  #takenPlaces(key: KeyLike<Key>): number {
+    this.#loadHead(this.#context.host.entries, this.#context.locate(key), key)
+    return this.#end - this.#first
+  }
+
+  #trim(key: KeyLike<Key>, length: number): void {
+    const { entries } = this.#context.host
+    const stored = this.#context.locate(key)
+    const keyLength = stored.slot.length
+    this.#loadHead(entries, stored, key)
+    if (this.#end - this.#first <= length) return
+    if (length === 0) {
+      entries.removeRange(stored.copy(), stored.end())
+      return
+    }
+    this.#first = this.#end - length
+    this.#putHead(entries, stored, keyLength)
+    // From the very first place, so that what a crash has left in front goes too.
+    stored.appendPlace(keyLength, 0)
+    const from = stored.copy()
+    stored.appendPlace(keyLength, this.#first)
+    entries.removeRange(from, stored.copy())
+  }
+
+  #bounds(key: KeyLike<Key>): ListBounds | undefined {
+    const stored = this.#context.locate(key)
+    const keyLength = stored.slot.length
+    this.#loadHead(this.#context.host.entries, stored, key)
+    if (this.#end === this.#first) return undefined
+    stored.appendPlace(keyLength, this.#first)
+    const firstKey = stored.copy()
+    stored.appendPlace(keyLength, this.#end)
+    return { firstKey, endKey: stored.copy() }
+  }
+
+  #loadHead(entries: Entries, stored: StoredKey<Key>, key: KeyLike<Key>): void {
+    this.#first = 0
+    this.#end = 0
+    if (entries.peek(stored, this.#slot)) this.#readHead(key)
+  }
+
+  #readHead(key: unknown): void {
+    const { view, offset, length } = this.#slot
+    try {
+      if (length !== HEAD_BYTES) throw new CodecError(`the head of a list of ${length} bytes`)
+      const first = int64.load(view, offset)
+      const end = int64.load(view, offset + 8)
+      if (first < 0 || end < first) throw new CodecError(`a list from place ${first} to ${end}`)
+      this.#first = first
+      this.#end = end
+    } catch (error) {
+      throw this.#context.failureOf('read', error, key)
+    }
+  }
+
+  #putHead(entries: Entries, stored: StoredKey<Key>, keyLength: number): void {
+    const head = this.#head
+    head.length = 0
+    head.reserve(HEAD_BYTES)
+    int64.store(head.view, 0, this.#first)
+    int64.store(head.view, 8, this.#end)
+    stored.cut(keyLength)
+    entries.put(stored, head, this.#expiry.options)
+  }
+
+  #encode(key: KeyLike<Key>, element: unknown): Uint8Array {
+    this.#value.length = 0
+    try {
+      if ((element === undefined || element === null) && this.#codec.takesAbsence !== true) {
+        throw new CodecError(`${describeValue(element)} is not a value; optional(…) takes undefined`)
+      }
+      this.#codec.write(element, this.#value)
+      return this.#value.copy()
+    } catch (error) {
+      throw this.#context.failureOf('write', error, key)
+    }
+  }
+}

@@ -1,0 +1,118 @@
+import type { Entry, ScanRange } from '../../backend/types.js'
+import { startsWith } from '../../base/bytes.js'
+import { invalidArgument } from '../../base/options.js'
+import type { ByteReader } from '../codec/bytes.js'
+import type { Codec } from '../codec/codec.js'
+import { type KeyLike, plainKey, readerBehindPrefix } from '../key/stored-key.js'
+import type { Expiry } from './cell.js'
+import { type ListBounds, ListCells } from './list-cells.js'
+import { elementOptions, stateRanges } from './ranges.js'
+import { collected, counted, decoded, PASS_OVER } from './scanned.js'
+import type { StateContext } from './state-context.js'
+import type { ElementScanOptions, StateScanOptions } from './states.js'
+
+const NO_KEY = Uint8Array.of(0xff, 0xff)
+/** Places are whole numbers from 0, in eight bytes, the highest first. */
+const placeCodec = {
+  readKey: (from: ByteReader): number => {
+    const at = from.take(8)
+    return from.view.getUint32(at) * 2 ** 32 + from.view.getUint32(at + 4)
+  },
+}
+
+/** Implements `ListState`. */
+export class EntryListState<Key> {
+  readonly #context: StateContext<Key>
+  readonly #cells: ListCells<Key>
+  /** Elements may be missing between the first and the last one. */
+  readonly #expires: boolean
+
+  constructor(context: StateContext<Key>, codec: Codec<unknown, unknown>, expiry: Expiry, maxLength: number) {
+    this.#context = context
+    this.#cells = new ListCells(context, codec, expiry, maxLength)
+    this.#expires = expiry.options.ttlMs !== Infinity
+  }
+
+  append(key: KeyLike<Key>, ...elements: unknown[]): unknown {
+    return this.#cells.append(key, elements)
+  }
+
+  at(key: KeyLike<Key>, index: number): unknown {
+    if (!Number.isSafeInteger(index)) throw invalidArgument('index', 'must be a whole number')
+    return this.#cells.at(key, index)
+  }
+
+  length(key: KeyLike<Key>): unknown {
+    return this.#expires ? counted(this.values(key)) : this.#cells.takenPlaces(key)
+  }
+
+  get(key: KeyLike<Key>): unknown {
+    return collected(this.values(key))
+  }
+
+  values(key: KeyLike<Key>, options?: ElementScanOptions): unknown {
+    const range = elementOptions(options)
+    const { host } = this.#context
+    const bounds = this.#cells.bounds(key)
+    const entries =
+      host.later === undefined
+        ? this.#between(bounds as ListBounds | undefined, range)
+        : this.#betweenLater(bounds as Promise<ListBounds | undefined>, range)
+    return decoded(
+      entries,
+      ([, bytes]) => this.#cells.decode(bytes, plainKey(key)),
+      options?.limit ?? Infinity,
+    )
+  }
+
+  trim(key: KeyLike<Key>, length: number): unknown {
+    if (!Number.isSafeInteger(length) || length < 0) {
+      throw invalidArgument('length', 'must be a whole number, 0 or more')
+    }
+    return this.#cells.trim(key, length)
+  }
+
+  clear(key: KeyLike<Key>): unknown {
+    return this.#context.clear(key)
+  }
+
+  entries(options?: StateScanOptions): unknown {
+    const { keyCodec, host } = this.#context
+    // The head, which has no place behind its key, comes right before the elements that it counts.
+    let listKey: Uint8Array = NO_KEY
+    let first = 0
+    let end = 0
+    return decoded(
+      host.scan(stateRanges(this.#context, options)),
+      ([storedKey, bytes]) => {
+        const reader = readerBehindPrefix(storedKey)
+        const key = this.#context.readKey(reader, keyCodec, 'head')
+        if (reader.rest() === 0) {
+          listKey = storedKey
+          ;({ first, end } = this.#cells.decodeHead(bytes, key))
+          return PASS_OVER
+        }
+        const place = this.#context.readKey(reader, placeCodec, 'whole')
+        const isElement = startsWith(storedKey, listKey) && place >= first && place < end
+        return isElement ? [key, this.#cells.decode(bytes, key)] : PASS_OVER
+      },
+      options?.limit ?? Infinity,
+    )
+  }
+
+  #between(bounds: ListBounds | undefined, range: ScanRange): IterableIterator<Entry> {
+    const ranges = bounds === undefined ? [] : [{ ...range, gte: bounds.firstKey, lt: bounds.endKey }]
+    return this.#context.host.scan(ranges) as IterableIterator<Entry>
+  }
+
+  async *#betweenLater(
+    bounds: Promise<ListBounds | undefined>,
+    range: ScanRange,
+  ): AsyncIterableIterator<Entry> {
+    const found = await bounds
+    if (found === undefined) return
+    yield* this.#context.host.scan([
+      { ...range, gte: found.firstKey, lt: found.endKey },
+    ]) as AsyncIterableIterator<Entry>
+  }
+}

@@ -1,0 +1,127 @@
+import { reasonOf, StateError } from '../../base/errors.js'
+import type { ByteReader } from '../codec/bytes.js'
+import type { KeyCodec } from '../codec/codec.js'
+import { type CodecDirection, CodecError } from '../codec/codec-error.js'
+import type { Host } from '../entries/host.js'
+import { EncodedKey, encodeKey, type KeyLike, plainKey, StoredKey } from '../key/stored-key.js'
+
+/** What one state knows of the store that it is in. */
+export class StateContext<Key> {
+  readonly name: string
+  readonly id: number
+  readonly host: Host
+  readonly keyCodec: KeyCodec<Key>
+  readonly keyGroups: number
+  /** The stored key of the operation at hand. */
+  readonly storedKey: StoredKey<Key>
+  /** How many keys were assembled: where it has moved on, the stored key is another operation's. */
+  assembled = 0
+
+  constructor(name: string, id: number, host: Host, keyCodec: KeyCodec<Key>, keyGroups: number) {
+    this.name = name
+    this.id = id
+    this.host = host
+    this.keyCodec = keyCodec
+    this.keyGroups = keyGroups
+    this.storedKey = new StoredKey(keyCodec, keyGroups)
+  }
+
+  /** Assembles the stored key of `key`. */
+  locate(key: KeyLike<Key>): StoredKey<Key> {
+    this.assembled++
+    try {
+      this.storedKey.set(this.id, key)
+    } catch (error) {
+      throw this.failure('write', error, key)
+    }
+    return this.storedKey
+  }
+
+  /** The same with a map key behind it. */
+  locateIn<MapKey>(key: KeyLike<Key>, codec: KeyCodec<MapKey>, mapKey: MapKey): StoredKey<Key> {
+    this.locate(key)
+    try {
+      this.storedKey.append(codec, mapKey)
+    } catch (error) {
+      throw this.failure('write', error, key, mapKey)
+    }
+    return this.storedKey
+  }
+
+  /** A key that an operation keeps beyond the call: what the caller does with its own afterwards is of no effect. */
+  kept(key: KeyLike<Key>): EncodedKey<Key> {
+    if (key instanceof EncodedKey) return key
+    try {
+      return encodeKey(this.keyCodec, key, this.keyGroups)
+    } catch (error) {
+      throw this.failureOf('write', error, key)
+    }
+  }
+
+  /** Removes everything that a list or a map has under a key. */
+  clear(key: KeyLike<Key>): unknown {
+    const { later } = this.host
+    if (later === undefined) return this.#clear(key)
+    const kept = this.kept(key)
+    return later.write(() => this.#clear(kept))
+  }
+
+  #clear(key: KeyLike<Key>): void {
+    const stored = this.locate(key)
+    this.host.entries.removeRange(stored.copy(), stored.end())
+  }
+
+  /** A key of a stored key: all that is left of it, or its head. */
+  readKey<Read>(reader: ByteReader, codec: Pick<KeyCodec<Read>, 'readKey'>, extent: 'head' | 'whole'): Read {
+    try {
+      const key = codec.readKey(reader)
+      if (extent === 'whole') reader.assertEnd()
+      return key
+    } catch (error) {
+      throw new StateError(
+        'DESERIALIZATION_FAILED',
+        { what: `a key of state '${this.name}'`, reason: reasonOf(error) },
+        { cause: error },
+      )
+    }
+  }
+
+  /**
+   * A failure of a codec as the error that names state, key and field. What else was thrown, by a function of the user or by
+   * the engine, is passed on as it is.
+   */
+  failure(direction: CodecDirection, error: unknown, key: unknown, mapKey?: unknown): unknown {
+    if (!(error instanceof CodecError)) return error
+    return this.failureOf(error.direction ?? direction, error, key, mapKey)
+  }
+
+  /** The same where everything that can be thrown is the codec's. */
+  failureOf(direction: CodecDirection, error: unknown, key: unknown, mapKey?: unknown): StateError {
+    const shown = mapKey === undefined ? '' : `, map key ${describe(mapKey)}`
+    const path = error instanceof CodecError ? error.path : ''
+    const details = {
+      what: `state '${this.name}', key ${describe(plainKey(key))}${shown}`,
+      reason: `${path === '' ? '' : `${path}: `}${reasonOf(error)}`,
+    }
+    const cause = error instanceof CodecError ? error.cause : error
+    return new StateError(
+      direction === 'write' ? 'SERIALIZATION_FAILED' : 'DESERIALIZATION_FAILED',
+      details,
+      cause === undefined ? undefined : { cause },
+    )
+  }
+}
+
+const SHOWN_LENGTH = 120
+
+/** A key as JSON would have it, cut where it is long. */
+function describe(key: unknown): string {
+  let text: string
+  try {
+    const shown = (_: string, part: unknown) => (typeof part === 'bigint' ? `${part}n` : part)
+    text = JSON.stringify(key, shown) ?? String(key)
+  } catch {
+    text = typeof key
+  }
+  return text.length > SHOWN_LENGTH ? `${text.slice(0, SHOWN_LENGTH)}…` : text
+}

@@ -1,0 +1,74 @@
+// States with one value for each key: value, reducing and aggregating.
+
+import type { Codec } from '../codec/codec.js'
+import type { KeyLike } from '../key/stored-key.js'
+import { readerBehindPrefix } from '../key/stored-key.js'
+import { Cell, type CellOptions, type Change } from './cell.js'
+import { stateRanges } from './ranges.js'
+import { decoded } from './scanned.js'
+import type { StateContext } from './state-context.js'
+import type { StateScanOptions } from './states.js'
+
+type Add = (current: unknown, added: unknown) => unknown
+
+/** Implements `ValueState`, `ReducingState` and `AggregatingState`: which of its methods a user sees, the types say. */
+export class SingleValueState<Key> {
+  readonly #context: StateContext<Key>
+  readonly #cell: Cell<Key, undefined>
+  readonly #add: Add | undefined
+
+  constructor(
+    context: StateContext<Key>,
+    codec: Codec<unknown, unknown>,
+    options: CellOptions,
+    add: Add | undefined,
+  ) {
+    this.#context = context
+    this.#cell = new Cell<Key, undefined>(context, codec, undefined, options)
+    this.#add = add
+  }
+
+  get(key: KeyLike<Key>): unknown {
+    return this.#cell.get(key, undefined)
+  }
+
+  view(key: KeyLike<Key>): unknown {
+    return this.#cell.view(key, undefined)
+  }
+
+  has(key: KeyLike<Key>): unknown {
+    return this.#cell.has(key, undefined)
+  }
+
+  put(key: KeyLike<Key>, value: unknown): unknown {
+    return this.#cell.put(key, undefined, value)
+  }
+
+  putIfAbsent(key: KeyLike<Key>, value: unknown): unknown {
+    return this.#cell.putIfAbsent(key, undefined, value)
+  }
+
+  update(key: KeyLike<Key>, change: Change<undefined>): unknown {
+    return this.#cell.change(key, undefined, change, undefined)
+  }
+
+  add(key: KeyLike<Key>, added: unknown): unknown {
+    return this.#cell.change(key, undefined, this.#add as Add, added)
+  }
+
+  delete(key: KeyLike<Key>): unknown {
+    return this.#cell.delete(key, undefined)
+  }
+
+  entries(options?: StateScanOptions): unknown {
+    const { keyCodec, host } = this.#context
+    return decoded(
+      host.scan(stateRanges(this.#context, options)),
+      ([storedKey, bytes]) => {
+        const key = this.#context.readKey(readerBehindPrefix(storedKey), keyCodec, 'whole')
+        return [key, this.#cell.decode(bytes, key, undefined)]
+      },
+      options?.limit ?? Infinity,
+    )
+  }
+}

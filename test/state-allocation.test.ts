@@ -1,0 +1,43 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const script = fileURLToPath(new URL('./support/count-allocations.mjs', import.meta.url))
+const built = fileURLToPath(new URL('../dist/state.js', import.meta.url))
+
+function count(calls: number): { [call: string]: number } {
+  // Half a GiB for young objects: nothing is collected while it is counted.
+  const flags = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512']
+  const child = spawnSync(process.execPath, [...flags, script, join(built, '..'), String(calls)], {
+    encoding: 'utf8',
+  })
+  expect(child.stderr).toBe('')
+  return JSON.parse(child.stdout) as { [call: string]: number }
+}
+
+// Fields of whole numbers of 32 bits: whether a double passes from a property to its user as an object of its own depends on what
+// the compiler inlines, and it often is one (docs/state.md).
+describe('states of numbers and structs on the memory engine', () => {
+  it('allocate less than a byte per call: add, update, put, get, view', () => {
+    if (!existsSync(built)) throw new Error('build first: npm run build')
+    const calls = process.env['HOLDFAST_LONG'] === '1' ? 1_000_000 : 50_000
+    let bytesPerCall = count(calls)
+    // When the compiler looks at a loop decides what it inlines, and that depends on how busy the machine is: what one process
+    // has not shown, another one may.
+    for (let i = 0; i < 3 && Object.values(bytesPerCall).filter((bytes) => bytes >= 1).length > 1; i++) {
+      const again = count(calls)
+      const least = Object.entries(bytesPerCall).map(([call, bytes]) => [
+        call,
+        Math.min(bytes, again[call] ?? bytes),
+      ])
+      bytesPerCall = Object.fromEntries(least) as typeof bytesPerCall
+    }
+    expect(Object.keys(bytesPerCall).length).toBe(9)
+    for (const [call, bytes] of Object.entries(bytesPerCall)) {
+      if (call === 'a call that makes an object') expect(bytes, call).toBeGreaterThan(10)
+      else expect(bytes, call).toBeLessThan(1)
+    }
+  })
+})
