@@ -1,4 +1,4 @@
-// MessagePack by @msgpack/msgpack (docs/decisions/0030-message-pack.md).
+// MessagePack by @msgpack/msgpack (docs/decisions/0025-message-pack.md).
 
 import { Decoder, Encoder } from '@msgpack/msgpack'
 import { isBytes } from '../../base/shapes.js'
