@@ -2,14 +2,22 @@
 
 import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
 import { StateError } from '../base/errors.js'
-import { hasMethods, type Rule, rejectViolations, violationsOf } from '../base/options.js'
-import type { Codec, KeyCodec } from './codec/codec.js'
-import { isFixedCodec } from './codec/codec.js'
+import {
+  hasMethods,
+  invalidArgument,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../base/options.js'
+import type { KeyCodec } from './codec/codec.js'
 import { AwaitedHost } from './entries/awaited-host.js'
 import type { Host } from './entries/host.js'
 import { LocalHost } from './entries/local-host.js'
+import { type BootstrapOptions, bootstrapState } from './evolution/bootstrap.js'
+import { type MigrateOptions, StateMigration } from './evolution/migrate.js'
+import { planOf, type StorePlan } from './evolution/plan.js'
 import { type EncodedKey, encodeKey, groupRange, type KeyLike } from './key/stored-key.js'
-import type { Expiry } from './kinds/cell.js'
 import type {
   AggregatingTypes,
   ListTypes,
@@ -19,13 +27,12 @@ import type {
   TypesOf,
   ValueTypes,
 } from './kinds/definitions.js'
-import { EntryListState } from './kinds/list-state.js'
-import { EntryMapState } from './kinds/map-state.js'
 import type { Mode, Outcome } from './kinds/outcome.js'
 import { groupsRule } from './kinds/ranges.js'
 import { StateContext } from './kinds/state-context.js'
 import type {
   AggregatingState,
+  IndexedState,
   KeyGroupRange,
   ListState,
   MapState,
@@ -33,10 +40,13 @@ import type {
   StructView,
   ValueState,
 } from './kinds/states.js'
-import { SingleValueState } from './kinds/value-state.js'
+import { type OpenState, openState } from './open-state.js'
+import { migratesAnything } from './schema/compare-schema.js'
 import type { StateDefinitions, StateSchema } from './schema/define-state.js'
-import { openSchema } from './schema/open-schema.js'
+import { openSchema, readSchema, recordSchema } from './schema/open-schema.js'
 import type { RecordedSchema } from './schema/recorded-schema.js'
+import { EventExpiry } from './time/event-expiry.js'
+import { checkTimestamp, EventTime, TIME_KEY } from './time/event-time.js'
 
 /** The stored keys of some key groups, as a range for a backend, a checkpoint or a restore. */
 export interface KeyGroups extends KeyGroupRange {
@@ -57,6 +67,39 @@ export interface StoreMethods<M extends Mode, Key> {
   clear(key: KeyLike<Key>): Outcome<M, void>
   /** Encodes a key once, to be given wherever a key is. */
   key(key: Key): EncodedKey<Key>
+  /**
+   * The time of the event at hand, in whole milliseconds since the epoch: what is written from now on, to states that expire by
+   * event time, is written at it. Over an asynchronous backend each call takes the time that was said last when it was made.
+   */
+  at(timestampMs: number): void
+  /**
+   * No event with a time up to this is expected any more: entries that live by event time expire by it. It is recorded in the
+   * store, so that a restore goes on with it. A lower one than before is ignored (T3). `INVALID_ARGUMENT` unless it is a whole
+   * number of milliseconds (T1).
+   */
+  advanceWatermark(timestampMs: number): Outcome<M, void>
+  /** How far the watermark has come; `-Infinity` before the first one. */
+  readonly watermark: number
+  /**
+   * Rewrites what earlier versions of the program have written, builds indices that lack entries, and with `ttl` gives what is
+   * stored the time to live of now. It works in slices beside other calls. One that is ended by its signal, or by the end of
+   * the process, goes on where it was when it is called again.
+   */
+  migrate(options?: MigrateOptions): Promise<void>
+  /** What `migrate` would do: nothing is changed. */
+  plan(): Promise<StorePlan>
+  /**
+   * Fills a state that is empty from elsewhere, in batches: `[key, value]`, of a list `[key, element]`, of a map
+   * `[key, mapKey, value]`. Resolves with how many there were. Where it fails, what was written stays: `clear` the state, or
+   * `drop` it, before it is tried again. `INVALID_ARGUMENT` where the state has entries already.
+   */
+  bootstrap(
+    state: string,
+    items: Iterable<readonly unknown[]> | AsyncIterable<readonly unknown[]>,
+    options?: BootstrapOptions,
+  ): Promise<number>
+  /** What the store says of itself, as it is recorded: what `checkSchema` and tools compare. */
+  readonly schema: RecordedSchema
   /** Groups `from` up to, and without, `until`; `INVALID_ARGUMENT` for groups that the store does not have. */
   keyGroups(range: KeyGroupRange): KeyGroups
 }
@@ -68,12 +111,19 @@ type StructViewOf<M extends Mode, Key, Types> = Types extends {
   ? StructView<M, Key, Value>
   : unknown
 
+type IndexedBy<M extends Mode, Found, Types> = Types extends { readonly indexes: infer Indexes }
+  ? keyof Indexes extends never
+    ? unknown
+    : IndexedState<M, Found, Indexes>
+  : unknown
+
 /** The state that a definition describes. */
 export type StateOf<Definition, M extends Mode, Key> =
   Definition extends StateDefinition<'value'>
     ? TypesOf<Definition> extends infer Types extends ValueTypes<never, unknown>
       ? ValueState<M, Key, Types['value'], Types['input'], Types['absent'], Types['current'], Types['next']> &
-          StructViewOf<M, Key, Types>
+          StructViewOf<M, Key, Types> &
+          IndexedBy<M, [key: Key, value: Types['value']], Types>
       : never
     : Definition extends StateDefinition<'list'>
       ? TypesOf<Definition> extends infer Types extends ListTypes<never>
@@ -81,7 +131,16 @@ export type StateOf<Definition, M extends Mode, Key> =
         : never
       : Definition extends StateDefinition<'map'>
         ? TypesOf<Definition> extends infer Types extends MapTypes<never, never>
-          ? MapState<M, Key, Types['mapKey'], Types['value'], Types['input'], Types['current'], Types['next']>
+          ? MapState<
+              M,
+              Key,
+              Types['mapKey'],
+              Types['value'],
+              Types['input'],
+              Types['current'],
+              Types['next']
+            > &
+              IndexedBy<M, [key: Key, mapKey: Types['mapKey'], value: Types['value']], Types>
           : never
         : Definition extends StateDefinition<'reducing'>
           ? TypesOf<Definition> extends infer Types extends ReducingTypes<never>
@@ -100,11 +159,19 @@ export type StateStore<Schema, M extends Mode = 'sync'> =
     ? StoreMethods<M, Key> & { readonly [Name in keyof States]: StateOf<States[Name], M, Key> }
     : never
 
+export interface OpenOptions {
+  /**
+   * Whether opening may migrate what reads cannot: another kind of a state, another map key, another key. It resolves when that is
+   * done, and goes on where it was interrupted. Default false: such a store is `INCOMPATIBLE`, and says so.
+   */
+  readonly migrate?: boolean | MigrateOptions
+}
+
 interface OpenStateStore {
   /**
    * Opens the store of a schema in a backend: an empty one, or one that a store has written. The recorded schema is compared with
    * this one, and decides before anything changes: `INCOMPATIBLE` names each state that differs, and what to write. New states are
-   * added, entries of those in `drop` removed.
+   * added, entries of those in `drop` removed. What an earlier version has written is read as the present one (docs/state.md).
    *
    * Over a `SyncStateBackend` calls return results, over another backend promises. The backend stays the caller's: restore it
    * before the store is opened, and close it after the last call. Everything in it belongs to the store.
@@ -112,11 +179,15 @@ interface OpenStateStore {
   open<Schema extends StateSchema>(
     backend: SyncStateBackend,
     schema: Schema,
+    options?: OpenOptions,
   ): Promise<StateStore<Schema, 'sync'>>
   open<Schema extends StateSchema>(
     backend: StateBackend,
     schema: Schema,
+    options?: OpenOptions,
   ): Promise<StateStore<Schema, 'async'>>
+  /** What `open` with this schema would do, and how many entries there are to migrate or to drop: nothing is changed. */
+  plan(backend: StateBackend, schema: StateSchema): Promise<StorePlan>
 }
 
 const openRules: { readonly [name: string]: Rule } = {
@@ -125,39 +196,136 @@ const openRules: { readonly [name: string]: Rule } = {
     typeof value === 'object' && value !== null && 'states' in value && 'key' in value
       ? undefined
       : 'must be made by defineState()',
+  migrate: (value) =>
+    value === undefined || typeof value === 'boolean' || typeof value === 'object'
+      ? undefined
+      : 'must be true, false, or options of a migration',
+}
+
+const migrateRules: { readonly [name: string]: Rule } = {
+  ttl: rules.boolean,
+  indexes: rules.boolean,
+  signal: rules.signal,
+  onProgress: rules.function,
 }
 
 /** Typed state over any backend. */
 export const StateStore: OpenStateStore = {
-  open: async (backend: StateBackend, schema: StateSchema) => {
-    rejectViolations(violationsOf({ backend, schema }, openRules, 'open'))
-    const recorded = await openSchema(backend, schema)
-    const made = isSyncBackend(backend)
-      ? new Store(new LocalHost(backend), schema, recorded)
-      : new Store(new AwaitedHost(backend), schema, recorded)
+  open: async (backend: StateBackend, schema: StateSchema, options?: OpenOptions) => {
+    const { migrate = false } = options ?? {}
+    rejectViolations(violationsOf({ backend, schema, migrate }, openRules, 'open'))
+    const migrateOptions = typeof migrate === 'object' ? migrate : {}
+    rejectViolations(violationsOf(migrateOptions, migrateRules, 'options.migrate'))
+    const recorded = await openSchema(backend, schema, migrate !== false)
+    const host = isSyncBackend(backend) ? new LocalHost(backend) : new AwaitedHost(backend)
+    const store = new Store(backend, host, schema, recorded)
+    await store.begin(migrateOptions)
     // What is checked here by hand is what the overloads promise.
-    return made as never
+    return store.withStates() as never
+  },
+  plan: async (backend, schema) => {
+    rejectViolations(violationsOf({ backend, schema }, openRules, 'plan'))
+    return planOf(backend, schema, await readSchema(backend))
   },
 }
 
-type StoreHost = Host & { batch<Result>(body: () => Result): unknown }
-
-/** Implements `StoreMethods`, and has a property for each state. */
+/** Implements `StoreMethods`; `withStates` gives it a property for each state. */
 class Store {
-  readonly #host: StoreHost
+  readonly #backend: StateBackend
+  readonly #host: Host
   readonly #schema: StateSchema
-  readonly #recorded: RecordedSchema
+  readonly #time = new EventTime()
+  readonly #expiry: EventExpiry
+  readonly #states: readonly OpenState[]
+  #recorded: RecordedSchema
+  #migrating: Promise<void> | undefined
 
-  constructor(host: StoreHost, schema: StateSchema, recorded: RecordedSchema) {
+  constructor(backend: StateBackend, host: Host, schema: StateSchema, recorded: RecordedSchema) {
+    this.#backend = backend
     this.#host = host
     this.#schema = schema
     this.#recorded = recorded
-    for (const { id, name } of recorded.states) {
-      const definition = (schema.states as StateDefinitions)[name] as StateDefinition
-      const context = new StateContext(name, id, host, this.#keyCodec, recorded.keyGroups)
-      Object.defineProperty(this, name, { value: makeState(context, definition), enumerable: true })
+    if (host instanceof AwaitedHost) host.time = this.#time
+    this.#expiry = new EventExpiry(host, recorded.keyGroups, this.#time)
+    const options = { host, keyCodec: this.#keyCodec, schema: recorded, expiry: this.#expiry }
+    this.#states = recorded.states.map((state) => {
+      const definition = (schema.states as StateDefinitions)[state.name] as StateDefinition
+      return openState(options, definition, state)
+    })
+  }
+
+  /** What is done before the store is handed out. */
+  async begin(options: MigrateOptions): Promise<void> {
+    const time = await this.#backend.get(TIME_KEY)
+    if (time !== undefined) this.#time.load(time)
+    const migration = {
+      backend: this.#backend,
+      host: this.#host,
+      schema: this.#schema,
+      keyGroups: this.#recorded.keyGroups,
     }
-    Object.freeze(this)
+    let isDone = false
+    for (const state of this.#states) {
+      if (!migratesAnything(state.definition, state.recorded)) continue
+      await new StateMigration(migration, state, options).finishFormers()
+      isDone = true
+      await this.#record(state.name, ({ former: _, ...rest }) => rest)
+    }
+    if (isDone) await this.migrate(options)
+  }
+
+  /** The store as the user has it. */
+  withStates(): this {
+    for (const { name, state } of this.#states) {
+      Object.defineProperty(this, name, { value: state, enumerable: true })
+    }
+    return Object.freeze(this)
+  }
+
+  get schema(): RecordedSchema {
+    return this.#recorded
+  }
+
+  get watermark(): number {
+    return this.#time.watermarkMs
+  }
+
+  at(timestampMs: number): void {
+    checkTimestamp('timestampMs', timestampMs)
+    this.#time.currentMs = timestampMs
+  }
+
+  advanceWatermark(timestampMs: number): unknown {
+    checkTimestamp('timestampMs', timestampMs)
+    const { later } = this.#host
+    if (!this.#time.advance(timestampMs)) return later === undefined ? undefined : Promise.resolve()
+    const put = () => this.#host.entries.put(this.#time.key, this.#time.encode(), { ttlMs: Infinity })
+    if (later !== undefined) return later.write(put).then(() => this.#expiry.sweep())
+    put()
+    this.#expiry.sweep()
+    return undefined
+  }
+
+  migrate(options: MigrateOptions = {}): Promise<void> {
+    rejectViolations(violationsOf(options, migrateRules))
+    const before = this.#migrating ?? Promise.resolve()
+    const migrating = before.catch(() => {}).then(() => this.#migrate(options))
+    this.#migrating = migrating
+    return migrating
+  }
+
+  async plan(): Promise<StorePlan> {
+    return planOf(this.#backend, this.#schema, this.#recorded)
+  }
+
+  bootstrap(
+    name: string,
+    items: Iterable<readonly unknown[]> | AsyncIterable<readonly unknown[]>,
+    options?: BootstrapOptions,
+  ): Promise<number> {
+    const state = this.#states.find((each) => each.name === name)
+    if (state === undefined) throw invalidArgument('state', 'must be the name of a state')
+    return bootstrapState(this.#host, state, items, options)
   }
 
   batch(body: () => unknown): unknown {
@@ -196,46 +364,57 @@ class Store {
     return this.#schema.key as unknown as KeyCodec<unknown>
   }
 
-  #clear(context: StateContext<unknown>, key: EncodedKey<unknown>): void {
-    const { storedKey, host } = context
-    for (const { id, kind } of this.#recorded.states) {
-      storedKey.set(id, key)
-      if (kind === 'list' || kind === 'map') host.entries.removeRange(storedKey.copy(), storedKey.end())
-      else host.entries.remove(storedKey)
+  async #migrate(options: MigrateOptions): Promise<void> {
+    const store = {
+      backend: this.#backend,
+      host: this.#host,
+      schema: this.#schema,
+      keyGroups: this.#recorded.keyGroups,
+    }
+    for (const state of this.#states) {
+      const migration = new StateMigration(store, state, options)
+      const { former = [], ttlChanged = false, indexes = [] } = this.#recordedState(state.name)
+      if (former.length > 0) {
+        await migration.finishFormers()
+        await this.#record(state.name, ({ former: _, ...rest }) => rest)
+      }
+      if (ttlChanged && options.ttl === true) {
+        await migration.renewTtl()
+        await this.#record(state.name, ({ ttlChanged: _, ...rest }) => rest)
+      }
+      if (options.indexes !== true && indexes.every(({ built }) => built)) continue
+      await migration.buildIndexes()
+      await this.#record(state.name, ({ indexes: all = [], ...rest }) => ({
+        ...rest,
+        ...(all.length === 0 ? {} : { indexes: all.map((index) => ({ ...index, built: true })) }),
+      }))
     }
   }
-}
 
-function makeState(context: StateContext<unknown>, definition: StateDefinition): object {
-  const codec = definition.codec as unknown as Codec<unknown, unknown>
-  const expiry: Expiry = {
-    options: Object.freeze({ ttlMs: definition.ttl?.afterMs ?? Infinity }),
-    refreshOnRead: definition.ttl?.refresh === 'readWrite',
+  #recordedState(name: string): RecordedSchema['states'][number] {
+    return this.#recorded.states.find((state) => state.name === name) as RecordedSchema['states'][number]
   }
-  const given = definition.default
-  const options = { expiry, absent: given, first: given, startsWithArgument: false }
-  switch (definition.kind) {
-    case 'list':
-      return new EntryListState(context, codec, expiry, definition.maxLength)
-    case 'map':
-      return new EntryMapState(context, definition.mapKey as unknown as KeyCodec<unknown>, codec, options)
-    case 'reducing':
-      return new SingleValueState(context, codec, { ...options, startsWithArgument: true }, definition.add)
-    case 'aggregating':
-      return new SingleValueState(
-        context,
-        codec,
-        { ...options, first: given ?? zeroOf(codec) },
-        definition.add,
-      )
-    case 'value':
-      return new SingleValueState(context, codec, options, undefined)
-  }
-}
 
-/** What an accumulator of fixed size begins with; a struct has its zeros without being made. */
-function zeroOf(codec: Codec<unknown, unknown>): (() => unknown) | undefined {
-  if (!isFixedCodec(codec) || 'viewOf' in codec) return undefined
-  const zeros = new DataView(new ArrayBuffer(codec.fixedBytes))
-  return () => codec.load(zeros, 0)
+  /** Records what has become of a state. */
+  async #record(
+    name: string,
+    change: (state: RecordedSchema['states'][number]) => RecordedSchema['states'][number],
+  ): Promise<void> {
+    const states = this.#recorded.states.map((state) => (state.name === name ? change(state) : state))
+    const next = { ...this.#recorded, states }
+    await recordSchema(this.#backend, next)
+    this.#recorded = next
+  }
+
+  #clear(context: StateContext<unknown>, key: EncodedKey<unknown>): void {
+    const { storedKey } = context
+    for (const { recorded, entries } of this.#states) {
+      storedKey.set(recorded.id, key)
+      if (recorded.kind === 'list' || recorded.kind === 'map') {
+        entries.removeRange(storedKey.copy(), storedKey.end())
+      } else {
+        entries.remove(storedKey)
+      }
+    }
+  }
 }

@@ -21,6 +21,12 @@ export interface Codec<Value, Input = Value> {
   readonly isOpenEnded: boolean
   /** Whether `undefined` or `null` is among the values (K3). */
   readonly takesAbsence?: boolean
+  /**
+   * What would be read of a value once it was written, where that can be told without writing it. A migration uses it.
+   */
+  through?(value: Input): Value
+  /** A codec that reads what an earlier version has written, where the bytes say themselves what they are (JSON). */
+  readonly former?: Codec<unknown>
   /** Appends the bytes of a value. Throws for what is not one; the state and the key are added to the error. */
   write(value: Input, to: ByteWriter): void
   /** Reads one value and moves on behind it. Throws for bytes that are none. */

@@ -92,6 +92,11 @@ export function json(schema?: StandardSchema): Codec<unknown> {
     descriptor: 'json',
     fixedBytes: undefined,
     isOpenEnded: true,
+    ...(standard === undefined ? {} : { former: json<unknown>() }),
+    through: (value: unknown) => {
+      assertPlain(value, '')
+      return validated(value)
+    },
     write: (value: unknown, to: ByteWriter) => {
       validated(value)
       to.text(textOf(value))

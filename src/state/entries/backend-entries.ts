@@ -31,6 +31,10 @@ export class CopiedEntries implements ScannableEntries {
     this.#backend.deleteRangeSync({ gte: from, lt: until })
   }
 
+  list(from: Uint8Array, until: Uint8Array): Iterable<Entry> {
+    return this.#backend.scanSync({ gte: from, lt: until })
+  }
+
   scan(range: ScanRange): IterableIterator<Entry> {
     return this.#backend.scanSync(range)
   }
@@ -69,6 +73,10 @@ export class InPlaceEntries implements ScannableEntries {
 
   removeRange(from: Uint8Array, until: Uint8Array): void {
     this.#backend.deleteRangeSync({ gte: from, lt: until })
+  }
+
+  list(from: Uint8Array, until: Uint8Array): Iterable<Entry> {
+    return this.#backend.scanSync({ gte: from, lt: until })
   }
 
   scan(range: ScanRange): IterableIterator<Entry> {

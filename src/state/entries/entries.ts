@@ -10,16 +10,24 @@ export interface AssembledKey {
   view(): Uint8Array
   /** The key as a copy. */
   copy(): Uint8Array
+  /** Makes it the key of another state id: values that an earlier version has written lie under ids of their own. */
+  setState(id: number): void
+}
+
+/** What reads look at: an engine, what was fetched of one, or the writes of a batch above either. */
+export interface Underlying {
+  /** Shows the value where it lies, until the next call; false where there is none. */
+  peek(key: AssembledKey, slot: Slot): boolean
+  /** Every entry from one stored key up to, and without, another one. */
+  list(from: Uint8Array, until: Uint8Array): Iterable<Entry>
 }
 
 /**
  * What the kinds of state are written against: entries by stored key, at once. Behind it is a local engine, or the writes of a
- * batch above one, or what was fetched of a remote one. Where an entry must be fetched first, `peek` throws a `Suspension`, and
- * the whole operation is run again when it is there: so an operation reads everything before it writes anything.
+ * batch above one, or what was fetched of a remote one. Where an entry must be fetched first, `peek` and `list` throw a
+ * `Suspension`; when it is there the whole operation is run again, and what it had written is forgotten.
  */
-export interface Entries {
-  /** Shows the value where it lies, until the next call; false where there is none. */
-  peek(key: AssembledKey, slot: Slot): boolean
+export interface Entries extends Underlying {
   put(key: AssembledKey, value: ByteWriter, options: PutOptions): void
   remove(key: AssembledKey): void
   /** Removes every entry from one stored key up to, and without, another one, in one step. */

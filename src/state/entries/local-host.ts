@@ -1,6 +1,7 @@
 // Where the states of a store over a local engine read and write: the engine itself, or the batch that is open.
 
 import { isInPlaceBackend, type SyncStateBackend } from '../../backend/state-backend.js'
+import type { SyncStateSnapshot } from '../../backend/state-snapshot.js'
 import type { Entry, ScanRange } from '../../backend/types.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { StateError } from '../../base/errors.js'
@@ -8,7 +9,7 @@ import { isThenable } from '../../base/shapes.js'
 import { Slot } from '../../base/slot.js'
 import { CopiedEntries, InPlaceEntries } from './backend-entries.js'
 import type { Entries, ScannableEntries } from './entries.js'
-import type { Host } from './host.js'
+import { type Host, mergedAtOnce, rangeOfState, type ScannedEntry } from './host.js'
 import { Overlay, type RemovedRange } from './overlay.js'
 
 export class LocalHost implements Host {
@@ -30,8 +31,8 @@ export class LocalHost implements Host {
    * Runs `body`; what it writes is applied as one step when it returns, and not at all when it throws. A batch in a batch is a
    * part of the outer one.
    */
-  batch<Result>(body: () => Result): Result {
-    if (this.#overlay !== undefined) return body()
+  batch<Result>(body: () => Result | PromiseLike<Result>): Result {
+    if (this.#overlay !== undefined) return body() as Result
     const overlay = new Overlay(this.#base)
     this.#overlay = overlay
     this.entries = overlay
@@ -47,25 +48,34 @@ export class LocalHost implements Host {
         })
       }
       this.#apply(overlay)
-      return result
+      return result as Result
     } finally {
       this.#overlay = undefined
       this.entries = this.#base
     }
   }
 
-  *scan(ranges: readonly ScanRange[]): IterableIterator<Entry> {
+  get isInBatch(): boolean {
+    return this.#overlay !== undefined
+  }
+
+  together(writes: () => void): void {
+    if (this.#overlay !== undefined) writes()
+    else this.batch(writes)
+  }
+
+  *scan(ranges: readonly ScanRange[], formerIds: readonly number[] = []): IterableIterator<ScannedEntry> {
     const overlay = this.#overlay
     const snapshot = this.#backend.snapshotSync()
     try {
       for (const range of ranges) {
-        if (overlay === undefined) {
-          yield* snapshot.scanSync(range)
+        const own = scanned(snapshot, overlay, range)
+        if (formerIds.length === 0) {
+          yield* own
           continue
         }
-        const merged = overlay.in(range)
-        for (const entry of snapshot.scanSync(range)) yield* merged.upTo(entry)
-        yield* merged.rest()
+        const formers = formerIds.map((id) => scanned(snapshot, overlay, rangeOfState(range, id)))
+        yield* mergedAtOnce([own, ...formers], range.reverse ?? false)
       }
     } finally {
       snapshot.closeSync()
@@ -78,6 +88,25 @@ export class LocalHost implements Host {
     overlay.addTo(batch, keysIn(this.#base, overlay.removedRanges))
     this.#backend.writeSync(batch)
   }
+}
+
+/** What a range holds at an instant, with the writes of the open batch. */
+function scanned(
+  snapshot: SyncStateSnapshot,
+  overlay: Overlay | undefined,
+  range: ScanRange,
+): IterableIterator<Entry> {
+  return overlay === undefined ? snapshot.scanSync(range) : merged(snapshot, overlay, range)
+}
+
+function* merged(
+  snapshot: SyncStateSnapshot,
+  overlay: Overlay,
+  range: ScanRange,
+): Generator<Entry, void, undefined> {
+  const written = overlay.in(range)
+  for (const entry of snapshot.scanSync(range)) yield* written.upTo(entry)
+  yield* written.rest()
 }
 
 function* keysIn(

@@ -9,7 +9,7 @@ import { compareBytes, startsWith } from '../../base/bytes.js'
 import type { Slot } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
 import { show } from './backend-entries.js'
-import type { AssembledKey, Entries } from './entries.js'
+import type { AssembledKey, Entries, Underlying } from './entries.js'
 
 interface Written {
   readonly key: Uint8Array
@@ -26,11 +26,6 @@ export interface RemovedRange {
 
 const isIn = (key: Uint8Array, { gte, lt }: RemovedRange): boolean =>
   compareBytes(key, gte) >= 0 && compareBytes(key, lt) < 0
-
-/** What an overlay asks for what it does not hold: an engine, or what was fetched of one. */
-export interface Underlying {
-  peek(key: AssembledKey, slot: Slot): boolean
-}
 
 export class Overlay implements Entries {
   readonly #under: Underlying
@@ -75,6 +70,18 @@ export class Overlay implements Entries {
     const range = { gte: from, lt: until }
     for (const [name, { key }] of this.#written) if (isIn(key, range)) this.#written.delete(name)
     this.#removed.push(range)
+  }
+
+  *list(from: Uint8Array, until: Uint8Array): Iterable<Entry> {
+    const merged = this.in({ gte: from, lt: until })
+    for (const entry of this.#under.list(from, until)) yield* merged.upTo(entry)
+    yield* merged.rest()
+  }
+
+  /** Hands everything that was written to another overlay, above which this one lay. */
+  moveTo(below: Overlay): void {
+    for (const { gte, lt } of this.#removed) below.removeRange(gte, lt)
+    for (const [name, written] of this.#written) below.#written.set(name, written)
   }
 
   /** Whether what the engine holds under a key was removed as one of many. */

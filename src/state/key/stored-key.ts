@@ -75,6 +75,11 @@ export class StoredKey<Key> {
     this.#done()
   }
 
+  /** The same key in another state. */
+  setState(state: number): void {
+    this.#writer.view.setUint16(2, state)
+  }
+
   /** Appends a map key. */
   append<MapKey>(codec: KeyCodec<MapKey>, mapKey: MapKey): void {
     codec.writeKey(mapKey, this.#writer)
@@ -128,6 +133,32 @@ export class StoredKey<Key> {
       slot.view = view
     }
     slot.length = length
+  }
+}
+
+/** A stored key that is there already. */
+export class GivenKey {
+  readonly slot: Slot = new Slot()
+  readonly #bytes: Uint8Array
+
+  /** The bytes stay the caller's only in name: `setState` changes them. */
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes
+    this.slot.bytes = bytes
+    this.slot.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.slot.length = bytes.length
+  }
+
+  view(): Uint8Array {
+    return this.#bytes
+  }
+
+  copy(): Uint8Array {
+    return new Uint8Array(this.#bytes)
+  }
+
+  setState(id: number): void {
+    this.slot.view.setUint16(2, id)
   }
 }
 

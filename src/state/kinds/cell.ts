@@ -1,28 +1,24 @@
 // One entry of a state, typed: what value, map, reducing and aggregating states have in common.
 
-import type { PutOptions } from '../../backend/types.js'
 import { StateError } from '../../base/errors.js'
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
 import { CodecError, describeValue } from '../codec/codec-error.js'
 import type { StructCodec } from '../codec/struct.js'
-import type { AssembledKey, Entries } from '../entries/entries.js'
+import { show } from '../entries/backend-entries.js'
+import type { AssembledKey } from '../entries/entries.js'
+import { type FormerGeneration, NONE, PRESENT, type StateEntries } from '../entries/state-entries.js'
 import type { KeyLike } from '../key/stored-key.js'
 import type { StateContext } from './state-context.js'
-
-/** How entries of a state expire, as the engine is told. */
-export interface Expiry {
-  readonly options: PutOptions
-  /** Whether reading an entry sets its time to live anew. */
-  readonly refreshOnRead: boolean
-}
 
 /** Computes the next value from the one before; a struct is changed where it is, and nothing need be returned. */
 export type Change<Argument> = (current: unknown, argument: Argument) => unknown
 
 export interface CellOptions {
-  readonly expiry: Expiry
+  readonly entries: StateEntries
+  /** Whether reading an entry sets its time to live anew. */
+  readonly refreshOnRead: boolean
   /** What a read gives where there is no value; `undefined` without it. */
   readonly absent: (() => unknown) | undefined
   /** What a change begins with where there is no value; without it a struct of zeros, or `undefined`. */
@@ -36,10 +32,12 @@ export class Cell<Key, Part> {
   readonly #codec: Codec<unknown, unknown>
   readonly #struct: StructCodec<unknown> | undefined
   readonly #partCodec: KeyCodec<Part> | undefined
-  readonly #expiry: Expiry
+  readonly #entries: StateEntries
+  readonly #refreshOnRead: boolean
   readonly #options: CellOptions
   readonly #slot = new Slot()
   readonly #reader = new ByteReader()
+  readonly #migrating = new ByteReader()
   /** A value on its way into the entries; of a struct, also what a change sees and writes. */
   readonly #value = new ByteWriter()
   readonly #valueSlot = new Slot()
@@ -63,7 +61,8 @@ export class Cell<Key, Part> {
     this.#codec = codec
     this.#struct = isStruct(codec) ? codec : undefined
     this.#partCodec = partCodec
-    this.#expiry = options.expiry
+    this.#entries = options.entries
+    this.#refreshOnRead = options.refreshOnRead
     this.#options = options
     this.#view = this.#struct?.viewOf(this.#valueSlot, 'change')
     this.#seenView = this.#struct?.viewOf(this.#seenSlot, 'read')
@@ -73,7 +72,7 @@ export class Cell<Key, Part> {
     const { later } = this.#context.host
     if (later === undefined) return this.#get(key, part)
     const kept = this.#context.kept(key)
-    return this.#expiry.refreshOnRead
+    return this.#refreshOnRead
       ? later.write(() => this.#get(kept, part))
       : later.read(() => this.#get(kept, part))
   }
@@ -81,15 +80,16 @@ export class Cell<Key, Part> {
   /** The fields of a struct, in an object that the next call of this method fills anew; only over a local engine. */
   view(key: KeyLike<Key>, part: Part): unknown {
     const stored = this.#locate(key, part)
-    const { entries } = this.#context.host
-    if (!entries.peek(stored, this.#slot)) return undefined
+    const generation = this.#entries.peek(stored, this.#slot)
+    if (generation === NONE) return undefined
     try {
-      this.#loadStruct(this.#seen)
+      if (generation === PRESENT) this.#loadStruct(this.#seen)
+      else this.#migrateInto(this.#seen, generation)
     } catch (error) {
-      throw this.#context.failureOf('read', error, key, part)
+      throw this.#context.failure('read', error, key, part)
     }
     showBytes(this.#seen, this.#seenSlot)
-    if (this.#expiry.refreshOnRead) entries.put(stored, this.#seen, this.#expiry.options)
+    if (this.#refreshOnRead) this.#entries.put(stored, this.#seen)
     return this.#seenView
   }
 
@@ -130,34 +130,54 @@ export class Cell<Key, Part> {
     return later.write(() => this.#change(kept, part, change, argument))
   }
 
-  /** The value that lies in these bytes. */
-  decode(bytes: Uint8Array, key: unknown, part: unknown): unknown {
+  /** The value that lies in these bytes, written by a generation of the state. */
+  decode(bytes: Uint8Array, generation: number, key: unknown, part: unknown): unknown {
     try {
-      const value = this.#codec.read(this.#reader.fromBytes(bytes))
-      this.#reader.assertEnd()
-      return value
+      return this.#decode(this.#reader.fromBytes(bytes), generation)
     } catch (error) {
-      throw this.#context.failureOf('read', error, key, part)
+      throw this.#context.failure('read', error, key, part)
     }
+  }
+
+  /** The value under a stored key, or `undefined`. */
+  readStored(stored: AssembledKey, key: unknown, part: unknown): unknown {
+    const generation = this.#entries.peek(stored, this.#slot)
+    if (generation === NONE) return undefined
+    try {
+      return this.#decode(this.#reader.fromSlot(this.#slot), generation)
+    } catch (error) {
+      throw this.#context.failure('read', error, key, part)
+    }
+  }
+
+  /** The bytes of a value that a former generation has written, in the present form. */
+  migrated(bytes: Uint8Array, generation: number, key: unknown, part: unknown): ByteWriter {
+    show(bytes, this.#slot)
+    try {
+      this.#migrateInto(this.#value, generation)
+    } catch (error) {
+      throw this.#context.failure('read', error, key, part)
+    }
+    return this.#value
   }
 
   #get(key: KeyLike<Key>, part: Part): unknown {
     const stored = this.#locate(key, part)
-    const { entries } = this.#context.host
-    if (!entries.peek(stored, this.#slot)) return this.#options.absent?.()
-    const value = this.#read(key, part)
-    if (this.#expiry.refreshOnRead) this.#refresh(entries, stored)
+    const generation = this.#entries.peek(stored, this.#slot)
+    if (generation === NONE) return this.#options.absent?.()
+    const value = this.#read(generation, key, part)
+    if (this.#refreshOnRead) this.#refresh(stored, generation)
     return value
   }
 
   #has(key: KeyLike<Key>, part: Part): boolean {
-    return this.#context.host.entries.peek(this.#locate(key, part), this.#slot)
+    return this.#entries.peek(this.#locate(key, part), this.#slot) !== NONE
   }
 
   #put(key: KeyLike<Key>, part: Part, value: unknown): void {
     if (this.#isChanging) throw this.#nested()
     this.#encode(key, part, value)
-    this.#context.host.entries.put(this.#locate(key, part), this.#value, this.#expiry.options)
+    this.#entries.put(this.#locate(key, part), this.#value)
   }
 
   #putIfAbsent(key: KeyLike<Key>, part: Part, value: unknown): boolean {
@@ -167,24 +187,25 @@ export class Cell<Key, Part> {
   }
 
   #delete(key: KeyLike<Key>, part: Part): void {
-    this.#context.host.entries.remove(this.#locate(key, part))
+    this.#entries.remove(this.#locate(key, part))
   }
 
   #change<Argument>(key: KeyLike<Key>, part: Part, change: Change<Argument>, argument: Argument): void {
     if (this.#isChanging) throw this.#nested()
     const context = this.#context
     let stored = this.#locate(key, part)
-    const isThere = context.host.entries.peek(stored, this.#slot)
+    const generation = this.#entries.peek(stored, this.#slot)
+    const isThere = generation !== NONE
     const { assembled } = context
     this.#isChanging = true
     try {
       if (!isThere && this.#options.startsWithArgument) {
         this.#encode(key, part, argument)
       } else if (this.#struct === undefined) {
-        const current = isThere ? this.#read(key, part) : this.#options.first?.()
+        const current = isThere ? this.#read(generation, key, part) : this.#options.first?.()
         this.#encode(key, part, change(current, argument))
       } else {
-        this.#loadForChange(isThere, key, part)
+        this.#loadForChange(generation, key, part)
         const made = change(this.#view, argument)
         if (made !== undefined) this.#encode(key, part, made)
       }
@@ -194,15 +215,16 @@ export class Cell<Key, Part> {
       this.#isChanging = false
     }
     if (context.assembled !== assembled) stored = this.#locate(key, part)
-    context.host.entries.put(stored, this.#value, this.#expiry.options)
+    this.#entries.put(stored, this.#value)
   }
 
-  #loadForChange(isThere: boolean, key: KeyLike<Key>, part: Part): void {
-    if (isThere) {
+  #loadForChange(generation: number, key: KeyLike<Key>, part: Part): void {
+    if (generation !== NONE) {
       try {
-        this.#loadStruct(this.#value)
+        if (generation === PRESENT) this.#loadStruct(this.#value)
+        else this.#migrateInto(this.#value, generation)
       } catch (error) {
-        throw this.#context.failureOf('read', error, key, part)
+        throw this.#context.failure('read', error, key, part)
       }
     } else if (this.#options.first === undefined) {
       this.#slot.length = 0
@@ -225,22 +247,54 @@ export class Cell<Key, Part> {
     for (let i = length; i < to.length; i++) bytes[i] = 0
   }
 
-  #refresh(entries: Entries, stored: AssembledKey): void {
+  #refresh(stored: AssembledKey, generation: number): void {
     const slot = this.#slot
-    this.#refreshed.length = 0
-    this.#refreshed.append(slot.bytes.subarray(slot.offset, slot.offset + slot.length))
-    entries.put(stored, this.#refreshed, this.#expiry.options)
+    const to = this.#refreshed
+    if (generation === PRESENT) {
+      to.length = 0
+      to.append(slot.bytes.subarray(slot.offset, slot.offset + slot.length))
+    } else {
+      this.#migrateInto(to, generation)
+    }
+    this.#entries.put(stored, to)
   }
 
-  #read(key: KeyLike<Key>, part: Part): unknown {
+  #read(generation: number, key: KeyLike<Key>, part: Part): unknown {
     try {
-      const reader = this.#reader.fromSlot(this.#slot)
+      return this.#decode(this.#reader.fromSlot(this.#slot), generation)
+    } catch (error) {
+      throw this.#context.failure('read', error, key, part)
+    }
+  }
+
+  #decode(reader: ByteReader, generation: number): unknown {
+    if (generation === PRESENT) {
       const value = this.#codec.read(reader)
       reader.assertEnd()
       return value
-    } catch (error) {
-      throw this.#context.failureOf('read', error, key, part)
     }
+    const given = this.#readFormer(reader, generation)
+    if (this.#codec.through !== undefined) return this.#codec.through(given)
+    // What is read is what would be read once it was written.
+    const writer = new ByteWriter()
+    this.#codec.write(given, writer)
+    return this.#codec.read(this.#migrating.fromBytes(writer.bytes.subarray(0, writer.length)))
+  }
+
+  #readFormer(reader: ByteReader, generation: number): unknown {
+    const former = this.#entries.formers[generation - 1] as FormerGeneration
+    const value = former.read?.(reader)
+    reader.assertEnd()
+    if ((value === undefined || value === null) && this.#codec.takesAbsence !== true) {
+      throw new CodecError(`a migration has made ${describeValue(value)}, which is not a value`)
+    }
+    return value
+  }
+
+  #migrateInto(to: ByteWriter, generation: number): void {
+    const value = this.#readFormer(this.#reader.fromSlot(this.#slot), generation)
+    to.length = 0
+    this.#codec.write(value, to)
   }
 
   #encode(key: KeyLike<Key>, part: Part, value: unknown): void {

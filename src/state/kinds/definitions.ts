@@ -12,24 +12,100 @@ import type {
 } from '../codec/codec.js'
 import { isFixedCodec, isKeyCodec } from '../codec/codec.js'
 import type { StructCodec } from '../codec/struct.js'
+import type { CheckedChain, Migration } from '../schema/migration.js'
 
-/** How long entries live, by the engine's clock. */
+/** How long entries live. */
 export interface TimeToLive {
   /** From the moment that it is written: positive, in milliseconds. Lists and maps count each element by itself. */
   readonly afterMs: number
   /** What sets the time anew: writing an entry, or reading it too. Default `'write'`. */
   readonly refresh?: 'write' | 'readWrite'
+  /**
+   * Whose time: `'processing'` is the engine's clock; with `'event'` an entry expires when the store's watermark has come so
+   * far after the time of the event that wrote it (`advanceWatermark`, `at`). Default `'processing'`.
+   */
+  readonly time?: 'processing' | 'event'
 }
 
 interface CommonOptions {
   /** Default: entries never expire. */
   readonly ttl?: TimeToLive
+  /** The version of the stored form. Default: 1, or one more than there are migrations. */
+  readonly version?: number
+  /** From earlier versions to this one, the earliest first: what step n returns is what step n + 1 is given. */
+  readonly migrations?: readonly Migration[]
+  /** Names that the state had in earlier versions of the program. */
+  readonly renamedFrom?: string | readonly string[]
 }
 
 interface ValueOptions<Value> extends CommonOptions {
   /** Makes what `get` returns, and `update` and `add` begin with, where there is no value. */
   readonly default?: () => Value
 }
+
+/** Secondary indices under their names. */
+export interface IndexDefinitions<Value> {
+  readonly [name: string]: IndexDefinition<Value, unknown>
+}
+
+/** A secondary index, made by {@link index} or {@link indexEach}. */
+export interface IndexDefinition<Value, Derived> {
+  readonly codec: AnyKeyCodec
+  readonly version: number
+  readonly keysOf: (value: Value) => readonly unknown[]
+  readonly derived?: Derived
+}
+
+/**
+ * An index by what `derive` makes of each value; where that is `undefined`, the value is not in it. The function's result may
+ * only depend on the value. Where the function changes, so must `version`: the index is then built anew.
+ *
+ * @example value(json<Profile>(), { indexes: { byCity: index(utf8, (profile: Profile) => profile.city) } })
+ */
+export function index<Value, KeyC extends AnyKeyCodec>(
+  codec: KeyC,
+  derive: (value: Value) => InputOf<KeyC> | undefined,
+  options?: { readonly version?: number },
+): IndexDefinition<Value, ValueOf<KeyC>> {
+  return indexEach<Value, KeyC>(
+    codec,
+    (value) => {
+      const derived = derive(value)
+      return derived === undefined ? [] : [derived]
+    },
+    options,
+  )
+}
+
+/** The same where one value is found by several derived values, or by none. */
+export function indexEach<Value, KeyC extends AnyKeyCodec>(
+  codec: KeyC,
+  derive: (value: Value) => readonly InputOf<KeyC>[],
+  options?: { readonly version?: number },
+): IndexDefinition<Value, ValueOf<KeyC>> {
+  const violations: Violation[] = []
+  if (typeof codec !== 'object' || codec === null || !isKeyCodec(codec)) {
+    violations.push({ argument: 'codec', reason: 'must be a codec that can be a key' })
+  }
+  if (typeof derive !== 'function') violations.push({ argument: 'derive', reason: 'must be a function' })
+  violations.push(...violationsOf(options, { version: rules.positiveInteger }))
+  rejectViolations(violations)
+  return Object.freeze({ codec, version: options?.version ?? 1, keysOf: derive })
+}
+
+interface IndexOptions<Value> {
+  /** Other ways to find entries: `query` reads by them. They are kept in the same step as the entries. */
+  readonly indexes?: IndexDefinitions<Value>
+}
+
+type IndexesOf<Options> = Options extends { readonly indexes: infer Indexes }
+  ? { readonly [Name in keyof Indexes]: Indexes[Name] extends IndexDefinition<never, infer D> ? D : never }
+  : Record<never, never>
+
+/** Options whose chain of migrations does not fit are shown as what is wrong with them. */
+type CheckedOptions<Options, Last> = Options extends { readonly migrations: infer Steps }
+  ? { readonly migrations: CheckedChain<Steps, Last> }
+  : unknown
 
 interface ListOptions extends CommonOptions {
   /** Most elements of a list: beyond, the first ones go. Default: no limit. */
@@ -50,6 +126,10 @@ export interface StateDefinition<Kind extends StateKind = StateKind, Types = unk
   /** Of a list. */
   readonly maxLength: number
   readonly default: (() => unknown) | undefined
+  readonly version: number
+  readonly migrations: readonly Migration[]
+  readonly renamedFrom: readonly string[]
+  readonly indexes: IndexDefinitions<never>
   /** Of a reducing or aggregating state: the next value from the one before and what was added. */
   readonly add: ((current: unknown, added: unknown) => unknown) | undefined
   readonly [types]?: Types
@@ -60,18 +140,31 @@ export type TypesOf<Definition> = Definition extends { readonly [types]?: infer 
   ? NonNullable<Types>
   : never
 
+/** Everything that a state holds under one key: what a migration from another kind is given, and returns. */
+export type ContentOf<Definition> =
+  Definition extends StateDefinition<'list', ListTypes<infer C>>
+    ? ValueOf<C>[]
+    : Definition extends StateDefinition<'map', infer Types>
+      ? Types extends { readonly mapKey: infer MapKey; readonly value: infer Value }
+        ? [mapKey: MapKey, value: Value][]
+        : never
+      : TypesOf<Definition> extends { readonly value: infer Value }
+        ? Value
+        : never
+
 /** What a change is given and what it returns: of a struct the fields themselves, and nothing need be returned. */
 type Current<C, Absent> = C extends StructCodec<infer Value, infer _> ? Value : ValueOf<C> | Absent
 type Next<C> = C extends StructCodec<infer _, infer Input> ? Input | void : InputOf<C>
 type AbsentOf<Options> = Options extends { readonly default: () => unknown } ? never : undefined
 
-export interface ValueTypes<C extends AnyCodec, Absent> {
+export interface ValueTypes<C extends AnyCodec, Absent, Indexes = Record<never, never>> {
   readonly value: ValueOf<C>
   readonly input: InputOf<C>
   readonly absent: Absent
   readonly current: Current<C, Absent>
   readonly next: Next<C>
   readonly isStruct: C extends StructCodec<infer _, infer __> ? true : false
+  readonly indexes: Indexes
 }
 
 /**
@@ -81,9 +174,15 @@ export interface ValueTypes<C extends AnyCodec, Absent> {
  */
 export function value<
   C extends AnyCodec,
-  const Options extends ValueOptions<ValueOf<C> & InputOf<C>> = object,
->(codec: C, options?: Options): StateDefinition<'value', ValueTypes<C, AbsentOf<Options>>> {
-  return definition('value', codec, options, { default: rules.function })
+  const Options extends ValueOptions<ValueOf<C> & InputOf<C>> & IndexOptions<ValueOf<C>> = object,
+>(
+  codec: C,
+  options?: Options & CheckedOptions<Options, InputOf<C>>,
+): StateDefinition<'value', ValueTypes<C, AbsentOf<Options>, IndexesOf<Options>>> {
+  return definition('value', codec, options as AnyOptions | undefined, {
+    default: rules.function,
+    indexes: indexesRule,
+  })
 }
 
 export interface ListTypes<C extends AnyCodec> {
@@ -96,14 +195,15 @@ export interface ListTypes<C extends AnyCodec> {
  *
  * @example list(messagePack<Step>(), { maxLength: 100 })
  */
-export function list<C extends AnyCodec>(
+export function list<C extends AnyCodec, const Options extends ListOptions = object>(
   codec: C,
-  options?: ListOptions,
+  options?: Options & CheckedOptions<Options, InputOf<C>>,
 ): StateDefinition<'list', ListTypes<C>> {
-  return definition('list', codec, options, { maxLength: rules.positiveInteger })
+  return definition('list', codec, options as AnyOptions | undefined, { maxLength: rules.positiveInteger })
 }
 
-export interface MapTypes<KeyC extends AnyKeyCodec, C extends AnyCodec> {
+export interface MapTypes<KeyC extends AnyKeyCodec, C extends AnyCodec, Indexes = Record<never, never>> {
+  readonly indexes: Indexes
   readonly mapKey: ValueOf<KeyC>
   readonly value: ValueOf<C>
   readonly input: InputOf<C>
@@ -121,15 +221,25 @@ export type CheckedKey<C> = C extends AnyKeyCodec
  *
  * @example map(utf8, none, { ttl: { afterMs: 3_600_000 } })
  */
-export function map<KeyC extends AnyCodec, C extends AnyCodec>(
+export function map<
+  KeyC extends AnyCodec,
+  C extends AnyCodec,
+  const Options extends CommonOptions & IndexOptions<ValueOf<C>> = object,
+>(
   mapKey: KeyC & CheckedKey<KeyC>,
   codec: C,
-  options?: CommonOptions,
-): StateDefinition<'map', MapTypes<Extract<KeyC, AnyKeyCodec>, C>> {
+  options?: Options & CheckedOptions<Options, InputOf<C>>,
+): StateDefinition<'map', MapTypes<Extract<KeyC, AnyKeyCodec>, C, IndexesOf<Options>>> {
   if (typeof mapKey !== 'object' || mapKey === null || !isKeyCodec(mapKey)) {
     throw wrong([{ argument: 'mapKey', reason: 'must be a codec that can be a key' }])
   }
-  return { ...definition('map', codec, options, {}), mapKey }
+  const made = definition<'map', MapTypes<Extract<KeyC, AnyKeyCodec>, C, IndexesOf<Options>>>(
+    'map',
+    codec,
+    options as AnyOptions | undefined,
+    { indexes: indexesRule },
+  )
+  return { ...made, mapKey }
 }
 
 export interface ReducingTypes<C extends AnyCodec> {
@@ -142,12 +252,12 @@ export interface ReducingTypes<C extends AnyCodec> {
  *
  * @example reducing(float64, Math.max)
  */
-export function reducing<C extends AnyCodec>(
+export function reducing<C extends AnyCodec, const Options extends CommonOptions = object>(
   codec: C,
   reduce: (current: ValueOf<C>, added: InputOf<C>) => InputOf<C>,
-  options?: CommonOptions,
+  options?: Options & CheckedOptions<Options, InputOf<C>>,
 ): StateDefinition<'reducing', ReducingTypes<C>> {
-  return withAdd(definition('reducing', codec, options, {}), reduce)
+  return withAdd(definition('reducing', codec, options as AnyOptions | undefined, {}), reduce)
 }
 
 export interface AggregatingTypes<C extends AnyCodec, Added, Absent> {
@@ -159,8 +269,11 @@ export interface AggregatingTypes<C extends AnyCodec, Added, Absent> {
 
 /** An accumulator of fixed size begins with zeros where no `default` is given; any other one needs one. */
 type AccumulatorOptions<C extends AnyCodec, Options> = C extends AnyFixedCodec
-  ? [options?: Options]
-  : [options: Options & { readonly default: () => ValueOf<C> & InputOf<C> }]
+  ? [options?: Options & CheckedOptions<Options, InputOf<C>>]
+  : [
+      options: Options &
+        CheckedOptions<Options, InputOf<C>> & { readonly default: () => ValueOf<C> & InputOf<C> },
+    ]
 
 /**
  * One accumulator for each key. `add` changes a struct where it is; of any other codec it returns the next value.
@@ -180,7 +293,7 @@ export function aggregating<
   add: (accumulator: Current<C, never>, added: Added) => Next<C>,
   ...options: AccumulatorOptions<C, Options>
 ): StateDefinition<'aggregating', AggregatingTypes<C, Added, AbsentOf<Options>>> {
-  const [given] = options
+  const given = options[0] as AnyOptions | undefined
   const made = definition<'aggregating', AggregatingTypes<C, Added, AbsentOf<Options>>>(
     'aggregating',
     codec,
@@ -199,6 +312,7 @@ const ttlRules: { readonly [name: string]: Rule } = {
   afterMs: (given) =>
     given === Infinity ? 'must be finite: without a ttl, entries never expire' : rules.positiveMs(given),
   refresh: oneOf('write', 'readWrite'),
+  time: oneOf('processing', 'event'),
 }
 
 const ttlRule: Rule = (given) => {
@@ -209,10 +323,44 @@ const ttlRule: Rule = (given) => {
 
 const isCodec = hasMethods('write', 'read')
 
+const migrationsRule: Rule = (given) =>
+  Array.isArray(given) && given.every((step) => typeof step === 'function' || isStep(step))
+    ? undefined
+    : 'must be an array of functions, or of what from() makes'
+
+const isStep = (step: unknown): boolean =>
+  typeof step === 'object' && step !== null && 'from' in step && 'apply' in step
+
+const namesRule: Rule = (given) =>
+  [given].flat().every((name) => typeof name === 'string' && name.length > 0)
+    ? undefined
+    : 'must be a name or an array of names'
+
+const indexesRule: Rule = (given) => {
+  if (typeof given !== 'object' || given === null) return 'must be an object of indices'
+  const wrongOne = Object.entries(given).find(
+    ([, each]) => typeof each !== 'object' || each === null || !('keysOf' in each),
+  )
+  return wrongOne === undefined
+    ? undefined
+    : `has '${wrongOne[0]}', which index() or indexEach() has not made`
+}
+
+const evolutionRules = {
+  ttl: ttlRule,
+  version: rules.positiveInteger,
+  migrations: migrationsRule,
+  renamedFrom: namesRule,
+}
+
 interface AnyOptions {
   readonly ttl?: TimeToLive
   readonly maxLength?: number
   readonly default?: () => unknown
+  readonly version?: number
+  readonly migrations?: readonly Migration[]
+  readonly renamedFrom?: string | readonly string[]
+  readonly indexes?: IndexDefinitions<never>
 }
 
 function definition<Kind extends StateKind, Types>(
@@ -221,11 +369,30 @@ function definition<Kind extends StateKind, Types>(
   options: AnyOptions | undefined,
   optionRules: { readonly [name: string]: Rule },
 ): StateDefinition<Kind, Types> {
-  const violations = violationsOf(options, { ttl: ttlRule, ...optionRules })
+  const violations = violationsOf(options, { ...evolutionRules, ...optionRules })
   if (isCodec(codec) !== undefined) violations.unshift({ argument: 'codec', reason: 'must be a codec' })
+  const migrations = options?.migrations ?? []
+  const version = options?.version ?? migrations.length + 1
+  if (version <= migrations.length) {
+    violations.push({
+      argument: 'version',
+      reason: `must be ${migrations.length + 1} or more, with ${migrations.length} migrations to it`,
+    })
+  }
+  const last = migrations.at(-1)
+  if (typeof last === 'function' && codec.descriptor !== 'json' && codec.descriptor !== 'msgpack') {
+    violations.push({
+      argument: 'migrations',
+      reason: 'must be made by from(codec, …): only of JSON and MessagePack the bytes say what they are',
+    })
+  }
   rejectViolations(violations)
   return {
     kind,
+    version,
+    migrations,
+    renamedFrom: [options?.renamedFrom ?? []].flat(),
+    indexes: options?.indexes ?? {},
     codec,
     mapKey: undefined,
     ttl: options?.ttl,

@@ -15,9 +15,8 @@ import type { Codec } from '../codec/codec.js'
 import { CodecError, describeValue } from '../codec/codec-error.js'
 import { int64 } from '../codec/numbers.js'
 import { show } from '../entries/backend-entries.js'
-import type { Entries } from '../entries/entries.js'
+import { type FormerGeneration, NONE, PRESENT, type StateEntries } from '../entries/state-entries.js'
 import type { KeyLike, StoredKey } from '../key/stored-key.js'
-import type { Expiry } from './cell.js'
 import type { StateContext } from './state-context.js'
 
 const HEAD_BYTES = 16
@@ -31,7 +30,7 @@ export interface ListBounds {
 export class ListCells<Key> {
   readonly #context: StateContext<Key>
   readonly #codec: Codec<unknown, unknown>
-  readonly #expiry: Expiry
+  readonly #entries: StateEntries
   readonly #maxLength: number
   readonly #slot = new Slot()
   readonly #reader = new ByteReader()
@@ -41,10 +40,15 @@ export class ListCells<Key> {
   #first = 0
   #end = 0
 
-  constructor(context: StateContext<Key>, codec: Codec<unknown, unknown>, expiry: Expiry, maxLength: number) {
+  constructor(
+    context: StateContext<Key>,
+    codec: Codec<unknown, unknown>,
+    entries: StateEntries,
+    maxLength: number,
+  ) {
     this.#context = context
     this.#codec = codec
-    this.#expiry = expiry
+    this.#entries = entries
     this.#maxLength = maxLength
   }
 
@@ -86,13 +90,23 @@ export class ListCells<Key> {
     return later.read(() => this.#bounds(kept))
   }
 
-  decode(bytes: Uint8Array, key: unknown): unknown {
+  decode(bytes: Uint8Array, generation: number, key: unknown): unknown {
     try {
-      const element = this.#codec.read(this.#reader.fromBytes(bytes))
-      this.#reader.assertEnd()
-      return element
+      return this.#decode(this.#reader.fromBytes(bytes), generation)
     } catch (error) {
-      throw this.#context.failureOf('read', error, key)
+      throw this.#context.failure('read', error, key)
+    }
+  }
+
+  /** The bytes of an element that a former generation has written, in the present form. */
+  migrated(bytes: Uint8Array, generation: number, key: unknown): ByteWriter {
+    try {
+      const element = this.#readFormer(this.#reader.fromBytes(bytes), generation)
+      this.#value.length = 0
+      this.#codec.write(element, this.#value)
+      return this.#value
+    } catch (error) {
+      throw this.#context.failure('read', error, key)
     }
   }
 
@@ -103,25 +117,48 @@ export class ListCells<Key> {
     return { first: this.#first, end: this.#end }
   }
 
+  #decode(reader: ByteReader, generation: number): unknown {
+    if (generation === PRESENT) {
+      const element = this.#codec.read(reader)
+      reader.assertEnd()
+      return element
+    }
+    const given = this.#readFormer(reader, generation)
+    if (this.#codec.through !== undefined) return this.#codec.through(given)
+    const writer = new ByteWriter()
+    this.#codec.write(given, writer)
+    return this.#codec.read(new ByteReader().fromBytes(writer.copy()))
+  }
+
+  #readFormer(reader: ByteReader, generation: number): unknown {
+    const former = this.#entries.formers[generation - 1] as FormerGeneration
+    const element = former.read?.(reader)
+    reader.assertEnd()
+    if ((element === undefined || element === null) && this.#codec.takesAbsence !== true) {
+      throw new CodecError(`a migration has made ${describeValue(element)}, which is not a value`)
+    }
+    return element
+  }
+
   #append(key: KeyLike<Key>, elements: readonly unknown[]): void {
     if (elements.length === 0) return
-    const { entries } = this.#context.host
+    const entries = this.#entries
     // All are encoded before the first one is written: either every element is appended or none.
     const encoded = elements.map((element) => this.#encode(key, element))
     const stored = this.#context.locate(key)
     const keyLength = stored.slot.length
-    this.#loadHead(entries, stored, key)
+    this.#loadHead(stored, key)
     const kept = Math.min(encoded.length, this.#maxLength)
     for (const element of encoded.slice(encoded.length - kept)) {
       stored.appendPlace(keyLength, this.#end)
       this.#value.length = 0
       this.#value.append(element)
-      entries.put(stored, this.#value, this.#expiry.options)
+      entries.put(stored, this.#value)
       this.#end++
     }
     const before = this.#first
     this.#first = Math.max(before, this.#end - this.#maxLength)
-    this.#putHead(entries, stored, keyLength)
+    this.#putHead(stored, keyLength)
     for (let place = before; place < this.#first; place++) {
       stored.appendPlace(keyLength, place)
       entries.remove(stored)
@@ -129,40 +166,38 @@ export class ListCells<Key> {
   }
 
   #at(key: KeyLike<Key>, index: number): unknown {
-    const { entries } = this.#context.host
+    const entries = this.#entries
     const stored = this.#context.locate(key)
-    this.#loadHead(entries, stored, key)
+    this.#loadHead(stored, key)
     const place = index < 0 ? this.#end + index : this.#first + index
     if (place < this.#first || place >= this.#end) return undefined
     stored.appendPlace(stored.slot.length, place)
-    if (!entries.peek(stored, this.#slot)) return undefined
+    const generation = entries.peek(stored, this.#slot)
+    if (generation === NONE) return undefined
     try {
-      const reader = this.#reader.fromSlot(this.#slot)
-      const element = this.#codec.read(reader)
-      reader.assertEnd()
-      return element
+      return this.#decode(this.#reader.fromSlot(this.#slot), generation)
     } catch (error) {
-      throw this.#context.failureOf('read', error, key)
+      throw this.#context.failure('read', error, key)
     }
   }
 
   #takenPlaces(key: KeyLike<Key>): number {
-    this.#loadHead(this.#context.host.entries, this.#context.locate(key), key)
+    this.#loadHead(this.#context.locate(key), key)
     return this.#end - this.#first
   }
 
   #trim(key: KeyLike<Key>, length: number): void {
-    const { entries } = this.#context.host
+    const entries = this.#entries
     const stored = this.#context.locate(key)
     const keyLength = stored.slot.length
-    this.#loadHead(entries, stored, key)
+    this.#loadHead(stored, key)
     if (this.#end - this.#first <= length) return
     if (length === 0) {
       entries.removeRange(stored.copy(), stored.end())
       return
     }
     this.#first = this.#end - length
-    this.#putHead(entries, stored, keyLength)
+    this.#putHead(stored, keyLength)
     // From the very first place, so that what a crash has left in front goes too.
     stored.appendPlace(keyLength, 0)
     const from = stored.copy()
@@ -173,7 +208,7 @@ export class ListCells<Key> {
   #bounds(key: KeyLike<Key>): ListBounds | undefined {
     const stored = this.#context.locate(key)
     const keyLength = stored.slot.length
-    this.#loadHead(this.#context.host.entries, stored, key)
+    this.#loadHead(stored, key)
     if (this.#end === this.#first) return undefined
     stored.appendPlace(keyLength, this.#first)
     const firstKey = stored.copy()
@@ -181,10 +216,10 @@ export class ListCells<Key> {
     return { firstKey, endKey: stored.copy() }
   }
 
-  #loadHead(entries: Entries, stored: StoredKey<Key>, key: KeyLike<Key>): void {
+  #loadHead(stored: StoredKey<Key>, key: KeyLike<Key>): void {
     this.#first = 0
     this.#end = 0
-    if (entries.peek(stored, this.#slot)) this.#readHead(key)
+    if (this.#entries.peek(stored, this.#slot) !== NONE) this.#readHead(key)
   }
 
   #readHead(key: unknown): void {
@@ -201,14 +236,14 @@ export class ListCells<Key> {
     }
   }
 
-  #putHead(entries: Entries, stored: StoredKey<Key>, keyLength: number): void {
+  #putHead(stored: StoredKey<Key>, keyLength: number): void {
     const head = this.#head
     head.length = 0
     head.reserve(HEAD_BYTES)
     int64.store(head.view, 0, this.#first)
     int64.store(head.view, 8, this.#end)
     stored.cut(keyLength)
-    entries.put(stored, head, this.#expiry.options)
+    this.#entries.put(stored, head)
   }
 
   #encode(key: KeyLike<Key>, element: unknown): Uint8Array {

@@ -1,10 +1,11 @@
-import type { Entry, ScanRange } from '../../backend/types.js'
+import type { ScanRange } from '../../backend/types.js'
 import { startsWith } from '../../base/bytes.js'
 import { invalidArgument } from '../../base/options.js'
-import type { ByteReader } from '../codec/bytes.js'
+import type { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
+import type { ScannedEntry } from '../entries/host.js'
+import type { StateEntries } from '../entries/state-entries.js'
 import { type KeyLike, plainKey, readerBehindPrefix } from '../key/stored-key.js'
-import type { Expiry } from './cell.js'
 import { type ListBounds, ListCells } from './list-cells.js'
 import { elementOptions, stateRanges } from './ranges.js'
 import { collected, counted, decoded, PASS_OVER } from './scanned.js'
@@ -27,10 +28,18 @@ export class EntryListState<Key> {
   /** Elements may be missing between the first and the last one. */
   readonly #expires: boolean
 
-  constructor(context: StateContext<Key>, codec: Codec<unknown, unknown>, expiry: Expiry, maxLength: number) {
+  readonly #entries: StateEntries
+
+  constructor(
+    context: StateContext<Key>,
+    codec: Codec<unknown, unknown>,
+    entries: StateEntries,
+    options: { readonly maxLength: number; readonly expires: boolean },
+  ) {
     this.#context = context
-    this.#cells = new ListCells(context, codec, expiry, maxLength)
-    this.#expires = expiry.options.ttlMs !== Infinity
+    this.#entries = entries
+    this.#cells = new ListCells(context, codec, entries, options.maxLength)
+    this.#expires = options.expires
   }
 
   append(key: KeyLike<Key>, ...elements: unknown[]): unknown {
@@ -60,7 +69,12 @@ export class EntryListState<Key> {
         : this.#betweenLater(bounds as Promise<ListBounds | undefined>, range)
     return decoded(
       entries,
-      ([, bytes]) => this.#cells.decode(bytes, plainKey(key)),
+      (entry) => {
+        const shown = this.#entries.shown(entry)
+        return shown === undefined
+          ? PASS_OVER
+          : this.#cells.decode(shown.bytes, shown.generation, plainKey(key))
+      },
       options?.limit ?? Infinity,
     )
   }
@@ -73,46 +87,55 @@ export class EntryListState<Key> {
   }
 
   clear(key: KeyLike<Key>): unknown {
-    return this.#context.clear(key)
+    return this.#context.clear(key, this.#entries)
+  }
+
+  /** The bytes of an element that a former generation has written, in the present form. */
+  migrated(bytes: Uint8Array, generation: number, key: unknown): ByteWriter {
+    return this.#cells.migrated(bytes, generation, key)
   }
 
   entries(options?: StateScanOptions): unknown {
-    const { keyCodec, host } = this.#context
+    const { keyCodec } = this.#context
     // The head, which has no place behind its key, comes right before the elements that it counts.
     let listKey: Uint8Array = NO_KEY
     let first = 0
     let end = 0
     return decoded(
-      host.scan(stateRanges(this.#context, options)),
-      ([storedKey, bytes]) => {
+      this.#entries.scan(stateRanges(this.#context, options)),
+      (entry) => {
+        const [storedKey] = entry
+        const shown = this.#entries.shown(entry)
+        if (shown === undefined) return PASS_OVER
         const reader = readerBehindPrefix(storedKey)
         const key = this.#context.readKey(reader, keyCodec, 'head')
         if (reader.rest() === 0) {
           listKey = storedKey
-          ;({ first, end } = this.#cells.decodeHead(bytes, key))
+          ;({ first, end } = this.#cells.decodeHead(shown.bytes, key))
           return PASS_OVER
         }
         const place = this.#context.readKey(reader, placeCodec, 'whole')
-        const isElement = startsWith(storedKey, listKey) && place >= first && place < end
-        return isElement ? [key, this.#cells.decode(bytes, key)] : PASS_OVER
+        const isElement =
+          startsWith(storedKey.subarray(4), listKey.subarray(4)) && place >= first && place < end
+        return isElement ? [key, this.#cells.decode(shown.bytes, shown.generation, key)] : PASS_OVER
       },
       options?.limit ?? Infinity,
     )
   }
 
-  #between(bounds: ListBounds | undefined, range: ScanRange): IterableIterator<Entry> {
+  #between(bounds: ListBounds | undefined, range: ScanRange): IterableIterator<ScannedEntry> {
     const ranges = bounds === undefined ? [] : [{ ...range, gte: bounds.firstKey, lt: bounds.endKey }]
-    return this.#context.host.scan(ranges) as IterableIterator<Entry>
+    return this.#entries.scan(ranges) as IterableIterator<ScannedEntry>
   }
 
   async *#betweenLater(
     bounds: Promise<ListBounds | undefined>,
     range: ScanRange,
-  ): AsyncIterableIterator<Entry> {
+  ): AsyncIterableIterator<ScannedEntry> {
     const found = await bounds
     if (found === undefined) return
-    yield* this.#context.host.scan([
+    yield* this.#entries.scan([
       { ...range, gte: found.firstKey, lt: found.endKey },
-    ]) as AsyncIterableIterator<Entry>
+    ]) as AsyncIterableIterator<ScannedEntry>
   }
 }

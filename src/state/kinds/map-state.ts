@@ -1,15 +1,19 @@
+import type { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
+import { PRESENT, type ShownValue, type StateEntries } from '../entries/state-entries.js'
 import { type KeyLike, plainKey, readerBehindPrefix } from '../key/stored-key.js'
+import { queryIndex } from '../query/query.js'
 import { Cell, type CellOptions, type Change } from './cell.js'
 import { mapRange, stateRanges } from './ranges.js'
-import { counted, decoded } from './scanned.js'
+import { counted, decoded, PASS_OVER } from './scanned.js'
 import type { StateContext } from './state-context.js'
-import type { MapScanOptions, StateScanOptions } from './states.js'
+import type { MapScanOptions, QueryOptions, StateScanOptions } from './states.js'
 
 /** Implements `MapState`. */
 export class EntryMapState<Key, MapKey> {
   readonly #context: StateContext<Key>
   readonly #mapKey: KeyCodec<MapKey>
+  readonly #entries: StateEntries
   readonly #cell: Cell<Key, MapKey>
 
   constructor(
@@ -20,6 +24,7 @@ export class EntryMapState<Key, MapKey> {
   ) {
     this.#context = context
     this.#mapKey = mapKey
+    this.#entries = options.entries
     this.#cell = new Cell(context, codec, mapKey, options)
   }
 
@@ -48,13 +53,19 @@ export class EntryMapState<Key, MapKey> {
   }
 
   clear(key: KeyLike<Key>): unknown {
-    return this.#context.clear(key)
+    return this.#context.clear(key, this.#entries)
+  }
+
+  /** The bytes of a value that a former generation has written, in the present form; the map key is next in `rest`. */
+  migrated(bytes: Uint8Array, generation: number, key: unknown, rest: ByteReader): ByteWriter {
+    const mapKey = this.#context.readKey(rest, this.#mapKey, 'whole')
+    return this.#cell.migrated(bytes, generation, key, mapKey)
   }
 
   entries(key: KeyLike<Key>, options?: MapScanOptions<MapKey>): unknown {
-    return this.#scan(key, options, (mapKey, bytes) => [
+    return this.#scan(key, options, (mapKey, { bytes, generation }) => [
       mapKey,
-      this.#cell.decode(bytes, plainKey(key), mapKey),
+      this.#cell.decode(bytes, generation, plainKey(key), mapKey),
     ])
   }
 
@@ -62,19 +73,31 @@ export class EntryMapState<Key, MapKey> {
     return this.#scan(key, options, (mapKey) => mapKey)
   }
 
+  query(index: string, options?: QueryOptions<unknown>): unknown {
+    return queryIndex(this.#context, this.#entries, index, options, (storedKey, bytes) => {
+      const reader = readerBehindPrefix(storedKey)
+      const key = this.#context.readKey(reader, this.#context.keyCodec, 'head')
+      const mapKey = this.#context.readKey(reader, this.#mapKey, 'whole')
+      return [key, mapKey, this.#cell.decode(bytes, PRESENT, key, mapKey)]
+    })
+  }
+
   size(key: KeyLike<Key>): unknown {
     return counted(this.keys(key))
   }
 
   all(options?: StateScanOptions): unknown {
-    const { keyCodec, host } = this.#context
+    const { keyCodec } = this.#context
     return decoded(
-      host.scan(stateRanges(this.#context, options)),
-      ([storedKey, bytes]) => {
+      this.#entries.scan(stateRanges(this.#context, options)),
+      (entry) => {
+        const [storedKey] = entry
+        const shown = this.#entries.shown(entry)
+        if (shown === undefined) return PASS_OVER
         const reader = readerBehindPrefix(storedKey)
         const key = this.#context.readKey(reader, keyCodec, 'head')
         const mapKey = this.#context.readKey(reader, this.#mapKey, 'whole')
-        return [key, mapKey, this.#cell.decode(bytes, key, mapKey)]
+        return [key, mapKey, this.#cell.decode(shown.bytes, shown.generation, key, mapKey)]
       },
       options?.limit ?? Infinity,
     )
@@ -83,16 +106,18 @@ export class EntryMapState<Key, MapKey> {
   #scan(
     key: KeyLike<Key>,
     options: MapScanOptions<MapKey> | undefined,
-    item: (mapKey: MapKey, bytes: Uint8Array) => unknown,
+    item: (mapKey: MapKey, shown: ShownValue) => unknown,
   ): unknown {
     const range = mapRange(this.#context, this.#mapKey, key, options)
     const keyLength = this.#context.locate(key).slot.length
     return decoded(
-      this.#context.host.scan([range]),
-      ([storedKey, bytes]) => {
-        const reader = readerBehindPrefix(storedKey)
+      this.#entries.scan([range]),
+      (entry) => {
+        const shown = this.#entries.shown(entry)
+        if (shown === undefined) return PASS_OVER
+        const reader = readerBehindPrefix(entry[0])
         reader.position = keyLength
-        return item(this.#context.readKey(reader, this.#mapKey, 'whole'), bytes)
+        return item(this.#context.readKey(reader, this.#mapKey, 'whole'), shown)
       },
       options?.limit ?? Infinity,
     )

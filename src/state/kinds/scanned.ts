@@ -1,13 +1,13 @@
-import type { Entry } from '../../backend/types.js'
+import type { ScannedEntry } from '../entries/host.js'
 
 /** Returned for an entry that is not one of the items. */
 export const PASS_OVER: unique symbol = Symbol('pass over')
 
-type Decode = (entry: Entry) => unknown
+type Decode = (entry: ScannedEntry) => unknown
 
 /** The items of a scan, decoded one by one as they are asked for; `limit` of them at most. */
 export function decoded(
-  entries: IterableIterator<Entry> | AsyncIterableIterator<Entry>,
+  entries: IterableIterator<ScannedEntry> | AsyncIterableIterator<ScannedEntry>,
   decode: Decode,
   limit: number,
 ): unknown {
@@ -16,7 +16,7 @@ export function decoded(
     : decodedLater(entries, decode, limit)
 }
 
-function* decodedAtOnce(entries: IterableIterator<Entry>, decode: Decode, limit: number) {
+function* decodedAtOnce(entries: IterableIterator<ScannedEntry>, decode: Decode, limit: number) {
   let count = 0
   if (limit === 0) return
   for (const entry of entries) {
@@ -27,7 +27,7 @@ function* decodedAtOnce(entries: IterableIterator<Entry>, decode: Decode, limit:
   }
 }
 
-async function* decodedLater(entries: AsyncIterableIterator<Entry>, decode: Decode, limit: number) {
+async function* decodedLater(entries: AsyncIterableIterator<ScannedEntry>, decode: Decode, limit: number) {
   let count = 0
   if (limit === 0) return
   for await (const entry of entries) {

@@ -3,6 +3,7 @@ import type { ByteReader } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
 import { type CodecDirection, CodecError } from '../codec/codec-error.js'
 import type { Host } from '../entries/host.js'
+import type { StateEntries } from '../entries/state-entries.js'
 import { EncodedKey, encodeKey, type KeyLike, plainKey, StoredKey } from '../key/stored-key.js'
 
 /** What one state knows of the store that it is in. */
@@ -59,16 +60,16 @@ export class StateContext<Key> {
   }
 
   /** Removes everything that a list or a map has under a key. */
-  clear(key: KeyLike<Key>): unknown {
+  clear(key: KeyLike<Key>, entries: StateEntries): unknown {
     const { later } = this.host
-    if (later === undefined) return this.#clear(key)
+    if (later === undefined) return this.#clear(key, entries)
     const kept = this.kept(key)
-    return later.write(() => this.#clear(kept))
+    return later.write(() => this.#clear(kept, entries))
   }
 
-  #clear(key: KeyLike<Key>): void {
+  #clear(key: KeyLike<Key>, entries: StateEntries): void {
     const stored = this.locate(key)
-    this.host.entries.removeRange(stored.copy(), stored.end())
+    entries.removeRange(stored.copy(), stored.end())
   }
 
   /** A key of a stored key: all that is left of it, or its head. */

@@ -70,6 +70,45 @@ export interface ValueState<
   entries(options?: StateScanOptions): Stream<M, [key: K, value: Value]>
 }
 
+/** Which entries a query visits, and how: in the order of the derived values. All bounds hold together. */
+export interface QueryOptions<Derived> {
+  readonly eq?: Derived
+  readonly gt?: Derived
+  readonly gte?: Derived
+  readonly lt?: Derived
+  readonly lte?: Derived
+  /** From the largest derived value down. Default false. */
+  readonly reverse?: boolean
+  /** At most this many. Default: all. */
+  readonly limit?: number
+  /** The `cursor` of the last result that is known: the query goes on behind it, also in another process. */
+  readonly after?: string
+  /** Ends the query with `ABORTED` before its next result. */
+  readonly signal?: AbortSignal
+}
+
+/** An entry that a query has found. */
+export interface QueryResult<Found, Derived> {
+  readonly entry: Found
+  /** The derived value by which it was found. */
+  readonly derived: Derived
+  /** Where the query is: `after` goes on behind it. */
+  readonly cursor: string
+}
+
+/** What states with indices have beside the rest. `Found` is `[key, value]`, of a map `[key, mapKey, value]`. */
+export interface IndexedState<M extends Mode, Found, Indexes> {
+  /**
+   * The entries that an index finds, in the order of its derived values, then of keys: which ones, as the index was when the
+   * first one is asked for; each as it is when it is come to. `NOT_INITIALIZED` where the index was added to a state with entries
+   * and `migrate()` has not built it yet.
+   */
+  query<Name extends keyof Indexes & string>(
+    index: Name,
+    options?: QueryOptions<Indexes[Name]>,
+  ): Stream<M, QueryResult<Found, Indexes[Name]>>
+}
+
 /** What states of structs have beside the rest, over a synchronous backend. */
 export interface StructView<M extends Mode, K, Value> {
   /**

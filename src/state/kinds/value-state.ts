@@ -1,19 +1,23 @@
 // States with one value for each key: value, reducing and aggregating.
 
+import type { ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
+import { PRESENT, type StateEntries } from '../entries/state-entries.js'
 import type { KeyLike } from '../key/stored-key.js'
 import { readerBehindPrefix } from '../key/stored-key.js'
+import { queryIndex } from '../query/query.js'
 import { Cell, type CellOptions, type Change } from './cell.js'
 import { stateRanges } from './ranges.js'
-import { decoded } from './scanned.js'
+import { decoded, PASS_OVER } from './scanned.js'
 import type { StateContext } from './state-context.js'
-import type { StateScanOptions } from './states.js'
+import type { QueryOptions, StateScanOptions } from './states.js'
 
 type Add = (current: unknown, added: unknown) => unknown
 
 /** Implements `ValueState`, `ReducingState` and `AggregatingState`: which of its methods a user sees, the types say. */
 export class SingleValueState<Key> {
   readonly #context: StateContext<Key>
+  readonly #entries: StateEntries
   readonly #cell: Cell<Key, undefined>
   readonly #add: Add | undefined
 
@@ -24,6 +28,7 @@ export class SingleValueState<Key> {
     add: Add | undefined,
   ) {
     this.#context = context
+    this.#entries = options.entries
     this.#cell = new Cell<Key, undefined>(context, codec, undefined, options)
     this.#add = add
   }
@@ -60,13 +65,28 @@ export class SingleValueState<Key> {
     return this.#cell.delete(key, undefined)
   }
 
+  /** The bytes of a value that a former generation has written, in the present form. */
+  migrated(bytes: Uint8Array, generation: number, key: unknown): ByteWriter {
+    return this.#cell.migrated(bytes, generation, key, undefined)
+  }
+
+  query(index: string, options?: QueryOptions<unknown>): unknown {
+    return queryIndex(this.#context, this.#entries, index, options, (storedKey, bytes) => {
+      const key = this.#context.readKey(readerBehindPrefix(storedKey), this.#context.keyCodec, 'whole')
+      return [key, this.#cell.decode(bytes, PRESENT, key, undefined)]
+    })
+  }
+
   entries(options?: StateScanOptions): unknown {
-    const { keyCodec, host } = this.#context
+    const { keyCodec } = this.#context
     return decoded(
-      host.scan(stateRanges(this.#context, options)),
-      ([storedKey, bytes]) => {
+      this.#entries.scan(stateRanges(this.#context, options)),
+      (entry) => {
+        const [storedKey] = entry
+        const shown = this.#entries.shown(entry)
+        if (shown === undefined) return PASS_OVER
         const key = this.#context.readKey(readerBehindPrefix(storedKey), keyCodec, 'whole')
-        return [key, this.#cell.decode(bytes, key, undefined)]
+        return [key, this.#cell.decode(shown.bytes, shown.generation, key, undefined)]
       },
       options?.limit ?? Infinity,
     )

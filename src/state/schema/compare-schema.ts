@@ -1,9 +1,17 @@
 // Whether a program fits what is recorded: decided from the two schemas alone, before anything changes.
 
 import type { JsonValue } from '../../base/json.js'
+import type { StateDefinition } from '../kinds/definitions.js'
 import type { StateSchema } from './define-state.js'
-import type { RecordedSchema, RecordedState } from './recorded-schema.js'
-import { describeState, STORE_FORMAT } from './recorded-schema.js'
+import { resolveSteps } from './migration.js'
+import type {
+  RecordedForm,
+  RecordedGeneration,
+  RecordedIndex,
+  RecordedSchema,
+  RecordedState,
+} from './recorded-schema.js'
+import { describeState, isStamped, STORE_FORMAT } from './recorded-schema.js'
 
 /** Why a program does not fit. */
 export interface SchemaConflict {
@@ -15,8 +23,21 @@ export interface SchemaConflict {
   readonly remedy: string
 }
 
+/** What opening does to one state. */
+export interface StateChange {
+  readonly name: string
+  readonly action: 'add' | 'keep' | 'migrate' | 'drop'
+  /** The name that it had, where that was another one. */
+  readonly renamedFrom?: string
+  readonly fromVersion?: number
+  readonly toVersion?: number
+  /** Whether opening must do the migration, because reads cannot: of kinds, of map keys, of keys. */
+  readonly atOpening: boolean
+}
+
 export interface SchemaPlan {
   readonly conflicts: readonly SchemaConflict[]
+  readonly changes: readonly StateChange[]
   /** What the store says of itself once it is opened by the program. */
   readonly next: RecordedSchema
   /** Whether the record changes. */
@@ -26,47 +47,219 @@ export interface SchemaPlan {
 /** What opening a store with a program means; `recorded` is `undefined` for one that is empty. */
 export function planSchema(schema: StateSchema, recorded: RecordedSchema | undefined): SchemaPlan {
   const conflicts: SchemaConflict[] = []
+  const changes: StateChange[] = []
   const byName = new Map((recorded?.states ?? []).map((state) => [state.name, state]))
+  const isRekeyed = recorded !== undefined && versionOfKey(recorded) < schema.keyVersion
   if (recorded !== undefined) conflicts.push(...storeConflicts(schema, recorded))
-  let nextId = recorded?.nextId ?? 1
+  const ids = new Ids(recorded?.nextId ?? 1)
+  const droppingIndexes: number[] = [...(recorded?.droppingIndexes ?? [])]
   const states: RecordedState[] = []
   for (const [name, definition] of Object.entries(schema.states)) {
-    const before = byName.get(name)
-    const state = describeState(before?.id ?? nextId++, name, definition)
-    if (before !== undefined) conflicts.push(...stateConflicts(before, state))
-    states.push(state)
-    byName.delete(name)
+    const formerName = [name, ...definition.renamedFrom].find((each) => byName.has(each))
+    const before = formerName === undefined ? undefined : byName.get(formerName)
+    if (formerName !== undefined) byName.delete(formerName)
+    const planned = planState(
+      name,
+      definition,
+      before,
+      recorded !== undefined && isRekeyed ? recorded.key : undefined,
+      ids,
+    )
+    conflicts.push(...planned.conflicts)
+    states.push(planned.state)
+    changes.push(planned.change)
+    const kept = new Set((planned.state.indexes ?? []).map(({ id }) => id))
+    for (const { id } of before?.indexes ?? []) if (!kept.has(id)) droppingIndexes.push(id)
   }
-  const dropped = [...byName.values()].filter(({ name }) => schema.drop.includes(name)).map(({ id }) => id)
-  for (const { name } of byName.values()) {
-    if (schema.drop.includes(name)) continue
+  const isHalfRekeyed = recorded?.states.some(({ former = [] }) =>
+    former.some(({ key }) => key !== undefined),
+  )
+  if (isHalfRekeyed === true && schema.migrateKey === undefined) {
+    conflicts.push({
+      what: 'the key',
+      recorded: 'a migration of keys that was not finished',
+      program: 'no migrateKey',
+      remedy: 'write the same migrateKey again until it is done',
+    })
+  }
+  const dropping = [...(recorded?.dropping ?? [])]
+  for (const { id, name, former = [], indexes = [] } of byName.values()) {
+    if (schema.drop.includes(name)) {
+      dropping.push(id, ...former.map((generation) => generation.id))
+      droppingIndexes.push(...indexes.map((index) => index.id))
+      changes.push({ name, action: 'drop', atOpening: true })
+      continue
+    }
     conflicts.push({
       what: `state '${name}'`,
       recorded: 'it is in the store',
       program: 'it is not in the schema',
-      remedy: `put it back, or remove its entries with drop: ['${name}']; an older program cannot open the store`,
+      remedy: `put it back, write renamedFrom: '${name}' where it has another name now, or remove its entries with drop: ['${name}']; an older program cannot open the store`,
     })
   }
   const next = {
     format: STORE_FORMAT,
     keyGroups: schema.keyGroups,
     key: schema.key.descriptor,
-    nextId,
+    ...(schema.keyVersion === 1 ? {} : { keyVersion: schema.keyVersion }),
+    nextId: ids.next,
     states,
-    dropping: [...(recorded?.dropping ?? []), ...dropped],
+    dropping,
+    ...(droppingIndexes.length === 0 ? {} : { droppingIndexes }),
   }
   const isChanged = recorded === undefined || canonical(asJson(recorded)) !== canonical(asJson(next))
-  return { conflicts, next, isChanged }
+  return { conflicts, changes, next, isChanged }
+}
+
+class Ids {
+  next: number
+
+  constructor(next: number) {
+    this.next = next
+  }
+
+  take(): number {
+    return this.next++
+  }
+}
+
+interface PlannedState {
+  readonly state: RecordedState
+  readonly change: StateChange
+  readonly conflicts: readonly SchemaConflict[]
+}
+
+function planState(
+  name: string,
+  definition: StateDefinition,
+  before: RecordedState | undefined,
+  keyBefore: JsonValue | undefined,
+  ids: Ids,
+): PlannedState {
+  const { version } = definition
+  if (before === undefined) {
+    const state = withIndexes(describeState(ids.take(), name, definition), definition, undefined, ids)
+    return { state, change: { name, action: 'add', toVersion: version, atOpening: false }, conflicts: [] }
+  }
+  const described = describeState(before.id, name, definition)
+  const renamed = before.name === name ? {} : { renamedFrom: before.name }
+  const fromVersion = versionOf(before)
+  const isNewForm =
+    fromVersion < version || keyBefore !== undefined || isStamped(before) !== isStamped(described)
+  const former = (before.former ?? []).map((generation) =>
+    keyBefore === undefined || generation.key !== undefined ? generation : { ...generation, key: keyBefore },
+  )
+  const conflicts = isNewForm
+    ? generationConflicts(name, definition, before)
+    : formConflicts(before, described, definition)
+  conflicts.push(...former.flatMap((generation) => generationConflicts(name, definition, generation)))
+  const generations = isNewForm ? [generationOf(before, keyBefore), ...former] : former
+  const isWholeOne = conflicts.length === 0 && generations.some((each) => isWhole(definition, each))
+  if (isWholeOne && generations.length > 1) {
+    conflicts.push({
+      what: `state '${name}'`,
+      recorded: `versions ${generations.map(versionOf).join(' and ')}`,
+      program: `version ${version}, of another kind, map key or key`,
+      remedy: `open it with a program of version ${fromVersion} and call migrate() there first`,
+    })
+  }
+  const isTtlChanged = before.ttlChanged === true || !isSameTtl(before, described)
+  const state = withIndexes(
+    {
+      ...described,
+      ...(isNewForm ? { id: ids.take() } : {}),
+      ...(isTtlChanged ? { ttlChanged: true as const } : {}),
+      ...(generations.length === 0 ? {} : { former: generations }),
+    },
+    definition,
+    isNewForm ? [] : before.indexes,
+    ids,
+  )
+  const atOpening = isWholeOne && conflicts.length === 0
+  const action = generations.length > 0 ? 'migrate' : 'keep'
+  return {
+    state,
+    change: { name, action, ...renamed, fromVersion, toVersion: version, atOpening },
+    conflicts,
+  }
+}
+
+function generationOf(before: RecordedState, key: JsonValue | undefined): RecordedGeneration {
+  const { id, kind, codec, mapKey, ttl } = before
+  return {
+    id,
+    version: versionOf(before),
+    kind,
+    codec,
+    ...(mapKey === undefined ? {} : { mapKey }),
+    ...(ttl === undefined ? {} : { ttl }),
+    ...(key === undefined ? {} : { key }),
+  }
+}
+
+/** Whether entries of a former generation can only be migrated with all that is under their key. */
+export function isWhole(definition: StateDefinition, former: RecordedGeneration): boolean {
+  if (former.key !== undefined) return true
+  return stepsFrom(definition, versionOf(former)).some((step) => step.isWhole)
+}
+
+/** Whether a state has what only opening can migrate. */
+export function migratesAnything(definition: StateDefinition, { former = [] }: RecordedState): boolean {
+  return former.some((generation) => isWhole(definition, generation))
+}
+
+/** The steps from a version to the present one. */
+export function stepsFrom(definition: StateDefinition, version: number): ReturnType<typeof resolveSteps> {
+  const steps = resolveSteps(definition)
+  return steps.slice(version - (definition.version - steps.length))
+}
+
+function withIndexes(
+  state: RecordedState,
+  definition: StateDefinition,
+  before: readonly RecordedIndex[] | undefined,
+  ids: Ids,
+): RecordedState {
+  const indexes = Object.entries(definition.indexes).map(([name, { codec, version }]): RecordedIndex => {
+    const same = before?.find(
+      (index) =>
+        index.name === name &&
+        index.version === version &&
+        canonical(index.codec) === canonical(codec.descriptor),
+    )
+    // Of a new state there is nothing that could be missing.
+    return (
+      same ?? {
+        id: ids.take(),
+        name,
+        codec: codec.descriptor,
+        version,
+        built: before === undefined && state.former === undefined,
+      }
+    )
+  })
+  return indexes.length === 0 ? state : { ...state, indexes }
 }
 
 function storeConflicts(schema: StateSchema, recorded: RecordedSchema): SchemaConflict[] {
   const conflicts: SchemaConflict[] = []
-  if (!isCompatible(recorded.key, schema.key.descriptor, 'part')) {
+  const before = versionOfKey(recorded)
+  const { keyVersion, migrateKey } = schema
+  const expected = before < keyVersion ? migrateKey?.from.descriptor : schema.key.descriptor
+  if (
+    before > keyVersion ||
+    before < keyVersion - 1 ||
+    expected === undefined ||
+    !isCompatible(recorded.key, expected, 'part')
+  ) {
     conflicts.push({
       what: 'the key',
-      recorded: shown(recorded.key),
-      program: shown(schema.key.descriptor),
-      remedy: `write key: ${shown(recorded.key)} again`,
+      recorded: `${shown(recorded.key)}, version ${before}`,
+      program: `${shown(schema.key.descriptor)}, version ${keyVersion}`,
+      remedy:
+        before > keyVersion
+          ? 'the store was written by a newer program: use that one'
+          : `write key: ${shown(recorded.key)} again, or migrateKey: fromKey(${shown(recorded.key)}, (key) => …)`,
     })
   }
   if (schema.keyGroups !== recorded.keyGroups) {
@@ -80,28 +273,107 @@ function storeConflicts(schema: StateSchema, recorded: RecordedSchema): SchemaCo
   return conflicts
 }
 
-function stateConflicts(before: RecordedState, after: RecordedState): SchemaConflict[] {
+const versionOf = ({ version = 1 }: { readonly version?: number }): number => version
+const versionOfKey = ({ keyVersion = 1 }: { readonly keyVersion?: number }): number => keyVersion
+
+const isSameTtl = (before: RecordedForm, after: RecordedForm): boolean =>
+  before.ttl?.afterMs === after.ttl?.afterMs && before.ttl?.time === after.ttl?.time
+
+const isOneValue = (kind: string): boolean => kind !== 'list' && kind !== 'map'
+
+/** Whether what an earlier form has written can be migrated to what the program has. */
+function generationConflicts(
+  name: string,
+  definition: StateDefinition,
+  former: RecordedForm,
+): SchemaConflict[] {
+  const what = `state '${name}'`
+  const version = versionOf(former)
+  const program = `version ${definition.version}`
+  if (version > definition.version) {
+    const remedy = 'the store was written by a newer program: use that one'
+    return [{ what, recorded: `version ${version}`, program, remedy }]
+  }
+  const oldest = definition.version - definition.migrations.length
+  if (version < oldest) {
+    const remedy = `open it with a program that has migrations from version ${version} and call migrate() there first`
+    return [
+      {
+        what,
+        recorded: `version ${version}`,
+        program: `${program}, with migrations from version ${oldest}`,
+        remedy,
+      },
+    ]
+  }
+  const [step] = stepsFrom(definition, version)
+  const form = step ?? definition
+  const mapKey = form.mapKey?.descriptor ?? null
+  const fits =
+    (former.kind === form.kind || (isOneValue(former.kind) && isOneValue(form.kind))) &&
+    isCompatible(former.codec, form.codec.descriptor, 'whole') &&
+    isCompatible(former.mapKey ?? null, mapKey, 'part')
+  if (fits) return []
+  return [
+    {
+      what,
+      recorded: `${shownForm(former)} of version ${version}`,
+      program:
+        step === undefined ? shownForm(described(form)) : `a migration from ${shownForm(described(form))}`,
+      remedy: `write migrations: [from(${shownForm(former)}, (old) => …), …]`,
+    },
+  ]
+}
+
+const described = ({
+  kind,
+  codec,
+  mapKey,
+}: Pick<StateDefinition, 'kind' | 'codec'> & {
+  readonly mapKey: { readonly descriptor: JsonValue } | undefined
+}): Pick<RecordedForm, 'kind' | 'codec' | 'mapKey'> => ({
+  kind,
+  codec: codec.descriptor,
+  ...(mapKey === undefined ? {} : { mapKey: mapKey.descriptor }),
+})
+
+const shownForm = ({ kind, codec, mapKey }: Pick<RecordedForm, 'kind' | 'codec' | 'mapKey'>): string =>
+  `${kind}(${mapKey === undefined ? '' : `${shown(mapKey)}, `}${shown(codec)})`
+
+/** Whether what is stored in one form can be read in another one of the same version. */
+function formConflicts(
+  before: RecordedState,
+  after: RecordedState,
+  definition: StateDefinition,
+): SchemaConflict[] {
   const what = `state '${after.name}'`
+  const step = `version: ${definition.version + 1}, migrations: [from(${shownForm(before)}, (old) => …)]`
+  const otherwise = `, write ${step}, or give the new state another name`
+  if (versionOf(before) > definition.version) {
+    const remedy = 'the store was written by a newer program: use that one'
+    return [
+      { what, recorded: `version ${versionOf(before)}`, program: `version ${definition.version}`, remedy },
+    ]
+  }
   if (before.kind !== after.kind) {
-    const remedy = `write ${before.kind}(…) again, or give the new state another name`
+    const remedy = `write ${before.kind}(…) again${otherwise}`
     return [{ what, recorded: `kind ${before.kind}`, program: `kind ${after.kind}`, remedy }]
   }
   const conflicts: SchemaConflict[] = []
   const keyBefore = before.mapKey ?? null
   const keyAfter = after.mapKey ?? null
   if (!isCompatible(keyBefore, keyAfter, 'part')) {
-    const remedy = `write the map key ${shown(keyBefore)} again, or give the new state another name`
     conflicts.push({
       what,
       recorded: `map key ${shown(keyBefore)}`,
       program: `map key ${shown(keyAfter)}`,
-      remedy,
+      remedy: `write the map key ${shown(keyBefore)} again${otherwise}`,
     })
   }
   if (!isCompatible(before.codec, after.codec, 'whole')) {
     const remedy = isGrown(after.codec, before.codec)
       ? 'the store was written by a newer program: use that one, or add the missing fields or names at the end'
-      : `write ${shown(before.codec)} again (fields of a struct and names of an enumeration may be appended), or give the new state another name`
+      : `write ${shown(before.codec)} again (fields of a struct and names of an enumeration may be appended)${otherwise}`
     conflicts.push({ what, recorded: shown(before.codec), program: shown(after.codec), remedy })
   }
   return conflicts

@@ -2,7 +2,7 @@
 
 import type { Violation } from '../../base/errors.js'
 import { rejectViolations, rules } from '../../base/options.js'
-import type { AnyKeyCodec, StateTypeError, ValueOf } from '../codec/codec.js'
+import type { AnyKeyCodec, InputOf, StateTypeError, ValueOf } from '../codec/codec.js'
 import { isKeyCodec } from '../codec/codec.js'
 import { DEFAULT_KEY_GROUPS, MAX_KEY_GROUPS } from '../key/key-group.js'
 import type { CheckedKey, StateDefinition } from '../kinds/definitions.js'
@@ -19,11 +19,43 @@ export interface StateSchema<Key = unknown, States extends StateDefinitions = St
   readonly keyGroups: number
   /** Recorded states whose entries are to be removed at the next opening. */
   readonly drop: readonly string[]
+  readonly keyVersion: number
+  readonly migrateKey: KeyMigration | undefined
   readonly keyType?: Key
+}
+
+/** From an earlier form of the key to the present one, made by {@link fromKey}. */
+export interface KeyMigration<Key = unknown> {
+  readonly from: AnyKeyCodec
+  readonly apply: (old: never) => Key
+  readonly merge: { readonly [state: string]: (left: never, right: never) => unknown }
+}
+
+/**
+ * What makes the key of now of one that an earlier version of the program has written. Where two old keys become one, lists are
+ * appended, maps joined (of equal map keys `merge` makes one value), reducing states reduced; other values take `merge`, by the
+ * name of the state. Without it they are `INCOMPATIBLE`, and nothing of that key is changed.
+ *
+ * @example migrateKey: fromKey(utf8, (tenant) => ['eu', tenant], { merge: { total: (left, right) => left + right } })
+ */
+export function fromKey<KeyC extends AnyKeyCodec, Key>(
+  codec: KeyC,
+  apply: (old: ValueOf<KeyC>) => Key,
+  options?: { readonly merge?: KeyMigration['merge'] },
+): KeyMigration<Key> {
+  const violations: Violation[] = []
+  if (typeof codec !== 'object' || codec === null || !isKeyCodec(codec)) {
+    violations.push({ argument: 'codec', reason: 'must be a codec that can be a key' })
+  }
+  if (typeof apply !== 'function') violations.push({ argument: 'apply', reason: 'must be a function' })
+  rejectViolations(violations)
+  return Object.freeze({ from: codec, apply, merge: { ...options?.merge } })
 }
 
 /** Names that a store has for itself, or may have one day. */
 const reservedNames = [
+  'advanceWatermark',
+  'at',
   'backend',
   'batch',
   'bootstrap',
@@ -67,6 +99,10 @@ export interface SchemaInput<KeyC, States> {
   readonly keyGroups?: number
   /** Names of states that an earlier version had: their entries are removed when the store is opened. */
   readonly drop?: readonly string[]
+  /** From the earlier form of the key: done by the opening that is told `migrate`. */
+  readonly migrateKey?: KeyMigration<InputOf<KeyC>>
+  /** The version of the key. Default: 1, or 2 with `migrateKey`. */
+  readonly keyVersion?: number
 }
 
 const MAX_NAME_LENGTH = 128
@@ -89,7 +125,11 @@ export function defineState<KeyC, const States extends StateDefinitions>(
     states,
     keyGroups = DEFAULT_KEY_GROUPS,
     drop = [],
+    migrateKey,
+    keyVersion = migrateKey === undefined ? 1 : 2,
   } = input as unknown as {
+    readonly migrateKey?: KeyMigration
+    readonly keyVersion?: number
     readonly key: AnyKeyCodec
     readonly states: States
     readonly keyGroups?: number
@@ -119,8 +159,18 @@ export function defineState<KeyC, const States extends StateDefinitions>(
   } else {
     found('drop', 'must be an array of names')
   }
+  found('keyVersion', rules.positiveInteger(keyVersion))
+  const former = names.flatMap((name) =>
+    isDefinition(states[name]) ? (states[name]?.renamedFrom ?? []) : [],
+  )
+  for (const name of former) {
+    const isTaken = names.includes(name) || former.indexOf(name) !== former.lastIndexOf(name)
+    found('renamedFrom', isTaken ? `names '${name}', which is a state, or was another one` : undefined)
+  }
   rejectViolations(violations)
   return Object.freeze({
+    keyVersion,
+    migrateKey,
     key,
     states: Object.freeze({ ...states }),
     keyGroups,

@@ -3,37 +3,64 @@
 import type { StateBackend } from '../../backend/state-backend.js'
 import { StateError } from '../../base/errors.js'
 import { statePrefix } from '../key/stored-key.js'
-import { planSchema, type SchemaConflict } from './compare-schema.js'
+import { indexRange } from '../query/entry-index.js'
+import { planSchema, type SchemaConflict, type StateChange } from './compare-schema.js'
 import type { StateSchema } from './define-state.js'
 import { decodeSchema, encodeSchema, type RecordedSchema, SCHEMA_KEY } from './recorded-schema.js'
 
 const NEVER = { ttlMs: Infinity }
 
-/** Checks a program against a backend and records it there. `INCOMPATIBLE` with every conflict, and nothing changed. */
-export async function openSchema(backend: StateBackend, schema: StateSchema): Promise<RecordedSchema> {
+/** What the store in a backend says of itself; `undefined` for an empty one. */
+export async function readSchema(backend: StateBackend): Promise<RecordedSchema | undefined> {
   const bytes = await backend.get(SCHEMA_KEY)
-  if (bytes === undefined && (await backend.count()) > 0) {
-    throw new StateError('INCOMPATIBLE', {
-      what: `the ${backend.name} backend`,
-      found: 'entries that no typed store has written',
-      supported: 'an empty backend, or one with the record of a typed store',
-    })
-  }
-  const { conflicts, next, isChanged } = planSchema(
-    schema,
-    bytes === undefined ? undefined : decodeSchema(bytes),
-  )
+  if (bytes !== undefined) return decodeSchema(bytes)
+  if ((await backend.count()) === 0) return undefined
+  throw new StateError('INCOMPATIBLE', {
+    what: `the ${backend.name} backend`,
+    found: 'entries that no typed store has written',
+    supported: 'an empty backend, or one with the record of a typed store',
+  })
+}
+
+/**
+ * Checks a program against a backend and records it there. `INCOMPATIBLE` with every conflict, and nothing changed; also where
+ * something is to be migrated that only the opening can, and `mayMigrate` is false.
+ */
+export async function openSchema(
+  backend: StateBackend,
+  schema: StateSchema,
+  mayMigrate: boolean,
+): Promise<RecordedSchema> {
+  const { conflicts, changes, next, isChanged } = planSchema(schema, await readSchema(backend))
   if (conflicts.length > 0) throw incompatible(conflicts)
-  if (isChanged) await backend.put(SCHEMA_KEY, encodeSchema(next), NEVER)
-  if (next.dropping.length === 0) return next
+  const atOpening = changes.filter((change) => change.atOpening && change.action === 'migrate')
+  if (atOpening.length > 0 && !mayMigrate) throw needsMigration(atOpening)
+  if (isChanged) await recordSchema(backend, next)
+  const { droppingIndexes = [], ...rest } = next
+  if (next.dropping.length === 0 && droppingIndexes.length === 0) return next
   // What a crash interrupts here goes on at the next opening: the record says so until it is done.
   for (const id of next.dropping) {
     for (let group = 0; group < next.keyGroups; group++)
       await backend.deleteRange({ prefix: statePrefix(group, id) })
   }
-  const done = { ...next, dropping: [] }
-  await backend.put(SCHEMA_KEY, encodeSchema(done), NEVER)
+  for (const id of droppingIndexes) await backend.deleteRange(indexRange(id))
+  const done = { ...rest, dropping: [] }
+  await recordSchema(backend, done)
   return done
+}
+
+export async function recordSchema(backend: StateBackend, schema: RecordedSchema): Promise<void> {
+  await backend.put(SCHEMA_KEY, encodeSchema(schema), NEVER)
+}
+
+function needsMigration(changes: readonly StateChange[]): StateError {
+  const what = changes.map(({ name }) => `state '${name}'`).join('; ')
+  return new StateError('INCOMPATIBLE', {
+    what,
+    found: changes.map(({ fromVersion = 1 }) => `version ${fromVersion}`).join('; '),
+    supported:
+      'with a migration that reads cannot do: open(backend, schema, { migrate: true }) does it before it resolves',
+  })
 }
 
 function incompatible(conflicts: readonly SchemaConflict[]): StateError {

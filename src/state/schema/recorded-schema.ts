@@ -1,38 +1,78 @@
 // What a store says of itself, in an entry of its own: enough to tell, before anything changes, whether a program fits.
 //
-//   record := canonical JSON { format, keyGroups, key, nextId, states: [{ id, name, kind, codec, mapKey?, ttl?, maxLength? }], dropping }
+//   record     := JSON { format, keyGroups, key, keyVersion?, nextId, states: [state], dropping, droppingIndexes? }
+//   state      := { id, name, kind, codec, mapKey?, version?, ttl?, ttlChanged?, maxLength?, indexes?: [index], former?: [generation] }
+//   generation := { id, version, kind, codec, mapKey?, ttl?, key? }
+//   index      := { id, name, codec, version, built }
 
 import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
 import { isPlainObject } from '../../base/shapes.js'
 import { OWN_PREFIX } from '../key/stored-key.js'
-import type { StateDefinition, StateKind } from '../kinds/definitions.js'
+import type { StateDefinition, StateKind, TimeToLive } from '../kinds/definitions.js'
 
 /** The version of the stored keys' layout and of this record. */
 export const STORE_FORMAT = 1
 /** Ids end below it: what is behind is left to the store itself. */
 const MAX_STATE_ID = 0xff00
 
-/** A state as it was recorded. */
-export interface RecordedState {
+export interface RecordedTtl {
+  readonly afterMs: number
+  readonly refresh: 'write' | 'readWrite'
+  /** Default: processing time. */
+  readonly time?: 'event'
+}
+
+/** What entries under one id are: everything that it takes to read them. */
+export interface RecordedForm {
   readonly id: number
-  readonly name: string
   readonly kind: StateKind
   readonly codec: JsonValue
   readonly mapKey?: JsonValue
-  readonly ttl?: { readonly afterMs: number; readonly refresh: 'write' | 'readWrite' }
+  readonly ttl?: RecordedTtl
+  /** Default 1. */
+  readonly version?: number
+}
+
+/** A form that a state had, of which entries may be left under its id. */
+export interface RecordedGeneration extends RecordedForm {
+  /** The codec of the key, where it or its version was another one. */
+  readonly key?: JsonValue
+}
+
+export interface RecordedIndex {
+  readonly id: number
+  readonly name: string
+  readonly codec: JsonValue
+  readonly version: number
+  /** Whether every entry is in it. */
+  readonly built: boolean
+}
+
+/** A state as it was recorded. */
+export interface RecordedState extends RecordedForm {
+  readonly name: string
   readonly maxLength?: number
+  /** What is stored was written with another time to live, or without one. */
+  readonly ttlChanged?: true
+  readonly indexes?: readonly RecordedIndex[]
+  /** The newest first. */
+  readonly former?: readonly RecordedGeneration[]
 }
 
 export interface RecordedSchema {
   readonly format: number
   readonly keyGroups: number
   readonly key: JsonValue
+  /** Default 1. */
+  readonly keyVersion?: number
   /** Ids below it were given away: one is never used twice, so that what a dropped state has left is nobody's. */
   readonly nextId: number
   readonly states: readonly RecordedState[]
   /** Ids of states that were dropped and whose entries are being removed. */
   readonly dropping: readonly number[]
+  /** Ids of indices whose entries are being removed. */
+  readonly droppingIndexes?: readonly number[]
 }
 
 /** The key of the record. */
@@ -40,17 +80,25 @@ export const SCHEMA_KEY: Uint8Array = new Uint8Array([...OWN_PREFIX, ...Buffer.f
 
 /** A state of a program, as it would be recorded. */
 export function describeState(id: number, name: string, definition: StateDefinition): RecordedState {
-  const { kind, codec, mapKey, ttl, maxLength } = definition
+  const { kind, codec, mapKey, ttl, maxLength, version } = definition
   return {
     id,
     name,
     kind,
     codec: codec.descriptor,
     ...(mapKey === undefined ? {} : { mapKey: mapKey.descriptor }),
-    ...(ttl === undefined ? {} : { ttl: { afterMs: ttl.afterMs, refresh: ttl.refresh ?? 'write' } }),
+    ...(version === 1 ? {} : { version }),
+    ...(ttl === undefined ? {} : { ttl: describeTtl(ttl) }),
     ...(maxLength === Infinity ? {} : { maxLength }),
   }
 }
+
+function describeTtl({ afterMs, refresh = 'write', time }: TimeToLive): RecordedTtl {
+  return { afterMs, refresh, ...(time === 'event' ? { time } : {}) }
+}
+
+/** Whether values have the time at which they expire in front: it is a part of their form. */
+export const isStamped = ({ ttl }: Pick<RecordedForm, 'ttl'>): boolean => ttl?.time === 'event'
 
 export function encodeSchema(schema: RecordedSchema): Uint8Array {
   if (schema.nextId > MAX_STATE_ID) {
@@ -72,7 +120,7 @@ export function decodeSchema(bytes: Uint8Array): RecordedSchema {
     throw damaged('it is not JSON', error)
   }
   if (!isRecord(parsed)) throw damaged('it is no object')
-  const { format, keyGroups, key, nextId, states, dropping } = parsed
+  const { format, keyGroups, key, keyVersion, nextId, states, dropping, droppingIndexes } = parsed
   if (typeof format === 'number' && format > STORE_FORMAT) {
     throw new StateError('INCOMPATIBLE', {
       what: 'the store',
@@ -84,26 +132,55 @@ export function decodeSchema(bytes: Uint8Array): RecordedSchema {
   if (!isCount(keyGroups) || !isCount(nextId)) throw damaged('a number of it is none')
   if (key === undefined || !Array.isArray(states) || !isIds(dropping))
     throw damaged('a part of it is missing')
+  if (keyVersion !== undefined && !isCount(keyVersion)) throw damaged('the version of its key is none')
+  if (droppingIndexes !== undefined && !isIds(droppingIndexes)) throw damaged('a number of it is none')
   return {
     format,
     keyGroups,
     key: key as JsonValue,
+    ...(keyVersion === undefined ? {} : { keyVersion }),
     nextId,
     states: states.map((state) => decodeState(state, nextId)),
     dropping,
+    ...(droppingIndexes === undefined ? {} : { droppingIndexes }),
   }
 }
 
 const kinds: readonly string[] = ['value', 'list', 'map', 'reducing', 'aggregating'] satisfies StateKind[]
 
 function decodeState(state: unknown, nextId: number): RecordedState {
-  if (!isRecord(state)) throw damaged('one of its states is no object')
-  const { id, name, kind, codec } = state
-  const isComplete = isCount(id) && id < nextId && typeof name === 'string' && codec !== undefined
+  const { name, former = [], indexes = [], maxLength } = checkedForm(state, nextId)
+  const isLength = maxLength === undefined || isCount(maxLength)
+  if (typeof name !== 'string' || !isLength || !Array.isArray(former) || !Array.isArray(indexes)) {
+    throw damaged('one of its states is not complete')
+  }
+  for (const generation of former as unknown[]) checkedForm(generation, nextId)
+  for (const index of indexes as unknown[]) {
+    const isIndex =
+      isRecord(index) &&
+      isCount(index['id']) &&
+      index['id'] < nextId &&
+      typeof index['name'] === 'string' &&
+      index['codec'] !== undefined &&
+      isCount(index['version']) &&
+      typeof index['built'] === 'boolean'
+    if (!isIndex) throw damaged('one of its indices is not complete')
+  }
+  return state as unknown as RecordedState
+}
+
+function checkedForm(form: unknown, nextId: number): Record<string, unknown> {
+  if (!isRecord(form)) throw damaged('one of its states is no object')
+  const { id, kind, codec, version, ttl } = form
+  const isComplete =
+    isCount(id) && id < nextId && codec !== undefined && (version === undefined || isCount(version))
   if (!isComplete || typeof kind !== 'string' || !kinds.includes(kind)) {
     throw damaged('one of its states is not complete')
   }
-  return state as unknown as RecordedState
+  if (ttl !== undefined && !(isRecord(ttl) && typeof ttl['afterMs'] === 'number')) {
+    throw damaged('a time to live of it is none')
+  }
+  return form
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0

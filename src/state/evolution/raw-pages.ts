@@ -1,0 +1,86 @@
+// Entries of a state as they are stored, page by page, with what is left of their time to live.
+
+import { EntryBlockCursor } from '../../backend/entry-block.js'
+import { hasSnapshots, type StateBackend } from '../../backend/state-backend.js'
+import { throwIfAborted } from '../../backend/validate.js'
+import type { Host, ScannedEntry } from '../entries/host.js'
+import { statePrefix } from '../key/stored-key.js'
+
+export interface RawEntry {
+  readonly key: Uint8Array
+  readonly value: Uint8Array
+  /** When the engine removes it, by its clock; `Infinity` where never, or where that cannot be told. */
+  readonly expiresAtMs: number
+}
+
+export interface RawPages {
+  readonly backend: StateBackend
+  readonly host: Host
+  readonly keyGroups: number
+  readonly id: number
+  /** Whether entries expire by the engine's clock, so that it must be told when. */
+  readonly expires: boolean
+  readonly signal: AbortSignal | undefined
+}
+
+export const PAGE_ENTRIES = 512
+
+/** Every entry under one state id. */
+export async function* rawPages(pages: RawPages): AsyncGenerator<readonly RawEntry[], void, undefined> {
+  // Only blocks tell when entries expire; an engine that has none leaves that to be counted anew.
+  const source = pages.expires && hasSnapshots(pages.backend) ? fromBlocks(pages) : fromScans(pages)
+  let page: RawEntry[] = []
+  for await (const entry of source) {
+    throwIfAborted(pages.signal, 'migrate')
+    page.push(entry)
+    if (page.length < PAGE_ENTRIES) continue
+    yield page
+    page = []
+  }
+  throwIfAborted(pages.signal, 'migrate')
+  if (page.length > 0) yield page
+}
+
+async function* fromScans({ host, keyGroups, id }: RawPages): AsyncGenerator<RawEntry, void, undefined> {
+  for (let group = 0; group < keyGroups; group++) {
+    const range = { gte: statePrefix(group, id), lt: statePrefix(group, id + 1) }
+    for await (const [key, value] of host.scan([range]) as AsyncIterable<ScannedEntry>) {
+      yield { key, value, expiresAtMs: Infinity }
+    }
+  }
+}
+
+async function* fromBlocks({
+  backend,
+  keyGroups,
+  id,
+  signal,
+}: RawPages): AsyncGenerator<RawEntry, void, undefined> {
+  if (!hasSnapshots(backend)) return
+  const snapshot = await backend.snapshot()
+  try {
+    for await (const block of snapshot.blocks(signal === undefined ? {} : { signal })) {
+      const cursor = new EntryBlockCursor(block.bytes)
+      while (cursor.next()) {
+        const at = cursor.keyStart
+        const { bytes } = cursor
+        if (cursor.keyLength < 4 || (bytes[at] as number) * 256 + (bytes[at + 1] as number) >= keyGroups)
+          continue
+        if ((bytes[at + 2] as number) * 256 + (bytes[at + 3] as number) !== id) continue
+        const key = bytes.slice(at, at + cursor.keyLength)
+        const value = bytes.slice(cursor.valueStart, cursor.valueStart + cursor.valueLength)
+        yield { key, value, expiresAtMs: cursor.expiresAtMs }
+      }
+    }
+  } finally {
+    await snapshot.close()
+  }
+}
+
+/** The engine's time, where it can be told. */
+export async function timeOf(backend: StateBackend): Promise<number | undefined> {
+  if (!hasSnapshots(backend)) return undefined
+  const snapshot = await backend.snapshot()
+  await snapshot.close()
+  return snapshot.takenAtMs
+}

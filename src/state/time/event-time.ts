@@ -1,0 +1,89 @@
+// How far a store has come in the time of its events.
+
+import { StateError } from '../../base/errors.js'
+import { invalidArgument } from '../../base/options.js'
+import { ByteReader, ByteWriter } from '../codec/bytes.js'
+import { int64 } from '../codec/numbers.js'
+import { GivenKey, OWN_PREFIX } from '../key/stored-key.js'
+
+const NEVER_YET = -Number.MAX_SAFE_INTEGER
+
+/** The key of the store's own entry that says how far it is: watermark i64 · highest i64 (little-endian). */
+export const TIME_KEY: Uint8Array = new Uint8Array([...OWN_PREFIX, ...Buffer.from('time')])
+
+export class EventTime {
+  readonly key: GivenKey = new GivenKey(TIME_KEY)
+  #watermarkMs = NEVER_YET
+  /** The latest time of an event, or the watermark. */
+  #highestMs = NEVER_YET
+  #currentMs: number | undefined
+
+  /** No event with a time up to it is expected any more; `-Infinity` before the first one. */
+  get watermarkMs(): number {
+    return this.#watermarkMs === NEVER_YET ? -Infinity : this.#watermarkMs
+  }
+
+  /** The latest time that was seen. */
+  get highestMs(): number {
+    return this.#highestMs
+  }
+
+  /** The time of the event at hand, where it was said. */
+  get currentMs(): number | undefined {
+    return this.#currentMs
+  }
+
+  set currentMs(timestampMs: number | undefined) {
+    this.#currentMs = timestampMs
+    if (timestampMs !== undefined && timestampMs > this.#highestMs) this.#highestMs = timestampMs
+  }
+
+  /** When what is written now was written: the time of the event at hand, or the watermark. */
+  writtenAtMs(): number {
+    const writtenAtMs = this.#currentMs ?? this.#watermarkMs
+    if (writtenAtMs !== NEVER_YET) return writtenAtMs
+    throw new StateError('NOT_INITIALIZED', {
+      component: 'the event time of the store',
+      operation:
+        'a write to a state that expires by it; call at(timestampMs) or advanceWatermark(timestampMs) first',
+    })
+  }
+
+  /** Whether this is further than before; a lower watermark is ignored (T3). */
+  advance(watermarkMs: number): boolean {
+    if (watermarkMs <= this.#watermarkMs) return false
+    this.#watermarkMs = watermarkMs
+    this.#highestMs = Math.max(this.#highestMs, watermarkMs)
+    return true
+  }
+
+  encode(): ByteWriter {
+    const to = new ByteWriter(16)
+    int64.write(this.#watermarkMs, to)
+    int64.write(this.#highestMs, to)
+    return to
+  }
+
+  /** Goes on where a store was. */
+  load(bytes: Uint8Array): void {
+    try {
+      const from = new ByteReader().fromBytes(bytes)
+      this.#watermarkMs = int64.read(from)
+      this.#highestMs = int64.read(from)
+      from.assertEnd()
+    } catch (error) {
+      throw new StateError(
+        'CORRUPTION',
+        { what: 'the event time of a store', reason: String(error), key: TIME_KEY },
+        { cause: error },
+      )
+    }
+  }
+}
+
+/** Times of events are whole milliseconds (T1). */
+export function checkTimestamp(argument: string, timestampMs: unknown): void {
+  if (!Number.isSafeInteger(timestampMs) || timestampMs === NEVER_YET) {
+    throw invalidArgument(argument, 'must be a whole number of milliseconds since the epoch')
+  }
+}
