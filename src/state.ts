@@ -17,9 +17,16 @@ export { messagePack } from './state/codec/message-pack.js'
 export type { NumberCodec } from './state/codec/numbers.js'
 export { bigint64, bool, date, enumeration, float64, int32, int64, uint32 } from './state/codec/numbers.js'
 export { type StructCodec, type StructFields, struct } from './state/codec/struct.js'
+export type { BootstrapOptions } from './state/evolution/bootstrap.js'
+export type { MigrateOptions, MigrateProgress } from './state/evolution/migrate.js'
+export type { PlannedChange, StorePlan } from './state/evolution/plan.js'
 export { EncodedKey, type KeyLike } from './state/key/stored-key.js'
+export type { ContentOf, StateForm, StateKind } from './state/kinds/definition-types.js'
 export {
   aggregating,
+  type IndexDefinition,
+  index,
+  indexEach,
   list,
   map,
   reducing,
@@ -27,18 +34,30 @@ export {
   type TimeToLive,
   value,
 } from './state/kinds/definitions.js'
+export { from, type Migration, type MigrationStep } from './state/kinds/migration.js'
 export type { Mode, Outcome, Stream } from './state/kinds/outcome.js'
 export type {
   AggregatingState,
   ElementScanOptions,
+  IndexedState,
   KeyGroupRange,
   ListState,
   MapScanOptions,
   MapState,
+  QueryOptions,
+  QueryResult,
   ReducingState,
   StateScanOptions,
   StructView,
   ValueState,
 } from './state/kinds/states.js'
-export { defineState, type StateSchema } from './state/schema/define-state.js'
-export { type KeyGroups, type StateOf, StateStore, type StoreMethods } from './state/store.js'
+export type { SchemaConflict, StateChange } from './state/schema/compare-schema.js'
+export { defineState, fromKey, type KeyMigration, type StateSchema } from './state/schema/define-state.js'
+export type { RecordedSchema } from './state/schema/recorded-schema.js'
+export {
+  type KeyGroups,
+  type OpenOptions,
+  type StateOf,
+  StateStore,
+  type StoreMethods,
+} from './state/store.js'

@@ -18,13 +18,13 @@ import { type BootstrapOptions, bootstrapState } from './evolution/bootstrap.js'
 import { type MigrateOptions, StateMigration } from './evolution/migrate.js'
 import { planOf, type StorePlan } from './evolution/plan.js'
 import { type EncodedKey, encodeKey, groupRange, type KeyLike } from './key/stored-key.js'
+import type { TypesOf } from './kinds/definition-types.js'
 import type {
   AggregatingTypes,
   ListTypes,
   MapTypes,
   ReducingTypes,
   StateDefinition,
-  TypesOf,
   ValueTypes,
 } from './kinds/definitions.js'
 import type { Mode, Outcome } from './kinds/outcome.js'
@@ -229,6 +229,13 @@ export const StateStore: OpenStateStore = {
   },
 }
 
+type RecordedState = RecordedSchema['states'][number]
+
+function without(state: RecordedState, part: 'former' | 'ttlChanged'): RecordedState {
+  const { [part]: _done, ...rest } = state
+  return rest
+}
+
 /** Implements `StoreMethods`; `withStates` gives it a property for each state. */
 class Store {
   readonly #backend: StateBackend
@@ -269,7 +276,7 @@ class Store {
       if (!migratesAnything(state.definition, state.recorded)) continue
       await new StateMigration(migration, state, options).finishFormers()
       isDone = true
-      await this.#record(state.name, ({ former: _, ...rest }) => rest)
+      await this.#record(state.name, (recorded) => without(recorded, 'former'))
     }
     if (isDone) await this.migrate(options)
   }
@@ -376,11 +383,11 @@ class Store {
       const { former = [], ttlChanged = false, indexes = [] } = this.#recordedState(state.name)
       if (former.length > 0) {
         await migration.finishFormers()
-        await this.#record(state.name, ({ former: _, ...rest }) => rest)
+        await this.#record(state.name, (recorded) => without(recorded, 'former'))
       }
       if (ttlChanged && options.ttl === true) {
         await migration.renewTtl()
-        await this.#record(state.name, ({ ttlChanged: _, ...rest }) => rest)
+        await this.#record(state.name, (recorded) => without(recorded, 'ttlChanged'))
       }
       if (options.indexes !== true && indexes.every(({ built }) => built)) continue
       await migration.buildIndexes()
@@ -391,15 +398,12 @@ class Store {
     }
   }
 
-  #recordedState(name: string): RecordedSchema['states'][number] {
-    return this.#recorded.states.find((state) => state.name === name) as RecordedSchema['states'][number]
+  #recordedState(name: string): RecordedState {
+    return this.#recorded.states.find((state) => state.name === name) as RecordedState
   }
 
   /** Records what has become of a state. */
-  async #record(
-    name: string,
-    change: (state: RecordedSchema['states'][number]) => RecordedSchema['states'][number],
-  ): Promise<void> {
+  async #record(name: string, change: (state: RecordedState) => RecordedState): Promise<void> {
     const states = this.#recorded.states.map((state) => (state.name === name ? change(state) : state))
     const next = { ...this.#recorded, states }
     await recordSchema(this.#backend, next)

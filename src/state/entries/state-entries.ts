@@ -237,7 +237,7 @@ export class StateEntries implements ExpiringState {
     const { event, indexes, id } = this.#options
     const { entries } = this.#host
     if (event !== undefined || indexes.length > 0) {
-      for (const [bytes] of [...entries.list(from, until)]) this.#removeWhole(new GivenKey(bytes))
+      for (const [bytes] of Array.from(entries.list(from, until))) this.#removeWhole(new GivenKey(bytes))
     }
     for (const each of [id, ...this.#formerIds]) {
       const { gte, lt } = rangeOfState({ gte: from, lt: until }, each)

@@ -1,6 +1,6 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { throwIfAborted } from '../../backend/validate.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { nextTurn } from '../../base/slices.js'
 import type { Host } from '../entries/host.js'
 import { EntryListState } from '../kinds/list-state.js'
 import { EntryMapState } from '../kinds/map-state.js'

@@ -5,10 +5,10 @@
 // (2) An entry that was written anew meanwhile is not touched: the former one went with that write.
 // (3) The record says that nothing is left only when nothing is.
 
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { StateBackend } from '../../backend/state-backend.js'
 import type { PutOptions } from '../../backend/types.js'
 import { StateError } from '../../base/errors.js'
+import { nextTurn } from '../../base/slices.js'
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'

@@ -12,7 +12,8 @@ import type {
 } from '../codec/codec.js'
 import { isFixedCodec, isKeyCodec } from '../codec/codec.js'
 import type { StructCodec } from '../codec/struct.js'
-import type { CheckedChain, Migration } from '../schema/migration.js'
+import type { StateKind, types } from './definition-types.js'
+import type { CheckedChain, Migration } from './migration.js'
 
 /** How long entries live. */
 export interface TimeToLive {
@@ -33,7 +34,7 @@ interface CommonOptions {
   /** The version of the stored form. Default: 1, or one more than there are migrations. */
   readonly version?: number
   /** From earlier versions to this one, the earliest first: what step n returns is what step n + 1 is given. */
-  readonly migrations?: readonly Migration[]
+  readonly migrations?: readonly [] | readonly Migration[]
   /** Names that the state had in earlier versions of the program. */
   readonly renamedFrom?: string | readonly string[]
 }
@@ -103,18 +104,14 @@ type IndexesOf<Options> = Options extends { readonly indexes: infer Indexes }
   : Record<never, never>
 
 /** Options whose chain of migrations does not fit are shown as what is wrong with them. */
-type CheckedOptions<Options, Last> = Options extends { readonly migrations: infer Steps }
-  ? { readonly migrations: CheckedChain<Steps, Last> }
+type CheckedOptions<Options, Last, LastContent = Last> = Options extends { readonly migrations: infer Steps }
+  ? { readonly migrations: CheckedChain<Steps, Last, LastContent> }
   : unknown
 
 interface ListOptions extends CommonOptions {
   /** Most elements of a list: beyond, the first ones go. Default: no limit. */
   readonly maxLength?: number
 }
-
-export type StateKind = 'value' | 'list' | 'map' | 'reducing' | 'aggregating'
-
-declare const types: unique symbol
 
 /** A state as it was described. `Types` is what the compiler knows of it. */
 export interface StateDefinition<Kind extends StateKind = StateKind, Types = unknown> {
@@ -134,23 +131,6 @@ export interface StateDefinition<Kind extends StateKind = StateKind, Types = unk
   readonly add: ((current: unknown, added: unknown) => unknown) | undefined
   readonly [types]?: Types
 }
-
-/** What is known of a definition's types. */
-export type TypesOf<Definition> = Definition extends { readonly [types]?: infer Types }
-  ? NonNullable<Types>
-  : never
-
-/** Everything that a state holds under one key: what a migration from another kind is given, and returns. */
-export type ContentOf<Definition> =
-  Definition extends StateDefinition<'list', ListTypes<infer C>>
-    ? ValueOf<C>[]
-    : Definition extends StateDefinition<'map', infer Types>
-      ? Types extends { readonly mapKey: infer MapKey; readonly value: infer Value }
-        ? [mapKey: MapKey, value: Value][]
-        : never
-      : TypesOf<Definition> extends { readonly value: infer Value }
-        ? Value
-        : never
 
 /** What a change is given and what it returns: of a struct the fields themselves, and nothing need be returned. */
 type Current<C, Absent> = C extends StructCodec<infer Value, infer _> ? Value : ValueOf<C> | Absent
@@ -197,7 +177,7 @@ export interface ListTypes<C extends AnyCodec> {
  */
 export function list<C extends AnyCodec, const Options extends ListOptions = object>(
   codec: C,
-  options?: Options & CheckedOptions<Options, InputOf<C>>,
+  options?: Options & CheckedOptions<Options, InputOf<C>, readonly InputOf<C>[]>,
 ): StateDefinition<'list', ListTypes<C>> {
   return definition('list', codec, options as AnyOptions | undefined, { maxLength: rules.positiveInteger })
 }
@@ -228,7 +208,7 @@ export function map<
 >(
   mapKey: KeyC & CheckedKey<KeyC>,
   codec: C,
-  options?: Options & CheckedOptions<Options, InputOf<C>>,
+  options?: Options & CheckedOptions<Options, InputOf<C>, readonly (readonly [InputOf<KeyC>, InputOf<C>])[]>,
 ): StateDefinition<'map', MapTypes<Extract<KeyC, AnyKeyCodec>, C, IndexesOf<Options>>> {
   if (typeof mapKey !== 'object' || mapKey === null || !isKeyCodec(mapKey)) {
     throw wrong([{ argument: 'mapKey', reason: 'must be a codec that can be a key' }])

@@ -2,7 +2,7 @@
 
 import type { ScanRange } from '../../backend/types.js'
 import { prefixEnd } from '../../base/bytes.js'
-import { StateError } from '../../base/errors.js'
+import { reasonOf, StateError } from '../../base/errors.js'
 import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { ScannedEntry } from '../entries/host.js'
 import type { StateEntries } from '../entries/state-entries.js'
@@ -98,7 +98,8 @@ function rangeOf<Key>(
     try {
       return index.head(derived)
     } catch (error) {
-      throw context.failureOf('write', error, derived)
+      const what = `a bound of index '${index.name}' of state '${context.name}'`
+      throw new StateError('SERIALIZATION_FAILED', { what, reason: reasonOf(error) }, { cause: error })
     }
   }
   // No derived value is the beginning of another one: what starts with it is its entries.

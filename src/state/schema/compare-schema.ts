@@ -2,8 +2,8 @@
 
 import type { JsonValue } from '../../base/json.js'
 import type { StateDefinition } from '../kinds/definitions.js'
+import { resolveSteps } from '../kinds/migration.js'
 import type { StateSchema } from './define-state.js'
-import { resolveSteps } from './migration.js'
 import type {
   RecordedForm,
   RecordedGeneration,
@@ -138,7 +138,7 @@ function planState(
 ): PlannedState {
   const { version } = definition
   if (before === undefined) {
-    const state = withIndexes(describeState(ids.take(), name, definition), definition, undefined, ids)
+    const state = withIndexes(describeState(ids.take(), name, definition), definition, 'new', ids)
     return { state, change: { name, action: 'add', toVersion: version, atOpening: false }, conflicts: [] }
   }
   const described = describeState(before.id, name, definition)
@@ -172,7 +172,7 @@ function planState(
       ...(generations.length === 0 ? {} : { former: generations }),
     },
     definition,
-    isNewForm ? [] : before.indexes,
+    isNewForm ? [] : (before.indexes ?? []),
     ids,
   )
   const atOpening = isWholeOne && conflicts.length === 0
@@ -217,11 +217,11 @@ export function stepsFrom(definition: StateDefinition, version: number): ReturnT
 function withIndexes(
   state: RecordedState,
   definition: StateDefinition,
-  before: readonly RecordedIndex[] | undefined,
+  before: readonly RecordedIndex[] | 'new',
   ids: Ids,
 ): RecordedState {
   const indexes = Object.entries(definition.indexes).map(([name, { codec, version }]): RecordedIndex => {
-    const same = before?.find(
+    const same = (before === 'new' ? [] : before).find(
       (index) =>
         index.name === name &&
         index.version === version &&
@@ -234,7 +234,7 @@ function withIndexes(
         name,
         codec: codec.descriptor,
         version,
-        built: before === undefined && state.former === undefined,
+        built: before === 'new',
       }
     )
   })

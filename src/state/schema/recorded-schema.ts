@@ -9,7 +9,8 @@ import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
 import { isPlainObject } from '../../base/shapes.js'
 import { OWN_PREFIX } from '../key/stored-key.js'
-import type { StateDefinition, StateKind, TimeToLive } from '../kinds/definitions.js'
+import type { StateKind } from '../kinds/definition-types.js'
+import type { StateDefinition, TimeToLive } from '../kinds/definitions.js'
 
 /** The version of the stored keys' layout and of this record. */
 export const STORE_FORMAT = 1

@@ -1,0 +1,251 @@
+import { describe, expect, it } from 'vitest'
+import { asynchronousBackend } from '../../../test/support/asynchronous-backend.js'
+import type { StateBackend } from '../../backend/state-backend.js'
+import { isStateError } from '../../base/errors.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import {
+  defineState,
+  from,
+  index,
+  indexEach,
+  json,
+  map,
+  StateStore,
+  struct,
+  tuple,
+  uint32,
+  utf8,
+  value,
+} from '../../state.js'
+import { ManualClock } from '../../testing/manual-clock.js'
+
+interface Profile {
+  city?: string
+  age: number
+  tags: string[]
+}
+const indexes = {
+  byCity: index(utf8, ({ city }: Profile) => city),
+  byCityAndAge: index(tuple(utf8, uint32), ({ city, age }: Profile): [string, number] | undefined =>
+    city === undefined ? undefined : [city, age],
+  ),
+  byTag: indexEach(utf8, ({ tags }: Profile) => tags),
+}
+const schema = defineState({
+  key: utf8,
+  keyGroups: 8,
+  states: {
+    profile: value(json<Profile>(), { indexes }),
+    place: map(uint32, struct({ floor: uint32 }), {
+      ttl: { afterMs: 1_000 },
+      indexes: { byFloor: index(uint32, ({ floor }: { floor: number }) => floor) },
+    }),
+    session: value(json<Profile>(), {
+      ttl: { afterMs: 100, time: 'event' },
+      indexes: { byCity: indexes.byCity },
+    }),
+  },
+})
+type Store = StateStore<typeof schema, 'sync'>
+const opened = async (backend: StateBackend) => (await StateStore.open(backend, schema)) as unknown as Store
+
+async function items<Item>(stream: Iterable<Item>): Promise<Item[]> {
+  const all: Item[] = []
+  for await (const item of stream) all.push(item)
+  return all
+}
+
+const profile = (city: string | undefined, age: number, ...tags: string[]): Profile =>
+  city === undefined ? { age, tags } : { city, age, tags }
+
+const backends: [string, (clock: ManualClock) => StateBackend][] = [
+  ['the memory engine', (clock) => new MemoryStateBackend({ clock })],
+  ['an engine that answers later', (clock) => asynchronousBackend({ clock }).backend],
+]
+
+describe.each(backends)('an index, on %s', (_name, make) => {
+  const backendOf = () => {
+    const clock = new ManualClock(1_000_000)
+    return { clock, backend: make(clock) }
+  }
+  const keysBy = async (
+    store: Store,
+    name: 'byCity' | 'byTag',
+    options?: { eq?: string; gte?: string; lt?: string },
+  ) => (await items(store.profile.query(name, options))).map(({ entry: [key] }) => key)
+
+  it('finds entries by derived values, in their order', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    const store = await opened(backend)
+    const before = await backend.count()
+    await store.profile.put('a', profile('Rome', 30, 'x', 'y', 'x'))
+    await store.profile.put('b', profile('Oslo', 20, 'y'))
+    await store.profile.put('c', profile(undefined, 20))
+    await store.profile.put('d', profile('Rome', 20))
+    expect(await keysBy(store, 'byCity', { eq: 'Rome' })).toEqual(expect.arrayContaining(['a', 'd']))
+    expect(await keysBy(store, 'byCity', { eq: 'Rom' })).toEqual([])
+    expect(await keysBy(store, 'byCity', { lt: 'Rome' })).toEqual(['b'])
+    expect(await keysBy(store, 'byTag', { eq: 'y' })).toHaveLength(2)
+    expect(await keysBy(store, 'byTag')).toHaveLength(3)
+    const sorted = await items(store.profile.query('byCityAndAge', { gte: ['Oslo', 0], reverse: true }))
+    expect(sorted.map(({ entry: [key, { age }], derived }) => [key, age, derived])).toEqual([
+      ['a', 30, ['Rome', 30]],
+      ['d', 20, ['Rome', 20]],
+      ['b', 20, ['Oslo', 20]],
+    ])
+    await store.profile.put('a', profile('Oslo', 30, 'z'))
+    await store.profile.update('b', (b) => ({ ...(b as Profile), city: 'Rome' }))
+    await store.profile.delete('d')
+    expect(await keysBy(store, 'byCity')).toEqual(['a', 'b'])
+    expect(await keysBy(store, 'byTag')).toEqual(['b', 'a'])
+    for (const key of ['a', 'b', 'c']) await store.clear(key)
+    expect(await backend.count()).toBe(before)
+  })
+
+  it('is read in pages by a cursor that another process can go on with, in both directions', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    const store = await opened(backend)
+    for (let i = 0; i < 25; i++) await store.profile.put(`k${i}`, profile(`city ${i % 5}`, i))
+    for (const reverse of [false, true]) {
+      const whole = (await items(store.profile.query('byCity', { reverse }))).map(({ entry: [key] }) => key)
+      expect(new Set(whole).size).toBe(25)
+      const paged: string[] = []
+      let after: string | undefined
+      for (;;) {
+        const reopened = await opened(backend)
+        const page = await items(
+          reopened.profile.query('byCity', { reverse, limit: 4, ...(after === undefined ? {} : { after }) }),
+        )
+        paged.push(...page.map(({ entry: [key] }) => key))
+        after = page.at(-1)?.cursor
+        if (page.length < 4) break
+      }
+      expect(paged).toEqual(whole)
+    }
+  })
+
+  it('shows no entry that has expired, by the clock or by events', async () => {
+    const { backend, clock } = backendOf()
+    await using _ = backend
+    const store = await opened(backend)
+    await store.place.put('a', 1, { floor: 3 })
+    clock.advance(500)
+    await store.place.put('a', 2, { floor: 3 })
+    store.at(1_000)
+    await store.session.put('a', profile('Rome', 1))
+    expect((await items(store.place.query('byFloor', { eq: 3 }))).map(({ entry }) => entry)).toEqual([
+      ['a', 1, { floor: 3 }],
+      ['a', 2, { floor: 3 }],
+    ])
+    clock.advance(500)
+    expect((await items(store.place.query('byFloor', { eq: 3 }))).map(({ entry }) => entry[1])).toEqual([2])
+    // Written again with the same derived value: the index entry lives on with it.
+    await store.place.put('a', 2, { floor: 3 })
+    clock.advance(999)
+    expect(await items(store.place.query('byFloor'))).toHaveLength(1)
+    clock.advance(1)
+    expect(await items(store.place.query('byFloor'))).toHaveLength(0)
+    expect(await items(store.session.query('byCity'))).toHaveLength(1)
+    await store.advanceWatermark(1_100)
+    expect(await items(store.session.query('byCity'))).toHaveLength(0)
+    // A twelfth of a second later the entry, its look entry and its index entry are gone.
+    await store.advanceWatermark(1_200)
+    await store.place.clear('a')
+    expect((await items(backend.scan() as unknown as Iterable<unknown>)).length).toBe(2)
+  })
+
+  it('is written in the same step: a batch that fails leaves none of it, and reads in a batch see it', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    const store = await opened(backend)
+    await store.profile.put('a', profile('Rome', 1))
+    const seen: number[] = []
+    const body = async () => {
+      await store.profile.put('b', profile('Rome', 2))
+      seen.push((await items(store.profile.query('byCity', { eq: 'Rome' }))).length)
+      throw new Error('not now')
+    }
+    const bodyNow = () => {
+      store.profile.put('b', profile('Rome', 2))
+      seen.push([...store.profile.query('byCity', { eq: 'Rome' })].length)
+      throw new Error('not now')
+    }
+    const run = async () => store.batch((backend.supports.sync ? bodyNow : body) as () => void)
+    await expect(run()).rejects.toThrow('not now')
+    expect(seen).toEqual([2])
+    expect(await keysBy(store, 'byCity')).toEqual(['a'])
+  })
+
+  it('that is added later is built by migrate(), and dropped with its definition', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    const plain = defineState({ key: utf8, keyGroups: 8, states: { profile: value(json<Profile>()) } })
+    const before = (await StateStore.open(backend, plain)) as unknown as StateStore<typeof plain, 'sync'>
+    for (let i = 0; i < 600; i++) await before.profile.put(`k${i}`, profile(`city ${i % 3}`, i))
+    const count = await backend.count()
+    const store = await opened(backend)
+    await store.profile.put('k0', profile('elsewhere', 0))
+    const query = async () => items(store.profile.query('byCity'))
+    await expect(query()).rejects.toSatisfy((error) => isStateError(error, 'NOT_INITIALIZED'))
+    expect((await store.plan()).states[0]?.indexesToBuild).toEqual(['byCity', 'byCityAndAge', 'byTag'])
+    await store.migrate()
+    expect(await keysBy(store, 'byCity', { eq: 'city 0' })).toHaveLength(199)
+    expect(await keysBy(store, 'byCity', { eq: 'elsewhere' })).toEqual(['k0'])
+    const again = await opened(backend)
+    expect(await keysBy(again, 'byCity', { eq: 'city 1' })).toHaveLength(200)
+    const other = defineState({
+      key: utf8,
+      keyGroups: 8,
+      drop: ['place', 'session'],
+      states: {
+        profile: value(json<Profile>(), {
+          indexes: { byCity: index(utf8, ({ tags }: Profile) => tags[0], { version: 2 }) },
+        }),
+      },
+    })
+    const changed = (await StateStore.open(backend, other)) as unknown as StateStore<typeof other, 'sync'>
+    await changed.migrate()
+    expect(await items(changed.profile.query('byCity'))).toEqual([])
+    await StateStore.open(backend, plain)
+    expect(await backend.count()).toBe(count)
+  })
+
+  it('is built anew where a state gets another version', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    const store = await opened(backend)
+    for (const key of ['a', 'b']) await store.profile.put(key, profile('Rome', 1))
+    const second = defineState({
+      key: utf8,
+      keyGroups: 8,
+      states: {
+        ...schema.states,
+        profile: value(json<Profile>(), {
+          indexes,
+          migrations: [
+            from(json<Profile>(), ({ city, ...rest }): Profile => ({ ...rest, city: `${city}!` })),
+          ],
+        }),
+      },
+    })
+    const next = (await StateStore.open(backend, second)) as unknown as Store
+    await next.profile.put('b', profile('Oslo', 1))
+    await next.migrate()
+    expect(await keysBy(next, 'byCity')).toEqual(['b', 'a'])
+    expect(await keysBy(next, 'byCity', { eq: 'Rome!' })).toEqual(['a'])
+  })
+})
+
+describe('the types of queries', () => {
+  it('know the indices of a state, and what they derive', async () => {
+    const store = await StateStore.open(new MemoryStateBackend(), schema)
+    // @ts-expect-error: no such index
+    expect(() => [...store.profile.query('byName')]).toThrow('index')
+    // @ts-expect-error: it derives strings
+    expect(() => [...store.profile.query('byCity', { eq: 1 })]).toThrow('the number 1 is not a string')
+    // @ts-expect-error: a bound it does not know
+    expect(() => [...store.profile.query('byCity', { from: 'a' })]).toThrow('from')
+  })
+})
