@@ -53,7 +53,18 @@ export type {
 } from './state/kinds/states.js'
 export type { SchemaConflict, StateChange } from './state/schema/compare-schema.js'
 export { defineState, fromKey, type KeyMigration, type StateSchema } from './state/schema/define-state.js'
+export {
+  type CheckpointEntries,
+  type DecodedEntry,
+  type DescribedSchema,
+  type DescribedState,
+  describe,
+  EntryDecoder,
+  type ReadCheckpointOptions,
+  readCheckpoint,
+} from './state/schema/describe.js'
 export type { RecordedSchema } from './state/schema/recorded-schema.js'
+export { checkSchema, schemaFile } from './state/schema/schema-file.js'
 export {
   type KeyGroups,
   type OpenOptions,

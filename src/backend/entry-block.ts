@@ -122,6 +122,14 @@ export class EntryBlockCursor {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
+  /** Lets the entry at hand, if it expires, expire at another time. The bytes must be the caller's own. */
+  setExpiry(expiresAtMs: number): void {
+    if (this.expiresAtMs === Infinity) return
+    assert(Number.isFinite(expiresAtMs), 'what expires goes on expiring')
+    this.#view.setFloat64(this.keyStart - EXPIRY_BYTES, expiresAtMs, true)
+    this.expiresAtMs = expiresAtMs
+  }
+
   /** Moves to the next entry; false at the end. Throws `CORRUPTION` where an entry does not fit the block. */
   next(): boolean {
     const start = this.#position

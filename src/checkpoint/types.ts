@@ -29,6 +29,8 @@ export interface CheckpointMetadata {
   readonly version: number
   /** What the coordinator's `source` returned at the instant of the snapshot. */
   readonly source?: JsonValue
+  /** How typed state described itself at that instant (docs/format/state.md); left out where the state is plain bytes. */
+  readonly schema?: { readonly [name: string]: JsonValue }
 }
 
 /** The part of pino's interface that holdfast uses: any logger of that shape will do. */
@@ -116,6 +118,12 @@ export interface RestoreOptions {
    * index of its file. The next checkpoint is a full one. Default: everything.
    */
   readonly range?: KeyRange
+  /**
+   * What the time between the checkpoint and the restore means for entries with a time to live: it `'counts'`, so that what would
+   * have expired has; or it `'pauses'` all of them, and each has as long left as it had. The next checkpoint is then a full one.
+   * Default `'counts'`.
+   */
+  readonly downtime?: 'counts' | 'pauses'
   /** Gives up with `ABORTED`; the backend then holds what it held before. */
   readonly signal?: AbortSignal
   /** Called after every block, a few thousand entries each. What it throws surfaces as an uncaught exception. */

@@ -493,9 +493,9 @@ export class CheckpointCoordinator implements AsyncDisposable {
         const restored = await restore(request)
         this.#restoreFailed = false
         if (restored === undefined) return undefined
-        if (request.stretch === undefined) {
+        if (request.stretch === undefined) this.#restoredAll = true
+        if (request.stretch === undefined && request.pausedUntilMs === undefined) {
           await this.#maker.restored(restored.stored, restored.base)
-          this.#restoredAll = true
         } else {
           // What the backend holds now is the state of no checkpoint.
           this.#maker.breakOff()
@@ -520,8 +520,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   #restoreRequest(options: RestoreOptions | undefined, stretch: KeyStretch | undefined): RestoreRequest {
+    const { clock } = this.#settings
     return {
       stretch,
+      pausedUntilMs: options?.downtime === 'pauses' ? clock.now() : undefined,
       backend: this.#backend,
       storage: this.#settings.storage,
       worker: this.#worker,

@@ -83,6 +83,7 @@ export async function writeCheckpoint(request: CheckpointRequest): Promise<Writt
       entryCount,
       segments: [...preceding, segment],
       holdfast: HOLDFAST_VERSION,
+      ...(cut.schema === undefined ? {} : { schema: cut.schema }),
       ...(cut.sourceText === undefined ? {} : { source: parseJsonText(cut.sourceText) }),
     }
     const { bytes, checksum } = formatManifest(manifest)

@@ -131,7 +131,12 @@ export function coordinatorSettings(
 }
 
 const callRules = { signal: rules.signal }
-const restoreRules = { range: rules.object, signal: rules.signal, onProgress: rules.function }
+const restoreRules = {
+  range: rules.object,
+  downtime: oneOf('counts', 'pauses'),
+  signal: rules.signal,
+  onProgress: rules.function,
+}
 
 export function checkCallOptions(options: unknown): void {
   rejectViolations(violationsOf(options, callRules))

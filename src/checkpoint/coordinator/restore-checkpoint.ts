@@ -5,6 +5,7 @@
 //     checkpoint or of reading it, never for a fault of the backend, and reports each.
 // (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
 
+import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
 import { isSyncBackend, type Replaceable, type StateBackend } from '../../backend/state-backend.js'
 import type { ChangeBase } from '../../backend/state-snapshot.js'
 import type { BackendStats, KeyRange } from '../../backend/types.js'
@@ -31,6 +32,8 @@ export interface RestoreRequest {
   readonly trackChanges: boolean
   /** Only this stretch of keys; `undefined`: everything. */
   readonly stretch: KeyStretch | undefined
+  /** The time to which the times to live are carried on, as if none had passed since the cut; `undefined`: it has passed. */
+  readonly pausedUntilMs: number | undefined
   readonly signal: AbortSignal | undefined
   readonly onProgress: ((progress: RestoreProgress) => void) | undefined
   readonly onSkipped: (skipped: SkippedCheckpoint, sequence: number) => void
@@ -90,7 +93,7 @@ async function restoreContent(
   request: RestoreRequest,
   stored: StoredManifest,
 ): Promise<RestoredCheckpoint | StateError> {
-  const { backend, storage, worker, stretch, signal, onProgress } = request
+  const { backend, storage, worker, stretch, pausedUntilMs, signal, onProgress } = request
   const { manifest } = stored
   const { id, entryCount } = manifest
   let base: ChangeBase | undefined
@@ -104,14 +107,17 @@ async function restoreContent(
     return faultOf(error, storage)
   }
   const tracked = new RestoredBase(backend, entryCount)
+  // What is shifted is not what the files hold: nothing is built on them.
+  const isWhole = stretch === undefined && pausedUntilMs === undefined
   let backendIsDone: () => void = () => {}
   stream.onFinished = () => {
     backendIsDone = request.onRead()
-    if (request.trackChanges && stretch === undefined && !manifest.savepoint) tracked.noteEndOfStream()
+    if (request.trackChanges && isWhole && !manifest.savepoint) tracked.noteEndOfStream()
   }
   try {
     const { clockMs } = manifest
-    await backend.replaceAll(stream, {
+    const shiftMs = pausedUntilMs === undefined ? 0 : Math.max(0, pausedUntilMs - clockMs)
+    await backend.replaceAll(shiftMs === 0 ? stream : postponed(stream, shiftMs), {
       ...(stretch === undefined
         ? { expectedEntries: expectedEntriesOf(stored) }
         : { range: rangeOf(stretch) }),
@@ -130,6 +136,16 @@ async function restoreContent(
   }
   assert(stream.finished, `backend '${backend.name}' ended a restore before the end of the checkpoint`)
   return { stored, base }
+}
+
+/** The blocks of a stream, with everything in them that expires expiring so much later. */
+async function* postponed(stream: AsyncIterable<EntryBlock>, shiftMs: number): AsyncGenerator<EntryBlock> {
+  for await (const block of stream) {
+    const bytes = block.bytes.slice()
+    const cursor = new EntryBlockCursor(bytes)
+    while (cursor.next()) cursor.setExpiry(cursor.expiresAtMs + shiftMs)
+    yield { bytes, entryCount: block.entryCount }
+  }
 }
 
 function rangeOf({ from, until }: KeyStretch): KeyRange {

@@ -1,3 +1,4 @@
+import { SCHEMA_KEY, type SchemaObject, schemaIn } from '../../backend/schema-entry.js'
 import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
 import { isSyncBackend, type SnapshotSource, type StateBackend } from '../../backend/state-backend.js'
 import type { ChangeBase, StateSnapshot } from '../../backend/state-snapshot.js'
@@ -22,6 +23,8 @@ export interface StateCut {
   readonly snapshot: StateSnapshot
   /** What `source` returned, as JSON; `undefined` without a source. */
   readonly sourceText: string | undefined
+  /** How typed state describes itself; `undefined` where the state is plain bytes. */
+  readonly schema: SchemaObject | undefined
   /** What changed since the base that was asked for, for another thread; `undefined` where the backend does not share it. */
   readonly changes: SharedSnapshot | undefined
   /** All of it, where what has changed is not told; `undefined` where the backend shares nothing. */
@@ -58,17 +61,29 @@ export async function takeCut(
     sourceText = source === undefined ? undefined : sourceTextOf(source())
   } catch (error) {
     for (const shared of [changes, all]) if (shared !== undefined) discardShared(shared)
-    await pending.then(
-      (taken) => {
-        taken.base?.release()
-        return taken.close()
-      },
-      () => {},
-    )
+    await discard(pending)
     throw error
   }
   const pauseMs = performance.now() - startedAtMs
-  return { snapshot: await pending, sourceText, changes, all, pauseMs }
+  try {
+    const schema = schemaIn(snapshot?.getSync(SCHEMA_KEY) ?? (await (await pending).get(SCHEMA_KEY)))
+    return { snapshot: await pending, sourceText, schema, changes, all, pauseMs }
+  } catch (error) {
+    for (const shared of [changes, all]) if (shared !== undefined) discardShared(shared)
+    await discard(pending)
+    throw error
+  }
+}
+
+/** Lets go of a snapshot that nobody will read. Never rejects because it was not taken. */
+async function discard(pending: Promise<StateSnapshot>): Promise<void> {
+  await pending.then(
+    (taken) => {
+      taken.base?.release()
+      return taken.close()
+    },
+    () => {},
+  )
 }
 
 /** Lets go of a shared snapshot that no thread will open. */

@@ -6,6 +6,7 @@
 // (4) Parsing is strict: what this version does not know is INCOMPATIBLE, anything else out of place is CORRUPTION.
 //     No member is optional but `source`.
 
+import { isSchemaObject, SCHEMA_FORMAT, type SchemaObject } from '../../backend/schema-entry.js'
 import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
 import { CODEC_NAMES, type CodecName } from '../../codec/block-codec.js'
@@ -55,6 +56,8 @@ export interface Manifest {
   /** The version of holdfast that wrote it: for people, not for decisions. */
   readonly holdfast: string
   readonly source?: JsonValue
+  /** How typed state describes itself; left out where the state is plain bytes. */
+  readonly schema?: SchemaObject
 }
 
 /** What of a manifest it takes to read the state that it stands for. */
@@ -94,7 +97,7 @@ export function formatManifest(manifest: Manifest): SealedJson {
       entryCount,
       sha256,
     })),
-    schema: {},
+    schema: manifest.schema ?? {},
     holdfast: manifest.holdfast,
     ...(manifest.source === undefined ? {} : { source: manifest.source }),
   })
@@ -112,7 +115,7 @@ export function parseManifest(bytes: Uint8Array, sequence: number): StoredManife
   const { content, checksum } = unsealJson(bytes, what)
   const fields = new JsonFields(content, what)
   rejectOtherFormats(fields, what)
-  rejectOtherSchemas(fields, what)
+  const schema = parseSchema(fields, what)
   if (fields.text('id', /^.{1,64}$/) !== id) throw fields.damaged('id', `is not ${id}`)
   fields.integer('sequence', sequence, sequence)
   const segments = fields
@@ -132,6 +135,7 @@ export function parseManifest(bytes: Uint8Array, sequence: number): StoredManife
     entryCount: fields.integer('entryCount'),
     segments,
     holdfast: fields.text('holdfast', /^[0-9a-zA-Z.+-]{1,64}$/),
+    ...(schema === undefined ? {} : { schema }),
     ...(source === undefined ? {} : { source }),
   }
   fields.rejectUnknown()
@@ -148,7 +152,7 @@ function parseTime(fields: JsonFields, name: string): number {
 
 /** What callers learn about a checkpoint. */
 export function metadataOf({ manifest, manifestBytes, checksum }: StoredManifest): CheckpointMetadata {
-  const { id, sequence, createdAt, kind, savepoint, entryCount, validated, source } = manifest
+  const { id, sequence, createdAt, kind, savepoint, entryCount, validated, source, schema } = manifest
   const sizeBytes = manifest.segments.reduce((sum, segment) => sum + segment.sizeBytes, manifestBytes)
   const version = MANIFEST_VERSION
   const metadata = {
@@ -163,7 +167,11 @@ export function metadataOf({ manifest, manifestBytes, checksum }: StoredManifest
     validated,
     version,
   }
-  return source === undefined ? metadata : { ...metadata, source }
+  return {
+    ...metadata,
+    ...(source === undefined ? {} : { source }),
+    ...(schema === undefined ? {} : { schema }),
+  }
 }
 
 function rejectOtherFormats(fields: JsonFields, what: string): void {
@@ -177,18 +185,24 @@ function rejectOtherFormats(fields: JsonFields, what: string): void {
 }
 
 /**
- * What typed state says of itself decides how its bytes are to be read. This version knows no schema, and to drop one in
- * silence would hand out bytes without their meaning.
+ * What typed state says of itself decides how its bytes are to be read: a schema of a format that this version does not know
+ * must not be dropped in silence, which would hand out bytes without their meaning. What a known one says is looked at by
+ * whoever opens the state.
  */
-function rejectOtherSchemas(fields: JsonFields, what: string): void {
+function parseSchema(fields: JsonFields, what: string): SchemaObject | undefined {
   const schema = fields.any('schema')
   if (typeof schema !== 'object' || schema === null || Array.isArray(schema)) {
     throw fields.damaged('schema', 'is not an object')
   }
-  const members = Object.keys(schema).map((name) => JSON.stringify(name.slice(0, 64)))
-  if (members.length === 0) return
-  const found = `a schema with ${members.slice(0, 8).join(', ')}${members.length > 8 ? ', …' : ''}`
-  throw new StateError('INCOMPATIBLE', { what, found, supported: 'state without a schema' })
+  const members = Object.keys(schema)
+  if (members.length === 0) return undefined
+  if (isSchemaObject(schema) && schema['format'] === SCHEMA_FORMAT) return schema
+  const named = members.slice(0, 8).map((name) => JSON.stringify(name.slice(0, 64)))
+  const found = isSchemaObject(schema)
+    ? `a schema of format ${String(schema['format'])}`
+    : `a schema with ${named.join(', ')}${members.length > 8 ? ', …' : ''}`
+  const supported = `state without a schema, or a schema of format ${SCHEMA_FORMAT}`
+  throw new StateError('INCOMPATIBLE', { what, found, supported })
 }
 
 function parseDate(fields: JsonFields): Date {

@@ -6,6 +6,7 @@ import type { Entry } from '../../backend/types.js'
 import { isStateError } from '../../base/errors.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import {
+  type AnyCodec,
   aggregating,
   defineState,
   from,
@@ -13,11 +14,14 @@ import {
   int64,
   json,
   list,
+  type MigrationStep,
   map,
   none,
   reducing,
+  type StateForm,
   type StateSchema,
   StateStore,
+  type StateTypeError,
   struct,
   tuple,
   uint32,
@@ -25,6 +29,7 @@ import {
   value,
 } from '../../state.js'
 import { ManualClock } from '../../testing/manual-clock.js'
+import type { CheckedChain } from '../kinds/migration.js'
 
 interface ProfileV1 {
   name: string
@@ -267,7 +272,7 @@ describe.each(backends)('what earlier versions have written, on %s', (_name, mak
       drop: ['gone'],
       states: {
         ...v2.states,
-        profile: value(json<ProfileV2>(), { migrations: [(_: ProfileV1): ProfileV2 => undefined as never] }),
+        profile: value(json<ProfileV2>(), { migrations: [(): ProfileV2 => undefined as never] }),
       },
     })
     const store = await opened(backend, failing)
@@ -442,12 +447,23 @@ describe('the types of migrations', () => {
   it('say which step does not fit', () => {
     const fits = value(json<ProfileV2>(), { migrations: [from(json<ProfileV1>(), toV2)] })
     expectTypeOf(fits).toHaveProperty('kind')
-    // @ts-expect-error: the last step makes something else than the state stores
-    value(json<ProfileV2>(), { migrations: [from(json<ProfileV1>(), ({ name }) => ({ first: name }))] })
-    // @ts-expect-error: the first step makes something else than the second one is given
-    value(json<ProfileV2>(), { migrations: [from(uint32, (n) => n), from(json<ProfileV1>(), toV2)] })
-    // @ts-expect-error: a bare function too
-    list(utf8, { migrations: [from(uint32, (n) => n)] })
+    type Step<Old, Next> = MigrationStep<Old, Next, AnyCodec>
+    type Whole<Old, Next> = MigrationStep<Old, Next, StateForm>
+    type Last = StateTypeError<'what migration 1 returns is not what the state stores'>
+    expectTypeOf<CheckedChain<[Step<number, string>, Step<string, number>], string, string>>().toEqualTypeOf<
+      readonly [Step<number, string>, Last]
+    >()
+    type First = StateTypeError<'what migration 0 returns is not what the next one is given'>
+    expectTypeOf<CheckedChain<[Step<number, number>, Step<string, number>], number, number>>().toEqualTypeOf<
+      readonly [First, Step<string, number>]
+    >()
+    type Bare = (old: number) => number
+    type Only = StateTypeError<'what migration 0 returns is not what the state stores'>
+    expectTypeOf<CheckedChain<[Bare], string, string>>().toEqualTypeOf<readonly [Only]>()
+    // What makes a list of a value returns all elements; what follows it is given one at a time.
+    type Chain = [Whole<string, number[]>, Step<number, string>]
+    expectTypeOf<CheckedChain<[Chain[0]], number, number[]>>().toEqualTypeOf<readonly [Chain[0]]>()
+    expectTypeOf<CheckedChain<[Chain[0]], number, string[]>>().toEqualTypeOf<readonly [Only]>()
   })
 
   it('a chain that its version does not fit is INVALID_ARGUMENT', () => {

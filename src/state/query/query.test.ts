@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import { asynchronousBackend } from '../../../test/support/asynchronous-backend.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import { isStateError } from '../../base/errors.js'
@@ -241,11 +241,15 @@ describe.each(backends)('an index, on %s', (_name, make) => {
 describe('the types of queries', () => {
   it('know the indices of a state, and what they derive', async () => {
     const store = await StateStore.open(new MemoryStateBackend(), schema)
-    // @ts-expect-error: no such index
-    expect(() => [...store.profile.query('byName')]).toThrow('index')
-    // @ts-expect-error: it derives strings
-    expect(() => [...store.profile.query('byCity', { eq: 1 })]).toThrow('the number 1 is not a string')
-    // @ts-expect-error: a bound it does not know
-    expect(() => [...store.profile.query('byCity', { from: 'a' })]).toThrow('from')
+    type Arguments = Parameters<typeof store.profile.query<'byCityAndAge'>>
+    expectTypeOf(store.profile.query).parameter(0).toEqualTypeOf<'byCity' | 'byCityAndAge' | 'byTag'>()
+    expectTypeOf<NonNullable<Arguments[1]>['eq']>().toEqualTypeOf<[string, number] | undefined>()
+    expectTypeOf(store.place.query).parameter(0).toEqualTypeOf<'byFloor'>()
+    expectTypeOf(store.place.query('byFloor').next().value).exclude<undefined>().toHaveProperty('cursor')
+    const loose = store.profile.query as (name: string, options?: object) => Iterable<unknown>
+    const { profile } = store
+    expect(() => [...loose.call(profile, 'byName')]).toThrow('index')
+    expect(() => [...loose.call(profile, 'byCity', { eq: 1 })]).toThrow('the number 1 is not a string')
+    expect(() => [...loose.call(profile, 'byCity', { from: 'a' })]).toThrow('from')
   })
 })

@@ -452,7 +452,7 @@ function canonical(value: JsonValue): string {
 }
 
 /** A descriptor as it would be written in a program. */
-function shown(descriptor: JsonValue): string {
+export function shown(descriptor: JsonValue): string {
   if (typeof descriptor !== 'object' || descriptor === null) return String(descriptor)
   if (isTagged(descriptor, 'optional')) return `optional(${shown(descriptor['optional'] ?? null)})`
   if (isTagged(descriptor, 'tuple')) return `tuple(${list(descriptor['tuple']).map(shown).join(', ')})`

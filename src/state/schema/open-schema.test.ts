@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import { isStateError } from '../../base/errors.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import {
@@ -20,7 +21,7 @@ import {
   utf8,
   value,
 } from '../../state.js'
-import { encodeSchema, SCHEMA_KEY } from './recorded-schema.js'
+import { encodeSchema } from './recorded-schema.js'
 
 const first = defineState({
   key: utf8,

@@ -1,12 +1,13 @@
 // Opening a store: what is recorded is compared with the program, and only if everything fits is anything written.
 
+import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import { StateError } from '../../base/errors.js'
 import { statePrefix } from '../key/stored-key.js'
 import { indexRange } from '../query/entry-index.js'
 import { planSchema, type SchemaConflict, type StateChange } from './compare-schema.js'
 import type { StateSchema } from './define-state.js'
-import { decodeSchema, encodeSchema, type RecordedSchema, SCHEMA_KEY } from './recorded-schema.js'
+import { decodeSchema, encodeSchema, type RecordedSchema } from './recorded-schema.js'
 
 const NEVER = { ttlMs: Infinity }
 
@@ -63,7 +64,7 @@ function needsMigration(changes: readonly StateChange[]): StateError {
   })
 }
 
-function incompatible(conflicts: readonly SchemaConflict[]): StateError {
+export function incompatible(conflicts: readonly SchemaConflict[]): StateError {
   const of = (part: keyof SchemaConflict) => conflicts.map((conflict) => conflict[part]).join('; ')
   const advice = conflicts.map(({ what, program, remedy }) => `${what}: ${program} (${remedy})`).join('; ')
   return new StateError('INCOMPATIBLE', { what: of('what'), found: of('recorded'), supported: advice })

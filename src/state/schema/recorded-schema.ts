@@ -5,15 +5,15 @@
 //   generation := { id, version, kind, codec, mapKey?, ttl?, key? }
 //   index      := { id, name, codec, version, built }
 
+import { SCHEMA_FORMAT, SCHEMA_KEY } from '../../backend/schema-entry.js'
 import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
 import { isPlainObject } from '../../base/shapes.js'
-import { OWN_PREFIX } from '../key/stored-key.js'
 import type { StateKind } from '../kinds/definition-types.js'
 import type { StateDefinition, TimeToLive } from '../kinds/definitions.js'
 
 /** The version of the stored keys' layout and of this record. */
-export const STORE_FORMAT = 1
+export const STORE_FORMAT: number = SCHEMA_FORMAT
 /** Ids end below it: what is behind is left to the store itself. */
 const MAX_STATE_ID = 0xff00
 
@@ -75,9 +75,6 @@ export interface RecordedSchema {
   /** Ids of indices whose entries are being removed. */
   readonly droppingIndexes?: readonly number[]
 }
-
-/** The key of the record. */
-export const SCHEMA_KEY: Uint8Array = new Uint8Array([...OWN_PREFIX, ...Buffer.from('schema')])
 
 /** A state of a program, as it would be recorded. */
 export function describeState(id: number, name: string, definition: StateDefinition): RecordedState {
