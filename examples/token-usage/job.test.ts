@@ -7,7 +7,7 @@ import { positionFrom, type SourcePosition } from './events.js'
 import { GeneratorSource } from './generator.js'
 import { runJob } from './job.js'
 import type { WorkerMessage, WorkerTask } from './protocol.js'
-import { WindowState } from './window-state.js'
+import { add, digestOf, openWindows } from './windows.js'
 
 const options = { seed: 5, events: 4_000 }
 let directory: string
@@ -32,12 +32,12 @@ afterEach(async () => {
 
 /** The digest of the first `events` requests, added up without any of the job's machinery. */
 async function digestUpTo(events: number): Promise<string> {
-  const state = new WindowState(new MemoryStateBackend({ sweepIntervalMs: Infinity }))
+  const state = await openWindows(new MemoryStateBackend({ sweepIntervalMs: Infinity }))
   const source = new GeneratorSource(options)
   for await (const batch of source.batches(source.start, 1)) {
-    if (batch.end.events <= events) for (const request of batch.events) state.add(request)
+    if (batch.end.events <= events) for (const request of batch.events) add(state, request)
   }
-  return state.digest()
+  return digestOf(state)
 }
 
 describe('runJob', () => {
@@ -55,7 +55,7 @@ describe('runJob', () => {
     for (const { id } of checkpoints) {
       const { events } = positionFrom((await coordinator.restore(id)).source)
       expect(events).toBeGreaterThan(0)
-      expect(new WindowState(backend).digest()).toBe(await digestUpTo(events))
+      expect(digestOf(await openWindows(backend))).toBe(await digestUpTo(events))
     }
     await coordinator.shutdown()
   })

@@ -2,6 +2,7 @@ import { openKeeper } from './backends.js'
 import { Pacer } from './pacer.js'
 import type { RunResult, WorkerMessage, WorkerTask } from './protocol.js'
 import { openSource } from './source.js'
+import { busiest, digestOf } from './windows.js'
 
 const BUSIEST_WINDOWS = 10
 
@@ -72,8 +73,8 @@ export async function runJob(task: WorkerTask, tell: (message: WorkerMessage) =>
     events: position.events,
     skippedLines: position.skippedLines,
     windows: await keeper.windowCount(),
-    digest: windows.digest(),
-    busiest: windows.busiest(BUSIEST_WINDOWS),
+    digest: digestOf(windows),
+    busiest: busiest(windows, BUSIEST_WINDOWS),
     durationMs,
     checkpoints: keeper.stats(),
   }

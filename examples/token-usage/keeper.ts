@@ -1,11 +1,11 @@
 // What brings state and source position back after a crash: checkpoints of an engine that forgets, or the store of one
 // that does not.
 
-import { CheckpointCoordinator, FileCheckpointStorage, type SyncStateBackend, WriteBatch } from 'holdfast'
+import { CheckpointCoordinator, FileCheckpointStorage, type SyncStateBackend } from 'holdfast'
 import type { LmdbStateBackend } from 'holdfast/lmdb'
 import { type LlmRequest, positionFrom, type SourcePosition } from './events.js'
 import type { RunResult } from './protocol.js'
-import { WindowState, type WindowStore } from './window-state.js'
+import { add, everything, openWindows, type WindowStore, windowCount } from './windows.js'
 
 /** A point to which the job can come back. */
 export interface Saved {
@@ -21,7 +21,8 @@ export interface Restored {
 }
 
 export interface Keeper extends AsyncDisposable {
-  readonly windows: WindowState
+  /** The state, once it is restored. */
+  readonly windows: WindowStore
   /** What an earlier process left; `start` is where the job begins where there is nothing. */
   restore(start: SourcePosition): Promise<Restored | undefined>
   /** Adds requests to their windows and moves the position behind them, in one step. */
@@ -35,13 +36,12 @@ export interface Keeper extends AsyncDisposable {
 
 /** Engine in memory, checkpoints on disk: the position is part of each. */
 export class CheckpointKeeper implements Keeper {
-  readonly windows: WindowState
   readonly #backend: SyncStateBackend
   readonly #coordinator: CheckpointCoordinator
+  #windows: WindowStore | undefined
   #position: SourcePosition | undefined
 
   constructor(backend: SyncStateBackend, directory: string) {
-    this.windows = new WindowState(backend)
     this.#backend = backend
     this.#coordinator = new CheckpointCoordinator(backend, {
       storage: new FileCheckpointStorage(directory),
@@ -50,9 +50,14 @@ export class CheckpointKeeper implements Keeper {
     })
   }
 
+  get windows(): WindowStore {
+    return opened(this.#windows)
+  }
+
   async restore(start: SourcePosition): Promise<Restored | undefined> {
     this.#position = start
     const restored = await this.#coordinator.restoreLatest()
+    this.#windows = await openWindows(this.#backend)
     if (restored === undefined) return undefined
     const position = positionFrom(restored.source)
     this.#position = position
@@ -60,7 +65,7 @@ export class CheckpointKeeper implements Keeper {
   }
 
   apply(requests: readonly LlmRequest[], end: SourcePosition): void {
-    for (const request of requests) this.windows.add(request)
+    for (const request of requests) add(this.windows, request)
     this.#position = end
   }
 
@@ -73,8 +78,8 @@ export class CheckpointKeeper implements Keeper {
     await this.#coordinator.shutdown()
   }
 
-  windowCount(): Promise<number> {
-    return this.#backend.count()
+  async windowCount(): Promise<number> {
+    return windowCount(this.windows)
   }
 
   stats(): RunResult['checkpoints'] {
@@ -89,17 +94,13 @@ export class CheckpointKeeper implements Keeper {
   }
 }
 
-/** Shorter than any key of a window. */
-const POSITION_KEY = Buffer.from('position')
-
 /**
  * An engine that persists: the position lies in the store itself and is written in the same batch as the windows, so that
  * what survives a crash always fits together. Saving is a flush.
  */
 export class StoreKeeper implements Keeper {
-  readonly windows: WindowState
   readonly #backend: LmdbStateBackend
-  readonly #batch: BatchedWindows
+  #windows: WindowStore | undefined
   #events = 0
   #saves = 0
   #failed = 0
@@ -108,21 +109,27 @@ export class StoreKeeper implements Keeper {
 
   constructor(backend: LmdbStateBackend) {
     this.#backend = backend
-    this.#batch = new BatchedWindows(backend)
-    this.windows = new WindowState(this.#batch)
+  }
+
+  get windows(): WindowStore {
+    return opened(this.#windows)
   }
 
   async restore(): Promise<Restored | undefined> {
-    const stored = this.#backend.getSync(POSITION_KEY)
+    this.#windows = await openWindows(this.#backend)
+    const stored = this.windows.position.get(everything)
     if (stored === undefined) return undefined
-    const position = positionFrom(JSON.parse(Buffer.from(stored).toString()))
+    const position = positionFrom(stored)
     this.#events = position.events
     return { name: 'what the store had flushed', position }
   }
 
   apply(requests: readonly LlmRequest[], end: SourcePosition): void {
-    for (const request of requests) this.windows.add(request)
-    this.#batch.commit(Buffer.from(JSON.stringify(end)))
+    const { windows } = this
+    windows.batch(() => {
+      for (const request of requests) add(windows, request)
+      windows.position.put(everything, end)
+    })
     this.#events = end.events
   }
 
@@ -146,7 +153,7 @@ export class StoreKeeper implements Keeper {
   }
 
   async windowCount(): Promise<number> {
-    return (await this.#backend.count()) - 1
+    return windowCount(this.windows)
   }
 
   stats(): RunResult['checkpoints'] {
@@ -163,35 +170,7 @@ export class StoreKeeper implements Keeper {
   }
 }
 
-/** Collects what one batch of requests changes, and writes it with the position at once. */
-class BatchedWindows implements WindowStore {
-  readonly #backend: SyncStateBackend
-  readonly #changed = new Map<string, Uint8Array>()
-
-  constructor(backend: SyncStateBackend) {
-    this.#backend = backend
-  }
-
-  getSync(key: Uint8Array): Uint8Array | undefined {
-    return this.#changed.get(nameOf(key)) ?? this.#backend.getSync(key)
-  }
-
-  putSync(key: Uint8Array, value: Uint8Array): void {
-    this.#changed.set(nameOf(key), new Uint8Array(value))
-  }
-
-  *scanSync(): IterableIterator<[Uint8Array, Uint8Array]> {
-    for (const entry of this.#backend.scanSync()) if (entry[0].length > POSITION_KEY.length) yield entry
-  }
-
-  commit(position: Uint8Array): void {
-    const batch = new WriteBatch().put(POSITION_KEY, position)
-    for (const [name, value] of this.#changed) batch.put(Buffer.from(name, 'latin1'), value)
-    this.#backend.writeSync(batch)
-    this.#changed.clear()
-  }
-}
-
-function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+function opened(store: WindowStore | undefined): WindowStore {
+  if (store === undefined) throw new Error('the state is used before it is restored')
+  return store
 }

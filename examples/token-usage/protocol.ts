@@ -1,6 +1,6 @@
 import type { BackendName } from './backend-names.js'
 import type { SourceSpec } from './source.js'
-import type { WindowTotals } from './window-state.js'
+import type { WindowTotals } from './windows.js'
 
 /** What the parent tells a worker, once, as its only argument. */
 export interface WorkerTask {

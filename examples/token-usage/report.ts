@@ -2,7 +2,7 @@ import Table from 'cli-table3'
 import type { ExperimentOptions, ExperimentResult } from './experiment.js'
 import type { RunResult } from './protocol.js'
 import type { Kill } from './verdict.js'
-import type { WindowTotals } from './window-state.js'
+import type { WindowTotals } from './windows.js'
 
 /** The result for people. */
 export function textReport(result: ExperimentResult, options: ExperimentOptions): string {

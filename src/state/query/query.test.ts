@@ -247,9 +247,9 @@ describe('the types of queries', () => {
     expectTypeOf(store.place.query).parameter(0).toEqualTypeOf<'byFloor'>()
     expectTypeOf(store.place.query('byFloor').next().value).exclude<undefined>().toHaveProperty('cursor')
     const loose = store.profile.query as (name: string, options?: object) => Iterable<unknown>
-    const { profile } = store
-    expect(() => [...loose.call(profile, 'byName')]).toThrow('index')
-    expect(() => [...loose.call(profile, 'byCity', { eq: 1 })]).toThrow('the number 1 is not a string')
-    expect(() => [...loose.call(profile, 'byCity', { from: 'a' })]).toThrow('from')
+    const ofProfiles = store.profile
+    expect(() => [...loose.call(ofProfiles, 'byName')]).toThrow('index')
+    expect(() => [...loose.call(ofProfiles, 'byCity', { eq: 1 })]).toThrow('the number 1 is not a string')
+    expect(() => [...loose.call(ofProfiles, 'byCity', { from: 'a' })]).toThrow('from')
   })
 })
