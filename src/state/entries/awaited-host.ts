@@ -260,12 +260,8 @@ class Transaction implements Entries {
   async apply(): Promise<void> {
     const { overlay } = this
     if (overlay.isEmpty) return
-    const removed: Uint8Array[] = []
-    for (const range of overlay.removedRanges) {
-      for await (const [key] of this.#backend.scan(range)) removed.push(key)
-    }
     const batch = new WriteBatch()
-    overlay.addTo(batch, removed)
+    overlay.addTo(batch)
     await this.#backend.write(batch)
   }
 

@@ -10,7 +10,7 @@ import { Slot } from '../../base/slot.js'
 import { CopiedEntries, InPlaceEntries } from './backend-entries.js'
 import type { Entries, ScannableEntries } from './entries.js'
 import { type Host, mergedAtOnce, rangeOfState, type ScannedEntry } from './host.js'
-import { Overlay, type RemovedRange } from './overlay.js'
+import { Overlay } from './overlay.js'
 
 export class LocalHost implements Host {
   readonly later = undefined
@@ -85,7 +85,7 @@ export class LocalHost implements Host {
   #apply(overlay: Overlay): void {
     if (overlay.isEmpty) return
     const batch = new WriteBatch()
-    overlay.addTo(batch, keysIn(this.#base, overlay.removedRanges))
+    overlay.addTo(batch)
     this.#backend.writeSync(batch)
   }
 }
@@ -107,11 +107,4 @@ function* merged(
   const written = overlay.in(range)
   for (const entry of snapshot.scanSync(range)) yield* written.upTo(entry)
   yield* written.rest()
-}
-
-function* keysIn(
-  entries: ScannableEntries,
-  ranges: readonly RemovedRange[],
-): Generator<Uint8Array, void, undefined> {
-  for (const range of ranges) for (const [key] of entries.scan(range)) yield key
 }

@@ -19,7 +19,7 @@ interface Written {
 }
 
 /** Everything from one key up to, and without, another one. */
-export interface RemovedRange {
+interface RemovedRange {
   readonly gte: Uint8Array
   readonly lt: Uint8Array
 }
@@ -38,11 +38,6 @@ export class Overlay implements Entries {
 
   get isEmpty(): boolean {
     return this.#written.size === 0 && this.#removed.length === 0
-  }
-
-  /** Ranges in which everything that the engine holds is to be removed. */
-  get removedRanges(): readonly RemovedRange[] {
-    return this.#removed
   }
 
   peek(key: AssembledKey, slot: Slot): boolean {
@@ -89,14 +84,9 @@ export class Overlay implements Entries {
     return this.#removed.some((range) => isIn(key, range))
   }
 
-  /** Whether a key was written, or removed by itself. */
-  has(key: Uint8Array): boolean {
-    return this.#written.has(nameOf(key))
-  }
-
-  /** Everything that was written, as operations. `removedKeys` are those that the engine holds in removed ranges. */
-  addTo(batch: WriteBatch, removedKeys: Iterable<Uint8Array>): void {
-    for (const key of removedKeys) if (!this.has(key)) batch.delete(key)
+  /** Everything that was written, as operations: what is removed as one of many goes before what was written after it. */
+  addTo(batch: WriteBatch): void {
+    for (const range of this.#removed) batch.deleteRange(range)
     for (const { key, value, options } of this.#written.values()) {
       if (value === undefined) batch.delete(key)
       else batch.put(key, value, options)
