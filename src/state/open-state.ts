@@ -51,6 +51,7 @@ export function openState(
     event: isByEvents && ttl !== undefined ? { expiry, afterMs: ttl.afterMs } : undefined,
     formers: formersOf(definition, recorded),
     indexes: indexesOf(host, definition, recorded),
+    decode: decoderOf(definition, name),
   })
   return { name, definition, recorded, context, entries, state: makeState(context, definition, entries) }
 }
@@ -71,34 +72,32 @@ function formersOf(definition: StateDefinition, { former = [] }: RecordedState):
     })
 }
 
-function indexesOf(
-  host: Host,
-  definition: StateDefinition,
-  { name, indexes = [] }: RecordedState,
-): EntryIndex[] {
-  const codec = definition.codec as unknown as Codec<unknown>
-  const reader = new ByteReader()
-  return indexes.map(({ id, name: indexName, built }) => {
-    const described = definition.indexes[indexName] as StateDefinition['indexes'][string]
-    const derive = described.keysOf as (value: unknown) => readonly unknown[]
+function indexesOf(host: Host, definition: StateDefinition, { indexes = [] }: RecordedState): EntryIndex[] {
+  return indexes.map(({ id, name, built }) => {
+    const described = definition.indexes[name] as StateDefinition['indexes'][string]
     return new EntryIndex(host, {
       id,
-      name: indexName,
+      name,
       codec: described.codec as unknown as KeyCodec<unknown>,
       isBuilt: built,
-      keysOf: (bytes) => derive(valueOf(codec, reader, bytes, name)),
+      derive: described.keysOf as (value: unknown) => readonly unknown[],
     })
   })
 }
 
-function valueOf(codec: Codec<unknown>, reader: ByteReader, bytes: Uint8Array, state: string): unknown {
-  try {
-    const value = codec.read(reader.fromBytes(bytes))
-    reader.assertEnd()
-    return value
-  } catch (error) {
-    const what = `a value of state '${state}' that is indexed`
-    throw new StateError('DESERIALIZATION_FAILED', { what, reason: reasonOf(error) }, { cause: error })
+/** Reads values for indices. */
+function decoderOf(definition: StateDefinition, state: string): (bytes: Uint8Array) => unknown {
+  const codec = definition.codec as unknown as Codec<unknown>
+  const reader = new ByteReader()
+  return (bytes) => {
+    try {
+      const value = codec.read(reader.fromBytes(bytes))
+      reader.assertEnd()
+      return value
+    } catch (error) {
+      const what = `a value of state '${state}' that is indexed`
+      throw new StateError('DESERIALIZATION_FAILED', { what, reason: reasonOf(error) }, { cause: error })
+    }
   }
 }
 

@@ -131,6 +131,12 @@ class Struct implements StructCodec<Record<string, unknown>> {
     }
   }
 
+  through(value: Record<string, unknown>): Record<string, unknown> {
+    if (scratchView.byteLength < this.fixedBytes) scratchView = new DataView(new ArrayBuffer(this.fixedBytes))
+    this.store(scratchView, 0, value)
+    return this.#load(scratchView, 0, this.fields.length)
+  }
+
   viewOf(slot: Slot, use: 'read' | 'change'): Record<string, unknown> {
     const view = {}
     for (const field of this.fields) {
@@ -187,6 +193,7 @@ function propertyOf({ name, codec, at }: StructField, slot: Slot): Property<unkn
   )
 }
 
+let scratchView = new DataView(new ArrayBuffer(64))
 let zeroView = new DataView(new ArrayBuffer(64))
 function zeros(length: number): DataView {
   if (zeroView.byteLength < length) zeroView = new DataView(new ArrayBuffer(length))

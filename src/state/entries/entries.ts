@@ -1,11 +1,11 @@
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
-import type { Slot } from '../../base/slot.js'
+import type { Slot, Stretch } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
 
 /** A stored key that was assembled: `StoredKey`, seen without its type. */
 export interface AssembledKey {
   /** The key as a stretch of a larger buffer. */
-  readonly slot: Slot
+  readonly slot: Stretch
   /** The key as a view, valid until the next one is assembled. */
   view(): Uint8Array
   /** The key as a copy. */

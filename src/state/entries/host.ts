@@ -20,7 +20,10 @@ export interface Host {
   readonly later: LaterRunner | undefined
   /** Whether a batch of the user is open. */
   readonly isInBatch: boolean
-  /** Runs what makes several writes as one step, within the operation or the batch that runs already. */
+  /**
+   * Runs what makes several writes as one step, within the operation or the batch that runs already. What it has written it
+   * does not read: it may still see what was there before.
+   */
   together(writes: () => void): void
   /** Groups what a function of the user writes, as one step. */
   batch<Result>(body: () => Result | PromiseLike<Result>): unknown

@@ -2,13 +2,14 @@
 
 import { isInPlaceBackend, type SyncStateBackend } from '../../backend/state-backend.js'
 import type { SyncStateSnapshot } from '../../backend/state-snapshot.js'
-import type { Entry, ScanRange } from '../../backend/types.js'
+import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { StateError } from '../../base/errors.js'
 import { isThenable } from '../../base/shapes.js'
 import { Slot } from '../../base/slot.js'
+import type { ByteWriter } from '../codec/bytes.js'
 import { CopiedEntries, InPlaceEntries } from './backend-entries.js'
-import type { Entries, ScannableEntries } from './entries.js'
+import type { AssembledKey, Entries, ScannableEntries } from './entries.js'
 import { type Host, mergedAtOnce, rangeOfState, type ScannedEntry } from './host.js'
 import { Overlay } from './overlay.js'
 
@@ -17,6 +18,7 @@ export class LocalHost implements Host {
   entries: Entries
   readonly #backend: SyncStateBackend
   readonly #base: ScannableEntries
+  readonly #collected: CollectedEntries
   #overlay: Overlay | undefined
 
   constructor(backend: SyncStateBackend) {
@@ -24,6 +26,7 @@ export class LocalHost implements Host {
     this.#base = isInPlaceBackend(backend)
       ? new InPlaceEntries(backend, new Slot())
       : new CopiedEntries(backend)
+    this.#collected = new CollectedEntries(this.#base)
     this.entries = this.#base
   }
 
@@ -60,8 +63,18 @@ export class LocalHost implements Host {
   }
 
   together(writes: () => void): void {
-    if (this.#overlay !== undefined) writes()
-    else this.batch(writes)
+    if (this.entries !== this.#base) {
+      writes()
+      return
+    }
+    this.entries = this.#collected
+    try {
+      writes()
+      this.#collected.write(this.#backend)
+    } finally {
+      this.#collected.clear()
+      this.entries = this.#base
+    }
   }
 
   *scan(ranges: readonly ScanRange[], formerIds: readonly number[] = []): IterableIterator<ScannedEntry> {
@@ -87,6 +100,44 @@ export class LocalHost implements Host {
     const batch = new WriteBatch()
     overlay.addTo(batch)
     this.#backend.writeSync(batch)
+  }
+}
+
+/** Writes that are collected and applied as one step. What is read meanwhile is what was there before. */
+class CollectedEntries implements Entries {
+  readonly #base: ScannableEntries
+  readonly #batch = new WriteBatch()
+
+  constructor(base: ScannableEntries) {
+    this.#base = base
+  }
+
+  peek(key: AssembledKey, slot: Slot): boolean {
+    return this.#base.peek(key, slot)
+  }
+
+  list(from: Uint8Array, until: Uint8Array): Iterable<Entry> {
+    return this.#base.list(from, until)
+  }
+
+  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
+    this.#batch.put(key.view(), value.bytes.subarray(0, value.length), options)
+  }
+
+  remove(key: AssembledKey): void {
+    this.#batch.delete(key.view())
+  }
+
+  removeRange(gte: Uint8Array, lt: Uint8Array): void {
+    this.#batch.deleteRange({ gte, lt })
+  }
+
+  write(backend: SyncStateBackend): void {
+    if (this.#batch.size > 0) backend.writeSync(this.#batch)
+  }
+
+  clear(): void {
+    this.#batch.clear()
   }
 }
 

@@ -12,7 +12,7 @@ import { Slot } from '../../base/slot.js'
 import { type ByteReader, ByteWriter } from '../codec/bytes.js'
 import { int64 } from '../codec/numbers.js'
 import { GivenKey } from '../key/stored-key.js'
-import type { EntryIndex } from '../query/entry-index.js'
+import type { Decoded, EntryIndex, IndexChange } from '../query/entry-index.js'
 import { type EventExpiry, type ExpiringState, STAMP_BYTES } from '../time/event-expiry.js'
 import { show } from './backend-entries.js'
 import type { AssembledKey } from './entries.js'
@@ -40,6 +40,8 @@ export interface StateEntriesOptions {
   readonly event: { readonly expiry: EventExpiry; readonly afterMs: number } | undefined
   readonly formers: readonly FormerGeneration[]
   readonly indexes: readonly EntryIndex[]
+  /** The value that lies in bytes of the present form. */
+  readonly decode: (bytes: Uint8Array) => unknown
 }
 
 const LOOK_STEPS = 16
@@ -118,8 +120,11 @@ export class StateEntries implements ExpiringState {
 
   /** The same, for what keeps the time at which it expires: by the engine's clock, and by event time. */
   putAs(key: AssembledKey, value: ByteWriter, put: PutOptions, expiresAtMs: number | undefined): void {
-    this.#host.together(() => this.#putWhole(key, value, put, expiresAtMs))
-    this.#options.event?.expiry.payForWrite()
+    const { event } = this.#options
+    // Where no index entry moves, an indexed entry is written as any other one.
+    if (event === undefined && this.#formerIds.length === 0) this.#putIndexed(key, value, put)
+    else this.#host.together(() => this.#putWhole(key, value, put, expiresAtMs))
+    event?.expiry.payForWrite()
   }
 
   /** What a scanned entry of a stamped state says of its expiry, whether or not it has expired. */
@@ -128,17 +133,17 @@ export class StateEntries implements ExpiringState {
     return this.#stampOf(this.#old)
   }
 
-  /** The bytes of the value of the present form under a key; `undefined` where there is none. */
-  valueOf(key: AssembledKey): Uint8Array | undefined {
+  /** The value of the present form under a key; `undefined` where there is none. */
+  valueOf(key: AssembledKey): Decoded | undefined {
     const slot = this.#old
     if (this.peek(key, slot) !== PRESENT) return undefined
-    return new Uint8Array(slot.bytes.subarray(slot.offset, slot.offset + slot.length))
+    return { value: this.#options.decode(slot.bytes.subarray(slot.offset, slot.offset + slot.length)) }
   }
 
   /** Writes the index entries of an entry that is there. */
   indexEntry(key: AssembledKey, index: EntryIndex, put: PutOptions): void {
     const value = this.#present(key)
-    if (value !== undefined) index.move(key, undefined, value, put)
+    if (value !== undefined) index.apply(index.changes(key, undefined, value, true), put)
   }
 
   remove(key: AssembledKey): void {
@@ -174,8 +179,7 @@ export class StateEntries implements ExpiringState {
 
   expire(key: AssembledKey): void {
     const { entries } = this.#host
-    const old = this.#present(key)
-    for (const index of this.#options.indexes) index.move(key, old, undefined, this.#put)
+    if (this.#options.indexes.length > 0) this.#changeIndexes(key, undefined, this.#put)
     entries.remove(key)
   }
 
@@ -183,11 +187,7 @@ export class StateEntries implements ExpiringState {
     const { event, indexes, id } = this.#options
     const { entries } = this.#host
     if (event !== undefined || indexes.length > 0) {
-      const old = this.#present(key)
-      if (indexes.length > 0) {
-        const next = new Uint8Array(value.bytes.subarray(0, value.length))
-        for (const index of indexes) index.move(key, old, next, put)
-      }
+      if (indexes.length > 0) this.#changeIndexes(key, value, put)
       if (event === undefined) entries.put(key, value, put)
       else this.#putStamped(key, value, event, expiresAtMs)
     } else {
@@ -198,6 +198,41 @@ export class StateEntries implements ExpiringState {
       entries.remove(key)
     }
     key.setState(id)
+  }
+
+  #putIndexed(key: AssembledKey, value: ByteWriter, put: PutOptions): void {
+    const changes = this.#indexChanges(key, value, put)
+    if (changes === undefined) {
+      this.#host.entries.put(key, value, put)
+      return
+    }
+    this.#host.together(() => {
+      for (const { index, changes: each } of changes) index.apply(each, put)
+      this.#host.entries.put(key, value, put)
+    })
+  }
+
+  #changeIndexes(key: AssembledKey, next: ByteWriter | undefined, put: PutOptions): void {
+    for (const { index, changes } of this.#indexChanges(key, next, put) ?? []) index.apply(changes, put)
+  }
+
+  /** What becomes of the index entries of an entry that is written, or removed; `undefined` where they stay as they are. */
+  #indexChanges(
+    key: AssembledKey,
+    next: ByteWriter | undefined,
+    put: PutOptions,
+  ): { readonly index: EntryIndex; readonly changes: readonly IndexChange[] }[] | undefined {
+    const { indexes, decode } = this.#options
+    const before = this.#present(key)
+    const after = next === undefined ? undefined : { value: decode(next.bytes.subarray(0, next.length)) }
+    let found: { readonly index: EntryIndex; readonly changes: readonly IndexChange[] }[] | undefined
+    for (const index of indexes) {
+      const changes = index.changes(key, before, after, put.ttlMs !== Infinity)
+      if (changes.length === 0) continue
+      found ??= []
+      found.push({ index, changes })
+    }
+    return found
   }
 
   #putStamped(
@@ -221,8 +256,7 @@ export class StateEntries implements ExpiringState {
     const { event, indexes, id } = this.#options
     const { entries } = this.#host
     if (event !== undefined || indexes.length > 0) {
-      const old = this.#present(key)
-      for (const index of indexes) index.move(key, old, undefined, this.#put)
+      if (indexes.length > 0) this.#changeIndexes(key, undefined, this.#put)
       event?.expiry.move(key, this.expiresAtMs(key), undefined, this.lookStepMs)
     }
     entries.remove(key)
@@ -245,12 +279,12 @@ export class StateEntries implements ExpiringState {
     }
   }
 
-  /** The bytes of the present form under a key, expired or not; what a former generation has is in no index. */
-  #present(key: AssembledKey): Uint8Array | undefined {
+  /** The value of the present form under a key, expired or not; what a former generation has is in no index. */
+  #present(key: AssembledKey): Decoded | undefined {
     const slot = this.#old
     if (!this.#host.entries.peek(key, slot)) return undefined
     const skip = this.#options.event === undefined ? 0 : STAMP_BYTES
-    return new Uint8Array(slot.bytes.subarray(slot.offset + skip, slot.offset + slot.length))
+    return { value: this.#options.decode(slot.bytes.subarray(slot.offset + skip, slot.offset + slot.length)) }
   }
 
   /** Whether the value is to be seen; its stamp is then behind. */

@@ -342,13 +342,13 @@ export class StateMigration {
 
   async #inOneStep<Item>(items: readonly Item[], act: (item: Item) => void): Promise<void> {
     const { host } = this.#store
-    if (host.later === undefined) {
-      host.batch(() => {
+    const { later } = host
+    if (later === undefined) {
+      host.together(() => {
         for (const item of items) act(item)
       })
       return
     }
-    const { later } = host
     await host.batch(async () => {
       for (const item of items) await later.write(() => act(item))
     })

@@ -3,7 +3,7 @@
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import { hasSnapshots, type StateBackend } from '../../backend/state-backend.js'
 import { throwIfAborted } from '../../backend/validate.js'
-import type { Host, ScannedEntry } from '../entries/host.js'
+import type { Host } from '../entries/host.js'
 import { statePrefix } from '../key/stored-key.js'
 
 export interface RawEntry {
@@ -23,31 +23,42 @@ export interface RawPages {
   readonly signal: AbortSignal | undefined
 }
 
-export const PAGE_ENTRIES = 512
+const PAGE_ENTRIES = 512
+/** A page is what one block has of the state. */
+const BLOCK_BYTES = 32 * 1024
 
 /** Every entry under one state id. */
 export async function* rawPages(pages: RawPages): AsyncGenerator<readonly RawEntry[], void, undefined> {
   // Only blocks tell when entries expire; an engine that has none leaves that to be counted anew.
   const source = pages.expires && hasSnapshots(pages.backend) ? fromBlocks(pages) : fromScans(pages)
-  let page: RawEntry[] = []
-  for await (const entry of source) {
+  for await (const page of source) {
     throwIfAborted(pages.signal, 'migrate')
-    page.push(entry)
-    if (page.length < PAGE_ENTRIES) continue
     yield page
-    page = []
   }
   throwIfAborted(pages.signal, 'migrate')
-  if (page.length > 0) yield page
 }
 
-async function* fromScans({ host, keyGroups, id }: RawPages): AsyncGenerator<RawEntry, void, undefined> {
+async function* fromScans({ host, keyGroups, id }: RawPages): AsyncGenerator<RawEntry[], void, undefined> {
+  let page: RawEntry[] = []
   for (let group = 0; group < keyGroups; group++) {
-    const range = { gte: statePrefix(group, id), lt: statePrefix(group, id + 1) }
-    for await (const [key, value] of host.scan([range]) as AsyncIterable<ScannedEntry>) {
-      yield { key, value, expiresAtMs: Infinity }
+    const scan = host.scan([{ gte: statePrefix(group, id), lt: statePrefix(group, id + 1) }])
+    if (Symbol.iterator in scan) {
+      for (const [key, value] of scan) {
+        page.push({ key, value, expiresAtMs: Infinity })
+        if (page.length < PAGE_ENTRIES) continue
+        yield page
+        page = []
+      }
+    } else {
+      for await (const [key, value] of scan) {
+        page.push({ key, value, expiresAtMs: Infinity })
+        if (page.length < PAGE_ENTRIES) continue
+        yield page
+        page = []
+      }
     }
   }
+  if (page.length > 0) yield page
 }
 
 async function* fromBlocks({
@@ -55,11 +66,15 @@ async function* fromBlocks({
   keyGroups,
   id,
   signal,
-}: RawPages): AsyncGenerator<RawEntry, void, undefined> {
+}: RawPages): AsyncGenerator<RawEntry[], void, undefined> {
   if (!hasSnapshots(backend)) return
   const snapshot = await backend.snapshot()
   try {
-    for await (const block of snapshot.blocks(signal === undefined ? {} : { signal })) {
+    for await (const block of snapshot.blocks({
+      targetBytes: BLOCK_BYTES,
+      ...(signal === undefined ? {} : { signal }),
+    })) {
+      const page: RawEntry[] = []
       const cursor = new EntryBlockCursor(block.bytes)
       while (cursor.next()) {
         const at = cursor.keyStart
@@ -69,8 +84,9 @@ async function* fromBlocks({
         if ((bytes[at + 2] as number) * 256 + (bytes[at + 3] as number) !== id) continue
         const key = bytes.slice(at, at + cursor.keyLength)
         const value = bytes.slice(cursor.valueStart, cursor.valueStart + cursor.valueLength)
-        yield { key, value, expiresAtMs: cursor.expiresAtMs }
+        page.push({ key, value, expiresAtMs: cursor.expiresAtMs })
       }
+      if (page.length > 0) yield page
     }
   } finally {
     await snapshot.close()

@@ -12,7 +12,7 @@
 import { present } from '../../base/assert.js'
 import { prefixEnd } from '../../base/bytes.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
-import { Slot } from '../../base/slot.js'
+import { Slot, type Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
 import { CodecError } from '../codec/codec-error.js'
@@ -138,15 +138,13 @@ export class StoredKey<Key> {
 
 /** A stored key that is there already. */
 export class GivenKey {
-  readonly slot: Slot = new Slot()
+  readonly slot: Stretch
   readonly #bytes: Uint8Array
 
   /** The bytes stay the caller's only in name: `setState` changes them. */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes
-    this.slot.bytes = bytes
-    this.slot.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    this.slot.length = bytes.length
+    this.slot = { bytes, offset: 0, length: bytes.length }
   }
 
   view(): Uint8Array {
@@ -158,7 +156,8 @@ export class GivenKey {
   }
 
   setState(id: number): void {
-    this.slot.view.setUint16(2, id)
+    this.#bytes[2] = id >>> 8
+    this.#bytes[3] = id & 0xff
   }
 }
 

@@ -276,7 +276,8 @@ export class Cell<Key, Part> {
     const given = this.#readFormer(reader, generation)
     if (this.#codec.through !== undefined) return this.#codec.through(given)
     // What is read is what would be read once it was written.
-    const writer = new ByteWriter()
+    const writer = this.#refreshed
+    writer.length = 0
     this.#codec.write(given, writer)
     return this.#codec.read(this.#migrating.fromBytes(writer.bytes.subarray(0, writer.length)))
   }

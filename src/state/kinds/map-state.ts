@@ -1,6 +1,6 @@
 import type { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
-import { PRESENT, type ShownValue, type StateEntries } from '../entries/state-entries.js'
+import type { ShownValue, StateEntries } from '../entries/state-entries.js'
 import { type KeyLike, plainKey, readerBehindPrefix } from '../key/stored-key.js'
 import { queryIndex } from '../query/query.js'
 import { Cell, type CellOptions, type Change } from './cell.js'
@@ -74,11 +74,11 @@ export class EntryMapState<Key, MapKey> {
   }
 
   query(index: string, options?: QueryOptions<unknown>): unknown {
-    return queryIndex(this.#context, this.#entries, index, options, (storedKey, bytes) => {
+    return queryIndex(this.#context, this.#entries, index, options, (storedKey, found) => {
       const reader = readerBehindPrefix(storedKey)
       const key = this.#context.readKey(reader, this.#context.keyCodec, 'head')
       const mapKey = this.#context.readKey(reader, this.#mapKey, 'whole')
-      return [key, mapKey, this.#cell.decode(bytes, PRESENT, key, mapKey)]
+      return [key, mapKey, found]
     })
   }
 

@@ -2,7 +2,7 @@
 
 import type { ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
-import { PRESENT, type StateEntries } from '../entries/state-entries.js'
+import type { StateEntries } from '../entries/state-entries.js'
 import type { KeyLike } from '../key/stored-key.js'
 import { readerBehindPrefix } from '../key/stored-key.js'
 import { queryIndex } from '../query/query.js'
@@ -71,10 +71,10 @@ export class SingleValueState<Key> {
   }
 
   query(index: string, options?: QueryOptions<unknown>): unknown {
-    return queryIndex(this.#context, this.#entries, index, options, (storedKey, bytes) => {
-      const key = this.#context.readKey(readerBehindPrefix(storedKey), this.#context.keyCodec, 'whole')
-      return [key, this.#cell.decode(bytes, PRESENT, key, undefined)]
-    })
+    return queryIndex(this.#context, this.#entries, index, options, (storedKey, found) => [
+      this.#context.readKey(readerBehindPrefix(storedKey), this.#context.keyCodec, 'whole'),
+      found,
+    ])
   }
 
   entries(options?: StateScanOptions): unknown {

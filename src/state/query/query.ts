@@ -27,7 +27,7 @@ const queryRules: { readonly [name: string]: Rule } = {
 }
 
 /** The entry of a stored key with this value, as a result shows it. */
-export type ShowEntry = (storedKey: Uint8Array, value: Uint8Array) => unknown
+export type ShowEntry = (storedKey: Uint8Array, value: unknown) => unknown
 
 export function queryIndex<Key>(
   context: StateContext<Key>,
@@ -46,22 +46,22 @@ export function queryIndex<Key>(
     })
   }
   const range = rangeOf(context, index, options ?? {})
-  const found = (indexKey: Uint8Array): unknown => {
+  const find = (indexKey: Uint8Array): unknown => {
     const parsed = parse(context, index, indexKey)
     const key = new GivenKey(parsed.key)
-    const value = entries.valueOf(key)
+    const found = entries.valueOf(key)
     // It has expired, or was changed since the scan began.
-    if (value === undefined || !index.pointsTo(indexKey, key, value)) return PASS_OVER
-    return { entry: show(parsed.key, value), derived: parsed.derived, cursor: cursorOf(indexKey) }
+    if (found === undefined || !index.finds(indexKey, found.value)) return PASS_OVER
+    return { entry: show(parsed.key, found.value), derived: parsed.derived, cursor: cursorOf(indexKey) }
   }
   const { host } = context
   const scan = host.scan([range])
   const { later } = host
   const limit = options?.limit ?? Infinity
-  if (later === undefined) return decoded(scan, ([indexKey]) => found(indexKey), limit)
+  if (later === undefined) return decoded(scan, ([indexKey]) => find(indexKey), limit)
   return foundLater(
     scan as AsyncIterable<ScannedEntry>,
-    (indexKey) => later.read(() => found(indexKey)),
+    (indexKey) => later.read(() => find(indexKey)),
     limit,
   )
 }

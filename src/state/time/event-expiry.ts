@@ -63,7 +63,8 @@ export class EventExpiry {
     const { entries } = this.#host
     if (after !== undefined) {
       const look = this.#lookKey(key, after)
-      const group = look.slot.view.getUint16(look.slot.offset)
+      const { bytes } = look.slot
+      const group = (bytes[0] as number) * 256 + (bytes[1] as number)
       if (after < (this.#dueFromMs[group] as number)) this.#dueFromMs[group] = after
       entries.put(look, NOTHING, FOREVER)
     }
