@@ -6,6 +6,8 @@ import {
   aggregating,
   defineState,
   float64,
+  from,
+  index,
   json,
   map,
   StateStore,
@@ -45,6 +47,29 @@ const schema = defineState({
     }),
     profile: value(json<Profile>()),
     hours: map(uint32, uint32),
+  },
+})
+
+interface Place {
+  readonly at: number
+  readonly x: number
+  readonly y: number
+}
+const place = struct({ at: uint32, x: float64, y: float64 })
+/** Twenty of all keys are at each place. */
+const placeOf = (i: number): Place => ({ at: Math.floor(i / 20), x: i, y: i })
+const atPlace = index(uint32, ({ at }: Place) => at)
+const plainPlaces = defineState({ key: tuple(utf8, utf8), states: { place: value(place) } })
+const indexedPlaces = defineState({
+  key: tuple(utf8, utf8),
+  states: { place: value(place, { indexes: { atPlace } }) },
+})
+const migratedPlaces = defineState({
+  key: tuple(utf8, utf8),
+  states: {
+    place: value(struct({ at: uint32, sum: float64, y: float64 }), {
+      migrations: [from(place, ({ at, x, y }) => ({ at, sum: x + y, y }))],
+    }),
   },
 })
 
@@ -129,9 +154,55 @@ async function subject(): Promise<(i: number) => unknown> {
         backend.putSync(key, Buffer.from(JSON.stringify(hours)))
       }
     }
+    case 'put': {
+      const store = await StateStore.open(new MemoryStateBackend(), plainPlaces)
+      return (i) => store.place.put([modelOf(i), tenantOf(i)], placeOf(i + moved++))
+    }
+    case 'put indexed': {
+      const store = await StateStore.open(new MemoryStateBackend(), indexedPlaces)
+      return (i) => store.place.put([modelOf(i), tenantOf(i)], placeOf(i + moved++))
+    }
+    case 'query of 20': {
+      const store = await StateStore.open(new MemoryStateBackend(), indexedPlaces)
+      for (let i = 0; i < keyCount; i++) store.place.put([modelOf(i), tenantOf(i)], placeOf(i))
+      return (i) => [...store.place.query('atPlace', { eq: Math.floor(i / 20), limit: 20 })]
+    }
+    case 'read': {
+      const store = await StateStore.open(new MemoryStateBackend(), plainPlaces)
+      for (let i = 0; i < keyCount; i++) store.place.put([modelOf(i), tenantOf(i)], placeOf(i))
+      return (i) => store.place.get([modelOf(i), tenantOf(i)])
+    }
+    case 'read old': {
+      const store = await StateStore.open(await oldPlaces(), migratedPlaces)
+      return (i) => store.place.get([modelOf(i), tenantOf(i)])
+    }
     default:
       throw new Error(`no subject ${name}`)
   }
+}
+
+let moved = 0
+
+function callsOf(): number {
+  if (name === 'map as JSON') return 2_000
+  return name.startsWith('query') ? 20_000 : 1_000_000
+}
+
+/** What an earlier version has written. */
+async function oldPlaces(): Promise<MemoryStateBackend> {
+  const backend = new MemoryStateBackend()
+  const before = await StateStore.open(backend, plainPlaces)
+  for (let i = 0; i < keyCount; i++) before.place.put([modelOf(i), tenantOf(i)], placeOf(i))
+  return backend
+}
+
+/** Nanoseconds for each entry that is migrated eagerly. */
+async function migrateAll(): Promise<number> {
+  const store = await StateStore.open(await oldPlaces(), migratedPlaces)
+  const before = process.cpuUsage()
+  await store.migrate()
+  const used = process.cpuUsage(before)
+  return ((used.user + used.system) * 1_000) / keyCount
 }
 
 /** What a user wrote before there was typed state. */
@@ -154,14 +225,19 @@ function byHand(event: Event): (i: number) => unknown {
   }
 }
 
+if (name === 'migrate') {
+  process.stdout.write(JSON.stringify({ ns: await migrateAll() } satisfies StateFigures))
+  process.exit()
+}
 const call = await subject()
 globalThis.gc?.()
 const residentBefore = process.memoryUsage().rss
 // The one whose every call writes a thousand entries has one key only.
-for (let i = 0; i < (name === 'map as JSON' ? 1 : keyCount); i++) call(i)
+const isFilled = name === 'map as JSON' || name.startsWith('query') || name.startsWith('read')
+for (let i = 0; i < (isFilled ? 1 : keyCount); i++) call(i)
 globalThis.gc?.()
 const bytes = (process.memoryUsage().rss - residentBefore) / keyCount
-const calls = name === 'map as JSON' ? 2_000 : 1_000_000
+const calls = callsOf()
 for (let i = 0; i < calls / 4; i++) call(random(keyCount))
 const before = process.cpuUsage()
 for (let i = 0; i < calls; i++) call(random(keyCount))

@@ -39,6 +39,10 @@ const comparisons: readonly (readonly [own: string, others: readonly string[]])[
   ['add', ['Map, mutated', 'Map, replaced', 'by hand', 'add on LMDB']],
   ['json', ['Map of JSON']],
   ['map entry', ['map as JSON']],
+  ['put indexed', ['put']],
+  ['query of 20', []],
+  ['read old', ['read']],
+  ['migrate', []],
 ]
 
 console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)

@@ -28,6 +28,7 @@ import {
 } from '../../src/state.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { asynchronousBackend } from '../support/asynchronous-backend.js'
+import { modelRuns } from '../support/long.js'
 
 const TTL_MS = 1_000
 const MAX_LENGTH = 4
@@ -332,14 +333,11 @@ function structuredCloneOf(holdings: readonly Holding[]): Holding[] {
   return holdings.map((holding) => Object.assign(new Holding(), structuredClone(holding)))
 }
 
-const isLong = process.env['HOLDFAST_LONG'] === '1'
-const runs = (quick: number) => ({
-  numRuns: Number(process.env['HOLDFAST_MODEL_RUNS'] ?? (isLong ? quick * 20 : quick)),
-})
+const runs = (quick: number) => ({ numRuns: modelRuns(quick * 20, quick) })
 
 async function check(make: (clock: ManualClock) => Promise<Subject>, quick: number): Promise<void> {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
       const clock = new ManualClock(1_000_000)
       const subject = await make(clock)
       try {
