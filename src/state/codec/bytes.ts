@@ -91,13 +91,16 @@ function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
+const NO_BYTES = new Uint8Array(0)
+const NO_VIEW = new DataView(NO_BYTES.buffer)
+
 /**
  * A stretch of bytes that a value is read from, piece by piece. Every piece is checked against the end: bytes that are cut off
  * or damaged are a `CodecError`, never a read beyond them.
  */
 export class ByteReader {
-  bytes: Uint8Array = new Uint8Array(0)
-  view: DataView = new DataView(new ArrayBuffer(0))
+  bytes: Uint8Array = NO_BYTES
+  view: DataView = NO_VIEW
   position = 0
   end = 0
 

@@ -142,10 +142,7 @@ export class StateMigration {
   }
 
   #migrated(storedKey: Uint8Array, bytes: Uint8Array, generation: number): ByteWriter {
-    const { state, context } = this.#open
-    const reader = readerBehindPrefix(storedKey)
-    const key = context.keyCodec.readKey(reader)
-    return state.migrated(bytes, generation, key, reader)
+    return this.#open.state.migrated(bytes, generation, readerBehindPrefix(storedKey))
   }
 
   /** Moves everything under each key together: another kind, another map key, another key. */

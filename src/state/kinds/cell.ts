@@ -150,12 +150,17 @@ export class Cell<Key, Part> {
     }
   }
 
-  /** The bytes of a value that a former generation has written, in the present form. */
-  migrated(bytes: Uint8Array, generation: number, key: unknown, part: unknown): ByteWriter {
+  /** The bytes of a value that a former generation has written, in the present form; `whose` it is only a failure asks. */
+  migrated(
+    bytes: Uint8Array,
+    generation: number,
+    whose: () => readonly [key: unknown, part?: unknown],
+  ): ByteWriter {
     show(bytes, this.#slot)
     try {
       this.#migrateInto(this.#value, generation)
     } catch (error) {
+      const [key, part] = whose()
       throw this.#context.failure('read', error, key, part)
     }
     return this.#value

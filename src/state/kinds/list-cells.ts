@@ -99,14 +99,14 @@ export class ListCells<Key> {
   }
 
   /** The bytes of an element that a former generation has written, in the present form. */
-  migrated(bytes: Uint8Array, generation: number, key: unknown): ByteWriter {
+  migrated(bytes: Uint8Array, generation: number, whose: () => readonly [key: unknown]): ByteWriter {
     try {
       const element = this.#readFormer(this.#reader.fromBytes(bytes), generation)
       this.#value.length = 0
       this.#codec.write(element, this.#value)
       return this.#value
     } catch (error) {
-      throw this.#context.failure('read', error, key)
+      throw this.#context.failure('read', error, ...whose())
     }
   }
 

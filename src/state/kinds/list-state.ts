@@ -90,9 +90,11 @@ export class EntryListState<Key> {
     return this.#context.clear(key, this.#entries)
   }
 
-  /** The bytes of an element that a former generation has written, in the present form. */
-  migrated(bytes: Uint8Array, generation: number, key: unknown): ByteWriter {
-    return this.#cells.migrated(bytes, generation, key)
+  /** The bytes of an element that a former generation has written, in the present form; the reader is in front of the key. */
+  migrated(bytes: Uint8Array, generation: number, rest: ByteReader): ByteWriter {
+    return this.#cells.migrated(bytes, generation, () => [
+      this.#context.readKey(rest, this.#context.keyCodec, 'head'),
+    ])
   }
 
   entries(options?: StateScanOptions): unknown {

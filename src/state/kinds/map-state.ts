@@ -56,10 +56,12 @@ export class EntryMapState<Key, MapKey> {
     return this.#context.clear(key, this.#entries)
   }
 
-  /** The bytes of a value that a former generation has written, in the present form; the map key is next in `rest`. */
-  migrated(bytes: Uint8Array, generation: number, key: unknown, rest: ByteReader): ByteWriter {
-    const mapKey = this.#context.readKey(rest, this.#mapKey, 'whole')
-    return this.#cell.migrated(bytes, generation, key, mapKey)
+  /** The bytes of a value that a former generation has written, in the present form; the reader is in front of the key. */
+  migrated(bytes: Uint8Array, generation: number, rest: ByteReader): ByteWriter {
+    return this.#cell.migrated(bytes, generation, () => {
+      const key = this.#context.readKey(rest, this.#context.keyCodec, 'head')
+      return [key, this.#context.readKey(rest, this.#mapKey, 'whole')]
+    })
   }
 
   entries(key: KeyLike<Key>, options?: MapScanOptions<MapKey>): unknown {
