@@ -159,6 +159,12 @@ export type StateStore<Schema, M extends Mode = 'sync'> =
     ? StoreMethods<M, Key> & { readonly [Name in keyof States]: StateOf<States[Name], M, Key> }
     : never
 
+/**
+ * Whether calls of a store over a backend answer at once. No overloads: among these the compiler prefers the one of which an engine
+ * without optional members is a subtype, which is the asynchronous one.
+ */
+type ModeOf<Backend> = [Backend] extends [SyncStateBackend] ? 'sync' : 'async'
+
 export interface OpenOptions {
   /**
    * Whether opening may migrate what reads cannot: another kind of a state, another map key, another key. It resolves when that is
@@ -176,16 +182,11 @@ interface OpenStateStore {
    * Over a `SyncStateBackend` calls return results, over another backend promises. The backend stays the caller's: restore it
    * before the store is opened, and close it after the last call. Everything in it belongs to the store.
    */
-  open<Schema extends StateSchema>(
-    backend: SyncStateBackend,
+  open<Backend extends StateBackend, Schema extends StateSchema>(
+    backend: Backend,
     schema: Schema,
     options?: OpenOptions,
-  ): Promise<StateStore<Schema, 'sync'>>
-  open<Schema extends StateSchema>(
-    backend: StateBackend,
-    schema: Schema,
-    options?: OpenOptions,
-  ): Promise<StateStore<Schema, 'async'>>
+  ): Promise<StateStore<Schema, ModeOf<Backend>>>
   /** What `open` with this schema would do, and how many entries there are to migrate or to drop: nothing is changed. */
   plan(backend: StateBackend, schema: StateSchema): Promise<StorePlan>
 }
@@ -220,7 +221,7 @@ export const StateStore: OpenStateStore = {
     const host = isSyncBackend(backend) ? new LocalHost(backend) : new AwaitedHost(backend)
     const store = new Store(backend, host, schema, recorded)
     await store.begin(migrateOptions)
-    // What is checked here by hand is what the overloads promise.
+    // What is checked here by hand is what the types promise.
     return store.withStates() as never
   },
   plan: async (backend, schema) => {
