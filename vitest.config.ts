@@ -2,7 +2,7 @@ import { configDefaults, defineConfig } from 'vitest/config'
 
 /** Files that start nothing and leave nothing behind: they share processes, which spares most of their start. */
 const plain = [
-  'src/{backend,base,codec,files,log,memory,storage,testing}/**/*.test.ts',
+  'src/{backend,base,codec,files,log,memory,state,storage,testing}/**/*.test.ts',
   'src/checkpoint/{archive,format,worker}/**/*.test.ts',
   'examples/**/*.test.ts',
 ]

@@ -345,7 +345,7 @@ describe('a store whose program changes behaves as plain maps do, whatever the c
       }
       return subject
     }
-    await expect(check(make, 1_000, 25)).resolves.toBeUndefined()
+    await expect(check(make, 1_000, 12)).resolves.toBeUndefined()
   }, 300_000)
 
   it('over an engine that only answers later', async () => {
@@ -354,7 +354,7 @@ describe('a store whose program changes behaves as plain maps do, whatever the c
       expect(isSyncBackend(backend)).toBe(false)
       return { backend, restored: undefined }
     }
-    await expect(check(make, 300, 10)).resolves.toBeUndefined()
+    await expect(check(make, 300, 5)).resolves.toBeUndefined()
   }, 300_000)
 
   it('on the persistent engine, closed and opened again', async () => {

@@ -333,9 +333,11 @@ function structuredCloneOf(holdings: readonly Holding[]): Holding[] {
   return holdings.map((holding) => Object.assign(new Holding(), structuredClone(holding)))
 }
 
-const runs = (quick: number) => ({ numRuns: modelRuns(quick * 20, quick) })
-
-async function check(make: (clock: ManualClock) => Promise<Subject>, quick: number): Promise<void> {
+async function check(
+  make: (clock: ManualClock) => Promise<Subject>,
+  long: number,
+  quick: number,
+): Promise<void> {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
       const clock = new ManualClock(1_000_000)
@@ -346,7 +348,7 @@ async function check(make: (clock: ManualClock) => Promise<Subject>, quick: numb
         await subject.backend.close()
       }
     }),
-    runs(quick),
+    { numRuns: modelRuns(long, quick) },
   )
 }
 
@@ -364,7 +366,7 @@ describe('typed state behaves as plain maps and arrays do, whatever the commands
       }
       return subject
     }
-    await expect(check(make, 30)).resolves.toBeUndefined()
+    await expect(check(make, 600, 12)).resolves.toBeUndefined()
   }, 300_000)
 
   it('over an engine that only answers later', async () => {
@@ -372,7 +374,7 @@ describe('typed state behaves as plain maps and arrays do, whatever the commands
       backend: asynchronousBackend({ clock }).backend,
       restored: undefined,
     })
-    await expect(check(make, 15)).resolves.toBeUndefined()
+    await expect(check(make, 300, 5)).resolves.toBeUndefined()
   }, 300_000)
 
   it('on the persistent engine, closed and opened again', async () => {
@@ -390,7 +392,7 @@ describe('typed state behaves as plain maps and arrays do, whatever the commands
       return subject
     }
     try {
-      await expect(check(make, 4)).resolves.toBeUndefined()
+      await expect(check(make, 80, 2)).resolves.toBeUndefined()
     } finally {
       rmSync(directory, { recursive: true, force: true })
     }

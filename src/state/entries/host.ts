@@ -57,7 +57,7 @@ const padded = (bound: Uint8Array): Uint8Array =>
   bound.length >= 4 ? bound : new Uint8Array([...bound, 0, 0, 0, 0].slice(0, 4))
 
 /** Merges streams in key order, compared behind group and state; of equal keys the first stream's is passed on. */
-export class GenerationMerge {
+class GenerationMerge {
   readonly #heads: (Entry | undefined)[]
   readonly #sign: number
 

@@ -18,7 +18,7 @@ import { GivenKey } from '../key/stored-key.js'
 import type { EventTime } from './event-time.js'
 
 /** The state id of look entries: above all that are given away. */
-export const LOOK_STATE = 0xff01
+const LOOK_STATE = 0xff01
 export const STAMP_BYTES = 8
 const LOOKS_PER_WRITE = 2
 const LOOKS_PER_WATERMARK = 1_024
