@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { WriteBatch } from '../backend/write-batch.js'
+import type { StateError } from '../base/errors.js'
 import { Slot } from '../base/slot.js'
 import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
@@ -126,5 +127,22 @@ describe('on the LMDB engine, what is held stays within a constant factor of wha
       tick % 16 === 0 ? coordinator.createCheckpoint() : flushAtTimes(backend)(tick),
     )
     expect(held).toBeLessThan(FACTOR * ALIVE)
+  })
+
+  it('of what a full store holds, what has expired makes room for the next put', async () => {
+    await using backend = await open({ maxBytes: 1024 * 1024 })
+    const large = Buffer.alloc(10_000)
+    const fill = (name: string): StateError => {
+      try {
+        for (let i = 0; ; i++) backend.putSync(Buffer.from(`${name} ${i}`), large, { ttlMs: TTL_MS })
+      } catch (error) {
+        return error as StateError
+      }
+    }
+    expect(fill('first').code).toBe('BACKEND_FULL')
+    const { entries } = backend.stats()
+    clock.advance(TTL_MS)
+    expect(fill('second').code).toBe('BACKEND_FULL')
+    expect(backend.stats()).toMatchObject({ expired: entries, entries })
   })
 })

@@ -388,6 +388,9 @@ export class LmdbEngine implements LocalEngine {
   assertRoom(bytes: number): void {
     const { maxBytes } = this.#settings
     if (this.usedBytes + this.buffer.usedBytes + bytes <= maxBytes) return
+    // What has expired makes room, also where no timer has a turn. Who is refused has made no write that would tell of it.
+    this.sweep(Infinity)
+    this.#expirations.emitLater()
     // What waits, and what the cache has not taken over yet, may be fewer bytes on disk than in the buffer: look again when all
     // of it is there.
     const commit = this.#commit as GroupCommit

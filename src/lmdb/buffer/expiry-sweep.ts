@@ -19,10 +19,11 @@ export interface SweepHost {
 /** Entries that are looked at in one step. */
 const PAGE_ENTRIES = 64
 /**
- * Looks for each key that comes into the write buffer. An entry takes one or two while it is being committed, one in the store, and
- * another one where a commit has replaced the view before it told of the removal: what expires goes faster than anything can come.
+ * Looks that each key pays for which comes into the write buffer. An entry in the store takes one, and another one where a commit
+ * has replaced the view before it told of the removal; one that expires while it is being committed takes one or two there. So what
+ * expires goes faster than anything can come.
  */
-const LOOKS_PER_KEY = 8
+const LOOKS_PER_KEY = 4
 
 /**
  * Removes expired entries wherever they are: in the write buffer, in what is being committed, in the store. A timer does so when
