@@ -38,6 +38,8 @@ export interface StateBackend extends AsyncDisposable {
   readonly name: string
   /** What it can do beyond this interface; frozen, and the same as long as it is open. */
   readonly supports: BackendSupport
+  /** Whether it was opened for reading only, so that every write is `INVALID_ARGUMENT`. Absent: it was not. */
+  readonly isReadOnly?: boolean
   /** The value, or `undefined` where there is none. */
   get(key: Uint8Array): Promise<Uint8Array | undefined>
   /** The values in the order of the keys; one instant. */

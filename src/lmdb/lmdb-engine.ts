@@ -244,6 +244,10 @@ export class LmdbEngine implements LocalEngine {
     return this.#commit?.failure
   }
 
+  get isReadOnly(): boolean {
+    return this.#writer === undefined
+  }
+
   /** Throws `INVALID_ARGUMENT` where the store was opened for reading only, `STORAGE_ERROR` once a commit has failed. */
   assertWritable(operation: string): void {
     if (this.#writer === undefined) throw invalidArgument('options.readOnly', `forbids: ${operation}`)

@@ -49,6 +49,10 @@ export class LmdbStateBackend extends LocalBackend {
     this.#listeners = listeners
   }
 
+  get isReadOnly(): boolean {
+    return this.#engine.isReadOnly
+  }
+
   /**
    * Opens the store in a directory, made where it is missing. Only one process at a time may open it for writing: for
    * the second one, `FENCED`. `CORRUPTION` for a damaged store and `INCOMPATIBLE` for another format or for a

@@ -33,10 +33,12 @@ export interface OpenStateOptions {
   readonly keyCodec: KeyCodec<unknown>
   readonly schema: RecordedSchema
   readonly expiry: EventExpiry
+  /** Nothing is written, so what is read cannot live on by that. */
+  readonly isReadOnly: boolean
 }
 
 export function openState(
-  { host, keyCodec, schema, expiry }: OpenStateOptions,
+  { host, keyCodec, schema, expiry, isReadOnly }: OpenStateOptions,
   definition: StateDefinition,
   recorded: RecordedState,
 ): OpenState {
@@ -53,7 +55,14 @@ export function openState(
     indexes: indexesOf(host, definition, recorded),
     decode: decoderOf(definition, name),
   })
-  return { name, definition, recorded, context, entries, state: makeState(context, definition, entries) }
+  return {
+    name,
+    definition,
+    recorded,
+    context,
+    entries,
+    state: makeState(context, definition, entries, !isReadOnly),
+  }
 }
 
 /** The former generations whose entries can be read as they are found. */
@@ -105,12 +114,13 @@ function makeState(
   context: StateContext<unknown>,
   definition: StateDefinition,
   entries: StateEntries,
+  mayWrite: boolean,
 ): AnyState {
   const codec = definition.codec as unknown as Codec<unknown, unknown>
   const given = definition.default
   const options: CellOptions = {
     entries,
-    refreshOnRead: definition.ttl?.refresh === 'readWrite',
+    refreshOnRead: mayWrite && definition.ttl?.refresh === 'readWrite',
     absent: given,
     first: given,
     startsWithArgument: false,

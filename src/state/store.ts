@@ -181,6 +181,10 @@ interface OpenStateStore {
    *
    * Over a `SyncStateBackend` calls return results, over another backend promises. The backend stays the caller's: restore it
    * before the store is opened, and close it after the last call. Everything in it belongs to the store.
+   *
+   * In a backend that was opened for reading only nothing is written: the schema must be the recorded one (`INCOMPATIBLE`), reads do
+   * not prolong what lives on by them, writes are `INVALID_ARGUMENT`. It sees the watermark as it was when the store was opened,
+   * and must be opened anew after the writer has opened the store with another schema.
    */
   open<Backend extends StateBackend, Schema extends StateSchema>(
     backend: Backend,
@@ -255,7 +259,8 @@ class Store {
     this.#recorded = recorded
     if (host instanceof AwaitedHost) host.time = this.#time
     this.#expiry = new EventExpiry(host, recorded.keyGroups, this.#time)
-    const options = { host, keyCodec: this.#keyCodec, schema: recorded, expiry: this.#expiry }
+    const isReadOnly = backend.isReadOnly === true
+    const options = { host, keyCodec: this.#keyCodec, schema: recorded, expiry: this.#expiry, isReadOnly }
     this.#states = recorded.states.map((state) => {
       const definition = (schema.states as StateDefinitions)[state.name] as StateDefinition
       return openState(options, definition, state)
@@ -306,6 +311,11 @@ class Store {
   advanceWatermark(timestampMs: number): unknown {
     checkTimestamp('timestampMs', timestampMs)
     const { later } = this.#host
+    if (this.#backend.isReadOnly === true) {
+      const error = invalidArgument('backend', 'is read-only: forbids advanceWatermark')
+      if (later === undefined) throw error
+      return Promise.reject(error)
+    }
     if (!this.#time.advance(timestampMs)) return later === undefined ? undefined : Promise.resolve()
     const put = () => this.#host.entries.put(this.#time.key, this.#time.encode(), { ttlMs: Infinity })
     if (later !== undefined) return later.write(put).then(() => this.#expiry.sweep())

@@ -4,9 +4,10 @@ import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import { StateError } from '../../base/errors.js'
 import { statePrefix } from '../key/stored-key.js'
+import type { StateDefinition } from '../kinds/definitions.js'
 import { indexRange } from '../query/entry-index.js'
-import { planSchema, type SchemaConflict, type StateChange } from './compare-schema.js'
-import type { StateSchema } from './define-state.js'
+import { migratesAnything, planSchema, type SchemaConflict, type StateChange } from './compare-schema.js'
+import type { StateDefinitions, StateSchema } from './define-state.js'
 import { decodeSchema, encodeSchema, type RecordedSchema } from './recorded-schema.js'
 
 const NEVER = { ttlMs: Infinity }
@@ -25,17 +26,28 @@ export async function readSchema(backend: StateBackend): Promise<RecordedSchema 
 
 /**
  * Checks a program against a backend and records it there. `INCOMPATIBLE` with every conflict, and nothing changed; also where
- * something is to be migrated that only the opening can, and `mayMigrate` is false.
+ * something is to be migrated that only the opening can, and `mayMigrate` is false. In a backend that was opened for reading only
+ * nothing is written, so what would have to be is `INCOMPATIBLE`.
  */
 export async function openSchema(
   backend: StateBackend,
   schema: StateSchema,
   mayMigrate: boolean,
 ): Promise<RecordedSchema> {
-  const { conflicts, changes, next, isChanged } = planSchema(schema, await readSchema(backend))
+  const recorded = await readSchema(backend)
+  const { conflicts, changes, next, isChanged } = planSchema(schema, recorded)
   if (conflicts.length > 0) throw incompatible(conflicts)
   const atOpening = changes.filter((change) => change.atOpening && change.action === 'migrate')
   if (atOpening.length > 0 && !mayMigrate) throw needsMigration(atOpening)
+  if (backend.isReadOnly === true) {
+    if (recorded === undefined || isChanged) throw notRecorded(recorded, changes)
+    const unfinished = next.states.filter((state) =>
+      migratesAnything((schema.states as StateDefinitions)[state.name] as StateDefinition, state),
+    )
+    if (unfinished.length > 0) throw needsWriter(unfinished.map(({ name }) => name))
+    // What a writer has not removed yet is under ids that no state has.
+    return next
+  }
   if (isChanged) await recordSchema(backend, next)
   const { droppingIndexes = [], ...rest } = next
   if (next.dropping.length === 0 && droppingIndexes.length === 0) return next
@@ -52,6 +64,27 @@ export async function openSchema(
 
 export async function recordSchema(backend: StateBackend, schema: RecordedSchema): Promise<void> {
   await backend.put(SCHEMA_KEY, encodeSchema(schema), NEVER)
+}
+
+/** Ids of states are given out by who writes: a reader that chose some by itself could take another state's entries for its own. */
+function notRecorded(recorded: RecordedSchema | undefined, changes: readonly StateChange[]): StateError {
+  const differing = changes.filter(({ action }) => action !== 'keep').map(({ name }) => `state '${name}'`)
+  return new StateError('INCOMPATIBLE', {
+    what: 'a program that only reads',
+    found: recorded === undefined ? 'a backend in which no typed store was opened' : 'another schema',
+    supported: `the schema that is recorded: open the store for writing with this one first${
+      differing.length === 0 ? '' : ` (${differing.join(', ')})`
+    }`,
+  })
+}
+
+/** The writer was interrupted while it migrated what reads cannot. */
+function needsWriter(names: readonly string[]): StateError {
+  return new StateError('INCOMPATIBLE', {
+    what: names.map((name) => `state '${name}'`).join('; '),
+    found: 'entries of an earlier version that only opening for writing can migrate',
+    supported: 'a store whose writer has finished it: open it for writing with { migrate: true } first',
+  })
 }
 
 function needsMigration(changes: readonly StateChange[]): StateError {

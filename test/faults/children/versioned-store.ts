@@ -59,6 +59,18 @@ export const version3 = defineState({
     hours: map(uint32, uint32),
   },
 })
+/** What a process that only reads asks: an index, and a value that lives on when it is read. */
+export const readers = defineState({
+  key: utf8,
+  keyGroups: 8,
+  states: {
+    total: one.total,
+    profile: value(json<{ last: string }>(), {
+      indexes: { byLast: index(utf8, ({ last }: { last: string }) => last) },
+    }),
+    visits: value(uint32, { ttl: { afterMs: 1_000_000, refresh: 'readWrite' } }),
+  },
+})
 /** Another kind: only opening can migrate it. */
 export const version4 = defineState({
   key: utf8,
