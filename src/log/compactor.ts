@@ -8,6 +8,9 @@
 //     three quarters, and as much as lives in all. What lives in these goes to a segment of its own: at the tail it would make
 //     all that is written there something that the same readers may read.
 
+import type { Entries } from './entries.js'
+import type { ChangeTracker } from './history/change-tracker.js'
+import type { HashIndex } from './index/hash-index.js'
 import {
   entryUnits,
   FLAG_EXPIRES,
@@ -18,20 +21,20 @@ import {
   UNIT_WORDS_SHIFT,
   WORD_VALUE_LENGTH,
 } from './layout.js'
+import type { LogSpace } from './log-space.js'
+import type { LogTail } from './log-tail.js'
 import type { SegmentTable } from './segment-table.js'
 
-/** What the compactor asks of its log. */
-export interface CompactionHost {
-  isTail(segment: number): boolean
-  /** Begins a segment with room for so many units and no more; -1 where memory does not allow it. */
-  beginSegment(units: number): number
-  /**
-   * Moves the entry at an address to this segment, or to the tail, if it is the latest version of its key; false where there
-   * is no room.
-   */
-  moveIfLatest(address: number, target: number | undefined): boolean
-  /** Nothing living is left in the segment. */
-  emptied(segment: number): void
+/** What compaction works on: parts of one log. */
+export interface CompactedLog {
+  readonly segments: SegmentTable
+  readonly entries: Entries
+  readonly index: HashIndex
+  readonly tail: LogTail
+  readonly space: LogSpace
+  readonly changes: ChangeTracker
+  /** Looks the key of the entry at `address` up: the index is then at the key's place. */
+  find(address: number): void
 }
 
 /** Units walked in one step: about 64 KiB, some hundred entries. */
@@ -56,16 +59,16 @@ interface Age {
 
 export class Compactor {
   readonly #segments: SegmentTable
-  readonly #host: CompactionHost
+  readonly #log: CompactedLog
   #victim: number = NONE
   /** Where its living entries go; undefined: to the tail. */
   #target: number | undefined
   #offset = 1
   #credit = 0
 
-  constructor(segments: SegmentTable, host: CompactionHost) {
-    this.#segments = segments
-    this.#host = host
+  constructor(log: CompactedLog) {
+    this.#segments = log.segments
+    this.#log = log
   }
 
   /** There is a segment worth compacting. */
@@ -119,9 +122,9 @@ export class Compactor {
     if (victim !== NONE && this.#segments.isPinned(victim)) {
       const { usedUnits, deadUnits } = this.#segments
       const living = (usedUnits[victim] as number) - 1 - (deadUnits[victim] as number)
-      const target = this.#host.beginSegment(living)
-      if (target === NONE) return
-      this.#target = target
+      const beside = this.#log.space.besideBytes
+      if (!this.#segments.canAllocateExactly(living, beside)) return
+      this.#target = this.#segments.allocateExactly(living, beside)
     }
     this.#victim = victim
     this.#offset = 1
@@ -131,7 +134,7 @@ export class Compactor {
     const target = this.#target
     this.#victim = NONE
     this.#target = undefined
-    if (target !== undefined && this.#segments.isDead(target)) this.#host.emptied(target)
+    if (target !== undefined && this.#segments.isDead(target)) this.#log.tail.retire(target)
   }
 
   /** What is worth compacting now. */
@@ -168,7 +171,7 @@ export class Compactor {
       const age = ages[segments.ageOf(number)] as Age
       age.used += used
       age.dead += dead
-      if (dead < used * age.victimShare || this.#host.isTail(number)) continue
+      if (dead < used * age.victimShare || number === this.#log.tail.number) continue
       age.victim = number
       age.victimShare = dead / used
     }
@@ -188,7 +191,7 @@ export class Compactor {
       const valueLength = words[at + WORD_VALUE_LENGTH] as number
       const size =
         entryUnits(meta & KEY_LENGTH_MASK, valueLength, (meta & FLAG_EXPIRES) !== 0) + (meta >>> SLACK_SHIFT)
-      if (!this.#host.moveIfLatest(((number << OFFSET_BITS) | offset) >>> 0, this.#target)) {
+      if (!this.#moveIfLatest(((number << OFFSET_BITS) | offset) >>> 0)) {
         this.#end()
         return false
       }
@@ -199,8 +202,30 @@ export class Compactor {
     }
     if (this.#offset >= end) {
       this.#end()
-      this.#host.emptied(number)
+      this.#log.tail.retire(number)
     }
+    return true
+  }
+
+  /** Moves the entry at `address` to the target, if it is the latest version of its key; false where there is no room. */
+  #moveIfLatest(address: number): boolean {
+    const { entries, tail, changes } = this.#log
+    const segments = this.#segments
+    const target = this.#target
+    if (entries.isBuried(address)) return true
+    const units = entries.bareUnits(address)
+    if (target === undefined && segments.room(tail.number) < units) {
+      const beside = this.#log.space.besideBytes
+      if (!segments.canAllocate(units, beside)) return false
+      tail.roll(units, beside)
+    }
+    this.#log.find(address)
+    const moved = segments.take(target ?? tail.number, units)
+    entries.move(address, moved)
+    segments.moved(address >>> OFFSET_BITS, moved >>> OFFSET_BITS)
+    this.#log.index.replace(moved)
+    if (entries.epoch(moved) > changes.oldest) changes.push(moved)
+    tail.bury(address)
     return true
   }
 }

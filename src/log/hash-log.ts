@@ -16,10 +16,12 @@ import type { SlicedWork } from '../base/slices.js'
 import type { Slot } from '../base/slot.js'
 import { Compactor } from './compactor.js'
 import { copyInto, Entries, GONE, NO_ROOM } from './entries.js'
-import { ExpiryQueue, NO_BUCKET } from './expiry-queue.js'
+import { EntryExpiry, type OnExpired } from './entry-expiry.js'
+import { NO_BUCKET } from './expiry-queue.js'
 import type { HashLogOptions } from './hash-log-options.js'
 import type { ChangeTracker } from './history/change-tracker.js'
 import { LogHistory } from './history/log-history.js'
+import { Remains } from './history/remains.js'
 import { SnapshotEpochs } from './history/snapshot-epochs.js'
 import { HashIndex } from './index/hash-index.js'
 import { KeyProbe } from './index/key-probe.js'
@@ -35,25 +37,14 @@ import {
 } from './layout.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
+import { LogTail } from './log-tail.js'
 import { KeyOrder } from './order/key-order.js'
 import { LatestVersions } from './order/latest-versions.js'
 import { OrderedIndex } from './order/ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
+import { Upkeep } from './upkeep.js'
 
 const NO_VALUE = new Uint8Array(0)
-/** Expired entries, or traces of what was removed, that are handled between two looks at the time. */
-const CHORE_STEP = 64
-/**
- * Hashes of the expiry queue, and of keys that have left traces, looked at for each write that appends or removes: more than the two
- * to four looks that an entry takes in its life, so that what nobody needs goes at least as fast as anything comes.
- */
-const LOOKS_PER_WRITE = 8
-/** Places of the ordered index looked through for dead segments, for each write that appends or removes, and in a step of `tidy`. */
-const CLEANED_PER_WRITE = 64
-const CLEANED_PER_STEP = 16 * 1024
-/** Hashes in the expiry queue, for each key and beside them, from which on those of no use are looked for. */
-const QUEUED_PER_KEY = 2
-const MIN_QUEUED = 16 * 1024
 /** A full log compacts segments of which at least this share is dead. */
 const RECLAIM_SHARE = 1 / 16
 
@@ -65,21 +56,21 @@ export class HashLog {
   readonly #clock: ForwardClock | undefined
   readonly #segments: SegmentTable
   readonly #index: HashIndex = new HashIndex()
-  readonly #expiry: ExpiryQueue = new ExpiryQueue()
   readonly #epochs: SnapshotEpochs
   readonly #changes: ChangeTracker
-  readonly #compactor: Compactor
+  readonly #tail: LogTail
   readonly #space: LogSpace
+  readonly #compactor: Compactor
+  readonly #expiry: EntryExpiry
+  readonly #remains: Remains
+  readonly #upkeep: Upkeep
   /** What was appended and is not indexed yet. */
   readonly appended: UnindexedEntries = new UnindexedEntries()
   /** The key of the call at hand. */
   readonly #probe: KeyProbe
   /** The key that maintenance is looking at, so that it never disturbs a call. */
   readonly #chore: KeyProbe
-  #tail: number
   #tombstoneCount = 0
-  /** Hashes of the expiry queue that writes have paid a look at. */
-  #looksOwed = 0
 
   constructor(options: HashLogOptions) {
     assertLittleEndian()
@@ -95,37 +86,55 @@ export class HashLog {
       latest: (address) => this.latest(address),
       released: (number) => this.history.retire(number),
     })
-    this.#compactor = new Compactor(this.#segments, {
-      isTail: (number) => number === this.#tail,
-      beginSegment: (units) => {
-        const beside = this.#space.besideBytes
-        if (!this.#segments.canAllocateExactly(units, beside)) return -1
-        return this.#segments.allocateExactly(units, beside)
-      },
-      moveIfLatest: (address, target) => this.#moveIfLatest(address, target),
-      emptied: (number) => this.#retire(number),
-    })
-    this.history = new LogHistory(this.#epochs, this.#segments, {
+    this.history = new LogHistory(this.#epochs, this.#segments, this.entries, {
       hasRoomForList: (bytes) => this.#space.hasRoomBeside(bytes),
-      isBuried: (address) => this.entries.isBuried(address),
       keys: () => this.keys,
       hasTombstones: () => this.#tombstoneCount > 0 && options.covers !== true,
     })
     this.#changes = this.history.changes
-    this.#space = new LogSpace(this.#segments, this.#index, options.maxBytes, {
+    this.#expiry = new EntryExpiry(this.entries, this.#index, options)
+    this.#tail = new LogTail(this.#segments, this.entries, this.history, {
+      isTarget: (segment) => this.#compactor.isTarget(segment),
+      retire: (segment) => {
+        this.#compactor.forget(segment)
+        this.ordered.segmentDied(segment)
+      },
+    })
+    this.#space = new LogSpace(this.#segments, this.#index, this.#tail, options.maxBytes !== Infinity, {
       besideBytes: () =>
         this.#expiry.byteLength + this.ordered.byteLength + this.history.byteLength + options.besideBytes(),
-      tail: () => this.#tail,
-      roll: (units, besideBytes) => this.#roll(units, besideBytes),
       clearAway: () => {
         this.sweep(Infinity)
-        this.#removeRemains(Infinity)
+        this.#remains.remove(Infinity)
       },
       compact: () => this.#compactor.reclaim(RECLAIM_SHARE),
       giveUpOrder: () => this.ordered.giveUp(),
       giveUpTracking: () => this.#changes.abandon(),
     })
-    this.#tail = this.#segments.allocate(1, 0)
+    this.#compactor = new Compactor({
+      segments: this.#segments,
+      entries: this.entries,
+      index: this.#index,
+      tail: this.#tail,
+      space: this.#space,
+      changes: this.#changes,
+      find: (address) => this.#find(address),
+    })
+    this.#remains = new Remains(this.history, this.#epochs, this.entries, this.#index, {
+      covers: options.covers === true,
+      dropTombstone: (address) => this.#dropTombstone(address),
+    })
+    this.#upkeep = new Upkeep(
+      {
+        space: this.#space,
+        compactor: this.#compactor,
+        ordered: this.ordered,
+        history: this.history,
+        remains: this.#remains,
+        expiry: this.#expiry,
+      },
+      this.#expire,
+    )
   }
 
   /** Keys that are there, those that have expired and were not removed yet included. */
@@ -154,7 +163,7 @@ export class HashLog {
 
   /** Dead entries or tombstones wait to be cleared away. */
   get hasChores(): boolean {
-    return this.history.hasRemains || this.ordered.needsCleaning || this.#compactor.hasWork
+    return this.#upkeep.hasChores
   }
 
   get memory(): LogMemory {
@@ -220,7 +229,7 @@ export class HashLog {
   #insert(value: Uint8Array, start: number, length: number): void {
     const probe = this.#probe
     const segments = this.#segments
-    const tail = this.#tail
+    const tail = this.#tail.number
     const units = entryUnits(probe.length, length, false)
     if (this.#options.maxBytes !== Infinity || segments.room(tail) < units) {
       this.#append(0, value, start, length, Infinity)
@@ -232,22 +241,22 @@ export class HashLog {
     this.#index.insert(probe.hash, address)
     this.ordered.added(address)
     if (this.#changes.isActive) this.#changes.push(address)
-    this.#pay(units)
+    this.#upkeep.pay(units)
   }
 
   /** `write`, whatever the entry is like. */
   #rewrite(address: number, value: Uint8Array, start: number, length: number, expiresAtMs: number): void {
     const epochs = this.#epochs
     const oldExpiresAtMs = this.entries.livesUntilMs(address)
-    const isFirstChange = this.#isUnchanged(address)
+    const isFirstChange = this.history.isUnchanged(address)
     const valueStart =
       oldExpiresAtMs === GONE
         ? NO_ROOM
         : this.entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest)
     if (valueStart !== NO_ROOM) {
       copyInto(this.entries.segmentBytes(address), valueStart, value, start, length)
-      if (isFirstChange) this.#changedInPlace(address)
-      this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
+      if (isFirstChange) this.history.changedInPlace(address)
+      this.#expiry.written(address, this.#probe.hash, oldExpiresAtMs, expiresAtMs)
     } else {
       this.#append(address, value, start, length, expiresAtMs)
     }
@@ -263,9 +272,7 @@ export class HashLog {
    * afterwards nothing may move what the slot shows.
    */
   settle(): void {
-    this.#compactor.paid(0)
-    this.ordered.clean(CLEANED_PER_WRITE)
-    if (this.#looksOwed >= CHORE_STEP) this.#payForLooks()
+    this.#upkeep.settle()
   }
 
   /**
@@ -297,7 +304,7 @@ export class HashLog {
     const isThere = this.isAlive(address)
     const oldLength = isThere ? entries.valueLength(address) : 0
     const oldExpiresAtMs = entries.livesUntilMs(address)
-    const isFirstChange = this.#isUnchanged(address)
+    const isFirstChange = this.history.isUnchanged(address)
     const isInPlace =
       oldExpiresAtMs !== GONE &&
       entries.reshape(address, length, expiresAtMs, epochs.current, epochs.newest) !== NO_ROOM
@@ -305,8 +312,8 @@ export class HashLog {
     epochs.dirty = true
     entries.show(address, slot)
     if (oldLength < length) slot.bytes.fill(0, slot.offset + oldLength, slot.offset + length)
-    if (isFirstChange) this.#changedInPlace(address)
-    this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
+    if (isFirstChange) this.history.changedInPlace(address)
+    this.#expiry.written(address, this.#probe.hash, oldExpiresAtMs, expiresAtMs)
     return isThere
   }
 
@@ -331,10 +338,10 @@ export class HashLog {
       this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
       return
     }
-    const address = this.#segments.take(this.#tail, units)
+    const address = this.#segments.take(this.#tail.number, units)
     this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, 0, FLAG_FRESH)
     this.entries.setValue(address, bytes, valueStart, valueLength)
-    this.#noteExpiry(address, GONE, expiresAtMs)
+    this.#expiry.written(address, this.#probe.hash, GONE, expiresAtMs)
     this.appended.push(probe.hash, address)
   }
 
@@ -367,7 +374,7 @@ export class HashLog {
     if (expiresAtMs !== Infinity && expiresAtMs <= this.#options.now()) this.#options.onExpired(address)
     const units = this.entries.units(address)
     this.#removeFound(address, this.#probe)
-    this.#pay(units)
+    this.#upkeep.pay(units)
   }
 
   /** Removes many keys, of which each address is the latest version and no tombstone, in one step. */
@@ -385,7 +392,7 @@ export class HashLog {
     } finally {
       this.#space.inBatch = inBatch
     }
-    this.#pay(units)
+    this.#upkeep.pay(units)
   }
 
   /** The segments as they are now, by number, for another thread to read through `SegmentTable.attach`. */
@@ -427,30 +434,17 @@ export class HashLog {
 
   /** Removes entries that have expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
   sweep(untilMs: number): boolean {
-    return this.noteExpired(untilMs, this.#expire)
+    return this.#expiry.sweep(untilMs, this.#expire)
   }
 
   /** Tells of entries that have expired, each once, like `sweep`, but leaves them where they are. */
-  noteExpired(untilMs: number, onExpired: (address: number) => void): boolean {
-    const nowMs = this.#options.now()
-    for (;;) {
-      const looked = this.#lookAtDue(nowMs, CHORE_STEP, onExpired)
-      if (looked < CHORE_STEP) return true
-      if (performance.now() >= untilMs) return false
-    }
+  noteExpired(untilMs: number, onExpired: OnExpired): boolean {
+    return this.#expiry.sweep(untilMs, onExpired)
   }
 
   /** Removes what closed snapshots and released bases have left, and compacts, until nothing is to be done or `performance.now()` passes `untilMs`; returns whether nothing is. */
   tidy(untilMs: number): boolean {
-    while (this.hasChores) {
-      this.#removeRemains(CHORE_STEP)
-      this.ordered.clean(CLEANED_PER_STEP)
-      // Where the log has no room for what must be moved, compaction waits for some.
-      const isLeft = this.ordered.needsCleaning || this.history.hasRemains
-      if (!this.#compactor.step() && !isLeft) return true
-      if (performance.now() >= untilMs) return !this.hasChores
-    }
-    return true
+    return this.#upkeep.tidy(untilMs)
   }
 
   /** Gives the memory to the pool that it came from. Nothing may use the log any more. */
@@ -485,8 +479,10 @@ export class HashLog {
   /** What was written since `beginStep` is paid for. */
   endStep(units: readonly number[]): void {
     this.#space.inBatch = false
-    this.#oweLooks(units.length)
-    this.#pay(units.reduce((sum, each) => sum + each, 0))
+    this.#upkeep.payForBatch(
+      units.length,
+      units.reduce((sum, each) => sum + each, 0),
+    )
   }
 
   /** Looks the key of the entry at `address` up; the index is then at the key's place. */
@@ -506,27 +502,26 @@ export class HashLog {
   ): void {
     const units = entryUnits(this.#probe.length, length, expiresAtMs !== Infinity)
     const hasRoom = this.#space.hasRoom(units, replaced === 0)
-    const segment = hasRoom ? this.#tail : this.#space.makeRoom(units, replaced === 0)
+    const segment = hasRoom ? this.#tail.number : this.#space.makeRoom(units, replaced === 0)
     const old = hasRoom ? replaced : this.#findAgain()
     const address = this.#create(segment, units, old, length, expiresAtMs, flags)
     this.entries.setValue(address, value, start, length)
     this.#putInService(address, old, expiresAtMs)
-    this.#pay(units)
+    this.#upkeep.pay(units)
   }
 
   /** The same for `update`: the value is that of the version before. Maintenance is left to the next `settle`. */
   #appendUpdated(replaced: number, length: number, expiresAtMs: number, slot: Slot): boolean {
     const units = entryUnits(this.#probe.length, length, expiresAtMs !== Infinity)
     const hasRoom = this.#space.hasRoom(units, replaced === 0)
-    const segment = hasRoom ? this.#tail : this.#space.makeRoom(units, replaced === 0)
+    const segment = hasRoom ? this.#tail.number : this.#space.makeRoom(units, replaced === 0)
     const old = hasRoom ? replaced : this.#findAgain()
     const isThere = this.isAlive(old)
     const address = this.#create(segment, units, old, length, expiresAtMs, 0)
     this.entries.fillFrom(address, isThere ? old : 0)
     this.entries.show(address, slot)
     this.#putInService(address, old, expiresAtMs)
-    this.#compactor.owe(units)
-    this.#oweLooks(1)
+    this.#upkeep.owe(units)
     return isThere
   }
 
@@ -559,65 +554,13 @@ export class HashLog {
     const oldExpiresAtMs = this.entries.livesUntilMs(old)
     this.#place(old, address, this.#probe)
     if (this.#changes.isActive) this.#changes.push(address)
-    this.#noteExpiry(address, oldExpiresAtMs, expiresAtMs)
-  }
-
-  /** The probe's key was just written at `address`: reports what had expired there, and sees to what will. */
-  #noteExpiry(address: number, oldExpiresAtMs: number, expiresAtMs: number): void {
-    if (expiresAtMs === Infinity && (oldExpiresAtMs === Infinity || oldExpiresAtMs === GONE)) return
-    const nowMs = expiresAtMs === Infinity ? this.#options.now() : this.#justNow()
-    if (oldExpiresAtMs !== GONE && oldExpiresAtMs <= nowMs) this.#options.onExpired(address)
-    if (expiresAtMs === Infinity) return
-    // An entry that is in the queue comes up by its old time at the latest, and then goes on to its new one.
-    const bucket = this.entries.bucket(address)
-    if (bucket !== NO_BUCKET && oldExpiresAtMs !== GONE && oldExpiresAtMs <= expiresAtMs) return
-    if (bucket !== NO_BUCKET && this.#expiry.startOf(bucket) <= expiresAtMs) return
-    this.entries.setBucket(address, this.#expiry.schedule(this.#probe.hash, expiresAtMs, nowMs))
+    this.#expiry.written(address, this.#probe.hash, oldExpiresAtMs, expiresAtMs)
   }
 
   #renewedStart(address: number, length: number, expiresAtMs: number): number {
     const clock = this.#clock
     if (clock === undefined) return NO_ROOM
     return this.entries.renewedStart(address, length, this.#epochs.current, expiresAtMs, clock)
-  }
-
-  /** What the clock has told last, in the same step, or what it tells now. */
-  #justNow(): number {
-    return this.#clock === undefined ? this.#options.now() : this.#clock.latest
-  }
-
-  /** Looks at hashes whose time has come, at most this many; returns how many that were. */
-  #lookAtDue(nowMs: number, most: number, onExpired: (address: number) => void): number {
-    if (this.#expiry.nextAtMs > nowMs) return 0
-    return this.#expiry.lookAtDue(nowMs, most, (hash, bucket) => this.#lookAt(hash, bucket, nowMs, onExpired))
-  }
-
-  /** Looks at the entries of a hash that the expiry queue has held in this bucket: they are in none now. */
-  #lookAt(hash: number, bucket: number, nowMs: number, onExpired: (address: number) => void): void {
-    const { entries } = this
-    for (const address of this.#index.collect(hash)) {
-      if (entries.bucket(address) !== bucket) continue
-      const expiresAtMs = entries.isTombstone(address) ? Infinity : entries.expiresAtMs(address)
-      const isDue = expiresAtMs <= nowMs
-      const isQueued = !isDue && expiresAtMs !== Infinity
-      entries.setBucket(address, isQueued ? this.#expiry.schedule(hash, expiresAtMs, nowMs) : NO_BUCKET)
-      if (isDue) onExpired(address)
-    }
-  }
-
-  /**
-   * Removes some of what nobody needs any more and some of what has expired, and rids the queue of hashes of no use: as much as
-   * writes have paid for.
-   */
-  #payForLooks(): void {
-    const most = this.#looksOwed
-    this.#looksOwed = 0
-    this.#removeRemains(most)
-    if (this.#expiry.length === 0) return
-    const nowMs = this.#options.now()
-    this.#lookAtDue(nowMs, most, this.#expire)
-    if (this.#expiry.length <= MIN_QUEUED + this.#index.count * QUEUED_PER_KEY) return
-    this.#expiry.lookAtOldest(most, (hash, bucket) => this.#lookAt(hash, bucket, nowMs, this.#expire))
   }
 
   /** Makes the new version at `address` the latest of the probe's key; the index is at the key's place. */
@@ -632,7 +575,7 @@ export class HashLog {
       this.#tombstoneCount--
       this.ordered.added(address)
     }
-    this.#bury(old)
+    this.#tail.bury(old)
   }
 
   /** What a version that replaces `old` points back to: the newest one up to that which an open snapshot sees. */
@@ -651,59 +594,33 @@ export class HashLog {
   #removeFound(address: number, probe: KeyProbe): void {
     this.#epochs.dirty = true
     const previous = this.#previousFor(address)
-    if (previous === 0 && !this.#options.covers && !this.#isKnownToBase(address)) {
+    if (previous === 0 && !this.#options.covers && !this.history.isKnownToBase(address)) {
       this.#index.remove()
-      this.#bury(address)
+      this.#tail.bury(address)
       return
     }
     const epoch = this.#epochs.current
     if (previous !== address) {
-      const isFirstChange = this.#isUnchanged(address)
+      const isFirstChange = this.history.isUnchanged(address)
       this.entries.makeTombstone(address, epoch, previous)
-      if (isFirstChange) this.#changedInPlace(address)
-      if (previous === 0 && !this.#options.covers) this.#queueTombstone(address, probe.hash)
+      if (isFirstChange) this.history.changedInPlace(address)
+      if (previous === 0 && !this.#options.covers) this.history.queueTombstone(address, probe.hash)
     } else {
       const units = entryUnits(probe.length, 0, false)
-      if (this.#segments.room(this.#tail) < units) {
-        this.#roll(units, -Infinity)
+      if (this.#segments.room(this.#tail.number) < units) {
+        this.#tail.roll(units, -Infinity)
         // Retiring the old tail may have looked other keys up: back to this one's place.
         this.#find(address)
       }
-      const tombstone = this.#segments.take(this.#tail, units)
+      const tombstone = this.#segments.take(this.#tail.number, units)
       const flags = FLAG_TOMBSTONE | this.#flagsAfter(address)
       this.entries.create(tombstone, probe, 0, Infinity, epoch, previous, flags)
       this.#index.replace(tombstone)
       this.history.superseded(this.#epochs.newest, probe.hash)
       if (this.#changes.isActive) this.#changes.push(tombstone)
-      this.#bury(address)
+      this.#tail.bury(address)
     }
     this.#tombstoneCount++
-  }
-
-  /** The tombstone at `address` is to go as soon as all bases are newer. */
-  #queueTombstone(address: number, hash: number): void {
-    if (this.entries.isQueued(address)) return
-    const before = this.history.tombstones.byteLength
-    this.entries.setQueued(address)
-    this.history.tombstones.push(this.entries.epoch(address), hash)
-    // Removing must never fail: where there is no room for its traces, they are given up.
-    if (this.history.tombstones.byteLength > before && !this.#space.hasRoomBeside(0)) this.#changes.abandon()
-  }
-
-  /** Whether changes are tracked and the entry at `address` has not been written since the newest base. */
-  #isUnchanged(address: number): boolean {
-    return this.#changes.isActive && address !== 0 && this.entries.epoch(address) <= this.#changes.newest
-  }
-
-  /** Whether the key of the entry at `address` may have been there at a base. */
-  #isKnownToBase(address: number): boolean {
-    return this.#changes.isActive && !this.entries.isFresh(address, this.#changes.newest)
-  }
-
-  /** The entry at `address`, which the newest base knows, was changed where it lies. */
-  #changedInPlace(address: number): void {
-    this.entries.makeKnown(address)
-    this.#changes.push(address)
   }
 
   /** Removes an entry that has expired. */
@@ -722,145 +639,18 @@ export class HashLog {
     return units
   }
 
-  /** Looks at traces that may be needed no more, at most this many of each kind, and removes what is not. */
-  #removeRemains(most: number): void {
-    this.#removeSuperseded(most)
-    this.#removeTombstones(most)
-  }
-
-  /** Of keys that were written or removed while a snapshot was open that is closed now: unlinks versions that nobody sees. */
-  #removeSuperseded(most: number): void {
-    for (let i = 0; i < most; i++) {
-      const { closed } = this.history
-      if (closed === undefined) return
-      const hash = closed.superseded.pop()
-      let readerEpoch = 0
-      for (const address of this.#index.collect(hash)) {
-        readerEpoch = Math.max(readerEpoch, this.#unlinkUnseen(address, closed.epoch))
-        if (this.#isBareTombstone(address)) this.#tombstoneUnseen(address, hash)
-      }
-      // Once for each time that it was listed, however many keys have this hash.
-      if (readerEpoch !== 0) this.history.superseded(readerEpoch, hash)
-      if (closed.superseded.length === 0) this.history.settled(closed)
-    }
-  }
-
-  /**
-   * Unlinks the versions behind the latest one at `latest` that no open snapshot sees. Returns the epoch of an open snapshot
-   * that sees the version which the closed one of `closedEpoch` saw; 0: there is none.
-   */
-  #unlinkUnseen(latest: number, closedEpoch: number): number {
-    const { entries } = this
-    const { oldest } = this.#epochs
-    let readerEpoch = 0
-    let address = latest
-    // Nobody looks further back than the oldest snapshot, and what lies there may be gone.
-    while (entries.epoch(address) > oldest) {
-      const epoch = entries.epoch(address)
-      const version = entries.previous(address)
-      if (version === 0) break
-      const newestReader = this.#epochs.newestBelow(epoch)
-      if (entries.epoch(version) > newestReader) {
-        entries.setPrevious(address, entries.previous(version))
-        continue
-      }
-      if (entries.epoch(version) <= closedEpoch && closedEpoch < epoch) readerEpoch = newestReader
-      address = version
-    }
-    return readerEpoch
-  }
-
-  /** Whether at `address` is a tombstone that no open snapshot looks behind. */
-  #isBareTombstone(address: number): boolean {
-    const { entries } = this
-    if (!entries.isTombstone(address) || this.#options.covers) return false
-    return entries.epoch(address) <= this.#epochs.oldest || entries.previous(address) === 0
-  }
-
-  /** No open snapshot needs the tombstone at `address`: a base may. */
-  #tombstoneUnseen(address: number, hash: number): void {
-    if (this.#isNeededByBase(address)) this.#queueTombstone(address, hash)
-    else this.#dropTombstone(address)
-  }
-
-  #isNeededByBase(tombstone: number): boolean {
-    return this.entries.epoch(tombstone) > this.#changes.oldest && this.#isKnownToBase(tombstone)
-  }
-
-  /** Removes tombstones that no base needs any more. */
-  #removeTombstones(most: number): void {
-    const { tombstones } = this.history
-    for (let i = 0; i < most && tombstones.removable(this.#changes.oldest); i++) {
-      const hash = tombstones.take()
-      for (const address of this.#index.collect(hash)) {
-        this.entries.clearQueued(address)
-        // What a snapshot needs as well is looked at when that closes.
-        if (this.#isBareTombstone(address)) this.#tombstoneUnseen(address, hash)
-      }
-    }
-  }
-
+  /** Removes the key of the tombstone at `address`, and the tombstone. */
   #dropTombstone(address: number): void {
     this.#find(address)
     this.#index.remove()
     this.#tombstoneCount--
-    this.#bury(address)
-  }
-
-  /** Pays for compaction and expiry with what was written or removed. A batch pays at its end. */
-  #pay(units: number): void {
-    if (this.#space.inBatch) return
-    this.#compactor.paid(units)
-    this.ordered.clean(CLEANED_PER_WRITE)
-    this.#oweLooks(1)
-    if (this.#looksOwed >= CHORE_STEP) this.#payForLooks()
-  }
-
-  #oweLooks(writes: number): void {
-    if (this.#expiry.length > 0 || this.history.hasRemains) this.#looksOwed += writes * LOOKS_PER_WRITE
-  }
-
-  #bury(address: number): void {
-    const number = address >>> OFFSET_BITS
-    this.history.bury(address)
-    this.entries.bury(address)
-    const isDead = this.#segments.bury(number, this.entries.units(address))
-    if (isDead && number !== this.#tail && !this.#compactor.isTarget(number)) this.#retire(number)
-  }
-
-  #retire(number: number): void {
-    this.#compactor.forget(number)
-    this.ordered.segmentDied(number)
-  }
-
-  #moveIfLatest(address: number, target: number | undefined): boolean {
-    if (this.entries.isBuried(address)) return true
-    const units = this.entries.bareUnits(address)
-    if (target === undefined && this.#segments.room(this.#tail) < units) {
-      const beside = this.#space.besideBytes
-      if (!this.#segments.canAllocate(units, beside)) return false
-      this.#roll(units, beside)
-    }
-    this.#find(address)
-    const moved = this.#segments.take(target ?? this.#tail, units)
-    this.entries.move(address, moved)
-    this.#segments.moved(address >>> OFFSET_BITS, moved >>> OFFSET_BITS)
-    this.#index.replace(moved)
-    if (this.entries.epoch(moved) > this.#changes.oldest) this.#changes.push(moved)
-    this.#bury(address)
-    return true
-  }
-
-  #roll(units: number, besideBytes: number): void {
-    const sealed = this.#tail
-    this.#tail = this.#segments.allocate(units, besideBytes)
-    if (this.#segments.isDead(sealed)) this.#retire(sealed)
+    this.#tail.bury(address)
   }
 
   /** Stamps every entry with epoch 1 and starts counting again: once in a billion snapshots, when none is open. */
   #renumber(): void {
     this.#changes.abandon()
-    this.#removeRemains(Infinity)
+    this.#remains.remove(Infinity)
     for (const slots of this.#index.tables()) {
       for (let i = 1; i < slots.length; i += 2) {
         if (slots[i] !== 0) this.entries.setEpoch(slots[i] as number, 1)

@@ -2,15 +2,13 @@
 
 import { StateError } from '../base/errors.js'
 import type { HashIndex } from './index/hash-index.js'
+import type { LogTail } from './log-tail.js'
 import type { SegmentTable } from './segment-table.js'
 
 /** What this asks of its log. */
 export interface SpaceHost {
   /** Memory that counts against the limit beside segments and index. */
   besideBytes(): number
-  tail(): number
-  /** Makes a new tail with room for `units`. */
-  roll(units: number, besideBytes: number): void
   /** Removes what has expired, and tombstones that nobody needs. */
   clearAway(): void
   /** Frees a segment by moving what lives in it; false where that frees nothing. */
@@ -26,13 +24,16 @@ export class LogSpace {
   inBatch = false
   readonly #segments: SegmentTable
   readonly #index: HashIndex
+  readonly #tail: LogTail
   readonly #isLimited: boolean
   readonly #host: SpaceHost
 
-  constructor(segments: SegmentTable, index: HashIndex, maxBytes: number, host: SpaceHost) {
+  /** @param isLimited the log has a bound of its own, not only that of the addresses. */
+  constructor(segments: SegmentTable, index: HashIndex, tail: LogTail, isLimited: boolean, host: SpaceHost) {
     this.#segments = segments
     this.#index = index
-    this.#isLimited = maxBytes !== Infinity
+    this.#tail = tail
+    this.#isLimited = isLimited
     this.#host = host
   }
 
@@ -43,7 +44,7 @@ export class LogSpace {
 
   /** Whether an entry of `units` can go to the tail without more ado. */
   hasRoom(units: number, inserts: boolean): boolean {
-    if (this.#segments.room(this.#host.tail()) < units) return false
+    if (this.#segments.room(this.#tail.number) < units) return false
     return this.inBatch || !inserts || !this.#isLimited || this.#index.growthBytes === 0
   }
 
@@ -61,12 +62,12 @@ export class LogSpace {
     for (;;) {
       // A batch must not fail half-way because an index has grown since.
       const beside = this.inBatch ? -Infinity : this.#besideForWrites(growthBytes)
-      if (segments.room(this.#host.tail()) >= units) {
-        if (segments.isWithin(beside)) return this.#host.tail()
+      if (segments.room(this.#tail.number) >= units) {
+        if (segments.isWithin(beside)) return this.#tail.number
       } else if (segments.canAllocate(units, beside)) {
         if (!segments.isOrdinary(units)) return segments.allocate(units, beside)
-        this.#host.roll(units, beside)
-        return this.#host.tail()
+        this.#tail.roll(units, beside)
+        return this.#tail.number
       }
       this.#reclaim()
     }
@@ -79,7 +80,7 @@ export class LogSpace {
 
   #prepared(units: readonly number[]): boolean {
     const segments = this.#segments
-    let room = segments.room(this.#host.tail())
+    let room = segments.room(this.#tail.number)
     let spares = 0
     let dedicatedBytes = 0
     for (const each of units) {

@@ -1,5 +1,6 @@
 // What a log keeps of its past: for open snapshots, for threads that read one, and for whoever asks what has changed.
 
+import type { Entries } from '../entries.js'
 import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
 import type { SegmentTable, SharedSegment } from '../segment-table.js'
 import { type SharedPart, SharedUint32List } from '../share/shared-list.js'
@@ -30,7 +31,7 @@ export interface SeenInstant {
 }
 
 /** What this asks of its log. */
-export interface LogHistoryHost extends ChangeTrackerHost {
+export interface LogHistoryHost extends Omit<ChangeTrackerHost, 'isBuried'> {
   /** Whether a key is covered by a tombstone. */
   hasTombstones(): boolean
 }
@@ -43,6 +44,7 @@ export class LogHistory {
   readonly tombstones: TombstoneQueue = new TombstoneQueue()
   readonly #epochs: SnapshotEpochs
   readonly #segments: SegmentTable
+  readonly #entries: Entries
   readonly #host: LogHistoryHost
   /** By epoch, those that are open. */
   readonly #open = new Map<number, SeenInstant>()
@@ -50,11 +52,16 @@ export class LogHistory {
   #closed: readonly SeenInstant[] = []
   #views: readonly LogView[] = []
 
-  constructor(epochs: SnapshotEpochs, segments: SegmentTable, host: LogHistoryHost) {
+  constructor(epochs: SnapshotEpochs, segments: SegmentTable, entries: Entries, host: LogHistoryHost) {
     this.#epochs = epochs
     this.#segments = segments
+    this.#entries = entries
     this.#host = host
-    this.changes = new ChangeTracker(host)
+    this.changes = new ChangeTracker({
+      hasRoomForList: (bytes) => host.hasRoomForList(bytes),
+      isBuried: (address) => entries.isBuried(address),
+      keys: () => host.keys(),
+    })
   }
 
   get byteLength(): number {
@@ -101,6 +108,32 @@ export class LogHistory {
    */
   trackChanges(epoch: number): ChangeMark | undefined {
     return this.#isAt(epoch) ? this.changes.addBase(epoch) : undefined
+  }
+
+  /** Whether changes are tracked and the entry at `address` (0: none) has not been written since the newest base. */
+  isUnchanged(address: number): boolean {
+    return this.changes.isActive && address !== 0 && this.#entries.epoch(address) <= this.changes.newest
+  }
+
+  /** Whether the key of the entry at `address` may have been there at a base. */
+  isKnownToBase(address: number): boolean {
+    return this.changes.isActive && !this.#entries.isFresh(address, this.changes.newest)
+  }
+
+  /** The entry at `address`, which the newest base knows, was changed where it lies. */
+  changedInPlace(address: number): void {
+    this.#entries.makeKnown(address)
+    this.changes.push(address)
+  }
+
+  /** The tombstone at `address`, of a key with this hash, is to go as soon as all bases are newer. */
+  queueTombstone(address: number, hash: number): void {
+    if (this.#entries.isQueued(address)) return
+    const before = this.tombstones.byteLength
+    this.#entries.setQueued(address)
+    this.tombstones.push(this.#entries.epoch(address), hash)
+    // Removing must never fail: where there is no room for its traces, they are given up.
+    if (this.tombstones.byteLength > before && !this.#host.hasRoomForList(0)) this.changes.abandon()
   }
 
   /**
