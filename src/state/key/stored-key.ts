@@ -12,7 +12,7 @@
 import { present } from '../../base/assert.js'
 import { prefixEnd } from '../../base/bytes.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
-import { Slot, type Stretch } from '../../base/slot.js'
+import type { Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
 import { CodecError } from '../codec/codec-error.js'
@@ -45,10 +45,12 @@ export function plainKey<Key>(key: KeyLike<Key>): Key {
   return key instanceof EncodedKey ? key.key : key
 }
 
+const NO_BYTES: Uint8Array = new Uint8Array(0)
+
 /** Assembles stored keys, one after the other, in memory that is used again and again. */
 export class StoredKey<Key> {
-  /** The stored key that was assembled last, as a stretch: what engines take without a copy. */
-  readonly slot: Slot = new Slot()
+  /** The stored key that was assembled last. No `Slot`: that may show an engine's own memory, so that engines copy it first. */
+  readonly #stretch = { bytes: NO_BYTES, offset: 0, length: 0 }
   readonly #writer = new ByteWriter()
   readonly #codec: KeyCodec<Key>
   readonly #keyGroups: number
@@ -117,22 +119,23 @@ export class StoredKey<Key> {
     return this.#writer.copy()
   }
 
+  /** The stored key that was assembled last, as a stretch: what engines take without a copy. */
+  get slot(): Stretch {
+    return this.#stretch
+  }
+
   /** The first key behind all those that start with what was assembled last. */
   end(): Uint8Array {
     return present(prefixEnd(this.copy()), 'groups end below 0x8000')
   }
 
   #done(): void {
-    const { bytes, view, length } = this.#writer
+    const { bytes, length } = this.#writer
     if (length > MAX_KEY_BYTES) {
       throw new CodecError(`a key of ${length} bytes with what is added to it; the limit is ${MAX_KEY_BYTES}`)
     }
-    const { slot } = this
-    if (slot.bytes !== bytes) {
-      slot.bytes = bytes
-      slot.view = view
-    }
-    slot.length = length
+    this.#stretch.bytes = bytes
+    this.#stretch.length = length
   }
 }
 
