@@ -10,6 +10,9 @@ import { LmdbStateBackend } from 'holdfast/lmdb'
 export const KEY_BYTES = 30
 export const VALUE_BYTES = 100
 
+/** As many equal ranges a state is divided into where one of them is restored. */
+export const RANGES = 128
+
 export type Engine = 'memory' | 'lmdb'
 
 export interface StepFigures {

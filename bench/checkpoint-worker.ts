@@ -26,6 +26,7 @@ import {
   keyText,
   measured,
   openEngine,
+  RANGES,
   type StepFigures,
   VALUE_BYTES,
 } from './checkpoint-state.js'
@@ -191,6 +192,18 @@ async function restore(engine: Engine, from: string): Promise<StepFigures> {
   return figures
 }
 
+/** One of as many equal ranges, in the middle, into an engine that holds nothing. */
+async function restoreRange(engine: Engine, from: string): Promise<StepFigures> {
+  const backend = await openEngine(engine)
+  const coordinator = new CheckpointCoordinator(backend, { storage: new FileCheckpointStorage(from) })
+  const edge = (part: number) => Buffer.from(keyText(Math.floor((entries * part) / RANGES)), 'latin1')
+  const range = { gte: edge(RANGES / 2), lt: edge(RANGES / 2 + 1) }
+  const figures = await measured(() => coordinator.restoreLatest({ range }))
+  check(Math.abs((await backend.count()) - entries / RANGES) <= 1, 'its count')
+  await backend.close()
+  return figures
+}
+
 /** What one writes without a library: the whole map at once. */
 async function saveByHand(): Promise<FullFigures> {
   const state = new Map<string, Buffer>()
@@ -283,6 +296,8 @@ function run(): Promise<unknown> {
       return full(subject as Compression)
     case 'restore':
       return restore(subject as Engine, fullOne)
+    case 'restore-range':
+      return restoreRange(subject as Engine, fullOne)
     case 'restore-chain':
       return restore(subject as Engine, directory)
     case 'floor':

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import * as zlib from 'node:zlib'
 import Table from 'cli-table3'
 import { Command } from 'commander'
-import type { Engine, StepFigures } from './checkpoint-state.js'
+import { type Engine, RANGES, type StepFigures } from './checkpoint-state.js'
 import type { ChainFigures, FullFigures } from './checkpoint-worker.js'
 import { describeRatios, median, spread } from './statistics.js'
 
@@ -38,6 +38,7 @@ interface Turn {
   readonly chain: ChainFigures
   readonly restore: StepFigures
   readonly restoreChain: StepFigures
+  readonly restoreRange: StepFigures
 }
 
 interface Turns {
@@ -93,6 +94,7 @@ function takeTurns(entries: number): Turns {
           chain: inProcess<ChainFigures>('chain', engine, directory, entries),
           restore: inProcess<StepFigures>('restore', engine, directory, entries),
           restoreChain: inProcess<StepFigures>('restore-chain', engine, directory, entries),
+          restoreRange: inProcess<StepFigures>('restore-range', engine, directory, entries),
         })),
       )
       note(run, engine)
@@ -180,6 +182,9 @@ function report(entries: number, turns: Turns): void {
       )
       table.push(row(`${engine}: ${label}`, figures, `by hand ${describeRatios(toHandBack)}`))
     }
+    const ranges = own.map(({ restoreRange }) => restoreRange)
+    const toWhole = own.map(({ restore, restoreRange }) => restoreRange.wallMs / restore.wallMs)
+    table.push(row(`${engine}: restore of one of ${RANGES} ranges`, ranges, `all ${describeRatios(toWhole)}`))
   }
   for (const codec of codecs) {
     table.push(row(`memory: full, ${codec}`, turns.codecs[codec] ?? []))
