@@ -69,7 +69,8 @@ export interface StateBackend extends AsyncDisposable {
    * Removes every key in a range, in one step: no read sees some of them gone and others not. Looks at no key outside it, so
    * that dropping a window or a group of keys costs what is in it; an engine that orders its keys on demand, as the memory engine
    * does, orders them first, in slices between turns of the event loop, which it needs for that: a caller that gives it no turn
-   * waits for ever. Open snapshots keep what they see. Counts as one delete.
+   * waits for ever, and what it writes into the range before the call has resolved is removed as well. Open snapshots keep what
+   * they see. Counts as one delete.
    */
   deleteRange(range: KeyRange): Promise<void>
   /** Resolves when everything written before is durable; at once for engines that do not persist. */

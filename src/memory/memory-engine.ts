@@ -155,9 +155,10 @@ export class MemoryEngine implements LocalEngine {
     this.#log.removeAll(latestBetween(this.#log, from, until))
   }
 
-  async prepareDeleteRange(check: () => void): Promise<void> {
+  prepareDeleteRange(check: () => void): Promise<unknown> | undefined {
     // In slices where it takes long; what is left to do then is what is in the range.
-    await this.#log.ordered.sorted(check)
+    const { ordered } = this.#log
+    return ordered.knowsBetween ? undefined : ordered.sorted(check)
   }
 
   clear(): void {

@@ -95,8 +95,11 @@ export interface LocalEngine extends EngineBasics {
   /** All or nothing: first every expectation (`CONCURRENT_MODIFICATION`), then room for all (`BACKEND_FULL`), then each operation in turn. */
   write(batch: EngineBatch): void
   deleteRange(interval: KeyInterval): void
-  /** Does in slices, before an asynchronous `deleteRange` of a call or a batch, what that would otherwise do at once; `check` may throw to give up. */
-  prepareDeleteRange?(check: () => void): Promise<void>
+  /**
+   * Does in slices, before an asynchronous `deleteRange` of a call or a batch, what that would otherwise do at once; `check` may
+   * throw to give up. `undefined`: nothing is to be done first, and the call removes in the step in which it was made.
+   */
+  prepareDeleteRange?(check: () => void): Promise<unknown> | undefined
   clear(): void
   /** As `peekSync`. Only with `supports.inPlace`, as `update`. */
   peek?(key: Uint8Array | Stretch, slot: Slot): boolean

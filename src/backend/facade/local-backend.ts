@@ -231,7 +231,8 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     const check = () => this.assertWritable('write')
     check()
     const own = batch.copy()
-    await engine.prepareDeleteRange(check)
+    const prepared = engine.prepareDeleteRange(check)
+    if (prepared !== undefined) await prepared
     this.writeSync(own)
   }
 
@@ -241,7 +242,8 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     const check = () => this.assertWritable('deleteRange')
     check()
     const interval = keyStretch(range)
-    await engine.prepareDeleteRange(check)
+    const prepared = engine.prepareDeleteRange(check)
+    if (prepared !== undefined) await prepared
     this.#deleteRange(interval)
   }
 

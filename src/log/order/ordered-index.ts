@@ -157,6 +157,11 @@ export class OrderedIndex {
     }
   }
 
+  /** Whether `between` knows, without anything having to be sorted. */
+  get knowsBetween(): boolean {
+    return this.#pending !== undefined && !this.#building
+  }
+
   /**
    * Addresses of the keys of `[from, until)`, those that are gone included, in no order and some of them twice; `undefined` where
    * nobody has asked for order yet, or it is being built.
