@@ -68,13 +68,14 @@ export function violationsOf(
     return [{ argument: label, reason: 'must be an object' }]
   }
   const settings = options as { readonly [name: string]: unknown }
-  const known = Object.keys(schema).filter((name) => name in settings)
-  const unknown = Object.keys(settings).filter((name) => !Object.hasOwn(schema, name))
-  if (known.length + unknown.length === 0 && !isPlainObject(settings)) {
+  const inherited = Object.keys(schema).filter((name) => name in settings)
+  // What the caller has written comes first, in the order of the writing.
+  const names = new Set([...Object.keys(settings), ...inherited])
+  if (names.size === 0 && !isPlainObject(settings)) {
     return [{ argument: label, reason: 'must be an object of settings' }]
   }
   const violations: Violation[] = []
-  for (const name of [...known, ...unknown]) {
+  for (const name of names) {
     const argument = `${label}.${name}`
     const rule = Object.hasOwn(schema, name) ? schema[name] : undefined
     if (rule === undefined) {
