@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { runs } from './support/long.js'
+import { titled } from './faults/fault-kit.js'
+import { leftToLongRuns, runs } from './support/long.js'
 
 // The example job as a user runs it: the built program, its own processes, its real checkpoints on disk.
 
@@ -151,17 +152,20 @@ describe('the example job', () => {
     expect(found.kills).toHaveLength(1)
   })
 
-  it('counts broken lines once, killed or not', async () => {
-    const lines = trace(600).split('\r\n')
-    for (const at of [5, 200, 300, 500]) lines.splice(at, 0, 'broken')
-    const path = await input('broken.csv', `${lines.join('\r\n')}\r\nx`)
-    const found = await report('--input', path, ...columns, '--pace', '0.5', '--skip-bad-lines')
-    expect(found).toMatchObject({ equal: true, events: 600, skippedLines: 5 })
-    expect(found.kills).toHaveLength(1)
-    expect(await refusal('--input', path, ...columns)).toMatch(
-      /^error: broken\.csv, line 6: .*--skip-bad-lines\n$/,
-    )
-  })
+  it.skipIf(leftToLongRuns !== undefined)(
+    titled('counts broken lines once, killed or not', leftToLongRuns),
+    async () => {
+      const lines = trace(600).split('\r\n')
+      for (const at of [5, 200, 300, 500]) lines.splice(at, 0, 'broken')
+      const path = await input('broken.csv', `${lines.join('\r\n')}\r\nx`)
+      const found = await report('--input', path, ...columns, '--pace', '0.5', '--skip-bad-lines')
+      expect(found).toMatchObject({ equal: true, events: 600, skippedLines: 5 })
+      expect(found.kills).toHaveLength(1)
+      expect(await refusal('--input', path, ...columns)).toMatch(
+        /^error: broken\.csv, line 6: .*--skip-bad-lines\n$/,
+      )
+    },
+  )
 
   it('can be killed between two requests, and says so where there is only one', async () => {
     expect((await report('--events', '2', '--pace', '0.5')).kills).toMatchObject([{ atEvents: 1 }])
@@ -190,13 +194,16 @@ describe('the example job', () => {
     expect(stdout).toContain('EQUAL: the kill left no trace')
   })
 
-  it('keeps the checkpoints where it is told to, and does not go on with old ones', async () => {
-    await report('--events', '100', '--pace', '0.5', '--dir', 'kept')
-    expect(await readdir(join(directory, 'kept', 'killed'))).not.toEqual([])
-    expect(await refusal('--dir', 'kept')).toBe(
-      'error: kept: is not empty; name a new directory with --dir\n',
-    )
-  })
+  it.skipIf(leftToLongRuns !== undefined)(
+    titled('keeps the checkpoints where it is told to, and does not go on with old ones', leftToLongRuns),
+    async () => {
+      await report('--events', '100', '--pace', '0.5', '--dir', 'kept')
+      expect(await readdir(join(directory, 'kept', 'killed'))).not.toEqual([])
+      expect(await refusal('--dir', 'kept')).toBe(
+        'error: kept: is not empty; name a new directory with --dir\n',
+      )
+    },
+  )
 
   it('ends its worker and removes its files on Ctrl-C', async () => {
     const { status, stdout } = await run(MAIN, ['--events', '2000', '--pace', '3600'], /run to be killed/)

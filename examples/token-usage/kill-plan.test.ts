@@ -14,7 +14,7 @@ describe('planKills', () => {
           const plan = planKills(randomFrom(seed), kills, total)
           expect(plan.length).toBeLessThanOrEqual(kills)
           plan.forEach(({ atEvents, latestAtEvents, delayMs }, i) => {
-            expect(latestAtEvents).toBeGreaterThan(atEvents)
+            expect(latestAtEvents).toBeGreaterThanOrEqual(atEvents)
             expect(latestAtEvents).toBeLessThanOrEqual(plan[i + 1]?.atEvents ?? total)
             expect(atEvents).toBeGreaterThan(plan[i - 1]?.atEvents ?? 0)
             expect(atEvents).toBeLessThan(total)

@@ -2,7 +2,7 @@
 export interface PlannedKill {
   /** Not before so many requests were reported. */
   readonly atEvents: number
-  /** From so many on the run waits to be killed. */
+  /** From so many on, which may be the same, the run waits to be killed. */
   readonly latestAtEvents: number
   /** And then after so long, so that it may hit anything: a batch, a snapshot, a file half written. */
   readonly delayMs: number
@@ -28,6 +28,6 @@ export function planKills(random: () => number, kills: number, totalEvents: numb
   }
   return plan.map((kill, i) => {
     const nextAtEvents = plan[i + 1]?.atEvents ?? totalEvents
-    return { ...kill, latestAtEvents: Math.ceil((kill.atEvents + nextAtEvents) / 2) }
+    return { ...kill, latestAtEvents: Math.floor((kill.atEvents + nextAtEvents) / 2) }
   })
 }

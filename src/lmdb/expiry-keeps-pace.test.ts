@@ -1,10 +1,11 @@
-// Unique keys at a constant rate, each alive for a second: after twenty lifetimes, what is held is a few times what is alive. No
+// Unique keys at a constant rate, each alive for a second: after many lifetimes, what is held is a few times what is alive. No
 // timer helps (`sweepIntervalMs: Infinity`), so what is removed is what writes have paid for.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { runs } from '../../test/support/long.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import type { StateError } from '../base/errors.js'
 import { Slot } from '../base/slot.js'
@@ -18,7 +19,7 @@ const TTL_MS = 1_000
 const TICK_MS = 125
 const KEYS_PER_TICK = 50
 const ALIVE = (TTL_MS / TICK_MS) * KEYS_PER_TICK
-const TICKS = (20 * TTL_MS) / TICK_MS
+const TICKS = (runs(20, 8) * TTL_MS) / TICK_MS
 /** What waits for a look, and for a commit, beside what is alive. */
 const FACTOR = 3
 
@@ -37,7 +38,7 @@ describe('on the LMDB engine, what is held stays within a constant factor of wha
   const open = (options?: Partial<LmdbStateBackendOptions>) =>
     LmdbStateBackend.open({ path, clock, sweepIntervalMs: Infinity, flushEvery: 128, ...options })
 
-  /** Puts at a constant rate for twenty lifetimes; `afterTick` is called after each tick. Resolves to the most that was held. */
+  /** Puts at a constant rate for many lifetimes; `afterTick` is called after each tick. Resolves to the most that was held. */
   async function mostHeld(
     backend: LmdbStateBackend,
     afterTick: (tick: number) => Promise<unknown> | undefined,

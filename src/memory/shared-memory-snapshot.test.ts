@@ -180,7 +180,7 @@ describe('A shared snapshot', () => {
   })
 
   it('is exact while the other thread reads and this one writes as fast as it can', async () => {
-    const keys = 200_000
+    const keys = runs(200_000, 80_000)
     const backend = new MemoryStateBackend()
     /** The version that each key holds; 0: none. */
     const versions = new Uint32Array(keys)

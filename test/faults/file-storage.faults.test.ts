@@ -10,8 +10,8 @@ import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/publish-objects.ts'
 /** In a quick run faults come at some calls only: kills at fewer, as each takes a process. */
-const KILL_STRIDE = runs(1, 7)
-const STRIDE = runs(1, 3)
+const KILL_STRIDE = runs(1, 17)
+const STRIDE = runs(1, 9)
 
 describe.skipIf(missingForFaults !== undefined)(
   titled('FileCheckpointStorage under faults', missingForFaults),

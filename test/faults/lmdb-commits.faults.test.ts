@@ -10,7 +10,7 @@ import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/lmdb-commits.ts'
 /** In a quick run faults come at some calls only. */
-const STRIDE = runs(1, 19)
+const STRIDE = runs(1, 41)
 const storeIn = (base: string) => join(base, 'store')
 const LMDB_SAYS = /Write error: .*? size \d+|mdb_page_spill .*error \d+\n/g
 const isWrite = ({ name }: FaultCall) => name === 'write'
@@ -87,7 +87,7 @@ describe.skipIf(missingForFaults !== undefined)(
       await createdIn(base)
       const { calls } = await kit.runWithFault(SCRIPT, { prefix, args })
       let stalled = 0
-      for (let at = calls.findIndex(isWrite) + 1; at <= calls.length; at += runs(6, 60)) {
+      for (let at = calls.findIndex(isWrite) + 1; at <= calls.length; at += runs(6, 150)) {
         await createdIn(base)
         const fault: Fault = { action: 'stall', at }
         const run = await kit.runWithFault(SCRIPT, { prefix, args, fault })

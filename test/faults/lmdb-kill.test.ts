@@ -12,11 +12,11 @@ import { runs } from '../support/long.js'
 import { changeAt, STEP_KEY } from './children/lmdb-plan.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
-const CYCLES = runs(200, 16)
+const CYCLES = runs(200, 6)
 const LANES = 2
 const LONGEST_LIFE_MS = 120
 /** In some cycles the writer compacts the store, which takes longer: kills are to fall before, into and after it. */
-const COMPACT_EVERY = runs(8, 4)
+const COMPACT_EVERY = runs(8, 2)
 const LONGEST_COMPACTING_LIFE_MS = 1_000
 
 let sources: CompiledSources

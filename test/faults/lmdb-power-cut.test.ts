@@ -6,7 +6,7 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import { runs } from '../support/long.js'
 import { contentAfter, STEP_KEY } from './children/lmdb-plan.js'
@@ -64,7 +64,7 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
     let lost = 0
     for (let cut = 1; cut <= CUTS; cut++) {
       const { durable, begun } = await writeUntilCut(path, 5 * cut)
-      run('umount', mounted)
+      await unmounted()
       run('mount', '-o', 'loop', join(folder, 'image'), mounted)
       const backend = await LmdbStateBackend.open({ path })
       const found = new Map([...backend.scanSync()].map(([key, value]) => [textOf(key), textOf(value)]))
@@ -81,6 +81,15 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
     expect(lost).toBeGreaterThan(0)
     console.log(`${CUTS} power cuts, ${last} steps, ${lost} lost that were not acknowledged`)
   })
+
+  /**
+   * Returns when nothing has the image mounted: a test that runs beside this one in a mount namespace of its own keeps the file
+   * system that was shut down, and mounting the image again would bring that one back.
+   */
+  async function unmounted(): Promise<void> {
+    run('umount', mounted)
+    await vi.waitUntil(() => run('losetup', '-j', join(folder, 'image')).length === 0, { timeout: 60_000 })
+  }
 
   /** Cuts the power after so many acknowledgements. The lines say what was acknowledged up to the very end. */
   async function writeUntilCut(

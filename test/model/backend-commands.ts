@@ -48,7 +48,7 @@ export async function runCommands(
   openEngine: (options: EngineOptions) => Promise<ModeledBackend>,
   options: RunCommandsOptions = {},
 ): Promise<void> {
-  const { runs = modelRuns(2_000, 100), maxCommands = 100, seed } = options
+  const { runs = modelRuns(2_000, 50), maxCommands = 100, seed } = options
   const { sweep = (engine) => engine.count(), openCopy = openEngine, ownKinds = [] } = options
   const ttlMs = fc.constantFrom(undefined, undefined, 300)
   const sequence = fc.commands([...commandKinds(), ...ownKinds], { maxCommands, size: 'max' })

@@ -402,13 +402,13 @@ const commands = fc.commands(
 )
 
 const engines: [string, BackendMaker, number][] = [
-  ['the model backend', (clock) => new ModelStateBackend({ clock }), modelRuns(400, 30)],
+  ['the model backend', (clock) => new ModelStateBackend({ clock }), modelRuns(400, 15)],
   ['the memory backend', (clock) => new MemoryStateBackend({ clock }), modelRuns(100, 10)],
   // Commits by number and by time fall among the commands.
   [
     'the LMDB backend',
     (clock) => LmdbStateBackend.temporary({ clock, flushEvery: 5, flushIntervalMs: 30 }),
-    modelRuns(30, 4),
+    modelRuns(30, 2),
   ],
 ]
 

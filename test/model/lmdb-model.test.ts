@@ -11,7 +11,7 @@ import { type EngineOptions, runCommands } from './backend-commands.js'
 import { lmdbKinds, StoresUnderTest } from './lmdb-commands.js'
 
 /** A run opens stores and waits for disks: fewer of them than of engines in memory, in the same proportion. */
-const RUNS = modelRuns(100, 6)
+const RUNS = modelRuns(100, 3)
 
 describe('LmdbStateBackend', () => {
   let folder: string
