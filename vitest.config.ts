@@ -1,9 +1,9 @@
 import { configDefaults, defineConfig } from 'vitest/config'
 
-/** Files that start nothing and leave nothing behind: they share processes, which spares most of their start. */
+/** Files that start no thread that others share, and leave nothing behind: they share processes, which spares most of their start. */
 const plain = [
   'src/{backend,base,codec,files,log,memory,state,storage,testing}/**/*.test.ts',
-  'src/checkpoint/{archive,format,worker}/**/*.test.ts',
+  'src/checkpoint/format/**/*.test.ts',
   'examples/**/*.test.ts',
 ]
 

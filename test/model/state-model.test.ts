@@ -374,7 +374,7 @@ describe('typed state behaves as plain maps and arrays do, whatever the commands
       backend: asynchronousBackend({ clock }).backend,
       restored: undefined,
     })
-    await expect(check(make, 300, 5)).resolves.toBeUndefined()
+    await expect(check(make, 100, 5)).resolves.toBeUndefined()
   }, 300_000)
 
   it('on the persistent engine, closed and opened again', async () => {
