@@ -14,7 +14,7 @@ import { textOf } from '../faults/children/lmdb-stations.js'
 import { type CompiledSources, compileSources } from '../faults/compile-sources.js'
 import { modelRuns } from '../support/long.js'
 
-const RUNS = modelRuns(20, 2)
+const RUNS = modelRuns(20, 6)
 
 const key = fc.constantFrom('', 'a', 'b', 'c', 'k'.repeat(300))
 const change = fc.record({
