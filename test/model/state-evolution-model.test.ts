@@ -1,13 +1,7 @@
 // Stores whose program changes while they are used: three versions, migrated lazily, eagerly, or half, compared with plain maps.
 
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
-import { isSyncBackend, type StateBackend } from '../../src/backend/state-backend.js'
-import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
-import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
+import { describe, expect } from 'vitest'
 import {
   defineState,
   from,
@@ -21,9 +15,8 @@ import {
   utf8,
   value,
 } from '../../src/state.js'
-import { ManualClock } from '../../src/testing/manual-clock.js'
-import { asynchronousBackend } from '../support/asynchronous-backend.js'
-import { modelRuns } from '../support/long.js'
+import type { ManualClock } from '../../src/testing/manual-clock.js'
+import { onEveryEngine, type StateSubject } from '../support/state-subjects.js'
 
 /** Every value stands for a number, in each version in another form. */
 interface Version {
@@ -263,12 +256,7 @@ async function compareIndex(store: Store, model: Model): Promise<void> {
   expect(new Set(found.map(({ entry: [at] }) => at))).toEqual(new Set(sorted.map(([, at]) => at)))
 }
 
-interface Subject {
-  backend: StateBackend
-  readonly restored: (() => Promise<StateBackend>) | undefined
-}
-
-async function run(subject: Subject, steps: readonly Step[], clock: ManualClock): Promise<void> {
+async function run(subject: StateSubject, steps: readonly Step[], clock: ManualClock): Promise<void> {
   const model = new Model()
   let current = 0
   const open = async () =>
@@ -312,69 +300,10 @@ async function run(subject: Subject, steps: readonly Step[], clock: ManualClock)
   }
 }
 
-async function check(
-  make: (clock: ManualClock) => Promise<Subject>,
-  long: number,
-  quick: number,
-): Promise<void> {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
-      const clock = new ManualClock(1_000_000)
-      const subject = await make(clock)
-      try {
-        await run(subject, steps, clock)
-      } finally {
-        await subject.backend.close()
-      }
-    }),
-    { numRuns: modelRuns(long, quick) },
-  )
-}
-
 describe('a store whose program changes behaves as plain maps do, whatever the commands', () => {
-  it('on the memory engine, restored from its snapshots', async () => {
-    const make = async (clock: ManualClock) => {
-      const subject: { backend: MemoryStateBackend; restored: () => Promise<StateBackend> } = {
-        backend: new MemoryStateBackend({ clock }),
-        restored: async () => {
-          const copy = new MemoryStateBackend({ clock })
-          await using snapshot = await subject.backend.snapshot()
-          await copy.replaceAll(snapshot.blocks())
-          return copy
-        },
-      }
-      return subject
-    }
-    await expect(check(make, 1_000, 12)).resolves.toBeUndefined()
-  }, 300_000)
-
-  it('over an engine that only answers later', async () => {
-    const make = async (clock: ManualClock) => {
-      const { backend } = asynchronousBackend({ clock })
-      expect(isSyncBackend(backend)).toBe(false)
-      return { backend, restored: undefined }
-    }
-    await expect(check(make, 300, 5)).resolves.toBeUndefined()
-  }, 300_000)
-
-  it('on the persistent engine, closed and opened again', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'holdfast-evolution-'))
-    let stores = 0
-    const make = async (clock: ManualClock) => {
-      const path = join(directory, String(stores++))
-      const subject: { backend: LmdbStateBackend; restored: () => Promise<StateBackend> } = {
-        backend: await LmdbStateBackend.open({ path, clock }),
-        restored: async () => {
-          await subject.backend.close()
-          return LmdbStateBackend.open({ path, clock })
-        },
-      }
-      return subject
-    }
-    try {
-      await expect(check(make, 60, 2)).resolves.toBeUndefined()
-    } finally {
-      rmSync(directory, { recursive: true, force: true })
-    }
-  }, 300_000)
+  onEveryEngine(step, run, {
+    memory: [1_000, 12],
+    asynchronous: [300, 5],
+    lmdb: [60, 2],
+  })
 })

@@ -1,14 +1,9 @@
 // Stores of every kind of state, compared with plain arrays and maps after each command.
 
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
-import { isSyncBackend, type StateBackend } from '../../src/backend/state-backend.js'
+import { describe, expect } from 'vitest'
+import { isSyncBackend } from '../../src/backend/state-backend.js'
 import { isStateError } from '../../src/base/errors.js'
-import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
-import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import {
   aggregating,
   defineState,
@@ -26,9 +21,8 @@ import {
   utf8,
   value,
 } from '../../src/state.js'
-import { ManualClock } from '../../src/testing/manual-clock.js'
-import { asynchronousBackend } from '../support/asynchronous-backend.js'
-import { modelRuns } from '../support/long.js'
+import type { ManualClock } from '../../src/testing/manual-clock.js'
+import { onEveryEngine, type StateSubject } from '../support/state-subjects.js'
 
 const TTL_MS = 1_000
 const MAX_LENGTH = 4
@@ -267,13 +261,7 @@ async function compare(store: LocalStore, holdings: readonly Holding[], nowMs: n
   expect((await items(store.hours.all())).length).toBe(count(({ hours }) => hours.size))
 }
 
-interface Subject {
-  backend: StateBackend
-  /** Another backend with the same content, as after a restore; `undefined` where there is no such way. */
-  readonly restored: (() => Promise<StateBackend>) | undefined
-}
-
-async function run(subject: Subject, steps: readonly Step[], clock: ManualClock): Promise<void> {
+async function run(subject: StateSubject, steps: readonly Step[], clock: ManualClock): Promise<void> {
   let holdings = keys.map(() => new Holding())
   let store = (await StateStore.open(subject.backend, schema)) as unknown as LocalStore
   for (const each of steps) {
@@ -333,68 +321,10 @@ function structuredCloneOf(holdings: readonly Holding[]): Holding[] {
   return holdings.map((holding) => Object.assign(new Holding(), structuredClone(holding)))
 }
 
-async function check(
-  make: (clock: ManualClock) => Promise<Subject>,
-  long: number,
-  quick: number,
-): Promise<void> {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
-      const clock = new ManualClock(1_000_000)
-      const subject = await make(clock)
-      try {
-        await run(subject, steps, clock)
-      } finally {
-        await subject.backend.close()
-      }
-    }),
-    { numRuns: modelRuns(long, quick) },
-  )
-}
-
 describe('typed state behaves as plain maps and arrays do, whatever the commands', () => {
-  it('on the memory engine, restored from its snapshots', async () => {
-    const make = async (clock: ManualClock) => {
-      const subject: { backend: MemoryStateBackend; restored: () => Promise<StateBackend> } = {
-        backend: new MemoryStateBackend({ clock }),
-        restored: async () => {
-          const copy = new MemoryStateBackend({ clock })
-          await using snapshot = await subject.backend.snapshot()
-          await copy.replaceAll(snapshot.blocks())
-          return copy
-        },
-      }
-      return subject
-    }
-    await expect(check(make, 600, 12)).resolves.toBeUndefined()
-  }, 300_000)
-
-  it('over an engine that only answers later', async () => {
-    const make = async (clock: ManualClock) => ({
-      backend: asynchronousBackend({ clock }).backend,
-      restored: undefined,
-    })
-    await expect(check(make, 100, 5)).resolves.toBeUndefined()
-  }, 300_000)
-
-  it('on the persistent engine, closed and opened again', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'holdfast-state-'))
-    let stores = 0
-    const make = async (clock: ManualClock) => {
-      const path = join(directory, String(stores++))
-      const subject: { backend: LmdbStateBackend; restored: () => Promise<StateBackend> } = {
-        backend: await LmdbStateBackend.open({ path, clock }),
-        restored: async () => {
-          await subject.backend.close()
-          return LmdbStateBackend.open({ path, clock })
-        },
-      }
-      return subject
-    }
-    try {
-      await expect(check(make, 80, 2)).resolves.toBeUndefined()
-    } finally {
-      rmSync(directory, { recursive: true, force: true })
-    }
-  }, 300_000)
+  onEveryEngine(step, run, {
+    memory: [600, 12],
+    asynchronous: [100, 5],
+    lmdb: [80, 2],
+  })
 })

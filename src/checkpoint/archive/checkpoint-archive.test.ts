@@ -20,6 +20,7 @@ import { storedCheckpoint } from '../../../test/support/stored-checkpoint.js'
 import type { Entry, ScanRange } from '../../backend/types.js'
 import { compareBytes } from '../../base/bytes.js'
 import type { SkippedCheckpoint } from '../../base/errors.js'
+import { isErrorLike } from '../../base/shapes.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
@@ -254,7 +255,7 @@ describe('copying a checkpoint', () => {
       target.heal()
       const listed = await new CheckpointArchive(inner).list()
       for (const { id } of listed) await new CheckpointArchive(inner).verify(id)
-      if (!(outcome instanceof Error)) expect(listed).toHaveLength(2)
+      if (!isErrorLike(outcome)) expect(listed).toHaveLength(2)
       inner.forgetOwner()
       await archive.copyTo(inner, second.id)
       if (calls < nth) break

@@ -5,6 +5,7 @@ import { contentOf, crash, open, put, worker } from '../../../test/support/coord
 import { base, bench, delta, fill, merged, segmentsOf } from '../../../test/support/incremental-bench.js'
 import type { Replaceable } from '../../backend/state-backend.js'
 import type { SnapshotOptions } from '../../backend/state-snapshot.js'
+import { isErrorLike } from '../../base/shapes.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
 import { ModelStateBackend } from '../../testing/model-state-backend.js'
@@ -329,7 +330,7 @@ describe('aborting a checkpoint', () => {
       const outcome = await coordinator
         .createCheckpoint({ signal: controller.signal })
         .catch((error: unknown) => error)
-      if (!(outcome instanceof Error)) break
+      if (!isErrorLike(outcome)) break
       aborted++
       expect(outcome).toMatchObject({ code: 'ABORTED', cause: { message: 'enough' } })
       expect(await namesIn(storage)).toEqual(before)

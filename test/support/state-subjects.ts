@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { expect, it } from 'vitest'
+import { isSyncBackend, type StateBackend } from '../../src/backend/state-backend.js'
+import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
+import { ManualClock } from '../../src/testing/manual-clock.js'
+import { asynchronousBackend } from './asynchronous-backend.js'
+import { modelRuns } from './long.js'
+
+/** The backend that a model of typed state runs on. */
+export interface StateSubject {
+  backend: StateBackend
+  /** Another backend with the same content, as after a restore; `undefined` where there is no such way. */
+  readonly restored: (() => Promise<StateBackend>) | undefined
+}
+
+/** How often a model runs, in a long run and in a quick one. */
+export type RunCounts = readonly [long: number, quick: number]
+
+const LIMIT_MS = 300_000
+
+/** Defines a test for each engine in which commands are run on it and compared with a model. */
+export function onEveryEngine<Step>(
+  step: fc.Arbitrary<Step>,
+  run: (subject: StateSubject, steps: readonly Step[], clock: ManualClock) => Promise<void>,
+  counts: { readonly memory: RunCounts; readonly asynchronous: RunCounts; readonly lmdb: RunCounts },
+): void {
+  const check = (make: (clock: ManualClock) => Promise<StateSubject>, [long, quick]: RunCounts) =>
+    fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
+        const clock = new ManualClock(1_000_000)
+        const subject = await make(clock)
+        try {
+          await run(subject, steps, clock)
+        } finally {
+          await subject.backend.close()
+        }
+      }),
+      { numRuns: modelRuns(long, quick) },
+    )
+
+  it(
+    'on the memory engine, restored from its snapshots',
+    async () => {
+      const make = async (clock: ManualClock) => {
+        const subject: { backend: MemoryStateBackend; restored: () => Promise<StateBackend> } = {
+          backend: new MemoryStateBackend({ clock }),
+          restored: async () => {
+            const copy = new MemoryStateBackend({ clock })
+            await using snapshot = await subject.backend.snapshot()
+            await copy.replaceAll(snapshot.blocks())
+            return copy
+          },
+        }
+        return subject
+      }
+      await expect(check(make, counts.memory)).resolves.toBeUndefined()
+    },
+    LIMIT_MS,
+  )
+
+  it(
+    'over an engine that only answers later',
+    async () => {
+      const make = async (clock: ManualClock) => {
+        const { backend } = asynchronousBackend({ clock })
+        expect(isSyncBackend(backend)).toBe(false)
+        return { backend, restored: undefined }
+      }
+      await expect(check(make, counts.asynchronous)).resolves.toBeUndefined()
+    },
+    LIMIT_MS,
+  )
+
+  it(
+    'on the persistent engine, closed and opened again',
+    async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'holdfast-state-'))
+      let stores = 0
+      const make = async (clock: ManualClock) => {
+        const path = join(directory, String(stores++))
+        const subject: { backend: LmdbStateBackend; restored: () => Promise<StateBackend> } = {
+          backend: await LmdbStateBackend.open({ path, clock }),
+          restored: async () => {
+            await subject.backend.close()
+            return LmdbStateBackend.open({ path, clock })
+          },
+        }
+        return subject
+      }
+      try {
+        await expect(check(make, counts.lmdb)).resolves.toBeUndefined()
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
+      }
+    },
+    LIMIT_MS,
+  )
+}
