@@ -41,23 +41,24 @@ export class CopiedEntries implements ScannableEntries {
 }
 
 /** Entries of a local engine whose values are read and written where they lie. */
-export class InPlaceEntries implements ScannableEntries {
+export class InPlaceEntries extends CopiedEntries {
   readonly #backend: InPlaceBackend
   readonly #written: Slot
 
   constructor(backend: InPlaceBackend, written: Slot) {
+    super(backend)
     this.#backend = backend
     this.#written = written
   }
 
-  peek(key: AssembledKey, slot: Slot): boolean {
-    return this.#backend.peekSync(key.slot, slot)
+  override peek(key: AssembledKey, slot: Slot): boolean {
+    return this.#backend.peekSync(key.stretch, slot)
   }
 
-  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
+  override put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
     const { length } = value
     const slot = this.#written
-    this.#backend.updateSync(key.slot, length, slot, options)
+    this.#backend.updateSync(key.stretch, length, slot, options)
     if (length > LOOP_COPY_BYTES) {
       slot.bytes.set(value.bytes.subarray(0, length), slot.offset)
     } else {
@@ -65,22 +66,6 @@ export class InPlaceEntries implements ScannableEntries {
       const from = value.bytes
       for (let i = 0; i < length; i++) bytes[offset + i] = from[i] as number
     }
-  }
-
-  remove(key: AssembledKey): void {
-    this.#backend.deleteSync(key.view())
-  }
-
-  removeRange(from: Uint8Array, until: Uint8Array): void {
-    this.#backend.deleteRangeSync({ gte: from, lt: until })
-  }
-
-  list(from: Uint8Array, until: Uint8Array): Iterable<Entry> {
-    return this.#backend.scanSync({ gte: from, lt: until })
-  }
-
-  scan(range: ScanRange): IterableIterator<Entry> {
-    return this.#backend.scanSync(range)
   }
 }
 

@@ -5,7 +5,7 @@ import type { ByteWriter } from '../codec/bytes.js'
 /** A stored key that was assembled: `StoredKey`, seen without its type. */
 export interface AssembledKey {
   /** The key as a stretch of a larger buffer. */
-  readonly slot: Stretch
+  readonly stretch: Stretch
   /** The key as a view, valid until the next one is assembled. */
   view(): Uint8Array
   /** The key as a copy. */

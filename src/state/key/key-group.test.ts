@@ -66,7 +66,7 @@ describe('a stored key', () => {
 
   it('has room for 2,048 bytes', () => {
     stored.set(1, ['x'.repeat(2_042), Uint8Array.of()])
-    expect(stored.slot.length).toBe(2_048)
+    expect(stored.stretch.length).toBe(2_048)
     expect(() => stored.set(1, ['x'.repeat(2_043), Uint8Array.of()])).toThrow('2048')
   })
 })

@@ -120,7 +120,7 @@ export class StoredKey<Key> {
   }
 
   /** The stored key that was assembled last, as a stretch: what engines take without a copy. */
-  get slot(): Stretch {
+  get stretch(): Stretch {
     return this.#stretch
   }
 
@@ -141,13 +141,13 @@ export class StoredKey<Key> {
 
 /** A stored key that is there already. */
 export class GivenKey {
-  readonly slot: Stretch
+  readonly stretch: Stretch
   readonly #bytes: Uint8Array
 
   /** The bytes stay the caller's only in name: `setState` changes them. */
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes
-    this.slot = { bytes, offset: 0, length: bytes.length }
+    this.stretch = { bytes, offset: 0, length: bytes.length }
   }
 
   view(): Uint8Array {

@@ -146,7 +146,7 @@ export class ListCells<Key> {
     // All are encoded before the first one is written: either every element is appended or none.
     const encoded = elements.map((element) => this.#encode(key, element))
     const stored = this.#context.locate(key)
-    const keyLength = stored.slot.length
+    const keyLength = stored.stretch.length
     this.#loadHead(stored, key)
     const kept = Math.min(encoded.length, this.#maxLength)
     for (const element of encoded.slice(encoded.length - kept)) {
@@ -171,7 +171,7 @@ export class ListCells<Key> {
     this.#loadHead(stored, key)
     const place = index < 0 ? this.#end + index : this.#first + index
     if (place < this.#first || place >= this.#end) return undefined
-    stored.appendPlace(stored.slot.length, place)
+    stored.appendPlace(stored.stretch.length, place)
     const generation = entries.peek(stored, this.#slot)
     if (generation === NONE) return undefined
     try {
@@ -189,7 +189,7 @@ export class ListCells<Key> {
   #trim(key: KeyLike<Key>, length: number): void {
     const entries = this.#entries
     const stored = this.#context.locate(key)
-    const keyLength = stored.slot.length
+    const keyLength = stored.stretch.length
     this.#loadHead(stored, key)
     if (this.#end - this.#first <= length) return
     if (length === 0) {
@@ -207,7 +207,7 @@ export class ListCells<Key> {
 
   #bounds(key: KeyLike<Key>): ListBounds | undefined {
     const stored = this.#context.locate(key)
-    const keyLength = stored.slot.length
+    const keyLength = stored.stretch.length
     this.#loadHead(stored, key)
     if (this.#end === this.#first) return undefined
     stored.appendPlace(keyLength, this.#first)

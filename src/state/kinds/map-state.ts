@@ -111,7 +111,7 @@ export class EntryMapState<Key, MapKey> {
     item: (mapKey: MapKey, shown: ShownValue) => unknown,
   ): unknown {
     const range = mapRange(this.#context, this.#mapKey, key, options)
-    const keyLength = this.#context.locate(key).slot.length
+    const keyLength = this.#context.locate(key).stretch.length
     return decoded(
       this.#entries.scan([range]),
       (entry) => {

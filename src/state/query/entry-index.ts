@@ -106,8 +106,8 @@ export class EntryIndex {
     return { derived, key }
   }
 
-  #entryKeys({ slot }: AssembledKey, value: unknown): Uint8Array[] {
-    const { bytes, offset, length } = slot
+  #entryKeys({ stretch }: AssembledKey, value: unknown): Uint8Array[] {
+    const { bytes, offset, length } = stretch
     const keys: Uint8Array[] = []
     for (const derived of this.#derive(value)) {
       const to = this.#writeHead(derived)

@@ -63,7 +63,7 @@ export class EventExpiry {
     const { entries } = this.#host
     if (after !== undefined) {
       const look = this.#lookKey(key, after)
-      const { bytes } = look.slot
+      const { bytes } = look.stretch
       const group = (bytes[0] as number) * 256 + (bytes[1] as number)
       if (after < (this.#dueFromMs[group] as number)) this.#dueFromMs[group] = after
       entries.put(look, NOTHING, FOREVER)
@@ -146,7 +146,7 @@ export class EventExpiry {
 
   #lookKey(key: AssembledKey, lookAtMs: number): GivenKey {
     const to = this.#writer
-    const { bytes, offset, length } = key.slot
+    const { bytes, offset, length } = key.stretch
     to.length = 0
     to.append(bytes.subarray(offset, offset + 2))
     to.uint8(LOOK_STATE >>> 8)
