@@ -1,6 +1,7 @@
 // Model-based testing of backends: random sequences of commands run on an engine and on the reference model side by
 // side, on one clock, and everything that can be observed is compared after each command.
 
+import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Clock } from '../../src/base/clock.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
@@ -26,7 +27,7 @@ export interface EngineOptions {
 }
 
 export interface RunCommandsOptions {
-  /** Default: 2,000 in a long run, 200 in a quick one. */
+  /** A whole number. Default: 2,000 in a long run, 50 in a quick one. */
   readonly runs?: number
   /** Commands in one run, at most. Default 100. */
   readonly maxCommands?: number
@@ -49,6 +50,7 @@ export async function runCommands(
   options: RunCommandsOptions = {},
 ): Promise<void> {
   const { runs = modelRuns(2_000, 50), maxCommands = 100, seed } = options
+  assert(Number.isInteger(runs) && runs > 0, 'fast-check never ends a fraction of a run')
   const { sweep = (engine) => engine.count(), openCopy = openEngine, ownKinds = [] } = options
   const ttlMs = fc.constantFrom(undefined, undefined, 300)
   const sequence = fc.commands([...commandKinds(), ...ownKinds], { maxCommands, size: 'max' })

@@ -10,9 +10,7 @@ import { modelRuns } from '../support/long.js'
 import { type EngineOptions, runCommands } from './backend-commands.js'
 import { lmdbKinds, StoresUnderTest } from './lmdb-commands.js'
 
-/** A run opens stores and waits for disks: fewer of them than of engines in memory, in the same proportion. */
-const RUNS = modelRuns(100, 3)
-
+/** A run opens stores and waits for disks: there are fewer of them than of engines in memory. */
 describe('LmdbStateBackend', () => {
   let folder: string
   let stores: StoresUnderTest
@@ -34,13 +32,14 @@ describe('LmdbStateBackend', () => {
       sweep,
       openCopy,
       ownKinds: lmdbKinds(stores),
-      runs: RUNS,
+      runs: modelRuns(100, 3),
     })
     await expect(run).resolves.toBeUndefined()
   }, 600_000)
 
   it('does so too with compression, and where most is in the write buffer', async () => {
-    const run = runCommands(openWith(40, 'lz4'), { sweep, ownKinds: lmdbKinds(stores), runs: RUNS / 2 })
+    const runs = modelRuns(50, 2)
+    const run = runCommands(openWith(40, 'lz4'), { sweep, ownKinds: lmdbKinds(stores), runs })
     await expect(run).resolves.toBeUndefined()
   }, 600_000)
 })
