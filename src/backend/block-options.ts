@@ -1,4 +1,4 @@
-import { rejectViolations, rules, violationsOf } from '../base/options.js'
+import { rejectViolations, rules, unsetViolations, violationsOf } from '../base/options.js'
 import { keyRangeViolations } from './scan-range.js'
 import type { BlockOptions, ReplaceOptions } from './types.js'
 
@@ -21,5 +21,6 @@ export function validateBlockOptions(options: BlockOptions | undefined): void {
 }
 
 export function validateReplaceOptions(options: ReplaceOptions | undefined): void {
-  rejectViolations(violationsOf(options, replaceOptions))
+  // No range means every key: one that is named but undefined cannot have meant that.
+  rejectViolations([...violationsOf(options, replaceOptions), ...unsetViolations(options, ['range'])])
 }

@@ -1,6 +1,6 @@
 import { compareBytes, copyBytes, prefixEnd } from '../base/bytes.js'
 import type { Violation } from '../base/errors.js'
-import { rejectViolations, rules, violationsOf } from '../base/options.js'
+import { invalidArgument, rejectViolations, rules, unsetViolations, violationsOf } from '../base/options.js'
 import type { KeyRange, ScanRange } from './types.js'
 
 /** A checked range, reduced to one half-open stretch of keys. */
@@ -65,14 +65,28 @@ export function keyInterval(range: ScanRange | undefined): KeyInterval {
   return { from, until, reverse, limit, signal }
 }
 
-/** As {@link keyInterval}, for a stretch of keys: what only a scan has (`limit`, `reverse`, `signal`) is `INVALID_ARGUMENT`. */
+/**
+ * As {@link keyInterval}, for keys that are to be removed or replaced: what only a scan has (`limit`, `reverse`, `signal`) is
+ * `INVALID_ARGUMENT`, and so is a bound that is named but `undefined`: to take it for absent would remove more than was meant. A
+ * scan takes it for absent, since the first of many pages is asked for that way.
+ */
 export function keyStretch(range: KeyRange): KeyInterval {
   rejectViolations(keyRangeViolations(range, 'range'))
   return keyInterval(range)
 }
 
 export function keyRangeViolations(range: unknown, label: string): Violation[] {
-  return violationsOf(range ?? null, keyRangeRules, label)
+  return [
+    ...violationsOf(range ?? null, keyRangeRules, label),
+    ...unsetViolations(range, Object.keys(keyRangeRules), label),
+  ]
+}
+
+/** The range of `listKeys`, which has no default. */
+export function prefixRange(prefix: Uint8Array): KeyRange {
+  const reason = rules.bytes(prefix)
+  if (reason !== undefined) throw invalidArgument('prefix', reason)
+  return { prefix }
 }
 
 /** No key is in it. */

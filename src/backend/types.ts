@@ -40,7 +40,9 @@ export interface PutOptions {
 
 /**
  * A stretch of keys. Bounds and prefix all hold together; without any, every key is in range.
- * Order is that of unsigned bytes.
+ * Order is that of unsigned bytes. Where it says what is removed or replaced (`deleteRange`, of a backend or a batch, the range of
+ * `replaceAll` and of a restore), a bound that is named but `undefined` is `INVALID_ARGUMENT`: without it, the range would be
+ * larger than was meant. What only reads takes such a bound for absent.
  */
 export interface KeyRange {
   readonly prefix?: Uint8Array
@@ -69,7 +71,7 @@ export interface BlockOptions {
 
 export interface ReplaceOptions {
   /**
-   * Replace only what is in this stretch of keys; everything else is kept. The blocks must lie in it. Default: every key. A
+   * Replace only what is in this stretch of keys; everything else is kept. The blocks must lie in it. Default (not named): every key. A
    * range that holds no key (its bounds exclude each other) replaces nothing.
    */
   readonly range?: KeyRange

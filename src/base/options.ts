@@ -89,6 +89,18 @@ export function violationsOf(
   return violations
 }
 
+/**
+ * Those of the named settings that are there but `undefined`, for what must not take that for "absent": a bound of a range to
+ * delete, since without it the range is larger than the caller can have meant.
+ */
+export function unsetViolations(options: unknown, names: readonly string[], label = 'options'): Violation[] {
+  if (typeof options !== 'object' || options === null) return []
+  const settings = options as { readonly [name: string]: unknown }
+  return names
+    .filter((name) => name in settings && settings[name] === undefined)
+    .map((name) => ({ argument: `${label}.${name}`, reason: 'is named but undefined' }))
+}
+
 /** Throws one `INVALID_ARGUMENT` that lists every violation, if there are any. */
 export function rejectViolations(violations: readonly Violation[]): void {
   if (violations.length > 0) throw new StateError('INVALID_ARGUMENT', { violations })

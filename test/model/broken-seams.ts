@@ -72,9 +72,8 @@ export const brokenSeams: readonly BrokenBackend[] = [
     caughtBy: 'deleting ranges',
     Backend: class extends ModelStateBackend {
       override deleteRangeSync(range: KeyRange): void {
-        super.deleteRangeSync(
-          range?.lt === undefined ? range : { ...range, lte: range.lt, lt: undefined as never },
-        )
+        const { lt, ...others } = range ?? {}
+        super.deleteRangeSync(lt === undefined ? range : { ...others, lte: lt })
       }
     },
   },
@@ -149,6 +148,17 @@ export const brokenSeams: readonly BrokenBackend[] = [
     Backend: class extends ModelStateBackend {
       override deleteRangeSync(range: KeyRange): void {
         super.deleteRangeSync(range ?? {})
+      }
+    },
+  },
+  {
+    does: 'takes a bound that is named but undefined for none',
+    caughtBy: 'deleting ranges',
+    Backend: class extends ModelStateBackend {
+      override deleteRangeSync(range: KeyRange): void {
+        const isSet = ([, bound]: readonly [string, unknown]) => bound !== undefined
+        const isPlain = range !== undefined && range !== null && typeof range === 'object'
+        super.deleteRangeSync(isPlain ? Object.fromEntries(Object.entries(range).filter(isSet)) : range)
       }
     },
   },

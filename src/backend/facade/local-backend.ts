@@ -9,7 +9,13 @@ import { validateReplaceOptions } from '../block-options.js'
 import { checkedBlocks } from '../block-stream.js'
 import type { EntryBlock } from '../entry-block.js'
 import { expiryOf } from '../expiry.js'
-import { capturedInterval, isEmptyInterval, type KeyInterval, keyStretch } from '../scan-range.js'
+import {
+  capturedInterval,
+  isEmptyInterval,
+  type KeyInterval,
+  keyStretch,
+  prefixRange,
+} from '../scan-range.js'
 import type { InPlaceBackend, KeyBytes, Replaceable } from '../state-backend.js'
 import { type SnapshotOptions, validateSnapshotOptions } from '../state-snapshot.js'
 import type {
@@ -253,7 +259,7 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
 
   async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
     const keys: Uint8Array[] = []
-    for await (const [key] of this.scan({ prefix })) keys.push(key)
+    for await (const [key] of this.scan(prefixRange(prefix))) keys.push(key)
     return keys
   }
 

@@ -2,7 +2,13 @@ import { copyBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
 import { expiryOf } from '../expiry.js'
-import { capturedInterval, isEmptyInterval, type KeyInterval, keyStretch } from '../scan-range.js'
+import {
+  capturedInterval,
+  isEmptyInterval,
+  type KeyInterval,
+  keyStretch,
+  prefixRange,
+} from '../scan-range.js'
 import type { StateBackend } from '../state-backend.js'
 import type { BackendStats, BackendSupport, Entry, KeyRange, PutOptions, ScanRange } from '../types.js'
 import { throwIfAborted, validateKey, validateKeys } from '../validate.js'
@@ -91,7 +97,7 @@ export class RemoteBackend implements StateBackend {
 
   async listKeys(prefix: Uint8Array): Promise<Uint8Array[]> {
     const keys: Uint8Array[] = []
-    for await (const [key] of this.scan({ prefix })) keys.push(key)
+    for await (const [key] of this.scan(prefixRange(prefix))) keys.push(key)
     return keys
   }
 

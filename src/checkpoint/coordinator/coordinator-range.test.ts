@@ -88,7 +88,7 @@ describe('restoring a range', () => {
   it('refuses what is no range of keys', async () => {
     const { coordinator } = bench()
     const wrong = [{ limit: 1 }, { gte: 'a' }, null, 'a'] as unknown as KeyRange[]
-    for (const range of wrong) {
+    for (const range of [...wrong, { prefix: undefined }, undefined] as unknown as KeyRange[]) {
       await expect(coordinator.restoreLatest({ range })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     }
   })

@@ -3,7 +3,15 @@ import type { Replaceable, SnapshotSource, StateBackend } from '../../backend/st
 import { type Clock, ForwardClock, systemClock } from '../../base/clock.js'
 import type { Violation } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
-import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import {
+  hasMethods,
+  oneOf,
+  type Rule,
+  rejectViolations,
+  rules,
+  unsetViolations,
+  violationsOf,
+} from '../../base/options.js'
 import { type BlockCodec, blockCodec, CODEC_NAMES } from '../../codec/block-codec.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { storageRule } from '../archive/checkpoint-catalog.js'
@@ -143,7 +151,8 @@ export function checkCallOptions(options: unknown): void {
 }
 
 export function checkRestoreOptions(options: unknown): void {
-  const violations = violationsOf(options, restoreRules)
+  // No range means every key: one that is named but undefined cannot have meant that.
+  const violations = [...violationsOf(options, restoreRules), ...unsetViolations(options, ['range'])]
   const { range } = (options ?? {}) as { readonly range?: unknown }
   if (violations.length === 0 && range !== undefined)
     violations.push(...keyRangeViolations(range, 'options.range'))

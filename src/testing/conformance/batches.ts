@@ -264,7 +264,7 @@ export const batches: ConformanceTopic = {
     promise('rejects a range that is none when it is added', async ({ open }) => {
       const backend = await open()
       const batch = new WriteBatch().put(bytes('a'), bytes('1'))
-      const fields = [{ prefix: 'a' }, { limit: 1 }, { unknown: bytes('a') }]
+      const fields = [{ prefix: 'a' }, { limit: 1 }, { unknown: bytes('a') }, { gte: undefined }]
       for (const wrong of [undefined, null, 'a', [], ...fields]) {
         await rejects('INVALID_ARGUMENT', async () => batch.deleteRange(wrong as unknown as KeyRange))
       }

@@ -95,10 +95,11 @@ export const bulkReplace: ConformanceTopic = {
           await staysUsable(backend)
         }
         const backend = await holdingOld(open)
-        for (const wrong of [{ limit: 1 }, { prefix: 'a' }, 5]) {
+        for (const wrong of [{ limit: 1 }, { prefix: 'a' }, 5, { prefix: undefined }, undefined]) {
           const options = { range: wrong } as unknown as ReplaceOptions
           await rejects('INVALID_ARGUMENT', () => backend.replaceAll(streamOf(), options))
         }
+        await assertHolds(backend, OLD)
       },
       ['replaceAll'],
     ),

@@ -182,6 +182,25 @@ export const rangeDeletes: ConformanceTopic = {
       await assertHolds(backend, Object.entries(FIVE))
     }),
 
+    promise('rejects a bound that is named but undefined, and removes nothing', async ({ open }) => {
+      const backend = await open()
+      await fill(backend, FIVE)
+      for (const name of ['prefix', 'gt', 'gte', 'lt', 'lte']) {
+        for (const range of [
+          { [name]: undefined },
+          { lte: bytes('b'), [name]: undefined },
+          Object.create({ [name]: undefined }),
+        ]) {
+          const error = await rejects('INVALID_ARGUMENT', () => backend.deleteRange(range as KeyRange))
+          assert.deepEqual(
+            error.details.violations.map(({ argument }) => argument),
+            [`range.${name}`],
+          )
+        }
+      }
+      await assertHolds(backend, Object.entries(FIVE))
+    }),
+
     promise(
       'works when the store is full, and gives the space back',
       async ({ open, maxBytes }) => {
