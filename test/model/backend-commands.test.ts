@@ -30,11 +30,6 @@ describe('the command sequences', () => {
     await expect(run).resolves.toBeUndefined()
   })
 
-  it('refuse a fraction of a run, which would never end', async () => {
-    const run = runCommands(async (options) => new ModelStateBackend(options), { runs: 1.5 })
-    await expect(run).rejects.toThrow('fraction')
-  })
-
   for (const { does, Backend } of brokenBackends.filter((broken) => !OUT_OF_REACH.has(broken.does))) {
     it(`go red for a backend that ${does}, and print the seed`, async () => {
       const found = runCommands(async (options) => new Backend(options), { runs: 500 })

@@ -15,6 +15,7 @@ import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { bytesIn, bytesOf, namesIn, textOf } from '../support/checkpoints.js'
 import { modelRuns } from '../support/long.js'
+import { onRandomRuns } from '../support/random-runs.js'
 import {
   type BackendMaker,
   Model,
@@ -423,31 +424,38 @@ const everything = [
 ]
 
 describe('checkpoints against a model of them', () => {
-  it.each(engines)('on %s', async (_, makeBackend, numRuns) => {
-    const compression = fc.constantFrom<Compression>('none', 'lz4', 'gzip')
-    await fc.assert(
-      fc.asyncProperty(commands, compression, fc.constantFrom(0, 50), async (drawn, codec, graceMs) => {
-        const model = new Model()
-        const world = await World.create(makeBackend, codec, graceMs)
-        const checked = [...drawn].map((each) => ({
-          check: () => true,
-          toString: () => each.toString(),
-          run: async (m: Model, w: World) => {
-            await each.run(m, w)
-            await expectContent(m, w)
-            const listed = (await w.coordinator.listCheckpoints()).map(({ sequence }) => sequence)
-            const intact = m.newestFirst().filter(([, saved]) => !m.isDamaged(saved))
-            for (const [sequence] of intact) expect(listed).toContain(sequence)
-            for (const sequence of listed) expect(m.saved.has(sequence)).toBe(true)
-          },
-        }))
-        await fc.asyncModelRun(() => ({ model, real: world }), checked)
-        await world.mergeEnds()
-        await world.backend.close()
-      }),
-      { numRuns },
-    )
-  })
+  it.each(engines)(
+    'on %s',
+    async (_, makeBackend, runs) => {
+      const compression = fc.constantFrom<Compression>('none', 'lz4', 'gzip')
+      await onRandomRuns(
+        fc.asyncProperty(commands, compression, fc.constantFrom(0, 50), async (drawn, codec, graceMs) => {
+          const model = new Model()
+          const world = await World.create(makeBackend, codec, graceMs)
+          const checked = [...drawn].map((each) => ({
+            check: () => true,
+            toString: () => each.toString(),
+            run: async (m: Model, w: World) => {
+              await each.run(m, w)
+              await expectContent(m, w)
+              const listed = (await w.coordinator.listCheckpoints()).map(({ sequence }) => sequence)
+              const intact = m.newestFirst().filter(([, saved]) => !m.isDamaged(saved))
+              for (const [sequence] of intact) expect(listed).toContain(sequence)
+              for (const sequence of listed) expect(m.saved.has(sequence)).toBe(true)
+            },
+          }))
+          try {
+            await fc.asyncModelRun(() => ({ model, real: world }), checked)
+            await world.mergeEnds()
+          } finally {
+            await world.backend.close()
+          }
+        }),
+        { runs },
+      )
+    },
+    300_000,
+  )
 
   it('has seen everything that can happen', () => {
     expect([...seen].sort()).toEqual([...everything].sort())

@@ -13,6 +13,7 @@ import type { DrawnOperation } from '../faults/children/lmdb-drawn.js'
 import { textOf } from '../faults/children/lmdb-stations.js'
 import { type CompiledSources, compileSources } from '../faults/compile-sources.js'
 import { modelRuns } from '../support/long.js'
+import { onRandomRuns } from '../support/random-runs.js'
 
 const RUNS = modelRuns(20, 6)
 
@@ -96,7 +97,7 @@ describe('a process that is killed', () => {
     })
     const flushEvery = fc.constantFrom(1, 4, 1_000)
     let lost = 0
-    await fc.assert(
+    await onRandomRuns(
       fc.asyncProperty(sequence, flushEvery, moments, async (operations, every, { moment, killAt }) => {
         const path = join(folder, `store-${++runs}`)
         const { begun, durable, signal } = await runAndKill(path, operations, every, moment, killAt)
@@ -111,7 +112,7 @@ describe('a process that is killed', () => {
         if (durable < begun) lost++
       }),
       // A shorter sequence is killed at another moment: what it shows is not the same failure.
-      { numRuns: RUNS, endOnFailure: true },
+      { runs: RUNS, shrinks: false },
     )
     expect(lost).toBeGreaterThan(0)
   }, 300_000)

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { modelRuns } from '../support/long.js'
+import { onRandomRuns } from '../support/random-runs.js'
 import { SharedSnapshotWorld, type Step } from './shared-snapshot-world.js'
 
 const RUNS = modelRuns(400, 60)
@@ -56,7 +57,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 async function runAll(maxBytes: number): Promise<SharedSnapshotWorld['figures']> {
   const sum = { fulls: 0, deltas: 0, unknown: 0, endedEarly: 0 }
-  await fc.assert(
+  await onRandomRuns(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 80, size: 'max' }), async (steps) => {
       const world = new SharedSnapshotWorld(maxBytes)
       try {
@@ -67,7 +68,7 @@ async function runAll(maxBytes: number): Promise<SharedSnapshotWorld['figures']>
       }
       for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += world.figures[name]
     }),
-    { numRuns: RUNS },
+    { runs: RUNS },
   )
   return sum
 }

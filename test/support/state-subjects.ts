@@ -9,6 +9,7 @@ import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { asynchronousBackend } from './asynchronous-backend.js'
 import { modelRuns } from './long.js'
+import { onRandomRuns } from './random-runs.js'
 
 /** The backend that a model of typed state runs on. */
 export interface StateSubject {
@@ -29,7 +30,7 @@ export function onEveryEngine<Step>(
   counts: { readonly memory: RunCounts; readonly asynchronous: RunCounts; readonly lmdb: RunCounts },
 ): void {
   const check = (make: (clock: ManualClock) => Promise<StateSubject>, [long, quick]: RunCounts) =>
-    fc.assert(
+    onRandomRuns(
       fc.asyncProperty(fc.array(step, { maxLength: 40, size: 'max' }), async (steps) => {
         const clock = new ManualClock(1_000_000)
         const subject = await make(clock)
@@ -39,7 +40,7 @@ export function onEveryEngine<Step>(
           await subject.backend.close()
         }
       }),
-      { numRuns: modelRuns(long, quick) },
+      { runs: modelRuns(long, quick) },
     )
 
   it(

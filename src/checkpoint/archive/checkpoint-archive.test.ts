@@ -16,6 +16,7 @@ import {
 import { bench, put, worker } from '../../../test/support/coordinator-bench.js'
 import { farAway } from '../../../test/support/far-storage.js'
 import { runs } from '../../../test/support/long.js'
+import { onRandomRuns } from '../../../test/support/random-runs.js'
 import { storedCheckpoint } from '../../../test/support/stored-checkpoint.js'
 import type { Entry, ScanRange } from '../../backend/types.js'
 import { compareBytes } from '../../base/bytes.js'
@@ -329,7 +330,7 @@ describe('what an archive reads', () => {
   }
 
   it('is what the segments add up to, for any range, in either direction, and for each key', async () => {
-    await fc.assert(
+    await onRandomRuns(
       fc.asyncProperty(checkpoint, range, async (segments, within) => {
         const { storage, manifest } = await storedCheckpoint(segments, 40)
         const archive = new CheckpointArchive(storage)
@@ -356,12 +357,12 @@ describe('what an archive reads', () => {
         }
         await backend.close()
       }),
-      { numRuns: runs(500, 30) },
+      { runs: runs(500, 30) },
     )
   })
 
   it('differs between two checkpoints exactly where they do', async () => {
-    await fc.assert(
+    await onRandomRuns(
       fc.asyncProperty(checkpoint, checkpoint, async (before, after) => {
         const { storage, manifest } = await storedCheckpoint(before, 40)
         const other = await storedCheckpoint(after, 40, storage, 10)
@@ -377,7 +378,7 @@ describe('what an archive reads', () => {
           expected,
         )
       }),
-      { numRuns: runs(300, 20) },
+      { runs: runs(300, 20) },
     )
   })
 })

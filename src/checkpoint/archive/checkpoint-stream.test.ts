@@ -12,6 +12,7 @@ import {
 } from '../../../test/support/checkpoints.js'
 import { farAway } from '../../../test/support/far-storage.js'
 import { runs } from '../../../test/support/long.js'
+import { onRandomRuns } from '../../../test/support/random-runs.js'
 import { storedCheckpoint } from '../../../test/support/stored-checkpoint.js'
 import { compareBytes } from '../../base/bytes.js'
 import { isStateError } from '../../base/errors.js'
@@ -83,7 +84,7 @@ describe('the stream of a stretch of keys', () => {
 
   it('is that part of the whole, for any checkpoint and stretch', async () => {
     const stretches = fc.record({ from: key, until: fc.option(key, { nil: undefined }) })
-    await fc.assert(
+    await onRandomRuns(
       fc.asyncProperty(
         fc.array(segment, { minLength: 1, maxLength: 4 }),
         stretches,
@@ -94,7 +95,7 @@ describe('the stream of a stretch of keys', () => {
           expect(shown(await read(checkpoint, { stretch }))).toEqual(shown(expected))
         },
       ),
-      { numRuns: runs(1_000, 60) },
+      { runs: runs(1_000, 60) },
     )
   })
 

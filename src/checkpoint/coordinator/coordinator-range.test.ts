@@ -4,6 +4,7 @@ import { bytesIn, bytesOf, textOf } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, put, worker } from '../../../test/support/coordinator-bench.js'
 import { farAway } from '../../../test/support/far-storage.js'
 import { runs } from '../../../test/support/long.js'
+import { onRandomRuns } from '../../../test/support/random-runs.js'
 import type { KeyRange } from '../../backend/types.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
@@ -42,7 +43,7 @@ describe('restoring a range', () => {
     const key = fc.constantFrom('a', 'aa', 'ab', 'b', 'ba', 'c', 'cc', 'd')
     const entries = fc.array(fc.tuple(key, fc.constantFrom('1', '2', '3')), { maxLength: 10 })
     const bound = fc.option(key, { nil: undefined })
-    await fc.assert(
+    await onRandomRuns(
       fc.asyncProperty(entries, entries, entries, bound, bound, async (first, second, now, from, until) => {
         const storage = new MemoryCheckpointStorage()
         const backend = new MemoryStateBackend()
@@ -67,7 +68,7 @@ describe('restoring a range', () => {
         expect(found).toEqual(expected.sort(([left = ''], [right = '']) => (left < right ? -1 : 1)))
         await coordinator.shutdown()
       }),
-      { numRuns: runs(100, 10) },
+      { runs: runs(100, 10) },
     )
   })
 
