@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { leftToLongRuns } from './support/long.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const TIMEOUT_MS = 120_000
@@ -58,9 +59,12 @@ async function suite(name: string, imports: string, subject: string): Promise<Su
     const describe = (title, body) => { groups.push(title); body(); groups.pop() }
     const it = (title, body) => tests.push({ title: [...groups, title].join(' › '), body })
     it.skip = (title) => skipped.push([...groups, title].join(' › '))
-    runConformanceSuite({ describe, it }, ${subject})
+    const endings = []
+    const afterAll = (body) => endings.push(body)
+    runConformanceSuite({ describe, it, afterAll }, { ...${subject}, reuse: ${leftToLongRuns !== undefined} })
     const failed = []
     for (const { title, body } of tests) await body().catch((error) => failed.push(title + ': ' + error.stack))
+    for (const end of endings) await end()
     console.log(JSON.stringify({ passed: tests.length - failed.length, failed, skipped }))`,
   )
   return JSON.parse(output) as SuiteResult

@@ -26,6 +26,7 @@ import { lifecycle } from './conformance/lifecycle.js'
 import { limits } from './conformance/limits.js'
 import { rangeDeletes } from './conformance/range-deletes.js'
 import { ranges } from './conformance/ranges.js'
+import { ReadingThreads } from './conformance/reading-threads.js'
 import { ReusedBackends } from './conformance/reused-backends.js'
 import { sharing } from './conformance/sharing.js'
 import { snapshots } from './conformance/snapshots.js'
@@ -77,7 +78,8 @@ export interface ConformanceSubject {
   readonly maxBytes?: number
   /**
    * Cases for which an empty backend will do get the one of the case before, cleared, unless that case failed or has set the clock
-   * back. For engines that take long to open: it spares most of the openings. Default false: each case has backends of its own.
+   * back; threads that read snapshots are used again, too. For engines that take long to open: it spares most of the openings and
+   * starts. Default false: each case has backends and threads of its own.
    */
   readonly reuse?: boolean
 }
@@ -123,10 +125,17 @@ export function runConformanceSuite(runner: ConformanceRunner, subject: Conforma
 }
 
 function registerAll(runner: ConformanceRunner, subject: ConformanceSubject, sync: boolean): void {
-  const reused = subject.reuse === true ? new ReusedBackends() : undefined
-  if (reused !== undefined) runner.afterAll?.(() => reused.close())
+  const reuse = subject.reuse === true
+  const reused = reuse ? new ReusedBackends() : undefined
+  const threads = new ReadingThreads(reuse)
+  if (reused !== undefined) {
+    runner.afterAll?.(async () => {
+      await threads.close()
+      await reused.close()
+    })
+  }
   for (const topic of TOPICS) {
-    runner.describe(topic.title, () => register(topic, runner, { subject, sync, reused }))
+    runner.describe(topic.title, () => register(topic, runner, { subject, sync, reused, threads }))
   }
 }
 
@@ -134,6 +143,7 @@ interface Face {
   readonly subject: ConformanceSubject
   readonly sync: boolean
   readonly reused: ReusedBackends | undefined
+  readonly threads: ReadingThreads
 }
 
 function register(topic: ConformanceTopic, runner: ConformanceRunner, face: Face): void {
@@ -161,7 +171,7 @@ function skip(
 }
 
 /** Runs one case, and closes what it opened, also when it failed, but for what the next case may use. */
-async function runCase(test: ConformanceCase, { subject, sync, reused }: Face): Promise<void> {
+async function runCase(test: ConformanceCase, { subject, sync, reused, threads }: Face): Promise<void> {
   const opened: (StateBackend | StateSnapshot)[] = []
   const reusable: StateBackend[] = []
   const clock = reused?.clock ?? new ManualClock()
@@ -210,6 +220,7 @@ async function runCase(test: ConformanceCase, { subject, sync, reused }: Face): 
       opened.push(snapshot)
       return snapshot
     },
+    readElsewhere: (shared) => threads.read(shared),
   }
   try {
     await test.run(context)

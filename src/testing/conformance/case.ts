@@ -1,3 +1,4 @@
+import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
 import type {
   InPlaceBackend,
   Replaceable,
@@ -8,6 +9,7 @@ import type {
 import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from '../../backend/state-snapshot.js'
 import type { Clock } from '../../base/clock.js'
 import type { ManualClock } from '../manual-clock.js'
+import type { ReadElsewhere } from './reading-threads.js'
 
 /**
  * What a case needs beyond the bare contract, and an engine may declare that it cannot do:
@@ -77,6 +79,8 @@ export interface CaseContext {
   inPlaceOf(backend: TestedBackend): InPlaceBackend
   /** Takes one in this very step, of an engine that can (`sync`). */
   snapshotNow(backend: TestedBackend, options?: SnapshotOptions): SyncStateSnapshot
+  /** Has another thread read what a snapshot lends it, block by block (`share`). */
+  readElsewhere(shared: SharedSnapshot): Promise<ReadElsewhere>
 }
 
 export interface ConformanceCase {

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { type Transferable, Worker } from 'node:worker_threads'
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshot } from '../../backend/shared-snapshot.js'
 import type { ChangeBase, SyncStateSnapshot } from '../../backend/state-snapshot.js'
@@ -16,43 +14,9 @@ import {
   type TestedBackend,
 } from './case.js'
 import { blockOf, bytes, collect, contents, fill, streamOf, text } from './helpers.js'
+import type { ReadElsewhere } from './reading-threads.js'
 
-/** What another thread found: keys with their values, `undefined` for a tombstone, and the number of living entries. */
-interface Read {
-  readonly entries: readonly (readonly [key: string, value: string | undefined])[]
-  readonly count: number
-}
-
-const READING_THREAD = `
-  const { parentPort, workerData } = require('node:worker_threads')
-  import(workerData.module).then(async ({ openSharedSnapshot }) => {
-    const reader = await openSharedSnapshot(workerData.data)
-    const blocks = []
-    for await (const { bytes, entryCount } of reader.blocks({ targetBytes: 64 })) {
-      blocks.push({ bytes: Uint8Array.from(bytes), entryCount })
-    }
-    const count = await reader.count()
-    await reader.close()
-    parentPort.postMessage({ blocks, count })
-  })`
-
-async function readElsewhere({ module, data, transferList }: SharedSnapshot): Promise<Read> {
-  const thread = new Worker(READING_THREAD, {
-    eval: true,
-    execArgv: [],
-    workerData: { module, data },
-    transferList: [...(transferList as readonly Transferable[])],
-  })
-  try {
-    const [{ blocks, count }] = (await once(thread, 'message')) as [
-      { readonly blocks: readonly EntryBlock[]; readonly count: number },
-    ]
-    return { entries: blocks.flatMap(entriesOf), count }
-  } finally {
-    await thread.terminate()
-  }
-}
-
+/** Keys with their values, `undefined` for a tombstone. */
 function entriesOf({ bytes: packed, entryCount }: EntryBlock): [string, string | undefined][] {
   const entries: [string, string | undefined][] = []
   const cursor = new EntryBlockCursor(packed)
@@ -83,17 +47,21 @@ function tracked({ base }: SyncStateSnapshot): ChangeBase {
 
 type Content = readonly (readonly [key: string, value: string])[]
 
-async function assertReads(reading: Promise<Read>, expected: Content): Promise<void> {
-  const { entries, count } = await reading
-  assert.deepEqual(entries, expected)
+async function assertReads(reading: Promise<ReadElsewhere>, expected: Content): Promise<void> {
+  const { blocks, count } = await reading
+  assert.deepEqual(blocks.flatMap(entriesOf), expected)
   assert.equal(count, expected.length, 'count')
 }
 
 /** Checks that what was there before and the changes since then make the present. */
-async function assertTells(reading: Promise<Read>, before: Content, present: Content): Promise<void> {
-  const { entries, count } = await reading
+async function assertTells(
+  reading: Promise<ReadElsewhere>,
+  before: Content,
+  present: Content,
+): Promise<void> {
+  const { blocks, count } = await reading
   const state = new Map(before)
-  for (const [key, value] of entries) {
+  for (const [key, value] of blocks.flatMap(entriesOf)) {
     if (value === undefined) state.delete(key)
     else state.set(key, value)
   }
@@ -137,30 +105,39 @@ function shares(
 export const sharing: ConformanceTopic = {
   title: 'snapshots for other threads',
   cases: [
-    ...shares('another thread reads what a snapshot holds', async ({ snapshotNow }, backend) => {
-      const reading = readElsewhere(shared(snapshotNow(backend)))
-      await assertReads(reading, await contents(backend))
-    }),
+    ...shares(
+      'another thread reads what a snapshot holds',
+      async ({ snapshotNow, readElsewhere }, backend) => {
+        const reading = readElsewhere(shared(snapshotNow(backend)))
+        await assertReads(reading, await contents(backend))
+      },
+    ),
 
-    ...shares('nothing that is written after the instant is read', async ({ snapshotNow }, backend) => {
-      const before = await contents(backend)
-      const reading = readElsewhere(shared(snapshotNow(backend)))
-      await fill(backend, { a: 'later', c: 'a value that is longer than before', new: '1' })
-      await backend.delete(bytes('b'))
-      await backend.write(new WriteBatch().put(bytes('b'), bytes('again')).delete(bytes('d')))
-      await backend.flush()
-      await fill(backend, { a: 'even later' })
-      await assertReads(reading, before)
-    }),
+    ...shares(
+      'nothing that is written after the instant is read',
+      async ({ snapshotNow, readElsewhere }, backend) => {
+        const before = await contents(backend)
+        const reading = readElsewhere(shared(snapshotNow(backend)))
+        await fill(backend, { a: 'later', c: 'a value that is longer than before', new: '1' })
+        await backend.delete(bytes('b'))
+        await backend.write(new WriteBatch().put(bytes('b'), bytes('again')).delete(bytes('d')))
+        await backend.flush()
+        await fill(backend, { a: 'even later' })
+        await assertReads(reading, before)
+      },
+    ),
 
-    ...shares('a clear after the instant takes nothing away', async ({ snapshotNow }, backend) => {
-      const before = await contents(backend)
-      const reading = readElsewhere(shared(snapshotNow(backend)))
-      await backend.clear()
-      await fill(backend, { a: 'new' })
-      await backend.flush()
-      await assertReads(reading, before)
-    }),
+    ...shares(
+      'a clear after the instant takes nothing away',
+      async ({ snapshotNow, readElsewhere }, backend) => {
+        const before = await contents(backend)
+        const reading = readElsewhere(shared(snapshotNow(backend)))
+        await backend.clear()
+        await fill(backend, { a: 'new' })
+        await backend.flush()
+        await assertReads(reading, before)
+      },
+    ),
 
     ...shares('one that is closed on its way is read as it was, or refused', async (context, backend) => {
       const before = await contents(backend)
@@ -180,7 +157,7 @@ export const sharing: ConformanceTopic = {
       if (!refused) assert.deepEqual(outcome, before)
     }),
 
-    ...shares('a snapshot can be shared twice', async ({ snapshotNow }, backend) => {
+    ...shares('a snapshot can be shared twice', async ({ snapshotNow, readElsewhere }, backend) => {
       const snapshot = snapshotNow(backend)
       const [first, second] = [shared(snapshot), shared(snapshot)]
       const expected = await contents(backend)
@@ -189,14 +166,14 @@ export const sharing: ConformanceTopic = {
       await assertReads(readElsewhere(second), expected)
     }),
 
-    ...shares('an empty one is read as empty', async ({ snapshotNow }, backend) => {
+    ...shares('an empty one is read as empty', async ({ snapshotNow, readElsewhere }, backend) => {
       await backend.clear()
       await assertReads(readElsewhere(shared(snapshotNow(backend))), [])
     }),
 
     ...shares(
       'what had expired at the instant is not read, what expires later is',
-      async ({ snapshotNow, clock }, backend) => {
+      async ({ snapshotNow, readElsewhere, clock }, backend) => {
         await fill(backend, { long: 'x' }, { ttlMs: 1_000 })
         await fill(backend, { short: 'x' }, { ttlMs: 10 })
         clock.advance(10)
@@ -211,7 +188,7 @@ export const sharing: ConformanceTopic = {
 
     ...shares(
       'what has changed since a base makes the present of it',
-      async ({ snapshotNow }, backend) => {
+      async ({ snapshotNow, readElsewhere }, backend) => {
         const before = await contents(backend)
         const base = tracked(snapshotNow(backend, { track: true }))
         await fill(backend, { a: 'changed', new: '1', gone: '1' })
@@ -230,7 +207,7 @@ export const sharing: ConformanceTopic = {
 
     ...shares(
       'nothing has changed where nothing was written',
-      async ({ snapshotNow }, backend) => {
+      async ({ snapshotNow, readElsewhere }, backend) => {
         const before = await contents(backend)
         const base = tracked(snapshotNow(backend, { track: true }))
         await assertTells(readElsewhere(sharedChanges(snapshotNow(backend, { since: base }))), before, before)
@@ -240,7 +217,7 @@ export const sharing: ConformanceTopic = {
 
     ...shares(
       'what has expired since a base has changed, whenever it was written',
-      async ({ snapshotNow, clock }, backend) => {
+      async ({ snapshotNow, readElsewhere, clock }, backend) => {
         await fill(backend, { short: 'x', renewed: 'x' }, { ttlMs: 10 })
         const before = await contents(backend)
         const base = tracked(snapshotNow(backend, { track: true }))
@@ -259,7 +236,7 @@ export const sharing: ConformanceTopic = {
 
     ...shares(
       'bases are kept apart, and released one by one',
-      async ({ snapshotNow }, backend) => {
+      async ({ snapshotNow, readElsewhere }, backend) => {
         const first = { state: await contents(backend), base: tracked(snapshotNow(backend, { track: true })) }
         await fill(backend, { a: 'after the first' })
         const second = {
@@ -285,23 +262,25 @@ export const sharing: ConformanceTopic = {
 
     ...shares(
       'after a clear, a base tells of it or knows nothing any more',
-      async ({ snapshotNow }, backend) => {
+      async ({ snapshotNow, readElsewhere }, backend) => {
         const before = await contents(backend)
         const base = tracked(snapshotNow(backend, { track: true }))
         await backend.clear()
         await fill(backend, { b: 'new' })
-        await assertToldOrUnknown(snapshotNow(backend, { since: base }), before, [['b', 'new']])
+        await assertToldOrUnknown(readElsewhere, snapshotNow(backend, { since: base }), before, [
+          ['b', 'new'],
+        ])
       },
       ['changes'],
     ),
 
     ...shares(
       'after a replacement, a base tells of it or knows nothing any more',
-      async ({ snapshotNow }, backend) => {
+      async ({ snapshotNow, readElsewhere }, backend) => {
         const before = await contents(backend)
         const base = tracked(snapshotNow(backend, { track: true }))
         await backend.replaceAll(streamOf(blockOf(['b', 'new'], ['e', '5'])))
-        await assertToldOrUnknown(snapshotNow(backend, { since: base }), before, [
+        await assertToldOrUnknown(readElsewhere, snapshotNow(backend, { since: base }), before, [
           ['b', 'new'],
           ['e', '5'],
         ])
@@ -312,6 +291,7 @@ export const sharing: ConformanceTopic = {
 }
 
 async function assertToldOrUnknown(
+  readElsewhere: CaseContext['readElsewhere'],
   snapshot: SyncStateSnapshot,
   before: Content,
   present: Content,
