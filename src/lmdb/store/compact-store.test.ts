@@ -1,15 +1,11 @@
-import { stat } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
-import { expect, it } from 'vitest'
+import { afterEach, expect, it, vi } from 'vitest'
+import { systemClock } from '../../base/clock.js'
+import { ManualClock } from '../../testing/manual-clock.js'
 import { type Compaction, compactStore } from './compact-store.js'
 
-const SELF = fileURLToPath(import.meta.url)
 const TIMEOUT_MS = 20
 
-function holdThread(ms: number): void {
-  const until = performance.now() + ms
-  while (performance.now() < until);
-}
+afterEach(() => vi.restoreAllMocks())
 
 /** A compaction whose copy is made so, and which fails with `copied` when that is done. */
 function compactionWith(backup: () => Promise<unknown>): Compaction {
@@ -28,13 +24,17 @@ function compactionWith(backup: () => Promise<unknown>): Compaction {
 }
 
 it('waits for a copy that was made while the thread was held for longer than the copy may take', async () => {
-  const compacting = compactStore(
-    compactionWith(async () => {
-      const copied = stat(SELF)
-      setImmediate(() => holdThread(5 * TIMEOUT_MS))
-      await copied
-    }),
-  )
+  const clock = new ManualClock()
+  vi.spyOn(systemClock, 'setTimer').mockImplementation((callback, ms) => clock.setTimer(callback, ms))
+  const copying = () =>
+    new Promise<void>((resolve) => {
+      setImmediate(() => {
+        // The turn after the thread was held: its timers come first, what was done meanwhile next.
+        clock.advance(5 * TIMEOUT_MS)
+        resolve()
+      })
+    })
+  const compacting = compactStore(compactionWith(copying))
   await expect(compacting).rejects.toThrow('copied')
 })
 

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -109,7 +110,7 @@ describe('the process that reads a store', () => {
       ended = true
     })
     const error = errorOf(silent)
-    await vi.waitFor(() => expect(waits).toContain(60_000 / 8))
+    await expect.poll(() => waits).toContain(60_000 / 8)
     clock.advance(59_999)
     await new Promise(setImmediate)
     expect(ended).toBe(false)
@@ -120,13 +121,17 @@ describe('the process that reads a store', () => {
   it('is heard to its last word where this thread was held when it ended', async () => {
     // What reads is a child of a program that ends at once; its words come while nobody here listens.
     const runs = join(folder, 'runs')
-    await runAs(`echo run >> "${runs}"\n${node} "$@" &\nexit 0`)
+    const done = join(folder, 'done')
+    await runAs(`echo run >> "${runs}"\n(${node} "$@"; touch "${done}") &\nexit 0`)
+    const asleep = new Int32Array(new SharedArrayBuffer(4))
     let short = 0
     const setTimer: Clock['setTimer'] = (callback, delayMs) => {
       const cancel = systemClock.setTimer(callback, delayMs)
       // The first one waits for the first word, the second for the last ones.
       const isSecond = delayMs <= 1_000 && ++short === 2
-      if (isSecond) for (const until = performance.now() + 1_500; performance.now() < until; );
+      if (!isSecond) return cancel
+      const until = performance.now() + 1_500
+      while (performance.now() < until || !existsSync(done)) Atomics.wait(asleep, 0, 0, 20)
       return cancel
     }
     expect(await verify({ clock: { now: () => systemClock.now(), setTimer } })).toMatchObject(healthy)
