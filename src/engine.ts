@@ -13,6 +13,7 @@ export type {
   LocalEngine,
   RemoteEngine,
 } from './backend/facade/engines.js'
+export { Expirations, type ExpiryListeners } from './backend/facade/expirations.js'
 export { LocalBackend, type LocalBackendOptions } from './backend/facade/local-backend.js'
 export { LocalSnapshot } from './backend/facade/local-snapshot.js'
 export { RemoteBackend } from './backend/facade/remote-backend.js'
@@ -28,6 +29,7 @@ export {
 } from './backend/scan-range.js'
 export type { OpenSharedSnapshot, SharedSnapshot, SharedSnapshotReader } from './backend/shared-snapshot.js'
 export type {
+  ExpirySource,
   InPlaceBackend,
   KeyBytes,
   Replaceable,
@@ -35,7 +37,13 @@ export type {
   StateBackend,
   SyncStateBackend,
 } from './backend/state-backend.js'
-export { hasSnapshots, isInPlaceBackend, isReplaceable, isSyncBackend } from './backend/state-backend.js'
+export {
+  hasSnapshots,
+  isInPlaceBackend,
+  isReplaceable,
+  isSyncBackend,
+  tellsExpired,
+} from './backend/state-backend.js'
 export type {
   ChangeBase,
   SnapshotOptions,
@@ -48,6 +56,7 @@ export type {
   BackendSupport,
   BlockOptions,
   Entry,
+  ExpiryEvents,
   KeyRange,
   PutOptions,
   ReplaceOptions,

@@ -1,6 +1,7 @@
 // The contract of every engine, by capability: what all can do is `StateBackend`, and what an engine can do beyond that is in
 // its type and in `supports`, so that one across a network can be honest about what it lacks.
 
+import type { Unsubscribe } from '../base/events.js'
 import type { Slot, Stretch } from '../base/slot.js'
 import type { EntryBlock } from './entry-block.js'
 import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from './state-snapshot.js'
@@ -8,6 +9,7 @@ import type {
   BackendStats,
   BackendSupport,
   Entry,
+  ExpiryEvents,
   KeyRange,
   PutOptions,
   ReplaceOptions,
@@ -145,6 +147,18 @@ export interface InPlaceBackend extends SyncStateBackend {
    * slot.view.setFloat64(slot.offset, slot.view.getFloat64(slot.offset) + 1)
    */
   updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean
+}
+
+/** An engine that tells what has expired. */
+export interface ExpirySource {
+  on(event: 'expired', listener: (event: ExpiryEvents['expired']) => void): Unsubscribe
+}
+
+/** Whether a backend tells what has expired. */
+export function tellsExpired<Backend extends StateBackend>(
+  backend: Backend,
+): backend is Backend & ExpirySource {
+  return typeof (backend as Partial<ExpirySource>).on === 'function'
 }
 
 /** Whether a backend has the synchronous fast path. */

@@ -83,6 +83,18 @@ export interface ReplaceOptions {
   readonly signal?: AbortSignal
 }
 
+/** What an engine tells of, where it has `on` (the memory and the LMDB engine do). */
+export interface ExpiryEvents {
+  /**
+   * Entries whose time to live ended were removed or overwritten, and counted; each is told once. Their keys are copied only while
+   * someone listens. A call that finds them tells of them before it returns, when it has done what it was asked for. Told a
+   * little later is what `updateSync` finds (its slot must stay as it is), or a write that is refused: when the synchronous step is
+   * over, or by the next write, whichever comes first. Calls of a listener are never nested: what expires in what it does itself
+   * is told when it has returned, in another turn of the event loop at the latest.
+   */
+  expired: { readonly keys: readonly Uint8Array[] }
+}
+
 /** Counters since the backend was opened (monotonic and exact) and how things stand now. */
 export interface BackendStats {
   /** Keys looked up by `get`, `getMany` and `getOrThrow`: hits plus misses. */

@@ -9,6 +9,7 @@
 
 import type { EntryBlock } from '../backend/entry-block.js'
 import type { EngineBatch, EngineReplaceOptions, LocalEngine } from '../backend/facade/engines.js'
+import { Expirations } from '../backend/facade/expirations.js'
 import { isEverything, type KeyInterval } from '../backend/scan-range.js'
 import type { KeyBytes } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
@@ -26,7 +27,6 @@ import { randomHashKey } from '../log/index/key-hash.js'
 import { latestBetween } from '../log/order/keys-between.js'
 import { SegmentPool } from '../log/segment-pool.js'
 import { Absorption } from './buffer/absorption.js'
-import { Expirations } from './buffer/expirations.js'
 import { ExpirySweep } from './buffer/expiry-sweep.js'
 import { type Generation, layerOf } from './buffer/generation.js'
 import { HeldEntries } from './buffer/held-entries.js'
@@ -333,7 +333,6 @@ export class LmdbEngine implements LocalEngine {
     }
     if (address === 0) this.#noteNew(bytes, start, keyLength)
     this.#armFlush()
-    this.#expirations.emitLater()
     return isThere
   }
 
@@ -392,9 +391,8 @@ export class LmdbEngine implements LocalEngine {
   assertRoom(bytes: number): void {
     const { maxBytes } = this.#settings
     if (this.usedBytes + this.buffer.usedBytes + bytes <= maxBytes) return
-    // What has expired makes room, also where no timer has a turn. Who is refused has made no write that would tell of it.
+    // What has expired makes room, also where no timer has a turn.
     this.sweep(Infinity)
-    this.#expirations.emitLater()
     // What waits, and what the cache has not taken over yet, may be fewer bytes on disk than in the buffer: look again when all
     // of it is there.
     const commit = this.#commit as GroupCommit
@@ -414,7 +412,7 @@ export class LmdbEngine implements LocalEngine {
   afterWrite(): void {
     if (this.#sweeps) this.#expirySweep.pay()
     this.#commit?.afterWrite()
-    this.#expirations.emit()
+    this.#expirations.tell()
     this.#armFlush()
   }
 
@@ -486,7 +484,7 @@ export class LmdbEngine implements LocalEngine {
     await this.#compacting?.catch(() => {})
     this.#assertNotClosed()
     this.sweep(Infinity)
-    this.#expirations.emit()
+    this.#expirations.tell()
     this.#assertNotClosed()
     this.#isReplacing = true
     const writer = this.#writer as WriterPort

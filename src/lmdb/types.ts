@@ -1,4 +1,4 @@
-import type { BackendStats, PutOptions } from '../backend/types.js'
+import type { BackendStats, ExpiryEvents, PutOptions } from '../backend/types.js'
 import type { Clock } from '../base/clock.js'
 
 /** How values lie on disk: as they are, or each compressed by itself where that saves at least an eighth. */
@@ -56,9 +56,7 @@ export interface LmdbWriteOptions {
 
 export interface LmdbPutOptions extends PutOptions, LmdbWriteOptions {}
 
-export interface LmdbStateBackendEvents {
-  /** Entries whose time to live ended were removed or overwritten. Their keys are copied only while someone listens. */
-  expired: { readonly keys: readonly Uint8Array[] }
+export interface LmdbStateBackendEvents extends ExpiryEvents {
   /** A commit failed: every later write is `STORAGE_ERROR`. Reads go on, what was not flushed included. */
   failed: { readonly error: Error }
 }

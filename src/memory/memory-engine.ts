@@ -1,6 +1,7 @@
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import { wholeMs } from '../backend/expiry.js'
 import type { EngineBatch, EngineReplaceOptions, LocalEngine } from '../backend/facade/engines.js'
+import { Expirations, type ExpiryListeners } from '../backend/facade/expirations.js'
 import { isEverything, type KeyInterval } from '../backend/scan-range.js'
 import type { KeyBytes } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
@@ -38,10 +39,7 @@ export interface MemoryEngineOptions {
   readonly ttlMs: number
   readonly maxBytes: number
   readonly clock: Clock
-  /** Whether somebody wants to know the keys of what has expired. */
-  readonly hasListeners: () => boolean
-  /** Tells them. */
-  readonly onExpired: (keys: readonly Uint8Array[]) => void
+  readonly listeners: ExpiryListeners
 }
 
 /** A log behind the facade: which one is in service, what has expired in it, and which others snapshots still read. */
@@ -50,15 +48,12 @@ export class MemoryEngine implements LocalEngine {
   readonly supports: BackendSupport = SUPPORTS
   readonly clock: ForwardClock
   readonly ttlMs: number
-  expired = 0
   wake: () => void = () => {}
   readonly #options: MemoryEngineOptions
   /** Logs that `clear` or `replaceAll` have taken out of service and that open snapshots still read. */
   readonly #former = new Set<HashLog>()
+  readonly #expirations: Expirations
   #log: HashLog
-  #expiredKeys: Uint8Array[] = []
-  /** Listeners are being told. */
-  #emitting = false
   /** A stretch of keys is being replaced: what it began with is what is read. */
   #replacement: RangeReplacement | undefined
   #closed = false
@@ -67,11 +62,16 @@ export class MemoryEngine implements LocalEngine {
     this.#options = options
     this.ttlMs = options.ttlMs
     this.clock = new ForwardClock(options.clock)
+    this.#expirations = new Expirations(options.listeners)
     this.#log = this.#newLog()
   }
 
   get entries(): number {
     return this.#replacement?.entries ?? this.#log.count
+  }
+
+  get expired(): number {
+    return this.#expirations.count
   }
 
   /** A stretch of keys is being replaced: nothing is swept until then. */
@@ -84,7 +84,7 @@ export class MemoryEngine implements LocalEngine {
   }
 
   get hasChores(): boolean {
-    return this.#expiredKeys.length > 0 || this.#log.hasChores
+    return this.#log.hasChores
   }
 
   get memory(): LogMemory {
@@ -128,10 +128,7 @@ export class MemoryEngine implements LocalEngine {
   update(key: KeyBytes, length: number, slot: Slot, expiresAtMs: number): boolean {
     const log = this.#log
     log.settle()
-    const isThere = log.update(seek(log, key), length, expiresAtMs, slot)
-    // Listeners are told later: what they do with the backend would make the slot void.
-    if (this.#expiredKeys.length > 0) this.wake()
-    return isThere
+    return log.update(seek(log, key), length, expiresAtMs, slot)
   }
 
   write(batch: EngineBatch): void {
@@ -148,7 +145,7 @@ export class MemoryEngine implements LocalEngine {
   }
 
   afterWrite(): void {
-    if (this.#expiredKeys.length > 0) this.#emitExpired()
+    this.#expirations.tell()
   }
 
   deleteRange({ from, until }: KeyInterval): void {
@@ -221,7 +218,7 @@ export class MemoryEngine implements LocalEngine {
 
   #sweepForAWhile(): boolean {
     const isDone = this.sweep(performance.now() + SLICE_MS)
-    this.#emitExpired()
+    this.#expirations.tell()
     return isDone
   }
 
@@ -288,8 +285,7 @@ export class MemoryEngine implements LocalEngine {
       onExpired: (address) => {
         // What expires while it is being restored has never been in service.
         if (log !== this.#log) return
-        this.expired++
-        if (this.#options.hasListeners()) this.#expiredKeys.push(log.entries.copyKey(address))
+        this.#expirations.add(() => log.entries.copyKey(address))
       },
     })
     return log
@@ -298,7 +294,7 @@ export class MemoryEngine implements LocalEngine {
   /** Puts another log in service; the one before lives on while snapshots read it. What had expired in it counts as such. */
   #swap(log: HashLog): void {
     this.#log.sweep(Infinity)
-    this.#emitExpired()
+    this.#expirations.tell()
     if (this.#log.openSnapshots > 0) this.#former.add(this.#log)
     this.#log = log
   }
@@ -307,20 +303,6 @@ export class MemoryEngine implements LocalEngine {
     let bytes = 0
     for (const log of this.#former) bytes += log.memory.totalBytes
     return bytes
-  }
-
-  /** Tells listeners what has expired. What expires in calls of theirs is told later, so that they are never nested. */
-  #emitExpired(): void {
-    if (this.#expiredKeys.length === 0 || this.#emitting) return
-    const keys = this.#expiredKeys
-    this.#expiredKeys = []
-    this.#emitting = true
-    try {
-      this.#options.onExpired(keys)
-    } finally {
-      this.#emitting = false
-    }
-    if (this.#expiredKeys.length > 0) this.wake()
   }
 }
 

@@ -1,6 +1,7 @@
 import { LocalBackend } from '../backend/facade/local-backend.js'
 import type { LocalSnapshot } from '../backend/facade/local-snapshot.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
+import type { ExpiryEvents } from '../backend/types.js'
 import { type Clock, systemClock } from '../base/clock.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, rejectViolations, rules, violationsOf } from '../base/options.js'
@@ -30,10 +31,7 @@ export interface MemoryStateBackendOptions {
 /** A snapshot of the memory engine: it can always be shared. */
 export type MemoryStateSnapshot = LocalSnapshot & Required<Pick<LocalSnapshot, 'share'>>
 
-export interface MemoryStateBackendEvents {
-  /** Entries whose time to live ended were removed or overwritten. Their keys are copied only while someone listens. */
-  expired: { readonly keys: readonly Uint8Array[] }
-}
+export type MemoryStateBackendEvents = ExpiryEvents
 
 /** Smallest `maxBytes`: below it, the engine's own structures would leave no room for entries. */
 const MIN_LIMIT_BYTES = 64 * 1024
@@ -67,13 +65,7 @@ export class MemoryStateBackend extends LocalBackend {
     const { ttlMs = Infinity, maxBytes = Infinity, sweepIntervalMs = 1_000 } = options ?? {}
     const clock = options?.clock ?? systemClock
     const listeners = new Listeners<MemoryStateBackendEvents>(['expired'])
-    const engine = new MemoryEngine({
-      ttlMs,
-      maxBytes,
-      clock,
-      hasListeners: () => listeners.has('expired'),
-      onExpired: (keys) => listeners.emit('expired', { keys }),
-    })
+    const engine = new MemoryEngine({ ttlMs, maxBytes, clock, listeners })
     super(engine, { timers: clock, sweepIntervalMs })
     this.#engine = engine
     this.#listeners = listeners

@@ -3,11 +3,12 @@
 import { type EntryBlock, EntryBlockCursor } from '../../src/backend/entry-block.js'
 import type { LocalSnapshot } from '../../src/backend/facade/local-snapshot.js'
 import type { KeyInterval } from '../../src/backend/scan-range.js'
-import type { Replaceable, SyncStateBackend } from '../../src/backend/state-backend.js'
+import type { ExpirySource, Replaceable, SyncStateBackend } from '../../src/backend/state-backend.js'
 import type { SnapshotOptions } from '../../src/backend/state-snapshot.js'
 import type {
   BackendStats,
   Entry,
+  ExpiryEvents,
   KeyRange,
   PutOptions,
   ReplaceOptions,
@@ -239,6 +240,23 @@ export const brokenBackends: readonly BrokenBackend[] = [
             return this
           },
         }
+      }
+    },
+  },
+  {
+    does: 'tells of what has expired within calls of its listeners',
+    caughtBy: 'time to live',
+    Backend: class extends ModelStateBackend implements ExpirySource {
+      readonly #listeners = new Set<(event: ExpiryEvents['expired']) => void>()
+      on(_: 'expired', listener: (event: ExpiryEvents['expired']) => void): () => void {
+        this.#listeners.add(listener)
+        return () => this.#listeners.delete(listener)
+      }
+      override putSync(key: Uint8Array, value: Uint8Array, options?: PutOptions): void {
+        const { expired } = super.stats()
+        super.putSync(key, value, options)
+        if (super.stats().expired === expired) return
+        for (const listener of this.#listeners) listener({ keys: [key] })
       }
     },
   },

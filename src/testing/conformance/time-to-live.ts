@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
-import type { StateBackend } from '../../backend/state-backend.js'
+import { type ExpirySource, type StateBackend, tellsExpired } from '../../backend/state-backend.js'
 import type { PutOptions } from '../../backend/types.js'
 import { isStateError } from '../../base/errors.js'
+import { nextTurn } from '../../base/slices.js'
+import { Slot } from '../../base/slot.js'
 import type { ManualClock } from '../manual-clock.js'
 import { type ConformanceTopic, promise } from './case.js'
 import {
@@ -307,6 +309,70 @@ export const timeToLive: ConformanceTopic = {
         await assertHolds(backend, [['stays', '1']])
       },
       ['clock', 'ttl', 'sweep'],
+    ),
+
+    promise(
+      'listeners are told of each once, by the call that found it, and their calls are never nested',
+      async ({ open, clock, can, syncOf }) => {
+        const opened = await open()
+        const source: StateBackend = can('sync') ? syncOf(opened) : opened
+        if (!tellsExpired(source)) return
+        const backend: StateBackend & ExpirySource = source
+        for (const settled of [false, true]) {
+          const before = backend.stats().expired
+          const keys = ['a', 'b', 'c', 'd']
+          await fill(backend, { a: '', b: '', c: '', d: '' }, { ttlMs: 10 })
+          if (settled) await backend.flush()
+          clock.advance(10)
+          const told: string[] = []
+          let [depth, deepest] = [0, 0]
+          const writes: Promise<void>[] = []
+          const off = backend.on('expired', (event) => {
+            deepest = Math.max(deepest, ++depth)
+            told.push(...event.keys.map(text))
+            for (const key of keys) writes.push(backend.put(bytes(key), bytes('new')))
+            depth--
+          })
+          await backend.put(bytes('a'), bytes('new'))
+          assert.ok(told.includes('a'), 'told when the call returns')
+          await nextTurn()
+          await nextTurn()
+          await Promise.all(writes)
+          off()
+          assert.deepEqual(told.sort(), keys)
+          assert.equal(deepest, 1, 'calls of a listener within each other')
+          assert.equal(backend.stats().expired - before, 4)
+          await assertHolds(
+            backend,
+            keys.map((key) => [key, 'new']),
+          )
+        }
+      },
+      ['clock', 'ttl'],
+    ),
+
+    promise(
+      'listeners are told what an update in place has found when its step is over, and not before',
+      async ({ open, clock, inPlaceOf }) => {
+        const backend = inPlaceOf(await open())
+        if (!tellsExpired(backend)) return
+        for (const settled of [false, true]) {
+          const told: string[] = []
+          const off = backend.on('expired', ({ keys }) => told.push(...keys.map(text)))
+          await fill(backend, { a: 'old' }, { ttlMs: 10 })
+          if (settled) await backend.flush()
+          clock.advance(10)
+          const slot = new Slot()
+          assert.equal(backend.updateSync(bytes('a'), 3, slot), false)
+          assert.deepEqual(told, [])
+          assertBytes(slot.bytes.slice(slot.offset, slot.offset + slot.length), new Uint8Array(3))
+          await nextTurn()
+          assert.deepEqual(told, ['a'])
+          off()
+          await backend.clear()
+        }
+      },
+      ['clock', 'ttl', 'inPlace'],
     ),
 
     promise(
