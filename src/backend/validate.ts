@@ -20,13 +20,16 @@ export function validateKeyOrStretch(key: Uint8Array | Stretch): void {
 
 function validateUnusualKey(key: Uint8Array | Stretch): void {
   if (!isStretch(key)) return validateKey(key)
-  const { bytes, offset, length } = key
-  if (!isBytes(bytes)) throw invalidArgument('key.bytes', 'must be a Uint8Array')
+  validateStretch('key', key)
+  validateKeyLength(key.length)
+}
+
+function validateStretch(argument: string, { bytes, offset, length }: Stretch): void {
+  if (!isBytes(bytes)) throw invalidArgument(`${argument}.bytes`, 'must be a Uint8Array')
   const isWhole = Number.isSafeInteger(offset) && Number.isSafeInteger(length)
   if (!isWhole || offset < 0 || length < 0 || offset + length > bytes.length) {
-    throw invalidArgument('key', `must lie within its ${bytes.length} bytes`)
+    throw invalidArgument(argument, `must lie within its ${bytes.length} bytes`)
   }
-  validateKeyLength(length)
 }
 
 function validateKeyLength(length: number): void {
@@ -56,6 +59,15 @@ export function validateSlot(slot: Slot): void {
 /** Throws `INVALID_ARGUMENT` unless `value` is a `Uint8Array` of at most {@link MAX_VALUE_BYTES}. */
 export function validateValue(value: Uint8Array): void {
   if (!isBytes(value)) throw invalidArgument('value', 'must be a Uint8Array')
+  if (value.length > MAX_VALUE_BYTES) {
+    throw invalidArgument('value', `is ${value.length} bytes long; the limit is ${MAX_VALUE_BYTES}`)
+  }
+}
+
+/** The same where a value may also be a stretch of a larger buffer. */
+export function validateValueOrStretch(value: Uint8Array | Stretch): void {
+  if (isLocalBytes(value) || !isStretch(value)) return validateValue(value)
+  validateStretch('value', value)
   if (value.length > MAX_VALUE_BYTES) {
     throw invalidArgument('value', `is ${value.length} bytes long; the limit is ${MAX_VALUE_BYTES}`)
   }

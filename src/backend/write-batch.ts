@@ -8,10 +8,17 @@
 // A DELETE_RANGE has the first key of the range as its key and the first key after it as its value; where there is none, because
 // the range has no upper end, ttlMs is Infinity.
 
-import { brandClass, hasBrand } from '../base/shapes.js'
+import { brandClass, hasBrand, isLocalBytes } from '../base/shapes.js'
+import { isStretch, type Stretch } from '../base/slot.js'
 import { EVERYTHING, isEmptyInterval, type KeyInterval, keyStretch } from './scan-range.js'
 import type { KeyRange, PutOptions } from './types.js'
-import { validateKey, validatePutOptions, validateValue } from './validate.js'
+import {
+  validateKey,
+  validateKeyOrStretch,
+  validatePutOptions,
+  validateValue,
+  validateValueOrStretch,
+} from './validate.js'
 
 export const OperationKind = {
   PUT: 1,
@@ -51,6 +58,7 @@ export class WriteBatch {
   #end = 0
   #size = 0
   #deletesRanges = false
+  #expects = false
 
   /** How many operations were added, expectations included. */
   get size(): number {
@@ -67,17 +75,20 @@ export class WriteBatch {
     return this.#end
   }
 
-  /** Adds a put. Throws `INVALID_ARGUMENT` for keys, values or options that no backend takes. */
-  put(key: Uint8Array, value: Uint8Array, options?: PutOptions): this {
-    validateKey(key)
-    validateValue(value)
+  /**
+   * Adds a put. Key and value may be stretches of larger buffers, as keys may be elsewhere. Throws `INVALID_ARGUMENT` for keys,
+   * values or options that no backend takes.
+   */
+  put(key: Uint8Array | Stretch, value: Uint8Array | Stretch, options?: PutOptions): this {
+    validateKeyOrStretch(key)
+    validateValueOrStretch(value)
     validatePutOptions(options)
     return this.#append(OperationKind.PUT, key, value, options?.ttlMs ?? NO_TTL)
   }
 
   /** Adds a delete. Deleting what is not there is no error. */
-  delete(key: Uint8Array): this {
-    validateKey(key)
+  delete(key: Uint8Array | Stretch): this {
+    validateKeyOrStretch(key)
     return this.#append(OperationKind.DELETE, key, EMPTY, NO_TTL)
   }
 
@@ -106,6 +117,7 @@ export class WriteBatch {
    */
   expect(key: Uint8Array, value: Uint8Array | undefined): this {
     validateKey(key)
+    this.#expects = true
     if (value === undefined) return this.#append(OperationKind.EXPECT_ABSENT, key, EMPTY, NO_TTL)
     validateValue(value)
     return this.#append(OperationKind.EXPECT_VALUE, key, value, NO_TTL)
@@ -116,6 +128,7 @@ export class WriteBatch {
     this.#end = 0
     this.#size = 0
     this.#deletesRanges = false
+    this.#expects = false
     return this
   }
 
@@ -127,15 +140,16 @@ export class WriteBatch {
     copy.#end = this.#end
     copy.#size = this.#size
     copy.#deletesRanges = this.#deletesRanges
+    copy.#expects = this.#expects
     return copy
   }
 
   /** For engines: a cursor before the first operation. It reads this batch's own memory: do not add while reading. */
   cursor(): BatchCursor {
-    return new BatchCursor(this.#bytes, this.#view, this.#end)
+    return new BatchCursor(this.#bytes, this.#view, this.#end, this.#expects)
   }
 
-  #append(kind: OperationKind, key: Uint8Array, value: Uint8Array, ttlMs: number): this {
+  #append(kind: OperationKind, key: Uint8Array | Stretch, value: Uint8Array | Stretch, ttlMs: number): this {
     const start = this.#end
     const end = start + HEADER_BYTES + key.length + value.length
     if (end > this.#bytes.length) this.#grow(end)
@@ -144,8 +158,8 @@ export class WriteBatch {
     view.setUint16(start + 2, key.length, true)
     view.setUint32(start + 4, value.length, true)
     view.setFloat64(start + 8, ttlMs, true)
-    this.#bytes.set(key, start + HEADER_BYTES)
-    this.#bytes.set(value, start + HEADER_BYTES + key.length)
+    copyTo(this.#bytes, start + HEADER_BYTES, key)
+    copyTo(this.#bytes, start + HEADER_BYTES + key.length, value)
     this.#end = end
     this.#size++
     return this
@@ -157,6 +171,18 @@ export class WriteBatch {
     this.#bytes = bytes
     this.#view = new DataView(bytes.buffer)
   }
+}
+
+/** Below this length a loop beats the built-in copy, which needs a view of a stretch. */
+const LOOP_COPY_BYTES = 64
+
+function copyTo(bytes: Uint8Array, at: number, from: Uint8Array | Stretch): void {
+  const isWhole = isLocalBytes(from) || !isStretch(from)
+  const source = isWhole ? from : from.bytes
+  const offset = isWhole ? 0 : from.offset
+  const { length } = from
+  if (length <= LOOP_COPY_BYTES) for (let i = 0; i < length; i++) bytes[at + i] = source[offset + i] as number
+  else bytes.set(isWhole ? source : source.subarray(offset, offset + length), at)
 }
 
 /** Whether an operation removes keys: one, or a range of them. */
@@ -175,6 +201,8 @@ export function isWriteBatch(value: unknown): value is WriteBatch {
  */
 export class BatchCursor {
   readonly bytes: Uint8Array
+  /** Whether expectations may be among the operations. */
+  readonly expects: boolean
   readonly #view: DataView
   readonly #end: number
   #position = 0
@@ -187,8 +215,9 @@ export class BatchCursor {
   /** The put's own time to live in milliseconds; `undefined` where the backend's default holds. */
   ttlMs: number | undefined = undefined
 
-  constructor(bytes: Uint8Array, view: DataView, end: number) {
+  constructor(bytes: Uint8Array, view: DataView, end: number, expects = true) {
     this.bytes = bytes
+    this.expects = expects
     this.#view = view
     this.#end = end
   }

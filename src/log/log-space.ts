@@ -90,6 +90,8 @@ export class LogSpace {
         room = segments.ordinaryUnits - each
       } else dedicatedBytes += segments.dedicatedBytes(each)
     }
+    // Without a bound of its own, a log looks at the limit of addresses only when it takes another segment.
+    if (!this.#isLimited && spares === 0 && dedicatedBytes === 0) return true
     const beside = this.#besideForWrites(dedicatedBytes + this.#index.growthBytesFor(units.length))
     return segments.prepareSpares(spares, beside)
   }

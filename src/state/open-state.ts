@@ -1,7 +1,6 @@
 // A state of a store that is open: its definition, what is recorded of it, and where it reads and writes.
 
-import { reasonOf, StateError } from '../base/errors.js'
-import { ByteReader } from './codec/bytes.js'
+import type { ByteReader } from './codec/bytes.js'
 import type { Codec, KeyCodec } from './codec/codec.js'
 import { isFixedCodec } from './codec/codec.js'
 import type { Host } from './entries/host.js'
@@ -52,8 +51,10 @@ export function openState(
     put: Object.freeze({ ttlMs: isByEvents ? Infinity : (ttl?.afterMs ?? Infinity) }),
     event: isByEvents && ttl !== undefined ? { expiry, afterMs: ttl.afterMs } : undefined,
     formers: formersOf(definition, recorded),
-    indexes: indexesOf(host, definition, recorded),
-    decode: decoderOf(definition, name),
+    indexes: indexesOf(definition, recorded),
+    codec: definition.codec as unknown as Codec<unknown>,
+    failure: (direction, error, storedKey) =>
+      context.failureAt(direction, error, storedKey, definition.mapKey as unknown as KeyCodec<unknown>),
   })
   return {
     name,
@@ -81,10 +82,10 @@ function formersOf(definition: StateDefinition, { former = [] }: RecordedState):
     })
 }
 
-function indexesOf(host: Host, definition: StateDefinition, { indexes = [] }: RecordedState): EntryIndex[] {
+function indexesOf(definition: StateDefinition, { indexes = [] }: RecordedState): EntryIndex[] {
   return indexes.map(({ id, name, built }) => {
     const described = definition.indexes[name] as StateDefinition['indexes'][string]
-    return new EntryIndex(host, {
+    return new EntryIndex({
       id,
       name,
       codec: described.codec as unknown as KeyCodec<unknown>,
@@ -92,22 +93,6 @@ function indexesOf(host: Host, definition: StateDefinition, { indexes = [] }: Re
       derive: described.keysOf as (value: unknown) => readonly unknown[],
     })
   })
-}
-
-/** Reads values for indices. */
-function decoderOf(definition: StateDefinition, state: string): (bytes: Uint8Array) => unknown {
-  const codec = definition.codec as unknown as Codec<unknown>
-  const reader = new ByteReader()
-  return (bytes) => {
-    try {
-      const value = codec.read(reader.fromBytes(bytes))
-      reader.assertEnd()
-      return value
-    } catch (error) {
-      const what = `a value of state '${state}' that is indexed`
-      throw new StateError('DESERIALIZATION_FAILED', { what, reason: reasonOf(error) }, { cause: error })
-    }
-  }
 }
 
 function makeState(

@@ -11,6 +11,7 @@ import type { Slot } from '../../base/slot.js'
 import type { ByteReader, ByteWriter } from './bytes.js'
 import {
   type AnyFixedCodec,
+  type Codec,
   type FixedCodec,
   type InputOf,
   isFixedCodec,
@@ -84,6 +85,11 @@ export function struct(fields: StructFields): StructCodec<Record<string, unknown
     return { name, codec: codec as unknown as FixedCodec<unknown, unknown>, at }
   })
   return new Struct(laidOut, end)
+}
+
+/** Whether a codec is that of a struct. */
+export function isStruct(codec: Codec<unknown, never>): codec is StructCodec<unknown> {
+  return 'viewOf' in codec
 }
 
 class Struct implements StructCodec<Record<string, unknown>> {

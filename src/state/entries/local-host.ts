@@ -107,6 +107,12 @@ export class LocalHost implements Host {
 class CollectedEntries implements Entries {
   readonly #base: ScannableEntries
   readonly #batch = new WriteBatch()
+  /** The value that is being written. */
+  readonly #value: { bytes: Uint8Array; offset: number; length: number } = {
+    bytes: new Uint8Array(0),
+    offset: 0,
+    length: 0,
+  }
 
   constructor(base: ScannableEntries) {
     this.#base = base
@@ -121,11 +127,14 @@ class CollectedEntries implements Entries {
   }
 
   put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
-    this.#batch.put(key.view(), value.bytes.subarray(0, value.length), options)
+    const written = this.#value
+    written.bytes = value.bytes
+    written.length = value.length
+    this.#batch.put(key.stretch, written, options)
   }
 
   remove(key: AssembledKey): void {
-    this.#batch.delete(key.view())
+    this.#batch.delete(key.stretch)
   }
 
   removeRange(gte: Uint8Array, lt: Uint8Array): void {

@@ -7,12 +7,15 @@
 // (4) Index entries are written and removed in the same step as the entry that they point to.
 
 import type { PutOptions, ScanRange } from '../../backend/types.js'
+import { present } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
 import { Slot } from '../../base/slot.js'
-import { type ByteReader, ByteWriter } from '../codec/bytes.js'
+import { ByteReader, ByteWriter } from '../codec/bytes.js'
+import type { Codec } from '../codec/codec.js'
+import { type CodecDirection, CodecError } from '../codec/codec-error.js'
 import { int64 } from '../codec/numbers.js'
 import { GivenKey } from '../key/stored-key.js'
-import type { Decoded, EntryIndex, IndexChange } from '../query/entry-index.js'
+import { ABSENT, type EntryIndex, IndexedValue, IndexMove } from '../query/entry-index.js'
 import { type EventExpiry, type ExpiringState, STAMP_BYTES } from '../time/event-expiry.js'
 import { show } from './backend-entries.js'
 import type { AssembledKey } from './entries.js'
@@ -40,8 +43,10 @@ export interface StateEntriesOptions {
   readonly event: { readonly expiry: EventExpiry; readonly afterMs: number } | undefined
   readonly formers: readonly FormerGeneration[]
   readonly indexes: readonly EntryIndex[]
-  /** The value that lies in bytes of the present form. */
-  readonly decode: (bytes: Uint8Array) => unknown
+  /** Of values in the present form. */
+  readonly codec: Codec<unknown>
+  /** The error for something that is wrong with an entry, with its key as far as that can be told. */
+  readonly failure: (direction: CodecDirection, error: unknown, storedKey: Uint8Array) => StateError
 }
 
 const LOOK_STEPS = 16
@@ -58,6 +63,14 @@ export class StateEntries implements ExpiringState {
   /** What lies under a key before it is written. */
   readonly #old = new Slot()
   readonly #stamped = new ByteWriter()
+  readonly #reader = new ByteReader()
+  /** What becomes of each index when an entry is written or removed. */
+  readonly #moves: readonly IndexMove[]
+  readonly #before: IndexedValue
+  readonly #after: IndexedValue
+  /** Whether a function of an index runs: it must not come back here, where the key of the entry at hand would be forgotten. */
+  #isDeriving = false
+  #misuse: StateError | undefined
 
   constructor(host: Host, options: StateEntriesOptions) {
     const { event, formers, indexes } = options
@@ -67,6 +80,9 @@ export class StateEntries implements ExpiringState {
     this.#formerIds = formers.map(({ id }) => id)
     this.#isPlain = event === undefined && formers.length === 0 && indexes.length === 0
     this.#put = options.put
+    this.#moves = indexes.map((index) => new IndexMove(index))
+    this.#before = new IndexedValue(options.codec)
+    this.#after = new IndexedValue(options.codec)
     this.lookStepMs = Math.max(1, Math.floor((event?.afterMs ?? 0) / LOOK_STEPS))
     event?.expiry.add(options.id, this)
   }
@@ -100,14 +116,17 @@ export class StateEntries implements ExpiringState {
   peek(key: AssembledKey, slot: Slot): number {
     const { entries } = this.#host
     if (this.#isPlain) return entries.peek(key, slot) ? PRESENT : NONE
-    if (entries.peek(key, slot)) return this.#isLive(slot, this.#options.event !== undefined) ? PRESENT : NONE
+    if (this.#isDeriving) throw this.#misused()
+    if (entries.peek(key, slot)) {
+      return this.#isLive(slot, this.#options.event !== undefined, key) ? PRESENT : NONE
+    }
     const { id } = this.#options
     for (const [i, former] of this.#formers.entries()) {
       key.setState(former.id)
       const isThere = entries.peek(key, slot)
       key.setState(id)
       if (!isThere) continue
-      if (!this.#isLive(slot, former.isStamped)) return NONE
+      if (!this.#isLive(slot, former.isStamped, key)) return NONE
       return former.read === undefined ? PRESENT : i + 1
     }
     return NONE
@@ -121,39 +140,50 @@ export class StateEntries implements ExpiringState {
   /** The same, for what keeps the time at which it expires: by the engine's clock, and by event time. */
   putAs(key: AssembledKey, value: ByteWriter, put: PutOptions, expiresAtMs: number | undefined): void {
     const { event } = this.#options
-    // Where no index entry moves, an indexed entry is written as any other one.
+    if (this.#isDeriving) throw this.#misused()
     if (event === undefined && this.#formerIds.length === 0) this.#putIndexed(key, value, put)
     else this.#host.together(() => this.#putWhole(key, value, put, expiresAtMs))
     event?.expiry.payForWrite()
   }
 
   /** What a scanned entry of a stamped state says of its expiry, whether or not it has expired. */
-  stampIn(value: Uint8Array): number {
+  stampIn(storedKey: Uint8Array, value: Uint8Array): number {
     show(value, this.#old)
-    return this.#stampOf(this.#old)
+    return this.#stampOf(this.#old, storedKey)
   }
 
-  /** The value of the present form under a key; `undefined` where there is none. */
-  valueOf(key: AssembledKey): Decoded | undefined {
+  /** The value of the present form under a key, as its owner's; `ABSENT` where there is none. */
+  valueOf(key: AssembledKey): unknown {
     const slot = this.#old
-    if (this.peek(key, slot) !== PRESENT) return undefined
-    return { value: this.#options.decode(slot.bytes.subarray(slot.offset, slot.offset + slot.length)) }
+    if (this.peek(key, slot) !== PRESENT) return ABSENT
+    const reader = this.#reader.fromSlot(slot)
+    try {
+      const value = this.#options.codec.read(reader)
+      reader.assertEnd()
+      return value
+    } catch (error) {
+      throw this.#options.failure('read', error, key.copy())
+    }
   }
 
   /** Writes the index entries of an entry that is there. */
   indexEntry(key: AssembledKey, index: EntryIndex, put: PutOptions): void {
-    const value = this.#present(key)
-    if (value !== undefined) index.apply(index.changes(key, undefined, value, true), put)
+    const move = present(this.#moves[this.indexes.indexOf(index)], 'an index of this state')
+    if (!this.#peekIndexed(key)) return
+    const isMoved = this.#derived(key, () => move.compare(ABSENT, this.#valueBefore(key), true))
+    if (isMoved) move.apply(key, this.#host.entries, put)
   }
 
   remove(key: AssembledKey): void {
     if (this.#isPlain) this.#host.entries.remove(key)
+    else if (this.#isDeriving) throw this.#misused()
     else this.#host.together(() => this.#removeWhole(key))
   }
 
   /** Removes every entry from one stored key up to, and without, another one. */
   removeRange(from: Uint8Array, until: Uint8Array): void {
     if (this.#isPlain) this.#host.entries.removeRange(from, until)
+    else if (this.#isDeriving) throw this.#misused()
     else this.#host.together(() => this.#removeWholeRange(from, until))
   }
 
@@ -163,23 +193,24 @@ export class StateEntries implements ExpiringState {
   }
 
   /** The value of a scanned entry, and its generation; `undefined` where it has expired. */
-  shown([, value, generation = PRESENT]: ScannedEntry): ShownValue | undefined {
+  shown([storedKey, value, generation = PRESENT]: ScannedEntry): ShownValue | undefined {
     const former = generation === PRESENT ? undefined : this.#formers[generation - 1]
     const isStamped = former === undefined ? this.#options.event !== undefined : former.isStamped
     const of = former?.read === undefined ? PRESENT : generation
     if (!isStamped) return { bytes: value, generation: of }
     show(value, this.#old)
-    return this.#isLive(this.#old, true) ? { bytes: value.subarray(STAMP_BYTES), generation: of } : undefined
+    if (!this.#isLive(this.#old, true, storedKey)) return undefined
+    return { bytes: value.subarray(STAMP_BYTES), generation: of }
   }
 
   expiresAtMs(key: AssembledKey): number | undefined {
     const slot = this.#old
-    return this.#host.entries.peek(key, slot) ? this.#stampOf(slot) : undefined
+    return this.#host.entries.peek(key, slot) ? this.#stampOf(slot, key) : undefined
   }
 
   expire(key: AssembledKey): void {
     const { entries } = this.#host
-    if (this.#options.indexes.length > 0) this.#changeIndexes(key, undefined, this.#put)
+    if (this.#moves.length > 0) this.#moveIndexes(key, undefined, this.#put)
     entries.remove(key)
   }
 
@@ -187,7 +218,7 @@ export class StateEntries implements ExpiringState {
     const { event, indexes, id } = this.#options
     const { entries } = this.#host
     if (event !== undefined || indexes.length > 0) {
-      if (indexes.length > 0) this.#changeIndexes(key, value, put)
+      if (indexes.length > 0) this.#moveIndexes(key, value, put)
       if (event === undefined) entries.put(key, value, put)
       else this.#putStamped(key, value, event, expiresAtMs)
     } else {
@@ -200,39 +231,65 @@ export class StateEntries implements ExpiringState {
     key.setState(id)
   }
 
+  /** Where no index entry moves, an indexed entry is written as any other one. */
   #putIndexed(key: AssembledKey, value: ByteWriter, put: PutOptions): void {
-    const changes = this.#indexChanges(key, value, put)
-    if (changes === undefined) {
+    if (!this.#indexesMove(key, value, put)) {
       this.#host.entries.put(key, value, put)
       return
     }
     this.#host.together(() => {
-      for (const { index, changes: each } of changes) index.apply(each, put)
+      this.#applyMoves(key, put)
       this.#host.entries.put(key, value, put)
     })
   }
 
-  #changeIndexes(key: AssembledKey, next: ByteWriter | undefined, put: PutOptions): void {
-    for (const { index, changes } of this.#indexChanges(key, next, put) ?? []) index.apply(changes, put)
+  #moveIndexes(key: AssembledKey, next: ByteWriter | undefined, put: PutOptions): void {
+    if (this.#indexesMove(key, next, put)) this.#applyMoves(key, put)
   }
 
-  /** What becomes of the index entries of an entry that is written, or removed; `undefined` where they stay as they are. */
-  #indexChanges(
-    key: AssembledKey,
-    next: ByteWriter | undefined,
-    put: PutOptions,
-  ): { readonly index: EntryIndex; readonly changes: readonly IndexChange[] }[] | undefined {
-    const { indexes, decode } = this.#options
-    const before = this.#present(key)
-    const after = next === undefined ? undefined : { value: decode(next.bytes.subarray(0, next.length)) }
-    let found: { readonly index: EntryIndex; readonly changes: readonly IndexChange[] }[] | undefined
-    for (const index of indexes) {
-      const changes = index.changes(key, before, after, put.ttlMs !== Infinity)
-      if (changes.length === 0) continue
-      found ??= []
-      found.push({ index, changes })
+  /** Compares what the indices have for an entry with what they should have once it is written, or removed. */
+  #indexesMove(key: AssembledKey, next: ByteWriter | undefined, put: PutOptions): boolean {
+    const isThere = this.#peekIndexed(key)
+    return this.#derived(key, () => {
+      const before = isThere ? this.#valueBefore(key) : ABSENT
+      const after = next === undefined ? ABSENT : this.#valueAfter(key, next)
+      let isMoved = false
+      for (const move of this.#moves) {
+        if (move.compare(before, after, put.ttlMs !== Infinity)) isMoved = true
+      }
+      return isMoved
+    })
+  }
+
+  #applyMoves(key: AssembledKey, put: PutOptions): void {
+    for (const move of this.#moves) move.apply(key, this.#host.entries, put)
+  }
+
+  /** Runs functions of indices. What they have against the values is the failure of an entry. */
+  #derived(key: AssembledKey, derive: () => boolean): boolean {
+    this.#isDeriving = true
+    this.#misuse = undefined
+    let isMoved = false
+    try {
+      isMoved = derive()
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error
+      throw this.#options.failure(error.direction ?? 'write', error, key.copy())
+    } finally {
+      this.#isDeriving = false
     }
-    return found
+    // The function may have caught it; but the key of the entry at hand is lost.
+    const misuse = this.#misuse
+    if (misuse !== undefined) throw misuse
+    return isMoved
+  }
+
+  #misused(): StateError {
+    this.#misuse = new StateError('TRANSACTION_FAILED', {
+      operation: `a call of state '${this.#options.name}'`,
+      reason: 'it was made within the function of an index of the same state',
+    })
+    return this.#misuse
   }
 
   #putStamped(
@@ -256,7 +313,7 @@ export class StateEntries implements ExpiringState {
     const { event, indexes, id } = this.#options
     const { entries } = this.#host
     if (event !== undefined || indexes.length > 0) {
-      if (indexes.length > 0) this.#changeIndexes(key, undefined, this.#put)
+      if (indexes.length > 0) this.#moveIndexes(key, undefined, this.#put)
       event?.expiry.move(key, this.expiresAtMs(key), undefined, this.lookStepMs)
     }
     entries.remove(key)
@@ -279,18 +336,36 @@ export class StateEntries implements ExpiringState {
     }
   }
 
-  /** The value of the present form under a key, expired or not; what a former generation has is in no index. */
-  #present(key: AssembledKey): Decoded | undefined {
-    const slot = this.#old
-    if (!this.#host.entries.peek(key, slot)) return undefined
+  /**
+   * Looks up what the indices have of a key: the value in the present form, expired or not; what a former generation has is in no
+   * index. Returns whether there is one; `#valueBefore` is then that value.
+   */
+  #peekIndexed(key: AssembledKey): boolean {
+    return this.#host.entries.peek(key, this.#old)
+  }
+
+  #valueBefore(key: AssembledKey): unknown {
+    const { bytes, view, offset, length } = this.#old
     const skip = this.#options.event === undefined ? 0 : STAMP_BYTES
-    return { value: this.#options.decode(slot.bytes.subarray(slot.offset + skip, slot.offset + slot.length)) }
+    try {
+      return this.#before.show(bytes, view, offset + skip, length - skip)
+    } catch (error) {
+      throw this.#options.failure('read', error, key.copy())
+    }
+  }
+
+  #valueAfter(key: AssembledKey, { bytes, view, length }: ByteWriter): unknown {
+    try {
+      return this.#after.show(bytes, view, 0, length)
+    } catch (error) {
+      throw this.#options.failure('read', error, key.copy())
+    }
   }
 
   /** Whether the value is to be seen; its stamp is then behind. */
-  #isLive(slot: Slot, isStamped: boolean): boolean {
+  #isLive(slot: Slot, isStamped: boolean, key: AssembledKey | Uint8Array): boolean {
     if (!isStamped) return true
-    const expiresAtMs = this.#stampOf(slot)
+    const expiresAtMs = this.#stampOf(slot, key)
     // Without an event time of its own any more, a state shows what it has.
     const watermarkMs = this.#options.event?.expiry.time.watermarkMs ?? -Infinity
     if (expiresAtMs <= watermarkMs) return false
@@ -299,12 +374,14 @@ export class StateEntries implements ExpiringState {
     return true
   }
 
-  #stampOf(slot: Slot): number {
+  #stampOf(slot: Slot, key: AssembledKey | Uint8Array): number {
     if (slot.length >= STAMP_BYTES) return int64.load(slot.view, slot.offset)
-    throw new StateError('DESERIALIZATION_FAILED', {
-      what: `state '${this.#options.name}'`,
-      reason: 'a value without the time at which it expires',
-    })
+    const storedKey = 'stretch' in key ? key.copy() : key
+    throw this.#options.failure(
+      'read',
+      new CodecError('a value without the time at which it expires'),
+      storedKey,
+    )
   }
 }
 

@@ -128,7 +128,7 @@ export class StateMigration {
           ? writerOf(shown.bytes)
           : this.#migrated(entry.key, shown.bytes, place + 1)
       const isKept = isStamped(generation) && entries.isStamped
-      const stamp = isKept ? entries.stampIn(entry.value) : undefined
+      const stamp = isKept ? entries.stampIn(entry.key, entry.value) : undefined
       entries.putAs(present, value, this.#remaining(entry, nowMs), stamp)
     })
   }
@@ -214,9 +214,9 @@ export class StateMigration {
       return value
     }
     const { watermarkMs } = this.#open.entries
-    const bytesOf = ({ value }: RawEntry) => {
+    const bytesOf = ({ key, value }: RawEntry) => {
       if (!isStamped(generation)) return value
-      return this.#open.entries.stampIn(value) <= watermarkMs ? undefined : value.subarray(STAMP_BYTES)
+      return this.#open.entries.stampIn(key, value) <= watermarkMs ? undefined : value.subarray(STAMP_BYTES)
     }
     const items: unknown[] = []
     let list = { first: 0, end: 0 }

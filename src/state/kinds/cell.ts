@@ -5,7 +5,7 @@ import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
 import { CodecError, describeValue } from '../codec/codec-error.js'
-import type { StructCodec } from '../codec/struct.js'
+import { isStruct, type StructCodec } from '../codec/struct.js'
 import { show } from '../entries/backend-entries.js'
 import type { AssembledKey } from '../entries/entries.js'
 import { type FormerGeneration, NONE, PRESENT, type StateEntries } from '../entries/state-entries.js'
@@ -328,10 +328,6 @@ export class Cell<Key, Part> {
       reason: 'it was made within the function of a change of the same state',
     })
   }
-}
-
-function isStruct(codec: Codec<unknown, unknown>): codec is StructCodec<unknown> {
-  return 'viewOf' in codec
 }
 
 /** Points a slot at what was written. */

@@ -1,10 +1,18 @@
+import { describeKey } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { ByteReader } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
 import { type CodecDirection, CodecError } from '../codec/codec-error.js'
 import type { Host } from '../entries/host.js'
 import type { StateEntries } from '../entries/state-entries.js'
-import { EncodedKey, encodeKey, type KeyLike, plainKey, StoredKey } from '../key/stored-key.js'
+import {
+  EncodedKey,
+  encodeKey,
+  type KeyLike,
+  plainKey,
+  readerBehindPrefix,
+  StoredKey,
+} from '../key/stored-key.js'
 
 /** What one state knows of the store that it is in. */
 export class StateContext<Key> {
@@ -94,6 +102,25 @@ export class StateContext<Key> {
   failure(direction: CodecDirection, error: unknown, key: unknown, mapKey?: unknown): unknown {
     if (!(error instanceof CodecError)) return error
     return this.failureOf(error.direction ?? direction, error, key, mapKey)
+  }
+
+  /** The same of the entry under a stored key, of which the error names what can be read. */
+  failureAt(
+    direction: CodecDirection,
+    error: unknown,
+    storedKey: Uint8Array,
+    mapKeyCodec: KeyCodec<unknown> | undefined,
+  ): StateError {
+    let key: unknown = describeKey(storedKey)
+    let mapKey: unknown
+    try {
+      const reader = readerBehindPrefix(storedKey)
+      key = this.keyCodec.readKey(reader)
+      mapKey = mapKeyCodec?.readKey(reader)
+    } catch {
+      // What is damaged more than its value is told by its bytes.
+    }
+    return this.failureOf(direction, error, key, mapKey)
   }
 
   /** The same where everything that can be thrown is the codec's. */

@@ -178,6 +178,96 @@ describe.each(backends)('an index, on %s', (_name, make) => {
     expect(await keysBy(store, 'byCity')).toEqual(['a'])
   })
 
+  it('fails where its function makes no derived value, and names state and key; the entry stays as it was', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    const store = await opened(backend)
+    await store.profile.put('a', profile('Rome', 1))
+    const put = async () => store.profile.put('a', { city: 7 as never, age: 1, tags: [] })
+    await expect(put()).rejects.toSatisfy(
+      (error) => isStateError(error, 'SERIALIZATION_FAILED') && /profile.*"a".*7/.test(error.message),
+    )
+    expect(await keysBy(store, 'byCity', { eq: 'Rome' })).toEqual(['a'])
+    const prefix = (await store.key('a')).group
+    for await (const [key] of backend.scan({ prefix: Uint8Array.of(prefix >> 8, prefix & 0xff) })) {
+      await backend.put(key, Uint8Array.of(1))
+    }
+    const damaged = (error: unknown) =>
+      isStateError(error, 'DESERIALIZATION_FAILED') && /profile.*"a"/.test(error.message)
+    await expect((async () => store.profile.put('a', profile('Oslo', 1)))()).rejects.toSatisfy(damaged)
+    await expect((async () => store.profile.delete('a'))()).rejects.toSatisfy(damaged)
+    await expect(keysBy(store, 'byCity')).rejects.toSatisfy(damaged)
+  })
+
+  it('refuses calls of its state within its function, also where the function goes on', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    let within = (): unknown => undefined
+    const nesting = defineState({
+      key: utf8,
+      states: {
+        place: value(struct({ floor: uint32 }), {
+          indexes: {
+            byFloor: index(uint32, ({ floor }: { floor: number }) => {
+              try {
+                const nested = within()
+                if (nested instanceof Promise) nested.catch(() => {})
+              } catch {}
+              return floor
+            }),
+          },
+        }),
+      },
+    })
+    const store = (await StateStore.open(backend, nesting)) as unknown as StateStore<typeof nesting, 'sync'>
+    await store.place.put('a', { floor: 1 })
+    if (backend.supports.sync !== true) return
+    const calls = [() => store.place.get('b'), () => store.place.put('b', { floor: 9 })]
+    for (const call of calls) {
+      within = call
+      expect(() => store.place.put('a', { floor: 2 })).toThrow('within the function of an index')
+    }
+    within = () => undefined
+    expect(store.place.get('a')).toEqual({ floor: 1 })
+    expect(store.place.has('b')).toBe(false)
+    store.place.put('a', { floor: 3 })
+    expect([...store.place.query('byFloor')].map(({ derived }) => derived)).toEqual([3])
+  })
+
+  it('shows its function a struct that was stored before fields were appended', async () => {
+    const { backend } = backendOf()
+    await using _ = backend
+    const floors = { byFloor: index(uint32, ({ floor }: { floor: number }) => floor) }
+    const first = defineState({
+      key: utf8,
+      states: { place: value(struct({ floor: uint32 }), { indexes: floors }) },
+    })
+    const before = (await StateStore.open(backend, first)) as unknown as StateStore<typeof first, 'sync'>
+    await before.place.put('a', { floor: 1 })
+    await before.place.put('b', { floor: 1 })
+    const seen: object[] = []
+    const second = defineState({
+      key: utf8,
+      states: {
+        place: value(struct({ floor: uint32, room: uint32 }), {
+          indexes: {
+            byFloor: index(uint32, (place: { floor: number; room: number }) => {
+              seen.push({ ...place })
+              return place.floor
+            }),
+          },
+        }),
+      },
+    })
+    const store = (await StateStore.open(backend, second)) as unknown as StateStore<typeof second, 'sync'>
+    await store.place.put('a', { floor: 2, room: 5 })
+    expect(seen).toContainEqual({ floor: 1, room: 0 })
+    expect(seen).toContainEqual({ floor: 2, room: 5 })
+    await store.place.delete('b')
+    const found = await items(store.place.query('byFloor'))
+    expect(found.map(({ derived, entry }) => [derived, entry])).toEqual([[2, ['a', { floor: 2, room: 5 }]]])
+  })
+
   it('that is added later is built by migrate(), and dropped with its definition', async () => {
     const { backend } = backendOf()
     await using _ = backend

@@ -10,7 +10,7 @@ import { GivenKey } from '../key/stored-key.js'
 import { decoded, PASS_OVER } from '../kinds/scanned.js'
 import type { StateContext } from '../kinds/state-context.js'
 import type { QueryOptions } from '../kinds/states.js'
-import { type EntryIndex, INDEX_HEAD_BYTES } from './entry-index.js'
+import { ABSENT, type EntryIndex, INDEX_HEAD_BYTES } from './entry-index.js'
 
 const limitRule: Rule = (value) => (value === Infinity ? undefined : rules.nonNegativeInteger(value))
 const anything: Rule = () => undefined
@@ -51,8 +51,8 @@ export function queryIndex<Key>(
     const key = new GivenKey(parsed.key)
     const found = entries.valueOf(key)
     // It has expired, or was changed since the scan began.
-    if (found === undefined || !index.finds(indexKey, found.value)) return PASS_OVER
-    return { entry: show(parsed.key, found.value), derived: parsed.derived, cursor: cursorOf(indexKey) }
+    if (found === ABSENT || !index.finds(indexKey, found)) return PASS_OVER
+    return { entry: show(parsed.key, found), derived: parsed.derived, cursor: cursorOf(indexKey) }
   }
   const { host } = context
   const scan = host.scan([range])

@@ -81,6 +81,32 @@ describe.each(backends)('time to live by events, on %s', (_name, make) => {
     expect(await store.total.get('a')).toEqual({ count: 2 })
   })
 
+  it('a value too short for the time at which it expires is DESERIALIZATION_FAILED with state and key', async () => {
+    await using backend = make()
+    const store = await opened(backend)
+    store.at(1_000)
+    await store.total.add('a', 1)
+    await store.seen.put('a', 'x')
+    for await (const [key, stored] of backend.scan({ lt: Uint8Array.of(0x80) })) {
+      if (stored.length > 0) await backend.put(key, stored.subarray(0, 7))
+    }
+    const reads = [
+      async () => store.total.get('a'),
+      async () => store.total.has('a'),
+      async () => store.total.add('a', 1),
+      async () => store.total.delete('a'),
+      async () => items(store.total.entries()),
+    ]
+    for (const read of reads) {
+      await expect(read(), String(read)).rejects.toSatisfy(
+        (error) => isStateError(error, 'DESERIALIZATION_FAILED') && /total.*"a"/.test(error.message),
+      )
+    }
+    const ofMap = /seen.*"a".*"x"/
+    await expect((async () => store.seen.has('a', 'x'))()).rejects.toThrow(ofMap)
+    await expect(items(store.seen.entries('a'))).rejects.toThrow(ofMap)
+  })
+
   it('L2: lists and maps expire by element, and reading refreshes where it is asked for', async () => {
     await using backend = make()
     const store = await opened(backend)

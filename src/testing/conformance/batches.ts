@@ -26,6 +26,25 @@ export const batches: ConformanceTopic = {
       ])
     }),
 
+    promise('takes keys and values as stretches of larger buffers', async ({ open }) => {
+      const backend = await open()
+      await fill(backend, { gone: '1' })
+      const whole = bytes('key gone value')
+      const stretch = (offset: number, length: number) => ({ bytes: whole, offset, length })
+      const long = { bytes: pattern(300), offset: 100, length: 150 }
+      const batch = new WriteBatch().put(stretch(0, 3), stretch(9, 5)).delete(stretch(4, 4))
+      batch.put(bytes('long'), long)
+      whole.fill(0)
+      await backend.write(batch)
+      assert.deepEqual(await backend.get(bytes('gone')), undefined)
+      assertBytes(await backend.get(bytes('key')), bytes('value'))
+      assertBytes(await backend.get(bytes('long')), pattern(300).subarray(100, 250))
+      const beyond = { bytes: bytes('abc'), offset: 1, length: 3 }
+      await rejects('INVALID_ARGUMENT', async () => new WriteBatch().put(beyond, bytes('1')))
+      await rejects('INVALID_ARGUMENT', async () => new WriteBatch().put(bytes('1'), beyond))
+      await rejects('INVALID_ARGUMENT', async () => new WriteBatch().delete(beyond))
+    }),
+
     promise('takes an empty batch, and one of expectations alone', async ({ open }) => {
       const backend = await open()
       await backend.write(new WriteBatch())
