@@ -187,7 +187,7 @@ describe('the writer thread', () => {
     const args = ['--input-type=module', '-e', script]
     const { stdout } = await promisify(execFile)(process.execPath, args, {
       cwd: import.meta.dirname,
-      timeout: 30_000,
+      timeout: 120_000,
     })
     expect(stdout).toBe('1\n')
   })
@@ -208,7 +208,7 @@ describe('the writer thread', () => {
       setTimeout(() => { ${end} }, 400)`
     const ended = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
       cwd: import.meta.dirname,
-      timeout: 20_000,
+      timeout: 120_000,
     })
     await expect(ended).rejects.toMatchObject({ code, killed: false })
   })

@@ -153,9 +153,7 @@ describe('bit rot', () => {
     }
   })
 
-  it(`in ${FLIPS} places is never a wrong value, and verify() finds it where reading does not`, {
-    timeout: 240_000,
-  }, async () => {
+  it(`in ${FLIPS} places is never a wrong value, and verify() finds it where reading does not`, async () => {
     const random = seededRandom(20)
     const paths: string[] = []
     for (let i = 0; i < FLIPS; i++) {

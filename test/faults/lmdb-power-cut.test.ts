@@ -58,7 +58,7 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
     await rm(folder, { recursive: true })
   })
 
-  it('has everything that was durable, and a prefix of the rest', { timeout: 120_000 }, async () => {
+  it('has everything that was durable, and a prefix of the rest', async () => {
     const path = join(mounted, 'store')
     let last = 0
     let lost = 0
@@ -88,7 +88,7 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
    */
   async function unmounted(): Promise<void> {
     run('umount', mounted)
-    await vi.waitUntil(() => run('losetup', '-j', join(folder, 'image')).length === 0, { timeout: 60_000 })
+    await vi.waitUntil(() => run('losetup', '-j', join(folder, 'image')).length === 0, { timeout: 120_000 })
   }
 
   /** Cuts the power after so many acknowledgements. The lines say what was acknowledged up to the very end. */

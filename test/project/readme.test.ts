@@ -65,7 +65,7 @@ function compile(files: readonly string[]): string[] {
 function run(file: string) {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-readme-'))
   try {
-    return spawnSync(process.execPath, [file], { cwd: directory, encoding: 'utf8', timeout: 50_000 })
+    return spawnSync(process.execPath, [file], { cwd: directory, encoding: 'utf8', timeout: 200_000 })
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }

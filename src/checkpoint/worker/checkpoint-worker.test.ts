@@ -229,7 +229,7 @@ describe('a worker', () => {
       console.log(coordinator.stats().merging)`
     const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
       cwd: import.meta.dirname,
-      timeout: 30_000,
+      timeout: 120_000,
     })
     expect(stdout).toBe('true\n')
   })

@@ -299,7 +299,7 @@ describe('a shared snapshot', () => {
       }
       await backend.close()
     }
-  }, 120_000)
+  })
 })
 
 describe('writers beside a reader that is about to begin', () => {

@@ -1,4 +1,4 @@
 import { migrate } from './versioned-store.js'
 
-const [path = '', version = ''] = process.argv.slice(2)
-await migrate(path, version)
+const [path = '', version = '', lastPage = ''] = process.argv.slice(2)
+await migrate(path, version, Number(lastPage))

@@ -98,12 +98,15 @@ export async function fill(backend: SyncStateBackend): Promise<void> {
   }
 }
 
-/** Opens a store, migrates it, and says every step, so that it can be killed at one. argv: path, version. */
-export async function migrate(path: string, version: string): Promise<void> {
+/**
+ * Opens a store, migrates it, and dies by SIGKILL once as much of it as a page is durable: by itself, as a parent that is to do
+ * it may be too late. argv: path, version, page.
+ */
+export async function migrate(path: string, version: string, lastPage: number): Promise<void> {
   const backend = await LmdbStateBackend.open({ path })
+  let pages = 0
   const onProgress = () => {
-    // What was migrated is durable, so that the next life finds it: otherwise all of it might be done anew each time.
-    process.stdout.write('page\n')
+    if (++pages === lastPage) void backend.flush().then(() => process.kill(process.pid, 'SIGKILL'))
   }
   const flushing = setInterval(() => void backend.flush(), 1)
   if (version === '4') await StateStore.open(backend, version4, { migrate: { onProgress } })
