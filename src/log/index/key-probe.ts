@@ -1,4 +1,5 @@
-// The key that is being looked for, as words: loading it pads and hashes it.
+// The key that is being looked for, as words: loading it pads and hashes it. Often it is the one before, because a value was read
+// and is written next: words that have not changed have their hash already, which is most of what a second search would cost.
 
 import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from '../layout.js'
@@ -12,13 +13,15 @@ const NUMBER_SHIFT = OFFSET_BITS
 const UNIT_MASK = OFFSET_MASK
 const WORD_SHIFT = UNIT_WORDS_SHIFT
 const LENGTH_MASK = KEY_LENGTH_MASK
+/** In the place of a length. */
+const NO_KEY = -1
 
 export class KeyProbe implements KeyMatcher {
   /** The key, padded with zeros to whole words. */
   readonly words: Int32Array = new Int32Array(MAX_KEY_BYTES / 4 + 1)
   length = 0
   /** Of the loaded key; signed, because most unsigned ones would be doubles to JavaScript. */
-  hash = 0
+  hash: number
   readonly #key: HashKey
   readonly #segments: SegmentTable
   readonly #known = new BufferView()
@@ -26,18 +29,24 @@ export class KeyProbe implements KeyMatcher {
   constructor(segments: SegmentTable, key: HashKey) {
     this.#segments = segments
     this.#key = key
+    this.hash = hashWords(this.words, 0, key)
   }
 
   /** Loads a stretch of bytes. */
   load(bytes: Uint8Array, start: number, length: number): void {
     const known = this.#known
+    const lengthBefore = this.length
+    // Until all of it is loaded, there is no key.
+    this.length = NO_KEY
+    let difference: number
     if (bytes === known.bytes) {
-      loadViewed(this.words, known.view, start, length)
+      difference = loadViewed(this.words, known.view, start, length)
     } else {
       known.met(bytes)
-      loadBytes(this.words, bytes, start, length)
+      difference = loadBytes(this.words, bytes, start, length)
     }
     this.length = length
+    if (difference === 0 && length === lengthBefore) return
     this.hash = hashWords(this.words, length, this.#key)
   }
 
@@ -69,26 +78,44 @@ export class KeyProbe implements KeyMatcher {
   }
 }
 
-/** Stores bytes as little-endian words, the last one padded with zeros. */
-export function loadBytes(words: Int32Array, bytes: Uint8Array, start: number, length: number): void {
+/** Stores bytes as little-endian words, the last one padded with zeros. Returns 0 where these words were there already. */
+export function loadBytes(words: Int32Array, bytes: Uint8Array, start: number, length: number): number {
   const wholeWords = length >> 2
+  let difference = 0
   let at = start
   for (let i = 0; i < wholeWords; i++, at += 4) {
-    words[i] =
+    const word =
       (bytes[at] as number) |
       ((bytes[at + 1] as number) << 8) |
       ((bytes[at + 2] as number) << 16) |
       ((bytes[at + 3] as number) << 24)
+    difference |= (words[i] as number) ^ word
+    words[i] = word
   }
-  if ((length & 3) !== 0) words[wholeWords] = lastWord(bytes, at, length & 3)
+  if ((length & 3) !== 0) {
+    const word = lastWord(bytes, at, length & 3)
+    difference |= (words[wholeWords] as number) ^ word
+    words[wholeWords] = word
+  }
+  return difference
 }
 
 /** The same by a view of the bytes: a third of the instructions. */
-export function loadViewed(words: Int32Array, view: DataView, start: number, length: number): void {
+export function loadViewed(words: Int32Array, view: DataView, start: number, length: number): number {
   const wholeWords = length >> 2
+  let difference = 0
   let at = start
-  for (let i = 0; i < wholeWords; i++, at += 4) words[i] = view.getInt32(at, true)
-  if ((length & 3) !== 0) words[wholeWords] = lastViewed(view, at, length & 3)
+  for (let i = 0; i < wholeWords; i++, at += 4) {
+    const word = view.getInt32(at, true)
+    difference |= (words[i] as number) ^ word
+    words[i] = word
+  }
+  if ((length & 3) !== 0) {
+    const word = lastViewed(view, at, length & 3)
+    difference |= (words[wholeWords] as number) ^ word
+    words[wholeWords] = word
+  }
+  return difference
 }
 
 /** One to three bytes as a word. */
