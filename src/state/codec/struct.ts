@@ -144,7 +144,7 @@ class Struct implements StructCodec<Record<string, unknown>> {
   }
 
   viewOf(slot: Slot, use: 'read' | 'change'): Record<string, unknown> {
-    const view = {}
+    const view = objectOfItsOwnShape()
     for (const field of this.fields) {
       const { get, set } = propertyOf(field, slot)
       const property = use === 'read' ? { get } : { get, set }
@@ -174,6 +174,17 @@ class Struct implements StructCodec<Record<string, unknown>> {
     }
     return value
   }
+}
+
+/**
+ * A plain object whose shape V8 shares with no other one. Objects that begin as `{}` share theirs as long as they get the same
+ * properties; the second one that gets another accessor under the same name falls back to a dictionary, whose accessors cost
+ * several times as much and make an object of each double.
+ */
+function objectOfItsOwnShape(): object {
+  const Shape = function () {} as unknown as new () => object
+  Shape.prototype = Object.prototype
+  return new Shape()
 }
 
 /** A field of whatever the slot shows, as a property. */
