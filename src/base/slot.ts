@@ -22,6 +22,34 @@ export class Slot implements Stretch {
   length = 0
 }
 
+/** Memory that can be looked at by bytes and, with offsets that count alike, through a view: a slot, a writer's buffer. */
+export interface ViewedBytes {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+}
+
+/** Beyond this length the built-in copy, which needs views of both stretches, is faster than a loop. */
+const LOOP_COPY_BYTES = 128
+
+/** Copies a stretch of memory that is not that of the target: short ones, as most values are, by words. */
+export function copyViewed(
+  from: ViewedBytes,
+  start: number,
+  length: number,
+  to: ViewedBytes,
+  target: number,
+): void {
+  if (length > LOOP_COPY_BYTES) {
+    to.bytes.set(from.bytes.subarray(start, start + length), target)
+    return
+  }
+  const source = from.view
+  const { view } = to
+  let at = 0
+  for (; at + 4 <= length; at += 4) view.setInt32(target + at, source.getInt32(start + at, true), true)
+  for (; at < length; at++) view.setUint8(target + at, source.getUint8(start + at))
+}
+
 /** Shows these bytes in a slot. One that shows this memory already keeps its view of it. */
 export function fillSlot(slot: Slot, bytes: Uint8Array, offset: number, length: number): void {
   if (slot.bytes !== bytes) {

@@ -1,6 +1,6 @@
 import type { InPlaceBackend, SyncStateBackend } from '../../backend/state-backend.js'
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
-import type { Slot } from '../../base/slot.js'
+import { copyViewed, type Slot } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
 import type { AssembledKey, ScannableEntries } from './entries.js'
 
@@ -59,18 +59,9 @@ export class InPlaceEntries extends CopiedEntries {
     const { length } = value
     const slot = this.#written
     this.#backend.updateSync(key.stretch, length, slot, options)
-    if (length > LOOP_COPY_BYTES) {
-      slot.bytes.set(value.bytes.subarray(0, length), slot.offset)
-    } else {
-      const { bytes, offset } = slot
-      const from = value.bytes
-      for (let i = 0; i < length; i++) bytes[offset + i] = from[i] as number
-    }
+    copyViewed(value, 0, length, slot, slot.offset)
   }
 }
-
-/** Below this length a loop beats making a view for the built-in copy. */
-const LOOP_COPY_BYTES = 64
 
 /** Points a slot at a whole array. */
 export function show(value: Uint8Array, slot: Slot): void {

@@ -1,7 +1,7 @@
 // One entry of a state, typed: what value, map, reducing and aggregating states have in common.
 
 import { StateError } from '../../base/errors.js'
-import { Slot } from '../../base/slot.js'
+import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
 import { CodecError, describeValue } from '../codec/codec-error.js'
@@ -242,14 +242,13 @@ export class Cell<Key, Part> {
 
   /** Copies the struct that the slot shows; fields that it lacks are zeros. */
   #loadStruct(to: ByteWriter): void {
-    const { bytes: from, offset, length } = this.#slot
+    const { offset, length } = this.#slot
     // No field at all is a struct that was never stored.
     if (length > 0) this.#struct?.fieldsIn(length)
     to.length = 0
     to.reserve(this.#struct?.fixedBytes ?? 0)
-    const { bytes } = to
-    for (let i = 0; i < length; i++) bytes[i] = from[offset + i] as number
-    for (let i = length; i < to.length; i++) bytes[i] = 0
+    copyViewed(this.#slot, offset, length, to, 0)
+    for (let i = length; i < to.length; i++) to.bytes[i] = 0
   }
 
   #refresh(stored: AssembledKey, generation: number): void {
