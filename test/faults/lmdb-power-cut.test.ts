@@ -78,7 +78,8 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
       lost += begun - step
       last = step
     }
-    expect(lost).toBeGreaterThan(0)
+    // A single cut may come right after what was durable.
+    if (CUTS > 1) expect(lost).toBeGreaterThan(0)
     console.log(`${CUTS} power cuts, ${last} steps, ${lost} lost that were not acknowledged`)
   })
 

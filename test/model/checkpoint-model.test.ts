@@ -14,7 +14,7 @@ import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
 import { bytesIn, bytesOf, namesIn, textOf } from '../support/checkpoints.js'
-import { modelRuns } from '../support/long.js'
+import { modelRuns, runs } from '../support/long.js'
 import { onRandomRuns } from '../support/random-runs.js'
 import {
   type BackendMaker,
@@ -413,20 +413,14 @@ const engines: [string, BackendMaker, number][] = [
   ],
 ]
 
-const everything = [
-  'full',
-  'incremental',
-  'merged',
-  'merged and named',
-  'mergeFailed',
-  'aborted',
-  'taken once more',
-]
+const usual = ['full', 'incremental', 'merged', 'aborted']
+/** A quick run sees these two or three times, or now and then not at all. */
+const rare = ['merged and named', 'mergeFailed', 'taken once more']
 
 describe('checkpoints against a model of them', () => {
   it.each(engines)(
     'on %s',
-    async (_, makeBackend, runs) => {
+    async (_, makeBackend, count) => {
       const compression = fc.constantFrom<Compression>('none', 'lz4', 'gzip')
       await onRandomRuns(
         fc.asyncProperty(commands, compression, fc.constantFrom(0, 50), async (drawn, codec, graceMs) => {
@@ -451,13 +445,14 @@ describe('checkpoints against a model of them', () => {
             await world.backend.close()
           }
         }),
-        { runs },
+        { runs: count },
       )
     },
     300_000,
   )
 
-  it('has seen everything that can happen', () => {
-    expect([...seen].sort()).toEqual([...everything].sort())
+  it('has seen what can happen', () => {
+    expect([...usual, ...rare]).toEqual(expect.arrayContaining([...seen]))
+    expect([...seen]).toEqual(expect.arrayContaining(runs([...usual, ...rare], usual)))
   })
 })

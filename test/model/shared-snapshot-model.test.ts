@@ -77,7 +77,7 @@ describe('A shared snapshot', () => {
   it('gives what was there at its instant, whole or as changes, whatever is written meanwhile', async () => {
     const { fulls, deltas, unknown, endedEarly } = await runAll(Infinity)
     expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
-    expect(endedEarly).toBeGreaterThan(RUNS / 20)
+    expect(endedEarly).toBeGreaterThan(RUNS > 100 ? RUNS / 20 : 0)
     // Here a base is only forgotten with the content that it belongs to.
     expect(unknown).toBe(0)
   }, 300_000)
@@ -89,7 +89,8 @@ describe('A shared snapshot', () => {
 
   it('does so where memory is short, or says that it cannot tell any more', async () => {
     const { fulls, deltas, unknown } = await runAll(64 * 1024)
-    // In few runs the rarest of the three comes up a few times only.
-    expect(Math.min(fulls, deltas, unknown)).toBeGreaterThan(RUNS > 100 ? RUNS / 20 : 0)
+    expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
+    // In few runs this comes up a few times, or not at all.
+    if (RUNS > 100) expect(unknown).toBeGreaterThan(RUNS / 20)
   }, 300_000)
 })

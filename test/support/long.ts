@@ -1,8 +1,8 @@
 /** Whether tests run with their full counts. `HOLDFAST_LONG=1` asks for them; otherwise they are scaled down. */
 const LONG: boolean = process.env['HOLDFAST_LONG'] === '1'
 
-/** A count for a long run and one for a quick run. */
-export function runs(long: number, quick: number): number {
+/** What a long run does, and what a quick one does: most often a count. */
+export function runs<Extent = number>(long: Extent, quick: Extent): Extent {
   return LONG ? long : quick
 }
 

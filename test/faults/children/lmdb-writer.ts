@@ -15,8 +15,13 @@ for (const [key, value] of backend.scanSync()) {
 }
 say('found', found)
 let step = Number(Buffer.from(backend.getSync(Buffer.from(STEP_KEY)) ?? '0').toString())
-// It may give way to the writes.
-if (compacts === 'compact') backend.compact().catch(() => {})
+if (compacts === 'compact') {
+  // It may give way to the writes.
+  backend.compact().then(
+    () => say('compacted', true),
+    () => say('compacted', false),
+  )
+}
 for (;;) {
   for (let i = 0; i < 40; i++) {
     step++
