@@ -69,7 +69,9 @@ export interface StateBackend extends AsyncDisposable {
   clear(): Promise<void>
   /**
    * Removes every key in a range, in one step: no read sees some of them gone and others not. Looks at no key outside it, so
-   * that dropping a window or a group of keys costs what is in it; an engine that orders its keys on demand, as the memory engine
+   * that dropping a window or a group of keys costs what is in it. The LMDB engine removes what the store holds in slices: all of
+   * it is gone for every read from the call on, what is put there afterwards stays, and until the call has resolved
+   * `stats().entries` may still count some; a snapshot, a scan or a `count` that begins meanwhile does the rest at once. An engine that orders its keys on demand, as the memory engine
    * does, orders them first, in slices between turns of the event loop, which it needs for that: a caller that gives it no turn
    * waits for ever, and what it writes into the range before the call has resolved is removed as well. Open snapshots keep what
    * they see. Counts as one delete.

@@ -32,6 +32,7 @@ import { type Generation, layerOf } from './buffer/generation.js'
 import { HeldEntries } from './buffer/held-entries.js'
 import { Lookup } from './buffer/lookup.js'
 import { memorySharesOf } from './buffer/memory-shares.js'
+import { RangeRemovals } from './buffer/range-removals.js'
 import { ReadCache } from './buffer/read-cache.js'
 import { WriteBuffer } from './buffer/write-buffer.js'
 import { applyBatch } from './commit/apply-batch.js'
@@ -104,6 +105,7 @@ export class LmdbEngine implements LocalEngine {
   readonly #absorption: Absorption
   readonly #expirySweep: ExpirySweep
   readonly #held: HeldEntries
+  readonly #removals: RangeRemovals
   /** Undefined where the store was opened for reading only: another process commits then. */
   readonly sharing: SnapshotLender | undefined
   /** Undefined where the store was opened for reading only. */
@@ -154,7 +156,25 @@ export class LmdbEngine implements LocalEngine {
     this.buffer.onFreeze = () => this.#held.freezing()
     this.cache = new ReadCache(shares.cacheBytes, hashKey, now, pool)
     const view = () => this.#view
-    this.#lookup = new Lookup(this.buffer, this.cache, { now, view, caches: writer !== undefined })
+    this.#removals = new RangeRemovals({
+      view,
+      isBuffered: (key) => this.buffer.opaque || this.buffer.find(key, 0, key.length) !== 0,
+      remove: (key, expired) => {
+        if (expired) onExpired(() => copyBytes(key))
+        this.#addTombstone(key, 0, key.length)
+      },
+      finished: () => {
+        this.#commit?.beginDue()
+        this.#armFlush()
+      },
+      failed: (error) => this.#commit?.fail(error),
+    })
+    this.#lookup = new Lookup(this.buffer, this.cache, {
+      now,
+      view,
+      isDeleted: (key) => this.#deletedAtMs(key, 0, key.length) !== undefined,
+      caches: writer !== undefined,
+    })
     const commit = writer === undefined ? undefined : this.#newCommit(writer)
     this.#commit = commit
     this.sharing =
@@ -177,13 +197,10 @@ export class LmdbEngine implements LocalEngine {
       now,
       onExpired,
       remove: (bytes, start, length) => this.remove(bytes, start, length),
-      removeBelow: (bytes, start, length) => {
-        const { active: log } = this
-        log.remove(log.seek(bytes, start, length))
-        this.#held.added(bytes, start, length)
-      },
+      removeBelow: (bytes, start, length) => this.#addTombstone(bytes, start, length),
       afterPage: () => this.#commit?.afterWrite(),
-      view: () => this.#view,
+      view,
+      deletedAtMs: (key) => this.#deletedAtMs(key, 0, key.length),
     })
   }
 
@@ -363,12 +380,31 @@ export class LmdbEngine implements LocalEngine {
     this.clear()
   }
 
+  /** What the buffer holds goes in this step, what only the store holds in slices: there may be any number. */
+  deleteRangeInSlices(interval: KeyInterval): Promise<void> {
+    if (isEverything(interval)) {
+      this.deleteRange(interval)
+      return Promise.resolve()
+    }
+    if (this.#removeBuffered(interval)) return Promise.resolve()
+    return this.#removals.begin(interval, this.clock.now())
+  }
+
   /** Removes the keys of a stretch, in this step: a tombstone for each that is there, or that has expired and is not removed yet. */
-  removeStretch({ from, until }: KeyStretch): void {
+  removeStretch(stretch: KeyStretch): void {
+    if (this.#removeBuffered(stretch)) return
+    const { buffer } = this
+    for (const page of this.#view.keyPages(stretch.from, stretch.until, REMOVED_PAGE_KEYS)) {
+      for (const key of page) if (buffer.find(key, 0, key.length) === 0) this.remove(key, 0, key.length)
+    }
+  }
+
+  /** The same for what the write buffer holds; returns whether nothing below it shows through. */
+  #removeBuffered({ from, until }: KeyStretch): boolean {
     const { buffer } = this
     const { active, frozen } = buffer
     active.log.removeAll(latestBetween(active.log, from, until))
-    if (active.cleared) return
+    if (active.cleared) return true
     for (const { log, cleared } of frozen) {
       const { entries } = log
       for (const address of latestBetween(log, from, until)) {
@@ -380,11 +416,21 @@ export class LmdbEngine implements LocalEngine {
           this.remove(bytes, start, length)
         }
       }
-      if (cleared) return
+      if (cleared) return true
     }
-    for (const page of this.#view.keyPages(from, until, REMOVED_PAGE_KEYS)) {
-      for (const key of page) if (buffer.find(key, 0, key.length) === 0) this.remove(key, 0, key.length)
-    }
+    return false
+  }
+
+  /** Removes a key that the write buffer does not know, and of which nothing is to be reported. */
+  #addTombstone(bytes: Uint8Array, start: number, length: number): void {
+    const { active: log } = this
+    log.remove(log.seek(bytes, start, length))
+    this.#held.added(bytes, start, length)
+  }
+
+  /** When a key was deleted, with its range, that the write buffer does not know; undefined: it was not. */
+  #deletedAtMs(bytes: Uint8Array, start: number, length: number): number | undefined {
+    return this.#removals.isPending ? this.#removals.deletedAtMs(bytes, start, length) : undefined
   }
 
   /** Makes sure that `bytes` more fit in the store; throws `BACKEND_FULL`. */
@@ -434,12 +480,14 @@ export class LmdbEngine implements LocalEngine {
 
   clear(): void {
     this.sharing?.forgetBases()
+    this.#removals.forget()
     this.buffer.clear()
     this.#held.reset(0)
     this.cache.clear()
   }
 
   snapshot(takenAtMs: number, options: SnapshotOptions): LmdbSnapshot {
+    this.#removals.finish()
     const { generations, opaque } = this.buffer.layers()
     const layers = generations.map((generation) => layerOf(generation, generation === this.buffer.active))
     const view = opaque ? undefined : this.#view.retain()
@@ -483,6 +531,7 @@ export class LmdbEngine implements LocalEngine {
     const stretch = isEverything(interval) ? undefined : { from: interval.from, until: interval.until }
     await this.#compacting?.catch(() => {})
     this.#assertNotClosed()
+    await this.#removals.done
     this.sweep(Infinity)
     this.#expirations.tell()
     this.#assertNotClosed()
@@ -566,6 +615,7 @@ export class LmdbEngine implements LocalEngine {
   async #release(): Promise<void> {
     await this.#writer?.close()
     this.#absorption.finish()
+    this.#removals.forget()
     this.#view.release()
     await this.#store.close()
     await Promise.all(this.#retiring)
@@ -613,7 +663,8 @@ export class LmdbEngine implements LocalEngine {
       if (entries.expiresAtMs(frozen) > this.clock.now()) return
     } else {
       if (this.buffer.opaque || this.#view.firstDeadlineMs === Infinity) return
-      const nowMs = this.clock.now()
+      // What was deleted before it expired did not expire.
+      const nowMs = this.#deletedAtMs(bytes, start, length) ?? this.clock.now()
       if (this.#view.firstDeadlineMs > nowMs) return
       const expiresAtMs = this.#view.expiryOf(bytes, start, length)
       if (expiresAtMs === -Infinity || expiresAtMs > nowMs) return
@@ -630,6 +681,7 @@ export class LmdbEngine implements LocalEngine {
       holdKeys: () => this.#holdKeys,
       holdBytes,
       now: () => this.clock.now(),
+      removals: this.#removals,
       gateTimeoutMs: GATE_TIMEOUT_MS,
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
       onFailed: (error) => this.#listeners.emit('failed', { error }),

@@ -128,7 +128,7 @@ export class LmdbStateBackend extends LocalBackend {
 
   override async deleteRange(range: KeyRange, options?: LmdbWriteOptions): Promise<void> {
     validateLmdbWriteOptions(options)
-    this.deleteRangeSync(range)
+    await super.deleteRange(range)
     const wait = this.#toWaitFor(options)
     if (wait !== undefined) await wait
   }

@@ -100,6 +100,11 @@ export interface LocalEngine extends EngineBasics {
    * throw to give up. `undefined`: nothing is to be done first, and the call removes in the step in which it was made.
    */
   prepareDeleteRange?(check: () => void): Promise<unknown> | undefined
+  /**
+   * The same as `deleteRange`, for an asynchronous call: every read from now on sees it done, and what is left to do is done in
+   * slices between turns of the event loop; resolves when all is. Every other call works meanwhile.
+   */
+  deleteRangeInSlices?(interval: KeyInterval): Promise<void>
   clear(): void
   /** As `peekSync`. Only with `supports.inPlace`, as `update`. */
   peek?(key: Uint8Array | Stretch, slot: Slot): boolean

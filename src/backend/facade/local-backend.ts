@@ -244,11 +244,16 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
 
   async deleteRange(range: KeyRange): Promise<void> {
     const engine = this.#engine
-    if (engine.prepareDeleteRange === undefined) return this.deleteRangeSync(range)
     const check = () => this.assertWritable('deleteRange')
     check()
     const interval = keyStretch(range)
-    const prepared = engine.prepareDeleteRange(check)
+    if (engine.deleteRangeInSlices !== undefined && !isEmptyInterval(interval)) {
+      const removed = engine.deleteRangeInSlices(interval)
+      this.#counters.deletes++
+      this.#afterWrite()
+      return await removed
+    }
+    const prepared = engine.prepareDeleteRange?.(check)
     if (prepared !== undefined) await prepared
     this.#deleteRange(interval)
   }

@@ -41,6 +41,7 @@ function sweepOver(deadlines: Record<string, number>, now: () => number) {
     removeBelow: remove,
     afterPage: () => {},
     view: () => view,
+    deletedAtMs: () => undefined,
   })
   return { buffer, sweep, removed }
 }

@@ -14,6 +14,8 @@ export interface SweepHost {
   afterPage(): void
   /** The newest view of the store. */
   view(): StoreView
+  /** When a key was deleted, with its range, that the write buffer does not know; undefined: it was not. */
+  deletedAtMs(key: Uint8Array): number | undefined
 }
 
 /** Entries that are looked at in one step. */
@@ -97,7 +99,7 @@ export class ExpirySweep {
         if (this.#buffer.find(key, 0, key.length) !== 0) continue
         // The record counts: the index has no checksum.
         const expiresAtMs = view.expiryOf(key, 0, key.length)
-        if (expiresAtMs === -Infinity || expiresAtMs > nowMs) continue
+        if (expiresAtMs === -Infinity || expiresAtMs > (this.#host.deletedAtMs(key) ?? nowMs)) continue
         this.#host.onExpired(() => key)
         this.#cache.remove(key, 0, key.length)
         this.#host.removeBelow(key, 0, key.length)

@@ -18,6 +18,8 @@ export interface LookupHost {
   now(): number
   /** The newest view of the store. */
   view(): StoreView
+  /** Whether a range was deleted that holds a key which the write buffer does not know. */
+  isDeleted(key: Uint8Array): boolean
   /** What is read from the store twice goes to the cache. Not where another process writes: nobody would take it out again. */
   readonly caches: boolean
 }
@@ -53,7 +55,7 @@ export class Lookup {
       const { log } = buffer.found
       return log.isAlive(address) ? log.entries.copyValue(address) : undefined
     }
-    if (buffer.opaque) {
+    if (buffer.opaque || this.#host.isDeleted(key)) {
       if (counts) this.bufferHits++
       return undefined
     }
@@ -72,8 +74,9 @@ export class Lookup {
     const buffer = this.#buffer
     const cache = this.#cache
     const address = buffer.find(key, 0, key.length)
-    const cached = address !== 0 || buffer.opaque || cache.isEmpty ? 0 : cache.find(key)
-    const isInMemory = address !== 0 || cached !== 0 || buffer.opaque
+    const isHidden = address === 0 && (buffer.opaque || this.#host.isDeleted(key))
+    const cached = address !== 0 || isHidden || cache.isEmpty ? 0 : cache.find(key)
+    const isInMemory = address !== 0 || cached !== 0 || isHidden
     if (counts && isInMemory) this.bufferHits++
     else if (counts) this.storeReads++
     if (!isInMemory) return this.#showStored(key, slot)
@@ -91,7 +94,8 @@ export class Lookup {
       const { entries } = this.#buffer.found.log
       return entries.isTombstone(address) ? undefined : entries.expiresAtMs(address)
     }
-    const expiresAtMs = this.#buffer.opaque ? -Infinity : this.#host.view().expiryOf(key, 0, key.length)
+    if (this.#buffer.opaque || this.#host.isDeleted(key)) return undefined
+    const expiresAtMs = this.#host.view().expiryOf(key, 0, key.length)
     return expiresAtMs === -Infinity ? undefined : expiresAtMs
   }
 

@@ -5,11 +5,13 @@
 //     a snapshot, whose reader should not have to compete with a commit at once.
 // (2) Writers that outrun the disk are held back at `holdBytes` and `holdKeys`.
 // (3) No commit begins while a reader in another thread is about to begin its transaction, or while paused.
+//     Nor does one while a range is being removed: the store would hold a part of it.
 // (4) After the first failure nothing is committed any more, and whoever waits is told.
 
 import { setPatientTimer, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import type { Generation } from '../buffer/generation.js'
+import type { RangeRemovals } from '../buffer/range-removals.js'
 import type { WriteBuffer } from '../buffer/write-buffer.js'
 import type { ReaderGate } from '../share/reader-gate.js'
 import type { CommitResult } from './store-writer.js'
@@ -27,6 +29,7 @@ export interface GroupCommitOptions {
   readonly holdKeys: () => number
   readonly holdBytes: number
   readonly now: () => number
+  readonly removals: Pick<RangeRemovals, 'isPending' | 'done' | 'pay' | 'finish'>
   /** How long a reader may take to begin, while this thread can hear that it has. */
   readonly gateTimeoutMs: number
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
@@ -60,6 +63,7 @@ export class GroupCommit {
   /** Resolves when everything written before is on stable storage. */
   flush(): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (this.#isRemoving) return this.#options.removals.done.then(() => this.flush())
     const { active } = this.#buffer
     const newest = active.isEmpty ? (this.#sealed.at(-1) ?? this.#inFlight) : active
     const committed = newest?.committed() ?? Promise.resolve()
@@ -70,6 +74,7 @@ export class GroupCommit {
   /** Begins a commit if one is due, and holds the caller's thread back where the disk cannot keep up. */
   afterWrite(): void {
     if (!this.#isDue()) return
+    if (this.#isRemoving && this.#mustHold(1)) this.#options.removals.pay()
     if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
     this.begin()
     while (this.#inFlight !== undefined && this.#mustHold(1)) this.#writer.waitSync()
@@ -80,6 +85,7 @@ export class GroupCommit {
   room(): Promise<void> | undefined {
     if (!this.#mustHold(0.5)) return undefined
     // A failure is reported to writes; here only the waiting ends.
+    if (this.#isRemoving) return this.#options.removals.done.catch(() => {})
     if (this.#inFlight !== undefined) return this.#inFlight.committed().catch(() => {})
     return this.#gated() ? this.#gates[0]?.opened : undefined
   }
@@ -90,6 +96,7 @@ export class GroupCommit {
    * waits all the same, because a pause does not yield any more.
    */
   drainSync(afterEach: () => void): boolean {
+    this.#options.removals.finish()
     if (this.#hasUncommitted()) {
       if (this.#paused === 'yielding') this.resume()
       if (this.#gated()) this.#revokeGates()
@@ -109,7 +116,8 @@ export class GroupCommit {
    * soon as it can.
    */
   beginInTime(): void {
-    const newest = this.#buffer.active.isEmpty ? this.#sealed.at(-1) : this.#buffer.active
+    const { active } = this.#buffer
+    const newest = active.isEmpty && !this.#isRemoving ? this.#sealed.at(-1) : active
     if (newest !== undefined) newest.due = true
     this.begin()
   }
@@ -117,6 +125,7 @@ export class GroupCommit {
   /** Begins a commit of what has been written, unless one is under way. */
   begin(): void {
     if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
+    if (this.#isRemoving) return
     if (!this.#hasUncommitted() || this.#gated()) return
     const generation = this.#sealed.shift() ?? this.#buffer.freeze()
     this.#inFlight = generation
@@ -141,13 +150,14 @@ export class GroupCommit {
           return
         }
         generation.settle()
-        this.#beginDue()
+        this.beginDue()
       },
     )
   }
 
   /** What was written so far is committed by itself: nothing that is written later is in the same generation. */
   seal(): void {
+    this.#options.removals.finish()
     if (this.#buffer.active.isEmpty) return
     this.#sealed.push(this.#buffer.freeze())
     if (this.#sealed.length >= SEALED_AT_MOST) this.#schedule()
@@ -184,7 +194,13 @@ export class GroupCommit {
 
   resume(): void {
     this.#paused = 'no'
-    this.#beginDue()
+    this.beginDue()
+  }
+
+  /** Begins a commit if one is due, or waited for: something that held it up is over. */
+  beginDue(): void {
+    const { active } = this.#buffer
+    if ([active, ...this.#sealed].some(({ awaited, due }) => awaited || due) || this.#isDue()) this.begin()
   }
 
   fail(error: StateError, generation?: Generation): void {
@@ -220,12 +236,11 @@ export class GroupCommit {
     const cancelTimer = setPatientTimer(systemClock, () => gate.revoke(), this.#options.gateTimeoutMs)
     await gate.opened
     cancelTimer()
-    this.#beginDue()
+    this.beginDue()
   }
 
-  #beginDue(): void {
-    const { active } = this.#buffer
-    if ([active, ...this.#sealed].some(({ awaited, due }) => awaited || due) || this.#isDue()) this.begin()
+  get #isRemoving(): boolean {
+    return this.#options.removals.isPending
   }
 
   #isDue(): boolean {
