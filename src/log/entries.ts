@@ -287,7 +287,7 @@ export class Entries {
 
   /**
    * Begins a new entry with the probe's key at `address`, where `entryUnits` were taken for it. Its value, of this length,
-   * is to be set next: until then it is what lay there before.
+   * is to be set next: until then it is what lay there before. It points back to no version: `setPrevious` changes that.
    */
   create(
     address: number,
@@ -295,7 +295,6 @@ export class Entries {
     length: number,
     expiresAtMs: number,
     epoch: number,
-    previous: number,
     flags: number,
   ): void {
     const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
@@ -304,7 +303,7 @@ export class Entries {
     words[at] = meta
     words[at + VALUE_LENGTH] = length
     words[at + EPOCH] = epoch
-    words[at + PREVIOUS] = previous
+    words[at + PREVIOUS] = 0
     if (expiresAtMs !== Infinity) {
       this.#setExpiry(address, expiresAtMs)
       words[at + BUCKET] = IN_NONE

@@ -236,7 +236,7 @@ export class HashLog {
       return
     }
     const address = segments.take(tail, units)
-    this.entries.create(address, probe, length, Infinity, this.#epochs.current, 0, FLAG_FRESH)
+    this.entries.create(address, probe, length, Infinity, this.#epochs.current, FLAG_FRESH)
     this.entries.setValue(address, value, start, length)
     this.#index.insert(probe.hash, address)
     this.ordered.added(address)
@@ -339,7 +339,7 @@ export class HashLog {
       return
     }
     const address = this.#segments.take(this.#tail.number, units)
-    this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, 0, FLAG_FRESH)
+    this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, FLAG_FRESH)
     this.entries.setValue(address, bytes, valueStart, valueLength)
     this.#expiry.written(address, this.#probe.hash, GONE, expiresAtMs)
     this.appended.push(probe.hash, address)
@@ -542,7 +542,8 @@ export class HashLog {
     const address = this.#segments.take(segment, units)
     const previous = this.#previousFor(old)
     const allFlags = flags | this.#flagsAfter(old)
-    this.entries.create(address, this.#probe, length, expiresAtMs, this.#epochs.current, previous, allFlags)
+    this.entries.create(address, this.#probe, length, expiresAtMs, this.#epochs.current, allFlags)
+    if (previous !== 0) this.entries.setPrevious(address, previous)
     if (previous !== 0 && previous === old) this.history.superseded(this.#epochs.newest, this.#probe.hash)
     const bucket = expiresAtMs === Infinity ? NO_BUCKET : this.entries.bucket(old)
     if (bucket !== NO_BUCKET) this.entries.setBucket(address, bucket)
@@ -614,7 +615,8 @@ export class HashLog {
       }
       const tombstone = this.#segments.take(this.#tail.number, units)
       const flags = FLAG_TOMBSTONE | this.#flagsAfter(address)
-      this.entries.create(tombstone, probe, 0, Infinity, epoch, previous, flags)
+      this.entries.create(tombstone, probe, 0, Infinity, epoch, flags)
+      if (previous !== 0) this.entries.setPrevious(tombstone, previous)
       this.#index.replace(tombstone)
       this.history.superseded(this.#epochs.newest, probe.hash)
       if (this.#changes.isActive) this.#changes.push(tombstone)

@@ -7,6 +7,7 @@ import {
   forbiddenImports,
   importCycles,
   isTest,
+  longParameterLists,
   realmChecks,
   usingDeclarations,
 } from './source-rules.js'
@@ -24,6 +25,12 @@ const ambientExceptions = {
 const realmExceptions = {
   // The fast answer for nearly every key and value; the shape is asked where it says no.
   'base/shapes.ts': ['Uint8Array'],
+}
+
+/** What may take many arguments, and why. */
+const parameterExceptions = {
+  // Public, and called for each entry of a checkpoint: two stretches and a time, without an object for any of them.
+  'backend/entry-block.ts': ['add'],
 }
 
 describe('the sources', () => {
@@ -60,6 +67,10 @@ describe('the sources', () => {
     expect(realmChecks(production, realmExceptions)).toEqual([])
   })
 
+  it('take few arguments', () => {
+    expect(longParameterLists(production, parameterExceptions)).toEqual([])
+  })
+
   it('need every exception that they are granted', () => {
     const unused = Object.entries(ambientExceptions).flatMap(([path, names]) =>
       names.filter(
@@ -68,6 +79,7 @@ describe('the sources', () => {
     )
     expect(unused).toEqual([])
     expect(realmChecks(production)).toHaveLength(1)
+    expect(longParameterLists(production)).toHaveLength(1)
   })
 })
 
@@ -139,6 +151,23 @@ describe('the layer rule', () => {
 })
 
 describe('the other rules', () => {
+  it('find functions of every kind with too many parameters', () => {
+    const seven = 'a: A, b: A, c: A, d: A, e: A, f: A, g: A'
+    for (const text of [
+      `function f(${seven}) {}`,
+      `class C { constructor(${seven}) {} }`,
+      `class C { m(${seven}) {} }`,
+      `const f = (${seven}) => {}`,
+      `interface I { m(${seven}): void }`,
+    ]) {
+      expect(longParameterLists([parse('log/a.ts', text)]), text).toHaveLength(1)
+    }
+    expect(longParameterLists([parse('log/a.ts', `function f(${seven.slice(0, -6)}) {}`)])).toEqual([])
+    expect(longParameterLists([parse('log/a.ts', `function f(${seven}) {}`)], { 'log/a.ts': ['f'] })).toEqual(
+      [],
+    )
+  })
+
   it('find a cycle, of types as well, once', () => {
     const ring = [
       parse('log/a.ts', `import { b } from './b.js'`),

@@ -64,6 +64,18 @@ interface Decoded {
   readonly block: EntryBlock
 }
 
+/** What a segment's header and footer say, and how its blocks are to be read. */
+interface SegmentParts {
+  readonly name: string
+  readonly role: SegmentRole
+  readonly codec: BlockCodec
+  readonly footer: SegmentFooter
+  readonly headerBytes: Uint8Array
+  readonly footerBytes: Uint8Array
+  readonly expected: ExpectedSegment | undefined
+  readonly readAhead: ReadAheadLimits
+}
+
 /** One segment, opened: header and footer are read and fit each other and the manifest. Several streams may be read from it. */
 export class SegmentReader {
   readonly name: string
@@ -111,31 +123,19 @@ export class SegmentReader {
       }
     }
     const frame = { headerBytes, footerBytes, footer }
-    return new SegmentReader(object, name, role, codecOf(codec), frame, expected, readAhead)
+    return new SegmentReader(object, { name, role, codec: codecOf(codec), ...frame, expected, readAhead })
   }
 
-  private constructor(
-    object: ObjectReader,
-    name: string,
-    role: SegmentRole,
-    codec: BlockCodec,
-    frame: {
-      readonly headerBytes: Uint8Array
-      readonly footerBytes: Uint8Array
-      readonly footer: SegmentFooter
-    },
-    expected: ExpectedSegment | undefined,
-    readAhead: ReadAheadLimits,
-  ) {
+  private constructor(object: ObjectReader, parts: SegmentParts) {
     this.#object = object
-    this.name = name
-    this.role = role
-    this.#codec = codec
-    this.#footer = frame.footer
-    this.#headerBytes = frame.headerBytes
-    this.#footerBytes = frame.footerBytes
-    this.#expected = expected
-    this.#readAhead = readAhead
+    this.name = parts.name
+    this.role = parts.role
+    this.#codec = parts.codec
+    this.#footer = parts.footer
+    this.#headerBytes = parts.headerBytes
+    this.#footerBytes = parts.footerBytes
+    this.#expected = parts.expected
+    this.#readAhead = parts.readAhead
   }
 
   /** Which blocks there are; read when it is first asked for, and kept. `CORRUPTION`. */

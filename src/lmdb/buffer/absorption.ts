@@ -1,4 +1,5 @@
 import { runSliced, runThrough, type SlicedWork } from '../../base/slices.js'
+import { Slot } from '../../base/slot.js'
 import { LatestVersions } from '../../log/order/latest-versions.js'
 import { SegmentTable } from '../../log/segment-table.js'
 import type { Generation } from './generation.js'
@@ -12,6 +13,8 @@ export class Absorption {
   readonly #buffer: WriteBuffer
   readonly #cache: ReadCache
   readonly #onKey: (generation: Generation, bytes: Uint8Array, start: number, length: number) => void
+  /** The value at hand. */
+  readonly #value = new Slot()
   /** Goes on until the generation's entries are in the cache; it is then dropped from the buffer. */
   #work: SlicedWork<void> | undefined
 
@@ -52,10 +55,8 @@ export class Absorption {
       if (entries.isTombstone(address)) {
         this.#cache.remove(bytes, start, length)
       } else {
-        const valueStart = entries.valueStart(address)
-        const valueLength = entries.valueLength(address)
-        const expiresAtMs = entries.expiresAtMs(address)
-        this.#cache.put(bytes, start, length, bytes, valueStart, valueLength, expiresAtMs)
+        entries.show(address, this.#value)
+        this.#cache.put(bytes, start, length, this.#value, entries.expiresAtMs(address))
       }
     }
     this.#work = undefined

@@ -103,7 +103,8 @@ export class Lookup {
     const view = this.#host.view()
     const value = view.read(key, this.#now)
     if (value !== undefined && this.#isReadAgain(view.sumOfKey)) {
-      this.#cache.put(key, 0, key.length, value, 0, value.length, view.expiresAtMs)
+      const whole = { bytes: value, offset: 0, length: value.length }
+      this.#cache.put(key, 0, key.length, whole, view.expiresAtMs)
     }
     return value
   }
@@ -115,7 +116,7 @@ export class Lookup {
     if (!view.show(key, this.#now, stored)) return false
     const { bytes, offset, length } = stored
     if (this.#isReadAgain(view.sumOfKey)) {
-      this.#cache.put(key, 0, key.length, bytes, offset, length, view.expiresAtMs)
+      this.#cache.put(key, 0, key.length, stored, view.expiresAtMs)
     }
     this.#shown.show(bytes, offset, length, slot)
     return true

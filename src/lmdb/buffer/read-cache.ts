@@ -1,3 +1,4 @@
+import type { Stretch } from '../../base/slot.js'
 import { HashLog } from '../../log/hash-log.js'
 import type { HashKey } from '../../log/index/key-hash.js'
 import type { SegmentPool } from '../../log/segment-pool.js'
@@ -76,16 +77,9 @@ export class ReadCache {
     return oldAddress
   }
 
-  put(
-    keyBytes: Uint8Array,
-    keyStart: number,
-    keyLength: number,
-    valueBytes: Uint8Array,
-    valueStart: number,
-    valueLength: number,
-    expiresAtMs: number,
-  ): void {
-    if (valueLength > this.#maxBytes / 4) return this.remove(keyBytes, keyStart, keyLength)
+  /** Copies both. */
+  put(keyBytes: Uint8Array, keyStart: number, keyLength: number, value: Stretch, expiresAtMs: number): void {
+    if (value.length > this.#maxBytes / 4) return this.remove(keyBytes, keyStart, keyLength)
     if (this.#isFull) {
       this.#old.dispose()
       this.#old = this.#young
@@ -94,7 +88,7 @@ export class ReadCache {
     }
     const young = this.#young
     const address = young.seek(keyBytes, keyStart, keyLength)
-    young.write(address, valueBytes, valueStart, valueLength, expiresAtMs)
+    young.write(address, value.bytes, value.offset, value.length, expiresAtMs)
   }
 
   /** Looked at every few puts only: adding the memory up takes longer than a put. */
