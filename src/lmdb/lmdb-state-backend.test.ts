@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process'
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { lmdbStores } from '../../test/support/lmdb-stores.js'
 import { EntryBlockBuilder } from '../backend/entry-block.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import type { StateErrorCode } from '../base/errors.js'
@@ -13,7 +14,6 @@ import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { LmdbStateBackend } from './lmdb-state-backend.js'
-import type { LmdbStateBackendOptions } from './types.js'
 
 const MEBIBYTE = 1024 * 1024
 const key = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -22,23 +22,10 @@ const text = (bytes: Uint8Array | undefined): string | undefined =>
 
 let folder: string
 let path: string
-const opened: LmdbStateBackend[] = []
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
-  path = join(folder, 'store')
+const open = lmdbStores((made, store) => {
+  folder = made
+  path = store
 })
-
-afterEach(async () => {
-  for (const backend of opened.splice(0)) await backend.close().catch(() => {})
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function open(options: Partial<LmdbStateBackendOptions> = {}): Promise<LmdbStateBackend> {
-  const backend = await LmdbStateBackend.open({ path, ...options })
-  opened.push(backend)
-  return backend
-}
 
 async function rejected(code: StateErrorCode, promise: Promise<unknown>): Promise<Error> {
   const error: unknown = await promise.then(

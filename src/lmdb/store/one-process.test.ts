@@ -3,14 +3,12 @@
 
 import { execFile } from 'node:child_process'
 import { readFileSync, statSync, symlinkSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { lmdbStores } from '../../../test/support/lmdb-stores.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
-import type { LmdbStateBackendOptions } from '../types.js'
 
 const onLinux = process.platform === 'linux'
 const bytes = (text: string) => Buffer.from(text)
@@ -19,23 +17,10 @@ const text = (value: Uint8Array | undefined) =>
 
 let folder: string
 let path: string
-const opened: LmdbStateBackend[] = []
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'holdfast-one-process-'))
-  path = join(folder, 'store')
+const open = lmdbStores((made, store) => {
+  folder = made
+  path = store
 })
-
-afterEach(async () => {
-  for (const backend of opened.splice(0)) await backend.close().catch(() => {})
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function open(options: Partial<LmdbStateBackendOptions> = {}): Promise<LmdbStateBackend> {
-  const backend = await LmdbStateBackend.open({ path, ...options })
-  opened.push(backend)
-  return backend
-}
 
 async function write(store: LmdbStateBackend, value: string): Promise<void> {
   store.putSync(bytes('k'), bytes(value))

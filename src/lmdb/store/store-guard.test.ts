@@ -1,10 +1,9 @@
-import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { lmdbStores } from '../../../test/support/lmdb-stores.js'
 import { ManualClock } from '../../testing/manual-clock.js'
-import { LmdbStateBackend } from '../lmdb-state-backend.js'
-import type { LmdbStateBackendOptions } from '../types.js'
+import type { LmdbStateBackend } from '../lmdb-state-backend.js'
 
 const bytes = (text: string) => Buffer.from(text)
 const text = (value: Uint8Array | undefined) =>
@@ -13,23 +12,10 @@ const nextTurn = () => new Promise((resolve) => setImmediate(resolve))
 
 let folder: string
 let path: string
-const opened: LmdbStateBackend[] = []
-
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'holdfast-guard-'))
-  path = join(folder, 'store')
+const open = lmdbStores((made, store) => {
+  folder = made
+  path = store
 })
-
-afterEach(async () => {
-  for (const backend of opened.splice(0)) await backend.close().catch(() => {})
-  await rm(folder, { recursive: true, force: true })
-})
-
-async function open(options: Partial<LmdbStateBackendOptions> = {}): Promise<LmdbStateBackend> {
-  const backend = await LmdbStateBackend.open({ path, ...options })
-  opened.push(backend)
-  return backend
-}
 
 function putDurably(store: LmdbStateBackend, key: string, value: string): Promise<void> {
   return store.put(bytes(key), bytes(value), { durable: true })

@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict'
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
 import type { ChangeBase, StateSnapshot } from '../../backend/state-snapshot.js'
+import { type ConformanceTopic, promise } from './case.js'
 import {
-  type CaseContext,
-  type ConformanceCapability,
-  type ConformanceCase,
-  type ConformanceTopic,
-  promise,
-  type TestedBackend,
-} from './case.js'
-import { blockOf, bytes, contents, fill, rejects, scanRejects, streamOf, text } from './helpers.js'
+  blockOf,
+  bytes,
+  contents,
+  fill,
+  freshAndSettled,
+  rejects,
+  scanRejects,
+  streamOf,
+  text,
+} from './helpers.js'
 
 type Content = readonly (readonly [key: string, value: string])[]
 type Change = readonly [key: string, value: string | undefined]
@@ -46,24 +49,7 @@ function baseOf({ base }: StateSnapshot): ChangeBase {
 }
 
 /** Runs once on what was just written, and once on what the engine has had time to settle. */
-function tells(
-  title: string,
-  run: (context: CaseContext, backend: TestedBackend) => Promise<void>,
-  needs: readonly ConformanceCapability[] = [],
-): ConformanceCase[] {
-  return [false, true].map((settled) =>
-    promise(
-      settled ? `${title}, after a flush` : title,
-      async (context) => {
-        const backend = await context.open()
-        await fill(backend, { a: '1', b: '2', c: '3', d: '4' })
-        if (settled) await backend.flush()
-        await run(context, backend)
-      },
-      ['snapshots', 'changes', ...needs],
-    ),
-  )
-}
+const tells = freshAndSettled(['snapshots', 'changes'])
 
 /** What has changed between two snapshots, told as blocks: what makes checkpoints incremental. */
 export const changes: ConformanceTopic = {

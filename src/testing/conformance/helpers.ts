@@ -6,6 +6,13 @@ import type { BackendStats, Entry, PutOptions, ScanRange } from '../../backend/t
 import { compareBytes, describeKey } from '../../base/bytes.js'
 import { isStateError, type StateError, type StateErrorCode } from '../../base/errors.js'
 import { isBytes, isErrorLike } from '../../base/shapes.js'
+import {
+  type CaseContext,
+  type ConformanceCapability,
+  type ConformanceCase,
+  promise,
+  type TestedBackend,
+} from './case.js'
 
 type CounterName = Exclude<keyof BackendStats, 'entries' | 'openSnapshots'>
 
@@ -179,4 +186,28 @@ export async function step(scan: AsyncIterator<Entry>): Promise<Entry> {
   const { done, value } = await scan.next()
   assert.ok(done !== true, 'the scan ended too early')
   return value
+}
+
+/**
+ * Makes cases that run twice: once on what was just written, and once on what the engine has had time to settle. Both find the
+ * entries a=1, b=2, c=3 and d=4.
+ */
+export function freshAndSettled(needs: readonly ConformanceCapability[]) {
+  return (
+    title: string,
+    run: (context: CaseContext, backend: TestedBackend) => Promise<void>,
+    more: readonly ConformanceCapability[] = [],
+  ): ConformanceCase[] =>
+    [false, true].map((settled) =>
+      promise(
+        settled ? `${title}, after a flush` : title,
+        async (context) => {
+          const backend = await context.open()
+          await fill(backend, { a: '1', b: '2', c: '3', d: '4' })
+          if (settled) await backend.flush()
+          await run(context, backend)
+        },
+        [...needs, ...more],
+      ),
+    )
 }

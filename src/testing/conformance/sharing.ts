@@ -5,15 +5,8 @@ import type { ChangeBase, SyncStateSnapshot } from '../../backend/state-snapshot
 import { WriteBatch } from '../../backend/write-batch.js'
 import { type CancelTimer, systemClock } from '../../base/clock.js'
 import { nextTurn } from '../../base/slices.js'
-import {
-  type CaseContext,
-  type ConformanceCapability,
-  type ConformanceCase,
-  type ConformanceTopic,
-  promise,
-  type TestedBackend,
-} from './case.js'
-import { blockOf, bytes, collect, contents, fill, streamOf, text } from './helpers.js'
+import { type CaseContext, type ConformanceTopic } from './case.js'
+import { blockOf, bytes, collect, contents, fill, freshAndSettled, streamOf, text } from './helpers.js'
 import type { ReadElsewhere } from './reading-threads.js'
 
 /** Keys with their values, `undefined` for a tombstone. */
@@ -82,24 +75,7 @@ async function within<Result>(ms: number, work: () => Promise<Result>): Promise<
 }
 
 /** Runs once on what was just written, and once on what the engine has had time to settle. */
-function shares(
-  title: string,
-  run: (context: CaseContext, backend: TestedBackend) => Promise<void>,
-  needs: readonly ConformanceCapability[] = [],
-): ConformanceCase[] {
-  return [false, true].map((settled) =>
-    promise(
-      settled ? `${title}, after a flush` : title,
-      async (context) => {
-        const backend = await context.open()
-        await fill(backend, { a: '1', b: '2', c: '3', d: '4' })
-        if (settled) await backend.flush()
-        await run(context, backend)
-      },
-      ['sync', 'share', ...needs],
-    ),
-  )
-}
+const shares = freshAndSettled(['sync', 'share'])
 
 /** Snapshots that another thread reads, whole or as what has changed: what checkpoints are made of. */
 export const sharing: ConformanceTopic = {
