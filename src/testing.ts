@@ -7,6 +7,8 @@ export {
 export { FaultyCheckpointStorage } from './testing/faulty-storage.js'
 export { ManualClock } from './testing/manual-clock.js'
 export { ModelStateBackend, type ModelStateBackendOptions } from './testing/model-state-backend.js'
+export { runSinkConformanceSuite, type SinkFixture } from './testing/sink-conformance.js'
+export { runSourceConformanceSuite, type SourceFixture } from './testing/source-conformance.js'
 export {
   runStorageConformanceSuite,
   type StorageFixture,

@@ -89,6 +89,23 @@ export function pause(ms: number): Promise<void> {
   })
 }
 
+/** As {@link pause}, but it ends at once where the signal fires. */
+export function pauseUnless(signal: AbortSignal, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve()
+      return
+    }
+    const end = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end, { once: true })
+  })
+}
+
 /** From this many readings within a millisecond on, the readings of the step at hand are counted … */
 const DENSE_READINGS = 64
 /** … and from this many on, only one in so many starts of a life asks the clock. */

@@ -1,4 +1,5 @@
 import { describeKey } from './bytes.js'
+import type { JsonValue } from './json.js'
 import { brandClass, hasBrand, isErrorLike } from './shapes.js'
 
 /** One thing that is wrong with what the caller passed. */
@@ -57,6 +58,16 @@ export interface StateErrorDetails {
   INCOMPATIBLE: { readonly what: string; readonly found: string; readonly supported: string }
   /** Another owner holds this resource. Stop the other one, or use another directory. */
   FENCED: { readonly resource: string; readonly owner: string }
+  /**
+   * A job stopped: at this event, which is not counted in any state, or where partition and position are undefined, between two. Its last cut
+   * is intact: mend what is wrong, and run it again.
+   */
+  JOB_FAILED: {
+    readonly job: string
+    readonly partition: string | undefined
+    readonly position: JsonValue | undefined
+    readonly reason: string
+  }
   /** The caller's `AbortSignal` fired. Nothing half-done is visible. */
   ABORTED: { readonly operation: string }
 }
@@ -82,6 +93,8 @@ const messages: { readonly [Code in StateErrorCode]: (details: StateErrorDetails
   CORRUPTION: (d) => `${d.what} is damaged: ${d.reason}`,
   INCOMPATIBLE: (d) => `${d.what}: found ${d.found}, this build supports ${d.supported}`,
   FENCED: (d) => `${d.resource} belongs to ${d.owner}`,
+  JOB_FAILED: (d) =>
+    `job '${d.job}' failed${d.partition === undefined ? '' : ` at ${JSON.stringify(d.position)} of partition ${d.partition}`}: ${d.reason}`,
   ABORTED: (d) => `${d.operation} was aborted`,
 }
 

@@ -1,6 +1,7 @@
 // A typed store: the states of a schema over a backend.
 
 import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
+import { present } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
 import {
   hasMethods,
@@ -225,6 +226,7 @@ export const StateStore: OpenStateStore = {
     const host = isSyncBackend(backend) ? new LocalHost(backend) : new AwaitedHost(backend)
     const store = new Store(backend, host, schema, recorded)
     await store.begin(migrateOptions)
+    hosts.set(store, host)
     // What is checked here by hand is what the types promise.
     return store.withStates() as never
   },
@@ -232,6 +234,13 @@ export const StateStore: OpenStateStore = {
     rejectViolations(violationsOf({ backend, schema }, openRules, 'plan'))
     return planOf(backend, schema, await readSchema(backend))
   },
+}
+
+const hosts = new WeakMap<object, Host>()
+
+/** Where a store reads and writes: for layers above, which keep entries of their own in it. */
+export function hostOf(store: object): Host {
+  return present(hosts.get(store), 'a store that was opened here')
 }
 
 type RecordedState = RecordedSchema['states'][number]

@@ -49,6 +49,12 @@ const rooms: { readonly [folder: string]: Room } = {
     builtins: ['node:async_hooks', 'node:buffer'],
     packages: ['@msgpack/msgpack'],
   },
+  window: { rooms: ['state', 'backend', 'base'], builtins: [], packages: [] },
+  job: {
+    rooms: ['window', 'state', 'checkpoint', 'backend', 'base', 'codec', 'files'],
+    builtins: 'any',
+    packages: [],
+  },
   testing: { rooms: 'any', builtins: 'any', packages: [] },
 }
 

@@ -119,13 +119,19 @@ export class CheckpointMaker {
     reserve: () => Promise<number>,
     { sinceBase, share }: { readonly sinceBase: boolean; readonly share: boolean },
   ): Promise<MadeCheckpoint | Again> {
-    const { clock, source, incremental } = this.#settings
+    const { clock, source, hold, incremental } = this.#settings
     const createdAt = new Date(clock.now())
     const trackChanges = incremental && !savepoint
     const chain = this.#merger.applied(this.#chain.segments)
     const builds = trackChanges && sinceBase && !isChainTooLong(chain, this.#settings)
     const since = builds ? this.#chain.base : undefined
-    const cut = await takeCut(this.#backend, source, { trackChanges, since, share }).finally(this.#onCut())
+    // No await without it: the state is then that of the call.
+    const release = hold === undefined ? undefined : await hold()
+    const taken = this.#onCut()
+    const cut = await takeCut(this.#backend, source, { trackChanges, since, share }).finally(() => {
+      taken()
+      release?.()
+    })
     let keepBase = false
     try {
       throwIfAborted(signal, 'checkpoint')

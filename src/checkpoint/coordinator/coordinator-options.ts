@@ -20,6 +20,11 @@ export interface CheckpointCoordinatorOptions {
    * once more, it is asked again, and its last answer counts.
    */
   readonly source?: () => JsonValue
+  /**
+   * Awaited each time before the state is taken: for whoever must first come to a point at which state, position and outputs belong
+   * together. What it resolves with is called once the state was taken, or could not be. Where it rejects, there is no checkpoint.
+   */
+  readonly hold?: () => Promise<() => void>
   /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
   readonly graceMs?: number
   /**

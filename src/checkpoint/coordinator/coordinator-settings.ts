@@ -42,6 +42,7 @@ export interface CoordinatorSettings {
   readonly graceMs: number
   readonly codec: BlockCodec
   readonly source: (() => JsonValue) | undefined
+  readonly hold: (() => Promise<() => void>) | undefined
   readonly clock: Clock
   readonly logger: Logger
   readonly incremental: boolean
@@ -69,6 +70,7 @@ const optionRules = {
   maxCheckpoints: rules.positiveInteger,
   compression: oneOf(...CODEC_NAMES),
   source: rules.function,
+  hold: rules.function,
   graceMs: rules.nonNegativeMs,
   clock: hasMethods('now', 'setTimer'),
   logger: hasMethods('debug', 'info', 'warn', 'error'),
@@ -121,6 +123,7 @@ export function coordinatorSettings(
     graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
     codec: blockCodec(options.compression ?? 'lz4'),
     source: options.source,
+    hold: options.hold,
     clock: {
       now: () => clock.now(),
       setTimer: (callback, delayMs) => timers.setTimer(callback, delayMs),

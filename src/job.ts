@@ -1,0 +1,26 @@
+export type { BadEvent, JobOptions, KeyOf, ProcessContext } from './job/job-options.js'
+export { type JobHealth, type JobStats, type RunningJob, runJob, type StopOptions } from './job/run-job.js'
+export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
+export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'
+export type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './job/sink/sink.js'
+export { type LineFilesOptions, lineFiles, ndjsonFiles } from './job/source/file-source.js'
+export { arraySource, type IterableSourceOptions, iterableSource } from './job/source/iterable-source.js'
+export type {
+  OpenSourceOptions,
+  PolledEvents,
+  PollRequest,
+  Position,
+  Positions,
+  Source,
+  SourceReader,
+} from './job/source/source.js'
+export type { SourceTimeOptions } from './window/time/source-time.js'
+export {
+  ascending,
+  boundedDisorder,
+  type SeenEvent,
+  sourceWatermarks,
+  type WatermarkGenerator,
+  type WatermarkStrategy,
+  watermarksBy,
+} from './window/time/watermark-strategy.js'

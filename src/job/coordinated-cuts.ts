@@ -1,0 +1,91 @@
+import type { StateBackend } from '../backend/state-backend.js'
+import type { StateError } from '../base/errors.js'
+import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
+import { cutFromJson, cutToJson } from './cut.js'
+import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
+
+/** Cuts are checkpoints. */
+export class CoordinatedCuts implements Cuts {
+  readonly coordinator: CheckpointCoordinator
+  readonly #jobName: string
+  readonly #restoreFrom: string | undefined
+  #subject: CutSubject | undefined
+  #failure: StateError | undefined
+  /** What follows from cuts that are safe, one after the other. */
+  #afterwards: Promise<void> = Promise.resolve()
+
+  constructor(
+    backend: StateBackend,
+    jobName: string,
+    options: Omit<CheckpointCoordinatorOptions, 'source' | 'hold'>,
+    restoreFrom: string | undefined,
+  ) {
+    this.#jobName = jobName
+    this.#restoreFrom = restoreFrom
+    this.coordinator = new CheckpointCoordinator(backend, {
+      ...options,
+      source: () => cutToJson(this.#requireSubject().capture()),
+      hold: () => this.#hold(),
+    })
+  }
+
+  async restore(): Promise<RestoredCut> {
+    const { coordinator } = this
+    await coordinator.acquire()
+    let skipped = 0
+    const stop = coordinator.on('skipped', () => skipped++)
+    try {
+      const restored =
+        this.#restoreFrom === undefined
+          ? await coordinator.restoreLatest()
+          : await coordinator.restore(this.#restoreFrom)
+      if (restored === undefined) return { cut: undefined, isNewest: true }
+      const [newest] = await coordinator.listCheckpoints()
+      const isNewest = skipped === 0 && newest?.id === restored.id
+      return { cut: cutFromJson(restored.source, this.#jobName), isNewest }
+    } finally {
+      stop()
+    }
+  }
+
+  async begin(subject: CutSubject): Promise<void> {
+    this.#subject = subject
+    this.coordinator.on('completed', ({ checkpoint }) => {
+      const cut = cutFromJson(checkpoint.source, this.#jobName)
+      this.#afterwards = this.#afterwards
+        .then(() => subject.onSafe(cut))
+        .catch((error) => subject.onFailure(error))
+    })
+    await this.coordinator.start()
+  }
+
+  async finish(): Promise<void> {
+    await this.coordinator.shutdown()
+    await this.#afterwards
+  }
+
+  async abandon(reason: StateError): Promise<void> {
+    this.#failure = reason
+    await this.coordinator.shutdown().catch(() => {})
+    await this.#afterwards
+  }
+
+  async #hold(): Promise<() => void> {
+    const subject = this.#requireSubject()
+    const unlock = await subject.mutex.lock()
+    try {
+      if (this.#failure !== undefined) throw this.#failure
+      await subject.prepare()
+      return unlock
+    } catch (error) {
+      unlock()
+      throw error
+    }
+  }
+
+  #requireSubject(): CutSubject {
+    if (this.#subject === undefined) throw this.#failure ?? new Error('the job has not begun')
+    return this.#subject
+  }
+}

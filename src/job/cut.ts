@@ -1,0 +1,61 @@
+// What a job keeps of itself in each cut: everything that is no typed state.
+//
+//   job := { job: 1, name, epoch, positions, time?, prepared, outbox? }        as JSON
+//
+// It lies in the manifest of a checkpoint (`source`), or, where the engine itself persists, in the store under `ff ff` and `job`.
+
+import { StateError } from '../base/errors.js'
+import type { JsonValue } from '../base/json.js'
+import type { SavedSourceTime } from '../window/time/source-time.js'
+import type { EpochId, PreparedEpoch } from './sink/sink.js'
+import type { Positions } from './source/source.js'
+
+const FORMAT = 1
+
+/** Outputs that lie in the store until their sink has them: numbers `first` up to, and without, `next`. */
+export type Outbox = { readonly first: number; readonly next: number }
+
+export interface JobCut {
+  readonly name: string
+  /** The epoch that comes next. */
+  readonly epoch: EpochId
+  readonly positions: Positions
+  /** Where event time is used. */
+  readonly time: SavedSourceTime | undefined
+  /** Epochs that count and may not be committed yet, the oldest first. */
+  readonly prepared: readonly PreparedEpoch[]
+  readonly outbox: Outbox
+}
+
+export function cutToJson({ name, epoch, positions, time, prepared, outbox }: JobCut): JsonValue {
+  const saved = time === undefined ? {} : { time: JSON.parse(JSON.stringify(time)) as JsonValue }
+  const waiting = outbox.next > outbox.first ? { outbox } : {}
+  return { job: FORMAT, name, epoch, positions, ...saved, prepared, ...waiting }
+}
+
+/** `INCOMPATIBLE` where it is the cut of no job, of another one, or of a newer version. */
+export function cutFromJson(json: JsonValue | undefined, name: string): JobCut {
+  const cut = typeof json === 'object' && json !== null && !Array.isArray(json) ? json : {}
+  const fields = cut as { readonly [field: string]: JsonValue | undefined }
+  if (fields['job'] !== FORMAT) {
+    const found =
+      fields['job'] === undefined ? 'the state of no job' : `a job of format ${JSON.stringify(fields['job'])}`
+    throw new StateError('INCOMPATIBLE', { what: `job '${name}'`, found, supported: `format ${FORMAT}` })
+  }
+  if (fields['name'] !== name) {
+    const found = `the state of job ${JSON.stringify(fields['name'])}`
+    throw new StateError('INCOMPATIBLE', { what: `job '${name}'`, found, supported: 'its own state' })
+  }
+  const { epoch, positions, prepared, time, outbox } = fields as unknown as Partial<JobCut>
+  if (!isEpoch(epoch) || typeof positions !== 'object' || !Array.isArray(prepared)) {
+    throw new StateError('CORRUPTION', {
+      what: `the cut of job '${name}'`,
+      reason: 'it lacks epoch, positions or prepared',
+    })
+  }
+  return { name, epoch, positions, prepared, time, outbox: outbox ?? { first: 0, next: 0 } }
+}
+
+function isEpoch(epoch: unknown): epoch is EpochId {
+  return typeof epoch === 'object' && epoch !== null && 'lineage' in epoch && 'number' in epoch
+}

@@ -1,0 +1,38 @@
+// Where the cuts of a job are kept. A cut is the state of one instant between two events, and what the job keeps of itself (cut.ts).
+
+import type { StateError } from '../base/errors.js'
+import type { JobCut } from './cut.js'
+import type { Mutex } from './mutex.js'
+
+/** What a cut is taken of. */
+export interface CutSubject {
+  /** Whoever holds it sees the job between two events. */
+  readonly mutex: Mutex
+  /** What the job keeps of itself, as it is now. */
+  capture(): JobCut
+  /** Ends the epoch at hand. Only while the mutex is held. */
+  prepare(): Promise<void>
+  /** A cut is safe. */
+  onSafe(cut: JobCut): Promise<void>
+  /** What cannot go on. */
+  onFailure(error: unknown): void
+}
+
+/** What a job begins with. */
+export interface RestoredCut {
+  /** `undefined`: it is the first run. */
+  readonly cut: JobCut | undefined
+  /** Whether no newer cut was ever safe. */
+  readonly isNewest: boolean
+}
+
+export interface Cuts {
+  /** Brings back the state of the cut that the job goes on from. */
+  restore(): Promise<RestoredCut>
+  /** Cuts are made from now on, again and again. */
+  begin(subject: CutSubject): Promise<void>
+  /** Makes the last cut, waits until it is safe, and lets go of everything. */
+  finish(): Promise<void>
+  /** Lets go of everything without a cut. Never rejects. */
+  abandon(reason: StateError): Promise<void>
+}

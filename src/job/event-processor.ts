@@ -1,0 +1,258 @@
+// Events in, changes of state and outputs out.
+//
+// (1) A slice of events is processed in one synchronous step; behind it the job stands between two events (J1).
+// (2) Where an event may be bad and the job goes on, or the engine keeps its state itself, a slice is one batch of the store: what it
+//     wrote, the job's own record included, is there wholly or not at all. Otherwise writes go straight to the engine: where one
+//     fails, the job ends, and goes on from its last cut.
+
+import { systemClock } from '../base/clock.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
+import { isErrorLike } from '../base/shapes.js'
+import { ByteWriter } from '../state/codec/bytes.js'
+import { GivenKey } from '../state/key/stored-key.js'
+import type { StateSchema } from '../state/schema/define-state.js'
+import { hostOf, type StateStore } from '../state/store.js'
+import type { PartitionTime, SourceTime } from '../window/time/source-time.js'
+import type { BadEvent, JobOptions, KeyOf } from './job-options.js'
+import type { PolledEvents, Position } from './source/source.js'
+import type { StoredCuts } from './stored-cuts.js'
+
+/** How long a slice may hold the event loop. */
+const SLICE_MS = 4
+/** The clock is asked once for so many events. */
+const EVENTS_PER_LOOK = 32
+
+export interface ProcessorParts<Event, Schema extends StateSchema, Output> {
+  readonly options: JobOptions<Event, Schema, Output>
+  readonly store: StateStore<Schema>
+  /** Where the engine keeps its state itself. */
+  readonly stored: StoredCuts<Output> | undefined
+  readonly time: SourceTime | undefined
+  readonly positions: { readonly [partition: string]: Position }
+}
+
+export class EventProcessor<Event, Schema extends StateSchema, Output> {
+  /** Behind the last event that was processed, by partition. */
+  readonly positions: Map<string, Position>
+  events = 0
+  badEvents = 0
+  readonly #parts: ProcessorParts<Event, Schema, Output>
+  readonly #context: Context<Schema, Output>
+  readonly #failsOnBadEvents: boolean
+  #emitted: Output[] = []
+
+  constructor(parts: ProcessorParts<Event, Schema, Output>) {
+    const { options, store, positions } = parts
+    this.#parts = parts
+    this.positions = new Map(Object.entries(positions))
+    this.#failsOnBadEvents = (options.onBadEvent ?? 'fail') === 'fail'
+    this.#context = {
+      store,
+      key: undefined as KeyOf<Schema>,
+      timestampMs: 0,
+      watermarkMs: -Infinity,
+      partition: '',
+      emit: options.sink === undefined ? () => noSink() : (output) => void this.#emitted.push(output),
+    }
+  }
+
+  /** What slices have emitted, and nobody has taken: none where the engine keeps it. */
+  takeEmitted(): readonly Output[] {
+    if (this.#emitted.length === 0) return this.#emitted
+    const emitted = this.#emitted
+    this.#emitted = []
+    return emitted
+  }
+
+  /** Processes events as long as a slice may take; returns behind which one it stopped. */
+  slice(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
+    if (this.#parts.stored === undefined && this.#failsOnBadEvents) {
+      // Nothing of the state is kept where this throws: the job then goes on from its last cut.
+      const until = this.#processEach(polled, from, polled.events.length, partition)
+      this.positions.set(polled.partition, polled.positionAfter(until - 1))
+      return until
+    }
+    try {
+      return this.#inOneStep(() => this.#processEach(polled, from, polled.events.length, partition), polled)
+    } catch (error) {
+      if (!(error instanceof Rejection)) throw error
+      // What the step has written is undone: it is made once more, up to the bad event, which is a step of its own.
+      const { place } = error
+      const remake = () =>
+        place > from ? this.#processEach(polled, from, place, partition) : this.#onBadEvent(polled, error)
+      return this.#inOneStep(remake, polled)
+    }
+  }
+
+  /** What the events write, and where that leaves the job: all of it or nothing. */
+  #inOneStep(process: () => number, polled: PolledEvents<Event>): number {
+    const eventsBefore = this.events
+    const badBefore = this.badEvents
+    const positionBefore = this.positions.get(polled.partition)
+    try {
+      return this.#parts.store.batch(() => {
+        const until = process()
+        this.positions.set(polled.partition, polled.positionAfter(until - 1))
+        this.#record()
+        return until
+      }) as number
+    } catch (error) {
+      this.events = eventsBefore
+      this.badEvents = badBefore
+      this.#emitted = []
+      if (positionBefore === undefined) this.positions.delete(polled.partition)
+      else this.positions.set(polled.partition, positionBefore)
+      throw error
+    }
+  }
+
+  /** The job's record and the outputs of the step, where they are entries of the store. */
+  #record(): void {
+    const { stored, store } = this.#parts
+    if (stored === undefined) return
+    const { entries } = hostOf(store as object)
+    const emitted = this.#emitted
+    this.#emitted = []
+    const writer = new ByteWriter()
+    stored.record((key, value) => {
+      writer.length = 0
+      writer.append(value)
+      entries.put(new GivenKey(key), writer, { ttlMs: Infinity })
+    }, emitted)
+  }
+
+  #processEach(
+    polled: PolledEvents<Event>,
+    from: number,
+    until: number,
+    partition: PartitionTime | undefined,
+  ): number {
+    const context = this.#context
+    context.partition = polled.partition
+    context.watermarkMs = this.#parts.time?.watermarkMs ?? -Infinity
+    const endMs = performance.now() + SLICE_MS
+    let place = from
+    for (;;) {
+      this.#process(polled, place, partition)
+      place++
+      if (place === until) return place
+      if ((place - from) % EVENTS_PER_LOOK === 0 && performance.now() >= endMs) return place
+    }
+  }
+
+  #process(polled: PolledEvents<Event>, place: number, partition: PartitionTime | undefined): void {
+    const { key, timestamp, process } = this.#parts.options
+    const failure = polled.failures?.get(place)
+    if (failure !== undefined) throw this.#rejection(polled, place, 'undecodable', failure)
+    const event = polled.events[place] as Event
+    const context = this.#context
+    try {
+      const eventKey = key(event)
+      if (eventKey === undefined || eventKey === null) throw new Error('it has no key')
+      context.key = eventKey
+    } catch (error) {
+      throw this.#rejection(polled, place, 'noKey', error)
+    }
+    if (partition === undefined || timestamp === undefined) {
+      context.timestampMs = (this.#parts.options.clock ?? systemClock).now()
+    } else {
+      context.timestampMs = this.#timestampOf(polled, place, event, partition, timestamp)
+      const store = this.#parts.store as { at(timestampMs: number): void }
+      store.at(context.timestampMs)
+    }
+    try {
+      process(event, context)
+    } catch (error) {
+      if (isStateError(error, 'SERIALIZATION_FAILED')) throw this.#rejection(polled, place, 'badValue', error)
+      throw this.#failureAt(polled, place, error)
+    }
+    this.events++
+  }
+
+  #timestampOf(
+    polled: PolledEvents<Event>,
+    place: number,
+    event: Event,
+    partition: PartitionTime,
+    timestamp: (event: Event) => number,
+  ): number {
+    let timestampMs: number
+    try {
+      timestampMs = timestamp(event)
+    } catch (error) {
+      throw this.#rejection(polled, place, 'badTimestamp', error)
+    }
+    const wrong = partition.onEvent(timestampMs)
+    if (wrong === undefined) return timestampMs
+    const reason =
+      wrong === 'tooFarAhead' ? 'is too far ahead of the clock' : 'is no whole number of milliseconds'
+    throw this.#rejection(
+      polled,
+      place,
+      'badTimestamp',
+      new Error(`its timestamp ${String(timestampMs)} ${reason}`),
+    )
+  }
+
+  /** What a bad event comes to: the failure of the job, or a rejection, after which its slice is made without it. */
+  #rejection(
+    polled: PolledEvents<Event>,
+    place: number,
+    reason: BadEvent<Event>['reason'],
+    error: unknown,
+  ): Error {
+    if (this.#failsOnBadEvents) return this.#failureAt(polled, place, error)
+    return new Rejection(place, reason, error)
+  }
+
+  /** Counts a bad event and tells of it; returns what is behind it. */
+  #onBadEvent(polled: PolledEvents<Event>, { place, reason, error }: Rejection): number {
+    const { onBadEvent } = this.#parts.options
+    this.badEvents++
+    if (typeof onBadEvent !== 'function') return place + 1
+    const bad: BadEvent<Event> = {
+      reason,
+      error: isErrorLike(error) ? error : new Error(reasonOf(error)),
+      event: polled.events[place] as Event,
+      partition: polled.partition,
+      position: polled.positionAfter(place),
+    }
+    onBadEvent(bad, this.#context.emit)
+    return place + 1
+  }
+
+  #failureAt(polled: PolledEvents<Event>, place: number, error: unknown): StateError<'JOB_FAILED'> {
+    const { name: job } = this.#parts.options
+    const position = polled.positionAfter(place)
+    const details = { job, partition: polled.partition, position, reason: reasonOf(error) }
+    return new StateError('JOB_FAILED', details, { cause: error })
+  }
+}
+
+/** What `process` is given; the same object for every event. */
+interface Context<Schema, Output> {
+  readonly store: StateStore<Schema>
+  key: KeyOf<Schema>
+  timestampMs: number
+  watermarkMs: number
+  partition: string
+  readonly emit: (output: Output) => void
+}
+
+/** Thrown through a slice that has met a bad event. */
+class Rejection extends Error {
+  readonly place: number
+  readonly reason: BadEvent<unknown>['reason']
+  readonly error: unknown
+
+  constructor(place: number, reason: BadEvent<unknown>['reason'], error: unknown) {
+    super(reason)
+    this.place = place
+    this.reason = reason
+    this.error = error
+  }
+}
+
+function noSink(): never {
+  throw new Error('emit() was called, and the job has no sink')
+}

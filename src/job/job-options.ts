@@ -1,0 +1,128 @@
+import type { SyncStateBackend } from '../backend/state-backend.js'
+import type { Clock } from '../base/clock.js'
+import type { Violation } from '../base/errors.js'
+import { hasMethods, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
+import type { Logger } from '../checkpoint/types.js'
+import type { StateSchema } from '../state/schema/define-state.js'
+import type { OpenOptions, StateStore } from '../state/store.js'
+import type { SourceTimeOptions } from '../window/time/source-time.js'
+import type { Sink } from './sink/sink.js'
+import type { Position, Source } from './source/source.js'
+
+/** What `process` is given beside the event: it is the same object for every event. */
+export interface ProcessContext<Key, Schema, Output> {
+  /** The typed states of the job. */
+  readonly store: StateStore<Schema>
+  readonly key: Key
+  /** The event's timestamp; without `timestamp` in the options, the time of processing. */
+  readonly timestampMs: number
+  /** No event with a timestamp up to this is expected any more; `-Infinity` without event time. */
+  readonly watermarkMs: number
+  readonly partition: string
+  /** Gives an output to the sink. */
+  emit(output: Output): void
+}
+
+/** An event that cannot be processed (J7). */
+export interface BadEvent<Event> {
+  readonly reason: 'undecodable' | 'noKey' | 'badTimestamp' | 'badValue'
+  readonly error: Error
+  /** Nothing useful where it is undecodable. */
+  readonly event: Event
+  readonly partition: string
+  /** Behind it. */
+  readonly position: Position
+}
+
+export interface JobOptions<Event, Schema extends StateSchema, Output> {
+  /** Names the job in its state, in messages and figures. */
+  readonly name: string
+  readonly source: Source<Event>
+  /** The key of an event, as the schema's key codec takes it. One without a key (`undefined`) is a bad event. */
+  readonly key: (event: Event) => KeyOf<Schema> | undefined
+  /** The event's time, in whole milliseconds since the epoch. Default: there is no event time. */
+  readonly timestamp?: (event: Event) => number
+  /** How the watermark follows from timestamps; required with `timestamp`. */
+  readonly time?: SourceTimeOptions
+  /** What becomes of an event. It must be done when it returns. What it throws stops the job (J8). */
+  readonly process: (event: Event, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
+  readonly schema: Schema
+  /** How the store is opened. */
+  readonly open?: OpenOptions
+  /** Where the state is. It belongs to the job while that runs, and stays the caller's to close. */
+  readonly backend: SyncStateBackend
+  /**
+   * Where and how checkpoints are made: the state is restored from the newest one before the job begins. Default: the engine
+   * keeps its state itself (LMDB), and the job goes on from what it has.
+   */
+  readonly checkpoints?: Omit<CheckpointCoordinatorOptions, 'source' | 'hold'>
+  /** How often an engine that keeps its state itself makes it durable, and outputs go to the sink. Default 1,000. */
+  readonly flushIntervalMs?: number
+  /** The id of a checkpoint to begin with instead of the newest one. */
+  readonly restoreFrom?: string
+  /** Where outputs go. Default: there are none, and `emit` throws. */
+  readonly sink?: Sink<Output>
+  /** What becomes of an event that cannot be processed: the job fails, it is skipped and counted, or the function decides. Default `'fail'`. */
+  readonly onBadEvent?: 'fail' | 'skip' | ((bad: BadEvent<Event>, emit: (output: Output) => void) => void)
+  /** Most events that are read at once. Default 1,000. */
+  readonly maxPollEvents?: number
+  /** A call of the source or the sink that takes longer is reported: in the log, by `health()`. Default 30,000. */
+  readonly stallAfterMs?: number
+  readonly clock?: Clock
+  readonly logger?: Logger
+}
+
+/** The type of a schema's keys. */
+export type KeyOf<Schema> = Schema extends StateSchema<infer Key, infer _States> ? Key : never
+
+const text: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be text')
+
+const optionRules: { readonly [name: string]: Rule } = {
+  name: text,
+  source: hasMethods('open'),
+  key: rules.function,
+  timestamp: rules.function,
+  time: rules.object,
+  process: rules.function,
+  schema: rules.object,
+  open: rules.object,
+  backend: hasMethods('getSync', 'putSync', 'writeSync', 'flush'),
+  checkpoints: rules.object,
+  flushIntervalMs: rules.positiveMs,
+  restoreFrom: text,
+  sink: hasMethods('open'),
+  onBadEvent: (value) =>
+    value === 'fail' || value === 'skip' || typeof value === 'function'
+      ? undefined
+      : "must be 'fail', 'skip' or a function",
+  maxPollEvents: rules.positiveInteger,
+  stallAfterMs: rules.positiveMs,
+  clock: hasMethods('now', 'setTimer'),
+  logger: hasMethods('debug', 'info', 'warn', 'error'),
+}
+
+const REQUIRED = ['name', 'source', 'key', 'process', 'schema', 'backend'] as const
+
+/** `INVALID_ARGUMENT` with everything that is wrong. */
+export function checkJobOptions<Event, Schema extends StateSchema, Output>(
+  options: JobOptions<Event, Schema, Output>,
+): void {
+  const violations: Violation[] = violationsOf(options ?? null, optionRules)
+  for (const name of REQUIRED) {
+    if (options?.[name] === undefined) violations.push({ argument: `options.${name}`, reason: 'is required' })
+  }
+  if ((options?.timestamp === undefined) !== (options?.time === undefined)) {
+    violations.push({ argument: 'options.timestamp', reason: 'and options.time go together' })
+  }
+  if (options?.backend?.supports?.durable === false && options.checkpoints === undefined) {
+    violations.push({
+      argument: 'options.checkpoints',
+      reason: `is required: '${options.backend.name}' keeps nothing`,
+    })
+  }
+  if (options?.restoreFrom !== undefined && options.checkpoints === undefined) {
+    violations.push({ argument: 'options.restoreFrom', reason: 'needs options.checkpoints' })
+  }
+  rejectViolations(violations)
+}

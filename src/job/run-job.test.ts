@@ -1,0 +1,364 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { SyncStateBackend } from '../backend/state-backend.js'
+import type { StateError } from '../base/errors.js'
+import { CheckpointWorker } from '../checkpoint/worker/checkpoint-worker.js'
+import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
+import { utf8 } from '../state/codec/byte-strings.js'
+import { float64, uint32 } from '../state/codec/numbers.js'
+import { reducing, value } from '../state/kinds/definitions.js'
+import { defineState } from '../state/schema/define-state.js'
+import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
+import { ascending } from '../window/time/watermark-strategy.js'
+import type { BadEvent, JobOptions } from './job-options.js'
+import { type RunningJob, runJob } from './run-job.js'
+import { functionSink } from './sink/function-sink.js'
+import { ndjsonFileSink } from './sink/ndjson-file-sink.js'
+import { arraySource, iterableSource } from './source/iterable-source.js'
+
+interface Click {
+  readonly user: string
+  readonly at: number
+  readonly price: number
+}
+
+interface Total {
+  readonly user: string
+  readonly count: number
+  readonly spent: number
+}
+
+const schema = defineState({
+  key: utf8,
+  states: { count: value(uint32, { default: () => 0 }), spent: reducing(float64, (sum, more) => sum + more) },
+})
+type Options = JobOptions<Click, typeof schema, Total>
+
+const clicks = (count: number): Click[] =>
+  Array.from({ length: count }, (_, i) => ({ user: `u${i % 7}`, at: i, price: i % 5 }))
+
+/** What the outputs must be: the running total after each event. */
+function expectedTotals(events: readonly Click[]): Total[] {
+  const totals = new Map<string, Total>()
+  return events.map(({ user, price }) => {
+    const before = totals.get(user) ?? { user, count: 0, spent: 0 }
+    const total = { user, count: before.count + 1, spent: before.spent + price }
+    totals.set(user, total)
+    return total
+  })
+}
+
+const common = {
+  name: 'clicks',
+  schema,
+  key: ({ user }: Click) => user,
+  process: ({ user, price }: Click, { store, key, emit }) => {
+    store.count.update(key, (count) => count + 1)
+    store.spent.add(key, price)
+    emit({ user, count: store.count.get(key), spent: store.spent.get(key) ?? 0 })
+  },
+} satisfies Partial<Options>
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-job-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const outputPath = () => join(folder, 'totals.ndjson')
+async function outputs(): Promise<Total[]> {
+  const text = await readFile(outputPath(), 'utf8')
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Total)
+}
+
+/** One for all: to start one takes longer than most of these jobs. */
+const worker = new CheckpointWorker()
+afterAll(() => worker.close())
+
+/** An engine for the life of a process, and what outlives it. */
+interface Place {
+  readonly name: string
+  open(): Promise<{ backend: SyncStateBackend; checkpoints?: Options['checkpoints'] }>
+}
+
+const places = (): readonly Place[] => {
+  const storage = new MemoryCheckpointStorage()
+  return [
+    {
+      name: 'the memory engine with checkpoints',
+      open: async () => ({
+        backend: new MemoryStateBackend(),
+        checkpoints: { storage, worker, intervalMs: 20 },
+      }),
+    },
+    {
+      name: 'the LMDB engine, which keeps its state itself',
+      open: async () => ({ backend: await LmdbStateBackend.open({ path: join(folder, 'store') }) }),
+    },
+  ]
+}
+
+for (const place of [0, 1]) {
+  describe(`a job on ${places()[place]?.name}`, () => {
+    const run = async (
+      at: Place,
+      options: Partial<Options>,
+      during: (job: RunningJob<typeof schema>) => Promise<unknown> = (job) => job.finished,
+    ) => {
+      const { backend, checkpoints } = await at.open()
+      try {
+        const job = await runJob<Click, typeof schema, Total>({
+          ...common,
+          source: arraySource(clicks(1_000)),
+          sink: ndjsonFileSink<Total>({ path: outputPath() }),
+          backend,
+          flushIntervalMs: 20,
+          ...(checkpoints !== undefined && { checkpoints }),
+          ...options,
+        })
+        return await during(job)
+      } finally {
+        await backend.close()
+      }
+    }
+
+    it('gives each output once, in order, until the source ends', async () => {
+      const stats = await run(places()[place] as Place, {})
+      expect(stats).toMatchObject({ events: 1_000, badEvents: 0 })
+      expect(await outputs()).toEqual(expectedTotals(clicks(1_000)))
+    })
+
+    it('J9: stopped and started again and again, is as one that was not stopped', async () => {
+      const at = places()[place] as Place
+      const all = clicks(3_000)
+      /** Gives some events, then waits. */
+      const source = (until: number) =>
+        iterableSource<Click>({
+          async *from(position = 0) {
+            for (let i = Number(position); i < until; i++) yield [all[i] as Click, i + 1] as const
+            if (until < all.length) await new Promise(() => {})
+          },
+        })
+      for (const until of [700, 1_500, 2_999]) {
+        await run(at, { source: source(until) }, async (job) => {
+          while (job.stats().positions['0'] !== until) await new Promise((resolve) => setTimeout(resolve, 1))
+          await job.stop()
+        })
+      }
+      await run(at, { source: source(3_000) })
+      expect(await outputs()).toEqual(expectedTotals(all))
+    })
+
+    it('J8: stops at an event that throws, names it, and keeps nothing of it', async () => {
+      const at = places()[place] as Place
+      const failing = {
+        process: (event: Click, context: Parameters<Options['process']>[1]) => {
+          common.process(event, context)
+          if (event.at === 500) throw new Error('no such luck')
+        },
+      }
+      const failed = run(at, failing)
+      await expect(failed).rejects.toMatchObject({
+        code: 'JOB_FAILED',
+        details: { job: 'clicks', partition: '0', position: 501, reason: 'no such luck' },
+      })
+      await run(at, {})
+      expect(await outputs()).toEqual(expectedTotals(clicks(1_000)))
+    })
+
+    it('J8: makes no cut where one is due while an event fails', async () => {
+      const at = places()[place] as Place
+      const busy = (ms: number) => {
+        const endMs = performance.now() + ms
+        while (performance.now() < endMs);
+      }
+      const slow = {
+        source: arraySource(clicks(320)),
+        process: (event: Click, context: Parameters<Options['process']>[1]) => {
+          common.process(event, context)
+          // There are turns between slices, in which a cut becomes due, and waits for the end of what was read at once.
+          busy(0.5)
+          if (event.at === 319) throw new Error('no such luck')
+        },
+      }
+      await expect(run(at, slow)).rejects.toMatchObject({ code: 'JOB_FAILED' })
+      await run(at, { source: arraySource(clicks(320)) })
+      expect(await outputs()).toEqual(expectedTotals(clicks(320)))
+    })
+
+    it('J7: skips bad events, or gives them to a function, and keeps nothing of them', async () => {
+      const seen: BadEvent<Click>[] = []
+      const events = clicks(100)
+      const stats = await run(places()[place] as Place, {
+        key: ({ user, at }) => (at === 10 ? undefined : user),
+        process: (event, context) => {
+          common.process(event, context)
+          // A sum that has no number is refused (W20).
+          if (event.at === 20) context.store.spent.add(context.key, Number.NaN)
+        },
+        source: arraySource(events),
+        onBadEvent: (bad) => void seen.push(bad),
+      })
+      expect(stats).toMatchObject({ events: 98, badEvents: 2 })
+      expect(seen.map(({ reason, position }) => [reason, position])).toEqual([
+        ['noKey', 11],
+        ['badValue', 21],
+      ])
+      expect(await outputs()).toEqual(expectedTotals(events.filter(({ at }) => at !== 10 && at !== 20)))
+    })
+
+    it('J7: fails at a bad event by default', async () => {
+      const failed = run(places()[place] as Place, {
+        timestamp: ({ at }) => (at === 5 ? 0.5 : at),
+        time: { watermarks: ascending() },
+      })
+      await expect(failed).rejects.toMatchObject({ code: 'JOB_FAILED', details: { position: 6 } })
+    })
+
+    it('T9: goes on with the watermark that it had', async () => {
+      const at = places()[place] as Place
+      const time = { watermarks: ascending() }
+      await run(at, { timestamp: ({ at: ms }) => ms, time, source: arraySource(clicks(50)) }, async (job) => {
+        await job.finished
+        expect(job.store.watermark).toBe(48)
+      })
+    })
+
+    it('J1, J3: what is in the state is what outputs tell, at every cut', async () => {
+      const at = places()[place] as Place
+      await run(at, { source: arraySource(clicks(5_000)) }, async (job) => {
+        await job.finished
+        const last = new Map((await outputs()).map((total) => [total.user, total]))
+        for (const [user, { count, spent }] of last) {
+          expect(job.store.count.get(user)).toBe(count)
+          expect(job.store.spent.get(user)).toBe(spent)
+        }
+      })
+    })
+
+    it('is INCOMPATIBLE where the state is that of another job', async () => {
+      const at = places()[place] as Place
+      await run(at, { source: arraySource(clicks(5)) })
+      await expect(run(at, { name: 'others' })).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+    })
+
+    it('J4: hands an output to an idempotent sink at least once, under an id that stays', async () => {
+      const at = places()[place] as Place
+      const given: string[] = []
+      const sink = functionSink<Total>({
+        write: (some) =>
+          void given.push(...some.map(({ id, output }) => `${id} ${output.user} ${output.count}`)),
+      })
+      await run(at, { sink, source: arraySource(clicks(500)) })
+      expect(new Set(given).size).toBe(500)
+      expect(new Set(given.map((line) => line.split(' ')[0])).size).toBe(500)
+    })
+
+    it('a sink that fails ends the job, and nothing of its outputs counts twice', async () => {
+      const at = places()[place] as Place
+      let calls = 0
+      const file = ndjsonFileSink<Total>({ path: outputPath() })
+      const failing: Options['sink'] = {
+        ...file,
+        open: async (options) => {
+          const writer = await file.open(options)
+          return {
+            write: async (some, epoch, first) => {
+              await writer.write(some, epoch, first)
+              if (++calls === 2) throw new Error('the sink is gone')
+            },
+            prepare: (epoch) => writer.prepare(epoch),
+            commit: (prepared) => writer.commit(prepared),
+            close: () => writer.close(),
+          }
+        },
+      }
+      const source = arraySource(clicks(5_000))
+      await expect(run(at, { sink: failing, source })).rejects.toMatchObject({ code: 'JOB_FAILED' })
+      await run(at, { source })
+      expect(await outputs()).toEqual(expectedTotals(clicks(5_000)))
+    })
+  })
+}
+
+it('lists everything that is wrong with its options', async () => {
+  const failed = runJob({ name: '', source: {}, time: {}, backend: new MemoryStateBackend() } as never)
+  await expect(failed).rejects.toThrow(/name.*source.*key.*process.*schema.*timestamp.*checkpoints/s)
+})
+
+it('tells a sink that hangs, and does not wait for it in silence', async () => {
+  const warnings: object[] = []
+  const logger = { debug() {}, info() {}, error() {}, warn: (fields: object) => void warnings.push(fields) }
+  await using backend = new MemoryStateBackend()
+  let letGo: () => void = () => {}
+  const job = await runJob<Click, typeof schema, Total>({
+    ...common,
+    source: arraySource(clicks(10)),
+    sink: functionSink<Total>({ write: () => new Promise((resolve) => (letGo = resolve)) }),
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), worker },
+    stallAfterMs: 20,
+    logger,
+  })
+  await expect.poll(() => job.health().stalled?.call).toBe('the sink to take outputs')
+  expect(job.health().isHealthy).toBe(false)
+  expect(warnings).toHaveLength(1)
+  letGo()
+  await job.finished
+  expect(job.health()).toMatchObject({ state: 'stopped', isHealthy: true })
+})
+
+it('J2: a restore from anything but the newest checkpoint begins a new lineage', async () => {
+  const storage = new MemoryCheckpointStorage()
+  const lineages: string[] = []
+  const runOnce = async (count: number, restoreFrom?: string) => {
+    await using backend = new MemoryStateBackend()
+    const job = await runJob<Click, typeof schema, Total>({
+      ...common,
+      source: arraySource(clicks(count)),
+      sink: functionSink<Total>({ write: (some) => void lineages.push(some[0]?.id.slice(0, 36) ?? '') }),
+      backend,
+      checkpoints: { storage, worker },
+      ...(restoreFrom !== undefined && { restoreFrom }),
+    })
+    await job.finished
+  }
+  await runOnce(10)
+  await runOnce(20)
+  expect(lineages[1]).toBe(lineages[0])
+  await runOnce(20, 'chk-0000000001')
+  expect(lineages[2]).not.toBe(lineages[0])
+})
+
+it('J6: fails where the source does not have the position any more', async () => {
+  const path = join(folder, 'input.ndjson')
+  const storage = new MemoryCheckpointStorage()
+  const { ndjsonFiles } = await import('./source/file-source.js')
+  const runOnce = async () => {
+    await using backend = new MemoryStateBackend()
+    const job = await runJob<Click, typeof schema, Total>({
+      ...common,
+      source: ndjsonFiles<Click>({ paths: [path] }),
+      sink: ndjsonFileSink<Total>({ path: outputPath() }),
+      backend,
+      checkpoints: { storage, worker },
+    })
+    await job.finished
+  }
+  const lines = (events: readonly Click[]) => events.map((event) => `${JSON.stringify(event)}\n`).join('')
+  await writeFile(path, lines(clicks(10)))
+  await runOnce()
+  await writeFile(path, lines(clicks(5)))
+  await expect(runOnce()).rejects.toSatisfy(
+    (error: StateError) =>
+      error.code === 'RESTORE_FAILED' && error.message.includes('the file ends before that'),
+  )
+  await writeFile(path, lines(clicks(30).reverse()))
+  await expect(runOnce()).rejects.toSatisfy((error: StateError) => error.message.includes('another file'))
+})

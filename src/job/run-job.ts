@@ -1,0 +1,368 @@
+// A job: events of a source change typed state and make outputs, and nobody can tell from these that the process was killed.
+//
+// (1) Between two slices of events the mutex may be taken, and a cut be made (J1).
+// (2) Positions, time and outputs of a slice belong to the cut after it, never to the one before.
+// (3) What fails ends the job, and no cut is made after it (J8).
+
+import { randomUUID } from 'node:crypto'
+import { systemClock } from '../base/clock.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
+import { nextTurn } from '../base/slices.js'
+import { silentLogger } from '../checkpoint/types.js'
+import type { StateSchema } from '../state/schema/define-state.js'
+import { StateStore } from '../state/store.js'
+import { SourceTime } from '../window/time/source-time.js'
+import { CoordinatedCuts } from './coordinated-cuts.js'
+import type { JobCut } from './cut.js'
+import type { CutSubject, Cuts } from './cuts.js'
+import { EventProcessor } from './event-processor.js'
+import { checkJobOptions, type JobOptions } from './job-options.js'
+import { Mutex } from './mutex.js'
+import { Outputs } from './outputs.js'
+import type { EpochId } from './sink/sink.js'
+import type { PolledEvents, Position, SourceReader } from './source/source.js'
+import { StoredCuts } from './stored-cuts.js'
+import { Waiting } from './waiting.js'
+
+const DEFAULT_MAX_POLL_EVENTS = 1_000
+const DEFAULT_FLUSH_INTERVAL_MS = 1_000
+const DEFAULT_STALL_AFTER_MS = 30_000
+const POLL_WAIT_MS = 1_000
+
+export interface JobStats {
+  /** Events that were processed, in this process. */
+  readonly events: number
+  /** Bad events that were not processed (J7). */
+  readonly badEvents: number
+  /** Outputs that were given to the sink. */
+  readonly outputs: number
+  /** `-Infinity` before the first one, and without event time. */
+  readonly watermarkMs: number
+  readonly positions: { readonly [partition: string]: Position }
+}
+
+export interface JobHealth {
+  readonly state: 'running' | 'stopping' | 'stopped' | 'failed'
+  /** It runs, and waits for nobody for longer than `stallAfterMs`. */
+  readonly isHealthy: boolean
+  /** A call of the source or the sink that takes longer than `stallAfterMs`, and for how long it has. */
+  readonly stalled: { readonly call: string; readonly forMs: number } | undefined
+  /** Why it failed. */
+  readonly error: StateError | undefined
+}
+
+export interface StopOptions {
+  /** Treat what was read as all that comes: the watermark goes to +Infinity first (T8). Default false: the job can be resumed. */
+  readonly drain?: boolean
+}
+
+/** A job that was started. */
+export interface RunningJob<Schema> extends AsyncDisposable {
+  /** The states of the job, to be read beside it. */
+  readonly store: StateStore<Schema>
+  /** Resolves once the job has ended, by the end of its source or by `stop`; rejects with `JOB_FAILED`. */
+  readonly finished: Promise<JobStats>
+  stats(): JobStats
+  health(): JobHealth
+  /** Finishes the events at hand, makes the last cut, commits, closes (J9). The same promise as `finished`. */
+  stop(options?: StopOptions): Promise<JobStats>
+}
+
+/**
+ * Restores the state, opens source and sink where the cut has left them, and runs until the source ends or `stop` is called.
+ * Rejects where that cannot begin: with the errors of `restoreLatest`, `StateStore.open`, `Source.open` and `Sink.open`;
+ * `INCOMPATIBLE` where the state is that of another job; `INVALID_ARGUMENT` lists all that is wrong with the options.
+ *
+ * @example
+ * const job = await runJob({
+ *   name: 'tokens per model',
+ *   source: ndjsonFiles<LlmRequest>({ paths: ['requests.ndjson'] }),
+ *   key: (request) => request.model,
+ *   schema: defineState({ key: utf8, states: { tokens: value(float64, { default: () => 0 }) } }),
+ *   process: (request, { store, key, emit }) => {
+ *     store.tokens.update(key, (tokens) => tokens + request.tokens)
+ *     if (store.tokens.get(key) > 1_000_000) emit({ model: key, alert: 'a million tokens' })
+ *   },
+ *   sink: ndjsonFileSink({ path: 'alerts.ndjson' }),
+ *   backend: new MemoryStateBackend(),
+ *   checkpoints: { storage: new FileCheckpointStorage('checkpoints'), intervalMs: 5_000 },
+ * })
+ * await job.finished
+ */
+export async function runJob<Event, Schema extends StateSchema, Output = never>(
+  options: JobOptions<Event, Schema, Output>,
+): Promise<RunningJob<Schema>> {
+  checkJobOptions(options)
+  return await Job.start(options)
+}
+
+class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schema>, CutSubject {
+  readonly mutex = new Mutex()
+  readonly store: StateStore<Schema>
+  readonly finished: Promise<JobStats>
+  readonly #options: JobOptions<Event, Schema, Output>
+  readonly #cuts: Cuts
+  /** Where the engine keeps its state itself. */
+  readonly #stored: StoredCuts<Output> | undefined
+  readonly #time: SourceTime | undefined
+  readonly #reader: SourceReader<Event>
+  readonly #outputs: Outputs<Output> | undefined
+  readonly #epoch: EpochId
+  readonly #processor: EventProcessor<Event, Schema, Output>
+  readonly #waiting: Waiting
+  readonly #wake = new AbortController()
+  #state: JobHealth['state'] = 'running'
+  #error: StateError | undefined
+  #drains = false
+
+  private constructor(parts: JobParts<Event, Schema, Output>) {
+    this.#options = parts.options
+    this.#cuts = parts.cuts
+    this.#stored = parts.stored
+    this.store = parts.store
+    this.#time = parts.time
+    this.#reader = parts.reader
+    this.#outputs = parts.outputs
+    this.#epoch = parts.epoch
+    this.#processor = new EventProcessor({
+      options: parts.options,
+      store: parts.store,
+      stored: parts.stored,
+      time: parts.time,
+      positions: parts.cut?.positions ?? {},
+    })
+    const {
+      logger = silentLogger,
+      stallAfterMs = DEFAULT_STALL_AFTER_MS,
+      clock = systemClock,
+    } = parts.options
+    this.#waiting = new Waiting({ clock, logger, stallAfterMs, job: parts.options.name })
+    this.finished = this.#run()
+    // Whoever never asks for it hears of it by `health()` and the log.
+    this.finished.catch(() => {})
+  }
+
+  static async start<Event, Schema extends StateSchema, Output>(
+    options: JobOptions<Event, Schema, Output>,
+  ): Promise<Job<Event, Schema, Output>> {
+    const { name, backend, checkpoints, restoreFrom, clock = systemClock, flushIntervalMs } = options
+    const intervalMs = flushIntervalMs ?? DEFAULT_FLUSH_INTERVAL_MS
+    const stored =
+      checkpoints === undefined
+        ? new StoredCuts<Output>({ backend, jobName: name, intervalMs, clock })
+        : undefined
+    const cuts: Cuts =
+      stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), restoreFrom)
+    const opened: (() => Promise<void>)[] = []
+    try {
+      const { cut, isNewest } = await cuts.restore()
+      const store = (await StateStore.open(backend, options.schema, options.open)) as StateStore<Schema>
+      const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
+      const reader = await options.source.open({ positions: cut?.positions ?? {} })
+      opened.push(() => reader.close())
+      const { sink } = options
+      const outputs = sink === undefined ? undefined : await Outputs.open(sink, epoch, cut?.prepared ?? [])
+      if (outputs !== undefined) {
+        opened.push(() => outputs.close())
+        stored?.deliverTo(outputs)
+      }
+      const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
+      // An engine may have made less durable of the store's own time than of the job's.
+      if (time !== undefined) advanceStore(store, time.watermarkMs)
+      return new Job({ options, cuts, stored, store, time, reader, outputs, epoch, cut })
+    } catch (error) {
+      await Promise.allSettled(opened.map((close) => close()))
+      await cuts.abandon(failureOf(name, error))
+      throw error
+    }
+  }
+
+  stats(): JobStats {
+    return {
+      events: this.#processor.events,
+      badEvents: this.#processor.badEvents,
+      outputs: this.#outputs?.total ?? 0,
+      watermarkMs: this.#time?.watermarkMs ?? -Infinity,
+      positions: Object.fromEntries(this.#processor.positions),
+    }
+  }
+
+  health(): JobHealth {
+    const stalled = this.#waiting.stalled()
+    const isHealthy = this.#state !== 'failed' && stalled === undefined
+    return { state: this.#state, isHealthy, stalled, error: this.#error }
+  }
+
+  stop({ drain = false }: StopOptions = {}): Promise<JobStats> {
+    if (this.#state === 'running') {
+      this.#state = 'stopping'
+      this.#drains = drain
+      this.#wake.abort()
+    }
+    return this.finished
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  capture(): JobCut {
+    return {
+      name: this.#options.name,
+      epoch: this.#outputs?.epoch ?? this.#epoch,
+      positions: Object.fromEntries(this.#processor.positions),
+      time: this.#time?.save(),
+      prepared: this.#outputs?.prepared ?? [],
+      outbox: this.#stored?.outbox ?? { first: 0, next: 0 },
+    }
+  }
+
+  async prepare(): Promise<void> {
+    this.#throwIfFailed()
+    await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
+  }
+
+  async onSafe({ prepared, positions }: JobCut): Promise<void> {
+    await this.#waiting.for('the sink to commit outputs', () =>
+      this.mutex.run(async () => this.#outputs?.commit(prepared)),
+    )
+    await this.#waiting.for('the source to take note of a cut', async () =>
+      this.#reader.checkpointCompleted?.(positions),
+    )
+  }
+
+  onFailure(error: unknown): void {
+    this.#error ??= failureOf(this.#options.name, error)
+    this.#wake.abort()
+  }
+
+  async #run(): Promise<JobStats> {
+    try {
+      await this.#cuts.begin(this)
+      await this.#readAll()
+      this.#throwIfFailed()
+      await this.#cuts.finish()
+      await this.#close()
+      this.#throwIfFailed()
+      this.#state = 'stopped'
+      return this.stats()
+    } catch (error) {
+      const failure = failureOf(this.#options.name, error)
+      this.#error = failure
+      this.#state = 'failed'
+      const { logger = silentLogger } = this.#options
+      logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
+      await this.#cuts.abandon(failure)
+      await this.#close().catch(() => {})
+      throw failure
+    }
+  }
+
+  async #readAll(): Promise<void> {
+    const { maxPollEvents = DEFAULT_MAX_POLL_EVENTS } = this.#options
+    const { signal } = this.#wake
+    const ended = new Set<string>()
+    while (!signal.aborted) {
+      const paused = this.#paused()
+      const request = { maxEvents: maxPollEvents, waitMs: POLL_WAIT_MS, paused, signal }
+      const polled = await this.#waiting.for('the source', () => this.#reader.poll(request), POLL_WAIT_MS)
+      for (const each of polled) {
+        if (signal.aborted) break
+        await this.mutex.run(() => this.#processAll(each).catch((error) => this.#end(error)))
+        if (each.hasEnded === true) ended.add(each.partition)
+      }
+      const partitions = this.#reader.partitions()
+      if (partitions.length > 0 && partitions.every((partition) => ended.has(partition))) break
+      // A source that answers at once without anything must not keep the thread busy.
+      await nextTurn()
+    }
+    if (this.#drains)
+      for (const partition of this.#reader.partitions()) this.#time?.partition(partition).onEnd()
+    await this.mutex.run(async () => this.#advance())
+  }
+
+  /** The job has failed: known before the mutex is let go of, so that no cut is made of what is half done. */
+  #end(error: unknown): never {
+    this.onFailure(error)
+    throw error
+  }
+
+  /** Partitions that run ahead of the others. */
+  #paused(): ReadonlySet<string> {
+    const paused = new Set<string>()
+    const time = this.#time
+    if (time === undefined) return paused
+    // All of them count from the beginning, also those that have not given anything yet.
+    for (const partition of this.#reader.partitions()) time.partition(partition)
+    for (const partition of time.ahead()) {
+      partition.onPause()
+      paused.add(partition.id)
+    }
+    return paused
+  }
+
+  async #processAll(polled: PolledEvents<Event>): Promise<void> {
+    const partition = this.#time?.partition(polled.partition)
+    for (let from = 0; from < polled.events.length; ) {
+      if (from > 0) await nextTurn()
+      from = this.#processor.slice(polled, from, partition)
+      await this.#deliver()
+    }
+    if (polled.watermarkMs !== undefined) partition?.onWatermark(polled.watermarkMs)
+    if (polled.events.length === 0 && polled.hasEnded !== true) partition?.onEmptyPoll()
+    this.#advance()
+    if (polled.hasEnded === true) partition?.onEnd()
+    this.#advance()
+  }
+
+  /** Gives outputs to the sink, which may take its time: nothing is read meanwhile. */
+  async #deliver(): Promise<void> {
+    const emitted = this.#processor.takeEmitted()
+    if (emitted.length === 0) return
+    await this.#waiting.for('the sink to take outputs', async () => this.#outputs?.write(emitted))
+  }
+
+  /** What follows from a watermark that is further than before. */
+  #advance(): void {
+    const time = this.#time
+    if (time?.advance() === true) advanceStore(this.store, time.watermarkMs)
+  }
+
+  async #close(): Promise<void> {
+    const results = await Promise.allSettled([this.#reader.close(), this.#outputs?.close()])
+    this.#waiting.end()
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+  }
+
+  #throwIfFailed(): void {
+    if (this.#error !== undefined) throw this.#error
+  }
+}
+
+interface JobParts<Event, Schema extends StateSchema, Output> {
+  readonly options: JobOptions<Event, Schema, Output>
+  readonly cuts: Cuts
+  readonly stored: StoredCuts<Output> | undefined
+  readonly store: StateStore<Schema>
+  readonly time: SourceTime | undefined
+  readonly reader: SourceReader<Event>
+  readonly outputs: Outputs<Output> | undefined
+  readonly epoch: EpochId
+  readonly cut: JobCut | undefined
+}
+
+/** At the end of its source a job is at +Infinity; what lives by event time stays as it was before that. */
+function advanceStore(store: unknown, watermarkMs: number): void {
+  const { advanceWatermark } = store as { advanceWatermark(timestampMs: number): void }
+  if (Number.isFinite(watermarkMs)) advanceWatermark.call(store, watermarkMs)
+}
+
+function noCheckpoints(): never {
+  throw new Error('checkpoints were checked to be there')
+}
+
+function failureOf(job: string, error: unknown): StateError {
+  if (isStateError(error)) return error
+  const details = { job, partition: undefined, position: undefined, reason: reasonOf(error) }
+  return new StateError('JOB_FAILED', details, { cause: error })
+}

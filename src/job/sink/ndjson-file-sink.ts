@@ -1,0 +1,184 @@
+// Outputs as lines of JSON in one file, each exactly once.
+//
+// (1) A cut names how many bytes of the file count. They are durable before the cut is made.
+// (2) What lies behind that is cut off when the file is opened again.
+// (3) `<file>.start` says how many bytes lay in the file before the first output: they are never cut off. It is durable before
+//     the first output is written.
+
+import { type FileHandle, open } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { isStateError, StateError } from '../../base/errors.js'
+import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { errnoOf, storageError } from '../../files/file-failure.js'
+import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './sink.js'
+
+const STORAGE = 'file sink'
+
+export interface NdjsonFileSinkOptions<Output> {
+  readonly path: string
+  /** The line of an output, without its newline. Default: `JSON.stringify`. */
+  readonly encode?: (output: Output) => string
+}
+
+/**
+ * Appends outputs to a file, a line each. Whoever reads the file while the job runs sees lines before their cut; after a crash those
+ * are withdrawn and written anew. What was in the file before the job's first run stays in front.
+ */
+export function ndjsonFileSink<Output>(options: NdjsonFileSinkOptions<Output>): Sink<Output> {
+  rejectViolations(
+    violationsOf(options, {
+      path: (path) => (typeof path === 'string' && path !== '' ? undefined : 'must be a path'),
+      encode: rules.function,
+    }),
+  )
+  const { path, encode = JSON.stringify as (output: Output) => string } = options
+  return Object.freeze({
+    name: path,
+    guarantee: 'transactional' as const,
+    open: ({ prepared }: OpenSinkOptions) => FileWriter.open(path, encode, prepared),
+  })
+}
+
+class FileWriter<Output> implements SinkWriter<Output> {
+  readonly #path: string
+  readonly #encode: (output: Output) => string
+  readonly #file: FileHandle
+  #bytes: number
+  #isClosed = false
+
+  private constructor(path: string, encode: (output: Output) => string, file: FileHandle, bytes: number) {
+    this.#path = path
+    this.#encode = encode
+    this.#file = file
+    this.#bytes = bytes
+  }
+
+  static async open<Output>(
+    path: string,
+    encode: (output: Output) => string,
+    prepared: readonly PreparedEpoch[],
+  ): Promise<FileWriter<Output>> {
+    const last = prepared.at(-1)
+    const { file, isNew } = await openOrCreate(path, last !== undefined)
+    try {
+      const { size } = await file.stat()
+      const bytes = last === undefined ? await startOf(path, size) : bytesOf(path, last, size)
+      await file.truncate(bytes)
+      await file.datasync()
+      if (isNew) await syncDirectoryOf(path)
+      return new FileWriter(path, encode, file, bytes)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  async write(outputs: readonly Output[]): Promise<void> {
+    if (outputs.length === 0) return
+    let text = ''
+    for (const output of outputs) text += `${this.#line(output)}\n`
+    const bytes = Buffer.from(text)
+    await this.#attempt('write', () => this.#writeAll(bytes))
+  }
+
+  async prepare(_epoch: EpochId): Promise<{ bytes: number }> {
+    await this.#attempt('make outputs durable', () => this.#file.datasync())
+    return { bytes: this.#bytes }
+  }
+
+  async commit(): Promise<void> {}
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#file.close()
+  }
+
+  async #writeAll(bytes: Buffer): Promise<void> {
+    for (let start = 0; start < bytes.length; ) {
+      const { bytesWritten } = await this.#file.write(bytes, start, bytes.length - start, this.#bytes)
+      start += bytesWritten
+      this.#bytes += bytesWritten
+    }
+  }
+
+  #line(output: Output): string {
+    const line: unknown = this.#encode(output)
+    if (typeof line === 'string' && !line.includes('\n')) return line
+    const reason = typeof line === 'string' ? 'it has more than one line' : 'it has no JSON'
+    throw new StateError('SERIALIZATION_FAILED', { what: `an output for ${this.#path}`, reason })
+  }
+
+  async #attempt<Result>(operation: string, run: () => Promise<Result>): Promise<Result> {
+    if (this.#isClosed) throw new StateError('CLOSED', { component: STORAGE })
+    try {
+      return await run()
+    } catch (error) {
+      throw storageError(STORAGE, operation, this.#path, error)
+    }
+  }
+}
+
+/** How many bytes count by the cut. */
+function bytesOf(path: string, { token }: PreparedEpoch, size: number): number {
+  const bytes = typeof token === 'object' && token !== null && 'bytes' in token ? token['bytes'] : undefined
+  if (!Number.isSafeInteger(bytes) || (bytes as number) < 0) {
+    throw lost(`${path}: the cut names ${JSON.stringify(token)}, which is no length of a file`)
+  }
+  if (size >= (bytes as number)) return bytes as number
+  throw lost(`${path}: ${bytes} bytes of it count by the cut, and it has ${size}: outputs are lost`)
+}
+
+/** How many bytes lay in the file before the job's first output. */
+async function startOf(path: string, size: number): Promise<number> {
+  const startPath = `${path}.start`
+  const { file, isNew } = await openOrCreate(startPath, false)
+  try {
+    const text = (await file.readFile('utf8')).trim()
+    if (/^\d+$/.test(text) && !isNew) {
+      const bytes = Number(text)
+      if (size >= bytes) return bytes
+      throw lost(`${path}: it had ${bytes} bytes before the first output, and has ${size}`)
+    }
+    // New, or torn: nothing was written behind it yet.
+    await file.truncate(0)
+    await file.write(`${size}\n`, 0)
+    await file.datasync()
+    await syncDirectoryOf(path)
+    return size
+  } catch (error) {
+    throw isStateError(error) ? error : storageError(STORAGE, 'open', startPath, error)
+  } finally {
+    await file.close()
+  }
+}
+
+async function openOrCreate(
+  path: string,
+  mustExist: boolean,
+): Promise<{ readonly file: FileHandle; readonly isNew: boolean }> {
+  try {
+    return { file: await open(path, 'r+'), isNew: false }
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw storageError(STORAGE, 'open', path, error)
+    if (mustExist) throw lost(`${path}: it is gone, and the cut names outputs in it`)
+  }
+  try {
+    return { file: await open(path, 'wx+'), isNew: true }
+  } catch (error) {
+    throw storageError(STORAGE, 'open', path, error)
+  }
+}
+
+async function syncDirectoryOf(path: string): Promise<void> {
+  const directory = await open(dirname(path), 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+function lost(reason: string): StateError<'RESTORE_FAILED'> {
+  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+}

@@ -1,0 +1,61 @@
+// What a job writes to. Outputs between two cuts are an epoch: it is prepared before its cut is made, and committed once the cut is safe.
+
+import type { JsonValue } from '../../base/json.js'
+
+/**
+ * Names an epoch (J2). The lineage is new for every restore from anything but the newest cut, so that after going back to an old
+ * savepoint no sink takes new epochs for old ones. A type, not an interface, so that it is JSON to the compiler.
+ */
+export type EpochId = {
+  readonly lineage: string
+  /** 0, 1, 2, … in its lineage. */
+  readonly number: number
+}
+
+/** What a sink has prepared, as a cut names it. `token` is JSON whose meaning only the sink knows. */
+export type PreparedEpoch = {
+  readonly epoch: EpochId
+  readonly token: JsonValue
+}
+
+export interface OpenSinkOptions {
+  /**
+   * What the cut names that the job goes on from, the oldest first and always with the newest: it counts, and is to be committed,
+   * whether or not that has happened before. Whatever else was prepared or written is to be undone (J3). Empty: no cut names
+   * anything, and nothing counts.
+   */
+  readonly prepared: readonly PreparedEpoch[]
+  /** Gives up opening. */
+  readonly signal?: AbortSignal
+}
+
+/** Outputs go to it. */
+export interface Sink<Output> {
+  /** For messages and figures. */
+  readonly name: string
+  /**
+   * What is promised of outputs after a crash: of a `'transactional'` sink each is there exactly once; an `'idempotent'` one may be
+   * given an output again, under the same id (J4).
+   */
+  readonly guarantee: 'transactional' | 'idempotent'
+  /** `RESTORE_FAILED` where what counts is not there any more. */
+  open(options: OpenSinkOptions): Promise<SinkWriter<Output>>
+}
+
+/** An open sink. One call at a time. */
+export interface SinkWriter<Output> {
+  /**
+   * Takes outputs of the epoch at hand, of which the first one is the `firstIndex`th: lineage, number and index name an output.
+   * Resolves when there is room for more.
+   */
+  write(outputs: readonly Output[], epoch: EpochId, firstIndex: number): Promise<void>
+  /**
+   * Makes everything that was written of this epoch durable, without committing it, and returns the token that the cut is to name.
+   * An epoch without outputs is prepared too (J5).
+   */
+  prepare(epoch: EpochId): Promise<JsonValue>
+  /** The cut that names them is safe: these outputs count now. Doing it again changes nothing. */
+  commit(prepared: PreparedEpoch): Promise<void>
+  /** Idempotent. What was prepared and not committed is left for the next `open` to decide. */
+  close(): Promise<void>
+}

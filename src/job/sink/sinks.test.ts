@@ -1,0 +1,97 @@
+import { mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { runSinkConformanceSuite } from '../../testing/sink-conformance.js'
+import { functionSink } from './function-sink.js'
+import { ndjsonFileSink } from './ndjson-file-sink.js'
+
+interface Output {
+  readonly n: number
+}
+
+const parsed = (text: string) =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Output)
+
+runSinkConformanceSuite<Output>({ describe, it }, 'ndjsonFileSink', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-sink-'))
+  const path = join(folder, 'out.ndjson')
+  return {
+    sink: ndjsonFileSink<Output>({ path }),
+    output: (n) => ({ n }),
+    read: async () => parsed(await readFile(path, 'utf8')),
+    dispose: () => rm(folder, { recursive: true, force: true }),
+  }
+})
+
+runSinkConformanceSuite<Output>({ describe, it }, 'functionSink', async () => {
+  const arrived: Output[] = []
+  return {
+    sink: functionSink<Output>({
+      write: (outputs) => void arrived.push(...outputs.map(({ output }) => output)),
+    }),
+    output: (n) => ({ n }),
+    read: async () => arrived,
+    dispose: async () => {},
+  }
+})
+
+describe('a file of outputs', () => {
+  let folder: string
+  let path: string
+  const epoch = { lineage: 'one', number: 0 }
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'holdfast-sink-'))
+    path = join(folder, 'out.ndjson')
+  })
+  afterEach(() => rm(folder, { recursive: true, force: true }))
+
+  it('keeps what was in it before the first output, also after a crash before the first cut', async () => {
+    await writeFile(path, '{"mine":true}\n')
+    for (let life = 0; life < 3; life++) {
+      const writer = await ndjsonFileSink<Output>({ path }).open({ prepared: [] })
+      await writer.write([{ n: life }], epoch, 0)
+      await writer.close()
+    }
+    expect(await readFile(path, 'utf8')).toBe('{"mine":true}\n{"n":2}\n')
+  })
+
+  it('is RESTORE_FAILED where outputs that count are gone', async () => {
+    const sink = ndjsonFileSink<Output>({ path })
+    const writer = await sink.open({ prepared: [] })
+    await writer.write([{ n: 1 }], epoch, 0)
+    const token = await writer.prepare(epoch)
+    await writer.close()
+    const prepared = [{ epoch, token }]
+    await truncate(path, 3)
+    await expect(sink.open({ prepared })).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    await rm(path)
+    await expect(sink.open({ prepared })).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    await expect(sink.open({ prepared: [{ epoch, token: 'x' }] })).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+    })
+  })
+
+  it('takes no output that has no JSON, or that is more than a line', async () => {
+    const writer = await ndjsonFileSink<unknown>({ path }).open({ prepared: [] })
+    await expect(writer.write([{ a: 1 }, undefined], epoch, 0)).rejects.toMatchObject({
+      code: 'SERIALIZATION_FAILED',
+    })
+    await writer.close()
+    expect((await stat(path)).size).toBe(0)
+    const lines = await ndjsonFileSink<string>({ path, encode: (text) => text }).open({ prepared: [] })
+    await expect(lines.write(['a\nb'], epoch, 0)).rejects.toMatchObject({ code: 'SERIALIZATION_FAILED' })
+    await lines.close()
+  })
+
+  it('says where it cannot be written', async () => {
+    await expect(
+      ndjsonFileSink({ path: join(folder, 'none', 'out') }).open({ prepared: [] }),
+    ).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+    })
+  })
+})

@@ -1,0 +1,148 @@
+import { pauseUnless } from '../../base/clock.js'
+import { StateError } from '../../base/errors.js'
+import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { isErrorLike, isThenable } from '../../base/shapes.js'
+import type {
+  OpenSourceOptions,
+  PolledEvents,
+  PollRequest,
+  Position,
+  Source,
+  SourceReader,
+} from './source.js'
+
+const PARTITION = '0'
+const TURNS = 8
+
+export interface IterableSourceOptions<Event> {
+  readonly name?: string
+  /**
+   * Gives the events from a position on: `undefined` is the beginning. Each comes with the position behind it. What cannot go on
+   * there throws; the job then fails with `RESTORE_FAILED`.
+   */
+  readonly from: (
+    position: Position | undefined,
+  ) =>
+    | AsyncIterable<readonly [event: Event, position: Position]>
+    | Iterable<readonly [event: Event, position: Position]>
+}
+
+/** Events of anything that can be iterated over, in one partition: a generator, an array with its indices, a Node stream. */
+export function iterableSource<Event>(options: IterableSourceOptions<Event>): Source<Event> {
+  rejectViolations(
+    violationsOf(options, {
+      name: (name) => (typeof name === 'string' ? undefined : 'must be text'),
+      from: rules.function,
+    }),
+  )
+  const { name = 'iterable', from } = options
+  return Object.freeze({
+    name,
+    open: async ({ positions }: OpenSourceOptions) => {
+      const position = Object.hasOwn(positions, PARTITION) ? positions[PARTITION] : undefined
+      try {
+        return new IterableReader(from(position))
+      } catch (error) {
+        const reason = `${name}: ${JSON.stringify(position)} is wanted: ${isErrorLike(error) ? error.message : String(error)}`
+        throw new StateError(
+          'RESTORE_FAILED',
+          { checkpointId: undefined, reason, skipped: [] },
+          { cause: error },
+        )
+      }
+    },
+  })
+}
+
+/** The events of an array; positions are how many were read. */
+export function arraySource<Event>(events: readonly Event[], name = 'array'): Source<Event> {
+  return iterableSource({
+    name,
+    *from(position = 0) {
+      for (let i = Number(position); i < events.length; i++) yield [events[i] as Event, i + 1]
+    },
+  })
+}
+
+class IterableReader<Event> implements SourceReader<Event> {
+  readonly #events: AsyncIterator<readonly [Event, Position]> | Iterator<readonly [Event, Position]>
+  /** What was asked for and has not come yet. */
+  #pending: Promise<IteratorResult<readonly [Event, Position]>> | undefined
+  /** It has come. */
+  #hasArrived = false
+  #hasEnded = false
+
+  constructor(events: AsyncIterable<readonly [Event, Position]> | Iterable<readonly [Event, Position]>) {
+    this.#events = Symbol.asyncIterator in events ? events[Symbol.asyncIterator]() : events[Symbol.iterator]()
+  }
+
+  partitions(): readonly string[] {
+    return [PARTITION]
+  }
+
+  async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
+    if (paused.has(PARTITION) || this.#hasEnded) return []
+    const events: Event[] = []
+    const positions: Position[] = []
+    while (events.length < maxEvents && !this.#hasEnded) {
+      // What is there at once is taken; only for the first one is waited.
+      const next = await this.#next(events.length === 0 ? waitMs : 0, signal)
+      if (next === undefined) break
+      if (next.done === true) {
+        this.#hasEnded = true
+      } else {
+        events.push(next.value[0])
+        positions.push(next.value[1])
+      }
+    }
+    return [
+      {
+        partition: PARTITION,
+        events,
+        positionAfter: (place) => positions[place] as Position,
+        ...(this.#hasEnded && { hasEnded: true }),
+      },
+    ]
+  }
+
+  async close(): Promise<void> {
+    this.#hasEnded = true
+    // A generator that waits for something ends when that has come.
+    void Promise.resolve(this.#events.return?.()).catch(() => {})
+  }
+
+  async #next(
+    waitMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<IteratorResult<readonly [Event, Position]> | undefined> {
+    if (this.#pending === undefined) {
+      const given = this.#events.next()
+      if (!isThenable(given)) return given as IteratorResult<readonly [Event, Position]>
+      this.#pending = Promise.resolve(given)
+      // It is told by the poll that asks for it next.
+      this.#pending.then(
+        () => (this.#hasArrived = true),
+        () => (this.#hasArrived = true),
+      )
+    }
+    const pending = this.#pending
+    // Most generators have their next event within some turns of their own: that needs no timer.
+    for (let turn = 0; turn < TURNS && !this.#hasArrived; turn++) await undefined
+    if (!this.#hasArrived && (await within(pending, waitMs, signal)) === undefined) return undefined
+    this.#pending = undefined
+    this.#hasArrived = false
+    return await pending
+  }
+}
+
+/** What it settles with, where it does so in time. */
+async function within<Result>(
+  pending: Promise<Result>,
+  waitMs: number,
+  signal: AbortSignal | undefined,
+): Promise<Result | undefined> {
+  const over = new AbortController()
+  const ending = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal])
+  const late = pauseUnless(ending, waitMs).then(() => undefined)
+  return await Promise.race([pending, late]).finally(() => over.abort())
+}

@@ -1,0 +1,70 @@
+// What a job reads from. A source has partitions; each has an order of its own, and positions to go on from.
+
+import type { JsonValue } from '../../base/json.js'
+
+/** Where to go on in a partition: JSON whose meaning only its source knows. */
+export type Position = JsonValue
+
+/** Positions by partition. */
+export interface Positions {
+  readonly [partition: string]: Position
+}
+
+export interface OpenSourceOptions {
+  /**
+   * Behind the last event that counts, of each partition that was read before. A partition that is not named here is read from its
+   * beginning, wherever the source says that is.
+   */
+  readonly positions: Positions
+  /** Gives up opening. */
+  readonly signal?: AbortSignal
+}
+
+/** Events come from it, again and again from where one stopped. */
+export interface Source<Event> {
+  /** For messages and figures. */
+  readonly name: string
+  /**
+   * `RESTORE_FAILED` where a partition no longer has the position that is wanted, naming the partition, the position, and what there
+   * is (J6): it never goes on elsewhere of its own accord.
+   */
+  open(options: OpenSourceOptions): Promise<SourceReader<Event>>
+}
+
+export interface PollRequest {
+  /** Most events in all that are wanted. */
+  readonly maxEvents: number
+  /** How long to wait for the first one, in milliseconds, where there is none: then the partitions that were polled are told without events. */
+  readonly waitMs: number
+  /** Partitions of which nothing is wanted now: they run ahead of the others. */
+  readonly paused: ReadonlySet<string>
+  /** Ends the wait: the call resolves with what there is. */
+  readonly signal?: AbortSignal
+}
+
+/** What was read of one partition. A partition that was polled and had nothing is told with no events: it may be idle. */
+export interface PolledEvents<Event> {
+  readonly partition: string
+  /** In the order of the partition. In the place of one that cannot be decoded there is anything: see `failures`. */
+  readonly events: readonly Event[]
+  /** Why events cannot be decoded, by their place in `events`: bad events (J7). */
+  readonly failures?: ReadonlyMap<number, Error>
+  /** Behind the event at that place: to go on with the next one. It stays valid after the next poll. */
+  positionAfter(place: number): Position
+  /** The source itself says that no event with a timestamp up to this comes any more. */
+  readonly watermarkMs?: number
+  /** Nothing comes any more of this partition. */
+  readonly hasEnded?: boolean
+}
+
+/** An open source. One `poll` at a time; the other calls may come meanwhile. */
+export interface SourceReader<Event> {
+  /** The partitions that are read here at the moment. */
+  partitions(): readonly string[]
+  /** The next events, of one or more partitions. After the end of every partition, nothing. */
+  poll(request: PollRequest): Promise<readonly PolledEvents<Event>[]>
+  /** What is before these positions is in a checkpoint and is not asked for again: it may be acknowledged or removed. */
+  checkpointCompleted?(positions: Positions): Promise<void>
+  /** Idempotent. Ends a `poll` that is under way. */
+  close(): Promise<void>
+}

@@ -1,0 +1,182 @@
+// Cuts of an engine that keeps its state itself: what the job keeps of itself is written in the same step as the state, after each
+// slice of events. Whatever the engine has made durable when the process dies is so the state between two events.
+//
+//   ff ff 'job'             -> the cut, as JSON
+//   ff ff 'out' number u64  -> an output that the sink does not have yet, as JSON
+//
+// (1) Outputs lie in the store until a record is durable that names what the sink has prepared of them: they are lost in no crash,
+//     and given to the sink again where the record was not durable (the sink has then undone what it had).
+// (2) What a record names as prepared is committed once the record is durable.
+
+import type { SyncStateBackend } from '../backend/state-backend.js'
+import { WriteBatch } from '../backend/write-batch.js'
+import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
+import { StateError } from '../base/errors.js'
+import type { JsonValue } from '../base/json.js'
+import { cutFromJson, cutToJson, type JobCut } from './cut.js'
+import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
+import type { Outputs } from './outputs.js'
+
+const OWN = [0xff, 0xff]
+const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
+const OUTPUT_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('out'))
+/** So many outputs are given to the sink at once. */
+const DELIVERED_AT_ONCE = 1_000
+
+const FOR_EVER = { ttlMs: Infinity }
+
+export interface StoredCutsOptions {
+  readonly backend: SyncStateBackend
+  readonly jobName: string
+  readonly intervalMs: number
+  readonly clock: Clock
+}
+
+export class StoredCuts<Output> implements Cuts {
+  readonly #options: StoredCutsOptions
+  #subject: CutSubject | undefined
+  #outputs: Outputs<Output> | undefined
+  /** Outputs that the sink does not have, in order; the first one has the number `#first`. */
+  readonly #waiting: Output[] = []
+  #first = 0
+  #cancelTimer: CancelTimer = () => {}
+  #cycle: Promise<void> = Promise.resolve()
+  #hasEnded = false
+  /** Something was written since the last cycle. */
+  #isDirty = false
+
+  constructor(options: StoredCutsOptions) {
+    this.#options = options
+  }
+
+  get outbox(): JobCut['outbox'] {
+    return { first: this.#first, next: this.#first + this.#waiting.length }
+  }
+
+  async restore(): Promise<RestoredCut> {
+    const { backend, jobName } = this.#options
+    const record = backend.getSync(RECORD_KEY)
+    if (record === undefined) return { cut: undefined, isNewest: true }
+    const cut = cutFromJson(parsed(record, `the record of job '${jobName}'`), jobName)
+    this.#first = cut.outbox.first
+    for (let number = cut.outbox.first; number < cut.outbox.next; number++) {
+      const output = backend.getSync(outputKey(number))
+      if (output === undefined) {
+        const reason = `it lacks output ${number}, which it names`
+        throw new StateError('CORRUPTION', {
+          what: `the outbox of job '${jobName}'`,
+          reason,
+          key: outputKey(number),
+        })
+      }
+      this.#waiting.push(parsed(output, `output ${number}`) as Output)
+    }
+    return { cut, isNewest: true }
+  }
+
+  /** Where outputs go from the outbox. */
+  deliverTo(outputs: Outputs<Output>): void {
+    this.#outputs = outputs
+  }
+
+  async begin(subject: CutSubject): Promise<void> {
+    this.#subject = subject
+    this.#isDirty = this.#waiting.length > 0
+    this.#wait()
+  }
+
+  /** Puts the job's record, and outputs of this step, into the batch of the step. */
+  record(put: (key: Uint8Array, value: Uint8Array) => void, outputs: readonly Output[]): void {
+    for (const output of outputs) {
+      put(outputKey(this.outbox.next), encoded(output, 'an output'))
+      this.#waiting.push(output)
+    }
+    put(RECORD_KEY, this.#encodedCut())
+    this.#isDirty = true
+  }
+
+  async finish(): Promise<void> {
+    this.#stop()
+    await this.#cycle
+    await this.#makeDurable()
+    if (this.#waiting.length > 0) throw new Error('outputs are left in the outbox')
+  }
+
+  async abandon(): Promise<void> {
+    this.#stop()
+    await this.#cycle
+  }
+
+  #stop(): void {
+    this.#hasEnded = true
+    this.#cancelTimer()
+  }
+
+  #wait(): void {
+    if (this.#hasEnded) return
+    const { clock, intervalMs } = this.#options
+    this.#cancelTimer = setLongTimer(clock, () => this.#fire(), intervalMs)
+  }
+
+  #fire(): void {
+    this.#cycle = this.#makeDurable().then(
+      () => this.#wait(),
+      (error) => this.#subject?.onFailure(error),
+    )
+  }
+
+  async #makeDurable(): Promise<void> {
+    if (!this.#isDirty) return
+    this.#isDirty = false
+    const { backend } = this.#options
+    const { next } = this.outbox
+    await backend.flush()
+    const outputs = this.#outputs
+    const subject = this.#subject
+    if (outputs === undefined || subject === undefined || next === this.#first) return
+    const count = next - this.#first
+    for (let i = 0; i < count; i += DELIVERED_AT_ONCE) {
+      await outputs.write(this.#waiting.slice(i, Math.min(count, i + DELIVERED_AT_ONCE)))
+    }
+    const cut = await subject.mutex.run(async () => {
+      await subject.prepare()
+      const batch = new WriteBatch()
+      batch.deleteRange({ gte: outputKey(this.#first), lt: outputKey(next) })
+      this.#waiting.splice(0, count)
+      this.#first = next
+      const taken = subject.capture()
+      batch.put(RECORD_KEY, encoded(cutToJson(taken), 'the record of the job'), FOR_EVER)
+      backend.writeSync(batch)
+      return taken
+    })
+    await backend.flush()
+    await subject.onSafe(cut)
+    this.#isDirty = true
+  }
+
+  #encodedCut(): Uint8Array {
+    if (this.#subject === undefined) throw new Error('the job has not begun')
+    return encoded(cutToJson(this.#subject.capture()), 'the record of the job')
+  }
+}
+
+function outputKey(number: number): Uint8Array {
+  const key = new Uint8Array(OUTPUT_PREFIX.length + 8)
+  key.set(OUTPUT_PREFIX)
+  new DataView(key.buffer).setBigUint64(OUTPUT_PREFIX.length, BigInt(number))
+  return key
+}
+
+function encoded(value: unknown, what: string): Uint8Array {
+  const text = JSON.stringify(value) as string | undefined
+  if (text !== undefined) return Buffer.from(text)
+  throw new StateError('SERIALIZATION_FAILED', { what, reason: 'it has no JSON' })
+}
+
+function parsed(bytes: Uint8Array, what: string): JsonValue {
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as JsonValue
+  } catch (error) {
+    throw new StateError('CORRUPTION', { what, reason: String(error) }, { cause: error })
+  }
+}

@@ -1,0 +1,257 @@
+// How far a source has come in the time of its events, over all its partitions.
+//
+// (1) The watermark is the least of those of the partitions that count (T4). It never goes back (T3).
+// (2) A partition does not count while it is idle (T5), and after that until it has caught up with the watermark (T6).
+// (3) A partition that has ended is at +Infinity: where all have ended, so is the watermark (T8).
+
+import { type Clock, ForwardClock, systemClock } from '../../base/clock.js'
+import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { NOTHING_SEEN, type WatermarkGenerator, type WatermarkStrategy } from './watermark-strategy.js'
+
+const HOUR_MS = 3_600_000
+
+export interface SourceTimeOptions {
+  readonly watermarks: WatermarkStrategy
+  /** A partition that was polled in vain for so long no longer holds the others back (T5). Default: never. */
+  readonly idleAfterMs?: number
+  /** Where every partition is idle: the watermark stays, or goes to the furthest of them (T7). Default `'hold'`. */
+  readonly onAllIdle?: 'hold' | 'advance'
+  /** A timestamp that is further ahead of the processing clock is a bad event (T11). Default 1 hour; `Infinity`: none is. */
+  readonly maxAheadMs?: number
+  /** A partition whose timestamps are further ahead of the slowest one that counts is to be paused. Default: none is. */
+  readonly maxDriftMs?: number
+}
+
+/** What is kept of a partition in a cut (T9). */
+export interface SavedPartition {
+  /** `undefined` before the first event. */
+  readonly highestMs?: number
+  readonly watermarkMs?: number
+  readonly hasEnded?: true
+}
+
+/** What is kept of a source's time in a cut, as JSON. */
+export interface SavedSourceTime {
+  readonly watermarkMs?: number
+  readonly partitions: { readonly [partition: string]: SavedPartition }
+}
+
+/** Why a timestamp makes an event a bad one. */
+export type BadTimestamp = 'notWholeMs' | 'tooFarAhead'
+
+const optionRules: { readonly [name: string]: Rule } = {
+  watermarks: hasMethods('generator'),
+  idleAfterMs: rules.positiveMs,
+  onAllIdle: oneOf('hold', 'advance'),
+  maxAheadMs: rules.positiveMs,
+  maxDriftMs: rules.positiveMs,
+}
+
+/** One partition of a source. */
+export class PartitionTime {
+  readonly id: string
+  readonly #source: SourceTime
+  readonly #generator: WatermarkGenerator
+  /** What it was at when it was saved: its generator may have to hear some events again before it says as much. */
+  readonly #resumedMs: number
+  #highestMs: number
+  /** When polling began to be in vain; `undefined` while events come. */
+  #quietSinceMs: number | undefined
+  #isIdle = false
+  /** It was idle, and has not caught up since (T6). */
+  #isBehind = false
+  #hasEnded = false
+
+  constructor(id: string, source: SourceTime, generator: WatermarkGenerator, saved: SavedPartition) {
+    this.id = id
+    this.#source = source
+    this.#generator = generator
+    this.#resumedMs = saved.watermarkMs ?? NOTHING_SEEN
+    this.#highestMs = saved.highestMs ?? NOTHING_SEEN
+    this.#hasEnded = saved.hasEnded === true
+  }
+
+  /** An event was read. What is wrong with its timestamp, where it is a bad one (T1, T11): it then counts for nothing. */
+  onEvent(timestampMs: number): BadTimestamp | undefined {
+    if (!Number.isSafeInteger(timestampMs)) return 'notWholeMs'
+    if (this.#source.isTooFarAhead(timestampMs)) return 'tooFarAhead'
+    if (timestampMs > this.#highestMs) this.#highestMs = timestampMs
+    this.#generator.onEvent(timestampMs)
+    this.#quietSinceMs = undefined
+    this.#isIdle = false
+    return undefined
+  }
+
+  /** The source has said how far this partition is: for `sourceWatermarks()`. */
+  onWatermark(watermarkMs: number): void {
+    this.#generator.onSourceWatermark(watermarkMs)
+  }
+
+  /** It was polled, and had nothing. Time in which it is not polled does not make it idle (T5). */
+  onEmptyPoll(): void {
+    const nowMs = this.#source.nowMs()
+    this.#quietSinceMs ??= nowMs
+    if (nowMs - this.#quietSinceMs < this.#source.idleAfterMs) return
+    this.#isIdle = true
+    this.#isBehind = true
+  }
+
+  /** It is not polled for a while, because it is paused or nobody has room for what it gives. */
+  onPause(): void {
+    this.#quietSinceMs = undefined
+  }
+
+  /** Nothing comes any more (T8). */
+  onEnd(): void {
+    this.#hasEnded = true
+  }
+
+  get isIdle(): boolean {
+    return this.#isIdle
+  }
+
+  /** Whether the watermark of the whole waits for this one, where that has come to `watermarkMs`. */
+  countsAt(watermarkMs: number): boolean {
+    if (this.#isIdle || this.#hasEnded) return false
+    if (this.#isBehind && this.watermarkMs >= watermarkMs) this.#isBehind = false
+    return !this.#isBehind
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
+  /** The highest timestamp so far; `-Infinity` before the first event. */
+  get highestMs(): number {
+    return this.#highestMs
+  }
+
+  get watermarkMs(): number {
+    return this.#hasEnded ? Infinity : Math.max(this.#generator.watermarkMs, this.#resumedMs)
+  }
+
+  save(): SavedPartition {
+    const watermarkMs = Math.max(this.#generator.watermarkMs, this.#resumedMs)
+    return {
+      ...(this.#highestMs !== NOTHING_SEEN && { highestMs: this.#highestMs }),
+      ...(watermarkMs !== NOTHING_SEEN && { watermarkMs }),
+      ...(this.#hasEnded && { hasEnded: true as const }),
+    }
+  }
+}
+
+export class SourceTime {
+  readonly idleAfterMs: number
+  readonly #strategy: WatermarkStrategy
+  readonly #advancesWhenIdle: boolean
+  readonly #maxAheadMs: number
+  readonly #maxDriftMs: number
+  readonly #clock: ForwardClock
+  readonly #partitions = new Map<string, PartitionTime>()
+  readonly #saved: SavedSourceTime
+  /** A timestamp up to this is not too far ahead; beyond it the clock is asked. */
+  #knownGoodMs: number
+  #watermarkMs: number
+
+  /** Goes on where a saved one was. `INVALID_ARGUMENT` lists every wrong setting. */
+  constructor(
+    options: SourceTimeOptions,
+    saved: SavedSourceTime = { partitions: {} },
+    clock: Clock = systemClock,
+  ) {
+    rejectViolations(violationsOf(options, optionRules))
+    this.idleAfterMs = options.idleAfterMs ?? Infinity
+    this.#strategy = options.watermarks
+    this.#advancesWhenIdle = options.onAllIdle === 'advance'
+    this.#maxAheadMs = options.maxAheadMs ?? HOUR_MS
+    this.#maxDriftMs = options.maxDriftMs ?? Infinity
+    this.#clock = new ForwardClock(clock)
+    this.#saved = saved
+    this.#watermarkMs = saved.watermarkMs ?? NOTHING_SEEN
+    this.#knownGoodMs = this.#clock.now() + this.#maxAheadMs
+  }
+
+  /** A partition of the source: as it was saved, or a new one, of which nothing was seen (T9). */
+  partition(id: string): PartitionTime {
+    const known = this.#partitions.get(id)
+    if (known !== undefined) return known
+    const saved = Object.hasOwn(this.#saved.partitions, id) ? this.#saved.partitions[id] : undefined
+    const generator = this.#strategy.generator(saved?.highestMs ?? NOTHING_SEEN)
+    const made = new PartitionTime(id, this, generator, saved ?? {})
+    this.#partitions.set(id, made)
+    return made
+  }
+
+  /** The partition belongs to somebody else from now on. */
+  forget(id: string): void {
+    this.#partitions.delete(id)
+  }
+
+  /** No event with a timestamp up to this is expected any more; `-Infinity` before the first one, `+Infinity` at the end. */
+  get watermarkMs(): number {
+    return this.#watermarkMs
+  }
+
+  /** Whether the watermark is further than it was: to be asked after events, empty polls and ends. */
+  advance(): boolean {
+    const nextMs = this.#nextWatermarkMs()
+    if (nextMs <= this.#watermarkMs) return false
+    this.#watermarkMs = nextMs
+    return true
+  }
+
+  /** Partitions that run ahead of the slowest one by more than `maxDriftMs`: not to be polled until it comes closer. */
+  *ahead(): IterableIterator<PartitionTime> {
+    if (this.#maxDriftMs === Infinity) return
+    const open = Array.from(this.#partitions.values()).filter(({ hasEnded }) => !hasEnded)
+    const counting = open.filter((partition) => partition.countsAt(this.#watermarkMs))
+    const slowestMs = Math.min(...counting.map(({ highestMs }) => highestMs))
+    yield* open.filter(({ highestMs }) => highestMs - slowestMs > this.#maxDriftMs)
+  }
+
+  /** What a cut keeps: every partition that is known here, and those of the saved state that were not asked for yet. */
+  save(): SavedSourceTime {
+    const partitions: { [id: string]: SavedPartition } = { ...this.#saved.partitions }
+    for (const [id, partition] of this.#partitions) partitions[id] = partition.save()
+    return { ...(Number.isFinite(this.#watermarkMs) && { watermarkMs: this.#watermarkMs }), partitions }
+  }
+
+  /** Only where it may be is the clock asked, whose answer takes longer than all the rest. */
+  isTooFarAhead(timestampMs: number): boolean {
+    if (timestampMs <= this.#knownGoodMs) return false
+    this.#knownGoodMs = this.#clock.now() + this.#maxAheadMs
+    return timestampMs > this.#knownGoodMs
+  }
+
+  nowMs(): number {
+    return this.#clock.now()
+  }
+
+  /** The least of those that count; where none does, because all are idle, it stays or goes to the furthest (T7). */
+  #nextWatermarkMs(): number {
+    const open = Array.from(this.#partitions.values()).filter(({ hasEnded }) => !hasEnded)
+    if (open.length === 0) return this.#partitions.size === 0 ? NOTHING_SEEN : Infinity
+    const counting = open.filter((partition) => partition.countsAt(this.#watermarkMs))
+    if (counting.length > 0) return Math.min(...counting.map(({ watermarkMs }) => watermarkMs))
+    if (!this.#advancesWhenIdle || open.some(({ isIdle }) => !isIdle)) return NOTHING_SEEN
+    return Math.max(...open.map(({ watermarkMs }) => watermarkMs))
+  }
+}
+
+/** The time of a source whose partitions were kept in several states: it is only as far as the one that is behind (T10). */
+export function mergeSourceTimes(parts: readonly SavedSourceTime[]): SavedSourceTime {
+  const watermarkMs = Math.min(...parts.map((part) => part.watermarkMs ?? NOTHING_SEEN))
+  const partitions: { [id: string]: SavedPartition } = {}
+  for (const part of parts) {
+    for (const [id, saved] of Object.entries(part.partitions)) {
+      const other = Object.hasOwn(partitions, id) ? partitions[id] : undefined
+      partitions[id] = other === undefined ? saved : furtherOf(other, saved)
+    }
+  }
+  return { ...(Number.isFinite(watermarkMs) && { watermarkMs }), partitions }
+}
+
+/** A partition that two parts have known was moved between them: the later one has seen more of it. */
+function furtherOf(left: SavedPartition, right: SavedPartition): SavedPartition {
+  return (right.highestMs ?? NOTHING_SEEN) > (left.highestMs ?? NOTHING_SEEN) ? right : left
+}

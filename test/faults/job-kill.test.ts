@@ -1,0 +1,54 @@
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { seededRandom } from '../../src/base/random.js'
+import { runs } from '../support/long.js'
+import { expectedCounts } from './children/counted-events.js'
+import { compileSources } from './compile-sources.js'
+
+const KILLS = runs(100, 2)
+const EVENTS = runs(20_000, 1_000)
+const SEED = 20_261_126
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-job-kill-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+/** Runs the job in a process that is killed after some lines of its output; whether it had ended before. */
+async function runUntil(script: string, engine: string, lines: number): Promise<boolean> {
+  const child = spawn(process.execPath, [script, folder, engine, String(EVENTS)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const ended = new Promise((resolve) => child.on('exit', resolve))
+  let isDone = false
+  let seen = 0
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line === 'done') isDone = true
+    else if (++seen === lines) child.kill('SIGKILL')
+  }
+  await ended
+  return isDone
+}
+
+for (const engine of ['memory', 'lmdb']) {
+  it(`J3: a job on the ${engine} engine that is killed again and again puts everything out once`, async () => {
+    const script = (await compileSources()).pathOf('test/faults/children/run-job.ts')
+    const random = seededRandom(SEED)
+    const most = EVENTS / 100
+    for (let kills = 0; kills < KILLS; kills++) {
+      if (await runUntil(script, engine, 1 + Math.floor((random() * most) / 2))) break
+    }
+    expect(await runUntil(script, engine, Infinity)).toBe(true)
+    const text = await readFile(join(folder, 'counts.ndjson'), 'utf8')
+    const outputs = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown)
+    expect(outputs).toEqual(expectedCounts(EVENTS))
+  })
+}
