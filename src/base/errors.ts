@@ -31,7 +31,13 @@ export interface StateErrorDetails {
   /** Stored bytes do not read back as a value. Check serializer and schema version. */
   DESERIALIZATION_FAILED: { readonly what: string; readonly reason: string }
   /** The operating system or a server refused or failed. `cause` has its error. Mend it, then retry. */
-  STORAGE_ERROR: { readonly storage: string; readonly operation: string; readonly reason: string }
+  STORAGE_ERROR: {
+    readonly storage: string
+    readonly operation: string
+    readonly reason: string
+    /** The failure has damaged this process's memory: end the process. What is durable is as it was. */
+    readonly memoryDamaged?: true
+  }
   /** This checkpoint was not made; earlier ones and the live state are intact. The next attempt starts afresh. */
   CHECKPOINT_FAILED: { readonly checkpointId: string | undefined; readonly reason: string }
   /** Nothing was restored; the backend holds what it held before. Choose another checkpoint or decide to start empty. */

@@ -17,7 +17,7 @@ import type { BackendStats, BackendSupport } from '../backend/types.js'
 import type { BatchCursor } from '../backend/write-batch.js'
 import { copyBytes } from '../base/bytes.js'
 import { type CancelTimer, ForwardClock, setLongTimer } from '../base/clock.js'
-import { StateError } from '../base/errors.js'
+import { isStateError, StateError } from '../base/errors.js'
 import type { Listeners } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
 import { isStretch, plainKey, Slot } from '../base/slot.js'
@@ -271,7 +271,9 @@ export class LmdbEngine implements LocalEngine {
     const { failure } = this
     if (failure === undefined) return
     const reason = `an earlier commit failed: ${failure.message}`
-    throw new StateError('STORAGE_ERROR', { storage: 'lmdb', operation, reason }, { cause: failure })
+    const damaged = isStateError(failure, 'STORAGE_ERROR') && failure.details.memoryDamaged
+    const details = { storage: 'lmdb', operation, reason, ...(damaged && { memoryDamaged: damaged }) }
+    throw new StateError('STORAGE_ERROR', details, { cause: failure })
   }
 
   /** The part of the statistics that is the engine's. */

@@ -9,7 +9,7 @@ export type Fault =
   | {
       readonly action: 'fail'
       readonly at: number
-      readonly errno: 'EIO' | 'ENOSPC'
+      readonly errno: 'EIO' | 'ENOSPC' | 'EDQUOT'
       readonly repeat: boolean
     }
   /** The first `bytes` of the write reach the file, then the process dies. */

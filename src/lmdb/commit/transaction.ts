@@ -3,18 +3,23 @@
 // A transaction that JavaScript walks through stays open for ever where its thread is terminated in the middle of it: LMDB then
 // holds its lock, and whoever closes or writes next hangs. Only a thread that belongs to another one can be terminated, so:
 //
-// (1) In a store of the main thread, a transaction is walked through. When a write fails, the package (lmdb 3.5.6) composes a
-//     message in a buffer that is too small for what may be in it; on this way no more than that it holds has been seen.
+// (1) In a store of the main thread, a transaction is walked through.
 // (2) In a store of any other thread, the steps are only noted, and the package's native thread goes through them without
 //     coming back, after the turn of the event loop that noted them. A thread that is terminated meanwhile waits for it. Where
 //     noting the steps fails, the thread must end in that turn: half of them would be committed otherwise.
+// (3) When the system refuses to write a page, LMDB's package (3.5.6) composes a message in memory that may be too short for it, and
+//     writes on behind it. The message tells by its length whether it has: then nothing in this process is to be trusted.
 
 import { settlesWithin } from '../../base/clock.js'
-import { reasonOf } from '../../base/errors.js'
+import { reasonOf, StateError } from '../../base/errors.js'
 import type { Environment, Table } from '../store/environment.js'
 
 /** How long the package may take to say why a transaction failed; it does so at once, or not at all. */
 const REASON_MS = 1_000
+
+/** How the package's message about a page that was not written begins, and how many bytes it takes for it, a zero at the end included. */
+const PAGE_NOT_WRITTEN = 'Attempting to write page at position'
+const MESSAGE_BYTES = 100
 
 /** The steps of a transaction could not be noted: the thread must end in this turn of the event loop. */
 export class HalfNoted extends Error {
@@ -57,25 +62,47 @@ export async function transaction(
   terminable: boolean,
   take: (steps: Steps) => void,
 ): Promise<void> {
-  if (!terminable) {
-    root.transactionSync(() => take(walked))
-  } else {
-    let failed: HalfNoted | undefined
-    const committed = root.batch(() => {
-      try {
-        take(noted)
-      } catch (error) {
-        failed = new HalfNoted(error)
-      }
-    })
-    if (failed !== undefined) throw failed
-    try {
-      await committed
-    } catch (error) {
-      throw await causeOf(error)
-    }
+  try {
+    if (terminable) await note(root, take)
+    else root.transactionSync(() => take(walked))
+  } catch (error) {
+    throw damageTold(error) ?? error
   }
   root.resetReadTxn()
+}
+
+async function note(root: Environment['root'], take: (steps: Steps) => void): Promise<void> {
+  let failed: HalfNoted | undefined
+  const committed = root.batch(() => {
+    try {
+      take(noted)
+    } catch (error) {
+      failed = new HalfNoted(error)
+    }
+  })
+  if (failed !== undefined) throw failed
+  try {
+    await committed
+  } catch (error) {
+    throw await causeOf(error)
+  }
+}
+
+/** `STORAGE_ERROR` with `memoryDamaged` where the package has written more than it had memory for; see (3). */
+export function damageTold(failure: unknown): StateError<'STORAGE_ERROR'> | undefined {
+  const reason = reasonOf(failure)
+  const start = reason.indexOf(PAGE_NOT_WRITTEN)
+  if (start < 0 || reason.length - start < MESSAGE_BYTES) return undefined
+  return new StateError(
+    'STORAGE_ERROR',
+    {
+      storage: 'lmdb',
+      operation: 'commit',
+      reason: `${reason}. Telling so has damaged the memory of this process: end it`,
+      memoryDamaged: true,
+    },
+    { cause: failure },
+  )
 }
 
 /** The package rejects with an error that promises another one, which has the reason. */

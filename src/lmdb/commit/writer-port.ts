@@ -7,9 +7,12 @@ import {
 } from 'node:worker_threads'
 import { type CancelTimer, setPatientTimer, settlesWithin, systemClock } from '../../base/clock.js'
 import { startThread } from '../../base/compiled.js'
-import { reasonOf, StateError } from '../../base/errors.js'
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type { CommitResult, StoreWriterOptions } from './store-writer.js'
 import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
+
+/** A commit of some store has damaged the process's memory: what any store wrote after that might be wrong, so none of this thread does. */
+let damage: StateError | undefined
 
 /** Threads that have not ended. The process waits for them: ended in the middle of a commit, it would lose what was asked for. */
 const running = new Set<WriterPort>()
@@ -72,11 +75,9 @@ export class WriterPort {
 
   /** `answered` is called exactly once, from the event loop or from `waitSync`. */
   request(request: WriterRequest, answered: Answered): void {
-    if (this.#dead !== undefined) {
-      answered(this.#dead, undefined)
-      return
-    }
-    this.#post(request, answered)
+    const refusal = this.#dead ?? damage
+    if (refusal !== undefined) answered(refusal, undefined)
+    else this.#post(request, answered)
   }
 
   ask(request: WriterRequest): Promise<CommitResult | undefined> {
@@ -177,6 +178,9 @@ export class WriterPort {
   }
 
   #settle(reply: WriterReply): void {
+    const { refusal } = reply
+    const refused = refusal && new StateError(refusal.code, refusal.details)
+    if (isStateError(refused, 'STORAGE_ERROR') && refused.details.memoryDamaged) damage ??= refused
     if (this.#abandoned > 0) {
       this.#abandoned--
       return
@@ -186,8 +190,7 @@ export class WriterPort {
     if (this.#pending.length > 0) this.#listen()
     else this.#cancelLate()
     this.#hold(this.#pending.length > 0)
-    const { refusal } = reply
-    if (refusal !== undefined) answered(new StateError(refusal.code, refusal.details), undefined)
+    if (refused !== undefined) answered(refused, undefined)
     else if ('error' in reply) answered(storageError(reply.error), undefined)
     else answered(undefined, reply.result)
   }

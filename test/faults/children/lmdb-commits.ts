@@ -11,8 +11,8 @@ import type { ChildContext } from './run-script.js'
 
 /** Nothing here takes a tenth of that: what has not settled by then never does. */
 const SETTLES_WITHIN_MS = 10_000
-/** Short for a disk that does not answer at all, which is then waited for. */
-const STALLED_TIMEOUT_MS = 500
+/** Short for a disk that does not answer at all, which is then waited for; long enough for a healthy one on a busy machine. */
+const STALLED_TIMEOUT_MS = 2_000
 const COMMIT_TIMEOUT_MS = 5_000
 const bytes = (text: string) => Buffer.from(text)
 
@@ -59,8 +59,9 @@ async function live({ args, say, mend }: ChildContext): Promise<void> {
     await closed(backend, failed, say)
   }
   mend()
-  // What hangs is this process's until its end: then its parent looks.
-  if (leave !== 'leave') await reopened(path, durable, begun)
+  // What hangs, or has lost its memory, is this process's until its end: then its parent looks.
+  if (memoryDamaged) say('memory damaged')
+  else if (leave !== 'leave') await reopened(path, durable, begun)
   say('done')
 }
 
@@ -155,8 +156,11 @@ function isContentOf(found: ReadonlyMap<string, string | undefined>, station: nu
   return found.size === expected.size && [...expected].every(([key, value]) => found.get(key) === value)
 }
 
+let memoryDamaged = false
+
 function assertStorageError(error: unknown, what?: string): void {
   assert.ok(isStateError(error, 'STORAGE_ERROR'), `${what}: ${String(error)}`)
+  memoryDamaged ||= error.details.memoryDamaged === true
   assert.ok(error.cause !== undefined, `${what} has no cause`)
 }
 
