@@ -14,8 +14,6 @@ const STRIDE = runs(1, 41)
 const storeIn = (base: string) => join(base, 'store')
 const LARGE_SCRIPT = 'test/faults/children/large-values.ts'
 const LMDB_SAYS = /Write error: .*? size \d+|mdb_page_spill .*error \d+\n/g
-/** What the system's allocator says when it ends a process whose memory is not as it was, and how Node does. */
-const HEAP_IS_DAMAGED = /corrupted|invalid|unaligned|double free|Assertion|FATAL ERROR|^$/
 const isWrite = ({ name }: FaultCall) => name === 'write'
 /** The store's data alone: what its directory and its lease do under faults is proved where they are. */
 const dataIn = (base: string) => join(storeIn(base), 'data-1.mdb')
@@ -86,9 +84,7 @@ describe.skipIf(missingForFaults !== undefined)(
         },
         verify: async (run, base) => {
           if (run.signal !== null) {
-            // LMDB's package tells of a page that was not written in more memory than it took for that.
-            expect(run.errorOutput).toMatch(HEAP_IS_DAMAGED)
-            expect(run.firedAt?.name).toBe('write')
+            expectDeathOfDamage(run)
             died++
           } else {
             expect(run.exitCode, run.errorOutput).toBe(0)
@@ -108,14 +104,8 @@ describe.skipIf(missingForFaults !== undefined)(
     }
 
     it('tells where LMDB has damaged the memory of the process, and then no store of it writes', async () => {
-      const args = (base: string, valueBytes: number) => [
-        storeIn(base),
-        join(base, 'other'),
-        join(base, 'new'),
-        `${valueBytes}`,
-      ]
       // A message that is too long by a byte or two: as much as any allocator has behind what it was asked for.
-      const outcomes = await outcomesOfWrites((base) => args(base, 150_000))
+      const outcomes = await outcomesOfWrites((base) => largeValues(base, 150_000))
       expect(outcomes).toContainEqual([
         'begun',
         'flush memory damaged',
@@ -131,12 +121,8 @@ describe.skipIf(missingForFaults !== undefined)(
     it.skipIf(leftToLongRuns !== undefined)(
       titled('holds what was durable where telling of values of 12 MiB may end the process', leftToLongRuns),
       async () => {
-        await outcomesOfWrites((base) => [
-          storeIn(base),
-          join(base, 'other'),
-          join(base, 'new'),
-          `${12 << 20}`,
-        ])
+        const outcomes = await outcomesOfWrites((base) => largeValues(base, 12 << 20))
+        expect(outcomes.length).toBeGreaterThan(1)
       },
     )
 
@@ -161,7 +147,7 @@ describe.skipIf(missingForFaults !== undefined)(
         await verifying(run, fault, async () => {
           expect(run).toMatchObject({ fired: true, firedAt: { name: 'write' } })
           if (run.signal === null) expect(run.lines.at(-1)).toBe('done')
-          else expect(run.errorOutput).toMatch(HEAP_IS_DAMAGED)
+          else expectDeathOfDamage(run)
         })
         for (const [path, key] of [
           [storeIn(base), 'small'],
@@ -224,6 +210,18 @@ describe.skipIf(missingForFaults !== undefined)(
     }
   },
 )
+
+/** What the script of large values is told. */
+function largeValues(base: string, valueBytes: number): string[] {
+  return [storeIn(base), join(base, 'other'), join(base, 'new'), `${valueBytes}`]
+}
+
+/** The system's allocator has ended the process after LMDB's package has told of a page that was not written. */
+function expectDeathOfDamage({ signal, errorOutput, firedAt }: FaultRun): void {
+  expect(['SIGABRT', 'SIGSEGV', 'SIGBUS']).toContain(signal)
+  expect(errorOutput).toContain('Write error')
+  expect(firedAt?.name).toBe('write')
+}
 
 /** A new, empty store: LMDB's package can crash where it cannot *create* one, so no fault is injected there. */
 async function createdIn(base: string): Promise<void> {

@@ -10,7 +10,7 @@ import { type CompiledSources, compileSources } from './compile-sources.js'
 
 /** How Node and node-addon-api end a process whose thread is terminated at the wrong moment: decision 30. */
 const KNOWN_DEATH = /ThrowAsJavaScriptException napi_throw|Assertion failed: \(data\.first\) != nullptr/
-/** It has been seen twice in 360. More often, it is something of ours. */
+/** It has been seen twice in 720. More often, it is something of ours. */
 const DEATHS_AT_MOST = 3
 
 describe('a thread that is terminated while it writes to a store', () => {
