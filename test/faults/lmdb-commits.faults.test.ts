@@ -108,28 +108,17 @@ describe.skipIf(missingForFaults !== undefined)(
       console.log(`${cycles} commits failed, ${damaged} told of damage, ${died} processes died`)
     }
 
-    it('tells where LMDB has damaged the memory of the process, and then no store of it writes', async () => {
-      // A message that is too long by a byte or two: as much as any allocator has behind what it was asked for.
-      const outcomes = await outcomesOfWrites((base) => largeValues(base, 150_000))
-      expect(outcomes).toContainEqual([
-        'begun',
-        'flush memory damaged',
-        'put memory damaged',
-        'other store memory damaged',
-        'new store memory damaged',
-        'close memory damaged',
-        'close other memory damaged',
-        'done',
-      ])
+    it('tells where LMDB has damaged the memory of the process, if that lives on, and then no store of it writes', async () => {
+      const outcomes = await outcomesOfWrites((base) => largeValues(base, 12 << 20))
+      const told = outcomes.filter((lines) => lines.includes('flush memory damaged'))
+      const died = outcomes.filter((lines) => lines.at(-1) === 'begun')
+      expect(told.length + died.length).toBeGreaterThan(0)
+      for (const lines of told) {
+        // Damaged memory may end the process at any later step.
+        const steps = ['begun', ...DAMAGED_STEPS.map((step) => `${step} memory damaged`), 'done']
+        expect(lines).toEqual(steps.slice(0, lines.length))
+      }
     })
-
-    it.skipIf(leftToLongRuns !== undefined)(
-      titled('holds what was durable where telling of values of 12 MiB may end the process', leftToLongRuns),
-      async () => {
-        const outcomes = await outcomesOfWrites((base) => largeValues(base, 12 << 20))
-        expect(outcomes.length).toBeGreaterThan(1)
-      },
-    )
 
     /** What the script says when a write of its large values fails, for each of these writes. */
     async function outcomesOfWrites(
@@ -215,6 +204,8 @@ describe.skipIf(missingForFaults !== undefined)(
     }
   },
 )
+
+const DAMAGED_STEPS = ['flush', 'put', 'other store', 'new store', 'close', 'close other']
 
 /** What the script of large values is told. */
 function largeValues(base: string, valueBytes: number): string[] {

@@ -17,9 +17,13 @@ import type { Environment, Table } from '../store/environment.js'
 /** How long the package may take to say why a transaction failed; it does so at once, or not at all. */
 const REASON_MS = 1_000
 
-/** How the package's message about a page that was not written begins, and how many bytes it takes for it, a zero at the end included. */
+/** How the package's message about a page that was not written begins. */
 const PAGE_NOT_WRITTEN = 'Attempting to write page at position'
-const MESSAGE_BYTES = 100
+/**
+ * Bytes that there are for it, a zero at the end included. The package asks for 100, and allocators give whole units: glibc gives 104,
+ * others no less.
+ */
+const MESSAGE_BYTES = 104
 
 /** The steps of a transaction could not be noted: the thread must end in this turn of the event loop. */
 export class HalfNoted extends Error {
