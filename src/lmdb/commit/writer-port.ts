@@ -178,8 +178,9 @@ export class WriterPort {
   }
 
   #settle(reply: WriterReply): void {
-    const { refusal } = reply
-    const refused = refusal && new StateError(refusal.code, refusal.details)
+    const { refusal, error: cause } = reply
+    const refused =
+      refusal && new StateError(refusal.code, refusal.details, cause === undefined ? {} : { cause })
     if (isStateError(refused, 'STORAGE_ERROR') && refused.details.memoryDamaged) damage ??= refused
     if (this.#abandoned > 0) {
       this.#abandoned--

@@ -33,6 +33,7 @@ export interface Refusal<Code extends RefusalCode = RefusalCode> {
 export type WriterReply = {
   readonly result?: CommitResult | undefined
   readonly refusal?: Refusal
+  /** What failed, or the cause of the refusal. */
   readonly error?: unknown
 }
 
@@ -94,7 +95,7 @@ async function answer(request: WriterRequest): Promise<void> {
     halfNoted = error instanceof HalfNoted
     const reason = halfNoted ? (error as HalfNoted).cause : error
     reply = isRefusal(reason)
-      ? { refusal: { code: reason.code, details: reason.details } }
+      ? { refusal: { code: reason.code, details: reason.details }, error: reason.cause }
       : { error: reason }
   }
   port.postMessage(reply)
