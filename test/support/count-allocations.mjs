@@ -4,10 +4,11 @@ import { pathToFileURL } from 'node:url'
 
 const built = (name) => import(`${pathToFileURL(process.argv[2])}/${name}`)
 const { MemoryStateBackend } = await built('index.js')
-const { aggregating, defineState, float64, int32, StateStore, struct, uint32, value } =
+const { aggregating, defineState, float64, int32, int64, StateStore, struct, uint32, value } =
   await built('state.js')
 
 const total = struct({ count: uint32, tokens: uint32, level: int32 })
+const sum = struct({ count: int64, cost: float64 })
 const store = await StateStore.open(
   new MemoryStateBackend(),
   defineState({
@@ -17,6 +18,10 @@ const store = await StateStore.open(
         state.count++
         state.tokens += event.tokens
         state.level += event.level
+      }),
+      sums: aggregating(sum, (state, event) => {
+        state.count += event.many
+        state.cost += event.cost
       }),
       calls: aggregating(uint32, (count, by) => count + by),
       level: value(uint32),
@@ -28,7 +33,7 @@ const store = await StateStore.open(
 const count = Number(process.argv[3])
 const KEYS = 1_000
 const encoded = Array.from({ length: KEYS }, (_, i) => store.key(i))
-const event = { tokens: 3, level: -2 }
+const event = { tokens: 3, level: -2, many: 5e9, cost: 0.25 }
 const move = (place) => {
   place.x += 1.5
 }
@@ -38,6 +43,9 @@ let kept
 const calls = {
   'add to a struct': (i) => store.totals.add(i % KEYS, event),
   'add to a struct by an encoded key': (i) => store.totals.add(encoded[i % KEYS], event),
+  'add to a struct of 64-bit numbers': (i) => store.sums.add(i % KEYS, event),
+  'add to a struct of 64-bit numbers by an encoded key': (i) => store.sums.add(encoded[i % KEYS], event),
+  'view a struct of 64-bit numbers': (i) => store.sums.view(i % KEYS)?.cost === i,
   'add to a number': (i) => store.calls.add(i % KEYS, 1),
   'update a struct': (i) => store.place.update(i % KEYS, move),
   'update a number': (i) => store.level.update(i % KEYS, next),
