@@ -1,6 +1,6 @@
 // One subject of bench:state in a process of its own: prints its figures as JSON. argv: subject, keys, directory for a store.
 
-import { MemoryStateBackend } from 'holdfast'
+import { MemoryStateBackend, WriteBatch } from 'holdfast'
 import { LmdbStateBackend } from 'holdfast/lmdb'
 import {
   aggregating,
@@ -158,10 +158,16 @@ async function subject(): Promise<(i: number) => unknown> {
       const store = await StateStore.open(new MemoryStateBackend(), plainPlaces)
       return (i) => store.place.put([modelOf(i), tenantOf(i)], placeOf(i + moved++))
     }
-    case 'put indexed': {
+    case 'put indexed, moved': {
       const store = await StateStore.open(new MemoryStateBackend(), indexedPlaces)
       return (i) => store.place.put([modelOf(i), tenantOf(i)], placeOf(i + moved++))
     }
+    case 'put indexed': {
+      const store = await StateStore.open(new MemoryStateBackend(), indexedPlaces)
+      return (i) => store.place.put([modelOf(i), tenantOf(i)], { at: Math.floor(i / 20), x: moved++, y: 0 })
+    }
+    case 'three writes by hand':
+      return threeWrites()
     case 'query of 20': {
       const store = await StateStore.open(new MemoryStateBackend(), indexedPlaces)
       for (let i = 0; i < keyCount; i++) store.place.put([modelOf(i), tenantOf(i)], placeOf(i))
@@ -203,6 +209,31 @@ async function migrateAll(): Promise<number> {
   await store.migrate()
   const used = process.cpuUsage(before)
   return ((used.user + used.system) * 1_000) / keyCount
+}
+
+/** What an index costs the engine when its entry moves: a put of the entry, one of the new index entry, a delete of the old one. */
+function threeWrites(): (i: number) => unknown {
+  const backend = new MemoryStateBackend()
+  const batch = new WriteBatch()
+  const places = new Uint32Array(keyCount)
+  const key = Buffer.alloc(64)
+  const indexKey = Buffer.alloc(64)
+  const written = new Uint8Array(20)
+  const nothing = new Uint8Array(0)
+  return (i) => {
+    const middle = key.write(modelOf(i))
+    key[middle] = 0
+    const end = middle + 1 + key.write(tenantOf(i), middle + 1)
+    key.copy(indexKey, 4, 0, end)
+    const entry = { bytes: indexKey, offset: 0, length: end + 4 }
+    batch.clear().put({ bytes: key, offset: 0, length: end }, written)
+    indexKey.writeUInt32BE(places[i] as number)
+    batch.delete(entry)
+    places[i] = i + moved++
+    indexKey.writeUInt32BE(places[i] as number)
+    batch.put(entry, nothing)
+    backend.writeSync(batch)
+  }
 }
 
 /** What a user wrote before there was typed state. */

@@ -40,6 +40,7 @@ const comparisons: readonly (readonly [own: string, others: readonly string[]])[
   ['json', ['Map of JSON']],
   ['map entry', ['map as JSON']],
   ['put indexed', ['put']],
+  ['put indexed, moved', ['put', 'three writes by hand']],
   ['query of 20', []],
   ['read old', ['read']],
   ['migrate', []],

@@ -250,6 +250,7 @@ export class OrderedIndex {
 
   /** The same addresses without those that lead into dead segments. */
   *#without(dead: ReadonlySet<number>, addresses: Uint32Array): SlicedWork<Uint32Array> {
+    if (dead.size === 0) return addresses
     const kept = new Uint32Array(addresses.length)
     let length = 0
     for (let i = 0; i < addresses.length; i++) {

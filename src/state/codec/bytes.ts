@@ -92,7 +92,6 @@ function viewOf(bytes: Uint8Array): DataView {
 }
 
 const NO_BYTES = new Uint8Array(0)
-const NO_VIEW = new DataView(NO_BYTES.buffer)
 
 /**
  * A stretch of bytes that a value is read from, piece by piece. Every piece is checked against the end: bytes that are cut off
@@ -100,14 +99,20 @@ const NO_VIEW = new DataView(NO_BYTES.buffer)
  */
 export class ByteReader {
   bytes: Uint8Array = NO_BYTES
-  view: DataView = NO_VIEW
   position = 0
   end = 0
+  #view: DataView | undefined
+
+  /** The same memory as `bytes`. Made when somebody asks: keys of strings need none. */
+  get view(): DataView {
+    this.#view ??= viewOf(this.bytes)
+    return this.#view
+  }
 
   /** Starts over with the bytes that a slot shows. */
   fromSlot(slot: Slot): this {
     this.bytes = slot.bytes
-    this.view = slot.view
+    this.#view = slot.view
     this.position = slot.offset
     this.end = slot.offset + slot.length
     return this
@@ -116,7 +121,7 @@ export class ByteReader {
   /** Starts over with an array, from `start`. */
   fromBytes(bytes: Uint8Array, start = 0): this {
     this.bytes = bytes
-    this.view = viewOf(bytes)
+    this.#view = undefined
     this.position = start
     this.end = bytes.length
     return this

@@ -58,6 +58,7 @@ export class StateMigration {
   readonly #open: OpenState
   readonly #options: MigrateOptions
   readonly #slot = new Slot()
+  readonly #value = new ByteWriter()
   #entries = 0
 
   constructor(store: MigratedStore, open: OpenState, options: MigrateOptions) {
@@ -83,7 +84,13 @@ export class StateMigration {
     await this.#each(recorded.id, false, (entry) => {
       const key = new GivenKey(entry.key)
       if (entries.peek(key, this.#slot) !== PRESENT) return
-      entries.putAs(key, writerOf(slotBytes(this.#slot)), this.#putOptions(), undefined)
+      const { bytes, offset, length } = this.#slot
+      entries.putAs(
+        key,
+        this.#written(bytes.subarray(offset, offset + length)),
+        this.#putOptions(),
+        undefined,
+      )
     })
   }
 
@@ -109,28 +116,36 @@ export class StateMigration {
     const expires = generation.ttl !== undefined && !isStamped(generation) && definition.ttl?.time !== 'event'
     await this.#each(generation.id, expires && definition.ttl !== undefined, (entry, nowMs) => {
       const host = this.#store.host.entries
-      const old = new GivenKey(entry.key)
+      const key = new GivenKey(entry.key)
+      // It may run again, from where it was stopped for something to be fetched.
+      key.setState(generation.id)
       // Written or removed since it was scanned.
-      if (!host.peek(old, this.#slot)) return
-      const present = new GivenKey(new Uint8Array(entry.key))
-      present.setState(recorded.id)
-      if (host.peek(present, this.#slot)) {
-        host.remove(old)
-        return
-      }
-      const shown = entries.shown([entry.key, entry.value, place + 1])
+      if (!host.peek(key, this.#slot)) return
+      key.setState(recorded.id)
+      const isNewer = host.peek(key, this.#slot)
+      key.setState(generation.id)
+      const shown = isNewer ? undefined : entries.shown([entry.key, entry.value, place + 1])
       if (shown === undefined) {
-        host.remove(old)
+        host.remove(key)
         return
       }
       const value =
         this.#isHead(entry.key) || shown.generation === PRESENT
-          ? writerOf(shown.bytes)
+          ? this.#written(shown.bytes)
           : this.#migrated(entry.key, shown.bytes, place + 1)
       const isKept = isStamped(generation) && entries.isStamped
       const stamp = isKept ? entries.stampIn(entry.key, entry.value) : undefined
-      entries.putAs(present, value, this.#remaining(entry, nowMs), stamp)
+      key.setState(recorded.id)
+      entries.putAs(key, value, this.#remaining(entry, nowMs), stamp)
     })
+  }
+
+  /** A value that is written as it is. */
+  #written(bytes: Uint8Array): ByteWriter {
+    const to = this.#value
+    to.length = 0
+    to.append(bytes)
+    return to
   }
 
   /** Whether it is the entry of a list that says where its elements are: that has no value of the codec. */
@@ -142,7 +157,7 @@ export class StateMigration {
   }
 
   #migrated(storedKey: Uint8Array, bytes: Uint8Array, generation: number): ByteWriter {
-    return this.#open.state.migrated(bytes, generation, readerBehindPrefix(storedKey))
+    return this.#open.state.migrated(bytes, generation, storedKey)
   }
 
   /** Moves everything under each key together: another kind, another map key, another key. */
@@ -351,14 +366,6 @@ export class StateMigration {
     })
   }
 }
-
-function writerOf(bytes: Uint8Array): ByteWriter {
-  const to = new ByteWriter(bytes.length)
-  to.append(bytes)
-  return to
-}
-
-const slotBytes = ({ bytes, offset, length }: Slot): Uint8Array => bytes.subarray(offset, offset + length)
 
 function headOf(bytes: Uint8Array): { first: number; end: number } {
   const reader = new ByteReader().fromBytes(bytes)

@@ -3,7 +3,7 @@
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import { hasSnapshots, type StateBackend } from '../../backend/state-backend.js'
 import { throwIfAborted } from '../../backend/validate.js'
-import type { Host } from '../entries/host.js'
+import type { Host, ScannedEntry } from '../entries/host.js'
 import { statePrefix } from '../key/stored-key.js'
 
 export interface RawEntry {
@@ -24,6 +24,9 @@ export interface RawPages {
 }
 
 const PAGE_ENTRIES = 512
+/** What a scan brings at a time, entries or bytes, before it is ended: nothing is written while a snapshot is open. */
+const CHUNK_ENTRIES = 4_096
+const CHUNK_BYTES = 4 * 1024 * 1024
 /** A page is what one block has of the state. */
 const BLOCK_BYTES = 32 * 1024
 
@@ -41,24 +44,45 @@ export async function* rawPages(pages: RawPages): AsyncGenerator<readonly RawEnt
 async function* fromScans({ host, keyGroups, id }: RawPages): AsyncGenerator<RawEntry[], void, undefined> {
   let page: RawEntry[] = []
   for (let group = 0; group < keyGroups; group++) {
-    const scan = host.scan([{ gte: statePrefix(group, id), lt: statePrefix(group, id + 1) }])
-    if (Symbol.iterator in scan) {
-      for (const [key, value] of scan) {
-        page.push({ key, value, expiresAtMs: Infinity })
+    let gte = statePrefix(group, id)
+    const lt = statePrefix(group, id + 1)
+    for (;;) {
+      const chunk = new Chunk()
+      const scan = host.scan([{ gte, lt }])
+      if (Symbol.iterator in scan) {
+        for (const entry of scan) if (chunk.add(entry)) break
+      } else {
+        for await (const entry of scan) if (chunk.add(entry)) break
+      }
+      for (const entry of chunk.entries) {
+        page.push(entry)
         if (page.length < PAGE_ENTRIES) continue
         yield page
         page = []
       }
-    } else {
-      for await (const [key, value] of scan) {
-        page.push({ key, value, expiresAtMs: Infinity })
-        if (page.length < PAGE_ENTRIES) continue
-        yield page
-        page = []
-      }
+      const last = chunk.entries.at(-1)
+      if (!chunk.isFull || last === undefined) break
+      gte = new Uint8Array([...last.key, 0])
     }
   }
   if (page.length > 0) yield page
+}
+
+/** What one scan has brought. */
+class Chunk {
+  readonly entries: RawEntry[] = []
+  #bytes = 0
+
+  get isFull(): boolean {
+    return this.entries.length >= CHUNK_ENTRIES || this.#bytes >= CHUNK_BYTES
+  }
+
+  /** Returns whether the chunk is full. */
+  add([key, value]: ScannedEntry): boolean {
+    this.entries.push({ key, value, expiresAtMs: Infinity })
+    this.#bytes += key.length + value.length
+    return this.isFull
+  }
 }
 
 async function* fromBlocks({

@@ -90,10 +90,10 @@ export class EntryListState<Key> {
     return this.#context.clear(key, this.#entries)
   }
 
-  /** The bytes of an element that a former generation has written, in the present form; the reader is in front of the key. */
-  migrated(bytes: Uint8Array, generation: number, rest: ByteReader): ByteWriter {
+  /** The bytes of an element that a former generation has written, in the present form. */
+  migrated(bytes: Uint8Array, generation: number, storedKey: Uint8Array): ByteWriter {
     return this.#cells.migrated(bytes, generation, () => [
-      this.#context.readKey(rest, this.#context.keyCodec, 'head'),
+      this.#context.readKey(readerBehindPrefix(storedKey), this.#context.keyCodec, 'head'),
     ])
   }
 

@@ -1,4 +1,4 @@
-import type { ByteReader, ByteWriter } from '../codec/bytes.js'
+import type { ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
 import type { ShownValue, StateEntries } from '../entries/state-entries.js'
 import { type KeyLike, plainKey, readerBehindPrefix } from '../key/stored-key.js'
@@ -56,9 +56,10 @@ export class EntryMapState<Key, MapKey> {
     return this.#context.clear(key, this.#entries)
   }
 
-  /** The bytes of a value that a former generation has written, in the present form; the reader is in front of the key. */
-  migrated(bytes: Uint8Array, generation: number, rest: ByteReader): ByteWriter {
+  /** The bytes of a value that a former generation has written, in the present form. */
+  migrated(bytes: Uint8Array, generation: number, storedKey: Uint8Array): ByteWriter {
     return this.#cell.migrated(bytes, generation, () => {
+      const rest = readerBehindPrefix(storedKey)
       const key = this.#context.readKey(rest, this.#context.keyCodec, 'head')
       return [key, this.#context.readKey(rest, this.#mapKey, 'whole')]
     })

@@ -1,6 +1,6 @@
 // States with one value for each key: value, reducing and aggregating.
 
-import type { ByteReader, ByteWriter } from '../codec/bytes.js'
+import type { ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
 import type { StateEntries } from '../entries/state-entries.js'
 import type { KeyLike } from '../key/stored-key.js'
@@ -65,10 +65,10 @@ export class SingleValueState<Key> {
     return this.#cell.delete(key, undefined)
   }
 
-  /** The bytes of a value that a former generation has written, in the present form; the reader is in front of the key. */
-  migrated(bytes: Uint8Array, generation: number, rest: ByteReader): ByteWriter {
+  /** The bytes of a value that a former generation has written, in the present form. */
+  migrated(bytes: Uint8Array, generation: number, storedKey: Uint8Array): ByteWriter {
     return this.#cell.migrated(bytes, generation, () => [
-      this.#context.readKey(rest, this.#context.keyCodec, 'head'),
+      this.#context.readKey(readerBehindPrefix(storedKey), this.#context.keyCodec, 'head'),
     ])
   }
 
