@@ -52,6 +52,7 @@ export function openState(
     event: isByEvents && ttl !== undefined ? { expiry, afterMs: ttl.afterMs } : undefined,
     formers: formersOf(definition, recorded),
     indexes: indexesOf(definition, recorded),
+    isWrittenElsewhere: isReadOnly,
     codec: definition.codec as unknown as Codec<unknown>,
     failure: (direction, error, storedKey) =>
       context.failureAt(direction, error, storedKey, definition.mapKey as unknown as KeyCodec<unknown>),

@@ -11,9 +11,10 @@ import {
   rules,
   violationsOf,
 } from '../base/options.js'
+import { Slot } from '../base/slot.js'
 import type { KeyCodec } from './codec/codec.js'
 import { AwaitedHost } from './entries/awaited-host.js'
-import type { Host } from './entries/host.js'
+import type { Host, LaterRunner } from './entries/host.js'
 import { LocalHost } from './entries/local-host.js'
 import { type BootstrapOptions, bootstrapState } from './evolution/bootstrap.js'
 import { type MigrateOptions, StateMigration } from './evolution/migrate.js'
@@ -44,10 +45,18 @@ import type {
 import { type OpenState, openState } from './open-state.js'
 import { migratesAnything } from './schema/compare-schema.js'
 import type { StateDefinitions, StateSchema } from './schema/define-state.js'
-import { openSchema, readSchema, recordSchema } from './schema/open-schema.js'
-import type { RecordedSchema } from './schema/recorded-schema.js'
+import {
+  openSchema,
+  readSchema,
+  readsAlike,
+  recordedElsewhere,
+  recordSchema,
+  schemaForReading,
+} from './schema/open-schema.js'
+import { decodeSchema, type RecordedSchema } from './schema/recorded-schema.js'
 import { EventExpiry } from './time/event-expiry.js'
 import { checkTimestamp, EventTime, TIME_KEY } from './time/event-time.js'
+import { WriterWatch } from './writer-watch.js'
 
 /** The stored keys of some key groups, as a range for a backend, a checkpoint or a restore. */
 export interface KeyGroups extends KeyGroupRange {
@@ -223,10 +232,8 @@ export const StateStore: OpenStateStore = {
     const migrateOptions = typeof migrate === 'object' ? migrate : {}
     rejectViolations(violationsOf(migrateOptions, migrateRules, 'options.migrate'))
     const recorded = await openSchema(backend, schema, migrate !== false)
-    const host = isSyncBackend(backend) ? new LocalHost(backend) : new AwaitedHost(backend)
-    const store = new Store(backend, host, schema, recorded)
+    const store = new Store(backend, schema, recorded)
     await store.begin(migrateOptions)
-    hosts.set(store, host)
     // What is checked here by hand is what the types promise.
     return store.withStates() as never
   },
@@ -258,12 +265,15 @@ class Store {
   readonly #time = new EventTime()
   readonly #expiry: EventExpiry
   readonly #states: readonly OpenState[]
+  readonly #slot = new Slot()
   #recorded: RecordedSchema
   #migrating: Promise<void> | undefined
 
-  constructor(backend: StateBackend, host: Host, schema: StateSchema, recorded: RecordedSchema) {
+  constructor(backend: StateBackend, schema: StateSchema, recorded: RecordedSchema) {
+    const host = isSyncBackend(backend) ? this.#localHost(backend) : new AwaitedHost(backend)
     this.#backend = backend
     this.#host = host
+    hosts.set(this, host)
     this.#schema = schema
     this.#recorded = recorded
     if (host instanceof AwaitedHost) host.time = this.#time
@@ -305,10 +315,12 @@ class Store {
   }
 
   get schema(): RecordedSchema {
+    this.#host.refresh()
     return this.#recorded
   }
 
   get watermark(): number {
+    this.#host.refresh()
     return this.#time.watermarkMs
   }
 
@@ -325,12 +337,27 @@ class Store {
       if (later === undefined) throw error
       return Promise.reject(error)
     }
-    if (!this.#time.advance(timestampMs)) return later === undefined ? undefined : Promise.resolve()
-    const put = () => this.#host.entries.put(this.#time.key, this.#time.encode(), { ttlMs: Infinity })
-    if (later !== undefined) return later.write(put).then(() => this.#expiry.sweep())
-    put()
+    if (later !== undefined) return this.#advanceLater(later, timestampMs)
+    if (timestampMs <= this.#time.watermarkMs) return undefined
+    this.#storeWatermark(timestampMs)
+    // Only what is stored holds: a reader, and the next process, go by that.
+    this.#time.advance(timestampMs)
     this.#expiry.sweep()
     return undefined
+  }
+
+  async #advanceLater(later: LaterRunner, timestampMs: number): Promise<void> {
+    if (timestampMs <= this.#time.watermarkMs) return
+    await later.write(() => this.#storeWatermark(timestampMs))
+    this.#time.advance(timestampMs)
+    await this.#expiry.sweep()
+  }
+
+  #storeWatermark(timestampMs: number): void {
+    const { entries } = this.#host
+    const before = entries.peek(this.#time.key, this.#slot) ? this.#slot : undefined
+    const stored = this.#time.stored(timestampMs, before)
+    if (stored !== undefined) entries.put(this.#time.key, stored, { ttlMs: Infinity })
   }
 
   migrate(options: MigrateOptions = {}): Promise<void> {
@@ -342,6 +369,7 @@ class Store {
   }
 
   async plan(): Promise<StorePlan> {
+    this.#host.refresh()
     return planOf(this.#backend, this.#schema, this.#recorded)
   }
 
@@ -361,7 +389,30 @@ class Store {
         violations: [{ argument: 'body', reason: 'must be a function' }],
       })
     }
-    return this.#host.batch(body)
+    // A batch in a batch is a part of the outer one.
+    if (this.#host.isInBatch) return this.#host.batch(body)
+    let watermarkMs: number | undefined
+    const begun = () => {
+      watermarkMs = this.#time.watermarkMs
+      return body()
+    }
+    const failed = (error: unknown) => {
+      if (watermarkMs !== undefined && watermarkMs !== this.#time.watermarkMs) {
+        this.#time.goBack(watermarkMs)
+        this.#expiry.forgetLooks()
+      }
+      return error
+    }
+    if (this.#host.later !== undefined) {
+      return (this.#host.batch(begun) as Promise<unknown>).catch((error: unknown) => {
+        throw failed(error)
+      })
+    }
+    try {
+      return this.#host.batch(begun)
+    } catch (error) {
+      throw failed(error)
+    }
   }
 
   clear(key: KeyLike<unknown>): unknown {
@@ -385,6 +436,26 @@ class Store {
     rejectViolations(violationsOf({ range }, { range: groupsRule(this.#recorded.keyGroups) }, 'keyGroups'))
     const { from, until } = range
     return Object.freeze({ from, until, range: groupRange(from, until) })
+  }
+
+  #localHost(backend: SyncStateBackend): LocalHost {
+    if (backend.isReadOnly !== true) return new LocalHost(backend)
+    return new LocalHost(backend, new WriterWatch(backend, this.#time, (record) => this.#adopt(record)))
+  }
+
+  /** The writer in another process has recorded something: reading goes on where that changes nothing for it. */
+  #adopt(record: Uint8Array | undefined): void {
+    if (record === undefined) throw recordedElsewhere()
+    const next = schemaForReading(this.#schema, decodeSchema(record))
+    if (!readsAlike(this.#recorded, next)) throw recordedElsewhere()
+    this.#recorded = next
+    for (const { name, entries } of this.#states) {
+      const { former = [], indexes = [] } = this.#recordedState(name)
+      if (former.length === 0) entries.forgetFormers()
+      for (const index of entries.indexes) {
+        index.isBuilt = indexes.some(({ id, built }) => id === index.id && built)
+      }
+    }
   }
 
   get #keyCodec(): KeyCodec<unknown> {

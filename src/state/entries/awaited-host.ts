@@ -76,6 +76,8 @@ export class AwaitedHost implements Host, LaterRunner {
     writes()
   }
 
+  refresh(): void {}
+
   async *scan(
     ranges: readonly ScanRange[],
     formerIds: readonly number[] = [],

@@ -40,6 +40,36 @@ export class CopiedEntries implements ScannableEntries {
   }
 }
 
+/** Called before and after each read, where another process writes. */
+export interface ReadWatch {
+  beforeRead(): void
+  afterRead(): void
+}
+
+/** Entries that another process writes. They are copied: the look at what the writer did would make what lies in place void. */
+export class WatchedEntries extends CopiedEntries {
+  readonly #watch: ReadWatch
+
+  constructor(backend: SyncStateBackend, watch: ReadWatch) {
+    super(backend)
+    this.#watch = watch
+  }
+
+  override peek(key: AssembledKey, slot: Slot): boolean {
+    this.#watch.beforeRead()
+    const isThere = super.peek(key, slot)
+    this.#watch.afterRead()
+    return isThere
+  }
+
+  override list(from: Uint8Array, until: Uint8Array): Iterable<Entry> {
+    this.#watch.beforeRead()
+    const entries = Array.from(super.list(from, until))
+    this.#watch.afterRead()
+    return entries
+  }
+}
+
 /** Entries of a local engine whose values are read and written where they lie. */
 export class InPlaceEntries extends CopiedEntries {
   readonly #backend: InPlaceBackend

@@ -25,6 +25,8 @@ export interface Host {
    * does not read: it may still see what was there before.
    */
   together(writes: () => void): void
+  /** Where another process writes: brings what is known of the store up to date. */
+  refresh(): void
   /** Groups what a function of the user writes, as one step. */
   batch<Result>(body: () => Result | PromiseLike<Result>): unknown
   /**

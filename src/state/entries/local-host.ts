@@ -8,7 +8,7 @@ import { StateError } from '../../base/errors.js'
 import { isThenable } from '../../base/shapes.js'
 import { Slot } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
-import { CopiedEntries, InPlaceEntries } from './backend-entries.js'
+import { CopiedEntries, InPlaceEntries, type ReadWatch, WatchedEntries } from './backend-entries.js'
 import type { AssembledKey, Entries, ScannableEntries } from './entries.js'
 import { type Host, mergedAtOnce, rangeOfState, type ScannedEntry } from './host.js'
 import { Overlay } from './overlay.js'
@@ -18,14 +18,17 @@ export class LocalHost implements Host {
   entries: Entries
   readonly #backend: SyncStateBackend
   readonly #base: ScannableEntries
+  readonly #watch: ReadWatch | undefined
   readonly #collected: CollectedEntries
   #overlay: Overlay | undefined
 
-  constructor(backend: SyncStateBackend) {
+  /** @param watch where another process writes, and this store is only read. */
+  constructor(backend: SyncStateBackend, watch?: ReadWatch) {
     this.#backend = backend
-    this.#base = isInPlaceBackend(backend)
-      ? new InPlaceEntries(backend, new Slot())
-      : new CopiedEntries(backend)
+    this.#watch = watch
+    if (watch !== undefined) this.#base = new WatchedEntries(backend, watch)
+    else if (isInPlaceBackend(backend)) this.#base = new InPlaceEntries(backend, new Slot())
+    else this.#base = new CopiedEntries(backend)
     this.#collected = new CollectedEntries(this.#base)
     this.entries = this.#base
   }
@@ -58,6 +61,11 @@ export class LocalHost implements Host {
     }
   }
 
+  refresh(): void {
+    this.#watch?.beforeRead()
+    this.#watch?.afterRead()
+  }
+
   get isInBatch(): boolean {
     return this.#overlay !== undefined
   }
@@ -77,10 +85,23 @@ export class LocalHost implements Host {
     }
   }
 
-  *scan(ranges: readonly ScanRange[], formerIds: readonly number[] = []): IterableIterator<ScannedEntry> {
+  scan(ranges: readonly ScanRange[], formerIds: readonly number[] = []): IterableIterator<ScannedEntry> {
+    return new ScanFromFirstStep(() => {
+      const [range] = ranges
+      const isSimple = ranges.length === 1 && formerIds.length === 0 && this.#overlay === undefined
+      // The usual scan is the engine's own: each generator in between costs as much as the step of an entry.
+      if (range !== undefined && isSimple && this.#watch === undefined) return this.#base.scan(range)
+      return this.#scan(ranges, formerIds)
+    })
+  }
+
+  *#scan(ranges: readonly ScanRange[], formerIds: readonly number[]): IterableIterator<ScannedEntry> {
     const overlay = this.#overlay
+    this.#watch?.beforeRead()
     const snapshot = this.#backend.snapshotSync()
     try {
+      // What was recorded until now was so at the snapshot's instant.
+      this.#watch?.afterRead()
       for (const range of ranges) {
         const own = scanned(snapshot, overlay, range)
         if (formerIds.length === 0) {
@@ -100,6 +121,33 @@ export class LocalHost implements Host {
     const batch = new WriteBatch()
     overlay.addTo(batch)
     this.#backend.writeSync(batch)
+  }
+}
+
+/** A scan that is opened by its first step: what it shows is of that instant, and a scan that nobody steps holds nothing. */
+class ScanFromFirstStep implements IterableIterator<ScannedEntry> {
+  readonly #open: () => Iterator<ScannedEntry>
+  #opened: Iterator<ScannedEntry> | undefined
+  #isOver = false
+
+  constructor(open: () => Iterator<ScannedEntry>) {
+    this.#open = open
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<ScannedEntry, undefined> {
+    if (this.#isOver) return { done: true, value: undefined }
+    this.#opened ??= this.#open()
+    return this.#opened.next() as IteratorResult<ScannedEntry, undefined>
+  }
+
+  return(): IteratorResult<ScannedEntry, undefined> {
+    this.#isOver = true
+    this.#opened?.return?.()
+    return { done: true, value: undefined }
   }
 }
 

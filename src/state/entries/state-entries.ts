@@ -43,6 +43,8 @@ export interface StateEntriesOptions {
   readonly event: { readonly expiry: EventExpiry; readonly afterMs: number } | undefined
   readonly formers: readonly FormerGeneration[]
   readonly indexes: readonly EntryIndex[]
+  /** This store is only read; another process may write it. */
+  readonly isWrittenElsewhere: boolean
   /** Of values in the present form. */
   readonly codec: Codec<unknown>
   /** The error for something that is wrong with an entry, with its key as far as that can be told. */
@@ -128,6 +130,10 @@ export class StateEntries implements ExpiringState {
       if (!isThere) continue
       if (!this.#isLive(slot, former.isStamped, key)) return NONE
       return former.read === undefined ? PRESENT : i + 1
+    }
+    // A writer in another process may have migrated it between these looks.
+    if (this.#options.isWrittenElsewhere && this.#formers.length > 0 && entries.peek(key, slot)) {
+      return this.#isLive(slot, this.#options.event !== undefined, key) ? PRESENT : NONE
     }
     return NONE
   }

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { compareBytes } from '../../base/bytes.js'
 import { bytes, utf8 } from '../codec/byte-strings.js'
 import { tuple } from '../codec/composite.js'
 import { uint32 } from '../codec/numbers.js'
 import { keyHash } from './key-group.js'
-import { encodeKey, groupRange, StoredKey } from './stored-key.js'
+import { EncodedKey, encodeKey, groupRange, plainKey, StoredKey } from './stored-key.js'
 
 describe('the hash of key groups', () => {
   // Vectors of MurmurHash3_x86_32 with seed 0, as they are published; docs/format/state.md repeats them.
@@ -50,6 +50,18 @@ describe('a stored key', () => {
     expect(stored.group).toBe(group)
     stored.set(0x0203, encodeKey(tuple(utf8, bytes), ['a', Uint8Array.of(1)], 32_768))
     expect(Buffer.from(stored.copy())).toEqual(expected.subarray(0, -2))
+  })
+
+  it('takes a key that another copy of this package has encoded', async () => {
+    stored.set(0x0203, ['a', Uint8Array.of(1)])
+    const expected = stored.copy()
+    vi.resetModules()
+    const other = await import('./stored-key.js')
+    const encoded = other.encodeKey(tuple(utf8, bytes), ['a', Uint8Array.of(1)], 32_768)
+    expect(encoded).not.toBeInstanceOf(EncodedKey)
+    stored.set(0x0203, encoded)
+    expect(stored.copy()).toEqual(expected)
+    expect(plainKey(encoded)).toEqual(['a', Uint8Array.of(1)])
   })
 
   it('lies in the range of its group, and in no other one', () => {

@@ -12,6 +12,7 @@
 import { present } from '../../base/assert.js'
 import { prefixEnd } from '../../base/bytes.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
+import { brandClass } from '../../base/shapes.js'
 import type { Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
@@ -23,8 +24,15 @@ const PREFIX_BYTES = 4
 /** The first bytes of the store's own entries. */
 export const OWN_PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff)
 
+/** Of the encoded keys of every copy of this package. */
+const ENCODED_KEY = Symbol.for('holdfast.EncodedKey.1')
+
 /** A key in its encoded form, made by `store.key(…)`: where one key is used often, it is encoded only once. */
 export class EncodedKey<Key> {
+  static {
+    brandClass(EncodedKey, ENCODED_KEY)
+  }
+
   readonly key: Key
   readonly group: number
   /** The key's own bytes, without the prefix. */
@@ -40,9 +48,14 @@ export class EncodedKey<Key> {
 /** A key as it is, or encoded before. */
 export type KeyLike<Key> = Key | EncodedKey<Key>
 
+/** Whether a key was encoded before, by this copy of the package or another. */
+export function isEncodedKey<Key>(key: KeyLike<Key>): key is EncodedKey<Key> {
+  return typeof key === 'object' && key !== null && (key as { [ENCODED_KEY]?: unknown })[ENCODED_KEY] === true
+}
+
 /** The key itself, for messages and functions. */
 export function plainKey<Key>(key: KeyLike<Key>): Key {
-  return key instanceof EncodedKey ? key.key : key
+  return isEncodedKey(key) ? key.key : key
 }
 
 const NO_BYTES: Uint8Array = new Uint8Array(0)
@@ -65,7 +78,7 @@ export class StoredKey<Key> {
     const writer = this.#writer
     writer.length = PREFIX_BYTES
     let group: number
-    if (key instanceof EncodedKey) {
+    if (isEncodedKey(key)) {
       appendShort(writer, key.bytes)
       group = key.group
     } else {

@@ -59,7 +59,7 @@ export interface IndexDefinition<Value, Derived> {
 
 /**
  * An index by what `derive` makes of each value; where that is `undefined`, the value is not in it. The function's result may
- * only depend on the value. Where the function changes, so must `version`: the index is then built anew.
+ * only depend on the value. A struct is shown to it where it lies: it must not be kept. The function must not call its own state. Where the function changes, so must `version`: the index is then built anew.
  *
  * @example value(json<Profile>(), { indexes: { byCity: index(utf8, (profile: Profile) => profile.city) } })
  */

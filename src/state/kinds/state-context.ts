@@ -6,8 +6,9 @@ import { type CodecDirection, CodecError } from '../codec/codec-error.js'
 import type { Host } from '../entries/host.js'
 import type { StateEntries } from '../entries/state-entries.js'
 import {
-  EncodedKey,
+  type EncodedKey,
   encodeKey,
+  isEncodedKey,
   type KeyLike,
   plainKey,
   readerBehindPrefix,
@@ -59,7 +60,7 @@ export class StateContext<Key> {
 
   /** A key that an operation keeps beyond the call: what the caller does with its own afterwards is of no effect. */
   kept(key: KeyLike<Key>): EncodedKey<Key> {
-    if (key instanceof EncodedKey) return key
+    if (isEncodedKey(key)) return key
     try {
       return encodeKey(this.keyCodec, key, this.keyGroups)
     } catch (error) {

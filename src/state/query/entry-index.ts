@@ -43,6 +43,7 @@ export class EntryIndex {
   isBuilt: boolean
   readonly #derive: (value: unknown) => readonly unknown[]
   readonly #sought = new ByteWriter()
+  readonly #reader = new ByteReader()
 
   constructor({ id, name, codec, isBuilt, derive }: EntryIndexOptions) {
     this.id = id
@@ -91,7 +92,7 @@ export class EntryIndex {
 
   /** What an index entry says: the derived value, and the stored key of the entry in a state. */
   parse(indexKey: Uint8Array, state: number): { readonly derived: unknown; readonly key: Uint8Array } {
-    const reader = new ByteReader().fromBytes(indexKey, INDEX_HEAD_BYTES)
+    const reader = this.#reader.fromBytes(indexKey, INDEX_HEAD_BYTES)
     const derived = this.codec.readKey(reader)
     const at = reader.position
     const key = new Uint8Array(indexKey.length - at + GROUP_BYTES)

@@ -39,6 +39,7 @@ export function queryIndex<Key>(
   rejectViolations(violationsOf(options, queryRules))
   const index = entries.indexes.find((each) => each.name === name)
   if (index === undefined) throw invalidArgument('index', `must be an index of state '${context.name}'`)
+  context.host.refresh()
   if (!index.isBuilt) {
     throw new StateError('NOT_INITIALIZED', {
       component: `index '${name}' of state '${context.name}', which lacks entries until migrate() has made them`,
@@ -118,7 +119,12 @@ function rangeOf<Key>(
 }
 
 const cursorOf = (indexKey: Uint8Array): string =>
-  Buffer.from(indexKey.subarray(INDEX_HEAD_BYTES)).toString('base64url')
+  base64urlSlice.call(indexKey, INDEX_HEAD_BYTES, indexKey.length)
+
+/** What `Buffer.prototype.toString` calls: it takes any `Uint8Array`, and so needs no `Buffer` made for each cursor. */
+const { base64urlSlice } = Buffer.prototype as unknown as {
+  base64urlSlice(this: Uint8Array, start: number, end: number): string
+}
 
 function cursorKey(index: EntryIndex, cursor: string): Uint8Array {
   return new Uint8Array([...index.range.gte, ...Buffer.from(cursor, 'base64url')])

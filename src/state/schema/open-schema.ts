@@ -35,19 +35,11 @@ export async function openSchema(
   mayMigrate: boolean,
 ): Promise<RecordedSchema> {
   const recorded = await readSchema(backend)
+  if (backend.isReadOnly === true) return schemaForReading(schema, recorded)
   const { conflicts, changes, next, isChanged } = planSchema(schema, recorded)
   if (conflicts.length > 0) throw incompatible(conflicts)
   const atOpening = changes.filter((change) => change.atOpening && change.action === 'migrate')
   if (atOpening.length > 0 && !mayMigrate) throw needsMigration(atOpening)
-  if (backend.isReadOnly === true) {
-    if (recorded === undefined || isChanged) throw notRecorded(recorded, changes)
-    const unfinished = next.states.filter((state) =>
-      migratesAnything((schema.states as StateDefinitions)[state.name] as StateDefinition, state),
-    )
-    if (unfinished.length > 0) throw needsWriter(unfinished.map(({ name }) => name))
-    // What a writer has not removed yet is under ids that no state has.
-    return next
-  }
   if (isChanged) await recordSchema(backend, next)
   const { droppingIndexes = [], ...rest } = next
   if (next.dropping.length === 0 && droppingIndexes.length === 0) return next
@@ -60,6 +52,45 @@ export async function openSchema(
   const done = { ...rest, dropping: [] }
   await recordSchema(backend, done)
   return done
+}
+
+/** What a program that only reads goes by; `INCOMPATIBLE` where something would have to be recorded or migrated first. */
+export function schemaForReading(schema: StateSchema, recorded: RecordedSchema | undefined): RecordedSchema {
+  const { conflicts, changes, next, isChanged } = planSchema(schema, recorded)
+  if (conflicts.length > 0) throw incompatible(conflicts)
+  if (recorded === undefined || isChanged) throw notRecorded(recorded, changes)
+  const unfinished = next.states.filter((state) =>
+    migratesAnything((schema.states as StateDefinitions)[state.name] as StateDefinition, state),
+  )
+  if (unfinished.length > 0) throw needsWriter(unfinished.map(({ name }) => name))
+  // What a writer has not removed yet is under ids that no state has.
+  return next
+}
+
+/** Whether what a reader looks for still lies where it looks: a migration that was finished changes nothing about that. */
+export function readsAlike(before: RecordedSchema, after: RecordedSchema): boolean {
+  return (
+    before.keyGroups === after.keyGroups &&
+    before.states.every(({ name, id, former = [], indexes = [] }) => {
+      const next = after.states.find((state) => state.name === name)
+      const formerIds = new Set(former.map((generation) => generation.id))
+      const indexIds = new Set((next?.indexes ?? []).map((index) => index.id))
+      return (
+        next?.id === id &&
+        (next.former ?? []).every((generation) => formerIds.has(generation.id)) &&
+        indexes.every((index) => indexIds.has(index.id))
+      )
+    })
+  )
+}
+
+/** The writer goes on with another schema than that which a reader was opened with. */
+export function recordedElsewhere(): StateError {
+  return new StateError('INCOMPATIBLE', {
+    what: 'a store that is open for reading only',
+    found: 'another schema, which its writer has recorded since',
+    supported: 'the one that it was opened with: open it again, by a program that has the new one',
+  })
 }
 
 export async function recordSchema(backend: StateBackend, schema: RecordedSchema): Promise<void> {

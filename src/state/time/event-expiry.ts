@@ -55,6 +55,11 @@ export class EventExpiry {
     this.#states.set(id, state)
   }
 
+  /** Forgets in which groups nothing is due: what was found there was not removed after all. */
+  forgetLooks(): void {
+    this.#dueFromMs.fill(-Infinity)
+  }
+
   /** Notes that an entry is to be looked at when it expires, instead of when it expired before. */
   move(key: AssembledKey, beforeMs: number | undefined, afterMs: number | undefined, stepMs: number): void {
     const before = beforeMs === undefined ? undefined : lookAt(beforeMs, stepMs)

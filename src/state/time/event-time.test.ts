@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { asynchronousBackend } from '../../../test/support/asynchronous-backend.js'
 import type { StateBackend } from '../../backend/state-backend.js'
-import { isStateError } from '../../base/errors.js'
+import { isStateError, StateError } from '../../base/errors.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import {
   aggregating,
@@ -105,6 +105,55 @@ describe.each(backends)('time to live by events, on %s', (_name, make) => {
     const ofMap = /seen.*"a".*"x"/
     await expect((async () => store.seen.has('a', 'x'))()).rejects.toThrow(ofMap)
     await expect(items(store.seen.entries('a'))).rejects.toThrow(ofMap)
+  })
+
+  it('the watermark is no further than what was stored: a put that fails, a batch that fails', async () => {
+    await using backend = make()
+    let fails = false
+    const write = backend.supports.sync ? 'updateSync' : 'write'
+    const failing = new Proxy(backend, {
+      get: (target, name) => {
+        const member: unknown = Reflect.get(target, name, target)
+        if (typeof member !== 'function') return member
+        if (name !== write) return member.bind(target)
+        return (...args: unknown[]) => {
+          if (fails)
+            throw new StateError('STORAGE_ERROR', { storage: 'test', operation: 'put', reason: 'not now' })
+          return member.apply(target, args) as unknown
+        }
+      },
+    })
+    const store = await opened(failing)
+    store.at(1_000)
+    await store.read.put('a', 1)
+    await store.advanceWatermark(1_500)
+    fails = true
+    const advance = async () => store.advanceWatermark(2_000)
+    await expect(advance()).rejects.toSatisfy((error) => isStateError(error, 'STORAGE_ERROR'))
+    fails = false
+    expect(store.watermark).toBe(1_500)
+    expect(await store.read.has('a')).toBe(true)
+    const inBatch = async () =>
+      store.batch((): unknown => {
+        const advanced: unknown = store.advanceWatermark(2_000)
+        if (backend.supports.sync) throw new Error('not now')
+        return Promise.resolve(advanced).then(() => Promise.reject(new Error('not now')))
+      })
+    await expect(inBatch()).rejects.toThrow('not now')
+    expect(store.watermark).toBe(1_500)
+    expect(await store.read.has('a')).toBe(true)
+    const before = await backend.count()
+    await store.advanceWatermark(2_000)
+    expect(store.watermark).toBe(2_000)
+    expect(await store.read.has('a')).toBe(false)
+    // What the failed batch had removed is removed now: the entry and its look.
+    await store.advanceWatermark(2_100)
+    expect(await backend.count()).toBe(before - 2)
+    expect((await opened(backend)).watermark).toBe(2_100)
+    await Promise.all([store.advanceWatermark(4_000), store.advanceWatermark(3_000)])
+    await Promise.all([store.advanceWatermark(5_000), store.advanceWatermark(6_000)])
+    expect(store.watermark).toBe(6_000)
+    expect((await opened(backend)).watermark).toBe(6_000)
   })
 
   it('L2: lists and maps expire by element, and reading refreshes where it is asked for', async () => {

@@ -2,6 +2,7 @@
 
 import { StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
+import type { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import { int64 } from '../codec/numbers.js'
 import { GivenKey, OWN_PREFIX } from '../key/stored-key.js'
@@ -49,18 +50,25 @@ export class EventTime {
     })
   }
 
-  /** Whether this is further than before; a lower watermark is ignored (T3). */
-  advance(watermarkMs: number): boolean {
-    if (watermarkMs <= this.#watermarkMs) return false
+  /** Moves on; a lower watermark is ignored (T3). */
+  advance(watermarkMs: number): void {
+    if (watermarkMs <= this.#watermarkMs) return
     this.#watermarkMs = watermarkMs
     this.#highestMs = Math.max(this.#highestMs, watermarkMs)
-    return true
   }
 
-  encode(): ByteWriter {
+  /** Goes back to a watermark of before, because what was written with the later one was not kept. */
+  goBack(watermarkMs: number): void {
+    this.#watermarkMs = watermarkMs === -Infinity ? NEVER_YET : watermarkMs
+  }
+
+  /** What is to be stored when the watermark moves on; `undefined` where it was as far already, here or in what is stored. */
+  stored(watermarkMs: number, before: Slot | undefined): ByteWriter | undefined {
+    const storedMs = before === undefined ? NEVER_YET : int64.load(before.view, before.offset)
+    if (watermarkMs <= Math.max(this.#watermarkMs, storedMs)) return undefined
     const to = new ByteWriter(16)
-    int64.write(this.#watermarkMs, to)
-    int64.write(this.#highestMs, to)
+    int64.write(watermarkMs, to)
+    int64.write(Math.max(this.#highestMs, watermarkMs), to)
     return to
   }
 
