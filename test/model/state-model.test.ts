@@ -8,6 +8,7 @@ import {
   aggregating,
   defineState,
   float64,
+  index,
   int64,
   json,
   list,
@@ -36,7 +37,7 @@ const states = {
   note: value(json<{ text: string }>(), { default: () => ({ text: '' }) }),
   steps: list(utf8),
   last: list(uint32, { maxLength: MAX_LENGTH }),
-  hours: map(utf8, uint32),
+  hours: map(utf8, uint32, { indexes: { byCount: index(uint32, (count: number) => count) } }),
   seen: map(utf8, none, { ttl: { afterMs: TTL_MS } }),
 }
 const schema = defineState({ key: tuple(utf8, uint32), states, keyGroups: 16 })
@@ -74,10 +75,15 @@ type Command =
   | { readonly do: 'overflow'; readonly key: number }
   | { readonly do: 'wait'; readonly by: number }
 
+interface Opening {
+  readonly do: 'reopen' | 'restore' | 'kill'
+}
+
 type Step =
   | Command
   | { readonly do: 'batch'; readonly commands: readonly Command[]; readonly fails: boolean }
-  | { readonly do: 'reopen' | 'restore' }
+  | Opening
+  | { readonly do: 'checkpoint' }
 
 const key = fc.nat({ max: keys.length - 1 })
 const text = fc.constantFrom('', 'a', 'b', '\0', 'é', 'long'.repeat(20))
@@ -117,6 +123,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('reopen' as const, 'restore' as const) }) },
+  { weight: 1, arbitrary: fc.constantFrom<Step>({ do: 'checkpoint' }, { do: 'kill' }) },
 )
 
 type LocalStore = StateStore<typeof schema, 'sync'>
@@ -259,18 +266,34 @@ async function compare(store: LocalStore, holdings: readonly Holding[], nowMs: n
   )
   expect((await items(store.steps.entries())).length).toBe(count(({ steps }) => steps.length))
   expect((await items(store.hours.all())).length).toBe(count(({ hours }) => hours.size))
+  const found = await items(store.hours.query('byCount'))
+  const counts = found.map(({ derived }) => derived)
+  expect(counts).toEqual([...counts].sort((left, right) => left - right))
+  const wanted = holdings.flatMap(({ hours }, i) =>
+    [...hours].map(([hour, hourly]) => [hourly, keys[i], hour, hourly]),
+  )
+  const shown = (all: readonly unknown[][]) => all.map((each) => JSON.stringify(each)).sort()
+  expect(shown(found.map(({ derived, entry }) => [derived, ...entry]))).toEqual(shown(wanted))
 }
 
 async function run(subject: StateSubject, steps: readonly Step[], clock: ManualClock): Promise<void> {
   let holdings = keys.map(() => new Holding())
+  let saved = holdings
   let store = (await StateStore.open(subject.backend, schema)) as unknown as LocalStore
   for (const each of steps) {
+    if (each.do === 'checkpoint') {
+      await subject.checkpoint?.()
+      saved = structuredCloneOf(holdings)
+      continue
+    }
     if (isOpening(each)) {
-      if (each.do === 'restore' && subject.restored !== undefined) {
-        const before = subject.backend
-        subject.backend = await subject.restored()
-        await before.close()
+      const before = subject.backend
+      if (each.do === 'restore') subject.backend = (await subject.restored?.()) ?? before
+      if (each.do === 'kill') {
+        subject.backend = (await subject.recovered?.()) ?? before
+        if (subject.backend !== before) holdings = structuredCloneOf(saved)
       }
+      if (subject.backend !== before) await before.close()
       store = (await StateStore.open(subject.backend, schema)) as unknown as LocalStore
     } else if (each.do === 'batch') {
       holdings = await runBatch(store, each, holdings, clock, isSyncBackend(subject.backend))
@@ -282,8 +305,8 @@ async function run(subject: StateSubject, steps: readonly Step[], clock: ManualC
   }
 }
 
-function isOpening(each: Step): each is Extract<Step, { do: 'reopen' | 'restore' }> {
-  return each.do === 'reopen' || each.do === 'restore'
+function isOpening(each: Step): each is Opening {
+  return each.do === 'reopen' || each.do === 'restore' || each.do === 'kill'
 }
 
 class Cancelled extends Error {}

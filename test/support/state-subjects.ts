@@ -4,8 +4,12 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { isSyncBackend, type StateBackend } from '../../src/backend/state-backend.js'
+import { CheckpointCoordinator } from '../../src/checkpoint/coordinator/checkpoint-coordinator.js'
+import type { CheckpointId } from '../../src/checkpoint/types.js'
+import { CheckpointWorker } from '../../src/checkpoint/worker/checkpoint-worker.js'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
+import { FileCheckpointStorage } from '../../src/storage/file-checkpoint-storage.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { asynchronousBackend } from './asynchronous-backend.js'
 import { modelRuns } from './long.js'
@@ -16,6 +20,55 @@ export interface StateSubject {
   backend: StateBackend
   /** Another backend with the same content, as after a restore; `undefined` where there is no such way. */
   readonly restored: (() => Promise<StateBackend>) | undefined
+  /** Publishes a checkpoint as files; absent where a model does without. */
+  readonly checkpoint?: () => Promise<void>
+  /** What a process finds that comes after this one was killed: another backend with the latest checkpoint, `undefined` without one. */
+  readonly recovered?: () => Promise<StateBackend | undefined>
+  readonly end?: () => Promise<void>
+}
+
+/** All subjects' checkpoints are made in one thread. */
+const worker = new CheckpointWorker()
+
+/** More than a run makes: the one that it goes back to is never dropped. */
+const MAX_CHECKPOINTS = 200
+
+function memorySubject(clock: ManualClock, directory: string): StateSubject {
+  let coordinator: CheckpointCoordinator | undefined
+  const coordinated = (backend: MemoryStateBackend) => {
+    const storage = new FileCheckpointStorage(directory)
+    coordinator = new CheckpointCoordinator(backend, { storage, worker, maxCheckpoints: MAX_CHECKPOINTS })
+    return coordinator
+  }
+  const end = async () => {
+    await coordinator?.shutdown()
+    coordinator = undefined
+  }
+  let published: CheckpointId | undefined
+  const subject = {
+    backend: new MemoryStateBackend({ clock }),
+    restored: async () => {
+      await end()
+      const copy = new MemoryStateBackend({ clock })
+      await using snapshot = await subject.backend.snapshot()
+      await copy.replaceAll(snapshot.blocks())
+      return copy
+    },
+    checkpoint: async () => {
+      const { id } = await (coordinator ?? coordinated(subject.backend)).createCheckpoint()
+      published = id
+    },
+    recovered: async () => {
+      if (published === undefined) return undefined
+      // A shutdown takes a last checkpoint, which a process that is killed does not: so not the latest one is restored.
+      await end()
+      const backend = new MemoryStateBackend({ clock })
+      await coordinated(backend).restore(published)
+      return backend
+    },
+    end,
+  }
+  return subject
 }
 
 /** How often a model runs, in a long run and in a quick one. */
@@ -37,6 +90,7 @@ export function onEveryEngine<Step>(
         try {
           await run(subject, steps, clock)
         } finally {
+          await subject.end?.()
           await subject.backend.close()
         }
       }),
@@ -44,21 +98,16 @@ export function onEveryEngine<Step>(
     )
 
   it(
-    'on the memory engine, restored from its snapshots',
+    'on the memory engine, restored from its snapshots and from checkpoints in files',
     async () => {
-      const make = async (clock: ManualClock) => {
-        const subject: { backend: MemoryStateBackend; restored: () => Promise<StateBackend> } = {
-          backend: new MemoryStateBackend({ clock }),
-          restored: async () => {
-            const copy = new MemoryStateBackend({ clock })
-            await using snapshot = await subject.backend.snapshot()
-            await copy.replaceAll(snapshot.blocks())
-            return copy
-          },
-        }
-        return subject
+      const directory = mkdtempSync(join(tmpdir(), 'holdfast-state-'))
+      let subjects = 0
+      const make = async (clock: ManualClock) => memorySubject(clock, join(directory, String(subjects++)))
+      try {
+        await expect(check(make, counts.memory)).resolves.toBeUndefined()
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
       }
-      await expect(check(make, counts.memory)).resolves.toBeUndefined()
     },
     LIMIT_MS,
   )
