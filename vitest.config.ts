@@ -1,10 +1,17 @@
 import { configDefaults, defineConfig } from 'vitest/config'
 
-/** Files that start no thread that others share, and leave nothing behind: they share processes, which spares most of their start. */
-const plain = [
-  'src/{backend,base,codec,files,log,memory,state,storage,testing}/**/*.test.ts',
-  'src/checkpoint/format/**/*.test.ts',
-  'examples/**/*.test.ts',
+/**
+ * Files that need a process of their own: they use up what it has, end threads in the middle, or measure. All others share
+ * processes, file after file, which spares each of them the start and the loading of the sources: they leave nothing behind,
+ * and register what cleans up in each file (a module that several files import runs once).
+ */
+const alone = [
+  'src/lmdb/commit/writer-port.test.ts',
+  'src/lmdb/store/one-process.test.ts',
+  'test/faults/**/*.test.ts',
+  'test/large/**/*.test.ts',
+  'test/lmdb-durable-after-burst.test.ts',
+  'test/surroundings/**/*.test.ts',
 ]
 
 /** What takes so long hangs. Less would be enough on a quiet machine; on one that has much else to do it is not. */
@@ -19,13 +26,14 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     projects: [
-      { extends: true, test: { name: 'plain', include: plain, isolate: false } },
+      { extends: true, test: { name: 'alone', include: alone } },
       {
         extends: true,
         test: {
-          name: 'alone',
+          name: 'shared',
           include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...plain],
+          exclude: [...configDefaults.exclude, ...alone],
+          isolate: false,
         },
       },
     ],

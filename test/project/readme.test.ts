@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { leftToLongRuns } from '../support/long.js'
 import { fencesOf, type RunBlock, runBlocksOf } from './markdown.js'
 import { listFiles, root } from './source-file.js'
 
@@ -61,14 +62,52 @@ function compile(files: readonly string[]): string[] {
   })
 }
 
+interface Outcome {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
 /** Runs a file in an empty directory of its own. */
-function run(file: string) {
+function run(file: string): Outcome {
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-readme-'))
   try {
     return spawnSync(process.execPath, [file], { cwd: directory, encoding: 'utf8', timeout: 200_000 })
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+/** All of them take some six seconds of a processor; what takes so long hangs. */
+const TOGETHER_LIMIT_MS = 240_000
+
+/** Runs files one after the other in one process, for as long as that lives; what ends it is what the last one did. */
+function runTogether(files: readonly string[]): Map<string, Outcome> {
+  const outcomes = new Map<string, Outcome>()
+  for (let rest = files; rest.length > 0; rest = rest.filter((file) => !outcomes.has(file))) {
+    const directory = mkdtempSync(join(tmpdir(), 'holdfast-readme-'))
+    try {
+      const report = join(directory, 'report')
+      writeFileSync(report, '')
+      const args = [join(import.meta.dirname, 'run-samples.mjs'), report, ...rest]
+      const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+        cwd: directory,
+        encoding: 'utf8',
+        timeout: TOGETHER_LIMIT_MS / 2,
+      })
+      const lines = readFileSync(report, 'utf8').split('\n').slice(0, -1)
+      for (const { file, ...outcome } of lines.map(
+        (line) => JSON.parse(line) as Outcome & { file: string },
+      )) {
+        outcomes.set(file, outcome)
+      }
+      const ended = rest.find((file) => !outcomes.has(file))
+      if (ended !== undefined) outcomes.set(ended, { status, stdout, stderr })
+    } finally {
+      rmSync(directory, { recursive: true, force: true })
+    }
+  }
+  return outcomes
 }
 
 function stage(name: string, text: string): string {
@@ -97,14 +136,23 @@ describe('code in the documents', () => {
     expect(compile(files)).toEqual([])
   })
 
-  for (const { place, stem, output } of samples) {
-    it(`runs as printed: ${place}`, () => {
-      const result = run(`${stem}.mjs`)
-      expect(result.stderr).toBe('')
-      expect(result.status).toBe(0)
-      if (output !== undefined) expect(result.stdout).toBe(output)
-    })
-  }
+  describe('runs as printed:', () => {
+    // In a quick run they share a process, which spares most of it: that is the loading of the library.
+    let together = new Map<string, Outcome>()
+    beforeAll(() => {
+      if (leftToLongRuns !== undefined) together = runTogether(samples.map(({ stem }) => `${stem}.mjs`))
+    }, TOGETHER_LIMIT_MS)
+
+    for (const { place, stem, output } of samples) {
+      it(place, () => {
+        const file = `${stem}.mjs`
+        const result = together.get(file) ?? run(file)
+        expect(result.stderr).toBe('')
+        expect(result.status).toBe(0)
+        if (output !== undefined) expect(result.stdout).toBe(output)
+      })
+    }
+  })
 })
 
 describe('the rules for code in documents', () => {

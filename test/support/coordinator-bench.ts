@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { afterAll, afterEach } from 'vitest'
+import { onTestFinished } from 'vitest'
 import type { StateBackend } from '../../src/backend/state-backend.js'
 import { CheckpointCoordinator } from '../../src/checkpoint/coordinator/checkpoint-coordinator.js'
 import type { CheckpointCoordinatorOptions } from '../../src/checkpoint/coordinator/coordinator-options.js'
@@ -20,17 +20,16 @@ export interface Bench {
   readonly log: string[]
 }
 
-/** Shut down after each test. */
-export const open: { shutdown(): Promise<void> }[] = []
+/** Shuts a coordinator down when the test that calls this is over. */
+export function shutDownAfterTest(coordinator: CheckpointCoordinator): void {
+  onTestFinished(async () => await coordinator.shutdown().catch(() => {}))
+}
 
-afterEach(async () => {
-  for (const each of open.splice(0)) await each.shutdown().catch(() => {})
-})
-
-/** One thread for all of a test file: a coordinator's own would cost each of them a start. */
+/**
+ * One thread for all coordinators of a process: one of its own would cost each of them a start. Test files share the process, so
+ * it is not closed; it keeps nothing alive.
+ */
 export const worker: CheckpointWorker = new CheckpointWorker()
-
-afterAll(() => worker.close())
 
 function loggerInto(log: string[]): Logger {
   const at = (level: string) => (_: object, message: string) => void log.push(`${level}: ${message}`)
@@ -61,7 +60,7 @@ export function bench(
   coordinator.on('restored', ({ checkpoint }) => tell(`restored ${checkpoint.id}`))
   coordinator.on('skipped', ({ id, code }) => tell(`skipped ${id} ${code}`))
   coordinator.on('deleted', ({ id }) => tell(`deleted ${id}`))
-  open.push(coordinator)
+  shutDownAfterTest(coordinator)
   return { clock, storage, backend, coordinator, events, log }
 }
 

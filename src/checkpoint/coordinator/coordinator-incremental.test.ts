@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn } from '../../../test/support/checkpoints.js'
-import { contentOf, crash, open, put, worker } from '../../../test/support/coordinator-bench.js'
+import { contentOf, crash, put, shutDownAfterTest, worker } from '../../../test/support/coordinator-bench.js'
 import { base, bench, delta, fill, merged, segmentsOf } from '../../../test/support/incremental-bench.js'
 import type { Replaceable } from '../../backend/state-backend.js'
 import type { SnapshotOptions } from '../../backend/state-snapshot.js'
@@ -227,7 +227,7 @@ describe('after a restore', () => {
       },
     })
     const next = new CheckpointCoordinator(hasty, { storage, worker })
-    open.push(next)
+    shutDownAfterTest(next)
     await next.restoreLatest()
     const expected = await contentOf(inner)
     expect((await next.createCheckpoint()).kind).toBe('full')

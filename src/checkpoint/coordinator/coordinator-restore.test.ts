@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn, rewriteSealed } from '../../../test/support/checkpoints.js'
-import { bench, contentOf, crash, open, put } from '../../../test/support/coordinator-bench.js'
+import { bench, contentOf, crash, put, shutDownAfterTest } from '../../../test/support/coordinator-bench.js'
 import { ModelStateBackend } from '../../testing/model-state-backend.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
@@ -187,7 +187,7 @@ describe('restoring', () => {
     crash(storage)
     const little = new ModelStateBackend({ maxBytes: 100 })
     const next = new CheckpointCoordinator(little, { storage })
-    open.push(next)
+    shutDownAfterTest(next)
     await expect(next.restoreLatest()).rejects.toMatchObject({
       code: 'RESTORE_FAILED',
       details: { checkpointId: 'chk-0000000002' },

@@ -1,0 +1,56 @@
+// Runs modules one after the other, each in an empty directory of its own, and writes to a file what each has printed:
+//
+//   node run-samples.mjs <report> <module>…
+//
+// One is done when nothing is left to wait for: that is when a process of its own would end.
+
+import { appendFileSync, mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { inspect } from 'node:util'
+
+/** How Node ends where a module waits at its top for what never comes. */
+const STILL_WAITING = 13
+
+const [reportFile, ...files] = process.argv.slice(2)
+const base = process.cwd()
+let printed = { stdout: '', stderr: '' }
+let running
+/** Whether the last line of the running module was reached. */
+let isWhole = true
+
+for (const name of ['stdout', 'stderr']) {
+  process[name].write = (chunk, encoding, callback) => {
+    printed[name] += typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()
+    const done = typeof encoding === 'function' ? encoding : callback
+    if (done !== undefined) process.nextTick(done)
+    return true
+  }
+}
+
+function report(status) {
+  appendFileSync(reportFile, `${JSON.stringify({ file: running, status, ...printed })}\n`)
+}
+
+function next() {
+  if (running !== undefined) report(isWhole ? (process.exitCode ?? 0) : STILL_WAITING)
+  running = files.shift()
+  if (running === undefined) return
+  printed = { stdout: '', stderr: '' }
+  process.exitCode = undefined
+  process.chdir(mkdtempSync(join(base, 'sample-')))
+  isWhole = false
+  void import(pathToFileURL(running).href).then(() => {
+    isWhole = true
+  })
+}
+
+// What ends the process is the end of one module alone; whoever runs this begins anew with the rest of them.
+process.on('uncaughtExceptionMonitor', (error) => {
+  printed.stderr += inspect(error)
+})
+process.on('exit', (status) => {
+  if (running !== undefined) report(status)
+})
+process.on('beforeExit', next)
+next()
