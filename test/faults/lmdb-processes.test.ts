@@ -89,7 +89,7 @@ const missing = mountMissing()
 describe.skipIf(missing !== undefined)(titled('a new store on a disk that is nearly full', missing), () => {
   it('is opened, or STORAGE_ERROR, whatever is left', async () => {
     const outcomes: string[] = []
-    for (let size = 8; size <= 512; size += size < 256 ? runs(8, 56) : runs(64, 128)) {
+    for (let size = 8; size <= 512; size += size < 256 ? runs(8, 124) : runs(64, 256)) {
       await onSmallDisk(`size=${size}k`, async (folder) => {
         const owner = await startOwner(join(folder, 'store'))
         outcomes.push(await owner.tell('open'))

@@ -90,12 +90,11 @@ beforeAll(() => {
   write('package-lock.json', lock)
   write('tsconfig.json', {
     files: [],
-    references: [{ path: 'src' }, { path: 'examples' }, { path: 'bench' }],
+    references: [{ path: 'src' }, { path: 'examples' }],
   })
   for (const [name, outDir] of [
     ['src', '../dist'],
     ['examples', '../build/examples'],
-    ['bench', '../build/bench'],
   ] as const) {
     const options = { ...compilerOptions, outDir, tsBuildInfoFile: `../build/${name}.tsbuildinfo` }
     write(`${name}/tsconfig.json`, {
@@ -158,9 +157,8 @@ describe('bootstrap', () => {
 
   it('builds again after a source has changed, was added, or has gone', () => {
     write('examples/main.ts', read('examples/main.ts').replace('number = 1', 'number = 5'))
-    expect(JSON.parse(runMain().stdout)).toMatchObject({ value: 5 })
     write('src/added.ts', 'export const added: number = 1\n')
-    expect(runMain().stderr).toBe('holdfast: building\n')
+    expect(JSON.parse(runMain().stdout)).toMatchObject({ value: 5 })
     expect(has('dist/added.js')).toBe(true)
     rmSync(join(folder, 'src/added.ts'))
     expect(runMain().stderr).toBe('holdfast: building\n')
