@@ -93,7 +93,7 @@ function runTogether(files: readonly string[]): Map<string, Outcome> {
         outcomes.set(file, outcome)
       }
       // Killed, it has said nothing of the one that it ran.
-      const [killed] = rest.filter((file) => !outcomes.has(file))
+      const killed = rest.find((file) => !outcomes.has(file))
       if (killed !== undefined && (status === null || lines.length === 0)) {
         outcomes.set(killed, { status, stdout, stderr })
       }

@@ -32,6 +32,12 @@ function report(status) {
   appendFileSync(reportFile, `${JSON.stringify({ file: running, status, ...printed })}\n`)
 }
 
+async function load(file) {
+  isWhole = false
+  await import(pathToFileURL(file).href)
+  isWhole = true
+}
+
 function next() {
   if (running !== undefined) report(isWhole ? (process.exitCode ?? 0) : STILL_WAITING)
   running = files.shift()
@@ -39,10 +45,8 @@ function next() {
   printed = { stdout: '', stderr: '' }
   process.exitCode = undefined
   process.chdir(mkdtempSync(join(base, 'sample-')))
-  isWhole = false
-  void import(pathToFileURL(running).href).then(() => {
-    isWhole = true
-  })
+  // What it throws nobody catches, as in a process of its own.
+  void load(running)
 }
 
 // What ends the process is the end of one module alone; whoever runs this begins anew with the rest of them.
