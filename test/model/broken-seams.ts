@@ -66,11 +66,18 @@ function snapshots(
   return { does, caughtBy, Backend }
 }
 
+/** Its asynchronous call is the synchronous one, so that a mutant has to break only that. */
+class OneDeleteRange extends ModelStateBackend {
+  override async deleteRange(range: KeyRange): Promise<void> {
+    this.deleteRangeSync(range)
+  }
+}
+
 export const brokenSeams: readonly BrokenBackend[] = [
   {
     does: 'takes the upper bound of a deleted range with it',
     caughtBy: 'deleting ranges',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends OneDeleteRange {
       override deleteRangeSync(range: KeyRange): void {
         const { lt, ...others } = range ?? {}
         super.deleteRangeSync(lt === undefined ? range : { ...others, lte: lt })
@@ -94,7 +101,7 @@ export const brokenSeams: readonly BrokenBackend[] = [
   {
     does: 'counts every key of a deleted range',
     caughtBy: 'deleting ranges',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends OneDeleteRange {
       #more = 0
       override deleteRangeSync(range: KeyRange): void {
         const before = super.stats().entries
@@ -145,7 +152,7 @@ export const brokenSeams: readonly BrokenBackend[] = [
   {
     does: 'takes no range for every key',
     caughtBy: 'deleting ranges',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends OneDeleteRange {
       override deleteRangeSync(range: KeyRange): void {
         super.deleteRangeSync(range ?? {})
       }
@@ -154,7 +161,7 @@ export const brokenSeams: readonly BrokenBackend[] = [
   {
     does: 'takes a bound that is named but undefined for none',
     caughtBy: 'deleting ranges',
-    Backend: class extends ModelStateBackend {
+    Backend: class extends OneDeleteRange {
       override deleteRangeSync(range: KeyRange): void {
         const isSet = ([, bound]: readonly [string, unknown]) => bound !== undefined
         const isPlain = range !== undefined && range !== null && typeof range === 'object'
