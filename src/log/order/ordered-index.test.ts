@@ -69,6 +69,19 @@ describe('OrderedIndex', () => {
     expect(keysInOrder(log).length).toBe(KEYS / 10)
   })
 
+  it('forgets new keys that were gone when their segments were cleaned away, whether or not other segments wait', () => {
+    const log = openLog()
+    put(log, 0, 8)
+    runThrough(log.ordered.build())
+    for (let i = 1; i < KEYS; i++) put(log, i, 100)
+    for (let i = 1; i < KEYS; i++) remove(log, i)
+    log.tidy(Infinity)
+    expect(log.ordered.needsCleaning).toBe(false)
+    put(log, KEYS, 8)
+    expect(Array.from(log.ordered.sortedNow())).not.toContain(0)
+    expect(keysInOrder(log)).toEqual([keyOf(0).toString(), keyOf(KEYS).toString()].sort())
+  })
+
   it('gives itself up before a full log refuses a write', () => {
     const log = openLog(4 * 1024 * 1024)
     for (let i = 0; i < 12_000; i++) put(log, i, 100)

@@ -101,7 +101,8 @@ export class OrderedIndex {
       } else {
         const incoming = yield* this.#without(dead, added.toArray())
         yield* this.#order.sort(incoming)
-        const sorted = yield* this.#without(dead, this.#sorted)
+        // Only among the new keys cleaning leaves empty places.
+        const sorted = dead.size === 0 ? this.#sorted : yield* this.#without(dead, this.#sorted)
         this.#sorted = yield* this.#merge(sorted, this.#withoutRepeats(incoming))
       }
       finished = true
@@ -248,9 +249,8 @@ export class OrderedIndex {
     return dead.has(address >>> OFFSET_BITS) && address !== 0 ? this.#directory.latest(address) : address
   }
 
-  /** The same addresses without those that lead into dead segments. */
+  /** The same addresses without those that lead into dead segments, and without places that cleaning has emptied. */
   *#without(dead: ReadonlySet<number>, addresses: Uint32Array): SlicedWork<Uint32Array> {
-    if (dead.size === 0) return addresses
     const kept = new Uint32Array(addresses.length)
     let length = 0
     for (let i = 0; i < addresses.length; i++) {
