@@ -1,5 +1,5 @@
 import type { StateBackend } from '../backend/state-backend.js'
-import type { StateError } from '../base/errors.js'
+import { isStateError, type StateError } from '../base/errors.js'
 import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
 import { cutFromJson, cutToJson } from './cut.js'
@@ -56,6 +56,10 @@ export class CoordinatedCuts implements Cuts {
       this.#afterwards = this.#afterwards
         .then(() => subject.onSafe(cut))
         .catch((error) => subject.onFailure(error))
+    })
+    // Another process goes on with the job: whatever this one still put out would be there twice.
+    this.coordinator.on('failed', ({ error }) => {
+      if (isStateError(error, 'FENCED')) subject.onFailure(error)
     })
     await this.coordinator.start()
   }

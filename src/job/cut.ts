@@ -28,7 +28,7 @@ export interface JobCut {
 }
 
 export function cutToJson({ name, epoch, positions, time, prepared, outbox }: JobCut): JsonValue {
-  const saved = time === undefined ? {} : { time: JSON.parse(JSON.stringify(time)) as JsonValue }
+  const saved = time === undefined ? {} : { time }
   const waiting = outbox.next > outbox.first ? { outbox } : {}
   return { job: FORMAT, name, epoch, positions, ...saved, prepared, ...waiting }
 }

@@ -314,6 +314,39 @@ it('tells a sink that hangs, and does not wait for it in silence', async () => {
   expect(job.health()).toMatchObject({ state: 'stopped', isHealthy: true })
 })
 
+it('ends where another process has taken over its checkpoints: two would put everything out twice', async () => {
+  const storage = new MemoryCheckpointStorage()
+  await using backend = new MemoryStateBackend()
+  const job = await runJob<Click, typeof schema, Total>({
+    ...common,
+    source: iterableSource<Click>({
+      async *from() {
+        yield [{ user: 'u0', at: 0, price: 1 }, 1] as const
+        await new Promise(() => {})
+      },
+    }),
+    sink: ndjsonFileSink<Total>({ path: outputPath() }),
+    backend,
+    checkpoints: { storage, worker, intervalMs: 5 },
+  })
+  const other = await storage.acquire({ takeOver: true })
+  await expect(job.finished).rejects.toMatchObject({ code: 'FENCED' })
+  expect(job.health()).toMatchObject({ state: 'failed', isHealthy: false })
+  await other.release()
+})
+
+it('an output that is no JSON is refused where it would lie in the store', async () => {
+  await using backend = await LmdbStateBackend.open({ path: join(folder, 'store') })
+  const job = await runJob<Click, typeof schema, Date>({
+    ...common,
+    process: (_, { emit }) => emit(new Date(0)),
+    source: arraySource(clicks(1)),
+    sink: functionSink<Date>({ write: () => {} }),
+    backend,
+  })
+  await expect(job.finished).rejects.toMatchObject({ code: 'SERIALIZATION_FAILED' })
+})
+
 it('J2: a restore from anything but the newest checkpoint begins a new lineage', async () => {
   const storage = new MemoryCheckpointStorage()
   const lineages: string[] = []

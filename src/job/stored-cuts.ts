@@ -13,6 +13,7 @@ import { WriteBatch } from '../backend/write-batch.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
+import { jsonTextOf } from '../checkpoint/format/json-value.js'
 import { cutFromJson, cutToJson, type JobCut } from './cut.js'
 import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
 import type { Outputs } from './outputs.js'
@@ -167,11 +168,7 @@ function outputKey(number: number): Uint8Array {
   return key
 }
 
-function encoded(value: unknown, what: string): Uint8Array {
-  const text = JSON.stringify(value) as string | undefined
-  if (text !== undefined) return Buffer.from(text)
-  throw new StateError('SERIALIZATION_FAILED', { what, reason: 'it has no JSON' })
-}
+const encoded = (value: unknown, what: string): Uint8Array => Buffer.from(jsonTextOf(value, what))
 
 function parsed(bytes: Uint8Array, what: string): JsonValue {
   try {

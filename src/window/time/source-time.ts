@@ -22,8 +22,8 @@ export interface SourceTimeOptions {
   readonly maxDriftMs?: number
 }
 
-/** What is kept of a partition in a cut (T9). */
-export interface SavedPartition {
+/** What is kept of a partition in a cut (T9). A type, not an interface, so that it is JSON to the compiler. */
+export type SavedPartition = {
   /** `undefined` before the first event. */
   readonly highestMs?: number
   readonly watermarkMs?: number
@@ -31,7 +31,7 @@ export interface SavedPartition {
 }
 
 /** What is kept of a source's time in a cut, as JSON. */
-export interface SavedSourceTime {
+export type SavedSourceTime = {
   readonly watermarkMs?: number
   readonly partitions: { readonly [partition: string]: SavedPartition }
 }
