@@ -273,7 +273,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       }
       const partitions = this.#reader.partitions()
       if (partitions.length > 0 && partitions.every((partition) => ended.has(partition))) break
-      // A source that answers at once without anything must not keep the thread busy.
+      // A source that answers at once, with or without events, leaves the event loop its turns.
       await nextTurn()
     }
     if (this.#drains)
