@@ -1,0 +1,146 @@
+// Which windows an event belongs to, by its timestamp alone. Windows are [start, end): the end is no part of them (W1).
+
+import type { Violation } from '../../base/errors.js'
+import { rejectViolations, rules } from '../../base/options.js'
+
+/** An interval of event time, in whole milliseconds since the epoch: `startMs` is in it, `endMs` is not. */
+export interface TimeWindow {
+  readonly startMs: number
+  readonly endMs: number
+}
+
+/** Assigns events to windows that are the same for every key. */
+export interface WindowAssigner {
+  /** What it is, with its settings: two of the same description assign alike. It is recorded beside the windows. */
+  readonly description: string
+  /** The windows of one event, by their start. There may be none (W10). */
+  windowsOf(timestampMs: number): readonly TimeWindow[]
+}
+
+/**
+ * An assigner whose windows are all made of panes of one length: an event belongs to one pane, and a window is the panes in it.
+ */
+export interface PanedAssigner extends WindowAssigner {
+  readonly paneMs: number
+  readonly offsetMs: number
+}
+
+export interface TumblingOptions {
+  /** Whole milliseconds. */
+  readonly sizeMs: number
+  /** Where windows start, from the epoch: 0 or more, less than the size (W2). Default 0. */
+  readonly offsetMs?: number
+}
+
+/** Windows of one size, one behind the other. `INVALID_ARGUMENT` for sizes that are not whole and positive (W2). */
+export function tumbling({ sizeMs, offsetMs = 0 }: TumblingOptions): PanedAssigner {
+  check({ sizeMs }, { offsetMs, below: sizeMs, of: 'sizeMs' })
+  return Object.freeze({
+    description: described('tumbling', { sizeMs, offsetMs }),
+    paneMs: sizeMs,
+    offsetMs,
+    windowsOf(timestampMs: number) {
+      const startMs = floorTo(timestampMs, sizeMs, offsetMs)
+      return [{ startMs, endMs: startMs + sizeMs }]
+    },
+  })
+}
+
+export interface HoppingOptions {
+  readonly sizeMs: number
+  /** From the start of one window to the start of the next. The size need not be a multiple of it (W4). */
+  readonly slideMs: number
+  /** Where windows start, from the epoch: 0 or more, less than the slide. Default 0. */
+  readonly offsetMs?: number
+}
+
+/**
+ * Windows of one size that start every `slideMs`: they overlap where the slide is smaller than the size. Where it is larger, an
+ * event between two windows is in none (W10).
+ */
+export function hopping({ sizeMs, slideMs, offsetMs = 0 }: HoppingOptions): PanedAssigner {
+  check({ sizeMs, slideMs }, { offsetMs, below: slideMs, of: 'slideMs' })
+  return Object.freeze({
+    description: described('hopping', { sizeMs, slideMs, offsetMs }),
+    paneMs: greatestCommonDivisor(sizeMs, slideMs),
+    offsetMs,
+    windowsOf(timestampMs: number) {
+      const windows: TimeWindow[] = []
+      const lastMs = floorTo(timestampMs, slideMs, offsetMs)
+      for (let startMs = lastMs; startMs > timestampMs - sizeMs; startMs -= slideMs) {
+        windows.unshift({ startMs, endMs: startMs + sizeMs })
+      }
+      return windows
+    },
+  })
+}
+
+export interface CumulativeOptions {
+  /** The size of the largest window: a multiple of the step. */
+  readonly maxMs: number
+  /** By how much each window is longer than the one before. */
+  readonly stepMs: number
+  readonly offsetMs?: number
+}
+
+/** Windows that start together every `maxMs` and end a step apart: the day so far, each hour (W5). */
+export function cumulative({ maxMs, stepMs, offsetMs = 0 }: CumulativeOptions): PanedAssigner {
+  check({ maxMs, stepMs }, { offsetMs, below: maxMs, of: 'maxMs' })
+  if (maxMs % stepMs !== 0) {
+    rejectViolations([{ argument: 'options.maxMs', reason: 'must be a multiple of stepMs' }])
+  }
+  return Object.freeze({
+    description: described('cumulative', { maxMs, stepMs, offsetMs }),
+    paneMs: stepMs,
+    offsetMs: offsetMs % stepMs,
+    windowsOf(timestampMs: number) {
+      const startMs = floorTo(timestampMs, maxMs, offsetMs)
+      const windows: TimeWindow[] = []
+      for (
+        let endMs = floorTo(timestampMs, stepMs, offsetMs) + stepMs;
+        endMs <= startMs + maxMs;
+        endMs += stepMs
+      ) {
+        windows.push({ startMs, endMs })
+      }
+      return windows
+    },
+  })
+}
+
+/** The last start of a window up to a time, also before the epoch (W2). */
+export function floorTo(timestampMs: number, sizeMs: number, offsetMs: number): number {
+  const behindMs = (timestampMs - offsetMs) % sizeMs
+  return timestampMs - (behindMs < 0 ? behindMs + sizeMs : behindMs)
+}
+
+function greatestCommonDivisor(left: number, right: number): number {
+  return right === 0 ? left : greatestCommonDivisor(right, left % right)
+}
+
+function described(kind: string, settings: { readonly [name: string]: number | string }): string {
+  return `${kind}(${Object.values(settings).join(', ')})`
+}
+
+function check(
+  sizes: { readonly [name: string]: number },
+  offset: { readonly offsetMs: number; readonly below: number; readonly of: string },
+): void {
+  const violations: Violation[] = []
+  for (const [name, size] of Object.entries(sizes)) {
+    if (rules.positiveInteger(size) !== undefined) {
+      violations.push({
+        argument: `options.${name}`,
+        reason: 'must be a positive whole number of milliseconds',
+      })
+    }
+  }
+  const { offsetMs, below, of } = offset
+  if (rules.nonNegativeInteger(offsetMs) !== undefined || offsetMs >= below) {
+    violations.push({
+      argument: 'options.offsetMs',
+      reason: `must be a whole number of milliseconds, 0 or more, smaller than ${of}`,
+    })
+  }
+  rejectViolations(violations)
+}

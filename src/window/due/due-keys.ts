@@ -1,0 +1,313 @@
+// Which keys are due at which time: those of timers, and of windows that close. It is memory only, outside of the JavaScript heap;
+// what it holds follows from the state, and is made again from that when a store is opened.
+//
+//   bucket := record*         record := due f64 · group u16 · length u16 · key        little-endian
+//
+// (1) A hierarchical timing wheel: a level has 64 buckets, and a bucket of one level is as long as the whole level before it. A key that is
+//     due late lies in a long bucket, and moves into a shorter one when its time comes near: five times at most.
+// (2) A key may be there several times, also at one time.
+
+import { compareStretches } from '../../base/bytes.js'
+import type { Stretch } from '../../base/slot.js'
+
+const FIRST_WIDTH_MS = 256
+const BUCKETS = 64
+const LEVELS = 5
+const HEADER_BYTES = 12
+const INITIAL_BYTES = 256
+
+/** Keys under the times at which they are due. */
+export class DueKeys {
+  readonly #levels: Level[] = []
+  /** Before the first time is known, and further away than the last level reaches. */
+  #far = new Bucket()
+  #timeMs = -Infinity
+  #size = 0
+
+  constructor() {
+    for (let i = 0, widthMs = FIRST_WIDTH_MS; i < LEVELS; i++, widthMs *= BUCKETS) {
+      this.#levels.push({ widthMs, buckets: new Map() })
+    }
+  }
+
+  /** How many there are. */
+  get size(): number {
+    return this.#size
+  }
+
+  /** Nothing is due before this; `Infinity` where there is nothing. */
+  get nextMs(): number {
+    let nextMs = this.#far.firstMs
+    for (const { buckets } of this.#levels) {
+      for (const { firstMs } of buckets.values()) if (firstMs < nextMs) nextMs = firstMs
+    }
+    return nextMs
+  }
+
+  /** Adds a key, of which the bytes are copied. One that is due already comes with the next `takeUntil`. */
+  add(dueMs: number, group: number, key: Stretch): void {
+    this.#bucketOf(dueMs).append(dueMs, group, key.bytes, key.offset, key.length)
+    this.#size++
+  }
+
+  /** Takes out what is due up to a time, which must not be before that of the last call. */
+  takeUntil(timeMs: number): DueBatch {
+    const batch = new DueBatch()
+    const open: Bucket[] = []
+    this.#timeMs = Math.max(this.#timeMs, timeMs)
+    for (const { buckets } of this.#levels) {
+      for (const [number, bucket] of buckets) {
+        if (bucket.firstMs > timeMs) continue
+        buckets.delete(number)
+        if (bucket.lastMs <= timeMs) batch.addAll(bucket)
+        else open.push(bucket)
+      }
+    }
+    // Those of the far bucket may belong to a level now.
+    if (this.#far.firstMs - this.#timeMs < this.#reachMs()) {
+      open.push(this.#far)
+      this.#far = new Bucket()
+    }
+    for (const bucket of open) this.#divide(bucket, timeMs, batch)
+    this.#size -= batch.size
+    batch.sort()
+    return batch
+  }
+
+  /** What is due goes into the batch, the rest where it now belongs. */
+  #divide(bucket: Bucket, timeMs: number, batch: DueBatch): void {
+    for (let at = 0; at < bucket.length; at = bucket.behind(at)) {
+      const dueMs = bucket.dueAt(at)
+      const to = dueMs <= timeMs ? batch.records : this.#bucketOf(dueMs)
+      to.append(dueMs, bucket.groupAt(at), bucket.bytes, at + HEADER_BYTES, bucket.keyLengthAt(at))
+    }
+  }
+
+  #bucketOf(dueMs: number): Bucket {
+    const distanceMs = dueMs - this.#timeMs
+    for (const { widthMs, buckets } of this.#levels) {
+      if (distanceMs >= widthMs * BUCKETS) continue
+      const number = Math.floor(dueMs / widthMs)
+      let bucket = buckets.get(number)
+      if (bucket === undefined) {
+        bucket = new Bucket()
+        buckets.set(number, bucket)
+      }
+      return bucket
+    }
+    return this.#far
+  }
+
+  #reachMs(): number {
+    return FIRST_WIDTH_MS * BUCKETS ** LEVELS
+  }
+}
+
+interface Level {
+  readonly widthMs: number
+  readonly buckets: Map<number, Bucket>
+}
+
+/** Records, one behind the other. */
+class Bucket {
+  bytes: Buffer<ArrayBuffer> = Buffer.allocUnsafeSlow(INITIAL_BYTES)
+  length = 0
+  count = 0
+  /** The earliest and the latest time of a record. */
+  firstMs: number = Infinity
+  lastMs: number = -Infinity
+  #view = new DataView(this.bytes.buffer)
+
+  append(dueMs: number, group: number, from: Uint8Array, offset: number, length: number): void {
+    const at = this.length
+    this.#reserve(HEADER_BYTES + length)
+    const { bytes } = this
+    const view = this.#view
+    view.setFloat64(at, dueMs, true)
+    view.setUint16(at + 8, group, true)
+    view.setUint16(at + 10, length, true)
+    for (let i = 0; i < length; i++) bytes[at + HEADER_BYTES + i] = from[offset + i] as number
+    this.count++
+    if (dueMs < this.firstMs) this.firstMs = dueMs
+    if (dueMs > this.lastMs) this.lastMs = dueMs
+  }
+
+  appendAll(other: Bucket): void {
+    const at = this.length
+    this.#reserve(other.length)
+    other.bytes.copy(this.bytes, at, 0, other.length)
+    this.count += other.count
+    this.firstMs = Math.min(this.firstMs, other.firstMs)
+    this.lastMs = Math.max(this.lastMs, other.lastMs)
+  }
+
+  dueAt(at: number): number {
+    return this.#view.getFloat64(at, true)
+  }
+
+  groupAt(at: number): number {
+    return this.#view.getUint16(at + 8, true)
+  }
+
+  keyLengthAt(at: number): number {
+    return this.#view.getUint16(at + 10, true)
+  }
+
+  /** Where the next record begins. */
+  behind(at: number): number {
+    return at + HEADER_BYTES + this.keyLengthAt(at)
+  }
+
+  /** Four bytes of a key, as a number whose order is theirs; behind its end there are zeros. */
+  wordAt(at: number, skip: number): number {
+    const length = this.keyLengthAt(at)
+    const start = at + HEADER_BYTES + skip
+    if (skip + 4 <= length) return this.#view.getUint32(start)
+    let word = 0
+    for (let i = 0; i < 4; i++)
+      word = word * 256 + (skip + i < length ? (this.bytes[start + i] as number) : 0)
+    return word
+  }
+
+  compareKeys(left: number, right: number): number {
+    return compareStretches(
+      this.bytes,
+      left + HEADER_BYTES,
+      this.keyLengthAt(left),
+      this.bytes,
+      right + HEADER_BYTES,
+      this.keyLengthAt(right),
+    )
+  }
+
+  #reserve(count: number): void {
+    const end = this.length + count
+    if (end > this.bytes.length) {
+      const bytes = Buffer.allocUnsafeSlow(Math.max(end, this.bytes.length * 2))
+      this.bytes.copy(bytes, 0, 0, this.length)
+      this.bytes = bytes
+      this.#view = new DataView(bytes.buffer)
+    }
+    this.length = end
+  }
+}
+
+/** From here on words are sorted by counting. */
+const COUNTED_FROM = 2_048
+
+/** Keys that are due, in the order of their times, then of their bytes. */
+export class DueBatch {
+  /** Only for `DueKeys`. */
+  records: Bucket = new Bucket()
+  #order = new Uint32Array(0)
+
+  get size(): number {
+    return this.records.count
+  }
+
+  dueMs(i: number): number {
+    return this.records.dueAt(this.#order[i] as number)
+  }
+
+  group(i: number): number {
+    return this.records.groupAt(this.#order[i] as number)
+  }
+
+  /** Shows a key where it lies; the batch does not change any more. */
+  key(i: number, stretch: { bytes: Uint8Array; offset: number; length: number }): void {
+    const at = this.#order[i] as number
+    stretch.bytes = this.records.bytes
+    stretch.offset = at + HEADER_BYTES
+    stretch.length = this.records.keyLengthAt(at)
+  }
+
+  /** Only for `DueKeys`. */
+  addAll(bucket: Bucket): void {
+    if (this.records.count === 0) this.records = bucket
+    else this.records.appendAll(bucket)
+  }
+
+  /** Only for `DueKeys`. */
+  sort(): void {
+    const { records } = this
+    const order = new Uint32Array(records.count)
+    for (let at = 0, i = 0; at < records.length; at = records.behind(at)) order[i++] = at
+    this.#order = order
+    if (order.length < COUNTED_FROM) {
+      order.sort(
+        (left, right) => records.dueAt(left) - records.dueAt(right) || records.compareKeys(left, right),
+      )
+      return
+    }
+    this.#order = sortedByKey(records, order)
+    if (records.firstMs !== records.lastMs) {
+      this.#order.sort((left, right) => records.dueAt(left) - records.dueAt(right))
+    }
+  }
+}
+
+/** Sorts by two words behind what all keys have in common, digit by digit, and then what is alike so far by comparing. */
+function sortedByKey(records: Bucket, order: Uint32Array): Uint32Array<ArrayBuffer> {
+  const skip = sharedLength(records, order)
+  let from = new Uint32Array(order)
+  let to = new Uint32Array(order.length)
+  const words = [skip + 4, skip]
+  for (const word of words) {
+    for (const shift of [0, 16]) {
+      countingPass(records, { from, to, word, shift })
+      const spare = from
+      from = to
+      to = spare
+    }
+  }
+  for (let start = 0; start < from.length; ) {
+    let end = start + 1
+    const first = from[start] as number
+    while (end < from.length && isAlike(records, first, from[end] as number, skip)) end++
+    if (end - start > 1) from.subarray(start, end).sort((left, right) => records.compareKeys(left, right))
+    start = end
+  }
+  return from
+}
+
+interface Pass {
+  readonly from: Uint32Array
+  readonly to: Uint32Array
+  readonly word: number
+  readonly shift: number
+}
+
+function countingPass(records: Bucket, { from, to, word, shift }: Pass): void {
+  const places = new Uint32Array(0x10001)
+  for (const at of from) {
+    const digit = ((records.wordAt(at, word) >>> shift) & 0xffff) + 1
+    places[digit] = (places[digit] as number) + 1
+  }
+  for (let i = 1; i < places.length; i++) places[i] = (places[i] as number) + (places[i - 1] as number)
+  for (const at of from) {
+    const digit = (records.wordAt(at, word) >>> shift) & 0xffff
+    const place = places[digit] as number
+    places[digit] = place + 1
+    to[place] = at
+  }
+}
+
+function isAlike(records: Bucket, left: number, right: number, skip: number): boolean {
+  return (
+    records.wordAt(left, skip) === records.wordAt(right, skip) &&
+    records.wordAt(left, skip + 4) === records.wordAt(right, skip + 4)
+  )
+}
+
+/** How many first bytes all keys have in common. */
+function sharedLength(records: Bucket, order: Uint32Array): number {
+  const first = order[0] as number
+  let shared = records.keyLengthAt(first)
+  for (const at of order) {
+    shared = Math.min(shared, records.keyLengthAt(at))
+    for (let i = 0; i < shared; i++) {
+      if (records.bytes[at + HEADER_BYTES + i] !== records.bytes[first + HEADER_BYTES + i]) shared = i
+    }
+  }
+  return shared
+}
