@@ -1,4 +1,5 @@
-export type { BadEvent, JobOptions, KeyOf, ProcessContext } from './job/job-options.js'
+export { type DefineJob, defineJob } from './job/define-job.js'
+export type { BadEvent, JobDefinition, JobOptions, KeyOf, ProcessContext } from './job/job-options.js'
 export { type JobHealth, type JobStats, type RunningJob, runJob, type StopOptions } from './job/run-job.js'
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'

@@ -27,8 +27,8 @@ export interface RestoredCut {
 }
 
 export interface Cuts {
-  /** Brings back the state of the cut that the job goes on from. */
-  restore(): Promise<RestoredCut>
+  /** Brings back the state of the cut that the job of that name goes on from. */
+  restore(jobName: string): Promise<RestoredCut>
   /** Cuts are made from now on, again and again. */
   begin(subject: CutSubject): Promise<void>
   /** Makes the last cut, waits until it is safe, and lets go of everything. */

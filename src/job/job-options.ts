@@ -104,9 +104,31 @@ const optionRules: { readonly [name: string]: Rule } = {
 
 const REQUIRED = ['name', 'source', 'key', 'process', 'schema', 'backend'] as const
 
-/** `INVALID_ARGUMENT` with everything that is wrong. */
+/**
+ * What a job is, wherever it runs: the options of `runJob` without those that say where from, where to, and on what.
+ */
+export type JobDefinition<Event, Schema extends StateSchema, Output> = Omit<
+  JobOptions<Event, Schema, Output>,
+  WhereItRuns
+>
+
+type WhereItRuns =
+  | 'source'
+  | 'sink'
+  | 'backend'
+  | 'open'
+  | 'checkpoints'
+  | 'flushIntervalMs'
+  | 'restoreFrom'
+  | 'maxPollEvents'
+  | 'stallAfterMs'
+  | 'clock'
+  | 'logger'
+
+/** `INVALID_ARGUMENT` with everything that is wrong. `keepsCutsElsewhere`: a test does, so that no engine need be durable. */
 export function checkJobOptions<Event, Schema extends StateSchema, Output>(
   options: JobOptions<Event, Schema, Output>,
+  keepsCutsElsewhere = false,
 ): void {
   const violations: Violation[] = violationsOf(options ?? null, optionRules)
   for (const name of REQUIRED) {
@@ -115,7 +137,8 @@ export function checkJobOptions<Event, Schema extends StateSchema, Output>(
   if ((options?.timestamp === undefined) !== (options?.time === undefined)) {
     violations.push({ argument: 'options.timestamp', reason: 'and options.time go together' })
   }
-  if (options?.backend?.supports?.durable === false && options.checkpoints === undefined) {
+  const isKept = keepsCutsElsewhere || options?.checkpoints !== undefined
+  if (options?.backend?.supports?.durable === false && !isKept) {
     violations.push({
       argument: 'options.checkpoints',
       reason: `is required: '${options.backend.name}' keeps nothing`,

@@ -93,7 +93,16 @@ export async function runJob<Event, Schema extends StateSchema, Output = never>(
   options: JobOptions<Event, Schema, Output>,
 ): Promise<RunningJob<Schema>> {
   checkJobOptions(options)
-  return await Job.start(options)
+  return await Job.start(options, undefined)
+}
+
+/** The same, with cuts that are kept wherever the caller keeps them: for tests of jobs. */
+export async function runJobWithCuts<Event, Schema extends StateSchema, Output>(
+  options: JobOptions<Event, Schema, Output>,
+  cuts: Cuts,
+): Promise<RunningJob<Schema>> {
+  checkJobOptions(options, true)
+  return await Job.start(options, cuts)
 }
 
 class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schema>, CutSubject {
@@ -144,18 +153,19 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   static async start<Event, Schema extends StateSchema, Output>(
     options: JobOptions<Event, Schema, Output>,
+    given: Cuts | undefined,
   ): Promise<Job<Event, Schema, Output>> {
     const { name, backend, checkpoints, restoreFrom, clock = systemClock, flushIntervalMs } = options
     const intervalMs = flushIntervalMs ?? DEFAULT_FLUSH_INTERVAL_MS
     const stored =
-      checkpoints === undefined
+      given === undefined && checkpoints === undefined
         ? new StoredCuts<Output>({ backend, jobName: name, intervalMs, clock })
         : undefined
     const cuts: Cuts =
-      stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), restoreFrom)
+      given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), restoreFrom)
     const opened: (() => Promise<void>)[] = []
     try {
-      const { cut, isNewest } = await cuts.restore()
+      const { cut, isNewest } = await cuts.restore(name)
       const store = (await StateStore.open(backend, options.schema, options.open)) as StateStore<Schema>
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
       const reader = await options.source.open({ positions: cut?.positions ?? {} })

@@ -39,6 +39,12 @@ export class ManualClock implements Clock {
     return this.#timers.length
   }
 
+  /** How long it is until the next timer comes due; `undefined` where none waits. */
+  get nextTimerInMs(): number | undefined {
+    const [next] = this.#timers
+    return next === undefined ? undefined : next.dueAtElapsedMs - this.#elapsedMs
+  }
+
   now(): number {
     return this.#elapsedMs + this.#offsetMs
   }

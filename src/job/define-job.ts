@@ -1,0 +1,24 @@
+import type { StateSchema } from '../state/schema/define-state.js'
+import type { JobDefinition } from './job-options.js'
+
+/** Takes the definition of a job; its types follow from it. */
+export type DefineJob<Event, Output> = <Schema extends StateSchema>(
+  definition: JobDefinition<Event, Schema, Output>,
+) => JobDefinition<Event, Schema, Output>
+
+/**
+ * What a job does, apart from where it runs, so that a program and its tests share it: `runJob({ ...job, source, sink, backend })`
+ * runs it, and `testJob(job, events)` of `holdfast/testing` tests it. The types of events and outputs are said first, since nothing
+ * else does.
+ *
+ * @example
+ * export const budgetGuard = defineJob<LlmRequest, Alert>()({
+ *   name: 'budget guard',
+ *   key: (request) => request.tenant,
+ *   schema: defineState({ key: utf8, states: { spentUsd: value(float64, { default: () => 0 }) } }),
+ *   process(request, { store, key, emit }) { … },
+ * })
+ */
+export function defineJob<Event, Output = never>(): DefineJob<Event, Output> {
+  return (definition) => Object.freeze({ ...definition })
+}
