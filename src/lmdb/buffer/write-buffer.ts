@@ -36,6 +36,11 @@ export class WriteBuffer {
     return this.#active.isEmpty && this.#frozen.length === 0
   }
 
+  /** Keys that await their commit, deleted ones included. */
+  get keys(): number {
+    return this.#frozen.reduce((sum, { keys }) => sum + keys, this.#active.keys)
+  }
+
   get bytes(): number {
     return this.#frozen.reduce((sum, { bytes }) => sum + bytes, this.#active.bytes)
   }

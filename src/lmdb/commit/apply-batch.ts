@@ -11,18 +11,23 @@ export interface BatchTarget {
   /** Which takes the writes. */
   readonly active: HashLog
   read(key: Uint8Array, counts: boolean): Uint8Array | undefined
-  /** Throws `BACKEND_FULL` where so many bytes more do not fit. */
-  assertRoom(bytes: number): void
   /** Writes what the put at hand says. */
   putFrom(cursor: BatchCursor, expiresAtMs: number): void
   remove(bytes: Uint8Array, start: number, length: number): void
   removeStretch(stretch: KeyStretch): void
 }
 
-/** Checks what a batch expects (`CONCURRENT_MODIFICATION`) and whether it fits (`BACKEND_FULL`), then applies it in one step. */
-export function applyBatch(target: BatchTarget, { cursor, expiry }: EngineBatch): void {
+/**
+ * Checks what a batch expects (`CONCURRENT_MODIFICATION`) and whether it fits, then applies it in one step. `assertRoom` throws
+ * `BACKEND_FULL` where so many bytes more do not.
+ */
+export function applyBatch(
+  target: BatchTarget,
+  { cursor, expiry }: EngineBatch,
+  assertRoom: (bytes: number) => void,
+): void {
   assertExpectations(target, cursor)
-  target.assertRoom(putBytes(cursor))
+  assertRoom(putBytes(cursor))
   target.active.inOneStep(unitsAtMost(cursor), () => {
     cursor.rewind()
     while (cursor.next()) {
