@@ -66,6 +66,8 @@ export {
 export type { RecordedSchema } from './state/schema/recorded-schema.js'
 export { checkSchema, schemaFile } from './state/schema/schema-file.js'
 export {
+  type BoundStateOf,
+  type BoundStates,
   type KeyGroups,
   type OpenOptions,
   type StateOf,

@@ -34,7 +34,7 @@ describe('states of numbers and structs on the memory engine', () => {
       ])
       bytesPerCall = Object.fromEntries(least) as typeof bytesPerCall
     }
-    expect(Object.keys(bytesPerCall).length).toBe(12)
+    expect(Object.keys(bytesPerCall).length).toBe(13)
     for (const [call, bytes] of Object.entries(bytesPerCall)) {
       if (call === 'a call that makes an object') expect(bytes, call).toBeGreaterThan(10)
       else expect(bytes, call).toBeLessThan(1)

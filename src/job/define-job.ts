@@ -16,7 +16,7 @@ export type DefineJob<Event, Output> = <Schema extends StateSchema>(
  *   name: 'budget guard',
  *   key: (request) => request.tenant,
  *   schema: defineState({ key: utf8, states: { spentUsd: value(float64, { default: () => 0 }) } }),
- *   process(request, { store, key, emit }) { … },
+ *   process(request, { state, key, emit }) { … },
  * })
  */
 export function defineJob<Event, Output = never>(): DefineJob<Event, Output> {

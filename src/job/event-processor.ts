@@ -9,9 +9,10 @@ import { systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
 import { ByteWriter } from '../state/codec/bytes.js'
+import type { CurrentKey } from '../state/key/current-key.js'
 import { GivenKey } from '../state/key/stored-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
-import { hostOf, type StateStore } from '../state/store.js'
+import { type BoundStates, boundStatesOf, hostOf, type StateStore } from '../state/store.js'
 import type { PartitionTime, SourceTime } from '../window/time/source-time.js'
 import type { BadEvent, JobOptions, KeyOf } from './job-options.js'
 import type { PolledEvents, Position } from './source/source.js'
@@ -38,6 +39,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   badEvents = 0
   readonly #parts: ProcessorParts<Event, Schema, Output>
   readonly #context: Context<Schema, Output>
+  /** The key that bound states work on. */
+  readonly #key: CurrentKey<unknown>
   readonly #failsOnBadEvents: boolean
   #emitted: Output[] = []
 
@@ -46,7 +49,10 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     this.#parts = parts
     this.positions = new Map(Object.entries(positions))
     this.#failsOnBadEvents = (options.onBadEvent ?? 'fail') === 'fail'
+    const { key, states } = boundStatesOf<Schema, 'sync'>(store)
+    this.#key = key
     this.#context = {
+      state: states,
       store,
       key: undefined as KeyOf<Schema>,
       timestampMs: 0,
@@ -150,6 +156,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       const eventKey = key(event)
       if (eventKey === undefined || eventKey === null) throw new Error('it has no key')
       context.key = eventKey
+      this.#key.set(eventKey)
     } catch (error) {
       throw this.#rejection(polled, place, 'noKey', error)
     }
@@ -231,6 +238,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
 
 /** What `process` is given; the same object for every event. */
 interface Context<Schema, Output> {
+  readonly state: BoundStates<Schema>
   readonly store: StateStore<Schema>
   key: KeyOf<Schema>
   timestampMs: number

@@ -5,14 +5,16 @@ import { hasMethods, type Rule, rejectViolations, rules, violationsOf } from '..
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
 import type { Logger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
-import type { OpenOptions, StateStore } from '../state/store.js'
+import type { BoundStates, OpenOptions, StateStore } from '../state/store.js'
 import type { SourceTimeOptions } from '../window/time/source-time.js'
 import type { Sink } from './sink/sink.js'
 import type { Position, Source } from './source/source.js'
 
 /** What `process` is given beside the event: it is the same object for every event. */
 export interface ProcessContext<Key, Schema, Output> {
-  /** The typed states of the job. */
+  /** The states of the key at hand: `state.totals.add(request)` is `store.totals.add(key, request)`, with the key encoded once. */
+  readonly state: BoundStates<Schema>
+  /** The states of all keys. */
   readonly store: StateStore<Schema>
   readonly key: Key
   /** The event's timestamp; without `timestamp` in the options, the time of processing. */

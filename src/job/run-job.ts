@@ -78,10 +78,10 @@ export interface RunningJob<Schema> extends AsyncDisposable {
  *   name: 'tokens per model',
  *   source: ndjsonFiles<LlmRequest>({ paths: ['requests.ndjson'] }),
  *   key: (request) => request.model,
- *   schema: defineState({ key: utf8, states: { tokens: value(float64, { default: () => 0 }) } }),
- *   process: (request, { store, key, emit }) => {
- *     store.tokens.update(key, (tokens) => tokens + request.tokens)
- *     if (store.tokens.get(key) > 1_000_000) emit({ model: key, alert: 'a million tokens' })
+ *   schema: defineState({ key: utf8, states: { tokens: reducing(float64, (sum, more) => sum + more) } }),
+ *   process: (request, { state, key, emit }) => {
+ *     state.tokens.add(request.tokens)
+ *     if (state.tokens.get() > 1_000_000) emit({ model: key, alert: 'a million tokens' })
  *   },
  *   sink: ndjsonFileSink({ path: 'alerts.ndjson' }),
  *   backend: new MemoryStateBackend(),

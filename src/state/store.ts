@@ -19,7 +19,9 @@ import { LocalHost } from './entries/local-host.js'
 import { type BootstrapOptions, bootstrapState } from './evolution/bootstrap.js'
 import { type MigrateOptions, StateMigration } from './evolution/migrate.js'
 import { planOf, type StorePlan } from './evolution/plan.js'
+import { CurrentKey } from './key/current-key.js'
 import { type EncodedKey, encodeKey, groupRange, type KeyLike } from './key/stored-key.js'
+import { boundState } from './kinds/bound-states.js'
 import type { TypesOf } from './kinds/definition-types.js'
 import type {
   AggregatingTypes,
@@ -243,11 +245,61 @@ export const StateStore: OpenStateStore = {
   },
 }
 
-const hosts = new WeakMap<object, Host>()
+type AnyMethod<Key, Rest extends readonly unknown[], Result> = (key: Key, ...rest: Rest) => Result
+
+/** The methods of a state without their key. */
+type Unkeyed<State, WithoutKey extends PropertyKey> = {
+  readonly [Name in keyof State as Exclude<Name, WithoutKey>]: State[Name] extends AnyMethod<
+    never,
+    infer Rest extends readonly unknown[],
+    infer Result
+  >
+    ? (...rest: Rest) => Result
+    : never
+}
+
+/** A state that is bound to the key that is worked on: its methods without the key, but for those that are about all keys. */
+export type BoundStateOf<Definition, M extends Mode, Key> = Unkeyed<
+  StateOf<Definition, M, Key>,
+  Definition extends StateDefinition<'map'> ? 'all' | 'query' : 'entries' | 'query'
+>
+
+/** The states of a schema, bound to the key that is worked on. */
+export type BoundStates<Schema, M extends Mode = 'sync'> =
+  Schema extends StateSchema<infer Key, infer States>
+    ? { readonly [Name in keyof States]: BoundStateOf<States[Name], M, Key> }
+    : never
+
+/** What layers above see of a store that was opened. */
+interface OpenedStore {
+  readonly host: Host
+  readonly schema: StateSchema
+  readonly keyGroups: number
+  readonly states: readonly OpenState[]
+}
+
+const opened = new WeakMap<object, OpenedStore>()
+
+function openedStore(store: object): OpenedStore {
+  return present(opened.get(store), 'a store that was opened here')
+}
 
 /** Where a store reads and writes: for layers above, which keep entries of their own in it. */
 export function hostOf(store: object): Host {
-  return present(hosts.get(store), 'a store that was opened here')
+  return openedStore(store).host
+}
+
+/** The states of a store, bound to a key that goes from one to the next. */
+export function boundStatesOf<Schema, M extends Mode>(
+  store: StateStore<Schema, M>,
+): { readonly key: CurrentKey<unknown>; readonly states: BoundStates<Schema, M> } {
+  const { host, schema, keyGroups, states } = openedStore(store)
+  const codec = schema.key as unknown as KeyCodec<unknown>
+  const context = new StateContext('(all)', 0, host, codec, keyGroups)
+  const failure = (error: unknown, key: unknown) => context.failureOf('write', error, key)
+  const key = new CurrentKey({ codec, keyGroups, isKept: host.later !== undefined, failure })
+  const bound = states.map(({ name, definition, state }) => [name, boundState(definition.kind, state, key)])
+  return { key, states: Object.freeze(Object.fromEntries(bound)) as BoundStates<Schema, M> }
 }
 
 type RecordedState = RecordedSchema['states'][number]
@@ -273,7 +325,6 @@ class Store {
     const host = isSyncBackend(backend) ? this.#localHost(backend) : new AwaitedHost(backend)
     this.#backend = backend
     this.#host = host
-    hosts.set(this, host)
     this.#schema = schema
     this.#recorded = recorded
     if (host instanceof AwaitedHost) host.time = this.#time
@@ -284,6 +335,7 @@ class Store {
       const definition = (schema.states as StateDefinitions)[state.name] as StateDefinition
       return openState(options, definition, state)
     })
+    opened.set(this, { host, schema, keyGroups: recorded.keyGroups, states: this.#states })
   }
 
   /** What is done before the store is handed out. */

@@ -7,6 +7,8 @@ const { MemoryStateBackend } = await built('index.js')
 const { aggregating, defineState, float64, int32, int64, StateStore, struct, uint32, value } =
   await built('state.js')
 
+const { boundStatesOf } = await built('state/store.js')
+
 const total = struct({ count: uint32, tokens: uint32, level: int32 })
 const sum = struct({ count: int64, cost: float64 })
 const store = await StateStore.open(
@@ -39,6 +41,8 @@ const move = (place) => {
 }
 const next = (level) => ((level ?? 0) + 1) | 0
 let kept
+const bound = boundStatesOf(store)
+const states = bound.states
 
 const calls = {
   'add to a struct': (i) => store.totals.add(i % KEYS, event),
@@ -52,6 +56,10 @@ const calls = {
   'put a number': (i) => store.level.put(i % KEYS, i),
   'get a number': (i) => store.level.get(i % KEYS) === i,
   'view a struct': (i) => store.totals.view(i % KEYS)?.count === i,
+  'add to a struct of the key at hand': (i) => {
+    bound.key.set(i % KEYS)
+    states.totals.add(event)
+  },
   'a call that makes an object': (i) => {
     kept = { i }
   },

@@ -25,7 +25,7 @@ const PREFIX_BYTES = 4
 export const OWN_PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff)
 
 /** Of the encoded keys of every copy of this package. */
-const ENCODED_KEY = Symbol.for('holdfast.EncodedKey.1')
+export const ENCODED_KEY: unique symbol = Symbol.for('holdfast.EncodedKey.1')
 
 /** A key in its encoded form, made by `store.key(…)`: where one key is used often, it is encoded only once. */
 export class EncodedKey<Key> {

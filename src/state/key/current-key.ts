@@ -1,0 +1,94 @@
+import { brandClass } from '../../base/shapes.js'
+import { ByteWriter } from '../codec/bytes.js'
+import type { KeyCodec } from '../codec/codec.js'
+import { keyGroupOf } from './key-group.js'
+import { ENCODED_KEY, EncodedKey } from './stored-key.js'
+
+export interface CurrentKeyOptions<Key> {
+  readonly codec: KeyCodec<Key>
+  readonly keyGroups: number
+  /** What calls keep beyond their return: over an asynchronous engine. Each key is then an object of its own. */
+  readonly isKept: boolean
+  /** The error for a key that its codec does not take. */
+  readonly failure: (error: unknown, key: Key) => unknown
+}
+
+/**
+ * The key that is worked on, one after the other: encoded when it is first asked for, and once. It takes the place of an
+ * {@link EncodedKey} whose bytes are used again for the next key; nothing is made for a key.
+ */
+export class CurrentKey<Key> {
+  static {
+    brandClass(CurrentKey, ENCODED_KEY)
+  }
+
+  key: Key = undefined as Key
+  group = 0
+  bytes: Uint8Array = new Uint8Array(0)
+  readonly #options: CurrentKeyOptions<Key>
+  readonly #writer = new ByteWriter()
+  /** Views of the first bytes of the writer, by their length: each is made once. */
+  #views: (Uint8Array | undefined)[] = []
+  #viewed: Uint8Array | undefined
+  #isEncoded = false
+  #kept: EncodedKey<Key> | undefined
+
+  constructor(options: CurrentKeyOptions<Key>) {
+    this.#options = options
+  }
+
+  /** Goes on to another key. */
+  set(key: Key): void {
+    this.key = key
+    this.#isEncoded = false
+    this.#kept = undefined
+  }
+
+  /** Goes on to a key of which the encoded form is there: bytes from `start` up to `end`. */
+  setEncoded(key: Key, bytes: Uint8Array, start: number, end: number): void {
+    this.set(key)
+    const writer = this.#writer
+    writer.length = 0
+    const at = writer.reserve(end - start)
+    for (let i = start; i < end; i++) writer.bytes[at + i - start] = bytes[i] as number
+    this.#show()
+  }
+
+  /** The key in its encoded form, valid until the next one is set; `SERIALIZATION_FAILED` for what is no key. */
+  encoded(): EncodedKey<Key> {
+    if (this.#options.isKept) return this.fixed()
+    if (!this.#isEncoded) this.#encode()
+    return this
+  }
+
+  /** The same, to be kept. */
+  fixed(): EncodedKey<Key> {
+    if (this.#kept !== undefined) return this.#kept
+    if (!this.#isEncoded) this.#encode()
+    this.#kept = new EncodedKey(this.key, this.group, this.#writer.copy())
+    return this.#kept
+  }
+
+  #encode(): void {
+    const writer = this.#writer
+    writer.length = 0
+    try {
+      this.#options.codec.writeKey(this.key, writer)
+    } catch (error) {
+      throw this.#options.failure(error, this.key)
+    }
+    this.#show()
+  }
+
+  #show(): void {
+    const { bytes, view, length } = this.#writer
+    if (this.#viewed !== bytes) {
+      // The writer has grown: it has other memory now.
+      this.#viewed = bytes
+      this.#views = []
+    }
+    this.bytes = this.#views[length] ??= bytes.subarray(0, length)
+    this.group = keyGroupOf(view, 0, length, this.#options.keyGroups)
+    this.#isEncoded = true
+  }
+}
