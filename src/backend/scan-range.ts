@@ -3,12 +3,16 @@ import type { Violation } from '../base/errors.js'
 import { invalidArgument, rejectViolations, rules, unsetViolations, violationsOf } from '../base/options.js'
 import type { KeyRange, ScanRange } from './types.js'
 
-/** A checked range, reduced to one half-open stretch of keys. */
-export interface KeyInterval {
+/** A half-open stretch of keys. */
+export interface KeyStretch {
   /** First key that may be in it. */
   readonly from: Uint8Array
   /** First key after it; `undefined`: no upper end. */
   readonly until: Uint8Array | undefined
+}
+
+/** A checked range, reduced to one stretch of keys. */
+export interface KeyInterval extends KeyStretch {
   readonly reverse: boolean
   /** At most this many entries; `Infinity`: all. */
   readonly limit: number
@@ -90,16 +94,16 @@ export function prefixRange(prefix: Uint8Array): KeyRange {
 }
 
 /** No key is in it. */
-export function isEmptyInterval({ from, until }: KeyInterval): boolean {
+export function isEmptyInterval({ from, until }: KeyStretch): boolean {
   return until !== undefined && compareBytes(from, until) >= 0
 }
 
-export function isInInterval(key: Uint8Array, { from, until }: KeyInterval): boolean {
+export function isInInterval(key: Uint8Array, { from, until }: KeyStretch): boolean {
   return compareBytes(key, from) >= 0 && (until === undefined || compareBytes(key, until) < 0)
 }
 
 /** Every key is in it. */
-export function isEverything({ from, until }: KeyInterval): boolean {
+export function isEverything({ from, until }: KeyStretch): boolean {
   return from.length === 0 && until === undefined
 }
 

@@ -93,6 +93,11 @@ export interface SnapshotSource {
   readonly sharedModule?: string | undefined
   /** The instant of the call; what is written afterwards is not in it. */
   snapshot(options?: SnapshotOptions): Promise<StateSnapshot>
+  /**
+   * Where a snapshot with these options would have to do much in its own step, does that in slices; resolves when it is done.
+   * `undefined`: there is nothing to do, as nearly always. LMDB has, while a large range is being removed and changes are asked for.
+   */
+  prepareSnapshot?(options?: SnapshotOptions): Promise<void> | undefined
 }
 
 /** An engine whose content can be replaced (`supports.replace`): how a checkpoint is restored. */

@@ -111,7 +111,7 @@ export interface BackendStats {
   readonly bytesWritten: number
   /** Calls of `flush` that succeeded, and flushes the engine made by itself. */
   readonly flushes: number
-  /** Entries held now; those that expired and await their removal are still among them. */
+  /** Entries held now; those that expired, or were deleted with a large range, and await their removal are still among them. */
   readonly entries: number
   /** Snapshots not yet closed, running scans included. */
   readonly openSnapshots: number

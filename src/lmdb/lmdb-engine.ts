@@ -277,20 +277,34 @@ export class LmdbEngine implements LocalEngine {
   }
 
   write(batch: EngineBatch): void {
-    applyBatch(this.#entries, batch, (bytes) => this.#assertRoom(bytes))
+    try {
+      applyBatch(this.#entries, batch, (bytes) => this.#assertRoom(bytes))
+    } finally {
+      // Not before all of the batch is there: when the ranges are removed, a commit may begin.
+      void this.#entries.removals.begin()
+    }
+    this.#assertRangesRemoved()
   }
 
   deleteRange(interval: KeyInterval): void {
-    if (!isEverything(interval)) return this.#entries.removeStretch(interval)
-    // What had expired counts as such.
-    this.sweep(Infinity)
-    this.clear()
+    void this.deleteRangeInSlices(interval)
+    this.#assertRangesRemoved()
   }
 
   deleteRangeInSlices(interval: KeyInterval): Promise<void> {
-    if (!isEverything(interval)) return this.#entries.removeStretchInSlices(interval)
-    this.deleteRange(interval)
+    if (!isEverything(interval)) {
+      this.#entries.removeStretch(interval)
+      return this.#entries.removals.begin()
+    }
+    // What had expired counts as such.
+    this.sweep(Infinity)
+    this.clear()
     return Promise.resolve()
+  }
+
+  /** Part of a range was removed, and the rest cannot be read: whoever does not wait for it is told as well. */
+  #assertRangesRemoved(): void {
+    if (this.failure !== undefined) throw this.failure
   }
 
   clear(): void {
@@ -298,8 +312,19 @@ export class LmdbEngine implements LocalEngine {
     this.#entries.clear()
   }
 
+  prepareSnapshot({ track, since }: SnapshotOptions): Promise<void> | undefined {
+    const { removals } = this.#entries
+    if (!removals.isPending || (track !== true && since === undefined)) return undefined
+    // Where it fails, the snapshot tells no changes.
+    return removals.done.catch(() => {})
+  }
+
   snapshot(takenAtMs: number, options: SnapshotOptions): LmdbSnapshot {
-    return new LmdbSnapshot({ ...this.#entries.layers(), takenAtMs, sharing: this.#sharing }, options)
+    const { removals } = this.#entries
+    // What has changed is told key by key.
+    if (options.track === true || options.since !== undefined) removals.finish()
+    const source = { ...this.#entries.layers(), takenAtMs, sharing: this.#sharing }
+    return new LmdbSnapshot(source, removals.isPending ? {} : options)
   }
 
   /** Removes entries that have expired until none is left or `untilMs` has passed; returns whether none is left. */

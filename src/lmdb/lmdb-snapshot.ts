@@ -5,26 +5,17 @@ import type { ChangeBase, SnapshotOptions } from '../backend/state-snapshot.js'
 import { runSliced, runThrough } from '../base/slices.js'
 import type { SharedSegment } from '../log/segment-table.js'
 import { countEntries } from './buffer/count-entries.js'
-import {
-  changesOver,
-  type Layer,
-  type MergedScan,
-  type SortedLayer,
-  scanLayers,
-} from './buffer/merged-scan.js'
+import type { EntryLayers } from './buffer/layered-entries.js'
+import { changesOver, type MergedScan, type SortedLayer, scanLayers } from './buffer/merged-scan.js'
 import type { LentSnapshot } from './share/lent-snapshot.js'
 import type { SnapshotLender } from './share/snapshot-lender.js'
 import { sortedKeys } from './store/cursors.js'
-import type { StoreView } from './store/store-view.js'
+import { rangeOf } from './store/deleted-ranges.js'
 
 /** Keys without an entry that a walk looks at in one step. */
 const STEP_KEYS = 512
 
-export interface LmdbSnapshotSource {
-  /** Newest first. */
-  readonly layers: readonly Layer[]
-  /** Undefined: nothing below the layers shows through. */
-  readonly view: StoreView | undefined
+export interface LmdbSnapshotSource extends EntryLayers {
   readonly takenAtMs: number
   /** Undefined where another process commits: nothing can be shared then. */
   readonly sharing: SnapshotLender | undefined
@@ -50,7 +41,7 @@ export class LmdbSnapshot implements EngineSnapshot {
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
-    const { layers, view, takenAtMs } = this.#source
+    const { layers, deleted, view, takenAtMs } = this.#source
     for (const { log, epoch } of layers) {
       const { entries } = log
       const address = entries.version(log.seek(key, 0, key.length), epoch)
@@ -58,18 +49,20 @@ export class LmdbSnapshot implements EngineSnapshot {
       const visible = !entries.isTombstone(address) && entries.expiresAtMs(address) > takenAtMs
       return visible ? entries.copyValue(address) : undefined
     }
+    if (deleted.length > 0 && rangeOf(deleted, key) !== undefined) return undefined
     return view?.read(key, () => takenAtMs)
   }
 
   count(): number {
-    const { view, takenAtMs } = this.#source
-    this.#count ??= runThrough(countEntries(this.#sortedNow(), view, takenAtMs))
+    this.#count ??= runThrough(countEntries({ ...this.#source, layers: this.#sortedNow() }))
     return this.#count
   }
 
   async countInSlices(check: () => void): Promise<number> {
-    const { view, takenAtMs } = this.#source
-    this.#count ??= await runSliced(countEntries(await this.#sorted(check), view, takenAtMs), check)
+    this.#count ??= await runSliced(
+      countEntries({ ...this.#source, layers: await this.#sorted(check) }),
+      check,
+    )
     return this.#count
   }
 
@@ -104,8 +97,7 @@ export class LmdbSnapshot implements EngineSnapshot {
   }
 
   #scan(layers: readonly SortedLayer[], interval: KeyInterval): Iterable<EngineStep> {
-    const { view, takenAtMs } = this.#source
-    return stepsOf(scanLayers(layers, view, takenAtMs, interval))
+    return stepsOf(scanLayers({ ...this.#source, layers }, interval))
   }
 
   #sortedNow(): SortedLayer[] {

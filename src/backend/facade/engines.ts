@@ -111,6 +111,8 @@ export interface LocalEngine extends EngineBasics {
   /** As `updateSync`. What this write is to be followed by waits for the `afterWrite` before the next one: nothing may move the value. */
   update?(key: Uint8Array | Stretch, length: number, slot: Slot, expiresAtMs: number): boolean
   snapshot(takenAtMs: number, options: SnapshotOptions): EngineSnapshot
+  /** As `SnapshotSource.prepareSnapshot`. Never rejects. */
+  prepareSnapshot?(options: SnapshotOptions): Promise<void> | undefined
   /** Removes what has expired until none is left or `performance.now()` passes `untilMs`; returns whether none is left. */
   sweep(untilMs: number): boolean
   /** When the next entry expires; Infinity: none does. */

@@ -172,6 +172,12 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     return this.#snapshots.open(this.#engine.snapshot(takenAtMs, options ?? {}), takenAtMs)
   }
 
+  prepareSnapshot(options?: SnapshotOptions): Promise<void> | undefined {
+    this.assertOpen()
+    validateSnapshotOptions(options)
+    return this.#engine.prepareSnapshot?.(options ?? {})
+  }
+
   peekSync(key: KeyBytes, slot: Slot): boolean {
     this.assertOpen()
     validateKeyOrStretch(key)

@@ -14,6 +14,7 @@ import { farAway } from '../../../test/support/far-storage.js'
 import { runs } from '../../../test/support/long.js'
 import { onRandomRuns } from '../../../test/support/random-runs.js'
 import { storedCheckpoint } from '../../../test/support/stored-checkpoint.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { compareBytes } from '../../base/bytes.js'
 import { isStateError } from '../../base/errors.js'
 import { crc32 } from '../../codec/checksum.js'
@@ -21,7 +22,6 @@ import type { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-st
 import type { Manifest } from '../format/manifest.js'
 import { segmentName } from '../format/object-names.js'
 import { FOOTER_BYTES } from '../format/segment-format.js'
-import type { KeyStretch } from '../format/segment-index.js'
 import { CheckpointStream, type StreamOptions } from './checkpoint-stream.js'
 
 const base = [entry('a', '1'), entry('b', '1'), entry('c', '1')]

@@ -1,4 +1,5 @@
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { compareBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
@@ -6,7 +7,6 @@ import type { ObjectSource } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent } from '../format/manifest.js'
 import { mergeSegments } from '../format/merge-segments.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
-import type { KeyStretch } from '../format/segment-index.js'
 import type { SegmentReader } from '../format/segment-reader.js'
 import { type OpenSegments, openSegments } from './open-segments.js'
 

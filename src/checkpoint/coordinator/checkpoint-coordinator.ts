@@ -8,6 +8,7 @@
 //     does not answer any more.
 // (5) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
 
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { keyInterval } from '../../backend/scan-range.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import type { KeyRange } from '../../backend/types.js'
@@ -20,7 +21,6 @@ import { CheckpointCatalog, checkStorage } from '../archive/checkpoint-catalog.j
 import { asTemporaryOwner, type LeasedStorage } from '../archive/leased-storage.js'
 import { contentOf, metadataOf } from '../format/manifest.js'
 import { checkedSequence, checkpointId } from '../format/object-names.js'
-import type { KeyStretch } from '../format/segment-index.js'
 import type {
   CheckpointEvents,
   CheckpointMetadata,

@@ -125,7 +125,12 @@ export class CheckpointMaker {
     const chain = this.#merger.applied(this.#chain.segments)
     const builds = trackChanges && sinceBase && !isChainTooLong(chain, this.#settings)
     const since = builds ? this.#chain.base : undefined
-    // No await without it: the state is then that of the call.
+    // No await without them: the state is then that of the call.
+    const prepared = this.#backend.prepareSnapshot?.({
+      track: trackChanges,
+      ...(since !== undefined && { since }),
+    })
+    if (prepared !== undefined) await prepared
     const release = hold === undefined ? undefined : await hold()
     const taken = this.#onCut()
     const cut = await takeCut(this.#backend, source, { trackChanges, since, share }).finally(() => {

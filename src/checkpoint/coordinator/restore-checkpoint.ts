@@ -6,6 +6,7 @@
 // (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
 
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { isSyncBackend, type Replaceable, type StateBackend } from '../../backend/state-backend.js'
 import type { ChangeBase } from '../../backend/state-snapshot.js'
 import type { BackendStats, KeyRange } from '../../backend/types.js'
@@ -16,7 +17,6 @@ import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, missingManifest, type StorageListing } from '../archive/checkpoint-catalog.js'
 import { contentOf, type StoredManifest } from '../format/manifest.js'
 import { checkpointId } from '../format/object-names.js'
-import type { KeyStretch } from '../format/segment-index.js'
 import type { SequenceState } from '../format/sequence-file.js'
 import type { CheckpointId, RestoreProgress } from '../types.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'

@@ -4,6 +4,7 @@
 // (2) Its blocks lie one behind the other, from the header to the index, and add up to the footer's totals; their first keys
 //     strictly increase. So none of them can be left out of it.
 
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { compareBytes } from '../../base/bytes.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { crc32 } from '../../codec/checksum.js'
@@ -14,12 +15,6 @@ import {
   SEGMENT_HEADER_BYTES,
   type SegmentFooter,
 } from './segment-format.js'
-
-/** A stretch of keys: from the first one that may be in it up to, not including, `until`; `undefined`: no upper end. */
-export interface KeyStretch {
-  readonly from: Uint8Array
-  readonly until: Uint8Array | undefined
-}
 
 export interface IndexedBlock {
   readonly offset: number

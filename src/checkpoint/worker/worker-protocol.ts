@@ -14,11 +14,11 @@
 
 import type { MessagePort } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import type { CodecName } from '../../codec/block-codec.js'
 import type { OpenOptions } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
 import type { SegmentRole } from '../format/segment-format.js'
-import type { KeyStretch } from '../format/segment-index.js'
 import type { PackedError } from './packed-error.js'
 
 /** Raw bytes of blocks on their way to the other thread; a larger block goes alone. */

@@ -1,22 +1,27 @@
 import type { SlicedWork } from '../../base/slices.js'
-import type { StoreView } from '../store/store-view.js'
-import type { Layer, SortedLayer } from './merged-scan.js'
+import { NOTHING_DELETED } from '../store/deleted-ranges.js'
+import type { Layer, SortedLayers } from './merged-scan.js'
 
 const STEP_KEYS = 256
 
 /**
- * How many entries layers over a view hold at `nowMs`; -Infinity: with those that have expired. Looks at the keys of the
- * layers and at what is due in the view, not at the rest.
+ * How many entries layers over a view hold at an instant. Looks at the keys of the layers, at what is due in the view and at what
+ * was deleted of it, not at the rest.
  */
-export function* countEntries(
-  layers: readonly SortedLayer[],
-  view: StoreView | undefined,
-  nowMs: number,
-): SlicedWork<number> {
+export function* countEntries({ layers, deleted, view, takenAtMs: nowMs }: SortedLayers): SlicedWork<number> {
   let count = view?.entryCount ?? 0
   if (view !== undefined && view.firstDeadlineMs <= nowMs) {
     for (const page of view.duePages(-1, nowMs, STEP_KEYS)) {
       count -= page.length
+      yield
+    }
+  }
+  for (const { from, until } of view === undefined ? NOTHING_DELETED : deleted) {
+    for (const page of view?.keyPages(from, until, STEP_KEYS) ?? []) {
+      for (const key of page) {
+        const isLeft = !isCovered(layers, layers.length, key, 0, key.length)
+        if (isLeft && (view?.expiryOf(key, 0, key.length) ?? 0) > nowMs) count--
+      }
       yield
     }
   }

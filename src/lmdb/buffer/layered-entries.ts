@@ -5,7 +5,7 @@
 // (2) An entry that has expired is removed by a tombstone in the write buffer, so that removals are in the write order
 //     like everything else.
 
-import type { KeyInterval } from '../../backend/scan-range.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import type { KeyBytes } from '../../backend/state-backend.js'
 import type { BatchCursor } from '../../backend/write-batch.js'
 import { copyBytes } from '../../base/bytes.js'
@@ -16,6 +16,7 @@ import type { HashLog } from '../../log/hash-log.js'
 import type { HashKey } from '../../log/index/key-hash.js'
 import { latestBetween } from '../../log/order/keys-between.js'
 import { SegmentPool } from '../../log/segment-pool.js'
+import type { DeletedRanges } from '../store/deleted-ranges.js'
 import type { StoreView } from '../store/store-view.js'
 import { ExpirySweep } from './expiry-sweep.js'
 import { layerOf } from './generation.js'
@@ -44,7 +45,15 @@ export interface LayeredEntriesHost {
   failed(error: StateError): void
 }
 
-const REMOVED_PAGE_KEYS = 1_024
+/** The entries of one moment. */
+export interface EntryLayers {
+  /** Newest first; the first one is the generation that is written to. */
+  readonly layers: readonly Layer[]
+  /** What the view shows of these ranges does not count. */
+  readonly deleted: DeletedRanges
+  /** Undefined: nothing below the layers shows through. */
+  readonly view: StoreView | undefined
+}
 
 export class LayeredEntries {
   readonly buffer: WriteBuffer
@@ -173,20 +182,12 @@ export class LayeredEntries {
     if (address === 0) this.#held.added(bytes, start, length)
   }
 
-  /** Removes the keys of a stretch, in this step: a tombstone for each that is there, or that has expired and is not removed yet. */
-  removeStretch(stretch: Pick<KeyInterval, 'from' | 'until'>): void {
-    if (this.#removeBuffered(stretch)) return
-    const { buffer } = this
-    const { from, until } = stretch
-    for (const page of this.#host.view().keyPages(from, until, REMOVED_PAGE_KEYS)) {
-      for (const key of page) if (buffer.find(key, 0, key.length) === 0) this.remove(key, 0, key.length)
-    }
-  }
-
-  /** What the buffer holds goes in this step, what only the store holds in slices: there may be any number. */
-  removeStretchInSlices(stretch: Pick<KeyInterval, 'from' | 'until'>): Promise<void> {
-    if (this.#removeBuffered(stretch)) return Promise.resolve()
-    return this.removals.begin(stretch, this.#host.now())
+  /**
+   * Removes the keys of a stretch: every read from now on sees them gone. What the buffer holds goes in this step; what only the
+   * store holds, which may be any number, is left to the removals, which are to be begun when the write at hand is complete.
+   */
+  removeStretch(stretch: KeyStretch): void {
+    if (!this.#removeBuffered(stretch)) this.removals.add(stretch, this.#host.now())
   }
 
   clear(): void {
@@ -203,12 +204,12 @@ export class LayeredEntries {
     this.cache.clear()
   }
 
-  /** The layers of a snapshot, newest first, and the view below them, retained; no view: nothing below the layers shows through. */
-  layers(): { readonly layers: readonly Layer[]; readonly view: StoreView | undefined } {
-    this.removals.finish()
+  /** What a snapshot of now reads, to be released by it. */
+  layers(): EntryLayers {
     const { generations, opaque } = this.buffer.layers()
     const layers = generations.map((generation) => layerOf(generation, generation === this.buffer.active))
-    return { layers, view: opaque ? undefined : this.#host.view().retain() }
+    const view = opaque ? undefined : this.#host.view().retain()
+    return { layers, deleted: this.removals.ranges, view }
   }
 
   /** Removes what has expired until nothing is left or `performance.now()` passes `untilMs`; returns whether nothing is left. */
@@ -222,7 +223,7 @@ export class LayeredEntries {
   }
 
   /** Removes what the write buffer holds of a stretch; returns whether nothing below it shows through. */
-  #removeBuffered({ from, until }: Pick<KeyInterval, 'from' | 'until'>): boolean {
+  #removeBuffered({ from, until }: KeyStretch): boolean {
     const { buffer } = this
     const { active, frozen } = buffer
     active.log.removeAll(latestBetween(active.log, from, until))

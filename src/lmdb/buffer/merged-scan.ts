@@ -4,6 +4,7 @@ import { EVERYTHING, type KeyInterval } from '../../backend/scan-range.js'
 import { compareBytes } from '../../base/bytes.js'
 import type { HashLog } from '../../log/hash-log.js'
 import { type Cursor, LookupCursor, RunCursor, type SortedRun, StoreCursor } from '../store/cursors.js'
+import type { DeletedRanges } from '../store/deleted-ranges.js'
 import type { StoreView } from '../store/store-view.js'
 
 /** A generation as of one instant: the log's versions of at most this epoch. */
@@ -21,6 +22,17 @@ export interface Layer {
 /** A layer with its keys in order. */
 export interface SortedLayer extends Layer {
   readonly sorted: Uint32Array
+}
+
+/** What a snapshot reads. */
+export interface SortedLayers {
+  /** Newest first. */
+  readonly layers: readonly SortedLayer[]
+  /** What the view shows of these ranges does not count. */
+  readonly deleted: DeletedRanges
+  /** Undefined: nothing below the layers shows through. */
+  readonly view: StoreView | undefined
+  readonly takenAtMs: number
 }
 
 export interface MergeOptions {
@@ -105,17 +117,14 @@ export class MergedScan {
   }
 }
 
-/** Layers newest first; `view` undefined: nothing below them shows through. */
 export function scanLayers(
-  layers: readonly SortedLayer[],
-  view: StoreView | undefined,
-  nowMs: number,
+  { layers, deleted, view, takenAtMs: nowMs }: SortedLayers,
   interval: KeyInterval,
 ): MergedScan {
   const { reverse, limit } = interval
   const filled = layers.filter(({ sorted }) => sorted.length > 0)
   const cursors: Cursor[] = filled.map((layer) => new RunCursor(runOf(layer, interval), reverse))
-  if (view !== undefined) cursors.push(new StoreCursor(view, interval, filled.length > 0))
+  if (view !== undefined) cursors.push(new StoreCursor(view, interval, deleted, filled.length > 0))
   return new MergedScan(cursors, { nowMs, reverse, limit, withDeleted: false })
 }
 

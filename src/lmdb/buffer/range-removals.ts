@@ -1,7 +1,13 @@
-import type { KeyInterval } from '../../backend/scan-range.js'
-import { compareBytes } from '../../base/bytes.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import type { StateError } from '../../base/errors.js'
 import { runSliced, type SlicedWork } from '../../base/slices.js'
+import {
+  type DeletedRange,
+  type DeletedRanges,
+  NOTHING_DELETED,
+  rangeOf,
+  withStretch,
+} from '../store/deleted-ranges.js'
 import type { StoreView } from '../store/store-view.js'
 
 /** What the removal of ranges asks of its engine. */
@@ -18,12 +24,6 @@ export interface RemovalHost {
   failed(error: StateError): void
 }
 
-type Stretch = Pick<KeyInterval, 'from' | 'until'>
-
-interface Removal extends Stretch {
-  readonly nowMs: number
-}
-
 /** Keys that are looked at in one step. */
 const PAGE_KEYS = 128
 
@@ -33,12 +33,12 @@ const PAGE_KEYS = 128
  * (1) A key in such a range that the write buffer does not know is absent for every read, from the call on that deletes it.
  * (2) Tombstones are added in slices between turns of the event loop. No generation that has some of them is frozen before it has
  *     all: so the store never holds a part of the deletion, and the view changes only by what was written before it.
- * (3) Who cannot wait (a snapshot, a write that must know what is durable) has the rest done at once.
+ * (3) A snapshot has the ranges of its moment. Only who cannot do with that (a base of what changes from here on, a write near
+ *     the limit of the store that must know how much is used) has the rest done at once.
  */
 export class RangeRemovals {
   readonly #host: RemovalHost
-  /** Oldest first. */
-  #pending: readonly Removal[] = []
+  #pending: DeletedRanges = NOTHING_DELETED
   #work: SlicedWork<void> | undefined
   #done: Promise<void> = Promise.resolve()
   #failure: StateError | undefined
@@ -51,6 +51,11 @@ export class RangeRemovals {
     return this.#pending.length > 0
   }
 
+  /** As they are now; they stay so for whoever has them. */
+  get ranges(): DeletedRanges {
+    return this.#pending
+  }
+
   /** Resolves when nothing is pending any more, or rejects when that cannot be. */
   get done(): Promise<void> {
     return this.#done
@@ -58,12 +63,20 @@ export class RangeRemovals {
 
   /** The time at which a key was deleted that the write buffer does not know; undefined: it was not. */
   deletedAtMs(bytes: Uint8Array, start: number, length: number): number | undefined {
-    return this.#pending.find((removal) => isWithin(removal, bytes, start, length))?.nowMs
+    return rangeOf(this.#pending, bytes.subarray(start, start + length))?.nowMs
   }
 
-  /** Deletes what the store holds of a range; what the write buffer holds of it has tombstones already. */
-  begin({ from, until }: Stretch, nowMs: number): Promise<void> {
-    this.#pending = [...this.#pending, { from, until, nowMs }]
+  /** Deletes what the store holds of a stretch; what the write buffer holds of it has tombstones already. To be begun. */
+  add(stretch: KeyStretch, nowMs: number): void {
+    this.#pending = withStretch(this.#pending, stretch, nowMs)
+  }
+
+  /**
+   * Begins to add tombstones for what was added, where nobody has yet. The first slice is done when this returns, and what is
+   * small with it. Never throws: `failed` is told, and the promise rejects.
+   */
+  begin(): Promise<void> {
+    if (!this.isPending) return Promise.resolve()
     if (this.#work !== undefined) return this.#done
     const work = this.#removeAll()
     this.#work = work
@@ -92,7 +105,7 @@ export class RangeRemovals {
 
   /** Everything was deleted: nothing is left to do. */
   forget(): void {
-    this.#pending = []
+    this.#pending = NOTHING_DELETED
   }
 
   *#removeAll(): SlicedWork<void> {
@@ -112,7 +125,7 @@ export class RangeRemovals {
     this.#host.finished()
   }
 
-  *#remove(removal: Removal): SlicedWork<void> {
+  *#remove(removal: DeletedRange): SlicedWork<void> {
     const { until, nowMs } = removal
     let { from } = removal
     for (;;) {
@@ -132,9 +145,4 @@ export class RangeRemovals {
       if (!this.#pending.includes(removal)) return
     }
   }
-}
-
-function isWithin({ from, until }: Stretch, bytes: Uint8Array, start: number, length: number): boolean {
-  const key = bytes.subarray(start, start + length)
-  return compareBytes(key, from) >= 0 && (until === undefined || compareBytes(key, until) < 0)
 }

@@ -1,10 +1,10 @@
 import type { EngineBatch } from '../../backend/facade/engines.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { type BatchCursor, OperationKind } from '../../backend/write-batch.js'
 import { compareBytes, copyBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import type { HashLog } from '../../log/hash-log.js'
 import { entryUnits } from '../../log/layout.js'
-import type { KeyStretch } from './store-writer.js'
 
 /** What a batch is applied to. */
 export interface BatchTarget {

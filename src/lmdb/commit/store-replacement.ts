@@ -1,7 +1,8 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { isStateError, StateError } from '../../base/errors.js'
 import type { GroupCommit } from './group-commit.js'
-import type { CommitResult, KeyStretch } from './store-writer.js'
+import type { CommitResult } from './store-writer.js'
 import type { WriterPort } from './writer-port.js'
 import type { WriterRequest } from './writer-thread.js'
 

@@ -1,5 +1,6 @@
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import { wholeMs } from '../../backend/expiry.js'
+import type { KeyStretch } from '../../backend/scan-range.js'
 import { copyBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { runThrough } from '../../base/slices.js'
@@ -46,12 +47,6 @@ export interface CommitJob {
   readonly segments: readonly SharedSegment[]
   readonly cleared: boolean
   readonly clockMs: number
-}
-
-/** The keys of `[from, until)`; `until` undefined: to the last one. */
-export interface KeyStretch {
-  readonly from: Uint8Array
-  readonly until: Uint8Array | undefined
 }
 
 /** Content of a stretch of keys that is to be put in the place of another one. */

@@ -19,6 +19,7 @@ import {
   StoreCursor,
   sortedKeys,
 } from '../store/cursors.js'
+import type { DeletedRanges } from '../store/deleted-ranges.js'
 import { OpenStore } from '../store/open-store.js'
 import type { StoreView } from '../store/store-view.js'
 import type { LentSnapshotData, SharedStore } from './lent-snapshot.js'
@@ -29,7 +30,7 @@ const TURN_ENTRIES = 1_024
 
 /** Takes what `share` gave, in another thread (or in the same one). Rejects as {@link OpenSharedSnapshot} says. */
 export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotReader> {
-  const { active, frozen, store, changedKeys, takenAtMs } = data as LentSnapshotData
+  const { active, frozen, store, deleted, changedKeys, takenAtMs } = data as LentSnapshotData
   const reader = await SharedLogReader.open(active)
   const check = () => reader.assertOpen()
   let lent: LentStore | undefined
@@ -40,7 +41,7 @@ export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotR
     const runs = [runOver(reader.entries, visible)]
     for (const segments of frozen) runs.push(await sortedKeys(segments, check))
     const changed = changedKeys === undefined ? undefined : await sortedKeys(changedKeys, check)
-    return new LentSnapshotReader(reader, lent, runs, changed, takenAtMs)
+    return new LentSnapshotReader(reader, lent, { runs, deleted, changed, takenAtMs })
   } catch (error) {
     reader.end()
     await lent?.close()
@@ -83,11 +84,21 @@ class LentStore {
   }
 }
 
+interface LentContent {
+  /** Of the write buffer, newest first. */
+  readonly runs: readonly SortedRun[]
+  /** What the store shows of these ranges does not count. */
+  readonly deleted: DeletedRanges
+  /** Only these keys, and those of the write buffer; `undefined`: all. */
+  readonly changed: SortedRun | undefined
+  readonly takenAtMs: number
+}
+
 class LentSnapshotReader implements SharedSnapshotReader {
   readonly #reader: SharedLogReader
   readonly #lent: LentStore | undefined
-  /** Of the write buffer, newest first. */
   readonly #runs: readonly SortedRun[]
+  readonly #deleted: DeletedRanges
   readonly #changed: SortedRun | undefined
   readonly #takenAtMs: number
   /** Known once the blocks were read to their end. */
@@ -97,13 +108,12 @@ class LentSnapshotReader implements SharedSnapshotReader {
   constructor(
     reader: SharedLogReader,
     lent: LentStore | undefined,
-    runs: readonly SortedRun[],
-    changed: SortedRun | undefined,
-    takenAtMs: number,
+    { runs, deleted, changed, takenAtMs }: LentContent,
   ) {
     this.#reader = reader
     this.#lent = lent
     this.#runs = runs
+    this.#deleted = deleted
     this.#changed = changed
     this.#takenAtMs = takenAtMs
   }
@@ -111,6 +121,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
   async count(): Promise<number> {
     this.#reader.assertOpen()
     if (this.#count !== undefined) return this.#count
+    if (this.#deleted.length > 0) return await this.#countAll()
     const buffered = this.#merge(this.#bufferCursors(), true)
     let count = await this.#countInStore()
     while (buffered.next()) count += this.#addedBy(buffered)
@@ -159,7 +170,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
     const cursors = this.#bufferCursors()
     const view = this.#lent?.view
     if (changed !== undefined) cursors.push(changed)
-    else if (view !== undefined) cursors.push(new StoreCursor(view, EVERYTHING, true))
+    else if (view !== undefined) cursors.push(new StoreCursor(view, EVERYTHING, this.#deleted, true))
     return this.#merge(cursors, changed !== undefined)
   }
 
@@ -177,6 +188,18 @@ class LentSnapshotReader implements SharedSnapshotReader {
     const view = this.#lent?.view
     const isInStore = view !== undefined && view.expiryOf(key, 0, key.length) > this.#takenAtMs
     return (value === undefined ? 0 : 1) - (isInStore ? 1 : 0)
+  }
+
+  /** By walking through all of it: of what was deleted, it is not known how much is there. */
+  async #countAll(): Promise<number> {
+    const scan = this.#scan(undefined)
+    let count = 0
+    while (scan.next()) {
+      if (++count % TURN_ENTRIES !== 0) continue
+      await nextTurn()
+      this.#reader.assertOpen()
+    }
+    return count
   }
 
   /** Entries of the store that had not expired at the snapshot's instant. */

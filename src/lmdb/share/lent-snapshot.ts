@@ -6,8 +6,8 @@ import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
 import { compiledModule } from '../../base/compiled.js'
 import type { SharedSegment } from '../../log/segment-table.js'
 import { LogShare, type SharedLog } from '../../log/share/log-share.js'
-import type { Layer } from '../buffer/merged-scan.js'
-import type { StoreView } from '../store/store-view.js'
+import type { EntryLayers } from '../buffer/layered-entries.js'
+import type { DeletedRanges } from '../store/deleted-ranges.js'
 import type { ReaderGate } from './reader-gate.js'
 
 /** What a snapshot sends to the thread that reads it. */
@@ -18,6 +18,8 @@ export interface LentSnapshotData {
   readonly frozen: readonly (readonly SharedSegment[])[]
   /** `undefined`: nothing of it shows through. */
   readonly store: SharedStore | undefined
+  /** What the store shows of these ranges does not count. */
+  readonly deleted: DeletedRanges
   /** Only these keys, and those of the generations, are asked for; `undefined`: all. */
   readonly changedKeys: readonly SharedSegment[] | undefined
   readonly takenAtMs: number
@@ -29,10 +31,7 @@ export interface SharedStore {
   readonly gate: Int32Array
 }
 
-export interface ShareSource {
-  /** Newest first; the first one is the generation that is written to. */
-  readonly layers: readonly Layer[]
-  readonly view: StoreView | undefined
+export interface ShareSource extends EntryLayers {
   readonly takenAtMs: number
 }
 
@@ -43,7 +42,7 @@ export class LentSnapshot {
 
   /** `undefined` where something was written since the snapshot was taken. */
   static open(
-    { layers, view, takenAtMs }: ShareSource,
+    { layers, deleted, view, takenAtMs }: ShareSource,
     store: { readonly dataPath: string },
     changedKeys: readonly SharedSegment[] | undefined,
     openGate: () => ReaderGate,
@@ -77,6 +76,7 @@ export class LentSnapshot {
         view === undefined || gate === undefined
           ? undefined
           : { ...store, generation: view.generation, gate: gate.signal },
+      deleted,
       changedKeys,
       takenAtMs,
     }

@@ -1,11 +1,12 @@
 // What a merged scan walks: sorted runs of entries in memory, pages of the store, keys to be looked up in it.
 
-import type { KeyInterval } from '../../backend/scan-range.js'
+import type { KeyInterval, KeyStretch } from '../../backend/scan-range.js'
 import { runSliced } from '../../base/slices.js'
 import { Entries } from '../../log/entries.js'
 import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
+import { type DeletedRanges, partsOutside } from './deleted-ranges.js'
 import { checkedPart, recordExpiry } from './record.js'
 import type { StoreView } from './store-view.js'
 
@@ -41,6 +42,7 @@ export function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
   return { entries, sorted, from: 0, until: sorted.length, version: (address) => address }
 }
 
+const NO_KEY = new Uint8Array(0)
 const FIRST_PAGE = 32
 const LARGEST_PAGE = 1024
 
@@ -88,20 +90,27 @@ export class StoreCursor implements Cursor {
   expiresAtMs: number = Infinity
   readonly #view: StoreView
   readonly #reverse: boolean
-  #from: Uint8Array
+  /** Where it is still to go, in its order. */
+  readonly #stretches: KeyStretch[]
+  /** Of the stretch that it is in, what was not read yet. */
+  #from: Uint8Array = NO_KEY
   #until: Uint8Array | undefined
   #keys: Uint8Array[] = []
   #records: Uint8Array[] = []
   #at = -1
   #pageEntries: number
-  #ended = false
+  #ended = true
 
-  /** `covered`: what it gives may be hidden by other cursors, so that a limit does not tell how much will be needed. */
-  constructor(view: StoreView, { from, until, reverse, limit }: KeyInterval, covered: boolean) {
+  /**
+   * It passes over what was deleted. `covered`: what it gives may be hidden by other cursors, so that a limit does not tell how much
+   * will be needed.
+   */
+  constructor(view: StoreView, interval: KeyInterval, deleted: DeletedRanges, covered: boolean) {
+    const { reverse, limit } = interval
     this.#view = view
     this.#reverse = reverse
-    this.#from = from
-    this.#until = until
+    this.#stretches = partsOutside(interval, deleted)
+    if (reverse) this.#stretches.reverse()
     this.#pageEntries = covered ? FIRST_PAGE : Math.min(Math.max(limit, 1), FIRST_PAGE)
     this.advance()
   }
@@ -130,15 +139,26 @@ export class StoreCursor implements Cursor {
       }
     }
     this.#at = 0
-    if (this.#ended) {
+    do {
+      if (this.#ended && !this.#nextStretch()) return
+      const page = this.#view.page(this.#from, this.#until, this.#reverse, this.#pageEntries)
+      this.#ended = page.keys.length < this.#pageEntries
+      this.#keys = page.keys
+      this.#records = page.records
+      this.#pageEntries = Math.min(this.#pageEntries * 4, LARGEST_PAGE)
+    } while (this.#keys.length === 0)
+  }
+
+  /** False where none is left: the cursor is then at its end. */
+  #nextStretch(): boolean {
+    const stretch = this.#stretches.shift()
+    if (stretch === undefined) {
       this.#keys = []
-      return
+      return false
     }
-    const page = this.#view.page(this.#from, this.#until, this.#reverse, this.#pageEntries)
-    this.#ended = page.keys.length < this.#pageEntries
-    this.#keys = page.keys
-    this.#records = page.records
-    this.#pageEntries = Math.min(this.#pageEntries * 4, LARGEST_PAGE)
+    this.#from = stretch.from
+    this.#until = stretch.until
+    return true
   }
 }
 
