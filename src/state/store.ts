@@ -289,6 +289,14 @@ export function hostOf(store: object): Host {
   return openedStore(store).host
 }
 
+/** A state of a store, for layers above that keep something of their own form in it. */
+export function openStateOf(store: object, name: string): OpenState {
+  return present(
+    openedStore(store).states.find((state) => state.name === name),
+    'a state of the store',
+  )
+}
+
 /** The states of a store, bound to a key that goes from one to the next. */
 export function boundStatesOf<Schema, M extends Mode>(
   store: StateStore<Schema, M>,

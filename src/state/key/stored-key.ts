@@ -90,6 +90,17 @@ export class StoredKey<Key> {
     this.#done()
   }
 
+  /** The same of a key whose bytes are there already. */
+  setBytes(state: number, group: number, { bytes, offset, length }: Stretch): void {
+    const writer = this.#writer
+    writer.length = PREFIX_BYTES
+    const start = writer.reserve(length)
+    for (let i = 0; i < length; i++) writer.bytes[start + i] = bytes[offset + i] as number
+    writer.view.setUint16(0, group)
+    writer.view.setUint16(2, state)
+    this.#done()
+  }
+
   /** The same key in another state. */
   setState(state: number): void {
     this.#writer.view.setUint16(2, state)

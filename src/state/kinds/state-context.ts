@@ -1,5 +1,6 @@
 import { describeKey } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
+import type { Stretch } from '../../base/slot.js'
 import type { ByteReader } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
 import { type CodecDirection, CodecError } from '../codec/codec-error.js'
@@ -44,6 +45,13 @@ export class StateContext<Key> {
     } catch (error) {
       throw this.failure('write', error, key)
     }
+    return this.storedKey
+  }
+
+  /** The same of a key whose bytes are there already. */
+  locateBytes(group: number, key: Stretch): StoredKey<Key> {
+    this.assembled++
+    this.storedKey.setBytes(this.id, group, key)
     return this.storedKey
   }
 

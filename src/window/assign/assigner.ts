@@ -23,6 +23,14 @@ export interface WindowAssigner {
 export interface PanedAssigner extends WindowAssigner {
   readonly paneMs: number
   readonly offsetMs: number
+  /** Where the window starts that ends there. Only for ends of windows. */
+  startOf(endMs: number): number
+  /** The end of the first window that a time is in and that ends after `afterMs`; `undefined` where there is none. */
+  nextEndMs(timestampMs: number, afterMs: number): number | undefined
+}
+
+export function isPaned(assigner: object): assigner is PanedAssigner {
+  return 'paneMs' in assigner
 }
 
 export interface TumblingOptions {
@@ -39,6 +47,11 @@ export function tumbling({ sizeMs, offsetMs = 0 }: TumblingOptions): PanedAssign
     description: described('tumbling', { sizeMs, offsetMs }),
     paneMs: sizeMs,
     offsetMs,
+    startOf: (endMs: number) => endMs - sizeMs,
+    nextEndMs(timestampMs: number, afterMs: number) {
+      const endMs = floorTo(timestampMs, sizeMs, offsetMs) + sizeMs
+      return endMs > afterMs ? endMs : undefined
+    },
     windowsOf(timestampMs: number) {
       const startMs = floorTo(timestampMs, sizeMs, offsetMs)
       return [{ startMs, endMs: startMs + sizeMs }]
@@ -64,6 +77,12 @@ export function hopping({ sizeMs, slideMs, offsetMs = 0 }: HoppingOptions): Pane
     description: described('hopping', { sizeMs, slideMs, offsetMs }),
     paneMs: greatestCommonDivisor(sizeMs, slideMs),
     offsetMs,
+    startOf: (endMs: number) => endMs - sizeMs,
+    nextEndMs(timestampMs: number, afterMs: number) {
+      // The first window that a time is in is the first one that ends after it.
+      const startMs = floorTo(Math.max(timestampMs, afterMs) - sizeMs, slideMs, offsetMs) + slideMs
+      return startMs <= timestampMs ? startMs + sizeMs : undefined
+    },
     windowsOf(timestampMs: number) {
       const windows: TimeWindow[] = []
       const lastMs = floorTo(timestampMs, slideMs, offsetMs)
@@ -93,6 +112,11 @@ export function cumulative({ maxMs, stepMs, offsetMs = 0 }: CumulativeOptions): 
     description: described('cumulative', { maxMs, stepMs, offsetMs }),
     paneMs: stepMs,
     offsetMs: offsetMs % stepMs,
+    startOf: (endMs: number) => floorTo(endMs - 1, maxMs, offsetMs),
+    nextEndMs(timestampMs: number, afterMs: number) {
+      const endMs = floorTo(Math.max(timestampMs, afterMs), stepMs, offsetMs % stepMs) + stepMs
+      return endMs <= floorTo(timestampMs, maxMs, offsetMs) + maxMs ? endMs : undefined
+    },
     windowsOf(timestampMs: number) {
       const startMs = floorTo(timestampMs, maxMs, offsetMs)
       const windows: TimeWindow[] = []

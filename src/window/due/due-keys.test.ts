@@ -40,6 +40,13 @@ describe('due keys', () => {
     expect(shown(due.takeUntil(1_000_000))).toEqual(['-5 0 old'])
   })
 
+  it('that are due at the end of time come there', () => {
+    const due = new DueKeys()
+    add(due, Infinity, 'last')
+    expect(shown(due.takeUntil(2 ** 52))).toEqual([])
+    expect(shown(due.takeUntil(Infinity))).toEqual(['Infinity 0 last'])
+  })
+
   it('agree with sorting, for times near and far and however time goes on', () => {
     const times = fc.oneof(
       fc.integer({ min: -1_000, max: 1_000 }),

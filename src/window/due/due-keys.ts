@@ -64,7 +64,7 @@ export class DueKeys {
       }
     }
     // Those of the far bucket may belong to a level now.
-    if (this.#far.firstMs - this.#timeMs < this.#reachMs()) {
+    if (this.#far.firstMs <= timeMs || this.#far.firstMs - this.#timeMs < this.#reachMs()) {
       open.push(this.#far)
       this.#far = new Bucket()
     }

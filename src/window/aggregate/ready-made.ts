@@ -1,0 +1,189 @@
+// Aggregates that everybody needs. Each can be merged, so that it fits every kind of windows.
+
+import { invalidArgument } from '../../base/options.js'
+import type { AnyFixedCodec, FixedCodec, InputOf, ValueOf } from '../../state/codec/codec.js'
+import { within } from '../../state/codec/codec-error.js'
+import { float64 } from '../../state/codec/numbers.js'
+import { checkedNumber, checkedSum } from './aggregate.js'
+import { type FixedAggregate, fixedAggregate, type RawAggregate, rawOf, sideBySide } from './raw-aggregate.js'
+
+const load = (view: DataView, at: number): number => view.getFloat64(at, true)
+const store = (view: DataView, at: number, value: number): void => view.setFloat64(at, value, true)
+
+/** How many events there were. */
+export function count(): FixedAggregate<unknown, number> {
+  return fixedAggregate<unknown, number>({
+    fields: [['', float64]],
+    add: (view, at) => store(view, at, load(view, at) + 1),
+    merge: (view, at, later, laterAt) => store(view, at, load(view, at) + load(later, laterAt)),
+    result: load,
+  })
+}
+
+/** The sum of a number of each event. What is no finite number, and a sum beyond 2^53 - 1, makes the event a bad one (W20). */
+export function sum<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
+  return fixedAggregate<Event, number>({
+    fields: [['', float64]],
+    add: (view, at, event) =>
+      store(view, at, checkedSum(load(view, at) + checkedNumber(of(event), 'sum'), 'sum')),
+    merge: (view, at, later, laterAt) =>
+      store(view, at, checkedSum(load(view, at) + load(later, laterAt), 'sum')),
+    result: load,
+  })
+}
+
+/** The least number. */
+export function min<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
+  return extreme(of, 'min', (value, before) => value < before)
+}
+
+/** The greatest number. */
+export function max<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
+  return extreme(of, 'max', (value, before) => value > before)
+}
+
+function extreme<Event>(
+  of: (event: Event) => number,
+  name: string,
+  wins: (value: number, before: number) => boolean,
+): FixedAggregate<Event, number> {
+  return fixedAggregate<Event, number>({
+    fields: [['', float64]],
+    add: (view, at, event, _timestampMs, isFirst) => {
+      const value = checkedNumber(of(event), name)
+      if (isFirst || wins(value, load(view, at))) store(view, at, value)
+    },
+    merge: (view, at, later, laterAt) => {
+      const value = load(later, laterAt)
+      if (wins(value, load(view, at))) store(view, at, value)
+    },
+    result: load,
+  })
+}
+
+/** The mean of a number of each event. */
+export function mean<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
+  return fixedAggregate<Event, number>(moments(of, (_count, average) => average))
+}
+
+/** The variance of a number of each event: of the events as they are, or, with `'sample'`, of what they are a sample of. */
+export function variance<Event>(
+  of: (event: Event) => number,
+  kind: 'population' | 'sample' = 'population',
+): FixedAggregate<Event, number> {
+  const missing = kind === 'sample' ? 1 : 0
+  return fixedAggregate<Event, number>(
+    moments(of, (events, _average, squares) => (events > missing ? squares / (events - missing) : 0)),
+  )
+}
+
+/** Count, mean and the sum of squared distances from it: what stays exact where sums of squares would not. */
+function moments<Event>(
+  of: (event: Event) => number,
+  result: (count: number, average: number, squares: number) => number,
+): RawAggregate<Event, number> {
+  return {
+    fields: [
+      ['count', float64],
+      ['mean', float64],
+      ['squares', float64],
+    ],
+    add: (view, at, event) => {
+      const value = checkedNumber(of(event), 'mean')
+      const events = load(view, at) + 1
+      const before = load(view, at + 8)
+      const average = before + (value - before) / events
+      store(view, at, events)
+      store(view, at + 8, checkedNumber(average, 'mean'))
+      store(view, at + 16, load(view, at + 16) + (value - before) * (value - average))
+    },
+    merge: (view, at, later, laterAt) => {
+      const events = load(view, at)
+      const others = load(later, laterAt)
+      const distance = load(later, laterAt + 8) - load(view, at + 8)
+      const both = events + others
+      store(view, at, both)
+      store(view, at + 8, load(view, at + 8) + (distance * others) / both)
+      const squares = load(view, at + 16) + load(later, laterAt + 16)
+      store(view, at + 16, squares + (distance * distance * events * others) / both)
+    },
+    result: (view, at) => result(load(view, at), load(view, at + 8), load(view, at + 16)),
+  }
+}
+
+/** What an event with the earliest timestamp has; of several, the one that came first. */
+export function first<Event, C extends AnyFixedCodec>(
+  codec: C,
+  of: (event: Event) => InputOf<C>,
+): FixedAggregate<Event, ValueOf<C>> {
+  return byTime(codec, of, (timestampMs, before) => timestampMs < before, false)
+}
+
+/** What an event with the latest timestamp has; of several, the one that came last. */
+export function last<Event, C extends AnyFixedCodec>(
+  codec: C,
+  of: (event: Event) => InputOf<C>,
+): FixedAggregate<Event, ValueOf<C>> {
+  return byTime(codec, of, (timestampMs, before) => timestampMs >= before, true)
+}
+
+function byTime<Event, C extends AnyFixedCodec>(
+  codec: C,
+  of: (event: Event) => InputOf<C>,
+  wins: (timestampMs: number, before: number) => boolean,
+  isLast: boolean,
+): FixedAggregate<Event, ValueOf<C>> {
+  const field = codec as unknown as FixedCodec<ValueOf<C>, InputOf<C>>
+  if (field?.fixedBytes === undefined) throw invalidArgument('codec', 'must be one of a fixed size')
+  const keep = (view: DataView, at: number, timestampMs: number, value: InputOf<C>): void => {
+    store(view, at, timestampMs)
+    try {
+      field.store(view, at + 8, value)
+    } catch (error) {
+      throw within(isLast ? 'last' : 'first', error, 'write')
+    }
+  }
+  return fixedAggregate<Event, ValueOf<C>>({
+    fields: [
+      ['atMs', float64],
+      ['value', codec as unknown as FixedCodec<unknown, never>],
+    ],
+    add: (view, at, event, timestampMs, isFirst) => {
+      if (isFirst || wins(timestampMs, load(view, at))) keep(view, at, timestampMs, of(event))
+    },
+    merge: (view, at, later, laterAt) => {
+      const timestampMs = load(later, laterAt)
+      if (!wins(timestampMs, load(view, at))) return
+      for (let i = 0; i < 8 + field.fixedBytes; i++) view.setUint8(at + i, later.getUint8(laterAt + i))
+    },
+    result: (view, at) => field.load(view, at + 8),
+  })
+}
+
+type EventOf<A> = A extends FixedAggregate<infer Event, infer _> ? Event : never
+type ResultOf<A> = A extends FixedAggregate<infer _, infer Result> ? Result : never
+type Intersected<Union> = (Union extends unknown ? (each: Union) => void : never) extends (
+  all: infer All,
+) => void
+  ? All
+  : never
+
+/**
+ * Several aggregates of the same events, under names.
+ *
+ * @example combined({ requests: count(), tokens: sum((request: LlmRequest) => request.tokens) })
+ */
+export function combined<Parts extends { readonly [name: string]: FixedAggregate<never, unknown> }>(
+  parts: Parts,
+): FixedAggregate<
+  Intersected<EventOf<Parts[keyof Parts]>>,
+  { readonly [Name in keyof Parts]: ResultOf<Parts[Name]> }
+> {
+  const raws = Object.entries(parts).map(([name, part]) => {
+    const raw = rawOf(part)
+    if (raw === undefined) throw invalidArgument(`parts.${name}`, 'must be an aggregate of fixed size')
+    return [name, raw] as const
+  })
+  if (raws.length === 0) throw invalidArgument('parts', 'must have one at least')
+  return fixedAggregate(sideBySide(Object.fromEntries(raws))) as never
+}

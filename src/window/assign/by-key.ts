@@ -1,0 +1,60 @@
+// Windows that depend on more than the timestamp of an event: on the other events of its key.
+
+import type { Violation } from '../../base/errors.js'
+import { rejectViolations, rules } from '../../base/options.js'
+
+export interface SessionWindows {
+  readonly kind: 'session'
+  readonly gapMs: number
+  readonly description: string
+}
+
+/**
+ * Events of a key that are at most `gapMs` apart belong to one session: from the first of them until `gapMs` after the last (W6).
+ */
+export function session({ gapMs }: { readonly gapMs: number }): SessionWindows {
+  check('gapMs', gapMs)
+  return Object.freeze({ kind: 'session', gapMs, description: `session(${gapMs})` })
+}
+
+export interface SlidingWindows {
+  readonly kind: 'sliding'
+  readonly sizeMs: number
+  readonly description: string
+}
+
+/** For each event a window that ends with it: of the events of its key that are at most `sizeMs` before it, and itself (W5). */
+export function sliding({ sizeMs }: { readonly sizeMs: number }): SlidingWindows {
+  check('sizeMs', sizeMs)
+  return Object.freeze({ kind: 'sliding', sizeMs, description: `sliding(${sizeMs})` })
+}
+
+export interface CountWindows {
+  readonly kind: 'count'
+  readonly size: number
+  readonly description: string
+}
+
+/** So many events of a key, as they come; time is of no matter (W19). What is left when the stream ends is a window that is not full. */
+export function countWindows({ size }: { readonly size: number }): CountWindows {
+  check('size', size)
+  return Object.freeze({ kind: 'count', size, description: `count(${size})` })
+}
+
+export interface GlobalWindows {
+  readonly kind: 'global'
+  readonly description: string
+}
+
+/** One window for each key, which ends with the stream: for early results, and for the whole of a bounded source. */
+export function globalWindows(): GlobalWindows {
+  return Object.freeze({ kind: 'global', description: 'global' })
+}
+
+function check(name: string, size: number): void {
+  const violations: Violation[] = []
+  if (rules.positiveInteger(size) !== undefined) {
+    violations.push({ argument: `options.${name}`, reason: 'must be a positive whole number' })
+  }
+  rejectViolations(violations)
+}

@@ -1,0 +1,335 @@
+// Windows that are kept one by one, of every kind: with results before and after their end, and such that become one.
+
+import type { TimeWindow, WindowAssigner } from '../assign/assigner.js'
+import type { CountWindows, GlobalWindows, SessionWindows, SlidingWindows } from '../assign/by-key.js'
+import type { Pane, Windows } from '../windowed.js'
+import type { Accumulator } from './accumulator.js'
+import type { Entered, Fire, FireExtras, KeyWindows } from './key-windows.js'
+import { FIRED_ON_TIME, IS_AWAITED, type WindowList } from './window-list.js'
+
+export interface ListedOptions {
+  readonly windows: Windows
+  readonly allowedLatenessMs: number
+  readonly everyEvents: number
+  /** Whether results before the end wait for a time. */
+  readonly waitsEarly: boolean
+  /** Whether results after the end do. */
+  readonly waitsLate: boolean
+  readonly isDiscarding: boolean
+}
+
+export class ListedWindows implements KeyWindows {
+  readonly startsDiffer: boolean
+  readonly #options: ListedOptions
+  readonly #list: WindowList
+  /** `undefined` where the events are kept. */
+  readonly #accumulator: Accumulator | undefined
+  /** The value of a window whose events are kept. */
+  readonly #valueOf: (window: TimeWindow) => unknown
+  readonly #fire: Fire
+  /** For how long after its last result a window is needed. */
+  readonly #keptForMs: number
+
+  constructor(
+    options: ListedOptions,
+    list: WindowList,
+    accumulator: Accumulator | undefined,
+    valueOf: (window: TimeWindow) => unknown,
+    fire: Fire,
+  ) {
+    const { windows } = options
+    this.#options = options
+    this.#list = list
+    this.#accumulator = accumulator
+    this.#valueOf = valueOf
+    this.#fire = fire
+    const kind = 'kind' in windows ? windows.kind : 'time'
+    this.startsDiffer = kind === 'session' || kind === 'time'
+    // The event of a window that slides is also in those of the events after it.
+    this.#keptForMs = kind === 'sliding' ? (windows as SlidingWindows).sizeMs : 0
+  }
+
+  enter(event: unknown, timestampMs: number, watermarkMs: number, entered: Entered): void {
+    const { windows } = this.#options
+    if (!('kind' in windows)) this.#enterTime(windows, event, timestampMs, watermarkMs, entered)
+    else if (windows.kind === 'session') this.#enterSession(windows, event, timestampMs, watermarkMs, entered)
+    else if (windows.kind === 'sliding') this.#enterSliding(windows, timestampMs, watermarkMs, entered)
+    else this.#enterOnly(windows, event, timestampMs, entered)
+    const { waitsEarly, waitsLate } = this.#options
+    if (!waitsEarly && !waitsLate) return
+    const list = this.#list
+    for (let i = 0; i < list.count; i++) {
+      const isPast = watermarkMs >= list.endMs(i) - 1
+      if (list.changes(i) === 0 || list.has(i, IS_AWAITED) || !(isPast ? waitsLate : waitsEarly)) continue
+      list.set(i, IS_AWAITED, true)
+      entered.isAwaited = true
+    }
+  }
+
+  fireEntered(watermarkMs: number): void {
+    const list = this.#list
+    const { windows, everyEvents, waitsLate } = this.#options
+    if ('kind' in windows && windows.kind === 'count') {
+      if (list.nextNumber < windows.size) return
+      this.#fireWindow(0, 'onTime', watermarkMs, { isFull: true })
+      list.clear()
+      return
+    }
+    for (let i = 0; i < list.count; i++) {
+      const changes = list.changes(i)
+      if (changes === 0) continue
+      if (watermarkMs >= list.endMs(i) - 1) {
+        list.set(i, FIRED_ON_TIME, true)
+        if (!waitsLate) this.#fireWindow(i, 'late', watermarkMs)
+      } else if (changes >= everyEvents) {
+        this.#fireWindow(i, 'early', watermarkMs)
+      }
+    }
+  }
+
+  fireDue(dueMs: number, watermarkMs: number): void {
+    const list = this.#list
+    const { windows } = this.#options
+    const isCounted = 'kind' in windows && windows.kind === 'count'
+    for (let i = 0; i < list.count; i++) {
+      if (list.has(i, FIRED_ON_TIME) || this.#firesAtMs(i) > dueMs) continue
+      list.set(i, FIRED_ON_TIME, true)
+      this.#fireWindow(i, 'onTime', watermarkMs, isCounted ? { isFull: false } : undefined)
+    }
+    for (let i = 0; i < list.count; ) {
+      if (this.#goesAtMs(i) > dueMs) {
+        i++
+        continue
+      }
+      // What late events have changed, and nobody has been told of.
+      if (list.has(i, IS_AWAITED) && list.changes(i) > 0) this.#fireWindow(i, 'late', watermarkMs)
+      list.remove(i)
+    }
+  }
+
+  fireAwaited(watermarkMs: number): void {
+    const list = this.#list
+    for (let i = 0; i < list.count; i++) {
+      if (!list.has(i, IS_AWAITED)) continue
+      list.set(i, IS_AWAITED, false)
+      this.#fireWindow(i, list.has(i, FIRED_ON_TIME) ? 'late' : 'early', watermarkMs)
+    }
+  }
+
+  isAwaited(): boolean {
+    for (let i = 0; i < this.#list.count; i++) if (this.#list.has(i, IS_AWAITED)) return true
+    return false
+  }
+
+  nextDueMs(): number | undefined {
+    const list = this.#list
+    let least: number | undefined
+    for (let i = 0; i < list.count; i++) {
+      const dueMs = list.has(i, FIRED_ON_TIME) ? this.#goesAtMs(i) : this.#firesAtMs(i)
+      if (least === undefined || dueMs < least) least = dueMs
+    }
+    return least
+  }
+
+  firstStartMs(dueMs: number): number {
+    const list = this.#list
+    for (let i = 0; i < list.count; i++) {
+      if (!list.has(i, FIRED_ON_TIME) && this.#firesAtMs(i) <= dueMs) return list.startMs(i)
+    }
+    return Infinity
+  }
+
+  show(fire: Fire): void {
+    const list = this.#list
+    for (let i = 0; i < list.count; i++) {
+      const window = { startMs: list.startMs(i), endMs: list.endMs(i) }
+      const pane: Pane = { index: list.panes(i), kind: 'early', isFinal: false }
+      if (!list.has(i, FIRED_ON_TIME)) fire(window, this.#value(i, window), pane, undefined)
+    }
+  }
+
+  #enterTime(
+    windows: WindowAssigner,
+    event: unknown,
+    timestampMs: number,
+    watermarkMs: number,
+    entered: Entered,
+  ): void {
+    for (const window of windows.windowsOf(timestampMs)) {
+      if (this.#isTooLate(window.endMs, watermarkMs)) entered.missed.push(window)
+      else this.#addTo(window.startMs, window.endMs, event, timestampMs, entered)
+    }
+  }
+
+  /** The first of a window's key's events makes it; each one after changes its interval (W19). */
+  #enterOnly(
+    { kind }: CountWindows | GlobalWindows,
+    event: unknown,
+    timestampMs: number,
+    entered: Entered,
+  ): void {
+    const list = this.#list
+    if (list.count === 0) {
+      list.insert(0, timestampMs, timestampMs + 1, 0)
+      this.#accumulator?.reset(list, 0)
+      entered.dueMs = Infinity
+    }
+    list.setInterval(0, Math.min(list.startMs(0), timestampMs), Math.max(list.endMs(0), timestampMs + 1))
+    if (kind === 'count' && this.#accumulator !== undefined) list.nextNumber++
+    this.#addAt(0, event, timestampMs, entered)
+  }
+
+  #enterSliding(
+    { sizeMs }: SlidingWindows,
+    timestampMs: number,
+    watermarkMs: number,
+    entered: Entered,
+  ): void {
+    const list = this.#list
+    const own = { startMs: timestampMs - sizeMs, endMs: timestampMs + 1 }
+    if (this.#isTooLate(own.endMs, watermarkMs)) entered.missed.push(own)
+    else this.#addTo(own.startMs, own.endMs, undefined, timestampMs, entered)
+    for (let i = 0; i < list.count; i++) {
+      const isIn = list.startMs(i) <= timestampMs && timestampMs < list.endMs(i) - 1
+      if (isIn && !this.#isTooLate(list.endMs(i), watermarkMs))
+        this.#addAt(i, undefined, timestampMs, entered)
+    }
+  }
+
+  #enterSession(
+    { gapMs }: SessionWindows,
+    event: unknown,
+    timestampMs: number,
+    watermarkMs: number,
+    entered: Entered,
+  ): void {
+    const list = this.#list
+    let from = 0
+    while (from < list.count && list.endMs(from) < timestampMs) from++
+    let until = from
+    while (until < list.count && list.startMs(until) - gapMs <= timestampMs) until++
+    const own = { startMs: timestampMs, endMs: timestampMs + gapMs }
+    if (from === until) {
+      if (this.#isTooLate(own.endMs, watermarkMs)) entered.missed.push(own)
+      else this.#addTo(own.startMs, own.endMs, event, timestampMs, entered)
+      return
+    }
+    if (until === from + 1 && timestampMs >= list.startMs(from)) {
+      this.#extend(from, own.endMs, entered)
+      this.#addAt(from, event, timestampMs, entered)
+      return
+    }
+    this.#bridge(from, until, own, event, entered)
+  }
+
+  /** The session goes on until later; what it has given as results is of another one then (W14). */
+  #extend(i: number, endMs: number, entered: Entered): void {
+    const list = this.#list
+    const before = { startMs: list.startMs(i), endMs: list.endMs(i) }
+    if (endMs <= before.endMs) return
+    const replaced = list.panes(i) > 0 ? [...list.replaces(i), before] : list.replaces(i)
+    list.setInterval(i, before.startMs, endMs)
+    // Where it has fired, its key is due only when it would have gone.
+    if (list.has(i, FIRED_ON_TIME)) entered.dueMs = this.#firesAtMs(i)
+    this.#beginAnew(i, replaced)
+  }
+
+  /** An event joins sessions, or comes before one: their values are merged in the order of their starts (W15). */
+  #bridge(from: number, until: number, own: TimeWindow, event: unknown, entered: Entered): void {
+    const list = this.#list
+    const replaced: TimeWindow[] = []
+    for (let i = from; i < until; i++) {
+      replaced.push(...list.replaces(i))
+      if (list.panes(i) > 0) replaced.push({ startMs: list.startMs(i), endMs: list.endMs(i) })
+    }
+    let place = from
+    while (place < until && list.startMs(place) <= own.startMs) place++
+    list.insert(place, own.startMs, own.endMs, 0)
+    this.#accumulator?.reset(list, place)
+    this.#addAt(place, event, own.startMs, entered)
+    const startMs = list.startMs(from)
+    let endMs = list.endMs(from)
+    let changes = list.changes(from)
+    let isAwaited = list.has(from, IS_AWAITED)
+    for (let count = until - from; count > 0; count--) {
+      this.#accumulator?.merge(list, from, list, from + 1)
+      endMs = Math.max(endMs, list.endMs(from + 1))
+      changes += list.changes(from + 1)
+      isAwaited ||= list.has(from + 1, IS_AWAITED)
+      list.remove(from + 1)
+    }
+    list.setInterval(from, startMs, endMs)
+    list.setChanges(from, changes)
+    list.set(from, IS_AWAITED, isAwaited)
+    this.#beginAnew(from, replaced)
+    entered.dueMs = this.#firesAtMs(from)
+  }
+
+  #beginAnew(i: number, replaced: readonly TimeWindow[]): void {
+    const list = this.#list
+    list.setReplaces(i, replaced)
+    list.setPanes(i, 0)
+    list.set(i, FIRED_ON_TIME, false)
+  }
+
+  #addTo(startMs: number, endMs: number, event: unknown, timestampMs: number, entered: Entered): void {
+    const list = this.#list
+    const i = list.placeOf(startMs, endMs)
+    if (!list.isAt(i, startMs, endMs)) {
+      const before = this.nextDueMs()
+      const dueMs = endMs - 1
+      if (
+        (before === undefined || dueMs < before) &&
+        (entered.dueMs === undefined || dueMs < entered.dueMs)
+      ) {
+        entered.dueMs = dueMs
+      }
+      list.insert(i, startMs, endMs, 0)
+      this.#accumulator?.reset(list, i)
+    }
+    this.#addAt(i, event, timestampMs, entered)
+  }
+
+  #addAt(i: number, event: unknown, timestampMs: number, entered: Entered): void {
+    this.#accumulator?.add(this.#list, i, event, timestampMs)
+    this.#list.setChanges(i, this.#list.changes(i) + 1)
+    entered.hasEntered = true
+  }
+
+  #fireWindow(i: number, kind: Pane['kind'], watermarkMs: number, more?: FireExtras): void {
+    const list = this.#list
+    const { isDiscarding, allowedLatenessMs } = this.#options
+    // A discarding result of nothing is none (W13); what has not changed is not told again.
+    if (list.changes(i) === 0 && (isDiscarding || kind !== 'onTime')) return
+    const window = { startMs: list.startMs(i), endMs: list.endMs(i) }
+    const isFinal =
+      more?.isFull === true || (kind !== 'early' && watermarkMs >= this.#firesAtMs(i) + allowedLatenessMs)
+    const replaces = list.replaces(i)
+    const extras = replaces.length > 0 ? { ...more, replaces } : more
+    this.#fire(window, this.#value(i, window), { index: list.panes(i), kind, isFinal }, extras)
+    list.setReplaces(i, [])
+    list.setPanes(i, list.panes(i) + 1)
+    list.setChanges(i, 0)
+    if (isDiscarding) this.#accumulator?.reset(list, i)
+  }
+
+  #value(i: number, window: TimeWindow): unknown {
+    return this.#accumulator === undefined ? this.#valueOf(window) : this.#accumulator.result(this.#list, i)
+  }
+
+  #isTooLate(endMs: number, watermarkMs: number): boolean {
+    return watermarkMs >= endMs - 1 + this.#options.allowedLatenessMs
+  }
+
+  /** When the watermark is there, the window fires (W7). */
+  #firesAtMs(i: number): number {
+    const { windows } = this.#options
+    const endsByTime = !('kind' in windows) || windows.kind === 'session' || windows.kind === 'sliding'
+    return endsByTime ? this.#list.endMs(i) - 1 : Infinity
+  }
+
+  /** When the watermark is there, nothing is left of the window (W8). */
+  #goesAtMs(i: number): number {
+    return this.#firesAtMs(i) + this.#options.allowedLatenessMs + this.#keptForMs
+  }
+}

@@ -1,0 +1,595 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import { utf8 } from '../../state/codec/byte-strings.js'
+import { json } from '../../state/codec/json.js'
+import { float64 } from '../../state/codec/numbers.js'
+import { defineState } from '../../state/schema/define-state.js'
+import { StateStore } from '../../state/store.js'
+import type { Aggregate } from '../aggregate/aggregate.js'
+import { combined, count, first, last, max, sum } from '../aggregate/ready-made.js'
+import { cumulative, hopping, type TimeWindow, tumbling, type WindowAssigner } from '../assign/assigner.js'
+import { countWindows, globalWindows, session, sliding } from '../assign/by-key.js'
+import { type WindowOptions, type WindowResult, windowed } from '../windowed.js'
+import { statesOfWindows, WindowOperator } from './window-operator.js'
+
+interface Event {
+  readonly key: string
+  readonly at: number
+  readonly value: number
+}
+
+type Result = WindowResult<string, unknown>
+
+/** Windows over a store that may be opened again and again. */
+class Driver {
+  readonly results: Result[] = []
+  readonly late: string[] = []
+  watermarkMs = -Infinity
+  nowMs = 0
+  operator!: WindowOperator
+  readonly #backend = new MemoryStateBackend()
+  readonly #definition: object
+
+  constructor(options: WindowOptions<Event, string, unknown, Result>) {
+    this.#definition = windowed<Event, string, unknown, Result>({
+      ...options,
+      onLate: ({ event, missed, isLost }) => {
+        this.late.push(`${event.at} ${isLost ? 'lost' : 'entered'} ${missed.map(shownWindow).join(' ')}`)
+        return undefined
+      },
+    })
+  }
+
+  /** Opens the store; what is only in memory is lost by it. */
+  async open(): Promise<this> {
+    const schema = defineState({ key: utf8, states: statesOfWindows('w', this.#definition) as never })
+    const store = await StateStore.open(this.#backend, schema)
+    this.operator = new WindowOperator({
+      store,
+      name: 'w',
+      definition: this.#definition,
+      emit: (result) => void this.results.push(result as Result),
+      nowMs: () => this.nowMs,
+    })
+    for (const _ of this.operator.restore());
+    return this
+  }
+
+  add(event: Event): void {
+    this.operator.add(event.key, event, event.at, this.watermarkMs)
+  }
+
+  advance(watermarkMs: number): void {
+    if (watermarkMs <= this.watermarkMs) return
+    this.watermarkMs = watermarkMs
+    this.operator.advance(watermarkMs)
+    while (this.operator.proceed(3));
+  }
+
+  async close(): Promise<number> {
+    const left = await this.#backend.count()
+    await this.#backend.close()
+    return left
+  }
+}
+
+const shownWindow = ({ startMs, endMs }: TimeWindow): string => `[${startMs}, ${endMs})`
+
+const shown = (results: readonly Result[]): string[] =>
+  results.map(({ key, window, value, pane, replaces }) => {
+    const became = replaces === undefined ? '' : ` replaces ${replaces.map(shownWindow).join(' ')}`
+    return `${key} ${shownWindow(window)} ${JSON.stringify(value)} ${pane.kind} ${pane.index}${pane.isFinal ? ' final' : ''}${became}`
+  })
+
+const values: Aggregate<Event, number[], number[]> = {
+  codec: json<number[]>(),
+  first: () => [],
+  add: (list, { value }) => [...list, value],
+  merge: (list, later) => [...list, ...later],
+}
+const figures = () =>
+  combined({ n: count(), total: sum((e: Event) => e.value), most: max((e: Event) => e.value) })
+const event = (key: string, at: number, value = 1): Event => ({ key, at, value })
+
+async function driven(
+  options: WindowOptions<Event, string, unknown, Result>,
+  body: (driver: Driver) => void | Promise<void>,
+): Promise<Driver> {
+  const driver = await new Driver(options).open()
+  await body(driver)
+  return driver
+}
+
+describe('windows', () => {
+  it('W1, W7: an event at the end of a window is in the next one, and a window fires when the watermark is at its last instant', async () => {
+    const { results } = await driven({ windows: tumbling({ sizeMs: 10 }), aggregate: count() }, (d) => {
+      d.add(event('a', 9))
+      d.add(event('a', 10))
+      d.advance(8)
+      expect(d.results).toEqual([])
+      d.advance(9)
+      expect(shown(d.results)).toEqual(['a [0, 10) 1 onTime 0 final'])
+      d.advance(Infinity)
+    })
+    expect(shown(results)).toEqual(['a [0, 10) 1 onTime 0 final', 'a [10, 20) 1 onTime 0 final'])
+  })
+
+  it('W6: events that are exactly a gap apart are one session, further apart they are two', async () => {
+    const { results } = await driven({ windows: session({ gapMs: 5 }), aggregate: values }, (d) => {
+      for (const at of [0, 5, 11]) d.add(event('a', at, at))
+      d.advance(Infinity)
+    })
+    expect(shown(results)).toEqual(['a [0, 10) [0,5] onTime 0 final', 'a [11, 16) [11] onTime 0 final'])
+  })
+
+  it('W8: what is too late for a window leaves nothing, and what was in it is gone', async () => {
+    const driver = await driven(
+      { windows: tumbling({ sizeMs: 10 }), aggregate: count(), allowedLatenessMs: 5 },
+      (d) => {
+        d.add(event('a', 1))
+        d.advance(13)
+        d.add(event('a', 2))
+        d.advance(14)
+        d.add(event('a', 3))
+        d.advance(1_000)
+      },
+    )
+    expect(shown(driver.results)).toEqual(['a [0, 10) 1 onTime 0', 'a [0, 10) 2 late 1'])
+    expect(driver.late).toEqual(['3 lost [0, 10)'])
+    expect(await driver.close()).toBe(1)
+  })
+
+  it('W9: a late event enters those hopping windows that are open, and is counted once', async () => {
+    const driver = await driven({ windows: hopping({ sizeMs: 10, slideMs: 5 }), aggregate: count() }, (d) => {
+      d.advance(9)
+      d.add(event('a', 7))
+      d.add(event('a', 1))
+      d.advance(Infinity)
+    })
+    expect(shown(driver.results)).toEqual(['a [5, 15) 1 onTime 0 final'])
+    expect(driver.late).toEqual(['7 entered [0, 10)', '1 lost [-5, 5) [0, 10)'])
+    expect([driver.operator.lostEvents, driver.operator.missedWindows]).toEqual([1, 3])
+  })
+
+  it('W10: an event between hopping windows is in none, and not late', async () => {
+    const driver = await driven({ windows: hopping({ sizeMs: 5, slideMs: 10 }), aggregate: count() }, (d) => {
+      d.add(event('a', 7))
+      d.advance(Infinity)
+    })
+    expect(driver.results).toEqual([])
+    expect(driver.late).toEqual([])
+  })
+
+  it('W11: a session that would be born expired is late', async () => {
+    const driver = await driven({ windows: session({ gapMs: 5 }), aggregate: values }, (d) => {
+      d.advance(20)
+      d.add(event('a', 10))
+      d.add(event('a', 16))
+    })
+    expect(driver.late).toEqual(['10 lost [10, 15)', '16 lost [16, 21)'])
+  })
+
+  it('W12: each late event fires again, with the next index', async () => {
+    const { results } = await driven(
+      { windows: tumbling({ sizeMs: 10 }), aggregate: values, allowedLatenessMs: 100 },
+      (d) => {
+        d.add(event('a', 1, 1))
+        d.advance(20)
+        d.add(event('a', 2, 2))
+        d.add(event('a', 3, 3))
+        d.add(event('b', 3, 4))
+      },
+    )
+    expect(shown(results)).toEqual([
+      'a [0, 10) [1] onTime 0',
+      'a [0, 10) [1,2] late 1',
+      'a [0, 10) [1,2,3] late 2',
+      'b [0, 10) [4] late 0',
+    ])
+  })
+
+  it('W12: at most every refireMs, and what is left before the window goes', async () => {
+    const driver = await driven(
+      { windows: tumbling({ sizeMs: 10 }), aggregate: values, allowedLatenessMs: 100, refireMs: 50 },
+      async (d) => {
+        d.add(event('a', 1, 1))
+        d.advance(20)
+        d.add(event('a', 2, 2))
+        d.add(event('a', 3, 3))
+        expect(d.results).toHaveLength(1)
+        d.nowMs = 49
+        d.operator.onProcessingTime(49)
+        expect(d.results).toHaveLength(1)
+        d.nowMs = 50
+        d.operator.onProcessingTime(50)
+        d.add(event('a', 4, 4))
+        d.advance(109)
+      },
+    )
+    expect(shown(driver.results)).toEqual([
+      'a [0, 10) [1] onTime 0',
+      'a [0, 10) [1,2,3] late 1',
+      'a [0, 10) [1,2,3,4] late 2 final',
+    ])
+  })
+
+  it('W13: discarding results are of what came since the last one, and there is none of nothing', async () => {
+    const { results } = await driven(
+      {
+        windows: tumbling({ sizeMs: 10 }),
+        aggregate: values,
+        allowedLatenessMs: 100,
+        panes: 'discarding',
+        early: { everyEvents: 2 },
+      },
+      (d) => {
+        for (const value of [1, 2, 3]) d.add(event('a', value, value))
+        for (const value of [4, 5]) d.add(event('b', value, value))
+        d.advance(20)
+        d.add(event('a', 9, 9))
+      },
+    )
+    expect(shown(results)).toEqual([
+      'a [0, 10) [1,2] early 0',
+      'b [0, 10) [4,5] early 0',
+      'a [0, 10) [3] onTime 1',
+      'a [0, 10) [9] late 2',
+    ])
+  })
+
+  it('W14: a late event that joins two fired sessions gives one result that replaces theirs', async () => {
+    const { results } = await driven(
+      { windows: session({ gapMs: 5 }), aggregate: values, allowedLatenessMs: 100 },
+      (d) => {
+        d.add(event('a', 0, 1))
+        d.add(event('a', 10, 2))
+        d.advance(30)
+        d.add(event('a', 5, 3))
+        d.add(event('a', 15, 4))
+      },
+    )
+    expect(shown(results)).toEqual([
+      'a [0, 5) [1] onTime 0',
+      'a [10, 15) [2] onTime 0',
+      'a [0, 15) [1,3,2] late 0 replaces [0, 5) [10, 15)',
+      'a [0, 20) [1,3,2,4] late 0 replaces [0, 15)',
+    ])
+  })
+
+  it('W14: a session that goes on after it has fired fires at its new end', async () => {
+    const driver = await driven(
+      { windows: session({ gapMs: 5 }), aggregate: values, allowedLatenessMs: 100 },
+      async (d) => {
+        d.add(event('a', 0, 1))
+        d.advance(4)
+        d.add(event('a', 5, 2))
+        await d.open()
+        d.advance(8)
+        expect(d.results).toHaveLength(1)
+        d.advance(9)
+        d.advance(109)
+      },
+    )
+    expect(shown(driver.results)).toEqual([
+      'a [0, 5) [1] onTime 0',
+      'a [0, 10) [1,2] onTime 0 replaces [0, 5)',
+    ])
+    expect(await driver.close()).toBe(1)
+  })
+
+  it('W15: sessions merge in the order of their starts, events in that of their arrival', async () => {
+    const { results } = await driven({ windows: session({ gapMs: 5 }), aggregate: values }, (d) => {
+      d.add(event('a', 20, 1))
+      d.add(event('a', 0, 2))
+      d.add(event('a', 10, 3))
+      d.add(event('a', 12, 4))
+      d.add(event('a', 5, 5))
+      d.add(event('a', 15, 6))
+      d.advance(Infinity)
+    })
+    expect(shown(results)).toEqual(['a [0, 25) [2,5,3,4,6,1] onTime 0 final'])
+  })
+
+  it('W16, W17: results come by window end, start and key, also where one advance closes many; they are of the last instant', async () => {
+    const { results } = await driven(
+      { windows: hopping({ sizeMs: 10, slideMs: 5 }), aggregate: count() },
+      (d) => {
+        for (const key of ['b', 'a']) for (const at of [12, 3]) d.add(event(key, at))
+        d.advance(Infinity)
+      },
+    )
+    expect(
+      results.map(({ key, window, timestampMs }) => `${shownWindow(window)} ${key} ${timestampMs}`),
+    ).toEqual([
+      '[-5, 5) a 4',
+      '[-5, 5) b 4',
+      '[0, 10) a 9',
+      '[0, 10) b 9',
+      '[5, 15) a 14',
+      '[5, 15) b 14',
+      '[10, 20) a 19',
+      '[10, 20) b 19',
+    ])
+  })
+
+  it('W16: sessions that end at one time come by their start', async () => {
+    const { results } = await driven({ windows: session({ gapMs: 5 }), aggregate: count() }, (d) => {
+      for (const [key, at] of [
+        ['a', 10],
+        ['b', 6],
+        ['b', 10],
+        ['c', 8],
+        ['c', 10],
+      ] as const)
+        d.add(event(key, at))
+      d.advance(Infinity)
+    })
+    expect(results.map(({ key, window }) => `${key} ${shownWindow(window)}`)).toEqual([
+      'b [6, 15)',
+      'c [8, 15)',
+      'a [10, 15)',
+    ])
+  })
+
+  it('W18: early results come by count, by the processing clock, and on demand', async () => {
+    const { results } = await driven(
+      { windows: tumbling({ sizeMs: 10 }), aggregate: values, early: { everyEvents: 3, everyMs: 100 } },
+      async (d) => {
+        d.add(event('a', 1, 1))
+        expect(shown(d.operator.peek('a') as Result[])).toEqual(['a [0, 10) [1] early 0'])
+        expect(d.operator.peek('b')).toEqual([])
+        d.add(event('a', 2, 2))
+        await d.open()
+        d.operator.onProcessingTime(0)
+        for (const value of [3, 4, 5]) d.add(event('a', 3, value))
+        d.advance(9)
+      },
+    )
+    expect(shown(results)).toEqual([
+      'a [0, 10) [1,2] early 0',
+      'a [0, 10) [1,2,3,4,5] early 1',
+      'a [0, 10) [1,2,3,4,5] onTime 2 final',
+    ])
+  })
+
+  it('W19: count windows ignore time, and what is left at the end is not full', async () => {
+    const { results } = await driven({ windows: countWindows({ size: 2 }), aggregate: values }, (d) => {
+      d.add(event('a', 50, 1))
+      d.advance(1_000)
+      d.add(event('a', 3, 2))
+      d.add(event('a', 7, 3))
+      d.advance(Infinity)
+    })
+    expect(results.map(({ value, isFull }) => [value, isFull])).toEqual([
+      [[1, 2], true],
+      [[3], false],
+    ])
+  })
+
+  it('W19: the global window ends with the stream', async () => {
+    const { results } = await driven({ windows: globalWindows(), aggregate: values }, async (d) => {
+      d.add(event('a', 50, 1))
+      await d.open()
+      d.add(event('a', 3, 2))
+      d.advance(2 ** 50)
+      expect(d.results).toEqual([])
+      d.advance(Infinity)
+    })
+    expect(shown(results)).toEqual(['a [3, 51) [1,2] onTime 0 final'])
+  })
+
+  it('W20: a sum beyond 2^53, or of what is no number, is refused, and changes nothing', async () => {
+    const driver = await driven({ windows: tumbling({ sizeMs: 10 }), aggregate: figures() }, (d) => {
+      d.add(event('a', 1, 5))
+      for (const value of [Number.NaN, Infinity, 2 ** 53, 'x' as unknown as number]) {
+        expect(() => d.add(event('a', 2, value))).toThrowError(
+          expect.objectContaining({
+            code: 'SERIALIZATION_FAILED',
+            details: expect.objectContaining({ what: 'state \'w\', key "a"' }),
+          }),
+        )
+      }
+      d.advance(Infinity)
+    })
+    expect(shown(driver.results)).toEqual(['a [0, 10) {"n":1,"total":5,"most":5} onTime 0 final'])
+  })
+
+  it('W5: windows that slide with the events hold those before each one, whatever order they come in', async () => {
+    const driver = await driven(
+      {
+        windows: sliding({ sizeMs: 5 }),
+        events: json<Event>(),
+        process: (events) => [...events].map(({ value }) => value),
+      },
+      async (d) => {
+        d.add(event('a', 10, 10))
+        d.add(event('a', 4, 4))
+        await d.open()
+        d.add(event('a', 6, 6))
+        d.advance(5)
+        d.add(event('a', 5, 5))
+        d.advance(100)
+      },
+    )
+    expect(driver.results.map(({ window, value }) => [window.endMs - 1, value])).toEqual([
+      [4, [4]],
+      [6, [4, 5, 6]],
+      [10, [5, 6, 10]],
+    ])
+    expect(driver.late).toEqual(['5 entered [0, 6)'])
+    expect(await driver.close()).toBe(1)
+  })
+
+  it('keep the events of sessions in the order of their time, and nothing of them afterwards', async () => {
+    const driver = await driven(
+      { windows: session({ gapMs: 5 }), events: json<Event>(), aggregate: values },
+      (d) => {
+        for (const at of [10, 7, 3, 20]) d.add(event('a', at, at))
+        d.advance(Infinity)
+      },
+    )
+    expect(shown(driver.results)).toEqual([
+      'a [3, 15) [3,7,10] onTime 0 final',
+      'a [20, 25) [20] onTime 0 final',
+    ])
+    expect(await driver.close()).toBe(1)
+  })
+
+  it('have first and last by time, not by arrival', async () => {
+    const aggregate = combined({
+      first: first(float64, (e: Event) => e.value),
+      last: last(float64, (e: Event) => e.value),
+    })
+    const { results } = await driven({ windows: session({ gapMs: 5 }), aggregate }, (d) => {
+      for (const [at, value] of [
+        [4, 1],
+        [2, 2],
+        [4, 3],
+        [2, 4],
+        [9, 5],
+      ] as const)
+        d.add(event('a', at, value))
+      d.advance(Infinity)
+    })
+    expect(results[0]?.value).toEqual({ first: 2, last: 5 })
+  })
+
+  it('are INCOMPATIBLE with windows of another size, and refuse what does not go together', async () => {
+    const backend = new MemoryStateBackend()
+    const open = (windows: WindowAssigner) => {
+      const definition = windowed<Event, string, number, Result>({ windows, aggregate: count() })
+      return StateStore.open(
+        backend,
+        defineState({ key: utf8, states: statesOfWindows('w', definition) as never }),
+      )
+    }
+    await open(tumbling({ sizeMs: 10 }))
+    await expect(open(tumbling({ sizeMs: 20 }))).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+    await backend.close()
+    const aggregate = { codec: float64, add: () => 1 } as never
+    expect(() => windowed({ windows: session({ gapMs: 1 }), aggregate })).toThrowError(/merge/)
+    expect(() => windowed({ windows: sliding({ sizeMs: 1 }), aggregate })).toThrowError(/events/)
+    expect(() => windowed({ windows: tumbling({ sizeMs: 1 }) })).toThrowError(/aggregate/)
+  })
+})
+
+interface Plain {
+  startMs: number
+  endMs: number
+  values: number[]
+}
+
+/** The same windows by lists and loops: what the watermark lets in, and what it closes. */
+function batchOf(
+  windows: WindowAssigner | { readonly gapMs: number },
+  events: readonly Event[],
+  disorderMs: number,
+): string[] {
+  const open = new Map<string, Plain[]>()
+  const results: string[] = []
+  let watermarkMs = -Infinity
+  const closeUntil = (limitMs: number) => {
+    watermarkMs = limitMs
+    const closing = [...open].flatMap(([key, list]) =>
+      list.filter(({ endMs }) => endMs - 1 <= limitMs).map((window) => ({ key, window })),
+    )
+    for (const [key, list] of open)
+      open.set(
+        key,
+        list.filter(({ endMs }) => endMs - 1 > limitMs),
+      )
+    closing.sort(
+      (a, b) =>
+        a.window.endMs - b.window.endMs || a.window.startMs - b.window.startMs || (a.key < b.key ? -1 : 1),
+    )
+    for (const { key, window } of closing)
+      results.push(`${key} ${shownWindow(window)} ${window.values.sort().join()}`)
+  }
+  for (const { key, at, value } of events) {
+    const list = open.get(key) ?? []
+    open.set(key, list)
+    if ('gapMs' in windows) {
+      const { gapMs } = windows
+      const joined = list.filter(({ startMs, endMs }) => startMs - gapMs <= at && at <= endMs)
+      const merged: Plain = {
+        startMs: Math.min(at, ...joined.map(({ startMs }) => startMs)),
+        endMs: Math.max(at + gapMs, ...joined.map(({ endMs }) => endMs)),
+        values: [value, ...joined.flatMap((each) => each.values)],
+      }
+      if (merged.endMs - 1 > watermarkMs)
+        open.set(key, [...list.filter((each) => !joined.includes(each)), merged])
+    } else {
+      for (const { startMs, endMs } of windows.windowsOf(at)) {
+        if (endMs - 1 <= watermarkMs) continue
+        const found = list.find((each) => each.startMs === startMs && each.endMs === endMs)
+        if (found === undefined) list.push({ startMs, endMs, values: [value] })
+        else found.values.push(value)
+      }
+    }
+    if (at - disorderMs - 1 > watermarkMs) closeUntil(at - disorderMs - 1)
+  }
+  closeUntil(Infinity)
+  return results
+}
+
+describe('windows over random streams', () => {
+  const size = fc.integer({ min: 1, max: 20 })
+  const assigners = fc.oneof(
+    size.map((sizeMs) => tumbling({ sizeMs })),
+    fc.tuple(size, size).map(([sizeMs, slideMs]) => hopping({ sizeMs, slideMs })),
+    fc
+      .tuple(size, fc.integer({ min: 1, max: 4 }))
+      .map(([stepMs, n]) => cumulative({ stepMs, maxMs: stepMs * n })),
+    size.map((gapMs) => session({ gapMs })),
+  )
+  const stream = fc.array(
+    fc.record({
+      key: fc.constantFrom('a', 'b', 'c'),
+      stepMs: fc.oneof(
+        { weight: 5, arbitrary: fc.integer({ min: -8, max: 12 }) },
+        { weight: 1, arbitrary: fc.integer({ min: 0, max: 200 }) },
+      ),
+      opens: fc.oneof(
+        { weight: 9, arbitrary: fc.constant(false) },
+        { weight: 1, arbitrary: fc.constant(true) },
+      ),
+    }),
+    { maxLength: 60 },
+  )
+  const numRuns = process.env['HOLDFAST_LONG'] === '1' ? 2_000 : 150
+
+  it('agree with lists and loops, with and without merging, whenever the store is opened again', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        assigners,
+        stream,
+        fc.nat({ max: 20 }),
+        fc.boolean(),
+        async (windows, steps, disorderMs, merges) => {
+          let at = -20
+          const events = steps.map(({ key, stepMs }, value): Event => {
+            at += stepMs
+            return { key, at, value: 100 + value }
+          })
+          const { merge: _merge, ...unmerged } = values
+          const aggregate = merges || 'kind' in windows ? values : unmerged
+          const driver = await driven({ windows, aggregate }, async (d) => {
+            for (const [i, each] of events.entries()) {
+              if (steps[i]?.opens) await d.open()
+              d.add(each)
+              d.advance(each.at - disorderMs - 1)
+            }
+            d.advance(Infinity)
+          })
+          const found = driver.results.map(
+            ({ key, window, value }) => `${key} ${shownWindow(window)} ${(value as number[]).sort().join()}`,
+          )
+          expect(found).toEqual(batchOf(windows as WindowAssigner, events, disorderMs))
+          expect(await driver.close()).toBe(1)
+        },
+      ),
+      { numRuns },
+    )
+  })
+})
