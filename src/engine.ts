@@ -2,7 +2,7 @@ export { DEFAULT_BLOCK_BYTES, validateBlockOptions, validateReplaceOptions } fro
 export { checkedBlocks, StreamOrder } from './backend/block-stream.js'
 export type { EntryBlock } from './backend/entry-block.js'
 export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
-export { expiryOf, wholeMs } from './backend/expiry.js'
+export { expiryOf } from './backend/expiry.js'
 export type {
   EngineBasics,
   EngineBatch,
@@ -75,7 +75,14 @@ export {
 } from './backend/validate.js'
 export { BatchCursor, isDelete, isWriteBatch, OperationKind, WriteBatch } from './backend/write-batch.js'
 export { compareBytes, copyBytes, equalBytes } from './base/bytes.js'
-export { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from './base/clock.js'
+export {
+  type CancelTimer,
+  type Clock,
+  ForwardClock,
+  setLongTimer,
+  systemClock,
+  wholeMs,
+} from './base/clock.js'
 export { isStateError, StateError, type StateErrorCode, type StateErrorDetails } from './base/errors.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
 export {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { ForwardClock } from '../base/clock.js'
+import { ForwardClock, wholeMs } from '../base/clock.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { ManualClock } from '../testing/manual-clock.js'
-import { expiryOf, wholeMs } from './expiry.js'
+import { expiryOf } from './expiry.js'
 
 const invalid = expect.objectContaining({ code: 'INVALID_ARGUMENT' })
 

@@ -117,11 +117,11 @@ describe('setPatientTimer', () => {
   })
 })
 
-describe('the start of a life', () => {
-  /** How often `count` starts in one step ask the clock. */
+describe('the end of a life', () => {
+  /** How often `count` lives that start in one step ask the clock. */
   function asked(clock: ForwardClock, count: number, now: { mock: { calls: unknown[] } }): number {
     const before = now.mock.calls.length
-    for (let i = 0; i < count; i++) clock.startOfLife(60_000)
+    for (let i = 0; i < count; i++) clock.endOfLife(60_000)
     return now.mock.calls.length - before
   }
 
@@ -140,10 +140,10 @@ describe('the start of a life', () => {
       expect(asked(clock, 16_000, now), 'one in sixteen').toBeLessThan(2_100)
       timeMs += 1_000
       expect(clock.now(), 'whoever looks what has expired asks').toBe(timeMs)
-      expect(clock.startOfLife(60_000)).toBe(timeMs)
+      expect(clock.endOfLife(60_000)).toBe(timeMs + 60_000)
       await Promise.resolve()
       timeMs += 50
-      expect(clock.startOfLife(60_000)).toBe(timeMs)
+      expect(clock.endOfLife(60_000)).toBe(timeMs + 60_000)
       expect(asked(clock, 1_000, now)).toBe(1_000)
     } finally {
       now.mockRestore()
@@ -157,7 +157,7 @@ describe('the start of a life', () => {
       const clock = new ForwardClock(systemClock)
       asked(clock, 16_000, now)
       timeMs += 1_000
-      expect(clock.startOfLife(1_000)).toBe(timeMs)
+      expect(clock.endOfLife(1_000)).toBe(timeMs + 1_000)
     } finally {
       now.mockRestore()
     }
@@ -170,12 +170,36 @@ describe('the start of a life', () => {
       const clock = new ForwardClock(systemClock)
       for (let i = 0; i < 4_000; i++) {
         if (i % 40 === 0) timeMs++
-        expect(clock.startOfLife(60_000)).toBe(timeMs)
+        expect(clock.endOfLife(60_000)).toBe(timeMs + 60_000)
       }
       for (let i = 0; i < 40_000; i++) {
         if (i % 100 === 0) timeMs++
-        const startMs = clock.startOfLife(60_000)
+        const startMs = clock.endOfLife(60_000) - 60_000
         if (startMs > timeMs || startMs < timeMs - 1) expect.fail(`${timeMs - startMs} ms off`)
+      }
+    } finally {
+      now.mockRestore()
+    }
+  })
+
+  it('is of the length that was asked for and of the latest time that anybody was told, within a burst as well', () => {
+    let timeMs = 1_700_000_000_000
+    const now = vi.spyOn(Date, 'now').mockImplementation(() => timeMs)
+    try {
+      const clock = new ForwardClock(systemClock)
+      asked(clock, 5_000, now)
+      let aheadMs = 0
+      for (let i = 0; i < 100; i++) {
+        const lifeMs = i % 3 === 0 ? 60_000.5 : 90_000
+        expect(clock.endOfLife(lifeMs)).toBe(Math.ceil(timeMs + aheadMs + lifeMs))
+        if (i % 5 === 0) {
+          timeMs += 7
+          clock.now()
+        }
+        if (i % 7 === 0) {
+          aheadMs += 1_000
+          clock.advanceTo(timeMs + aheadMs)
+        }
       }
     } finally {
       now.mockRestore()

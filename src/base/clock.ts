@@ -1,4 +1,5 @@
 import { MAX_TIMER_MS } from './limits.js'
+import { invalidArgument } from './options.js'
 import { nextTurn } from './slices.js'
 
 /** Stops a timer; a no-op once it has fired or was stopped. */
@@ -106,6 +107,17 @@ export function pauseUnless(signal: AbortSignal, ms: number): Promise<void> {
   })
 }
 
+/**
+ * A time rounded up to whole milliseconds; later than a number can count exactly is never. `INVALID_ARGUMENT` where it is no
+ * number: a clock's answer, or that of a getter which was another one when it was checked. Nothing that is sorted by time takes it.
+ */
+export function wholeMs(timeMs: number): number {
+  const whole = Math.ceil(timeMs)
+  if (whole <= Number.MAX_SAFE_INTEGER) return Math.max(whole, 0)
+  if (Number.isNaN(whole)) throw invalidArgument('ttlMs', 'gives a time that is no number')
+  return Infinity
+}
+
 /** From this many readings within a millisecond on, the readings of the step at hand are counted … */
 const DENSE_READINGS = 64
 /** … and from this many on, only one in so many starts of a life asks the clock. */
@@ -124,11 +136,17 @@ export class ForwardClock {
   #offsetMs = 0
   /** Starts of lives that need not ask. */
   #unasked = 0
-  /** Of the last start that asked, and how many before it had the same. */
-  #startedAtMs = 0
+  /** When the last start asked, and how many before it had the same answer. */
+  #askedAtMs = 0
   #sameStarts = 0
   /** Starts that asked in the step at hand; -1: nobody counts. */
   #startsInStep = -1
+  // The last life: the next one is often as long and starts within the same millisecond. Then it is not only its end that is the same but
+  // also the object that V8 makes of a number of this size where it passes from function to function: this field, which did not
+  // begin with a number, holds on to it.
+  #startMs = Number.NaN
+  #lifeMs = Number.NaN
+  #endMs: number | undefined
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -148,24 +166,29 @@ export class ForwardClock {
   }
 
   /**
-   * When a life of `lifeMs` starts that is to last from now on. As `now`, but of the machine's own clock, whose answer takes as long
-   * as half a write, only every sixteenth call asks for lives of a minute and more in a burst: after more than a thousand in one
-   * synchronous step, at more than 64 in a millisecond. A life that starts after a pause within such a step may so start before
-   * the pause, and end as much too early; never too late.
+   * When a life of `lifeMs` that starts now ends, in whole milliseconds (`wholeMs`). As `now`, but of the machine's own clock, whose
+   * answer takes as long as half a write, only every sixteenth call asks for lives of a minute and more in a burst: after more than
+   * a thousand in one synchronous step, at more than 64 in a millisecond. A life that starts after a pause within such a step may so
+   * start before the pause, and end as much too early; never too late.
    */
-  startOfLife(lifeMs: number): number {
-    if (lifeMs < LONG_LIFE_MS) return this.now()
-    if (this.#unasked === 0) return this.#askForStart()
-    this.#unasked--
-    return this.#last + this.#offsetMs
+  endOfLife(lifeMs: number): number {
+    if (this.#unasked === 0 || lifeMs < LONG_LIFE_MS) this.#askForStart(lifeMs)
+    else this.#unasked--
+    const startMs = this.latest
+    if (startMs !== this.#startMs || lifeMs !== this.#lifeMs) {
+      this.#endMs = wholeMs(startMs + lifeMs)
+      this.#startMs = startMs
+      this.#lifeMs = lifeMs
+    }
+    return this.#endMs as number
   }
 
-  #askForStart(): number {
+  #askForStart(lifeMs: number): void {
     const before = this.#last
     const nowMs = this.now()
-    if (this.#clock !== systemClock) return nowMs
-    if (nowMs !== this.#startedAtMs) {
-      this.#startedAtMs = nowMs
+    if (this.#clock !== systemClock || lifeMs < LONG_LIFE_MS) return
+    if (nowMs !== this.#askedAtMs) {
+      this.#askedAtMs = nowMs
       this.#sameStarts = 0
     } else if (++this.#sameStarts === DENSE_READINGS && this.#startsInStep < 0) {
       this.#startsInStep = 0
@@ -175,11 +198,10 @@ export class ForwardClock {
         this.#unasked = 0
       })
     }
-    if (this.#startsInStep < 0) return nowMs
+    if (this.#startsInStep < 0) return
     this.#startsInStep++
     const isDense = this.#last - before <= 1
     if (this.#startsInStep > BURST_READINGS && isDense) this.#unasked = UNASKED_IN_BURST
-    return nowMs
   }
 
   /** Moves on to `timeMs` if this clock is behind it: time that a restored state has already seen. */

@@ -46,6 +46,8 @@ const DEADLINE_UNIT = EXPIRY_UNIT
 /** Below this length a loop over bytes beats making a view for the built-in copy. */
 const LOOP_COPY_BYTES = 64
 const LOOP_MOVE_WORDS = 128
+/** Of its own, because to find the method by its name takes V8 a third of the time of a short copy. */
+const builtInCopy = Uint8Array.prototype.set
 const NEVER_THERE = -Infinity
 /** In the place of an expiry time: there is no entry. */
 export const GONE: number = NEVER_THERE
@@ -232,47 +234,35 @@ export class Entries {
 
   /**
    * Where the value begins of an entry that may be overwritten just as it lies, the common case: it was written in this epoch
-   * already, so that no snapshot sees it and it is listed as changed; it never expires; and its value has this length.
-   * Otherwise {@link NO_ROOM}: ask `reshape`. In bytes from the start of its segment.
+   * already, so that no snapshot sees it and it is listed as changed; its value has this length; and it is an entry that expires,
+   * or one that never does, as what is written. One that expires is still to be renewed (`renew`). Otherwise {@link NO_ROOM}:
+   * ask `reshape`. In bytes from the start of its segment.
    */
-  settledStart(address: number, length: number, epoch: number): number {
+  settledStart(address: number, length: number, expires: boolean, epoch: number): number {
     const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
     const at = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[at] as number
     const isSettled =
-      (meta & (TOMBSTONE | EXPIRES)) === 0 &&
+      (meta & (TOMBSTONE | EXPIRES)) === (expires ? EXPIRES : 0) &&
       words[at + VALUE_LENGTH] === length &&
       words[at + EPOCH] === epoch
     return isSettled ? (at + wordsBeforeValue(meta)) << 2 : NOWHERE
   }
 
   /**
-   * The same for an entry that expires, is alive at what the clock has told last, and shall expire at `expiresAtMs`, which is set
-   * here: if that is not before it would have expired and its hash is queued, it comes up in time.
+   * Sets when an entry that expires does so, where nothing else is to be done: it is alive at what the clock has told last, and its
+   * hash is queued and comes up in time, as it shall not expire before it would have. Returns whether that is so.
    */
-  renewedStart(
-    address: number,
-    length: number,
-    epoch: number,
-    expiresAtMs: number,
-    clock: ForwardClock,
-  ): number {
+  renew(address: number, expiresAtMs: number, clock: ForwardClock): boolean {
     const number = address >>> NUMBER_SHIFT
-    const words = this.#segments.words[number] as Int32Array
     const unit = address & UNIT_MASK
-    const at = unit << WORD_SHIFT
-    const meta = words[at] as number
-    const isSettled =
-      (meta & (TOMBSTONE | EXPIRES)) === EXPIRES &&
-      words[at + VALUE_LENGTH] === length &&
-      words[at + EPOCH] === epoch &&
-      words[at + BUCKET] !== IN_NONE
-    if (!isSettled) return NOWHERE
+    const words = this.#segments.words[number] as Int32Array
     const doubles = this.#segments.doubles[number] as Float64Array
     const oldExpiresAtMs = doubles[unit + DEADLINE_UNIT] as number
-    if (oldExpiresAtMs <= clock.latest || oldExpiresAtMs > expiresAtMs) return NOWHERE
+    const isQueued = words[(unit << WORD_SHIFT) + BUCKET] !== IN_NONE
+    if (!isQueued || oldExpiresAtMs <= clock.latest || oldExpiresAtMs > expiresAtMs) return false
     doubles[unit + DEADLINE_UNIT] = expiresAtMs
-    return (at + wordsBeforeValue(meta)) << 2
+    return true
   }
 
   /** Fills the entry's value with the value at `from` (0: none) as far as both go, and what is left of it with zeros. */
@@ -443,9 +433,8 @@ export function copyInto(
 ): void {
   if (length <= LOOP_COPY_BYTES) {
     for (let i = 0; i < length; i++) segment[at + i] = bytes[start + i] as number
-  } else if (start === 0 && length === bytes.length) {
-    segment.set(bytes, at)
   } else {
-    segment.set(bytes.subarray(start, start + length), at)
+    const isWhole = start === 0 && length === bytes.length
+    builtInCopy.call(segment, isWhole ? bytes : bytes.subarray(start, start + length), at)
   }
 }

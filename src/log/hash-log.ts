@@ -212,11 +212,9 @@ export class HashLog {
     const epochs = this.#epochs
     epochs.dirty = true
     if (address !== 0) {
-      const settledStart =
-        expiresAtMs === Infinity
-          ? this.entries.settledStart(address, length, epochs.current)
-          : this.#renewedStart(address, length, expiresAtMs)
-      if (settledStart >= 0) {
+      const expires = expiresAtMs !== Infinity
+      const settledStart = this.entries.settledStart(address, length, expires, epochs.current)
+      if (settledStart >= 0 && (!expires || this.#renew(address, expiresAtMs))) {
         copyInto(this.entries.segmentBytes(address), settledStart, value, start, length)
         return
       }
@@ -284,11 +282,9 @@ export class HashLog {
     const epochs = this.#epochs
     const { entries } = this
     if (address !== 0) {
-      const settledStart =
-        expiresAtMs === Infinity
-          ? entries.settledStart(address, length, epochs.current)
-          : this.#renewedStart(address, length, expiresAtMs)
-      if (settledStart >= 0) {
+      const expires = expiresAtMs !== Infinity
+      const settledStart = entries.settledStart(address, length, expires, epochs.current)
+      if (settledStart >= 0 && (!expires || this.#renew(address, expiresAtMs))) {
         epochs.dirty = true
         entries.showStretch(address >>> OFFSET_BITS, settledStart, length, slot)
         return true
@@ -558,10 +554,9 @@ export class HashLog {
     this.#expiry.written(address, this.#probe.hash, oldExpiresAtMs, expiresAtMs)
   }
 
-  #renewedStart(address: number, length: number, expiresAtMs: number): number {
+  #renew(address: number, expiresAtMs: number): boolean {
     const clock = this.#clock
-    if (clock === undefined) return NO_ROOM
-    return this.entries.renewedStart(address, length, this.#epochs.current, expiresAtMs, clock)
+    return clock !== undefined && this.entries.renew(address, expiresAtMs, clock)
   }
 
   /** Makes the new version at `address` the latest of the probe's key; the index is at the key's place. */

@@ -26,16 +26,20 @@ export class BackgroundWork {
     this.#host = host
   }
 
-  /** To be called whenever work may have come up. */
-  arm(delayMs: number = this.#intervalMs): void {
-    if (this.#cancel !== undefined || this.#stopped || this.#intervalMs === Infinity) return
-    if (!this.#host.hasWork()) return
+  /** To be called whenever work may have come up. Writes call it: it is small, so that it becomes part of them. */
+  arm(): void {
+    if (this.#cancel === undefined) this.#armAfter(this.#intervalMs)
+  }
+
+  #armAfter(delayMs: number): void {
+    if (this.#stopped || this.#intervalMs === Infinity || !this.#host.hasWork()) return
     this.#cancel = setLongTimer(
       this.#clock,
       () => {
         this.#cancel = undefined
         const done = this.#host.work(performance.now() + SLICE_MS)
-        this.arm(done ? undefined : NEXT_SLICE_MS)
+        // What the work has called may have armed it.
+        if (this.#cancel === undefined) this.#armAfter(done ? this.#intervalMs : NEXT_SLICE_MS)
       },
       delayMs,
     )

@@ -1,7 +1,7 @@
 import { EntryBlockCursor } from '../../backend/entry-block.js'
-import { wholeMs } from '../../backend/expiry.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import { copyBytes } from '../../base/bytes.js'
+import { wholeMs } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { runThrough } from '../../base/slices.js'
 import type { LeaseMark } from '../../files/lease-watch.js'
