@@ -27,6 +27,13 @@ import { CommitFigures } from './commit/commit-figures.js'
 import { keysPerCommit } from './commit/commit-size.js'
 import { FlushTimer } from './commit/flush-timer.js'
 import { GroupCommit } from './commit/group-commit.js'
+import {
+  growthAtMost,
+  growthOfOneKey,
+  roughGrowth,
+  type StoreShape,
+  type TreeShape,
+} from './commit/store-growth.js'
 import { StoreReplacement } from './commit/store-replacement.js'
 import type { CommitResult } from './commit/store-writer.js'
 import { WriterPort } from './commit/writer-port.js'
@@ -65,12 +72,19 @@ const SUPPORTS: BackendSupport = Object.freeze({
 /** A reader in another thread that has not begun by then is given up. */
 const GATE_TIMEOUT_MS = 5_000
 
+type StoreStatus = Pick<CommitResult, 'clockMs' | 'usedBytes' | 'shape'>
+
+const NO_TREE: TreeShape = { depth: 0, branchPages: 0, leafPages: 0 }
+/** Where another process commits. */
+const NOT_ASKED: StoreStatus = { clockMs: 0, usedBytes: 0, shape: { entries: NO_TREE, expiry: NO_TREE } }
+
 export class LmdbEngine implements LocalEngine {
   readonly name = 'lmdb'
   readonly supports: BackendSupport = SUPPORTS
   readonly clock: ForwardClock
   readonly ttlMs: number
   readonly #settings: LmdbSettings
+  readonly #maxBytes: number
   readonly #directory: StoreDirectory
   readonly #listeners: Listeners<LmdbStateBackendEvents>
   readonly #expirations: Expirations
@@ -90,6 +104,8 @@ export class LmdbEngine implements LocalEngine {
   readonly #closed = new AbortController()
   /** Bytes of the store's pages in use, and the time that it knows to have come: as of the last commit. */
   #usedBytes: number
+  #shape: StoreShape
+  #oneKeyBytes: number
   #committedMs: number
   /** Keys that a writer may be ahead of the disk. */
   #holdKeys: number
@@ -100,10 +116,11 @@ export class LmdbEngine implements LocalEngine {
     options: EngineOptions,
     store: OpenStore,
     writer?: WriterPort,
-    { clockMs, usedBytes }: Pick<CommitResult, 'clockMs' | 'usedBytes'> = { clockMs: 0, usedBytes: 0 },
+    { clockMs, usedBytes, shape }: StoreStatus = NOT_ASKED,
   ) {
     const { settings, directory, listeners } = options
     this.#settings = settings
+    this.#maxBytes = settings.maxBytes
     this.#directory = directory
     this.#listeners = listeners
     this.#expirations = new Expirations(listeners)
@@ -116,6 +133,8 @@ export class LmdbEngine implements LocalEngine {
     this.clock.advanceTo(this.#store.clockMs)
     this.#committedMs = clockMs
     this.#usedBytes = usedBytes
+    this.#shape = shape
+    this.#oneKeyBytes = growthOfOneKey(shape)
     this.#holdKeys = keysPerCommit(usedBytes, settings)
     const hashKey = randomHashKey()
     const shares = memorySharesOf(settings)
@@ -260,12 +279,12 @@ export class LmdbEngine implements LocalEngine {
 
   /** Visible when it returns; durable with a later flush. */
   put(key: KeyBytes, value: Uint8Array, expiresAtMs: number): void {
-    this.#assertRoom(key.length + value.length)
+    this.#assertRoom(1, key.length + value.length)
     this.#entries.put(key, value, expiresAtMs)
   }
 
   update(key: KeyBytes, length: number, slot: Slot, expiresAtMs: number): boolean {
-    this.#assertRoom(key.length + length)
+    this.#assertRoom(1, key.length + length)
     const isThere = this.#entries.update(key, length, slot, expiresAtMs)
     this.#armFlush()
     return isThere
@@ -278,7 +297,7 @@ export class LmdbEngine implements LocalEngine {
 
   write(batch: EngineBatch): void {
     try {
-      applyBatch(this.#entries, batch, (bytes) => this.#assertRoom(bytes))
+      applyBatch(this.#entries, batch, (keys, bytes) => this.#assertRoom(keys, bytes))
     } finally {
       // Not before all of the batch is there: when the ranges are removed, a commit may begin.
       void this.#entries.removals.begin()
@@ -337,23 +356,34 @@ export class LmdbEngine implements LocalEngine {
     return this.#writer !== undefined && this.failure === undefined && !this.#isReplacing
   }
 
-  /** Makes sure that `bytes` more fit in the store; throws `BACKEND_FULL`. */
-  #assertRoom(bytes: number): void {
-    const { maxBytes } = this.#settings
-    const { buffer } = this.#entries
-    if (this.#usedBytes + buffer.usedBytes + bytes <= maxBytes) return
+  /** Makes sure that so many keys, with so many bytes of keys and values, fit in the store; throws `BACKEND_FULL`. */
+  #assertRoom(keys: number, bytes: number): void {
+    if (this.#fits(keys, bytes)) return
     // What has expired makes room, also where no timer has a turn.
     this.sweep(Infinity)
-    // What waits, and what the cache has not taken over yet, may be fewer bytes on disk than in the buffer: look again when all
-    // of it is there.
+    // What waits, and what the cache has not taken over yet, may take fewer pages than it might have: look again when all of it is
+    // there.
     const commit = this.#commit as GroupCommit
     const isKnown = commit.drainSync(() => this.#absorption.finish())
     this.#absorption.finish()
     // For the moment in which a compacted file is put in service, which cannot be waited for here, nobody knows how much is
     // used: what is written in it may be beyond `maxBytes`, and the next write is told.
-    if (!isKnown) return
-    const used = this.#usedBytes + buffer.usedBytes
-    if (used + bytes > maxBytes) throw new StateError('BACKEND_FULL', { used, capacity: maxBytes })
+    if (!isKnown || this.#fits(keys, bytes)) return
+    const capacity = this.#maxBytes
+    // Only what was written in that moment, and a range that was replaced by no more than it held, may take more pages.
+    throw new StateError('BACKEND_FULL', { used: Math.min(this.#usedBytes, capacity), capacity })
+  }
+
+  /** Whether so much fits beside what waits, whatever pages all of that will take. */
+  #fits(keys: number, bytes: number): boolean {
+    const { buffer } = this.#entries
+    const allKeys = buffer.keys + keys
+    const allBytes = buffer.usedBytes + bytes
+    const left = this.#maxBytes - this.#usedBytes
+    return (
+      roughGrowth(this.#oneKeyBytes, allKeys, allBytes) <= left ||
+      growthAtMost(this.#shape, allKeys, allBytes) <= left
+    )
   }
 
   /**
@@ -399,7 +429,7 @@ export class LmdbEngine implements LocalEngine {
     this.#isReplacing = true
     const writer = this.#writer as WriterPort
     const commit = this.#commit as GroupCommit
-    const replacement = new StoreReplacement(writer, commit, this.#settings.maxBytes)
+    const replacement = new StoreReplacement(writer, commit, this.#maxBytes)
     try {
       await replacement.fill(blocks)
       // What was written before belongs to the content that goes, or must be in the store beside what comes.
@@ -524,6 +554,8 @@ export class LmdbEngine implements LocalEngine {
       throw failure
     }
     this.#usedBytes = result.usedBytes
+    this.#shape = result.shape
+    this.#oneKeyBytes = growthOfOneKey(result.shape)
     this.#committedMs = result.clockMs
     this.#holdKeys = keysPerCommit(this.#usedBytes, this.#settings)
   }

@@ -544,9 +544,10 @@ describe('a replacement of a range', () => {
     expect(await backend.count()).toBe(700)
     expect(backend.stats()).toMatchObject({ usedBytes, entries: 700 })
     // As many as there are, in a store in which nothing more fits.
-    for (let i = 700; backend.stats().usedBytes + 2_000 < maxBytes; i++) {
-      await backend.put(key(`b${i}`), value, { durable: true })
+    const filling = async () => {
+      for (let i = 700; ; i++) await backend.put(key(`b${i}`), value, { durable: true })
     }
+    await expect(filling()).rejects.toMatchObject({ code: 'BACKEND_FULL' })
     await backend.replaceAll(blocksOf('m', 300), { range: { prefix: key('m') } })
     expect(backend.getSync(key('m0299'))).toEqual(Uint8Array.from(value))
     await backend.deleteRange({ prefix: key('a') }, { durable: true })

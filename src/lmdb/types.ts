@@ -36,7 +36,8 @@ export interface LmdbStateBackendOptions {
   /**
    * Most that the pages of the store's entries may take, in bytes; from 1 MiB to 8 TiB. Writes beyond are `BACKEND_FULL`,
    * but for the moment in which `compact()` puts its file in service: how much is used is not known then. Near the limit a put
-   * waits for what was written before to be committed, and a `compact()` under way gives way to it.
+   * waits for what was written before to be committed, and a `compact()` under way gives way to it. A write is refused where the pages
+   * that it may split in the worst case do not fit: one for each key, and a few more.
    * Default 64 GiB. Address space is taken for what the file has, and more as it grows.
    */
   readonly maxBytes?: number

@@ -38,7 +38,9 @@ export class WriteBuffer {
 
   /** Keys that await their commit, deleted ones included. */
   get keys(): number {
-    return this.#frozen.reduce((sum, { keys }) => sum + keys, this.#active.keys)
+    let keys = this.#active.log.keys
+    for (const { log } of this.#frozen) keys += log.keys
+    return keys
   }
 
   get bytes(): number {

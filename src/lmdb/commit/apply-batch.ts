@@ -19,15 +19,15 @@ export interface BatchTarget {
 
 /**
  * Checks what a batch expects (`CONCURRENT_MODIFICATION`) and whether it fits, then applies it in one step. `assertRoom` throws
- * `BACKEND_FULL` where so many bytes more do not.
+ * `BACKEND_FULL` where so many keys, with so many bytes of keys and values, do not.
  */
 export function applyBatch(
   target: BatchTarget,
   { cursor, expiry }: EngineBatch,
-  assertRoom: (bytes: number) => void,
+  assertRoom: (keys: number, bytes: number) => void,
 ): void {
   assertExpectations(target, cursor)
-  assertRoom(putBytes(cursor))
+  assertRoomForPuts(cursor, assertRoom)
   target.active.inOneStep(unitsAtMost(cursor), () => {
     cursor.rewind()
     while (cursor.next()) {
@@ -53,14 +53,16 @@ function assertExpectations(target: BatchTarget, cursor: BatchCursor): void {
   }
 }
 
-/** Key and value bytes of a batch's puts. */
-function putBytes(cursor: BatchCursor): number {
+function assertRoomForPuts(cursor: BatchCursor, assertRoom: (keys: number, bytes: number) => void): void {
+  let keys = 0
   let bytes = 0
   cursor.rewind()
   while (cursor.next()) {
-    if (cursor.kind === OperationKind.PUT) bytes += cursor.keyLength + cursor.valueLength
+    if (cursor.kind !== OperationKind.PUT) continue
+    keys++
+    bytes += cursor.keyLength + cursor.valueLength
   }
-  return bytes
+  if (keys > 0) assertRoom(keys, bytes)
 }
 
 /** What each operation may append to the log, so that none of them can run out of memory half-way. */

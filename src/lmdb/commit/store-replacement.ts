@@ -24,17 +24,19 @@ export class StoreReplacement {
     await this.#ask({ kind: 'beginReplace' })
     let bytes = 0
     for await (const block of blocks) {
+      if (bytes + block.bytes.length > maxBytes) {
+        throw new StateError('BACKEND_FULL', { used: bytes, capacity: maxBytes })
+      }
       bytes += block.bytes.length
-      if (bytes > maxBytes) throw new StateError('BACKEND_FULL', { used: bytes, capacity: maxBytes })
       await this.#ask({ kind: 'replaceBlock', bytes: block.bytes })
     }
   }
 
-  /** `stretch`: the keys that are replaced, `BACKEND_FULL` where all would be more than `maxBytes`; `undefined`: all of them. */
+  /** `stretch`: the keys that are replaced, `undefined`: all of them. `BACKEND_FULL` where what there is then would take more than `maxBytes`. */
   async finish(clockMs: number, stretch: KeyStretch | undefined): Promise<CommitResult> {
     const request: WriterRequest =
       stretch === undefined
-        ? { kind: 'finishReplace', clockMs }
+        ? { kind: 'finishReplace', clockMs, maxBytes: this.#maxBytes }
         : { kind: 'finishReplaceOf', clockMs, stretch, maxBytes: this.#maxBytes }
     return (await this.#ask(request)) as CommitResult
   }

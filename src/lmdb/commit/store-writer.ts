@@ -18,6 +18,7 @@ import {
   openEnvironment,
   type Slot,
   slotOf,
+  type TableStats,
 } from '../store/environment.js'
 import {
   AFTER_LAST_KEY,
@@ -31,6 +32,7 @@ import {
 } from '../store/record.js'
 import { StoreGuard } from '../store/store-guard.js'
 import type { LmdbCompression } from '../types.js'
+import type { StoreShape, TreeShape } from './store-growth.js'
 import { type Steps, transaction, walked } from './transaction.js'
 
 export interface StoreWriterOptions {
@@ -49,12 +51,15 @@ export interface CommitJob {
   readonly clockMs: number
 }
 
-/** Content of a stretch of keys that is to be put in the place of another one. */
-export interface StretchReplacement {
-  readonly stretch: KeyStretch
+/** Content that is to be put in the place of another one. */
+export interface Replacement {
   readonly clockMs: number
   /** The pages of the store's entries may take so many bytes. */
   readonly maxBytes: number
+}
+
+export interface StretchReplacement extends Replacement {
+  readonly stretch: KeyStretch
 }
 
 /** How things stand after a commit. */
@@ -63,6 +68,7 @@ export interface CommitResult {
   readonly entries: number
   /** Bytes of the pages in use. */
   readonly usedBytes: number
+  readonly shape: StoreShape
   /** Records written and removed by this commit, and their bytes on disk. */
   readonly records: number
   readonly recordBytes: number
@@ -160,14 +166,18 @@ export class StoreWriter {
     await this.#transaction(2 * this.#blockBytes, (steps) => this.#appendBlocks(steps))
   }
 
-  /** Puts the replacement in service, in one commit, and gives the former content's pages back. */
-  async finishReplace(clockMs: number): Promise<CommitResult> {
+  /**
+   * Puts the replacement in service, in one commit, and gives the former content's pages back. `BACKEND_FULL`, with everything as it
+   * was, where it takes more than `maxBytes`.
+   */
+  async finishReplace({ clockMs, maxBytes }: Replacement): Promise<CommitResult> {
     const { generation, flushSequence } = this.#state
     const state = { ...this.#state, generation: generation + 1, flushSequence: flushSequence + 1, clockMs }
-    await this.#transaction(2 * this.#blockBytes, (steps) => {
-      this.#appendBlocks(steps)
-      this.#putState(steps, state)
-    })
+    await this.#transaction(2 * this.#blockBytes, (steps) => this.#appendBlocks(steps))
+    if (bytesOf(this.#slot(1)) > maxBytes) {
+      throw new StateError('BACKEND_FULL', { used: bytesOf(this.#slot(0)), capacity: maxBytes })
+    }
+    await this.#transaction(0, (steps) => this.#putState(steps, state))
     this.#state = state
     await this.#transaction(0, (steps) => clearSlot(steps, this.#slot(1)))
     return this.#result(0, 0)
@@ -297,6 +307,7 @@ export class StoreWriter {
       generation: this.#state.generation,
       entries: entries.entryCount,
       usedBytes: bytesOf(slot),
+      shape: { entries: shapeOf(entries), expiry: shapeOf(slot.expiry.getStats()) },
       records,
       recordBytes,
       clockMs: this.#state.clockMs,
@@ -373,6 +384,10 @@ function recordBytes(records: Iterable<{ readonly key: Uint8Array; readonly valu
 
 function bytesOf({ entries, expiry }: Slot): number {
   return bytesInUse(entries.getStats()) + bytesInUse(expiry.getStats())
+}
+
+function shapeOf({ treeDepth, treeBranchPageCount, treeLeafPageCount }: TableStats): TreeShape {
+  return { depth: treeDepth, branchPages: treeBranchPageCount, leafPages: treeLeafPageCount }
 }
 
 function clearSlot(steps: Steps, { entries, expiry }: Slot): void {

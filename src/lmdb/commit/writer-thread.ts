@@ -5,6 +5,7 @@ import { isStateError, type StateError, type StateErrorDetails } from '../../bas
 import {
   type CommitJob,
   type CommitResult,
+  type Replacement,
   StoreWriter,
   type StoreWriterOptions,
   type StretchReplacement,
@@ -16,7 +17,7 @@ export type WriterRequest =
   | ({ readonly kind: 'commit' } & CommitJob)
   | { readonly kind: 'beginReplace' }
   | { readonly kind: 'replaceBlock'; readonly bytes: Uint8Array }
-  | { readonly kind: 'finishReplace'; readonly clockMs: number }
+  | ({ readonly kind: 'finishReplace' } & Replacement)
   | ({ readonly kind: 'finishReplaceOf' } & StretchReplacement)
   | { readonly kind: 'abandonReplace' }
   | { readonly kind: 'switch'; readonly dataPath: string }
@@ -68,7 +69,7 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
     case 'replaceBlock':
       return void (await writer.replaceBlock(request.bytes))
     case 'finishReplace':
-      return await writer.finishReplace(request.clockMs)
+      return await writer.finishReplace(request)
     case 'finishReplaceOf':
       return await writer.finishReplaceOf(request)
     case 'abandonReplace':

@@ -46,6 +46,7 @@ export interface RangeOptions {
 
 export interface TableStats {
   readonly entryCount: number
+  readonly treeDepth: number
   readonly treeBranchPageCount: number
   readonly treeLeafPageCount: number
   readonly overflowPages: number
