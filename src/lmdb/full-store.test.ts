@@ -54,9 +54,9 @@ describe('a store that is full', () => {
 
   it.each([
     ['large values', 10_000, {}],
-    ['small values', 50, {}],
+    ['small values', 500, {}],
     ['values that fill half a page', 3_900, {}],
-    ['entries that expire', 50, { ttlMs: 60_000 }],
+    ['entries that expire', 300, { ttlMs: 60_000 }],
   ])('says so before its pages take more than it may: %s', async (_, length, options) => {
     await open()
     const random = seededRandom(7)

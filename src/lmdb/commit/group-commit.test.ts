@@ -157,7 +157,7 @@ describe('a store that is nearly full', () => {
 
   it('takes a write right after a flush: what the cache has not taken over yet counts once', async () => {
     await open({ maxBytes: MAX_BYTES, cacheBytes: 64 * 1024 * 1024 })
-    for (let i = 0; i < 3_000; i++) backend.putSync(bytes(`key ${i}`), new Uint8Array(100))
+    for (let i = 0; i < 2_000; i++) backend.putSync(bytes(`key ${i}`), new Uint8Array(100))
     await backend.flush()
     backend.putSync(key, value(1))
     await backend.flush()

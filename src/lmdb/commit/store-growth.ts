@@ -32,7 +32,7 @@ const LARGE_VALUE_FACTOR = 1 + (2 * STORE_PAGE_BYTES) / LARGE_VALUE_BYTES
 
 /** What one key adds at most, in bytes of pages, whatever else is written; beside its large value. */
 export function growthOfOneKey({ entries, expiry }: StoreShape): number {
-  return (entries.depth + expiry.depth + 4) * STORE_PAGE_BYTES
+  return (entries.depth + expiry.depth + 5) * STORE_PAGE_BYTES
 }
 
 /** The same as `growthAtMost`, told faster, and more of it. */
