@@ -4,12 +4,17 @@
 // (2) What lies behind that is cut off when the file is opened again.
 // (3) `<file>.start` says how many bytes lay in the file before the first output: they are never cut off. It is durable before
 //     the first output is written.
+// (4) Who writes holds the lease in `<file>.lease`, from before it cuts anything off, and looks at it before each write and behind
+//     what it has prepared: what a fenced writer has prepared is named by no cut.
 
 import { type FileHandle, open } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { isStateError, StateError } from '../../base/errors.js'
 import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { waitForOwner } from '../../base/wait-for-owner.js'
+import { DurableDirectory } from '../../files/durable-directory.js'
 import { errnoOf, storageError } from '../../files/file-failure.js'
+import { FileLease } from '../../files/file-lease.js'
 import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './sink.js'
 
 const STORAGE = 'file sink'
@@ -18,24 +23,33 @@ export interface NdjsonFileSinkOptions<Output> {
   readonly path: string
   /** The line of an output, without its newline. Default: `JSON.stringify`. */
   readonly encode?: (output: Output) => string
+  /** How long to wait for another process that has the file open to close it, in milliseconds. Default 0: `FENCED` at once. */
+  readonly waitForOwnerMs?: number
+  /** Take the file over, also from a process that lives: its next write is `FENCED`. Default false. */
+  readonly takeOver?: boolean
 }
 
 /**
  * Appends outputs to a file, a line each. Whoever reads the file while the job runs sees lines before their cut; after a crash those
- * are withdrawn and written anew. What was in the file before the job's first run stays in front.
+ * are withdrawn and written anew. What was in the file before the job's first run stays in front. One writer at a time: to open it is
+ * `FENCED` while another one has it open, and so is to write once it was taken over (`<path>.lease` holds who has it).
  */
 export function ndjsonFileSink<Output>(options: NdjsonFileSinkOptions<Output>): Sink<Output> {
   rejectViolations(
     violationsOf(options, {
       path: (path) => (typeof path === 'string' && path !== '' ? undefined : 'must be a path'),
       encode: rules.function,
+      waitForOwnerMs: rules.nonNegativeMs,
+      takeOver: rules.boolean,
     }),
   )
   const { path, encode = JSON.stringify as (output: Output) => string } = options
+  const { waitForOwnerMs = 0, takeOver = false } = options
   return Object.freeze({
     name: path,
     guarantee: 'transactional' as const,
-    open: ({ prepared }: OpenSinkOptions) => FileWriter.open(path, encode, prepared),
+    open: ({ prepared }: OpenSinkOptions) =>
+      FileWriter.open(path, encode, prepared, { waitForOwnerMs, takeOver }),
   })
 }
 
@@ -43,32 +57,42 @@ class FileWriter<Output> implements SinkWriter<Output> {
   readonly #path: string
   readonly #encode: (output: Output) => string
   readonly #file: FileHandle
+  readonly #lease: FileLease
   #bytes: number
   #isClosed = false
 
-  private constructor(path: string, encode: (output: Output) => string, file: FileHandle, bytes: number) {
+  private constructor(
+    path: string,
+    encode: (output: Output) => string,
+    opened: { readonly file: FileHandle; readonly lease: FileLease; readonly bytes: number },
+  ) {
     this.#path = path
     this.#encode = encode
-    this.#file = file
-    this.#bytes = bytes
+    this.#file = opened.file
+    this.#lease = opened.lease
+    this.#bytes = opened.bytes
   }
 
   static async open<Output>(
     path: string,
     encode: (output: Output) => string,
     prepared: readonly PreparedEpoch[],
+    owning: Owning,
   ): Promise<FileWriter<Output>> {
     const last = prepared.at(-1)
     const { file, isNew } = await openOrCreate(path, last !== undefined)
+    let lease: FileLease | undefined
     try {
+      lease = await acquireLease(path, owning)
       const { size } = await file.stat()
       const bytes = last === undefined ? await startOf(path, size) : bytesOf(path, last, size)
       await file.truncate(bytes)
       await file.datasync()
       if (isNew) await syncDirectoryOf(path)
-      return new FileWriter(path, encode, file, bytes)
+      return new FileWriter(path, encode, { file, lease, bytes })
     } catch (error) {
       await file.close()
+      await lease?.release().catch(() => {})
       throw error
     }
   }
@@ -83,6 +107,7 @@ class FileWriter<Output> implements SinkWriter<Output> {
 
   async prepare(_epoch: EpochId): Promise<{ bytes: number }> {
     await this.#attempt('make outputs durable', () => this.#file.datasync())
+    await this.#lease.check()
     return { bytes: this.#bytes }
   }
 
@@ -92,6 +117,7 @@ class FileWriter<Output> implements SinkWriter<Output> {
     if (this.#isClosed) return
     this.#isClosed = true
     await this.#file.close()
+    await this.#lease.release()
   }
 
   async #writeAll(bytes: Buffer): Promise<void> {
@@ -111,12 +137,25 @@ class FileWriter<Output> implements SinkWriter<Output> {
 
   async #attempt<Result>(operation: string, run: () => Promise<Result>): Promise<Result> {
     if (this.#isClosed) throw new StateError('CLOSED', { component: STORAGE })
+    await this.#lease.check()
     try {
       return await run()
     } catch (error) {
       throw storageError(STORAGE, operation, this.#path, error)
     }
   }
+}
+
+interface Owning {
+  readonly waitForOwnerMs: number
+  readonly takeOver: boolean
+}
+
+/** In a folder of its own: beside the file there may be others. */
+async function acquireLease(path: string, { waitForOwnerMs, takeOver }: Owning): Promise<FileLease> {
+  const directory = new DurableDirectory(resolve(`${path}.lease`))
+  await directory.prepare()
+  return await waitForOwner(() => FileLease.acquire(directory, { takeOver }), waitForOwnerMs)
 }
 
 /** How many bytes count by the cut. */

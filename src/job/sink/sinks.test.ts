@@ -59,6 +59,27 @@ describe('a file of outputs', () => {
     expect(await readFile(path, 'utf8')).toBe('{"mine":true}\n{"n":2}\n')
   })
 
+  it('has one writer: another one is FENCED, unless it takes over, and then the first one is', async () => {
+    const first = await ndjsonFileSink<Output>({ path }).open({ prepared: [] })
+    await first.write([{ n: 1 }], epoch, 0)
+    await expect(ndjsonFileSink<Output>({ path }).open({ prepared: [] })).rejects.toMatchObject({
+      code: 'FENCED',
+    })
+    expect(parsed(await readFile(path, 'utf8'))).toEqual([{ n: 1 }])
+
+    const second = await ndjsonFileSink<Output>({ path, takeOver: true }).open({ prepared: [] })
+    await second.write([{ n: 2 }], epoch, 0)
+    await expect(first.write([{ n: 3 }], epoch, 1)).rejects.toMatchObject({ code: 'FENCED' })
+    await expect(first.prepare(epoch)).rejects.toMatchObject({ code: 'FENCED' })
+    await first.close()
+    expect(await second.prepare(epoch)).toEqual({ bytes: 8 })
+    expect(parsed(await readFile(path, 'utf8'))).toEqual([{ n: 2 }])
+
+    const waiting = ndjsonFileSink<Output>({ path, waitForOwnerMs: 60_000 }).open({ prepared: [] })
+    await second.close()
+    await (await waiting).close()
+  })
+
   it('is RESTORE_FAILED where outputs that count are gone', async () => {
     const sink = ndjsonFileSink<Output>({ path })
     const writer = await sink.open({ prepared: [] })
