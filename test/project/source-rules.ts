@@ -49,7 +49,7 @@ const rooms: { readonly [folder: string]: Room } = {
     builtins: ['node:async_hooks', 'node:buffer'],
     packages: ['@msgpack/msgpack'],
   },
-  window: { rooms: ['state', 'backend', 'base'], builtins: [], packages: [] },
+  window: { rooms: ['state', 'backend', 'base', 'log/index/key-hash.ts'], builtins: [], packages: [] },
   job: {
     rooms: ['window', 'state', 'checkpoint', 'backend', 'base', 'codec', 'files'],
     builtins: 'any',

@@ -21,10 +21,14 @@ export interface WindowAssigner {
  * An assigner whose windows are all made of panes of one length: an event belongs to one pane, and a window is the panes in it.
  */
 export interface PanedAssigner extends WindowAssigner {
+  /** Whether each pane is a window of its own. */
+  readonly isTumbling: boolean
   readonly paneMs: number
   readonly offsetMs: number
   /** Where the window starts that ends there. Only for ends of windows. */
   startOf(endMs: number): number
+  /** The end of the last window that a time is in; `undefined` where it is in none. */
+  lastEndMs(timestampMs: number): number | undefined
   /** The end of the first window that a time is in and that ends after `afterMs`; `undefined` where there is none. */
   nextEndMs(timestampMs: number, afterMs: number): number | undefined
 }
@@ -45,9 +49,11 @@ export function tumbling({ sizeMs, offsetMs = 0 }: TumblingOptions): PanedAssign
   check({ sizeMs }, { offsetMs, below: sizeMs, of: 'sizeMs' })
   return Object.freeze({
     description: described('tumbling', { sizeMs, offsetMs }),
+    isTumbling: true,
     paneMs: sizeMs,
     offsetMs,
     startOf: (endMs: number) => endMs - sizeMs,
+    lastEndMs: (timestampMs: number) => floorTo(timestampMs, sizeMs, offsetMs) + sizeMs,
     nextEndMs(timestampMs: number, afterMs: number) {
       const endMs = floorTo(timestampMs, sizeMs, offsetMs) + sizeMs
       return endMs > afterMs ? endMs : undefined
@@ -75,9 +81,14 @@ export function hopping({ sizeMs, slideMs, offsetMs = 0 }: HoppingOptions): Pane
   check({ sizeMs, slideMs }, { offsetMs, below: slideMs, of: 'slideMs' })
   return Object.freeze({
     description: described('hopping', { sizeMs, slideMs, offsetMs }),
+    isTumbling: sizeMs === slideMs,
     paneMs: greatestCommonDivisor(sizeMs, slideMs),
     offsetMs,
     startOf: (endMs: number) => endMs - sizeMs,
+    lastEndMs(timestampMs: number) {
+      const endMs = floorTo(timestampMs, slideMs, offsetMs) + sizeMs
+      return endMs > timestampMs ? endMs : undefined
+    },
     nextEndMs(timestampMs: number, afterMs: number) {
       // The first window that a time is in is the first one that ends after it.
       const startMs = floorTo(Math.max(timestampMs, afterMs) - sizeMs, slideMs, offsetMs) + slideMs
@@ -110,9 +121,11 @@ export function cumulative({ maxMs, stepMs, offsetMs = 0 }: CumulativeOptions): 
   }
   return Object.freeze({
     description: described('cumulative', { maxMs, stepMs, offsetMs }),
+    isTumbling: maxMs === stepMs,
     paneMs: stepMs,
     offsetMs: offsetMs % stepMs,
     startOf: (endMs: number) => floorTo(endMs - 1, maxMs, offsetMs),
+    lastEndMs: (timestampMs: number) => floorTo(timestampMs, maxMs, offsetMs) + maxMs,
     nextEndMs(timestampMs: number, afterMs: number) {
       const endMs = floorTo(Math.max(timestampMs, afterMs), stepMs, offsetMs % stepMs) + stepMs
       return endMs <= floorTo(timestampMs, maxMs, offsetMs) + maxMs ? endMs : undefined

@@ -9,6 +9,7 @@
 
 import { compareStretches } from '../../base/bytes.js'
 import type { Stretch } from '../../base/slot.js'
+import { sortByKey } from './key-order.js'
 
 const FIRST_WIDTH_MS = 256
 const BUCKETS = 64
@@ -159,7 +160,7 @@ class Bucket {
   }
 
   /** Four bytes of a key, as a number whose order is theirs; behind its end there are zeros. */
-  wordAt(at: number, skip: number): number {
+  keyWordAt(at: number, skip: number): number {
     const length = this.keyLengthAt(at)
     const start = at + HEADER_BYTES + skip
     if (skip + 4 <= length) return this.#view.getUint32(start)
@@ -191,9 +192,6 @@ class Bucket {
     this.length = end
   }
 }
-
-/** From here on words are sorted by counting. */
-const COUNTED_FROM = 2_048
 
 /** Keys that are due, in the order of their times, then of their bytes. */
 export class DueBatch {
@@ -232,82 +230,9 @@ export class DueBatch {
     const { records } = this
     const order = new Uint32Array(records.count)
     for (let at = 0, i = 0; at < records.length; at = records.behind(at)) order[i++] = at
-    this.#order = order
-    if (order.length < COUNTED_FROM) {
-      order.sort(
-        (left, right) => records.dueAt(left) - records.dueAt(right) || records.compareKeys(left, right),
-      )
-      return
-    }
-    this.#order = sortedByKey(records, order)
+    this.#order = sortByKey(records, order)
     if (records.firstMs !== records.lastMs) {
       this.#order.sort((left, right) => records.dueAt(left) - records.dueAt(right))
     }
   }
-}
-
-/** Sorts by two words behind what all keys have in common, digit by digit, and then what is alike so far by comparing. */
-function sortedByKey(records: Bucket, order: Uint32Array): Uint32Array<ArrayBuffer> {
-  const skip = sharedLength(records, order)
-  let from = new Uint32Array(order)
-  let to = new Uint32Array(order.length)
-  const words = [skip + 4, skip]
-  for (const word of words) {
-    for (const shift of [0, 16]) {
-      countingPass(records, { from, to, word, shift })
-      const spare = from
-      from = to
-      to = spare
-    }
-  }
-  for (let start = 0; start < from.length; ) {
-    let end = start + 1
-    const first = from[start] as number
-    while (end < from.length && isAlike(records, first, from[end] as number, skip)) end++
-    if (end - start > 1) from.subarray(start, end).sort((left, right) => records.compareKeys(left, right))
-    start = end
-  }
-  return from
-}
-
-interface Pass {
-  readonly from: Uint32Array
-  readonly to: Uint32Array
-  readonly word: number
-  readonly shift: number
-}
-
-function countingPass(records: Bucket, { from, to, word, shift }: Pass): void {
-  const places = new Uint32Array(0x10001)
-  for (const at of from) {
-    const digit = ((records.wordAt(at, word) >>> shift) & 0xffff) + 1
-    places[digit] = (places[digit] as number) + 1
-  }
-  for (let i = 1; i < places.length; i++) places[i] = (places[i] as number) + (places[i - 1] as number)
-  for (const at of from) {
-    const digit = (records.wordAt(at, word) >>> shift) & 0xffff
-    const place = places[digit] as number
-    places[digit] = place + 1
-    to[place] = at
-  }
-}
-
-function isAlike(records: Bucket, left: number, right: number, skip: number): boolean {
-  return (
-    records.wordAt(left, skip) === records.wordAt(right, skip) &&
-    records.wordAt(left, skip + 4) === records.wordAt(right, skip + 4)
-  )
-}
-
-/** How many first bytes all keys have in common. */
-function sharedLength(records: Bucket, order: Uint32Array): number {
-  const first = order[0] as number
-  let shared = records.keyLengthAt(first)
-  for (const at of order) {
-    shared = Math.min(shared, records.keyLengthAt(at))
-    for (let i = 0; i < shared; i++) {
-      if (records.bytes[at + HEADER_BYTES + i] !== records.bytes[first + HEADER_BYTES + i]) shared = i
-    }
-  }
-  return shared
 }

@@ -4,11 +4,27 @@ import type { Codec } from '../../state/codec/codec.js'
 import { isStruct, type StructCodec } from '../../state/codec/struct.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import { type RawAggregate, rawOf } from '../aggregate/raw-aggregate.js'
-import { HAS_VALUE, readAccumulator, showAccumulator, WindowList } from './window-list.js'
 
-/** Works on the accumulators of a list of windows, where they lie. */
+/** Something was added to an accumulator. */
+export const HAS_VALUE = 4
+
+/** Memory in which accumulators lie, each known by a number. */
+export interface AccumulatorMemory {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  accumulatorAt(i: number): number
+  accumulatorBytes(i: number): number
+  /** Makes room for so many bytes; returns the number by which it is known from now on. */
+  resizeAccumulator(i: number, length: number): number
+  has(i: number, flag: number): boolean
+  set(i: number, flag: number, value: boolean): void
+}
+
+/** Works on accumulators where they lie. What changes one returns the number by which it is known then. */
 export class Accumulator {
   readonly codec: Codec<unknown, unknown>
+  /** What an accumulator takes before anything was added: zeros. */
+  readonly zeroBytes: number
   readonly #aggregate: Aggregate<unknown, unknown, unknown>
   readonly #struct: StructCodec<unknown> | undefined
   readonly #slot = new Slot()
@@ -25,115 +41,111 @@ export class Accumulator {
     this.codec = aggregate.codec
     this.#struct = isStruct(this.codec) ? this.codec : undefined
     this.#raw = rawOf(aggregate)
+    this.zeroBytes = this.codec.fixedBytes ?? 0
     this.#view = this.#struct?.viewOf(this.#slot, 'change')
     this.#otherView = this.#struct?.viewOf(this.#otherSlot, 'read')
   }
 
-  get canMerge(): boolean {
-    return this.#aggregate.merge !== undefined
-  }
-
-  /** What an accumulator takes before anything was added, where that is zeros. */
-  get zeroBytes(): number {
-    return this.#struct?.fixedBytes ?? 0
-  }
-
   /** Begins anew: nothing was added yet. */
-  reset(list: WindowList, i: number): void {
+  reset(memory: AccumulatorMemory, i: number): number {
     const length = this.zeroBytes
-    const at = list.resizeAccumulator(i, length)
-    list.writer.bytes.fill(0, at, at + length)
-    list.set(i, HAS_VALUE, false)
-    const { first } = this.#aggregate
-    if (first !== undefined && this.#struct !== undefined) this.#write(list, i, first())
+    const at = memory.resizeAccumulator(i, length)
+    const start = memory.accumulatorAt(at)
+    memory.bytes.fill(0, start, start + length)
+    memory.set(at, HAS_VALUE, false)
+    return at
   }
 
-  add(list: WindowList, i: number, event: unknown, timestampMs: number): void {
-    const { add, first } = this.#aggregate
-    const isFirst = !list.has(i, HAS_VALUE)
-    if (isFirst) list.set(i, HAS_VALUE, true)
+  add(memory: AccumulatorMemory, i: number, event: unknown, timestampMs: number): number {
+    const isFirst = !memory.has(i, HAS_VALUE)
     if (this.#raw !== undefined) {
-      this.#raw.add(list.writer.view, list.accumulatorAt(i), event, timestampMs, isFirst)
-      return
+      this.#raw.add(memory.view, memory.accumulatorAt(i), event, timestampMs, isFirst)
+      if (isFirst) memory.set(i, HAS_VALUE, true)
+      return i
     }
-    if (this.#struct !== undefined) {
-      showAccumulator(list, i, this.#slot)
+    const { add, first } = this.#aggregate
+    let at = i
+    if (this.#struct === undefined) {
+      const current = isFirst ? first?.() : this.read(memory, i)
+      at = this.#write(memory, i, add(current, event, timestampMs))
+    } else {
+      if (isFirst && first !== undefined) at = this.#write(memory, at, first())
+      showAccumulator(memory, at, this.#slot)
       const made = add(this.#view, event, timestampMs)
-      if (made !== undefined) this.#write(list, i, made)
-      return
+      if (made !== undefined) at = this.#write(memory, at, made)
     }
-    const current = isFirst ? first?.() : this.read(list, i)
-    this.#write(list, i, add(current, event, timestampMs))
+    if (isFirst) memory.set(at, HAS_VALUE, true)
+    return at
   }
 
-  /** Merges the accumulator of one window into that of another one, which may be of another list. Nothing is added to nothing. */
-  merge(list: WindowList, into: number, from: WindowList, fromPlace: number): void {
+  /** Merges one accumulator into another one, which may be in other memory. Nothing is merged into nothing. */
+  merge(memory: AccumulatorMemory, into: number, from: AccumulatorMemory, place: number): number {
+    if (!from.has(place, HAS_VALUE)) return into
+    if (!memory.has(into, HAS_VALUE)) return this.copy(memory, into, from, place)
+    if (this.#raw !== undefined) {
+      this.#raw.merge(memory.view, memory.accumulatorAt(into), from.view, from.accumulatorAt(place))
+      return into
+    }
     const { merge } = this.#aggregate
     if (merge === undefined) throw new Error('the aggregate has no merge')
-    if (!from.has(fromPlace, HAS_VALUE)) return
-    if (!list.has(into, HAS_VALUE)) {
-      this.copy(list, into, from, fromPlace)
-      return
-    }
-    if (this.#raw !== undefined) {
-      this.#raw.merge(
-        list.writer.view,
-        list.accumulatorAt(into),
-        from.writer.view,
-        from.accumulatorAt(fromPlace),
-      )
-      return
-    }
-    let made: unknown
     if (this.#struct === undefined) {
-      made = merge(this.read(list, into), this.read(from, fromPlace))
-    } else {
-      showAccumulator(list, into, this.#slot)
-      showAccumulator(from, fromPlace, this.#otherSlot)
-      made = merge(this.#view, this.#otherView)
+      return this.#write(memory, into, merge(this.read(memory, into), this.read(from, place)))
     }
-    if (made !== undefined) this.#write(list, into, made)
+    showAccumulator(memory, into, this.#slot)
+    showAccumulator(from, place, this.#otherSlot)
+    const made = merge(this.#view, this.#otherView)
+    return made === undefined ? into : this.#write(memory, into, made)
   }
 
-  /** Copies the accumulator of a window of another list. */
-  copy(list: WindowList, i: number, from: WindowList, fromPlace: number): void {
-    const length = from.accumulatorBytes(fromPlace)
-    const at = list.resizeAccumulator(i, length)
-    // Behind the resizing: it may be a window of the same list.
-    const start = from.accumulatorAt(fromPlace)
-    const { bytes } = from.writer
-    for (let n = 0; n < length; n++) list.writer.bytes[at + n] = bytes[start + n] as number
-    list.set(i, HAS_VALUE, from.has(fromPlace, HAS_VALUE))
+  /** Copies an accumulator from other memory, or from elsewhere in this one. */
+  copy(memory: AccumulatorMemory, i: number, from: AccumulatorMemory, place: number): number {
+    const length = from.accumulatorBytes(place)
+    const at = memory.resizeAccumulator(i, length)
+    // Behind the resizing: it may be in the same memory.
+    const start = from.accumulatorAt(place)
+    const to = memory.accumulatorAt(at)
+    const { bytes } = from
+    for (let n = 0; n < length; n++) memory.bytes[to + n] = bytes[start + n] as number
+    memory.set(at, HAS_VALUE, from.has(place, HAS_VALUE))
+    return at
   }
 
-  read(list: WindowList, i: number): unknown {
-    return readAccumulator(list, i, this.codec, this.#reader)
+  read(memory: AccumulatorMemory, i: number): unknown {
+    const slot = this.#otherSlot
+    showAccumulator(memory, i, slot)
+    const reader = this.#reader.fromSlot(slot)
+    const value = this.codec.read(reader)
+    reader.assertEnd()
+    return value
   }
 
   /** What a window comes to. */
-  result(list: WindowList, i: number): unknown {
-    if (this.#raw !== undefined) return this.#raw.result(list.writer.view, list.accumulatorAt(i))
+  result(memory: AccumulatorMemory, i: number): unknown {
+    if (this.#raw !== undefined) return this.#raw.result(memory.view, memory.accumulatorAt(i))
     const { result } = this.#aggregate
-    if (result === undefined) return this.read(list, i)
-    if (this.#struct === undefined) return result(this.read(list, i))
-    showAccumulator(list, i, this.#otherSlot)
+    if (result === undefined) return this.read(memory, i)
+    if (this.#struct === undefined) return result(this.read(memory, i))
+    showAccumulator(memory, i, this.#otherSlot)
     return result(this.#otherView)
   }
 
-  /** What a window of these events comes to. */
-  fold(events: readonly unknown[], timestamps: readonly number[]): unknown {
-    const list = new WindowList()
-    list.insert(0, 0, 0, this.zeroBytes)
-    this.reset(list, 0)
-    events.forEach((event, i) => this.add(list, 0, event, timestamps[i] as number))
-    return this.result(list, 0)
-  }
-
-  #write(list: WindowList, i: number, value: unknown): void {
+  #write(memory: AccumulatorMemory, i: number, value: unknown): number {
     const written = this.#written
     written.length = 0
     this.codec.write(value, written)
-    const at = list.resizeAccumulator(i, written.length)
-    list.writer.bytes.set(written.bytes.subarray(0, written.length), at)
+    const at = memory.resizeAccumulator(i, written.length)
+    const start = memory.accumulatorAt(at)
+    for (let n = 0; n < written.length; n++) memory.bytes[start + n] = written.bytes[n] as number
+    return at
   }
+}
+
+/** Shows an accumulator where it lies. */
+function showAccumulator(memory: AccumulatorMemory, i: number, slot: Slot): void {
+  if (slot.bytes !== memory.bytes) {
+    slot.bytes = memory.bytes
+    slot.view = memory.view
+  }
+  slot.offset = memory.accumulatorAt(i)
+  slot.length = memory.accumulatorBytes(i)
 }

@@ -1,77 +1,154 @@
 import { type ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
-import { int64 } from '../../state/codec/numbers.js'
-import type { Host } from '../../state/entries/host.js'
-import { type EncodedKey, GivenKey, readerBehindPrefix } from '../../state/key/stored-key.js'
+import { tuple } from '../../state/codec/composite.js'
+import { int64, uint32 } from '../../state/codec/numbers.js'
+import { nameOf } from '../../state/entries/overlay.js'
+import { keyGroupOf } from '../../state/key/key-group.js'
+import { readerBehindPrefix, statePrefix } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
 import type { TimeWindow } from '../assign/assigner.js'
 
-type EventKey = readonly [timestampMs: number, number: number]
+interface KeptEvent {
+  readonly timestampMs: number
+  readonly number: number
+  readonly bytes: Uint8Array
+  isStored: boolean
+}
 
-/** The events of windows that want to see them: each is an entry under its key, its timestamp and its number. */
+interface KeptKey {
+  /** In the order of timestamps, then of numbers. */
+  events: KeptEvent[]
+  /** Whether some of them are not in the store. */
+  isDirty: boolean
+  /** What the store still has and nobody needs. */
+  readonly removed: KeptEvent[]
+}
+
+/** By the timestamp and the number of an event. */
+export const eventKey = tuple(int64, uint32) as unknown as KeyCodec<readonly number[]>
+
+/**
+ * The events of windows that want to see them. Between cuts they are in memory, in their encoded form; in the store each is an entry
+ * under its key, its timestamp and its number.
+ */
 export class KeptEvents {
   readonly #state: OpenState
-  readonly #host: Host
-  readonly #keyCodec: KeyCodec<number[], EventKey>
   readonly #codec: Codec<unknown, unknown>
+  readonly #keys = new Map<string, KeptKey>()
   readonly #written = new ByteWriter()
 
-  constructor(
-    state: OpenState,
-    host: Host,
-    keyCodec: KeyCodec<number[], EventKey>,
-    codec: Codec<unknown, unknown>,
-  ) {
+  constructor(state: OpenState, codec: Codec<unknown, unknown>) {
     this.#state = state
-    this.#host = host
-    this.#keyCodec = keyCodec
     this.#codec = codec
   }
 
-  put(key: EncodedKey<unknown>, timestampMs: number, number: number, event: unknown): void {
+  /** @param key the bytes of the key. */
+  put(key: Uint8Array, timestampMs: number, number: number, event: unknown): void {
     const written = this.#written
     written.length = 0
     this.#codec.write(event, written)
-    const keyCodec = this.#keyCodec as unknown as KeyCodec<EventKey>
-    this.#state.entries.put(this.#state.context.locateIn(key, keyCodec, [timestampMs, number]), written)
+    const name = nameOf(key)
+    const kept = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
+    this.#keys.set(name, kept)
+    insert(kept.events, { timestampMs, number, bytes: written.copy(), isStored: false })
+    kept.isDirty = true
   }
 
-  /** The events of a window, in the order of their timestamps, then of their numbers. */
+  /** The events of a window, in the order of their timestamps, then as they came in. */
   read(
-    key: EncodedKey<unknown>,
+    key: Uint8Array,
     { startMs, endMs }: TimeWindow,
   ): { readonly events: unknown[]; readonly timestamps: number[] } {
-    const { context } = this.#state
-    const events: unknown[] = []
-    const timestamps: number[] = []
-    const gte = this.#place(key, startMs)
-    const lt = this.#place(key, endMs)
-    for (const [storedKey, bytes] of this.#host.entries.list(gte, lt)) {
-      try {
+    const all = this.#keys.get(nameOf(key))?.events ?? []
+    const inside = all.slice(placeOf(all, startMs), placeOf(all, endMs))
+    const reader = readerBehindPrefix(new Uint8Array(0))
+    return {
+      events: inside.map(({ bytes }) => this.#codec.read(reader.fromBytes(bytes))),
+      timestamps: inside.map(({ timestampMs }) => timestampMs),
+    }
+  }
+
+  /** Lets go of those that no window needs any more. */
+  removeBefore(key: Uint8Array, timestampMs: number): void {
+    const name = nameOf(key)
+    const kept = this.#keys.get(name)
+    if (kept === undefined) return
+    const gone = kept.events.splice(0, placeOf(kept.events, timestampMs))
+    for (const event of gone) if (event.isStored) kept.removed.push(event)
+    if (kept.events.length === 0 && kept.removed.length === 0) this.#keys.delete(name)
+    else if (kept.removed.length > 0) kept.isDirty = true
+  }
+
+  *flush(): IterableIterator<void> {
+    const { entries } = this.#state
+    const written = this.#written
+    for (const [name, kept] of this.#keys) {
+      if (!kept.isDirty) continue
+      kept.isDirty = false
+      const key = Buffer.from(name, 'latin1')
+      for (const event of kept.removed.splice(0)) {
+        entries.remove(this.#locate(key, event))
+        yield
+      }
+      for (const event of kept.events) {
+        if (event.isStored) continue
+        event.isStored = true
+        written.length = 0
+        written.append(event.bytes)
+        entries.put(this.#locate(key, event), written)
+        yield
+      }
+      if (kept.events.length === 0) this.#keys.delete(name)
+    }
+  }
+
+  *restore(): IterableIterator<void> {
+    const { entries, context } = this.#state
+    for (let group = 0; group < context.keyGroups; group++) {
+      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
+      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
+      for (const [storedKey, bytes] of scanned) {
         const reader: ByteReader = readerBehindPrefix(storedKey)
-        reader.position += key.bytes.length
-        timestamps.push(int64.readKey(reader))
-        events.push(this.#codec.read(reader.fromBytes(bytes)))
-      } catch (error) {
-        throw context.failureAt('read', error, storedKey, this.#keyCodec as unknown as KeyCodec<unknown>)
+        const start = reader.position
+        context.readKey(reader, context.keyCodec, 'head')
+        const name = nameOf(storedKey.subarray(start, reader.position))
+        const [timestampMs, number] = context.readKey(reader, eventKey, 'whole') as [number, number]
+        const kept = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
+        this.#keys.set(name, kept)
+        kept.events.push({ timestampMs, number, bytes, isStored: true })
+        yield
       }
     }
-    return { events, timestamps }
   }
 
-  /** Removes those that no window needs any more. */
-  removeBefore(key: EncodedKey<unknown>, timestampMs: number): void {
-    const { context, entries } = this.#state
-    const stored = context.locate(key)
-    const from = stored.copy()
-    const until = timestampMs === Infinity ? stored.end() : this.#place(key, timestampMs)
-    for (const [storedKey] of Array.from(this.#host.entries.list(from, until))) {
-      entries.remove(new GivenKey(storedKey))
-    }
+  #locate(
+    key: Uint8Array,
+    { timestampMs, number }: KeptEvent,
+  ): ReturnType<OpenState['context']['locateBytes']> {
+    const { context } = this.#state
+    const view = new DataView(key.buffer, key.byteOffset, key.byteLength)
+    const group = keyGroupOf(view, 0, key.length, context.keyGroups)
+    const stored = context.locateBytes(group, { bytes: key, offset: 0, length: key.length })
+    stored.append(eventKey, [timestampMs, number])
+    return stored
   }
+}
 
-  #place(key: EncodedKey<unknown>, timestampMs: number): Uint8Array {
-    const within = Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, timestampMs))
-    return this.#state.context.locateIn(key, int64, within).copy()
+function insert(events: KeptEvent[], event: KeptEvent): void {
+  let place = events.length
+  // Most come in order. Of one timestamp, the later number is behind.
+  while (place > 0 && (events[place - 1] as KeptEvent).timestampMs > event.timestampMs) place--
+  events.splice(place, 0, event)
+}
+
+/** How many events are before a time. */
+function placeOf(events: readonly KeptEvent[], timestampMs: number): number {
+  let low = 0
+  let high = events.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((events[middle] as KeptEvent).timestampMs < timestampMs) low = middle + 1
+    else high = middle
   }
+  return low
 }

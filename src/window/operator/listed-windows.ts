@@ -4,8 +4,26 @@ import type { TimeWindow, WindowAssigner } from '../assign/assigner.js'
 import type { CountWindows, GlobalWindows, SessionWindows, SlidingWindows } from '../assign/by-key.js'
 import type { Pane, Windows } from '../windowed.js'
 import type { Accumulator } from './accumulator.js'
-import type { Entered, Fire, FireExtras, KeyWindows } from './key-windows.js'
 import { FIRED_ON_TIME, IS_AWAITED, type WindowList } from './window-list.js'
+
+/** What has become of an event. */
+export interface Entered {
+  hasEntered: boolean
+  /** When the key is due because of it, where that is earlier than it was before. */
+  dueMs: number | undefined
+  /** Windows that it has come too late for. */
+  missed: TimeWindow[]
+  /** Something is to fire after the early or the refire interval, which was not so before. */
+  isAwaited: boolean
+}
+
+/** A result, as the windows of a key give it. */
+export type Fire = (window: TimeWindow, value: unknown, pane: Pane, more: FireExtras | undefined) => void
+
+export interface FireExtras {
+  readonly replaces?: readonly TimeWindow[]
+  readonly isFull?: boolean
+}
 
 export interface ListedOptions {
   readonly windows: Windows
@@ -18,8 +36,8 @@ export interface ListedOptions {
   readonly isDiscarding: boolean
 }
 
-export class ListedWindows implements KeyWindows {
-  readonly startsDiffer: boolean
+/** Works on the list of a key's windows, which somebody else loads and saves. */
+export class ListedWindows {
   readonly #options: ListedOptions
   readonly #list: WindowList
   /** `undefined` where the events are kept. */
@@ -44,11 +62,11 @@ export class ListedWindows implements KeyWindows {
     this.#valueOf = valueOf
     this.#fire = fire
     const kind = 'kind' in windows ? windows.kind : 'time'
-    this.startsDiffer = kind === 'session' || kind === 'time'
     // The event of a window that slides is also in those of the events after it.
     this.#keptForMs = kind === 'sliding' ? (windows as SlidingWindows).sizeMs : 0
   }
 
+  /** Takes an event in. */
   enter(event: unknown, timestampMs: number, watermarkMs: number, entered: Entered): void {
     const { windows } = this.#options
     if (!('kind' in windows)) this.#enterTime(windows, event, timestampMs, watermarkMs, entered)
@@ -66,6 +84,7 @@ export class ListedWindows implements KeyWindows {
     }
   }
 
+  /** What an event that has entered makes fire at once. */
   fireEntered(watermarkMs: number): void {
     const list = this.#list
     const { windows, everyEvents, waitsLate } = this.#options
@@ -87,6 +106,7 @@ export class ListedWindows implements KeyWindows {
     }
   }
 
+  /** What is due at a time: it fires, or its place is given back. */
   fireDue(dueMs: number, watermarkMs: number): void {
     const list = this.#list
     const { windows } = this.#options
@@ -107,6 +127,7 @@ export class ListedWindows implements KeyWindows {
     }
   }
 
+  /** What waits for a processing time fires. */
   fireAwaited(watermarkMs: number): void {
     const list = this.#list
     for (let i = 0; i < list.count; i++) {
@@ -116,11 +137,13 @@ export class ListedWindows implements KeyWindows {
     }
   }
 
+  /** Whether something waits for a processing time. */
   isAwaited(): boolean {
     for (let i = 0; i < this.#list.count; i++) if (this.#list.has(i, IS_AWAITED)) return true
     return false
   }
 
+  /** When the key is due next; `undefined` where it is not. */
   nextDueMs(): number | undefined {
     const list = this.#list
     let least: number | undefined
@@ -131,6 +154,7 @@ export class ListedWindows implements KeyWindows {
     return least
   }
 
+  /** The start of the first window that fires at a time. */
   firstStartMs(dueMs: number): number {
     const list = this.#list
     for (let i = 0; i < list.count; i++) {
@@ -139,6 +163,7 @@ export class ListedWindows implements KeyWindows {
     return Infinity
   }
 
+  /** What each window has at the moment, as an early result that changes nothing. */
   show(fire: Fire): void {
     const list = this.#list
     for (let i = 0; i < list.count; i++) {
@@ -307,7 +332,7 @@ export class ListedWindows implements KeyWindows {
     const replaces = list.replaces(i)
     const extras = replaces.length > 0 ? { ...more, replaces } : more
     this.#fire(window, this.#value(i, window), { index: list.panes(i), kind, isFinal }, extras)
-    list.setReplaces(i, [])
+    if (replaces.length > 0) list.setReplaces(i, [])
     list.setPanes(i, list.panes(i) + 1)
     list.setChanges(i, 0)
     if (isDiscarding) this.#accumulator?.reset(list, i)

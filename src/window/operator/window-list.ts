@@ -1,32 +1,29 @@
 // The open windows of one key, as one value of the store. Numbers are little-endian.
 //
-//   windows := next u32 · fired f64 · window*
+//   windows := next u32 · window*
 //   window  := start f64 · end f64 · panes u32 · changes u32 · flags u16 · replaces u16 · length u32 · (start f64 · end f64)* · accumulator
 //
 // (1) Windows are in the order of their starts, then of their ends.
-// (2) Of windows that are kept as panes, all that end up to `fired` have fired, or were missed.
-// (3) The end of a window that only ends with the stream is +Infinity.
+// (2) The end of a window that only ends with the stream is +Infinity.
 
-import type { JsonValue } from '../../base/json.js'
-import type { Slot } from '../../base/slot.js'
-import { type ByteReader, ByteWriter } from '../../state/codec/bytes.js'
+import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import type { TimeWindow } from '../assign/assigner.js'
+import type { AccumulatorMemory } from './accumulator.js'
 
-const HEAD_BYTES = 12
+const HEAD_BYTES = 4
 const WINDOW_BYTES = 32
 const REPLACED_BYTES = 16
+const NONE: readonly TimeWindow[] = []
 
 /** It has fired at its end. */
 export const FIRED_ON_TIME = 1
 /** It fires when a processing time has come. */
 export const IS_AWAITED = 2
-/** Something was added to its accumulator. */
-export const HAS_VALUE = 4
 
 /** The windows of one key, read from their bytes and changed in them. */
-export class WindowList {
+export class WindowList implements AccumulatorMemory {
   readonly writer: ByteWriter = new ByteWriter()
   /** Where each one begins. */
   readonly #places: number[] = []
@@ -34,6 +31,14 @@ export class WindowList {
 
   constructor() {
     this.clear()
+  }
+
+  get bytes(): Uint8Array {
+    return this.writer.bytes
+  }
+
+  get view(): DataView {
+    return this.writer.view
   }
 
   get count(): number {
@@ -46,7 +51,6 @@ export class WindowList {
     this.#count = 0
     const at = this.writer.reserve(HEAD_BYTES)
     this.writer.view.setUint32(at, 0, true)
-    this.firedEndMs = -Infinity
   }
 
   /** Copies the windows of a value, of which `length` bytes are in `bytes` from `offset`. */
@@ -74,15 +78,6 @@ export class WindowList {
 
   set nextNumber(number: number) {
     this.writer.view.setUint32(0, number, true)
-  }
-
-  /** Windows that end up to here have fired, where they are kept as panes. */
-  get firedEndMs(): number {
-    return this.writer.view.getFloat64(4, true)
-  }
-
-  set firedEndMs(endMs: number) {
-    this.writer.view.setFloat64(4, endMs, true)
   }
 
   startMs(i: number): number {
@@ -128,10 +123,12 @@ export class WindowList {
   }
 
   /** Windows whose results this one's next result takes the place of. */
-  replaces(i: number): TimeWindow[] {
+  replaces(i: number): readonly TimeWindow[] {
     const { view } = this.writer
     const at = this.#at(i) + WINDOW_BYTES
-    return Array.from({ length: this.#replacedCount(this.#at(i)) }, (_, n) => ({
+    const length = this.#replacedCount(this.#at(i))
+    if (length === 0) return NONE
+    return Array.from({ length }, (_, n) => ({
       startMs: view.getFloat64(at + n * REPLACED_BYTES, true),
       endMs: view.getFloat64(at + n * REPLACED_BYTES + 8, true),
     }))
@@ -160,7 +157,7 @@ export class WindowList {
     return this.writer.view.getUint32(this.#at(i) + 28, true)
   }
 
-  /** Makes room for an accumulator of so many bytes; what was there of it is anything. Returns where it lies. */
+  /** Makes room for an accumulator of so many bytes; what was there of it is anything. */
   resizeAccumulator(i: number, length: number): number {
     const start = this.accumulatorAt(i)
     const before = this.accumulatorBytes(i)
@@ -168,7 +165,7 @@ export class WindowList {
       this.#resize(i, start, before, length)
       this.writer.view.setUint32(this.#at(i) + 28, length, true)
     }
-    return start
+    return i
   }
 
   /** The place of the first window that does not start, or end, before this one. */
@@ -245,18 +242,17 @@ export interface StoredWindow {
   readonly startMs: number
   readonly endMs: number
   readonly panes: number
-  readonly value: unknown
+  /** `undefined` where the events are kept. */
+  readonly accumulator: unknown
 }
 
-/**
- * The codec of a state of windows: for tools, which read it. What is in the descriptor decides whether a program can go on with the
- * windows of another one.
- */
-export function windowsCodec(
+/** The codec of a state of windows: for tools, which read it. A program with another descriptor cannot go on with them. */
+export function windowListCodec(
   accumulator: Codec<unknown> | undefined,
-  description: JsonValue,
+  description: string,
 ): Codec<readonly StoredWindow[]> {
   const list = new WindowList()
+  const reader = new ByteReader()
   return Object.freeze({
     descriptor: { windows: description, accumulator: accumulator?.descriptor ?? 'none' },
     fixedBytes: undefined,
@@ -267,41 +263,16 @@ export function windowsCodec(
     read: (from: ByteReader) => {
       const start = from.take(from.rest())
       list.load(from.bytes, start, from.position - start)
-      return Array.from({ length: list.count }, (_, i) => ({
-        startMs: list.startMs(i),
-        endMs: list.endMs(i),
-        panes: list.panes(i),
-        value: accumulator === undefined ? undefined : readAccumulator(list, i, accumulator, from),
-      }))
+      return Array.from({ length: list.count }, (_, i) => {
+        reader.fromBytes(list.bytes, list.accumulatorAt(i))
+        reader.end = reader.position + list.accumulatorBytes(i)
+        return {
+          startMs: list.startMs(i),
+          endMs: list.endMs(i),
+          panes: list.panes(i),
+          accumulator: accumulator?.read(reader),
+        }
+      })
     },
   })
-}
-
-/** Reads an accumulator; `reader` is used for it, and goes on where it was. */
-export function readAccumulator(
-  list: WindowList,
-  i: number,
-  codec: Codec<unknown>,
-  reader: ByteReader,
-): unknown {
-  const { bytes, position, end } = reader
-  const at = list.accumulatorAt(i)
-  reader.fromBytes(list.writer.bytes, at)
-  reader.end = at + list.accumulatorBytes(i)
-  const value = codec.read(reader)
-  reader.assertEnd()
-  reader.fromBytes(bytes, position)
-  reader.end = end
-  return value
-}
-
-/** Shows an accumulator where it lies in the list. */
-export function showAccumulator(list: WindowList, i: number, slot: Slot): void {
-  const { bytes, view } = list.writer
-  if (slot.bytes !== bytes) {
-    slot.bytes = bytes
-    slot.view = view
-  }
-  slot.offset = list.accumulatorAt(i)
-  slot.length = list.accumulatorBytes(i)
 }

@@ -11,7 +11,8 @@ import { combined, count, first, last, max, sum } from '../aggregate/ready-made.
 import { cumulative, hopping, type TimeWindow, tumbling, type WindowAssigner } from '../assign/assigner.js'
 import { countWindows, globalWindows, session, sliding } from '../assign/by-key.js'
 import { type WindowOptions, type WindowResult, windowed } from '../windowed.js'
-import { statesOfWindows, WindowOperator } from './window-operator.js'
+import { openWindows, statesOfWindows } from './open-windows.js'
+import type { WindowOperator } from './window-operator.js'
 
 interface Event {
   readonly key: string
@@ -41,18 +42,19 @@ class Driver {
     })
   }
 
-  /** Opens the store; what is only in memory is lost by it. */
+  /** Makes a cut, and opens its store: what is only in memory is lost by it. */
   async open(): Promise<this> {
+    this.flush()
     const schema = defineState({ key: utf8, states: statesOfWindows('w', this.#definition) as never })
     const store = await StateStore.open(this.#backend, schema)
-    this.operator = new WindowOperator({
+    this.operator = openWindows({
       store,
       name: 'w',
-      definition: this.#definition,
+      definition: this.#definition as never,
       emit: (result) => void this.results.push(result as Result),
       nowMs: () => this.nowMs,
     })
-    for (const _ of this.operator.restore());
+    for (const _ of this.operator.restore(this.watermarkMs));
     return this
   }
 
@@ -63,11 +65,16 @@ class Driver {
   advance(watermarkMs: number): void {
     if (watermarkMs <= this.watermarkMs) return
     this.watermarkMs = watermarkMs
-    this.operator.advance(watermarkMs)
-    while (this.operator.proceed(3));
+    for (const _ of this.operator.advance(watermarkMs));
   }
 
+  flush(): void {
+    if (this.operator !== undefined) for (const _ of this.operator.flush());
+  }
+
+  /** How many entries there are in the end, the recorded schema among them. */
   async close(): Promise<number> {
+    this.flush()
     const left = await this.#backend.count()
     await this.#backend.close()
     return left
@@ -149,7 +156,7 @@ describe('windows', () => {
     })
     expect(shown(driver.results)).toEqual(['a [5, 15) 1 onTime 0 final'])
     expect(driver.late).toEqual(['7 entered [0, 10)', '1 lost [-5, 5) [0, 10)'])
-    expect([driver.operator.lostEvents, driver.operator.missedWindows]).toEqual([1, 3])
+    expect([driver.operator.late.lostEvents, driver.operator.late.missedWindows]).toEqual([1, 3])
   })
 
   it('W10: an event between hopping windows is in none, and not late', async () => {

@@ -1,0 +1,384 @@
+// Windows that are the same for all keys, of which each fires once: an event changes one pane, however many windows it is in, and a
+// window that closes merges its panes. A table for each pane is walked when it closes and dropped as a whole.
+//
+//   state := map of [end int64, start int64] of the pane to the accumulator
+//
+// (1) Cuts are made between two advances: all windows that end up to the watermark of a cut have fired in it, and no other one has.
+
+import { present } from '../../base/assert.js'
+import { copyViewed } from '../../base/slot.js'
+import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
+import type { KeyCodec } from '../../state/codec/codec.js'
+import { tuple } from '../../state/codec/composite.js'
+import { int64 } from '../../state/codec/numbers.js'
+import { keyGroupOf } from '../../state/key/key-group.js'
+import { isEncodedKey, type KeyLike, plainKey, statePrefix } from '../../state/key/stored-key.js'
+import { map, type StateDefinition } from '../../state/kinds/definitions.js'
+import type { StateContext } from '../../state/kinds/state-context.js'
+import type { OpenState } from '../../state/open-state.js'
+import { openStateOf } from '../../state/store.js'
+import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assign/assigner.js'
+import { sortedByKey } from '../due/key-order.js'
+import { Accumulator, HAS_VALUE } from './accumulator.js'
+import { IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
+import {
+  type AnyResult,
+  EARLY,
+  type ErasedAggregate,
+  type ErasedWindows,
+  type LateFigures,
+  ON_TIME,
+  type WindowOperator,
+  type WindowOperatorOptions,
+  WindowOutput,
+  windowCodec,
+} from './window-operator.js'
+
+/** So many keys are worked on in one step. */
+const STEP_KEYS = 64
+
+const paneKey = tuple(int64, int64) as unknown as KeyCodec<readonly number[]>
+
+/** Whether every event is in windows by its time alone, and each window fires once. */
+export function isAligned({
+  windows,
+  aggregate,
+  events,
+  allowedLatenessMs = 0,
+  early,
+}: ErasedWindows): boolean {
+  if ('kind' in windows || events !== undefined || early !== undefined || allowedLatenessMs > 0) return false
+  return isSingle(windows) || aggregate?.merge !== undefined
+}
+
+/** Whether no two windows overlap. */
+const isSingle = (windows: WindowAssigner): boolean => !isPaned(windows) || windows.isTumbling
+
+export function alignedStates(
+  name: string,
+  { windows, aggregate }: ErasedWindows,
+): { [name: string]: StateDefinition } {
+  const { codec } = aggregate as ErasedAggregate
+  return { [name]: map(tuple(int64, int64), windowCodec(codec, `panes of ${windows.description}`)) }
+}
+
+/** What is kept of a stretch of time: for each key an accumulator. */
+interface Pane extends TimeWindow {
+  /** The ends of the first and of the last window that it is in. */
+  readonly firstEndMs: number
+  readonly lastEndMs: number
+  readonly table: KeyTable
+  /** The store has something of it. */
+  isStored: boolean
+  isDirty: boolean
+}
+
+export class AlignedWindows implements WindowOperator {
+  readonly nextProcessingMs: number = Infinity
+  readonly #windows: WindowAssigner
+  readonly #output: WindowOutput
+  readonly #state: OpenState
+  readonly #context: StateContext<unknown>
+  readonly #accumulator: Accumulator
+  readonly #panes = new Map<number, Pane>()
+  /** The pane of the last event. */
+  #pane: Pane | undefined
+  /** Panes that are dropped and of which the store has something. */
+  readonly #dropped: Pane[] = []
+  /** A table that was dropped, to be used again. */
+  #spare: KeyTable | undefined
+  /** Windows that end up to here have fired. */
+  #firedEndMs = -Infinity
+  readonly #key = new TableKey()
+  readonly #keyWriter = new ByteWriter()
+  readonly #value = new ByteWriter()
+  /** An accumulator as it was before an event. */
+  readonly #before: ByteWriter
+  readonly #reader = new ByteReader()
+  readonly #shownKey = { bytes: new Uint8Array(0), offset: 0, length: 0 }
+
+  constructor(options: WindowOperatorOptions) {
+    const { windows, aggregate } = options.definition
+    this.#windows = windows as WindowAssigner
+    this.#output = new WindowOutput(options)
+    this.#state = openStateOf(options.store, options.name)
+    this.#context = this.#state.context
+    this.#accumulator = new Accumulator(aggregate as unknown as ErasedAggregate)
+    this.#before = new ByteWriter(this.#accumulator.zeroBytes)
+  }
+
+  get late(): LateFigures {
+    return this.#output.late
+  }
+
+  add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
+    let pane = this.#pane
+    if (pane === undefined || timestampMs < pane.startMs || timestampMs >= pane.endMs) {
+      pane = this.#paneOf(timestampMs)
+      if (pane === undefined) return
+    }
+    if (watermarkMs >= pane.firstEndMs - 1) {
+      this.#onMissed(event, timestampMs, watermarkMs)
+      if (watermarkMs >= pane.lastEndMs - 1) return
+    }
+    const { table } = pane
+    const tableKey = this.#encode(key)
+    let entry = table.find(tableKey)
+    if (entry === 0) entry = table.add(tableKey, this.#accumulator.zeroBytes)
+    if (this.#panes.get(pane.startMs) !== pane) this.#panes.set(pane.startMs, pane)
+    this.#pane = pane
+    pane.isDirty = true
+    entry = this.#addTo(table, entry, key, event, timestampMs)
+    table.set(entry, IS_DIRTY, true)
+  }
+
+  *advance(watermarkMs: number): IterableIterator<void> {
+    for (;;) {
+      let endMs = Infinity
+      for (const pane of this.#panes.values())
+        endMs = Math.min(endMs, this.#nextEndMs(pane, this.#firedEndMs))
+      if (endMs === Infinity || endMs - 1 > watermarkMs) break
+      yield* this.#fire(endMs)
+      this.#firedEndMs = endMs
+      this.#drop()
+    }
+    if (watermarkMs + 1 > this.#firedEndMs) this.#firedEndMs = watermarkMs + 1
+  }
+
+  onProcessingTime(): void {}
+
+  peek(key: KeyLike<unknown>): AnyResult[] {
+    const results: AnyResult[] = []
+    const tableKey = this.#encode(key)
+    let afterMs = this.#firedEndMs
+    for (;;) {
+      let endMs = Infinity
+      for (const pane of this.#panes.values()) {
+        if (pane.table.find(tableKey) !== 0) endMs = Math.min(endMs, this.#nextEndMs(pane, afterMs))
+      }
+      if (endMs === Infinity) return results
+      const window = { startMs: this.#startOf(endMs), endMs }
+      const merged = new KeyTable()
+      for (const { table } of this.#panesIn(window)) {
+        const entry = table.find(tableKey)
+        if (entry !== 0) this.#mergeInto(merged, tableKey, table, entry)
+      }
+      afterMs = endMs
+      const entry = merged.first()
+      if (entry === 0 || !merged.has(entry, HAS_VALUE)) continue
+      const value = this.#accumulator.result(merged, entry)
+      results.push({ key: plainKey(key), window, value, timestampMs: endMs - 1, pane: EARLY })
+    }
+  }
+
+  *flush(): IterableIterator<void> {
+    let count = 0
+    for (const pane of this.#dropped.splice(0)) {
+      for (let entry = pane.table.first(); entry !== 0; entry = pane.table.next(entry)) {
+        if (!pane.table.has(entry, IS_STORED)) continue
+        this.#state.entries.remove(this.#locate(pane, entry))
+        if (++count % STEP_KEYS === 0) yield
+      }
+    }
+    for (const pane of this.#panes.values()) {
+      if (!pane.isDirty) continue
+      pane.isDirty = false
+      const { table } = pane
+      for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+        if (!table.has(entry, IS_DIRTY) || !table.has(entry, HAS_VALUE)) continue
+        this.#store(pane, entry)
+        if (++count % STEP_KEYS === 0) yield
+      }
+    }
+  }
+
+  *restore(watermarkMs: number): IterableIterator<void> {
+    this.#firedEndMs = watermarkMs + 1
+    const { entries, context } = this.#state
+    const reader = new ByteReader()
+    let count = 0
+    for (let group = 0; group < context.keyGroups; group++) {
+      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
+      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
+      for (const [storedKey, bytes] of scanned) {
+        reader.fromBytes(storedKey, PREFIX_BYTES)
+        context.readKey(reader, context.keyCodec, 'head')
+        const keyEnd = reader.position
+        const [, startMs] = context.readKey(reader, paneKey, 'whole') as [number, number]
+        const pane = present(this.#paneOf(startMs), 'the pane of what is stored')
+        this.#panes.set(pane.startMs, pane)
+        pane.isStored = true
+        const { table } = pane
+        this.#key.set(storedKey, PREFIX_BYTES, keyEnd - PREFIX_BYTES)
+        const entry = table.add(this.#key, bytes.length)
+        table.bytes.set(bytes, table.accumulatorAt(entry))
+        table.set(entry, IS_STORED, true)
+        table.set(entry, HAS_VALUE, true)
+        if (++count % STEP_KEYS === 0) yield
+      }
+    }
+  }
+
+  /** Adds to an accumulator, or leaves everything as it was. */
+  #addTo(table: KeyTable, entry: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): number {
+    const accumulator = this.#accumulator
+    const length = accumulator.zeroBytes
+    const at = table.accumulatorAt(entry)
+    copyViewed(table, at, length, this.#before, 0)
+    try {
+      return accumulator.add(table, entry, event, timestampMs)
+    } catch (error) {
+      copyViewed(this.#before, 0, length, table, at)
+      throw this.#context.failure('write', error, key)
+    }
+  }
+
+  #encode(key: KeyLike<unknown>): TableKey {
+    if (isEncodedKey(key)) return this.#key.set(key.bytes, 0, key.bytes.length)
+    const writer = this.#keyWriter
+    writer.length = 0
+    try {
+      this.#context.keyCodec.writeKey(key, writer)
+    } catch (error) {
+      throw this.#context.failure('write', error, key)
+    }
+    return this.#key.set(writer.bytes, 0, writer.length)
+  }
+
+  #onMissed(event: unknown, timestampMs: number, watermarkMs: number): void {
+    const windows = this.#windows.windowsOf(timestampMs)
+    const missed = windows.filter(({ endMs }) => watermarkMs >= endMs - 1)
+    this.#output.missed(event, { timestampMs, watermarkMs }, missed, missed.length === windows.length)
+  }
+
+  /** The pane of a time; it is kept once something is added. `undefined`: no window has that time. */
+  #paneOf(timestampMs: number): Pane | undefined {
+    const windows = this.#windows
+    let interval: TimeWindow | undefined
+    if (isPaned(windows)) {
+      const startMs = floorTo(timestampMs, windows.paneMs, windows.offsetMs)
+      interval = { startMs, endMs: startMs + windows.paneMs }
+    } else {
+      interval = windows.windowsOf(timestampMs)[0]
+    }
+    if (interval === undefined) return undefined
+    const found = this.#panes.get(interval.startMs)
+    if (found !== undefined) return found
+    const firstEndMs = isPaned(windows) ? windows.nextEndMs(timestampMs, -Infinity) : interval.endMs
+    const lastEndMs = isPaned(windows) ? windows.lastEndMs(timestampMs) : interval.endMs
+    if (firstEndMs === undefined || lastEndMs === undefined) return undefined
+    const table = this.#spare ?? new KeyTable()
+    this.#spare = undefined
+    return { ...interval, firstEndMs, lastEndMs, table, isStored: false, isDirty: false }
+  }
+
+  #nextEndMs(pane: Pane, afterMs: number): number {
+    const windows = this.#windows
+    if (pane.lastEndMs <= afterMs) return Infinity
+    if (!isPaned(windows)) return pane.endMs
+    return windows.nextEndMs(pane.startMs, afterMs) ?? Infinity
+  }
+
+  #startOf(endMs: number): number {
+    const windows = this.#windows
+    if (isPaned(windows)) return windows.startOf(endMs)
+    for (const pane of this.#panes.values()) if (pane.endMs === endMs) return pane.startMs
+    throw new Error('a window without a pane')
+  }
+
+  #panesIn({ startMs, endMs }: TimeWindow): Pane[] {
+    return [...this.#panes.values()]
+      .filter((pane) => pane.startMs >= startMs && pane.startMs < endMs)
+      .sort((left, right) => left.startMs - right.startMs)
+  }
+
+  *#fire(endMs: number): IterableIterator<void> {
+    const window = { startMs: this.#startOf(endMs), endMs }
+    const panes = this.#panesIn(window)
+    const [first] = panes
+    if (first === undefined) return
+    const table = panes.length === 1 ? first.table : yield* this.#merged(panes)
+    const order = new Uint32Array(table.count)
+    let count = 0
+    for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+      if (table.has(entry, HAS_VALUE)) order[count++] = entry
+    }
+    const sorted = yield* sortedByKey(table, order.slice(0, count))
+    const timestampMs = endMs - 1
+    for (let i = 0; i < count; i++) {
+      const entry = sorted[i] as number
+      const value = this.#accumulator.result(table, entry)
+      this.#output.result({ key: this.#keyOf(table, entry), window, value, timestampMs, pane: ON_TIME })
+      if (i % STEP_KEYS === STEP_KEYS - 1) yield
+    }
+  }
+
+  *#merged(panes: readonly Pane[]): Generator<void, KeyTable> {
+    const merged = new KeyTable()
+    const key = new TableKey()
+    let count = 0
+    for (const { table } of panes) {
+      for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+        this.#mergeInto(merged, table.loadKey(entry, key), table, entry)
+        if (++count % STEP_KEYS === 0) yield
+      }
+    }
+    return merged
+  }
+
+  #mergeInto(merged: KeyTable, key: TableKey, table: KeyTable, entry: number): void {
+    let into = merged.find(key)
+    if (into === 0) into = merged.add(key, table.accumulatorBytes(entry))
+    this.#accumulator.merge(merged, into, table, entry)
+  }
+
+  /** Panes that are in no window any more. */
+  #drop(): void {
+    for (const [startMs, pane] of this.#panes) {
+      if (pane.lastEndMs > this.#firedEndMs) continue
+      this.#panes.delete(startMs)
+      if (this.#pane === pane) this.#pane = undefined
+      if (pane.isStored) {
+        this.#dropped.push(pane)
+      } else if (this.#spare === undefined) {
+        pane.table.clear()
+        this.#spare = pane.table
+      }
+    }
+  }
+
+  #keyOf(table: KeyTable, entry: number): unknown {
+    const { bytes, offset, length } = table.keyOf(entry, this.#shownKey)
+    const reader = this.#reader
+    // The same memory again needs no new view.
+    if (reader.bytes === bytes) reader.position = offset
+    else reader.fromBytes(bytes, offset)
+    reader.end = offset + length
+    return this.#context.readKey(reader, this.#context.keyCodec, 'whole')
+  }
+
+  #locate(pane: Pane, entry: number): ReturnType<StateContext<unknown>['locateBytes']> {
+    const context = this.#context
+    const key = pane.table.keyOf(entry, this.#shownKey)
+    const group = keyGroupOf(pane.table.view, key.offset, key.offset + key.length, context.keyGroups)
+    const stored = context.locateBytes(group, key)
+    stored.append(paneKey, [pane.endMs, pane.startMs])
+    return stored
+  }
+
+  #store(pane: Pane, entry: number): void {
+    const { table } = pane
+    const value = this.#value
+    value.length = 0
+    const length = table.accumulatorBytes(entry)
+    const to = value.reserve(length)
+    const from = table.accumulatorAt(entry)
+    for (let i = 0; i < length; i++) value.bytes[to + i] = table.bytes[from + i] as number
+    this.#state.entries.put(this.#locate(pane, entry), value)
+    table.set(entry, IS_DIRTY, false)
+    table.set(entry, IS_STORED, true)
+    pane.isStored = true
+  }
+}
+
+const PREFIX_BYTES = 4

@@ -1,0 +1,380 @@
+// Windows of every kind, as the list of those that each key has open.
+//
+// (1) What is due when follows from the lists, and is found again when the store is opened. A key is due at the earliest time at which
+//     anything becomes of its windows; each time it is, the next one follows from its list. A key that is due in vain, because a session
+//     went on, costs one look.
+
+import { present } from '../../base/assert.js'
+import type { Stretch } from '../../base/slot.js'
+import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
+import type { Codec } from '../../state/codec/codec.js'
+import { keyGroupOf } from '../../state/key/key-group.js'
+import { isEncodedKey, type KeyLike, statePrefix } from '../../state/key/stored-key.js'
+import { map, type StateDefinition, value } from '../../state/kinds/definitions.js'
+import type { StateContext } from '../../state/kinds/state-context.js'
+import type { OpenState } from '../../state/open-state.js'
+import { openStateOf } from '../../state/store.js'
+import type { TimeWindow } from '../assign/assigner.js'
+import { DueKeys } from '../due/due-keys.js'
+import { DueRun } from '../due/due-run.js'
+import type { Pane } from '../windowed.js'
+import { Accumulator } from './accumulator.js'
+import { eventKey, KeptEvents } from './kept-events.js'
+import { IS_DEAD, IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
+import { type Entered, type Fire, type FireExtras, ListedWindows } from './listed-windows.js'
+import { WindowList, windowListCodec } from './window-list.js'
+import {
+  type AnyResult,
+  type ErasedAggregate,
+  type ErasedWindows,
+  type LateFigures,
+  type WindowOperator,
+  type WindowOperatorOptions,
+  WindowOutput,
+} from './window-operator.js'
+
+/** So many keys are worked on in one step. */
+const STEP_KEYS = 64
+/** Dead keys are left out of the table from so many on. */
+const COMPACTED_FROM = 1_024
+const PREFIX_BYTES = 4
+
+const eventsName = (name: string): string => `${name}.events`
+
+export function listedStates(name: string, definition: ErasedWindows): { [name: string]: StateDefinition } {
+  const { windows, aggregate, events } = definition
+  const codec = events === undefined ? (aggregate as ErasedAggregate).codec : undefined
+  return {
+    [name]: value(windowListCodec(codec, windows.description)),
+    ...(events === undefined ? {} : { [eventsName(name)]: map(eventKey, events as Codec<unknown>) }),
+  }
+}
+
+export class ListedOperator implements WindowOperator {
+  readonly #definition: ErasedWindows
+  readonly #nowMs: () => number
+  readonly #output: WindowOutput
+  readonly #state: OpenState
+  readonly #context: StateContext<unknown>
+  readonly #table = new KeyTable()
+  readonly #list = new WindowList()
+  readonly #windows: ListedWindows
+  readonly #kept: KeptEvents | undefined
+  readonly #due = new DueKeys()
+  readonly #awaited = new DueKeys()
+  readonly #tableKey = new TableKey()
+  readonly #keyWriter = new ByteWriter()
+  readonly #written = new ByteWriter()
+  readonly #reader = new ByteReader()
+  readonly #shown = { bytes: new Uint8Array(0), offset: 0, length: 0 }
+  #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
+  #watermarkMs = -Infinity
+
+  constructor(options: WindowOperatorOptions) {
+    const { definition, store, name, nowMs } = options
+    this.#definition = definition
+    this.#nowMs = nowMs
+    this.#output = new WindowOutput(options)
+    this.#state = openStateOf(store, name)
+    this.#context = this.#state.context
+    const { windows, aggregate, events, process, allowedLatenessMs = 0, early, refireMs, panes } = definition
+    const accumulator =
+      aggregate === undefined ? undefined : new Accumulator(aggregate as unknown as ErasedAggregate)
+    if (events !== undefined) {
+      this.#kept = new KeptEvents(openStateOf(store, eventsName(name)), events as Codec<unknown, unknown>)
+    }
+    const valueOf = (window: TimeWindow): unknown => {
+      const found = present(this.#kept, 'kept events').read(this.#keyBytes(), window)
+      return process === undefined
+        ? folded(present(accumulator, 'an aggregate'), found.events, found.timestamps)
+        : process(found.events, window)
+    }
+    const listed = {
+      windows,
+      allowedLatenessMs,
+      everyEvents: early?.everyEvents ?? Infinity,
+      waitsEarly: early?.everyMs !== undefined,
+      waitsLate: refireMs !== undefined,
+      isDiscarding: panes === 'discarding',
+    }
+    const inPlace = events === undefined ? accumulator : undefined
+    const fire: Fire = (window, result, pane, more) => {
+      this.#output.result(this.#resultOf(window, result, pane, more))
+    }
+    this.#windows = new ListedWindows(listed, this.#list, inPlace, valueOf, fire)
+  }
+
+  get late(): LateFigures {
+    return this.#output.late
+  }
+
+  get nextProcessingMs(): number {
+    return this.#awaited.nextMs
+  }
+
+  add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
+    this.#watermarkMs = watermarkMs
+    this.#encode(key)
+    this.#load()
+    const entered: Entered = {
+      hasEntered: false,
+      dueMs: undefined,
+      missed: this.#entered.missed,
+      isAwaited: false,
+    }
+    if (entered.missed.length > 0) entered.missed = []
+    this.#entered = entered
+    try {
+      this.#windows.enter(event, timestampMs, watermarkMs, entered)
+      if (entered.hasEntered && this.#kept !== undefined) {
+        this.#kept.put(this.#keyBytes(), timestampMs, this.#list.nextNumber++, event)
+      }
+    } catch (error) {
+      throw this.#context.failure('write', error, key)
+    }
+    if (entered.missed.length > 0) {
+      this.#output.missed(event, { timestampMs, watermarkMs }, entered.missed, !entered.hasEntered)
+    }
+    if (!entered.hasEntered) return
+    const { count } = this.#list
+    this.#windows.fireEntered(watermarkMs)
+    this.#save(count)
+    const stretch = this.#tableKeyStretch()
+    if (entered.dueMs !== undefined) this.#due.add(entered.dueMs, 0, stretch)
+    if (entered.isAwaited) this.#awaited.add(this.#awaitedAtMs(), 0, stretch)
+  }
+
+  *advance(watermarkMs: number): IterableIterator<void> {
+    this.#watermarkMs = watermarkMs
+    const run = new DueRun(this.#due, watermarkMs)
+    for (let closed = 1; run.next(); closed++) {
+      const { dueMs, key } = run.current
+      if (run.peekMs() === dueMs) yield* this.#closeTogether(run, dueMs)
+      else this.#close(run, dueMs, key)
+      if (closed % STEP_KEYS === 0) yield
+    }
+  }
+
+  onProcessingTime(nowMs: number): void {
+    if (this.#awaited.nextMs > nowMs) return
+    const run = new DueRun(this.#awaited, nowMs)
+    while (run.next()) {
+      if (!this.#loadKey(run.current.key)) continue
+      this.#windows.fireAwaited(this.#watermarkMs)
+      this.#save(0)
+    }
+  }
+
+  peek(key: KeyLike<unknown>): AnyResult[] {
+    const found: AnyResult[] = []
+    this.#encode(key)
+    this.#load()
+    this.#windows.show((window, result, pane, more) => {
+      found.push(this.#resultOf(window, result, pane, more))
+    })
+    return found
+  }
+
+  *flush(): IterableIterator<void> {
+    if (this.#kept !== undefined) yield* this.#kept.flush()
+    const table = this.#table
+    let count = 0
+    for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+      if (!table.has(entry, IS_DIRTY)) continue
+      this.#store(entry)
+      if (++count % STEP_KEYS === 0) yield
+    }
+    this.#compact()
+  }
+
+  *restore(watermarkMs: number): IterableIterator<void> {
+    this.#watermarkMs = watermarkMs
+    if (this.#kept !== undefined) yield* this.#kept.restore()
+    const { entries, context } = this.#state
+    const table = this.#table
+    for (let group = 0; group < context.keyGroups; group++) {
+      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
+      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
+      for (const [storedKey, bytes] of scanned) {
+        this.#tableKey.set(storedKey, PREFIX_BYTES, storedKey.length - PREFIX_BYTES)
+        const entry = table.add(this.#tableKey, bytes.length)
+        table.bytes.set(bytes, table.accumulatorAt(entry))
+        table.set(entry, IS_STORED, true)
+        try {
+          this.#load()
+        } catch (error) {
+          throw context.failureAt('read', error, storedKey, undefined)
+        }
+        const dueMs = this.#windows.nextDueMs()
+        const stretch = this.#tableKeyStretch()
+        if (dueMs !== undefined) this.#due.add(dueMs, 0, stretch)
+        if (this.#windows.isAwaited()) this.#awaited.add(this.#nowMs(), 0, stretch)
+        yield
+      }
+    }
+  }
+
+  /** Of all keys that are due at one time, those whose window starts first come first (W16). */
+  *#closeTogether(run: DueRun, dueMs: number): IterableIterator<void> {
+    const keys = [this.#keyToClose(run, dueMs)]
+    while (run.peekMs() === dueMs && run.next()) {
+      keys.push(this.#keyToClose(run, dueMs))
+      if (keys.length % STEP_KEYS === 0) yield
+    }
+    // Sorting is stable: keys stay in their order.
+    keys.sort((left, right) => (left.startMs === right.startMs ? 0 : left.startMs - right.startMs))
+    for (const [i, { key }] of keys.entries()) {
+      this.#close(run, dueMs, { bytes: key, offset: 0, length: key.length })
+      if (i % STEP_KEYS === STEP_KEYS - 1) yield
+    }
+  }
+
+  /** The key that the run has come to, to be kept, and where its first window starts that fires. */
+  #keyToClose(run: DueRun, dueMs: number): { readonly startMs: number; readonly key: Uint8Array } {
+    const { bytes, offset, length } = run.current.key
+    const startMs = this.#loadKey(run.current.key) ? this.#windows.firstStartMs(dueMs) : Infinity
+    return { startMs, key: new Uint8Array(bytes.subarray(offset, offset + length)) }
+  }
+
+  #close(run: DueRun, dueMs: number, key: Stretch): void {
+    if (!this.#loadKey(key)) return
+    const { count } = this.#list
+    this.#windows.fireDue(dueMs, this.#watermarkMs)
+    this.#save(count)
+    const nextMs = this.#windows.nextDueMs()
+    if (nextMs !== undefined) run.add(nextMs, 0, key)
+  }
+
+  #encode(key: KeyLike<unknown>): void {
+    if (isEncodedKey(key)) {
+      this.#tableKey.set(key.bytes, 0, key.bytes.length)
+      return
+    }
+    const writer = this.#keyWriter
+    writer.length = 0
+    try {
+      this.#context.keyCodec.writeKey(key, writer)
+    } catch (error) {
+      throw this.#context.failure('write', error, key)
+    }
+    this.#tableKey.set(writer.bytes, 0, writer.length)
+  }
+
+  #loadKey({ bytes, offset, length }: Stretch): boolean {
+    this.#tableKey.set(bytes, offset, length)
+    return this.#load()
+  }
+
+  /** The windows of the key at hand; whether there are any. */
+  #load(): boolean {
+    const table = this.#table
+    const entry = table.find(this.#tableKey)
+    if (entry === 0 || table.has(entry, IS_DEAD)) {
+      this.#list.clear()
+      return false
+    }
+    this.#list.load(table.bytes, table.accumulatorAt(entry), table.accumulatorBytes(entry))
+    return true
+  }
+
+  /** @param count how many windows there were: where there are fewer, events may be needed no more. */
+  #save(count: number): void {
+    const list = this.#list
+    const table = this.#table
+    let entry = table.find(this.#tableKey)
+    const { length } = list.writer
+    if (list.count > 0) {
+      if (entry === 0) entry = table.add(this.#tableKey, length)
+      else entry = table.resizeAccumulator(entry, length)
+      const at = table.accumulatorAt(entry)
+      const { bytes } = list
+      for (let i = 0; i < length; i++) table.bytes[at + i] = bytes[i] as number
+      table.setDead(entry, false)
+      table.set(entry, IS_DIRTY, true)
+    } else if (entry !== 0) {
+      table.setDead(entry, true)
+      table.set(entry, IS_DIRTY, true)
+      this.#compact()
+    }
+    if (this.#kept === undefined || list.count >= count) return
+    let neededFromMs = Infinity
+    for (let i = 0; i < list.count; i++) neededFromMs = Math.min(neededFromMs, list.startMs(i))
+    this.#kept.removeBefore(this.#keyBytes(), neededFromMs)
+  }
+
+  /** Keeps the table within a constant factor of what is alive. */
+  #compact(): void {
+    const { count, dead } = this.#table
+    if (count > COMPACTED_FROM && dead * 2 > count && dead >= this.#compactFrom) {
+      this.#table.compact()
+      // What is stored and dead waits for the next cut.
+      this.#compactFrom = this.#table.dead * 2
+    }
+  }
+
+  #compactFrom = 0
+
+  #store(entry: number): void {
+    const table = this.#table
+    const { entries } = this.#state
+    const context = this.#context
+    const isDead = table.has(entry, IS_DEAD)
+    table.set(entry, IS_DIRTY, false)
+    if (isDead && !table.has(entry, IS_STORED)) return
+    const key = table.keyOf(entry, this.#shown)
+    const group = keyGroupOf(table.view, key.offset, key.offset + key.length, context.keyGroups)
+    const stored = context.locateBytes(group, key)
+    table.set(entry, IS_STORED, !isDead)
+    if (isDead) {
+      entries.remove(stored)
+      return
+    }
+    const written = this.#written
+    written.length = 0
+    const length = table.accumulatorBytes(entry)
+    const to = written.reserve(length)
+    const from = table.accumulatorAt(entry)
+    for (let i = 0; i < length; i++) written.bytes[to + i] = table.bytes[from + i] as number
+    entries.put(stored, written)
+  }
+
+  #tableKeyStretch(): Stretch {
+    const { bytes, length } = this.#tableKey
+    return { bytes, offset: 0, length }
+  }
+
+  /** The bytes of the key at hand, as a copy. */
+  #keyBytes(): Uint8Array {
+    const { bytes, length } = this.#tableKey
+    return new Uint8Array(bytes.subarray(0, length))
+  }
+
+  #awaitedAtMs(): number {
+    const { early, refireMs = Infinity } = this.#definition
+    return this.#nowMs() + Math.min(early?.everyMs ?? Infinity, refireMs)
+  }
+
+  #resultOf(window: TimeWindow, found: unknown, pane: Pane, more: FireExtras | undefined): AnyResult {
+    const { bytes, length } = this.#tableKey
+    const reader = this.#reader
+    // The same memory again needs no new view.
+    if (reader.bytes === bytes) reader.position = 0
+    else reader.fromBytes(bytes)
+    reader.end = length
+    const key = this.#context.readKey(reader, this.#context.keyCodec, 'whole')
+    const result = { key, window, value: found, timestampMs: window.endMs - 1, pane }
+    return more === undefined ? result : { ...result, ...more }
+  }
+}
+
+/** What a window of these events comes to. */
+function folded(
+  accumulator: Accumulator,
+  events: readonly unknown[],
+  timestamps: readonly number[],
+): unknown {
+  const list = new WindowList()
+  list.insert(0, 0, 0, accumulator.zeroBytes)
+  events.forEach((event, i) => accumulator.add(list, 0, event, timestamps[i] as number))
+  return accumulator.result(list, 0)
+}
