@@ -147,6 +147,11 @@ export class HashLog {
     return this.#index.count
   }
 
+  /** It knows no key, and nobody wants to be told what changes: another log in its place shows no difference. */
+  get isBlank(): boolean {
+    return this.keys === 0 && !this.#changes.isActive
+  }
+
   /** Of entries, dead ones included. */
   get usedBytes(): number {
     return this.#segments.usedBytes
@@ -343,6 +348,7 @@ export class HashLog {
 
   indexAppended(): SlicedWork<void> {
     this.#epochs.dirty = true
+    this.reserve(this.keys + this.appended.length)
     return this.appended.flush(this.#index)
   }
 
@@ -448,7 +454,7 @@ export class HashLog {
     this.#segments.dispose()
   }
 
-  /** Sizes the index of an empty log for `count` keys. */
+  /** Sizes the index for `count` keys, where the log holds few. */
   reserve(count: number): void {
     if (this.#options.maxBytes === Infinity) this.#index.reserve(count)
   }

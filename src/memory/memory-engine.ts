@@ -193,7 +193,8 @@ export class MemoryEngine implements LocalEngine {
     log.reserve(expectedEntries ?? 0)
     await this.#load(log, blocks)
     if (clockMs !== undefined) this.clock.advanceTo(clockMs)
-    if (isEverything(interval)) this.#swap(log)
+    // Where there is nothing beside the stretch, there is nothing to be kept either.
+    if (isEverything(interval) || this.#log.isBlank) this.#swap(log)
     else await this.#replaceStretch(log, interval)
   }
 

@@ -49,6 +49,19 @@ export class CheckpointStream implements AsyncIterable<EntryBlock> {
     return this.#segments.readers.length > 1
   }
 
+  /** Raw bytes of the blocks that will be read, as the indices say. */
+  async rawBytes(): Promise<number> {
+    const { stretch } = this.#options
+    let sum = 0
+    for (const reader of this.#segments.readers) {
+      const index = await reader.index()
+      const { first, end } =
+        stretch === undefined ? { first: 0, end: index.blocks.length } : index.blocksFor(stretch)
+      for (let number = first; number < end; number++) sum += index.blocks[number]?.rawBytes ?? 0
+    }
+    return sum
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
     const { clockMs } = this.#content
     const { signal, stretch } = this.#options

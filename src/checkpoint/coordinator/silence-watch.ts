@@ -44,7 +44,7 @@ export class SilenceWatch {
       ready: (module) => this.#starting(worker, module),
       awaited: (work) => worker.awaited(work),
       start: (start: JobStart) => {
-        const isReady = worker.isReadyFor(undefined)
+        const isReady = start.isHere === true || worker.isReadyFor(undefined)
         const job = worker.start(start)
         if (!isReady) void this.#starting(worker).catch(() => {})
         this.#jobs.add(job)

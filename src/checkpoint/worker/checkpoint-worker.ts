@@ -4,8 +4,9 @@ import { startThread } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
+import { readHere } from './read-job.js'
 import { type JobHandlers, WorkerJob } from './worker-job.js'
-import type { JobRequest, LoadModule, StartJob } from './worker-protocol.js'
+import type { JobRequest, LoadModule, ReadJob, StartJob } from './worker-protocol.js'
 
 export interface JobStart {
   readonly request: JobRequest
@@ -13,6 +14,8 @@ export interface JobStart {
   readonly transferList: readonly object[]
   /** The process does not wait for it. */
   readonly background: boolean
+  /** A job that reads a little runs in this thread: to start the other one would take longer. It needs `storage` of the handlers. */
+  readonly isHere?: boolean
   readonly handlers: JobHandlers
 }
 
@@ -30,7 +33,7 @@ export function isCheckpointWorker(value: unknown): value is CheckpointWorker {
 /**
  * The thread in which checkpoints are encoded, compressed, written, verified, merged and read. It starts with its first
  * job and is kept for the next ones; while it has none, the process can exit. If it dies, the jobs at hand fail and the
- * next one starts another.
+ * next one starts another. A restore of a small range does not start it: it is over before the thread would have begun.
  *
  * A coordinator has one of its own, unless it is given one that several share:
  *
@@ -46,7 +49,9 @@ export class CheckpointWorker implements AsyncDisposable {
     brandClass(CheckpointWorker, CHECKPOINT_WORKER)
   }
 
+  /** In the thread. */
   readonly #jobs = new Set<WorkerJob>()
+  readonly #jobsHere = new Set<WorkerJob>()
   #thread: Worker | undefined
   #awaited = 0
   #closed = false
@@ -73,8 +78,25 @@ export class CheckpointWorker implements AsyncDisposable {
   }
 
   /** Begins a job, for a coordinator. `CLOSED` after `close`. */
-  start({ request, transferList, background, handlers }: JobStart): WorkerJob {
+  start(start: JobStart): WorkerJob {
     if (this.#closed) throw closed()
+    const { request } = start
+    return start.isHere === true && request.kind === 'read'
+      ? this.#readHere(request, start)
+      : this.#startThere(start)
+  }
+
+  #readHere(request: ReadJob, { handlers }: JobStart): WorkerJob {
+    const { port1, port2 } = new MessageChannel()
+    const job = new WorkerJob(port1, handlers)
+    this.#jobsHere.add(job)
+    const over = () => void this.#jobsHere.delete(job)
+    job.ended.then(over, over)
+    void readHere(request, handlers.storage, { port: port2, pulse: job.pulse.words })
+    return job
+  }
+
+  #startThere({ request, transferList, background, handlers }: JobStart): WorkerJob {
     const thread = this.#thread ?? this.#startThread()
     const { port1, port2 } = new MessageChannel()
     const job = new WorkerJob(port1, handlers)
@@ -114,6 +136,7 @@ export class CheckpointWorker implements AsyncDisposable {
     this.#closed = true
     const thread = this.#thread
     this.#over(closed())
+    for (const job of this.#jobsHere) job.lose(closed())
     if (thread !== undefined) await terminated(thread)
   }
 

@@ -7,13 +7,18 @@ import { BlockInbox } from './block-pipe.js'
 import type { JobStarter } from './checkpoint-worker.js'
 import { errorOf, startJob } from './start-job.js'
 import type { WorkerJob } from './worker-job.js'
-import type { WorkerLimits } from './worker-protocol.js'
+import type { JobResult, WorkerLimits } from './worker-protocol.js'
 
 /** How long blocks may be handed on without letting the event loop run, in milliseconds. */
 const TURN_MS = 2
 
 /** Reading takes what it needs: whoever restores waits for it. */
 const UNLIMITED: WorkerLimits = { workerShare: 1, maxBytesPerSecond: Infinity }
+
+/** A stretch that is no larger than that is read in this thread, where the worker's does not run yet: starting it takes longer. */
+const MAX_RAW_BYTES_HERE = 4 * 1024 * 1024
+/** But not of a checkpoint that is larger than that, whose index alone would keep this thread busy. */
+const MAX_STORED_BYTES_HERE = 256 * 1024 * 1024
 
 export interface ReadRequest {
   readonly worker: JobStarter
@@ -34,15 +39,25 @@ export async function verifyContent({ worker, storage, content, signal }: ReadRe
   }
 }
 
+function isReadHere({ worker, content, stretch }: ReadRequest): boolean {
+  if (stretch === undefined || worker.isReadyFor(undefined)) return false
+  const storedBytes = content.segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+  return storedBytes <= MAX_STORED_BYTES_HERE
+}
+
 /**
- * The content of one checkpoint, read, verified and merged in the worker, as a stream of blocks that ends normally only
+ * The content of one checkpoint, read, verified and merged in the worker (or here, where it is little), as a stream of blocks that ends normally only
  * if all of it verified. Iterate it once, and `close` it afterwards.
  */
 export class RestoreStream implements AsyncIterable<EntryBlock> {
-  readonly #job: WorkerJob
-  readonly #inbox: BlockInbox
-  readonly #signal: AbortSignal | undefined
+  readonly #request: ReadRequest
+  readonly #inbox: BlockInbox = new BlockInbox((bytes) => this.#job.giveCredit(bytes))
   readonly #onBlock: (entries: number) => void
+  readonly #opened: Promise<void>
+  #noteOpened: () => void = () => {}
+  #failOpening: (error: unknown) => void = () => {}
+  #job: WorkerJob
+  #closed = false
 
   /** Entries handed on so far. */
   entryCount = 0
@@ -53,36 +68,58 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
   /** Why the stream ended early; tells damage of the checkpoint from failures of whoever reads it. */
   failure: unknown
 
-  readonly #opened: Promise<unknown>
-
   /** Begins to read. `CLOSED` where the worker is closed. */
-  constructor(
-    { worker, storage, content, stretch, signal }: ReadRequest,
-    onBlock: (entries: number) => void,
-  ) {
-    this.#signal = signal
+  constructor(request: ReadRequest, onBlock: (entries: number) => void) {
+    this.#request = request
     this.#onBlock = onBlock
-    const inbox: BlockInbox = new BlockInbox((bytes) => job.giveCredit(bytes))
-    let tell: () => void = () => {}
-    const told = new Promise<void>((resolve) => {
-      tell = resolve
+    this.#opened = new Promise((resolve, reject) => {
+      this.#noteOpened = resolve
+      this.#failOpening = reject
     })
-    const job: WorkerJob = startJob({
+    // Whoever awaits it is told.
+    this.#opened.catch(() => {})
+    this.#job = this.#begin(isReadHere(request))
+  }
+
+  #begin(isHere: boolean): WorkerJob {
+    const { worker, storage, content, stretch, signal } = this.#request
+    const job = startJob({
       worker,
       storage,
-      shared: storage.share?.(),
-      request: { kind: 'read', content, stretch, sendBlocks: true, limits: UNLIMITED },
+      shared: isHere ? undefined : storage.share?.(),
+      request: {
+        kind: 'read',
+        content,
+        stretch,
+        sendBlocks: true,
+        limits: UNLIMITED,
+        ...(isHere && { maxRawBytes: MAX_RAW_BYTES_HERE }),
+      },
       signal,
-      onTold: () => tell(),
-      onBlock: (block) => inbox.push(block),
+      isHere,
+      onTold: () => this.#noteOpened(),
+      onBlock: (block) => this.#inbox.push(block),
     })
-    this.#job = job
-    this.#inbox = inbox
-    this.#opened = Promise.race([told, this.#job.ended])
-    this.#job.ended.then(
-      () => inbox.end(),
-      (error: unknown) => inbox.fail(error),
-    )
+    const fail = (error: unknown) => {
+      this.#failOpening(error)
+      this.#inbox.fail(error)
+    }
+    job.ended.then((result) => this.#over(result, fail), fail)
+    return job
+  }
+
+  /** Where it was too much to be read here, it begins again in the worker. */
+  #over({ isTooLarge }: JobResult, fail: (error: unknown) => void): void {
+    if (isTooLarge !== true || this.#closed) {
+      this.#noteOpened()
+      this.#inbox.end()
+      return
+    }
+    try {
+      this.#job = this.#begin(false)
+    } catch (error) {
+      fail(error)
+    }
   }
 
   /** Resolves when every segment is open and fits the manifest. `CORRUPTION` (also for a missing one), `INCOMPATIBLE`. */
@@ -90,7 +127,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
     try {
       await this.#opened
     } catch (error) {
-      throw errorOf(error, this.#signal, 'restore')
+      throw errorOf(error, this.#request.signal, 'restore')
     }
   }
 
@@ -119,6 +156,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
 
   /** Resolves when the worker has let go of the files. Never rejects. */
   async close(): Promise<void> {
+    this.#closed = true
     this.#job.abort()
     await this.#job.ended.catch(() => {})
   }
@@ -130,7 +168,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
       this.finished = block === undefined
       return block
     } catch (error) {
-      this.failure = errorOf(error, this.#signal, 'restore')
+      this.failure = errorOf(error, this.#request.signal, 'restore')
       throw this.failure
     }
   }

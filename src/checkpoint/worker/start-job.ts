@@ -18,6 +18,8 @@ export interface JobOptions {
   readonly signal: AbortSignal | undefined
   readonly transferList?: readonly object[]
   readonly background?: boolean
+  /** See `JobStart`. There is nothing `shared` then. */
+  readonly isHere?: boolean
   readonly onTold?: (step: ToldStep) => void
   readonly onBlock?: (block: EntryBlock) => void
 }
@@ -27,13 +29,14 @@ export interface JobOptions {
  * from there where it cannot. The signal aborts the job.
  */
 export function startJob(options: JobOptions): WorkerJob {
-  const { worker, storage, shared, signal, transferList = [], background = false, onTold, onBlock } = options
+  const { worker, storage, shared, signal, transferList = [], background = false } = options
+  const { isHere = false, onTold, onBlock } = options
   const given = shared === undefined ? undefined : { module: shared.module, data: shared.data }
   const request = { ...options.request, storage: given } as JobRequest
   let job: WorkerJob
   try {
     const handlers = { storage, ...(onTold && { onTold }), ...(onBlock && { onBlock }) }
-    job = worker.start({ request, transferList, background, handlers })
+    job = worker.start({ request, transferList, background, isHere, handlers })
   } catch (error) {
     shared?.release()
     throw error

@@ -71,6 +71,8 @@ export interface ReadJob extends JobBase {
   /** `undefined`: all of it. */
   readonly stretch: KeyStretch | undefined
   readonly sendBlocks: boolean
+  /** Where the blocks that overlap the stretch hold more raw bytes than that, it reads none of them (`isTooLarge`). */
+  readonly maxRawBytes?: number
 }
 
 export type JobRequest = WriteJob | MergeJob | ReadJob
@@ -94,6 +96,8 @@ export interface JobResult {
   readonly entryCount: number
   /** Nothing was written, because the engine did not wait until the snapshot was opened here (see `OpenSharedSnapshot`). */
   readonly isLate?: true
+  /** Nothing was read, because it would have been too much (see {@link ReadJob}). */
+  readonly isTooLarge?: true
 }
 
 /** The part of an {@link ObjectStorage} and of what it hands out that a call is about. */

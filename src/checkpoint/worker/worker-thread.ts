@@ -11,12 +11,11 @@ import type {
   OpenSharedSource,
   OpenSharedStorage,
 } from '../../storage/checkpoint-storage.js'
-import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
-import { ownBytes } from './block-pipe.js'
-import { PulseGiver, pulsingSource, pulsingStorage } from './job-pulse.js'
+import { type PulseGiver, pulsingSource, pulsingStorage } from './job-pulse.js'
+import { readContent, runJob } from './read-job.js'
 import { type JobTools, mergeCheckpoint, writeSegment } from './segment-jobs.js'
-import { ThreadLink } from './thread-link.js'
+import type { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
 import { throttledSource, throttledStorage } from './throttled-storage.js'
 import type {
@@ -24,7 +23,6 @@ import type {
   JobResult,
   LoadModule,
   ModuleCall,
-  ReadJob,
   StartJob,
   WorkerLimits,
   WriteJob,
@@ -56,7 +54,7 @@ async function perform(request: JobRequest, link: ThreadLink, pulse: PulseGiver)
     const storage = request.storage === undefined ? link.storage : await openSource(request.storage)
     const opened = pulsingSource(storage, pulse)
     const source = limited ? throttledSource(opened, throttleFor(limits), signal) : opened
-    return await read(request, toolsFor(source), link)
+    return await readContent(request, toolsFor(source), link)
   }
   const storage = request.storage === undefined ? link.storage : await openStorage(request.storage)
   const opened = pulsingStorage(storage, pulse)
@@ -95,25 +93,6 @@ async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Prom
   }
 }
 
-async function read(
-  request: ReadJob,
-  { storage, codecOf, signal }: JobTools<ObjectSource>,
-  link: ThreadLink,
-): Promise<JobResult> {
-  const { content, stretch, sendBlocks } = request
-  const stream = await CheckpointStream.open(storage, content, { signal, codecOf, stretch })
-  try {
-    link.tell('opened')
-    for await (const { bytes, entryCount } of stream) {
-      // What a decompressor hands out may lie in memory that cannot change hands.
-      if (sendBlocks) await link.send({ bytes: stream.merges ? ownBytes(bytes) : bytes.slice(), entryCount })
-    }
-    return { segment: undefined, entryCount: content.entryCount }
-  } finally {
-    await stream.close()
-  }
-}
-
 async function openSource({ module, data }: ModuleCall): Promise<ObjectSource> {
   const loaded = (await import(module)) as { readonly openSharedSource: OpenSharedSource }
   return loaded.openSharedSource(data)
@@ -130,24 +109,13 @@ async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapsho
 }
 
 parentPort?.on('message', (message: StartJob | LoadModule) => {
-  void ('load' in message ? load(message) : run(message))
+  if ('load' in message) void load(message)
+  else void runJob(message, (link, pulse) => perform(message.request, link, pulse))
 })
 
 async function load({ load: module }: LoadModule): Promise<void> {
   await import(module).catch(() => {})
   parentPort?.postMessage(module)
-}
-
-async function run({ request, port, pulse }: StartJob): Promise<void> {
-  const link = new ThreadLink(port)
-  const giver = new PulseGiver(pulse)
-  try {
-    link.done(await perform(request, link, giver))
-  } catch (error) {
-    link.failed(error)
-  } finally {
-    giver.stop()
-  }
 }
 
 parentPort?.postMessage('ready')

@@ -125,4 +125,25 @@ describe('HashIndex', () => {
     expect(index.byteLength).toBe(before)
     expect(before / 100_000).toBeLessThan(24)
   })
+
+  it('sized for more than it holds, it keeps what it has; with many entries it is left alone', () => {
+    const index = new HashIndex(64)
+    const hashOf = (i: number) => Math.imul(i, 0x9e3779b1) >>> 0
+    const insert = (address: number) => {
+      lookUp(index, hashOf(address), address)
+      index.insert(hashOf(address), address)
+    }
+    for (let address = 1; address <= 20; address++) insert(address)
+    index.reserve(3_000)
+    const sized = index.byteLength
+    expect(sized).toBeGreaterThan(3_000 * 8)
+    index.reserve(100)
+    for (let address = 21; address <= 2_000; address++) insert(address)
+    expect([index.byteLength, index.count]).toEqual([sized, 2_000])
+    index.reserve(1_000_000)
+    expect(index.byteLength).toBe(sized)
+    for (let address = 1; address <= 2_000; address++) {
+      expect(lookUp(index, hashOf(address), address)).toBe(address)
+    }
+  })
 })

@@ -13,7 +13,6 @@
 // (5) Inside, hashes and addresses are signed: 32 bits that are unsigned are a double to JavaScript where they pass from
 //     function to function. Addresses leave as they came, unsigned.
 
-import { assert } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
 
 /** Decides whether the entry at an address has the key that is looked for. */
@@ -212,15 +211,18 @@ export class HashIndex {
     return Array.from(new Set(this.#directory), ({ slots }) => new Uint32Array(slots.buffer))
   }
 
-  /** Makes room for `count` entries at once. Only for an empty index. */
+  /** Makes room for `count` entries at once, where there is less and few are there: an index that holds more grows as it goes. */
   reserve(count: number): void {
-    assert(this.#count === 0, 'only an empty index can be sized')
     const wanted = Math.max(FIRST_SLOTS, Math.ceil(count / RESERVED_LOAD))
+    if (this.#count > STEP || wanted * SLOT_BYTES <= this.#bytes) return
     const depth = Math.max(0, Math.ceil(Math.log2(wanted / MAX_SLOTS)))
     const tables = 2 ** depth
     const slotCount = Math.ceil(wanted / tables)
-    this.#directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
+    const before = new Set(this.#directory)
+    const directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
+    this.#directory = directory
     this.#directoryMask = tables - 1
+    for (const table of before) moveAll(table, (hash) => directory[hash & (tables - 1)] as Table)
     this.#place = 0
     this.#bytes = slotCount * tables * SLOT_BYTES
   }

@@ -13,6 +13,10 @@ export class UnindexedEntries {
   #hashes = new Uint32List()
   #addresses = new Uint32List()
 
+  get length(): number {
+    return this.#hashes.length
+  }
+
   /** It is time to `flush`. */
   get areEnough(): boolean {
     return this.#hashes.length >= ENOUGH
