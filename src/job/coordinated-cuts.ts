@@ -60,6 +60,7 @@ export class CoordinatedCuts implements Cuts {
     // Another process goes on with the job: whatever this one still put out would be there twice.
     this.coordinator.on('failed', ({ error }) => {
       if (isStateError(error, 'FENCED')) subject.onFailure(error)
+      else subject.onCutFailed(error)
     })
     await this.coordinator.start()
   }

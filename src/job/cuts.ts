@@ -14,6 +14,10 @@ export interface CutSubject {
   prepare(): Promise<void>
   /** A cut is safe. */
   onSafe(cut: JobCut): Promise<void>
+  /** A cut could not be made; there will be another one. */
+  onCutFailed(error: Error): void
+  /** Gives outputs to the sink. */
+  deliver(outputs: readonly unknown[]): Promise<void>
   /** What cannot go on. */
   onFailure(error: unknown): void
 }

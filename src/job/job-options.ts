@@ -71,6 +71,12 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
   readonly maxPollEvents?: number
   /** A call of the source or the sink that takes longer is reported: in the log, by `health()`. Default 30,000. */
   readonly stallAfterMs?: number
+  /**
+   * How long a call of the source or the sink is waited for once the job is to end, by `stop` or because it has failed, in
+   * milliseconds: then the job ends with `JOB_FAILED`, which names the call. Nothing is lost: the next run goes on from the newest
+   * cut. Default 60,000.
+   */
+  readonly stopTimeoutMs?: number
   readonly clock?: Clock
   readonly logger?: Logger
 }
@@ -100,6 +106,7 @@ const optionRules: { readonly [name: string]: Rule } = {
       : "must be 'fail', 'skip' or a function",
   maxPollEvents: rules.positiveInteger,
   stallAfterMs: rules.positiveMs,
+  stopTimeoutMs: rules.positiveMs,
   clock: hasMethods('now', 'setTimer'),
   logger: hasMethods('debug', 'info', 'warn', 'error'),
 }
@@ -124,6 +131,7 @@ type WhereItRuns =
   | 'restoreFrom'
   | 'maxPollEvents'
   | 'stallAfterMs'
+  | 'stopTimeoutMs'
   | 'clock'
   | 'logger'
 

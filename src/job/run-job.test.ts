@@ -12,6 +12,8 @@ import { float64, uint32 } from '../state/codec/numbers.js'
 import { reducing, value } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
+import { FaultyCheckpointStorage } from '../testing/faulty-storage.js'
+import { ManualClock } from '../testing/manual-clock.js'
 import { ascending } from '../window/time/watermark-strategy.js'
 import type { BadEvent, JobOptions } from './job-options.js'
 import { type RunningJob, runJob } from './run-job.js'
@@ -260,6 +262,72 @@ for (const place of [0, 1]) {
       expect(new Set(given.map((line) => line.split(' ')[0])).size).toBe(500)
     })
 
+    it.each([
+      ['write', 'the sink to take outputs'],
+      ['prepare', 'the sink to prepare outputs'],
+      ['commit', 'the sink to commit outputs'],
+      ['close', 'the sink to close'],
+    ] as const)(
+      'J9: is not kept from its end by a sink whose %s hangs, and loses nothing',
+      async (hangs, call) => {
+        const at = places()[place] as Place
+        const file = ndjsonFileSink<Total>({ path: outputPath() })
+        let noteHanging = () => {}
+        const hanging = new Promise<void>((resolve) => {
+          noteHanging = resolve
+        })
+        const hang = () => {
+          noteHanging()
+          return new Promise<never>(() => {})
+        }
+        const sink: Options['sink'] = {
+          ...file,
+          open: async (options) => {
+            const writer = await file.open(options)
+            return {
+              write: (some, epoch, first) => writer.write(some, epoch, first),
+              prepare: (epoch) => writer.prepare(epoch),
+              commit: (prepared) => writer.commit(prepared),
+              close: () => writer.close(),
+              [hangs]: hang,
+            }
+          },
+        }
+        const source = arraySource(clicks(2_000))
+        await run(at, { sink, source, maxPollEvents: 100 }, async (job) => {
+          await hanging
+          await expect(job.stop({ timeoutMs: 1 })).rejects.toMatchObject({
+            code: 'JOB_FAILED',
+            message: expect.stringContaining(call),
+          })
+          expect(job.health()).toMatchObject({ state: 'failed', isHealthy: false })
+        })
+        const next = ndjsonFileSink<Total>({ path: outputPath(), takeOver: hangs === 'close' })
+        await run(at, { sink: next, source })
+        expect(await outputs()).toEqual(expectedTotals(clicks(2_000)))
+      },
+    )
+
+    it('J9: is not kept from its end by a source that hangs, whoever hears of the failure', async () => {
+      const at = places()[place] as Place
+      const source: Options['source'] = {
+        ...arraySource<Click>([]),
+        open: async () => ({
+          partitions: () => ['one'],
+          poll: () => new Promise<never>(() => {}),
+          close: () => new Promise<never>(() => {}),
+        }),
+      }
+      // No other call takes a millisecond.
+      const sink = functionSink<Total>({ write: () => {} })
+      await run(at, { source, sink, stopTimeoutMs: 1 }, async (job) => {
+        await expect(job.stop()).rejects.toMatchObject({
+          code: 'JOB_FAILED',
+          message: expect.stringContaining('the source'),
+        })
+      })
+    })
+
     it('a sink that fails ends the job, and nothing of its outputs counts twice', async () => {
       const at = places()[place] as Place
       let calls = 0
@@ -290,6 +358,37 @@ for (const place of [0, 1]) {
 it('lists everything that is wrong with its options', async () => {
   const failed = runJob({ name: '', source: {}, time: {}, backend: new MemoryStateBackend() } as never)
   await expect(failed).rejects.toThrow(/name.*source.*key.*process.*schema.*timestamp.*checkpoints/s)
+})
+
+/** Events that never come. */
+const neverAny: AsyncIterable<readonly [Click, number]> = {
+  [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }),
+}
+
+it('tells checkpoints that keep failing, and that they do no longer', async () => {
+  const storage = new FaultyCheckpointStorage(new MemoryCheckpointStorage())
+  await using backend = new MemoryStateBackend()
+  const clock = new ManualClock(1_000)
+  const job = await runJob<Click, typeof schema, Total>({
+    ...common,
+    process: () => {},
+    source: iterableSource<Click>({ from: () => neverAny }),
+    backend,
+    checkpoints: { storage, worker, intervalMs: 1_000, clock },
+  })
+  const untilFailed = async (count: number) => {
+    while ((job.health().failedCuts?.count ?? 0) !== count) await clock.advanceAsync(1_000)
+  }
+  storage.inject({ effect: 'fail', forever: true })
+  await untilFailed(1)
+  expect(job.health()).toMatchObject({ state: 'running', isHealthy: true })
+  await untilFailed(2)
+  expect(job.health()).toMatchObject({ state: 'running', isHealthy: false })
+  expect(job.health().failedCuts?.error.message).toMatch(/./)
+  storage.heal()
+  await untilFailed(0)
+  expect(job.health()).toMatchObject({ isHealthy: true, failedCuts: undefined })
+  await job.stop()
 })
 
 it('tells a sink that hangs, and does not wait for it in silence', async () => {

@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
+import { rejectViolations, rules, violationsOf } from '../base/options.js'
 import { nextTurn } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
@@ -27,6 +28,9 @@ import { Waiting } from './waiting.js'
 const DEFAULT_MAX_POLL_EVENTS = 1_000
 const DEFAULT_FLUSH_INTERVAL_MS = 1_000
 const DEFAULT_STALL_AFTER_MS = 30_000
+const DEFAULT_STOP_TIMEOUT_MS = 60_000
+/** One may fail for a reason that passes. */
+const FAILED_CUTS_TOLERATED = 1
 const POLL_WAIT_MS = 1_000
 
 export interface JobStats {
@@ -43,10 +47,12 @@ export interface JobStats {
 
 export interface JobHealth {
   readonly state: 'running' | 'stopping' | 'stopped' | 'failed'
-  /** It runs, and waits for nobody for longer than `stallAfterMs`. */
+  /** It runs, waits for nobody for longer than `stallAfterMs`, and no two cuts (checkpoints) have failed since the last one that did not. */
   readonly isHealthy: boolean
   /** A call of the source or the sink that takes longer than `stallAfterMs`, and for how long it has. */
   readonly stalled: { readonly call: string; readonly forMs: number } | undefined
+  /** Cuts that have failed since the last one that did not, and the newest reason: while they fail, a crash undoes more and more. */
+  readonly failedCuts: { readonly count: number; readonly error: Error } | undefined
   /** Why it failed. */
   readonly error: StateError | undefined
 }
@@ -54,6 +60,11 @@ export interface JobHealth {
 export interface StopOptions {
   /** Treat what was read as all that comes: the watermark goes to +Infinity first (T8). Default false: the job can be resumed. */
   readonly drain?: boolean
+  /**
+   * How long calls of the source and the sink are waited for at most, all of them together, in milliseconds. Default: each for
+   * `stopTimeoutMs` of the job. Where one does not end in time the job ends with `JOB_FAILED`, which names it.
+   */
+  readonly timeoutMs?: number
 }
 
 /** A job that was started. */
@@ -64,7 +75,10 @@ export interface RunningJob<Schema> extends AsyncDisposable {
   readonly finished: Promise<JobStats>
   stats(): JobStats
   health(): JobHealth
-  /** Finishes the events at hand, makes the last cut, commits, closes (J9). The same promise as `finished`. */
+  /**
+   * Finishes the events at hand, makes the last cut, commits, closes (J9). The same promise as `finished`. Another call may hurry it
+   * (`timeoutMs`).
+   */
   stop(options?: StopOptions): Promise<JobStats>
 }
 
@@ -123,6 +137,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   #state: JobHealth['state'] = 'running'
   #error: StateError | undefined
   #drains = false
+  #failedCuts: JobHealth['failedCuts']
 
   private constructor(parts: JobParts<Event, Schema, Output>) {
     this.#options = parts.options
@@ -143,9 +158,10 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     const {
       logger = silentLogger,
       stallAfterMs = DEFAULT_STALL_AFTER_MS,
+      stopTimeoutMs = DEFAULT_STOP_TIMEOUT_MS,
       clock = systemClock,
     } = parts.options
-    this.#waiting = new Waiting({ clock, logger, stallAfterMs, job: parts.options.name })
+    this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
     this.finished = this.#run()
     // Whoever never asks for it hears of it by `health()` and the log.
     this.finished.catch(() => {})
@@ -174,7 +190,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       const outputs = sink === undefined ? undefined : await Outputs.open(sink, epoch, cut?.prepared ?? [])
       if (outputs !== undefined) {
         opened.push(() => outputs.close())
-        stored?.deliverTo(outputs)
+        stored?.deliverToSink()
       }
       const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
       // An engine may have made less durable of the store's own time than of the job's.
@@ -199,16 +215,20 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   health(): JobHealth {
     const stalled = this.#waiting.stalled()
-    const isHealthy = this.#state !== 'failed' && stalled === undefined
-    return { state: this.#state, isHealthy, stalled, error: this.#error }
+    const failedCuts = this.#failedCuts
+    const makesCuts = (failedCuts?.count ?? 0) <= FAILED_CUTS_TOLERATED
+    const isHealthy = this.#state !== 'failed' && stalled === undefined && makesCuts
+    return { state: this.#state, isHealthy, stalled, failedCuts, error: this.#error }
   }
 
-  stop({ drain = false }: StopOptions = {}): Promise<JobStats> {
+  stop(options: StopOptions = {}): Promise<JobStats> {
+    rejectViolations(violationsOf(options, { drain: rules.boolean, timeoutMs: rules.nonNegativeMs }, 'stop'))
     if (this.#state === 'running') {
       this.#state = 'stopping'
-      this.#drains = drain
+      this.#drains = options.drain ?? false
       this.#wake.abort()
     }
+    if (this.#state === 'stopping') this.#waiting.hurry(options.timeoutMs)
     return this.finished
   }
 
@@ -229,12 +249,30 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   async prepare(): Promise<void> {
     this.#throwIfFailed()
-    await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
+    try {
+      await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
+    } catch (error) {
+      // There will be no other cut.
+      if (this.#state === 'stopping') this.onFailure(error)
+      throw error
+    }
+  }
+
+  onCutFailed(error: Error): void {
+    this.#failedCuts = { count: (this.#failedCuts?.count ?? 0) + 1, error }
+  }
+
+  async deliver(outputs: readonly unknown[]): Promise<void> {
+    await this.#waiting.for('the sink to take outputs', async () =>
+      this.#outputs?.write(outputs as readonly Output[]),
+    )
   }
 
   async onSafe({ prepared, positions }: JobCut): Promise<void> {
-    await this.#waiting.for('the sink to commit outputs', () =>
-      this.mutex.run(async () => this.#outputs?.commit(prepared)),
+    this.#failedCuts = undefined
+    // Given up within the mutex, so that it is let go of.
+    await this.mutex.run(() =>
+      this.#waiting.for('the sink to commit outputs', async () => this.#outputs?.commit(prepared)),
     )
     await this.#waiting.for('the source to take note of a cut', async () =>
       this.#reader.checkpointCompleted?.(positions),
@@ -244,6 +282,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   onFailure(error: unknown): void {
     this.#error ??= failureOf(this.#options.name, error)
     this.#wake.abort()
+    this.#waiting.hurry()
   }
 
   async #run(): Promise<JobStats> {
@@ -257,11 +296,12 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       this.#state = 'stopped'
       return this.stats()
     } catch (error) {
-      const failure = failureOf(this.#options.name, error)
+      const failure = this.#error ?? failureOf(this.#options.name, error)
       this.#error = failure
       this.#state = 'failed'
       const { logger = silentLogger } = this.#options
       logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
+      this.#waiting.hurry()
       await this.#cuts.abandon(failure)
       await this.#close().catch(() => {})
       throw failure
@@ -329,7 +369,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   async #deliver(): Promise<void> {
     const emitted = this.#processor.takeEmitted()
     if (emitted.length === 0) return
-    await this.#waiting.for('the sink to take outputs', async () => this.#outputs?.write(emitted))
+    await this.deliver(emitted)
   }
 
   /** What follows from a watermark that is further than before. */
@@ -339,7 +379,10 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   }
 
   async #close(): Promise<void> {
-    const results = await Promise.allSettled([this.#reader.close(), this.#outputs?.close()])
+    const results = await Promise.allSettled([
+      this.#waiting.for('the source to close', () => this.#reader.close()),
+      this.#waiting.for('the sink to close', async () => this.#outputs?.close()),
+    ])
     this.#waiting.end()
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }

@@ -16,7 +16,6 @@ import type { JsonValue } from '../base/json.js'
 import { jsonTextOf } from '../checkpoint/format/json-value.js'
 import { cutFromJson, cutToJson, type JobCut } from './cut.js'
 import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
-import type { Outputs } from './outputs.js'
 
 const OWN = [0xff, 0xff]
 const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
@@ -36,7 +35,7 @@ export interface StoredCutsOptions {
 export class StoredCuts<Output> implements Cuts {
   readonly #options: StoredCutsOptions
   #subject: CutSubject | undefined
-  #outputs: Outputs<Output> | undefined
+  #hasSink = false
   /** Outputs that the sink does not have, in order; the first one has the number `#first`. */
   readonly #waiting: Output[] = []
   #first = 0
@@ -75,9 +74,9 @@ export class StoredCuts<Output> implements Cuts {
     return { cut, isNewest: true }
   }
 
-  /** Where outputs go from the outbox. */
-  deliverTo(outputs: Outputs<Output>): void {
-    this.#outputs = outputs
+  /** Outputs go from the outbox to a sink. */
+  deliverToSink(): void {
+    this.#hasSink = true
   }
 
   async begin(subject: CutSubject): Promise<void> {
@@ -132,12 +131,11 @@ export class StoredCuts<Output> implements Cuts {
     const { backend } = this.#options
     const { next } = this.outbox
     await backend.flush()
-    const outputs = this.#outputs
     const subject = this.#subject
-    if (outputs === undefined || subject === undefined || next === this.#first) return
+    if (!this.#hasSink || subject === undefined || next === this.#first) return
     const count = next - this.#first
     for (let i = 0; i < count; i += DELIVERED_AT_ONCE) {
-      await outputs.write(this.#waiting.slice(i, Math.min(count, i + DELIVERED_AT_ONCE)))
+      await subject.deliver(this.#waiting.slice(i, Math.min(count, i + DELIVERED_AT_ONCE)))
     }
     const cut = await subject.mutex.run(async () => {
       await subject.prepare()
