@@ -1,5 +1,13 @@
 export { type DefineJob, defineJob } from './job/define-job.js'
-export type { BadEvent, JobDefinition, JobOptions, KeyOf, ProcessContext } from './job/job-options.js'
+export type {
+  BadEvent,
+  JobDefinition,
+  JobOptions,
+  KeyOf,
+  KeyTimers,
+  ProcessContext,
+  Timer,
+} from './job/job-options.js'
 export { type JobHealth, type JobStats, type RunningJob, runJob, type StopOptions } from './job/run-job.js'
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'
@@ -25,3 +33,4 @@ export {
   type WatermarkStrategy,
   watermarksBy,
 } from './window/time/watermark-strategy.js'
+export { withTimers } from './window/timers/timer-states.js'

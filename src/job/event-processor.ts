@@ -5,16 +5,18 @@
 //     wrote, the job's own record included, is there wholly or not at all. Otherwise writes go straight to the engine: where one
 //     fails, the job ends, and goes on from its last cut.
 
-import { systemClock } from '../base/clock.js'
+import type { ForwardClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
 import { ByteWriter } from '../state/codec/bytes.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { GivenKey } from '../state/key/stored-key.js'
+import { shownKey } from '../state/kinds/state-context.js'
 import type { StateSchema } from '../state/schema/define-state.js'
-import { type BoundStates, boundStatesOf, hostOf, type StateStore } from '../state/store.js'
+import { type BoundStates, hostOf, type StateStore } from '../state/store.js'
 import type { PartitionTime, SourceTime } from '../window/time/source-time.js'
-import type { BadEvent, JobOptions, KeyOf } from './job-options.js'
+import type { BadEvent, JobOptions, KeyOf, ProcessContext, Timer } from './job-options.js'
+import type { FiringTimers, JobTimers } from './job-timers.js'
 import type { PolledEvents, Position } from './source/source.js'
 import type { StoredCuts } from './stored-cuts.js'
 
@@ -29,6 +31,11 @@ export interface ProcessorParts<Event, Schema extends StateSchema, Output> {
   /** Where the engine keeps its state itself. */
   readonly stored: StoredCuts<Output> | undefined
   readonly time: SourceTime | undefined
+  readonly timers: JobTimers | undefined
+  /** That of the store's bound states. */
+  readonly key: CurrentKey<unknown>
+  readonly states: BoundStates<Schema>
+  readonly clock: ForwardClock
   readonly positions: { readonly [partition: string]: Position }
 }
 
@@ -37,20 +44,17 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   readonly positions: Map<string, Position>
   events = 0
   badEvents = 0
+  firedTimers = 0
   readonly #parts: ProcessorParts<Event, Schema, Output>
   readonly #context: Context<Schema, Output>
-  /** The key that bound states work on. */
-  readonly #key: CurrentKey<unknown>
   readonly #failsOnBadEvents: boolean
   #emitted: Output[] = []
 
   constructor(parts: ProcessorParts<Event, Schema, Output>) {
-    const { options, store, positions } = parts
+    const { options, store, positions, states, timers, clock } = parts
     this.#parts = parts
     this.positions = new Map(Object.entries(positions))
     this.#failsOnBadEvents = (options.onBadEvent ?? 'fail') === 'fail'
-    const { key, states } = boundStatesOf<Schema, 'sync'>(store)
-    this.#key = key
     this.#context = {
       state: states,
       store,
@@ -58,6 +62,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       timestampMs: 0,
       watermarkMs: -Infinity,
       partition: '',
+      timers: timers ?? noTimers,
+      now: () => clock.now(),
       emit: options.sink === undefined ? () => noSink() : (output) => void this.#emitted.push(output),
     }
   }
@@ -88,6 +94,57 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         place > from ? this.#processEach(polled, from, place, partition) : this.#onBadEvent(polled, error)
       return this.#inOneStep(remake, polled)
     }
+  }
+
+  /** Calls `onTimer` for what is due as long as a slice may take; whether more is left. */
+  timerSlice(firing: FiringTimers): boolean {
+    const { stored } = this.#parts
+    // As of events: nothing of the state is kept where this throws.
+    if (stored === undefined) return this.#fireEach(firing)
+    return this.#parts.store.batch(() => {
+      const isMore = this.#fireEach(firing)
+      this.#record()
+      return isMore
+    }) as boolean
+  }
+
+  #fireEach(firing: FiringTimers): boolean {
+    const context = this.#context
+    context.partition = ''
+    context.watermarkMs = this.#parts.time?.watermarkMs ?? -Infinity
+    const endMs = performance.now() + SLICE_MS
+    for (let fired = 1; ; fired++) {
+      const timer = firing.take()
+      if (timer === undefined) return false
+      this.#fire(timer)
+      if (fired % EVENTS_PER_LOOK === 0 && performance.now() >= endMs) return true
+    }
+  }
+
+  #fire(timer: Timer): void {
+    const { key, store, options } = this.#parts
+    const context = this.#context
+    context.key = key.key as KeyOf<Schema>
+    context.timestampMs = timer.timestampMs
+    // What is written now is of the timer's time; what waits for the machine's time is of no event.
+    const writtenAtMs = timer.time === 'event' ? timer.timestampMs : context.watermarkMs
+    if (Number.isFinite(writtenAtMs)) (store as { at(timestampMs: number): void }).at(writtenAtMs)
+    try {
+      options.onTimer?.(timer, context)
+    } catch (error) {
+      throw this.#failureOfTimer(timer, error)
+    }
+    this.firedTimers++
+  }
+
+  #failureOfTimer({ time, timestampMs, name }: Timer, error: unknown): StateError<'JOB_FAILED'> {
+    const which = `the ${time} timer ${name === '' ? '' : `'${name}' `}at ${timestampMs} of key ${shownKey(this.#context.key)}`
+    const details = { job: this.#parts.options.name, partition: undefined, position: undefined }
+    return new StateError(
+      'JOB_FAILED',
+      { ...details, reason: `${which}: ${reasonOf(error)}` },
+      { cause: error },
+    )
   }
 
   /** What the events write, and where that leaves the job: all of it or nothing. */
@@ -156,12 +213,12 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       const eventKey = key(event)
       if (eventKey === undefined || eventKey === null) throw new Error('it has no key')
       context.key = eventKey
-      this.#key.set(eventKey)
+      this.#parts.key.set(eventKey)
     } catch (error) {
       throw this.#rejection(polled, place, 'noKey', error)
     }
     if (partition === undefined || timestamp === undefined) {
-      context.timestampMs = (this.#parts.options.clock ?? systemClock).now()
+      context.timestampMs = this.#parts.clock.now()
     } else {
       context.timestampMs = this.#timestampOf(polled, place, event, partition, timestamp)
       const store = this.#parts.store as { at(timestampMs: number): void }
@@ -244,6 +301,8 @@ interface Context<Schema, Output> {
   timestampMs: number
   watermarkMs: number
   partition: string
+  readonly timers: ProcessContext<never, never, never>['timers']
+  readonly now: () => number
   readonly emit: (output: Output) => void
 }
 
@@ -259,6 +318,15 @@ class Rejection extends Error {
     this.reason = reason
     this.error = error
   }
+}
+
+const noOnTimer = (): never => {
+  throw new Error('a timer was set or deleted, and the job has no onTimer')
+}
+
+const noTimers: ProcessContext<never, never, never>['timers'] = {
+  event: { set: noOnTimer, delete: noOnTimer },
+  processing: { set: noOnTimer, delete: noOnTimer },
 }
 
 function noSink(): never {

@@ -10,6 +10,26 @@ import type { SourceTimeOptions } from '../window/time/source-time.js'
 import type { Sink } from './sink/sink.js'
 import type { Position, Source } from './source/source.js'
 
+/** Timers of the key at hand that wait for one kind of time. A timer is named by its time and its name. */
+export interface KeyTimers {
+  /**
+   * `onTimer` will be called when the time has come: at the next advance of the watermark, resp. in the next turn, where it has come
+   * already (R3). Setting a timer that is set changes nothing (R1). The time is a whole number of milliseconds since the epoch, the
+   * name has 256 characters at most; default `''`.
+   */
+  set(timestampMs: number, name?: string): void
+  /** Deleting a timer that is not set changes nothing (R1). */
+  delete(timestampMs: number, name?: string): void
+}
+
+/** A timer that fires. */
+export interface Timer {
+  /** Whether it has waited for the watermark, or for the clock of the machine. */
+  readonly time: 'event' | 'processing'
+  readonly timestampMs: number
+  readonly name: string
+}
+
 /** What `process` is given beside the event: it is the same object for every event. */
 export interface ProcessContext<Key, Schema, Output> {
   /** The states of the key at hand: `state.totals.add(request)` is `store.totals.add(key, request)`, with the key encoded once. */
@@ -17,11 +37,16 @@ export interface ProcessContext<Key, Schema, Output> {
   /** The states of all keys. */
   readonly store: StateStore<Schema>
   readonly key: Key
-  /** The event's timestamp; without `timestamp` in the options, the time of processing. */
+  /** The event's timestamp; without `timestamp` in the options, the time of processing. In `onTimer`, that of the timer. */
   readonly timestampMs: number
   /** No event with a timestamp up to this is expected any more; `-Infinity` without event time. */
   readonly watermarkMs: number
+  /** Of the event; `''` in `onTimer`. */
   readonly partition: string
+  /** Timers of the key: `onTimer` is called when their time has come. Without `onTimer` they throw. */
+  readonly timers: { readonly event: KeyTimers; readonly processing: KeyTimers }
+  /** The time of the machine, or of the test; it never goes back (T13). For timers of processing time. */
+  now(): number
   /** Gives an output to the sink. */
   emit(output: Output): void
 }
@@ -49,6 +74,11 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
   readonly time?: SourceTimeOptions
   /** What becomes of an event. It must be done when it returns. What it throws stops the job (J8). */
   readonly process: (event: Event, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
+  /**
+   * Called when the time of a timer has come: first by time, then by the bytes of the key, then by name (R2). The states, the timers and
+   * `emit` are those of the timer's key. What it throws stops the job. With it the store has two states more (`withTimers`).
+   */
+  readonly onTimer?: (timer: Timer, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
   readonly schema: Schema
   /** How the store is opened. */
   readonly open?: OpenOptions
@@ -93,6 +123,7 @@ const optionRules: { readonly [name: string]: Rule } = {
   timestamp: rules.function,
   time: rules.object,
   process: rules.function,
+  onTimer: rules.function,
   schema: rules.object,
   open: rules.object,
   backend: hasMethods('getSync', 'putSync', 'writeSync', 'flush'),

@@ -5,19 +5,20 @@
 // (3) What fails ends the job, and no cut is made after it (J8).
 
 import { randomUUID } from 'node:crypto'
-import { systemClock } from '../base/clock.js'
+import { ForwardClock, systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { rejectViolations, rules, violationsOf } from '../base/options.js'
 import { nextTurn } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
-import { StateStore } from '../state/store.js'
+import { boundStatesOf, StateStore } from '../state/store.js'
 import { SourceTime } from '../window/time/source-time.js'
 import { CoordinatedCuts } from './coordinated-cuts.js'
 import type { JobCut } from './cut.js'
 import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
 import { checkJobOptions, type JobOptions } from './job-options.js'
+import { type FiringTimers, JobTimers, schemaOf } from './job-timers.js'
 import { Mutex } from './mutex.js'
 import { Outputs } from './outputs.js'
 import type { EpochId } from './sink/sink.js'
@@ -38,6 +39,8 @@ export interface JobStats {
   readonly events: number
   /** Bad events that were not processed (J7). */
   readonly badEvents: number
+  /** Timers that have fired. */
+  readonly firedTimers: number
   /** Outputs that were given to the sink. */
   readonly outputs: number
   /** `-Infinity` before the first one, and without event time. */
@@ -92,9 +95,9 @@ export interface RunningJob<Schema> extends AsyncDisposable {
  *   name: 'tokens per model',
  *   source: ndjsonFiles<LlmRequest>({ paths: ['requests.ndjson'] }),
  *   key: (request) => request.model,
- *   schema: defineState({ key: utf8, states: { tokens: reducing(float64, (sum, more) => sum + more) } }),
+ *   schema: defineState({ key: utf8, states: { tokens: value(float64, { default: () => 0 }) } }),
  *   process: (request, { state, key, emit }) => {
- *     state.tokens.add(request.tokens)
+ *     state.tokens.update((tokens) => tokens + request.tokens)
  *     if (state.tokens.get() > 1_000_000) emit({ model: key, alert: 'a million tokens' })
  *   },
  *   sink: ndjsonFileSink({ path: 'alerts.ndjson' }),
@@ -132,12 +135,15 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   readonly #outputs: Outputs<Output> | undefined
   readonly #epoch: EpochId
   readonly #processor: EventProcessor<Event, Schema, Output>
+  readonly #timers: JobTimers | undefined
   readonly #waiting: Waiting
   readonly #wake = new AbortController()
   #state: JobHealth['state'] = 'running'
   #error: StateError | undefined
   #drains = false
   #failedCuts: JobHealth['failedCuts']
+  /** Nothing more is processed: what comes now is the last cut. */
+  #hasReadAll = false
 
   private constructor(parts: JobParts<Event, Schema, Output>) {
     this.#options = parts.options
@@ -148,19 +154,24 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     this.#reader = parts.reader
     this.#outputs = parts.outputs
     this.#epoch = parts.epoch
-    this.#processor = new EventProcessor({
-      options: parts.options,
-      store: parts.store,
-      stored: parts.stored,
-      time: parts.time,
-      positions: parts.cut?.positions ?? {},
-    })
     const {
       logger = silentLogger,
       stallAfterMs = DEFAULT_STALL_AFTER_MS,
       stopTimeoutMs = DEFAULT_STOP_TIMEOUT_MS,
       clock = systemClock,
     } = parts.options
+    const { options, store, stored, time } = parts
+    const { key, states } = boundStatesOf<Schema, 'sync'>(store)
+    const forwardClock = new ForwardClock(clock)
+    const onDue = () => this.#onDueTimers()
+    this.#timers =
+      options.onTimer === undefined
+        ? undefined
+        : new JobTimers({ store: store as object, key, clock, forwardClock, onDue })
+    const positions = parts.cut?.positions ?? {}
+    const timers = this.#timers
+    const shared = { key, states, timers, clock: forwardClock }
+    this.#processor = new EventProcessor({ options, store, stored, time, positions, ...shared })
     this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
     this.finished = this.#run()
     // Whoever never asks for it hears of it by `health()` and the log.
@@ -182,7 +193,8 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     const opened: (() => Promise<void>)[] = []
     try {
       const { cut, isNewest } = await cuts.restore(name)
-      const store = (await StateStore.open(backend, options.schema, options.open)) as StateStore<Schema>
+      const schema = schemaOf(options.schema, options.onTimer !== undefined)
+      const store = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
       const reader = await options.source.open({ positions: cut?.positions ?? {} })
       opened.push(() => reader.close())
@@ -207,6 +219,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     return {
       events: this.#processor.events,
       badEvents: this.#processor.badEvents,
+      firedTimers: this.#processor.firedTimers,
       outputs: this.#outputs?.total ?? 0,
       watermarkMs: this.#time?.watermarkMs ?? -Infinity,
       positions: Object.fromEntries(this.#processor.positions),
@@ -287,8 +300,11 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   async #run(): Promise<JobStats> {
     try {
+      await this.#timers?.load()
       await this.#cuts.begin(this)
+      await this.#fireOverdue()
       await this.#readAll()
+      this.#timers?.stop()
       this.#throwIfFailed()
       await this.#cuts.finish()
       await this.#close()
@@ -299,6 +315,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       const failure = this.#error ?? failureOf(this.#options.name, error)
       this.#error = failure
       this.#state = 'failed'
+      this.#timers?.stop()
       const { logger = silentLogger } = this.#options
       logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
       this.#waiting.hurry()
@@ -328,7 +345,8 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     }
     if (this.#drains)
       for (const partition of this.#reader.partitions()) this.#time?.partition(partition).onEnd()
-    await this.mutex.run(async () => this.#advance())
+    await this.mutex.run(() => this.#advance().catch((error) => this.#end(error)))
+    this.#hasReadAll = true
   }
 
   /** The job has failed: known before the mutex is let go of, so that no cut is made of what is half done. */
@@ -360,9 +378,12 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     }
     if (polled.watermarkMs !== undefined) partition?.onWatermark(polled.watermarkMs)
     if (polled.events.length === 0 && polled.hasEnded !== true) partition?.onEmptyPoll()
-    this.#advance()
-    if (polled.hasEnded === true) partition?.onEnd()
-    this.#advance()
+    await this.#advance()
+    if (polled.hasEnded === true) {
+      partition?.onEnd()
+      await this.#advance()
+    }
+    await this.#timers?.tidy()
   }
 
   /** Gives outputs to the sink, which may take its time: nothing is read meanwhile. */
@@ -373,9 +394,44 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   }
 
   /** What follows from a watermark that is further than before. */
-  #advance(): void {
+  async #advance(): Promise<void> {
     const time = this.#time
-    if (time?.advance() === true) advanceStore(this.store, time.watermarkMs)
+    if (time?.advance() !== true) return
+    advanceStore(this.store, time.watermarkMs)
+    if (this.#timers !== undefined) await this.#fire(this.#timers.atWatermark(time.watermarkMs))
+  }
+
+  /** What was due while the job did not run, in order (R5). */
+  async #fireOverdue(): Promise<void> {
+    const timers = this.#timers
+    if (timers === undefined) return
+    const fire = async () => {
+      const watermarkMs = this.#time?.watermarkMs ?? -Infinity
+      if (watermarkMs > -Infinity) await this.#fire(timers.atWatermark(watermarkMs))
+      await this.#fire(timers.atClock())
+    }
+    await this.mutex.run(() => fire().catch((error) => this.#end(error)))
+    timers.start()
+  }
+
+  /** Timers of processing time have come due: between two polls, or beside one that waits. */
+  #onDueTimers(): void {
+    const fire = async () => {
+      const timers = this.#timers
+      if (timers === undefined || this.#wake.signal.aborted || this.#hasReadAll) return
+      await this.#fire(timers.atClock())
+      timers.start()
+    }
+    this.mutex.run(() => fire().catch((error) => this.#end(error))).catch(() => {})
+  }
+
+  async #fire(firing: FiringTimers): Promise<void> {
+    for (;;) {
+      const isMore = this.#processor.timerSlice(firing)
+      await this.#deliver()
+      if (!isMore) return
+      await nextTurn()
+    }
   }
 
   async #close(): Promise<void> {

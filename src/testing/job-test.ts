@@ -155,11 +155,15 @@ export class JobTest<Event, Schema extends StateSchema, Output> implements Async
     }
   }
 
-  /** As after the end of the process behind the last event: what the job has not kept as state is gone. */
-  async restart(): Promise<void> {
+  /**
+   * As after the end of the process behind the last event: what the job has not kept as state is gone. It runs again `afterMs` later;
+   * default 0.
+   */
+  async restart(afterMs = 0): Promise<void> {
     await this.#settled()
     await this.#running.stop()
     this.#source.reopen()
+    this.clock.advance(afterMs)
     await this.#run()
   }
 

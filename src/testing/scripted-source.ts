@@ -56,13 +56,15 @@ export class ScriptedSource<Event> implements Source<Event>, SourceReader<Event>
   async poll({ maxEvents, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     const found = this.#take(maxEvents, paused)
     if (found.length > 0 || signal?.aborted === true) return found
+    const end = () => this.#wake()
+    signal?.addEventListener('abort', end)
     await new Promise<void>((resolve) => {
       this.#answer = resolve
-      signal?.addEventListener('abort', () => this.#wake(), { once: true })
       const told = this.#onVain
       this.#onVain = []
       for (const tell of told) tell()
     })
+    signal?.removeEventListener('abort', end)
     const events = this.#take(maxEvents, paused)
     if (events.length > 0) return events
     const asked = this.partitions().filter((partition) => !paused.has(partition))

@@ -134,10 +134,10 @@ export class StateContext<Key> {
 
   /** The same where everything that can be thrown is the codec's. */
   failureOf(direction: CodecDirection, error: unknown, key: unknown, mapKey?: unknown): StateError {
-    const shown = mapKey === undefined ? '' : `, map key ${describe(mapKey)}`
+    const shown = mapKey === undefined ? '' : `, map key ${shownKey(mapKey)}`
     const path = error instanceof CodecError ? error.path : ''
     const details = {
-      what: `state '${this.name}', key ${describe(plainKey(key))}${shown}`,
+      what: `state '${this.name}', key ${shownKey(plainKey(key))}${shown}`,
       reason: `${path === '' ? '' : `${path}: `}${reasonOf(error)}`,
     }
     const cause = error instanceof CodecError ? error.cause : error
@@ -152,7 +152,7 @@ export class StateContext<Key> {
 const SHOWN_LENGTH = 120
 
 /** A key as JSON would have it, cut where it is long. */
-function describe(key: unknown): string {
+export function shownKey(key: unknown): string {
   let text: string
   try {
     const shown = (_: string, part: unknown) => (typeof part === 'bigint' ? `${part}n` : part)

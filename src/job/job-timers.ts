@@ -1,0 +1,154 @@
+// The timers of a job: which ones fire, and when.
+//
+// (1) Timers of event time fire at an advance of the watermark, all that are due and what those set that is due as well (R4).
+// (2) Timers of processing time fire when the clock has come to them; what those set that is due fires in the next turn (R3).
+
+import { type CancelTimer, type Clock, type ForwardClock, setLongTimer } from '../base/clock.js'
+import { nameOf } from '../state/entries/overlay.js'
+import type { CurrentKey } from '../state/key/current-key.js'
+import type { StateSchema } from '../state/schema/define-state.js'
+import { openStateOf } from '../state/store.js'
+import type { DueTimers } from '../window/timers/due-timers.js'
+import { KeptTimers } from '../window/timers/kept-timers.js'
+import { type TimerTime, timerStates, withTimers } from '../window/timers/timer-states.js'
+import type { KeyTimers, Timer } from './job-options.js'
+
+/** So many timers of one key that were set by timers may fire in one advance of the watermark (R4). */
+const MOST_IN_A_ROW = 10_000
+
+/** The schema that a job opens its store with. */
+export function schemaOf<Schema extends StateSchema>(schema: Schema, hasTimers: boolean): Schema {
+  return hasTimers ? withTimers(schema) : schema
+}
+
+export interface JobTimersOptions {
+  readonly store: object
+  readonly key: CurrentKey<unknown>
+  readonly clock: Clock
+  /** The same clock, which never goes back. */
+  readonly forwardClock: ForwardClock
+  /** Timers of processing time are due. */
+  readonly onDue: () => void
+}
+
+export class JobTimers {
+  readonly event: KeyTimers
+  readonly processing: KeyTimers
+  readonly #kept: { readonly [Time in TimerTime]: KeptTimers }
+  readonly #options: JobTimersOptions
+  /** When the clock is to call, and how to tell it not to. */
+  #armedMs = Infinity
+  #cancel: CancelTimer = () => {}
+  #isArmable = false
+
+  constructor(options: JobTimersOptions) {
+    const { store, key } = options
+    this.#options = options
+    this.#kept = {
+      event: new KeptTimers({ state: openStateOf(store, timerStates.event), key }),
+      processing: new KeptTimers({
+        state: openStateOf(store, timerStates.processing),
+        key,
+        onSet: (timestampMs) => {
+          if (timestampMs < this.#armedMs) this.#arm(timestampMs)
+        },
+      }),
+    }
+    this.event = keyTimers(this.#kept.event)
+    this.processing = keyTimers(this.#kept.processing)
+  }
+
+  /** How many wait, or did lately. */
+  get size(): { readonly [Time in TimerTime]: number } {
+    const { event, processing } = this.#kept
+    return { event: event.size, processing: processing.size }
+  }
+
+  /** Finds the timers that the store has. */
+  async load(): Promise<void> {
+    await this.#kept.event.load()
+    await this.#kept.processing.load()
+  }
+
+  /** What is in memory is made again from the store, where too much of it may be gone. */
+  async tidy(): Promise<void> {
+    const { event, processing } = this.#kept
+    if (event.wantsLoad) await event.load()
+    if (processing.wantsLoad) await processing.load()
+  }
+
+  /** Timers of event time that are due up to the watermark. */
+  atWatermark(watermarkMs: number): FiringTimers {
+    return new FiringTimers('event', this.#kept.event, watermarkMs)
+  }
+
+  /** Timers of processing time that are due now. */
+  atClock(): FiringTimers {
+    return new FiringTimers('processing', this.#kept.processing, this.#options.forwardClock.now())
+  }
+
+  /** The clock calls when the next timer of processing time is due, from now on. */
+  start(): void {
+    this.#isArmable = true
+    this.#arm(this.#kept.processing.nextMs)
+  }
+
+  stop(): void {
+    this.#isArmable = false
+    this.#cancel()
+  }
+
+  #arm(timestampMs: number): void {
+    this.#cancel()
+    this.#armedMs = timestampMs
+    if (!this.#isArmable || timestampMs === Infinity) return
+    const { clock, forwardClock, onDue } = this.#options
+    const delayMs = Math.max(0, timestampMs - forwardClock.now())
+    this.#cancel = setLongTimer(clock, onDue, delayMs)
+  }
+}
+
+/** Timers of one advance that are due, one after the other. */
+export class FiringTimers {
+  readonly #time: TimerTime
+  readonly #kept: KeptTimers
+  readonly #due: DueTimers
+  /** How many were set by timers of the same key, and have fired. */
+  readonly #inARow = new Map<string, number>()
+
+  constructor(time: TimerTime, kept: KeptTimers, untilMs: number) {
+    this.#time = time
+    this.#kept = kept
+    this.#due = kept.fire(untilMs, time === 'event')
+  }
+
+  /** The next one, which is removed from the store; its key is then the key at hand. `undefined` where none is left. */
+  take(): Timer | undefined {
+    for (let due = this.#due.next(); due !== undefined; due = this.#due.next()) {
+      const id = this.#kept.show(due)
+      if (this.#kept.take(id) !== true) continue
+      const [timestampMs, name] = id
+      if (due.isNew) this.#count(due.bytes.subarray(0, this.#kept.keyLength))
+      return { time: this.#time, timestampMs, name }
+    }
+    this.#kept.fired()
+    return undefined
+  }
+
+  #count(key: Uint8Array): void {
+    const name = nameOf(key)
+    const count = (this.#inARow.get(name) ?? 0) + 1
+    this.#inARow.set(name, count)
+    if (count <= MOST_IN_A_ROW) return
+    throw new Error(
+      `timers of a key have set more than ${MOST_IN_A_ROW} others that were due at once: onTimer must set the next one beyond the watermark`,
+    )
+  }
+}
+
+function keyTimers(kept: KeptTimers): KeyTimers {
+  return Object.freeze({
+    set: (timestampMs: number, name = '') => void kept.set(timestampMs, name),
+    delete: (timestampMs: number, name = '') => void kept.delete(timestampMs, name),
+  })
+}
