@@ -8,7 +8,7 @@ import { nameOf } from '../state/entries/overlay.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { openStateOf } from '../state/store.js'
-import type { DueTimers } from '../window/timers/due-timers.js'
+import type { DueRun } from '../window/due/due-run.js'
 import { KeptTimers } from '../window/timers/kept-timers.js'
 import { type TimerTime, timerStates, withTimers } from '../window/timers/timer-states.js'
 import type { KeyTimers, Timer } from './job-options.js'
@@ -79,12 +79,13 @@ export class JobTimers {
 
   /** Timers of event time that are due up to the watermark. */
   atWatermark(watermarkMs: number): FiringTimers {
-    return new FiringTimers('event', this.#kept.event, watermarkMs)
+    return new FiringTimers('event', this.#kept.event, this.#options.key, watermarkMs)
   }
 
   /** Timers of processing time that are due now. */
   atClock(): FiringTimers {
-    return new FiringTimers('processing', this.#kept.processing, this.#options.forwardClock.now())
+    const { key, forwardClock } = this.#options
+    return new FiringTimers('processing', this.#kept.processing, key, forwardClock.now())
   }
 
   /** The clock calls when the next timer of processing time is due, from now on. */
@@ -112,11 +113,13 @@ export class JobTimers {
 export class FiringTimers {
   readonly #time: TimerTime
   readonly #kept: KeptTimers
-  readonly #due: DueTimers
+  readonly #key: CurrentKey<unknown>
+  readonly #due: DueRun
   /** How many were set by timers of the same key, and have fired. */
   readonly #inARow = new Map<string, number>()
 
-  constructor(time: TimerTime, kept: KeptTimers, untilMs: number) {
+  constructor(time: TimerTime, kept: KeptTimers, key: CurrentKey<unknown>, untilMs: number) {
+    this.#key = key
     this.#time = time
     this.#kept = kept
     this.#due = kept.fire(untilMs, time === 'event')
@@ -124,19 +127,20 @@ export class FiringTimers {
 
   /** The next one, which is removed from the store; its key is then the key at hand. `undefined` where none is left. */
   take(): Timer | undefined {
-    for (let due = this.#due.next(); due !== undefined; due = this.#due.next()) {
-      const id = this.#kept.show(due)
+    while (this.#due.next()) {
+      const { current } = this.#due
+      const id = this.#kept.show(current)
       if (this.#kept.take(id) !== true) continue
       const [timestampMs, name] = id
-      if (due.isNew) this.#count(due.bytes.subarray(0, this.#kept.keyLength))
+      if (current.wasAdded) this.#count()
       return { time: this.#time, timestampMs, name }
     }
     this.#kept.fired()
     return undefined
   }
 
-  #count(key: Uint8Array): void {
-    const name = nameOf(key)
+  #count(): void {
+    const name = nameOf(this.#key.encoded().bytes)
     const count = (this.#inARow.get(name) ?? 0) + 1
     this.#inARow.set(name, count)
     if (count <= MOST_IN_A_ROW) return

@@ -213,10 +213,11 @@ describe('many timers', () => {
     const firing = timers.fire(Infinity, true)
     let lastMs = -1
     let inOrder = 0
-    for (let due = firing.next(); due !== undefined; due = firing.next()) {
-      const isSet = timers.take(timers.show(due))
-      if (due.dueMs >= lastMs && isSet === true && String(key.key).startsWith('user-')) inOrder++
-      lastMs = due.dueMs
+    while (firing.next()) {
+      const { current } = firing
+      const isSet = timers.take(timers.show(current))
+      if (current.dueMs >= lastMs && isSet === true && String(key.key).startsWith('user-')) inOrder++
+      lastMs = current.dueMs
     }
     expect(inOrder).toBe(count)
     expect(await backend.listKeys(Uint8Array.of(0))).toHaveLength(0)

@@ -16,7 +16,7 @@ interface Step {
   readonly key: string
   readonly at: number
   /** What is done with the timers of the key. */
-  readonly then?: (
+  readonly acts?: (
     timers: { readonly event: KeyTimers; readonly processing: KeyTimers },
     nowMs: number,
   ) => void
@@ -45,9 +45,9 @@ const common = {
 
 const showing = defineJob<Step, Fired>()({
   ...common,
-  process({ then }, { state, timers, now }) {
+  process({ acts }, { state, timers, now }) {
     state.count.update((count) => count + 1)
-    then?.(timers, now())
+    acts?.(timers, now())
   },
   onTimer({ time, timestampMs, name }, { key, state, watermarkMs, now, emit }) {
     state.fired.append(`${name}@${timestampMs}`)
@@ -55,10 +55,10 @@ const showing = defineJob<Step, Fired>()({
   },
 })
 
-const step = (key: string, at: number, then?: Step['then']): Step => ({
+const step = (key: string, at: number, acts?: Step['acts']): Step => ({
   key,
   at,
-  ...(then !== undefined && { then }),
+  ...(acts !== undefined && { acts }),
 })
 
 describe('timers of event time', () => {
@@ -122,7 +122,7 @@ describe('timers of event time', () => {
   it('R4: one that a timer sets at or below the watermark fires in the same advance, in its place', async () => {
     const job = defineJob<Step, Fired>()({
       ...common,
-      process: ({ then }, { timers, now }) => then?.(timers, now()),
+      process: ({ acts }, { timers, now }) => acts?.(timers, now()),
       onTimer({ timestampMs, name }, { key, timers, watermarkMs, emit }) {
         emit(`${key} ${name}@${timestampMs} ${watermarkMs}`)
         if (name !== 'again') return
@@ -255,9 +255,9 @@ describe('timers of event time', () => {
   it('are gone with their key, and do not fire', async () => {
     const job = defineJob<Step, Fired>()({
       ...common,
-      process: ({ then }, { store, key, timers, now }) => {
-        if (then === undefined) store.clear(key)
-        else then(timers, now())
+      process: ({ acts }, { store, key, timers, now }) => {
+        if (acts === undefined) store.clear(key)
+        else acts(timers, now())
       },
       onTimer: (_, { emit }) => emit('fired'),
     })
@@ -284,12 +284,12 @@ describe('timers of event time', () => {
   })
 
   it('refuse a time or a name that is none, and all where there is no onTimer', async () => {
-    for (const then of [
+    for (const acts of [
       ({ event }: { event: KeyTimers }) => event.set(0.5),
       ({ event }: { event: KeyTimers }) => event.set(1, 'x'.repeat(257)),
       ({ processing }: { processing: KeyTimers }) => processing.delete(Infinity),
     ]) {
-      await expect(testJob(showing, [step('a', 0, then)])).rejects.toMatchObject({ code: 'JOB_FAILED' })
+      await expect(testJob(showing, [step('a', 0, acts)])).rejects.toMatchObject({ code: 'JOB_FAILED' })
     }
     const { onTimer: _, ...without } = showing
     await expect(testJob(without, [step('a', 0, ({ event }) => event.set(1))])).rejects.toThrow(/no onTimer/)
@@ -309,7 +309,7 @@ describe('timers of processing time', () => {
   it('R3, R4: fire when the clock has come to them; one that is set in the past in the next turn', async () => {
     const job = defineJob<Step, Fired>()({
       ...common,
-      process: ({ then }, { timers, now }) => then?.(timers, now()),
+      process: ({ acts }, { timers, now }) => acts?.(timers, now()),
       onTimer({ timestampMs, name }, { key, timers, now, emit }) {
         emit(`${key} ${name}@${timestampMs} at ${now()}`)
         if (name === 'first') timers.processing.set(timestampMs, 'second')

@@ -14,6 +14,8 @@ interface Added {
 export interface DueKey {
   dueMs: number
   group: number
+  /** Whether it was added on the way. */
+  wasAdded: boolean
   /** Valid until the next one. */
   readonly key: { bytes: Uint8Array; offset: number; length: number }
 }
@@ -24,6 +26,7 @@ export class DueRun {
   readonly current: DueKey = {
     dueMs: -Infinity,
     group: 0,
+    wasAdded: false,
     key: { bytes: new Uint8Array(0), offset: 0, length: 0 },
   }
   readonly #due: DueKeys
@@ -90,6 +93,7 @@ export class DueRun {
       this.#sinkTop()
       current.dueMs = added.dueMs
       current.group = added.group
+      current.wasAdded = true
       current.key.bytes = added.key
       current.key.offset = 0
       current.key.length = added.key.length
@@ -97,6 +101,7 @@ export class DueRun {
     }
     current.dueMs = this.#batch.dueMs(this.#next)
     current.group = this.#batch.group(this.#next)
+    current.wasAdded = false
     this.#batch.key(this.#next, current.key)
     this.#next++
     return true

@@ -15,7 +15,7 @@ import type { EntryMapState } from '../../state/kinds/map-state.js'
 import { stateRanges } from '../../state/kinds/ranges.js'
 import type { OpenState } from '../../state/open-state.js'
 import { DueKeys } from '../due/due-keys.js'
-import { type DueTimer, DueTimers } from './due-timers.js'
+import { type DueKey, DueRun } from '../due/due-run.js'
 import { type TimerId, timerId } from './timer-states.js'
 
 /** Below this, what is in memory is not looked through for what is not alive. */
@@ -43,10 +43,8 @@ export class KeptTimers {
   #due = new DueKeys()
   /** From here on it is looked through. */
   #lookFrom = KEPT_WITHOUT_LOOKING
-  /** Of the key that was shown last, in its encoded form. */
-  keyLength = 0
   /** What fires at the moment. */
-  #firing: DueTimers | undefined
+  #firing: DueRun | undefined
 
   constructor(options: KeptTimersOptions) {
     this.#options = options
@@ -103,7 +101,7 @@ export class KeptTimers {
     const isSet = this.#timers.putIfAbsent(key, [timestampMs, name])
     if (isSet === false) return undefined
     this.#expect(timestampMs, key.group, key.bytes, name)
-    return isThenable(isSet) ? Promise.resolve(isSet).then(() => {}) : undefined
+    return isThenable(isSet) ? isSet : undefined
   }
 
   /** Deletes a timer of the key at hand, if there is one (R1). */
@@ -115,8 +113,8 @@ export class KeptTimers {
   /**
    * Takes out what may be due up to a time. Until `fired`, what is set up to that time is due as well, where `isOpen`.
    */
-  fire(untilMs: number, isOpen: boolean): DueTimers {
-    const firing = new DueTimers(untilMs, this.#due.takeUntil(untilMs))
+  fire(untilMs: number, isOpen: boolean): DueRun {
+    const firing = new DueRun(this.#due, untilMs)
     this.#firing = isOpen ? firing : undefined
     return firing
   }
@@ -126,13 +124,14 @@ export class KeptTimers {
   }
 
   /** Makes the key of a timer the one at hand, and says which timer it is. */
-  show({ bytes }: DueTimer): TimerId {
+  show({ key: { bytes, offset, length } }: DueKey): TimerId {
     const { context } = this.#options.state
-    const reader = this.#reader.fromBytes(bytes)
+    const reader = this.#reader.fromBytes(bytes, offset)
+    reader.end = offset + length
     const key = context.readKey(reader, this.#keyCodec, 'head')
-    this.keyLength = reader.position
+    const end = reader.position
     const id = context.readKey(reader, timerId, 'whole')
-    this.#options.key.setEncoded(key, bytes, 0, this.keyLength)
+    this.#options.key.setEncoded(key, bytes, offset, end)
     return id
   }
 
@@ -169,16 +168,12 @@ export class KeptTimers {
     writer.length = 0
     writer.append(key)
     timerId.writeKey([timestampMs, name], writer)
-    const firing = this.#firing
-    if (firing !== undefined && timestampMs <= firing.untilMs) {
-      firing.add(timestampMs, group, writer.copy())
-      return
-    }
     const stretch = this.#stretch
     stretch.bytes = writer.bytes
     stretch.offset = 0
     stretch.length = writer.length
-    this.#due.add(timestampMs, group, stretch)
+    const to = this.#firing ?? this.#due
+    to.add(timestampMs, group, stretch)
     this.#options.onSet?.(timestampMs)
   }
 }
