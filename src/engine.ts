@@ -63,7 +63,6 @@ export type {
   ScanRange,
 } from './backend/types.js'
 export {
-  throwIfAborted,
   validateBlocks,
   validateKey,
   validateKeyOrStretch,
@@ -74,6 +73,7 @@ export {
   validateValueLength,
 } from './backend/validate.js'
 export { BatchCursor, isDelete, isWriteBatch, OperationKind, WriteBatch } from './backend/write-batch.js'
+export { throwIfAborted } from './base/abort.js'
 export { compareBytes, copyBytes, equalBytes } from './base/bytes.js'
 export {
   type CancelTimer,

@@ -1,9 +1,9 @@
+import { throwIfAborted } from '../base/abort.js'
 import { compareBytes, compareStretches } from '../base/bytes.js'
 import { StateError } from '../base/errors.js'
 import { nextTurn, SLICE_MS } from '../base/slices.js'
 import { type EntryBlock, EntryBlockCursor } from './entry-block.js'
 import type { KeyInterval } from './scan-range.js'
-import { throwIfAborted } from './validate.js'
 
 const NO_BYTES = new Uint8Array(0)
 

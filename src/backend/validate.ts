@@ -1,4 +1,3 @@
-import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
 import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { isBytes, isLocalBytes } from '../base/shapes.js'
@@ -99,11 +98,6 @@ function isTimeToLive(options: PutOptions): boolean {
 export function validateKeys(keys: readonly Uint8Array[]): void {
   if (!Array.isArray(keys)) throw invalidArgument('keys', 'must be an array of Uint8Array')
   for (const key of keys) validateKey(key)
-}
-
-/** Throws `ABORTED` once the signal has fired. */
-export function throwIfAborted(signal: AbortSignal | undefined, operation: string): void {
-  if (signal?.aborted) throw new StateError('ABORTED', { operation }, { cause: signal.reason })
 }
 
 /** Throws `INVALID_ARGUMENT` unless `blocks` can be iterated asynchronously. */

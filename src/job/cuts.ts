@@ -1,8 +1,8 @@
 // Where the cuts of a job are kept. A cut is the state of one instant between two events, and what the job keeps of itself (cut.ts).
 
 import type { StateError } from '../base/errors.js'
+import type { Mutex } from '../base/mutex.js'
 import type { JobCut } from './cut.js'
-import type { Mutex } from './mutex.js'
 
 /** What a cut is taken of. */
 export interface CutSubject {

@@ -4,7 +4,7 @@ import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../backend/block-opti
 import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshotReader } from '../backend/shared-snapshot.js'
 import type { BlockOptions } from '../backend/types.js'
-import { throwIfAborted } from '../backend/validate.js'
+import { throwIfAborted } from '../base/abort.js'
 import { nextTurn, type SlicedWork } from '../base/slices.js'
 import type { SharedLog } from '../log/share/log-share.js'
 import { type SharedAddresses, SharedLogReader, union } from '../log/share/shared-log-reader.js'

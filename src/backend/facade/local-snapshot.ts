@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../../base/abort.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
 import { nextTurn } from '../../base/slices.js'
@@ -7,7 +8,7 @@ import { capturedInterval, EVERYTHING, type KeyInterval } from '../scan-range.js
 import type { SharedSnapshot } from '../shared-snapshot.js'
 import type { ChangeBase, SyncStateSnapshot } from '../state-snapshot.js'
 import type { BlockOptions, Entry, ScanRange } from '../types.js'
-import { throwIfAborted, validateKey, validateKeys } from '../validate.js'
+import { validateKey, validateKeys } from '../validate.js'
 import type { EngineSnapshot, EngineStep } from './engines.js'
 
 /** Entries walked by asynchronous calls between two turns of the event loop. */

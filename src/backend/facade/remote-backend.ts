@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../../base/abort.js'
 import { copyBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
@@ -11,7 +12,7 @@ import {
 } from '../scan-range.js'
 import type { StateBackend } from '../state-backend.js'
 import type { BackendStats, BackendSupport, Entry, KeyRange, PutOptions, ScanRange } from '../types.js'
-import { throwIfAborted, validateKey, validateKeys } from '../validate.js'
+import { validateKey, validateKeys } from '../validate.js'
 import { type BatchCursor, isWriteBatch, OperationKind, WriteBatch } from '../write-batch.js'
 import { Counters } from './counters.js'
 import type { RemoteEngine } from './engines.js'

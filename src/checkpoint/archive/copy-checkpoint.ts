@@ -6,7 +6,7 @@
 // (3) The manifest comes last, with exactly the bytes that it has here: only now there is a checkpoint.
 // (4) Whatever fails leaves no checkpoint there, and nothing that was written for it, as far as it can be removed.
 
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { equalBytes } from '../../base/bytes.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'

@@ -8,13 +8,13 @@
 //     does not answer any more.
 // (5) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
 
-import type { KeyStretch } from '../../backend/scan-range.js'
-import { keyInterval } from '../../backend/scan-range.js'
+import { type KeyStretch, keyInterval } from '../../backend/scan-range.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import type { KeyRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
 import { Listeners, type Unsubscribe } from '../../base/events.js'
+import { Mutex } from '../../base/mutex.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, checkStorage } from '../archive/checkpoint-catalog.js'
@@ -54,7 +54,7 @@ import {
   restoreNewest,
   restoreOne,
 } from './restore-checkpoint.js'
-import { SerialQueue } from './serial-queue.js'
+
 import { notedStorage, SilenceWatch } from './silence-watch.js'
 
 const COMPONENT = 'checkpoint coordinator'
@@ -77,7 +77,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   readonly #backend: CheckpointedBackend
   readonly #settings: CoordinatorSettings
   readonly #catalog: CheckpointCatalog
-  readonly #queue = new SerialQueue()
+  readonly #queue = new Mutex()
   readonly #watch: SilenceWatch
   readonly #calls: OpenCalls
   readonly #schedule: CheckpointSchedule

@@ -1,5 +1,5 @@
 import type { ChangeBase } from '../../backend/state-snapshot.js'
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { isStateError, type StateError } from '../../base/errors.js'
 import type { LeasedStorage } from '../archive/leased-storage.js'
 import { type CheckpointContent, contentOf, type StoredManifest } from '../format/manifest.js'

@@ -7,7 +7,7 @@
 //     the sweep.
 
 import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { assert } from '../../base/assert.js'
 import { equalBytes } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'

@@ -1,4 +1,4 @@
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import type { CancelTimer } from '../../base/clock.js'
 import type { SilenceWatch } from './silence-watch.js'
 

@@ -8,7 +8,7 @@
 // (4) Nothing is allocated for a size that was not compared with a limit; a few blocks are in memory at a time.
 
 import type { EntryBlock } from '../../backend/entry-block.js'
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { compareBytes, equalBytes } from '../../base/bytes.js'
 import { type BlockCodec, blockCodec, type CodecName } from '../../codec/block-codec.js'
 import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'

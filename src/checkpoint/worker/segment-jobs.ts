@@ -4,7 +4,7 @@
 // (2) What fails before the commit leaves nothing but what is reported as a leftover.
 
 import type { EntryBlock } from '../../backend/entry-block.js'
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { reasonOf } from '../../base/errors.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
 import type { ObjectSource, ObjectStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'

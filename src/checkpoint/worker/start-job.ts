@@ -1,5 +1,5 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { isStateError } from '../../base/errors.js'
 import type { ObjectSource, ObjectStorage, SharedStorage } from '../../storage/checkpoint-storage.js'
 import type { JobStarter } from './checkpoint-worker.js'

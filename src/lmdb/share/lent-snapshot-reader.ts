@@ -5,7 +5,7 @@ import { type EntryBlock, EntryBlockBuilder } from '../../backend/entry-block.js
 import { EVERYTHING } from '../../backend/scan-range.js'
 import type { SharedSnapshotReader } from '../../backend/shared-snapshot.js'
 import type { BlockOptions } from '../../backend/types.js'
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
 import { SharedLogReader } from '../../log/share/shared-log-reader.js'

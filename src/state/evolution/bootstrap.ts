@@ -1,4 +1,4 @@
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { nextTurn } from '../../base/slices.js'
 import type { Host } from '../entries/host.js'

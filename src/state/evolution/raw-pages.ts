@@ -2,7 +2,7 @@
 
 import { EntryBlockCursor } from '../../backend/entry-block.js'
 import { hasSnapshots, type StateBackend } from '../../backend/state-backend.js'
-import { throwIfAborted } from '../../backend/validate.js'
+import { throwIfAborted } from '../../base/abort.js'
 import type { Host, ScannedEntry } from '../entries/host.js'
 import { statePrefix } from '../key/stored-key.js'
 
