@@ -12,7 +12,8 @@ export { type JobHealth, type JobStats, type RunningJob, runJob, type StopOption
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'
 export type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './job/sink/sink.js'
-export { type LineFilesOptions, lineFiles, ndjsonFiles } from './job/source/file-source.js'
+export { type CsvFilesOptions, type CsvRecord, csvFiles, type ParseCsv } from './job/source/csv-source.js'
+export { type FilesOptions, type LineFilesOptions, lineFiles, ndjsonFiles } from './job/source/file-source.js'
 export { arraySource, type IterableSourceOptions, iterableSource } from './job/source/iterable-source.js'
 export type {
   OpenSourceOptions,
@@ -23,6 +24,7 @@ export type {
   Source,
   SourceReader,
 } from './job/source/source.js'
+export { linesOf, type StreamSourceOptions, streamSource } from './job/source/stream-source.js'
 export type { SourceTimeOptions } from './window/time/source-time.js'
 export {
   ascending,

@@ -103,6 +103,18 @@ export function runSourceConformanceSuite<Event>(
       assert.ok(polled.every(({ events, hasEnded }) => events.length === 0 && hasEnded !== true))
     })
 
+    test('ends a poll that is under way when it is closed', async ({ source }) => {
+      const reader = await source.open({ positions: {} })
+      const paused = new Set(reader.partitions())
+      const polling = [reader.poll({ maxEvents: 2, waitMs: WAIT_MS, paused: NONE })]
+      await reader.close()
+      await Promise.all(polling)
+      assert.deepEqual(
+        (await reader.poll({ maxEvents: 2, waitMs: 1, paused })).flatMap(({ events }) => events),
+        [],
+      )
+    })
+
     test('may be closed twice', async ({ source }) => {
       const reader = await source.open({ positions: {} })
       await reader.close()

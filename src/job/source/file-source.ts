@@ -1,19 +1,18 @@
 import { pauseUnless } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
-import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
-import { type LinePosition, LineReader, type Lines } from './line-reader.js'
+import { type LinePosition, LineReader, type LineReaderOptions, type Lines } from './line-reader.js'
 import type { OpenSourceOptions, PolledEvents, PollRequest, Source, SourceReader } from './source.js'
 
 const DEFAULT_MAX_LINE_BYTES = 16 * 1024 * 1024
 /** How often files are looked at that may grow. */
 const FOLLOW_POLL_MS = 50
 
-export interface LineFilesOptions<Event> {
+/** What sources of files have in common. */
+export interface FilesOptions {
   /** Each file is a partition, under its path as it is given here. */
   readonly paths: readonly string[]
-  /** Makes an event of a line. What it throws makes the event a bad one. */
-  readonly decode: (line: string) => Event
   /** Whether files may still grow: the source then never ends, and a line counts once its newline is there. Default false. */
   readonly follow?: boolean
   /** Whether files are compressed by gzip. Default: those whose names end with `.gz`. */
@@ -22,30 +21,59 @@ export interface LineFilesOptions<Event> {
   readonly maxLineBytes?: number
 }
 
+export interface LineFilesOptions<Event> extends FilesOptions {
+  /** Makes an event of a line. What it throws makes the event a bad one. */
+  readonly decode: (line: string) => Event
+}
+
+/** In the place of an event that cannot be decoded. */
+export class Undecodable {
+  readonly error: Error
+
+  constructor(error: unknown) {
+    this.error = isErrorLike(error) ? error : new Error(String(error))
+  }
+}
+
+/** What lines of a file mean. */
+export interface LineFormat<Event> {
+  /** Whether a newline between double quotes is a part of its line. */
+  readonly isQuoted: boolean
+  /** Whether the first line of a file says what the others are. */
+  readonly hasHeader: boolean
+  /** An event of each line. `header` is the first line of the file, where there is one. */
+  decode(lines: readonly string[], header: string | undefined): readonly (Event | Undecodable)[]
+}
+
 /** Lines of files, each file a partition. Empty lines are no events. */
 export function lineFiles<Event>(options: LineFilesOptions<Event>): Source<Event> {
-  rejectViolations(
-    violationsOf(options, {
-      paths: (paths) =>
-        Array.isArray(paths) &&
-        paths.length > 0 &&
-        new Set(paths).size === paths.length &&
-        paths.every(isPath)
-          ? undefined
-          : 'must be an array of one or more paths, each once',
-      decode: rules.function,
-      follow: rules.boolean,
-      gzip: rules.boolean,
-      maxLineBytes: rules.positiveInteger,
-    }),
-  )
+  rejectViolations(violationsOf(options, { ...fileRules, decode: rules.function }))
+  const { decode } = options
+  return filesOf(options, {
+    isQuoted: false,
+    hasHeader: false,
+    decode: (lines) => lines.map((line) => decodedOr(() => decode(line))),
+  })
+}
+
+/** What `decode` makes, or why it makes nothing. */
+export function decodedOr<Event>(decode: () => Event): Event | Undecodable {
+  try {
+    return decode()
+  } catch (error) {
+    return new Undecodable(error)
+  }
+}
+
+/** A source of files with lines of some format; the options were checked, but for what belongs together. */
+export function filesOf<Event>(options: FilesOptions, format: LineFormat<Event>): Source<Event> {
   const { paths, follow = false, gzip } = options
   if (follow && paths.some((path) => isGzip(path, gzip))) {
     rejectViolations([{ argument: 'options.follow', reason: 'is not possible for compressed files' }])
   }
   return Object.freeze({
     name: paths.length === 1 ? String(paths[0]) : `${paths.length} files`,
-    open: (request: OpenSourceOptions) => FileReader.open(options, request),
+    open: (request: OpenSourceOptions) => FileReader.open(options, format, request),
   })
 }
 
@@ -61,34 +89,63 @@ export function ndjsonFiles<Event>(
   return lineFiles({ ...rest, decode: parse })
 }
 
-const isPath = (path: unknown): boolean => typeof path === 'string' && path.length > 0
+/** The rules for what sources of files have in common. */
+export const fileRules: { readonly [name: string]: Rule } = {
+  paths: (paths) =>
+    Array.isArray(paths) && paths.length > 0 && new Set(paths).size === paths.length && paths.every(isPath)
+      ? undefined
+      : 'must be an array of one or more paths, each once',
+  follow: rules.boolean,
+  gzip: rules.boolean,
+  maxLineBytes: rules.positiveInteger,
+}
+
+function isPath(path: unknown): boolean {
+  return typeof path === 'string' && path.length > 0
+}
+
 const isGzip = (path: string, gzip: boolean | undefined): boolean => gzip ?? path.endsWith('.gz')
 
+interface OpenFile {
+  readonly lines: LineReader
+  /** `undefined` until it was read, or where there is none. */
+  header: string | undefined
+}
+
 class FileReader<Event> implements SourceReader<Event> {
-  readonly #options: LineFilesOptions<Event>
-  readonly #files: ReadonlyMap<string, LineReader>
+  readonly #options: FilesOptions
+  readonly #format: LineFormat<Event>
+  readonly #files: ReadonlyMap<string, OpenFile>
   readonly #closing = new AbortController()
   /** The file that is asked first. */
   #turn = 0
 
-  private constructor(options: LineFilesOptions<Event>, files: ReadonlyMap<string, LineReader>) {
+  private constructor(
+    options: FilesOptions,
+    format: LineFormat<Event>,
+    files: ReadonlyMap<string, OpenFile>,
+  ) {
     this.#options = options
+    this.#format = format
     this.#files = files
   }
 
   static async open<Event>(
-    options: LineFilesOptions<Event>,
+    options: FilesOptions,
+    format: LineFormat<Event>,
     { positions, signal }: OpenSourceOptions,
   ): Promise<FileReader<Event>> {
     const { paths, follow = false, gzip, maxLineBytes = DEFAULT_MAX_LINE_BYTES } = options
-    const files = new Map<string, LineReader>()
-    const reader = new FileReader(options, files)
+    const { isQuoted, hasHeader } = format
+    const files = new Map<string, OpenFile>()
+    const reader = new FileReader(options, format, files)
     try {
       for (const path of paths) {
         if (signal?.aborted) throw new StateError('ABORTED', { operation: 'open the source' })
         const position = Object.hasOwn(positions, path) ? linePosition(path, positions[path]) : undefined
-        const fileOptions = { path, isGzip: isGzip(path, gzip), follow, maxLineBytes }
-        files.set(path, await LineReader.open(fileOptions, position))
+        const fileOptions = { path, isGzip: isGzip(path, gzip), follow, maxLineBytes, isQuoted }
+        const header = hasHeader && position !== undefined ? await firstLine(fileOptions) : undefined
+        files.set(path, { lines: await LineReader.open(fileOptions, position), header })
       }
       return reader
     } catch (error) {
@@ -105,7 +162,11 @@ class FileReader<Event> implements SourceReader<Event> {
   async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     const deadline = performance.now() + waitMs
     for (;;) {
-      const polled = await this.#pollEach(maxEvents, paused)
+      const polled = await this.#pollEach(maxEvents, paused).catch((error: unknown) => {
+        // A file that is closed under a read is no failure of that.
+        if (this.#closing.signal.aborted) return []
+        throw error
+      })
       const leftMs = deadline - performance.now()
       const isWorthTelling = polled.some(({ events, hasEnded }) => events.length > 0 || hasEnded)
       if (isWorthTelling || leftMs <= 0 || this.#isOver(signal)) return polled
@@ -115,7 +176,7 @@ class FileReader<Event> implements SourceReader<Event> {
 
   async close(): Promise<void> {
     this.#closing.abort()
-    for (const file of this.#files.values()) await file.close()
+    for (const { lines } of this.#files.values()) await lines.close()
   }
 
   async #pollEach(maxEvents: number, paused: ReadonlySet<string>): Promise<PolledEvents<Event>[]> {
@@ -123,11 +184,12 @@ class FileReader<Event> implements SourceReader<Event> {
     const paths = this.partitions()
     for (let i = 0; i < paths.length; i++) {
       const path = paths[(this.#turn + i) % paths.length] as string
-      const file = this.#files.get(path) as LineReader
-      if (paused.has(path) || file.hasEnded) continue
-      const lines = await file.next(maxEvents)
+      const file = this.#files.get(path) as OpenFile
+      if (paused.has(path) || file.lines.hasEnded) continue
+      const lines = (await this.#hasHeader(file)) ? await file.lines.next(maxEvents) : undefined
+      const { hasEnded } = file.lines
       const events =
-        lines === undefined ? nothing(path, file.hasEnded) : this.#decoded(path, lines, file.hasEnded)
+        lines === undefined ? nothing(path, hasEnded) : this.#decoded(path, lines, file.header, hasEnded)
       polled.push(events)
       if (events.events.length === 0) continue
       this.#turn = (this.#turn + i + 1) % paths.length
@@ -136,22 +198,35 @@ class FileReader<Event> implements SourceReader<Event> {
     return polled
   }
 
-  #decoded(partition: string, lines: Lines, hasEnded: boolean): PolledEvents<Event> {
-    const events: Event[] = []
+  /** Whether the first line is known, where it is one of its own. */
+  async #hasHeader(file: OpenFile): Promise<boolean> {
+    if (!this.#format.hasHeader || file.header !== undefined) return true
+    const first = await file.lines.next(1)
+    file.header = first?.text(0)
+    return first !== undefined
+  }
+
+  #decoded(
+    partition: string,
+    lines: Lines,
+    header: string | undefined,
+    hasEnded: boolean,
+  ): PolledEvents<Event> {
     /** The line of each event: empty lines are none. */
     const places: number[] = []
-    const failures = new Map<number, Error>()
+    const texts: string[] = []
     for (let place = 0; place < lines.count; place++) {
       const line = lines.text(place)
       if (line.trim() === '') continue
-      try {
-        events.push(this.#options.decode(line))
-      } catch (error) {
-        failures.set(events.length, isErrorLike(error) ? error : new Error(String(error)))
-        events.push(undefined as Event)
-      }
+      texts.push(line)
       places.push(place)
     }
+    const failures = new Map<number, Error>()
+    const events = this.#format.decode(texts, header).map((event, i) => {
+      if (!(event instanceof Undecodable)) return event
+      failures.set(i, event.error)
+      return undefined as Event
+    })
     const positionAfter = (place: number) => lines.positionAfter(places[place] as number)
     return {
       partition,
@@ -169,6 +244,15 @@ class FileReader<Event> implements SourceReader<Event> {
   async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
     const ending = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])])
     await pauseUnless(ending, ms)
+  }
+}
+
+async function firstLine(options: LineReaderOptions): Promise<string | undefined> {
+  const reader = await LineReader.open(options, undefined)
+  try {
+    return (await reader.next(1))?.text(0)
+  } finally {
+    await reader.close()
   }
 }
 

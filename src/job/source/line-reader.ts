@@ -14,6 +14,7 @@ import { storageError } from '../../files/file-failure.js'
 const CHUNK_BYTES = 256 * 1024
 const NEWLINE = 0x0a
 const CARRIAGE_RETURN = 0x0d
+const QUOTE = 0x22
 /** So much in front of a position is summed. */
 const LAST_BYTES = 128
 const STORAGE = 'file source'
@@ -32,6 +33,8 @@ export interface LineReaderOptions {
   readonly follow: boolean
   /** A longer line is damage, not a line. */
   readonly maxLineBytes: number
+  /** Whether a newline between double quotes is a part of its line, as in CSV (RFC 4180). Default false. */
+  readonly isQuoted?: boolean
 }
 
 /** Lines that were read together. */
@@ -122,12 +125,27 @@ export class LineReader {
     await this.#chunks.close()
   }
 
+  /** Where the newline of the line is that begins at `start`; -1 where it is not there yet. */
+  #lineEnd(start: number): number {
+    const bytes = this.#rest
+    let newline = bytes.indexOf(NEWLINE, start)
+    if (this.#options.isQuoted !== true) return newline
+    let isOpen = false
+    for (let from = start; newline !== -1; newline = bytes.indexOf(NEWLINE, from)) {
+      // A quote within quotes is doubled: their number says whether one is open.
+      if (countQuotes(bytes, from, newline) % 2 === 1) isOpen = !isOpen
+      if (!isOpen) return newline
+      from = newline + 1
+    }
+    return -1
+  }
+
   #take(maxLines: number): Lines | undefined {
     const { maxLineBytes, path } = this.#options
     const ends: number[] = []
     let start = 0
     while (ends.length < maxLines) {
-      const newline = this.#rest.indexOf(NEWLINE, start)
+      const newline = this.#lineEnd(start)
       if (newline === -1) break
       start = newline + 1
       ends.push(start)
@@ -147,6 +165,14 @@ export class LineReader {
     this.#offset += start
     return lines
   }
+}
+
+/** How many double quotes there are between two places. */
+function countQuotes(bytes: Uint8Array, from: number, until: number): number {
+  let count = 0
+  for (let at = bytes.indexOf(QUOTE, from); at !== -1 && at < until; at = bytes.indexOf(QUOTE, at + 1))
+    count++
+  return count
 }
 
 /** The bytes of a file, piece by piece. */
