@@ -72,6 +72,9 @@ export function validateValueOrStretch(value: Uint8Array | Stretch): void {
   }
 }
 
+/** The options of a put that never expires, whatever the default of the backend is: they are known to be valid. */
+export const NEVER_EXPIRES: PutOptions = Object.freeze({ ttlMs: Infinity })
+
 const putOptions = { ttlMs: rules.positiveMs }
 
 /**
@@ -83,7 +86,7 @@ export function validatePutOptions(
   options: PutOptions | undefined,
   others?: { readonly [name: string]: Rule },
 ): void {
-  if (options === undefined || isTimeToLive(options)) return
+  if (options === undefined || options === NEVER_EXPIRES || isTimeToLive(options)) return
   rejectViolations(violationsOf(options, { ...putOptions, ...others }))
 }
 

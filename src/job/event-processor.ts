@@ -5,6 +5,7 @@
 //     wrote, the job's own record included, is there wholly or not at all. Otherwise writes go straight to the engine: where one
 //     fails, the job ends, and goes on from its last cut.
 
+import { NEVER_EXPIRES } from '../backend/validate.js'
 import type { ForwardClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
@@ -180,7 +181,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     stored.record((key, value) => {
       writer.length = 0
       writer.append(value)
-      entries.put(new GivenKey(key), writer, { ttlMs: Infinity })
+      entries.put(new GivenKey(key), writer, NEVER_EXPIRES)
     }, emitted)
   }
 

@@ -9,6 +9,7 @@
 // (2) What a record names as prepared is committed once the record is durable.
 
 import type { SyncStateBackend } from '../backend/state-backend.js'
+import { NEVER_EXPIRES } from '../backend/validate.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
@@ -22,8 +23,6 @@ const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
 const OUTPUT_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('out'))
 /** So many outputs are given to the sink at once. */
 const DELIVERED_AT_ONCE = 1_000
-
-const FOR_EVER = { ttlMs: Infinity }
 
 export interface StoredCutsOptions {
   readonly backend: SyncStateBackend
@@ -144,7 +143,7 @@ export class StoredCuts<Output> implements Cuts {
       this.#waiting.splice(0, count)
       this.#first = next
       const taken = subject.capture()
-      batch.put(RECORD_KEY, encoded(cutToJson(taken), 'the record of the job'), FOR_EVER)
+      batch.put(RECORD_KEY, encoded(cutToJson(taken), 'the record of the job'), NEVER_EXPIRES)
       backend.writeSync(batch)
       return taken
     })

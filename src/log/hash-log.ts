@@ -71,6 +71,8 @@ export class HashLog {
   /** The key that maintenance is looking at, so that it never disturbs a call. */
   readonly #chore: KeyProbe
   #tombstoneCount = 0
+  /** What `seekAhead` has found last; it holds while the index is at its place. */
+  #seekedAhead = 0
 
   constructor(options: HashLogOptions) {
     assertLittleEndian()
@@ -186,8 +188,17 @@ export class HashLog {
    */
   seek(bytes: Uint8Array, start: number, length: number): number {
     const probe = this.#probe
-    probe.load(bytes, start, length)
-    return this.#index.find(probe.hash, probe)
+    const isSame = probe.load(bytes, start, length)
+    const index = this.#index
+    return isSame && index.isAtPlace ? this.#seekedAhead : index.find(probe.hash, probe)
+  }
+
+  /** As `seek`, for a key that is probably sought again next, to be written: that search is spared where nothing has changed. */
+  seekAhead(bytes: Uint8Array, start: number, length: number): number {
+    const address = this.seek(bytes, start, length)
+    this.#seekedAhead = address
+    this.#index.stay()
+    return address
   }
 
   /** The latest version of the key of the entry at `address`, tombstones included; 0 where there is none. */
@@ -332,6 +343,7 @@ export class HashLog {
   ): void {
     const probe = this.#probe
     probe.load(bytes, keyStart, keyLength)
+    this.#index.leave()
     const units = entryUnits(keyLength, valueLength, expiresAtMs !== Infinity)
     // In a log with a limit each entry makes sure of its place in the index first.
     if (this.#options.maxBytes !== Infinity || !this.#space.hasRoom(units, false)) {

@@ -1,5 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { runs } from '../../test/support/long.js'
+import { onRandomRuns } from '../../test/support/random-runs.js'
+import { WriteBatch } from '../backend/write-batch.js'
 import { Slot, type Stretch } from '../base/slot.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { MemoryStateBackend } from './memory-state-backend.js'
@@ -225,5 +228,93 @@ describe('a key as a stretch', () => {
     state.updateSync(slot, 8, slot)
     expect(state.containsSync(bytes('meant'))).toBe(true)
     expect(state.containsSync(bytes('wrong'))).toBe(false)
+  })
+})
+
+describe('a key that is looked at and then written', () => {
+  /** What may come between, so that the place that was found is not the place any more. */
+  const between: { readonly [name: string]: (state: MemoryStateBackend, clock: ManualClock) => void } = {
+    nothing: () => {},
+    'a put of the key': (state) => state.putSync(bytes('a'), bytes('a longer value than before')),
+    'its removal': (state) => state.deleteSync(bytes('a')),
+    'its removal and its return': (state) => {
+      state.deleteSync(bytes('a'))
+      state.putSync(bytes('a'), bytes('back'))
+    },
+    'the removal of all': (state) => state.deleteRangeSync({}),
+    'many others, so that the index grows': (state) => {
+      for (let i = 0; i < 200; i++) state.putSync(bytes(`other ${i}`), bytes('x'))
+    },
+    'a look at another': (state) => state.peekSync(bytes('b'), new Slot()),
+    'a batch': (state) => state.writeSync(new WriteBatch().delete(bytes('a')).put(bytes('c'), bytes('1'))),
+    'its expiry': (state, clock) => {
+      clock.advance(1_000)
+      state.putSync(bytes('c'), bytes('1'))
+    },
+    'a snapshot': (state) => void state.snapshotSync(),
+  }
+
+  it.each(Object.entries(between))('is where it belongs, after %s', (_, come) => {
+    const clock = new ManualClock()
+    for (const isThere of [true, false]) {
+      const state = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+      const plain = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+      for (const each of [state, plain]) {
+        each.putSync(bytes('b'), bytes('2'))
+        if (isThere) each.putSync(bytes('a'), bytes('1'), { ttlMs: 500 })
+      }
+      const slot = new Slot()
+      expect(state.peekSync(bytes('a'), slot)).toBe(isThere)
+      for (const each of [state, plain]) {
+        come(each, clock)
+        each.updateSync(bytes('a'), 2, slot)
+        slot.bytes[slot.offset] = 65
+        slot.bytes[slot.offset + 1] = 66
+      }
+      expect(Buffer.from(state.getSync(bytes('a')) ?? []).toString()).toBe('AB')
+      expect(contentOf(state)).toEqual(contentOf(plain))
+      expect(state.stats().entries).toBe(plain.stats().entries)
+    }
+  })
+
+  it('is found whatever was done to it, in any order', async () => {
+    const step = fc.tuple(
+      fc.constantFrom('peek', 'update', 'put', 'delete', 'snapshot', 'expire'),
+      fc.constantFrom('a', 'b', 'bb'),
+    )
+    await onRandomRuns(
+      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+        const clock = new ManualClock()
+        const state = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+        const model = new Map<string, string>()
+        const slot = new Slot()
+        for (const [i, [what, name]] of steps.entries()) {
+          const key = bytes(name)
+          const value = String(i).padStart((i % 3) * 30, '.')
+          if (what === 'peek') {
+            expect(state.peekSync(key, slot)).toBe(model.has(name))
+          } else if (what === 'update') {
+            state.updateSync(key, value.length, slot)
+            slot.bytes.set(bytes(value), slot.offset)
+            model.set(name, value)
+          } else if (what === 'put') {
+            state.putSync(key, bytes(value))
+            model.set(name, value)
+          } else if (what === 'delete') {
+            state.deleteSync(key)
+            model.delete(name)
+          } else if (what === 'snapshot') {
+            state.snapshotSync().closeSync()
+          } else {
+            state.putSync(key, bytes(value), { ttlMs: 1 })
+            clock.advance(1)
+            model.delete(name)
+          }
+        }
+        expect(contentOf(state)).toEqual([...model].sort(([left], [right]) => (left < right ? -1 : 1)))
+        await state.close()
+      }),
+      { runs: runs(2_000, 200) },
+    )
   })
 })

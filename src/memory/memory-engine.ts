@@ -118,7 +118,7 @@ export class MemoryEngine implements LocalEngine {
 
   peek(key: KeyBytes, slot: Slot): boolean {
     const log = this.#log
-    const address = this.#find(key)
+    const address = this.#visible(seekAhead(log, key))
     if (!log.isAlive(address)) return false
     log.show(address, slot)
     return true
@@ -211,7 +211,10 @@ export class MemoryEngine implements LocalEngine {
 
   /** The version of a key that is to be read. */
   #find(key: KeyBytes): number {
-    const address = seek(this.#log, key)
+    return this.#visible(seek(this.#log, key))
+  }
+
+  #visible(address: number): number {
     const replacement = this.#replacement
     return replacement === undefined ? address : this.#log.visible(address, replacement.epoch)
   }
@@ -311,4 +314,9 @@ function seek(log: HashLog, key: KeyBytes): number {
   // What is of this realm is told fastest.
   if (isLocalBytes(key) || !isStretch(key)) return log.seek(key, 0, key.length)
   return log.seek(key.bytes, key.offset, key.length)
+}
+
+function seekAhead(log: HashLog, key: KeyBytes): number {
+  if (isLocalBytes(key) || !isStretch(key)) return log.seekAhead(key, 0, key.length)
+  return log.seekAhead(key.bytes, key.offset, key.length)
 }

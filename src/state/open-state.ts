@@ -1,5 +1,6 @@
 // A state of a store that is open: its definition, what is recorded of it, and where it reads and writes.
 
+import { NEVER_EXPIRES } from '../backend/validate.js'
 import type { ByteReader } from './codec/bytes.js'
 import type { Codec, KeyCodec } from './codec/codec.js'
 import { isFixedCodec } from './codec/codec.js'
@@ -48,7 +49,7 @@ export function openState(
   const entries = new StateEntries(host, {
     name,
     id,
-    put: Object.freeze({ ttlMs: isByEvents ? Infinity : (ttl?.afterMs ?? Infinity) }),
+    put: isByEvents || ttl === undefined ? NEVER_EXPIRES : Object.freeze({ ttlMs: ttl.afterMs }),
     event: isByEvents && ttl !== undefined ? { expiry, afterMs: ttl.afterMs } : undefined,
     formers: formersOf(definition, recorded),
     indexes: indexesOf(definition, recorded),

@@ -1,6 +1,7 @@
 // A typed store: the states of a schema over a backend.
 
 import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
+import { NEVER_EXPIRES } from '../backend/validate.js'
 import { present } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
 import {
@@ -417,7 +418,7 @@ class Store {
     const { entries } = this.#host
     const before = entries.peek(this.#time.key, this.#slot) ? this.#slot : undefined
     const stored = this.#time.stored(timestampMs, before)
-    if (stored !== undefined) entries.put(this.#time.key, stored, { ttlMs: Infinity })
+    if (stored !== undefined) entries.put(this.#time.key, stored, NEVER_EXPIRES)
   }
 
   migrate(options: MigrateOptions = {}): Promise<void> {

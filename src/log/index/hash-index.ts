@@ -69,6 +69,7 @@ export class HashIndex {
   // which the hash belongs. Numbers, since to keep a table here costs each search a write barrier.
   #place = 0
   #at = 0
+  #isAtPlace = false
 
   /** @param maxSlots slots of a table that is split rather than doubled; given only by tests. */
   constructor(maxSlots: number = MAX_SLOTS) {
@@ -99,6 +100,7 @@ export class HashIndex {
    * `replace`, `remove` and `insert` refer to it and must follow before the next `find`.
    */
   find(hash: number, matcher: KeyMatcher): number {
+    this.#isAtPlace = false
     const place = hash & this.#directoryMask
     const { slots } = this.#directory[place] as Table
     const wanted = hash | 0
@@ -115,8 +117,24 @@ export class HashIndex {
     }
   }
 
+  /** Whether nothing was sought and nothing has changed since `stay`: the key that was found then is still at that place. */
+  get isAtPlace(): boolean {
+    return this.#isAtPlace
+  }
+
+  /** The key that was found last will probably be sought again next. */
+  stay(): void {
+    this.#isAtPlace = true
+  }
+
+  /** The next key that is sought is another one. */
+  leave(): void {
+    this.#isAtPlace = false
+  }
+
   /** Goes where an entry with this hash belongs that is known not to be there: what `insert` needs. */
   seekEmpty(hash: number): void {
+    this.#isAtPlace = false
     this.#place = hash & this.#directoryMask
     this.#at = emptySlot(this.#table, hash)
   }
@@ -146,11 +164,13 @@ export class HashIndex {
 
   /** Points the found slot to another address. */
   replace(address: number): void {
+    this.#isAtPlace = false
     this.#table.slots[this.#at + 1] = address
   }
 
   /** Adds an entry at the empty slot that `find` ended at. */
   insert(hash: number, address: number): void {
+    this.#isAtPlace = false
     if (this.#table.room <= 0) {
       this.#grow(hash)
       this.seekEmpty(hash)
@@ -165,6 +185,7 @@ export class HashIndex {
 
   /** Empties the found slot and closes the gap behind it. */
   remove(): void {
+    this.#isAtPlace = false
     const table = this.#table
     const { slots } = table
     const { length } = slots
@@ -218,6 +239,7 @@ export class HashIndex {
     const depth = Math.max(0, Math.ceil(Math.log2(wanted / MAX_SLOTS)))
     const tables = 2 ** depth
     const slotCount = Math.ceil(wanted / tables)
+    this.#isAtPlace = false
     const before = new Set(this.#directory)
     const directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
     this.#directory = directory

@@ -32,8 +32,8 @@ export class KeyProbe implements KeyMatcher {
     this.hash = hashWords(this.words, 0, key)
   }
 
-  /** Loads a stretch of bytes. */
-  load(bytes: Uint8Array, start: number, length: number): void {
+  /** Loads a stretch of bytes; returns whether it is the key that was loaded before. */
+  load(bytes: Uint8Array, start: number, length: number): boolean {
     const known = this.#known
     const lengthBefore = this.length
     // Until all of it is loaded, there is no key.
@@ -46,8 +46,9 @@ export class KeyProbe implements KeyMatcher {
       difference = loadBytes(this.words, bytes, start, length)
     }
     this.length = length
-    if (difference === 0 && length === lengthBefore) return
+    if (difference === 0 && length === lengthBefore) return true
     this.hash = hashWords(this.words, length, this.#key)
+    return false
   }
 
   /** Loads the key of the entry at `address`. */

@@ -2,6 +2,7 @@
 
 import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import type { StateBackend } from '../../backend/state-backend.js'
+import { NEVER_EXPIRES } from '../../backend/validate.js'
 import { StateError } from '../../base/errors.js'
 import { statePrefix } from '../key/stored-key.js'
 import type { StateDefinition } from '../kinds/definitions.js'
@@ -9,8 +10,6 @@ import { indexRange } from '../query/entry-index.js'
 import { migratesAnything, planSchema, type SchemaConflict, type StateChange } from './compare-schema.js'
 import type { StateDefinitions, StateSchema } from './define-state.js'
 import { decodeSchema, encodeSchema, type RecordedSchema } from './recorded-schema.js'
-
-const NEVER = { ttlMs: Infinity }
 
 /** What the store in a backend says of itself; `undefined` for an empty one. */
 export async function readSchema(backend: StateBackend): Promise<RecordedSchema | undefined> {
@@ -94,7 +93,7 @@ export function recordedElsewhere(): StateError {
 }
 
 export async function recordSchema(backend: StateBackend, schema: RecordedSchema): Promise<void> {
-  await backend.put(SCHEMA_KEY, encodeSchema(schema), NEVER)
+  await backend.put(SCHEMA_KEY, encodeSchema(schema), NEVER_EXPIRES)
 }
 
 /** Ids of states are given out by who writes: a reader that chose some by itself could take another state's entries for its own. */

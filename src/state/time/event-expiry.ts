@@ -10,6 +10,7 @@
 // (4) What was written pays: every write looks at two that are due, every watermark at a thousand. So what is held stays within
 //     a constant factor of what is alive at any rate of arrival (L6).
 
+import { NEVER_EXPIRES } from '../../backend/validate.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import { int64 } from '../codec/numbers.js'
 import type { AssembledKey } from '../entries/entries.js'
@@ -24,7 +25,6 @@ const LOOKS_PER_WRITE = 2
 const LOOKS_PER_WATERMARK = 1_024
 const LOOKS_AT_A_TIME_LATER = 32
 const STATE_AT = 4 + 8
-const FOREVER = { ttlMs: Infinity }
 const NOTHING = new ByteWriter(0)
 
 /** A state whose entries expire by event time. */
@@ -71,7 +71,7 @@ export class EventExpiry {
       const { bytes } = look.stretch
       const group = (bytes[0] as number) * 256 + (bytes[1] as number)
       if (after < (this.#dueFromMs[group] as number)) this.#dueFromMs[group] = after
-      entries.put(look, NOTHING, FOREVER)
+      entries.put(look, NOTHING, NEVER_EXPIRES)
     }
     if (before !== undefined) entries.remove(this.#lookKey(key, before))
   }
@@ -141,7 +141,7 @@ export class EventExpiry {
       if (expiresAtMs > this.time.watermarkMs) {
         const at = lookAt(expiresAtMs, state.lookStepMs)
         if (at === lookAtMs) return
-        entries.put(this.#lookKey(key, at), NOTHING, FOREVER)
+        entries.put(this.#lookKey(key, at), NOTHING, NEVER_EXPIRES)
       } else {
         state.expire(key)
       }
