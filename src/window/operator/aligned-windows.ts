@@ -92,8 +92,11 @@ export class AlignedWindows implements WindowOperator {
   readonly #key = new TableKey()
   readonly #keyWriter = new ByteWriter()
   readonly #value = new ByteWriter()
-  /** An accumulator as it was before an event. */
-  readonly #before: ByteWriter
+  /** What the last event was added to, and how that was before. */
+  #last: KeyTable | undefined
+  #lastEntry = 0
+  #lastHadValue = false
+  readonly #before = new ByteWriter()
   readonly #reader = new ByteReader()
   readonly #shownKey = { bytes: new Uint8Array(0), offset: 0, length: 0 }
 
@@ -104,7 +107,6 @@ export class AlignedWindows implements WindowOperator {
     this.#state = openStateOf(options.store, options.name)
     this.#context = this.#state.context
     this.#accumulator = new Accumulator(aggregate as unknown as ErasedAggregate)
-    this.#before = new ByteWriter(this.#accumulator.zeroBytes)
   }
 
   get late(): LateFigures {
@@ -112,6 +114,8 @@ export class AlignedWindows implements WindowOperator {
   }
 
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
+    this.#output.begin()
+    this.#last = undefined
     let pane = this.#pane
     if (pane === undefined || timestampMs < pane.startMs || timestampMs >= pane.endMs) {
       pane = this.#paneOf(timestampMs)
@@ -128,8 +132,22 @@ export class AlignedWindows implements WindowOperator {
     if (this.#panes.get(pane.startMs) !== pane) this.#panes.set(pane.startMs, pane)
     this.#pane = pane
     pane.isDirty = true
+    this.#lastHadValue = table.has(entry, HAS_VALUE)
     entry = this.#addTo(table, entry, key, event, timestampMs)
     table.set(entry, IS_DIRTY, true)
+    this.#last = table
+    this.#lastEntry = entry
+  }
+
+  revert(): void {
+    this.#output.revert()
+    const table = this.#last
+    if (table === undefined) return
+    const { bytes, length } = this.#before
+    const entry = table.resizeAccumulator(this.#lastEntry, length)
+    table.bytes.set(bytes.subarray(0, length), table.accumulatorAt(entry))
+    table.set(entry, HAS_VALUE, this.#lastHadValue)
+    this.#last = undefined
   }
 
   *advance(watermarkMs: number): IterableIterator<void> {
@@ -222,13 +240,17 @@ export class AlignedWindows implements WindowOperator {
   /** Adds to an accumulator, or leaves everything as it was. */
   #addTo(table: KeyTable, entry: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): number {
     const accumulator = this.#accumulator
-    const length = accumulator.zeroBytes
+    const before = this.#before
+    const length = table.accumulatorBytes(entry)
     const at = table.accumulatorAt(entry)
-    copyViewed(table, at, length, this.#before, 0)
+    before.length = 0
+    before.reserve(length)
+    copyViewed(table, at, length, before, 0)
     try {
       return accumulator.add(table, entry, event, timestampMs)
     } catch (error) {
-      copyViewed(this.#before, 0, length, table, at)
+      // What is of no fixed size is only written when it is whole.
+      if (accumulator.zeroBytes > 0) copyViewed(before, 0, length, table, at)
       throw this.#context.failure('write', error, key)
     }
   }

@@ -54,6 +54,13 @@ export class KeptEvents {
     kept.isDirty = true
   }
 
+  /** Takes an event out again that is not in the store yet. */
+  revert(key: Uint8Array, timestampMs: number, number: number): void {
+    const kept = this.#keys.get(nameOf(key))
+    if (kept === undefined) return
+    kept.events = kept.events.filter((each) => each.timestampMs !== timestampMs || each.number !== number)
+  }
+
   /** The events of a window, in the order of their timestamps, then as they came in. */
   read(
     key: Uint8Array,

@@ -67,6 +67,9 @@ export class ListedOperator implements WindowOperator {
   readonly #written = new ByteWriter()
   readonly #reader = new ByteReader()
   readonly #shown = { bytes: new Uint8Array(0), offset: 0, length: 0 }
+  /** The windows of the key at hand before its event. */
+  readonly #before = new WindowList()
+  #lastTimestampMs = 0
   #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
   #watermarkMs = -Infinity
 
@@ -114,8 +117,12 @@ export class ListedOperator implements WindowOperator {
 
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
     this.#watermarkMs = watermarkMs
+    this.#output.begin()
     this.#encode(key)
     this.#load()
+    const { bytes, length } = this.#list.writer
+    this.#before.load(bytes, 0, length)
+    this.#lastTimestampMs = timestampMs
     const entered: Entered = {
       hasEntered: false,
       dueMs: undefined,
@@ -142,6 +149,15 @@ export class ListedOperator implements WindowOperator {
     const stretch = this.#tableKeyStretch()
     if (entered.dueMs !== undefined) this.#due.add(entered.dueMs, 0, stretch)
     if (entered.isAwaited) this.#awaited.add(this.#awaitedAtMs(), 0, stretch)
+  }
+
+  revert(): void {
+    this.#output.revert()
+    if (!this.#entered.hasEntered) return
+    const { bytes, length } = this.#before.writer
+    this.#kept?.revert(this.#keyBytes(), this.#lastTimestampMs, this.#before.nextNumber)
+    this.#list.load(bytes, 0, length)
+    this.#save(0)
   }
 
   *advance(watermarkMs: number): IterableIterator<void> {

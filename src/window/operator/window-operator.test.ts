@@ -462,6 +462,31 @@ describe('windows', () => {
     expect(results[0]?.value).toEqual({ first: 2, last: 5 })
   })
 
+  it.each([
+    ['tumbling', { windows: tumbling({ sizeMs: 10 }), aggregate: values }],
+    ['sessions', { windows: session({ gapMs: 5 }), aggregate: figures() }],
+    ['kept events', { windows: session({ gapMs: 5 }), events: json<Event>(), aggregate: figures() }],
+    ['of a fixed size', { windows: tumbling({ sizeMs: 10 }), aggregate: figures() }],
+  ] as const)('take the last event out again: %s', async (_, options) => {
+    const driver = await driven(options as WindowOptions<Event, string, unknown, Result>, (d) => {
+      d.add(event('a', 1, 1))
+      d.add(event('a', 2, 2))
+      d.operator.revert()
+      d.add(event('b', 3, 3))
+      d.operator.revert()
+      d.add(event('a', 4, 4))
+      d.advance(100)
+      d.add(event('a', 5, 5))
+      d.operator.revert()
+    })
+    expect(driver.results).toHaveLength(1)
+    expect(driver.results[0]?.value).toEqual(
+      options.aggregate === (values as object) ? [1, 4] : { n: 2, total: 5, most: 4 },
+    )
+    expect(driver.operator.late.lostEvents).toBe(0)
+    expect(await driver.close()).toBe(1)
+  })
+
   it('are INCOMPATIBLE with windows of another size, and refuse what does not go together', async () => {
     const backend = new MemoryStateBackend()
     const open = (windows: WindowAssigner) => {

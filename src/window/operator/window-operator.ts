@@ -36,6 +36,8 @@ export interface WindowOperator {
   readonly late: LateFigures
   /** An event of a key. What is wrong with it is `SERIALIZATION_FAILED`; nothing of it is kept then. */
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void
+  /** Takes the last event out again, but for what was put out. Only directly behind `add`. */
+  revert(): void
   /** The watermark has come to here: what is due fires, in the order of W16. */
   advance(watermarkMs: number): IterableIterator<void>
   /** What waits for the processing clock fires (W12, W18). */
@@ -53,6 +55,8 @@ export interface WindowOperator {
 /** What is put out for a result or a late event. */
 export class WindowOutput {
   readonly late: LateFigures = { lostEvents: 0, missedWindows: 0 }
+  /** What the last event has added to the figures. */
+  readonly #last: LateFigures = { lostEvents: 0, missedWindows: 0 }
   readonly #definition: ErasedWindows
   readonly #emit: (output: unknown) => void
 
@@ -67,14 +71,29 @@ export class WindowOutput {
     if (given !== undefined) this.#emit(given)
   }
 
+  /** Another event is next: nothing of it has been counted. */
+  begin(): void {
+    this.#last.missedWindows = 0
+    this.#last.lostEvents = 0
+  }
+
+  /** Takes the last event out of the figures again. */
+  revert(): void {
+    this.late.missedWindows -= this.#last.missedWindows
+    this.late.lostEvents -= this.#last.lostEvents
+    this.begin()
+  }
+
   missed(
     event: unknown,
     times: { readonly timestampMs: number; readonly watermarkMs: number },
     missed: readonly TimeWindow[],
     isLost: boolean,
   ): void {
+    this.#last.missedWindows = missed.length
+    this.#last.lostEvents = isLost ? 1 : 0
     this.late.missedWindows += missed.length
-    if (isLost) this.late.lostEvents++
+    this.late.lostEvents += this.#last.lostEvents
     const output = this.#definition.onLate?.({ event, ...times, missed, isLost })
     if (output !== undefined) this.#emit(output)
   }

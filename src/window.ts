@@ -1,0 +1,33 @@
+export { type Aggregate, type AnyAggregate, aggregateBy } from './window/aggregate/aggregate.js'
+export type { FixedAggregate } from './window/aggregate/raw-aggregate.js'
+export { combined, count, first, last, max, mean, min, sum, variance } from './window/aggregate/ready-made.js'
+export {
+  type CumulativeOptions,
+  cumulative,
+  type HoppingOptions,
+  hopping,
+  type TimeWindow,
+  type TumblingOptions,
+  tumbling,
+  type WindowAssigner,
+} from './window/assign/assigner.js'
+export {
+  type CountWindows,
+  countWindows,
+  type GlobalWindows,
+  globalWindows,
+  type SessionWindows,
+  type SlidingWindows,
+  session,
+  sliding,
+} from './window/assign/by-key.js'
+export { type CalendarOptions, calendar } from './window/assign/calendar.js'
+export {
+  type LateEvent,
+  type Pane,
+  type WindowDefinition,
+  type WindowOptions,
+  type WindowResult,
+  type Windows,
+  windowed,
+} from './window/windowed.js'
