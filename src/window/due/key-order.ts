@@ -1,5 +1,7 @@
 // Sorting many keys by their bytes: by two words behind what all have in common, digit by digit, and what is alike so far by comparing.
 
+import { runThrough, type SlicedWork } from '../../base/slices.js'
+
 /** Records that have keys, by where they lie. */
 export interface KeyedRecords {
   keyLengthAt(at: number): number
@@ -17,7 +19,7 @@ const STEP_RECORDS = 32_768
 export function* sortedByKey(
   records: KeyedRecords,
   order: Uint32Array<ArrayBuffer>,
-): Generator<void, Uint32Array<ArrayBuffer>> {
+): SlicedWork<Uint32Array<ArrayBuffer>> {
   if (order.length < COUNTED_FROM) return order.sort((left, right) => records.compareKeys(left, right))
   const skip = yield* sharedLength(records, order)
   let from = order
@@ -48,11 +50,7 @@ export function* sortedByKey(
 
 /** The same in one step. */
 export function sortByKey(records: KeyedRecords, order: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
-  const sorting = sortedByKey(records, order)
-  for (;;) {
-    const step = sorting.next()
-    if (step.done === true) return step.value
-  }
+  return runThrough(sortedByKey(records, order))
 }
 
 interface Pass {
@@ -64,7 +62,7 @@ interface Pass {
 
 const DIGITS = 0x10000
 
-function* countingPass(records: KeyedRecords, { from, to, word, shift }: Pass): Generator<void, void> {
+function* countingPass(records: KeyedRecords, { from, to, word, shift }: Pass): SlicedWork<void> {
   const places = new Uint32Array(DIGITS + 1)
   for (let i = 0; i < from.length; i++) {
     const digit = ((records.keyWordAt(from[i] as number, word) >>> shift) & 0xffff) + 1
@@ -90,7 +88,7 @@ function isAlike(records: KeyedRecords, left: number, right: number, skip: numbe
 }
 
 /** How many first bytes, in whole words, all keys have in common. */
-function* sharedLength(records: KeyedRecords, order: Uint32Array): Generator<void, number> {
+function* sharedLength(records: KeyedRecords, order: Uint32Array): SlicedWork<number> {
   const first = order[0] as number
   let shared = records.keyLengthAt(first) & ~3
   for (let i = 0; i < order.length; i++) {

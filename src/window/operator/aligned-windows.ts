@@ -6,6 +6,7 @@
 // (1) Cuts are made between two advances: all windows that end up to the watermark of a cut have fired in it, and no other one has.
 
 import { present } from '../../base/assert.js'
+import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { KeyCodec } from '../../state/codec/codec.js'
@@ -150,7 +151,7 @@ export class AlignedWindows implements WindowOperator {
     this.#last = undefined
   }
 
-  *advance(watermarkMs: number): IterableIterator<void> {
+  *advance(watermarkMs: number): SlicedWork<void> {
     for (;;) {
       let endMs = Infinity
       for (const pane of this.#panes.values())
@@ -189,7 +190,7 @@ export class AlignedWindows implements WindowOperator {
     }
   }
 
-  *flush(): IterableIterator<void> {
+  *flush(): SlicedWork<void> {
     let count = 0
     for (const pane of this.#dropped.splice(0)) {
       for (let entry = pane.table.first(); entry !== 0; entry = pane.table.next(entry)) {
@@ -210,7 +211,7 @@ export class AlignedWindows implements WindowOperator {
     }
   }
 
-  *restore(watermarkMs: number): IterableIterator<void> {
+  *restore(watermarkMs: number): SlicedWork<void> {
     this.#firedEndMs = watermarkMs + 1
     const { entries, context } = this.#state
     const reader = new ByteReader()
@@ -314,7 +315,7 @@ export class AlignedWindows implements WindowOperator {
       .sort((left, right) => left.startMs - right.startMs)
   }
 
-  *#fire(endMs: number): IterableIterator<void> {
+  *#fire(endMs: number): SlicedWork<void> {
     const window = { startMs: this.#startOf(endMs), endMs }
     const panes = this.#panesIn(window)
     const [first] = panes
@@ -335,7 +336,7 @@ export class AlignedWindows implements WindowOperator {
     }
   }
 
-  *#merged(panes: readonly Pane[]): Generator<void, KeyTable> {
+  *#merged(panes: readonly Pane[]): SlicedWork<KeyTable> {
     const merged = new KeyTable()
     const key = new TableKey()
     let count = 0

@@ -1,3 +1,4 @@
+import type { SlicedWork } from '../../base/slices.js'
 import { type ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
 import { tuple } from '../../state/codec/composite.js'
@@ -86,7 +87,7 @@ export class KeptEvents {
     else if (kept.removed.length > 0) kept.isDirty = true
   }
 
-  *flush(): IterableIterator<void> {
+  *flush(): SlicedWork<void> {
     const { entries } = this.#state
     const written = this.#written
     for (const [name, kept] of this.#keys) {
@@ -109,7 +110,7 @@ export class KeptEvents {
     }
   }
 
-  *restore(): IterableIterator<void> {
+  *restore(): SlicedWork<void> {
     const { entries, context } = this.#state
     for (let group = 0; group < context.keyGroups; group++) {
       const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }

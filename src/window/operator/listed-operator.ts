@@ -5,6 +5,7 @@
 //     went on, costs one look.
 
 import { present } from '../../base/assert.js'
+import type { SlicedWork } from '../../base/slices.js'
 import type { Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
@@ -160,7 +161,7 @@ export class ListedOperator implements WindowOperator {
     this.#save(0)
   }
 
-  *advance(watermarkMs: number): IterableIterator<void> {
+  *advance(watermarkMs: number): SlicedWork<void> {
     this.#watermarkMs = watermarkMs
     const run = new DueRun(this.#due, watermarkMs)
     for (let closed = 1; run.next(); closed++) {
@@ -191,7 +192,7 @@ export class ListedOperator implements WindowOperator {
     return found
   }
 
-  *flush(): IterableIterator<void> {
+  *flush(): SlicedWork<void> {
     if (this.#kept !== undefined) yield* this.#kept.flush()
     const table = this.#table
     let count = 0
@@ -203,7 +204,7 @@ export class ListedOperator implements WindowOperator {
     this.#compact()
   }
 
-  *restore(watermarkMs: number): IterableIterator<void> {
+  *restore(watermarkMs: number): SlicedWork<void> {
     this.#watermarkMs = watermarkMs
     if (this.#kept !== undefined) yield* this.#kept.restore()
     const { entries, context } = this.#state
@@ -231,7 +232,7 @@ export class ListedOperator implements WindowOperator {
   }
 
   /** Of all keys that are due at one time, those whose window starts first come first (W16). */
-  *#closeTogether(run: DueRun, dueMs: number): IterableIterator<void> {
+  *#closeTogether(run: DueRun, dueMs: number): SlicedWork<void> {
     const keys = [this.#keyToClose(run, dueMs)]
     while (run.peekMs() === dueMs && run.next()) {
       keys.push(this.#keyToClose(run, dueMs))

@@ -1,3 +1,4 @@
+import type { SlicedWork } from '../../base/slices.js'
 import type { Codec } from '../../state/codec/codec.js'
 import type { KeyLike } from '../../state/key/stored-key.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
@@ -39,7 +40,7 @@ export interface WindowOperator {
   /** Takes the last event out again, but for what was put out. Only directly behind `add`. */
   revert(): void
   /** The watermark has come to here: what is due fires, in the order of W16. */
-  advance(watermarkMs: number): IterableIterator<void>
+  advance(watermarkMs: number): SlicedWork<void>
   /** What waits for the processing clock fires (W12, W18). */
   onProcessingTime(nowMs: number): void
   /** When that has something to do; `Infinity` where it has not. */
@@ -47,9 +48,9 @@ export interface WindowOperator {
   /** What the windows of a key have at the moment, as early results (W18). Nothing is changed by it. */
   peek(key: KeyLike<unknown>): AnyResult[]
   /** Writes what has changed since the last call into the store. */
-  flush(): IterableIterator<void>
+  flush(): SlicedWork<void>
   /** Begins with what is in the store, of a cut that was made at this watermark. */
-  restore(watermarkMs: number): IterableIterator<void>
+  restore(watermarkMs: number): SlicedWork<void>
 }
 
 /** What is put out for a result or a late event. */

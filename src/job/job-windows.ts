@@ -1,0 +1,100 @@
+// The windows of a job: every event of a key enters those that it has, and their results are outputs.
+//
+// (1) An event enters all windows, or none: what one of them refuses is taken out of the others again.
+// (2) Between two cuts open windows are in memory; `flush` writes what has changed (src/window/operator).
+
+import type { SlicedWork } from '../base/slices.js'
+import type { StateDefinition } from '../state/kinds/definitions.js'
+import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
+import { openWindows, statesOfWindows } from '../window/operator/open-windows.js'
+import type { ErasedWindows, LateFigures, WindowOperator } from '../window/operator/window-operator.js'
+import type { WindowResult } from '../window/windowed.js'
+
+/** Windows under their names. */
+export interface WindowDefinitions {
+  readonly [name: string]: object
+}
+
+/** A schema with the states that windows are kept in. `Schema` stays what the user sees of it. */
+export function withWindows<Schema extends StateSchema>(schema: Schema, windows: WindowDefinitions): Schema {
+  const states: { [name: string]: StateDefinition } = { ...(schema.states as StateDefinitions) }
+  for (const [name, definition] of Object.entries(windows))
+    Object.assign(states, statesOfWindows(name, definition))
+  return Object.freeze({ ...schema, states: Object.freeze(states) })
+}
+
+/** The names of the states that windows are kept in. */
+export function windowStateNames(windows: WindowDefinitions): string[] {
+  return Object.entries(windows).flatMap(([name, definition]) =>
+    Object.keys(statesOfWindows(name, definition)),
+  )
+}
+
+export interface JobWindowsOptions {
+  readonly store: object
+  readonly windows: WindowDefinitions
+  readonly emit: (output: unknown) => void
+  readonly nowMs: () => number
+}
+
+export class JobWindows {
+  readonly #operators: readonly WindowOperator[]
+  readonly #byName: ReadonlyMap<string, WindowOperator>
+
+  constructor({ store, windows, emit, nowMs }: JobWindowsOptions) {
+    const opened = Object.entries(windows).map(([name, definition]): [string, WindowOperator] => [
+      name,
+      openWindows({ store, name, definition: definition as ErasedWindows, emit, nowMs }),
+    ])
+    this.#byName = new Map(opened)
+    this.#operators = opened.map(([, operator]) => operator)
+  }
+
+  /** Late events and the windows that they missed, over all windows. */
+  get late(): LateFigures {
+    const total = { lostEvents: 0, missedWindows: 0 }
+    for (const { late } of this.#operators) {
+      total.lostEvents += late.lostEvents
+      total.missedWindows += late.missedWindows
+    }
+    return total
+  }
+
+  add(key: unknown, event: unknown, timestampMs: number, watermarkMs: number): void {
+    const operators = this.#operators
+    let entered = 0
+    try {
+      for (; entered < operators.length; entered++) {
+        ;(operators[entered] as WindowOperator).add(key, event, timestampMs, watermarkMs)
+      }
+    } catch (error) {
+      for (let i = 0; i < entered; i++) (operators[i] as WindowOperator).revert()
+      throw error
+    }
+  }
+
+  *advance(watermarkMs: number): SlicedWork<void> {
+    for (const operator of this.#operators) yield* operator.advance(watermarkMs)
+  }
+
+  *flush(): SlicedWork<void> {
+    for (const operator of this.#operators) yield* operator.flush()
+  }
+
+  *restore(watermarkMs: number): SlicedWork<void> {
+    for (const operator of this.#operators) yield* operator.restore(watermarkMs)
+  }
+
+  onProcessingTime(nowMs: number): void {
+    for (const operator of this.#operators) operator.onProcessingTime(nowMs)
+  }
+
+  /** When that has something to do; `Infinity` where it has not. */
+  get nextProcessingMs(): number {
+    return Math.min(Infinity, ...this.#operators.map(({ nextProcessingMs }) => nextProcessingMs))
+  }
+
+  peek(name: string, key: unknown): readonly WindowResult<unknown, unknown>[] {
+    return this.#byName.get(name)?.peek(key) ?? []
+  }
+}
