@@ -10,6 +10,8 @@ export interface CutSubject {
   readonly mutex: Mutex
   /** What the job keeps of itself, as it is now. */
   capture(): JobCut
+  /** Puts what is only in memory, and outputs, into the store in one step. Only while the mutex is held. */
+  record(): void
   /** Ends the epoch at hand. Only while the mutex is held. */
   prepare(): Promise<void>
   /** A cut is safe. */

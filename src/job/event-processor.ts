@@ -9,6 +9,7 @@ import { NEVER_EXPIRES } from '../backend/validate.js'
 import type { ForwardClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
+import { runThrough } from '../base/slices.js'
 import { ByteWriter } from '../state/codec/bytes.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { GivenKey } from '../state/key/stored-key.js'
@@ -18,6 +19,7 @@ import { type BoundStates, hostOf, type StateStore } from '../state/store.js'
 import type { PartitionTime, SourceTime } from '../window/time/source-time.js'
 import type { BadEvent, JobOptions, KeyOf, ProcessContext, Timer } from './job-options.js'
 import type { FiringTimers, JobTimers } from './job-timers.js'
+import type { JobWindows } from './job-windows.js'
 import type { PolledEvents, Position } from './source/source.js'
 import type { StoredCuts } from './stored-cuts.js'
 
@@ -33,6 +35,7 @@ export interface ProcessorParts<Event, Schema extends StateSchema, Output> {
   readonly stored: StoredCuts<Output> | undefined
   readonly time: SourceTime | undefined
   readonly timers: JobTimers | undefined
+  readonly windows: JobWindows | undefined
   /** That of the store's bound states. */
   readonly key: CurrentKey<unknown>
   readonly states: BoundStates<Schema>
@@ -50,6 +53,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   readonly #context: Context<Schema, Output>
   readonly #failsOnBadEvents: boolean
   #emitted: Output[] = []
+  /** Something is in memory that the store does not have. */
+  #hasNews = false
 
   constructor(parts: ProcessorParts<Event, Schema, Output>) {
     const { options, store, positions, states, timers, clock } = parts
@@ -77,8 +82,26 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     return emitted
   }
 
+  /** Outputs that do not come from an event at hand. */
+  emit(output: Output): void {
+    if (this.#parts.options.sink === undefined) noSink()
+    this.#hasNews = true
+    this.#emitted.push(output)
+  }
+
+  /** Puts windows, outputs and the record of the job into the store, in one step. */
+  recordWindows(windows: JobWindows): void {
+    if (!this.#hasNews) return
+    this.#hasNews = false
+    this.#parts.store.batch(() => {
+      runThrough(windows.flush())
+      this.#record()
+    })
+  }
+
   /** Processes events as long as a slice may take; returns behind which one it stopped. */
   slice(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
+    if (this.#parts.windows !== undefined) return this.#windowSlice(polled, from, partition)
     if (this.#parts.stored === undefined && this.#failsOnBadEvents) {
       // Nothing of the state is kept where this throws: the job then goes on from its last cut.
       const until = this.#processEach(polled, from, polled.events.length, partition)
@@ -95,6 +118,20 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         place > from ? this.#processEach(polled, from, place, partition) : this.#onBadEvent(polled, error)
       return this.#inOneStep(remake, polled)
     }
+  }
+
+  /** Events enter windows, each wholly or not at all: there is nothing to be undone where one is bad. */
+  #windowSlice(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
+    this.#hasNews = true
+    let until: number
+    try {
+      until = this.#processEach(polled, from, polled.events.length, partition)
+    } catch (error) {
+      if (!(error instanceof Rejection)) throw error
+      until = this.#onBadEvent(polled, error)
+    }
+    this.positions.set(polled.partition, polled.positionAfter(until - 1))
+    return until
   }
 
   /** Calls `onTimer` for what is due as long as a slice may take; whether more is left. */
@@ -225,9 +262,13 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       const store = this.#parts.store as { at(timestampMs: number): void }
       store.at(context.timestampMs)
     }
+    const { windows } = this.#parts
+    const emittedBefore = this.#emitted.length
     try {
-      process(event, context)
+      if (windows === undefined) process?.(event, context as never)
+      else windows.add(context.key, event, context.timestampMs, context.watermarkMs)
     } catch (error) {
+      if (windows !== undefined) this.#emitted.length = emittedBefore
       if (isStateError(error, 'SERIALIZATION_FAILED')) throw this.#rejection(polled, place, 'badValue', error)
       throw this.#failureAt(polled, place, error)
     }

@@ -7,6 +7,8 @@ import type { Logger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import type { BoundStates, OpenOptions, StateStore } from '../state/store.js'
 import type { SourceTimeOptions } from '../window/time/source-time.js'
+import { isWindowDefinition, type WindowDefinition } from '../window/windowed.js'
+import { windowStateNames } from './job-windows.js'
 import type { Sink } from './sink/sink.js'
 import type { Position, Source } from './source/source.js'
 
@@ -72,13 +74,20 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
   readonly timestamp?: (event: Event) => number
   /** How the watermark follows from timestamps; required with `timestamp`. */
   readonly time?: SourceTimeOptions
-  /** What becomes of an event. It must be done when it returns. What it throws stops the job (J8). */
-  readonly process: (event: Event, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
+  /**
+   * What becomes of an event: this, or `windows`. It must be done when it returns. What it throws stops the job (J8).
+   */
+  readonly process?: (event: Event, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
   /**
    * Called when the time of a timer has come: first by time, then by the bytes of the key, then by name (R2). The states, the timers and
    * `emit` are those of the timer's key. What it throws stops the job. With it the store has two states more (`withTimers`).
    */
   readonly onTimer?: (timer: Timer, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
+  /**
+   * Windows over the events of each key, under names of their own: made by `windowed()`. Their results are the outputs of the job. They
+   * need `timestamp`. Between two cuts open windows are in memory; the states that they are kept in have their names.
+   */
+  readonly windows?: { readonly [name: string]: WindowDefinition<Event, KeyOf<Schema>, Output> }
   readonly schema: Schema
   /** How the store is opened. */
   readonly open?: OpenOptions
@@ -123,6 +132,7 @@ const optionRules: { readonly [name: string]: Rule } = {
   timestamp: rules.function,
   time: rules.object,
   process: rules.function,
+  windows: rules.object,
   onTimer: rules.function,
   schema: rules.object,
   open: rules.object,
@@ -142,7 +152,7 @@ const optionRules: { readonly [name: string]: Rule } = {
   logger: hasMethods('debug', 'info', 'warn', 'error'),
 }
 
-const REQUIRED = ['name', 'source', 'key', 'process', 'schema', 'backend'] as const
+const REQUIRED = ['name', 'source', 'key', 'schema', 'backend'] as const
 
 /**
  * What a job is, wherever it runs: the options of `runJob` without those that say where from, where to, and on what.
@@ -175,6 +185,7 @@ export function checkJobOptions<Event, Schema extends StateSchema, Output>(
   for (const name of REQUIRED) {
     if (options?.[name] === undefined) violations.push({ argument: `options.${name}`, reason: 'is required' })
   }
+  violations.push(...windowViolations(options ?? {}))
   if ((options?.timestamp === undefined) !== (options?.time === undefined)) {
     violations.push({ argument: 'options.timestamp', reason: 'and options.time go together' })
   }
@@ -189,4 +200,35 @@ export function checkJobOptions<Event, Schema extends StateSchema, Output>(
     violations.push({ argument: 'options.restoreFrom', reason: 'needs options.checkpoints' })
   }
   rejectViolations(violations)
+}
+
+/** What is wrong with the windows of a job, or with having them. */
+function windowViolations(options: {
+  readonly process?: unknown
+  readonly onTimer?: unknown
+  readonly timestamp?: unknown
+  readonly windows?: { readonly [name: string]: object }
+  readonly schema?: { readonly states?: object }
+}): Violation[] {
+  const { process, onTimer, timestamp, windows, schema } = options
+  if ((process === undefined) === (windows === undefined)) {
+    return [{ argument: 'options.process', reason: 'or options.windows is required, and only one of them' }]
+  }
+  if (windows === undefined || rules.object(windows) !== undefined) return []
+  const violations: Violation[] = []
+  if (onTimer !== undefined) violations.push({ argument: 'options.onTimer', reason: 'goes with process' })
+  if (timestamp === undefined)
+    violations.push({ argument: 'options.timestamp', reason: 'is required by windows' })
+  if (Object.keys(windows).length === 0) {
+    violations.push({ argument: 'options.windows', reason: 'must have one at least' })
+  }
+  for (const [name, definition] of Object.entries(windows)) {
+    if (!isWindowDefinition(definition)) {
+      return [...violations, { argument: `options.windows.${name}`, reason: 'must be made by windowed()' }]
+    }
+  }
+  const taken = windowStateNames(windows).filter((name) => name in (schema?.states ?? {}))
+  for (const name of taken)
+    violations.push({ argument: `options.windows['${name}']`, reason: 'has the name of a state' })
+  return violations
 }

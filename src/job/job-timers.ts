@@ -12,13 +12,19 @@ import type { DueRun } from '../window/due/due-run.js'
 import { KeptTimers } from '../window/timers/kept-timers.js'
 import { type TimerTime, timerStates, withTimers } from '../window/timers/timer-states.js'
 import type { KeyTimers, Timer } from './job-options.js'
+import { type WindowDefinitions, withWindows } from './job-windows.js'
 
 /** So many timers of one key that were set by timers may fire in one advance of the watermark (R4). */
 const MOST_IN_A_ROW = 10_000
 
 /** The schema that a job opens its store with. */
-export function schemaOf<Schema extends StateSchema>(schema: Schema, hasTimers: boolean): Schema {
-  return hasTimers ? withTimers(schema) : schema
+export function schemaOf<Schema extends StateSchema>(
+  schema: Schema,
+  hasTimers: boolean,
+  windows: WindowDefinitions | undefined,
+): Schema {
+  const withAll = windows === undefined ? schema : withWindows(schema, windows)
+  return hasTimers ? withTimers(withAll) : withAll
 }
 
 export interface JobTimersOptions {

@@ -160,7 +160,7 @@ for (const place of [0, 1]) {
     it('J8: stops at an event that throws, names it, and keeps nothing of it', async () => {
       const at = places()[place] as Place
       const failing = {
-        process: (event: Click, context: Parameters<Options['process']>[1]) => {
+        process: (event: Click, context: Parameters<NonNullable<Options['process']>>[1]) => {
           common.process(event, context)
           if (event.at === 500) throw new Error('no such luck')
         },
@@ -182,7 +182,7 @@ for (const place of [0, 1]) {
       }
       const slow = {
         source: arraySource(clicks(320)),
-        process: (event: Click, context: Parameters<Options['process']>[1]) => {
+        process: (event: Click, context: Parameters<NonNullable<Options['process']>>[1]) => {
           common.process(event, context)
           // There are turns between slices, in which a cut becomes due, and waits for the end of what was read at once.
           busy(0.5)
@@ -357,7 +357,7 @@ for (const place of [0, 1]) {
 
 it('lists everything that is wrong with its options', async () => {
   const failed = runJob({ name: '', source: {}, time: {}, backend: new MemoryStateBackend() } as never)
-  await expect(failed).rejects.toThrow(/name.*source.*key.*process.*schema.*timestamp.*checkpoints/s)
+  await expect(failed).rejects.toThrow(/name.*source.*key.*schema.*process.*timestamp.*checkpoints/s)
 })
 
 /** Events that never come. */

@@ -5,21 +5,23 @@
 // (3) What fails ends the job, and no cut is made after it (J8).
 
 import { randomUUID } from 'node:crypto'
-import { ForwardClock, systemClock } from '../base/clock.js'
+import { type CancelTimer, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
-import { rejectViolations, rules, violationsOf } from '../base/options.js'
-import { nextTurn } from '../base/slices.js'
+import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { nextTurn, runSliced, SLICE_MS, type SlicedWork } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { boundStatesOf, StateStore } from '../state/store.js'
 import { SourceTime } from '../window/time/source-time.js'
+import type { WindowResult } from '../window/windowed.js'
 import { CoordinatedCuts } from './coordinated-cuts.js'
 import type { JobCut } from './cut.js'
 import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
-import { checkJobOptions, type JobOptions } from './job-options.js'
+import { checkJobOptions, type JobOptions, type KeyOf } from './job-options.js'
 import { type FiringTimers, JobTimers, schemaOf } from './job-timers.js'
+import { JobWindows } from './job-windows.js'
 import { Outputs } from './outputs.js'
 import type { EpochId } from './sink/sink.js'
 import type { PolledEvents, Position, SourceReader } from './source/source.js'
@@ -43,6 +45,10 @@ export interface JobStats {
   readonly firedTimers: number
   /** Outputs that were given to the sink. */
   readonly outputs: number
+  /** Events that entered no window because they came too late (W8). */
+  readonly lateEvents: number
+  /** Windows that events have missed, which may have entered others (W9). */
+  readonly missedWindows: number
   /** `-Infinity` before the first one, and without event time. */
   readonly watermarkMs: number
   readonly positions: { readonly [partition: string]: Position }
@@ -78,6 +84,8 @@ export interface RunningJob<Schema> extends AsyncDisposable {
   readonly finished: Promise<JobStats>
   stats(): JobStats
   health(): JobHealth
+  /** What the open windows of a key have at the moment, as early results (W18). Nothing is changed by it. */
+  peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[]
   /**
    * Finishes the events at hand, makes the last cut, commits, closes (J9). The same promise as `finished`. Another call may hurry it
    * (`timeoutMs`).
@@ -136,6 +144,9 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   readonly #epoch: EpochId
   readonly #processor: EventProcessor<Event, Schema, Output>
   readonly #timers: JobTimers | undefined
+  readonly #windows: JobWindows | undefined
+  readonly #clock: ForwardClock
+  #cancelWindowTimer: CancelTimer = () => {}
   readonly #waiting: Waiting
   readonly #wake = new AbortController()
   #state: JobHealth['state'] = 'running'
@@ -170,7 +181,17 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
         : new JobTimers({ store: store as object, key, clock, forwardClock, onDue })
     const positions = parts.cut?.positions ?? {}
     const timers = this.#timers
-    const shared = { key, states, timers, clock: forwardClock }
+    this.#clock = forwardClock
+    this.#windows =
+      options.windows === undefined
+        ? undefined
+        : new JobWindows({
+            store: store as object,
+            windows: options.windows,
+            emit: (output) => this.#processor.emit(output as Output),
+            nowMs: () => forwardClock.now(),
+          })
+    const shared = { key, states, timers, windows: this.#windows, clock: forwardClock }
     this.#processor = new EventProcessor({ options, store, stored, time, positions, ...shared })
     this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
     this.finished = this.#run()
@@ -193,7 +214,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     const opened: (() => Promise<void>)[] = []
     try {
       const { cut, isNewest } = await cuts.restore(name)
-      const schema = schemaOf(options.schema, options.onTimer !== undefined)
+      const schema = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
       const store = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
       const reader = await options.source.open({ positions: cut?.positions ?? {} })
@@ -215,12 +236,22 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     }
   }
 
+  peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[] {
+    if (this.#options.windows?.[windows] === undefined) {
+      throw invalidArgument('windows', 'must be the name of windows of this job')
+    }
+    return (this.#windows?.peek(windows, key) ?? []) as readonly WindowResult<KeyOf<Schema>, unknown>[]
+  }
+
   stats(): JobStats {
+    const late = this.#windows?.late
     return {
       events: this.#processor.events,
       badEvents: this.#processor.badEvents,
       firedTimers: this.#processor.firedTimers,
       outputs: this.#outputs?.total ?? 0,
+      lateEvents: late?.lostEvents ?? 0,
+      missedWindows: late?.missedWindows ?? 0,
       watermarkMs: this.#time?.watermarkMs ?? -Infinity,
       positions: Object.fromEntries(this.#processor.positions),
     }
@@ -260,9 +291,17 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     }
   }
 
+  record(): void {
+    this.#throwIfFailed()
+    if (this.#windows !== undefined && this.#stored !== undefined)
+      this.#processor.recordWindows(this.#windows)
+  }
+
   async prepare(): Promise<void> {
     this.#throwIfFailed()
     try {
+      // An engine that keeps its state itself has them already, with the record of the job.
+      if (this.#windows !== undefined && this.#stored === undefined) await runSliced(this.#windows.flush())
       await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
     } catch (error) {
       // There will be no other cut.
@@ -301,10 +340,13 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   async #run(): Promise<JobStats> {
     try {
       await this.#timers?.load()
+      const watermarkMs = this.#time?.watermarkMs ?? -Infinity
+      if (this.#windows !== undefined) await runSliced(this.#windows.restore(watermarkMs))
       await this.#cuts.begin(this)
       await this.#fireOverdue()
       await this.#readAll()
       this.#timers?.stop()
+      this.#cancelWindowTimer()
       this.#throwIfFailed()
       await this.#cuts.finish()
       await this.#close()
@@ -316,6 +358,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       this.#error = failure
       this.#state = 'failed'
       this.#timers?.stop()
+      this.#cancelWindowTimer()
       const { logger = silentLogger } = this.#options
       logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
       this.#waiting.hurry()
@@ -384,10 +427,13 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       await this.#advance()
     }
     await this.#timers?.tidy()
+    this.#armWindows()
   }
 
   /** Gives outputs to the sink, which may take its time: nothing is read meanwhile. */
   async #deliver(): Promise<void> {
+    // Where the engine keeps the state, outputs go with the record of the job.
+    if (this.#stored !== undefined) return
     const emitted = this.#processor.takeEmitted()
     if (emitted.length === 0) return
     await this.deliver(emitted)
@@ -399,11 +445,44 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     if (time?.advance() !== true) return
     advanceStore(this.store, time.watermarkMs)
     if (this.#timers !== undefined) await this.#fire(this.#timers.atWatermark(time.watermarkMs))
+    if (this.#windows !== undefined) await this.#delivering(this.#windows.advance(time.watermarkMs))
+  }
+
+  /** Work whose outputs go to the sink while it goes on. */
+  async #delivering(work: SlicedWork<void>): Promise<void> {
+    let endMs = performance.now() + SLICE_MS
+    for (;;) {
+      const { done } = work.next()
+      if (done !== true && performance.now() < endMs) continue
+      await this.#deliver()
+      if (done === true) return
+      await nextTurn()
+      endMs = performance.now() + SLICE_MS
+    }
+  }
+
+  /** The clock calls when a window has a result that waits for it (W18). */
+  #armWindows(): void {
+    const nextMs = this.#windows?.nextProcessingMs ?? Infinity
+    this.#cancelWindowTimer()
+    if (nextMs === Infinity || this.#hasReadAll || this.#wake.signal.aborted) return
+    const { clock = systemClock } = this.#options
+    const fire = async () => {
+      if (this.#hasReadAll || this.#wake.signal.aborted) return
+      this.#windows?.onProcessingTime(this.#clock.now())
+      await this.#deliver()
+      this.#armWindows()
+    }
+    const onDue = () => {
+      this.mutex.run(() => fire().catch((error) => this.#end(error))).catch(() => {})
+    }
+    this.#cancelWindowTimer = setLongTimer(clock, onDue, Math.max(0, nextMs - this.#clock.now()))
   }
 
   /** What was due while the job did not run, in order (R5). */
   async #fireOverdue(): Promise<void> {
     const timers = this.#timers
+    this.#armWindows()
     if (timers === undefined) return
     const fire = async () => {
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity

@@ -125,6 +125,7 @@ export class StoredCuts<Output> implements Cuts {
   }
 
   async #makeDurable(): Promise<void> {
+    await this.#subject?.mutex.run(async () => this.#subject?.record())
     if (!this.#isDirty) return
     this.#isDirty = false
     const { backend } = this.#options
@@ -137,6 +138,7 @@ export class StoredCuts<Output> implements Cuts {
       await subject.deliver(this.#waiting.slice(i, Math.min(count, i + DELIVERED_AT_ONCE)))
     }
     const cut = await subject.mutex.run(async () => {
+      subject.record()
       await subject.prepare()
       const batch = new WriteBatch()
       batch.deleteRange({ gte: outputKey(this.#first), lt: outputKey(next) })

@@ -141,3 +141,13 @@ export function windowed<Event, Key, Value, Output = WindowResult<Key, Value>>(
   rejectViolations(violations)
   return Object.freeze({ ...options })
 }
+
+/** Whether it was made by `windowed`, of whichever copy of this package. */
+export function isWindowDefinition(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'windows' in value &&
+    ('aggregate' in value || 'process' in value)
+  )
+}
