@@ -87,7 +87,7 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
    * Windows over the events of each key, under names of their own: made by `windowed()`. Their results are the outputs of the job. They
    * need `timestamp`. Between two cuts open windows are in memory; the states that they are kept in have their names.
    */
-  readonly windows?: { readonly [name: string]: WindowDefinition<Event, KeyOf<Schema>, Output> }
+  readonly windows?: { readonly [name: string]: WindowDefinition<NoInfer<Event>, KeyOf<Schema>, Output> }
   readonly schema: Schema
   /** How the store is opened. */
   readonly open?: OpenOptions

@@ -6,12 +6,13 @@ import type { JsonValue } from '../base/json.js'
 import { type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { cutFromJson, cutToJson } from '../job/cut.js'
 import type { CutSubject, Cuts, RestoredCut } from '../job/cuts.js'
-import type { JobDefinition } from '../job/job-options.js'
+import type { JobDefinition, KeyOf } from '../job/job-options.js'
 import { type JobStats, type RunningJob, runJobWithCuts } from '../job/run-job.js'
 import type { Sink } from '../job/sink/sink.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import type { StateStore } from '../state/store.js'
+import type { WindowResult } from '../window/windowed.js'
 import { ManualClock } from './manual-clock.js'
 import { ScriptedSource } from './scripted-source.js'
 
@@ -111,6 +112,11 @@ export class JobTest<Event, Schema extends StateSchema, Output> implements Async
 
   stats(): JobStats {
     return this.#running.stats()
+  }
+
+  /** What the open windows of a key have at the moment, as early results. */
+  peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[] {
+    return this.#running.peek(windows, key)
   }
 
   /** What was put out since the last call. */

@@ -2,7 +2,7 @@
 
 import type { Violation } from '../base/errors.js'
 import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
-import type { Codec } from '../state/codec/codec.js'
+import type { AnyCodec, Codec } from '../state/codec/codec.js'
 import type { AnyAggregate } from './aggregate/aggregate.js'
 import type { TimeWindow, WindowAssigner } from './assign/assigner.js'
 import type { CountWindows, GlobalWindows, SessionWindows, SlidingWindows } from './assign/by-key.js'
@@ -73,7 +73,7 @@ declare const outputs: unique symbol
 export interface WindowDefinition<Event, Key, Output> {
   readonly windows: Windows
   readonly aggregate?: AnyAggregate<Event, unknown>
-  readonly events?: Codec<Event, Event>
+  readonly events?: AnyCodec
   readonly process?: (events: Iterable<Event>, window: TimeWindow) => unknown
   readonly output?: (result: WindowResult<Key, never>) => Output | undefined
   readonly onLate?: (late: LateEvent<Event>) => Output | undefined

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { seededRandom } from '../../src/base/random.js'
 import { runs } from '../support/long.js'
 import { expectedCounts } from './children/counted-events.js'
+import { expectedWindows } from './children/windowed-events.js'
 import { compileSources } from './compile-sources.js'
 
 const KILLS = runs(100, 2)
@@ -35,20 +36,29 @@ async function runUntil(script: string, engine: string, lines: number): Promise<
   return isDone
 }
 
+/** Runs a job that is killed again and again, until it has come to its end; the lines that it has put out. */
+async function killedOutputs(child: string, file: string, engine: string): Promise<unknown[]> {
+  const script = (await compileSources()).pathOf(`test/faults/children/${child}.ts`)
+  const random = seededRandom(SEED)
+  const most = EVENTS / 100
+  for (let kills = 0; kills < KILLS; kills++) {
+    if (await runUntil(script, engine, 1 + Math.floor((random() * most) / 2))) break
+  }
+  expect(await runUntil(script, engine, Infinity)).toBe(true)
+  const text = await readFile(join(folder, file), 'utf8')
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown)
+}
+
 for (const engine of ['memory', 'lmdb']) {
   it(`J3: a job on the ${engine} engine that is killed again and again puts everything out once`, async () => {
-    const script = (await compileSources()).pathOf('test/faults/children/run-job.ts')
-    const random = seededRandom(SEED)
-    const most = EVENTS / 100
-    for (let kills = 0; kills < KILLS; kills++) {
-      if (await runUntil(script, engine, 1 + Math.floor((random() * most) / 2))) break
-    }
-    expect(await runUntil(script, engine, Infinity)).toBe(true)
-    const text = await readFile(join(folder, 'counts.ndjson'), 'utf8')
-    const outputs = text
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line) as unknown)
-    expect(outputs).toEqual(expectedCounts(EVENTS))
+    expect(await killedOutputs('run-job', 'counts.ndjson', engine)).toEqual(expectedCounts(EVENTS))
+  })
+
+  it(`J3: windows on the ${engine} engine fire once, whenever the job is killed`, async () => {
+    const lines = (await killedOutputs('run-windows', 'results.ndjson', engine)) as string[]
+    expect(lines.sort()).toEqual(expectedWindows(EVENTS))
   })
 }

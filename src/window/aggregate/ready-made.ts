@@ -162,11 +162,8 @@ function byTime<Event, C extends AnyFixedCodec>(
 
 type EventOf<A> = A extends FixedAggregate<infer Event, infer _> ? Event : never
 type ResultOf<A> = A extends FixedAggregate<infer _, infer Result> ? Result : never
-type Intersected<Union> = (Union extends unknown ? (each: Union) => void : never) extends (
-  all: infer All,
-) => void
-  ? All
-  : never
+/** What every one of these functions takes. */
+type TakenByAll<Functions> = [Functions] extends [(event: infer Event) => void] ? Event : never
 
 /**
  * Several aggregates of the same events, under names.
@@ -176,7 +173,7 @@ type Intersected<Union> = (Union extends unknown ? (each: Union) => void : never
 export function combined<Parts extends { readonly [name: string]: FixedAggregate<never, unknown> }>(
   parts: Parts,
 ): FixedAggregate<
-  Intersected<EventOf<Parts[keyof Parts]>>,
+  TakenByAll<{ [Name in keyof Parts]: (event: EventOf<Parts[Name]>) => void }[keyof Parts]>,
   { readonly [Name in keyof Parts]: ResultOf<Parts[Name]> }
 > {
   const raws = Object.entries(parts).map(([name, part]) => {

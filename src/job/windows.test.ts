@@ -1,0 +1,158 @@
+import { describe, expect, it } from 'vitest'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
+import { utf8 } from '../state/codec/byte-strings.js'
+import { uint32 } from '../state/codec/numbers.js'
+import { value } from '../state/kinds/definitions.js'
+import { defineState } from '../state/schema/define-state.js'
+import { JobTest, testJob } from '../testing/job-test.js'
+import { combined, count, sum } from '../window/aggregate/ready-made.js'
+import { tumbling } from '../window/assign/assigner.js'
+import { session } from '../window/assign/by-key.js'
+import { ascending, boundedDisorder } from '../window/time/watermark-strategy.js'
+import { type WindowResult, windowed } from '../window/windowed.js'
+import { defineJob } from './define-job.js'
+import { runJob } from './run-job.js'
+import { arraySource } from './source/iterable-source.js'
+
+interface Request {
+  readonly tenant: string
+  readonly at: number
+  readonly tokens: number
+}
+
+const request = (tenant: string, at: number, tokens = 1): Request => ({ tenant, at, tokens })
+const usage = () => combined({ requests: count(), tokens: sum((each: Request) => each.tokens) })
+const noStates = defineState({ key: utf8, states: {} })
+const common = {
+  name: 'usage',
+  key: ({ tenant }: Request) => tenant,
+  timestamp: ({ at }: Request) => at,
+  time: { watermarks: ascending() },
+  schema: noStates,
+}
+type Usage = WindowResult<string, { readonly requests: number; readonly tokens: number }>
+
+describe('windows of a job', () => {
+  const job = defineJob<Request, Usage>()({
+    ...common,
+    windows: { perTen: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: usage() }) },
+  })
+
+  it('T8, T12: give their results as the watermark goes on, and at the end all', async () => {
+    await using test = await JobTest.start(job)
+    await test.send(request('a', 1, 5), request('b', 2), request('a', 9, 7))
+    expect(test.takeOutputs()).toEqual([])
+    await test.send(request('a', 10))
+    expect(test.takeOutputs().map(({ key, value: found }) => [key, found])).toEqual([
+      ['a', { requests: 2, tokens: 12 }],
+      ['b', { requests: 1, tokens: 1 }],
+    ])
+    await test.end()
+    expect(test.takeOutputs()).toEqual([
+      {
+        key: 'a',
+        window: { startMs: 10, endMs: 20 },
+        value: { requests: 1, tokens: 1 },
+        timestampMs: 19,
+        pane: { index: 0, kind: 'onTime', isFinal: true },
+      },
+    ])
+  })
+
+  it('J1, T9: go on after a restart with what was in them', async () => {
+    await using test = await JobTest.start(job)
+    await test.send(request('a', 1, 5))
+    await test.restart()
+    await test.send(request('a', 2, 6))
+    await test.restart()
+    await test.end()
+    expect(test.outputs.map(({ value: found }) => found)).toEqual([{ requests: 2, tokens: 11 }])
+  })
+
+  it('J7, W20: a bad event enters none of the windows, and the others go on', async () => {
+    const bad: string[] = []
+    const { outputs, stats } = await testJob(
+      defineJob<Request, WindowResult<string, unknown>>()({
+        ...common,
+        windows: {
+          perTen: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: count() }),
+          sums: windowed({ windows: session({ gapMs: 5 }), aggregate: usage() }),
+        },
+        onBadEvent: ({ reason, error }) => void bad.push(`${reason} ${error.message}`),
+      }),
+      [request('a', 1, 5), request('a', 2, Number.NaN), request('a', 3, 4)],
+    )
+    expect(outputs.map(({ value: found }) => found)).toEqual([2, { requests: 2, tokens: 9 }])
+    expect(stats.badEvents).toBe(1)
+    expect(bad).toEqual([expect.stringContaining('badValue')])
+  })
+
+  it('W8, W18: count late events, and show what is open', async () => {
+    await using test = await JobTest.start(job)
+    await test.send(request('a', 25, 5))
+    await test.send(request('a', 1))
+    expect(test.stats()).toMatchObject({ lateEvents: 1, missedWindows: 1 })
+    expect(test.peek('perTen', 'a')).toMatchObject([
+      { value: { requests: 1, tokens: 5 }, pane: { kind: 'early' } },
+    ])
+    expect(() => test.peek('none', 'a')).toThrowError(/windows/)
+  })
+
+  it('W18: early results come when the clock says so', async () => {
+    const early = defineJob<Request, Usage>()({
+      ...common,
+      windows: {
+        perTen: windowed({
+          windows: tumbling({ sizeMs: 10 }),
+          aggregate: usage(),
+          early: { everyMs: 1_000 },
+        }),
+      },
+    })
+    await using test = await JobTest.start(early, { startMs: 0 })
+    await test.send(request('a', 1, 5))
+    await test.advance(999)
+    expect(test.takeOutputs()).toEqual([])
+    await test.advance(1)
+    expect(test.takeOutputs().map(({ pane }) => pane.kind)).toEqual(['early'])
+    await test.restart()
+    await test.end()
+    expect(test.takeOutputs().map(({ pane }) => [pane.kind, pane.index])).toEqual([['onTime', 1]])
+  })
+
+  it('T4: wait for the slowest partition', async () => {
+    const { outputs } = await testJob(
+      defineJob<Request, Usage>()({
+        ...common,
+        time: { watermarks: boundedDisorder(0) },
+        windows: { perTen: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: usage() }) },
+      }),
+      { one: [request('a', 1), request('a', 35)], two: [request('a', 2), request('a', 12)] },
+    )
+    expect(outputs.map(({ window, value: found }) => [window.startMs, found.requests])).toEqual([
+      [0, 2],
+      [10, 1],
+      [30, 1],
+    ])
+  })
+
+  it('refuse what does not go together', async () => {
+    const backend = new MemoryStateBackend()
+    const { perTen } = job.windows as { perTen: never }
+    const options = { ...common, source: arraySource([request('a', 1)]), backend }
+    const wrong = async (given: object, reason: RegExp) => {
+      await expect(runJob({ ...options, ...given } as never)).rejects.toThrow(reason)
+    }
+    await wrong({ windows: { perTen }, process: () => {} }, /only one of them/)
+    await wrong({}, /process or options.windows is required/)
+    await wrong(
+      { windows: { perTen }, timestamp: undefined, time: undefined },
+      /timestamp is required by windows/,
+    )
+    await wrong({ windows: { perTen: {} } }, /perTen must be made by windowed/)
+    await wrong({ windows: {} }, /one at least/)
+    const schema = defineState({ key: utf8, states: { perTen: value(uint32) } })
+    await wrong({ schema, windows: { perTen } }, /has the name of a state/)
+    await backend.close()
+  })
+})
