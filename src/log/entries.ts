@@ -68,6 +68,12 @@ export class Entries {
     return this.#word(address, 0)
   }
 
+  /** Whether the entry, of which there is one, is no tombstone and never expires: the common case. */
+  isPlain(address: number): boolean {
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    return ((words[(address & UNIT_MASK) << WORD_SHIFT] as number) & (TOMBSTONE | EXPIRES)) === 0
+  }
+
   valueLength(address: number): number {
     return this.#word(address, VALUE_LENGTH)
   }

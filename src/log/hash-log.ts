@@ -29,7 +29,6 @@ import { UnindexedEntries } from './index/unindexed-entries.js'
 import {
   assertLittleEndian,
   entryUnits,
-  FLAG_EXPIRES,
   FLAG_FRESH,
   FLAG_QUEUED,
   FLAG_TOMBSTONE,
@@ -214,10 +213,12 @@ export class HashLog {
 
   /** Whether an entry is at `address` that is no tombstone and has not expired. */
   isAlive(address: number): boolean {
-    if (address === 0) return false
-    const flags = this.entries.meta(address) & (FLAG_TOMBSTONE | FLAG_EXPIRES)
-    if (flags === 0) return true
-    return (flags & FLAG_TOMBSTONE) === 0 && this.#options.now() < this.entries.expiresAtMs(address)
+    return address !== 0 && (this.entries.isPlain(address) || this.#isAlive(address))
+  }
+
+  /** The same of an entry that is a tombstone or expires. */
+  #isAlive(address: number): boolean {
+    return !this.entries.isTombstone(address) && this.#options.now() < this.entries.expiresAtMs(address)
   }
 
   /**

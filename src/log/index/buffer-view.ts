@@ -1,6 +1,6 @@
 const NO_BYTES = new Uint8Array(0)
 /** One buffer in so many is looked out for: to remember one costs a write barrier. */
-const PATIENCE = 8
+const PATIENCE = 64
 /** A larger buffer is not held on to. */
 const MAX_HELD_BYTES = 64 * 1024
 
