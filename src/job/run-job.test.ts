@@ -289,7 +289,10 @@ for (const place of [0, 1]) {
               prepare: (epoch) => writer.prepare(epoch),
               commit: (prepared) => writer.commit(prepared),
               close: () => writer.close(),
-              [hangs]: hang,
+              [hangs]: async () => {
+                if (hangs === 'close') await writer.close()
+                return await hang()
+              },
             }
           },
         }
@@ -302,7 +305,7 @@ for (const place of [0, 1]) {
           })
           expect(job.health()).toMatchObject({ state: 'failed', isHealthy: false })
         })
-        const next = ndjsonFileSink<Total>({ path: outputPath(), takeOver: hangs === 'close' })
+        const next = ndjsonFileSink<Total>({ path: outputPath() })
         await run(at, { sink: next, source })
         expect(await outputs()).toEqual(expectedTotals(clicks(2_000)))
       },
