@@ -1,6 +1,6 @@
 export { DEFAULT_BLOCK_BYTES, validateBlockOptions, validateReplaceOptions } from './backend/block-options.js'
 export { checkedBlocks, StreamOrder } from './backend/block-stream.js'
-export type { EntryBlock } from './backend/entry-block.js'
+export type { EntryBlock, PlacedEntry } from './backend/entry-block.js'
 export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
 export { expiryOf } from './backend/expiry.js'
 export type {

@@ -1,4 +1,4 @@
-export type { EntryBlock } from './backend/entry-block.js'
+export type { EntryBlock, PlacedEntry } from './backend/entry-block.js'
 export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
 export type {
   InPlaceBackend,

@@ -24,6 +24,17 @@ export interface EntryBlock {
   readonly entryCount: number
 }
 
+/** Where an entry lies: key and value are stretches of the same bytes. A cursor over entries is one, for the entry at hand. */
+export interface PlacedEntry {
+  readonly bytes: Uint8Array
+  readonly keyStart: number
+  readonly keyLength: number
+  readonly valueStart: number
+  readonly valueLength: number
+  /** Infinity: never. */
+  readonly expiresAtMs: number
+}
+
 /** Packs entries into a block. The caller adds them in key order. */
 export class EntryBlockBuilder {
   readonly targetBytes: number
@@ -47,22 +58,18 @@ export class EntryBlockBuilder {
     return this.#end >= this.targetBytes
   }
 
-  /** Adds an entry whose key and value are stretches of the given bytes. `expiresAtMs` Infinity: never. */
-  add(
-    keyBytes: Uint8Array,
-    keyStart: number,
-    keyLength: number,
-    valueBytes: Uint8Array,
-    valueStart: number,
-    valueLength: number,
-    expiresAtMs: number,
-  ): void {
-    const expires = expiresAtMs !== Infinity
-    const start = this.#begin(expires ? EntryFlag.EXPIRES : 0, keyLength, valueLength, expires)
-    if (expires) this.#view.setFloat64(start + HEADER_BYTES, expiresAtMs, true)
-    const keyAt = start + HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
-    copy(keyBytes, keyStart, keyLength, this.#bytes, keyAt)
-    copy(valueBytes, valueStart, valueLength, this.#bytes, keyAt + keyLength)
+  /** Adds a copy of an entry. `expiresAtMs` Infinity: never. */
+  add(key: Uint8Array, value: Uint8Array, expiresAtMs: number): void {
+    const keyAt = this.#beginEntry(key.length, value.length, expiresAtMs)
+    copy(key, 0, key.length, this.#bytes, keyAt)
+    copy(value, 0, value.length, this.#bytes, keyAt + key.length)
+  }
+
+  /** The same from where it lies, without a view of its key and one of its value. */
+  addPlaced({ bytes, keyStart, keyLength, valueStart, valueLength, expiresAtMs }: PlacedEntry): void {
+    const keyAt = this.#beginEntry(keyLength, valueLength, expiresAtMs)
+    copy(bytes, keyStart, keyLength, this.#bytes, keyAt)
+    copy(bytes, valueStart, valueLength, this.#bytes, keyAt + keyLength)
   }
 
   /** Adds a tombstone: the key is no longer there. */
@@ -78,6 +85,14 @@ export class EntryBlockBuilder {
     this.#end = 0
     this.#count = 0
     return block
+  }
+
+  /** Returns where the key goes, with the value behind it. */
+  #beginEntry(keyLength: number, valueLength: number, expiresAtMs: number): number {
+    if (expiresAtMs === Infinity) return this.#begin(0, keyLength, valueLength, false) + HEADER_BYTES
+    const start = this.#begin(EntryFlag.EXPIRES, keyLength, valueLength, true)
+    this.#view.setFloat64(start + HEADER_BYTES, expiresAtMs, true)
+    return start + HEADER_BYTES + EXPIRY_BYTES
   }
 
   #begin(flags: number, keyLength: number, valueLength: number, expires: boolean): number {
@@ -104,7 +119,7 @@ export class EntryBlockBuilder {
  * Walks the entries of a block without making an object for each: `next()` moves on and sets the fields.
  * Lengths are checked against the block's end, so that damaged bytes give `CORRUPTION`, never a read beyond them.
  */
-export class EntryBlockCursor {
+export class EntryBlockCursor implements PlacedEntry {
   readonly bytes: Uint8Array
   readonly #view: DataView
   #position = 0

@@ -46,7 +46,7 @@ describe('a store that is full', () => {
     const blocks = async function* () {
       const builder = new EntryBlockBuilder(MAX_BYTES)
       const value = Buffer.alloc(100)
-      for (let i = 0; i < entries; i++) builder.add(keyOf(i * 1_000), 0, 9, value, 0, 100, Infinity)
+      for (let i = 0; i < entries; i++) builder.add(keyOf(i * 1_000), value, Infinity)
       yield builder.take()
     }
     await backend.replaceAll(blocks())

@@ -434,7 +434,7 @@ describe('checkpoints', () => {
     const backend = await open({ clock, sweepIntervalMs: Infinity })
     const builder = new EntryBlockBuilder(1_000)
     for (const [name, expiresAtMs] of Object.entries({ a: 1_500.5, b: -5, c: 2 ** 60 })) {
-      builder.add(key(name), 0, 1, key('v'), 0, 1, expiresAtMs)
+      builder.add(key(name), key('v'), expiresAtMs)
     }
     async function* blocks() {
       yield builder.take()
@@ -498,7 +498,7 @@ describe('a replacement of a range', () => {
     const builder = new EntryBlockBuilder(MEBIBYTE)
     for (let i = 350; i < 1_050; i++) {
       const bytes = key(named('m', i))
-      builder.add(bytes, 0, bytes.length, key('new'), 0, 3, i % 2 === 0 ? Infinity : clock.now() + 5_000)
+      builder.add(bytes, key('new'), i % 2 === 0 ? Infinity : clock.now() + 5_000)
     }
     async function* blocks() {
       yield builder.take()
@@ -527,7 +527,7 @@ describe('a replacement of a range', () => {
       const builder = new EntryBlockBuilder(MEBIBYTE)
       for (let i = 0; i < count; i++) {
         const bytes = key(`${prefix}${String(i).padStart(4, '0')}`)
-        builder.add(bytes, 0, bytes.length, value, 0, value.length, Infinity)
+        builder.add(bytes, value, Infinity)
       }
       yield builder.take()
     }

@@ -143,7 +143,7 @@ async function replaceStretch(store: LmdbStateBackend, pick: (below: number) => 
     if (pick(2) === 0) continue
     const key = bytes(`k${i}`)
     const expiresAtMs = pick(2) === 0 ? Infinity : nowMs + 1 + pick(30)
-    builder.add(key, 0, key.length, key, 0, key.length, expiresAtMs)
+    builder.add(key, key, expiresAtMs)
   }
   if (builder.entryCount === 0) return
   const block = builder.take()

@@ -81,7 +81,7 @@ describe('memory engine: what went wrong once', () => {
   it('a restored entry whose time is long past is not there', async () => {
     const { backend } = open()
     const builder = new EntryBlockBuilder(1_024)
-    builder.add(key('a'), 0, 1, value(1), 0, 1, -1e300)
+    builder.add(key('a'), value(1), -1e300)
     const block = builder.take()
     await backend.replaceAll(
       (async function* () {

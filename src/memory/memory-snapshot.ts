@@ -6,6 +6,7 @@ import type { ChangeBase, SnapshotOptions } from '../backend/state-snapshot.js'
 import { compiledModule } from '../base/compiled.js'
 import { invalidArgument } from '../base/options.js'
 import { nextTurn, runSliced, runThrough, type SlicedWork } from '../base/slices.js'
+import { EntryCursor } from '../log/entry-cursor.js'
 import type { HashLog } from '../log/hash-log.js'
 import type { ChangeMark } from '../log/history/change-tracker.js'
 import { LogShare } from '../log/share/log-share.js'
@@ -156,22 +157,11 @@ export class MemorySnapshot implements EngineSnapshot {
     targetBytes: number,
     check: () => void,
   ): AsyncGenerator<EntryBlock, void, undefined> {
-    const { entries } = this.#log
+    const cursor = new EntryCursor(this.#log.entries)
     const builder = new EntryBlockBuilder(targetBytes)
     for (let i = 0; i < sorted.length; i++) {
       const address = this.#visible(sorted[i] as number)
-      if (address !== 0) {
-        const bytes = entries.segmentBytes(address)
-        builder.add(
-          bytes,
-          entries.keyStart(address),
-          entries.keyLength(address),
-          bytes,
-          entries.valueStart(address),
-          entries.valueLength(address),
-          entries.expiresAtMs(address),
-        )
-      }
+      if (address !== 0) builder.addPlaced(cursor.goTo(address))
       if (builder.full) {
         yield builder.take()
       } else if ((i + 1) % TURN_ENTRIES === 0) {

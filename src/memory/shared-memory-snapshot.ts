@@ -6,6 +6,7 @@ import type { OpenSharedSnapshot, SharedSnapshotReader } from '../backend/shared
 import type { BlockOptions } from '../backend/types.js'
 import { throwIfAborted } from '../base/abort.js'
 import { nextTurn, type SlicedWork } from '../base/slices.js'
+import { EntryCursor } from '../log/entry-cursor.js'
 import type { SharedLog } from '../log/share/log-share.js'
 import { type SharedAddresses, SharedLogReader, union } from '../log/share/shared-log-reader.js'
 import { Uint32List } from '../log/uint32-list.js'
@@ -33,11 +34,13 @@ export const openSharedSnapshot: OpenSharedSnapshot = async (data) => {
 
 class SharedMemorySnapshot implements SharedSnapshotReader {
   readonly #reader: SharedLogReader
+  readonly #cursor: EntryCursor
   readonly #data: SharedMemorySnapshotData
   #addresses: Promise<SharedAddresses> | undefined
 
   constructor(reader: SharedLogReader, data: SharedMemorySnapshotData) {
     this.#reader = reader
+    this.#cursor = new EntryCursor(reader.entries)
     this.#data = data
   }
 
@@ -118,22 +121,9 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
   }
 
   #add(builder: EntryBlockBuilder, address: number): void {
-    const { entries } = this.#reader
-    const bytes = entries.segmentBytes(address)
-    const keyStart = entries.keyStart(address)
-    const keyLength = entries.keyLength(address)
-    if (!this.#isAlive(address)) {
-      builder.addTombstone(bytes.subarray(keyStart, keyStart + keyLength))
-      return
-    }
-    builder.add(
-      bytes,
-      keyStart,
-      keyLength,
-      bytes,
-      entries.valueStart(address),
-      entries.valueLength(address),
-      entries.expiresAtMs(address),
-    )
+    const entry = this.#cursor.goTo(address)
+    if (this.#isAlive(address)) return builder.addPlaced(entry)
+    const { bytes, keyStart, keyLength } = entry
+    builder.addTombstone(bytes.subarray(keyStart, keyStart + keyLength))
   }
 }

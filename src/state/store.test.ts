@@ -604,7 +604,7 @@ describe('key groups', () => {
     const { range } = store.keyGroups({ from: 64, until: 128 })
     const builder = new EntryBlockBuilder(1_024)
     for (const [stored, bytes] of source.scanSync(range)) {
-      builder.add(stored, 0, stored.length, bytes, 0, bytes.length, Infinity)
+      builder.add(stored, bytes, Infinity)
     }
     const block = builder.take()
     async function* blocks() {

@@ -30,7 +30,7 @@ export const openSharedSnapshot: OpenSharedSnapshot = async (data) => {
         yield builder.take()
       }
       if (value === undefined) builder.addTombstone(key)
-      else builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
+      else builder.add(key, value, expiresAtMs)
       builtBytes += entryBytes
     }
     if (builder.entryCount > 0) yield builder.take()

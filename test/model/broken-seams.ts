@@ -20,9 +20,8 @@ async function* withoutTombstones(blocks: AsyncIterable<EntryBlock>): AsyncItera
     const builder = new EntryBlockBuilder(bytes.length)
     const cursor = new EntryBlockCursor(bytes)
     while (cursor.next()) {
-      const { keyStart, keyLength, valueStart, valueLength, expiresAtMs } = cursor
       if (cursor.tombstone) continue
-      builder.add(bytes, keyStart, keyLength, bytes, valueStart, valueLength, expiresAtMs)
+      builder.addPlaced(cursor)
     }
     if (builder.entryCount > 0) yield builder.take()
   }

@@ -84,7 +84,11 @@ type Command =
   | { readonly do: 'forget hour'; readonly key: number; readonly part: number }
   | { readonly do: 'delete' | 'clear' | 'clear hours' | 'clear seen'; readonly key: number }
   | { readonly do: 'wait' | 'watermark'; readonly by: number }
-type Step = Command | { readonly do: 'evolve' | 'migrate' | 'migrate half' | 'reopen' | 'restore' }
+type Step =
+  | Command
+  | {
+      readonly do: 'evolve' | 'migrate' | 'migrate half' | 'reopen' | 'restore' | 'checkpoint' | 'kill'
+    }
 
 const key = fc.nat({ max: keys.length - 1 })
 const part = fc.nat({ max: parts.length - 1 })
@@ -127,6 +131,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         'migrate half' as const,
         'reopen' as const,
         'restore' as const,
+        'checkpoint' as const,
+        'kill' as const,
       ),
     }),
   },
@@ -142,6 +148,13 @@ class Holding {
 class Model {
   holdings = keys.map(() => new Holding())
   watermarkMs = 0
+
+  copy(): Model {
+    const copy = new Model()
+    copy.holdings = this.holdings.map((each) => Object.assign(new Holding(), structuredClone(each)))
+    copy.watermarkMs = this.watermarkMs
+    return copy
+  }
 
   perform(each: Command, nowMs: number): void {
     if ('by' in each) {
@@ -257,7 +270,9 @@ async function compareIndex(store: Store, model: Model): Promise<void> {
 }
 
 async function run(subject: StateSubject, steps: readonly Step[], clock: ManualClock): Promise<void> {
-  const model = new Model()
+  let model = new Model()
+  /** Of the newest checkpoint. */
+  let saved = model
   let current = 0
   const open = async () =>
     (await StateStore.open(subject.backend, (versions[current] as Version).schema)) as unknown as Store
@@ -279,6 +294,21 @@ async function run(subject: StateSubject, steps: readonly Step[], clock: ManualC
         const before = subject.backend
         if (subject.restored !== undefined) subject.backend = await subject.restored()
         if (subject.backend !== before) await before.close()
+        store = await open()
+        break
+      }
+      case 'checkpoint':
+        await subject.checkpoint?.()
+        saved = model.copy()
+        break
+      case 'kill': {
+        // The program that comes next is of the newest version, whatever the one was that made the checkpoint.
+        const before = subject.backend
+        subject.backend = (await subject.recovered?.()) ?? before
+        if (subject.backend !== before) {
+          await before.close()
+          model = saved.copy()
+        }
         store = await open()
         break
       }

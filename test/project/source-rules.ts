@@ -238,20 +238,14 @@ function importsOnlySetImmediate(node: ts.ImportDeclaration): boolean {
 /** Nobody knows at a call which of so many arguments is which: what holds some of them already is passed instead. */
 const MAX_PARAMETERS = 6
 
-/**
- * Functions with more than {@link MAX_PARAMETERS} parameters. `allowed` names, for a file, which may have more all the same.
- */
-export function longParameterLists(
-  sources: readonly SourceFile[],
-  allowed: { readonly [path: string]: readonly string[] } = {},
-): string[] {
+/** Functions with more than {@link MAX_PARAMETERS} parameters. */
+export function longParameterLists(sources: readonly SourceFile[]): string[] {
   return sources.flatMap((source) =>
     nodesOf(source).flatMap((node) => {
       if (!ts.isFunctionLike(node) || node.parameters.length <= MAX_PARAMETERS) return []
       const name = ts.isConstructorDeclaration(node)
         ? 'constructor'
         : (node.name?.getText(source.tree) ?? 'function')
-      if (allowed[source.path]?.includes(name)) return []
       return [`${at(source, lineOf(source, node))}: ${name} takes ${node.parameters.length} arguments`]
     }),
   )

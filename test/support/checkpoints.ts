@@ -40,7 +40,7 @@ export function blocksOf(entries: readonly TestEntry[], targetBytes = 100): Entr
   const blocks: EntryBlock[] = []
   for (const { key, value, expiresAtMs } of entries) {
     if (value === undefined) builder.addTombstone(key)
-    else builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
+    else builder.add(key, value, expiresAtMs)
     if (builder.full) blocks.push(builder.take())
   }
   if (builder.entryCount > 0) blocks.push(builder.take())

@@ -199,7 +199,7 @@ export class LocalSnapshot implements SyncStateSnapshot {
       if (step === undefined) continue
       const { key, value, expiresAtMs } = step
       if (value === undefined) builder.addTombstone(key)
-      else builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
+      else builder.add(key, value, expiresAtMs)
       if (!builder.full) continue
       yield builder.take()
       check()

@@ -102,6 +102,5 @@ function sameKey(left: Uint8Array | undefined, right: Uint8Array): boolean {
 }
 
 function copyEntry(cursor: EntryBlockCursor, builder: EntryBlockBuilder): void {
-  const { bytes, keyStart, keyLength, valueStart, valueLength, expiresAtMs } = cursor
-  builder.add(bytes, keyStart, keyLength, bytes, valueStart, valueLength, expiresAtMs)
+  builder.addPlaced(cursor)
 }

@@ -1,4 +1,4 @@
-import { EntryBlockCursor } from '../../backend/entry-block.js'
+import { EntryBlockCursor, type PlacedEntry } from '../../backend/entry-block.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import { copyBytes } from '../../base/bytes.js'
 import { wholeMs } from '../../base/clock.js'
@@ -6,6 +6,7 @@ import { StateError } from '../../base/errors.js'
 import { runThrough } from '../../base/slices.js'
 import type { LeaseMark } from '../../files/lease-watch.js'
 import { Entries } from '../../log/entries.js'
+import { EntryCursor } from '../../log/entry-cursor.js'
 import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
@@ -24,7 +25,6 @@ import {
   AFTER_LAST_KEY,
   decodeStoreState,
   encodeStoreState,
-  type PlacedEntry,
   RecordWriter,
   recordExpiry,
   STATE_KEY,
@@ -129,8 +129,10 @@ export class StoreWriter {
   }
 
   async commit({ segments, cleared, clockMs }: CommitJob): Promise<CommitResult> {
-    const entries = new PlacedEntries(segments)
-    const { addresses } = entries
+    const table = SegmentTable.attach(segments)
+    const entry = new EntryCursor(new Entries(table))
+    const addresses = latestAddresses(table)
+    runThrough(new KeyOrder(table).sort(addresses))
     let recordBytes = 0
     const state = { ...this.#state, clockMs, flushSequence: this.#state.flushSequence + 1 }
     const bytes = segments.reduce((sum, { buffer }) => sum + buffer.byteLength, 0)
@@ -139,11 +141,9 @@ export class StoreWriter {
       if (cleared) clearSlot(steps, slot)
       const indexed = !cleared && slot.expiry.getStats().entryCount > 0
       for (const address of addresses) {
-        entries.goTo(address)
-        if (indexed) this.#removeDeadline(steps, slot, entries)
-        recordBytes += entries.tombstone
-          ? this.#remove(steps, slot, entries)
-          : this.#put(steps, slot, entries)
+        entry.goTo(address)
+        if (indexed) this.#removeDeadline(steps, slot, entry)
+        recordBytes += entry.tombstone ? this.#remove(steps, slot, entry) : this.#put(steps, slot, entry)
       }
       this.#putState(steps, state)
     })
@@ -324,37 +324,6 @@ export class StoreWriter {
     })
     this.#guard.check()
     this.#records.forget()
-  }
-}
-
-/** The latest versions of a generation's keys, in the order of the keys; shows one of them at a time. */
-class PlacedEntries implements PlacedEntry {
-  readonly addresses: Uint32Array
-  bytes: Uint8Array = NO_VALUE
-  keyStart = 0
-  keyLength = 0
-  valueStart = 0
-  valueLength = 0
-  expiresAtMs: number = Infinity
-  tombstone = false
-  readonly #entries: Entries
-
-  constructor(segments: readonly SharedSegment[]) {
-    const table = SegmentTable.attach(segments)
-    this.#entries = new Entries(table)
-    this.addresses = latestAddresses(table)
-    runThrough(new KeyOrder(table).sort(this.addresses))
-  }
-
-  goTo(address: number): void {
-    const entries = this.#entries
-    this.bytes = entries.segmentBytes(address)
-    this.keyStart = entries.keyStart(address)
-    this.keyLength = entries.keyLength(address)
-    this.valueStart = entries.valueStart(address)
-    this.valueLength = entries.valueLength(address)
-    this.expiresAtMs = entries.expiresAtMs(address)
-    this.tombstone = entries.isTombstone(address)
   }
 }
 

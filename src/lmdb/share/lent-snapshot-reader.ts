@@ -146,7 +146,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
       if (changed === undefined) count++
       else if (scan.source !== changed) count += this.#addedBy(scan)
       if (value === undefined) builder.addTombstone(key)
-      else builder.add(key, 0, key.length, value, 0, value.length, scan.expiresAtMs)
+      else builder.add(key, value, scan.expiresAtMs)
       if (builder.full) {
         yield builder.take()
         check()

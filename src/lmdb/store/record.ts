@@ -10,6 +10,7 @@
 // (2) flags bit 0: expiresAtMs is there. Bit 1: the value is compressed: rawLength u32, then an LZ4 block.
 
 import type * as Lz4 from 'lz4-napi'
+import type { PlacedEntry } from '../../backend/entry-block.js'
 import { describeKey } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { MAX_VALUE_BYTES } from '../../base/limits.js'
@@ -42,17 +43,6 @@ const table = crcTable()
 /** Reads the eight bytes of a time without a view of the record. */
 const double = new Float64Array(1)
 const doubleBytes = new Uint8Array(double.buffer)
-
-/** An entry in the bytes of a log segment or of a block. */
-export interface PlacedEntry {
-  readonly bytes: Uint8Array
-  readonly keyStart: number
-  readonly keyLength: number
-  readonly valueStart: number
-  readonly valueLength: number
-  /** Infinity: never. */
-  readonly expiresAtMs: number
-}
 
 /** Makes records, which stay where they are until `forget`: LMDB copies them while it commits. */
 export class RecordWriter {

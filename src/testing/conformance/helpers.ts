@@ -171,7 +171,7 @@ export function blockOf(...entries: readonly BlockEntry[]): EntryBlock {
   for (const [keyText, valueText, expiresAtMs = Infinity] of entries) {
     const key = bytes(keyText)
     const value = bytes(valueText)
-    builder.add(key, 0, key.length, value, 0, value.length, expiresAtMs)
+    builder.add(key, value, expiresAtMs)
   }
   return builder.take()
 }

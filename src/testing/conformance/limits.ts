@@ -198,7 +198,7 @@ function large(maxBytes: number, seed = 0): Uint8Array {
 
 function largeBlock(key: string, value: Uint8Array): EntryBlock {
   const builder = new EntryBlockBuilder(1)
-  builder.add(bytes(key), 0, key.length, value, 0, value.length, Infinity)
+  builder.add(bytes(key), value, Infinity)
   return builder.take()
 }
 

@@ -58,7 +58,7 @@ async function* content(): AsyncGenerator<EntryBlock, undefined> {
   const value = Buffer.alloc(100)
   for (let i = 0; i < REPLACED_ENTRIES; i++) {
     const key = bytes(`k${String(i).padStart(6, '0')}`)
-    builder.add(key, 0, key.length, value, 0, value.length, i % 2 === 0 ? Infinity : 2 ** 50)
+    builder.add(key, value, i % 2 === 0 ? Infinity : 2 ** 50)
     if (builder.full) yield builder.take()
   }
   if (builder.entryCount > 0) yield builder.take()
