@@ -10,7 +10,7 @@ import { expectedCounts } from './children/counted-events.js'
 import { expectedWindows } from './children/windowed-events.js'
 import { compileSources } from './compile-sources.js'
 
-const KILLS = runs(100, 2)
+const KILLS = runs(100, 1)
 const EVENTS = runs(20_000, 1_000)
 const SEED = 20_261_126
 

@@ -11,6 +11,8 @@ import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 const SCRIPT = 'test/faults/children/lmdb-commits.ts'
 /** In a quick run faults come at some calls only. */
 const STRIDE = runs(1, 41)
+/** Each lane makes a run without a fault at its end. */
+const LANES = runs(2, 1)
 /** Each call is two processes: what is a minute on a quiet machine is several on a busy one. */
 const LIMIT_MS = runs(1_200_000, 300_000)
 const storeIn = (base: string) => join(base, 'store')
@@ -80,7 +82,7 @@ describe.skipIf(missingForFaults !== undefined)(
       let died = 0
       let damaged = 0
       const cycles = await forEveryCall(kit, {
-        lanes: 2,
+        lanes: LANES,
         stride,
         faultAt: (at) => faultAt(opening + at),
         run: async (base, fault) => {
@@ -187,7 +189,7 @@ describe.skipIf(missingForFaults !== undefined)(
     for (const { how, faultAt } of kills) {
       it(`holds what was durable, and nothing by halves, when ${how}`, { timeout: LIMIT_MS }, async () => {
         const cycles = await forEveryCall(kit, {
-          lanes: 2,
+          lanes: LANES,
           stride: STRIDE,
           faultAt,
           run: (base, fault) =>

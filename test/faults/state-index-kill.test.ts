@@ -14,7 +14,7 @@ import { runs } from '../support/long.js'
 import { placeOf, places, tagsOf, writtenKey } from './children/indexed-store.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
-const KILLS = runs(25, 2)
+const KILLS = runs(25, 1)
 
 let sources: CompiledSources
 let folder: string

@@ -25,7 +25,7 @@ describe('a thread that is terminated while it writes to a store', () => {
   afterAll(() => rm(folder, { recursive: true, force: true }))
 
   const kinds = [
-    { kind: 'put', what: 'whatever its commit is about', threads: runs(60, 6) },
+    { kind: 'put', what: 'whatever its commit is about', threads: runs(60, 4) },
     { kind: 'replace', what: 'also where its content is being replaced', threads: runs(20, 2) },
   ] as const
   for (const { kind, what, threads } of kinds) {
