@@ -25,8 +25,8 @@ export type VerifyMessage =
   /** `tryAnother`: another process may succeed. */
   | { readonly kind: 'failed'; readonly reason: string; readonly tryAnother: boolean }
 
-/** How long the process may be silent: until its first word, and between words. */
-const FIRST_WORD_MS = 8_000
+/** How long the process may be silent: until its first word, which takes seconds where many processes start, and between words. */
+const FIRST_WORD_MS = 30_000
 const SILENCE_MS = 60_000
 /** What the process said before its end has arrived by then. */
 const LAST_WORDS_MS = 1_000
