@@ -1,0 +1,316 @@
+// One subject of bench:windows in a process of its own: prints its figures as JSON. argv: subject, work, events, directory.
+
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { FileCheckpointStorage, MemoryStateBackend, Slot } from 'holdfast'
+import { boundedDisorder, functionSink, type JobOptions, runJob, type Source } from 'holdfast/job'
+import { LmdbStateBackend } from 'holdfast/lmdb'
+import { aggregating, defineState, float64, type StateSchema, struct, uint32 } from 'holdfast/state'
+import {
+  combined,
+  count,
+  hopping,
+  max,
+  session,
+  sum,
+  tumbling,
+  type Windows,
+  windowed,
+} from 'holdfast/window'
+
+export interface WindowFigures {
+  readonly secondsPerMillion: number
+  readonly resultsPerEvent: number
+  readonly delayP99Ms: number
+  readonly delayMaxMs: number
+}
+
+interface Reading {
+  readonly key: number
+  readonly at: number
+  readonly amount: number
+}
+
+const DISORDER_MS = 500
+const SIZE_MS = 60_000
+const SLIDE_MS = 5_000
+const GAP_MS = 30_000
+
+const [subject = '', work = '', length = '', directory = ''] = process.argv.slice(2)
+const events = Number(length)
+const keys = work.endsWith('1 M keys') ? 1_000_000 : work.endsWith('100 K keys') ? 100_000 : 1_000
+
+/** One event each millisecond, up to half a second late, of keys that are drawn evenly. */
+class Events {
+  #made = 0
+  #random = 123_456_789
+
+  next(): Reading {
+    const at = this.#made++ - (this.#draw() % DISORDER_MS)
+    return { key: this.#draw() % keys, at, amount: this.#draw() % 100 }
+  }
+
+  get isAtEnd(): boolean {
+    return this.#made >= events
+  }
+
+  #draw(): number {
+    let x = this.#random
+    x ^= x << 13
+    x ^= x >>> 17
+    x ^= x << 5
+    this.#random = x
+    return x >>> 0
+  }
+}
+
+let results = 0
+let checksum = 0
+const isCounter = work.startsWith('counter')
+
+function source(): Source<Reading> {
+  const made = new Events()
+  let position = 0
+  return {
+    name: 'events',
+    open: async () => ({
+      partitions: () => ['0'],
+      poll: async ({ maxEvents }) => {
+        const polled: Reading[] = []
+        while (polled.length < maxEvents && !made.isAtEnd) polled.push(made.next())
+        const before = position
+        position += polled.length
+        return [
+          {
+            partition: '0',
+            events: polled,
+            positionAfter: (place) => before + place + 1,
+            hasEnded: made.isAtEnd,
+          },
+        ]
+      },
+      close: async () => {},
+    }),
+  }
+}
+
+function windowsOf(): Windows {
+  if (work.startsWith('sessions')) return session({ gapMs: GAP_MS })
+  if (work.startsWith('hopping')) return hopping({ sizeMs: SIZE_MS, slideMs: SLIDE_MS })
+  return tumbling({ sizeMs: SIZE_MS })
+}
+
+async function runAsJob(): Promise<void> {
+  const backend =
+    subject === 'job on LMDB'
+      ? await LmdbStateBackend.open({ path: join(directory, 'store') })
+      : new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
+  const storage = new FileCheckpointStorage(join(directory, 'checkpoints'))
+  const intervalMs = subject === 'job, checkpoints' ? 5_000 : 24 * 3_600_000
+  const common = {
+    name: 'bench',
+    source: source(),
+    key: ({ key }: Reading) => key,
+    timestamp: ({ at }: Reading) => at,
+    time: { watermarks: boundedDisorder(DISORDER_MS), maxAheadMs: Infinity },
+    backend,
+    ...(subject === 'job on LMDB' ? {} : { checkpoints: { storage, intervalMs } }),
+  }
+  const job = isCounter ? await runJob(counting(common)) : await runJob(windowing(common))
+  await job.finished
+  await backend.close()
+}
+
+type Common = Pick<
+  JobOptions<Reading, StateSchema<number>, unknown>,
+  'name' | 'source' | 'key' | 'timestamp' | 'time' | 'backend' | 'checkpoints'
+>
+
+function windowing(common: Common): JobOptions<Reading, StateSchema<number>, unknown> {
+  const aggregate = combined({
+    count: count(),
+    sum: sum((event: Reading) => event.amount),
+    max: max((event: Reading) => event.amount),
+  })
+  const output = ({ value }: { readonly value: { readonly sum: number } }) => {
+    results++
+    checksum += value.sum
+    return undefined
+  }
+  return {
+    ...common,
+    schema: defineState({ key: uint32, states: {} }) as StateSchema<number>,
+    windows: { window: windowed({ windows: windowsOf(), aggregate, output }) },
+    sink: functionSink({ write: () => {} }),
+  }
+}
+
+const counterSchema = defineState({
+  key: uint32,
+  states: {
+    totals: aggregating(
+      struct({ count: uint32, sum: float64, max: float64 }),
+      (total, { amount }: Reading) => {
+        total.count++
+        total.sum += amount
+        if (amount > total.max) total.max = amount
+      },
+    ),
+  },
+})
+
+function counting(common: Common): JobOptions<Reading, typeof counterSchema, never> {
+  return {
+    ...(common as object as Omit<JobOptions<Reading, typeof counterSchema, never>, 'schema' | 'process'>),
+    schema: counterSchema,
+    process: (event, { state }) => state.totals.add(event),
+  }
+}
+
+interface Total {
+  count: number
+  sum: number
+  max: number
+}
+
+const emit = (total: Total): void => {
+  results++
+  checksum += total.sum
+}
+
+function addTo(totals: Map<number, Total>, { key, amount }: Reading): void {
+  const total = totals.get(key)
+  if (total === undefined) {
+    totals.set(key, { count: 1, sum: amount, max: amount })
+    return
+  }
+  total.count++
+  total.sum += amount
+  if (amount > total.max) total.max = amount
+}
+
+/** Without any recovery: what is in the maps is lost with the process. */
+function runMapByHand(): void {
+  const made = new Events()
+  const byStart = new Map<number, Map<number, Total>>()
+  const sessions = new Map<number, Total & { start: number; last: number }>()
+  const slideMs = work.startsWith('hopping') ? SLIDE_MS : SIZE_MS
+  let highest = 0
+  for (let i = 1; !made.isAtEnd; i++) {
+    const event = made.next()
+    const { key, at } = event
+    if (at > highest) highest = at
+    if (isCounter) addTo(mapAt(byStart, 0), event)
+    else if (work.startsWith('sessions')) addToSession(sessions, event, highest)
+    else {
+      const last = Math.floor(at / slideMs) * slideMs
+      for (let start = last; start > at - SIZE_MS; start -= slideMs) addTo(mapAt(byStart, start), event)
+    }
+    if (i % 1_000 !== 0 || isCounter) continue
+    const watermark = highest - DISORDER_MS - 1
+    for (const [start, totals] of byStart) {
+      if (start + SIZE_MS - 1 > watermark) continue
+      for (const total of totals.values()) emit(total)
+      byStart.delete(start)
+    }
+    if (i % 100_000 !== 0) continue
+    for (const [id, total] of sessions) {
+      if (total.last + GAP_MS - 1 > watermark) continue
+      emit(total)
+      sessions.delete(id)
+    }
+    checksum += key
+  }
+}
+
+function mapAt(maps: Map<number, Map<number, Total>>, start: number): Map<number, Total> {
+  const found = maps.get(start)
+  if (found !== undefined) return found
+  const made = new Map<number, Total>()
+  maps.set(start, made)
+  return made
+}
+
+function addToSession(
+  sessions: Map<number, Total & { start: number; last: number }>,
+  { key, at, amount }: Reading,
+  highest: number,
+): void {
+  const open = sessions.get(key)
+  if (open !== undefined && at - open.last <= GAP_MS && open.start - at <= GAP_MS) {
+    open.count++
+    open.sum += amount
+    if (amount > open.max) open.max = amount
+    open.start = Math.min(open.start, at)
+    open.last = Math.max(open.last, at)
+    return
+  }
+  if (open !== undefined && open.last < highest) emit(open)
+  sessions.set(key, { count: 1, sum: amount, max: amount, start: at, last: at })
+}
+
+/** Windows in the engine: an update in place for each event, and a list of keys for each window. */
+function runEngineByHand(): void {
+  const made = new Events()
+  const backend = new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
+  const slot = new Slot()
+  const keyBytes = new Uint8Array(12)
+  const keyView = new DataView(keyBytes.buffer)
+  const windows = new Map<number, number[]>()
+  let highest = 0
+  for (let i = 1; !made.isAtEnd; i++) {
+    const { key, at, amount } = made.next()
+    if (at > highest) highest = at
+    const start = isCounter ? 0 : Math.floor(at / SIZE_MS) * SIZE_MS
+    keyView.setFloat64(0, start)
+    keyView.setUint32(8, key)
+    const isThere = backend.updateSync(keyBytes, 20, slot)
+    const { view, offset } = slot
+    if (isThere) {
+      view.setUint32(offset, view.getUint32(offset, true) + 1, true)
+      view.setFloat64(offset + 4, view.getFloat64(offset + 4, true) + amount, true)
+      if (amount > view.getFloat64(offset + 12, true)) view.setFloat64(offset + 12, amount, true)
+    } else {
+      view.setUint32(offset, 1, true)
+      view.setFloat64(offset + 4, amount, true)
+      view.setFloat64(offset + 12, amount, true)
+      if (!isCounter) {
+        const list = windows.get(start)
+        if (list === undefined) windows.set(start, [key])
+        else list.push(key)
+      }
+    }
+    if (i % 1_000 !== 0) continue
+    for (const [open, list] of windows) {
+      if (open + SIZE_MS - 1 > highest - DISORDER_MS - 1) continue
+      for (const each of list) {
+        keyView.setFloat64(0, open)
+        keyView.setUint32(8, each)
+        if (!backend.peekSync(keyBytes, slot)) continue
+        results++
+        checksum += slot.view.getFloat64(slot.offset + 4, true)
+        backend.deleteSync(keyBytes)
+      }
+      windows.delete(open)
+    }
+  }
+}
+
+const delay = monitorEventLoopDelay({ resolution: 5 })
+delay.enable()
+const before = process.cpuUsage()
+if (subject === 'Map by hand') runMapByHand()
+else if (subject === 'engine by hand') runEngineByHand()
+else await runAsJob()
+const { user, system } = process.cpuUsage(before)
+delay.disable()
+if (!isCounter && checksum === 0) throw new Error('nothing came out')
+const figures: WindowFigures = {
+  secondsPerMillion: (user + system) / events,
+  resultsPerEvent: results / events,
+  // The monitor counts its own interval as delay.
+  delayP99Ms: Math.max(0, delay.percentile(99) / 1e6 - 5),
+  delayMaxMs: Math.max(0, delay.max / 1e6 - 5),
+}
+console.log(JSON.stringify(figures))
+process.exit(0)

@@ -1,0 +1,81 @@
+// npm run bench:windows — jobs with windows, and a counter without, beside what one writes by hand. Every figure comes from a process of
+// its own; the subjects take turns, run by run. Times are the processor's, of all threads, and include making the events.
+
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import Table from 'cli-table3'
+import { Command } from 'commander'
+import { median, spread } from './statistics.js'
+import type { WindowFigures } from './windows-worker.js'
+
+const { runs, events } = new Command('bench:windows')
+  .option('--runs <count>', 'turns of every subject', Number, 3)
+  .option('--events <count>', 'events of every run', Number, 5_000_000)
+  .parse()
+  .opts<{ runs: number; events: number }>()
+
+const worker = fileURLToPath(new URL('windows-worker.js', import.meta.url))
+
+function measure(subject: string, work: string, count: number): WindowFigures {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-windows-'))
+  const args = ['--expose-gc', '--max-old-space-size=8192', worker, subject, work, String(count), directory]
+  try {
+    return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as WindowFigures
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+/** What is done with the events, by whom, and with which part of them where it is much slower. */
+const works: readonly (readonly [work: string, subjects: readonly string[], part: number])[] = [
+  [
+    'windows of 60 s, 1 M keys',
+    ['Map by hand', 'engine by hand', 'job', 'job, checkpoints', 'job on LMDB'],
+    1,
+  ],
+  [
+    'windows of 60 s, 1,000 keys',
+    ['Map by hand', 'engine by hand', 'job', 'job, checkpoints', 'job on LMDB'],
+    1,
+  ],
+  ['sessions, 100 K keys', ['Map by hand', 'job'], 1],
+  ['hopping 60 s by 5 s, 1,000 keys', ['Map by hand', 'job'], 1],
+  ['hopping 60 s by 5 s, 1 M keys', ['Map by hand', 'job'], 0.2],
+  ['counter, 1 M keys', ['Map by hand', 'engine by hand', 'job', 'job, checkpoints', 'job on LMDB'], 1],
+]
+
+console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)
+const table = new Table({
+  head: ['', 's of processor per M events', 'results per event', 'delay p99, ms', 'delay max, ms'],
+  style: { head: [], border: [] },
+})
+for (const [work, subjects, part] of works) {
+  const figures = new Map<string, WindowFigures[]>(subjects.map((name) => [name, []]))
+  for (let run = 0; run < runs; run++) {
+    for (const [name, list] of figures) {
+      list.push(measure(name, work, Math.round(events * part)))
+      process.stderr.write(`${work}, turn ${run + 1} of ${runs}: ${name}\n`)
+    }
+  }
+  table.push([{ colSpan: 5, content: work }])
+  for (const [name, list] of figures) {
+    const seconds = list.map((each) => each.secondsPerMillion)
+    const range = `${median(seconds).toFixed(2)} (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`
+    const [first] = list
+    const isJob = name.startsWith('job')
+    table.push([
+      name,
+      range,
+      first?.resultsPerEvent.toFixed(2) ?? '',
+      isJob ? spread(list.map((each) => each.delayP99Ms)) : '',
+      isJob ? spread(list.map((each) => each.delayMaxMs)) : '',
+    ])
+  }
+}
+console.log(
+  `\n${events.toLocaleString('en')} events, disorder up to 500 ms; medians of ${runs} turns (and ranges)`,
+)
+console.log(table.toString())
