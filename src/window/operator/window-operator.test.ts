@@ -565,6 +565,92 @@ function batchOf(
   return results
 }
 
+interface PlainPanes extends Plain {
+  panes: number
+  isFired: boolean
+  replaces: string[]
+}
+
+/** The same with allowed lateness and a result for each late event: a key at a time, by lists and loops. */
+function lateBatchOf(
+  windows: WindowAssigner | { readonly gapMs: number },
+  events: readonly Event[],
+  { disorderMs, latenessMs }: { readonly disorderMs: number; readonly latenessMs: number },
+): string[] {
+  const open = new Map<string, PlainPanes[]>()
+  const results: string[] = []
+  let watermarkMs = -Infinity
+  const fire = (key: string, window: PlainPanes, kind: string) => {
+    const became = window.replaces.length === 0 ? '' : ` replaces ${window.replaces.join(' ')}`
+    const isFinal = watermarkMs >= window.endMs - 1 + latenessMs ? ' final' : ''
+    results.push(
+      `${key} ${shownWindow(window)} ${JSON.stringify([...window.values].sort())} ${kind} ${window.panes++}${isFinal}${became}`,
+    )
+    window.isFired = true
+    window.replaces = []
+  }
+  const closeUntil = (limitMs: number) => {
+    watermarkMs = limitMs
+    const due = [...open].flatMap(([key, list]) =>
+      list
+        .filter(({ endMs, isFired }) => !isFired && endMs - 1 <= limitMs)
+        .map((window) => ({ key, window })),
+    )
+    due.sort(
+      (a, b) =>
+        a.window.endMs - b.window.endMs || a.window.startMs - b.window.startMs || (a.key < b.key ? -1 : 1),
+    )
+    for (const { key, window } of due) fire(key, window, 'onTime')
+    for (const [key, list] of open)
+      open.set(
+        key,
+        list.filter(({ endMs }) => endMs - 1 + latenessMs > limitMs),
+      )
+  }
+  for (const { key, at, value } of events) {
+    const list = open.get(key) ?? []
+    open.set(key, list)
+    const touched: PlainPanes[] = []
+    if ('gapMs' in windows) {
+      const { gapMs } = windows
+      const joined = list.filter(({ startMs, endMs }) => startMs - gapMs <= at && at <= endMs)
+      joined.sort((a, b) => a.startMs - b.startMs)
+      const startMs = Math.min(at, ...joined.map((each) => each.startMs))
+      const endMs = Math.max(at + gapMs, ...joined.map((each) => each.endMs))
+      const [only] = joined
+      if (joined.length === 1 && only?.startMs === startMs && only.endMs === endMs) {
+        only.values.push(value)
+        touched.push(only)
+      } else if (joined.length > 0 || endMs - 1 + latenessMs > watermarkMs) {
+        const replaces = joined.flatMap((each) => [
+          ...each.replaces,
+          ...(each.panes > 0 ? [shownWindow(each)] : []),
+        ])
+        const together = [...joined.flatMap((each) => each.values), value]
+        const merged = { startMs, endMs, values: together, panes: 0, isFired: false, replaces }
+        open.set(key, [...list.filter((each) => !joined.includes(each)), merged])
+        touched.push(merged)
+      }
+    } else {
+      for (const { startMs, endMs } of windows.windowsOf(at)) {
+        if (endMs - 1 + latenessMs <= watermarkMs) continue
+        let found = list.find((each) => each.startMs === startMs && each.endMs === endMs)
+        if (found === undefined) {
+          found = { startMs, endMs, values: [], panes: 0, isFired: false, replaces: [] }
+          list.push(found)
+        }
+        found.values.push(value)
+        touched.push(found)
+      }
+    }
+    touched.sort((a, b) => a.startMs - b.startMs || a.endMs - b.endMs)
+    for (const window of touched) if (watermarkMs >= window.endMs - 1) fire(key, window, 'late')
+    if (at - disorderMs - 1 > watermarkMs) closeUntil(at - disorderMs - 1)
+  }
+  closeUntil(Infinity)
+  return results
+}
+
 describe('windows over random streams', () => {
   const size = fc.integer({ min: 1, max: 20 })
   const assigners = fc.oneof(
@@ -621,6 +707,35 @@ describe('windows over random streams', () => {
           expect(await driver.close()).toBe(1)
         },
       ),
+      { numRuns },
+    )
+  })
+
+  it('agree with lists and loops where late events are taken in', async () => {
+    const lateness = fc.record({
+      disorderMs: fc.nat({ max: 10 }),
+      latenessMs: fc.integer({ min: 1, max: 40 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(assigners, stream, lateness, async (windows, steps, times) => {
+        let at = -20
+        const events = steps.map(({ key, stepMs }, value): Event => {
+          at += stepMs
+          return { key, at, value: 100 + value }
+        })
+        const sorted: Aggregate<Event, number[], number[]> = { ...values, result: (list) => [...list].sort() }
+        const { latenessMs: allowedLatenessMs, disorderMs } = times
+        const driver = await driven({ windows, aggregate: sorted, allowedLatenessMs }, async (d) => {
+          for (const [i, each] of events.entries()) {
+            if (steps[i]?.opens) await d.open()
+            d.add(each)
+            d.advance(each.at - disorderMs - 1)
+          }
+          d.advance(Infinity)
+        })
+        expect(shown(driver.results)).toEqual(lateBatchOf(windows as WindowAssigner, events, times))
+        expect(await driver.close()).toBe(1)
+      }),
       { numRuns },
     )
   })
