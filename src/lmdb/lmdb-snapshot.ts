@@ -11,6 +11,7 @@ import type { LentSnapshot } from './share/lent-snapshot.js'
 import type { SnapshotLender } from './share/snapshot-lender.js'
 import { sortedKeys } from './store/cursors.js'
 import { rangeOf } from './store/deleted-ranges.js'
+import { RecordFacts } from './store/store-view.js'
 
 /** Keys without an entry that a walk looks at in one step. */
 const STEP_KEYS = 512
@@ -50,7 +51,7 @@ export class LmdbSnapshot implements EngineSnapshot {
       return visible ? entries.copyValue(address) : undefined
     }
     if (deleted.length > 0 && rangeOf(deleted, key) !== undefined) return undefined
-    return view?.read(key, () => takenAtMs)
+    return view?.read(key, () => takenAtMs, new RecordFacts())
   }
 
   count(): number {

@@ -3,6 +3,7 @@ import { randomHashKey } from '../../log/index/key-hash.js'
 import { SegmentPool } from '../../log/segment-pool.js'
 import type { StoreView } from '../store/store-view.js'
 import { ExpirySweep } from './expiry-sweep.js'
+import { FoundEntry } from './found-entry.js'
 import { ReadCache } from './read-cache.js'
 import { WriteBuffer } from './write-buffer.js'
 
@@ -69,7 +70,8 @@ describe('ExpirySweep', () => {
     times.push(99, 99)
     nowMs = 100
     sweep.run(Infinity)
-    const isGone = buffer.find(bytes('k'), 0, 1) !== 0 && buffer.found !== frozen
+    const found = new FoundEntry(log)
+    const isGone = buffer.find(bytes('k'), 0, 1, found) && found.log !== frozen.log
     buffer.drop(frozen)
     sweep.run(Infinity)
     expect(isGone || removed.includes('k')).toBe(true)

@@ -1,4 +1,5 @@
 import type { Deadline, StoreView } from '../store/store-view.js'
+import { FoundEntry } from './found-entry.js'
 import type { ReadCache } from './read-cache.js'
 import type { WriteBuffer } from './write-buffer.js'
 
@@ -35,6 +36,7 @@ export class ExpirySweep {
   readonly #buffer: WriteBuffer
   readonly #cache: ReadCache
   readonly #host: SweepHost
+  readonly #found: FoundEntry
   #view: StoreView | undefined
   /** What is due in the view and not looked at yet. */
   #due: Generator<readonly Deadline[], void, undefined> | undefined
@@ -45,6 +47,7 @@ export class ExpirySweep {
 
   constructor(buffer: WriteBuffer, cache: ReadCache, host: SweepHost) {
     this.#buffer = buffer
+    this.#found = new FoundEntry(buffer.active.log)
     this.#cache = cache
     this.#host = host
   }
@@ -75,13 +78,14 @@ export class ExpirySweep {
   /** What waits to be committed must not be changed: a tombstone above it removes it. */
   #sweepFrozen(untilMs: number): boolean {
     const buffer = this.#buffer
+    const found = this.#found
     for (const { log } of buffer.frozen) {
       const { entries } = log
       const done = log.noteExpired(untilMs, (address) => {
         const bytes = entries.segmentBytes(address)
         const keyStart = entries.keyStart(address)
         const keyLength = entries.keyLength(address)
-        const isNewest = buffer.find(bytes, keyStart, keyLength) === address && buffer.found.log === log
+        const isNewest = buffer.find(bytes, keyStart, keyLength, found) && found.is(log, address)
         if (isNewest) this.#host.remove(bytes, keyStart, keyLength)
       })
       if (!done) return false
@@ -96,7 +100,7 @@ export class ExpirySweep {
       const page = this.#nextDue(view, nowMs)
       if (page === undefined) return true
       for (const { key } of page) {
-        if (this.#buffer.find(key, 0, key.length) !== 0) continue
+        if (this.#buffer.find(key, 0, key.length, this.#found)) continue
         // The record counts: the index has no checksum.
         const expiresAtMs = view.expiryOf(key, 0, key.length)
         if (expiresAtMs === -Infinity || expiresAtMs > (this.#host.deletedAtMs(key) ?? nowMs)) continue

@@ -19,6 +19,7 @@ import { SegmentPool } from '../../log/segment-pool.js'
 import type { DeletedRanges } from '../store/deleted-ranges.js'
 import type { StoreView } from '../store/store-view.js'
 import { ExpirySweep } from './expiry-sweep.js'
+import { FoundEntry } from './found-entry.js'
 import { layerOf } from './generation.js'
 import { HeldEntries } from './held-entries.js'
 import { Lookup } from './lookup.js'
@@ -65,6 +66,7 @@ export class LayeredEntries {
   readonly #sweep: ExpirySweep
   /** Where an update finds the value that it copies up. */
   readonly #below = new Slot()
+  readonly #found: FoundEntry
 
   constructor(shares: MemoryShares, hashKey: HashKey, host: LayeredEntriesHost) {
     this.#host = host
@@ -75,12 +77,13 @@ export class LayeredEntries {
     const pool = new SegmentPool(shares.poolBytes, shares.segmentBytes)
     const buffer = new WriteBuffer({ hashKey, now, pool, onExpired })
     this.buffer = buffer
+    this.#found = new FoundEntry(buffer.active.log)
     this.#held = new HeldEntries(buffer, view)
     buffer.onFreeze = () => this.#held.freezing()
     this.cache = new ReadCache(shares.cacheBytes, hashKey, now, pool)
     this.removals = new RangeRemovals({
       view,
-      isBuffered: (key) => buffer.opaque || buffer.find(key, 0, key.length) !== 0,
+      isBuffered: (key) => buffer.opaque || buffer.find(key, 0, key.length, this.#found),
       remove: (key, expired) => {
         if (expired) onExpired(() => copyBytes(key))
         this.#addTombstone(key, 0, key.length)
@@ -226,6 +229,7 @@ export class LayeredEntries {
   #removeBuffered({ from, until }: KeyStretch): boolean {
     const { buffer } = this
     const { active, frozen } = buffer
+    const found = this.#found
     active.log.removeAll(latestBetween(active.log, from, until))
     if (active.cleared) return true
     for (const { log, cleared } of frozen) {
@@ -235,7 +239,7 @@ export class LayeredEntries {
         const start = entries.keyStart(address)
         const length = entries.keyLength(address)
         // A generation above this one has removed it already.
-        if (buffer.find(bytes, start, length) === address && buffer.found.log === log) {
+        if (buffer.find(bytes, start, length, found) && found.is(log, address)) {
           this.remove(bytes, start, length)
         }
       }
@@ -272,11 +276,12 @@ export class LayeredEntries {
   /** Reports the entry of a key that is about to be written over, if it has expired below the active generation. */
   #noteExpiredBelow(bytes: Uint8Array, start: number, length: number): void {
     const { buffer } = this
-    const frozen = buffer.frozen.length === 0 ? 0 : buffer.findBelow(bytes, start, length)
-    if (frozen !== 0) {
-      const { entries } = buffer.found.log
-      if (entries.isTombstone(frozen) || entries.expiresAtMs(frozen) === Infinity) return
-      if (entries.expiresAtMs(frozen) > this.#host.now()) return
+    const found = this.#found
+    if (buffer.frozen.length > 0 && buffer.findBelow(bytes, start, length, found)) {
+      const { address } = found
+      const { entries } = found.log
+      if (entries.isTombstone(address) || entries.expiresAtMs(address) === Infinity) return
+      if (entries.expiresAtMs(address) > this.#host.now()) return
     } else {
       const view = this.#host.view()
       if (buffer.opaque || view.firstDeadlineMs === Infinity) return

@@ -3,7 +3,8 @@
 import { fillSlot, Slot } from '../../base/slot.js'
 import { copyInto } from '../../log/entries.js'
 import { randomHashKey } from '../../log/index/key-hash.js'
-import type { StoreView } from '../store/store-view.js'
+import { RecordFacts, type StoreView } from '../store/store-view.js'
+import { FoundEntry } from './found-entry.js'
 import type { ReadCache } from './read-cache.js'
 import type { WriteBuffer } from './write-buffer.js'
 
@@ -37,9 +38,12 @@ export class Lookup {
   /** Where the package of LMDB has put the value that was read last. */
   readonly #stored = new Slot()
   readonly #shown = new ShownValues()
+  readonly #found: FoundEntry
+  readonly #facts = new RecordFacts()
 
   constructor(buffer: WriteBuffer, cache: ReadCache, host: LookupHost) {
     this.#buffer = buffer
+    this.#found = new FoundEntry(buffer.active.log)
     this.#cache = cache
     this.#host = host
     this.#now = () => host.now()
@@ -49,21 +53,18 @@ export class Lookup {
   read(key: Uint8Array, counts: boolean): Uint8Array | undefined {
     const buffer = this.#buffer
     const cache = this.#cache
-    const address = buffer.find(key, 0, key.length)
-    if (address !== 0) {
+    const found = this.#found
+    if (buffer.find(key, 0, key.length, found)) {
       if (counts) this.bufferHits++
-      const { log } = buffer.found
-      return log.isAlive(address) ? log.entries.copyValue(address) : undefined
+      return aliveValue(found)
     }
     if (buffer.opaque || this.#host.isDeleted(key)) {
       if (counts) this.bufferHits++
       return undefined
     }
-    const cached = cache.isEmpty ? 0 : cache.find(key)
-    if (cached !== 0) {
+    if (!cache.isEmpty && cache.find(key, found)) {
       if (counts) this.bufferHits++
-      const { log } = cache
-      return log.isAlive(cached) ? log.entries.copyValue(cached) : undefined
+      return aliveValue(found)
     }
     if (counts) this.storeReads++
     return this.#readStore(key)
@@ -73,25 +74,26 @@ export class Lookup {
   show(key: Uint8Array, slot: Slot, counts: boolean): boolean {
     const buffer = this.#buffer
     const cache = this.#cache
-    const address = buffer.find(key, 0, key.length)
-    const isHidden = address === 0 && (buffer.opaque || this.#host.isDeleted(key))
-    const cached = address !== 0 || isHidden || cache.isEmpty ? 0 : cache.find(key)
-    const isInMemory = address !== 0 || cached !== 0 || isHidden
-    if (counts && isInMemory) this.bufferHits++
+    const found = this.#found
+    const isBuffered = buffer.find(key, 0, key.length, found)
+    const isHidden = !isBuffered && (buffer.opaque || this.#host.isDeleted(key))
+    const isFound = isBuffered || (!isHidden && !cache.isEmpty && cache.find(key, found))
+    if (counts && (isFound || isHidden)) this.bufferHits++
     else if (counts) this.storeReads++
-    if (!isInMemory) return this.#showStored(key, slot)
-    const log = address !== 0 ? buffer.found.log : cache.log
-    const found = address !== 0 ? address : cached
-    if (!log.isAlive(found)) return false
-    log.show(found, slot)
+    if (isHidden) return false
+    if (!isFound) return this.#showStored(key, slot)
+    const { log, address } = found
+    if (!log.isAlive(address)) return false
+    log.show(address, slot)
     return true
   }
 
   /** When the entry of a key expires, whether or not its time has come; undefined where there is none. */
   expiresAtMs(key: Uint8Array): number | undefined {
-    const address = this.#buffer.find(key, 0, key.length)
-    if (address !== 0) {
-      const { entries } = this.#buffer.found.log
+    const found = this.#found
+    if (this.#buffer.find(key, 0, key.length, found)) {
+      const { address } = found
+      const { entries } = found.log
       return entries.isTombstone(address) ? undefined : entries.expiresAtMs(address)
     }
     if (this.#buffer.opaque || this.#host.isDeleted(key)) return undefined
@@ -101,10 +103,11 @@ export class Lookup {
 
   #readStore(key: Uint8Array): Uint8Array | undefined {
     const view = this.#host.view()
-    const value = view.read(key, this.#now)
-    if (value !== undefined && this.#isReadAgain(view.sumOfKey)) {
+    const facts = this.#facts
+    const value = view.read(key, this.#now, facts)
+    if (value !== undefined && this.#isReadAgain(facts.sumOfKey)) {
       const whole = { bytes: value, offset: 0, length: value.length }
-      this.#cache.put(key, 0, key.length, whole, view.expiresAtMs)
+      this.#cache.put(key, 0, key.length, whole, facts.expiresAtMs)
     }
     return value
   }
@@ -113,10 +116,11 @@ export class Lookup {
   #showStored(key: Uint8Array, slot: Slot): boolean {
     const view = this.#host.view()
     const stored = this.#stored
-    if (!view.show(key, this.#now, stored)) return false
+    const facts = this.#facts
+    if (!view.show(key, this.#now, stored, facts)) return false
     const { bytes, offset, length } = stored
-    if (this.#isReadAgain(view.sumOfKey)) {
-      this.#cache.put(key, 0, key.length, stored, view.expiresAtMs)
+    if (this.#isReadAgain(facts.sumOfKey)) {
+      this.#cache.put(key, 0, key.length, stored, facts.expiresAtMs)
     }
     this.#shown.show(bytes, offset, length, slot)
     return true
@@ -130,6 +134,10 @@ export class Lookup {
     this.#recentReads[place] = sumOfKey
     return isRecent && this.#host.caches
   }
+}
+
+function aliveValue({ log, address }: FoundEntry): Uint8Array | undefined {
+  return log.isAlive(address) ? log.entries.copyValue(address) : undefined
 }
 
 /**

@@ -2,6 +2,7 @@ import type { Stretch } from '../../base/slot.js'
 import { HashLog } from '../../log/hash-log.js'
 import type { HashKey } from '../../log/index/key-hash.js'
 import type { SegmentPool } from '../../log/segment-pool.js'
+import type { FoundEntry } from './found-entry.js'
 
 const PUTS_BETWEEN_LOOKS = 64
 
@@ -17,8 +18,6 @@ export class ReadCache {
   #old: HashLog
   #putsSinceLook = 0
   #full = false
-  /** Where `find` found its key. */
-  log: HashLog
 
   constructor(maxBytes: number, hashKey: HashKey, now: () => number, pool: SegmentPool) {
     this.#maxBytes = maxBytes
@@ -36,7 +35,6 @@ export class ReadCache {
     }
     this.#young = this.#newLog(0)
     this.#old = this.#newLog(0)
-    this.log = this.#young
   }
 
   get bytes(): number {
@@ -47,22 +45,16 @@ export class ReadCache {
     return this.#young.keys === 0 && this.#old.keys === 0
   }
 
-  /** The address of a key's entry in `log`; 0 where it is not cached. */
-  find(key: Uint8Array): number {
+  /** Finds the entry of a key; false where it is not cached. */
+  find(key: Uint8Array, found: FoundEntry): boolean {
     const young = this.#young
-    const address = young.keys === 0 ? 0 : young.seek(key, 0, key.length)
-    if (address !== 0) {
-      this.log = young
-      return address
-    }
+    if (young.keys > 0 && found.at(young, young.seek(key, 0, key.length))) return true
     const old = this.#old
-    if (old.keys === 0) return 0
-    const oldAddress = old.seek(key, 0, key.length)
-    if (oldAddress === 0) return 0
-    this.log = old
+    if (old.keys === 0 || !found.at(old, old.seek(key, 0, key.length))) return false
     // Where the younger log is full, the next put drops the older one: not now, while its entry is being read.
     if (!this.#isFull) {
       const { entries } = old
+      const oldAddress = found.address
       const bytes = entries.segmentBytes(oldAddress)
       const valueStart = entries.valueStart(oldAddress)
       const valueLength = entries.valueLength(oldAddress)
@@ -74,7 +66,7 @@ export class ReadCache {
         entries.expiresAtMs(oldAddress),
       )
     }
-    return oldAddress
+    return true
   }
 
   /** Copies both. */

@@ -4,6 +4,7 @@
 // (2) A key's newest version is in the first generation that has the key. A cleared generation hides all below it.
 // (3) A frozen generation is dropped only after the view of the store below it shows what it held.
 
+import type { FoundEntry } from './found-entry.js'
 import { Generation, type GenerationOptions } from './generation.js'
 
 type BufferOptions = Omit<GenerationOptions, 'cleared' | 'expectedKeys'>
@@ -15,13 +16,10 @@ export class WriteBuffer {
   #frozen: readonly Generation[] = []
   /** Called before the active generation is frozen. */
   onFreeze: () => void = () => {}
-  /** Where `find` found its key; meaningless if it returned 0. */
-  found: Generation
 
   constructor(options: BufferOptions) {
     this.#options = options
     this.#active = this.#begin(false)
-    this.found = this.#active
   }
 
   get active(): Generation {
@@ -72,31 +70,21 @@ export class WriteBuffer {
     return this.#active.cleared || this.#frozen.some(({ cleared }) => cleared)
   }
 
-  /** The address of a key's newest version in `found`, which may be a tombstone; 0 where the buffer does not know the key. */
-  find(bytes: Uint8Array, start: number, length: number): number {
-    const active = this.#active
-    if (active.keys > 0) {
-      const address = active.log.seek(bytes, start, length)
-      if (address !== 0) {
-        this.found = active
-        return address
-      }
-    }
-    return this.#frozen.length === 0 || active.cleared ? 0 : this.findBelow(bytes, start, length)
+  /** Finds a key's newest version; false where the buffer does not know the key. */
+  find(bytes: Uint8Array, start: number, length: number, found: FoundEntry): boolean {
+    const { log, cleared } = this.#active
+    if (log.keys > 0 && found.at(log, log.seek(bytes, start, length))) return true
+    return this.#frozen.length > 0 && !cleared && this.findBelow(bytes, start, length, found)
   }
 
   /** Like `find`, below the active generation. */
-  findBelow(bytes: Uint8Array, start: number, length: number): number {
-    if (this.#active.cleared) return 0
-    for (const generation of this.#frozen) {
-      const address = generation.log.seek(bytes, start, length)
-      if (address !== 0) {
-        this.found = generation
-        return address
-      }
-      if (generation.cleared) return 0
+  findBelow(bytes: Uint8Array, start: number, length: number, found: FoundEntry): boolean {
+    if (this.#active.cleared) return false
+    for (const { log, cleared } of this.#frozen) {
+      if (found.at(log, log.seek(bytes, start, length))) return true
+      if (cleared) return false
     }
-    return 0
+    return false
   }
 
   /** Ends the active generation and returns it. */

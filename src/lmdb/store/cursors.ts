@@ -8,7 +8,7 @@ import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
 import { type DeletedRanges, partsOutside } from './deleted-ranges.js'
 import { checkedPart, recordExpiry } from './record.js'
-import type { StoreView } from './store-view.js'
+import { RecordFacts, type StoreView } from './store-view.js'
 
 /** Where a cursor stands; `key` is undefined past its end. */
 export interface Cursor {
@@ -164,13 +164,17 @@ export class StoreCursor implements Cursor {
 
 /** Looks the keys of a run up in the store; `undefined`: a store that has none of them. */
 export class LookupCursor implements Cursor {
-  expiresAtMs: number = Infinity
   readonly #view: StoreView | undefined
   readonly #keys: RunCursor
+  readonly #facts = new RecordFacts()
 
   constructor(view: StoreView | undefined, keys: SortedRun) {
     this.#view = view
     this.#keys = new RunCursor(keys, false)
+  }
+
+  get expiresAtMs(): number {
+    return this.#facts.expiresAtMs
   }
 
   get key(): Uint8Array | undefined {
@@ -182,8 +186,6 @@ export class LookupCursor implements Cursor {
   }
 
   read(nowMs: number): Uint8Array | undefined {
-    const value = this.#view?.read(this.#keys.key as Uint8Array, () => nowMs)
-    this.expiresAtMs = this.#view?.expiresAtMs ?? Infinity
-    return value
+    return this.#view?.read(this.#keys.key as Uint8Array, () => nowMs, this.#facts)
   }
 }

@@ -31,6 +31,14 @@ const FIRST_KEY = Uint8Array.of(ENTRY_PREFIX)
 const FIRST_DEADLINE = Uint8Array.of(0)
 const AFTER_LAST_DEADLINE = new Uint8Array(EXPIRY_KEY_BYTES).fill(255)
 
+/** What a read has found beside a value: the caller's, filled anew by each read that finds a record. */
+export class RecordFacts {
+  /** Infinity: never. */
+  expiresAtMs: number = Infinity
+  /** The checksum of the key. */
+  sumOfKey = 0
+}
+
 /** One committed instant of the store. Shared by whoever reads it, and given up when the last one has released it. */
 export class StoreView {
   readonly generation: number
@@ -41,8 +49,6 @@ export class StoreView {
   readonly #copies = new PlainCopies()
   readonly #transaction: ReadTransaction
   readonly #options: { readonly transaction: ReadTransaction }
-  expiresAtMs: number = Infinity
-  sumOfKey = 0
   readonly #onReleased: () => void
   #users = 1
   #firstDeadlineMs: number | undefined
@@ -76,31 +82,32 @@ export class StoreView {
   }
 
   /**
-   * The value of a key, checked and copied; undefined where there is none or it has expired at `nowMs`. Tells `expiresAtMs`
-   * of it, and the checksum `sumOfKey` of any key.
+   * The value of a key, checked and copied; undefined where there is none or it has expired at `nowMs`. Tells `facts` of what is
+   * there.
    */
-  read(key: Uint8Array, nowMs: () => number): Uint8Array | undefined {
-    const bytes = this.#checked(key, nowMs)
+  read(key: Uint8Array, nowMs: () => number, facts: RecordFacts): Uint8Array | undefined {
+    const bytes = this.#checked(key, nowMs, facts)
     return bytes && recordValueIn(bytes, this.#slot.entries.lastSize, key)
   }
 
   /** The same shown where it lies, in memory of the package's own, until the next read; false where there is none. */
-  show(key: Uint8Array, nowMs: () => number, slot: Slot): boolean {
-    const bytes = this.#checked(key, nowMs)
+  show(key: Uint8Array, nowMs: () => number, slot: Slot, facts: RecordFacts): boolean {
+    const bytes = this.#checked(key, nowMs, facts)
     if (bytes === undefined) return false
     showValueIn(bytes, this.#slot.entries.lastSize, key, slot)
     return true
   }
 
   /** The record of a key, checked, in memory of the package's own; undefined where it has expired, too. */
-  #checked(key: Uint8Array, nowMs: () => number): Uint8Array | undefined {
+  #checked(key: Uint8Array, nowMs: () => number, facts: RecordFacts): Uint8Array | undefined {
     const found = this.#find(key, 0, key.length)
     if (found === undefined) return undefined
     const bytes = this.#copies.plain(found)
-    this.sumOfKey = keySum(key, 0, key.length)
-    checkRecordIn(bytes, this.#slot.entries.lastSize, key, this.sumOfKey)
-    this.expiresAtMs = recordExpiry(bytes)
-    return this.expiresAtMs !== Infinity && this.expiresAtMs <= nowMs() ? undefined : bytes
+    facts.sumOfKey = keySum(key, 0, key.length)
+    checkRecordIn(bytes, this.#slot.entries.lastSize, key, facts.sumOfKey)
+    const expiresAtMs = recordExpiry(bytes)
+    facts.expiresAtMs = expiresAtMs
+    return expiresAtMs !== Infinity && expiresAtMs <= nowMs() ? undefined : bytes
   }
 
   /** When the record of a key expires (Infinity: never), by its header; -Infinity where there is none. */
