@@ -22,6 +22,14 @@ export {
   sliding,
 } from './window/assign/by-key.js'
 export { type CalendarOptions, calendar } from './window/assign/calendar.js'
+export { type Deduplication, deduplication } from './window/join/deduplication.js'
+export {
+  type IntervalJoin,
+  type IntervalJoinOptions,
+  intervalJoin,
+  type OnPair,
+} from './window/join/interval-join.js'
+export { type VersionedTable, versionedTable } from './window/join/versioned-table.js'
 export {
   type LateEvent,
   type Pane,
