@@ -25,7 +25,7 @@ export type {
   SourceReader,
 } from './job/source/source.js'
 export { linesOf, type StreamSourceOptions, streamSource } from './job/source/stream-source.js'
-export type { SourceTimeOptions } from './window/time/source-time.js'
+export type { PartitionProgress, SourceTimeOptions } from './window/time/source-time.js'
 export {
   ascending,
   boundedDisorder,

@@ -53,6 +53,7 @@ export class CoordinatedCuts implements Cuts {
     this.#subject = subject
     this.coordinator.on('completed', ({ checkpoint }) => {
       const cut = cutFromJson(checkpoint.source, this.#jobName)
+      subject.noteCut()
       this.#afterwards = this.#afterwards
         .then(() => subject.onSafe(cut))
         .catch((error) => subject.onFailure(error))

@@ -14,6 +14,8 @@ export interface CutSubject {
   record(): void
   /** Ends the epoch at hand. Only while the mutex is held. */
   prepare(): Promise<void>
+  /** A crash from now on undoes nothing that was there a moment ago: for figures. */
+  noteCut(): void
   /** A cut is safe. */
   onSafe(cut: JobCut): Promise<void>
   /** A cut could not be made; there will be another one. */

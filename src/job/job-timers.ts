@@ -64,10 +64,9 @@ export class JobTimers {
     this.processing = keyTimers(this.#kept.processing)
   }
 
-  /** How many wait, or did lately. */
-  get size(): { readonly [Time in TimerTime]: number } {
-    const { event, processing } = this.#kept
-    return { event: event.size, processing: processing.size }
+  /** How many wait; some of them may have been deleted. */
+  get size(): number {
+    return this.#kept.event.size + this.#kept.processing.size
   }
 
   /** Finds the timers that the store has. */

@@ -13,7 +13,7 @@ import { nextTurn, runSliced, SLICE_MS, type SlicedWork } from '../base/slices.j
 import { silentLogger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { boundStatesOf, StateStore } from '../state/store.js'
-import { SourceTime } from '../window/time/source-time.js'
+import { type PartitionProgress, SourceTime } from '../window/time/source-time.js'
 import type { WindowResult } from '../window/windowed.js'
 import { CoordinatedCuts } from './coordinated-cuts.js'
 import type { JobCut } from './cut.js'
@@ -51,11 +51,26 @@ export interface JobStats {
   readonly missedWindows: number
   /** `-Infinity` before the first one, and without event time. */
   readonly watermarkMs: number
+  /**
+   * How far the newest event, by its timestamp, is behind the clock: a job that reads faster than events come is as far behind as they take
+   * to arrive. `NaN` before the first event, and without event time.
+   */
+  readonly behindMs: number
+  /** Timers that wait. */
+  readonly waitingTimers: number
+  /** Cuts that were safe, in this process: checkpoints, or flushes of an engine that keeps its state itself. */
+  readonly cuts: number
+  /** How long ago the last one was, or the beginning. */
+  readonly sinceCutMs: number
   readonly positions: { readonly [partition: string]: Position }
+  /** How far each partition is in the time of its events; empty without event time. */
+  readonly partitions: { readonly [partition: string]: PartitionProgress }
 }
 
 export interface JobHealth {
   readonly state: 'running' | 'stopping' | 'stopped' | 'failed'
+  /** It reads events: its state was restored, and what was overdue is done. */
+  readonly isReady: boolean
   /** It runs, waits for nobody for longer than `stallAfterMs`, and no two cuts (checkpoints) have failed since the last one that did not. */
   readonly isHealthy: boolean
   /** A call of the source or the sink that takes longer than `stallAfterMs`, and for how long it has. */
@@ -153,8 +168,11 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   #error: StateError | undefined
   #drains = false
   #failedCuts: JobHealth['failedCuts']
+  #reads = false
   /** Nothing more is processed: what comes now is the last cut. */
   #hasReadAll = false
+  #cutCount = 0
+  #lastCutMs: number
 
   private constructor(parts: JobParts<Event, Schema, Output>) {
     this.#options = parts.options
@@ -174,6 +192,8 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     const { options, store, stored, time } = parts
     const { key, states } = boundStatesOf<Schema, 'sync'>(store)
     const forwardClock = new ForwardClock(clock)
+    this.#clock = forwardClock
+    this.#lastCutMs = forwardClock.now()
     const onDue = () => this.#onDueTimers()
     this.#timers =
       options.onTimer === undefined
@@ -181,7 +201,6 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
         : new JobTimers({ store: store as object, key, clock, forwardClock, onDue })
     const positions = parts.cut?.positions ?? {}
     const timers = this.#timers
-    this.#clock = forwardClock
     this.#windows =
       options.windows === undefined
         ? undefined
@@ -253,8 +272,18 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       lateEvents: late?.lostEvents ?? 0,
       missedWindows: late?.missedWindows ?? 0,
       watermarkMs: this.#time?.watermarkMs ?? -Infinity,
+      behindMs: this.#behindMs(),
+      waitingTimers: this.#timers?.size ?? 0,
+      cuts: this.#cutCount,
+      sinceCutMs: this.#clock.now() - this.#lastCutMs,
       positions: Object.fromEntries(this.#processor.positions),
+      partitions: this.#time?.progress() ?? {},
     }
+  }
+
+  #behindMs(): number {
+    const highestMs = this.#time?.highestMs ?? -Infinity
+    return highestMs === -Infinity ? Number.NaN : this.#clock.now() - highestMs
   }
 
   health(): JobHealth {
@@ -262,7 +291,8 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     const failedCuts = this.#failedCuts
     const makesCuts = (failedCuts?.count ?? 0) <= FAILED_CUTS_TOLERATED
     const isHealthy = this.#state !== 'failed' && stalled === undefined && makesCuts
-    return { state: this.#state, isHealthy, stalled, failedCuts, error: this.#error }
+    const isReady = this.#state === 'running' && this.#reads
+    return { state: this.#state, isReady, isHealthy, stalled, failedCuts, error: this.#error }
   }
 
   stop(options: StopOptions = {}): Promise<JobStats> {
@@ -320,6 +350,11 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     )
   }
 
+  noteCut(): void {
+    this.#cutCount++
+    this.#lastCutMs = this.#clock.now()
+  }
+
   async onSafe({ prepared, positions }: JobCut): Promise<void> {
     this.#failedCuts = undefined
     // Given up within the mutex, so that it is let go of.
@@ -344,6 +379,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       if (this.#windows !== undefined) await runSliced(this.#windows.restore(watermarkMs))
       await this.#cuts.begin(this)
       await this.#fireOverdue()
+      this.#reads = true
       await this.#readAll()
       this.#timers?.stop()
       this.#cancelWindowTimer()

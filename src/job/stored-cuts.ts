@@ -132,6 +132,7 @@ export class StoredCuts<Output> implements Cuts {
     const { next } = this.outbox
     await backend.flush()
     const subject = this.#subject
+    subject?.noteCut()
     if (!this.#hasSink || subject === undefined || next === this.#first) return
     const count = next - this.#first
     for (let i = 0; i < count; i += DELIVERED_AT_ONCE) {

@@ -118,3 +118,19 @@ describe('JobTest', () => {
     await expect(test.send(click('a', 2))).rejects.toMatchObject({ code: 'JOB_FAILED' })
   })
 })
+
+describe('the figures of a job', () => {
+  it('say how far it is, and how far behind', async () => {
+    await using test = await JobTest.start(counting, { startMs: 10_000, partitions: ['one', 'two'] })
+    expect(test.stats()).toMatchObject({ behindMs: Number.NaN, cuts: 0, sinceCutMs: 0, waitingTimers: 0 })
+    await test.sendTo('one', click('a', 4_000))
+    await test.advance(500)
+    const stats = test.stats()
+    expect(stats).toMatchObject({ events: 1, outputs: 1, behindMs: 6_500, sinceCutMs: 500 })
+    expect(stats.partitions).toEqual({
+      one: { highestMs: 4_000, watermarkMs: 3_999, isIdle: false, hasEnded: false },
+      two: { highestMs: -Infinity, watermarkMs: -Infinity, isIdle: false, hasEnded: false },
+    })
+    expect(stats.watermarkMs).toBe(-Infinity)
+  })
+})

@@ -36,6 +36,16 @@ export type SavedSourceTime = {
   readonly partitions: { readonly [partition: string]: SavedPartition }
 }
 
+/** How far a partition is in the time of its events. */
+export interface PartitionProgress {
+  /** The highest timestamp so far; `-Infinity` before the first event. */
+  readonly highestMs: number
+  readonly watermarkMs: number
+  /** It had nothing for `idleAfterMs`, and is not waited for. */
+  readonly isIdle: boolean
+  readonly hasEnded: boolean
+}
+
 /** Why a timestamp makes an event a bad one. */
 export type BadTimestamp = 'notWholeMs' | 'tooFarAhead'
 
@@ -207,6 +217,21 @@ export class SourceTime {
     const counting = open.filter((partition) => partition.countsAt(this.#watermarkMs))
     const slowestMs = Math.min(...counting.map(({ highestMs }) => highestMs))
     yield* open.filter(({ highestMs }) => highestMs - slowestMs > this.#maxDriftMs)
+  }
+
+  /** The highest timestamp of all partitions; `-Infinity` before the first event. */
+  get highestMs(): number {
+    let highestMs = NOTHING_SEEN
+    for (const partition of this.#partitions.values()) highestMs = Math.max(highestMs, partition.highestMs)
+    return highestMs
+  }
+
+  /** How far each partition is. */
+  progress(): { readonly [partition: string]: PartitionProgress } {
+    const each = Array.from(this.#partitions.values(), ({ id, highestMs, watermarkMs, isIdle, hasEnded }) => {
+      return [id, { highestMs, watermarkMs, isIdle, hasEnded }] as const
+    })
+    return Object.fromEntries(each)
   }
 
   /** What a cut keeps: every partition that is known here, and those of the saved state that were not asked for yet. */
