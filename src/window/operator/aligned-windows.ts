@@ -9,7 +9,7 @@ import { present } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
-import type { KeyCodec } from '../../state/codec/codec.js'
+import type { Codec, KeyCodec } from '../../state/codec/codec.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64 } from '../../state/codec/numbers.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
@@ -20,23 +20,23 @@ import type { OpenState } from '../../state/open-state.js'
 import { openStateOf } from '../../state/store.js'
 import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assign/assigner.js'
 import { sortedByKey } from '../due/key-order.js'
+import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
 import {
   type AnyResult,
-  EARLY,
   type ErasedAggregate,
   type ErasedWindows,
   type LateFigures,
-  ON_TIME,
   type WindowOperator,
   type WindowOperatorOptions,
   WindowOutput,
-  windowCodec,
 } from './window-operator.js'
 
 /** So many keys are worked on in one step. */
 const STEP_KEYS = 64
+/** Bytes in front of the key in a stored key. */
+const PREFIX_BYTES = 4
 
 const paneKey = tuple(int64, int64) as unknown as KeyCodec<readonly number[]>
 
@@ -60,7 +60,7 @@ export function alignedStates(
   { windows, aggregate }: ErasedWindows,
 ): { [name: string]: StateDefinition } {
   const { codec } = aggregate as ErasedAggregate
-  return { [name]: map(tuple(int64, int64), windowCodec(codec, `panes of ${windows.description}`)) }
+  return { [name]: map(tuple(int64, int64), paneCodec(codec, `panes of ${windows.description}`)) }
 }
 
 /** What is kept of a stretch of time: for each key an accumulator. */
@@ -404,4 +404,16 @@ export class AlignedWindows implements WindowOperator {
   }
 }
 
-const PREFIX_BYTES = 4
+/** Accumulators as they are stored. A program with another descriptor cannot go on with them. */
+function paneCodec(codec: Codec<unknown>, description: string): Codec<unknown> {
+  return Object.freeze({
+    descriptor: { windows: description, accumulator: codec.descriptor },
+    fixedBytes: undefined,
+    isOpenEnded: true,
+    write: (value: unknown, to: ByteWriter) => codec.write(value, to),
+    read: (from: ByteReader) => codec.read(from),
+  })
+}
+
+const ON_TIME: WindowPane = Object.freeze({ index: 0, kind: 'onTime', isFinal: true })
+const EARLY: WindowPane = Object.freeze({ index: 0, kind: 'early', isFinal: false })

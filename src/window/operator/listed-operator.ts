@@ -73,6 +73,8 @@ export class ListedOperator implements WindowOperator {
   #lastTimestampMs = 0
   #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
   #watermarkMs = -Infinity
+  /** From so many dead keys on the table is made anew. */
+  #compactFrom = 0
 
   constructor(options: WindowOperatorOptions) {
     const { definition, store, name, nowMs } = options
@@ -328,8 +330,6 @@ export class ListedOperator implements WindowOperator {
       this.#compactFrom = this.#table.dead * 2
     }
   }
-
-  #compactFrom = 0
 
   #store(entry: number): void {
     const table = this.#table

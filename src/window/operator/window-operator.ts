@@ -1,9 +1,8 @@
 import type { SlicedWork } from '../../base/slices.js'
-import type { Codec } from '../../state/codec/codec.js'
 import type { KeyLike } from '../../state/key/stored-key.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import type { TimeWindow } from '../assign/assigner.js'
-import type { Pane, WindowOptions, WindowResult } from '../windowed.js'
+import type { WindowOptions, WindowResult } from '../windowed.js'
 
 /** Windows, whatever their types are. */
 export type ErasedWindows = WindowOptions<unknown, unknown, unknown, unknown>
@@ -99,17 +98,3 @@ export class WindowOutput {
     if (output !== undefined) this.#emit(output)
   }
 }
-
-/** The descriptor of what is kept for windows: a program with another one cannot go on with them. */
-export function windowCodec(codec: Codec<unknown>, description: string): Codec<unknown> {
-  return Object.freeze({
-    descriptor: { windows: description, accumulator: codec.descriptor },
-    fixedBytes: undefined,
-    isOpenEnded: true,
-    write: (value: unknown, to: Parameters<Codec<unknown>['write']>[1]) => codec.write(value, to),
-    read: (from: Parameters<Codec<unknown>['read']>[0]) => codec.read(from),
-  })
-}
-
-export const ON_TIME: Pane = Object.freeze({ index: 0, kind: 'onTime', isFinal: true })
-export const EARLY: Pane = Object.freeze({ index: 0, kind: 'early', isFinal: false })
