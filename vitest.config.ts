@@ -1,14 +1,14 @@
 import { configDefaults, defineConfig } from 'vitest/config'
 
 /**
- * Files that need a process of their own: they use up what it has, end threads in the middle, or measure. All others share
+ * Files that need a process of their own: they use up what it has, end threads in the middle, mount disks, or measure. All others share
  * processes, file after file, which spares each of them the start and the loading of the sources: they leave nothing behind,
  * and register what cleans up in each file (a module that several files import runs once).
  */
 const alone = [
   'src/lmdb/commit/writer-port.test.ts',
   'src/lmdb/store/one-process.test.ts',
-  'test/faults/**/*.test.ts',
+  'test/faults/{full-disk,lmdb-equal-pids,lmdb-full-disk,lmdb-read-only-disk}.test.ts',
   'test/large/**/*.test.ts',
   'test/lmdb-durable-after-burst.test.ts',
   'test/surroundings/**/*.test.ts',
