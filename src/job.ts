@@ -15,6 +15,7 @@ export type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from '
 export { type CsvFilesOptions, type CsvRecord, csvFiles, type ParseCsv } from './job/source/csv-source.js'
 export { type FilesOptions, type LineFilesOptions, lineFiles, ndjsonFiles } from './job/source/file-source.js'
 export { arraySource, type IterableSourceOptions, iterableSource } from './job/source/iterable-source.js'
+export { mergedSource } from './job/source/merged-source.js'
 export type {
   OpenSourceOptions,
   PolledEvents,

@@ -33,7 +33,7 @@ type Context = Pick<ProcessContext<string, typeof schema, BudgetAlert>, 'state' 
 
 /** Minutes that are an hour old count no more. */
 function forget(at: number, { state }: Context): void {
-  for (const [minute, cost] of [...state.byMinute.entries({ lte: at - HOUR_MS })]) {
+  for (const [minute, cost] of state.byMinute.entries({ lte: at - HOUR_MS })) {
     state.byMinute.delete(minute)
     state.spent.update((spent) => spent - cost)
   }
