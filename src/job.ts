@@ -1,4 +1,5 @@
 export { type DefineJob, defineJob } from './job/define-job.js'
+export { withWindows } from './job/job-windows.js'
 export type {
   BadEvent,
   JobDefinition,

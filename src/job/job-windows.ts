@@ -15,7 +15,12 @@ export interface WindowDefinitions {
   readonly [name: string]: object
 }
 
-/** A schema with the states that windows are kept in. `Schema` stays what the user sees of it. */
+/**
+ * The schema of a job that has windows: its states, and those that the windows are kept in. Whoever opens the store of such a job without the
+ * job does so with this.
+ *
+ * @example const store = await StateStore.open(await LmdbStateBackend.open({ path, readOnly: true }), withWindows(schema, windows))
+ */
 export function withWindows<Schema extends StateSchema>(schema: Schema, windows: WindowDefinitions): Schema {
   const states: { [name: string]: StateDefinition } = { ...(schema.states as StateDefinitions) }
   for (const [name, definition] of Object.entries(windows))

@@ -11,6 +11,7 @@ import { session } from '../window/assign/by-key.js'
 import { ascending, boundedDisorder } from '../window/time/watermark-strategy.js'
 import { type WindowResult, windowed } from '../window/windowed.js'
 import { defineJob } from './define-job.js'
+import { withWindows } from './job-windows.js'
 import { runJob } from './run-job.js'
 import { arraySource } from './source/iterable-source.js'
 
@@ -134,6 +135,12 @@ describe('windows of a job', () => {
       [10, 1],
       [30, 1],
     ])
+  })
+
+  it('are in the store at a cut, which is opened without the job by their schema', async () => {
+    await using test = await JobTest.start(job)
+    await test.send(request('a', 1, 5))
+    expect(Object.keys(withWindows(noStates, job.windows ?? {}).states)).toEqual(['perTen'])
   })
 
   it('refuse what does not go together', async () => {

@@ -59,7 +59,7 @@ export interface WindowOptions<Event, Key, Value, Output> {
   readonly refireMs?: number
   /** Results before the end of a window (W18): after so many events, or so long by the processing clock after the first one. Default: none. */
   readonly early?: { readonly everyEvents?: number; readonly everyMs?: number }
-  /** Whether each result of a window is of all its events, or of those since the last one (W13). Default `'accumulating'`. */
+  /** Whether each result of a window is of all its events, or of those since the last one (W13), which goes without `events`. Default `'accumulating'`. */
   readonly panes?: 'accumulating' | 'discarding'
   /** What is given to the sink for a result; `undefined`: nothing. Default: the result. */
   readonly output?: (result: WindowResult<Key, Value>) => Output | undefined
@@ -115,7 +115,7 @@ export function windowed<Event, Key, Value, Output = WindowResult<Key, Value>>(
   const violations: Violation[] = violationsOf(options, optionRules)
   const wrong = (argument: string, reason: string) =>
     violations.push({ argument: `options.${argument}`, reason })
-  const { windows, aggregate, events, process, early, refireMs, allowedLatenessMs = 0 } = options
+  const { windows, aggregate, events, process, early, refireMs, panes, allowedLatenessMs = 0 } = options
   const isKept = events !== undefined
   if (windows === undefined) wrong('windows', 'is required')
   if (aggregate === undefined && process === undefined)
@@ -128,6 +128,9 @@ export function windowed<Event, Key, Value, Output = WindowResult<Key, Value>>(
     }
     if (windows.kind === 'sliding' && !isKept)
       wrong('events', 'is required: each event has a window of those before it')
+    if (windows.kind === 'count' && early !== undefined) {
+      wrong('early', 'has no meaning: a window by count fires when it is full')
+    }
     if ((windows.kind === 'count' || windows.kind === 'global') && allowedLatenessMs > 0) {
       wrong('allowedLatenessMs', 'has no meaning: these windows do not end by time')
     }
@@ -137,6 +140,8 @@ export function windowed<Event, Key, Value, Output = WindowResult<Key, Value>>(
       wrong(`early.${name}`, 'must be a positive whole number')
     }
   }
+  if (panes === 'discarding' && isKept)
+    wrong('panes', "must be 'accumulating': the events are kept until the window goes")
   if (refireMs !== undefined && allowedLatenessMs === 0) wrong('refireMs', 'needs allowedLatenessMs')
   rejectViolations(violations)
   return Object.freeze({ ...options })

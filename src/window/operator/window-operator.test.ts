@@ -245,6 +245,14 @@ describe('windows', () => {
     ])
   })
 
+  it('W13: discarding is refused where the events are kept, as each result is of all of them', () => {
+    const process = (events: Iterable<Event>) => [...events].length
+    const windows = tumbling({ sizeMs: 10 })
+    expect(() => windowed({ windows, events: json<Event>(), process, panes: 'discarding' })).toThrowError(
+      /options.panes/,
+    )
+  })
+
   it('W14: a late event that joins two fired sessions gives one result that replaces theirs', async () => {
     const { results } = await driven(
       { windows: session({ gapMs: 5 }), aggregate: values, allowedLatenessMs: 100 },
@@ -503,6 +511,8 @@ describe('windows', () => {
     expect(() => windowed({ windows: session({ gapMs: 1 }), aggregate })).toThrowError(/merge/)
     expect(() => windowed({ windows: sliding({ sizeMs: 1 }), aggregate })).toThrowError(/events/)
     expect(() => windowed({ windows: tumbling({ sizeMs: 1 }) })).toThrowError(/aggregate/)
+    const early = { everyEvents: 2 }
+    expect(() => windowed({ windows: countWindows({ size: 3 }), aggregate, early })).toThrowError(/early/)
   })
 })
 
