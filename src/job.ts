@@ -1,5 +1,4 @@
 export { type DefineJob, defineJob } from './job/define-job.js'
-export { withWindows } from './job/job-windows.js'
 export type {
   BadEvent,
   JobDefinition,
@@ -9,6 +8,7 @@ export type {
   ProcessContext,
   Timer,
 } from './job/job-options.js'
+export { withWindows } from './job/job-windows.js'
 export { type JobHealth, type JobStats, type RunningJob, runJob, type StopOptions } from './job/run-job.js'
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'
