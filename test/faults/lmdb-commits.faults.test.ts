@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { cp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
@@ -32,6 +32,8 @@ describe.skipIf(missingForFaults !== undefined)(
 
     beforeAll(async () => {
       kit = await FaultKit.open()
+      emptyStore = storeIn(await kit.newFolder())
+      await (await LmdbStateBackend.open({ path: emptyStore })).close()
       const base = await kit.newFolder()
       const options = { prefix: dataIn(base), args: [storeIn(base)] }
       baseline = await kit.runWithFault(SCRIPT, options)
@@ -221,10 +223,13 @@ function expectDeathOfDamage({ signal, errorOutput, firedAt }: FaultRun): void {
   expect(firedAt?.name).toBe('write')
 }
 
+/** The files of a new, empty store: to open one starts a thread, and there are hundreds of runs. */
+let emptyStore: string
+
 /** A new, empty store: LMDB's package can crash where it cannot *create* one, so no fault is injected there. */
 async function createdIn(base: string): Promise<void> {
   await rm(storeIn(base), { recursive: true, force: true })
-  await (await LmdbStateBackend.open({ path: storeIn(base) })).close()
+  await cp(emptyStore, storeIn(base), { recursive: true })
 }
 
 /** The store is at a station between the last that was durable and the last that was begun. */
