@@ -1,6 +1,8 @@
 import { JobTest, testJob } from 'holdfast/testing'
 import { describe, expect, it } from 'vitest'
 import { budgetGuard } from './budget-guard.js'
+import { clickToPurchase } from './click-to-purchase.js'
+import { sessionWindows } from './session-windows.js'
 import { GAP_MS, sessions } from './sessions.js'
 
 const MINUTE_MS = 60_000
@@ -61,5 +63,44 @@ describe('sessions', () => {
         ['ann', 5 * GAP_MS + 1, 5 * GAP_MS + 1, 1],
       ],
     )
+  })
+})
+
+describe('sessions by windows', () => {
+  it('become one where a view comes late that belongs to both', async () => {
+    const view = (minute: number) => ({ user: 'ann', at: START_MS + minute * MINUTE_MS })
+    await using test = await JobTest.start(sessionWindows)
+    await test.send(view(0), view(40), view(39.5))
+    await test.restart()
+    await test.send(view(69), view(200))
+    await test.end()
+    expect(test.outputs.map(({ from, to, pages }) => [from - START_MS, to - START_MS, pages])).toEqual([
+      [0, 0, 1],
+      [39.5 * MINUTE_MS, 69 * MINUTE_MS, 3],
+      [200 * MINUTE_MS, 200 * MINUTE_MS, 1],
+    ])
+  })
+})
+
+describe('clicks and purchases', () => {
+  it('are paired within an hour, and only of one user and product', async () => {
+    const common = { user: 'ann', product: 'lamp' }
+    const click = (minute: number, campaign: string) => ({
+      ...common,
+      campaign,
+      at: START_MS + minute * MINUTE_MS,
+    })
+    const purchase = (minute: number) => ({ ...common, price: 30, at: START_MS + minute * MINUTE_MS })
+    const { outputs } = await testJob(clickToPurchase, [
+      click(0, 'spring'),
+      click(30, 'mail'),
+      { ...click(31, 'other'), product: 'desk' },
+      purchase(61),
+      click(60.5, 'late'),
+    ])
+    expect(outputs).toEqual([
+      { campaign: 'mail', product: 'lamp', price: 30, afterMs: 31 * MINUTE_MS },
+      { campaign: 'late', product: 'lamp', price: 30, afterMs: 0.5 * MINUTE_MS },
+    ])
   })
 })
