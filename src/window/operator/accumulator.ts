@@ -1,6 +1,7 @@
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
+import { CodecError } from '../../state/codec/codec-error.js'
 import { isStruct, type StructCodec } from '../../state/codec/struct.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import { type RawAggregate, rawOf } from '../aggregate/raw-aggregate.js'
@@ -117,6 +118,16 @@ export class Accumulator {
     const value = this.codec.read(reader)
     reader.assertEnd()
     return value
+  }
+
+  /** Throws where the bytes, which come from the store, are not those of an accumulator. */
+  check(memory: AccumulatorMemory, i: number): void {
+    if (this.#raw === undefined) {
+      this.read(memory, i)
+    } else if (memory.accumulatorBytes(i) !== this.zeroBytes) {
+      // It works on the bytes as they are, whatever their length is.
+      throw new CodecError(`${memory.accumulatorBytes(i)} bytes instead of ${this.zeroBytes}`)
+    }
   }
 
   /** What a window comes to. */

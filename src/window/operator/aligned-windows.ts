@@ -10,6 +10,7 @@ import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
+import { CodecError } from '../../state/codec/codec-error.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64 } from '../../state/codec/numbers.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
@@ -121,6 +122,10 @@ export class AlignedWindows implements WindowOperator {
     if (pane === undefined || timestampMs < pane.startMs || timestampMs >= pane.endMs) {
       pane = this.#paneOf(timestampMs)
       if (pane === undefined) return
+      if (!isStorable(pane) && watermarkMs < pane.lastEndMs - 1) {
+        const error = new CodecError(`the timestamp ${timestampMs} is too near to the ends of time`)
+        throw this.#context.failure('write', error, key)
+      }
     }
     if (watermarkMs >= pane.firstEndMs - 1) {
       this.#onMissed(event, timestampMs, watermarkMs)
@@ -233,6 +238,11 @@ export class AlignedWindows implements WindowOperator {
         table.bytes.set(bytes, table.accumulatorAt(entry))
         table.set(entry, IS_STORED, true)
         table.set(entry, HAS_VALUE, true)
+        try {
+          this.#accumulator.check(table, entry)
+        } catch (error) {
+          throw context.failureAt('read', error, storedKey, paneKey)
+        }
         if (++count % STEP_KEYS === 0) yield
       }
     }
@@ -403,6 +413,10 @@ export class AlignedWindows implements WindowOperator {
     pane.isStored = true
   }
 }
+
+/** Whether a cut can name it: its ends are exact. */
+const isStorable = ({ startMs, endMs }: TimeWindow): boolean =>
+  Number.isSafeInteger(startMs) && Number.isSafeInteger(endMs)
 
 /** Accumulators as they are stored. A program with another descriptor cannot go on with them. */
 function paneCodec(codec: Codec<unknown>, description: string): Codec<unknown> {

@@ -9,7 +9,7 @@ import { readerBehindPrefix, statePrefix } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
 import type { TimeWindow } from '../assign/assigner.js'
 
-interface KeptEvent {
+export interface KeptEvent {
   readonly timestampMs: number
   readonly number: number
   readonly bytes: Uint8Array
@@ -76,15 +76,29 @@ export class KeptEvents {
     }
   }
 
-  /** Lets go of those that no window needs any more. */
-  removeBefore(key: Uint8Array, timestampMs: number): void {
+  /** Lets go of those that no window needs any more, and returns them. */
+  removeBefore(key: Uint8Array, timestampMs: number): readonly KeptEvent[] {
     const name = nameOf(key)
     const kept = this.#keys.get(name)
-    if (kept === undefined) return
+    if (kept === undefined) return []
     const gone = kept.events.splice(0, placeOf(kept.events, timestampMs))
     for (const event of gone) if (event.isStored) kept.removed.push(event)
     if (kept.events.length === 0 && kept.removed.length === 0) this.#keys.delete(name)
     else if (kept.removed.length > 0) kept.isDirty = true
+    return gone
+  }
+
+  /** Has those again that were let go of since the last flush. */
+  putBack(key: Uint8Array, gone: readonly KeptEvent[]): void {
+    const name = nameOf(key)
+    const kept = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
+    this.#keys.set(name, kept)
+    for (const event of gone) {
+      insert(kept.events, event)
+      const place = kept.removed.indexOf(event)
+      if (place >= 0) kept.removed.splice(place, 1)
+    }
+    kept.isDirty = true
   }
 
   *flush(): SlicedWork<void> {
@@ -124,6 +138,13 @@ export class KeptEvents {
         const kept = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
         this.#keys.set(name, kept)
         kept.events.push({ timestampMs, number, bytes, isStored: true })
+        try {
+          const value = readerBehindPrefix(new Uint8Array(0)).fromBytes(bytes)
+          this.#codec.read(value)
+          value.assertEnd()
+        } catch (error) {
+          throw context.failureAt('read', error, storedKey, eventKey)
+        }
         yield
       }
     }

@@ -20,7 +20,7 @@ import { DueKeys } from '../due/due-keys.js'
 import { DueRun } from '../due/due-run.js'
 import type { Pane } from '../windowed.js'
 import { Accumulator } from './accumulator.js'
-import { eventKey, KeptEvents } from './kept-events.js'
+import { eventKey, type KeptEvent, KeptEvents } from './kept-events.js'
 import { IS_DEAD, IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
 import { type Entered, type Fire, type FireExtras, ListedWindows } from './listed-windows.js'
 import { WindowList, windowListCodec } from './window-list.js'
@@ -60,6 +60,8 @@ export class ListedOperator implements WindowOperator {
   readonly #table = new KeyTable()
   readonly #list = new WindowList()
   readonly #windows: ListedWindows
+  /** `undefined` where the events are kept. */
+  readonly #accumulator: Accumulator | undefined
   readonly #kept: KeptEvents | undefined
   readonly #due = new DueKeys()
   readonly #awaited = new DueKeys()
@@ -71,6 +73,8 @@ export class ListedOperator implements WindowOperator {
   /** The windows of the key at hand before its event. */
   readonly #before = new WindowList()
   #lastTimestampMs = 0
+  /** Kept events that the last save has let go of. */
+  #gone: readonly KeptEvent[] = []
   #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
   #watermarkMs = -Infinity
   /** From so many dead keys on the table is made anew. */
@@ -104,6 +108,7 @@ export class ListedOperator implements WindowOperator {
       isDiscarding: panes === 'discarding',
     }
     const inPlace = events === undefined ? accumulator : undefined
+    this.#accumulator = inPlace
     const fire: Fire = (window, result, pane, more) => {
       this.#output.result(this.#resultOf(window, result, pane, more))
     }
@@ -158,6 +163,7 @@ export class ListedOperator implements WindowOperator {
     this.#output.revert()
     if (!this.#entered.hasEntered) return
     const { bytes, length } = this.#before.writer
+    this.#kept?.putBack(this.#keyBytes(), this.#gone)
     this.#kept?.revert(this.#keyBytes(), this.#lastTimestampMs, this.#before.nextNumber)
     this.#list.load(bytes, 0, length)
     this.#save(0)
@@ -221,6 +227,7 @@ export class ListedOperator implements WindowOperator {
         table.set(entry, IS_STORED, true)
         try {
           this.#load()
+          for (let i = 0; i < this.#list.count; i++) this.#accumulator?.check(this.#list, i)
         } catch (error) {
           throw context.failureAt('read', error, storedKey, undefined)
         }
@@ -315,10 +322,11 @@ export class ListedOperator implements WindowOperator {
       table.set(entry, IS_DIRTY, true)
       this.#compact()
     }
+    this.#gone = []
     if (this.#kept === undefined || list.count >= count) return
     let neededFromMs = Infinity
     for (let i = 0; i < list.count; i++) neededFromMs = Math.min(neededFromMs, list.startMs(i))
-    this.#kept.removeBefore(this.#keyBytes(), neededFromMs)
+    this.#gone = this.#kept.removeBefore(this.#keyBytes(), neededFromMs)
   }
 
   /** Keeps the table within a constant factor of what is alive. */

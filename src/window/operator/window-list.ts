@@ -15,6 +15,8 @@ import type { AccumulatorMemory } from './accumulator.js'
 const HEAD_BYTES = 4
 const WINDOW_BYTES = 32
 const REPLACED_BYTES = 16
+/** What the form has room for. */
+const MAX_REPLACED = 0xffff
 const NONE: readonly TimeWindow[] = []
 
 /** It has fired at its end. */
@@ -137,6 +139,9 @@ export class WindowList implements AccumulatorMemory {
   setReplaces(i: number, windows: readonly TimeWindow[]): void {
     const before = this.#replacedCount(this.#at(i)) * REPLACED_BYTES
     if (before === 0 && windows.length === 0) return
+    if (windows.length > MAX_REPLACED) {
+      throw new CodecError(`a session that replaces the results of more than ${MAX_REPLACED} others`)
+    }
     const start = this.#at(i) + WINDOW_BYTES
     this.#resize(i, start, before, windows.length * REPLACED_BYTES)
     const { view } = this.writer

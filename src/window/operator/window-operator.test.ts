@@ -2,16 +2,19 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
+import { ByteWriter } from '../../state/codec/bytes.js'
 import { json } from '../../state/codec/json.js'
 import { float64 } from '../../state/codec/numbers.js'
+import { GivenKey, statePrefix } from '../../state/key/stored-key.js'
 import { defineState } from '../../state/schema/define-state.js'
-import { StateStore } from '../../state/store.js'
+import { openStateOf, StateStore } from '../../state/store.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import { combined, count, first, last, max, sum } from '../aggregate/ready-made.js'
 import { cumulative, hopping, type TimeWindow, tumbling, type WindowAssigner } from '../assign/assigner.js'
 import { countWindows, globalWindows, session, sliding } from '../assign/by-key.js'
 import { type WindowOptions, type WindowResult, windowed } from '../windowed.js'
 import { openWindows, statesOfWindows } from './open-windows.js'
+import { WindowList } from './window-list.js'
 import type { WindowOperator } from './window-operator.js'
 
 interface Event {
@@ -29,6 +32,7 @@ class Driver {
   watermarkMs = -Infinity
   nowMs = 0
   operator!: WindowOperator
+  #store!: object
   readonly #backend = new MemoryStateBackend()
   readonly #definition: object
 
@@ -47,6 +51,7 @@ class Driver {
     this.flush()
     const schema = defineState({ key: utf8, states: statesOfWindows('w', this.#definition) as never })
     const store = await StateStore.open(this.#backend, schema)
+    this.#store = store
     this.operator = openWindows({
       store,
       name: 'w',
@@ -70,6 +75,22 @@ class Driver {
 
   flush(): void {
     if (this.operator !== undefined) for (const _ of this.operator.flush());
+  }
+
+  /** Makes a cut and damages what it has of a state. */
+  damage(state: string, damaged: (bytes: Uint8Array) => Uint8Array): void {
+    this.flush()
+    const { entries, context } = openStateOf(this.#store, state)
+    for (let group = 0; group < context.keyGroups; group++) {
+      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
+      // Nothing is written while it is scanned.
+      const found = [...(entries.scan([range]) as Iterable<[Uint8Array, Uint8Array]>)]
+      for (const [key, bytes] of found) {
+        const written = new ByteWriter()
+        written.append(damaged(bytes))
+        entries.put(new GivenKey(new Uint8Array(key)), written)
+      }
+    }
   }
 
   /** How many entries there are in the end, the recorded schema among them. */
@@ -748,5 +769,79 @@ describe('windows over random streams', () => {
       }),
       { numRuns },
     )
+  })
+})
+
+describe('windows at the edges', () => {
+  it('take the last event out again: a window by count that it has filled has its kept events again', async () => {
+    const { results } = await driven(
+      {
+        windows: countWindows({ size: 2 }),
+        events: json<Event>(),
+        process: (all) => [...all].map(({ value }) => value),
+      },
+      async (driver) => {
+        driver.add(event('a', 1, 1))
+        await driver.open()
+        driver.add(event('a', 2, 2))
+        driver.operator.revert()
+        await driver.open()
+        driver.add(event('a', 3, 3))
+        expect(await driver.close()).toBe(1)
+      },
+    )
+    expect(results.map(({ value }) => value)).toEqual([
+      [1, 2],
+      [1, 3],
+    ])
+  })
+
+  it.each([
+    ['tumbling', tumbling({ sizeMs: 60_000 })],
+    ['hopping', hopping({ sizeMs: 60_000, slideMs: 7_000 })],
+    ['cumulative', cumulative({ maxMs: 60_000, stepMs: 10_000 })],
+  ])('refuse an event whose %s window no cut could name', async (_, windows) => {
+    await driven({ windows, aggregate: count() }, async (driver) => {
+      for (const at of [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER]) {
+        expect(() => driver.add(event('a', at))).toThrow(
+          expect.objectContaining({ code: 'SERIALIZATION_FAILED' }),
+        )
+      }
+      driver.add(event('a', 1))
+      await driver.open()
+      driver.advance(Infinity)
+      expect(driver.results.length).toBeGreaterThan(0)
+    })
+  })
+
+  const cut = (bytes: Uint8Array) => bytes.slice(0, -3)
+  const junk = (bytes: Uint8Array) => bytes.map((byte, i) => (i < bytes.length - 3 ? byte : 0xff))
+  it.each([
+    ['a count that is cut off', { windows: tumbling({ sizeMs: 10 }), aggregate: count() }, 'w', cut],
+    ['a list that is cut off', { windows: tumbling({ sizeMs: 10 }), aggregate: values }, 'w', cut],
+    ['a list of a session', { windows: session({ gapMs: 10 }), aggregate: values }, 'w', junk],
+    [
+      'a kept event',
+      { windows: session({ gapMs: 10 }), events: json<Event>(), process: () => 0 },
+      'w.events',
+      cut,
+    ],
+  ])(
+    'refuse %s, which the store has damaged, before anything comes of it',
+    async (_, options, state, how) => {
+      await driven(options, async (driver) => {
+        driver.add(event('a', 1))
+        driver.damage(state, how)
+        await expect(driver.open()).rejects.toMatchObject({ code: 'DESERIALIZATION_FAILED' })
+      })
+    },
+  )
+
+  it('refuse more replaced results than their form has room for, and change nothing', () => {
+    const list = new WindowList()
+    list.insert(0, 0, 10, 8)
+    const replaced = Array.from({ length: 65_536 }, (_, i) => ({ startMs: i, endMs: i + 1 }))
+    expect(() => list.setReplaces(0, replaced)).toThrow(/more than 65535/)
+    expect([list.replaces(0), list.accumulatorBytes(0)]).toEqual([[], 8])
   })
 })
