@@ -4,7 +4,7 @@ import type { Violation } from '../base/errors.js'
 import { hasMethods, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
 import type { Logger } from '../checkpoint/types.js'
-import type { StateSchema } from '../state/schema/define-state.js'
+import { nameProblem, type StateSchema } from '../state/schema/define-state.js'
 import type { BoundStates, OpenOptions, StateStore } from '../state/store.js'
 import type { SourceTimeOptions } from '../window/time/source-time.js'
 import { isWindowDefinition, type WindowDefinition } from '../window/windowed.js'
@@ -227,8 +227,13 @@ function windowViolations(options: {
       return [...violations, { argument: `options.windows.${name}`, reason: 'must be made by windowed()' }]
     }
   }
-  const taken = windowStateNames(windows).filter((name) => name in (schema?.states ?? {}))
+  const names = windowStateNames(windows)
+  const taken = names.filter((name) => Object.hasOwn(schema?.states ?? {}, name))
   for (const name of taken)
     violations.push({ argument: `options.windows['${name}']`, reason: 'has the name of a state' })
+  for (const [i, name] of names.entries()) {
+    const problem = names.indexOf(name) < i ? 'has the name of a state of other windows' : nameProblem(name)
+    if (problem !== undefined) violations.push({ argument: `options.windows['${name}']`, reason: problem })
+  }
   return violations
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
+import { json } from '../state/codec/json.js'
 import { uint32 } from '../state/codec/numbers.js'
 import { value } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
@@ -158,6 +159,15 @@ describe('windows of a job', () => {
     )
     await wrong({ windows: { perTen: {} } }, /perTen must be made by windowed/)
     await wrong({ windows: {} }, /one at least/)
+    for (const name of ['batch', 'clear', 'advanceWatermark']) {
+      await wrong({ windows: { [name]: perTen } }, /has a name of the store itself/)
+    }
+    const kept = windowed<Request, string, number>({
+      windows: session({ gapMs: 5 }),
+      events: json<Request>(),
+      process: (all) => [...all].length,
+    })
+    await wrong({ windows: { w: kept, 'w.events': perTen } }, /name of a state of other windows/)
     const schema = defineState({ key: utf8, states: { perTen: value(uint32) } })
     await wrong({ schema, windows: { perTen } }, /has the name of a state/)
     await backend.close()

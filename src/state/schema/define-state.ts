@@ -146,8 +146,7 @@ export function defineState<KeyC, const States extends StateDefinitions>(
   found('states', rules.object(states))
   const names = Object.keys(states ?? {})
   for (const name of names) {
-    const isReserved = (reservedNames as readonly string[]).includes(name) || name === '__proto__'
-    found(`states.${name}`, isReserved ? 'has a name of the store itself' : nameProblem(name))
+    found(`states.${name}`, nameProblem(name))
     found(
       `states.${name}`,
       isDefinition(states[name]) ? undefined : 'must be made by value(), list(), map(), …',
@@ -178,7 +177,10 @@ export function defineState<KeyC, const States extends StateDefinitions>(
   })
 }
 
-function nameProblem(name: string): string | undefined {
+/** Why a state cannot have this name, if so. */
+export function nameProblem(name: string): string | undefined {
+  const isReserved = (reservedNames as readonly string[]).includes(name) || name === '__proto__'
+  if (isReserved) return 'has a name of the store itself'
   return name.length > 0 && name.length <= MAX_NAME_LENGTH
     ? undefined
     : `must have a name of 1 to ${MAX_NAME_LENGTH} characters`

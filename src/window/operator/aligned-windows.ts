@@ -26,6 +26,7 @@ import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
 import {
   type AnyResult,
+  checkKeyLength,
   type ErasedAggregate,
   type ErasedWindows,
   type LateFigures,
@@ -36,8 +37,9 @@ import {
 
 /** So many keys are worked on in one step. */
 const STEP_KEYS = 64
-/** Bytes in front of the key in a stored key. */
+/** Bytes in front of the key in a stored key, and behind it. */
 const PREFIX_BYTES = 4
+const PANE_BYTES = 16
 
 const paneKey = tuple(int64, int64) as unknown as KeyCodec<readonly number[]>
 
@@ -272,6 +274,7 @@ export class AlignedWindows implements WindowOperator {
     writer.length = 0
     try {
       this.#context.keyCodec.writeKey(key, writer)
+      checkKeyLength(writer.length + PREFIX_BYTES + PANE_BYTES)
     } catch (error) {
       throw this.#context.failure('write', error, key)
     }

@@ -26,6 +26,7 @@ import { type Entered, type Fire, type FireExtras, ListedWindows } from './liste
 import { WindowList, windowListCodec } from './window-list.js'
 import {
   type AnyResult,
+  checkKeyLength,
   type ErasedAggregate,
   type ErasedWindows,
   type LateFigures,
@@ -38,7 +39,9 @@ import {
 const STEP_KEYS = 64
 /** Dead keys are left out of the table from so many on. */
 const COMPACTED_FROM = 1_024
+/** Bytes in front of the key in a stored key, and behind that of a kept event. */
 const PREFIX_BYTES = 4
+const EVENT_BYTES = 12
 
 const eventsName = (name: string): string => `${name}.events`
 
@@ -280,6 +283,7 @@ export class ListedOperator implements WindowOperator {
     writer.length = 0
     try {
       this.#context.keyCodec.writeKey(key, writer)
+      checkKeyLength(writer.length + PREFIX_BYTES + (this.#kept === undefined ? 0 : EVENT_BYTES))
     } catch (error) {
       throw this.#context.failure('write', error, key)
     }
