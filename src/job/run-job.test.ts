@@ -305,7 +305,8 @@ for (const place of [0, 1]) {
           })
           expect(job.health()).toMatchObject({ state: 'failed', isHealthy: false })
         })
-        const next = ndjsonFileSink<Total>({ path: outputPath() })
+        // A hurried job does not wait either until its file is let go of.
+        const next = ndjsonFileSink<Total>({ path: outputPath(), waitForOwnerMs: 60_000 })
         await run(at, { sink: next, source })
         expect(await outputs()).toEqual(expectedTotals(clicks(2_000)))
       },
