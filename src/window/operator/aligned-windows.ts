@@ -199,22 +199,25 @@ export class AlignedWindows implements WindowOperator {
 
   *flush(): SlicedWork<void> {
     let count = 0
-    for (const pane of this.#dropped.splice(0)) {
+    // What is noted as written was: where a call fails, the next cut writes what is left.
+    for (let pane = this.#dropped[0]; pane !== undefined; pane = this.#dropped[0]) {
       for (let entry = pane.table.first(); entry !== 0; entry = pane.table.next(entry)) {
         if (!pane.table.has(entry, IS_STORED)) continue
         this.#state.entries.remove(this.#locate(pane, entry))
+        pane.table.set(entry, IS_STORED, false)
         if (++count % STEP_KEYS === 0) yield
       }
+      this.#dropped.shift()
     }
     for (const pane of this.#panes.values()) {
       if (!pane.isDirty) continue
-      pane.isDirty = false
       const { table } = pane
       for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
         if (!table.has(entry, IS_DIRTY) || !table.has(entry, HAS_VALUE)) continue
         this.#store(pane, entry)
         if (++count % STEP_KEYS === 0) yield
       }
+      pane.isDirty = false
     }
   }
 
@@ -410,10 +413,11 @@ export class AlignedWindows implements WindowOperator {
     const to = value.reserve(length)
     const from = table.accumulatorAt(entry)
     for (let i = 0; i < length; i++) value.bytes[to + i] = table.bytes[from + i] as number
+    // Before it is: where the call fails, the store may have it.
+    pane.isStored = true
+    table.set(entry, IS_STORED, true)
     this.#state.entries.put(this.#locate(pane, entry), value)
     table.set(entry, IS_DIRTY, false)
-    table.set(entry, IS_STORED, true)
-    pane.isStored = true
   }
 }
 

@@ -106,20 +106,23 @@ export class KeptEvents {
     const written = this.#written
     for (const [name, kept] of this.#keys) {
       if (!kept.isDirty) continue
-      kept.isDirty = false
       const key = Buffer.from(name, 'latin1')
-      for (const event of kept.removed.splice(0)) {
+      // What is noted as written was: where a call fails, the next cut writes what is left.
+      for (let event = kept.removed[0]; event !== undefined; event = kept.removed[0]) {
         entries.remove(this.#locate(key, event))
+        event.isStored = false
+        kept.removed.shift()
         yield
       }
       for (const event of kept.events) {
         if (event.isStored) continue
-        event.isStored = true
         written.length = 0
         written.append(event.bytes)
         entries.put(this.#locate(key, event), written)
+        event.isStored = true
         yield
       }
+      kept.isDirty = false
       if (kept.events.length === 0) this.#keys.delete(name)
     }
   }

@@ -348,16 +348,21 @@ export class ListedOperator implements WindowOperator {
     const { entries } = this.#state
     const context = this.#context
     const isDead = table.has(entry, IS_DEAD)
-    table.set(entry, IS_DIRTY, false)
-    if (isDead && !table.has(entry, IS_STORED)) return
+    if (isDead && !table.has(entry, IS_STORED)) {
+      table.set(entry, IS_DIRTY, false)
+      return
+    }
     const key = table.keyOf(entry, this.#shown)
     const group = keyGroupOf(table.view, key.offset, key.offset + key.length, context.keyGroups)
     const stored = context.locateBytes(group, key)
-    table.set(entry, IS_STORED, !isDead)
+    // What is noted as written was: where a call fails, the next cut writes what is left.
     if (isDead) {
       entries.remove(stored)
+      table.set(entry, IS_STORED, false)
+      table.set(entry, IS_DIRTY, false)
       return
     }
+    table.set(entry, IS_STORED, true)
     const written = this.#written
     written.length = 0
     const length = table.accumulatorBytes(entry)
@@ -365,6 +370,7 @@ export class ListedOperator implements WindowOperator {
     const from = table.accumulatorAt(entry)
     for (let i = 0; i < length; i++) written.bytes[to + i] = table.bytes[from + i] as number
     entries.put(stored, written)
+    table.set(entry, IS_DIRTY, false)
   }
 
   #tableKeyStretch(): Stretch {
