@@ -14,7 +14,7 @@ import { CodecError } from '../../state/codec/codec-error.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64 } from '../../state/codec/numbers.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
-import { isEncodedKey, type KeyLike, plainKey, statePrefix } from '../../state/key/stored-key.js'
+import { type KeyLike, plainKey, statePrefix } from '../../state/key/stored-key.js'
 import { map, type StateDefinition } from '../../state/kinds/definitions.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import type { OpenState } from '../../state/open-state.js'
@@ -23,10 +23,10 @@ import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assig
 import { sortedByKey } from '../due/key-order.js'
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
+import { EventKey, PREFIX_BYTES } from './event-key.js'
 import { IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
 import {
   type AnyResult,
-  checkKeyLength,
   type ErasedAggregate,
   type ErasedWindows,
   type LateFigures,
@@ -37,8 +37,7 @@ import {
 
 /** So many keys are worked on in one step. */
 const STEP_KEYS = 64
-/** Bytes in front of the key in a stored key, and behind it. */
-const PREFIX_BYTES = 4
+/** Bytes behind the key in a stored key. */
 const PANE_BYTES = 16
 
 const paneKey = tuple(int64, int64) as unknown as KeyCodec<readonly number[]>
@@ -94,7 +93,7 @@ export class AlignedWindows implements WindowOperator {
   /** Windows that end up to here have fired. */
   #firedEndMs = -Infinity
   readonly #key = new TableKey()
-  readonly #keyWriter = new ByteWriter()
+  readonly #eventKey: EventKey
   readonly #value = new ByteWriter()
   /** What the last event was added to, and how that was before. */
   #last: KeyTable | undefined
@@ -110,6 +109,7 @@ export class AlignedWindows implements WindowOperator {
     this.#output = new WindowOutput(options)
     this.#state = openStateOf(options.store, options.name)
     this.#context = this.#state.context
+    this.#eventKey = new EventKey(this.#context, this.#key, PANE_BYTES)
     this.#accumulator = new Accumulator(aggregate as unknown as ErasedAggregate)
   }
 
@@ -134,7 +134,7 @@ export class AlignedWindows implements WindowOperator {
       if (watermarkMs >= pane.lastEndMs - 1) return
     }
     const { table } = pane
-    const tableKey = this.#encode(key)
+    const tableKey = this.#eventKey.set(key)
     let entry = table.find(tableKey)
     if (entry === 0) entry = table.add(tableKey, this.#accumulator.zeroBytes)
     if (this.#panes.get(pane.startMs) !== pane) this.#panes.set(pane.startMs, pane)
@@ -175,7 +175,7 @@ export class AlignedWindows implements WindowOperator {
 
   peek(key: KeyLike<unknown>): AnyResult[] {
     const results: AnyResult[] = []
-    const tableKey = this.#encode(key)
+    const tableKey = this.#eventKey.set(key)
     let afterMs = this.#firedEndMs
     for (;;) {
       let endMs = Infinity
@@ -269,19 +269,6 @@ export class AlignedWindows implements WindowOperator {
       if (accumulator.zeroBytes > 0) copyViewed(before, 0, length, table, at)
       throw this.#context.failure('write', error, key)
     }
-  }
-
-  #encode(key: KeyLike<unknown>): TableKey {
-    if (isEncodedKey(key)) return this.#key.set(key.bytes, 0, key.bytes.length)
-    const writer = this.#keyWriter
-    writer.length = 0
-    try {
-      this.#context.keyCodec.writeKey(key, writer)
-      checkKeyLength(writer.length + PREFIX_BYTES + PANE_BYTES)
-    } catch (error) {
-      throw this.#context.failure('write', error, key)
-    }
-    return this.#key.set(writer.bytes, 0, writer.length)
   }
 
   #onMissed(event: unknown, timestampMs: number, watermarkMs: number): void {

@@ -10,7 +10,7 @@ import type { Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
-import { isEncodedKey, type KeyLike, statePrefix } from '../../state/key/stored-key.js'
+import { type KeyLike, statePrefix } from '../../state/key/stored-key.js'
 import { map, type StateDefinition, value } from '../../state/kinds/definitions.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import type { OpenState } from '../../state/open-state.js'
@@ -20,13 +20,13 @@ import { DueKeys } from '../due/due-keys.js'
 import { DueRun } from '../due/due-run.js'
 import type { Pane } from '../windowed.js'
 import { Accumulator } from './accumulator.js'
+import { EventKey, PREFIX_BYTES } from './event-key.js'
 import { eventKey, type KeptEvent, KeptEvents } from './kept-events.js'
 import { IS_DEAD, IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
 import { type Entered, type Fire, type FireExtras, ListedWindows } from './listed-windows.js'
 import { WindowList, windowListCodec } from './window-list.js'
 import {
   type AnyResult,
-  checkKeyLength,
   type ErasedAggregate,
   type ErasedWindows,
   type LateFigures,
@@ -39,8 +39,7 @@ import {
 const STEP_KEYS = 64
 /** Dead keys are left out of the table from so many on. */
 const COMPACTED_FROM = 1_024
-/** Bytes in front of the key in a stored key, and behind that of a kept event. */
-const PREFIX_BYTES = 4
+/** Bytes behind the key of a kept event. */
 const EVENT_BYTES = 12
 
 const eventsName = (name: string): string => `${name}.events`
@@ -69,7 +68,7 @@ export class ListedOperator implements WindowOperator {
   readonly #due = new DueKeys()
   readonly #awaited = new DueKeys()
   readonly #tableKey = new TableKey()
-  readonly #keyWriter = new ByteWriter()
+  readonly #eventKey: EventKey
   readonly #written = new ByteWriter()
   readonly #reader = new ByteReader()
   readonly #shown = { bytes: new Uint8Array(0), offset: 0, length: 0 }
@@ -96,6 +95,7 @@ export class ListedOperator implements WindowOperator {
     if (events !== undefined) {
       this.#kept = new KeptEvents(openStateOf(store, eventsName(name)), events as Codec<unknown, unknown>)
     }
+    this.#eventKey = new EventKey(this.#context, this.#tableKey, events === undefined ? 0 : EVENT_BYTES)
     const valueOf = (window: TimeWindow): unknown => {
       const found = present(this.#kept, 'kept events').read(this.#keyBytes(), window)
       return process === undefined
@@ -129,7 +129,7 @@ export class ListedOperator implements WindowOperator {
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
     this.#watermarkMs = watermarkMs
     this.#output.begin()
-    this.#encode(key)
+    this.#eventKey.set(key)
     this.#load()
     const { bytes, length } = this.#list.writer
     this.#before.load(bytes, 0, length)
@@ -195,7 +195,7 @@ export class ListedOperator implements WindowOperator {
 
   peek(key: KeyLike<unknown>): AnyResult[] {
     const found: AnyResult[] = []
-    this.#encode(key)
+    this.#eventKey.set(key)
     this.#load()
     this.#windows.show((window, result, pane, more) => {
       found.push(this.#resultOf(window, result, pane, more))
@@ -272,22 +272,6 @@ export class ListedOperator implements WindowOperator {
     this.#save(count)
     const nextMs = this.#windows.nextDueMs()
     if (nextMs !== undefined) run.add(nextMs, 0, key)
-  }
-
-  #encode(key: KeyLike<unknown>): void {
-    if (isEncodedKey(key)) {
-      this.#tableKey.set(key.bytes, 0, key.bytes.length)
-      return
-    }
-    const writer = this.#keyWriter
-    writer.length = 0
-    try {
-      this.#context.keyCodec.writeKey(key, writer)
-      checkKeyLength(writer.length + PREFIX_BYTES + (this.#kept === undefined ? 0 : EVENT_BYTES))
-    } catch (error) {
-      throw this.#context.failure('write', error, key)
-    }
-    this.#tableKey.set(writer.bytes, 0, writer.length)
   }
 
   #loadKey({ bytes, offset, length }: Stretch): boolean {

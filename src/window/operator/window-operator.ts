@@ -1,6 +1,4 @@
-import { MAX_KEY_BYTES } from '../../base/limits.js'
 import type { SlicedWork } from '../../base/slices.js'
-import { CodecError } from '../../state/codec/codec-error.js'
 import type { KeyLike } from '../../state/key/stored-key.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import type { TimeWindow } from '../assign/assigner.js'
@@ -98,12 +96,5 @@ export class WindowOutput {
     this.late.lostEvents += this.#last.lostEvents
     const output = this.#definition.onLate?.({ event, ...times, missed, isLost })
     if (output !== undefined) this.#emit(output)
-  }
-}
-
-/** Refuses what the next cut could not store. */
-export function checkKeyLength(storedBytes: number): void {
-  if (storedBytes > MAX_KEY_BYTES) {
-    throw new CodecError(`a key that takes ${storedBytes} bytes in the store; the limit is ${MAX_KEY_BYTES}`)
   }
 }
