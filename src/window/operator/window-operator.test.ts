@@ -842,6 +842,23 @@ describe('windows at the edges', () => {
   )
 
   it.each([
+    ['tumbling', { windows: tumbling({ sizeMs: 10 }), aggregate: count() }],
+    ['sessions', { windows: session({ gapMs: 5 }), aggregate: count() }],
+    ['kept events', { windows: session({ gapMs: 5 }), events: json<Event>(), aggregate: count() }],
+  ] as const)('refuse a key that the next cut could not store: %s', async (_, options) => {
+    const driver = await driven(options as WindowOptions<Event, string, unknown, Result>, (d) => {
+      const refused = expect.objectContaining({ code: 'SERIALIZATION_FAILED' })
+      for (const length of [2_048, 3_000])
+        expect(() => d.add(event('k'.repeat(length), 1))).toThrowError(refused)
+      d.add(event('k'.repeat(2_000), 1))
+      d.flush()
+      d.advance(Infinity)
+    })
+    expect(driver.results).toHaveLength(1)
+    expect(await driver.close()).toBe(1)
+  })
+
+  it.each([
     ['tumbling', tumbling({ sizeMs: 60_000 })],
     ['hopping', hopping({ sizeMs: 60_000, slideMs: 7_000 })],
     ['cumulative', cumulative({ maxMs: 60_000, stepMs: 10_000 })],
