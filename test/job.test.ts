@@ -109,17 +109,7 @@ const EVENTS = runs(20_000, 5_000)
 const CSV_EVENTS = runs(2_000, 1_000)
 /** In seconds. */
 const PACE = `${runs(1, 0.3)}`
-/** Checkpoints take most of a run: in a quick one there are ten of them. */
-const KILLED = [
-  '--events',
-  `${EVENTS}`,
-  '--pace',
-  PACE,
-  '--seed-kill',
-  '1',
-  '--checkpoint-every',
-  `${EVENTS / runs(25, 10)}`,
-]
+const KILLED = ['--events', `${EVENTS}`, '--pace', PACE, '--seed-kill', '1']
 const KILLED_TWICE = [...KILLED, '--kills', '2']
 /** On the engine that persists. */
 const STORE_KILLS = runs(2, 1)
@@ -133,7 +123,7 @@ function inMemory(): Promise<Report> {
 }
 
 describe('the example job', () => {
-  it('ends with the state of the run that was never killed', async () => {
+  it('J3: puts out what the run did that was never killed', async () => {
     const found = await inMemory()
     expect(found).toMatchObject({ equal: true, differences: [], events: EVENTS, killsPlanned: 2 })
     expect(found.killed.digest).toMatch(/^[0-9a-f]{64}$/)
@@ -163,8 +153,8 @@ describe('the example job', () => {
 
   it('resumes a CSV file in the middle', async () => {
     const path = await input('trace.csv', trace(CSV_EVENTS, true))
-    const every = ['--checkpoint-every', `${CSV_EVENTS / runs(25, 5)}`]
-    const found = await report('--input', path, ...columns, '--pace', PACE, ...every)
+    // The trace is in order: its windows close on the way, not at the end alone.
+    const found = await report('--input', path, ...columns, '--pace', PACE, '--disorder', '0')
     expect(found).toMatchObject({ equal: true, events: CSV_EVENTS, skippedLines: 0 })
     expect(found.kills).toHaveLength(1)
   })
@@ -207,10 +197,10 @@ describe('the example job', () => {
       '--seed-kill',
       '3',
       '--checkpoint-every',
-      '400',
+      '30',
     ])
     expect(status).toBe(0)
-    expect(stderr).toMatch(/restored chk-\d{10}: [\d,]+ windows as of request [\d,]+/)
+    expect(stderr).toMatch(/restored chk-\d{10}: as of request [\d,]+/)
     expect(stderr).toMatch(/killed with SIGKILL: it had reported [\d,]+ requests/)
     expect(stdout).toMatch(/^2026-01-15 \d\d:\d\d atlas-/m)
     expect(stdout).toMatch(

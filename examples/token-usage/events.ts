@@ -1,3 +1,5 @@
+import { InputError } from './input-error.js'
+
 /** One request to a language model, as a gateway logs it. */
 export interface LlmRequest {
   readonly timestampMs: number
@@ -28,9 +30,12 @@ export type FilePosition = {
   readonly line: number
 }
 
-/** Requests in order of arrival, and the position behind the last of them. */
+/** Requests in order of arrival. */
 export interface Batch {
   readonly events: readonly LlmRequest[]
+  /** The position behind each of them. */
+  readonly ends: readonly SourcePosition[]
+  /** The position behind the batch, with what was passed over after the last request. */
   readonly end: SourcePosition
 }
 
@@ -43,6 +48,8 @@ export interface EventSource {
   readonly start: SourcePosition
   /** Everything from a position on, in batches of at most `size` requests. */
   batches(from: SourcePosition, size: number): AsyncIterable<Batch>
+  /** How much later than one with a higher timestamp a request comes at most. */
+  readonly disorderMs: number
   /** How much of the input lies before a position, from 0 to 1. */
   fractionAt(position: SourcePosition): number
 }
@@ -69,4 +76,10 @@ function isFilePosition(value: unknown): value is FilePosition {
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+/** A request has come when its window was closed. */
+export function tooLate({ timestampMs }: LlmRequest): never {
+  const time = new Date(timestampMs).toISOString()
+  throw new InputError(`a request of ${time} came after its minute was closed; name a longer --disorder`)
 }

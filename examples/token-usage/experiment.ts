@@ -9,11 +9,12 @@ import { openSource, type SourceSpec } from './source.js'
 import { judge, type Kill, type Verdict } from './verdict.js'
 import type { WorkingDirectory } from './working-directory.js'
 
-const CHECKPOINT_EVERY = 20_000
 const BATCH_SIZE = 1_000
-/** The run to be killed makes at least about so many checkpoints, and reports its progress so often. */
+/** The run to be killed makes about so many checkpoints, and reports its progress so often. */
 const CHECKPOINTS_PER_RUN = 25
 const BATCHES_PER_RUN = 500
+const SHORTEST_SAVE_MS = 20
+const LONGEST_SAVE_MS = 10_000
 
 export interface ExperimentOptions {
   readonly source: SourceSpec
@@ -22,8 +23,8 @@ export interface ExperimentOptions {
   readonly seedKill: number
   /** How long the run to be killed should take in seconds, kills aside. 0: as fast as it goes. */
   readonly paceSeconds: number
-  /** Requests between checkpoints. Default: 25 checkpoints a run, and at least one for every 20,000 requests. */
-  readonly checkpointEvery?: number
+  /** From one checkpoint to the next. Default: a twenty-fifth of the pace. */
+  readonly checkpointEveryMs?: number
 }
 
 export interface ExperimentResult {
@@ -73,7 +74,7 @@ export class Experiment {
 
   async #runUninterrupted(): Promise<RunResult> {
     const task = await this.#task('uninterrupted', {
-      checkpointEvery: this.#options.checkpointEvery ?? CHECKPOINT_EVERY,
+      saveEveryMs: this.#saveEveryMs,
       batchSize: BATCH_SIZE,
       eventsPerSecond: null,
     })
@@ -88,10 +89,9 @@ export class Experiment {
   }
 
   async #runWithKills(totalEvents: number): Promise<{ killed: RunResult; kills: Kill[] }> {
-    const { seedKill, paceSeconds, checkpointEvery } = this.#options
+    const { seedKill, paceSeconds } = this.#options
     const task = await this.#task('killed', {
-      checkpointEvery:
-        checkpointEvery ?? Math.min(CHECKPOINT_EVERY, Math.ceil(totalEvents / CHECKPOINTS_PER_RUN)),
+      saveEveryMs: this.#saveEveryMs,
       batchSize: Math.min(BATCH_SIZE, Math.ceil(totalEvents / BATCHES_PER_RUN)),
       eventsPerSecond: paceSeconds > 0 ? totalEvents / paceSeconds : null,
     })
@@ -128,19 +128,27 @@ export class Experiment {
 
   async #task(
     name: string,
-    pace: Pick<WorkerTask, 'checkpointEvery' | 'batchSize' | 'eventsPerSecond'>,
+    pace: Pick<WorkerTask, 'saveEveryMs' | 'batchSize' | 'eventsPerSecond'>,
   ): Promise<WorkerTask> {
     const { source, backend } = this.#options
     return { source, backend, directory: await this.#directory.forRun(name), ...pace }
   }
 
+  get #saveEveryMs(): number {
+    const { paceSeconds, checkpointEveryMs } = this.#options
+    return (
+      checkpointEveryMs ??
+      Math.max(SHORTEST_SAVE_MS, Math.min(LONGEST_SAVE_MS, (paceSeconds * 1000) / CHECKPOINTS_PER_RUN))
+    )
+  }
+
   #show(message: WorkerMessage): void {
     if (message.type === 'progress') this.#progress.advance(message.fraction, message.events)
-    if (message.type === 'checkpoint') this.#progress.checkpoint(message.checkpointId)
+    if (message.type === 'checkpoint') this.#progress.checkpoint()
     if (message.type === 'started' && message.restored !== undefined) {
-      const { checkpointId, events, windows, durationMs } = message.restored
+      const { checkpointId, events, durationMs } = message.restored
       this.#progress.note(
-        `restored ${checkpointId}: ${count(windows)} windows as of request ${count(events)}, in ${durationMs.toFixed(0)} ms`,
+        `restored ${checkpointId}: as of request ${count(events)}, in ${durationMs.toFixed(0)} ms`,
       )
     }
   }

@@ -18,7 +18,12 @@ export interface FileSourceOptions {
   readonly columns: ColumnNames
   /** Pass over broken lines and count them. Default: stop at the first one. */
   readonly skipBadLines?: boolean
+  /** How much later than one with a higher timestamp a request may come. Default: any time later, so that windows stay open to the end. */
+  readonly disorderMs?: number
 }
+
+/** Longer than what dates can tell. */
+const ANY_DISORDER_MS = 8.64e15
 
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 const SNIFFED_BYTES = 4_096
@@ -31,6 +36,7 @@ export class FileSource implements EventSource {
   readonly description: string
   readonly details: readonly string[]
   readonly start: SourcePosition
+  readonly disorderMs: number
   readonly #options: FileSourceOptions
   readonly #format: FileFormat
   readonly #sizeBytes: number
@@ -48,6 +54,7 @@ export class FileSource implements EventSource {
     this.#sizeBytes = sizeBytes
     this.#mapping = mapping
     this.start = start
+    this.disorderMs = options.disorderMs ?? ANY_DISORDER_MS
     this.description = `${options.path} (${format}, ${sizeBytes.toLocaleString('en-US')} bytes)`
     this.details = mapping.description
   }
@@ -76,6 +83,7 @@ export class FileSource implements EventSource {
     }
     let { events: count, skippedLines } = from
     let events: LlmRequest[] = []
+    let ends: SourcePosition[] = []
     let end = start
     for await (const chunk of records(this.#options, this.#format, start)) {
       for (const record of chunk) {
@@ -84,14 +92,16 @@ export class FileSource implements EventSource {
         if (typeof request === 'string') {
           if (!this.#options.skipBadLines) throw broken(this.#options.path, record.line, request)
           skippedLines++
-        } else if (events.push(request) === size) {
-          count += size
-          yield { events, end: { events: count, skippedLines, file: end } }
+        } else {
+          ends.push({ events: ++count, skippedLines, file: end })
+          if (events.push(request) < size) continue
+          yield { events, ends, end: { events: count, skippedLines, file: end } }
           events = []
+          ends = []
         }
       }
     }
-    yield { events, end: { events: count + events.length, skippedLines, file: end } }
+    yield { events, ends, end: { events: count, skippedLines, file: end } }
   }
 
   fractionAt(position: SourcePosition): number {

@@ -25,6 +25,7 @@ export class GeneratorSource implements EventSource {
   readonly description: string
   readonly details: readonly string[] = []
   readonly start: SourcePosition = { events: 0, skippedLines: 0 }
+  readonly disorderMs = LONGEST_DELAY_MS
   readonly #options: GeneratorOptions
 
   constructor(options: GeneratorOptions) {
@@ -37,8 +38,12 @@ export class GeneratorSource implements EventSource {
     for (let first = from.events; first < total; first += size) {
       const end = Math.min(first + size, total)
       const events: LlmRequest[] = []
-      for (let index = first; index < end; index++) events.push(requestAt(seed, index, total))
-      yield { events, end: { events: end, skippedLines: 0 } }
+      const ends: SourcePosition[] = []
+      for (let index = first; index < end; index++) {
+        events.push(requestAt(seed, index, total))
+        ends.push({ events: index + 1, skippedLines: 0 })
+      }
+      yield { events, ends, end: { events: end, skippedLines: 0 } }
     }
   }
 

@@ -1,81 +1,52 @@
-import { openKeeper } from './backends.js'
-import { Pacer } from './pacer.js'
-import type { RunResult, WorkerMessage, WorkerTask } from './protocol.js'
-import { openSource } from './source.js'
-import { busiest, digestOf } from './windows.js'
+// The job: requests go in, and for each model, tenant and minute one line of totals comes out, once.
 
-const BUSIEST_WINDOWS = 10
+import { join } from 'node:path'
+import { FileCheckpointStorage, type SyncStateBackend } from 'holdfast'
+import { boundedDisorder, defineJob, ndjsonFileSink, runJob, type Source } from 'holdfast/job'
+import { defineState, tuple, utf8 } from 'holdfast/state'
+import { combined, count, max, sum, tumbling, type WindowResult, windowed } from 'holdfast/window'
+import { type LlmRequest, tooLate } from './events.js'
+import type { Totals, WindowTotals } from './totals.js'
 
-/**
- * The job itself, from start or restart to the last request:
- *
- * 1. State and source position are restored from what an earlier process saved, if there is something.
- * 2. A batch is added to its windows and the position moved on in one step, so that nothing that is saved ever has
- *    one without the other.
- * 3. It is saved while the next batches are read: by a checkpoint, or by a flush of an engine that persists.
- */
-export async function runJob(task: WorkerTask, tell: (message: WorkerMessage) => void): Promise<RunResult> {
-  const source = await openSource(task.source)
-  await using keeper = await openKeeper(task.backend, task.directory)
-  const startedAtMs = performance.now()
-  const restored = await keeper.restore(source.start)
-  let position = source.start
-  if (restored === undefined) {
-    tell({ type: 'started' })
-  } else {
-    position = restored.position
-    const windows = await keeper.windowCount()
-    const durationMs = performance.now() - startedAtMs
-    const { name: checkpointId } = restored
-    tell({ type: 'started', restored: { checkpointId, events: position.events, windows, durationMs } })
-  }
+/** `disorderMs` is how much later than one with a higher timestamp a request may come. */
+export const tokenUsage = (disorderMs: number) =>
+  defineJob<LlmRequest, WindowTotals>()({
+    name: 'token usage',
+    schema: defineState({ key: tuple(utf8, utf8), states: {} }),
+    key: ({ model, tenant }): [string, string] => [model, tenant],
+    timestamp: ({ timestampMs }) => timestampMs,
+    time: { watermarks: boundedDisorder(disorderMs), maxAheadMs: Infinity },
+    windows: {
+      minutes: windowed({
+        windows: tumbling({ sizeMs: 60_000 }),
+        aggregate: combined({
+          count: count(),
+          tokensIn: sum((request: LlmRequest) => request.tokensIn),
+          tokensOut: sum((request: LlmRequest) => request.tokensOut),
+          costMicros: sum((request: LlmRequest) => Math.round(request.costUsd * 1_000_000)),
+          maxLatencyMs: max((request: LlmRequest) => request.latencyMs),
+        }),
+        output: ({ key, window, value }: WindowResult<[string, string], Totals>): WindowTotals => {
+          return { startMs: window.startMs, model: key[0], tenant: key[1], ...value }
+        },
+        onLate: ({ event }) => tooLate(event),
+      }),
+    },
+  })
 
-  // A service that runs for ever would call `coordinator.start()` and have a checkpoint every few minutes. Here one is
-  // due after so many requests, however fast they come; it is made in the background, and never two at a time.
-  let inFlight: Promise<void> | undefined
-  let hasSaved = false
-  let nextSaveAt = position.events + task.checkpointEvery
-  const save = async () => {
-    try {
-      const { name: checkpointId, events, sizeBytes } = await keeper.save()
-      tell({ type: 'checkpoint', checkpointId, events, sizeBytes })
-      hasSaved = true
-    } catch {
-      // It is counted by the keeper; the state is intact, and the last one, made by `finish`, ends the job if the
-      // disk does not recover.
-    } finally {
-      inFlight = undefined
-    }
-  }
+export interface JobPlace {
+  readonly directory: string
+  readonly backend: SyncStateBackend
+  /** How often it is saved: by a checkpoint, or by a flush of an engine that persists. */
+  readonly saveEveryMs: number
+}
 
-  const pacer = new Pacer(task.eventsPerSecond ?? Infinity)
-  const firstEvent = position.events
-  for await (const batch of source.batches(position, task.batchSize)) {
-    keeper.apply(batch.events, batch.end)
-    position = batch.end
-    tell({ type: 'progress', events: position.events, fraction: source.fractionAt(position) })
-    if (position.events >= nextSaveAt && inFlight === undefined) {
-      nextSaveAt = position.events + task.checkpointEvery
-      inFlight = save()
-    }
-    if (position.events >= (task.waitForKillAt ?? Infinity)) {
-      await inFlight
-      if (hasSaved) await new Promise<never>(() => {})
-    }
-    await pacer.pause(position.events - firstEvent)
-  }
-  const durationMs = pacer.elapsedMs
-  await inFlight
-  await keeper.finish()
-
-  const { windows } = keeper
-  return {
-    events: position.events,
-    skippedLines: position.skippedLines,
-    windows: await keeper.windowCount(),
-    digest: digestOf(windows),
-    busiest: busiest(windows, BUSIEST_WINDOWS),
-    durationMs,
-    checkpoints: keeper.stats(),
-  }
+/** Starts the job, or goes on where an earlier process was. */
+export function startJob(job: ReturnType<typeof tokenUsage>, source: Source<LlmRequest>, place: JobPlace) {
+  const { directory, backend, saveEveryMs } = place
+  const storage = new FileCheckpointStorage(join(directory, 'checkpoints'))
+  const checkpoints = { storage, intervalMs: saveEveryMs, maxCheckpoints: 3 }
+  const sink = ndjsonFileSink<WindowTotals>({ path: join(directory, 'results.ndjson') })
+  const saving = backend.supports.durable ? { flushIntervalMs: saveEveryMs } : { checkpoints }
+  return runJob({ ...job, source, sink, backend, ...saving })
 }

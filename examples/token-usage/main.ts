@@ -10,7 +10,7 @@ import { jsonReport, textReport } from './report.js'
 import { WorkerFailure } from './run-worker.js'
 import { openWorkingDirectory } from './working-directory.js'
 
-/** The states differ, or could not be compared. */
+/** The results differ, or could not be compared. */
 const EXIT_FAILED = 1
 const EXIT_USAGE = 2
 

@@ -48,6 +48,7 @@ describe('readSettings', () => {
       columns: { time: 'T', tokensIn: 'I' },
       delimiter: '\t',
     })
+    expect(readSettings(['--input', 'x', '--disorder', '2.5']).source).toMatchObject({ disorderMs: 2_500 })
     expect(readSettings(['--input', 'x', '--skip-bad-lines', '--format', 'ndjson']).source).toEqual({
       kind: 'file',
       path: 'x',
@@ -81,6 +82,8 @@ describe('readSettings', () => {
     [['--time', 'a'], '--time is for files; name one with --input'],
     [['--tokens-in', 'a'], '--tokens-in is for files'],
     [['--skip-bad-lines'], '--skip-bad-lines is for files'],
+    [['--disorder', '1'], '--disorder is for files'],
+    [['--disorder', '-1'], 'must be a number of seconds'],
   ])('refuses %j', (args, message) => {
     expect(complaint(...args)).toContain(message)
   })

@@ -28,25 +28,26 @@ interface Flags extends ColumnNames {
   seedKill?: number
   pace: number
   checkpointEvery?: number
+  disorder?: number
   backend: BackendName
   dir?: string
   json?: true
 }
 
 const columnFlags = ['time', 'model', 'tenant', 'tokensIn', 'tokensOut', 'cost', 'latency'] as const
-const fileFlags = [...columnFlags, 'format', 'delimiter', 'skipBadLines'] as const
+const fileFlags = [...columnFlags, 'format', 'delimiter', 'skipBadLines', 'disorder'] as const
 
 /** Reads the command line. Prints help and throws `CommanderError` as commander does, with its messages on one line. */
 export function readSettings(args: readonly string[]): Settings {
   const flags = command().parse(args, { from: 'user' }).opts<Flags>()
-  const { kills, pace: paceSeconds, checkpointEvery, backend, dir, json = false } = flags
+  const { kills, pace: paceSeconds, checkpointEvery: checkpointEveryMs, backend, dir, json = false } = flags
   return {
     source: sourceOf(flags),
     backend,
     kills,
     seedKill: flags.seedKill ?? randomInt(LARGEST_SEED),
     paceSeconds,
-    ...(checkpointEvery !== undefined && { checkpointEvery }),
+    ...(checkpointEveryMs !== undefined && { checkpointEveryMs }),
     ...(dir !== undefined && { dir }),
     json,
   }
@@ -56,7 +57,7 @@ function command(): Command {
   return new Command('token-usage')
     .description(
       'Adds up the token usage of LLM requests in one-minute windows: once without interruption, and once killed with ' +
-        'SIGKILL and started again from its last checkpoint. Exit status: 0 if both end with the same state, 1 if not, ' +
+        'SIGKILL and started again from its last checkpoint. Exit status: 0 if both have put out the same, 1 if not, ' +
         '2 if the input or an option is wrong.',
     )
     .option('--events <number>', `generate so many requests (default: ${DEFAULT_EVENTS})`, positiveInteger)
@@ -88,6 +89,11 @@ function command(): Command {
     )
     .option('--delimiter <character>', 'what separates the cells of a CSV file (default: a comma)', delimiter)
     .option('--skip-bad-lines', 'count broken lines and go on')
+    .option(
+      '--disorder <seconds>',
+      'how much later than others a request of the file may come; windows close by it (default: at the end of the file)',
+      seconds,
+    )
     .option('--kills <number>', 'how often to kill the second run', positiveInteger, 1)
     .option('--seed-kill <number>', 'draws the moments of the kills (default: another one every time)', seed)
     .option(
@@ -96,7 +102,11 @@ function command(): Command {
       seconds,
       6,
     )
-    .option('--checkpoint-every <number>', 'requests from one checkpoint to the next', positiveInteger)
+    .option(
+      '--checkpoint-every <milliseconds>',
+      'time from one checkpoint to the next (default: a twenty-fifth of the pace)',
+      positiveInteger,
+    )
     .addOption(new Option('--backend <name>', 'engine for the state').choices(backendNames).default('memory'))
     .option('--dir <directory>', 'keep the checkpoints there; a new or empty directory')
     .option('--json', 'print one JSON document and nothing else')
@@ -108,7 +118,7 @@ function command(): Command {
 }
 
 function sourceOf(flags: Flags): SourceSpec {
-  const { input: path, format, delimiter, skipBadLines } = flags
+  const { input: path, format, delimiter, skipBadLines, disorder } = flags
   if (path === undefined) {
     const alien = fileFlags.find((name) => flags[name] !== undefined)
     if (alien !== undefined) throw new InputError(`--${kebab(alien)} is for files; name one with --input`)
@@ -124,6 +134,7 @@ function sourceOf(flags: Flags): SourceSpec {
     ...(format !== undefined && { format }),
     ...(delimiter !== undefined && { delimiter }),
     ...(skipBadLines !== undefined && { skipBadLines }),
+    ...(disorder !== undefined && { disorderMs: Math.round(disorder * 1_000) }),
   }
 }
 

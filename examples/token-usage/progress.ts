@@ -5,7 +5,7 @@ export interface Progress {
   note(line: string): void
   begin(label: string): void
   advance(fraction: number, events: number): void
-  checkpoint(id: string): void
+  checkpoint(): void
   end(line: string): void
   /** After this nothing moves any more, also where a run did not come to its end. */
   close(): void

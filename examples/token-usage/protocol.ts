@@ -1,21 +1,17 @@
 import type { BackendName } from './backend-names.js'
 import type { SourceSpec } from './source.js'
-import type { WindowTotals } from './windows.js'
+import type { Results } from './totals.js'
 
 /** What the parent tells a worker, once, as its only argument. */
 export interface WorkerTask {
   readonly source: SourceSpec
   readonly backend: BackendName
-  /** Where the checkpoints are. */
+  /** Where results, and checkpoints or the store, are. */
   readonly directory: string
-  /** A checkpoint after every so many requests. */
-  readonly checkpointEvery: number
-  /** Requests taken in one go, without letting anything else run. */
+  readonly saveEveryMs: number
+  /** Requests that are read at once. */
   readonly batchSize: number
-  /**
-   * The worker is to be killed: from so many requests on, with a checkpoint published, it takes no more and waits for that. A
-   * parent that is slow would come too late otherwise.
-   */
+  /** The worker is to be killed: from so many requests on it reads no more. A parent that is slow would come too late otherwise. */
   readonly waitForKillAt?: number
   /** Requests a second; Infinity would not survive JSON: `null` is as fast as it goes. */
   readonly eventsPerSecond: number | null
@@ -36,7 +32,6 @@ export interface StartedMessage {
   readonly restored?: {
     readonly checkpointId: string
     readonly events: number
-    readonly windows: number
     readonly durationMs: number
   }
 }
@@ -48,12 +43,10 @@ interface ProgressMessage {
   readonly fraction: number
 }
 
-/** A checkpoint is on disk. */
+/** A checkpoint is on disk, or a flush, with so many requests. */
 interface CheckpointMessage {
   readonly type: 'checkpoint'
-  readonly checkpointId: string
   readonly events: number
-  readonly sizeBytes: number
 }
 
 interface FailedMessage {
@@ -64,18 +57,11 @@ interface FailedMessage {
 }
 
 /** Everything there is to compare and to show after the last request. */
-export interface RunResult {
+export interface RunResult extends Results {
   readonly events: number
   readonly skippedLines: number
-  readonly windows: number
-  readonly digest: string
-  readonly busiest: readonly WindowTotals[]
-  /** From the first request of this process to the last. */
+  /** From the start of this process to its last save. */
   readonly durationMs: number
-  readonly checkpoints: {
-    readonly created: number
-    readonly failed: number
-    readonly totalDurationMs: number
-    readonly lastSizeBytes: number
-  }
+  /** Checkpoints, or flushes. */
+  readonly saves: { readonly created: number; readonly failed: number; readonly lastSizeBytes: number }
 }

@@ -1,8 +1,8 @@
 import Table from 'cli-table3'
 import type { ExperimentOptions, ExperimentResult } from './experiment.js'
 import type { RunResult } from './protocol.js'
+import type { WindowTotals } from './totals.js'
 import type { Kill } from './verdict.js'
-import type { WindowTotals } from './windows.js'
 
 /** The result for people. */
 export function textReport(result: ExperimentResult, options: ExperimentOptions): string {
@@ -20,7 +20,7 @@ export function textReport(result: ExperimentResult, options: ExperimentOptions)
     `  killed ${times(kills.length).padEnd(13)}  ${runLine(killed)}`,
     ...(killed.skippedLines > 0 ? [`  ${count(killed.skippedLines)} broken lines were passed over`] : []),
     '',
-    'SHA-256 of all windows',
+    'SHA-256 of the results',
     `  without interruption  ${uninterrupted.digest}`,
     `  killed ${times(kills.length).padEnd(13)}  ${killed.digest}`,
     ...verdictLines(result),
@@ -98,7 +98,7 @@ function killLines(kills: readonly Kill[], options: ExperimentOptions): string[]
   })
   if (kills.length === options.kills) return lines
   const missing = `only ${kills.length} of ${options.kills} happened: the input was over too soon`
-  return [...lines, `  ${missing}; use a longer input, a larger --pace, or a smaller --checkpoint-every`]
+  return [...lines, `  ${missing}; use a longer input, or a larger --pace`]
 }
 
 function verdictLines({ verdict, kills }: ExperimentResult): string[] {
@@ -107,13 +107,12 @@ function verdictLines({ verdict, kills }: ExperimentResult): string[] {
   return ['EQUAL: the kill left no trace']
 }
 
-function runLine({ events, durationMs, checkpoints }: RunResult): string {
+function runLine({ events, durationMs, saves }: RunResult): string {
   const seconds = (durationMs / 1000).toFixed(1)
-  const { created, failed, totalDurationMs, lastSizeBytes } = checkpoints
-  const average = created > 0 ? `, ${(totalDurationMs / created).toFixed(0)} ms each` : ''
+  const { created, failed, lastSizeBytes } = saves
   const failures = failed > 0 ? `, ${failed} failed` : ''
-  const size = created > 0 ? `, ${(lastSizeBytes / 1_000_000).toFixed(1)} MB` : ''
-  return `${count(events)} requests in ${seconds} s; checkpoints: ${created}${average}${size}${failures}`
+  const size = created > 0 ? `, ${count(Math.ceil(lastSizeBytes / 1_000))} KB` : ''
+  return `${count(events)} requests in ${seconds} s; checkpoints: ${created}${size}${failures}`
 }
 
 /** At least so many requests were taken twice: those reported after the cut of the checkpoint. */

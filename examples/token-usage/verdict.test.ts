@@ -5,7 +5,7 @@ const run = { digest: 'abc', windows: 3, events: 10, skippedLines: 1 }
 const kill: Kill = {
   atEvents: 7,
   checkpointEvents: 5,
-  restored: { checkpointId: 'chk-0000000002', events: 5, windows: 2, durationMs: 1 },
+  restored: { checkpointId: 'chk-0000000002', events: 5, durationMs: 1 },
 }
 
 describe('judge', () => {
@@ -14,7 +14,7 @@ describe('judge', () => {
   })
 
   it.each([
-    [{ digest: 'abd' }, 'digest of all windows: abc without a kill, abd with it'],
+    [{ digest: 'abd' }, 'digest of the results: abc without a kill, abd with it'],
     [{ windows: 4 }, 'windows: 3 without a kill, 4 with it'],
     [{ events: 11 }, 'requests: 10 without a kill, 11 with it'],
     [{ skippedLines: 2 }, 'skipped lines: 1 without a kill, 2 with it'],
@@ -25,7 +25,7 @@ describe('judge', () => {
   it('accepts a checkpoint that was published but not yet reported', () => {
     const newer = {
       ...kill,
-      restored: { checkpointId: 'chk-0000000003', events: 6, windows: 2, durationMs: 1 },
+      restored: { checkpointId: 'chk-0000000003', events: 6, durationMs: 1 },
     }
     expect(judge(run, run, [newer]).equal).toBe(true)
   })

@@ -2,8 +2,8 @@
 
 import { isStateError } from 'holdfast'
 import { InputError } from './input-error.js'
-import { runJob } from './job.js'
 import type { WorkerMessage, WorkerTask } from './protocol.js'
+import { runTask } from './run-task.js'
 
 // Ctrl-C reaches the whole process group. The parent ends this process; without a parent there is no point in going on.
 process.on('SIGINT', () => {})
@@ -16,10 +16,16 @@ const tell = (message: WorkerMessage) => {
 let last: WorkerMessage
 try {
   const task = JSON.parse(process.argv[2] ?? '') as WorkerTask
-  last = { type: 'done', result: await runJob(task, tell) }
+  last = { type: 'done', result: await runTask(task, tell) }
 } catch (error) {
-  if (!(error instanceof InputError) && !isStateError(error)) throw error
-  last = { type: 'failed', message: error.message, usage: error instanceof InputError }
+  // A job that has failed says why.
+  const reason = isStateError(error, 'JOB_FAILED') ? (error.cause ?? error) : error
+  if (!(reason instanceof InputError) && !isStateError(error)) throw error
+  last = {
+    type: 'failed',
+    message: (reason instanceof InputError ? reason : (error as Error)).message,
+    usage: reason instanceof InputError,
+  }
   process.exitCode = 1
 }
 // The channel keeps this process alive until it is closed, and must not be closed before the last message is through.
