@@ -6,6 +6,7 @@
 //     fails, the job ends, and goes on from its last cut.
 
 import { NEVER_EXPIRES } from '../backend/validate.js'
+import { present } from '../base/assert.js'
 import type { ForwardClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
@@ -16,7 +17,7 @@ import { GivenKey } from '../state/key/stored-key.js'
 import { shownKey } from '../state/kinds/state-context.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { type BoundStates, hostOf, type StateStore } from '../state/store.js'
-import type { PartitionTime, SourceTime } from '../window/time/source-time.js'
+import type { BadTimestamp, PartitionTime, SourceTime } from '../window/time/source-time.js'
 import type { BadEvent, JobOptions, KeyOf, ProcessContext, Timer } from './job-options.js'
 import type { FiringTimers, JobTimers } from './job-timers.js'
 import type { JobWindows } from './job-windows.js'
@@ -126,13 +127,81 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     this.#hasNews = true
     let until: number
     try {
-      until = this.#processEach(polled, from, polled.events.length, partition)
+      until = this.#windowEach(polled, from, partition)
     } catch (error) {
       if (!(error instanceof Rejection)) throw error
       until = this.#onBadEvent(polled, error)
     }
     this.positions.set(polled.partition, polled.positionAfter(until - 1))
     return until
+  }
+
+  /**
+   * The way of most events of a job: what is the same for all of a slice is looked up once, and the store, in which nothing is written
+   * on the way, hears the time of the last event when the slice ends.
+   */
+  #windowEach(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
+    const { options, clock, time } = this.#parts
+    const windows = present(this.#parts.windows, 'windows')
+    const { key, timestamp } = options
+    const { events, failures } = polled
+    const watermarkMs = time?.watermarkMs ?? -Infinity
+    const until = events.length
+    const endMs = performance.now() + SLICE_MS
+    let place = from
+    let isTimed = false
+    let timestampMs = 0
+    let emittedBefore = 0
+    /** What is being done, by what an event is that fails there; what is no fault of the event is none of them. */
+    let step: BadEvent<Event>['reason'] | undefined
+    try {
+      for (;;) {
+        const failure = failures?.get(place)
+        if (failure !== undefined) {
+          step = 'undecodable'
+          throw failure
+        }
+        step = 'noKey'
+        const event = events[place] as Event
+        const eventKey = key(event)
+        if (eventKey === undefined || eventKey === null) throw new Error('it has no key')
+        step = 'badTimestamp'
+        if (partition === undefined || timestamp === undefined) {
+          timestampMs = clock.now()
+        } else {
+          const given = timestamp(event)
+          step = undefined
+          const wrong = partition.onEvent(given)
+          if (wrong !== undefined) {
+            step = 'badTimestamp'
+            throw badTimestamp(given, wrong)
+          }
+          timestampMs = given
+          isTimed = true
+        }
+        step = 'badValue'
+        emittedBefore = this.#emitted.length
+        windows.add(eventKey, event, timestampMs, watermarkMs)
+        this.events++
+        place++
+        if (place === until) break
+        if ((place - from) % EVENTS_PER_LOOK === 0 && performance.now() >= endMs) break
+      }
+    } catch (error) {
+      if (step === undefined) throw error
+      if (step === 'badValue') {
+        this.#emitted.length = emittedBefore
+        if (!isStateError(error, 'SERIALIZATION_FAILED')) throw this.#failureAt(polled, place, error)
+      }
+      throw this.#rejection(polled, place, step, error)
+    } finally {
+      if (isTimed && partition !== undefined) {
+        const store = this.#parts.store as { at(timestampMs: number): void }
+        store.at(partition.highestMs)
+        store.at(timestampMs)
+      }
+    }
+    return place
   }
 
   /** Calls `onTimer` for what is due as long as a slice may take; whether more is left. */
@@ -263,13 +332,9 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       const store = this.#parts.store as { at(timestampMs: number): void }
       store.at(context.timestampMs)
     }
-    const { windows } = this.#parts
-    const emittedBefore = this.#emitted.length
     try {
-      if (windows === undefined) process?.(event, context as never)
-      else windows.add(context.key, event, context.timestampMs, context.watermarkMs)
+      process?.(event, context as never)
     } catch (error) {
-      if (windows !== undefined) this.#emitted.length = emittedBefore
       if (isStateError(error, 'SERIALIZATION_FAILED')) throw this.#rejection(polled, place, 'badValue', error)
       throw this.#failureAt(polled, place, error)
     }
@@ -291,14 +356,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     }
     const wrong = partition.onEvent(timestampMs)
     if (wrong === undefined) return timestampMs
-    const reason =
-      wrong === 'tooFarAhead' ? 'is too far ahead of the clock' : 'is no whole number of milliseconds'
-    throw this.#rejection(
-      polled,
-      place,
-      'badTimestamp',
-      new Error(`its timestamp ${String(timestampMs)} ${reason}`),
-    )
+    throw this.#rejection(polled, place, 'badTimestamp', badTimestamp(timestampMs, wrong))
   }
 
   /** What a bad event comes to: the failure of the job, or a rejection, after which its slice is made without it. */
@@ -334,6 +392,12 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     const details = { job, partition: polled.partition, position, reason: reasonOf(error) }
     return new StateError('JOB_FAILED', details, { cause: error })
   }
+}
+
+function badTimestamp(timestampMs: unknown, wrong: BadTimestamp): Error {
+  const reason =
+    wrong === 'tooFarAhead' ? 'is too far ahead of the clock' : 'is no whole number of milliseconds'
+  return new Error(`its timestamp ${String(timestampMs)} ${reason}`)
 }
 
 /** What `process` is given; the same object for every event. */

@@ -44,6 +44,8 @@ export interface JobWindowsOptions {
 
 export class JobWindows {
   readonly #operators: readonly WindowOperator[]
+  /** Where there is one: what it refuses is in no other one. */
+  readonly #only: WindowOperator | undefined
   readonly #byName: ReadonlyMap<string, WindowOperator>
 
   constructor({ store, windows, emit, nowMs }: JobWindowsOptions) {
@@ -53,6 +55,7 @@ export class JobWindows {
     ])
     this.#byName = new Map(opened)
     this.#operators = opened.map(([, operator]) => operator)
+    this.#only = this.#operators.length === 1 ? this.#operators[0] : undefined
   }
 
   /** Late events and the windows that they missed, over all windows. */
@@ -66,6 +69,11 @@ export class JobWindows {
   }
 
   add(key: unknown, event: unknown, timestampMs: number, watermarkMs: number): void {
+    const only = this.#only
+    if (only !== undefined) {
+      only.add(key, event, timestampMs, watermarkMs)
+      return
+    }
     const operators = this.#operators
     let entered = 0
     try {

@@ -9,7 +9,7 @@ import { JobTest, testJob } from '../testing/job-test.js'
 import { combined, count, sum } from '../window/aggregate/ready-made.js'
 import { tumbling } from '../window/assign/assigner.js'
 import { session } from '../window/assign/by-key.js'
-import { ascending, boundedDisorder } from '../window/time/watermark-strategy.js'
+import { ascending, boundedDisorder, watermarksBy } from '../window/time/watermark-strategy.js'
 import { type WindowResult, windowed } from '../window/windowed.js'
 import { defineJob } from './define-job.js'
 import { withWindows } from './job-windows.js'
@@ -87,6 +87,42 @@ describe('windows of a job', () => {
     expect(outputs.map(({ value: found }) => found)).toEqual([2, { requests: 2, tokens: 9 }])
     expect(stats.badEvents).toBe(1)
     expect(bad).toEqual([expect.stringContaining('badValue')])
+  })
+
+  it('J7: what is no fault of an event ends the job, also where bad ones are skipped', async () => {
+    const watermarks = watermarksBy(({ timestampMs }) => (timestampMs === 3 ? 0.5 : timestampMs))
+    const failing = defineJob<Request, Usage>()({
+      ...common,
+      time: { watermarks },
+      windows: { perTen: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: usage() }) },
+      onBadEvent: 'skip',
+    })
+    await expect(testJob(failing, [request('a', 1), request('a', 3)])).rejects.toThrow(/watermark/)
+    const skipped = await testJob(failing, [request('a', 1), request('a', 0.5), request('a', 2)])
+    expect(skipped.stats).toMatchObject({ events: 2, badEvents: 1 })
+  })
+
+  it('J7, J8: tell which event was bad, by what it lacks, and go on behind it', async () => {
+    const bad: unknown[] = []
+    const told = defineJob<Request, Usage>()({
+      ...common,
+      key: (event) => (event.tenant === '' ? (undefined as never) : event.tenant),
+      timestamp: (event) => {
+        if (event.at < 0) throw new Error('no time')
+        return event.at
+      },
+      windows: { perTen: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: usage() }) },
+      onBadEvent: ({ reason, position }) => void bad.push([reason, position]),
+    })
+    const events = [request('a', 1), request('', 2), request('a', -1), request('\ud800', 3), request('a', 4)]
+    const { outputs, stats } = await testJob(told, events)
+    expect(bad).toEqual([
+      ['noKey', 2],
+      ['badTimestamp', 3],
+      ['badValue', 4],
+    ])
+    expect(outputs.map(({ value: found }) => found)).toEqual([{ requests: 2, tokens: 2 }])
+    expect(stats).toMatchObject({ events: 2, badEvents: 3 })
   })
 
   it('W8, W18: count late events, and show what is open', async () => {

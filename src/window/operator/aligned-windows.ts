@@ -66,14 +66,26 @@ export function alignedStates(
 }
 
 /** What is kept of a stretch of time: for each key an accumulator. */
-interface Pane extends TimeWindow {
+class Pane implements TimeWindow {
+  readonly startMs: number
+  readonly endMs: number
   /** The ends of the first and of the last window that it is in. */
   readonly firstEndMs: number
   readonly lastEndMs: number
   readonly table: KeyTable
+  /** Something was added to it. */
+  isKept = false
   /** The store has something of it. */
-  isStored: boolean
-  isDirty: boolean
+  isStored = false
+  isDirty = false
+
+  constructor({ startMs, endMs }: TimeWindow, firstEndMs: number, lastEndMs: number, table: KeyTable) {
+    this.startMs = startMs
+    this.endMs = endMs
+    this.firstEndMs = firstEndMs
+    this.lastEndMs = lastEndMs
+    this.table = table
+  }
 }
 
 export class AlignedWindows implements WindowOperator {
@@ -84,8 +96,9 @@ export class AlignedWindows implements WindowOperator {
   readonly #context: StateContext<unknown>
   readonly #accumulator: Accumulator
   readonly #panes = new Map<number, Pane>()
-  /** The pane of the last event. */
+  /** The pane of the last event, and the one of those before: where a pane ends, events of both come by turns. */
   #pane: Pane | undefined
+  #otherPane: Pane | undefined
   /** Panes that are dropped and of which the store has something. */
   readonly #dropped: Pane[] = []
   /** A table that was dropped, to be used again. */
@@ -122,12 +135,8 @@ export class AlignedWindows implements WindowOperator {
     this.#last = undefined
     let pane = this.#pane
     if (pane === undefined || timestampMs < pane.startMs || timestampMs >= pane.endMs) {
-      pane = this.#paneOf(timestampMs)
+      pane = this.#turnTo(timestampMs, watermarkMs, key)
       if (pane === undefined) return
-      if (!isStorable(pane) && watermarkMs < pane.lastEndMs - 1) {
-        const error = new CodecError(`the timestamp ${timestampMs} is too near to the ends of time`)
-        throw this.#context.failure('write', error, key)
-      }
     }
     if (watermarkMs >= pane.firstEndMs - 1) {
       this.#onMissed(event, timestampMs, watermarkMs)
@@ -137,8 +146,7 @@ export class AlignedWindows implements WindowOperator {
     const tableKey = this.#eventKey.set(key)
     let entry = table.find(tableKey)
     if (entry === 0) entry = table.add(tableKey, this.#accumulator.zeroBytes)
-    if (this.#panes.get(pane.startMs) !== pane) this.#panes.set(pane.startMs, pane)
-    this.#pane = pane
+    if (!pane.isKept) this.#keep(pane)
     pane.isDirty = true
     this.#lastHadValue = table.has(entry, HAS_VALUE)
     entry = this.#addTo(table, entry, key, event, timestampMs)
@@ -235,7 +243,7 @@ export class AlignedWindows implements WindowOperator {
         const keyEnd = reader.position
         const [, startMs] = context.readKey(reader, paneKey, 'whole') as [number, number]
         const pane = present(this.#paneOf(startMs), 'the pane of what is stored')
-        this.#panes.set(pane.startMs, pane)
+        if (!pane.isKept) this.#keep(pane)
         pane.isStored = true
         const { table } = pane
         this.#key.set(storedKey, PREFIX_BYTES, keyEnd - PREFIX_BYTES)
@@ -277,6 +285,30 @@ export class AlignedWindows implements WindowOperator {
     this.#output.missed(event, { timestampMs, watermarkMs }, missed, missed.length === windows.length)
   }
 
+  /** The pane of an event that is not in that of the last one. */
+  #turnTo(timestampMs: number, watermarkMs: number, key: KeyLike<unknown>): Pane | undefined {
+    let pane = this.#otherPane
+    if (pane === undefined || timestampMs < pane.startMs || timestampMs >= pane.endMs) {
+      pane = this.#paneOf(timestampMs)
+      if (pane === undefined) return undefined
+      if (!isStorable(pane) && watermarkMs < pane.lastEndMs - 1) {
+        const error = new CodecError(`the timestamp ${timestampMs} is too near to the ends of time`)
+        throw this.#context.failure('write', error, key)
+      }
+      if (!pane.isKept) return pane
+    }
+    this.#otherPane = this.#pane
+    this.#pane = pane
+    return pane
+  }
+
+  #keep(pane: Pane): void {
+    this.#panes.set(pane.startMs, pane)
+    pane.isKept = true
+    this.#otherPane = this.#pane
+    this.#pane = pane
+  }
+
   /** The pane of a time; it is kept once something is added. `undefined`: no window has that time. */
   #paneOf(timestampMs: number): Pane | undefined {
     const windows = this.#windows
@@ -295,7 +327,7 @@ export class AlignedWindows implements WindowOperator {
     if (firstEndMs === undefined || lastEndMs === undefined) return undefined
     const table = this.#spare ?? new KeyTable()
     this.#spare = undefined
-    return { ...interval, firstEndMs, lastEndMs, table, isStored: false, isDirty: false }
+    return new Pane(interval, firstEndMs, lastEndMs, table)
   }
 
   #nextEndMs(pane: Pane, afterMs: number): number {
@@ -364,6 +396,7 @@ export class AlignedWindows implements WindowOperator {
       if (pane.lastEndMs > this.#firedEndMs) continue
       this.#panes.delete(startMs)
       if (this.#pane === pane) this.#pane = undefined
+      if (this.#otherPane === pane) this.#otherPane = undefined
       if (pane.isStored) {
         this.#dropped.push(pane)
       } else if (this.#spare === undefined) {

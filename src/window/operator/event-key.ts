@@ -1,5 +1,4 @@
 import { MAX_KEY_BYTES } from '../../base/limits.js'
-import { ByteWriter } from '../../state/codec/bytes.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { isEncodedKey, type KeyLike } from '../../state/key/stored-key.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
@@ -12,7 +11,6 @@ export const PREFIX_BYTES = 4
 export class EventKey {
   readonly #context: StateContext<unknown>
   readonly #bytesBehind: number
-  readonly #writer = new ByteWriter()
   readonly #tableKey: TableKey
 
   /** @param bytesBehind what stands behind a key where a cut stores it. */
@@ -25,7 +23,8 @@ export class EventKey {
   /** Makes it the key at hand; `SERIALIZATION_FAILED` for what is no key, or none that the next cut could store. */
   set(key: KeyLike<unknown>): TableKey {
     if (isEncodedKey(key)) return this.#tableKey.set(key.bytes, 0, key.bytes.length)
-    const writer = this.#writer
+    const tableKey = this.#tableKey
+    const { writer } = tableKey
     writer.length = 0
     try {
       this.#context.keyCodec.writeKey(key, writer)
@@ -38,6 +37,6 @@ export class EventKey {
     } catch (error) {
       throw this.#context.failure('write', error, key)
     }
-    return this.#tableKey.set(writer.bytes, 0, writer.length)
+    return tableKey.hashWritten()
   }
 }

@@ -10,6 +10,7 @@
 import { compareStretches } from '../../base/bytes.js'
 import { copyViewed, type Stretch } from '../../base/slot.js'
 import { hashWords, randomHashKey } from '../../log/index/key-hash.js'
+import { ByteWriter } from '../../state/codec/bytes.js'
 import type { KeyedRecords } from '../due/key-order.js'
 import type { AccumulatorMemory } from './accumulator.js'
 
@@ -30,17 +31,35 @@ const hashKey = randomHashKey()
 
 /** A key on its way into tables: its bytes as words, and their hash. */
 export class TableKey {
-  bytes: Uint8Array = new Uint8Array(256)
-  words: Int32Array = new Int32Array(this.bytes.buffer)
+  /** What a codec writes the key to; `hashWritten` then makes it the key. */
+  readonly writer: ByteWriter = new ByteWriter()
+  words: Int32Array = new Int32Array(0)
   length = 0
   hash = 0
+  /** The memory that `words` shows. */
+  #shown: Uint8Array | undefined
+
+  get bytes(): Uint8Array {
+    return this.writer.bytes
+  }
 
   set(bytes: Uint8Array, offset: number, length: number): this {
-    if (length + 4 > this.bytes.length) this.#grow(length + 4)
-    const own = this.bytes
-    this.words[length >> 2] = 0
-    if (length <= 64) for (let i = 0; i < length; i++) own[i] = bytes[offset + i] as number
-    else own.set(bytes.subarray(offset, offset + length))
+    const { writer } = this
+    writer.length = 0
+    writer.reserve(length)
+    if (length <= 64) for (let i = 0; i < length; i++) writer.bytes[i] = bytes[offset + i] as number
+    else writer.bytes.set(bytes.subarray(offset, offset + length))
+    return this.hashWritten()
+  }
+
+  /** The key is what was written. */
+  hashWritten(): this {
+    const { writer } = this
+    const { length } = writer
+    const last = length >> 2
+    if (last >= this.words.length || writer.bytes !== this.#shown) this.#fit()
+    // Behind the end of a key are zeros up to the next word.
+    this.words[last] = (this.words[last] as number) & ((1 << ((length & 3) * 8)) - 1)
     this.length = length
     this.hash = hashWords(this.words, length, hashKey)
     return this
@@ -48,15 +67,25 @@ export class TableKey {
 
   /** The same of a key that is in a table. */
   load(words: Int32Array, from: number, length: number, hash: number): void {
-    if (length + 4 > this.bytes.length) this.#grow(length + 4)
+    const { writer } = this
+    writer.length = 0
+    writer.reserve((length + 3) & ~3)
+    writer.length = length
+    if (writer.bytes !== this.#shown) this.#fit()
     for (let i = 0; i < (length + 3) >> 2; i++) this.words[i] = words[from + i] as number
     this.length = length
     this.hash = hash
   }
 
-  #grow(bytes: number): void {
-    this.bytes = new Uint8Array((bytes * 2 + 3) & ~3)
-    this.words = new Int32Array(this.bytes.buffer)
+  /** Shows the writer's memory as words, with one behind the key. */
+  #fit(): void {
+    const { writer } = this
+    const { length } = writer
+    writer.reserve(8)
+    writer.length = length
+    const { bytes } = writer
+    this.words = new Int32Array(bytes.buffer, 0, bytes.length >> 2)
+    this.#shown = bytes
   }
 }
 
