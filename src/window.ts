@@ -1,6 +1,11 @@
 export { type Aggregate, type AnyAggregate, aggregateBy } from './window/aggregate/aggregate.js'
+export type { BytesAggregate } from './window/aggregate/bytes-aggregate.js'
+export { distinctCount, distinctValues } from './window/aggregate/distinct.js'
+export { approximateDistinctCount } from './window/aggregate/hyper-log-log.js'
+export { type QuantilesOptions, quantiles } from './window/aggregate/quantiles.js'
 export type { FixedAggregate } from './window/aggregate/raw-aggregate.js'
 export { combined, count, first, last, max, mean, min, sum, variance } from './window/aggregate/ready-made.js'
+export { type TopNOptions, topN } from './window/aggregate/top-n.js'
 export {
   type CumulativeOptions,
   cumulative,

@@ -13,6 +13,8 @@ export interface RawAggregate<Event, Result> {
   /** Both have something. */
   merge(view: DataView, at: number, later: DataView, laterAt: number): void
   result(view: DataView, at: number): Result
+  /** Throws a `CodecError` where the bytes, which come from the store, are none of an accumulator. Default: all are. */
+  check?(view: DataView, at: number): void
 }
 
 /** An aggregate of numbers and other things of fixed size, which can be a part of `combined`. */
@@ -76,6 +78,9 @@ function looped(placed: readonly Placed[]): Work {
       const result: Record<string, unknown> = {}
       for (const part of placed) result[part.name] = part.raw.result(view, at + part.at)
       return result
+    },
+    check: (view, at) => {
+      for (const part of placed) part.raw.check?.(view, at + part.at)
     },
   }
 }

@@ -5,6 +5,7 @@ import type { AnyFixedCodec, FixedCodec, InputOf, ValueOf } from '../../state/co
 import { within } from '../../state/codec/codec-error.js'
 import { float64 } from '../../state/codec/numbers.js'
 import { checkedNumber, checkedSum } from './aggregate.js'
+import { type BytesAggregate, bytesAggregate, bytesWorkOf, partsOfBytes } from './bytes-aggregate.js'
 import { type FixedAggregate, fixedAggregate, type RawAggregate, rawOf, sideBySide } from './raw-aggregate.js'
 
 const load = (view: DataView, at: number): number => view.getFloat64(at, true)
@@ -160,27 +161,49 @@ function byTime<Event, C extends AnyFixedCodec>(
   })
 }
 
-type EventOf<A> = A extends FixedAggregate<infer Event, infer _> ? Event : never
-type ResultOf<A> = A extends FixedAggregate<infer _, infer Result> ? Result : never
+type ReadyMade = FixedAggregate<never, unknown> | BytesAggregate<never, unknown>
+type EventOf<A> =
+  A extends FixedAggregate<infer Event, infer _>
+    ? Event
+    : A extends BytesAggregate<infer Event, infer _>
+      ? Event
+      : never
+type ResultOf<A> =
+  A extends FixedAggregate<infer _, infer Result>
+    ? Result
+    : A extends BytesAggregate<infer _, infer Result>
+      ? Result
+      : never
 /** What every one of these functions takes. */
 type TakenByAll<Functions> = [Functions] extends [(event: infer Event) => void] ? Event : never
+type CombinedEvent<Parts> = TakenByAll<
+  { [Name in keyof Parts]: (event: EventOf<Parts[Name]>) => void }[keyof Parts]
+>
+type CombinedResult<Parts> = { readonly [Name in keyof Parts]: ResultOf<Parts[Name]> }
 
 /**
- * Several aggregates of the same events, under names.
+ * Several ready-made aggregates of the same events, under names. It has a fixed size where all of them have.
  *
  * @example combined({ requests: count(), tokens: sum((request: LlmRequest) => request.tokens) })
  */
 export function combined<Parts extends { readonly [name: string]: FixedAggregate<never, unknown> }>(
   parts: Parts,
-): FixedAggregate<
-  TakenByAll<{ [Name in keyof Parts]: (event: EventOf<Parts[Name]>) => void }[keyof Parts]>,
-  { readonly [Name in keyof Parts]: ResultOf<Parts[Name]> }
-> {
-  const raws = Object.entries(parts).map(([name, part]) => {
+): FixedAggregate<CombinedEvent<Parts>, CombinedResult<Parts>>
+export function combined<Parts extends { readonly [name: string]: ReadyMade }>(
+  parts: Parts,
+): BytesAggregate<CombinedEvent<Parts>, CombinedResult<Parts>>
+export function combined(parts: { readonly [name: string]: ReadyMade }): object {
+  const named = Object.entries(parts)
+  if (named.length === 0) throw invalidArgument('parts', 'must have one at least')
+  const raws = named.flatMap(([name, part]) => {
     const raw = rawOf(part)
-    if (raw === undefined) throw invalidArgument(`parts.${name}`, 'must be an aggregate of fixed size')
-    return [name, raw] as const
+    return raw === undefined ? [] : [[name, raw] as const]
   })
-  if (raws.length === 0) throw invalidArgument('parts', 'must have one at least')
-  return fixedAggregate(sideBySide(Object.fromEntries(raws))) as never
+  if (raws.length === named.length) return fixedAggregate(sideBySide(Object.fromEntries(raws)))
+  const works = named.map(([name, part]) => {
+    const work = bytesWorkOf(part)
+    if (work === undefined) throw invalidArgument(`parts.${name}`, 'must be a ready-made aggregate')
+    return [name, work] as const
+  })
+  return bytesAggregate(partsOfBytes(Object.fromEntries(works)))
 }

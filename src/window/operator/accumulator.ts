@@ -4,6 +4,7 @@ import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { isStruct, type StructCodec } from '../../state/codec/struct.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
+import { bytesWorkOf } from '../aggregate/bytes-aggregate.js'
 import { type RawAggregate, rawOf } from '../aggregate/raw-aggregate.js'
 
 /** Something was added to an accumulator. */
@@ -122,12 +123,19 @@ export class Accumulator {
 
   /** Throws where the bytes, which come from the store, are not those of an accumulator. */
   check(memory: AccumulatorMemory, i: number): void {
-    if (this.#raw === undefined) {
-      this.read(memory, i)
-    } else if (memory.accumulatorBytes(i) !== this.zeroBytes) {
-      // It works on the bytes as they are, whatever their length is.
+    // Behind a discarding result there may be nothing, in no form.
+    if (!memory.has(i, HAS_VALUE) && memory.accumulatorBytes(i) === this.zeroBytes) return
+    const raw = this.#raw
+    if (raw === undefined) {
+      const accumulator = this.read(memory, i)
+      bytesWorkOf(this.#aggregate)?.check(accumulator as Uint8Array)
+      return
+    }
+    // It works on the bytes as they are, whatever their length is.
+    if (memory.accumulatorBytes(i) !== this.zeroBytes) {
       throw new CodecError(`${memory.accumulatorBytes(i)} bytes instead of ${this.zeroBytes}`)
     }
+    raw.check?.(memory.view, memory.accumulatorAt(i))
   }
 
   /** What a window comes to. */

@@ -10,7 +10,7 @@ import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import type { TimeWindow } from '../assign/assigner.js'
-import type { AccumulatorMemory } from './accumulator.js'
+import { type AccumulatorMemory, HAS_VALUE } from './accumulator.js'
 
 const HEAD_BYTES = 4
 const WINDOW_BYTES = 32
@@ -247,7 +247,7 @@ export interface StoredWindow {
   readonly startMs: number
   readonly endMs: number
   readonly panes: number
-  /** `undefined` where the events are kept. */
+  /** `undefined` where the events are kept, and where all that was added has been put out by a discarding result. */
   readonly accumulator: unknown
 }
 
@@ -275,7 +275,9 @@ export function windowListCodec(
           startMs: list.startMs(i),
           endMs: list.endMs(i),
           panes: list.panes(i),
-          accumulator: accumulator?.read(reader),
+          // Behind a discarding result there may be nothing, in no form.
+          accumulator:
+            list.has(i, HAS_VALUE) || list.accumulatorBytes(i) > 0 ? accumulator?.read(reader) : undefined,
         }
       })
     },

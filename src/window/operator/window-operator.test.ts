@@ -9,7 +9,11 @@ import { GivenKey, statePrefix } from '../../state/key/stored-key.js'
 import { defineState } from '../../state/schema/define-state.js'
 import { openStateOf, StateStore } from '../../state/store.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
+import { distinctCount } from '../aggregate/distinct.js'
+import { approximateDistinctCount } from '../aggregate/hyper-log-log.js'
+import { quantiles } from '../aggregate/quantiles.js'
 import { combined, count, first, last, max, sum } from '../aggregate/ready-made.js'
+import { topN } from '../aggregate/top-n.js'
 import { cumulative, hopping, type TimeWindow, tumbling, type WindowAssigner } from '../assign/assigner.js'
 import { countWindows, globalWindows, session, sliding } from '../assign/by-key.js'
 import { type WindowOptions, type WindowResult, windowed } from '../windowed.js'
@@ -93,6 +97,11 @@ class Driver {
     } finally {
       Reflect.deleteProperty(entries, call)
     }
+  }
+
+  /** The windows of a key, as a tool reads them from the store. */
+  stored(key: string): unknown {
+    return (this.#store as { readonly w: { get(key: string): unknown } }).w.get(key)
   }
 
   /** Makes a cut and damages what it has of a state. */
@@ -840,6 +849,44 @@ describe('windows at the edges', () => {
       }
     },
   )
+
+  it('go on behind a discarding result, of which nothing is left but the window', async () => {
+    const driver = await driven(
+      {
+        windows: tumbling({ sizeMs: 10 }),
+        aggregate: values,
+        panes: 'discarding',
+        early: { everyEvents: 2 },
+      },
+      async (d) => {
+        for (const value of [1, 2]) d.add(event('a', value, value))
+        await d.open()
+        expect(d.stored('a')).toEqual([{ startMs: 0, endMs: 10, panes: 1, accumulator: undefined }])
+        d.add(event('a', 3, 3))
+        d.advance(20)
+      },
+    )
+    expect(shown(driver.results)).toEqual(['a [0, 10) [1,2] early 0', 'a [0, 10) [3] onTime 1 final'])
+  })
+
+  it.each([
+    ['topN', topN({ n: 2, by: ({ value }: Event) => value, codec: json<Event>() })],
+    ['distinctCount', distinctCount(utf8, ({ key }: Event) => key)],
+    ['approximateDistinctCount', approximateDistinctCount(float64, ({ value }: Event) => value)],
+    ['quantiles', quantiles(({ value }: Event) => value, [0.5])],
+    ['combined', combined({ n: count(), many: distinctCount(utf8, ({ key }: Event) => key) })],
+  ])('refuse stored bytes that are none of %s', async (_, aggregate) => {
+    for (const windows of [tumbling({ sizeMs: 10 }), session({ gapMs: 5 })]) {
+      const driver = await driven({ windows, aggregate } as never, (d) => d.add(event('a', 1)))
+      driver.damage('w', (bytes) => {
+        const damaged = new Uint8Array(bytes)
+        // Its last byte is a register, or part of a count, of a value's end, or of JSON.
+        damaged[damaged.length - 1] = 0xff
+        return damaged
+      })
+      await expect(driver.open()).rejects.toMatchObject({ code: 'DESERIALIZATION_FAILED' })
+    }
+  })
 
   it.each([
     ['tumbling', { windows: tumbling({ sizeMs: 10 }), aggregate: count() }],
