@@ -36,6 +36,15 @@ export {
 } from './window/join/interval-join.js'
 export { type VersionedTable, versionedTable } from './window/join/versioned-table.js'
 export {
+  type JoinedGroup,
+  type JoinedPair,
+  type JoinKind,
+  type JoinSide,
+  type WindowGroupOptions,
+  type WindowJoinOptions,
+  windowJoin,
+} from './window/join/window-join.js'
+export {
   type LateEvent,
   type Pane,
   type WindowDefinition,

@@ -63,11 +63,13 @@ export interface WindowOptions<Event, Key, Value, Output> {
   readonly panes?: 'accumulating' | 'discarding'
   /** What is given to the sink for a result; `undefined`: nothing. Default: the result. */
   readonly output?: (result: WindowResult<Key, Value>) => Output | undefined
+  /** Where a result may be several outputs, in the place of `output`. */
+  readonly outputs?: (result: WindowResult<Key, Value>) => Iterable<Output>
   /** What is given to the sink for an event that missed windows. Default: nothing; it is counted. */
   readonly onLate?: (late: LateEvent<Event>) => Output | undefined
 }
 
-declare const outputs: unique symbol
+declare const outputType: unique symbol
 
 /** Windows as they were described, checked. */
 export interface WindowDefinition<Event, Key, Output> {
@@ -76,9 +78,10 @@ export interface WindowDefinition<Event, Key, Output> {
   readonly events?: AnyCodec
   readonly process?: (events: Iterable<Event>, window: TimeWindow) => unknown
   readonly output?: (result: WindowResult<Key, never>) => Output | undefined
+  readonly outputs?: (result: WindowResult<Key, never>) => Iterable<Output>
   readonly onLate?: (late: LateEvent<Event>) => Output | undefined
   /** What the compiler knows of what comes out. */
-  readonly [outputs]?: Output
+  readonly [outputType]?: Output
 }
 
 const wholeMs: Rule = (value) =>
@@ -96,6 +99,7 @@ const optionRules: { readonly [name: string]: Rule } = {
   early: rules.object,
   panes: oneOf('accumulating', 'discarding'),
   output: rules.function,
+  outputs: rules.function,
   onLate: rules.function,
 }
 
@@ -140,6 +144,7 @@ export function windowed<Event, Key, Value, Output = WindowResult<Key, Value>>(
       wrong(`early.${name}`, 'must be a positive whole number')
     }
   }
+  if (options.output !== undefined && options.outputs !== undefined) wrong('outputs', 'is in place of output')
   if (panes === 'discarding' && isKept)
     wrong('panes', "must be 'accumulating': the events are kept until the window goes")
   if (refireMs !== undefined && allowedLatenessMs === 0) wrong('refireMs', 'needs allowedLatenessMs')

@@ -66,7 +66,11 @@ export class WindowOutput {
   }
 
   result(result: AnyResult): void {
-    const { output } = this.#definition
+    const { output, outputs } = this.#definition
+    if (outputs !== undefined) {
+      for (const each of outputs(result)) this.#emit(each)
+      return
+    }
     const given = output === undefined ? result : output(result)
     if (given !== undefined) this.#emit(given)
   }
