@@ -19,6 +19,8 @@ interface Layout<Value> {
   readonly store: (view: DataView, at: number, value: Value) => void
   readonly loadKey: (view: DataView, at: number) => Value
   readonly storeKey: (view: DataView, at: number, value: Value) => void
+  /** In place of one that calls `storeKey`: all codecs share that one, so that the compiler does not know what it calls. */
+  readonly writeKey?: (value: Value, to: ByteWriter) => void
   readonly property?: (slot: Slot, at: number, path: string) => Property<Value>
 }
 
@@ -32,10 +34,12 @@ function numberCodec<Value>(layout: Layout<Value>): NumberCodec<Value> {
       store(to.view, at, value)
     },
     read: (from: ByteReader) => load(from.view, from.take(fixedBytes)),
-    writeKey: (value: Value, to: ByteWriter) => {
-      const at = to.reserve(fixedBytes)
-      storeKey(to.view, at, value)
-    },
+    writeKey:
+      layout.writeKey ??
+      ((value: Value, to: ByteWriter) => {
+        const at = to.reserve(fixedBytes)
+        storeKey(to.view, at, value)
+      }),
     readKey: (from: ByteReader) => loadKey(from.view, from.take(fixedBytes)),
   })
 }
@@ -98,6 +102,11 @@ export const uint32: NumberCodec<number> = numberCodec({
   storeKey: (view, at, value) => {
     checkUint32(value)
     view.setUint32(at, value)
+  },
+  writeKey: (value, to) => {
+    checkUint32(value)
+    const at = to.reserve(4)
+    to.view.setUint32(at, value)
   },
 })
 

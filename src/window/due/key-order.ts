@@ -1,4 +1,5 @@
 // Sorting many keys by their bytes: by two words behind what all have in common, digit by digit, and what is alike so far by comparing.
+// The words are taken out of the keys once, in the order in which these lie, and move with their records from then on.
 
 import { runThrough, type SlicedWork } from '../../base/slices.js'
 
@@ -11,9 +12,19 @@ export interface KeyedRecords {
 }
 
 /** From here on words are sorted by counting. */
-const COUNTED_FROM = 2_048
+const COUNTED_FROM = 256
 /** So many records are looked at in one step. */
-const STEP_RECORDS = 32_768
+const STEP_RECORDS = 16_384
+const DIGIT_BITS = 11
+const DIGITS = 1 << DIGIT_BITS
+const DIGIT_MASK = DIGITS - 1
+
+/** Records, and two words of the key of each. */
+interface Columns {
+  readonly records: Uint32Array<ArrayBuffer>
+  readonly high: Uint32Array
+  readonly low: Uint32Array
+}
 
 /** Sorts records by their keys, step by step. */
 export function* sortedByKey(
@@ -22,30 +33,24 @@ export function* sortedByKey(
 ): SlicedWork<Uint32Array<ArrayBuffer>> {
   if (order.length < COUNTED_FROM) return order.sort((left, right) => records.compareKeys(left, right))
   const skip = yield* sharedLength(records, order)
-  let from = order
-  let to = new Uint32Array(order.length)
-  for (const word of [skip + 4, skip]) {
-    for (const shift of [0, 16]) {
-      yield* countingPass(records, { from, to, word, shift })
+  const { length } = order
+  let from: Columns = { records: order, high: new Uint32Array(length), low: new Uint32Array(length) }
+  let to = emptyColumns(length)
+  for (let i = 0; i < length; i++) {
+    from.high[i] = records.keyWordAt(order[i] as number, skip)
+    from.low[i] = records.keyWordAt(order[i] as number, skip + 4)
+    if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
+  }
+  for (const word of ['low', 'high'] as const) {
+    for (let shift = 0; shift < 32; shift += DIGIT_BITS) {
+      if (!(yield* countingPass(from, to, word, shift))) continue
       const spare = from
       from = to
       to = spare
     }
   }
-  let steps = 0
-  for (let start = 0; start < from.length; ) {
-    let end = start + 1
-    const first = from[start] as number
-    while (end < from.length && isAlike(records, first, from[end] as number, skip)) end++
-    if (end - start > 1) from.subarray(start, end).sort((left, right) => records.compareKeys(left, right))
-    steps += end - start
-    if (steps >= STEP_RECORDS) {
-      steps = 0
-      yield
-    }
-    start = end
-  }
-  return from
+  yield* orderAlike(records, from)
+  return from.records
 }
 
 /** The same in one step. */
@@ -53,45 +58,61 @@ export function sortByKey(records: KeyedRecords, order: Uint32Array<ArrayBuffer>
   return runThrough(sortedByKey(records, order))
 }
 
-interface Pass {
-  readonly from: Uint32Array
-  readonly to: Uint32Array
-  readonly word: number
-  readonly shift: number
-}
+const emptyColumns = (length: number): Columns => ({
+  records: new Uint32Array(length),
+  high: new Uint32Array(length),
+  low: new Uint32Array(length),
+})
 
-const DIGITS = 0x10000
-
-function* countingPass(records: KeyedRecords, { from, to, word, shift }: Pass): SlicedWork<void> {
-  const places = new Uint32Array(DIGITS + 1)
-  for (let i = 0; i < from.length; i++) {
-    const digit = ((records.keyWordAt(from[i] as number, word) >>> shift) & 0xffff) + 1
+/** Sorts by one digit of a word; false where all have the same one, and nothing was moved. */
+function* countingPass(from: Columns, to: Columns, word: 'high' | 'low', shift: number): SlicedWork<boolean> {
+  const digits = from[word]
+  const { length } = digits
+  const places = new Uint32Array(DIGITS)
+  for (let i = 0; i < length; i++) {
+    const digit = ((digits[i] as number) >>> shift) & DIGIT_MASK
     places[digit] = (places[digit] as number) + 1
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
-  for (let i = 1; i <= DIGITS; i++) places[i] = (places[i] as number) + (places[i - 1] as number)
-  for (let i = 0; i < from.length; i++) {
-    const at = from[i] as number
-    const digit = (records.keyWordAt(at, word) >>> shift) & 0xffff
+  if (places[((digits[0] as number) >>> shift) & DIGIT_MASK] === length) return false
+  for (let digit = 0, place = 0; digit < DIGITS; digit++) {
+    const count = places[digit] as number
+    places[digit] = place
+    place += count
+  }
+  for (let i = 0; i < length; i++) {
+    const digit = ((digits[i] as number) >>> shift) & DIGIT_MASK
     const place = places[digit] as number
     places[digit] = place + 1
-    to[place] = at
+    to.records[place] = from.records[i] as number
+    to.high[place] = from.high[i] as number
+    to.low[place] = from.low[i] as number
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
+  return true
 }
 
-function isAlike(records: KeyedRecords, left: number, right: number, skip: number): boolean {
-  return (
-    records.keyWordAt(left, skip) === records.keyWordAt(right, skip) &&
-    records.keyWordAt(left, skip + 4) === records.keyWordAt(right, skip + 4)
-  )
+/** Keys whose words are the same may differ behind them, or in their lengths. */
+function* orderAlike(records: KeyedRecords, { records: order, high, low }: Columns): SlicedWork<void> {
+  let steps = 0
+  for (let start = 0; start < order.length; ) {
+    let end = start + 1
+    while (end < order.length && high[end] === high[start] && low[end] === low[start]) end++
+    if (end - start > 1) order.subarray(start, end).sort((left, right) => records.compareKeys(left, right))
+    steps += end - start
+    if (steps >= STEP_RECORDS) {
+      steps = 0
+      yield
+    }
+    start = end
+  }
 }
 
 /** How many first bytes, in whole words, all keys have in common. */
 function* sharedLength(records: KeyedRecords, order: Uint32Array): SlicedWork<number> {
   const first = order[0] as number
   let shared = records.keyLengthAt(first) & ~3
-  for (let i = 0; i < order.length; i++) {
+  for (let i = 0; i < order.length && shared > 0; i++) {
     const at = order[i] as number
     shared = Math.min(shared, records.keyLengthAt(at) & ~3)
     for (let skip = 0; skip < shared; skip += 4) {

@@ -1,4 +1,4 @@
-import { Slot } from '../../base/slot.js'
+import { copyViewed, Slot, type ViewedBytes } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
@@ -12,8 +12,8 @@ export const HAS_VALUE = 4
 
 /** Memory in which accumulators lie, each known by a number. */
 export interface AccumulatorMemory {
-  readonly bytes: Uint8Array
-  readonly view: DataView
+  /** The memory that one lies in. */
+  memoryOf(i: number): ViewedBytes
   accumulatorAt(i: number): number
   accumulatorBytes(i: number): number
   /** Makes room for so many bytes; returns the number by which it is known from now on. */
@@ -33,8 +33,8 @@ export class Accumulator {
   readonly #view: unknown
   readonly #otherSlot = new Slot()
   readonly #otherView: unknown
-  /** Works on the bytes themselves. */
-  readonly #raw: RawAggregate<unknown, unknown> | undefined
+  /** Works on the bytes themselves; `undefined` for aggregates that do not. */
+  readonly raw: RawAggregate<unknown, unknown> | undefined
   readonly #reader = new ByteReader()
   readonly #written = new ByteWriter()
 
@@ -42,7 +42,7 @@ export class Accumulator {
     this.#aggregate = aggregate
     this.codec = aggregate.codec
     this.#struct = isStruct(this.codec) ? this.codec : undefined
-    this.#raw = rawOf(aggregate)
+    this.raw = rawOf(aggregate)
     this.zeroBytes = this.codec.fixedBytes ?? 0
     this.#view = this.#struct?.viewOf(this.#slot, 'change')
     this.#otherView = this.#struct?.viewOf(this.#otherSlot, 'read')
@@ -53,15 +53,15 @@ export class Accumulator {
     const length = this.zeroBytes
     const at = memory.resizeAccumulator(i, length)
     const start = memory.accumulatorAt(at)
-    memory.bytes.fill(0, start, start + length)
+    memory.memoryOf(at).bytes.fill(0, start, start + length)
     memory.set(at, HAS_VALUE, false)
     return at
   }
 
   add(memory: AccumulatorMemory, i: number, event: unknown, timestampMs: number): number {
     const isFirst = !memory.has(i, HAS_VALUE)
-    if (this.#raw !== undefined) {
-      this.#raw.add(memory.view, memory.accumulatorAt(i), event, timestampMs, isFirst)
+    if (this.raw !== undefined) {
+      this.raw.add(memory.memoryOf(i).view, memory.accumulatorAt(i), event, timestampMs, isFirst)
       if (isFirst) memory.set(i, HAS_VALUE, true)
       return i
     }
@@ -84,8 +84,9 @@ export class Accumulator {
   merge(memory: AccumulatorMemory, into: number, from: AccumulatorMemory, place: number): number {
     if (!from.has(place, HAS_VALUE)) return into
     if (!memory.has(into, HAS_VALUE)) return this.copy(memory, into, from, place)
-    if (this.#raw !== undefined) {
-      this.#raw.merge(memory.view, memory.accumulatorAt(into), from.view, from.accumulatorAt(place))
+    if (this.raw !== undefined) {
+      const { view } = memory.memoryOf(into)
+      this.raw.merge(view, memory.accumulatorAt(into), from.memoryOf(place).view, from.accumulatorAt(place))
       return into
     }
     const { merge } = this.#aggregate
@@ -105,9 +106,7 @@ export class Accumulator {
     const at = memory.resizeAccumulator(i, length)
     // Behind the resizing: it may be in the same memory.
     const start = from.accumulatorAt(place)
-    const to = memory.accumulatorAt(at)
-    const { bytes } = from
-    for (let n = 0; n < length; n++) memory.bytes[to + n] = bytes[start + n] as number
+    copyViewed(from.memoryOf(place), start, length, memory.memoryOf(at), memory.accumulatorAt(at))
     memory.set(at, HAS_VALUE, from.has(place, HAS_VALUE))
     return at
   }
@@ -125,7 +124,7 @@ export class Accumulator {
   check(memory: AccumulatorMemory, i: number): void {
     // Behind a discarding result there may be nothing, in no form.
     if (!memory.has(i, HAS_VALUE) && memory.accumulatorBytes(i) === this.zeroBytes) return
-    const raw = this.#raw
+    const raw = this.raw
     if (raw === undefined) {
       const accumulator = this.read(memory, i)
       bytesWorkOf(this.#aggregate)?.check(accumulator as Uint8Array)
@@ -135,12 +134,12 @@ export class Accumulator {
     if (memory.accumulatorBytes(i) !== this.zeroBytes) {
       throw new CodecError(`${memory.accumulatorBytes(i)} bytes instead of ${this.zeroBytes}`)
     }
-    raw.check?.(memory.view, memory.accumulatorAt(i))
+    raw.check?.(memory.memoryOf(i).view, memory.accumulatorAt(i))
   }
 
   /** What a window comes to. */
   result(memory: AccumulatorMemory, i: number): unknown {
-    if (this.#raw !== undefined) return this.#raw.result(memory.view, memory.accumulatorAt(i))
+    if (this.raw !== undefined) return this.raw.result(memory.memoryOf(i).view, memory.accumulatorAt(i))
     const { result } = this.#aggregate
     if (result === undefined) return this.read(memory, i)
     if (this.#struct === undefined) return result(this.read(memory, i))
@@ -154,17 +153,16 @@ export class Accumulator {
     this.codec.write(value, written)
     const at = memory.resizeAccumulator(i, written.length)
     const start = memory.accumulatorAt(at)
-    for (let n = 0; n < written.length; n++) memory.bytes[start + n] = written.bytes[n] as number
+    copyViewed(written, 0, written.length, memory.memoryOf(at), start)
     return at
   }
 }
 
 /** Shows an accumulator where it lies. */
 function showAccumulator(memory: AccumulatorMemory, i: number, slot: Slot): void {
-  if (slot.bytes !== memory.bytes) {
-    slot.bytes = memory.bytes
-    slot.view = memory.view
-  }
+  const { bytes, view } = memory.memoryOf(i)
+  slot.bytes = bytes
+  slot.view = view
   slot.offset = memory.accumulatorAt(i)
   slot.length = memory.accumulatorBytes(i)
 }

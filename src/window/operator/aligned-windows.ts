@@ -7,7 +7,7 @@
 
 import { present } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
-import { copyViewed } from '../../base/slot.js'
+import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
@@ -24,7 +24,7 @@ import { sortedByKey } from '../due/key-order.js'
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { EventKey, PREFIX_BYTES } from './event-key.js'
-import { IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
+import { IS_DIRTY, IS_STORED, KeyTable, TableKey, TablePlace } from './key-table.js'
 import {
   type AnyResult,
   type ErasedAggregate,
@@ -107,6 +107,7 @@ export class AlignedWindows implements WindowOperator {
   #firedEndMs = -Infinity
   readonly #key = new TableKey()
   readonly #eventKey: EventKey
+  readonly #place = new TablePlace()
   readonly #value = new ByteWriter()
   /** What the last event was added to, and how that was before. */
   #last: KeyTable | undefined
@@ -114,7 +115,7 @@ export class AlignedWindows implements WindowOperator {
   #lastHadValue = false
   readonly #before = new ByteWriter()
   readonly #reader = new ByteReader()
-  readonly #shownKey = { bytes: new Uint8Array(0), offset: 0, length: 0 }
+  readonly #shownKey = new Slot()
 
   constructor(options: WindowOperatorOptions) {
     const { windows, aggregate } = options.definition
@@ -143,25 +144,27 @@ export class AlignedWindows implements WindowOperator {
       if (watermarkMs >= pane.lastEndMs - 1) return
     }
     const { table } = pane
-    const tableKey = this.#eventKey.set(key)
-    let entry = table.find(tableKey)
-    if (entry === 0) entry = table.add(tableKey, this.#accumulator.zeroBytes)
+    const place = this.#place
+    table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
     if (!pane.isKept) this.#keep(pane)
     pane.isDirty = true
-    this.#lastHadValue = table.has(entry, HAS_VALUE)
-    entry = this.#addTo(table, entry, key, event, timestampMs)
-    table.set(entry, IS_DIRTY, true)
+    const { words, flagsAt } = place
+    const flags = words[flagsAt] as number
+    this.#lastHadValue = (flags & HAS_VALUE) !== 0
+    this.#lastEntry = this.#addTo(table, key, event, timestampMs)
+    // An accumulator that has outgrown its place has taken its flags with it.
+    if (this.#lastEntry === place.entry) words[flagsAt] = flags | IS_DIRTY | HAS_VALUE
+    else table.set(this.#lastEntry, IS_DIRTY, true)
     this.#last = table
-    this.#lastEntry = entry
   }
 
   revert(): void {
     this.#output.revert()
     const table = this.#last
     if (table === undefined) return
-    const { bytes, length } = this.#before
+    const { length } = this.#before
     const entry = table.resizeAccumulator(this.#lastEntry, length)
-    table.bytes.set(bytes.subarray(0, length), table.accumulatorAt(entry))
+    copyViewed(this.#before, 0, length, table.memoryOf(entry), table.accumulatorAt(entry))
     table.set(entry, HAS_VALUE, this.#lastHadValue)
     this.#last = undefined
   }
@@ -174,7 +177,7 @@ export class AlignedWindows implements WindowOperator {
       if (endMs === Infinity || endMs - 1 > watermarkMs) break
       yield* this.#fire(endMs)
       this.#firedEndMs = endMs
-      this.#drop()
+      yield* this.#drop()
     }
     if (watermarkMs + 1 > this.#firedEndMs) this.#firedEndMs = watermarkMs + 1
   }
@@ -248,7 +251,7 @@ export class AlignedWindows implements WindowOperator {
         const { table } = pane
         this.#key.set(storedKey, PREFIX_BYTES, keyEnd - PREFIX_BYTES)
         const entry = table.add(this.#key, bytes.length)
-        table.bytes.set(bytes, table.accumulatorAt(entry))
+        table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
         table.set(entry, IS_STORED, true)
         table.set(entry, HAS_VALUE, true)
         try {
@@ -261,20 +264,23 @@ export class AlignedWindows implements WindowOperator {
     }
   }
 
-  /** Adds to an accumulator, or leaves everything as it was. */
-  #addTo(table: KeyTable, entry: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): number {
+  /** Adds to the accumulator at the place that was opened, or leaves everything as it was; returns its entry. */
+  #addTo(table: KeyTable, key: KeyLike<unknown>, event: unknown, timestampMs: number): number {
     const accumulator = this.#accumulator
+    const { raw, zeroBytes } = accumulator
+    const { entry, view, payloadAt } = this.#place
     const before = this.#before
-    const length = table.accumulatorBytes(entry)
-    const at = table.accumulatorAt(entry)
+    const length = raw === undefined ? table.accumulatorBytes(entry) : zeroBytes
     before.length = 0
     before.reserve(length)
-    copyViewed(table, at, length, before, 0)
+    copyViewed(this.#place, payloadAt, length, before, 0)
     try {
-      return accumulator.add(table, entry, event, timestampMs)
+      if (raw === undefined) return accumulator.add(table, entry, event, timestampMs)
+      raw.add(view, payloadAt, event, timestampMs, !this.#lastHadValue)
+      return entry
     } catch (error) {
       // What is of no fixed size is only written when it is whole.
-      if (accumulator.zeroBytes > 0) copyViewed(before, 0, length, table, at)
+      if (zeroBytes > 0) copyViewed(before, 0, length, this.#place, payloadAt)
       throw this.#context.failure('write', error, key)
     }
   }
@@ -391,7 +397,7 @@ export class AlignedWindows implements WindowOperator {
   }
 
   /** Panes that are in no window any more. */
-  #drop(): void {
+  *#drop(): SlicedWork<void> {
     for (const [startMs, pane] of this.#panes) {
       if (pane.lastEndMs > this.#firedEndMs) continue
       this.#panes.delete(startMs)
@@ -400,26 +406,21 @@ export class AlignedWindows implements WindowOperator {
       if (pane.isStored) {
         this.#dropped.push(pane)
       } else if (this.#spare === undefined) {
-        pane.table.clear()
+        yield* pane.table.clear()
         this.#spare = pane.table
       }
     }
   }
 
   #keyOf(table: KeyTable, entry: number): unknown {
-    const { bytes, offset, length } = table.keyOf(entry, this.#shownKey)
-    const reader = this.#reader
-    // The same memory again needs no new view.
-    if (reader.bytes === bytes) reader.position = offset
-    else reader.fromBytes(bytes, offset)
-    reader.end = offset + length
+    const reader = this.#reader.fromSlot(table.keyOf(entry, this.#shownKey))
     return this.#context.readKey(reader, this.#context.keyCodec, 'whole')
   }
 
   #locate(pane: Pane, entry: number): ReturnType<StateContext<unknown>['locateBytes']> {
     const context = this.#context
     const key = pane.table.keyOf(entry, this.#shownKey)
-    const group = keyGroupOf(pane.table.view, key.offset, key.offset + key.length, context.keyGroups)
+    const group = keyGroupOf(key.view, key.offset, key.offset + key.length, context.keyGroups)
     const stored = context.locateBytes(group, key)
     stored.append(paneKey, [pane.endMs, pane.startMs])
     return stored
@@ -431,8 +432,7 @@ export class AlignedWindows implements WindowOperator {
     value.length = 0
     const length = table.accumulatorBytes(entry)
     const to = value.reserve(length)
-    const from = table.accumulatorAt(entry)
-    for (let i = 0; i < length; i++) value.bytes[to + i] = table.bytes[from + i] as number
+    copyViewed(table.memoryOf(entry), table.accumulatorAt(entry), length, value, to)
     // Before it is: where the call fails, the store may have it.
     pane.isStored = true
     table.set(entry, IS_STORED, true)

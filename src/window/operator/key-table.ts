@@ -2,23 +2,44 @@
 // has changed into the store.
 //
 //   entry := hash · flags · key length · capacity · length · key · payload      in words of 32 bits
+//   shard := (hash · entry)* · count · depth
 //
-// (1) An entry is known by where it begins. That stays until it is resized beyond its capacity, or the table is cleared.
+// (1) An entry is known by a number: that of its chunk, and where it begins there. It stays until the entry is resized beyond its
+//     capacity, or the table is cleared.
 // (2) Places are never given back one by one: an entry that is dead keeps its place, for its own key to come again. Where most are
 //     dead the table is made anew, by `compact`.
+// (3) No step grows with the table: memory is taken by chunks, and of the index one shard is split at a time. The first bits of a hash
+//     choose the shard (extendible hashing: Fagin and others, ACM TODS 4, 1979), the last ones the place in it.
 
 import { compareStretches } from '../../base/bytes.js'
-import { copyViewed, type Stretch } from '../../base/slot.js'
+import { StateError } from '../../base/errors.js'
+import type { SlicedWork } from '../../base/slices.js'
+import { copyViewed, type Slot, type ViewedBytes } from '../../base/slot.js'
 import { hashWords, randomHashKey } from '../../log/index/key-hash.js'
 import { ByteWriter } from '../../state/codec/bytes.js'
 import type { KeyedRecords } from '../due/key-order.js'
 import type { AccumulatorMemory } from './accumulator.js'
 
 const HEADER_WORDS = 5
-const INITIAL_WORDS = 1_024
-const INITIAL_PLACES = 256
+/** The first chunk grows up to the size of the others. */
+const FIRST_CHUNK_WORDS = 1_024
+const CHUNK_BITS = 16
+const CHUNK_WORDS = 1 << CHUNK_BITS
+const OFFSET_MASK = CHUNK_WORDS - 1
+/** The number of an entry has no more room. */
+const MAX_CHUNKS = 1 << (31 - CHUNK_BITS)
 /** The first entry does not begin at 0: that means none. */
 const FIRST_ENTRY = 1
+
+const FIRST_PLACES = 64
+/** A shard with more is split. */
+const SHARD_PLACES = 4_096
+/** Words behind the places of a shard. */
+const COUNT = 2
+const DEPTH = 1
+const TAIL_WORDS = 2
+/** From here on a shard grows instead: hashes that are alike in so many bits. */
+const MAX_DEPTH = 24
 
 /** The store has something else than the table, or nothing. */
 export const IS_DIRTY = 1
@@ -89,12 +110,40 @@ export class TableKey {
   }
 }
 
-export class KeyTable implements KeyedRecords, AccumulatorMemory {
-  bytes: Uint8Array = new Uint8Array(INITIAL_WORDS * 4)
+/** A piece of a table's memory, as words and as bytes. */
+class Chunk implements ViewedBytes {
+  readonly words: Int32Array
+  readonly bytes: Uint8Array
+  readonly view: DataView
+  /** Behind the last entry. */
+  end = 0
+
+  constructor(words: number) {
+    this.words = new Int32Array(words)
+    this.bytes = new Uint8Array(this.words.buffer)
+    this.view = new DataView(this.words.buffer)
+  }
+}
+
+/** Where an entry lies: filled anew by each `KeyTable.open`, and valid until the table next takes in a key or resizes an entry. */
+export class TablePlace implements ViewedBytes {
+  entry = 0
+  words: Int32Array = new Int32Array(0)
+  bytes: Uint8Array = new Uint8Array(0)
   view: DataView = new DataView(this.bytes.buffer)
-  #words = new Int32Array(this.bytes.buffer)
-  #end = FIRST_ENTRY
-  #places = new Int32Array(INITIAL_PLACES)
+  /** The place of its flags in `words`. */
+  flagsAt = 0
+  /** Where its payload begins, in bytes. */
+  payloadAt = 0
+}
+
+export class KeyTable implements KeyedRecords, AccumulatorMemory {
+  #chunks: Chunk[] = [firstChunk()]
+  /** The chunk that new entries go to. */
+  #tail = 0
+  /** Shards by the first `#depth` bits of the hashes in them; one with fewer bits of its own is there several times. */
+  #shards: Int32Array[] = [newShard(FIRST_PLACES, 0)]
+  #depth = 0
   #count = 0
   #dead = 0
 
@@ -110,43 +159,59 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
 
   /** The entry of a key, or 0. */
   find(key: TableKey): number {
-    const places = this.#places
-    const words = this.#words
-    const mask = places.length - 1
-    for (let place = key.hash & mask; ; place = (place + 1) & mask) {
-      const entry = places[place] as number
+    const { hash } = key
+    const shard = this.#shardOf(hash)
+    const mask = (shard.length >> 1) - 2
+    for (let place = hash & mask; ; place = (place + 1) & mask) {
+      const entry = shard[place * 2 + 1] as number
       if (entry === 0) return 0
-      if (words[entry] === key.hash && this.#isOf(entry, key)) return entry
+      if (shard[place * 2] === hash && this.#isOf(entry, key)) return entry
     }
+  }
+
+  /** Finds the entry of a key, or makes one as `add` does, and shows where it lies. */
+  open(key: TableKey, length: number, place: TablePlace): void {
+    let entry = this.find(key)
+    if (entry === 0) entry = this.add(key, length)
+    const chunk = this.#chunks[entry >>> CHUNK_BITS] as Chunk
+    const at = entry & OFFSET_MASK
+    place.entry = entry
+    place.words = chunk.words
+    place.bytes = chunk.bytes
+    place.view = chunk.view
+    place.flagsAt = at + 1
+    place.payloadAt = (at + HEADER_WORDS + ((key.length + 3) >> 2)) * 4
   }
 
   /** An entry for a key that has none, with a payload of so many bytes, which are zeros. */
   add(key: TableKey, length: number): number {
-    if (this.#count * 2 >= this.#places.length) this.#rehash(this.#places.length * 2)
     const keyWords = (key.length + 3) >> 2
     const capacity = (length + 3) >> 2
     const entry = this.#take(HEADER_WORDS + keyWords + capacity)
-    const words = this.#words
-    words[entry] = key.hash
-    words[entry + 1] = 0
-    words[entry + 2] = key.length
-    words[entry + 3] = capacity
-    words[entry + 4] = length
-    for (let i = 0; i < keyWords; i++) words[entry + HEADER_WORDS + i] = key.words[i] as number
-    const start = entry + HEADER_WORDS + keyWords
+    const { words } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
+    words[at] = key.hash
+    words[at + 1] = 0
+    words[at + 2] = key.length
+    words[at + 3] = capacity
+    words[at + 4] = length
+    for (let i = 0; i < keyWords; i++) words[at + HEADER_WORDS + i] = key.words[i] as number
+    const start = at + HEADER_WORDS + keyWords
     for (let i = 0; i < capacity; i++) words[start + i] = 0
+    this.#index(key.hash, entry)
     this.#count++
-    this.#put(entry)
     return entry
   }
 
   has(entry: number, flag: number): boolean {
-    return ((this.#words[entry + 1] as number) & flag) !== 0
+    return ((this.#chunkOf(entry).words[(entry & OFFSET_MASK) + 1] as number) & flag) !== 0
   }
 
   set(entry: number, flag: number, value: boolean): void {
-    const before = this.#words[entry + 1] as number
-    this.#words[entry + 1] = value ? before | flag : before & ~flag
+    const { words } = this.#chunkOf(entry)
+    const at = (entry & OFFSET_MASK) + 1
+    const before = words[at] as number
+    words[at] = value ? before | flag : before & ~flag
   }
 
   setDead(entry: number, isDead: boolean): void {
@@ -156,32 +221,43 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   }
 
   /** Shows the bytes of a key where they lie. */
-  keyOf(entry: number, stretch: { bytes: Uint8Array; offset: number; length: number }): Stretch {
-    stretch.bytes = this.bytes
-    stretch.offset = (entry + HEADER_WORDS) * 4
-    stretch.length = this.#words[entry + 2] as number
-    return stretch
+  keyOf(entry: number, slot: Slot): Slot {
+    const { words, bytes, view } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
+    slot.bytes = bytes
+    slot.view = view
+    slot.offset = (at + HEADER_WORDS) * 4
+    slot.length = words[at + 2] as number
+    return slot
   }
 
   /** Makes it the key of an entry, to be looked for in another table. */
   loadKey(entry: number, key: TableKey): TableKey {
-    const length = this.#words[entry + 2] as number
-    key.load(this.#words, entry + HEADER_WORDS, length, this.#words[entry] as number)
+    const { words } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
+    key.load(words, at + HEADER_WORDS, words[at + 2] as number, words[at] as number)
     return key
   }
 
+  memoryOf(entry: number): ViewedBytes {
+    return this.#chunkOf(entry)
+  }
+
   accumulatorAt(entry: number): number {
-    return (entry + HEADER_WORDS + (((this.#words[entry + 2] as number) + 3) >> 2)) * 4
+    const at = entry & OFFSET_MASK
+    return (at + HEADER_WORDS + (((this.#chunkOf(entry).words[at + 2] as number) + 3) >> 2)) * 4
   }
 
   accumulatorBytes(entry: number): number {
-    return this.#words[entry + 4] as number
+    return this.#chunkOf(entry).words[(entry & OFFSET_MASK) + 4] as number
   }
 
   resizeAccumulator(entry: number, length: number): number {
+    const { words } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
     const capacity = (length + 3) >> 2
-    if (capacity <= (this.#words[entry + 3] as number)) {
-      this.#words[entry + 4] = length
+    if (capacity <= (words[at + 3] as number)) {
+      words[at + 4] = length
       return entry
     }
     return this.#move(entry, length, capacity)
@@ -189,20 +265,30 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
 
   /** The first entry, or 0. */
   first(): number {
-    return this.#end > FIRST_ENTRY ? this.#passOver(FIRST_ENTRY) : 0
+    return this.#passOver(0, FIRST_ENTRY)
   }
 
   /** The one behind, or 0. */
   next(entry: number): number {
-    return this.#passOver(this.#behind(entry))
+    const at = entry & OFFSET_MASK
+    return this.#passOver(entry >>> CHUNK_BITS, behind(this.#chunkOf(entry).words, at))
   }
 
-  /** Begins anew; the memory is kept. */
-  clear(): void {
-    this.#places.fill(0)
-    this.#end = FIRST_ENTRY
+  /** Begins anew, step by step; the memory is kept. */
+  *clear(): SlicedWork<void> {
+    this.#chunks = this.#chunks.filter(({ words }) => words.length <= CHUNK_WORDS)
+    for (const [i, chunk] of this.#chunks.entries()) chunk.end = i === 0 ? FIRST_ENTRY : 0
+    this.#tail = 0
     this.#count = 0
     this.#dead = 0
+    let before: Int32Array | undefined
+    let cleared = 0
+    for (const shard of this.#shards) {
+      if (shard === before) continue
+      before = shard
+      shard.fill(0, 0, shard.length - DEPTH)
+      if (++cleared % STEP_SHARDS === 0) yield
+    }
   }
 
   /** Leaves out what is dead and stored nowhere. Entries are elsewhere afterwards. */
@@ -214,102 +300,197 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
       if (isGone) continue
       const length = this.accumulatorBytes(entry)
       const copy = kept.add(this.loadKey(entry, key), length)
-      copyViewed(this, this.accumulatorAt(entry), length, kept, kept.accumulatorAt(copy))
-      kept.#words[copy + 1] = this.#words[entry + 1] as number
+      copyViewed(
+        this.#chunkOf(entry),
+        this.accumulatorAt(entry),
+        length,
+        kept.#chunkOf(copy),
+        kept.accumulatorAt(copy),
+      )
+      const flags = this.#chunkOf(entry).words[(entry & OFFSET_MASK) + 1] as number
+      kept.#chunkOf(copy).words[(copy & OFFSET_MASK) + 1] = flags
       if (this.has(entry, IS_DEAD)) kept.#dead++
     }
-    this.bytes = kept.bytes
-    this.view = kept.view
-    this.#words = kept.#words
-    this.#end = kept.#end
-    this.#places = kept.#places
+    this.#chunks = kept.#chunks
+    this.#tail = kept.#tail
+    this.#shards = kept.#shards
+    this.#depth = kept.#depth
     this.#count = kept.#count
     this.#dead = kept.#dead
   }
 
   keyLengthAt(entry: number): number {
-    return this.#words[entry + 2] as number
+    return this.#chunkOf(entry).words[(entry & OFFSET_MASK) + 2] as number
   }
 
   keyWordAt(entry: number, skip: number): number {
+    const { words, view } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
     // Bytes behind the end of a key are zeros up to the next word, and what follows is not a part of it.
-    if (skip >= (this.#words[entry + 2] as number)) return 0
-    return this.view.getUint32((entry + HEADER_WORDS) * 4 + skip)
+    if (skip >= (words[at + 2] as number)) return 0
+    return view.getUint32((at + HEADER_WORDS) * 4 + skip)
   }
 
   compareKeys(left: number, right: number): number {
     return compareStretches(
-      this.bytes,
-      (left + HEADER_WORDS) * 4,
+      this.#chunkOf(left).bytes,
+      ((left & OFFSET_MASK) + HEADER_WORDS) * 4,
       this.keyLengthAt(left),
-      this.bytes,
-      (right + HEADER_WORDS) * 4,
+      this.#chunkOf(right).bytes,
+      ((right & OFFSET_MASK) + HEADER_WORDS) * 4,
       this.keyLengthAt(right),
     )
   }
 
+  #chunkOf(entry: number): Chunk {
+    return this.#chunks[entry >>> CHUNK_BITS] as Chunk
+  }
+
+  #shardOf(hash: number): Int32Array {
+    return this.#shards[(hash >>> 1) >>> (31 - this.#depth)] as Int32Array
+  }
+
   #isOf(entry: number, key: TableKey): boolean {
-    const words = this.#words
-    if (words[entry + 2] !== key.length) return false
+    const { words } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
+    if (words[at + 2] !== key.length) return false
     const keyWords = (key.length + 3) >> 2
-    for (let i = 0; i < keyWords; i++) if (words[entry + HEADER_WORDS + i] !== key.words[i]) return false
+    for (let i = 0; i < keyWords; i++) if (words[at + HEADER_WORDS + i] !== key.words[i]) return false
     return true
   }
 
-  #behind(entry: number): number {
-    const words = this.#words
-    return entry + HEADER_WORDS + (((words[entry + 2] as number) + 3) >> 2) + (words[entry + 3] as number)
-  }
-
-  /** Passes over what was moved elsewhere: its payload has a length below zero. */
-  #passOver(from: number): number {
-    let entry = from
-    while (entry < this.#end && (this.#words[entry + 4] as number) < 0) entry = this.#behind(entry)
-    return entry < this.#end ? entry : 0
+  /** The first entry from there on that was not moved elsewhere: the payload of one that was has a length below zero. */
+  #passOver(from: number, fromAt: number): number {
+    let at = fromAt
+    for (let i = from; i < this.#chunks.length; i++) {
+      const { words, end } = this.#chunks[i] as Chunk
+      while (at < end && (words[at + 4] as number) < 0) at = behind(words, at)
+      if (at < end) return (i << CHUNK_BITS) | at
+      at = 0
+    }
+    return 0
   }
 
   #move(entry: number, length: number, capacity: number): number {
-    const keyWords = ((this.#words[entry + 2] as number) + 3) >> 2
-    const to = this.#take(HEADER_WORDS + keyWords + capacity * 2)
-    const words = this.#words
-    const before = words[entry + 4] as number
-    const used = HEADER_WORDS + keyWords + ((before + 3) >> 2)
-    words.copyWithin(to, entry, entry + used)
-    words[to + 3] = capacity * 2
-    words[to + 4] = length
-    words[entry + 4] = -1
-    const places = this.#places
-    const mask = places.length - 1
-    let place = (words[entry] as number) & mask
-    while (places[place] !== entry) place = (place + 1) & mask
-    places[place] = to
-    return to
+    const from = this.#chunkOf(entry).words
+    const at = entry & OFFSET_MASK
+    const keyWords = ((from[at + 2] as number) + 3) >> 2
+    const moved = this.#take(HEADER_WORDS + keyWords + capacity * 2)
+    // The first chunk may have grown.
+    const before = this.#chunkOf(entry).words
+    const to = this.#chunkOf(moved).words
+    const target = moved & OFFSET_MASK
+    const used = HEADER_WORDS + keyWords + (((before[at + 4] as number) + 3) >> 2)
+    for (let i = 0; i < used; i++) to[target + i] = before[at + i] as number
+    to[target + 3] = capacity * 2
+    to[target + 4] = length
+    before[at + 4] = -1
+    const hash = before[at] as number
+    const shard = this.#shardOf(hash)
+    const mask = (shard.length >> 1) - 2
+    let place = hash & mask
+    while (shard[place * 2 + 1] !== entry) place = (place + 1) & mask
+    shard[place * 2 + 1] = moved
+    return moved
   }
 
+  /** Room for an entry of so many words. */
   #take(count: number): number {
-    const entry = this.#end
-    const end = entry + count
-    if (end > this.#words.length) {
-      const words = new Int32Array(Math.max(end, this.#words.length * 2))
-      words.set(this.#words.subarray(0, entry))
-      this.#words = words
-      this.bytes = new Uint8Array(words.buffer)
-      this.view = new DataView(words.buffer)
+    let chunk = this.#chunks[this.#tail] as Chunk
+    if (chunk.end + count > chunk.words.length) chunk = this.#room(count)
+    const at = chunk.end
+    chunk.end = at + count
+    return ((chunk === this.#chunks[this.#tail] ? this.#tail : this.#chunks.length - 1) << CHUNK_BITS) | at
+  }
+
+  #room(count: number): Chunk {
+    const { end, words } = this.#chunks[this.#tail] as Chunk
+    if (end + count <= CHUNK_WORDS && words.length < CHUNK_WORDS) {
+      const grown = new Chunk(Math.min(CHUNK_WORDS, Math.max(end + count, words.length * 2)))
+      grown.words.set(words.subarray(0, end))
+      grown.end = end
+      this.#chunks[this.#tail] = grown
+      return grown
     }
-    this.#end = end
-    return entry
+    const next = this.#chunks[this.#tail + 1]
+    const isFree = next !== undefined && next.end === 0 && count <= next.words.length
+    if (!isFree) {
+      if (this.#chunks.length === MAX_CHUNKS) {
+        const capacity = MAX_CHUNKS * CHUNK_WORDS * 4
+        throw new StateError('BACKEND_FULL', { used: capacity, capacity })
+      }
+      // What is larger than a chunk has one for itself.
+      this.#chunks.push(new Chunk(Math.max(CHUNK_WORDS, count)))
+      if (count > CHUNK_WORDS) return this.#chunks.at(-1) as Chunk
+      this.#tail = this.#chunks.length - 1
+    } else {
+      this.#tail++
+    }
+    return this.#chunks[this.#tail] as Chunk
   }
 
-  #put(entry: number): void {
-    const places = this.#places
-    const mask = places.length - 1
-    let place = (this.#words[entry] as number) & mask
-    while (places[place] !== 0) place = (place + 1) & mask
-    places[place] = entry
+  #index(hash: number, entry: number): void {
+    let shard = this.#shardOf(hash)
+    while (isFull(shard)) {
+      this.#enlarge(shard, hash)
+      shard = this.#shardOf(hash)
+    }
+    put(shard, hash, entry)
   }
 
-  #rehash(size: number): void {
-    this.#places = new Int32Array(size)
-    for (let entry = this.first(); entry !== 0; entry = this.next(entry)) this.#put(entry)
+  /** Makes room in a shard: it grows, or is split by the next bit of its hashes. */
+  #enlarge(shard: Int32Array, hash: number): void {
+    const depth = shard[shard.length - DEPTH] as number
+    const places = (shard.length - TAIL_WORDS) >> 1
+    const grows = places < SHARD_PLACES || depth === MAX_DEPTH
+    if (!grows && depth === this.#depth) {
+      this.#shards = this.#shards.flatMap((each) => [each, each])
+      this.#depth++
+    }
+    const low = newShard(grows ? places * 2 : places, grows ? depth : depth + 1)
+    const high = grows ? low : newShard(places, depth + 1)
+    for (let place = 0; place < places; place++) {
+      const entry = shard[place * 2 + 1] as number
+      if (entry === 0) continue
+      const each = shard[place * 2] as number
+      put(((each >>> (31 - depth)) & 1) === 0 ? low : high, each, entry)
+    }
+    // All shards that begin with the same bits are one behind the other.
+    const count = 1 << (this.#depth - depth)
+    const first = ((hash >>> 1) >>> (31 - this.#depth)) & ~(count - 1)
+    for (let i = 0; i < count; i++) this.#shards[first + i] = i < count / 2 ? low : high
   }
+}
+
+/** So many shards are cleared in one step. */
+const STEP_SHARDS = 16
+
+function firstChunk(): Chunk {
+  const chunk = new Chunk(FIRST_CHUNK_WORDS)
+  chunk.end = FIRST_ENTRY
+  return chunk
+}
+
+function newShard(places: number, depth: number): Int32Array {
+  const shard = new Int32Array(places * 2 + TAIL_WORDS)
+  shard[shard.length - DEPTH] = depth
+  return shard
+}
+
+/** Whether five of eight places are taken. */
+const isFull = (shard: Int32Array): boolean =>
+  ((shard[shard.length - COUNT] as number) + 1) * 16 > (shard.length - TAIL_WORDS) * 5
+
+function put(shard: Int32Array, hash: number, entry: number): void {
+  const mask = (shard.length >> 1) - 2
+  let place = hash & mask
+  while (shard[place * 2 + 1] !== 0) place = (place + 1) & mask
+  shard[place * 2] = hash
+  shard[place * 2 + 1] = entry
+  shard[shard.length - COUNT] = (shard[shard.length - COUNT] as number) + 1
+}
+
+/** Where the entry behind this one begins. */
+function behind(words: Int32Array, at: number): number {
+  return at + HEADER_WORDS + (((words[at + 2] as number) + 3) >> 2) + (words[at + 3] as number)
 }

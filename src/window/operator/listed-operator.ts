@@ -6,7 +6,7 @@
 
 import { present } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
-import type { Stretch } from '../../base/slot.js'
+import { copyViewed, Slot, type Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
@@ -71,7 +71,7 @@ export class ListedOperator implements WindowOperator {
   readonly #eventKey: EventKey
   readonly #written = new ByteWriter()
   readonly #reader = new ByteReader()
-  readonly #shown = { bytes: new Uint8Array(0), offset: 0, length: 0 }
+  readonly #shown = new Slot()
   /** The windows of the key at hand before its event. */
   readonly #before = new WindowList()
   #lastTimestampMs = 0
@@ -131,8 +131,8 @@ export class ListedOperator implements WindowOperator {
     this.#output.begin()
     this.#eventKey.set(key)
     this.#load()
-    const { bytes, length } = this.#list.writer
-    this.#before.load(bytes, 0, length)
+    const { writer } = this.#list
+    this.#before.load(writer, 0, writer.length)
     this.#lastTimestampMs = timestampMs
     const entered: Entered = {
       hasEntered: false,
@@ -165,10 +165,10 @@ export class ListedOperator implements WindowOperator {
   revert(): void {
     this.#output.revert()
     if (!this.#entered.hasEntered) return
-    const { bytes, length } = this.#before.writer
+    const { writer } = this.#before
     this.#kept?.putBack(this.#keyBytes(), this.#gone)
     this.#kept?.revert(this.#keyBytes(), this.#lastTimestampMs, this.#before.nextNumber)
-    this.#list.load(bytes, 0, length)
+    this.#list.load(writer, 0, writer.length)
     this.#save(0)
   }
 
@@ -226,7 +226,7 @@ export class ListedOperator implements WindowOperator {
       for (const [storedKey, bytes] of scanned) {
         this.#tableKey.set(storedKey, PREFIX_BYTES, storedKey.length - PREFIX_BYTES)
         const entry = table.add(this.#tableKey, bytes.length)
-        table.bytes.set(bytes, table.accumulatorAt(entry))
+        table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
         table.set(entry, IS_STORED, true)
         try {
           this.#load()
@@ -287,7 +287,7 @@ export class ListedOperator implements WindowOperator {
       this.#list.clear()
       return false
     }
-    this.#list.load(table.bytes, table.accumulatorAt(entry), table.accumulatorBytes(entry))
+    this.#list.load(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
     return true
   }
 
@@ -300,9 +300,7 @@ export class ListedOperator implements WindowOperator {
     if (list.count > 0) {
       if (entry === 0) entry = table.add(this.#tableKey, length)
       else entry = table.resizeAccumulator(entry, length)
-      const at = table.accumulatorAt(entry)
-      const { bytes } = list
-      for (let i = 0; i < length; i++) table.bytes[at + i] = bytes[i] as number
+      copyViewed(list.writer, 0, length, table.memoryOf(entry), table.accumulatorAt(entry))
       table.setDead(entry, false)
       table.set(entry, IS_DIRTY, true)
     } else if (entry !== 0) {
@@ -337,7 +335,7 @@ export class ListedOperator implements WindowOperator {
       return
     }
     const key = table.keyOf(entry, this.#shown)
-    const group = keyGroupOf(table.view, key.offset, key.offset + key.length, context.keyGroups)
+    const group = keyGroupOf(key.view, key.offset, key.offset + key.length, context.keyGroups)
     const stored = context.locateBytes(group, key)
     // What is noted as written was: where a call fails, the next cut writes what is left.
     if (isDead) {
@@ -351,8 +349,7 @@ export class ListedOperator implements WindowOperator {
     written.length = 0
     const length = table.accumulatorBytes(entry)
     const to = written.reserve(length)
-    const from = table.accumulatorAt(entry)
-    for (let i = 0; i < length; i++) written.bytes[to + i] = table.bytes[from + i] as number
+    copyViewed(table.memoryOf(entry), table.accumulatorAt(entry), length, written, to)
     entries.put(stored, written)
     table.set(entry, IS_DIRTY, false)
   }

@@ -6,6 +6,7 @@
 // (1) Windows are in the order of their starts, then of their ends.
 // (2) The end of a window that only ends with the stream is +Infinity.
 
+import { copyViewed, type ViewedBytes } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
@@ -39,8 +40,8 @@ export class WindowList implements AccumulatorMemory {
     return this.writer.bytes
   }
 
-  get view(): DataView {
-    return this.writer.view
+  memoryOf(): ViewedBytes {
+    return this.writer
   }
 
   get count(): number {
@@ -55,13 +56,12 @@ export class WindowList implements AccumulatorMemory {
     this.writer.view.setUint32(at, 0, true)
   }
 
-  /** Copies the windows of a value, of which `length` bytes are in `bytes` from `offset`. */
-  load(bytes: Uint8Array, offset: number, length: number): void {
+  /** Copies the windows of a value, of which `length` bytes are in this memory from `offset`. */
+  load(memory: ViewedBytes, offset: number, length: number): void {
     const { writer } = this
     writer.length = 0
     writer.reserve(length)
-    if (length <= SHORT_BYTES) for (let i = 0; i < length; i++) writer.bytes[i] = bytes[offset + i] as number
-    else writer.bytes.set(bytes.subarray(offset, offset + length), 0)
+    copyViewed(memory, offset, length, writer, 0)
     this.#count = 0
     if (length < HEAD_BYTES) throw new CodecError(`${length} bytes, which are no windows`)
     let at = HEAD_BYTES
@@ -239,9 +239,6 @@ export class WindowList implements AccumulatorMemory {
   }
 }
 
-/** Up to here a loop beats the built-in copy. */
-const SHORT_BYTES = 128
-
 /** An open window as tools see it. */
 export interface StoredWindow {
   readonly startMs: number
@@ -267,7 +264,7 @@ export function windowListCodec(
     },
     read: (from: ByteReader) => {
       const start = from.take(from.rest())
-      list.load(from.bytes, start, from.position - start)
+      list.load(from, start, from.position - start)
       return Array.from({ length: list.count }, (_, i) => {
         reader.fromBytes(list.bytes, list.accumulatorAt(i))
         reader.end = reader.position + list.accumulatorBytes(i)
