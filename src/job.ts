@@ -9,7 +9,15 @@ export type {
   Timer,
 } from './job/job-options.js'
 export { withWindows } from './job/job-windows.js'
-export { type JobHealth, type JobStats, type RunningJob, runJob, type StopOptions } from './job/run-job.js'
+export {
+  type JobHealth,
+  type JobStats,
+  type RunningJob,
+  type RunningPipedJob,
+  runJob,
+  type StageStats,
+  type StopOptions,
+} from './job/run-job.js'
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'
 export type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './job/sink/sink.js'
@@ -27,6 +35,16 @@ export type {
   SourceReader,
 } from './job/source/source.js'
 export { linesOf, type StreamSourceOptions, streamSource } from './job/source/stream-source.js'
+export {
+  type DefinedJob,
+  type DefinedPipedJob,
+  type DefineStage,
+  type PipedJob,
+  type PipedJobOptions,
+  type StageDefinition,
+  type StageSchemas,
+  withStages,
+} from './job/stage-definition.js'
 export type { PartitionProgress, SourceTimeOptions } from './window/time/source-time.js'
 export {
   ascending,

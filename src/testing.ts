@@ -5,7 +5,7 @@ export {
   runConformanceSuite,
 } from './testing/conformance.js'
 export { FaultyCheckpointStorage } from './testing/faulty-storage.js'
-export { JobTest, type JobTestOptions, type TestedJob, testJob } from './testing/job-test.js'
+export { type AnyJob, JobTest, type JobTestOptions, type TestedJob, testJob } from './testing/job-test.js'
 export { ManualClock } from './testing/manual-clock.js'
 export { ModelStateBackend, type ModelStateBackendOptions } from './testing/model-state-backend.js'
 export { runSinkConformanceSuite, type SinkFixture } from './testing/sink-conformance.js'

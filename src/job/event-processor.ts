@@ -14,15 +14,16 @@ import { runThrough } from '../base/slices.js'
 import { ByteWriter } from '../state/codec/bytes.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { GivenKey } from '../state/key/stored-key.js'
-import { shownKey } from '../state/kinds/state-context.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { type BoundStates, hostOf, type StateStore } from '../state/store.js'
 import type { BadTimestamp, PartitionTime, SourceTime } from '../window/time/source-time.js'
-import type { BadEvent, JobOptions, KeyOf, ProcessContext, Timer } from './job-options.js'
-import type { FiringTimers, JobTimers } from './job-timers.js'
+import type { BadEvent, JobOptions, KeyOf, ProcessContext } from './job-options.js'
+import { type FiringTimers, type JobTimers, noTimers } from './job-timers.js'
 import type { JobWindows } from './job-windows.js'
+import type { LaterStage } from './later-stage.js'
 import type { PolledEvents, Position } from './source/source.js'
 import type { StoredCuts } from './stored-cuts.js'
+import { TimerCalls } from './timer-calls.js'
 
 /** How long a slice may hold the event loop. */
 const SLICE_MS = 4
@@ -42,6 +43,8 @@ export interface ProcessorParts<Event, Schema extends StateSchema, Output> {
   readonly states: BoundStates<Schema>
   readonly clock: ForwardClock
   readonly positions: { readonly [partition: string]: Position }
+  /** The stage behind this one, where there is one: what is emitted here goes there instead of to the sink. */
+  readonly next: LaterStage | undefined
 }
 
 export class EventProcessor<Event, Schema extends StateSchema, Output> {
@@ -49,20 +52,24 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   readonly positions: Map<string, Position>
   events = 0
   badEvents = 0
-  firedTimers = 0
   readonly #parts: ProcessorParts<Event, Schema, Output>
   readonly #context: Context<Schema, Output>
   readonly #failsOnBadEvents: boolean
+  readonly #calls: TimerCalls<Context<Schema, Output>>
+  /** What this stage has emitted; with the times of that where it goes to another one. */
   #emitted: Output[] = []
+  #timestamps: number[] = []
+  /** What goes to the sink, where that is what another stage has emitted. */
+  #results: Output[] = []
   /** Something is in memory that the store does not have. */
   #hasNews = false
 
   constructor(parts: ProcessorParts<Event, Schema, Output>) {
-    const { options, store, positions, states, timers, clock } = parts
+    const { options, store, positions, states, timers, clock, key } = parts
     this.#parts = parts
     this.positions = new Map(Object.entries(positions))
     this.#failsOnBadEvents = (options.onBadEvent ?? 'fail') === 'fail'
-    this.#context = {
+    const context: Context<Schema, Output> = {
       state: states,
       store,
       key: undefined as KeyOf<Schema>,
@@ -71,12 +78,25 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       partition: '',
       timers: timers ?? noTimers,
       now: () => clock.now(),
-      emit: options.sink === undefined ? () => noSink() : (output) => void this.#emitted.push(output),
+      emit: this.#emitOf(),
     }
+    this.#context = context
+    const { name: job, onTimer } = options
+    const timed = store as { at(timestampMs: number): void }
+    this.#calls = new TimerCalls({ job, stage: undefined, onTimer, context, key, store: timed, clock })
+  }
+
+  get firedTimers(): number {
+    return this.#calls.fired
   }
 
   /** What slices have emitted, and nobody has taken: none where the engine keeps it. */
   takeEmitted(): readonly Output[] {
+    if (this.#parts.next !== undefined) {
+      const results = this.#results
+      if (results.length > 0) this.#results = []
+      return results
+    }
     if (this.#emitted.length === 0) return this.#emitted
     const emitted = this.#emitted
     this.#emitted = []
@@ -84,25 +104,64 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   }
 
   /** Outputs that do not come from an event at hand. */
-  emit(output: Output): void {
-    if (this.#parts.options.sink === undefined) noSink()
+  emit(output: Output, timestampMs: number): void {
     this.#hasNews = true
+    if (this.#parts.next !== undefined) this.#timestamps.push(timestampMs)
+    else if (this.#parts.options.sink === undefined) noSink()
     this.#emitted.push(output)
   }
 
+  /** Outputs of the last stage, where there are several. */
+  emitResult(output: Output): void {
+    if (this.#parts.options.sink === undefined) noSink()
+    this.#hasNews = true
+    this.#results.push(output)
+  }
+
+  /** Gives what this stage has emitted to the next one. */
+  passOn(): void {
+    const { next } = this.#parts
+    if (next === undefined || this.#emitted.length === 0) return
+    const emitted = this.#emitted
+    const timestamps = this.#timestamps
+    this.#emitted = []
+    this.#timestamps = []
+    for (let i = 0; i < emitted.length; i++) {
+      next.accept(emitted[i], timestamps[i] as number)
+      next.passOn()
+    }
+  }
+
+  #emitOf(): (output: Output) => void {
+    const { options, next } = this.#parts
+    if (next !== undefined) {
+      return (output) => {
+        this.#timestamps.push(this.#calls.outputMs ?? this.#context.timestampMs)
+        this.#emitted.push(output)
+      }
+    }
+    return options.sink === undefined ? () => noSink() : (output) => void this.#emitted.push(output)
+  }
+
   /** Puts windows, outputs and the record of the job into the store, in one step. */
-  recordWindows(windows: JobWindows): void {
+  recordWindows(all: readonly JobWindows[]): void {
     if (!this.#hasNews) return
     this.#hasNews = false
     // Nothing of it is read on the way, so that no batch need be looked through.
     hostOf(this.#parts.store as object).together(() => {
-      runThrough(windows.flush())
+      for (const windows of all) runThrough(windows.flush())
       this.#record()
     })
   }
 
   /** Processes events as long as a slice may take; returns behind which one it stopped. */
   slice(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
+    const until = this.#slice(polled, from, partition)
+    this.passOn()
+    return until
+  }
+
+  #slice(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
     if (this.#parts.windows !== undefined) return this.#windowSlice(polled, from, partition)
     if (this.#parts.stored === undefined && this.#failsOnBadEvents) {
       // Nothing of the state is kept where this throws: the job then goes on from its last cut.
@@ -191,6 +250,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       if (step === undefined) throw error
       if (step === 'badValue') {
         this.#emitted.length = emittedBefore
+        if (this.#timestamps.length > emittedBefore) this.#timestamps.length = emittedBefore
         if (!isStateError(error, 'SERIALIZATION_FAILED')) throw this.#failureAt(polled, place, error)
       }
       throw this.#rejection(polled, place, step, error)
@@ -205,54 +265,25 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   }
 
   /** Calls `onTimer` for what is due as long as a slice may take; whether more is left. */
-  timerSlice(firing: FiringTimers): boolean {
-    const { stored } = this.#parts
+  timerSlice(firing: FiringTimers, stage?: LaterStage): boolean {
+    const { stored, time } = this.#parts
+    const fire = () => {
+      if (stage === undefined) {
+        const isMore = this.#calls.fireEach(firing, time?.watermarkMs ?? -Infinity)
+        this.passOn()
+        return isMore
+      }
+      const isMore = stage.fireEach(firing)
+      stage.passOn()
+      return isMore
+    }
     // As of events: nothing of the state is kept where this throws.
-    if (stored === undefined) return this.#fireEach(firing)
+    if (stored === undefined) return fire()
     return this.#parts.store.batch(() => {
-      const isMore = this.#fireEach(firing)
+      const isMore = fire()
       this.#record()
       return isMore
     }) as boolean
-  }
-
-  #fireEach(firing: FiringTimers): boolean {
-    const context = this.#context
-    context.partition = ''
-    context.watermarkMs = this.#parts.time?.watermarkMs ?? -Infinity
-    const endMs = performance.now() + SLICE_MS
-    for (let fired = 1; ; fired++) {
-      const timer = firing.take()
-      if (timer === undefined) return false
-      this.#fire(timer)
-      if (fired % EVENTS_PER_LOOK === 0 && performance.now() >= endMs) return true
-    }
-  }
-
-  #fire(timer: Timer): void {
-    const { key, store, options } = this.#parts
-    const context = this.#context
-    context.key = key.key as KeyOf<Schema>
-    context.timestampMs = timer.timestampMs
-    // What is written now is of the timer's time; what waits for the machine's time is of no event.
-    const writtenAtMs = timer.time === 'event' ? timer.timestampMs : context.watermarkMs
-    if (Number.isFinite(writtenAtMs)) (store as { at(timestampMs: number): void }).at(writtenAtMs)
-    try {
-      options.onTimer?.(timer, context)
-    } catch (error) {
-      throw this.#failureOfTimer(timer, error)
-    }
-    this.firedTimers++
-  }
-
-  #failureOfTimer({ time, timestampMs, name }: Timer, error: unknown): StateError<'JOB_FAILED'> {
-    const which = `the ${time} timer ${name === '' ? '' : `'${name}' `}at ${timestampMs} of key ${shownKey(this.#context.key)}`
-    const details = { job: this.#parts.options.name, partition: undefined, position: undefined }
-    return new StateError(
-      'JOB_FAILED',
-      { ...details, reason: `${which}: ${reasonOf(error)}` },
-      { cause: error },
-    )
   }
 
   /** What the events write, and where that leaves the job: all of it or nothing. */
@@ -271,6 +302,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       this.events = eventsBefore
       this.badEvents = badBefore
       this.#emitted = []
+      this.#timestamps = []
+      this.#results = []
       if (positionBefore === undefined) this.positions.delete(polled.partition)
       else this.positions.set(polled.partition, positionBefore)
       throw error
@@ -281,9 +314,9 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   #record(): void {
     const { stored, store } = this.#parts
     if (stored === undefined) return
+    this.passOn()
     const { entries } = hostOf(store as object)
-    const emitted = this.#emitted
-    this.#emitted = []
+    const emitted = this.takeEmitted()
     const writer = new ByteWriter()
     stored.record((key, value) => {
       writer.length = 0
@@ -382,7 +415,15 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       partition: polled.partition,
       position: polled.positionAfter(place),
     }
-    onBadEvent(bad, this.#context.emit)
+    const { time, clock } = this.#parts
+    const watermarkMs = time?.watermarkMs ?? -Infinity
+    // Its own time may be what is wrong with it.
+    this.#calls.outputMs = Number.isFinite(watermarkMs) ? watermarkMs + 1 : clock.now()
+    try {
+      onBadEvent(bad, this.#context.emit)
+    } finally {
+      this.#calls.outputMs = undefined
+    }
     return place + 1
   }
 
@@ -425,15 +466,6 @@ class Rejection extends Error {
     this.reason = reason
     this.error = error
   }
-}
-
-const noOnTimer = (): never => {
-  throw new Error('a timer was set or deleted, and the job has no onTimer')
-}
-
-const noTimers: ProcessContext<never, never, never>['timers'] = {
-  event: { set: noOnTimer, delete: noOnTimer },
-  processing: { set: noOnTimer, delete: noOnTimer },
 }
 
 function noSink(): never {

@@ -1,14 +1,11 @@
 import type { SyncStateBackend } from '../backend/state-backend.js'
 import type { Clock } from '../base/clock.js'
-import type { Violation } from '../base/errors.js'
-import { hasMethods, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
 import type { Logger } from '../checkpoint/types.js'
-import { nameProblem, type StateSchema } from '../state/schema/define-state.js'
+import type { StateSchema } from '../state/schema/define-state.js'
 import type { BoundStates, OpenOptions, StateStore } from '../state/store.js'
 import type { SourceTimeOptions } from '../window/time/source-time.js'
-import { isWindowDefinition, type WindowDefinition } from '../window/windowed.js'
-import { windowStateNames } from './job-windows.js'
+import type { WindowDefinition } from '../window/windowed.js'
 import type { Sink } from './sink/sink.js'
 import type { Position, Source } from './source/source.js'
 
@@ -59,9 +56,12 @@ export interface BadEvent<Event> {
   readonly error: Error
   /** Nothing useful where it is undecodable. */
   readonly event: Event
+  /** `''` where it is an output of another stage. */
   readonly partition: string
-  /** Behind it. */
+  /** Behind it; `null` where it is an output of another stage. */
   readonly position: Position
+  /** The stage that cannot process it, where that is a later one. */
+  readonly stage?: string
 }
 
 export interface JobOptions<Event, Schema extends StateSchema, Output> {
@@ -89,6 +89,8 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
    */
   readonly windows?: { readonly [name: string]: WindowDefinition<NoInfer<Event>, KeyOf<Schema>, Output> }
   readonly schema: Schema
+  /** What the outputs go through on their way to the sink: made by `pipe` of `defineJob`. */
+  readonly stages?: readonly object[]
   /** How the store is opened. */
   readonly open?: OpenOptions
   /** Where the state is. It belongs to the job while that runs, and stays the caller's to close. */
@@ -123,37 +125,6 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
 /** The type of a schema's keys. */
 export type KeyOf<Schema> = Schema extends StateSchema<infer Key, infer _States> ? Key : never
 
-const text: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be text')
-
-const optionRules: { readonly [name: string]: Rule } = {
-  name: text,
-  source: hasMethods('open'),
-  key: rules.function,
-  timestamp: rules.function,
-  time: rules.object,
-  process: rules.function,
-  windows: rules.object,
-  onTimer: rules.function,
-  schema: rules.object,
-  open: rules.object,
-  backend: hasMethods('getSync', 'putSync', 'writeSync', 'flush'),
-  checkpoints: rules.object,
-  flushIntervalMs: rules.positiveMs,
-  restoreFrom: text,
-  sink: hasMethods('open'),
-  onBadEvent: (value) =>
-    value === 'fail' || value === 'skip' || typeof value === 'function'
-      ? undefined
-      : "must be 'fail', 'skip' or a function",
-  maxPollEvents: rules.positiveInteger,
-  stallAfterMs: rules.positiveMs,
-  stopTimeoutMs: rules.positiveMs,
-  clock: hasMethods('now', 'setTimer'),
-  logger: hasMethods('debug', 'info', 'warn', 'error'),
-}
-
-const REQUIRED = ['name', 'source', 'key', 'schema', 'backend'] as const
-
 /**
  * What a job is, wherever it runs: the options of `runJob` without those that say where from, where to, and on what.
  */
@@ -162,7 +133,8 @@ export type JobDefinition<Event, Schema extends StateSchema, Output> = Omit<
   WhereItRuns
 >
 
-type WhereItRuns =
+/** The options that say where from, where to, and on what. */
+export type WhereItRuns =
   | 'source'
   | 'sink'
   | 'backend'
@@ -175,65 +147,3 @@ type WhereItRuns =
   | 'stopTimeoutMs'
   | 'clock'
   | 'logger'
-
-/** `INVALID_ARGUMENT` with everything that is wrong. `keepsCutsElsewhere`: a test does, so that no engine need be durable. */
-export function checkJobOptions<Event, Schema extends StateSchema, Output>(
-  options: JobOptions<Event, Schema, Output>,
-  keepsCutsElsewhere = false,
-): void {
-  const violations: Violation[] = violationsOf(options ?? null, optionRules)
-  for (const name of REQUIRED) {
-    if (options?.[name] === undefined) violations.push({ argument: `options.${name}`, reason: 'is required' })
-  }
-  violations.push(...windowViolations(options ?? {}))
-  if ((options?.timestamp === undefined) !== (options?.time === undefined)) {
-    violations.push({ argument: 'options.timestamp', reason: 'and options.time go together' })
-  }
-  const isKept = keepsCutsElsewhere || options?.checkpoints !== undefined
-  if (options?.backend?.supports?.durable === false && !isKept) {
-    violations.push({
-      argument: 'options.checkpoints',
-      reason: `is required: '${options.backend.name}' keeps nothing`,
-    })
-  }
-  if (options?.restoreFrom !== undefined && options.checkpoints === undefined) {
-    violations.push({ argument: 'options.restoreFrom', reason: 'needs options.checkpoints' })
-  }
-  rejectViolations(violations)
-}
-
-/** What is wrong with the windows of a job, or with having them. */
-function windowViolations(options: {
-  readonly process?: unknown
-  readonly onTimer?: unknown
-  readonly timestamp?: unknown
-  readonly windows?: { readonly [name: string]: object }
-  readonly schema?: { readonly states?: object }
-}): Violation[] {
-  const { process, onTimer, timestamp, windows, schema } = options
-  if ((process === undefined) === (windows === undefined)) {
-    return [{ argument: 'options.process', reason: 'or options.windows is required, and only one of them' }]
-  }
-  if (windows === undefined || rules.object(windows) !== undefined) return []
-  const violations: Violation[] = []
-  if (onTimer !== undefined) violations.push({ argument: 'options.onTimer', reason: 'goes with process' })
-  if (timestamp === undefined)
-    violations.push({ argument: 'options.timestamp', reason: 'is required by windows' })
-  if (Object.keys(windows).length === 0) {
-    violations.push({ argument: 'options.windows', reason: 'must have one at least' })
-  }
-  for (const [name, definition] of Object.entries(windows)) {
-    if (!isWindowDefinition(definition)) {
-      return [...violations, { argument: `options.windows.${name}`, reason: 'must be made by windowed()' }]
-    }
-  }
-  const names = windowStateNames(windows)
-  const taken = names.filter((name) => Object.hasOwn(schema?.states ?? {}, name))
-  for (const name of taken)
-    violations.push({ argument: `options.windows['${name}']`, reason: 'has the name of a state' })
-  for (const [i, name] of names.entries()) {
-    const problem = names.indexOf(name) < i ? 'has the name of a state of other windows' : nameProblem(name)
-    if (problem !== undefined) violations.push({ argument: `options.windows['${name}']`, reason: problem })
-  }
-  return violations
-}

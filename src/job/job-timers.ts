@@ -155,6 +155,16 @@ export class FiringTimers {
   }
 }
 
+const noOnTimer = (): never => {
+  throw new Error('a timer was set or deleted, and the job has no onTimer')
+}
+
+/** Of a job, or a stage, without `onTimer`. */
+export const noTimers: { readonly event: KeyTimers; readonly processing: KeyTimers } = {
+  event: { set: noOnTimer, delete: noOnTimer },
+  processing: { set: noOnTimer, delete: noOnTimer },
+}
+
 function keyTimers(kept: KeptTimers): KeyTimers {
   return Object.freeze({
     set: (timestampMs: number, name = '') => void kept.set(timestampMs, name),

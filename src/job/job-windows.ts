@@ -3,12 +3,14 @@
 // (1) An event enters all windows, or none: what one of them refuses is taken out of the others again.
 // (2) Between two cuts open windows are in memory; `flush` writes what has changed (src/window/operator).
 
+import type { Violation } from '../base/errors.js'
+import { rules } from '../base/options.js'
 import type { SlicedWork } from '../base/slices.js'
 import type { StateDefinition } from '../state/kinds/definitions.js'
-import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
+import { nameProblem, type StateDefinitions, type StateSchema } from '../state/schema/define-state.js'
 import { openWindows, statesOfWindows } from '../window/operator/open-windows.js'
 import type { ErasedWindows, LateFigures, WindowOperator } from '../window/operator/window-operator.js'
-import type { WindowResult } from '../window/windowed.js'
+import { isWindowDefinition, type WindowResult } from '../window/windowed.js'
 
 /** Windows under their names. */
 export interface WindowDefinitions {
@@ -29,16 +31,55 @@ export function withWindows<Schema extends StateSchema>(schema: Schema, windows:
 }
 
 /** The names of the states that windows are kept in. */
-export function windowStateNames(windows: WindowDefinitions): string[] {
+function windowStateNames(windows: WindowDefinitions): string[] {
   return Object.entries(windows).flatMap(([name, definition]) =>
     Object.keys(statesOfWindows(name, definition)),
   )
 }
 
+/** What is wrong with the windows of a job, or with having them. */
+export function windowViolations(
+  options: {
+    readonly process?: unknown
+    readonly onTimer?: unknown
+    readonly timestamp?: unknown
+    readonly windows?: { readonly [name: string]: object } | undefined
+    readonly schema?: { readonly states?: object }
+  },
+  label: string,
+): Violation[] {
+  const { process, onTimer, timestamp, windows, schema } = options
+  if ((process === undefined) === (windows === undefined)) {
+    return [{ argument: `${label}.process`, reason: 'or windows is required, and only one of them' }]
+  }
+  if (windows === undefined || rules.object(windows) !== undefined) return []
+  const violations: Violation[] = []
+  if (onTimer !== undefined) violations.push({ argument: `${label}.onTimer`, reason: 'goes with process' })
+  if (timestamp === undefined)
+    violations.push({ argument: `${label}.timestamp`, reason: 'is required by windows' })
+  if (Object.keys(windows).length === 0) {
+    violations.push({ argument: `${label}.windows`, reason: 'must have one at least' })
+  }
+  for (const [name, definition] of Object.entries(windows)) {
+    if (!isWindowDefinition(definition)) {
+      return [...violations, { argument: `${label}.windows.${name}`, reason: 'must be made by windowed()' }]
+    }
+  }
+  const names = windowStateNames(windows)
+  const taken = names.filter((name) => Object.hasOwn(schema?.states ?? {}, name))
+  for (const name of taken)
+    violations.push({ argument: `${label}.windows['${name}']`, reason: 'has the name of a state' })
+  for (const [i, name] of names.entries()) {
+    const problem = names.indexOf(name) < i ? 'has the name of a state of other windows' : nameProblem(name)
+    if (problem !== undefined) violations.push({ argument: `${label}.windows['${name}']`, reason: problem })
+  }
+  return violations
+}
+
 export interface JobWindowsOptions {
   readonly store: object
   readonly windows: WindowDefinitions
-  readonly emit: (output: unknown) => void
+  readonly emit: (output: unknown, timestampMs: number) => void
   readonly nowMs: () => number
 }
 
@@ -105,6 +146,10 @@ export class JobWindows {
   /** When that has something to do; `Infinity` where it has not. */
   get nextProcessingMs(): number {
     return Math.min(Infinity, ...this.#operators.map(({ nextProcessingMs }) => nextProcessingMs))
+  }
+
+  has(name: string): boolean {
+    return this.#byName.has(name)
   }
 
   peek(name: string, key: unknown): readonly WindowResult<unknown, unknown>[] {

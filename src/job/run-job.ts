@@ -5,7 +5,7 @@
 // (3) What fails ends the job, and no cut is made after it (J8).
 
 import { randomUUID } from 'node:crypto'
-import { type CancelTimer, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
+import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
@@ -15,16 +15,19 @@ import type { StateSchema } from '../state/schema/define-state.js'
 import { boundStatesOf, StateStore } from '../state/store.js'
 import { type PartitionProgress, SourceTime } from '../window/time/source-time.js'
 import type { WindowResult } from '../window/windowed.js'
+import { checkJobOptions } from './check-job-options.js'
 import { CoordinatedCuts } from './coordinated-cuts.js'
 import type { JobCut } from './cut.js'
 import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
-import { checkJobOptions, type JobOptions, type KeyOf } from './job-options.js'
+import type { JobOptions, KeyOf } from './job-options.js'
 import { type FiringTimers, JobTimers, schemaOf } from './job-timers.js'
 import { JobWindows } from './job-windows.js'
+import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
 import type { EpochId } from './sink/sink.js'
 import type { PolledEvents, Position, SourceReader } from './source/source.js'
+import { type AnyStage, type PipedJobOptions, type StageSchemas, withStages } from './stage-definition.js'
 import { StoredCuts } from './stored-cuts.js'
 import { Waiting } from './waiting.js'
 
@@ -65,6 +68,15 @@ export interface JobStats {
   readonly positions: { readonly [partition: string]: Position }
   /** How far each partition is in the time of its events; empty without event time. */
   readonly partitions: { readonly [partition: string]: PartitionProgress }
+  /** Of the stages behind the first one, by their names. What is told of late events and timers above is of all stages. */
+  readonly stages: { readonly [stage: string]: StageStats }
+}
+
+export interface StageStats {
+  /** Outputs of the stage before that it has processed, in this process. */
+  readonly events: number
+  /** Those that it could not (J7). */
+  readonly badEvents: number
 }
 
 export interface JobHealth {
@@ -108,6 +120,12 @@ export interface RunningJob<Schema> extends AsyncDisposable {
   stop(options?: StopOptions): Promise<JobStats>
 }
 
+/** A job of several stages that was started. */
+export interface RunningPipedJob<Schema, Stages> extends RunningJob<Schema> {
+  /** The states of the stages behind the first one, by the names of these. */
+  readonly stages: { readonly [Name in keyof Stages]: StateStore<Stages[Name]> }
+}
+
 /**
  * Restores the state, opens source and sink where the cut has left them, and runs until the source ends or `stop` is called.
  * Rejects where that cannot begin: with the errors of `restoreLatest`, `StateStore.open`, `Source.open` and `Sink.open`;
@@ -129,25 +147,33 @@ export interface RunningJob<Schema> extends AsyncDisposable {
  * })
  * await job.finished
  */
-export async function runJob<Event, Schema extends StateSchema, Output = never>(
+export function runJob<Event, Schema extends StateSchema, Output, Stages extends StageSchemas>(
+  options: PipedJobOptions<Event, Schema, Output, Stages>,
+): Promise<RunningPipedJob<Schema, Stages>>
+export function runJob<Event, Schema extends StateSchema, Output = never>(
   options: JobOptions<Event, Schema, Output>,
-): Promise<RunningJob<Schema>> {
-  checkJobOptions(options)
-  return await Job.start(options, undefined)
+): Promise<RunningJob<Schema>>
+export async function runJob(options: object): Promise<unknown> {
+  const given = options as JobOptions<unknown, StateSchema, unknown>
+  checkJobOptions(given)
+  return await Job.start(given, undefined)
 }
 
 /** The same, with cuts that are kept wherever the caller keeps them: for tests of jobs. */
 export async function runJobWithCuts<Event, Schema extends StateSchema, Output>(
   options: JobOptions<Event, Schema, Output>,
   cuts: Cuts,
-): Promise<RunningJob<Schema>> {
+): Promise<RunningPipedJob<Schema, StageSchemas>> {
   checkJobOptions(options, true)
   return await Job.start(options, cuts)
 }
 
-class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schema>, CutSubject {
+class Job<Event, Schema extends StateSchema, Output>
+  implements RunningPipedJob<Schema, StageSchemas>, CutSubject
+{
   readonly mutex = new Mutex()
   readonly store: StateStore<Schema>
+  readonly stages: { readonly [stage: string]: StateStore<StateSchema> }
   readonly finished: Promise<JobStats>
   readonly #options: JobOptions<Event, Schema, Output>
   readonly #cuts: Cuts
@@ -158,8 +184,11 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   readonly #outputs: Outputs<Output> | undefined
   readonly #epoch: EpochId
   readonly #processor: EventProcessor<Event, Schema, Output>
-  readonly #timers: JobTimers | undefined
-  readonly #windows: JobWindows | undefined
+  /** Those of all stages, in order. */
+  readonly #firing: readonly FiringStage[]
+  readonly #timers: readonly JobTimers[]
+  readonly #windows: readonly JobWindows[]
+  readonly #later: readonly LaterStage[]
   readonly #clock: ForwardClock
   #cancelWindowTimer: CancelTimer = () => {}
   readonly #waiting: Waiting
@@ -195,22 +224,28 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     this.#clock = forwardClock
     this.#lastCutMs = forwardClock.now()
     const onDue = () => this.#onDueTimers()
-    this.#timers =
+    const timers =
       options.onTimer === undefined
         ? undefined
         : new JobTimers({ store: store as object, key, clock, forwardClock, onDue })
     const positions = parts.cut?.positions ?? {}
-    const timers = this.#timers
-    this.#windows =
+    const windows =
       options.windows === undefined
         ? undefined
         : new JobWindows({
             store: store as object,
             windows: options.windows,
-            emit: (output) => this.#processor.emit(output as Output),
+            emit: (output, timestampMs) => this.#processor.emit(output as Output, timestampMs),
             nowMs: () => forwardClock.now(),
           })
-    const shared = { key, states, timers, windows: this.#windows, clock: forwardClock }
+    this.#later = this.#laterStages(forwardClock, clock)
+    this.stages = Object.freeze(
+      Object.fromEntries(this.#later.map((stage) => [stage.name, stage.store as never])),
+    )
+    this.#firing = [{ timers, windows, stage: undefined }, ...this.#later.map((stage) => stageOf(stage))]
+    this.#timers = this.#firing.flatMap((each) => each.timers ?? [])
+    this.#windows = this.#firing.flatMap((each) => each.windows ?? [])
+    const shared = { key, states, timers, windows, clock: forwardClock, next: this.#later[0] }
     this.#processor = new EventProcessor({ options, store, stored, time, positions, ...shared })
     this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
     this.finished = this.#run()
@@ -233,7 +268,8 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
     const opened: (() => Promise<void>)[] = []
     try {
       const { cut, isNewest } = await cuts.restore(name)
-      const schema = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
+      const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
+      const schema = options.stages === undefined ? first : withStages(first, options.stages)
       const store = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
       const reader = await options.source.open({ positions: cut?.positions ?? {} })
@@ -246,7 +282,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       }
       const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
       // An engine may have made less durable of the store's own time than of the job's.
-      if (time !== undefined) advanceStore(store, time.watermarkMs)
+      if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)
       return new Job({ options, cuts, stored, store, time, reader, outputs, epoch, cut })
     } catch (error) {
       await Promise.allSettled(opened.map((close) => close()))
@@ -256,29 +292,56 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   }
 
   peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[] {
-    if (this.#options.windows?.[windows] === undefined) {
+    const later = this.#later.find(({ name }) => windows.startsWith(`${name}.`))
+    const found = later ?? this.#firing[0]
+    const name = later === undefined ? windows : windows.slice(later.name.length + 1)
+    if (found?.windows?.has(name) !== true) {
       throw invalidArgument('windows', 'must be the name of windows of this job')
     }
-    return (this.#windows?.peek(windows, key) ?? []) as readonly WindowResult<KeyOf<Schema>, unknown>[]
+    return found.windows.peek(name, key) as readonly WindowResult<KeyOf<Schema>, unknown>[]
   }
 
   stats(): JobStats {
-    const late = this.#windows?.late
+    const late = this.#windows.map((windows) => windows.late)
     return {
       events: this.#processor.events,
       badEvents: this.#processor.badEvents,
-      firedTimers: this.#processor.firedTimers,
+      firedTimers: sum([this.#processor, ...this.#later], ({ firedTimers }) => firedTimers),
       outputs: this.#outputs?.total ?? 0,
-      lateEvents: late?.lostEvents ?? 0,
-      missedWindows: late?.missedWindows ?? 0,
+      lateEvents: sum(late, ({ lostEvents }) => lostEvents),
+      missedWindows: sum(late, ({ missedWindows }) => missedWindows),
       watermarkMs: this.#time?.watermarkMs ?? -Infinity,
       behindMs: this.#behindMs(),
-      waitingTimers: this.#timers?.size ?? 0,
+      waitingTimers: sum(this.#timers, ({ size }) => size),
       cuts: this.#cutCount,
       sinceCutMs: this.#clock.now() - this.#lastCutMs,
       positions: Object.fromEntries(this.#processor.positions),
       partitions: this.#time?.progress() ?? {},
+      stages: Object.fromEntries(
+        this.#later.map(({ name, events, badEvents }) => [name, { events, badEvents }]),
+      ),
     }
+  }
+
+  #laterStages(forwardClock: ForwardClock, clock: Clock): LaterStage[] {
+    const { name: job, stages = [], time } = this.#options
+    const made: LaterStage[] = []
+    // Each gives its outputs to the next one, so the last one is made first.
+    for (const definition of [...(stages as readonly AnyStage[])].reverse()) {
+      const [next] = made
+      const emit = (output: unknown, timestampMs: number) => {
+        if (next === undefined) {
+          this.#processor.emitResult(output as Output)
+        } else {
+          next.accept(output, timestampMs)
+          next.passOn()
+        }
+      }
+      const { store } = this
+      const shared = { job, store: store as object, clock, forwardClock, hasEventTime: time !== undefined }
+      made.unshift(new LaterStage({ ...shared, definition, emit, onDue: () => this.#onDueTimers() }))
+    }
+    return made
   }
 
   #behindMs(): number {
@@ -323,15 +386,14 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   record(): void {
     this.#throwIfFailed()
-    if (this.#windows !== undefined && this.#stored !== undefined)
-      this.#processor.recordWindows(this.#windows)
+    if (this.#windows.length > 0 && this.#stored !== undefined) this.#processor.recordWindows(this.#windows)
   }
 
   async prepare(): Promise<void> {
     this.#throwIfFailed()
     try {
       // An engine that keeps its state itself has them already, with the record of the job.
-      if (this.#windows !== undefined && this.#stored === undefined) await runSliced(this.#windows.flush())
+      if (this.#stored === undefined) for (const windows of this.#windows) await runSliced(windows.flush())
       await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
     } catch (error) {
       // There will be no other cut.
@@ -374,14 +436,16 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   async #run(): Promise<JobStats> {
     try {
-      await this.#timers?.load()
+      for (const timers of this.#timers) await timers.load()
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity
-      if (this.#windows !== undefined) await runSliced(this.#windows.restore(watermarkMs))
+      for (const windows of this.#windows) await runSliced(windows.restore(watermarkMs))
+      // As far as all stages have come: the watermark may have been on its way through them.
+      for (const stage of this.#later) stage.onWatermark(storeOf(this.store).watermark)
       await this.#cuts.begin(this)
       await this.#fireOverdue()
       this.#reads = true
       await this.#readAll()
-      this.#timers?.stop()
+      this.#stopTimers()
       this.#cancelWindowTimer()
       this.#throwIfFailed()
       await this.#cuts.finish()
@@ -393,7 +457,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       const failure = this.#error ?? failureOf(this.#options.name, error)
       this.#error = failure
       this.#state = 'failed'
-      this.#timers?.stop()
+      this.#stopTimers()
       this.#cancelWindowTimer()
       const { logger = silentLogger } = this.#options
       logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
@@ -462,7 +526,7 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
       partition?.onEnd()
       await this.#advance()
     }
-    await this.#timers?.tidy()
+    for (const timers of this.#timers) await timers.tidy()
     this.#armWindows()
   }
 
@@ -478,17 +542,27 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
   /** What follows from a watermark that is further than before. */
   async #advance(): Promise<void> {
     const time = this.#time
-    if (time?.advance() !== true) return
-    advanceStore(this.store, time.watermarkMs)
-    if (this.#timers !== undefined) await this.#fire(this.#timers.atWatermark(time.watermarkMs))
-    if (this.#windows !== undefined) await this.#delivering(this.#windows.advance(time.watermarkMs))
+    if (time?.advance() === true) await this.#passWatermark(time.watermarkMs)
+  }
+
+  /** One stage after the other: each hears of it once everything that it has fired before was processed there. */
+  async #passWatermark(watermarkMs: number): Promise<void> {
+    for (const { timers, windows, stage } of this.#firing) {
+      stage?.onWatermark(watermarkMs)
+      // What lives by event time, in whatever stage, does so until all stages have come to its end.
+      if (stage === this.#later.at(-1)) advanceStore(this.store, watermarkMs)
+      if (timers !== undefined) await this.#fire(timers.atWatermark(watermarkMs), stage)
+      if (windows !== undefined) await this.#delivering(windows.advance(watermarkMs), stage)
+    }
   }
 
   /** Work whose outputs go to the sink while it goes on. */
-  async #delivering(work: SlicedWork<void>): Promise<void> {
+  async #delivering(work: SlicedWork<void>, stage: LaterStage | undefined): Promise<void> {
     let endMs = performance.now() + SLICE_MS
+    const from = stage ?? this.#processor
     for (;;) {
       const { done } = work.next()
+      from.passOn()
       if (done !== true && performance.now() < endMs) continue
       await this.#deliver()
       if (done === true) return
@@ -499,13 +573,17 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   /** The clock calls when a window has a result that waits for it (W18). */
   #armWindows(): void {
-    const nextMs = this.#windows?.nextProcessingMs ?? Infinity
+    const nextMs = Math.min(Infinity, ...this.#windows.map(({ nextProcessingMs }) => nextProcessingMs))
     this.#cancelWindowTimer()
     if (nextMs === Infinity || this.#hasReadAll || this.#wake.signal.aborted) return
     const { clock = systemClock } = this.#options
     const fire = async () => {
       if (this.#hasReadAll || this.#wake.signal.aborted) return
-      this.#windows?.onProcessingTime(this.#clock.now())
+      for (const { windows, stage } of this.#firing) {
+        windows?.onProcessingTime(this.#clock.now())
+        const from = stage ?? this.#processor
+        from.passOn()
+      }
       await this.#deliver()
       this.#armWindows()
     }
@@ -517,32 +595,39 @@ class Job<Event, Schema extends StateSchema, Output> implements RunningJob<Schem
 
   /** What was due while the job did not run, in order (R5). */
   async #fireOverdue(): Promise<void> {
-    const timers = this.#timers
-    this.#armWindows()
-    if (timers === undefined) return
     const fire = async () => {
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity
-      if (watermarkMs > -Infinity) await this.#fire(timers.atWatermark(watermarkMs))
-      await this.#fire(timers.atClock())
+      if (watermarkMs > -Infinity) await this.#passWatermark(watermarkMs)
+      await this.#fireByClock()
     }
     await this.mutex.run(() => fire().catch((error) => this.#end(error)))
-    timers.start()
+    this.#armWindows()
+  }
+
+  /** Timers that are due by the clock. */
+  async #fireByClock(): Promise<void> {
+    for (const { timers, stage } of this.#firing) {
+      if (timers !== undefined) await this.#fire(timers.atClock(), stage)
+    }
+    for (const timers of this.#timers) timers.start()
+  }
+
+  #stopTimers(): void {
+    for (const timers of this.#timers) timers.stop()
   }
 
   /** Timers of processing time have come due: between two polls, or beside one that waits. */
   #onDueTimers(): void {
     const fire = async () => {
-      const timers = this.#timers
-      if (timers === undefined || this.#wake.signal.aborted || this.#hasReadAll) return
-      await this.#fire(timers.atClock())
-      timers.start()
+      if (this.#wake.signal.aborted || this.#hasReadAll) return
+      await this.#fireByClock()
     }
     this.mutex.run(() => fire().catch((error) => this.#end(error))).catch(() => {})
   }
 
-  async #fire(firing: FiringTimers): Promise<void> {
+  async #fire(firing: FiringTimers, stage: LaterStage | undefined): Promise<void> {
     for (;;) {
-      const isMore = this.#processor.timerSlice(firing)
+      const isMore = this.#processor.timerSlice(firing, stage)
       await this.#deliver()
       if (!isMore) return
       await nextTurn()
@@ -573,6 +658,23 @@ interface JobParts<Event, Schema extends StateSchema, Output> {
   readonly outputs: Outputs<Output> | undefined
   readonly epoch: EpochId
   readonly cut: JobCut | undefined
+}
+
+/** What of a stage fires; `stage` where it is not the first one. */
+interface FiringStage {
+  readonly timers: JobTimers | undefined
+  readonly windows: JobWindows | undefined
+  readonly stage: LaterStage | undefined
+}
+
+const stageOf = (stage: LaterStage): FiringStage => ({ timers: stage.timers, windows: stage.windows, stage })
+
+const storeOf = (store: unknown) => store as { readonly watermark: number }
+
+function sum<Item>(items: readonly Item[], of: (item: Item) => number): number {
+  let total = 0
+  for (const item of items) total += of(item)
+  return total
 }
 
 /** At the end of its source a job is at +Infinity; what lives by event time stays as it was before that. */

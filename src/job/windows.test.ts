@@ -188,7 +188,7 @@ describe('windows of a job', () => {
       await expect(runJob({ ...options, ...given } as never)).rejects.toThrow(reason)
     }
     await wrong({ windows: { perTen }, process: () => {} }, /only one of them/)
-    await wrong({}, /process or options.windows is required/)
+    await wrong({}, /process or windows is required/)
     await wrong(
       { windows: { perTen }, timestamp: undefined, time: undefined },
       /timestamp is required by windows/,

@@ -57,6 +57,7 @@ import {
   schemaForReading,
 } from './schema/open-schema.js'
 import { decodeSchema, type RecordedSchema } from './schema/recorded-schema.js'
+import { clearStates, type OpenedStore, StorePart, type WholeStore } from './store-part.js'
 import { EventExpiry } from './time/event-expiry.js'
 import { checkTimestamp, EventTime, TIME_KEY } from './time/event-time.js'
 import { WriterWatch } from './writer-watch.js'
@@ -271,14 +272,6 @@ export type BoundStates<Schema, M extends Mode = 'sync'> =
     ? { readonly [Name in keyof States]: BoundStateOf<States[Name], M, Key> }
     : never
 
-/** What layers above see of a store that was opened. */
-interface OpenedStore {
-  readonly host: Host
-  readonly schema: StateSchema
-  readonly keyGroups: number
-  readonly states: readonly OpenState[]
-}
-
 const opened = new WeakMap<object, OpenedStore>()
 
 function openedStore(store: object): OpenedStore {
@@ -311,6 +304,23 @@ export function boundStatesOf<Schema, M extends Mode>(
   return { key, states: Object.freeze(Object.fromEntries(bound)) as BoundStates<Schema, M> }
 }
 
+/**
+ * The states of a later stage of a job, which are in the store under `prefix` and their names and have a key of their own: as a store
+ * whose states have their names without it.
+ */
+export function partOf<Schema extends StateSchema>(
+  store: object,
+  prefix: string,
+  schema: Schema,
+): StateStore<Schema> {
+  const { host, keyGroups } = openedStore(store)
+  const own = Object.keys(schema.states).map((name) => ({ ...openStateOf(store, prefix + name), name }))
+  const content = { host, schema, keyGroups, states: own }
+  const part = new StorePart(store as WholeStore, content, prefix)
+  opened.set(part, content)
+  return part.withStates() as never
+}
+
 type RecordedState = RecordedSchema['states'][number]
 
 function without(state: RecordedState, part: 'former' | 'ttlChanged'): RecordedState {
@@ -339,10 +349,11 @@ class Store {
     if (host instanceof AwaitedHost) host.time = this.#time
     this.#expiry = new EventExpiry(host, recorded.keyGroups, this.#time)
     const isReadOnly = backend.isReadOnly === true
-    const options = { host, keyCodec: this.#keyCodec, schema: recorded, expiry: this.#expiry, isReadOnly }
+    const options = { host, schema: recorded, expiry: this.#expiry, isReadOnly }
     this.#states = recorded.states.map((state) => {
       const definition = (schema.states as StateDefinitions)[state.name] as StateDefinition
-      return openState(options, definition, state)
+      const key = (definition.key ?? schema.key) as unknown as KeyCodec<unknown>
+      return openState({ ...options, keyCodec: key }, definition, state)
     })
     opened.set(this, { host, schema, keyGroups: recorded.keyGroups, states: this.#states })
   }
@@ -480,7 +491,10 @@ class Store {
     const context = new StateContext('(all)', 0, this.#host, this.#keyCodec, this.#recorded.keyGroups)
     const kept = context.kept(key)
     const { later } = this.#host
-    const clear = () => this.#clear(context, kept)
+    const clear = () => {
+      const own = this.#states.filter(({ definition }) => definition.key === undefined)
+      clearStates(own, context, kept)
+    }
     return this.#host.batch(later === undefined ? clear : () => later.write(clear))
   }
 
@@ -560,17 +574,5 @@ class Store {
     const next = { ...this.#recorded, states }
     await recordSchema(this.#backend, next)
     this.#recorded = next
-  }
-
-  #clear(context: StateContext<unknown>, key: EncodedKey<unknown>): void {
-    const { storedKey } = context
-    for (const { recorded, entries } of this.#states) {
-      storedKey.set(recorded.id, key)
-      if (recorded.kind === 'list' || recorded.kind === 'map') {
-        entries.removeRange(storedKey.copy(), storedKey.end())
-      } else {
-        entries.remove(storedKey)
-      }
-    }
   }
 }

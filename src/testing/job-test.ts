@@ -7,8 +7,9 @@ import { type Rule, rejectViolations, rules, violationsOf } from '../base/option
 import { cutFromJson, cutToJson } from '../job/cut.js'
 import type { CutSubject, Cuts, RestoredCut } from '../job/cuts.js'
 import type { JobDefinition, KeyOf } from '../job/job-options.js'
-import { type JobStats, type RunningJob, runJobWithCuts } from '../job/run-job.js'
+import { type JobStats, type RunningPipedJob, runJobWithCuts } from '../job/run-job.js'
 import type { Sink } from '../job/sink/sink.js'
+import type { PipedJob, StageSchemas } from '../job/stage-definition.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import type { StateStore } from '../state/store.js'
@@ -28,6 +29,14 @@ export interface JobTestOptions {
   readonly partitions?: readonly string[]
 }
 
+/** A job of one stage, or of several. */
+export type AnyJob<
+  Event,
+  Schema extends StateSchema,
+  Output,
+  Stages extends StageSchemas = Record<never, never>,
+> = JobDefinition<Event, Schema, Output> | PipedJob<Event, Schema, Output, Stages>
+
 /** What a job came to. */
 export interface TestedJob<Schema, Output> {
   /** In the order in which they were emitted. */
@@ -45,8 +54,13 @@ export interface TestedJob<Schema, Output> {
  * const { outputs } = await testJob(budgetGuard, [{ tenant: 'acme', at: 1_000, costUsd: 12 }])
  * expect(outputs).toEqual([{ tenant: 'acme', spent: 12 }])
  */
-export async function testJob<Event, Schema extends StateSchema, Output>(
-  job: JobDefinition<Event, Schema, Output>,
+export async function testJob<
+  Event,
+  Schema extends StateSchema,
+  Output,
+  Stages extends StageSchemas = Record<never, never>,
+>(
+  job: AnyJob<Event, Schema, Output, Stages>,
   events: readonly Event[] | { readonly [partition: string]: readonly Event[] },
   options: JobTestOptions = {},
 ): Promise<TestedJob<Schema, Output>> {
@@ -70,7 +84,13 @@ export async function testJob<Event, Schema extends StateSchema, Output>(
  * await test.restart()
  * await test.end()
  */
-export class JobTest<Event, Schema extends StateSchema, Output> implements AsyncDisposable {
+export class JobTest<
+  Event,
+  Schema extends StateSchema,
+  Output,
+  Stages extends StageSchemas = Record<never, never>,
+> implements AsyncDisposable
+{
   /** The job's clock. Move it by `advance`, which waits for what that sets off. */
   readonly clock: ManualClock
   /** Everything that was put out, in order. */
@@ -83,7 +103,7 @@ export class JobTest<Event, Schema extends StateSchema, Output> implements Async
   readonly #follows: boolean
   #isFirst = true
   #taken = 0
-  #job: RunningJob<Schema> | undefined
+  #job: RunningPipedJob<Schema, StageSchemas> | undefined
 
   private constructor(definition: JobDefinition<Event, Schema, Output>, options: JobTestOptions) {
     const { startMs, partitions = [] } = options
@@ -95,19 +115,31 @@ export class JobTest<Event, Schema extends StateSchema, Output> implements Async
   }
 
   /** Starts a job that has seen nothing yet. Rejects as `runJob` does. */
-  static async start<Event, Schema extends StateSchema, Output>(
-    definition: JobDefinition<Event, Schema, Output>,
+  static async start<
+    Event,
+    Schema extends StateSchema,
+    Output,
+    Stages extends StageSchemas = Record<never, never>,
+  >(
+    definition: AnyJob<Event, Schema, Output, Stages>,
     options: JobTestOptions = {},
-  ): Promise<JobTest<Event, Schema, Output>> {
+  ): Promise<JobTest<Event, Schema, Output, Stages>> {
     rejectViolations(violationsOf(options, { startMs: rules.timeMs, partitions: partitionsRule }))
-    const test = new JobTest(definition, options)
+    // One of several stages has the same parts, and these beside.
+    const single = definition as JobDefinition<Event, Schema, Output>
+    const test = new JobTest<Event, Schema, Output, Stages>(single, options)
     await test.#run()
     return test
   }
 
-  /** The states as they are now. */
+  /** The states as they are now: of the first stage, where there are several. */
   get store(): StateStore<Schema> {
     return this.#running.store
+  }
+
+  /** The states of the stages behind the first one, by the names of these. */
+  get stages(): { readonly [Name in keyof Stages]: StateStore<Stages[Name]> } {
+    return this.#running.stages as never
   }
 
   stats(): JobStats {
@@ -184,7 +216,7 @@ export class JobTest<Event, Schema extends StateSchema, Output> implements Async
     await this.#backend.close()
   }
 
-  get #running(): RunningJob<Schema> {
+  get #running(): RunningPipedJob<Schema, StageSchemas> {
     if (this.#job === undefined) throw new StateError('CLOSED', { component: 'the job under test' })
     return this.#job
   }

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { seededRandom } from '../../src/base/random.js'
 import { runs } from '../support/long.js'
 import { expectedCounts } from './children/counted-events.js'
-import { expectedWindows } from './children/windowed-events.js'
+import { expectedSeconds, expectedWindows } from './children/windowed-events.js'
 import { compileSources } from './compile-sources.js'
 
 const KILLS = runs(100, 1)
@@ -60,5 +60,17 @@ for (const engine of ['memory', 'lmdb']) {
   it(`J3: windows on the ${engine} engine fire once, whenever the job is killed`, async () => {
     const lines = (await killedOutputs('run-windows', 'results.ndjson', engine)) as string[]
     expect(lines.sort()).toEqual(expectedWindows(EVENTS))
+  })
+}
+
+const STAGES = {
+  memory: 'windows, then timers',
+  lmdb: 'timers, then timers',
+  'lmdb-windows': 'windows, then windows',
+}
+
+for (const [engine, kinds] of Object.entries(STAGES)) {
+  it(`J1, R5: two stages (${kinds}) put everything out once and in order, whenever the job is killed`, async () => {
+    expect(await killedOutputs('run-stages', 'seconds.ndjson', engine)).toEqual(expectedSeconds(EVENTS))
   })
 }

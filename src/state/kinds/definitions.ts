@@ -129,6 +129,8 @@ export interface StateDefinition<Kind extends StateKind = StateKind, Types = unk
   readonly indexes: IndexDefinitions<never>
   /** Of a reducing or aggregating state: the next value from the one before and what was added. */
   readonly add: ((current: unknown, added: unknown) => unknown) | undefined
+  /** What the state is keyed by, where that is not the key of its store: states of a later stage of a job. */
+  readonly key?: AnyKeyCodec
   readonly [types]?: Types
 }
 

@@ -62,7 +62,7 @@ export function planSchema(schema: StateSchema, recorded: RecordedSchema | undef
       name,
       definition,
       before,
-      recorded !== undefined && isRekeyed ? recorded.key : undefined,
+      recorded !== undefined && isRekeyed && definition.key === undefined ? recorded.key : undefined,
       ids,
     )
     conflicts.push(...planned.conflicts)
@@ -152,6 +152,7 @@ function planState(
   const conflicts = isNewForm
     ? generationConflicts(name, definition, before)
     : formConflicts(before, described, definition)
+  conflicts.push(...ownKeyConflicts(before, described))
   conflicts.push(...former.flatMap((generation) => generationConflicts(name, definition, generation)))
   const generations = isNewForm ? [generationOf(before, keyBefore), ...former] : former
   const isWholeOne = conflicts.length === 0 && generations.some((each) => isWhole(definition, each))
@@ -339,6 +340,20 @@ const described = ({
 
 const shownForm = ({ kind, codec, mapKey }: Pick<RecordedForm, 'kind' | 'codec' | 'mapKey'>): string =>
   `${kind}(${mapKey === undefined ? '' : `${shown(mapKey)}, `}${shown(codec)})`
+
+/** A state that has a key of its own keeps it: what changes the key of a store does not reach it. */
+function ownKeyConflicts(before: RecordedState, after: RecordedState): SchemaConflict[] {
+  if (isCompatible(before.key ?? null, after.key ?? null, 'part')) return []
+  const ofStore = 'the key of the store'
+  return [
+    {
+      what: `state '${after.name}'`,
+      recorded: `key ${before.key === undefined ? ofStore : shown(before.key)}`,
+      program: `key ${after.key === undefined ? ofStore : shown(after.key)}`,
+      remedy: 'key it as before, or give the new state, or its stage, another name',
+    },
+  ]
+}
 
 /** Whether what is stored in one form can be read in another one of the same version. */
 function formConflicts(

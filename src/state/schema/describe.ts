@@ -158,7 +158,7 @@ export class EntryDecoder {
     this.schema = schema
     for (const state of schema.states) {
       for (const form of [state, ...(state.former ?? [])] as (RecordedForm | RecordedGeneration)[]) {
-        const key: JsonValue = ('key' in form ? form.key : undefined) ?? schema.key
+        const key: JsonValue = ('key' in form ? form.key : undefined) ?? state.key ?? schema.key
         this.#byId.set(form.id, {
           name: state.name,
           form,

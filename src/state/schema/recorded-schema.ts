@@ -1,7 +1,7 @@
 // What a store says of itself, in an entry of its own: enough to tell, before anything changes, whether a program fits.
 //
 //   record     := JSON { format, keyGroups, key, keyVersion?, nextId, states: [state], dropping, droppingIndexes? }
-//   state      := { id, name, kind, codec, mapKey?, version?, ttl?, ttlChanged?, maxLength?, indexes?: [index], former?: [generation] }
+//   state      := { id, name, kind, codec, key?, mapKey?, version?, ttl?, ttlChanged?, maxLength?, indexes?: [index], former?: [generation] }
 //   generation := { id, version, kind, codec, mapKey?, ttl?, key? }
 //   index      := { id, name, codec, version, built }
 
@@ -53,6 +53,8 @@ export interface RecordedIndex {
 /** A state as it was recorded. */
 export interface RecordedState extends RecordedForm {
   readonly name: string
+  /** The codec of its key, where that is not the one of the store: of a later stage of a job. */
+  readonly key?: JsonValue
   readonly maxLength?: number
   /** What is stored was written with another time to live, or without one. */
   readonly ttlChanged?: true
@@ -78,11 +80,12 @@ export interface RecordedSchema {
 
 /** A state of a program, as it would be recorded. */
 export function describeState(id: number, name: string, definition: StateDefinition): RecordedState {
-  const { kind, codec, mapKey, ttl, maxLength, version } = definition
+  const { kind, codec, mapKey, ttl, maxLength, version, key } = definition
   return {
     id,
     name,
     kind,
+    ...(key === undefined ? {} : { key: key.descriptor }),
     codec: codec.descriptor,
     ...(mapKey === undefined ? {} : { mapKey: mapKey.descriptor }),
     ...(version === 1 ? {} : { version }),

@@ -14,7 +14,8 @@ export interface WindowOperatorOptions {
   readonly store: object
   readonly name: string
   readonly definition: ErasedWindows
-  readonly emit: (output: unknown) => void
+  /** Gives an output, and the time that it is of: the last instant of the window, or that of a late event. */
+  readonly emit: (output: unknown, timestampMs: number) => void
   /** The processing clock. */
   readonly nowMs: () => number
 }
@@ -58,7 +59,7 @@ export class WindowOutput {
   /** What the last event has added to the figures. */
   readonly #last: LateFigures = { lostEvents: 0, missedWindows: 0 }
   readonly #definition: ErasedWindows
-  readonly #emit: (output: unknown) => void
+  readonly #emit: (output: unknown, timestampMs: number) => void
 
   constructor({ definition, emit }: WindowOperatorOptions) {
     this.#definition = definition
@@ -68,11 +69,11 @@ export class WindowOutput {
   result(result: AnyResult): void {
     const { output, outputs } = this.#definition
     if (outputs !== undefined) {
-      for (const each of outputs(result)) this.#emit(each)
+      for (const each of outputs(result)) this.#emit(each, result.timestampMs)
       return
     }
     const given = output === undefined ? result : output(result)
-    if (given !== undefined) this.#emit(given)
+    if (given !== undefined) this.#emit(given, result.timestampMs)
   }
 
   /** Another event is next: nothing of it has been counted. */
@@ -99,6 +100,6 @@ export class WindowOutput {
     this.late.missedWindows += missed.length
     this.late.lostEvents += this.#last.lostEvents
     const output = this.#definition.onLate?.({ event, ...times, missed, isLost })
-    if (output !== undefined) this.#emit(output)
+    if (output !== undefined) this.#emit(output, times.timestampMs)
   }
 }

@@ -53,3 +53,26 @@ export function expectedWindows(count: number): string[] {
   }
   return lines.sort()
 }
+
+/** What a second has of one sensor. */
+export interface SecondOfSensor {
+  readonly startMs: number
+  readonly count: number
+  readonly total: number
+}
+
+/** What all sensors come to in each second: sensors, readings, sum. */
+export function expectedSeconds(count: number): string[] {
+  const seconds = new Map<number, Reading[]>()
+  for (const reading of readings(count)) {
+    const startMs = Math.floor(reading.at / 1_000) * 1_000
+    seconds.set(startMs, [...(seconds.get(startMs) ?? []), reading])
+  }
+  return [...seconds]
+    .sort(([left], [right]) => left - right)
+    .map(([startMs, all]) => {
+      const sensors = new Set(all.map(({ sensor }) => sensor)).size
+      const total = all.reduce((sum, { celsius }) => sum + celsius, 0)
+      return `${startMs} ${sensors} ${all.length} ${total}`
+    })
+}

@@ -1,0 +1,65 @@
+import type { Violation } from '../base/errors.js'
+import { hasMethods, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import type { StateSchema } from '../state/schema/define-state.js'
+import type { JobOptions } from './job-options.js'
+import { windowViolations } from './job-windows.js'
+import { stageViolations } from './stage-definition.js'
+
+const text: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be text')
+
+const optionRules: { readonly [name: string]: Rule } = {
+  name: text,
+  source: hasMethods('open'),
+  key: rules.function,
+  timestamp: rules.function,
+  time: rules.object,
+  process: rules.function,
+  windows: rules.object,
+  stages: (stages) => (Array.isArray(stages) ? undefined : 'must be made by pipe()'),
+  onTimer: rules.function,
+  schema: rules.object,
+  open: rules.object,
+  backend: hasMethods('getSync', 'putSync', 'writeSync', 'flush'),
+  checkpoints: rules.object,
+  flushIntervalMs: rules.positiveMs,
+  restoreFrom: text,
+  sink: hasMethods('open'),
+  onBadEvent: (value) =>
+    value === 'fail' || value === 'skip' || typeof value === 'function'
+      ? undefined
+      : "must be 'fail', 'skip' or a function",
+  maxPollEvents: rules.positiveInteger,
+  stallAfterMs: rules.positiveMs,
+  stopTimeoutMs: rules.positiveMs,
+  clock: hasMethods('now', 'setTimer'),
+  logger: hasMethods('debug', 'info', 'warn', 'error'),
+}
+
+const REQUIRED = ['name', 'source', 'key', 'schema', 'backend'] as const
+
+/** `INVALID_ARGUMENT` with everything that is wrong. `keepsCutsElsewhere`: a test does, so that no engine need be durable. */
+export function checkJobOptions<Event, Schema extends StateSchema, Output>(
+  options: JobOptions<Event, Schema, Output>,
+  keepsCutsElsewhere = false,
+): void {
+  const violations: Violation[] = violationsOf(options ?? null, optionRules)
+  for (const name of REQUIRED) {
+    if (options?.[name] === undefined) violations.push({ argument: `options.${name}`, reason: 'is required' })
+  }
+  violations.push(...windowViolations(options ?? {}, 'options'))
+  if ((options?.timestamp === undefined) !== (options?.time === undefined)) {
+    violations.push({ argument: 'options.timestamp', reason: 'and options.time go together' })
+  }
+  const isKept = keepsCutsElsewhere || options?.checkpoints !== undefined
+  violations.push(...stageViolations(options ?? {}, !isKept))
+  if (options?.backend?.supports?.durable === false && !isKept) {
+    violations.push({
+      argument: 'options.checkpoints',
+      reason: `is required: '${options.backend.name}' keeps nothing`,
+    })
+  }
+  if (options?.restoreFrom !== undefined && options.checkpoints === undefined) {
+    violations.push({ argument: 'options.restoreFrom', reason: 'needs options.checkpoints' })
+  }
+  rejectViolations(violations)
+}
