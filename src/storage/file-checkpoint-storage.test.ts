@@ -6,6 +6,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  readlink,
   rm,
   stat,
   symlink,
@@ -18,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { asOwner } from '../../test/support/checkpoints.js'
 import { isStateError, type StateErrorCode } from '../base/errors.js'
 import { runStorageConformanceSuite } from '../testing/storage-conformance.js'
-import type { SharedStorage } from './checkpoint-storage.js'
+import type { SharedStorage, StorageLease } from './checkpoint-storage.js'
 import { FileCheckpointStorage } from './file-checkpoint-storage.js'
 import { openSharedSource, openSharedStorage } from './shared-file-storage.js'
 
@@ -51,7 +52,21 @@ describe('FileCheckpointStorage', () => {
     storage = new FileCheckpointStorage(directory)
   })
 
-  afterEach(() => rm(parent, { recursive: true, force: true }))
+  const leases: StorageLease[] = []
+
+  /** A lease that is let go of after the test. */
+  async function acquire(options?: { readonly takeOver: true }): Promise<StorageLease> {
+    const lease = await storage.acquire(options)
+    leases.push(lease)
+    return lease
+  }
+
+  afterEach(async () => {
+    for (const lease of leases.splice(0)) await lease.release()
+    const left = await openBelow(parent)
+    await rm(parent, { recursive: true, force: true })
+    expect(left, 'files that are left open').toEqual([])
+  })
 
   async function publish(name: string, text: string): Promise<void> {
     await asOwner(storage, async (lease) => {
@@ -80,7 +95,7 @@ describe('FileCheckpointStorage', () => {
 
   it.runIf(onPosix)('gives nobody else access: directories 0700, files 0600', async () => {
     await publish('a', 'x')
-    const lease = await storage.acquire()
+    const lease = await acquire()
     await lease.replace('b', Buffer.from('x'))
     expect((await stat(join(parent, 'deep'))).mode & 0o777).toBe(0o700)
     expect((await stat(directory)).mode & 0o777).toBe(0o700)
@@ -144,7 +159,7 @@ describe('FileCheckpointStorage', () => {
   })
 
   it('keeps the error for every later call once a writer has failed', async () => {
-    const writer = await (await storage.acquire()).create('a')
+    const writer = await (await acquire()).create('a')
     await writer.write(Buffer.from('x'))
     await rm(directory, { recursive: true })
     const first = await failure('STORAGE_ERROR', writer.commit())
@@ -154,7 +169,7 @@ describe('FileCheckpointStorage', () => {
   })
 
   it('leaves no temporary file behind a commit that is refused, nor behind one that succeeds', async () => {
-    const lease = await storage.acquire()
+    const lease = await acquire()
     const first = await lease.create('a')
     const second = await lease.create('a')
     await first.commit()
@@ -163,7 +178,7 @@ describe('FileCheckpointStorage', () => {
   })
 
   it('refuses a call on a writer while another one is under way', async () => {
-    const writer = await (await storage.acquire()).create('a')
+    const writer = await (await acquire()).create('a')
     const writing = writer.write(Buffer.from('x'))
     await failure('INVALID_ARGUMENT', writer.write(Buffer.from('y')))
     await failure('INVALID_ARGUMENT', writer.commit())
@@ -203,7 +218,7 @@ describe('FileCheckpointStorage', () => {
   it('discards what was left behind once it is old enough, and nothing else', async () => {
     await publish('a', 'x')
     const leftBehind = `.tmp-${'1'.repeat(32)}`
-    const lease = await storage.acquire()
+    const lease = await acquire()
     const begun = await lease.create('b')
     await begun.write(Buffer.from('x'))
     await writeFile(join(directory, leftBehind), 'x')
@@ -224,7 +239,7 @@ describe('FileCheckpointStorage', () => {
   })
 
   it('leaves what a thread that its lease is shared with is writing, until that has let go', async () => {
-    const lease = await storage.acquire()
+    const lease = await acquire()
     const shared = lease.share?.() as SharedStorage
     const theirs = openSharedStorage(structuredClone(shared.data))
     const abandoned = await theirs.create('a')
@@ -234,18 +249,21 @@ describe('FileCheckpointStorage', () => {
     expect(await lease.discardUncommitted(0)).toBe(0)
     await writer.commit()
     expect(await storage.read('b', 1)).toEqual(Uint8Array.of(0x79))
-    expect((await theirs.open('b'))?.sizeBytes).toBe(1)
+    const reader = await theirs.open('b')
+    expect(reader?.sizeBytes).toBe(1)
+    await reader?.close()
     shared.release()
     shared.release()
     expect(await lease.discardUncommitted(0)).toBe(1)
+    await abandoned.abort()
   })
 
   it('refuses what a thread that its lease is shared with writes once another owner has it', async () => {
-    const shared = (await storage.acquire()).share?.() as SharedStorage
+    const shared = (await acquire()).share?.() as SharedStorage
     const theirs = openSharedStorage(structuredClone(shared.data))
     const begun = await theirs.create('a')
     await begun.write(Buffer.from('x'))
-    await storage.acquire({ takeOver: true })
+    await acquire({ takeOver: true })
     await failure('FENCED', begun.commit())
     await failure('FENCED', theirs.create('b'))
     expect(await storage.list()).toEqual([])
@@ -254,18 +272,31 @@ describe('FileCheckpointStorage', () => {
   it('is read by another thread without a lease', async () => {
     await publish('a', 'x')
     const source = openSharedSource(structuredClone(storage.share().data))
-    expect((await source.open('a'))?.sizeBytes).toBe(1)
+    const reader = await source.open('a')
+    expect(reader?.sizeBytes).toBe(1)
+    await reader?.close()
     expect(await source.open('b')).toBeUndefined()
   })
 
   it('discards a file of this very instant with a grace period of 0', async () => {
-    const lease = await storage.acquire()
+    const lease = await acquire()
     for (let i = 0; i < 20; i++) {
       await writeFile(join(directory, `.tmp-${'1'.repeat(32)}`), 'x')
       expect(await lease.discardUncommitted(0)).toBe(1)
     }
   })
 })
+
+/** The files below a folder that this process has open, in whichever thread. Linux tells it; elsewhere none are found. */
+async function openBelow(folder: string): Promise<string[]> {
+  if (process.platform !== 'linux') return []
+  const descriptors = await readdir('/proc/self/fd')
+  // A descriptor may be gone again: that of the listing is.
+  const targets = await Promise.all(
+    descriptors.map((name) => readlink(join('/proc/self/fd', name)).catch(() => '')),
+  )
+  return targets.filter((target) => target.startsWith(folder))
+}
 
 /** A pid that was in use a moment ago and is not any more. */
 function deadPid(): number {
