@@ -1,4 +1,5 @@
 import { configDefaults, defineConfig } from 'vitest/config'
+import { compiledSources } from './test/support/compiled-sources.js'
 
 /**
  * Files that need a process of their own: they use up what it has, end threads in the middle, mount disks, or measure. All others share
@@ -17,19 +18,34 @@ const alone = [
 /** What takes so long hangs. Less would be enough on a quiet machine; on one that has much else to do it is not. */
 const LIMIT_MS = 300_000
 
+// While they are watched, tests run on the sources themselves: those change.
+const watches = !process.argv.includes('run')
+const compiled = watches ? undefined : await compiledSources()
+if (!watches && compiled === undefined) {
+  process.stderr.write('The build is not current (npm run build): the tests run on the sources themselves.\n')
+}
+
+const common = {
+  testTimeout: LIMIT_MS,
+  hookTimeout: LIMIT_MS,
+  // What another thread or process does may take long on a machine that has much to do.
+  expect: { poll: { timeout: LIMIT_MS / 2 } },
+  pool: 'forks',
+  server: { deps: { external: compiled?.external ?? [] } },
+} as const
+
 export default defineConfig({
   test: {
-    testTimeout: LIMIT_MS,
-    hookTimeout: LIMIT_MS,
-    // What another thread or process does may take long on a machine that has much to do.
-    expect: { poll: { timeout: LIMIT_MS / 2 } },
-    pool: 'forks',
     maxWorkers: 2,
     projects: [
-      { extends: true, test: { name: 'alone', include: alone } },
       {
-        extends: true,
+        plugins: compiled?.plugins ?? [],
+        test: { ...common, name: 'alone', include: alone },
+      },
+      {
+        plugins: compiled?.plugins ?? [],
         test: {
+          ...common,
           name: 'shared',
           include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts'],
           exclude: [...configDefaults.exclude, ...alone],

@@ -136,12 +136,21 @@ export function inspectBuild(root) {
   return { signature, missing, stale }
 }
 
+/** Whether the outputs are what the sources give, as far as their names, sizes and times tell. */
+export function buildIsCurrent(root) {
+  const { signature, missing, stale } = inspectBuild(root)
+  return isStamped(root, signature) && missing.length === 0 && stale.length === 0
+}
+
+function isStamped(root, signature) {
+  return readJson(path.join(root, BUILD_STAMP))?.join('\n') === signature.join('\n')
+}
+
 function buildIfNeeded(root) {
   const stampFile = path.join(root, BUILD_STAMP)
   const before = inspectBuild(root)
   for (const file of before.stale) fs.rmSync(path.join(root, file))
-  const stamp = readJson(stampFile)
-  const unchanged = stamp !== undefined && stamp.join('\n') === before.signature.join('\n')
+  const unchanged = isStamped(root, before.signature)
   if (unchanged && before.missing.length === 0) return
   say('building')
   fs.rmSync(stampFile, { force: true })

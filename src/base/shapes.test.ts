@@ -1,6 +1,8 @@
 import { runInNewContext } from 'node:vm'
-import { describe, expect, it, vi } from 'vitest'
-import { StateError } from './errors.js'
+import { describe, expect, it } from 'vitest'
+import { anotherCopy } from '../../test/support/another-copy.js'
+import * as ownBatches from '../backend/write-batch.js'
+import * as ownErrors from './errors.js'
 import {
   brandClass,
   hasBrand,
@@ -33,7 +35,11 @@ describe('shapes, of this realm and of another', () => {
   })
 
   it('tell errors', () => {
-    const errors = [new Error('x'), new StateError('CLOSED', { component: 'x' }), AbortSignal.abort().reason]
+    const errors = [
+      new Error('x'),
+      new ownErrors.StateError('CLOSED', { component: 'x' }),
+      AbortSignal.abort().reason,
+    ]
     for (const value of [...errors, foreign('new RangeError("x")')]) expect(isErrorLike(value)).toBe(true)
     for (const value of [undefined, null, 'text', {}, { message: 'x' }, () => {}, foreign('({ name: "x" })')])
       expect(isErrorLike(value)).toBe(false)
@@ -84,9 +90,11 @@ describe('a brand', () => {
 
 describe('two copies of the package', () => {
   it('know the errors and the batches of each other', async () => {
-    const one = { ...(await import('./errors.js')), ...(await import('../backend/write-batch.js')) }
-    vi.resetModules()
-    const two = { ...(await import('./errors.js')), ...(await import('../backend/write-batch.js')) }
+    const one = { ...ownErrors, ...ownBatches }
+    const two = {
+      ...((await anotherCopy('base/errors')) as typeof ownErrors),
+      ...((await anotherCopy('backend/write-batch')) as typeof ownBatches),
+    }
     expect(two.StateError).not.toBe(one.StateError)
     const error: unknown = new one.StateError('CLOSED', { component: 'x' })
     expect(two.isStateError(error)).toBe(true)

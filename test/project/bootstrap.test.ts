@@ -190,6 +190,23 @@ describe('bootstrap', () => {
     240_000,
   )
 
+  it('tells whether a build is what the sources give', async () => {
+    const { buildIsCurrent } = await loadBootstrap()
+    expect(buildIsCurrent(folder)).toBe(true)
+    write('src/added.ts', 'export const added: number = 1\n')
+    expect(buildIsCurrent(folder)).toBe(false)
+    rmSync(join(folder, 'src/added.ts'))
+    expect(buildIsCurrent(folder)).toBe(true)
+    utimesSync(join(folder, 'src/other.ts'), 5, 5)
+    expect(buildIsCurrent(folder)).toBe(false)
+    cpSync(join(template, 'src/other.ts'), join(folder, 'src/other.ts'), { preserveTimestamps: true })
+    write('dist/gone.js', '')
+    expect(buildIsCurrent(folder)).toBe(false)
+    rmSync(join(folder, 'dist/gone.js'))
+    rmSync(join(folder, 'dist/other.js'))
+    expect(buildIsCurrent(folder)).toBe(false)
+  })
+
   it('restores a missing output although a source has changed too', () => {
     rmSync(join(folder, 'dist/other.js'))
     utimesSync(join(folder, 'examples/main.ts'), 5, 5)
@@ -343,6 +360,7 @@ describe('the version of Node', () => {
 })
 
 interface Bootstrap {
+  buildIsCurrent(root: string): boolean
   complaintAboutNode(version: string): string | undefined
   npmCommand(environment: NodeJS.ProcessEnv, nodePath: string): { command: string; args: string[] }
 }

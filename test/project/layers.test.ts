@@ -66,10 +66,9 @@ describe('the sources', () => {
   })
 
   it('need every exception that they are granted', () => {
+    const uses = ambientSources(production)
     const unused = Object.entries(ambientExceptions).flatMap(([path, names]) =>
-      names.filter(
-        (name) => !ambientSources(production).some((use) => use.startsWith(path) && use.endsWith(name)),
-      ),
+      names.filter((name) => !uses.some((use) => use.startsWith(path) && use.endsWith(name))),
     )
     expect(unused).toEqual([])
     expect(realmChecks(production)).toHaveLength(1)

@@ -1,10 +1,12 @@
 import fc from 'fast-check'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { anotherCopy } from '../../../test/support/another-copy.js'
 import { compareBytes } from '../../base/bytes.js'
 import { bytes, utf8 } from '../codec/byte-strings.js'
 import { tuple } from '../codec/composite.js'
 import { uint32 } from '../codec/numbers.js'
 import { keyHash } from './key-group.js'
+import type * as storedKeys from './stored-key.js'
 import { EncodedKey, encodeKey, groupRange, plainKey, StoredKey } from './stored-key.js'
 
 describe('the hash of key groups', () => {
@@ -55,8 +57,7 @@ describe('a stored key', () => {
   it('takes a key that another copy of this package has encoded', async () => {
     stored.set(0x0203, ['a', Uint8Array.of(1)])
     const expected = stored.copy()
-    vi.resetModules()
-    const other = await import('./stored-key.js')
+    const other = (await anotherCopy('state/key/stored-key')) as typeof storedKeys
     const encoded = other.encodeKey(tuple(utf8, bytes), ['a', Uint8Array.of(1)], 32_768)
     expect(encoded).not.toBeInstanceOf(EncodedKey)
     stored.set(0x0203, encoded)
