@@ -26,6 +26,7 @@ import { JobWindows } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
 import type { EpochId } from './sink/sink.js'
+import { OrderedReader } from './source/ordered-reader.js'
 import type { PolledEvents, Position, SourceReader } from './source/source.js'
 import { type AnyStage, type PipedJobOptions, type StageSchemas, withStages } from './stage-definition.js'
 import { StoredCuts } from './stored-cuts.js'
@@ -272,8 +273,8 @@ class Job<Event, Schema extends StateSchema, Output>
       const schema = options.stages === undefined ? first : withStages(first, options.stages)
       const store = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
-      const reader = await options.source.open({ positions: cut?.positions ?? {} })
-      opened.push(() => reader.close())
+      const opening = await options.source.open({ positions: cut?.positions ?? {} })
+      opened.push(() => opening.close())
       const { sink } = options
       const outputs = sink === undefined ? undefined : await Outputs.open(sink, epoch, cut?.prepared ?? [])
       if (outputs !== undefined) {
@@ -283,6 +284,7 @@ class Job<Event, Schema extends StateSchema, Output>
       const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
       // An engine may have made less durable of the store's own time than of the job's.
       if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)
+      const reader = inOrder(opening, options, time)
       return new Job({ options, cuts, stored, store, time, reader, outputs, epoch, cut })
     } catch (error) {
       await Promise.allSettled(opened.map((close) => close()))
@@ -658,6 +660,17 @@ interface JobParts<Event, Schema extends StateSchema, Output> {
   readonly outputs: Outputs<Output> | undefined
   readonly epoch: EpochId
   readonly cut: JobCut | undefined
+}
+
+/** The reader of a source whose partitions are read by time, where that is asked for. */
+function inOrder<Event>(
+  reader: SourceReader<Event>,
+  options: Pick<JobOptions<Event, StateSchema, unknown>, 'time' | 'timestamp'>,
+  time: SourceTime | undefined,
+): SourceReader<Event> {
+  const { timestamp } = options
+  if (options.time?.inOrder !== true || timestamp === undefined || time === undefined) return reader
+  return new OrderedReader(reader, { timestamp, isIdle: (partition) => time.partition(partition).isIdle })
 }
 
 /** What of a stage fires; `stage` where it is not the first one. */

@@ -1,10 +1,16 @@
-import type { PolledEvents, PollRequest, Source, SourceReader } from '../job/source/source.js'
+import type {
+  OpenSourceOptions,
+  PolledEvents,
+  PollRequest,
+  Source,
+  SourceReader,
+} from '../job/source/source.js'
 
 /** A source whose events are pushed by a test, and that can say when everything was processed. */
 export class ScriptedSource<Event> implements Source<Event>, SourceReader<Event> {
   readonly name = 'events of a test'
-  /** What was not read yet, by partition. */
-  readonly #waiting = new Map<string, Event[]>()
+  /** All that was pushed, by partition. */
+  readonly #events = new Map<string, Event[]>()
   /** How many were read, by partition. */
   readonly #read = new Map<string, number>()
   #hasEnded = false
@@ -30,7 +36,7 @@ export class ScriptedSource<Event> implements Source<Event>, SourceReader<Event>
 
   end(): void {
     this.#hasEnded = true
-    if (this.#waiting.size === 0) this.#queue('0')
+    if (this.#events.size === 0) this.#queue('0')
     this.#wake()
   }
 
@@ -45,12 +51,15 @@ export class ScriptedSource<Event> implements Source<Event>, SourceReader<Event>
     return new Promise((resolve) => this.#onVain.push(resolve))
   }
 
-  async open(): Promise<SourceReader<Event>> {
+  /** What was read and does not count is read again. */
+  async open({ positions }: OpenSourceOptions): Promise<SourceReader<Event>> {
+    for (const partition of this.#events.keys()) this.#read.set(partition, Number(positions[partition] ?? 0))
+    this.#toldEnded.clear()
     return this
   }
 
   partitions(): readonly string[] {
-    return Array.from(this.#waiting.keys())
+    return Array.from(this.#events.keys())
   }
 
   async poll({ maxEvents, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
@@ -76,21 +85,23 @@ export class ScriptedSource<Event> implements Source<Event>, SourceReader<Event>
   }
 
   #queue(partition: string): Event[] {
-    const known = this.#waiting.get(partition)
+    const known = this.#events.get(partition)
     if (known !== undefined) return known
     const made: Event[] = []
-    this.#waiting.set(partition, made)
+    this.#events.set(partition, made)
     return made
   }
 
   #take(maxEvents: number, paused: ReadonlySet<string>): PolledEvents<Event>[] {
     const found: PolledEvents<Event>[] = []
     let left = maxEvents
-    for (const [partition, queue] of this.#waiting) {
+    for (const [partition, all] of this.#events) {
       if (paused.has(partition) || left === 0) continue
-      const events = queue.splice(0, left)
+      const from = this.#read.get(partition) ?? 0
+      const events = all.slice(from, from + left)
       left -= events.length
-      const ends = this.#hasEnded && queue.length === 0 && !this.#toldEnded.has(partition)
+      const isAll = from + events.length === all.length
+      const ends = this.#hasEnded && isAll && !this.#toldEnded.has(partition)
       if (events.length === 0 && !ends) continue
       if (ends) this.#toldEnded.add(partition)
       found.push({ ...this.#polled(partition, events), hasEnded: ends })

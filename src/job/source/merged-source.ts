@@ -31,7 +31,7 @@ type EventOf<Sources> = {
 /**
  * Reads several sources in one job. A partition is called by the name of its source, `/`, and its own name; each has a watermark, and
  * with `time.maxDriftMs` none is read further ahead of the others than that. Events of one partition come in its order; which partition's
- * come first is not said.
+ * come first is not said, unless `time.inOrder` of the job orders them.
  *
  * @example mergedSource({ clicks: ndjsonFiles<Click>({ paths }), orders: csvFiles<Order>({ parse, paths: ['orders.csv'], decode }) })
  */

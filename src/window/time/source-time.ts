@@ -20,6 +20,12 @@ export interface SourceTimeOptions {
   readonly maxAheadMs?: number
   /** A partition whose timestamps are further ahead of the slowest one that counts is to be paused. Default: none is. */
   readonly maxDriftMs?: number
+  /**
+   * Events of all partitions come in the order of their timestamps: the next one is the earliest of those that are next in their partitions,
+   * for which a partition that has nothing is waited for until it is idle or has ended. Not with `maxDriftMs`. Default false: each comes when it
+   * was read.
+   */
+  readonly inOrder?: boolean
 }
 
 /** What is kept of a partition in a cut (T9). A type, not an interface, so that it is JSON to the compiler. */
@@ -55,6 +61,7 @@ const optionRules: { readonly [name: string]: Rule } = {
   onAllIdle: oneOf('hold', 'advance'),
   maxAheadMs: rules.positiveMs,
   maxDriftMs: rules.positiveMs,
+  inOrder: rules.boolean,
 }
 
 /** One partition of a source. */
@@ -169,7 +176,14 @@ export class SourceTime {
     saved: SavedSourceTime = { partitions: {} },
     clock: Clock = systemClock,
   ) {
-    rejectViolations(violationsOf(options, optionRules))
+    const violations = violationsOf(options, optionRules)
+    if (options.inOrder === true && options.maxDriftMs !== undefined) {
+      violations.push({
+        argument: 'options.maxDriftMs',
+        reason: 'has no meaning where partitions are read in order',
+      })
+    }
+    rejectViolations(violations)
     this.idleAfterMs = options.idleAfterMs ?? Infinity
     this.#strategy = options.watermarks
     this.#advancesWhenIdle = options.onAllIdle === 'advance'
