@@ -59,7 +59,14 @@ export function partsOfBytes(parts: {
     descriptor: { combined: works.map(([name, { descriptor }]) => [name, descriptor]) },
     add: (bytes, event, timestampMs) => {
       const before = bytes === undefined ? undefined : split(bytes, works.length)
-      return joined(works.map(([, work], i) => work.add(before?.[i], event, timestampMs)))
+      let isInPlace = before !== undefined
+      const after = works.map(([, work], i) => {
+        const part = work.add(before?.[i], event, timestampMs)
+        isInPlace &&= part === before?.[i]
+        return part
+      })
+      // The parts are views: what has changed where it lies has changed in the whole.
+      return isInPlace ? (bytes as Uint8Array) : joined(after)
     },
     merge: (bytes, later) => {
       const before = split(bytes, works.length)
@@ -120,7 +127,7 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   return whole
 }
 
-/** Copies of the parts: each is changed for itself. */
+/** The parts where they lie. */
 function split(bytes: Uint8Array, count: number): Uint8Array[] {
   const view = viewOf(bytes)
   const parts: Uint8Array[] = []
@@ -129,7 +136,7 @@ function split(bytes: Uint8Array, count: number): Uint8Array[] {
     const start = at + 4
     const end = start <= bytes.length ? start + view.getUint32(at, true) : Infinity
     if (end > bytes.length) throw new CodecError('bytes that are cut off')
-    parts.push(bytes.slice(start, end))
+    parts.push(bytes.subarray(start, end))
     at = end
   }
   if (at !== bytes.length) throw new CodecError(`${bytes.length - at} bytes behind the end of the value`)
