@@ -4,7 +4,8 @@
 //   node scripts/bootstrap.mjs [--install-only] [--in-caller-directory] [node option]… [program [argument]…]
 //
 // (1) node_modules holds what package-lock.json says, for this platform, or it is installed anew by `npm ci`.
-// (2) dist/ and build/ are what the sources give, or `tsc -b` runs. Nothing is started when nothing has changed.
+// (2) dist/ and build/ are what the sources give, or `tsc -b` and then scripts/bundle-threads.mjs run. Nothing is started when
+//     nothing has changed.
 // (3) The program gets the remaining arguments and the standard streams; its exit status or signal becomes ours.
 // (4) Standard output belongs to the program: whatever this file has to say goes to standard error.
 
@@ -14,6 +15,7 @@ import * as path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const NEEDED_NODE = [20, 19]
+const COMPILER = 'node_modules/typescript/bin/tsc'
 const BUILD_STAMP = 'build/bootstrap.json'
 
 /** The projects that `tsc -b` builds, and where each puts its JavaScript. */
@@ -22,7 +24,10 @@ const PROJECTS = [
   { sources: 'examples', output: 'build/examples' },
   { sources: 'bench', output: 'build/bench' },
 ]
-const BUILD_SETTINGS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.base.json']
+/** What is made of the compiled modules: what package.json's `imports` name, and what that shares. */
+const THREADS = 'dist/threads'
+const BUNDLER = 'scripts/bundle-threads.mjs'
+const BUILD_SETTINGS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.base.json', BUNDLER]
 
 /** A failure that needs no stack trace: the message says it all. */
 export class BootstrapError extends Error {}
@@ -117,7 +122,8 @@ function outputsOf(project, sources) {
  */
 export function inspectBuild(root) {
   const inputs = BUILD_SETTINGS.slice()
-  const missing = []
+  const threads = Object.values(readJson(path.join(root, 'package.json'))?.imports ?? {})
+  const missing = threads.filter((file) => !fs.existsSync(path.join(root, file)))
   const stale = []
   for (const project of PROJECTS) {
     const sources = sourcesOf(root, project)
@@ -126,6 +132,7 @@ export function inspectBuild(root) {
     for (const file of expected) if (!fs.existsSync(path.join(root, file))) missing.push(file)
     for (const file of listFiles(path.join(root, project.output))) {
       const name = path.relative(root, file).split(path.sep).join('/')
+      if (name.startsWith(`${THREADS}/`)) continue
       if (/\.(js|d\.ts)$/.test(name) && !expected.has(name)) stale.push(name)
     }
   }
@@ -156,18 +163,20 @@ function buildIfNeeded(root) {
   fs.rmSync(stampFile, { force: true })
   // tsc trusts its notes about what it has written. When outputs of unchanged sources are gone, they must go too.
   const force = unchanged || !fs.existsSync(path.join(root, 'dist')) ? ['--force'] : []
-  runCompiler(root, force)
-  if (inspectBuild(root).missing.length > 0 && force.length === 0) runCompiler(root, ['--force'])
+  runTool(root, COMPILER, ['-b', ...force])
+  const isMissing = (file) => !file.includes(`${THREADS}/`)
+  if (inspectBuild(root).missing.some(isMissing) && force.length === 0)
+    runTool(root, COMPILER, ['-b', '--force'])
+  runTool(root, BUNDLER, [])
   fs.mkdirSync(path.dirname(stampFile), { recursive: true })
   fs.writeFileSync(stampFile, JSON.stringify(before.signature))
 }
 
-function runCompiler(root, options) {
-  const compiler = path.join(root, 'node_modules/typescript/bin/tsc')
-  const args = [compiler, '-b', ...options]
+function runTool(root, tool, options) {
+  const args = [path.join(root, tool), ...options]
   const result = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 2, 2] })
-  if (result.error) throw new BootstrapError(`cannot start the compiler: ${result.error.message}`)
-  if (result.status !== 0) throw new BootstrapError('the build failed; the compiler says why above.')
+  if (result.error) throw new BootstrapError(`cannot start ${tool}: ${result.error.message}`)
+  if (result.status !== 0) throw new BootstrapError(`the build failed; ${tool} says why above.`)
 }
 
 /** Runs a program and ends as it ends. */

@@ -86,7 +86,15 @@ beforeAll(() => {
   copyFileSync(join(root, 'scripts/bootstrap.mjs'), join(folder, 'scripts/bootstrap.mjs'))
   const { compilerOptions: base } = JSON.parse(readFileSync(join(root, 'tsconfig.base.json'), 'utf8'))
   write('tsconfig.base.json', { compilerOptions: { ...base, lib: undefined } })
-  write('package.json', { name: 'holdfast', type: 'module' })
+  // In place of the bundler, something that makes what is named.
+  const made = { '#thread': './dist/threads/thread.js' }
+  write('package.json', { name: 'holdfast', type: 'module', imports: made })
+  write(
+    'scripts/bundle-threads.mjs',
+    `import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+    mkdirSync('dist/threads', { recursive: true })
+    writeFileSync('dist/threads/thread.js', readFileSync('dist/other.js'))`,
+  )
   write('package-lock.json', lock)
   write('tsconfig.json', {
     files: [],
@@ -207,6 +215,16 @@ describe('bootstrap', () => {
     expect(buildIsCurrent(folder)).toBe(false)
   })
 
+  it('makes what threads start with anew where it is missing, and when a source has changed', () => {
+    const made = read('dist/threads/thread.js')
+    rmSync(join(folder, 'dist/threads'), { recursive: true })
+    expect(runMain().stderr).toBe('holdfast: building\n')
+    expect(read('dist/threads/thread.js')).toBe(made)
+    write('src/other.ts', 'export const other: number = 3\n')
+    expect(runMain().status).toBe(0)
+    expect(read('dist/threads/thread.js')).toContain('other = 3')
+  })
+
   it('restores a missing output although a source has changed too', () => {
     rmSync(join(folder, 'dist/other.js'))
     utimesSync(join(folder, 'examples/main.ts'), 5, 5)
@@ -221,7 +239,7 @@ describe('bootstrap', () => {
       expect(result.status).toBe(1)
       expect(result.stdout).toBe('')
       expect(result.stderr).toMatch(/TS2322/)
-      expect(result.stderr).toMatch(/the build failed; the compiler says why above\.\n$/)
+      expect(result.stderr).toMatch(/the build failed; \S+tsc says why above\.\n$/)
     }
     write('src/other.ts', 'export const other: number = 2\n')
     expect(runMain().status).toBe(0)
