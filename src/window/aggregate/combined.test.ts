@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { float64 } from '../../state/codec/numbers.js'
-import { rawOf } from './raw-aggregate.js'
+import { fixedAggregate, rawOf } from './raw-aggregate.js'
 import { combined, count, first, last, max, mean, min, sum, variance } from './ready-made.js'
 
 const parts = () => ({
@@ -37,6 +37,24 @@ describe('several aggregates side by side', () => {
     expect(all.result(one, 8)).toEqual(Object.fromEntries(expected))
     expect(one.getFloat64(0)).toBe(0)
   })
+})
+
+it.each([1, 3, 6, 7])('what %i of them have stored is checked by each', (length) => {
+  const damaged = fixedAggregate<number, number>({
+    fields: [['', float64]],
+    add: () => {},
+    merge: () => {},
+    result: () => 0,
+    check: (view, at) => {
+      if (view.getFloat64(at, true) !== 0) throw new Error('damaged')
+    },
+  })
+  const names = Array.from({ length }, (_, i) => [`part${i}`, i === length - 1 ? damaged : count()])
+  const all = present(combined(Object.fromEntries(names)))
+  const view = new DataView(new ArrayBuffer(64))
+  all.check?.(view, 0)
+  view.setFloat64((length - 1) * 8, 1, true)
+  expect(() => all.check?.(view, 0)).toThrow('damaged')
 })
 
 function present(aggregate: object) {

@@ -90,7 +90,7 @@ const CALLED_BY_NAME = 6
 
 /**
  * The same with a line of its own for each part: the compiler learns for each line what is called there, and puts it in its place.
- * In a loop every part is called at the same line, which took twice the time that the parts take themselves.
+ * In a loop every part is called at the same line, of which it learns only that anything may be.
  */
 function called(placed: readonly Placed[]): Work {
   const { length } = placed
@@ -104,6 +104,7 @@ function called(placed: readonly Placed[]): Work {
     p5.raw.add,
   ]
   return {
+    ...looped(placed),
     add: (view, at, event, timestampMs, isFirst) => {
       add0(view, at, event, timestampMs, isFirst)
       if (length === 1) return

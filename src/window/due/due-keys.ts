@@ -53,6 +53,13 @@ export class DueKeys {
 
   /** Takes out what is due up to a time, which must not be before that of the last call. */
   takeUntil(timeMs: number): DueBatch {
+    const batch = this.takeUnsorted(timeMs)
+    batch.sort()
+    return batch
+  }
+
+  /** The same, in no order: only the records of what is returned may be used. */
+  takeUnsorted(timeMs: number): DueBatch {
     const batch = new DueBatch()
     const open: Bucket[] = []
     this.#timeMs = Math.max(this.#timeMs, timeMs)
@@ -71,7 +78,6 @@ export class DueKeys {
     }
     for (const bucket of open) this.#divide(bucket, timeMs, batch)
     this.#size -= batch.size
-    batch.sort()
     return batch
   }
 
@@ -150,6 +156,11 @@ class Bucket {
     return this.#view.getUint16(at + 8, true)
   }
 
+  /** A key of four bytes as a number. */
+  numberAt(at: number): number {
+    return this.#view.getUint32(at + HEADER_BYTES, true)
+  }
+
   keyLengthAt(at: number): number {
     return this.#view.getUint16(at + 10, true)
   }
@@ -195,7 +206,7 @@ class Bucket {
 
 /** Keys that are due, in the order of their times, then of their bytes. */
 export class DueBatch {
-  /** Only for `DueKeys`. */
+  /** In no order. */
   records: Bucket = new Bucket()
   #order = new Uint32Array(0)
 

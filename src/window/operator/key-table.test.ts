@@ -89,7 +89,7 @@ describe('a table of keys', () => {
       if (i % 3 === 0) table.setDead(table.find(keyOf(`${i}`)), true)
       if (i % 3 === 1) table.set(table.find(keyOf(`${i}`)), IS_DIRTY, true)
     }
-    table.compact()
+    expect([...table.compact()].length).toBeGreaterThan(0)
     expect(table.dead).toBe(0)
     const all = shown(table)
     expect(all.size).toBe(3_333)

@@ -125,7 +125,7 @@ class Chunk implements ViewedBytes {
   }
 }
 
-/** Where an entry lies: filled anew by each `KeyTable.open`, and valid until the table next takes in a key or resizes an entry. */
+/** Where an entry lies: filled anew by `KeyTable.open` and `KeyTable.show`, and valid until the table next takes in a key or resizes an entry. */
 export class TablePlace implements ViewedBytes {
   entry = 0
   words: Int32Array = new Int32Array(0)
@@ -171,16 +171,20 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
 
   /** Finds the entry of a key, or makes one as `add` does, and shows where it lies. */
   open(key: TableKey, length: number, place: TablePlace): void {
-    let entry = this.find(key)
-    if (entry === 0) entry = this.add(key, length)
-    const chunk = this.#chunks[entry >>> CHUNK_BITS] as Chunk
+    const found = this.find(key)
+    this.show(found === 0 ? this.add(key, length) : found, place)
+  }
+
+  /** Shows where an entry lies. */
+  show(entry: number, place: TablePlace): void {
+    const { words, bytes, view } = this.#chunks[entry >>> CHUNK_BITS] as Chunk
     const at = entry & OFFSET_MASK
     place.entry = entry
-    place.words = chunk.words
-    place.bytes = chunk.bytes
-    place.view = chunk.view
+    place.words = words
+    place.bytes = bytes
+    place.view = view
     place.flagsAt = at + 1
-    place.payloadAt = (at + HEADER_WORDS + ((key.length + 3) >> 2)) * 4
+    place.payloadAt = (at + HEADER_WORDS + (((words[at + 2] as number) + 3) >> 2)) * 4
   }
 
   /** An entry for a key that has none, with a payload of so many bytes, which are zeros. */
@@ -291,11 +295,13 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
     }
   }
 
-  /** Leaves out what is dead and stored nowhere. Entries are elsewhere afterwards. */
-  compact(): void {
+  /** Leaves out what is dead and stored nowhere, step by step. Entries are elsewhere afterwards. */
+  *compact(): SlicedWork<void> {
     const key = new TableKey()
     const kept = new KeyTable()
+    let looked = 0
     for (let entry = this.first(); entry !== 0; entry = this.next(entry)) {
+      if (++looked % STEP_ENTRIES === 0) yield
       const isGone = this.has(entry, IS_DEAD) && !this.has(entry, IS_STORED)
       if (isGone) continue
       const length = this.accumulatorBytes(entry)
@@ -462,6 +468,8 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   }
 }
 
+/** So many entries are looked at in one step. */
+const STEP_ENTRIES = 256
 /** So many shards are cleared in one step. */
 const STEP_SHARDS = 16
 

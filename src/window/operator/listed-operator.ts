@@ -5,12 +5,11 @@
 //     went on, costs one look.
 
 import { present } from '../../base/assert.js'
-import type { SlicedWork } from '../../base/slices.js'
-import { copyViewed, Slot, type Stretch } from '../../base/slot.js'
-import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
+import { runThrough, type SlicedWork } from '../../base/slices.js'
+import { copyViewed, type Stretch } from '../../base/slot.js'
+import { ByteReader } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
-import { keyGroupOf } from '../../state/key/key-group.js'
-import { type KeyLike, statePrefix } from '../../state/key/stored-key.js'
+import type { KeyLike } from '../../state/key/stored-key.js'
 import { map, type StateDefinition, value } from '../../state/kinds/definitions.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import type { OpenState } from '../../state/open-state.js'
@@ -20,10 +19,11 @@ import { DueKeys } from '../due/due-keys.js'
 import { DueRun } from '../due/due-run.js'
 import type { Pane } from '../windowed.js'
 import { Accumulator } from './accumulator.js'
-import { EventKey, PREFIX_BYTES } from './event-key.js'
+import { EventKey } from './event-key.js'
 import { eventKey, type KeptEvent, KeptEvents } from './kept-events.js'
-import { IS_DEAD, IS_DIRTY, IS_STORED, KeyTable, TableKey } from './key-table.js'
+import { IS_DEAD, IS_DIRTY, KeyTable, TableKey } from './key-table.js'
 import { type Entered, type Fire, type FireExtras, ListedWindows } from './listed-windows.js'
+import { StoredLists } from './stored-lists.js'
 import { WindowList, windowListCodec } from './window-list.js'
 import {
   type AnyResult,
@@ -60,6 +60,7 @@ export class ListedOperator implements WindowOperator {
   readonly #state: OpenState
   readonly #context: StateContext<unknown>
   readonly #table = new KeyTable()
+  readonly #stored: StoredLists
   readonly #list = new WindowList()
   readonly #windows: ListedWindows
   /** `undefined` where the events are kept. */
@@ -69,9 +70,7 @@ export class ListedOperator implements WindowOperator {
   readonly #awaited = new DueKeys()
   readonly #tableKey = new TableKey()
   readonly #eventKey: EventKey
-  readonly #written = new ByteWriter()
   readonly #reader = new ByteReader()
-  readonly #shown = new Slot()
   /** The windows of the key at hand before its event. */
   readonly #before = new WindowList()
   #lastTimestampMs = 0
@@ -89,6 +88,7 @@ export class ListedOperator implements WindowOperator {
     this.#output = new WindowOutput(options)
     this.#state = openStateOf(store, name)
     this.#context = this.#state.context
+    this.#stored = new StoredLists(this.#state, this.#table)
     const { windows, aggregate, events, process, allowedLatenessMs = 0, early, refireMs, panes } = definition
     const accumulator =
       aggregate === undefined ? undefined : new Accumulator(aggregate as unknown as ErasedAggregate)
@@ -205,42 +205,21 @@ export class ListedOperator implements WindowOperator {
 
   *flush(): SlicedWork<void> {
     if (this.#kept !== undefined) yield* this.#kept.flush()
-    const table = this.#table
-    let count = 0
-    for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
-      if (!table.has(entry, IS_DIRTY)) continue
-      this.#store(entry)
-      if (++count % STEP_KEYS === 0) yield
-    }
+    yield* this.#stored.flush()
     this.#compact()
   }
 
   *restore(watermarkMs: number): SlicedWork<void> {
     this.#watermarkMs = watermarkMs
     if (this.#kept !== undefined) yield* this.#kept.restore()
-    const { entries, context } = this.#state
-    const table = this.#table
-    for (let group = 0; group < context.keyGroups; group++) {
-      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
-      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
-      for (const [storedKey, bytes] of scanned) {
-        this.#tableKey.set(storedKey, PREFIX_BYTES, storedKey.length - PREFIX_BYTES)
-        const entry = table.add(this.#tableKey, bytes.length)
-        table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
-        table.set(entry, IS_STORED, true)
-        try {
-          this.#load()
-          for (let i = 0; i < this.#list.count; i++) this.#accumulator?.check(this.#list, i)
-        } catch (error) {
-          throw context.failureAt('read', error, storedKey, undefined)
-        }
-        const dueMs = this.#windows.nextDueMs()
-        const stretch = this.#tableKeyStretch()
-        if (dueMs !== undefined) this.#due.add(dueMs, 0, stretch)
-        if (this.#windows.isAwaited()) this.#awaited.add(this.#nowMs(), 0, stretch)
-        yield
-      }
-    }
+    yield* this.#stored.restore((_entry, { bytes, length }) => {
+      this.#loadKey({ bytes, offset: 0, length })
+      for (let i = 0; i < this.#list.count; i++) this.#accumulator?.check(this.#list, i)
+      const dueMs = this.#windows.nextDueMs()
+      const stretch = this.#tableKeyStretch()
+      if (dueMs !== undefined) this.#due.add(dueMs, 0, stretch)
+      if (this.#windows.isAwaited()) this.#awaited.add(this.#nowMs(), 0, stretch)
+    })
   }
 
   /** Of all keys that are due at one time, those whose window starts first come first (W16). */
@@ -319,39 +298,10 @@ export class ListedOperator implements WindowOperator {
   #compact(): void {
     const { count, dead } = this.#table
     if (count > COMPACTED_FROM && dead * 2 > count && dead >= this.#compactFrom) {
-      this.#table.compact()
+      runThrough(this.#table.compact())
       // What is stored and dead waits for the next cut.
       this.#compactFrom = this.#table.dead * 2
     }
-  }
-
-  #store(entry: number): void {
-    const table = this.#table
-    const { entries } = this.#state
-    const context = this.#context
-    const isDead = table.has(entry, IS_DEAD)
-    if (isDead && !table.has(entry, IS_STORED)) {
-      table.set(entry, IS_DIRTY, false)
-      return
-    }
-    const key = table.keyOf(entry, this.#shown)
-    const group = keyGroupOf(key.view, key.offset, key.offset + key.length, context.keyGroups)
-    const stored = context.locateBytes(group, key)
-    // What is noted as written was: where a call fails, the next cut writes what is left.
-    if (isDead) {
-      entries.remove(stored)
-      table.set(entry, IS_STORED, false)
-      table.set(entry, IS_DIRTY, false)
-      return
-    }
-    table.set(entry, IS_STORED, true)
-    const written = this.#written
-    written.length = 0
-    const length = table.accumulatorBytes(entry)
-    const to = written.reserve(length)
-    copyViewed(table.memoryOf(entry), table.accumulatorAt(entry), length, written, to)
-    entries.put(stored, written)
-    table.set(entry, IS_DIRTY, false)
   }
 
   #tableKeyStretch(): Stretch {

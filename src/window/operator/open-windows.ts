@@ -1,6 +1,7 @@
 import type { StateDefinition } from '../../state/kinds/definitions.js'
 import { AlignedWindows, alignedStates, isAligned } from './aligned-windows.js'
 import { ListedOperator, listedStates } from './listed-operator.js'
+import { arePlainSessions, PlainSessions } from './plain-sessions.js'
 import type { ErasedWindows, WindowOperator, WindowOperatorOptions } from './window-operator.js'
 
 /** The states of a store that windows need, under the name of the windows. */
@@ -13,5 +14,7 @@ export function statesOfWindows(
 }
 
 export function openWindows(options: WindowOperatorOptions): WindowOperator {
-  return isAligned(options.definition) ? new AlignedWindows(options) : new ListedOperator(options)
+  if (isAligned(options.definition)) return new AlignedWindows(options)
+  if (arePlainSessions(options.definition)) return new PlainSessions(options)
+  return new ListedOperator(options)
 }

@@ -20,6 +20,23 @@ const REPLACED_BYTES = 16
 const MAX_REPLACED = 0xffff
 const NONE: readonly TimeWindow[] = []
 
+/** Where things are in a value that has one window, which replaces none: for whoever changes it where it lies. */
+export const ONE_WINDOW: {
+  readonly startAt: number
+  readonly endAt: number
+  readonly changesAt: number
+  readonly flagsAt: number
+  readonly lengthAt: number
+  readonly accumulatorAt: number
+} = Object.freeze({
+  startAt: HEAD_BYTES,
+  endAt: HEAD_BYTES + 8,
+  changesAt: HEAD_BYTES + 20,
+  flagsAt: HEAD_BYTES + 24,
+  lengthAt: HEAD_BYTES + 28,
+  accumulatorAt: HEAD_BYTES + WINDOW_BYTES,
+})
+
 /** It has fired at its end. */
 export const FIRED_ON_TIME = 1
 /** It fires when a processing time has come. */

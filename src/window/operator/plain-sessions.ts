@@ -1,0 +1,456 @@
+// Sessions of which each fires once, at its end, and whose aggregate has a fixed size: most events begin a session of a key that has none,
+// or go on with the only one that it has, and that is done where it lies. Everything else is left to `ListedWindows`.
+//
+// (1) Of each session something is in `due` that is due when it ends, or before; it names the entry, not the key. What is due in vain,
+//     because the session went on, is put there again.
+// (2) Entries are elsewhere once the table was compacted, so `due` is made anew then, and nothing else keeps their numbers.
+
+import type { SlicedWork } from '../../base/slices.js'
+import { copyViewed, Slot, type ViewedBytes } from '../../base/slot.js'
+import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
+import { type KeyLike, plainKey } from '../../state/key/stored-key.js'
+import type { StateContext } from '../../state/kinds/state-context.js'
+import { openStateOf } from '../../state/store.js'
+import type { RawAggregate } from '../aggregate/raw-aggregate.js'
+import { rawOf } from '../aggregate/raw-aggregate.js'
+import type { SessionWindows } from '../assign/by-key.js'
+import { DueKeys } from '../due/due-keys.js'
+import { type KeyedRecords, sortedByKey } from '../due/key-order.js'
+import type { Pane } from '../windowed.js'
+import { Accumulator, HAS_VALUE } from './accumulator.js'
+import { EventKey } from './event-key.js'
+import { IS_DEAD, IS_DIRTY, KeyTable, TableKey, TablePlace } from './key-table.js'
+import { type Entered, type Fire, ListedWindows } from './listed-windows.js'
+import { StoredLists } from './stored-lists.js'
+import { ONE_WINDOW, WindowList } from './window-list.js'
+import {
+  type AnyResult,
+  type ErasedAggregate,
+  type ErasedWindows,
+  type LateFigures,
+  type WindowOperator,
+  type WindowOperatorOptions,
+  WindowOutput,
+} from './window-operator.js'
+
+/** So many keys are worked on in one step. */
+const STEP_KEYS = 64
+/** Dead keys are left out of the table from so many on. */
+const COMPACTED_FROM = 1_024
+/** A session of it has ended, and is about to be put out. */
+const IS_CLOSING = 16
+/** Bytes of an entry's number. */
+const ENTRY_BYTES = 4
+
+/** Whether windows are sessions of this kind. */
+export function arePlainSessions({
+  windows,
+  aggregate,
+  events,
+  allowedLatenessMs = 0,
+  early,
+}: ErasedWindows): boolean {
+  if (!('kind' in windows) || windows.kind !== 'session' || aggregate === undefined) return false
+  const firesOnce = allowedLatenessMs === 0 && early === undefined
+  return firesOnce && events === undefined && rawOf(aggregate) !== undefined
+}
+
+export class PlainSessions implements WindowOperator {
+  readonly nextProcessingMs: number = Infinity
+  readonly #gapMs: number
+  readonly #output: WindowOutput
+  readonly #context: StateContext<unknown>
+  readonly #accumulator: Accumulator
+  readonly #raw: RawAggregate<unknown, unknown>
+  readonly #table = new KeyTable()
+  readonly #stored: StoredLists
+  readonly #tableKey = new TableKey()
+  readonly #eventKey: EventKey
+  readonly #place = new TablePlace()
+  /** Bytes of a value with one session. */
+  readonly #oneBytes: number
+  #due = new DueKeys()
+  readonly #dueEntry = new Slot()
+  /** The sessions of a key, where they are not worked on in place. */
+  readonly #list = new WindowList()
+  readonly #windows: ListedWindows
+  readonly #reader = new ByteReader()
+  readonly #shownKey = new Slot()
+  /** The entry that the last event has changed, and what it had; 0 where it has changed none. */
+  #lastEntry = 0
+  /** From so many dead keys on the table is made anew. */
+  #compactFrom = 0
+  readonly #before = new ByteWriter()
+
+  constructor(options: WindowOperatorOptions) {
+    const { windows, aggregate } = options.definition
+    this.#gapMs = (windows as SessionWindows).gapMs
+    this.#output = new WindowOutput(options)
+    const state = openStateOf(options.store, options.name)
+    this.#context = state.context
+    this.#stored = new StoredLists(state, this.#table)
+    this.#eventKey = new EventKey(this.#context, this.#tableKey, 0)
+    const accumulator = new Accumulator(aggregate as unknown as ErasedAggregate)
+    this.#accumulator = accumulator
+    this.#raw = accumulator.raw as RawAggregate<unknown, unknown>
+    this.#oneBytes = ONE_WINDOW.accumulatorAt + accumulator.zeroBytes
+    const entryBytes = new Uint8Array(ENTRY_BYTES)
+    this.#dueEntry.bytes = entryBytes
+    this.#dueEntry.view = new DataView(entryBytes.buffer)
+    this.#dueEntry.length = ENTRY_BYTES
+    const listed = {
+      windows,
+      allowedLatenessMs: 0,
+      everyEvents: Infinity,
+      waitsEarly: false,
+      waitsLate: false,
+      isDiscarding: false,
+    }
+    this.#windows = new ListedWindows(listed, this.#list, accumulator, keepsNone, fires)
+  }
+
+  get late(): LateFigures {
+    return this.#output.late
+  }
+
+  add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
+    this.#output.begin()
+    this.#lastEntry = 0
+    const table = this.#table
+    const place = this.#place
+    const entry = table.find(this.#eventKey.set(key))
+    if (entry === 0 || table.has(entry, IS_DEAD)) {
+      const isTooLate = watermarkMs >= timestampMs + this.#gapMs - 1
+      if (isTooLate) this.#onMissed(event, timestampMs, watermarkMs)
+      else this.#begin(entry, key, event, timestampMs)
+      return
+    }
+    table.show(entry, place)
+    const { view, words, flagsAt, payloadAt } = place
+    const goesOn =
+      table.accumulatorBytes(entry) === this.#oneBytes &&
+      timestampMs >= view.getFloat64(payloadAt + ONE_WINDOW.startAt, true) &&
+      timestampMs <= view.getFloat64(payloadAt + ONE_WINDOW.endAt, true)
+    if (!goesOn) {
+      this.#addToList(entry, key, event, timestampMs, watermarkMs)
+      return
+    }
+    this.#keepBefore(place, payloadAt, this.#oneBytes)
+    try {
+      this.#raw.add(view, payloadAt + ONE_WINDOW.accumulatorAt, event, timestampMs, false)
+    } catch (error) {
+      copyViewed(this.#before, 0, this.#oneBytes, place, payloadAt)
+      throw this.#context.failure('write', error, key)
+    }
+    const endAt = payloadAt + ONE_WINDOW.endAt
+    const endMs = timestampMs + this.#gapMs
+    if (endMs > view.getFloat64(endAt, true)) view.setFloat64(endAt, endMs, true)
+    const changesAt = payloadAt + ONE_WINDOW.changesAt
+    const changes = view.getUint32(changesAt, true)
+    if (changes < 0xffffffff) view.setUint32(changesAt, changes + 1, true)
+    words[flagsAt] = (words[flagsAt] as number) | IS_DIRTY
+    this.#lastEntry = entry
+  }
+
+  revert(): void {
+    this.#output.revert()
+    const entry = this.#lastEntry
+    if (entry === 0) return
+    this.#lastEntry = 0
+    const table = this.#table
+    const { length } = this.#before
+    table.setDead(entry, length === 0)
+    table.set(entry, IS_DIRTY, true)
+    if (length === 0) return
+    // What is in `due` for the sessions of before is still there: it is due when they end, or before.
+    const at = table.resizeAccumulator(entry, length)
+    copyViewed(this.#before, 0, length, table.memoryOf(at), table.accumulatorAt(at))
+    if (at === entry) return
+    this.#load(at)
+    this.#addDue(at, this.#firstEndMs())
+  }
+
+  *advance(watermarkMs: number): SlicedWork<void> {
+    const ended = yield* this.#ended(watermarkMs)
+    const order = yield* ended.sorted()
+    for (let i = 0; i < order.length; i++) {
+      this.#close(ended, order[i] as number)
+      if (i % STEP_KEYS === STEP_KEYS - 1) yield
+    }
+    yield* this.#compact(watermarkMs)
+  }
+
+  onProcessingTime(): void {}
+
+  peek(key: KeyLike<unknown>): AnyResult[] {
+    const found: AnyResult[] = []
+    const entry = this.#table.find(this.#eventKey.set(key))
+    if (entry === 0 || this.#table.has(entry, IS_DEAD)) return found
+    this.#load(entry)
+    this.#windows.show((window, value, pane) => {
+      found.push({ key: plainKey(key), window, value, timestampMs: window.endMs - 1, pane })
+    })
+    return found
+  }
+
+  *flush(): SlicedWork<void> {
+    yield* this.#stored.flush()
+  }
+
+  *restore(watermarkMs: number): SlicedWork<void> {
+    this.#due.takeUnsorted(watermarkMs)
+    yield* this.#stored.restore((entry) => {
+      this.#load(entry)
+      for (let i = 0; i < this.#list.count; i++) this.#accumulator.check(this.#list, i)
+      this.#addDue(entry, this.#firstEndMs())
+    })
+  }
+
+  /** The only session of a key, which has none or had one before. */
+  #begin(entryBefore: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): void {
+    const table = this.#table
+    const place = this.#place
+    if (entryBefore === 0) table.open(this.#tableKey, this.#oneBytes, place)
+    else table.show(table.resizeAccumulator(entryBefore, this.#oneBytes), place)
+    const { entry, view, bytes, payloadAt } = place
+    if (entryBefore !== 0) bytes.fill(0, payloadAt, payloadAt + this.#oneBytes)
+    try {
+      this.#raw.add(view, payloadAt + ONE_WINDOW.accumulatorAt, event, timestampMs, true)
+    } catch (error) {
+      table.setDead(entry, true)
+      throw this.#context.failure('write', error, key)
+    }
+    view.setFloat64(payloadAt + ONE_WINDOW.startAt, timestampMs, true)
+    view.setFloat64(payloadAt + ONE_WINDOW.endAt, timestampMs + this.#gapMs, true)
+    view.setUint32(payloadAt + ONE_WINDOW.changesAt, 1, true)
+    view.setUint16(payloadAt + ONE_WINDOW.flagsAt, HAS_VALUE, true)
+    view.setUint32(payloadAt + ONE_WINDOW.lengthAt, this.#accumulator.zeroBytes, true)
+    table.setDead(entry, false)
+    table.set(entry, IS_DIRTY, true)
+    this.#before.length = 0
+    this.#lastEntry = entry
+    this.#addDue(entry, timestampMs + this.#gapMs)
+  }
+
+  /** An event of a key that has other sessions than one, or that does not go on with it. */
+  #addToList(
+    entry: number,
+    key: KeyLike<unknown>,
+    event: unknown,
+    timestampMs: number,
+    watermarkMs: number,
+  ): void {
+    const table = this.#table
+    const list = this.#list
+    this.#load(entry)
+    this.#keepBefore(list.writer, 0, list.writer.length)
+    const entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
+    try {
+      this.#windows.enter(event, timestampMs, watermarkMs, entered)
+    } catch (error) {
+      throw this.#context.failure('write', error, key)
+    }
+    if (!entered.hasEntered) {
+      this.#output.missed(event, { timestampMs, watermarkMs }, entered.missed, true)
+      return
+    }
+    const saved = this.#save(entry)
+    table.set(saved, IS_DIRTY, true)
+    this.#lastEntry = saved
+    // What is in `due` under another number is of no use any more.
+    if (saved !== entry || entered.dueMs !== undefined) this.#addDue(saved, this.#firstEndMs())
+  }
+
+  #onMissed(event: unknown, timestampMs: number, watermarkMs: number): void {
+    const window = { startMs: timestampMs, endMs: timestampMs + this.#gapMs }
+    this.#output.missed(event, { timestampMs, watermarkMs }, [window], true)
+  }
+
+  #keepBefore(memory: ViewedBytes, at: number, length: number): void {
+    const before = this.#before
+    before.length = 0
+    before.reserve(length)
+    copyViewed(memory, at, length, before, 0)
+  }
+
+  /** The sessions of an entry. */
+  #load(entry: number): void {
+    const table = this.#table
+    this.#list.load(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
+  }
+
+  /** Writes the list to its entry; returns where that is now. */
+  #save(entry: number): number {
+    const { writer } = this.#list
+    const at = this.#table.resizeAccumulator(entry, writer.length)
+    copyViewed(writer, 0, writer.length, this.#table.memoryOf(at), this.#table.accumulatorAt(at))
+    return at
+  }
+
+  #firstEndMs(): number {
+    let endMs = Infinity
+    for (let i = 0; i < this.#list.count; i++) endMs = Math.min(endMs, this.#list.endMs(i))
+    return endMs
+  }
+
+  #addDue(entry: number, endMs: number): void {
+    this.#dueEntry.view.setUint32(0, entry, true)
+    this.#due.add(endMs - 1, 0, this.#dueEntry)
+  }
+
+  /** Sessions that have ended; what is due in vain is put back. */
+  *#ended(watermarkMs: number): SlicedWork<EndedSessions> {
+    const table = this.#table
+    const place = this.#place
+    const ended = new EndedSessions(table)
+    const { records } = this.#due.takeUnsorted(watermarkMs)
+    let count = 0
+    for (let at = 0; at < records.length; at = records.behind(at)) {
+      if (++count % STEP_KEYS === 0) yield
+      const entry = records.numberAt(at)
+      const length = table.accumulatorBytes(entry)
+      // It was moved, or is there for the second time.
+      if (length < 0 || table.has(entry, IS_DEAD) || table.has(entry, IS_CLOSING)) continue
+      if (length === this.#oneBytes) {
+        table.show(entry, place)
+        const { view, payloadAt } = place
+        const endMs = view.getFloat64(payloadAt + ONE_WINDOW.endAt, true)
+        if (endMs - 1 > watermarkMs) {
+          this.#addDue(entry, endMs)
+        } else {
+          table.set(entry, IS_CLOSING, true)
+          ended.push(entry, view.getFloat64(payloadAt + ONE_WINDOW.startAt, true), endMs)
+        }
+      } else {
+        this.#endSome(entry, watermarkMs, ended)
+      }
+    }
+    return ended
+  }
+
+  #endSome(entry: number, watermarkMs: number, ended: EndedSessions): void {
+    this.#load(entry)
+    const list = this.#list
+    let nextEndMs = Infinity
+    for (let i = 0; i < list.count; i++) {
+      const endMs = list.endMs(i)
+      if (endMs - 1 <= watermarkMs) {
+        this.#table.set(entry, IS_CLOSING, true)
+        ended.push(entry, list.startMs(i), endMs)
+      } else {
+        nextEndMs = Math.min(nextEndMs, endMs)
+      }
+    }
+    if (nextEndMs < Infinity) this.#addDue(entry, nextEndMs)
+  }
+
+  #close(ended: EndedSessions, i: number): void {
+    const table = this.#table
+    const entry = ended.entries[i] as number
+    const startMs = ended.starts[i] as number
+    const endMs = ended.ends[i] as number
+    let value: unknown
+    if (table.accumulatorBytes(entry) === this.#oneBytes) {
+      table.show(entry, this.#place)
+      const { view, payloadAt } = this.#place
+      value = this.#raw.result(view, payloadAt + ONE_WINDOW.accumulatorAt)
+      table.setDead(entry, true)
+    } else {
+      const list = this.#list
+      this.#load(entry)
+      const place = list.placeOf(startMs, endMs)
+      value = this.#accumulator.result(list, place)
+      list.remove(place)
+      // A list that is shorter stays where it is.
+      this.#save(entry)
+    }
+    table.set(entry, IS_CLOSING, false)
+    table.set(entry, IS_DIRTY, true)
+    const reader = this.#reader.fromSlot(table.keyOf(entry, this.#shownKey))
+    const key = this.#context.readKey(reader, this.#context.keyCodec, 'whole')
+    this.#output.result({ key, window: { startMs, endMs }, value, timestampMs: endMs - 1, pane: ON_TIME })
+  }
+
+  /** Keeps the table within a constant factor of what is alive. */
+  *#compact(watermarkMs: number): SlicedWork<void> {
+    const table = this.#table
+    const { count, dead } = table
+    if (count <= COMPACTED_FROM || dead * 4 <= count * 3 || dead < this.#compactFrom) return
+    yield* table.compact()
+    // What is stored and dead waits for the next cut.
+    this.#compactFrom = table.dead * 2
+    this.#due = new DueKeys()
+    this.#due.takeUnsorted(watermarkMs)
+    let steps = 0
+    for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+      if (++steps % STEP_KEYS === 0) yield
+      if (table.has(entry, IS_DEAD)) continue
+      this.#load(entry)
+      this.#addDue(entry, this.#firstEndMs())
+    }
+  }
+}
+
+/** Sessions that have ended, to be put out by end, start and key (W16). */
+class EndedSessions implements KeyedRecords {
+  readonly entries: number[] = []
+  readonly starts: number[] = []
+  readonly ends: number[] = []
+  readonly #table: KeyTable
+  #leastStartMs = Infinity
+  #leastEndMs = Infinity
+  #mostStartMs = -Infinity
+  #mostEndMs = -Infinity
+
+  constructor(table: KeyTable) {
+    this.#table = table
+  }
+
+  push(entry: number, startMs: number, endMs: number): void {
+    this.entries.push(entry)
+    this.starts.push(startMs)
+    this.ends.push(endMs)
+    if (startMs < this.#leastStartMs) this.#leastStartMs = startMs
+    if (startMs > this.#mostStartMs) this.#mostStartMs = startMs
+    if (endMs < this.#leastEndMs) this.#leastEndMs = endMs
+    if (endMs > this.#mostEndMs) this.#mostEndMs = endMs
+  }
+
+  *sorted(): SlicedWork<Uint32Array> {
+    const order = Uint32Array.from({ length: this.entries.length }, (_, i) => i)
+    const areWords =
+      this.#mostStartMs - this.#leastStartMs < TWO_32 && this.#mostEndMs - this.#leastEndMs < TWO_32
+    if (!areWords) return order.sort((left, right) => this.compareKeys(left, right))
+    return yield* sortedByKey(this, order)
+  }
+
+  /** End and start, as words. */
+  keyLengthAt(): number {
+    return 8
+  }
+
+  keyWordAt(i: number, skip: number): number {
+    if (skip === 0) return (this.ends[i] as number) - this.#leastEndMs
+    return skip === 4 ? (this.starts[i] as number) - this.#leastStartMs : 0
+  }
+
+  compareKeys(left: number, right: number): number {
+    const byEnd = (this.ends[left] as number) - (this.ends[right] as number)
+    if (byEnd !== 0) return byEnd
+    const byStart = (this.starts[left] as number) - (this.starts[right] as number)
+    if (byStart !== 0) return byStart
+    return this.#table.compareKeys(this.entries[left] as number, this.entries[right] as number)
+  }
+}
+
+const TWO_32 = 2 ** 32
+
+const ON_TIME: Pane = Object.freeze({ index: 0, kind: 'onTime', isFinal: true })
+
+/** Nothing fires on the way, and no events are kept. */
+const fires: Fire = () => {
+  throw new Error('a session fired before its end')
+}
+const keepsNone = (): never => {
+  throw new Error('events are not kept')
+}

@@ -1,0 +1,90 @@
+// Lists of windows on their way between a table and the store.
+
+import type { SlicedWork } from '../../base/slices.js'
+import { copyViewed, Slot } from '../../base/slot.js'
+import { ByteWriter } from '../../state/codec/bytes.js'
+import { keyGroupOf } from '../../state/key/key-group.js'
+import { statePrefix } from '../../state/key/stored-key.js'
+import type { OpenState } from '../../state/open-state.js'
+import { PREFIX_BYTES } from './event-key.js'
+import { IS_DEAD, IS_DIRTY, IS_STORED, type KeyTable, TableKey } from './key-table.js'
+
+/** So many keys are worked on in one step. */
+const STEP_KEYS = 64
+
+export class StoredLists {
+  readonly #state: OpenState
+  readonly #table: KeyTable
+  readonly #shown = new Slot()
+  readonly #written = new ByteWriter()
+
+  constructor(state: OpenState, table: KeyTable) {
+    this.#state = state
+    this.#table = table
+  }
+
+  /** Writes what has changed since the last call into the store. */
+  *flush(): SlicedWork<void> {
+    const table = this.#table
+    let count = 0
+    for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+      if (!table.has(entry, IS_DIRTY)) continue
+      this.#store(entry)
+      if (++count % STEP_KEYS === 0) yield
+    }
+  }
+
+  /**
+   * Fills the table with what is in the store, and has each entry looked at; a failure of `look` is that of the stored key, which the error
+   * names.
+   */
+  *restore(look: (entry: number, key: TableKey) => void): SlicedWork<void> {
+    const { entries, context } = this.#state
+    const table = this.#table
+    const key = new TableKey()
+    for (let group = 0; group < context.keyGroups; group++) {
+      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
+      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
+      for (const [storedKey, bytes] of scanned) {
+        key.set(storedKey, PREFIX_BYTES, storedKey.length - PREFIX_BYTES)
+        const entry = table.add(key, bytes.length)
+        table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
+        table.set(entry, IS_STORED, true)
+        try {
+          look(entry, key)
+        } catch (error) {
+          throw context.failureAt('read', error, storedKey, undefined)
+        }
+        yield
+      }
+    }
+  }
+
+  #store(entry: number): void {
+    const table = this.#table
+    const { entries, context } = this.#state
+    const isDead = table.has(entry, IS_DEAD)
+    if (isDead && !table.has(entry, IS_STORED)) {
+      table.set(entry, IS_DIRTY, false)
+      return
+    }
+    const key = table.keyOf(entry, this.#shown)
+    const group = keyGroupOf(key.view, key.offset, key.offset + key.length, context.keyGroups)
+    const stored = context.locateBytes(group, key)
+    // What is noted as written was: where a call fails, the next cut writes what is left.
+    if (isDead) {
+      entries.remove(stored)
+      table.set(entry, IS_STORED, false)
+      table.set(entry, IS_DIRTY, false)
+      return
+    }
+    table.set(entry, IS_STORED, true)
+    const written = this.#written
+    written.length = 0
+    const length = table.accumulatorBytes(entry)
+    const to = written.reserve(length)
+    copyViewed(table.memoryOf(entry), table.accumulatorAt(entry), length, written, to)
+    entries.put(stored, written)
+    table.set(entry, IS_DIRTY, false)
+  }
+}
