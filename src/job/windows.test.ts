@@ -5,6 +5,7 @@ import { json } from '../state/codec/json.js'
 import { uint32 } from '../state/codec/numbers.js'
 import { value } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
+import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { JobTest, testJob } from '../testing/job-test.js'
 import { combined, count, sum } from '../window/aggregate/ready-made.js'
 import { tumbling } from '../window/assign/assigner.js'
@@ -14,6 +15,7 @@ import { type WindowResult, windowed } from '../window/windowed.js'
 import { defineJob } from './define-job.js'
 import { withWindows } from './job-windows.js'
 import { runJob } from './run-job.js'
+import { functionSink } from './sink/function-sink.js'
 import { arraySource } from './source/iterable-source.js'
 
 interface Request {
@@ -178,6 +180,26 @@ describe('windows of a job', () => {
     await using test = await JobTest.start(job)
     await test.send(request('a', 1, 5))
     expect(Object.keys(withWindows(noStates, job.windows ?? {}).states)).toEqual(['perTen'])
+  })
+
+  it('T8, T9: lose nothing of a source that has more than when the job came to its end', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const all = Array.from({ length: 60 }, (_, i) => request('a', i))
+    const outputs: Usage[] = []
+    const run = async (events: readonly Request[]) => {
+      await using backend = new MemoryStateBackend()
+      const sink = functionSink<Usage>({
+        write: (some) => void outputs.push(...some.map(({ output }) => output)),
+      })
+      const where = { source: arraySource(events), sink, backend, checkpoints: { storage }, maxPollEvents: 7 }
+      return await (await runJob({ ...job, ...where })).finished
+    }
+    await run(all.slice(0, 20))
+    expect(await run(all)).toMatchObject({ events: 40, lateEvents: 0 })
+    await run(all)
+    expect(outputs.map(({ window, value: found }) => [window.startMs, found.requests])).toEqual(
+      [0, 10, 20, 30, 40, 50].map((startMs) => [startMs, 10]),
+    )
   })
 
   it('refuse what does not go together', async () => {

@@ -184,6 +184,20 @@ describe('the watermark', () => {
     expect(Object.keys(again.time.save().partitions).sort()).toEqual(['a', 'b'])
   })
 
+  it('T8, T9: a partition that has ended goes on where it was before its end, should the source have more by then', () => {
+    const before = sourceTime({ watermarks: boundedDisorder(10) })
+    before.read('a', 100)
+    before.read('b', 200)
+    for (const id of ['a', 'b']) before.time.partition(id).onEnd()
+    before.time.advance()
+    expect(before.time.watermarkMs).toBe(Infinity)
+    const { time, read } = sourceTime({ watermarks: boundedDisorder(10) }, before.time.save())
+    expect(time.watermarkMs).toBe(89)
+    expect(time.advance()).toBe(false)
+    expect(time.partition('b').hasEnded).toBe(false)
+    expect(read('a', 150)).toBe(139)
+  })
+
   it('T10: of several states is the least of theirs', () => {
     const left = sourceTime()
     left.read('a', 1_000)

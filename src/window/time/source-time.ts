@@ -2,7 +2,8 @@
 //
 // (1) The watermark is the least of those of the partitions that count (T4). It never goes back (T3).
 // (2) A partition does not count while it is idle (T5), and after that until it has caught up with the watermark (T6).
-// (3) A partition that has ended is at +Infinity: where all have ended, so is the watermark (T8).
+// (3) A partition that has ended is at +Infinity: where all have ended, so is the watermark (T8). That holds for the run: the next one goes
+//     on from what was before the end, for the source may have more by then.
 
 import { type Clock, ForwardClock, systemClock } from '../../base/clock.js'
 import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
@@ -33,11 +34,13 @@ export type SavedPartition = {
   /** `undefined` before the first event. */
   readonly highestMs?: number
   readonly watermarkMs?: number
+  /** For whoever reads the cut. Whether it has ended is asked anew: a file may have grown since. */
   readonly hasEnded?: true
 }
 
 /** What is kept of a source's time in a cut, as JSON. */
 export type SavedSourceTime = {
+  /** Where all partitions have ended: what it was before that. */
   readonly watermarkMs?: number
   readonly partitions: { readonly [partition: string]: SavedPartition }
 }
@@ -85,7 +88,6 @@ export class PartitionTime {
     this.#generator = generator
     this.#resumedMs = saved.watermarkMs ?? NOTHING_SEEN
     this.#highestMs = saved.highestMs ?? NOTHING_SEEN
-    this.#hasEnded = saved.hasEnded === true
   }
 
   /** An event was read. What is wrong with its timestamp, where it is a bad one (T1, T11): it then counts for nothing. */
@@ -169,6 +171,8 @@ export class SourceTime {
   /** A timestamp up to this is not too far ahead; beyond it the clock is asked. */
   #knownGoodMs: number
   #watermarkMs: number
+  /** The furthest that it has been before the end. */
+  #finiteMs: number
 
   /** Goes on where a saved one was. `INVALID_ARGUMENT` lists every wrong setting. */
   constructor(
@@ -192,6 +196,7 @@ export class SourceTime {
     this.#clock = new ForwardClock(clock)
     this.#saved = saved
     this.#watermarkMs = saved.watermarkMs ?? NOTHING_SEEN
+    this.#finiteMs = this.#watermarkMs
     this.#knownGoodMs = this.#clock.now() + this.#maxAheadMs
   }
 
@@ -221,6 +226,7 @@ export class SourceTime {
     const nextMs = this.#nextWatermarkMs()
     if (nextMs <= this.#watermarkMs) return false
     this.#watermarkMs = nextMs
+    if (nextMs < Infinity) this.#finiteMs = nextMs
     return true
   }
 
@@ -252,7 +258,7 @@ export class SourceTime {
   save(): SavedSourceTime {
     const partitions: { [id: string]: SavedPartition } = { ...this.#saved.partitions }
     for (const [id, partition] of this.#partitions) partitions[id] = partition.save()
-    return { ...(Number.isFinite(this.#watermarkMs) && { watermarkMs: this.#watermarkMs }), partitions }
+    return { ...(this.#finiteMs !== NOTHING_SEEN && { watermarkMs: this.#finiteMs }), partitions }
   }
 
   /** Only where it may be is the clock asked, whose answer takes longer than all the rest. */
