@@ -16,7 +16,7 @@ const USAGE = `usage: npm run nexmark -- --query N [options]
   --seed N        default 1
   --engine NAME   memory or lmdb; default memory
   --folder PATH   where state and outputs lie: a run that was ended goes on there; default a new one
-  --paced         slowly, with a line for each hundred events, and cuts all the time
+  --paced         waits for Enter behind each hundred events, and makes cuts all the time: to be killed on the way
 `
 
 async function main(): Promise<number> {

@@ -1,9 +1,10 @@
 // Where a query runs: its state, its checkpoints and its outputs lie in one folder.
 
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FileCheckpointStorage, MemoryStateBackend } from 'holdfast'
-import { iterableSource, ndjsonFileSink, type Sink, type Source } from 'holdfast/job'
+import { iterableSource, ndjsonFileSink, type Position, type Sink, type Source } from 'holdfast/job'
 import { LmdbStateBackend } from 'holdfast/lmdb'
 import type { From } from './generator.js'
 
@@ -11,8 +12,8 @@ export interface PlaceSettings {
   readonly folder: string
   readonly engine: 'memory' | 'lmdb'
   /**
-   * Reads a hundred events a millisecond at most, prints a line for each hundred, and makes cuts all the time: for whoever wants to kill it on
-   * the way.
+   * Prints a line behind each hundred events and waits for one on standard input, and makes cuts all the time: for whoever wants to kill it on the
+   * way.
    */
   readonly isPaced: boolean
 }
@@ -44,13 +45,18 @@ export async function openPlace({ folder, engine, isPaced }: PlaceSettings) {
 export type Place = Awaited<ReturnType<typeof openPlace>>
 
 function paced<Event>(from: From<Event>) {
-  return async function* (position?: Parameters<From<Event>>[0]) {
+  return async function* (position?: Position) {
+    const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]()
     let count = 0
     for (const next of from(position)) {
       yield next
       if (++count % HUNDRED > 0) continue
+      // Long enough for a cut now and then.
       await sleep(1)
       process.stdout.write('.\n')
+      await lines.next()
     }
+    // What is read from would keep the process from ending.
+    process.stdin.destroy()
   }
 }

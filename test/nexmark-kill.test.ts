@@ -1,0 +1,119 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import * as batch from '../examples/nexmark/expected.js'
+import { type NexmarkSettings, nexmarkEvents } from '../examples/nexmark/generator.js'
+import { seededRandom } from '../src/base/random.js'
+import { titled } from './faults/fault-kit.js'
+import { leftToLongRuns, runs } from './support/long.js'
+
+// Queries of Nexmark as a user runs them, killed by SIGKILL at random and run again: what is in the file at the end is what lists and
+// loops make of all events.
+
+const MAIN = fileURLToPath(new URL('../build/examples/nexmark/main.js', import.meta.url))
+/** For each engine and query: five queries are killed a hundred times. */
+const KILLS = runs(20, 1)
+const EVENTS = runs(20_000, 500)
+const SEED = 5
+
+const minutes: NexmarkSettings = { seed: SEED, events: EVENTS, eventsPerSecond: 20 }
+const rare: NexmarkSettings = { ...minutes, events: EVENTS * 10 }
+const days: NexmarkSettings = { ...minutes, eventsPerSecond: EVENTS / 250_000 }
+
+interface Killed {
+  readonly query: number
+  readonly what: string
+  readonly settings: NexmarkSettings
+  /** How much of the events it asks for. Default: nearly all. */
+  readonly reads?: number
+  readonly expected: () => readonly object[]
+  /** Killed in quick runs, too, on this engine. */
+  readonly quickOn?: 'memory' | 'lmdb'
+}
+
+const bids = nexmarkEvents(minutes, ['bid'])
+const auctions = nexmarkEvents(minutes, ['auction'])
+const killed: readonly Killed[] = [
+  { query: 5, what: 'two stages', settings: minutes, expected: () => batch.expected5(bids) },
+  {
+    query: 8,
+    what: 'a window join',
+    settings: rare,
+    reads: 0.08,
+    expected: () => batch.expected8(nexmarkEvents(rare, ['person']), nexmarkEvents(rare, ['auction'])),
+  },
+  {
+    query: 9,
+    what: 'timers',
+    settings: minutes,
+    expected: () => batch.expected9(auctions, bids),
+    quickOn: 'lmdb',
+  },
+  { query: 11, what: 'sessions', settings: minutes, expected: () => batch.expected11(bids) },
+  {
+    query: 16,
+    what: 'aggregates that grow',
+    settings: days,
+    expected: () => batch.expected16(nexmarkEvents(days, ['bid'])),
+    quickOn: 'memory',
+  },
+]
+
+let folder: string
+beforeAll(() => {
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: build first (npm run build)`)
+})
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-nexmark-kill-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+/** Runs a query in a process that is killed behind some hundreds of events; whether it had ended before. */
+async function runUntil({ query, settings }: Killed, engine: string, hundreds: number): Promise<boolean> {
+  const { events, eventsPerSecond, seed } = settings
+  const options = { query, engine, folder, events, rate: eventsPerSecond, seed }
+  const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])
+  const child = spawn(process.execPath, [MAIN, ...args, '--paced'], { stdio: ['pipe', 'pipe', 'inherit'] })
+  // It may be killed before it has read what it was given.
+  child.stdin.on('error', () => {})
+  const ended = new Promise((resolve) => child.on('exit', resolve))
+  let isDone = false
+  let seen = 0
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line.startsWith('{')) isDone = true
+    else if (++seen === hundreds) child.kill('SIGKILL')
+    else child.stdin.write('\n')
+  }
+  await ended
+  return isDone
+}
+
+/** In whatever order: keys are independent of each other. */
+const sorted = (rows: readonly object[]): string[] =>
+  rows.map((row) => JSON.stringify(Object.entries(row).sort())).sort()
+
+for (const engine of ['memory', 'lmdb'] as const) {
+  for (const each of killed) {
+    const notNow = each.quickOn === engine ? undefined : leftToLongRuns
+    const title = `J3: query ${each.query}, ${each.what}, on the ${engine} engine has lost nothing and nothing twice`
+    it.skipIf(notNow !== undefined)(titled(title, notNow), async () => {
+      const most = (each.settings.events * (each.reads ?? 0.92)) / 100 / KILLS
+      const random = seededRandom(SEED + each.query)
+      for (let kills = 0; kills < KILLS; kills++) {
+        // All of them together still come before the end.
+        const hundreds = 1 + Math.floor(random() * (most - 3))
+        expect(await runUntil(each, engine, hundreds)).toBe(false)
+      }
+      expect(await runUntil(each, engine, Infinity)).toBe(true)
+      const lines = (await readFile(join(folder, 'outputs.ndjson'), 'utf8')).trimEnd().split('\n')
+      const expected = each.expected()
+      expect(expected.length).toBeGreaterThan(0)
+      expect(sorted(lines.map((line) => JSON.parse(line) as object))).toEqual(sorted(expected))
+    })
+  }
+}
