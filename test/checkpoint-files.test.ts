@@ -7,8 +7,9 @@ import type { CheckpointCoordinatorOptions } from '../src/checkpoint/coordinator
 import { MemoryStateBackend } from '../src/memory/memory-state-backend.js'
 import { FileCheckpointStorage } from '../src/storage/file-checkpoint-storage.js'
 import { bytesOf, textOf } from './support/checkpoints.js'
+import { runs } from './support/long.js'
 
-const ENTRIES = 20_000
+const ENTRIES = runs(20_000, 4_000)
 
 let directory: string
 

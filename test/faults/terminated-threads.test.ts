@@ -25,8 +25,8 @@ describe('a thread that is terminated while it writes to a store', () => {
   afterAll(() => rm(folder, { recursive: true, force: true }))
 
   const kinds = [
-    { kind: 'put', what: 'whatever its commit is about', threads: runs(60, 4) },
-    { kind: 'replace', what: 'also where its content is being replaced', threads: runs(20, 2) },
+    { kind: 'put', what: 'whatever its commit is about', threads: runs(60, 2) },
+    { kind: 'replace', what: 'also where its content is being replaced', threads: runs(20, 1) },
   ] as const
   for (const { kind, what, threads } of kinds) {
     it(`ends, and its store opens again, ${what}`, async () => {

@@ -13,6 +13,7 @@ import {
   type TestEntry,
   writeTestSegment,
 } from '../../../test/support/checkpoints.js'
+import { runs } from '../../../test/support/long.js'
 import { isStateError } from '../../base/errors.js'
 import { blockCodec, CODEC_NAMES, isCodecAvailable } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
@@ -61,20 +62,24 @@ describe('a segment', () => {
     )
   })
 
-  it.each(codecs)('holds values of 64 MiB with %s, and more blocks than are read ahead', async (codec) => {
-    const storage = new MemoryCheckpointStorage()
-    const large = new Uint8Array(64 * 1024 * 1024)
-    for (let i = 0; i < large.length; i += 7) large[i] = i
-    const entries: TestEntry[] = [
-      ...Array.from({ length: 20 }, (_, i) => entry(`a${String(i).padStart(3, '0')}`, 'v'.repeat(50))),
-      { key: bytesOf('b'), value: large, expiresAtMs: Infinity },
-      entry('c', 'after'),
-    ]
-    const totals = await writeTestSegment(storage, NAME, blocksOf(entries), codec)
-    const read = await readTestSegment(storage, NAME, totals)
-    expect(read.map(({ key }) => key)).toEqual(entries.map(({ key }) => key))
-    expect(Buffer.compare(read[20]?.value ?? new Uint8Array(0), large)).toBe(0)
-  })
+  // The codecs differ in what they give, not in how it is written and read: one of them will do in a quick run.
+  it.each(runs(codecs, codecs.slice(0, 1)))(
+    'holds values of 64 MiB with %s, and more blocks than are read ahead',
+    async (codec) => {
+      const storage = new MemoryCheckpointStorage()
+      const large = new Uint8Array(64 * 1024 * 1024)
+      for (let i = 0; i < large.length; i += 7) large[i] = i
+      const entries: TestEntry[] = [
+        ...Array.from({ length: 20 }, (_, i) => entry(`a${String(i).padStart(3, '0')}`, 'v'.repeat(50))),
+        { key: bytesOf('b'), value: large, expiresAtMs: Infinity },
+        entry('c', 'after'),
+      ]
+      const totals = await writeTestSegment(storage, NAME, blocksOf(entries), codec)
+      const read = await readTestSegment(storage, NAME, totals)
+      expect(read.map(({ key }) => key)).toEqual(entries.map(({ key }) => key))
+      expect(Buffer.compare(read[20]?.value ?? new Uint8Array(0), large)).toBe(0)
+    },
+  )
 
   it('may be empty', async () => {
     const storage = new MemoryCheckpointStorage()

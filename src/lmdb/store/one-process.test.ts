@@ -135,7 +135,7 @@ describe.runIf(onLinux)('a process without room for one more store', () => {
   })
 
   it('is refused it with STORAGE_ERROR where files are used up, and goes on with the others', async () => {
-    const [refusal, count] = await openUntilRefused('-n 128')
+    const [refusal, count] = await openUntilRefused('-n 96')
     expect(refusal).toMatch(/^STORAGE_ERROR .*(ulimit -n|too many open files)/)
     expect(Number(count)).toBeGreaterThan(0)
   })
