@@ -36,7 +36,8 @@ const common = {
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    // Much of the time is spent waiting, for disks, threads and processes: two cores have something to do for three workers.
+    maxWorkers: 3,
     projects: [
       {
         plugins: compiled?.plugins ?? [],
