@@ -11,7 +11,7 @@ import { type FixedAggregate, type RawAggregate, rawOf } from './raw-aggregate.j
 export interface BytesWork<Event, Result> {
   /** The form of the bytes: equal descriptors mean equal bytes. */
   readonly descriptor: JsonValue
-  /** `undefined` where nothing was added before. What throws has changed nothing. */
+  /** `undefined` where nothing was added before. What throws may have changed them: the caller has them as they were. */
   add(bytes: Uint8Array | undefined, event: Event, timestampMs: number): Uint8Array
   merge(bytes: Uint8Array, later: Uint8Array): Uint8Array
   result(bytes: Uint8Array): Result

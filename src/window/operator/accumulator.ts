@@ -4,7 +4,7 @@ import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { isStruct, type StructCodec } from '../../state/codec/struct.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
-import { bytesWorkOf } from '../aggregate/bytes-aggregate.js'
+import { type BytesWork, bytesWorkOf } from '../aggregate/bytes-aggregate.js'
 import { type RawAggregate, rawOf } from '../aggregate/raw-aggregate.js'
 
 /** Something was added to an accumulator. */
@@ -22,6 +22,12 @@ export interface AccumulatorMemory {
   set(i: number, flag: number, value: boolean): void
 }
 
+interface AddedEvent {
+  readonly event: unknown
+  readonly timestampMs: number
+  readonly isFirst: boolean
+}
+
 /** Works on accumulators where they lie. What changes one returns the number by which it is known then. */
 export class Accumulator {
   readonly codec: Codec<unknown, unknown>
@@ -35,6 +41,8 @@ export class Accumulator {
   readonly #otherView: unknown
   /** Works on the bytes themselves; `undefined` for aggregates that do not. */
   readonly raw: RawAggregate<unknown, unknown> | undefined
+  /** Works on bytes that grow; `undefined` for aggregates that do not. */
+  readonly #work: BytesWork<unknown, unknown> | undefined
   readonly #reader = new ByteReader()
   readonly #written = new ByteWriter()
 
@@ -43,6 +51,7 @@ export class Accumulator {
     this.codec = aggregate.codec
     this.#struct = isStruct(this.codec) ? this.codec : undefined
     this.raw = rawOf(aggregate)
+    this.#work = this.raw === undefined ? bytesWorkOf(aggregate) : undefined
     this.zeroBytes = this.codec.fixedBytes ?? 0
     this.#view = this.#struct?.viewOf(this.#slot, 'change')
     this.#otherView = this.#struct?.viewOf(this.#otherSlot, 'read')
@@ -58,6 +67,7 @@ export class Accumulator {
     return at
   }
 
+  /** What throws may have changed the accumulator, but not its size. */
   add(memory: AccumulatorMemory, i: number, event: unknown, timestampMs: number): number {
     const isFirst = !memory.has(i, HAS_VALUE)
     if (this.raw !== undefined) {
@@ -67,7 +77,9 @@ export class Accumulator {
     }
     const { add, first } = this.#aggregate
     let at = i
-    if (this.#struct === undefined) {
+    if (this.#work !== undefined) {
+      at = this.#addBytes(this.#work, memory, i, { event, timestampMs, isFirst })
+    } else if (this.#struct === undefined) {
       const current = isFirst ? first?.() : this.read(memory, i)
       at = this.#write(memory, i, add(current, event, timestampMs))
     } else {
@@ -127,7 +139,7 @@ export class Accumulator {
     const raw = this.raw
     if (raw === undefined) {
       const accumulator = this.read(memory, i)
-      bytesWorkOf(this.#aggregate)?.check(accumulator as Uint8Array)
+      this.#work?.check(accumulator as Uint8Array)
       return
     }
     // It works on the bytes as they are, whatever their length is.
@@ -145,6 +157,20 @@ export class Accumulator {
     if (this.#struct === undefined) return result(this.read(memory, i))
     showAccumulator(memory, i, this.#otherSlot)
     return result(this.#otherView)
+  }
+
+  /** Most often they are changed where they lie: what keeps much is not copied for each event. */
+  #addBytes(
+    work: BytesWork<unknown, unknown>,
+    memory: AccumulatorMemory,
+    i: number,
+    { event, timestampMs, isFirst }: AddedEvent,
+  ): number {
+    const start = memory.accumulatorAt(i)
+    const { bytes } = memory.memoryOf(i)
+    const current = isFirst ? undefined : bytes.subarray(start, start + memory.accumulatorBytes(i))
+    const made = work.add(current, event, timestampMs)
+    return made === current ? i : this.#write(memory, i, made)
   }
 
   #write(memory: AccumulatorMemory, i: number, value: unknown): number {

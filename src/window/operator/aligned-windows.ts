@@ -279,8 +279,7 @@ export class AlignedWindows implements WindowOperator {
       raw.add(view, payloadAt, event, timestampMs, !this.#lastHadValue)
       return entry
     } catch (error) {
-      // What is of no fixed size is only written when it is whole.
-      if (zeroBytes > 0) copyViewed(before, 0, length, this.#place, payloadAt)
+      copyViewed(before, 0, length, this.#place, payloadAt)
       throw this.#context.failure('write', error, key)
     }
   }

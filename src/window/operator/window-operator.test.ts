@@ -870,6 +870,23 @@ describe('windows at the edges', () => {
   })
 
   it.each([
+    ['tumbling', tumbling({ sizeMs: 10 })],
+    ['session', session({ gapMs: 5 })],
+  ] as const)('keep nothing of an event that one of several aggregates refuses: %s', async (_, windows) => {
+    const name = ({ value }: Event) => (value === 0 ? '\ud800' : String(value))
+    const aggregate = combined({ n: count(), names: distinctCount(utf8, name) })
+    const { results } = await driven({ windows, aggregate }, (d) => {
+      const refused = expect.objectContaining({ code: 'SERIALIZATION_FAILED' })
+      for (const value of [1, 1, 0, 2, 0]) {
+        if (value !== 0) d.add(event('a', 1, value))
+        else expect(() => d.add(event('a', 1, value))).toThrowError(refused)
+      }
+      d.advance(20)
+    })
+    expect(results.map(({ value }) => value)).toEqual([{ n: 3, names: 2 }])
+  })
+
+  it.each([
     ['topN', topN({ n: 2, by: ({ value }: Event) => value, codec: json<Event>() })],
     ['distinctCount', distinctCount(utf8, ({ key }: Event) => key)],
     ['approximateDistinctCount', approximateDistinctCount(float64, ({ value }: Event) => value)],
