@@ -31,7 +31,7 @@ export function withWindows<Schema extends StateSchema>(schema: Schema, windows:
 }
 
 /** The names of the states that windows are kept in. */
-function windowStateNames(windows: WindowDefinitions): string[] {
+export function windowStateNames(windows: WindowDefinitions): string[] {
   return Object.entries(windows).flatMap(([name, definition]) =>
     Object.keys(statesOfWindows(name, definition)),
   )

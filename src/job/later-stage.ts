@@ -143,7 +143,7 @@ export class LaterStage {
     } catch (error) {
       this.#outputs.length = emittedBefore
       this.#timestamps.length = emittedBefore
-      this.#refuse(event, step, error)
+      this.#refuse(event, step, error, ofMs)
       return
     }
     this.events++
@@ -184,7 +184,7 @@ export class LaterStage {
   }
 
   /** Counts a bad event and tells of it; the failure of the job where it may not be one. */
-  #refuse(event: unknown, reason: BadEvent<unknown>['reason'], error: unknown): void {
+  #refuse(event: unknown, reason: BadEvent<unknown>['reason'], error: unknown, ofMs: number): void {
     const { definition } = this.#options
     const { onBadEvent } = definition
     const isBad = reason !== 'badValue' || isStateError(error, 'SERIALIZATION_FAILED')
@@ -192,10 +192,16 @@ export class LaterStage {
     this.badEvents++
     if (typeof onBadEvent !== 'function') return
     const told = isErrorLike(error) ? error : new Error(reasonOf(error))
-    onBadEvent(
-      { reason, error: told, event, partition: '', position: null, stage: this.name },
-      this.#context.emit,
-    )
+    // Its own time may be what is wrong with it; the context still has that of the event before.
+    this.#calls.outputMs = ofMs
+    try {
+      onBadEvent(
+        { reason, error: told, event, partition: '', position: null, stage: this.name },
+        this.#context.emit,
+      )
+    } finally {
+      this.#calls.outputMs = undefined
+    }
   }
 
   #failure(step: BadEvent<unknown>['reason'], error: unknown): StateError<'JOB_FAILED'> {

@@ -294,7 +294,9 @@ class Job<Event, Schema extends StateSchema, Output>
   }
 
   peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[] {
-    const later = this.#later.find(({ name }) => windows.startsWith(`${name}.`))
+    // A name of the first stage's may begin as that of another stage does.
+    const isFirst = this.#firing[0]?.windows?.has(windows) === true
+    const later = isFirst ? undefined : this.#later.find(({ name }) => windows.startsWith(`${name}.`))
     const found = later ?? this.#firing[0]
     const name = later === undefined ? windows : windows.slice(later.name.length + 1)
     if (found?.windows?.has(name) !== true) {

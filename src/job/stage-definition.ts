@@ -7,6 +7,7 @@ import type { Violation } from '../base/errors.js'
 import { type Rule, rules, violationsOf } from '../base/options.js'
 import type { StateDefinition } from '../state/kinds/definitions.js'
 import { nameProblem, type StateDefinitions, type StateSchema } from '../state/schema/define-state.js'
+import { timerStates } from '../window/timers/timer-states.js'
 import type { WindowDefinition } from '../window/windowed.js'
 import type {
   BadEvent,
@@ -18,7 +19,7 @@ import type {
   WhereItRuns,
 } from './job-options.js'
 import { schemaOf } from './job-timers.js'
-import { type WindowDefinitions, windowViolations } from './job-windows.js'
+import { type WindowDefinitions, windowStateNames, windowViolations } from './job-windows.js'
 
 /** A keyed stage of a job behind its first one: it has the same parts as a job, and its events are the outputs of the stage before it. */
 export interface StageDefinition<Event, Schema extends StateSchema, Output, Name extends string = string> {
@@ -158,6 +159,8 @@ interface StagedOptions {
   readonly stages?: readonly object[]
   readonly timestamp?: unknown
   readonly process?: unknown
+  readonly onTimer?: unknown
+  readonly windows?: { readonly [name: string]: object } | undefined
   readonly onBadEvent?: unknown
 }
 
@@ -167,7 +170,7 @@ export function stageViolations(options: StagedOptions, isStored: boolean): Viol
   if (stages === undefined) return []
   if (!Array.isArray(stages)) return [{ argument: 'options.stages', reason: 'must be made by pipe()' }]
   const violations: Violation[] = []
-  const taken = new Set(Object.keys(options.schema?.states ?? {}))
+  const taken = new Set(statesOfFirst(options))
   const names = new Set<string>()
   for (const [i, stage] of (stages as readonly AnyStage[]).entries()) {
     const label = `options.stages[${i}]`
@@ -191,6 +194,17 @@ export function stageViolations(options: StagedOptions, isStored: boolean): Viol
   }
   if (violations.length === 0 && isStored && stages.length > 0) violations.push(...storedViolations(options))
   return violations
+}
+
+/** What the states of the first stage are called, with those that its windows and timers are kept in. */
+function statesOfFirst(options: StagedOptions): string[] {
+  const { schema, windows, onTimer } = options
+  const areWindows = windows !== undefined && windowViolations(options, 'options').length === 0
+  return [
+    ...Object.keys(schema?.states ?? {}),
+    ...(areWindows ? windowStateNames(windows) : []),
+    ...(onTimer === undefined ? [] : Object.values(timerStates)),
+  ]
 }
 
 function schemaViolations(

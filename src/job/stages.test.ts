@@ -262,6 +262,49 @@ describe('several stages', () => {
     })
   })
 
+  it('show the windows of each under its name, also where one of the first begins like another stage', async () => {
+    const perTen = windowed<Bid, string, number>({ windows: tumbling({ sizeMs: 10 }), aggregate: count() })
+    const job = defineJob<Bid, WindowResult<string, number>>()({
+      name: 'shown windows',
+      key: ({ item }) => item,
+      timestamp: ({ at }) => at,
+      time: { watermarks: ascending() },
+      schema: noStates,
+      windows: { 'x.y': perTen },
+    }).pipe<WindowResult<string, number>>()({
+      name: 'x',
+      key: ({ key }) => key,
+      schema: noStates,
+      windows: { z: windowed({ windows: tumbling({ sizeMs: 100 }), aggregate: count() }) },
+    })
+    await using test = await JobTest.start(job)
+    await test.send(bid('a', 1), bid('a', 2), bid('a', 12))
+    expect(test.peek('x.y', 'a')).toMatchObject([{ window: { startMs: 10 }, value: 1 }])
+    expect(test.peek('x.z', 'a')).toMatchObject([{ window: { startMs: 0 }, value: 1 }])
+    expect(() => test.peek('x.x', 'a')).toThrow(/must be the name of windows/)
+  })
+
+  it('J7: what is put out about a bad event of a later stage has the time of what that was made of', async () => {
+    const job = paid
+      .pipe<Bid>()({
+        name: 'picky',
+        key: ({ item, price }) => (price === 0 ? undefined : item),
+        timestamp: ({ at, price }) => (price === 1 ? Number.NaN : at),
+        schema: totals,
+        process: ({ price }, { state }) => state.first.put(price),
+        onBadEvent: ({ event }, emit) => emit(event),
+      })
+      .pipe<readonly [at: number, timestampMs: number]>()({
+      name: 'told',
+      key: ({ item }) => item,
+      schema: noStates,
+      process: ({ at }, { emit, timestampMs }) => emit([at, timestampMs]),
+    })
+    const events = [bid('a', 10, 0), bid('a', 20, 5), bid('a', 30, 0), bid('a', 40, 1), bid('a', 50, -1)]
+    const { outputs } = await testJob(job, events)
+    expect(outputs).toEqual([10, 30, 40, 50].map((at) => [at, at]))
+  })
+
   it('J8: what a later stage throws ends the job and names stage and key', async () => {
     const failing = paid.pipe()({
       name: 'failing',
@@ -304,6 +347,16 @@ describe('several stages', () => {
           .pipe()(stage as never),
       ),
     ).toContain('is that of another stage')
+    const perTen = windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: count() })
+    const kept = { ...stage, process: undefined, windows: { 'w.x': perTen } }
+    const windows = { 'x.w.x': perTen, 'x.other': perTen }
+    expect(await refusal({ ...counts.pipe()(kept as never), windows })).toContain(
+      "stages[0].schema.states['w.x'] has the name of a state of the first stage",
+    )
+    const timed = defineState({ key: utf8, states: { event: value(uint32) } })
+    expect(await refusal(paid.pipe()({ ...stage, name: 'onTimer', schema: timed } as never))).toContain(
+      "states['event']",
+    )
     const other = defineState({ key: utf8, keyGroups: 7, states: {} })
     expect(await refusal(counts.pipe()({ ...stage, schema: other } as never))).toContain(
       'must be that of the first stage',

@@ -139,9 +139,9 @@ export class AlignedWindows implements WindowOperator {
       pane = this.#turnTo(timestampMs, watermarkMs, key)
       if (pane === undefined) return
     }
-    if (watermarkMs >= pane.firstEndMs - 1) {
+    if (watermarkMs >= pane.lastEndMs - 1) {
       this.#onMissed(event, timestampMs, watermarkMs)
-      if (watermarkMs >= pane.lastEndMs - 1) return
+      return
     }
     const { table } = pane
     const place = this.#place
@@ -156,6 +156,7 @@ export class AlignedWindows implements WindowOperator {
     if (this.#lastEntry === place.entry) words[flagsAt] = flags | IS_DIRTY | HAS_VALUE
     else table.set(this.#lastEntry, IS_DIRTY, true)
     this.#last = table
+    if (watermarkMs >= pane.firstEndMs - 1) this.#onPartlyMissed(event, timestampMs, watermarkMs)
   }
 
   revert(): void {
@@ -288,6 +289,16 @@ export class AlignedWindows implements WindowOperator {
     const windows = this.#windows.windowsOf(timestampMs)
     const missed = windows.filter(({ endMs }) => watermarkMs >= endMs - 1)
     this.#output.missed(event, { timestampMs, watermarkMs }, missed, missed.length === windows.length)
+  }
+
+  /** It has entered some windows, and missed others. Told of last: an event that is refused is not late as well. */
+  #onPartlyMissed(event: unknown, timestampMs: number, watermarkMs: number): void {
+    try {
+      this.#onMissed(event, timestampMs, watermarkMs)
+    } catch (error) {
+      this.revert()
+      throw error
+    }
   }
 
   /** The pane of an event that is not in that of the last one. */

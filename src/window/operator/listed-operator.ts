@@ -150,12 +150,19 @@ export class ListedOperator implements WindowOperator {
     } catch (error) {
       throw this.#context.failure('write', error, key)
     }
-    if (entered.missed.length > 0) {
-      this.#output.missed(event, { timestampMs, watermarkMs }, entered.missed, !entered.hasEntered)
-    }
-    if (!entered.hasEntered) return
     const { count } = this.#list
-    this.#windows.fireEntered(watermarkMs)
+    try {
+      if (entered.missed.length > 0) {
+        this.#output.missed(event, { timestampMs, watermarkMs }, entered.missed, !entered.hasEntered)
+      }
+      if (!entered.hasEntered) return
+      this.#windows.fireEntered(watermarkMs)
+    } catch (error) {
+      // What was told of it threw. The list is not saved; of the event nothing may be left that was.
+      this.#kept?.revert(this.#keyBytes(), timestampMs, this.#before.nextNumber)
+      this.#output.revert()
+      throw error
+    }
     this.#save(count)
     const stretch = this.#tableKeyStretch()
     if (entered.dueMs !== undefined) this.#due.add(entered.dueMs, 0, stretch)
@@ -195,11 +202,20 @@ export class ListedOperator implements WindowOperator {
 
   peek(key: KeyLike<unknown>): AnyResult[] {
     const found: AnyResult[] = []
-    this.#eventKey.set(key)
-    this.#load()
-    this.#windows.show((window, result, pane, more) => {
-      found.push(this.#resultOf(window, result, pane, more))
-    })
+    // Whoever is told of a result may ask for more: the windows that this one comes from are then still being worked on.
+    const { writer } = this.#list
+    const atHand = { key: this.#keyBytes(), windows: new WindowList() }
+    atHand.windows.load(writer, 0, writer.length)
+    try {
+      this.#eventKey.set(key)
+      this.#load()
+      this.#windows.show((window, result, pane, more) => {
+        found.push(this.#resultOf(window, result, pane, more))
+      })
+    } finally {
+      this.#tableKey.set(atHand.key, 0, atHand.key.length)
+      this.#list.load(atHand.windows.writer, 0, atHand.windows.writer.length)
+    }
     return found
   }
 

@@ -207,6 +207,53 @@ describe('windows', () => {
     expect([driver.operator.late.lostEvents, driver.operator.late.missedWindows]).toEqual([1, 3])
   })
 
+  it('W9, W20: a bad event that also comes late is a bad one, and is not counted as late', async () => {
+    for (const allowedLatenessMs of [0, 1]) {
+      const windows = hopping({ sizeMs: 20, slideMs: 10 })
+      const aggregate = sum(({ value }: Event) => value)
+      const { late } = await driven({ windows, aggregate, allowedLatenessMs }, (d) => {
+        d.add(event('a', 25, 1))
+        d.advance(20)
+        expect(() => d.add(event('a', 15, Number.NaN))).toThrow(/no finite number/)
+        expect(d.operator.late).toEqual({ lostEvents: 0, missedWindows: 0 })
+        expect(() => d.add(event('k'.repeat(2_048), 15, 1))).toThrow(/the limit is/)
+        expect(d.operator.late).toEqual({ lostEvents: 0, missedWindows: 0 })
+        d.add(event('a', 15, 1))
+        expect(d.operator.late).toEqual({ lostEvents: 0, missedWindows: 1 })
+      })
+      expect(late).toEqual(['15 entered [0, 20)'])
+    }
+  })
+
+  it('W20: an event is refused whole where what is told of it throws', async () => {
+    for (const kept of [
+      { events: json<Event>(), process: (all: Iterable<Event>) => Array.from(all, ({ value }) => value) },
+      { aggregate: values },
+    ]) {
+      const output = (result: Result): Result => {
+        if ((result.value as number[]).includes(13)) throw new Error('on purpose')
+        return result
+      }
+      const early = { everyEvents: 1 }
+      const options = { windows: tumbling({ sizeMs: 10 }), ...kept, early, output }
+      const { results } = await driven(options, async (d) => {
+        d.add(event('a', 1, 1))
+        expect(() => d.add(event('a', 2, 13))).toThrow('on purpose')
+        await d.open()
+        d.advance(9)
+      })
+      expect(shown(results)).toEqual(['a [0, 10) [1] early 0', 'a [0, 10) [1] onTime 1 final'])
+    }
+    const driver = await driven({ windows: tumbling({ sizeMs: 10 }), aggregate: values }, (d) => {
+      d.advance(9)
+      d.late.push = () => {
+        throw new Error('on purpose')
+      }
+      expect(() => d.add(event('a', 1))).toThrow('on purpose')
+    })
+    expect(driver.operator.late).toEqual({ lostEvents: 0, missedWindows: 0 })
+  })
+
   it('W10: an event between hopping windows is in none, and not late', async () => {
     const driver = await driven({ windows: hopping({ sizeMs: 5, slideMs: 10 }), aggregate: count() }, (d) => {
       d.add(event('a', 7))
@@ -414,6 +461,42 @@ describe('windows', () => {
       'a [0, 10) [1,2,3,4,5] early 1',
       'a [0, 10) [1,2,3,4,5] onTime 2 final',
     ])
+  })
+
+  it('W18: whoever is told of a result may ask for what another key has, and nothing comes of that', async () => {
+    const kinds: readonly WindowOptions<Event, string, unknown, Result>[] = [
+      { windows: tumbling({ sizeMs: 10 }), aggregate: values },
+      {
+        windows: tumbling({ sizeMs: 10 }),
+        aggregate: values,
+        allowedLatenessMs: 5,
+        early: { everyEvents: 2 },
+      },
+      { windows: session({ gapMs: 10 }), aggregate: count() },
+      { windows: session({ gapMs: 10 }), aggregate: values, allowedLatenessMs: 5 },
+      { windows: session({ gapMs: 10 }), events: json<Event>(), process: (all) => [...all].length },
+      { windows: countWindows({ size: 2 }), aggregate: values },
+    ]
+    for (const kind of kinds) {
+      const asking: { now: WindowOperator | undefined } = { now: undefined }
+      const output = (result: Result): Result => {
+        for (const key of ['b', 'a', 'nobody']) asking.now?.peek(key)
+        return result
+      }
+      const told: string[][] = []
+      for (const asks of [false, true]) {
+        const { results } = await driven({ ...kind, output }, (d) => {
+          if (asks) asking.now = d.operator
+          for (const at of [0, 3, 7, 12, 30]) for (const key of ['a', 'b', 'c']) d.add(event(key, at, at))
+          d.advance(16)
+          for (const key of ['a', 'c']) d.add(event(key, 9, 9))
+          d.flush()
+          d.advance(Infinity)
+        })
+        told.push(shown(results))
+      }
+      expect(told[1]).toEqual(told[0])
+    }
   })
 
   it('W19: count windows ignore time, and what is left at the end is not full', async () => {

@@ -99,7 +99,12 @@ export class WindowOutput {
     this.#last.lostEvents = isLost ? 1 : 0
     this.late.missedWindows += missed.length
     this.late.lostEvents += this.#last.lostEvents
-    const output = this.#definition.onLate?.({ event, ...times, missed, isLost })
-    if (output !== undefined) this.#emit(output, times.timestampMs)
+    try {
+      const output = this.#definition.onLate?.({ event, ...times, missed, isLost })
+      if (output !== undefined) this.#emit(output, times.timestampMs)
+    } catch (error) {
+      this.revert()
+      throw error
+    }
   }
 }
