@@ -198,6 +198,12 @@ describe('an approximate distinct count', () => {
     }
   })
 
+  it('is the same in two parts that have some values in common, in every register', () => {
+    const values = Array.from({ length: 30_000 }, (_, value) => ({ value }))
+    const parts = [values.slice(0, 20_000), values.slice(10_000)]
+    expect(inParts(about, parts)).toEqual(accumulated(about, values))
+  })
+
   it('is the same in one or in parts, and of values that come twice', () => {
     fc.assert(
       fc.property(partsByTime, (parts) => {
