@@ -82,15 +82,18 @@ export class JobTimers {
     if (processing.wantsLoad) await processing.load()
   }
 
-  /** Timers of event time that are due up to the watermark. */
-  atWatermark(watermarkMs: number): FiringTimers {
-    return new FiringTimers('event', this.#kept.event, this.#options.key, watermarkMs)
+  /** Timers of event time that are due up to the watermark; `highestMs` is the latest time of an event. */
+  atWatermark(watermarkMs: number, highestMs: number): FiringTimers {
+    const due = { untilMs: watermarkMs, isOpen: true, endlessFromMs: Math.min(watermarkMs, highestMs) }
+    return new FiringTimers('event', this.#kept.event, this.#options.key, due)
   }
 
   /** Timers of processing time that are due now. */
   atClock(): FiringTimers {
     const { key, forwardClock } = this.#options
-    return new FiringTimers('processing', this.#kept.processing, key, forwardClock.now())
+    const untilMs = forwardClock.now()
+    const due = { untilMs, isOpen: false, endlessFromMs: untilMs }
+    return new FiringTimers('processing', this.#kept.processing, key, due)
   }
 
   /** The clock calls when the next timer of processing time is due, from now on. */
@@ -114,20 +117,31 @@ export class JobTimers {
   }
 }
 
+/** What is due in one advance. */
+interface DueTimers {
+  readonly untilMs: number
+  /** Whether what is set meanwhile is due as well. */
+  readonly isOpen: boolean
+  /** Timers that set each other later and later come to an end up to here; beyond it they may not. */
+  readonly endlessFromMs: number
+}
+
 /** Timers of one advance that are due, one after the other. */
 export class FiringTimers {
   readonly #time: TimerTime
   readonly #kept: KeptTimers
   readonly #key: CurrentKey<unknown>
   readonly #due: DueRun
-  /** How many were set by timers of the same key, and have fired. */
-  readonly #inARow = new Map<string, number>()
+  readonly #endlessFromMs: number
+  /** How many were set by timers of the same key, and have fired, that are not known to come to an end; and how far the key has come. */
+  readonly #inARow = new Map<string, { count: number; lastMs: number }>()
 
-  constructor(time: TimerTime, kept: KeptTimers, key: CurrentKey<unknown>, untilMs: number) {
+  constructor(time: TimerTime, kept: KeptTimers, key: CurrentKey<unknown>, due: DueTimers) {
     this.#key = key
     this.#time = time
     this.#kept = kept
-    this.#due = kept.fire(untilMs, time === 'event')
+    this.#endlessFromMs = due.endlessFromMs
+    this.#due = kept.fire(due.untilMs, due.isOpen)
   }
 
   /** The next one, which is removed from the store; its key is then the key at hand. `undefined` where none is left. */
@@ -137,18 +151,21 @@ export class FiringTimers {
       const id = this.#kept.show(current)
       if (this.#kept.take(id) !== true) continue
       const [timestampMs, name] = id
-      if (current.wasAdded) this.#count()
+      if (current.wasAdded) this.#count(timestampMs)
       return { time: this.#time, timestampMs, name }
     }
     this.#kept.fired()
     return undefined
   }
 
-  #count(): void {
+  #count(timestampMs: number): void {
     const name = nameOf(this.#key.encoded().bytes)
-    const count = (this.#inARow.get(name) ?? 0) + 1
-    this.#inARow.set(name, count)
-    if (count <= MOST_IN_A_ROW) return
+    const row = this.#inARow.get(name) ?? { count: 0, lastMs: -Infinity }
+    this.#inARow.set(name, row)
+    const isOnItsWay = timestampMs > row.lastMs && timestampMs <= this.#endlessFromMs
+    row.lastMs = Math.max(row.lastMs, timestampMs)
+    if (!isOnItsWay) row.count++
+    if (row.count <= MOST_IN_A_ROW) return
     throw new Error(
       `timers of a key have set more than ${MOST_IN_A_ROW} others that were due at once: onTimer must set the next one beyond the watermark`,
     )

@@ -551,11 +551,12 @@ class Job<Event, Schema extends StateSchema, Output>
 
   /** One stage after the other: each hears of it once everything that it has fired before was processed there. */
   async #passWatermark(watermarkMs: number): Promise<void> {
+    const highestMs = this.#time?.highestMs ?? -Infinity
     for (const { timers, windows, stage } of this.#firing) {
       stage?.onWatermark(watermarkMs)
       // What lives by event time, in whatever stage, does so until all stages have come to its end.
       if (stage === this.#later.at(-1)) advanceStore(this.store, watermarkMs)
-      if (timers !== undefined) await this.#fire(timers.atWatermark(watermarkMs), stage)
+      if (timers !== undefined) await this.#fire(timers.atWatermark(watermarkMs, highestMs), stage)
       if (windows !== undefined) await this.#delivering(windows.advance(watermarkMs), stage)
     }
   }
@@ -695,7 +696,9 @@ function sum<Item>(items: readonly Item[], of: (item: Item) => number): number {
 /** At the end of its source a job is at +Infinity; what lives by event time stays as it was before that. */
 function advanceStore(store: unknown, watermarkMs: number): void {
   const { advanceWatermark } = store as { advanceWatermark(timestampMs: number): void }
-  if (Number.isFinite(watermarkMs)) advanceWatermark.call(store, watermarkMs)
+  // Behind the first events of all time there is none that a store could tell.
+  if (Number.isSafeInteger(watermarkMs) && watermarkMs > -Number.MAX_SAFE_INTEGER)
+    advanceWatermark.call(store, watermarkMs)
 }
 
 function noCheckpoints(): never {

@@ -149,6 +149,25 @@ describe('timers of event time', () => {
     expect(test.takeOutputs()).toEqual(['a last@40 40'])
   })
 
+  it('R4: a periodic timer may catch up with the events however often it takes, also at the end of the source', async () => {
+    const periodic = defineJob<Step, Fired>()({
+      ...common,
+      process: ({ key }, { timers }) => {
+        if (key === 'a') timers.event.set(0)
+      },
+      onTimer: ({ timestampMs }, { timers, watermarkMs, emit }) => {
+        if (timestampMs === 1_500_000) emit('done')
+        // At the end nothing is expected any more: a timer asks for that, or it is one in a row without an end.
+        else if (watermarkMs < Infinity || timestampMs < 1_500_000) timers.event.set(timestampMs + 100)
+      },
+    })
+    // 15,000 at one advance of the watermark, and as many at the end.
+    expect((await testJob(periodic, [step('a', 1), step('b', 2_000_000)])).outputs).toEqual(['done'])
+    expect((await testJob(periodic, { x: [step('a', 1)], y: [step('b', 2_000_000)] })).outputs).toEqual([
+      'done',
+    ])
+  })
+
   it('R4: more than 10,000 in a row for one key are an error, not a hang', async () => {
     const endless = defineJob<Step, Fired>()({
       ...common,

@@ -1,15 +1,18 @@
 import { describe, expect, it } from 'vitest'
+import { SCHEMA_KEY } from '../backend/schema-entry.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
 import { json } from '../state/codec/json.js'
 import { uint32 } from '../state/codec/numbers.js'
 import { value } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
+import { StateStore } from '../state/store.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { JobTest, testJob } from '../testing/job-test.js'
 import { combined, count, sum } from '../window/aggregate/ready-made.js'
 import { tumbling } from '../window/assign/assigner.js'
 import { session } from '../window/assign/by-key.js'
+import { calendar } from '../window/assign/calendar.js'
 import { ascending, boundedDisorder, watermarksBy } from '../window/time/watermark-strategy.js'
 import { type WindowResult, windowed } from '../window/windowed.js'
 import { defineJob } from './define-job.js'
@@ -229,5 +232,71 @@ describe('windows of a job', () => {
     const schema = defineState({ key: utf8, states: { perTen: value(uint32) } })
     await wrong({ schema, windows: { perTen } }, /has the name of a state/)
     await backend.close()
+  })
+
+  it('J7: a time that the calendar does not have is a bad event, as is the least time of all', async () => {
+    const daily = defineJob<Request, string>()({
+      ...common,
+      time: { watermarks: boundedDisorder(5), maxAheadMs: Infinity },
+      windows: {
+        days: windowed({
+          windows: calendar({ unit: 'month', timeZone: 'Europe/Berlin' }),
+          aggregate: count(),
+          output: ({ window, value: found }: WindowResult<string, number>) => `${window.startMs} ${found}`,
+        }),
+      },
+      onBadEvent: 'skip',
+    })
+    for (const at of [8.64e15, -8.64e15, Number.MAX_SAFE_INTEGER]) {
+      const { outputs, stats } = await testJob(daily, [request('a', 0), request('a', at), request('a', 1)])
+      expect(outputs).toEqual(['-3600000 2'])
+      expect(stats.badEvents).toBe(1)
+    }
+    const least = -Number.MAX_SAFE_INTEGER
+    for (const [at, badEvents] of [
+      [least, 1],
+      [least + 1, 1],
+      [least + 100, 1],
+    ] as const) {
+      const { stats } = await testJob(daily, [request('a', at), request('a', 0)], { startMs: 0 })
+      expect([stats.events, stats.badEvents]).toEqual([1, badEvents])
+    }
+  })
+
+  it('T1: the earliest times of all have no watermark that a store could tell, and are events all the same', async () => {
+    const counted = defineJob<Request, number>()({
+      ...common,
+      schema: defineState({ key: utf8, states: { seen: value(uint32, { default: () => 0 }) } }),
+      process: (_, { state }) => state.seen.update((seen) => seen + 1),
+      onBadEvent: 'skip',
+    })
+    const least = -Number.MAX_SAFE_INTEGER
+    const all = [least, least + 1, least + 2, 0].map((at) => request('a', at))
+    const { stats, store } = await testJob(counted, all, { startMs: 0 })
+    expect([stats.events, stats.badEvents, store.seen.get('a')]).toEqual([3, 1, 3])
+  })
+
+  it('K5: another aggregate of the same form is INCOMPATIBLE, and an older store without its name is not; lateness says what to do', async () => {
+    const counting = windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: count() })
+    const summing = windowed({
+      windows: tumbling({ sizeMs: 10 }),
+      aggregate: sum(({ tokens }: Request) => tokens),
+    })
+    const open = (backend: MemoryStateBackend, windows: object) =>
+      StateStore.open(backend, withWindows(noStates, { perTen: windows }))
+    await using backend = new MemoryStateBackend()
+    await open(backend, counting)
+    await expect(open(backend, summing)).rejects.toThrow(/'perTen'.*sum.*drain: true/s)
+    await expect(open(backend, { ...counting, allowedLatenessMs: 5 })).rejects.toThrow(
+      /take late events.*drain: true/s,
+    )
+    const record = JSON.parse(Buffer.from(backend.getSync(SCHEMA_KEY) as Uint8Array).toString())
+    expect(record.states[0].codec.aggregate).toBe('count')
+    delete record.states[0].codec.aggregate
+    backend.putSync(SCHEMA_KEY, Buffer.from(JSON.stringify(record)))
+    await open(backend, counting)
+    expect(Buffer.from(backend.getSync(SCHEMA_KEY) as Uint8Array).toString()).toContain('"count"')
+    const both = combined({ a: count(), b: sum(({ tokens }: Request) => tokens) })
+    expect(both.kind).toBe('combined(a: count, b: sum)')
   })
 })

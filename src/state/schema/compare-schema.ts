@@ -111,6 +111,19 @@ export function planSchema(schema: StateSchema, recorded: RecordedSchema | undef
   return { conflicts, changes, next, isChanged }
 }
 
+/** Whether a program that only reads finds recorded what it goes by: earlier versions have recorded no aggregate of windows. */
+export function isRecordedForReading(recorded: RecordedSchema, next: RecordedSchema): boolean {
+  const known = (schema: RecordedSchema) => ({
+    ...schema,
+    states: schema.states.map((state) => {
+      if (!isTagged(state.codec, 'windows')) return state
+      const { aggregate: _, ...codec } = state.codec
+      return { ...state, codec }
+    }),
+  })
+  return canonical(asJson(known(recorded))) === canonical(asJson(known(next)))
+}
+
 class Ids {
   next: number
 
@@ -355,6 +368,30 @@ function ownKeyConflicts(before: RecordedState, after: RecordedState): SchemaCon
   ]
 }
 
+/** States of open windows cannot be migrated, but are soon empty. */
+function windowConflicts(what: string, before: RecordedState, after: RecordedState): SchemaConflict[] {
+  const isSame =
+    before.kind === after.kind &&
+    isTagged(before.codec, 'windows') &&
+    isTagged(after.codec, 'windows') &&
+    isSameWindows(before.codec, after.codec)
+  if (isSame) return []
+  const form = ({ kind, codec }: RecordedState) =>
+    isTagged(codec, 'windows') ? `${kind} of ${shown(codec)}` : `kind ${kind}`
+  const remedy =
+    'open windows are kept in another form where their kind, their aggregate, or whether they take late events or give early results differs: let the old program end with stop({ drain: true }) and drop them, or give the new windows another name'
+  return [{ what, recorded: form(before), program: form(after), remedy }]
+}
+
+/** Earlier versions have recorded no aggregate. */
+function isSameWindows(
+  { aggregate: before, ...rest }: Tagged,
+  { aggregate: after, ...others }: Tagged,
+): boolean {
+  const isSameAggregate = before === undefined || after === undefined || before === after
+  return isSameAggregate && canonical(rest as JsonValue) === canonical(others as JsonValue)
+}
+
 /** Whether what is stored in one form can be read in another one of the same version. */
 function formConflicts(
   before: RecordedState,
@@ -362,6 +399,9 @@ function formConflicts(
   definition: StateDefinition,
 ): SchemaConflict[] {
   const what = `state '${after.name}'`
+  if (isTagged(before.codec, 'windows') || isTagged(after.codec, 'windows')) {
+    return windowConflicts(what, before, after)
+  }
   const step = `version: ${definition.version + 1}, migrations: [from(${shownForm(before)}, (old) => …)]`
   const otherwise = `, write ${step}, or give the new state another name`
   if (versionOf(before) > definition.version) {

@@ -7,7 +7,13 @@ import { StateError } from '../../base/errors.js'
 import { statePrefix } from '../key/stored-key.js'
 import type { StateDefinition } from '../kinds/definitions.js'
 import { indexRange } from '../query/entry-index.js'
-import { migratesAnything, planSchema, type SchemaConflict, type StateChange } from './compare-schema.js'
+import {
+  isRecordedForReading,
+  migratesAnything,
+  planSchema,
+  type SchemaConflict,
+  type StateChange,
+} from './compare-schema.js'
 import type { StateDefinitions, StateSchema } from './define-state.js'
 import { decodeSchema, encodeSchema, type RecordedSchema } from './recorded-schema.js'
 
@@ -55,9 +61,9 @@ export async function openSchema(
 
 /** What a program that only reads goes by; `INCOMPATIBLE` where something would have to be recorded or migrated first. */
 export function schemaForReading(schema: StateSchema, recorded: RecordedSchema | undefined): RecordedSchema {
-  const { conflicts, changes, next, isChanged } = planSchema(schema, recorded)
+  const { conflicts, changes, next } = planSchema(schema, recorded)
   if (conflicts.length > 0) throw incompatible(conflicts)
-  if (recorded === undefined || isChanged) throw notRecorded(recorded, changes)
+  if (recorded === undefined || !isRecordedForReading(recorded, next)) throw notRecorded(recorded, changes)
   const unfinished = next.states.filter((state) =>
     migratesAnything((schema.states as StateDefinitions)[state.name] as StateDefinition, state),
   )

@@ -13,6 +13,11 @@ import type { AggregatingTypes, ReducingTypes, StateDefinition } from '../../sta
  */
 export interface Aggregate<Event, Accumulator, Result> {
   readonly codec: Codec<Accumulator, unknown>
+  /**
+   * What it is, in a word: recorded beside the windows, so that a program with another one does not go on with what this one has added up.
+   * Ready-made ones have it. Default: only the form of the accumulator tells.
+   */
+  readonly kind?: string
   /** What the first event is added to. Default: a struct of zeros, or `undefined`. */
   readonly first?: () => Accumulator
   add(accumulator: Accumulator, event: Event, timestampMs: number): Accumulator | undefined | void
@@ -28,6 +33,7 @@ export interface Aggregate<Event, Accumulator, Result> {
 /** An aggregate, whatever its accumulator is. */
 export interface AnyAggregate<Event, Result> {
   readonly codec: AnyCodec
+  readonly kind?: string
   first?(): unknown
   add(accumulator: never, event: Event, timestampMs: number): unknown
   merge?(accumulator: never, later: never): unknown

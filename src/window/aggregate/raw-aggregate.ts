@@ -6,6 +6,8 @@ import type { Aggregate } from './aggregate.js'
 
 /** Work on an accumulator that lies at a place of a view. */
 export interface RawAggregate<Event, Result> {
+  /** What it is: recorded, so that one is not taken for another of the same form. */
+  readonly kind?: string
   /** The fields of the accumulator, one behind the other; a name is empty where there is only one. */
   readonly fields: readonly (readonly [name: string, codec: FixedCodec<unknown, never>])[]
   /** `isFirst` where nothing was added before: what lies there is zeros. */
@@ -35,7 +37,8 @@ export function fixedAggregate<Event, Result>(
   const unused = (): never => {
     throw new Error('it works on its bytes')
   }
-  return Object.freeze({ codec, raw, add: unused, merge: unused, result: unused }) as FixedAggregate<
+  const kind = raw.kind === undefined ? {} : { kind: raw.kind }
+  return Object.freeze({ codec, raw, ...kind, add: unused, merge: unused, result: unused }) as FixedAggregate<
     Event,
     Result
   >
@@ -55,7 +58,8 @@ export function sideBySide(parts: {
     }
     return { name, raw, at }
   })
-  return { fields, ...(placed.length <= CALLED_BY_NAME ? called(placed) : looped(placed)) }
+  const kind = `combined(${placed.map(({ name, raw }) => `${name}: ${raw.kind ?? 'own'}`).join(', ')})`
+  return { kind, fields, ...(placed.length <= CALLED_BY_NAME ? called(placed) : looped(placed)) }
 }
 
 interface Placed {

@@ -14,6 +14,7 @@ const store = (view: DataView, at: number, value: number): void => view.setFloat
 /** How many events there were. */
 export function count(): FixedAggregate<unknown, number> {
   return fixedAggregate<unknown, number>({
+    kind: 'count',
     fields: [['', float64]],
     add: (view, at) => store(view, at, load(view, at) + 1),
     merge: (view, at, later, laterAt) => store(view, at, load(view, at) + load(later, laterAt)),
@@ -24,6 +25,7 @@ export function count(): FixedAggregate<unknown, number> {
 /** The sum of a number of each event. What is no finite number, and a sum beyond 2^53 - 1, makes the event a bad one (W20). */
 export function sum<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
   return fixedAggregate<Event, number>({
+    kind: 'sum',
     fields: [['', float64]],
     add: (view, at, event) =>
       store(view, at, checkedSum(load(view, at) + checkedNumber(of(event), 'sum'), 'sum')),
@@ -49,6 +51,7 @@ function extreme<Event>(
   wins: (value: number, before: number) => boolean,
 ): FixedAggregate<Event, number> {
   return fixedAggregate<Event, number>({
+    kind: name,
     fields: [['', float64]],
     add: (view, at, event, _timestampMs, isFirst) => {
       const value = checkedNumber(of(event), name)
@@ -64,7 +67,7 @@ function extreme<Event>(
 
 /** The mean of a number of each event. */
 export function mean<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
-  return fixedAggregate<Event, number>(moments(of, (_count, average) => average))
+  return fixedAggregate<Event, number>(moments('mean', of, (_count, average) => average))
 }
 
 /** The variance of a number of each event: of the events as they are, or, with `'sample'`, of what they are a sample of. */
@@ -74,16 +77,20 @@ export function variance<Event>(
 ): FixedAggregate<Event, number> {
   const missing = kind === 'sample' ? 1 : 0
   return fixedAggregate<Event, number>(
-    moments(of, (events, _average, squares) => (events > missing ? squares / (events - missing) : 0)),
+    moments(`variance of a ${kind}`, of, (events, _average, squares) =>
+      events > missing ? squares / (events - missing) : 0,
+    ),
   )
 }
 
 /** Count, mean and the sum of squared distances from it: what stays exact where sums of squares would not. */
 function moments<Event>(
+  kind: string,
   of: (event: Event) => number,
   result: (count: number, average: number, squares: number) => number,
 ): RawAggregate<Event, number> {
   return {
+    kind,
     fields: [
       ['count', float64],
       ['mean', float64],
@@ -145,6 +152,7 @@ function byTime<Event, C extends AnyFixedCodec>(
     }
   }
   return fixedAggregate<Event, ValueOf<C>>({
+    kind: isLast ? 'last' : 'first',
     fields: [
       ['atMs', float64],
       ['value', codec as unknown as FixedCodec<unknown, never>],

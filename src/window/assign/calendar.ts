@@ -6,12 +6,16 @@
 // (3) An hour starts where the wall clock comes to a full hour, or jumps: the hour that comes twice is two hours.
 
 import { oneOf, rejectViolations, violationsOf } from '../../base/options.js'
+import { CodecError } from '../../state/codec/codec-error.js'
 import type { TimeWindow, WindowAssigner } from './assigner.js'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 /** No zone is, or was, further from UTC. */
 const MAX_OFFSET_MS = 26 * HOUR_MS
+
+/** The calendar goes so far: what a `Date` can tell, but for what a window may reach beyond its events. */
+const MAX_TIME_MS = 8.64e15 - 70 * DAY_MS
 
 const WEEKDAYS = ['sunday', 'monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday'] as const
 
@@ -42,6 +46,9 @@ export function calendar(options: CalendarOptions): WindowAssigner {
   return Object.freeze({
     description: `calendar(${unit}, ${timeZone}${unit === 'week' ? `, ${firstDayOfWeek}` : ''})`,
     windowsOf(timestampMs: number) {
+      if (Math.abs(timestampMs) > MAX_TIME_MS) {
+        throw new CodecError(`the calendar has no window for the timestamp ${timestampMs}`)
+      }
       const [last] = recent
       if (last === undefined || timestampMs < last.startMs || timestampMs >= last.endMs) {
         recent = Object.freeze([windowOf(timestampMs)])

@@ -29,6 +29,7 @@ import {
   type AnyResult,
   type ErasedAggregate,
   type ErasedWindows,
+  kindOf,
   type LateFigures,
   type WindowOperator,
   type WindowOperatorOptions,
@@ -61,8 +62,9 @@ export function alignedStates(
   name: string,
   { windows, aggregate }: ErasedWindows,
 ): { [name: string]: StateDefinition } {
-  const { codec } = aggregate as ErasedAggregate
-  return { [name]: map(tuple(int64, int64), paneCodec(codec, `panes of ${windows.description}`)) }
+  const { codec, kind } = aggregate as ErasedAggregate
+  const description = { windows: `panes of ${windows.description}`, ...kindOf(kind) }
+  return { [name]: map(tuple(int64, int64), paneCodec(codec, description)) }
 }
 
 /** What is kept of a stretch of time: for each key an accumulator. */
@@ -305,7 +307,11 @@ export class AlignedWindows implements WindowOperator {
   #turnTo(timestampMs: number, watermarkMs: number, key: KeyLike<unknown>): Pane | undefined {
     let pane = this.#otherPane
     if (pane === undefined || timestampMs < pane.startMs || timestampMs >= pane.endMs) {
-      pane = this.#paneOf(timestampMs)
+      try {
+        pane = this.#paneOf(timestampMs)
+      } catch (error) {
+        throw this.#context.failure('write', error, key)
+      }
       if (pane === undefined) return undefined
       if (!isStorable(pane) && watermarkMs < pane.lastEndMs - 1) {
         const error = new CodecError(`the timestamp ${timestampMs} is too near to the ends of time`)
@@ -456,9 +462,9 @@ const isStorable = ({ startMs, endMs }: TimeWindow): boolean =>
   Number.isSafeInteger(startMs) && Number.isSafeInteger(endMs)
 
 /** Accumulators as they are stored. A program with another descriptor cannot go on with them. */
-function paneCodec(codec: Codec<unknown>, description: string): Codec<unknown> {
+function paneCodec(codec: Codec<unknown>, description: { readonly windows: string }): Codec<unknown> {
   return Object.freeze({
-    descriptor: { windows: description, accumulator: codec.descriptor },
+    descriptor: { ...description, accumulator: codec.descriptor },
     fixedBytes: undefined,
     isOpenEnded: true,
     write: (value: unknown, to: ByteWriter) => codec.write(value, to),

@@ -29,6 +29,7 @@ import {
   type AnyResult,
   type ErasedAggregate,
   type ErasedWindows,
+  kindOf,
   type LateFigures,
   type WindowOperator,
   type WindowOperatorOptions,
@@ -46,9 +47,10 @@ const eventsName = (name: string): string => `${name}.events`
 
 export function listedStates(name: string, definition: ErasedWindows): { [name: string]: StateDefinition } {
   const { windows, aggregate, events } = definition
-  const codec = events === undefined ? (aggregate as ErasedAggregate).codec : undefined
+  const { codec, kind } = events === undefined ? (aggregate as ErasedAggregate) : {}
+  const description = { windows: windows.description, ...kindOf(kind) }
   return {
-    [name]: value(windowListCodec(codec, windows.description)),
+    [name]: value(windowListCodec(codec, description)),
     ...(events === undefined ? {} : { [eventsName(name)]: map(eventKey, events as Codec<unknown>) }),
   }
 }

@@ -85,6 +85,9 @@ export class WindowList implements AccumulatorMemory {
     while (at < length) {
       if (at + WINDOW_BYTES > length) throw new CodecError('windows that are cut off')
       this.#places[this.#count++] = at
+      if (!isTime(this.startMs(this.#count - 1)) || !isTime(this.endMs(this.#count - 1))) {
+        throw new CodecError('a window whose start or end is no time')
+      }
       at = this.#behind(at)
     }
     if (at !== length) throw new CodecError('windows that are cut off')
@@ -256,6 +259,9 @@ export class WindowList implements AccumulatorMemory {
   }
 }
 
+/** A whole millisecond, or beyond all of them. */
+const isTime = (timeMs: number): boolean => Number.isSafeInteger(timeMs) || Math.abs(timeMs) === Infinity
+
 /** An open window as tools see it. */
 export interface StoredWindow {
   readonly startMs: number
@@ -268,12 +274,12 @@ export interface StoredWindow {
 /** The codec of a state of windows: for tools, which read it. A program with another descriptor cannot go on with them. */
 export function windowListCodec(
   accumulator: Codec<unknown> | undefined,
-  description: string,
+  description: { readonly windows: string },
 ): Codec<readonly StoredWindow[]> {
   const list = new WindowList()
   const reader = new ByteReader()
   return Object.freeze({
-    descriptor: { windows: description, accumulator: accumulator?.descriptor ?? 'none' },
+    descriptor: { ...description, accumulator: accumulator?.descriptor ?? 'none' },
     fixedBytes: undefined,
     isOpenEnded: true,
     write: () => {

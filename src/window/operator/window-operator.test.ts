@@ -1030,6 +1030,16 @@ describe('windows at the edges', () => {
     ['a list that is cut off', { windows: tumbling({ sizeMs: 10 }), aggregate: values }, 'w', cut],
     ['a list of a session', { windows: session({ gapMs: 10 }), aggregate: values }, 'w', junk],
     [
+      'a session without an end',
+      { windows: session({ gapMs: 10 }), aggregate: count() },
+      'w',
+      (bytes: Uint8Array) => {
+        const damaged = Buffer.from(bytes)
+        damaged.writeDoubleLE(Number.NaN, 12)
+        return new Uint8Array(damaged)
+      },
+    ],
+    [
       'a kept event',
       { windows: session({ gapMs: 10 }), events: json<Event>(), process: () => 0 },
       'w.events',

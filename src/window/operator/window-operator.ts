@@ -9,6 +9,10 @@ export type ErasedWindows = WindowOptions<unknown, unknown, unknown, unknown>
 export type ErasedAggregate = Aggregate<unknown, unknown, unknown>
 export type AnyResult = WindowResult<unknown, unknown>
 
+/** What is recorded of an aggregate beside its form. */
+export const kindOf = (kind: string | undefined): { readonly aggregate?: string } =>
+  kind === undefined ? {} : { aggregate: kind }
+
 export interface WindowOperatorOptions {
   /** The store, which has the states of `statesOfWindows`. */
   readonly store: object

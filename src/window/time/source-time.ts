@@ -92,7 +92,8 @@ export class PartitionTime {
 
   /** An event was read. What is wrong with its timestamp, where it is a bad one (T1, T11): it then counts for nothing. */
   onEvent(timestampMs: number): BadTimestamp | undefined {
-    if (!Number.isSafeInteger(timestampMs)) return 'notWholeMs'
+    // The least safe integer stands for "never yet" in stores.
+    if (!Number.isSafeInteger(timestampMs) || timestampMs === -Number.MAX_SAFE_INTEGER) return 'notWholeMs'
     if (this.#source.isTooFarAhead(timestampMs)) return 'tooFarAhead'
     if (timestampMs > this.#highestMs) this.#highestMs = timestampMs
     this.#generator.onEvent(timestampMs)
