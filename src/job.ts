@@ -36,6 +36,7 @@ export type {
 } from './job/source/source.js'
 export { linesOf, type StreamSourceOptions, streamSource } from './job/source/stream-source.js'
 export {
+  type AnyStage,
   type DefinedJob,
   type DefinedPipedJob,
   type DefineStage,

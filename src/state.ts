@@ -16,22 +16,33 @@ export { json, type StandardSchema } from './state/codec/json.js'
 export { messagePack } from './state/codec/message-pack.js'
 export type { NumberCodec } from './state/codec/numbers.js'
 export { bigint64, bool, date, enumeration, float64, int32, int64, uint32 } from './state/codec/numbers.js'
-export { type StructCodec, type StructFields, struct } from './state/codec/struct.js'
+export {
+  type StructCodec,
+  type StructFields,
+  type StructInput,
+  type StructValue,
+  struct,
+} from './state/codec/struct.js'
 export type { BootstrapOptions } from './state/evolution/bootstrap.js'
 export type { MigrateOptions, MigrateProgress } from './state/evolution/migrate.js'
 export type { PlannedChange, StorePlan } from './state/evolution/plan.js'
 export { EncodedKey, type KeyLike } from './state/key/stored-key.js'
 export type { ContentOf, StateForm, StateKind } from './state/kinds/definition-types.js'
 export {
+  type AggregatingTypes,
   aggregating,
   type IndexDefinition,
   index,
   indexEach,
+  type ListTypes,
   list,
+  type MapTypes,
   map,
+  type ReducingTypes,
   reducing,
   type StateDefinition,
   type TimeToLive,
+  type ValueTypes,
   value,
 } from './state/kinds/definitions.js'
 export { from, type Migration, type MigrationStep } from './state/kinds/migration.js'

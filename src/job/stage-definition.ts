@@ -52,8 +52,6 @@ export interface StageSchemas {
   readonly [stage: string]: StateSchema
 }
 
-declare const types: unique symbol
-
 /**
  * A job of several keyed stages: `runJob({ ...job, source, sink, backend })` runs it. Its first stage has the states of `Schema`, the
  * others those of `Stages`.
@@ -61,8 +59,8 @@ declare const types: unique symbol
 export interface PipedJob<Event, Schema extends StateSchema, Output, Stages extends StageSchemas> {
   readonly name: string
   readonly stages: readonly AnyStage[]
-  /** What the compiler knows of it. */
-  readonly [types]?: {
+  /** What the compiler knows of it; never there. No symbol, which declarations of `{ ...job }` could not name. */
+  readonly '~types'?: {
     readonly event: (event: Event) => void
     readonly schema: Schema
     readonly output: Output
