@@ -1,5 +1,5 @@
 import type { JsonValue } from '../base/json.js'
-import type { EpochId, PreparedEpoch, Sink, SinkWriter } from './sink/sink.js'
+import type { EpochId, PreparedEpoch, Sink, SinkState, SinkWriter } from './sink/sink.js'
 
 /** The outputs of a job on their way to its sink: which epoch they are of, and what was prepared. */
 export class Outputs<Output> {
@@ -21,8 +21,9 @@ export class Outputs<Output> {
     sink: Sink<Output>,
     epoch: EpochId,
     prepared: readonly PreparedEpoch[],
+    state: SinkState,
   ): Promise<Outputs<Output>> {
-    return new Outputs(await sink.open({ prepared }), epoch, prepared)
+    return new Outputs(await sink.open({ prepared, state }), epoch, prepared)
   }
 
   get epoch(): EpochId {

@@ -26,6 +26,7 @@ import { JobWindows } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
 import type { EpochId } from './sink/sink.js'
+import { storedOutputs } from './sink/stored-outputs.js'
 import { OrderedReader } from './source/ordered-reader.js'
 import type { PolledEvents, Position, SourceReader } from './source/source.js'
 import { type AnyStage, type PipedJobOptions, type StageSchemas, withStages } from './stage-definition.js'
@@ -276,7 +277,10 @@ class Job<Event, Schema extends StateSchema, Output>
       const opening = await options.source.open({ positions: cut?.positions ?? {} })
       opened.push(() => opening.close())
       const { sink } = options
-      const outputs = sink === undefined ? undefined : await Outputs.open(sink, epoch, cut?.prepared ?? [])
+      const outputs =
+        sink === undefined
+          ? undefined
+          : await Outputs.open(sink, epoch, cut?.prepared ?? [], storedOutputs(backend))
       if (outputs !== undefined) {
         opened.push(() => outputs.close())
         stored?.deliverToSink()

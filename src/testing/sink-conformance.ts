@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { JsonValue } from '../base/json.js'
-import type { EpochId, PreparedEpoch, Sink, SinkWriter } from '../job/sink/sink.js'
+import type { EpochId, PreparedEpoch, Sink, SinkState, SinkWriter } from '../job/sink/sink.js'
 import type { StorageSuiteRunner } from './storage-conformance.js'
 
 /** A fresh sink for one test. */
@@ -10,6 +10,11 @@ export interface SinkFixture<Output> {
   output(number: number): Output
   /** What has arrived where outputs go, in order. Of a transactional sink: what counts, once the sink was opened and closed again. */
   read(): Promise<readonly Output[]>
+  /**
+   * Whether what the sink keeps in the state of the job is as it was in the cut after a crash (`'cut'`), as with checkpoints, or as it was
+   * last (`'all'`), as on an engine that keeps its state itself. Default `'cut'`.
+   */
+  readonly stateAfterCrash?: 'cut' | 'all'
   /** Removes everything. */
   dispose(): Promise<void>
 }
@@ -96,6 +101,25 @@ export function runSinkConformanceSuite<Output>(
 interface Saved {
   readonly prepared: readonly PreparedEpoch[]
   readonly counted: readonly number[]
+  readonly state: ReadonlyMap<number, JsonValue>
+}
+
+/** What a sink keeps in the state of a job. */
+class KeptOutputs implements SinkState {
+  entries: Map<number, JsonValue> = new Map()
+
+  put(number: number, output: JsonValue): void {
+    this.entries.set(number, JSON.parse(JSON.stringify(output)) as JsonValue)
+  }
+
+  read(from: number, until: number): (readonly [number, JsonValue])[] {
+    const found = [...this.entries].filter(([number]) => number >= from && number < until)
+    return found.sort(([left], [right]) => left - right)
+  }
+
+  removeFrom(from: number, until: number): void {
+    for (const [number] of this.read(from, until)) this.entries.delete(number)
+  }
 }
 
 /** A job as its sink sees it. */
@@ -105,6 +129,9 @@ class SinkUser<Output> {
   prepared: readonly PreparedEpoch[] = []
   /** The outputs that count by it. */
   #counted: readonly number[] = []
+  readonly #state = new KeptOutputs()
+  /** As the newest cut has it. */
+  #cutState: ReadonlyMap<number, JsonValue> = new Map()
   #next = 0
   #lineage = 0
   #epoch = 0
@@ -114,7 +141,8 @@ class SinkUser<Output> {
   }
 
   async open(): Promise<SinkWriter<Output>> {
-    return await this.#fixture.sink.open({ prepared: this.prepared })
+    if (this.#fixture.stateAfterCrash !== 'all') this.#state.entries = new Map(this.#cutState)
+    return await this.#fixture.sink.open({ prepared: this.prepared, state: this.#state })
   }
 
   /** Some whole epochs, in one life of the job. */
@@ -132,10 +160,12 @@ class SinkUser<Output> {
   }
 
   save(): Saved {
-    return { prepared: this.prepared, counted: this.#counted }
+    return { prepared: this.prepared, counted: this.#counted, state: this.#cutState }
   }
 
-  goBackTo({ prepared, counted }: Saved): void {
+  goBackTo({ prepared, counted, state }: Saved): void {
+    this.#cutState = state
+    this.#state.entries = new Map(state)
     this.prepared = prepared
     this.#counted = counted
     this.#lineage++
@@ -175,6 +205,7 @@ class SinkUser<Output> {
     const token = JSON.parse(JSON.stringify(await writer.prepare(epoch))) as JsonValue
     if (step === 'prepared') return
     this.prepared = [...this.prepared.slice(-1), { epoch, token }]
+    this.#cutState = new Map(this.#state.entries)
     this.#counted = [...this.#counted, ...numbers]
     this.#epoch++
     if (step === 'cut') return

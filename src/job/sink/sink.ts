@@ -25,8 +25,22 @@ export interface OpenSinkOptions {
    * anything, and nothing counts.
    */
   readonly prepared: readonly PreparedEpoch[]
+  /** What the sink may keep in the state of the job, which is in the same cuts. `runJob` always gives it. */
+  readonly state?: SinkState
   /** Gives up opening. */
   readonly signal?: AbortSignal
+}
+
+/**
+ * Numbered outputs in the state of a job: what is put before `prepare` resolves is in the cut that names the epoch. After a crash it is as it was in
+ * the cut, or, on an engine that keeps its state itself, newer.
+ */
+export interface SinkState {
+  /** `SERIALIZATION_FAILED` for what is no JSON. */
+  put(number: number, output: JsonValue): void
+  /** Those from `from` up to, and without, `until`, in order. */
+  read(from: number, until: number): Iterable<readonly [number: number, output: JsonValue]>
+  removeFrom(from: number, until: number): void
 }
 
 /** Outputs go to it. */

@@ -2,9 +2,18 @@ import { mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { LmdbStateBackend } from '../../lmdb/lmdb-state-backend.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import { utf8 } from '../../state/codec/byte-strings.js'
+import { defineState } from '../../state/schema/define-state.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { runSinkConformanceSuite } from '../../testing/sink-conformance.js'
+import { defineJob } from '../define-job.js'
+import { runJob } from '../run-job.js'
+import { arraySource } from '../source/iterable-source.js'
 import { functionSink } from './function-sink.js'
 import { ndjsonFileSink } from './ndjson-file-sink.js'
+import { outboxSink } from './outbox-sink.js'
 
 interface Output {
   readonly n: number
@@ -37,6 +46,80 @@ runSinkConformanceSuite<Output>({ describe, it }, 'functionSink', async () => {
     read: async () => arrived,
     dispose: async () => {},
   }
+})
+
+for (const stateAfterCrash of ['cut', 'all'] as const) {
+  runSinkConformanceSuite<Output>({ describe, it }, `outboxSink (${stateAfterCrash})`, async () => {
+    const arrived: Output[] = []
+    return {
+      sink: outboxSink<Output>({
+        maxOutputs: 2,
+        deliver: (outputs) => void arrived.push(...outputs.map(({ output }) => output)),
+      }),
+      output: (n) => ({ n }),
+      read: async () => arrived,
+      stateAfterCrash,
+      dispose: async () => {},
+    }
+  })
+}
+
+describe('an outbox', () => {
+  const letters = ['a', 'b', 'c', 'd']
+  const emitting = defineJob<string, string>()({
+    name: 'letters',
+    key: (letter) => letter,
+    schema: defineState({ key: utf8, states: {} }),
+    process: (letter, { emit }) => emit(letter),
+  })
+
+  it('J4: delivers what a cut has, under ids that stay the same, until it is acknowledged', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const delivered: { id: string; output: string }[] = []
+    let failures = 2
+    const sink = outboxSink<string>({
+      deliver: async (outputs) => {
+        delivered.push(...outputs)
+        if (failures-- > 0) throw new Error('nobody is there')
+      },
+    })
+    const run = async (events: readonly string[]) => {
+      await using backend = new MemoryStateBackend()
+      const where = { source: arraySource(events), sink, backend, checkpoints: { storage } }
+      const job = await runJob({ ...emitting, ...where })
+      await job.finished
+    }
+    await expect(run(letters)).rejects.toThrow('nobody is there')
+    // The cut was published: what it has is delivered again, and the source is read from there on.
+    await expect(run(letters)).rejects.toThrow('nobody is there')
+    await run([...letters, 'e'])
+    expect(delivered.map(({ output }) => output).join('')).toBe('abcdabcdabcde')
+    expect(new Set(delivered.map(({ id }) => id)).size).toBe(5)
+    await run([...letters, 'e'])
+    // The last cut was made before its outputs were acknowledged.
+    expect(new Set(delivered.map(({ id }) => id)).size).toBe(5)
+  })
+
+  it('J4: on an engine that keeps its state itself, nothing is left when all was acknowledged', async () => {
+    const path = await mkdtemp(join(tmpdir(), 'holdfast-outbox-'))
+    const delivered: string[] = []
+    const sink = outboxSink<string>({
+      deliver: (outputs) => void delivered.push(...outputs.map(({ output }) => output)),
+    })
+    for (let life = 1; life <= 2; life++) {
+      await using backend = await LmdbStateBackend.open({ path: join(path, 'state') })
+      const source = arraySource(letters.slice(0, life * 2))
+      const job = await runJob({ ...emitting, source, sink, backend, flushIntervalMs: 1 })
+      await job.finished
+    }
+    expect(delivered).toEqual(letters)
+    await rm(path, { recursive: true })
+  })
+
+  it('is a part of a job, and says so elsewhere', async () => {
+    await expect(outboxSink({ deliver: () => {} }).open({ prepared: [] })).rejects.toThrow(/state/)
+    expect(() => outboxSink({} as never)).toThrow(/deliver/)
+  })
 })
 
 describe('a file of outputs', () => {
