@@ -1,6 +1,6 @@
-import type { StageSchemas } from 'holdfast/job'
+import type { SourceTimeOptions, StageSchemas } from 'holdfast/job'
 import type { StateSchema } from 'holdfast/state'
-import { type AnyJob, JobTest } from 'holdfast/testing'
+import { type AnyJob, JobTest, testJob } from 'holdfast/testing'
 import { describe, expect, it } from 'vitest'
 import * as batch from './expected.js'
 import { type NexmarkSettings, nexmarkEvents } from './generator.js'
@@ -135,14 +135,18 @@ describe('nexmark', () => {
     expectSame(test.outputs, batch.expected12(bids))
   })
 
-  it('query 13: looks up what was valid', async () => {
+  it('query 13: looks up what was valid, also where rows and bids come from two partitions', async () => {
     const from = bids[0]?.at ?? 0
     const rows = Array.from({ length: 200 }, (_, n): SideRow[] => [
       { kind: 'row', key: 1_000 + n, value: `first ${n}`, at: from - 1_000 },
       { kind: 'row', key: 1_000 + n, value: `second ${n}`, at: from + 20_000 },
     ]).flat()
+    rows.sort((one, other) => one.at - other.at)
     const events = [...rows, ...bids].sort((one, other) => one.at - other.at)
     expectSame(await outputsOf(sideInput, events), batch.expected13(rows, bids))
+    const inOrder = { ...sideInput, time: { ...sideInput.time, inOrder: true } as SourceTimeOptions }
+    const { outputs } = await testJob(inOrder, { bids, rows })
+    expectSame(outputs, batch.expected13(rows, bids))
   })
 
   it('query 15: has statistics of days', async () => {
