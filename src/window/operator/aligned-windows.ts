@@ -19,6 +19,7 @@ import { map, type StateDefinition } from '../../state/kinds/definitions.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import type { OpenState } from '../../state/open-state.js'
 import { openStateOf } from '../../state/store.js'
+import type { RawAggregate } from '../aggregate/raw-aggregate.js'
 import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assign/assigner.js'
 import { sortedByKey } from '../due/key-order.js'
 import type { Pane as WindowPane } from '../windowed.js'
@@ -36,8 +37,9 @@ import {
   WindowOutput,
 } from './window-operator.js'
 
-/** So many keys are worked on in one step. */
+/** So many keys are worked on in one step, or only looked at. */
 const STEP_KEYS = 64
+const STEP_LOOKS = 4_096
 /** Bytes behind the key in a stored key. */
 const PANE_BYTES = 16
 
@@ -110,6 +112,9 @@ export class AlignedWindows implements WindowOperator {
   readonly #key = new TableKey()
   readonly #eventKey: EventKey
   readonly #place = new TablePlace()
+  /** What the panes of a window come to, while it is put out: the memory is used again for the next one. */
+  readonly #merged = new KeyTable()
+  readonly #mergedPlace = new TablePlace()
   readonly #value = new ByteWriter()
   /** What the last event was added to, and how that was before. */
   #last: KeyTable | undefined
@@ -213,9 +218,11 @@ export class AlignedWindows implements WindowOperator {
 
   *flush(): SlicedWork<void> {
     let count = 0
+    let looked = 0
     // What is noted as written was: where a call fails, the next cut writes what is left.
     for (let pane = this.#dropped[0]; pane !== undefined; pane = this.#dropped[0]) {
       for (let entry = pane.table.first(); entry !== 0; entry = pane.table.next(entry)) {
+        if (++looked % STEP_LOOKS === 0) yield
         if (!pane.table.has(entry, IS_STORED)) continue
         this.#state.entries.remove(this.#locate(pane, entry))
         pane.table.set(entry, IS_STORED, false)
@@ -227,6 +234,7 @@ export class AlignedWindows implements WindowOperator {
       if (!pane.isDirty) continue
       const { table } = pane
       for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+        if (++looked % STEP_LOOKS === 0) yield
         if (!table.has(entry, IS_DIRTY) || !table.has(entry, HAS_VALUE)) continue
         this.#store(pane, entry)
         if (++count % STEP_KEYS === 0) yield
@@ -377,33 +385,72 @@ export class AlignedWindows implements WindowOperator {
     const panes = this.#panesIn(window)
     const [first] = panes
     if (first === undefined) return
-    const table = panes.length === 1 ? first.table : yield* this.#merged(panes)
-    const order = new Uint32Array(table.count)
+    if (panes.length === 1) {
+      yield* this.#putOut(first.table, window)
+      return
+    }
+    yield* this.#merge(panes)
+    yield* this.#putOut(this.#merged, window)
+    yield* this.#merged.clear()
+  }
+
+  /** The results of a window, in the order of their keys. */
+  *#putOut(table: KeyTable, window: TimeWindow): SlicedWork<void> {
+    let order = new Uint32Array(table.count)
     let count = 0
+    let steps = 0
     for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
       if (table.has(entry, HAS_VALUE)) order[count++] = entry
+      if (++steps % STEP_LOOKS === 0) yield
     }
-    const sorted = yield* sortedByKey(table, order.slice(0, count))
-    const timestampMs = endMs - 1
+    if (count < order.length) order = order.slice(0, count)
+    const sorted = yield* sortedByKey(table, order)
+    const { raw } = this.#accumulator
+    const place = this.#place
+    const timestampMs = window.endMs - 1
     for (let i = 0; i < count; i++) {
       const entry = sorted[i] as number
-      const value = this.#accumulator.result(table, entry)
+      let value: unknown
+      if (raw === undefined) {
+        value = this.#accumulator.result(table, entry)
+      } else {
+        table.show(entry, place)
+        value = raw.result(place.view, place.payloadAt)
+      }
       this.#output.result({ key: this.#keyOf(table, entry), window, value, timestampMs, pane: ON_TIME })
       if (i % STEP_KEYS === STEP_KEYS - 1) yield
     }
   }
 
-  *#merged(panes: readonly Pane[]): SlicedWork<KeyTable> {
-    const merged = new KeyTable()
-    const key = new TableKey()
+  *#merge(panes: readonly Pane[]): SlicedWork<void> {
+    const merged = this.#merged
+    const { raw } = this.#accumulator
+    const key = this.#key
     let count = 0
     for (const { table } of panes) {
       for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
-        this.#mergeInto(merged, table.loadKey(entry, key), table, entry)
+        table.loadKey(entry, key)
+        if (raw === undefined) this.#mergeInto(merged, key, table, entry)
+        else this.#mergeRaw(raw, merged, table, entry)
         if (++count % STEP_KEYS === 0) yield
       }
     }
-    return merged
+  }
+
+  #mergeRaw(raw: RawAggregate<unknown, unknown>, merged: KeyTable, table: KeyTable, entry: number): void {
+    const from = this.#place
+    const into = this.#mergedPlace
+    table.show(entry, from)
+    if (((from.words[from.flagsAt] as number) & HAS_VALUE) === 0) return
+    const length = this.#accumulator.zeroBytes
+    merged.open(this.#key, length, into)
+    const flags = into.words[into.flagsAt] as number
+    if ((flags & HAS_VALUE) !== 0) {
+      raw.merge(into.view, into.payloadAt, from.view, from.payloadAt)
+      return
+    }
+    copyViewed(from, from.payloadAt, length, into, into.payloadAt)
+    into.words[into.flagsAt] = flags | HAS_VALUE
   }
 
   #mergeInto(merged: KeyTable, key: TableKey, table: KeyTable, entry: number): void {

@@ -9,8 +9,9 @@ import type { OpenState } from '../../state/open-state.js'
 import { PREFIX_BYTES } from './event-key.js'
 import { IS_DEAD, IS_DIRTY, IS_STORED, type KeyTable, TableKey } from './key-table.js'
 
-/** So many keys are worked on in one step. */
+/** So many keys are worked on in one step, or only looked at. */
 const STEP_KEYS = 64
+const STEP_LOOKS = 4_096
 
 export class StoredLists {
   readonly #state: OpenState
@@ -27,7 +28,9 @@ export class StoredLists {
   *flush(): SlicedWork<void> {
     const table = this.#table
     let count = 0
+    let looked = 0
     for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+      if (++looked % STEP_LOOKS === 0) yield
       if (!table.has(entry, IS_DIRTY)) continue
       this.#store(entry)
       if (++count % STEP_KEYS === 0) yield
