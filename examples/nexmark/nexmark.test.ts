@@ -23,7 +23,7 @@ import { lastBid } from './queries/q18-last-bid.js'
 import { topBids } from './queries/q19-top-bids.js'
 import { expandedBids } from './queries/q20-expanded-bids.js'
 
-const EVENTS = process.env['HOLDFAST_LONG'] === '1' ? 10_000 : 1_000
+const EVENTS = process.env['HOLDFAST_LONG'] === '1' ? 10_000 : 600
 /** Some minutes of events, and some days. */
 const minutes: NexmarkSettings = { seed: 11, events: EVENTS, eventsPerSecond: 20, auctionsInFlight: 20 }
 /** Enough for queries that take few. */
@@ -137,7 +137,7 @@ describe('nexmark', () => {
 
   it('query 13: looks up what was valid, also where rows and bids come from two partitions', async () => {
     const from = bids[0]?.at ?? 0
-    const rows = Array.from({ length: 200 }, (_, n): SideRow[] => [
+    const rows = Array.from({ length: EVENTS / 10 }, (_, n): SideRow[] => [
       { kind: 'row', key: 1_000 + n, value: `first ${n}`, at: from - 1_000 },
       { kind: 'row', key: 1_000 + n, value: `second ${n}`, at: from + 20_000 },
     ]).flat()
