@@ -1,10 +1,18 @@
 // Windows that are kept one by one, of every kind: with results before and after their end, and such that become one.
 
+import { CodecError } from '../../state/codec/codec-error.js'
 import type { TimeWindow, WindowAssigner } from '../assign/assigner.js'
 import type { CountWindows, GlobalWindows, SessionWindows, SlidingWindows } from '../assign/by-key.js'
 import type { Pane, Windows } from '../windowed.js'
 import type { Accumulator } from './accumulator.js'
 import { FIRED_ON_TIME, IS_AWAITED, type WindowList } from './window-list.js'
+
+/** A session that no cut could name, because its end is not exact, is none: the event is a bad one. */
+export function checkSessionEnd(timestampMs: number, gapMs: number): void {
+  if (timestampMs + gapMs > Number.MAX_SAFE_INTEGER) {
+    throw new CodecError(`the timestamp ${timestampMs} is too near to the ends of time`)
+  }
+}
 
 /** What has become of an event. */
 export interface Entered {
@@ -228,6 +236,7 @@ export class ListedWindows {
     watermarkMs: number,
     entered: Entered,
   ): void {
+    checkSessionEnd(timestampMs, gapMs)
     const list = this.#list
     let from = 0
     while (from < list.count && list.endMs(from) < timestampMs) from++

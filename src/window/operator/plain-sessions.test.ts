@@ -160,6 +160,20 @@ describe('sessions that fire once', () => {
     expect(await plain.close()).toBe(1)
   })
 
+  it('that no cut could name are refused, and the others go on', async () => {
+    for (const sessions of await both(10)) {
+      const nearMs = Number.MAX_SAFE_INTEGER - 12
+      for (const afterMs of [0, 4, 2]) sessions.add({ key: 'a', at: nearMs + afterMs, value: afterMs })
+      sessions.add({ key: 'b', at: nearMs + 5, value: 1 })
+      await sessions.open()
+      sessions.advance(Infinity)
+      const refused = expect.stringContaining('too near to the ends of time')
+      const window = { startMs: nearMs, endMs: nearMs + 12 }
+      expect(sessions.told).toMatchObject([refused, refused, { key: 'a', window, value: { events: 2 } }])
+      expect(await sessions.close()).toBe(1)
+    }
+  })
+
   it('agree where many end at once, and many of their keys have died', async () => {
     const [plain, listed] = await both(50)
     let at = 0

@@ -20,7 +20,7 @@ import type { Pane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { EventKey } from './event-key.js'
 import { IS_DEAD, IS_DIRTY, KeyTable, TableKey, TablePlace } from './key-table.js'
-import { type Entered, type Fire, ListedWindows } from './listed-windows.js'
+import { checkSessionEnd, type Entered, type Fire, ListedWindows } from './listed-windows.js'
 import { StoredLists } from './stored-lists.js'
 import { ONE_WINDOW, WindowList } from './window-list.js'
 import {
@@ -137,6 +137,7 @@ export class PlainSessions implements WindowOperator {
     }
     this.#keepBefore(place, payloadAt, this.#oneBytes)
     try {
+      checkSessionEnd(timestampMs, this.#gapMs)
       this.#raw.add(view, payloadAt + ONE_WINDOW.accumulatorAt, event, timestampMs, false)
     } catch (error) {
       copyViewed(this.#before, 0, this.#oneBytes, place, payloadAt)
@@ -215,6 +216,7 @@ export class PlainSessions implements WindowOperator {
     const { entry, view, bytes, payloadAt } = place
     if (entryBefore !== 0) bytes.fill(0, payloadAt, payloadAt + this.#oneBytes)
     try {
+      checkSessionEnd(timestampMs, this.#gapMs)
       this.#raw.add(view, payloadAt + ONE_WINDOW.accumulatorAt, event, timestampMs, true)
     } catch (error) {
       table.setDead(entry, true)
