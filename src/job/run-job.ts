@@ -203,6 +203,9 @@ class Job<Event, Schema extends StateSchema, Output>
   /** Nothing more is processed: what comes now is the last cut. */
   #hasReadAll = false
   #cutCount = 0
+  /** Partitions that are read here, and those that were and are not any more (J10). */
+  readonly #owned = new Set<string>()
+  readonly #lost = new Set<string>()
   #lastCutMs: number
 
   private constructor(parts: JobParts<Event, Schema, Output>) {
@@ -431,8 +434,10 @@ class Job<Event, Schema extends StateSchema, Output>
     await this.mutex.run(() =>
       this.#waiting.for('the sink to commit outputs', async () => this.#outputs?.commit(prepared)),
     )
+    // What was taken away since the cut was made is not ours to acknowledge (J10).
+    const owned = Object.entries(positions).filter(([partition]) => !this.#lost.has(partition))
     await this.#waiting.for('the source to take note of a cut', async () =>
-      this.#reader.checkpointCompleted?.(positions),
+      this.#reader.checkpointCompleted?.(Object.fromEntries(owned)),
     )
   }
 
@@ -484,8 +489,10 @@ class Job<Event, Schema extends StateSchema, Output>
       const paused = this.#paused()
       const request = { maxEvents: maxPollEvents, waitMs: POLL_WAIT_MS, paused, signal }
       const polled = await this.#waiting.for('the source', () => this.#reader.poll(request), POLL_WAIT_MS)
+      await this.#noteOwned(ended)
       for (const each of polled) {
         if (signal.aborted) break
+        if (this.#lost.has(each.partition)) continue
         await this.mutex.run(() => this.#processAll(each).catch((error) => this.#end(error)))
         if (each.hasEnded === true) ended.add(each.partition)
       }
@@ -498,6 +505,28 @@ class Job<Event, Schema extends StateSchema, Output>
       for (const partition of this.#reader.partitions()) this.#time?.partition(partition).onEnd()
     await this.mutex.run(() => this.#advance().catch((error) => this.#end(error)))
     this.#hasReadAll = true
+  }
+
+  /** A partition that was taken away counts no more, and is in no cut of ours: whoever has it now goes on with it (J10). */
+  async #noteOwned(ended: Set<string>): Promise<void> {
+    const owned = new Set(this.#reader.partitions())
+    const lost = [...this.#owned].filter((partition) => !owned.has(partition))
+    for (const partition of owned) {
+      this.#owned.add(partition)
+      this.#lost.delete(partition)
+    }
+    if (lost.length === 0) return
+    const forget = async () => {
+      for (const partition of lost) {
+        this.#owned.delete(partition)
+        this.#lost.add(partition)
+        ended.delete(partition)
+        this.#processor.positions.delete(partition)
+        this.#time?.forget(partition)
+      }
+      await this.#advance()
+    }
+    await this.mutex.run(() => forget().catch((error) => this.#end(error)))
   }
 
   /** The job has failed: known before the mutex is let go of, so that no cut is made of what is half done. */

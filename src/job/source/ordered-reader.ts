@@ -41,6 +41,9 @@ export class OrderedReader<Event> implements SourceReader<Event> {
 
   async poll(request: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     this.#awake.clear()
+    const owned = new Set(this.partitions())
+    // What was read of a partition that was taken away is somebody else's.
+    for (const partition of this.#buffered.keys()) if (!owned.has(partition)) this.#buffered.delete(partition)
     const ready = this.#runs(request.maxEvents)
     if (ready.length > 0) return ready
     const paused = new Set(this.#buffered.keys())

@@ -59,7 +59,7 @@ export interface PolledEvents<Event> {
 
 /** An open source. One `poll` at a time; the other calls may come meanwhile. */
 export interface SourceReader<Event> {
-  /** The partitions that are read here at the moment. */
+  /** The partitions that are read here at the moment. One that was listed and is not any more was taken away: a job lets go of it (J10). */
   partitions(): readonly string[]
   /** The next events, of one or more partitions. After the end of every partition, nothing. */
   poll(request: PollRequest): Promise<readonly PolledEvents<Event>[]>

@@ -168,7 +168,8 @@ export class SourceTime {
   readonly #maxDriftMs: number
   readonly #clock: ForwardClock
   readonly #partitions = new Map<string, PartitionTime>()
-  readonly #saved: SavedSourceTime
+  /** Of partitions that were not asked for yet. */
+  readonly #saved: Map<string, SavedPartition>
   /** A timestamp up to this is not too far ahead; beyond it the clock is asked. */
   #knownGoodMs: number
   #watermarkMs: number
@@ -195,7 +196,7 @@ export class SourceTime {
     this.#maxAheadMs = options.maxAheadMs ?? HOUR_MS
     this.#maxDriftMs = options.maxDriftMs ?? Infinity
     this.#clock = new ForwardClock(clock)
-    this.#saved = saved
+    this.#saved = new Map(Object.entries(saved.partitions))
     this.#watermarkMs = saved.watermarkMs ?? NOTHING_SEEN
     this.#finiteMs = this.#watermarkMs
     this.#knownGoodMs = this.#clock.now() + this.#maxAheadMs
@@ -205,7 +206,8 @@ export class SourceTime {
   partition(id: string): PartitionTime {
     const known = this.#partitions.get(id)
     if (known !== undefined) return known
-    const saved = Object.hasOwn(this.#saved.partitions, id) ? this.#saved.partitions[id] : undefined
+    const saved = this.#saved.get(id)
+    this.#saved.delete(id)
     const generator = this.#strategy.generator(saved?.highestMs ?? NOTHING_SEEN)
     const made = new PartitionTime(id, this, generator, saved ?? {})
     this.#partitions.set(id, made)
@@ -214,6 +216,7 @@ export class SourceTime {
 
   /** The partition belongs to somebody else from now on. */
   forget(id: string): void {
+    this.#saved.delete(id)
     this.#partitions.delete(id)
   }
 
@@ -257,7 +260,7 @@ export class SourceTime {
 
   /** What a cut keeps: every partition that is known here, and those of the saved state that were not asked for yet. */
   save(): SavedSourceTime {
-    const partitions: { [id: string]: SavedPartition } = { ...this.#saved.partitions }
+    const partitions: { [id: string]: SavedPartition } = Object.fromEntries(this.#saved)
     for (const [id, partition] of this.#partitions) partitions[id] = partition.save()
     return { ...(this.#finiteMs !== NOTHING_SEEN && { watermarkMs: this.#finiteMs }), partitions }
   }
