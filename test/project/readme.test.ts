@@ -42,12 +42,11 @@ const compilerOptions: ts.CompilerOptions = {
   typeRoots: [join(root, 'node_modules/@types')],
   strict: true,
   skipLibCheck: true,
-  rootDir: root,
 }
 
 /** Checks `.mts` files. Returns the compiler's complaints. */
 function check(files: readonly string[]): string[] {
-  const program = ts.createProgram({ rootNames: files, options: compilerOptions })
+  const program = ts.createProgram({ rootNames: files, options: { ...compilerOptions, noEmit: true } })
   return ts.getPreEmitDiagnostics(program).map((complaint) => {
     const text = ts.flattenDiagnosticMessageText(complaint.messageText, '\n')
     if (complaint.file === undefined || complaint.start === undefined) return text
