@@ -5,7 +5,7 @@
 //     went on, costs one look.
 
 import { present } from '../../base/assert.js'
-import { runThrough, type SlicedWork } from '../../base/slices.js'
+import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed, type Stretch } from '../../base/slot.js'
 import { ByteReader } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
@@ -190,6 +190,7 @@ export class ListedOperator implements WindowOperator {
       else this.#close(run, dueMs, key)
       if (closed % STEP_KEYS === 0) yield
     }
+    yield* this.#compact()
   }
 
   onProcessingTime(nowMs: number): void {
@@ -224,7 +225,7 @@ export class ListedOperator implements WindowOperator {
   *flush(): SlicedWork<void> {
     if (this.#kept !== undefined) yield* this.#kept.flush()
     yield* this.#stored.flush()
-    this.#compact()
+    yield* this.#compact()
   }
 
   *restore(watermarkMs: number): SlicedWork<void> {
@@ -303,7 +304,6 @@ export class ListedOperator implements WindowOperator {
     } else if (entry !== 0) {
       table.setDead(entry, true)
       table.set(entry, IS_DIRTY, true)
-      this.#compact()
     }
     this.#gone = []
     if (this.#kept === undefined || list.count >= count) return
@@ -313,10 +313,10 @@ export class ListedOperator implements WindowOperator {
   }
 
   /** Keeps the table within a constant factor of what is alive. */
-  #compact(): void {
+  *#compact(): SlicedWork<void> {
     const { count, dead } = this.#table
     if (count > COMPACTED_FROM && dead * 2 > count && dead >= this.#compactFrom) {
-      runThrough(this.#table.compact())
+      yield* this.#table.compact()
       // What is stored and dead waits for the next cut.
       this.#compactFrom = this.#table.dead * 2
     }
