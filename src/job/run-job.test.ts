@@ -312,6 +312,17 @@ for (const place of [0, 1]) {
       },
     )
 
+    it('J1: has its backend for itself: a second one beside it would count everything twice', async () => {
+      await using backend = new MemoryStateBackend()
+      const sink = functionSink<Total>({ write: () => {} })
+      const options = { ...common, backend, sink, source: arraySource(clicks(10)) }
+      const start = () => runJob({ ...options, checkpoints: { storage: new MemoryCheckpointStorage() } })
+      const first = await start()
+      await expect(start()).rejects.toThrow(/options.backend is that of a job that runs/)
+      await first.finished
+      await (await start()).finished
+    })
+
     it('J9: is not kept from its end by a source that hangs, whoever hears of the failure', async () => {
       const at = places()[place] as Place
       const source: Options['source'] = {

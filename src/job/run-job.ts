@@ -170,6 +170,9 @@ export async function runJobWithCuts<Event, Schema extends StateSchema, Output>(
   return await Job.start(options, cuts)
 }
 
+/** Those that a job runs on: another one beside it would count into the same states, and write the same record of itself. */
+const inUse = new WeakSet<object>()
+
 class Job<Event, Schema extends StateSchema, Output>
   implements RunningPipedJob<Schema, StageSchemas>, CutSubject
 {
@@ -263,6 +266,7 @@ class Job<Event, Schema extends StateSchema, Output>
     given: Cuts | undefined,
   ): Promise<Job<Event, Schema, Output>> {
     const { name, backend, checkpoints, restoreFrom, clock = systemClock, flushIntervalMs } = options
+    if (inUse.has(backend)) throw invalidArgument('options.backend', 'is that of a job that runs')
     const intervalMs = flushIntervalMs ?? DEFAULT_FLUSH_INTERVAL_MS
     const stored =
       given === undefined && checkpoints === undefined
@@ -271,6 +275,7 @@ class Job<Event, Schema extends StateSchema, Output>
     const cuts: Cuts =
       given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), restoreFrom)
     const opened: (() => Promise<void>)[] = []
+    inUse.add(backend)
     try {
       const { cut, isNewest } = await cuts.restore(name)
       const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
@@ -295,7 +300,7 @@ class Job<Event, Schema extends StateSchema, Output>
       return new Job({ options, cuts, stored, store, time, reader, outputs, epoch, cut })
     } catch (error) {
       await Promise.allSettled(opened.map((close) => close()))
-      await cuts.abandon(failureOf(name, error))
+      await cuts.abandon(failureOf(name, error)).finally(() => inUse.delete(backend))
       throw error
     }
   }
@@ -478,6 +483,8 @@ class Job<Event, Schema extends StateSchema, Output>
       await this.#cuts.abandon(failure)
       await this.#close().catch(() => {})
       throw failure
+    } finally {
+      inUse.delete(this.#options.backend)
     }
   }
 
