@@ -250,6 +250,17 @@ describe('quantiles', () => {
     )
   })
 
+  it('are as near where numbers are so large that twice one is none', () => {
+    const aggregate = quantiles(({ value }: { readonly value: number }) => value, [0.5], {
+      relativeAccuracy: 0.2,
+    })
+    const work = workOf<readonly number[]>(aggregate)
+    const [median = 0] = work.result(
+      accumulated(aggregate, [{ value: 6.4e307 }, { value: 7.7e307 }, { value: 1.7e308 }]),
+    )
+    expect(Math.abs(median - 7.7e307)).toBeLessThanOrEqual(0.2 * 7.7e307 * (1 + 1e-9))
+  })
+
   it('keep so many buckets at most: the lowest are taken together, whatever the order', () => {
     const few = quantiles(({ value }: { readonly value: number }) => value, [0, 0.5, 1], { maxBuckets: 4 })
     const values = Array.from({ length: 100 }, (_, i) => ({ value: 1.1 ** i }))

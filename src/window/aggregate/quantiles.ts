@@ -68,7 +68,8 @@ export function quantiles<Event, const At extends readonly number[]>(
   }
   const valueOf = (place: number): number => {
     if (place === 0) return 0
-    const size = (2 * Math.exp((Math.abs(place) - MIDDLE) * logGamma)) / (gamma + 1)
+    // The factor first: twice the end of the highest bucket may be beyond all numbers.
+    const size = (2 / (gamma + 1)) * Math.exp((Math.abs(place) - MIDDLE) * logGamma)
     return place < 0 ? -size : size
   }
   return bytesAggregate<Event, Quantiles<At>>({
