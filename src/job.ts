@@ -9,15 +9,15 @@ export type {
   Timer,
 } from './job/job-options.js'
 export { withWindows } from './job/job-windows.js'
-export {
-  type JobHealth,
-  type JobStats,
-  type RunningJob,
-  type RunningPipedJob,
-  runJob,
-  type StageStats,
-  type StopOptions,
-} from './job/run-job.js'
+export { runJob } from './job/run-job.js'
+export type {
+  JobHealth,
+  JobStats,
+  RunningJob,
+  RunningPipedJob,
+  StageStats,
+  StopOptions,
+} from './job/running-job.js'
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'
 export { type OutboxSinkOptions, outboxSink } from './job/sink/outbox-sink.js'

@@ -13,7 +13,7 @@ import { nextTurn, runSliced, SLICE_MS, type SlicedWork } from '../base/slices.j
 import { silentLogger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { boundStatesOf, StateStore } from '../state/store.js'
-import { type PartitionProgress, SourceTime } from '../window/time/source-time.js'
+import { SourceTime } from '../window/time/source-time.js'
 import type { WindowResult } from '../window/windowed.js'
 import { checkJobOptions } from './check-job-options.js'
 import { CoordinatedCuts } from './coordinated-cuts.js'
@@ -25,10 +25,11 @@ import { type FiringTimers, JobTimers, schemaOf } from './job-timers.js'
 import { JobWindows } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
+import type { JobHealth, JobStats, RunningJob, RunningPipedJob, StopOptions } from './running-job.js'
 import type { EpochId } from './sink/sink.js'
 import { storedOutputs } from './sink/stored-outputs.js'
 import { OrderedReader } from './source/ordered-reader.js'
-import type { PolledEvents, Position, SourceReader } from './source/source.js'
+import type { PolledEvents, SourceReader } from './source/source.js'
 import { type AnyStage, type PipedJobOptions, type StageSchemas, withStages } from './stage-definition.js'
 import { StoredCuts } from './stored-cuts.js'
 import { Waiting } from './waiting.js'
@@ -40,93 +41,6 @@ const DEFAULT_STOP_TIMEOUT_MS = 60_000
 /** One may fail for a reason that passes. */
 const FAILED_CUTS_TOLERATED = 1
 const POLL_WAIT_MS = 1_000
-
-export interface JobStats {
-  /** Events that were processed, in this process. */
-  readonly events: number
-  /** Bad events that were not processed (J7). */
-  readonly badEvents: number
-  /** Timers that have fired. */
-  readonly firedTimers: number
-  /** Outputs that were given to the sink. */
-  readonly outputs: number
-  /** Events that entered no window because they came too late (W8). */
-  readonly lateEvents: number
-  /** Windows that events have missed, which may have entered others (W9). */
-  readonly missedWindows: number
-  /** `-Infinity` before the first one, and without event time. */
-  readonly watermarkMs: number
-  /**
-   * How far the newest event, by its timestamp, is behind the clock: a job that reads faster than events come is as far behind as they take
-   * to arrive. `NaN` before the first event, and without event time.
-   */
-  readonly behindMs: number
-  /** Timers that wait. */
-  readonly waitingTimers: number
-  /** Cuts that were safe, in this process: checkpoints, or flushes of an engine that keeps its state itself. */
-  readonly cuts: number
-  /** How long ago the last one was, or the beginning. */
-  readonly sinceCutMs: number
-  readonly positions: { readonly [partition: string]: Position }
-  /** How far each partition is in the time of its events; empty without event time. */
-  readonly partitions: { readonly [partition: string]: PartitionProgress }
-  /** Of the stages behind the first one, by their names. What is told of late events and timers above is of all stages. */
-  readonly stages: { readonly [stage: string]: StageStats }
-}
-
-export interface StageStats {
-  /** Outputs of the stage before that it has processed, in this process. */
-  readonly events: number
-  /** Those that it could not (J7). */
-  readonly badEvents: number
-}
-
-export interface JobHealth {
-  readonly state: 'running' | 'stopping' | 'stopped' | 'failed'
-  /** It reads events: its state was restored, and what was overdue is done. */
-  readonly isReady: boolean
-  /** It runs, waits for nobody for longer than `stallAfterMs`, and no two cuts (checkpoints) have failed since the last one that did not. */
-  readonly isHealthy: boolean
-  /** A call of the source or the sink that takes longer than `stallAfterMs`, and for how long it has. */
-  readonly stalled: { readonly call: string; readonly forMs: number } | undefined
-  /** Cuts that have failed since the last one that did not, and the newest reason: while they fail, a crash undoes more and more. */
-  readonly failedCuts: { readonly count: number; readonly error: Error } | undefined
-  /** Why it failed. */
-  readonly error: StateError | undefined
-}
-
-export interface StopOptions {
-  /** Treat what was read as all that comes: the watermark goes to +Infinity first (T8). Default false: the job can be resumed. */
-  readonly drain?: boolean
-  /**
-   * How long calls of the source and the sink are waited for at most, all of them together, in milliseconds. Default: each for
-   * `stopTimeoutMs` of the job. Where one does not end in time the job ends with `JOB_FAILED`, which names it.
-   */
-  readonly timeoutMs?: number
-}
-
-/** A job that was started. */
-export interface RunningJob<Schema> extends AsyncDisposable {
-  /** The states of the job, to be read beside it. */
-  readonly store: StateStore<Schema>
-  /** Resolves once the job has ended, by the end of its source or by `stop`; rejects with `JOB_FAILED`. */
-  readonly finished: Promise<JobStats>
-  stats(): JobStats
-  health(): JobHealth
-  /** What the open windows of a key have at the moment, as early results (W18). Nothing is changed by it. */
-  peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[]
-  /**
-   * Finishes the events at hand, makes the last cut, commits, closes (J9). The same promise as `finished`. Another call may hurry it
-   * (`timeoutMs`).
-   */
-  stop(options?: StopOptions): Promise<JobStats>
-}
-
-/** A job of several stages that was started. */
-export interface RunningPipedJob<Schema, Stages> extends RunningJob<Schema> {
-  /** The states of the stages behind the first one, by the names of these. */
-  readonly stages: { readonly [Name in keyof Stages]: StateStore<Stages[Name]> }
-}
 
 /**
  * Restores the state, opens source and sink where the cut has left them, and runs until the source ends or `stop` is called.
