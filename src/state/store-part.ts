@@ -37,20 +37,35 @@ export interface WholeStore {
   keyGroups(range: KeyGroupRange): unknown
 }
 
-/** Removes what states have under a key. */
+/** A key of states that share one, in its encoded form. */
+export function encodedKeyOf(context: StateContext<unknown>, key: unknown): EncodedKey<unknown> {
+  try {
+    return encodeKey(context.keyCodec, key, context.keyGroups)
+  } catch (error) {
+    throw context.failureOf('write', error, key)
+  }
+}
+
+/** Removes what states have under a key, in one step. */
 export function clearStates(
   states: readonly OpenState[],
-  { storedKey }: StateContext<unknown>,
-  key: EncodedKey<unknown>,
-): void {
-  for (const { recorded, entries } of states) {
-    storedKey.set(recorded.id, key)
-    if (recorded.kind === 'list' || recorded.kind === 'map') {
-      entries.removeRange(storedKey.copy(), storedKey.end())
-    } else {
-      entries.remove(storedKey)
+  context: StateContext<unknown>,
+  key: KeyLike<unknown>,
+): unknown {
+  const { host, storedKey } = context
+  const kept = context.kept(key)
+  const clear = () => {
+    for (const { recorded, entries } of states) {
+      storedKey.set(recorded.id, kept)
+      if (recorded.kind === 'list' || recorded.kind === 'map') {
+        entries.removeRange(storedKey.copy(), storedKey.end())
+      } else {
+        entries.remove(storedKey)
+      }
     }
   }
+  const { later } = host
+  return host.batch(later === undefined ? clear : () => later.write(clear))
 }
 
 export class StorePart {
@@ -112,21 +127,11 @@ export class StorePart {
   }
 
   key(key: unknown): EncodedKey<unknown> {
-    const context = this.#context()
-    try {
-      return encodeKey(context.keyCodec, key, context.keyGroups)
-    } catch (error) {
-      throw context.failureOf('write', error, key)
-    }
+    return encodedKeyOf(this.#context(), key)
   }
 
   clear(key: KeyLike<unknown>): unknown {
-    const { host, states } = this.#content
-    const context = this.#context()
-    const kept = context.kept(key)
-    const { later } = host
-    const clear = () => clearStates(states, context, kept)
-    return host.batch(later === undefined ? clear : () => later.write(clear))
+    return clearStates(this.#content.states, this.#context(), key)
   }
 
   #context(): StateContext<unknown> {

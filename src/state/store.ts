@@ -21,7 +21,7 @@ import { type BootstrapOptions, bootstrapState } from './evolution/bootstrap.js'
 import { type MigrateOptions, StateMigration } from './evolution/migrate.js'
 import { planOf, type StorePlan } from './evolution/plan.js'
 import { CurrentKey } from './key/current-key.js'
-import { type EncodedKey, encodeKey, groupRange, type KeyLike } from './key/stored-key.js'
+import { type EncodedKey, groupRange, type KeyLike } from './key/stored-key.js'
 import { boundState } from './kinds/bound-states.js'
 import type { TypesOf } from './kinds/definition-types.js'
 import type {
@@ -57,7 +57,7 @@ import {
   schemaForReading,
 } from './schema/open-schema.js'
 import { decodeSchema, type RecordedSchema } from './schema/recorded-schema.js'
-import { clearStates, type OpenedStore, StorePart, type WholeStore } from './store-part.js'
+import { clearStates, encodedKeyOf, type OpenedStore, StorePart, type WholeStore } from './store-part.js'
 import { EventExpiry } from './time/event-expiry.js'
 import { checkTimestamp, EventTime, TIME_KEY } from './time/event-time.js'
 import { WriterWatch } from './writer-watch.js'
@@ -488,23 +488,12 @@ class Store {
   }
 
   clear(key: KeyLike<unknown>): unknown {
-    const context = new StateContext('(all)', 0, this.#host, this.#keyCodec, this.#recorded.keyGroups)
-    const kept = context.kept(key)
-    const { later } = this.#host
-    const clear = () => {
-      const own = this.#states.filter(({ definition }) => definition.key === undefined)
-      clearStates(own, context, kept)
-    }
-    return this.#host.batch(later === undefined ? clear : () => later.write(clear))
+    const own = this.#states.filter(({ definition }) => definition.key === undefined)
+    return clearStates(own, this.#context(), key)
   }
 
   key(key: unknown): EncodedKey<unknown> {
-    const context = new StateContext('(all)', 0, this.#host, this.#keyCodec, this.#recorded.keyGroups)
-    try {
-      return encodeKey(this.#keyCodec, key, this.#recorded.keyGroups)
-    } catch (error) {
-      throw context.failureOf('write', error, key)
-    }
+    return encodedKeyOf(this.#context(), key)
   }
 
   keyGroups(range: KeyGroupRange): KeyGroups {
@@ -574,5 +563,9 @@ class Store {
     const next = { ...this.#recorded, states }
     await recordSchema(this.#backend, next)
     this.#recorded = next
+  }
+
+  #context(): StateContext<unknown> {
+    return new StateContext('(all)', 0, this.#host, this.#keyCodec, this.#recorded.keyGroups)
   }
 }
