@@ -15,6 +15,9 @@ const alone = [
   'test/surroundings/**/*.test.ts',
 ]
 
+/** Those that need a server: `npm run test:services` (vitest.services.config.ts). */
+const onServers = ['test/services/**']
+
 /** What takes so long hangs. Less would be enough on a quiet machine; on one that has much else to do it is not. */
 const LIMIT_MS = 300_000
 
@@ -49,7 +52,7 @@ export default defineConfig({
           ...common,
           name: 'shared',
           include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...alone],
+          exclude: [...configDefaults.exclude, ...alone, ...onServers],
           isolate: false,
         },
       },

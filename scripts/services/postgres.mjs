@@ -1,0 +1,58 @@
+import { spawnSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import { findProgram, installDebianPackage, Server, Unavailable } from './service.mjs'
+
+const DEBIAN = '/usr/lib/postgresql'
+
+/** Where Debian has the programs of the newest version, and whoever else has them in PATH. */
+function programs() {
+  const versions = fs.existsSync(DEBIAN) ? fs.readdirSync(DEBIAN) : []
+  const folders = versions
+    .sort((left, right) => Number(right) - Number(left))
+    .map((version) => path.join(DEBIAN, version, 'bin'))
+  const initdb = findProgram('initdb', folders)
+  return initdb === undefined ? undefined : path.dirname(fs.realpathSync(initdb))
+}
+
+/** PostgreSQL refuses to run as root: then it runs as the user that Debian has made for it. */
+function user() {
+  if (process.getuid?.() !== 0) return {}
+  const line = fs.readFileSync('/etc/passwd', 'utf8').match(/^postgres:[^:]*:(\d+):(\d+):/m)
+  if (line === null) throw new Unavailable('PostgreSQL does not run as root, and there is no user postgres')
+  return { uid: Number(line[1]), gid: Number(line[2]) }
+}
+
+/** PostgreSQL, from Debian. */
+export const postgres = {
+  name: 'postgres',
+  prepare() {
+    if (programs() === undefined) installDebianPackage('postgresql')
+    if (programs() === undefined) throw new Unavailable('PostgreSQL is installed, but has no initdb')
+    user()
+  },
+  async create({ port, folder }) {
+    const bin = programs()
+    const data = path.join(folder, 'data')
+    const owner = user()
+    if (owner.uid !== undefined) fs.chownSync(folder, owner.uid, owner.gid)
+    const args = ['-D', data, '-U', 'postgres', '-A', 'trust', '--locale=C.UTF-8', '-E', 'UTF8', '--no-sync']
+    const made = spawnSync(path.join(bin, 'initdb'), args, { cwd: folder, encoding: 'utf8', ...owner })
+    if (made.status !== 0) throw new Error(`initdb failed: ${made.error?.message ?? made.stderr}`)
+    return new Server({
+      name: 'postgres',
+      command: path.join(bin, 'postgres'),
+      args: ['-D', data, '-p', String(port), '-k', folder, '-c', 'listen_addresses=127.0.0.1'],
+      port,
+      folder,
+      user: owner,
+      // A fast end: it waits for no client.
+      signal: 'SIGINT',
+      isReady: async () => {
+        const asked = ['-h', '127.0.0.1', '-p', String(port), '-q', '-t', '1']
+        return spawnSync(path.join(bin, 'pg_isready'), asked).status === 0
+      },
+      address: `postgres://postgres@127.0.0.1:${port}/postgres`,
+    })
+  },
+}

