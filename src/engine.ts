@@ -9,6 +9,7 @@ export type {
   EngineEntry,
   EngineReplaceOptions,
   EngineSnapshot,
+  EngineStage,
   EngineStep,
   LocalEngine,
   RemoteEngine,
@@ -34,10 +35,13 @@ export type {
   KeyBytes,
   Replaceable,
   SnapshotSource,
+  StagedWrite,
+  StagingBackend,
   StateBackend,
   SyncStateBackend,
 } from './backend/state-backend.js'
 export {
+  canStage,
   hasSnapshots,
   isInPlaceBackend,
   isReplaceable,

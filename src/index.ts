@@ -5,10 +5,18 @@ export type {
   KeyBytes,
   Replaceable,
   SnapshotSource,
+  StagedWrite,
+  StagingBackend,
   StateBackend,
   SyncStateBackend,
 } from './backend/state-backend.js'
-export { hasSnapshots, isInPlaceBackend, isReplaceable, isSyncBackend } from './backend/state-backend.js'
+export {
+  canStage,
+  hasSnapshots,
+  isInPlaceBackend,
+  isReplaceable,
+  isSyncBackend,
+} from './backend/state-backend.js'
 export type {
   ChangeBase,
   SnapshotOptions,

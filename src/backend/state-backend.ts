@@ -156,6 +156,35 @@ export interface InPlaceBackend extends SyncStateBackend {
   updateSync(key: KeyBytes, length: number, slot: Slot, options?: PutOptions): boolean
 }
 
+/**
+ * A large write that is made in slices and is there in one step. Nobody sees anything of it before `apply`, and a crash leaves all of it
+ * or nothing. Where a key is also written by others meanwhile, what was added here comes last.
+ */
+export interface StagedWrite {
+  /**
+   * Adds the puts and deletes of a batch; expectations and deletions of ranges are `INVALID_ARGUMENT`. `BACKEND_FULL` where it does not fit
+   * beside what was added before: what was can still be applied, or dropped.
+   */
+  add(batch: WriteBatch): void
+  /** Puts it in force, however large it is, without waiting for the disk; a `flush` makes it durable. Nothing can be added afterwards. */
+  apply(): void
+  /** Forgets it. Does nothing once it is in force. */
+  drop(): void
+}
+
+/** An engine that takes large writes in slices. */
+export interface StagingBackend {
+  /** Begins one; only one at a time: a second is `TRANSACTION_FAILED`. Whoever begins it applies or drops it. */
+  stage(): StagedWrite
+}
+
+/** Whether a backend takes large writes in slices. */
+export function canStage<Backend extends StateBackend>(
+  backend: Backend,
+): backend is Backend & StagingBackend {
+  return typeof (backend as Partial<StagingBackend>).stage === 'function'
+}
+
 /** An engine that tells what has expired. */
 export interface ExpirySource {
   on(event: 'expired', listener: (event: ExpiryEvents['expired']) => void): Unsubscribe

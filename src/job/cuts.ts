@@ -10,8 +10,8 @@ export interface CutSubject {
   readonly mutex: Mutex
   /** What the job keeps of itself, as it is now. */
   capture(): JobCut
-  /** Puts what is only in memory, and outputs, into the store in one step. Only while the mutex is held. */
-  record(): void
+  /** Puts what is only in memory, and outputs, into the store: all of it or nothing. Only while the mutex is held. */
+  record(): Promise<void>
   /** Ends the epoch at hand. Only while the mutex is held. */
   prepare(): Promise<void>
   /** A crash from now on undoes nothing that was there a moment ago: for figures. */

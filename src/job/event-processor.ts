@@ -10,7 +10,7 @@ import { present } from '../base/assert.js'
 import type { ForwardClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
-import { runThrough } from '../base/slices.js'
+import type { SlicedWork } from '../base/slices.js'
 import { ByteWriter } from '../state/codec/bytes.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { GivenKey } from '../state/key/stored-key.js'
@@ -143,15 +143,19 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     return options.sink === undefined ? () => noSink() : (output) => void this.#emitted.push(output)
   }
 
-  /** Puts windows, outputs and the record of the job into the store, in one step. */
-  recordWindows(all: readonly JobWindows[]): void {
+  /** Puts windows, outputs and the record of the job into the store: in slices, and all of it or nothing. */
+  async recordWindows(all: readonly JobWindows[]): Promise<void> {
     if (!this.#hasNews) return
     this.#hasNews = false
-    // Nothing of it is read on the way, so that no batch need be looked through.
-    hostOf(this.#parts.store as object).together(() => {
-      for (const windows of all) runThrough(windows.flush())
-      this.#record()
-    })
+    await hostOf(this.#parts.store as object).inSlices(this.#recordAll(all))
+  }
+
+  *#recordAll(all: readonly JobWindows[]): SlicedWork<void> {
+    for (const windows of all) yield* windows.flush()
+    const { stored } = this.#parts
+    if (stored === undefined) return
+    this.passOn()
+    yield* stored.recordInSlices(this.#putter(), this.takeEmitted())
   }
 
   /** Processes events as long as a slice may take; returns behind which one it stopped. */
@@ -312,17 +316,21 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
 
   /** The job's record and the outputs of the step, where they are entries of the store. */
   #record(): void {
-    const { stored, store } = this.#parts
+    const { stored } = this.#parts
     if (stored === undefined) return
     this.passOn()
-    const { entries } = hostOf(store as object)
-    const emitted = this.takeEmitted()
+    stored.record(this.#putter(), this.takeEmitted())
+  }
+
+  /** Puts what is no typed state into the step at hand. */
+  #putter(): (key: Uint8Array, value: Uint8Array) => void {
+    const host = hostOf(this.#parts.store as object)
     const writer = new ByteWriter()
-    stored.record((key, value) => {
+    return (key, value) => {
       writer.length = 0
       writer.append(value)
-      entries.put(new GivenKey(key), writer, NEVER_EXPIRES)
-    }, emitted)
+      host.entries.put(new GivenKey(key), writer, NEVER_EXPIRES)
+    }
   }
 
   #processEach(

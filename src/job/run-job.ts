@@ -314,9 +314,10 @@ class Job<Event, Schema extends StateSchema, Output>
     }
   }
 
-  record(): void {
+  async record(): Promise<void> {
     this.#throwIfFailed()
-    if (this.#windows.length > 0 && this.#stored !== undefined) this.#processor.recordWindows(this.#windows)
+    if (this.#windows.length > 0 && this.#stored !== undefined)
+      await this.#processor.recordWindows(this.#windows)
   }
 
   async prepare(): Promise<void> {

@@ -8,12 +8,13 @@
 //     and given to the sink again where the record was not durable (the sink has then undone what it had).
 // (2) What a record names as prepared is committed once the record is durable.
 
-import type { SyncStateBackend } from '../backend/state-backend.js'
+import { canStage, type SyncStateBackend } from '../backend/state-backend.js'
 import { NEVER_EXPIRES } from '../backend/validate.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
+import { nextTurn, runThrough, type SlicedWork } from '../base/slices.js'
 import { jsonTextOf } from '../checkpoint/format/json-value.js'
 import { cutFromJson, cutToJson, type JobCut } from './cut.js'
 import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
@@ -23,6 +24,8 @@ const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
 const OUTPUT_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('out'))
 /** So many outputs are given to the sink at once. */
 const DELIVERED_AT_ONCE = 1_000
+const STEP_OUTPUTS = 16
+const FORGOTTEN_AT_ONCE = 1_024
 
 export interface StoredCutsOptions {
   readonly backend: SyncStateBackend
@@ -86,9 +89,19 @@ export class StoredCuts<Output> implements Cuts {
 
   /** Puts the job's record, and outputs of this step, into the batch of the step. */
   record(put: (key: Uint8Array, value: Uint8Array) => void, outputs: readonly Output[]): void {
+    runThrough(this.recordInSlices(put, outputs))
+  }
+
+  /** The same in steps, of which none grows with the number of outputs. */
+  *recordInSlices(
+    put: (key: Uint8Array, value: Uint8Array) => void,
+    outputs: readonly Output[],
+  ): SlicedWork<void> {
+    let count = 0
     for (const output of outputs) {
       put(outputKey(this.outbox.next), encoded(output, 'an output'))
       this.#waiting.push(output)
+      if (++count % STEP_OUTPUTS === 0) yield
     }
     put(RECORD_KEY, this.#encodedCut())
     this.#isDirty = true
@@ -139,20 +152,44 @@ export class StoredCuts<Output> implements Cuts {
       await subject.deliver(this.#waiting.slice(i, Math.min(count, i + DELIVERED_AT_ONCE)))
     }
     const cut = await subject.mutex.run(async () => {
-      subject.record()
+      await subject.record()
       await subject.prepare()
-      const batch = new WriteBatch()
-      batch.deleteRange({ gte: outputKey(this.#first), lt: outputKey(next) })
+      const first = this.#first
       this.#waiting.splice(0, count)
       this.#first = next
       const taken = subject.capture()
-      batch.put(RECORD_KEY, encoded(cutToJson(taken), 'the record of the job'), NEVER_EXPIRES)
-      backend.writeSync(batch)
+      await this.#forget(first, next, encoded(cutToJson(taken), 'the record of the job'))
       return taken
     })
     await backend.flush()
     await subject.onSafe(cut)
     this.#isDirty = true
+  }
+
+  /** Removes outputs that the sink has, and puts the record that says so, as one step. */
+  async #forget(first: number, next: number, record: Uint8Array): Promise<void> {
+    const { backend } = this.#options
+    const batch = new WriteBatch()
+    if (!canStage(backend)) {
+      batch.deleteRange({ gte: outputKey(first), lt: outputKey(next) })
+      batch.put(RECORD_KEY, record, NEVER_EXPIRES)
+      backend.writeSync(batch)
+      return
+    }
+    const stage = backend.stage()
+    try {
+      for (let from = first; from < next; from += FORGOTTEN_AT_ONCE) {
+        if (from > first) await nextTurn()
+        const until = Math.min(next, from + FORGOTTEN_AT_ONCE)
+        for (let number = from; number < until; number++) batch.delete(outputKey(number))
+        stage.add(batch)
+        batch.clear()
+      }
+      stage.add(batch.put(RECORD_KEY, record, NEVER_EXPIRES))
+      stage.apply()
+    } finally {
+      stage.drop()
+    }
   }
 
   #encodedCut(): Uint8Array {

@@ -6,7 +6,12 @@
 // (2) After a commit has failed nothing is written any more, and everything is still read.
 
 import type { EntryBlock } from '../backend/entry-block.js'
-import type { EngineBatch, EngineReplaceOptions, LocalEngine } from '../backend/facade/engines.js'
+import type {
+  EngineBatch,
+  EngineReplaceOptions,
+  EngineStage,
+  LocalEngine,
+} from '../backend/facade/engines.js'
 import { Expirations } from '../backend/facade/expirations.js'
 import { isEverything, type KeyInterval } from '../backend/scan-range.js'
 import type { KeyBytes } from '../backend/state-backend.js'
@@ -22,7 +27,7 @@ import { Absorption } from './buffer/absorption.js'
 import type { Generation } from './buffer/generation.js'
 import { LayeredEntries } from './buffer/layered-entries.js'
 import { memorySharesOf } from './buffer/memory-shares.js'
-import { applyBatch } from './commit/apply-batch.js'
+import { type AsideTarget, applyBatch, fillAside } from './commit/apply-batch.js'
 import { CommitFigures } from './commit/commit-figures.js'
 import { keysPerCommit } from './commit/commit-size.js'
 import { FlushTimer } from './commit/flush-timer.js'
@@ -99,6 +104,8 @@ export class LmdbEngine implements LocalEngine {
   readonly #flushTimer: FlushTimer
   readonly #figures = new CommitFigures()
   #isReplacing = false
+  /** What a staged write has filled so far. */
+  #aside: Generation | undefined
   #compacting: Promise<void> | undefined
   /** Ends what `close` does not wait for. */
   readonly #closed = new AbortController()
@@ -305,6 +312,46 @@ export class LmdbEngine implements LocalEngine {
     this.#assertRangesRemoved()
   }
 
+  /** Fills a generation that no read knows of, and then puts it above all others: neither step grows with what it holds. */
+  stage(): EngineStage {
+    if (this.#aside !== undefined) {
+      throw new StateError('TRANSACTION_FAILED', {
+        operation: 'stage',
+        reason: 'another staged write is open',
+      })
+    }
+    const entries = this.#entries
+    const generation = entries.beginAside()
+    this.#aside = generation
+    const target: AsideTarget = {
+      log: generation.log,
+      seek: (bytes, start, length) => entries.seekAside(generation, bytes, start, length),
+    }
+    return {
+      add: (batch) => {
+        fillAside(target, batch, (keys, bytes) => this.#assertRoom(keys, bytes))
+        if (this.#sweeps) entries.payForSweep()
+        this.#expirations.tell()
+      },
+      apply: () => {
+        this.#aside = undefined
+        if (generation.isEmpty) {
+          entries.endAside(undefined)
+          generation.release()
+          return
+        }
+        this.#commit?.adopt(generation)
+        entries.endAside(generation)
+        this.#armFlush()
+      },
+      drop: () => {
+        this.#aside = undefined
+        entries.endAside(undefined)
+        generation.release()
+      },
+    }
+  }
+
   deleteRange(interval: KeyInterval): void {
     void this.deleteRangeInSlices(interval)
     this.#assertRangesRemoved()
@@ -377,8 +424,9 @@ export class LmdbEngine implements LocalEngine {
   /** Whether so much fits beside what waits, whatever pages all of that will take. */
   #fits(keys: number, bytes: number): boolean {
     const { buffer } = this.#entries
-    const allKeys = buffer.keys + keys
-    const allBytes = buffer.usedBytes + bytes
+    const aside = this.#aside
+    const allKeys = buffer.keys + (aside?.keys ?? 0) + keys
+    const allBytes = buffer.usedBytes + (aside?.log.usedBytes ?? 0) + bytes
     const left = this.#maxBytes - this.#usedBytes
     return (
       roughGrowth(this.#oneKeyBytes, allKeys, allBytes) <= left ||

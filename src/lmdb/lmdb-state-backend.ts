@@ -1,4 +1,5 @@
 import { LocalBackend } from '../backend/facade/local-backend.js'
+import type { StagedWrite, StagingBackend } from '../backend/state-backend.js'
 import type { KeyRange } from '../backend/types.js'
 import type { WriteBatch } from '../backend/write-batch.js'
 import { isStateError, reasonOf } from '../base/errors.js'
@@ -30,7 +31,7 @@ import type {
  * backend.putSync(Buffer.from('window:1'), Buffer.from('42'))
  * await backend.flush()
  */
-export class LmdbStateBackend extends LocalBackend {
+export class LmdbStateBackend extends LocalBackend implements StagingBackend {
   readonly #directory: StoreDirectory
   readonly #engine: LmdbEngine
   readonly #listeners: Listeners<LmdbStateBackendEvents>
@@ -141,6 +142,11 @@ export class LmdbStateBackend extends LocalBackend {
     } finally {
       snapshot.closeSync()
     }
+  }
+
+  /** Begins a large write that is made in slices and is there, and durable, in one step. `TRANSACTION_FAILED` where another one is open. */
+  stage(): StagedWrite {
+    return this.beginStage()
   }
 
   /** Removes every entry that has expired; returns how many. */

@@ -7,12 +7,16 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { seededRandom } from '../../src/base/random.js'
 import { runs } from '../support/long.js'
 import { expectedCounts } from './children/counted-events.js'
+import { expectedKeyCounts } from './children/many-keys.js'
 import { expectedSeconds, expectedWindows } from './children/windowed-events.js'
 import { compileSources } from './compile-sources.js'
 
 /** For each test: of each engine there are three or four. */
 const KILLS = runs(35, 1)
 const EVENTS = runs(20_000, 1_000)
+/** Behind each kill some parts of a cut are lost, so that it takes many events to be killed so often. */
+const MANY_EVENTS = runs(1_500_000, 15_000)
+const STAGED_KILLS = runs(40, 2)
 const SEED = 20_261_126
 
 let folder: string
@@ -76,3 +80,22 @@ for (const [engine, kinds] of Object.entries(STAGES)) {
     expect(await killedOutputs('run-stages', 'seconds.ndjson', engine)).toEqual(expectedSeconds(EVENTS))
   })
 }
+
+it('J1, J3: windows fire once where the job is killed in the middle of a cut that is staged', async () => {
+  const script = (await compileSources()).pathOf('test/faults/children/staged-windows.ts')
+  const random = seededRandom(SEED)
+  const run = async (killAt: number): Promise<number | null> => {
+    const child = spawn(process.execPath, [script, folder, String(MANY_EVENTS), String(killAt)], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+    return await new Promise((resolve) => child.on('exit', resolve))
+  }
+  for (let kills = 0; kills < STAGED_KILLS; kills++) {
+    // By a signal: it has no code.
+    expect(await run(1 + Math.floor(random() * 10))).toBe(null)
+  }
+  expect(await run(0)).toBe(0)
+  const text = await readFile(join(folder, 'counts.ndjson'), 'utf8')
+  const lines = text.trimEnd().split('\n')
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(expectedKeyCounts(MANY_EVENTS))
+})

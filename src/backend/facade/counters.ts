@@ -28,6 +28,13 @@ export class Counters {
     }
   }
 
+  /** What was counted elsewhere, of writes that are in force now. */
+  add({ puts, deletes, bytesWritten }: Counters): void {
+    this.puts += puts
+    this.deletes += deletes
+    this.bytesWritten += bytesWritten
+  }
+
   read(): {
     gets: number
     hits: number

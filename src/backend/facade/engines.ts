@@ -74,6 +74,14 @@ export interface EngineReplaceOptions {
   readonly expectedEntries: number | undefined
 }
 
+/** A write that is staged: see `StagedWrite`. */
+export interface EngineStage {
+  /** Throws `BACKEND_FULL` with nothing added. */
+  add(batch: EngineBatch): void
+  apply(): void
+  drop(): void
+}
+
 /** An engine in this process. Each call is one step, and has happened when it returns. */
 export interface LocalEngine extends EngineBasics {
   /** As `SnapshotSource.sharedModule`. */
@@ -94,6 +102,8 @@ export interface LocalEngine extends EngineBasics {
   delete(key: Uint8Array | Stretch): void
   /** All or nothing: first every expectation (`CONCURRENT_MODIFICATION`), then room for all (`BACKEND_FULL`), then each operation in turn. */
   write(batch: EngineBatch): void
+  /** As `StagingBackend.stage`; for backends that show it. Throws `TRANSACTION_FAILED` where another one is open. */
+  stage?(): EngineStage
   deleteRange(interval: KeyInterval): void
   /**
    * Does in slices, before an asynchronous `deleteRange` of a call or a batch, what that would otherwise do at once; `check` may

@@ -16,7 +16,7 @@ import {
   keyStretch,
   prefixRange,
 } from '../scan-range.js'
-import type { InPlaceBackend, KeyBytes, Replaceable } from '../state-backend.js'
+import type { InPlaceBackend, KeyBytes, Replaceable, StagedWrite } from '../state-backend.js'
 import { type SnapshotOptions, validateSnapshotOptions } from '../state-snapshot.js'
 import type {
   BackendStats,
@@ -38,6 +38,7 @@ import {
 } from '../validate.js'
 import { isWriteBatch, type WriteBatch } from '../write-batch.js'
 import { BackgroundWork } from './background-work.js'
+import { CountedStage } from './counted-stage.js'
 import { Counters } from './counters.js'
 import type { LocalEngine } from './engines.js'
 import { LifeCycle } from './life-cycle.js'
@@ -332,6 +333,21 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** For backends whose engine can stage writes. */
+  protected beginStage(): StagedWrite {
+    this.assertWritable('stage')
+    const engine = this.#engine
+    if (engine.stage === undefined) throw new Error(`engine '${this.name}' does not stage writes`)
+    return new CountedStage(engine.stage(), {
+      assertWritable: () => this.assertWritable('stage'),
+      expiry: (ttlMs) => this.#expiry(ttlMs),
+      applied: (counts) => {
+        this.#counters.add(counts)
+        if (engine.nextExpiryAtMs !== Infinity) this.#upkeep.arm()
+      },
+    })
   }
 
   /** Throws `CLOSED` from the first call of `close` on. */

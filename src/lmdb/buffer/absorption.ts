@@ -7,6 +7,8 @@ import type { ReadCache } from './read-cache.js'
 import type { WriteBuffer } from './write-buffer.js'
 
 const STEP_ENTRIES = 64
+/** So many generations may wait for their turn: each is one more place for a read to look in. */
+const WAITING_AT_MOST = 4
 
 /** Moves what was committed from the write buffer to the read cache, in slices, one generation at a time. */
 export class Absorption {
@@ -15,8 +17,10 @@ export class Absorption {
   readonly #onKey: (generation: Generation, bytes: Uint8Array, start: number, length: number) => void
   /** The value at hand. */
   readonly #value = new Slot()
-  /** Goes on until the generation's entries are in the cache; it is then dropped from the buffer. */
+  /** Goes on until the entries of all that wait are in the cache; each generation is then dropped from the buffer. */
   #work: SlicedWork<void> | undefined
+  /** The oldest first; the first one is at work. */
+  readonly #waiting: Generation[] = []
 
   /** `onKey` is told of every key. */
   constructor(
@@ -30,8 +34,11 @@ export class Absorption {
   }
 
   begin(generation: Generation): void {
-    this.finish()
-    const work = this.#absorb(generation)
+    // A large one is not hurried by the small ones behind it.
+    if (this.#waiting.length === WAITING_AT_MOST) this.finish()
+    this.#waiting.push(generation)
+    if (this.#work !== undefined) return
+    const work = this.#absorbAll()
     this.#work = work
     void runSliced(work)
   }
@@ -39,6 +46,15 @@ export class Absorption {
   /** Does at once what is left to do. */
   finish(): void {
     if (this.#work !== undefined) runThrough(this.#work)
+  }
+
+  *#absorbAll(): SlicedWork<void> {
+    for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+      yield* this.#absorb(next)
+      this.#buffer.drop(next)
+      this.#waiting.shift()
+    }
+    this.#work = undefined
   }
 
   *#absorb(generation: Generation): SlicedWork<void> {
@@ -59,7 +75,5 @@ export class Absorption {
         this.#cache.put(bytes, start, length, this.#value, entries.expiresAtMs(address))
       }
     }
-    this.#work = undefined
-    this.#buffer.drop(generation)
   }
 }

@@ -22,6 +22,9 @@ export class HeldEntries {
   /** Keys of the active generation that lie below it, too. */
   #covered = 0
   #lookupsLeft = 0
+  /** Filled aside, and how many of its keys lie below it; undefined: not known. */
+  #aside: Generation | undefined
+  #coveredAside: number | undefined = 0
 
   constructor(buffer: WriteBuffer, view: () => StoreView) {
     this.#buffer = buffer
@@ -37,10 +40,38 @@ export class HeldEntries {
 
   /** A key has come into the active generation. */
   added(bytes: Uint8Array, start: number, length: number): void {
+    const aside = this.#aside?.log
+    if (aside !== undefined && aside.keys > 0 && aside.seek(bytes, start, length) !== 0)
+      this.#coveredAside = undefined
     // Nothing is covered where nothing lies below.
     if (this.#below === undefined || this.#below === 0) return
     if (--this.#lookupsLeft < 0) this.#below = undefined
     else if (this.#isBelow(bytes, start, length)) this.#covered++
+  }
+
+  /** A generation is filled aside from now on. */
+  beginAside(generation: Generation): void {
+    this.#aside = generation
+    this.#coveredAside = 0
+  }
+
+  /** A key comes into the generation that is filled aside. */
+  addedAside(bytes: Uint8Array, start: number, length: number): void {
+    const { active, frozen } = this.#buffer
+    if (this.#coveredAside === undefined || (this.#below === 0 && active.isEmpty && frozen.length === 0))
+      return
+    // What is written later under a key that the active generation has is not told here.
+    const isKnown = this.#below !== undefined && --this.#lookupsLeft >= 0
+    if (!isKnown || active.log.seek(bytes, start, length) !== 0) this.#coveredAside = undefined
+    else if (this.#isBelow(bytes, start, length)) this.#coveredAside++
+  }
+
+  /** It lies below the active generation now, which is empty; `undefined`: it was dropped. */
+  endAside(adopted: Generation | undefined): void {
+    const covered = this.#coveredAside
+    this.#aside = undefined
+    if (adopted === undefined || this.#below === undefined) return
+    this.#below = covered === undefined ? undefined : this.#below + adopted.log.count - covered
   }
 
   /** The active generation is about to be frozen. */
@@ -51,6 +82,7 @@ export class HeldEntries {
 
   /** Everything was replaced: so many entries lie below an active generation that is empty. */
   reset(below: number): void {
+    this.#coveredAside = undefined
     this.#below = below
     this.#covered = 0
   }

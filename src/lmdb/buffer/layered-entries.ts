@@ -20,7 +20,7 @@ import type { DeletedRanges } from '../store/deleted-ranges.js'
 import type { StoreView } from '../store/store-view.js'
 import { ExpirySweep } from './expiry-sweep.js'
 import { FoundEntry } from './found-entry.js'
-import { layerOf } from './generation.js'
+import { type Generation, layerOf } from './generation.js'
 import { HeldEntries } from './held-entries.js'
 import { Lookup } from './lookup.js'
 import type { MemoryShares } from './memory-shares.js'
@@ -191,6 +191,32 @@ export class LayeredEntries {
    */
   removeStretch(stretch: KeyStretch): void {
     if (!this.#removeBuffered(stretch)) this.removals.add(stretch, this.#host.now())
+  }
+
+  /** A generation of which no read knows until it is adopted. */
+  beginAside(): Generation {
+    const generation = this.buffer.aside()
+    this.#held.beginAside(generation)
+    return generation
+  }
+
+  /** Seeks a key in the generation that is filled aside. What has expired below it is removed, and so reported. */
+  seekAside({ log }: Generation, bytes: Uint8Array, start: number, length: number): number {
+    const address = log.seek(bytes, start, length)
+    if (address !== 0) return address
+    if (this.nextExpiryAtMs <= this.#host.now()) {
+      const key = copyBytes(bytes.subarray(start, start + length))
+      if ((this.expiresAtMs(key) ?? Infinity) <= this.#host.now()) this.remove(key, 0, length)
+      log.seek(bytes, start, length)
+    }
+    this.#held.addedAside(bytes, start, length)
+    this.#sweep.keyAdded()
+    return 0
+  }
+
+  /** It is in force, or was dropped. */
+  endAside(adopted: Generation | undefined): void {
+    this.#held.endAside(adopted)
   }
 
   clear(): void {

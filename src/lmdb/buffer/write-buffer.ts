@@ -96,6 +96,21 @@ export class WriteBuffer {
     return frozen
   }
 
+  /** A generation that is no part of the buffer until it is adopted. */
+  aside(): Generation {
+    return this.#begin(false)
+  }
+
+  /** Puts a generation that was filled aside above all others; returns what is frozen by that, oldest first. */
+  adopt(generation: Generation): readonly Generation[] {
+    this.onFreeze()
+    const former = this.#active
+    const frozen = former.isEmpty ? [generation] : [former, generation]
+    this.#frozen = [...frozen.toReversed(), ...this.#frozen]
+    if (!former.isEmpty) this.#active = this.#begin(false, former.keys)
+    return frozen
+  }
+
   /** Forgets a frozen generation. */
   drop(generation: Generation): void {
     this.#frozen = this.#frozen.filter((each) => each !== generation)

@@ -39,6 +39,30 @@ export function applyBatch(
   })
 }
 
+/** Where puts and deletes are filled in aside. */
+export interface AsideTarget {
+  readonly log: HashLog
+  seek(bytes: Uint8Array, start: number, length: number): number
+}
+
+/** Adds the puts and deletes of a batch in one step, where they fit; otherwise `assertRoom` throws. */
+export function fillAside(
+  { log, seek }: AsideTarget,
+  { cursor, expiry }: EngineBatch,
+  assertRoom: (keys: number, bytes: number) => void,
+): void {
+  assertRoomForPuts(cursor, assertRoom)
+  log.inOneStep(unitsAtMost(cursor), () => {
+    cursor.rewind()
+    while (cursor.next()) {
+      const { bytes, keyStart, keyLength, valueStart, valueLength } = cursor
+      const address = seek(bytes, keyStart, keyLength)
+      if (cursor.kind === OperationKind.DELETE) log.remove(address)
+      else log.write(address, bytes, valueStart, valueLength, expiry(cursor.ttlMs))
+    }
+  })
+}
+
 /** Throws `CONCURRENT_MODIFICATION` with the first key that does not hold what the batch expects. */
 function assertExpectations(target: BatchTarget, cursor: BatchCursor): void {
   cursor.rewind()

@@ -163,6 +163,14 @@ export class GroupCommit {
     if (this.#sealed.length >= SEALED_AT_MOST) this.#schedule()
   }
 
+  /** What was written so far, and then a generation that was filled aside, are committed each by itself, as soon as that can be. */
+  adopt(generation: Generation): void {
+    this.#options.removals.finish()
+    this.#sealed.push(...this.#buffer.adopt(generation))
+    generation.due = true
+    this.begin()
+  }
+
   /** Forgets what was sealed: it is no longer part of the buffer. */
   forgetSealed(): void {
     this.#sealed.length = 0

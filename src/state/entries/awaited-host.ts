@@ -76,6 +76,10 @@ export class AwaitedHost implements Host, LaterRunner {
     writes()
   }
 
+  async inSlices(): Promise<void> {
+    throw new Error('a store over an asynchronous engine collects its writes itself')
+  }
+
   refresh(): void {}
 
   async *scan(

@@ -1,4 +1,5 @@
 import type { Entry, ScanRange } from '../../backend/types.js'
+import type { SlicedWork } from '../../base/slices.js'
 import type { Entries } from './entries.js'
 
 /** An entry of a scan, and which generation of its state has written it: 0 is the present one, 1 the one before. */
@@ -25,6 +26,11 @@ export interface Host {
    * does not read: it may still see what was there before.
    */
   together(writes: () => void): void
+  /**
+   * The same for a write of any size: between slices of it the event loop has its turns, and nothing of it is seen before all of it is
+   * there. Where the engine cannot do that, it is one step. Not while a batch is open.
+   */
+  inSlices(work: SlicedWork<void>): Promise<void>
   /** Where another process writes: brings what is known of the store up to date. */
   refresh(): void
   /** Groups what a function of the user writes, as one step. */

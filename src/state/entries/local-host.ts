@@ -1,17 +1,26 @@
 // Where the states of a store over a local engine read and write: the engine itself, or the batch that is open.
 
-import { isInPlaceBackend, type SyncStateBackend } from '../../backend/state-backend.js'
+import {
+  canStage,
+  isInPlaceBackend,
+  type StagedWrite,
+  type SyncStateBackend,
+} from '../../backend/state-backend.js'
 import type { SyncStateSnapshot } from '../../backend/state-snapshot.js'
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { WriteBatch } from '../../backend/write-batch.js'
 import { StateError } from '../../base/errors.js'
 import { isThenable } from '../../base/shapes.js'
+import { nextTurn, runThrough, SLICE_MS, type SlicedWork } from '../../base/slices.js'
 import { Slot } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
 import { CopiedEntries, InPlaceEntries, type ReadWatch, WatchedEntries } from './backend-entries.js'
 import type { AssembledKey, Entries, ScannableEntries } from './entries.js'
 import { type Host, mergedAtOnce, rangeOfState, type ScannedEntry } from './host.js'
 import { Overlay } from './overlay.js'
+
+/** So many operations of a staged write are handed over at once at most: that takes about as long as to make them. */
+const STAGED_AT_ONCE = 1_024
 
 export class LocalHost implements Host {
   readonly later = undefined
@@ -83,6 +92,38 @@ export class LocalHost implements Host {
       this.#collected.clear()
       this.entries = this.#base
     }
+  }
+
+  async inSlices(work: SlicedWork<void>): Promise<void> {
+    const backend: SyncStateBackend = this.#backend
+    if (!canStage(backend)) {
+      this.together(() => runThrough(work))
+      return
+    }
+    const stage = backend.stage()
+    try {
+      while (!this.#fill(stage, work)) await nextTurn()
+      stage.apply()
+    } finally {
+      stage.drop()
+    }
+  }
+
+  /** One slice of a write; whether it was the last one. */
+  #fill(stage: StagedWrite, work: SlicedWork<void>): boolean {
+    const collected = this.#collected
+    const endMs = performance.now() + SLICE_MS
+    let isDone = false
+    this.entries = collected
+    try {
+      do isDone = work.next().done === true
+      while (!isDone && collected.size < STAGED_AT_ONCE && performance.now() < endMs)
+      collected.addTo(stage)
+    } finally {
+      collected.clear()
+      this.entries = this.#base
+    }
+    return isDone
   }
 
   scan(ranges: readonly ScanRange[], formerIds: readonly number[] = []): IterableIterator<ScannedEntry> {
@@ -187,6 +228,14 @@ class CollectedEntries implements Entries {
 
   removeRange(gte: Uint8Array, lt: Uint8Array): void {
     this.#batch.deleteRange({ gte, lt })
+  }
+
+  get size(): number {
+    return this.#batch.size
+  }
+
+  addTo(stage: StagedWrite): void {
+    if (this.#batch.size > 0) stage.add(this.#batch)
   }
 
   write(backend: SyncStateBackend): void {
