@@ -49,7 +49,14 @@ const works: readonly (readonly [work: string, subjects: readonly string[], part
 
 console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)
 const table = new Table({
-  head: ['', 's of processor per M events', 'results per event', 'delay p99, ms', 'delay max, ms'],
+  head: [
+    '',
+    's of processor per M events',
+    's of the last cut',
+    'results per event',
+    'delay p99, ms',
+    'delay max, ms',
+  ],
   style: { head: [], border: [] },
 })
 for (const [work, subjects, part] of works) {
@@ -60,7 +67,7 @@ for (const [work, subjects, part] of works) {
       process.stderr.write(`${work}, turn ${run + 1} of ${runs}: ${name}\n`)
     }
   }
-  table.push([{ colSpan: 5, content: work }])
+  table.push([{ colSpan: 6, content: work }])
   for (const [name, list] of figures) {
     const seconds = list.map((each) => each.secondsPerMillion)
     const range = `${median(seconds).toFixed(2)} (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`
@@ -69,6 +76,7 @@ for (const [work, subjects, part] of works) {
     table.push([
       name,
       range,
+      isJob ? median(list.map((each) => each.lastCutSeconds)).toFixed(2) : '',
       first?.resultsPerEvent.toFixed(2) ?? '',
       isJob ? spread(list.map((each) => each.delayP99Ms)) : '',
       isJob ? spread(list.map((each) => each.delayMaxMs)) : '',

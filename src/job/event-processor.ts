@@ -6,7 +6,6 @@
 //     fails, the job ends, and goes on from its last cut.
 
 import { NEVER_EXPIRES } from '../backend/validate.js'
-import { present } from '../base/assert.js'
 import type { ForwardClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
@@ -169,18 +168,18 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     if (this.#parts.windows !== undefined) return this.#windowSlice(polled, from, partition)
     if (this.#parts.stored === undefined && this.#failsOnBadEvents) {
       // Nothing of the state is kept where this throws: the job then goes on from its last cut.
-      const until = this.#processEach(polled, from, polled.events.length, partition)
+      const until = this.#eachEvent(polled, from, polled.events.length, partition)
       this.positions.set(polled.partition, polled.positionAfter(until - 1))
       return until
     }
     try {
-      return this.#inOneStep(() => this.#processEach(polled, from, polled.events.length, partition), polled)
+      return this.#inOneStep(() => this.#eachEvent(polled, from, polled.events.length, partition), polled)
     } catch (error) {
       if (!(error instanceof Rejection)) throw error
       // What the step has written is undone: it is made once more, up to the bad event, which is a step of its own.
       const { place } = error
       const remake = () =>
-        place > from ? this.#processEach(polled, from, place, partition) : this.#onBadEvent(polled, error)
+        place > from ? this.#eachEvent(polled, from, place, partition) : this.#onBadEvent(polled, error)
       return this.#inOneStep(remake, polled)
     }
   }
@@ -190,7 +189,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     this.#hasNews = true
     let until: number
     try {
-      until = this.#windowEach(polled, from, partition)
+      until = this.#eachEvent(polled, from, polled.events.length, partition)
     } catch (error) {
       if (!(error instanceof Rejection)) throw error
       until = this.#onBadEvent(polled, error)
@@ -200,16 +199,23 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   }
 
   /**
-   * The way of most events of a job: what is the same for all of a slice is looked up once, and the store, in which nothing is written
-   * on the way, hears the time of the last event when the slice ends.
+   * Processes events up to a place, or until the slice is over. What is the same for all of them is looked up once. Where there are windows nothing
+   * is written in the store on the way, which hears the time of the last event when the slice ends.
    */
-  #windowEach(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
-    const { options, clock, time } = this.#parts
-    const windows = present(this.#parts.windows, 'windows')
-    const { key, timestamp } = options
+  #eachEvent(
+    polled: PolledEvents<Event>,
+    from: number,
+    until: number,
+    partition: PartitionTime | undefined,
+  ): number {
+    const { options, clock, time, windows, key: currentKey } = this.#parts
+    const store = this.#parts.store as { at(timestampMs: number): void }
+    const { key, timestamp, process } = options
     const { events, failures } = polled
+    const context = this.#context
     const watermarkMs = time?.watermarkMs ?? -Infinity
-    const until = events.length
+    context.partition = polled.partition
+    context.watermarkMs = watermarkMs
     const endMs = performance.now() + SLICE_MS
     let place = from
     let isTimed = false
@@ -244,7 +250,15 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         }
         step = 'badValue'
         emittedBefore = this.#emitted.length
-        windows.add(eventKey, event, timestampMs, watermarkMs)
+        if (windows === undefined) {
+          context.key = eventKey
+          context.timestampMs = timestampMs
+          currentKey.set(eventKey)
+          if (isTimed) store.at(timestampMs)
+          process?.(event, context as never)
+        } else {
+          windows.add(eventKey, event, timestampMs, watermarkMs)
+        }
         this.events++
         place++
         if (place === until) break
@@ -259,8 +273,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       }
       throw this.#rejection(polled, place, step, error)
     } finally {
-      if (isTimed && partition !== undefined) {
-        const store = this.#parts.store as { at(timestampMs: number): void }
+      if (windows !== undefined && isTimed && partition !== undefined) {
         store.at(partition.highestMs)
         store.at(timestampMs)
       }
@@ -331,73 +344,6 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       writer.append(value)
       host.entries.put(new GivenKey(key), writer, NEVER_EXPIRES)
     }
-  }
-
-  #processEach(
-    polled: PolledEvents<Event>,
-    from: number,
-    until: number,
-    partition: PartitionTime | undefined,
-  ): number {
-    const context = this.#context
-    context.partition = polled.partition
-    context.watermarkMs = this.#parts.time?.watermarkMs ?? -Infinity
-    const endMs = performance.now() + SLICE_MS
-    let place = from
-    for (;;) {
-      this.#process(polled, place, partition)
-      place++
-      if (place === until) return place
-      if ((place - from) % EVENTS_PER_LOOK === 0 && performance.now() >= endMs) return place
-    }
-  }
-
-  #process(polled: PolledEvents<Event>, place: number, partition: PartitionTime | undefined): void {
-    const { key, timestamp, process } = this.#parts.options
-    const failure = polled.failures?.get(place)
-    if (failure !== undefined) throw this.#rejection(polled, place, 'undecodable', failure)
-    const event = polled.events[place] as Event
-    const context = this.#context
-    try {
-      const eventKey = key(event)
-      if (eventKey === undefined || eventKey === null) throw new Error('it has no key')
-      context.key = eventKey
-      this.#parts.key.set(eventKey)
-    } catch (error) {
-      throw this.#rejection(polled, place, 'noKey', error)
-    }
-    if (partition === undefined || timestamp === undefined) {
-      context.timestampMs = this.#parts.clock.now()
-    } else {
-      context.timestampMs = this.#timestampOf(polled, place, event, partition, timestamp)
-      const store = this.#parts.store as { at(timestampMs: number): void }
-      store.at(context.timestampMs)
-    }
-    try {
-      process?.(event, context as never)
-    } catch (error) {
-      if (isStateError(error, 'SERIALIZATION_FAILED')) throw this.#rejection(polled, place, 'badValue', error)
-      throw this.#failureAt(polled, place, error)
-    }
-    this.events++
-  }
-
-  #timestampOf(
-    polled: PolledEvents<Event>,
-    place: number,
-    event: Event,
-    partition: PartitionTime,
-    timestamp: (event: Event) => number,
-  ): number {
-    let timestampMs: number
-    try {
-      timestampMs = timestamp(event)
-    } catch (error) {
-      throw this.#rejection(polled, place, 'badTimestamp', error)
-    }
-    const wrong = partition.onEvent(timestampMs)
-    if (wrong === undefined) return timestampMs
-    throw this.#rejection(polled, place, 'badTimestamp', badTimestamp(timestampMs, wrong))
   }
 
   /** What a bad event comes to: the failure of the job, or a rejection, after which its slice is made without it. */
