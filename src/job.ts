@@ -9,6 +9,22 @@ export type {
   Timer,
 } from './job/job-options.js'
 export { withWindows } from './job/job-windows.js'
+export type {
+  AssignedPartition,
+  GroupMember,
+  PartitionGroup,
+  PartitionOwner,
+  RevokeOptions,
+} from './job/partitions/partition-group.js'
+export {
+  type JobPerPartitionOptions,
+  type PartitionedHealth,
+  type PartitionedJob,
+  type PartitionHealth,
+  type PartitionPlace,
+  type PipedJobPerPartitionOptions,
+  runJobPerPartition,
+} from './job/partitions/run-job-per-partition.js'
 export { runJob } from './job/run-job.js'
 export type {
   JobHealth,

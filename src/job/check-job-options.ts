@@ -23,6 +23,7 @@ const optionRules: { readonly [name: string]: Rule } = {
   checkpoints: rules.object,
   flushIntervalMs: rules.positiveMs,
   restoreFrom: text,
+  waitForOwnerMs: rules.nonNegativeMs,
   sink: hasMethods('open'),
   onBadEvent: (value) =>
     value === 'fail' || value === 'skip' || typeof value === 'function'
@@ -58,8 +59,10 @@ export function checkJobOptions<Event, Schema extends StateSchema, Output>(
       reason: `is required: '${options.backend.name}' keeps nothing`,
     })
   }
-  if (options?.restoreFrom !== undefined && options.checkpoints === undefined) {
-    violations.push({ argument: 'options.restoreFrom', reason: 'needs options.checkpoints' })
+  for (const name of ['restoreFrom', 'waitForOwnerMs'] as const) {
+    if (options?.[name] !== undefined && options.checkpoints === undefined) {
+      violations.push({ argument: `options.${name}`, reason: 'needs options.checkpoints' })
+    }
   }
   rejectViolations(violations)
 }

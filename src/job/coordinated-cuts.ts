@@ -2,14 +2,18 @@ import type { StateBackend } from '../backend/state-backend.js'
 import { isStateError, type StateError } from '../base/errors.js'
 import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
+import type { StateSchema } from '../state/schema/define-state.js'
 import { cutFromJson, cutToJson } from './cut.js'
 import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
+import type { JobOptions } from './job-options.js'
+
+type StartOptions = Pick<JobOptions<never, StateSchema, never>, 'restoreFrom' | 'waitForOwnerMs'>
 
 /** Cuts are checkpoints. */
 export class CoordinatedCuts implements Cuts {
   readonly coordinator: CheckpointCoordinator
   readonly #jobName: string
-  readonly #restoreFrom: string | undefined
+  readonly #start: StartOptions
   #subject: CutSubject | undefined
   #failure: StateError | undefined
   /** What follows from cuts that are safe, one after the other. */
@@ -19,10 +23,10 @@ export class CoordinatedCuts implements Cuts {
     backend: StateBackend,
     jobName: string,
     options: Omit<CheckpointCoordinatorOptions, 'source' | 'hold'>,
-    restoreFrom: string | undefined,
+    start: StartOptions,
   ) {
     this.#jobName = jobName
-    this.#restoreFrom = restoreFrom
+    this.#start = start
     this.coordinator = new CheckpointCoordinator(backend, {
       ...options,
       source: () => cutToJson(this.#requireSubject().capture()),
@@ -32,14 +36,13 @@ export class CoordinatedCuts implements Cuts {
 
   async restore(): Promise<RestoredCut> {
     const { coordinator } = this
-    await coordinator.acquire()
+    const { restoreFrom, waitForOwnerMs = 0 } = this.#start
+    await coordinator.acquire({ waitForOwnerMs })
     let skipped = 0
     const stop = coordinator.on('skipped', () => skipped++)
     try {
       const restored =
-        this.#restoreFrom === undefined
-          ? await coordinator.restoreLatest()
-          : await coordinator.restore(this.#restoreFrom)
+        restoreFrom === undefined ? await coordinator.restoreLatest() : await coordinator.restore(restoreFrom)
       if (restored === undefined) return { cut: undefined, isNewest: true }
       const [newest] = await coordinator.listCheckpoints()
       const isNewest = skipped === 0 && newest?.id === restored.id

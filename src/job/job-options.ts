@@ -104,6 +104,11 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
   readonly flushIntervalMs?: number
   /** The id of a checkpoint to begin with instead of the newest one. */
   readonly restoreFrom?: string
+  /**
+   * How long the start waits for another process that owns the checkpoints to let go of them, or to be known as dead, in milliseconds. Then
+   * `FENCED`. Default 0.
+   */
+  readonly waitForOwnerMs?: number
   /** Where outputs go. Default: there are none, and `emit` throws. */
   readonly sink?: Sink<Output>
   /** What becomes of an event that cannot be processed: the job fails, it is skipped and counted, or the function decides. Default `'fail'`. */
@@ -142,6 +147,7 @@ export type WhereItRuns =
   | 'checkpoints'
   | 'flushIntervalMs'
   | 'restoreFrom'
+  | 'waitForOwnerMs'
   | 'maxPollEvents'
   | 'stallAfterMs'
   | 'stopTimeoutMs'

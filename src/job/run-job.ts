@@ -115,6 +115,7 @@ class Job<Event, Schema extends StateSchema, Output>
   #state: JobHealth['state'] = 'running'
   #error: StateError | undefined
   #drains = false
+  #isAbandoned = false
   #failedCuts: JobHealth['failedCuts']
   #reads = false
   /** Nothing more is processed: what comes now is the last cut. */
@@ -179,7 +180,7 @@ class Job<Event, Schema extends StateSchema, Output>
     options: JobOptions<Event, Schema, Output>,
     given: Cuts | undefined,
   ): Promise<Job<Event, Schema, Output>> {
-    const { name, backend, checkpoints, restoreFrom, clock = systemClock, flushIntervalMs } = options
+    const { name, backend, checkpoints, clock = systemClock, flushIntervalMs } = options
     if (inUse.has(backend)) throw invalidArgument('options.backend', 'is that of a job that runs')
     const intervalMs = flushIntervalMs ?? DEFAULT_FLUSH_INTERVAL_MS
     const stored =
@@ -187,7 +188,7 @@ class Job<Event, Schema extends StateSchema, Output>
         ? new StoredCuts<Output>({ backend, jobName: name, intervalMs, clock })
         : undefined
     const cuts: Cuts =
-      given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), restoreFrom)
+      given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), options)
     const opened: (() => Promise<void>)[] = []
     inUse.add(backend)
     try {
@@ -299,6 +300,14 @@ class Job<Event, Schema extends StateSchema, Output>
     return this.finished
   }
 
+  async abandon(): Promise<void> {
+    if (this.#state === 'running' || this.#state === 'stopping') {
+      this.#isAbandoned = true
+      this.onFailure(new StateError('ABORTED', { operation: `job '${this.#options.name}'` }))
+    }
+    await this.finished.catch(() => {})
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
   }
@@ -354,6 +363,7 @@ class Job<Event, Schema extends StateSchema, Output>
     await this.mutex.run(() =>
       this.#waiting.for('the sink to commit outputs', async () => this.#outputs?.commit(prepared)),
     )
+    if (this.#isAbandoned) return
     // What was taken away since the cut was made is not ours to acknowledge (J10).
     const owned = Object.entries(positions).filter(([partition]) => !this.#lost.has(partition))
     await this.#waiting.for('the source to take note of a cut', async () =>
@@ -393,7 +403,7 @@ class Job<Event, Schema extends StateSchema, Output>
       this.#stopTimers()
       this.#cancelWindowTimer()
       const { logger = silentLogger } = this.#options
-      logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
+      if (!this.#isAbandoned) logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
       this.#waiting.hurry()
       await this.#cuts.abandon(failure)
       await this.#close().catch(() => {})

@@ -86,6 +86,11 @@ export interface RunningJob<Schema> extends AsyncDisposable {
    * (`timeoutMs`).
    */
   stop(options?: StopOptions): Promise<JobStats>
+  /**
+   * Ends without another cut, as a crash would, but in order: nothing more is put out or acknowledged, and everything is closed. For a job
+   * whose events are somebody else's already. `finished` rejects with `ABORTED`, unless it had settled before. Never rejects.
+   */
+  abandon(): Promise<void>
 }
 
 /** A job of several stages that was started. */

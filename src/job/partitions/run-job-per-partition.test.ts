@@ -1,0 +1,415 @@
+import fc from 'fast-check'
+import { afterAll, describe, expect, it } from 'vitest'
+import { nextTurn } from '../../base/slices.js'
+import { CheckpointWorker } from '../../checkpoint/worker/checkpoint-worker.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import { utf8 } from '../../state/codec/byte-strings.js'
+import { uint32 } from '../../state/codec/numbers.js'
+import { value } from '../../state/kinds/definitions.js'
+import { defineState } from '../../state/schema/define-state.js'
+import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { count } from '../../window/aggregate/ready-made.js'
+import { tumbling } from '../../window/assign/assigner.js'
+import { ascending } from '../../window/time/watermark-strategy.js'
+import { windowed } from '../../window/windowed.js'
+import { defineJob } from '../define-job.js'
+import type { PreparedEpoch, Sink } from '../sink/sink.js'
+import type { PolledEvents, Position, Positions, Source, SourceReader } from '../source/source.js'
+import type { PartitionGroup, PartitionOwner } from './partition-group.js'
+import { type PartitionedJob, runJobPerPartition } from './run-job-per-partition.js'
+
+/** What a broker has of a partition: events, a place for checkpoints, and what is committed at the sink. */
+class SharedPartition {
+  readonly events: number[] = []
+  readonly storage = new MemoryCheckpointStorage()
+  readonly committed: unknown[] = []
+  readonly acknowledged: [member: string, position: Position | undefined][] = []
+  readonly prepared = new Map<string, readonly unknown[]>()
+
+  /** A sink of which readers see what was committed. */
+  sink(): Sink<unknown> {
+    const nameOf = ({ lineage, number }: PreparedEpoch['epoch']) => `${lineage} ${number}`
+    return {
+      name: 'shared',
+      guarantee: 'transactional',
+      open: async ({ prepared }) => {
+        const commit = async ({ epoch }: Pick<PreparedEpoch, 'epoch'>) => {
+          this.committed.push(...(this.prepared.get(nameOf(epoch)) ?? []))
+          this.prepared.delete(nameOf(epoch))
+        }
+        for (const each of prepared) await commit(each)
+        this.prepared.clear()
+        let open: unknown[] = []
+        return {
+          write: async (outputs) => void open.push(...outputs),
+          prepare: async (epoch) => {
+            this.prepared.set(nameOf(epoch), open)
+            open = []
+            return null
+          },
+          commit,
+          close: async () => {},
+        }
+      },
+    }
+  }
+}
+
+class Broker {
+  readonly partitions = new Map<string, SharedPartition>()
+  readonly opened: string[] = []
+  /** The one that was made last. */
+  backend: MemoryStateBackend | undefined
+  readonly owners = new Map<string, PartitionOwner<number>>()
+  /** Calls when a partition is asked for events. */
+  onPoll: (partition: string) => void = () => {}
+
+  of(id: string): SharedPartition {
+    const found = this.partitions.get(id) ?? new SharedPartition()
+    this.partitions.set(id, found)
+    return found
+  }
+
+  group(member: string): PartitionGroup<number> {
+    return {
+      name: 'broker',
+      join: async (owner) => {
+        this.owners.set(member, owner)
+        return { leave: async () => void this.owners.delete(member) }
+      },
+    }
+  }
+
+  assign(member: string, ...ids: string[]): Promise<void> {
+    const partitions = ids.map((partition) => ({ partition, source: this.#source(member, partition) }))
+    return this.#owner(member).assigned(partitions)
+  }
+
+  revoke(member: string, ...ids: string[]): Promise<void> {
+    return this.#owner(member).revoked(ids)
+  }
+
+  lose(member: string, ...ids: string[]): Promise<void> {
+    return this.#owner(member).lost(ids)
+  }
+
+  #owner(member: string): PartitionOwner<number> {
+    const owner = this.owners.get(member)
+    if (owner === undefined) throw new Error(`${member} is no member`)
+    return owner
+  }
+
+  #source(member: string, id: string): Source<number> {
+    const shared = this.of(id)
+    return {
+      name: id,
+      open: async ({ positions }: { readonly positions: Positions }): Promise<SourceReader<number>> => {
+        this.opened.push(`${member} ${id} at ${positions[id] ?? 0}`)
+        let next = Number(positions[id] ?? 0)
+        return {
+          partitions: () => [id],
+          poll: async ({ maxEvents }): Promise<readonly PolledEvents<number>[]> => {
+            this.onPoll(id)
+            await nextTurn()
+            const from = next
+            const events = shared.events.slice(from, from + maxEvents)
+            next += events.length
+            return [{ partition: id, events, positionAfter: (place) => from + place + 1 }]
+          },
+          checkpointCompleted: async (completed) => void shared.acknowledged.push([member, completed[id]]),
+          close: async () => {},
+        }
+      },
+    }
+  }
+}
+
+const worker = new CheckpointWorker()
+afterAll(() => worker.close())
+
+const counts = defineJob<number, unknown>()({
+  name: 'counts',
+  key: () => 'all',
+  schema: defineState({ key: utf8, states: { count: value(uint32, { default: () => 0 }) } }),
+  process: (event, { state, emit }) => {
+    state.count.update((before) => before + 1)
+    emit(`${event} is number ${state.count.get()}`)
+  },
+})
+
+/** Counts, in one place for each partition. */
+function member(
+  broker: Broker,
+  name: string,
+  storageOf: (id: string) => CheckpointStorage = (id) => broker.of(id).storage,
+): Promise<PartitionedJob<unknown>> {
+  return runJobPerPartition({
+    group: broker.group(name),
+    ...counts,
+    place: (id) => ({
+      backend: (broker.backend = new MemoryStateBackend()),
+      checkpoints: { storage: storageOf(id), intervalMs: 60_000, worker },
+      sink: broker.of(id).sink(),
+    }),
+  })
+}
+
+const numbered = (length: number) => Array.from({ length }, (_, i) => `${i} is number ${i + 1}`)
+
+function push(broker: Broker, id: string, added: number): void {
+  const { events } = broker.of(id)
+  for (let i = 0; i < added; i++) events.push(events.length)
+}
+
+/** Until the jobs here have read all that there is of them. */
+async function read(broker: Broker, job: PartitionedJob<unknown>, ...ids: string[]): Promise<void> {
+  for (const id of ids) {
+    const { length } = broker.of(id).events
+    for (let turn = 0; (job.stats()[id]?.positions[id] ?? 0) !== length; turn++) {
+      if (turn === 100_000) throw new Error(`${id} was not read`)
+      await nextTurn()
+    }
+  }
+}
+
+describe('J10: a partition', () => {
+  it('that is taken away leaves with its state, and is restored where it goes before its first event', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 3)
+    push(broker, 'y', 2)
+    await using first = await member(broker, 'first')
+    await broker.assign('first', 'y')
+    await broker.assign('first', 'x')
+    await read(broker, first, 'x', 'y')
+    const { backend } = broker
+    await broker.revoke('first', 'x')
+    expect(broker.of('x').committed).toEqual(numbered(3))
+    expect(broker.of('x').acknowledged).toEqual([['first', 3]])
+    await expect(backend?.get(new Uint8Array(1))).rejects.toMatchObject({ code: 'CLOSED' })
+    push(broker, 'x', 2)
+    await using second = await member(broker, 'second')
+    await broker.assign('second', 'x')
+    await read(broker, second, 'x')
+    await second.stop()
+    expect(broker.of('x').committed).toEqual(numbered(5))
+    expect(broker.opened).toContain('second x at 3')
+    expect(Object.keys(first.stats())).toEqual(['y'])
+    expect(first.health()).toMatchObject({
+      isReady: true,
+      isHealthy: true,
+      partitions: { y: { state: 'running' } },
+    })
+    await first.stop()
+    expect(broker.of('y').committed).toEqual(numbered(2))
+    expect(broker.owners.size).toBe(0)
+  })
+
+  it('that was lost is not put out, cut or acknowledged here any more', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    await using first = await member(broker, 'first')
+    await broker.assign('first', 'x')
+    await read(broker, first, 'x')
+    await broker.lose('first', 'x')
+    expect(broker.of('x')).toMatchObject({ committed: [], acknowledged: [] })
+    await using second = await member(broker, 'second')
+    await broker.assign('second', 'x')
+    await read(broker, second, 'x')
+    await second.stop()
+    expect(broker.of('x').committed).toEqual(numbered(2))
+    expect(first.health()).toMatchObject({ state: 'running', isHealthy: true, partitions: {} })
+  })
+
+  it('that is taken away in the middle of a checkpoint is in it wholly, and nothing behind it', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 4)
+    let onWrite = () => {}
+    const { storage } = broker.of('x')
+    const slow: CheckpointStorage = new Proxy(storage, {
+      get: (target, name) => {
+        const found = Reflect.get(target, name, target) as unknown
+        if (typeof found !== 'function') return found
+        return (...args: unknown[]) => {
+          onWrite()
+          return Reflect.apply(found, target, args) as unknown
+        }
+      },
+    })
+    await using first = await member(broker, 'first', () => slow)
+    await broker.assign('first', 'x')
+    await read(broker, first, 'x')
+    let revoked: Promise<void> | undefined
+    onWrite = () => {
+      if (revoked !== undefined) return
+      push(broker, 'x', 3)
+      revoked = broker.revoke('first', 'x')
+    }
+    const job = first.jobs.get('x')
+    await job?.stop()
+    await revoked
+    const { committed, acknowledged } = broker.of('x')
+    expect(committed).toEqual(numbered(committed.length))
+    expect(acknowledged.at(-1)).toEqual(['first', committed.length])
+    await using second = await member(broker, 'second')
+    await broker.assign('second', 'x')
+    await read(broker, second, 'x')
+    await second.stop()
+    expect(broker.of('x').committed).toEqual(numbered(7))
+  })
+
+  it('that another member has taken over is fenced here, and the others go on', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    push(broker, 'y', 2)
+    await using first = await member(broker, 'first')
+    await broker.assign('first', 'x', 'y')
+    await read(broker, first, 'x', 'y')
+    const { storage } = broker.of('x')
+    // As a process does that holds this one for dead.
+    await (await storage.acquire({ takeOver: true })).release()
+    const fenced = first.jobs.get('x')
+    await fenced?.stop().catch(() => {})
+    await nextTurn()
+    expect(first.health()).toMatchObject({
+      state: 'running',
+      isHealthy: false,
+      partitions: { x: { state: 'fenced' }, y: { state: 'running' } },
+    })
+    await broker.lose('first', 'x')
+    expect(first.health()).toMatchObject({ isHealthy: true })
+    await broker.assign('first', 'x')
+    await read(broker, first, 'x')
+    await first.stop()
+    expect(broker.of('x').committed).toEqual(numbered(2))
+    expect(broker.of('y').committed).toEqual(numbered(2))
+  })
+
+  it('whose job fails ends the others with their last cut, and the group is left', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    push(broker, 'y', 1)
+    const failing = defineJob<number, unknown>()({
+      name: 'failing',
+      key: () => 'all',
+      schema: defineState({ key: utf8, states: { count: value(uint32) } }),
+      process: (event, { partition, emit }) => {
+        if (partition === 'y') throw new Error('not this one')
+        emit(event)
+      },
+    })
+    const job = await runJobPerPartition({
+      ...failing,
+      group: broker.group('first'),
+      place: (id) => ({
+        backend: new MemoryStateBackend(),
+        checkpoints: { storage: broker.of(id).storage, intervalMs: 60_000, worker },
+        sink: broker.of(id).sink(),
+      }),
+    })
+    await broker.assign('first', 'x')
+    await read(broker, job, 'x')
+    await broker.assign('first', 'y')
+    await expect(job.finished).rejects.toMatchObject({
+      code: 'JOB_FAILED',
+      details: { partition: 'y', reason: 'not this one' },
+    })
+    expect(broker.of('x').committed).toEqual([0, 1])
+    expect(job.health()).toMatchObject({ state: 'failed', isReady: false })
+    expect(broker.owners.size).toBe(0)
+  })
+
+  it('has watermarks and windows of its own, which go with it', async () => {
+    const broker = new Broker()
+    const start = (name: string) =>
+      runJobPerPartition({
+        group: broker.group(name),
+        name: 'windows',
+        key: () => 'all',
+        timestamp: (at: number) => at,
+        time: { watermarks: ascending() },
+        schema: defineState({ key: utf8, states: {} }),
+        windows: {
+          tens: windowed({
+            windows: tumbling({ sizeMs: 10 }),
+            aggregate: count(),
+            output: ({ window, value: found }): unknown => `${window.startMs}: ${found}`,
+          }),
+        },
+        place: (id) => ({
+          backend: new MemoryStateBackend(),
+          checkpoints: { storage: broker.of(id).storage, intervalMs: 60_000, worker },
+          sink: broker.of(id).sink(),
+        }),
+      })
+    push(broker, 'ahead', 25)
+    push(broker, 'behind', 5)
+    await using first = await start('first')
+    await broker.assign('first', 'ahead', 'behind')
+    await read(broker, first, 'ahead', 'behind')
+    expect(first.stats()).toMatchObject({ ahead: { watermarkMs: 23 }, behind: { watermarkMs: 3 } })
+    await using second = await start('second')
+    await broker.revoke('first', 'behind')
+    push(broker, 'behind', 6)
+    await broker.assign('second', 'behind')
+    await read(broker, second, 'behind')
+    await Promise.all([first.stop(), second.stop()])
+    expect(broker.of('ahead').committed).toEqual(['0: 10', '10: 10'])
+    expect(broker.of('behind').committed).toEqual(['0: 10'])
+  })
+
+  it('is counted exactly once through rebalances in any order', async () => {
+    const step = fc.record({
+      kind: fc.constantFrom('revoke', 'lose', 'push', 'read'),
+      partition: fc.constantFrom('x', 'y'),
+      to: fc.constantFrom('a', 'b', 'c'),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+        const broker = new Broker()
+        const members = new Map<string, PartitionedJob<unknown>>()
+        for (const name of ['a', 'b', 'c']) members.set(name, await member(broker, name))
+        const owners = new Map([
+          ['x', 'a'],
+          ['y', 'b'],
+        ])
+        for (const [id, owner] of owners) await broker.assign(owner, id)
+        for (const { kind, partition, to } of steps) {
+          const owner = owners.get(partition) as string
+          if (kind === 'push') push(broker, partition, 3)
+          else if (kind === 'read')
+            await read(broker, members.get(owner) as PartitionedJob<unknown>, partition)
+          else {
+            await (kind === 'revoke' ? broker.revoke(owner, partition) : broker.lose(owner, partition))
+            owners.set(partition, to)
+            await broker.assign(to, partition)
+          }
+        }
+        for (const [id, owner] of owners)
+          await read(broker, members.get(owner) as PartitionedJob<unknown>, id)
+        for (const job of members.values()) await job.stop()
+        for (const { events, committed } of broker.partitions.values()) {
+          expect(committed).toEqual(numbered(events.length))
+        }
+      }),
+      { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 100 : 3 },
+    )
+  })
+})
+
+it('refuses what is no group, and a backend that two partitions share', async () => {
+  const wrong = { group: {}, place: 1 } as never
+  await expect(runJobPerPartition(wrong)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  const broker = new Broker()
+  await using backend = new MemoryStateBackend()
+  const job = await runJobPerPartition({
+    group: broker.group('first'),
+    name: 'shared',
+    key: () => 'all',
+    schema: defineState({ key: utf8, states: {} }),
+    process: () => {},
+    place: (id) => ({ backend, checkpoints: { storage: broker.of(id).storage, worker } }),
+  })
+  await broker.assign('first', 'x', 'y')
+  await expect(job.finished).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+})

@@ -1,0 +1,376 @@
+// A job whose partitions are given and taken away while it runs: each of them has a job, a state, a chain of checkpoints and a lease of its
+// own, so that its state goes where the partition goes (J10).
+//
+// (1) Of one partition, what the group tells is carried out in order: it is restored, or let go of, and never both at a time.
+// (2) Who owns a partition is decided by the lease of its checkpoints alone. A member that was taken for dead, and lives, is fenced there.
+
+import type { SyncStateBackend } from '../../backend/state-backend.js'
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { Mutex } from '../../base/mutex.js'
+import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import type { Logger } from '../../checkpoint/types.js'
+import { silentLogger } from '../../checkpoint/types.js'
+import type { StateSchema } from '../../state/schema/define-state.js'
+import type { JobDefinition, JobOptions, WhereItRuns } from '../job-options.js'
+import { runJob } from '../run-job.js'
+import type { JobHealth, JobStats, RunningJob, StopOptions } from '../running-job.js'
+import type { PipedJob, StageSchemas } from '../stage-definition.js'
+import type {
+  AssignedPartition,
+  GroupMember,
+  PartitionGroup,
+  PartitionOwner,
+  RevokeOptions,
+} from './partition-group.js'
+
+/** So many partitions are restored at a time. */
+const RESTORED_AT_ONCE = 4
+const DEFAULT_WAIT_FOR_OWNER_MS = 60_000
+
+/** What a partition runs on: a backend, a place for checkpoints and a sink that no other partition has. */
+export type PartitionPlace<Output> = Omit<Pick<JobOptions<never, StateSchema, Output>, WhereItRuns>, 'source'>
+
+interface PlacedPerPartition<Event, Output> {
+  readonly group: PartitionGroup<Event>
+  /**
+   * Called each time a partition is given. The backend belongs to the partition: it is closed when that is let go of. The checkpoints of a partition
+   * are wherever each member that may be given it finds them.
+   */
+  readonly place: (partition: string) => PartitionPlace<Output> | Promise<PartitionPlace<Output>>
+  readonly logger?: Logger
+}
+
+/** A job as `defineJob` takes it, the group whose partitions it is for, and what each of them runs on. */
+export type JobPerPartitionOptions<Event, Schema extends StateSchema, Output> = JobDefinition<
+  Event,
+  Schema,
+  Output
+> &
+  PlacedPerPartition<Event, Output>
+
+/** The same of a job of several stages. */
+export type PipedJobPerPartitionOptions<
+  Event,
+  Schema extends StateSchema,
+  Output,
+  Stages extends StageSchemas,
+> = PipedJob<Event, Schema, Output, Stages> & PlacedPerPartition<Event, Output>
+
+/** What has become of a partition that was given. */
+export interface PartitionHealth {
+  /** `'fenced'`: another process has taken it over, and the group has not said so yet; nothing is done of it here. */
+  readonly state: 'restoring' | JobHealth['state'] | 'fenced'
+  /** `undefined` while it is restored. */
+  readonly job: JobHealth | undefined
+}
+
+export interface PartitionedHealth {
+  readonly state: JobHealth['state']
+  /** All partitions that were given are read. A member without any is ready. */
+  readonly isReady: boolean
+  /** All jobs are, and no partition is fenced. */
+  readonly isHealthy: boolean
+  readonly partitions: { readonly [partition: string]: PartitionHealth }
+  readonly error: StateError | undefined
+}
+
+/** A job that was started on the partitions of a group. */
+export interface PartitionedJob<Schema> extends AsyncDisposable {
+  /** The jobs of the partitions that are here at the moment, and read. */
+  readonly jobs: ReadonlyMap<string, RunningJob<Schema>>
+  /** Resolves once it was stopped; rejects with the first failure of a partition or of the group: then all others were stopped. */
+  readonly finished: Promise<void>
+  /** Of each partition that is here. */
+  stats(): { readonly [partition: string]: JobStats }
+  health(): PartitionedHealth
+  /** Makes the last cut of each partition, lets go of them, and leaves the group. The same promise as `finished`. */
+  stop(options?: StopOptions): Promise<void>
+}
+
+/**
+ * Runs a job for each partition that a group gives to this process: its state is restored before its first event, and leaves with it, by a last
+ * cut, when it is taken away. Each partition has the time of its own events. Rejects where the group cannot be joined.
+ *
+ * @example
+ * const job = await runJobPerPartition({
+ *   ...tokensPerModel,
+ *   group: kafkaGroup({ … }),
+ *   place: (partition) => ({
+ *     backend: new MemoryStateBackend(),
+ *     checkpoints: { storage: new FileCheckpointStorage(`/shared/tokens/${partition}`), intervalMs: 5_000 },
+ *     sink: sinkOf(partition),
+ *   }),
+ * })
+ */
+export function runJobPerPartition<Event, Schema extends StateSchema, Output, Stages extends StageSchemas>(
+  options: PipedJobPerPartitionOptions<Event, Schema, Output, Stages>,
+): Promise<PartitionedJob<Schema>>
+export function runJobPerPartition<Event, Schema extends StateSchema, Output = never>(
+  options: JobPerPartitionOptions<Event, Schema, Output>,
+): Promise<PartitionedJob<Schema>>
+export async function runJobPerPartition(options: object): Promise<unknown> {
+  const given = options as AnyOptions
+  const { group, place, logger } = given ?? {}
+  const violations = violationsOf(options === null ? null : { group, place, logger }, {
+    group: hasMethods('join'),
+    place: rules.function,
+    logger: hasMethods('debug', 'info', 'warn', 'error'),
+  })
+  for (const name of ['group', 'place'] as const) {
+    if (options?.[name as never] === undefined)
+      violations.push({ argument: `options.${name}`, reason: 'is required' })
+  }
+  rejectViolations(violations)
+  const run = new JobPerPartition(given)
+  await run.join()
+  return run
+}
+
+type AnyOptions = JobPerPartitionOptions<unknown, StateSchema, unknown>
+
+/** A partition that is here. */
+interface Held {
+  readonly partition: string
+  readonly source: AssignedPartition<unknown>['source']
+  state: PartitionHealth['state']
+  job: RunningJob<StateSchema> | undefined
+  backend: SyncStateBackend | undefined
+  /** It is to be let go of: what comes in its turn before that is not begun. */
+  isLeaving: boolean
+}
+
+class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unknown> {
+  readonly finished: Promise<void>
+  readonly #options: AnyOptions
+  readonly #logger: Logger
+  readonly #held = new Map<string, Held>()
+  /** Of each partition that was ever here, what is done of it is done in turn. */
+  readonly #turns = new Map<string, Mutex>()
+  readonly #restoring = Array.from({ length: RESTORED_AT_ONCE }, () => new Mutex())
+  #nextToRestore = 0
+  #member: GroupMember | undefined
+  #state: JobHealth['state'] = 'running'
+  #error: StateError | undefined
+  #end: () => void = () => {}
+  #fail: (error: StateError) => void = () => {}
+
+  constructor(options: AnyOptions) {
+    this.#options = options
+    this.#logger = options.logger ?? silentLogger
+    this.finished = new Promise((resolve, reject) => {
+      this.#end = resolve
+      this.#fail = reject
+    })
+    // Whoever never asks for it hears of it by `health()` and the log.
+    this.finished.catch(() => {})
+  }
+
+  async join(): Promise<void> {
+    this.#member = await this.#options.group.join(this)
+    // The group, or a partition that it has given, may have failed meanwhile.
+    if (this.#error !== undefined) throw await this.finished.catch((error) => error)
+  }
+
+  get jobs(): ReadonlyMap<string, RunningJob<StateSchema>> {
+    const jobs = new Map<string, RunningJob<StateSchema>>()
+    for (const { partition, job, isLeaving } of this.#held.values()) {
+      if (job !== undefined && !isLeaving) jobs.set(partition, job)
+    }
+    return jobs
+  }
+
+  stats(): { readonly [partition: string]: JobStats } {
+    return Object.fromEntries(Array.from(this.jobs, ([partition, job]) => [partition, job.stats()]))
+  }
+
+  health(): PartitionedHealth {
+    const partitions: { [partition: string]: PartitionHealth } = {}
+    let isReady = this.#state === 'running'
+    let isHealthy = this.#state !== 'failed'
+    for (const { partition, state, job } of this.#held.values()) {
+      const health = job?.health()
+      partitions[partition] = {
+        state: state === 'running' ? (health?.state ?? 'restoring') : state,
+        job: health,
+      }
+      isReady &&= health?.isReady === true
+      isHealthy &&= state !== 'fenced' && health?.isHealthy !== false
+    }
+    return { state: this.#state, isReady, isHealthy, partitions, error: this.#error }
+  }
+
+  async assigned(partitions: readonly AssignedPartition<unknown>[]): Promise<void> {
+    if (this.#state !== 'running') return
+    const begun = partitions.map(async ({ partition, source }) => {
+      const before = this.#held.get(partition)
+      if (before !== undefined && !before.isLeaving && before.state !== 'fenced') return
+      if (before !== undefined) before.isLeaving = true
+      const held: Held = {
+        partition,
+        source,
+        state: 'restoring',
+        job: undefined,
+        backend: undefined,
+        isLeaving: false,
+      }
+      this.#held.set(partition, held)
+      await this.#inTurn(partition, () => this.#inRestoringTurn(() => this.#begin(held)))
+    })
+    await Promise.all(begun)
+  }
+
+  async revoked(partitions: readonly string[], { timeoutMs }: RevokeOptions = {}): Promise<void> {
+    const stop = (job: RunningJob<StateSchema>) => job.stop(timeoutMs === undefined ? {} : { timeoutMs })
+    await this.#letGo(partitions, stop)
+  }
+
+  async lost(partitions: readonly string[]): Promise<void> {
+    await this.#letGo(partitions, (job) => job.abandon())
+  }
+
+  failed(error: Error): void {
+    this.#failWith(failureOf(this.#options.group.name, error))
+  }
+
+  stop(options: StopOptions = {}): Promise<void> {
+    rejectViolations(violationsOf(options, { drain: rules.boolean, timeoutMs: rules.nonNegativeMs }, 'stop'))
+    if (this.#state === 'running') {
+      this.#state = 'stopping'
+      this.#endWith((job) => job.stop(options)).catch((error) => this.#fail(error))
+    } else if (this.#state === 'stopping') {
+      for (const { job } of this.#held.values()) job?.stop(options).catch(() => {})
+    }
+    return this.finished
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  async #begin(held: Held): Promise<void> {
+    if (held.isLeaving || this.#state !== 'running') return
+    const { partition, source } = held
+    try {
+      const { group: _group, place: placeOf, logger, ...definition } = this.#options
+      const place = await placeOf(partition)
+      const inUse = Array.from(this.#held.values()).some(({ backend }) => backend === place.backend)
+      if (inUse) throw invalidArgument('place().backend', 'is that of another partition')
+      held.backend = place.backend
+      const { checkpoints, waitForOwnerMs = DEFAULT_WAIT_FOR_OWNER_MS } = place
+      // Without checkpoints the engine keeps the state itself, and whoever opens that waits for its owner.
+      held.job = await runJob({
+        ...definition,
+        ...(logger !== undefined && { logger }),
+        ...place,
+        source,
+        ...(checkpoints !== undefined && { waitForOwnerMs }),
+      })
+      held.state = 'running'
+      held.job.finished.catch((error) => this.#onFailure(held, error))
+    } catch (error) {
+      await this.#closeBackend(held)
+      this.#failWith(failureOf(partition, error))
+    }
+  }
+
+  /** A job has failed that nobody has told to end. */
+  #onFailure(held: Held, error: unknown): void {
+    if (held.isLeaving) return
+    const { partition } = held
+    if (!isStateError(error, 'FENCED')) {
+      this.#failWith(failureOf(partition, error))
+      return
+    }
+    // Another member goes on with it: the group has taken this one for dead, and will say so. Other partitions have no part in it.
+    held.state = 'fenced'
+    this.#logger.warn({ partition, reason: reasonOf(error) }, 'a partition was taken over')
+    this.#inTurn(partition, () => this.#closeBackend(held)).catch(() => {})
+  }
+
+  async #letGo(
+    partitions: readonly string[],
+    end: (job: RunningJob<StateSchema>) => Promise<unknown>,
+  ): Promise<void> {
+    const ended = partitions.map(async (partition) => {
+      const held = this.#held.get(partition)
+      if (held === undefined) return
+      held.isLeaving = true
+      await this.#inTurn(partition, async () => {
+        // The next one goes on from the newest cut that is safe, whatever has failed here.
+        await this.#endJob(held, end).catch((error) => {
+          this.#logger.warn({ partition, reason: reasonOf(error) }, 'no last cut of a partition')
+        })
+        if (this.#held.get(partition) === held) this.#held.delete(partition)
+      })
+    })
+    await Promise.all(ended)
+  }
+
+  async #endJob(held: Held, end: (job: RunningJob<StateSchema>) => Promise<unknown>): Promise<void> {
+    try {
+      if (held.job !== undefined && held.state !== 'fenced') await end(held.job)
+    } finally {
+      await this.#closeBackend(held)
+    }
+  }
+
+  async #closeBackend(held: Held): Promise<void> {
+    const { backend } = held
+    held.backend = undefined
+    await backend?.close()
+  }
+
+  #failWith(failure: StateError): void {
+    if (this.#error !== undefined) return
+    this.#error = failure
+    const wasRunning = this.#state === 'running'
+    this.#state = 'failed'
+    this.#logger.error({ group: this.#options.group.name, reason: failure.message }, 'job failed')
+    // Whoever stops it already ends the rest.
+    if (wasRunning) this.#endWith((job) => job.stop()).catch(() => this.#fail(failure))
+  }
+
+  /** Ends all that is here, then leaves the group: others begin where this one has ended. */
+  async #endWith(end: (job: RunningJob<StateSchema>) => Promise<unknown>): Promise<void> {
+    const failures: unknown[] = []
+    const ended = Array.from(this.#held.values(), async (held) => {
+      const failedBefore = held.job?.health().state === 'failed'
+      held.isLeaving = true
+      await this.#inTurn(held.partition, () => this.#endJob(held, end)).catch((error) => {
+        if (!failedBefore) failures.push(error)
+      })
+      this.#held.delete(held.partition)
+    })
+    await Promise.all(ended)
+    try {
+      await this.#member?.leave()
+    } catch (error) {
+      failures.push(error)
+    }
+    const [failure] = failures
+    this.#error ??= failure === undefined ? undefined : failureOf(this.#options.group.name, failure)
+    this.#state = this.#error === undefined ? 'stopped' : 'failed'
+    if (this.#error === undefined) this.#end()
+    else this.#fail(this.#error)
+  }
+
+  #inTurn(partition: string, task: () => Promise<void>): Promise<void> {
+    let turn = this.#turns.get(partition)
+    if (turn === undefined) {
+      turn = new Mutex()
+      this.#turns.set(partition, turn)
+    }
+    return turn.run(task)
+  }
+
+  #inRestoringTurn(task: () => Promise<void>): Promise<void> {
+    const turn = this.#restoring[this.#nextToRestore++ % RESTORED_AT_ONCE] as Mutex
+    return turn.run(task)
+  }
+}
+
+function failureOf(where: string, error: unknown): StateError {
+  if (isStateError(error)) return error
+  const details = { job: where, partition: undefined, position: undefined, reason: reasonOf(error) }
+  return new StateError('JOB_FAILED', details, { cause: error })
+}
