@@ -16,7 +16,7 @@ const INSTALL_LIMIT_MS = 240_000
 export class Unavailable extends Error {}
 
 /** Where what was downloaded is kept from one run to the next: outside of the repository. */
-export function cacheFolder(name) {
+function cacheFolder(name) {
   const caches = process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache')
   const folder = path.join(caches, 'holdfast-services', name)
   fs.mkdirSync(folder, { recursive: true })
@@ -32,7 +32,7 @@ export function findProgram(name, folders = []) {
 }
 
 /** Runs an installer, with its last words as the reason where it fails. */
-export function install(command, args) {
+function install(command, args) {
   const options = { encoding: 'utf8', timeout: INSTALL_LIMIT_MS, stdio: ['ignore', 'pipe', 'pipe'] }
   const result = spawnSync(command, args, {
     ...options,
@@ -71,7 +71,7 @@ export async function freePort() {
 }
 
 /** Whether somebody listens there. */
-export function accepts(port) {
+function accepts(port) {
   return new Promise((resolve) => {
     const socket = net.connect(port, '127.0.0.1')
     const end = (answer) => {

@@ -5,7 +5,7 @@ import { basename, join, resolve } from 'node:path'
 
 const repositoryRoot: string = resolve(import.meta.dirname, '../..')
 const build = join(repositoryRoot, 'build')
-const CHILDREN = 'test/faults/children'
+const CHILDREN = ['test/faults/children', 'test/services/children']
 /** Files of an older state of the sources are removed when they have not been made for so long. */
 const KEPT_MS = 3_600_000
 
@@ -16,7 +16,7 @@ export interface CompiledSources {
 }
 
 /**
- * Turns the child scripts under `test/faults/children/`, with what they import of `src/`, into JavaScript, without checking
+ * Turns the child scripts under `test/faults/children/` and `test/services/children/`, with what they import of `src/`, into JavaScript, without checking
  * types: each into one file, and what several share into files beside it. A process that loads all the sources one by one does
  * little else, and there are hundreds. The result lies under `build/`, so that `node_modules` and the package's own `imports`
  * are found above it. It is named by what it was made of: whoever asks first makes it, and all that run meanwhile or later share it.
@@ -38,7 +38,7 @@ export async function compileSources(): Promise<CompiledSources> {
 
 async function readSources(): Promise<Map<string, string>> {
   const sources = new Map<string, string>()
-  for (const folder of ['src', CHILDREN]) {
+  for (const folder of ['src', ...CHILDREN]) {
     for (const entry of (await readdir(join(repositoryRoot, folder), { recursive: true })).sort()) {
       if (!entry.endsWith('.ts') || entry.endsWith('.test.ts') || entry.endsWith('.d.ts')) continue
       const path = join(folder, entry)
@@ -55,11 +55,12 @@ async function make(target: string, sources: ReadonlyMap<string, string>): Promi
   const { rolldown } = await import('rolldown')
   const manifest = JSON.parse(await readFile(join(repositoryRoot, 'package.json'), 'utf8')) as {
     readonly dependencies: object
+    readonly devDependencies: object
   }
-  const packages = new Set(Object.keys(manifest.dependencies))
+  const packages = new Set(Object.keys({ ...manifest.dependencies, ...manifest.devDependencies }))
   const begun = join(build, `sources-${randomBytes(8).toString('hex')}.begun`)
   const bundle = await rolldown({
-    input: [...sources.keys()].filter((path) => path.startsWith(CHILDREN)),
+    input: [...sources.keys()].filter((path) => CHILDREN.some((folder) => path.startsWith(folder))),
     cwd: repositoryRoot,
     platform: 'node',
     transform: { target: 'es2022' },

@@ -55,6 +55,8 @@ const rooms: { readonly [folder: string]: Room } = {
     builtins: 'any',
     packages: [],
   },
+  // One folder for each outside system; clients are the caller's, so no package is imported.
+  sources: { rooms: ['job', 'base'], builtins: 'any', packages: [] },
   testing: { rooms: 'any', builtins: 'any', packages: [] },
 }
 

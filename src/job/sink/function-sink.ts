@@ -30,15 +30,20 @@ export function functionSink<Output>(options: FunctionSinkOptions<Output>): Sink
     guarantee: 'idempotent' as const,
     open: async (): Promise<SinkWriter<Output>> => ({
       write: async (outputs: readonly Output[], epoch: EpochId, firstIndex: number) => {
-        const identified = outputs.map((output, i) => ({
-          id: `${epoch.lineage}-${epoch.number}-${firstIndex + i}`,
-          output,
-        }))
-        await write(identified)
+        await write(identified(outputs, epoch, firstIndex))
       },
       prepare: async () => null,
       commit: async () => {},
       close: async () => {},
     }),
   })
+}
+
+/** Outputs of an epoch, of which the first one is the `first`th, under their ids. */
+export function identified<Output>(
+  outputs: readonly Output[],
+  { lineage, number }: EpochId,
+  first: number,
+): IdentifiedOutput<Output>[] {
+  return outputs.map((output, i) => ({ id: `${lineage}-${number}-${first + i}`, output }))
 }

@@ -1,15 +1,7 @@
-// Outputs lie in the state of the job until they were delivered: they are in the same cut as everything else, and nothing is given away
-// that no cut has.
-//
-// (1) An epoch is a stretch of numbered outputs; its token says which. What is not in the state any more was acknowledged.
-// (2) An epoch is delivered once a cut names it, and again after a crash where its end is in no cut: under the same ids.
-// (3) What no cut names is removed when the sink is opened.
-
-import { StateError } from '../../base/errors.js'
-import type { JsonValue } from '../../base/json.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
-import type { IdentifiedOutput } from './function-sink.js'
-import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkState, SinkWriter } from './sink.js'
+import { type IdentifiedOutput, identified } from './function-sink.js'
+import { OutboxWriter } from './outbox-writer.js'
+import type { OpenSinkOptions, Sink } from './sink.js'
 
 const DELIVERED_AT_ONCE = 1_000
 
@@ -43,74 +35,16 @@ export function outboxSink<Output>(options: OutboxSinkOptions<Output>): Sink<Out
   return Object.freeze({
     name: options.name ?? 'outbox',
     guarantee: 'idempotent' as const,
-    open: ({ prepared, state }: OpenSinkOptions) => OutboxWriter.open(options, prepared, state),
+    open: async (request: OpenSinkOptions): Promise<OutboxWriter<Output>> => {
+      const { deliver, maxOutputs = DELIVERED_AT_ONCE } = options
+      const writer = new OutboxWriter<Output>(request, {
+        maxOutputs,
+        deliver: async ({ epoch, first, outputs }) => {
+          if (outputs.length > 0) await deliver(identified(outputs, epoch, first))
+        },
+      })
+      await writer.commitAll(request.prepared)
+      return writer
+    },
   })
-}
-
-/** A type, so that it is JSON to the compiler. */
-type Stretch = { readonly first: number; readonly next: number }
-
-class OutboxWriter<Output> implements SinkWriter<Output> {
-  readonly #options: OutboxSinkOptions<Output>
-  readonly #state: SinkState
-  /** The outputs of the epoch at hand. */
-  #first: number
-  #next: number
-
-  private constructor(options: OutboxSinkOptions<Output>, state: SinkState, next: number) {
-    this.#options = options
-    this.#state = state
-    this.#first = next
-    this.#next = next
-  }
-
-  static async open<Output>(
-    options: OutboxSinkOptions<Output>,
-    prepared: readonly PreparedEpoch[],
-    state: SinkState | undefined,
-  ): Promise<OutboxWriter<Output>> {
-    if (state === undefined)
-      throw invalidArgument('state', 'is required: an outbox is a part of the state of a job')
-    const last = prepared.at(-1)
-    const next = last === undefined ? 0 : stretchOf(last).next
-    state.removeFrom(next, Infinity)
-    const writer = new OutboxWriter(options, state, next)
-    for (const each of prepared) await writer.commit(each)
-    return writer
-  }
-
-  async write(outputs: readonly Output[]): Promise<void> {
-    for (const output of outputs) this.#state.put(this.#next++, output as JsonValue)
-  }
-
-  async prepare(): Promise<JsonValue> {
-    const stretch: Stretch = { first: this.#first, next: this.#next }
-    this.#first = this.#next
-    return stretch
-  }
-
-  async commit(prepared: PreparedEpoch): Promise<void> {
-    const { first, next } = stretchOf(prepared)
-    const { deliver, maxOutputs = DELIVERED_AT_ONCE } = this.#options
-    for (let from = first; from < next; from += maxOutputs) {
-      const until = Math.min(next, from + maxOutputs)
-      const outputs: IdentifiedOutput<Output>[] = []
-      for (const [number, output] of this.#state.read(from, until)) {
-        outputs.push({ id: idOf(prepared.epoch, number - first), output: output as Output })
-      }
-      if (outputs.length > 0) await deliver(outputs)
-      this.#state.removeFrom(from, until)
-    }
-  }
-
-  async close(): Promise<void> {}
-}
-
-const idOf = ({ lineage, number }: EpochId, index: number): string => `${lineage}-${number}-${index}`
-
-function stretchOf({ token }: PreparedEpoch): Stretch {
-  const { first, next } = (token ?? {}) as Partial<Stretch>
-  if (Number.isSafeInteger(first) && Number.isSafeInteger(next)) return { first, next } as Stretch
-  const reason = `the cut names ${JSON.stringify(token)}, which are no outputs of an outbox`
-  throw new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
 }

@@ -1,0 +1,96 @@
+// Outputs lie in the state of the job until they were delivered: they are in the same cut as everything else, and nothing is given away
+// that no cut has.
+//
+// (1) An epoch is a stretch of numbered outputs; its token says which. What is not in the state any more was acknowledged.
+// (2) An epoch is delivered once a cut names it, and again after a crash where its end is in no cut: under the same ids.
+// (3) What no cut names is removed when the sink is opened.
+
+import { StateError } from '../../base/errors.js'
+import type { JsonValue } from '../../base/json.js'
+import { invalidArgument } from '../../base/options.js'
+import type { EpochId, OpenSinkOptions, PreparedEpoch, SinkState, SinkWriter } from './sink.js'
+
+/** A stretch of the outputs of one epoch. */
+export interface OutboxBatch<Output> {
+  readonly epoch: EpochId
+  /** The index of the first of them in its epoch. */
+  readonly first: number
+  /** None: the epoch has none, or they were acknowledged before. */
+  readonly outputs: readonly Output[]
+  /** Whether they are the last ones of their epoch. */
+  readonly isLast: boolean
+}
+
+export interface OutboxDelivery<Output> {
+  /** How many outputs are delivered in one call. */
+  readonly maxOutputs: number
+  /** What it resolves is acknowledged, and removed from the state. It is called at least once for each epoch. */
+  deliver(batch: OutboxBatch<Output>): Promise<void>
+  close?(): Promise<void>
+}
+
+/** A type, so that it is JSON to the compiler. */
+type Stretch = { readonly first: number; readonly next: number }
+
+/** Keeps outputs in the state of the job until a cut has them, and gives them to a delivery then. */
+export class OutboxWriter<Output> implements SinkWriter<Output> {
+  readonly #delivery: OutboxDelivery<Output>
+  readonly #state: SinkState
+  /** The outputs of the epoch at hand. */
+  #first: number
+  #next: number
+
+  constructor({ prepared, state }: OpenSinkOptions, delivery: OutboxDelivery<Output>) {
+    if (state === undefined)
+      throw invalidArgument('state', 'is required: an outbox is a part of the state of a job')
+    const last = prepared.at(-1)
+    const next = last === undefined ? 0 : stretchOf(last).next
+    state.removeFrom(next, Infinity)
+    this.#delivery = delivery
+    this.#state = state
+    this.#first = next
+    this.#next = next
+  }
+
+  /** What the cut names that the job goes on from. */
+  async commitAll(prepared: readonly PreparedEpoch[]): Promise<void> {
+    for (const each of prepared) await this.commit(each)
+  }
+
+  async write(outputs: readonly Output[]): Promise<void> {
+    for (const output of outputs) this.#state.put(this.#next++, output as JsonValue)
+  }
+
+  async prepare(): Promise<JsonValue> {
+    const stretch: Stretch = { first: this.#first, next: this.#next }
+    this.#first = this.#next
+    return stretch
+  }
+
+  async commit(prepared: PreparedEpoch): Promise<void> {
+    const { first, next } = stretchOf(prepared)
+    const { maxOutputs } = this.#delivery
+    for (let from = first; ; from += maxOutputs) {
+      const until = Math.min(next, from + maxOutputs)
+      const found = Array.from(this.#state.read(from, until))
+      const outputs = found.map(([, output]) => output as Output)
+      // Those in front of what is found were acknowledged in an earlier run.
+      const firstIndex = (found[0]?.[0] ?? until) - first
+      const isLast = until === next
+      await this.#delivery.deliver({ epoch: prepared.epoch, first: firstIndex, outputs, isLast })
+      this.#state.removeFrom(from, until)
+      if (isLast) return
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#delivery.close?.()
+  }
+}
+
+function stretchOf({ token }: PreparedEpoch): Stretch {
+  const { first, next } = (token ?? {}) as Partial<Stretch>
+  if (Number.isSafeInteger(first) && Number.isSafeInteger(next)) return { first, next } as Stretch
+  const reason = `the cut names ${JSON.stringify(token)}, which are no outputs of an outbox`
+  throw new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+}

@@ -1,0 +1,91 @@
+// Outputs that are delivered exactly once to a system that can write them, and a note of how far it has come, in one step.
+//
+// (1) Outputs are in the state of the job until a cut has them: nothing is delivered that no cut names.
+// (2) The note says, for each lineage, the newest epoch and how many of its outputs were written. It is written with them, or not at all.
+// (3) Whoever opens the sink takes it over: from then on the system refuses what comes of anyone before (a zombie).
+// (4) What the note has already is not written again. Where it lacks what is not in the state any more, outputs were lost outside.
+
+import { randomUUID } from 'node:crypto'
+import { StateError } from '../../base/errors.js'
+import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
+import type { EpochId, OpenSinkOptions } from '../../job/sink/sink.js'
+
+const DELIVERED_AT_ONCE = 1_000
+
+/** How far outputs of a lineage have come. */
+export interface NotedEpoch {
+  readonly number: number
+  /** Outputs of that epoch. */
+  readonly outputs: number
+}
+
+/** Where outputs go, and the note beside them. Each call may be made again after an outage in which its answer was lost. */
+export interface Ledger<Output> {
+  /** Names the place in errors. */
+  readonly place: string
+  /** Takes it over. */
+  claim(owner: string): Promise<void>
+  /**
+   * Writes the outputs behind those that are noted, and the new note, in one step; nothing where that is all noted already. `FENCED` where the
+   * owner is another one. Where outputs in front of these are not noted: the note, and nothing is written unless `acceptsLoss`.
+   */
+  append(batch: OutboxBatch<Output>, owner: string, acceptsLoss: boolean): Promise<LostOutputs | undefined>
+  close(): Promise<void>
+}
+
+/** What is there of a lineage whose earlier outputs are not. */
+export interface LostOutputs {
+  readonly noted: NotedEpoch | undefined
+}
+
+/** Whether outputs that come in front of these are not noted: the state does not have them any more, as they were acknowledged. */
+export function isLost(noted: NotedEpoch | undefined, { number }: EpochId, first: number): boolean {
+  if (noted === undefined) return number > 0 || first > 0
+  if (noted.number > number) return false
+  return noted.number < number ? noted.number < number - 1 || first > 0 : first > noted.outputs
+}
+
+export interface LedgerSinkOptions {
+  /** How many outputs are written in one step. Default 1,000. */
+  readonly maxOutputs?: number
+  /**
+   * What happens where outputs that the job has delivered are not noted there (it was emptied, or went back to a backup): `'fail'`, the default,
+   * is `RESTORE_FAILED`; `'continue'` goes on without them.
+   */
+  readonly onLostOutputs?: 'fail' | 'continue'
+}
+
+export async function openLedgerWriter<Output>(
+  request: OpenSinkOptions,
+  ledger: Ledger<Output>,
+  { maxOutputs = DELIVERED_AT_ONCE, onLostOutputs = 'fail' }: LedgerSinkOptions,
+): Promise<OutboxWriter<Output>> {
+  const owner = randomUUID()
+  const writer = new OutboxWriter<Output>(request, {
+    maxOutputs,
+    deliver: async (batch) => {
+      const lost = await ledger.append(batch, owner, onLostOutputs === 'continue')
+      if (lost !== undefined) throw lostOutputs(ledger.place, batch, lost)
+    },
+    close: () => ledger.close(),
+  })
+  try {
+    await ledger.claim(owner)
+    await writer.commitAll(request.prepared)
+    return writer
+  } catch (error) {
+    await ledger.close()
+    throw error
+  }
+}
+
+function lostOutputs(
+  place: string,
+  { epoch, first }: OutboxBatch<unknown>,
+  { noted }: LostOutputs,
+): StateError {
+  const has = noted === undefined ? 'none' : `those up to output ${noted.outputs} of epoch ${noted.number}`
+  const wanted = `output ${first} of epoch ${epoch.number} of ${epoch.lineage}`
+  const reason = `${place}: outputs in front of ${wanted} were delivered, and are not there any more; it has ${has}`
+  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+}

@@ -1,0 +1,132 @@
+// What becomes of calls while a server is away: they are made again after growing pauses, and not for ever.
+
+import { type Clock, pauseUnless, settlesWithin, systemClock } from '../../base/clock.js'
+import { StateError } from '../../base/errors.js'
+import { type Rule, rules } from '../../base/options.js'
+import { withoutSecrets } from './secrets.js'
+
+const FIRST_PAUSE_MS = 20
+const LONGEST_PAUSE_MS = 2_000
+const DEFAULT_RECONNECT_FOR_MS = 60_000
+const DEFAULT_ANSWER_WITHIN_MS = 30_000
+
+/** How long a server may be away. */
+export interface OutageOptions {
+  /** How long a server that is away is tried for, in milliseconds: then the job ends with `STORAGE_ERROR`. Default 60,000. */
+  readonly reconnectForMs?: number
+  /** How long one call is waited for, in milliseconds: then it counts as failed, and is made again. Default 30,000. */
+  readonly answerWithinMs?: number
+}
+
+export const outageRules: { readonly [name: string]: Rule } = {
+  reconnectForMs: rules.nonNegativeMs,
+  answerWithinMs: rules.positiveMs,
+}
+
+interface OutageSettings extends OutageOptions {
+  /** Names the server in errors. */
+  readonly storage: string
+  /** Whether an error may pass by itself: the connection was lost, or the server is not ready. */
+  readonly passes: (error: Error) => boolean
+  readonly clock?: Clock
+  /** Waits between two attempts; it ends when the signal fires. */
+  readonly pause?: (signal: AbortSignal, ms: number) => Promise<void>
+}
+
+/** Makes calls to one server, again where they fail by an outage. `STORAGE_ERROR` tells of what does not pass. */
+export class Outage {
+  readonly #settings: OutageSettings
+  readonly #clock: Clock
+  readonly #closing = new AbortController()
+  #sinceMs: number | undefined
+  #pauseMs = FIRST_PAUSE_MS
+
+  constructor(settings: OutageSettings) {
+    this.#settings = settings
+    this.#clock = settings.clock ?? systemClock
+  }
+
+  /**
+   * The answer, once there is one. `undefined` where the signal has fired before, or this was closed. A call must be such that
+   * making it again does no harm: it may have arrived before.
+   */
+  async untilAnswered<Answer>(
+    operation: string,
+    call: () => Promise<Answer>,
+    signal?: AbortSignal,
+  ): Promise<Answer | undefined> {
+    const signals = signal === undefined ? [this.#closing.signal] : [this.#closing.signal, signal]
+    const isOver = () => signals.some(({ aborted }) => aborted)
+    const { pause = pauseUnless } = this.#settings
+    while (!isOver()) {
+      try {
+        const answer = await this.#withinLimit(operation, call, signals)
+        this.#sinceMs = undefined
+        this.#pauseMs = FIRST_PAUSE_MS
+        return answer
+      } catch (error) {
+        if (isOver()) return undefined
+        this.#throwUnlessItPasses(operation, error)
+      }
+      await pause(AbortSignal.any(signals), this.#pauseMs)
+      this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS)
+    }
+    return undefined
+  }
+
+  /** As `untilAnswered` for what cannot do without the answer: `ABORTED` where there is none. */
+  async answerOf<Answer>(
+    operation: string,
+    call: () => Promise<Answer>,
+    signal?: AbortSignal,
+  ): Promise<Answer> {
+    const answer = await this.untilAnswered(operation, async () => ({ of: await call() }), signal)
+    if (answer === undefined) throw new StateError('ABORTED', { operation })
+    return answer.of
+  }
+
+  /** Ends all waiting. */
+  close(): void {
+    this.#closing.abort()
+  }
+
+  async #withinLimit<Answer>(
+    operation: string,
+    call: () => Promise<Answer>,
+    signals: readonly AbortSignal[],
+  ): Promise<Answer> {
+    const { answerWithinMs = DEFAULT_ANSWER_WITHIN_MS } = this.#settings
+    const answer = call()
+    let end = () => {}
+    const ended = new Promise<boolean>((resolve) => {
+      end = () => resolve(false)
+    })
+    for (const signal of signals) signal.addEventListener('abort', end, { once: true })
+    try {
+      if (await Promise.race([settlesWithin(answer, answerWithinMs), ended])) return await answer
+    } finally {
+      for (const signal of signals) signal.removeEventListener('abort', end)
+    }
+    answer.catch(() => {})
+    const late = new Error(`no answer within ${answerWithinMs} ms to '${operation}'`)
+    throw Object.assign(late, { code: NO_ANSWER })
+  }
+
+  #throwUnlessItPasses(operation: string, error: unknown): void {
+    if (isOurs(error)) throw error
+    const { storage, passes, reconnectForMs = DEFAULT_RECONNECT_FOR_MS } = this.#settings
+    const cause = withoutSecrets(error)
+    const nowMs = this.#clock.now()
+    this.#sinceMs ??= nowMs
+    const hasPassed = (cause as { readonly code?: string }).code === NO_ANSWER || passes(cause)
+    // A clock that goes back makes an outage no longer.
+    if (hasPassed && Math.abs(nowMs - this.#sinceMs) < reconnectForMs) return
+    const reason = hasPassed ? `${cause.message} (for ${reconnectForMs} ms)` : cause.message
+    throw new StateError('STORAGE_ERROR', { storage, operation, reason }, { cause })
+  }
+}
+
+const NO_ANSWER = 'HOLDFAST_NO_ANSWER'
+
+const isOurs = (error: unknown): boolean =>
+  (error as { readonly name?: unknown } | null | undefined)?.name === 'StateError'

@@ -1,0 +1,29 @@
+// Errors of clients may hold what must not be printed: the arguments of a command that has failed, as of AUTH, or an address with a password.
+
+import { isErrorLike } from '../../base/shapes.js'
+
+const CREDENTIALS = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi
+
+/** A text without the user and the password of any address in it. */
+function withoutCredentials(text: string): string {
+  return text.replaceAll(CREDENTIALS, '$1***@')
+}
+
+/** What an error says, for `cause`: its name, message, code and stack, and nothing else that its client has put in. */
+export function withoutSecrets(error: unknown): Error {
+  if (!isErrorLike(error)) return new Error('what was thrown is no error')
+  const shown = new Error(withoutCredentials(messageOf(error)))
+  shown.name = error.name
+  if (typeof error.stack === 'string') shown.stack = withoutCredentials(error.stack)
+  const { code } = error as { readonly code?: unknown }
+  return typeof code === 'string' ? Object.assign(shown, { code }) : shown
+}
+
+/** Several attempts to connect, by the addresses of a name, come as one error without a message. */
+function messageOf(error: Error): string {
+  if (error.message !== '') return error.message
+  const { errors, code } = error as { readonly errors?: unknown; readonly code?: unknown }
+  const [first] = Array.isArray(errors) ? (errors as readonly unknown[]) : []
+  if (isErrorLike(first) && first.message !== '') return first.message
+  return typeof code === 'string' ? code : error.name
+}

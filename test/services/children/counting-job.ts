@@ -1,0 +1,45 @@
+// A job on a real server, to be killed: `node counting-job.js <system> <address> <folder> <last event>`. It prints a line for each cut,
+// and ends once it has seen so many events and a cut has them.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { runJob } from '../../../src/job.js'
+import { MemoryStateBackend } from '../../../src/memory/memory-state-backend.js'
+import { defineState, uint32, utf8, value } from '../../../src/state.js'
+import { FileCheckpointStorage } from '../../../src/storage/file-checkpoint-storage.js'
+import { openSystem } from './counting-systems.js'
+
+const [name = '', address = '', folder = '', until] = process.argv.slice(2)
+const system = await openSystem(name, address)
+const backend = new MemoryStateBackend()
+let highest = -1
+
+const job = await runJob({
+  name: 'counts',
+  source: system.source,
+  key: ({ key }) => key,
+  schema: defineState({ key: utf8, states: { count: value(uint32, { default: () => 0 }) } }),
+  process({ n }, { state, key, emit }) {
+    const count = state.count.get() + 1
+    state.count.put(count)
+    emit({ key, n, count })
+    highest = n
+  },
+  sink: system.sink,
+  backend,
+  maxPollEvents: 37,
+  checkpoints: { storage: new FileCheckpointStorage(folder), intervalMs: 20 },
+})
+const finished = job.finished.then(
+  () => true,
+  () => true,
+)
+let cuts = 0
+for (;;) {
+  const found = job.stats().cuts
+  for (; cuts < found; cuts++) process.stdout.write('cut\n')
+  if (highest + 1 >= Number(until)) break
+  if (await Promise.race([finished, sleep(2).then(() => false)])) break
+}
+await job.stop()
+await system.close()
+await backend.close()

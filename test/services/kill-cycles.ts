@@ -1,0 +1,92 @@
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { RunningService } from '../../scripts/services/services.mjs'
+import { seededRandom } from '../../src/base/random.js'
+import { compileSources } from '../faults/compile-sources.js'
+import { runs } from '../support/long.js'
+import { type CountedEvent, countOf, eventsOf } from './children/counted.js'
+
+const KILLS = runs(50, 4)
+const EVENTS_PER_KILL = 400
+const SEED = 20_261_127
+/** Cuts after which a process is killed, at most. */
+const MOST_CUTS = 6
+
+/** A system as the killed job uses it. */
+export interface KilledSystem {
+  service(): RunningService
+  /** Puts events where the job reads them. */
+  fill(events: readonly CountedEvent[]): Promise<void>
+  /** What counts at the sink, in order. */
+  outputs(): Promise<readonly unknown[]>
+}
+
+/** A job from a system to the same system, with kills of the job, the server, and both: nothing is lost at the sink, and nothing is there twice. */
+export function killCycles(name: string, system: KilledSystem): void {
+  describe(`a job on ${name} that is killed`, () => {
+    let folder: string
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'holdfast-cycles-'))
+    })
+    afterAll(() => rm(folder, { recursive: true, force: true }))
+
+    it(`J3: puts everything out once, whether it, its server or both die (${KILLS} kills)`, async () => {
+      const script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
+      const random = seededRandom(SEED)
+      const cycles = { job: 0, server: 0, both: 0 }
+      const service = system.service()
+      let sent = 0
+      const fill = async () => {
+        await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
+        sent += EVENTS_PER_KILL
+      }
+      await fill()
+      for (let kill = 0; kill < KILLS; kill++) {
+        const victim = (['job', 'server', 'both'] as const)[Math.floor(random() * 3)] ?? 'job'
+        const job = startJob(script, name, service.address, folder)
+        await job.cuts(1 + Math.floor(random() * MOST_CUTS))
+        if (victim !== 'job') await service.kill()
+        if (victim === 'both') job.kill()
+        if (victim !== 'job') await service.start()
+        await fill()
+        // The job whose server has died goes on by itself before it is killed as well.
+        if (victim === 'server') await job.cuts(2)
+        job.kill()
+        await job.ended
+        cycles[victim]++
+      }
+      const last = startJob(script, name, service.address, folder, sent)
+      expect(await last.ended).toBe(0)
+      expect(await system.outputs()).toEqual(countOf(eventsOf(0, sent)))
+      process.stdout.write(
+        `${name}: killed ${JSON.stringify(cycles)}, ${sent} events, nothing lost, nothing twice\n`,
+      )
+    })
+  })
+}
+
+function startJob(script: string, name: string, address: string, folder: string, until?: number) {
+  const child = spawn(process.execPath, [script, name, address, folder, String(until ?? Infinity)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const ended = new Promise<number | null>((resolve) => child.on('exit', resolve))
+  let waiting: { left: number; readonly resolve: () => void } | undefined
+  createInterface({ input: child.stdout }).on('line', () => {
+    if (waiting !== undefined && --waiting.left === 0) waiting.resolve()
+  })
+  return {
+    ended,
+    kill: () => void child.kill('SIGKILL'),
+    /** Waits for so many cuts. A job that ends before has failed. */
+    cuts: async (left: number) => {
+      const seen = new Promise<string>((resolve) => {
+        waiting = { left, resolve: () => resolve('seen') }
+      })
+      expect(await Promise.race([seen, ended.then((status) => `ended with ${status}`)])).toBe('seen')
+    },
+  }
+}
