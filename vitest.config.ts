@@ -12,6 +12,16 @@ const alone = [
   'test/faults/{full-disk,lmdb-equal-pids,lmdb-full-disk,lmdb-read-only-disk}.test.ts',
   'test/large/**/*.test.ts',
   'test/lmdb-durable-after-burst.test.ts',
+]
+
+/**
+ * Tests of the repository itself (layers, documents, scripts), and of the package as others install, bundle and start it. What they
+ * set up, compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and not `npm test`.
+ */
+const project = [
+  'test/declarations.test.ts',
+  'test/engine-package.test.ts',
+  'test/project/**/*.test.ts',
   'test/surroundings/**/*.test.ts',
 ]
 
@@ -48,11 +58,15 @@ export default defineConfig({
       },
       {
         plugins: compiled?.plugins ?? [],
+        test: { ...common, name: 'project', include: project },
+      },
+      {
+        plugins: compiled?.plugins ?? [],
         test: {
           ...common,
           name: 'shared',
           include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...alone, ...onServers],
+          exclude: [...configDefaults.exclude, ...alone, ...onServers, ...project],
           isolate: false,
         },
       },

@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { npmCommand } from './bootstrap.mjs'
 
-const STEPS = ['build', 'typecheck', 'lint', 'format:check', 'unused', 'package', 'test']
+const STEPS = ['build', 'typecheck', 'lint', 'format:check', 'unused', 'package', 'test:project', 'test']
 
 function runStep(name) {
   process.stdout.write(`\n--- ${name}\n`)

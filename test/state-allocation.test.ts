@@ -8,8 +8,14 @@ const script = fileURLToPath(new URL('./support/count-allocations.mjs', import.m
 const built = fileURLToPath(new URL('../dist/state.js', import.meta.url))
 
 function count(calls: number): { [call: string]: number } {
-  // Half a GiB for young objects: nothing is collected while it is counted.
-  const flags = ['--expose-gc', '--min-semi-space-size=512', '--max-semi-space-size=512']
+  // Half a GiB for young objects: nothing is collected while it is counted. When the compiler looks at a loop decides what it inlines:
+  // on a thread of its own, that depends on how busy the machine is.
+  const flags = [
+    '--expose-gc',
+    '--min-semi-space-size=512',
+    '--max-semi-space-size=512',
+    '--no-concurrent-recompilation',
+  ]
   const child = spawnSync(process.execPath, [...flags, script, join(built, '..'), String(calls)], {
     encoding: 'utf8',
   })
@@ -24,8 +30,7 @@ describe('states of numbers and structs on the memory engine', () => {
     if (!existsSync(built)) throw new Error('build first: npm run build')
     const calls = process.env['HOLDFAST_LONG'] === '1' ? 1_000_000 : 50_000
     let bytesPerCall = count(calls)
-    // When the compiler looks at a loop decides what it inlines, and that depends on how busy the machine is: what one process
-    // has not shown, another one may.
+    // What one process has not shown, another one may.
     for (let i = 0; i < 3 && Object.values(bytesPerCall).filter((bytes) => bytes >= 1).length > 1; i++) {
       const again = count(calls)
       const least = Object.entries(bytesPerCall).map(([call, bytes]) => [
