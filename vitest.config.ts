@@ -1,4 +1,5 @@
 import { configDefaults, defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { compiledSources } from './test/support/compiled-sources.js'
 
 /**
@@ -28,6 +29,32 @@ const project = [
 /** Those that need a server: `npm run test:services` (vitest.services.config.ts). */
 const onServers = ['test/services/**']
 
+/** What takes longest is begun first: in the end, one worker would run it while the others have nothing left. */
+const longest = [
+  'src/lmdb/lmdb-conformance.test.ts',
+  'test/job.test.ts',
+  'test/faults/lmdb-commits.faults.test.ts',
+  'src/checkpoint/coordinator/coordinator-endings.test.ts',
+  'src/lmdb/lmdb-state-backend.test.ts',
+  'test/faults/job-kill.test.ts',
+  'src/job/run-job.test.ts',
+  'src/lmdb/compaction.test.ts',
+  'src/lmdb/lmdb-conformance-of-every-write.test.ts',
+  'src/memory/memory-conformance.test.ts',
+  'src/testing/model-conformance.test.ts',
+]
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const sorted = await super.sort(files)
+    const placeOf = ({ moduleId }: TestSpecification) => {
+      const place = longest.findIndex((name) => moduleId.endsWith(`/${name}`))
+      return place === -1 ? longest.length : place
+    }
+    return sorted.sort((a, b) => placeOf(a) - placeOf(b))
+  }
+}
+
 /** What takes so long hangs. Less would be enough on a quiet machine; on one that has much else to do it is not. */
 const LIMIT_MS = 300_000
 
@@ -51,6 +78,7 @@ export default defineConfig({
   test: {
     // Much of the time is spent waiting, for disks, threads and processes: two cores have something to do for three workers.
     maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         plugins: compiled?.plugins ?? [],

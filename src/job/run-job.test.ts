@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { leftToLongRuns } from '../../test/support/long.js'
 import type { SyncStateBackend } from '../backend/state-backend.js'
 import type { StateError } from '../base/errors.js'
 import { CheckpointWorker } from '../checkpoint/worker/checkpoint-worker.js'
@@ -263,55 +264,56 @@ for (const place of [0, 1]) {
       expect(new Set(given.map((line) => line.split(' ')[0])).size).toBe(500)
     })
 
-    it.each([
+    const hangingCalls = [
       ['write', 'the sink to take outputs'],
       ['prepare', 'the sink to prepare outputs'],
       ['commit', 'the sink to commit outputs'],
       ['close', 'the sink to close'],
-    ] as const)(
-      'J9: is not kept from its end by a sink whose %s hangs, and loses nothing',
-      async (hangs, call) => {
-        const at = places()[place] as Place
-        const file = ndjsonFileSink<Total>({ path: outputPath() })
-        let noteHanging = () => {}
-        const hanging = new Promise<void>((resolve) => {
-          noteHanging = resolve
+    ] as const
+    // What waits for a sink does not know the engine: a quick run lets each call hang on one engine, and one on the other.
+    it.each(
+      hangingCalls.filter(([call]) => place === 0 || leftToLongRuns === undefined || call === 'commit'),
+    )('J9: is not kept from its end by a sink whose %s hangs, and loses nothing', async (hangs, call) => {
+      const at = places()[place] as Place
+      const file = ndjsonFileSink<Total>({ path: outputPath() })
+      let noteHanging = () => {}
+      const hanging = new Promise<void>((resolve) => {
+        noteHanging = resolve
+      })
+      const hang = () => {
+        noteHanging()
+        return new Promise<never>(() => {})
+      }
+      const sink: Options['sink'] = {
+        ...file,
+        open: async (options) => {
+          const writer = await file.open(options)
+          return {
+            write: (some, epoch, first) => writer.write(some, epoch, first),
+            prepare: (epoch) => writer.prepare(epoch),
+            commit: (prepared) => writer.commit(prepared),
+            close: () => writer.close(),
+            [hangs]: async () => {
+              if (hangs === 'close') await writer.close()
+              return await hang()
+            },
+          }
+        },
+      }
+      const source = arraySource(clicks(2_000))
+      await run(at, { sink, source, maxPollEvents: 100 }, async (job) => {
+        await hanging
+        await expect(job.stop({ timeoutMs: 1 })).rejects.toMatchObject({
+          code: 'JOB_FAILED',
+          message: expect.stringContaining(call),
         })
-        const hang = () => {
-          noteHanging()
-          return new Promise<never>(() => {})
-        }
-        const sink: Options['sink'] = {
-          ...file,
-          open: async (options) => {
-            const writer = await file.open(options)
-            return {
-              write: (some, epoch, first) => writer.write(some, epoch, first),
-              prepare: (epoch) => writer.prepare(epoch),
-              commit: (prepared) => writer.commit(prepared),
-              close: () => writer.close(),
-              [hangs]: async () => {
-                if (hangs === 'close') await writer.close()
-                return await hang()
-              },
-            }
-          },
-        }
-        const source = arraySource(clicks(2_000))
-        await run(at, { sink, source, maxPollEvents: 100 }, async (job) => {
-          await hanging
-          await expect(job.stop({ timeoutMs: 1 })).rejects.toMatchObject({
-            code: 'JOB_FAILED',
-            message: expect.stringContaining(call),
-          })
-          expect(job.health()).toMatchObject({ state: 'failed', isHealthy: false })
-        })
-        // A hurried job does not wait either until its file is let go of.
-        const next = ndjsonFileSink<Total>({ path: outputPath(), waitForOwnerMs: 60_000 })
-        await run(at, { sink: next, source })
-        expect(await outputs()).toEqual(expectedTotals(clicks(2_000)))
-      },
-    )
+        expect(job.health()).toMatchObject({ state: 'failed', isHealthy: false })
+      })
+      // A hurried job does not wait either until its file is let go of.
+      const next = ndjsonFileSink<Total>({ path: outputPath(), waitForOwnerMs: 60_000 })
+      await run(at, { sink: next, source })
+      expect(await outputs()).toEqual(expectedTotals(clicks(2_000)))
+    })
 
     it('J1: has its backend for itself: a second one beside it would count everything twice', async () => {
       await using backend = new MemoryStateBackend()

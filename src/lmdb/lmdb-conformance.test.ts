@@ -8,7 +8,7 @@ import { LmdbStateBackend } from './lmdb-state-backend.js'
  * engine's suite shows. What waits for the store's disk or space is in the topics that stay.
  */
 const TWINS =
-  /^(keys and values|ranges and order|time to live|statistics|replacing everything|changes between snapshots|snapshots for other threads|values in place)$/
+  /^(keys and values|ranges and order|deleting ranges|snapshots and running scans|time to live|statistics|replacing everything|changes between snapshots|snapshots for other threads|values in place)$/
 let isFaceOfPromises = false
 const describeQuickly = (title: string, body: () => void) => {
   const skips = leftToLongRuns !== undefined && isFaceOfPromises && TWINS.test(title)

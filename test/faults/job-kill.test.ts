@@ -5,13 +5,14 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { seededRandom } from '../../src/base/random.js'
-import { runs } from '../support/long.js'
+import { leftToLongRuns, runs } from '../support/long.js'
 import { expectedCounts } from './children/counted-events.js'
 import { expectedKeyCounts } from './children/many-keys.js'
 import { expectedSeconds, expectedWindows } from './children/windowed-events.js'
 import { compileSources } from './compile-sources.js'
+import { titled } from './fault-kit.js'
 
-/** For each test: of each engine there are three or four. */
+/** For each test. */
 const KILLS = runs(35, 1)
 const EVENTS = runs(20_000, 1_000)
 /** Behind each kill some parts of a cut are lost, so that it takes many events to be killed so often. */
@@ -58,12 +59,20 @@ async function killedOutputs(child: string, file: string, engine: string): Promi
     .map((line) => JSON.parse(line) as unknown)
 }
 
+/** A test that a quick run makes with these engines only: each kind of job is killed in it, and a job on each engine. */
+function itKills(title: string, isQuick: boolean, body: () => Promise<void>): void {
+  const left = isQuick ? undefined : leftToLongRuns
+  it.skipIf(left !== undefined)(titled(title, left), body)
+}
+
 for (const engine of ['memory', 'lmdb']) {
-  it(`J3: a job on the ${engine} engine that is killed again and again puts everything out once`, async () => {
+  const again = `J3: a job on the ${engine} engine that is killed again and again puts everything out once`
+  itKills(again, engine === 'lmdb', async () => {
     expect(await killedOutputs('run-job', 'counts.ndjson', engine)).toEqual(expectedCounts(EVENTS))
   })
 
-  it(`J3: windows on the ${engine} engine fire once, whenever the job is killed`, async () => {
+  const fires = `J3: windows on the ${engine} engine fire once, whenever the job is killed`
+  itKills(fires, engine === 'memory', async () => {
     const lines = (await killedOutputs('run-windows', 'results.ndjson', engine)) as string[]
     expect(lines.sort()).toEqual(expectedWindows(EVENTS))
   })
@@ -76,7 +85,8 @@ const STAGES = {
 }
 
 for (const [engine, kinds] of Object.entries(STAGES)) {
-  it(`J1, R5: two stages (${kinds}) put everything out once and in order, whenever the job is killed`, async () => {
+  const title = `J1, R5: two stages (${kinds}) put everything out once and in order, whenever the job is killed`
+  itKills(title, engine !== 'lmdb-windows', async () => {
     expect(await killedOutputs('run-stages', 'seconds.ndjson', engine)).toEqual(expectedSeconds(EVENTS))
   })
 }

@@ -72,7 +72,7 @@ describe('a store and several processes', () => {
   it('does not mind readers that die', async () => {
     const writer = await startOwner(path)
     await writer.tell('open')
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < runs(5, 2); i++) {
       const reader = await startOwner(path)
       expect(await reader.tell('read')).toBe('opened')
       await reader.tell('get a')

@@ -261,7 +261,8 @@ describe('bit rot', () => {
           ...Array.from({ length: intact.length }, (_, length) => intact.slice(0, length)),
         ]
         for (const [index, damaged] of damages.entries()) {
-          if (index % STRIDE !== 0) continue
+          // Which bytes a codec has packed is behind the same checks: a quick run looks at all places with one of them.
+          if (index % (compression === 'none' ? STRIDE : runs(STRIDE, 4 * STRIDE)) !== 0) continue
           storage.tamper(name, damaged)
           await target.clear()
           const outcome = await reader.restoreLatest().catch((error: unknown) => error)
