@@ -3,13 +3,14 @@
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
+import { kafka } from './kafka.mjs'
 import { nats } from './nats.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
 import { freePort } from './service.mjs'
 import { valkey } from './valkey.mjs'
 
-const services = [redis, valkey, postgres, nats]
+const services = [redis, valkey, postgres, nats, kafka]
 
 export const serviceNames = services.map(({ name }) => name)
 

@@ -488,8 +488,10 @@ class Job<Event, Schema extends StateSchema, Output>
       from = this.#processor.slice(polled, from, partition)
       await this.#deliver()
     }
+    if (polled.position !== undefined) this.#processor.positions.set(polled.partition, polled.position)
     if (polled.watermarkMs !== undefined) partition?.onWatermark(polled.watermarkMs)
-    if (polled.events.length === 0 && polled.hasEnded !== true) partition?.onEmptyPoll()
+    const hadNothing = polled.events.length === 0 && polled.position === undefined
+    if (hadNothing && polled.hasEnded !== true) partition?.onEmptyPoll()
     await this.#advance()
     if (polled.hasEnded === true) {
       partition?.onEnd()

@@ -110,7 +110,7 @@ export class OrderedReader<Event> implements SourceReader<Event> {
   }
 
   #run({ polled, next }: Buffered<Event>, from: number): PolledEvents<Event> {
-    const { partition, events, failures, watermarkMs, hasEnded } = polled
+    const { partition, events, failures, position, watermarkMs, hasEnded } = polled
     const isLast = next === events.length
     if (isLast) {
       this.#buffered.delete(partition)
@@ -123,6 +123,7 @@ export class OrderedReader<Event> implements SourceReader<Event> {
       events: events.slice(from, next),
       positionAfter: (place) => polled.positionAfter(from + place),
       ...(own.length > 0 && { failures: new Map(own.map(([place, error]) => [place - from, error])) }),
+      ...(isLast && position !== undefined && { position }),
       ...(isLast && watermarkMs !== undefined && { watermarkMs }),
       ...(isLast && hasEnded === true && { hasEnded }),
     }

@@ -51,6 +51,11 @@ export interface PolledEvents<Event> {
   readonly failures?: ReadonlyMap<number, Error>
   /** Behind the event at that place: to go on with the next one. It stays valid after the next poll. */
   positionAfter(place: number): Position
+  /**
+   * Where the partition stands behind these events, where that is further than behind the last of them, or there is none: a cut is to have it. A
+   * partition that is told with no events and no position had nothing.
+   */
+  readonly position?: Position
   /** The source itself says that no event with a timestamp up to this comes any more. */
   readonly watermarkMs?: number
   /** Nothing comes any more of this partition. */

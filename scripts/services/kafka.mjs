@@ -1,0 +1,86 @@
+import { spawnSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import * as path from 'node:path'
+import { cacheFolder, findProgram, freePort, install, installDebianPackage, Server } from './service.mjs'
+
+const VERSION = '4.3.1'
+const CLUSTER_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
+
+const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>holdfast</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${VERSION}</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>${VERSION}</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+`
+
+/** One broker that is its own controller; internal topics have one partition, so that it starts and ends quickly. */
+const propertiesOf = (port, controllerPort, folder) => `process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:${controllerPort}
+listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}
+controller.listener.names=CONTROLLER
+log.dirs=${path.join(folder, 'logs')}
+auto.create.topics.enable=false
+num.partitions=1
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# One that was killed is forgotten soon, so that it may come back.
+broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=1500
+log.retention.check.interval.ms=1000
+# What is acknowledged survives a kill of the process; a power cut is not what is tested.
+log.flush.interval.messages=10000
+`
+
+/** The folder of the broker's jars, from Maven Central. */
+function libraries() {
+  const folder = cacheFolder(`kafka-${VERSION}`)
+  const done = path.join(folder, 'installed')
+  const jars = path.join(folder, 'libs')
+  if (fs.existsSync(done)) return jars
+  if (findProgram('mvn') === undefined) installDebianPackage('maven')
+  fs.writeFileSync(path.join(folder, 'pom.xml'), POM)
+  const output = `-DoutputDirectory=${jars}`
+  install('mvn', ['-q', '-B', '-f', path.join(folder, 'pom.xml'), 'dependency:copy-dependencies', output])
+  fs.writeFileSync(done, '')
+  return jars
+}
+
+/** Kafka in KRaft mode, from Maven Central, on Debian's Java. */
+export const kafka = {
+  name: 'kafka',
+  prepare() {
+    if (findProgram('java') === undefined) installDebianPackage('openjdk-17-jre-headless')
+    libraries()
+  },
+  async create({ port, folder }) {
+    const properties = path.join(folder, 'server.properties')
+    const classes = ['-cp', `${libraries()}/*`]
+    fs.writeFileSync(properties, propertiesOf(port, await freePort(), folder))
+    const format = ['format', '--standalone', '-t', CLUSTER_ID, '-c', properties]
+    const formatted = spawnSync('java', [...classes, 'kafka.tools.StorageTool', ...format], {
+      encoding: 'utf8',
+    })
+    if (formatted.status !== 0)
+      throw new Error(`Kafka's storage could not be made: ${formatted.error?.message ?? formatted.stderr}`)
+    return new Server({
+      name: 'kafka',
+      command: 'java',
+      args: ['-Xmx512m', '-XX:TieredStopAtLevel=1', ...classes, 'kafka.Kafka', properties],
+      port,
+      folder,
+      address: `127.0.0.1:${port}`,
+    })
+  },
+}

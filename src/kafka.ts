@@ -1,0 +1,24 @@
+export type {
+  KafkaClient,
+  KafkaFetched,
+  KafkaFetchRequest,
+  KafkaMark,
+  KafkaMessage,
+  KafkaOutput,
+  KafkaPartition,
+  KafkaProducer,
+  KafkaReader,
+  KafkaReaderOptions,
+  KafkaTopic,
+  KafkaTransaction,
+  KafkaTransactionalProducer,
+  KafkaTransactions,
+} from './sources/kafka/kafka-client.js'
+export { type KafkaSourceOptions, kafkaSource } from './sources/kafka/kafka-source.js'
+export { type Kafkajs, kafkajsClient } from './sources/kafka/kafkajs-client.js'
+export {
+  type PlatformaticConsumer,
+  type PlatformaticKafkaClientOptions,
+  type PlatformaticProducer,
+  platformaticKafkaClient,
+} from './sources/kafka/platformatic-client.js'

@@ -1,0 +1,227 @@
+import { describe, expect, it } from 'vitest'
+import type { PolledEvents, Positions, SourceReader } from '../../job/source/source.js'
+import { FakeKafka, textOf } from '../../testing/fake-kafka.js'
+import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
+import { type KafkaSourceOptions, kafkaSource } from './kafka-source.js'
+
+const NONE: ReadonlySet<string> = new Set()
+
+function brokers(): FakeKafka {
+  const kafka = new FakeKafka()
+  kafka.createTopic('t', 2)
+  return kafka
+}
+
+const options = (
+  client: FakeKafka,
+  more: Partial<KafkaSourceOptions<string>> = {},
+): KafkaSourceOptions<string> => ({
+  client,
+  topic: 't',
+  groupId: 'g',
+  decode: ({ value }) => textOf(value),
+  ...more,
+})
+
+const open = (client: FakeKafka, positions: Positions = {}, more: Partial<KafkaSourceOptions<string>> = {}) =>
+  kafkaSource(options(client, more)).open({ positions })
+
+async function pollUntil(
+  reader: SourceReader<string>,
+  count: number,
+  paused = NONE,
+): Promise<PolledEvents<string>[]> {
+  const polled: PolledEvents<string>[] = []
+  for (let found = 0; found < count; ) {
+    for (const each of await reader.poll({ maxEvents: 100, waitMs: 50, paused })) {
+      polled.push(each)
+      found += each.events.length
+    }
+  }
+  return polled
+}
+
+const eventsOf = (polled: readonly PolledEvents<string>[]) => polled.flatMap(({ events }) => events)
+
+runSourceConformanceSuite({ describe, it }, 'kafkaSource', async () => {
+  const client = brokers()
+  client.append('t', 0, 'a', undefined, 'b', 'c', undefined)
+  client.append('t', 1, '1', '2', '3', '4')
+  return {
+    source: kafkaSource(options(client, { endsAtEnd: true })),
+    events: { 't-0': ['a', 'b', 'c'], 't-1': ['1', '2', '3', '4'] },
+    dispose: async () => {},
+  }
+})
+
+describe('a source of a Kafka topic', () => {
+  it('tells where it stands also behind what is no message, and where there is nothing', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a', undefined)
+    const reader = await open(client)
+    const polled = [
+      ...(await pollUntil(reader, 1)),
+      ...(await reader.poll({ maxEvents: 9, waitMs: 20, paused: NONE })),
+    ]
+    const positions = new Map(
+      polled.flatMap(({ partition, position }) => (position === undefined ? [] : [[partition, position]])),
+    )
+    expect(Object.fromEntries(positions)).toEqual({
+      't-0': { offset: 2, topicId: 'id-0' },
+      't-1': { offset: 0, topicId: 'id-0' },
+    })
+    await reader.close()
+  })
+
+  it('begins at the end where that is wanted, and later goes on from there also where nothing had come', async () => {
+    const client = brokers()
+    client.append('t', 0, 'old')
+    client.append('t', 1, 'old')
+    const first = await open(client, {}, { from: 'latest' })
+    client.append('t', 0, 'new')
+    const polled = await pollUntil(first, 1)
+    expect(eventsOf(polled)).toEqual(['new'])
+    await first.close()
+    const told = polled.find(({ partition }) => partition === 't-1')?.position
+    client.append('t', 1, 'between')
+    const positions = { 't-0': { offset: 2 }, 't-1': told as { offset: number } }
+    const second = await open(client, positions, { from: 'latest' })
+    expect(eventsOf(await pollUntil(second, 1))).toEqual(['between'])
+    await second.close()
+  })
+
+  it('J6: fails where a position is not there any more, naming partition, wanted and available', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a', 'b', 'c')
+    client.truncate('t', 0, 2)
+    await expect(open(client, { 't-0': { offset: 1 } })).rejects.toThrow(
+      /partition t-0: {"offset":1} is wanted, and there are offsets 2 up to 3/,
+    )
+    await expect(open(client, { 't-0': { offset: 4 } })).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    await expect(open(client, { 't-7': { offset: 0 } })).rejects.toThrow(/t-7.*no such partition/)
+    await expect(open(client, { 't-0': { offset: 2, topicId: 'other' } })).rejects.toThrow(
+      /deleted and made again/,
+    )
+    for (const position of [null, 'x', { offset: -1 }, { offset: 1.5 }])
+      await expect(open(client, { 't-0': position })).rejects.toThrow(/no position in Kafka/)
+  })
+
+  it('J6: goes on with the first message that is there only where that was asked for', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a', 'b', 'c')
+    client.truncate('t', 0, 2)
+    const reader = await open(client, { 't-0': { offset: 0 } }, { onTruncated: 'earliest' })
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['c'])
+    await reader.close()
+  })
+
+  it('J6: fails where the topic is truncated under it', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a')
+    const reader = await open(client)
+    await pollUntil(reader, 1)
+    client.append('t', 0, 'b', 'c')
+    client.truncate('t', 0, 3)
+    client.failures.push(['fetch', new Error('meanwhile')])
+    await expect(pollUntil(reader, 9)).rejects.toThrow(
+      /partition t-0.*"offset":1.*there are offsets 3 up to 3/,
+    )
+    await reader.close()
+  })
+
+  it('reads a partition that is added from its beginning', async () => {
+    const client = brokers()
+    const reader = await open(client, {}, { from: 'latest', lookEveryMs: 1 })
+    await reader.poll({ maxEvents: 1, waitMs: 5, paused: NONE })
+    client.topics.get('t')?.partitions.push({ first: 0, messages: [] })
+    client.append('t', 2, 'added')
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['added'])
+    expect(reader.partitions()).toEqual(['t-0', 't-1', 't-2'])
+    await reader.close()
+  })
+
+  it('J7: tells what cannot be decoded in its place', async () => {
+    const client = brokers()
+    client.append('t', 0, '1', 'x', '3')
+    const decode = ({ value }: { readonly value: Uint8Array | undefined }) => `${JSON.parse(textOf(value))}`
+    const reader = await open(client, {}, { decode })
+    const polled = (await pollUntil(reader, 3)).find(({ events }) => events.length > 0)
+    expect([...(polled?.failures?.keys() ?? [])]).toEqual([1])
+    expect(polled?.positionAfter(1)).toMatchObject({ offset: 2 })
+    await reader.close()
+  })
+
+  it('asks again where a broker does not answer, and gives up in time', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a')
+    client.failures.push(
+      ['describe', new Error('gone')],
+      ['openReader', new Error('gone')],
+      ['fetch', new Error('gone')],
+    )
+    const reader = await open(client)
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['a'])
+    await reader.close()
+    for (let i = 0; i < 50; i++) client.failures.push(['fetch', new Error('gone')])
+    const impatient = await open(client, {}, { giveUpAfterMs: 1 })
+    await expect(pollUntil(impatient, 1)).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      message: 'Kafka topic t: read failed: gone',
+    })
+    await impatient.close()
+  })
+
+  it('T5: a partition is quiet only where the broker had nothing, not where it was not asked', async () => {
+    const client = brokers()
+    const reader = await open(client)
+    const quiet = async (paused: ReadonlySet<string>) => {
+      for (;;) {
+        const polled = await reader.poll({ maxEvents: 9, waitMs: 10, paused })
+        if (polled.every(({ position }) => position === undefined))
+          return polled.map(({ partition }) => partition)
+      }
+    }
+    await quiet(NONE)
+    expect(await quiet(NONE)).toEqual(['t-0', 't-1'])
+    expect(await quiet(new Set(['t-0']))).toEqual(['t-1'])
+    await reader.close()
+  })
+
+  it('commits offsets to its group as a courtesy: that this fails is no failure of the job', async () => {
+    const client = brokers()
+    const reader = await open(client)
+    await reader.checkpointCompleted?.({ 't-0': { offset: 5 }, 'other-0': { offset: 9 } })
+    expect(Object.fromEntries(client.offsets)).toEqual({ 'g/t/0': 5 })
+    client.failures.push(['commitOffsets', new Error('gone')])
+    await reader.checkpointCompleted?.({ 't-0': { offset: 6 } })
+    await reader.close()
+  })
+
+  it('reads only some partitions where that is wanted', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a')
+    client.append('t', 1, 'b')
+    const reader = await open(client, {}, { partitions: [1] })
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['b'])
+    expect(reader.partitions()).toEqual(['t-1'])
+    await reader.close()
+    await expect(open(client, {}, { partitions: [2] })).rejects.toThrow(/has 2, and topic t has 2 partitions/)
+  })
+
+  it('lists everything that is wrong with the options', () => {
+    const wrong = {
+      client: {},
+      topic: '',
+      groupId: 1,
+      decode: 1,
+      partitions: [],
+      from: 'x',
+      onTruncated: 'x',
+      giveUpAfterMs: 0,
+    }
+    expect(() => kafkaSource(wrong as never)).toThrow(
+      /client.*topic.*groupId.*decode.*partitions.*from.*onTruncated.*giveUpAfterMs/s,
+    )
+    expect(() => kafkaSource({ topic: 't' } as never)).toThrow(/client is required/)
+  })
+})

@@ -1,0 +1,517 @@
+// Events of a topic. Where a job goes on is in its cuts; what the broker knows of a consumer group is a courtesy to those who watch its lag.
+//
+//   position := { offset, topicId? }      offset: that of the next message
+//
+// (1) A partition is read from exactly where its position says, or not at all (J6).
+// (2) The partitions of a topic are read here and nowhere else: the state of the job belongs to all of them. One that is added is read from its
+//     beginning.
+// (3) A partition is told without events only where the broker was asked, and had nothing (T5).
+
+import { pauseUnless } from '../../base/clock.js'
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import {
+  hasMethods,
+  invalidArgument,
+  oneOf,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
+import { isErrorLike } from '../../base/shapes.js'
+import type {
+  OpenSourceOptions,
+  PolledEvents,
+  PollRequest,
+  Position,
+  Positions,
+  Source,
+  SourceReader,
+} from '../../job/source/source.js'
+import { Backoff } from '../backoff.js'
+import type {
+  KafkaClient,
+  KafkaFetched,
+  KafkaMessage,
+  KafkaPartition,
+  KafkaReader,
+  KafkaTopic,
+} from './kafka-client.js'
+
+const DEFAULT_MAX_PARTITION_BYTES = 1024 * 1024
+const DEFAULT_GIVE_UP_AFTER_MS = 120_000
+const DEFAULT_LOOK_EVERY_MS = 30_000
+/** A fetch may wait so long at the broker. */
+const FETCH_WAIT_MS = 500
+/** Of a partition that has so many messages waiting, no more are asked for. */
+const MAX_WAITING = 10_000
+
+export interface KafkaSourceOptions<Event> {
+  /** Made by `kafkajsClient`, `platformaticKafkaClient`, or by an adapter of your own. It stays the caller's to close. */
+  readonly client: KafkaClient
+  readonly topic: string
+  /**
+   * The consumer group to which offsets are committed once a cut is safe, for whoever watches lag. It does not decide what is read: that does the
+   * cut of the job.
+   */
+  readonly groupId: string
+  /** Makes an event of a message. What it throws makes the event a bad one (J7). */
+  readonly decode: (message: KafkaMessage) => Event
+  /** The partitions that are read. Default: all, also those that are added later. */
+  readonly partitions?: readonly number[]
+  /**
+   * Where a job begins that has no position in a partition. Partitions that were added to the topic are always read from their beginning. Default
+   * `'earliest'`.
+   */
+  readonly from?: 'earliest' | 'latest'
+  /** Whether each partition ends where it ended when the source was opened. Default false: it never does. */
+  readonly endsAtEnd?: boolean
+  /**
+   * What becomes of a partition in which the position is not there any more, because the topic was truncated, or deleted and made again: the job
+   * fails with `RESTORE_FAILED`, or goes on with the first message that is there. Default `'fail'`.
+   */
+  readonly onTruncated?: 'fail' | 'earliest'
+  /** How long a broker that does not answer is asked again, in milliseconds, before the job fails. Default 120,000. */
+  readonly giveUpAfterMs?: number
+  /** How often it is looked for partitions that were added, in milliseconds. Default 30,000. */
+  readonly lookEveryMs?: number
+  /** Most bytes of a partition in one answer of a broker. Default 1 MiB. */
+  readonly maxPartitionBytes?: number
+}
+
+/**
+ * Events of a Kafka topic; each partition of the topic is one of the source, named `topic-0` and so on. Only what was committed is read. While
+ * brokers do not answer they are asked again, at growing intervals of up to 5 seconds, for `giveUpAfterMs`; then `STORAGE_ERROR`.
+ *
+ * @example
+ * kafkaSource({
+ *   client: kafkajsClient(new Kafka({ brokers: ['localhost:9092'] })),
+ *   topic: 'requests',
+ *   groupId: 'token-usage',
+ *   decode: ({ value }) => JSON.parse(new TextDecoder().decode(value)) as LlmRequest,
+ * })
+ */
+export function kafkaSource<Event>(options: KafkaSourceOptions<Event>): Source<Event> {
+  rejectViolations(
+    violationsOf(options, {
+      client: hasMethods('describe', 'openReader', 'commitOffsets'),
+      topic: nonEmptyText,
+      groupId: nonEmptyText,
+      decode: rules.function,
+      partitions: (numbers) =>
+        Array.isArray(numbers) &&
+        numbers.length > 0 &&
+        numbers.every((each) => Number.isSafeInteger(each) && each >= 0)
+          ? undefined
+          : 'must be an array of one or more numbers of partitions',
+      from: oneOf('earliest', 'latest'),
+      endsAtEnd: rules.boolean,
+      onTruncated: oneOf('fail', 'earliest'),
+      giveUpAfterMs: rules.positiveMs,
+      lookEveryMs: rules.positiveMs,
+      maxPartitionBytes: rules.positiveInteger,
+    }),
+  )
+  for (const name of ['client', 'topic', 'groupId', 'decode'] as const) {
+    if (options?.[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  }
+  return Object.freeze({
+    name: `Kafka topic ${options.topic}`,
+    open: (openOptions: OpenSourceOptions) => KafkaSourceReader.open(options, openOptions),
+  })
+}
+
+export function nonEmptyText(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? undefined : 'must be text that is not empty'
+}
+
+/** A partition that is read. */
+interface ReadPartition {
+  readonly number: number
+  readonly id: string
+  /** Messages that were read and not given away: those from `taken` on. */
+  waiting: readonly KafkaMessage[]
+  taken: number
+  /** Where the next fetch goes on. */
+  next: number
+  /** Behind the last message that was given away, or where the job has begun; what a cut is to have. */
+  told: number | undefined
+  /** Where it ends for us. */
+  readonly endsAt: number
+  hasEnded: boolean
+  /** It was asked for more, and had nothing. */
+  isQuiet: boolean
+}
+
+class KafkaSourceReader<Event> implements SourceReader<Event> {
+  readonly #options: KafkaSourceOptions<Event>
+  readonly #reader: KafkaReader
+  readonly #topicId: string | undefined
+  readonly #partitions = new Map<string, ReadPartition>()
+  readonly #closing = new AbortController()
+  readonly #backoff = new Backoff()
+  /** What is on its way from the broker. */
+  #fetching: Promise<void> | undefined
+  #failure: { readonly error: unknown } | undefined
+  /** Since when the brokers owe an answer. */
+  #unansweredSinceMs: number | undefined
+  #lookedAtMs = performance.now()
+  /** The partition that is given away first. */
+  #turn = 0
+
+  private constructor(options: KafkaSourceOptions<Event>, reader: KafkaReader, topicId: string | undefined) {
+    this.#options = options
+    this.#reader = reader
+    this.#topicId = topicId
+  }
+
+  static async open<Event>(
+    options: KafkaSourceOptions<Event>,
+    { positions, signal }: OpenSourceOptions,
+  ): Promise<KafkaSourceReader<Event>> {
+    const {
+      client,
+      topic: topicName,
+      groupId,
+      maxPartitionBytes = DEFAULT_MAX_PARTITION_BYTES,
+      lookEveryMs = DEFAULT_LOOK_EVERY_MS,
+    } = options
+    const topic = await patiently(options, signal, 'describe', () => client.describe(topicName))
+    const wanted = wantedOf(options, topic)
+    const isFirst = Object.keys(positions).length === 0
+    const starts = wanted.map((partition) => {
+      const position = Object.hasOwn(positions, idOf(topicName, partition.partition))
+        ? positions[idOf(topicName, partition.partition)]
+        : undefined
+      if (position !== undefined) return startAt(options, topic, partition, position)
+      return isFirst && options.from === 'latest' ? partition.end : partition.first
+    })
+    refuseLost(options, topic, positions)
+    const reader = await patiently(options, signal, 'read', () =>
+      client.openReader({ topic: topicName, groupId, maxPartitionBytes, lookEveryMs }),
+    )
+    const opened = new KafkaSourceReader(options, reader, topic.id)
+    for (const [i, partition] of wanted.entries()) opened.#add(partition, starts[i] as number)
+    return opened
+  }
+
+  partitions(): readonly string[] {
+    return Array.from(this.#partitions.keys())
+  }
+
+  async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
+    const deadlineMs = performance.now() + waitMs
+    const ending =
+      signal === undefined ? this.#closing.signal : AbortSignal.any([this.#closing.signal, signal])
+    await this.#lookForPartitions()
+    for (;;) {
+      if (this.#closing.signal.aborted) return []
+      const given = this.#give(maxEvents, paused)
+      this.#fetch(paused, Math.max(0, deadlineMs - performance.now()))
+      const leftMs = deadlineMs - performance.now()
+      if (given.length > 0) return given
+      if (leftMs <= 0 || ending.aborted) return this.#quiet(paused)
+      await this.#await(leftMs, ending)
+      await this.#faceFailure(ending)
+    }
+  }
+
+  /** Lag is a courtesy: that it cannot be told is no failure of the job. */
+  async checkpointCompleted(positions: Positions): Promise<void> {
+    const { client, groupId, topic } = this.#options
+    const offsets = new Map<number, number>()
+    for (const { id, number } of this.#partitions.values()) {
+      const position = positions[id]
+      if (position !== undefined) offsets.set(number, offsetOf(id, position).offset)
+    }
+    if (offsets.size > 0) await client.commitOffsets(groupId, topic, offsets).catch(() => {})
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#reader.close()
+    await this.#fetching
+  }
+
+  #add({ partition, end }: KafkaPartition, start: number): void {
+    const { topic, endsAtEnd = false } = this.#options
+    const id = idOf(topic, partition)
+    const endsAt = endsAtEnd ? end : Infinity
+    const none = { waiting: [], taken: 0, next: start, told: undefined, hasEnded: false, isQuiet: false }
+    this.#partitions.set(id, { number: partition, id, endsAt, ...none })
+  }
+
+  /** Messages that wait, of one partition after the other. */
+  #give(maxEvents: number, paused: ReadonlySet<string>): PolledEvents<Event>[] {
+    const all = Array.from(this.#partitions.values())
+    const given: PolledEvents<Event>[] = []
+    let left = maxEvents
+    this.#turn = (this.#turn + 1) % Math.max(1, all.length)
+    for (let i = 0; i < all.length && left > 0; i++) {
+      const partition = all[(this.#turn + i) % all.length] as ReadPartition
+      if (partition.hasEnded || paused.has(partition.id)) continue
+      const polled = this.#take(partition, left)
+      if (polled === undefined) continue
+      left -= polled.events.length
+      given.push(polled)
+    }
+    return given
+  }
+
+  /** What of a partition is worth telling. */
+  #take(partition: ReadPartition, most: number): PolledEvents<Event> | undefined {
+    const { waiting, taken, endsAt, id } = partition
+    let until = Math.min(waiting.length, taken + most)
+    while (until > taken && (waiting[until - 1] as KafkaMessage).offset >= endsAt) until--
+    const messages = taken === 0 && until === waiting.length ? waiting : waiting.slice(taken, until)
+    partition.taken = until
+    const isEmpty = until === waiting.length
+    if (isEmpty) {
+      partition.waiting = []
+      partition.taken = 0
+    }
+    const last = messages.at(-1)
+    const behind = isEmpty ? partition.next : last === undefined ? partition.told : last.offset + 1
+    const hasEnded = endsAt <= (isEmpty ? partition.next : (waiting[until] as KafkaMessage).offset)
+    const isNews = messages.length > 0 || hasEnded || behind !== partition.told
+    if (!isNews) return undefined
+    partition.told = behind
+    partition.hasEnded = hasEnded
+    const { events, failures } = this.#decoded(messages)
+    return {
+      partition: id,
+      events,
+      positionAfter: (place) => this.#position((messages[place] as KafkaMessage).offset + 1),
+      ...(behind !== undefined && { position: this.#position(behind) }),
+      ...(failures.size > 0 && { failures }),
+      ...(hasEnded && { hasEnded }),
+    }
+  }
+
+  #decoded(messages: readonly KafkaMessage[]): { events: Event[]; failures: Map<number, Error> } {
+    const { decode } = this.#options
+    const failures = new Map<number, Error>()
+    const events = messages.map((message, place) => {
+      try {
+        return decode(message)
+      } catch (error) {
+        failures.set(place, isErrorLike(error) ? error : new Error(String(error)))
+        return undefined as Event
+      }
+    })
+    return { events, failures }
+  }
+
+  #position(offset: number): Position {
+    return { offset, ...(this.#topicId !== undefined && { topicId: this.#topicId }) }
+  }
+
+  /** Partitions that had nothing when they were asked. */
+  #quiet(paused: ReadonlySet<string>): PolledEvents<Event>[] {
+    const quiet: PolledEvents<Event>[] = []
+    for (const partition of this.#partitions.values()) {
+      if (!partition.isQuiet || partition.hasEnded || paused.has(partition.id)) continue
+      partition.isQuiet = false
+      quiet.push({ partition: partition.id, events: [], positionAfter: noEvent })
+    }
+    return quiet
+  }
+
+  /** Asks for more of the partitions that have little left, beside the work on what there is. */
+  #fetch(paused: ReadonlySet<string>, waitMs: number): void {
+    if (this.#fetching !== undefined || this.#failure !== undefined || this.#closing.signal.aborted) return
+    const from = new Map<number, number>()
+    for (const { id, number, next, endsAt, hasEnded, waiting, taken } of this.#partitions.values()) {
+      const isWanted = !hasEnded && next < endsAt && !paused.has(id) && waiting.length - taken < MAX_WAITING
+      if (isWanted) from.set(number, next)
+    }
+    if (from.size === 0) return
+    this.#unansweredSinceMs ??= performance.now()
+    const asked = this.#reader.fetch({ from, waitMs: Math.min(FETCH_WAIT_MS, Math.max(1, waitMs)) })
+    this.#fetching = asked
+      .then((fetched) => this.#arrive(fetched, from))
+      .catch((error: unknown) => {
+        this.#failure = { error }
+      })
+      .finally(() => {
+        this.#fetching = undefined
+      })
+  }
+
+  async #arrive(fetched: readonly KafkaFetched[], from: ReadonlyMap<number, number>): Promise<void> {
+    if (fetched.length > 0) {
+      this.#unansweredSinceMs = undefined
+      this.#backoff.reset()
+    }
+    const byNumber = new Map(Array.from(this.#partitions.values(), (each) => [each.number, each]))
+    for (const { partition, messages, next, isAtEnd, isOutOfRange = false } of fetched) {
+      const own = byNumber.get(partition)
+      if (own === undefined || from.get(partition) !== own.next) continue
+      if (isOutOfRange) {
+        await this.#onOutOfRange(own)
+        continue
+      }
+      if (messages.length > 0) {
+        const rest = own.waiting.slice(own.taken)
+        own.waiting = rest.length === 0 ? messages : [...rest, ...messages]
+        own.taken = 0
+      }
+      own.next = Math.max(own.next, next)
+      own.isQuiet = isAtEnd && messages.length === 0
+    }
+  }
+
+  /** What the broker does not have any more it is asked for itself: a client may be wrong. */
+  async #onOutOfRange(own: ReadPartition): Promise<void> {
+    const { client, topic: name } = this.#options
+    const topic = await client.describe(name)
+    const partition = topic.partitions.find((each) => each.partition === own.number)
+    if (partition === undefined) throw lost(own.id, own.next, 'the partition is not there')
+    own.next = startAt(this.#options, topic, partition, this.#position(own.next))
+  }
+
+  /** Waits for what is on its way. */
+  async #await(leftMs: number, ending: AbortSignal): Promise<void> {
+    const over = new AbortController()
+    const late = pauseUnless(AbortSignal.any([over.signal, ending]), leftMs)
+    await Promise.race([late, this.#fetching ?? late]).finally(() => over.abort())
+  }
+
+  /** A fetch that has failed is made again, as long as there is hope. */
+  async #faceFailure(ending: AbortSignal): Promise<void> {
+    const { topic, giveUpAfterMs = DEFAULT_GIVE_UP_AFTER_MS } = this.#options
+    const error = this.#failure?.error
+    this.#failure = undefined
+    if (this.#closing.signal.aborted) return
+    if (isStateError(error)) throw error
+    const silentMs = this.#unansweredSinceMs === undefined ? 0 : performance.now() - this.#unansweredSinceMs
+    if (silentMs > giveUpAfterMs) throw unreachable(topic, 'read', error)
+    if (error !== undefined) await this.#backoff.wait(ending)
+  }
+
+  /** Partitions that were added to the topic; and whether what is there still is what is read. */
+  async #lookForPartitions(): Promise<void> {
+    const {
+      client,
+      topic: name,
+      lookEveryMs = DEFAULT_LOOK_EVERY_MS,
+      partitions,
+      endsAtEnd = false,
+    } = this.#options
+    if (performance.now() - this.#lookedAtMs < lookEveryMs) return
+    this.#lookedAtMs = performance.now()
+    const topic = await client.describe(name).catch(() => undefined)
+    if (topic === undefined) return
+    for (const partition of topic.partitions) {
+      const own = this.#partitions.get(idOf(name, partition.partition))
+      if (own !== undefined) {
+        if (own.next > partition.end || topic.id !== this.#topicId) await this.#onOutOfRange(own)
+      } else if (partitions === undefined && !endsAtEnd) {
+        this.#add(partition, partition.first)
+      }
+    }
+  }
+}
+
+const idOf = (topic: string, partition: number): string => `${topic}-${partition}`
+
+function noEvent(): never {
+  throw new RangeError('there is no event')
+}
+
+function wantedOf(
+  { partitions, topic: name }: Pick<KafkaSourceOptions<never>, 'partitions' | 'topic'>,
+  topic: KafkaTopic,
+): readonly KafkaPartition[] {
+  if (partitions === undefined) return topic.partitions
+  return partitions.map((number) => {
+    const found = topic.partitions.find(({ partition }) => partition === number)
+    if (found === undefined) {
+      throw invalidArgument(
+        'options.partitions',
+        `has ${number}, and topic ${name} has ${topic.partitions.length} partitions`,
+      )
+    }
+    return found
+  })
+}
+
+/** A position in a partition that is not read: it would be lost in silence. */
+function refuseLost(
+  {
+    topic: name,
+    partitions,
+    onTruncated,
+  }: Pick<KafkaSourceOptions<never>, 'topic' | 'partitions' | 'onTruncated'>,
+  topic: KafkaTopic,
+  positions: Positions,
+): void {
+  if (onTruncated === 'earliest') return
+  const known = new Set(
+    [...topic.partitions.map(({ partition }) => partition), ...(partitions ?? [])].map((each) =>
+      idOf(name, each),
+    ),
+  )
+  const unknown = Object.keys(positions).find((id) => !known.has(id))
+  if (unknown !== undefined) throw lost(unknown, positions[unknown], `topic ${name} has no such partition`)
+}
+
+/** Where to go on from a position; (1). */
+function startAt(
+  { topic: name, onTruncated = 'fail' }: Pick<KafkaSourceOptions<never>, 'topic' | 'onTruncated'>,
+  topic: KafkaTopic,
+  { partition, first, end }: KafkaPartition,
+  position: Position,
+): number {
+  const id = idOf(name, partition)
+  const { offset, topicId } = offsetOf(id, position)
+  const isOther = topicId !== undefined && topic.id !== undefined && topicId !== topic.id
+  if (!isOther && offset >= first && offset <= end) return offset
+  if (onTruncated === 'earliest') return first
+  const there = `there are offsets ${first} up to ${end}`
+  throw lost(id, position, isOther ? `the topic was deleted and made again; ${there}` : there)
+}
+
+function offsetOf(
+  id: string,
+  position: Position,
+): { readonly offset: number; readonly topicId: string | undefined } {
+  const { offset, topicId } = (position ?? {}) as { readonly offset?: unknown; readonly topicId?: unknown }
+  if (!Number.isSafeInteger(offset) || (offset as number) < 0)
+    throw lost(id, position, 'that is no position in Kafka')
+  return { offset: offset as number, topicId: typeof topicId === 'string' ? topicId : undefined }
+}
+
+function lost(id: string, position: Position | undefined, available: string): StateError<'RESTORE_FAILED'> {
+  const reason = `partition ${id}: ${JSON.stringify(position)} is wanted, and ${available}`
+  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+}
+
+function unreachable(topic: string, operation: string, error: unknown): StateError<'STORAGE_ERROR'> {
+  const reason = error === undefined ? 'no broker answers' : reasonOf(error)
+  const details = { storage: `Kafka topic ${topic}`, operation, reason }
+  return new StateError('STORAGE_ERROR', details, error === undefined ? {} : { cause: error })
+}
+
+/** Asks again where a broker does not answer. */
+async function patiently<Result>(
+  {
+    topic,
+    giveUpAfterMs = DEFAULT_GIVE_UP_AFTER_MS,
+  }: Pick<KafkaSourceOptions<never>, 'topic' | 'giveUpAfterMs'>,
+  signal: AbortSignal | undefined,
+  operation: string,
+  call: () => Promise<Result>,
+): Promise<Result> {
+  const backoff = new Backoff()
+  const sinceMs = performance.now()
+  for (;;) {
+    try {
+      return await call()
+    } catch (error) {
+      if (isStateError(error)) throw error
+      if (signal?.aborted === true) throw new StateError('ABORTED', { operation: 'open the source' })
+      if (performance.now() - sinceMs > giveUpAfterMs) throw unreachable(topic, operation, error)
+      await backoff.wait(signal ?? new AbortController().signal)
+    }
+  }
+}

@@ -1,0 +1,313 @@
+// kafkajs. It reads only as a member of a group, pushes what it reads, and goes on elsewhere where an offset is not there any more: this file
+// makes of that what a source needs.
+//
+// (1) Each reader is the only member of a group of its own, so nobody waits for a member that has died. Offsets are always set by us.
+// (2) What arrives from another offset than the one that is due is not taken.
+// (3) Offsets are committed for another group without being a member of it: by a transaction that does nothing else.
+
+import { randomUUID } from 'node:crypto'
+import { invalidArgument } from '../../base/options.js'
+import { bufferOf } from './buffers.js'
+import type {
+  KafkaClient,
+  KafkaMark,
+  KafkaOutput,
+  KafkaProducer,
+  KafkaReader,
+  KafkaReaderOptions,
+  KafkaTopic,
+  KafkaTransaction,
+  KafkaTransactionalProducer,
+  KafkaTransactions,
+} from './kafka-client.js'
+import { type KafkajsConsumer, KafkajsReader } from './kafkajs-reader.js'
+
+/** What is used of an instance of `Kafka` of kafkajs. */
+export interface Kafkajs {
+  admin(): KafkajsAdmin
+  consumer(options: {
+    groupId: string
+    readUncommitted: boolean
+    allowAutoTopicCreation: boolean
+    maxWaitTimeInMs: number
+    maxBytesPerPartition: number
+    sessionTimeout: number
+    heartbeatInterval: number
+    metadataMaxAge: number
+    retry: { restartOnFailure: () => Promise<boolean> }
+  }): KafkajsConsumer
+  producer(options: {
+    allowAutoTopicCreation: boolean
+    idempotent?: boolean
+    transactionalId?: string
+    maxInFlightRequests?: number
+    transactionTimeout?: number
+  }): KafkajsProducer
+}
+
+interface KafkajsAdmin {
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+  fetchTopicMetadata(options: { topics: string[] }): Promise<{
+    readonly topics: readonly {
+      readonly partitions: readonly { readonly partitionId: number; readonly leader: number }[]
+    }[]
+  }>
+  fetchTopicOffsets(
+    topic: string,
+  ): Promise<readonly { readonly partition: number; readonly low: string; readonly high: string }[]>
+  fetchOffsets(options: { groupId: string; topics: string[] }): Promise<
+    readonly {
+      readonly topic: string
+      readonly partitions: readonly { readonly partition: number; readonly offset: string }[]
+    }[]
+  >
+}
+
+interface KafkajsRecords {
+  topic: string
+  acks?: number
+  messages: {
+    key: Buffer | null
+    value: Buffer | null
+    headers?: Record<string, Buffer>
+    partition?: number
+    timestamp?: string
+  }[]
+}
+
+interface KafkajsProducer {
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+  send(records: KafkajsRecords): Promise<unknown>
+  transaction(): Promise<KafkajsTransaction>
+}
+
+interface KafkajsTransaction {
+  send(records: KafkajsRecords): Promise<unknown>
+  sendOffsets(options: {
+    consumerGroupId: string
+    topics: { topic: string; partitions: { partition: number; offset: string }[] }[]
+  }): Promise<void>
+  commit(): Promise<void>
+  abort(): Promise<void>
+}
+
+const SESSION_TIMEOUT_MS = 30_000
+const HEARTBEAT_INTERVAL_MS = 3_000
+const MAX_WAIT_MS = 500
+const TRANSACTION_TIMEOUT_MS = 60_000
+/** INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: the second one kafkajs does not know by name. */
+const FENCED_CODES: ReadonlySet<unknown> = new Set([47, 90])
+const UNKNOWN_TOPIC = 'UNKNOWN_TOPIC_OR_PARTITION'
+
+/**
+ * Makes a Kafka client for `kafkaSource` and `kafkaSink` of an instance of `Kafka` of kafkajs, with its brokers, TLS and credentials. Readers are
+ * members of groups named `GROUP.holdfast.UUID`, and offsets are committed by transactions of the id `GROUP.holdfast.offsets`: where
+ * the brokers have access control, they must allow both.
+ *
+ * @example const client = kafkajsClient(new Kafka({ brokers: ['localhost:9092'] }))
+ */
+export function kafkajsClient(kafka: Kafkajs): KafkaClient {
+  return new KafkajsClient(kafka)
+}
+
+class KafkajsClient implements KafkaClient, KafkaTransactions {
+  readonly name = 'kafkajs'
+  readonly transactions: KafkaTransactions = this
+  readonly #kafka: Kafkajs
+  #admin: Promise<KafkajsAdmin> | undefined
+  /** By topic and partition, as they were when the topic was described last. */
+  readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
+  /** By group: for its offsets. */
+  readonly #offsetProducers = new Map<string, Promise<KafkajsProducer>>()
+  /** A transaction at a time. */
+  #committing: Promise<void> = Promise.resolve()
+
+  constructor(kafka: Kafkajs) {
+    this.#kafka = kafka
+  }
+
+  async describe(topic: string): Promise<KafkaTopic> {
+    const admin = await this.#connectedAdmin()
+    const found = await admin.fetchTopicOffsets(topic).catch((error: unknown) => {
+      if (isOfType(error, UNKNOWN_TOPIC))
+        throw invalidArgument('options.topic', `must be a topic of the brokers: ${topic} is none`)
+      throw error
+    })
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const leaders = topics[0]?.partitions.map(({ partitionId, leader }) => [partitionId, leader] as const)
+    this.#leaders.set(topic, new Map(leaders))
+    const partitions = found
+      .map(({ partition, low, high }) => ({ partition, first: Number(low), end: Number(high) }))
+      .sort((left, right) => left.partition - right.partition)
+    return { id: undefined, partitions }
+  }
+
+  async openReader({
+    topic,
+    groupId,
+    maxPartitionBytes,
+    lookEveryMs,
+  }: KafkaReaderOptions): Promise<KafkaReader> {
+    const consumer = this.#kafka.consumer({
+      groupId: `${groupId}.holdfast.${randomUUID()}`,
+      readUncommitted: false,
+      allowAutoTopicCreation: false,
+      maxWaitTimeInMs: MAX_WAIT_MS,
+      maxBytesPerPartition: maxPartitionBytes,
+      sessionTimeout: SESSION_TIMEOUT_MS,
+      heartbeatInterval: HEARTBEAT_INTERVAL_MS,
+      metadataMaxAge: lookEveryMs,
+      retry: { restartOnFailure: async () => true },
+    })
+    return await KafkajsReader.open(consumer, topic, (partition) => this.#leaders.get(topic)?.get(partition))
+  }
+
+  commitOffsets(groupId: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void> {
+    const commit = async () => {
+      const producer = await this.#offsetProducer(groupId)
+      try {
+        const transaction = await producer.transaction()
+        const partitions = Array.from(offsets, ([partition, offset]) => ({ partition, offset: `${offset}` }))
+        await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic, partitions }] })
+        await transaction.commit()
+      } catch (error) {
+        // A transaction that has failed cannot be gone on from; the next one begins with a producer of its own.
+        this.#offsetProducers.delete(groupId)
+        await producer.disconnect().catch(() => {})
+        throw error
+      }
+    }
+    this.#committing = this.#committing.catch(() => {}).then(commit)
+    return this.#committing
+  }
+
+  async openProducer(): Promise<KafkaProducer> {
+    const producer = this.#kafka.producer({ allowAutoTopicCreation: false })
+    await producer.connect()
+    return {
+      send: async (topic, messages) => void (await producer.send(recordsOf(topic, messages))),
+      close: () => producer.disconnect(),
+    }
+  }
+
+  async open(transactionalId: string): Promise<KafkaTransactionalProducer> {
+    const producer = await this.#connectedProducer(transactionalId)
+    try {
+      // The first transaction asks for the id, by which everybody else is fenced off.
+      await (await producer.transaction()).abort()
+    } catch (error) {
+      await producer.disconnect().catch(() => {})
+      throw error
+    }
+    return {
+      begin: async () => transactionOf(await producer.transaction()),
+      close: () => producer.disconnect(),
+    }
+  }
+
+  async readMark(groupId: string, topic: string): Promise<number | undefined> {
+    const admin = await this.#connectedAdmin()
+    const [found] = await admin.fetchOffsets({ groupId, topics: [topic] })
+    const offset = Number(found?.partitions.find(({ partition }) => partition === 0)?.offset ?? -1)
+    return offset < 0 ? undefined : offset
+  }
+
+  isFenced(error: unknown): boolean {
+    return someCause(error, ({ code }) => FENCED_CODES.has(code))
+  }
+
+  async close(): Promise<void> {
+    const admin = this.#admin
+    const producers = [...this.#offsetProducers.values()]
+    this.#admin = undefined
+    this.#offsetProducers.clear()
+    await this.#committing.catch(() => {})
+    const connected = [admin, ...producers].filter((each) => each !== undefined)
+    await Promise.allSettled(connected.map(async (each) => (await each).disconnect()))
+  }
+
+  #connectedAdmin(): Promise<KafkajsAdmin> {
+    const connect = async () => {
+      const admin = this.#kafka.admin()
+      await admin.connect()
+      return admin
+    }
+    this.#admin ??= connect().catch((error: unknown) => {
+      this.#admin = undefined
+      throw error
+    })
+    return this.#admin
+  }
+
+  #offsetProducer(groupId: string): Promise<KafkajsProducer> {
+    const known = this.#offsetProducers.get(groupId)
+    if (known !== undefined) return known
+    const connecting = this.#connectedProducer(`${groupId}.holdfast.offsets`)
+    this.#offsetProducers.set(groupId, connecting)
+    connecting.catch(() => this.#offsetProducers.delete(groupId))
+    return connecting
+  }
+
+  async #connectedProducer(transactionalId: string): Promise<KafkajsProducer> {
+    const producer = this.#kafka.producer({
+      allowAutoTopicCreation: false,
+      idempotent: true,
+      transactionalId,
+      maxInFlightRequests: 1,
+      transactionTimeout: TRANSACTION_TIMEOUT_MS,
+    })
+    await producer.connect()
+    return producer
+  }
+}
+
+function transactionOf(transaction: KafkajsTransaction): KafkaTransaction {
+  return {
+    send: async (topic, messages) => void (await transaction.send(recordsOf(topic, messages))),
+    setMark: ({ groupId, topic, offset }: KafkaMark) =>
+      transaction.sendOffsets({
+        consumerGroupId: groupId,
+        topics: [{ topic, partitions: [{ partition: 0, offset: `${offset}` }] }],
+      }),
+    commit: () => transaction.commit(),
+    abort: () => transaction.abort(),
+  }
+}
+
+function recordsOf(topic: string, messages: readonly KafkaOutput[]): KafkajsRecords {
+  return {
+    topic,
+    acks: -1,
+    messages: messages.map(({ key, value, headers, partition, timestampMs }) => ({
+      key: bufferOf(key) ?? null,
+      value: bufferOf(value) ?? null,
+      ...(headers !== undefined && {
+        headers: Object.fromEntries(
+          Object.entries(headers).map(([name, text]) => [name, bufferOf(text) as Buffer]),
+        ),
+      }),
+      ...(partition !== undefined && { partition }),
+      ...(timestampMs !== undefined && { timestamp: `${timestampMs}` }),
+    })),
+  }
+}
+
+interface KafkajsError {
+  readonly type?: unknown
+  readonly code?: unknown
+  readonly cause?: unknown
+}
+
+const isOfType = (error: unknown, type: string) => someCause(error, (each) => each.type === type)
+
+/** Whether an error, or one of those that it comes from, is such a one. */
+function someCause(error: unknown, isSuch: (error: KafkajsError) => boolean): boolean {
+  let each = error as KafkajsError | undefined
+  for (let depth = 0; depth < 10 && typeof each === 'object' && each !== null; depth++) {
+    if (isSuch(each)) return true
+    each = each.cause as KafkajsError | undefined
+  }
+  return false
+}

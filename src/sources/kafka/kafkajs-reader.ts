@@ -1,0 +1,319 @@
+import { pauseUnless } from '../../base/clock.js'
+import type { KafkaFetched, KafkaFetchRequest, KafkaMessage, KafkaReader } from './kafka-client.js'
+
+interface KafkajsMessage {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly timestamp: string
+  readonly offset: string
+  readonly headers?: { readonly [name: string]: Buffer | string | (Buffer | string)[] | undefined }
+}
+
+export interface KafkajsEachBatch {
+  readonly batch: {
+    readonly topic: string
+    readonly partition: number
+    /** The offset that was asked for. Its types do not have it. */
+    readonly fetchedOffset?: string
+    readonly highWatermark: string
+    readonly messages: readonly KafkajsMessage[]
+    lastOffset(): string
+  }
+  resolveOffset(offset: string): void
+  heartbeat(): Promise<void>
+  isRunning(): boolean
+}
+
+interface ProcessedBatch {
+  readonly partition: number
+  readonly batchSize: number
+  readonly firstOffset: string | null
+  readonly lastOffset: string | null
+}
+
+interface KafkajsEvent {
+  readonly payload: object
+}
+
+/** What is used of a consumer of kafkajs. */
+export interface KafkajsConsumer {
+  readonly events: {
+    readonly GROUP_JOIN: 'consumer.group_join'
+    readonly FETCH: 'consumer.fetch'
+    readonly CRASH: 'consumer.crash'
+    readonly END_BATCH_PROCESS: 'consumer.end_batch_process'
+  }
+  connect(): Promise<void>
+  disconnect(): Promise<void>
+  subscribe(options: { topics: string[]; fromBeginning: boolean }): Promise<void>
+  run(options: {
+    autoCommit: boolean
+    eachBatchAutoResolve: boolean
+    eachBatch: (payload: KafkajsEachBatch) => Promise<void>
+  }): Promise<void>
+  seek(place: { topic: string; partition: number; offset: string }): void
+  pause(topics: { topic: string; partitions: number[] }[]): void
+  resume(topics: { topic: string; partitions: number[] }[]): void
+  on(
+    event: KafkajsConsumer['events'][keyof KafkajsConsumer['events']],
+    listener: (event: KafkajsEvent) => void,
+  ): unknown
+}
+
+/** While it waits for room, a member of a group must be heard of. */
+const HEARTBEAT_MS = 1_000
+
+/** What is known of a partition. */
+interface Due {
+  /** The offset that is due next from the client; `NaN` where that has gone on elsewhere. */
+  next: number
+  /** What has come and was not fetched. */
+  arrived: KafkaFetched | undefined
+  isPaused: boolean
+  /** The broker was asked whether `next` is there, and it is. */
+  isVerified: boolean
+  /** Since the broker was asked last: whether something has come. */
+  hasCome: boolean
+  /** It was asked at its broker, and had nothing. */
+  hasNothing: boolean
+}
+
+/** Pulls from a consumer that pushes. */
+export class KafkajsReader implements KafkaReader {
+  readonly #consumer: KafkajsConsumer
+  readonly #topic: string
+  readonly #leaderOf: (partition: number) => number | undefined
+  readonly #due = new Map<number, Due>()
+  readonly #closing = new AbortController()
+  #failure: { readonly error: unknown } | undefined
+  /** Ends the waits for something to arrive, and for it to be fetched. */
+  readonly #waiting = new Set<() => void>()
+
+  private constructor(
+    consumer: KafkajsConsumer,
+    topic: string,
+    leaderOf: (partition: number) => number | undefined,
+  ) {
+    this.#consumer = consumer
+    this.#topic = topic
+    this.#leaderOf = leaderOf
+  }
+
+  /** `leaderOf` names the broker that a partition is read at. */
+  static async open(
+    consumer: KafkajsConsumer,
+    topic: string,
+    leaderOf: (partition: number) => number | undefined,
+  ): Promise<KafkajsReader> {
+    const reader = new KafkajsReader(consumer, topic, leaderOf)
+    try {
+      await reader.#start()
+      return reader
+    } catch (error) {
+      await reader.close().catch(() => {})
+      throw error
+    }
+  }
+
+  async #start(): Promise<void> {
+    const consumer = this.#consumer
+    const { GROUP_JOIN, FETCH, CRASH, END_BATCH_PROCESS } = consumer.events
+    await consumer.connect()
+    await consumer.subscribe({ topics: [this.#topic], fromBeginning: true })
+    // A member of the group that joins again has forgotten where it was.
+    consumer.on(GROUP_JOIN, () => this.#seekAll())
+    consumer.on(FETCH, ({ payload }) => this.#onFetch((payload as { readonly nodeId: number }).nodeId))
+    consumer.on(CRASH, ({ payload }) => {
+      const { error, restart } = payload as { readonly error: unknown; readonly restart: boolean }
+      // Where it restarts by itself, silence tells how long that takes.
+      if (restart) return
+      this.#failure = { error }
+      this.#wake()
+    })
+    consumer.on(END_BATCH_PROCESS, ({ payload }) => this.#onProcessed(payload as ProcessedBatch))
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      eachBatch: (payload) => this.#onBatch(payload),
+    })
+  }
+
+  async fetch({ from, waitMs }: KafkaFetchRequest): Promise<readonly KafkaFetched[]> {
+    for (const [partition, offset] of from) this.#want(partition, offset)
+    const endMs = performance.now() + waitMs
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure.error
+      const fetched = this.#take(from)
+      const leftMs = endMs - performance.now()
+      if (fetched.length > 0 || leftMs <= 0 || this.#closing.signal.aborted) return fetched
+      await this.#news(leftMs)
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    this.#wake()
+    await this.#consumer.disconnect()
+  }
+
+  #want(partition: number, offset: number): void {
+    const due = this.#due.get(partition)
+    if (due !== undefined && (due.arrived !== undefined || due.next === offset)) return
+    const isVerified = due !== undefined
+    const isPaused = due?.isPaused ?? false
+    const flags = { arrived: undefined, isPaused, isVerified, hasCome: true, hasNothing: false }
+    this.#due.set(partition, { next: offset, ...flags })
+    this.#seek(partition, offset)
+    this.#resume(partition)
+  }
+
+  #take(from: ReadonlyMap<number, number>): KafkaFetched[] {
+    const fetched: KafkaFetched[] = []
+    for (const partition of from.keys()) {
+      const due = this.#due.get(partition)
+      if (due?.arrived !== undefined) {
+        fetched.push(due.arrived)
+        due.arrived = undefined
+        if (due.isPaused && !Number.isNaN(due.next)) this.#resume(partition)
+      } else if (due?.hasNothing === true) {
+        fetched.push({ partition, messages: [], next: due.next, isAtEnd: true })
+        due.hasNothing = false
+      }
+    }
+    if (fetched.length > 0) this.#wake()
+    return fetched
+  }
+
+  async #onBatch({ batch, resolveOffset, heartbeat, isRunning }: KafkajsEachBatch): Promise<void> {
+    const { partition, fetchedOffset, highWatermark } = batch
+    const due = this.#due.get(partition)
+    if (due === undefined || Number.isNaN(due.next)) {
+      this.#pause(partition)
+      return
+    }
+    due.hasCome = true
+    if (Number(fetchedOffset) > due.next || Number(highWatermark) < due.next) {
+      this.#loseTrack(partition, due)
+      return
+    }
+    const messages = batch.messages.filter(({ offset }) => Number(offset) >= due.next)
+    const next = Number(batch.lastOffset()) + 1
+    this.#arrive(
+      partition,
+      due,
+      messages.map((message) => messageOf(this.#topic, partition, message)),
+      next,
+    )
+    resolveOffset(batch.lastOffset())
+    // Nobody takes it: the job is busy, or wants nothing of this partition for a while.
+    await this.#untilTaken(due, HEARTBEAT_MS)
+    if (due.arrived !== undefined) this.#pause(partition)
+    if (isRunning()) await heartbeat()
+  }
+
+  /** A batch of which nothing is told, as all of it was filtered out. */
+  #onProcessed({ partition, batchSize, firstOffset, lastOffset }: ProcessedBatch): void {
+    const due = this.#due.get(partition)
+    if (batchSize > 0 || due === undefined || Number.isNaN(due.next) || lastOffset === null) return
+    due.hasCome = true
+    // A gap: what was compacted away, or what the client has passed over by itself.
+    if (firstOffset !== null && Number(firstOffset) > due.next && !due.isVerified)
+      this.#loseTrack(partition, due)
+    else this.#arrive(partition, due, [], Number(lastOffset) + 1)
+  }
+
+  #arrive(partition: number, due: Due, messages: readonly KafkaMessage[], next: number): void {
+    if (next <= due.next) return
+    const before = due.arrived?.messages ?? []
+    const all = before.length === 0 ? messages : [...before, ...messages]
+    due.arrived = { partition, messages: all, next, isAtEnd: false }
+    due.next = next
+    due.isVerified = false
+    this.#wake()
+  }
+
+  /** The client has gone on elsewhere: whoever fetches looks whether the offset is there. */
+  #loseTrack(partition: number, due: Due): void {
+    const { arrived, next } = due
+    due.arrived = arrived ?? { partition, messages: [], next, isAtEnd: false, isOutOfRange: true }
+    due.next = Number.NaN
+    this.#pause(partition)
+    this.#wake()
+  }
+
+  /** Partitions of a broker that has answered. What comes with an answer comes before the next one. */
+  #onFetch(nodeId: number): void {
+    for (const [partition, due] of this.#due) {
+      if (due.isPaused || this.#leaderOf(partition) !== nodeId) continue
+      if (!due.hasCome && due.arrived === undefined) due.hasNothing = true
+      due.hasCome = false
+    }
+    this.#wake()
+  }
+
+  #seekAll(): void {
+    for (const [partition, { next }] of this.#due) if (!Number.isNaN(next)) this.#seek(partition, next)
+  }
+
+  #seek(partition: number, offset: number): void {
+    this.#consumer.seek({ topic: this.#topic, partition, offset: `${offset}` })
+  }
+
+  #pause(partition: number): void {
+    const due = this.#due.get(partition)
+    if (due !== undefined) due.isPaused = true
+    this.#consumer.pause([{ topic: this.#topic, partitions: [partition] }])
+  }
+
+  #resume(partition: number): void {
+    const due = this.#due.get(partition)
+    if (due !== undefined) due.isPaused = false
+    this.#consumer.resume([{ topic: this.#topic, partitions: [partition] }])
+  }
+
+  async #untilTaken(due: Due, limitMs: number): Promise<void> {
+    const endMs = performance.now() + limitMs
+    for (let leftMs = limitMs; leftMs > 0 && due.arrived !== undefined; leftMs = endMs - performance.now()) {
+      if (this.#closing.signal.aborted) return
+      await this.#news(leftMs)
+    }
+  }
+
+  /** Waits for whatever happens next. */
+  async #news(waitMs: number): Promise<void> {
+    const over = new AbortController()
+    const end = () => over.abort()
+    this.#waiting.add(end)
+    await pauseUnless(over.signal, waitMs)
+    this.#waiting.delete(end)
+  }
+
+  #wake(): void {
+    for (const end of this.#waiting) end()
+  }
+}
+
+function messageOf(topic: string, partition: number, message: KafkajsMessage): KafkaMessage {
+  const { offset, timestamp, key, value, headers } = message
+  return {
+    topic,
+    partition,
+    offset: Number(offset),
+    timestampMs: Number(timestamp),
+    key: key ?? undefined,
+    value: value ?? undefined,
+    headers: headers === undefined ? NO_HEADERS : headersOf(headers),
+  }
+}
+
+const NO_HEADERS: KafkaMessage['headers'] = Object.freeze({})
+
+function headersOf(given: NonNullable<KafkajsMessage['headers']>): KafkaMessage['headers'] {
+  const headers: [string, Uint8Array][] = []
+  for (const [name, text] of Object.entries(given)) {
+    const last = Array.isArray(text) ? text.at(-1) : text
+    if (last !== undefined) headers.push([name, typeof last === 'string' ? Buffer.from(last) : last])
+  }
+  return headers.length === 0 ? NO_HEADERS : Object.fromEntries(headers)
+}
