@@ -5,8 +5,8 @@ import type { LeaseMark } from '../files/lease-watch.js'
 import { type LeaseGuard, TemporaryFile } from '../files/temporary-file.js'
 import type { ObjectReader, ObjectWriter } from './checkpoint-storage.js'
 import { FileObjectReader } from './file-object-reader.js'
-import { FileObjectWriter } from './file-object-writer.js'
-import { checkMaxBytes } from './object-arguments.js'
+import { checkMaxBytes, publishedBefore } from './object-arguments.js'
+import { StepwiseWriter } from './stepwise-writer.js'
 
 /** What another thread needs to write under a lease. */
 export interface SharedLease {
@@ -21,7 +21,14 @@ export async function createObject(
   guard: LeaseGuard,
 ): Promise<ObjectWriter> {
   checkObjectName(name)
-  return new FileObjectWriter(directory, name, await TemporaryFile.create(directory), guard)
+  const file = await TemporaryFile.create(directory)
+  return new StepwiseWriter(directory.storageName, name, {
+    write: (bytes) => file.write(bytes),
+    publish: async () => {
+      if (!(await file.publishAs(name, guard))) throw publishedBefore(directory.pathOf(name))
+    },
+    discard: () => file.discard(),
+  })
 }
 
 /** A whole small object of a directory; `undefined` where there is none. */

@@ -29,6 +29,9 @@ const rooms: { readonly [folder: string]: Room } = {
   log: { rooms: ['base'], builtins: ['node:crypto', 'node:worker_threads'], packages: [] },
   files: { rooms: ['base'], builtins: 'any', packages: [] },
   storage: { rooms: ['base', 'files'], builtins: 'any', packages: [] },
+  bucket: { rooms: ['storage', 'files', 'base'], builtins: 'any', packages: [] },
+  s3: { rooms: ['bucket', 'base'], builtins: 'any', packages: [] },
+  azure: { rooms: ['bucket', 'base'], builtins: 'any', packages: [] },
   memory: {
     rooms: ['backend', 'log', 'base', 'codec'],
     builtins: [],

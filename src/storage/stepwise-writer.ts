@@ -1,39 +1,44 @@
 import { StateError } from '../base/errors.js'
 import { invalidArgument } from '../base/options.js'
-import type { DurableDirectory } from '../files/durable-directory.js'
 import { afterCleanUp } from '../files/file-failure.js'
-import type { LeaseGuard, TemporaryFile } from '../files/temporary-file.js'
 import type { ObjectWriter } from './checkpoint-storage.js'
-import { checkBytes, publishedBefore } from './object-arguments.js'
+import { checkBytes } from './object-arguments.js'
 
-/** Writes one object through a temporary file. The first failure ends it: later calls reject with the same error. */
-export class FileObjectWriter implements ObjectWriter {
-  readonly #directory: DurableDirectory
+/** An object that nobody sees yet. */
+export interface UnpublishedObject {
+  /** Takes the bytes, all of them, before it resolves. */
+  write(bytes: Uint8Array): Promise<void>
+  /** Gives it its name, durably. */
+  publish(): Promise<void>
+  /** Throws it away. Called also where one of the others has failed, and more than once. */
+  discard(): Promise<void>
+}
+
+/** What every {@link ObjectWriter} does about the order of calls. The first failure ends it: later calls reject with the same error. */
+export class StepwiseWriter implements ObjectWriter {
   readonly #name: string
-  readonly #file: TemporaryFile
-  readonly #guard: LeaseGuard
+  readonly #storage: string
+  readonly #object: UnpublishedObject
   #failure: unknown
   #committed = false
   #aborted = false
   #pending: Promise<void> | undefined
 
-  constructor(directory: DurableDirectory, name: string, file: TemporaryFile, guard: LeaseGuard) {
-    this.#directory = directory
+  /** `storage` and `name` are for messages. */
+  constructor(storage: string, name: string, object: UnpublishedObject) {
+    this.#storage = storage
     this.#name = name
-    this.#file = file
-    this.#guard = guard
+    this.#object = object
   }
 
   async write(bytes: Uint8Array): Promise<void> {
     checkBytes(bytes)
-    await this.#step('write', () => this.#file.write(bytes))
+    await this.#step('write', () => this.#object.write(bytes))
   }
 
   async commit(): Promise<void> {
     await this.#step('commit', async () => {
-      if (!(await this.#file.publishAs(this.#name, this.#guard))) {
-        throw publishedBefore(this.#directory.pathOf(this.#name))
-      }
+      await this.#object.publish()
       this.#committed = true
     })
   }
@@ -43,7 +48,7 @@ export class FileObjectWriter implements ObjectWriter {
     await this.#pending?.catch(() => undefined)
     if (this.#committed) return
     this.#aborted = true
-    await this.#file.discard()
+    await this.#object.discard()
   }
 
   async #step(method: string, work: () => Promise<void>): Promise<void> {
@@ -65,7 +70,7 @@ export class FileObjectWriter implements ObjectWriter {
     try {
       await work()
     } catch (error) {
-      this.#failure = await afterCleanUp(error, this.#directory.storageName, () => this.#file.discard())
+      this.#failure = await afterCleanUp(error, this.#storage, () => this.#object.discard())
       throw this.#failure
     }
   }
