@@ -47,6 +47,7 @@ export type { ArchiveListOptions, ArchiveOptions } from './checkpoint/archive/ch
 export { CheckpointArchive } from './checkpoint/archive/checkpoint-archive.js'
 export type { CheckpointReader } from './checkpoint/archive/checkpoint-reader.js'
 export type { CheckpointDifference, DifferingEntry } from './checkpoint/archive/differences.js'
+export type { LostStretch, SalvageOptions } from './checkpoint/archive/salvage.js'
 export { CheckpointCoordinator } from './checkpoint/coordinator/checkpoint-coordinator.js'
 export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator/coordinator-options.js'
 export type { Manifest, ManifestSegment } from './checkpoint/format/manifest.js'

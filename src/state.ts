@@ -13,6 +13,7 @@ export type {
 } from './state/codec/codec.js'
 export { none, optional, tuple } from './state/codec/composite.js'
 export { json, type StandardSchema } from './state/codec/json.js'
+export { bytesOfHex, fromJson, hexOf, toJson } from './state/codec/json-form.js'
 export { messagePack } from './state/codec/message-pack.js'
 export type { NumberCodec } from './state/codec/numbers.js'
 export { bigint64, bool, date, enumeration, float64, int32, int64, uint32 } from './state/codec/numbers.js'
@@ -71,10 +72,12 @@ export {
   type DescribedState,
   describe,
   EntryDecoder,
+  type FurtherCodecs,
   type ReadCheckpointOptions,
   readCheckpoint,
 } from './state/schema/describe.js'
-export type { RecordedSchema } from './state/schema/recorded-schema.js'
+export { EntryEncoder, type JsonEntry } from './state/schema/encode-entry.js'
+export { decodeSchema, type RecordedSchema } from './state/schema/recorded-schema.js'
 export { checkSchema, schemaFile } from './state/schema/schema-file.js'
 export {
   type BoundStateOf,

@@ -44,6 +44,7 @@ export {
   type WindowJoinOptions,
   windowJoin,
 } from './window/join/window-join.js'
+export { windowCodecOf } from './window/window-codec.js'
 export {
   type LateEvent,
   type Pane,

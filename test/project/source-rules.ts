@@ -60,6 +60,27 @@ const rooms: { readonly [folder: string]: Room } = {
   },
   // One folder for each outside system; clients are the caller's, so no package is imported.
   sources: { rooms: ['job', 'base'], builtins: 'any', packages: [] },
+  // Tools stand on what everybody can import.
+  cli: {
+    rooms: [
+      'index.ts',
+      'engine.ts',
+      'lmdb.ts',
+      'state.ts',
+      'window.ts',
+      'checkpoint/format/holdfast-version.ts',
+    ],
+    builtins: 'any',
+    packages: [
+      'commander',
+      'cli-table3',
+      'cli-progress',
+      'csv-stringify/sync',
+      'hyparquet-writer',
+      'lz4-napi',
+      'lmdb',
+    ],
+  },
   testing: { rooms: 'any', builtins: 'any', packages: [] },
 }
 
@@ -91,7 +112,7 @@ function forbiddenRoom(source: SourceFile, room: Room, { specifier }: Reference)
   const folder = folderOf(target)
   if (target.startsWith('..')) return `${specifier} is outside src/`
   if (isTest(target)) return `${specifier} is a test`
-  if (folder === '') return `${specifier} is an entry file`
+  if (folder === '' && !room.rooms.includes(target)) return `${specifier} is an entry file`
   if (folder === folderOf(source.path) || room.rooms === 'any') return undefined
   if (room.rooms.includes(folder) || room.rooms.includes(target)) return undefined
   return `${folderOf(source.path)} may not import ${target}`

@@ -22,6 +22,7 @@ import { type CheckpointDifference, differences } from './differences.js'
 import { asTemporaryOwner, type LeasedStorage } from './leased-storage.js'
 import type { Access } from './open-segments.js'
 import { removeCheckpoint } from './remove-checkpoint.js'
+import { type SalvageOptions, salvaged } from './salvage.js'
 
 export interface ArchiveOptions {
   readonly logger?: Logger
@@ -37,6 +38,7 @@ export interface ArchiveListOptions extends CheckpointOptions {
 
 const archiveRules = { logger: hasMethods('debug', 'info', 'warn', 'error') }
 const callRules = { signal: rules.signal }
+const salvageRules = { signal: rules.signal, onLost: rules.function }
 const listRules = { signal: rules.signal, onSkipped: rules.function }
 
 /**
@@ -156,6 +158,21 @@ export class CheckpointArchive {
    */
   diff(id: string, otherId: string, range?: ScanRange): AsyncIterableIterator<CheckpointDifference> {
     return this.#diff(id, otherId, capturedInterval(range))
+  }
+
+  /**
+   * What can still be read of a damaged checkpoint, as blocks in key order; what cannot is told to `onLost`. Where changes of a delta
+   * are lost, older entries come out in their stretch. It is for people who decide what to do with it: a restore takes all or
+   * nothing. `CORRUPTION` where the manifest is damaged.
+   */
+  salvage(id: string, options: SalvageOptions = {}): AsyncIterableIterator<EntryBlock> {
+    rejectViolations(violationsOf(options, salvageRules))
+    return this.#salvage(checkedSequence(id), options)
+  }
+
+  async *#salvage(sequence: number, options: SalvageOptions): AsyncGenerator<EntryBlock, void, undefined> {
+    const { manifest } = await this.#catalog.requiredManifest(sequence)
+    yield* salvaged(this.#storage, manifest, options)
   }
 
   /**

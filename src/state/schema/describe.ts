@@ -2,8 +2,9 @@
 
 import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import type { Entry, ScanRange } from '../../backend/types.js'
-import { reasonOf, StateError } from '../../base/errors.js'
+import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
+import { bytes } from '../codec/byte-strings.js'
 import { ByteReader } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
 import { codecOf, keyCodecOf } from '../codec/codec-of.js'
@@ -53,6 +54,8 @@ export interface DecodedEntry {
   /** Of an element of a list: its place. */
   readonly place?: number
   readonly value: unknown
+  /** The codec of the values is one that only a program knows: `value` is their bytes. */
+  readonly isUndecoded?: true
   /** Of a state that expires by event time: when. */
   readonly expiresAtMs?: number
 }
@@ -145,16 +148,21 @@ interface Decoding {
   readonly name: string
   readonly form: RecordedForm | RecordedGeneration
   readonly key: KeyCodec<unknown>
-  readonly codec: Codec<unknown>
+  /** `undefined`: nobody here knows it. */
+  readonly codec: Codec<unknown> | undefined
   readonly mapKey: KeyCodec<unknown> | undefined
 }
+
+/** Codecs of values that the typed state itself does not know, by descriptor: those of windows (`windowCodecOf` of holdfast/window). */
+export type FurtherCodecs = (descriptor: JsonValue) => Codec<unknown> | undefined
 
 /** Turns stored entries into values by what is recorded. */
 export class EntryDecoder {
   readonly schema: RecordedSchema
   readonly #byId = new Map<number, Decoding>()
 
-  constructor(schema: RecordedSchema) {
+  /** Values of a codec that neither this version nor `further` knows come as bytes, and say so. `INCOMPATIBLE` for such a key. */
+  constructor(schema: RecordedSchema, further: FurtherCodecs = () => undefined) {
     this.schema = schema
     for (const state of schema.states) {
       for (const form of [state, ...(state.former ?? [])] as (RecordedForm | RecordedGeneration)[]) {
@@ -163,7 +171,7 @@ export class EntryDecoder {
           name: state.name,
           form,
           key: keyCodecOf(key) as unknown as KeyCodec<unknown>,
-          codec: codecOf(form.codec) as unknown as Codec<unknown>,
+          codec: further(form.codec) ?? knownCodecOf(form.codec),
           mapKey:
             form.mapKey === undefined ? undefined : (keyCodecOf(form.mapKey) as unknown as KeyCodec<unknown>),
         })
@@ -185,6 +193,15 @@ export class EntryDecoder {
   }
 }
 
+function knownCodecOf(descriptor: JsonValue): Codec<unknown> | undefined {
+  try {
+    return codecOf(descriptor) as unknown as Codec<unknown>
+  } catch (error) {
+    if (isStateError(error, 'INCOMPATIBLE')) return undefined
+    throw error
+  }
+}
+
 function decodeAs({ name, form, key, codec, mapKey }: Decoding, storedKey: Uint8Array, value: Uint8Array) {
   const reader = readerBehindPrefix(storedKey)
   const { kind, version = 1 } = form
@@ -200,6 +217,9 @@ function decodeAs({ name, form, key, codec, mapKey }: Decoding, storedKey: Uint8
   reader.assertEnd()
   const from = new ByteReader().fromBytes(value)
   const expiry = isStamped(form) ? { expiresAtMs: int64.load(from.view, from.take(STAMP_BYTES)) } : {}
+  if (codec === undefined) {
+    return { ...decoded, ...part, value: bytes.read(from), isUndecoded: true as const, ...expiry }
+  }
   const read = codec.read(from)
   from.assertEnd()
   return { ...decoded, ...part, value: read, ...expiry }

@@ -1,0 +1,41 @@
+import type { CommandContext } from '../context.js'
+import { entriesIn, openEntries } from '../entries.js'
+import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { ExitStatus } from '../outcome.js'
+import { openPlace } from '../place.js'
+import { EntryDisplay } from '../shown-entry.js'
+
+interface CountOptions extends RangeOptions {
+  readonly id?: string
+  readonly state?: string
+}
+
+/** How many entries there are, of a state or in a range: of a whole checkpoint as its manifest says it. */
+export async function count(
+  { terminal, signal }: CommandContext,
+  path: string,
+  options: CountOptions,
+): Promise<number> {
+  const place = await openPlace(path)
+  const entries = await openEntries(place, options.id)
+  try {
+    const { state } = options
+    if (state !== undefined) checkState(entries, state)
+    const range = intervalFrom(options)
+    const isWhole = state === undefined && range.gte === undefined && range.lt === undefined
+    let counted = 0
+    if (isWhole && place.kind === 'checkpoints') {
+      counted = entries.entryCount
+    } else {
+      const display = new EntryDisplay(state === undefined ? undefined : entries.schema, 'auto')
+      for await (const entry of entriesIn(entries, range, signal)) {
+        if (state === undefined || display.stateOf(entry) === state) counted++
+      }
+    }
+    if (terminal.json) await terminal.object({ count: counted })
+    else await terminal.line(String(counted))
+    return ExitStatus.ok
+  } finally {
+    await entries.close()
+  }
+}

@@ -1,0 +1,108 @@
+import { hexOf } from '../../state.js'
+import { columnsOf } from '../columns.js'
+import type { CommandContext } from '../context.js'
+import { entriesIn, type OpenEntries, openEntries } from '../entries.js'
+import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { ExitStatus, UsageError } from '../outcome.js'
+import { type Output, openOutput } from '../output-file.js'
+import { openPlace } from '../place.js'
+import { EntryDisplay, type ShownEntry } from '../shown-entry.js'
+import { countText } from '../units.js'
+
+interface ExportOptions extends RangeOptions {
+  readonly id?: string
+  readonly state?: string
+  readonly format: 'ndjson' | 'csv' | 'parquet'
+  readonly raw?: boolean
+}
+
+/** Rows that are written at a time, as a piece of CSV or a row group of Parquet. */
+const ROWS_AT_A_TIME = 20_000
+
+/** All entries into a file, which has its name only when it is whole. */
+export async function exportEntries(
+  context: CommandContext,
+  path: string,
+  file: string | undefined,
+  options: ExportOptions,
+): Promise<number> {
+  const { terminal, signal } = context
+  const { format, state, raw = false } = options
+  if (raw && format !== 'ndjson') throw new UsageError('--raw goes with --format ndjson')
+  if (raw && state !== undefined) throw new UsageError('--raw is for all states')
+  const entries = await openEntries(await openPlace(path), options.id)
+  try {
+    if (state !== undefined) checkState(entries, state)
+    const output = await openOutput(file, terminal)
+    const progress = await terminal.progress('exporting', entries.entryCount)
+    let exported = 0
+    const onRow = () => progress.advance(++exported)
+    try {
+      if (raw) await writeRaw(entries, output, options, signal, onRow)
+      else await writeShown(shownEntries(entries, options, signal, onRow), entries, output, options)
+      await output.commit()
+    } catch (error) {
+      await output.abort()
+      throw error
+    } finally {
+      progress.end()
+    }
+    if (file !== undefined) terminal.note(`${countText(exported)} entries of ${entries.label} are in ${file}`)
+    return ExitStatus.ok
+  } finally {
+    await entries.close()
+  }
+}
+
+async function writeRaw(
+  entries: OpenEntries,
+  output: Output,
+  options: ExportOptions,
+  signal: AbortSignal,
+  onRow: () => void,
+): Promise<void> {
+  for await (const { key, value, expiresAtMs } of entriesIn(entries, intervalFrom(options), signal)) {
+    const expiry = expiresAtMs === Infinity ? {} : { expiresAtMs }
+    await output.write(`${JSON.stringify({ key: hexOf(key), value: hexOf(value), ...expiry })}\n`)
+    onRow()
+  }
+}
+
+async function* shownEntries(
+  entries: OpenEntries,
+  options: ExportOptions,
+  signal: AbortSignal,
+  onRow: () => void,
+): AsyncGenerator<ShownEntry, void, undefined> {
+  const display = new EntryDisplay(entries.schema, 'auto')
+  for await (const entry of entriesIn(entries, intervalFrom(options), signal)) {
+    const shown = display.shown(entry)
+    if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue
+    yield shown
+    onRow()
+  }
+}
+
+async function writeShown(
+  shown: AsyncIterable<ShownEntry>,
+  entries: OpenEntries,
+  output: Output,
+  { format, state }: ExportOptions,
+): Promise<void> {
+  if (format === 'ndjson') {
+    for await (const entry of shown) await output.write(`${JSON.stringify(entry)}\n`)
+    return
+  }
+  const columns = columnsOf(entries.schema, state)
+  const { csvWriter, parquetWriter } = await import('../table-files.js')
+  const writer = format === 'csv' ? await csvWriter(output, columns) : await parquetWriter(output, columns)
+  let rows: ShownEntry[] = []
+  for await (const entry of shown) {
+    rows.push(entry)
+    if (rows.length < ROWS_AT_A_TIME) continue
+    await writer.rows(rows)
+    rows = []
+  }
+  if (rows.length > 0) await writer.rows(rows)
+  await writer.end()
+}

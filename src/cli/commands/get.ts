@@ -1,0 +1,40 @@
+import type { CommandContext } from '../context.js'
+import { openEntries } from '../entries.js'
+import { keyFrom } from '../key-arguments.js'
+import { ExitStatus } from '../outcome.js'
+import { openPlace } from '../place.js'
+import { asCell, checkedForm, EntryDisplay } from '../shown-entry.js'
+
+interface GetOptions {
+  readonly id?: string
+  readonly state?: string
+  readonly mapKey?: string
+  readonly show: string
+}
+
+/** The value of a key. That there is none is a finding. */
+export async function get(
+  { terminal }: CommandContext,
+  path: string,
+  key: string,
+  options: GetOptions,
+): Promise<number> {
+  const entries = await openEntries(await openPlace(path), options.id)
+  try {
+    const stored = keyFrom(entries, key, options.state, options.mapKey)
+    const value = await entries.get(stored)
+    if (value === undefined) {
+      terminal.note(`${entries.label} has no entry for ${key}`)
+      return ExitStatus.finding
+    }
+    const form = checkedForm(options.show)
+    const found = { key: stored, value, expiresAtMs: Infinity }
+    const shown =
+      new EntryDisplay(entries.schema, form).shown(found) ?? new EntryDisplay(undefined, form).shown(found)
+    if (terminal.json) await terminal.object({ ...shown })
+    else await terminal.line(asCell(shown?.value))
+    return ExitStatus.ok
+  } finally {
+    await entries.close()
+  }
+}

@@ -1,0 +1,84 @@
+import { createReadStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { type JsonValue, systemClock } from '../../index.js'
+import { bytesOfHex } from '../../state.js'
+import type { CommandContext } from '../context.js'
+import { ExitStatus, UsageError } from '../outcome.js'
+import { checkpointsAt } from '../place.js'
+import { makeSavepoint } from '../savepoint.js'
+import { countText } from '../units.js'
+
+interface ImportOptions {
+  readonly source?: string
+}
+
+/** Lines after which the store may catch up. */
+const BATCH = 50_000
+
+/** A savepoint of the entries of a file, in whatever order they are there: a store on the disk sorts them. */
+export async function importEntries(
+  { terminal, signal }: CommandContext,
+  file: string,
+  path: string,
+  options: ImportOptions,
+): Promise<number> {
+  const source = options.source === undefined ? undefined : jsonFrom('--source', options.source)
+  const { LmdbStateBackend } = await import('../../lmdb.js')
+  const nowMs = systemClock.now()
+  // Time stands still, so that an entry keeps the time at which it expires.
+  const clock = { now: () => nowMs, setTimer: () => () => {} }
+  const backend = await LmdbStateBackend.temporary({ clock, sweepIntervalMs: Infinity })
+  try {
+    let line = 0
+    const input = file === '-' ? process.stdin : createReadStream(file)
+    for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+      signal.throwIfAborted()
+      line++
+      if (text.trim() === '') continue
+      const { key, value, expiresAtMs } = entryFrom(text, `${file === '-' ? 'stdin' : file}:${line}`)
+      if (expiresAtMs <= nowMs) continue
+      backend.putSync(key, value, expiresAtMs === Infinity ? {} : { ttlMs: expiresAtMs - nowMs })
+      if (line % BATCH === 0) await backend.flush()
+    }
+    const snapshot = backend.snapshotSync()
+    const made = await makeSavepoint(
+      checkpointsAt(path).storage,
+      {
+        backend: 'import',
+        clockMs: snapshot.takenAtMs,
+        source,
+        get: (key) => snapshot.get(key),
+        blocks: snapshot.blocks({ signal }),
+      },
+      signal,
+    )
+    if (terminal.json) await terminal.object({ id: made.id, entryCount: made.entryCount })
+    else await terminal.line(`savepoint ${made.id} in ${path}: ${countText(made.entryCount)} entries`)
+    return ExitStatus.ok
+  } finally {
+    await backend.close()
+  }
+}
+
+function entryFrom(text: string, where: string) {
+  const parsed = jsonFrom(where, text)
+  const { key, value, expiresAtMs = Infinity } = (parsed ?? {}) as { readonly [name: string]: JsonValue }
+  const bytes = { key: hexBytes(key), value: hexBytes(value) }
+  if (bytes.key === undefined || bytes.value === undefined || typeof expiresAtMs !== 'number') {
+    throw new UsageError(
+      `${where} is no line of holdfast export --raw: key and value are 0x and hexadecimal digits`,
+    )
+  }
+  return { key: bytes.key, value: bytes.value, expiresAtMs }
+}
+
+const hexBytes = (text: JsonValue | undefined): Uint8Array | undefined =>
+  typeof text === 'string' ? bytesOfHex(text) : undefined
+
+function jsonFrom(where: string, text: string): JsonValue {
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch (error) {
+    throw new UsageError(`${where} is no JSON: ${(error as Error).message}`)
+  }
+}

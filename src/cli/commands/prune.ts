@@ -1,0 +1,36 @@
+import type { CommandContext } from '../context.js'
+import { ExitStatus } from '../outcome.js'
+import { openCheckpoints } from '../place.js'
+import { bytesText, timeText } from '../units.js'
+import { countFrom } from './scan.js'
+
+interface PruneOptions {
+  readonly keep: string
+  readonly yes?: boolean
+}
+
+/** Removes all checkpoints but the newest ones; savepoints stay. Without `--yes` it only says which. */
+export async function prune(
+  { terminal, signal }: CommandContext,
+  path: string,
+  options: PruneOptions,
+): Promise<number> {
+  const keep = countFrom('--keep', options.keep)
+  const { archive } = await openCheckpoints(path)
+  const checkpoints = (await archive.list({ signal })).filter(({ savepoint }) => !savepoint)
+  const removes = options.yes === true
+  let removed = 0
+  for (const { id, createdAt, sizeBytes } of checkpoints.slice(keep).reverse()) {
+    if (removes && !(await archive.delete(id))) continue
+    removed++
+    if (terminal.json) await terminal.object({ id, removed: removes, sizeBytes })
+    else
+      await terminal.line(
+        `${removes ? 'removed' : 'would remove'}  ${id}  ${timeText(createdAt)}  ${bytesText(sizeBytes)}`,
+      )
+  }
+  if (removed === 0)
+    terminal.note(`there are ${checkpoints.length} checkpoints, none more than the ${keep} to keep`)
+  else if (!removes) terminal.note('nothing was removed; --yes does it')
+  return ExitStatus.ok
+}

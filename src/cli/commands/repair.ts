@@ -1,0 +1,72 @@
+import type { LostStretch } from '../../index.js'
+import { hexOf } from '../../state.js'
+import type { CommandContext } from '../context.js'
+import { ExitStatus } from '../outcome.js'
+import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../place.js'
+import { makeSavepoint } from '../savepoint.js'
+import { textOf } from '../shown-entry.js'
+import { countText } from '../units.js'
+
+interface RepairOptions {
+  readonly to: string
+}
+
+/** Saves what can be read of a damaged checkpoint into a new savepoint. That something is lost is a finding. */
+export async function repair(
+  { terminal, signal }: CommandContext,
+  path: string,
+  id: string | undefined,
+  { to }: RepairOptions,
+): Promise<number> {
+  const place = await openCheckpoints(path)
+  const checkpoint = await chosenCheckpoint(place, id)
+  const { backend, clockMs, source, schema, entryCount } = await place.archive.manifest(checkpoint.id)
+  const lost: LostStretch[] = []
+  const record = schema === undefined ? undefined : new Uint8Array(Buffer.from(JSON.stringify(schema)))
+  const made = await makeSavepoint(
+    checkpointsAt(to).storage,
+    {
+      backend,
+      clockMs,
+      source,
+      // The manifest has what the entry says that describes typed state.
+      get: async () => record,
+      blocks: place.archive.salvage(checkpoint.id, { signal, onLost: (each) => lost.push(each) }),
+    },
+    signal,
+  )
+  if (terminal.json) {
+    await terminal.object({
+      id: made.id,
+      from: checkpoint.id,
+      entryCount: made.entryCount,
+      expected: entryCount,
+      lost: lost.map((each) => ({
+        file: each.file,
+        role: each.role,
+        reason: each.reason,
+        from: keyOrNull(each.from),
+        until: keyOrNull(each.until),
+        entryCount: each.entryCount ?? null,
+      })),
+    })
+  } else {
+    await terminal.line(
+      `savepoint ${made.id} in ${to}: ${countText(made.entryCount)} of ${countText(entryCount)} entries`,
+    )
+    for (const each of lost) await terminal.line(describe(each))
+  }
+  return lost.length === 0 ? ExitStatus.ok : ExitStatus.finding
+}
+
+const keyOrNull = (key: Uint8Array | undefined): string | null => (key === undefined ? null : hexOf(key))
+
+function describe({ file, role, reason, from, until, entryCount }: LostStretch): string {
+  const what =
+    role === 'base' ? 'entries are missing' : 'changes are missing: what is there is older, or was removed'
+  const many = entryCount === undefined ? '' : `${countText(entryCount)} `
+  const stretch = `from ${from === undefined ? 'the first key' : keyText(from)} to ${until === undefined ? 'the last' : `before ${keyText(until)}`}`
+  return `lost: ${many}${what}, ${stretch} (${file}: ${reason})`
+}
+
+const keyText = (key: Uint8Array): string => textOf(key) ?? hexOf(key)

@@ -1,0 +1,97 @@
+import type { CommandContext } from '../context.js'
+import { entriesIn, openEntries } from '../entries.js'
+import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { ExitStatus, UsageError } from '../outcome.js'
+import { openPlace } from '../place.js'
+import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../shown-entry.js'
+import type { Terminal } from '../terminal.js'
+
+interface ScanOptions extends RangeOptions {
+  readonly id?: string
+  readonly state?: string
+  readonly show: string
+  readonly limit?: string
+}
+
+/** What people look at when they gave no limit. */
+const SHOWN_ENTRIES = 100
+
+/** Entries in key order: a table, or with `--json` an object for each. */
+export async function scan(
+  { terminal, signal }: CommandContext,
+  path: string,
+  options: ScanOptions,
+): Promise<number> {
+  const entries = await openEntries(await openPlace(path), options.id)
+  try {
+    if (options.state !== undefined) checkState(entries, options.state)
+    const display = new EntryDisplay(entries.schema, checkedForm(options.show))
+    const limit =
+      options.limit === undefined
+        ? terminal.json
+          ? Infinity
+          : SHOWN_ENTRIES
+        : countFrom('--limit', options.limit)
+    const printer = new EntryPrinter(terminal, display.isTyped)
+    let count = 0
+    let hasMore = false
+    for await (const entry of entriesIn(entries, intervalFrom(options), signal)) {
+      const shown = display.shown(entry)
+      if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue
+      if (count === limit) {
+        hasMore = true
+        break
+      }
+      count++
+      await printer.add(shown)
+    }
+    await printer.end()
+    if (hasMore && !terminal.json) terminal.note(`only the first ${limit} are shown; --limit shows more`)
+    return ExitStatus.ok
+  } finally {
+    await entries.close()
+  }
+}
+
+/** A whole number of at least 0. */
+export function countFrom(option: string, text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`${option} takes a whole number; not ${text}`)
+  return Number(text)
+}
+
+/** Rows that are put into one table: so many at a time, so that any number of them takes little memory. */
+const TABLE_ROWS = 1_000
+
+/** Prints entries: rows of a table, or JSON. */
+export class EntryPrinter {
+  readonly #terminal: Terminal
+  readonly #head: readonly string[]
+  #rows: string[][] = []
+
+  constructor(terminal: Terminal, isTyped: boolean) {
+    this.#terminal = terminal
+    this.#head = isTyped ? ['STATE', 'KEY', 'MAP KEY', 'VALUE', 'EXPIRES'] : ['KEY', 'VALUE', 'EXPIRES']
+  }
+
+  async add(entry: ShownEntry): Promise<void> {
+    if (this.#terminal.json) {
+      await this.#terminal.object({ ...entry })
+      return
+    }
+    const { state, key, mapKey, place, value, expiresAt = '' } = entry
+    const part = place === undefined ? asCell(mapKey) : `#${place}`
+    this.#rows.push(
+      state === undefined
+        ? [asCell(key), asCell(value), expiresAt]
+        : [state, asCell(key), part, asCell(value), expiresAt],
+    )
+    if (this.#rows.length === TABLE_ROWS) await this.end()
+  }
+
+  async end(): Promise<void> {
+    if (this.#terminal.json) return
+    const rows = this.#rows
+    this.#rows = []
+    if (rows.length > 0) await this.#terminal.table(this.#head, rows)
+  }
+}

@@ -1,0 +1,91 @@
+import { type CheckpointMetadata, isStateError } from '../../index.js'
+import type { CommandContext } from '../context.js'
+import { ExitStatus } from '../outcome.js'
+import { type CheckpointPlace, chosenCheckpoint, openPlace } from '../place.js'
+import { bytesText, countText } from '../units.js'
+
+interface VerifyOptions {
+  readonly all?: boolean
+}
+
+/** Reads all of a checkpoint, of every checkpoint, or of a store. Damage is a finding. */
+export async function verify(
+  context: CommandContext,
+  path: string,
+  id: string | undefined,
+  { all = false }: VerifyOptions,
+): Promise<number> {
+  const place = await openPlace(path)
+  if (place.kind === 'store') return await verifyStore(context, path)
+  return all
+    ? await verifyAll(context, place)
+    : await verifyOne(context, place, await chosenCheckpoint(place, id))
+}
+
+async function verifyAll(context: CommandContext, place: CheckpointPlace): Promise<number> {
+  const { terminal, signal } = context
+  let found: number = ExitStatus.ok
+  const onSkipped = async (id: string, reason: string) => {
+    found = ExitStatus.finding
+    await report(context, id, reason)
+  }
+  const skipped: Promise<void>[] = []
+  const listed = await place.archive.list({
+    signal,
+    onSkipped: ({ id, reason }) => void skipped.push(onSkipped(id, reason)),
+  })
+  await Promise.all(skipped)
+  const progress = await terminal.progress('verifying', listed.length)
+  for (const [i, checkpoint] of listed.entries()) {
+    if ((await verifyOne(context, place, checkpoint)) !== ExitStatus.ok) found = ExitStatus.finding
+    progress.advance(i + 1)
+  }
+  progress.end()
+  return found
+}
+
+async function verifyOne(
+  context: CommandContext,
+  { archive }: CheckpointPlace,
+  { id }: CheckpointMetadata,
+): Promise<number> {
+  const { terminal, signal } = context
+  try {
+    const { segments, entryCount, bytesRead } = await archive.verify(id, { signal })
+    if (terminal.json) await terminal.object({ id, ok: true, files: segments, entryCount, bytesRead })
+    else
+      await terminal.line(
+        `${terminal.style('green', 'ok')}       ${id}  ${countText(entryCount)} entries, ${bytesText(bytesRead)} in ${segments} files`,
+      )
+    return ExitStatus.ok
+  } catch (error) {
+    if (!isStateError(error, 'CORRUPTION') && !isStateError(error, 'INCOMPATIBLE')) throw error
+    await report(context, id, error.message)
+    return ExitStatus.finding
+  }
+}
+
+async function report({ terminal }: CommandContext, id: string, reason: string): Promise<void> {
+  if (terminal.json) await terminal.object({ id, ok: false, reason })
+  else await terminal.line(`${terminal.style('red', 'DAMAGED')}  ${id}  ${reason}`)
+}
+
+async function verifyStore({ terminal }: CommandContext, path: string): Promise<number> {
+  const { LmdbStateBackend } = await import('../../lmdb.js')
+  const { ok, entries, expiring, bytes, problems } = await LmdbStateBackend.verify(path)
+  if (terminal.json) {
+    await terminal.object({
+      store: path,
+      ok,
+      entries,
+      expiring,
+      bytes,
+      problems: problems.map((each) => ({ ...each })),
+    })
+  } else {
+    const verdict = ok ? terminal.style('green', 'ok') : terminal.style('red', 'DAMAGED')
+    await terminal.line(`${verdict}  ${path}  ${countText(entries)} records, ${bytesText(bytes)}`)
+    for (const { what, reason } of problems) await terminal.line(`  ${what}: ${reason}`)
+  }
+  return ok ? ExitStatus.ok : ExitStatus.finding
+}

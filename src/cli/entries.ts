@@ -1,0 +1,92 @@
+// The entries of a checkpoint, or of a store of the LMDB engine, as commands read them.
+
+import { type EntryBlock, EntryBlockCursor, type KeyRange } from '../index.js'
+import { decodeSchema, type RecordedSchema } from '../state.js'
+import { type CheckpointPlace, chosenCheckpoint, type Place, type StorePlace } from './place.js'
+
+export interface StoredEntry {
+  readonly key: Uint8Array
+  readonly value: Uint8Array
+  /** Infinity: never. */
+  readonly expiresAtMs: number
+}
+
+/** One instant of a state, open to be read. */
+export interface OpenEntries {
+  /** What it is, for messages: `checkpoint chk-0000000003`, `store`. */
+  readonly label: string
+  /** `undefined` where the state is plain bytes. */
+  readonly schema: RecordedSchema | undefined
+  /** The time by which it is decided what has expired. */
+  readonly clockMs: number
+  /** How many there are, or a little more. */
+  readonly entryCount: number
+  get(key: Uint8Array): Promise<Uint8Array | undefined>
+  blocks(range: KeyRange, signal: AbortSignal): AsyncIterable<EntryBlock>
+  close(): Promise<void>
+}
+
+/** The key under which typed state describes itself (docs/format/state.md). */
+const SCHEMA_KEY = Uint8Array.of(0xff, 0xff, ...Buffer.from('schema'))
+
+/** Opens what lies there: of checkpoints the one with that id, or the newest. */
+export async function openEntries(place: Place, id: string | undefined): Promise<OpenEntries> {
+  return place.kind === 'store' ? await openStore(place) : await openCheckpoint(place, id)
+}
+
+async function openCheckpoint(place: CheckpointPlace, id: string | undefined): Promise<OpenEntries> {
+  const checkpoint = await chosenCheckpoint(place, id)
+  const reader = await place.archive.open(checkpoint.id)
+  return {
+    label: `checkpoint ${checkpoint.id}`,
+    schema: schemaFrom(await reader.get(SCHEMA_KEY)),
+    clockMs: reader.manifest.clockMs,
+    entryCount: checkpoint.entryCount,
+    get: (key) => reader.get(key),
+    blocks: (range, signal) => reader.blocks({ ...range, signal }),
+    close: () => reader.close(),
+  }
+}
+
+async function openStore({ path }: StorePlace): Promise<OpenEntries> {
+  const { LmdbStateBackend } = await import('../lmdb.js')
+  const backend = await LmdbStateBackend.open({ path, readOnly: true })
+  const snapshot = backend.snapshotSync()
+  return {
+    label: 'store',
+    schema: schemaFrom(snapshot.getSync(SCHEMA_KEY)),
+    clockMs: snapshot.takenAtMs,
+    entryCount: backend.stats().entries,
+    get: (key) => snapshot.get(key),
+    blocks: (_range, signal) => snapshot.blocks({ signal }),
+    close: () => backend.close(),
+  }
+}
+
+function schemaFrom(record: Uint8Array | undefined): RecordedSchema | undefined {
+  return record === undefined ? undefined : decodeSchema(record)
+}
+
+/** Each entry in range that has not expired, in key order. Keys and values are views, until the next one. */
+export async function* entriesIn(
+  entries: OpenEntries,
+  range: KeyInterval,
+  signal: AbortSignal,
+): AsyncGenerator<StoredEntry, void, undefined> {
+  for await (const block of entries.blocks(range, signal)) {
+    const cursor = new EntryBlockCursor(block.bytes)
+    while (cursor.next()) {
+      if (cursor.expiresAtMs <= entries.clockMs) continue
+      const key = cursor.key()
+      if (range.gte !== undefined && Buffer.compare(key, range.gte) < 0) continue
+      if (range.lt !== undefined && Buffer.compare(key, range.lt) >= 0) return
+      yield { key, value: cursor.value(), expiresAtMs: cursor.expiresAtMs }
+    }
+  }
+}
+
+/** A half-open stretch of keys. */
+export interface KeyInterval {
+  readonly gte?: Uint8Array
+  readonly lt?: Uint8Array
+}

@@ -1,0 +1,88 @@
+// Keys and ranges, as people write them.
+
+import type { JsonValue } from '../index.js'
+import { bytesOfHex, EntryEncoder, type RecordedSchema } from '../state.js'
+import type { KeyInterval, OpenEntries } from './entries.js'
+import { UsageError } from './outcome.js'
+
+export interface RangeOptions {
+  readonly prefix?: string
+  readonly from?: string
+  readonly to?: string
+}
+
+/** Bytes as they are written: text, or `0x` and hexadecimal digits. */
+export function bytesFrom(text: string): Uint8Array {
+  if (!text.startsWith('0x')) return new Uint8Array(Buffer.from(text))
+  const bytes = bytesOfHex(text)
+  if (bytes === undefined)
+    throw new UsageError(`${text} begins with 0x but is no even number of hexadecimal digits`)
+  return bytes
+}
+
+/** The keys that start with `prefix`, from `from` up to, and without, `to`. */
+export function intervalFrom({ prefix, from, to }: RangeOptions): KeyInterval {
+  const start = prefix === undefined ? undefined : bytesFrom(prefix)
+  const end = start === undefined ? undefined : prefixEnd(start)
+  const gte = largest(start, from === undefined ? undefined : bytesFrom(from))
+  const lt = smallest(end, to === undefined ? undefined : bytesFrom(to))
+  return { ...(gte === undefined ? {} : { gte }), ...(lt === undefined ? {} : { lt }) }
+}
+
+/** The key of one entry: as it is written, or with `--state` as JSON that the schema turns into bytes. */
+export function keyFrom(
+  entries: OpenEntries,
+  text: string,
+  state: string | undefined,
+  mapKey: string | undefined,
+): Uint8Array {
+  if (state === undefined) {
+    if (mapKey !== undefined) throw new UsageError('--map-key goes with --state')
+    return bytesFrom(text)
+  }
+  const encoder = new EntryEncoder(requiredSchema(entries))
+  const part = mapKey === undefined ? {} : { mapKey: jsonFrom(mapKey) }
+  return encoder.keyOf({ state, key: jsonFrom(text), ...part })
+}
+
+/** The recorded schema. `UsageError` where the state is plain bytes. */
+export function requiredSchema({ label, schema }: OpenEntries): RecordedSchema {
+  if (schema !== undefined) return schema
+  throw new UsageError(`${label} is of no typed state, so it has no states; leave --state out`)
+}
+
+/** `UsageError` where there is no such state. */
+export function checkState(entries: OpenEntries, state: string): void {
+  const { states } = requiredSchema(entries)
+  if (states.some(({ name }) => name === state)) return
+  throw new UsageError(`there is no state ${state}; there are: ${states.map(({ name }) => name).join(', ')}`)
+}
+
+/** JSON, or a text that is none: then it stands for itself. */
+function jsonFrom(text: string): JsonValue {
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch {
+    return text
+  }
+}
+
+function largest(left: Uint8Array | undefined, right: Uint8Array | undefined): Uint8Array | undefined {
+  if (left === undefined || right === undefined) return left ?? right
+  return Buffer.compare(left, right) >= 0 ? left : right
+}
+
+function smallest(left: Uint8Array | undefined, right: Uint8Array | undefined): Uint8Array | undefined {
+  if (left === undefined || right === undefined) return left ?? right
+  return Buffer.compare(left, right) <= 0 ? left : right
+}
+
+/** The first key behind all that start with the prefix; `undefined`: none is. */
+function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
+  let length = prefix.length
+  while (length > 0 && prefix[length - 1] === 0xff) length--
+  if (length === 0) return undefined
+  const end = prefix.slice(0, length)
+  end[length - 1] = (end[length - 1] as number) + 1
+  return end
+}

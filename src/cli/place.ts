@@ -1,0 +1,89 @@
+// What lies at a path: checkpoints, or a store of the LMDB engine.
+
+import { readdir, stat } from 'node:fs/promises'
+import {
+  CheckpointArchive,
+  type CheckpointMetadata,
+  type CheckpointStorage,
+  FileCheckpointStorage,
+} from '../index.js'
+import { UsageError } from './outcome.js'
+
+export interface CheckpointPlace {
+  readonly kind: 'checkpoints'
+  readonly path: string
+  readonly storage: CheckpointStorage
+  readonly archive: CheckpointArchive
+}
+
+export interface StorePlace {
+  readonly kind: 'store'
+  readonly path: string
+}
+
+export type Place = CheckpointPlace | StorePlace
+
+/** The name that tells a store of the LMDB engine (docs/format/lmdb-store.md). */
+const STORE_IDENTITY = 'holdfast-lmdb.json'
+
+/** Names of files that only a storage of checkpoints has: also of one that is empty. */
+const CHECKPOINT_FILE = /^chk-\d{10}|^\.lease-\d{10}/
+
+/** What lies there. `UsageError` where it is neither. */
+export async function openPlace(path: string): Promise<Place> {
+  const names = await namesIn(path)
+  if (names.includes(STORE_IDENTITY)) return { kind: 'store', path }
+  if (names.some((name) => CHECKPOINT_FILE.test(name))) return checkpointsAt(path)
+  throw new UsageError(`${path} holds neither checkpoints nor a store of the LMDB engine`)
+}
+
+/** Checkpoints, which have to be there. */
+export async function openCheckpoints(path: string): Promise<CheckpointPlace> {
+  const place = await openPlace(path)
+  if (place.kind === 'checkpoints') return place
+  throw new UsageError(`${path} is a store of the LMDB engine; this command reads checkpoints`)
+}
+
+/** A place for checkpoints, which may be new. */
+export function checkpointsAt(path: string): CheckpointPlace {
+  const storage = new FileCheckpointStorage(path)
+  return { kind: 'checkpoints', path, storage, archive: new CheckpointArchive(storage) }
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    if (!(await stat(path)).isDirectory()) throw new UsageError(`${path} is not a directory`)
+    return await readdir(path)
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'ENOENT') throw new UsageError(`${path} does not exist`)
+    throw error
+  }
+}
+
+/** The checkpoint with that id, `chk-` and zeros left out if one likes; the newest one without. */
+export async function chosenCheckpoint(
+  { archive, path }: CheckpointPlace,
+  id: string | undefined,
+): Promise<CheckpointMetadata> {
+  const listed = await archive.list()
+  const [newest] = listed
+  if (id === undefined || id === 'latest') {
+    if (newest === undefined)
+      throw new UsageError(`${path} holds no checkpoint that can be read; try: holdfast verify ${path}`)
+    return newest
+  }
+  const sequence = sequenceIn(id)
+  const chosen = listed.find((checkpoint) => checkpoint.sequence === sequence)
+  if (chosen !== undefined) return chosen
+  const there = listed.slice(0, 5).map((checkpoint) => checkpoint.id)
+  throw new UsageError(
+    `${path} holds no checkpoint ${id}; there are: ${there.join(', ')}${listed.length > 5 ? ', …' : ''}`,
+  )
+}
+
+function sequenceIn(id: string): number {
+  const digits = /^(?:chk-)?(\d{1,16})$/.exec(id)?.[1]
+  if (digits === undefined) throw new UsageError(`${id} is no id of a checkpoint: chk-0000000001, or 1`)
+  return Number(digits)
+}

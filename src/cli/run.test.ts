@@ -1,0 +1,464 @@
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import { parse } from 'csv-parse/sync'
+import { parquetReadObjects } from 'hyparquet'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { CheckpointCoordinator, FileCheckpointStorage, MemoryStateBackend } from '../index.js'
+import { LmdbStateBackend } from '../lmdb.js'
+import {
+  aggregating,
+  defineState,
+  int64,
+  list,
+  map,
+  none,
+  StateStore,
+  struct,
+  tuple,
+  uint32,
+  utf8,
+} from '../state.js'
+import { run } from './run.js'
+
+const directory = mkdtempSync(join(tmpdir(), 'holdfast-cli-'))
+const at = (...names: string[]) => join(directory, ...names)
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+const schema = defineState({
+  key: tuple(utf8, utf8),
+  states: {
+    totals: aggregating(struct({ count: uint32, tokens: int64 }), (total, tokens: number) => {
+      total.count++
+      total.tokens += tokens
+    }),
+    seen: map(utf8, none, { ttl: { afterMs: 3_600_000 } }),
+    last: list(utf8),
+  },
+})
+
+async function fill(store: StateStore<typeof schema, 'sync'>, round: number): Promise<void> {
+  for (let i = 0; i < 20; i++) {
+    const key: [string, string] = [`model${i % 3}`, `tenant${i}`]
+    store.totals.add(key, i + round)
+    store.seen.put(key, `r${round}`)
+    if (i < 2) store.last.append(key, `x${round}`)
+  }
+}
+
+beforeAll(async () => {
+  const typed = new MemoryStateBackend()
+  const store = await StateStore.open(typed, schema)
+  const coordinator = new CheckpointCoordinator(typed, {
+    storage: new FileCheckpointStorage(at('typed')),
+    source: () => ({ offset: 7 }),
+  })
+  for (const round of [0, 1]) {
+    await fill(store, round)
+    await coordinator.createCheckpoint()
+  }
+  await coordinator.shutdown()
+  await typed.close()
+
+  const plain = new MemoryStateBackend()
+  const ofPlain = new CheckpointCoordinator(plain, { storage: new FileCheckpointStorage(at('plain')) })
+  for (let i = 0; i < 20_000; i++) {
+    plain.putSync(
+      Buffer.from(`user:${String(i).padStart(5, '0')}`),
+      Buffer.from(`{"n":${i}}`),
+      i % 2 ? { ttlMs: 1e9 } : {},
+    )
+  }
+  plain.putSync(Uint8Array.of(0, 255), Uint8Array.of(1, 2, 3))
+  await ofPlain.createCheckpoint()
+  plain.deleteSync(Buffer.from('user:00001'))
+  plain.putSync(Buffer.from('user:00002'), Buffer.from('changed'))
+  await ofPlain.createCheckpoint()
+  await ofPlain.shutdown()
+  await plain.close()
+
+  const lmdb = await LmdbStateBackend.open({ path: at('store') })
+  await fill(await StateStore.open(lmdb, schema), 0)
+  await lmdb.close()
+})
+
+interface Outcome {
+  readonly status: number
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs the command line in this process. */
+const holdfast = (...args: string[]): Promise<Outcome> => holdfastWith(() => {}, args)
+
+/** The same; `onListening` is given what a signal would call. */
+async function holdfastWith(
+  onListening: (interrupt: () => void) => void,
+  args: readonly string[],
+): Promise<Outcome> {
+  const out: Buffer[] = []
+  const err: Buffer[] = []
+  const collecting = (into: Buffer[]) =>
+    new Writable({
+      write: (piece: Buffer, _encoding, done) => {
+        into.push(piece)
+        done()
+      },
+    }) as unknown as NodeJS.WriteStream
+  const status = await run(args, {
+    stdout: collecting(out),
+    stderr: collecting(err),
+    env: {},
+    on: (signal, listener) => {
+      if (signal === 'SIGINT') onListening(listener)
+    },
+    exit: (code) => {
+      throw new Error(`exit ${code}`)
+    },
+  })
+  return { status, out: Buffer.concat(out).toString(), err: Buffer.concat(err).toString() }
+}
+
+const linesOf = ({ out }: Outcome) => out.trimEnd().split('\n')
+const objectsOf = (outcome: Outcome) => linesOf(outcome).map((line) => JSON.parse(line))
+
+describe('holdfast on the command line', () => {
+  it('lists checkpoints, newest first, as a table and as JSON', async () => {
+    const shown = await holdfast('list', at('typed'))
+    expect(shown.status).toBe(0)
+    expect(linesOf(shown)[0]).toMatch(/^ID +MADE \(UTC\) +KIND +ENTRIES +SIZE$/)
+    const listed = objectsOf(await holdfast('--json', 'list', at('typed')))
+    expect(listed.map(({ id, kind }) => [id, kind])).toEqual([
+      ['chk-0000000003', 'incremental'],
+      ['chk-0000000002', 'incremental'],
+      ['chk-0000000001', 'full'],
+    ])
+  })
+
+  it('inspects a checkpoint and a store: files, schema, position of the source', async () => {
+    const { status, out } = await holdfast('inspect', at('typed'), '2')
+    expect(status).toBe(0)
+    expect(out).toContain('{"offset":7}')
+    expect(out).toContain('chk-0000000002.delta.segment')
+    expect(out).toContain('struct({ count: uint32, tokens: int64 })')
+    expect((await holdfast('inspect', at('store'))).out).toContain('keyed by tuple(utf8, utf8)')
+    const [manifest] = objectsOf(await holdfast('--json', 'inspect', at('typed')))
+    expect(manifest).toMatchObject({ id: 'chk-0000000003', source: { offset: 7 }, entryCount: 67 })
+  })
+
+  it('shows values as what they are, by their state', async () => {
+    const key = '["model1","tenant1"]'
+    for (const path of ['typed', 'store']) {
+      const { status, out } = await holdfast('get', at(path), key, '--state', 'totals')
+      expect([status, JSON.parse(out)]).toEqual([
+        0,
+        path === 'typed' ? { count: 2, tokens: 3 } : { count: 1, tokens: 1 },
+      ])
+    }
+    const seen = await holdfast('get', at('typed'), key, '--state', 'seen', '--map-key', 'r1')
+    expect(seen.status).toBe(0)
+    expect(await holdfast('get', at('typed'), '["no","one"]', '--state', 'totals')).toMatchObject({
+      status: 1,
+      out: '',
+    })
+    const scanned = objectsOf(await holdfast('scan', at('typed'), '--state', 'last', '--json'))
+    expect(scanned).toContainEqual({ state: 'last', key: ['model1', 'tenant1'], place: 1, value: 'x1' })
+    expect(scanned).toHaveLength(4)
+    const [entry] = objectsOf(await holdfast('scan', at('typed'), '--state', 'seen', '--json'))
+    expect(entry.expiresAt).toMatch(/^\d{4}-\d\d-\d\dT/)
+  })
+
+  it('shows plain keys and values as text, or in hexadecimal digits where they are none', async () => {
+    expect((await holdfast('get', at('plain'), 'user:00003')).out).toBe('{"n":3}\n')
+    expect((await holdfast('get', at('plain'), '0x00ff')).out).toBe('0x010203\n')
+    const [first, second] = objectsOf(await holdfast('scan', at('plain'), '--json', '--to', 'user:00001'))
+    expect([first, second]).toEqual([
+      { key: '0x00ff', value: '0x010203' },
+      { key: 'user:00000', value: '{"n":0}' },
+    ])
+    const [json] = objectsOf(
+      await holdfast('scan', at('plain'), '--json', '--show', 'json', '--prefix', 'user:00007'),
+    )
+    expect(json).toMatchObject({ key: 'user:00007', value: { n: 7 } })
+    const { out, err } = await holdfast('scan', at('plain'))
+    expect(out.trimEnd().split('\n')).toHaveLength(101)
+    expect(err).toContain('only the first 100')
+  })
+
+  it('counts entries, of all, of a state, of a range', async () => {
+    expect((await holdfast('count', at('plain'))).out).toBe('20000\n')
+    expect((await holdfast('count', at('plain'), '--id', '1')).out).toBe('20001\n')
+    expect((await holdfast('count', at('plain'), '--prefix', 'user:000')).out).toBe('99\n')
+    expect((await holdfast('count', at('plain'), '--from', 'user:00005', '--to', 'user:00010')).out).toBe(
+      '5\n',
+    )
+    expect((await holdfast('count', at('typed'), '--state', 'seen')).out).toBe('40\n')
+    expect((await holdfast('count', at('store'), '--state', 'totals')).out).toBe('20\n')
+  })
+
+  it('tells what is large, how long it lives and how it is spread', async () => {
+    const [stats] = objectsOf(await holdfast('--json', 'stats', at('typed'), '--top', '2'))
+    const parts = stats.parts.map(({ name, entries }: { name: string; entries: number }) => [name, entries])
+    expect(Object.fromEntries(parts)).toEqual({ seen: 40, totals: 20, last: 6, '(the store itself)': 1 })
+    expect(stats.timesToLive).toEqual({ 'below an hour': 40 })
+    expect(stats.largest).toHaveLength(2)
+    expect(stats.keyGroups.count).toBe(128)
+    const { out } = await holdfast('stats', at('plain'))
+    expect(out).toMatch(/user: +19,999/)
+    expect(out).toMatch(/below 30 days +9,999/)
+  })
+
+  it('finds entries by what is shown', async () => {
+    const found = await holdfast('grep', at('typed'), 'tenant19"', '--json')
+    expect([found.status, objectsOf(found).length]).toEqual([0, 3])
+    expect(await holdfast('grep', at('typed'), 'nothing like it')).toMatchObject({ status: 1, out: '' })
+    expect((await holdfast('grep', at('typed'), '(')).status).toBe(2)
+    expect(
+      objectsOf(await holdfast('grep', at('plain'), 'USER:0000', '-i', '--limit', '3', '--json')),
+    ).toHaveLength(3)
+  })
+
+  it('compares two checkpoints; a difference is a finding', async () => {
+    const changed = await holdfast('diff', at('plain'), '1', '2')
+    expect(changed.status).toBe(1)
+    expect(linesOf(changed)).toEqual([
+      '- user:00001: {"n":1}',
+      '~ user:00002: {"n":2} → changed',
+      '0 added, 1 removed, 1 changed',
+    ])
+    const summary = objectsOf(await holdfast('--json', 'diff', at('typed'), '1', '2', '--summary'))
+    expect(summary).toContainEqual({ state: 'totals', added: 0, removed: 0, changed: 20 })
+    expect(await holdfast('diff', at('plain'), '2', '3')).toMatchObject({ status: 0, out: 'no difference\n' })
+  })
+
+  it('exports CSV and Parquet with a column for each part of key and value', async () => {
+    for (const format of ['csv', 'parquet']) {
+      const args = ['--state', 'totals', '--format', format]
+      expect((await holdfast('export', at('typed'), at(`out.${format}`), ...args)).status).toBe(0)
+    }
+    const csv = parse(readFileSync(at('out.csv')), { columns: true }) as Record<string, string>[]
+    const bytes = readFileSync(at('out.parquet'))
+    const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer
+    const parquet = await parquetReadObjects({ file })
+    expect(csv).toHaveLength(20)
+    expect(csv).toContainEqual({
+      key_0: 'model1',
+      key_1: 'tenant1',
+      value_count: '2',
+      value_tokens: '3',
+      expiresAt: '',
+    })
+    expect(parquet).toContainEqual({
+      key_0: 'model1',
+      key_1: 'tenant1',
+      value_count: 2n,
+      value_tokens: 3n,
+      expiresAt: null,
+    })
+    expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  it('exports and imports: the same entries with the same ends of life', async () => {
+    expect((await holdfast('export', at('plain'), at('raw.ndjson'), '--raw')).status).toBe(0)
+    const shuffled = readFileSync(at('raw.ndjson'), 'utf8').trimEnd().split('\n').reverse().join('\n')
+    writeFileSync(at('reversed.ndjson'), shuffled)
+    expect(
+      (await holdfast('import', at('reversed.ndjson'), at('imported'), '--source', '{"offset":9}')).status,
+    ).toBe(0)
+    expect((await holdfast('export', at('imported'), at('again.ndjson'), '--raw')).status).toBe(0)
+    expect(readFileSync(at('again.ndjson'), 'utf8')).toBe(readFileSync(at('raw.ndjson'), 'utf8'))
+    expect(objectsOf(await holdfast('--json', 'inspect', at('imported')))[0].source).toEqual({ offset: 9 })
+    writeFileSync(at('bad.ndjson'), '{"key":"a"}\n')
+    expect(await holdfast('import', at('bad.ndjson'), at('never'))).toMatchObject({ status: 2, out: '' })
+  })
+
+  it('edits into a new savepoint, and leaves what is there as it is', async () => {
+    cpSync(at('typed'), at('edited'), { recursive: true })
+    const put = '{"state":"totals","key":["model1","tenant1"],"value":{"count":9,"tokens":"99"}}'
+    const add = '{"state":"totals","key":["new","one"],"value":{"count":1,"tokens":1}}'
+    const gone = '{"state":"totals","key":["model2","tenant2"]}'
+    const args = ['edit', at('edited'), '--put', put, '--put', add, '--delete', gone]
+    const dry = await holdfast(...args, '--dry-run')
+    expect(dry.out).toContain('{"count":2,"tokens":3} → {"count":9,"tokens":99}')
+    expect(linesOf(await holdfast('list', at('edited')))).toHaveLength(4)
+    expect((await holdfast(...args)).status).toBe(0)
+    const { out } = await holdfast('diff', at('edited'), '3', '4', '--state', 'totals')
+    expect(out.split('\n').sort()).toEqual([
+      '',
+      '+ totals ["new","one"]: {"count":1,"tokens":1}',
+      '- totals ["model2","tenant2"]: {"count":2,"tokens":5}',
+      'totals: 1 added, 1 removed, 1 changed',
+      '~ totals ["model1","tenant1"]: {"count":2,"tokens":3} → {"count":9,"tokens":99}',
+    ])
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, {
+      storage: new FileCheckpointStorage(at('edited')),
+    })
+    expect((await coordinator.restoreLatest())?.source).toEqual({ offset: 7 })
+    const store = await StateStore.open(backend, schema)
+    expect(store.totals.get(['model1', 'tenant1'])).toEqual({ count: 9, tokens: 99 })
+    await coordinator.shutdown()
+    await backend.close()
+  })
+
+  it.each([
+    ['a list', '{"state":"last","key":["model1","tenant1"],"value":"x"}'],
+    ['an unknown state', '{"state":"nope","key":["model1","tenant1"],"value":"x"}'],
+    ['another value', '{"state":"totals","key":["model1","tenant1"],"value":{"count":-1,"tokens":0}}'],
+    ['a missing field', '{"state":"totals","key":["model1","tenant1"],"value":{"count":1}}'],
+    ['another key', '{"state":"totals","key":["model1"],"value":{"count":1,"tokens":1}}'],
+    ['no JSON', 'count=1'],
+  ])('refuses to edit %s, and makes nothing', async (_what, put) => {
+    const outcome = await holdfast('edit', at('typed'), '--put', put, '--to', at('refused'))
+    expect([outcome.status, outcome.err.split('\n').length]).toEqual([2, 2])
+    expect(() => readdirSync(at('refused'))).toThrow('ENOENT')
+  })
+
+  it('copies what is missing, and prunes only when told to', async () => {
+    const outcomes = async (...args: string[]) =>
+      objectsOf(await holdfast('--json', 'copy', at('plain'), at('copied'), ...args)).map(
+        ({ outcome }) => outcome,
+      )
+    expect(await outcomes('--dry-run')).toEqual(['missing', 'missing', 'missing'])
+    expect(await outcomes('--id', '1')).toEqual(['copied'])
+    expect(await outcomes()).toEqual(['there', 'copied', 'copied'])
+    expect((await holdfast('prune', at('copied'), '--keep', '1')).out.match(/would remove/g)).toHaveLength(2)
+    expect(linesOf(await holdfast('list', at('copied')))).toHaveLength(4)
+    expect((await holdfast('prune', at('copied'), '--keep', '1', '--yes')).status).toBe(0)
+    expect(linesOf(await holdfast('list', at('copied')))).toHaveLength(2)
+    expect((await holdfast('verify', at('copied'))).status).toBe(0)
+  })
+
+  it('drills a restore, on both engines; too slow or too old is a finding', async () => {
+    for (const engine of ['memory', 'lmdb']) {
+      const [report] = objectsOf(await holdfast('--json', 'drill', at('typed'), '--engine', engine))
+      expect(report).toMatchObject({ ok: true, engine, entryCount: 67, findings: [] })
+    }
+    const late = await holdfast('drill', at('typed'), '--max-age-hours', '0.0000001')
+    expect([late.status, late.out.includes('NOT OK')]).toEqual([1, true])
+  })
+
+  it('looks at the machine and the directory', async () => {
+    const { status, out } = await holdfast('doctor', at('typed'))
+    expect(out).toContain('checkpoints: 3; the newest, chk-0000000003')
+    expect(out).toContain('lease: let go by process')
+    // A machine whose temporary files lie in memory has a finding.
+    expect(status).toBe(out.includes('problem') ? 1 : 0)
+  })
+
+  it('prints completions that a shell understands', async () => {
+    const { out } = await holdfast('completion', 'bash')
+    const complete = 'COMP_WORDS=(holdfast ver); COMP_CWORD=1; _holdfast; echo "${COMPREPLY[@]}"'
+    expect(execFileSync('bash', ['-c', `${out}\n${complete}`]).toString()).toBe('verify\n')
+    for (const shell of ['zsh', 'fish'])
+      expect((await holdfast('completion', shell)).out).toContain('holdfast')
+    expect((await holdfast('completion', 'csh')).status).toBe(2)
+  })
+})
+
+describe('damage', () => {
+  const damaged = (name: string, file: string, change: (path: string) => void) => {
+    cpSync(at('plain'), at(name), { recursive: true })
+    change(at(name, file))
+    return at(name)
+  }
+  const overwrite = (offset: number) => (path: string) => {
+    const bytes = readFileSync(path)
+    bytes.fill(0xee, offset, offset + 8)
+    writeFileSync(path, bytes)
+  }
+  const base = 'chk-0000000001.base.segment'
+
+  it('is found, with what it is', async () => {
+    const path = damaged('flipped', base, overwrite(1_000))
+    const { status, out } = await holdfast('verify', path, '--all')
+    expect([status, out.match(/^DAMAGED/gm)?.length]).toEqual([1, 3])
+    expect(out).toContain('does not match')
+    expect((await holdfast('export', path, at('never.ndjson'))).status).toBe(1)
+    expect(() => readFileSync(at('never.ndjson'))).toThrow('ENOENT')
+    const whole = await holdfast('verify', at('plain'), '--all')
+    expect([whole.status, whole.out.match(/^ok/gm)?.length]).toEqual([0, 3])
+  })
+
+  it('of a manifest is found by list, verify and doctor', async () => {
+    const path = damaged('manifest', 'chk-0000000003.manifest', overwrite(100))
+    for (const command of ['list', 'doctor', 'verify']) {
+      const args = command === 'verify' ? ['--all'] : []
+      const { status, out } = await holdfast(command, path, ...args)
+      expect([command, status, out.includes('chk-0000000003')]).toEqual([command, 1, true])
+    }
+  })
+
+  it('of one block loses what is in that block, which is told; everything else is saved', async () => {
+    const path = damaged('block', base, overwrite(1_000))
+    const [report] = objectsOf(await holdfast('--json', 'repair', path, '1', '--to', at('saved')))
+    const [{ from, until, entryCount, role }] = report.lost
+    expect([report.lost.length, role, report.expected]).toEqual([1, 'base', 20_001])
+    expect(report.entryCount).toBe(20_001 - entryCount)
+    const kept = new Set(
+      objectsOf(await holdfast('scan', at('saved'), '--json', '--show', 'hex')).map(({ key }) => key),
+    )
+    const all = objectsOf(await holdfast('scan', at('plain'), '--id', '1', '--json', '--show', 'hex'))
+    const isLost = (key: string) => key >= from && (until === null || key < until)
+    expect(all.filter(({ key }) => !kept.has(key) && !isLost(key))).toEqual([])
+    expect(all.filter(({ key }) => kept.has(key) && isLost(key))).toEqual([])
+  })
+
+  it('of a file that was cut off loses what was behind the cut', async () => {
+    const path = damaged('cut', base, (file) => truncateSync(file, readFileSync(file).length - 200))
+    const outcome = await holdfast('--json', 'repair', path, '1', '--to', at('saved-cut'))
+    const [report] = objectsOf(outcome)
+    const lost = report.lost.reduce((sum: number, each: { entryCount: number }) => sum + each.entryCount, 0)
+    expect(report.entryCount + lost).toBe(20_001)
+    expect((await holdfast('verify', at('saved-cut'))).status).toBe(0)
+  })
+
+  it('of a delta leaves older values, and says so', async () => {
+    const path = damaged('delta', 'chk-0000000002.delta.segment', (file) => rmSync(file))
+    const { status, out } = await holdfast('repair', path, '2', '--to', at('saved-delta'))
+    expect(status).toBe(1)
+    expect(out).toContain('changes are missing')
+    expect((await holdfast('get', at('saved-delta'), 'user:00002')).out).toBe('{"n":2}\n')
+  })
+})
+
+describe('an interruption', () => {
+  it.each([
+    ['export', [at('plain'), at('interrupted.ndjson')]],
+    ['repair', [at('plain'), '--to', at('interrupted')]],
+    ['edit', [at('plain'), '--delete', '{"key":"user:00003"}', '--to', at('interrupted')]],
+    ['import', [at('raw.ndjson'), at('interrupted')]],
+  ])('of %s leaves nothing half written', async (command, args) => {
+    const before = readdirSync(directory)
+    const { status, out } = await holdfastWith((interrupt) => setImmediate(interrupt), [command, ...args])
+    expect([status, out]).toEqual([130, ''])
+    const made = readdirSync(directory).filter((name) => !before.includes(name))
+    expect(made.filter((name) => name !== 'interrupted')).toEqual([])
+    if (made.length > 0)
+      expect(readdirSync(at('interrupted')).filter((name) => name.endsWith('.manifest'))).toEqual([])
+  })
+})
+
+describe('wrong use', () => {
+  it.each([
+    ['no command at all', ['frobnicate']],
+    ['an unknown option', ['list', '--frob', 'x']],
+    ['a path that is not there', ['list', at('nowhere')]],
+    ['a directory of something else', ['list', tmpdir()]],
+    ['a store where checkpoints are wanted', ['list', at('store')]],
+    ['an id that is not there', ['inspect', at('plain'), '99']],
+    ['an id that is none', ['inspect', at('plain'), 'newest']],
+    ['a state of plain bytes', ['scan', at('plain'), '--state', 'totals']],
+    ['a state that is not there', ['scan', at('typed'), '--state', 'nope']],
+    ['an odd number of digits', ['get', at('plain'), '0x123']],
+    ['another form', ['scan', at('plain'), '--show', 'xml']],
+    ['a limit that is none', ['scan', at('plain'), '--limit', 'many']],
+  ])('%s is status 2, with one line that says what', async (_what, args) => {
+    const { status, out, err } = await holdfast(...args)
+    expect([status, out]).toEqual([2, ''])
+    expect(err.trim()).not.toBe('')
+    expect(err).not.toContain('at Object')
+  })
+})

@@ -1,0 +1,87 @@
+// One call of the command line, from its arguments to its exit status.
+
+import type { CommanderError } from 'commander'
+import { ExitStatus, UsageError } from './outcome.js'
+import { programFor } from './program.js'
+import { type Streams, Terminal } from './terminal.js'
+
+interface Surroundings extends Streams {
+  readonly env: NodeJS.ProcessEnv
+  on(signal: 'SIGINT' | 'SIGTERM', listener: () => void): unknown
+  exit(status: number): never
+}
+
+/** Carries out what the arguments say. Never rejects but for a bug with `--debug`. */
+export async function run(args: readonly string[], process: Surroundings): Promise<number> {
+  const interruption = new AbortController()
+  let interruptions = 0
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      interruption.abort()
+      if (++interruptions > 1) process.exit(ExitStatus.interrupted)
+    })
+  }
+  // A reader that has seen enough, such as `head`, closes the pipe: that is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? ExitStatus.ok : ExitStatus.failure)
+  })
+  const options = { json: false, quiet: false, color: false, debug: false }
+  let status: number = ExitStatus.ok
+  const program = programFor(process, async (given, command) => {
+    Object.assign(options, given)
+    const isPlain = given.color === false || process.env['NO_COLOR'] !== undefined
+    const color = process.stdout.isTTY && !isPlain
+    const terminal = new Terminal({ json: options.json, quiet: options.quiet, color }, process)
+    status = await command({ terminal, signal: interruption.signal })
+    await terminal.flush()
+  })
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return status
+  } catch (error) {
+    if (isCommanderError(error)) return error.exitCode === 0 ? ExitStatus.ok : ExitStatus.usage
+    if (interruption.signal.aborted) return ExitStatus.interrupted
+    if (options.debug) process.stderr.write(`${stackOf(error)}\n`)
+    else process.stderr.write(`holdfast: ${await explanation(error)}\n`)
+    return await statusOf(error)
+  }
+}
+
+/** Also of another copy of the package. */
+function isCommanderError(error: unknown): error is CommanderError {
+  const { code } = (error ?? {}) as { readonly code?: unknown }
+  return typeof code === 'string' && code.startsWith('commander.')
+}
+
+const stackOf = (error: unknown): string =>
+  String(typeof error === 'object' && error !== null && 'stack' in error ? error.stack : error)
+
+/** In one line what went wrong, and what to do where that is known. */
+async function explanation(error: unknown): Promise<string> {
+  if (error instanceof UsageError) return error.message
+  const { isStateError } = await import('../index.js')
+  if (!isStateError(error)) return `${messageOf(error)} (--debug shows where)`
+  const advice = ADVICE[error.code]
+  return advice === undefined ? error.message : `${error.message}; ${advice}`
+}
+
+const messageOf = (error: unknown): string =>
+  String(typeof error === 'object' && error !== null && 'message' in error ? error.message : error).split(
+    '\n',
+  )[0] ?? ''
+
+/** What to do next, by the code of the error. */
+const ADVICE: { readonly [code: string]: string } = {
+  CORRUPTION: 'holdfast verify tells what is damaged, holdfast repair saves the rest',
+  INCOMPATIBLE: 'use the version of holdfast that wrote it, or a newer one',
+  FENCED: 'write to another directory, or stop the job that owns this one first',
+  STORAGE_ERROR: 'holdfast doctor looks at the file system and its permissions',
+}
+
+async function statusOf(error: unknown): Promise<number> {
+  if (error instanceof UsageError) return ExitStatus.usage
+  const { isStateError } = await import('../index.js')
+  if (isStateError(error, 'CORRUPTION')) return ExitStatus.finding
+  const isWrongUse = isStateError(error, 'INVALID_ARGUMENT') || isStateError(error, 'SERIALIZATION_FAILED')
+  return isWrongUse ? ExitStatus.usage : ExitStatus.failure
+}

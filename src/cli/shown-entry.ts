@@ -1,0 +1,115 @@
+// Entries for people and for programs: typed where the schema is recorded, otherwise as text where they are text.
+
+import type { JsonValue } from '../index.js'
+import { type DecodedEntry, EntryDecoder, hexOf, type RecordedSchema, toJson } from '../state.js'
+import { windowCodecOf } from '../window.js'
+import type { StoredEntry } from './entries.js'
+import { UsageError } from './outcome.js'
+
+/** `auto`: typed where that is possible, then text, then hexadecimal digits. */
+export type Form = 'auto' | 'text' | 'hex' | 'json'
+
+const FORMS: readonly string[] = ['auto', 'text', 'hex', 'json'] satisfies Form[]
+
+/** An entry as it is shown. `state` is there where it was typed. */
+export interface ShownEntry {
+  readonly state?: string
+  readonly key: JsonValue
+  readonly mapKey?: JsonValue
+  readonly place?: number
+  readonly value: JsonValue
+  readonly expiresAt?: string
+}
+
+export class EntryDisplay {
+  readonly #decoder: EntryDecoder | undefined
+  readonly #form: Form
+
+  constructor(schema: RecordedSchema | undefined, form: Form) {
+    this.#decoder =
+      form === 'auto' && schema !== undefined ? new EntryDecoder(schema, windowCodecOf) : undefined
+    this.#form = form
+  }
+
+  /** Whether entries are shown as values of states. */
+  get isTyped(): boolean {
+    return this.#decoder !== undefined
+  }
+
+  /**
+   * The entry as values of its state; `undefined` for entries of the typed store itself. Where entries are not typed, keys and values
+   * as JSON strings: text, or `0x` and hexadecimal digits.
+   */
+  shown({ key, value, expiresAtMs }: StoredEntry): ShownEntry | undefined {
+    const decoded = this.#decoder?.decode(key, value)
+    if (this.#decoder !== undefined && decoded === undefined) return undefined
+    if (decoded !== undefined) return shownTyped(decoded, expiresAtMs)
+    return {
+      key: bytesAs(key, this.#form === 'json' ? 'auto' : this.#form),
+      value: bytesAs(value, this.#form),
+      ...expiry(expiresAtMs),
+    }
+  }
+
+  /** The state that an entry is of; `undefined` for entries of the typed store itself, and where entries are not typed. */
+  stateOf({ key, value }: StoredEntry): string | undefined {
+    return this.#decoder?.decode(key, value)?.state
+  }
+}
+
+function shownTyped(decoded: DecodedEntry, storedExpiryMs: number): ShownEntry {
+  const { state, key, mapKey, place, value, expiresAtMs = storedExpiryMs } = decoded
+  return {
+    state,
+    key: toJson(key),
+    ...('mapKey' in decoded ? { mapKey: toJson(mapKey) } : {}),
+    ...(place === undefined ? {} : { place }),
+    value: toJson(value),
+    ...expiry(expiresAtMs),
+  }
+}
+
+/** The last time that a `Date` can hold, in milliseconds. */
+const MAX_TIME_MS = 8_640_000_000_000_000
+
+function expiry(expiresAtMs: number): { readonly expiresAt?: string } {
+  return Math.abs(expiresAtMs) > MAX_TIME_MS ? {} : { expiresAt: new Date(expiresAtMs).toISOString() }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/** Text that is UTF-8 and has no control characters but line breaks and tabs; `undefined` for anything else. */
+export function textOf(bytes: Uint8Array): string | undefined {
+  try {
+    const text = utf8.decode(bytes)
+    // A text that looks like hexadecimal digits is shown as such, so that it is read back as what it is.
+    return /\p{Cc}/u.test(text.replaceAll(/[\t\n\r]/g, '')) || text.startsWith('0x') ? undefined : text
+  } catch {
+    return undefined
+  }
+}
+
+function bytesAs(bytes: Uint8Array, form: Form): JsonValue {
+  if (form === 'hex') return hexOf(bytes)
+  if (form === 'text') return new TextDecoder().decode(bytes)
+  const text = textOf(bytes)
+  if (form === 'auto' || text === undefined) return text ?? hexOf(bytes)
+  try {
+    return JSON.parse(text) as JsonValue
+  } catch {
+    return text
+  }
+}
+
+/** A JSON value in a column of a table: strings as they are. */
+export const asCell = (value: JsonValue | undefined): string =>
+  value === undefined
+    ? ''
+    : typeof value === 'string'
+      ? value.replaceAll(/[\t\n\r]/g, ' ')
+      : JSON.stringify(value)
+
+export function checkedForm(form: string): Form {
+  if (!FORMS.includes(form)) throw new UsageError(`--show takes one of ${FORMS.join(', ')}; not ${form}`)
+  return form as Form
+}

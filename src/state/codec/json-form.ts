@@ -1,0 +1,122 @@
+// Values as JSON, for tools that show what is stored and take it from people.
+//
+//   bool, numbers, utf8, enum, json   as they are; an infinite float64 and NaN (a key) as 'Infinity', '-Infinity', 'NaN'
+//   bigint, and what int64 cannot be  a decimal string
+//   date                              an ISO 8601 string
+//   bytes                             '0x' and hexadecimal digits
+//   none, undefined of an optional    null
+//   tuple, struct                     an array, an object
+//   msgpack                           as JSON where it can be: dates, bigints and bytes inside become strings, for good
+
+import type { JsonValue } from '../../base/json.js'
+import { isBytes } from '../../base/shapes.js'
+import { CodecError, describeValue, within } from './codec-error.js'
+
+/** A value, read by whatever codec, as JSON. */
+export function toJson(value: unknown): JsonValue {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return value
+    case 'number':
+      return Number.isFinite(value) ? value : String(value)
+    case 'bigint':
+      return String(value)
+    case 'object':
+      return value === null ? null : objectToJson(value)
+    default:
+      return null
+  }
+}
+
+function objectToJson(value: object): JsonValue {
+  if (Array.isArray(value)) return value.map(toJson)
+  if (isBytes(value)) return hexOf(value)
+  if (Object.prototype.toString.call(value) === '[object Date]') return (value as Date).toISOString()
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, toJson(item)]))
+}
+
+/** Bytes as `0x` and two digits each. */
+export const hexOf = (bytes: Uint8Array): string => `0x${Buffer.from(bytes).toString('hex')}`
+
+/** Bytes from `0x` and two digits each; `undefined` where it is no such text. */
+export function bytesOfHex(text: string): Uint8Array | undefined {
+  return /^0x(?:[0-9a-f]{2})*$/i.test(text) ? new Uint8Array(Buffer.from(text.slice(2), 'hex')) : undefined
+}
+
+/** The value that a JSON value stands for, to be written by the codec of that descriptor. Throws a `CodecError` for what is none. */
+export function fromJson(descriptor: JsonValue, json: JsonValue): unknown {
+  if (typeof descriptor === 'string') return plainFromJson(descriptor, json)
+  const [[tag, inner] = ['', null]] = Object.entries(descriptor ?? {}) as [string, JsonValue][]
+  if (tag === 'optional') return json === null ? undefined : fromJson(inner, json)
+  if (tag === 'tuple' && Array.isArray(inner)) return tupleFromJson(inner, json)
+  if (tag === 'struct' && Array.isArray(inner)) return structFromJson(inner as [string, JsonValue][], json)
+  if (tag === 'enum') return json
+  throw new CodecError(`values of ${JSON.stringify(descriptor).slice(0, 100)} have no form in JSON`)
+}
+
+function tupleFromJson(parts: readonly JsonValue[], json: JsonValue): unknown[] {
+  if (!Array.isArray(json) || json.length !== parts.length) {
+    throw new CodecError(`${describeValue(json)} is not an array of ${parts.length} values`)
+  }
+  return parts.map((part, i) => inPart(`[${i}]`, () => fromJson(part, json[i] as JsonValue)))
+}
+
+function structFromJson(fields: readonly [string, JsonValue][], json: JsonValue): Record<string, unknown> {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new CodecError(`${describeValue(json)} is not an object`)
+  }
+  const value: Record<string, unknown> = {}
+  for (const [name, field] of fields) {
+    value[name] = inPart(`.${name}`, () => {
+      const item = (json as { readonly [name: string]: JsonValue })[name]
+      if (item === undefined) throw new CodecError('is missing')
+      return fromJson(field, item)
+    })
+  }
+  return value
+}
+
+function inPart<Value>(path: string, read: () => Value): Value {
+  try {
+    return read()
+  } catch (error) {
+    throw within(path, error)
+  }
+}
+
+function plainFromJson(descriptor: string, json: JsonValue): unknown {
+  switch (descriptor) {
+    case 'none':
+      return undefined
+    case 'bytes': {
+      const bytes = typeof json === 'string' ? bytesOfHex(json) : undefined
+      if (bytes === undefined) throw new CodecError(`${describeValue(json)} is not 0x and hexadecimal digits`)
+      return bytes
+    }
+    case 'bigint':
+      return bigintFrom(json)
+    case 'int64':
+      return typeof json === 'string' ? Number(bigintFrom(json)) : json
+    case 'date':
+      return dateFrom(json)
+    case 'float64':
+      return json === 'Infinity' || json === '-Infinity' || json === 'NaN' ? Number(json) : json
+    default:
+      return json
+  }
+}
+
+function bigintFrom(json: JsonValue): bigint {
+  if (typeof json === 'number' && Number.isSafeInteger(json)) return BigInt(json)
+  if (typeof json === 'string' && /^-?\d+$/.test(json)) return BigInt(json)
+  throw new CodecError(`${describeValue(json)} is not a whole number`)
+}
+
+function dateFrom(json: JsonValue): Date {
+  const date = typeof json === 'string' || typeof json === 'number' ? new Date(json) : undefined
+  if (date === undefined || Number.isNaN(date.getTime())) {
+    throw new CodecError(`${describeValue(json)} is not a time`)
+  }
+  return date
+}
