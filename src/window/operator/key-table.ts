@@ -31,6 +31,9 @@ const MAX_CHUNKS = 1 << (31 - CHUNK_BITS)
 /** The first entry does not begin at 0: that means none. */
 const FIRST_ENTRY = 1
 
+/** The dead are left out from so many keys on. */
+const COMPACTED_FROM = 1_024
+
 const FIRST_PLACES = 64
 /** A shard with more is split. */
 const SHARD_PLACES = 4_096
@@ -146,6 +149,8 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   #depth = 0
   #count = 0
   #dead = 0
+  /** From so many dead keys on it is worth it to leave them out. */
+  #compactFrom = 0
 
   /** How many keys there are, dead ones included. */
   get count(): number {
@@ -155,6 +160,11 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   /** How many of them are dead. */
   get dead(): number {
     return this.#dead
+  }
+
+  /** Whether there are many keys, and more than this share of them is dead: `compact` keeps memory in proportion to what is alive. */
+  isMostlyDead(share: number): boolean {
+    return this.#count > COMPACTED_FROM && this.#dead > this.#count * share && this.#dead >= this.#compactFrom
   }
 
   /** The entry of a key, or 0. */
@@ -323,6 +333,8 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
     this.#depth = kept.#depth
     this.#count = kept.#count
     this.#dead = kept.#dead
+    // What is stored and dead waits for the next cut.
+    this.#compactFrom = kept.#dead * 2
   }
 
   keyLengthAt(entry: number): number {

@@ -38,8 +38,8 @@ import {
 
 /** So many keys are worked on in one step. */
 const STEP_KEYS = 64
-/** Dead keys are left out of the table from so many on. */
-const COMPACTED_FROM = 1_024
+/** The table is made anew where a larger share of its keys is dead. */
+const COMPACTED_SHARE = 1 / 2
 /** Bytes behind the key of a kept event. */
 const EVENT_BYTES = 12
 
@@ -80,8 +80,6 @@ export class ListedOperator implements WindowOperator {
   #gone: readonly KeptEvent[] = []
   #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
   #watermarkMs = -Infinity
-  /** From so many dead keys on the table is made anew. */
-  #compactFrom = 0
 
   constructor(options: WindowOperatorOptions) {
     const { definition, store, name, nowMs } = options
@@ -314,12 +312,7 @@ export class ListedOperator implements WindowOperator {
 
   /** Keeps the table within a constant factor of what is alive. */
   *#compact(): SlicedWork<void> {
-    const { count, dead } = this.#table
-    if (count > COMPACTED_FROM && dead * 2 > count && dead >= this.#compactFrom) {
-      yield* this.#table.compact()
-      // What is stored and dead waits for the next cut.
-      this.#compactFrom = this.#table.dead * 2
-    }
+    if (this.#table.isMostlyDead(COMPACTED_SHARE)) yield* this.#table.compact()
   }
 
   #tableKeyStretch(): Stretch {

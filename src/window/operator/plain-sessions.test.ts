@@ -174,6 +174,19 @@ describe('sessions that fire once', () => {
     }
   })
 
+  it('that go on while most of the others have ended are put out at their end, though their keys are elsewhere in the table', async () => {
+    const [plain] = await both(10)
+    for (let i = 0; i < 2_000; i++) plain.add({ key: `short ${i}`, at: 0, value: 1 })
+    for (const at of [0, 8, 16]) plain.add({ key: 'long', at, value: 1 })
+    plain.advance(12)
+    expect(plain.told).toHaveLength(2_000)
+    plain.advance(24)
+    expect(plain.told).toHaveLength(2_000)
+    plain.advance(25)
+    expect(plain.told.slice(2_000)).toMatchObject([{ key: 'long', window: { startMs: 0, endMs: 26 } }])
+    expect(await plain.close()).toBe(1)
+  })
+
   it('agree where many end at once, and many of their keys have died', async () => {
     const [plain, listed] = await both(50)
     let at = 0

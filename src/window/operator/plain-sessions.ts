@@ -35,8 +35,8 @@ import {
 
 /** So many keys are worked on in one step. */
 const STEP_KEYS = 64
-/** Dead keys are left out of the table from so many on. */
-const COMPACTED_FROM = 1_024
+/** Behind a compaction all that is due is made anew: it waits until more is dead than where that is not so. */
+const COMPACTED_SHARE = 3 / 4
 /** A session of it has ended, and is about to be put out. */
 const IS_CLOSING = 16
 /** Bytes of an entry's number. */
@@ -78,8 +78,6 @@ export class PlainSessions implements WindowOperator {
   readonly #shownKey = new Slot()
   /** The entry that the last event has changed, and what it had; 0 where it has changed none. */
   #lastEntry = 0
-  /** From so many dead keys on the table is made anew. */
-  #compactFrom = 0
   readonly #before = new ByteWriter()
 
   constructor(options: WindowOperatorOptions) {
@@ -376,11 +374,8 @@ export class PlainSessions implements WindowOperator {
   /** Keeps the table within a constant factor of what is alive. */
   *#compact(watermarkMs: number): SlicedWork<void> {
     const table = this.#table
-    const { count, dead } = table
-    if (count <= COMPACTED_FROM || dead * 4 <= count * 3 || dead < this.#compactFrom) return
+    if (!table.isMostlyDead(COMPACTED_SHARE)) return
     yield* table.compact()
-    // What is stored and dead waits for the next cut.
-    this.#compactFrom = table.dead * 2
     this.#due = new DueKeys()
     this.#due.takeUnsorted(watermarkMs)
     let steps = 0
