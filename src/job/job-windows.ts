@@ -1,15 +1,27 @@
 // The windows of a job: every event of a key enters those that it has, and their results are outputs.
 //
 // (1) An event enters all windows, or none: what one of them refuses is taken out of the others again.
-// (2) Between two cuts open windows are in memory; `flush` writes what has changed (src/window/operator).
+// (2) Results of one advance come by window end, window start and key bytes, whichever windows they are of (W16): those of several
+//     windows are merged while they are made.
+// (3) Between two cuts open windows are in memory; `flush` writes what has changed (src/window/operator).
 
+import { compareStretches } from '../base/bytes.js'
 import type { Violation } from '../base/errors.js'
 import { rules } from '../base/options.js'
 import type { SlicedWork } from '../base/slices.js'
+import { ByteWriter } from '../state/codec/bytes.js'
+import type { KeyCodec } from '../state/codec/codec.js'
 import type { StateDefinition } from '../state/kinds/definitions.js'
 import { nameProblem, type StateDefinitions, type StateSchema } from '../state/schema/define-state.js'
+import { openStateOf } from '../state/store.js'
 import { openWindows, statesOfWindows } from '../window/operator/open-windows.js'
-import type { ErasedWindows, LateFigures, WindowOperator } from '../window/operator/window-operator.js'
+import type {
+  AnyResult,
+  EmitResult,
+  ErasedWindows,
+  LateFigures,
+  WindowOperator,
+} from '../window/operator/window-operator.js'
 import { isWindowDefinition, type WindowResult } from '../window/windowed.js'
 
 /** Windows under their names. */
@@ -83,17 +95,69 @@ export interface JobWindowsOptions {
   readonly nowMs: () => number
 }
 
+/** An output of windows that others may still have some before. */
+interface WaitingOutput {
+  readonly output: unknown
+  readonly timestampMs: number
+  readonly result: AnyResult
+  /** The key's bytes, once they were asked for. */
+  key: ByteWriter | undefined
+}
+
+/** The outputs of one set of windows, while several advance together. */
+class AdvancingWindows {
+  readonly #waiting: WaitingOutput[] = []
+  #next = 0
+  #work: SlicedWork<void> | undefined
+
+  get head(): WaitingOutput | undefined {
+    return this.#waiting[this.#next]
+  }
+
+  begin(work: SlicedWork<void>): void {
+    this.#work = work
+  }
+
+  push(output: WaitingOutput): void {
+    this.#waiting.push(output)
+  }
+
+  /** Goes on until there is an output, or none comes any more. */
+  *fill(): SlicedWork<void> {
+    while (this.head === undefined && this.#work !== undefined) {
+      if (this.#work.next().done === true) this.#work = undefined
+      yield
+    }
+  }
+
+  shift(): void {
+    this.#next++
+    if (this.#next < this.#waiting.length) return
+    this.#waiting.length = 0
+    this.#next = 0
+  }
+}
+
 export class JobWindows {
   readonly #operators: readonly WindowOperator[]
+  readonly #emit: JobWindowsOptions['emit']
+  readonly #keyCodec: KeyCodec<unknown>
+  /** Of each operator, where there are several. */
+  readonly #advancing: AdvancingWindows[] = []
+  #isAdvancing = false
   /** Where there is one: what it refuses is in no other one. */
   readonly #only: WindowOperator | undefined
   readonly #byName: ReadonlyMap<string, WindowOperator>
 
   constructor({ store, windows, emit, nowMs }: JobWindowsOptions) {
-    const opened = Object.entries(windows).map(([name, definition]): [string, WindowOperator] => [
-      name,
-      openWindows({ store, name, definition: definition as ErasedWindows, emit, nowMs }),
-    ])
+    const definitions = Object.entries(windows)
+    this.#emit = emit
+    const [[firstName] = ['']] = definitions
+    this.#keyCodec = openStateOf(store, firstName).context.keyCodec
+    const opened = definitions.map(([name, definition]): [string, WindowOperator] => {
+      const given = definitions.length === 1 ? emit : this.#emitBy()
+      return [name, openWindows({ store, name, definition: definition as ErasedWindows, emit: given, nowMs })]
+    })
     this.#byName = new Map(opened)
     this.#operators = opened.map(([, operator]) => operator)
     this.#only = this.#operators.length === 1 ? this.#operators[0] : undefined
@@ -128,7 +192,65 @@ export class JobWindows {
   }
 
   *advance(watermarkMs: number): SlicedWork<void> {
-    for (const operator of this.#operators) yield* operator.advance(watermarkMs)
+    const only = this.#only
+    if (only !== undefined) {
+      yield* only.advance(watermarkMs)
+      return
+    }
+    const all = this.#advancing
+    for (const [i, operator] of this.#operators.entries()) all[i]?.begin(operator.advance(watermarkMs))
+    this.#isAdvancing = true
+    try {
+      for (;;) {
+        for (const each of all) yield* each.fill()
+        const first = this.#first(all)
+        if (first?.head === undefined) return
+        const { output, timestampMs } = first.head
+        this.#emit(output, timestampMs)
+        first.shift()
+      }
+    } finally {
+      this.#isAdvancing = false
+    }
+  }
+
+  /** Those whose next output comes first; of alike ones, those that were named first. */
+  #first(all: readonly AdvancingWindows[]): AdvancingWindows | undefined {
+    let first: AdvancingWindows | undefined
+    for (const each of all) {
+      const { head } = each
+      if (head === undefined) continue
+      if (first?.head === undefined || this.#isBefore(head, first.head)) first = each
+    }
+    return first
+  }
+
+  #isBefore(left: WaitingOutput, right: WaitingOutput): boolean {
+    const { window } = left.result
+    const { window: other } = right.result
+    if (window.endMs !== other.endMs) return window.endMs < other.endMs
+    if (window.startMs !== other.startMs) return window.startMs < other.startMs
+    const key = this.#keyOf(left)
+    const otherKey = this.#keyOf(right)
+    return compareStretches(key.bytes, 0, key.length, otherKey.bytes, 0, otherKey.length) < 0
+  }
+
+  #keyOf(waiting: WaitingOutput): ByteWriter {
+    if (waiting.key !== undefined) return waiting.key
+    const key = new ByteWriter()
+    this.#keyCodec.writeKey(waiting.result.key, key)
+    waiting.key = key
+    return key
+  }
+
+  /** What one of several windows puts out: results of an advance wait for those of the others. */
+  #emitBy(): EmitResult {
+    const advancing = new AdvancingWindows()
+    this.#advancing.push(advancing)
+    return (output, timestampMs, result) => {
+      if (!this.#isAdvancing || result === undefined) this.#emit(output, timestampMs)
+      else advancing.push({ output, timestampMs, result, key: undefined })
+    }
   }
 
   *flush(): SlicedWork<void> {

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { SCHEMA_KEY } from '../backend/schema-entry.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
@@ -10,7 +11,7 @@ import { StateStore } from '../state/store.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { JobTest, testJob } from '../testing/job-test.js'
 import { combined, count, sum } from '../window/aggregate/ready-made.js'
-import { tumbling } from '../window/assign/assigner.js'
+import { hopping, tumbling } from '../window/assign/assigner.js'
 import { session } from '../window/assign/by-key.js'
 import { calendar } from '../window/assign/calendar.js'
 import { ascending, boundedDisorder, watermarksBy } from '../window/time/watermark-strategy.js'
@@ -76,6 +77,95 @@ describe('windows of a job', () => {
     expect(test.outputs.map(({ value: found }) => found)).toEqual([{ requests: 2, tokens: 11 }])
   })
 
+  it('W16: results of one advance come by window end, start and key bytes, whichever windows they are of', async () => {
+    const shown = (name: string) => (result: WindowResult<string, number>) =>
+      `${result.window.endMs} ${result.window.startMs} ${result.key} ${name}`
+    const several = defineJob<Request, string>()({
+      ...common,
+      windows: {
+        twenties: windowed({
+          windows: tumbling({ sizeMs: 20 }),
+          aggregate: count(),
+          output: shown('twenties'),
+        }),
+        tens: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: count(), output: shown('tens') }),
+        sessions: windowed({ windows: session({ gapMs: 5 }), aggregate: count(), output: shown('sessions') }),
+        again: windowed({
+          windows: tumbling({ sizeMs: 10 }),
+          aggregate: count(),
+          outputs: (result: WindowResult<string, number>) => [shown('again')(result), shown('twice')(result)],
+        }),
+      },
+    })
+    const events = ['b', 'a', 'c'].flatMap((tenant) => [
+      request(tenant, 3),
+      request(tenant, 5),
+      request(tenant, 15),
+    ])
+    const disorder = { ...several, time: { watermarks: boundedDisorder(100) } }
+    const { outputs } = await testJob(disorder, events)
+    const keys = ['a', 'b', 'c']
+    const tens = (endMs: number) =>
+      keys.flatMap((key) => ['tens', 'again', 'twice'].map((name) => `${endMs} ${endMs - 10} ${key} ${name}`))
+    expect(outputs).toEqual([
+      ...tens(10),
+      ...keys.map((key) => `10 3 ${key} sessions`),
+      ...keys.map((key) => `20 0 ${key} twenties`),
+      ...tens(20),
+      ...keys.map((key) => `20 15 ${key} sessions`),
+    ])
+  })
+
+  it('W16: results of several windows over random streams come in order, and are those of each alone', async () => {
+    const shown = (name: string) => (result: WindowResult<string, number>) => ({ name, ...result })
+    const windows = {
+      hops: windowed({
+        windows: hopping({ sizeMs: 12, slideMs: 4 }),
+        aggregate: count(),
+        output: shown('hops'),
+      }),
+      gaps: windowed({ windows: session({ gapMs: 3 }), aggregate: count(), output: shown('gaps') }),
+      late: windowed({
+        windows: tumbling({ sizeMs: 4 }),
+        aggregate: count(),
+        early: { everyEvents: 3 },
+        output: shown('late'),
+      }),
+    }
+    type Shown = ReturnType<ReturnType<typeof shown>>
+    const run = async (some: object, events: readonly Request[]) => {
+      const made = defineJob<Request, Shown>()({ ...common, windows: some as typeof windows })
+      return (await testJob({ ...made, time: { watermarks: boundedDisorder(20) } }, events)).outputs
+    }
+    const stream = fc.array(
+      fc.record({ tenant: fc.constantFrom('a', 'b', 'ab'), at: fc.integer({ min: 0, max: 60 }) }),
+      { maxLength: 40 },
+    )
+    await fc.assert(
+      fc.asyncProperty(stream, async (made) => {
+        const events = made.map(({ tenant, at }) => request(tenant, at))
+        const all = await run(windows, events)
+        for (const [name, definition] of Object.entries(windows)) {
+          expect(all.filter((result) => result.name === name)).toEqual(
+            await run({ [name]: definition }, events),
+          )
+        }
+        // The watermark has come to the end only once all was read: within one advance nothing comes before its turn.
+        const onTime = all.filter(({ pane, window }) => pane.kind === 'onTime' && window.endMs > 60)
+        const sorted = [...onTime].sort(
+          (left, right) =>
+            left.window.endMs - right.window.endMs ||
+            left.window.startMs - right.window.startMs ||
+            Buffer.compare(Buffer.from(left.key), Buffer.from(right.key)),
+        )
+        expect(onTime.map(({ window, key }) => [window, key])).toEqual(
+          sorted.map(({ window, key }) => [window, key]),
+        )
+      }),
+      { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 500 : 15 },
+    )
+  })
+
   it('J7, W20: a bad event enters none of the windows, and the others go on', async () => {
     const bad: string[] = []
     const { outputs, stats } = await testJob(
@@ -89,7 +179,7 @@ describe('windows of a job', () => {
       }),
       [request('a', 1, 5), request('a', 2, Number.NaN), request('a', 3, 4)],
     )
-    expect(outputs.map(({ value: found }) => found)).toEqual([2, { requests: 2, tokens: 9 }])
+    expect(outputs.map(({ value: found }) => found)).toEqual([{ requests: 2, tokens: 9 }, 2])
     expect(stats.badEvents).toBe(1)
     expect(bad).toEqual([expect.stringContaining('badValue')])
   })

@@ -63,8 +63,11 @@ export interface WindowOptions<Event, Key, Value, Output> {
   readonly panes?: 'accumulating' | 'discarding'
   /** What is given to the sink for a result; `undefined`: nothing. Default: the result. */
   readonly output?: (result: WindowResult<Key, Value>) => Output | undefined
-  /** Where a result may be several outputs, in the place of `output`. */
-  readonly outputs?: (result: WindowResult<Key, Value>) => Iterable<Output>
+  /**
+   * Where a result may be several outputs, in the place of `output`: as many as it likes, for they are asked for step by step while other work
+   * goes on between. `undefined` is none.
+   */
+  readonly outputs?: (result: WindowResult<Key, Value>) => Iterable<Output | undefined>
   /** What is given to the sink for an event that missed windows. Default: nothing; it is counted. */
   readonly onLate?: (late: LateEvent<Event>) => Output | undefined
 }
@@ -78,7 +81,7 @@ export interface WindowDefinition<Event, Key, Output> {
   readonly events?: AnyCodec
   readonly process?: (events: Iterable<Event>, window: TimeWindow) => unknown
   readonly output?: (result: WindowResult<Key, never>) => Output | undefined
-  readonly outputs?: (result: WindowResult<Key, never>) => Iterable<Output>
+  readonly outputs?: (result: WindowResult<Key, never>) => Iterable<Output | undefined>
   readonly onLate?: (late: LateEvent<Event>) => Output | undefined
   /** What the compiler knows of what comes out. */
   readonly [outputType]?: Output

@@ -1,15 +1,19 @@
 import fc from 'fast-check'
 import { describe, expect, expectTypeOf, it } from 'vitest'
 import { defineJob } from '../../job/define-job.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { json } from '../../state/codec/json.js'
 import { float64, uint32 } from '../../state/codec/numbers.js'
 import { defineState } from '../../state/schema/define-state.js'
+import { StateStore } from '../../state/store.js'
 import { JobTest, testJob } from '../../testing/job-test.js'
 import { hopping, tumbling, type WindowAssigner } from '../assign/assigner.js'
 import { countWindows, type SessionWindows, session } from '../assign/by-key.js'
+import { openWindows, statesOfWindows } from '../operator/open-windows.js'
+import type { ErasedWindows } from '../operator/window-operator.js'
 import { boundedDisorder } from '../time/watermark-strategy.js'
 import { windowed } from '../windowed.js'
 import { type JoinKind, windowJoin } from './window-join.js'
@@ -277,4 +281,40 @@ describe('a window join', () => {
       }),
     ).toThrowError(/outputs is in place of output/)
   })
+})
+
+it('leaves other work its turns between the pairs of a key, also where nothing comes of them', async () => {
+  for (const windows of [tumbling({ sizeMs: SIZE_MS }), session({ gapMs: GAP_MS })]) {
+    for (const gives of [true, false]) {
+      let pairs = 0
+      const definition = windowJoin({
+        windows,
+        left,
+        right,
+        output: () => {
+          pairs++
+          return gives ? pairs : undefined
+        },
+      })
+      const schema = defineState({ key: utf8, states: statesOfWindows('pairs', definition) as never })
+      const store = await StateStore.open(new MemoryStateBackend(), schema)
+      const given: unknown[] = []
+      const emit = (output: unknown) => void given.push(output)
+      const erased = definition as unknown as ErasedWindows
+      const operator = openWindows({ store, name: 'pairs', definition: erased, emit, nowMs: () => 0 })
+      for (let id = 0; id < 60; id++) {
+        operator.add('a', event('left', 1, id), 1, -Infinity)
+        operator.add('a', event('right', 1, id), 1, -Infinity)
+      }
+      let most = 0
+      let before = 0
+      for (const _ of operator.advance(100)) {
+        most = Math.max(most, pairs - before)
+        before = pairs
+      }
+      expect(pairs).toBe(3_600)
+      expect(given).toEqual(gives ? Array.from({ length: 3_600 }, (_, i) => i + 1) : [])
+      expect(most).toBeLessThanOrEqual(256)
+    }
+  }
 })

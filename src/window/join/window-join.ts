@@ -71,7 +71,7 @@ export interface WindowJoinOptions<
 export interface WindowGroupOptions<Event, Key, Left extends AnyCodec, Right extends AnyCodec, Output>
   extends CommonOptions<Event, Left, Right, Output> {
   /** Called for each key and window that has an event of either side. */
-  readonly outputs: (group: JoinedGroup<Key, ValueOf<Left>, ValueOf<Right>>) => Iterable<Output>
+  readonly outputs: (group: JoinedGroup<Key, ValueOf<Left>, ValueOf<Right>>) => Iterable<Output | undefined>
 }
 
 /**
@@ -123,7 +123,7 @@ type PairOutput<Key, Output> = (pair: JoinedPair<Key, unknown, unknown, 'outer'>
 interface ErasedJoin<Event, Key, Output> extends CommonOptions<Event, AnyCodec, AnyCodec, Output> {
   readonly join?: JoinKind
   readonly output?: PairOutput<Key, Output>
-  readonly outputs?: (group: JoinedGroup<Key, unknown, unknown>) => Iterable<Output>
+  readonly outputs?: (group: JoinedGroup<Key, unknown, unknown>) => Iterable<Output | undefined>
 }
 
 interface Sides {
@@ -141,20 +141,22 @@ const NOBODY: readonly undefined[] = [undefined]
 function pairsBy<Key, Output>(join: JoinKind, output: PairOutput<Key, Output>) {
   const keepsLeft = join === 'left' || join === 'outer'
   const keepsRight = join === 'right' || join === 'outer'
-  return function* ({ key, window, pane, value }: WindowResult<Key, Sides>): Iterable<Output> {
+  return function* ({ key, window, pane, value }: WindowResult<Key, Sides>): Iterable<Output | undefined> {
     const lefts = value.left.length === 0 && keepsRight ? NOBODY : value.left
     const rights = value.right.length === 0 && keepsLeft ? NOBODY : value.right
     for (const left of lefts) {
       for (const right of rights) {
-        const given = output({ key, window, pane, left, right })
-        if (given !== undefined) yield given
+        // Also where it is none: a pair is a step, whatever comes of it.
+        yield output({ key, window, pane, left, right })
       }
     }
   }
 }
 
-function groupsBy<Key, Output>(outputs: (group: JoinedGroup<Key, unknown, unknown>) => Iterable<Output>) {
-  return ({ key, window, pane, value }: WindowResult<Key, Sides>): Iterable<Output> =>
+function groupsBy<Key, Output>(
+  outputs: (group: JoinedGroup<Key, unknown, unknown>) => Iterable<Output | undefined>,
+) {
+  return ({ key, window, pane, value }: WindowResult<Key, Sides>): Iterable<Output | undefined> =>
     outputs({ key, window, pane, ...value })
 }
 

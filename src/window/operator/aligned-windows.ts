@@ -417,7 +417,14 @@ export class AlignedWindows implements WindowOperator {
         table.show(entry, place)
         value = raw.result(place.view, place.payloadAt)
       }
-      this.#output.result({ key: this.#keyOf(table, entry), window, value, timestampMs, pane: ON_TIME })
+      this.#output.resultInSteps({
+        key: this.#keyOf(table, entry),
+        window,
+        value,
+        timestampMs,
+        pane: ON_TIME,
+      })
+      if (this.#output.isWaiting) yield* this.#output.rest()
       if (i % STEP_KEYS === STEP_KEYS - 1) yield
     }
   }

@@ -80,6 +80,8 @@ export class ListedOperator implements WindowOperator {
   #gone: readonly KeptEvent[] = []
   #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
   #watermarkMs = -Infinity
+  /** What fires may be put out step by step. */
+  #isAdvancing = false
 
   constructor(options: WindowOperatorOptions) {
     const { definition, store, name, nowMs } = options
@@ -113,7 +115,9 @@ export class ListedOperator implements WindowOperator {
     const inPlace = events === undefined ? accumulator : undefined
     this.#accumulator = inPlace
     const fire: Fire = (window, result, pane, more) => {
-      this.#output.result(this.#resultOf(window, result, pane, more))
+      const found = this.#resultOf(window, result, pane, more)
+      if (this.#isAdvancing) this.#output.resultInSteps(found)
+      else this.#output.result(found)
     }
     this.#windows = new ListedWindows(listed, this.#list, inPlace, valueOf, fire)
   }
@@ -185,7 +189,7 @@ export class ListedOperator implements WindowOperator {
     for (let closed = 1; run.next(); closed++) {
       const { dueMs, key } = run.current
       if (run.peekMs() === dueMs) yield* this.#closeTogether(run, dueMs)
-      else this.#close(run, dueMs, key)
+      else yield* this.#close(run, dueMs, key)
       if (closed % STEP_KEYS === 0) yield
     }
     yield* this.#compact()
@@ -249,7 +253,7 @@ export class ListedOperator implements WindowOperator {
     // Sorting is stable: keys stay in their order.
     keys.sort((left, right) => (left.startMs === right.startMs ? 0 : left.startMs - right.startMs))
     for (const [i, { key }] of keys.entries()) {
-      this.#close(run, dueMs, { bytes: key, offset: 0, length: key.length })
+      yield* this.#close(run, dueMs, { bytes: key, offset: 0, length: key.length })
       if (i % STEP_KEYS === STEP_KEYS - 1) yield
     }
   }
@@ -261,13 +265,19 @@ export class ListedOperator implements WindowOperator {
     return { startMs, key: new Uint8Array(bytes.subarray(offset, offset + length)) }
   }
 
-  #close(run: DueRun, dueMs: number, key: Stretch): void {
+  *#close(run: DueRun, dueMs: number, key: Stretch): SlicedWork<void> {
     if (!this.#loadKey(key)) return
     const { count } = this.#list
-    this.#windows.fireDue(dueMs, this.#watermarkMs)
+    this.#isAdvancing = true
+    try {
+      this.#windows.fireDue(dueMs, this.#watermarkMs)
+    } finally {
+      this.#isAdvancing = false
+    }
     this.#save(count)
     const nextMs = this.#windows.nextDueMs()
     if (nextMs !== undefined) run.add(nextMs, 0, key)
+    if (this.#output.isWaiting) yield* this.#output.rest()
   }
 
   #loadKey({ bytes, offset, length }: Stretch): boolean {

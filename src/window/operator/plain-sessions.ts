@@ -174,6 +174,7 @@ export class PlainSessions implements WindowOperator {
     const order = yield* ended.sorted()
     for (let i = 0; i < order.length; i++) {
       this.#close(ended, order[i] as number)
+      if (this.#output.isWaiting) yield* this.#output.rest()
       if (i % STEP_KEYS === STEP_KEYS - 1) yield
     }
     yield* this.#compact(watermarkMs)
@@ -368,7 +369,13 @@ export class PlainSessions implements WindowOperator {
     table.set(entry, IS_DIRTY, true)
     const reader = this.#reader.fromSlot(table.keyOf(entry, this.#shownKey))
     const key = this.#context.readKey(reader, this.#context.keyCodec, 'whole')
-    this.#output.result({ key, window: { startMs, endMs }, value, timestampMs: endMs - 1, pane: ON_TIME })
+    this.#output.resultInSteps({
+      key,
+      window: { startMs, endMs },
+      value,
+      timestampMs: endMs - 1,
+      pane: ON_TIME,
+    })
   }
 
   /** Keeps the table within a constant factor of what is alive. */

@@ -13,13 +13,18 @@ export type AnyResult = WindowResult<unknown, unknown>
 export const kindOf = (kind: string | undefined): { readonly aggregate?: string } =>
   kind === undefined ? {} : { aggregate: kind }
 
+export type EmitResult = (output: unknown, timestampMs: number, result?: AnyResult) => void
+
 export interface WindowOperatorOptions {
   /** The store, which has the states of `statesOfWindows`. */
   readonly store: object
   readonly name: string
   readonly definition: ErasedWindows
-  /** Gives an output, and the time that it is of: the last instant of the window, or that of a late event. */
-  readonly emit: (output: unknown, timestampMs: number) => void
+  /**
+   * Gives an output, and the time that it is of: the last instant of the window, or that of a late event. With the result that it was made of,
+   * where there is one.
+   */
+  readonly emit: EmitResult
   /** The processing clock. */
   readonly nowMs: () => number
 }
@@ -57,13 +62,18 @@ export interface WindowOperator {
   restore(watermarkMs: number): SlicedWork<void>
 }
 
+/** So many outputs of one result are given in one step. */
+const STEP_OUTPUTS = 256
+
 /** What is put out for a result or a late event. */
 export class WindowOutput {
   readonly late: LateFigures = { lostEvents: 0, missedWindows: 0 }
   /** What the last event has added to the figures. */
   readonly #last: LateFigures = { lostEvents: 0, missedWindows: 0 }
   readonly #definition: ErasedWindows
-  readonly #emit: (output: unknown, timestampMs: number) => void
+  readonly #emit: EmitResult
+  /** Results that have more outputs than one step may give, and those behind them. */
+  readonly #waiting: { readonly result: AnyResult; outputs: Iterator<unknown> | undefined }[] = []
 
   constructor({ definition, emit }: WindowOperatorOptions) {
     this.#definition = definition
@@ -73,11 +83,50 @@ export class WindowOutput {
   result(result: AnyResult): void {
     const { output, outputs } = this.#definition
     if (outputs !== undefined) {
-      for (const each of outputs(result)) this.#emit(each, result.timestampMs)
+      for (const each of outputs(result)) if (each !== undefined) this.#emit(each, result.timestampMs, result)
       return
     }
     const given = output === undefined ? result : output(result)
-    if (given !== undefined) this.#emit(given, result.timestampMs)
+    if (given !== undefined) this.#emit(given, result.timestampMs, result)
+  }
+
+  /** The same where a result may have many outputs: those that `isWaiting` tells of are given by `rest`, which must come next. */
+  resultInSteps(result: AnyResult): void {
+    if (this.#definition.outputs === undefined) {
+      this.result(result)
+      return
+    }
+    this.#waiting.push({ result, outputs: undefined })
+    if (this.#waiting.length === 1) this.#step()
+  }
+
+  /** Outputs of results are left. */
+  get isWaiting(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  /** Gives the outputs that are left, step by step. */
+  *rest(): SlicedWork<void> {
+    while (this.#waiting.length > 0) {
+      yield
+      this.#step()
+    }
+  }
+
+  /** So many outputs as one step may give, of the first result that waits. */
+  #step(): void {
+    const [first] = this.#waiting
+    if (first === undefined) return
+    const { result } = first
+    first.outputs ??= this.#definition.outputs?.(result)[Symbol.iterator]()
+    for (let count = 0; count < STEP_OUTPUTS; count++) {
+      const next = first.outputs?.next()
+      if (next === undefined || next.done === true) {
+        this.#waiting.shift()
+        return
+      }
+      if (next.value !== undefined) this.#emit(next.value, result.timestampMs, result)
+    }
   }
 
   /** Another event is next: nothing of it has been counted. */
