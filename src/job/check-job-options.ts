@@ -1,6 +1,7 @@
+import type { StateBackend } from '../backend/state-backend.js'
 import type { Violation } from '../base/errors.js'
 import { hasMethods, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
-import type { StateSchema } from '../state/schema/define-state.js'
+import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
 import type { JobOptions } from './job-options.js'
 import { windowViolations } from './job-windows.js'
 import { stageViolations } from './stage-definition.js'
@@ -19,7 +20,11 @@ const optionRules: { readonly [name: string]: Rule } = {
   onTimer: rules.function,
   schema: rules.object,
   open: rules.object,
-  backend: hasMethods('getSync', 'putSync', 'writeSync', 'flush'),
+  backend: (value) =>
+    hasMethods('get', 'getMany', 'write', 'scan', 'flush')(value) ??
+    ((value as Partial<StateBackend>).supports?.sync === true
+      ? hasMethods('getSync', 'putSync', 'writeSync')(value)
+      : undefined),
   checkpoints: rules.object,
   flushIntervalMs: rules.positiveMs,
   restoreFrom: text,
@@ -51,6 +56,7 @@ export function checkJobOptions<Event, Schema extends StateSchema, Output>(
   if ((options?.timestamp === undefined) !== (options?.time === undefined)) {
     violations.push({ argument: 'options.timestamp', reason: 'and options.time go together' })
   }
+  violations.push(...laterViolations(options))
   const isKept = keepsCutsElsewhere || options?.checkpoints !== undefined
   violations.push(...stageViolations(options ?? {}, !isKept))
   if (options?.backend?.supports?.durable === false && !isKept) {
@@ -65,4 +71,23 @@ export function checkJobOptions<Event, Schema extends StateSchema, Output>(
     }
   }
   rejectViolations(violations)
+}
+
+/** What a job on an asynchronous engine cannot have. */
+function laterViolations(options: {
+  readonly backend?: Partial<StateBackend>
+  readonly schema?: StateSchema
+  readonly stages?: readonly object[]
+}): Violation[] {
+  const { backend, schema, stages = [] } = options ?? {}
+  if (backend?.supports === undefined || backend.supports.sync) return []
+  const schemas = [schema, ...stages.map((stage) => (stage as { readonly schema?: StateSchema }).schema)]
+  return schemas.flatMap((each) =>
+    Object.entries((each?.states ?? {}) as StateDefinitions)
+      .filter(([, { ttl }]) => ttl?.time === 'event')
+      .map(([name]) => ({
+        argument: `options.schema.states.${name}`,
+        reason: `must not live by event time on '${backend.name}', which is asynchronous`,
+      })),
+  )
 }

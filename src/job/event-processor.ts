@@ -16,10 +16,12 @@ import { GivenKey } from '../state/key/stored-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { type BoundStates, hostOf, type StateStore } from '../state/store.js'
 import type { BadTimestamp, PartitionTime, SourceTime } from '../window/time/source-time.js'
+import type { FetchedBackend } from './fetched-backend.js'
 import type { BadEvent, JobOptions, KeyOf, ProcessContext } from './job-options.js'
 import { type FiringTimers, type JobTimers, noTimers } from './job-timers.js'
 import type { JobWindows } from './job-windows.js'
-import type { LaterStage } from './later-stage.js'
+import type { LaterStage, StageFigures } from './later-stage.js'
+import { PrefetchedKeys } from './prefetched-keys.js'
 import type { PolledEvents, Position } from './source/source.js'
 import type { StoredCuts } from './stored-cuts.js'
 import { TimerCalls } from './timer-calls.js'
@@ -42,6 +44,10 @@ export interface ProcessorParts<Event, Schema extends StateSchema, Output> {
   readonly states: BoundStates<Schema>
   readonly clock: ForwardClock
   readonly positions: { readonly [partition: string]: Position }
+  /** The face of an asynchronous engine. */
+  readonly fetched: FetchedBackend | undefined
+  /** All stages behind this one. */
+  readonly later: readonly LaterStage[]
   /** The stage behind this one, where there is one: what is emitted here goes there instead of to the sink. */
   readonly next: LaterStage | undefined
 }
@@ -62,6 +68,9 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   #results: Output[] = []
   /** Something is in memory that the store does not have. */
   #hasNews = false
+  readonly #prefetched: PrefetchedKeys<Event> | undefined
+  /** Where the last slice has failed that did. */
+  #failedAt = 0
 
   constructor(parts: ProcessorParts<Event, Schema, Output>) {
     const { options, store, positions, states, timers, clock, key } = parts
@@ -81,6 +90,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     }
     this.#context = context
     const { name: job, onTimer } = options
+    if (parts.fetched !== undefined && parts.windows === undefined)
+      this.#prefetched = new PrefetchedKeys(store as object, options.schema, key, options.key)
     const timed = store as { at(timestampMs: number): void }
     this.#calls = new TimerCalls({ job, stage: undefined, onTimer, context, key, store: timed, clock })
   }
@@ -164,16 +175,46 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     return until
   }
 
-  #slice(polled: PolledEvents<Event>, from: number, partition: PartitionTime | undefined): number {
+  /**
+   * The same over an asynchronous engine: a slice that has missed something is made again once that was fetched, first up to the event that
+   * has missed it.
+   */
+  async sliceLater(
+    polled: PolledEvents<Event>,
+    from: number,
+    partition: PartitionTime | undefined,
+    fetched: FetchedBackend,
+  ): Promise<number> {
+    let until = polled.events.length
+    if (this.#prefetched !== undefined) await fetched.prefetch(this.#prefetched.of(polled, from))
+    for (;;) {
+      try {
+        const reached = this.#slice(polled, from, partition, until)
+        this.passOn()
+        return reached
+      } catch (error) {
+        if (!fetched.hasMissed) throw error
+        until = this.#failedAt > from ? this.#failedAt : polled.events.length
+        await fetched.fetch()
+      }
+    }
+  }
+
+  #slice(
+    polled: PolledEvents<Event>,
+    from: number,
+    partition: PartitionTime | undefined,
+    end = polled.events.length,
+  ): number {
     if (this.#parts.windows !== undefined) return this.#windowSlice(polled, from, partition)
-    if (this.#parts.stored === undefined && this.#failsOnBadEvents) {
+    if (!this.#isOneStep && this.#failsOnBadEvents) {
       // Nothing of the state is kept where this throws: the job then goes on from its last cut.
       const until = this.#eachEvent(polled, from, polled.events.length, partition)
       this.positions.set(polled.partition, polled.positionAfter(until - 1))
       return until
     }
     try {
-      return this.#inOneStep(() => this.#eachEvent(polled, from, polled.events.length, partition), polled)
+      return this.#inOneStep(() => this.#eachEvent(polled, from, end, partition), polled)
     } catch (error) {
       if (!(error instanceof Rejection)) throw error
       // What the step has written is undone: it is made once more, up to the bad event, which is a step of its own.
@@ -265,6 +306,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         if ((place - from) % EVENTS_PER_LOOK === 0 && performance.now() >= endMs) break
       }
     } catch (error) {
+      this.#failedAt = place
       if (step === undefined) throw error
       if (step === 'badValue') {
         this.#emitted.length = emittedBefore
@@ -281,21 +323,60 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     return place
   }
 
-  /** Calls `onTimer` for what is due as long as a slice may take; whether more is left. */
-  timerSlice(firing: FiringTimers, stage?: LaterStage): boolean {
-    const { stored, time } = this.#parts
+  /** Whether a slice is one batch, whatever becomes of bad events. */
+  get #isOneStep(): boolean {
+    return this.#parts.stored !== undefined || this.#parts.fetched !== undefined
+  }
+
+  /** The same as `timerSlice` over an asynchronous engine. */
+  async timerSliceLater(
+    firing: FiringTimers,
+    stage: LaterStage | undefined,
+    fetched: FetchedBackend,
+  ): Promise<boolean> {
+    let atMost = Infinity
+    for (;;) {
+      firing.begin()
+      const before = this.#calls.fired
+      const stages = this.#parts.later.map((each) => each.figures())
+      try {
+        return this.timerSlice(firing, stage, atMost)
+      } catch (error) {
+        if (!fetched.hasMissed) throw error
+        const calls =
+          (stage?.firedTimers ?? this.#calls.fired) -
+          (stage === undefined ? before : firedBefore(stage, this.#parts.later, stages))
+        atMost = calls > 0 ? calls : Infinity
+        firing.undo()
+        this.#calls.fired = before
+        this.#undoStages(stages)
+        this.#emitted = []
+        this.#timestamps = []
+        this.#results = []
+        await fetched.fetch()
+      }
+    }
+  }
+
+  #undoStages(figures: readonly StageFigures[]): void {
+    for (const [i, each] of this.#parts.later.entries()) each.undo(figures[i] as StageFigures)
+  }
+
+  /** Calls `onTimer` for what is due as long as a slice may take, and `atMost` times; whether more may be left. */
+  timerSlice(firing: FiringTimers, stage?: LaterStage, atMost?: number): boolean {
+    const { time } = this.#parts
     const fire = () => {
       if (stage === undefined) {
-        const isMore = this.#calls.fireEach(firing, time?.watermarkMs ?? -Infinity)
+        const isMore = this.#calls.fireEach(firing, time?.watermarkMs ?? -Infinity, atMost)
         this.passOn()
         return isMore
       }
-      const isMore = stage.fireEach(firing)
+      const isMore = stage.fireEach(firing, atMost)
       stage.passOn()
       return isMore
     }
     // As of events: nothing of the state is kept where this throws.
-    if (stored === undefined) return fire()
+    if (!this.#isOneStep) return fire()
     return this.#parts.store.batch(() => {
       const isMore = fire()
       this.#record()
@@ -308,6 +389,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     const eventsBefore = this.events
     const badBefore = this.badEvents
     const positionBefore = this.positions.get(polled.partition)
+    const stages = this.#parts.later.map((each) => each.figures())
     try {
       return this.#parts.store.batch(() => {
         const until = process()
@@ -318,6 +400,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     } catch (error) {
       this.events = eventsBefore
       this.badEvents = badBefore
+      this.#undoStages(stages)
       this.#emitted = []
       this.#timestamps = []
       this.#results = []
@@ -330,9 +413,15 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   /** The job's record and the outputs of the step, where they are entries of the store. */
   #record(): void {
     const { stored } = this.#parts
-    if (stored === undefined) return
-    this.passOn()
-    stored.record(this.#putter(), this.takeEmitted())
+    // What later stages write is a part of the step.
+    if (this.#isOneStep) this.passOn()
+    this.#assertNothingMissed()
+    stored?.record(this.#putter(), this.takeEmitted())
+  }
+
+  /** A function of the user's may have caught it. */
+  #assertNothingMissed(): void {
+    if (this.#parts.fetched?.hasMissed === true) throw new Error('something was missed')
   }
 
   /** Puts what is no typed state into the step at hand. */
@@ -424,4 +513,12 @@ class Rejection extends Error {
 
 function noSink(): never {
   throw new Error('emit() was called, and the job has no sink')
+}
+
+function firedBefore(
+  stage: LaterStage,
+  later: readonly LaterStage[],
+  figures: readonly StageFigures[],
+): number {
+  return figures[later.indexOf(stage)]?.fired ?? 0
 }

@@ -1,4 +1,4 @@
-import type { SyncStateBackend } from '../backend/state-backend.js'
+import type { StateBackend, SyncStateBackend } from '../backend/state-backend.js'
 import type { Clock } from '../base/clock.js'
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
 import type { Logger } from '../checkpoint/types.js'
@@ -64,7 +64,12 @@ export interface BadEvent<Event> {
   readonly stage?: string
 }
 
-export interface JobOptions<Event, Schema extends StateSchema, Output> {
+export interface JobOptions<
+  Event,
+  Schema extends StateSchema,
+  Output,
+  Backend extends StateBackend = SyncStateBackend,
+> {
   /** Names the job in its state, in messages and figures. */
   readonly name: string
   readonly source: Source<Event>
@@ -93,8 +98,12 @@ export interface JobOptions<Event, Schema extends StateSchema, Output> {
   readonly stages?: readonly object[]
   /** How the store is opened. */
   readonly open?: OpenOptions
-  /** Where the state is. It belongs to the job while that runs, and stays the caller's to close. */
-  readonly backend: SyncStateBackend
+  /**
+   * Where the state is. It belongs to the job while that runs, and stays the caller's to close. Over an asynchronous engine `process` and
+   * `onTimer` read and write at once as well: what they ask for is fetched, most of it for many events at once, and where something was not at
+   * hand, the call is made again from its beginning, with nothing left of the first one.
+   */
+  readonly backend: Backend
   /**
    * Where and how checkpoints are made: the state is restored from the newest one before the job begins. Default: the engine
    * keeps its state itself (LMDB), and the job goes on from what it has.

@@ -8,7 +8,7 @@ import { nameOf } from '../state/entries/overlay.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { openStateOf } from '../state/store.js'
-import type { DueRun } from '../window/due/due-run.js'
+import type { DueRun, KeptDueKey } from '../window/due/due-run.js'
 import { KeptTimers } from '../window/timers/kept-timers.js'
 import { type TimerTime, timerStates, withTimers } from '../window/timers/timer-states.js'
 import type { KeyTimers, Timer } from './job-options.js'
@@ -75,6 +75,12 @@ export class JobTimers {
     await this.#kept.processing.load()
   }
 
+  /** Whether `tidy` reads all timers of the store. */
+  get wantsLoad(): boolean {
+    const { event, processing } = this.#kept
+    return event.wantsLoad || processing.wantsLoad
+  }
+
   /** What is in memory is made again from the store, where too much of it may be gone. */
   async tidy(): Promise<void> {
     const { event, processing } = this.#kept
@@ -126,6 +132,19 @@ interface DueTimers {
   readonly endlessFromMs: number
 }
 
+/** How many timers of a key were set by others, and have fired; and how far the key has come. */
+interface TimersInARow {
+  count: number
+  lastMs: number
+}
+
+/** A timer that was taken, and how its row was before. */
+interface TakenTimer {
+  readonly due: KeptDueKey
+  row: TimersInARow | undefined
+  before: TimersInARow | undefined
+}
+
 /** Timers of one advance that are due, one after the other. */
 export class FiringTimers {
   readonly #time: TimerTime
@@ -134,7 +153,9 @@ export class FiringTimers {
   readonly #due: DueRun
   readonly #endlessFromMs: number
   /** How many were set by timers of the same key, and have fired, that are not known to come to an end; and how far the key has come. */
-  readonly #inARow = new Map<string, { count: number; lastMs: number }>()
+  readonly #inARow = new Map<string, TimersInARow>()
+  /** What was taken since `begin`, where that may be undone. */
+  #taken: TakenTimer[] | undefined
 
   constructor(time: TimerTime, kept: KeptTimers, key: CurrentKey<unknown>, due: DueTimers) {
     this.#key = key
@@ -144,24 +165,50 @@ export class FiringTimers {
     this.#due = kept.fire(due.untilMs, due.isOpen)
   }
 
+  /** What is taken from now on may be undone. */
+  begin(): void {
+    this.#taken = []
+  }
+
+  /** Undoes what was taken since `begin`: it comes again. What was written of it is the caller's to undo. */
+  undo(): void {
+    const taken = this.#taken ?? []
+    this.#taken = []
+    for (const { due, row, before } of taken.reverse()) {
+      if (row !== undefined) Object.assign(row, before)
+      this.#due.putBack(due)
+    }
+  }
+
   /** The next one, which is removed from the store; its key is then the key at hand. `undefined` where none is left. */
   take(): Timer | undefined {
     while (this.#due.next()) {
       const { current } = this.#due
       const id = this.#kept.show(current)
+      const taken = this.#taken === undefined ? undefined : this.#note()
       if (this.#kept.take(id) !== true) continue
       const [timestampMs, name] = id
-      if (current.wasAdded) this.#count(timestampMs)
+      if (current.wasAdded) this.#count(timestampMs, taken)
       return { time: this.#time, timestampMs, name }
     }
     this.#kept.fired()
     return undefined
   }
 
-  #count(timestampMs: number): void {
+  #note(): TakenTimer {
+    const taken: TakenTimer = { due: this.#due.kept(), row: undefined, before: undefined }
+    this.#taken?.push(taken)
+    return taken
+  }
+
+  #count(timestampMs: number, taken: TakenTimer | undefined): void {
     const name = nameOf(this.#key.encoded().bytes)
     const row = this.#inARow.get(name) ?? { count: 0, lastMs: -Infinity }
     this.#inARow.set(name, row)
+    if (taken !== undefined) {
+      taken.row = row
+      taken.before = { ...row }
+    }
     const isOnItsWay = timestampMs > row.lastMs && timestampMs <= this.#endlessFromMs
     row.lastMs = Math.max(row.lastMs, timestampMs)
     if (!isOnItsWay) row.count++

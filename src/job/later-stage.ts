@@ -18,6 +18,13 @@ import { TimerCalls } from './timer-calls.js'
 
 export type EmitAt = (output: unknown, timestampMs: number) => void
 
+/** What a stage counts. */
+export interface StageFigures {
+  readonly events: number
+  readonly badEvents: number
+  readonly fired: number
+}
+
 export interface LaterStageOptions {
   readonly job: string
   readonly definition: AnyStage
@@ -150,8 +157,22 @@ export class LaterStage {
   }
 
   /** Calls `onTimer` for what is due as long as a slice may take; whether more is left. */
-  fireEach(firing: FiringTimers): boolean {
-    return this.#calls.fireEach(firing, this.#watermarkMs)
+  fireEach(firing: FiringTimers, atMost?: number): boolean {
+    return this.#calls.fireEach(firing, this.#watermarkMs, atMost)
+  }
+
+  /** What a step may have to undo. */
+  figures(): StageFigures {
+    return { events: this.events, badEvents: this.badEvents, fired: this.#calls.fired }
+  }
+
+  /** Forgets what a step that is undone has put out and counted. */
+  undo({ events, badEvents, fired }: StageFigures): void {
+    this.events = events
+    this.badEvents = badEvents
+    this.#calls.fired = fired
+    this.#outputs = []
+    this.#timestamps = []
   }
 
   /** Gives what was put out to the next stage, or to the sink. */

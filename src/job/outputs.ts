@@ -21,9 +21,13 @@ export class Outputs<Output> {
     sink: Sink<Output>,
     epoch: EpochId,
     prepared: readonly PreparedEpoch[],
-    state: SinkState,
+    state: SinkState | undefined,
   ): Promise<Outputs<Output>> {
-    return new Outputs(await sink.open({ prepared, state }), epoch, prepared)
+    return new Outputs(
+      await sink.open(state === undefined ? { prepared } : { prepared, state }),
+      epoch,
+      prepared,
+    )
   }
 
   get epoch(): EpochId {

@@ -5,14 +5,17 @@
 // (3) What fails ends the job, and no cut is made after it (J8).
 
 import { randomUUID } from 'node:crypto'
+import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
 import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { nextTurn, runSliced, SLICE_MS, type SlicedWork } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
-import type { StateSchema } from '../state/schema/define-state.js'
-import { boundStatesOf, StateStore } from '../state/store.js'
+import { statePrefix } from '../state/key/stored-key.js'
+import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
+import { boundStatesOf, openStateOf, StateStore } from '../state/store.js'
+import { TIME_KEY } from '../state/time/event-time.js'
 import { SourceTime } from '../window/time/source-time.js'
 import type { WindowResult } from '../window/windowed.js'
 import { checkJobOptions } from './check-job-options.js'
@@ -20,9 +23,10 @@ import { CoordinatedCuts } from './coordinated-cuts.js'
 import type { JobCut } from './cut.js'
 import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
+import { FetchedBackend } from './fetched-backend.js'
 import type { JobOptions, KeyOf } from './job-options.js'
 import { type FiringTimers, JobTimers, schemaOf } from './job-timers.js'
-import { JobWindows } from './job-windows.js'
+import { JobWindows, type WindowDefinitions } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
 import type { JobHealth, JobStats, RunningJob, RunningPipedJob, StopOptions } from './running-job.js'
@@ -30,8 +34,14 @@ import type { EpochId } from './sink/sink.js'
 import { storedOutputs } from './sink/stored-outputs.js'
 import { OrderedReader } from './source/ordered-reader.js'
 import type { PolledEvents, SourceReader } from './source/source.js'
-import { type AnyStage, type PipedJobOptions, type StageSchemas, withStages } from './stage-definition.js'
-import { StoredCuts } from './stored-cuts.js'
+import {
+  type AnyStage,
+  type PipedJobOptions,
+  prefixOf,
+  type StageSchemas,
+  withStages,
+} from './stage-definition.js'
+import { RECORD_KEY, StoredCuts } from './stored-cuts.js'
 import { Waiting } from './waiting.js'
 
 const DEFAULT_MAX_POLL_EVENTS = 1_000
@@ -41,6 +51,8 @@ const DEFAULT_STOP_TIMEOUT_MS = 60_000
 /** One may fail for a reason that passes. */
 const FAILED_CUTS_TOLERATED = 1
 const POLL_WAIT_MS = 1_000
+/** So many key groups of a state are fetched at once. */
+const GROUPS_AT_ONCE = 16
 
 /**
  * Restores the state, opens source and sink where the cut has left them, and runs until the source ends or `stop` is called.
@@ -69,6 +81,9 @@ export function runJob<Event, Schema extends StateSchema, Output, Stages extends
 export function runJob<Event, Schema extends StateSchema, Output = never>(
   options: JobOptions<Event, Schema, Output>,
 ): Promise<RunningJob<Schema>>
+export function runJob<Event, Schema extends StateSchema, Output = never>(
+  options: JobOptions<Event, Schema, Output, StateBackend>,
+): Promise<RunningJob<Schema, 'async'>>
 export async function runJob(options: object): Promise<unknown> {
   const given = options as JobOptions<unknown, StateSchema, unknown>
   checkJobOptions(given)
@@ -92,6 +107,8 @@ class Job<Event, Schema extends StateSchema, Output>
 {
   readonly mutex = new Mutex()
   readonly store: StateStore<Schema>
+  readonly #store: StateStore<Schema>
+  readonly #fetched: FetchedBackend | undefined
   readonly stages: { readonly [stage: string]: StateStore<StateSchema> }
   readonly finished: Promise<JobStats>
   readonly #options: JobOptions<Event, Schema, Output>
@@ -130,7 +147,9 @@ class Job<Event, Schema extends StateSchema, Output>
     this.#options = parts.options
     this.#cuts = parts.cuts
     this.#stored = parts.stored
-    this.store = parts.store
+    this.store = parts.shown
+    this.#store = parts.store
+    this.#fetched = parts.fetched
     this.#time = parts.time
     this.#reader = parts.reader
     this.#outputs = parts.outputs
@@ -168,7 +187,16 @@ class Job<Event, Schema extends StateSchema, Output>
     this.#firing = [{ timers, windows, stage: undefined }, ...this.#later.map((stage) => stageOf(stage))]
     this.#timers = this.#firing.flatMap((each) => each.timers ?? [])
     this.#windows = this.#firing.flatMap((each) => each.windows ?? [])
-    const shared = { key, states, timers, windows, clock: forwardClock, next: this.#later[0] }
+    const shared = {
+      key,
+      states,
+      timers,
+      windows,
+      clock: forwardClock,
+      fetched: parts.fetched,
+      later: this.#later,
+      next: this.#later[0],
+    }
     this.#processor = new EventProcessor({ options, store, stored, time, positions, ...shared })
     this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
     this.finished = this.#run()
@@ -183,10 +211,18 @@ class Job<Event, Schema extends StateSchema, Output>
     const { name, backend, checkpoints, clock = systemClock, flushIntervalMs } = options
     if (inUse.has(backend)) throw invalidArgument('options.backend', 'is that of a job that runs')
     const intervalMs = flushIntervalMs ?? DEFAULT_FLUSH_INTERVAL_MS
-    const stored =
-      given === undefined && checkpoints === undefined
-        ? new StoredCuts<Output>({ backend, jobName: name, intervalMs, clock })
-        : undefined
+    const keepsItself = given === undefined && checkpoints === undefined
+    const fetched = fetchedOf(options, keepsItself)
+    const stepped: SyncStateBackend = fetched ?? backend
+    const stored = keepsItself
+      ? new StoredCuts<Output>({
+          backend: stepped,
+          jobName: name,
+          intervalMs,
+          clock,
+          ...(fetched !== undefined && { commit: () => fetched.commit() }),
+        })
+      : undefined
     const cuts: Cuts =
       given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), options)
     const opened: (() => Promise<void>)[] = []
@@ -195,7 +231,12 @@ class Job<Event, Schema extends StateSchema, Output>
       const { cut, isNewest } = await cuts.restore(name)
       const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
       const schema = options.stages === undefined ? first : withStages(first, options.stages)
-      const store = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
+      const shown = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
+      await fetched?.pin(TIME_KEY)
+      if (fetched !== undefined && keepsItself) fetched.beginWith(await backend.get(RECORD_KEY))
+      // What was to be migrated was, as it is done over an asynchronous engine.
+      const store =
+        fetched === undefined ? shown : ((await StateStore.open(fetched, schema)) as StateStore<Schema>)
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
       const opening = await options.source.open({ positions: cut?.positions ?? {} })
       opened.push(() => opening.close())
@@ -203,7 +244,12 @@ class Job<Event, Schema extends StateSchema, Output>
       const outputs =
         sink === undefined
           ? undefined
-          : await Outputs.open(sink, epoch, cut?.prepared ?? [], storedOutputs(backend))
+          : await Outputs.open(
+              sink,
+              epoch,
+              cut?.prepared ?? [],
+              fetched === undefined ? storedOutputs(backend) : undefined,
+            )
       if (outputs !== undefined) {
         opened.push(() => outputs.close())
         stored?.deliverToSink()
@@ -212,7 +258,7 @@ class Job<Event, Schema extends StateSchema, Output>
       // An engine may have made less durable of the store's own time than of the job's.
       if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)
       const reader = inOrder(opening, options, time)
-      return new Job({ options, cuts, stored, store, time, reader, outputs, epoch, cut })
+      return new Job({ options, cuts, stored, fetched, store, shown, time, reader, outputs, epoch, cut })
     } catch (error) {
       await Promise.allSettled(opened.map((close) => close()))
       await cuts.abandon(failureOf(name, error)).finally(() => inUse.delete(backend))
@@ -268,7 +314,7 @@ class Job<Event, Schema extends StateSchema, Output>
           next.passOn()
         }
       }
-      const { store } = this
+      const store = this.#store
       const shared = { job, store: store as object, clock, forwardClock, hasEventTime: time !== undefined }
       made.unshift(new LaterStage({ ...shared, definition, emit, onDue: () => this.#onDueTimers() }))
     }
@@ -327,13 +373,17 @@ class Job<Event, Schema extends StateSchema, Output>
     this.#throwIfFailed()
     if (this.#windows.length > 0 && this.#stored !== undefined)
       await this.#processor.recordWindows(this.#windows)
+    await this.#fetched?.commit()
   }
 
   async prepare(): Promise<void> {
     this.#throwIfFailed()
     try {
       // An engine that keeps its state itself has them already, with the record of the job.
-      if (this.#stored === undefined) for (const windows of this.#windows) await runSliced(windows.flush())
+      if (this.#stored === undefined) {
+        for (const windows of this.#windows) await runSliced(windows.flush())
+        await this.#fetched?.commit()
+      }
       await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
     } catch (error) {
       // There will be no other cut.
@@ -379,11 +429,13 @@ class Job<Event, Schema extends StateSchema, Output>
 
   async #run(): Promise<JobStats> {
     try {
+      await this.#preload()
       for (const timers of this.#timers) await timers.load()
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity
       for (const windows of this.#windows) await runSliced(windows.restore(watermarkMs))
       // As far as all stages have come: the watermark may have been on its way through them.
-      for (const stage of this.#later) stage.onWatermark(storeOf(this.store).watermark)
+      for (const stage of this.#later) stage.onWatermark(storeOf(this.#store).watermark)
+      this.#fetched?.forgetRanges()
       await this.#cuts.begin(this)
       await this.#fireOverdue()
       this.#reads = true
@@ -410,6 +462,30 @@ class Job<Event, Schema extends StateSchema, Output>
       throw failure
     } finally {
       inUse.delete(this.#options.backend)
+    }
+  }
+
+  /** Fetches what is read as a whole when a job begins: timers and windows, group by group. */
+  async #preload(): Promise<void> {
+    const fetched = this.#fetched
+    if (fetched === undefined) return
+    const { stages = [], windows, onTimer } = this.#options
+    const names = Object.keys(schemaOf(NO_STATES, onTimer !== undefined, windows).states)
+    for (const stage of stages as readonly AnyStage[]) {
+      const { onTimer: fires, windows: open } = stage
+      const own = schemaOf(NO_STATES, fires !== undefined, open as WindowDefinitions | undefined).states
+      names.push(...Object.keys(own).map((name) => prefixOf(stage.name) + name))
+    }
+    for (const name of names) {
+      const { id, keyGroups } = openStateOf(this.#store as object, name).context
+      for (let from = 0; from < keyGroups; from += GROUPS_AT_ONCE) {
+        const groups = Array.from({ length: Math.min(GROUPS_AT_ONCE, keyGroups - from) }, (_, i) => from + i)
+        await Promise.all(
+          groups.map((group) =>
+            fetched.preload({ from: statePrefix(group, id), until: statePrefix(group, id + 1) }),
+          ),
+        )
+      }
     }
   }
 
@@ -485,7 +561,11 @@ class Job<Event, Schema extends StateSchema, Output>
     const partition = this.#time?.partition(polled.partition)
     for (let from = 0; from < polled.events.length; ) {
       if (from > 0) await nextTurn()
-      from = this.#processor.slice(polled, from, partition)
+      const fetched = this.#fetched
+      from =
+        fetched === undefined
+          ? this.#processor.slice(polled, from, partition)
+          : await this.#processor.sliceLater(polled, from, partition, fetched)
       await this.#deliver()
     }
     if (polled.position !== undefined) this.#processor.positions.set(polled.partition, polled.position)
@@ -497,7 +577,11 @@ class Job<Event, Schema extends StateSchema, Output>
       partition?.onEnd()
       await this.#advance()
     }
-    for (const timers of this.#timers) await timers.tidy()
+    for (const timers of this.#timers) {
+      if (timers.wantsLoad) await this.#preload()
+      await timers.tidy()
+    }
+    await this.#fetched?.commit()
     this.#armWindows()
   }
 
@@ -522,7 +606,7 @@ class Job<Event, Schema extends StateSchema, Output>
     for (const { timers, windows, stage } of this.#firing) {
       stage?.onWatermark(watermarkMs)
       // What lives by event time, in whatever stage, does so until all stages have come to its end.
-      if (stage === this.#later.at(-1)) advanceStore(this.store, watermarkMs)
+      if (stage === this.#later.at(-1)) advanceStore(this.#store, watermarkMs)
       if (timers !== undefined) await this.#fire(timers.atWatermark(watermarkMs, highestMs), stage)
       if (windows !== undefined) await this.#delivering(windows.advance(watermarkMs), stage)
     }
@@ -581,6 +665,7 @@ class Job<Event, Schema extends StateSchema, Output>
     for (const { timers, stage } of this.#firing) {
       if (timers !== undefined) await this.#fire(timers.atClock(), stage)
     }
+    await this.#fetched?.commit()
     for (const timers of this.#timers) timers.start()
   }
 
@@ -599,7 +684,11 @@ class Job<Event, Schema extends StateSchema, Output>
 
   async #fire(firing: FiringTimers, stage: LaterStage | undefined): Promise<void> {
     for (;;) {
-      const isMore = this.#processor.timerSlice(firing, stage)
+      const fetched = this.#fetched
+      const isMore =
+        fetched === undefined
+          ? this.#processor.timerSlice(firing, stage)
+          : await this.#processor.timerSliceLater(firing, stage, fetched)
       await this.#deliver()
       if (!isMore) return
       await nextTurn()
@@ -624,7 +713,11 @@ interface JobParts<Event, Schema extends StateSchema, Output> {
   readonly options: JobOptions<Event, Schema, Output>
   readonly cuts: Cuts
   readonly stored: StoredCuts<Output> | undefined
+  /** The face of an asynchronous engine. */
+  readonly fetched: FetchedBackend | undefined
+  /** What the job works on, and what it shows. */
   readonly store: StateStore<Schema>
+  readonly shown: StateStore<Schema>
   readonly time: SourceTime | undefined
   readonly reader: SourceReader<Event>
   readonly outputs: Outputs<Output> | undefined
@@ -641,6 +734,25 @@ function inOrder<Event>(
   const { timestamp } = options
   if (options.time?.inOrder !== true || timestamp === undefined || time === undefined) return reader
   return new OrderedReader(reader, { timestamp, isIdle: (partition) => time.partition(partition).isIdle })
+}
+
+const NO_STATES = { states: {} } as unknown as StateSchema
+
+/** The face of an asynchronous engine, for the steps of a job. */
+function fetchedOf(
+  options: {
+    readonly backend: StateBackend
+    readonly schema: StateSchema
+    readonly stages?: readonly object[]
+  },
+  keepsItself: boolean,
+): FetchedBackend | undefined {
+  const { backend, schema, stages = [] } = options
+  if (isSyncBackend(backend)) return undefined
+  const schemas = [schema, ...stages.map((stage) => (stage as AnyStage).schema)]
+  const definitions = schemas.flatMap(({ states }) => Object.values(states as StateDefinitions))
+  const mayExpire = definitions.some(({ ttl }) => ttl !== undefined)
+  return new FetchedBackend(backend, { recordKey: keepsItself ? RECORD_KEY : undefined, mayExpire })
 }
 
 /** What of a stage fires; `stage` where it is not the first one. */

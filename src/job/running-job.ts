@@ -1,6 +1,7 @@
 // What a job that was started shows of itself.
 
 import type { StateError } from '../base/errors.js'
+import type { Mode } from '../state/kinds/outcome.js'
 import type { StateStore } from '../state/store.js'
 import type { PartitionProgress } from '../window/time/source-time.js'
 import type { WindowResult } from '../window/windowed.js'
@@ -72,9 +73,9 @@ export interface StopOptions {
 }
 
 /** A job that was started. */
-export interface RunningJob<Schema> extends AsyncDisposable {
-  /** The states of the job, to be read beside it. */
-  readonly store: StateStore<Schema>
+export interface RunningJob<Schema, M extends Mode = 'sync'> extends AsyncDisposable {
+  /** The states of the job, to be read beside it: over an asynchronous engine by promises, as of the last events that were read at once. */
+  readonly store: StateStore<Schema, M>
   /** Resolves once the job has ended, by the end of its source or by `stop`; rejects with `JOB_FAILED`. */
   readonly finished: Promise<JobStats>
   stats(): JobStats

@@ -20,7 +20,7 @@ import { cutFromJson, cutToJson, type JobCut } from './cut.js'
 import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
 
 const OWN = [0xff, 0xff]
-const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
+export const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
 const OUTPUT_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('out'))
 /** So many outputs are given to the sink at once. */
 const DELIVERED_AT_ONCE = 1_000
@@ -32,6 +32,8 @@ export interface StoredCutsOptions {
   readonly jobName: string
   readonly intervalMs: number
   readonly clock: Clock
+  /** Hands what was written to an asynchronous engine. Only while the mutex is held. */
+  readonly commit?: () => Promise<void>
 }
 
 export class StoredCuts<Output> implements Cuts {
@@ -57,12 +59,12 @@ export class StoredCuts<Output> implements Cuts {
 
   async restore(): Promise<RestoredCut> {
     const { backend, jobName } = this.#options
-    const record = backend.getSync(RECORD_KEY)
+    const record = await backend.get(RECORD_KEY)
     if (record === undefined) return { cut: undefined, isNewest: true }
     const cut = cutFromJson(parsed(record, `the record of job '${jobName}'`), jobName)
     this.#first = cut.outbox.first
     for (let number = cut.outbox.first; number < cut.outbox.next; number++) {
-      const output = backend.getSync(outputKey(number))
+      const output = await backend.get(outputKey(number))
       if (output === undefined) {
         const reason = `it lacks output ${number}, which it names`
         throw new StateError('CORRUPTION', {
@@ -159,6 +161,7 @@ export class StoredCuts<Output> implements Cuts {
       this.#first = next
       const taken = subject.capture()
       await this.#forget(first, next, encoded(cutToJson(taken), 'the record of the job'))
+      await this.#options.commit?.()
       return taken
     })
     await backend.flush()

@@ -42,8 +42,8 @@ export class TimerCalls<Context extends CallContext> {
     this.#options = options
   }
 
-  /** Calls for what is due as long as a slice may take; whether more is left. */
-  fireEach(firing: FiringTimers, watermarkMs: number): boolean {
+  /** Calls for what is due as long as a slice may take, and `atMost` times; whether more may be left. */
+  fireEach(firing: FiringTimers, watermarkMs: number, atMost: number = Infinity): boolean {
     const { context } = this.#options
     context.partition = ''
     context.watermarkMs = watermarkMs
@@ -52,6 +52,7 @@ export class TimerCalls<Context extends CallContext> {
       const timer = firing.take()
       if (timer === undefined) return false
       this.#fire(timer)
+      if (count === atMost) return true
       if (count % TIMERS_PER_LOOK === 0 && performance.now() >= endMs) return true
     }
   }

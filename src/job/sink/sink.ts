@@ -25,7 +25,7 @@ export interface OpenSinkOptions {
    * anything, and nothing counts.
    */
   readonly prepared: readonly PreparedEpoch[]
-  /** What the sink may keep in the state of the job, which is in the same cuts. `runJob` always gives it. */
+  /** What the sink may keep in the state of the job, which is in the same cuts. `runJob` gives it, but for a job on an asynchronous engine. */
   readonly state?: SinkState
   /** Gives up opening. */
   readonly signal?: AbortSignal

@@ -51,7 +51,7 @@ export class Overlay implements Entries {
     return !this.hides(view) && this.#under.peek(key, slot)
   }
 
-  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
+  put(key: AssembledKey, value: Pick<ByteWriter, 'copy'>, options: PutOptions | undefined): void {
     const copy = key.copy()
     this.#written.set(nameOf(copy), { key: copy, value: value.copy(), options })
   }
@@ -77,6 +77,21 @@ export class Overlay implements Entries {
   moveTo(below: Overlay): void {
     for (const { gte, lt } of this.#removed) below.removeRange(gte, lt)
     for (const [name, written] of this.#written) below.#written.set(name, written)
+  }
+
+  /** What was written of single keys; a value of `undefined`: it was removed. */
+  writes(): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array | undefined }> {
+    return this.#written.values()
+  }
+
+  /** What was written under a key; `undefined` where nothing was. */
+  valueOf(key: Uint8Array): Uint8Array | undefined {
+    return this.#written.get(nameOf(key))?.value
+  }
+
+  /** The ranges that were removed, some of which may have been written to since. */
+  get removals(): readonly { readonly gte: Uint8Array; readonly lt: Uint8Array }[] {
+    return this.#removed
   }
 
   /** Whether what the engine holds under a key was removed as one of many. */

@@ -83,6 +83,8 @@ export class EventExpiry {
 
   /** Removes what has expired: over a local engine some of it, over another one all. */
   sweep(): unknown {
+    // Without such states nothing is noted to be looked at.
+    if (this.#states.size === 0) return undefined
     if (this.#host.later === undefined) return this.#look(LOOKS_PER_WATERMARK)
     return this.#lookLater()
   }

@@ -8,7 +8,12 @@ interface Added {
   readonly dueMs: number
   readonly group: number
   readonly key: Uint8Array
+  /** Whether it is new; otherwise it was given out before, and put back. */
+  readonly isNew: boolean
 }
+
+/** A key that was given out, to be put back. */
+export type KeptDueKey = Added
 
 /** A key and the time at which it is due. */
 export interface DueKey {
@@ -49,7 +54,19 @@ export class DueRun {
       return
     }
     const copy = new Uint8Array(key.bytes.subarray(key.offset, key.offset + key.length))
-    this.#added.push({ dueMs, group, key: copy })
+    this.#added.push({ dueMs, group, key: copy, isNew: true })
+    this.#rise(this.#added.length - 1)
+  }
+
+  /** The key at hand, with memory of its own, to be put back. */
+  kept(): KeptDueKey {
+    const { dueMs, group, wasAdded } = this.current
+    return { dueMs, group, key: new Uint8Array(this.#currentKey()), isNew: wasAdded }
+  }
+
+  /** Gives out once more what was given out before, as it was. */
+  putBack(kept: KeptDueKey): void {
+    this.#added.push(kept)
     this.#rise(this.#added.length - 1)
   }
 
@@ -93,7 +110,7 @@ export class DueRun {
       this.#sinkTop()
       current.dueMs = added.dueMs
       current.group = added.group
-      current.wasAdded = true
+      current.wasAdded = added.isNew
       current.key.bytes = added.key
       current.key.offset = 0
       current.key.length = added.key.length
