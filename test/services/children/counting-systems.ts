@@ -1,5 +1,7 @@
 import { Redis } from 'ioredis'
+import { Pool } from 'pg'
 import type { Sink, Source } from '../../../src/job.js'
+import { postgresOutboxSource, postgresSink } from '../../../src/postgres-tables.js'
 import { redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
 import type { CountedEvent, CountedOutput } from './counted.js'
 
@@ -20,7 +22,27 @@ async function openRedis(address: string): Promise<OpenSystem> {
   }
 }
 
+async function openPostgres(address: string): Promise<OpenSystem> {
+  const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
+  pool.on('error', () => {})
+  return {
+    source: postgresOutboxSource<CountedEvent>({ pool, table: 'events', channel: 'events', pollEveryMs: 20 }),
+    sink: postgresSink<CountedOutput>({
+      pool,
+      name: 'counts',
+      maxOutputs: 20,
+      // As whoever adds to what is there: twice would be seen.
+      write: async (client, outputs) => {
+        for (const { output } of outputs)
+          await client.query('INSERT INTO outputs (output) VALUES ($1)', [JSON.stringify(output)])
+      },
+    }),
+    close: () => pool.end(),
+  }
+}
+
 const systems: { readonly [name: string]: (address: string) => Promise<OpenSystem> } = {
+  postgres: openPostgres,
   redis: openRedis,
   valkey: openRedis,
 }

@@ -1,0 +1,91 @@
+// The caller's client, as far as it is used here: a pool of `pg`, or what has the same shape.
+
+import { hasMethods, type Rule } from '../../base/options.js'
+import type { Outage } from '../shared/outage.js'
+
+/** What a statement gives. */
+export interface PostgresResult {
+  readonly rows: readonly { readonly [column: string]: unknown }[]
+}
+
+/** A connection. */
+export interface PostgresClient {
+  query(text: string, values?: unknown[]): Promise<PostgresResult>
+  on(event: string, listener: (message: { readonly channel?: string }) => void): unknown
+  removeListener(event: string, listener: (message: { readonly channel?: string }) => void): unknown
+}
+
+/** A connection of a pool. */
+export interface PooledPostgresClient extends PostgresClient {
+  /** `true`: the connection is not used again. */
+  release(isBroken?: boolean): void
+}
+
+/** The caller's `Pool` of `pg`: TLS, credentials and addresses are its own. It stays the caller's to close. */
+export interface PostgresPool {
+  connect(): Promise<PooledPostgresClient>
+}
+
+export const postgresPool: Rule = hasMethods('connect')
+
+/**
+ * Serialization failures and deadlocks, locks that were not to be had, a server that shuts down or starts, too many connections, a standby,
+ * and what the limits of a server have ended.
+ */
+const PASSING_STATES = new Set('40001 40P01 55P03 57P01 57P02 57P03 53300 25006 25P03 57014'.split(' '))
+const PASSING_CODES = /^(08...|E(CONN|PIPE|TIMEDOUT|HOST|NET|AI_AGAIN|NOTFOUND)\w*)$/
+const CONNECTION_LOST =
+  /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout exceeded when trying to connect|timeout expired)/i
+
+/** Whether what has failed may succeed later by itself. */
+export function mayPass(error: Error): boolean {
+  const { code } = error as { readonly code?: string }
+  if (code !== undefined) return PASSING_STATES.has(code) || PASSING_CODES.test(code)
+  return CONNECTION_LOST.test(error.message)
+}
+
+/** Work with a connection of the pool, again after an outage. */
+export async function withClient<Result>(
+  pool: PostgresPool,
+  work: (client: PostgresClient) => Promise<Result>,
+): Promise<Result> {
+  const client = await pool.connect()
+  // Nobody else listens to a connection that is lost while it is ours, and that would end the process.
+  const ignore = () => {}
+  client.on('error', ignore)
+  let isBroken = true
+  try {
+    const result = await work(client)
+    isBroken = false
+    return result
+  } finally {
+    client.removeListener('error', ignore)
+    // Also after a failed statement: whatever it has left behind ends with the connection.
+    client.release(isBroken)
+  }
+}
+
+/** One statement, again after an outage. */
+export async function statement(
+  pool: PostgresPool,
+  outage: Outage,
+  operation: string,
+  text: string,
+  values: unknown[],
+): Promise<PostgresResult> {
+  return await outage.answerOf(operation, () => withClient(pool, (client) => client.query(text, values)))
+}
+
+/** A name as SQL has it; of a table, with its schema where there is one: `schema.table`. */
+export function quoted(name: string): string {
+  return name
+    .split('.')
+    .map((part) => `"${part.replaceAll('"', '""')}"`)
+    .join('.')
+}
+
+/** The rule that a value is a name of something in the database. */
+export const sqlName: Rule = (name) =>
+  typeof name === 'string' && name.length > 0 && !name.includes('\0') && !name.split('.').includes('')
+    ? undefined
+    : 'must be a name'
