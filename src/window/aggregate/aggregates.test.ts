@@ -12,7 +12,7 @@ import { hopping, tumbling } from '../assign/assigner.js'
 import { session } from '../assign/by-key.js'
 import { boundedDisorder } from '../time/watermark-strategy.js'
 import { type WindowResult, type Windows, windowed } from '../windowed.js'
-import { type BytesAggregate, type BytesWork, bytesWorkOf } from './bytes-aggregate.js'
+import { type BytesAggregate, type BytesWork, bytesWorkOf, wholeOf } from './bytes-aggregate.js'
 import { distinctCount, distinctValues } from './distinct.js'
 import { approximateDistinctCount } from './hyper-log-log.js'
 import { quantiles } from './quantiles.js'
@@ -42,7 +42,7 @@ function accumulated(aggregate: object, events: readonly object[]): Uint8Array {
   const work = workOf(aggregate)
   let bytes: Uint8Array | undefined
   for (const event of events)
-    bytes = new Uint8Array(work.add(bytes, event, 'at' in event ? (event.at as number) : 0))
+    bytes = new Uint8Array(wholeOf(bytes, work.add(bytes, event, 'at' in event ? (event.at as number) : 0)))
   return bytes ?? noBytes
 }
 
@@ -165,6 +165,54 @@ describe('distinct values', () => {
     expect(() => approximateDistinctCount(utf8, () => '', { registers: 1_000 })).toThrow(/power of two/)
     expect(() => workOf(howMany).add(undefined, { bidder: '\ud800' }, 0)).toThrow(/surrogate/)
   })
+
+  it('are each there once however many there are, and in one order behind merging', () => {
+    const all = distinctValues(uint32, (value: number) => value)
+    const of = (values: readonly number[]): Uint8Array => {
+      let bytes: Uint8Array | undefined
+      for (const value of values) {
+        bytes = all.add(bytes as Uint8Array, value, 0) as Uint8Array
+        // What is stored of it can be read at any time.
+        if (value % 16 === 0) all.work.check(bytes)
+      }
+      return bytes as Uint8Array
+    }
+    const stream = fc.array(fc.nat({ max: 400 }), { minLength: 1, maxLength: 600, size: 'max' })
+    fc.assert(
+      fc.property(stream, stream, (some, others) => {
+        const sortedSet = (...values: number[]) => [...new Set(values)].sort((left, right) => left - right)
+        const bytes = of(some)
+        expect(all.result?.(bytes)).toEqual(sortedSet(...some))
+        expect(distinctCount(uint32, (value: number) => value).result?.(bytes)).toBe(
+          sortedSet(...some).length,
+        )
+        const merged = all.merge?.(bytes, of(others)) as Uint8Array
+        all.work.check(merged)
+        expect(all.result?.(merged)).toEqual(sortedSet(...some, ...others))
+      }),
+      { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 300 : 20 },
+    )
+  })
+
+  it('are refused where what came last is among the others, twice, or cut off', () => {
+    const all = distinctValues(uint32, (value: number) => value)
+    let bytes: Uint8Array | undefined
+    for (let value = 0; value < 70; value++) bytes = all.add(bytes as Uint8Array, value * 2, 0) as Uint8Array
+    const whole = bytes as Uint8Array
+    all.work.check(whole)
+    const withLast = (...tail: number[]) => Uint8Array.of(...whole, ...tail)
+    all.work.check(withLast(4, 0, 0, 0, 0, 0, 0, 7))
+    for (const tail of [
+      [4, 0, 0, 0, 0, 0, 0, 8],
+      [4, 0, 0, 0, 0, 0, 0, 7, 4, 0, 0, 0, 0, 0, 0, 7],
+      [4, 0, 0, 0, 0, 0, 0],
+      [255, 255, 255, 255],
+      [3, 0, 0, 0, 1, 2, 3],
+      [0],
+    ]) {
+      expect(() => all.work.check(withLast(...tail)), String(tail)).toThrow(/end|twice|bytes|cut off/)
+    }
+  })
 })
 
 describe('an approximate distinct count', () => {
@@ -177,7 +225,7 @@ describe('an approximate distinct count', () => {
     let value = 0
     const errors: number[] = []
     for (const upTo of [1, 10, 100, 1_000, 2_000, 5_000, 10_000, ...(LONG ? [50_000, 200_000] : [])]) {
-      for (; value < upTo; value++) bytes = work.add(bytes, { value }, 0)
+      for (; value < upTo; value++) bytes = wholeOf(bytes, work.add(bytes, { value }, 0))
       errors.push(Math.abs(work.result(bytes as Uint8Array) - upTo) / upTo)
     }
     expect(Math.max(...errors.slice(0, 2))).toBe(0)
@@ -367,7 +415,8 @@ describe('stored bytes of aggregates', () => {
           }
           work.result(new Uint8Array(damaged))
           work.result(work.merge(new Uint8Array(damaged), bytes))
-          work.result(work.add(new Uint8Array(damaged), some[0], 5))
+          const given = new Uint8Array(damaged)
+          work.result(wholeOf(given, work.add(given, some[0], 5)))
         }
       }
     },

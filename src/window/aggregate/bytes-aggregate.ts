@@ -7,12 +7,23 @@ import { CodecError } from '../../state/codec/codec-error.js'
 import type { Aggregate } from './aggregate.js'
 import { type FixedAggregate, type RawAggregate, rawOf } from './raw-aggregate.js'
 
+/** What comes behind the bytes of an accumulator, which stay as they are. */
+export class Appended {
+  readonly bytes: Uint8Array
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
+  }
+}
+
 /** Work on an accumulator as bytes. Those that are given to it are its own: it may change them and give them back. */
 export interface BytesWork<Event, Result> {
   /** The form of the bytes: equal descriptors mean equal bytes. */
   readonly descriptor: JsonValue
+  /** `add` changes nothing of the bytes that it is given. */
+  readonly leavesBytes?: true
   /** `undefined` where nothing was added before. What throws may have changed them: the caller has them as they were. */
-  add(bytes: Uint8Array | undefined, event: Event, timestampMs: number): Uint8Array
+  add(bytes: Uint8Array | undefined, event: Event, timestampMs: number): Uint8Array | Appended
   merge(bytes: Uint8Array, later: Uint8Array): Uint8Array
   result(bytes: Uint8Array): Result
   /** Throws where bytes, which come from the store, are not those of an accumulator. */
@@ -37,7 +48,7 @@ export function bytesAggregate<Event, Result>(work: BytesWork<Event, Result>): B
     work,
     // Nothing was added where there are no bytes.
     add: (bytes: Uint8Array | undefined, event: Event, timestampMs: number) =>
-      work.add(bytes, event, timestampMs),
+      wholeOf(bytes, work.add(bytes, event, timestampMs)),
     merge: (bytes: Uint8Array, later: Uint8Array) => work.merge(bytes, later),
     result: (bytes: Uint8Array) => work.result(bytes),
   }) as BytesAggregate<Event, Result>
@@ -66,7 +77,7 @@ export function partsOfBytes(parts: {
         return part
       })
       // The parts are views: what has changed where it lies has changed in the whole.
-      return isInPlace ? (bytes as Uint8Array) : joined(after)
+      return isInPlace ? (bytes as Uint8Array) : joined(after, before)
     },
     merge: (bytes, later) => {
       const before = split(bytes, works.length)
@@ -111,18 +122,38 @@ function fixedWork(
   }
 }
 
+/** The bytes that `add` has come to, all of them. */
+export function wholeOf(bytes: Uint8Array | undefined, made: Uint8Array | Appended): Uint8Array {
+  if (!(made instanceof Appended)) return made
+  const { length } = bytes ?? NOTHING
+  const whole = new Uint8Array(length + made.bytes.length)
+  if (bytes !== undefined) whole.set(bytes)
+  whole.set(made.bytes, length)
+  return whole
+}
+
+const NOTHING = new Uint8Array(0)
+
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((length, part) => length + 4 + part.length, 0))
+/** Parts one behind the other; of those that something is appended to, the bytes are in `before`. */
+function joined(parts: readonly (Uint8Array | Appended)[], before: readonly Uint8Array[] = []): Uint8Array {
+  const lengths = parts.map((part, i) =>
+    part instanceof Appended ? (before[i]?.length ?? 0) + part.bytes.length : part.length,
+  )
+  const whole = new Uint8Array(lengths.reduce((total, length) => total + 4 + length, 0))
   const view = viewOf(whole)
   let at = 0
-  for (const part of parts) {
-    view.setUint32(at, part.length, true)
-    whole.set(part, at + 4)
-    at += 4 + part.length
+  for (const [i, part] of parts.entries()) {
+    const length = lengths[i] as number
+    view.setUint32(at, length, true)
+    at += 4
+    const known = part instanceof Appended ? (before[i] ?? NOTHING) : part
+    whole.set(known, at)
+    if (part instanceof Appended) whole.set(part.bytes, at + known.length)
+    at += length
   }
   return whole
 }

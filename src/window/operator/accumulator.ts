@@ -4,7 +4,7 @@ import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { isStruct, type StructCodec } from '../../state/codec/struct.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
-import { type BytesWork, bytesWorkOf } from '../aggregate/bytes-aggregate.js'
+import { Appended, type BytesWork, bytesWorkOf } from '../aggregate/bytes-aggregate.js'
 import { type RawAggregate, rawOf } from '../aggregate/raw-aggregate.js'
 
 /** Something was added to an accumulator. */
@@ -43,8 +43,14 @@ export class Accumulator {
   readonly raw: RawAggregate<unknown, unknown> | undefined
   /** Works on bytes that grow; `undefined` for aggregates that do not. */
   readonly #work: BytesWork<unknown, unknown> | undefined
+  /** What throws while it is added changes nothing, and the last `add` can be taken out again by `undoAdd`. */
+  readonly undoes: boolean
   readonly #reader = new ByteReader()
   readonly #written = new ByteWriter()
+  /** How long the accumulator was before the last `add`; what it was, where it was written anew. */
+  #lengthBefore = 0
+  #wasReplaced = false
+  readonly #replaced = new ByteWriter()
 
   constructor(aggregate: Aggregate<unknown, unknown, unknown>) {
     this.#aggregate = aggregate
@@ -52,6 +58,7 @@ export class Accumulator {
     this.#struct = isStruct(this.codec) ? this.codec : undefined
     this.raw = rawOf(aggregate)
     this.#work = this.raw === undefined ? bytesWorkOf(aggregate) : undefined
+    this.undoes = this.#work?.leavesBytes === true
     this.zeroBytes = this.codec.fixedBytes ?? 0
     this.#view = this.#struct?.viewOf(this.#slot, 'change')
     this.#otherView = this.#struct?.viewOf(this.#otherSlot, 'read')
@@ -170,7 +177,37 @@ export class Accumulator {
     const { bytes } = memory.memoryOf(i)
     const current = isFirst ? undefined : bytes.subarray(start, start + memory.accumulatorBytes(i))
     const made = work.add(current, event, timestampMs)
-    return made === current ? i : this.#write(memory, i, made)
+    const lengthBefore = memory.accumulatorBytes(i)
+    this.#lengthBefore = lengthBefore
+    this.#wasReplaced = false
+    if (made === current) return i
+    if (made instanceof Appended) return this.#append(memory, i, made.bytes)
+    if (this.undoes) {
+      const replaced = this.#replaced
+      this.#wasReplaced = true
+      replaced.length = 0
+      replaced.reserve(lengthBefore)
+      copyViewed(memory.memoryOf(i), start, lengthBefore, replaced, 0)
+    }
+    return this.#write(memory, i, made)
+  }
+
+  /** What is there is not copied, but for where it must move: then it gets room to grow. */
+  #append(memory: AccumulatorMemory, i: number, bytes: Uint8Array): number {
+    const length = memory.accumulatorBytes(i)
+    const at = memory.resizeAccumulator(i, length + bytes.length)
+    memory.memoryOf(at).bytes.set(bytes, memory.accumulatorAt(at) + length)
+    return at
+  }
+
+  /** Takes the last event out again; only directly behind `add`, where `undoes` says so. */
+  undoAdd(memory: AccumulatorMemory, i: number): number {
+    const at = memory.resizeAccumulator(i, this.#lengthBefore)
+    if (this.#wasReplaced) {
+      const { bytes } = this.#replaced
+      memory.memoryOf(at).bytes.set(bytes.subarray(0, this.#lengthBefore), memory.accumulatorAt(at))
+    }
+    return at
   }
 
   #write(memory: AccumulatorMemory, i: number, value: unknown): number {

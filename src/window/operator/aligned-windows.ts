@@ -171,8 +171,13 @@ export class AlignedWindows implements WindowOperator {
     const table = this.#last
     if (table === undefined) return
     const { length } = this.#before
-    const entry = table.resizeAccumulator(this.#lastEntry, length)
-    copyViewed(this.#before, 0, length, table.memoryOf(entry), table.accumulatorAt(entry))
+    let entry = this.#lastEntry
+    if (this.#accumulator.undoes) {
+      entry = this.#accumulator.undoAdd(table, entry)
+    } else {
+      entry = table.resizeAccumulator(entry, length)
+      copyViewed(this.#before, 0, length, table.memoryOf(entry), table.accumulatorAt(entry))
+    }
     table.set(entry, HAS_VALUE, this.#lastHadValue)
     this.#last = undefined
   }
@@ -280,6 +285,13 @@ export class AlignedWindows implements WindowOperator {
     const accumulator = this.#accumulator
     const { raw, zeroBytes } = accumulator
     const { entry, view, payloadAt } = this.#place
+    if (accumulator.undoes) {
+      try {
+        return accumulator.add(table, entry, event, timestampMs)
+      } catch (error) {
+        throw this.#context.failure('write', error, key)
+      }
+    }
     const before = this.#before
     const length = raw === undefined ? table.accumulatorBytes(entry) : zeroBytes
     before.length = 0

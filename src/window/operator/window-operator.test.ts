@@ -401,6 +401,31 @@ describe('windows', () => {
     expect(shown(results)).toEqual(['a [0, 25) [2,5,3,4,6,1] onTime 0 final'])
   })
 
+  it('W20: an event is taken out again of windows whose aggregate grows, wherever its value had been put', async () => {
+    for (const aggregate of [
+      distinctCount(float64, ({ value }: Event) => value),
+      combined({
+        different: distinctCount(float64, ({ value }: Event) => value),
+        sum: sum(({ value }: Event) => value),
+      }),
+    ]) {
+      const windows = await new Driver({ windows: tumbling({ sizeMs: 10 }), aggregate }).open()
+      const alone = await new Driver({ windows: tumbling({ sizeMs: 10 }), aggregate }).open()
+      for (let value = 0; value < 300; value++) {
+        const kept = event('a', 1, (value * 37) % 211)
+        windows.add({ ...kept, value: value + 1_000 })
+        windows.operator.revert()
+        windows.add(kept)
+        alone.add(kept)
+        expect(windows.operator.peek('a')).toEqual(alone.operator.peek('a'))
+        if (value % 50 === 0) await windows.open()
+      }
+      windows.advance(20)
+      alone.advance(20)
+      expect(windows.results).toEqual(alone.results)
+    }
+  })
+
   it('W16, W17: results come by window end, start and key, also where one advance closes many; they are of the last instant', async () => {
     const { results } = await driven(
       { windows: hopping({ sizeMs: 10, slideMs: 5 }), aggregate: count() },
