@@ -81,6 +81,7 @@ const rooms: { readonly [folder: string]: Room } = {
       'lmdb',
     ],
   },
+  metrics: { rooms: ['index.ts', 'job.ts'], builtins: ['node:perf_hooks'], packages: [] },
   testing: { rooms: 'any', builtins: 'any', packages: [] },
 }
 

@@ -1,0 +1,218 @@
+import { readFileSync } from 'node:fs'
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from '@opentelemetry/sdk-metrics'
+import * as client from 'prom-client'
+import { describe, expect, it } from 'vitest'
+import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend } from '../index.js'
+import { arraySource, functionSink, runJob } from '../job.js'
+import { defineState, uint32, utf8, value } from '../state.js'
+import { health } from './health.js'
+import {
+  backendInstruments,
+  checkpointDuration,
+  coordinatorInstruments,
+  EVENT_LOOP_DELAY,
+  jobInstruments,
+} from './instruments.js'
+import { openTelemetryMetrics } from './open-telemetry.js'
+import { prometheusMetrics, prometheusName } from './prometheus.js'
+import type { MeasuredJob } from './sources.js'
+
+async function finishedJob() {
+  const backend = new MemoryStateBackend()
+  const job = await runJob({
+    name: 'metered',
+    source: arraySource([{ user: 'a' }, { user: 'b' }, { user: 'a' }]),
+    key: (event: { readonly user: string }) => event.user,
+    schema: defineState({ key: utf8, states: { count: value(uint32) } }),
+    process: (event, { state, emit }) => {
+      state.count.put((state.count.get() ?? 0) + 1)
+      emit(event.user)
+    },
+    sink: functionSink({ write: async () => {} }),
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage() },
+  })
+  await job.finished
+  return job
+}
+
+describe('metrics for Prometheus', () => {
+  it('are what the sources say, named by the conventions, one series for each source', async () => {
+    const registry = new client.Registry()
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage() })
+    const job = await finishedJob()
+    const metrics = prometheusMetrics(
+      client,
+      { backends: { usage: backend }, coordinators: { usage: coordinator }, jobs: { usage: job } },
+      { registry },
+    )
+    backend.putSync(Buffer.from('key'), Buffer.from('value'))
+    backend.getSync(Buffer.from('key'))
+    await coordinator.createCheckpoint()
+    const text = await registry.metrics()
+    expect(text).toContain('# TYPE holdfast_backend_puts_total counter')
+    expect(text).toContain('holdfast_backend_puts_total{backend="usage"} 1')
+    expect(text).toContain('holdfast_backend_written_bytes_total{backend="usage"} 8')
+    expect(text).toContain('holdfast_checkpoint_published_total{coordinator="usage"} 1')
+    expect(text).toMatch(/holdfast_checkpoint_age_seconds{coordinator="usage"} 0\.?\d*/)
+    expect(text).toContain('holdfast_checkpoint_duration_seconds_count{coordinator="usage"} 1')
+    expect(text).toContain('holdfast_job_events_total{job="usage"} 3')
+    expect(text).toContain('holdfast_job_outputs_total{job="usage"} 3')
+    expect(text).toMatch(/holdfast_eventloop_delay_seconds{quantile="0.99"} \d/)
+    metrics.stop()
+    expect(await registry.metrics()).toBe('\n')
+    await coordinator.shutdown()
+    await backend.close()
+  })
+
+  it('leave out a source that says nothing any more, and what it cannot tell yet', async () => {
+    const registry = new client.Registry()
+    const coordinator = new CheckpointCoordinator(new MemoryStateBackend(), {
+      storage: new MemoryCheckpointStorage(),
+    })
+    const broken = {
+      name: 'broken',
+      stats: () => {
+        throw new Error('closed')
+      },
+    }
+    const metrics = prometheusMetrics(
+      client,
+      { backends: { broken }, coordinators: { idle: coordinator } },
+      { registry },
+    )
+    const text = await registry.metrics()
+    expect(text).not.toContain('broken')
+    expect(text).not.toContain('age_seconds{')
+    expect(text).toContain('holdfast_checkpoint_published_total{coordinator="idle"} 0')
+    metrics.stop()
+    await coordinator.shutdown()
+  })
+
+  it('are as many as there are sources, however many keys there are', async () => {
+    const registry = new client.Registry()
+    const backend = new MemoryStateBackend()
+    const metrics = prometheusMetrics(client, { backends: { usage: backend } }, { registry })
+    const before = (await registry.metrics()).split('\n').length
+    for (let i = 0; i < 10_000; i++) backend.putSync(Buffer.from(`key ${i}`), Buffer.from('value'))
+    expect((await registry.metrics()).split('\n').length).toBe(before)
+    metrics.stop()
+    await backend.close()
+  })
+
+  it('have names of their own', () => {
+    const all = [...backendInstruments, ...coordinatorInstruments, ...jobInstruments]
+    const names = all.map(({ name, unit, kind }) => prometheusName(name, unit, kind))
+    expect(new Set(names).size).toBe(names.length)
+    for (const name of names) expect(name).toMatch(/^holdfast_[a-z_]+$/)
+  })
+})
+
+describe('metrics for OpenTelemetry', () => {
+  it('are the same ones', async () => {
+    const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+    const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 2 ** 30 })
+    const provider = new MeterProvider({ readers: [reader] })
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage() })
+    const metrics = openTelemetryMetrics(provider.getMeter('holdfast'), {
+      backends: { usage: backend },
+      coordinators: { usage: coordinator },
+    })
+    backend.putSync(Buffer.from('key'), Buffer.from('value'))
+    await coordinator.createCheckpoint()
+    await reader.forceFlush()
+    const collected = exporter
+      .getMetrics()
+      .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap(({ metrics: all }) => all))
+    const point = (name: string) => collected.find(({ descriptor }) => descriptor.name === name)
+    expect(point('holdfast.backend.puts')?.dataPoints).toMatchObject([
+      { attributes: { backend: 'usage' }, value: 1 },
+    ])
+    expect(point('holdfast.backend.written')?.descriptor.unit).toBe('By')
+    expect(point('holdfast.checkpoint.duration')?.dataPoints).toMatchObject([
+      { attributes: { coordinator: 'usage' }, value: { count: 1 } },
+    ])
+    metrics.stop()
+    backend.putSync(Buffer.from('key'), Buffer.from('value'))
+    exporter.reset()
+    await reader.forceFlush()
+    const later = exporter
+      .getMetrics()
+      .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap((each) => each.metrics))
+    const puts = later.find(({ descriptor }) => descriptor.name === 'holdfast.backend.puts')
+    expect(puts?.dataPoints ?? [{ value: 1 }]).toMatchObject([{ value: 1 }])
+    await provider.shutdown()
+    await coordinator.shutdown()
+    await backend.close()
+  })
+})
+
+describe('health', () => {
+  const jobWith = (changes: Partial<ReturnType<MeasuredJob['health']>>): MeasuredJob => ({
+    stats: () => {
+      throw new Error('not asked')
+    },
+    health: () => ({
+      state: 'running',
+      isReady: true,
+      isHealthy: true,
+      stalled: undefined,
+      failedCuts: undefined,
+      error: undefined,
+      ...changes,
+    }),
+  })
+
+  it('says why a job is not ready, and why it is not healthy', () => {
+    expect(health({ jobs: { a: jobWith({}) } })).toEqual({ isHealthy: true, isReady: true, reasons: [] })
+    const restoring = health({ jobs: { a: jobWith({ isReady: false }) } })
+    expect(restoring).toEqual({
+      isHealthy: true,
+      isReady: false,
+      reasons: ['job a reads no events: it is being restored'],
+    })
+    const stalled = jobWith({ isHealthy: false, stalled: { call: 'sink.write', forMs: 61_000 } })
+    expect(health({ jobs: { a: stalled } }).reasons).toEqual(['job a is running: sink.write has taken 61 s'])
+    const failing = jobWith({ isHealthy: false, failedCuts: { count: 3, error: new Error('full') } })
+    expect(health({ jobs: { a: failing } }).reasons).toEqual(['job a is running: 3 cuts have failed: full'])
+  })
+
+  it('knows when the last checkpoint is too old', () => {
+    const stats = () => ({ lastSuccessAt: new Date(0) })
+    const coordinator = { stats, on: () => () => {} } as never
+    expect(health({ coordinators: { c: coordinator } }).isHealthy).toBe(true)
+    const { isHealthy, reasons } = health(
+      { coordinators: { c: coordinator } },
+      { maxCheckpointAgeMs: 60_000 },
+    )
+    expect([isHealthy, reasons[0]]).toEqual([
+      false,
+      expect.stringMatching(/^the last checkpoint of c is \d+ s old$/),
+    ])
+  })
+})
+
+describe('dashboard and alerts', () => {
+  it.each(['docs/metrics/alerts.yml', 'docs/metrics/grafana-dashboard.json'])(
+    '%s ask for metrics that there are',
+    (file) => {
+      const text = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+      const all = [...backendInstruments, ...coordinatorInstruments, ...jobInstruments]
+      const known = new Set([
+        ...all.map(({ name, unit, kind }) => prometheusName(name, unit, kind)),
+        prometheusName(EVENT_LOOP_DELAY, 's', 'gauge'),
+        `${prometheusName(checkpointDuration.name, 's', 'gauge')}_bucket`,
+      ])
+      const asked = text.match(/\bholdfast_\w+/g) ?? []
+      expect(asked.length).toBeGreaterThan(8)
+      expect(asked.filter((name) => !known.has(name))).toEqual([])
+    },
+  )
+})

@@ -1,0 +1,90 @@
+import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
+import {
+  backendInstruments,
+  coordinatorInstruments,
+  EVENT_LOOP_DELAY,
+  EVENT_LOOP_HELP,
+  type Instrument,
+  jobInstruments,
+} from './instruments.js'
+import type { MetricSources } from './sources.js'
+
+/** One series at one instant. */
+export interface Reading {
+  readonly labels: { readonly [label: string]: string }
+  readonly value: number
+}
+
+/** A metric with what it reads at one instant: of every source, or none. */
+export interface MetricReadings {
+  readonly instrument: Pick<Instrument<never>, 'name' | 'kind' | 'unit' | 'help'>
+  read(nowMs: number): Reading[]
+}
+
+/** All metrics of the sources. A source that cannot tell (it is closed) has no readings. */
+export function metricReadings(sources: MetricSources): MetricReadings[] {
+  const { backends = {}, coordinators = {}, jobs = {} } = sources
+  return [
+    ...readingsOf('backend', backendInstruments, backends, (backend) => backend.stats()),
+    ...readingsOf('coordinator', coordinatorInstruments, coordinators, (coordinator) => coordinator.stats()),
+    ...readingsOf('job', jobInstruments, jobs, (job) => ({ stats: job.stats(), health: job.health() })),
+  ]
+}
+
+function readingsOf<Source, Figures>(
+  label: string,
+  instruments: readonly Instrument<Figures>[],
+  sources: { readonly [name: string]: Source },
+  figuresOf: (source: Source) => Figures,
+): MetricReadings[] {
+  if (Object.keys(sources).length === 0) return []
+  return instruments.map((instrument) => ({
+    instrument,
+    read: (nowMs) =>
+      Object.entries(sources).flatMap(([name, source]) => {
+        const value = valueOf(() => instrument.read(figuresOf(source), nowMs))
+        return value === undefined ? [] : [{ labels: { [label]: name }, value }]
+      }),
+  }))
+}
+
+/** What a source says; `undefined` where it says nothing any more. A metric never ends the process that it watches. */
+function valueOf(read: () => number | undefined): number | undefined {
+  try {
+    const value = read()
+    return value === undefined || Number.isNaN(value) ? undefined : value
+  } catch {
+    return undefined
+  }
+}
+
+const QUANTILES: readonly (readonly [name: string, percentile: number])[] = [
+  ['0.5', 50],
+  ['0.99', 99],
+  ['1', 100],
+]
+
+/** The delay of this thread's event loop, measured every 10 ms until `stop`. */
+export class EventLoopDelay {
+  readonly #histogram: IntervalHistogram = monitorEventLoopDelay({ resolution: 10 })
+
+  constructor() {
+    this.#histogram.enable()
+  }
+
+  readonly readings: MetricReadings = {
+    instrument: { name: EVENT_LOOP_DELAY, kind: 'gauge', unit: 's', help: EVENT_LOOP_HELP },
+    read: () => {
+      const readings = QUANTILES.map(([name, percentile]) => ({
+        labels: { quantile: name },
+        value: this.#histogram.percentile(percentile) / 1e9,
+      }))
+      this.#histogram.reset()
+      return readings
+    },
+  }
+
+  stop(): void {
+    this.#histogram.disable()
+  }
+}
