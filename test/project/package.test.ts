@@ -134,7 +134,8 @@ describe('the built package', () => {
       expect(packed).toContain(file)
     }
     const strangers = [...packed].filter(
-      (path) => !/^(?:dist\/.+\.(?:js|d\.ts)|docs\/.+\.md|package\.json|[A-Z]+(?:\.md)?)$/.test(path),
+      (path) =>
+        !/^(?:dist\/.+\.(?:js|d\.ts)|docs\/.+\.(?:md|json|yml)|package\.json|[A-Z]+(?:\.md)?)$/.test(path),
     )
     expect(strangers).toEqual([])
     expect([...packed].filter((path) => path.includes('.test.'))).toEqual([])
