@@ -10,7 +10,6 @@
 
 import type { Entries } from './entries.js'
 import type { ChangeTracker } from './history/change-tracker.js'
-import type { HashIndex } from './index/hash-index.js'
 import {
   entryUnits,
   FLAG_EXPIRES,
@@ -29,12 +28,11 @@ import type { SegmentTable } from './segment-table.js'
 export interface CompactedLog {
   readonly segments: SegmentTable
   readonly entries: Entries
-  readonly index: HashIndex
   readonly tail: LogTail
   readonly space: LogSpace
   readonly changes: ChangeTracker
-  /** Looks the key of the entry at `address` up: the index is then at the key's place. */
-  find(address: number): void
+  /** Points the index to where an entry, the latest of its key, is now. */
+  moved(from: number, to: number): void
 }
 
 /** Units walked in one step: about 64 KiB, some hundred entries. */
@@ -219,11 +217,10 @@ export class Compactor {
       if (!segments.canAllocate(units, beside)) return false
       tail.roll(units, beside)
     }
-    this.#log.find(address)
     const moved = segments.take(target ?? tail.number, units)
     entries.move(address, moved)
     segments.moved(address >>> OFFSET_BITS, moved >>> OFFSET_BITS)
-    this.#log.index.replace(moved)
+    this.#log.moved(address, moved)
     if (entries.epoch(moved) > changes.oldest) changes.push(moved)
     tail.bury(address)
     return true

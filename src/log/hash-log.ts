@@ -70,8 +70,10 @@ export class HashLog {
   /** The key that maintenance is looking at, so that it never disturbs a call. */
   readonly #chore: KeyProbe
   #tombstoneCount = 0
-  /** What `seekAhead` has found last; it holds while the index is at its place. */
+  /** What `seekAhead` has found last, … */
   #seekedAhead = 0
+  /** … which holds for the key at hand as long as the index has had so many changes; -1: it holds no more. */
+  #seekedAheadAt = -1
 
   constructor(options: HashLogOptions) {
     assertLittleEndian()
@@ -115,11 +117,13 @@ export class HashLog {
     this.#compactor = new Compactor({
       segments: this.#segments,
       entries: this.entries,
-      index: this.#index,
       tail: this.#tail,
       space: this.#space,
       changes: this.#changes,
-      find: (address) => this.#find(address),
+      moved: (from, to) => {
+        this.#find(from)
+        this.#index.replace(this.#chore, to)
+      },
     })
     this.#remains = new Remains(this.history, this.#epochs, this.entries, this.#index, {
       covers: options.covers === true,
@@ -189,14 +193,16 @@ export class HashLog {
     const probe = this.#probe
     const isSame = probe.load(bytes, start, length)
     const index = this.#index
-    return isSame && index.isAtPlace ? this.#seekedAhead : index.find(probe.hash, probe)
+    if (isSame && this.#seekedAheadAt === index.changes) return this.#seekedAhead
+    this.#seekedAheadAt = -1
+    return index.find(probe)
   }
 
   /** As `seek`, for a key that is probably sought again next, to be written: that search is spared where nothing has changed. */
   seekAhead(bytes: Uint8Array, start: number, length: number): number {
     const address = this.seek(bytes, start, length)
     this.#seekedAhead = address
-    this.#index.stay()
+    this.#seekedAheadAt = this.#index.changes
     return address
   }
 
@@ -253,7 +259,7 @@ export class HashLog {
     const address = segments.take(tail, units)
     this.entries.create(address, probe, length, Infinity, this.#epochs.current, FLAG_FRESH)
     this.entries.setValue(address, value, start, length)
-    this.#index.insert(probe.hash, address)
+    this.#index.insert(probe, address)
     this.ordered.added(address)
     if (this.#changes.isActive) this.#changes.push(address)
     this.#upkeep.pay(units)
@@ -344,11 +350,11 @@ export class HashLog {
   ): void {
     const probe = this.#probe
     probe.load(bytes, keyStart, keyLength)
-    this.#index.leave()
+    this.#seekedAheadAt = -1
     const units = entryUnits(keyLength, valueLength, expiresAtMs !== Infinity)
     // In a log with a limit each entry makes sure of its place in the index first.
-    if (this.#options.maxBytes !== Infinity || !this.#space.hasRoom(units, false)) {
-      this.#index.seekEmpty(probe.hash)
+    if (this.#options.maxBytes !== Infinity || !this.#space.hasRoom(units, undefined)) {
+      this.#index.seekEmpty(probe)
       this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
       return
     }
@@ -500,10 +506,10 @@ export class HashLog {
     )
   }
 
-  /** Looks the key of the entry at `address` up; the index is then at the key's place. */
+  /** Looks the key of the entry at `address` up, with the probe of maintenance. */
   #find(address: number): number {
     this.#chore.loadEntry(address)
-    return this.#index.find(this.#chore.hash, this.#chore)
+    return this.#index.find(this.#chore)
   }
 
   /** Appends a version of the probe's key, which is at `replaced` and in the index where `seek` found it. */
@@ -516,8 +522,9 @@ export class HashLog {
     flags = 0,
   ): void {
     const units = entryUnits(this.#probe.length, length, expiresAtMs !== Infinity)
-    const hasRoom = this.#space.hasRoom(units, replaced === 0)
-    const segment = hasRoom ? this.#tail.number : this.#space.makeRoom(units, replaced === 0)
+    const inserted = replaced === 0 ? this.#probe : undefined
+    const hasRoom = this.#space.hasRoom(units, inserted)
+    const segment = hasRoom ? this.#tail.number : this.#space.makeRoom(units, inserted)
     const old = hasRoom ? replaced : this.#findAgain()
     const address = this.#create(segment, units, old, length, expiresAtMs, flags)
     this.entries.setValue(address, value, start, length)
@@ -528,8 +535,9 @@ export class HashLog {
   /** The same for `update`: the value is that of the version before. Maintenance is left to the next `settle`. */
   #appendUpdated(replaced: number, length: number, expiresAtMs: number, slot: Slot): boolean {
     const units = entryUnits(this.#probe.length, length, expiresAtMs !== Infinity)
-    const hasRoom = this.#space.hasRoom(units, replaced === 0)
-    const segment = hasRoom ? this.#tail.number : this.#space.makeRoom(units, replaced === 0)
+    const inserted = replaced === 0 ? this.#probe : undefined
+    const hasRoom = this.#space.hasRoom(units, inserted)
+    const segment = hasRoom ? this.#tail.number : this.#space.makeRoom(units, inserted)
     const old = hasRoom ? replaced : this.#findAgain()
     const isThere = this.isAlive(old)
     const address = this.#create(segment, units, old, length, expiresAtMs, 0)
@@ -542,7 +550,7 @@ export class HashLog {
 
   /** Making room may have moved or swept the version that is to be replaced, and the key's place in the index with it. */
   #findAgain(): number {
-    return this.#index.find(this.#probe.hash, this.#probe)
+    return this.#index.find(this.#probe)
   }
 
   #create(
@@ -578,14 +586,14 @@ export class HashLog {
     return clock !== undefined && this.entries.renew(address, expiresAtMs, clock)
   }
 
-  /** Makes the new version at `address` the latest of the probe's key; the index is at the key's place. */
+  /** Makes the new version at `address` the latest of the probe's key, which was sought. */
   #place(old: number, address: number, probe: KeyProbe): void {
     if (old === 0) {
-      this.#index.insert(probe.hash, address)
+      this.#index.insert(probe, address)
       this.ordered.added(address)
       return
     }
-    this.#index.replace(address)
+    this.#index.replace(probe, address)
     if (this.entries.isTombstone(old)) {
       this.#tombstoneCount--
       this.ordered.added(address)
@@ -605,12 +613,12 @@ export class HashLog {
     return this.entries.isQueued(old) ? fresh | FLAG_QUEUED : fresh
   }
 
-  /** Removes the key of `probe`, whose latest version is at `address`; the index is at the key's place. */
+  /** Removes the key of `probe`, which was sought and whose latest version is at `address`. */
   #removeFound(address: number, probe: KeyProbe): void {
     this.#epochs.dirty = true
     const previous = this.#previousFor(address)
     if (previous === 0 && !this.#options.covers && !this.history.isKnownToBase(address)) {
-      this.#index.remove()
+      this.#index.remove(probe)
       this.#tail.bury(address)
       return
     }
@@ -624,14 +632,15 @@ export class HashLog {
       const units = entryUnits(probe.length, 0, false)
       if (this.#segments.room(this.#tail.number) < units) {
         this.#tail.roll(units, -Infinity)
-        // Retiring the old tail may have looked other keys up: back to this one's place.
-        this.#find(address)
+        // Retiring the old tail may have looked other keys up, also with this probe.
+        if (probe === this.#chore) this.#find(address)
+        else this.#index.find(probe)
       }
       const tombstone = this.#segments.take(this.#tail.number, units)
       const flags = FLAG_TOMBSTONE | this.#flagsAfter(address)
       this.entries.create(tombstone, probe, 0, Infinity, epoch, flags)
       if (previous !== 0) this.entries.setPrevious(tombstone, previous)
-      this.#index.replace(tombstone)
+      this.#index.replace(probe, tombstone)
       this.history.superseded(this.#epochs.newest, probe.hash)
       if (this.#changes.isActive) this.#changes.push(tombstone)
       this.#tail.bury(address)
@@ -658,7 +667,7 @@ export class HashLog {
   /** Removes the key of the tombstone at `address`, and the tombstone. */
   #dropTombstone(address: number): void {
     this.#find(address)
-    this.#index.remove()
+    this.#index.remove(this.#chore)
     this.#tombstoneCount--
     this.#tail.bury(address)
   }

@@ -1,7 +1,7 @@
 // What a log may take, and how a full one makes room.
 
 import { StateError } from '../base/errors.js'
-import type { HashIndex } from './index/hash-index.js'
+import type { HashIndex, SoughtKey } from './index/hash-index.js'
 import type { LogTail } from './log-tail.js'
 import type { SegmentTable } from './segment-table.js'
 
@@ -42,10 +42,12 @@ export class LogSpace {
     return this.#index.byteLength + this.#host.besideBytes()
   }
 
-  /** Whether an entry of `units` can go to the tail without more ado. */
-  hasRoom(units: number, inserts: boolean): boolean {
+  /** Whether an entry of `units` can go to the tail without more ado; `inserted` is its key, where the index has none of it yet. */
+  hasRoom(units: number, inserted: SoughtKey | undefined): boolean {
     if (this.#segments.room(this.#tail.number) < units) return false
-    return this.inBatch || !inserts || !this.#isLimited || this.#index.growthBytes === 0
+    return (
+      this.inBatch || inserted === undefined || !this.#isLimited || this.#index.growthBytes(inserted) === 0
+    )
   }
 
   /** Whether something beside the segments may grow by this much without being in a write's way. */
@@ -56,9 +58,9 @@ export class LogSpace {
   }
 
   /** Returns the segment that has room for an entry of `units`, or throws `BACKEND_FULL`. */
-  makeRoom(units: number, inserts: boolean): number {
+  makeRoom(units: number, inserted: SoughtKey | undefined): number {
     const segments = this.#segments
-    const growthBytes = inserts ? this.#index.growthBytes : 0
+    const growthBytes = inserted === undefined ? 0 : this.#index.growthBytes(inserted)
     for (;;) {
       // A batch must not fail half-way because an index has grown since.
       const beside = this.inBatch ? -Infinity : this.#besideForWrites(growthBytes)

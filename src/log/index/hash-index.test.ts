@@ -1,20 +1,26 @@
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from '../../base/random.js'
 import { runThrough } from '../../base/slices.js'
-import { HashIndex, type KeyMatcher } from './hash-index.js'
+import { HashIndex, type SoughtKey } from './hash-index.js'
 
 /** Addresses stand for keys here: each key has one address. */
-class Matcher implements KeyMatcher {
+class Sought implements SoughtKey {
   wanted = 0
+  hash = 0
+  place = 0
+  at = 0
   matches(address: number): boolean {
     return address === this.wanted
   }
 }
 
+/** What was looked up last. */
+const sought = new Sought()
+
 function lookUp(index: HashIndex, hash: number, address: number): number {
-  const matcher = new Matcher()
-  matcher.wanted = address
-  return index.find(hash, matcher)
+  sought.wanted = address
+  sought.hash = hash | 0
+  return index.find(sought)
 }
 
 describe('HashIndex', () => {
@@ -35,6 +41,23 @@ describe('HashIndex', () => {
     }
   })
 
+  it('notes the place of a key in what is sought: another search does not disturb it', () => {
+    const index = new HashIndex()
+    const keys = [11, 12].map((address) =>
+      Object.assign(new Sought(), { wanted: address, hash: address << 16 }),
+    )
+    for (const key of keys) {
+      expect(index.find(key)).toBe(0)
+      index.insert(key, key.wanted)
+    }
+    const [first, second] = keys as [Sought, Sought]
+    index.find(first)
+    index.find(second)
+    index.replace(first, 21)
+    first.wanted = 21
+    expect([index.find(first), index.find(second)]).toEqual([21, 12])
+  })
+
   it('agrees with a map through growth, splits and removals', () => {
     const random = seededRandom(1)
     const index = new HashIndex()
@@ -45,10 +68,10 @@ describe('HashIndex', () => {
       const found = lookUp(index, hash, address)
       if (found !== (model.has(address) ? address : 0)) expect.fail(`step ${step}`)
       if (random() < 0.7) {
-        if (found === 0) index.insert(hash, address)
+        if (found === 0) index.insert(sought, address)
         model.set(address, hash)
       } else if (found !== 0) {
-        index.remove()
+        index.remove(sought)
         model.delete(address)
       }
     }
@@ -69,10 +92,10 @@ describe('HashIndex', () => {
       const found = lookUp(index, hashOf(address), address)
       expect(found !== 0).toBe(present.has(address))
       if (found === 0) {
-        index.insert(hashOf(address), address)
+        index.insert(sought, address)
         present.add(address)
       } else {
-        index.remove()
+        index.remove(sought)
         present.delete(address)
       }
     }
@@ -85,12 +108,12 @@ describe('HashIndex', () => {
       address % 3 === 0 ? Math.imul(address, 0x9e3779b1) >>> 0 : 0xabcd1234
     for (let address = 1; address <= 3_000; address++) {
       expect(lookUp(index, hashOf(address), address)).toBe(0)
-      index.insert(hashOf(address), address)
+      index.insert(sought, address)
     }
     expect(index.tables().length, 'those that differ are split all the same').toBeGreaterThan(2)
     for (let address = 1; address <= 3_000; address += 2) {
       expect(lookUp(index, hashOf(address), address)).toBe(address)
-      index.remove()
+      index.remove(sought)
     }
     for (let address = 1; address <= 3_000; address++) {
       expect(lookUp(index, hashOf(address), address)).toBe(address % 2 === 0 ? address : 0)
@@ -106,7 +129,7 @@ describe('HashIndex', () => {
     const index = new HashIndex(64)
     for (let address = 1; address <= 2_000; address++) {
       lookUp(index, hashOf(address), address)
-      index.insert(hashOf(address), address)
+      index.insert(sought, address)
     }
     for (let address = 1; address <= 2_000; address++) {
       expect(lookUp(index, hashOf(address), address)).toBe(address)
@@ -120,7 +143,7 @@ describe('HashIndex', () => {
     for (let address = 1; address <= 100_000; address++) {
       const hash = Math.imul(address, 0x9e3779b1) >>> 0
       lookUp(index, hash, address)
-      index.insert(hash, address)
+      index.insert(sought, address)
     }
     expect(index.byteLength).toBe(before)
     expect(before / 100_000).toBeLessThan(24)
@@ -131,7 +154,7 @@ describe('HashIndex', () => {
     const hashOf = (i: number) => Math.imul(i, 0x9e3779b1) >>> 0
     const insert = (address: number) => {
       lookUp(index, hashOf(address), address)
-      index.insert(hashOf(address), address)
+      index.insert(sought, address)
     }
     for (let address = 1; address <= 20; address++) insert(address)
     index.reserve(3_000)

@@ -15,8 +15,15 @@
 
 import type { SlicedWork } from '../../base/slices.js'
 
-/** Decides whether the entry at an address has the key that is looked for. */
-export interface KeyMatcher {
+/** A key that is looked for, and where its place is, which `find` writes here: it holds until something of the index changes. */
+export interface SoughtKey {
+  /** Signed. */
+  readonly hash: number
+  /** The place of its table in the directory. A number, since to keep the table costs each search a write barrier. */
+  place: number
+  /** In the table: its slot, or the empty one where it belongs. */
+  at: number
+  /** Whether the entry at an address has this key. */
   matches(address: number): boolean
 }
 
@@ -36,6 +43,8 @@ const MAX_DEPTH = 16
 /** How full an index is that was sized in advance: room for the spread between its tables. */
 const RESERVED_LOAD = 0.75
 const SLOT_BYTES = 8
+/** A number that V8 keeps without an object; the next one is 0. */
+const MAX_CHANGES = 2 ** 30 - 1
 /** Entries added between two points where the work may pause. */
 const STEP = 1_024
 
@@ -64,12 +73,8 @@ export class HashIndex {
   #count = 0
   #bytes: number = FIRST_SLOTS * SLOT_BYTES
   readonly #maxSlots: number
-
-  // Where the last `find` ended: the table's place in the directory, and in the table the found slot, or the empty one at
-  // which the hash belongs. Numbers, since to keep a table here costs each search a write barrier.
-  #place = 0
-  #at = 0
-  #isAtPlace = false
+  /** Goes on with each change: what was found before it may be elsewhere. */
+  changes = 0
 
   /** @param maxSlots slots of a table that is split rather than doubled; given only by tests. */
   constructor(maxSlots: number = MAX_SLOTS) {
@@ -84,9 +89,9 @@ export class HashIndex {
     return this.#bytes
   }
 
-  /** Bytes that the next insert of a hash may allocate; the table of the last `find` decides. */
-  get growthBytes(): number {
-    const table = this.#table
+  /** Bytes that the insert of a key that was sought may allocate. */
+  growthBytes({ place }: SoughtKey): number {
+    const table = this.#directory[place] as Table
     return table.room <= 0 ? table.slotCount * SLOT_BYTES * 2 : 0
   }
 
@@ -95,21 +100,18 @@ export class HashIndex {
     return this.#directory.some((table) => table.room < count) ? this.#bytes + count * SLOT_BYTES * 4 : 0
   }
 
-  /**
-   * The address of the entry with this hash that `matcher` accepts, or 0. The place is remembered:
-   * `replace`, `remove` and `insert` refer to it and must follow before the next `find`.
-   */
-  find(hash: number, matcher: KeyMatcher): number {
-    this.#isAtPlace = false
+  /** The address of the entry with the key, or 0; notes its place in `sought`, for `replace`, `remove` and `insert`. */
+  find(sought: SoughtKey): number {
+    const { hash } = sought
     const place = hash & this.#directoryMask
     const { slots } = this.#directory[place] as Table
     const wanted = hash | 0
     let at = homeOf(wanted, slots)
     for (;;) {
       const address = slots[at + 1] as number
-      if (address === 0 || (slots[at] === wanted && matcher.matches(address))) {
-        this.#place = place
-        this.#at = at
+      if (address === 0 || (slots[at] === wanted && sought.matches(address))) {
+        sought.place = place
+        sought.at = at
         return address >>> 0
       }
       at += 2
@@ -117,26 +119,10 @@ export class HashIndex {
     }
   }
 
-  /** Whether nothing was sought and nothing has changed since `stay`: the key that was found then is still at that place. */
-  get isAtPlace(): boolean {
-    return this.#isAtPlace
-  }
-
-  /** The key that was found last will probably be sought again next. */
-  stay(): void {
-    this.#isAtPlace = true
-  }
-
-  /** The next key that is sought is another one. */
-  leave(): void {
-    this.#isAtPlace = false
-  }
-
-  /** Goes where an entry with this hash belongs that is known not to be there: what `insert` needs. */
-  seekEmpty(hash: number): void {
-    this.#isAtPlace = false
-    this.#place = hash & this.#directoryMask
-    this.#at = emptySlot(this.#table, hash)
+  /** Notes where a key belongs that is known not to be there: what `insert` needs. */
+  seekEmpty(sought: SoughtKey): void {
+    sought.place = sought.hash & this.#directoryMask
+    sought.at = emptySlot(this.#directory[sought.place] as Table, sought.hash)
   }
 
   /** Adds entries whose hashes and addresses are given and that are known not to be there, table by table. */
@@ -154,43 +140,48 @@ export class HashIndex {
       ends[place] = (ends[place] as number) - 1
       order[ends[place] as number] = i
     }
+    const sought = { hash: 0, place: 0, at: 0, matches: () => false }
     for (let i = 0; i < order.length; i++) {
       if (i % STEP === 0) yield
-      const hash = hashes[order[i] as number] as number
-      this.seekEmpty(hash)
-      this.insert(hash, addresses[order[i] as number] as number)
+      sought.hash = hashes[order[i] as number] as number
+      this.seekEmpty(sought)
+      this.insert(sought, addresses[order[i] as number] as number)
     }
   }
 
-  /** Points the found slot to another address. */
-  replace(address: number): void {
-    this.#isAtPlace = false
-    this.#table.slots[this.#at + 1] = address
+  /** Points the slot of a key that was found to another address. */
+  replace({ place, at }: SoughtKey, address: number): void {
+    this.#changed()
+    const { slots } = this.#directory[place] as Table
+    slots[at + 1] = address
   }
 
-  /** Adds an entry at the empty slot that `find` ended at. */
-  insert(hash: number, address: number): void {
-    this.#isAtPlace = false
-    if (this.#table.room <= 0) {
+  /** Adds the entry of a key that was sought and is not there. */
+  insert(sought: SoughtKey, address: number): void {
+    this.#changed()
+    const { hash } = sought
+    let table = this.#directory[sought.place] as Table
+    if (table.room <= 0) {
       this.#grow(hash)
-      this.seekEmpty(hash)
+      this.seekEmpty(sought)
+      table = this.#directory[sought.place] as Table
     }
-    const table = this.#table
     const { slots } = table
-    slots[this.#at] = hash
-    slots[this.#at + 1] = address
+    const { at } = sought
+    slots[at] = hash
+    slots[at + 1] = address
     table.count++
     this.#count++
   }
 
-  /** Empties the found slot and closes the gap behind it. */
-  remove(): void {
-    this.#isAtPlace = false
-    const table = this.#table
+  /** Empties the slot of a key that was found and closes the gap behind it. */
+  remove(sought: SoughtKey): void {
+    this.#changed()
+    const table = this.#directory[sought.place] as Table
     const { slots } = table
     const { length } = slots
     const distance = (from: number, to: number) => (to >= from ? to - from : to - from + length)
-    let gap = this.#at
+    let gap = sought.at
     let at = gap
     for (;;) {
       at = at + 2 === length ? 0 : at + 2
@@ -239,18 +230,17 @@ export class HashIndex {
     const depth = Math.max(0, Math.ceil(Math.log2(wanted / MAX_SLOTS)))
     const tables = 2 ** depth
     const slotCount = Math.ceil(wanted / tables)
-    this.#isAtPlace = false
+    this.#changed()
     const before = new Set(this.#directory)
     const directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
     this.#directory = directory
     this.#directoryMask = tables - 1
     for (const table of before) moveAll(table, (hash) => directory[hash & (tables - 1)] as Table)
-    this.#place = 0
     this.#bytes = slotCount * tables * SLOT_BYTES
   }
 
-  get #table(): Table {
-    return this.#directory[this.#place] as Table
+  #changed(): void {
+    this.changes = (this.changes + 1) & MAX_CHANGES
   }
 
   #grow(hash: number): void {

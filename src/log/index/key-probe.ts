@@ -5,7 +5,7 @@ import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from '../layout.js'
 import type { SegmentTable } from '../segment-table.js'
 import { BufferView } from './buffer-view.js'
-import type { KeyMatcher } from './hash-index.js'
+import type { SoughtKey } from './hash-index.js'
 import { type HashKey, hashWords } from './key-hash.js'
 
 // See layout.ts for why these have names here as well.
@@ -16,12 +16,14 @@ const LENGTH_MASK = KEY_LENGTH_MASK
 /** In the place of a length. */
 const NO_KEY = -1
 
-export class KeyProbe implements KeyMatcher {
+export class KeyProbe implements SoughtKey {
   /** The key, padded with zeros to whole words. */
   readonly words: Int32Array = new Int32Array(MAX_KEY_BYTES / 4 + 1)
   length = 0
   /** Of the loaded key; signed, because most unsigned ones would be doubles to JavaScript. */
   hash: number
+  place = 0
+  at = 0
   readonly #key: HashKey
   readonly #segments: SegmentTable
   readonly #known = new BufferView()
