@@ -1,3 +1,4 @@
+import { invalidArgument } from '../../base/options.js'
 import { copyViewed, Slot, type ViewedBytes } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
@@ -43,6 +44,8 @@ export class Accumulator {
   readonly raw: RawAggregate<unknown, unknown> | undefined
   /** Works on bytes that grow; `undefined` for aggregates that do not. */
   readonly #work: BytesWork<unknown, unknown> | undefined
+  /** An event is being added: whoever asks for what windows have at the moment would be shown half of it. */
+  isAdding = false
   /** What throws while it is added changes nothing, and the last `add` can be taken out again by `undoAdd`. */
   readonly undoes: boolean
   readonly #reader = new ByteReader()
@@ -97,6 +100,12 @@ export class Accumulator {
     }
     if (isFirst) memory.set(at, HAS_VALUE, true)
     return at
+  }
+
+  /** Refuses to show windows from within the functions of their own aggregate. */
+  checkShowable(): void {
+    if (this.isAdding)
+      throw invalidArgument('peek', 'cannot be called from within the aggregate of the windows')
   }
 
   /** Merges one accumulator into another one, which may be in other memory. Nothing is merged into nothing. */

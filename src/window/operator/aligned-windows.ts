@@ -198,6 +198,7 @@ export class AlignedWindows implements WindowOperator {
   onProcessingTime(): void {}
 
   peek(key: KeyLike<unknown>): AnyResult[] {
+    this.#accumulator.checkShowable()
     const results: AnyResult[] = []
     const tableKey = this.#eventKey.set(key)
     let afterMs = this.#firedEndMs
@@ -286,10 +287,13 @@ export class AlignedWindows implements WindowOperator {
     const { raw, zeroBytes } = accumulator
     const { entry, view, payloadAt } = this.#place
     if (accumulator.undoes) {
+      accumulator.isAdding = true
       try {
         return accumulator.add(table, entry, event, timestampMs)
       } catch (error) {
         throw this.#context.failure('write', error, key)
+      } finally {
+        accumulator.isAdding = false
       }
     }
     const before = this.#before
@@ -297,6 +301,7 @@ export class AlignedWindows implements WindowOperator {
     before.length = 0
     before.reserve(length)
     copyViewed(this.#place, payloadAt, length, before, 0)
+    accumulator.isAdding = true
     try {
       if (raw === undefined) return accumulator.add(table, entry, event, timestampMs)
       raw.add(view, payloadAt, event, timestampMs, !this.#lastHadValue)
@@ -304,6 +309,8 @@ export class AlignedWindows implements WindowOperator {
     } catch (error) {
       copyViewed(before, 0, length, this.#place, payloadAt)
       throw this.#context.failure('write', error, key)
+    } finally {
+      accumulator.isAdding = false
     }
   }
 

@@ -146,6 +146,7 @@ export class ListedOperator implements WindowOperator {
     }
     if (entered.missed.length > 0) entered.missed = []
     this.#entered = entered
+    if (this.#accumulator !== undefined) this.#accumulator.isAdding = true
     try {
       this.#windows.enter(event, timestampMs, watermarkMs, entered)
       if (entered.hasEntered && this.#kept !== undefined) {
@@ -153,6 +154,8 @@ export class ListedOperator implements WindowOperator {
       }
     } catch (error) {
       throw this.#context.failure('write', error, key)
+    } finally {
+      if (this.#accumulator !== undefined) this.#accumulator.isAdding = false
     }
     const { count } = this.#list
     try {
@@ -206,6 +209,7 @@ export class ListedOperator implements WindowOperator {
   }
 
   peek(key: KeyLike<unknown>): AnyResult[] {
+    this.#accumulator?.checkShowable()
     const found: AnyResult[] = []
     // Whoever is told of a result may ask for more: the windows that this one comes from are then still being worked on.
     const { writer } = this.#list

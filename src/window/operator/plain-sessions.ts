@@ -134,12 +134,15 @@ export class PlainSessions implements WindowOperator {
       return
     }
     this.#keepBefore(place, payloadAt, this.#oneBytes)
+    this.#accumulator.isAdding = true
     try {
       checkSessionEnd(timestampMs, this.#gapMs)
       this.#raw.add(view, payloadAt + ONE_WINDOW.accumulatorAt, event, timestampMs, false)
     } catch (error) {
       copyViewed(this.#before, 0, this.#oneBytes, place, payloadAt)
       throw this.#context.failure('write', error, key)
+    } finally {
+      this.#accumulator.isAdding = false
     }
     const endAt = payloadAt + ONE_WINDOW.endAt
     const endMs = timestampMs + this.#gapMs
@@ -183,6 +186,7 @@ export class PlainSessions implements WindowOperator {
   onProcessingTime(): void {}
 
   peek(key: KeyLike<unknown>): AnyResult[] {
+    this.#accumulator.checkShowable()
     const found: AnyResult[] = []
     const entry = this.#table.find(this.#eventKey.set(key))
     if (entry === 0 || this.#table.has(entry, IS_DEAD)) return found
@@ -214,12 +218,15 @@ export class PlainSessions implements WindowOperator {
     else table.show(table.resizeAccumulator(entryBefore, this.#oneBytes), place)
     const { entry, view, bytes, payloadAt } = place
     if (entryBefore !== 0) bytes.fill(0, payloadAt, payloadAt + this.#oneBytes)
+    this.#accumulator.isAdding = true
     try {
       checkSessionEnd(timestampMs, this.#gapMs)
       this.#raw.add(view, payloadAt + ONE_WINDOW.accumulatorAt, event, timestampMs, true)
     } catch (error) {
       table.setDead(entry, true)
       throw this.#context.failure('write', error, key)
+    } finally {
+      this.#accumulator.isAdding = false
     }
     view.setFloat64(payloadAt + ONE_WINDOW.startAt, timestampMs, true)
     view.setFloat64(payloadAt + ONE_WINDOW.endAt, timestampMs + this.#gapMs, true)
@@ -246,10 +253,13 @@ export class PlainSessions implements WindowOperator {
     this.#load(entry)
     this.#keepBefore(list.writer, 0, list.writer.length)
     const entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
+    this.#accumulator.isAdding = true
     try {
       this.#windows.enter(event, timestampMs, watermarkMs, entered)
     } catch (error) {
       throw this.#context.failure('write', error, key)
+    } finally {
+      this.#accumulator.isAdding = false
     }
     if (!entered.hasEntered) {
       this.#output.missed(event, { timestampMs, watermarkMs }, entered.missed, true)

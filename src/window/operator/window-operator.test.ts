@@ -426,6 +426,36 @@ describe('windows', () => {
     }
   })
 
+  it('W18: nobody is shown windows from within their own aggregate, which has half an event then', async () => {
+    for (const windows of [tumbling({ sizeMs: 10 }), session({ gapMs: 5 }), countWindows({ size: 9 })]) {
+      for (const isRaw of [true, false]) {
+        let asks = false
+        const driver: Driver = new Driver({
+          windows,
+          aggregate: (isRaw
+            ? sum(({ value }: Event) => asked(value))
+            : distinctCount(float64, ({ value }: Event) => asked(value))) as Aggregate<
+            Event,
+            unknown,
+            number
+          >,
+        })
+        const asked = (value: number) => {
+          if (asks) driver.operator.peek('b')
+          return value
+        }
+        await driver.open()
+        driver.add(event('a', 1, 2))
+        asks = true
+        expect(() => driver.add(event('a', 2, 3))).toThrow(/peek/)
+        asks = false
+        driver.add(event('a', 3, 4))
+        const [open] = driver.operator.peek('a')
+        expect(open?.value).toBe(isRaw ? 6 : 2)
+      }
+    }
+  })
+
   it('W16, W17: results come by window end, start and key, also where one advance closes many; they are of the last instant', async () => {
     const { results } = await driven(
       { windows: hopping({ sizeMs: 10, slideMs: 5 }), aggregate: count() },
