@@ -61,6 +61,8 @@ export {
   type PipedJobOptions,
   type StageDefinition,
   type StageSchemas,
+  type WindowedOf,
+  type WindowsOf,
   withStages,
 } from './job/stage-definition.js'
 export type { PartitionProgress, SourceTimeOptions } from './window/time/source-time.js'

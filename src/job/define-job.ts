@@ -1,10 +1,17 @@
 import type { StateSchema } from '../state/schema/define-state.js'
-import type { JobDefinition } from './job-options.js'
-import { type DefinedJob, pipeable } from './stage-definition.js'
+import { windowed } from '../window/windowed.js'
+import type { JobDefinition, KeyOf } from './job-options.js'
+import { type DefinedJob, pipeable, type WindowsOf } from './stage-definition.js'
 
 /** Takes the definition of a job; its types follow from it. */
 export type DefineJob<Event, Output> = <Schema extends StateSchema>(
-  definition: JobDefinition<Event, Schema, Output>,
+  definition: Omit<JobDefinition<Event, Schema, Output>, 'windows'> & {
+    /**
+     * The windows, or a function that makes them with the `windowed` that it is given: that one knows the keys of the job, so
+     * that the type of `key` need not be said in `output`.
+     */
+    readonly windows?: WindowsOf<Event, KeyOf<Schema>, Output>
+  },
 ) => DefinedJob<Event, Schema, Output>
 
 /**
@@ -21,5 +28,10 @@ export type DefineJob<Event, Output> = <Schema extends StateSchema>(
  * })
  */
 export function defineJob<Event, Output = never>(): DefineJob<Event, Output> {
-  return (definition) => pipeable(definition) as never
+  return (definition) => {
+    const { windows } = definition
+    return pipeable(
+      typeof windows === 'function' ? { ...definition, windows: windows(windowed) } : definition,
+    ) as never
+  }
 }

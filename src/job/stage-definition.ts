@@ -8,7 +8,7 @@ import { type Rule, rules, violationsOf } from '../base/options.js'
 import type { StateDefinition } from '../state/kinds/definitions.js'
 import { nameProblem, type StateDefinitions, type StateSchema } from '../state/schema/define-state.js'
 import { timerStates } from '../window/timers/timer-states.js'
-import type { WindowDefinition } from '../window/windowed.js'
+import { type WindowDefinition, type WindowOptions, windowed } from '../window/windowed.js'
 import type {
   BadEvent,
   JobDefinition,
@@ -20,6 +20,18 @@ import type {
 } from './job-options.js'
 import { schemaOf } from './job-timers.js'
 import { type WindowDefinitions, windowStateNames, windowViolations } from './job-windows.js'
+
+/** `windowed` for the events and keys of a job or a stage. */
+export type WindowedOf<Event, Key, Output> = <Value>(
+  options: WindowOptions<Event, Key, Value, Output>,
+) => WindowDefinition<Event, Key, Output>
+
+/** Windows under their names, or a function that makes them. */
+export type WindowsOf<Event, Key, Output> =
+  | { readonly [name: string]: WindowDefinition<NoInfer<Event>, Key, Output> }
+  | ((windowed: WindowedOf<Event, Key, Output>) => {
+      readonly [name: string]: WindowDefinition<NoInfer<Event>, Key, Output>
+    })
 
 /** A keyed stage of a job behind its first one: it has the same parts as a job, and its events are the outputs of the stage before it. */
 export interface StageDefinition<Event, Schema extends StateSchema, Output, Name extends string = string> {
@@ -34,7 +46,7 @@ export interface StageDefinition<Event, Schema extends StateSchema, Output, Name
   readonly timestamp?: (event: Event) => number
   /** What becomes of an event: this, or `windows`. */
   readonly process?: (event: Event, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
-  readonly windows?: { readonly [name: string]: WindowDefinition<NoInfer<Event>, KeyOf<Schema>, Output> }
+  readonly windows?: WindowsOf<Event, KeyOf<Schema>, Output>
   readonly onTimer?: (timer: Timer, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
   readonly schema: Schema
   /**
@@ -44,8 +56,10 @@ export interface StageDefinition<Event, Schema extends StateSchema, Output, Name
   readonly onBadEvent?: 'fail' | 'skip' | ((bad: BadEvent<Event>, emit: (output: Output) => void) => void)
 }
 
-/** A stage, whatever its types are. */
-export type AnyStage = StageDefinition<unknown, StateSchema, unknown>
+/** A stage, whatever its types are, with its windows as they were made. */
+export type AnyStage = Omit<StageDefinition<unknown, StateSchema, unknown>, 'windows'> & {
+  readonly windows?: { readonly [name: string]: WindowDefinition<unknown, unknown, unknown> }
+}
 
 /** The schemas of stages, by the names of these. */
 export interface StageSchemas {
@@ -103,10 +117,13 @@ export interface DefinedPipedJob<Event, Schema extends StateSchema, Output, Stag
     Pipe<Event, Schema, Output, Stages> {}
 
 /** A job that more stages can be added to. */
-export function pipeable<Job extends object>(job: Job): Job & { pipe(): (stage: AnyStage) => object } {
+export function pipeable<Job extends object>(job: Job): Job {
   const { stages = [] } = job as { readonly stages?: readonly AnyStage[] }
-  const pipe = () => (stage: AnyStage) =>
-    pipeable({ ...job, stages: Object.freeze([...stages, Object.freeze({ ...stage })]) })
+  const pipe = () => (given: StageDefinition<unknown, StateSchema, unknown>) => {
+    const { windows } = given
+    const stage = typeof windows === 'function' ? { ...given, windows: windows(windowed) } : { ...given }
+    return pipeable({ ...job, stages: Object.freeze([...stages, Object.freeze(stage)]) })
+  }
   return Object.freeze(Object.defineProperty({ ...job }, 'pipe', { value: pipe })) as never
 }
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, expectTypeOf, it } from 'vitest'
 import { SCHEMA_KEY } from '../backend/schema-entry.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
@@ -164,6 +164,40 @@ describe('windows of a job', () => {
       }),
       { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 500 : 15 },
     )
+  })
+
+  it('know the keys of the job where a function makes them, also in a later stage', async () => {
+    const made = defineJob<Request, string>()({
+      ...common,
+      windows: (windowedBy) => ({
+        tens: windowedBy({
+          windows: tumbling({ sizeMs: 10 }),
+          aggregate: count(),
+          output: ({ key, value: found }) => {
+            expectTypeOf(key).toEqualTypeOf<string>()
+            expectTypeOf(found).toEqualTypeOf<number>()
+            return key.repeat(found)
+          },
+        }),
+      }),
+    }).pipe<number>()({
+      name: 'lengths',
+      key: (text) => text.length,
+      schema: defineState({ key: uint32, states: {} }),
+      windows: (windowedBy) => ({
+        tens: windowedBy({
+          windows: tumbling({ sizeMs: 10 }),
+          aggregate: count(),
+          output: ({ key, value: found }) => {
+            expectTypeOf(key).toEqualTypeOf<number>()
+            return key * 10 + found
+          },
+        }),
+      }),
+    })
+    const { outputs } = await testJob(made, [request('a', 1), request('b', 2), request('a', 3)])
+    expect(outputs).toEqual([11, 21])
+    expect(Object.keys(withWindows(noStates, made.stages[0]?.windows ?? {}).states)).toEqual(['tens'])
   })
 
   it('J7, W20: a bad event enters none of the windows, and the others go on', async () => {
