@@ -16,7 +16,7 @@ const INSTALL_LIMIT_MS = 240_000
 export class Unavailable extends Error {}
 
 /** Where what was downloaded is kept from one run to the next: outside of the repository. */
-function cacheFolder(name) {
+export function cacheFolder(name) {
   const caches = process.env['XDG_CACHE_HOME'] || path.join(os.homedir(), '.cache')
   const folder = path.join(caches, 'holdfast-services', name)
   fs.mkdirSync(folder, { recursive: true })
@@ -32,7 +32,7 @@ export function findProgram(name, folders = []) {
 }
 
 /** Runs an installer, with its last words as the reason where it fails. */
-function install(command, args) {
+export function install(command, args) {
   const options = { encoding: 'utf8', timeout: INSTALL_LIMIT_MS, stdio: ['ignore', 'pipe', 'pipe'] }
   const result = spawnSync(command, args, {
     ...options,

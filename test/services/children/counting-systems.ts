@@ -1,6 +1,9 @@
+import { jetstream } from '@nats-io/jetstream'
+import { connect } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
 import { Pool } from 'pg'
 import type { Sink, Source } from '../../../src/job.js'
+import { natsSink, natsSource } from '../../../src/nats.js'
 import { postgresOutboxSource, postgresSink } from '../../../src/postgres-tables.js'
 import { redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
 import type { CountedEvent, CountedOutput } from './counted.js'
@@ -19,6 +22,17 @@ async function openRedis(address: string): Promise<OpenSystem> {
     source: redisStreamSource<CountedEvent>({ client, streams: ['in'] }),
     sink: redisStreamSink<CountedOutput>({ client, stream: 'out', maxOutputs: 20 }),
     close: async () => client.disconnect(),
+  }
+}
+
+async function openNats(address: string): Promise<OpenSystem> {
+  const connection = await connect({ servers: address, maxReconnectAttempts: -1, reconnectTimeWait: 50 })
+  const client = jetstream(connection)
+  return {
+    source: natsSource<CountedEvent>({ client, stream: 'in' }),
+    // One at a time: so the order is that of the job, whatever fails.
+    sink: natsSink<CountedOutput>({ client, subject: 'out', maxOutputs: 1 }),
+    close: () => connection.close(),
   }
 }
 
@@ -42,6 +56,7 @@ async function openPostgres(address: string): Promise<OpenSystem> {
 }
 
 const systems: { readonly [name: string]: (address: string) => Promise<OpenSystem> } = {
+  nats: openNats,
   postgres: openPostgres,
   redis: openRedis,
   valkey: openRedis,

@@ -1,0 +1,277 @@
+// Messages of a JetStream stream by their sequences.
+//
+// (1) A position is the sequence of the last message that counts. Nothing is acknowledged: the server keeps nothing of us.
+// (2) An ordered consumer begins behind it; where that ends for whatever reason, another one begins behind what has come.
+// (3) Messages that were removed before they were read are told of (J6), where no filter hides them.
+
+import { pauseUnless } from '../../base/clock.js'
+import { StateError } from '../../base/errors.js'
+import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { isErrorLike } from '../../base/shapes.js'
+import type {
+  OpenSourceOptions,
+  PolledEvents,
+  PollRequest,
+  Source,
+  SourceReader,
+} from '../../job/source/source.js'
+import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { mayPass, type NatsClient, type NatsMessage, type NatsMessages, natsClient } from './nats-client.js'
+
+/** Messages that are asked for before they are wanted, and as many that wait here. */
+const READ_AHEAD = 1_000
+
+export interface NatsSourceOptions<Event> extends OutageOptions {
+  /** `jetstream(connection)` of `@nats-io/jetstream`. Let the connection reconnect for ever: `maxReconnectAttempts: -1`. */
+  readonly client: NatsClient
+  /** The stream: it is the partition. */
+  readonly stream: string
+  /** Only messages of these subjects, with wildcards. Default: all of the stream. */
+  readonly subjects?: readonly string[]
+  /** Makes an event of a message. What it throws makes the event a bad one. Default: its JSON. */
+  readonly decode?: (message: NatsMessage) => Event
+  /** Whether the source waits for messages to come, for ever. `false`: it ends with the last one that was there when it was opened. Default true. */
+  readonly follow?: boolean
+  /** What happens where messages behind the position were removed: `'fail'`, the default, is `RESTORE_FAILED`; `'continue'` goes on with the first one there is. */
+  readonly onTrimmed?: 'fail' | 'continue'
+}
+
+/**
+ * Messages of a JetStream stream in the order of their sequences, by an ordered pull consumer: one job reads all of a stream, or of some subjects.
+ *
+ * @example natsSource<Usage>({ client: jetstream(await connect({ servers, maxReconnectAttempts: -1 })), stream: 'usage' })
+ */
+export function natsSource<Event>(options: NatsSourceOptions<Event>): Source<Event> {
+  rejectViolations(
+    violationsOf(options, {
+      ...outageRules,
+      client: natsClient,
+      stream: (name) =>
+        typeof name === 'string' && name.length > 0 ? undefined : 'must be the name of a stream',
+      subjects: (subjects) =>
+        Array.isArray(subjects) &&
+        subjects.length > 0 &&
+        subjects.every((subject) => typeof subject === 'string')
+          ? undefined
+          : 'must be an array of one or more subjects',
+      decode: rules.function,
+      follow: rules.boolean,
+      onTrimmed: oneOf('fail', 'continue'),
+    }),
+  )
+  const given = (options ?? {}) as Partial<NatsSourceOptions<Event>>
+  for (const name of ['client', 'stream'] as const)
+    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  return Object.freeze({
+    name: `NATS stream ${options.stream}`,
+    open: (request: OpenSourceOptions) => StreamReader.open(options, request),
+  })
+}
+
+class StreamReader<Event> implements SourceReader<Event> {
+  readonly #options: NatsSourceOptions<Event>
+  readonly #outage: Outage
+  readonly #closing = new AbortController()
+  readonly #waiting: NatsMessage[] = []
+  /** The last sequence that was given out, and that has come. */
+  #given: number
+  #received: number
+  /** The last sequence of the stream, where that is the end. */
+  #end: number | undefined
+  #hasEnded = false
+  /** Nothing was behind what has come last. */
+  #isAtEnd = false
+  #messages: NatsMessages | undefined
+  #failure: unknown
+  #wake: () => void = () => {}
+  #makeRoom: () => void = () => {}
+  /** What takes messages, until the source is closed. */
+  #pump: Promise<void> = Promise.resolve()
+
+  private constructor(options: NatsSourceOptions<Event>, position: number) {
+    this.#options = options
+    this.#given = position
+    this.#received = position
+    const { stream, reconnectForMs, answerWithinMs } = options
+    this.#outage = new Outage({
+      storage: `NATS stream ${stream}`,
+      passes: mayPass,
+      ...(reconnectForMs !== undefined && { reconnectForMs }),
+      ...(answerWithinMs !== undefined && { answerWithinMs }),
+    })
+  }
+
+  static async open<Event>(
+    options: NatsSourceOptions<Event>,
+    { positions, signal }: OpenSourceOptions,
+  ): Promise<StreamReader<Event>> {
+    const { stream, follow = true } = options
+    const position = Object.hasOwn(positions, stream) ? positions[stream] : undefined
+    if (position !== undefined && (!Number.isSafeInteger(position) || (position as number) < 0))
+      throw restoreFailed(`${stream}: ${JSON.stringify(position)} is no sequence of a stream`)
+    const reader = new StreamReader(options, (position ?? 0) as number)
+    try {
+      const { first, last } = await reader.#outage.answerOf('open', () => reader.#bounds(), signal)
+      if (position !== undefined) reader.#throwIfGone(first, last)
+      if (!follow) reader.#end = last
+      if (!follow && last <= reader.#received) reader.#isAtEnd = true
+      else reader.#pump = reader.#take()
+      return reader
+    } catch (error) {
+      await reader.close()
+      throw error
+    }
+  }
+
+  partitions(): readonly string[] {
+    return [this.#options.stream]
+  }
+
+  async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
+    const { stream } = this.#options
+    if (this.#hasEnded || this.#closing.signal.aborted) return []
+    if (paused.has(stream) || (this.#waiting.length === 0 && !this.#isOver)) await this.#pause(waitMs, signal)
+    if (this.#closing.signal.aborted || paused.has(stream)) return []
+    if (this.#failure !== undefined && this.#waiting.length === 0) throw this.#failure
+    const messages = this.#waiting.splice(0, maxEvents)
+    if (messages.length > 0) this.#makeRoom()
+    return [this.#decoded(messages)]
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    this.#outage.close()
+    this.#makeRoom()
+    this.#waiting.length = 0
+    await this.#messages?.close().catch(() => {})
+    await this.#pump
+  }
+
+  get #isOver(): boolean {
+    return this.#isAtEnd || this.#failure !== undefined
+  }
+
+  async #bounds(): Promise<{ first: number; last: number }> {
+    const manager = await this.#options.client.jetstreamManager(false)
+    const { state } = await manager.streams.info(this.#options.stream)
+    return { first: state.first_seq, last: state.last_seq }
+  }
+
+  #throwIfGone(first: number, last: number): void {
+    const { stream, onTrimmed } = this.#options
+    const wanted = this.#received + 1
+    if (last < this.#received)
+      throw restoreFailed(
+        `NATS stream ${stream} ends at ${last}, and what follows ${this.#received} is wanted: it is not the one that was read`,
+      )
+    if (first > wanted && onTrimmed !== 'continue')
+      throw restoreFailed(
+        `NATS stream ${stream}: message ${wanted} is wanted and gone: it begins at ${first}`,
+      )
+  }
+
+  /** Takes messages as they come, by one consumer after the other. */
+  async #take(): Promise<void> {
+    try {
+      while (!this.#closing.signal.aborted && !this.#isAtEnd) {
+        await this.#outage.untilAnswered('consume', () => this.#begin())
+        if (this.#messages === undefined) continue
+        await this.#takeAll(this.#messages)
+        this.#messages = undefined
+      }
+    } catch (error) {
+      this.#failure = error
+    }
+    this.#wake()
+  }
+
+  async #begin(): Promise<void> {
+    const { client, stream, subjects } = this.#options
+    const { first, last } = await this.#bounds()
+    if (this.#received > 0) this.#throwIfGone(first, last)
+    const consumer = await client.consumers.get(stream, {
+      opt_start_seq: this.#received + 1,
+      deliver_policy: 'by_start_sequence',
+      ...(subjects !== undefined && { filter_subjects: [...subjects] }),
+    })
+    if (this.#end !== undefined && (await consumer.info()).num_pending === 0) {
+      this.#isAtEnd = true
+      return
+    }
+    this.#messages = await consumer.consume({ max_messages: READ_AHEAD })
+    if (this.#closing.signal.aborted) await this.#messages.close()
+  }
+
+  async #takeAll(messages: NatsMessages): Promise<void> {
+    try {
+      for await (const message of messages) {
+        // What a consumer before this one has given.
+        if (message.seq <= this.#received) continue
+        await this.#checkGap(message.seq)
+        this.#received = message.seq
+        this.#waiting.push(message)
+        const end = this.#end
+        if (end !== undefined && (message.seq >= end || message.info.pending === 0)) this.#isAtEnd = true
+        this.#wake()
+        if (this.#isAtEnd) break
+        await this.#room()
+        if (this.#closing.signal.aborted) break
+      }
+    } catch (error) {
+      if (isErrorLike(error) && error.name === 'StateError') throw error
+      // A consumer that ends is followed by another one, which tells what is wrong.
+    }
+    await messages.close().catch(() => {})
+  }
+
+  /** Without a filter, a message that is missing was deleted by itself, or removed with all before it. */
+  async #checkGap(seq: number): Promise<void> {
+    const { subjects } = this.#options
+    if (seq === this.#received + 1 || this.#received === 0 || subjects !== undefined) return
+    const { first, last } = await this.#outage.answerOf('look at a gap', () => this.#bounds())
+    this.#throwIfGone(first, last)
+  }
+
+  async #room(): Promise<void> {
+    while (this.#waiting.length >= READ_AHEAD && !this.#closing.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        this.#makeRoom = resolve
+      })
+    }
+  }
+
+  #decoded(messages: readonly NatsMessage[]): PolledEvents<Event> {
+    const { stream, decode = (message: NatsMessage) => JSON.parse(message.string()) as Event } = this.#options
+    const failures = new Map<number, Error>()
+    const events = messages.map((message, place) => {
+      try {
+        return decode(message)
+      } catch (error) {
+        failures.set(place, isErrorLike(error) ? error : new Error(String(error)))
+        return undefined as Event
+      }
+    })
+    const sequences = messages.map(({ seq }) => seq)
+    this.#given = sequences.at(-1) ?? this.#given
+    this.#hasEnded = this.#isAtEnd && this.#given >= this.#received
+    return {
+      partition: stream,
+      events,
+      positionAfter: (place) => sequences[place] as number,
+      ...(failures.size > 0 && { failures }),
+      ...(this.#hasEnded && { hasEnded: true }),
+    }
+  }
+
+  async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+    const woken = new AbortController()
+    this.#wake = () => woken.abort()
+    const signals = [this.#closing.signal, woken.signal, ...(signal === undefined ? [] : [signal])]
+    await pauseUnless(AbortSignal.any(signals), ms)
+    this.#wake = () => {}
+  }
+}
+
+function restoreFailed(reason: string): StateError<'RESTORE_FAILED'> {
+  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+}

@@ -1,0 +1,123 @@
+import { describe, expect, it } from 'vitest'
+import { FakeNats } from '../../../test/support/fake-nats.js'
+import { runSinkConformanceSuite } from '../../testing/sink-conformance.js'
+import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
+import { mayPass } from './nats-client.js'
+import { natsSink } from './nats-sink.js'
+import { type NatsSourceOptions, natsSource } from './nats-source.js'
+
+// On a server in this process; test/services has the same and more on a real one.
+
+const runner = { describe, it }
+const request = { maxEvents: 9, waitMs: 60_000, paused: new Set<string>() }
+
+runSourceConformanceSuite(runner, 'natsSource', async () => {
+  const nats = new FakeNats()
+  nats.add(0, 1, 2, 3, 4)
+  return {
+    source: natsSource<unknown>({ client: nats.client, stream: 's', follow: false }),
+    events: { s: [0, 1, 2, 3, 4] },
+    dispose: async () => {},
+  }
+})
+
+runSinkConformanceSuite(runner, 'natsSink', async () => {
+  const nats = new FakeNats()
+  return {
+    sink: natsSink<unknown>({ client: nats.client, subject: 's' }),
+    output: (number) => ({ number }),
+    read: async () => nats.events(),
+    dispose: async () => {},
+  }
+})
+
+describe('a source of JetStream', () => {
+  const open = (nats: FakeNats, options: Partial<NatsSourceOptions<unknown>> = {}, position?: unknown) =>
+    natsSource<unknown>({ client: nats.client, stream: 's', ...options }).open({
+      positions: position === undefined ? {} : { s: position as never },
+    })
+
+  it('goes on behind what has come where its consumer ends', async () => {
+    const nats = new FakeNats()
+    nats.add('a', 'b')
+    const reader = await open(nats)
+    expect(await reader.poll({ ...request, maxEvents: 1 })).toMatchObject([{ events: ['a'] }])
+    nats.endConsumers()
+    nats.add('c')
+    const read: unknown[] = []
+    while (read.length < 2) for (const { events } of await reader.poll(request)) read.push(...events)
+    expect(read).toEqual(['b', 'c'])
+    expect(nats.consumers).toBe(2)
+    await reader.close()
+  })
+
+  it('J6: says which message is gone, at opening and behind a gap', async () => {
+    const nats = new FakeNats()
+    nats.add('a', 'b', 'c')
+    nats.purge(3)
+    await expect(open(nats, {}, 1)).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      message: expect.stringContaining('message 2 is wanted and gone: it begins at 3'),
+    })
+    await expect(open(nats, {}, 7)).rejects.toThrow('it is not the one that was read')
+    await expect(open(nats, {}, '1')).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    const reader = await open(nats, {}, 2)
+    expect(await reader.poll(request)).toMatchObject([{ events: ['c'] }])
+    nats.addBehind(2, 'f')
+    await expect(reader.poll(request)).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    await reader.close()
+  })
+
+  it('tells of what cannot be decoded, in its place', async () => {
+    const nats = new FakeNats()
+    nats.add(1, 2, 3)
+    const decode = (message: { string(): string }) => {
+      if (message.string() === '2') throw new Error('no twos')
+      return message.string()
+    }
+    const reader = await open(nats, { decode, follow: false })
+    const read: unknown[] = []
+    const reasons: unknown[] = []
+    for (let hasEnded = false; !hasEnded; ) {
+      for (const polled of await reader.poll(request)) {
+        for (const [place, { message }] of polled.failures ?? []) reasons.push([read.length + place, message])
+        read.push(...polled.events)
+        hasEnded = polled.hasEnded === true
+      }
+    }
+    expect([read, reasons]).toEqual([['1', undefined, '3'], [[1, 'no twos']]])
+    await reader.close()
+  })
+
+  it('lists everything that is wrong with the options', () => {
+    expect(() => natsSource({ client: {}, stream: '', subjects: [], onTrimmed: 1 } as never)).toThrow(
+      /client.*stream.*subjects.*onTrimmed/s,
+    )
+    expect(() => natsSink({ client: {}, subject: '', payload: 1 } as never)).toThrow(
+      /client.*subject.*payload/s,
+    )
+  })
+})
+
+describe('a sink to JetStream', () => {
+  it('publishes again under the same ids after a failure', async () => {
+    const nats = new FakeNats()
+    nats.failures = 1
+    const state = { put: () => {}, read: () => [[0, 'x'] as const, [1, 'y'] as const], removeFrom: () => {} }
+    const writer = await natsSink<string>({ client: nats.client, subject: 's', maxOutputs: 2 }).open({
+      prepared: [],
+      state,
+    })
+    await writer.commit({ epoch: { lineage: 'l', number: 0 }, token: { first: 0, next: 2 } })
+    expect(nats.ids.toSorted()).toEqual(['l-0-0', 'l-0-1'])
+  })
+
+  it('takes a failure for one that passes, unless the server or the connection says no', () => {
+    const named = (name: string, message = '', code = 0) => Object.assign(new Error(message), { name, code })
+    expect(mayPass(named('TimeoutError'))).toBe(true)
+    expect(mayPass(named('JetStreamApiError', 'JetStream system temporarily unavailable', 10_008))).toBe(true)
+    expect(mayPass(named('StreamNotFoundError', 'stream not found', 10_059))).toBe(false)
+    expect(mayPass(named('ClosedConnectionError', 'closed connection'))).toBe(false)
+    expect(mayPass(named('AuthorizationError', 'Authorization Violation'))).toBe(false)
+  })
+})
