@@ -1,5 +1,6 @@
 // Entries for people and for programs: typed where the schema is recorded, otherwise as text where they are text.
 
+import { isUtf8 } from 'node:buffer'
 import type { JsonValue } from '../index.js'
 import { type DecodedEntry, EntryDecoder, hexOf, type RecordedSchema, toJson } from '../state.js'
 import { windowCodecOf } from '../window.js'
@@ -76,22 +77,21 @@ function expiry(expiresAtMs: number): { readonly expiresAt?: string } {
   return Math.abs(expiresAtMs) > MAX_TIME_MS ? {} : { expiresAt: new Date(expiresAtMs).toISOString() }
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true })
+const decoder = new TextDecoder()
 
 /** Text that is UTF-8 and has no control characters but line breaks and tabs; `undefined` for anything else. */
 export function textOf(bytes: Uint8Array): string | undefined {
-  try {
-    const text = utf8.decode(bytes)
-    // A text that looks like hexadecimal digits is shown as such, so that it is read back as what it is.
-    return /\p{Cc}/u.test(text.replaceAll(/[\t\n\r]/g, '')) || text.startsWith('0x') ? undefined : text
-  } catch {
-    return undefined
-  }
+  if (!isUtf8(bytes)) return undefined
+  const text = decoder.decode(bytes)
+  // A text that looks like hexadecimal digits is shown as such, so that it is read back as what it is.
+  return OTHER_CONTROLS.test(text) || text.startsWith('0x') ? undefined : text
 }
+
+const OTHER_CONTROLS = /(?![\t\n\r])\p{Cc}/u
 
 function bytesAs(bytes: Uint8Array, form: Form): JsonValue {
   if (form === 'hex') return hexOf(bytes)
-  if (form === 'text') return new TextDecoder().decode(bytes)
+  if (form === 'text') return decoder.decode(bytes)
   const text = textOf(bytes)
   if (form === 'auto' || text === undefined) return text ?? hexOf(bytes)
   try {
