@@ -100,6 +100,8 @@ export class AlignedWindows implements WindowOperator {
   readonly #context: StateContext<unknown>
   readonly #accumulator: Accumulator
   readonly #panes = new Map<number, Pane>()
+  /** The same in the order of their starts: that of the first one is the window that ends next. */
+  readonly #inOrder: Pane[] = []
   /** The pane of the last event, and the one of those before: where a pane ends, events of both come by turns. */
   #pane: Pane | undefined
   #otherPane: Pane | undefined
@@ -184,13 +186,14 @@ export class AlignedWindows implements WindowOperator {
 
   *advance(watermarkMs: number): SlicedWork<void> {
     for (;;) {
-      let endMs = Infinity
-      for (const pane of this.#panes.values())
-        endMs = Math.min(endMs, this.#nextEndMs(pane, this.#firedEndMs))
+      const [earliest] = this.#inOrder
+      const endMs = earliest === undefined ? Infinity : this.#nextEndMs(earliest, this.#firedEndMs)
       if (endMs === Infinity || endMs - 1 > watermarkMs) break
       yield* this.#fire(endMs)
       this.#firedEndMs = endMs
       yield* this.#drop()
+      // Windows of few keys may be many.
+      yield
     }
     if (watermarkMs + 1 > this.#firedEndMs) this.#firedEndMs = watermarkMs + 1
   }
@@ -353,6 +356,7 @@ export class AlignedWindows implements WindowOperator {
 
   #keep(pane: Pane): void {
     this.#panes.set(pane.startMs, pane)
+    this.#inOrder.splice(this.#placeOf(pane.startMs), 0, pane)
     pane.isKept = true
     this.#otherPane = this.#pane
     this.#pane = pane
@@ -389,14 +393,25 @@ export class AlignedWindows implements WindowOperator {
   #startOf(endMs: number): number {
     const windows = this.#windows
     if (isPaned(windows)) return windows.startOf(endMs)
-    for (const pane of this.#panes.values()) if (pane.endMs === endMs) return pane.startMs
+    for (const pane of this.#inOrder) if (pane.endMs === endMs) return pane.startMs
     throw new Error('a window without a pane')
   }
 
   #panesIn({ startMs, endMs }: TimeWindow): Pane[] {
-    return [...this.#panes.values()]
-      .filter((pane) => pane.startMs >= startMs && pane.startMs < endMs)
-      .sort((left, right) => left.startMs - right.startMs)
+    return this.#inOrder.slice(this.#placeOf(startMs), this.#placeOf(endMs))
+  }
+
+  /** How many panes start before a time. */
+  #placeOf(startMs: number): number {
+    const panes = this.#inOrder
+    let low = 0
+    let high = panes.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((panes[middle] as Pane).startMs < startMs) low = middle + 1
+      else high = middle
+    }
+    return low
   }
 
   *#fire(endMs: number): SlicedWork<void> {
@@ -487,9 +502,10 @@ export class AlignedWindows implements WindowOperator {
 
   /** Panes that are in no window any more. */
   *#drop(): SlicedWork<void> {
-    for (const [startMs, pane] of this.#panes) {
-      if (pane.lastEndMs > this.#firedEndMs) continue
-      this.#panes.delete(startMs)
+    for (let pane = this.#inOrder[0]; pane !== undefined; pane = this.#inOrder[0]) {
+      if (pane.lastEndMs > this.#firedEndMs) return
+      this.#inOrder.shift()
+      this.#panes.delete(pane.startMs)
       if (this.#pane === pane) this.#pane = undefined
       if (this.#otherPane === pane) this.#otherPane = undefined
       if (pane.isStored) {

@@ -456,6 +456,21 @@ describe('windows', () => {
     }
   })
 
+  it('leave other work its turns between many windows of one key, which come in any order', async () => {
+    const driver = await new Driver({ windows: tumbling({ sizeMs: 10 }), aggregate: count() }).open()
+    for (let i = 0; i < 500; i++) driver.add(event('a', ((i * 37) % 500) * 10))
+    let most = 0
+    let before = 0
+    for (const _ of driver.operator.advance(10_000)) {
+      most = Math.max(most, driver.results.length - before)
+      before = driver.results.length
+    }
+    expect(most).toBe(1)
+    expect(driver.results.map(({ window }) => window.startMs)).toEqual(
+      Array.from({ length: 500 }, (_, i) => i * 10),
+    )
+  })
+
   it('W16, W17: results come by window end, start and key, also where one advance closes many; they are of the last instant', async () => {
     const { results } = await driven(
       { windows: hopping({ sizeMs: 10, slideMs: 5 }), aggregate: count() },
