@@ -1,0 +1,382 @@
+import { hostname } from 'node:os'
+import { describe, expect, it } from 'vitest'
+import { killOwner, rootIn, testSettings } from '../../test/support/bucket-fixtures.js'
+import { type BucketCall, MemoryBucket } from '../../test/support/memory-bucket.js'
+import { isStateError, type StateErrorCode } from '../base/errors.js'
+import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
+import type { StorageLease } from '../storage/checkpoint-storage.js'
+import { ManualClock } from '../testing/manual-clock.js'
+import { BucketFailure } from './bucket.js'
+import { BucketCheckpointStorage } from './bucket-checkpoint-storage.js'
+import type { BucketSettings } from './bucket-options.js'
+import { decodeRoot, encodeRoot, ROOT_KEY } from './root-object.js'
+
+const bytes = (...values: number[]) => new Uint8Array(values)
+
+function open(bucket: MemoryBucket, settings: Partial<BucketSettings> = {}): BucketCheckpointStorage {
+  return new BucketCheckpointStorage(bucket, testSettings(settings))
+}
+
+async function publish(lease: StorageLease, name: string, content: Uint8Array): Promise<void> {
+  const writer = await lease.create(name)
+  await writer.write(content)
+  await writer.commit()
+}
+
+async function rejectsWith(code: StateErrorCode, work: Promise<unknown>): Promise<void> {
+  await expect(work).rejects.toSatisfy((error) => isStateError(error, code))
+}
+
+const lost = () => new BucketFailure('lost', 'the answer was lost')
+
+/** A promise, and what resolves it. */
+function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let openIt = () => {}
+  const opened = new Promise<void>((resolve) => {
+    openIt = resolve
+  })
+  return { opened, open: openIt }
+}
+
+/** Stops the next call that fits before it is carried out, until it is let go on. */
+function stalling(bucket: MemoryBucket, fits: (call: BucketCall) => boolean) {
+  const [arrived, released] = [gate(), gate()]
+  let isArmed = true
+  bucket.around = async (call, carryOut) => {
+    if (isArmed && fits(call)) {
+      isArmed = false
+      arrived.open()
+      await released.opened
+    }
+    return carryOut()
+  }
+  return { arrived: arrived.opened, goOn: released.open }
+}
+
+describe('a writer that was overtaken', () => {
+  for (const [where, fits] of [
+    [
+      'before its bytes',
+      ({ operation, key }: BucketCall) => operation === 'put' && key.startsWith('data/chk'),
+    ],
+    ['before its name', ({ operation, key }: BucketCall) => operation === 'putIfMatch' && key === ROOT_KEY],
+  ] as const) {
+    it(`sleeps through two retentions ${where} and brings no deleted checkpoint back`, async () => {
+      const bucket = new MemoryBucket()
+      const backend = new MemoryStateBackend()
+      await backend.put(bytes(1), bytes(1))
+      const storage = open(bucket)
+      const sleeper = await storage.acquire()
+      await publish(sleeper, 'chk-0000000001.base.segment', bytes(1))
+      const writer = await sleeper.create('chk-0000000001.manifest')
+      await writer.write(bytes(1, 2, 3))
+      const stall = stalling(bucket, fits)
+      const outcome = writer.commit().catch((error: unknown) => error)
+      await stall.arrived
+      await killOwner(bucket)
+      // Each of these deletes what is older than one checkpoint, number 1 and what is left of it included.
+      const coordinator = new CheckpointCoordinator(backend, {
+        storage: open(bucket),
+        maxCheckpoints: 1,
+        graceMs: 0,
+      })
+      for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+      const before = (await storage.list()).map(({ name }) => name).sort()
+      stall.goOn()
+      expect(isStateError(await outcome, 'FENCED')).toBe(true)
+      await rejectsWith('FENCED', publish(sleeper, 'chk-0000000001.manifest', bytes(1)))
+      expect((await storage.list()).map(({ name }) => name).sort()).toEqual(before)
+      expect(before.some((name) => name.startsWith('chk-0000000001'))).toBe(false)
+      await coordinator.shutdown()
+      await backend.close()
+    })
+  }
+
+  it('leaves bytes that nobody names, and the new owner discards them', async () => {
+    const bucket = new MemoryBucket()
+    const storage = open(bucket)
+    const sleeper = await storage.acquire()
+    const writer = await sleeper.create('a')
+    await writer.write(bytes(1))
+    const stall = stalling(bucket, ({ operation, key }) => operation === 'put' && key.startsWith('data/a'))
+    const outcome = writer.commit().catch((error: unknown) => error)
+    await stall.arrived
+    const heir = await storage.acquire({ takeOver: true })
+    stall.goOn()
+    expect(isStateError(await outcome, 'FENCED')).toBe(true)
+    await heir.discardUncommitted(0)
+    expect([...bucket.objects.keys()]).toEqual([ROOT_KEY])
+  })
+})
+
+describe('a root whose answer was lost', () => {
+  it('is known for the own success, at each write of it', async () => {
+    const bucket = new MemoryBucket()
+    let losing = true
+    bucket.around = async ({ key, operation }, carryOut) => {
+      const result = carryOut()
+      const isWrite = operation === 'putIfMatch' || operation === 'putIfAbsent'
+      // Every second one, so that the attempt after it, which is refused, is answered.
+      if (key !== ROOT_KEY || !isWrite) return result
+      losing = !losing
+      if (!losing) throw lost()
+      return result
+    }
+    const storage = open(bucket)
+    const lease = await storage.acquire()
+    await publish(lease, 'a', bytes(1))
+    await lease.replace('b', bytes(2))
+    expect(await lease.remove('a')).toBe(true)
+    await lease.check()
+    await lease.release()
+    expect(await storage.list()).toEqual([{ name: 'b', sizeBytes: 1 }])
+    expect((await rootIn(bucket)).released).toBe(true)
+  })
+
+  it('is in doubt where no attempt is answered: then the object is there whole, and can be taken back', async () => {
+    const bucket = new MemoryBucket()
+    const storage = open(bucket)
+    const lease = await storage.acquire()
+    const writer = await lease.create('a')
+    await writer.write(bytes(1, 2, 3))
+    bucket.around = async ({ key, operation }, carryOut) => {
+      const result = carryOut()
+      if (key === ROOT_KEY && operation === 'putIfMatch') throw lost()
+      if (key === ROOT_KEY && operation === 'get') throw lost()
+      return result
+    }
+    await rejectsWith('STORAGE_ERROR', writer.commit())
+    bucket.around = async (_, carryOut) => carryOut()
+    expect(await storage.read('a', 10)).toEqual(bytes(1, 2, 3))
+    expect(await lease.remove('a')).toBe(true)
+    expect(await storage.list()).toEqual([])
+    await writer.abort()
+    expect([...bucket.objects.keys()]).toEqual([ROOT_KEY])
+  })
+
+  it('cannot come true later: what comes after it makes its condition fail', async () => {
+    const bucket = new MemoryBucket()
+    const storage = open(bucket)
+    const lease = await storage.acquire()
+    const writer = await lease.create('a')
+    await writer.write(bytes(1))
+    const late: (() => unknown)[] = []
+    bucket.around = async ({ key, operation }, carryOut) => {
+      if (key !== ROOT_KEY || operation !== 'putIfMatch') return carryOut()
+      late.push(carryOut)
+      throw lost()
+    }
+    await rejectsWith('STORAGE_ERROR', writer.commit())
+    bucket.around = async (_, carryOut) => carryOut()
+    // What a coordinator does after a checkpoint that failed; the name is not known, and all the same a root is written.
+    expect(await lease.remove('a')).toBe(false)
+    for (const carryOut of late) carryOut()
+    expect(await storage.list()).toEqual([])
+    await publish(lease, 'a', bytes(7))
+    expect(await storage.read('a', 1)).toEqual(bytes(7))
+  })
+})
+
+describe('a lease in a bucket', () => {
+  /** As if its owner were on another machine. */
+  async function moveOwner(bucket: MemoryBucket): Promise<void> {
+    const root = await rootIn(bucket)
+    await bucket.put(
+      ROOT_KEY,
+      encodeRoot({ ...root, owner: { ...root.owner, hostname: `not ${hostname()}` } }),
+    )
+  }
+
+  it('of an owner elsewhere is taken over once it has been silent for as long as it said, and not before', async () => {
+    const bucket = new MemoryBucket()
+    const dead = await open(bucket, { leaseMs: 10_000 }).acquire()
+    await moveOwner(bucket)
+    // Held in this very process, it is known to live: so the one who looks must not be the one who holds.
+    const root = await rootIn(bucket)
+    await bucket.put(ROOT_KEY, encodeRoot({ ...root, nonce: 'of another process' }))
+    let waitedMs = 0
+    const wait = async (ms: number) => {
+      waitedMs += ms
+    }
+    const heir = await open(bucket, { wait }).acquire()
+    expect(waitedMs).toBe(10_000)
+    expect(heir.token).toBe(2)
+    await rejectsWith('FENCED', dead.check())
+  })
+
+  it('of an owner elsewhere that renews it is not', async () => {
+    const bucket = new MemoryBucket()
+    await open(bucket, { leaseMs: 10_000 }).acquire()
+    const root = await rootIn(bucket)
+    const owner = { ...root.owner, hostname: 'elsewhere' }
+    await bucket.put(ROOT_KEY, encodeRoot({ ...root, owner, nonce: 'of another process' }))
+    let looks = 0
+    const wait = async () => {
+      const now = await rootIn(bucket)
+      if (++looks === 3) await bucket.put(ROOT_KEY, encodeRoot({ ...now, revision: now.revision + 1 }))
+    }
+    await expect(open(bucket, { wait }).acquire()).rejects.toThrow(/host 'elsewhere'.*takeOver/)
+    expect(looks).toBe(3)
+  })
+
+  it('is renewed every third of its time, where nothing else was written', async () => {
+    const bucket = new MemoryBucket()
+    const clock = new ManualClock()
+    const lease = await open(bucket, { clock, leaseMs: 9_000 }).acquire()
+    const revision = async () => (await rootIn(bucket)).revision
+    expect(await revision()).toBe(1)
+    await clock.advance(3_000)
+    await clock.advance(3_000)
+    const renewed = await revision()
+    expect(renewed).toBeGreaterThanOrEqual(2)
+    await lease.replace('a', bytes(1))
+    await clock.advance(3_000)
+    expect(await revision()).toBe(renewed + 1)
+    await lease.release()
+    await clock.advance(30_000)
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  it('that could not be let go of, or was not known to be had, is had again by this process', async () => {
+    const bucket = new MemoryBucket()
+    const storage = open(bucket)
+    const refuseRoot: MemoryBucket['around'] = async ({ key, operation }, carryOut) => {
+      const result = key === ROOT_KEY && operation === 'put' ? undefined : carryOut()
+      if (key === ROOT_KEY && operation !== 'get') throw lost()
+      return result as never
+    }
+    bucket.around = refuseRoot
+    await rejectsWith('STORAGE_ERROR', storage.acquire())
+    bucket.around = async (_, carryOut) => carryOut()
+    const lease = await storage.acquire()
+    bucket.around = async ({ key, operation }, carryOut) => {
+      if (key === ROOT_KEY && operation === 'putIfMatch') throw lost()
+      return carryOut()
+    }
+    await rejectsWith('STORAGE_ERROR', lease.release())
+    bucket.around = async (_, carryOut) => carryOut()
+    await (await storage.acquire()).release()
+  })
+})
+
+describe('the root object', () => {
+  it('that is missing beside objects is CORRUPTION, never an empty storage', async () => {
+    const bucket = new MemoryBucket()
+    const storage = open(bucket)
+    const lease = await storage.acquire()
+    await publish(lease, 'a', bytes(1))
+    await lease.release()
+    bucket.objects.delete(ROOT_KEY)
+    const anew = open(bucket)
+    await rejectsWith('CORRUPTION', anew.list())
+    await rejectsWith('CORRUPTION', anew.open('a'))
+    await rejectsWith('CORRUPTION', anew.acquire())
+  })
+
+  it('is CORRUPTION with any byte changed and at any length, and INCOMPATIBLE in a newer version', async () => {
+    const bucket = new MemoryBucket()
+    await (await open(bucket).acquire()).release()
+    const whole = encodeRoot(await rootIn(bucket))
+    const codeOf = (damaged: Uint8Array) => {
+      try {
+        decodeRoot(damaged, 'the root')
+        return undefined
+      } catch (error) {
+        return isStateError(error) ? error.code : String(error)
+      }
+    }
+    for (let i = 0; i < whole.length; i++) {
+      const flipped = new Uint8Array(whole)
+      flipped[i] = (flipped[i] as number) ^ 1
+      expect(codeOf(flipped), `byte ${i}`).toBe('CORRUPTION')
+      expect(codeOf(whole.subarray(0, i)), `length ${i}`).toBe('CORRUPTION')
+    }
+    expect(codeOf(whole)).toBe(undefined)
+  })
+
+  it('names bytes that are gone: CORRUPTION, and the names of others are read', async () => {
+    const bucket = new MemoryBucket()
+    const storage = open(bucket)
+    const lease = await storage.acquire()
+    await publish(lease, 'a', bytes(1))
+    await publish(lease, 'b', bytes(2))
+    const key = [...bucket.objects.keys()].find((each) => each.startsWith('data/a')) as string
+    bucket.objects.delete(key)
+    await rejectsWith('CORRUPTION', storage.read('a', 1))
+    const reader = await storage.open('a')
+    await rejectsWith('CORRUPTION', reader?.read(0, 1) ?? Promise.resolve())
+    expect(await storage.read('b', 1)).toEqual(bytes(2))
+    await lease.release()
+  })
+})
+
+describe('bytes on their way', () => {
+  it('are held in bounded memory, some parts in flight, whatever the size', async () => {
+    const bucket = new MemoryBucket()
+    const lease = await open(bucket, { partBytes: 1_000, partsInFlight: 3 }).acquire()
+    let inFlight = 0
+    let most = 0
+    bucket.around = async ({ operation }, carryOut) => {
+      if (operation !== 'uploadPart') return carryOut()
+      most = Math.max(most, ++inFlight)
+      await new Promise((resolve) => setImmediate(resolve))
+      inFlight--
+      return carryOut()
+    }
+    const writer = await lease.create('a')
+    for (let i = 0; i < 200; i++) await writer.write(new Uint8Array(333).fill(i))
+    await writer.commit()
+    expect(most).toBe(3)
+    const parts = bucket.calls.filter(({ operation }) => operation === 'uploadPart').map((call) => call.bytes)
+    expect(parts).toEqual([...new Array<number>(66).fill(1_000), 600])
+    await lease.release()
+  })
+
+  it('that fail end the writer, and nothing is left of them', async () => {
+    const bucket = new MemoryBucket()
+    const lease = await open(bucket, { partBytes: 1_000, partsInFlight: 2 }).acquire()
+    bucket.around = async ({ operation }, carryOut) => {
+      if (operation === 'uploadPart') throw new BucketFailure('AccessDenied', 'no', 403)
+      return carryOut()
+    }
+    const writer = await lease.create('a')
+    const writing = async () => {
+      for (let i = 0; i < 9; i++) await writer.write(new Uint8Array(900))
+    }
+    await rejectsWith('STORAGE_ERROR', writing())
+    await rejectsWith('STORAGE_ERROR', writer.commit())
+    expect(bucket.uploads.size).toBe(0)
+    expect([...bucket.objects.keys()]).toEqual([ROOT_KEY])
+    await lease.release()
+  })
+
+  it('are fetched ahead where an object is read in order, and as asked otherwise', async () => {
+    const bucket = new MemoryBucket()
+    const storage = open(bucket, { fetchBytes: 100, fetchesInFlight: 4 })
+    const lease = await storage.acquire()
+    const content = new Uint8Array(2_345).map((_, i) => i * 7)
+    await publish(lease, 'a', content)
+    await lease.release()
+    const reader = await storage.open('a', { access: 'sequential' })
+    if (reader === undefined) throw new Error('it is there')
+    bucket.calls.length = 0
+    const read: number[] = []
+    // In lengths that fit no request, two at a time, and once from where it has been.
+    for (let at = 0; at < content.length; ) {
+      const lengths = [Math.min(37, content.length - at), Math.min(64, Math.max(0, content.length - at - 37))]
+      const pieces = await Promise.all([
+        reader.read(at, lengths[0] as number),
+        reader.read(at + (lengths[0] as number), lengths[1] as number),
+      ])
+      for (const piece of pieces) read.push(...piece)
+      at += (lengths[0] as number) + (lengths[1] as number)
+    }
+    expect(new Uint8Array(read)).toEqual(content)
+    expect(bucket.calls).toHaveLength(24)
+    expect(await reader.read(10, 5)).toEqual(content.slice(10, 15))
+    await rejectsWith('CORRUPTION', reader.read(2_340, 6))
+    await reader.close()
+    await rejectsWith('CLOSED', reader.read(0, 1))
+  })
+})
