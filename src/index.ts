@@ -43,7 +43,11 @@ export type { JsonValue } from './base/json.js'
 export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
 export type { Stretch } from './base/slot.js'
 export { Slot } from './base/slot.js'
-export type { ArchiveListOptions, ArchiveOptions } from './checkpoint/archive/checkpoint-archive.js'
+export type {
+  ArchiveListOptions,
+  ArchiveOptions,
+  CopyOptions,
+} from './checkpoint/archive/checkpoint-archive.js'
 export { CheckpointArchive } from './checkpoint/archive/checkpoint-archive.js'
 export type { CheckpointReader } from './checkpoint/archive/checkpoint-reader.js'
 export type { CheckpointDifference, DifferingEntry } from './checkpoint/archive/differences.js'

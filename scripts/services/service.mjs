@@ -32,8 +32,8 @@ export function findProgram(name, folders = []) {
 }
 
 /** Runs an installer, with its last words as the reason where it fails. */
-export function install(command, args) {
-  const options = { encoding: 'utf8', timeout: INSTALL_LIMIT_MS, stdio: ['ignore', 'pipe', 'pipe'] }
+export function install(command, args, cwd) {
+  const options = { cwd, encoding: 'utf8', timeout: INSTALL_LIMIT_MS, stdio: ['ignore', 'pipe', 'pipe'] }
   const result = spawnSync(command, args, {
     ...options,
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
@@ -51,12 +51,25 @@ export function installDebianPackage(name) {
 }
 
 /** Installs a package of PyPI into the cache, and returns its folder. */
-export function installPythonPackage(name, version) {
-  const folder = cacheFolder(`${name}-${version}`)
+export function installPythonPackage(name, version, { withDependencies = false } = {}) {
+  const folder = cacheFolder(`${name.replace(/\[.*/, '')}-${version}`)
   const done = path.join(folder, 'installed')
   if (fs.existsSync(done)) return folder
   if (findProgram('python3') === undefined) throw new Unavailable('there is no python3')
-  install('python3', ['-m', 'pip', 'install', '-q', '--no-deps', '--target', folder, `${name}==${version}`])
+  const options = withDependencies ? [] : ['--no-deps']
+  install('python3', ['-m', 'pip', 'install', '-q', ...options, '--target', folder, `${name}==${version}`])
+  fs.writeFileSync(done, '')
+  return folder
+}
+
+/** Installs a package of npm, with what it needs, into the cache, and returns the folder that has its `node_modules`. */
+export function installNpmPackage(name, version) {
+  const folder = cacheFolder(`${name}-${version}`)
+  const done = path.join(folder, 'installed')
+  if (fs.existsSync(done)) return folder
+  // In that folder: what this repository asks of its own packages is not asked of these, which have needs of their own.
+  const options = ['--prefix', folder, '--no-audit', '--no-fund', '--no-save', '--engine-strict=false']
+  install('npm', ['install', ...options, `${name}@${version}`], folder)
   fs.writeFileSync(done, '')
   return folder
 }

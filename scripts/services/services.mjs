@@ -3,14 +3,17 @@
 import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
+import { azurite } from './azurite.mjs'
 import { kafka } from './kafka.mjs'
+import { moto } from './moto.mjs'
 import { nats } from './nats.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
 import { freePort } from './service.mjs'
 import { valkey } from './valkey.mjs'
+import { versitygw } from './versitygw.mjs'
 
-const services = [redis, valkey, postgres, nats, kafka]
+const services = [redis, valkey, postgres, nats, kafka, versitygw, azurite, moto]
 
 export const serviceNames = services.map(({ name }) => name)
 

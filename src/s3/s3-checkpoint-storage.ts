@@ -1,7 +1,7 @@
 import { env } from 'node:process'
 import { systemClock } from '../base/clock.js'
 import type { Violation } from '../base/errors.js'
-import { type Rule, rejectViolations, rules } from '../base/options.js'
+import { hasMethods, type Rule, rejectViolations, rules } from '../base/options.js'
 import { BucketCheckpointStorage } from '../bucket/bucket-checkpoint-storage.js'
 import {
   type BucketStorageOptions,
@@ -11,6 +11,7 @@ import {
   prefixRule,
 } from '../bucket/bucket-options.js'
 import { S3Bucket } from './s3-bucket.js'
+import { type S3SdkClient, SdkBucket } from './sdk-bucket.js'
 import type { S3Credentials } from './signature.js'
 
 export interface S3CheckpointStorageOptions extends BucketStorageOptions {
@@ -28,6 +29,12 @@ export interface S3CheckpointStorageOptions extends BucketStorageOptions {
    * `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`. It appears in no error, no object and no log.
    */
   readonly credentials?: S3Credentials | (() => S3Credentials | Promise<S3Credentials>)
+  /**
+   * A client `S3` of `@aws-sdk/client-s3` 3 that makes the requests instead. Region, endpoint and credentials are then its affair, and so
+   * are its own retries, which add to those here. Many stores need its `requestChecksumCalculation` and `responseChecksumValidation` to
+   * be `'WHEN_REQUIRED'`.
+   */
+  readonly client?: S3SdkClient
 }
 
 const text: Rule = (value) =>
@@ -48,14 +55,18 @@ const optionRules = {
   endpoint: (value: unknown) => (endpointIn(value) === undefined ? ENDPOINT_PROBLEM : undefined),
   pathStyle: rules.boolean,
   credentials: credentialsRule,
+  client: hasMethods('putObject', 'getObject', 'deleteObject', 'listObjectsV2', 'createMultipartUpload'),
 }
+
+/** What a client of the caller's decides by itself. */
+const OF_THE_CLIENT = ['region', 'endpoint', 'pathStyle', 'credentials'] as const
 
 /** The text of an endpoint is not repeated: it may hold a password. */
 const ENDPOINT_PROBLEM = 'must be an http or https URL without user, password, query and fragment'
 
 /**
  * Checkpoints in S3, or in a store that speaks its protocol and keeps its conditions (`probe()` tells), by a client of its own on
- * `fetch`: nothing else is installed.
+ * `fetch`: nothing else is installed. Or by a `client` of the AWS SDK that you pass.
  *
  * Many processes may read; the holder of the lease writes, and whoever lost it writes nothing more, by the condition of each write.
  * `docs/object-storage.md` says what it promises and what not.
@@ -69,27 +80,36 @@ export class S3CheckpointStorage extends BucketCheckpointStorage {
   constructor(options: S3CheckpointStorageOptions) {
     const violations: Violation[] = bucketOptionViolations(options, optionRules, ['bucket'])
     const given = (options ?? {}) as S3CheckpointStorageOptions
-    if (given.credentials === undefined && fromEnvironment() === undefined) {
+    if (given.client !== undefined) {
+      const both = OF_THE_CLIENT.filter((name) => given[name] !== undefined)
+      const reason = 'is the affair of the client that was passed'
+      violations.push(...both.map((name) => ({ argument: `options.${name}`, reason })))
+    } else if (given.credentials === undefined && fromEnvironment() === undefined) {
       const reason = 'is required where the environment has no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY'
       violations.push({ argument: 'options.credentials', reason })
     }
     rejectViolations(violations)
-    const { region = 'us-east-1', credentials } = options
-    const endpoint = endpointIn(options.endpoint ?? `https://s3.${region}.amazonaws.com`) as URL
-    const bucket = new S3Bucket({
-      bucket: options.bucket,
-      prefix: normalPrefix(options.prefix),
-      region,
-      endpoint,
-      pathStyle: options.pathStyle ?? options.endpoint !== undefined,
-      credentials: async () =>
-        checked(
-          await (typeof credentials === 'function' ? credentials() : (credentials ?? fromEnvironment())),
-        ),
-      now: () => systemClock.now(),
-    })
+    const prefix = normalPrefix(options.prefix)
+    const bucket =
+      options.client === undefined
+        ? ownClient(options, prefix)
+        : new SdkBucket(options.client, options.bucket, prefix)
     super(bucket, bucketSettings(options))
   }
+}
+
+function ownClient(options: S3CheckpointStorageOptions, prefix: string): S3Bucket {
+  const { bucket, region = 'us-east-1', credentials } = options
+  const given = async () => (typeof credentials === 'function' ? await credentials() : credentials)
+  return new S3Bucket({
+    bucket,
+    prefix,
+    region,
+    endpoint: endpointIn(options.endpoint ?? `https://s3.${region}.amazonaws.com`) as URL,
+    pathStyle: options.pathStyle ?? options.endpoint !== undefined,
+    credentials: async () => checked((await given()) ?? fromEnvironment()),
+    now: () => systemClock.now(),
+  })
 }
 
 function endpointIn(value: unknown): URL | undefined {

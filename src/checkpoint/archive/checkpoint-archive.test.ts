@@ -243,6 +243,26 @@ describe('copying a checkpoint', () => {
     )
   })
 
+  it('goes on where it failed, if it is resumable, and leaves nothing otherwise', async () => {
+    const { second, archive } = await twoCheckpoints()
+    for (const resumable of [false, true]) {
+      const inner = new MemoryCheckpointStorage()
+      const target = new FaultyCheckpointStorage(inner)
+      target.inject({ effect: 'fail', operation: 'writer.commit', object: '.manifest' })
+      await expect(archive.copyTo(target, second.id, { resumable })).rejects.toMatchObject({
+        code: 'STORAGE_ERROR',
+      })
+      const left = (await inner.list()).filter(({ name }) => name.endsWith('.segment'))
+      expect(left.length > 0).toBe(resumable)
+      expect(await new CheckpointArchive(inner).list()).toEqual([])
+      const before = target.count('writer.write')
+      await archive.copyTo(target, second.id, { resumable })
+      // Of what was there, nothing but the manifest is written.
+      if (resumable) expect(target.count('writer.write') - before).toBe(1)
+      await new CheckpointArchive(inner).verify(second.id)
+    }
+  })
+
   it('is whole or not there, whatever call of the other storage fails, and where it is given up', async () => {
     const { first, second, archive } = await twoCheckpoints()
     for (let nth = 1; ; nth++) {

@@ -28,6 +28,14 @@ export interface ArchiveOptions {
   readonly logger?: Logger
 }
 
+export interface CopyOptions extends CheckpointOptions {
+  /**
+   * Where the copy fails, segments that were copied whole stay in the other storage, and the next attempt copies only what is missing. A
+   * coordinator that owns that storage removes them after its `graceMs`. Default false: then nothing is left of a copy that failed.
+   */
+  readonly resumable?: boolean
+}
+
 export interface ArchiveListOptions extends CheckpointOptions {
   /**
    * Told about each checkpoint that is not listed, because its manifest is damaged (`CORRUPTION`), cannot be read
@@ -39,6 +47,7 @@ export interface ArchiveListOptions extends CheckpointOptions {
 const archiveRules = { logger: hasMethods('debug', 'info', 'warn', 'error') }
 const callRules = { signal: rules.signal }
 const salvageRules = { signal: rules.signal, onLost: rules.function }
+const copyRules = { signal: rules.signal, resumable: rules.boolean }
 const listRules = { signal: rules.signal, onSkipped: rules.function }
 
 /**
@@ -182,18 +191,22 @@ export class CheckpointArchive {
    * for as long as it runs: `FENCED` while a coordinator owns it. `INVALID_ARGUMENT` where another checkpoint has that id there;
    * `CORRUPTION` where it is damaged on either side.
    */
-  async copyTo(
-    storage: CheckpointStorage,
-    id: string,
-    options?: CheckpointOptions,
-  ): Promise<CheckpointMetadata> {
+  async copyTo(storage: CheckpointStorage, id: string, options?: CopyOptions): Promise<CheckpointMetadata> {
     checkStorage(storage)
     const sequence = checkedSequence(id)
-    rejectViolations(violationsOf(options, callRules))
+    rejectViolations(violationsOf(options, copyRules))
     const { bytes: manifestBytes, stored } = await this.#catalog.requiredManifestBytes(sequence)
     const copy = async (to: LeasedStorage) => {
-      const { signal } = options ?? {}
-      await copyCheckpoint({ from: this.#storage, stored, manifestBytes, to, signal, logger: this.#logger })
+      const { signal, resumable = false } = options ?? {}
+      await copyCheckpoint({
+        from: this.#storage,
+        stored,
+        manifestBytes,
+        to,
+        signal,
+        resumable,
+        logger: this.#logger,
+      })
       return metadataOf(stored)
     }
     try {

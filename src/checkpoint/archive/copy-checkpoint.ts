@@ -4,7 +4,8 @@
 // (2) Each segment is compared with the manifest's SHA-256 as it is copied, committed, and read back to its last byte; one that is
 //     there already is read to its last byte, too, and not written.
 // (3) The manifest comes last, with exactly the bytes that it has here: only now there is a checkpoint.
-// (4) Whatever fails leaves no checkpoint there, and nothing that was written for it, as far as it can be removed.
+// (4) Whatever fails leaves no checkpoint there, and nothing that was written for it, as far as it can be removed; where the copy is
+//     resumable, segments that were copied whole stay, for the next attempt.
 
 import { throwIfAborted } from '../../base/abort.js'
 import { equalBytes } from '../../base/bytes.js'
@@ -29,6 +30,7 @@ export interface CopyRequest {
   readonly manifestBytes: Uint8Array
   readonly to: LeasedStorage
   readonly signal: AbortSignal | undefined
+  readonly resumable: boolean
   readonly logger: Logger
 }
 
@@ -53,7 +55,10 @@ export async function copyCheckpoint(request: CopyRequest): Promise<void> {
     }
     if (there === undefined) await publish(request, written)
   } catch (error) {
-    await removeWritten(request, written, error)
+    const isManifest = (name: string) => name === manifestName(sequence)
+    const doomed =
+      request.resumable && !isStateError(error, 'CORRUPTION') ? written.filter(isManifest) : written
+    await removeWritten(request, doomed, error)
     throw error
   }
   await to.notePublished(stored)
