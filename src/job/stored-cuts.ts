@@ -204,7 +204,9 @@ export class StoredCuts<Output> implements Cuts {
 function outputKey(number: number): Uint8Array {
   const key = new Uint8Array(OUTPUT_PREFIX.length + 8)
   key.set(OUTPUT_PREFIX)
-  new DataView(key.buffer).setBigUint64(OUTPUT_PREFIX.length, BigInt(number))
+  const view = new DataView(key.buffer)
+  view.setUint32(OUTPUT_PREFIX.length, Math.floor(number / 2 ** 32))
+  view.setUint32(OUTPUT_PREFIX.length + 4, number >>> 0)
   return key
 }
 

@@ -255,21 +255,14 @@ export class AlignedWindows implements WindowOperator {
   *restore(watermarkMs: number): SlicedWork<void> {
     this.#firedEndMs = watermarkMs + 1
     const { entries, context } = this.#state
-    const reader = new ByteReader()
     let count = 0
     for (let group = 0; group < context.keyGroups; group++) {
       const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
       const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
       for (const [storedKey, bytes] of scanned) {
-        reader.fromBytes(storedKey, PREFIX_BYTES)
-        context.readKey(reader, context.keyCodec, 'head')
-        const keyEnd = reader.position
-        const [, startMs] = context.readKey(reader, paneKey, 'whole') as [number, number]
-        const pane = present(this.#paneOf(startMs), 'the pane of what is stored')
-        if (!pane.isKept) this.#keep(pane)
-        pane.isStored = true
+        const pane = this.#storedPane(storedKey)
         const { table } = pane
-        this.#key.set(storedKey, PREFIX_BYTES, keyEnd - PREFIX_BYTES)
+        this.#key.set(storedKey, PREFIX_BYTES, storedKey.length - PANE_BYTES - PREFIX_BYTES)
         const entry = table.add(this.#key, bytes.length)
         table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
         table.set(entry, IS_STORED, true)
@@ -282,6 +275,23 @@ export class AlignedWindows implements WindowOperator {
         if (++count % STEP_KEYS === 0) yield
       }
     }
+  }
+
+  /** The pane that a stored key is of. What is of a pane that was found before is not decoded; whatever is wrong with its key its result says. */
+  #storedPane(storedKey: Uint8Array): Pane {
+    const paneAt = storedKey.length - PANE_BYTES
+    if (paneAt > PREFIX_BYTES) {
+      const known = this.#panes.get(int64KeyAt(storedKey, paneAt + 8))
+      if (known?.isStored === true && known.endMs === int64KeyAt(storedKey, paneAt)) return known
+    }
+    const { context } = this.#state
+    const reader = new ByteReader().fromBytes(storedKey, PREFIX_BYTES)
+    context.readKey(reader, context.keyCodec, 'head')
+    const [, startMs] = context.readKey(reader, paneKey, 'whole') as [number, number]
+    const pane = present(this.#paneOf(startMs), 'the pane of what is stored')
+    if (!pane.isKept) this.#keep(pane)
+    pane.isStored = true
+    return pane
   }
 
   /** Adds to the accumulator at the place that was opened, or leaves everything as it was; returns its entry. */
@@ -563,3 +573,14 @@ function paneCodec(codec: Codec<unknown>, description: { readonly windows: strin
 
 const ON_TIME: WindowPane = Object.freeze({ index: 0, kind: 'onTime', isFinal: true })
 const EARLY: WindowPane = Object.freeze({ index: 0, kind: 'early', isFinal: false })
+
+/** A number that `int64` has written into a key, without a view of the bytes. */
+function int64KeyAt(bytes: Uint8Array, at: number): number {
+  return (wordAt(bytes, at) ^ 0x8000_0000) * 2 ** 32 + (wordAt(bytes, at + 4) >>> 0)
+}
+
+/** A word in the order of keys, its highest byte first. */
+function wordAt(bytes: Uint8Array, at: number): number {
+  const high = ((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16)
+  return high | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number)
+}
