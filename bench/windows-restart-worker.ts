@@ -47,7 +47,11 @@ const source: Source<Reading> = {
         // So that there is something to make a cut of.
         if (hasNothing && phase === 'fill') events.push({ key: 0, at: 1 })
         return [
-          { partition: '0', events, positionAfter: (place: number) => (hasNothing ? before : before + place + 1) },
+          {
+            partition: '0',
+            events,
+            positionAfter: (place: number) => (hasNothing ? before : before + place + 1),
+          },
         ]
       },
       close: async () => {},
@@ -97,7 +101,9 @@ const common = {
   sink,
   backend,
   flushIntervalMs: phase === 'fill' ? 1_000 : 10,
-  ...(engine === 'lmdb' ? {} : { checkpoints: { storage, intervalMs: phase === 'fill' ? 1_000 : 24 * 3_600_000 } }),
+  ...(engine === 'lmdb'
+    ? {}
+    : { checkpoints: { storage, intervalMs: phase === 'fill' ? 1_000 : 24 * 3_600_000 } }),
 }
 const aggregate = combined({ count: count(), sum: sum(({ at }: Reading) => at) })
 const schema = defineState({ key: uint32, states: { total: reducing(float64, (a, b) => a + b) } })
@@ -105,7 +111,11 @@ const windows: JobOptions<Reading, StateSchema<number>, number> = {
   ...common,
   schema: defineState({ key: uint32, states: {} }) as StateSchema<number>,
   windows: {
-    window: windowed({ windows: tumbling({ sizeMs: SIZE_MS }), aggregate, output: ({ value }) => value.count }),
+    window: windowed({
+      windows: tumbling({ sizeMs: SIZE_MS }),
+      aggregate,
+      output: ({ value }) => value.count,
+    }),
   },
 }
 const counter: JobOptions<Reading, typeof schema, number> = {

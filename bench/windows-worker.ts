@@ -2,6 +2,7 @@
 
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FileCheckpointStorage, MemoryStateBackend, Slot } from 'holdfast'
 import { boundedDisorder, type JobOptions, runJob, type Sink, type Source } from 'holdfast/job'
 import { LmdbStateBackend } from 'holdfast/lmdb'
@@ -272,9 +273,12 @@ function addToSession(
 }
 
 /** Windows in the engine: an update in place for each event, and a list of keys for each window. */
-function runEngineByHand(): void {
+async function runEngineByHand(): Promise<void> {
   const made = new Events()
-  const backend = new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
+  const backend =
+    subject === 'LMDB by hand'
+      ? await LmdbStateBackend.open({ path: join(directory, 'store') })
+      : new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
   const slot = new Slot()
   const keyBytes = new Uint8Array(12)
   const keyView = new DataView(keyBytes.buffer)
@@ -303,6 +307,7 @@ function runEngineByHand(): void {
       }
     }
     if (i % 1_000 !== 0) continue
+    if (i % 10_000 === 0) await nextTurn()
     for (const [open, list] of windows) {
       if (open + SIZE_MS - 1 > highest - DISORDER_MS - 1) continue
       for (const each of list) {
@@ -316,13 +321,14 @@ function runEngineByHand(): void {
       windows.delete(open)
     }
   }
+  await backend.close()
 }
 
 const before = process.cpuUsage()
 const delay = monitorEventLoopDelay({ resolution: 5 })
 delay.enable()
 if (subject === 'Map by hand') runMapByHand()
-else if (subject === 'engine by hand') runEngineByHand()
+else if (subject.endsWith('by hand')) await runEngineByHand()
 else await runAsJob()
 const whole = process.cpuUsage(before)
 const { user, system } = beforeLastCut ?? whole

@@ -1,7 +1,7 @@
 // npm run bench:windows — jobs with windows, and a counter without, beside what one writes by hand. Every figure comes from a process of
 // its own; the subjects take turns, run by run. Times are the processor's, of all threads, and include making the events.
 
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,13 +9,21 @@ import { fileURLToPath } from 'node:url'
 import Table from 'cli-table3'
 import { Command } from 'commander'
 import { median, spread } from './statistics.js'
+import type { FlatFigures } from './windows-flat-worker.js'
+import type { RestartFigures } from './windows-restart-worker.js'
 import type { WindowFigures } from './windows-worker.js'
 
-const { runs, events } = new Command('bench:windows')
+const { runs, events, restart, flat } = new Command('bench:windows')
   .option('--runs <count>', 'turns of every subject', Number, 3)
   .option('--events <count>', 'events of every run', Number, 5_000_000)
+  .option('--restart', 'instead: from a kill to the first new result, with a million keys of state')
+  .option(
+    '--flat <events>',
+    'instead: memory and delay where every event has a new key, a million of them alive',
+    Number,
+  )
   .parse()
-  .opts<{ runs: number; events: number }>()
+  .opts<{ runs: number; events: number; restart?: true; flat?: number }>()
 
 const worker = fileURLToPath(new URL('windows-worker.js', import.meta.url))
 
@@ -44,46 +52,120 @@ const works: readonly (readonly [work: string, subjects: readonly string[], part
   ['sessions, 100 K keys', ['Map by hand', 'job'], 1],
   ['hopping 60 s by 5 s, 1,000 keys', ['Map by hand', 'job'], 1],
   ['hopping 60 s by 5 s, 1 M keys', ['Map by hand', 'job'], 0.2],
-  ['counter, 1 M keys', ['Map by hand', 'engine by hand', 'job', 'job, checkpoints', 'job on LMDB'], 1],
+  [
+    'counter, 1 M keys',
+    ['Map by hand', 'engine by hand', 'LMDB by hand', 'job', 'job, checkpoints', 'job on LMDB'],
+    1,
+  ],
 ]
 
-console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)
-const table = new Table({
-  head: [
-    '',
-    's of processor per M events',
-    's of the last cut',
-    'results per event',
-    'delay p99, ms',
-    'delay max, ms',
-  ],
-  style: { head: [], border: [] },
-})
-for (const [work, subjects, part] of works) {
-  const figures = new Map<string, WindowFigures[]>(subjects.map((name) => [name, []]))
-  for (let run = 0; run < runs; run++) {
-    for (const [name, list] of figures) {
-      list.push(measure(name, work, Math.round(events * part)))
-      process.stderr.write(`${work}, turn ${run + 1} of ${runs}: ${name}\n`)
+const KEYS = 1_000_000
+
+/** A worker of its own; `undefined` where it has killed itself, as it is to. */
+function run(file: string, args: readonly string[]): string | undefined {
+  const path = fileURLToPath(new URL(file, import.meta.url))
+  const options = ['--max-old-space-size=8192', path, ...args]
+  const { status, signal, stdout } = spawnSync(process.execPath, options, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  if (signal === 'SIGKILL') return undefined
+  if (status !== 0) throw new Error(`${file} ended with ${status ?? signal}`)
+  return stdout
+}
+
+function compareRestarts(): void {
+  const restarts = new Table({
+    head: ['', 'first new result, s', 's of processor', 's to the last one that is due'],
+    style: { head: [], border: [] },
+  })
+  for (const work of ['counter', 'windows']) {
+    for (const engine of ['memory', 'lmdb']) {
+      const figures: RestartFigures[] = []
+      for (let turn = 0; turn < runs; turn++) {
+        const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-restart-'))
+        try {
+          run('windows-restart-worker.js', ['fill', work, engine, String(KEYS), directory])
+          const printed = run('windows-restart-worker.js', ['resume', work, engine, String(KEYS), directory])
+          figures.push(JSON.parse(printed ?? '') as RestartFigures)
+        } finally {
+          rmSync(directory, { recursive: true, force: true })
+        }
+      }
+      restarts.push([
+        `${work} on ${engine}`,
+        spread(figures.map(({ seconds }) => seconds)),
+        spread(figures.map(({ processorSeconds }) => processorSeconds)),
+        spread(figures.map(({ restSeconds }) => restSeconds)),
+      ])
     }
   }
-  table.push([{ colSpan: 6, content: work }])
-  for (const [name, list] of figures) {
-    const seconds = list.map((each) => each.secondsPerMillion)
-    const range = `${median(seconds).toFixed(2)} (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`
-    const [first] = list
-    const isJob = name.startsWith('job')
-    table.push([
-      name,
-      range,
-      isJob ? median(list.map((each) => each.lastCutSeconds)).toFixed(2) : '',
-      first?.resultsPerEvent.toFixed(2) ?? '',
-      isJob ? spread(list.map((each) => each.delayP99Ms)) : '',
-      isJob ? spread(list.map((each) => each.delayMaxMs)) : '',
+  console.log(restarts.toString())
+}
+
+function showFlat(count: number): void {
+  const parts = JSON.parse(
+    run('windows-flat-worker.js', [String(count), String(KEYS)]) ?? '',
+  ) as FlatFigures[]
+  const shown = new Table({
+    head: ['events', 'resident, MiB', 's of processor', 'delay p99, ms', 'delay max, ms'],
+    style: { head: [], border: [] },
+  })
+  for (const part of parts) {
+    shown.push([
+      part.events.toLocaleString('en'),
+      (part.residentBytes / 2 ** 20).toFixed(0),
+      part.processorSeconds.toFixed(2),
+      part.delayP99Ms.toFixed(1),
+      part.delayMaxMs.toFixed(1),
     ])
   }
+  console.log(shown.toString())
 }
-console.log(
-  `\n${events.toLocaleString('en')} events, disorder up to 500 ms; medians of ${runs} turns (and ranges)`,
-)
-console.log(table.toString())
+
+console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)
+if (restart === true) compareRestarts()
+else if (flat !== undefined) showFlat(flat)
+else compareSpeeds()
+
+function compareSpeeds(): void {
+  const table = new Table({
+    head: [
+      '',
+      's of processor per M events',
+      's of the last cut',
+      'results per event',
+      'delay p99, ms',
+      'delay max, ms',
+    ],
+    style: { head: [], border: [] },
+  })
+  for (const [work, subjects, part] of works) {
+    const figures = new Map<string, WindowFigures[]>(subjects.map((name) => [name, []]))
+    for (let run = 0; run < runs; run++) {
+      for (const [name, list] of figures) {
+        list.push(measure(name, work, Math.round(events * part)))
+        process.stderr.write(`${work}, turn ${run + 1} of ${runs}: ${name}\n`)
+      }
+    }
+    table.push([{ colSpan: 6, content: work }])
+    for (const [name, list] of figures) {
+      const seconds = list.map((each) => each.secondsPerMillion)
+      const range = `${median(seconds).toFixed(2)} (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`
+      const [first] = list
+      const isJob = name.startsWith('job')
+      table.push([
+        name,
+        range,
+        isJob ? median(list.map((each) => each.lastCutSeconds)).toFixed(2) : '',
+        first?.resultsPerEvent.toFixed(2) ?? '',
+        isJob ? spread(list.map((each) => each.delayP99Ms)) : '',
+        isJob ? spread(list.map((each) => each.delayMaxMs)) : '',
+      ])
+    }
+  }
+  console.log(
+    `\n${events.toLocaleString('en')} events, disorder up to 500 ms; medians of ${runs} turns (and ranges)`,
+  )
+  console.log(table.toString())
+}
