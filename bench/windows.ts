@@ -62,7 +62,7 @@ const works: readonly (readonly [work: string, subjects: readonly string[], part
 const KEYS = 1_000_000
 
 /** A worker of its own; `undefined` where it has killed itself, as it is to. */
-function run(file: string, args: readonly string[]): string | undefined {
+function runWorker(file: string, args: readonly string[]): string | undefined {
   const path = fileURLToPath(new URL(file, import.meta.url))
   const options = ['--max-old-space-size=8192', path, ...args]
   const { status, signal, stdout } = spawnSync(process.execPath, options, {
@@ -85,8 +85,14 @@ function compareRestarts(): void {
       for (let turn = 0; turn < runs; turn++) {
         const directory = mkdtempSync(join(tmpdir(), 'holdfast-bench-restart-'))
         try {
-          run('windows-restart-worker.js', ['fill', work, engine, String(KEYS), directory])
-          const printed = run('windows-restart-worker.js', ['resume', work, engine, String(KEYS), directory])
+          runWorker('windows-restart-worker.js', ['fill', work, engine, String(KEYS), directory])
+          const printed = runWorker('windows-restart-worker.js', [
+            'resume',
+            work,
+            engine,
+            String(KEYS),
+            directory,
+          ])
           figures.push(JSON.parse(printed ?? '') as RestartFigures)
         } finally {
           rmSync(directory, { recursive: true, force: true })
@@ -105,7 +111,7 @@ function compareRestarts(): void {
 
 function showFlat(count: number): void {
   const parts = JSON.parse(
-    run('windows-flat-worker.js', [String(count), String(KEYS)]) ?? '',
+    runWorker('windows-flat-worker.js', [String(count), String(KEYS)]) ?? '',
   ) as FlatFigures[]
   const shown = new Table({
     head: ['events', 'resident, MiB', 's of processor', 'delay p99, ms', 'delay max, ms'],
