@@ -14,6 +14,12 @@ export type {
   KafkaTransactionalProducer,
   KafkaTransactions,
 } from './sources/kafka/kafka-client.js'
+export {
+  type KafkaIdempotentSinkOptions,
+  type KafkaSinkOptions,
+  type KafkaTransactionalSinkOptions,
+  kafkaSink,
+} from './sources/kafka/kafka-sink.js'
 export { type KafkaSourceOptions, kafkaSource } from './sources/kafka/kafka-source.js'
 export { type Kafkajs, kafkajsClient } from './sources/kafka/kafkajs-client.js'
 export {

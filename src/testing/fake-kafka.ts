@@ -104,7 +104,8 @@ export class FakeKafka implements KafkaClient, KafkaTransactions {
     this.#generations.set(transactionalId, generation)
     const check = (call: string) => {
       this.#call(call)
-      if (this.#generations.get(transactionalId) !== generation) throw new Error('fenced')
+      if (this.#generations.get(transactionalId) !== generation)
+        throw Object.assign(new Error('fenced'), { code: 90 })
     }
     return {
       begin: async () => {
@@ -136,10 +137,6 @@ export class FakeKafka implements KafkaClient, KafkaTransactions {
   async readMark(groupId: string, topic: string): Promise<number | undefined> {
     this.#call('readMark')
     return this.offsets.get(`${groupId}/${topic}/0`)
-  }
-
-  isFenced(error: unknown): boolean {
-    return (error as Error).message === 'fenced'
   }
 
   async close(): Promise<void> {}

@@ -5,11 +5,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
 import type { PolledEvents, SourceReader } from '../../src/job/source/source.js'
 import type { KafkaClient } from '../../src/sources/kafka/kafka-client.js'
+import { kafkaSink } from '../../src/sources/kafka/kafka-sink.js'
 import { type KafkaSourceOptions, kafkaSource } from '../../src/sources/kafka/kafka-source.js'
 import { kafkajsClient } from '../../src/sources/kafka/kafkajs-client.js'
 import { platformaticKafkaClient } from '../../src/sources/kafka/platformatic-client.js'
 import { textOf } from '../../src/testing/fake-kafka.js'
+import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
+import { killCycles } from './kill-cycles.js'
 
 const NONE: ReadonlySet<string> = new Set()
 const GROUP = 'group'
@@ -149,5 +152,102 @@ describe.each(['kafkajs', 'platformatic'])('with %s', (name) => {
     const [committed] = await admin.fetchOffsets({ groupId: GROUP, topics: [topic] })
     expect(committed?.partitions).toMatchObject([{ partition: 0, offset: '3' }])
     await reader.close()
+  })
+
+  const guarantee = name === 'kafkajs' ? ('transactional' as const) : ('idempotent' as const)
+  const sinkOf = (topic: string) =>
+    guarantee === 'transactional'
+      ? kafkaSink<unknown>({ client: client(), topic, guarantee, transactionalId: `sink of ${topic}` })
+      : kafkaSink<unknown>({ client: client(), topic, guarantee })
+
+  runSinkConformanceSuite({ describe, it }, `kafkaSink by ${name}, ${guarantee},`, async () => {
+    const topic = await topicWith(1)
+    return {
+      sink: sinkOf(topic),
+      output: (n) => ({ n }),
+      read: async () => (await committedIn(topic)).map((value) => JSON.parse(value) as unknown),
+      committedAfterOlderCut: 'kept' as const,
+      dispose: async () => {},
+    }
+  })
+})
+
+/** What a reader of committed messages sees of partition 0. */
+async function committedIn(topic: string): Promise<string[]> {
+  const source = kafkaSource({
+    client: clients['kafkajs'] as KafkaClient,
+    topic,
+    groupId: GROUP,
+    decode: ({ value }) => textOf(value),
+    endsAtEnd: true,
+  })
+  const reader = await source.open({ positions: {} })
+  const found: string[] = []
+  try {
+    for (;;) {
+      const polled = await reader.poll({ maxEvents: 10_000, waitMs: 1_000, paused: NONE })
+      found.push(...polled.flatMap(({ events }) => events))
+      if (polled.some(({ hasEnded }) => hasEnded === true)) return found
+    }
+  } finally {
+    await reader.close()
+  }
+}
+
+describe('a transactional sink', () => {
+  const state = (n: number) => ({
+    put: () => {},
+    read: (from: number, until: number) => (from < until ? [[from, { n }] as const] : []),
+    removeFrom: () => {},
+  })
+  const epochOf = (number: number) => ({ epoch: { lineage: 'l', number }, token: { first: 0, next: 1 } })
+
+  it('J3: is fenced off by the one that was opened later, whose outputs are there once', async () => {
+    const topic = await topicWith(1)
+    const client = clients['kafkajs'] as KafkaClient
+    const sink = kafkaSink({ client, topic, guarantee: 'transactional', transactionalId: topic })
+    const zombie = await sink.open({ prepared: [], state: state(0) })
+    await zombie.commit(epochOf(0))
+    const heir = await sink.open({ prepared: [epochOf(0)], state: state(1) })
+    await expect(zombie.commit(epochOf(1))).rejects.toMatchObject({ code: 'FENCED' })
+    await heir.commit(epochOf(1))
+    expect(await committedIn(topic)).toEqual(['{"n":0}', '{"n":1}'])
+    await Promise.allSettled([zombie.close(), heir.close()])
+  })
+
+  it('J3: a transaction that a dead one has left open is aborted', async () => {
+    const topic = await topicWith(1)
+    const client = clients['kafkajs'] as KafkaClient
+    const { transactions } = client
+    if (typeof transactions === 'string') throw new Error(transactions)
+    const dead = await transactions.open(topic)
+    const transaction = await dead.begin()
+    await transaction.send(topic, [{ value: 'half' }])
+    const sink = kafkaSink({ client, topic, guarantee: 'transactional', transactionalId: topic })
+    const heir = await sink.open({ prepared: [epochOf(0)], state: state(0) })
+    expect(await committedIn(topic)).toEqual(['{"n":0}'])
+    await expect(transaction.commit()).rejects.toThrow()
+    await Promise.allSettled([dead.close(), heir.close()])
+  })
+})
+
+describe('kills', () => {
+  beforeAll(async () => {
+    for (const topic of ['in', 'out'])
+      await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
+  })
+
+  killCycles('kafka', {
+    service: () => service,
+    fill: async (events) => {
+      const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
+      await producer.connect()
+      await producer.send({
+        topic: 'in',
+        messages: events.map((event) => ({ value: JSON.stringify(event) })),
+      })
+      await producer.disconnect()
+    },
+    outputs: async () => (await committedIn('out')).map((value) => JSON.parse(value) as unknown),
   })
 })

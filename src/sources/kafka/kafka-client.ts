@@ -4,6 +4,7 @@
 // (1) Offsets are whole numbers: those of Kafka are below 2^53 for three centuries at a million messages a second.
 // (2) Only what was committed is read, and nothing of transactions that were aborted (read committed).
 // (3) A client never goes on from another offset than the one that was asked for.
+// (4) Errors have the code of the Kafka protocol, where a broker has told one, as `code` or `apiCode`, or their `cause` has.
 
 /** A message as it was read. */
 export interface KafkaMessage {
@@ -118,8 +119,6 @@ export interface KafkaTransactions {
   open(transactionalId: string): Promise<KafkaTransactionalProducer>
   /** The offset of a mark as it was committed last; `undefined` where there is none. */
   readMark(groupId: string, topic: string): Promise<number | undefined>
-  /** Whether an error says that somebody else has opened a producer of the same id since. */
-  isFenced(error: unknown): boolean
 }
 
 export interface KafkaClient {

@@ -163,10 +163,10 @@ describe('a source of a Kafka topic', () => {
     expect(eventsOf(await pollUntil(reader, 1))).toEqual(['a'])
     await reader.close()
     for (let i = 0; i < 50; i++) client.failures.push(['fetch', new Error('gone')])
-    const impatient = await open(client, {}, { giveUpAfterMs: 1 })
+    const impatient = await open(client, {}, { reconnectForMs: 1 })
     await expect(pollUntil(impatient, 1)).rejects.toMatchObject({
       code: 'STORAGE_ERROR',
-      message: 'Kafka topic t: read failed: gone',
+      message: 'Kafka topic t: read failed: gone (for 1 ms)',
     })
     await impatient.close()
   })
@@ -217,10 +217,10 @@ describe('a source of a Kafka topic', () => {
       partitions: [],
       from: 'x',
       onTruncated: 'x',
-      giveUpAfterMs: 0,
+      reconnectForMs: -1,
     }
     expect(() => kafkaSource(wrong as never)).toThrow(
-      /client.*topic.*groupId.*decode.*partitions.*from.*onTruncated.*giveUpAfterMs/s,
+      /client.*topic.*groupId.*decode.*partitions.*from.*onTruncated.*reconnectForMs/s,
     )
     expect(() => kafkaSource({ topic: 't' } as never)).toThrow(/client is required/)
   })

@@ -8,7 +8,7 @@
 // (3) A partition is told without events only where the broker was asked, and had nothing (T5).
 
 import { pauseUnless } from '../../base/clock.js'
-import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { StateError } from '../../base/errors.js'
 import {
   hasMethods,
   invalidArgument,
@@ -27,7 +27,8 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
-import { Backoff } from '../backoff.js'
+import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { mayPass } from './broker-errors.js'
 import type {
   KafkaClient,
   KafkaFetched,
@@ -38,14 +39,13 @@ import type {
 } from './kafka-client.js'
 
 const DEFAULT_MAX_PARTITION_BYTES = 1024 * 1024
-const DEFAULT_GIVE_UP_AFTER_MS = 120_000
 const DEFAULT_LOOK_EVERY_MS = 30_000
 /** A fetch may wait so long at the broker. */
 const FETCH_WAIT_MS = 500
 /** Of a partition that has so many messages waiting, no more are asked for. */
 const MAX_WAITING = 10_000
 
-export interface KafkaSourceOptions<Event> {
+export interface KafkaSourceOptions<Event> extends OutageOptions {
   /** Made by `kafkajsClient`, `platformaticKafkaClient`, or by an adapter of your own. It stays the caller's to close. */
   readonly client: KafkaClient
   readonly topic: string
@@ -70,8 +70,6 @@ export interface KafkaSourceOptions<Event> {
    * fails with `RESTORE_FAILED`, or goes on with the first message that is there. Default `'fail'`.
    */
   readonly onTruncated?: 'fail' | 'earliest'
-  /** How long a broker that does not answer is asked again, in milliseconds, before the job fails. Default 120,000. */
-  readonly giveUpAfterMs?: number
   /** How often it is looked for partitions that were added, in milliseconds. Default 30,000. */
   readonly lookEveryMs?: number
   /** Most bytes of a partition in one answer of a broker. Default 1 MiB. */
@@ -80,7 +78,7 @@ export interface KafkaSourceOptions<Event> {
 
 /**
  * Events of a Kafka topic; each partition of the topic is one of the source, named `topic-0` and so on. Only what was committed is read. While
- * brokers do not answer they are asked again, at growing intervals of up to 5 seconds, for `giveUpAfterMs`; then `STORAGE_ERROR`.
+ * brokers do not answer they are asked again for `reconnectForMs`; then the job ends with `STORAGE_ERROR`.
  *
  * @example
  * kafkaSource({
@@ -93,6 +91,7 @@ export interface KafkaSourceOptions<Event> {
 export function kafkaSource<Event>(options: KafkaSourceOptions<Event>): Source<Event> {
   rejectViolations(
     violationsOf(options, {
+      ...outageRules,
       client: hasMethods('describe', 'openReader', 'commitOffsets'),
       topic: nonEmptyText,
       groupId: nonEmptyText,
@@ -106,7 +105,6 @@ export function kafkaSource<Event>(options: KafkaSourceOptions<Event>): Source<E
       from: oneOf('earliest', 'latest'),
       endsAtEnd: rules.boolean,
       onTruncated: oneOf('fail', 'earliest'),
-      giveUpAfterMs: rules.positiveMs,
       lookEveryMs: rules.positiveMs,
       maxPartitionBytes: rules.positiveInteger,
     }),
@@ -142,26 +140,32 @@ interface ReadPartition {
   isQuiet: boolean
 }
 
+interface ReaderParts<Event> {
+  readonly options: KafkaSourceOptions<Event>
+  readonly outage: Outage
+  readonly reader: KafkaReader
+  readonly topicId: string | undefined
+}
+
 class KafkaSourceReader<Event> implements SourceReader<Event> {
   readonly #options: KafkaSourceOptions<Event>
   readonly #reader: KafkaReader
   readonly #topicId: string | undefined
   readonly #partitions = new Map<string, ReadPartition>()
   readonly #closing = new AbortController()
-  readonly #backoff = new Backoff()
+  readonly #outage: Outage
   /** What is on its way from the broker. */
   #fetching: Promise<void> | undefined
   #failure: { readonly error: unknown } | undefined
-  /** Since when the brokers owe an answer. */
-  #unansweredSinceMs: number | undefined
   #lookedAtMs = performance.now()
   /** The partition that is given away first. */
   #turn = 0
 
-  private constructor(options: KafkaSourceOptions<Event>, reader: KafkaReader, topicId: string | undefined) {
-    this.#options = options
-    this.#reader = reader
-    this.#topicId = topicId
+  private constructor(parts: ReaderParts<Event>) {
+    this.#options = parts.options
+    this.#outage = parts.outage
+    this.#reader = parts.reader
+    this.#topicId = parts.topicId
   }
 
   static async open<Event>(
@@ -175,7 +179,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       maxPartitionBytes = DEFAULT_MAX_PARTITION_BYTES,
       lookEveryMs = DEFAULT_LOOK_EVERY_MS,
     } = options
-    const topic = await patiently(options, signal, 'describe', () => client.describe(topicName))
+    const outage = new Outage({ ...outageOf(options), storage: `Kafka topic ${topicName}`, passes: mayPass })
+    const topic = await outage.answerOf('describe', () => client.describe(topicName), signal)
     const wanted = wantedOf(options, topic)
     const isFirst = Object.keys(positions).length === 0
     const starts = wanted.map((partition) => {
@@ -186,10 +191,9 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       return isFirst && options.from === 'latest' ? partition.end : partition.first
     })
     refuseLost(options, topic, positions)
-    const reader = await patiently(options, signal, 'read', () =>
-      client.openReader({ topic: topicName, groupId, maxPartitionBytes, lookEveryMs }),
-    )
-    const opened = new KafkaSourceReader(options, reader, topic.id)
+    const settings = { topic: topicName, groupId, maxPartitionBytes, lookEveryMs }
+    const reader = await outage.answerOf('open a reader', () => client.openReader(settings), signal)
+    const opened = new KafkaSourceReader({ options, outage, reader, topicId: topic.id })
     for (const [i, partition] of wanted.entries()) opened.#add(partition, starts[i] as number)
     return opened
   }
@@ -211,7 +215,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       if (given.length > 0) return given
       if (leftMs <= 0 || ending.aborted) return this.#quiet(paused)
       await this.#await(leftMs, ending)
-      await this.#faceFailure(ending)
+      this.#throwIfFailed()
     }
   }
 
@@ -228,6 +232,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
 
   async close(): Promise<void> {
     this.#closing.abort()
+    this.#outage.close()
     await this.#reader.close()
     await this.#fetching
   }
@@ -325,10 +330,10 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       if (isWanted) from.set(number, next)
     }
     if (from.size === 0) return
-    this.#unansweredSinceMs ??= performance.now()
-    const asked = this.#reader.fetch({ from, waitMs: Math.min(FETCH_WAIT_MS, Math.max(1, waitMs)) })
-    this.#fetching = asked
-      .then((fetched) => this.#arrive(fetched, from))
+    const request = { from, waitMs: Math.min(FETCH_WAIT_MS, Math.max(1, waitMs)) }
+    this.#fetching = this.#outage
+      .untilAnswered('read', () => this.#reader.fetch(request))
+      .then((fetched) => this.#arrive(fetched ?? [], from))
       .catch((error: unknown) => {
         this.#failure = { error }
       })
@@ -338,10 +343,6 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   }
 
   async #arrive(fetched: readonly KafkaFetched[], from: ReadonlyMap<number, number>): Promise<void> {
-    if (fetched.length > 0) {
-      this.#unansweredSinceMs = undefined
-      this.#backoff.reset()
-    }
     const byNumber = new Map(Array.from(this.#partitions.values(), (each) => [each.number, each]))
     for (const { partition, messages, next, isAtEnd, isOutOfRange = false } of fetched) {
       const own = byNumber.get(partition)
@@ -363,7 +364,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   /** What the broker does not have any more it is asked for itself: a client may be wrong. */
   async #onOutOfRange(own: ReadPartition): Promise<void> {
     const { client, topic: name } = this.#options
-    const topic = await client.describe(name)
+    const topic = await this.#outage.answerOf('describe', () => client.describe(name))
     const partition = topic.partitions.find((each) => each.partition === own.number)
     if (partition === undefined) throw lost(own.id, own.next, 'the partition is not there')
     own.next = startAt(this.#options, topic, partition, this.#position(own.next))
@@ -376,16 +377,9 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     await Promise.race([late, this.#fetching ?? late]).finally(() => over.abort())
   }
 
-  /** A fetch that has failed is made again, as long as there is hope. */
-  async #faceFailure(ending: AbortSignal): Promise<void> {
-    const { topic, giveUpAfterMs = DEFAULT_GIVE_UP_AFTER_MS } = this.#options
-    const error = this.#failure?.error
-    this.#failure = undefined
-    if (this.#closing.signal.aborted) return
-    if (isStateError(error)) throw error
-    const silentMs = this.#unansweredSinceMs === undefined ? 0 : performance.now() - this.#unansweredSinceMs
-    if (silentMs > giveUpAfterMs) throw unreachable(topic, 'read', error)
-    if (error !== undefined) await this.#backoff.wait(ending)
+  #throwIfFailed(): void {
+    const failure = this.#failure
+    if (failure !== undefined && !this.#closing.signal.aborted) throw failure.error
   }
 
   /** Partitions that were added to the topic; and whether what is there still is what is read. */
@@ -409,6 +403,14 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
         this.#add(partition, partition.first)
       }
     }
+  }
+}
+
+/** Those that are given: what is `undefined` is not. */
+export function outageOf({ reconnectForMs, answerWithinMs }: OutageOptions): OutageOptions {
+  return {
+    ...(reconnectForMs !== undefined && { reconnectForMs }),
+    ...(answerWithinMs !== undefined && { answerWithinMs }),
   }
 }
 
@@ -484,34 +486,4 @@ function offsetOf(
 function lost(id: string, position: Position | undefined, available: string): StateError<'RESTORE_FAILED'> {
   const reason = `partition ${id}: ${JSON.stringify(position)} is wanted, and ${available}`
   return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
-}
-
-function unreachable(topic: string, operation: string, error: unknown): StateError<'STORAGE_ERROR'> {
-  const reason = error === undefined ? 'no broker answers' : reasonOf(error)
-  const details = { storage: `Kafka topic ${topic}`, operation, reason }
-  return new StateError('STORAGE_ERROR', details, error === undefined ? {} : { cause: error })
-}
-
-/** Asks again where a broker does not answer. */
-async function patiently<Result>(
-  {
-    topic,
-    giveUpAfterMs = DEFAULT_GIVE_UP_AFTER_MS,
-  }: Pick<KafkaSourceOptions<never>, 'topic' | 'giveUpAfterMs'>,
-  signal: AbortSignal | undefined,
-  operation: string,
-  call: () => Promise<Result>,
-): Promise<Result> {
-  const backoff = new Backoff()
-  const sinceMs = performance.now()
-  for (;;) {
-    try {
-      return await call()
-    } catch (error) {
-      if (isStateError(error)) throw error
-      if (signal?.aborted === true) throw new StateError('ABORTED', { operation: 'open the source' })
-      if (performance.now() - sinceMs > giveUpAfterMs) throw unreachable(topic, operation, error)
-      await backoff.wait(signal ?? new AbortController().signal)
-    }
-  }
 }

@@ -7,6 +7,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { invalidArgument } from '../../base/options.js'
+import { hasCode, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import { bufferOf } from './buffers.js'
 import type {
   KafkaClient,
@@ -97,9 +98,6 @@ const SESSION_TIMEOUT_MS = 30_000
 const HEARTBEAT_INTERVAL_MS = 3_000
 const MAX_WAIT_MS = 500
 const TRANSACTION_TIMEOUT_MS = 60_000
-/** INVALID_PRODUCER_EPOCH, PRODUCER_FENCED: the second one kafkajs does not know by name. */
-const FENCED_CODES: ReadonlySet<unknown> = new Set([47, 90])
-const UNKNOWN_TOPIC = 'UNKNOWN_TOPIC_OR_PARTITION'
 
 /**
  * Makes a Kafka client for `kafkaSource` and `kafkaSink` of an instance of `Kafka` of kafkajs, with its brokers, TLS and credentials. Readers are
@@ -131,7 +129,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   async describe(topic: string): Promise<KafkaTopic> {
     const admin = await this.#connectedAdmin()
     const found = await admin.fetchTopicOffsets(topic).catch((error: unknown) => {
-      if (isOfType(error, UNKNOWN_TOPIC))
+      if (hasCode(error, UNKNOWN_TOPIC_OR_PARTITION))
         throw invalidArgument('options.topic', `must be a topic of the brokers: ${topic} is none`)
       throw error
     })
@@ -214,10 +212,6 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
     return offset < 0 ? undefined : offset
   }
 
-  isFenced(error: unknown): boolean {
-    return someCause(error, ({ code }) => FENCED_CODES.has(code))
-  }
-
   async close(): Promise<void> {
     const admin = this.#admin
     const producers = [...this.#offsetProducers.values()]
@@ -292,22 +286,4 @@ function recordsOf(topic: string, messages: readonly KafkaOutput[]): KafkajsReco
       ...(timestampMs !== undefined && { timestamp: `${timestampMs}` }),
     })),
   }
-}
-
-interface KafkajsError {
-  readonly type?: unknown
-  readonly code?: unknown
-  readonly cause?: unknown
-}
-
-const isOfType = (error: unknown, type: string) => someCause(error, (each) => each.type === type)
-
-/** Whether an error, or one of those that it comes from, is such a one. */
-function someCause(error: unknown, isSuch: (error: KafkajsError) => boolean): boolean {
-  let each = error as KafkajsError | undefined
-  for (let depth = 0; depth < 10 && typeof each === 'object' && each !== null; depth++) {
-    if (isSuch(each)) return true
-    each = each.cause as KafkajsError | undefined
-  }
-  return false
 }

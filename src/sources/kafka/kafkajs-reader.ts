@@ -85,7 +85,7 @@ export class KafkajsReader implements KafkaReader {
   readonly #leaderOf: (partition: number) => number | undefined
   readonly #due = new Map<number, Due>()
   readonly #closing = new AbortController()
-  #failure: { readonly error: unknown } | undefined
+  #failure: { readonly error: unknown; readonly passes: boolean } | undefined
   /** Ends the waits for something to arrive, and for it to be fetched. */
   readonly #waiting = new Set<() => void>()
 
@@ -125,9 +125,8 @@ export class KafkajsReader implements KafkaReader {
     consumer.on(FETCH, ({ payload }) => this.#onFetch((payload as { readonly nodeId: number }).nodeId))
     consumer.on(CRASH, ({ payload }) => {
       const { error, restart } = payload as { readonly error: unknown; readonly restart: boolean }
-      // Where it restarts by itself, silence tells how long that takes.
-      if (restart) return
-      this.#failure = { error }
+      // Where it restarts by itself, the failure lasts until a broker has answered again.
+      this.#failure = { error, passes: restart }
       this.#wake()
     })
     consumer.on(END_BATCH_PROCESS, ({ payload }) => this.#onProcessed(payload as ProcessedBatch))
@@ -244,6 +243,7 @@ export class KafkajsReader implements KafkaReader {
 
   /** Partitions of a broker that has answered. What comes with an answer comes before the next one. */
   #onFetch(nodeId: number): void {
+    if (this.#failure?.passes === true) this.#failure = undefined
     for (const [partition, due] of this.#due) {
       if (due.isPaused || this.#leaderOf(partition) !== nodeId) continue
       if (!due.hasCome && due.arrived === undefined) due.hasNothing = true

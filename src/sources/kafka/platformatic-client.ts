@@ -2,7 +2,7 @@
 // brokers that have the partitions, and filters; no group is joined.
 
 import { invalidArgument } from '../../base/options.js'
-import { isErrorLike } from '../../base/shapes.js'
+import { hasCode, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import { bufferOf } from './buffers.js'
 import { type CommittedBatch, committedMessages } from './committed-messages.js'
 import type {
@@ -91,9 +91,6 @@ export interface PlatformaticKafkaClientOptions {
 const EARLIEST = -2n
 const LATEST = -1n
 const MAX_BYTES = 10 * 1024 * 1024
-/** Error codes of Kafka. */
-const OFFSET_OUT_OF_RANGE = 1
-const UNKNOWN_TOPIC_OR_PARTITION = 3
 
 /**
  * Makes a Kafka client for `kafkaSource` and `kafkaSink` of a `Consumer` and a `Producer` of @platformatic/kafka, with their brokers, TLS and
@@ -302,17 +299,4 @@ function recordOf(topic: string, { key, value, headers, partition, timestampMs }
     ...(partition !== undefined && { partition }),
     ...(timestampMs !== undefined && { timestamp: BigInt(timestampMs) }),
   }
-}
-
-interface PlatformaticError {
-  readonly apiCode?: unknown
-  readonly cause?: unknown
-  readonly errors?: readonly unknown[]
-}
-
-/** Whether an error of a broker, or one of those that it holds, has this code. */
-function hasCode(error: unknown, code: number, depth = 0): boolean {
-  if (!isErrorLike(error) || depth > 10) return false
-  const { apiCode, cause, errors = [] } = error as PlatformaticError
-  return apiCode === code || [cause, ...errors].some((each) => hasCode(each, code, depth + 1))
 }

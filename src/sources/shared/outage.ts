@@ -3,6 +3,7 @@
 import { type Clock, pauseUnless, settlesWithin, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { type Rule, rules } from '../../base/options.js'
+import { isErrorLike } from '../../base/shapes.js'
 import { withoutSecrets } from './secrets.js'
 
 const FIRST_PAUSE_MS = 20
@@ -26,7 +27,7 @@ export const outageRules: { readonly [name: string]: Rule } = {
 interface OutageSettings extends OutageOptions {
   /** Names the server in errors. */
   readonly storage: string
-  /** Whether an error may pass by itself: the connection was lost, or the server is not ready. */
+  /** Whether an error, as it was thrown, may pass by itself: the connection was lost, or the server is not ready. */
   readonly passes: (error: Error) => boolean
   readonly clock?: Clock
   /** Waits between two attempts; it ends when the signal fires. */
@@ -118,7 +119,8 @@ export class Outage {
     const cause = withoutSecrets(error)
     const nowMs = this.#clock.now()
     this.#sinceMs ??= nowMs
-    const hasPassed = (cause as { readonly code?: string }).code === NO_ANSWER || passes(cause)
+    const thrown = isErrorLike(error) ? error : cause
+    const hasPassed = (cause as { readonly code?: string }).code === NO_ANSWER || passes(thrown)
     // A clock that goes back makes an outage no longer.
     if (hasPassed && Math.abs(nowMs - this.#sinceMs) < reconnectForMs) return
     const reason = hasPassed ? `${cause.message} (for ${reconnectForMs} ms)` : cause.message

@@ -1,8 +1,10 @@
 import { jetstream } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
+import { Kafka, logLevel } from 'kafkajs'
 import { Pool } from 'pg'
 import type { Sink, Source } from '../../../src/job.js'
+import { kafkajsClient, kafkaSink, kafkaSource } from '../../../src/kafka.js'
 import { natsSink, natsSource } from '../../../src/nats.js'
 import { postgresOutboxSource, postgresSink } from '../../../src/postgres-tables.js'
 import { redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
@@ -55,9 +57,24 @@ async function openPostgres(address: string): Promise<OpenSystem> {
   }
 }
 
+async function openKafka(address: string): Promise<OpenSystem> {
+  const client = kafkajsClient(new Kafka({ brokers: [address], logLevel: logLevel.NOTHING }))
+  return {
+    source: kafkaSource({
+      client,
+      topic: 'in',
+      groupId: 'counts',
+      decode: ({ value }) => JSON.parse(new TextDecoder().decode(value)) as CountedEvent,
+    }),
+    sink: kafkaSink({ client, topic: 'out', guarantee: 'transactional', transactionalId: 'counts' }),
+    close: () => client.close(),
+  }
+}
+
 const systems: { readonly [name: string]: (address: string) => Promise<OpenSystem> } = {
   nats: openNats,
   postgres: openPostgres,
+  kafka: openKafka,
   redis: openRedis,
   valkey: openRedis,
 }

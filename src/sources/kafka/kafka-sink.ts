@@ -1,0 +1,259 @@
+// Outputs as messages of a topic. In transactions, each exactly once: a transaction has the outputs of an epoch, and a mark.
+//
+//   the mark := the offset of group TRANSACTIONAL_ID.LINEAGE in partition 0 of the topic: how many epochs of the lineage are written
+//
+// (1) Outputs are in the state of the job until a cut has them; then one transaction writes those of the epoch, and the mark.
+// (2) Whoever opens the sink opens the transactional id: a zombie is fenced by the brokers, and its open transaction aborted.
+// (3) Whether a transaction was committed is decided by the mark, read after the id was opened, and by nothing else.
+
+import { StateError } from '../../base/errors.js'
+import {
+  hasMethods,
+  invalidArgument,
+  oneOf,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
+import { identified } from '../../job/sink/function-sink.js'
+import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
+import type { OpenSinkOptions, Sink, SinkWriter } from '../../job/sink/sink.js'
+import {
+  isLost,
+  type Ledger,
+  type LostOutputs,
+  type NotedEpoch,
+  openLedgerWriter,
+} from '../shared/ledger-sink.js'
+import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { isFenced, mayPass } from './broker-errors.js'
+import type {
+  KafkaClient,
+  KafkaOutput,
+  KafkaProducer,
+  KafkaTransactionalProducer,
+  KafkaTransactions,
+} from './kafka-client.js'
+import { nonEmptyText, outageOf } from './kafka-source.js'
+
+const DEFAULT_ID_HEADER = 'holdfast-id'
+/** So many messages go in one call of the client. */
+const SENT_AT_ONCE = 1_000
+
+interface CommonSinkOptions<Output> extends OutageOptions {
+  /** Made by `kafkajsClient`, `platformaticKafkaClient`, or by an adapter of your own. It stays the caller's to close. */
+  readonly client: KafkaClient
+  readonly topic: string
+  /** The message of an output, which is as the state has kept it: JSON. Default: its value is the JSON of the output, without a key. */
+  readonly encode?: (output: Output) => KafkaOutput
+}
+
+export interface KafkaTransactionalSinkOptions<Output> extends CommonSinkOptions<Output> {
+  readonly guarantee: 'transactional'
+  /** One for each job, and always the same one: by it the brokers fence off whoever had it before. */
+  readonly transactionalId: string
+  /**
+   * What happens where epochs that the job has delivered are not noted at the brokers: the topic's cluster was restored from a backup, or the
+   * offsets of the group have expired (`offsets.retention.minutes`, 7 days) while the job did not run: `'fail'`, the default, is
+   * `RESTORE_FAILED`; `'continue'` goes on: it writes what the state has.
+   */
+  readonly onLostOutputs?: 'fail' | 'continue'
+}
+
+export interface KafkaIdempotentSinkOptions<Output> extends CommonSinkOptions<Output> {
+  readonly guarantee: 'idempotent'
+  /** The header that has the id of an output: whoever reads drops what has an id that it has seen. Default `'holdfast-id'`. */
+  readonly idHeader?: string
+}
+
+export type KafkaSinkOptions<Output> =
+  | KafkaTransactionalSinkOptions<Output>
+  | KafkaIdempotentSinkOptions<Output>
+
+/**
+ * Outputs as messages of a Kafka topic, once a checkpoint has them. They must be JSON, and lie in the state of the job until then.
+ *
+ * With `guarantee: 'transactional'` each is there exactly once for whoever reads committed messages: one transaction for each checkpoint, which
+ * other processes of the same `transactionalId` cannot commit any more. It needs a client whose transactions can be relied on. With `'idempotent'`
+ * each is there at least once, with its id in a header. After going back to an older checkpoint, messages that were written since stay.
+ *
+ * @example kafkaSink<Alert>({ client, topic: 'alerts', guarantee: 'transactional', transactionalId: 'alerts-job' })
+ */
+export function kafkaSink<Output>(options: KafkaSinkOptions<Output>): Sink<Output> {
+  rejectViolations(violationsOf(options, rulesOf(options?.guarantee)))
+  const required = [
+    'client',
+    'topic',
+    'guarantee',
+    ...(options?.guarantee === 'transactional' ? ['transactionalId'] : []),
+  ]
+  for (const name of required) {
+    if (options?.[name as never] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  }
+  const name = `Kafka topic ${options.topic}`
+  if (options.guarantee === 'idempotent') {
+    const open = (request: OpenSinkOptions) => openIdempotent(request, options)
+    return Object.freeze({ name, guarantee: options.guarantee, open })
+  }
+  const { transactions } = options.client
+  if (typeof transactions === 'string') {
+    throw invalidArgument('options.guarantee', `must be 'idempotent': ${transactions}`)
+  }
+  const open = (request: OpenSinkOptions) =>
+    openLedgerWriter(request, new TransactionLedger(options, transactions), {
+      maxOutputs: Infinity,
+      ...(options.onLostOutputs !== undefined && { onLostOutputs: options.onLostOutputs }),
+    })
+  return Object.freeze({ name, guarantee: options.guarantee, open })
+}
+
+function rulesOf(guarantee: unknown) {
+  const common = {
+    ...outageRules,
+    client: hasMethods('openProducer'),
+    topic: nonEmptyText,
+    encode: rules.function,
+    guarantee: oneOf('transactional', 'idempotent'),
+  }
+  if (guarantee === 'idempotent') return { ...common, idHeader: nonEmptyText }
+  return { ...common, transactionalId: nonEmptyText, onLostOutputs: oneOf('fail', 'continue') }
+}
+
+const json = (output: unknown): KafkaOutput => ({ value: JSON.stringify(output) })
+
+/** At least once, with ids. */
+async function openIdempotent<Output>(
+  request: OpenSinkOptions,
+  options: KafkaIdempotentSinkOptions<Output>,
+): Promise<SinkWriter<Output>> {
+  const { client, topic, idHeader = DEFAULT_ID_HEADER } = options
+  const encode = options.encode ?? json
+  const outage = new Outage({ ...outageOf(options), storage: `Kafka topic ${topic}`, passes: mayPass })
+  let producer: KafkaProducer | undefined
+  const send = async (messages: readonly KafkaOutput[]) => {
+    const opened = producer ?? (await client.openProducer())
+    producer = opened
+    await opened.send(topic, messages)
+  }
+  const writer = new OutboxWriter<Output>(request, {
+    maxOutputs: SENT_AT_ONCE,
+    deliver: async ({ epoch, first, outputs }) => {
+      if (outputs.length === 0) return
+      const messages = identified(outputs, epoch, first).map(({ id, output }) => {
+        const message = encode(output)
+        return { ...message, headers: { ...message.headers, [idHeader]: id } }
+      })
+      await outage.answerOf('send', () => send(messages))
+    },
+    close: async () => {
+      outage.close()
+      await producer?.close()
+    },
+  })
+  try {
+    await writer.commitAll(request.prepared)
+    return writer
+  } catch (error) {
+    await writer.close()
+    throw error
+  }
+}
+
+/** Exactly once; (1) to (3). */
+class TransactionLedger<Output> implements Ledger<Output> {
+  readonly place: string
+  readonly #options: KafkaTransactionalSinkOptions<Output>
+  readonly #transactions: KafkaTransactions
+  readonly #outage: Outage
+  /** `undefined`: the last attempt has failed, or is not over. */
+  #producer: KafkaTransactionalProducer | undefined
+  /** How many epochs of a lineage are written, as far as it was read with the producer at hand. */
+  readonly #marks = new Map<string, number>()
+  #isClosed = false
+
+  constructor(options: KafkaTransactionalSinkOptions<Output>, transactions: KafkaTransactions) {
+    this.place = `Kafka topic ${options.topic}`
+    this.#options = options
+    this.#transactions = transactions
+    this.#outage = new Outage({ ...outageOf(options), storage: this.place, passes: mayPass })
+  }
+
+  async claim(): Promise<void> {
+    await this.#outage.answerOf('open the transactional id', async () => {
+      this.#producer = await this.#open()
+    })
+  }
+
+  async append(
+    batch: OutboxBatch<Output>,
+    _owner: string,
+    acceptsLoss: boolean,
+  ): Promise<LostOutputs | undefined> {
+    return await this.#outage.answerOf('write a transaction', () => this.#attempt(batch, acceptsLoss))
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#outage.close()
+    await this.#producer?.close()
+    this.#producer = undefined
+  }
+
+  async #open(): Promise<KafkaTransactionalProducer> {
+    this.#marks.clear()
+    const producer = await this.#transactions.open(this.#options.transactionalId)
+    if (!this.#isClosed) return producer
+    await producer.close()
+    throw new StateError('CLOSED', { component: this.place })
+  }
+
+  /** Writes an epoch where it is not there yet. */
+  async #attempt(batch: OutboxBatch<Output>, acceptsLoss: boolean): Promise<LostOutputs | undefined> {
+    // An attempt that fails, or is given up, leaves the next one a producer of its own, by which it is fenced off.
+    const producer = this.#producer ?? (await this.#open())
+    this.#producer = undefined
+    try {
+      const noted = await this.#noted(batch.epoch.lineage)
+      const isWritten = noted !== undefined && noted.number >= batch.epoch.number
+      const lost = !isWritten && !acceptsLoss && isLost(noted, batch.epoch, batch.first)
+      if (!isWritten && !lost) await this.#write(producer, batch)
+      this.#producer = producer
+      return lost ? { noted } : undefined
+    } catch (error) {
+      await producer.close().catch(() => {})
+      if (!isFenced(error)) throw error
+      const resource = `transactional id ${this.#options.transactionalId}`
+      throw new StateError(
+        'FENCED',
+        { resource, owner: 'a producer that was opened later' },
+        { cause: error },
+      )
+    }
+  }
+
+  async #write(producer: KafkaTransactionalProducer, { epoch, outputs }: OutboxBatch<Output>): Promise<void> {
+    const { topic, encode = json } = this.#options
+    const transaction = await producer.begin()
+    for (let from = 0; from < outputs.length; from += SENT_AT_ONCE) {
+      await transaction.send(topic, outputs.slice(from, from + SENT_AT_ONCE).map(encode))
+    }
+    const mark = { groupId: this.#groupOf(epoch.lineage), topic, offset: epoch.number + 1 }
+    await transaction.setMark(mark)
+    await transaction.commit()
+    this.#marks.set(epoch.lineage, mark.offset)
+  }
+
+  async #noted(lineage: string): Promise<NotedEpoch | undefined> {
+    const mark =
+      this.#marks.get(lineage) ??
+      (await this.#transactions.readMark(this.#groupOf(lineage), this.#options.topic))
+    if (mark === undefined) return undefined
+    this.#marks.set(lineage, mark)
+    // All outputs of an epoch are there, or none.
+    return { number: mark - 1, outputs: Infinity }
+  }
+
+  #groupOf(lineage: string): string {
+    return `${this.#options.transactionalId}.${lineage}`
+  }
+}
