@@ -2,7 +2,9 @@ export type {
   KafkaClient,
   KafkaFetched,
   KafkaFetchRequest,
+  KafkaGroupRequest,
   KafkaMark,
+  KafkaMembership,
   KafkaMessage,
   KafkaOutput,
   KafkaPartition,
@@ -14,6 +16,7 @@ export type {
   KafkaTransactionalProducer,
   KafkaTransactions,
 } from './sources/kafka/kafka-client.js'
+export { type KafkaGroupOptions, kafkaGroup } from './sources/kafka/kafka-group.js'
 export {
   type KafkaIdempotentSinkOptions,
   type KafkaSinkOptions,

@@ -2,7 +2,9 @@ import type {
   KafkaClient,
   KafkaFetched,
   KafkaFetchRequest,
+  KafkaGroupRequest,
   KafkaMark,
+  KafkaMembership,
   KafkaMessage,
   KafkaOutput,
   KafkaProducer,
@@ -28,6 +30,8 @@ export class FakeKafka implements KafkaClient, KafkaTransactions {
   /** What goes wrong next, by the name of the call: each once. */
   readonly failures: (readonly [call: string, error: unknown])[] = []
   readonly calls: string[] = []
+  /** Who has joined a group, in order: tests give partitions to them. */
+  readonly members: KafkaGroupRequest[] = []
   /** How often a transactional id was opened. */
   readonly #generations = new Map<string, number>()
   #made = 0
@@ -85,6 +89,12 @@ export class FakeKafka implements KafkaClient, KafkaTransactions {
   async commitOffsets(groupId: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void> {
     this.#call('commitOffsets')
     for (const [partition, offset] of offsets) this.offsets.set(`${groupId}/${topic}/${partition}`, offset)
+  }
+
+  async joinGroup(request: KafkaGroupRequest): Promise<KafkaMembership> {
+    this.#call('joinGroup')
+    this.members.push(request)
+    return { leave: async () => this.#call('leave') }
   }
 
   async openProducer(): Promise<KafkaProducer> {

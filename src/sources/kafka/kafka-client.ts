@@ -121,6 +121,20 @@ export interface KafkaTransactions {
   readMark(groupId: string, topic: string): Promise<number | undefined>
 }
 
+export interface KafkaGroupRequest {
+  readonly groupId: string
+  readonly topic: string
+  readonly sessionTimeoutMs: number
+  /** All partitions that this member has from now on. */
+  readonly onAssigned: (partitions: readonly number[]) => void
+  /** There will be nothing more. */
+  readonly onFailure: (error: unknown) => void
+}
+
+export interface KafkaMembership {
+  leave(): Promise<void>
+}
+
 export interface KafkaClient {
   /** For messages: that of the library. */
   readonly name: string
@@ -130,8 +144,10 @@ export interface KafkaClient {
    * Notes for a consumer group how far the topic was read, for whoever watches its lag. Nothing rests on it.
    */
   commitOffsets(groupId: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void>
+  /** Becomes a member of a consumer group, without reading anything. Absent where the client cannot do that. */
+  joinGroup?(request: KafkaGroupRequest): Promise<KafkaMembership>
   openProducer(): Promise<KafkaProducer>
-  /** `undefined`: the client's transactions cannot be relied on; the string says why. */
+  /** A string: the client's transactions cannot be relied on, and why. */
   readonly transactions: KafkaTransactions | string
   close(): Promise<void>
 }

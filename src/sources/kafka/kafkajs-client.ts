@@ -11,7 +11,9 @@ import { hasCode, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import { bufferOf } from './buffers.js'
 import type {
   KafkaClient,
+  KafkaGroupRequest,
   KafkaMark,
+  KafkaMembership,
   KafkaOutput,
   KafkaProducer,
   KafkaReader,
@@ -97,6 +99,8 @@ interface KafkajsTransaction {
 const SESSION_TIMEOUT_MS = 30_000
 const HEARTBEAT_INTERVAL_MS = 3_000
 const MAX_WAIT_MS = 500
+/** A member that has nothing to read looks for partitions that were added so often. */
+const GROUP_METADATA_MAX_AGE_MS = 30_000
 const TRANSACTION_TIMEOUT_MS = 60_000
 
 /**
@@ -160,6 +164,39 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
       retry: { restartOnFailure: async () => true },
     })
     return await KafkajsReader.open(consumer, topic, (partition) => this.#leaders.get(topic)?.get(partition))
+  }
+
+  async joinGroup(request: KafkaGroupRequest): Promise<KafkaMembership> {
+    const { groupId, topic, sessionTimeoutMs, onAssigned, onFailure } = request
+    const consumer = this.#kafka.consumer({
+      groupId,
+      readUncommitted: false,
+      allowAutoTopicCreation: false,
+      maxWaitTimeInMs: MAX_WAIT_MS,
+      maxBytesPerPartition: 1,
+      sessionTimeout: sessionTimeoutMs,
+      heartbeatInterval: Math.ceil(sessionTimeoutMs / 10),
+      metadataMaxAge: GROUP_METADATA_MAX_AGE_MS,
+      retry: { restartOnFailure: async () => true },
+    })
+    const { GROUP_JOIN, CRASH } = consumer.events
+    await consumer.connect()
+    await consumer.subscribe({ topics: [topic], fromBeginning: true })
+    consumer.on(GROUP_JOIN, ({ payload }) => {
+      const { memberAssignment } = payload as {
+        readonly memberAssignment: { readonly [topic: string]: readonly number[] }
+      }
+      const partitions = memberAssignment[topic] ?? []
+      // It is a member, and reads nothing: each partition has a reader of its own.
+      if (partitions.length > 0) consumer.pause([{ topic, partitions: [...partitions] }])
+      onAssigned(partitions)
+    })
+    consumer.on(CRASH, ({ payload }) => {
+      const { error, restart } = payload as { readonly error: unknown; readonly restart: boolean }
+      if (!restart) onFailure(error)
+    })
+    await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: async () => {} })
+    return { leave: () => consumer.disconnect() }
   }
 
   commitOffsets(groupId: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void> {

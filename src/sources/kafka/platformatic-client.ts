@@ -73,7 +73,7 @@ export interface PlatformaticProducer {
       topic: string
       key?: Buffer
       value?: Buffer
-      headers?: Record<string, Buffer>
+      headers?: Map<Buffer, Buffer>
       partition?: number
       timestamp?: bigint
     }[]
@@ -290,12 +290,16 @@ class PlatformaticReader implements KafkaReader {
 function recordOf(topic: string, { key, value, headers, partition, timestampMs }: KafkaOutput) {
   const keyBytes = bufferOf(key)
   const valueBytes = bufferOf(value)
-  const entries = Object.entries(headers ?? {}).map(([name, text]) => [name, bufferOf(text)] as const)
+  // By bytes, as the values: the client takes names as text only where it was given serializers.
+  const entries = new Map<Buffer, Buffer>()
+  for (const [name, text] of Object.entries(headers ?? {})) {
+    entries.set(Buffer.from(name), bufferOf(text) as Buffer)
+  }
   return {
     topic,
     ...(keyBytes !== undefined && { key: keyBytes }),
     ...(valueBytes !== undefined && { value: valueBytes }),
-    ...(entries.length > 0 && { headers: Object.fromEntries(entries) as Record<string, Buffer> }),
+    ...(entries.size > 0 && { headers: entries }),
     ...(partition !== undefined && { partition }),
     ...(timestampMs !== undefined && { timestamp: BigInt(timestampMs) }),
   }
