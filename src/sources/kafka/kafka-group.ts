@@ -40,22 +40,20 @@ export function kafkaGroup<Event>(options: KafkaGroupOptions<Event>): PartitionG
     /** What the group has told, in order. */
     let telling: Promise<void> = Promise.resolve()
     const nameOf = (partition: number) => `${topic}-${partition}`
+    const change = async (given: readonly number[], taken: readonly number[]) => {
+      const revoking = owner.revoked(taken.map(nameOf))
+      const sourceOf = (partition: number) =>
+        kafkaSource<Event>({ ...sourceOptions, partitions: [partition] })
+      void owner.assigned(given.map((each) => ({ partition: nameOf(each), source: sourceOf(each) })))
+      await revoking
+    }
     const tell = (partitions: readonly number[]) => {
       const given = partitions.filter((each) => !had.has(each))
       const taken = [...had].filter((each) => !partitions.includes(each))
       for (const each of taken) had.delete(each)
       for (const each of given) had.add(each)
       // What is given is not waited for: the next change may come before it is restored.
-      telling = telling.then(async () => {
-        const revoking = owner.revoked(taken.map(nameOf))
-        void owner.assigned(
-          given.map((partition) => ({
-            partition: nameOf(partition),
-            source: kafkaSource<Event>({ ...sourceOptions, partitions: [partition] }),
-          })),
-        )
-        await revoking
-      })
+      telling = telling.then(() => change(given, taken))
     }
     const member = await joinGroup.call(client, {
       groupId,
