@@ -7,13 +7,14 @@ export interface SourceFixture<Event> {
   readonly source: Source<Event>
   /** What it holds, in the order of each partition. */
   readonly events: { readonly [partition: string]: readonly Event[] }
+  /** How long a poll may wait for what is there, in milliseconds; of a source on a busy server longer than the default of 200. */
+  readonly waitMs?: number
   /** Removes everything. */
   dispose(): Promise<void>
 }
 
 const NONE: ReadonlySet<string> = new Set()
-/** Nothing waits for longer. */
-const WAIT_MS = 200
+const DEFAULT_WAIT_MS = 200
 
 /**
  * Checks what a job relies on in a {@link Source}: that it goes on from every position. `createFixture` is called once per test.
@@ -50,19 +51,22 @@ export function runSourceConformanceSuite<Event>(
   runner.describe(`${title} keeps the contract of sources:`, () => {
     testOpen(
       'gives every event of every partition in its order, and tells the end of each once',
-      async (reader, { events }) => {
-        const { read, ended } = await readAll(reader, 1_000)
+      async (reader, { events, waitMs = DEFAULT_WAIT_MS }) => {
+        const { read, ended } = await readAll(reader, 1_000, waitMs)
         assert.deepEqual(read, events)
         assert.deepEqual(ended.toSorted(), Object.keys(events).toSorted())
         assert.deepEqual([...reader.partitions()].toSorted(), Object.keys(events).toSorted())
       },
     )
 
-    testOpen('gives no more events at once than are wanted', async (reader, { events }) => {
-      const { read, most } = await readAll(reader, 2)
-      assert.deepEqual(read, events)
-      assert.ok(most <= 2, `${most} at once`)
-    })
+    testOpen(
+      'gives no more events at once than are wanted',
+      async (reader, { events, waitMs = DEFAULT_WAIT_MS }) => {
+        const { read, most } = await readAll(reader, 2, waitMs)
+        assert.deepEqual(read, events)
+        assert.ok(most <= 2, `${most} at once`)
+      },
+    )
 
     test('goes on from each position, which is JSON and stays valid', async (fixture) => {
       const positions = await positionsOf(fixture)
@@ -70,7 +74,7 @@ export function runSourceConformanceSuite<Event>(
         for (const [place, position] of (positions.get(partition) ?? []).entries()) {
           const start: Positions = { [partition]: JSON.parse(JSON.stringify(position)) }
           const reader = await fixture.source.open({ positions: start })
-          const { read } = await readAll(reader, 1_000)
+          const { read } = await readAll(reader, 1_000, fixture.waitMs ?? DEFAULT_WAIT_MS)
           await reader.close()
           assert.deepEqual(
             read[partition] ?? [],
@@ -83,30 +87,30 @@ export function runSourceConformanceSuite<Event>(
 
     testOpen(
       'gives nothing of a partition that is paused, and loses nothing of it',
-      async (reader, { events }) => {
+      async (reader, { events, waitMs = DEFAULT_WAIT_MS }) => {
         const [first] = reader.partitions()
         const paused = new Set(first === undefined ? [] : [first])
         for (let i = 0; i < 3; i++) {
           const polled = await reader.poll({ maxEvents: 2, waitMs: 1, paused })
           assert.ok(polled.every(({ partition }) => partition !== first))
         }
-        const rest = await reader.poll({ maxEvents: 1_000, waitMs: WAIT_MS, paused: NONE })
+        const rest = await reader.poll({ maxEvents: 1_000, waitMs, paused: NONE })
         const own = rest.find(({ partition }) => partition === first)
         if (own !== undefined)
           assert.deepEqual(own.events, events[own.partition]?.slice(0, own.events.length))
       },
     )
 
-    testOpen('gives nothing after the end', async (reader) => {
-      await readAll(reader, 1_000)
+    testOpen('gives nothing after the end', async (reader, { waitMs = DEFAULT_WAIT_MS }) => {
+      await readAll(reader, 1_000, waitMs)
       const polled = await reader.poll({ maxEvents: 10, waitMs: 1, paused: NONE })
       assert.ok(polled.every(({ events, hasEnded }) => events.length === 0 && hasEnded !== true))
     })
 
-    test('ends a poll that is under way when it is closed', async ({ source }) => {
+    test('ends a poll that is under way when it is closed', async ({ source, waitMs = DEFAULT_WAIT_MS }) => {
       const reader = await source.open({ positions: {} })
       const paused = new Set(reader.partitions())
-      const polling = [reader.poll({ maxEvents: 2, waitMs: WAIT_MS, paused: NONE })]
+      const polling = [reader.poll({ maxEvents: 2, waitMs, paused: NONE })]
       await reader.close()
       await Promise.all(polling)
       assert.deepEqual(
@@ -126,13 +130,14 @@ export function runSourceConformanceSuite<Event>(
 async function readAll<Event>(
   reader: SourceReader<Event>,
   maxEvents: number,
+  waitMs: number,
   onPolled: (polled: PolledEvents<Event>) => void = () => {},
 ): Promise<{ read: { [partition: string]: Event[] }; ended: string[]; most: number }> {
   const read: { [partition: string]: Event[] } = {}
   const ended: string[] = []
   let most = 0
   while (ended.length < reader.partitions().length) {
-    const polled = await reader.poll({ maxEvents, waitMs: WAIT_MS, paused: NONE })
+    const polled = await reader.poll({ maxEvents, waitMs, paused: NONE })
     assert.ok(polled.length > 0, 'a poll told of no partition before the end of all')
     most = Math.max(
       most,
@@ -148,10 +153,13 @@ async function readAll<Event>(
 }
 
 /** The position behind each event; asked for only when everything was read. */
-async function positionsOf<Event>({ source }: SourceFixture<Event>): Promise<Map<string, unknown[]>> {
+async function positionsOf<Event>({
+  source,
+  waitMs = DEFAULT_WAIT_MS,
+}: SourceFixture<Event>): Promise<Map<string, unknown[]>> {
   const reader = await source.open({ positions: {} })
   const polls: PolledEvents<Event>[] = []
-  await readAll(reader, 3, (polled) => polls.push(polled))
+  await readAll(reader, 3, waitMs, (polled) => polls.push(polled))
   await reader.close()
   const positions = new Map<string, unknown[]>()
   for (const { partition, events, positionAfter } of polls) {

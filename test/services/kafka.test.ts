@@ -102,6 +102,7 @@ describe.each(['kafkajs', 'platformatic'])('with %s', (name) => {
     ])
     return {
       source: sourceOf(topic, { endsAtEnd: true }),
+      waitMs: 20_000,
       events: { [`${topic}-0`]: ['a', 'b', 'd', 'e'], [`${topic}-1`]: ['1', '2', '3'] },
       dispose: async () => {},
     }

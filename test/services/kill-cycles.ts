@@ -11,6 +11,8 @@ import { runs } from '../support/long.js'
 import { type CountedEvent, countOf, eventsOf } from './children/counted.js'
 
 const KILLS = runs(50, 4)
+/** A server that was killed may take seconds to come back, and the job as long to find it. */
+const KILL_LIMIT_MS = 60_000
 const EVENTS_PER_KILL = 400
 const SEED = 20_261_127
 /** Cuts after which a process is killed, at most. */
@@ -34,38 +36,42 @@ export function killCycles(name: string, system: KilledSystem): void {
     })
     afterAll(() => rm(folder, { recursive: true, force: true }))
 
-    it(`J3: puts everything out once, whether it, its server or both die (${KILLS} kills)`, async () => {
-      const script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
-      const random = seededRandom(SEED)
-      const cycles = { job: 0, server: 0, both: 0 }
-      const service = system.service()
-      let sent = 0
-      const fill = async () => {
-        await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
-        sent += EVENTS_PER_KILL
-      }
-      await fill()
-      for (let kill = 0; kill < KILLS; kill++) {
-        const victim = (['job', 'server', 'both'] as const)[Math.floor(random() * 3)] ?? 'job'
-        const job = startJob(script, name, service.address, folder)
-        await job.cuts(1 + Math.floor(random() * MOST_CUTS))
-        if (victim !== 'job') await service.kill()
-        if (victim === 'both') job.kill()
-        if (victim !== 'job') await service.start()
+    it(
+      `J3: puts everything out once, whether it, its server or both die (${KILLS} kills)`,
+      async () => {
+        const script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
+        const random = seededRandom(SEED)
+        const cycles = { job: 0, server: 0, both: 0 }
+        const service = system.service()
+        let sent = 0
+        const fill = async () => {
+          await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
+          sent += EVENTS_PER_KILL
+        }
         await fill()
-        // The job whose server has died goes on by itself before it is killed as well.
-        if (victim === 'server') await job.cuts(2)
-        job.kill()
-        await job.ended
-        cycles[victim]++
-      }
-      const last = startJob(script, name, service.address, folder, sent)
-      expect(await last.ended).toBe(0)
-      expect(await system.outputs()).toEqual(countOf(eventsOf(0, sent)))
-      process.stdout.write(
-        `${name}: killed ${JSON.stringify(cycles)}, ${sent} events, nothing lost, nothing twice\n`,
-      )
-    })
+        for (let kill = 0; kill < KILLS; kill++) {
+          const victim = (['job', 'server', 'both'] as const)[Math.floor(random() * 3)] ?? 'job'
+          const job = startJob(script, name, service.address, folder)
+          await job.cuts(1 + Math.floor(random() * MOST_CUTS))
+          if (victim !== 'job') await service.kill()
+          if (victim === 'both') job.kill()
+          if (victim !== 'job') await service.start()
+          await fill()
+          // The job whose server has died goes on by itself before it is killed as well.
+          if (victim === 'server') await job.cuts(2)
+          job.kill()
+          await job.ended
+          cycles[victim]++
+        }
+        const last = startJob(script, name, service.address, folder, sent)
+        expect(await last.ended).toBe(0)
+        expect(await system.outputs()).toEqual(countOf(eventsOf(0, sent)))
+        process.stdout.write(
+          `${name}: killed ${JSON.stringify(cycles)}, ${sent} events, nothing lost, nothing twice\n`,
+        )
+      },
+      KILLS * KILL_LIMIT_MS,
+    )
   })
 }
 
