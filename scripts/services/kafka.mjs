@@ -69,14 +69,15 @@ export const kafka = {
     const classes = ['-cp', `${libraries()}/*`]
     fs.writeFileSync(properties, propertiesOf(port, await freePort(), folder))
     const format = ['format', '--standalone', '-t', CLUSTER_ID, '-c', properties]
-    const formatted = spawnSync('java', [...classes, 'kafka.tools.StorageTool', ...format], {
+    const java = findProgram('java')
+    const formatted = spawnSync(java, [...classes, 'kafka.tools.StorageTool', ...format], {
       encoding: 'utf8',
     })
     if (formatted.status !== 0)
       throw new Error(`Kafka's storage could not be made: ${formatted.error?.message ?? formatted.stderr}`)
     return new Server({
       name: 'kafka',
-      command: 'java',
+      command: java,
       args: ['-Xmx512m', '-XX:TieredStopAtLevel=1', ...classes, 'kafka.Kafka', properties],
       port,
       folder,
