@@ -8,11 +8,14 @@ import {
   checkSchema,
   type DecodedEntry,
   date,
+  decodeSchema,
   defineState,
   describe,
+  EntryDecoder,
   enumeration,
   from,
   index,
+  int32,
   int64,
   json,
   list,
@@ -100,8 +103,26 @@ suite('a checkpoint of typed state', () => {
     await StateStore.open(backend, schema)
     const record = backend.getSync(SCHEMA_KEY) as Uint8Array
     await expect(read(record)).rejects.toMatchObject({ code: 'DESERIALIZATION_FAILED', message: /'total'/ })
-    const unknown = Buffer.from(Buffer.from(record).toString().replace('"uint32"', '"uint31"'))
-    await expect(read(unknown)).rejects.toMatchObject({ code: 'INCOMPATIBLE', message: /uint31/ })
+    const unknownKey = Buffer.from(Buffer.from(record).toString().replace('"key":"utf8"', '"key":"utf7"'))
+    await expect(read(unknownKey)).rejects.toMatchObject({ code: 'INCOMPATIBLE', message: /utf7/ })
+  })
+
+  it('is shown as bytes where only a program knows the codec', async () => {
+    await using backend = new MemoryStateBackend()
+    await StateStore.open(backend, schema)
+    const record = Buffer.from(backend.getSync(SCHEMA_KEY) as Uint8Array).toString()
+    const unknown = decodeSchema(Buffer.from(record.replace('"uint32"', '"uint31"')))
+    const storedKey = Uint8Array.of(0, 0, 0, 1, 97, 0)
+    expect(new EntryDecoder(unknown).decode(storedKey, Uint8Array.of(1, 2))).toEqual({
+      state: 'total',
+      kind: 'value',
+      version: 1,
+      key: 'a',
+      value: Uint8Array.of(1, 2),
+      isUndecoded: true,
+    })
+    const known = new EntryDecoder(unknown, () => int32 as never).decode(storedKey, Uint8Array.of(1, 0, 0, 0))
+    expect(known).toMatchObject({ value: 1 })
   })
 
   it('is described in words', () => {

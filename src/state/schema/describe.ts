@@ -118,8 +118,8 @@ export interface ReadCheckpointOptions {
 
 /**
  * The entries of a checkpoint of typed state, as values, without the program that wrote it: each in the form of the version that
- * wrote it. Entries of the store itself (its record, indices) are left out. `INCOMPATIBLE` where the checkpoint is of no typed
- * store or of a newer version; `DESERIALIZATION_FAILED` where an entry cannot be read.
+ * wrote it, or as bytes where only a program knows the codec. Entries of the store itself (its record, indices) are left out.
+ * `INCOMPATIBLE` where the checkpoint is of no typed store or of a newer version; `DESERIALIZATION_FAILED` where an entry cannot be read.
  *
  * @example for await (const { state, key, value } of readCheckpoint(new CheckpointArchive(storage), id)) console.log(state, key, value)
  */
