@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { bucketFixture, testSettings } from '../../test/support/bucket-fixtures.js'
-import { runs } from '../../test/support/long.js'
+import { leftToLongRuns, runs } from '../../test/support/long.js'
 import { type S3Fault, type S3Request, S3Server } from '../../test/support/s3-server.js'
 import { isStateError } from '../base/errors.js'
 import { BucketCheckpointStorage } from '../bucket/bucket-checkpoint-storage.js'
@@ -47,9 +47,12 @@ function bucket(given = credentials, endpoint = server.endpoint): S3Bucket {
   })
 }
 
-runStorageConformanceSuite({ describe, it }, 'S3CheckpointStorage', async () =>
-  bucketFixture(bucket(), async () => {}),
-)
+// In a quick run the storage is tested over a bucket in memory, and what this one does with requests, one by one, is below.
+describe.skipIf(leftToLongRuns !== undefined)(`by HTTP (${leftToLongRuns ?? 'a long run'})`, () => {
+  runStorageConformanceSuite({ describe, it }, 'S3CheckpointStorage', async () =>
+    bucketFixture(bucket(), async () => {}),
+  )
+})
 
 /** All that a storage does, once: what it comes to is compared. */
 async function session(storage: BucketCheckpointStorage): Promise<readonly unknown[]> {
