@@ -1,12 +1,14 @@
 // What lies at a path: checkpoints, or a store of the LMDB engine.
 
 import { readdir, stat } from 'node:fs/promises'
+import { env } from 'node:process'
 import {
   CheckpointArchive,
   type CheckpointMetadata,
   type CheckpointStorage,
   FileCheckpointStorage,
 } from '../index.js'
+import type { S3CheckpointStorage } from '../s3.js'
 import { UsageError } from './outcome.js'
 
 export interface CheckpointPlace {
@@ -31,9 +33,10 @@ const CHECKPOINT_FILE = /^chk-\d{10}|^\.lease-\d{10}/
 
 /** What lies there. `UsageError` where it is neither. */
 export async function openPlace(path: string): Promise<Place> {
+  if (path.startsWith('s3://')) return await checkpointsAt(path)
   const names = await namesIn(path)
   if (names.includes(STORE_IDENTITY)) return { kind: 'store', path }
-  if (names.some((name) => CHECKPOINT_FILE.test(name))) return checkpointsAt(path)
+  if (names.some((name) => CHECKPOINT_FILE.test(name))) return await checkpointsAt(path)
   throw new UsageError(`${path} holds neither checkpoints nor a store of the LMDB engine`)
 }
 
@@ -44,10 +47,27 @@ export async function openCheckpoints(path: string): Promise<CheckpointPlace> {
   throw new UsageError(`${path} is a store of the LMDB engine; this command reads checkpoints`)
 }
 
-/** A place for checkpoints, which may be new. */
-export function checkpointsAt(path: string): CheckpointPlace {
-  const storage = new FileCheckpointStorage(path)
+/** A place for checkpoints, which may be new: a directory, or `s3://bucket/prefix`. */
+export async function checkpointsAt(path: string): Promise<CheckpointPlace> {
+  const storage = path.startsWith('s3://') ? await bucketAt(path) : new FileCheckpointStorage(path)
   return { kind: 'checkpoints', path, storage, archive: new CheckpointArchive(storage) }
+}
+
+/**
+ * The bucket at an address. Everything else is from the environment, under the names that the AWS command line uses: credentials,
+ * `AWS_REGION`, and `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` for other stores.
+ */
+export async function bucketAt(address: string): Promise<S3CheckpointStorage> {
+  const [, bucket = '', prefix = ''] = /^s3:\/\/([^/]*)\/?(.*)$/.exec(address) ?? []
+  const { AWS_REGION: region, AWS_DEFAULT_REGION: otherRegion = region } = env
+  const { AWS_ENDPOINT_URL: common, AWS_ENDPOINT_URL_S3: endpoint = common } = env
+  const { S3CheckpointStorage } = await import('../s3.js')
+  return new S3CheckpointStorage({
+    bucket,
+    ...(prefix === '' ? {} : { prefix }),
+    ...(otherRegion === undefined ? {} : { region: region ?? otherRegion }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+  })
 }
 
 async function namesIn(path: string): Promise<string[]> {

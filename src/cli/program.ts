@@ -18,8 +18,8 @@ export type Caller = (
   command: (context: CommandContext) => Promise<number>,
 ) => Promise<void>
 
-const PATH = 'directory of checkpoints, or of a store of the LMDB engine'
-const CHECKPOINTS = 'directory of checkpoints'
+const PATH = 'directory of checkpoints or of a store of the LMDB engine, or s3://bucket/prefix'
+const CHECKPOINTS = 'directory of checkpoints, or s3://bucket/prefix'
 
 /** The program; its own messages, and help, go to these streams. */
 export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
@@ -181,6 +181,15 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .description('looks at the file system, permissions, leases, the clock, versions')
     .argument('[path]', PATH)
     .action(action(async () => (await import('./commands/doctor.js')).doctor))
+  program
+    .command('storage')
+    .description('storages for checkpoints')
+    .command('check')
+    .description(
+      'asks an object store whether it keeps the conditions that fencing rests on; writes and removes objects there',
+    )
+    .argument('<address>', 's3://bucket/prefix')
+    .action(action(async () => (await import('./commands/storage-check.js')).storageCheck))
   program
     .command('completion')
     .description('prints a script that completes commands and options')

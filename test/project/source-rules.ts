@@ -66,6 +66,7 @@ const rooms: { readonly [folder: string]: Room } = {
       'index.ts',
       'engine.ts',
       'lmdb.ts',
+      's3.ts',
       'state.ts',
       'window.ts',
       'checkpoint/format/holdfast-version.ts',

@@ -17,7 +17,7 @@ export async function copy(
 ): Promise<number> {
   const { terminal, signal } = context
   const source = await openCheckpoints(from)
-  const target = checkpointsAt(to)
+  const target = await checkpointsAt(to)
   const chosen =
     options.id === undefined
       ? (await source.archive.list({ signal })).reverse()

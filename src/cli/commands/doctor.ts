@@ -68,9 +68,10 @@ async function loads(what: string, load: () => Promise<void>): Promise<Finding> 
 
 async function pathFindings(path: string): Promise<Finding[]> {
   const place = await openPlace(path)
+  const isBucket = path.startsWith('s3://')
   return [
-    ...(await fileSystemFindings(path)),
-    ...(await leaseFindings(path)),
+    ...(isBucket ? [] : await fileSystemFindings(path)),
+    ...(isBucket ? [] : await leaseFindings(path)),
     ...(place.kind === 'store' ? [] : await clockFindings(place)),
   ]
 }

@@ -57,7 +57,7 @@ export async function edit(
     }
     if (options.dryRun === true) return ExitStatus.ok
     const made = await makeSavepoint(
-      options.to === undefined ? place.storage : checkpointsAt(options.to).storage,
+      options.to === undefined ? place.storage : (await checkpointsAt(options.to)).storage,
       {
         backend: manifest.backend,
         clockMs: manifest.clockMs,

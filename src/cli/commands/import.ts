@@ -42,7 +42,7 @@ export async function importEntries(
     }
     const snapshot = backend.snapshotSync()
     const made = await makeSavepoint(
-      checkpointsAt(path).storage,
+      (await checkpointsAt(path)).storage,
       {
         backend: 'import',
         clockMs: snapshot.takenAtMs,

@@ -24,7 +24,7 @@ export async function repair(
   const lost: LostStretch[] = []
   const record = schema === undefined ? undefined : new Uint8Array(Buffer.from(JSON.stringify(schema)))
   const made = await makeSavepoint(
-    checkpointsAt(to).storage,
+    (await checkpointsAt(to)).storage,
     {
       backend,
       clockMs,
