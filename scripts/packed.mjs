@@ -58,9 +58,21 @@ export function installArchive(archive, folder) {
   const installed = readLock(path.join(folder, 'node_modules/.package-lock.json'))
   return Object.entries(installed)
     .filter(([place]) => place !== 'node_modules/holdfast')
-    .filter(([place, { integrity }]) => locked[place]?.integrity !== integrity)
-    .map(([place, { version }]) => `${place} ${version}, locked is ${locked[place]?.version ?? 'none'}`)
+    .map(([place, each]) => ({ ...each, ofThatName: versionsOf(nameAt(place), locked), place }))
+    .filter(({ integrity, ofThatName }) => !ofThatName.some((each) => each.integrity === integrity))
+    .map(({ place, version, ofThatName }) => {
+      const known = ofThatName.map((each) => each.version).join(', ')
+      return `${place} ${version}, locked is ${known === '' ? 'none' : known}`
+    })
 }
+
+const nameAt = (place) => place.slice(place.lastIndexOf('node_modules/') + 'node_modules/'.length)
+
+/** Wherever in the tree: which of several versions is at its top depends on what else is installed. */
+const versionsOf = (name, locked) =>
+  Object.entries(locked)
+    .filter(([place]) => nameAt(place) === name)
+    .map(([, each]) => each)
 
 function readLock(file) {
   return JSON.parse(fs.readFileSync(file, 'utf8')).packages
