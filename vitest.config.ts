@@ -23,6 +23,7 @@ const project = [
   'test/declarations.test.ts',
   'test/engine-package.test.ts',
   'test/project/**/*.test.ts',
+  'test/state-allocation.test.ts',
   'test/surroundings/**/*.test.ts',
 ]
 

@@ -141,16 +141,22 @@ describe('the example job', () => {
     expect((await readdir(directory)).filter((name) => name.startsWith('holdfast-token-usage'))).toEqual([])
   })
 
-  it('comes back from its own store on the engine that persists, without any checkpoint', async () => {
-    const found = await report(...KILLED, '--kills', `${STORE_KILLS}`, '--backend', 'lmdb')
-    expect(found).toMatchObject({ equal: true, differences: [], events: EVENTS, killsPlanned: STORE_KILLS })
-    expect(found.kills).toHaveLength(STORE_KILLS)
-    for (const { restored } of found.kills) {
-      expect(restored?.checkpointId).toBe('what the store had flushed')
-      expect(restored?.events).toBeGreaterThan(0)
-    }
-    expect(found.killed.digest).toBe((await inMemory()).killed.digest)
-  })
+  it.skipIf(leftToLongRuns !== undefined)(
+    titled(
+      'comes back from its own store on the engine that persists, without any checkpoint',
+      leftToLongRuns,
+    ),
+    async () => {
+      const found = await report(...KILLED, '--kills', `${STORE_KILLS}`, '--backend', 'lmdb')
+      expect(found).toMatchObject({ equal: true, differences: [], events: EVENTS, killsPlanned: STORE_KILLS })
+      expect(found.kills).toHaveLength(STORE_KILLS)
+      for (const { restored } of found.kills) {
+        expect(restored?.checkpointId).toBe('what the store had flushed')
+        expect(restored?.events).toBeGreaterThan(0)
+      }
+      expect(found.killed.digest).toBe((await inMemory()).killed.digest)
+    },
+  )
 
   // A quick run does so in the test of what is shown: each such report is four processes.
   it.skipIf(leftToLongRuns !== undefined)(
@@ -196,30 +202,36 @@ describe('the example job', () => {
     },
   )
 
-  it('shows both runs of a CSV file, the kill, the restore in the middle, a table and the comparison', async () => {
-    const path = await input('shown.csv', trace(CSV_EVENTS, true))
-    const { status, stdout, stderr } = await run(MAIN, [
-      '--input',
-      path,
-      ...columns,
-      '--disorder',
-      '0',
-      '--pace',
-      PACE,
-      '--seed-kill',
-      '3',
-      '--checkpoint-every',
-      '30',
-    ])
-    expect(status).toBe(0)
-    expect(stderr).toMatch(/restored chk-\d{10}: as of request [\d,]+/)
-    expect(stderr).toMatch(/killed with SIGKILL: it had reported [\d,]+ requests/)
-    expect(stdout).toMatch(/^2023-11-1\d \d\d:\d\d plain /m)
-    expect(stdout).toMatch(
-      /1\. at request [\d,]+ or a little later;\n +restored chk-\d{10} .*, [\d,]+ requests replayed/,
-    )
-    expect(stdout).toContain('EQUAL: the kill left no trace')
-  })
+  it.skipIf(leftToLongRuns !== undefined)(
+    titled(
+      'shows both runs of a CSV file, the kill, the restore in the middle, a table and the comparison',
+      leftToLongRuns,
+    ),
+    async () => {
+      const path = await input('shown.csv', trace(CSV_EVENTS, true))
+      const { status, stdout, stderr } = await run(MAIN, [
+        '--input',
+        path,
+        ...columns,
+        '--disorder',
+        '0',
+        '--pace',
+        PACE,
+        '--seed-kill',
+        '3',
+        '--checkpoint-every',
+        '30',
+      ])
+      expect(status).toBe(0)
+      expect(stderr).toMatch(/restored chk-\d{10}: as of request [\d,]+/)
+      expect(stderr).toMatch(/killed with SIGKILL: it had reported [\d,]+ requests/)
+      expect(stdout).toMatch(/^2023-11-1\d \d\d:\d\d plain /m)
+      expect(stdout).toMatch(
+        /1\. at request [\d,]+ or a little later;\n +restored chk-\d{10} .*, [\d,]+ requests replayed/,
+      )
+      expect(stdout).toContain('EQUAL: the kill left no trace')
+    },
+  )
 
   it.skipIf(leftToLongRuns !== undefined)(
     titled('keeps the checkpoints where it is told to, and does not go on with old ones', leftToLongRuns),

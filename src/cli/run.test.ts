@@ -262,9 +262,11 @@ describe('holdfast on the command line', () => {
   })
 
   it('exports and imports: the same entries with the same ends of life', async () => {
-    expect((await holdfast('export', at('plain'), at('raw.ndjson'), '--raw')).status).toBe(0)
-    const shuffled = readFileSync(at('raw.ndjson'), 'utf8').trimEnd().split('\n').reverse().join('\n')
-    writeFileSync(at('reversed.ndjson'), shuffled)
+    expect(
+      (await holdfast('export', at('plain'), at('raw.ndjson'), '--raw', '--prefix', 'user:00')).status,
+    ).toBe(0)
+    const reversed = readFileSync(at('raw.ndjson'), 'utf8').trimEnd().split('\n').reverse()
+    writeFileSync(at('reversed.ndjson'), reversed.join('\n'))
     expect(
       (await holdfast('import', at('reversed.ndjson'), at('imported'), '--source', '{"offset":9}')).status,
     ).toBe(0)

@@ -15,7 +15,7 @@ import { type CompiledSources, compileSources } from '../faults/compile-sources.
 import { modelRuns } from '../support/long.js'
 import { onRandomRuns } from '../support/random-runs.js'
 
-const RUNS = modelRuns(20, 4)
+const RUNS = modelRuns(20, 2)
 
 const key = fc.constantFrom('', 'a', 'b', 'c', 'k'.repeat(300))
 const change = fc.record({
