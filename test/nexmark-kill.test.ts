@@ -33,7 +33,7 @@ interface Killed {
   readonly reads?: number
   readonly expected: () => readonly object[]
   /** Killed in quick runs, too, on this engine. */
-  readonly quickOn?: 'memory' | 'lmdb'
+  readonly quickOn?: 'memory'
 }
 
 const bids = nexmarkEvents(minutes, ['bid'])
@@ -52,7 +52,6 @@ const killed: readonly Killed[] = [
     what: 'timers',
     settings: minutes,
     expected: () => batch.expected9(auctions, bids),
-    quickOn: 'lmdb',
   },
   { query: 11, what: 'sessions', settings: minutes, expected: () => batch.expected11(bids) },
   {

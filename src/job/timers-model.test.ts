@@ -131,7 +131,7 @@ describe('timers', () => {
         model.advance(Infinity)
         expect(test.outputs).toEqual(model.outputs)
       }),
-      { runs: modelRuns(2_000, 40) },
+      { runs: modelRuns(2_000, 20) },
     )
   })
 })

@@ -32,13 +32,13 @@ describe('LmdbStateBackend', () => {
       sweep,
       openCopy,
       ownKinds: lmdbKinds(stores),
-      runs: modelRuns(100, 3),
+      runs: modelRuns(100, 2),
     })
     await expect(run).resolves.toBeUndefined()
   }, 600_000)
 
   it('does so too with compression, and where most is in the write buffer', async () => {
-    const runs = modelRuns(50, 2)
+    const runs = modelRuns(50, 1)
     const run = runCommands(openWith(40, 'lz4'), { sweep, ownKinds: lmdbKinds(stores), runs })
     await expect(run).resolves.toBeUndefined()
   }, 600_000)

@@ -19,7 +19,7 @@ describe('MemoryStateBackend', () => {
     const run = runCommands(open, {
       openCopy,
       sweep,
-      runs: modelRuns(1_000, 60),
+      runs: modelRuns(1_000, 30),
     })
     await expect(run).resolves.toBeUndefined()
   }, 300_000)
