@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { reasonOf } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
+import { bodyOf } from '../bucket/body.js'
 import {
   type Bucket,
   BucketFailure,
@@ -109,7 +110,7 @@ export class AzureBucket implements Bucket {
     const options = { ...call(signal), ...conditions }
     const read = async () => {
       const answer = await this.#blob(key).download(range?.offset, range?.length, options)
-      const bytes = await bodyOf(answer.readableStreamBody, maxBytes)
+      const bytes = await bodyOf(answer.readableStreamBody as AsyncIterable<Uint8Array> | undefined, maxBytes)
       return { bytes, tag: tagOf(answer.etag) }
     }
     const found = await told(read(), ['304', '404', '416'])
@@ -204,19 +205,6 @@ function call(signal: AbortSignal | undefined): AzureCall {
 function tagOf(etag: string | undefined): string {
   if (etag === undefined || etag === '') throw new BucketFailure('NoETag', 'the answer has no ETag', 200)
   return etag
-}
-
-async function bodyOf(body: AsyncIterable<unknown> | undefined, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of body ?? []) {
-    const bytes = chunk as Uint8Array
-    length += bytes.length
-    if (length > maxBytes)
-      throw new BucketFailure('TooLarge', `an answer is larger than ${maxBytes} bytes`, 200)
-    chunks.push(bytes)
-  }
-  return new Uint8Array(Buffer.concat(chunks))
 }
 
 /** The answer; or the status or code of a refusal that is `expected`. A failure keeps neither the client's error nor its request. */

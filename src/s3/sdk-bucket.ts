@@ -1,4 +1,5 @@
 import { isErrorLike } from '../base/shapes.js'
+import { bodyOf } from '../bucket/body.js'
 import {
   type Bucket,
   BucketFailure,
@@ -125,7 +126,10 @@ export class SdkBucket implements Bucket {
     }
     const read = async () => {
       const answer = await this.#client.getObject(input, call(signal))
-      return { bytes: await bodyOf(answer.Body, maxBytes), tag: tagOf(answer) }
+      return {
+        bytes: await bodyOf(answer.Body as AsyncIterable<Uint8Array> | undefined, maxBytes),
+        tag: tagOf(answer),
+      }
     }
     const found = await told(read(), [304, 404, 416])
     if (found === 304) return 'unchanged'
@@ -229,18 +233,6 @@ function call(signal: AbortSignal | undefined): CallOptions {
 function tagOf({ ETag }: { ETag?: string | undefined }): string {
   if (ETag === undefined || ETag === '') throw new BucketFailure('NoETag', 'the answer has no ETag', 200)
   return ETag
-}
-
-async function bodyOf(body: unknown, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
-    length += chunk.length
-    if (length > maxBytes)
-      throw new BucketFailure('TooLarge', `an answer is larger than ${maxBytes} bytes`, 200)
-    chunks.push(chunk)
-  }
-  return new Uint8Array(Buffer.concat(chunks))
 }
 
 /** The answer, or the status of a refusal that is `expected`. A failure keeps neither the client's error nor its request. */

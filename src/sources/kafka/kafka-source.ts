@@ -17,7 +17,6 @@ import {
   rules,
   violationsOf,
 } from '../../base/options.js'
-import { isErrorLike } from '../../base/shapes.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -27,6 +26,7 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { decodeEach } from '../shared/decode-each.js'
 import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
 import { mayPass } from './broker-errors.js'
 import type {
@@ -281,7 +281,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     if (!isNews) return undefined
     partition.told = behind
     partition.hasEnded = hasEnded
-    const { events, failures } = this.#decoded(messages)
+    const { events, failures } = decodeEach(messages, this.#options.decode)
     return {
       partition: id,
       events,
@@ -290,20 +290,6 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       ...(failures.size > 0 && { failures }),
       ...(hasEnded && { hasEnded }),
     }
-  }
-
-  #decoded(messages: readonly KafkaMessage[]): { events: Event[]; failures: Map<number, Error> } {
-    const { decode } = this.#options
-    const failures = new Map<number, Error>()
-    const events = messages.map((message, place) => {
-      try {
-        return decode(message)
-      } catch (error) {
-        failures.set(place, isErrorLike(error) ? error : new Error(String(error)))
-        return undefined as Event
-      }
-    })
-    return { events, failures }
   }
 
   #position(offset: number): Position {

@@ -15,6 +15,7 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { decodeEach } from '../shared/decode-each.js'
 import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
 import { mayPass, type NatsClient, type NatsMessage, type NatsMessages, natsClient } from './nats-client.js'
 
@@ -242,15 +243,7 @@ class StreamReader<Event> implements SourceReader<Event> {
 
   #decoded(messages: readonly NatsMessage[]): PolledEvents<Event> {
     const { stream, decode = (message: NatsMessage) => JSON.parse(message.string()) as Event } = this.#options
-    const failures = new Map<number, Error>()
-    const events = messages.map((message, place) => {
-      try {
-        return decode(message)
-      } catch (error) {
-        failures.set(place, isErrorLike(error) ? error : new Error(String(error)))
-        return undefined as Event
-      }
-    })
+    const { events, failures } = decodeEach(messages, decode)
     const sequences = messages.map(({ seq }) => seq)
     this.#given = sequences.at(-1) ?? this.#given
     this.#hasEnded = this.#isAtEnd && this.#given >= this.#received

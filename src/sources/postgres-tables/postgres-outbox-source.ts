@@ -8,7 +8,6 @@
 import { pauseUnless } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
-import { isErrorLike } from '../../base/shapes.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -17,6 +16,7 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { decodeEach } from '../shared/decode-each.js'
 import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
 import {
   mayPass,
@@ -253,16 +253,11 @@ class OutboxReader<Event> implements SourceReader<Event> {
 
   #decoded(rows: readonly OutboxRow[]): PolledEvents<Event> {
     const { table, decode = (row: OutboxRow) => row['payload'] as Event } = this.#options
-    const failures = new Map<number, Error>()
     const positions = rows.map((row) => positionOf(row))
-    const events = rows.map(({ holdfast_transaction: _transaction, holdfast_id: _id, ...row }, place) => {
-      try {
-        return decode(row)
-      } catch (error) {
-        failures.set(place, isErrorLike(error) ? error : new Error(String(error)))
-        return undefined as Event
-      }
-    })
+    const { events, failures } = decodeEach(
+      rows,
+      ({ holdfast_transaction: _transaction, holdfast_id: _id, ...row }) => decode(row),
+    )
     this.#last = positions.at(-1) ?? this.#last
     const end = this.#end
     this.#hasEnded = end !== undefined && (rows.length === 0 || !isBefore(this.#last, end))

@@ -15,6 +15,7 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { decodeEach } from '../shared/decode-each.js'
 import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
 import {
   commandsOf,
@@ -253,15 +254,7 @@ class StreamsReader<Event> implements SourceReader<Event> {
 
   #decoded(partition: string, stream: OpenStream, entries: readonly StreamEntry[]): PolledEvents<Event> {
     const { decode = jsonOf<Event> } = this.#options
-    const failures = new Map<number, Error>()
-    const events = entries.map((entry, place) => {
-      try {
-        return decode(entry)
-      } catch (error) {
-        failures.set(place, isErrorLike(error) ? error : new Error(String(error)))
-        return undefined as Event
-      }
-    })
+    const { events, failures } = decodeEach(entries, decode)
     const ids = entries.map(({ id }) => id)
     stream.lastId = ids.at(-1) ?? stream.lastId
     const { endId, lastId } = stream
