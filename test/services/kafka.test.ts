@@ -166,7 +166,7 @@ describe.each(['kafkajs', 'platformatic'])('with %s', (name) => {
     return {
       sink: sinkOf(topic),
       output: (n) => ({ n }),
-      read: async () => (await committedIn(topic)).map((value) => JSON.parse(value) as unknown),
+      read: async () => (await atRest(topic)).map((value) => JSON.parse(value) as unknown),
       committedAfterOlderCut: 'kept' as const,
       dispose: async () => {},
     }
@@ -178,6 +178,20 @@ async function settled(transactionalId: string): Promise<void> {
   const { transactions } = clients['kafkajs'] as KafkaClient
   if (typeof transactions === 'string') throw new Error(transactions)
   await (await transactions.open(transactionalId)).close()
+}
+
+/**
+ * What readers see once that has not changed for half a second: a commit is answered a moment before. (`settled` would fence a writer
+ * that goes on.)
+ */
+async function atRest(topic: string): Promise<string[]> {
+  let found = await committedIn(topic)
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    const later = await committedIn(topic)
+    if (later.length === found.length) return later
+    found = later
+  }
 }
 
 /** What a reader of committed messages sees of partition 0. */
