@@ -8,6 +8,8 @@ export class FakeNats {
   failures = 0
   /** How many there were. */
   consumers = 0
+  /** Each ends at once. */
+  endsConsumers = false
   #messages: { readonly seq: number; readonly text: string }[] = []
   #last = 0
   #first = 1
@@ -78,7 +80,7 @@ export class FakeNats {
     const generation = this.#generation
     let wake = () => {}
     const next = () => this.#messages.find(({ seq }) => seq >= from)
-    const isOver = () => !isOpen || generation !== this.#generation
+    const isOver = () => this.endsConsumers || !isOpen || generation !== this.#generation
     const wait = () =>
       new Promise<void>((resolve) => {
         wake = resolve

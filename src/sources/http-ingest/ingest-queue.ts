@@ -5,7 +5,6 @@
 // (3) Who waits for a checkpoint is told when one has the event, or that none will: never anything in between.
 
 import type { Clock } from '../../base/clock.js'
-import { pauseUnless } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import type {
   OpenSourceOptions,
@@ -15,6 +14,8 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { Arrival } from '../shared/arrival.js'
+import { restoreFailed } from '../shared/restore-failed.js'
 
 interface WaitingRequest {
   /** How many events must be in a checkpoint. */
@@ -66,8 +67,7 @@ export class IngestQueue<Event> {
     }
     const position = Object.hasOwn(positions, name) ? positions[name] : 0
     if (!Number.isSafeInteger(position) || (position as number) < 0) {
-      const reason = `${name}: ${JSON.stringify(position)} is no count of events`
-      throw new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+      throw restoreFailed(`${name}: ${JSON.stringify(position)} is no count of events`)
     }
     const reader = new QueueReader<Event>(name, position as number, () => {
       this.#reader = undefined
@@ -87,7 +87,7 @@ class QueueReader<Event> implements SourceReader<Event> {
   #durable: number
   readonly #waiting = new Set<WaitingRequest>()
   readonly #closing = new AbortController()
-  #wake: () => void = () => {}
+  readonly #arrival = new Arrival(this.#closing.signal)
 
   constructor(name: string, count: number, onClose: () => void) {
     this.#name = name
@@ -103,7 +103,7 @@ class QueueReader<Event> implements SourceReader<Event> {
   push(events: readonly Event[]): number {
     for (const event of events) this.#events.push(event)
     this.#count += events.length
-    this.#wake()
+    this.#arrival.tell()
     return this.#count
   }
 
@@ -128,10 +128,10 @@ class QueueReader<Event> implements SourceReader<Event> {
 
   async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     if (paused.has(this.#name)) {
-      await this.#pause(waitMs, signal)
+      await this.#arrival.wait(waitMs, signal)
       return []
     }
-    if (this.#events.length === 0) await this.#pause(waitMs, signal)
+    if (this.#events.length === 0) await this.#arrival.wait(waitMs, signal)
     if (this.#closing.signal.aborted) return []
     const first = this.#count - this.#events.length
     const events = this.#events.splice(0, maxEvents)
@@ -150,13 +150,5 @@ class QueueReader<Event> implements SourceReader<Event> {
     this.#onClose()
     this.#events = []
     for (const { settle } of this.#waiting) settle(false)
-  }
-
-  async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const woken = new AbortController()
-    this.#wake = () => woken.abort()
-    const signals = [this.#closing.signal, woken.signal, ...(signal === undefined ? [] : [signal])]
-    await pauseUnless(AbortSignal.any(signals), ms)
-    this.#wake = () => {}
   }
 }

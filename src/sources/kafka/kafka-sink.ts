@@ -25,7 +25,7 @@ import {
   type NotedEpoch,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import { isFenced, mayPass } from './broker-errors.js'
 import type {
   KafkaClient,
@@ -34,7 +34,7 @@ import type {
   KafkaTransactionalProducer,
   KafkaTransactions,
 } from './kafka-client.js'
-import { nonEmptyText, outageOf } from './kafka-source.js'
+import { nonEmptyText } from './kafka-source.js'
 
 const DEFAULT_ID_HEADER = 'holdfast-id'
 /** So many messages go in one call of the client. */

@@ -27,7 +27,8 @@ import type {
   SourceReader,
 } from '../../job/source/source.js'
 import { decodeEach } from '../shared/decode-each.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
+import { restoreFailed } from '../shared/restore-failed.js'
 import { mayPass } from './broker-errors.js'
 import type {
   KafkaClient,
@@ -392,14 +393,6 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   }
 }
 
-/** Those that are given: what is `undefined` is not. */
-export function outageOf({ reconnectForMs, answerWithinMs }: OutageOptions): OutageOptions {
-  return {
-    ...(reconnectForMs !== undefined && { reconnectForMs }),
-    ...(answerWithinMs !== undefined && { answerWithinMs }),
-  }
-}
-
 const idOf = (topic: string, partition: number): string => `${topic}-${partition}`
 
 function noEvent(): never {
@@ -471,5 +464,5 @@ function offsetOf(
 
 function lost(id: string, position: Position | undefined, available: string): StateError<'RESTORE_FAILED'> {
   const reason = `partition ${id}: ${JSON.stringify(position)} is wanted, and ${available}`
-  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+  return restoreFailed(reason)
 }

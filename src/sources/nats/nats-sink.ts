@@ -4,7 +4,7 @@ import { invalidArgument, rejectViolations, rules, violationsOf } from '../../ba
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import { OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import { mayPass, type NatsClient, natsClient } from './nats-client.js'
 
 /** Messages that are on their way at the same time. */
@@ -43,7 +43,7 @@ export function natsSink<Output>(options: NatsSinkOptions<Output>): Sink<Output>
   const given = (options ?? {}) as Partial<NatsSinkOptions<Output>>
   for (const name of ['client', 'subject'] as const)
     if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
-  const { client, subject, maxOutputs = DEFAULT_MAX_OUTPUTS, reconnectForMs, answerWithinMs } = options
+  const { client, subject, maxOutputs = DEFAULT_MAX_OUTPUTS } = options
   const payload = options.payload ?? ((output: Output) => JSON.stringify(output))
   const name = typeof subject === 'string' ? `NATS subject ${subject}` : 'NATS subjects'
   const publish = async ({ id, output }: IdentifiedOutput<Output>) => {
@@ -57,8 +57,7 @@ export function natsSink<Output>(options: NatsSinkOptions<Output>): Sink<Output>
       const outage = new Outage({
         storage: name,
         passes: mayPass,
-        ...(reconnectForMs !== undefined && { reconnectForMs }),
-        ...(answerWithinMs !== undefined && { answerWithinMs }),
+        ...outageOf(options),
       })
       const writer = new OutboxWriter<Output>(request, {
         maxOutputs,

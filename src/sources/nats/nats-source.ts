@@ -4,10 +4,7 @@
 // (2) An ordered consumer begins behind it; where that ends for whatever reason, another one begins behind what has come.
 // (3) Messages that were removed before they were read are told of (J6), where no filter hides them.
 
-import { pauseUnless } from '../../base/clock.js'
-import { StateError } from '../../base/errors.js'
 import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
-import { isErrorLike } from '../../base/shapes.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -15,12 +12,16 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { Arrival } from '../shared/arrival.js'
 import { decodeEach } from '../shared/decode-each.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
+import { restoreFailed } from '../shared/restore-failed.js'
 import { mayPass, type NatsClient, type NatsMessage, type NatsMessages, natsClient } from './nats-client.js'
 
 /** Messages that are asked for before they are wanted, and as many that wait here. */
 const READ_AHEAD = 1_000
+/** A consumer that ends after so long was well until then. */
+const LIVED_MS = 5_000
 
 export interface NatsSourceOptions<Event> extends OutageOptions {
   /** `jetstream(connection)` of `@nats-io/jetstream`. Let the connection reconnect for ever: `maxReconnectAttempts: -1`. */
@@ -72,7 +73,10 @@ export function natsSource<Event>(options: NatsSourceOptions<Event>): Source<Eve
 class StreamReader<Event> implements SourceReader<Event> {
   readonly #options: NatsSourceOptions<Event>
   readonly #outage: Outage
+  /** Of consumers, which fail after they were begun. */
+  readonly #consuming: Outage
   readonly #closing = new AbortController()
+  readonly #arrival = new Arrival(this.#closing.signal)
   readonly #waiting: NatsMessage[] = []
   /** The last sequence that was given out, and that has come. */
   #given: number
@@ -84,7 +88,6 @@ class StreamReader<Event> implements SourceReader<Event> {
   #isAtEnd = false
   #messages: NatsMessages | undefined
   #failure: unknown
-  #wake: () => void = () => {}
   #makeRoom: () => void = () => {}
   /** What takes messages, until the source is closed. */
   #pump: Promise<void> = Promise.resolve()
@@ -93,13 +96,10 @@ class StreamReader<Event> implements SourceReader<Event> {
     this.#options = options
     this.#given = position
     this.#received = position
-    const { stream, reconnectForMs, answerWithinMs } = options
-    this.#outage = new Outage({
-      storage: `NATS stream ${stream}`,
-      passes: mayPass,
-      ...(reconnectForMs !== undefined && { reconnectForMs }),
-      ...(answerWithinMs !== undefined && { answerWithinMs }),
-    })
+    const { stream } = options
+    const settings = { ...outageOf(options), storage: `NATS stream ${stream}`, passes: mayPass }
+    this.#outage = new Outage(settings)
+    this.#consuming = new Outage(settings)
   }
 
   static async open<Event>(
@@ -131,7 +131,8 @@ class StreamReader<Event> implements SourceReader<Event> {
   async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     const { stream } = this.#options
     if (this.#hasEnded || this.#closing.signal.aborted) return []
-    if (paused.has(stream) || (this.#waiting.length === 0 && !this.#isOver)) await this.#pause(waitMs, signal)
+    if (paused.has(stream) || (this.#waiting.length === 0 && !this.#isOver))
+      await this.#arrival.wait(waitMs, signal)
     if (this.#closing.signal.aborted || paused.has(stream)) return []
     if (this.#failure !== undefined && this.#waiting.length === 0) throw this.#failure
     const messages = this.#waiting.splice(0, maxEvents)
@@ -142,6 +143,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   async close(): Promise<void> {
     this.#closing.abort()
     this.#outage.close()
+    this.#consuming.close()
     this.#makeRoom()
     this.#waiting.length = 0
     await this.#messages?.close().catch(() => {})
@@ -177,13 +179,16 @@ class StreamReader<Event> implements SourceReader<Event> {
       while (!this.#closing.signal.aborted && !this.#isAtEnd) {
         await this.#outage.untilAnswered('consume', () => this.#begin())
         if (this.#messages === undefined) continue
-        await this.#takeAll(this.#messages)
+        const beganAtMs = performance.now()
+        const failure = await this.#takeAll(this.#messages)
         this.#messages = undefined
+        if (performance.now() - beganAtMs >= LIVED_MS) this.#consuming.passed()
+        if (failure !== undefined) await this.#consuming.failed('consume', failure)
       }
     } catch (error) {
       this.#failure = error
     }
-    this.#wake()
+    this.#arrival.tell()
   }
 
   async #begin(): Promise<void> {
@@ -203,26 +208,29 @@ class StreamReader<Event> implements SourceReader<Event> {
     if (this.#closing.signal.aborted) await this.#messages.close()
   }
 
-  async #takeAll(messages: NatsMessages): Promise<void> {
+  /** Why it takes no more; `undefined` where the source has come to its end. */
+  async #takeAll(messages: NatsMessages): Promise<unknown> {
+    let failure: unknown = new Error('the consumer has ended')
     try {
       for await (const message of messages) {
         // What a consumer before this one has given.
         if (message.seq <= this.#received) continue
         await this.#checkGap(message.seq)
         this.#received = message.seq
+        this.#consuming.passed()
         this.#waiting.push(message)
         const end = this.#end
         if (end !== undefined && (message.seq >= end || message.info.pending === 0)) this.#isAtEnd = true
-        this.#wake()
+        this.#arrival.tell()
         if (this.#isAtEnd) break
         await this.#room()
         if (this.#closing.signal.aborted) break
       }
     } catch (error) {
-      if (isErrorLike(error) && error.name === 'StateError') throw error
-      // A consumer that ends is followed by another one, which tells what is wrong.
+      failure = error
     }
     await messages.close().catch(() => {})
+    return this.#isAtEnd || this.#closing.signal.aborted ? undefined : failure
   }
 
   /** Without a filter, a message that is missing was deleted by itself, or removed with all before it. */
@@ -255,16 +263,4 @@ class StreamReader<Event> implements SourceReader<Event> {
       ...(this.#hasEnded && { hasEnded: true }),
     }
   }
-
-  async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const woken = new AbortController()
-    this.#wake = () => woken.abort()
-    const signals = [this.#closing.signal, woken.signal, ...(signal === undefined ? [] : [signal])]
-    await pauseUnless(AbortSignal.any(signals), ms)
-    this.#wake = () => {}
-  }
-}
-
-function restoreFailed(reason: string): StateError<'RESTORE_FAILED'> {
-  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
 }

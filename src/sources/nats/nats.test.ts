@@ -51,6 +51,17 @@ describe('a source of JetStream', () => {
     await reader.close()
   })
 
+  it('ends with STORAGE_ERROR where one consumer after the other ends and gives nothing', async () => {
+    const nats = new FakeNats()
+    nats.add('a')
+    nats.endsConsumers = true
+    const reader = await open(nats, { reconnectForMs: 100 })
+    await expect(reader.poll(request)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    // Each waits longer than the one before.
+    expect(nats.consumers).toBeLessThan(8)
+    await reader.close()
+  })
+
   it('J6: says which message is gone, at opening and behind a gap', async () => {
     const nats = new FakeNats()
     nats.add('a', 'b', 'c')

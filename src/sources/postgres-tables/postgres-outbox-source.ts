@@ -5,7 +5,6 @@
 //     passed over, as it would be by the ids of rows alone.
 // (3) Each read begins with the last row that counts: where it is gone, others behind it may be gone as well (J6).
 
-import { pauseUnless } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type {
@@ -16,8 +15,10 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { Arrival } from '../shared/arrival.js'
 import { decodeEach } from '../shared/decode-each.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
+import { restoreFailed } from '../shared/restore-failed.js'
 import {
   mayPass,
   type PooledPostgresClient,
@@ -103,23 +104,21 @@ class OutboxReader<Event> implements SourceReader<Event> {
   readonly #outage: Outage
   readonly #sql: ReturnType<typeof statementsOf>
   readonly #closing = new AbortController()
+  readonly #arrival = new Arrival(this.#closing.signal)
   /** Behind the last row that was given out. */
   #last: RowPosition = BEGINNING
   #end: RowPosition | undefined
   #hasEnded = false
   #listener: PooledPostgresClient | undefined
-  /** Ends the wait for rows. */
-  #wake: () => void = () => {}
 
   private constructor(options: PostgresOutboxSourceOptions<Event>) {
     this.#options = options
-    const { table, reconnectForMs, answerWithinMs } = options
+    const { table } = options
     this.#sql = statementsOf(options)
     this.#outage = new Outage({
       storage: `PostgreSQL table ${table}`,
       passes: mayPass,
-      ...(reconnectForMs !== undefined && { reconnectForMs }),
-      ...(answerWithinMs !== undefined && { answerWithinMs }),
+      ...outageOf(options),
     })
   }
 
@@ -158,7 +157,7 @@ class OutboxReader<Event> implements SourceReader<Event> {
       }
       const leftMs = deadline - performance.now()
       if (leftMs <= 0 || this.#closing.signal.aborted || signal?.aborted === true) return []
-      await this.#pause(Math.min(leftMs, pollEveryMs), signal)
+      await this.#arrival.wait(Math.min(leftMs, pollEveryMs), signal)
     }
   }
 
@@ -236,11 +235,11 @@ class OutboxReader<Event> implements SourceReader<Event> {
       if (this.#listener !== client) return
       this.#listener = undefined
       client.release(true)
-      this.#wake()
+      this.#arrival.tell()
     }
     client.on('error', letGo)
     client.on('end', letGo)
-    client.on('notification', () => this.#wake())
+    client.on('notification', () => this.#arrival.tell())
     this.#listener = client
     try {
       await client.query(`LISTEN ${quoted(channel)}`)
@@ -268,14 +267,6 @@ class OutboxReader<Event> implements SourceReader<Event> {
       ...(failures.size > 0 && { failures }),
       ...(this.#hasEnded && { hasEnded: true }),
     }
-  }
-
-  async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const woken = new AbortController()
-    this.#wake = () => woken.abort()
-    const signals = [this.#closing.signal, woken.signal, ...(signal === undefined ? [] : [signal])]
-    await pauseUnless(AbortSignal.any(signals), ms)
-    this.#wake = () => {}
   }
 }
 
@@ -321,7 +312,3 @@ function isBefore(left: RowPosition, right: RowPosition): boolean {
 }
 
 const textOf = ({ transaction, id }: RowPosition): string => `row ${id} of transaction ${transaction}`
-
-function restoreFailed(reason: string): StateError<'RESTORE_FAILED'> {
-  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
-}

@@ -16,7 +16,7 @@ import {
   type NotedEpoch,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import {
   mayPass,
   type PostgresClient,
@@ -93,15 +93,14 @@ class TableLedger<Output> implements Ledger<Output> {
   readonly #table: string
 
   constructor(options: PostgresSinkOptions<Output>) {
-    const { name, table = DEFAULT_TABLE, reconnectForMs, answerWithinMs } = options
+    const { name, table = DEFAULT_TABLE } = options
     this.place = `PostgreSQL sink ${name}`
     this.#options = options
     this.#table = quoted(table)
     this.#outage = new Outage({
       storage: this.place,
       passes: mayPass,
-      ...(reconnectForMs !== undefined && { reconnectForMs }),
-      ...(answerWithinMs !== undefined && { answerWithinMs }),
+      ...outageOf(options),
     })
   }
 

@@ -5,7 +5,7 @@ import { invalidArgument, rejectViolations, rules, violationsOf } from '../../ba
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import { OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import { mayPass, type PostgresPool, postgresPool, quoted, sqlName, statement } from './postgres-client.js'
 
 /** A statement takes at most 65,535 values. */
@@ -48,7 +48,7 @@ export function postgresUpsertSink<Output>(options: PostgresUpsertSinkOptions<Ou
   const given = (options ?? {}) as Partial<PostgresUpsertSinkOptions<Output>>
   for (const name of ['pool', 'table', 'key', 'row'] as const)
     if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
-  const { pool, table, row, maxOutputs = DEFAULT_MAX_OUTPUTS, reconnectForMs, answerWithinMs } = options
+  const { pool, table, row, maxOutputs = DEFAULT_MAX_OUTPUTS } = options
   return Object.freeze({
     name: `PostgreSQL table ${table}`,
     guarantee: 'idempotent' as const,
@@ -56,8 +56,7 @@ export function postgresUpsertSink<Output>(options: PostgresUpsertSinkOptions<Ou
       const outage = new Outage({
         storage: `PostgreSQL table ${table}`,
         passes: mayPass,
-        ...(reconnectForMs !== undefined && { reconnectForMs }),
-        ...(answerWithinMs !== undefined && { answerWithinMs }),
+        ...outageOf(options),
       })
       const writer = new OutboxWriter<Output>(request, {
         maxOutputs,

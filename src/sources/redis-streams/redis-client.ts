@@ -1,6 +1,5 @@
 // The caller's client, as far as it is used here: what ioredis and node-redis have, told apart by what they have.
 
-import { StateError } from '../../base/errors.js'
 import type { Rule } from '../../base/options.js'
 
 /** A client of `ioredis` (a `Redis` or a `Cluster`), as far as it is used here. */
@@ -125,9 +124,4 @@ export function compareIds(left: string, right: string): number {
   if (leftMs !== rightMs) return leftMs < rightMs ? -1 : 1
   if (leftNumber === rightNumber) return 0
   return leftNumber < rightNumber ? -1 : 1
-}
-
-/** `RESTORE_FAILED` with a reason. */
-export function restoreFailed(reason: string): StateError<'RESTORE_FAILED'> {
-  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
 }

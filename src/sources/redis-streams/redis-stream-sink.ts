@@ -13,7 +13,7 @@ import {
   type LostOutputs,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import { commandsOf, mayPass, type RedisClient, redisClient, type SendCommand } from './redis-client.js'
 
 // KEYS: the note, the stream. ARGV: owner, lineage, epoch, index of the first output, how many are kept (or ''),
@@ -112,7 +112,7 @@ class StreamLedger<Output> implements Ledger<Output> {
   readonly #note: string
 
   constructor(options: RedisStreamSinkOptions<Output>) {
-    const { client, stream, name = 'holdfast', reconnectForMs, answerWithinMs } = options
+    const { client, stream, name = 'holdfast' } = options
     this.place = `Redis stream ${stream}`
     this.#options = options
     this.#send = commandsOf(client)
@@ -122,8 +122,7 @@ class StreamLedger<Output> implements Ledger<Output> {
     this.#outage = new Outage({
       storage: this.place,
       passes: mayPass,
-      ...(reconnectForMs !== undefined && { reconnectForMs }),
-      ...(answerWithinMs !== undefined && { answerWithinMs }),
+      ...outageOf(options),
     })
   }
 

@@ -16,7 +16,8 @@ import type {
   SourceReader,
 } from '../../job/source/source.js'
 import { decodeEach } from '../shared/decode-each.js'
-import { Outage, type OutageOptions, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
+import { restoreFailed } from '../shared/restore-failed.js'
 import {
   commandsOf,
   compareIds,
@@ -27,7 +28,6 @@ import {
   ownConnection,
   type RedisClient,
   redisClient,
-  restoreFailed,
   type SendCommand,
   type StreamEntry,
 } from './redis-client.js'
@@ -310,11 +310,4 @@ function lastGeneratedId(answer: unknown): string {
   const list = Array.isArray(answer) ? (answer as readonly unknown[]) : Object.entries(answer ?? {}).flat()
   const id = list[list.indexOf('last-generated-id') + 1]
   return isEntryId(id) ? id : BEGINNING
-}
-
-function outageOf({ reconnectForMs, answerWithinMs }: OutageOptions): OutageOptions {
-  return {
-    ...(reconnectForMs !== undefined && { reconnectForMs }),
-    ...(answerWithinMs !== undefined && { answerWithinMs }),
-  }
 }

@@ -9,6 +9,7 @@ import { randomUUID } from 'node:crypto'
 import { StateError } from '../../base/errors.js'
 import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { EpochId, OpenSinkOptions } from '../../job/sink/sink.js'
+import { restoreFailed } from './restore-failed.js'
 
 const DELIVERED_AT_ONCE = 1_000
 
@@ -87,5 +88,5 @@ function lostOutputs(
   const has = noted === undefined ? 'none' : `those up to output ${noted.outputs} of epoch ${noted.number}`
   const wanted = `output ${first} of epoch ${epoch.number} of ${epoch.lineage}`
   const reason = `${place}: outputs in front of ${wanted} were delivered, and are not there any more; it has ${has}`
-  return new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
+  return restoreFailed(reason)
 }

@@ -1,7 +1,7 @@
 // What becomes of calls while a server is away: they are made again after growing pauses, and not for ever.
 
 import { type Clock, pauseUnless, settlesWithin, systemClock } from '../../base/clock.js'
-import { StateError } from '../../base/errors.js'
+import { isStateError, StateError } from '../../base/errors.js'
 import { type Rule, rules } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
 import { withoutSecrets } from './secrets.js'
@@ -22,6 +22,14 @@ export interface OutageOptions {
 export const outageRules: { readonly [name: string]: Rule } = {
   reconnectForMs: rules.nonNegativeMs,
   answerWithinMs: rules.positiveMs,
+}
+
+/** Of the options of a source or sink, those about outages: what is `undefined` is left out. */
+export function outageOf({ reconnectForMs, answerWithinMs }: OutageOptions): OutageOptions {
+  return {
+    ...(reconnectForMs !== undefined && { reconnectForMs }),
+    ...(answerWithinMs !== undefined && { answerWithinMs }),
+  }
 }
 
 interface OutageSettings extends OutageOptions {
@@ -58,21 +66,34 @@ export class Outage {
   ): Promise<Answer | undefined> {
     const signals = signal === undefined ? [this.#closing.signal] : [this.#closing.signal, signal]
     const isOver = () => signals.some(({ aborted }) => aborted)
-    const { pause = pauseUnless } = this.#settings
     while (!isOver()) {
       try {
         const answer = await this.#withinLimit(operation, call, signals)
-        this.#sinceMs = undefined
-        this.#pauseMs = FIRST_PAUSE_MS
+        this.passed()
         return answer
       } catch (error) {
         if (isOver()) return undefined
-        this.#throwUnlessItPasses(operation, error)
+        await this.failed(operation, error, AbortSignal.any(signals))
       }
-      await pause(AbortSignal.any(signals), this.#pauseMs)
-      this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS)
     }
     return undefined
+  }
+
+  /**
+   * What goes on beyond one call has failed: waits, each time longer, so that it can begin anew. `STORAGE_ERROR` where it does not pass, or
+   * has failed for too long since it last `passed`.
+   */
+  async failed(operation: string, error: unknown, signal: AbortSignal = this.#closing.signal): Promise<void> {
+    const { pause = pauseUnless } = this.#settings
+    this.#throwUnlessItPasses(operation, error)
+    await pause(signal, this.#pauseMs)
+    this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS)
+  }
+
+  /** The server does what it is there for. */
+  passed(): void {
+    this.#sinceMs = undefined
+    this.#pauseMs = FIRST_PAUSE_MS
   }
 
   /** As `untilAnswered` for what cannot do without the answer: `ABORTED` where there is none. */
@@ -114,7 +135,7 @@ export class Outage {
   }
 
   #throwUnlessItPasses(operation: string, error: unknown): void {
-    if (isOurs(error)) throw error
+    if (isStateError(error)) throw error
     const { storage, passes, reconnectForMs = DEFAULT_RECONNECT_FOR_MS } = this.#settings
     const cause = withoutSecrets(error)
     const nowMs = this.#clock.now()
@@ -129,6 +150,3 @@ export class Outage {
 }
 
 const NO_ANSWER = 'HOLDFAST_NO_ANSWER'
-
-const isOurs = (error: unknown): boolean =>
-  (error as { readonly name?: unknown } | null | undefined)?.name === 'StateError'
