@@ -1,3 +1,4 @@
+export { SCHEMA_KEY } from './backend/schema-entry.js'
 export { bigint, bytes, utf8 } from './state/codec/byte-strings.js'
 export { ByteReader, ByteWriter } from './state/codec/bytes.js'
 export type {

@@ -1,7 +1,8 @@
 // The entries of a checkpoint, or of a store of the LMDB engine, as commands read them.
 
+import { compareBytes, isInInterval, keyStretch } from '../engine.js'
 import { type EntryBlock, EntryBlockCursor, type KeyRange } from '../index.js'
-import { decodeSchema, type RecordedSchema } from '../state.js'
+import { decodeSchema, type RecordedSchema, SCHEMA_KEY } from '../state.js'
 import { type CheckpointPlace, chosenCheckpoint, type Place, type StorePlace } from './place.js'
 
 export interface StoredEntry {
@@ -25,9 +26,6 @@ export interface OpenEntries {
   blocks(range: KeyRange, signal: AbortSignal): AsyncIterable<EntryBlock>
   close(): Promise<void>
 }
-
-/** The key under which typed state describes itself (docs/format/state.md). */
-const SCHEMA_KEY = Uint8Array.of(0xff, 0xff, ...Buffer.from('schema'))
 
 /** Opens what lies there: of checkpoints the one with that id, or the newest. */
 export async function openEntries(place: Place, id: string | undefined): Promise<OpenEntries> {
@@ -70,23 +68,18 @@ function schemaFrom(record: Uint8Array | undefined): RecordedSchema | undefined 
 /** Each entry in range that has not expired, in key order. Keys and values are views, until the next one. */
 export async function* entriesIn(
   entries: OpenEntries,
-  range: KeyInterval,
+  range: KeyRange,
   signal: AbortSignal,
 ): AsyncGenerator<StoredEntry, void, undefined> {
+  const stretch = keyStretch(range)
   for await (const block of entries.blocks(range, signal)) {
     const cursor = new EntryBlockCursor(block.bytes)
     while (cursor.next()) {
       if (cursor.expiresAtMs <= entries.clockMs) continue
       const key = cursor.key()
-      if (range.gte !== undefined && Buffer.compare(key, range.gte) < 0) continue
-      if (range.lt !== undefined && Buffer.compare(key, range.lt) >= 0) return
-      yield { key, value: cursor.value(), expiresAtMs: cursor.expiresAtMs }
+      // A store hands out all that it has.
+      if (isInInterval(key, stretch)) yield { key, value: cursor.value(), expiresAtMs: cursor.expiresAtMs }
+      else if (compareBytes(key, stretch.from) > 0) return
     }
   }
-}
-
-/** A half-open stretch of keys. */
-export interface KeyInterval {
-  readonly gte?: Uint8Array
-  readonly lt?: Uint8Array
 }

@@ -1,8 +1,8 @@
 // Keys and ranges, as people write them.
 
-import type { JsonValue } from '../index.js'
+import type { JsonValue, KeyRange } from '../index.js'
 import { bytesOfHex, EntryEncoder, type RecordedSchema } from '../state.js'
-import type { KeyInterval, OpenEntries } from './entries.js'
+import type { OpenEntries } from './entries.js'
 import { UsageError } from './outcome.js'
 
 export interface RangeOptions {
@@ -21,12 +21,12 @@ export function bytesFrom(text: string): Uint8Array {
 }
 
 /** The keys that start with `prefix`, from `from` up to, and without, `to`. */
-export function intervalFrom({ prefix, from, to }: RangeOptions): KeyInterval {
-  const start = prefix === undefined ? undefined : bytesFrom(prefix)
-  const end = start === undefined ? undefined : prefixEnd(start)
-  const gte = largest(start, from === undefined ? undefined : bytesFrom(from))
-  const lt = smallest(end, to === undefined ? undefined : bytesFrom(to))
-  return { ...(gte === undefined ? {} : { gte }), ...(lt === undefined ? {} : { lt }) }
+export function rangeFrom({ prefix, from, to }: RangeOptions): KeyRange {
+  return {
+    ...(prefix === undefined ? {} : { prefix: bytesFrom(prefix) }),
+    ...(from === undefined ? {} : { gte: bytesFrom(from) }),
+    ...(to === undefined ? {} : { lt: bytesFrom(to) }),
+  }
 }
 
 /** The key of one entry: as it is written, or with `--state` as JSON that the schema turns into bytes. */
@@ -65,24 +65,4 @@ function jsonFrom(text: string): JsonValue {
   } catch {
     return text
   }
-}
-
-function largest(left: Uint8Array | undefined, right: Uint8Array | undefined): Uint8Array | undefined {
-  if (left === undefined || right === undefined) return left ?? right
-  return Buffer.compare(left, right) >= 0 ? left : right
-}
-
-function smallest(left: Uint8Array | undefined, right: Uint8Array | undefined): Uint8Array | undefined {
-  if (left === undefined || right === undefined) return left ?? right
-  return Buffer.compare(left, right) <= 0 ? left : right
-}
-
-/** The first key behind all that start with the prefix; `undefined`: none is. */
-function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
-  let length = prefix.length
-  while (length > 0 && prefix[length - 1] === 0xff) length--
-  if (length === 0) return undefined
-  const end = prefix.slice(0, length)
-  end[length - 1] = (end[length - 1] as number) + 1
-  return end
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { open, rename, rm } from 'node:fs/promises'
+import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Terminal } from './terminal.js'
 
@@ -15,17 +15,19 @@ export interface Output {
 /** Text is handed on in pieces of about this size. */
 const PIECE_CHARACTERS = 256 * 1024
 
-/** A file, which has its name only when it is whole; stdout without a name. */
+/** A file, which has its name only when it is whole; stdout without a name, or for `-`. What is there and no file is written to. */
 export async function openOutput(file: string | undefined, terminal: Terminal): Promise<Output> {
-  if (file === undefined) {
+  if (file === undefined || file === '-') {
     return {
       write: (piece) => terminal.raw(piece),
       commit: async () => {},
       abort: async () => {},
     }
   }
-  const temporary = join(dirname(file), `.${randomUUID()}.tmp`)
-  const handle = await open(temporary, 'wx')
+  // A device, or a pipe with a name, must not be replaced by a file.
+  const isInPlace = !((await stat(file).catch(() => undefined))?.isFile() ?? true)
+  const temporary = isInPlace ? file : join(dirname(file), `.${randomUUID()}.tmp`)
+  const handle = await open(temporary, isInPlace ? 'w' : 'wx')
   let pending = ''
   const flush = async () => {
     const text = pending
@@ -44,13 +46,13 @@ export async function openOutput(file: string | undefined, terminal: Terminal): 
     },
     commit: async () => {
       await flush()
-      await handle.sync()
+      if (!isInPlace) await handle.sync()
       await handle.close()
-      await rename(temporary, file)
+      if (!isInPlace) await rename(temporary, file)
     },
     abort: async () => {
       await handle.close()
-      await rm(temporary, { force: true })
+      if (!isInPlace) await rm(temporary, { force: true })
     },
   }
 }

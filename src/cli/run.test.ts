@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
@@ -408,6 +418,14 @@ describe('an object store', () => {
     expect((await holdfast('storage', 'check', at('typed'))).status).toBe(2)
     expect((await holdfast('list', 's3://')).status).toBe(2)
   })
+})
+
+it('writes to what is no file as it is: a pipe with a name stays one', async () => {
+  execFileSync('mkfifo', [at('pipe')])
+  const reading = readFile(at('pipe'), 'utf8')
+  expect((await holdfast('export', at('typed'), at('pipe'), '--state', 'last')).status).toBe(0)
+  expect((await reading).trimEnd().split('\n')).toHaveLength(4)
+  expect(statSync(at('pipe')).isFIFO()).toBe(true)
 })
 
 describe('damage', () => {

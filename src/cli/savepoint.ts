@@ -76,6 +76,7 @@ class EntriesOnTheirWay {
     return snapshot as StateSnapshot
   }
 
+  /** A coordinator wants to be able to ask; for a savepoint it does not. */
   stats(): { readonly entries: number } {
     return { entries: 1 }
   }

@@ -1,6 +1,6 @@
 import type { CommandContext } from '../context.js'
 import { entriesIn, openEntries } from '../entries.js'
-import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
 import { ExitStatus } from '../outcome.js'
 import { openPlace } from '../place.js'
 import { EntryDisplay } from '../shown-entry.js'
@@ -21,8 +21,8 @@ export async function count(
   try {
     const { state } = options
     if (state !== undefined) checkState(entries, state)
-    const range = intervalFrom(options)
-    const isWhole = state === undefined && range.gte === undefined && range.lt === undefined
+    const range = rangeFrom(options)
+    const isWhole = state === undefined && Object.keys(range).length === 0
     let counted = 0
     if (isWhole && place.kind === 'checkpoints') {
       counted = entries.entryCount

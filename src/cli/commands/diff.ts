@@ -1,7 +1,7 @@
 import type { DifferingEntry, JsonValue } from '../../index.js'
 import type { CommandContext } from '../context.js'
 import { openEntries } from '../entries.js'
-import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
 import { ExitStatus } from '../outcome.js'
 import { chosenCheckpoint, openCheckpoints } from '../place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../shown-entry.js'
@@ -37,7 +37,7 @@ export async function diff(
     if (options.state !== undefined) checkState(entries, options.state)
     const display = new EntryDisplay(entries.schema, checkedForm(options.show ?? 'auto'))
     const counts = new Map<string, { [Name in Kind]: number }>()
-    const range = { ...intervalFrom(options), signal }
+    const range = { ...rangeFrom(options), signal }
     for await (const difference of place.archive.diff(before.id, after.id, range)) {
       const { kind, key } = difference
       const was = shownOf(display, key, difference.before)

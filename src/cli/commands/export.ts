@@ -2,7 +2,7 @@ import { hexOf } from '../../state.js'
 import { columnsOf } from '../columns.js'
 import type { CommandContext } from '../context.js'
 import { entriesIn, type OpenEntries, openEntries } from '../entries.js'
-import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
 import { ExitStatus, UsageError } from '../outcome.js'
 import { type Output, openOutput } from '../output-file.js'
 import { openPlace } from '../place.js'
@@ -61,7 +61,7 @@ async function writeRaw(
   signal: AbortSignal,
   onRow: () => void,
 ): Promise<void> {
-  for await (const { key, value, expiresAtMs } of entriesIn(entries, intervalFrom(options), signal)) {
+  for await (const { key, value, expiresAtMs } of entriesIn(entries, rangeFrom(options), signal)) {
     const expiry = expiresAtMs === Infinity ? {} : { expiresAtMs }
     await output.write(`${JSON.stringify({ key: hexOf(key), value: hexOf(value), ...expiry })}\n`)
     onRow()
@@ -75,7 +75,7 @@ async function* shownEntries(
   onRow: () => void,
 ): AsyncGenerator<ShownEntry, void, undefined> {
   const display = new EntryDisplay(entries.schema, 'auto')
-  for await (const entry of entriesIn(entries, intervalFrom(options), signal)) {
+  for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
     const shown = display.shown(entry)
     if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue
     yield shown

@@ -1,6 +1,6 @@
 import type { CommandContext } from '../context.js'
 import { entriesIn, openEntries } from '../entries.js'
-import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
 import { ExitStatus, UsageError } from '../outcome.js'
 import { openPlace } from '../place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../shown-entry.js'
@@ -31,7 +31,7 @@ export async function grep(
     const progress = await terminal.progress('searching', entries.entryCount)
     let looked = 0
     let found = 0
-    for await (const entry of entriesIn(entries, intervalFrom(options), signal)) {
+    for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
       progress.advance(++looked)
       const shown = display.shown(entry)
       if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue

@@ -31,7 +31,7 @@ export async function importEntries(
   try {
     let line = 0
     const input = file === '-' ? process.stdin : createReadStream(file)
-    for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+    for await (const text of createInterface({ input, crlfDelay: Infinity, signal })) {
       signal.throwIfAborted()
       line++
       if (text.trim() === '') continue
@@ -40,6 +40,8 @@ export async function importEntries(
       backend.putSync(key, value, expiresAtMs === Infinity ? {} : { ttlMs: expiresAtMs - nowMs })
       if (line % BATCH === 0) await backend.flush()
     }
+    // Lines end where it was interrupted, too.
+    signal.throwIfAborted()
     const snapshot = backend.snapshotSync()
     const made = await makeSavepoint(
       (await checkpointsAt(path)).storage,

@@ -1,6 +1,6 @@
 import type { CommandContext } from '../context.js'
 import { entriesIn, openEntries } from '../entries.js'
-import { checkState, intervalFrom, type RangeOptions } from '../key-arguments.js'
+import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
 import { ExitStatus, UsageError } from '../outcome.js'
 import { openPlace } from '../place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../shown-entry.js'
@@ -35,7 +35,7 @@ export async function scan(
     const printer = new EntryPrinter(terminal, display.isTyped)
     let count = 0
     let hasMore = false
-    for await (const entry of entriesIn(entries, intervalFrom(options), signal)) {
+    for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
       const shown = display.shown(entry)
       if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue
       if (count === limit) {

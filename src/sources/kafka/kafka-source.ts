@@ -8,7 +8,7 @@
 // (3) A partition is told without events only where the broker was asked, and had nothing (T5).
 
 import { pauseUnless } from '../../base/clock.js'
-import { StateError } from '../../base/errors.js'
+import type { StateError } from '../../base/errors.js'
 import {
   hasMethods,
   invalidArgument,

@@ -6,7 +6,7 @@
 // (4) What the note has already is not written again. Where it lacks what is not in the state any more, outputs were lost outside.
 
 import { randomUUID } from 'node:crypto'
-import { StateError } from '../../base/errors.js'
+import type { StateError } from '../../base/errors.js'
 import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { EpochId, OpenSinkOptions } from '../../job/sink/sink.js'
 import { restoreFailed } from './restore-failed.js'
