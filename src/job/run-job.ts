@@ -429,7 +429,7 @@ class Job<Event, Schema extends StateSchema, Output>
 
   async #run(): Promise<JobStats> {
     try {
-      await this.#preload()
+      await this.#preload('all')
       for (const timers of this.#timers) await timers.load()
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity
       for (const windows of this.#windows) await runSliced(windows.restore(watermarkMs))
@@ -465,15 +465,20 @@ class Job<Event, Schema extends StateSchema, Output>
     }
   }
 
-  /** Fetches what is read as a whole when a job begins: timers and windows, group by group. */
-  async #preload(): Promise<void> {
+  /** Fetches what is read as a whole, group by group: timers, and when a job begins, windows. */
+  async #preload(what: 'timers' | 'all'): Promise<void> {
     const fetched = this.#fetched
     if (fetched === undefined) return
     const { stages = [], windows, onTimer } = this.#options
-    const names = Object.keys(schemaOf(NO_STATES, onTimer !== undefined, windows).states)
+    const isAll = what === 'all'
+    const names = Object.keys(schemaOf(NO_STATES, onTimer !== undefined, isAll ? windows : undefined).states)
     for (const stage of stages as readonly AnyStage[]) {
       const { onTimer: fires, windows: open } = stage
-      const own = schemaOf(NO_STATES, fires !== undefined, open as WindowDefinitions | undefined).states
+      const own = schemaOf(
+        NO_STATES,
+        fires !== undefined,
+        isAll ? (open as WindowDefinitions | undefined) : undefined,
+      ).states
       names.push(...Object.keys(own).map((name) => prefixOf(stage.name) + name))
     }
     for (const name of names) {
@@ -578,7 +583,7 @@ class Job<Event, Schema extends StateSchema, Output>
       await this.#advance()
     }
     for (const timers of this.#timers) {
-      if (timers.wantsLoad) await this.#preload()
+      if (timers.wantsLoad) await this.#preload('timers')
       await timers.tidy()
     }
     await this.#fetched?.commit()

@@ -95,6 +95,23 @@ describe('metrics for Prometheus', () => {
     await coordinator.shutdown()
   })
 
+  it('ask each source once a scrape, and leave nothing where a registry has their names already', async () => {
+    const registry = new client.Registry()
+    let asked = 0
+    const backend = new MemoryStateBackend()
+    const counted = { name: 'counted', stats: () => (asked++, backend.stats()) }
+    const metrics = prometheusMetrics(client, { backends: { counted } }, { registry })
+    await registry.metrics()
+    expect(asked).toBe(1)
+    await registry.metrics()
+    expect(asked).toBe(2)
+    const before = registry.getMetricsAsArray().length
+    expect(() => prometheusMetrics(client, { backends: { counted } }, { registry })).toThrow('already')
+    expect(registry.getMetricsAsArray()).toHaveLength(before)
+    metrics.stop()
+    await backend.close()
+  })
+
   it('are as many as there are sources, however many keys there are', async () => {
     const registry = new client.Registry()
     const backend = new MemoryStateBackend()

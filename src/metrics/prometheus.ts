@@ -34,7 +34,7 @@ export interface RunningMetrics {
 /**
  * Registers metrics of backends, coordinators and jobs with `prom-client`, which the caller passes in. They are read when they are
  * scraped: between two scrapes nothing is done but to time checkpoints and restores. Each series has the name of its source as label; the names
- * of the metrics are in docs/metrics.md.
+ * of the metrics are in docs/metrics.md. Once for a registry: what it throws for a name that it has already is passed on, and nothing is left.
  *
  * @example
  * import * as client from 'prom-client'
@@ -48,41 +48,48 @@ export function prometheusMetrics(
 ): RunningMetrics {
   const registry = options.registry ?? client.register
   const delay = new EventLoopDelay()
-  const names: string[] = []
-  const unsubscribes: (() => void)[] = []
-  for (const readings of [...metricReadings(sources), delay.readings]) {
-    const metric = scrapedMetric(readings)
-    registry.registerMetric(metric as never)
-    names.push(metric.name)
+  const stops: (() => void)[] = [() => delay.stop()]
+  const stop = () => {
+    for (const each of stops.splice(0)) each()
   }
-  const timed = (instrument: TimedInstrument) => {
-    const name = prometheusName(instrument.name, 's', 'gauge')
-    names.push(name)
-    return new client.Histogram({
+  const added = (name: string) => stops.push(() => registry.removeSingleMetric(name))
+  const timed = ({ name: plain, help, bounds }: TimedInstrument) => {
+    const name = prometheusName(plain, 's', 'gauge')
+    const labelNames = ['coordinator']
+    const histogram = new client.Histogram({
       name,
-      help: instrument.help,
-      labelNames: ['coordinator'],
-      buckets: [...instrument.bounds],
+      help,
+      labelNames,
+      buckets: [...bounds],
       registers: [registry as never],
     })
+    added(name)
+    return histogram
   }
-  const coordinators = Object.entries(sources.coordinators ?? {})
-  if (coordinators.length > 0) {
-    const [checkpoints, restores] = [timed(checkpointDuration), timed(restoreDuration)]
-    for (const [coordinator, source] of coordinators) {
-      unsubscribes.push(
-        source.on('completed', ({ durationMs }) => checkpoints.observe({ coordinator }, durationMs / 1_000)),
-        source.on('restored', ({ durationMs }) => restores.observe({ coordinator }, durationMs / 1_000)),
-      )
+  try {
+    for (const readings of [...metricReadings(sources), delay.readings]) {
+      const metric = scrapedMetric(readings)
+      registry.registerMetric(metric as never)
+      added(metric.name)
     }
+    const coordinators = Object.entries(sources.coordinators ?? {})
+    if (coordinators.length > 0) {
+      const [checkpoints, restores] = [timed(checkpointDuration), timed(restoreDuration)]
+      for (const [coordinator, source] of coordinators) {
+        stops.push(
+          source.on('completed', ({ durationMs }) =>
+            checkpoints.observe({ coordinator }, durationMs / 1_000),
+          ),
+          source.on('restored', ({ durationMs }) => restores.observe({ coordinator }, durationMs / 1_000)),
+        )
+      }
+    }
+  } catch (error) {
+    // The registry has some of them already: all or none.
+    stop()
+    throw error
   }
-  return {
-    stop: () => {
-      delay.stop()
-      for (const name of names.splice(0)) registry.removeSingleMetric(name)
-      for (const unsubscribe of unsubscribes.splice(0)) unsubscribe()
-    },
-  }
+  return { stop }
 }
 
 /** A metric in the form of prom-client's own: it is asked for its values at each scrape. */

@@ -37,15 +37,33 @@ function readingsOf<Source, Figures>(
   sources: { readonly [name: string]: Source },
   figuresOf: (source: Source) => Figures,
 ): MetricReadings[] {
-  if (Object.keys(sources).length === 0) return []
+  const asked = Object.entries(sources).map(([name, source]) => ({
+    name,
+    figures: askedOnce(() => figuresOf(source)),
+  }))
+  if (asked.length === 0) return []
   return instruments.map((instrument) => ({
     instrument,
     read: (nowMs) =>
-      Object.entries(sources).flatMap(([name, source]) => {
-        const value = valueOf(() => instrument.read(figuresOf(source), nowMs))
+      asked.flatMap(({ name, figures }) => {
+        const value = valueOf(() => instrument.read(figures(), nowMs))
         return value === undefined ? [] : [{ labels: { [label]: name }, value }]
       }),
   }))
+}
+
+/** Asked once for all that is read in one synchronous step: what is scraped together is of one instant. */
+function askedOnce<Figures>(ask: () => Figures): () => Figures {
+  let kept: { readonly figures: Figures } | undefined
+  return () => {
+    if (kept === undefined) {
+      kept = { figures: ask() }
+      queueMicrotask(() => {
+        kept = undefined
+      })
+    }
+    return kept.figures
+  }
 }
 
 /** What a source says; `undefined` where it says nothing any more. A metric never ends the process that it watches. */
