@@ -1,9 +1,10 @@
 // A quick run through the installed package, by its public names only: write, checkpoint with every codec that this
-// Node has, restore into a new backend, compare. smoke-packed.mjs runs it in a project that depends on the package.
+// Node has, restore into a new backend, compare, look at it with the command. smoke-packed.mjs runs it in a project that depends on the package.
 //
 //   node smoke.mjs [MAJOR]     MAJOR: the version of Node that this must be
 
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -72,6 +73,16 @@ async function timeToLive() {
   await backend.close()
 }
 
+/** The command as npm has linked it, on this Node. */
+function commandLine(directory) {
+  const command = (...args) =>
+    execFileSync(process.execPath, ['node_modules/.bin/holdfast', ...args], { encoding: 'utf8' })
+  assert.match(command('list', directory), /^chk-0000000001 /m)
+  assert.equal(command('get', directory, 'key-1'), 'value 1 \n')
+  assert.match(command('verify', directory, '--all'), /^ok /)
+  assert.equal(JSON.parse(command('--json', 'drill', directory)).ok, true)
+}
+
 const wanted = process.argv[2]
 if (wanted !== undefined) assert.equal(process.versions.node.split('.')[0], wanted, 'the version of Node')
 
@@ -84,6 +95,7 @@ for (const compression of codecs) {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-smoke-'))
   try {
     await roundTrip(join(directory, 'checkpoints'), compression)
+    if (process.platform !== 'win32') commandLine(join(directory, 'checkpoints'))
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
