@@ -7,7 +7,7 @@ import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coor
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import type { StorageLease } from '../storage/checkpoint-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
-import { BucketFailure } from './bucket.js'
+import { allObjects, BucketFailure } from './bucket.js'
 import { BucketCheckpointStorage } from './bucket-checkpoint-storage.js'
 import type { BucketSettings } from './bucket-options.js'
 import { decodeRoot, encodeRoot, ROOT_KEY } from './root-object.js'
@@ -53,6 +53,26 @@ function stalling(bucket: MemoryBucket, fits: (call: BucketCall) => boolean) {
   }
   return { arrived: arrived.opened, goOn: released.open }
 }
+
+describe('a store that is never as it was read', () => {
+  it('is a STORAGE_ERROR after a bounded number of attempts, where each condition fails and nobody else has written', async () => {
+    const bucket = new MemoryBucket()
+    const lease = await open(bucket).acquire()
+    let attempts = 0
+    bucket.around = async (call, carryOut) => {
+      if (call.operation !== 'putIfMatch' || call.key !== ROOT_KEY) return await carryOut()
+      attempts++
+      return undefined as never
+    }
+    await rejectsWith('STORAGE_ERROR', publish(lease, 'sequence', bytes(1)))
+    expect(attempts).toBeLessThan(1_000)
+  })
+
+  it('is a STORAGE_ERROR where a listing is followed by itself', async () => {
+    const listing = allObjects({ list: async () => ({ objects: [], next: 'again' }) }, 'data/')
+    await expect(listing.next()).rejects.toThrow('followed by itself')
+  })
+})
 
 describe('a writer that was overtaken', () => {
   for (const [where, fits] of [

@@ -24,7 +24,7 @@ import { livenessOf, thisThread } from '../files/process-identity.js'
 import type { BucketContent, SeenRoot } from './bucket-content.js'
 import { ROOT_KEY, type Root, type RootEntry } from './root-object.js'
 
-/** How often an acquisition starts over because others were faster. Each of them would have to vanish at once. */
+/** How often an acquisition, or a change of the root, starts over because that was not as it was read. Once in a while is all there can be. */
 const MAX_ATTEMPTS = 100
 /** How often, in one lease, somebody who wants it looks whether its owner renews it. */
 const LOOKS = 20
@@ -161,7 +161,11 @@ export class BucketLease {
   }
 
   async #write(edit: Edit, released: boolean): Promise<void> {
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
+      if (attempt > MAX_ATTEMPTS) {
+        this.#inDoubt = true
+        throw this.#content.failed('replace the root', `it was not as it was read, ${MAX_ATTEMPTS} times`)
+      }
       const objects = new Map(this.#root.root.objects)
       edit(objects)
       const next: Root = { ...this.#root.root, objects, released, revision: ++this.#attempted }

@@ -104,6 +104,9 @@ export async function* allObjects(
   do {
     const page: ListPage<ListedObject> = await bucket.list(prefix, after)
     yield* page.objects
+    // Otherwise it would be listed for ever.
+    if (page.next !== undefined && page.next === after)
+      throw new BucketFailure('BadListing', 'a page of a listing is followed by itself', 200)
     after = page.next
   } while (after !== undefined)
 }
