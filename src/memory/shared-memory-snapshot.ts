@@ -26,6 +26,9 @@ export interface SharedMemorySnapshotData {
 /** Entries between two looks at whether the snapshot is still open. */
 const TURN_ENTRIES = 4_096
 
+/** Entries that are brought near before they are copied. */
+const TOUCHED_ENTRIES = 32
+
 /** Takes what `share` gave, in another thread (or in the same one). Rejects with `CLOSED` where the snapshot was closed. */
 export const openSharedSnapshot: OpenSharedSnapshot = async (data) => {
   const shared = data as SharedMemorySnapshotData
@@ -66,6 +69,7 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
     const addresses = await this.#reader.run(this.#inOrder(visible, buried))
     const builder = new EntryBlockBuilder(targetBytes)
     for (let i = 0; i < addresses.length; i++) {
+      if (i % TOUCHED_ENTRIES === 0) this.#reader.entries.touch(addresses, i, i + TOUCHED_ENTRIES)
       this.#add(builder, addresses[i] as number)
       if (builder.full) {
         yield builder.take()

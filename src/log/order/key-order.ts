@@ -1,12 +1,13 @@
 // Sorting addresses by the keys behind them. The keys lie scattered in the log, so every look at one is likely a cache
-// miss: both sorts here carry the next four key bytes, as one word, beside each address, and look at a key once per four
-// bytes of depth, not once per comparison. Long ranges are sorted by the bytes of the words, one after the other, which
-// takes no comparisons (a radix sort; bytes that are all the same are passed over); short ones by a multikey quicksort.
-// (Bentley and Sedgewick, SODA 1997; the cached variant is Rantala's.)
+// miss. Long ranges are looked at twice, mostly as they lie: once for the bits in which their keys differ (key-bits.ts), once to take these
+// beside the addresses, as numbers. They are sorted by the bytes of the numbers, one after the other, which takes no comparisons
+// (a radix sort); what has the same numbers goes on behind them. Short ranges are sorted by a multikey quicksort that carries the
+// next four key bytes as one word. (Bentley and Sedgewick, SODA 1997; the cached variant is Rantala's.)
 
 import type { SlicedWork } from '../../base/slices.js'
 import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from '../layout.js'
 import type { SegmentTable } from '../segment-table.js'
+import { KEY_WINDOW_BYTES, KeyBits, type KeyColumns } from './key-bits.js'
 
 /** Below this many, insertion sort by whole keys. */
 const SMALL = 12
@@ -42,40 +43,61 @@ export class KeyOrder {
 
   /** Sorts addresses in place, by keys; pauses come at most a few {@link SLICE} addresses of work apart. */
   *sort(addresses: Uint32Array): SlicedWork<void> {
-    const words = new Uint32Array(addresses.length)
-    if (addresses.length <= SHORT) {
-      this.#sortRange(addresses, words, 0, addresses.length, 0)
+    const { length } = addresses
+    if (length <= SHORT) {
+      this.#sortRange(addresses, new Uint32Array(length), 0, length, 0)
       return
     }
-    const columns = { addresses, words }
-    const spare = { addresses: new Uint32Array(addresses.length), words: new Uint32Array(addresses.length) }
-    yield* this.#sortLong(columns, spare, 0, addresses.length, 0)
+    const columns = { addresses, upper: new Uint32Array(length), lower: new Uint32Array(length) }
+    const spare = {
+      addresses: new Uint32Array(length),
+      upper: new Uint32Array(length),
+      lower: new Uint32Array(length),
+    }
+    yield* this.#sortLong(columns, spare, 0, length, 0)
   }
 
   /** Sorts a long range whose keys share their first `depth` bytes. */
-  *#sortLong(columns: Columns, spare: Columns, from: number, until: number, depth: number): SlicedWork<void> {
-    const { addresses, words } = columns
-    const seen = { differing: 0, shortest: Infinity }
-    let wordAt = depth
-    for (; ; wordAt += 4) {
+  *#sortLong(
+    columns: KeyColumns,
+    spare: KeyColumns,
+    from: number,
+    until: number,
+    depth: number,
+  ): SlicedWork<void> {
+    const { addresses, upper, lower } = columns
+    const bits = new KeyBits(this.#segments)
+    for (; ; depth += KEY_WINDOW_BYTES) {
+      bits.begin(addresses[from] as number, depth)
       for (let start = from; start < until; start += SLICE) {
-        this.#loadWords(columns, start, Math.min(start + SLICE, until), wordAt, from, seen)
+        bits.compare(addresses, start, Math.min(start + SLICE, until))
         if (until - from > SLICE) yield
       }
-      if (seen.differing !== 0 || seen.shortest <= wordAt + 4) break
+      if (bits.choose()) break
+      if (bits.shortest <= depth + KEY_WINDOW_BYTES) {
+        from = this.#endedFirst(addresses, lower, from, until, depth, depth + KEY_WINDOW_BYTES)
+        if (until - from < 2) return
+      }
     }
-    const allGoOn = seen.shortest > wordAt + 4
-    yield* sortByWords(columns, spare, from, until, seen.differing)
-    // What has the same word is next to each other now, and goes on with the next word.
+    for (let start = from; start < until; start += SLICE) {
+      bits.take(columns, start, Math.min(start + SLICE, until))
+      if (until - from > SLICE) yield
+    }
+    const { coveredDepth, upperBits } = bits
+    yield* sortByNumbers(columns, spare, from, until, bits)
+    // What has the same numbers is next to each other now, and goes on behind them.
     let sinceYield = 0
     for (let start = from; start < until; ) {
-      const word = words[start] as number
       let end = start + 1
-      while (end < until && words[end] === word) end++
+      while (end < until && lower[end] === lower[start] && (upperBits === 0 || upper[end] === upper[start]))
+        end++
       if (end - start > 1) {
-        const goOn = allGoOn ? start : this.#endedFirst(addresses, words, start, end, wordAt)
-        if (end - goOn > SHORT) yield* this.#sortLong(columns, spare, goOn, end, wordAt + 4)
-        else if (end - goOn > 1) this.#sortRange(addresses, words, goOn, end, wordAt + 4)
+        const goOn =
+          bits.shortest > coveredDepth
+            ? start
+            : this.#endedFirst(addresses, lower, start, end, depth, coveredDepth)
+        if (end - goOn > SHORT) yield* this.#sortLong(columns, spare, goOn, end, coveredDepth)
+        else if (end - goOn > 1) this.#sortRange(addresses, lower, goOn, end, coveredDepth)
       }
       sinceYield += end - start
       if (sinceYield >= SLICE) {
@@ -84,28 +106,6 @@ export class KeyOrder {
       }
       start = end
     }
-  }
-
-  /** Fills in the words of a part of a range, and notes in which bits they differ from the first one of the range. */
-  #loadWords(
-    { addresses, words }: Columns,
-    start: number,
-    end: number,
-    depth: number,
-    from: number,
-    seen: { differing: number; shortest: number },
-  ): void {
-    let { differing, shortest } = seen
-    for (let i = start; i < end; i++) {
-      const address = addresses[i] as number
-      const word = this.#keyBytesAt(address, depth)
-      const length = this.#keyLength(address)
-      words[i] = word
-      differing |= word ^ (words[from] as number)
-      if (length < shortest) shortest = length
-    }
-    seen.differing = differing
-    seen.shortest = shortest
   }
 
   #sortRange(addresses: Uint32Array, words: Uint32Array, from: number, until: number, depth: number): void {
@@ -121,7 +121,7 @@ export class KeyOrder {
   #partition(addresses: Uint32Array, words: Uint32Array, from: number, until: number, depth: number): void {
     while (until - from > SMALL) {
       const { low, high } = splitByPivot(addresses, words, from, until)
-      const goOn = this.#endedFirst(addresses, words, low, high, depth)
+      const goOn = this.#endedFirst(addresses, words, low, high, depth, depth + 4)
       if (high - goOn > 1) this.#sortRange(addresses, words, goOn, high, depth + 4)
       // Recurse into the smaller side and go on with the larger one: the stack stays logarithmic.
       if (low - from < until - high) {
@@ -136,8 +136,8 @@ export class KeyOrder {
   }
 
   /**
-   * In a range whose keys share four more bytes, where those that end within them count as padded with zeros: brings the
-   * keys that end there to the front, in order, and returns where the others begin. They are prefixes of the others.
+   * In a range whose keys are the same from `depth` up to `covered`, where those that end before it count as padded with zeros: brings
+   * the keys that end there to the front, in order, and returns where the others begin. They are prefixes of the others.
    */
   #endedFirst(
     addresses: Uint32Array,
@@ -145,10 +145,11 @@ export class KeyOrder {
     from: number,
     until: number,
     depth: number,
+    covered: number,
   ): number {
     let ended = from
     for (let i = from; i < until; i++) {
-      if (this.#keyLength(addresses[i] as number) <= depth + 4) swap(addresses, words, ended++, i)
+      if (this.#keyLength(addresses[i] as number) <= covered) swap(addresses, words, ended++, i)
     }
     this.#insertionSort(addresses, from, ended, depth)
     return ended
@@ -207,27 +208,32 @@ export class KeyOrder {
   }
 }
 
-/** Addresses, and beside each the word of its key that is being sorted by. */
-interface Columns {
-  readonly addresses: Uint32Array
-  readonly words: Uint32Array
+/** One of the moves of a radix sort: by which byte of which numbers, and where the next one with each value of it goes. */
+interface Move {
+  readonly by: 'lower' | 'upper'
+  readonly shift: number
+  readonly places: Uint32Array
+  readonly hasUpper: boolean
 }
 
-/** Sorts a range by its words: stably by one byte of them after the other, from the lowest, passing over equal ones. */
-function* sortByWords(
-  columns: Columns,
-  spare: Columns,
+/** Sorts a range by its numbers: stably by one byte of them after the other, from the lowest. */
+function* sortByNumbers(
+  columns: KeyColumns,
+  spare: KeyColumns,
   from: number,
   until: number,
-  differing: number,
+  { lowerBits, upperBits }: KeyBits,
 ): SlicedWork<void> {
+  const hasUpper = upperBits > 0
   const places = new Uint32Array(256)
+  const moves: Move[] = []
+  for (let shift = 0; shift < lowerBits; shift += 8) moves.push({ by: 'lower', shift, places, hasUpper })
+  for (let shift = 0; shift < upperBits; shift += 8) moves.push({ by: 'upper', shift, places, hasUpper })
   let [source, target] = [columns, spare]
-  for (let shift = 0; shift < 32; shift += 8) {
-    if (((differing >>> shift) & 0xff) === 0) continue
+  for (const move of moves) {
     places.fill(0)
     for (let start = from; start < until; start += SLICE) {
-      countBytes(source.words, start, Math.min(start + SLICE, until), shift, places)
+      countBytes(source, start, Math.min(start + SLICE, until), move)
       if (until - from > SLICE) yield
     }
     let place = from
@@ -237,7 +243,7 @@ function* sortByWords(
       place += count
     }
     for (let start = from; start < until; start += SLICE) {
-      moveByBytes(source, target, start, Math.min(start + SLICE, until), shift, places)
+      moveByBytes(source, target, start, Math.min(start + SLICE, until), move)
       if (until - from > SLICE) yield
     }
     ;[source, target] = [target, source]
@@ -246,42 +252,33 @@ function* sortByWords(
   for (let start = from; start < until; start += SLICE) {
     const end = Math.min(start + SLICE, until)
     columns.addresses.set(spare.addresses.subarray(start, end), start)
-    columns.words.set(spare.words.subarray(start, end), start)
+    columns.lower.set(spare.lower.subarray(start, end), start)
+    if (hasUpper) columns.upper.set(spare.upper.subarray(start, end), start)
     if (until - from > SLICE) yield
   }
 }
 
-function countBytes(
-  words: Uint32Array,
-  start: number,
-  end: number,
-  shift: number,
-  counts: Uint32Array,
-): void {
+function countBytes(source: KeyColumns, start: number, end: number, { by, shift, places }: Move): void {
+  const numbers = source[by]
   for (let i = start; i < end; i++) {
-    const byte = ((words[i] as number) >>> shift) & 0xff
-    counts[byte] = (counts[byte] as number) + 1
+    const byte = ((numbers[i] as number) >>> shift) & 0xff
+    places[byte] = (places[byte] as number) + 1
   }
 }
 
 /** Moves a part of a range to where its bytes belong. */
-function moveByBytes(
-  source: Columns,
-  target: Columns,
-  start: number,
-  end: number,
-  shift: number,
-  places: Uint32Array,
-): void {
-  const { addresses, words } = source
-  const { addresses: toAddresses, words: toWords } = target
+function moveByBytes(source: KeyColumns, target: KeyColumns, start: number, end: number, move: Move): void {
+  const { addresses, upper, lower } = source
+  const { addresses: toAddresses, upper: toUpper, lower: toLower } = target
+  const { by, shift, places, hasUpper } = move
+  const numbers = source[by]
   for (let i = start; i < end; i++) {
-    const word = words[i] as number
-    const byte = (word >>> shift) & 0xff
+    const byte = ((numbers[i] as number) >>> shift) & 0xff
     const place = places[byte] as number
     places[byte] = place + 1
     toAddresses[place] = addresses[i] as number
-    toWords[place] = word
+    toLower[place] = lower[i] as number
+    if (hasUpper) toUpper[place] = upper[i] as number
   }
 }
 

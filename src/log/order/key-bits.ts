@@ -1,0 +1,170 @@
+import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from '../layout.js'
+import type { SegmentTable } from '../segment-table.js'
+
+/** Words of the keys that are looked at together: most keys are shorter than that. */
+const WINDOW_WORDS = 8
+const WINDOW_BYTES: number = WINDOW_WORDS * 4
+/** Bits of one of the two numbers. */
+const NUMBER_BITS = 32
+
+/**
+ * Of many keys the few bits in which they differ, as numbers that sort as the keys do. What all keys share, a prefix, the upper
+ * half of digits, takes no part: to sort by what is left takes a few passes, however long the keys are.
+ *
+ * (1) Keys are compared from `depth` on, which is a multiple of four; they share what is before it.
+ * (2) Keys that have the same numbers are the same up to `coveredDepth`, where those that end before it count as padded with zeros.
+ */
+export class KeyBits {
+  readonly #segments: SegmentTable
+  #depth = 0
+  /** Words of the first key, and for each which of its bits are others in some key. */
+  readonly #first = new Int32Array(WINDOW_WORDS)
+  readonly #differing = new Int32Array(WINDOW_WORDS)
+  /** Of each byte that differs: its word, and where in it the bits are that are taken. */
+  readonly #words: number[] = []
+  readonly #shifts: number[] = []
+  readonly #widths: number[] = []
+  /** So many of them go into the upper number. */
+  #upperBytes = 0
+  /** Bits of the two numbers. */
+  upperBits = 0
+  lowerBits = 0
+  /** Length of the shortest key that was looked at. */
+  shortest: number = Infinity
+  coveredDepth = 0
+
+  constructor(segments: SegmentTable) {
+    this.#segments = segments
+  }
+
+  /** Begins with keys like that of this entry. */
+  begin(address: number, depth: number): void {
+    this.#depth = depth
+    this.shortest = Infinity
+    this.#differing.fill(0)
+    this.#first.fill(0)
+    const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+    const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const meta = words[start] as number
+    const keyAt = start + headerWords(meta) + (depth >> 2)
+    const count = this.#wordsOf(meta)
+    for (let i = 0; i < count; i++) this.#first[i] = words[keyAt + i] as number
+  }
+
+  /** Looks in which bits some more keys differ. */
+  compare(addresses: Uint32Array, from: number, until: number): void {
+    const first = this.#first
+    const differing = this.#differing
+    let { shortest } = this
+    for (let i = from; i < until; i++) {
+      const address = addresses[i] as number
+      const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+      const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+      const meta = words[start] as number
+      const keyAt = start + headerWords(meta) + (this.#depth >> 2)
+      const count = this.#wordsOf(meta)
+      let at = 0
+      for (; at < count; at++)
+        differing[at] = (differing[at] as number) | ((words[keyAt + at] as number) ^ (first[at] as number))
+      for (; at < WINDOW_WORDS; at++) differing[at] = (differing[at] as number) | (first[at] as number)
+      const length = meta & KEY_LENGTH_MASK
+      if (length < shortest) shortest = length
+    }
+    this.shortest = shortest
+  }
+
+  /** Decides which bits are taken: as many whole words as two numbers hold. Returns whether there are any. */
+  choose(): boolean {
+    this.#words.length = 0
+    this.#shifts.length = 0
+    this.#widths.length = 0
+    let at = 0
+    const upper = this.#chooseFrom(at)
+    const upperBytes = this.#words.length
+    at = upper.nextWord
+    const lower = this.#chooseFrom(at)
+    this.coveredDepth = this.#depth + lower.nextWord * 4
+    // Where one number is enough, it is the lower one.
+    const isOne = lower.bits === 0
+    this.#upperBytes = isOne ? 0 : upperBytes
+    this.upperBits = isOne ? 0 : upper.bits
+    this.lowerBits = isOne ? upper.bits : lower.bits
+    return this.lowerBits > 0
+  }
+
+  /** Fills in the numbers of some keys. */
+  take(columns: KeyColumns, from: number, until: number): void {
+    const { addresses, upper, lower } = columns
+    const [places, shifts, widths] = [this.#words, this.#shifts, this.#widths]
+    const upperBytes = this.#upperBytes
+    const bytes = places.length
+    for (let i = from; i < until; i++) {
+      const address = addresses[i] as number
+      const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+      const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+      const meta = words[start] as number
+      const keyAt = start + headerWords(meta) + (this.#depth >> 2)
+      const count = this.#wordsOf(meta)
+      let number = 0
+      for (let byte = 0; byte < bytes; byte++) {
+        if (byte === upperBytes) {
+          upper[i] = number
+          number = 0
+        }
+        const place = places[byte] as number
+        const width = widths[byte] as number
+        const word = place < count ? (words[keyAt + place] as number) : 0
+        number = (number << width) | ((word >>> (shifts[byte] as number)) & ((1 << width) - 1))
+      }
+      lower[i] = number
+    }
+  }
+
+  /** Takes words from one on as long as one number holds their bits. */
+  #chooseFrom(firstWord: number): { readonly nextWord: number; readonly bits: number } {
+    let bits = 0
+    for (let word = firstWord; word < WINDOW_WORDS; word++) {
+      const differing = this.#differing[word] as number
+      const needed =
+        widthOf(differing, 0) + widthOf(differing, 8) + widthOf(differing, 16) + widthOf(differing, 24)
+      if (bits + needed > NUMBER_BITS) return { nextWord: word, bits }
+      // The machine is little-endian: the first byte of a word is its lowest.
+      for (let shift = 0; shift < 32; shift += 8) this.#chooseByte(word, differing, shift)
+      bits += needed
+    }
+    return { nextWord: WINDOW_WORDS, bits }
+  }
+
+  #chooseByte(word: number, differing: number, shift: number): void {
+    const width = widthOf(differing, shift)
+    if (width === 0) return
+    this.#words.push(word)
+    this.#shifts.push(shift + lowestBit((differing >>> shift) & 0xff))
+    this.#widths.push(width)
+  }
+
+  /** Words of a key that lie in the window. */
+  #wordsOf(meta: number): number {
+    return Math.min(WINDOW_WORDS, (((meta & KEY_LENGTH_MASK) + 3) >> 2) - (this.#depth >> 2))
+  }
+}
+
+/** Addresses, and beside each what its key is sorted by. */
+export interface KeyColumns {
+  readonly addresses: Uint32Array
+  readonly upper: Uint32Array
+  readonly lower: Uint32Array
+}
+
+export const KEY_WINDOW_BYTES: number = WINDOW_BYTES
+
+/** Of a byte of a word: from the lowest bit that differs to the highest one. */
+function widthOf(differing: number, shift: number): number {
+  const byte = (differing >>> shift) & 0xff
+  return byte === 0 ? 0 : 32 - Math.clz32(byte) - lowestBit(byte)
+}
+
+/** Which bit of a number that is not 0 is the lowest one. */
+function lowestBit(number: number): number {
+  return 31 - Math.clz32(number & -number)
+}
