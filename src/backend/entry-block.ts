@@ -12,6 +12,7 @@
 import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
+import { copyViewed, type ViewedBytes } from '../base/slot.js'
 
 const EntryFlag = { EXPIRES: 1, TOMBSTONE: 2 } as const
 
@@ -27,6 +28,8 @@ export interface EntryBlock {
 /** Where an entry lies: key and value are stretches of the same bytes. A cursor over entries is one, for the entry at hand. */
 export interface PlacedEntry {
   readonly bytes: Uint8Array
+  /** The same memory; where it is there, short keys and values are copied by words. */
+  readonly view?: DataView
   readonly keyStart: number
   readonly keyLength: number
   readonly valueStart: number
@@ -38,16 +41,14 @@ export interface PlacedEntry {
 /** Packs entries into a block. The caller adds them in key order. */
 export class EntryBlockBuilder {
   readonly targetBytes: number
-  #bytes: Uint8Array
-  #view: DataView
+  #buffer: ViewedBytes
   #end = 0
   #count = 0
 
   /** @param targetBytes how large a block gets before it is `full`; the memory is reused from block to block. */
   constructor(targetBytes: number) {
     this.targetBytes = targetBytes
-    this.#bytes = new Uint8Array(targetBytes + (targetBytes >>> 3))
-    this.#view = new DataView(this.#bytes.buffer)
+    this.#buffer = newBuffer(targetBytes + (targetBytes >>> 3))
   }
 
   get entryCount(): number {
@@ -61,27 +62,36 @@ export class EntryBlockBuilder {
   /** Adds a copy of an entry. `expiresAtMs` Infinity: never. */
   add(key: Uint8Array, value: Uint8Array, expiresAtMs: number): void {
     const keyAt = this.#beginEntry(key.length, value.length, expiresAtMs)
-    copy(key, 0, key.length, this.#bytes, keyAt)
-    copy(value, 0, value.length, this.#bytes, keyAt + key.length)
+    const { bytes } = this.#buffer
+    copy(key, 0, key.length, bytes, keyAt)
+    copy(value, 0, value.length, bytes, keyAt + key.length)
   }
 
   /** The same from where it lies, without a view of its key and one of its value. */
-  addPlaced({ bytes, keyStart, keyLength, valueStart, valueLength, expiresAtMs }: PlacedEntry): void {
-    const keyAt = this.#beginEntry(keyLength, valueLength, expiresAtMs)
-    copy(bytes, keyStart, keyLength, this.#bytes, keyAt)
-    copy(bytes, valueStart, valueLength, this.#bytes, keyAt + keyLength)
+  addPlaced(entry: PlacedEntry): void {
+    const { bytes, view, keyStart, keyLength, valueStart, valueLength } = entry
+    const keyAt = this.#beginEntry(keyLength, valueLength, entry.expiresAtMs)
+    const valueAt = keyAt + keyLength
+    const to = this.#buffer
+    if (view === undefined) {
+      copy(bytes, keyStart, keyLength, to.bytes, keyAt)
+      copy(bytes, valueStart, valueLength, to.bytes, valueAt)
+    } else {
+      copyViewed(entry as ViewedBytes, keyStart, keyLength, to, keyAt)
+      copyViewed(entry as ViewedBytes, valueStart, valueLength, to, valueAt)
+    }
   }
 
   /** Adds a tombstone: the key is no longer there. */
   addTombstone(key: Uint8Array): void {
     const start = this.#begin(EntryFlag.TOMBSTONE, key.length, 0, false)
-    this.#bytes.set(key, start + HEADER_BYTES)
+    this.#buffer.bytes.set(key, start + HEADER_BYTES)
   }
 
   /** The block so far, as a copy of its own; the builder is then empty. */
   take(): EntryBlock {
     assert(this.#count > 0, 'a block holds at least one entry')
-    const block = { bytes: this.#bytes.slice(0, this.#end), entryCount: this.#count }
+    const block = { bytes: this.#buffer.bytes.slice(0, this.#end), entryCount: this.#count }
     this.#end = 0
     this.#count = 0
     return block
@@ -91,27 +101,27 @@ export class EntryBlockBuilder {
   #beginEntry(keyLength: number, valueLength: number, expiresAtMs: number): number {
     if (expiresAtMs === Infinity) return this.#begin(0, keyLength, valueLength, false) + HEADER_BYTES
     const start = this.#begin(EntryFlag.EXPIRES, keyLength, valueLength, true)
-    this.#view.setFloat64(start + HEADER_BYTES, expiresAtMs, true)
+    this.#buffer.view.setFloat64(start + HEADER_BYTES, expiresAtMs, true)
     return start + HEADER_BYTES + EXPIRY_BYTES
   }
 
   #begin(flags: number, keyLength: number, valueLength: number, expires: boolean): number {
     const start = this.#end
     const end = start + HEADER_BYTES + (expires ? EXPIRY_BYTES : 0) + keyLength + valueLength
-    if (end > this.#bytes.length) this.#grow(end)
-    this.#view.setUint16(start, keyLength, true)
-    this.#view.setUint16(start + 2, flags, true)
-    this.#view.setUint32(start + 4, valueLength, true)
+    if (end > this.#buffer.bytes.length) this.#grow(end)
+    const { view } = this.#buffer
+    view.setUint16(start, keyLength, true)
+    view.setUint16(start + 2, flags, true)
+    view.setUint32(start + 4, valueLength, true)
     this.#end = end
     this.#count++
     return start
   }
 
   #grow(neededBytes: number): void {
-    const bytes = new Uint8Array(Math.max(neededBytes, this.#bytes.length * 2))
-    bytes.set(this.#bytes.subarray(0, this.#end))
-    this.#bytes = bytes
-    this.#view = new DataView(bytes.buffer)
+    const { bytes } = this.#buffer
+    this.#buffer = newBuffer(Math.max(neededBytes, bytes.length * 2))
+    this.#buffer.bytes.set(bytes.subarray(0, this.#end))
   }
 }
 
@@ -121,7 +131,7 @@ export class EntryBlockBuilder {
  */
 export class EntryBlockCursor implements PlacedEntry {
   readonly bytes: Uint8Array
-  readonly #view: DataView
+  readonly view: DataView
   #position = 0
 
   keyStart = 0
@@ -134,14 +144,14 @@ export class EntryBlockCursor implements PlacedEntry {
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
   /** Lets the entry at hand, if it expires, expire at another time. The bytes must be the caller's own. */
   setExpiry(expiresAtMs: number): void {
     if (this.expiresAtMs === Infinity) return
     assert(Number.isFinite(expiresAtMs), 'what expires goes on expiring')
-    this.#view.setFloat64(this.keyStart - EXPIRY_BYTES, expiresAtMs, true)
+    this.view.setFloat64(this.keyStart - EXPIRY_BYTES, expiresAtMs, true)
     this.expiresAtMs = expiresAtMs
   }
 
@@ -151,7 +161,7 @@ export class EntryBlockCursor implements PlacedEntry {
     const length = this.bytes.length
     if (start === length) return false
     if (start + HEADER_BYTES > length) throw this.#damaged(start, 'an entry header is cut off')
-    const view = this.#view
+    const { view } = this
     const flags = view.getUint16(start + 2, true)
     const expires = (flags & EntryFlag.EXPIRES) !== 0
     this.keyLength = view.getUint16(start, true)
@@ -183,6 +193,11 @@ export class EntryBlockCursor implements PlacedEntry {
   #damaged(offset: number, reason: string): StateError {
     return new StateError('CORRUPTION', { what: 'entry block', reason: `${reason} (at byte ${offset})` })
   }
+}
+
+function newBuffer(byteLength: number): ViewedBytes {
+  const bytes = new Uint8Array(byteLength)
+  return { bytes, view: new DataView(bytes.buffer) }
 }
 
 /** Below this length a loop beats making a view for the built-in copy. */

@@ -207,6 +207,11 @@ export class Entries {
     return this.#segments.bytes[address >>> NUMBER_SHIFT] as Uint8Array
   }
 
+  /** The same memory as `segmentBytes`. */
+  segmentView(address: number): DataView {
+    return this.#segments.views[address >>> NUMBER_SHIFT] as DataView
+  }
+
   /** The key, as the caller's own bytes. */
   copyKey(address: number): Uint8Array {
     const number = address >>> NUMBER_SHIFT

@@ -1,5 +1,5 @@
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
-import { copyBytes } from '../../base/bytes.js'
+import { compareBytes, copyBytes } from '../../base/bytes.js'
 
 /**
  * Follows a stream of blocks and says what is wrong with it: entry counts that do not match, and keys that
@@ -30,10 +30,7 @@ export class BlockCheck {
     const { bytes } = cursor
     if (!cursor.next()) return 'a block without entries'
     this.firstKey = copyBytes(cursor.key())
-    if (
-      this.#lastKey !== undefined &&
-      compareKeys(this.#lastKey, 0, this.#lastKey.length, bytes, cursor) >= 0
-    ) {
+    if (this.#lastKey !== undefined && compareBytes(this.#lastKey, this.firstKey) >= 0) {
       return 'a block does not begin after the end of the one before'
     }
     let entries = 0
@@ -41,7 +38,7 @@ export class BlockCheck {
     let keyStart = 0
     let keyLength = 0
     do {
-      if (entries > 0 && compareKeys(bytes, keyStart, keyLength, bytes, cursor) >= 0) {
+      if (entries > 0 && compareToKey(keyStart, keyLength, cursor) >= 0) {
         return 'the keys of a block do not strictly increase'
       }
       if (cursor.tombstone) {
@@ -62,19 +59,18 @@ export class BlockCheck {
   }
 }
 
-/** Compares a key with the cursor's current one, without making a view of either. */
-function compareKeys(
-  bytes: Uint8Array,
+/** Compares another key of the cursor's block with its current one: neighbours mostly begin alike, so by words first. */
+function compareToKey(
   start: number,
   length: number,
-  otherBytes: Uint8Array,
-  other: EntryBlockCursor,
+  { view, keyStart, keyLength }: EntryBlockCursor,
 ): number {
-  const shared = Math.min(length, other.keyLength)
-  const otherStart = other.keyStart
-  for (let i = 0; i < shared; i++) {
-    const difference = (bytes[start + i] as number) - (otherBytes[otherStart + i] as number)
+  const shared = Math.min(length, keyLength)
+  let i = 0
+  while (i + 4 <= shared && view.getInt32(start + i) === view.getInt32(keyStart + i)) i += 4
+  for (; i < shared; i++) {
+    const difference = view.getUint8(start + i) - view.getUint8(keyStart + i)
     if (difference !== 0) return difference
   }
-  return length - other.keyLength
+  return length - keyLength
 }

@@ -98,6 +98,7 @@ export class KeyBits {
     const [places, shifts, widths] = [this.#words, this.#shifts, this.#widths]
     const upperBytes = this.#upperBytes
     const bytes = places.length
+    if (upperBytes === 0) upper.fill(0, from, until)
     for (let i = from; i < until; i++) {
       const address = addresses[i] as number
       const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array

@@ -35,12 +35,22 @@ function mixedKey(): Buffer {
   return Buffer.concat(parts)
 }
 
+const prefixes = Array.from({ length: 8 }, () =>
+  Buffer.from(Array.from({ length: 5 + upTo(40) }, () => upTo(256))),
+)
+
 const shapes: Record<string, () => Buffer> = {
   mixed: mixedKey,
   'numbered texts': () => Buffer.from(`tenant-${upTo(90)}/model-${String(upTo(1e6)).padStart(12, '0')}`),
   'random bytes': () => Buffer.from(Array.from({ length: 12 }, () => upTo(256))),
   'of one letter': () => Buffer.alloc(1 + upTo(2_048), 'a'),
   'of zeros': () => Buffer.alloc(1 + upTo(2_048)),
+  'behind one of a few random prefixes': () =>
+    Buffer.concat([
+      prefixes[upTo(prefixes.length)] as Buffer,
+      mixedKey(),
+      Buffer.from([upTo(256), upTo(256)]),
+    ]),
   'behind a long shared prefix': () => Buffer.concat([Buffer.alloc(2_000, 'p'), mixedKey()]),
 }
 

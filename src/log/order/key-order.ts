@@ -83,14 +83,13 @@ export class KeyOrder {
       bits.take(columns, start, Math.min(start + SLICE, until))
       if (until - from > SLICE) yield
     }
-    const { coveredDepth, upperBits } = bits
+    const { coveredDepth } = bits
     yield* sortByNumbers(columns, spare, from, until, bits)
     // What has the same numbers is next to each other now, and goes on behind them.
     let sinceYield = 0
     for (let start = from; start < until; ) {
       let end = start + 1
-      while (end < until && lower[end] === lower[start] && (upperBits === 0 || upper[end] === upper[start]))
-        end++
+      while (end < until && lower[end] === lower[start] && upper[end] === upper[start]) end++
       if (end - start > 1) {
         const goOn =
           bits.shortest > coveredDepth
