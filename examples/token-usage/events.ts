@@ -1,3 +1,4 @@
+import type { Positions } from 'holdfast/job'
 import { InputError } from './input-error.js'
 
 /** One request to a language model, as a gateway logs it. */
@@ -22,6 +23,8 @@ export type SourcePosition = {
   readonly skippedLines: number
   /** Where the next record of a file begins; the generator needs no more than `events`. */
   readonly file?: FilePosition
+  /** Where to go on at a server. */
+  readonly server?: Positions
 }
 
 export type FilePosition = {
@@ -64,8 +67,13 @@ export function positionFrom(stored: unknown): SourcePosition {
 
 function isPosition(value: unknown): value is SourcePosition {
   if (typeof value !== 'object' || value === null) return false
-  const { events, skippedLines, file } = value as { [Name in keyof SourcePosition]: unknown }
-  return isCount(events) && isCount(skippedLines) && (file === undefined || isFilePosition(file))
+  const { events, skippedLines, file, server } = value as { [Name in keyof SourcePosition]: unknown }
+  return (
+    isCount(events) &&
+    isCount(skippedLines) &&
+    (file === undefined || isFilePosition(file)) &&
+    (server === undefined || (typeof server === 'object' && server !== null))
+  )
 }
 
 function isFilePosition(value: unknown): value is FilePosition {

@@ -1,10 +1,13 @@
 import type { BackendName } from './backend-names.js'
+import type { EventSource } from './events.js'
 import { InputError } from './input-error.js'
 import { planKills } from './kill-plan.js'
 import type { Progress } from './progress.js'
 import type { RunResult, WorkerMessage, WorkerTask } from './protocol.js'
 import { randomFrom } from './random.js'
 import { runWorker } from './run-worker.js'
+import { fillStream } from './server-source.js'
+import type { ServerPlace } from './servers.js'
 import { openSource, type SourceSpec } from './source.js'
 import { judge, type Kill, type Verdict } from './verdict.js'
 import type { WorkingDirectory } from './working-directory.js'
@@ -18,6 +21,8 @@ const LONGEST_SAVE_MS = 10_000
 
 export interface ExperimentOptions {
   readonly source: SourceSpec
+  /** By way of which the requests come; absent: straight from the source. */
+  readonly server?: Omit<ServerPlace, 'stream'>
   readonly backend: BackendName
   readonly kills: number
   readonly seedKill: number
@@ -41,6 +46,7 @@ export class Experiment {
   readonly #directory: WorkingDirectory
   readonly #progress: Progress
   readonly #signal: AbortSignal
+  #source: SourceSpec
 
   constructor(
     options: ExperimentOptions,
@@ -49,6 +55,7 @@ export class Experiment {
     signal: AbortSignal,
   ) {
     this.#options = options
+    this.#source = options.source
     this.#directory = directory
     this.#progress = progress
     this.#signal = signal
@@ -56,7 +63,10 @@ export class Experiment {
 
   async run(): Promise<ExperimentResult> {
     // Opened here as well as in the workers: whatever is wrong with it is said before anything else.
-    const { description, details } = await openSource(this.#options.source)
+    const requests = await openSource(this.#source)
+    const { server } = this.#options
+    const filled = server === undefined ? undefined : await this.#fill(requests, server)
+    const { description, details } = filled?.source ?? requests
     const { path, kept } = this.#directory
     this.#progress.note(`requests: ${description}`)
     for (const detail of details) this.#progress.note(`  ${detail}`)
@@ -69,6 +79,22 @@ export class Experiment {
       return { source: description, uninterrupted, killed, kills, verdict }
     } finally {
       this.#progress.close()
+      await filled?.remove()
+    }
+  }
+
+  async #fill(requests: EventSource, server: Omit<ServerPlace, 'stream'>) {
+    const progress = this.#progress
+    progress.begin(`that fills ${server.server}`)
+    try {
+      const onProgress = (fraction: number, events: number) => progress.advance(fraction, events)
+      const filled = await fillStream(requests, server, { signal: this.#signal, onProgress })
+      this.#source = { kind: 'server', ...filled.source }
+      progress.end(`done: ${count(filled.source.events)} requests`)
+      return filled
+    } catch (error) {
+      progress.close()
+      throw error
     }
   }
 
@@ -130,8 +156,8 @@ export class Experiment {
     name: string,
     pace: Pick<WorkerTask, 'saveEveryMs' | 'batchSize' | 'eventsPerSecond'>,
   ): Promise<WorkerTask> {
-    const { source, backend } = this.#options
-    return { source, backend, directory: await this.#directory.forRun(name), ...pace }
+    const { backend } = this.#options
+    return { source: this.#source, backend, directory: await this.#directory.forRun(name), ...pace }
   }
 
   get #saveEveryMs(): number {

@@ -47,3 +47,5 @@ function explain(error: unknown): number {
 }
 
 process.exitCode = await main(process.argv.slice(2)).catch(explain)
+// A client of a server that was given up may still hold a connection.
+if (process.exitCode === EXIT_USAGE) process.exit()

@@ -31,6 +31,14 @@ describe('readSettings', () => {
     expect(seedKill).toSatisfy(Number.isSafeInteger)
   })
 
+  it('takes a server, with its usual address where none is named', () => {
+    expect(readSettings(['--source', 'nats']).server).toEqual({ server: 'nats', address: '127.0.0.1:4222' })
+    const { server } = readSettings(['--source', 'redis', '--address', 'rediss://cache:7000'])
+    expect(server).toEqual({ server: 'redis', address: 'rediss://cache:7000' })
+    expect(complaint('--address', 'x')).toContain('--address is for servers; name one with --source')
+    expect(complaint('--source', 'rabbit')).toContain('kafka, nats, redis')
+  })
+
   it('takes the columns of a file', () => {
     const { source } = readSettings([
       '--input',

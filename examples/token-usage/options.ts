@@ -5,6 +5,7 @@ import type { ExperimentOptions } from './experiment.js'
 import type { FileFormat } from './file-source.js'
 import type { ColumnNames } from './input/columns.js'
 import { InputError } from './input-error.js'
+import { addressOf, type ServerName, type ServerPlace, serverNames } from './servers.js'
 import type { SourceSpec } from './source.js'
 
 const DEFAULT_EVENTS = 300_000
@@ -29,6 +30,8 @@ interface Flags extends ColumnNames {
   pace: number
   checkpointEvery?: number
   disorder?: number
+  source?: ServerName
+  address?: string
   backend: BackendName
   dir?: string
   json?: true
@@ -41,8 +44,10 @@ const fileFlags = [...columnFlags, 'format', 'delimiter', 'skipBadLines', 'disor
 export function readSettings(args: readonly string[]): Settings {
   const flags = command().parse(args, { from: 'user' }).opts<Flags>()
   const { kills, pace: paceSeconds, checkpointEvery: checkpointEveryMs, backend, dir, json = false } = flags
+  const server = serverOf(flags)
   return {
     source: sourceOf(flags),
+    ...(server !== undefined && { server }),
     backend,
     kills,
     seedKill: flags.seedKill ?? randomInt(LARGEST_SEED),
@@ -94,6 +99,16 @@ function command(): Command {
       'how much later than others a request of the file may come; windows close by it (default: at the end of the file)',
       seconds,
     )
+    .addOption(
+      new Option(
+        '--source <name>',
+        'put the requests on a server of yours first, into a topic or stream that is removed at the end, and read them from there',
+      ).choices(serverNames),
+    )
+    .option(
+      '--address <address>',
+      'where that server is: host:port, or a URL (default: its usual port on this machine)',
+    )
     .option('--kills <number>', 'how often to kill the second run', positiveInteger, 1)
     .option('--seed-kill <number>', 'draws the moments of the kills (default: another one every time)', seed)
     .option(
@@ -136,6 +151,12 @@ function sourceOf(flags: Flags): SourceSpec {
     ...(skipBadLines !== undefined && { skipBadLines }),
     ...(disorder !== undefined && { disorderMs: Math.round(disorder * 1_000) }),
   }
+}
+
+function serverOf({ source: server, address }: Flags): Omit<ServerPlace, 'stream'> | undefined {
+  if (server !== undefined) return { server, address: addressOf(server, address) }
+  if (address !== undefined) throw new InputError('--address is for servers; name one with --source')
+  return undefined
 }
 
 function kebab(name: string): string {

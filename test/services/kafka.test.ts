@@ -12,6 +12,7 @@ import { platformaticKafkaClient } from '../../src/sources/kafka/platformatic-cl
 import { textOf } from '../../src/testing/fake-kafka.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
+import { exampleRuns } from './example.js'
 import { killCycles } from './kill-cycles.js'
 
 const NONE: ReadonlySet<string> = new Set()
@@ -254,6 +255,8 @@ describe('a transactional sink', () => {
     await Promise.allSettled([dead.close(), heir.close()])
   })
 })
+
+exampleRuns('kafka', () => service)
 
 describe('kills', () => {
   beforeAll(async () => {

@@ -10,7 +10,8 @@ import { compileSources } from '../faults/compile-sources.js'
 import { runs } from '../support/long.js'
 import { type CountedEvent, countOf, eventsOf } from './children/counted.js'
 
-const KILLS = runs(50, 4)
+/** `HOLDFAST_KILLS` asks for another number. */
+const KILLS = Number(process.env['HOLDFAST_KILLS'] ?? runs(50, 4))
 /** A server that was killed may take seconds to come back, and the job as long to find it. */
 const KILL_LIMIT_MS = 60_000
 const EVENTS_PER_KILL = 400
@@ -65,14 +66,38 @@ export function killCycles(name: string, system: KilledSystem): void {
         }
         const last = startJob(script, name, service.address, folder, sent)
         expect(await last.ended).toBe(0)
-        expect(await system.outputs()).toEqual(countOf(eventsOf(0, sent)))
+        const outputs = await system.outputs()
+        const expected = countOf(eventsOf(0, sent))
+        const { lost, doubled } = compared(outputs, expected)
         process.stdout.write(
-          `${name}: killed ${JSON.stringify(cycles)}, ${sent} events, nothing lost, nothing twice\n`,
+          `${name}: killed ${JSON.stringify(cycles)}, ${sent} events, lost ${lost}, doubled ${doubled}\n`,
         )
+        expect(outputs).toEqual(expected)
       },
       KILLS * KILL_LIMIT_MS,
     )
   })
+}
+
+/** How many of what was expected are not there, and how many are there more often. */
+export function compared(
+  outputs: readonly unknown[],
+  expected: readonly unknown[],
+): { readonly lost: number; readonly doubled: number } {
+  const missing = new Map<string, number>()
+  for (const each of expected) {
+    const text = JSON.stringify(each)
+    missing.set(text, (missing.get(text) ?? 0) + 1)
+  }
+  let doubled = 0
+  for (const each of outputs) {
+    const text = JSON.stringify(each)
+    const left = missing.get(text) ?? 0
+    if (left === 0) doubled++
+    else missing.set(text, left - 1)
+  }
+  const lost = [...missing.values()].reduce((sum, count) => sum + count, 0)
+  return { lost, doubled }
 }
 
 function startJob(script: string, name: string, address: string, folder: string, until?: number) {

@@ -5,6 +5,7 @@ import { type RunningService, startService } from '../../scripts/services/servic
 import { type NatsSourceOptions, natsSink, natsSource } from '../../src/nats.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
+import { exampleRuns } from './example.js'
 import { killCycles } from './kill-cycles.js'
 
 const runner = { describe, it }
@@ -177,6 +178,8 @@ describe('a JetStream stream', () => {
     await expect(open('nowhere')).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
   })
 })
+
+exampleRuns('nats', () => service)
 
 killCycles('nats', {
   service: () => service,

@@ -5,6 +5,7 @@ import { type RunningService, startService } from '../../scripts/services/servic
 import { type RedisClient, redisStreamSink, redisStreamSource } from '../../src/redis-streams.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
+import { exampleRuns } from './example.js'
 import { killCycles } from './kill-cycles.js'
 
 const runner = { describe, it }
@@ -189,6 +190,8 @@ export function redisStreamsHold(system: string): void {
       })
     })
   }
+
+  if (system === 'redis') exampleRuns(system, () => service)
 
   killCycles(system, {
     service: () => service,
