@@ -1,5 +1,5 @@
 import type { ForwardClock } from '../base/clock.js'
-import type { Slot } from '../base/slot.js'
+import type { Slot, ViewedBytes } from '../base/slot.js'
 import { NO_BUCKET } from './expiry-queue.js'
 import type { KeyProbe } from './index/key-probe.js'
 import {
@@ -374,6 +374,23 @@ export class Entries {
     const meta = words[at] as number
     const valueStart = (at + wordsBeforeValue(meta)) << 2
     copyInto(this.#segments.bytes[number] as Uint8Array, valueStart, value, start, length)
+  }
+
+  /** The same from memory that can be viewed: a short value by words. */
+  setValueFrom(address: number, from: ViewedBytes, start: number, length: number): void {
+    const { bytes, view } = from
+    if (length > LOOP_MOVE_WORDS * 4) {
+      this.setValue(address, bytes, start, length)
+      return
+    }
+    const number = address >>> NUMBER_SHIFT
+    const words = this.#segments.words[number] as Int32Array
+    const at = (address & UNIT_MASK) << WORD_SHIFT
+    const target = at + wordsBeforeValue(words[at] as number)
+    const whole = length >> 2
+    for (let i = 0; i < whole; i++) words[target + i] = view.getInt32(start + i * 4, true)
+    const segment = this.#segments.bytes[number] as Uint8Array
+    for (let i = whole * 4; i < length; i++) segment[target * 4 + i] = bytes[start + i] as number
   }
 
   /** Whether `reshape` would find room. */

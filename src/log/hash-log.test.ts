@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { runs } from '../../test/support/long.js'
+import { EntryBlockBuilder, EntryBlockCursor } from '../backend/entry-block.js'
 import { compareBytes } from '../base/bytes.js'
 import { runThrough } from '../base/slices.js'
 import { HashLog } from './hash-log.js'
@@ -191,8 +192,11 @@ describe('HashLog', () => {
       const count = runs(200_000, 80_000)
       for (let i = 0; i < count; i++) {
         const [key, value] = [bytes(`key-${i}`), bytes(valueOf(i))]
-        const both = Buffer.concat([key, value])
-        log.append(both, 0, key.length, key.length, value.length, Infinity)
+        const block = new EntryBlockBuilder(1)
+        block.add(key, value, Infinity)
+        const cursor = new EntryBlockCursor(block.take().bytes)
+        cursor.next()
+        log.append(cursor, Infinity)
         if (log.appended.areEnough) runThrough(log.indexAppended())
       }
       runThrough(log.indexAppended())

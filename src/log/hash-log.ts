@@ -13,7 +13,7 @@
 
 import type { ForwardClock } from '../base/clock.js'
 import type { SlicedWork } from '../base/slices.js'
-import type { Slot } from '../base/slot.js'
+import type { Slot, ViewedBytes } from '../base/slot.js'
 import { Compactor } from './compactor.js'
 import { copyInto, Entries, GONE, NO_ROOM } from './entries.js'
 import { EntryExpiry, type OnExpired } from './entry-expiry.js'
@@ -46,6 +46,14 @@ import { Upkeep } from './upkeep.js'
 const NO_VALUE = new Uint8Array(0)
 /** A full log compacts segments of which at least this share is dead. */
 const RECLAIM_SHARE = 1 / 16
+
+/** Where an entry lies that is to be appended: key and value are stretches of the same memory. */
+export interface LyingEntry extends ViewedBytes {
+  readonly keyStart: number
+  readonly keyLength: number
+  readonly valueStart: number
+  readonly valueLength: number
+}
 
 export class HashLog {
   readonly entries: Entries
@@ -337,19 +345,13 @@ export class HashLog {
   }
 
   /**
-   * Appends a key that the log does not hold, with its value: stretches of the same bytes. The caller knows that it is
-   * new, so nothing is looked up, and nothing can be until `indexAppended` is done. Throws `BACKEND_FULL` with nothing changed.
+   * Appends a key that the log does not hold, with its value. The caller knows that it is new, so nothing is looked up, and nothing can be
+   * until `indexAppended` is done. Throws `BACKEND_FULL` with nothing changed.
    */
-  append(
-    bytes: Uint8Array,
-    keyStart: number,
-    keyLength: number,
-    valueStart: number,
-    valueLength: number,
-    expiresAtMs: number,
-  ): void {
+  append(entry: LyingEntry, expiresAtMs: number): void {
+    const { bytes, keyStart, keyLength, valueStart, valueLength } = entry
     const probe = this.#probe
-    probe.load(bytes, keyStart, keyLength)
+    probe.loadFrom(entry.view, keyStart, keyLength)
     this.#seekedAheadAt = -1
     const units = entryUnits(keyLength, valueLength, expiresAtMs !== Infinity)
     // In a log with a limit each entry makes sure of its place in the index first.
@@ -360,8 +362,8 @@ export class HashLog {
     }
     const address = this.#segments.take(this.#tail.number, units)
     this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, FLAG_FRESH)
-    this.entries.setValue(address, bytes, valueStart, valueLength)
-    this.#expiry.written(address, this.#probe.hash, GONE, expiresAtMs)
+    this.entries.setValueFrom(address, entry, valueStart, valueLength)
+    this.#expiry.written(address, probe.hash, GONE, expiresAtMs)
     this.appended.push(probe.hash, address)
   }
 

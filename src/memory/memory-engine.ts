@@ -248,8 +248,7 @@ export class MemoryEngine implements LocalEngine {
     for await (const block of blocks) {
       const cursor = new EntryBlockCursor(block.bytes)
       for (let i = 1; cursor.next(); i++) {
-        const { bytes, keyStart, keyLength, valueStart, valueLength } = cursor
-        log.append(bytes, keyStart, keyLength, valueStart, valueLength, wholeMs(cursor.expiresAtMs))
+        log.append(cursor, wholeMs(cursor.expiresAtMs))
         if (i % LOAD_STEP === 0 && performance.now() >= sliceEnd) {
           await nextTurn()
           check()

@@ -53,6 +53,13 @@ export class KeyProbe implements SoughtKey {
     return false
   }
 
+  /** Loads a stretch of memory that can be viewed, which is hardly the key of before. */
+  loadFrom(view: DataView, start: number, length: number): void {
+    loadViewed(this.words, view, start, length)
+    this.length = length
+    this.hash = hashWords(this.words, length, this.#key)
+  }
+
   /** Loads the key of the entry at `address`. */
   loadEntry(address: number): void {
     const segment = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
