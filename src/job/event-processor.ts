@@ -20,6 +20,7 @@ import type { FetchedBackend } from './fetched-backend.js'
 import type { BadEvent, JobOptions, KeyOf, ProcessContext } from './job-options.js'
 import { type FiringTimers, type JobTimers, noTimers } from './job-timers.js'
 import type { JobWindows } from './job-windows.js'
+import { KeysAhead } from './keys-ahead.js'
 import type { LaterStage, StageFigures } from './later-stage.js'
 import { PrefetchedKeys } from './prefetched-keys.js'
 import type { PolledEvents, Position } from './source/source.js'
@@ -28,7 +29,7 @@ import { TimerCalls } from './timer-calls.js'
 
 /** How long a slice may hold the event loop. */
 const SLICE_MS = 4
-/** The clock is asked once for so many events. */
+/** The clock is asked once for so many events, and their keys are told before their turn comes, where that is of use. */
 const EVENTS_PER_LOOK = 32
 
 export interface ProcessorParts<Event, Schema extends StateSchema, Output> {
@@ -69,6 +70,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   /** Something is in memory that the store does not have. */
   #hasNews = false
   readonly #prefetched: PrefetchedKeys<Event> | undefined
+  readonly #ahead: KeysAhead<Event, KeyOf<Schema> | undefined>
   /** Where the last slice has failed that did. */
   #failedAt = 0
 
@@ -89,6 +91,9 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       emit: this.#emitOf(),
     }
     this.#context = context
+    this.#ahead = new KeysAhead(options.key, EVENTS_PER_LOOK, (keys, count) =>
+      parts.windows?.ahead(keys, count),
+    )
     const { name: job, onTimer } = options
     if (parts.fetched !== undefined && parts.windows === undefined)
       this.#prefetched = new PrefetchedKeys(store as object, options.schema, key, options.key)
@@ -262,6 +267,9 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     let isTimed = false
     let timestampMs = 0
     let emittedBefore = 0
+    const ahead = this.#ahead
+    let aheadUntil = from
+    if (windows?.isFar === true) aheadUntil = ahead.look(polled, from, until)
     /** What is being done, by what an event is that fails there; what is no fault of the event is none of them. */
     let step: BadEvent<Event>['reason'] | undefined
     try {
@@ -273,7 +281,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         }
         step = 'noKey'
         const event = events[place] as Event
-        const eventKey = key(event)
+        const eventKey = place < aheadUntil ? ahead.keyAt(place) : key(event)
         if (eventKey === undefined || eventKey === null) throw new Error('it has no key')
         step = 'badTimestamp'
         if (partition === undefined || timestamp === undefined) {
@@ -303,7 +311,10 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         this.events++
         place++
         if (place === until) break
-        if ((place - from) % EVENTS_PER_LOOK === 0 && performance.now() >= endMs) break
+        if ((place - from) % EVENTS_PER_LOOK === 0) {
+          if (performance.now() >= endMs) break
+          if (windows?.isFar === true) aheadUntil = ahead.look(polled, place, until)
+        }
       }
     } catch (error) {
       this.#failedAt = place

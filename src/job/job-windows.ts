@@ -173,6 +173,16 @@ export class JobWindows {
     return total
   }
 
+  /** Whether keys should be told before their events come: there is much that is in no cache. */
+  get isFar(): boolean {
+    return this.#only?.isFar === true
+  }
+
+  /** The keys of the next events, strings and numbers: a hint. */
+  ahead(keys: readonly unknown[], count: number): void {
+    this.#only?.ahead?.(keys, count)
+  }
+
   add(key: unknown, event: unknown, timestampMs: number, watermarkMs: number): void {
     const only = this.#only
     if (only !== undefined) {

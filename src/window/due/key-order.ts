@@ -36,14 +36,23 @@ export function* sortedByKey(
   const { length } = order
   let from: Columns = { records: order, high: new Uint32Array(length), low: new Uint32Array(length) }
   let to = emptyColumns(length)
+  // Bits in which some keys differ: digits in which none does need no pass.
+  const firstHigh = records.keyWordAt(order[0] as number, skip)
+  const firstLow = records.keyWordAt(order[0] as number, skip + 4)
+  const differing = { high: 0, low: 0 }
   for (let i = 0; i < length; i++) {
-    from.high[i] = records.keyWordAt(order[i] as number, skip)
-    from.low[i] = records.keyWordAt(order[i] as number, skip + 4)
+    const high = records.keyWordAt(order[i] as number, skip)
+    const low = records.keyWordAt(order[i] as number, skip + 4)
+    from.high[i] = high
+    from.low[i] = low
+    differing.high |= high ^ firstHigh
+    differing.low |= low ^ firstLow
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
   for (const word of ['low', 'high'] as const) {
     for (let shift = 0; shift < 32; shift += DIGIT_BITS) {
-      if (!(yield* countingPass(from, to, word, shift))) continue
+      if (((differing[word] >>> shift) & DIGIT_MASK) === 0) continue
+      yield* countingPass(from, to, word, shift)
       const spare = from
       from = to
       to = spare
@@ -64,8 +73,8 @@ const emptyColumns = (length: number): Columns => ({
   low: new Uint32Array(length),
 })
 
-/** Sorts by one digit of a word; false where all have the same one, and nothing was moved. */
-function* countingPass(from: Columns, to: Columns, word: 'high' | 'low', shift: number): SlicedWork<boolean> {
+/** Sorts by one digit of a word. */
+function* countingPass(from: Columns, to: Columns, word: 'high' | 'low', shift: number): SlicedWork<void> {
   const digits = from[word]
   const { length } = digits
   const places = new Uint32Array(DIGITS)
@@ -74,7 +83,6 @@ function* countingPass(from: Columns, to: Columns, word: 'high' | 'low', shift: 
     places[digit] = (places[digit] as number) + 1
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
-  if (places[((digits[0] as number) >>> shift) & DIGIT_MASK] === length) return false
   for (let digit = 0, place = 0; digit < DIGITS; digit++) {
     const count = places[digit] as number
     places[digit] = place
@@ -89,7 +97,6 @@ function* countingPass(from: Columns, to: Columns, word: 'high' | 'low', shift: 
     to.low[place] = from.low[i] as number
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
-  return true
 }
 
 /** Keys whose words are the same may differ behind them, or in their lengths. */

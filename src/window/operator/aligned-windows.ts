@@ -25,7 +25,8 @@ import { sortedByKey } from '../due/key-order.js'
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { EventKey, PREFIX_BYTES } from './event-key.js'
-import { IS_DIRTY, IS_STORED, KeyTable, TableKey, TablePlace } from './key-table.js'
+import { IS_DIRTY, IS_STORED, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
+import { RecentNumbers } from './recent-numbers.js'
 import {
   type AnyResult,
   type ErasedAggregate,
@@ -71,6 +72,8 @@ export function alignedStates(
 
 /** What is kept of a stretch of time: for each key an accumulator. */
 class Pane implements TimeWindow {
+  /** None has the same one for a long time. */
+  readonly number: number
   readonly startMs: number
   readonly endMs: number
   /** The ends of the first and of the last window that it is in. */
@@ -83,7 +86,14 @@ class Pane implements TimeWindow {
   isStored = false
   isDirty = false
 
-  constructor({ startMs, endMs }: TimeWindow, firstEndMs: number, lastEndMs: number, table: KeyTable) {
+  constructor(
+    number: number,
+    { startMs, endMs }: TimeWindow,
+    firstEndMs: number,
+    lastEndMs: number,
+    table: KeyTable,
+  ) {
+    this.number = number
     this.startMs = startMs
     this.endMs = endMs
     this.firstEndMs = firstEndMs
@@ -114,6 +124,9 @@ export class AlignedWindows implements WindowOperator {
   readonly #key = new TableKey()
   readonly #eventKey: EventKey
   readonly #place = new TablePlace()
+  #paneNumber = 0
+  /** Entries by number, where accumulators have a fixed size and so stay where they are. */
+  readonly #recent: RecentNumbers | undefined
   /** What the panes of a window come to, while it is put out: the memory is used again for the next one. */
   readonly #merged = new KeyTable()
   readonly #mergedPlace = new TablePlace()
@@ -123,6 +136,7 @@ export class AlignedWindows implements WindowOperator {
   #lastEntry = 0
   #lastHadValue = false
   readonly #before = new ByteWriter()
+  readonly #beforeWords: Int32Array
   readonly #reader = new ByteReader()
   readonly #shownKey = new Slot()
 
@@ -134,10 +148,22 @@ export class AlignedWindows implements WindowOperator {
     this.#context = this.#state.context
     this.#eventKey = new EventKey(this.#context, this.#key, PANE_BYTES)
     this.#accumulator = new Accumulator(aggregate as unknown as ErasedAggregate)
+    const { raw, zeroBytes } = this.#accumulator
+    this.#recent = raw === undefined ? undefined : new RecentNumbers()
+    this.#beforeWords = new Int32Array((zeroBytes + 3) >> 2)
   }
 
   get late(): LateFigures {
     return this.#output.late
+  }
+
+  get isFar(): boolean {
+    return this.#pane?.table.isFar === true
+  }
+
+  ahead(keys: readonly unknown[], count: number): void {
+    // Where the next events are of another pane, it is in vain.
+    if (this.#pane !== undefined) this.#eventKey.ahead(keys, count, this.#pane.table)
   }
 
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
@@ -154,7 +180,7 @@ export class AlignedWindows implements WindowOperator {
     }
     const { table } = pane
     const place = this.#place
-    table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
+    this.#open(pane, key)
     if (!pane.isKept) this.#keep(pane)
     pane.isDirty = true
     const { words, flagsAt } = place
@@ -168,13 +194,41 @@ export class AlignedWindows implements WindowOperator {
     if (watermarkMs >= pane.firstEndMs - 1) this.#onPartlyMissed(event, timestampMs, watermarkMs)
   }
 
+  /** Finds the entry of a key, or makes one. */
+  #open(pane: Pane, key: KeyLike<unknown>): void {
+    const { table, number } = pane
+    const place = this.#place
+    const recent = this.#recent
+    // Zero is left out: there are two of it, which a codec of the user's may write in two ways.
+    const isKnowable =
+      recent !== undefined &&
+      typeof key === 'number' &&
+      (key | 0) === key &&
+      key !== 0 &&
+      table.count <= RecentNumbers.keys
+    if (!isKnowable) {
+      table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
+      return
+    }
+    const known = recent.entryOf(key, number)
+    if (known !== 0) {
+      table.show(known, place)
+      return
+    }
+    table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
+    recent.set(key, number, place.entry)
+  }
+
   revert(): void {
     this.#output.revert()
     const table = this.#last
     if (table === undefined) return
     const { length } = this.#before
     let entry = this.#lastEntry
-    if (this.#accumulator.undoes) {
+    if (this.#accumulator.raw !== undefined) {
+      table.show(entry, this.#place)
+      this.#putBack(this.#place)
+    } else if (this.#accumulator.undoes) {
       entry = this.#accumulator.undoAdd(table, entry)
     } else {
       entry = table.resizeAccumulator(entry, length)
@@ -297,8 +351,21 @@ export class AlignedWindows implements WindowOperator {
   /** Adds to the accumulator at the place that was opened, or leaves everything as it was; returns its entry. */
   #addTo(table: KeyTable, key: KeyLike<unknown>, event: unknown, timestampMs: number): number {
     const accumulator = this.#accumulator
-    const { raw, zeroBytes } = accumulator
+    const { raw } = accumulator
     const { entry, view, payloadAt } = this.#place
+    if (raw !== undefined) {
+      this.#keepBefore(this.#place)
+      accumulator.isAdding = true
+      try {
+        raw.add(view, payloadAt, event, timestampMs, !this.#lastHadValue)
+        return entry
+      } catch (error) {
+        this.#putBack(this.#place)
+        throw this.#context.failure('write', error, key)
+      } finally {
+        accumulator.isAdding = false
+      }
+    }
     if (accumulator.undoes) {
       accumulator.isAdding = true
       try {
@@ -310,21 +377,32 @@ export class AlignedWindows implements WindowOperator {
       }
     }
     const before = this.#before
-    const length = raw === undefined ? table.accumulatorBytes(entry) : zeroBytes
+    const length = table.accumulatorBytes(entry)
     before.length = 0
     before.reserve(length)
     copyViewed(this.#place, payloadAt, length, before, 0)
     accumulator.isAdding = true
     try {
-      if (raw === undefined) return accumulator.add(table, entry, event, timestampMs)
-      raw.add(view, payloadAt, event, timestampMs, !this.#lastHadValue)
-      return entry
+      return accumulator.add(table, entry, event, timestampMs)
     } catch (error) {
       copyViewed(before, 0, length, this.#place, payloadAt)
       throw this.#context.failure('write', error, key)
     } finally {
       accumulator.isAdding = false
     }
+  }
+
+  /** What a fixed accumulator is before an event is added, by words: it begins at one, and has whole ones for itself. */
+  #keepBefore({ words, payloadAt }: TablePlace): void {
+    const before = this.#beforeWords
+    const from = payloadAt >> 2
+    for (let i = 0; i < before.length; i++) before[i] = words[from + i] as number
+  }
+
+  #putBack({ words, payloadAt }: TablePlace): void {
+    const before = this.#beforeWords
+    const from = payloadAt >> 2
+    for (let i = 0; i < before.length; i++) words[from + i] = before[i] as number
   }
 
   #onMissed(event: unknown, timestampMs: number, watermarkMs: number): void {
@@ -390,7 +468,8 @@ export class AlignedWindows implements WindowOperator {
     if (firstEndMs === undefined || lastEndMs === undefined) return undefined
     const table = this.#spare ?? new KeyTable()
     this.#spare = undefined
-    return new Pane(interval, firstEndMs, lastEndMs, table)
+    this.#paneNumber = (this.#paneNumber + 1) | 0 || 1
+    return new Pane(this.#paneNumber, interval, firstEndMs, lastEndMs, table)
   }
 
   #nextEndMs(pane: Pane, afterMs: number): number {
@@ -453,6 +532,7 @@ export class AlignedWindows implements WindowOperator {
     const place = this.#place
     const timestampMs = window.endMs - 1
     for (let i = 0; i < count; i++) {
+      if (i % NEAR_KEYS === 0) table.bringEntriesNear(sorted, i, Math.min(count, i + NEAR_KEYS))
       const entry = sorted[i] as number
       let value: unknown
       if (raw === undefined) {

@@ -2,16 +2,25 @@ import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { isEncodedKey, type KeyLike } from '../../state/key/stored-key.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
-import type { TableKey } from './key-table.js'
+import { type KeyTable, NEAR_KEYS, TableKey } from './key-table.js'
 
 /** Bytes in front of the key in a stored key. */
 export const PREFIX_BYTES = 4
 
-/** The keys of events, as they are looked for in tables. */
+/**
+ * The keys of events, as they are looked for in tables. Those of the next events may be told in advance (`ahead`): what lies under them then
+ * comes out of memory at the same time, where it would come one after the other.
+ */
 export class EventKey {
   readonly #context: StateContext<unknown>
   readonly #bytesBehind: number
   readonly #tableKey: TableKey
+  /** Keys that were told in advance, as they were given and as they are looked for. */
+  readonly #given: unknown[] = []
+  readonly #told: TableKey[] = []
+  #count = 0
+  /** The first of them whose turn may come. */
+  #next = 0
 
   /** @param bytesBehind what stands behind a key where a cut stores it. */
   constructor(context: StateContext<unknown>, tableKey: TableKey, bytesBehind: number) {
@@ -22,20 +31,49 @@ export class EventKey {
 
   /** Makes it the key at hand; `SERIALIZATION_FAILED` for what is no key, or none that the next cut could store. */
   set(key: KeyLike<unknown>): TableKey {
+    // Events may be passed over, never put in another order.
+    while (this.#next < this.#count) {
+      const i = this.#next++
+      if (this.#given[i] === key) return this.#told[i] as TableKey
+    }
     if (isEncodedKey(key)) return this.#tableKey.set(key.bytes, 0, key.bytes.length)
-    const tableKey = this.#tableKey
-    const { writer } = tableKey
-    writer.length = 0
     try {
-      this.#context.keyCodec.writeKey(key, writer)
-      const storedBytes = PREFIX_BYTES + writer.length + this.#bytesBehind
-      if (storedBytes > MAX_KEY_BYTES) {
-        throw new CodecError(
-          `a key that takes ${storedBytes} bytes in the store; the limit is ${MAX_KEY_BYTES}`,
-        )
-      }
+      return this.#write(key, this.#tableKey)
     } catch (error) {
       throw this.#context.failure('write', error, key)
+    }
+  }
+
+  /** The keys of the next events are these, strings and numbers. One that is no key is met again when its turn comes. */
+  ahead(keys: readonly unknown[], count: number, table: KeyTable): void {
+    this.#next = 0
+    this.#count = 0
+    try {
+      for (let i = 0; i < Math.min(count, NEAR_KEYS); i++) {
+        let tableKey = this.#told[i]
+        if (tableKey === undefined) {
+          tableKey = new TableKey()
+          this.#told.push(tableKey)
+        }
+        this.#write(keys[i], tableKey)
+        this.#given[i] = keys[i]
+        this.#count++
+      }
+    } catch {
+      // Its own event tells of it.
+    }
+    table.bringNear(this.#told, this.#count)
+  }
+
+  #write(key: unknown, tableKey: TableKey): TableKey {
+    const { writer } = tableKey
+    writer.length = 0
+    this.#context.keyCodec.writeKey(key, writer)
+    const storedBytes = PREFIX_BYTES + writer.length + this.#bytesBehind
+    if (storedBytes > MAX_KEY_BYTES) {
+      throw new CodecError(
+        `a key that takes ${storedBytes} bytes in the store; the limit is ${MAX_KEY_BYTES}`,
+      )
     }
     return tableKey.hashWritten()
   }

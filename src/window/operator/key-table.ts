@@ -31,6 +31,13 @@ const MAX_CHUNKS = 1 << (31 - CHUNK_BITS)
 /** The first entry does not begin at 0: that means none. */
 const FIRST_ENTRY = 1
 
+/** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. */
+export const NEAR_KEYS = 32
+/** Tables of fewer keys are in the processor's caches. */
+const NEAR_FROM = 8_192
+/** A word of the payload of most entries that is in another cache line than their header. */
+const PAYLOAD_WORD = 10
+
 /** The dead are left out from so many keys on. */
 const COMPACTED_FROM = 1_024
 
@@ -151,6 +158,8 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   #dead = 0
   /** From so many dead keys on it is worth it to leave them out. */
   #compactFrom = 0
+  /** Entries that are brought near, and last, what was read of them: what comes to nothing the compiler would not read. */
+  readonly #near = new Int32Array(NEAR_KEYS + 1)
 
   /** How many keys there are, dead ones included. */
   get count(): number {
@@ -177,6 +186,48 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
       if (entry === 0) return 0
       if (shard[place * 2] === hash && this.#isOf(entry, key)) return entry
     }
+  }
+
+  /** Whether it is worth it to bring near what lies under keys before each is looked for. */
+  get isFar(): boolean {
+    return this.#count >= NEAR_FROM
+  }
+
+  /**
+   * Reads what `find` will read for each of these keys. First the places of all, then the entries: none of these reads waits for the one before,
+   * so that memory answers all of them in the time of one.
+   */
+  bringNear(keys: readonly TableKey[], count: number): void {
+    const near = this.#near
+    let seen = 0
+    for (let i = 0; i < count; i++) {
+      const { hash } = keys[i] as TableKey
+      const shard = this.#shardOf(hash)
+      seen |= shard[(hash & ((shard.length >> 1) - 2)) * 2] as number
+    }
+    for (let i = 0; i < count; i++) {
+      const { hash } = keys[i] as TableKey
+      const shard = this.#shardOf(hash)
+      const mask = (shard.length >> 1) - 2
+      let place = hash & mask
+      while (shard[place * 2 + 1] !== 0 && shard[place * 2] !== hash) place = (place + 1) & mask
+      near[i] = shard[place * 2 + 1] as number
+    }
+    near[NEAR_KEYS] = seen
+    this.bringEntriesNear(near, 0, count)
+  }
+
+  /** Reads entries that are needed next; 0 stands for none. */
+  bringEntriesNear(entries: Int32Array | Uint32Array, from: number, until: number): void {
+    let seen = 0
+    for (let i = from; i < until; i++) {
+      const entry = entries[i] as number
+      const { words } = this.#chunks[entry >>> CHUNK_BITS] as Chunk
+      const at = entry & OFFSET_MASK
+      seen |= words[at] as number
+      if (at + PAYLOAD_WORD < words.length) seen |= words[at + PAYLOAD_WORD] as number
+    }
+    this.#near[NEAR_KEYS] = seen
   }
 
   /** Finds the entry of a key, or makes one as `add` does, and shows where it lies. */

@@ -111,16 +111,25 @@ export class PlainSessions implements WindowOperator {
     return this.#output.late
   }
 
+  get isFar(): boolean {
+    return this.#table.isFar
+  }
+
+  ahead(keys: readonly unknown[], count: number): void {
+    this.#eventKey.ahead(keys, count, this.#table)
+  }
+
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
     this.#output.begin()
     this.#lastEntry = 0
     const table = this.#table
     const place = this.#place
-    const entry = table.find(this.#eventKey.set(key))
+    const tableKey = this.#eventKey.set(key)
+    const entry = table.find(tableKey)
     if (entry === 0 || table.has(entry, IS_DEAD)) {
       const isTooLate = watermarkMs >= timestampMs + this.#gapMs - 1
       if (isTooLate) this.#onMissed(event, timestampMs, watermarkMs)
-      else this.#begin(entry, key, event, timestampMs)
+      else this.#begin(entry, tableKey, key, event, timestampMs)
       return
     }
     table.show(entry, place)
@@ -211,10 +220,16 @@ export class PlainSessions implements WindowOperator {
   }
 
   /** The only session of a key, which has none or had one before. */
-  #begin(entryBefore: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): void {
+  #begin(
+    entryBefore: number,
+    tableKey: TableKey,
+    key: KeyLike<unknown>,
+    event: unknown,
+    timestampMs: number,
+  ): void {
     const table = this.#table
     const place = this.#place
-    if (entryBefore === 0) table.open(this.#tableKey, this.#oneBytes, place)
+    if (entryBefore === 0) table.open(tableKey, this.#oneBytes, place)
     else table.show(table.resizeAccumulator(entryBefore, this.#oneBytes), place)
     const { entry, view, bytes, payloadAt } = place
     if (entryBefore !== 0) bytes.fill(0, payloadAt, payloadAt + this.#oneBytes)

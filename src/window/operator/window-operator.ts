@@ -44,6 +44,13 @@ export interface LateFigures {
  */
 export interface WindowOperator {
   readonly late: LateFigures
+  /**
+   * Tells the keys of the next events, strings and numbers only, which some operators look for faster then; others need not have it. It changes
+   * nothing, and those events may not come.
+   */
+  ahead?(keys: readonly unknown[], count: number): void
+  /** Whether that is worth it at the moment. */
+  readonly isFar?: boolean
   /** An event of a key. What is wrong with it is `SERIALIZATION_FAILED`; nothing of it is kept then. */
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void
   /** Takes the last event out again, but for what was put out. Only directly behind `add`. */

@@ -1,0 +1,210 @@
+import { expect, it } from 'vitest'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
+import { utf8 } from '../state/codec/byte-strings.js'
+import { float64, int32 } from '../state/codec/numbers.js'
+import { defineState } from '../state/schema/define-state.js'
+import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
+import { combined, count, max, sum } from '../window/aggregate/ready-made.js'
+import { hopping, tumbling, type WindowAssigner } from '../window/assign/assigner.js'
+import { type SessionWindows, session } from '../window/assign/by-key.js'
+import { boundedDisorder } from '../window/time/watermark-strategy.js'
+import { windowed } from '../window/windowed.js'
+import { KeysAhead } from './keys-ahead.js'
+import { runJob } from './run-job.js'
+import { functionSink } from './sink/function-sink.js'
+import { arraySource } from './source/iterable-source.js'
+
+const polled = <Event>(events: readonly Event[], failures?: ReadonlyMap<number, Error>) => ({
+  partition: '0',
+  events,
+  positionAfter: (place: number) => place + 1,
+  ...(failures !== undefined && { failures }),
+})
+
+it('takes each key once, and throws what it has thrown when its turn comes', () => {
+  let calls = 0
+  const told: unknown[][] = []
+  const keyOf = (event: string) => {
+    calls++
+    if (event === 'none') throw new Error('no key')
+    return event
+  }
+  const ahead = new KeysAhead(keyOf, 4, (keys, some) => void told.push(keys.slice(0, some)))
+  const events = polled(['a', 'b', 'none', 'c', 'd'])
+  expect(ahead.look(events, 0, 5)).toBe(3)
+  expect([ahead.keyAt(0), ahead.keyAt(1)]).toEqual(['a', 'b'])
+  expect(() => ahead.keyAt(2)).toThrow('no key')
+  expect(ahead.look(events, 3, 5)).toBe(5)
+  expect([ahead.keyAt(3), ahead.keyAt(4)]).toEqual(['c', 'd'])
+  expect(calls).toBe(5)
+  expect(told).toEqual([
+    ['a', 'b'],
+    ['c', 'd'],
+  ])
+})
+
+it('tells strings and numbers only, goes no further than it may, and not over an event that could not be decoded', () => {
+  const told: unknown[][] = []
+  const ahead = new KeysAhead(
+    (event: unknown) => event,
+    4,
+    (keys, some) => void told.push(keys.slice(0, some)),
+  )
+  const key = ['x']
+  expect(ahead.look(polled([1, 2, key, 3]), 0, 4)).toBe(3)
+  expect(ahead.keyAt(2)).toBe(key)
+  expect(ahead.look(polled([1, 2, 3, 4, 5, 6]), 1, 6)).toBe(5)
+  expect(ahead.look(polled([1, 2, 3, 4]), 0, 2)).toBe(2)
+  expect(ahead.look(polled([1, 2, 3, 4], new Map([[2, new Error('bytes')]])), 0, 4)).toBe(2)
+  expect(told).toEqual([
+    [1, 2],
+    [2, 3, 4, 5],
+    [1, 2],
+    [1, 2],
+  ])
+})
+
+interface Reading {
+  readonly key: number
+  readonly at: number
+  readonly amount: number
+}
+
+const KEYS = 9_000
+const EVENTS = 20_000
+
+/** Each key once, so that there are many; then any, in disorder. Some have no key, some no number, some a key that is none. */
+function readings(): Reading[] {
+  let seed = 7
+  const draw = (below: number) => {
+    seed = (Math.imul(seed, 1_103_515_245) + 12_345) & 0x7fff_ffff
+    return (seed >>> 8) % below
+  }
+  return Array.from({ length: EVENTS }, (_, i) => {
+    const kind = draw(50)
+    const key = kind === 1 ? 2 ** 40 : i < KEYS ? i - KEYS / 2 : draw(KEYS) - KEYS / 2
+    return { key, at: (i >> 2) - draw(100), amount: kind === 2 ? Number.NaN : kind === 3 ? -1 : draw(1_000) }
+  })
+}
+
+async function resultsOf<Key>(
+  windows: WindowAssigner | SessionWindows,
+  keys: { readonly codec: never; readonly of: (key: number) => Key },
+): Promise<{ readonly results: Map<string, string>; readonly asked: number; readonly bad: number }> {
+  const results = new Map<string, string>()
+  let asked = 0
+  const aggregate = combined({
+    count: count(),
+    sum: sum(({ amount }: Reading) => amount),
+    max: max(({ amount }: Reading) => amount),
+  })
+  await using backend = new MemoryStateBackend()
+  const job = await runJob({
+    name: 'many keys',
+    source: arraySource<Reading>(readings()),
+    key: (event: Reading) => {
+      asked++
+      if (event.amount === -1) throw new Error('it has no key')
+      return keys.of(event.key) as never
+    },
+    timestamp: ({ at }: Reading) => at,
+    time: { watermarks: boundedDisorder(100), maxAheadMs: Infinity },
+    schema: defineState({ key: keys.codec, states: {} }) as never,
+    windows: { w: windowed({ windows, aggregate }) } as never,
+    onBadEvent: 'skip',
+    sink: functionSink({
+      write: (outputs) => {
+        for (const { output } of outputs) {
+          const { key, window, value } = output as {
+            readonly key: Key
+            readonly window: { readonly startMs: number; readonly endMs: number }
+            readonly value: object
+          }
+          results.set(`${Number(key)} ${window.startMs} ${window.endMs}`, JSON.stringify(value))
+        }
+      },
+    }),
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 3_600_000 },
+  })
+  const { badEvents } = await job.finished
+  return { results, asked, bad: badEvents }
+}
+
+/** The same by hand, over all events in the order of their time. */
+function byHand(windows: 'tumbling' | 'hopping' | 'session'): Map<string, string> {
+  const results = new Map<string, { count: number; sum: number; max: number }>()
+  const add = (name: string, { amount }: Reading) => {
+    const before = results.get(name) ?? { count: 0, sum: 0, max: amount }
+    const { count: some, sum: total, max: most } = before
+    results.set(name, { count: some + 1, sum: total + amount, max: Math.max(most, amount) })
+  }
+  const good = readings().filter(
+    ({ key, amount }) => key !== 2 ** 40 && amount !== -1 && !Number.isNaN(amount),
+  )
+  const byKey = new Map<number, Reading[]>()
+  for (const each of good.sort((left, right) => left.at - right.at)) {
+    const events = byKey.get(each.key)
+    if (events === undefined) byKey.set(each.key, [each])
+    else events.push(each)
+  }
+  for (const [key, events] of byKey) {
+    for (let i = 0; i < events.length; ) {
+      let end = i + 1
+      if (windows === 'session') {
+        while (end < events.length && (events[end]?.at ?? 0) - (events[end - 1]?.at ?? 0) <= 500) end++
+        const name = `${key} ${events[i]?.at} ${(events[end - 1]?.at ?? 0) + 500}`
+        for (const event of events.slice(i, end)) add(name, event)
+      } else {
+        const event = events[i] as Reading
+        const slide = windows === 'tumbling' ? 5_000 : 2_500
+        const last = Math.floor(event.at / slide) * slide
+        for (let start = last; start > event.at - 5_000; start -= slide)
+          add(`${key} ${start} ${start + 5_000}`, event)
+      }
+      i = end
+    }
+  }
+  return new Map(Array.from(results, ([name, value]) => [name, JSON.stringify(value)]))
+}
+
+const codecs = {
+  numbers: { codec: int32 as never, of: (key: number): unknown => key },
+  // What is no key of the other codecs is none here either.
+  strings: {
+    codec: utf8 as never,
+    of: (key: number): unknown => (key === 2 ** 40 ? '\ud800' : `${key}`),
+  },
+}
+const kinds = {
+  tumbling: tumbling({ sizeMs: 5_000 }),
+  hopping: hopping({ sizeMs: 5_000, slideMs: 2_500 }),
+  session: session({ gapMs: 500 }),
+}
+
+for (const [kind, windows] of Object.entries(kinds)) {
+  for (const [name, keys] of Object.entries(codecs)) {
+    if (name === 'strings' && kind !== 'tumbling') continue
+    it(`J7, W20: many keys that are ${name} come to the same in ${kind} windows as by hand, bad events among them`, async () => {
+      const { results, asked, bad } = await resultsOf(windows, keys)
+      const expected = byHand(kind as keyof typeof kinds)
+      expect(results.size).toBe(expected.size)
+      expect(Array.from(expected).filter(([window, value]) => results.get(window) !== value)).toEqual([])
+      expect(bad).toBe(
+        readings().filter(({ key, amount }) => key === 2 ** 40 || amount === -1 || Number.isNaN(amount))
+          .length,
+      )
+      // A slice that goes on behind a bad event asks the events behind it again.
+      expect(asked).toBeGreaterThanOrEqual(EVENTS)
+    })
+  }
+}
+
+it('K1: both zeros are one key, whatever was found for it before', async () => {
+  const { results } = await resultsOf(kinds.tumbling, {
+    codec: float64 as never,
+    of: (key: number): unknown => (key % 2 === 0 ? -0 : 0),
+  })
+  const ends = new Set(Array.from(results.keys(), (name) => name.split(' ').at(-1)))
+  expect(results.size).toBe(ends.size)
+})
