@@ -83,6 +83,12 @@ const rooms: { readonly [folder: string]: Room } = {
     ],
   },
   metrics: { rooms: ['index.ts', 'job.ts'], builtins: ['node:perf_hooks'], packages: [] },
+  // What other packages expect of a store, by public exports. Only abstract-level gives a class that is to be extended.
+  adapters: {
+    rooms: ['index.ts', 'engine.ts', 'lmdb.ts'],
+    builtins: ['node:fs/promises', 'node:path'],
+    packages: ['abstract-level'],
+  },
   testing: { rooms: 'any', builtins: 'any', packages: [] },
 }
 
