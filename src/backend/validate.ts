@@ -77,6 +77,12 @@ export const NEVER_EXPIRES: PutOptions = Object.freeze({ ttlMs: Infinity })
 
 const putOptions = { ttlMs: rules.positiveMs }
 
+/** Frozen options that were looked through: they stay as they are, so that the next put with them is spared that. */
+let frozenOptions = NEVER_EXPIRES
+/** Of the options that are looked through, one in so many is asked whether it is frozen: that takes longer than to look. */
+const PATIENCE = 64
+let patience = 0
+
 /**
  * Throws `INVALID_ARGUMENT` for a `ttlMs` that is not positive, and for unknown options.
  *
@@ -86,7 +92,11 @@ export function validatePutOptions(
   options: PutOptions | undefined,
   others?: { readonly [name: string]: Rule },
 ): void {
-  if (options === undefined || options === NEVER_EXPIRES || isTimeToLive(options)) return
+  if (options === undefined || options === NEVER_EXPIRES || options === frozenOptions) return
+  if (isTimeToLive(options)) {
+    if (--patience < 0) rememberFrozen(options)
+    return
+  }
   rejectViolations(violationsOf(options, { ...putOptions, ...others }))
 }
 
@@ -95,6 +105,13 @@ function isTimeToLive(options: PutOptions): boolean {
   if (typeof options !== 'object' || options === null) return false
   for (const name in options) if (name !== 'ttlMs') return false
   return typeof options.ttlMs === 'number' && options.ttlMs > 0
+}
+
+/** Remembers valid options that can become no others: frozen ones whose `ttlMs` is no getter. */
+function rememberFrozen(options: PutOptions): void {
+  patience = PATIENCE
+  const ttlMs = Object.getOwnPropertyDescriptor(options, 'ttlMs')
+  if (Object.isFrozen(options) && ttlMs?.get === undefined && ttlMs?.value > 0) frozenOptions = options
 }
 
 /** The keys of a `getMany`, checked before the first one is read. */

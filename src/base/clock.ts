@@ -147,6 +147,8 @@ export class ForwardClock {
   #startMs = Number.NaN
   #lifeMs = Number.NaN
   #endMs: number | undefined
+  /** The same life again, if it need not ask, ends with the last one; NaN: as soon as the time that was told has gone on. */
+  #unaskedLifeMs = Number.NaN
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -155,8 +157,7 @@ export class ForwardClock {
 
   now(): number {
     const reading = this.#clock.now()
-    if (reading < this.#last) this.#offsetMs += this.#last - reading
-    this.#last = reading
+    if (reading !== this.#last) this.#goOn(reading)
     return reading + this.#offsetMs
   }
 
@@ -172,6 +173,15 @@ export class ForwardClock {
    * start before the pause, and end as much too early; never too late.
    */
   endOfLife(lifeMs: number): number {
+    // In a burst: small, so that it becomes part of a put.
+    if (this.#unasked > 0 && lifeMs === this.#unaskedLifeMs) {
+      this.#unasked--
+      return this.#endMs as number
+    }
+    return this.#endOfOtherLife(lifeMs)
+  }
+
+  #endOfOtherLife(lifeMs: number): number {
     if (this.#unasked === 0 || lifeMs < LONG_LIFE_MS) this.#askForStart(lifeMs)
     else this.#unasked--
     const startMs = this.latest
@@ -180,6 +190,7 @@ export class ForwardClock {
       this.#startMs = startMs
       this.#lifeMs = lifeMs
     }
+    this.#unaskedLifeMs = lifeMs < LONG_LIFE_MS ? Number.NaN : lifeMs
     return this.#endMs as number
   }
 
@@ -207,6 +218,14 @@ export class ForwardClock {
   /** Moves on to `timeMs` if this clock is behind it: time that a restored state has already seen. */
   advanceTo(timeMs: number): void {
     const behindMs = timeMs - this.now()
-    if (behindMs > 0) this.#offsetMs += behindMs
+    if (behindMs <= 0) return
+    this.#offsetMs += behindMs
+    this.#unaskedLifeMs = Number.NaN
+  }
+
+  #goOn(reading: number): void {
+    if (reading < this.#last) this.#offsetMs += this.#last - reading
+    this.#last = reading
+    this.#unaskedLifeMs = Number.NaN
   }
 }

@@ -265,36 +265,48 @@ export class Entries {
   }
 
   /**
-   * Where the value begins of an entry that may be overwritten just as it lies, the common case: it was written in this epoch
-   * already, so that no snapshot sees it and it is listed as changed; its value has this length; and it is an entry that expires,
-   * or one that never does, as what is written. One that expires is still to be renewed (`renew`). Otherwise {@link NO_ROOM}:
-   * ask `reshape`. In bytes from the start of its segment.
+   * Where the value begins of an entry that never expires and may be overwritten just as it lies, the common case: it was written
+   * in this epoch already, so that no snapshot sees it and it is listed as changed; and its value has this length.
+   * Otherwise {@link NO_ROOM}: ask `reshape`. In bytes from the start of its segment.
    */
-  settledStart(address: number, length: number, expires: boolean, epoch: number): number {
+  settledStart(address: number, length: number, epoch: number): number {
     const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
     const at = (address & UNIT_MASK) << WORD_SHIFT
     const meta = words[at] as number
     const isSettled =
-      (meta & (TOMBSTONE | EXPIRES)) === (expires ? EXPIRES : 0) &&
+      (meta & (TOMBSTONE | EXPIRES)) === 0 &&
       words[at + VALUE_LENGTH] === length &&
       words[at + EPOCH] === epoch
     return isSettled ? (at + wordsBeforeValue(meta)) << 2 : NOWHERE
   }
 
   /**
-   * Sets when an entry that expires does so, where nothing else is to be done: it is alive at what the clock has told last, and its
-   * hash is queued and comes up in time, as it shall not expire before it would have. Returns whether that is so.
+   * The same of an entry that expires, which from now on does so at `expiresAtMs`, where nothing else is to be done: it is alive at
+   * what the clock has told last, and its hash is queued and comes up in time, as it shall not expire before it would have.
    */
-  renew(address: number, expiresAtMs: number, clock: ForwardClock): boolean {
+  renewedStart(
+    address: number,
+    length: number,
+    epoch: number,
+    expiresAtMs: number,
+    clock: ForwardClock,
+  ): number {
     const number = address >>> NUMBER_SHIFT
     const unit = address & UNIT_MASK
     const words = this.#segments.words[number] as Int32Array
+    const at = unit << WORD_SHIFT
+    const meta = words[at] as number
+    const isSettled =
+      (meta & (TOMBSTONE | EXPIRES)) === EXPIRES &&
+      words[at + VALUE_LENGTH] === length &&
+      words[at + EPOCH] === epoch &&
+      words[at + BUCKET] !== IN_NONE
+    if (!isSettled) return NOWHERE
     const doubles = this.#segments.doubles[number] as Float64Array
     const oldExpiresAtMs = doubles[unit + DEADLINE_UNIT] as number
-    const isQueued = words[(unit << WORD_SHIFT) + BUCKET] !== IN_NONE
-    if (!isQueued || oldExpiresAtMs <= clock.latest || oldExpiresAtMs > expiresAtMs) return false
+    if (oldExpiresAtMs <= clock.latest || oldExpiresAtMs > expiresAtMs) return NOWHERE
     doubles[unit + DEADLINE_UNIT] = expiresAtMs
-    return true
+    return (at + wordsBeforeValue(meta)) << 2
   }
 
   /** Fills the entry's value with the value at `from` (0: none) as far as both go, and what is left of it with zeros. */

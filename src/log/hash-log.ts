@@ -243,9 +243,11 @@ export class HashLog {
     const epochs = this.#epochs
     epochs.dirty = true
     if (address !== 0) {
-      const expires = expiresAtMs !== Infinity
-      const settledStart = this.entries.settledStart(address, length, expires, epochs.current)
-      if (settledStart >= 0 && (!expires || this.#renew(address, expiresAtMs))) {
+      const settledStart =
+        expiresAtMs === Infinity
+          ? this.entries.settledStart(address, length, epochs.current)
+          : this.#renewedStart(address, length, expiresAtMs)
+      if (settledStart >= 0) {
         copyInto(this.entries.segmentBytes(address), settledStart, value, start, length)
         return
       }
@@ -313,9 +315,11 @@ export class HashLog {
     const epochs = this.#epochs
     const { entries } = this
     if (address !== 0) {
-      const expires = expiresAtMs !== Infinity
-      const settledStart = entries.settledStart(address, length, expires, epochs.current)
-      if (settledStart >= 0 && (!expires || this.#renew(address, expiresAtMs))) {
+      const settledStart =
+        expiresAtMs === Infinity
+          ? entries.settledStart(address, length, epochs.current)
+          : this.#renewedStart(address, length, expiresAtMs)
+      if (settledStart >= 0) {
         epochs.dirty = true
         entries.showStretch(address >>> OFFSET_BITS, settledStart, length, slot)
         return true
@@ -583,9 +587,10 @@ export class HashLog {
     this.#expiry.written(address, this.#probe.hash, oldExpiresAtMs, expiresAtMs)
   }
 
-  #renew(address: number, expiresAtMs: number): boolean {
+  #renewedStart(address: number, length: number, expiresAtMs: number): number {
     const clock = this.#clock
-    return clock !== undefined && this.entries.renew(address, expiresAtMs, clock)
+    if (clock === undefined) return NO_ROOM
+    return this.entries.renewedStart(address, length, this.#epochs.current, expiresAtMs, clock)
   }
 
   /** Makes the new version at `address` the latest of the probe's key, which was sought. */
