@@ -1,6 +1,6 @@
 // What a job keeps of itself in each cut: everything that is no typed state.
 //
-//   job := { job: 1, name, epoch, positions, time?, prepared, outbox? }        as JSON
+//   job := { job: 1, name, epoch, positions, time?, clockMs?, prepared, outbox? }        as JSON
 //
 // It lies in the manifest of a checkpoint (`source`), or, where the engine itself persists, in the store under `ff ff` and `job`.
 
@@ -22,13 +22,16 @@ export interface JobCut {
   readonly positions: Positions
   /** Where event time is used. */
   readonly time: SavedSourceTime | undefined
+  /** Where there are windows of processing time: they have fired up to here. */
+  readonly clockMs: number | undefined
   /** Epochs that count and may not be committed yet, the oldest first. */
   readonly prepared: readonly PreparedEpoch[]
   readonly outbox: Outbox
 }
 
-export function cutToJson({ name, epoch, positions, time, prepared, outbox }: JobCut): JsonValue {
-  const saved = time === undefined ? {} : { time }
+export function cutToJson(cut: JobCut): JsonValue {
+  const { name, epoch, positions, time, clockMs, prepared, outbox } = cut
+  const saved = { ...(time !== undefined && { time }), ...(clockMs !== undefined && { clockMs }) }
   const waiting = outbox.next > outbox.first ? { outbox } : {}
   return { job: FORMAT, name, epoch, positions, ...saved, prepared, ...waiting }
 }
@@ -46,14 +49,14 @@ export function cutFromJson(json: JsonValue | undefined, name: string): JobCut {
     const found = `the state of job ${JSON.stringify(fields['name'])}`
     throw new StateError('INCOMPATIBLE', { what: `job '${name}'`, found, supported: 'its own state' })
   }
-  const { epoch, positions, prepared, time, outbox } = fields as unknown as Partial<JobCut>
+  const { epoch, positions, prepared, time, clockMs, outbox } = fields as unknown as Partial<JobCut>
   if (!isEpoch(epoch) || typeof positions !== 'object' || !Array.isArray(prepared)) {
     throw new StateError('CORRUPTION', {
       what: `the cut of job '${name}'`,
       reason: 'it lacks epoch, positions or prepared',
     })
   }
-  return { name, epoch, positions, prepared, time, outbox: outbox ?? { first: 0, next: 0 } }
+  return { name, epoch, positions, prepared, time, clockMs, outbox: outbox ?? { first: 0, next: 0 } }
 }
 
 function isEpoch(epoch: unknown): epoch is EpochId {

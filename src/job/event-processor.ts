@@ -118,6 +118,11 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     return emitted
   }
 
+  /** Something is in memory that the store does not have. */
+  noteNews(): void {
+    this.#hasNews = true
+  }
+
   /** Outputs that do not come from an event at hand. */
   emit(output: Output, timestampMs: number): void {
     this.#hasNews = true

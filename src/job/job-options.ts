@@ -90,7 +90,7 @@ export interface JobOptions<
   readonly onTimer?: (timer: Timer, context: ProcessContext<KeyOf<Schema>, Schema, Output>) => void
   /**
    * Windows over the events of each key, under names of their own: made by `windowed()`. Their results are the outputs of the job. They
-   * need `timestamp`. Between two cuts open windows are in memory; the states that they are kept in have their names.
+   * need `timestamp`, but for those of processing time. Between two cuts open windows are in memory; the states that they are kept in have their names.
    */
   readonly windows?: { readonly [name: string]: WindowDefinition<NoInfer<Event>, KeyOf<Schema>, Output> }
   readonly schema: Schema

@@ -15,6 +15,7 @@ import type { StateDefinition } from '../state/kinds/definitions.js'
 import { nameProblem, type StateDefinitions, type StateSchema } from '../state/schema/define-state.js'
 import { openStateOf } from '../state/store.js'
 import { openWindows, statesOfWindows } from '../window/operator/open-windows.js'
+import { areOfProcessingTime } from '../window/operator/processing-time.js'
 import type {
   AnyResult,
   EmitResult,
@@ -49,6 +50,12 @@ export function windowStateNames(windows: WindowDefinitions): string[] {
   )
 }
 
+/** Whether all windows are of processing time, so that no timestamp is needed. */
+function areByClock(windows: WindowDefinitions | undefined): boolean {
+  const all = Object.values(windows ?? {})
+  return all.length > 0 && all.every((each) => isWindowDefinition(each) && areOfProcessingTime(each))
+}
+
 /** What is wrong with the windows of a job, or with having them. */
 export function windowViolations(
   options: {
@@ -61,14 +68,15 @@ export function windowViolations(
   label: string,
 ): Violation[] {
   const { process, onTimer, timestamp, windows, schema } = options
+  const areTimed = !areByClock(windows)
   if ((process === undefined) === (windows === undefined)) {
     return [{ argument: `${label}.process`, reason: 'or windows is required, and only one of them' }]
   }
   if (windows === undefined || rules.object(windows) !== undefined) return []
   const violations: Violation[] = []
   if (onTimer !== undefined) violations.push({ argument: `${label}.onTimer`, reason: 'goes with process' })
-  if (timestamp === undefined)
-    violations.push({ argument: `${label}.timestamp`, reason: 'is required by windows' })
+  if (timestamp === undefined && areTimed)
+    violations.push({ argument: `${label}.timestamp`, reason: "is required by windows of 'event' time" })
   if (Object.keys(windows).length === 0) {
     violations.push({ argument: `${label}.windows`, reason: 'must have one at least' })
   }
@@ -139,6 +147,8 @@ class AdvancingWindows {
 }
 
 export class JobWindows {
+  /** Whether some are of processing time. */
+  readonly areSomeByClock: boolean
   readonly #operators: readonly WindowOperator[]
   readonly #emit: JobWindowsOptions['emit']
   readonly #keyCodec: KeyCodec<unknown>
@@ -159,6 +169,7 @@ export class JobWindows {
       return [name, openWindows({ store, name, definition: definition as ErasedWindows, emit: given, nowMs })]
     })
     this.#byName = new Map(opened)
+    this.areSomeByClock = definitions.some(([, definition]) => areOfProcessingTime(definition))
     this.#operators = opened.map(([, operator]) => operator)
     this.#only = this.#operators.length === 1 ? this.#operators[0] : undefined
   }
@@ -202,13 +213,18 @@ export class JobWindows {
   }
 
   *advance(watermarkMs: number): SlicedWork<void> {
+    yield* this.#together((operator) => operator.advance(watermarkMs))
+  }
+
+  /** What several windows put out in one advance comes in one order (W16). */
+  *#together(advance: (operator: WindowOperator) => SlicedWork<void>): SlicedWork<void> {
     const only = this.#only
     if (only !== undefined) {
-      yield* only.advance(watermarkMs)
+      yield* advance(only)
       return
     }
     const all = this.#advancing
-    for (const [i, operator] of this.#operators.entries()) all[i]?.begin(operator.advance(watermarkMs))
+    for (const [i, operator] of this.#operators.entries()) all[i]?.begin(advance(operator))
     this.#isAdvancing = true
     try {
       for (;;) {
@@ -267,12 +283,13 @@ export class JobWindows {
     for (const operator of this.#operators) yield* operator.flush()
   }
 
-  *restore(watermarkMs: number): SlicedWork<void> {
-    for (const operator of this.#operators) yield* operator.restore(watermarkMs)
+  *restore(watermarkMs: number, clockMs: number | undefined): SlicedWork<void> {
+    for (const operator of this.#operators) yield* operator.restore(watermarkMs, clockMs)
   }
 
-  onProcessingTime(nowMs: number): void {
-    for (const operator of this.#operators) operator.onProcessingTime(nowMs)
+  /** The clock has come to here: windows of its time that are due fire, and what waits for it of others. */
+  *onProcessingTime(nowMs: number): SlicedWork<void> {
+    yield* this.#together((operator) => operator.onProcessingTime(nowMs))
   }
 
   /** When that has something to do; `Infinity` where it has not. */

@@ -6,11 +6,11 @@
 
 import { randomUUID } from 'node:crypto'
 import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
-import { type CancelTimer, type Clock, ForwardClock, setLongTimer, systemClock } from '../base/clock.js'
+import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
-import { nextTurn, runSliced, SLICE_MS, type SlicedWork } from '../base/slices.js'
+import { nextTurn, runSliced } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
 import { statePrefix } from '../state/key/stored-key.js'
 import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
@@ -24,8 +24,9 @@ import type { JobCut } from './cut.js'
 import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
 import { FetchedBackend } from './fetched-backend.js'
+import { advanceStore, Firing, type FiringStage } from './firing.js'
 import type { JobOptions, KeyOf } from './job-options.js'
-import { type FiringTimers, JobTimers, schemaOf } from './job-timers.js'
+import { JobTimers, schemaOf } from './job-timers.js'
 import { JobWindows, type WindowDefinitions } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
@@ -120,13 +121,14 @@ class Job<Event, Schema extends StateSchema, Output>
   readonly #outputs: Outputs<Output> | undefined
   readonly #epoch: EpochId
   readonly #processor: EventProcessor<Event, Schema, Output>
+  readonly #firing: Firing
   /** Those of all stages, in order. */
-  readonly #firing: readonly FiringStage[]
   readonly #timers: readonly JobTimers[]
   readonly #windows: readonly JobWindows[]
+  /** Those of the first stage. */
+  readonly #firstWindows: JobWindows | undefined
   readonly #later: readonly LaterStage[]
   readonly #clock: ForwardClock
-  #cancelWindowTimer: CancelTimer = () => {}
   readonly #waiting: Waiting
   readonly #wake = new AbortController()
   #state: JobHealth['state'] = 'running'
@@ -165,7 +167,9 @@ class Job<Event, Schema extends StateSchema, Output>
     const forwardClock = new ForwardClock(clock)
     this.#clock = forwardClock
     this.#lastCutMs = forwardClock.now()
-    const onDue = () => this.#onDueTimers()
+    // A store may be behind the clock that windows have fired by.
+    if (parts.cut?.clockMs !== undefined) forwardClock.advanceTo(parts.cut.clockMs)
+    const onDue = () => this.#firing.onDue()
     const timers =
       options.onTimer === undefined
         ? undefined
@@ -184,9 +188,10 @@ class Job<Event, Schema extends StateSchema, Output>
     this.stages = Object.freeze(
       Object.fromEntries(this.#later.map((stage) => [stage.name, stage.store as never])),
     )
-    this.#firing = [{ timers, windows, stage: undefined }, ...this.#later.map((stage) => stageOf(stage))]
-    this.#timers = this.#firing.flatMap((each) => each.timers ?? [])
-    this.#windows = this.#firing.flatMap((each) => each.windows ?? [])
+    this.#firstWindows = windows
+    const stages: FiringStage[] = [{ timers, windows, stage: undefined }, ...this.#later.map(stageOf)]
+    this.#timers = stages.flatMap((each) => each.timers ?? [])
+    this.#windows = stages.flatMap((each) => each.windows ?? [])
     const shared = {
       key,
       states,
@@ -198,6 +203,20 @@ class Job<Event, Schema extends StateSchema, Output>
       next: this.#later[0],
     }
     this.#processor = new EventProcessor({ options, store, stored, time, positions, ...shared })
+    this.#firing = new Firing({
+      stages,
+      processor: this.#processor,
+      fetched: parts.fetched,
+      time,
+      store,
+      clock,
+      forwardClock,
+      mutex: this.mutex,
+      clockMs: parts.cut?.clockMs,
+      deliver: () => this.#deliver(),
+      end: (error) => this.#end(error),
+      isOver: () => this.#hasReadAll || this.#wake.signal.aborted,
+    })
     this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
     this.finished = this.#run()
     // Whoever never asks for it hears of it by `health()` and the log.
@@ -268,14 +287,14 @@ class Job<Event, Schema extends StateSchema, Output>
 
   peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[] {
     // A name of the first stage's may begin as that of another stage does.
-    const isFirst = this.#firing[0]?.windows?.has(windows) === true
+    const isFirst = this.#firstWindows?.has(windows) === true
     const later = isFirst ? undefined : this.#later.find(({ name }) => windows.startsWith(`${name}.`))
-    const found = later ?? this.#firing[0]
+    const found = later === undefined ? this.#firstWindows : later.windows
     const name = later === undefined ? windows : windows.slice(later.name.length + 1)
-    if (found?.windows?.has(name) !== true) {
+    if (found?.has(name) !== true) {
       throw invalidArgument('windows', 'must be the name of windows of this job')
     }
-    return found.windows.peek(name, key) as readonly WindowResult<KeyOf<Schema>, unknown>[]
+    return found.peek(name, key) as readonly WindowResult<KeyOf<Schema>, unknown>[]
   }
 
   stats(): JobStats {
@@ -316,7 +335,7 @@ class Job<Event, Schema extends StateSchema, Output>
       }
       const store = this.#store
       const shared = { job, store: store as object, clock, forwardClock, hasEventTime: time !== undefined }
-      made.unshift(new LaterStage({ ...shared, definition, emit, onDue: () => this.#onDueTimers() }))
+      made.unshift(new LaterStage({ ...shared, definition, emit, onDue: () => this.#firing.onDue() }))
     }
     return made
   }
@@ -364,6 +383,7 @@ class Job<Event, Schema extends StateSchema, Output>
       epoch: this.#outputs?.epoch ?? this.#epoch,
       positions: Object.fromEntries(this.#processor.positions),
       time: this.#time?.save(),
+      clockMs: this.#firing.clockMs,
       prepared: this.#outputs?.prepared ?? [],
       outbox: this.#stored?.outbox ?? { first: 0, next: 0 },
     }
@@ -432,16 +452,16 @@ class Job<Event, Schema extends StateSchema, Output>
       await this.#preload('all')
       for (const timers of this.#timers) await timers.load()
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity
-      for (const windows of this.#windows) await runSliced(windows.restore(watermarkMs))
+      const { clockMs } = this.#firing
+      for (const windows of this.#windows) await runSliced(windows.restore(watermarkMs, clockMs))
       // As far as all stages have come: the watermark may have been on its way through them.
       for (const stage of this.#later) stage.onWatermark(storeOf(this.#store).watermark)
       this.#fetched?.forgetRanges()
       await this.#cuts.begin(this)
-      await this.#fireOverdue()
+      await this.#firing.fireOverdue()
       this.#reads = true
       await this.#readAll()
-      this.#stopTimers()
-      this.#cancelWindowTimer()
+      this.#firing.stop()
       this.#throwIfFailed()
       await this.#cuts.finish()
       await this.#close()
@@ -452,8 +472,7 @@ class Job<Event, Schema extends StateSchema, Output>
       const failure = this.#error ?? failureOf(this.#options.name, error)
       this.#error = failure
       this.#state = 'failed'
-      this.#stopTimers()
-      this.#cancelWindowTimer()
+      this.#firing.stop()
       const { logger = silentLogger } = this.#options
       if (!this.#isAbandoned) logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
       this.#waiting.hurry()
@@ -514,9 +533,14 @@ class Job<Event, Schema extends StateSchema, Output>
       // A source that answers at once, with or without events, leaves the event loop its turns.
       await nextTurn()
     }
+    const isEnd = this.#drains || !signal.aborted
     if (this.#drains)
       for (const partition of this.#reader.partitions()) this.#time?.partition(partition).onEnd()
-    await this.mutex.run(() => this.#advance().catch((error) => this.#end(error)))
+    const advance = async () => {
+      await this.#advance()
+      if (isEnd && this.#time === undefined) await this.#firing.endWithoutTime()
+    }
+    await this.mutex.run(() => advance().catch((error) => this.#end(error)))
     this.#hasReadAll = true
   }
 
@@ -587,7 +611,7 @@ class Job<Event, Schema extends StateSchema, Output>
       await timers.tidy()
     }
     await this.#fetched?.commit()
-    this.#armWindows()
+    this.#firing.armWindows()
   }
 
   /** Gives outputs to the sink, which may take its time: nothing is read meanwhile. */
@@ -602,102 +626,7 @@ class Job<Event, Schema extends StateSchema, Output>
   /** What follows from a watermark that is further than before. */
   async #advance(): Promise<void> {
     const time = this.#time
-    if (time?.advance() === true) await this.#passWatermark(time.watermarkMs)
-  }
-
-  /** One stage after the other: each hears of it once everything that it has fired before was processed there. */
-  async #passWatermark(watermarkMs: number): Promise<void> {
-    const highestMs = this.#time?.highestMs ?? -Infinity
-    for (const { timers, windows, stage } of this.#firing) {
-      stage?.onWatermark(watermarkMs)
-      // What lives by event time, in whatever stage, does so until all stages have come to its end.
-      if (stage === this.#later.at(-1)) advanceStore(this.#store, watermarkMs)
-      if (timers !== undefined) await this.#fire(timers.atWatermark(watermarkMs, highestMs), stage)
-      if (windows !== undefined) await this.#delivering(windows.advance(watermarkMs), stage)
-    }
-  }
-
-  /** Work whose outputs go to the sink while it goes on. */
-  async #delivering(work: SlicedWork<void>, stage: LaterStage | undefined): Promise<void> {
-    let endMs = performance.now() + SLICE_MS
-    const from = stage ?? this.#processor
-    for (;;) {
-      const { done } = work.next()
-      from.passOn()
-      if (done !== true && performance.now() < endMs) continue
-      await this.#deliver()
-      if (done === true) return
-      await nextTurn()
-      endMs = performance.now() + SLICE_MS
-    }
-  }
-
-  /** The clock calls when a window has a result that waits for it (W18). */
-  #armWindows(): void {
-    const nextMs = Math.min(Infinity, ...this.#windows.map(({ nextProcessingMs }) => nextProcessingMs))
-    this.#cancelWindowTimer()
-    if (nextMs === Infinity || this.#hasReadAll || this.#wake.signal.aborted) return
-    const { clock = systemClock } = this.#options
-    const fire = async () => {
-      if (this.#hasReadAll || this.#wake.signal.aborted) return
-      for (const { windows, stage } of this.#firing) {
-        windows?.onProcessingTime(this.#clock.now())
-        const from = stage ?? this.#processor
-        from.passOn()
-      }
-      await this.#deliver()
-      this.#armWindows()
-    }
-    const onDue = () => {
-      this.mutex.run(() => fire().catch((error) => this.#end(error))).catch(() => {})
-    }
-    this.#cancelWindowTimer = setLongTimer(clock, onDue, Math.max(0, nextMs - this.#clock.now()))
-  }
-
-  /** What was due while the job did not run, in order (R5). */
-  async #fireOverdue(): Promise<void> {
-    const fire = async () => {
-      const watermarkMs = this.#time?.watermarkMs ?? -Infinity
-      if (watermarkMs > -Infinity) await this.#passWatermark(watermarkMs)
-      await this.#fireByClock()
-    }
-    await this.mutex.run(() => fire().catch((error) => this.#end(error)))
-    this.#armWindows()
-  }
-
-  /** Timers that are due by the clock. */
-  async #fireByClock(): Promise<void> {
-    for (const { timers, stage } of this.#firing) {
-      if (timers !== undefined) await this.#fire(timers.atClock(), stage)
-    }
-    await this.#fetched?.commit()
-    for (const timers of this.#timers) timers.start()
-  }
-
-  #stopTimers(): void {
-    for (const timers of this.#timers) timers.stop()
-  }
-
-  /** Timers of processing time have come due: between two polls, or beside one that waits. */
-  #onDueTimers(): void {
-    const fire = async () => {
-      if (this.#wake.signal.aborted || this.#hasReadAll) return
-      await this.#fireByClock()
-    }
-    this.mutex.run(() => fire().catch((error) => this.#end(error))).catch(() => {})
-  }
-
-  async #fire(firing: FiringTimers, stage: LaterStage | undefined): Promise<void> {
-    for (;;) {
-      const fetched = this.#fetched
-      const isMore =
-        fetched === undefined
-          ? this.#processor.timerSlice(firing, stage)
-          : await this.#processor.timerSliceLater(firing, stage, fetched)
-      await this.#deliver()
-      if (!isMore) return
-      await nextTurn()
-    }
+    if (time?.advance() === true) await this.#firing.passWatermark(time.watermarkMs)
   }
 
   async #close(): Promise<void> {
@@ -760,13 +689,6 @@ function fetchedOf(
   return new FetchedBackend(backend, { recordKey: keepsItself ? RECORD_KEY : undefined, mayExpire })
 }
 
-/** What of a stage fires; `stage` where it is not the first one. */
-interface FiringStage {
-  readonly timers: JobTimers | undefined
-  readonly windows: JobWindows | undefined
-  readonly stage: LaterStage | undefined
-}
-
 const stageOf = (stage: LaterStage): FiringStage => ({ timers: stage.timers, windows: stage.windows, stage })
 
 const storeOf = (store: unknown) => store as { readonly watermark: number }
@@ -775,14 +697,6 @@ function sum<Item>(items: readonly Item[], of: (item: Item) => number): number {
   let total = 0
   for (const item of items) total += of(item)
   return total
-}
-
-/** At the end of its source a job is at +Infinity; what lives by event time stays as it was before that. */
-function advanceStore(store: unknown, watermarkMs: number): void {
-  const { advanceWatermark } = store as { advanceWatermark(timestampMs: number): void }
-  // Behind the first events of all time there is none that a store could tell.
-  if (Number.isSafeInteger(watermarkMs) && watermarkMs > -Number.MAX_SAFE_INTEGER)
-    advanceWatermark.call(store, watermarkMs)
 }
 
 function noCheckpoints(): never {

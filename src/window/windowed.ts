@@ -45,8 +45,16 @@ export interface LateEvent<Event> {
   readonly isLost: boolean
 }
 
+/** What the windows are of: the timestamps of the events, or the clock of the job when it processes them. */
+export type WindowTime = 'event' | 'processing'
+
 export interface WindowOptions<Event, Key, Value, Output> {
   readonly windows: Windows
+  /**
+   * Windows of `'processing'` time need no timestamps: an event is in those of the moment at which it is processed, and they fire by the
+   * clock of the job, which never goes back (T13). No event is late for them. Default `'event'`.
+   */
+  readonly time?: WindowTime
   /** What becomes of a window's events. This, or `events` and `process`. */
   readonly aggregate?: AnyAggregate<Event, Value>
   /** Keeps the events of each window, in this form, each as an entry of its own. Windows that slide with the events need it. */
@@ -77,6 +85,7 @@ declare const outputType: unique symbol
 /** Windows as they were described, checked. */
 export interface WindowDefinition<Event, Key, Output> {
   readonly windows: Windows
+  readonly time?: WindowTime
   readonly aggregate?: AnyAggregate<Event, unknown>
   readonly events?: AnyCodec
   readonly process?: (events: Iterable<Event>, window: TimeWindow) => unknown
@@ -94,6 +103,7 @@ const wholeMs: Rule = (value) =>
 
 const optionRules: { readonly [name: string]: Rule } = {
   windows: rules.object,
+  time: oneOf('event', 'processing'),
   aggregate: hasMethods('add'),
   events: hasMethods('read', 'write'),
   process: rules.function,
@@ -140,6 +150,13 @@ export function windowed<Event, Key, Value, Output = WindowResult<Key, Value>>(
     }
     if ((windows.kind === 'count' || windows.kind === 'global') && allowedLatenessMs > 0) {
       wrong('allowedLatenessMs', 'has no meaning: these windows do not end by time')
+    }
+  }
+  if (options.time === 'processing') {
+    for (const name of ['allowedLatenessMs', 'refireMs', 'onLate'] as const) {
+      if (options[name] !== undefined && options[name] !== 0) {
+        wrong(name, 'has no meaning in processing time: nothing is late')
+      }
     }
   }
   for (const name of ['everyEvents', 'everyMs'] as const) {

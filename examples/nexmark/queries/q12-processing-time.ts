@@ -1,8 +1,9 @@
-// Query 12: how many bids does a bidder make in every ten seconds of the machine's clock? Windows are of event time, so a counter and a
-// timer do it. Two runs do not give the same windows; together their counts are all bids.
+// Query 12: how many bids does a bidder make in every ten seconds of the machine's clock? Two runs do not give the same windows; together
+// their counts are all bids.
 
 import { defineJob } from 'holdfast/job'
-import { defineState, uint32, value } from 'holdfast/state'
+import { defineState, uint32 } from 'holdfast/state'
+import { count, tumbling } from 'holdfast/window'
 import type { Bid } from '../events.js'
 
 export interface BidderCount {
@@ -11,18 +12,16 @@ export interface BidderCount {
   readonly endMs: number
 }
 
-const SIZE_MS = 10_000
-
 export const processingTime = defineJob<Bid, BidderCount>()({
   name: 'nexmark 12',
   key: ({ bidder }) => bidder,
-  schema: defineState({ key: uint32, states: { bids: value(uint32, { default: () => 0 }) } }),
-  process(_, { state, timers, now }) {
-    state.bids.update((bids) => bids + 1)
-    timers.processing.set((Math.floor(now() / SIZE_MS) + 1) * SIZE_MS)
-  },
-  onTimer({ timestampMs }, { key, state, emit }) {
-    emit({ bidder: key, bids: state.bids.get(), endMs: timestampMs })
-    state.bids.delete()
-  },
+  schema: defineState({ key: uint32, states: {} }),
+  windows: (windowed) => ({
+    tenSeconds: windowed({
+      windows: tumbling({ sizeMs: 10_000 }),
+      time: 'processing',
+      aggregate: count(),
+      output: ({ key: bidder, window: { endMs }, value: bids }) => ({ bidder, bids, endMs }),
+    }),
+  }),
 })

@@ -252,7 +252,12 @@ export class AlignedWindows implements WindowOperator {
     if (watermarkMs + 1 > this.#firedEndMs) this.#firedEndMs = watermarkMs + 1
   }
 
-  onProcessingTime(): void {}
+  *onProcessingTime(): SlicedWork<void> {}
+
+  get nextDueMs(): number {
+    const [earliest] = this.#inOrder
+    return earliest === undefined ? Infinity : this.#nextEndMs(earliest, this.#firedEndMs) - 1
+  }
 
   peek(key: KeyLike<unknown>): AnyResult[] {
     this.#accumulator.checkShowable()

@@ -130,6 +130,10 @@ export class ListedOperator implements WindowOperator {
     return this.#awaited.nextMs
   }
 
+  get nextDueMs(): number {
+    return this.#due.nextMs
+  }
+
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
     this.#watermarkMs = watermarkMs
     this.#output.begin()
@@ -198,13 +202,21 @@ export class ListedOperator implements WindowOperator {
     yield* this.#compact()
   }
 
-  onProcessingTime(nowMs: number): void {
+  *onProcessingTime(nowMs: number): SlicedWork<void> {
     if (this.#awaited.nextMs > nowMs) return
     const run = new DueRun(this.#awaited, nowMs)
-    while (run.next()) {
-      if (!this.#loadKey(run.current.key)) continue
-      this.#windows.fireAwaited(this.#watermarkMs)
-      this.#save(0)
+    for (let shown = 1; run.next(); shown++) {
+      if (this.#loadKey(run.current.key)) {
+        this.#isAdvancing = true
+        try {
+          this.#windows.fireAwaited(this.#watermarkMs)
+        } finally {
+          this.#isAdvancing = false
+        }
+        this.#save(0)
+        if (this.#output.isWaiting) yield* this.#output.rest()
+      }
+      if (shown % STEP_KEYS === 0) yield
     }
   }
 

@@ -192,7 +192,11 @@ export class PlainSessions implements WindowOperator {
     yield* this.#compact(watermarkMs)
   }
 
-  onProcessingTime(): void {}
+  *onProcessingTime(): SlicedWork<void> {}
+
+  get nextDueMs(): number {
+    return this.#due.nextMs
+  }
 
   peek(key: KeyLike<unknown>): AnyResult[] {
     this.#accumulator.checkShowable()

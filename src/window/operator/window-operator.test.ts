@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { runThrough } from '../../base/slices.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
 import { ByteWriter } from '../../state/codec/bytes.js'
@@ -301,10 +302,10 @@ describe('windows', () => {
         d.add(event('a', 3, 3))
         expect(d.results).toHaveLength(1)
         d.nowMs = 49
-        d.operator.onProcessingTime(49)
+        runThrough(d.operator.onProcessingTime(49))
         expect(d.results).toHaveLength(1)
         d.nowMs = 50
-        d.operator.onProcessingTime(50)
+        runThrough(d.operator.onProcessingTime(50))
         d.add(event('a', 4, 4))
         d.advance(109)
       },
@@ -521,7 +522,7 @@ describe('windows', () => {
         expect(d.operator.peek('b')).toEqual([])
         d.add(event('a', 2, 2))
         await d.open()
-        d.operator.onProcessingTime(0)
+        runThrough(d.operator.onProcessingTime(0))
         for (const value of [3, 4, 5]) d.add(event('a', 3, value))
         d.advance(9)
       },

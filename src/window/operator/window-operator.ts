@@ -57,16 +57,18 @@ export interface WindowOperator {
   revert(): void
   /** The watermark has come to here: what is due fires, in the order of W16. */
   advance(watermarkMs: number): SlicedWork<void>
+  /** The watermark at which something may be due next: nothing is before it. */
+  readonly nextDueMs: number
   /** What waits for the processing clock fires (W12, W18). */
-  onProcessingTime(nowMs: number): void
+  onProcessingTime(nowMs: number): SlicedWork<void>
   /** When that has something to do; `Infinity` where it has not. */
   readonly nextProcessingMs: number
   /** What the windows of a key have at the moment, as early results (W18). Nothing is changed by it. */
   peek(key: KeyLike<unknown>): AnyResult[]
   /** Writes what has changed since the last call into the store. */
   flush(): SlicedWork<void>
-  /** Begins with what is in the store, of a cut that was made at this watermark. */
-  restore(watermarkMs: number): SlicedWork<void>
+  /** Begins with what is in the store, of a cut that was made at this watermark, and when windows had fired by the clock up to `clockMs`. */
+  restore(watermarkMs: number, clockMs?: number): SlicedWork<void>
 }
 
 /** So many outputs of one result are given in one step. */
