@@ -1,7 +1,7 @@
 // Windows of processing time: those of the moment at which an event is processed. The clock of the job is their watermark.
 //
-// (1) Up to `clockMs` windows have fired, and nothing older comes: the clock never goes back, also behind a restart, for the cut has
-//     it (T13).
+// (1) Up to `clockMs` windows have fired, and nothing older comes: the clock never goes back, behind a restart neither, since each cut
+//     has how far they have fired (T13).
 // (2) At the end of the source all of them fire (T8), whatever the clock says.
 
 import type { SlicedWork } from '../../base/slices.js'
