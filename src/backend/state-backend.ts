@@ -185,6 +185,24 @@ export function canStage<Backend extends StateBackend>(
   return typeof (backend as Partial<StagingBackend>).stage === 'function'
 }
 
+/**
+ * An engine that can be told which keys are sought next. Where it holds more than is in the processor's caches, it asks memory for all of them
+ * at once, instead of for one after the other when each is sought.
+ */
+export interface LookAheadBackend {
+  /** Whether that is worth it at the moment. */
+  readonly isFar: boolean
+  /** A hint: keys that lie one behind the other, each up to its end. Nothing that can be read changes, and nothing is counted. */
+  bringNear(keys: Uint8Array, ends: Int32Array, count: number): void
+}
+
+/** Whether a backend takes hints of what is sought next. */
+export function looksAhead<Backend extends StateBackend>(
+  backend: Backend,
+): backend is Backend & LookAheadBackend {
+  return typeof (backend as Partial<LookAheadBackend>).bringNear === 'function'
+}
+
 /** An engine that tells what has expired. */
 export interface ExpirySource {
   on(event: 'expired', listener: (event: ExpiryEvents['expired']) => void): Unsubscribe

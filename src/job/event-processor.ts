@@ -24,6 +24,7 @@ import { KeysAhead } from './keys-ahead.js'
 import type { LaterStage, StageFigures } from './later-stage.js'
 import { PrefetchedKeys } from './prefetched-keys.js'
 import type { PolledEvents, Position } from './source/source.js'
+import { StatesAhead } from './states-ahead.js'
 import type { StoredCuts } from './stored-cuts.js'
 import { TimerCalls } from './timer-calls.js'
 
@@ -70,6 +71,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   /** Something is in memory that the store does not have. */
   #hasNews = false
   readonly #prefetched: PrefetchedKeys<Event> | undefined
+  /** What is looked up under the keys of events. */
+  readonly #far: JobWindows | StatesAhead | undefined
   readonly #ahead: KeysAhead<Event, KeyOf<Schema> | undefined>
   /** Where the last slice has failed that did. */
   #failedAt = 0
@@ -91,9 +94,9 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
       emit: this.#emitOf(),
     }
     this.#context = context
-    this.#ahead = new KeysAhead(options.key, EVENTS_PER_LOOK, (keys, count) =>
-      parts.windows?.ahead(keys, count),
-    )
+    const schema = options.schema as StateSchema
+    this.#far = parts.windows ?? StatesAhead.of(options.backend, store as object, schema)
+    this.#ahead = new KeysAhead(options.key, EVENTS_PER_LOOK, (keys, some) => this.#far?.ahead(keys, some))
     const { name: job, onTimer } = options
     if (parts.fetched !== undefined && parts.windows === undefined)
       this.#prefetched = new PrefetchedKeys(store as object, options.schema, key, options.key)
@@ -274,7 +277,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     let emittedBefore = 0
     const ahead = this.#ahead
     let aheadUntil = from
-    if (windows?.isFar === true) aheadUntil = ahead.look(polled, from, until)
+    const far = this.#far
+    if (far?.isFar === true) aheadUntil = ahead.look(polled, from, until)
     /** What is being done, by what an event is that fails there; what is no fault of the event is none of them. */
     let step: BadEvent<Event>['reason'] | undefined
     try {
@@ -318,7 +322,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         if (place === until) break
         if ((place - from) % EVENTS_PER_LOOK === 0) {
           if (performance.now() >= endMs) break
-          if (windows?.isFar === true) aheadUntil = ahead.look(polled, place, until)
+          if (far?.isFar === true) aheadUntil = ahead.look(polled, place, until)
         }
       }
     } catch (error) {

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
-import { float64, int32 } from '../state/codec/numbers.js'
+import { float64, int32, uint32 } from '../state/codec/numbers.js'
+import { map, value } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { combined, count, max, sum } from '../window/aggregate/ready-made.js'
@@ -208,3 +209,59 @@ it('K1: both zeros are one key, whatever was found for it before', async () => {
   const ends = new Set(Array.from(results.keys(), (name) => name.split(' ').at(-1)))
   expect(results.size).toBe(ends.size)
 })
+
+it('J7: an engine is told which states the next events are of, and each event finds what those before it have left', async () => {
+  const counts = { n: value(float64), twice: value(float64), all: map(uint32, float64) }
+  const all = 17_000
+  const events = Array.from({ length: all + 4_000 }, (_, i) => (i < all ? i : (i * 7919) % 500))
+  await using backend = new MemoryStateBackend()
+  let told = 0
+  const { bringNear } = backend
+  backend.bringNear = (keys, ends, some) => {
+    told += some
+    bringNear.call(backend, keys, ends, some)
+  }
+  const outputs: (readonly number[])[] = []
+  const job = await runJob({
+    name: 'counts',
+    source: arraySource(events),
+    key: (event: number) => {
+      if (event === 77) throw new Error('it has no key')
+      return event
+    },
+    schema: defineState({ key: uint32, states: counts }),
+    process: (event: number, { state, emit }: CountContext) => {
+      state.n.put((state.n.get() ?? 0) + 1)
+      state.twice.put((state.twice.get() ?? 0) + 2)
+      if (event < 500) emit([event, state.n.get() ?? 0, state.twice.get() ?? 0])
+    },
+    onBadEvent: 'skip',
+    sink: functionSink({
+      write: (written: readonly { readonly output: readonly number[] }[]) => {
+        for (const { output } of written) outputs.push(output)
+      },
+    }),
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 3_600_000 },
+  } as never)
+  await job.finished
+  const seen = new Map<number, number>()
+  const expected: (readonly number[])[] = []
+  for (const event of events) {
+    if (event === 77 || event >= 500) continue
+    const n = (seen.get(event) ?? 0) + 1
+    seen.set(event, n)
+    expected.push([event, n, n * 2])
+  }
+  expect(outputs).toEqual(expected)
+  // Two states of an event have one entry for its key each.
+  expect(told).toBeGreaterThan(4_000)
+})
+
+interface CountContext {
+  readonly state: {
+    readonly n: { get(): number | undefined; put(value: number): void }
+    readonly twice: { get(): number | undefined; put(value: number): void }
+  }
+  readonly emit: (output: readonly number[]) => void
+}

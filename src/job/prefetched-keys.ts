@@ -1,8 +1,8 @@
 import type { CurrentKey } from '../state/key/current-key.js'
 import { statePrefix } from '../state/key/stored-key.js'
-import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
-import { openStateOf } from '../state/store.js'
+import type { StateSchema } from '../state/schema/define-state.js'
 import type { PolledEvents } from './source/source.js'
+import { singleStates } from './states-ahead.js'
 
 /** So many events are looked at ahead. */
 const EVENTS_AHEAD = 1_000
@@ -21,9 +21,7 @@ export class PrefetchedKeys<Event> {
   ) {
     this.#key = key
     this.#keyOf = keyOf
-    this.#ids = Object.entries(schema.states as StateDefinitions)
-      .filter(([, { kind }]) => kind === 'value' || kind === 'reducing' || kind === 'aggregating')
-      .map(([name]) => openStateOf(store, name).context.id)
+    this.#ids = singleStates(store, schema).map(({ id }) => id)
   }
 
   of(polled: PolledEvents<Event>, from: number): Uint8Array[] {

@@ -52,6 +52,31 @@ describe('HashLog', () => {
     )
   })
 
+  it('brings keys near, there or not, of any number and length, and changes nothing by it', () => {
+    const keys = fc.array(fc.string({ maxLength: 9 }), { maxLength: 100 })
+    fc.assert(
+      fc.property(keys, keys, fc.string({ maxLength: 9 }), (there, asked, last) => {
+        const log = openLog()
+        for (const key of there) put(log, bytes(key), bytes(`${key}!`))
+        for (const key of there.slice(0, 10)) remove(log, bytes(key))
+        const before = there.map((key) => read(log, bytes(key)))
+        const sought = log.seekAhead(bytes(last), 0, bytes(last).length)
+        const encoded = asked.map((key) => bytes(key))
+        let end = 0
+        const ends = Int32Array.from(encoded, ({ length }) => {
+          end += length
+          return end
+        })
+        log.bringNear(Buffer.concat(encoded), ends, encoded.length)
+        log.write(sought, bytes('x'), 0, 1, Infinity)
+        expect(read(log, bytes(last))).toBe('x')
+        for (const [i, key] of there.entries())
+          if (key !== last) expect(read(log, bytes(key))).toBe(before[i])
+      }),
+      { numRuns: runs(1_000, 100) },
+    )
+  })
+
   it('merges new keys into the order, those that went and came again included', () => {
     const log = openLog()
     const expected = new Set<string>()

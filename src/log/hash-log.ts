@@ -33,6 +33,8 @@ import {
   FLAG_QUEUED,
   FLAG_TOMBSTONE,
   OFFSET_BITS,
+  OFFSET_MASK,
+  UNIT_WORDS_SHIFT,
 } from './layout.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
@@ -44,6 +46,12 @@ import { SegmentTable, type SharedSegment } from './segment-table.js'
 import { Upkeep } from './upkeep.js'
 
 const NO_VALUE = new Uint8Array(0)
+/** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. */
+const NEAR_KEYS = 32
+/** Logs of fewer keys are in the processor's caches. */
+const NEAR_FROM = 16_384
+/** A word of most entries that is in another cache line than their first one. */
+const NEAR_WORD = 10
 /** A full log compacts segments of which at least this share is dead. */
 const RECLAIM_SHARE = 1 / 16
 
@@ -75,6 +83,10 @@ export class HashLog {
   readonly appended: UnindexedEntries = new UnindexedEntries()
   /** The key of the call at hand. */
   readonly #probe: KeyProbe
+  /** The key that is being brought near; and of all that are, hashes, addresses, and last what was read. */
+  readonly #nearing: KeyProbe
+  readonly #nearHashes = new Int32Array(NEAR_KEYS)
+  readonly #nearAddresses = new Int32Array(NEAR_KEYS + 1)
   /** The key that maintenance is looking at, so that it never disturbs a call. */
   readonly #chore: KeyProbe
   #tombstoneCount = 0
@@ -92,6 +104,7 @@ export class HashLog {
     this.entries = new Entries(this.#segments)
     this.#probe = new KeyProbe(this.#segments, options.hashKey)
     this.#chore = new KeyProbe(this.#segments, options.hashKey)
+    this.#nearing = new KeyProbe(this.#segments, options.hashKey)
     this.ordered = new OrderedIndex(new KeyOrder(this.#segments), {
       tables: () => this.#index.tables(),
       latest: (address) => this.latest(address),
@@ -212,6 +225,39 @@ export class HashLog {
     this.#seekedAhead = address
     this.#seekedAheadAt = this.#index.changes
     return address
+  }
+
+  /** Whether it is worth it to bring near what lies under keys before each is sought. */
+  get isFar(): boolean {
+    return this.keys >= NEAR_FROM
+  }
+
+  /**
+   * Reads what `seek` will read for each of these keys, which lie one behind the other, each up to its end: they are sought in a third less time
+   * afterwards. Nothing else comes of it.
+   */
+  bringNear(keys: Uint8Array, ends: Int32Array, count: number): void {
+    const probe = this.#nearing
+    const hashes = this.#nearHashes
+    const addresses = this.#nearAddresses
+    for (let from = 0; from < count; from += NEAR_KEYS) {
+      const some = Math.min(NEAR_KEYS, count - from)
+      for (let i = 0; i < some; i++) {
+        const start = from + i === 0 ? 0 : (ends[from + i - 1] as number)
+        probe.load(keys, start, (ends[from + i] as number) - start)
+        hashes[i] = probe.hash
+      }
+      let seen = this.#index.bringNear(hashes, some, addresses)
+      for (let i = 0; i < some; i++) {
+        const address = addresses[i] as number
+        if (address === 0) continue
+        const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
+        const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
+        seen |= words[at] as number
+        if (at + NEAR_WORD < words.length) seen |= words[at + NEAR_WORD] as number
+      }
+      addresses[NEAR_KEYS] = seen
+    }
   }
 
   /** The latest version of the key of the entry at `address`, tombstones included; 0 where there is none. */

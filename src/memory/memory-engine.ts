@@ -130,6 +130,14 @@ export class MemoryEngine implements LocalEngine {
     return log.update(seek(log, key), length, expiresAtMs, slot)
   }
 
+  get isFar(): boolean {
+    return this.#log.isFar
+  }
+
+  bringNear(keys: Uint8Array, ends: Int32Array, count: number): void {
+    this.#log.bringNear(keys, ends, count)
+  }
+
   write(batch: EngineBatch): void {
     const log = this.#log
     const { cursor } = batch

@@ -120,6 +120,9 @@ export interface LocalEngine extends EngineBasics {
   peek?(key: Uint8Array | Stretch, slot: Slot): boolean
   /** As `updateSync`. What this write is to be followed by waits for the `afterWrite` before the next one: nothing may move the value. */
   update?(key: Uint8Array | Stretch, length: number, slot: Slot, expiresAtMs: number): boolean
+  /** As `LookAheadBackend`; only both or none. */
+  readonly isFar?: boolean
+  bringNear?(keys: Uint8Array, ends: Int32Array, count: number): void
   snapshot(takenAtMs: number, options: SnapshotOptions): EngineSnapshot
   /** As `SnapshotSource.prepareSnapshot`. Never rejects. */
   prepareSnapshot?(options: SnapshotOptions): Promise<void> | undefined

@@ -16,7 +16,13 @@ import {
   keyStretch,
   prefixRange,
 } from '../scan-range.js'
-import type { InPlaceBackend, KeyBytes, Replaceable, StagedWrite } from '../state-backend.js'
+import type {
+  InPlaceBackend,
+  KeyBytes,
+  LookAheadBackend,
+  Replaceable,
+  StagedWrite,
+} from '../state-backend.js'
 import { type SnapshotOptions, validateSnapshotOptions } from '../state-snapshot.js'
 import type {
   BackendStats,
@@ -69,7 +75,7 @@ export interface LocalBackendOptions {
  *   }
  * }
  */
-export class LocalBackend implements InPlaceBackend, Replaceable {
+export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBackend {
   readonly name: string
   readonly supports: BackendSupport
   readonly #engine: LocalEngine
@@ -210,6 +216,14 @@ export class LocalBackend implements InPlaceBackend, Replaceable {
     this.#counters.notePut(keyLength, length)
     if (expiresAtMs !== Infinity) this.#upkeep.arm()
     return isThere
+  }
+
+  get isFar(): boolean {
+    return this.#engine.isFar === true
+  }
+
+  bringNear(keys: Uint8Array, ends: Int32Array, count: number): void {
+    this.#engine.bringNear?.(keys, ends, count)
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {

@@ -119,6 +119,32 @@ export class HashIndex {
     }
   }
 
+  /**
+   * Reads what `find` will read for each of these hashes: no read waits for the one before, so that memory answers all of them in the time of
+   * one. Gives, for each, an address that most often is what `find` will return, and returns what was read, of which something must be made:
+   * otherwise the compiler leaves the reading out.
+   */
+  bringNear(hashes: Int32Array, count: number, addresses: Int32Array): number {
+    const mask = this.#directoryMask
+    let seen = 0
+    for (let i = 0; i < count; i++) {
+      const hash = hashes[i] as number
+      const { slots } = this.#directory[hash & mask] as Table
+      seen |= slots[homeOf(hash, slots)] as number
+    }
+    for (let i = 0; i < count; i++) {
+      const hash = hashes[i] as number
+      const { slots } = this.#directory[hash & mask] as Table
+      let at = homeOf(hash, slots)
+      while (slots[at + 1] !== 0 && slots[at] !== hash) {
+        at += 2
+        if (at === slots.length) at = 0
+      }
+      addresses[i] = slots[at + 1] as number
+    }
+    return seen
+  }
+
   /** Notes where a key belongs that is known not to be there: what `insert` needs. */
   seekEmpty(sought: SoughtKey): void {
     sought.place = sought.hash & this.#directoryMask
