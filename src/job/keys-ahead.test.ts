@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
 import { float64, int32, uint32 } from '../state/codec/numbers.js'
-import { map, value } from '../state/kinds/definitions.js'
+import { map, value as oneValue } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { combined, count, max, sum } from '../window/aggregate/ready-made.js'
@@ -211,7 +211,7 @@ it('K1: both zeros are one key, whatever was found for it before', async () => {
 })
 
 it('J7: an engine is told which states the next events are of, and each event finds what those before it have left', async () => {
-  const counts = { n: value(float64), twice: value(float64), all: map(uint32, float64) }
+  const counts = { n: oneValue(float64), twice: oneValue(float64), all: map(uint32, float64) }
   const all = 17_000
   const events = Array.from({ length: all + 4_000 }, (_, i) => (i < all ? i : (i * 7919) % 500))
   await using backend = new MemoryStateBackend()
