@@ -48,8 +48,8 @@ import { Upkeep } from './upkeep.js'
 const NO_VALUE = new Uint8Array(0)
 /** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. */
 const NEAR_KEYS = 32
-/** Logs of fewer keys are in the processor's caches. */
-const NEAR_FROM = 16_384
+/** Logs of fewer keys are near enough: to tell keys in advance costs more there than it spares (decision 55). */
+const NEAR_FROM = 262_144
 /** A word of most entries that is in another cache line than their first one. */
 const NEAR_WORD = 10
 /** A full log compacts segments of which at least this share is dead. */

@@ -536,8 +536,9 @@ export class AlignedWindows implements WindowOperator {
     const { raw } = this.#accumulator
     const place = this.#place
     const timestampMs = window.endMs - 1
+    const { isFar } = table
     for (let i = 0; i < count; i++) {
-      if (i % NEAR_KEYS === 0) table.bringEntriesNear(sorted, i, Math.min(count, i + NEAR_KEYS))
+      if (isFar && i % NEAR_KEYS === 0) table.bringEntriesNear(sorted, i, Math.min(count, i + NEAR_KEYS))
       const entry = sorted[i] as number
       let value: unknown
       if (raw === undefined) {

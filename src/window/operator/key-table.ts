@@ -33,8 +33,8 @@ const FIRST_ENTRY = 1
 
 /** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. */
 export const NEAR_KEYS = 32
-/** Tables of fewer keys are in the processor's caches. */
-const NEAR_FROM = 8_192
+/** Tables of fewer keys are near enough: to tell keys in advance costs more there than it spares (decision 55). */
+const NEAR_FROM = 262_144
 /** A word of the payload of most entries that is in another cache line than their header. */
 const PAYLOAD_WORD = 10
 
