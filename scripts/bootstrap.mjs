@@ -23,11 +23,23 @@ const PROJECTS = [
   { sources: 'src', output: 'dist' },
   { sources: 'examples', output: 'build/examples' },
   { sources: 'bench', output: 'build/bench' },
+  { sources: 'page', output: 'build/page' },
 ]
 /** What is made of the compiled modules: what package.json's `imports` name, and what that shares. */
 const THREADS = 'dist/threads'
-const BUNDLER = 'scripts/bundle-threads.mjs'
-const BUILD_SETTINGS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.base.json', BUNDLER]
+/** What the inspector serves, of which this is made last, and what is no module in it. */
+const PAGE = 'dist/page'
+const PAGE_SCRIPT = `${PAGE}/page.js`
+const PAGE_FILES = ['page/page.css', 'page/index.html', 'page/icon.svg']
+const BUNDLERS = ['scripts/bundle-threads.mjs', 'scripts/bundle-page.mjs']
+const BUILD_SETTINGS = [
+  'package.json',
+  'package-lock.json',
+  'tsconfig.json',
+  'tsconfig.base.json',
+  ...BUNDLERS,
+  ...PAGE_FILES,
+]
 
 /** A failure that needs no stack trace: the message says it all. */
 export class BootstrapError extends Error {}
@@ -98,7 +110,7 @@ function sourcesOf(root, project) {
   const folder = path.join(root, project.sources)
   return listFiles(folder)
     .map((file) => path.relative(folder, file).split(path.sep).join('/'))
-    .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts') && !file.endsWith('.d.ts'))
+    .filter((file) => /\.tsx?$/.test(file) && !file.endsWith('.test.ts') && !file.endsWith('.d.ts'))
 }
 
 function listFiles(folder) {
@@ -111,7 +123,7 @@ function listFiles(folder) {
 
 function outputsOf(project, sources) {
   return sources.flatMap((file) => {
-    const stem = `${project.output}/${file.slice(0, -'.ts'.length)}`
+    const stem = `${project.output}/${file.replace(/\.tsx?$/, '')}`
     return [`${stem}.js`, `${stem}.d.ts`]
   })
 }
@@ -123,7 +135,8 @@ function outputsOf(project, sources) {
 export function inspectBuild(root) {
   const inputs = BUILD_SETTINGS.slice()
   const threads = Object.values(readJson(path.join(root, 'package.json'))?.imports ?? {})
-  const missing = threads.filter((file) => !fs.existsSync(path.join(root, file)))
+  const bundles = [...threads, ...(fs.existsSync(path.join(root, 'page')) ? [PAGE_SCRIPT] : [])]
+  const missing = bundles.filter((file) => !fs.existsSync(path.join(root, file)))
   const stale = []
   for (const project of PROJECTS) {
     const sources = sourcesOf(root, project)
@@ -132,7 +145,7 @@ export function inspectBuild(root) {
     for (const file of expected) if (!fs.existsSync(path.join(root, file))) missing.push(file)
     for (const file of listFiles(path.join(root, project.output))) {
       const name = path.relative(root, file).split(path.sep).join('/')
-      if (name.startsWith(`${THREADS}/`)) continue
+      if (isBundle(name)) continue
       if (/\.(js|d\.ts)$/.test(name) && !expected.has(name)) stale.push(name)
     }
   }
@@ -142,6 +155,10 @@ export function inspectBuild(root) {
   })
   return { signature, missing, stale }
 }
+
+/** Whether a file is made of compiled modules, and not by the compiler. */
+const isBundle = (file) =>
+  [THREADS, PAGE].some((folder) => file.replace(/^\.\//, '').startsWith(`${folder}/`))
 
 /** Whether the outputs are what the sources give, as far as their names, sizes and times tell. */
 export function buildIsCurrent(root) {
@@ -164,10 +181,10 @@ function buildIfNeeded(root) {
   // tsc trusts its notes about what it has written. When outputs of unchanged sources are gone, they must go too.
   const force = unchanged || !fs.existsSync(path.join(root, 'dist')) ? ['--force'] : []
   runTool(root, COMPILER, ['-b', ...force])
-  const isMissing = (file) => !file.includes(`${THREADS}/`)
+  const isMissing = (file) => !isBundle(file)
   if (inspectBuild(root).missing.some(isMissing) && force.length === 0)
     runTool(root, COMPILER, ['-b', '--force'])
-  runTool(root, BUNDLER, [])
+  for (const bundler of BUNDLERS) runTool(root, bundler, [])
   fs.mkdirSync(path.dirname(stampFile), { recursive: true })
   fs.writeFileSync(stampFile, JSON.stringify(before.signature))
 }

@@ -21,7 +21,7 @@ function entries() {
   const modules = fs
     .readdirSync(path.join(root, 'dist'), { recursive: true })
     .map((file) => file.split(path.sep).join('/'))
-    .filter((file) => file.endsWith('.js') && !file.startsWith('threads'))
+    .filter((file) => file.endsWith('.js') && !/^(threads|page)\//.test(file))
   return Object.values(manifest.imports).map((file) => {
     const name = path.posix.basename(file)
     const found = modules.filter((module) => path.posix.basename(module) === name)

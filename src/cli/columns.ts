@@ -2,7 +2,7 @@
 
 import type { JsonValue } from '../index.js'
 import type { RecordedSchema } from '../state.js'
-import type { ShownEntry } from './shown-entry.js'
+import type { ShownEntry } from '../view/shown-entry.js'
 
 export type ColumnType = 'text' | 'integer' | 'number' | 'boolean' | 'time' | 'json'
 

@@ -182,6 +182,12 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .argument('[path]', PATH)
     .action(action(async () => (await import('./commands/doctor.js')).doctor))
   program
+    .command('ui')
+    .description('serves a page for looking into checkpoints and stores, on this machine only, until Ctrl-C')
+    .argument('<paths...>', PATH)
+    .option('--port <n>', 'where it listens; default: any port that is free', '0')
+    .action(action(async () => (await import('./commands/ui.js')).ui))
+  program
     .command('storage')
     .description('storages for checkpoints')
     .command('check')

@@ -1,7 +1,8 @@
 // One call of the command line, from its arguments to its exit status.
 
 import type { CommanderError } from 'commander'
-import { ExitStatus, UsageError } from './outcome.js'
+import { UsageError } from '../view/usage-error.js'
+import { ExitStatus } from './outcome.js'
 import { programFor } from './program.js'
 import { type Streams, Terminal } from './terminal.js'
 

@@ -1,8 +1,8 @@
 // Tables of entries as CSV and Parquet, a piece at a time.
 
+import { asCell, type ShownEntry } from '../view/shown-entry.js'
 import type { Column, ColumnType } from './columns.js'
 import type { Output } from './output-file.js'
-import { asCell, type ShownEntry } from './shown-entry.js'
 
 export interface TableWriter {
   rows(entries: readonly ShownEntry[]): Promise<void>

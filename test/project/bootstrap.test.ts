@@ -95,6 +95,7 @@ beforeAll(() => {
     mkdirSync('dist/threads', { recursive: true })
     writeFileSync('dist/threads/thread.js', readFileSync('dist/other.js'))`,
   )
+  write('scripts/bundle-page.mjs', '')
   write('package-lock.json', lock)
   write('tsconfig.json', {
     files: [],

@@ -60,9 +60,21 @@ const rooms: { readonly [folder: string]: Room } = {
   },
   // One folder for each outside system; clients are the caller's, so no package is imported.
   sources: { rooms: ['job', 'base'], builtins: 'any', packages: [] },
-  // Tools stand on what everybody can import.
+  // What lies at a path and how it is shown: what the tools have in common. Tools stand on what everybody can import.
+  view: {
+    rooms: ['index.ts', 'engine.ts', 'lmdb.ts', 's3.ts', 'state.ts', 'window.ts'],
+    builtins: 'any',
+    packages: [],
+  },
+  inspector: {
+    rooms: ['view', 'metrics', 'index.ts', 'job.ts', 'state.ts'],
+    builtins: 'any',
+    packages: [],
+  },
   cli: {
     rooms: [
+      'view',
+      'inspector.ts',
       'index.ts',
       'engine.ts',
       'lmdb.ts',

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
+import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus, UsageError } from '../outcome.js'
+import { ExitStatus } from '../outcome.js'
 
 interface CommandWords {
   readonly name: string

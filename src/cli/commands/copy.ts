@@ -1,6 +1,7 @@
+import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
+import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus, UsageError } from '../outcome.js'
-import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../place.js'
+import { ExitStatus } from '../outcome.js'
 import { bytesText } from '../units.js'
 
 interface CopyOptions {

@@ -1,9 +1,9 @@
+import { entriesIn, openEntries } from '../../view/entries.js'
+import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
+import { openPlace } from '../../view/place.js'
+import { EntryDisplay } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
-import { entriesIn, openEntries } from '../entries.js'
-import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
 import { ExitStatus } from '../outcome.js'
-import { openPlace } from '../place.js'
-import { EntryDisplay } from '../shown-entry.js'
 
 interface CountOptions extends RangeOptions {
   readonly id?: string

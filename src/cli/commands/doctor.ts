@@ -3,9 +3,9 @@ import { access, readdir, readFile, stat, statfs } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { type JsonValue, systemClock } from '../../index.js'
+import { openPlace } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
-import { openPlace } from '../place.js'
 import { bytesText, durationText } from '../units.js'
 
 /** What was looked at: `note` is no finding, but good to know. */

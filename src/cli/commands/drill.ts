@@ -7,9 +7,10 @@ import {
   type SyncStateBackend,
   systemClock,
 } from '../../index.js'
+import { chosenCheckpoint, openCheckpoints } from '../../view/place.js'
+import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus, UsageError } from '../outcome.js'
-import { chosenCheckpoint, openCheckpoints } from '../place.js'
+import { ExitStatus } from '../outcome.js'
 import { bytesText, countText, durationText } from '../units.js'
 
 interface DrillOptions {

@@ -1,12 +1,13 @@
 import { type EntryBlock, EntryBlockBuilder, EntryBlockCursor, type JsonValue } from '../../index.js'
 import { EntryEncoder, hexOf } from '../../state.js'
+import { type OpenEntries, openEntries } from '../../view/entries.js'
+import { bytesFrom, requiredSchema } from '../../view/key-arguments.js'
+import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
+import { asCell, EntryDisplay } from '../../view/shown-entry.js'
+import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { type OpenEntries, openEntries } from '../entries.js'
-import { bytesFrom, requiredSchema } from '../key-arguments.js'
-import { ExitStatus, UsageError } from '../outcome.js'
-import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../place.js'
+import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
-import { asCell, EntryDisplay } from '../shown-entry.js'
 
 interface EditOptions {
   readonly id?: string

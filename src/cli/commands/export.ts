@@ -1,12 +1,13 @@
 import { hexOf } from '../../state.js'
+import { entriesIn, type OpenEntries, openEntries } from '../../view/entries.js'
+import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
+import { openPlace } from '../../view/place.js'
+import { EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
+import { UsageError } from '../../view/usage-error.js'
 import { columnsOf } from '../columns.js'
 import type { CommandContext } from '../context.js'
-import { entriesIn, type OpenEntries, openEntries } from '../entries.js'
-import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
-import { ExitStatus, UsageError } from '../outcome.js'
+import { ExitStatus } from '../outcome.js'
 import { type Output, openOutput } from '../output-file.js'
-import { openPlace } from '../place.js'
-import { EntryDisplay, type ShownEntry } from '../shown-entry.js'
 import { countText } from '../units.js'
 
 interface ExportOptions extends RangeOptions {

@@ -1,9 +1,9 @@
+import { openEntries } from '../../view/entries.js'
+import { keyFrom } from '../../view/key-arguments.js'
+import { openPlace } from '../../view/place.js'
+import { asCell, checkedForm, EntryDisplay } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
-import { openEntries } from '../entries.js'
-import { keyFrom } from '../key-arguments.js'
 import { ExitStatus } from '../outcome.js'
-import { openPlace } from '../place.js'
-import { asCell, checkedForm, EntryDisplay } from '../shown-entry.js'
 
 interface GetOptions {
   readonly id?: string

@@ -1,9 +1,9 @@
 import { type JsonValue, systemClock } from '../../index.js'
 import { decodeSchema, describe, type RecordedSchema } from '../../state.js'
+import { openEntries } from '../../view/entries.js'
+import { type CheckpointPlace, chosenCheckpoint, openPlace, type StorePlace } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
-import { openEntries } from '../entries.js'
 import { ExitStatus } from '../outcome.js'
-import { type CheckpointPlace, chosenCheckpoint, openPlace, type StorePlace } from '../place.js'
 import type { Terminal } from '../terminal.js'
 import { bytesText, countText, durationText, timeText } from '../units.js'
 

@@ -1,7 +1,7 @@
 import type { CheckpointMetadata, SkippedCheckpoint } from '../../index.js'
+import { openCheckpoints } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
-import { openCheckpoints } from '../place.js'
 import { bytesText, countText, timeText } from '../units.js'
 
 /** The checkpoints of a storage, newest first. Those that cannot be read are a finding. */

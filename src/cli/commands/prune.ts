@@ -1,6 +1,6 @@
+import { openCheckpoints } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
-import { openCheckpoints } from '../place.js'
 import { bytesText, timeText } from '../units.js'
 import { countFrom } from './scan.js'
 

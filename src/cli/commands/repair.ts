@@ -1,10 +1,10 @@
 import type { LostStretch } from '../../index.js'
 import { hexOf } from '../../state.js'
+import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
+import { textOf } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
-import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../place.js'
 import { makeSavepoint } from '../savepoint.js'
-import { textOf } from '../shown-entry.js'
 import { countText } from '../units.js'
 
 interface RepairOptions {

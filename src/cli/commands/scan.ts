@@ -1,9 +1,10 @@
+import { entriesIn, openEntries } from '../../view/entries.js'
+import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
+import { openPlace } from '../../view/place.js'
+import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
+import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { entriesIn, openEntries } from '../entries.js'
-import { checkState, type RangeOptions, rangeFrom } from '../key-arguments.js'
-import { ExitStatus, UsageError } from '../outcome.js'
-import { openPlace } from '../place.js'
-import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../shown-entry.js'
+import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
 
 interface ScanOptions extends RangeOptions {

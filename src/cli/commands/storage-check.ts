@@ -1,6 +1,7 @@
+import { bucketAt } from '../../view/place.js'
+import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus, UsageError } from '../outcome.js'
-import { bucketAt } from '../place.js'
+import { ExitStatus } from '../outcome.js'
 
 /** What an object store keeps of what fencing and verification need. One that cannot fence is a finding. */
 export async function storageCheck({ terminal }: CommandContext, address: string): Promise<number> {

@@ -1,7 +1,7 @@
 import { type CheckpointMetadata, isStateError } from '../../index.js'
+import { type CheckpointPlace, chosenCheckpoint, openPlace } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
-import { type CheckpointPlace, chosenCheckpoint, openPlace } from '../place.js'
 import { bytesText, countText } from '../units.js'
 
 interface VerifyOptions {

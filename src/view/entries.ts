@@ -24,6 +24,8 @@ export interface OpenEntries {
   readonly entryCount: number
   get(key: Uint8Array): Promise<Uint8Array | undefined>
   blocks(range: KeyRange, signal: AbortSignal): AsyncIterable<EntryBlock>
+  /** The entries of a stretch of keys, found without reading what is before it, where `blocks` cannot. It does not tell when entries expire. */
+  seek?(range: KeyRange, signal: AbortSignal): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>
   close(): Promise<void>
 }
 
@@ -57,6 +59,7 @@ async function openStore({ path }: StorePlace): Promise<OpenEntries> {
     entryCount: backend.stats().entries,
     get: (key) => snapshot.get(key),
     blocks: (_range, signal) => snapshot.blocks({ signal }),
+    seek: (range, signal) => snapshot.scan({ ...range, signal }),
     close: () => backend.close(),
   }
 }
@@ -82,4 +85,17 @@ export async function* entriesIn(
       else if (compareBytes(key, stretch.from) > 0) return
     }
   }
+}
+
+/** The same for a look at a short stretch of keys. Of a store it is not told when entries expire: `Infinity` there. */
+export async function* soughtEntries(
+  entries: OpenEntries,
+  range: KeyRange,
+  signal: AbortSignal,
+): AsyncGenerator<StoredEntry, void, undefined> {
+  if (entries.seek === undefined) {
+    yield* entriesIn(entries, range, signal)
+    return
+  }
+  for await (const [key, value] of entries.seek(range, signal)) yield { key, value, expiresAtMs: Infinity }
 }

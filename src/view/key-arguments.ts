@@ -3,7 +3,7 @@
 import type { JsonValue, KeyRange } from '../index.js'
 import { bytesOfHex, EntryEncoder, type RecordedSchema } from '../state.js'
 import type { OpenEntries } from './entries.js'
-import { UsageError } from './outcome.js'
+import { UsageError } from './usage-error.js'
 
 export interface RangeOptions {
   readonly prefix?: string

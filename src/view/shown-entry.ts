@@ -5,7 +5,7 @@ import type { JsonValue } from '../index.js'
 import { type DecodedEntry, EntryDecoder, hexOf, type RecordedSchema, toJson } from '../state.js'
 import { windowCodecOf } from '../window.js'
 import type { StoredEntry } from './entries.js'
-import { UsageError } from './outcome.js'
+import { UsageError } from './usage-error.js'
 
 /** `auto`: typed where that is possible, then text, then hexadecimal digits. */
 export type Form = 'auto' | 'text' | 'hex' | 'json'

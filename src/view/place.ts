@@ -9,7 +9,7 @@ import {
   FileCheckpointStorage,
 } from '../index.js'
 import type { S3CheckpointStorage } from '../s3.js'
-import { UsageError } from './outcome.js'
+import { UsageError } from './usage-error.js'
 
 export interface CheckpointPlace {
   readonly kind: 'checkpoints'
@@ -49,9 +49,16 @@ export async function openCheckpoints(path: string): Promise<CheckpointPlace> {
 
 /** A place for checkpoints, which may be new: a directory, or `s3://bucket/prefix`. */
 export async function checkpointsAt(path: string): Promise<CheckpointPlace> {
-  const storage = path.startsWith('s3://') ? await bucketAt(path) : new FileCheckpointStorage(path)
-  return { kind: 'checkpoints', path, storage, archive: new CheckpointArchive(storage) }
+  return storedPlace(path, path.startsWith('s3://') ? await bucketAt(path) : new FileCheckpointStorage(path))
 }
+
+/** Checkpoints in a storage; `path` is what it is called. */
+export const storedPlace = (path: string, storage: CheckpointStorage): CheckpointPlace => ({
+  kind: 'checkpoints',
+  path,
+  storage,
+  archive: new CheckpointArchive(storage),
+})
 
 /**
  * The bucket at an address. Everything else is from the environment, under the names that the AWS command line uses: credentials,

@@ -1,0 +1,6 @@
+export {
+  type InspectedSources,
+  type InspectorOptions,
+  type RunningInspector,
+  serveInspector,
+} from './inspector/serve-inspector.js'
