@@ -212,7 +212,7 @@ export async function ask<Answer>(name: string, query: Query, signal?: AbortSign
     response = await fetch(`api/${name}?${params}`, signal === undefined ? {} : { signal })
   } catch (error) {
     if (signal?.aborted === true) throw error
-    throw new Error('The inspector does not answer. Does the process still run?')
+    throw new Error('The inspector does not answer. Does the process still run?', { cause: error })
   }
   if (response.ok) return (await response.json()) as Answer
   const text = await response.text()

@@ -90,7 +90,7 @@ export function EntriesView(props: {
             label="Checkpoint"
             listed={listed}
             value={id}
-            onChange={(to) => refine({ id: to })}
+            onChange={(chosen) => refine({ id: chosen })}
           />
         )}
         {isTyped ? (
@@ -111,10 +111,10 @@ export function EntriesView(props: {
               label="Prefix"
               value={prefix}
               hint="user: or 0x00ff"
-              onChange={(to) => refine({ prefix: to })}
+              onChange={(typed) => refine({ prefix: typed })}
             />
-            <TextField label="From key" value={from} onChange={(to) => refine({ from: to })} />
-            <TextField label="Up to, without" value={to} onChange={(end) => refine({ to: end })} />
+            <TextField label="From key" value={from} onChange={(typed) => refine({ from: typed })} />
+            <TextField label="Up to, without" value={to} onChange={(typed) => refine({ to: typed })} />
           </>
         )}
         <TextField
@@ -122,7 +122,7 @@ export function EntriesView(props: {
           value={text}
           hint="in keys and values"
           isSearch
-          onChange={(to) => refine({ text: to })}
+          onChange={(typed) => refine({ text: typed })}
         />
       </form>
       <Panel

@@ -32,7 +32,7 @@ export const shortId = (id: string): string => id.replace(/^chk-0*(?=\d)/, '')
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/gu
 
 /** A text as it can be looked at: what is invisible, or would turn the line around, is written out. */
-export const visible = (text: string): string =>
+const visible = (text: string): string =>
   text.replaceAll(INVISIBLE, (character) =>
     character === '\n' ? '↵' : character === '\t' ? '⇥' : `␛{${character.codePointAt(0)?.toString(16)}}`,
   )

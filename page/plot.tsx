@@ -103,7 +103,8 @@ function optionsFor(latest: { readonly current: PlotProps }, width: number): uPl
         ...axis(),
         grid: { show: false },
         size: 26,
-        ...(isTime ? {} : { values: (_plot, all) => all.map((x) => nameOfTick(latest.current, x)) }),
+        space: isTime ? 70 : 40,
+        values: (_plot, all) => all.map((x) => (isTime ? timeOfDay(x) : nameOfTick(latest.current, x))),
       },
       {
         ...axis(),
@@ -143,6 +144,8 @@ const barPaths = (): Pick<uPlot.Series, 'paths'> => {
 const nameOfTick = ({ nameOfTick: name = count }: PlotProps, x: number): string =>
   Number.isInteger(x) ? name(x) : ''
 
+const timeOfDay = (seconds: number): string => new Date(seconds * 1_000).toISOString().slice(11, 19)
+
 const fitting = (max: number, step: number, factors: readonly number[]): number =>
   factors.map((factor) => factor * step).find((each) => max / each <= 4) ?? max
 
@@ -172,7 +175,7 @@ const addReadout = (latest: { readonly current: PlotProps }) => (plot: uPlot) =>
     const at = typeof idx === 'number' ? x[idx] : undefined
     readout.hidden = at === undefined
     if (at === undefined || typeof idx !== 'number') return
-    const name = nameOfX?.(at) ?? (isTime ? new Date(at * 1_000).toISOString().slice(11, 19) : count(at))
+    const name = nameOfX?.(at) ?? (isTime ? timeOfDay(at) : count(at))
     const values = lines.map(({ label, values: all }) => {
       const value = all[idx]
       return `${label} ${value === null || value === undefined ? '–' : format(value)}`

@@ -7,7 +7,7 @@ export interface Route {
   readonly query: { readonly [name: string]: string | undefined }
 }
 
-export function currentRoute(): Route {
+function currentRoute(): Route {
   const [view = '', query = ''] = location.hash.replace(/^#\/?/, '').split('?', 2)
   return { view, query: Object.fromEntries(new URLSearchParams(query)) }
 }

@@ -4,6 +4,7 @@ import * as fs from 'node:fs'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { azurite } from './azurite.mjs'
+import { chromium } from './chromium.mjs'
 import { kafka } from './kafka.mjs'
 import { moto } from './moto.mjs'
 import { nats } from './nats.mjs'
@@ -13,7 +14,7 @@ import { freePort } from './service.mjs'
 import { valkey } from './valkey.mjs'
 import { versitygw } from './versitygw.mjs'
 
-const services = [redis, valkey, postgres, nats, kafka, versitygw, azurite, moto]
+const services = [redis, valkey, postgres, nats, kafka, versitygw, azurite, moto, chromium]
 
 export const serviceNames = services.map(({ name }) => name)
 

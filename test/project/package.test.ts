@@ -135,7 +135,9 @@ describe('the built package', () => {
     }
     const strangers = [...packed].filter(
       (path) =>
-        !/^(?:dist\/.+\.(?:js|d\.ts)|dist\/page\/[\w.]+|docs\/.+\.(?:md|json|yml)|package\.json|[A-Z]+(?:\.md)?)$/.test(path),
+        !/^(?:dist\/.+\.(?:js|d\.ts)|dist\/page\/[\w.]+|docs\/.+\.(?:md|json|yml)|package\.json|[A-Z]+(?:\.md)?)$/.test(
+          path,
+        ),
     )
     expect(strangers).toEqual([])
     expect([...packed].filter((path) => path.includes('.test.'))).toEqual([])

@@ -1,0 +1,177 @@
+// The inspector in a real browser. It is to be well-behaved there: no request to anywhere else, nothing that its policy forbids, no error.
+
+import { existsSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend } from '../../src/index.js'
+import { type RunningInspector, serveInspector } from '../../src/inspector.js'
+import { arraySource, functionSink, type RunningJob, runJob } from '../../src/job.js'
+import { defineState, StateStore, uint32, utf8, value } from '../../src/state.js'
+
+const SCHEMES = ['light', 'dark'] as const
+const WIDTHS = [1_280, 375] as const
+
+const schema = defineState({ key: utf8, states: { total: value(uint32) } })
+const installed =
+  (process.env['PATH'] ?? '')
+    .split(delimiter)
+    .map((folder) => join(folder, 'chromium'))
+    .find((file) => existsSync(file)) ?? '/usr/bin/chromium'
+/** A folder for pictures of every view, to be looked at. */
+const screenshots = process.env['HOLDFAST_SCREENSHOTS']
+let browser: Browser
+let inspector: RunningInspector
+let coordinator: CheckpointCoordinator
+let backend: MemoryStateBackend
+let job: RunningJob<typeof schema>
+
+beforeAll(async () => {
+  backend = new MemoryStateBackend()
+  const storage = new MemoryCheckpointStorage()
+  coordinator = new CheckpointCoordinator(backend, { storage })
+  const store = await StateStore.open(backend, schema)
+  for (let i = 0; i < 500; i++) store.total.put(`user${i}`, i)
+  await coordinator.createCheckpoint()
+  store.total.put('user7', 777)
+  store.total.put('\u202e\u001b[31m<img src=x onerror=alert(1)>', 1)
+  store.total.delete('user8')
+  await coordinator.createCheckpoint()
+  job = await runJob({
+    name: 'usage',
+    source: arraySource(Array.from({ length: 100 }, (_, i) => ({ user: `u${i % 9}` }))),
+    key: (event: { readonly user: string }) => event.user,
+    schema,
+    process: (_event, { state }) => state.total.put((state.total.get() ?? 0) + 1),
+    sink: functionSink({ write: async () => {} }),
+    backend: new MemoryStateBackend(),
+    checkpoints: { storage: new MemoryCheckpointStorage() },
+  })
+  await job.finished
+  inspector = await serveInspector({
+    jobs: { usage: job },
+    coordinators: { usage: coordinator },
+    backends: { usage: backend },
+    checkpoints: { usage: storage },
+  })
+  if (!(await fetch(inspector.url)).ok) throw new Error('build first: npm run build')
+  browser = await chromium.launch({
+    executablePath: installed,
+    args: '--no-sandbox --disable-gpu --disable-background-networking --disable-component-update'.split(' '),
+  })
+})
+afterAll(async () => {
+  await browser?.close()
+  await inspector?.close()
+  await coordinator?.shutdown()
+  await backend?.close()
+})
+
+/** A page of that width; `complaints` are all that a browser has to say, and each request to another place. */
+async function opened(
+  width: number,
+  colorScheme: 'light' | 'dark',
+): Promise<{ page: Page; complaints: string[] }> {
+  const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme })
+  const page = await context.newPage()
+  const complaints: string[] = []
+  page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`))
+  page.on('pageerror', (error) => complaints.push(error.message))
+  page.on('dialog', (dialog) => complaints.push(`a dialog: ${dialog.message()}`))
+  page.on('request', (request) => {
+    if (!request.url().startsWith(inspector.url)) complaints.push(`asked for ${request.url()}`)
+  })
+  await page.addInitScript(
+    "addEventListener('securitypolicyviolation', (event) => console.error('policy: ' + event.violatedDirective))",
+  )
+  return { page, complaints }
+}
+
+const goTo = async (page: Page, view: string) => {
+  await page.goto(`${inspector.url}#/${view}`)
+}
+
+describe.each(SCHEMES)('the inspector in Chromium, %s', (scheme) => {
+  it.each(WIDTHS)(
+    'shows every view at %i pixels, within its width and without a complaint',
+    async (width) => {
+      const { page, complaints } = await opened(width, scheme)
+      const views: [view: string, text: string][] = [
+        ['checkpoints', 'Checkpoint 2'],
+        ['entries', 'user100'],
+        ['compare', 'What has changed'],
+        ['sizes', 'Largest entries'],
+        ['live', 'Job usage'],
+      ]
+      for (const [view, text] of views) {
+        await goTo(page, view)
+        await page.getByText(text).first().waitFor()
+        const excess = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
+        expect(excess, view).toBeLessThanOrEqual(0)
+        if (screenshots !== undefined)
+          await page.screenshot({ path: join(screenshots, `${view}-${width}-${scheme}.png`) })
+      }
+      expect(complaints).toEqual([])
+      await page.context().close()
+    },
+  )
+
+  it('has its own colours', async () => {
+    const { page } = await opened(1_280, scheme)
+    await goTo(page, 'checkpoints')
+    await page.getByText('Checkpoint 2').first().waitFor()
+    const ground = String(await page.evaluate('getComputedStyle(document.body).backgroundColor'))
+    const lightness = Number(/\d+/.exec(ground)?.[0])
+    if (scheme === 'dark') expect(lightness).toBeLessThan(60)
+    else expect(lightness).toBeGreaterThan(200)
+    await page.context().close()
+  })
+})
+
+describe('the inspector, by the keyboard', () => {
+  it('is searched, an entry is opened and closed, and what is hostile is only looked at', async () => {
+    const { page, complaints } = await opened(1_280, 'light')
+    await goTo(page, 'checkpoints')
+    await page.getByText('Checkpoint 2').first().waitFor()
+    await page.keyboard.press('2')
+    await page.getByText('user100').first().waitFor()
+    await page.keyboard.press('/')
+    await page.keyboard.type('user77')
+    await expect.poll(() => page.locator('tbody tr').count()).toBe(1)
+    await page.locator('tbody tr').focus()
+    await page.keyboard.press('Enter')
+    await page.locator('dialog pre').first().waitFor()
+    expect(await page.locator('dialog').innerText()).toContain('user77')
+    await page.keyboard.press('Escape')
+    await expect.poll(() => page.locator('dialog').count()).toBe(0)
+    await page.locator('#search').fill('onerror')
+    await expect.poll(() => page.locator('tbody tr').innerText()).toContain('␛{202e}␛{1b}[31m<img src=x')
+    expect(complaints).toEqual([])
+    await page.context().close()
+  })
+
+  it('compares two checkpoints, and follows what is chosen in its address', async () => {
+    const { page, complaints } = await opened(1_280, 'light')
+    await goTo(page, 'compare?a=chk-0000000001&b=chk-0000000002')
+    await page.getByText('777').waitFor()
+    expect(await page.locator('.differences li').count()).toBe(3)
+    await page.getByText('Swap').click()
+    await page.getByText('from 2 to 1').waitFor()
+    expect(page.url()).toContain('a=chk-0000000002')
+    expect(complaints).toEqual([])
+    await page.context().close()
+  })
+
+  it('follows a live job, and says so when nobody answers any more', async () => {
+    const { page } = await opened(1_280, 'dark')
+    const own = await serveInspector({ jobs: { usage: job }, backends: { usage: backend } })
+    await page.goto(own.url)
+    await page.getByText('Job usage').waitFor()
+    const { entries } = backend.stats()
+    backend.putSync(Buffer.from('another'), Buffer.from('one'))
+    await page.getByText(String(entries + 1), { exact: true }).waitFor()
+    await own.close()
+    await page.getByText('does not answer').waitFor()
+    await page.context().close()
+  })
+})
