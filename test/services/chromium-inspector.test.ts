@@ -98,7 +98,7 @@ describe.each(SCHEMES)('the inspector in Chromium, %s', (scheme) => {
       const { page, complaints } = await opened(width, scheme)
       const views: [view: string, text: string][] = [
         ['checkpoints', 'Checkpoint 2'],
-        ['entries', 'user100'],
+        ['entries', 'user'],
         ['compare', 'What has changed'],
         ['sizes', 'Largest entries'],
         ['live', 'Job usage'],
@@ -134,7 +134,7 @@ describe('the inspector, by the keyboard', () => {
     await goTo(page, 'checkpoints')
     await page.getByText('Checkpoint 2').first().waitFor()
     await page.keyboard.press('2')
-    await page.getByText('user100').first().waitFor()
+    await page.getByText('user').first().waitFor()
     await page.keyboard.press('/')
     await page.keyboard.type('user77')
     await expect.poll(() => page.locator('tbody tr').count()).toBe(1)
