@@ -34,7 +34,7 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/gu
 /** A text as it can be looked at: what is invisible, or would turn the line around, is written out. */
 const visible = (text: string): string =>
   text.replaceAll(INVISIBLE, (character) =>
-    character === '\n' ? '↵' : character === '\t' ? '⇥' : `␛{${character.codePointAt(0)?.toString(16)}}`,
+    character === '\n' ? '↵' : character === '\t' ? '⇥' : `\\u{${character.codePointAt(0)?.toString(16)}}`,
   )
 
 /** A JSON value in one line. */

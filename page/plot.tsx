@@ -110,7 +110,7 @@ function optionsFor(latest: { readonly current: PlotProps }, width: number): uPl
         ...axis(),
         size: 62,
         splits: (_plot: uPlot, _axis: number, _min: number, max: number) => niceSplits(latest, max),
-        values: (_plot, all) => all.map((y) => latest.current.format(y)),
+        values: (_plot, all) => namesOf(all, latest.current.format),
       },
     ],
     series: [
@@ -143,6 +143,10 @@ const barPaths = (): Pick<uPlot.Series, 'paths'> => {
 /** Bars are counted from one place to the next; between them is nothing to name. */
 const nameOfTick = ({ nameOfTick: name = count }: PlotProps, x: number): string =>
   Number.isInteger(x) ? name(x) : ''
+
+/** Where two heights have one name (half an event, as a whole number), it is given once. */
+const namesOf = (heights: readonly number[], format: PlotProps['format']): string[] =>
+  heights.map(format).map((name, i, all) => (all.indexOf(name) === i ? name : ''))
 
 const timeOfDay = (seconds: number): string => new Date(seconds * 1_000).toISOString().slice(11, 19)
 

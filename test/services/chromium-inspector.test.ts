@@ -145,7 +145,9 @@ describe('the inspector, by the keyboard', () => {
     await page.keyboard.press('Escape')
     await expect.poll(() => page.locator('dialog').count()).toBe(0)
     await page.locator('#search').fill('onerror')
-    await expect.poll(() => page.locator('tbody tr').innerText()).toContain('␛{202e}␛{1b}[31m<img src=x')
+    await expect
+      .poll(() => page.locator('tbody tr').innerText())
+      .toContain(String.raw`\u{202e}\u{1b}[31m<img src=x`)
     expect(complaints).toEqual([])
     await page.context().close()
   })
@@ -172,6 +174,7 @@ describe('the inspector, by the keyboard', () => {
     await page.getByText(String(entries + 1), { exact: true }).waitFor()
     await own.close()
     await page.getByText('does not answer').waitFor()
+    expect(await page.getByRole('alert').innerText()).toContain('Does the process still run?')
     await page.context().close()
   })
 })
