@@ -27,6 +27,7 @@ export interface BackendSupport {
   readonly durable: boolean
 }
 
+/** Options that are frozen and used again and again are looked through once, others by each put. */
 export interface PutOptions {
   /**
    * Time to live in milliseconds, from the moment of the put; positive. `Infinity`: never expires.

@@ -149,7 +149,7 @@ export function reasonOf(error: unknown): string {
   try {
     return String(error)
   } catch {
-    // An object without a prototype has no text.
-    return Object.prototype.toString.call(error)
+    // An object without a prototype has no text, nor has one that throws where it is looked at.
+    return `an ${typeof error} that gives no reason`
   }
 }

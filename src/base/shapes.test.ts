@@ -45,6 +45,31 @@ describe('shapes, of this realm and of another', () => {
       expect(isErrorLike(value)).toBe(false)
   })
 
+  it('say no to what throws where it is looked at, and a reason is found for it', () => {
+    const { proxy, revoke } = Proxy.revocable({}, {})
+    revoke()
+    const trapped = new Proxy(
+      {},
+      {
+        get() {
+          throw new Error('trap')
+        },
+      },
+    )
+    const unreadable = {
+      name: 'x',
+      get message() {
+        throw new Error('getter')
+      },
+    }
+    for (const value of [proxy, trapped, unreadable]) {
+      expect(isErrorLike(value)).toBe(false)
+      expect(ownErrors.isStateError(value)).toBe(false)
+      expect(ownErrors.reasonOf(value)).toMatch(/object/)
+    }
+    expect(ownErrors.reasonOf(Object.create(null))).toBe('an object that gives no reason')
+  })
+
   it('tell signals, those of a library too', () => {
     const own = { aborted: false, addEventListener() {}, removeEventListener() {} }
     for (const value of [new AbortController().signal, own]) expect(isAbortSignal(value)).toBe(true)

@@ -27,7 +27,9 @@ export function isArrayBuffer(buffer: ArrayBufferLike): buffer is ArrayBuffer {
 
 /** Whether a value has what is read of an error here: a name and a message. A `DOMException` has, as errors of any realm. */
 export function isErrorLike(value: unknown): value is Error {
-  return isObject(value) && typeof value['message'] === 'string' && typeof value['name'] === 'string'
+  return isReadable(
+    () => isObject(value) && typeof value['message'] === 'string' && typeof value['name'] === 'string',
+  )
 }
 
 /** Whether a value can be listened to as an `AbortSignal`. */
@@ -53,12 +55,21 @@ export function isPlainObject(value: object): boolean {
 
 /** Whether a value carries this brand: it was made by a copy of this package, this one or another. */
 export function hasBrand(value: unknown, brand: symbol): boolean {
-  return isObject(value) && value[brand] === true
+  return isReadable(() => isObject(value) && value[brand] === true)
 }
 
 /** Marks all objects of a class with a brand, where neither `Object.keys` nor a printout shows it. */
 export function brandClass({ prototype }: { readonly prototype: object }, brand: symbol): void {
   Object.defineProperty(prototype, brand, { value: true })
+}
+
+/** What `look` says; false where it throws. A callback may throw anything, also an object whose getters throw, or a revoked proxy. */
+function isReadable(look: () => boolean): boolean {
+  try {
+    return look()
+  } catch {
+    return false
+  }
 }
 
 function isObject(value: unknown): value is Record<PropertyKey, unknown> {

@@ -48,6 +48,10 @@ it('threads and processes start beside --input-type in NODE_OPTIONS and as an ar
   expect(await toldWith(['--input-type=module'])).toEqual(everything)
 })
 
+it('a console that is frozen keeps no store from committing', async () => {
+  expect(await toldWith([], '--input-type=module --frozen-intrinsics')).toEqual(everything)
+})
+
 // It forbids fsync from Node.js 26 on: nothing can be made durable there.
 it.skipIf(Number.parseInt(process.versions.node, 10) >= 26).each([
   [

@@ -6,6 +6,7 @@
 // (4) Whatever fails leaves no checkpoint: a manifest whose commit failed is taken back, segments are removed or left to
 //     the sweep.
 
+import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { assert } from '../../base/assert.js'
@@ -134,6 +135,7 @@ async function runJob(
   const source = shared === undefined ? undefined : { module: shared.module, data: shared.data }
   let committed = false
   let closing: Promise<void> | undefined
+  if (shared !== undefined) await assertNotClosed(cut)
   const job = startJob({
     worker,
     storage: owner,
@@ -159,6 +161,11 @@ async function runJob(
     if (committed) await removeAfterFailure(owner, [name], failure, logger)
     throw failure
   }
+}
+
+/** Rejects with the snapshot's own `CLOSED` where it was closed: what it shares cannot be given to a thread any more. */
+async function assertNotClosed({ snapshot }: StateCut): Promise<void> {
+  await snapshot.contains(SCHEMA_KEY)
 }
 
 /** Sends the blocks of a snapshot to a job. Never rejects: where they cannot be read, the job fails with that error. */

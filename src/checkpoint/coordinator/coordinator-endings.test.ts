@@ -19,6 +19,9 @@ const MAX_SILENCE_MS = 300
 /** Where nothing is: a thread of a slow machine that does much else is heard from in that time. */
 const PATIENT_SILENCE_MS = 1_600
 const stuck = () => new Promise<never>(() => {})
+const stuckReason = () => {
+  throw new Error('not to be read')
+}
 
 const bench = (storage: MemoryCheckpointStorage) => benchWith({ maxSilenceMs: MAX_SILENCE_MS }, storage)
 
@@ -230,6 +233,55 @@ describe.each([
     coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage(), source })
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ name: 'StateError' })
     await expect(coordinator.shutdown()).rejects.toMatchObject({ name: 'StateError' })
+  })
+
+  it('a checkpoint whose source throws what throws where it is looked at fails as any other', async () => {
+    backend = await open()
+    const { proxy, revoke } = Proxy.revocable({}, {})
+    revoke()
+    const unreadable = Object.defineProperty({ name: 'x' }, 'message', { get: () => stuckReason() })
+    for (const thrown of [proxy, unreadable, Symbol('s'), undefined]) {
+      const source = () => {
+        throw thrown
+      }
+      coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage(), source })
+      await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+      await expect(coordinator.shutdown()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    }
+  })
+
+  it('a checkpoint whose backend is closed behind the cut says that it is closed, whenever that is', async () => {
+    const reasons: string[] = []
+    for (let turns = 0; turns < 4; turns++) {
+      backend = await open()
+      for (let i = 0; i < 200; i++) backend.putSync(bytesOf(`${i}`), bytesOf('1'))
+      const storage = new MemoryCheckpointStorage()
+      let closes = false
+      const source = () => {
+        if (closes) void closeAfter(turns)
+        return 0
+      }
+      const closeAfter = async (left: number): Promise<void> => {
+        await new Promise(setImmediate)
+        await (left > 0 ? closeAfter(left - 1) : backend.close())
+      }
+      // The storage takes some turns for each call, as those of a disk do.
+      patchLeases(storage, (lease) => {
+        const replace = lease.replace.bind(lease)
+        lease.replace = async (...args) => {
+          for (let i = 0; i < 4; i++) await new Promise(setImmediate)
+          return await replace(...args)
+        }
+      })
+      coordinator = new CheckpointCoordinator(backend, { storage, source })
+      await coordinator.createCheckpoint()
+      backend.putSync(bytesOf('a'), bytesOf('2'))
+      closes = true
+      await coordinator.createCheckpoint().catch((error: Error) => reasons.push(error.message))
+      await coordinator.shutdown().catch(() => {})
+    }
+    expect(reasons.length).toBeGreaterThan(0)
+    for (const reason of reasons) expect(reason).toMatch(/closed/)
   })
 
   it('a delta that would be larger than its base is written anew by the worker, all of it', async () => {

@@ -47,8 +47,9 @@ export interface WriterThreadData extends StoreWriterOptions {
 const { port, signal, ...options } = workerData as WriterThreadData
 let writer: StoreWriter | undefined
 
-// LMDB's package prints the reason of a transaction that failed, beside giving it, which is what the answer is made of.
-console.error = () => {}
+// LMDB's package prints the reason of a transaction that failed, beside giving it, which is what the answer is made of. A console
+// that is frozen (`--frozen-intrinsics`) refuses, and then it is printed.
+Reflect.set(console, 'error', () => {})
 
 async function handle(request: WriterRequest): Promise<CommitResult | undefined> {
   if (request.kind === 'open') {
