@@ -13,6 +13,7 @@ import { textOf } from '../../src/testing/fake-kafka.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
 import { exampleRuns } from './example.js'
+import { guideProgramRuns, TOKENS_PER_MINUTE, USAGE_PER_MINUTE } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
 
 const NONE: ReadonlySet<string> = new Set()
@@ -257,6 +258,17 @@ describe('a transactional sink', () => {
 })
 
 exampleRuns('kafka', () => service)
+
+guideProgramRuns('kafka.md', {
+  environment: () => ({ KAFKA: service.address }),
+  prepare: async () => {
+    const topics = ['usage', 'tokens-per-minute'].map((topic) => ({ topic, numPartitions: 1 }))
+    await admin.createTopics({ topics, waitForLeaders: true })
+  },
+  feed: () => append('usage', [[0, USAGE_PER_MINUTE.map((each) => JSON.stringify(each)), 'commit']]),
+  outputs: async () => (await committedIn('tokens-per-minute')).map((value) => JSON.parse(value) as unknown),
+  expected: TOKENS_PER_MINUTE,
+})
 
 describe('kills', () => {
   beforeAll(async () => {

@@ -6,6 +6,7 @@ import { type NatsSourceOptions, natsSink, natsSource } from '../../src/nats.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
 import { exampleRuns } from './example.js'
+import { guideProgramRuns, USAGE_BEYOND_BUDGET } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
 
 const runner = { describe, it }
@@ -180,6 +181,16 @@ describe('a JetStream stream', () => {
 })
 
 exampleRuns('nats', () => service)
+
+guideProgramRuns('nats.md', {
+  environment: () => ({ NATS_URL: service.address }),
+  prepare: async () => {
+    for (const stream of ['usage', 'alerts']) await addStream(stream)
+  },
+  feed: () => publish('usage', ...USAGE_BEYOND_BUDGET),
+  outputs: () => readAll('alerts'),
+  expected: [{ tenant: 'acme' }],
+})
 
 killCycles('nats', {
   service: () => service,

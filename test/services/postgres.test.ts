@@ -4,6 +4,7 @@ import { type RunningService, startService } from '../../scripts/services/servic
 import { postgresOutboxSource, postgresSink, postgresUpsertSink } from '../../src/postgres-tables.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
+import { guideProgramRuns, USAGE_BEYOND_BUDGET } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
 
 const runner = { describe, it }
@@ -255,6 +256,17 @@ describe('a sink to tables', () => {
     await writer.commit({ ...prepared, token: { first: 0, next: 2 } })
     expect((await pool.query(`SELECT * FROM ${table}`)).rows).toEqual([{ id: 1, value: 'b' }])
   })
+})
+
+guideProgramRuns('postgres-tables.md', {
+  environment: () => ({ DATABASE_URL: service.address }),
+  prepare: async () => {
+    await makeOutbox('outbox')
+    await pool.query('CREATE TABLE tenants (tenant text PRIMARY KEY, alerts bigint NOT NULL DEFAULT 0)')
+  },
+  feed: () => add(pool, 'outbox', ...USAGE_BEYOND_BUDGET),
+  outputs: async () => (await pool.query('SELECT tenant, alerts::int FROM tenants')).rows,
+  expected: [{ tenant: 'acme', alerts: 1 }],
 })
 
 killCycles('postgres', {

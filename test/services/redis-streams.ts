@@ -6,6 +6,7 @@ import { type RedisClient, redisStreamSink, redisStreamSource } from '../../src/
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
 import { exampleRuns } from './example.js'
+import { guideProgramRuns, TOKENS_PER_MINUTE, USAGE_PER_MINUTE } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
 
 const runner = { describe, it }
@@ -192,6 +193,16 @@ export function redisStreamsHold(system: string): void {
   }
 
   if (system === 'redis') exampleRuns(system, () => service)
+
+  guideProgramRuns('redis-streams.md', {
+    environment: () => ({ REDIS_URL: service.address }),
+    prepare: async () => {},
+    feed: async () => {
+      for (const usage of USAGE_PER_MINUTE) await add('usage', usage)
+    },
+    outputs: () => readSink('tokens-per-minute'),
+    expected: TOKENS_PER_MINUTE,
+  })
 
   killCycles(system, {
     service: () => service,

@@ -133,7 +133,14 @@ async function openIdempotent<Output>(
   const send = async (messages: readonly KafkaOutput[]) => {
     const opened = producer ?? (await client.openProducer())
     producer = opened
-    await opened.send(topic, messages)
+    try {
+      await opened.send(topic, messages)
+    } catch (error) {
+      // The next attempt begins with a producer that knows the topic as it is by then.
+      producer = undefined
+      await opened.close().catch(() => {})
+      throw error
+    }
   }
   const writer = new OutboxWriter<Output>(request, {
     maxOutputs: SENT_AT_ONCE,

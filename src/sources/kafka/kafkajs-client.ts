@@ -3,7 +3,8 @@
 //
 // (1) Each reader is the only member of a group of its own, so nobody waits for a member that has died. Offsets are always set by us.
 // (2) What arrives from another offset than the one that is due is not taken.
-// (3) Offsets are committed for another group without being a member of it: by a transaction that does nothing else.
+// (3) A topic without partitions is one that the client has lost sight of: it is asked again.
+// (4) Offsets are committed for another group without being a member of it: by a transaction that does nothing else.
 
 import { randomUUID } from 'node:crypto'
 import { invalidArgument } from '../../base/options.js'
@@ -82,12 +83,13 @@ interface KafkajsRecords {
 interface KafkajsProducer {
   connect(): Promise<void>
   disconnect(): Promise<void>
-  send(records: KafkajsRecords): Promise<unknown>
+  /** What was written of each partition. */
+  send(records: KafkajsRecords): Promise<readonly { readonly partition: number }[]>
   transaction(): Promise<KafkajsTransaction>
 }
 
 interface KafkajsTransaction {
-  send(records: KafkajsRecords): Promise<unknown>
+  send(records: KafkajsRecords): Promise<readonly { readonly partition: number }[]>
   sendOffsets(options: {
     consumerGroupId: string
     topics: { topic: string; partitions: { partition: number; offset: string }[] }[]
@@ -137,6 +139,8 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
         throw invalidArgument('options.topic', `must be a topic of the brokers: ${topic} is none`)
       throw error
     })
+    // As in `readMark`: every topic has partitions.
+    if (found.length === 0) throw new Error(`kafkajs has not asked for the partitions of ${topic}`)
     const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
     const leaders = topics[0]?.partitions.map(({ partitionId, leader }) => [partitionId, leader] as const)
     this.#leaders.set(topic, new Map(leaders))
@@ -222,7 +226,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
     const producer = this.#kafka.producer({ allowAutoTopicCreation: false })
     await producer.connect()
     return {
-      send: async (topic, messages) => void (await producer.send(recordsOf(topic, messages))),
+      send: (topic, messages) => sendAll(producer, topic, messages),
       close: () => producer.disconnect(),
     }
   }
@@ -245,7 +249,10 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   async readMark(groupId: string, topic: string): Promise<number | undefined> {
     const admin = await this.#connectedAdmin()
     const [found] = await admin.fetchOffsets({ groupId, topics: [topic] })
-    const offset = Number(found?.partitions.find(({ partition }) => partition === 0)?.offset ?? -1)
+    const first = found?.partitions.find(({ partition }) => partition === 0)
+    // Its calls may hide a topic from one another for a moment: then it has asked for nothing, which is not to have found nothing.
+    if (first === undefined) throw new Error(`kafkajs has not asked for partition 0 of ${topic}`)
+    const offset = Number(first.offset)
     return offset < 0 ? undefined : offset
   }
 
@@ -296,7 +303,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
 
 function transactionOf(transaction: KafkajsTransaction): KafkaTransaction {
   return {
-    send: async (topic, messages) => void (await transaction.send(recordsOf(topic, messages))),
+    send: (topic, messages) => sendAll(transaction, topic, messages),
     setMark: ({ groupId, topic, offset }: KafkaMark) =>
       transaction.sendOffsets({
         consumerGroupId: groupId,
@@ -305,6 +312,19 @@ function transactionOf(transaction: KafkajsTransaction): KafkaTransaction {
     commit: () => transaction.commit(),
     abort: () => transaction.abort(),
   }
+}
+
+/** Messages for a partition that the client does not know of, because it was added a moment ago, it leaves out without a word. */
+async function sendAll(
+  sender: Pick<KafkajsProducer, 'send'>,
+  topic: string,
+  messages: readonly KafkaOutput[],
+): Promise<void> {
+  const answer = await sender.send(recordsOf(topic, messages))
+  const written = new Set(answer.map(({ partition }) => partition))
+  const left = messages.find(({ partition }) => partition !== undefined && !written.has(partition))
+  if (left !== undefined)
+    throw new Error(`kafkajs has not written to partition ${left.partition} of ${topic}`)
 }
 
 function recordsOf(topic: string, messages: readonly KafkaOutput[]): KafkajsRecords {
