@@ -83,16 +83,21 @@ async function clientAlone(): Promise<void> {
   await consumer.subscribe({ topics: [input], fromBeginning: true })
   let seen = 0
   let written = 0
-  let sum = 0
+  let amounts = 0
   await new Promise<void>((resolve, reject) => {
     const eachBatch = async ({ batch }: { batch: { messages: readonly { value: Buffer | null }[] } }) => {
       watch.start()
-      for (const message of batch.messages) sum += decode({ value: message.value ?? undefined }).amount
+      for (const message of batch.messages) amounts += decode({ value: message.value ?? undefined }).amount
       seen += batch.messages.length
       const due = Math.floor((settings.outputs * seen) / total)
       while (written < due) {
         const size = Math.min(SENT_AT_ONCE, due - written)
-        const result = JSON.stringify({ key: 'key 000000', startMs: 1_800_000_000_000, count: seen, sum })
+        const result = JSON.stringify({
+          key: 'key 000000',
+          startMs: 1_800_000_000_000,
+          count: seen,
+          sum: amounts,
+        })
         await producer.send({
           topic: output,
           messages: Array.from({ length: size }, () => ({ value: result })),

@@ -37,7 +37,7 @@ const LIMIT_MS = 60_000
 /** The complete program of a page of the guide, as it is printed there, is correct TypeScript, does its work on a real server, and ends at SIGTERM. */
 export function guideProgramRuns(page: string, program: GuideProgram): void {
   it(`the program in docs/${page} runs as it is printed`, async () => {
-    const [fence] = fencesOf(readFileSync(join(root, 'docs', page), 'utf8')).filter(
+    const fence = fencesOf(readFileSync(join(root, 'docs', page), 'utf8')).find(
       ({ language, info }) => language === 'ts' && info.startsWith('no-run: needs'),
     )
     const text = fence?.text ?? ''

@@ -44,15 +44,36 @@ export function mayPass(error: Error): boolean {
   return CONNECTION_LOST.test(error.message)
 }
 
-/** Work with a connection of the pool, again after an outage. */
+type ConnectWithCallback = (
+  callback: (error: unknown, client?: PooledPostgresClient) => void,
+) => Promise<PooledPostgresClient> | undefined
+
+/**
+ * A connection of the pool, that somebody listens to from the first moment on. A pool of `pg` takes its own listener away when it gives a
+ * connection; what is lost before a promise has told of it would end the process. So it is asked by a callback; pools that know
+ * promises only do without.
+ */
+export function acquire(pool: PostgresPool, onError: () => void): Promise<PooledPostgresClient> {
+  return new Promise((resolve, reject) => {
+    const give = (client: PooledPostgresClient) => {
+      client.on('error', onError)
+      resolve(client)
+    }
+    const answer = (pool.connect as ConnectWithCallback).call(pool, (error, client) => {
+      if (client === undefined) reject(error)
+      else give(client)
+    })
+    answer?.then(give, reject)
+  })
+}
+
+/** Work with a connection of the pool. */
 export async function withClient<Result>(
   pool: PostgresPool,
   work: (client: PostgresClient) => Promise<Result>,
 ): Promise<Result> {
-  const client = await pool.connect()
-  // Nobody else listens to a connection that is lost while it is ours, and that would end the process.
   const ignore = () => {}
-  client.on('error', ignore)
+  const client = await acquire(pool, ignore)
   let isBroken = true
   try {
     const result = await work(client)

@@ -20,6 +20,7 @@ import { decodeEach } from '../shared/decode-each.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import { restoreFailed } from '../shared/restore-failed.js'
 import {
+  acquire,
   mayPass,
   type PooledPostgresClient,
   type PostgresPool,
@@ -230,14 +231,15 @@ class OutboxReader<Event> implements SourceReader<Event> {
   }
 
   async #listen(channel: string): Promise<void> {
-    const client = await this.#options.pool.connect()
+    const given: { client?: PooledPostgresClient } = {}
     const letGo = () => {
-      if (this.#listener !== client) return
+      if (given.client === undefined || this.#listener !== given.client) return
       this.#listener = undefined
-      client.release(true)
+      given.client.release(true)
       this.#arrival.tell()
     }
-    client.on('error', letGo)
+    const client = await acquire(this.#options.pool, letGo)
+    given.client = client
     client.on('end', letGo)
     client.on('notification', () => this.#arrival.tell())
     this.#listener = client

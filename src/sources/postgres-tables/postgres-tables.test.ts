@@ -1,8 +1,9 @@
+import { EventEmitter } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import { FakePostgres } from '../../../test/support/fake-postgres.js'
 import { runSinkConformanceSuite } from '../../testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
-import { mayPass, quoted } from './postgres-client.js'
+import { mayPass, type PostgresPool, quoted, withClient } from './postgres-client.js'
 import { type PostgresOutboxSourceOptions, postgresOutboxSource } from './postgres-outbox-source.js'
 import { postgresSink } from './postgres-sink.js'
 import { postgresUpsertSink } from './postgres-upsert-sink.js'
@@ -175,5 +176,49 @@ describe('a failed statement', () => {
 
   it('has names that cannot end a string', () => {
     expect(quoted('a"; DROP TABLE b; --')).toBe('"a""; DROP TABLE b; --"')
+  })
+})
+
+describe('a connection that is lost in the moment in which the pool gives it', () => {
+  /** As a pool of `pg`: it takes its own listener from a connection that it gives away. */
+  function losingPool() {
+    const asked: string[] = []
+    const client = Object.assign(new EventEmitter(), {
+      query: async (text: string) => {
+        asked.push(text)
+        return { rows: [] }
+      },
+      release: () => {},
+    })
+    const lose = () => void client.emit('error', new Error('terminating connection'))
+    const connect = (callback?: (error: undefined, given: typeof client) => void) => {
+      if (callback === undefined) {
+        lose()
+        return Promise.resolve(client)
+      }
+      callback(undefined, client)
+      lose()
+      return undefined
+    }
+    return { pool: { connect } as unknown as PostgresPool, asked }
+  }
+
+  it('does not end the process', async () => {
+    const { pool, asked } = losingPool()
+    await withClient(pool, (client) => client.query('SELECT 1'))
+    expect(asked).toEqual(['SELECT 1'])
+  })
+
+  it('is taken as well from a pool that knows promises only', async () => {
+    const client = {
+      query: async (text: string) => ({ rows: [{ text }] }),
+      on: () => {},
+      removeListener: () => {},
+      release: () => {},
+    }
+    const pool = { connect: async () => client }
+    expect(await withClient(pool, (given) => given.query('a'))).toEqual({ rows: [{ text: 'a' }] })
+    const failing = { connect: () => Promise.reject(new Error('no room')) }
+    await expect(withClient(failing, async () => {})).rejects.toThrow('no room')
   })
 })

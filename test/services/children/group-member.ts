@@ -44,16 +44,14 @@ const job = await runJobPerPartition<CountedEvent, typeof schema, CountedOutput>
   }),
 })
 
-let isLeaving = false
-process.once('SIGTERM', () => {
-  isLeaving = true
-})
+const leaving = new AbortController()
+process.once('SIGTERM', () => leaving.abort())
 const finished = job.finished.then(
   () => 'stopped',
   (error: unknown) => error,
 )
 let shown = ''
-while (!isLeaving) {
+while (!leaving.signal.aborted) {
   const reading = [...job.jobs.keys()].sort().join(' ')
   if (reading !== shown) process.stdout.write(`reads ${reading}\n`)
   shown = reading
