@@ -143,7 +143,11 @@ it(
       await send(50)
       startMember()
     }
-    await nothingIsLost(`${KILLS} kills of one of three, partitions ${PARTITIONS} to ${GROWN_TO}`)
+    const { found, expected } = await told(
+      `${KILLS} kills of one of three, partitions ${PARTITIONS} to ${GROWN_TO}`,
+    )
+    expect(failed).toEqual([])
+    expect(found).toEqual(expected)
   },
   (KILLS + 3) * CHANGE_LIMIT_MS,
 )
@@ -172,7 +176,9 @@ it(
       await sleep(200 + random() * 2_000)
     }
     if (members.size === 0) startMember()
-    await nothingIsLost(`a storm of ${JSON.stringify(made)}`)
+    const { found, expected } = await told(`a storm of ${JSON.stringify(made)}`)
+    expect(failed).toEqual([])
+    expect(found).toEqual(expected)
   },
   (CHANGES + 3) * CHANGE_LIMIT_MS,
 )
