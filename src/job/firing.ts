@@ -6,7 +6,7 @@
 
 import { type CancelTimer, type Clock, type ForwardClock, setLongTimer } from '../base/clock.js'
 import type { Mutex } from '../base/mutex.js'
-import { nextTurn, SLICE_MS, type SlicedWork } from '../base/slices.js'
+import { nextTurn, runSliced, SLICE_MS, type SlicedWork } from '../base/slices.js'
 import type { SourceTime } from '../window/time/source-time.js'
 import type { FetchedBackend } from './fetched-backend.js'
 import type { FiringTimers, JobTimers } from './job-timers.js'
@@ -80,7 +80,8 @@ export class Firing {
       stage?.onWatermark(watermarkMs)
       // What lives by event time, in whatever stage, does so until all stages have come to its end.
       if (stage === last) advanceStore(store, watermarkMs)
-      if (timers !== undefined) await this.#fire(timers.atWatermark(watermarkMs, highestMs), stage)
+      if (timers !== undefined)
+        await this.#fire(await runSliced(timers.atWatermark(watermarkMs, highestMs)), stage)
       if (windows !== undefined) await this.#delivering(windows.advance(watermarkMs), stage)
     }
   }
@@ -135,7 +136,7 @@ export class Firing {
     const { stages, fetched, forwardClock } = this.#parts
     const nowMs = forwardClock.now()
     for (const { timers, windows, stage } of stages) {
-      if (timers !== undefined) await this.#fire(timers.atClock(), stage)
+      if (timers !== undefined) await this.#fire(await runSliced(timers.atClock()), stage)
       if (windows !== undefined) await this.#delivering(windows.onProcessingTime(nowMs), stage)
     }
     this.#clockMs = Math.floor(nowMs)

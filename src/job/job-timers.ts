@@ -4,6 +4,7 @@
 // (2) Timers of processing time fire when the clock has come to them; what those set that is due fires in the next turn (R3).
 
 import { type CancelTimer, type Clock, type ForwardClock, setLongTimer } from '../base/clock.js'
+import type { SlicedWork } from '../base/slices.js'
 import { nameOf } from '../state/entries/overlay.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
@@ -89,17 +90,17 @@ export class JobTimers {
   }
 
   /** Timers of event time that are due up to the watermark; `highestMs` is the latest time of an event. */
-  atWatermark(watermarkMs: number, highestMs: number): FiringTimers {
+  *atWatermark(watermarkMs: number, highestMs: number): SlicedWork<FiringTimers> {
     const due = { untilMs: watermarkMs, isOpen: true, endlessFromMs: Math.min(watermarkMs, highestMs) }
-    return new FiringTimers('event', this.#kept.event, this.#options.key, due)
+    return yield* FiringTimers.of('event', this.#kept.event, this.#options.key, due)
   }
 
   /** Timers of processing time that are due now. */
-  atClock(): FiringTimers {
+  *atClock(): SlicedWork<FiringTimers> {
     const { key, forwardClock } = this.#options
     const untilMs = forwardClock.now()
     const due = { untilMs, isOpen: false, endlessFromMs: untilMs }
-    return new FiringTimers('processing', this.#kept.processing, key, due)
+    return yield* FiringTimers.of('processing', this.#kept.processing, key, due)
   }
 
   /** The clock calls when the next timer of processing time is due, from now on. */
@@ -132,6 +133,12 @@ interface DueTimers {
   readonly endlessFromMs: number
 }
 
+/** What is due, taken out. */
+interface FiringRun {
+  readonly due: DueRun
+  readonly endlessFromMs: number
+}
+
 /** How many timers of a key were set by others, and have fired; and how far the key has come. */
 interface TimersInARow {
   count: number
@@ -157,12 +164,23 @@ export class FiringTimers {
   /** What was taken since `begin`, where that may be undone. */
   #taken: TakenTimer[] | undefined
 
-  constructor(time: TimerTime, kept: KeptTimers, key: CurrentKey<unknown>, due: DueTimers) {
+  private constructor(time: TimerTime, kept: KeptTimers, key: CurrentKey<unknown>, run: FiringRun) {
     this.#key = key
     this.#time = time
     this.#kept = kept
-    this.#endlessFromMs = due.endlessFromMs
-    this.#due = kept.fire(due.untilMs, due.isOpen)
+    this.#endlessFromMs = run.endlessFromMs
+    this.#due = run.due
+  }
+
+  /** Takes out those that are due, however many: step by step. */
+  static *of(
+    time: TimerTime,
+    kept: KeptTimers,
+    key: CurrentKey<unknown>,
+    { untilMs, isOpen, endlessFromMs }: DueTimers,
+  ): SlicedWork<FiringTimers> {
+    const due = yield* kept.fire(untilMs, isOpen)
+    return new FiringTimers(time, kept, key, { due, endlessFromMs })
   }
 
   /** What is taken from now on may be undone. */

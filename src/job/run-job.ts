@@ -32,7 +32,7 @@ import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
 import type { JobHealth, JobStats, RunningJob, RunningPipedJob, StopOptions } from './running-job.js'
 import type { EpochId } from './sink/sink.js'
-import { storedOutputs } from './sink/stored-outputs.js'
+import { OutputsForCut, storedOutputs } from './sink/stored-outputs.js'
 import { OrderedReader } from './source/ordered-reader.js'
 import type { PolledEvents, SourceReader } from './source/source.js'
 import {
@@ -119,6 +119,7 @@ class Job<Event, Schema extends StateSchema, Output>
   readonly #time: SourceTime | undefined
   readonly #reader: SourceReader<Event>
   readonly #outputs: Outputs<Output> | undefined
+  readonly #forCut: OutputsForCut | undefined
   readonly #epoch: EpochId
   readonly #processor: EventProcessor<Event, Schema, Output>
   readonly #firing: Firing
@@ -155,6 +156,7 @@ class Job<Event, Schema extends StateSchema, Output>
     this.#time = parts.time
     this.#reader = parts.reader
     this.#outputs = parts.outputs
+    this.#forCut = parts.forCut
     this.#epoch = parts.epoch
     const {
       logger = silentLogger,
@@ -260,15 +262,11 @@ class Job<Event, Schema extends StateSchema, Output>
       const opening = await options.source.open({ positions: cut?.positions ?? {} })
       opened.push(() => opening.close())
       const { sink } = options
+      const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
       const outputs =
         sink === undefined
           ? undefined
-          : await Outputs.open(
-              sink,
-              epoch,
-              cut?.prepared ?? [],
-              fetched === undefined ? storedOutputs(backend) : undefined,
-            )
+          : await Outputs.open(sink, epoch, cut?.prepared ?? [], forCut ?? storedOutputs(backend))
       if (outputs !== undefined) {
         opened.push(() => outputs.close())
         stored?.deliverToSink()
@@ -277,7 +275,21 @@ class Job<Event, Schema extends StateSchema, Output>
       // An engine may have made less durable of the store's own time than of the job's.
       if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)
       const reader = inOrder(opening, options, time)
-      return new Job({ options, cuts, stored, fetched, store, shown, time, reader, outputs, epoch, cut })
+      const parts = {
+        options,
+        cuts,
+        stored,
+        fetched,
+        forCut,
+        store,
+        shown,
+        time,
+        reader,
+        outputs,
+        epoch,
+        cut,
+      }
+      return new Job(parts)
     } catch (error) {
       await Promise.allSettled(opened.map((close) => close()))
       await cuts.abandon(failureOf(name, error)).finally(() => inUse.delete(backend))
@@ -402,9 +414,11 @@ class Job<Event, Schema extends StateSchema, Output>
       // An engine that keeps its state itself has them already, with the record of the job.
       if (this.#stored === undefined) {
         for (const windows of this.#windows) await runSliced(windows.flush())
-        await this.#fetched?.commit()
       }
       await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
+      this.#forCut?.prepare()
+      // Where the engine keeps its state itself, it is written with the record that names what was prepared.
+      if (this.#stored === undefined) await this.#fetched?.commit()
     } catch (error) {
       // There will be no other cut.
       if (this.#state === 'stopping') this.onFailure(error)
@@ -430,9 +444,11 @@ class Job<Event, Schema extends StateSchema, Output>
   async onSafe({ prepared, positions }: JobCut): Promise<void> {
     this.#failedCuts = undefined
     // Given up within the mutex, so that it is let go of.
-    await this.mutex.run(() =>
-      this.#waiting.for('the sink to commit outputs', async () => this.#outputs?.commit(prepared)),
-    )
+    await this.mutex.run(async () => {
+      await this.#waiting.for('the sink to commit outputs', async () => this.#outputs?.commit(prepared))
+      // What was acknowledged goes from an asynchronous engine now: it may be the last cut.
+      await this.#fetched?.commit()
+    })
     if (this.#isAbandoned) return
     // What was taken away since the cut was made is not ours to acknowledge (J10).
     const owned = Object.entries(positions).filter(([partition]) => !this.#lost.has(partition))
@@ -655,6 +671,8 @@ interface JobParts<Event, Schema extends StateSchema, Output> {
   readonly time: SourceTime | undefined
   readonly reader: SourceReader<Event>
   readonly outputs: Outputs<Output> | undefined
+  /** What the sink keeps in the state, where that is an asynchronous engine. */
+  readonly forCut: OutputsForCut | undefined
   readonly epoch: EpochId
   readonly cut: JobCut | undefined
 }

@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { modelRuns, runs } from '../../test/support/long.js'
 import { onRandomRuns } from '../../test/support/random-runs.js'
+import { runThrough } from '../base/slices.js'
 import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
@@ -210,7 +211,7 @@ describe('many timers', () => {
       // They lie outside of the JavaScript heap.
       expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(150 * 2 ** 20)
     }
-    const firing = timers.fire(Infinity, true)
+    const firing = runThrough(timers.fire(Infinity, true))
     let lastMs = -1
     let inOrder = 0
     while (firing.next()) {

@@ -72,10 +72,14 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
     const { maxOutputs } = this.#delivery
     for (let from = first; ; from += maxOutputs) {
       const until = Math.min(next, from + maxOutputs)
-      const found = Array.from(this.#state.read(from, until))
-      const outputs = found.map(([, output]) => output as Output)
-      // Those in front of what is found were acknowledged in an earlier run.
-      const firstIndex = (found[0]?.[0] ?? until) - first
+      const outputs: Output[] = []
+      let firstNumber = until
+      for await (const [number, output] of this.#state.read(from, until)) {
+        // Those in front of what is found were acknowledged in an earlier run.
+        if (outputs.length === 0) firstNumber = number
+        outputs.push(output as Output)
+      }
+      const firstIndex = firstNumber - first
       const isLast = until === next
       await this.#delivery.deliver({ epoch: prepared.epoch, first: firstIndex, outputs, isLast })
       this.#state.removeFrom(from, until)

@@ -25,7 +25,7 @@ export interface OpenSinkOptions {
    * anything, and nothing counts.
    */
   readonly prepared: readonly PreparedEpoch[]
-  /** What the sink may keep in the state of the job, which is in the same cuts. `runJob` gives it, but for a job on an asynchronous engine. */
+  /** What the sink may keep in the state of the job, which is in the same cuts. `runJob` gives it. */
   readonly state?: SinkState
   /** Gives up opening. */
   readonly signal?: AbortSignal
@@ -38,8 +38,13 @@ export interface OpenSinkOptions {
 export interface SinkState {
   /** `SERIALIZATION_FAILED` for what is no JSON. */
   put(number: number, output: JsonValue): void
-  /** Those from `from` up to, and without, `until`, in order. */
-  read(from: number, until: number): Iterable<readonly [number: number, output: JsonValue]>
+  /** Those from `from` up to, and without, `until`, in order, of what a cut has. */
+  read(
+    from: number,
+    until: number,
+  ):
+    | Iterable<readonly [number: number, output: JsonValue]>
+    | AsyncIterable<readonly [number: number, output: JsonValue]>
   removeFrom(from: number, until: number): void
 }
 

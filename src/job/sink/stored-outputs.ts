@@ -2,7 +2,7 @@
 //
 //   ff ff 'sink' number u64  -> an output, as JSON
 
-import type { SyncStateBackend } from '../../backend/state-backend.js'
+import type { StateBackend, SyncStateBackend } from '../../backend/state-backend.js'
 import { NEVER_EXPIRES } from '../../backend/validate.js'
 import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
@@ -19,13 +19,52 @@ export function storedOutputs(backend: SyncStateBackend): SinkState {
     },
     *read(from, until): Generator<[number, JsonValue]> {
       for (const [key, value] of backend.scanSync({ gte: keyOf(from), lt: keyOf(until) })) {
-        const number = Number(new DataView(key.buffer, key.byteOffset).getBigUint64(NUMBER_AT))
+        const number = numberOf(key)
         yield [number, parsed(value, number, key)]
       }
     },
     removeFrom: (from, until) => backend.deleteRangeSync({ gte: keyOf(from), lt: keyOf(until) }),
   }
 }
+
+/** The same on an asynchronous engine. Between two cuts outputs wait in memory: what writes to the engine is what the cut writes. */
+export class OutputsForCut implements SinkState {
+  readonly #engine: StateBackend
+  readonly #stored: SinkState
+  #waiting: (readonly [number: number, output: JsonValue])[] = []
+
+  /** @param steps the face of the engine, which is written to while no commit of it is on its way. */
+  constructor(engine: StateBackend, steps: SyncStateBackend) {
+    this.#engine = engine
+    this.#stored = storedOutputs(steps)
+  }
+
+  put(number: number, output: JsonValue): void {
+    this.#waiting.push([number, output])
+  }
+
+  /** From the engine: what is read was committed with its cut. */
+  async *read(from: number, until: number): AsyncGenerator<readonly [number, JsonValue]> {
+    for await (const [key, value] of this.#engine.scan({ gte: keyOf(from), lt: keyOf(until) })) {
+      const number = numberOf(key)
+      yield [number, parsed(value, number, key)]
+    }
+  }
+
+  removeFrom(from: number, until: number): void {
+    this.#stored.removeFrom(from, until)
+  }
+
+  /** Puts what waits into the step at hand: the cut that comes is to have it. Only while the mutex is held. */
+  prepare(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const [number, output] of waiting) this.#stored.put(number, output)
+  }
+}
+
+const numberOf = (key: Uint8Array): number =>
+  Number(new DataView(key.buffer, key.byteOffset).getBigUint64(NUMBER_AT))
 
 function keyOf(number: number): Uint8Array {
   const key = new Uint8Array(NUMBER_AT + 8)

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { runThrough } from '../../base/slices.js'
 import { type DueBatch, DueKeys } from './due-keys.js'
 
 const encoder = new TextEncoder()
@@ -26,25 +27,25 @@ describe('due keys', () => {
     add(due, 20, 'a', 3)
     add(due, 21, 'a')
     expect(due.nextMs).toBe(10)
-    expect(shown(due.takeUntil(20))).toEqual(['10 0 z', '20 3 a', '20 7 b'])
+    expect(shown(runThrough(due.takeUntil(20)))).toEqual(['10 0 z', '20 3 a', '20 7 b'])
     expect(due.size).toBe(1)
     expect(due.nextMs).toBe(21)
-    expect(shown(due.takeUntil(Infinity))).toEqual(['21 0 a'])
+    expect(shown(runThrough(due.takeUntil(Infinity)))).toEqual(['21 0 a'])
     expect(due.nextMs).toBe(Infinity)
   })
 
   it('come late where they were due before the time at hand', () => {
     const due = new DueKeys()
-    due.takeUntil(1_000_000)
+    runThrough(due.takeUntil(1_000_000))
     add(due, -5, 'old')
-    expect(shown(due.takeUntil(1_000_000))).toEqual(['-5 0 old'])
+    expect(shown(runThrough(due.takeUntil(1_000_000)))).toEqual(['-5 0 old'])
   })
 
   it('that are due at the end of time come there', () => {
     const due = new DueKeys()
     add(due, Infinity, 'last')
-    expect(shown(due.takeUntil(2 ** 52))).toEqual([])
-    expect(shown(due.takeUntil(Infinity))).toEqual(['Infinity 0 last'])
+    expect(shown(runThrough(due.takeUntil(2 ** 52)))).toEqual([])
+    expect(shown(runThrough(due.takeUntil(Infinity)))).toEqual(['Infinity 0 last'])
   })
 
   it('agree with sorting, for times near and far and however time goes on', () => {
@@ -71,7 +72,9 @@ describe('due keys', () => {
           const taken = left.filter(([dueMs]) => dueMs <= timeMs)
           left = left.filter(([dueMs]) => dueMs > timeMs)
           taken.sort(([a, x], [b, y]) => a - b || Buffer.compare(Buffer.from(x), Buffer.from(y)))
-          expect(shown(due.takeUntil(timeMs))).toEqual(taken.map(([dueMs, key]) => `${dueMs} 0 ${key}`))
+          expect(shown(runThrough(due.takeUntil(timeMs)))).toEqual(
+            taken.map(([dueMs, key]) => `${dueMs} 0 ${key}`),
+          )
           expect(due.size).toBe(left.length)
           expect(due.nextMs).toBe(Math.min(Infinity, ...left.map(([dueMs]) => dueMs)))
         }
@@ -89,6 +92,22 @@ describe('due keys', () => {
       add(due, number % 2, key)
       expected.push(`${number % 2} 0 ${key}`)
     }
-    expect(shown(due.takeUntil(1))).toEqual(expected.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0)))
+    expect(shown(runThrough(due.takeUntil(1)))).toEqual(expected.sort((a, b) => (a < b ? -1 : a > b ? 1 : 0)))
+  })
+
+  it('are taken out and sorted in many steps where there are many', () => {
+    const due = new DueKeys()
+    const count = 30_000
+    for (let i = 0; i < count; i++) add(due, (i * 7_919) % 5_003, `user ${i}`)
+    const work = due.takeUntil(Infinity)
+    let steps = 0
+    let step = work.next()
+    for (; step.done !== true; step = work.next()) steps++
+    expect(steps).toBeGreaterThan(count / 8_192)
+    const batch = step.value
+    expect(batch.size).toBe(count)
+    let inOrder = 1
+    for (let i = 1; i < count; i++) if (batch.dueMs(i - 1) <= batch.dueMs(i)) inOrder++
+    expect(inOrder).toBe(count)
   })
 })

@@ -8,14 +8,17 @@
 // (2) A key may be there several times, also at one time.
 
 import { compareStretches } from '../../base/bytes.js'
+import type { SlicedWork } from '../../base/slices.js'
 import type { Stretch } from '../../base/slot.js'
-import { sortByKey } from './key-order.js'
+import { sortedByKey, sortedByTime } from './key-order.js'
 
 const FIRST_WIDTH_MS = 256
 const BUCKETS = 64
 const LEVELS = 5
 const HEADER_BYTES = 12
 const INITIAL_BYTES = 256
+/** So many records are looked at in one step. */
+const STEP_RECORDS = 8_192
 
 /** Keys under the times at which they are due. */
 export class DueKeys {
@@ -51,15 +54,15 @@ export class DueKeys {
     this.#size++
   }
 
-  /** Takes out what is due up to a time, which must not be before that of the last call. */
-  takeUntil(timeMs: number): DueBatch {
-    const batch = this.takeUnsorted(timeMs)
-    batch.sort()
+  /** Takes out what is due up to a time, which must not be before that of the last call. Nothing may be added on the way. */
+  *takeUntil(timeMs: number): SlicedWork<DueBatch> {
+    const batch = yield* this.takeUnsorted(timeMs)
+    yield* batch.sort()
     return batch
   }
 
   /** The same, in no order: only the records of what is returned may be used. */
-  takeUnsorted(timeMs: number): DueBatch {
+  *takeUnsorted(timeMs: number): SlicedWork<DueBatch> {
     const batch = new DueBatch()
     const open: Bucket[] = []
     this.#timeMs = Math.max(this.#timeMs, timeMs)
@@ -67,8 +70,12 @@ export class DueKeys {
       for (const [number, bucket] of buckets) {
         if (bucket.firstMs > timeMs) continue
         buckets.delete(number)
-        if (bucket.lastMs <= timeMs) batch.addAll(bucket)
-        else open.push(bucket)
+        if (bucket.lastMs > timeMs) {
+          open.push(bucket)
+          continue
+        }
+        batch.addAll(bucket)
+        yield
       }
     }
     // Those of the far bucket may belong to a level now.
@@ -76,17 +83,19 @@ export class DueKeys {
       open.push(this.#far)
       this.#far = new Bucket()
     }
-    for (const bucket of open) this.#divide(bucket, timeMs, batch)
+    for (const bucket of open) yield* this.#divide(bucket, timeMs, batch)
     this.#size -= batch.size
     return batch
   }
 
   /** What is due goes into the batch, the rest where it now belongs. */
-  #divide(bucket: Bucket, timeMs: number, batch: DueBatch): void {
+  *#divide(bucket: Bucket, timeMs: number, batch: DueBatch): SlicedWork<void> {
+    let count = 0
     for (let at = 0; at < bucket.length; at = bucket.behind(at)) {
       const dueMs = bucket.dueAt(at)
       const to = dueMs <= timeMs ? batch.records : this.#bucketOf(dueMs)
       to.append(dueMs, bucket.groupAt(at), bucket.bytes, at + HEADER_BYTES, bucket.keyLengthAt(at))
+      if (++count % STEP_RECORDS === 0) yield
     }
   }
 
@@ -237,13 +246,14 @@ export class DueBatch {
   }
 
   /** Only for `DueKeys`. */
-  sort(): void {
+  *sort(): SlicedWork<void> {
     const { records } = this
     const order = new Uint32Array(records.count)
-    for (let at = 0, i = 0; at < records.length; at = records.behind(at)) order[i++] = at
-    this.#order = sortByKey(records, order)
-    if (records.firstMs !== records.lastMs) {
-      this.#order.sort((left, right) => records.dueAt(left) - records.dueAt(right))
+    for (let at = 0, i = 0; at < records.length; at = records.behind(at)) {
+      order[i++] = at
+      if (i % STEP_RECORDS === 0) yield
     }
+    const byKey = yield* sortedByKey(records, order)
+    this.#order = records.firstMs === records.lastMs ? byKey : yield* sortedByTime(records, byKey)
   }
 }

@@ -1,8 +1,9 @@
 // What is due up to a time, one key after the other, while more becomes due.
 
 import { compareBytes } from '../../base/bytes.js'
+import type { SlicedWork } from '../../base/slices.js'
 import type { Stretch } from '../../base/slot.js'
-import type { DueKeys } from './due-keys.js'
+import type { DueBatch, DueKeys } from './due-keys.js'
 
 interface Added {
   readonly dueMs: number
@@ -35,16 +36,21 @@ export class DueRun {
     key: { bytes: new Uint8Array(0), offset: 0, length: 0 },
   }
   readonly #due: DueKeys
-  readonly #batch: ReturnType<DueKeys['takeUntil']>
+  readonly #batch: DueBatch
   #next = 0
   /** A heap of what was added on the way. */
   readonly #added: Added[] = []
   readonly #head = { bytes: new Uint8Array(0), offset: 0, length: 0 }
 
-  constructor(due: DueKeys, untilMs: number) {
+  private constructor(due: DueKeys, untilMs: number, batch: DueBatch) {
     this.untilMs = untilMs
     this.#due = due
-    this.#batch = due.takeUntil(untilMs)
+    this.#batch = batch
+  }
+
+  /** Takes out what is due. Nothing may be added on the way. */
+  static *of(due: DueKeys, untilMs: number): SlicedWork<DueRun> {
+    return new DueRun(due, untilMs, yield* due.takeUntil(untilMs))
   }
 
   /** Adds a key: to this run where it is due in it, and otherwise to what is due later. */

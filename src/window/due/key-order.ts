@@ -1,7 +1,7 @@
 // Sorting many keys by their bytes: by two words behind what all have in common, digit by digit, and what is alike so far by comparing.
 // The words are taken out of the keys once, in the order in which these lie, and move with their records from then on.
 
-import { runThrough, type SlicedWork } from '../../base/slices.js'
+import type { SlicedWork } from '../../base/slices.js'
 
 /** Records that have keys, by where they lie. */
 export interface KeyedRecords {
@@ -15,6 +15,8 @@ export interface KeyedRecords {
 const COUNTED_FROM = 256
 /** So many records are looked at in one step. */
 const STEP_RECORDS = 16_384
+/** So many records whose words are the same are sorted by comparing them. */
+const SORTED_AT_ONCE = 1_024
 const DIGIT_BITS = 11
 const DIGITS = 1 << DIGIT_BITS
 const DIGIT_MASK = DIGITS - 1
@@ -62,9 +64,68 @@ export function* sortedByKey(
   return from.records
 }
 
-/** The same in one step. */
-export function sortByKey(records: KeyedRecords, order: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
-  return runThrough(sortedByKey(records, order))
+/** Records that are due at some time. */
+export interface TimedRecords {
+  dueAt(at: number): number
+}
+
+/** Sorts records by their times, step by step; of equal times, those that came first stay so. */
+export function* sortedByTime(
+  records: TimedRecords,
+  order: Uint32Array<ArrayBuffer>,
+): SlicedWork<Uint32Array<ArrayBuffer>> {
+  const { length } = order
+  const byTime = (left: number, right: number) => compareTimes(records.dueAt(left), records.dueAt(right))
+  if (length < COUNTED_FROM) return order.sort(byTime)
+  let leastMs = Infinity
+  let mostMs = -Infinity
+  for (let i = 0; i < length; i++) {
+    const dueMs = records.dueAt(order[i] as number)
+    if (dueMs < leastMs) leastMs = dueMs
+    if (dueMs > mostMs && dueMs < Infinity) mostMs = dueMs
+    if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
+  }
+  // Further apart than numbers can tell: times at both ends of all time.
+  if (mostMs - leastMs >= Number.MAX_SAFE_INTEGER) return order.sort(byTime)
+  const endMs = Math.max(mostMs - leastMs, 0) + 1
+  let from = { records: order, times: new Float64Array(length) }
+  let to = { records: new Uint32Array(length), times: new Float64Array(length) }
+  for (let i = 0; i < length; i++) {
+    from.times[i] = Math.min(records.dueAt(order[i] as number) - leastMs, endMs)
+    if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
+  }
+  for (let unit = 1; unit <= endMs; unit *= DIGITS) {
+    const places = new Uint32Array(DIGITS)
+    for (let i = 0; i < length; i++) {
+      const digit = Math.floor((from.times[i] as number) / unit) % DIGITS
+      places[digit] = (places[digit] as number) + 1
+      if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
+    }
+    placesOf(places)
+    for (let i = 0; i < length; i++) {
+      const digit = Math.floor((from.times[i] as number) / unit) % DIGITS
+      const place = places[digit] as number
+      places[digit] = place + 1
+      to.records[place] = from.records[i] as number
+      to.times[place] = from.times[i] as number
+      if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
+    }
+    const spare = from
+    from = to
+    to = spare
+  }
+  return from.records
+}
+
+const compareTimes = (left: number, right: number): number => (left === right ? 0 : left < right ? -1 : 1)
+
+/** Makes of how many there are of each digit where the first one of each belongs. */
+function placesOf(counts: Uint32Array): void {
+  for (let digit = 0, place = 0; digit < DIGITS; digit++) {
+    const count = counts[digit] as number
+    counts[digit] = place
+    place += count
+  }
 }
 
 const emptyColumns = (length: number): Columns => ({
@@ -83,11 +144,7 @@ function* countingPass(from: Columns, to: Columns, word: 'high' | 'low', shift: 
     places[digit] = (places[digit] as number) + 1
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
-  for (let digit = 0, place = 0; digit < DIGITS; digit++) {
-    const count = places[digit] as number
-    places[digit] = place
-    place += count
-  }
+  placesOf(places)
   for (let i = 0; i < length; i++) {
     const digit = ((digits[i] as number) >>> shift) & DIGIT_MASK
     const place = places[digit] as number
@@ -105,7 +162,13 @@ function* orderAlike(records: KeyedRecords, { records: order, high, low }: Colum
   for (let start = 0; start < order.length; ) {
     let end = start + 1
     while (end < order.length && high[end] === high[start] && low[end] === low[start]) end++
-    if (end - start > 1) order.subarray(start, end).sort((left, right) => records.compareKeys(left, right))
+    const alike = order.subarray(start, end)
+    if (alike.length >= SORTED_AT_ONCE && alike.length < order.length) {
+      // What these have in common is more than what all have: the next words tell them apart.
+      alike.set(yield* sortedByKey(records, alike.slice()))
+    } else if (alike.length > 1) {
+      alike.sort((left, right) => records.compareKeys(left, right))
+    }
     steps += end - start
     if (steps >= STEP_RECORDS) {
       steps = 0

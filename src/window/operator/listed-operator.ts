@@ -192,7 +192,7 @@ export class ListedOperator implements WindowOperator {
 
   *advance(watermarkMs: number): SlicedWork<void> {
     this.#watermarkMs = watermarkMs
-    const run = new DueRun(this.#due, watermarkMs)
+    const run = yield* DueRun.of(this.#due, watermarkMs)
     for (let closed = 1; run.next(); closed++) {
       const { dueMs, key } = run.current
       if (run.peekMs() === dueMs) yield* this.#closeTogether(run, dueMs)
@@ -204,7 +204,7 @@ export class ListedOperator implements WindowOperator {
 
   *onProcessingTime(nowMs: number): SlicedWork<void> {
     if (this.#awaited.nextMs > nowMs) return
-    const run = new DueRun(this.#awaited, nowMs)
+    const run = yield* DueRun.of(this.#awaited, nowMs)
     for (let shown = 1; run.next(); shown++) {
       if (this.#loadKey(run.current.key)) {
         this.#isAdvancing = true

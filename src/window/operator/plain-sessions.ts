@@ -215,7 +215,7 @@ export class PlainSessions implements WindowOperator {
   }
 
   *restore(watermarkMs: number): SlicedWork<void> {
-    this.#due.takeUnsorted(watermarkMs)
+    yield* this.#due.takeUnsorted(watermarkMs)
     yield* this.#stored.restore((entry) => {
       this.#load(entry)
       for (let i = 0; i < this.#list.count; i++) this.#accumulator.check(this.#list, i)
@@ -333,7 +333,7 @@ export class PlainSessions implements WindowOperator {
     const table = this.#table
     const place = this.#place
     const ended = new EndedSessions(table)
-    const { records } = this.#due.takeUnsorted(watermarkMs)
+    const { records } = yield* this.#due.takeUnsorted(watermarkMs)
     let count = 0
     for (let at = 0; at < records.length; at = records.behind(at)) {
       if (++count % STEP_KEYS === 0) yield
@@ -413,7 +413,7 @@ export class PlainSessions implements WindowOperator {
     if (!table.isMostlyDead(COMPACTED_SHARE)) return
     yield* table.compact()
     this.#due = new DueKeys()
-    this.#due.takeUnsorted(watermarkMs)
+    yield* this.#due.takeUnsorted(watermarkMs)
     let steps = 0
     for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
       if (++steps % STEP_KEYS === 0) yield

@@ -6,7 +6,7 @@
 
 import { invalidArgument } from '../../base/options.js'
 import { isThenable } from '../../base/shapes.js'
-import { nextTurn, SLICE_MS } from '../../base/slices.js'
+import { nextTurn, SLICE_MS, type SlicedWork } from '../../base/slices.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { KeyCodec } from '../../state/codec/codec.js'
 import type { CurrentKey } from '../../state/key/current-key.js'
@@ -111,10 +111,10 @@ export class KeptTimers {
   }
 
   /**
-   * Takes out what may be due up to a time. Until `fired`, what is set up to that time is due as well, where `isOpen`.
+   * Takes out what may be due up to a time; nothing may be set or deleted on the way. Until `fired`, what is set up to that time is due as well, where `isOpen`.
    */
-  fire(untilMs: number, isOpen: boolean): DueRun {
-    const firing = new DueRun(this.#due, untilMs)
+  *fire(untilMs: number, isOpen: boolean): SlicedWork<DueRun> {
+    const firing = yield* DueRun.of(this.#due, untilMs)
     this.#firing = isOpen ? firing : undefined
     return firing
   }
