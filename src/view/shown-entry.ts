@@ -101,13 +101,17 @@ function bytesAs(bytes: Uint8Array, form: Form): JsonValue {
   }
 }
 
-/** A JSON value in a column of a table: strings as they are. */
+/** A JSON value in a column of a table: strings as they are, but for what would do something to a terminal or turn the line around. */
 export const asCell = (value: JsonValue | undefined): string =>
   value === undefined
     ? ''
-    : typeof value === 'string'
-      ? value.replaceAll(/[\t\n\r]/g, ' ')
-      : JSON.stringify(value)
+    : visible(typeof value === 'string' ? value.replaceAll(/[\t\n\r]/g, ' ') : JSON.stringify(value))
+
+/** Characters that do something (escapes of terminals begin with one), or that cannot be seen (marks of direction). */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+const visible = (text: string): string =>
+  text.replaceAll(INVISIBLE, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 
 export function checkedForm(form: string): Form {
   if (!FORMS.includes(form)) throw new UsageError(`--show takes one of ${FORMS.join(', ')}; not ${form}`)
