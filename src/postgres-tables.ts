@@ -1,4 +1,5 @@
 export type { IdentifiedOutput } from './job/sink/function-sink.js'
+export type { OutageOptions } from './remote/outage.js'
 export type {
   PooledPostgresClient,
   PostgresClient,
@@ -16,4 +17,3 @@ export {
   postgresUpsertSink,
 } from './sources/postgres-tables/postgres-upsert-sink.js'
 export type { LedgerSinkOptions } from './sources/shared/ledger-sink.js'
-export type { OutageOptions } from './sources/shared/outage.js'

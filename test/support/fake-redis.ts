@@ -1,6 +1,6 @@
 // As much of Redis as the tests of this folder need, in this process. The script of the sink is known by what it does, not run.
 
-import { compareIds } from '../../src/sources/redis-streams/redis-client.js'
+import { compareIds } from '../../src/remote/redis-client.js'
 
 interface Entry {
   readonly id: string

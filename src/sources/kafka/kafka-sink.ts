@@ -18,6 +18,7 @@ import {
 import { identified } from '../../job/sink/function-sink.js'
 import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink, SinkWriter } from '../../job/sink/sink.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import {
   isLost,
   type Ledger,
@@ -25,7 +26,6 @@ import {
   type NotedEpoch,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
-import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import { isFenced, mayPass } from './broker-errors.js'
 import type {
   KafkaClient,

@@ -26,8 +26,8 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import { decodeEach } from '../shared/decode-each.js'
-import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import { restoreFailed } from '../shared/restore-failed.js'
 import { mayPass } from './broker-errors.js'
 import type {

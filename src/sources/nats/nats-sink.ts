@@ -4,7 +4,7 @@ import { invalidArgument, rejectViolations, rules, violationsOf } from '../../ba
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import { OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
-import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import { mayPass, type NatsClient, natsClient } from './nats-client.js'
 
 /** Messages that are on their way at the same time. */

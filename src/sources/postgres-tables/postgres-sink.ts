@@ -8,6 +8,7 @@ import { invalidArgument, rejectViolations, rules, violationsOf } from '../../ba
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import {
   isLost,
   type Ledger,
@@ -16,7 +17,6 @@ import {
   type NotedEpoch,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
-import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
 import {
   mayPass,
   type PostgresClient,

@@ -5,7 +5,7 @@ import { invalidArgument, rejectViolations, rules, violationsOf } from '../../ba
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import { OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
-import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import { mayPass, type PostgresPool, postgresPool, quoted, sqlName, statement } from './postgres-client.js'
 
 /** A statement takes at most 65,535 values. */

@@ -7,14 +7,20 @@ import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
+import {
+  commandsOf,
+  mayPass,
+  type RedisClient,
+  redisClient,
+  type SendCommand,
+} from '../../remote/redis-client.js'
 import {
   type Ledger,
   type LedgerSinkOptions,
   type LostOutputs,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
-import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
-import { commandsOf, mayPass, type RedisClient, redisClient, type SendCommand } from './redis-client.js'
 
 // KEYS: the note, the stream. ARGV: owner, lineage, epoch, index of the first output, how many are kept (or ''),
 // 'strict' or 'loose' (goes on where outputs were lost), then of each output: the number of its fields and values, and these.

@@ -15,9 +15,7 @@ import type {
   Source,
   SourceReader,
 } from '../../job/source/source.js'
-import { decodeEach } from '../shared/decode-each.js'
-import { Outage, type OutageOptions, outageOf, outageRules } from '../shared/outage.js'
-import { restoreFailed } from '../shared/restore-failed.js'
+import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import {
   commandsOf,
   compareIds,
@@ -30,7 +28,9 @@ import {
   redisClient,
   type SendCommand,
   type StreamEntry,
-} from './redis-client.js'
+} from '../../remote/redis-client.js'
+import { decodeEach } from '../shared/decode-each.js'
+import { restoreFailed } from '../shared/restore-failed.js'
 
 const BEGINNING = '0-0'
 /** How often streams are looked at where the client cannot wait on the server. */

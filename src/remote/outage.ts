@@ -1,9 +1,10 @@
 // What becomes of calls while a server is away: they are made again after growing pauses, and not for ever.
 
-import { type Clock, pauseUnless, settlesWithin, systemClock } from '../../base/clock.js'
-import { isStateError, StateError } from '../../base/errors.js'
-import { type Rule, rules } from '../../base/options.js'
-import { isErrorLike } from '../../base/shapes.js'
+import { setMaxListeners } from 'node:events'
+import { type Clock, pauseUnless, settlesWithin, systemClock } from '../base/clock.js'
+import { isStateError, StateError } from '../base/errors.js'
+import { type Rule, rules } from '../base/options.js'
+import { isErrorLike } from '../base/shapes.js'
 import { withoutSecrets } from './secrets.js'
 
 const FIRST_PAUSE_MS = 20
@@ -38,6 +39,8 @@ interface OutageSettings extends OutageOptions {
   /** Whether an error, as it was thrown, may pass by itself: the connection was lost, or the server is not ready. */
   readonly passes: (error: Error) => boolean
   readonly clock?: Clock
+  /** Pauses grow up to this many milliseconds. Default 2,000. */
+  readonly longestPauseMs?: number
   /** Waits between two attempts; it ends when the signal fires. */
   readonly pause?: (signal: AbortSignal, ms: number) => Promise<void>
 }
@@ -53,6 +56,8 @@ export class Outage {
   constructor(settings: OutageSettings) {
     this.#settings = settings
     this.#clock = settings.clock ?? systemClock
+    // Each call that is under way listens, and there may be many.
+    setMaxListeners(0, this.#closing.signal)
   }
 
   /**
@@ -84,10 +89,10 @@ export class Outage {
    * has failed for too long since it last `passed`.
    */
   async failed(operation: string, error: unknown, signal: AbortSignal = this.#closing.signal): Promise<void> {
-    const { pause = pauseUnless } = this.#settings
+    const { pause = pauseUnless, longestPauseMs = LONGEST_PAUSE_MS } = this.#settings
     this.#throwUnlessItPasses(operation, error)
     await pause(signal, this.#pauseMs)
-    this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS)
+    this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs)
   }
 
   /** The server does what it is there for. */
@@ -105,6 +110,11 @@ export class Outage {
     const answer = await this.untilAnswered(operation, async () => ({ of: await call() }), signal)
     if (answer === undefined) throw new StateError('ABORTED', { operation })
     return answer.of
+  }
+
+  /** One attempt, which fails where it takes too long or this is closed; what has to be made again is the caller's to know. */
+  async once<Answer>(operation: string, call: () => Promise<Answer>): Promise<Answer> {
+    return await this.#withinLimit(operation, call, [this.#closing.signal])
   }
 
   /** Ends all waiting. */

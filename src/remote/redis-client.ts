@@ -1,6 +1,6 @@
 // The caller's client, as far as it is used here: what ioredis and node-redis have, told apart by what they have.
 
-import type { Rule } from '../../base/options.js'
+import type { Rule } from '../base/options.js'
 
 /** A client of `ioredis` (a `Redis` or a `Cluster`), as far as it is used here. */
 export interface IoredisClient {

@@ -1,6 +1,6 @@
 // Errors of clients may hold what must not be printed: the arguments of a command that has failed, as of AUTH, or an address with a password.
 
-import { isErrorLike } from '../../base/shapes.js'
+import { isErrorLike } from '../base/shapes.js'
 
 const CREDENTIALS = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi
 

@@ -1,0 +1,4 @@
+export type { IoredisBytesClient, NodeRedisBytesClient, RedisBackendClient } from './redis/connection.js'
+export { RedisStateBackend } from './redis/redis-state-backend.js'
+export type { RedisStateBackendOptions } from './redis/settings.js'
+export type { OutageOptions } from './remote/outage.js'

@@ -1,0 +1,606 @@
+// The contract, spoken to a server: batches go through the writers of their parts, reads go past them.
+
+import type { EngineBatch, RemoteEngine } from '../backend/facade/engines.js'
+import { isInInterval, type KeyInterval, type KeyStretch } from '../backend/scan-range.js'
+import type { BackendSupport, Entry } from '../backend/types.js'
+import { WriteBatch } from '../backend/write-batch.js'
+import { compareBytes } from '../base/bytes.js'
+import { type CancelTimer, ForwardClock, setLongTimer, settlesWithin } from '../base/clock.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
+import { invalidArgument } from '../base/options.js'
+import { isErrorLike } from '../base/shapes.js'
+import { Outage } from '../remote/outage.js'
+import { mayPass } from '../remote/redis-client.js'
+import { withoutSecrets } from '../remote/secrets.js'
+import { deletedRanges, lexBounds, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
+import type { Command } from './connection.js'
+import { Connection } from './connection.js'
+import { deadlineOf, isStored, type PartKeys, partCount, partKeys, partOf, valueOf } from './layout.js'
+import { NearCache } from './near-cache.js'
+import { PartWriter } from './part-writer.js'
+import { APPLY, CLAIM, COUNT, HEAD, PAGE } from './scripts.js'
+import type { RedisSettings } from './settings.js'
+
+/** A server that is back is found after this many milliseconds at the latest. */
+const LONGEST_PAUSE_MS = 250
+const PAGE_ENTRIES = 500
+const SCANNED_AT_ONCE = '1000'
+/** Expired entries are removed at most so often, where no write does it in passing. */
+const SWEEP_EVERY_MS = 1_000
+/** How long the numbers of one of several writers are kept, and after what silence it takes new ones. */
+const WRITES_KEPT_MS = 86_400_000
+const SILENT_MS = WRITES_KEPT_MS / 2
+
+/** A batch that changes nothing: it shows whether all before it is there still, and removes what has expired. */
+const NOTHING: Omit<PartArguments, 'part'> = { expected: [], runs: [], bytes: 0, grows: false }
+
+interface Part {
+  readonly number: number
+  keys: PartKeys
+  readonly writer: PartWriter
+  entries: number
+  /** Of the entry that expires next; Infinity: none does. */
+  nearestMs: number
+  /** Writes that were begun, and how many of them a flush has made sure of. */
+  writes: number
+  flushed: number
+  lastWriteMs: number
+}
+
+export class RedisEngine implements RemoteEngine {
+  readonly name = 'redis'
+  readonly supports: BackendSupport
+  readonly clock: ForwardClock
+  readonly ttlMs: number
+  readonly #settings: RedisSettings
+  readonly #connection: Connection
+  readonly #outage: Outage
+  readonly #place: string
+  readonly #parts: Part[] = []
+  readonly #cache: NearCache | undefined
+  #token = ''
+  #expired = 0
+  /** Writes whose keys are still looked for: those behind them wait. */
+  #held: Promise<unknown> | undefined
+  #cancelSweep: CancelTimer = () => {}
+  #isClosed = false
+
+  private constructor(settings: RedisSettings) {
+    const { client, clock, ttlMs, name, replicas, fsync, nearCacheBytes } = settings
+    this.#settings = settings
+    this.#connection = new Connection(client)
+    this.clock = new ForwardClock(clock)
+    this.ttlMs = ttlMs
+    this.#place = `Redis store ${name}`
+    this.#cache = nearCacheBytes === 0 ? undefined : new NearCache(nearCacheBytes)
+    this.#outage = new Outage({
+      storage: this.#place,
+      passes,
+      longestPauseMs: LONGEST_PAUSE_MS,
+      ...settings.outage,
+    })
+    this.supports = Object.freeze({
+      sync: false,
+      ttl: true,
+      orderedScan: 'paged' as const,
+      snapshots: false,
+      changes: false,
+      sharing: false,
+      replace: false,
+      inPlace: false,
+      durable: replicas > 0 || fsync !== undefined,
+    })
+  }
+
+  static async open(settings: RedisSettings): Promise<RedisEngine> {
+    const engine = new RedisEngine(settings)
+    try {
+      await engine.#open()
+      return engine
+    } catch (error) {
+      await engine.close()
+      throw error
+    }
+  }
+
+  get entries(): number {
+    return this.#parts.reduce((sum, { entries }) => sum + entries, 0)
+  }
+
+  get expired(): number {
+    return this.#expired
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    const stored = await this.#stored(keys)
+    const nowMs = this.clock.now()
+    return stored.map((bytes) =>
+      bytes === undefined || deadlineOf(bytes) <= nowMs ? undefined : valueOf(bytes),
+    )
+  }
+
+  async has(key: Uint8Array): Promise<boolean> {
+    const deadline = await this.#deadline(key)
+    return deadline !== undefined && deadline > this.clock.now()
+  }
+
+  async expiredAtMs(key: Uint8Array): Promise<number | undefined> {
+    const deadline = await this.#deadline(key)
+    return deadline !== undefined && deadline <= this.clock.now() ? deadline : undefined
+  }
+
+  async write(batch: EngineBatch): Promise<void> {
+    const ranges = this.#settings.ordered ? [] : deletedRanges(batch.cursor)
+    const mustFind = ranges.some(({ from, until }) => from.length > 0 || until !== undefined)
+    if (this.#held === undefined && !mustFind) {
+      await this.#apply(this.#argumentsOf(batch))
+      return
+    }
+    const before = this.#held ?? Promise.resolve()
+    const applying = before.then(async () => {
+      if (!mustFind) return { done: this.#apply(this.#argumentsOf(batch)) }
+      // Behind everything that was written before, as the server would do it.
+      await Promise.all(this.#parts.map(({ writer }) => writer.idle()))
+      const found = await Promise.all(ranges.map((range) => this.#keysIn(range)))
+      return { done: this.#apply(this.#argumentsOf(batch, found)) }
+    })
+    const letGo = () => {
+      if (this.#held === held) this.#held = undefined
+    }
+    const held: Promise<void> = applying.then(letGo, letGo)
+    this.#held = held
+    await (await applying).done
+  }
+
+  async deleteRange(interval: KeyInterval): Promise<void> {
+    const { from, until } = interval
+    const batch = new WriteBatch().deleteRange(until === undefined ? { gte: from } : { gte: from, lt: until })
+    await this.write({ cursor: batch.cursor(), expiry: () => Infinity })
+  }
+
+  async clear(): Promise<void> {
+    this.#cache?.clear()
+    const emptied = (part: Part) => this.#send(part, { ...NOTHING, runs: ['c'] })
+    await Promise.all(this.#parts.map(emptied))
+  }
+
+  async *scan(interval: KeyInterval): AsyncIterable<Entry> {
+    const { keyGroups, ordered } = this.#settings
+    const numbers = partsOf(interval, keyGroups)
+    if (interval.reverse) numbers.reverse()
+    await this.#catchUp(this.#part(numbers[0] ?? 0))
+    const nowMs = this.clock.now()
+    for (const number of numbers) {
+      const part = this.#part(number)
+      const pages = ordered ? this.#pagesInOrder(part, interval) : this.#pagesSorted(part, interval)
+      for await (const page of pages) {
+        for (const [key, stored] of page) if (deadlineOf(stored) > nowMs) yield [key, valueOf(stored)]
+      }
+    }
+  }
+
+  async count(): Promise<number> {
+    const counts = await Promise.all(
+      this.#parts.map(async ({ keys }) => {
+        const nowMs = String(this.clock.now())
+        const [answer] = await this.#ask('count', () =>
+          this.#connection.run(COUNT, [keys.data, keys.meta, keys.due], [nowMs]),
+        )
+        const [count, clock] = String(answer).split(' ').map(Number)
+        this.clock.advanceTo(clock ?? 0)
+        return count ?? 0
+      }),
+    )
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  async flush(): Promise<void> {
+    await this.#held
+    const dirty = this.#parts.filter(({ writes, flushed }) => writes > flushed)
+    await Promise.all(
+      dirty.map(async (part) => {
+        const { writes } = part
+        await this.#send(part, NOTHING, this.#replicated())
+        part.flushed = Math.max(part.flushed, writes)
+      }),
+    )
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#cancelSweep()
+    const idle = Promise.all(this.#parts.map(({ writer }) => writer.idle()))
+    await settlesWithin(idle, this.#settings.closeWithinMs)
+    const closed = new StateError('CLOSED', { component: 'redis backend' })
+    for (const { writer } of this.#parts) writer.break(closed)
+    this.#outage.close()
+    this.#cache?.clear()
+  }
+
+  async #open(): Promise<void> {
+    const { name, keyGroups, shared, writerId } = this.#settings
+    for (let number = 0; number < partCount(keyGroups); number++) {
+      this.#parts.push({
+        number,
+        keys: partKeys(name, number, keyGroups, shared ? writerId() : ''),
+        writer: new PartWriter({
+          place: this.#place,
+          outage: this.#outage,
+          passes,
+          refusal: (error) => this.#refusal(number, error),
+        }),
+        entries: 0,
+        nearestMs: Infinity,
+        writes: 0,
+        flushed: 0,
+        lastWriteMs: 0,
+      })
+    }
+    await this.#assertKeepsAll(this.#part(0))
+    // The first part gives the token: of two that open at once, the same one has all of them in the end.
+    const token = shared ? 'shared' : ''
+    this.#token = await this.#claim(this.#part(0), token)
+    await Promise.all(this.#parts.slice(1).map((part) => this.#claim(part, this.#token)))
+    if (shared) this.#token = ''
+    this.#armSweep()
+  }
+
+  async #claim(part: Part, token: string): Promise<string> {
+    const { keyGroups, ordered } = this.#settings
+    const layout = `1 ${ordered ? 'ordered' : 'unordered'} ${keyGroups}`
+    const { meta, writes, data, due } = part.keys
+    const args = [layout, token, String(this.clock.now())]
+    const [answer] = await this.#ask('open', () =>
+      this.#connection.run(CLAIM, [meta, writes, data, due], args),
+    )
+    const [word, ...details] = String(answer).split(' ')
+    if (word === 'INCOMPATIBLE')
+      throw new StateError('INCOMPATIBLE', {
+        what: `${this.#place}: layout, order and key groups`,
+        found: details.join(' '),
+        supported: `what it is opened with: ${layout}`,
+      })
+    if (word === 'FENCED') {
+      const owner =
+        details[0] === 'shared' ? 'several that share it' : `the owner with token ${details[0] ?? ''}`
+      throw new StateError('FENCED', { resource: this.#place, owner })
+    }
+    const [own = '', clock, entries, nearest] = details
+    this.clock.advanceTo(Number(clock))
+    part.entries = Number(entries)
+    part.nearestMs = nearest === undefined || nearest === '' ? Infinity : Number(nearest)
+    return own
+  }
+
+  /** A server that throws state away to make room cannot hold it. */
+  async #assertKeepsAll({ keys }: Part): Promise<void> {
+    const memory = await this.#memory(keys)
+    const policy = /^maxmemory_policy:(allkeys-\S+)/m.exec(memory)?.[1]
+    if (policy === undefined) return
+    const supported = 'noeviction, or one of volatile-*'
+    throw new StateError('INCOMPATIBLE', {
+      what: `${this.#place}: maxmemory-policy`,
+      found: policy,
+      supported,
+    })
+  }
+
+  async #memory(keys: PartKeys): Promise<string> {
+    const [, info] = await this.#ask('open', () =>
+      this.#connection.together([
+        ['HLEN', keys.data],
+        ['INFO', 'memory'],
+      ]),
+    )
+    return String(info)
+  }
+
+  #part(number: number): Part {
+    const part = this.#parts[number]
+    if (part === undefined) throw new Error(`there is no part ${number}`)
+    return part
+  }
+
+  #argumentsOf(batch: EngineBatch, found?: readonly (readonly Uint8Array[])[]): PartArguments[] {
+    const { keyGroups, atomic } = this.#settings
+    const all = partArguments(batch, keyGroups, found)
+    if (all.length > 1 && atomic)
+      throw invalidArgument(
+        'batch',
+        `touches ${all.length} key groups, which a server cannot change in one step: write them one by one, or open with 'atomic: false'`,
+      )
+    return all
+  }
+
+  async #apply(all: readonly PartArguments[]): Promise<void> {
+    const written = await Promise.allSettled(all.map((args) => this.#send(this.#part(args.part), args)))
+    for (const result of written) if (result.status === 'rejected') throw result.reason
+  }
+
+  async #send(
+    part: Part,
+    args: Omit<PartArguments, 'part'>,
+    behind: readonly Command[] = this.#settings.eachWrite ? this.#replicated() : [],
+  ): Promise<void> {
+    const { ordered, shared, writerId, name, keyGroups } = this.#settings
+    const nowMs = this.clock.now()
+    if (shared && part.writer.isIdle && part.writer.hasWritten && nowMs - part.lastWriteMs > SILENT_MS) {
+      part.keys = partKeys(name, part.number, keyGroups, writerId())
+      part.writer.restart()
+    }
+    part.lastWriteMs = nowMs
+    part.writes++
+    const { data, meta, due, order, writes } = part.keys
+    const keys = [data, meta, due, order, writes]
+    const { expected, runs, grows } = args
+    const lifetime = shared ? String(WRITES_KEPT_MS) : '0'
+    const tail = [ordered ? 'ordered' : '', lifetime, String(expected.length / 2), ...expected, ...runs]
+    const cache = this.#cache
+    cache?.writeBegins()
+    try {
+      const answer = await part.writer.write({
+        bytes: args.bytes,
+        send: async (number, skips) => {
+          const effect = skips ? 'skip' : grows ? 'grows' : 'shrinks'
+          const head = [this.#token, String(number), String(nowMs), effect]
+          const answers = await this.#connection.run(APPLY, keys, [...head, ...tail], behind)
+          const text = String(answers[0])
+          if (/^(OK|EXPECT|SKIPPED)/.test(text)) this.#assertReplicated(behind, answers.slice(1))
+          return text
+        },
+      })
+      this.#applied(part, answer, args, nowMs)
+    } catch (error) {
+      if (isStateError(error, 'FENCED')) cache?.clear()
+      throw error
+    } finally {
+      cache?.writeEnds()
+    }
+  }
+
+  #applied(
+    part: Part,
+    answer: string,
+    { expected, runs }: Omit<PartArguments, 'part'>,
+    sentMs: number,
+  ): void {
+    const [word, first, entries, clock, nearest] = answer.split(' ')
+    if (word === 'EXPECT') {
+      const key = expected[2 * Number(first) - 2] as Buffer
+      throw new StateError('CONCURRENT_MODIFICATION', { key: new Uint8Array(key) })
+    }
+    this.#expired += Number(first)
+    part.entries = Number(entries)
+    part.nearestMs = nearest === undefined || nearest === '' ? Infinity : Number(nearest)
+    this.clock.advanceTo(Number(clock))
+    if (part.nearestMs !== Infinity) this.#armSweep()
+    // The server's time was ahead: deadlines are others than were sent.
+    if (Number(clock) > sentMs) this.#cache?.clear()
+    else if (this.#cache !== undefined) writeThrough(this.#cache, runs)
+  }
+
+  /** What is sent behind a write, so that it is answered when the write is where it is to be. */
+  #replicated(): Command[] {
+    const { replicas, fsync, replicateWithinMs } = this.#settings
+    if (fsync === 'waited') return [['WAITAOF', '1', String(replicas), String(replicateWithinMs)]]
+    return replicas > 0 ? [['WAIT', String(replicas), String(replicateWithinMs)]] : []
+  }
+
+  #assertReplicated(behind: readonly Command[], answers: readonly unknown[]): void {
+    if (behind.length === 0) return
+    const { replicas, fsync } = this.#settings
+    const [answer] = answers
+    const [local, reached] = fsync === 'waited' ? (answer as [number, number]) : [1, Number(answer)]
+    // Passes by itself when a replica is back: the batch is sent again, and answered again.
+    if (local < 1) throw new Error('the write is not on the disk of its server in time')
+    if (reached < replicas)
+      throw new Error(`the write is on ${reached} replicas, not on ${replicas}, in time`)
+  }
+
+  /** As they are stored, also what has expired. */
+  async #stored(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    const { keyGroups } = this.#settings
+    const found: (Uint8Array | undefined)[] = Array.from({ length: keys.length })
+    const byPart = new Map<number, number[]>()
+    const cache = this.#cache
+    for (const [i, key] of keys.entries()) {
+      const known = cache?.get(key)
+      if (known !== undefined) {
+        found[i] = known.stored
+        continue
+      }
+      const number = partOf(key, keyGroups)
+      const places = byPart.get(number)
+      if (places === undefined) byPart.set(number, [i])
+      else places.push(i)
+    }
+    const mark = cache?.readMark ?? -1
+    await Promise.all(
+      [...byPart].map(async ([number, places]) => {
+        const own = places.map((i) => keys[i] as Uint8Array)
+        const values = await this.#readPart(this.#part(number), own)
+        for (const [j, i] of places.entries()) {
+          found[i] = values[j]
+          cache?.fill(mark, own[j] as Uint8Array, values[j])
+        }
+      }),
+    )
+    return found
+  }
+
+  async #readPart({ keys }: Part, wanted: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    const command = ['HMGET', keys.data, ...wanted.map(bufferOf)]
+    const answer = await this.#ask('read', async () => {
+      if (!this.#settings.shared) return await this.#connection.command(...command)
+      const [values, clock] = await this.#connection.together([command, ['HGET', keys.meta, 'clock']])
+      if (clock !== null) this.clock.advanceTo(Number(String(clock)))
+      return values
+    })
+    return (answer as (Buffer | null)[]).map((stored, i) => this.#checked(stored, wanted[i] as Uint8Array))
+  }
+
+  #checked(stored: Buffer | null, key: Uint8Array): Buffer | undefined {
+    if (stored === null) return undefined
+    if (isStored(stored)) return stored
+    const reason = 'the value on the server is not one of this layout'
+    throw new StateError('CORRUPTION', { what: this.#place, reason, key })
+  }
+
+  async #deadline(key: Uint8Array): Promise<number | undefined> {
+    const known = this.#cache?.get(key)
+    if (known !== undefined) return known.stored === undefined ? undefined : deadlineOf(known.stored)
+    const part = this.#part(partOf(key, this.#settings.keyGroups))
+    await this.#catchUp(part)
+    const [head] = await this.#ask('read', () =>
+      this.#connection.run(HEAD, [part.keys.data], [bufferOf(key)]),
+    )
+    const stored = this.#checked(head as Buffer | null, key)
+    return stored === undefined ? undefined : deadlineOf(stored)
+  }
+
+  /** A reader's time is never behind the store's; an owner that writes alone has set that itself. */
+  async #catchUp({ keys }: Part): Promise<void> {
+    if (!this.#settings.shared) return
+    const clock = await this.#ask('read', () => this.#connection.command('HGET', keys.meta, 'clock'))
+    if (clock !== null) this.clock.advanceTo(Number(String(clock)))
+  }
+
+  async *#pagesInOrder({ keys }: Part, interval: KeyInterval): AsyncIterable<[Uint8Array, Buffer][]> {
+    let [min, max]: [Buffer | string, Buffer | string] = lexBounds(interval)
+    const size = Math.min(interval.limit, PAGE_ENTRIES)
+    for (;;) {
+      const args = [interval.reverse ? 'xel' : 'lex', min, max, String(size)]
+      const page = await this.#page(keys, args)
+      const last = page.at(-1)?.[0]
+      if (last === undefined) return
+      yield page.filter(isPresent)
+      const bound = Buffer.concat([Buffer.from('('), last])
+      if (interval.reverse) max = bound
+      else min = bound
+    }
+  }
+
+  async *#pagesSorted({ keys, number }: Part, interval: KeyInterval): AsyncIterable<[Uint8Array, Buffer][]> {
+    const found = await this.#keysOf(number, interval)
+    found.sort(interval.reverse ? (left, right) => compareBytes(right, left) : compareBytes)
+    for (let from = 0; from < found.length; ) {
+      const size = Math.min(interval.limit, PAGE_ENTRIES)
+      const page = await this.#page(keys, ['keys', ...found.slice(from, from + size).map(bufferOf)])
+      if (page.length === 0) return
+      from += page.length
+      yield page.filter(isPresent)
+    }
+  }
+
+  async #page(keys: PartKeys, args: Command): Promise<[Uint8Array, Buffer | null][]> {
+    const [answer] = await this.#ask('scan', () => this.#connection.run(PAGE, [keys.data, keys.order], args))
+    const flat = answer as (Buffer | null)[]
+    const page: [Uint8Array, Buffer | null][] = []
+    for (let i = 0; i < flat.length; i += 2) {
+      const key = new Uint8Array(flat[i] as Buffer)
+      page.push([key, this.#checked(flat[i + 1] ?? null, key) ?? null])
+    }
+    return page
+  }
+
+  async #keysIn(range: KeyStretch): Promise<Uint8Array[]> {
+    const parts = partsOf(range, this.#settings.keyGroups)
+    return (await Promise.all(parts.map((number) => this.#keysOf(number, range)))).flat()
+  }
+
+  /** The keys of a part in a range, in no order. */
+  async #keysOf(number: number, range: KeyStretch): Promise<Uint8Array[]> {
+    const { keys } = this.#part(number)
+    const { maxSortedKeys } = this.#settings
+    const found = new Map<string, Uint8Array>()
+    let position = '0'
+    do {
+      const command = ['HSCAN', keys.data, position, 'COUNT', SCANNED_AT_ONCE]
+      const answer = await this.#ask('scan', () => this.#connection.command(...command))
+      const [next, flat] = answer as [Buffer | string, Buffer[]]
+      position = String(next)
+      for (let i = 0; i < flat.length; i += 2) {
+        const key = flat[i] as Buffer
+        if (isInInterval(key, range)) found.set(key.toString('latin1'), new Uint8Array(key))
+      }
+      if (found.size > maxSortedKeys)
+        throw invalidArgument(
+          'range',
+          `holds more than ${maxSortedKeys} keys (maxSortedKeys), which a store without 'ordered: true' does not sort`,
+        )
+    } while (position !== '0')
+    return [...found.values()]
+  }
+
+  async #ask<Answer>(operation: string, call: () => Promise<Answer>): Promise<Answer> {
+    try {
+      return await this.#outage.answerOf(operation, call)
+    } catch (error) {
+      if (this.#isClosed && isStateError(error, 'ABORTED'))
+        throw new StateError('CLOSED', { component: 'redis backend' })
+      throw error
+    }
+  }
+
+  /** What the caller of a batch that the server has refused is told. */
+  async #refusal(number: number, error: unknown): Promise<unknown> {
+    const cause = withoutSecrets(error)
+    if (!/^OOM\b/.test(cause.message)) {
+      const details = { storage: this.#place, operation: 'write', reason: reasonOf(cause) }
+      return new StateError('STORAGE_ERROR', details, { cause })
+    }
+    try {
+      const memory = await this.#memory(this.#part(number).keys)
+      const used = Number(/^used_memory:(\d+)/m.exec(memory)?.[1] ?? 0)
+      const capacity = Number(/^maxmemory:(\d+)/m.exec(memory)?.[1] ?? 0)
+      return new StateError('BACKEND_FULL', { used, capacity }, { cause })
+    } catch (failure) {
+      return failure
+    }
+  }
+
+  /** Removes what has expired although nobody writes. */
+  #armSweep(): void {
+    this.#cancelSweep()
+    if (this.#isClosed) return
+    const nearestMs = Math.min(...this.#parts.map((part) => part.nearestMs))
+    const delayMs = Math.max(nearestMs - this.clock.now(), SWEEP_EVERY_MS)
+    this.#cancelSweep = setLongTimer(this.#settings.clock, () => void this.#sweep(), delayMs)
+  }
+
+  async #sweep(): Promise<void> {
+    const nowMs = this.clock.now()
+    const isDue = (part: Part) => part.nearestMs <= nowMs && part.writer.isIdle
+    // What fails is told to whoever writes next; the time comes again.
+    await Promise.allSettled(this.#parts.filter(isDue).map((part) => this.#send(part, NOTHING, [])))
+    this.#armSweep()
+  }
+}
+
+const isPresent = (entry: [Uint8Array, Buffer | null]): entry is [Uint8Array, Buffer] => entry[1] !== null
+
+const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+/** Whether an error of the client or the server may pass by itself. */
+function passes(error: Error): boolean {
+  return mayPass(error) || /^NOREPLICAS\b/.test(error.message) || !isErrorLike(error)
+}
+
+/** What a batch has changed, as its arguments tell. */
+function writeThrough(cache: NearCache, runs: Command): void {
+  for (let at = 0; at < runs.length; ) {
+    const kind = runs[at]
+    if (kind === 'c' || kind === 'r') {
+      cache.clear()
+      at += kind === 'c' ? 1 : 3
+      continue
+    }
+    const count = Number(runs[at + 1])
+    const step = kind === 'd' ? 1 : 2
+    for (let i = 0; i < count; i++) {
+      const key = runs[at + 2 + i * step] as Buffer
+      cache.set(key, kind === 'd' ? undefined : (runs[at + 3 + i * step] as Buffer))
+    }
+    at += 2 + count * step
+  }
+}

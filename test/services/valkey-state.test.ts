@@ -1,0 +1,3 @@
+import { redisStateHolds } from './redis-state.js'
+
+redisStateHolds('valkey')
