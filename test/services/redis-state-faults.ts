@@ -1,0 +1,330 @@
+// What breaks on the way to a Redis server, and what is then in the store.
+
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { Redis } from 'ioredis'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type RunningService, startService } from '../../scripts/services/services.mjs'
+import { WriteBatch } from '../../src/backend/write-batch.js'
+import { seededRandom } from '../../src/base/random.js'
+import { RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
+import { ManualClock } from '../../src/testing/manual-clock.js'
+import { runs } from '../support/long.js'
+
+const bytes = (text: string) => Buffer.from(text)
+
+/** Passes bytes on to a server; may cut what is connected, before or behind the server, and hold answers back. */
+class Proxy {
+  readonly #server: Server
+  readonly #pairs = new Set<readonly [Socket, Socket]>()
+  cuts = 0
+  delayMs = 0
+
+  constructor(port: number) {
+    this.#server = createServer((near) => {
+      const far = connect(port, '127.0.0.1')
+      const pair = [near, far] as const
+      this.#pairs.add(pair)
+      near.on('data', (data) => far.write(data))
+      far.on('data', (data) => {
+        if (this.delayMs === 0) near.write(data)
+        else setTimeout(() => near.write(data), this.delayMs)
+      })
+      for (const socket of pair) {
+        socket.on('error', () => {})
+        socket.on('close', () => {
+          near.destroy()
+          far.destroy()
+          this.#pairs.delete(pair)
+        })
+      }
+    })
+  }
+
+  async listen(): Promise<string> {
+    this.#server.listen(0, '127.0.0.1')
+    await once(this.#server, 'listening')
+    return `redis://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  /** Cuts every connection: what is under way arrives or not, its answers do not. */
+  cut(side: 'near' | 'far'): void {
+    for (const [near, far] of this.#pairs) (side === 'near' ? near : far).destroy()
+    this.cuts++
+  }
+
+  close(): void {
+    this.#server.close()
+    for (const [near, far] of this.#pairs) {
+      near.destroy()
+      far.destroy()
+    }
+  }
+}
+
+async function contentsOf(backend: RedisStateBackend): Promise<[string, string][]> {
+  const found: [string, string][] = []
+  for await (const [key, value] of backend.scan())
+    found.push([String(Buffer.from(key)), String(Buffer.from(value))])
+  return found
+}
+
+export function redisStateSurvives(system: string): void {
+  let service: RunningService
+  let admin: Redis
+  let next = 0
+  const nextName = () => `faults-${next++}`
+  beforeAll(async () => {
+    service = await startService(system)
+    admin = new Redis(service.address)
+    admin.on('error', () => {})
+  })
+  afterAll(async () => {
+    admin.disconnect()
+    await service.stop()
+  })
+  const connectTo = (address: string) => {
+    const client = new Redis(address, { maxRetriesPerRequest: 1, retryStrategy: () => 20 })
+    client.on('error', () => {})
+    return client
+  }
+  const opened = async (options: Partial<RedisStateBackendOptions> = {}) => {
+    const client = connectTo(service.address)
+    const backend = await RedisStateBackend.open({ client, name: nextName(), ...options })
+    const close = async () => {
+      await backend.close()
+      client.disconnect()
+    }
+    return { backend, close }
+  }
+
+  /** Random batches, several under way at once, while `disturb` breaks things; then the store is what the batches come to, each once. */
+  async function worksThrough(
+    address: string,
+    disturb: (random: () => number) => Promise<void>,
+    rounds: number,
+  ) {
+    const random = seededRandom(20_261_127)
+    const client = connectTo(address)
+    const name = nextName()
+    const backend = await RedisStateBackend.open({ client, name, ordered: true, answerWithinMs: 2_000 })
+    const model = new Map<string, string>()
+    let batches = 0
+    for (let round = 0; round < rounds; round++) {
+      const written: Promise<void>[] = []
+      for (let i = 0; i < 40; i++) {
+        const batch = new WriteBatch()
+        for (let j = 0; j < 5; j++) {
+          const key = `key ${Math.floor(random() * 60)}`
+          const roll = random()
+          if (roll < 0.2) {
+            batch.delete(bytes(key))
+            model.delete(key)
+          } else if (roll < 0.23) {
+            batch.deleteRange({ prefix: bytes('key 3') })
+            for (const each of model.keys()) if (each.startsWith('key 3')) model.delete(each)
+          } else {
+            batch.put(bytes(key), bytes(`${round} ${i} ${j}`))
+            model.set(key, `${round} ${i} ${j}`)
+          }
+        }
+        // Counts what was applied: a batch that came twice, or not at all, would show.
+        const counted = bytes(`counted ${batches % 7}`)
+        batch.put(counted, bytes(String(batches)))
+        model.set(`counted ${batches % 7}`, String(batches))
+        batches++
+        written.push(backend.write(batch))
+        if (i === 20) await disturb(random)
+      }
+      await Promise.all(written)
+    }
+    const sorted = [...model].sort(([left], [right]) => Buffer.compare(bytes(left), bytes(right)))
+    expect(await contentsOf(backend)).toEqual(sorted)
+    // Expectations over all of it: each increment is there once.
+    const increments = runs(200, 20)
+    for (let i = 0; i < increments; i++) {
+      if (i % 10 === 5) await disturb(random)
+      const key = bytes('counter')
+      const seen = await backend.get(key)
+      expect(String(seen === undefined ? 0 : Buffer.from(seen))).toBe(String(i))
+      await backend.write(new WriteBatch().expect(key, seen).put(key, bytes(String(i + 1))))
+    }
+    await backend.close()
+    client.disconnect()
+    return batches + increments
+  }
+
+  describe(`state on ${system}`, () => {
+    it('is what was written, each batch once and in order, while connections are cut and answers delayed', async () => {
+      const proxy = new Proxy(service.port)
+      const address = await proxy.listen()
+      const disturb = async (random: () => number) => {
+        proxy.delayMs = random() < 0.5 ? 0 : 5
+        await new Promise((resolve) => setTimeout(resolve, Math.floor(random() * 4)))
+        proxy.cut(random() < 0.5 ? 'near' : 'far')
+      }
+      const written = await worksThrough(address, disturb, runs(200, 15))
+      process.stdout.write(`${system}: ${proxy.cuts} cuts, ${written} batches, none lost, none twice\n`)
+      proxy.close()
+    })
+
+    it('is what was written while its server is killed', async () => {
+      let kills = 0
+      const disturb = async () => {
+        if (kills++ % 3 !== 0) return
+        await service.kill()
+        await service.start()
+      }
+      const written = await worksThrough(service.address, disturb, runs(50, 6))
+      process.stdout.write(
+        `${system}: ${Math.ceil(kills / 3)} kills of the server, ${written} batches, none lost, none twice\n`,
+      )
+    })
+
+    it('belongs to who opened it last: writes of an owner before are FENCED, and change nothing', async () => {
+      const name = nextName()
+      const [old, heir] = [await opened({ name, nearCacheBytes: 10_000 }), await opened()]
+      await old.backend.put(bytes('a'), bytes('1'))
+      const successor = await opened({ name })
+      const refused = await Promise.allSettled(
+        ['2', '3'].map((value) => old.backend.put(bytes('a'), bytes(value))),
+      )
+      for (const result of refused) expect(result).toMatchObject({ reason: { code: 'FENCED' } })
+      await expect(old.backend.clear()).rejects.toMatchObject({ code: 'FENCED' })
+      expect(await contentsOf(successor.backend)).toEqual([['a', '1']])
+      await successor.backend.put(bytes('a'), bytes('4'))
+      await expect(opened({ name, shared: true })).rejects.toMatchObject({ code: 'FENCED' })
+      await expect(opened({ name, ordered: true })).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+      expect(await contentsOf(successor.backend)).toEqual([['a', '4']])
+      for (const each of [old, heir, successor]) await each.close()
+    })
+
+    it('of two that open it again and again at once, one has all of it in the end', async () => {
+      const name = nextName()
+      for (let round = 0; round < 5; round++) {
+        const both = await Promise.all([0, 1].map(() => opened({ name, keyGroups: 4 })))
+        const results = await Promise.all(
+          both.map(async ({ backend }) => {
+            const writes = [0, 1, 2, 3].map((group) => backend.put(Uint8Array.of(0, group), bytes('x')))
+            return (await Promise.allSettled(writes)).every(({ status }) => status === 'fulfilled')
+          }),
+        )
+        expect(results.filter(Boolean)).toHaveLength(1)
+        for (const each of both) await each.close()
+      }
+    })
+
+    it('is shared by several: expectations keep them apart', async () => {
+      const name = nextName()
+      const all = await Promise.all([0, 1, 2].map(() => opened({ name, shared: true })))
+      const key = bytes('counter')
+      let conflicts = 0
+      await Promise.all(
+        all.map(async ({ backend }) => {
+          for (let added = 0; added < 20; ) {
+            const seen = await backend.get(key)
+            const value = bytes(String(Number(seen === undefined ? 0 : Buffer.from(seen)) + 1))
+            try {
+              await backend.write(new WriteBatch().expect(key, seen).put(key, value))
+              added++
+            } catch {
+              conflicts++
+            }
+          }
+        }),
+      )
+      expect(String(Buffer.from((await all[0]?.backend.get(key)) ?? bytes('')))).toBe('60')
+      expect(conflicts).toBeGreaterThan(0)
+      for (const each of all) await each.close()
+    })
+
+    it('touches one key group in a batch, unless it need not be atomic', async () => {
+      const name = nextName()
+      const batch = () =>
+        new WriteBatch().put(Uint8Array.of(0, 1), bytes('a')).put(Uint8Array.of(0, 2), bytes('b'))
+      const strict = await opened({ name, keyGroups: 4, ordered: true })
+      await expect(strict.backend.write(batch())).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+      expect(await strict.backend.count()).toBe(0)
+      const loose = await opened({ name, keyGroups: 4, ordered: true, atomic: false })
+      await loose.backend.write(batch())
+      await loose.backend.put(Uint8Array.of(9), bytes('c'))
+      const keys = async (reverse: boolean) => {
+        const found: number[][] = []
+        for await (const [key] of loose.backend.scan({ reverse })) found.push([...key])
+        return found
+      }
+      expect(await keys(false)).toEqual([[0, 1], [0, 2], [9]])
+      expect(await keys(true)).toEqual([[9], [0, 2], [0, 1]])
+      await loose.backend.deleteRange({ prefix: Uint8Array.of(0) })
+      expect(await keys(false)).toEqual([[9]])
+      for (const each of [strict, loose]) await each.close()
+    })
+
+    it('is BACKEND_FULL where the server has no memory left, and can be read and deleted', async () => {
+      const { backend, close } = await opened()
+      await backend.put(bytes('a'), bytes('1'))
+      await backend.put(bytes('b'), bytes('2'))
+      const used = Number(/used_memory:(\d+)/.exec(await admin.info('memory'))?.[1])
+      await admin.config('SET', 'maxmemory', String(used - 100_000))
+      const refused = await Promise.allSettled([
+        backend.put(bytes('c'), Buffer.alloc(1_000)),
+        backend.put(bytes('a'), Buffer.alloc(1_000)),
+      ])
+      for (const result of refused)
+        expect(result).toMatchObject({
+          reason: { code: 'BACKEND_FULL', details: { capacity: used - 100_000 } },
+        })
+      await expect(
+        backend.write(new WriteBatch().expect(bytes('a'), undefined).put(bytes('c'), bytes('3'))),
+      ).rejects.toMatchObject({ code: 'CONCURRENT_MODIFICATION' })
+      await backend.delete(bytes('b'))
+      expect(await contentsOf(backend)).toEqual([['a', '1']])
+      await admin.config('SET', 'maxmemory', '0')
+      await backend.put(bytes('c'), bytes('3'))
+      expect(await contentsOf(backend)).toEqual([
+        ['a', '1'],
+        ['c', '3'],
+      ])
+      await admin.config('SET', 'maxmemory-policy', 'allkeys-lru')
+      await expect(opened()).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+      await admin.config('SET', 'maxmemory-policy', 'noeviction')
+      await close()
+    })
+
+    it('is removed when it has expired though nobody reads or writes, also where much has', async () => {
+      const clock = new ManualClock()
+      const { backend, close } = await opened({ clock, ordered: true })
+      const batch = new WriteBatch().put(bytes('stays'), bytes('1'))
+      for (let i = 0; i < 2_600; i++) batch.put(bytes(`key ${i}`), bytes('x'), { ttlMs: 1_000 })
+      await backend.write(batch)
+      clock.advance(1_000)
+      // One batch sweeps a part of them; what it touches beyond that was expired as well, and is counted once.
+      await backend.write(new WriteBatch().put(bytes('key 1'), bytes('new')).delete(bytes('key 2599')))
+      expect(await backend.count()).toBe(2)
+      while (backend.stats().entries > 2) {
+        clock.advance(1_000)
+        await new Promise((resolve) => setTimeout(resolve, 1))
+      }
+      expect(backend.stats().expired).toBe(2_600)
+      expect((await contentsOf(backend)).map(([key]) => key)).toEqual(['key 1', 'stays'])
+      await close()
+    })
+
+    it('that another client has emptied is FENCED, and not begun anew', async () => {
+      const { backend, close } = await opened()
+      await backend.put(bytes('a'), bytes('1'))
+      await admin.flushall()
+      await expect(backend.put(bytes('b'), bytes('1'))).rejects.toMatchObject({ code: 'FENCED' })
+      await close()
+    })
+
+    it('shows no password where the server refuses it', async () => {
+      const client = connectTo(service.address.replace('redis://', 'redis://me:secret-word@'))
+      const opening = RedisStateBackend.open({ client, name: nextName(), reconnectForMs: 0 })
+      const error = await opening.catch((thrown: unknown) => thrown as Error)
+      expect(error).toMatchObject({ code: 'STORAGE_ERROR' })
+      expect(JSON.stringify(error) + String((error as Error).stack)).not.toContain('secret-word')
+      client.disconnect()
+    })
+  })
+}

@@ -1,0 +1,3 @@
+import { redisStateSurvives } from './redis-state-faults.js'
+
+redisStateSurvives('valkey')
