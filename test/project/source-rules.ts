@@ -98,11 +98,11 @@ const rooms: { readonly [folder: string]: Room } = {
     ],
   },
   metrics: { rooms: ['index.ts', 'job.ts'], builtins: ['node:perf_hooks'], packages: [] },
-  // What other packages expect of a store, by public exports. Only abstract-level gives a class that is to be extended.
+  // What other packages expect of a store, by public exports. Only what is to be extended is imported of them.
   adapters: {
     rooms: ['index.ts', 'engine.ts', 'lmdb.ts'],
-    builtins: ['node:fs/promises', 'node:path'],
-    packages: ['abstract-level'],
+    builtins: ['node:fs/promises', 'node:path', 'node:v8'],
+    packages: ['abstract-level', 'rate-limiter-flexible'],
   },
   testing: { rooms: 'any', builtins: 'any', packages: [] },
 }

@@ -1,0 +1,1 @@
+export { KeyvStore, type KeyvStoreEntry, type KeyvStoreOptions } from './adapters/keyv/keyv-store.js'

@@ -1,0 +1,4 @@
+export {
+  HoldfastRateLimiter,
+  type HoldfastRateLimiterOptions,
+} from './adapters/rate-limiter-flexible/rate-limiter.js'
