@@ -10,7 +10,7 @@ import { lastPartBefore, partOf, storedValue } from './layout.js'
 /** The largest value, in bytes: a server works on one command at a time, and holds it in memory more than once. */
 export const MAX_STORED_VALUE_BYTES: number = 16 * 1_048_576
 /** The largest batch, in bytes of keys and values. */
-export const MAX_BATCH_BYTES: number = 64 * 1_048_576
+const MAX_BATCH_BYTES = 64 * 1_048_576
 
 /** What a part gets of a batch. */
 export interface PartArguments {

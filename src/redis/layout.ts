@@ -20,7 +20,7 @@ const WITH_DEADLINE = 1
 const DEADLINE_BYTES = 8
 
 /** Bytes that are stored in front of a value, at most. */
-export const HEADER_BYTES: number = 1 + DEADLINE_BYTES
+const HEADER_BYTES = 1 + DEADLINE_BYTES
 
 /** The keys of a part. */
 export interface PartKeys {

@@ -5,12 +5,12 @@ import { type RunningService, startService } from '../../scripts/services/servic
 import { type RedisBackendClient, RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
 import { runConformanceSuite } from '../../src/testing/conformance.js'
 
-export interface OpenClient {
+interface OpenClient {
   readonly client: RedisBackendClient
   close(): void
 }
 
-export const stateClients: { readonly [name: string]: (address: string) => Promise<OpenClient> } = {
+const stateClients: { readonly [name: string]: (address: string) => Promise<OpenClient> } = {
   ioredis: async (address) => {
     const client = new Redis(address, { maxRetriesPerRequest: 1 })
     client.on('error', () => {})
@@ -24,7 +24,7 @@ export const stateClients: { readonly [name: string]: (address: string) => Promi
   },
 }
 
-export const LACKS = {
+const LACKS = {
   sync: 'it is across a network',
   sweep:
     'its sweeps wait for a server, which a clock that a test moves does not; a test of its own is beside this',
