@@ -2,15 +2,8 @@
 
 import { join } from 'node:path'
 import { FileCheckpointStorage, MemoryStateBackend } from 'holdfast'
-import { boundedDisorder, runJob, runJobPerPartition, type Source } from 'holdfast/job'
-import {
-  type KafkaClient,
-  type KafkaMessage,
-  kafkaGroup,
-  kafkajsClient,
-  kafkaSink,
-  kafkaSource,
-} from 'holdfast/kafka'
+import { boundedDisorder, runJob, type Source } from 'holdfast/job'
+import { type KafkaMessage, kafkajsClient, kafkaSink, kafkaSource } from 'holdfast/kafka'
 import { defineState, float64, utf8, value } from 'holdfast/state'
 import { combined, count, sum, tumbling, windowed } from 'holdfast/window'
 import { Kafka, logLevel } from 'kafkajs'
@@ -19,7 +12,7 @@ export interface SourcesSettings {
   readonly address: string
   readonly input: string
   readonly output: string
-  /** Messages in the input, or keys whose state is taken over. */
+  /** Messages in the input. */
   readonly events: number
   /** How many messages the client alone writes: as many as the job. */
   readonly outputs: number
@@ -181,58 +174,5 @@ async function passOn(): Promise<void> {
   await job.finished
 }
 
-/** A member of a group that has a state of many keys; tells when a partition is given to it, and of its first event. */
-async function member(): Promise<void> {
-  const client = kafkajsClient(kafka)
-  const told: KafkaClient = {
-    name: client.name,
-    transactions: client.transactions,
-    describe: (topic) => client.describe(topic),
-    openReader: (options) => client.openReader(options),
-    commitOffsets: (groupId, topic, offsets) => client.commitOffsets(groupId, topic, offsets),
-    openProducer: () => client.openProducer(),
-    close: () => client.close(),
-    joinGroup: (request) => {
-      const onAssigned = (partitions: readonly number[]) => {
-        if (partitions.length > 0) tell({ assignedAtMs: Date.now() })
-        else tell({ isStandby: true })
-        request.onAssigned(partitions)
-      }
-      return client.joinGroup?.({ ...request, onAssigned }) ?? Promise.reject(new Error('it joins no groups'))
-    },
-  }
-  let seen = 0
-  let cuts = 0
-  const job = await runJobPerPartition<
-    BenchEvent,
-    typeof sums,
-    { readonly key: string; readonly sum: number }
-  >({
-    name: 'sums',
-    key: ({ key }) => key,
-    schema: sums,
-    process: ({ key, amount }, { state, emit }) => {
-      state.sum.update((before) => before + amount)
-      if (seen++ === 0) tell({ firstAtMs: Date.now(), sum: state.sum.get() })
-      if (seen % 1_000 === 0) emit({ key, sum: state.sum.get() })
-    },
-    group: kafkaGroup({ client: told, topic: input, groupId: 'sums', decode, sessionTimeoutMs: 6_000 }),
-    place: (partition) => ({
-      backend: new MemoryStateBackend(),
-      checkpoints: checkpoints(partition),
-      sink: kafkaSink({ client, topic: output, guarantee: 'transactional', transactionalId: partition }),
-    }),
-  })
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    const [one] = job.jobs.values()
-    const found = one?.stats().cuts ?? 0
-    if (found > cuts && seen >= total) tell({ hasAll: true })
-    cuts = found
-  }
-}
-
-const sums = defineState({ key: utf8, states: { sum: value(float64, { default: () => 0 }) } })
-
-const works: { readonly [name: string]: () => Promise<void> } = { clientAlone, windows, passOn, member }
+const works: { readonly [name: string]: () => Promise<void> } = { clientAlone, windows, passOn }
 await works[work]?.()

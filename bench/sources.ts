@@ -1,5 +1,5 @@
-// npm run bench:sources — Kafka to windows to Kafka beside what the client alone reads and writes, the time from a message to its result, and
-// how long it takes until another process goes on with the partitions of one that was killed. On a broker of its own, on loopback.
+// npm run bench:sources — Kafka to windows to Kafka beside what the client alone reads and writes, and the time from a message to its result. On a
+// broker of its own, on loopback.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -17,15 +17,13 @@ import { describeRatios, median, spread } from './statistics.js'
 const given = new Command('bench:sources')
   .option('--quick', 'smaller, in under two minutes')
   .option('--events <count>', 'messages of 100 bytes', Number)
-  .option('--keys <count>', 'keys of the state that is taken over', Number)
   .option('--runs <count>', 'turns of client and job', Number)
   .option('--address <host:port>', 'a broker of yours (default: one is started)')
   .parse()
-  .opts<{ quick?: true; events?: number; keys?: number; runs?: number; address?: string }>()
+  .opts<{ quick?: true; events?: number; runs?: number; address?: string }>()
 const isQuick = given.quick === true
 const options = {
   events: given.events ?? (isQuick ? 500_000 : 2_000_000),
-  keys: given.keys ?? (isQuick ? 200_000 : 1_000_000),
   runs: given.runs ?? (isQuick ? 2 : 3),
   latencySeconds: isQuick ? 12 : 30,
 }
@@ -171,45 +169,6 @@ async function latency(
   return { count: sorted.length, p50: at(0.5), p99: at(0.99) }
 }
 
-async function takeover(
-  admin: Admin,
-  producer: Producer,
-  common: Pick<SourcesSettings, 'address' | 'folder'>,
-) {
-  const { keys } = options
-  const topics = ['shared', 'sums'].map((topic) => ({ topic, numPartitions: 1 }))
-  await admin.createTopics({ topics, waitForLeaders: true })
-  const eventOf = (n: number): BenchEvent => ({ key: `key ${n}`, atMs: n, amount: 1 })
-  await fill(producer, 'shared', keys, eventOf)
-  const settings = { ...common, input: 'shared', output: 'sums', events: keys, outputs: 0 }
-  const first = start('member', settings)
-  await first.line('hasAll')
-  const second = start('member', settings)
-  // Which of them has the partition behind the rebalance is the group's to say: the other one is the standby.
-  const [owner, standby] = await Promise.race([
-    second.line('isStandby').then(() => [first, second] as const),
-    second.line('firstAtMs').then(() => [second, first] as const),
-    keepSending(producer, eventOf),
-  ])
-  await sleep(3_000)
-  const killedAtMs = Date.now()
-  owner.kill()
-  const { assignedAtMs = 0 } = await standby.line('assignedAtMs')
-  await fill(producer, 'shared', 10, eventOf)
-  const { firstAtMs = 0 } = await standby.line('firstAtMs')
-  standby.kill()
-  return { detectedMs: assignedAtMs - killedAtMs, restMs: firstAtMs - assignedAtMs }
-}
-
-/** A member has its first event only where some come. */
-async function keepSending(producer: Producer, eventOf: (n: number) => BenchEvent): Promise<never> {
-  for (let i = 0; i < LIMIT_MS / 500; i++) {
-    await sleep(500)
-    await fill(producer, 'shared', 10, eventOf)
-  }
-  throw new Error('no member was given the partition')
-}
-
 const { address, stop } = await broker()
 const folder = mkdtempSync(join(tmpdir(), 'holdfast-bench-sources-'))
 const kafka = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING })
@@ -246,10 +205,6 @@ try {
   const { count, p50, p99 } = await latency(admin, producer, common)
   process.stdout.write(
     `From append to result, a transaction each second, ${count} messages: p50 ${p50} ms, p99 ${p99} ms\n`,
-  )
-  const { detectedMs, restMs } = await takeover(admin, producer, common)
-  process.stdout.write(
-    `Partition of a killed process, ${options.keys} keys of state: found dead by the group after ${(detectedMs / 1_000).toFixed(1)} s, first event ${(restMs / 1_000).toFixed(1)} s later (2 s asked)\n`,
   )
   if (median(ratios) < 0.85) process.stdout.write('Below what was asked: throughput\n')
 } finally {
