@@ -30,8 +30,19 @@ describe('a store for Keyv', () => {
     clock.advance(1_000)
     expect(await store.hasMany(['a', 'b', 'c', 'd'])).toEqual([false, true, true, true])
     await expect.poll(() => backend.stats().entries).toBe(3)
+    await backend.close()
+  })
+
+  it('ends lives beyond 2^31 milliseconds when they end, and not before', async () => {
+    const clock = new ManualClock()
+    // Its sweep would come two million times on the way.
+    const backend = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+    const store = new KeyvStore({ backend })
+    await store.set('a', 'x', 2 ** 31 + 1)
     clock.advance(2 ** 31)
-    expect(await store.getMany(['b', 'c'])).toEqual([undefined, 'x'])
+    expect(await store.get('a')).toBe('x')
+    clock.advance(1)
+    expect(await store.get('a')).toBeUndefined()
     await backend.close()
   })
 
