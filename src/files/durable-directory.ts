@@ -16,6 +16,8 @@ export interface FileFacts {
   /** What it takes on disk, which for a sparse file is less than its size. */
   readonly diskBytes: number
   readonly modifiedAtMs: number
+  /** How many names it has, in whichever directories. */
+  readonly links: number
 }
 
 /** What another thread needs to work on the same directory. */
@@ -122,7 +124,8 @@ export class DurableDirectory {
       if (!stats.isFile()) return undefined
       // Whole milliseconds, as the clock has them: a file written this instant is not from the future.
       const modifiedAtMs = Math.floor(stats.mtimeMs)
-      return { sizeBytes: stats.size, diskBytes: stats.blocks * STAT_BLOCK_BYTES, modifiedAtMs }
+      const { size: sizeBytes, nlink: links } = stats
+      return { sizeBytes, diskBytes: stats.blocks * STAT_BLOCK_BYTES, modifiedAtMs, links }
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined
       throw storageError(this.storageName, operation, this.pathOf(name), error)

@@ -243,8 +243,15 @@ async function assertOpens(files: DurableDirectory, name: string, writing: boole
   const names = await files.names('list the store')
   if (!names.includes(name)) return
   const path = files.pathOf(name)
-  if ((await files.inspect(name, 'open')) === undefined) {
+  const facts = await files.inspect(name, 'open')
+  if (facts === undefined) {
     throw storageError(files.storageName, 'open', path, new Error('not a regular file; move it away'))
+  }
+  // The lease is one of the directory: under another name in another directory, somebody else could own the same file.
+  if (writing && facts.links > 1) {
+    const advice =
+      'it has another name elsewhere (a hard link); copy the store instead, or remove the other name'
+    throw storageError(files.storageName, 'open', path, new Error(advice))
   }
   await files.attempt('open', path, access(path, writing ? constants.R_OK | constants.W_OK : constants.R_OK))
 }

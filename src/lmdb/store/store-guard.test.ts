@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { copyFile, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { lmdbStores } from '../../../test/support/lmdb-stores.js'
@@ -125,5 +125,28 @@ describe('a reader', () => {
     await rm(path, { recursive: true })
     await nextTurn()
     expect(() => reader.getSync(bytes('k'))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+  })
+
+  it('is not opened for writing where its files have names in another directory, whose owner would be another one', async () => {
+    const writer = await open()
+    await putDurably(writer, 'k', '1')
+    const linked = join(folder, 'linked')
+    await mkdir(linked)
+    for (const name of await readdir(path)) {
+      if (!name.startsWith('.lease')) await link(join(path, name), join(linked, name))
+    }
+    await expect(open({ path: linked })).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      message: expect.stringContaining('hard link'),
+    })
+    await putDurably(writer, 'k', '2')
+    const reader = await open({ path: linked, readOnly: true })
+    expect(text(reader.getSync(bytes('k')))).toBe('2')
+    await reader.close()
+    await writer.close()
+    await expect(open()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    await rm(linked, { recursive: true })
+    const again = await open()
+    expect(text(again.getSync(bytes('k')))).toBe('2')
   })
 })
