@@ -29,6 +29,7 @@ export type Command = readonly (string | Buffer)[]
 /** How node-redis is asked for the bytes of texts. */
 const AS_BYTES = { typeMapping: { 36: Buffer } }
 const NO_SCRIPT = /^NOSCRIPT/
+const MOVED = /^(MOVED|ASK)\b/
 
 export function backendClient(client: unknown): string | undefined {
   const given = (client ?? {}) as Partial<IoredisBytesClient & NodeRedisBytesClient>
@@ -58,6 +59,18 @@ export class Connection {
 
   /** Answers of commands that go over one connection without anything of ours between them; their keys are in one slot. */
   async together(commands: readonly Command[]): Promise<unknown[]> {
+    try {
+      return await this.#attemptTogether(commands)
+    } catch (error) {
+      const [first] = commands
+      if (first === undefined || !isErrorLike(error) || !MOVED.test(error.message)) throw error
+      // A client follows that for all of a pipeline or for none of it, and a command without a key is not moved: one that has a key shows it the way.
+      await this.command(...first)
+      return await this.#attemptTogether(commands)
+    }
+  }
+
+  async #attemptTogether(commands: readonly Command[]): Promise<unknown[]> {
     const client = this.#client
     if (!('callBuffer' in client)) {
       return await Promise.all(commands.map((command) => client.sendCommand([...command], AS_BYTES)))
