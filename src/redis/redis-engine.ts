@@ -398,11 +398,10 @@ export class RedisEngine implements RemoteEngine {
   }
 
   /** As they are stored, also what has expired. */
-  async #stored(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+  async #stored(keys: readonly Uint8Array[], cache = this.#cache): Promise<(Uint8Array | undefined)[]> {
     const { keyGroups } = this.#settings
     const found: (Uint8Array | undefined)[] = Array.from({ length: keys.length })
     const byPart = new Map<number, number[]>()
-    const cache = this.#cache
     for (const [i, key] of keys.entries()) {
       const known = cache?.get(key)
       if (known !== undefined) {
@@ -415,6 +414,10 @@ export class RedisEngine implements RemoteEngine {
       else places.push(i)
     }
     const mark = cache?.readMark ?? -1
+    const asked = [...byPart.values()].reduce((sum, { length }) => sum + length, 0)
+    const isMixed = cache !== undefined && asked > 0 && asked < keys.length
+    // What is at hand may be from before a write, and what is asked for from behind it: all of it is asked for then.
+    if (isMixed && mark < 0) return await this.#stored(keys, undefined)
     await Promise.all(
       [...byPart].map(async ([number, places]) => {
         const own = places.map((i) => keys[i] as Uint8Array)
@@ -425,6 +428,7 @@ export class RedisEngine implements RemoteEngine {
         }
       }),
     )
+    if (isMixed && cache.readMark !== mark) return await this.#stored(keys, undefined)
     return found
   }
 
