@@ -16,10 +16,12 @@ const alone = [
 ]
 
 /**
- * Tests of the repository itself (layers, documents, scripts), and of the package as others install, bundle and start it. What they
- * set up, compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and not `npm test`.
+ * Tests of the repository itself (layers, documents, scripts), of the package as others install, bundle and start it, and of all commands of its
+ * command line. What they set up, compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and
+ * not `npm test`.
  */
 const project = [
+  'src/cli/run.test.ts',
   'test/declarations.test.ts',
   'test/engine-package.test.ts',
   'test/project/**/*.test.ts',

@@ -19,7 +19,7 @@ const TTL_MS = 1_000
 const TICK_MS = 125
 const KEYS_PER_TICK = 50
 const ALIVE = (TTL_MS / TICK_MS) * KEYS_PER_TICK
-const TICKS = (runs(20, 8) * TTL_MS) / TICK_MS
+const TICKS = (runs(20, 6) * TTL_MS) / TICK_MS
 /** What waits for a look, and for a commit, beside what is alive. */
 const FACTOR = 3
 

@@ -214,7 +214,7 @@ describe('HashLog', () => {
     for (const maxBytes of [Infinity, 64 * 1024 * 1024]) {
       const log = openLog({ maxBytes })
       const valueOf = (i: number) => (i === 70_000 ? 'large'.repeat(5_000_000 / 5) : `value-${i}`.padEnd(60))
-      const count = runs(200_000, 80_000)
+      const count = runs(200_000, 75_000)
       for (let i = 0; i < count; i++) {
         const [key, value] = [bytes(`key-${i}`), bytes(valueOf(i))]
         const block = new EntryBlockBuilder(1)

@@ -13,7 +13,7 @@ import { batchAt, contentAfter } from './children/lmdb-plan.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
 const STEPS = 400
-const FLIPS = runs(400, 32)
+const FLIPS = runs(400, 20)
 /** A page that names itself as its own child would be walked for ever. */
 const LONGEST_READING_MS = 20_000
 const DATA_FILE = 'data-1.mdb'

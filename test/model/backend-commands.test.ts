@@ -28,7 +28,7 @@ const OUT_OF_REACH = new Set([
 
 describe('the command sequences', () => {
   it('find nothing wrong with the model itself', async () => {
-    const run = runCommands(async (options) => new ModelStateBackend(options), { runs: runs(100, 40) })
+    const run = runCommands(async (options) => new ModelStateBackend(options), { runs: runs(100, 25) })
     await expect(run).resolves.toBeUndefined()
   })
 

@@ -258,7 +258,7 @@ describe('a shared snapshot', () => {
   })
 
   it('equals the content, and base and delta together do, after any history', async () => {
-    for (let seed = 1; seed <= runs(25, 4); seed++) {
+    for (let seed = 1; seed <= runs(25, 3); seed++) {
       const random = seededRandom(seed)
       await open({ flushEvery: 1 + Math.floor(random() * 40) })
       let state: Content = new Map()
