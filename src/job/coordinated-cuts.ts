@@ -22,7 +22,7 @@ export class CoordinatedCuts implements Cuts {
   constructor(
     backend: StateBackend,
     jobName: string,
-    options: Omit<CheckpointCoordinatorOptions, 'source' | 'hold'>,
+    options: Omit<CheckpointCoordinatorOptions, 'source' | 'hold' | 'beforeRelease'>,
     start: StartOptions,
   ) {
     this.#jobName = jobName
@@ -31,6 +31,8 @@ export class CoordinatedCuts implements Cuts {
       ...options,
       source: () => cutToJson(this.#requireSubject().capture()),
       hold: () => this.#hold(),
+      // Who comes next puts out what the last cut names as well, and one of the two would fence the other in the middle.
+      beforeRelease: () => this.#afterwards,
     })
   }
 

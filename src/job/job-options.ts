@@ -108,7 +108,7 @@ export interface JobOptions<
    * Where and how checkpoints are made: the state is restored from the newest one before the job begins. Default: the engine
    * keeps its state itself (LMDB), and the job goes on from what it has.
    */
-  readonly checkpoints?: Omit<CheckpointCoordinatorOptions, 'source' | 'hold'>
+  readonly checkpoints?: Omit<CheckpointCoordinatorOptions, 'source' | 'hold' | 'beforeRelease'>
   /** How often an engine that keeps its state itself makes it durable, and outputs go to the sink. Default 1,000. */
   readonly flushIntervalMs?: number
   /** The id of a checkpoint to begin with instead of the newest one. */

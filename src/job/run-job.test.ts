@@ -512,3 +512,39 @@ it('J6: fails where the source does not have the position any more', async () =>
   await writeFile(path, lines(clicks(30).reverse()))
   await expect(runOnce()).rejects.toSatisfy((error: StateError) => error.message.includes('another file'))
 })
+
+it('J3, J10: lets the next owner in once the outputs of its last cut are out, so that none of the two fences the other in the middle', async () => {
+  const storage = new MemoryCheckpointStorage()
+  let letGo: () => void = () => {}
+  let commits = 0
+  const backend = new MemoryStateBackend()
+  const job = await runJob<Click, typeof schema, Total>({
+    ...common,
+    backend,
+    checkpoints: { storage, worker, intervalMs: Infinity, maxSilenceMs: 50 },
+    source: arraySource(clicks(10)),
+    sink: {
+      name: 'slow',
+      guarantee: 'transactional',
+      open: async () => ({
+        write: async () => {},
+        prepare: async () => null,
+        commit: async () => {
+          commits++
+          await new Promise<void>((resolve) => {
+            letGo = resolve
+          })
+        },
+        close: async () => {},
+      }),
+    },
+  })
+  await expect.poll(() => commits).toBe(1)
+  // Longer than the storage and the worker may be silent: it is not they who are waited for.
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  await expect(storage.acquire()).rejects.toMatchObject({ code: 'FENCED' })
+  letGo()
+  await job.finished
+  await (await storage.acquire()).release()
+  await backend.close()
+})

@@ -371,8 +371,25 @@ export class CheckpointCoordinator implements AsyncDisposable {
       if (!this.#givenUp) await this.#finalCheckpoint()
     } finally {
       await this.#maker.close()
+      await this.#waitBeforeRelease()
       await this.#ownership.release()
       await this.#ownWorker?.close()
+    }
+  }
+
+  /** How long it takes is the caller's affair: that the storage and the worker are silent meanwhile says nothing. */
+  async #waitBeforeRelease(): Promise<void> {
+    const { beforeRelease, logger } = this.#settings
+    const release = this.#watch.hold()
+    try {
+      await beforeRelease?.()
+    } catch (error) {
+      logger.warn(
+        { reason: reasonOf(error) },
+        'what was awaited before the release of the storage has failed',
+      )
+    } finally {
+      release()
     }
   }
 

@@ -25,6 +25,11 @@ export interface CheckpointCoordinatorOptions {
    * together. What it resolves with is called once the state was taken, or could not be. Where it rejects, there is no checkpoint.
    */
   readonly hold?: () => Promise<() => void>
+  /**
+   * Awaited by `shutdown` behind the final checkpoint, before the next owner is let in: for whoever must first put out what that
+   * checkpoint names.
+   */
+  readonly beforeRelease?: () => Promise<void>
   /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
   readonly graceMs?: number
   /**

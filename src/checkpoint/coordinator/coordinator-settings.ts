@@ -43,6 +43,7 @@ export interface CoordinatorSettings {
   readonly codec: BlockCodec
   readonly source: (() => JsonValue) | undefined
   readonly hold: (() => Promise<() => void>) | undefined
+  readonly beforeRelease: (() => Promise<void>) | undefined
   readonly clock: Clock
   readonly logger: Logger
   readonly incremental: boolean
@@ -71,6 +72,7 @@ const optionRules = {
   compression: oneOf(...CODEC_NAMES),
   source: rules.function,
   hold: rules.function,
+  beforeRelease: rules.function,
   graceMs: rules.nonNegativeMs,
   clock: hasMethods('now', 'setTimer'),
   logger: hasMethods('debug', 'info', 'warn', 'error'),
@@ -124,6 +126,7 @@ export function coordinatorSettings(
     codec: blockCodec(options.compression ?? 'lz4'),
     source: options.source,
     hold: options.hold,
+    beforeRelease: options.beforeRelease,
     clock: {
       now: () => clock.now(),
       setTimer: (callback, delayMs) => timers.setTimer(callback, delayMs),
