@@ -294,7 +294,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         if (eventKey === undefined || eventKey === null) throw new Error('it has no key')
         step = 'badTimestamp'
         if (partition === undefined || timestamp === undefined) {
-          timestampMs = clock.now()
+          timestampMs = Math.floor(clock.now())
         } else {
           const given = timestamp(event)
           step = undefined

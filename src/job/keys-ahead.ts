@@ -5,7 +5,7 @@ import type { PolledEvents } from './source/source.js'
  * of waiting for one after the other.
  *
  * (1) Only strings and numbers are told: what another object has under it may change until its turn comes.
- * (2) Each event is asked for its key once. What that throws is thrown when the turn of the event has come, behind everything before it.
+ * (2) Each event is asked for its key once, and once more where a slice has ended before its turn came. What that throws is thrown when the turn of the event has come, behind everything before it.
  */
 export class KeysAhead<Event, Key> {
   readonly #keyOf: (event: Event) => Key

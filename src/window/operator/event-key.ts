@@ -34,7 +34,7 @@ export class EventKey {
     // Events may be passed over, never put in another order.
     while (this.#next < this.#count) {
       const i = this.#next++
-      if (this.#given[i] === key) return this.#told[i] as TableKey
+      if (Object.is(this.#given[i], key)) return this.#told[i] as TableKey
     }
     if (isEncodedKey(key)) return this.#tableKey.set(key.bytes, 0, key.bytes.length)
     try {
