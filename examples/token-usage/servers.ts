@@ -36,9 +36,8 @@ export const addressOf = (server: ServerName, address?: string): string =>
 
 /** Connects. Where nothing answers there, one line says so. */
 export async function openStream(place: ServerPlace): Promise<RequestStream> {
-  const { server, address } = place
-  // A URL may have a password, which is not shown.
-  const url = new URL(address.includes('://') ? address : `${server}://${address}`)
+  const { server } = place
+  const url = urlOf(place)
   try {
     await listens(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || addressOf(server).split(':')[1]))
     const late = setTimeout(ANSWER_WITHIN_MS, undefined, { ref: false }).then(() => {
@@ -49,6 +48,16 @@ export async function openStream(place: ServerPlace): Promise<RequestStream> {
     const reason = (error as Error).message.split('\n')[0]
     throw new InputError(`no ${server} at ${url.host}: ${reason}; name a server that runs with --address`)
   }
+}
+
+/** A URL may have a password: of one that is none, nothing is shown. */
+function urlOf({ server, address }: ServerPlace): URL {
+  const text = address.includes('://') ? address : `${server}://${address}`
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url === undefined || url.hostname === '') {
+    throw new InputError(`--address must be HOST:PORT or a URL of ${server}, with a port below 65536`)
+  }
+  return url
 }
 
 function listens(host: string, port: number): Promise<void> {

@@ -53,6 +53,8 @@ describe('express-session', () => {
         if (request.url === '/end') request.session.destroy(answer)
         else if (request.url === '/new') request.session.regenerate(answer)
         else {
+          // What the package's documentation gives a session that ends with the browser.
+          if (request.url === '/browser') request.session.cookie.expires = false
           request.session.visits = (request.session.visits ?? 0) + 1
           answer()
         }
@@ -71,6 +73,7 @@ describe('express-session', () => {
     try {
       expect([await ask('/'), await ask('/'), await ask('/')]).toEqual(['1', '2', '3'])
       expect([await ask('/new'), await ask('/')]).toEqual(['undefined', '1'])
+      expect([await ask('/browser'), await ask('/browser'), await ask('/')]).toEqual(['2', '3', '4'])
       expect([await ask('/end'), await ask('/')]).toEqual(['undefined', '1'])
     } finally {
       server.closeAllConnections()

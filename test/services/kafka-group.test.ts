@@ -12,9 +12,9 @@ import { kafkaSource } from '../../src/sources/kafka/kafka-source.js'
 import { kafkajsClient } from '../../src/sources/kafka/kafkajs-client.js'
 import { textOf } from '../../src/testing/fake-kafka.js'
 import { compileSources } from '../faults/compile-sources.js'
+import { compared } from '../support/compared.js'
 import { runs } from '../support/long.js'
 import { type CountedEvent, type CountedOutput, countOf } from './children/counted.js'
-import { compared } from './kill-cycles.js'
 
 // A job per partition of a real consumer group, in processes of their own.
 

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { RunningService } from '../../scripts/services/services.mjs'
 import { seededRandom } from '../../src/base/random.js'
 import { compileSources } from '../faults/compile-sources.js'
+import { compared } from '../support/compared.js'
 import { runs } from '../support/long.js'
 import { type CountedEvent, countOf, eventsOf } from './children/counted.js'
 
@@ -77,27 +78,6 @@ export function killCycles(name: string, system: KilledSystem): void {
       KILLS * KILL_LIMIT_MS,
     )
   })
-}
-
-/** How many of what was expected are not there, and how many are there more often. */
-export function compared(
-  outputs: readonly unknown[],
-  expected: readonly unknown[],
-): { readonly lost: number; readonly doubled: number } {
-  const missing = new Map<string, number>()
-  for (const each of expected) {
-    const text = JSON.stringify(each)
-    missing.set(text, (missing.get(text) ?? 0) + 1)
-  }
-  let doubled = 0
-  for (const each of outputs) {
-    const text = JSON.stringify(each)
-    const left = missing.get(text) ?? 0
-    if (left === 0) doubled++
-    else missing.set(text, left - 1)
-  }
-  const lost = [...missing.values()].reduce((sum, count) => sum + count, 0)
-  return { lost, doubled }
 }
 
 function startJob(script: string, name: string, address: string, folder: string, until?: number) {

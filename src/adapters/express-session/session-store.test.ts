@@ -33,6 +33,22 @@ describe('a store for express-session', () => {
     await backend.close()
   })
 
+  it.each([false, null, undefined, ''] as const)(
+    'keeps a session of the browser, whose cookie ends with %j, for its own time',
+    async (expires) => {
+      const { clock, backend, store } = open({ ttlMs: 5_000 })
+      const session = { cookie: { expires }, user: 1 }
+      store.set('id', session)
+      clock.advance(4_000)
+      store.touch('id', session)
+      clock.advance(4_999)
+      expect(await called((callback) => store.get('id', callback))).toMatchObject({ user: 1 })
+      clock.advance(1)
+      expect(await called((callback) => store.get('id', callback))).toBeUndefined()
+      await backend.close()
+    },
+  )
+
   it('prolongs a session by a touch without what another request has set being lost', async () => {
     const { clock, backend, store, until } = open()
     const old = { ...until(1_000), count: 1 } as object

@@ -19,7 +19,7 @@ export interface SessionStoreOptions {
 
 /** What is read of a session. */
 export interface SessionData {
-  readonly cookie?: { readonly expires?: Date | string | null | undefined } | undefined
+  readonly cookie?: { readonly expires?: Date | string | false | null | undefined } | undefined
 }
 
 /** Called with an error, or with `null` and what was asked for, in a later turn of the event loop. */
@@ -139,7 +139,8 @@ class Sessions {
 
   #lifeOf({ cookie }: SessionData): number {
     const expires = cookie?.expires
-    if (expires === undefined || expires === null) return this.#ttlMs
+    // `false` is what express-session documents for a cookie that ends with the browser.
+    if (!expires) return this.#ttlMs
     const endMs = new Date(expires).getTime()
     return Number.isNaN(endMs) ? this.#ttlMs : endMs - this.#clock.now()
   }

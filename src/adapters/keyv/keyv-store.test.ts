@@ -60,7 +60,16 @@ describe('a store for Keyv', () => {
 
   it('gives back what was set, with or without a serializer', async () => {
     const { store, backend } = open()
-    const values = ['', 'text', '\ufefftext', { value: 1n, at: new Date(0) }, new Map([['a', [1]]]), null, 7]
+    const values = [
+      '',
+      'text',
+      '\ufefftext',
+      'half \ud83d',
+      { value: 1n, at: new Date(0) },
+      new Map([['a', [1]]]),
+      null,
+      7,
+    ]
     for (const value of values) {
       await store.set('key', value)
       expect(await store.get('key')).toEqual(value)
@@ -84,6 +93,22 @@ describe('a store for Keyv', () => {
     await all.clear()
     expect(await keysOf(store)).toEqual([])
     expect(await keysOf(other)).toEqual(['people:1'])
+    await backend.close()
+  })
+
+  it('tells of keys as they were set, and refuses those that are no text', async () => {
+    const { store, backend } = open()
+    const keys = ['', 'a', '\ud83d\ude00', '\ufeffa']
+    for (const key of keys) await store.set(key, key)
+    expect((await keysOf(store)).toSorted()).toEqual(keys.toSorted())
+    // UTF-8 has one form for all halves of a character.
+    for (const half of ['\ud83d', 'a\ude00']) {
+      for (const work of [store.set(half, 'x'), store.get(half), store.delete(half), keysOf(store, half)]) {
+        await expect(work).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+      }
+      expect(() => open({ prefix: half })).toThrow('options.prefix')
+    }
+    expect(await keysOf(store)).toHaveLength(keys.length)
     await backend.close()
   })
 

@@ -19,7 +19,7 @@ export interface KeyvStoreEntry {
   readonly ttl?: number | undefined
 }
 
-const decoder = new TextDecoder()
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /**
  * A store for Keyv 5 and Keyv 6, and by them for cache-manager and Nest's cache. What has expired is gone at once, and is removed

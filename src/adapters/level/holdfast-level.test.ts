@@ -83,6 +83,20 @@ describe('a level database', () => {
     }
   })
 
+  it('closes though its backend was closed before, and snapshots and iterators were refused', async () => {
+    const backend = inMemory()
+    const db = new HoldfastLevel(backend)
+    await db.open()
+    const held = [db.snapshot(), db.iterator()]
+    await backend.close()
+    for (const refused of [() => db.snapshot(), () => db.iterator()]) {
+      expect(refused).toThrow(expect.objectContaining({ code: 'CLOSED' }))
+    }
+    await db.close()
+    await db.close()
+    await Promise.all(held.map((each) => each.close()))
+  })
+
   it('holds no snapshot behind a close in the middle of an iterator, or one that sought', async () => {
     const backend = inMemory()
     const db = new HoldfastLevel(backend)

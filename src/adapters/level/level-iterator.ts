@@ -41,7 +41,8 @@ export class LevelSnapshot extends AbstractSnapshot {
   }
 
   async _close(): Promise<void> {
-    this.state.closeSync()
+    // Where none could be taken, the database knows this snapshot nevertheless, and closes it with itself.
+    this.state?.closeSync()
   }
 }
 

@@ -20,6 +20,16 @@ describe('a limiter of rate-limiter-flexible', () => {
     await backend.close()
   })
 
+  it('refuses keys that are no text rather than count them as one', async () => {
+    const { backend, limiter } = open({ points: 1, duration: 10 })
+    for (const half of ['\ud83d', '\ud83e']) {
+      await expect(limiter.consume(half)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    }
+    expect((await limiter.consume('\ud83d\ude00')).consumedPoints).toBe(1)
+    expect((await limiter.consume('\ud83e\udd80')).consumedPoints).toBe(1)
+    await backend.close()
+  })
+
   it('begins anew when the time is over, and not before', async () => {
     const { clock, backend, limiter } = open({ points: 2, duration: 10 })
     const first = await limiter.consume('ip')

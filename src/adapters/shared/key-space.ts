@@ -12,8 +12,8 @@ export class KeySpace {
   readonly start: Uint8Array
 
   constructor(prefix: string) {
-    if (typeof prefix !== 'string' || prefix.includes('\0')) {
-      throw invalidArgument('options.prefix', 'must be a string without zero bytes')
+    if (typeof prefix !== 'string' || prefix.includes('\0') || !prefix.isWellFormed()) {
+      throw invalidArgument('options.prefix', 'must be well-formed text without zero bytes')
     }
     this.start = encoder.encode(prefix === '' ? '' : `${prefix}\0`)
   }
@@ -33,8 +33,12 @@ export class KeySpace {
     return stored
   }
 
-  /** The stored form of a key that is text. */
+  /** The stored form of a key that is text; `INVALID_ARGUMENT` where UTF-8 has none: it would be the same for many keys. */
   storedText(key: string): Uint8Array {
+    // Callers without types have keys that are numbers, too.
+    if (!String(key).isWellFormed()) {
+      throw invalidArgument('key', 'must be well-formed text, without halves of characters (lone surrogates)')
+    }
     return this.stored(encoder.encode(key))
   }
 

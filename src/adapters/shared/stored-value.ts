@@ -1,5 +1,5 @@
 // value := kind u8 · bytes
-// Text lies as UTF-8, everything else as Node.js clones it between threads, whose format later versions of Node.js read.
+// Text lies as UTF-8; what UTF-8 has no form for (halves of characters), and everything else, as Node.js clones it between threads, whose format later versions of Node.js read.
 
 import { deserialize, serialize } from 'node:v8'
 import { StateError } from '../../engine.js'
@@ -10,7 +10,7 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /** The bytes of a value; `SERIALIZATION_FAILED` for one that cannot be cloned (a function, a symbol). */
 export function encodedValue(value: unknown): Uint8Array {
-  if (typeof value === 'string') {
+  if (typeof value === 'string' && value.isWellFormed()) {
     const text = Buffer.allocUnsafe(1 + Buffer.byteLength(value))
     text[0] = Kind.TEXT
     text.write(value, 1)

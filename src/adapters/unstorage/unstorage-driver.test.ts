@@ -30,6 +30,17 @@ describe('a driver for unstorage', () => {
     await backend.close()
   })
 
+  it('gives text back that is not well formed, and refuses such keys', async () => {
+    const backend = new MemoryStateBackend()
+    const driver = unstorageDriver({ backend })
+    driver.setItem('half', '\ud83d')
+    expect(driver.getItem('half')).toBe('\ud83d')
+    expect(() => driver.setItem('\ud83d', 'x')).toThrow('key must be')
+    expect(() => driver.hasItem('\ud83e')).toThrow('key must be')
+    await expect(driver.getKeys('\ud83d')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    await backend.close()
+  })
+
   it('lets items expire by seconds, of the item before those of the call and of the driver', async () => {
     const clock = new ManualClock()
     const backend = new MemoryStateBackend({ clock })

@@ -59,6 +59,25 @@ const epochOf = (number: number, outputs: number, lineage = 'l') => ({
   token: { first: 0, next: outputs },
 })
 
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+/** Whether each producer is open, in the order in which they were opened; what they send goes by way of `through`. */
+function watchedProducers(client: FakeKafka, through: (send: () => Promise<void>) => Promise<void>) {
+  const open: boolean[] = []
+  const openProducer = client.openProducer.bind(client)
+  client.openProducer = async () => {
+    const producer = await openProducer()
+    const place = open.push(true) - 1
+    return {
+      send: (topic, messages) => through(() => producer.send(topic, messages)),
+      close: async () => {
+        open[place] = false
+      },
+    }
+  }
+  return { open }
+}
+
 describe('a transactional sink of a Kafka topic', () => {
   const outputs = [{ n: 0 }, { n: 1 }]
 
@@ -84,6 +103,33 @@ describe('a transactional sink of a Kafka topic', () => {
       await writer.close()
     }
   })
+
+  it.each(['before', 'after'])(
+    'is not fenced by an attempt that was given up and is answered late, %s it is closed',
+    async (when) => {
+      const client = brokers()
+      const readMark = client.readMark.bind(client)
+      let arrive = () => {}
+      const late = new Promise<void>((resolve) => {
+        arrive = resolve
+      })
+      let asked = 0
+      client.readMark = async (...args) => {
+        if (asked++ === 0) await late
+        return await readMark(...args)
+      }
+      const sink = kafkaSink(transactional(client, { answerWithinMs: 5 }))
+      const writer = await sink.open({ prepared: [epochOf(0, 2)], state: stateWith(outputs) })
+      if (when === 'after') await writer.close()
+      arrive()
+      await turn()
+      if (when === 'before') await writer.commit(epochOf(1, 0))
+      await writer.close()
+      const count = (name: string) => client.calls.filter((call) => call === name).length
+      expect(count('close')).toBe(count('open'))
+      expect(client.valuesOf('t')).toHaveLength(2)
+    },
+  )
 
   it('J3: refuses what comes of a zombie', async () => {
     const client = brokers()
@@ -146,6 +192,51 @@ describe('a sink of a Kafka topic', () => {
     }))
     const expected = { key: '7', value: 'v7', headers: { own: 'x', id: 'l-4-0' } }
     expect(found).toEqual([expected, expected])
+  })
+
+  it('leaves no producer open, and keeps the one at hand, where an attempt that was given up fails late', async () => {
+    const client = brokers()
+    const hung: ((error: Error) => void)[] = []
+    const producers = watchedProducers(client, (send) => {
+      // Two attempts wait for the first producer: one is told at once, the other one when a third one was successful.
+      if (producers.open.length > 1) return send()
+      return new Promise((_, reject) => {
+        hung.push(reject)
+        if (hung.length === 2) hung[0]?.(new Error('connection lost'))
+      })
+    })
+    const sink = kafkaSink<Output>({ client, topic: 't', guarantee: 'idempotent', answerWithinMs: 5 })
+    const writer = await sink.open({ prepared: [epochOf(0, 1)], state: stateWith([{ n: 0 }]) })
+    for (const reject of hung) reject(new Error('connection lost'))
+    await turn()
+    await writer.write([{ n: 1 }])
+    await writer.commit({ epoch: { lineage: 'l', number: 1 }, token: { first: 0, next: 1 } })
+    expect(producers.open).toEqual([false, true])
+    await writer.close()
+    expect(producers.open).toEqual([false, false])
+  })
+
+  it.each(['before', 'after'])('closes a producer that comes late, %s the sink is closed', async (when) => {
+    const client = brokers()
+    const producers = watchedProducers(client, (send) => send())
+    const open = client.openProducer.bind(client)
+    let arrive = () => {}
+    const late = new Promise<void>((resolve) => {
+      arrive = resolve
+    })
+    let asked = 0
+    client.openProducer = async () => {
+      if (asked++ === 0) await late
+      return await open()
+    }
+    const sink = kafkaSink<Output>({ client, topic: 't', guarantee: 'idempotent', answerWithinMs: 5 })
+    const writer = await sink.open({ prepared: [epochOf(0, 1)], state: stateWith([{ n: 0 }]) })
+    if (when === 'after') await writer.close()
+    arrive()
+    await turn()
+    await writer.close()
+    expect(producers.open).toEqual([false, false])
+    expect(client.valuesOf('t')).toHaveLength(1)
   })
 
   it('says that a client cannot be relied on, and what there is instead', () => {

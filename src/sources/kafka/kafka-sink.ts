@@ -130,14 +130,21 @@ async function openIdempotent<Output>(
   const encode = options.encode ?? json
   const outage = new Outage({ ...outageOf(options), storage: `Kafka topic ${topic}`, passes: mayPass })
   let producer: KafkaProducer | undefined
+  let attempts = 0
   const send = async (messages: readonly KafkaOutput[]) => {
+    const attempt = ++attempts
     const opened = producer ?? (await client.openProducer())
+    // An attempt that was given up goes on: another one has opened a producer since, or the sink is closed.
+    if (attempt !== attempts && producer !== opened) {
+      await opened.close()
+      throw new StateError('ABORTED', { operation: 'open a producer' })
+    }
     producer = opened
     try {
       await opened.send(topic, messages)
     } catch (error) {
       // The next attempt begins with a producer that knows the topic as it is by then.
-      producer = undefined
+      if (producer === opened) producer = undefined
       await opened.close().catch(() => {})
       throw error
     }
@@ -153,6 +160,7 @@ async function openIdempotent<Output>(
       await outage.answerOf('send', () => send(messages))
     },
     close: async () => {
+      attempts++
       outage.close()
       await producer?.close()
     },
@@ -166,6 +174,12 @@ async function openIdempotent<Output>(
   }
 }
 
+/** A producer, and how many epochs of a lineage are written, as far as it was read while it was at hand. */
+interface OpenedId {
+  readonly producer: KafkaTransactionalProducer
+  readonly marks: Map<string, number>
+}
+
 /** Exactly once; (1) to (3). */
 class TransactionLedger<Output> implements Ledger<Output> {
   readonly place: string
@@ -173,10 +187,9 @@ class TransactionLedger<Output> implements Ledger<Output> {
   readonly #transactions: KafkaTransactions
   readonly #outage: Outage
   /** `undefined`: the last attempt has failed, or is not over. */
-  #producer: KafkaTransactionalProducer | undefined
-  /** How many epochs of a lineage are written, as far as it was read with the producer at hand. */
-  readonly #marks = new Map<string, number>()
-  #isClosed = false
+  #opened: OpenedId | undefined
+  /** Of attempts, and of the closing: an attempt that is not the last one was given up, and goes on. It leaves nothing open. */
+  #attempts = 0
 
   constructor(options: KafkaTransactionalSinkOptions<Output>, transactions: KafkaTransactions) {
     this.place = `Kafka topic ${options.topic}`
@@ -187,7 +200,8 @@ class TransactionLedger<Output> implements Ledger<Output> {
 
   async claim(): Promise<void> {
     await this.#outage.answerOf('open the transactional id', async () => {
-      this.#producer = await this.#open()
+      const attempt = ++this.#attempts
+      await this.#keep(attempt, await this.#open())
     })
   }
 
@@ -200,34 +214,38 @@ class TransactionLedger<Output> implements Ledger<Output> {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.#attempts++
     this.#outage.close()
-    await this.#producer?.close()
-    this.#producer = undefined
+    await this.#opened?.producer.close()
+    this.#opened = undefined
   }
 
-  async #open(): Promise<KafkaTransactionalProducer> {
-    this.#marks.clear()
-    const producer = await this.#transactions.open(this.#options.transactionalId)
-    if (!this.#isClosed) return producer
-    await producer.close()
-    throw new StateError('CLOSED', { component: this.place })
+  async #open(): Promise<OpenedId> {
+    return { producer: await this.#transactions.open(this.#options.transactionalId), marks: new Map() }
+  }
+
+  async #keep(attempt: number, opened: OpenedId): Promise<void> {
+    if (attempt === this.#attempts) this.#opened = opened
+    else await opened.producer.close()
   }
 
   /** Writes an epoch where it is not there yet. */
   async #attempt(batch: OutboxBatch<Output>, acceptsLoss: boolean): Promise<LostOutputs | undefined> {
     // An attempt that fails, or is given up, leaves the next one a producer of its own, by which it is fenced off.
-    const producer = this.#producer ?? (await this.#open())
-    this.#producer = undefined
+    const attempt = ++this.#attempts
+    const held = this.#opened
+    this.#opened = undefined
+    const opened = held ?? (await this.#open())
     try {
-      const noted = await this.#noted(batch.epoch.lineage)
+      if (attempt !== this.#attempts) throw new StateError('ABORTED', { operation: 'write a transaction' })
+      const noted = await this.#noted(opened, batch.epoch.lineage)
       const isWritten = noted !== undefined && noted.number >= batch.epoch.number
       const lost = !isWritten && !acceptsLoss && isLost(noted, batch.epoch, batch.first)
-      if (!isWritten && !lost) await this.#write(producer, batch)
-      this.#producer = producer
+      if (!isWritten && !lost) await this.#write(opened, batch)
+      await this.#keep(attempt, opened)
       return lost ? { noted } : undefined
     } catch (error) {
-      await producer.close().catch(() => {})
+      await opened.producer.close().catch(() => {})
       if (!isFenced(error)) throw error
       const resource = `transactional id ${this.#options.transactionalId}`
       throw new StateError(
@@ -238,7 +256,7 @@ class TransactionLedger<Output> implements Ledger<Output> {
     }
   }
 
-  async #write(producer: KafkaTransactionalProducer, { epoch, outputs }: OutboxBatch<Output>): Promise<void> {
+  async #write({ producer, marks }: OpenedId, { epoch, outputs }: OutboxBatch<Output>): Promise<void> {
     const { topic, encode = json } = this.#options
     const transaction = await producer.begin()
     for (let from = 0; from < outputs.length; from += SENT_AT_ONCE) {
@@ -247,15 +265,14 @@ class TransactionLedger<Output> implements Ledger<Output> {
     const mark = { groupId: this.#groupOf(epoch.lineage), topic, offset: epoch.number + 1 }
     await transaction.setMark(mark)
     await transaction.commit()
-    this.#marks.set(epoch.lineage, mark.offset)
+    marks.set(epoch.lineage, mark.offset)
   }
 
-  async #noted(lineage: string): Promise<NotedEpoch | undefined> {
+  async #noted({ marks }: OpenedId, lineage: string): Promise<NotedEpoch | undefined> {
     const mark =
-      this.#marks.get(lineage) ??
-      (await this.#transactions.readMark(this.#groupOf(lineage), this.#options.topic))
+      marks.get(lineage) ?? (await this.#transactions.readMark(this.#groupOf(lineage), this.#options.topic))
     if (mark === undefined) return undefined
-    this.#marks.set(lineage, mark)
+    marks.set(lineage, mark)
     // All outputs of an epoch are there, or none.
     return { number: mark - 1, outputs: Infinity }
   }
