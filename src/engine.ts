@@ -13,6 +13,7 @@ export type {
   EngineStep,
   LocalEngine,
   RemoteEngine,
+  RemoteEngineSnapshot,
 } from './backend/facade/engines.js'
 export { Expirations, type ExpiryListeners } from './backend/facade/expirations.js'
 export { LocalBackend, type LocalBackendOptions } from './backend/facade/local-backend.js'

@@ -5,7 +5,7 @@ export type {
   PostgresClient,
   PostgresPool,
   PostgresResult,
-} from './sources/postgres-tables/postgres-client.js'
+} from './remote/postgres-client.js'
 export {
   type OutboxRow,
   type PostgresOutboxSourceOptions,

@@ -39,10 +39,22 @@ export const postgres = {
     const args = ['-D', data, '-U', 'postgres', '-A', 'trust', '--locale=C.UTF-8', '-E', 'UTF8', '--no-sync']
     const made = spawnSync(path.join(bin, 'initdb'), args, { cwd: folder, encoding: 'utf8', ...owner })
     if (made.status !== 0) throw new Error(`initdb failed: ${made.error?.message ?? made.stderr}`)
+    // A server that is killed has given its writes to the machine: only a crash of that would lose them.
     return new Server({
       name: 'postgres',
       command: path.join(bin, 'postgres'),
-      args: ['-D', data, '-p', String(port), '-k', folder, '-c', 'listen_addresses=127.0.0.1'],
+      args: [
+        '-D',
+        data,
+        '-p',
+        String(port),
+        '-k',
+        folder,
+        '-c',
+        'listen_addresses=127.0.0.1',
+        '-c',
+        'fsync=off',
+      ],
       port,
       folder,
       user: owner,

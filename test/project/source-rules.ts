@@ -61,6 +61,7 @@ const rooms: { readonly [folder: string]: Room } = {
   // Clients are the caller's, so no package is imported: neither by what speaks to servers, nor by the engines and sources on it.
   remote: { rooms: ['base'], builtins: ['node:events'], packages: [] },
   redis: { rooms: ['remote', 'backend', 'base'], builtins: ['node:crypto'], packages: [] },
+  postgres: { rooms: ['remote', 'backend', 'base'], builtins: ['node:crypto'], packages: [] },
   // One folder for each outside system.
   sources: { rooms: ['job', 'remote', 'base'], builtins: 'any', packages: [] },
   // What lies at a path and how it is shown: what the tools have in common. Tools stand on what everybody can import.

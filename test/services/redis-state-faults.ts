@@ -1,73 +1,16 @@
 // What breaks on the way to a Redis server, and what is then in the store.
 
-import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
 import { WriteBatch } from '../../src/backend/write-batch.js'
-import { seededRandom } from '../../src/base/random.js'
 import { RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { runs } from '../support/long.js'
+import { Proxy } from './proxy.js'
+import { contentsOf, holdsRandomBatches } from './random-batches.js'
 
 const bytes = (text: string) => Buffer.from(text)
-
-/** Passes bytes on to a server; may cut what is connected, before or behind the server, and hold answers back. */
-class Proxy {
-  readonly #server: Server
-  readonly #pairs = new Set<readonly [Socket, Socket]>()
-  cuts = 0
-  delayMs = 0
-
-  constructor(port: number) {
-    this.#server = createServer((near) => {
-      const far = connect(port, '127.0.0.1')
-      const pair = [near, far] as const
-      this.#pairs.add(pair)
-      near.on('data', (data) => far.write(data))
-      far.on('data', (data) => {
-        if (this.delayMs === 0) near.write(data)
-        else setTimeout(() => near.write(data), this.delayMs)
-      })
-      for (const socket of pair) {
-        socket.on('error', () => {})
-        socket.on('close', () => {
-          near.destroy()
-          far.destroy()
-          this.#pairs.delete(pair)
-        })
-      }
-    })
-  }
-
-  async listen(): Promise<string> {
-    this.#server.listen(0, '127.0.0.1')
-    await once(this.#server, 'listening')
-    return `redis://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
-  }
-
-  /** Cuts every connection: what is under way arrives or not, its answers do not. */
-  cut(side: 'near' | 'far'): void {
-    for (const [near, far] of this.#pairs) (side === 'near' ? near : far).destroy()
-    this.cuts++
-  }
-
-  close(): void {
-    this.#server.close()
-    for (const [near, far] of this.#pairs) {
-      near.destroy()
-      far.destroy()
-    }
-  }
-}
-
-async function contentsOf(backend: RedisStateBackend): Promise<[string, string][]> {
-  const found: [string, string][] = []
-  for await (const [key, value] of backend.scan())
-    found.push([String(Buffer.from(key)), String(Buffer.from(value))])
-  return found
-}
 
 export function redisStateSurvives(system: string): void {
   let service: RunningService
@@ -98,66 +41,24 @@ export function redisStateSurvives(system: string): void {
     return { backend, close }
   }
 
-  /** Random batches, several under way at once, while `disturb` breaks things; then the store is what the batches come to, each once. */
   async function worksThrough(
     address: string,
     disturb: (random: () => number) => Promise<void>,
     rounds: number,
   ) {
-    const random = seededRandom(20_261_127)
     const client = connectTo(address)
-    const name = nextName()
-    const backend = await RedisStateBackend.open({ client, name, ordered: true, answerWithinMs: 2_000 })
-    const model = new Map<string, string>()
-    let batches = 0
-    for (let round = 0; round < rounds; round++) {
-      const written: Promise<void>[] = []
-      for (let i = 0; i < 40; i++) {
-        const batch = new WriteBatch()
-        for (let j = 0; j < 5; j++) {
-          const key = `key ${Math.floor(random() * 60)}`
-          const roll = random()
-          if (roll < 0.2) {
-            batch.delete(bytes(key))
-            model.delete(key)
-          } else if (roll < 0.23) {
-            batch.deleteRange({ prefix: bytes('key 3') })
-            for (const each of model.keys()) if (each.startsWith('key 3')) model.delete(each)
-          } else {
-            batch.put(bytes(key), bytes(`${round} ${i} ${j}`))
-            model.set(key, `${round} ${i} ${j}`)
-          }
-        }
-        // Counts what was applied: a batch that came twice, or not at all, would show.
-        const counted = bytes(`counted ${batches % 7}`)
-        batch.put(counted, bytes(String(batches)))
-        model.set(`counted ${batches % 7}`, String(batches))
-        batches++
-        written.push(backend.write(batch))
-        if (i === 20) await disturb(random)
-      }
-      await Promise.all(written)
-    }
-    const sorted = [...model].sort(([left], [right]) => Buffer.compare(bytes(left), bytes(right)))
-    expect(await contentsOf(backend)).toEqual(sorted)
-    // Expectations over all of it: each increment is there once.
-    const increments = runs(200, 20)
-    for (let i = 0; i < increments; i++) {
-      if (i % 10 === 5) await disturb(random)
-      const key = bytes('counter')
-      const seen = await backend.get(key)
-      expect(String(seen === undefined ? 0 : Buffer.from(seen))).toBe(String(i))
-      await backend.write(new WriteBatch().expect(key, seen).put(key, bytes(String(i + 1))))
-    }
+    const options = { client, name: nextName(), ordered: true, answerWithinMs: 2_000 }
+    const backend = await RedisStateBackend.open(options)
+    const written = await holdsRandomBatches(backend, disturb, rounds)
     await backend.close()
     client.disconnect()
-    return batches + increments
+    return written
   }
 
   describe(`state on ${system}`, () => {
     it('is what was written, each batch once and in order, while connections are cut and answers delayed', async () => {
       const proxy = new Proxy(service.port)
-      const address = await proxy.listen()
+      const address = `redis://127.0.0.1:${await proxy.listen()}`
       const disturb = async (random: () => number) => {
         proxy.delayMs = random() < 0.5 ? 0 : 5
         await new Promise((resolve) => setTimeout(resolve, Math.floor(random() * 4)))

@@ -162,4 +162,22 @@ export interface RemoteEngine extends EngineBasics {
   count(): Promise<number>
   flush(): Promise<void>
   close(): Promise<void>
+  /** With `supports.snapshots`: the instant of the call, and nothing of what is written after it. */
+  snapshot?(takenAtMs: number): Promise<RemoteEngineSnapshot>
+  /** As `LocalEngine.replace`. Only with `supports.replace`. */
+  replace?(
+    blocks: AsyncIterable<EntryBlock>,
+    interval: KeyInterval,
+    options: EngineReplaceOptions,
+  ): Promise<void>
+}
+
+/** One instant of an engine somewhere else: what was alive then. */
+export interface RemoteEngineSnapshot {
+  getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
+  count(): Promise<number>
+  /** In the interval's order, as bytes of the caller's own; the caller minds the limit and the signal. */
+  entries(interval: KeyInterval): AsyncIterable<EngineEntry>
+  /** Idempotent, and never rejects. */
+  close(): Promise<void>
 }

@@ -2,6 +2,9 @@ import { throwIfAborted } from '../../base/abort.js'
 import { copyBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
+import { validateReplaceOptions } from '../block-options.js'
+import { checkedBlocks } from '../block-stream.js'
+import type { EntryBlock } from '../entry-block.js'
 import { expiryOf } from '../expiry.js'
 import {
   capturedInterval,
@@ -11,12 +14,22 @@ import {
   prefixRange,
 } from '../scan-range.js'
 import type { StateBackend } from '../state-backend.js'
-import type { BackendStats, BackendSupport, Entry, KeyRange, PutOptions, ScanRange } from '../types.js'
-import { validateKey, validateKeys } from '../validate.js'
+import { type SnapshotOptions, type StateSnapshot, validateSnapshotOptions } from '../state-snapshot.js'
+import type {
+  BackendStats,
+  BackendSupport,
+  Entry,
+  KeyRange,
+  PutOptions,
+  ReplaceOptions,
+  ScanRange,
+} from '../types.js'
+import { validateBlocks, validateKey, validateKeys } from '../validate.js'
 import { type BatchCursor, isWriteBatch, OperationKind, WriteBatch } from '../write-batch.js'
 import { Counters } from './counters.js'
-import type { RemoteEngine } from './engines.js'
+import type { EngineBatch, RemoteEngine } from './engines.js'
 import { LifeCycle } from './life-cycle.js'
+import { RemoteSnapshot } from './remote-snapshot.js'
 
 /**
  * The public face of an engine somewhere else: checks and copies arguments within the call, knows whether it is open, counts what
@@ -30,6 +43,7 @@ export class RemoteBackend implements StateBackend {
   readonly #life: LifeCycle
   readonly #counters = new Counters()
   #runningScans = 0
+  readonly #snapshots = new Set<RemoteSnapshot>()
 
   constructor(engine: RemoteEngine) {
     this.name = engine.name
@@ -121,15 +135,64 @@ export class RemoteBackend implements StateBackend {
   stats(): BackendStats {
     this.#life.assertOpen()
     const { entries, expired } = this.#engine
-    return { ...this.#counters.read(), expired, entries, openSnapshots: this.#runningScans }
+    return {
+      ...this.#counters.read(),
+      expired,
+      entries,
+      openSnapshots: this.#runningScans + this.#snapshots.size,
+    }
   }
 
   close(): Promise<void> {
-    return this.#life.close(() => this.#engine.close())
+    return this.#life.close(async () => {
+      await Promise.all([...this.#snapshots].map((snapshot) => snapshot.close()))
+      await this.#engine.close()
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /** For backends whose engine has snapshots: `SnapshotSource.snapshot`. */
+  protected async openSnapshot(options?: SnapshotOptions): Promise<StateSnapshot> {
+    this.#life.assertOpen()
+    validateSnapshotOptions(options)
+    const engine = this.#engine
+    if (engine.snapshot === undefined) throw new Error(`engine '${this.name}' has no snapshots`)
+    const takenAtMs = engine.clock.now()
+    const opened = await engine.snapshot(takenAtMs)
+    const snapshot = new RemoteSnapshot(opened, takenAtMs, () => this.#snapshots.delete(snapshot))
+    this.#snapshots.add(snapshot)
+    if (!this.#life.isOpen) await snapshot.close()
+    this.#life.assertOpen()
+    return snapshot
+  }
+
+  /** For backends whose engine can be replaced: `Replaceable.replaceAll`. */
+  protected async replaceContent(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
+    this.#life.assertWritable('replaceAll')
+    validateBlocks(blocks)
+    validateReplaceOptions(options)
+    const engine = this.#engine
+    if (engine.replace === undefined) throw new Error(`engine '${this.name}' cannot be replaced`)
+    const { clockMs, expectedEntries, signal } = options ?? {}
+    const interval = keyStretch(options?.range ?? {})
+    const checked = checkedBlocks(blocks, interval, signal, () => this.#life.assertOpen())
+    await this.#life.whileReplacing(async () => {
+      await engine.replace?.(checked, interval, { clockMs, expectedEntries })
+    })
+  }
+
+  /** Applies a batch in a way of the engine's own, and counts it. */
+  protected async applyBy(
+    batch: WriteBatch,
+    operation: string,
+    write: (batch: EngineBatch) => Promise<void>,
+  ): Promise<void> {
+    this.#life.assertWritable(operation)
+    if (!isWriteBatch(batch)) throw invalidArgument('batch', 'must be a WriteBatch')
+    await this.#apply(batch.copy(), write)
   }
 
   async #read(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
@@ -139,12 +202,15 @@ export class RemoteBackend implements StateBackend {
   }
 
   /** The batch is this call's own. Counted once it has been applied. */
-  async #apply(batch: WriteBatch): Promise<void> {
+  async #apply(
+    batch: WriteBatch,
+    write: (batch: EngineBatch) => Promise<void> = (engineBatch) => this.#engine.write(engineBatch),
+  ): Promise<void> {
     const { clock, ttlMs: defaultMs } = this.#engine
     const cursor = batch.cursor()
     if (!this.supports.ttl) assertNoTtl(cursor, this.name)
     cursor.rewind()
-    await this.#engine.write({ cursor, expiry: (ttlMs) => expiryOf(ttlMs ?? defaultMs, clock) })
+    await write({ cursor, expiry: (ttlMs) => expiryOf(ttlMs ?? defaultMs, clock) })
     this.#counters.noteBatch(cursor)
   }
 

@@ -16,9 +16,6 @@ import type {
   SourceReader,
 } from '../../job/source/source.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
-import { Arrival } from '../shared/arrival.js'
-import { decodeEach } from '../shared/decode-each.js'
-import { restoreFailed } from '../shared/restore-failed.js'
 import {
   acquire,
   mayPass,
@@ -29,7 +26,10 @@ import {
   sqlName,
   statement,
   withClient,
-} from './postgres-client.js'
+} from '../../remote/postgres-client.js'
+import { Arrival } from '../shared/arrival.js'
+import { decodeEach } from '../shared/decode-each.js'
+import { restoreFailed } from '../shared/restore-failed.js'
 
 const DEFAULT_POLL_EVERY_MS = 100
 

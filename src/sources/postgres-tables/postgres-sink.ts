@@ -10,14 +10,6 @@ import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import {
-  isLost,
-  type Ledger,
-  type LedgerSinkOptions,
-  type LostOutputs,
-  type NotedEpoch,
-  openLedgerWriter,
-} from '../shared/ledger-sink.js'
-import {
   mayPass,
   type PostgresClient,
   type PostgresPool,
@@ -26,7 +18,15 @@ import {
   sqlName,
   statement,
   withClient,
-} from './postgres-client.js'
+} from '../../remote/postgres-client.js'
+import {
+  isLost,
+  type Ledger,
+  type LedgerSinkOptions,
+  type LostOutputs,
+  type NotedEpoch,
+  openLedgerWriter,
+} from '../shared/ledger-sink.js'
 
 const DEFAULT_TABLE = 'holdfast_sinks'
 /** A process that hangs in the middle of a transaction does not hold up its heir for longer. */

@@ -6,7 +6,14 @@ import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.
 import { OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
-import { mayPass, type PostgresPool, postgresPool, quoted, sqlName, statement } from './postgres-client.js'
+import {
+  mayPass,
+  type PostgresPool,
+  postgresPool,
+  quoted,
+  sqlName,
+  statement,
+} from '../../remote/postgres-client.js'
 
 /** A statement takes at most 65,535 values. */
 const MOST_VALUES = 60_000

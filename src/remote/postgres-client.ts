@@ -1,7 +1,7 @@
 // The caller's client, as far as it is used here: a pool of `pg`, or what has the same shape.
 
-import { hasMethods, type Rule } from '../../base/options.js'
-import type { Outage } from '../../remote/outage.js'
+import { hasMethods, type Rule } from '../base/options.js'
+import type { Outage } from './outage.js'
 
 /** What a statement gives. */
 export interface PostgresResult {
