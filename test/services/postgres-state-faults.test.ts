@@ -96,7 +96,7 @@ describe('two owners of a store in PostgreSQL at once', () => {
       // Whoever had it until now writes on meanwhile, several at a time, until it is told.
       let isFenced = false
       const lane = async (number: number) => {
-        for (let i = 0; !isFenced && i < 10_000; i++) {
+        for (let i = 0; !isFenced && i < 300; i++) {
           const key = `${round} ${number} ${i}`
           const counter = bytes(`counter ${number}`)
           try {
@@ -297,6 +297,22 @@ describe('a store in PostgreSQL', () => {
       `postgres: ${kills} kills of the server, ${written} batches, none lost, none twice\n`,
     )
     expect(kills).toBeGreaterThan(0)
+  })
+
+  it('has on the disk what was written when flush resolves, also where sessions do not wait for it', async () => {
+    const hasty = poolAt(service.port)
+    hasty.on('connect', (client) => void client.query('SET synchronous_commit = off'))
+    opened.push(() => hasty.end())
+    const backend = await open({ pool: hasty })
+    for (let i = 0; i < 20; i++) {
+      await backend.put(bytes(`key ${i}`), bytes('x'))
+      const written = await pool.query('SELECT pg_current_wal_insert_lsn() AS at')
+      await backend.flush()
+      const { rows } = await pool.query('SELECT pg_current_wal_flush_lsn() >= $1 AS reached', [
+        written.rows[0]?.at,
+      ])
+      expect(rows[0]).toEqual({ reached: true })
+    }
   })
 
   it('that is not logged and was emptied by a crash is written no more until it is opened anew', async () => {
