@@ -95,7 +95,7 @@ export async function pageOf(
 }
 
 /** The interval behind a page; the next page begins there. */
-export function behind(interval: KeyInterval, { entries }: Page): KeyInterval {
+function behind(interval: KeyInterval, { entries }: Page): KeyInterval {
   const last = entries.at(-1)
   const limit = interval.limit - entries.length
   if (last === undefined) return { ...interval, limit: 0 }
