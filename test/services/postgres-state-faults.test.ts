@@ -89,7 +89,7 @@ describe('two owners of a store in PostgreSQL at once', () => {
     const expected = new Map<string, string>()
     let told = 0
     let refused = 0
-    let before: Promise<void> = Promise.resolve()
+    let before: Promise<unknown> = Promise.resolve()
     const rounds = runs(60, 12)
     for (let round = 0; round < rounds; round++) {
       const own = await open({ name, ...(round % 2 === 0 && { copyFrom }) })
@@ -117,7 +117,7 @@ describe('two owners of a store in PostgreSQL at once', () => {
           if (round === rounds - 1 && i === 20) return
         }
       }
-      const lanes = Promise.all([0, 1, 2].map(lane)).then(() => {})
+      const lanes = Promise.all([0, 1, 2].map(lane))
       await before
       before = lanes
     }
