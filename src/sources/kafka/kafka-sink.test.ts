@@ -209,8 +209,6 @@ describe('a sink of a Kafka topic', () => {
     const writer = await sink.open({ prepared: [epochOf(0, 1)], state: stateWith([{ n: 0 }]) })
     for (const reject of hung) reject(new Error('connection lost'))
     await turn()
-    await writer.write([{ n: 1 }])
-    await writer.commit({ epoch: { lineage: 'l', number: 1 }, token: { first: 0, next: 1 } })
     expect(producers.open).toEqual([false, true])
     await writer.close()
     expect(producers.open).toEqual([false, false])
