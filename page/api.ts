@@ -1,6 +1,6 @@
 // What the server answers.
 
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 
 export interface Overview {
   readonly places: readonly { readonly name: string; readonly kind: 'checkpoints' | 'store' }[]
@@ -229,29 +229,45 @@ function messageIn(text: string): string {
 
 export interface Asked<Answer> {
   readonly answer: Answer | undefined
+  /** What the answer is to, which may be the question before this one. */
+  readonly answered: Query | undefined
   readonly error: string | undefined
   readonly isLoading: boolean
 }
 
+const NO_ANSWER = { answer: undefined, answered: undefined } as const
+
 /** The answer to a question; what was answered before stays until there is a new one. `undefined` as a name asks nothing. */
 export function useAsked<Answer>(name: string | undefined, query: Query, turn = 0): Asked<Answer> {
-  const [asked, setAsked] = useState<Asked<Answer>>({ answer: undefined, error: undefined, isLoading: true })
+  const [asked, setAsked] = useState<Asked<Answer>>({ ...NO_ANSWER, error: undefined, isLoading: true })
   const question = JSON.stringify([name, query])
   useEffect(() => {
     if (name === undefined) {
-      setAsked({ answer: undefined, error: undefined, isLoading: false })
+      setAsked({ ...NO_ANSWER, error: undefined, isLoading: false })
       return undefined
     }
     const stop = new AbortController()
-    setAsked(({ answer }) => ({ answer, error: undefined, isLoading: true }))
+    setAsked((last) => ({ ...last, error: undefined, isLoading: true }))
     ask<Answer>(name, query, stop.signal)
-      .then((answer) => setAsked({ answer, error: undefined, isLoading: false }))
+      .then((answer) => setAsked({ answer, answered: query, error: undefined, isLoading: false }))
       .catch((error: unknown) => {
-        if (!stop.signal.aborted) setAsked({ answer: undefined, error: messageOf(error), isLoading: false })
+        if (!stop.signal.aborted) setAsked({ ...NO_ANSWER, error: messageOf(error), isLoading: false })
       })
     return () => stop.abort()
   }, [question, turn])
   return asked
+}
+
+/**
+ * The newest checkpoint (with `nth`, one before it) of the time when a view was opened, for as long as it is there: beside a job that makes
+ * checkpoints, what is looked at stays.
+ */
+export function usePinned(place: string, listed: readonly Checkpoint[], nth = 0): string | undefined {
+  const pinned = useRef<{ readonly place: string; readonly id: string | undefined } | undefined>(undefined)
+  const kept = pinned.current
+  if (kept?.place === place && listed.some(({ id }) => id === kept.id)) return kept.id
+  pinned.current = { place, id: listed[nth]?.id }
+  return pinned.current.id
 }
 
 export const messageOf = (error: unknown): string =>

@@ -1,6 +1,6 @@
 // What differs between two checkpoints.
 
-import { type Checkpoint, type Diff, type Difference, useAsked } from './api.js'
+import { type Checkpoint, type Diff, type Difference, useAsked, usePinned } from './api.js'
 import { count, inline, shortId } from './format.js'
 import { Bar, CheckpointChoice, Empty, Loading, Panel, Problem } from './parts.js'
 import { type Route, refine } from './router.js'
@@ -13,8 +13,9 @@ export function CompareView(props: {
   readonly query: Route['query']
 }) {
   const { place, listed, query } = props
-  const b = query['b'] ?? listed[0]?.id
-  const a = query['a'] ?? listed[1]?.id
+  const [newest, former] = [usePinned(place, listed), usePinned(place, listed, 1)]
+  const b = query['b'] ?? newest
+  const a = query['a'] ?? former
   const { state = '' } = query
   const canCompare = a !== undefined && b !== undefined
   const { answer, error, isLoading } = useAsked<Diff>(canCompare ? 'diff' : undefined, { place, a, b, state })

@@ -1,7 +1,16 @@
 // The entries of a checkpoint or a store: searched, page by page.
 
 import { useEffect, useState } from 'preact/hooks'
-import { type About, ask, type Checkpoint, type EntriesPage, type Entry, messageOf, useAsked } from './api.js'
+import {
+  type About,
+  ask,
+  type Checkpoint,
+  type EntriesPage,
+  type Entry,
+  messageOf,
+  useAsked,
+  usePinned,
+} from './api.js'
 import { bytes, count, duration, inline, pretty, time } from './format.js'
 import { CheckpointChoice, ChoiceRow, Drawer, Empty, Loading, Panel, Problem } from './parts.js'
 import { type Route, refine } from './router.js'
@@ -35,7 +44,8 @@ export function EntriesView(props: {
   readonly query: Route['query']
 }) {
   const { place, listed, query } = props
-  const id = query['id'] ?? listed[0]?.id
+  const newest = usePinned(place, listed)
+  const id = query['id'] ?? newest
   const { state = '', prefix = '', text = '', from = '', to = '' } = query
   const about = useAsked<About>('about', { place, id })
   const [found, setFound] = useState(NOTHING)

@@ -46,7 +46,9 @@ function Inspector({ overview: { places, isLive } }: { readonly overview: Overvi
     { place: index },
     turn,
   )
-  const listed = asked.answer?.checkpoints ?? []
+  // Not the list of the place before.
+  const answer = asked.answered?.['place'] === index ? asked.answer : undefined
+  const listed = answer?.checkpoints ?? []
   const shownViews = VIEWS.filter((each) => {
     if (each.view === 'live') return isLive
     if (each.view === 'compare') return place?.kind === 'checkpoints'
@@ -66,7 +68,7 @@ function Inspector({ overview: { places, isLive } }: { readonly overview: Overvi
     } else return false
     return true
   })
-  const isListed = place?.kind === 'store' || asked.answer !== undefined || asked.error !== undefined
+  const isListed = place?.kind === 'store' || answer !== undefined || asked.error !== undefined
   return (
     <>
       <header class="top">

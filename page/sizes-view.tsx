@@ -1,7 +1,7 @@
 // What is large, how long it lives, how it is spread, and what changes all the time.
 
 import { useEffect, useState } from 'preact/hooks'
-import { type Checkpoint, type Hot, type Survey, useAsked } from './api.js'
+import { type Checkpoint, type Hot, type Survey, useAsked, usePinned } from './api.js'
 import { bytes, count, inline } from './format.js'
 import { Bar, CheckpointChoice, Empty, Figure, Loading, Panel, Problem } from './parts.js'
 import { Plot } from './plot.js'
@@ -15,8 +15,9 @@ export function SizesView(props: {
   readonly query: Route['query']
 }) {
   const { place, listed, query } = props
-  const id = query['id'] ?? listed[0]?.id
-  const { answer, error } = useAsked<Survey>('survey', { place, id })
+  const newest = usePinned(place, listed)
+  const id = query['id'] ?? newest
+  const { answer, error, isLoading } = useAsked<Survey>('survey', { place, id })
   return (
     <>
       {listed.length === 0 ? null : (
@@ -30,8 +31,12 @@ export function SizesView(props: {
         </form>
       )}
       {error === undefined ? null : <Problem>{error}</Problem>}
-      {answer === undefined && error === undefined ? <Loading what="Reading every entry once" /> : null}
-      {answer === undefined ? null : <Sizes survey={answer} />}
+      {isLoading ? <Loading what="Reading every entry once" /> : null}
+      {answer === undefined ? null : (
+        <div class={isLoading ? 'is-stale' : ''}>
+          <Sizes survey={answer} />
+        </div>
+      )}
       {listed.length < 2 ? null : <Hottest place={place} id={id} />}
     </>
   )
@@ -188,7 +193,9 @@ function Hottest({ place, id }: { readonly place: string; readonly id: string | 
               </tbody>
             </table>
           </div>
-          {answer.isWhole ? null : <p class="note">Some keys were left out: there were too many.</p>}
+          {answer.isWhole ? null : (
+            <p class="note">Some keys were left out: there were too many, or it took too long.</p>
+          )}
         </>
       )}
     </Panel>

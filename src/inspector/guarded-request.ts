@@ -43,14 +43,20 @@ export const SECURITY_HEADERS: { readonly [name: string]: string } = {
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
 
-/** What is asked for behind the secret: `''`, `page.js`, `api/places`. */
+/** What is asked for behind the secret, as it was written: `''`, `page.js`, `api/places`. */
+export interface RequestedPath {
+  readonly pathname: string
+  readonly searchParams: URLSearchParams
+}
+
+/** The path and the query of a request that may be answered. Throws nothing. */
 export function requestedPath(
   request: Pick<IncomingMessage, 'method' | 'headers' | 'url'>,
   port: number,
   token: string,
-): URL | Refusal {
+): RequestedPath | Refusal {
   const { method, headers, url = '/' } = request
-  if (!HOSTS.some((host) => headers.host === `${host}:${port}`)) {
+  if (!HOSTS.some((host) => isHost(headers.host, host, port))) {
     return new Refusal(403, 'the Host header does not name this machine')
   }
   const site = headers['sec-fetch-site']
@@ -63,8 +69,12 @@ export function requestedPath(
   const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
   if (hasBody) return new Refusal(413, 'a request has no body here')
   if (rest.length === 0) return new Refusal(404, 'there is nothing here')
-  const query = url.includes('?') ? url.slice(url.indexOf('?')) : ''
-  return new URL(`inspector:${rest.join('/')}${query}`)
+  const query = url.includes('?') ? url.slice(url.indexOf('?') + 1) : ''
+  return { pathname: rest.join('/'), searchParams: new URLSearchParams(query) }
 }
+
+/** Browsers leave out the port that an address of the web has by itself. */
+const isHost = (given: string | undefined, host: string, port: number): boolean =>
+  given === `${host}:${port}` || (port === 80 && given === host)
 
 const HOSTS = ['127.0.0.1', 'localhost', '[::1]']

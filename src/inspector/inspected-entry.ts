@@ -2,6 +2,7 @@ import type { JsonValue } from '../index.js'
 import { hexOf } from '../state.js'
 import type { StoredEntry } from '../view/entries.js'
 import { EntryDisplay, type ShownEntry } from '../view/shown-entry.js'
+import { reasonOf } from './reason-of.js'
 
 /** An entry on the page. */
 export interface InspectedEntry extends ShownEntry {
@@ -30,23 +31,37 @@ export function inspectedEntry(
   entry: StoredEntry,
   detail: 'listed' | 'whole' = 'listed',
 ): InspectedEntry | undefined {
+  const whole = wholeEntry(display, entry)
+  return whole && cutEntry(whole, detail)
+}
+
+/** An entry with all of its value, as long as that is decoded: what is searched. */
+export function wholeEntry(display: EntryDisplay, entry: StoredEntry): InspectedEntry | undefined {
   const { key, value } = entry
   const facts = { rawKey: hexOf(key), bytes: key.length + value.length }
+  const state = display.stateOfKey(key)
+  const ofState = state === undefined ? {} : { state }
   if (value.length > MAX_DECODED_BYTES) {
     const shown = plain.shown({ ...entry, value: value.subarray(0, FIRST_BYTES) })
-    return shown && { ...shown, ...facts, isCut: true }
+    return shown && { ...shown, ...ofState, ...facts, isCut: true }
   }
   const { shown, problem } = shownOf(display, entry)
   if (shown === undefined) return undefined
-  const limit = detail === 'whole' ? WHOLE_CHARACTERS : LISTED_CHARACTERS
-  return {
-    ...shown,
-    ...cut(shown.value, limit),
-    key: cut(shown.key, WHOLE_CHARACTERS).value,
-    ...facts,
-    ...(problem === undefined ? {} : { problem }),
-  }
+  return { ...ofState, ...shown, ...facts, ...(problem === undefined ? {} : { problem }) }
 }
+
+/** What is shown of it. */
+export function cutEntry(entry: InspectedEntry, detail: 'listed' | 'whole'): InspectedEntry {
+  const limit = detail === 'whole' ? WHOLE_CHARACTERS : LISTED_CHARACTERS
+  return { ...entry, ...cut(entry.value, limit), key: cut(entry.key, WHOLE_CHARACTERS).value }
+}
+
+/** Whether the text, in small letters, is somewhere in what is shown: in strings as they are, in other values as JSON. */
+export const hasText = ({ state, key, mapKey, value }: InspectedEntry, text: string): boolean =>
+  text === '' ||
+  [state, key, mapKey, value].some((each) => each !== undefined && asText(each).toLowerCase().includes(text))
+
+const asText = (value: JsonValue): string => (typeof value === 'string' ? value : JSON.stringify(value))
 
 /** What cannot be decoded is shown as it is stored, and says why: the other entries are still worth looking at. */
 function shownOf(
@@ -56,12 +71,11 @@ function shownOf(
   try {
     return { shown: display.shown(entry) }
   } catch (error) {
-    const problem = String((error as { message?: unknown }).message ?? error)
-    return { shown: plain.shown(entry), problem }
+    return { shown: plain.shown(entry), problem: reasonOf(error) }
   }
 }
 
 function cut(value: JsonValue, limit: number): { readonly value: JsonValue; readonly isCut?: true } {
-  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  const text = asText(value)
   return text.length <= limit ? { value } : { value: `${text.slice(0, limit)}…`, isCut: true }
 }

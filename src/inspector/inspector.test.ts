@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend, StateError } from '../index.js'
 import { type RunningInspector, serveInspector } from '../inspector.js'
 import { LmdbStateBackend } from '../lmdb.js'
-import { defineState, map, StateStore, uint32, utf8, value } from '../state.js'
+import { defineState, json, map, StateStore, uint32, utf8, value } from '../state.js'
+import { ManualClock } from '../testing/manual-clock.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-inspector-'))
 const storage = new MemoryCheckpointStorage()
@@ -161,20 +162,28 @@ describe('the inspector answers nobody', () => {
       'constructor',
       'page.js/',
       'api/constructor',
+      '//a:b',
+      '//[',
     ])
       expect((await got(`${base()}${path}`)).status, path).toBe(404)
   })
 
-  it('with a header that has no end', async () => {
-    const status = await new Promise<string>((resolve) => {
-      const socket = connect(inspector.port, '127.0.0.1', () => {
-        socket.write(`GET /${'a'.repeat(64 * 1024)} HTTP/1.1\r\n`)
+  it('with more than 16 KiB of headers', async () => {
+    const statusOf = (bytes: number) =>
+      new Promise<string>((resolve) => {
+        const socket = connect(inspector.port, '127.0.0.1', () => {
+          const host = `127.0.0.1:${inspector.port}`
+          socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\nX-Long: ${'a'.repeat(bytes)}\r\n\r\n`)
+        })
+        socket.on('data', (piece) => {
+          resolve(piece.toString().slice(9, 12))
+          socket.destroy()
+        })
+        socket.on('error', () => resolve('an error'))
+        socket.on('close', () => resolve('closed'))
       })
-      socket.on('data', (piece) => resolve(piece.toString().slice(9, 12)))
-      socket.on('error', () => resolve('431'))
-      socket.on('close', () => resolve('431'))
-    })
-    expect(status).toBe('431')
+    expect(await statusOf(15 * 1024)).toBe('404')
+    expect(await statusOf(17 * 1024)).toBe('431')
   })
 })
 
@@ -273,6 +282,86 @@ describe('the inspector', () => {
       },
       coordinators: { usage: { created: 2, running: false, events: [] } },
       backends: { usage: { entries: expect.any(Number) } },
+    })
+  })
+})
+
+/** The same with some other methods. */
+const changed = <Target extends object>(target: Target, methods: Partial<Target>): Target =>
+  new Proxy(target, {
+    get: (_, name) => {
+      const found: unknown = Reflect.get(methods, name) ?? Reflect.get(target, name)
+      return typeof found === 'function' && !(name in methods) ? found.bind(target) : found
+    },
+  })
+
+describe('a place that is inspected', () => {
+  const answered = async (of: RunningInspector, path: string): Promise<Answer> => {
+    const response = await fetch(`${of.url}api/${path}`)
+    return { status: response.status, ...((await response.json()) as { readonly [name: string]: unknown }) }
+  }
+
+  it('answers 503 where a storage does not answer, also who waits for a turn, and the next one when it does again', async () => {
+    const clock = new ManualClock()
+    let isHanging = true
+    const hanging = changed(storage, {
+      list: async () => (isHanging ? await new Promise(() => {}) : await storage.list()),
+    })
+    await using own = await serveInspector({ checkpoints: { hanging } }, { clock })
+    const asked = ['checkpoints', 'entries', 'checkpoints'].map((each) => answered(own, `${each}?place=0`))
+    await expect.poll(() => clock.pendingTimers).toBe(3)
+    clock.advance(30_000)
+    expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([503, 503, 503])
+    isHanging = false
+    expect(await answered(own, 'checkpoints?place=0')).toMatchObject({ status: 200 })
+  })
+
+  it('is searched for texts as they are shown, beyond the beginning of a long value', async () => {
+    const texts = new MemoryCheckpointStorage()
+    const bytes = new MemoryStateBackend()
+    const made = new CheckpointCoordinator(bytes, { storage: texts })
+    bytes.putSync(Buffer.from('short'), Buffer.from('{"user":"ada"}'))
+    bytes.putSync(Buffer.from('long'), Buffer.from(`${'x'.repeat(5_000)}{"user":"Ada"}`))
+    bytes.putSync(Buffer.from('other'), Buffer.from('{"user":"bob"}'))
+    await made.createCheckpoint()
+    await made.shutdown()
+    await using own = await serveInspector({ checkpoints: { texts } })
+    expect(await answered(own, `entries?place=0&text=${encodeURIComponent('"user":"ada"')}`)).toMatchObject({
+      entries: [{ key: 'long', isCut: true }, { key: 'short' }],
+    })
+  })
+
+  it('shows of a state also what is too long to be decoded, and what cannot be', async () => {
+    const ofState = new MemoryCheckpointStorage()
+    const states = new MemoryStateBackend()
+    const store = await StateStore.open(
+      states,
+      defineState({ key: utf8, states: { text: value(json()), count: value(uint32) } }),
+    )
+    const made = new CheckpointCoordinator(states, { storage: ofState })
+    store.count.put('damaged', 1)
+    await made.createCheckpoint()
+    const entries = [...states.scanSync()]
+    for (const [key, stored] of entries)
+      if (stored.length === 4) states.putSync(key, Buffer.from('no number'))
+    store.text.put('long', 'x'.repeat(1_100_000))
+    await made.createCheckpoint()
+    await made.shutdown()
+    await using own = await serveInspector({ checkpoints: { ofState } })
+    expect(await answered(own, 'entries?place=0&state=text')).toMatchObject({
+      entries: [{ state: 'text', isCut: true }],
+    })
+    expect(await answered(own, 'entries?place=0&state=count')).toMatchObject({
+      entries: [{ state: 'count', problem: expect.any(String) }],
+    })
+    expect(await answered(own, 'diff?place=0&a=1&b=2')).toMatchObject({
+      counts: expect.arrayContaining([
+        { state: 'text', added: 1, removed: 0, changed: 0 },
+        { state: 'count', added: 0, removed: 0, changed: 1 },
+      ]),
+    })
+    expect(await answered(own, 'survey?place=0')).toMatchObject({
+      largest: expect.arrayContaining([expect.objectContaining({ state: 'text' })]),
     })
   })
 })

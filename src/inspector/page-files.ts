@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { StateError } from '../index.js'
+import { reasonOf } from './reason-of.js'
 
 /** What the page consists of (scripts/bundle-page.mjs), by the names that it is asked for. */
 const FILES: { readonly [name: string]: { readonly file: string; readonly type: string } | undefined } = {
@@ -25,5 +26,3 @@ export async function pageFile(name: string): Promise<{ type: string; body: Buff
     )
   }
 }
-
-const reasonOf = (error: unknown): string => String((error as { message?: unknown }).message ?? error)

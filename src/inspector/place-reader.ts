@@ -1,6 +1,13 @@
 // What the page asks of a directory of checkpoints, or of a store: each answer has a bound, in entries, bytes and time, and says where it ended.
 
-import type { CheckpointDifference, CheckpointMetadata, JsonValue, KeyRange } from '../index.js'
+import {
+  type CheckpointDifference,
+  type CheckpointMetadata,
+  type Clock,
+  isStateError,
+  type JsonValue,
+  type KeyRange,
+} from '../index.js'
 import { bytesOfHex, describe, hexOf, type RecordedSchema } from '../state.js'
 import { entriesIn, type OpenEntries, openEntries, type StoredEntry, soughtEntries } from '../view/entries.js'
 import { bytesFrom, checkState } from '../view/key-arguments.js'
@@ -8,7 +15,8 @@ import { type CheckpointPlace, chosenCheckpoint, type Place } from '../view/plac
 import { EntryDisplay } from '../view/shown-entry.js'
 import { Survey } from '../view/survey.js'
 import { UsageError } from '../view/usage-error.js'
-import { type InspectedEntry, inspectedEntry } from './inspected-entry.js'
+import { cutEntry, hasText, type InspectedEntry, inspectedEntry, wholeEntry } from './inspected-entry.js'
+import { orAborted } from './or-aborted.js'
 import { Turns } from './turns.js'
 
 /** Entries on one page. */
@@ -22,7 +30,7 @@ const SHOWN_DIFFERENCES = 500
 const LARGEST = 20
 /** Pairs of checkpoints that are compared to find what changes most. */
 const HOT_PAIRS = 5
-/** Keys that are counted at the same time: what comes after these begins in the place of what was seen least. */
+/** Keys that are counted; those that come after these are left out, and the answer says so. */
 const HOT_KEYS = 20_000
 /** Surveys that are kept: a checkpoint does not change. */
 const MAX_KEPT = 16
@@ -32,25 +40,59 @@ const READERS = 2
 export class PlaceReader {
   readonly place: Place
   readonly #surveys = new Map<string, JsonValue>()
-  readonly #waiting: (() => void)[] = []
+  readonly #clock: Clock
+  readonly #waiting = new Set<() => void>()
   #reading = 0
 
-  constructor(place: Place) {
+  constructor(place: Place, clock: Clock) {
     this.place = place
+    this.#clock = clock
   }
 
-  /** The answer to a question; `undefined` where there is none of that name. */
+  /**
+   * The answer to a question; `undefined` where there is none of that name. Rejects as soon as the signal fires: a storage that does not
+   * answer keeps neither who asks nor who comes after.
+   */
   async answer(name: string, query: URLSearchParams, signal: AbortSignal): Promise<JsonValue | undefined> {
     const answer = Object.hasOwn(ANSWERS, name) ? ANSWERS[name] : undefined
     if (answer === undefined) return undefined
-    while (this.#reading >= READERS) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    while (this.#reading >= READERS) await this.#untilSomebodyEnds(signal)
     this.#reading++
     try {
       signal.throwIfAborted()
-      return await answer(this, query, signal)
+      return await orAborted(answer(this, query, signal), signal)
     } finally {
       this.#reading--
-      this.#waiting.shift()?.()
+      // All of them: who is woken may have been given up.
+      for (const wake of this.#waiting) wake()
+    }
+  }
+
+  async #untilSomebodyEnds(signal: AbortSignal): Promise<void> {
+    let wake = () => {}
+    const woken = new Promise<void>((resolve) => {
+      wake = resolve
+    })
+    this.#waiting.add(wake)
+    try {
+      await orAborted(woken, signal)
+    } finally {
+      this.#waiting.delete(wake)
+    }
+  }
+
+  /** Whether the walk came to its end before `SURVEY_MS` were over. */
+  async isWholeInTime(signal: AbortSignal, walk: (signal: AbortSignal) => Promise<void>): Promise<boolean> {
+    const limit = new AbortController()
+    const cancelLimit = this.#clock.setTimer(() => limit.abort(), SURVEY_MS)
+    try {
+      await walk(AbortSignal.any([signal, limit.signal]))
+      return !limit.signal.aborted
+    } catch (error) {
+      if (limit.signal.aborted && !signal.aborted && isStateError(error, 'ABORTED')) return false
+      throw error
+    } finally {
+      cancelLimit()
     }
   }
 
@@ -84,10 +126,6 @@ export class PlaceReader {
       if (this.#surveys.size > MAX_KEPT && oldest !== undefined) this.#surveys.delete(oldest)
     }
     return survey
-  }
-
-  async close(): Promise<void> {
-    for (const resolve of this.#waiting.splice(0)) resolve()
   }
 }
 
@@ -189,16 +227,13 @@ async function entriesPage(
       await turns.next()
       examined++
       last = entry.key.slice()
-      const shown = inspectedEntry(display, entry)
-      if (shown === undefined || (state !== '' && shown.state !== state) || !hasText(shown, text)) continue
-      found.push({ ...shown })
+      const whole = wholeEntry(display, entry)
+      if (whole === undefined || (state !== '' && whole.state !== state) || !hasText(whole, text)) continue
+      found.push({ ...cutEntry(whole, 'listed') })
     }
     return { entries: found, examined, next, tellsExpiry: entries.seek === undefined }
   })
 }
-
-const hasText = ({ state, key, mapKey, value }: InspectedEntry, text: string): boolean =>
-  text === '' || JSON.stringify([state, key, mapKey, value]).toLowerCase().includes(text)
 
 /** All of one entry. */
 async function oneEntry(
@@ -233,23 +268,24 @@ async function diff(reader: PlaceReader, query: URLSearchParams, signal: AbortSi
   const entries = await openEntries(place, after.id)
   try {
     const display = new EntryDisplay(entries.schema, 'auto')
-    const turns = new Turns(SURVEY_MS)
+    const turns = new Turns()
     const counts = new Map<string, Counts>()
     const shown: JsonValue[] = []
-    let isWhole = true
-    for await (const difference of place.archive.diff(before.id, after.id, { ...rangeOf(query), signal })) {
-      if (turns.isOver) {
-        isWhole = false
-        break
+    const range = rangeOf(query)
+    // By a signal: where little differs, much is read between two differences.
+    const isWhole = await reader.isWholeInTime(signal, async (limited) => {
+      const differing = place.archive.diff(before.id, after.id, { ...range, signal: limited })
+      for await (const difference of differing) {
+        if (limited.aborted) break
+        await turns.next()
+        const each = shownDifference(display, difference)
+        if (each === undefined || (state !== '' && each.state !== state)) continue
+        const counted = counts.get(each.state) ?? { added: 0, removed: 0, changed: 0 }
+        counted[difference.kind]++
+        counts.set(each.state, counted)
+        if (shown.length < SHOWN_DIFFERENCES) shown.push({ ...each })
       }
-      await turns.next()
-      const each = shownDifference(display, difference)
-      if (each === undefined || (state !== '' && each.state !== state)) continue
-      const counted = counts.get(each.state) ?? { added: 0, removed: 0, changed: 0 }
-      counted[difference.kind]++
-      counts.set(each.state, counted)
-      if (shown.length < SHOWN_DIFFERENCES) shown.push({ ...each })
-    }
+    })
     return {
       a: shownCheckpoint(before),
       b: shownCheckpoint(after),
@@ -351,26 +387,26 @@ async function hot(reader: PlaceReader, query: URLSearchParams, signal: AbortSig
           listed.findIndex(({ id }) => id === chosen),
         )
   const compared = listed.slice(from, from + HOT_PAIRS + 1)
-  const turns = new Turns(SURVEY_MS)
+  const turns = new Turns()
   const changes = new Map<string, number>()
-  let isWhole = true
+  let isAllCounted = true
   let pairs = 0
-  for (const [i, after] of compared.entries()) {
-    const before = compared[i + 1]
-    if (before === undefined || turns.isOver) break
-    for await (const { key } of place.archive.diff(before.id, after.id, { signal })) {
-      if (turns.isOver) {
-        isWhole = false
-        break
+  const isInTime = await reader.isWholeInTime(signal, async (limited) => {
+    for (const [i, after] of compared.entries()) {
+      const before = compared[i + 1]
+      if (before === undefined || limited.aborted) break
+      pairs++
+      for await (const { key } of place.archive.diff(before.id, after.id, { signal: limited })) {
+        if (limited.aborted) break
+        await turns.next()
+        const name = hexOf(key)
+        const known = changes.get(name)
+        if (known !== undefined || changes.size < HOT_KEYS) changes.set(name, (known ?? 0) + 1)
+        else isAllCounted = false
       }
-      await turns.next()
-      const name = hexOf(key)
-      const known = changes.get(name)
-      if (known !== undefined || changes.size < HOT_KEYS) changes.set(name, (known ?? 0) + 1)
-      else isWhole = false
     }
-    pairs++
-  }
+  })
+  const isWhole = isInTime && isAllCounted
   const hottest = [...changes].sort(([, left], [, right]) => right - left).slice(0, LARGEST)
   const [newest] = compared
   if (newest === undefined) return { keys: [], pairs: 0, isWhole: true }
@@ -385,7 +421,7 @@ async function hot(reader: PlaceReader, query: URLSearchParams, signal: AbortSig
       const shown = inspectedEntry(value === undefined ? new EntryDisplay(undefined, 'auto') : display, entry)
       if (shown === undefined) continue
       keys.push({
-        state: shown.state ?? '',
+        state: shown.state ?? display.stateOfKey(key) ?? '',
         key: shown.key,
         mapKey: shown.mapKey ?? shown.place ?? null,
         rawKey: name,

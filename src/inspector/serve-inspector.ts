@@ -7,10 +7,11 @@ import { type CheckpointStorage, type Clock, type JsonValue, StateError, systemC
 import type { MeasuredJob, MetricSources } from '../metrics/sources.js'
 import { openPlace, type Place, storedPlace } from '../view/place.js'
 import { UsageError } from '../view/usage-error.js'
-import { Refusal, requestedPath, SECURITY_HEADERS } from './guarded-request.js'
+import { Refusal, type RequestedPath, requestedPath, SECURITY_HEADERS } from './guarded-request.js'
 import { LiveFigures } from './live-figures.js'
 import { pageFile } from './page-files.js'
 import { PlaceReader } from './place-reader.js'
+import { reasonOf } from './reason-of.js'
 
 /** What the inspector shows: jobs, coordinators and backends of this process, by names of your choice, and what lies elsewhere. */
 export interface InspectedSources extends MetricSources {
@@ -40,6 +41,8 @@ export interface RunningInspector extends AsyncDisposable {
 const REQUEST_LIMIT_MS = 30_000
 /** Who connects has so long to say what is wanted. */
 const HEADERS_LIMIT_MS = 5_000
+/** Node looks for those whose time is over only so often; it would be every 30 seconds. */
+const LIMIT_CHECK_MS = 1_000
 const MAX_HEADER_BYTES = 16 * 1024
 const MAX_CONNECTIONS = 64
 
@@ -97,9 +100,10 @@ class Inspector implements RunningInspector {
 
   constructor(sources: InspectedSources, places: readonly Place[], clock: Clock) {
     this.#clock = clock
-    this.#readers = places.map((place) => new PlaceReader(place))
+    this.#readers = places.map((place) => new PlaceReader(place, clock))
     this.#live = new LiveFigures(sources, clock)
-    this.#server = createServer({ maxHeaderSize: MAX_HEADER_BYTES }, (request, response) => {
+    const limits = { maxHeaderSize: MAX_HEADER_BYTES, connectionsCheckingInterval: LIMIT_CHECK_MS }
+    this.#server = createServer(limits, (request, response) => {
       void this.#answer(request, response)
     })
     this.#server.headersTimeout = HEADERS_LIMIT_MS
@@ -144,22 +148,17 @@ class Inspector implements RunningInspector {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#server.closeAllConnections()
     await closed
-    await Promise.all(this.#readers.map((reader) => reader.close()))
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const asked = requestedPath(request, this.port, this.#token)
-    if (asked instanceof Refusal) {
-      send(request, response, { status: asked.status, type: 'text/plain; charset=utf-8', body: asked.reason })
-      return
-    }
     const reading = new AbortController()
     const stop = () => reading.abort()
     response.on('close', stop)
     this.#ending.signal.addEventListener('abort', stop)
     const cancelLimit = this.#clock.setTimer(stop, REQUEST_LIMIT_MS)
     try {
-      const answer = await this.#answerTo(asked, reading.signal)
+      const asked = requestedPath(request, this.port, this.#token)
+      const answer = asked instanceof Refusal ? refused(asked) : await this.#answerTo(asked, reading.signal)
       send(request, response, answer)
     } catch (error) {
       send(request, response, failure(error, reading.signal.aborted))
@@ -169,7 +168,7 @@ class Inspector implements RunningInspector {
     }
   }
 
-  async #answerTo({ pathname, searchParams }: URL, signal: AbortSignal): Promise<Answer> {
+  async #answerTo({ pathname, searchParams }: RequestedPath, signal: AbortSignal): Promise<Answer> {
     if (!pathname.startsWith('api/')) {
       const file = await pageFile(pathname)
       return file === undefined ? NOTHING : { status: 200, ...file }
@@ -198,6 +197,12 @@ interface Answer {
 
 const NOTHING: Answer = { status: 404, type: 'text/plain; charset=utf-8', body: 'there is nothing here' }
 
+const refused = ({ status, reason }: Refusal): Answer => ({
+  status,
+  type: 'text/plain; charset=utf-8',
+  body: reason,
+})
+
 const json = (value: JsonValue, status = 200): Answer => ({
   status,
   type: 'application/json; charset=utf-8',
@@ -215,8 +220,6 @@ function send(request: IncomingMessage, response: ServerResponse, { status, type
   })
   response.end(request.method === 'HEAD' ? undefined : body)
 }
-
-const reasonOf = (error: unknown): string => String((error as { message?: unknown }).message ?? error)
 
 /** What went wrong, as the page shows it. */
 function failure(error: unknown, wasStopped: boolean): Answer {

@@ -9,7 +9,8 @@ export class Turns {
   #turnEndsAtMs: number
   #nowMs: number
 
-  constructor(limitMs: number) {
+  /** Without a limit, somebody else ends it. */
+  constructor(limitMs: number = Infinity) {
     this.#nowMs = performance.now()
     this.#endsAtMs = this.#nowMs + limitMs
     this.#turnEndsAtMs = this.#nowMs + TURN_MS

@@ -37,30 +37,40 @@ export async function openEntries(place: Place, id: string | undefined): Promise
 async function openCheckpoint(place: CheckpointPlace, id: string | undefined): Promise<OpenEntries> {
   const checkpoint = await chosenCheckpoint(place, id)
   const reader = await place.archive.open(checkpoint.id)
-  return {
-    label: `checkpoint ${checkpoint.id}`,
-    schema: schemaFrom(await reader.get(SCHEMA_KEY)),
-    clockMs: reader.manifest.clockMs,
-    entryCount: checkpoint.entryCount,
-    get: (key) => reader.get(key),
-    blocks: (range, signal) => reader.blocks({ ...range, signal }),
-    close: () => reader.close(),
+  try {
+    return {
+      label: `checkpoint ${checkpoint.id}`,
+      schema: schemaFrom(await reader.get(SCHEMA_KEY)),
+      clockMs: reader.manifest.clockMs,
+      entryCount: checkpoint.entryCount,
+      get: (key) => reader.get(key),
+      blocks: (range, signal) => reader.blocks({ ...range, signal }),
+      close: () => reader.close(),
+    }
+  } catch (error) {
+    await reader.close()
+    throw error
   }
 }
 
 async function openStore({ path }: StorePlace): Promise<OpenEntries> {
   const { LmdbStateBackend } = await import('../lmdb.js')
   const backend = await LmdbStateBackend.open({ path, readOnly: true })
-  const snapshot = backend.snapshotSync()
-  return {
-    label: 'store',
-    schema: schemaFrom(snapshot.getSync(SCHEMA_KEY)),
-    clockMs: snapshot.takenAtMs,
-    entryCount: backend.stats().entries,
-    get: (key) => snapshot.get(key),
-    blocks: (_range, signal) => snapshot.blocks({ signal }),
-    seek: (range, signal) => snapshot.scan({ ...range, signal }),
-    close: () => backend.close(),
+  try {
+    const snapshot = backend.snapshotSync()
+    return {
+      label: 'store',
+      schema: schemaFrom(snapshot.getSync(SCHEMA_KEY)),
+      clockMs: snapshot.takenAtMs,
+      entryCount: backend.stats().entries,
+      get: (key) => snapshot.get(key),
+      blocks: (_range, signal) => snapshot.blocks({ signal }),
+      seek: (range, signal) => snapshot.scan({ ...range, signal }),
+      close: () => backend.close(),
+    }
+  } catch (error) {
+    await backend.close()
+    throw error
   }
 }
 

@@ -5,6 +5,7 @@ import type { JsonValue } from '../index.js'
 import { type DecodedEntry, EntryDecoder, hexOf, type RecordedSchema, toJson } from '../state.js'
 import { windowCodecOf } from '../window.js'
 import type { StoredEntry } from './entries.js'
+import { StateNames } from './state-names.js'
 import { UsageError } from './usage-error.js'
 
 /** `auto`: typed where that is possible, then text, then hexadecimal digits. */
@@ -25,11 +26,13 @@ export interface ShownEntry {
 export class EntryDisplay {
   readonly #decoder: EntryDecoder | undefined
   readonly #form: Form
+  readonly #names: StateNames
 
   constructor(schema: RecordedSchema | undefined, form: Form) {
     this.#decoder =
       form === 'auto' && schema !== undefined ? new EntryDecoder(schema, windowCodecOf) : undefined
     this.#form = form
+    this.#names = new StateNames(this.#decoder?.schema)
   }
 
   /** Whether entries are shown as values of states. */
@@ -55,6 +58,11 @@ export class EntryDisplay {
   /** The state that an entry is of; `undefined` for entries of the typed store itself, and where entries are not typed. */
   stateOf({ key, value }: StoredEntry): string | undefined {
     return this.#decoder?.decode(key, value)?.state
+  }
+
+  /** The state that a key is of, also of an entry that cannot be decoded; `undefined` as for `stateOf`, but not for the head of a list. */
+  stateOfKey(key: Uint8Array): string | undefined {
+    return this.#names.nameOf(key)
   }
 }
 

@@ -3,6 +3,7 @@
 import { hexOf, type RecordedSchema } from '../state.js'
 import type { StoredEntry } from './entries.js'
 import { textOf } from './shown-entry.js'
+import { StateNames } from './state-names.js'
 
 /** How much there is of something. */
 export interface Tally {
@@ -45,17 +46,14 @@ export class Survey {
   readonly #separator: string
   readonly #top: number
   readonly #keyGroups: number
-  readonly #names = new Map<number, string>()
+  readonly #states: StateNames
 
   constructor(schema: RecordedSchema | undefined, clockMs: number, separator: string, top: number) {
     this.#clockMs = clockMs
     this.#separator = separator
     this.#top = top
     this.#keyGroups = schema?.keyGroups ?? 0
-    for (const { id, name, former = [] } of schema?.states ?? []) {
-      this.#names.set(id, name)
-      for (const generation of former) this.#names.set(generation.id, name)
-    }
+    this.#states = new StateNames(schema)
   }
 
   add({ key, value, expiresAtMs }: StoredEntry): void {
@@ -67,7 +65,7 @@ export class Survey {
       const name = LIFE_ENDS.find(([, belowMs]) => life < belowMs)?.[0] ?? 'longer'
       this.lives.set(name, (this.lives.get(name) ?? 0) + 1)
     }
-    const group = this.#groupOf(key)
+    const group = this.#states.groupOf(key)
     if (group !== undefined) count(tallyOf(this.groups, group), bytes)
     this.#keepLargest(key, value, bytes)
   }
@@ -96,19 +94,14 @@ export class Survey {
     }
   }
 
-  #groupOf(key: Uint8Array): number | undefined {
-    if (key.length < 4) return undefined
-    const group = (key[0] as number) * 256 + (key[1] as number)
-    return group < this.#keyGroups ? group : undefined
-  }
-
   #partOf(key: Uint8Array): string {
     if (this.#keyGroups > 0) {
-      if (this.#groupOf(key) === undefined)
+      if (this.#states.groupOf(key) === undefined)
         return key[0] === 0xff && key[1] === 0xfe ? '(indices)' : '(the store itself)'
       const state = (key[2] as number) * 256 + (key[3] as number)
       return (
-        this.#names.get(state) ?? (state === 0xff01 ? '(expiry by event time)' : `(state ${state}, dropped)`)
+        this.#states.nameOf(key) ??
+        (state === 0xff01 ? '(expiry by event time)' : `(state ${state}, dropped)`)
       )
     }
     const text = textOf(key)
