@@ -4,10 +4,11 @@ import { seededRandom } from '../base/random.js'
 import { nextTurn } from '../base/slices.js'
 import { Outage } from '../remote/outage.js'
 import { ManualClock } from '../testing/manual-clock.js'
+import { REMEMBERED_ANSWERS } from './layout.js'
 import { NearCache } from './near-cache.js'
 import { PartWriter } from './part-writer.js'
 
-/** As the script does it: a number is applied once, in its turn, and answered again. */
+/** As the script does it: a number is applied once, in its turn, and answered again while it is remembered. */
 class Server {
   last = 0
   readonly applied: string[] = []
@@ -20,13 +21,14 @@ class Server {
     this.last = number
     if (!skips) this.applied.push(text)
     this.answers.set(number, skips ? 'SKIPPED' : `OK ${text}`)
+    this.answers.delete(number - REMEMBERED_ANSWERS)
     return this.answers.get(number) ?? ''
   }
 }
 
 type Fate = 'answered' | 'lost before' | 'lost after' | 'refused'
 
-function writerOf(server: Server, fate: () => Fate) {
+function writerOf(server: Server, fate: (number: number) => Fate) {
   const clock = new ManualClock(0)
   const pauses: number[] = []
   const pause = async (_signal: AbortSignal, ms: number) => {
@@ -41,7 +43,7 @@ function writerOf(server: Server, fate: () => Fate) {
     writer.write({
       bytes: 1,
       send: async (number, skips) => {
-        const what = fate()
+        const what = fate(number)
         await nextTurn()
         if (what === 'lost before') throw new Error('connection lost')
         if (what === 'refused' && !skips) throw new Error('OOM command not allowed')
@@ -91,6 +93,15 @@ describe('batches of a part', () => {
     })
     await expect(write('d')).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
     expect(server.applied).toEqual(['a', 'b'])
+  })
+
+  it('are answered again however long one has no answer while others have', async () => {
+    const server = new Server()
+    let losses = 5
+    const { write } = writerOf(server, (number) => (number === 1 && losses-- > 0 ? 'lost after' : 'answered'))
+    const texts = Array.from({ length: 5 * REMEMBERED_ANSWERS }, (_, i) => `${i}`)
+    expect(await Promise.all(texts.map(write))).toEqual(texts.map((text) => `OK ${text}`))
+    expect(server.applied).toEqual(texts)
   })
 
   it('are all FENCED once another owner has come', async () => {

@@ -1,7 +1,7 @@
 // Batches of one part, in their order, each exactly once.
 //
 // (1) Batches have numbers without gaps, which they keep however often they are sent; the server answers one that it has applied again.
-// (2) At most so many are under way as the server remembers answers of.
+// (2) From the oldest batch that has no answer to the latest there are at most so many as the server remembers answers of.
 // (3) After an outage what has no answer is sent again, in order, once everything that was under way has come to an end.
 // (4) A batch that the server refuses leaves its number to one that does nothing: who comes late, of an attempt that was given up, is not applied.
 // (5) After a failure that does not pass nothing is written any more: nobody knows what was applied.
@@ -13,7 +13,6 @@ import { REMEMBERED_ANSWERS } from './layout.js'
 
 /** Bytes under way at once, unless one batch is larger. */
 const BYTES_UNDER_WAY = 8 * 1_048_576
-const UNDER_WAY = REMEMBERED_ANSWERS
 
 /** What a batch asks for. */
 export interface PartBatch {
@@ -109,7 +108,9 @@ export class PartWriter {
   }
 
   #pump(): void {
-    while (!this.#isRecovering && this.#underWay.length < UNDER_WAY) {
+    for (;;) {
+      const oldest = this.#underWay[0]?.number ?? this.#next
+      if (this.#isRecovering || this.#next - oldest >= REMEMBERED_ANSWERS) return
       const [next] = this.#waiting
       const isFull = this.#underWay.length > 0 && this.#bytesUnderWay + (next?.bytes ?? 0) > BYTES_UNDER_WAY
       if (next === undefined || isFull) return

@@ -112,7 +112,7 @@ export class RedisEngine implements RemoteEngine {
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    const stored = await this.#stored(keys)
+    const stored = await this.#stored(keys, this.#cache)
     const nowMs = this.clock.now()
     return stored.map((bytes) =>
       bytes === undefined || deadlineOf(bytes) <= nowMs ? undefined : valueOf(bytes),
@@ -397,8 +397,11 @@ export class RedisEngine implements RemoteEngine {
       throw new Error(`the write is on ${reached} replicas, not on ${replicas}, in time`)
   }
 
-  /** As they are stored, also what has expired. */
-  async #stored(keys: readonly Uint8Array[], cache = this.#cache): Promise<(Uint8Array | undefined)[]> {
+  /** As they are stored, also what has expired; without a cache all are asked for. */
+  async #stored(
+    keys: readonly Uint8Array[],
+    cache: NearCache | undefined,
+  ): Promise<(Uint8Array | undefined)[]> {
     const { keyGroups } = this.#settings
     const found: (Uint8Array | undefined)[] = Array.from({ length: keys.length })
     const byPart = new Map<number, number[]>()

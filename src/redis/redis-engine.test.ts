@@ -1,0 +1,116 @@
+import { describe, expect, it } from 'vitest'
+import type { Command, IoredisBytesClient } from './connection.js'
+import { storedValue } from './layout.js'
+import { RedisStateBackend } from './redis-state-backend.js'
+import { APPLY, CLAIM } from './scripts.js'
+import type { RedisStateBackendOptions } from './settings.js'
+
+const bytes = (text: string) => Buffer.from(text)
+const stored = (text: string) => storedValue(bytes(text), Infinity)
+const textOf = (value: Uint8Array | undefined) => value && Buffer.from(value).toString()
+
+/** One part of a store without times to live, as the scripts keep it; texts stand for bytes. */
+class FakeServer implements IoredisBytesClient {
+  readonly data = new Map<string, Buffer>()
+  readonly answers = new Map<number, string>()
+  /** Names of commands, in the order in which they came. */
+  readonly commands: string[] = []
+  last = 0
+  policy = 'noeviction'
+  /** What comes before a command is done; where it throws, it is not. */
+  before: (name: string) => Promise<void> | void = () => {}
+  /** How many replicas have what was written, each time that somebody asks. */
+  replicas: () => number = () => 1
+
+  async callBuffer(command: string, ...args: (string | Buffer)[]): Promise<unknown> {
+    const name = command === 'EVALSHA' ? (NAMES.get(String(args[0])) ?? '') : command
+    this.commands.push(name)
+    await this.before(name)
+    return this.#answer(name, args)
+  }
+
+  pipeline() {
+    const commands: Command[] = []
+    return {
+      callBuffer: (...command: (string | Buffer)[]) => commands.push(command),
+      exec: () =>
+        Promise.all(
+          commands.map(async ([name, ...args]): Promise<[Error | null, unknown]> => {
+            try {
+              return [null, await this.callBuffer(String(name), ...args)]
+            } catch (error) {
+              return [error as Error, undefined]
+            }
+          }),
+        ),
+    }
+  }
+
+  #answer(name: string, args: Command): unknown {
+    if (name === 'CLAIM') return 'OK 1 0 0 '
+    if (name === 'APPLY') return this.#applied(args.slice(2 + APPLY.keys))
+    if (name === 'HMGET') return args.slice(1).map((key) => this.data.get(String(key)) ?? null)
+    if (name === 'HSCAN') return ['0', [...this.data].flatMap(([key, value]) => [bytes(key), value])]
+    if (name === 'INFO') return `maxmemory_policy:${this.policy}\r\n`
+    return name === 'WAIT' ? this.replicas() : 0
+  }
+
+  #applied(args: Command): string {
+    const number = Number(args[1])
+    if (number > this.last + 1) return `AHEAD ${this.last}`
+    if (number <= this.last) return this.answers.get(number) ?? 'LATE'
+    this.last = number
+    let answer = 'SKIPPED'
+    if (args[3] !== 'skip') {
+      this.#run(args.slice(7))
+      answer = `OK 0 ${this.data.size} 0 `
+    }
+    this.answers.set(number, answer)
+    this.answers.delete(number - 64)
+    return answer
+  }
+
+  #run(runs: Command): void {
+    for (let at = 0; at < runs.length; ) {
+      if (runs[at] === 'c') {
+        this.data.clear()
+        at++
+        continue
+      }
+      const isPut = runs[at] === 'p'
+      const end = at + 2 + Number(runs[at + 1]) * (isPut ? 2 : 1)
+      for (let i = at + 2; i < end; i += isPut ? 2 : 1)
+        if (isPut) this.data.set(String(runs[i]), runs[i + 1] as Buffer)
+        else this.data.delete(String(runs[i]))
+      at = end
+    }
+  }
+}
+
+const NAMES = new Map([
+  [APPLY.sha, 'APPLY'],
+  [CLAIM.sha, 'CLAIM'],
+])
+
+const opened = (server: FakeServer, options: Partial<RedisStateBackendOptions> = {}) =>
+  RedisStateBackend.open({ client: server, name: 'usage', ...options })
+
+describe('state in Redis', () => {
+  it('is read whole where some keys are in the near cache and a write is under way', async () => {
+    const server = new FakeServer()
+    const backend = await opened(server, { nearCacheBytes: 10_000 })
+    await backend.put(bytes('a'), bytes('1'))
+    server.data.set('b', stored('2'))
+    let goOn = () => {}
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    server.before = (name) => (name === 'APPLY' ? held : undefined)
+    const putting = backend.put(bytes('c'), bytes('3'))
+    const values = await backend.getMany([bytes('a'), bytes('b')])
+    expect(values.map(textOf)).toEqual(['1', '2'])
+    goOn()
+    await putting
+    await backend.close()
+  })
+})
