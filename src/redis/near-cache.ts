@@ -64,7 +64,8 @@ export class NearCache {
     this.#remove(name)
     const bytes = key.length + (stored?.length ?? 0) + ENTRY_BYTES
     if (bytes > this.#maxBytes) return
-    this.#values.set(name, { stored, bytes })
+    // A copy: what a client gives may be a stretch of a large buffer, which it would keep.
+    this.#values.set(name, { stored: stored && new Uint8Array(stored), bytes })
     this.#bytes += bytes
     for (const oldest of this.#values.keys()) {
       if (this.#bytes <= this.#maxBytes) return

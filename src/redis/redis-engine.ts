@@ -54,7 +54,9 @@ export class RedisEngine implements RemoteEngine {
   readonly ttlMs: number
   readonly #settings: RedisSettings
   readonly #connection: Connection
+  /** That of reads. Writers of parts have each their own: that others are answered does not prolong the time in which one must be. */
   readonly #outage: Outage
+  readonly #outages: Outage[] = []
   readonly #place: string
   readonly #parts: Part[] = []
   readonly #cache: NearCache | undefined
@@ -73,12 +75,7 @@ export class RedisEngine implements RemoteEngine {
     this.ttlMs = ttlMs
     this.#place = `Redis store ${name}`
     this.#cache = nearCacheBytes === 0 ? undefined : new NearCache(nearCacheBytes)
-    this.#outage = new Outage({
-      storage: this.#place,
-      passes,
-      longestPauseMs: LONGEST_PAUSE_MS,
-      ...settings.outage,
-    })
+    this.#outage = this.#newOutage()
     this.supports = Object.freeze({
       sync: false,
       ttl: true,
@@ -213,8 +210,15 @@ export class RedisEngine implements RemoteEngine {
     await settlesWithin(idle, this.#settings.closeWithinMs)
     const closed = new StateError('CLOSED', { component: 'redis backend' })
     for (const { writer } of this.#parts) writer.break(closed)
-    this.#outage.close()
+    for (const outage of this.#outages) outage.close()
     this.#cache?.clear()
+  }
+
+  #newOutage(): Outage {
+    const { outage: options } = this.#settings
+    const outage = new Outage({ storage: this.#place, passes, longestPauseMs: LONGEST_PAUSE_MS, ...options })
+    this.#outages.push(outage)
+    return outage
   }
 
   async #open(): Promise<void> {
@@ -225,7 +229,7 @@ export class RedisEngine implements RemoteEngine {
         keys: partKeys(name, number, keyGroups, shared ? writerId() : ''),
         writer: new PartWriter({
           place: this.#place,
-          outage: this.#outage,
+          outage: this.#newOutage(),
           passes,
           refusal: (error) => this.#refusal(number, error),
         }),
@@ -275,9 +279,14 @@ export class RedisEngine implements RemoteEngine {
   /** A server that throws state away to make room cannot hold it. */
   async #assertKeepsAll({ keys }: Part): Promise<void> {
     const memory = await this.#memory(keys)
-    const policy = /^maxmemory_policy:(allkeys-\S+)/m.exec(memory)?.[1]
+    // The numbers of a shared writer have a time to live, so `volatile-*` throws them away.
+    const { shared } = this.#settings
+    const refused = shared
+      ? /^maxmemory_policy:((?:allkeys|volatile)-\S+)/m
+      : /^maxmemory_policy:(allkeys-\S+)/m
+    const policy = refused.exec(memory)?.[1]
     if (policy === undefined) return
-    const supported = 'noeviction, or one of volatile-*'
+    const supported = shared ? 'noeviction' : 'noeviction, or one of volatile-*'
     throw new StateError('INCOMPATIBLE', {
       what: `${this.#place}: maxmemory-policy`,
       found: policy,
@@ -336,11 +345,13 @@ export class RedisEngine implements RemoteEngine {
     const lifetime = shared ? String(WRITES_KEPT_MS) : '0'
     const tail = [ordered ? 'ordered' : '', lifetime, String(expected.length / 2), ...expected, ...runs]
     const cache = this.#cache
+    let attempts = 0
     cache?.writeBegins()
     try {
       const answer = await part.writer.write({
         bytes: args.bytes,
         send: async (number, skips) => {
+          attempts++
           const effect = skips ? 'skip' : grows ? 'grows' : 'shrinks'
           const head = [this.#token, String(number), String(nowMs), effect]
           const answers = await this.#connection.run(APPLY, keys, [...head, ...tail], behind)
@@ -350,8 +361,11 @@ export class RedisEngine implements RemoteEngine {
         },
       })
       this.#applied(part, answer, args, nowMs)
+      // What is answered at a later attempt may have been applied before what was answered already.
+      if (attempts > 1) cache?.clear()
     } catch (error) {
-      if (isStateError(error, 'FENCED')) cache?.clear()
+      // What has become of it is open, or somebody else writes.
+      if (isStateError(error, 'FENCED') || isStateError(error, 'STORAGE_ERROR')) cache?.clear()
       throw error
     } finally {
       cache?.writeEnds()

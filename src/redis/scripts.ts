@@ -40,6 +40,9 @@ local seq = tonumber(A[2])
 local last = tonumber(call('HGET', writes, 'last') or '0')
 if seq <= last then
   if last - seq >= ${REMEMBERED_ANSWERS} then return 'LATE' end
+  -- Something that replicas hear of: otherwise WAIT behind it, over a new connection, has nothing to wait for.
+  call('HDEL', writes, '-')
+  call('HSET', writes, 'last', string.format('%.0f', last))
   return call('HGET', writes, seq % ${REMEMBERED_ANSWERS})
 end
 if seq > last + 1 then return 'AHEAD ' .. last end
