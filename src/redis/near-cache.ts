@@ -65,7 +65,7 @@ export class NearCache {
     const bytes = key.length + (stored?.length ?? 0) + ENTRY_BYTES
     if (bytes > this.#maxBytes) return
     // A copy: what a client gives may be a stretch of a large buffer, which it would keep.
-    this.#values.set(name, { stored: stored && new Uint8Array(stored), bytes })
+    this.#values.set(name, { stored: stored && Buffer.from(new Uint8Array(stored).buffer), bytes })
     this.#bytes += bytes
     for (const oldest of this.#values.keys()) {
       if (this.#bytes <= this.#maxBytes) return
