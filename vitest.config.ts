@@ -16,14 +16,16 @@ const alone = [
 ]
 
 /**
- * Tests of the repository itself (layers, documents, scripts), of the package as others install, bundle and start it, and of all commands of its
- * command line. What they set up, compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and
+ * Tests of the repository itself (layers, documents, scripts), of the package as others install, bundle and start it, of all commands of its
+ * command line, and of the example as `npm start` runs it. What they set up, compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and
  * not `npm test`.
  */
 const project = [
   'src/cli/run.test.ts',
+  'test/cli-process.test.ts',
   'test/declarations.test.ts',
   'test/engine-package.test.ts',
+  'test/job.test.ts',
   'test/project/**/*.test.ts',
   'test/state-allocation.test.ts',
   'test/surroundings/**/*.test.ts',
@@ -35,7 +37,6 @@ const onServers = ['test/services/**']
 /** What takes longest is begun first: in the end, one worker would run it while the others have nothing left. */
 const longest = [
   'src/lmdb/lmdb-conformance.test.ts',
-  'test/job.test.ts',
   'test/faults/lmdb-commits.faults.test.ts',
   'src/checkpoint/coordinator/coordinator-endings.test.ts',
   'src/lmdb/lmdb-state-backend.test.ts',

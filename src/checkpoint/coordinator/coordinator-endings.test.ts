@@ -80,7 +80,7 @@ function patchWriters(
 }
 
 /** A quick run lets some of them hang, the long one each. */
-const hanging = Object.entries(calls).filter((_, i) => i % runs(1, 5) === 0)
+const hanging = Object.entries(calls).filter((_, i) => i % runs(1, 9) === 0)
 
 describe.each(hanging)('where %s of the storage never settles,', (_, patch) => {
   it('a checkpoint ends by its signal', async () => {
