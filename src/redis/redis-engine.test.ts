@@ -113,4 +113,26 @@ describe('state in Redis', () => {
     await putting
     await backend.close()
   })
+
+  it('is cleared behind a write that waits for one whose keys are still looked for', async () => {
+    const server = new FakeServer()
+    const backend = await opened(server)
+    await backend.put(bytes('a 1'), bytes('1'))
+    const written = [
+      backend.deleteRange({ prefix: bytes('a ') }),
+      backend.put(bytes('b'), bytes('2')),
+      backend.clear(),
+      backend.put(bytes('c'), bytes('3')),
+    ]
+    await Promise.all(written)
+    expect([...server.data.keys()]).toEqual(['c'])
+    await backend.close()
+  })
+
+  it('is refused where several write and the server throws away what has a time to live', async () => {
+    const server = new FakeServer()
+    server.policy = 'volatile-lru'
+    await (await opened(server)).close()
+    await expect(opened(server, { shared: true })).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+  })
 })

@@ -13,8 +13,7 @@ import { Outage } from '../remote/outage.js'
 import { mayPass } from '../remote/redis-client.js'
 import { withoutSecrets } from '../remote/secrets.js'
 import { deletedRanges, lexBounds, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
-import type { Command } from './connection.js'
-import { Connection } from './connection.js'
+import { type Command, Connection } from './connection.js'
 import { deadlineOf, isStored, type PartKeys, partCount, partKeys, partOf, valueOf } from './layout.js'
 import { NearCache } from './near-cache.js'
 import { PartWriter } from './part-writer.js'
@@ -41,9 +40,6 @@ interface Part {
   entries: number
   /** Of the entry that expires next; Infinity: none does. */
   nearestMs: number
-  /** Writes that were begun, and how many of them a flush has made sure of. */
-  writes: number
-  flushed: number
   lastWriteMs: number
 }
 
@@ -133,20 +129,13 @@ export class RedisEngine implements RemoteEngine {
       await this.#apply(this.#argumentsOf(batch))
       return
     }
-    const before = this.#held ?? Promise.resolve()
-    const applying = before.then(async () => {
+    await this.#behindHeld(async () => {
       if (!mustFind) return { done: this.#apply(this.#argumentsOf(batch)) }
       // Behind everything that was written before, as the server would do it.
       await Promise.all(this.#parts.map(({ writer }) => writer.idle()))
       const found = await Promise.all(ranges.map((range) => this.#keysIn(range)))
       return { done: this.#apply(this.#argumentsOf(batch, found)) }
     })
-    const letGo = () => {
-      if (this.#held === held) this.#held = undefined
-    }
-    const held: Promise<void> = applying.then(letGo, letGo)
-    this.#held = held
-    await (await applying).done
   }
 
   async deleteRange(interval: KeyInterval): Promise<void> {
@@ -158,7 +147,8 @@ export class RedisEngine implements RemoteEngine {
   async clear(): Promise<void> {
     this.#cache?.clear()
     const emptied = (part: Part) => this.#send(part, { ...NOTHING, runs: ['c'] })
-    await Promise.all(this.#parts.map(emptied))
+    const empty = () => Promise.all(this.#parts.map(emptied))
+    await (this.#held === undefined ? empty() : this.#behindHeld(async () => ({ done: empty() })))
   }
 
   async *scan(interval: KeyInterval): AsyncIterable<Entry> {
@@ -193,14 +183,8 @@ export class RedisEngine implements RemoteEngine {
 
   async flush(): Promise<void> {
     await this.#held
-    const dirty = this.#parts.filter(({ writes, flushed }) => writes > flushed)
-    await Promise.all(
-      dirty.map(async (part) => {
-        const { writes } = part
-        await this.#send(part, NOTHING, this.#replicated())
-        part.flushed = Math.max(part.flushed, writes)
-      }),
-    )
+    const written = this.#parts.filter(({ writer }) => writer.hasWritten)
+    await Promise.all(written.map((part) => this.#send(part, NOTHING, this.#replicated())))
   }
 
   async close(): Promise<void> {
@@ -212,6 +196,17 @@ export class RedisEngine implements RemoteEngine {
     for (const { writer } of this.#parts) writer.break(closed)
     for (const outage of this.#outages) outage.close()
     this.#cache?.clear()
+  }
+
+  /** Begins a write behind those whose keys are still looked for; what comes next is held until it is on its way. */
+  async #behindHeld(begin: () => Promise<{ readonly done: Promise<unknown> }>): Promise<void> {
+    const begun = (this.#held ?? Promise.resolve()).then(begin)
+    const letGo = () => {
+      if (this.#held === held) this.#held = undefined
+    }
+    const held: Promise<void> = begun.then(letGo, letGo)
+    this.#held = held
+    await (await begun).done
   }
 
   #newOutage(): Outage {
@@ -235,8 +230,6 @@ export class RedisEngine implements RemoteEngine {
         }),
         entries: 0,
         nearestMs: Infinity,
-        writes: 0,
-        flushed: 0,
         lastWriteMs: 0,
       })
     }
@@ -338,7 +331,6 @@ export class RedisEngine implements RemoteEngine {
       part.writer.restart()
     }
     part.lastWriteMs = nowMs
-    part.writes++
     const { data, meta, due, order, writes } = part.keys
     const keys = [data, meta, due, order, writes]
     const { expected, runs, grows } = args
