@@ -1,4 +1,5 @@
 import { isErrorLike } from '../base/shapes.js'
+import { bodyOf } from '../bucket/body.js'
 import {
   type Bucket,
   BucketFailure,
@@ -272,10 +273,9 @@ export class S3Bucket implements Bucket {
       const { status } = response
       const succeeds = status >= 200 && status < 300
       const maxBytes = succeeds ? (request.maxBytes ?? MAX_ERROR_BYTES) : MAX_ERROR_BYTES
-      const bytes = await bodyOf(
-        response,
-        maxBytes + (request.headers?.['range'] === undefined ? 0 : SLACK_BYTES),
-      )
+      const slack = request.headers?.['range'] === undefined ? 0 : SLACK_BYTES
+      const pieces = (response.body ?? undefined) as AsyncIterable<Uint8Array> | undefined
+      const bytes = await bodyOf(pieces, maxBytes + slack, status)
       const answer = { status, headers: response.headers, bytes }
       if (succeeds || request.expected?.includes(status) === true) return answer
       throw refusal(answer, region)
@@ -309,21 +309,6 @@ export class S3Bucket implements Bucket {
 
 /** A store that knows no ranges may send all of an object, up to this. */
 const SLACK_BYTES = 64 * 1024 * 1024
-
-async function bodyOf(response: Response, maxBytes: number): Promise<Uint8Array> {
-  if (response.body === null) return NO_BYTES
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
-    length += chunk.length
-    if (length > maxBytes) {
-      throw new BucketFailure('TooLarge', `an answer is larger than ${maxBytes} bytes`, response.status)
-    }
-    chunks.push(chunk)
-  }
-  const [only] = chunks
-  return chunks.length === 1 && only !== undefined ? only : new Uint8Array(Buffer.concat(chunks))
-}
 
 function tagOf({ headers, status }: S3Answer): string {
   const tag = headers.get('etag')
