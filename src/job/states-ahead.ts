@@ -1,15 +1,13 @@
 import { type LookAheadBackend, looksAhead, type StateBackend } from '../backend/state-backend.js'
 import { ByteWriter } from '../state/codec/bytes.js'
 import { keyGroupOf } from '../state/key/key-group.js'
+import { PREFIX_BYTES } from '../state/key/stored-key.js'
 import type { StateContext } from '../state/kinds/state-context.js'
 import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
 import { openStateOf } from '../state/store.js'
 
 /** Of more states it is not known which of them an event will ask for. */
 const MOST_STATES = 4
-/** Bytes before the key in a stored key. */
-const PREFIX_BYTES = 4
-
 /** The contexts of the states that have one entry for each key. */
 export function singleStates(store: object, schema: StateSchema): StateContext<unknown>[] {
   return Object.entries(schema.states as StateDefinitions)

@@ -19,8 +19,8 @@ import type { KeyCodec } from '../codec/codec.js'
 import { CodecError } from '../codec/codec-error.js'
 import { keyGroupOf } from './key-group.js'
 
-/** Bytes in front of the key. */
-const PREFIX_BYTES = 4
+/** Bytes in front of the key in a stored key. */
+export const PREFIX_BYTES = 4
 /** The first bytes of the store's own entries. */
 export const OWN_PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff)
 

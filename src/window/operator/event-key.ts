@@ -1,11 +1,8 @@
 import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { CodecError } from '../../state/codec/codec-error.js'
-import { isEncodedKey, type KeyLike } from '../../state/key/stored-key.js'
+import { isEncodedKey, type KeyLike, PREFIX_BYTES } from '../../state/key/stored-key.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import { type KeyTable, NEAR_KEYS, TableKey } from './key-table.js'
-
-/** Bytes in front of the key in a stored key. */
-export const PREFIX_BYTES = 4
 
 /**
  * The keys of events, as they are looked for in tables. Those of the next events may be told in advance (`ahead`): what lies under them then

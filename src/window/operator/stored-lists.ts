@@ -4,9 +4,8 @@ import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteWriter } from '../../state/codec/bytes.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
-import { statePrefix } from '../../state/key/stored-key.js'
+import { PREFIX_BYTES, statePrefix } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
-import { PREFIX_BYTES } from './event-key.js'
 import { IS_DEAD, IS_DIRTY, IS_STORED, type KeyTable, TableKey } from './key-table.js'
 
 /** So many keys are worked on in one step, or only looked at. */

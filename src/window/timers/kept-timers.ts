@@ -10,7 +10,7 @@ import { nextTurn, SLICE_MS, type SlicedWork } from '../../base/slices.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { KeyCodec } from '../../state/codec/codec.js'
 import type { CurrentKey } from '../../state/key/current-key.js'
-import type { EncodedKey } from '../../state/key/stored-key.js'
+import { type EncodedKey, PREFIX_BYTES } from '../../state/key/stored-key.js'
 import type { EntryMapState } from '../../state/kinds/map-state.js'
 import { stateRanges } from '../../state/kinds/ranges.js'
 import type { OpenState } from '../../state/open-state.js'
@@ -21,8 +21,6 @@ import { type TimerId, timerId } from './timer-states.js'
 /** Below this, what is in memory is not looked through for what is not alive. */
 const KEPT_WITHOUT_LOOKING = 100_000
 const ENTRIES_PER_LOOK = 256
-/** Bytes in front of the key in a stored key. */
-const PREFIX_BYTES = 4
 const MAX_NAME_LENGTH = 256
 
 export interface KeptTimersOptions {
