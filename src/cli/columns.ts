@@ -15,6 +15,8 @@ export interface Column {
 /** Without a state, or without a schema, keys and values are one column each. */
 export function columnsOf(schema: RecordedSchema | undefined, state: string | undefined): Column[] {
   const expiresAt: Column = { name: 'expiresAt', type: 'time', valueOf: (entry) => entry.expiresAt }
+  // What cannot be decoded has a column to itself: digits are no value of the others.
+  const undecoded: Column = { name: 'undecoded', type: 'json', valueOf: undecodedPart }
   const recorded = schema?.states.find(({ name }) => name === state)
   if (schema === undefined || recorded === undefined) {
     const whose: Column[] =
@@ -22,22 +24,29 @@ export function columnsOf(schema: RecordedSchema | undefined, state: string | un
     const mapKeys = schema === undefined ? [] : partColumns('mapKey', null, (entry) => entry.mapKey)
     return [
       ...whose,
-      ...partColumns('key', null, (entry) => entry.key),
+      ...partColumns('key', null, decodedKey),
       ...mapKeys,
-      ...partColumns('value', null, (entry) => entry.value),
+      ...partColumns('value', null, decodedValue),
       expiresAt,
+      ...(schema === undefined ? [] : [undecoded]),
     ]
   }
   const place: Column[] =
     recorded.kind === 'list' ? [{ name: 'place', type: 'integer', valueOf: (entry) => entry.place }] : []
   return [
-    ...partColumns('key', recorded.key ?? schema.key, (entry) => entry.key),
+    ...partColumns('key', recorded.key ?? schema.key, decodedKey),
     ...(recorded.mapKey === undefined ? [] : partColumns('mapKey', recorded.mapKey, (entry) => entry.mapKey)),
     ...place,
-    ...partColumns('value', recorded.codec, (entry) => entry.value),
+    ...partColumns('value', recorded.codec, decodedValue),
     expiresAt,
+    undecoded,
   ]
 }
+
+const decodedKey = ({ key, problem }: ShownEntry) => (problem === undefined ? key : undefined)
+const decodedValue = ({ value, problem }: ShownEntry) => (problem === undefined ? value : undefined)
+const undecodedPart = ({ key, value, problem }: ShownEntry): JsonValue | undefined =>
+  problem === undefined ? undefined : { key, value, problem }
 
 const TYPES: { readonly [descriptor: string]: ColumnType } = {
   utf8: 'text',

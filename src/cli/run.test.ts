@@ -19,13 +19,17 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { S3Server } from '../../test/support/s3-server.js'
 import { CheckpointCoordinator, FileCheckpointStorage, MemoryStateBackend } from '../index.js'
 import { LmdbStateBackend } from '../lmdb.js'
+import { recordOf } from '../state/schema/describe.js'
 import {
   aggregating,
   defineState,
+  EntryEncoder,
+  hexOf,
   int64,
   list,
   map,
   none,
+  SCHEMA_KEY,
   StateStore,
   struct,
   tuple,
@@ -260,6 +264,7 @@ describe('holdfast on the command line', () => {
       value_count: '2',
       value_tokens: '3',
       expiresAt: '',
+      undecoded: '',
     })
     expect(parquet).toContainEqual({
       key_0: 'model1',
@@ -267,6 +272,7 @@ describe('holdfast on the command line', () => {
       value_count: 2n,
       value_tokens: 3n,
       expiresAt: null,
+      undecoded: null,
     })
     expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
@@ -491,6 +497,135 @@ describe('damage', () => {
     expect(status).toBe(1)
     expect(out).toContain('changes are missing')
     expect((await holdfast('get', at('saved-delta'), 'user:00002')).out).toBe('{"n":2}\n')
+  })
+})
+
+describe('an entry that cannot be decoded', () => {
+  const key = hexOf(new EntryEncoder(recordOf(schema)).keyOf({ state: 'totals', key: ['model1', 'tenant1'] }))
+
+  beforeAll(async () => {
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, {
+      storage: new FileCheckpointStorage(at('undecodable')),
+    })
+    await fill(await StateStore.open(backend, schema), 0)
+    await coordinator.createCheckpoint()
+    const totals = new Uint8Array(Buffer.from(key.slice(2), 'hex'))
+    backend.putSync(totals, Uint8Array.of(1, 2, 3))
+    // A key of which only the state can be read.
+    backend.putSync(Uint8Array.of(...totals.subarray(0, 4), 0xff), new Uint8Array(12))
+    await coordinator.createCheckpoint()
+    await coordinator.shutdown()
+    await backend.close()
+  })
+
+  const undecoded = (objects: { problem?: string; key: string }[]) =>
+    objects.filter(({ problem }) => problem !== undefined)
+
+  it('does not end scan, grep, export: it is shown as stored, with the reason, and is a finding', async () => {
+    for (const args of [
+      ['scan', at('undecodable')],
+      ['scan', at('undecodable'), '--state', 'totals'],
+      ['grep', at('undecodable'), '.'],
+      ['export', at('undecodable')],
+    ]) {
+      const outcome = await holdfast(...args, '--json')
+      const objects = objectsOf(outcome)
+      expect([args[0], outcome.status, objects.length]).toEqual([
+        args[0],
+        1,
+        args.includes('--state') ? 21 : 43,
+      ])
+      expect(outcome.err).toBe(
+        '2 entries could not be decoded, and are shown as stored; --json and export give the reason\n',
+      )
+      expect(undecoded(objects)).toContainEqual({
+        state: 'totals',
+        key,
+        value: '0x010203',
+        problem: expect.stringContaining("an entry of state 'totals'"),
+      })
+    }
+    expect((await holdfast('scan', at('undecodable'))).out).toContain('0x010203 (not decoded: ')
+  })
+
+  it('has a column to itself in a table', async () => {
+    for (const state of [['--state', 'totals'], []]) {
+      const args = ['export', at('undecodable'), at('undecodable.csv'), '--format', 'csv', ...state]
+      expect((await holdfast(...args)).status).toBe(1)
+      const rows = parse(readFileSync(at('undecodable.csv')), { columns: true }) as Record<string, string>[]
+      const found = rows.filter((row) => row['undecoded'] !== '')
+      expect(found).toHaveLength(2)
+      for (const row of found) {
+        const cells = Object.entries(row).filter(([name, cell]) => cell !== '' && name !== 'state')
+        expect(cells.map(([name]) => name)).toEqual(['undecoded'])
+        expect(JSON.parse(row['undecoded'] ?? '')).toMatchObject({ key: expect.stringContaining('0x') })
+      }
+    }
+    const args = ['export', at('undecodable'), at('undecodable.parquet'), '--format', 'parquet']
+    expect((await holdfast(...args, '--state', 'totals')).status).toBe(1)
+  })
+
+  it('is a finding of get, count, stats and diff as well', async () => {
+    const asked = ['["model1","tenant1"]', '--state', 'totals']
+    const got = await holdfast('get', at('undecodable'), ...asked)
+    expect([got.status, got.out]).toEqual([1, expect.stringMatching(/^0x010203 \(not decoded: /)])
+    expect(objectsOf(await holdfast('get', at('undecodable'), ...asked, '--json'))[0]).toMatchObject({
+      value: '0x010203',
+      problem: expect.any(String),
+    })
+    expect(await holdfast('count', at('undecodable'), '--state', 'totals')).toMatchObject({
+      status: 1,
+      out: '21\n',
+    })
+    const stats = await holdfast('stats', at('undecodable'), '--top', '100', '--json')
+    expect([stats.status, objectsOf(stats)[0].largest.length]).toEqual([1, 46])
+    const diff = await holdfast('diff', at('undecodable'), '1', '2', '--json')
+    expect([diff.status, objectsOf(diff).length]).toEqual([1, 2])
+    expect(objectsOf(diff)[0].after).toMatchObject({ problem: expect.any(String) })
+  })
+
+  it('can be edited, drilled and copied; bytes stay bytes', async () => {
+    const put = '{"state":"totals","key":["model1","tenant1"],"value":{"count":1,"tokens":1}}'
+    const edited = await holdfast('edit', at('undecodable'), '--put', put, '--to', at('decodable'))
+    expect([edited.status, edited.out]).toEqual([0, expect.stringContaining('0x010203 (not decoded: ')])
+    expect((await holdfast('drill', at('undecodable'))).status).toBe(0)
+    expect((await holdfast('repair', at('undecodable'), '--to', at('whole'))).status).toBe(0)
+    expect((await holdfast('scan', at('undecodable'), '--show', 'hex')).status).toBe(0)
+  })
+})
+
+describe('a schema that cannot be read', () => {
+  beforeAll(async () => {
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, {
+      storage: new FileCheckpointStorage(at('schemaless')),
+    })
+    backend.putSync(Uint8Array.of(1), Uint8Array.of(2))
+    backend.putSync(SCHEMA_KEY, Buffer.from('{"format":'))
+    await coordinator.createCheckpoint()
+    await coordinator.shutdown()
+    await backend.close()
+  })
+
+  it('ends what shows values, in one line that says how to look all the same', async () => {
+    const { status, out, err } = await holdfast('scan', at('schemaless'))
+    expect([status, out]).toEqual([1, ''])
+    expect(err).toMatch(/^holdfast: .*schema.*--show hex.*\n$/)
+  })
+
+  it('is not needed by what shows bytes', async () => {
+    for (const args of [
+      ['scan', at('schemaless'), '--show', 'hex', '--json'],
+      ['grep', at('schemaless'), '.', '--show', 'hex', '--json'],
+      ['export', at('schemaless'), '--raw'],
+    ]) {
+      const outcome = await holdfast(...args)
+      expect([args[0], outcome.status]).toEqual([args[0], 0])
+      expect(objectsOf(outcome)).toContainEqual({ key: '0x01', value: '0x02' })
+    }
+    expect(await holdfast('get', at('schemaless'), '0x01', '--show', 'hex')).toMatchObject({ out: '0x02\n' })
+    expect(await holdfast('count', at('schemaless'), '--prefix', '0x01')).toMatchObject({ out: '1\n' })
   })
 })
 

@@ -62,7 +62,7 @@ async function explanation(error: unknown): Promise<string> {
   if (error instanceof UsageError) return error.message
   const { isStateError } = await import('../index.js')
   if (!isStateError(error)) return `${messageOf(error)} (--debug shows where)`
-  const advice = ADVICE[error.code]
+  const advice = isOfSchema(error) ? RAW_ADVICE : ADVICE[error.code]
   return advice === undefined ? error.message : `${error.message}; ${advice}`
 }
 
@@ -70,6 +70,12 @@ const messageOf = (error: unknown): string =>
   String(typeof error === 'object' && error !== null && 'message' in error ? error.message : error).split(
     '\n',
   )[0] ?? ''
+
+/** Damage that is no damage of a file: the record of typed state, by the name that it has in every error. */
+const isOfSchema = ({ code, message }: { readonly code: string; readonly message: string }): boolean =>
+  code === 'CORRUPTION' && message.includes('recorded schema')
+
+const RAW_ADVICE = '--show hex shows entries as they are stored, export --raw takes them out'
 
 /** What to do next, by the code of the error. */
 const ADVICE: { readonly [code: string]: string } = {

@@ -2,7 +2,6 @@ import type { JsonValue } from '../index.js'
 import { hexOf } from '../state.js'
 import type { StoredEntry } from '../view/entries.js'
 import { EntryDisplay, type ShownEntry } from '../view/shown-entry.js'
-import { reasonOf } from './reason-of.js'
 
 /** An entry on the page. */
 export interface InspectedEntry extends ShownEntry {
@@ -12,8 +11,6 @@ export interface InspectedEntry extends ShownEntry {
   readonly bytes: number
   /** The value is longer than what is shown of it. */
   readonly isCut?: boolean
-  /** Why it is shown as it is stored, though the state is typed. */
-  readonly problem?: string
 }
 
 /** Characters of a value in a list, and where it is shown by itself. */
@@ -45,9 +42,8 @@ export function wholeEntry(display: EntryDisplay, entry: StoredEntry): Inspected
     const shown = plain.shown({ ...entry, value: value.subarray(0, FIRST_BYTES) })
     return shown && { ...shown, ...ofState, ...facts, isCut: true }
   }
-  const { shown, problem } = shownOf(display, entry)
-  if (shown === undefined) return undefined
-  return { ...ofState, ...shown, ...facts, ...(problem === undefined ? {} : { problem }) }
+  const shown = display.shown(entry)
+  return shown && { ...ofState, ...shown, ...facts }
 }
 
 /** What is shown of it. */
@@ -62,18 +58,6 @@ export const hasText = ({ state, key, mapKey, value }: InspectedEntry, text: str
   [state, key, mapKey, value].some((each) => each !== undefined && asText(each).toLowerCase().includes(text))
 
 const asText = (value: JsonValue): string => (typeof value === 'string' ? value : JSON.stringify(value))
-
-/** What cannot be decoded is shown as it is stored, and says why: the other entries are still worth looking at. */
-function shownOf(
-  display: EntryDisplay,
-  entry: StoredEntry,
-): { shown?: ShownEntry | undefined; problem?: string } {
-  try {
-    return { shown: display.shown(entry) }
-  } catch (error) {
-    return { shown: plain.shown(entry), problem: reasonOf(error) }
-  }
-}
 
 function cut(value: JsonValue, limit: number): { readonly value: JsonValue; readonly isCut?: true } {
   const text = asText(value)

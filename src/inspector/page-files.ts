@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { StateError } from '../index.js'
-import { reasonOf } from './reason-of.js'
+import { reasonOf } from '../view/reason-of.js'
 
 /** What the page consists of (scripts/bundle-page.mjs), by the names that it is asked for. */
 const FILES: { readonly [name: string]: { readonly file: string; readonly type: string } | undefined } = {

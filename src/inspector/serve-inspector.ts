@@ -6,12 +6,12 @@ import type { AddressInfo } from 'node:net'
 import { type CheckpointStorage, type Clock, type JsonValue, StateError, systemClock } from '../index.js'
 import type { MeasuredJob, MetricSources } from '../metrics/sources.js'
 import { openPlace, type Place, storedPlace } from '../view/place.js'
+import { reasonOf } from '../view/reason-of.js'
 import { UsageError } from '../view/usage-error.js'
 import { Refusal, type RequestedPath, requestedPath, SECURITY_HEADERS } from './guarded-request.js'
 import { LiveFigures } from './live-figures.js'
 import { pageFile } from './page-files.js'
 import { PlaceReader } from './place-reader.js'
-import { reasonOf } from './reason-of.js'
 
 /** What the inspector shows: jobs, coordinators and backends of this process, by names of your choice, and what lies elsewhere. */
 export interface InspectedSources extends MetricSources {

@@ -29,18 +29,29 @@ export interface OpenEntries {
   close(): Promise<void>
 }
 
+/** What is made of the schema that is recorded; `ignored`: all is plain bytes, also where that record cannot be read. */
+export type SchemaUse = 'read' | 'ignored'
+
 /** Opens what lies there: of checkpoints the one with that id, or the newest. */
-export async function openEntries(place: Place, id: string | undefined): Promise<OpenEntries> {
-  return place.kind === 'store' ? await openStore(place) : await openCheckpoint(place, id)
+export async function openEntries(
+  place: Place,
+  id: string | undefined,
+  use: SchemaUse = 'read',
+): Promise<OpenEntries> {
+  return place.kind === 'store' ? await openStore(place, use) : await openCheckpoint(place, id, use)
 }
 
-async function openCheckpoint(place: CheckpointPlace, id: string | undefined): Promise<OpenEntries> {
+async function openCheckpoint(
+  place: CheckpointPlace,
+  id: string | undefined,
+  use: SchemaUse,
+): Promise<OpenEntries> {
   const checkpoint = await chosenCheckpoint(place, id)
   const reader = await place.archive.open(checkpoint.id)
   try {
     return {
       label: `checkpoint ${checkpoint.id}`,
-      schema: schemaFrom(await reader.get(SCHEMA_KEY)),
+      schema: use === 'ignored' ? undefined : schemaFrom(await reader.get(SCHEMA_KEY)),
       clockMs: reader.manifest.clockMs,
       entryCount: checkpoint.entryCount,
       get: (key) => reader.get(key),
@@ -53,14 +64,14 @@ async function openCheckpoint(place: CheckpointPlace, id: string | undefined): P
   }
 }
 
-async function openStore({ path }: StorePlace): Promise<OpenEntries> {
+async function openStore({ path }: StorePlace, use: SchemaUse): Promise<OpenEntries> {
   const { LmdbStateBackend } = await import('../lmdb.js')
   const backend = await LmdbStateBackend.open({ path, readOnly: true })
   try {
     const snapshot = backend.snapshotSync()
     return {
       label: 'store',
-      schema: schemaFrom(snapshot.getSync(SCHEMA_KEY)),
+      schema: use === 'ignored' ? undefined : schemaFrom(snapshot.getSync(SCHEMA_KEY)),
       clockMs: snapshot.takenAtMs,
       entryCount: backend.stats().entries,
       get: (key) => snapshot.get(key),

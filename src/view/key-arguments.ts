@@ -2,7 +2,7 @@
 
 import type { JsonValue, KeyRange } from '../index.js'
 import { bytesOfHex, EntryEncoder, type RecordedSchema } from '../state.js'
-import type { OpenEntries } from './entries.js'
+import type { OpenEntries, SchemaUse } from './entries.js'
 import { UsageError } from './usage-error.js'
 
 export interface RangeOptions {
@@ -44,6 +44,10 @@ export function keyFrom(
   const part = mapKey === undefined ? {} : { mapKey: jsonFrom(mapKey) }
   return encoder.keyOf({ state, key: jsonFrom(text), ...part })
 }
+
+/** Entries in a form that knows no types, and of no state, need no schema. */
+export const schemaUse = ({ state, show }: { readonly state?: string; readonly show: string }): SchemaUse =>
+  state === undefined && show !== 'auto' ? 'ignored' : 'read'
 
 /** The recorded schema. `UsageError` where the state is plain bytes. */
 export function requiredSchema({ label, schema }: OpenEntries): RecordedSchema {

@@ -5,6 +5,7 @@ import type { JsonValue } from '../index.js'
 import { type DecodedEntry, EntryDecoder, hexOf, type RecordedSchema, toJson } from '../state.js'
 import { windowCodecOf } from '../window.js'
 import type { StoredEntry } from './entries.js'
+import { reasonOf } from './reason-of.js'
 import { StateNames } from './state-names.js'
 import { UsageError } from './usage-error.js'
 
@@ -21,9 +22,13 @@ export interface ShownEntry {
   readonly place?: number
   readonly value: JsonValue
   readonly expiresAt?: string
+  /** Why it is shown as it is stored, though its state is typed. */
+  readonly problem?: string
 }
 
 export class EntryDisplay {
+  /** Entries that could not be decoded so far, and are shown as they are stored. */
+  undecoded = 0
   readonly #decoder: EntryDecoder | undefined
   readonly #form: Form
   readonly #names: StateNames
@@ -42,12 +47,33 @@ export class EntryDisplay {
 
   /**
    * The entry as values of its state; `undefined` for entries of the typed store itself. Where entries are not typed, keys and values
-   * as JSON strings: text, or `0x` and hexadecimal digits.
+   * as JSON strings: text, or `0x` and hexadecimal digits. One that cannot be decoded is shown in digits, with its `problem`: the others are
+   * still worth looking at.
    */
-  shown({ key, value, expiresAtMs }: StoredEntry): ShownEntry | undefined {
-    const decoded = this.#decoder?.decode(key, value)
-    if (this.#decoder !== undefined && decoded === undefined) return undefined
-    if (decoded !== undefined) return shownTyped(decoded, expiresAtMs)
+  shown(entry: StoredEntry): ShownEntry | undefined {
+    if (this.#decoder === undefined) return this.#shownAsStored(entry)
+    try {
+      const decoded = this.#decoder.decode(entry.key, entry.value)
+      return decoded && shownTyped(decoded, entry.expiresAtMs)
+    } catch (error) {
+      return this.#undecodable(entry, error)
+    }
+  }
+
+  /**
+   * The state that an entry is of; `undefined` for entries of the typed store itself, and where entries are not typed. Of an entry that cannot
+   * be decoded, what its key says.
+   */
+  stateOf({ key, value }: StoredEntry): string | undefined {
+    try {
+      return this.#decoder?.decode(key, value)?.state
+    } catch {
+      this.undecoded++
+      return this.stateOfKey(key)
+    }
+  }
+
+  #shownAsStored({ key, value, expiresAtMs }: StoredEntry): ShownEntry {
     return {
       key: bytesAs(key, this.#form === 'json' ? 'auto' : this.#form),
       value: bytesAs(value, this.#form),
@@ -55,9 +81,16 @@ export class EntryDisplay {
     }
   }
 
-  /** The state that an entry is of; `undefined` for entries of the typed store itself, and where entries are not typed. */
-  stateOf({ key, value }: StoredEntry): string | undefined {
-    return this.#decoder?.decode(key, value)?.state
+  #undecodable({ key, value, expiresAtMs }: StoredEntry, error: unknown): ShownEntry {
+    this.undecoded++
+    const state = this.stateOfKey(key)
+    return {
+      ...(state === undefined ? {} : { state }),
+      key: hexOf(key),
+      value: hexOf(value),
+      ...expiry(expiresAtMs),
+      problem: reasonOf(error),
+    }
   }
 
   /** The state that a key is of, also of an entry that cannot be decoded; `undefined` as for `stateOf`, but not for the head of a list. */

@@ -3,7 +3,7 @@ import { checkState, type RangeOptions, rangeFrom } from '../../view/key-argumen
 import { openPlace } from '../../view/place.js'
 import { EntryDisplay } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus } from '../outcome.js'
+import { withUndecoded } from '../undecoded.js'
 
 interface CountOptions extends RangeOptions {
   readonly id?: string
@@ -17,24 +17,24 @@ export async function count(
   options: CountOptions,
 ): Promise<number> {
   const place = await openPlace(path)
-  const entries = await openEntries(place, options.id)
+  const entries = await openEntries(place, options.id, options.state === undefined ? 'ignored' : 'read')
   try {
     const { state } = options
     if (state !== undefined) checkState(entries, state)
     const range = rangeFrom(options)
     const isWhole = state === undefined && Object.keys(range).length === 0
+    const display = new EntryDisplay(state === undefined ? undefined : entries.schema, 'auto')
     let counted = 0
     if (isWhole && place.kind === 'checkpoints') {
       counted = entries.entryCount
     } else {
-      const display = new EntryDisplay(state === undefined ? undefined : entries.schema, 'auto')
       for await (const entry of entriesIn(entries, range, signal)) {
         if (state === undefined || display.stateOf(entry) === state) counted++
       }
     }
     if (terminal.json) await terminal.object({ count: counted })
     else await terminal.line(String(counted))
-    return ExitStatus.ok
+    return withUndecoded(terminal, display)
   } finally {
     await entries.close()
   }

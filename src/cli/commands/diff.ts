@@ -6,6 +6,7 @@ import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/s
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
+import { valueCell, withUndecoded } from '../undecoded.js'
 import { countText } from '../units.js'
 
 interface DiffOptions extends RangeOptions {
@@ -51,7 +52,7 @@ export async function diff(
       if (options.summary !== true) await print(terminal, kind, shown, was, is)
     }
     await printSummary(terminal, counts, options.summary === true)
-    return counts.size === 0 ? ExitStatus.ok : ExitStatus.finding
+    return withUndecoded(terminal, display, counts.size === 0 ? ExitStatus.ok : ExitStatus.finding)
   } finally {
     await entries.close()
   }
@@ -84,13 +85,14 @@ async function print(
   const whose = [state, asCell(key), asCell(mapKey)]
     .filter((part) => part !== undefined && part !== '')
     .join(' ')
-  const values = [was, is].filter((each) => each !== undefined).map((each) => asCell(each.value))
+  const values = [was, is].filter((each) => each !== undefined).map((each) => valueCell(each))
   await terminal.line(terminal.style(style, `${sign} ${whose}: ${values.join(' → ')}`))
 }
 
-const valueOf = ({ value, expiresAt }: ShownEntry): JsonValue => ({
+const valueOf = ({ value, expiresAt, problem }: ShownEntry): JsonValue => ({
   value,
   ...(expiresAt === undefined ? {} : { expiresAt }),
+  ...(problem === undefined ? {} : { problem }),
 })
 
 async function printSummary(

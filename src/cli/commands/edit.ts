@@ -3,11 +3,12 @@ import { EntryEncoder, hexOf } from '../../state.js'
 import { type OpenEntries, openEntries } from '../../view/entries.js'
 import { bytesFrom, requiredSchema } from '../../view/key-arguments.js'
 import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
-import { asCell, EntryDisplay } from '../../view/shown-entry.js'
+import { EntryDisplay } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
+import { valueCell } from '../undecoded.js'
 
 interface EditOptions {
   readonly id?: string
@@ -50,8 +51,10 @@ export async function edit(
     const display = new EntryDisplay(entries.schema, 'auto')
     for (const { key, value } of changes) {
       const before = await entries.get(key)
-      const shownAs = (bytes: Uint8Array) =>
-        asCell(display.shown({ key, value: bytes, expiresAtMs: Infinity })?.value ?? hexOf(bytes))
+      const shownAs = (bytes: Uint8Array) => {
+        const shown = display.shown({ key, value: bytes, expiresAtMs: Infinity })
+        return shown === undefined ? hexOf(bytes) : valueCell(shown)
+      }
       const was = before === undefined ? '(none)' : shownAs(before)
       const is = value === undefined ? '(none)' : shownAs(value)
       if (!terminal.json) await terminal.line(`${hexOf(key)}: ${was} → ${is}`)

@@ -6,8 +6,8 @@ import { EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import { columnsOf } from '../columns.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus } from '../outcome.js'
 import { type Output, openOutput } from '../output-file.js'
+import { withUndecoded } from '../undecoded.js'
 import { countText } from '../units.js'
 
 interface ExportOptions extends RangeOptions {
@@ -31,16 +31,17 @@ export async function exportEntries(
   const { format, state, raw = false } = options
   if (raw && format !== 'ndjson') throw new UsageError('--raw goes with --format ndjson')
   if (raw && state !== undefined) throw new UsageError('--raw is for all states')
-  const entries = await openEntries(await openPlace(path), options.id)
+  const entries = await openEntries(await openPlace(path), options.id, raw ? 'ignored' : 'read')
   try {
     if (state !== undefined) checkState(entries, state)
+    const display = new EntryDisplay(raw ? undefined : entries.schema, 'auto')
     const output = await openOutput(file, terminal)
     const progress = await terminal.progress('exporting', entries.entryCount)
     let exported = 0
     const onRow = () => progress.advance(++exported)
     try {
       if (raw) await writeRaw(entries, output, options, signal, onRow)
-      else await writeShown(shownEntries(entries, options, signal, onRow), entries, output, options)
+      else await writeShown(shownEntries(entries, display, options, signal, onRow), entries, output, options)
       await output.commit()
     } catch (error) {
       await output.abort()
@@ -49,7 +50,7 @@ export async function exportEntries(
       progress.end()
     }
     if (file !== undefined) terminal.note(`${countText(exported)} entries of ${entries.label} are in ${file}`)
-    return ExitStatus.ok
+    return withUndecoded(terminal, display)
   } finally {
     await entries.close()
   }
@@ -71,11 +72,11 @@ async function writeRaw(
 
 async function* shownEntries(
   entries: OpenEntries,
+  display: EntryDisplay,
   options: ExportOptions,
   signal: AbortSignal,
   onRow: () => void,
 ): AsyncGenerator<ShownEntry, void, undefined> {
-  const display = new EntryDisplay(entries.schema, 'auto')
   for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
     const shown = display.shown(entry)
     if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue

@@ -1,9 +1,10 @@
 import { openEntries } from '../../view/entries.js'
-import { keyFrom } from '../../view/key-arguments.js'
+import { keyFrom, schemaUse } from '../../view/key-arguments.js'
 import { openPlace } from '../../view/place.js'
-import { asCell, checkedForm, EntryDisplay } from '../../view/shown-entry.js'
+import { checkedForm, EntryDisplay } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
+import { valueCell, withUndecoded } from '../undecoded.js'
 
 interface GetOptions {
   readonly id?: string
@@ -19,7 +20,7 @@ export async function get(
   key: string,
   options: GetOptions,
 ): Promise<number> {
-  const entries = await openEntries(await openPlace(path), options.id)
+  const entries = await openEntries(await openPlace(path), options.id, schemaUse(options))
   try {
     const stored = keyFrom(entries, key, options.state, options.mapKey)
     const value = await entries.get(stored)
@@ -29,11 +30,11 @@ export async function get(
     }
     const form = checkedForm(options.show)
     const found = { key: stored, value, expiresAtMs: Infinity }
-    const shown =
-      new EntryDisplay(entries.schema, form).shown(found) ?? new EntryDisplay(undefined, form).shown(found)
+    const display = new EntryDisplay(entries.schema, form)
+    const shown = display.shown(found) ?? new EntryDisplay(undefined, form).shown(found)
     if (terminal.json) await terminal.object({ ...shown })
-    else await terminal.line(asCell(shown?.value))
-    return ExitStatus.ok
+    else if (shown !== undefined) await terminal.line(valueCell(shown))
+    return withUndecoded(terminal, display)
   } finally {
     await entries.close()
   }

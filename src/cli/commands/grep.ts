@@ -1,10 +1,11 @@
 import { entriesIn, openEntries } from '../../view/entries.js'
-import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
+import { checkState, type RangeOptions, rangeFrom, schemaUse } from '../../view/key-arguments.js'
 import { openPlace } from '../../view/place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
+import { withUndecoded } from '../undecoded.js'
 import { countFrom, EntryPrinter } from './scan.js'
 
 interface GrepOptions extends RangeOptions {
@@ -23,7 +24,7 @@ export async function grep(
   options: GrepOptions,
 ): Promise<number> {
   const expression = expressionFrom(pattern, options.ignoreCase ?? false)
-  const entries = await openEntries(await openPlace(path), options.id)
+  const entries = await openEntries(await openPlace(path), options.id, schemaUse(options))
   try {
     if (options.state !== undefined) checkState(entries, options.state)
     const display = new EntryDisplay(entries.schema, checkedForm(options.show))
@@ -42,7 +43,7 @@ export async function grep(
     }
     progress.end()
     await printer.end()
-    return found > 0 ? ExitStatus.ok : ExitStatus.finding
+    return withUndecoded(terminal, display, found > 0 ? ExitStatus.ok : ExitStatus.finding)
   } finally {
     await entries.close()
   }

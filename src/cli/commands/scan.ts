@@ -1,11 +1,11 @@
 import { entriesIn, openEntries } from '../../view/entries.js'
-import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
+import { checkState, type RangeOptions, rangeFrom, schemaUse } from '../../view/key-arguments.js'
 import { openPlace } from '../../view/place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
+import { valueCell, withUndecoded } from '../undecoded.js'
 
 interface ScanOptions extends RangeOptions {
   readonly id?: string
@@ -23,7 +23,7 @@ export async function scan(
   path: string,
   options: ScanOptions,
 ): Promise<number> {
-  const entries = await openEntries(await openPlace(path), options.id)
+  const entries = await openEntries(await openPlace(path), options.id, schemaUse(options))
   try {
     if (options.state !== undefined) checkState(entries, options.state)
     const display = new EntryDisplay(entries.schema, checkedForm(options.show))
@@ -48,7 +48,7 @@ export async function scan(
     }
     await printer.end()
     if (hasMore && !terminal.json) terminal.note(`only the first ${limit} are shown; --limit shows more`)
-    return ExitStatus.ok
+    return withUndecoded(terminal, display)
   } finally {
     await entries.close()
   }
@@ -79,12 +79,12 @@ export class EntryPrinter {
       await this.#terminal.object({ ...entry })
       return
     }
-    const { state, key, mapKey, place, value, expiresAt = '' } = entry
+    const { state, key, mapKey, place, expiresAt = '' } = entry
     const part = place === undefined ? asCell(mapKey) : `#${place}`
     this.#rows.push(
       state === undefined
-        ? [asCell(key), asCell(value), expiresAt]
-        : [state, asCell(key), part, asCell(value), expiresAt],
+        ? [asCell(key), valueCell(entry), expiresAt]
+        : [state, asCell(key), part, valueCell(entry), expiresAt],
     )
     if (this.#rows.length === TABLE_ROWS) await this.end()
   }

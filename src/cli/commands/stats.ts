@@ -3,8 +3,8 @@ import { openPlace } from '../../view/place.js'
 import { asCell, EntryDisplay } from '../../view/shown-entry.js'
 import { LIFE_ENDS, Survey } from '../../view/survey.js'
 import type { CommandContext } from '../context.js'
-import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
+import { withUndecoded } from '../undecoded.js'
 import { bytesText, countText } from '../units.js'
 import { countFrom } from './scan.js'
 
@@ -38,7 +38,7 @@ export async function stats(
     }))
     if (terminal.json) await terminal.object(asJson(survey, largest))
     else await print(terminal, survey, largest)
-    return ExitStatus.ok
+    return withUndecoded(terminal, display)
   } finally {
     await entries.close()
   }
