@@ -4,6 +4,8 @@
 // (2) A snapshot is a transaction that sees one instant (REPEATABLE READ). It takes its turn among the writes: what is written after the
 //     call is not in it.
 // (3) Where it cannot be known whether a write was applied, or another one owns the store, nothing is written any more.
+// (4) A replacement holds the turn until its blocks have been read. Whoever reads them may read, flush, and take snapshots of the store: what
+//     of these takes its turn otherwise does not then, since nothing is written before the replacement ends.
 
 import type { EntryBlock } from '../backend/entry-block.js'
 import type {
@@ -14,7 +16,7 @@ import type {
 } from '../backend/facade/engines.js'
 import type { KeyInterval } from '../backend/scan-range.js'
 import type { BackendSupport, Entry } from '../backend/types.js'
-import { type CancelTimer, type Clock, ForwardClock, setLongTimer } from '../base/clock.js'
+import { type CancelTimer, type Clock, ForwardClock, setLongTimer, settlesWithin } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
 import type { Outage } from '../remote/outage.js'
@@ -53,6 +55,8 @@ export interface PostgresEngineSettings {
   readonly ttlMs: number
   readonly sweepIntervalMs: number
   readonly copyFrom: CopyFrom | undefined
+  /** How long `close` waits for what is under way, in milliseconds. */
+  readonly closeWithinMs: number
 }
 
 export class PostgresEngine implements RemoteEngine {
@@ -72,6 +76,8 @@ export class PostgresEngine implements RemoteEngine {
   #hasDeadlines: boolean
   #cancelSweep: CancelTimer | undefined
   #isReplacing = false
+  /** Whether sessions do not wait for the disk, as far as was seen. */
+  #isHasty: boolean
   readonly #closing = new AbortController()
 
   constructor(settings: PostgresEngineSettings) {
@@ -82,6 +88,7 @@ export class PostgresEngine implements RemoteEngine {
     this.ttlMs = ttlMs
     this.entries = store.entries
     this.#hasDeadlines = store.hasDeadlines
+    this.#isHasty = store.isHasty
     this.#table = entriesTable(schema, store.id)
     this.#write = `SELECT * FROM ${this.#table}_write($1::bigint, $2::bigint, $3::float8, $4::bytea[], $5::bytea[], $6::float8[], $7::bytea[], $8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[], $12::int)`
     this.supports = Object.freeze({
@@ -182,7 +189,7 @@ export class PostgresEngine implements RemoteEngine {
       // What their reader has thrown is passed on as it is.
       const read = { failure: undefined as { readonly error: unknown } | undefined }
       try {
-        await withClient(this.#settings.pool, async (client) => {
+        const replaced = withClient(this.#settings.pool, async (client) => {
           await client.query('BEGIN')
           await client.query('SET LOCAL statement_timeout = 0')
           const nowMs = Math.max(this.clock.now(), clockMs)
@@ -208,10 +215,12 @@ export class PostgresEngine implements RemoteEngine {
           this.entries += entries
           if (expires) this.#noteDeadlines()
         })
+        await this.#settings.outage.untilClosed('replaceAll', replaced)
       } catch (error) {
         if (!isCommitting || !(await this.#wasApplied(number))) {
           await this.#readEntries()
           if (read.failure !== undefined) throw read.failure.error
+          if (isStateError(error, 'ABORTED')) throw closed()
           throw isStateError(error) ? error : storageError('replaceAll', error)
         }
         await this.#readEntries()
@@ -224,27 +233,49 @@ export class PostgresEngine implements RemoteEngine {
 
   /** What the server has committed is durable: this waits for writes under way, and sees to sessions that do not wait for the disk. */
   async flush(): Promise<void> {
-    await this.#turn.run(async () => {
-      const { rows } = await this.#run('flush', "SELECT current_setting('synchronous_commit') AS mode", [])
-      if (rows[0]?.['mode'] !== 'off') return
-      const { schema, store } = this.#settings
-      // A commit that waits for the disk takes all before it with it.
-      const text = `WITH mode AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS is) UPDATE ${quoted(schema)}.stores s SET name = s.name FROM mode WHERE s.id = $1 AND mode.is = 'on'`
-      await this.#run('flush', text, [store.id])
-    })
+    if (this.#isReplacing) await this.#flushCommitted()
+    else await this.#turn.run(() => this.#flushCommitted())
   }
 
+  /**
+   * What is under way has its time to end; behind it, what sessions have not waited for is on the disk, or this rejects. Then everything
+   * that is still pending is `CLOSED`.
+   */
   async close(): Promise<void> {
     this.#closing.abort()
     this.#cancelSweep?.()
-    // Those under way end, or run into the bounds of their retries.
-    await this.#turn.run(async () => {})
-    this.#settings.outage.close()
+    const { outage, closeWithinMs } = this.#settings
+    const ended = this.#turn.run(async () => {
+      if (this.#isHasty && this.#stopped === undefined) await this.#flushCommitted()
+    })
+    const hasEnded = await settlesWithin(ended, closeWithinMs)
+    outage.close()
+    if (hasEnded) await ended
+    else if (this.#isHasty) throw storageError('close', new Error(`no answer within ${closeWithinMs} ms`))
+    ended.catch(() => {})
   }
 
   readonly #run: RunStatement = async (operation, text, values) => {
-    const { pool, outage } = this.#settings
-    return await outage.answerOf(operation, () => withClient(pool, (client) => client.query(text, values)))
+    const { pool } = this.#settings
+    return await this.#answerOf(operation, () => withClient(pool, (client) => client.query(text, values)))
+  }
+
+  async #flushCommitted(): Promise<void> {
+    const { rows } = await this.#run('flush', "SELECT current_setting('synchronous_commit') AS mode", [])
+    this.#isHasty = rows[0]?.['mode'] === 'off'
+    if (!this.#isHasty) return
+    // A commit that waits for the disk takes all before it with it. It has something to commit, and needs no lock.
+    const text = `WITH mode AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS is) SELECT pg_logical_emit_message(true, 'holdfast', '') FROM mode WHERE mode.is = 'on'`
+    await this.#run('flush', text, [])
+  }
+
+  /** What is pending when this is closed is told so. */
+  async #answerOf<Answer>(operation: string, call: () => Promise<Answer>): Promise<Answer> {
+    try {
+      return await this.#settings.outage.answerOf(operation, call)
+    } catch (error) {
+      throw isStateError(error, 'ABORTED') ? closed() : error
+    }
   }
 
   async #apply(args: BatchArguments, sweep: number): Promise<void> {
@@ -265,11 +296,11 @@ export class PostgresEngine implements RemoteEngine {
     if (this.#stopped !== undefined) throw this.#stopped
     // Also the number of a batch that is refused is used up: an attempt that arrives late must never stand for another batch.
     const number = ++this.#number
-    const { pool, outage } = this.#settings
+    const { pool } = this.#settings
     let attempts = 0
     let answer: PostgresResult
     try {
-      answer = await outage.answerOf('write', () => {
+      answer = await this.#answerOf('write', () => {
         attempts++
         return withClient(pool, (client) => client.query(this.#write, this.#valuesOf(args, number, sweep)))
       })
@@ -310,7 +341,9 @@ export class PostgresEngine implements RemoteEngine {
 
   async #openSnapshot(takenAtMs: number): Promise<PostgresSnapshot> {
     const { pool, outage } = this.#settings
-    return await outage.answerOf('snapshot', () => PostgresSnapshot.open(pool, this.#table, takenAtMs))
+    return await this.#answerOf('snapshot', () =>
+      PostgresSnapshot.open({ pool, outage, table: this.#table, takenAtMs }),
+    )
   }
 
   /** Blocks may be long in coming, from wherever they are read: whoever closes does not wait for them. */
@@ -319,10 +352,9 @@ export class PostgresEngine implements RemoteEngine {
     read: { failure: { readonly error: unknown } | undefined },
   ): AsyncGenerator<EntryBlock, void, undefined> {
     const { signal } = this.#closing
-    const closed = new StateError('CLOSED', { component: 'postgres backend' })
     let end = () => {}
     const ended = new Promise<never>((_, reject) => {
-      end = () => reject(closed)
+      end = () => reject(closed())
     })
     ended.catch(() => {})
     signal.addEventListener('abort', end, { once: true })
@@ -336,7 +368,7 @@ export class PostgresEngine implements RemoteEngine {
         if (done === true) return
         yield value
       }
-      throw closed
+      throw closed()
     } finally {
       signal.removeEventListener('abort', end)
       // Where it is still at a block, it ends when that has come; nobody waits.
@@ -398,6 +430,8 @@ export class PostgresEngine implements RemoteEngine {
     }
   }
 }
+
+const closed = () => new StateError('CLOSED', { component: 'postgres backend' })
 
 /** Whether the server itself has said no, by a code of SQL that does not pass. */
 function isRefusal({ cause }: StateError): boolean {

@@ -23,6 +23,7 @@ import { claim, migrate, type StoreSettings } from './store-row.js'
 const MAX_KEY_GROUP = 0xffff
 const DEFAULT_SCHEMA = 'holdfast'
 const DEFAULT_SWEEP_INTERVAL_MS = 1_000
+const CLOSE_WITHIN_MS = 5_000
 
 export interface PostgresStateBackendOptions extends OutageOptions {
   /**
@@ -141,6 +142,7 @@ export class PostgresStateBackend extends RemoteBackend implements SnapshotSourc
         ttlMs: options.ttlMs ?? Infinity,
         sweepIntervalMs: options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS,
         copyFrom: options.copyFrom,
+        closeWithinMs: CLOSE_WITHIN_MS,
       }),
     )
   }

@@ -31,6 +31,8 @@ export interface OwnedStore {
   readonly entries: number
   readonly isUnlogged: boolean
   readonly hasDeadlines: boolean
+  /** Whether sessions of the pool commit without waiting for the disk. */
+  readonly isHasty: boolean
 }
 
 /** Makes what is missing of the tables. May run again at any time. */
@@ -84,7 +86,7 @@ export async function claim(
     for (;;) {
       const { rows } = await client.query(
         `SELECT id::float8 AS id, token::float8 AS token, owner, clock_ms, entries::float8 AS entries, has_deadlines::int AS deadlines,
-         is_unlogged::int AS unlogged FROM ${stores} WHERE name = $1`,
+         is_unlogged::int AS unlogged, current_setting('synchronous_commit') AS mode FROM ${stores} WHERE name = $1`,
         [name],
       )
       const [row] = rows
@@ -101,6 +103,7 @@ export async function claim(
           entries: isEmptied ? 0 : numberOf(row['entries']),
           isUnlogged,
           hasDeadlines: numberOf(row['deadlines']) === 1,
+          isHasty: row['mode'] === 'off',
         }
       }
       const taken = `UPDATE ${stores} SET token = token + 1, owner = $2, last_batch = 0, last_expired = 0 WHERE name = $1 AND token = $3`

@@ -63,6 +63,11 @@ export class PartWriter {
     return this.#waiting.length === 0 && this.#underWay.length === 0
   }
 
+  /** Whether nothing is written any more. */
+  get isBroken(): boolean {
+    return this.#broken !== undefined
+  }
+
   /** Whether something was written since the numbers began. */
   get hasWritten(): boolean {
     return this.#next > 1

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest'
+import { RemoteBackend } from '../backend/facade/remote-backend.js'
 import type { Command, IoredisBytesClient } from './connection.js'
 import { storedValue } from './layout.js'
+import { RedisEngine } from './redis-engine.js'
 import { RedisStateBackend } from './redis-state-backend.js'
 import { APPLY, CLAIM } from './scripts.js'
-import type { RedisStateBackendOptions } from './settings.js'
+import { type RedisStateBackendOptions, settingsFrom } from './settings.js'
 
 const bytes = (text: string) => Buffer.from(text)
 const stored = (text: string) => storedValue(bytes(text), Infinity)
@@ -17,6 +19,8 @@ class FakeServer implements IoredisBytesClient {
   readonly commands: string[] = []
   last = 0
   policy = 'noeviction'
+  /** Another one that has opened the store. */
+  owner: string | undefined
   /** What comes before a command is done; where it throws, it is not. */
   before: (name: string) => Promise<void> | void = () => {}
   /** How many replicas have what was written, each time that somebody asks. */
@@ -56,6 +60,7 @@ class FakeServer implements IoredisBytesClient {
   }
 
   #applied(args: Command): string {
+    if (this.owner !== undefined) return `FENCED ${this.owner}`
     const number = Number(args[1])
     if (number > this.last + 1) return `AHEAD ${this.last}`
     if (number <= this.last) return this.answers.get(number) ?? 'LATE'
@@ -127,6 +132,52 @@ describe('state in Redis', () => {
     await Promise.all(written)
     expect([...server.data.keys()]).toEqual(['c'])
     await backend.close()
+  })
+
+  it('is on the replicas when it is closed, where flush would have it there', async () => {
+    for (const [settings, expected] of [
+      [{ replicas: 1 }, 1],
+      [{ replicas: 1, eachWrite: true }, 0],
+      [{}, 0],
+    ] as const) {
+      const server = new FakeServer()
+      const backend = await opened(server, settings)
+      await backend.put(bytes('a'), bytes('1'))
+      server.commands.length = 0
+      await backend.close()
+      expect(server.commands.filter((name) => name === 'WAIT')).toHaveLength(expected)
+    }
+  })
+
+  it('that was flushed, or not written, is closed without a word to its server', async () => {
+    const server = new FakeServer()
+    const backend = await opened(server, { replicas: 1 })
+    await backend.put(bytes('a'), bytes('1'))
+    await backend.flush()
+    server.commands.length = 0
+    await backend.close()
+    expect(server.commands).toEqual([])
+  })
+
+  it('is closed with STORAGE_ERROR where it is not on its replicas in time, and with nothing where it was told before', async () => {
+    const server = new FakeServer()
+    server.replicas = () => 0
+    const engine = await RedisEngine.open({
+      ...settingsFrom({ client: server, name: 'usage', replicas: 1 }),
+      closeWithinMs: 1,
+    })
+    const backend = new (class extends RemoteBackend {})(engine)
+    await backend.put(bytes('a'), bytes('1'))
+    await expect(backend.close()).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      details: { operation: 'close' },
+    })
+    const fenced = new FakeServer()
+    const old = await opened(fenced, { replicas: 1 })
+    await old.put(bytes('a'), bytes('1'))
+    fenced.owner = '2'
+    await expect(old.put(bytes('a'), bytes('2'))).rejects.toMatchObject({ code: 'FENCED' })
+    await old.close()
   })
 
   it('is refused where several write and the server throws away what has a time to live', async () => {

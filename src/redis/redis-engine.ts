@@ -41,6 +41,9 @@ interface Part {
   /** Of the entry that expires next; Infinity: none does. */
   nearestMs: number
   lastWriteMs: number
+  /** Writes that were begun, and how many of them a flush has made sure of. */
+  writes: number
+  flushed: number
 }
 
 export class RedisEngine implements RemoteEngine {
@@ -184,14 +187,43 @@ export class RedisEngine implements RemoteEngine {
   async flush(): Promise<void> {
     await this.#held
     const written = this.#parts.filter(({ writer }) => writer.hasWritten)
-    await Promise.all(written.map((part) => this.#send(part, NOTHING, this.#replicated())))
+    await Promise.all(written.map((part) => this.#flushPart(part)))
   }
 
+  /** What is under way has its time to end, and to be where `flush` would have it: if it is not, this rejects, with everything released. */
   async close(): Promise<void> {
     this.#isClosed = true
     this.#cancelSweep()
-    const idle = Promise.all(this.#parts.map(({ writer }) => writer.idle()))
-    await settlesWithin(idle, this.#settings.closeWithinMs)
+    const { closeWithinMs } = this.#settings
+    const ended = this.#flushedAtEnd()
+    const hasEnded = await settlesWithin(ended, closeWithinMs)
+    const isUnsure = this.#unflushed().length > 0
+    this.#release()
+    if (hasEnded) return await ended
+    ended.catch(() => {})
+    if (!isUnsure) return
+    const reason = `what was written is not where 'flush' would have it within ${closeWithinMs} ms`
+    throw new StateError('STORAGE_ERROR', { storage: this.#place, operation: 'close', reason })
+  }
+
+  async #flushedAtEnd(): Promise<void> {
+    await Promise.all(this.#parts.map(({ writer }) => writer.idle()))
+    await Promise.all(this.#unflushed().map((part) => this.#flushPart(part)))
+  }
+
+  /** What was acknowledged of these parts may not be where `flush` would have it. Where writes have failed for good, whoever wrote was told. */
+  #unflushed(): Part[] {
+    if (this.#settings.eachWrite || this.#replicated().length === 0) return []
+    return this.#parts.filter(({ writer, writes, flushed }) => !writer.isBroken && writes > flushed)
+  }
+
+  async #flushPart(part: Part): Promise<void> {
+    const { writes } = part
+    await this.#send(part, NOTHING, this.#replicated())
+    part.flushed = Math.max(part.flushed, writes)
+  }
+
+  #release(): void {
     const closed = new StateError('CLOSED', { component: 'redis backend' })
     for (const { writer } of this.#parts) writer.break(closed)
     for (const outage of this.#outages) outage.close()
@@ -231,6 +263,8 @@ export class RedisEngine implements RemoteEngine {
         entries: 0,
         nearestMs: Infinity,
         lastWriteMs: 0,
+        writes: 0,
+        flushed: 0,
       })
     }
     await this.#assertKeepsAll(this.#part(0))
@@ -331,6 +365,7 @@ export class RedisEngine implements RemoteEngine {
       part.writer.restart()
     }
     part.lastWriteMs = nowMs
+    if (args.runs.length > 0) part.writes++
     const { data, meta, due, order, writes } = part.keys
     const keys = [data, meta, due, order, writes]
     const { expected, runs, grows } = args

@@ -60,6 +60,10 @@ export class Outage {
     setMaxListeners(0, this.#closing.signal)
   }
 
+  get isClosed(): boolean {
+    return this.#closing.signal.aborted
+  }
+
   /**
    * The answer, once there is one. `undefined` where the signal has fired before, or this was closed. A call must be such that
    * making it again does no harm: it may have arrived before.
@@ -117,6 +121,19 @@ export class Outage {
     return await this.#withinLimit(operation, call, [this.#closing.signal])
   }
 
+  /** What work comes to that may take as long as it needs, until this is closed: then it is `ABORTED`, and nobody waits for it any more. */
+  async untilClosed<Result>(operation: string, work: Promise<Result>): Promise<Result> {
+    const { signal } = this.#closing
+    let end = () => {}
+    const ended = new Promise<never>((_, reject) => {
+      end = () => reject(new StateError('ABORTED', { operation }))
+    })
+    work.catch(() => {})
+    if (signal.aborted) end()
+    signal.addEventListener('abort', end, { once: true })
+    return await Promise.race([work, ended]).finally(() => signal.removeEventListener('abort', end))
+  }
+
   /** Ends all waiting. */
   close(): void {
     this.#closing.abort()
@@ -128,6 +145,8 @@ export class Outage {
     signals: readonly AbortSignal[],
   ): Promise<Answer> {
     const { answerWithinMs = DEFAULT_ANSWER_WITHIN_MS } = this.#settings
+    // Nobody would be told that it is over.
+    if (signals.some(({ aborted }) => aborted)) throw new StateError('ABORTED', { operation })
     const answer = call()
     let end = () => {}
     const ended = new Promise<boolean>((resolve) => {

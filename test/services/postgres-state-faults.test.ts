@@ -315,6 +315,20 @@ describe('a store in PostgreSQL', () => {
     }
   })
 
+  it('is flushed by the reader of the blocks that replace it, also where sessions do not wait for the disk', async () => {
+    const hasty = poolAt(service.port)
+    hasty.on('connect', (client) => void client.query('SET synchronous_commit = off'))
+    opened.push(() => hasty.end())
+    const backend = await open({ pool: hasty })
+    await backend.put(bytes('a'), bytes('1'))
+    const blocks = async function* () {
+      await backend.flush()
+      yield* blocksOf({ b: '2' })
+    }
+    await backend.replaceAll(blocks())
+    expect(await contentsOf(backend)).toEqual([['b', '2']])
+  })
+
   it('that is not logged and was emptied by a crash is written no more until it is opened anew', async () => {
     const name = nextName()
     const backend = await open({ name, unlogged: true, partitionsFrom: [1] })

@@ -51,9 +51,18 @@ export class RemoteSnapshot implements StateSnapshot {
     return await this.#engine.count()
   }
 
-  async *blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+  blocks(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    return this.#packed('all', options)
+  }
+
+  changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
+    return this.#packed('changes', options)
+  }
+
+  async *#packed(what: 'all' | 'changes', options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
     this.#assertOpen()
     validateBlockOptions(options)
+    if (what === 'changes') throw invalidArgument('since', 'is no base that changes can be told since')
     const { targetBytes = DEFAULT_BLOCK_BYTES, signal } = options ?? {}
     const check = this.#checkOf('blocks', signal)
     check()
@@ -66,13 +75,6 @@ export class RemoteSnapshot implements StateSnapshot {
       check()
     }
     if (builder.entryCount > 0) yield builder.take()
-  }
-
-  async *changes(options?: BlockOptions): AsyncIterableIterator<EntryBlock> {
-    this.#assertOpen()
-    validateBlockOptions(options)
-    if (!this.tellsChanges) throw invalidArgument('since', 'is no base that changes can be told since')
-    yield* this.blocks(options)
   }
 
   close(): Promise<void> {

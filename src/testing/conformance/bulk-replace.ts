@@ -65,6 +65,22 @@ export const bulkReplace: ConformanceTopic = {
     ),
 
     promise(
+      'is flushed and read by whoever gives the blocks, meanwhile',
+      async ({ open }) => {
+        const backend = await holdingOld(open)
+        const blocks = async function* () {
+          await backend.flush()
+          assert.equal(text((await backend.get(bytes('a'))) ?? new Uint8Array()), 'old')
+          yield blockOf(['b', 'new'])
+          await backend.flush()
+        }
+        await backend.replaceAll(blocks())
+        await assertHolds(backend, [['b', 'new']])
+      },
+      ['replaceAll'],
+    ),
+
+    promise(
       'replaces a large range as it does a small one',
       async ({ open }) => {
         const backend = await open()

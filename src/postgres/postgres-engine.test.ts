@@ -1,0 +1,117 @@
+import { describe, expect, it } from 'vitest'
+import { EntryBlockBuilder } from '../backend/entry-block.js'
+import { EVERYTHING } from '../backend/scan-range.js'
+import { WriteBatch } from '../backend/write-batch.js'
+import { Outage } from '../remote/outage.js'
+import { mayPass, type PooledPostgresClient, type PostgresPool } from '../remote/postgres-client.js'
+import { ManualClock } from '../testing/manual-clock.js'
+import { PostgresEngine } from './postgres-engine.js'
+
+const bytes = (text: string) => Buffer.from(text)
+const never = () => new Promise<never>(() => {})
+
+/** Answers as the server does where everything is well; `before` may hold a statement, or fail. */
+class FakePool implements PostgresPool {
+  readonly statements: string[] = []
+  mode = 'on'
+  before: (text: string) => Promise<unknown> | undefined = () => undefined
+  broken = 0
+
+  async connect(): Promise<PooledPostgresClient> {
+    return {
+      query: async (text) => {
+        this.statements.push(text)
+        await this.before(text)
+        if (text.includes('_write(')) return { rows: [{ outcome: 'applied', held: 0, expired: 0, swept: 0 }] }
+        if (text.includes("current_setting('synchronous_commit')")) return { rows: [{ mode: this.mode }] }
+        return { rows: [] }
+      },
+      on: () => {},
+      removeListener: () => {},
+      release: (isBroken) => {
+        if (isBroken === true) this.broken++
+      },
+    }
+  }
+}
+
+function engineOn(pool: FakePool, { isHasty = false, closeWithinMs = 5_000 } = {}): PostgresEngine {
+  const clock = new ManualClock(0)
+  return new PostgresEngine({
+    pool,
+    outage: new Outage({ storage: 'PostgreSQL', passes: mayPass, clock }),
+    schema: 'holdfast',
+    name: 'store',
+    store: { id: 1, token: 1, clockMs: 0, entries: 0, isUnlogged: false, hasDeadlines: false, isHasty },
+    clock,
+    ttlMs: Infinity,
+    sweepIntervalMs: Infinity,
+    copyFrom: undefined,
+    closeWithinMs,
+  })
+}
+
+const put = (engine: PostgresEngine) =>
+  engine.write({ cursor: new WriteBatch().put(bytes('a'), bytes('1')).cursor(), expiry: () => Infinity })
+
+describe('an engine in PostgreSQL', () => {
+  it.each(['on', 'off'])(
+    'is flushed by the reader of the blocks that replace its content (synchronous_commit = %s)',
+    async (mode) => {
+      const pool = new FakePool()
+      pool.mode = mode
+      // The row of the store is locked by the transaction that replaces.
+      pool.before = (text) => (/^WITH.* UPDATE .*stores/.test(text) ? never() : undefined)
+      const engine = engineOn(pool)
+      const blocks = async function* () {
+        await engine.flush()
+        const builder = new EntryBlockBuilder(1_000)
+        builder.add(bytes('a'), bytes('1'), Infinity)
+        yield builder.take()
+      }
+      await engine.replace(blocks(), EVERYTHING, { clockMs: 0, expectedEntries: 1 })
+      expect(engine.entries).toBe(1)
+      await engine.close()
+    },
+  )
+
+  it('is closed within bounds where its server is away: what was under way and what waits for it is CLOSED', async () => {
+    const pool = new FakePool()
+    const engine = engineOn(pool, { closeWithinMs: 1 })
+    pool.before = () => Promise.reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
+    const pending = [put(engine), put(engine), engine.getMany([bytes('a')]), engine.count(), engine.flush()]
+    const settled = Promise.allSettled(pending)
+    await engine.close()
+    for (const result of await settled) expect(result).toMatchObject({ reason: { code: 'CLOSED' } })
+  })
+
+  it('is closed within bounds where its server says nothing any more: calls, a snapshot and a replacement end', async () => {
+    const pool = new FakePool()
+    const engine = engineOn(pool, { closeWithinMs: 1 })
+    const snapshot = await engine.snapshot(0)
+    pool.before = (text) => (text === 'BEGIN' ? undefined : never())
+    const blocks = async function* () {}
+    const replacing = engine.replace(blocks(), EVERYTHING, { clockMs: 0, expectedEntries: 0 })
+    const pending: Promise<unknown>[] = [replacing, put(engine), snapshot.count()]
+    const settled = Promise.allSettled(pending)
+    await engine.close()
+    await snapshot.close()
+    for (const result of await settled) expect(result).toMatchObject({ reason: { code: 'CLOSED' } })
+    expect(pool.broken).toBeGreaterThanOrEqual(1)
+  })
+
+  it('waits for the disk when it is closed, where its sessions do not', async () => {
+    const pool = new FakePool()
+    pool.mode = 'off'
+    const engine = engineOn(pool, { isHasty: true })
+    await put(engine)
+    pool.statements.length = 0
+    await engine.close()
+    expect(pool.statements.join('\n')).toMatch(/set_config\('synchronous_commit', 'on'/)
+    const other = new FakePool()
+    const careful = engineOn(other)
+    await put(careful)
+    other.before = never
+    await careful.close()
+  })
+})
