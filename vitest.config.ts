@@ -29,6 +29,7 @@ const project = [
   'test/project/**/*.test.ts',
   'test/state-allocation.test.ts',
   'test/surroundings/**/*.test.ts',
+  'test/two-copies.test.ts',
 ]
 
 /** Those that need a server: `npm run test:services` (vitest.services.config.ts). */

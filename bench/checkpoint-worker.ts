@@ -25,6 +25,7 @@ import {
   KEY_BYTES,
   keyText,
   measured,
+  measuredAsItIs,
   openEngine,
   RANGES,
   type StepFigures,
@@ -208,7 +209,7 @@ async function restoreRanges(engine: Engine, from: string): Promise<RangeFigures
   const edge = (part: number) => Buffer.from(keyText(Math.floor((entries * part) / RANGES)), 'latin1')
   const restoreOne = (part: number) => {
     const range = { gte: edge(part), lt: edge(part + 1) }
-    return measured(() => coordinator.restoreLatest({ range }))
+    return measuredAsItIs(() => coordinator.restoreLatest({ range }))
   }
   const first = await restoreOne(RANGES / 2)
   const others: StepFigures[] = []

@@ -31,6 +31,8 @@ export interface CounterFigures {
   /** Puts of the usual values, without and with a time to live. */
   put: number
   putExpiring: number
+  /** The same with options that are frozen, and so are checked once. */
+  putExpiringFrozen: number
 }
 
 const KEY_BYTES = 24
@@ -158,6 +160,7 @@ function counterFigures(scattered: Uint32Array): CounterFigures {
   const objects = new Map<string, { count: number }>()
   const slot = new Slot()
   const options = { ttlMs: 3_600_000 }
+  const frozen = Object.freeze({ ttlMs: 3_600_000 })
   for (const i of scattered) {
     counters.putSync(makeKey(i), Buffer.alloc(8))
     values.putSync(makeKey(i), makeValue(i))
@@ -189,6 +192,7 @@ function counterFigures(scattered: Uint32Array): CounterFigures {
     },
     put: (i) => values.putSync(makeKey(i), makeValue(i)),
     putExpiring: (i) => expiring.putSync(makeKey(i), makeValue(i), options),
+    putExpiringFrozen: (i) => expiring.putSync(makeKey(i), makeValue(i), frozen),
   }
   const names = Object.keys(operations) as (keyof CounterFigures)[]
   const turns = {
@@ -199,6 +203,7 @@ function counterFigures(scattered: Uint32Array): CounterFigures {
     get: [],
     put: [],
     putExpiring: [],
+    putExpiringFrozen: [],
   } as {
     [Name in keyof CounterFigures]: number[]
   }
@@ -221,6 +226,7 @@ function counterFigures(scattered: Uint32Array): CounterFigures {
     get: warm('get'),
     put: warm('put'),
     putExpiring: warm('putExpiring'),
+    putExpiringFrozen: warm('putExpiringFrozen'),
   }
 }
 

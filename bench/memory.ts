@@ -97,6 +97,7 @@ function reportCounters(measured: Measured): void {
   compare('updateSync() of a counter', 'mapOfObjects', 'updateInPlace', 'a Map of objects')
   compare('peekSync() of a counter', 'get', 'peek', 'getSync()')
   compare('putSync()', 'putExpiring', 'put', 'with a time to live')
+  compare('putSync()', 'putExpiringFrozen', 'put', 'with a time to live in frozen options')
 }
 
 const results = sizes.map((entries) => ({ entries, measured: takeTurns(entries) }))

@@ -304,7 +304,7 @@ export function longParameterLists(sources: readonly SourceFile[]): string[] {
 }
 
 /** Classes that two copies of the package must recognise of each other: by `isStateError` and its like. */
-const brandedClasses = new Set(['StateError', 'WriteBatch', 'CheckpointWorker'])
+const brandedClasses = new Set(['StateError', 'WriteBatch', 'CheckpointWorker', 'CodecError', 'Appended'])
 
 /** `using` and `await using`: in the realms that jest makes on Node.js 20 there is no `Symbol.dispose`, and they throw. */
 export function usingDeclarations(sources: readonly SourceFile[]): string[] {

@@ -1,3 +1,4 @@
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -12,4 +13,25 @@ export async function anotherCopy(name: string): Promise<object> {
   const url = pathToFileURL(join(root, 'dist', `${name}.js`))
   url.search = `copy=${++copies}`
   return (await import(url.href)) as object
+}
+
+/** A package that is installed a second time: its modules are named as for `anotherCopy`, and what they import is its own, too. */
+export interface InstalledCopy {
+  load(name: string): Promise<object>
+  remove(): Promise<void>
+}
+
+export async function installedCopy(): Promise<InstalledCopy> {
+  // Within the folder of the repository, where packages that it depends on are found.
+  const parent = join(root, 'build')
+  await mkdir(parent, { recursive: true })
+  const folder = await mkdtemp(join(parent, 'copy-'))
+  await cp(join(root, 'dist'), folder, {
+    recursive: true,
+    filter: (path) => !path.endsWith('.ts') && !path.endsWith('.map'),
+  })
+  return {
+    load: async (name) => (await import(pathToFileURL(join(folder, `${name}.js`)).href)) as object,
+    remove: () => rm(folder, { recursive: true, force: true }),
+  }
 }

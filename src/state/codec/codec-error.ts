@@ -1,3 +1,7 @@
+import { brandClass, hasBrand } from '../../base/shapes.js'
+
+const CODEC_ERROR = Symbol.for('holdfast.CodecError')
+
 /** What a codec was about to do when it failed. */
 export type CodecDirection = 'write' | 'read'
 
@@ -6,6 +10,10 @@ export type CodecDirection = 'write' | 'read'
  * the key turns it into `SERIALIZATION_FAILED` or `DESERIALIZATION_FAILED` that names them.
  */
 export class CodecError extends Error {
+  static {
+    brandClass(CodecError, CODEC_ERROR)
+  }
+
   override readonly name = 'CodecError'
   /** Where in the value: `.count`, `[1]`; empty for the value itself. */
   readonly path: string
@@ -19,9 +27,14 @@ export class CodecError extends Error {
   }
 }
 
+/** Whether `error` is a `CodecError`, also of another copy of this package. */
+export function isCodecError(error: unknown): error is CodecError {
+  return hasBrand(error, CODEC_ERROR)
+}
+
 /** The error of a part, as one of the whole: `step` is where the part is. */
 export function within(step: string, error: unknown, direction?: CodecDirection): unknown {
-  if (!(error instanceof CodecError)) return error
+  if (!isCodecError(error)) return error
   return new CodecError(
     error.message,
     step + error.path,

@@ -12,7 +12,7 @@ import { StateError } from '../../base/errors.js'
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
-import { type CodecDirection, CodecError } from '../codec/codec-error.js'
+import { type CodecDirection, CodecError, isCodecError } from '../codec/codec-error.js'
 import { int64 } from '../codec/numbers.js'
 import { GivenKey } from '../key/stored-key.js'
 import { ABSENT, type EntryIndex, IndexedValue, IndexMove } from '../query/entry-index.js'
@@ -279,7 +279,7 @@ export class StateEntries implements ExpiringState {
     try {
       isMoved = derive()
     } catch (error) {
-      if (!(error instanceof CodecError)) throw error
+      if (!isCodecError(error)) throw error
       throw this.#options.failure(error.direction ?? 'write', error, key.copy())
     } finally {
       this.#isDeriving = false

@@ -3,7 +3,7 @@ import { reasonOf, StateError } from '../../base/errors.js'
 import type { Stretch } from '../../base/slot.js'
 import type { ByteReader } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
-import { type CodecDirection, CodecError } from '../codec/codec-error.js'
+import { type CodecDirection, isCodecError } from '../codec/codec-error.js'
 import type { Host } from '../entries/host.js'
 import type { StateEntries } from '../entries/state-entries.js'
 import {
@@ -109,7 +109,7 @@ export class StateContext<Key> {
    * the engine, is passed on as it is.
    */
   failure(direction: CodecDirection, error: unknown, key: unknown, mapKey?: unknown): unknown {
-    if (!(error instanceof CodecError)) return error
+    if (!isCodecError(error)) return error
     return this.failureOf(error.direction ?? direction, error, key, mapKey)
   }
 
@@ -135,12 +135,12 @@ export class StateContext<Key> {
   /** The same where everything that can be thrown is the codec's. */
   failureOf(direction: CodecDirection, error: unknown, key: unknown, mapKey?: unknown): StateError {
     const shown = mapKey === undefined ? '' : `, map key ${shownKey(mapKey)}`
-    const path = error instanceof CodecError ? error.path : ''
+    const path = isCodecError(error) ? error.path : ''
     const details = {
       what: `state '${this.name}', key ${shownKey(plainKey(key))}${shown}`,
       reason: `${path === '' ? '' : `${path}: `}${reasonOf(error)}`,
     }
-    const cause = error instanceof CodecError ? error.cause : error
+    const cause = isCodecError(error) ? error.cause : error
     return new StateError(
       direction === 'write' ? 'SERIALIZATION_FAILED' : 'DESERIALIZATION_FAILED',
       details,

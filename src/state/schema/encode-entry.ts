@@ -5,7 +5,7 @@ import type { JsonValue } from '../../base/json.js'
 import { invalidArgument } from '../../base/options.js'
 import { ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
-import { CodecError } from '../codec/codec-error.js'
+import { CodecError, isCodecError } from '../codec/codec-error.js'
 import { codecOf, keyCodecOf } from '../codec/codec-of.js'
 import { fromJson } from '../codec/json-form.js'
 import { int64 } from '../codec/numbers.js'
@@ -85,7 +85,7 @@ function encoded<Result>(what: string, encode: () => Result): Result {
   try {
     return encode()
   } catch (error) {
-    if (!(error instanceof CodecError)) throw error
+    if (!isCodecError(error)) throw error
     const reason = error.path === '' ? error.message : `${error.path}: ${error.message}`
     throw new StateError('SERIALIZATION_FAILED', { what, reason }, { cause: error })
   }

@@ -1,19 +1,31 @@
 // Ready-made aggregates whose accumulators are bytes of a form of their own, which grow with what they keep.
 
 import type { JsonValue } from '../../base/json.js'
+import { brandClass } from '../../base/shapes.js'
 import type { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import type { Aggregate } from './aggregate.js'
 import { type FixedAggregate, type RawAggregate, rawOf } from './raw-aggregate.js'
 
+const APPENDED = Symbol.for('holdfast.Appended')
+
 /** What comes behind the bytes of an accumulator, which stay as they are. */
 export class Appended {
+  static {
+    brandClass(Appended, APPENDED)
+  }
+
   readonly bytes: Uint8Array
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes
   }
+}
+
+/** Whether an aggregate, also one of another copy of this package, has come to bytes that are appended. */
+export function isAppended(made: Uint8Array | Appended): made is Appended {
+  return (made as { readonly [APPENDED]?: boolean })[APPENDED] === true
 }
 
 /** Work on an accumulator as bytes. Those that are given to it are its own: it may change them and give them back. */
@@ -124,7 +136,7 @@ function fixedWork(
 
 /** The bytes that `add` has come to, all of them. */
 export function wholeOf(bytes: Uint8Array | undefined, made: Uint8Array | Appended): Uint8Array {
-  if (!(made instanceof Appended)) return made
+  if (!isAppended(made)) return made
   const { length } = bytes ?? NOTHING
   const whole = new Uint8Array(length + made.bytes.length)
   if (bytes !== undefined) whole.set(bytes)
@@ -141,7 +153,7 @@ export function viewOf(bytes: Uint8Array): DataView {
 /** Parts one behind the other; of those that something is appended to, the bytes are in `before`. */
 function joined(parts: readonly (Uint8Array | Appended)[], before: readonly Uint8Array[] = []): Uint8Array {
   const lengths = parts.map((part, i) =>
-    part instanceof Appended ? (before[i]?.length ?? 0) + part.bytes.length : part.length,
+    isAppended(part) ? (before[i]?.length ?? 0) + part.bytes.length : part.length,
   )
   const whole = new Uint8Array(lengths.reduce((total, length) => total + 4 + length, 0))
   const view = viewOf(whole)
@@ -150,9 +162,9 @@ function joined(parts: readonly (Uint8Array | Appended)[], before: readonly Uint
     const length = lengths[i] as number
     view.setUint32(at, length, true)
     at += 4
-    const known = part instanceof Appended ? (before[i] ?? NOTHING) : part
+    const known = isAppended(part) ? (before[i] ?? NOTHING) : part
     whole.set(known, at)
-    if (part instanceof Appended) whole.set(part.bytes, at + known.length)
+    if (isAppended(part)) whole.set(part.bytes, at + known.length)
     at += length
   }
   return whole

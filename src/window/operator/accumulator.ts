@@ -5,7 +5,7 @@ import type { Codec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { isStruct, type StructCodec } from '../../state/codec/struct.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
-import { Appended, type BytesWork, bytesWorkOf } from '../aggregate/bytes-aggregate.js'
+import { type BytesWork, bytesWorkOf, isAppended } from '../aggregate/bytes-aggregate.js'
 import { type RawAggregate, rawOf } from '../aggregate/raw-aggregate.js'
 
 /** Something was added to an accumulator. */
@@ -190,7 +190,7 @@ export class Accumulator {
     this.#lengthBefore = lengthBefore
     this.#wasReplaced = false
     if (made === current) return i
-    if (made instanceof Appended) return this.#append(memory, i, made.bytes)
+    if (isAppended(made)) return this.#append(memory, i, made.bytes)
     if (this.undoes) {
       const replaced = this.#replaced
       this.#wasReplaced = true
