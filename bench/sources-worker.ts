@@ -2,8 +2,15 @@
 
 import { join } from 'node:path'
 import { FileCheckpointStorage, MemoryStateBackend } from 'holdfast'
-import { boundedDisorder, runJob, type Source } from 'holdfast/job'
-import { type KafkaMessage, kafkajsClient, kafkaSink, kafkaSource } from 'holdfast/kafka'
+import { boundedDisorder, runJob, runJobPerPartition, type Source } from 'holdfast/job'
+import {
+  type KafkaClient,
+  type KafkaMessage,
+  kafkaGroup,
+  kafkajsClient,
+  kafkaSink,
+  kafkaSource,
+} from 'holdfast/kafka'
 import { defineState, float64, utf8, value } from 'holdfast/state'
 import { combined, count, sum, tumbling, windowed } from 'holdfast/window'
 import { Kafka, logLevel } from 'kafkajs'
@@ -12,7 +19,7 @@ export interface SourcesSettings {
   readonly address: string
   readonly input: string
   readonly output: string
-  /** Messages in the input. */
+  /** Messages in the input, or keys whose state is taken over. */
   readonly events: number
   /** How many messages the client alone writes: as many as the job. */
   readonly outputs: number
@@ -174,5 +181,69 @@ async function passOn(): Promise<void> {
   await job.finished
 }
 
-const works: { readonly [name: string]: () => Promise<void> } = { clientAlone, windows, passOn }
+const sums = defineState({ key: utf8, states: { sum: value(float64, { default: () => 0 }) } })
+
+/** A member of a group that has a state of many keys; tells when a partition is given to it, and of its first event. */
+async function member(): Promise<void> {
+  const client = kafkajsClient(kafka)
+  let assignedAtMs = 0
+  const told: KafkaClient = {
+    name: client.name,
+    transactions: client.transactions,
+    describe: (topic) => client.describe(topic),
+    openReader: (options) => client.openReader(options),
+    commitOffsets: (groupId, topic, offsets) => client.commitOffsets(groupId, topic, offsets),
+    openProducer: () => client.openProducer(),
+    close: () => client.close(),
+    joinGroup: (request) => {
+      const onAssigned = (partitions: readonly number[]) => {
+        if (partitions.length > 0) assignedAtMs = Date.now()
+        tell({ hasJoined: 1 })
+        request.onAssigned(partitions)
+      }
+      return client.joinGroup?.({ ...request, onAssigned }) ?? Promise.reject(new Error('it joins no groups'))
+    },
+  }
+  let seen = 0
+  let hasTold = false
+  let cuts = 0
+  const job = await runJobPerPartition<BenchEvent, typeof sums, BenchEvent>({
+    name: 'sums',
+    key: ({ key }) => key,
+    schema: sums,
+    process: ({ key, amount }, { state }) => {
+      state.sum.update((before) => before + amount)
+      seen++
+      if (seen > 1 || hasTold) return
+      hasTold = true
+      // A key that was there before the process was killed.
+      tell({ assignedAtMs, firstAtMs: Date.now(), sum: state.sum.get(), key: Number(key.slice(4)) })
+    },
+    group: kafkaGroup({ client: told, topic: input, groupId: 'sums', decode, sessionTimeoutMs: 6_000 }),
+    place: (partition) => {
+      seen = 0
+      hasTold = false
+      return {
+        backend: new MemoryStateBackend(),
+        checkpoints: checkpoints(partition),
+        sink: kafkaSink<BenchEvent>({
+          client,
+          topic: output,
+          guarantee: 'transactional',
+          transactionalId: partition,
+        }),
+      }
+    },
+  })
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const [one] = job.jobs.values()
+    tell({ reads: one === undefined ? 0 : 1 })
+    const found = one?.stats().cuts ?? 0
+    if (found > cuts && seen >= total) tell({ hasAll: 1 })
+    cuts = found
+  }
+}
+
+const works: { readonly [name: string]: () => Promise<void> } = { clientAlone, windows, passOn, member }
 await works[work]?.()

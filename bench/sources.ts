@@ -1,5 +1,5 @@
-// npm run bench:sources — Kafka to windows to Kafka beside what the client alone reads and writes, and the time from a message to its result. On a
-// broker of its own, on loopback.
+// npm run bench:sources — Kafka to windows to Kafka beside what the client alone reads and writes, the time from a message to its result, and
+// how long it takes until another process goes on with the partition of one that was killed. On a broker of its own, on loopback.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -18,14 +18,18 @@ const given = new Command('bench:sources')
   .option('--quick', 'smaller, in under two minutes')
   .option('--events <count>', 'messages of 100 bytes', Number)
   .option('--runs <count>', 'turns of client and job', Number)
+  .option('--keys <count>', 'keys of the state that is taken over', Number)
+  .option('--only <what>', 'throughput, latency or takeover')
   .option('--address <host:port>', 'a broker of yours (default: one is started)')
   .parse()
-  .opts<{ quick?: true; events?: number; runs?: number; address?: string }>()
+  .opts<{ quick?: true; events?: number; runs?: number; keys?: number; only?: string; address?: string }>()
 const isQuick = given.quick === true
 const options = {
   events: given.events ?? (isQuick ? 500_000 : 2_000_000),
   runs: given.runs ?? (isQuick ? 2 : 3),
   latencySeconds: isQuick ? 12 : 30,
+  keys: given.keys ?? 1_000_000,
+  takeovers: isQuick ? 1 : 3,
 }
 
 const MESSAGE_BYTES = 100
@@ -55,6 +59,10 @@ interface Worker {
   readonly child: ChildProcess
   /** The next line that has this name. */
   line(name: string): Promise<{ readonly [name: string]: number }>
+  /** What it has told of this last. */
+  latest(name: string): number | undefined
+  /** Lines that nobody has asked for. */
+  forget(): void
   kill(): void
 }
 
@@ -64,10 +72,13 @@ function start(work: string, settings: SourcesSettings): Worker {
   })
   children.add(child)
   const seen: { readonly [name: string]: number }[] = []
+  const latest: { [name: string]: number } = {}
   let news = () => {}
   if (child.stdout !== null)
     createInterface({ input: child.stdout }).on('line', (line) => {
-      seen.push(JSON.parse(line) as { readonly [name: string]: number })
+      const told = JSON.parse(line) as { readonly [name: string]: number }
+      seen.push(told)
+      Object.assign(latest, told)
       news()
     })
   child.once('exit', () => news())
@@ -81,7 +92,8 @@ function start(work: string, settings: SourcesSettings): Worker {
       await Promise.race([sleep(1_000), new Promise<void>((resolve) => (news = resolve))])
     }
   }
-  return { child, line, kill: () => void child.kill('SIGKILL') }
+  const forget = () => void seen.splice(0)
+  return { child, line, latest: (name) => latest[name], forget, kill: () => void child.kill('SIGKILL') }
 }
 
 /** A message of 100 bytes. */
@@ -169,17 +181,7 @@ async function latency(
   return { count: sorted.length, p50: at(0.5), p99: at(0.99) }
 }
 
-const { address, stop } = await broker()
-const folder = mkdtempSync(join(tmpdir(), 'holdfast-bench-sources-'))
-const kafka = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING })
-const admin = kafka.admin()
-const producer = kafka.producer({ allowAutoTopicCreation: false })
-try {
-  await Promise.all([admin.connect(), producer.connect()])
-  process.stdout.write(
-    `Kafka on loopback, ${cpus()[0]?.model}, Node.js ${process.version}, kafkajs, one process each\n\n`,
-  )
-  const common = { address, folder }
+async function showThroughput(common: Pick<SourcesSettings, 'address' | 'folder'>) {
   const turns = await throughput(admin, producer, common)
   const rates = (one: (turn: (typeof turns)[number]) => Throughput) =>
     turns.map((turn) => one(turn).events / one(turn).seconds / 1_000)
@@ -202,11 +204,92 @@ try {
   process.stdout.write(
     `${options.events} messages of ${MESSAGE_BYTES} bytes, ${KEYS} keys, ${turns[0]?.job.outputs} results, a checkpoint and a transaction each second\n${table.toString()}\n\n`,
   )
-  const { count, p50, p99 } = await latency(admin, producer, common)
-  process.stdout.write(
-    `From append to result, a transaction each second, ${count} messages: p50 ${p50} ms, p99 ${p99} ms\n`,
-  )
   if (median(ratios) < 0.85) process.stdout.write('Below what was asked: throughput\n')
+}
+
+/** A partition with a state of many keys, whose process is killed: when the group has found that out, and when the other one has its first event. */
+async function takeover(
+  admin: Admin,
+  producer: Producer,
+  common: Pick<SourcesSettings, 'address' | 'folder'>,
+) {
+  const { keys } = options
+  const topics = ['shared', 'sums'].map((topic) => ({ topic, numPartitions: 1 }))
+  await admin.createTopics({ topics, waitForLeaders: true })
+  const eventOf = (n: number): BenchEvent => ({ key: `key ${n}`, atMs: n, amount: 1 })
+  await fill(producer, 'shared', keys, eventOf)
+  const settings = { ...common, input: 'shared', output: 'sums', events: keys, outputs: 0 }
+  const first = start('member', settings)
+  await first.line('hasAll')
+  const sending = new AbortController()
+  const sent = keepSending(producer, eventOf, sending.signal).catch(() => {})
+  const members = [first, start('member', settings)]
+  // Which of them has the partition behind the rebalance is the group's to say.
+  await members[1]?.line('hasJoined')
+  const turns: { readonly detectedMs: number; readonly restMs: number }[] = []
+  for (let turn = 0; turn < options.takeovers; turn++) {
+    const isAfterMs = performance.now() + LIMIT_MS
+    let at = -1
+    while (at < 0 && performance.now() < isAfterMs) {
+      await sleep(5_000)
+      at = members.findIndex((each) => each.latest('reads') === 1)
+    }
+    if (at < 0) throw new Error('no member has the partition')
+    const owner = members.splice(at, 1)[0] as Worker
+    const [standby] = members as [Worker]
+    standby.forget()
+    const killedAtMs = Date.now()
+    owner.kill()
+    const { assignedAtMs = 0, firstAtMs = 0, sum = 0 } = await standby.line('firstAtMs')
+    turns.push({ detectedMs: assignedAtMs - killedAtMs, restMs: firstAtMs - assignedAtMs })
+    if (sum < 2) throw new Error('the state was not taken over')
+    if (turn === options.takeovers - 1) break
+    members.push(start('member', settings))
+    await members[1]?.line('hasJoined')
+  }
+  sending.abort()
+  await sent
+  for (const each of members) each.kill()
+  return turns
+}
+
+/** A member has its first event only where some come. */
+async function keepSending(producer: Producer, eventOf: (n: number) => BenchEvent, signal: AbortSignal) {
+  while (!signal.aborted) {
+    await sleep(50)
+    await fill(producer, 'shared', 1, eventOf)
+  }
+}
+
+const { address, stop } = await broker()
+const folder = mkdtempSync(join(tmpdir(), 'holdfast-bench-sources-'))
+const kafka = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING })
+const admin = kafka.admin()
+const producer = kafka.producer({ allowAutoTopicCreation: false })
+try {
+  await Promise.all([admin.connect(), producer.connect()])
+  process.stdout.write(
+    `Kafka on loopback, ${cpus()[0]?.model}, Node.js ${process.version}, kafkajs, one process each\n\n`,
+  )
+  const common = { address, folder }
+  const isWanted = (what: string) => given.only === undefined || given.only === what
+  if (isWanted('throughput')) await showThroughput(common)
+  if (isWanted('latency')) {
+    const { count, p50, p99 } = await latency(admin, producer, common)
+    process.stdout.write(
+      `From append to result, a transaction each second, ${count} messages: p50 ${p50} ms, p99 ${p99} ms\n`,
+    )
+  }
+  if (isWanted('takeover')) {
+    const turns = await takeover(admin, producer, common)
+    const seconds = (of: (turn: (typeof turns)[number]) => number) =>
+      spread(turns.map((turn) => of(turn) / 1_000))
+    process.stdout.write(
+      `Partition of a killed process, ${options.keys} keys of state: given to another one by the group after ${seconds(({ detectedMs }) => detectedMs)} s (session timeout 6 s), first event ${seconds(({ restMs }) => restMs)} s later (2 s asked)\n`,
+    )
+    if (median(turns.map(({ restMs }) => restMs)) > 2_000)
+      process.stdout.write('Below what was asked: takeover\n')
+  }
 } finally {
   for (const child of children) child.kill('SIGKILL')
   await Promise.allSettled([admin.disconnect(), producer.disconnect()])

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
+import { StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
 import { CheckpointWorker } from '../../checkpoint/worker/checkpoint-worker.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
@@ -9,6 +10,7 @@ import { value } from '../../state/kinds/definitions.js'
 import { defineState } from '../../state/schema/define-state.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { ManualClock } from '../../testing/manual-clock.js'
 import { count } from '../../window/aggregate/ready-made.js'
 import { tumbling } from '../../window/assign/assigner.js'
 import { ascending } from '../../window/time/watermark-strategy.js'
@@ -17,7 +19,7 @@ import { defineJob } from '../define-job.js'
 import type { PreparedEpoch, Sink } from '../sink/sink.js'
 import type { PolledEvents, Position, Positions, Source, SourceReader } from '../source/source.js'
 import type { PartitionGroup, PartitionOwner } from './partition-group.js'
-import { type PartitionedJob, runJobPerPartition } from './run-job-per-partition.js'
+import { type PartitionedJob, type PartitionPlace, runJobPerPartition } from './run-job-per-partition.js'
 
 /** What a broker has of a partition: events, a place for checkpoints, and what is committed at the sink. */
 class SharedPartition {
@@ -143,6 +145,7 @@ function member(
   broker: Broker,
   name: string,
   storageOf: (id: string) => CheckpointStorage = (id) => broker.of(id).storage,
+  overrides: (id: string) => Partial<PartitionPlace<unknown>> = () => ({}),
 ): Promise<PartitionedJob<unknown>> {
   return runJobPerPartition({
     group: broker.group(name),
@@ -151,8 +154,26 @@ function member(
       backend: (broker.backend = new MemoryStateBackend()),
       checkpoints: { storage: storageOf(id), intervalMs: 60_000, worker },
       sink: broker.of(id).sink(),
+      ...overrides(id),
     }),
   })
+}
+
+/** Until a partition was begun. */
+async function begun(job: PartitionedJob<unknown>, id: string): Promise<void> {
+  for (let turn = 0; job.jobs.get(id)?.health().isReady !== true; turn++) {
+    if (turn === 100_000) throw new Error(`${id} was not begun`)
+    await nextTurn()
+  }
+}
+
+/** Until an attempt is over that finds x with somebody else. */
+async function fencedAgain(job: PartitionedJob<unknown>): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await nextTurn()
+  for (let turn = 0; job.health().partitions['x']?.state !== 'fenced'; turn++) {
+    if (turn === 100_000) throw new Error('x is not fenced')
+    await nextTurn()
+  }
 }
 
 const numbered = (length: number) => Array.from({ length }, (_, i) => `${i} is number ${i + 1}`)
@@ -283,6 +304,119 @@ describe('J10: a partition', () => {
     await first.stop()
     expect(broker.of('x').committed).toEqual(numbered(2))
     expect(broker.of('y').committed).toEqual(numbered(2))
+  })
+
+  it('that somebody else has while it begins is tried again, and the others go on', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    push(broker, 'y', 2)
+    const clock = new ManualClock()
+    const other = await broker.of('x').storage.acquire()
+    await using first = await member(broker, 'first', undefined, () => ({ clock, waitForOwnerMs: 0 }))
+    await broker.assign('first', 'x', 'y')
+    expect(first.health()).toMatchObject({
+      state: 'running',
+      isHealthy: false,
+      partitions: { x: { state: 'fenced' }, y: { state: 'running' } },
+    })
+    clock.advance(1_000)
+    await fencedAgain(first)
+    await other.release()
+    clock.advance(2_000)
+    await begun(first, 'x')
+    await read(broker, first, 'x', 'y')
+    expect(first.health()).toMatchObject({ isHealthy: true })
+    await first.stop()
+    expect(broker.of('x').committed).toEqual(numbered(2))
+    expect(broker.of('y').committed).toEqual(numbered(2))
+  })
+
+  it('that was taken over while it ran is begun again where it is let go of, and the group still gives it to us', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    const clock = new ManualClock()
+    await using first = await member(broker, 'first', undefined, () => ({ clock }))
+    await broker.assign('first', 'x')
+    await read(broker, first, 'x')
+    await (await broker.of('x').storage.acquire({ takeOver: true })).release()
+    await first.jobs
+      .get('x')
+      ?.stop()
+      .catch(() => {})
+    await nextTurn()
+    expect(first.health()).toMatchObject({ partitions: { x: { state: 'fenced' } } })
+    clock.advance(1_000)
+    await begun(first, 'x')
+    await read(broker, first, 'x')
+    await first.stop()
+    expect(broker.of('x').committed).toEqual(numbered(2))
+  })
+
+  it('that somebody else keeps is given up after a while, and begun when the group gives it again', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    const clock = new ManualClock()
+    const other = await broker.of('x').storage.acquire()
+    await using first = await member(broker, 'first', undefined, () => ({ clock, waitForOwnerMs: 0 }))
+    await broker.assign('first', 'x')
+    for (let i = 0; i < 20; i++) {
+      clock.advance(60_000)
+      await fencedAgain(first)
+    }
+    await other.release()
+    clock.advance(60_000)
+    for (let turn = 0; turn < 100; turn++) await nextTurn()
+    expect(first.health()).toMatchObject({ state: 'running', partitions: { x: { state: 'fenced' } } })
+    await broker.assign('first', 'x')
+    await read(broker, first, 'x')
+    await first.stop()
+    expect(broker.of('x').committed).toEqual(numbered(2))
+  })
+
+  it('whose place is out of reach while it begins is tried again, and ends the job where that lasts', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    const clock = new ManualClock()
+    let failures = 1
+    const sink = (id: string): Sink<unknown> => ({
+      ...broker.of(id).sink(),
+      open: async (request) => {
+        if (failures-- > 0)
+          throw new StateError('STORAGE_ERROR', { storage: 'sink', operation: 'open', reason: 'away' })
+        return await broker.of(id).sink().open(request)
+      },
+    })
+    const place = (id: string) => ({ clock, sink: sink(id) })
+    const first = await member(broker, 'first', undefined, place)
+    await broker.assign('first', 'x')
+    expect(first.health()).toMatchObject({ state: 'running', partitions: { x: { state: 'restoring' } } })
+    clock.advance(1_000)
+    await begun(first, 'x')
+    await read(broker, first, 'x')
+    await first.stop()
+    expect(broker.of('x').committed).toEqual(numbered(2))
+    failures = Infinity
+    const second = await member(broker, 'second', undefined, place)
+    await broker.assign('second', 'x')
+    for (let turn = 0; turn < 10_000 && second.health().state === 'running'; turn++) {
+      clock.advance(60_000)
+      await nextTurn()
+    }
+    await expect(second.finished).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  })
+
+  it('that is taken away while it waits to be begun again is begun no more', async () => {
+    const broker = new Broker()
+    const clock = new ManualClock()
+    const other = await broker.of('x').storage.acquire()
+    await using first = await member(broker, 'first', undefined, () => ({ clock, waitForOwnerMs: 0 }))
+    await broker.assign('first', 'x')
+    await broker.revoke('first', 'x')
+    await other.release()
+    clock.advance(60_000)
+    for (let turn = 0; turn < 100; turn++) await nextTurn()
+    expect(first.health()).toMatchObject({ state: 'running', isHealthy: true, partitions: {} })
+    expect(broker.opened).toEqual([])
   })
 
   it('whose job fails ends the others with their last cut, and the group is left', async () => {

@@ -3,8 +3,10 @@
 //
 // (1) Of one partition, what the group tells is carried out in order: it is restored, or let go of, and never both at a time.
 // (2) Who owns a partition is decided by the lease of its checkpoints alone. A member that was taken for dead, and lives, is fenced there.
+// (3) What somebody else has is begun again after a while, as long as the group gives it to this member: the group may have told of it first.
 
 import type { SyncStateBackend } from '../../backend/state-backend.js'
+import { type CancelTimer, type Clock, systemClock } from '../../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { Mutex } from '../../base/mutex.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
@@ -26,6 +28,10 @@ import type {
 /** So many partitions are restored at a time. */
 const RESTORED_AT_ONCE = 4
 const DEFAULT_WAIT_FOR_OWNER_MS = 60_000
+/** Pauses before a partition is begun again that could not be begun, for a reason that may pass: after the last one it is given up. */
+const BEGIN_AGAIN_AFTER_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 30_000]
+/** What was read for so long begins to count its attempts anew; two jobs that fence each other at their sink, over and over, do not. */
+const LASTING_MS = 600_000
 
 /** What a partition runs on: a backend, a place for checkpoints and a sink that no other partition has. */
 export type PartitionPlace<Output> = Omit<Pick<JobOptions<never, StateSchema, Output>, WhereItRuns>, 'source'>
@@ -58,7 +64,10 @@ export type PipedJobPerPartitionOptions<
 
 /** What has become of a partition that was given. */
 export interface PartitionHealth {
-  /** `'fenced'`: another process has taken it over, and the group has not said so yet; nothing is done of it here. */
+  /**
+   * `'fenced'`: another process has it, and the group has not said so yet. It is begun again after pauses of 1 to 30 seconds, for a minute and a half
+   * and what each attempt waits for the owner; then not before the group gives it again.
+   */
   readonly state: 'restoring' | JobHealth['state'] | 'fenced'
   /** `undefined` while it is restored. */
   readonly job: JobHealth | undefined
@@ -137,6 +146,12 @@ interface Held {
   backend: SyncStateBackend | undefined
   /** It is to be let go of: what comes in its turn before that is not begun. */
   isLeaving: boolean
+  /** By it the pauses before it is begun again are measured. */
+  clock: Clock
+  /** How often it could not be begun, or was taken over, since it was given. */
+  attempts: number
+  begunAtMs: number
+  cancelAgain: CancelTimer
 }
 
 class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unknown> {
@@ -204,7 +219,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const begun = partitions.map(async ({ partition, source }) => {
       const before = this.#held.get(partition)
       if (before !== undefined && !before.isLeaving && before.state !== 'fenced') return
-      if (before !== undefined) before.isLeaving = true
+      if (before !== undefined) leave(before)
       const held: Held = {
         partition,
         source,
@@ -212,9 +227,13 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
         job: undefined,
         backend: undefined,
         isLeaving: false,
+        clock: systemClock,
+        attempts: 0,
+        begunAtMs: 0,
+        cancelAgain: () => {},
       }
       this.#held.set(partition, held)
-      await this.#inTurn(partition, () => this.#inRestoringTurn(() => this.#begin(held)))
+      await this.#beginInTurn(held)
     })
     await Promise.all(begun)
   }
@@ -250,12 +269,14 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   async #begin(held: Held): Promise<void> {
     if (held.isLeaving || this.#state !== 'running') return
     const { partition, source } = held
+    held.job = undefined
     try {
       const { group: _group, place: placeOf, logger, ...definition } = this.#options
       const place = await placeOf(partition)
       const inUse = Array.from(this.#held.values()).some(({ backend }) => backend === place.backend)
       if (inUse) throw invalidArgument('place().backend', 'is that of another partition')
       held.backend = place.backend
+      held.clock = place.clock ?? systemClock
       const { checkpoints, waitForOwnerMs = DEFAULT_WAIT_FOR_OWNER_MS } = place
       // Without checkpoints the engine keeps the state itself, and whoever opens that waits for its owner.
       held.job = await runJob({
@@ -266,11 +287,46 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
         ...(checkpoints !== undefined && { waitForOwnerMs }),
       })
       held.state = 'running'
+      held.begunAtMs = held.clock.now()
       held.job.finished.catch((error) => this.#onFailure(held, error))
     } catch (error) {
       await this.#closeBackend(held)
-      this.#failWith(failureOf(partition, error))
+      this.#onNotBegun(held, error)
     }
+  }
+
+  #beginInTurn(held: Held): Promise<void> {
+    return this.#inTurn(held.partition, () => this.#inRestoringTurn(() => this.#begin(held)))
+  }
+
+  /** Others may still have it, or its place be out of reach, as is ordinary in a rebalance: other partitions have no part in it. */
+  #onNotBegun(held: Held, error: unknown): void {
+    const { partition } = held
+    const isFenced = isStateError(error, 'FENCED')
+    const mayPass = isFenced || isStateError(error, 'STORAGE_ERROR')
+    if (mayPass && held.isLeaving) {
+      this.#logger.warn(
+        { partition, reason: reasonOf(error) },
+        'a partition was not begun before it was taken away',
+      )
+      return
+    }
+    if (isFenced) held.state = 'fenced'
+    if (!mayPass || !(this.#beginAgain(held, error) || isFenced)) this.#failWith(failureOf(partition, error))
+  }
+
+  /** Begins a partition anew, after a pause. `false`: that was done often enough. */
+  #beginAgain(held: Held, error: unknown): boolean {
+    const { partition } = held
+    const afterMs = BEGIN_AGAIN_AFTER_MS[held.attempts++]
+    this.#logger.warn({ partition, reason: reasonOf(error), afterMs }, 'a partition is not read')
+    if (afterMs === undefined || held.isLeaving || this.#state !== 'running') return afterMs !== undefined
+    const again = () => {
+      // Nothing is awaited here: `#begin` deals with what fails.
+      if (!held.isLeaving) this.#beginInTurn(held).catch(() => {})
+    }
+    held.cancelAgain = held.clock.setTimer(again, afterMs)
+    return true
   }
 
   /** A job has failed that nobody has told to end. */
@@ -283,8 +339,9 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     }
     // Another member goes on with it: the group has taken this one for dead, and will say so. Other partitions have no part in it.
     held.state = 'fenced'
-    this.#logger.warn({ partition, reason: reasonOf(error) }, 'a partition was taken over')
+    if (held.clock.now() - held.begunAtMs >= LASTING_MS) held.attempts = 0
     this.#inTurn(partition, () => this.#closeBackend(held)).catch(() => {})
+    this.#beginAgain(held, error)
   }
 
   async #letGo(
@@ -294,7 +351,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const ended = partitions.map(async (partition) => {
       const held = this.#held.get(partition)
       if (held === undefined) return
-      held.isLeaving = true
+      leave(held)
       await this.#inTurn(partition, async () => {
         // The next one goes on from the newest cut that is safe, whatever has failed here.
         await this.#endJob(held, end).catch((error) => {
@@ -335,7 +392,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const failures: unknown[] = []
     const ended = Array.from(this.#held.values(), async (held) => {
       const failedBefore = held.job?.health().state === 'failed'
-      held.isLeaving = true
+      leave(held)
       await this.#inTurn(held.partition, () => this.#endJob(held, end)).catch((error) => {
         if (!failedBefore) failures.push(error)
       })
@@ -367,6 +424,11 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const turn = this.#restoring[this.#nextToRestore++ % RESTORED_AT_ONCE] as Mutex
     return turn.run(task)
   }
+}
+
+function leave(held: Held): void {
+  held.isLeaving = true
+  held.cancelAgain()
 }
 
 function failureOf(where: string, error: unknown): StateError {

@@ -72,6 +72,23 @@ it('J10: a partition goes from one process to the other with its state, and its 
   expect(Object.fromEntries(client.offsets)).toMatchObject({ 'g/t/0': 4, 'g/t/1': 1 })
 })
 
+it('J10: what the group gives again is told again: the partition may have been given up here meanwhile', async () => {
+  const client = new FakeKafka()
+  client.createTopic('t', 2)
+  const told: string[] = []
+  const note = (what: string) => async (partitions: readonly (string | { partition: string })[]) => {
+    const names = partitions.map((each) => (typeof each === 'string' ? each : each.partition))
+    if (names.length > 0) told.push(`${what} ${names.join(' ')}`)
+  }
+  const owner = { assigned: note('given'), revoked: note('taken'), lost: note('lost'), failed: () => {} }
+  const member = await kafkaGroup({ client, topic: 't', groupId: 'g', decode }).join(owner)
+  client.members[0]?.onAssigned([0])
+  client.members[0]?.onAssigned([0, 1])
+  client.members[0]?.onAssigned([1])
+  await member.leave()
+  expect(told).toEqual(['given t-0', 'given t-0 t-1', 'taken t-0', 'given t-1'])
+})
+
 it('a group that has ended fails the job', async () => {
   const client = new FakeKafka()
   client.createTopic('t', 1)

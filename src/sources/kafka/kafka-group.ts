@@ -48,12 +48,12 @@ export function kafkaGroup<Event>(options: KafkaGroupOptions<Event>): PartitionG
       await revoking
     }
     const tell = (partitions: readonly number[]) => {
-      const given = partitions.filter((each) => !had.has(each))
       const taken = [...had].filter((each) => !partitions.includes(each))
       for (const each of taken) had.delete(each)
-      for (const each of given) had.add(each)
-      // What is given is not waited for: the next change may come before it is restored.
-      telling = telling.then(() => change(given, taken))
+      for (const each of partitions) had.add(each)
+      // All are told, also those that are here already: one of them may have been given up, as another member had it. What is given is not
+      // waited for: the next change may come before it is restored.
+      telling = telling.then(() => change(partitions, taken))
     }
     const member = await joinGroup.call(client, {
       groupId,
