@@ -15,3 +15,17 @@ export interface RunningService {
 export const serviceNames: readonly string[]
 export function prepareService(name: string): Promise<void>
 export function startService(name: string): Promise<RunningService>
+
+/** One of several servers of Valkey that know each other. */
+export interface ValkeyNode {
+  readonly port: number
+  /** `undefined`: it does not run. */
+  pid(): number | undefined
+  /** kill -9. Resolves when the process is gone. */
+  kill(): Promise<void>
+  /** Starts it again on what it has kept. */
+  start(): Promise<void>
+}
+
+/** Starts one in a folder of the caller's, with arguments of its own beside those of a server that keeps everything. */
+export function startValkeyNode(folder: string, args: readonly string[]): Promise<ValkeyNode>

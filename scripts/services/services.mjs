@@ -11,7 +11,7 @@ import { nats } from './nats.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
 import { freePort } from './service.mjs'
-import { valkey } from './valkey.mjs'
+import { valkey, valkeyNode } from './valkey.mjs'
 import { versitygw } from './versitygw.mjs'
 
 const services = [redis, valkey, postgres, nats, kafka, versitygw, azurite, moto, chromium]
@@ -52,5 +52,18 @@ export async function startService(name) {
   } catch (error) {
     fs.rmSync(folder, { recursive: true, force: true })
     throw error
+  }
+}
+
+/** One of several servers that know each other, in a folder of the caller's. */
+export async function startValkeyNode(folder, args) {
+  await prepareService('valkey')
+  const server = valkeyNode(await freePort(), folder, args)
+  await server.start()
+  return {
+    port: server.port,
+    pid: () => server.pid,
+    kill: () => server.kill(),
+    start: () => server.start(),
   }
 }

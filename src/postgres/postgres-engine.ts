@@ -49,7 +49,6 @@ export interface PostgresEngineSettings {
   readonly schema: string
   readonly name: string
   readonly store: OwnedStore
-  readonly owner: string
   /** Of timers, and of time. */
   readonly clock: Clock
   readonly ttlMs: number

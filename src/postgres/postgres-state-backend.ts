@@ -137,7 +137,6 @@ export class PostgresStateBackend extends RemoteBackend implements SnapshotSourc
         schema,
         name,
         store,
-        owner,
         clock,
         ttlMs: options.ttlMs ?? Infinity,
         sweepIntervalMs: options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS,

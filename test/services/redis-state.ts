@@ -24,7 +24,8 @@ const stateClients: { readonly [name: string]: (address: string) => Promise<Open
   },
 }
 
-const LACKS = {
+/** What the conformance suite is told of the backend, wherever it runs. */
+export const LACKS = {
   sync: 'it is across a network',
   sweep:
     'its sweeps wait for a server, which a clock that a test moves does not; a test of its own is beside this',

@@ -1,0 +1,98 @@
+// What holds of the backend in a Cluster: where all keys are in one slot, and where each key group has its own.
+
+import type { Cluster } from 'ioredis'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { WriteBatch } from '../../src/backend/write-batch.js'
+import { seededRandom } from '../../src/base/random.js'
+import { RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
+import { runConformanceSuite } from '../../src/testing/conformance.js'
+import { runs } from '../support/long.js'
+import { LACKS } from './redis-state.js'
+import { ValkeyCluster } from './valkey-cluster.js'
+
+const PRIMARIES = 3
+const KEY_GROUPS = 16
+
+let cluster: ValkeyCluster
+let client: Cluster
+let next = 0
+beforeAll(async () => {
+  cluster = await ValkeyCluster.start(PRIMARIES, 0)
+  client = cluster.client()
+})
+afterAll(async () => {
+  client.disconnect()
+  await cluster.stop()
+})
+
+const subjects: [string, Partial<RedisStateBackendOptions>][] = [
+  ['in one slot', { ordered: true }],
+  ['by key groups', { ordered: true, keyGroups: KEY_GROUPS, atomic: false }],
+]
+for (const [kind, settings] of subjects) {
+  runConformanceSuite(
+    { describe, it },
+    {
+      name: `RedisStateBackend in a Cluster, ${kind}`,
+      open: ({ clock, ttlMs }) =>
+        RedisStateBackend.open({
+          client,
+          name: `conformance-${next++}`,
+          ...(clock !== undefined && { clock }),
+          ...(ttlMs !== undefined && { ttlMs }),
+          ...settings,
+        }),
+      cannot: LACKS,
+    },
+  )
+}
+
+describe('key groups in a Cluster', () => {
+  it.each([true, false])('are read and written together wherever they lie (ordered: %s)', async (ordered) => {
+    const options = { client, name: `groups-${next++}`, keyGroups: KEY_GROUPS, atomic: false, ordered }
+    const backend = await RedisStateBackend.open(options)
+    const owners = await Promise.all(
+      Array.from({ length: KEY_GROUPS }, (_, group) => cluster.ownerOf(`{${options.name}:${group}}`)),
+    )
+    expect(new Set(owners).size).toBe(PRIMARIES)
+    const random = seededRandom(20_261_128)
+    const model = new Map<string, string>()
+    const key = () => Buffer.from([0, Math.floor(random() * (KEY_GROUPS + 2)), Math.floor(random() * 20)])
+    for (let round = 0; round < runs(300, 40); round++) {
+      const batch = new WriteBatch()
+      for (let i = 0; i < 10; i++) {
+        const at = key()
+        if (random() < 0.3) {
+          batch.delete(at)
+          model.delete(at.toString('hex'))
+        } else {
+          batch.put(at, Buffer.from(`${round} ${i}`))
+          model.set(at.toString('hex'), `${round} ${i}`)
+        }
+      }
+      if (round % 10 === 9) {
+        const [from = Buffer.of(), until = Buffer.of()] = [key(), key()].sort(Buffer.compare)
+        batch.deleteRange({ gte: from, lt: until })
+        for (const held of model.keys())
+          if (held >= from.toString('hex') && held < until.toString('hex')) model.delete(held)
+      }
+      await backend.write(batch)
+      const wanted = Array.from({ length: 20 }, key)
+      const values = await backend.getMany(wanted)
+      expect(values.map((value) => value && Buffer.from(value).toString())).toEqual(
+        wanted.map((at) => model.get(at.toString('hex'))),
+      )
+    }
+    const sorted = [...model].sort(([left], [right]) => (left < right ? -1 : 1))
+    for (const reverse of [false, true]) {
+      const found: [string, string][] = []
+      for await (const [at, value] of backend.scan({ reverse }))
+        found.push([Buffer.from(at).toString('hex'), Buffer.from(value).toString()])
+      expect(found).toEqual(reverse ? [...sorted].reverse() : sorted)
+    }
+    expect(await backend.count()).toBe(model.size)
+    await backend.clear()
+    expect(await backend.count()).toBe(0)
+    await backend.close()
+  })
+})
