@@ -53,7 +53,10 @@ export type { CheckpointReader } from './checkpoint/archive/checkpoint-reader.js
 export type { CheckpointDifference, DifferingEntry } from './checkpoint/archive/differences.js'
 export type { LostStretch, SalvageOptions } from './checkpoint/archive/salvage.js'
 export { CheckpointCoordinator } from './checkpoint/coordinator/checkpoint-coordinator.js'
-export type { CheckpointCoordinatorOptions } from './checkpoint/coordinator/coordinator-options.js'
+export type {
+  CheckpointCoordinatorOptions,
+  MirrorOptions,
+} from './checkpoint/coordinator/coordinator-options.js'
 export type { Manifest, ManifestSegment } from './checkpoint/format/manifest.js'
 export type {
   CheckpointEvents,
@@ -63,6 +66,7 @@ export type {
   CheckpointStats,
   Compression,
   Logger,
+  MirrorStats,
   OwnershipOptions,
   RestoreOptions,
   RestoreProgress,

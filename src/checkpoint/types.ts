@@ -79,6 +79,33 @@ export interface CheckpointStats {
   readonly mergeFailures: number
   /** A merge is under way. */
   readonly merging: boolean
+  /** How the copies in the second storage stand; `undefined` where there is none (`mirror` of the options). */
+  readonly mirror: MirrorStats | undefined
+}
+
+/** How a mirror stands. */
+export interface MirrorStats {
+  /** Checkpoints copied whole and verified. */
+  readonly copied: number
+  /** Attempts that failed, those to own the second storage included. */
+  readonly failed: number
+  /** Checkpoints that were not copied, since newer ones had overtaken them or retention had removed them. */
+  readonly passedOver: number
+  /** Bytes written to the second storage. */
+  readonly copiedBytes: number
+  /** Checkpoints that are to be copied. */
+  readonly waiting: number
+  /** A checkpoint is being copied right now. */
+  readonly copying: boolean
+  /**
+   * For how long there has been a checkpoint that is newer than all in the mirror, in milliseconds; 0 where the newest is there. It is
+   * how much would be lost with the coordinator's own storage, beyond what was not saved at all.
+   */
+  readonly lagMs: number
+  /** The newest failure. */
+  readonly lastError: Error | undefined
+  /** When a checkpoint was last copied. */
+  readonly lastSuccessAt: Date | undefined
 }
 
 export interface CheckpointEvents {
@@ -100,6 +127,15 @@ export interface CheckpointEvents {
   mergeFailed: { readonly error: StateError }
   /** Retention or `deleteCheckpoint` removed a checkpoint. */
   deleted: { readonly id: CheckpointId }
+  /** A checkpoint is in the mirror, whole and verified. */
+  mirrored: {
+    readonly checkpoint: CheckpointMetadata
+    readonly durationMs: number
+    /** Bytes written there: of what was missing. */
+    readonly writtenBytes: number
+  }
+  /** It is not. `id` is undefined where the mirror could not be owned or listed. A later attempt follows, where one may help. */
+  mirrorFailed: { readonly id: CheckpointId | undefined; readonly error: StateError }
 }
 
 /** How far a restore has come. */

@@ -145,6 +145,27 @@ export const coordinatorInstruments: readonly Instrument<CheckpointStats>[] = [
     read: (stats) => stats.mergeFailures,
   },
   {
+    name: 'holdfast.checkpoint.mirrored',
+    kind: 'counter',
+    unit: '{checkpoint}',
+    help: 'Checkpoints copied to the mirror.',
+    read: ({ mirror }) => mirror?.copied,
+  },
+  {
+    name: 'holdfast.checkpoint.mirror.failed',
+    kind: 'counter',
+    unit: '{attempt}',
+    help: 'Attempts at a copy to the mirror that failed.',
+    read: ({ mirror }) => mirror?.failed,
+  },
+  {
+    name: 'holdfast.checkpoint.mirror.lag',
+    kind: 'gauge',
+    unit: 's',
+    help: 'For how long there has been a checkpoint that is newer than all in the mirror.',
+    read: ({ mirror }) => seconds(mirror?.lagMs),
+  },
+  {
     name: 'holdfast.restore.done',
     kind: 'counter',
     unit: '{restore}',

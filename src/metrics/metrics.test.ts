@@ -45,7 +45,10 @@ describe('metrics for Prometheus', () => {
   it('are what the sources say, named by the conventions, one series for each source', async () => {
     const registry = new client.Registry()
     const backend = new MemoryStateBackend()
-    const coordinator = new CheckpointCoordinator(backend, { storage: new MemoryCheckpointStorage() })
+    const coordinator = new CheckpointCoordinator(backend, {
+      storage: new MemoryCheckpointStorage(),
+      mirror: { storage: new MemoryCheckpointStorage() },
+    })
     const job = await finishedJob()
     const metrics = prometheusMetrics(
       client,
@@ -54,7 +57,9 @@ describe('metrics for Prometheus', () => {
     )
     backend.putSync(Buffer.from('key'), Buffer.from('value'))
     backend.getSync(Buffer.from('key'))
+    const mirrored = new Promise((resolve) => coordinator.on('mirrored', resolve))
     await coordinator.createCheckpoint()
+    await mirrored
     const text = await registry.metrics()
     expect(text).toContain('# TYPE holdfast_backend_puts_total counter')
     expect(text).toContain('holdfast_backend_puts_total{backend="usage"} 1')
@@ -62,6 +67,8 @@ describe('metrics for Prometheus', () => {
     expect(text).toContain('holdfast_checkpoint_published_total{coordinator="usage"} 1')
     expect(text).toMatch(/holdfast_checkpoint_age_seconds{coordinator="usage"} 0\.?\d*/)
     expect(text).toContain('holdfast_checkpoint_duration_seconds_count{coordinator="usage"} 1')
+    expect(text).toContain('holdfast_checkpoint_mirrored_total{coordinator="usage"} 1')
+    expect(text).toContain('holdfast_checkpoint_mirror_lag_seconds{coordinator="usage"} 0')
     expect(text).toContain('holdfast_job_events_total{job="usage"} 3')
     expect(text).toContain('holdfast_job_outputs_total{job="usage"} 3')
     expect(text).toMatch(/holdfast_eventloop_delay_seconds{quantile="0.99"} \d/)
@@ -90,6 +97,7 @@ describe('metrics for Prometheus', () => {
     const text = await registry.metrics()
     expect(text).not.toContain('broken')
     expect(text).not.toContain('age_seconds{')
+    expect(text).not.toContain('mirror_lag_seconds{')
     expect(text).toContain('holdfast_checkpoint_published_total{coordinator="idle"} 0')
     metrics.stop()
     await coordinator.shutdown()

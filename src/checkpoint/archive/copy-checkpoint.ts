@@ -21,6 +21,7 @@ import { damagedSegment } from '../format/segment-format.js'
 import type { Logger } from '../types.js'
 import type { LeasedStorage } from './leased-storage.js'
 import { openSegment } from './open-segments.js'
+import { planSweep } from './retention.js'
 
 const OPERATION = 'copy a checkpoint'
 
@@ -32,28 +33,42 @@ export interface CopyRequest {
   readonly signal: AbortSignal | undefined
   readonly resumable: boolean
   readonly logger: Logger
+  /** Segments that are known as whole there, each by {@link wholeSegment}: they are not read again. What is found whole is added. */
+  readonly whole?: Set<string>
 }
 
-/** Resolves when the checkpoint is published and durable in the other storage, or was there already and verified. */
-export async function copyCheckpoint(request: CopyRequest): Promise<void> {
-  const { stored, manifestBytes, to, signal } = request
+/** What stands for a segment among those that are known as whole. */
+export function wholeSegment({ name, sha256 }: ManifestSegment): string {
+  return `${name} ${sha256}`
+}
+
+/**
+ * Resolves when the checkpoint is published and durable in the other storage, or was there already and verified. Returns how many bytes
+ * were written.
+ */
+export async function copyCheckpoint(request: CopyRequest): Promise<number> {
+  const { stored, manifestBytes, to, signal, whole = new Set() } = request
   const { sequence, segments } = stored.manifest
   const there = await to.read(manifestName(sequence), MAX_MANIFEST_BYTES)
   if (there !== undefined && !equalBytes(there, manifestBytes)) {
     throw invalidArgument('id', `names another checkpoint in ${to.storage.name}`)
   }
   await to.reserveUpTo(sequence)
-  const { segmentSizes } = await to.contents()
   const written: string[] = []
+  let writtenBytes = 0
   try {
     for (const segment of segments) {
       throwIfAborted(signal, OPERATION)
-      if (!segmentSizes.has(segment.name)) {
-        await copySegment(request, segment, written)
-      }
+      if (whole.has(wholeSegment(segment)) || (await isThere(request, segment))) continue
+      await copySegment(request, segment, written)
+      writtenBytes += segment.sizeBytes
       await verifySegment(to, segment, signal)
+      whole.add(wholeSegment(segment))
     }
-    if (there === undefined) await publish(request, written)
+    if (there === undefined) {
+      await publish(request, written)
+      writtenBytes += manifestBytes.length
+    }
   } catch (error) {
     const isManifest = (name: string) => name === manifestName(sequence)
     const doomed =
@@ -62,13 +77,42 @@ export async function copyCheckpoint(request: CopyRequest): Promise<void> {
     throw error
   }
   await to.notePublished(stored)
+  return writtenBytes
+}
+
+/**
+ * Whether a segment of that name is there, which is then read to its last byte. What an attempt has left behind whose checkpoint was
+ * never published may have other bytes: it belongs to nobody, and is removed. `CORRUPTION` where a checkpoint there needs it.
+ */
+async function isThere(
+  { to, signal, whole, logger }: CopyRequest,
+  segment: ManifestSegment,
+): Promise<boolean> {
+  const contents = await to.contents()
+  if (!contents.segmentSizes.has(segment.name)) return false
+  try {
+    await verifySegment(to, segment, signal)
+    whole?.add(wholeSegment(segment))
+    return true
+  } catch (error) {
+    if (!isStateError(error, 'CORRUPTION')) throw error
+    const isNeeded = planSweep(await contents.retained(new Set()), [segment.name]).length === 0
+    if (isNeeded) throw error
+    logger.warn(
+      { segment: segment.name, reason: error.message },
+      'a segment that no checkpoint names is copied anew',
+    )
+    await to.remove(segment.name)
+    return false
+  }
 }
 
 async function copySegment(
   { from, to, signal, logger }: CopyRequest,
-  { name, sizeBytes, sha256 }: ManifestSegment,
+  segment: ManifestSegment,
   written: string[],
 ): Promise<void> {
+  const { name, sizeBytes, sha256 } = segment
   const object = await from.open(name, { access: 'sequential' })
   if (object === undefined) throw damagedSegment(name, 'it is missing')
   let output: ObjectWriter | undefined
@@ -88,6 +132,7 @@ async function copySegment(
     if (found !== sha256) throw damagedSegment(name, `its SHA-256 is ${found}; the manifest says ${sha256}`)
     written.unshift(name)
     await output.commit()
+    to.noteSegment(segment)
   } catch (error) {
     await output?.abort().catch((failure: unknown) => {
       logger.warn({ segment: name, reason: reasonOf(failure) }, 'could not discard an uncommitted file')

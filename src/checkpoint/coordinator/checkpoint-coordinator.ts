@@ -6,7 +6,8 @@
 // (3) A checkpoint that fails is counted, logged and emitted; the next one does not know of it.
 // (4) No wait is without an end: a call ends by its signal, and all of them by `shutdown`, also where the storage or the worker
 //     does not answer any more.
-// (5) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
+// (5) What goes to a mirror goes behind all of this: no call but `shutdown` waits for it, and none fails by it.
+// (6) `shutdown` never publishes a state that is empty or unrestored by accident over one that was saved before.
 
 import { type KeyStretch, keyInterval } from '../../backend/scan-range.js'
 import type { StateBackend } from '../../backend/state-backend.js'
@@ -34,6 +35,7 @@ import { CheckpointWorker, type JobStarter } from '../worker/checkpoint-worker.j
 import { verifyContent } from '../worker/restore-stream.js'
 import { asCheckpointFailure } from './checkpoint-failure.js'
 import { CheckpointMaker } from './checkpoint-maker.js'
+import { CheckpointMirror } from './checkpoint-mirror.js'
 import { CheckpointRetention } from './checkpoint-retention.js'
 import { CheckpointSchedule, type ScheduledRun } from './checkpoint-schedule.js'
 import { CheckpointTally } from './checkpoint-tally.js'
@@ -92,12 +94,15 @@ export class CheckpointCoordinator implements AsyncDisposable {
     'merged',
     'mergeFailed',
     'deleted',
+    'mirrored',
+    'mirrorFailed',
   ])
   readonly #ownership: LeaseKeeper
   readonly #worker: JobStarter
   /** Ended with this coordinator; `undefined`: the worker is somebody else's. */
   readonly #ownWorker: CheckpointWorker | undefined
   readonly #maker: CheckpointMaker
+  readonly #mirror: CheckpointMirror | undefined
   readonly #knownDamaged = new Set<number>()
   readonly #givenStorage: CheckpointStorage
   #restoreFailed = false
@@ -138,9 +143,32 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#ownership = new LeaseKeeper(this.#catalog, logger, () => {
       this.#schedule.stop()
       void this.#maker.abortMerge()
+      this.#mirror?.stop()
     })
     const onDeleted = (id: CheckpointEvents['deleted']['id']) => this.#listeners.emit('deleted', { id })
     this.#retention = new CheckpointRetention({ maxCheckpoints, graceMs, clock, logger, onDeleted })
+    this.#mirror = this.#newMirror()
+  }
+
+  #newMirror(): CheckpointMirror | undefined {
+    const { mirror, graceMs, clock, logger } = this.#settings
+    if (mirror === undefined) return undefined
+    return new CheckpointMirror({
+      // As it was given: that it answers the mirror says nothing about what `shutdown` waits for.
+      from: new CheckpointCatalog(this.#givenStorage),
+      to: new CheckpointCatalog(mirror.storage),
+      maxCheckpoints: mirror.maxCheckpoints,
+      drainMs: mirror.drainMs,
+      graceMs,
+      clock,
+      logger,
+      onMirrored: (stored, durationMs, writtenBytes) =>
+        this.#listeners.emit('mirrored', { checkpoint: metadataOf(stored), durationMs, writtenBytes }),
+      onFailed: (sequence, error) => {
+        const id = sequence === undefined ? undefined : checkpointId(sequence)
+        this.#listeners.emit('mirrorFailed', { id, error })
+      },
+    })
   }
 
   /**
@@ -151,7 +179,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   async acquire(options?: OwnershipOptions): Promise<void> {
     this.#requireOpen()
     checkOwnershipOptions(options)
-    await this.#inTurn(() => this.#ownership.acquireAgain(options), undefined, 'acquire')
+    await this.#inTurn(() => this.#own(options), undefined, 'acquire')
   }
 
   /**
@@ -162,11 +190,16 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#requireOpen()
     checkOwnershipOptions(options)
     const run = async () => {
-      await this.#ownership.acquireAgain(options)
+      await this.#own(options)
       this.#restoreFailed = false
       this.#schedule.start()
     }
     await this.#inTurn(run, undefined, 'start')
+  }
+
+  async #own(options: OwnershipOptions | undefined): Promise<void> {
+    await this.#ownership.acquireAgain(options)
+    this.#mirror?.begin(options?.takeOver === true)
   }
 
   /**
@@ -310,7 +343,11 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   stats(): CheckpointStats {
-    return this.#tally.snapshot({ chainDeltas: this.#maker.deltas, merging: this.#maker.merging })
+    return this.#tally.snapshot({
+      chainDeltas: this.#maker.deltas,
+      merging: this.#maker.merging,
+      mirror: this.#mirror?.stats(),
+    })
   }
 
   on<Name extends keyof CheckpointEvents>(
@@ -359,6 +396,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     const error = new StateError('CHECKPOINT_FAILED', { checkpointId: undefined, reason })
     this.#givenUp = true
     this.#calls.giveUp(error)
+    this.#mirror?.giveUp()
     await this.#watch.isHeardUntil(Promise.allSettled([this.#ownership.release(), this.#ownWorker?.close()]))
     throw error
   }
@@ -373,8 +411,16 @@ export class CheckpointCoordinator implements AsyncDisposable {
       await this.#maker.close()
       await this.#waitBeforeRelease()
       await this.#ownership.release()
+      await this.#drainMirror()
       await this.#ownWorker?.close()
     }
+  }
+
+  /** The next owner of the coordinator's own storage is in already. How long it takes is bounded by itself. */
+  async #drainMirror(): Promise<void> {
+    const release = this.#watch.hold()
+    await this.#mirror?.close().finally(release)
+    release()
   }
 
   /** How long it takes is the caller's affair: that the storage and the worker are silent meanwhile says nothing. */
@@ -449,6 +495,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
       const fields = { checkpoint: id, kind, entryCount, sizeBytes, writtenBytes, durationMs }
       logger.info(fields, 'checkpoint published')
       this.#listeners.emit('completed', { checkpoint, durationMs, writtenBytes })
+      this.#mirror?.note(checkpoint.sequence)
       if (this.#closing === undefined) this.#maker.mergeIfDue(owner)
       await this.#retain(owner)
       return checkpoint

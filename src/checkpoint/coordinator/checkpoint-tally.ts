@@ -73,7 +73,7 @@ export class CheckpointTally {
     this.#lastError = error
   }
 
-  snapshot(chain: Pick<CheckpointStats, 'chainDeltas' | 'merging'>): CheckpointStats {
+  snapshot(chain: Pick<CheckpointStats, 'chainDeltas' | 'merging' | 'mirror'>): CheckpointStats {
     return {
       created: this.#created,
       failed: this.#failed,

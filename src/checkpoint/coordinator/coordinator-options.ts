@@ -4,6 +4,16 @@ import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import type { Compression, Logger } from '../types.js'
 import type { CheckpointWorker } from '../worker/checkpoint-worker.js'
 
+/** A second storage that gets a copy of each checkpoint. */
+export interface MirrorOptions {
+  /** Another storage than the coordinator's own, and for this coordinator's checkpoints alone: ids are those of the original. */
+  readonly storage: CheckpointStorage
+  /** How many good checkpoints are kept there. Default: the coordinator's `maxCheckpoints`. */
+  readonly maxCheckpoints?: number
+  /** How long `shutdown` waits at most for what is not copied yet, in milliseconds. The next owner copies the rest. Default 10,000. */
+  readonly drainMs?: number
+}
+
 export interface CheckpointCoordinatorOptions {
   /** Where the checkpoints go. */
   readonly storage: CheckpointStorage
@@ -60,6 +70,11 @@ export interface CheckpointCoordinatorOptions {
    * 10 MB/s. Slowness never counts: every answer begins the time anew. Default 5,000.
    */
   readonly maxSilenceMs?: number
+  /**
+   * Each checkpoint is copied to a second storage, in the background: what is missing there, verified, the newest first. No call waits for it
+   * but `shutdown`, for `drainMs`; failures are in `stats().mirror` and `mirrorFailed`, and tried again. Default: none.
+   */
+  readonly mirror?: MirrorOptions
   /** A worker that several coordinators share. Who made it closes it. Default: one of this coordinator's own. */
   readonly worker?: CheckpointWorker
   readonly clock?: Clock

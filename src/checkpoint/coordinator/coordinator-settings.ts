@@ -19,7 +19,7 @@ import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { type Logger, silentLogger } from '../types.js'
 import { type CheckpointWorker, isCheckpointWorker } from '../worker/checkpoint-worker.js'
 import type { WorkerLimits } from '../worker/worker-protocol.js'
-import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
+import type { CheckpointCoordinatorOptions, MirrorOptions } from './coordinator-options.js'
 import { MAX_DELTAS } from './merge-policy.js'
 
 const DEFAULT_INTERVAL_MS = 300_000
@@ -28,6 +28,7 @@ const DEFAULT_GRACE_MS = 3_600_000
 const DEFAULT_MAX_DELTAS = 16
 const DEFAULT_MAX_SILENCE_MS = 5_000
 const DEFAULT_MAX_DELTA_RATIO = 0.5
+const DEFAULT_DRAIN_MS = 10_000
 
 /** What a coordinator asks of a backend: to save it, and to bring it back. */
 export type CheckpointedBackend = StateBackend & SnapshotSource & Replaceable
@@ -53,6 +54,7 @@ export interface CoordinatorSettings {
   readonly maxSilenceMs: number
   /** The worker of several coordinators; `undefined`: it makes one of its own. */
   readonly worker: CheckpointWorker | undefined
+  readonly mirror: Required<MirrorOptions> | undefined
 }
 
 const share: Rule = (value) =>
@@ -63,6 +65,27 @@ const deltas: Rule = (value) =>
   rules.positiveInteger(value) === undefined && (value as number) <= MAX_DELTAS
     ? undefined
     : `must be an integer from 1 to ${MAX_DELTAS}`
+
+const mirrorRules = {
+  storage: storageRule,
+  maxCheckpoints: rules.positiveInteger,
+  drainMs: rules.nonNegativeMs,
+}
+
+function mirrorViolations(options: CheckpointCoordinatorOptions): Violation[] {
+  const { mirror, storage } = options
+  if (mirror === undefined) return []
+  const violations = violationsOf(mirror, mirrorRules).map(({ argument, reason }) => ({
+    argument: argument.replace('options', 'options.mirror'),
+    reason,
+  }))
+  const argument = 'options.mirror.storage'
+  if (mirror?.storage === undefined) violations.push({ argument, reason: 'is required' })
+  else if (mirror.storage === storage) {
+    violations.push({ argument, reason: "is the coordinator's own storage; a mirror is another one" })
+  }
+  return violations
+}
 
 const optionRules = {
   storage: storageRule,
@@ -82,6 +105,7 @@ const optionRules = {
   workerShare: share,
   maxBytesPerSecond: positive,
   maxSilenceMs: rules.positiveMs,
+  mirror: rules.object,
   worker: (value: unknown) =>
     isCheckpointWorker(value) ? undefined : `must be a CheckpointWorker of holdfast ${HOLDFAST_VERSION}`,
 }
@@ -112,6 +136,7 @@ export function coordinatorSettings(
   if (backendProblem !== undefined) violations.push({ argument: 'backend', reason: backendProblem })
   violations.push(...violationsOf(options ?? null, optionRules))
   if (options?.storage === undefined) violations.push({ argument: 'options.storage', reason: 'is required' })
+  if (violations.length === 0) violations.push(...mirrorViolations(options))
   rejectViolations(violations)
   const clock = new ForwardClock(options.clock ?? systemClock)
   const timers = options.clock ?? systemClock
@@ -141,6 +166,11 @@ export function coordinatorSettings(
     },
     maxSilenceMs: options.maxSilenceMs ?? DEFAULT_MAX_SILENCE_MS,
     worker: options.worker,
+    mirror: options.mirror && {
+      storage: options.mirror.storage,
+      maxCheckpoints: options.mirror.maxCheckpoints ?? options.maxCheckpoints ?? DEFAULT_MAX_CHECKPOINTS,
+      drainMs: options.mirror.drainMs ?? DEFAULT_DRAIN_MS,
+    },
   }
 }
 

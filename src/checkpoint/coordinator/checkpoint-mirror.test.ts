@@ -1,0 +1,424 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import { bytesIn, namesIn } from '../../../test/support/checkpoints.js'
+import { type Bench, bench, contentOf, crash, put } from '../../../test/support/coordinator-bench.js'
+import { runs } from '../../../test/support/long.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
+import type { ManualClock } from '../../testing/manual-clock.js'
+import { CheckpointArchive } from '../archive/checkpoint-archive.js'
+import { manifestName, segmentName } from '../format/object-names.js'
+import type { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
+
+interface Mirrored extends Bench {
+  /** Resolves with the next thing that the mirror tells: `mirrored ID` or `failed ID CODE`. */
+  next(): Promise<string>
+}
+
+function withMirror(
+  mirror: CheckpointCoordinatorOptions['mirror'] & object,
+  options: Partial<CheckpointCoordinatorOptions> = {},
+  storage?: MemoryCheckpointStorage,
+): Mirrored {
+  const made = bench({ incremental: true, mirror, ...options }, storage)
+  const told: string[] = []
+  const waiting: ((text: string) => void)[] = []
+  const tell = (text: string) => {
+    const first = waiting.shift()
+    if (first === undefined) told.push(text)
+    else first(text)
+  }
+  made.coordinator.on('mirrored', ({ checkpoint }) => tell(`mirrored ${checkpoint.id}`))
+  made.coordinator.on('mirrorFailed', ({ id, error }) => tell(`failed ${id} ${error.code}`))
+  const next = async () =>
+    told.shift() ?? (await new Promise<string>((resolve) => waiting.push((text) => resolve(text))))
+  return { ...made, next }
+}
+
+/** Every call fails in the long run, and one of so many otherwise. */
+const EVERY = runs(1, 5)
+
+const CHK = (sequence: number) => `chk-${String(sequence).padStart(10, '0')}`
+
+/** Lets what waits for answers of memory alone come to rest. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await nextTurn()
+}
+
+/** A storage whose calls of one operation hang until it is told. */
+function hanging(inner: MemoryCheckpointStorage, operation: 'acquire' | 'list' | 'open') {
+  let release: () => void = () => {}
+  const released = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const storage = new FaultyCheckpointStorage(inner)
+  const original = storage[operation].bind(storage) as (...args: unknown[]) => Promise<unknown>
+  Object.assign(storage, {
+    [operation]: async (...args: unknown[]) => {
+      await released
+      return await original(...args)
+    },
+  })
+  return { storage, release }
+}
+
+async function restoredFrom(storage: MemoryCheckpointStorage): Promise<string> {
+  const { coordinator, backend } = bench({}, storage)
+  await coordinator.restoreLatest()
+  return await contentOf(backend)
+}
+
+describe('a mirror', () => {
+  it('gets each checkpoint, only what is missing, and a restore from it gives the same', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const mirror = new FaultyCheckpointStorage(inner)
+    const { coordinator, backend, storage, next } = withMirror({ storage: mirror })
+    expect(coordinator.stats().mirror).toMatchObject({ copied: 0, waiting: 0, lagMs: 0 })
+    await put(backend, 'a=1 b=2')
+    const first = await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    expect(mirror.count('create')).toBe(2)
+    await put(backend, 'b=3')
+    const second = await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    expect(mirror.count('create')).toBe(4)
+    // What was verified once is not read again.
+    const reads = mirror.calls.filter(
+      ({ operation, object }) => operation === 'read' && object?.includes('base'),
+    )
+    expect(reads).toHaveLength(1)
+    expect(await new CheckpointArchive(inner).list()).toEqual([second, first])
+    expect(await namesIn(inner)).toEqual(await namesIn(storage))
+    for (const name of await namesIn(inner)) {
+      if (name !== 'sequence') expect(await bytesIn(inner, name)).toEqual(await bytesIn(storage, name))
+    }
+    const { copied, failed, lagMs, waiting, copiedBytes } = coordinator.stats().mirror ?? {}
+    expect({ copied, failed, lagMs, waiting }).toEqual({ copied: 2, failed: 0, lagMs: 0, waiting: 0 })
+    expect(copiedBytes).toBeGreaterThan(0)
+    await coordinator.shutdown()
+    expect(await restoredFrom(inner)).toBe('a=1 b=3')
+  })
+
+  it('has its own retention', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const options = { incremental: false, maxCheckpoints: 5 }
+    const { coordinator, backend, storage, next } = withMirror({ storage: inner, maxCheckpoints: 2 }, options)
+    for (let sequence = 1; sequence <= 4; sequence++) {
+      await put(backend, `a=${sequence}`)
+      await coordinator.createCheckpoint()
+      expect(await next()).toBe(`mirrored ${CHK(sequence)}`)
+    }
+    await coordinator.shutdown()
+    const listed = async (from: MemoryCheckpointStorage) =>
+      (await new CheckpointArchive(from).list()).map(({ sequence }) => sequence)
+    expect(await listed(storage)).toEqual([5, 4, 3, 2, 1])
+    expect(await listed(inner)).toEqual([5, 4])
+    expect(await namesIn(inner)).not.toContain(segmentName(1, 'base'))
+  })
+
+  it('is told of in options that are wrong', () => {
+    const storage = new MemoryCheckpointStorage()
+    const wrong = [
+      { storage },
+      {},
+      { storage: 7 },
+      { storage: new MemoryCheckpointStorage(), drainMs: -1 },
+      { storage: new MemoryCheckpointStorage(), unknown: 1 },
+      7,
+    ]
+    for (const mirror of wrong) {
+      expect(() => bench({ mirror } as never, storage)).toThrow(/options\.mirror/)
+    }
+  })
+
+  it('takes no savepoint, and nothing of what was deleted is deleted there', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const { coordinator, backend, storage, next } = withMirror({ storage: inner })
+    await put(backend, 'a=1')
+    await coordinator.createSavepoint(storage)
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    await coordinator.deleteCheckpoint(CHK(2))
+    await coordinator.start()
+    await coordinator.shutdown()
+    const there = (await new CheckpointArchive(inner).list()).map(({ sequence }) => sequence)
+    expect(there).toContain(2)
+    expect(there).not.toContain(1)
+  })
+
+  it('is copied to by the next process, what the last one did not come to: the newest first', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const storage = new MemoryCheckpointStorage()
+    const alone = bench({ incremental: true }, storage)
+    await put(alone.backend, 'a=1')
+    for (let made = 0; made < 3; made++) await alone.coordinator.createCheckpoint()
+    crash(storage)
+    const { coordinator, next } = withMirror({ storage: inner, maxCheckpoints: 2 }, {}, storage)
+    await coordinator.restoreLatest()
+    await coordinator.start()
+    expect(await next()).toBe(`mirrored ${CHK(3)}`)
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    await coordinator.start()
+    await settled()
+    // All of it is known to be there, and nothing is read or written again.
+    expect(coordinator.stats().mirror).toMatchObject({ copied: 2, failed: 0, lagMs: 0 })
+  })
+})
+
+describe('a mirror that fails', () => {
+  it('holds up no checkpoint, is tried again after pauses that grow, and catches up', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const mirror = new FaultyCheckpointStorage(inner)
+    mirror.inject({ effect: 'fail', operation: 'create', forever: true })
+    const { coordinator, backend, clock, next } = withMirror({ storage: mirror })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`failed ${CHK(1)} STORAGE_ERROR`)
+    for (const pauseMs of [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]) {
+      await expectQuiet(clock, pauseMs - 1, coordinator)
+      clock.advance(1)
+      expect(await next()).toBe(`failed ${CHK(1)} STORAGE_ERROR`)
+    }
+    await put(backend, 'a=2')
+    const second = await coordinator.createCheckpoint()
+    const { mirror: stats } = coordinator.stats()
+    expect(stats).toMatchObject({ copied: 0, failed: 9, waiting: 2, lagMs: 183_000 })
+    expect(stats?.lastError).toMatchObject({ code: 'STORAGE_ERROR' })
+    mirror.heal()
+    clock.advance(60_000)
+    // The newest first: it is what would be restored.
+    expect(await next()).toBe(`mirrored ${second.id}`)
+    expect(coordinator.stats().mirror?.lagMs).toBe(0)
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+  })
+
+  async function expectQuiet(clock: ManualClock, forMs: number, coordinator: CheckpointCoordinator) {
+    const failed = coordinator.stats().mirror?.failed
+    await settled()
+    clock.advance(forMs)
+    await settled()
+    expect(coordinator.stats().mirror?.failed).toBe(failed)
+  }
+
+  it('is whole in the end, whatever call of it fails once, with what it did or before', async () => {
+    let struck = 0
+    for (const when of ['before', 'after'] as const) {
+      for (let nth = 1; ; nth += EVERY) {
+        const inner = new MemoryCheckpointStorage()
+        const mirror = new FaultyCheckpointStorage(inner)
+        mirror.inject({ effect: 'fail', when, nth })
+        const { coordinator, backend, clock, next } = withMirror({ storage: mirror })
+        await put(backend, 'a=1')
+        await coordinator.createCheckpoint()
+        const first = await next()
+        if (first.startsWith('failed')) {
+          struck++
+          await settled()
+          // The lease that nobody was told of: how a storage finds out is its own affair.
+          if (mirror.count() === 1) crash(inner)
+          clock.advance(1_000)
+          expect(await next()).toBe(`mirrored ${CHK(1)}`)
+        }
+        expect(coordinator.stats()).toMatchObject({ created: 1, failed: 0, mirror: { lagMs: 0 } })
+        await settled()
+        const calls = mirror.count()
+        await new CheckpointArchive(inner).verify(CHK(1))
+        crash(inner)
+        if (nth > calls) break
+      }
+    }
+    expect(struck).toBeGreaterThan(20 / EVERY)
+  })
+
+  it('has each checkpoint whole or not at all where the process dies in any call, and the next one goes on', async () => {
+    for (const when of ['before', 'after'] as const) {
+      for (let nth = when === 'before' ? 1 : 2; ; nth += EVERY) {
+        const inner = new MemoryCheckpointStorage()
+        const mirror = new FaultyCheckpointStorage(inner)
+        const { coordinator, backend, storage, next } = withMirror({ storage: mirror })
+        await put(backend, 'a=1')
+        await coordinator.createCheckpoint()
+        await next()
+        await settled()
+        const before = mirror.count()
+        mirror.inject({ effect: 'crash', when, nth })
+        await put(backend, 'a=2')
+        await coordinator.createCheckpoint()
+        await next()
+        await settled()
+        const calls = mirror.count() - before
+        const archive = new CheckpointArchive(inner)
+        for (const { id } of await archive.list()) await archive.verify(id)
+        crash(storage)
+        crash(inner)
+        await coordinator.shutdown().catch(() => {})
+        const after = withMirror({ storage: inner }, {}, storage)
+        await after.coordinator.start()
+        await after.coordinator.shutdown()
+        expect((await archive.list()).map(({ sequence }) => sequence)).toEqual(expect.arrayContaining([1, 2]))
+        for (const { id } of await archive.list()) await archive.verify(id)
+        expect(await restoredFrom(inner)).toBe(await restoredFrom(storage))
+        if (nth > calls) break
+      }
+    }
+  })
+
+  it('that hangs in any kind of call holds up no checkpoint, and shutdown only for drainMs', async () => {
+    for (const operation of ['acquire', 'list'] as const) {
+      const inner = new MemoryCheckpointStorage()
+      const { storage: mirror, release } = hanging(inner, operation)
+      const { coordinator, backend, clock, storage, log } = withMirror({ storage: mirror, drainMs: 3_000 })
+      await put(backend, 'a=1')
+      await coordinator.createCheckpoint()
+      clock.advance(5_000)
+      await coordinator.createCheckpoint()
+      expect(coordinator.stats().mirror).toMatchObject({ copied: 0, waiting: 2, lagMs: 5_000 })
+      let isOver = false
+      const shutdown = coordinator.shutdown().finally(() => {
+        isOver = true
+      })
+      // The next owner of the storage itself waits for nothing of this.
+      while (coordinator.stats().created < 3) await nextTurn()
+      await settled()
+      await (await storage.acquire()).release()
+      clock.advance(2_999)
+      await settled()
+      expect(isOver).toBe(false)
+      clock.advance(1)
+      await shutdown
+      expect(log).toContain('warn: the mirror did not catch up; the next owner copies what is missing')
+      release()
+      await settled()
+      // What was given up publishes nothing, and lets the next owner in.
+      expect((await new CheckpointArchive(inner).list()).length).toBe(0)
+      await (await inner.acquire()).release()
+    }
+  })
+
+  it('gives up what is damaged here or is another checkpoint there, says so once, and goes on with the next', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const other = bench({}, inner)
+    await put(other.backend, 'other=1')
+    await other.coordinator.createCheckpoint()
+    crash(inner)
+    const { coordinator, backend, next, clock, storage } = withMirror(
+      { storage: inner },
+      { incremental: false },
+    )
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`failed ${CHK(1)} INVALID_ARGUMENT`)
+    clock.advance(5_000)
+    expect(coordinator.stats().mirror).toMatchObject({ waiting: 0, lagMs: 5_000 })
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    expect(coordinator.stats().mirror?.lagMs).toBe(0)
+    coordinator.on('completed', ({ checkpoint }) => {
+      if (checkpoint.sequence === 3) storage.tamper(segmentName(3, 'base'), Buffer.from('rotten'))
+    })
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`failed ${CHK(3)} CORRUPTION`)
+    expect(await namesIn(inner)).not.toContain(manifestName(3))
+    expect(await namesIn(inner)).not.toContain(segmentName(3, 'base'))
+  })
+
+  it('takes a segment of other bytes that no checkpoint names for what it is, and copies its own', async () => {
+    const inner = new MemoryCheckpointStorage()
+    inner.tamper(segmentName(1, 'base'), Buffer.from('of a checkpoint that was never published'))
+    const { coordinator, backend, next } = withMirror({ storage: inner })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    await new CheckpointArchive(inner).verify(CHK(1))
+  })
+
+  it('passes over what retention has removed meanwhile', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const { storage: mirror, release } = hanging(inner, 'acquire')
+    const options = { incremental: false, maxCheckpoints: 1 }
+    const { coordinator, backend, next } = withMirror({ storage: mirror, maxCheckpoints: 3 }, options)
+    await put(backend, 'a=1')
+    for (let made = 0; made < 4; made++) await coordinator.createCheckpoint()
+    expect(coordinator.stats().mirror).toMatchObject({ waiting: 3, passedOver: 1 })
+    release()
+    expect(await next()).toBe(`mirrored ${CHK(4)}`)
+    await settled()
+    expect(coordinator.stats().mirror).toMatchObject({
+      copied: 1,
+      failed: 0,
+      passedOver: 3,
+      waiting: 0,
+      lagMs: 0,
+    })
+  })
+})
+
+describe('the owner of a mirror', () => {
+  it('waits until another one lets go of it', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const lease = await inner.acquire()
+    const { coordinator, backend, next, clock } = withMirror({ storage: inner })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe('failed undefined FENCED')
+    await lease.release()
+    await settled()
+    clock.advance(1_000)
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+  })
+
+  it('writes nothing once another one has taken it over, until start', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const { coordinator, backend, next } = withMirror({ storage: inner })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    await settled()
+    const lease = await inner.acquire({ takeOver: true })
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`failed ${CHK(2)} FENCED`)
+    await coordinator.createCheckpoint()
+    await settled()
+    expect(coordinator.stats()).toMatchObject({ created: 3, failed: 0, mirror: { copied: 1, failed: 1 } })
+    expect(await namesIn(inner)).not.toContain(manifestName(2))
+    await lease.release()
+    await coordinator.start()
+    expect(await next()).toBe(`mirrored ${CHK(3)}`)
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+  })
+
+  it('lets the mirror of the next owner in where it has lost its own storage', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const first = withMirror({ storage: inner })
+    await put(first.backend, 'a=1')
+    await first.coordinator.createCheckpoint()
+    expect(await first.next()).toBe(`mirrored ${CHK(1)}`)
+    const second = withMirror({ storage: inner }, {}, first.storage)
+    await second.coordinator.start({ takeOver: true })
+    await expect(first.coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'FENCED' })
+    await put(second.backend, 'a=2')
+    const { id } = await second.coordinator.createCheckpoint()
+    expect(await second.next()).toBe(`mirrored ${id}`)
+    expect(first.coordinator.stats().mirror?.failed).toBe(0)
+  })
+
+  it('goes on from a checkpoint of the mirror where the storage itself was lost', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const { coordinator, backend, next } = withMirror({ storage: inner })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    await next()
+    await coordinator.shutdown()
+    const replacement = new MemoryCheckpointStorage()
+    const [newest] = await new CheckpointArchive(inner).list()
+    await new CheckpointArchive(inner).copyTo(replacement, newest?.id ?? '')
+    const after = withMirror({ storage: inner }, {}, replacement)
+    expect((await after.coordinator.restoreLatest())?.id).toBe(newest?.id)
+    await put(after.backend, 'b=2')
+    const { sequence } = await after.coordinator.createCheckpoint()
+    expect(sequence).toBe(3)
+    expect(await after.next()).toBe(`mirrored ${CHK(3)}`)
+    expect(await restoredFrom(inner)).toBe('a=1 b=2')
+  })
+})
