@@ -36,6 +36,7 @@ export type {
 export { WriteBatch } from './backend/write-batch.js'
 export type { CancelTimer, Clock } from './base/clock.js'
 export { systemClock } from './base/clock.js'
+export type { DiagnosticEvents } from './base/diagnostics.js'
 export type { SkippedCheckpoint, StateErrorCode, StateErrorDetails, Violation } from './base/errors.js'
 export { isStateError, StateError } from './base/errors.js'
 export type { Unsubscribe } from './base/events.js'

@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto'
 import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
+import { diagnostics } from '../base/diagnostics.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
@@ -428,6 +429,8 @@ class Job<Event, Schema extends StateSchema, Output>
 
   onCutFailed(error: Error): void {
     this.#failedCuts = { count: (this.#failedCuts?.count ?? 0) + 1, error }
+    const heard = diagnostics['holdfast:job.cutFailed']
+    if (heard.hasSubscribers) heard.publish({ job: this.#options.name, error })
   }
 
   async deliver(outputs: readonly unknown[]): Promise<void> {
@@ -438,6 +441,11 @@ class Job<Event, Schema extends StateSchema, Output>
 
   noteCut(): void {
     this.#cutCount++
+    const heard = diagnostics['holdfast:job.cut']
+    if (heard.hasSubscribers) {
+      const sinceCutMs = this.#clock.now() - this.#lastCutMs
+      heard.publish({ job: this.#options.name, cuts: this.#cutCount, sinceCutMs })
+    }
     this.#lastCutMs = this.#clock.now()
   }
 
@@ -464,6 +472,7 @@ class Job<Event, Schema extends StateSchema, Output>
   }
 
   async #run(): Promise<JobStats> {
+    const beganAtMs = performance.now()
     try {
       await this.#preload('all')
       for (const timers of this.#timers) await timers.load()
@@ -476,6 +485,11 @@ class Job<Event, Schema extends StateSchema, Output>
       await this.#cuts.begin(this)
       await this.#firing.fireOverdue()
       this.#reads = true
+      if (diagnostics['holdfast:job.ready'].hasSubscribers)
+        diagnostics['holdfast:job.ready'].publish({
+          job: this.#options.name,
+          durationMs: performance.now() - beganAtMs,
+        })
       await this.#readAll()
       this.#firing.stop()
       this.#throwIfFailed()
@@ -497,6 +511,8 @@ class Job<Event, Schema extends StateSchema, Output>
       throw failure
     } finally {
       inUse.delete(this.#options.backend)
+      const heard = diagnostics['holdfast:job.ended']
+      if (heard.hasSubscribers) heard.publish({ job: this.#options.name, error: this.#error })
     }
   }
 

@@ -1,4 +1,5 @@
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
+import { diagnostics, timedOn } from '../base/diagnostics.js'
 import { StateError } from '../base/errors.js'
 import type { Logger } from '../checkpoint/types.js'
 
@@ -51,7 +52,9 @@ export class Waiting {
     const cancel: CancelTimer = limitMs === Infinity ? () => {} : clock.setTimer(warn, limitMs)
     if (this.#isEnding) this.#limit(waiting)
     try {
-      return await Promise.race([begin(), givenUp])
+      const heard = diagnostics['holdfast:job.call']
+      const called = heard.hasSubscribers ? timedOn(heard, { job, call }, begin) : begin()
+      return await Promise.race([called, givenUp])
     } finally {
       cancel()
       waiting.cancelEnd()

@@ -18,6 +18,7 @@ import type { KeyBytes } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
 import type { BackendStats, BackendSupport } from '../backend/types.js'
 import { ForwardClock } from '../base/clock.js'
+import { diagnostics } from '../base/diagnostics.js'
 import { isStateError, StateError } from '../base/errors.js'
 import type { Listeners } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
@@ -574,7 +575,15 @@ export class LmdbEngine implements LocalEngine {
       removals: this.#entries.removals,
       gateTimeoutMs: GATE_TIMEOUT_MS,
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
-      onFailed: (error) => this.#listeners.emit('failed', { error }),
+      onFailed: (error) => {
+        this.#listeners.emit('failed', { error })
+        const heard = diagnostics['holdfast:engine.failed']
+        if (heard.hasSubscribers) heard.publish({ ...this.#names, error })
+      },
+      onHeld: (durationMs) => {
+        const heard = diagnostics['holdfast:engine.held']
+        if (heard.hasSubscribers) heard.publish({ ...this.#names, durationMs })
+      },
     })
   }
 
@@ -591,6 +600,16 @@ export class LmdbEngine implements LocalEngine {
     this.#figures.note(result, tookMs)
     this.#show(result, () => this.#store.showCommit(result))
     this.#absorption.begin(generation)
+    const heard = diagnostics['holdfast:engine.commit']
+    if (heard.hasSubscribers) {
+      const { records, recordBytes } = result
+      heard.publish({ ...this.#names, records, recordBytes, durationMs: tookMs })
+    }
+  }
+
+  /** What tells this engine from others to those who listen. */
+  get #names(): { readonly backend: string; readonly path: string } {
+    return { backend: this.name, path: this.#directory.path }
   }
 
   /** Poisons the engine where the commit cannot be shown: writes go on only as long as what they have changed can be seen. */

@@ -23,7 +23,11 @@ interface Room {
 /** Who may import whom (the table of ARCHITECTURE.md). A folder that is not here may not exist. */
 const rooms: { readonly [folder: string]: Room } = {
   // Of Node only what finds a file of the package and starts a thread with it.
-  base: { rooms: [], builtins: ['node:module', 'node:url', 'node:worker_threads'], packages: [] },
+  base: {
+    rooms: [],
+    builtins: ['node:diagnostics_channel', 'node:module', 'node:url', 'node:worker_threads'],
+    packages: [],
+  },
   backend: { rooms: ['base'], builtins: [], packages: [] },
   codec: { rooms: ['base'], builtins: 'any', packages: ['lz4-napi'] },
   log: { rooms: ['base'], builtins: ['node:crypto', 'node:worker_threads'], packages: [] },

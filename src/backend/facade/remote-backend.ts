@@ -1,5 +1,6 @@
 import { throwIfAborted } from '../../base/abort.js'
 import { copyBytes } from '../../base/bytes.js'
+import { diagnostics, timedOn } from '../../base/diagnostics.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
 import { validateReplaceOptions } from '../block-options.js'
@@ -90,7 +91,8 @@ export class RemoteBackend implements StateBackend {
   async contains(key: Uint8Array): Promise<boolean> {
     this.#life.assertOpen()
     validateKey(key)
-    return await this.#engine.has(copyBytes(key))
+    const own = copyBytes(key)
+    return await this.#call('contains', () => this.#engine.has(own))
   }
 
   async write(batch: WriteBatch): Promise<void> {
@@ -102,7 +104,7 @@ export class RemoteBackend implements StateBackend {
   async deleteRange(range: KeyRange): Promise<void> {
     this.#life.assertWritable('deleteRange')
     const interval = keyStretch(range)
-    if (!isEmptyInterval(interval)) await this.#engine.deleteRange(interval)
+    if (!isEmptyInterval(interval)) await this.#call('deleteRange', () => this.#engine.deleteRange(interval))
     this.#counters.deletes++
   }
 
@@ -118,17 +120,17 @@ export class RemoteBackend implements StateBackend {
 
   async count(): Promise<number> {
     this.#life.assertOpen()
-    return await this.#engine.count()
+    return await this.#call('count', () => this.#engine.count())
   }
 
   async clear(): Promise<void> {
     this.#life.assertWritable('clear')
-    await this.#engine.clear()
+    await this.#call('clear', () => this.#engine.clear())
   }
 
   async flush(): Promise<void> {
     this.#life.assertOpen()
-    await this.#engine.flush()
+    await this.#call('flush', () => this.#engine.flush())
     this.#counters.flushes++
   }
 
@@ -196,7 +198,8 @@ export class RemoteBackend implements StateBackend {
   }
 
   async #read(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    const values = await this.#engine.getMany(keys.map(copyBytes))
+    const own = keys.map(copyBytes)
+    const values = await this.#call('get', () => this.#engine.getMany(own))
     for (const value of values) this.#counters.noteRead(value)
     return values
   }
@@ -210,8 +213,15 @@ export class RemoteBackend implements StateBackend {
     const cursor = batch.cursor()
     if (!this.supports.ttl) assertNoTtl(cursor, this.name)
     cursor.rewind()
-    await write({ cursor, expiry: (ttlMs) => expiryOf(ttlMs ?? defaultMs, clock) })
+    const expiry = (ttlMs: number | undefined) => expiryOf(ttlMs ?? defaultMs, clock)
+    await this.#call('write', () => write({ cursor, expiry }))
     this.#counters.noteBatch(cursor)
+  }
+
+  /** A call of the engine, which is timed where somebody listens. */
+  #call<Result>(call: string, begin: () => Promise<Result>): Promise<Result> {
+    const heard = diagnostics['holdfast:engine.call']
+    return heard.hasSubscribers ? timedOn(heard, { backend: this.name, call }, begin) : begin()
   }
 
   async *#scan(interval: () => KeyInterval): AsyncIterableIterator<Entry> {

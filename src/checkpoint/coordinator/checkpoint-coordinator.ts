@@ -13,6 +13,7 @@ import { type KeyStretch, keyInterval } from '../../backend/scan-range.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import type { KeyRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
+import { diagnostics } from '../../base/diagnostics.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
 import { Listeners, type Unsubscribe } from '../../base/events.js'
 import { Mutex } from '../../base/mutex.js'
@@ -133,11 +134,18 @@ export class CheckpointCoordinator implements AsyncDisposable {
       onMerged: (merged) => {
         this.#tally.noteMerged(merged.sizeBytes)
         this.#listeners.emit('merged', merged)
+        const heard = diagnostics['holdfast:checkpoint.merged']
+        if (heard.hasSubscribers) {
+          const { through, sizeBytes, durationMs } = merged
+          heard.publish({ storage: storage.name, through, sizeBytes, durationMs })
+        }
       },
       onCut: () => this.#watch.hold(),
       onMergeFailed: (error) => {
         this.#tally.noteMergeFailed(error)
         this.#listeners.emit('mergeFailed', { error })
+        const heard = diagnostics['holdfast:checkpoint.mergeFailed']
+        if (heard.hasSubscribers) heard.publish({ storage: storage.name, error })
       },
     })
     this.#ownership = new LeaseKeeper(this.#catalog, logger, () => {
@@ -496,6 +504,13 @@ export class CheckpointCoordinator implements AsyncDisposable {
       logger.info(fields, 'checkpoint published')
       this.#listeners.emit('completed', { checkpoint, durationMs, writtenBytes })
       this.#mirror?.note(checkpoint.sequence)
+      if (diagnostics['holdfast:checkpoint.completed'].hasSubscribers) {
+        diagnostics['holdfast:checkpoint.completed'].publish({
+          storage: this.#settings.storage.name,
+          ...fields,
+          cutMs,
+        })
+      }
       if (this.#closing === undefined) this.#maker.mergeIfDue(owner)
       await this.#retain(owner)
       return checkpoint
@@ -506,6 +521,11 @@ export class CheckpointCoordinator implements AsyncDisposable {
       this.#tally.noteFailed(failure)
       logger.error({ checkpoint: id, code: failure.code, reason: failure.message }, 'checkpoint failed')
       this.#listeners.emit('failed', { id, error: failure })
+      if (diagnostics['holdfast:checkpoint.failed'].hasSubscribers) {
+        const durationMs = Math.max(0, clock.now() - startedAtMs)
+        const told = { storage: this.#settings.storage.name, checkpoint: id, durationMs, error: failure }
+        diagnostics['holdfast:checkpoint.failed'].publish(told)
+      }
       throw failure
     } finally {
       this.#tally.running = false
@@ -572,11 +592,24 @@ export class CheckpointCoordinator implements AsyncDisposable {
           'checkpoint restored',
         )
         this.#listeners.emit('restored', { checkpoint, durationMs })
+        if (diagnostics['holdfast:restore.completed'].hasSubscribers) {
+          const { id, entryCount } = checkpoint
+          const told = { storage: this.#settings.storage.name, checkpoint: id, entryCount, durationMs }
+          diagnostics['holdfast:restore.completed'].publish(told)
+        }
         return checkpoint
       } catch (error) {
         this.#restoreFailed = true
         this.#tally.noteRestoreFailed(isErrorLike(error) ? error : new Error(reasonOf(error)))
         logger.error({ reason: reasonOf(error) }, 'restore failed')
+        if (diagnostics['holdfast:restore.failed'].hasSubscribers) {
+          const durationMs = Math.max(0, clock.now() - startedAtMs)
+          diagnostics['holdfast:restore.failed'].publish({
+            storage: this.#settings.storage.name,
+            durationMs,
+            error,
+          })
+        }
         throw error
       }
     }

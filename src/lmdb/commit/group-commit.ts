@@ -35,6 +35,8 @@ export interface GroupCommitOptions {
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
   readonly onCommitted: (generation: Generation, result: CommitResult, tookMs: number) => void
   readonly onFailed: (error: StateError) => void
+  /** A write has stopped this thread for so long. */
+  readonly onHeld: (forMs: number) => void
 }
 
 export class GroupCommit {
@@ -77,8 +79,14 @@ export class GroupCommit {
     if (this.#isRemoving && this.#mustHold(1)) this.#options.removals.pay()
     if (this.#paused === 'yielding' && this.#mustHold(1)) this.resume()
     this.begin()
-    while (this.#inFlight !== undefined && this.#mustHold(1)) this.#writer.waitSync()
+    if (this.#inFlight !== undefined && this.#mustHold(1)) this.#hold()
     if (this.#gated() && this.#mustHold(GATED_HOLD)) this.#revokeGates()
+  }
+
+  #hold(): void {
+    const startedAtMs = performance.now()
+    while (this.#inFlight !== undefined && this.#mustHold(1)) this.#writer.waitSync()
+    this.#options.onHeld(performance.now() - startedAtMs)
   }
 
   /** For writers that can wait: resolves when there is room again; undefined: there is. */
