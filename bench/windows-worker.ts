@@ -39,6 +39,7 @@ const DISORDER_MS = 500
 const SIZE_MS = 60_000
 const SLIDE_MS = 5_000
 const GAP_MS = 30_000
+const EVENTS_TOLD = 32
 
 const [subject = '', work = '', length = '', directory = ''] = process.argv.slice(2)
 const events = Number(length)
@@ -324,10 +325,43 @@ async function runEngineByHand(): Promise<void> {
   await backend.close()
 }
 
+/** A counter as bare as the engine allows: the keys of 32 events are told, then one update in place for each; no job, no typed state. */
+async function runEngineInPlace(): Promise<void> {
+  const made = new Events()
+  const backend = new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
+  const slot = new Slot()
+  const keyBytes = new Uint8Array(4 * EVENTS_TOLD)
+  const keyView = new DataView(keyBytes.buffer)
+  const ends = Int32Array.from({ length: EVENTS_TOLD }, (_, i) => 4 * (i + 1))
+  const stretch = { bytes: keyBytes, offset: 0, length: 4 }
+  const some: Reading[] = []
+  for (let turn = 1; !made.isAtEnd; turn++) {
+    some.length = 0
+    while (some.length < EVENTS_TOLD && !made.isAtEnd) {
+      const event = made.next()
+      keyView.setUint32(4 * some.length, event.key)
+      some.push(event)
+    }
+    if (backend.isFar) backend.bringNear(keyBytes, ends, some.length)
+    for (let i = 0; i < some.length; i++) {
+      const { amount } = some[i] as Reading
+      stretch.offset = 4 * i
+      const isThere = backend.updateSync(stretch, 20, slot)
+      const { view, offset } = slot
+      view.setUint32(offset, view.getUint32(offset, true) + 1, true)
+      view.setFloat64(offset + 4, view.getFloat64(offset + 4, true) + amount, true)
+      if (!isThere || amount > view.getFloat64(offset + 12, true)) view.setFloat64(offset + 12, amount, true)
+    }
+    if (turn % 300 === 0) await nextTurn()
+  }
+  await backend.close()
+}
+
 const before = process.cpuUsage()
 const delay = monitorEventLoopDelay({ resolution: 5 })
 delay.enable()
 if (subject === 'Map by hand') runMapByHand()
+else if (subject === 'engine in place') await runEngineInPlace()
 else if (subject.endsWith('by hand')) await runEngineByHand()
 else await runAsJob()
 const whole = process.cpuUsage(before)

@@ -1,25 +1,26 @@
-import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import * as batch from '../examples/nexmark/expected.js'
 import { type NexmarkSettings, nexmarkEvents } from '../examples/nexmark/generator.js'
 import { seededRandom } from '../src/base/random.js'
 import { titled } from './faults/fault-kit.js'
+import { killsOf, runUntilKilled } from './support/killed-run.js'
 import { leftToLongRuns, runs } from './support/long.js'
 
 // Queries of Nexmark as a user runs them, killed by SIGKILL at random and run again: what is in the file at the end is what lists and
 // loops make of all events.
 
 const MAIN = fileURLToPath(new URL('../build/examples/nexmark/main.js', import.meta.url))
-/** For each engine and query: six queries are killed a hundred times and more. */
-const KILLS = runs(20, 1)
-const EVENTS = runs(20_000, 500)
+/** For each engine and query. */
+const KILLS = killsOf(runs(10, 1))
+const EVENTS = Math.max(runs(10_000, 500), KILLS * 1_000)
 const SEED = 5
+/** Rows in front of the bids of query 13. */
+const SIDE_KEYS = 10_000
 
 const minutes: NexmarkSettings = { seed: SEED, events: EVENTS, eventsPerSecond: 20 }
 const rare: NexmarkSettings = { ...minutes, events: EVENTS * 10 }
@@ -41,7 +42,25 @@ interface Killed {
 const bids = nexmarkEvents(minutes, ['bid'])
 const auctions = nexmarkEvents(minutes, ['auction'])
 const killed: readonly Killed[] = [
+  { query: 0, what: 'no state', settings: minutes, expected: () => bids },
+  { query: 1, what: 'no state', settings: minutes, expected: () => batch.expected1(bids) },
+  { query: 2, what: 'a selection', settings: minutes, expected: () => batch.expected2(bids) },
+  {
+    query: 3,
+    what: 'a join without an end',
+    settings: rare,
+    reads: 0.08,
+    expected: () => batch.expected3(nexmarkEvents(rare, ['person']), nexmarkEvents(rare, ['auction'])),
+  },
+  {
+    query: 4,
+    what: 'timers and a second stage',
+    settings: minutes,
+    expected: () => batch.expected4(auctions, bids),
+    compared: (rows) => lastOf(rows as { category: number }[], ({ category }) => category),
+  },
   { query: 5, what: 'two stages', settings: minutes, expected: () => batch.expected5(bids) },
+  { query: 7, what: 'tumbling windows', settings: minutes, expected: () => batch.expected7(bids) },
   {
     query: 8,
     what: 'a window join',
@@ -64,13 +83,57 @@ const killed: readonly Killed[] = [
     compared: (rows) => bidsOfBidders(rows as { bidder: number; bids: number }[]),
   },
   {
+    query: 13,
+    what: 'a table of versions',
+    settings: minutes,
+    expected: () => batch.expected13(rowsOf(bids), bids),
+  },
+  {
+    query: 15,
+    what: 'distinct counts',
+    settings: days,
+    expected: () => batch.expected15(nexmarkEvents(days, ['bid'])),
+  },
+  {
     query: 16,
     what: 'aggregates that grow',
     settings: days,
     expected: () => batch.expected16(nexmarkEvents(days, ['bid'])),
     quickOn: 'memory',
   },
+  {
+    query: 17,
+    what: 'windows of days',
+    settings: days,
+    expected: () => batch.expected17(nexmarkEvents(days, ['bid'])),
+  },
+  {
+    query: 18,
+    what: 'a value that is replaced',
+    settings: minutes,
+    expected: () => batch.expected18(bids),
+    compared: (rows) =>
+      lastOf(rows as { bidder: number; auction: number }[], ({ bidder, auction }) => `${bidder} ${auction}`),
+  },
+  { query: 19, what: 'a global window', settings: minutes, expected: () => batch.expected19(bids) },
+  {
+    query: 20,
+    what: 'a join without an end',
+    settings: minutes,
+    expected: () => batch.expected20(auctions, bids),
+  },
 ]
+
+/** What was put out last of each. */
+function lastOf<Row extends object>(rows: readonly Row[], of: (row: Row) => unknown): Row[] {
+  return [...new Map(rows.map((row) => [of(row), row])).values()]
+}
+
+/** The rows of the side input that are looked up. */
+function rowsOf(looked: readonly { readonly auction: number }[]) {
+  const keys = new Set(looked.map(({ auction }) => auction % SIDE_KEYS))
+  return Array.from(keys, (key) => ({ key, value: `row ${key}`, at: -Infinity }))
+}
 
 /** Which windows of the clock bids fall into is not the same in two runs; how many there are of each bidder is. */
 function bidsOfBidders(counts: readonly { readonly bidder: number; readonly bids: number }[]): object[] {
@@ -89,23 +152,11 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
 /** Runs a query in a process that is killed behind some hundreds of events; whether it had ended before. */
-async function runUntil({ query, settings }: Killed, engine: string, hundreds: number): Promise<boolean> {
+function runUntil({ query, settings }: Killed, engine: string, hundreds: number): Promise<boolean> {
   const { events, eventsPerSecond, seed } = settings
   const options = { query, engine, folder, events, rate: eventsPerSecond, seed }
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])
-  const child = spawn(process.execPath, [MAIN, ...args, '--paced'], { stdio: ['pipe', 'pipe', 'inherit'] })
-  // It may be killed before it has read what it was given.
-  child.stdin.on('error', () => {})
-  const ended = new Promise((resolve) => child.on('exit', resolve))
-  let isDone = false
-  let seen = 0
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (line.startsWith('{')) isDone = true
-    else if (++seen === hundreds) child.kill('SIGKILL')
-    else child.stdin.write('\n')
-  }
-  await ended
-  return isDone
+  return runUntilKilled(MAIN, [...args, '--paced'], hundreds, '{')
 }
 
 /** In whatever order: keys are independent of each other. */
