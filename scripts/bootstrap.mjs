@@ -4,8 +4,8 @@
 //   node scripts/bootstrap.mjs [--install-only] [--in-caller-directory] [node option]… [program [argument]…]
 //
 // (1) node_modules holds what package-lock.json says, for this platform, or it is installed anew by `npm ci`.
-// (2) dist/ and build/ are what the sources give, or `tsc -b` and then scripts/bundle-threads.mjs run. Nothing is started when
-//     nothing has changed.
+// (2) dist/ and build/ are what the sources give, or `tsc -b --noCheck` and then scripts/bundle-threads.mjs run: what runs does not depend on
+//     types, which `npm run build` and the gate check. Nothing is started when nothing has changed.
 // (3) The program gets the remaining arguments and the standard streams; its exit status or signal becomes ours.
 // (4) Standard output belongs to the program: whatever this file has to say goes to standard error.
 
@@ -170,7 +170,7 @@ function isStamped(root, signature) {
   return readJson(path.join(root, BUILD_STAMP))?.join('\n') === signature.join('\n')
 }
 
-function buildIfNeeded(root) {
+async function buildIfNeeded(root) {
   const stampFile = path.join(root, BUILD_STAMP)
   const before = inspectBuild(root)
   for (const file of before.stale) fs.rmSync(path.join(root, file))
@@ -178,22 +178,45 @@ function buildIfNeeded(root) {
   if (unchanged && before.missing.length === 0) return
   say('building')
   fs.rmSync(stampFile, { force: true })
-  // tsc trusts its notes about what it has written. When outputs of unchanged sources are gone, they must go too.
-  const force = unchanged || !fs.existsSync(path.join(root, 'dist')) ? ['--force'] : []
-  runTool(root, COMPILER, ['-b', ...force])
   const isMissing = (file) => !isBundle(file)
-  if (inspectBuild(root).missing.some(isMissing) && force.length === 0)
-    runTool(root, COMPILER, ['-b', '--force'])
-  for (const bundler of BUNDLERS) runTool(root, bundler, [])
+  const isAnew = unchanged || !fs.existsSync(path.join(root, 'dist'))
+  if (isAnew) forgetBuild(root)
+  await compile(root)
+  if (!isAnew && inspectBuild(root).missing.some(isMissing)) {
+    forgetBuild(root)
+    await compile(root)
+  }
+  for (const bundler of BUNDLERS) await runTool(root, bundler, [])
   fs.mkdirSync(path.dirname(stampFile), { recursive: true })
   fs.writeFileSync(stampFile, JSON.stringify(before.signature))
 }
 
+/** tsc trusts its notes about what it has written. When outputs of unchanged sources are gone, they must go too. */
+function forgetBuild(root) {
+  for (const { sources } of PROJECTS) {
+    fs.rmSync(path.join(root, `build/${sources}.tsbuildinfo`), { force: true })
+  }
+}
+
+/** The first project is what the others refer to; these are compiled side by side. */
+async function compile(root) {
+  const [first, ...others] = PROJECTS.map(({ sources }) => sources)
+  await runTool(root, COMPILER, ['-b', '--noCheck', first])
+  const present = others.filter((sources) => fs.existsSync(path.join(root, sources)))
+  const runs = present.map((sources) => runTool(root, COMPILER, ['-b', '--noCheck', sources]))
+  for (const run of await Promise.allSettled(runs)) if (run.status === 'rejected') throw run.reason
+}
+
 function runTool(root, tool, options) {
   const args = [path.join(root, tool), ...options]
-  const result = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 2, 2] })
-  if (result.error) throw new BootstrapError(`cannot start ${tool}: ${result.error.message}`)
-  if (result.status !== 0) throw new BootstrapError(`the build failed; ${tool} says why above.`)
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 2, 2] })
+    child.on('error', (error) => reject(new BootstrapError(`cannot start ${tool}: ${error.message}`)))
+    child.on('exit', (status) => {
+      if (status === 0) resolve()
+      else reject(new BootstrapError(`the build failed; ${tool} says why above.`))
+    })
+  })
 }
 
 /** Runs a program and ends as it ends. */
@@ -239,14 +262,14 @@ function fail(error) {
   process.exitCode = 1
 }
 
-function main(root, args) {
+async function main(root, args) {
   const complaint = complaintAboutNode(process.version)
   if (complaint !== undefined) throw new BootstrapError(complaint)
   const own = new Set()
   while (args[0] === '--install-only' || args[0] === '--in-caller-directory') own.add(args.shift())
   const reason = installNeeded(root)
   if (reason !== undefined) install(root, reason)
-  if (!own.has('--install-only')) buildIfNeeded(root)
+  if (!own.has('--install-only')) await buildIfNeeded(root)
   const program = args.findIndex((argument) => !argument.startsWith('-'))
   if (program === -1) return
   args[program] = path.resolve(root, args[program])
@@ -256,7 +279,7 @@ function main(root, args) {
 const entry = process.argv[1]
 if (entry !== undefined && import.meta.url === pathToFileURL(fs.realpathSync(entry)).href) {
   try {
-    main(path.dirname(path.dirname(fileURLToPath(import.meta.url))), process.argv.slice(2))
+    await main(path.dirname(path.dirname(fileURLToPath(import.meta.url))), process.argv.slice(2))
   } catch (error) {
     fail(error)
   }
