@@ -207,6 +207,10 @@ export class Entries {
     return this.#segments.bytes[address >>> NUMBER_SHIFT] as Uint8Array
   }
 
+  segmentWords(address: number): Int32Array {
+    return this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+  }
+
   /** The same memory as `segmentBytes`. */
   segmentView(address: number): DataView {
     return this.#segments.views[address >>> NUMBER_SHIFT] as DataView

@@ -161,7 +161,7 @@ export class MemorySnapshot implements EngineSnapshot {
     const builder = new EntryBlockBuilder(targetBytes)
     for (let i = 0; i < sorted.length; i++) {
       const address = this.#visible(sorted[i] as number)
-      if (address !== 0) builder.addPlaced(cursor.goTo(address))
+      if (address !== 0) builder.addAligned(cursor.goTo(address))
       if (builder.full) {
         yield builder.take()
       } else if ((i + 1) % TURN_ENTRIES === 0) {

@@ -7,6 +7,7 @@ import type { BlockOptions } from '../backend/types.js'
 import { throwIfAborted } from '../base/abort.js'
 import { nextTurn, type SlicedWork } from '../base/slices.js'
 import { EntryCursor } from '../log/entry-cursor.js'
+import type { KeyBits } from '../log/order/key-bits.js'
 import type { SharedLog } from '../log/share/log-share.js'
 import { type SharedAddresses, SharedLogReader, union } from '../log/share/shared-log-reader.js'
 import { Uint32List } from '../log/uint32-list.js'
@@ -39,12 +40,15 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
   readonly #reader: SharedLogReader
   readonly #cursor: EntryCursor
   readonly #data: SharedMemorySnapshotData
+  /** What is known of the keys of all that is visible, until it was used to sort them. */
+  #looks: KeyBits | undefined
   #addresses: Promise<SharedAddresses> | undefined
 
   constructor(reader: SharedLogReader, data: SharedMemorySnapshotData) {
     this.#reader = reader
     this.#cursor = new EntryCursor(reader.entries)
     this.#data = data
+    this.#looks = reader.order.looks()
   }
 
   async count(): Promise<number> {
@@ -87,27 +91,31 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
   }
 
   #read(): Promise<SharedAddresses> {
-    this.#addresses ??= this.#reader.addresses()
+    this.#addresses ??= this.#reader.addresses(
+      this.#data.changesOnly
+        ? {}
+        : {
+            isWanted: (address) => this.#isAlive(address),
+            onFound: (addresses, count) => this.#looks?.look(addresses, count),
+          },
+    )
     return this.#addresses
   }
 
   /** What goes into blocks, in key order: what is alive, or all that has changed. */
   *#inOrder(visible: Uint32Array, buried: Uint32Array): SlicedWork<Uint32Array> {
-    const addresses = this.#data.changesOnly
-      ? // What had expired has changed, whenever it was written.
-        yield* union(visible, yield* this.#expiredAmong(buried))
-      : yield* this.#aliveAmong(visible)
-    yield* this.#reader.order.sort(addresses)
-    return addresses
-  }
-
-  *#aliveAmong(addresses: Uint32Array): SlicedWork<Uint32Array> {
-    const alive = new Uint32List(1_024)
-    for (let i = 0; i < addresses.length; i++) {
-      if (i % TURN_ENTRIES === 0) yield
-      if (this.#isAlive(addresses[i] as number)) alive.push(addresses[i] as number)
+    if (!this.#data.changesOnly) {
+      // Those that are visible are wanted, so they are alive.
+      const alive = visible.slice()
+      const looks = this.#looks
+      this.#looks = undefined
+      yield* this.#reader.order.sort(alive, looks)
+      return alive
     }
-    return alive.toArray()
+    // What had expired has changed, whenever it was written.
+    const changed = yield* union(visible, yield* this.#expiredAmong(buried))
+    yield* this.#reader.order.sort(changed)
+    return changed
   }
 
   *#expiredAmong(addresses: Uint32Array): SlicedWork<Uint32Array> {
@@ -126,7 +134,7 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
 
   #add(builder: EntryBlockBuilder, address: number): void {
     const entry = this.#cursor.goTo(address)
-    if (this.#isAlive(address)) return builder.addPlaced(entry)
+    if (!entry.tombstone && entry.expiresAtMs > this.#data.takenAtMs) return builder.addAligned(entry)
     const { bytes, keyStart, keyLength } = entry
     builder.addTombstone(bytes.subarray(keyStart, keyStart + keyLength))
   }

@@ -51,6 +51,12 @@ export class KeyBits {
     for (let i = 0; i < count; i++) this.#first[i] = words[keyAt + i] as number
   }
 
+  /** Looks in which bits some more keys differ, from their first byte on; begins with the first one it is given. */
+  look(addresses: Uint32Array, count: number): void {
+    if (count > 0 && this.shortest === Infinity) this.begin(addresses[0] as number, 0)
+    this.compare(addresses, 0, count)
+  }
+
   /** Looks in which bits some more keys differ. */
   compare(addresses: Uint32Array, from: number, until: number): void {
     const first = this.#first

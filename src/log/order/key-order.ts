@@ -1,13 +1,13 @@
 // Sorting addresses by the keys behind them. The keys lie scattered in the log, so every look at one is likely a cache
 // miss. Long ranges are looked at twice, mostly as they lie: once for the bits in which their keys differ (key-bits.ts), once to take these
-// beside the addresses, as numbers. They are sorted by the bytes of the numbers, one after the other, which takes no comparisons
-// (a radix sort); what has the same numbers goes on behind them. Short ranges are sorted by a multikey quicksort that carries the
+// beside the addresses, as numbers. They are sorted by these (number-sort.ts); what has the same numbers goes on behind them. Short ranges are sorted by a multikey quicksort that carries the
 // next four key bytes as one word. (Bentley and Sedgewick, SODA 1997; the cached variant is Rantala's.)
 
 import type { SlicedWork } from '../../base/slices.js'
 import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from '../layout.js'
 import type { SegmentTable } from '../segment-table.js'
 import { KEY_WINDOW_BYTES, KeyBits, type KeyColumns } from './key-bits.js'
+import { NumberSort } from './number-sort.js'
 
 /** Below this many, insertion sort by whole keys. */
 const SMALL = 12
@@ -15,6 +15,13 @@ const SMALL = 12
 const SHORT = 64
 /** Up to this many are looked at, moved, or sorted without a pause: a millisecond or two. */
 const SLICE = 4 * 1024
+
+/** A range of addresses whose keys share their first `depth` bytes. */
+interface KeyRange {
+  readonly from: number
+  readonly until: number
+  readonly depth: number
+}
 
 export class KeyOrder {
   readonly #segments: SegmentTable
@@ -41,8 +48,16 @@ export class KeyOrder {
     return length - key.length
   }
 
-  /** Sorts addresses in place, by keys; pauses come at most a few {@link SLICE} addresses of work apart. */
-  *sort(addresses: Uint32Array): SlicedWork<void> {
+  /** What `sort` may be given that has looked at keys while they were being found. */
+  looks(): KeyBits {
+    return new KeyBits(this.#segments)
+  }
+
+  /**
+   * Sorts addresses in place, by keys; pauses come at most a few {@link SLICE} addresses of work apart. `looked` has compared all of their keys,
+   * and may have compared others.
+   */
+  *sort(addresses: Uint32Array, looked?: KeyBits): SlicedWork<void> {
     const { length } = addresses
     if (length <= SHORT) {
       this.#sortRange(addresses, new Uint32Array(length), 0, length, 0)
@@ -54,25 +69,23 @@ export class KeyOrder {
       upper: new Uint32Array(length),
       lower: new Uint32Array(length),
     }
-    yield* this.#sortLong(columns, spare, 0, length, 0)
+    yield* this.#sortLong(columns, spare, { from: 0, until: length, depth: 0 }, looked)
   }
 
-  /** Sorts a long range whose keys share their first `depth` bytes. */
-  *#sortLong(
-    columns: KeyColumns,
-    spare: KeyColumns,
-    from: number,
-    until: number,
-    depth: number,
-  ): SlicedWork<void> {
+  /** Sorts a long range whose keys share their first `depth` bytes; `looked` has compared them from there on. */
+  *#sortLong(columns: KeyColumns, spare: KeyColumns, range: KeyRange, looked?: KeyBits): SlicedWork<void> {
+    let { from, until, depth } = range
     const { addresses, upper, lower } = columns
-    const bits = new KeyBits(this.#segments)
-    for (; ; depth += KEY_WINDOW_BYTES) {
-      bits.begin(addresses[from] as number, depth)
-      for (let start = from; start < until; start += SLICE) {
-        bits.compare(addresses, start, Math.min(start + SLICE, until))
-        if (until - from > SLICE) yield
+    const bits = looked ?? new KeyBits(this.#segments)
+    for (let isLooked = looked !== undefined; ; depth += KEY_WINDOW_BYTES) {
+      if (!isLooked) {
+        bits.begin(addresses[from] as number, depth)
+        for (let start = from; start < until; start += SLICE) {
+          bits.compare(addresses, start, Math.min(start + SLICE, until))
+          if (until - from > SLICE) yield
+        }
       }
+      isLooked = false
       if (bits.choose()) break
       if (bits.shortest <= depth + KEY_WINDOW_BYTES) {
         from = this.#endedFirst(addresses, lower, from, until, depth, depth + KEY_WINDOW_BYTES)
@@ -84,7 +97,7 @@ export class KeyOrder {
       if (until - from > SLICE) yield
     }
     const { coveredDepth } = bits
-    yield* sortByNumbers(columns, spare, from, until, bits)
+    yield* new NumberSort(columns, spare, bits).sort(from, until)
     // What has the same numbers is next to each other now, and goes on behind them.
     let sinceYield = 0
     for (let start = from; start < until; ) {
@@ -95,7 +108,8 @@ export class KeyOrder {
           bits.shortest > coveredDepth
             ? start
             : this.#endedFirst(addresses, lower, start, end, depth, coveredDepth)
-        if (end - goOn > SHORT) yield* this.#sortLong(columns, spare, goOn, end, coveredDepth)
+        if (end - goOn > SHORT)
+          yield* this.#sortLong(columns, spare, { from: goOn, until: end, depth: coveredDepth })
         else if (end - goOn > 1) this.#sortRange(addresses, lower, goOn, end, coveredDepth)
       }
       sinceYield += end - start
@@ -204,80 +218,6 @@ export class KeyOrder {
     const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
     const start = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
     return (start + headerWords(words[start] as number)) << 2
-  }
-}
-
-/** One of the moves of a radix sort: by which byte of which numbers, and where the next one with each value of it goes. */
-interface Move {
-  readonly by: 'lower' | 'upper'
-  readonly shift: number
-  readonly places: Uint32Array
-  readonly hasUpper: boolean
-}
-
-/** Sorts a range by its numbers: stably by one byte of them after the other, from the lowest. */
-function* sortByNumbers(
-  columns: KeyColumns,
-  spare: KeyColumns,
-  from: number,
-  until: number,
-  { lowerBits, upperBits }: KeyBits,
-): SlicedWork<void> {
-  const hasUpper = upperBits > 0
-  const places = new Uint32Array(256)
-  const moves: Move[] = []
-  for (let shift = 0; shift < lowerBits; shift += 8) moves.push({ by: 'lower', shift, places, hasUpper })
-  for (let shift = 0; shift < upperBits; shift += 8) moves.push({ by: 'upper', shift, places, hasUpper })
-  let [source, target] = [columns, spare]
-  for (const move of moves) {
-    places.fill(0)
-    for (let start = from; start < until; start += SLICE) {
-      countBytes(source, start, Math.min(start + SLICE, until), move)
-      if (until - from > SLICE) yield
-    }
-    let place = from
-    for (let byte = 0; byte < 256; byte++) {
-      const count = places[byte] as number
-      places[byte] = place
-      place += count
-    }
-    for (let start = from; start < until; start += SLICE) {
-      moveByBytes(source, target, start, Math.min(start + SLICE, until), move)
-      if (until - from > SLICE) yield
-    }
-    ;[source, target] = [target, source]
-  }
-  if (source === columns) return
-  for (let start = from; start < until; start += SLICE) {
-    const end = Math.min(start + SLICE, until)
-    columns.addresses.set(spare.addresses.subarray(start, end), start)
-    columns.lower.set(spare.lower.subarray(start, end), start)
-    if (hasUpper) columns.upper.set(spare.upper.subarray(start, end), start)
-    if (until - from > SLICE) yield
-  }
-}
-
-function countBytes(source: KeyColumns, start: number, end: number, { by, shift, places }: Move): void {
-  const numbers = source[by]
-  for (let i = start; i < end; i++) {
-    const byte = ((numbers[i] as number) >>> shift) & 0xff
-    places[byte] = (places[byte] as number) + 1
-  }
-}
-
-/** Moves a part of a range to where its bytes belong. */
-function moveByBytes(source: KeyColumns, target: KeyColumns, start: number, end: number, move: Move): void {
-  const { addresses, upper, lower } = source
-  const { addresses: toAddresses, upper: toUpper, lower: toLower } = target
-  const { by, shift, places, hasUpper } = move
-  const numbers = source[by]
-  for (let i = start; i < end; i++) {
-    const byte = ((numbers[i] as number) >>> shift) & 0xff
-    const place = places[byte] as number
-    places[byte] = place + 1
-    toAddresses[place] = addresses[i] as number
-    toLower[place] = lower[i] as number
-    if (hasUpper) toUpper[place] = upper[i] as number
   }
 }
 

@@ -6,6 +6,13 @@ import { Uint32List } from '../uint32-list.js'
 /** Entries found between two points where the work may pause. */
 const STEP = 4_096
 
+export interface WalkOptions {
+  /** Which of them are taken. Default: all. */
+  readonly isWanted?: ((address: number) => boolean) | undefined
+  /** Told of those that are taken, some at a time, when they were just looked at: in the first `count` items. */
+  readonly onFound?: ((addresses: Uint32Array, count: number) => void) | undefined
+}
+
 /** Walks the versions of a log that nobody has buried, tombstones included, as they lie. */
 export class LatestVersions {
   readonly #segments: SegmentTable
@@ -42,12 +49,24 @@ export function latestAddresses(segments: SegmentTable): Uint32Array {
 }
 
 /** What nobody had buried when this looked at it; in the order of addresses. */
-export function* unburiedAddresses(segments: SegmentTable): SlicedWork<Uint32Array> {
-  const addresses = new Uint32List(1024)
+export function* unburiedAddresses(
+  segments: SegmentTable,
+  { isWanted, onFound }: WalkOptions = {},
+): SlicedWork<Uint32Array> {
+  const addresses = new Uint32List(STEP)
+  const found = new Uint32Array(STEP)
   const latest = new LatestVersions(segments)
+  let count = 0
   for (let address = latest.next(); address !== 0; address = latest.next()) {
+    if (isWanted !== undefined && !isWanted(address)) continue
     addresses.push(address)
-    if (addresses.length % STEP === 0) yield
+    found[count++] = address
+    if (count === STEP) {
+      onFound?.(found, count)
+      count = 0
+      yield
+    }
   }
+  onFound?.(found, count)
   return addresses.toArray()
 }

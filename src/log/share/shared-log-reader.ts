@@ -4,7 +4,7 @@ import { runSliced, type SlicedWork } from '../../base/slices.js'
 import { Entries } from '../entries.js'
 import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
 import { KeyOrder } from '../order/key-order.js'
-import { unburiedAddresses } from '../order/latest-versions.js'
+import { unburiedAddresses, type WalkOptions } from '../order/latest-versions.js'
 import { SegmentTable } from '../segment-table.js'
 import { Uint32List } from '../uint32-list.js'
 import type { SharedChanges, SharedLog, ShareReply, ShareRequest } from './log-share.js'
@@ -15,7 +15,7 @@ const STEP = 4_096
 
 /** What a reader finds; both in the order of addresses, each once. */
 export interface SharedAddresses {
-  /** What the snapshot sees, of each key one version, tombstones included; or, of changes, those of it that have changed. */
+  /** What the snapshot sees and is wanted, of each key one version, tombstones included; or, of changes, those of it that have changed. */
   readonly visible: Uint32Array
   /** What of all that the snapshot sees was replaced or removed before its reader was done. */
   readonly buried: Uint32Array
@@ -63,12 +63,12 @@ export class SharedLogReader {
     if (this.#hasEnded) throw closed()
   }
 
-  /** Once. */
-  async addresses(): Promise<SharedAddresses> {
+  /** Once. `options` are for where all is read, not only what has changed; what is not wanted is not among what is visible. */
+  async addresses(options: WalkOptions = {}): Promise<SharedAddresses> {
     const changes = this.#changes
     const found = await this.run(
       changes === undefined
-        ? this.#walk()
+        ? this.#walk(options)
         : this.#changed(joinParts(changes.parts).sort(), changes.sinceEpoch),
     )
     const reply = await this.#ask('buried')
@@ -76,7 +76,9 @@ export class SharedLogReader {
     const buried = joinParts(reply.kind === 'buried' ? reply.parts : []).sort()
     // The snapshot sees all that was buried after its instant. What changed since a base is only what the lists name: the rest
     // of it was buried lately, and written before the base.
-    const more = changes === undefined ? buried : await this.run(common(found.buried, buried))
+    const more = await this.run(
+      changes === undefined ? wantedOf(buried, options) : common(found.buried, buried),
+    )
     return { visible: await this.run(union(found.unburied, more)), buried }
   }
 
@@ -96,8 +98,8 @@ export class SharedLogReader {
     this.#port.close()
   }
 
-  *#walk(): SlicedWork<{ unburied: Uint32Array; buried: Uint32Array }> {
-    const unburied = yield* unburiedAddresses(this.#segments)
+  *#walk(options: WalkOptions): SlicedWork<{ unburied: Uint32Array; buried: Uint32Array }> {
+    const unburied = yield* unburiedAddresses(this.#segments, options)
     return { unburied, buried: new Uint32Array(0) }
   }
 
@@ -136,6 +138,24 @@ export class SharedLogReader {
 
 function closed(): StateError {
   return new StateError('CLOSED', { component: 'snapshot' })
+}
+
+/** Those of some addresses that are wanted, which are told of as a walk would. */
+function* wantedOf(addresses: Uint32Array, { isWanted, onFound }: WalkOptions): SlicedWork<Uint32Array> {
+  if (isWanted === undefined && onFound === undefined) return addresses
+  const wanted = new Uint32List()
+  for (let i = 0; i < addresses.length; i++) {
+    if (i % STEP === 0) yield
+    const address = addresses[i] as number
+    if (isWanted === undefined || isWanted(address)) wanted.push(address)
+  }
+  const all = wanted.toArray()
+  for (let start = 0; start < all.length; start += STEP) {
+    const part = all.subarray(start, start + STEP)
+    onFound?.(part, part.length)
+    yield
+  }
+  return all
 }
 
 /** What is in both of two ascending arrays. */
