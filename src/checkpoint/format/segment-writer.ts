@@ -1,7 +1,8 @@
 // Writes one segment (its bytes: segment-format.ts). What holds when `finish` has resolved:
 //
 // (1) Keys strictly increase within a segment; a base has no tombstones.
-// (2) The stored bytes of each block decompress to exactly the bytes of the EntryBlock that came in.
+// (2) The stored bytes of each block decompress to exactly the bytes of the EntryBlock that came in: that is tried, while both are in the
+//     cache. So who finds the same bytes in the storage, by their SHA-256, need not decompress them.
 // (3) The index has one entry per block, in order; totals in the footer are those of the blocks.
 // (4) The footer is written last: a torn file has none.
 // (5) The SHA-256 is over every byte handed to the storage, in order.
@@ -10,6 +11,7 @@
 
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { assert, present } from '../../base/assert.js'
+import { StateError } from '../../base/errors.js'
 import type { BlockCodec } from '../../codec/block-codec.js'
 import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
 import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
@@ -183,5 +185,10 @@ async function compressBlock(codec: BlockCodec, raw: Uint8Array): Promise<Compre
   const compressing = codec.compress(raw)
   // While the pool compresses, this thread sums.
   const [stored, rawCrc] = await Promise.all([compressing, crc32Sliced(raw)])
-  return { stored, rawCrc, storedCrc: await crc32Sliced(stored) }
+  const [back, storedCrc] = await Promise.all([codec.decompress(stored, raw.length), crc32Sliced(stored)])
+  if (Buffer.compare(back, raw) !== 0) {
+    const reason = 'it does not decompress to what was compressed'
+    throw new StateError('CORRUPTION', { what: `${codec.name} block`, reason })
+  }
+  return { stored, rawCrc, storedCrc }
 }

@@ -136,6 +136,23 @@ describe('a segment', () => {
     await expect(writeTestSegment(storage, NAME, blocks)).rejects.toThrow(/out of order/)
   })
 
+  it('is not finished with a codec that does not give back what it was given', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const lease = await storage.acquire()
+    const output = await lease.create(NAME)
+    const codec = blockCodec('none')
+    const compress = async (raw: Uint8Array) => {
+      const stored = raw.slice()
+      stored[raw.length - 1] = (stored[raw.length - 1] as number) ^ 1
+      return stored
+    }
+    const writer = new SegmentWriter(output, { ...codec, compress }, 'base')
+    const [block] = blocksOf(small, 1_000)
+    if (block !== undefined) await writer.append(block)
+    await expect(writer.finish()).rejects.toMatchObject({ code: 'CORRUPTION' })
+    await output.abort()
+  })
+
   it('waits for the storage instead of collecting blocks', async () => {
     let written = 0
     let open: () => void = () => {}

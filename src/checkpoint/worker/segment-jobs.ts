@@ -1,6 +1,7 @@
 // The work of the checkpoint worker, as functions that know nothing of threads.
 //
-// (1) A segment is written whole and committed, then read back from the storage and verified, to its last byte.
+// (1) A segment is written whole and committed, then read back from the storage, to its last byte. What was handed to the storage was
+//     verified while it was made (segment-writer.ts); that the same bytes lie there now, their SHA-256 tells.
 // (2) What fails before the commit leaves nothing but what is reported as a leftover.
 
 import type { EntryBlock } from '../../backend/entry-block.js'
@@ -11,7 +12,7 @@ import type { ObjectSource, ObjectStorage, ObjectWriter } from '../../storage/ch
 import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import { openSegment } from '../archive/open-segments.js'
 import type { CheckpointContent, ManifestSegment } from '../format/manifest.js'
-import { damagedSegment, type SegmentRole } from '../format/segment-format.js'
+import type { SegmentRole } from '../format/segment-format.js'
 import { SegmentWriter } from '../format/segment-writer.js'
 import type { Leftover } from './worker-protocol.js'
 
@@ -92,16 +93,14 @@ export async function mergeCheckpoint(
   }
 }
 
-/** Reads a segment back from the storage, all of it, as a restore would. */
+/** Reads a segment back from the storage, all of it, and compares it with what was written. */
 async function verifySegment(
   { storage, codecOf, signal }: JobTools,
   segment: ManifestSegment,
 ): Promise<void> {
   const { reader, close } = await openSegment(storage, segment, codecOf)
   try {
-    let entries = 0
-    for await (const block of reader.blocks(signal)) entries += block.entryCount
-    if (entries !== segment.entryCount) throw damagedSegment(segment.name, `${entries} entries came back`)
+    await reader.compareBytes(signal)
   } finally {
     await close()
   }
