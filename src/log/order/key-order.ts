@@ -74,7 +74,8 @@ export class KeyOrder {
 
   /** Sorts a long range whose keys share their first `depth` bytes; `looked` has compared them from there on. */
   *#sortLong(columns: KeyColumns, spare: KeyColumns, range: KeyRange, looked?: KeyBits): SlicedWork<void> {
-    let { from, until, depth } = range
+    let { from, depth } = range
+    const { until } = range
     const { addresses, upper, lower } = columns
     const bits = looked ?? new KeyBits(this.#segments)
     for (let isLooked = looked !== undefined; ; depth += KEY_WINDOW_BYTES) {

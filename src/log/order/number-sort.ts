@@ -57,7 +57,8 @@ export class NumberSort {
     }
     const [source, target] = isSpare ? [this.#spare, this.#columns] : [this.#columns, this.#spare]
     if (bits === 0) {
-      for (let start = from; isSpare && start < until; start += SLICE) {
+      if (!isSpare) return
+      for (let start = from; start < until; start += SLICE) {
         this.#copyBack(start, Math.min(start + SLICE, until))
         yield
       }
