@@ -25,6 +25,9 @@ export interface PanedAssigner extends WindowAssigner {
   readonly isTumbling: boolean
   readonly paneMs: number
   readonly offsetMs: number
+  /** Time in blocks of this length: a window begins where one begins, or ends less than one length behind the end of the one that it begins in. */
+  readonly blockMs: number
+  readonly blockOffsetMs: number
   /** Where the window starts that ends there. Only for ends of windows. */
   startOf(endMs: number): number
   /** The end of the last window that a time is in; `undefined` where it is in none. */
@@ -52,6 +55,8 @@ export function tumbling({ sizeMs, offsetMs = 0 }: TumblingOptions): PanedAssign
     isTumbling: true,
     paneMs: sizeMs,
     offsetMs,
+    blockMs: sizeMs,
+    blockOffsetMs: offsetMs,
     startOf: (endMs: number) => endMs - sizeMs,
     lastEndMs: (timestampMs: number) => floorTo(timestampMs, sizeMs, offsetMs) + sizeMs,
     nextEndMs(timestampMs: number, afterMs: number) {
@@ -84,6 +89,8 @@ export function hopping({ sizeMs, slideMs, offsetMs = 0 }: HoppingOptions): Pane
     isTumbling: sizeMs === slideMs,
     paneMs: greatestCommonDivisor(sizeMs, slideMs),
     offsetMs,
+    blockMs: sizeMs,
+    blockOffsetMs: offsetMs,
     startOf: (endMs: number) => endMs - sizeMs,
     lastEndMs(timestampMs: number) {
       const endMs = floorTo(timestampMs, slideMs, offsetMs) + sizeMs
@@ -124,6 +131,8 @@ export function cumulative({ maxMs, stepMs, offsetMs = 0 }: CumulativeOptions): 
     isTumbling: maxMs === stepMs,
     paneMs: stepMs,
     offsetMs: offsetMs % stepMs,
+    blockMs: maxMs,
+    blockOffsetMs: offsetMs,
     startOf: (endMs: number) => floorTo(endMs - 1, maxMs, offsetMs),
     lastEndMs: (timestampMs: number) => floorTo(timestampMs, maxMs, offsetMs) + maxMs,
     nextEndMs(timestampMs: number, afterMs: number) {

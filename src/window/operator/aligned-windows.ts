@@ -1,5 +1,5 @@
 // Windows that are the same for all keys, of which each fires once: an event changes one pane, however many windows it is in, and a
-// window that closes merges its panes. A table for each pane is walked when it closes and dropped as a whole.
+// window that closes merges its panes (combined-panes.ts). A table for each pane is walked when it closes and dropped as a whole.
 //
 //   state := map of [end int64, start int64] of the pane to the accumulator
 //
@@ -19,11 +19,11 @@ import { map, type StateDefinition } from '../../state/kinds/definitions.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import type { OpenState } from '../../state/open-state.js'
 import { openStateOf } from '../../state/store.js'
-import type { RawAggregate } from '../aggregate/raw-aggregate.js'
 import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assign/assigner.js'
 import { sortedByKey } from '../due/key-order.js'
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
+import { type CombinedPane, CombinedPanes } from './combined-panes.js'
 import { EventKey } from './event-key.js'
 import { IS_DIRTY, IS_STORED, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
 import { RecentNumbers } from './recent-numbers.js'
@@ -71,7 +71,7 @@ export function alignedStates(
 }
 
 /** What is kept of a stretch of time: for each key an accumulator. */
-class Pane implements TimeWindow {
+class Pane implements CombinedPane {
   /** None has the same one for a long time. */
   readonly number: number
   readonly startMs: number
@@ -127,9 +127,8 @@ export class AlignedWindows implements WindowOperator {
   #paneNumber = 0
   /** Entries by number, where accumulators have a fixed size and so stay where they are. */
   readonly #recent: RecentNumbers | undefined
-  /** What the panes of a window come to, while it is put out: the memory is used again for the next one. */
-  readonly #merged = new KeyTable()
-  readonly #mergedPlace = new TablePlace()
+  /** What the panes of a window come to, where a window has several. */
+  readonly #combined: CombinedPanes | undefined
   readonly #value = new ByteWriter()
   /** What the last event was added to, and how that was before. */
   #last: KeyTable | undefined
@@ -149,6 +148,7 @@ export class AlignedWindows implements WindowOperator {
     this.#eventKey = new EventKey(this.#context, this.#key, PANE_BYTES)
     this.#accumulator = new Accumulator(aggregate as unknown as ErasedAggregate)
     const { raw, zeroBytes } = this.#accumulator
+    this.#combined = isPaned(this.#windows) ? new CombinedPanes(this.#windows, this.#accumulator) : undefined
     this.#recent = raw === undefined ? undefined : new RecentNumbers()
     this.#beforeWords = new Int32Array((zeroBytes + 3) >> 2)
   }
@@ -274,7 +274,9 @@ export class AlignedWindows implements WindowOperator {
       const merged = new KeyTable()
       for (const { table } of this.#panesIn(window)) {
         const entry = table.find(tableKey)
-        if (entry !== 0) this.#mergeInto(merged, tableKey, table, entry)
+        if (entry === 0) continue
+        if (this.#combined !== undefined) this.#combined.mergeEntry(merged, tableKey, table, entry)
+        else this.#accumulator.copy(merged, merged.add(tableKey, table.accumulatorBytes(entry)), table, entry)
       }
       afterMs = endMs
       const entry = merged.first()
@@ -418,6 +420,7 @@ export class AlignedWindows implements WindowOperator {
 
   /** It has entered some windows, and missed others. Told of last: an event that is refused is not late as well. */
   #onPartlyMissed(event: unknown, timestampMs: number, watermarkMs: number): void {
+    this.#combined?.forget()
     try {
       this.#onMissed(event, timestampMs, watermarkMs)
     } catch (error) {
@@ -517,9 +520,9 @@ export class AlignedWindows implements WindowOperator {
       yield* this.#putOut(first.table, window)
       return
     }
-    yield* this.#merge(panes)
-    yield* this.#putOut(this.#merged, window)
-    yield* this.#merged.clear()
+    const combined = present(this.#combined, 'windows that share panes')
+    yield* this.#putOut(yield* combined.of(window, panes), window)
+    yield* combined.release()
   }
 
   /** The results of a window, in the order of their keys. */
@@ -557,43 +560,6 @@ export class AlignedWindows implements WindowOperator {
       if (this.#output.isWaiting) yield* this.#output.rest()
       if (i % STEP_KEYS === STEP_KEYS - 1) yield
     }
-  }
-
-  *#merge(panes: readonly Pane[]): SlicedWork<void> {
-    const merged = this.#merged
-    const { raw } = this.#accumulator
-    const key = this.#key
-    let count = 0
-    for (const { table } of panes) {
-      for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
-        table.loadKey(entry, key)
-        if (raw === undefined) this.#mergeInto(merged, key, table, entry)
-        else this.#mergeRaw(raw, merged, table, entry)
-        if (++count % STEP_KEYS === 0) yield
-      }
-    }
-  }
-
-  #mergeRaw(raw: RawAggregate<unknown, unknown>, merged: KeyTable, table: KeyTable, entry: number): void {
-    const from = this.#place
-    const into = this.#mergedPlace
-    table.show(entry, from)
-    if (((from.words[from.flagsAt] as number) & HAS_VALUE) === 0) return
-    const length = this.#accumulator.zeroBytes
-    merged.open(this.#key, length, into)
-    const flags = into.words[into.flagsAt] as number
-    if ((flags & HAS_VALUE) !== 0) {
-      raw.merge(into.view, into.payloadAt, from.view, from.payloadAt)
-      return
-    }
-    copyViewed(from, from.payloadAt, length, into, into.payloadAt)
-    into.words[into.flagsAt] = flags | HAS_VALUE
-  }
-
-  #mergeInto(merged: KeyTable, key: TableKey, table: KeyTable, entry: number): void {
-    let into = merged.find(key)
-    if (into === 0) into = merged.add(key, table.accumulatorBytes(entry))
-    this.#accumulator.merge(merged, into, table, entry)
   }
 
   /** Panes that are in no window any more. */

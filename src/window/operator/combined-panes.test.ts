@@ -1,0 +1,207 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { runs } from '../../../test/support/long.js'
+import { json } from '../../state/codec/json.js'
+import { float64, uint32 } from '../../state/codec/numbers.js'
+import { struct } from '../../state/codec/struct.js'
+import type { Aggregate } from '../aggregate/aggregate.js'
+import { combined, first, sum } from '../aggregate/ready-made.js'
+import { cumulative, hopping, type PanedAssigner, type TimeWindow } from '../assign/assigner.js'
+import { Accumulator, HAS_VALUE } from './accumulator.js'
+import { type CombinedPane, CombinedPanes } from './combined-panes.js'
+import { KeyTable, TableKey } from './key-table.js'
+
+interface Added {
+  readonly key: string
+  readonly at: number
+  readonly value: number
+  /** Something is begun anew before it, as by a restart. */
+  readonly restarts: boolean
+}
+
+const KEYS = ['a', 'b', 'c', 'd']
+
+function keyOf(key: string): TableKey {
+  return new TableKey().set(new TextEncoder().encode(key), 0, key.length)
+}
+
+/** Panes of some windows, and what these come to. */
+class Driver {
+  readonly accumulator: Accumulator
+  readonly #windows: PanedAssigner
+  readonly #panes = new Map<number, CombinedPane>()
+  #combined: CombinedPanes
+  #firedEndMs = -Infinity
+  readonly results: string[] = []
+
+  constructor(windows: PanedAssigner, aggregate: Aggregate<Added, never, unknown>) {
+    this.#windows = windows
+    this.accumulator = new Accumulator(aggregate as never)
+    this.#combined = new CombinedPanes(windows, this.accumulator)
+  }
+
+  restart(): void {
+    this.#combined = new CombinedPanes(this.#windows, this.accumulator)
+  }
+
+  add(event: Added): void {
+    const { paneMs, offsetMs } = this.#windows
+    const startMs = event.at - ((((event.at - offsetMs) % paneMs) + paneMs) % paneMs)
+    const lastEndMs = this.#windows.lastEndMs(event.at)
+    if (lastEndMs === undefined || lastEndMs <= this.#firedEndMs) return
+    const pane = this.#panes.get(startMs) ?? {
+      startMs,
+      endMs: startMs + paneMs,
+      lastEndMs,
+      table: new KeyTable(),
+    }
+    this.#panes.set(startMs, pane)
+    const firstEndMs = this.#windows.nextEndMs(event.at, -Infinity) ?? Infinity
+    if (firstEndMs <= this.#firedEndMs) this.#combined.forget()
+    const key = keyOf(event.key)
+    const found = pane.table.find(key)
+    const entry = found === 0 ? pane.table.add(key, this.accumulator.zeroBytes) : found
+    this.accumulator.add(pane.table, entry, event, event.at)
+  }
+
+  /** All windows that end up to there. */
+  fire(untilMs: number): void {
+    for (;;) {
+      const panes = [...this.#panes.values()].sort((one, other) => one.startMs - other.startMs)
+      const ends = panes.map(({ startMs }) => this.#windows.nextEndMs(startMs, this.#firedEndMs) ?? Infinity)
+      const endMs = Math.min(...ends)
+      if (endMs > untilMs || endMs === Infinity) break
+      const window = { startMs: this.#windows.startOf(endMs), endMs }
+      this.#putOut(
+        window,
+        panes.filter(({ startMs }) => startMs >= window.startMs && startMs < endMs),
+      )
+      this.#firedEndMs = endMs
+      for (const [startMs, { lastEndMs }] of this.#panes) if (lastEndMs <= endMs) this.#panes.delete(startMs)
+    }
+    this.#firedEndMs = Math.max(this.#firedEndMs, untilMs)
+  }
+
+  #putOut(window: TimeWindow, panes: readonly CombinedPane[]): void {
+    const work = this.#combined.of(window, panes)
+    let step = work.next()
+    while (step.done !== true) step = work.next()
+    const table = step.value
+    for (const key of KEYS) {
+      const entry = table.find(keyOf(key))
+      if (entry === 0 || !table.has(entry, HAS_VALUE)) continue
+      const value = JSON.stringify(this.accumulator.result(table, entry))
+      this.results.push(`${window.startMs} ${window.endMs} ${key} ${value}`)
+    }
+    for (const _ of this.#combined.release());
+  }
+}
+
+/** Its values in the order in which they were merged. */
+const values: Aggregate<Added, never, unknown> = {
+  kind: 'values',
+  codec: json<number[]>(),
+  first: () => [],
+  add: (list: number[], { value }: Added) => [...list, value],
+  merge: (list: number[], later: number[]) => [...list, ...later],
+} as never
+
+const numbers = combined({
+  sum: sum(({ value }: Added) => value / 10),
+  first: first(float64, ({ value }: Added) => value),
+}) as unknown as Aggregate<Added, never, unknown>
+
+const size = fc.integer({ min: 1, max: 24 })
+const assigners = fc.oneof(
+  fc.tuple(size, size).map(([sizeMs, slideMs]) => hopping({ sizeMs, slideMs })),
+  fc
+    .tuple(size, size)
+    .map(([slideMs, n]) => hopping({ sizeMs: slideMs * n, slideMs, offsetMs: slideMs - 1 })),
+  fc
+    .tuple(fc.integer({ min: 1, max: 4 }), size)
+    .map(([stepMs, n]) => cumulative({ stepMs, maxMs: stepMs * n })),
+)
+const streams = fc.array(
+  fc.record({
+    key: fc.constantFrom(...KEYS),
+    stepMs: fc.integer({ min: -6, max: 9 }),
+    restarts: fc.integer({ min: 0, max: 19 }).map((drawn) => drawn === 0),
+  }),
+  { minLength: 20, maxLength: 120 },
+)
+
+function eventsOf(steps: readonly { key: string; stepMs: number; restarts: boolean }[]): Added[] {
+  let at = -30
+  return steps.map(({ key, stepMs, restarts }, value) => ({ key, at: (at += stepMs), value, restarts }))
+}
+
+function driven(driver: Driver, events: readonly Added[], restarts: boolean): string[] {
+  for (const event of events) {
+    if (restarts && event.restarts) driver.restart()
+    driver.add(event)
+    driver.fire(event.at - 3)
+  }
+  driver.fire(1e6)
+  return driver.results
+}
+
+describe('panes of windows', () => {
+  it('W3: come to what they have in the order of their times, whatever comes late', () => {
+    fc.assert(
+      fc.property(assigners, streams, (windows, steps) => {
+        const events = eventsOf(steps)
+        const found = driven(new Driver(windows, values), events, false)
+        const expected = new Map<string, { at: number; value: number }[]>()
+        let watermarkMs = -Infinity
+        for (const { key, at, value } of events) {
+          for (const { startMs, endMs } of windows.windowsOf(at)) {
+            if (endMs <= watermarkMs) continue
+            const name = `${startMs} ${endMs} ${key}`
+            expected.set(name, [...(expected.get(name) ?? []), { at, value }])
+          }
+          watermarkMs = Math.max(watermarkMs, at - 3)
+        }
+        const paneOf = (at: number) => Math.floor((at - windows.offsetMs) / windows.paneMs)
+        const right = Array.from(expected, ([name, list]) => {
+          list.sort((one, other) => paneOf(one.at) - paneOf(other.at) || one.value - other.value)
+          return `${name} ${JSON.stringify(list.map(({ value }) => value))}`
+        })
+        expect([...found].sort()).toEqual(right.sort())
+      }),
+      { numRuns: runs(2_000, 100) },
+    )
+  })
+
+  it('R5: give the same sums to the last bit where they are begun anew on the way', () => {
+    fc.assert(
+      fc.property(assigners, streams, (windows, steps) => {
+        const events = eventsOf(steps)
+        const restarted = driven(new Driver(windows, numbers), events, true)
+        expect(restarted).toEqual(driven(new Driver(windows, numbers), events, false))
+      }),
+      { numRuns: runs(2_000, 100) },
+    )
+  })
+
+  it('are merged three times for each key and window, however many panes a window has', () => {
+    let merges = 0
+    const counted = {
+      kind: 'counted',
+      codec: struct({ count: uint32 }),
+      add: (total: { count: number }) => void total.count++,
+      merge: (total: { count: number }, later: { readonly count: number }) => {
+        merges++
+        total.count += later.count
+      },
+    }
+    const driver = new Driver(hopping({ sizeMs: 360, slideMs: 1 }), counted as never)
+    for (let at = 0; at < 1_500; at++) {
+      for (const key of KEYS) driver.add({ key, at, value: 1, restarts: false })
+      driver.fire(at)
+    }
+    const windows = driver.results.length / KEYS.length
+    expect(windows).toBeGreaterThan(1_400)
+    expect(driver.results.at(-1)).toContain('{"count":360}')
+    expect(merges / driver.results.length).toBeLessThan(3.1)
+  })
+})

@@ -1,0 +1,248 @@
+// What the panes of a window come to together, at the cost of a few merges for each key, however many panes a window has.
+// (Two stacks, as in: Tangwongsan and others, "General Incremental Sliding-Window Aggregation", PVLDB 8, 2015.)
+//
+//   block  := the panes of one length of a window; time is a row of blocks
+//   window := prefix of a block, or suffix of a block ⊕ prefix of the next one
+//   prefix := ((pane ⊕ pane) ⊕ pane) …, which takes in each pane once
+//   suffix := pane ⊕ (pane ⊕ (pane …)), made for all starts of windows in a block at once, from its last pane on
+//
+// (1) How panes are merged depends on their times alone: a job that was started again in between gives sums that are the same to the last bit.
+// (2) What is earlier takes in what is later, never the other way round.
+// (3) What was made of panes holds until an event comes late for a window that has fired: then all of it is made anew.
+// (4) Suffixes are kept where they take not much more memory than the panes, that is where keys come again from pane to pane. Where they do
+//     not, each window makes its own: most of its keys it has from one pane anyway.
+
+import type { SlicedWork } from '../../base/slices.js'
+import { copyViewed } from '../../base/slot.js'
+import { floorTo, type PanedAssigner, type TimeWindow } from '../assign/assigner.js'
+import { type Accumulator, HAS_VALUE } from './accumulator.js'
+import { KeyTable, TableKey, TablePlace } from './key-table.js'
+
+/** So many keys are merged in one step. */
+const STEP_KEYS = 64
+/** Windows of so few panes merge them one by one: anything else would take as many merges. */
+const FEW_PANES = 4
+/** Suffixes are kept where they have at most so many times the entries of their panes. */
+const KEPT_SHARE = 2
+
+export interface CombinedPane extends TimeWindow {
+  readonly table: KeyTable
+  /** The end of the last window that it is in. */
+  readonly lastEndMs: number
+}
+
+export class CombinedPanes {
+  readonly #windows: PanedAssigner
+  readonly #accumulator: Accumulator
+  readonly #areFew: boolean
+  #prefix = new KeyTable()
+  /** The start of its block, and up to where it has taken panes in. */
+  #prefixFromMs = Number.NaN
+  #prefixUntilMs = Number.NaN
+  /** By the start of their first pane. */
+  readonly #suffixes = new Map<number, KeyTable>()
+  /** The end of their block. */
+  #suffixesUntilMs = Number.NaN
+  #isStale = false
+  /** Tables to be used again. */
+  readonly #spare: KeyTable[] = []
+  /** What was given for the window at hand, where it is not kept. */
+  #lent: KeyTable | undefined
+  readonly #key = new TableKey()
+  readonly #from = new TablePlace()
+  readonly #into = new TablePlace()
+  /** An accumulator that gives its place to an earlier one. */
+  readonly #moved = new KeyTable()
+  #movedEntry: number
+
+  constructor(windows: PanedAssigner, accumulator: Accumulator) {
+    this.#windows = windows
+    this.#accumulator = accumulator
+    this.#areFew = windows.blockMs / windows.paneMs <= FEW_PANES
+    this.#movedEntry = this.#moved.add(new TableKey().hashWritten(), accumulator.zeroBytes)
+  }
+
+  /** Something was added where a window has fired already: what is kept does not have it. */
+  forget(): void {
+    this.#isStale = true
+  }
+
+  /** What the panes of a window come to, to be read until `release`. Windows come in the order of their ends. */
+  *of(window: TimeWindow, panes: readonly CombinedPane[]): SlicedWork<KeyTable> {
+    if (this.#areFew) return yield* this.#mergedInOrder(panes)
+    if (this.#isStale) yield* this.#forgetAll()
+    const { blockMs, blockOffsetMs } = this.#windows
+    const blockStartMs = floorTo(window.endMs - 1, blockMs, blockOffsetMs)
+    const split = panes.filter(({ startMs }) => startMs < blockStartMs).length
+    const earlier = panes.slice(0, split)
+    if (split > 0 && this.#suffixesUntilMs !== blockStartMs) yield* this.#keepSuffixes(earlier, blockStartMs)
+    yield* this.#growPrefix(panes.slice(split), blockStartMs, window.endMs)
+    if (split === 0) return this.#prefix
+    const table = yield* this.#suffixOf(window, earlier)
+    this.#lent = table
+    yield* this.mergeAll(table, this.#prefix)
+    return table
+  }
+
+  *release(): SlicedWork<void> {
+    const lent = this.#lent
+    this.#lent = undefined
+    if (lent !== undefined) yield* this.#giveBack(lent)
+  }
+
+  /** Takes all entries of a later table in. */
+  *mergeAll(into: KeyTable, later: KeyTable): SlicedWork<void> {
+    const { raw } = this.#accumulator
+    const key = this.#key
+    let count = 0
+    for (let entry = later.first(); entry !== 0; entry = later.next(entry)) {
+      later.loadKey(entry, key)
+      if (raw === undefined) this.mergeEntry(into, key, later, entry)
+      else this.#mergeRaw(into, later, entry)
+      if (++count % STEP_KEYS === 0) yield
+    }
+  }
+
+  /** Takes an entry of a later table in, which has this key. */
+  mergeEntry(into: KeyTable, key: TableKey, later: KeyTable, entry: number): void {
+    let at = into.find(key)
+    if (at === 0) at = into.add(key, later.accumulatorBytes(entry))
+    this.#accumulator.merge(into, at, later, entry)
+  }
+
+  /** As `mergeEntry` for the key at hand, by places. */
+  #mergeRaw(table: KeyTable, later: KeyTable, entry: number): void {
+    const accumulator = this.#accumulator
+    const from = this.#from
+    const into = this.#into
+    later.show(entry, from)
+    if (((from.words[from.flagsAt] as number) & HAS_VALUE) === 0) return
+    const length = accumulator.zeroBytes
+    table.open(this.#key, length, into)
+    const flags = into.words[into.flagsAt] as number
+    if ((flags & HAS_VALUE) !== 0) {
+      accumulator.raw?.merge(into.view, into.payloadAt, from.view, from.payloadAt)
+      return
+    }
+    copyViewed(from, from.payloadAt, length, into, into.payloadAt)
+    into.words[into.flagsAt] = flags | HAS_VALUE
+  }
+
+  *#mergedInOrder(panes: readonly CombinedPane[]): SlicedWork<KeyTable> {
+    const table = this.#take()
+    this.#lent = table
+    for (const pane of panes) yield* this.mergeAll(table, pane.table)
+    return table
+  }
+
+  /** Lets all entries of an earlier table take in what is there. */
+  *#putInFront(table: KeyTable, earlier: KeyTable): SlicedWork<void> {
+    const accumulator = this.#accumulator
+    const moved = this.#moved
+    const key = this.#key
+    let count = 0
+    for (let entry = earlier.first(); entry !== 0; entry = earlier.next(entry)) {
+      if (++count % STEP_KEYS === 0) yield
+      if (!earlier.has(entry, HAS_VALUE)) continue
+      earlier.loadKey(entry, key)
+      const at = table.find(key)
+      if (at === 0) {
+        accumulator.copy(table, table.add(key, earlier.accumulatorBytes(entry)), earlier, entry)
+        continue
+      }
+      this.#movedEntry = accumulator.copy(moved, this.#movedEntry, table, at)
+      accumulator.merge(table, accumulator.copy(table, at, earlier, entry), moved, this.#movedEntry)
+    }
+  }
+
+  *#growPrefix(panes: readonly CombinedPane[], blockStartMs: number, untilMs: number): SlicedWork<void> {
+    if (this.#prefixFromMs !== blockStartMs) {
+      yield* this.#prefix.clear()
+      this.#prefixFromMs = blockStartMs
+      this.#prefixUntilMs = blockStartMs
+    }
+    for (const pane of panes) {
+      if (pane.startMs < this.#prefixUntilMs) continue
+      yield* this.mergeAll(this.#prefix, pane.table)
+    }
+    this.#prefixUntilMs = untilMs
+  }
+
+  /** Makes the suffixes of a block, of which these panes are left, where they are to be kept. */
+  *#keepSuffixes(panes: readonly CombinedPane[], blockEndMs: number): SlicedWork<void> {
+    yield* this.#dropSuffixes()
+    this.#suffixesUntilMs = blockEndMs
+    if (!this.#areSmall(panes, blockEndMs)) return
+    let suffix: KeyTable | undefined
+    let isKept = false
+    for (let i = panes.length - 1; i >= 0; i--) {
+      const pane = panes[i] as CombinedPane
+      const before = panes[i - 1]
+      const longer = this.#take()
+      yield* this.mergeAll(longer, pane.table)
+      if (suffix !== undefined) {
+        yield* this.mergeAll(longer, suffix)
+        if (!isKept) yield* this.#giveBack(suffix)
+      }
+      suffix = longer
+      // Where a window starts between the pane before and this one.
+      isKept = before === undefined || before.startMs < this.#windows.startOf(pane.lastEndMs)
+      if (isKept) this.#suffixes.set(pane.startMs, suffix)
+    }
+    this.#spare.length = 0
+  }
+
+  /** Whether the suffixes of a block take little: their accumulators do not grow, and the whole block has few keys beside those of its panes. */
+  #areSmall(panes: readonly CombinedPane[], blockEndMs: number): boolean {
+    const isWhole =
+      this.#prefixFromMs === blockEndMs - this.#windows.blockMs && this.#prefixUntilMs === blockEndMs
+    if (!isWhole || this.#accumulator.codec.fixedBytes === undefined) return false
+    const entries = panes.reduce((sum, { table }) => sum + table.count, 0)
+    return this.#prefix.count * panes.length <= entries * KEPT_SHARE
+  }
+
+  /** What is of a window before the block that it ends in: a table to be changed. */
+  *#suffixOf({ startMs }: TimeWindow, panes: readonly CombinedPane[]): SlicedWork<KeyTable> {
+    const [first] = panes
+    const kept = first === undefined ? undefined : this.#suffixes.get(first.startMs)
+    if (first === undefined || kept === undefined) {
+      const table = this.#take()
+      this.#lent = table
+      for (let i = panes.length - 1; i >= 0; i--) {
+        yield* this.#putInFront(table, (panes[i] as CombinedPane).table)
+      }
+      return table
+    }
+    if (startMs === this.#windows.startOf(first.lastEndMs)) {
+      this.#suffixes.delete(first.startMs)
+      return kept
+    }
+    // Another window begins with the same pane.
+    const table = this.#take()
+    this.#lent = table
+    yield* this.mergeAll(table, kept)
+    return table
+  }
+
+  *#forgetAll(): SlicedWork<void> {
+    this.#isStale = false
+    this.#prefixFromMs = Number.NaN
+    yield* this.#dropSuffixes()
+  }
+
+  *#dropSuffixes(): SlicedWork<void> {
+    for (const [startMs, table] of this.#suffixes) {
+      this.#suffixes.delete(startMs)
+      yield* this.#giveBack(table)
+    }
+  }
+
+  #take(): KeyTable {
+    return this.#spare.pop() ?? new KeyTable()
+  }
+
+  *#giveBack(table: KeyTable): SlicedWork<void> {
+    yield* table.clear()
+    this.#spare.push(table)
+  }
+}
