@@ -123,10 +123,13 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
       new Option('--format <format>', 'of the file').choices(['ndjson', 'csv', 'parquet']).default('ndjson'),
     )
     .option('--raw', 'keys and values as they are stored: what holdfast import reads')
+    .option('--editable', 'typed lines that holdfast import reads; what JSON cannot hold as it is stored')
     .action(action(async () => (await import('./commands/export.js')).exportEntries))
   program
     .command('import')
-    .description('a new savepoint of the entries in a file, as holdfast export --raw writes them')
+    .description(
+      'a new savepoint of the entries in a file, as holdfast export --raw and --editable write them',
+    )
     .argument('<file>', 'NDJSON; - is stdin')
     .argument('<path>', 'where the savepoint is made')
     .option('--source <json>', 'the position of the source that it belongs to')

@@ -293,6 +293,24 @@ describe('holdfast on the command line', () => {
     expect(await holdfast('import', at('bad.ndjson'), at('never'))).toMatchObject({ status: 2, out: '' })
   })
 
+  it('takes back what export --editable wrote, changed or not, byte for byte', async () => {
+    expect((await holdfast('export', at('typed'), at('lines.ndjson'), '--editable')).status).toBe(0)
+    const text = readFileSync(at('lines.ndjson'), 'utf8')
+    const changed = text.replace('"value":{"count":2,"tokens":3}', '"value":{"count":2,"tokens":4}')
+    writeFileSync(at('changed.ndjson'), changed)
+    for (const name of ['lines', 'changed'])
+      expect((await holdfast('import', at(`${name}.ndjson`), at(`from-${name}`))).status).toBe(0)
+    const raw = async (path: string) => (await holdfast('export', at(path), '--raw')).out
+    expect(await raw('from-lines')).toBe(await raw('typed'))
+    const key = ['["model1","tenant1"]', '--state', 'totals']
+    expect((await holdfast('get', at('from-changed'), ...key)).out).toBe('{"count":2,"tokens":4}\n')
+    const [, ...headless] = text.split('\n')
+    writeFileSync(at('headless.ndjson'), headless.join('\n'))
+    const refused = await holdfast('import', at('headless.ndjson'), at('never'))
+    expect([refused.status, refused.err]).toEqual([2, expect.stringContaining('the line of the schema')])
+    expect((await holdfast('export', at('typed'), '--editable', '--raw')).status).toBe(2)
+  })
+
   it('edits into a new savepoint, and leaves what is there as it is', async () => {
     cpSync(at('typed'), at('edited'), { recursive: true })
     const put = '{"state":"totals","key":["model1","tenant1"],"value":{"count":9,"tokens":"99"}}'

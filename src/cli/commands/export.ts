@@ -1,4 +1,4 @@
-import { hexOf } from '../../state.js'
+import { SCHEMA_KEY } from '../../state.js'
 import { entriesIn, type OpenEntries, openEntries } from '../../view/entries.js'
 import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
 import { openPlace } from '../../view/place.js'
@@ -6,6 +6,7 @@ import { EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import { columnsOf } from '../columns.js'
 import type { CommandContext } from '../context.js'
+import { EntryLines, rawLine } from '../entry-lines.js'
 import { type Output, openOutput } from '../output-file.js'
 import { withUndecoded } from '../undecoded.js'
 import { countText } from '../units.js'
@@ -15,6 +16,7 @@ interface ExportOptions extends RangeOptions {
   readonly state?: string
   readonly format: 'ndjson' | 'csv' | 'parquet'
   readonly raw?: boolean
+  readonly editable?: boolean
 }
 
 /** Rows that are written at a time, as a piece of CSV or a row group of Parquet. */
@@ -28,9 +30,15 @@ export async function exportEntries(
   options: ExportOptions,
 ): Promise<number> {
   const { terminal, signal } = context
-  const { format, state, raw = false } = options
-  if (raw && format !== 'ndjson') throw new UsageError('--raw goes with --format ndjson')
-  if (raw && state !== undefined) throw new UsageError('--raw is for all states')
+  const { format, state, raw = false, editable = false } = options
+  if (raw && editable) throw new UsageError('--raw and --editable are two forms of a line: choose one')
+  for (const [option, isGiven] of [
+    ['--raw', raw],
+    ['--editable', editable],
+  ] as const) {
+    if (isGiven && format !== 'ndjson') throw new UsageError(`${option} goes with --format ndjson`)
+    if (isGiven && state !== undefined) throw new UsageError(`${option} is for all states`)
+  }
   const entries = await openEntries(await openPlace(path), options.id, raw ? 'ignored' : 'read')
   try {
     if (state !== undefined) checkState(entries, state)
@@ -41,6 +49,7 @@ export async function exportEntries(
     const onRow = () => progress.advance(++exported)
     try {
       if (raw) await writeRaw(entries, output, options, signal, onRow)
+      else if (editable) await writeEditable(entries, display, output, options, signal, onRow)
       else await writeShown(shownEntries(entries, display, options, signal, onRow), entries, output, options)
       await output.commit()
     } catch (error) {
@@ -63,10 +72,33 @@ async function writeRaw(
   signal: AbortSignal,
   onRow: () => void,
 ): Promise<void> {
-  for await (const { key, value, expiresAtMs } of entriesIn(entries, rangeFrom(options), signal)) {
-    const expiry = expiresAtMs === Infinity ? {} : { expiresAtMs }
-    await output.write(`${JSON.stringify({ key: hexOf(key), value: hexOf(value), ...expiry })}\n`)
+  for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
+    await output.write(`${JSON.stringify(rawLine(entry))}\n`)
     onRow()
+  }
+}
+
+/** The schema first, as typed lines are turned into bytes by it. */
+async function writeEditable(
+  entries: OpenEntries,
+  display: EntryDisplay,
+  output: Output,
+  options: ExportOptions,
+  signal: AbortSignal,
+  onRow: () => void,
+): Promise<void> {
+  const lines = new EntryLines()
+  const record = entries.schema === undefined ? undefined : await entries.get(SCHEMA_KEY)
+  if (record !== undefined) {
+    const schema = { key: SCHEMA_KEY, value: record, expiresAtMs: Infinity }
+    await output.write(`${lines.lineOf(schema, undefined)}\n`)
+  }
+  for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
+    onRow()
+    if (record !== undefined && Buffer.compare(entry.key, SCHEMA_KEY) === 0) continue
+    // Of plain bytes a text is not told from the digits of a key, so they are digits.
+    const shown = display.isTyped ? display.shown(entry) : undefined
+    await output.write(`${lines.lineOf(entry, shown)}\n`)
   }
 }
 

@@ -1,10 +1,11 @@
 import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
+import { addAbortSignal } from 'node:stream'
 import { type JsonValue, systemClock } from '../../index.js'
-import { bytesOfHex } from '../../state.js'
 import { checkpointsAt } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { EntryLines } from '../entry-lines.js'
+import { linesOf } from '../lines.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
 import { countText } from '../units.js'
@@ -31,12 +32,14 @@ export async function importEntries(
   const backend = await LmdbStateBackend.temporary({ clock, sweepIntervalMs: Infinity })
   try {
     let line = 0
+    const name = file === '-' ? 'stdin' : file
     const input = file === '-' ? process.stdin : createReadStream(file)
-    for await (const text of createInterface({ input, crlfDelay: Infinity, signal })) {
+    const lines = new EntryLines()
+    for await (const text of linesOf(addAbortSignal(signal, input), name)) {
       signal.throwIfAborted()
       line++
       if (text.trim() === '') continue
-      const { key, value, expiresAtMs } = entryFrom(text, `${file === '-' ? 'stdin' : file}:${line}`)
+      const { key, value, expiresAtMs } = lines.entryOf(text, `${name}:${line}`)
       if (expiresAtMs <= nowMs) continue
       backend.putSync(key, value, expiresAtMs === Infinity ? {} : { ttlMs: expiresAtMs - nowMs })
       if (line % BATCH === 0) await backend.flush()
@@ -62,21 +65,6 @@ export async function importEntries(
     await backend.close()
   }
 }
-
-function entryFrom(text: string, where: string) {
-  const parsed = jsonFrom(where, text)
-  const { key, value, expiresAtMs = Infinity } = (parsed ?? {}) as { readonly [name: string]: JsonValue }
-  const bytes = { key: hexBytes(key), value: hexBytes(value) }
-  if (bytes.key === undefined || bytes.value === undefined || typeof expiresAtMs !== 'number') {
-    throw new UsageError(
-      `${where} is no line of holdfast export --raw: key and value are 0x and hexadecimal digits`,
-    )
-  }
-  return { key: bytes.key, value: bytes.value, expiresAtMs }
-}
-
-const hexBytes = (text: JsonValue | undefined): Uint8Array | undefined =>
-  typeof text === 'string' ? bytesOfHex(text) : undefined
 
 function jsonFrom(where: string, text: string): JsonValue {
   try {

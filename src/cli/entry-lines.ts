@@ -1,0 +1,120 @@
+// Entries as lines of NDJSON that `holdfast import` takes back, byte for byte.
+//
+//   raw line    := {"key":"0x…","value":"0x…","expiresAtMs"?}
+//   typed line  := {"state","key","mapKey"?,"value","expiresAt"?}
+//   stored line := {…what a typed line has, to be read…,"stored":{a raw line}}
+//
+// (1) A typed line is written only where it comes back as the bytes that it was made of: that is tried with each. Everything else (lists, windows, indexed states,
+//     what the store keeps for itself, what JSON has no form for) is a stored line, of which only `stored` counts.
+// (2) The schema is the first line: typed lines are turned into bytes by it.
+
+import type { JsonValue } from '../index.js'
+import { bytesOfHex, decodeSchema, EntryEncoder, hexOf, SCHEMA_KEY } from '../state.js'
+import type { StoredEntry } from '../view/entries.js'
+import type { ShownEntry } from '../view/shown-entry.js'
+import { UsageError } from '../view/usage-error.js'
+
+interface JsonObject {
+  readonly [name: string]: JsonValue | undefined
+}
+
+/** An entry as it is stored. */
+export function rawLine({ key, value, expiresAtMs }: StoredEntry): { [name: string]: JsonValue } {
+  return {
+    key: hexOf(key),
+    value: hexOf(value),
+    ...(expiresAtMs === Infinity ? {} : { expiresAtMs }),
+  }
+}
+
+/** Lines to and from entries, of one file. */
+export class EntryLines {
+  #encoder: EntryEncoder | undefined
+
+  /** The line of an entry; `shown` is what people see of it, `undefined` where they see nothing. */
+  lineOf(entry: StoredEntry, shown: ShownEntry | undefined): string {
+    this.#noteSchema(entry)
+    if (shown === undefined) return JSON.stringify(rawLine(entry))
+    const line = JSON.stringify(shown)
+    if (this.#comesBack(line, entry)) return line
+    return JSON.stringify({ ...shown, stored: rawLine(entry) })
+  }
+
+  /** The entry of a line. `UsageError`, with `where`, for what is none. */
+  entryOf(line: string, where: string): StoredEntry {
+    const entry = this.#entryFrom(objectFrom(line, where), where)
+    this.#noteSchema(entry)
+    return entry
+  }
+
+  #entryFrom(line: JsonObject, where: string): StoredEntry {
+    const { state, key, mapKey, value, stored, expiresAt } = line
+    if (stored !== undefined) return rawEntry((stored ?? {}) as JsonObject, where)
+    if (state === undefined) return rawEntry(line, where)
+    if (typeof state !== 'string' || key === undefined || value === undefined)
+      throw new UsageError(`${where}: an entry of a state has its name, a key and a value`)
+    if (this.#encoder === undefined)
+      throw new UsageError(`${where}: the line of the schema is to come before those of states`)
+    const expiresAtMs = expiryFrom(expiresAt, where)
+    try {
+      return {
+        key: this.#encoder.keyOf({ state, key, ...(mapKey === undefined ? {} : { mapKey }) }),
+        value: this.#encoder.valueOf(state, value, expiresAt === undefined ? undefined : expiresAtMs),
+        expiresAtMs,
+      }
+    } catch (error) {
+      throw new UsageError(`${where}: ${(error as Error).message}`)
+    }
+  }
+
+  #comesBack(line: string, entry: StoredEntry): boolean {
+    try {
+      const { key, value, expiresAtMs } = this.#entryFrom(objectFrom(line, ''), '')
+      return (
+        Buffer.compare(key, entry.key) === 0 &&
+        Buffer.compare(value, entry.value) === 0 &&
+        expiresAtMs === entry.expiresAtMs
+      )
+    } catch (error) {
+      if (error instanceof UsageError) return false
+      throw error
+    }
+  }
+
+  #noteSchema({ key, value }: StoredEntry): void {
+    if (Buffer.compare(key, SCHEMA_KEY) === 0) this.#encoder = new EntryEncoder(decodeSchema(value))
+  }
+}
+
+function rawEntry({ key, value, expiresAtMs = Infinity }: JsonObject, where: string): StoredEntry {
+  const bytes = { key: hexBytes(key), value: hexBytes(value) }
+  if (bytes.key === undefined || bytes.value === undefined || typeof expiresAtMs !== 'number') {
+    throw new UsageError(
+      `${where} is no line of holdfast export --raw or --editable: without a state, key and value are 0x and hexadecimal digits`,
+    )
+  }
+  return { key: bytes.key, value: bytes.value, expiresAtMs }
+}
+
+const hexBytes = (text: JsonValue | undefined): Uint8Array | undefined =>
+  typeof text === 'string' ? bytesOfHex(text) : undefined
+
+function expiryFrom(expiresAt: JsonValue | undefined, where: string): number {
+  if (expiresAt === undefined) return Infinity
+  const timeMs = typeof expiresAt === 'string' ? Date.parse(expiresAt) : Number.NaN
+  if (!Number.isNaN(timeMs)) return timeMs
+  throw new UsageError(
+    `${where}: expiresAt is to be a time such as 2030-01-01T00:00:00Z; not ${JSON.stringify(expiresAt)}`,
+  )
+}
+
+function objectFrom(text: string, where: string): JsonObject {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw new UsageError(`${where} is no JSON: ${(error as Error).message}`)
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject
+  throw new UsageError(`${where} is no JSON object`)
+}
