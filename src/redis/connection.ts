@@ -1,5 +1,6 @@
 // The caller's client for bytes: commands that belong together go over one connection, one behind the other.
 
+import { isAscii } from 'node:buffer'
 import { assert } from '../base/assert.js'
 import { isErrorLike } from '../base/shapes.js'
 import type { Script } from './scripts.js'
@@ -25,6 +26,26 @@ export interface NodeRedisBytesClient {
 export type RedisBackendClient = IoredisBytesClient | NodeRedisBytesClient
 
 export type Command = readonly (string | Buffer)[]
+
+/**
+ * Copies of bytes as arguments: as texts where all are ASCII, which clients send in a fraction of the time that they take for bytes.
+ */
+export function fieldsOf(all: readonly Uint8Array[]): (string | Buffer)[] {
+  let length = 0
+  for (const each of all) length += each.length
+  const joined = Buffer.allocUnsafe(length)
+  let end = 0
+  for (const each of all) {
+    joined.set(each, end)
+    end += each.length
+  }
+  let start = 0
+  if (isAscii(joined)) {
+    const text = joined.toString('latin1')
+    return all.map((each) => text.slice(start, (start += each.length)))
+  }
+  return all.map((each) => joined.subarray(start, (start += each.length)))
+}
 
 /** How node-redis is asked for the bytes of texts. */
 const AS_BYTES = { typeMapping: { 36: Buffer } }

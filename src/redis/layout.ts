@@ -78,9 +78,15 @@ export function deadlineOf(stored: Uint8Array): number {
   return new DataView(stored.buffer, stored.byteOffset, stored.byteLength).getFloat64(1)
 }
 
+/** The value where it lies. */
+export function valueIn(stored: Uint8Array): Uint8Array {
+  const start = stored[0] === WITH_DEADLINE ? HEADER_BYTES : 1
+  return new Uint8Array(stored.buffer, stored.byteOffset + start, stored.length - start)
+}
+
 /** A copy of the value, with memory of its own. */
 export function valueOf(stored: Uint8Array): Uint8Array {
-  return Uint8Array.prototype.slice.call(stored, stored[0] === WITH_DEADLINE ? HEADER_BYTES : 1)
+  return new Uint8Array(valueIn(stored))
 }
 
 /** Whether bytes are a stored value of this layout. */

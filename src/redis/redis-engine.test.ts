@@ -56,6 +56,7 @@ class FakeServer implements IoredisBytesClient {
     if (name === 'HMGET') return args.slice(1).map((key) => this.data.get(String(key)) ?? null)
     if (name === 'HSCAN') return ['0', [...this.data].flatMap(([key, value]) => [bytes(key), value])]
     if (name === 'INFO') return `maxmemory_policy:${this.policy}\r\n`
+    if (name === 'WAITAOF') return [1, this.replicas()]
     return name === 'WAIT' ? this.replicas() : 0
   }
 
@@ -178,6 +179,21 @@ describe('state in Redis', () => {
     fenced.owner = '2'
     await expect(old.put(bytes('a'), bytes('2'))).rejects.toMatchObject({ code: 'FENCED' })
     await old.close()
+  })
+
+  it.each([
+    ["ERR unknown command 'WAITAOF', with args beginning with: '1'", 'ERR unknown command'],
+    ['ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.', 'appendonly is disabled'],
+  ])('is refused at opening where the server cannot wait for its disk: %s', async (message, found) => {
+    const server = new FakeServer()
+    server.before = (name) => {
+      if (name === 'WAITAOF') throw Object.assign(new Error(message), { name: 'ReplyError' })
+    }
+    await (await opened(server)).close()
+    await expect(opened(server, { fsync: 'waited' })).rejects.toMatchObject({
+      code: 'INCOMPATIBLE',
+      details: { found: expect.stringContaining(found) },
+    })
   })
 
   it('is refused where several write and the server throws away what has a time to live', async () => {

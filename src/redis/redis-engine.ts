@@ -4,7 +4,7 @@ import type { EngineBatch, RemoteEngine } from '../backend/facade/engines.js'
 import { isInInterval, type KeyInterval, type KeyStretch } from '../backend/scan-range.js'
 import type { BackendSupport, Entry } from '../backend/types.js'
 import { WriteBatch } from '../backend/write-batch.js'
-import { compareBytes } from '../base/bytes.js'
+import { compareBytes, copyBytes } from '../base/bytes.js'
 import { type CancelTimer, ForwardClock, setLongTimer, settlesWithin } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { invalidArgument } from '../base/options.js'
@@ -13,8 +13,17 @@ import { Outage } from '../remote/outage.js'
 import { mayPass } from '../remote/redis-client.js'
 import { withoutSecrets } from '../remote/secrets.js'
 import { deletedRanges, lexBounds, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
-import { type Command, Connection } from './connection.js'
-import { deadlineOf, isStored, type PartKeys, partCount, partKeys, partOf, valueOf } from './layout.js'
+import { type Command, Connection, fieldsOf } from './connection.js'
+import {
+  deadlineOf,
+  isStored,
+  type PartKeys,
+  partCount,
+  partKeys,
+  partOf,
+  valueIn,
+  valueOf,
+} from './layout.js'
 import { NearCache } from './near-cache.js'
 import { PartWriter } from './part-writer.js'
 import { APPLY, CLAIM, COUNT, HEAD, PAGE } from './scripts.js'
@@ -48,6 +57,7 @@ interface Part {
 
 export class RedisEngine implements RemoteEngine {
   readonly name = 'redis'
+  readonly readsKeysAtOnce = true
   readonly supports: BackendSupport
   readonly clock: ForwardClock
   readonly ttlMs: number
@@ -108,10 +118,26 @@ export class RedisEngine implements RemoteEngine {
   }
 
   async getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    const stored = await this.#stored(keys, this.#cache)
+    const cache = this.#cache
+    if (cache !== undefined) {
+      // What the cache has stays its own.
+      const stored = await this.#stored(keys.map(copyBytes), cache)
+      return this.#aliveOf(stored, valueOf)
+    }
+    if (keys.length === 0) return []
+    const { keyGroups } = this.#settings
+    const stored = keyGroups === 0 ? this.#readPart(this.#part(0), keys) : this.#stored(keys, undefined)
+    // Nobody else has what the client has received: the values stay where they lie there.
+    return this.#aliveOf(await stored, valueIn)
+  }
+
+  #aliveOf(
+    stored: readonly (Uint8Array | null | undefined)[],
+    take: (stored: Uint8Array) => Uint8Array,
+  ): (Uint8Array | undefined)[] {
     const nowMs = this.clock.now()
     return stored.map((bytes) =>
-      bytes === undefined || deadlineOf(bytes) <= nowMs ? undefined : valueOf(bytes),
+      bytes === undefined || bytes === null || deadlineOf(bytes) <= nowMs ? undefined : take(bytes),
     )
   }
 
@@ -268,6 +294,7 @@ export class RedisEngine implements RemoteEngine {
       })
     }
     await this.#assertKeepsAll(this.#part(0))
+    if (this.#settings.fsync === 'waited') await this.#assertWaitsForDisk(this.#part(0))
     // The first part gives the token: of two that open at once, the same one has all of them in the end.
     const token = shared ? 'shared' : ''
     this.#token = await this.#claim(this.#part(0), token)
@@ -319,6 +346,27 @@ export class RedisEngine implements RemoteEngine {
       found: policy,
       supported,
     })
+  }
+
+  /** A server without WAITAOF, or without a file to append to, says so before anything is written. */
+  async #assertWaitsForDisk({ keys }: Part): Promise<void> {
+    try {
+      await this.#ask('open', () =>
+        this.#connection.together([
+          ['HLEN', keys.data],
+          ['WAITAOF', '1', '0', '1'],
+        ]),
+      )
+    } catch (error) {
+      const cause = isStateError(error, 'STORAGE_ERROR') ? error.cause : undefined
+      const found = isErrorLike(cause) ? cause.message : ''
+      if (!/^ERR (unknown command|WAITAOF)/.test(found)) throw error
+      throw new StateError('INCOMPATIBLE', {
+        what: `${this.#place}: fsync 'waited'`,
+        found,
+        supported: 'Redis 7.2 and later or Valkey, with appendonly',
+      })
+    }
   }
 
   async #memory(keys: PartKeys): Promise<string> {
@@ -467,8 +515,9 @@ export class RedisEngine implements RemoteEngine {
         const own = places.map((i) => keys[i] as Uint8Array)
         const values = await this.#readPart(this.#part(number), own)
         for (const [j, i] of places.entries()) {
-          found[i] = values[j]
-          cache?.fill(mark, own[j] as Uint8Array, values[j])
+          const value = values[j] ?? undefined
+          found[i] = value
+          cache?.fill(mark, own[j] as Uint8Array, value)
         }
       }),
     )
@@ -476,22 +525,24 @@ export class RedisEngine implements RemoteEngine {
     return found
   }
 
-  async #readPart({ keys }: Part, wanted: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    const command = ['HMGET', keys.data, ...wanted.map(bufferOf)]
-    const answer = await this.#ask('read', async () => {
+  /** Has read the keys when it returns its promise. */
+  async #readPart({ keys }: Part, wanted: readonly Uint8Array[]): Promise<(Buffer | null)[]> {
+    const command = ['HMGET', keys.data, ...fieldsOf(wanted)]
+    const answer = (await this.#ask('read', async () => {
       if (!this.#settings.shared) return await this.#connection.command(...command)
       const [values, clock] = await this.#connection.together([command, ['HGET', keys.meta, 'clock']])
       if (clock !== null) this.clock.advanceTo(Number(String(clock)))
       return values
-    })
-    return (answer as (Buffer | null)[]).map((stored, i) => this.#checked(stored, wanted[i] as Uint8Array))
+    })) as (Buffer | null)[]
+    const wrong = answer.findIndex((stored) => stored !== null && !isStored(stored))
+    if (wrong >= 0) this.#assertStored(answer[wrong] ?? null, Buffer.from(command[2 + wrong] ?? ''))
+    return answer
   }
 
-  #checked(stored: Buffer | null, key: Uint8Array): Buffer | undefined {
-    if (stored === null) return undefined
-    if (isStored(stored)) return stored
+  #assertStored(stored: Buffer | null, key: Uint8Array): void {
+    if (stored === null || isStored(stored)) return
     const reason = 'the value on the server is not one of this layout'
-    throw new StateError('CORRUPTION', { what: this.#place, reason, key })
+    throw new StateError('CORRUPTION', { what: this.#place, reason, key: new Uint8Array(key) })
   }
 
   async #deadline(key: Uint8Array): Promise<number | undefined> {
@@ -502,8 +553,9 @@ export class RedisEngine implements RemoteEngine {
     const [head] = await this.#ask('read', () =>
       this.#connection.run(HEAD, [part.keys.data], [bufferOf(key)]),
     )
-    const stored = this.#checked(head as Buffer | null, key)
-    return stored === undefined ? undefined : deadlineOf(stored)
+    const stored = head as Buffer | null
+    this.#assertStored(stored, key)
+    return stored === null ? undefined : deadlineOf(stored)
   }
 
   /** A reader's time is never behind the store's; an owner that writes alone has set that itself. */
@@ -546,7 +598,9 @@ export class RedisEngine implements RemoteEngine {
     const page: [Uint8Array, Buffer | null][] = []
     for (let i = 0; i < flat.length; i += 2) {
       const key = new Uint8Array(flat[i] as Buffer)
-      page.push([key, this.#checked(flat[i + 1] ?? null, key) ?? null])
+      const stored = flat[i + 1] ?? null
+      this.#assertStored(stored, key)
+      page.push([key, stored])
     }
     return page
   }

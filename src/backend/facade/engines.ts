@@ -150,6 +150,8 @@ export interface LocalEngine extends EngineBasics {
 
 /** An engine somewhere else: each call is a promise. */
 export interface RemoteEngine extends EngineBasics {
+  /** Whether `getMany` has read its keys when it returns its promise: they need not be copied for it. Default false. */
+  readonly readsKeysAtOnce?: boolean
   getMany(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]>
   has(key: Uint8Array): Promise<boolean>
   expiredAtMs(key: Uint8Array): Promise<number | undefined>

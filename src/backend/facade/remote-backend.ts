@@ -198,8 +198,9 @@ export class RemoteBackend implements StateBackend {
   }
 
   async #read(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
-    const own = keys.map(copyBytes)
-    const values = await this.#call('get', () => this.#engine.getMany(own))
+    const engine = this.#engine
+    const own = engine.readsKeysAtOnce === true ? keys : keys.map(copyBytes)
+    const values = await this.#call('get', () => engine.getMany(own))
     for (const value of values) this.#counters.noteRead(value)
     return values
   }
