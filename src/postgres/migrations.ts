@@ -83,6 +83,8 @@ function groupBound(group: number): string {
   return `'\\x${group.toString(16).padStart(4, '0')}'`
 }
 
+const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
+
 /**
  * One call applies a batch or nothing. It is a function, and no statement with parts, since each statement in it sees what was committed
  * before it began: what is expected is compared only once the row is locked. Plans that read a whole table are kept out, for those of a
@@ -123,7 +125,15 @@ BEGIN
   END IF;
   IF p_from IS NOT NULL THEN
     FOR place IN 1 .. cardinality(p_from) LOOP
-      IF p_until[place] IS NULL THEN
+      IF p_until[place] IS NULL AND p_from[place] = '' THEN
+        late := 0;
+        IF store.has_deadlines THEN SELECT count(*) INTO late FROM ${table} t WHERE t.expires_at <= now_ms; END IF;
+        -- Everything is read where it lies, which the plans of this function do not do otherwise.
+        PERFORM set_config('enable_seqscan', 'on', true);
+        EXECUTE 'DELETE FROM ' || ${literal(table)};
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        PERFORM set_config('enable_seqscan', 'off', true);
+      ELSIF p_until[place] IS NULL THEN
         WITH d AS (DELETE FROM ${table} t WHERE t.key >= p_from[place] RETURNING t.expires_at)
           SELECT count(*), count(*) FILTER (WHERE d.expires_at <= now_ms) INTO gone, late FROM d;
       ELSE
@@ -139,16 +149,29 @@ BEGIN
     held := held - gone; expired := expired + late;
   END IF;
   IF p_keys IS NOT NULL THEN
-    SELECT count(*), count(*) FILTER (WHERE t.expires_at <= now_ms) INTO gone, late
-      FROM ${table} t WHERE t.key = ANY (p_keys);
-    held := held + cardinality(p_keys) - gone; expired := expired + late;
-    IF p_expires IS NULL THEN
-      INSERT INTO ${table} AS t (key, value) SELECT * FROM unnest(p_keys, p_values)
-        ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = NULL;
+    IF store.has_deadlines THEN
+      SELECT count(*) INTO late FROM ${table} t WHERE t.key = ANY (p_keys) AND t.expires_at <= now_ms;
+      expired := expired + late;
+    END IF;
+    -- Nobody else writes while the store's row is locked: what an update has not found is not there, and what it has is counted by that.
+    IF p_expires IS NULL AND NOT store.has_deadlines THEN
+      UPDATE ${table} t SET value = e.v FROM unnest(p_keys, p_values) AS e(k, v) WHERE t.key = e.k;
+      GET DIAGNOSTICS gone = ROW_COUNT;
+    ELSIF p_expires IS NULL THEN
+      UPDATE ${table} t SET value = e.v, expires_at = NULL FROM unnest(p_keys, p_values) AS e(k, v) WHERE t.key = e.k;
+      GET DIAGNOSTICS gone = ROW_COUNT;
     ELSE
-      INSERT INTO ${table} AS t (key, value, expires_at) SELECT * FROM unnest(p_keys, p_values, p_expires)
-        ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at;
+      UPDATE ${table} t SET value = e.v, expires_at = e.x FROM unnest(p_keys, p_values, p_expires) AS e(k, v, x) WHERE t.key = e.k;
+      GET DIAGNOSTICS gone = ROW_COUNT;
       store.has_deadlines := true;
+    END IF;
+    IF gone < cardinality(p_keys) THEN
+      held := held + cardinality(p_keys) - gone;
+      IF p_expires IS NULL THEN
+        INSERT INTO ${table} (key, value) SELECT * FROM unnest(p_keys, p_values) ON CONFLICT (key) DO NOTHING;
+      ELSE
+        INSERT INTO ${table} (key, value, expires_at) SELECT * FROM unnest(p_keys, p_values, p_expires) ON CONFLICT (key) DO NOTHING;
+      END IF;
     END IF;
   END IF;
   IF store.has_deadlines AND p_sweep > 0 THEN
