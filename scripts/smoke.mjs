@@ -1,5 +1,5 @@
 // A quick run through the installed package, by its public names only: write, checkpoint with every codec that this
-// Node has, restore into a new backend, compare, look at it with the command. smoke-packed.mjs runs it in a project that depends on the package.
+// Node has, restore into a new backend, compare, look at it with the command, run a job twice. smoke-packed.mjs runs it in a project that depends on the package.
 //
 //   node smoke.mjs [MAJOR]     MAJOR: the version of Node that this must be
 
@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as zlib from 'node:zlib'
 import { CheckpointCoordinator, FileCheckpointStorage, isStateError, MemoryStateBackend } from 'holdfast'
+import { ascending, functionSink, iterableSource, runJob } from 'holdfast/job'
+import { defineState, reducing, uint32 } from 'holdfast/state'
 import { ManualClock } from 'holdfast/testing'
 
 const ENTRIES = 5_000
@@ -73,6 +75,42 @@ async function timeToLive() {
   await backend.close()
 }
 
+/** A job with windows, stopped in the middle and run again: each result once. */
+async function job(directory) {
+  const run = async (length) => {
+    const lines = []
+    const backend = new MemoryStateBackend()
+    const running = await runJob({
+      name: 'smoke',
+      source: iterableSource({
+        name: 'events',
+        *from(position = 0) {
+          for (let i = position; i < length; i++) yield [{ key: i % 3, at: i * 10 }, i + 1]
+        },
+      }),
+      key: ({ key }) => key,
+      timestamp: ({ at }) => at,
+      time: { watermarks: ascending() },
+      schema: defineState({ key: uint32, states: { seen: reducing(uint32, (seen, more) => seen + more) } }),
+      process: ({ at }, { key, state, emit }) => {
+        state.seen.add(1)
+        if (at % 1_000 === 0) emit(`${key} ${state.seen.get()}`)
+      },
+      sink: functionSink({
+        name: 'lines',
+        write: (outputs) => void lines.push(...outputs.map(({ output }) => output)),
+      }),
+      backend,
+      checkpoints: { storage: new FileCheckpointStorage(directory), intervalMs: 60_000 },
+    })
+    await running.finished
+    await backend.close()
+    return lines
+  }
+  assert.deepEqual(await run(150), ['0 1', '1 34'])
+  assert.deepEqual(await run(400), ['2 67', '0 101'])
+}
+
 /** The command as npm has linked it, on this Node. */
 function commandLine(directory) {
   const command = (...args) =>
@@ -95,6 +133,7 @@ for (const compression of codecs) {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-smoke-'))
   try {
     await roundTrip(join(directory, 'checkpoints'), compression)
+    await job(join(directory, 'job'))
     if (process.platform !== 'win32') commandLine(join(directory, 'checkpoints'))
   } finally {
     await rm(directory, { recursive: true, force: true })
