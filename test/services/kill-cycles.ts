@@ -29,9 +29,13 @@ export interface KilledSystem {
   outputs(): Promise<readonly unknown[]>
 }
 
+/** Where the job has its state: in memory, with checkpoints in a folder, or on the server itself. */
+export type StateKeeper = 'memory' | 'engine'
+
 /** A job from a system to the same system, with kills of the job, the server, and both: nothing is lost at the sink, and nothing is there twice. */
-export function killCycles(name: string, system: KilledSystem): void {
-  describe(`a job on ${name} that is killed`, () => {
+export function killCycles(name: string, system: KilledSystem, keeper: StateKeeper = 'memory'): void {
+  const where = keeper === 'memory' ? '' : ' with its state there'
+  describe(`a job on ${name}${where} that is killed`, () => {
     let folder: string
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'holdfast-cycles-'))
@@ -53,7 +57,7 @@ export function killCycles(name: string, system: KilledSystem): void {
         await fill()
         for (let kill = 0; kill < KILLS; kill++) {
           const victim = (['job', 'server', 'both'] as const)[Math.floor(random() * 3)] ?? 'job'
-          const job = startJob(script, name, service.address, folder)
+          const job = startJob(script, [name, service.address, folder], keeper)
           await job.cuts(1 + Math.floor(random() * MOST_CUTS))
           if (victim !== 'job') await service.kill()
           if (victim === 'both') job.kill()
@@ -65,13 +69,13 @@ export function killCycles(name: string, system: KilledSystem): void {
           await job.ended
           cycles[victim]++
         }
-        const last = startJob(script, name, service.address, folder, sent)
+        const last = startJob(script, [name, service.address, folder], keeper, sent)
         expect(await last.ended).toBe(0)
         const outputs = await system.outputs()
         const expected = countOf(eventsOf(0, sent))
         const { lost, doubled } = compared(outputs, expected)
         process.stdout.write(
-          `${name}: killed ${JSON.stringify(cycles)}, ${sent} events, lost ${lost}, doubled ${doubled}\n`,
+          `${name}${where}: killed ${JSON.stringify(cycles)}, ${sent} events, lost ${lost}, doubled ${doubled}\n`,
         )
         expect(outputs).toEqual(expected)
       },
@@ -80,8 +84,8 @@ export function killCycles(name: string, system: KilledSystem): void {
   })
 }
 
-function startJob(script: string, name: string, address: string, folder: string, until?: number) {
-  const child = spawn(process.execPath, [script, name, address, folder, String(until ?? Infinity)], {
+function startJob(script: string, place: readonly string[], keeper: StateKeeper, until?: number) {
+  const child = spawn(process.execPath, [script, ...place, String(until ?? Infinity), keeper], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve))

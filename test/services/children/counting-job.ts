@@ -1,16 +1,23 @@
-// A job on a real server, to be killed: `node counting-job.js <system> <address> <folder> <last event>`. It prints a line for each cut,
-// and ends once it has seen so many events and a cut has them.
+// A job on a real server, to be killed: `node counting-job.js <system> <address> <folder> <last event> <keeper>`. Its state is in memory, with
+// checkpoints in the folder, or on the server itself, where the keeper is 'engine'. It prints a line for each cut, and ends once it has
+// seen so many events and a cut has them.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runJob } from '../../../src/job.js'
 import { MemoryStateBackend } from '../../../src/memory/memory-state-backend.js'
 import { defineState, uint32, utf8, value } from '../../../src/state.js'
 import { FileCheckpointStorage } from '../../../src/storage/file-checkpoint-storage.js'
-import { openSystem } from './counting-systems.js'
+import { openEngine, openSystem } from './counting-systems.js'
 
-const [name = '', address = '', folder = '', until] = process.argv.slice(2)
+const [name = '', address = '', folder = '', until, keeper] = process.argv.slice(2)
 const system = await openSystem(name, address)
-const backend = new MemoryStateBackend()
+const { backend, close } =
+  keeper === 'engine'
+    ? await openEngine(name, address)
+    : { backend: new MemoryStateBackend(), close: async () => {} }
+const saving = backend.supports.durable
+  ? { flushIntervalMs: 20 }
+  : { checkpoints: { storage: new FileCheckpointStorage(folder), intervalMs: 20 } }
 let highest = -1
 
 const job = await runJob({
@@ -27,7 +34,7 @@ const job = await runJob({
   sink: system.sink,
   backend,
   maxPollEvents: 37,
-  checkpoints: { storage: new FileCheckpointStorage(folder), intervalMs: 20 },
+  ...saving,
 })
 const finished = job.finished.then(
   () => true,
@@ -43,3 +50,4 @@ for (;;) {
 await job.stop()
 await system.close()
 await backend.close()
+await close()

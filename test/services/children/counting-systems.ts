@@ -3,10 +3,13 @@ import { connect } from '@nats-io/transport-node'
 import { Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
 import { Pool } from 'pg'
+import type { StateBackend } from '../../../src/index.js'
 import type { Sink, Source } from '../../../src/job.js'
 import { kafkajsClient, kafkaSink, kafkaSource } from '../../../src/kafka.js'
 import { natsSink, natsSource } from '../../../src/nats.js'
+import { PostgresStateBackend } from '../../../src/postgres.js'
 import { postgresOutboxSource, postgresSink } from '../../../src/postgres-tables.js'
+import { RedisStateBackend } from '../../../src/redis.js'
 import { redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
 import type { CountedEvent, CountedOutput } from './counted.js'
 
@@ -69,6 +72,38 @@ async function openKafka(address: string): Promise<OpenSystem> {
     sink: kafkaSink({ client, topic: 'out', guarantee: 'transactional', transactionalId: 'counts' }),
     close: () => client.close(),
   }
+}
+
+/** The state itself on the server. */
+export interface OpenEngine {
+  readonly backend: StateBackend
+  close(): Promise<void>
+}
+
+async function openRedisEngine(address: string): Promise<OpenEngine> {
+  const client = new Redis(address, { maxRetriesPerRequest: 1, socketTimeout: 5_000 })
+  client.on('error', () => {})
+  const backend = await RedisStateBackend.open({ client, name: 'counts', ordered: true, fsync: 'always' })
+  return { backend, close: async () => client.disconnect() }
+}
+
+async function openPostgresEngine(address: string): Promise<OpenEngine> {
+  const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
+  pool.on('error', () => {})
+  const backend = await PostgresStateBackend.open({ pool, name: 'counts' })
+  return { backend, close: () => pool.end() }
+}
+
+const engines: { readonly [name: string]: (address: string) => Promise<OpenEngine> } = {
+  postgres: openPostgresEngine,
+  redis: openRedisEngine,
+  valkey: openRedisEngine,
+}
+
+export async function openEngine(name: string, address: string): Promise<OpenEngine> {
+  const open = engines[name]
+  if (open === undefined) throw new Error(`there is no engine on ${name}`)
+  return await open(address)
 }
 
 const systems: { readonly [name: string]: (address: string) => Promise<OpenSystem> } = {

@@ -1,0 +1,3 @@
+import { redisJobHolds } from './redis-job.js'
+
+redisJobHolds('valkey')
