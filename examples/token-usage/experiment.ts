@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import type { BackendName } from './backend-names.js'
 import type { EventSource } from './events.js'
 import { InputError } from './input-error.js'
+import { type BucketPlace, isStateServer, openState, requireAnswers, stateAddress } from './keepers.js'
 import { planKills } from './kill-plan.js'
 import type { Progress } from './progress.js'
 import type { RunResult, WorkerMessage, WorkerTask } from './protocol.js'
@@ -24,6 +26,10 @@ export interface ExperimentOptions {
   /** By way of which the requests come; absent: straight from the source. */
   readonly server?: Omit<ServerPlace, 'stream'>
   readonly backend: BackendName
+  /** Where its server is. */
+  readonly backendAddress?: string
+  /** Where checkpoints go; absent: into the directory. */
+  readonly storage?: BucketPlace
   readonly kills: number
   readonly seedKill: number
   /** How long the run to be killed should take in seconds, kills aside. 0: as fast as it goes. */
@@ -46,6 +52,9 @@ export class Experiment {
   readonly #directory: WorkingDirectory
   readonly #progress: Progress
   readonly #signal: AbortSignal
+  /** What is put on servers is named after it. */
+  readonly #id: string = `token-usage-${randomUUID()}`
+  readonly #stateNames: string[] = []
   #source: SourceSpec
 
   constructor(
@@ -64,13 +73,18 @@ export class Experiment {
   async run(): Promise<ExperimentResult> {
     // Opened here as well as in the workers: whatever is wrong with it is said before anything else.
     const requests = await openSource(this.#source)
-    const { server } = this.#options
+    const { server, backend, backendAddress, storage } = this.#options
+    await requireAnswers(isStateServer(backend) ? backend : undefined, backendAddress, storage)
     const filled = server === undefined ? undefined : await this.#fill(requests, server)
     const { description, details } = filled?.source ?? requests
     const { path, kept } = this.#directory
     this.#progress.note(`requests: ${description}`)
     for (const detail of details) this.#progress.note(`  ${detail}`)
-    this.#progress.note(`checkpoints: ${path}${kept ? '' : ' (removed at the end)'}`)
+    if (isStateServer(backend))
+      this.#progress.note(`state: on ${backend}, as ${this.#id} (emptied at the end)`)
+    else if (storage === undefined)
+      this.#progress.note(`checkpoints: ${path}${kept ? '' : ' (removed at the end)'}`)
+    else this.#progress.note(`checkpoints: in bucket ${storage.bucket}, under ${this.#id} (they stay there)`)
     try {
       const uninterrupted = await this.#runUninterrupted()
       if (uninterrupted.events === 0) throw new InputError(nothingToDo(uninterrupted.skippedLines))
@@ -80,6 +94,9 @@ export class Experiment {
     } finally {
       this.#progress.close()
       await filled?.remove()
+      await this.#emptyState().catch((error: Error) => {
+        this.#progress.note(`the state on the server was not emptied: ${error.message}`)
+      })
     }
   }
 
@@ -156,8 +173,27 @@ export class Experiment {
     name: string,
     pace: Pick<WorkerTask, 'saveEveryMs' | 'batchSize' | 'eventsPerSecond'>,
   ): Promise<WorkerTask> {
-    const { backend } = this.#options
-    return { source: this.#source, backend, directory: await this.#directory.forRun(name), ...pace }
+    const { backend, backendAddress, storage } = this.#options
+    const named = `${this.#id}-${name}`
+    this.#stateNames.push(named)
+    return {
+      source: this.#source,
+      backend,
+      ...(backendAddress !== undefined && { backendAddress }),
+      ...(storage !== undefined && { storage }),
+      name: named,
+      directory: await this.#directory.forRun(name),
+      ...pace,
+    }
+  }
+
+  async #emptyState(): Promise<void> {
+    const { backend, backendAddress } = this.#options
+    if (!isStateServer(backend)) return
+    for (const name of this.#stateNames) {
+      await using state = await openState(backend, stateAddress(backend, backendAddress), name)
+      await state.backend.clear()
+    }
   }
 
   get #saveEveryMs(): number {

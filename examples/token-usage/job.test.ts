@@ -118,6 +118,7 @@ describe('a worker', () => {
     task = {
       source: { kind: 'generator', ...options },
       backend: 'memory',
+      name: 'unit',
       directory,
       saveEveryMs: 20,
       batchSize: 50,

@@ -1,7 +1,7 @@
 // The job: requests go in, and for each model, tenant and minute one line of totals comes out, once.
 
 import { join } from 'node:path'
-import { FileCheckpointStorage, type SyncStateBackend } from 'holdfast'
+import type { CheckpointStorage, StateBackend } from 'holdfast'
 import { boundedDisorder, defineJob, ndjsonFileSink, runJob, type Source } from 'holdfast/job'
 import { defineState, tuple, utf8 } from 'holdfast/state'
 import { combined, count, max, sum, tumbling, type WindowResult, windowed } from 'holdfast/window'
@@ -36,15 +36,16 @@ export const tokenUsage = (disorderMs: number) =>
 
 export interface JobPlace {
   readonly directory: string
-  readonly backend: SyncStateBackend
+  readonly backend: StateBackend
+  /** Where checkpoints go. */
+  readonly storage: CheckpointStorage
   /** How often it is saved: by a checkpoint, or by a flush of an engine that persists. */
   readonly saveEveryMs: number
 }
 
 /** Starts the job, or goes on where an earlier process was. */
 export function startJob(job: ReturnType<typeof tokenUsage>, source: Source<LlmRequest>, place: JobPlace) {
-  const { directory, backend, saveEveryMs } = place
-  const storage = new FileCheckpointStorage(join(directory, 'checkpoints'))
+  const { directory, backend, storage, saveEveryMs } = place
   const checkpoints = { storage, intervalMs: saveEveryMs, maxCheckpoints: 3 }
   const sink = ndjsonFileSink<WindowTotals>({ path: join(directory, 'results.ndjson') })
   const saving = backend.supports.durable ? { flushIntervalMs: saveEveryMs } : { checkpoints }

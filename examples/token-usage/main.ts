@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import { CommanderError } from 'commander'
 import { Experiment } from './experiment.js'
 import { InputError } from './input-error.js'
+import { NoAnswer } from './keepers.js'
 import { readSettings } from './options.js'
 import { progressFor, silentProgress } from './progress.js'
 import { jsonReport, textReport } from './report.js'
@@ -41,7 +42,8 @@ async function main(args: readonly string[]): Promise<number> {
 function explain(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE
   if (error instanceof Interruption) return error.exitStatus
-  if (!(error instanceof InputError || error instanceof WorkerFailure)) throw error
+  if (!(error instanceof InputError || error instanceof WorkerFailure || error instanceof NoAnswer))
+    throw error
   process.stderr.write(`error: ${error.message}\n`)
   return error instanceof InputError ? EXIT_USAGE : EXIT_FAILED
 }

@@ -39,6 +39,36 @@ describe('readSettings', () => {
     expect(complaint('--source', 'rabbit')).toContain('kafka, nats, redis')
   })
 
+  it('takes servers that keep the state or the checkpoints', () => {
+    const address = 'redis://127.0.0.1:7000'
+    expect(readSettings(['--backend', 'redis', '--backend-address', '127.0.0.1:7000'])).toMatchObject({
+      backend: 'redis',
+      backendAddress: address,
+    })
+    expect(readSettings(['--backend', 'postgres'])).not.toHaveProperty('backendAddress')
+    expect(complaint('--backend-address', 'x')).toContain(
+      '--backend-address is for --backend redis and postgres',
+    )
+    const wrong = complaint('--backend', 'redis', '--backend-address', 'me:secret@host:99999')
+    expect(wrong).toContain('--backend-address must be HOST:PORT')
+    expect(wrong).not.toContain('secret')
+    const endpoint = 'http://127.0.0.1:7070'
+    expect(readSettings(['--storage', 's3://some-bucket/a/b/', '--endpoint', endpoint]).storage).toEqual({
+      bucket: 'some-bucket',
+      prefix: 'a/b',
+      endpoint,
+    })
+    expect(readSettings(['--storage', 's3://bucket']).storage).toEqual({ bucket: 'bucket', prefix: '' })
+    expect(complaint('--storage', 'file:///tmp')).toContain('s3://BUCKET')
+    expect(complaint('--endpoint', endpoint)).toContain('name a place with --storage')
+    expect(complaint('--storage', 's3://bucket', '--backend', 'lmdb')).toContain(
+      'lmdb keeps its state itself',
+    )
+    const withPassword = complaint('--storage', 's3://bucket', '--endpoint', 'http://me:secret@host')
+    expect(withPassword).toContain('without credentials')
+    expect(withPassword).not.toContain('secret')
+  })
+
   it('takes the columns of a file', () => {
     const { source } = readSettings([
       '--input',

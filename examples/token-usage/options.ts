@@ -5,6 +5,7 @@ import type { ExperimentOptions } from './experiment.js'
 import type { FileFormat } from './file-source.js'
 import type { ColumnNames } from './input/columns.js'
 import { InputError } from './input-error.js'
+import { type BucketPlace, isStateServer, stateAddress } from './keepers.js'
 import { addressOf, type ServerName, type ServerPlace, serverNames } from './servers.js'
 import type { SourceSpec } from './source.js'
 
@@ -33,6 +34,9 @@ interface Flags extends ColumnNames {
   source?: ServerName
   address?: string
   backend: BackendName
+  backendAddress?: string
+  storage?: BucketPlace
+  endpoint?: string
   dir?: string
   json?: true
 }
@@ -45,10 +49,14 @@ export function readSettings(args: readonly string[]): Settings {
   const flags = command().parse(args, { from: 'user' }).opts<Flags>()
   const { kills, pace: paceSeconds, checkpointEvery: checkpointEveryMs, backend, dir, json = false } = flags
   const server = serverOf(flags)
+  const storage = storageOf(flags)
+  const backendAddress = backendAddressOf(flags)
   return {
     source: sourceOf(flags),
     ...(server !== undefined && { server }),
     backend,
+    ...(backendAddress !== undefined && { backendAddress }),
+    ...(storage !== undefined && { storage }),
     kills,
     seedKill: flags.seedKill ?? randomInt(LARGEST_SEED),
     paceSeconds,
@@ -123,6 +131,12 @@ function command(): Command {
       positiveInteger,
     )
     .addOption(new Option('--backend <name>', 'engine for the state').choices(backendNames).default('memory'))
+    .option(
+      '--backend-address <address>',
+      'where the server of that engine is: host:port, or a URL (default: its usual port on this machine)',
+    )
+    .option('--storage <url>', 'put the checkpoints there: s3://BUCKET or s3://BUCKET/PREFIX', bucketPlace)
+    .option('--endpoint <url>', 'where that S3 is (default: AWS); credentials are those of the environment')
     .option('--dir <directory>', 'keep the checkpoints there; a new or empty directory')
     .option('--json', 'print one JSON document and nothing else')
     .allowExcessArguments(false)
@@ -159,8 +173,40 @@ function serverOf({ source: server, address }: Flags): Omit<ServerPlace, 'stream
   return undefined
 }
 
+function storageOf({ storage, endpoint, backend }: Flags): BucketPlace | undefined {
+  if (storage === undefined) {
+    if (endpoint !== undefined) throw new InputError('--endpoint is for S3; name a place with --storage')
+    return undefined
+  }
+  if (backend !== 'memory')
+    throw new InputError(`--storage is for checkpoints; ${backend} keeps its state itself`)
+  if (endpoint === undefined) return storage
+  const { protocol, username, password } = URL.canParse(endpoint) ? new URL(endpoint) : new URL('none:')
+  if (!/^https?:$/.test(protocol) || username !== '' || password !== '')
+    throw new InputError('--endpoint must be an http or https URL without credentials')
+  return { ...storage, endpoint }
+}
+
+function backendAddressOf({ backend, backendAddress }: Flags): string | undefined {
+  if (backendAddress === undefined) return undefined
+  if (!isStateServer(backend)) throw new InputError('--backend-address is for --backend redis and postgres')
+  const address = stateAddress(backend, backendAddress)
+  if (!URL.canParse(address) || new URL(address).hostname === '')
+    throw new InputError(
+      `--backend-address must be HOST:PORT or a URL of ${backend}, with a port below 65536`,
+    )
+  return address
+}
+
 function kebab(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+function bucketPlace(text: string): BucketPlace {
+  const [, bucket, prefix = ''] =
+    /^s3:\/\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/(.*?))?\/?$/.exec(text) ?? []
+  if (bucket === undefined) throw new InvalidArgumentError('It must be s3://BUCKET or s3://BUCKET/PREFIX.')
+  return { bucket, prefix }
 }
 
 function positiveInteger(text: string): number {

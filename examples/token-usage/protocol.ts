@@ -1,4 +1,5 @@
 import type { BackendName } from './backend-names.js'
+import type { BucketPlace } from './keepers.js'
 import type { SourceSpec } from './source.js'
 import type { Results } from './totals.js'
 
@@ -6,6 +7,12 @@ import type { Results } from './totals.js'
 export interface WorkerTask {
   readonly source: SourceSpec
   readonly backend: BackendName
+  /** Where its server is, if it has one. */
+  readonly backendAddress?: string
+  /** Absent: checkpoints are in the directory. */
+  readonly storage?: BucketPlace
+  /** Names the state, or the checkpoints, on a server. */
+  readonly name: string
   /** Where results, and checkpoints or the store, are. */
   readonly directory: string
   readonly saveEveryMs: number

@@ -111,7 +111,7 @@ function runLine({ events, durationMs, saves }: RunResult): string {
   const seconds = (durationMs / 1000).toFixed(1)
   const { created, failed, lastSizeBytes } = saves
   const failures = failed > 0 ? `, ${failed} failed` : ''
-  const size = created > 0 ? `, ${count(Math.ceil(lastSizeBytes / 1_000))} KB` : ''
+  const size = created > 0 && lastSizeBytes > 0 ? `, ${count(Math.ceil(lastSizeBytes / 1_000))} KB` : ''
   return `${count(events)} requests in ${seconds} s; checkpoints: ${created}${size}${failures}`
 }
 

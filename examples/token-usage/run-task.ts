@@ -1,9 +1,15 @@
 import { join } from 'node:path'
-import { CheckpointArchive, FileCheckpointStorage, MemoryStateBackend, type SyncStateBackend } from 'holdfast'
+import {
+  CheckpointArchive,
+  type CheckpointStorage,
+  FileCheckpointStorage,
+  MemoryStateBackend,
+  type StateBackend,
+} from 'holdfast'
 import { LmdbStateBackend } from 'holdfast/lmdb'
-import type { BackendName } from './backend-names.js'
 import type { SourcePosition } from './events.js'
 import { startJob, tokenUsage } from './job.js'
+import { bucketStorage, isStateServer, type KeptState, openState, stateAddress } from './keepers.js'
 import type { RunResult, WorkerMessage, WorkerTask } from './protocol.js'
 import { requestSource } from './request-source.js'
 import { openSource } from './source.js'
@@ -15,8 +21,10 @@ const BUSIEST_WINDOWS = 10
 export async function runTask(task: WorkerTask, tell: (message: WorkerMessage) => void): Promise<RunResult> {
   const { directory, saveEveryMs, batchSize, eventsPerSecond, waitForKillAt } = task
   const requests = await openSource(task.source)
-  await using backend = await openBackend(task.backend, directory)
-  const newest = await newestSave(task.backend, directory)
+  await using kept = await openBackend(task)
+  const { backend } = kept
+  const storage = await checkpointStorage(task)
+  const newest = await newestSave(backend, storage)
   const startedAtMs = performance.now()
   let position = requests.start
   const source = requestSource(requests, {
@@ -37,32 +45,51 @@ export async function runTask(task: WorkerTask, tell: (message: WorkerMessage) =
     },
     onSaved: ({ events }) => tell({ type: 'checkpoint', events }),
   })
-  const job = await startJob(tokenUsage(requests.disorderMs), source, { directory, backend, saveEveryMs })
+  const job = await startJob(tokenUsage(requests.disorderMs), source, {
+    directory,
+    backend,
+    storage,
+    saveEveryMs,
+  })
   const { cuts } = await job.finished
   const { events, skippedLines }: SourcePosition = position
   const durationMs = performance.now() - startedAtMs
-  const lastSizeBytes = await sizeOfSave(backend, directory)
+  const lastSizeBytes = await sizeOfSave(backend, storage)
   const saves = { created: cuts, failed: job.health().failedCuts?.count ?? 0, lastSizeBytes }
   return { events, skippedLines, ...(await readResults(directory, BUSIEST_WINDOWS)), durationMs, saves }
 }
 
-async function openBackend(name: BackendName, directory: string): Promise<SyncStateBackend> {
-  if (name === 'memory') return new MemoryStateBackend()
-  return await LmdbStateBackend.open({ path: join(directory, 'state') })
+async function openBackend({
+  backend: name,
+  backendAddress,
+  name: store,
+  directory,
+}: WorkerTask): Promise<KeptState> {
+  if (isStateServer(name)) return await openState(name, stateAddress(name, backendAddress), store)
+  const backend =
+    name === 'memory'
+      ? new MemoryStateBackend()
+      : await LmdbStateBackend.open({ path: join(directory, 'state') })
+  return { backend, [Symbol.asyncDispose]: () => backend.close() }
 }
 
-const checkpointsIn = (directory: string) =>
-  new CheckpointArchive(new FileCheckpointStorage(join(directory, 'checkpoints')))
+async function checkpointStorage({ storage, name, directory }: WorkerTask): Promise<CheckpointStorage> {
+  return storage === undefined
+    ? new FileCheckpointStorage(join(directory, 'checkpoints'))
+    : await bucketStorage(storage, name)
+}
 
 /** What a job would begin with, by its name. */
-async function newestSave(backend: BackendName, directory: string): Promise<string> {
-  if (backend === 'lmdb') return 'what the store had flushed'
-  const [newest] = await checkpointsIn(directory).list()
+async function newestSave(backend: StateBackend, storage: CheckpointStorage): Promise<string> {
+  if (backend.supports.durable) return 'what the store had flushed'
+  const [newest] = await new CheckpointArchive(storage).list()
   return newest?.id ?? 'nothing'
 }
 
-async function sizeOfSave(backend: SyncStateBackend, directory: string): Promise<number> {
+/** 0 where a server keeps the state: how much that takes there is not told. */
+async function sizeOfSave(backend: StateBackend, storage: CheckpointStorage): Promise<number> {
   if (backend instanceof LmdbStateBackend) return await backend.sizeOnDisk()
-  const [newest] = await checkpointsIn(directory).list()
+  if (backend.supports.durable) return 0
+  const [newest] = await new CheckpointArchive(storage).list()
   return newest?.sizeBytes ?? 0
 }

@@ -39,7 +39,10 @@ export async function openStream(place: ServerPlace): Promise<RequestStream> {
   const { server } = place
   const url = urlOf(place)
   try {
-    await listens(url.hostname.replace(/^\[|\]$/g, ''), Number(url.port || addressOf(server).split(':')[1]))
+    await requireListener(
+      url.hostname.replace(/^\[|\]$/g, ''),
+      Number(url.port || addressOf(server).split(':')[1]),
+    )
     const late = setTimeout(ANSWER_WITHIN_MS, undefined, { ref: false }).then(() => {
       throw new Error('it does not answer as such a server does')
     })
@@ -60,7 +63,8 @@ function urlOf({ server, address }: ServerPlace): URL {
   return url
 }
 
-function listens(host: string, port: number): Promise<void> {
+/** Resolves once somebody listens there. */
+export function requireListener(host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connectTo({ host, port, timeout: ANSWER_WITHIN_MS })
     socket.once('connect', resolve).once('error', reject)

@@ -12,7 +12,8 @@ interface ExampleRun {
 }
 
 function run(...args: readonly string[]): Promise<ExampleRun> {
-  const child = spawn(process.execPath, [main, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const env = { ...process.env, AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'testsecret' }
+  const child = spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const texts = { output: '', errors: '' }
   child.stdout.on('data', (text) => void (texts.output += text))
   child.stderr.on('data', (text) => void (texts.errors += text))
@@ -39,6 +40,39 @@ export function exampleRuns(name: 'kafka' | 'nats' | 'redis', service: () => Run
       expect(errors).toBe(
         `error: no ${name} at 127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1; name a server that runs with --address\n`,
       )
+    })
+  })
+}
+
+/** What `npm start` does with flags that put its state or its checkpoints on a server: those of a real one, and of one that is not there. */
+export function exampleKeeps(
+  flagsFor: (address: string) => readonly string[],
+  service: () => RunningService,
+): void {
+  describe(`npm start -- ${flagsFor('ADDRESS').join(' ')}`, () => {
+    it('is killed, goes on from what the server has, and puts out what it would have put out by itself', async () => {
+      const common = ['--json', '--events', '10000', '--pace', '1', '--seed-kill', '7']
+      const direct = await run(...common)
+      const found = await run(...common, ...flagsFor(service().address))
+      expect(found).toMatchObject({ status: 0, errors: '' })
+      const [expected, result] = [direct, found].map(({ output }) => JSON.parse(output))
+      expect(result).toMatchObject({
+        equal: true,
+        events: 10_000,
+        kills: [{ restored: {} }],
+      })
+      expect(result.killed.digest).toBe(expected.uninterrupted.digest)
+      expect(result.killed.saves.created).toBeGreaterThan(0)
+    })
+
+    it('says in one line where nothing answers, without the password, and ends with 1', async () => {
+      const { protocol } = new URL(service().address)
+      const address = protocol === 'http:' ? 'http://127.0.0.1:1' : `${protocol}//me:geheim@127.0.0.1:1`
+      const { status, errors } = await run('--json', ...flagsFor(address))
+      expect(errors).toMatch(
+        /^error: no \w+ at 127\.0\.0\.1:1: connect ECONNREFUSED 127\.0\.0\.1:1; name a server that runs with --[\w-]+\n$/,
+      )
+      expect(status).toBe(1)
     })
   })
 }

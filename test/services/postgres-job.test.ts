@@ -1,6 +1,7 @@
 import { Pool } from 'pg'
 import { afterAll, beforeAll } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
+import { exampleKeeps } from './example.js'
 import { killCycles } from './kill-cycles.js'
 
 let service: RunningService
@@ -21,6 +22,11 @@ afterAll(async () => {
   await pool.end()
   await service.stop()
 })
+
+exampleKeeps(
+  (address) => ['--backend', 'postgres', '--backend-address', address],
+  () => service,
+)
 
 killCycles(
   'postgres',

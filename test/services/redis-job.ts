@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
+import { exampleKeeps } from './example.js'
 import { killCycles } from './kill-cycles.js'
 
 /** What holds of a job whose state is in Redis, on a real server of some kind. */
@@ -16,6 +17,11 @@ export function redisJobHolds(system: string): void {
     admin.disconnect()
     await service.stop()
   })
+
+  exampleKeeps(
+    (address) => ['--backend', 'redis', '--backend-address', address],
+    () => service,
+  )
 
   killCycles(
     system,
