@@ -32,6 +32,8 @@ export interface RunCommandsOptions {
   readonly openCopy?: (options: EngineOptions) => Promise<ModeledBackend>
   /** Makes the engine remove everything that is due. Default: `count()`. */
   readonly sweep?: (engine: ModeledBackend) => unknown
+  /** What is drawn from. Default: all kinds. */
+  readonly kinds?: readonly CommandKind[]
   /** Kinds of commands that only engines of this kind have, each as often as it is to be drawn beside the others. */
   readonly ownKinds?: readonly CommandKind[]
 }
@@ -45,9 +47,14 @@ export async function runCommands(
   options: RunCommandsOptions = {},
 ): Promise<void> {
   const { runs = modelRuns(2_000, 50), maxCommands = 100 } = options
-  const { sweep = (engine) => engine.count(), openCopy = openEngine, ownKinds = [] } = options
+  const {
+    sweep = (engine) => engine.count(),
+    openCopy = openEngine,
+    kinds = commandKinds(),
+    ownKinds = [],
+  } = options
   const ttlMs = fc.constantFrom(undefined, undefined, 300)
-  const sequence = fc.commands([...commandKinds(), ...ownKinds], { maxCommands, size: 'max' })
+  const sequence = fc.commands([...kinds, ...ownKinds], { maxCommands, size: 'max' })
   await onRandomRuns(
     fc.asyncProperty(ttlMs, sequence, async (defaultTtlMs, commands) => {
       const clock = new ManualClock()

@@ -3,7 +3,7 @@
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import type { EntryBlock } from '../../src/backend/entry-block.js'
-import { isInPlaceBackend } from '../../src/backend/state-backend.js'
+import { type InPlaceBackend, isInPlaceBackend } from '../../src/backend/state-backend.js'
 import type { KeyRange, ScanRange } from '../../src/backend/types.js'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { isStateError } from '../../src/base/errors.js'
@@ -129,14 +129,34 @@ async function batchOf(world: World, operations: readonly fcValue<typeof operati
 
 type fcValue<A> = A extends fc.Arbitrary<infer Drawn> ? Drawn : never
 
+const repeated = <T>(times: number, kinds: T[]): T[] => Array.from({ length: times }, () => kinds).flat()
+
 /** All kinds, the usual ones several times: they are drawn with equal chances. */
 export function commandKinds(): CommandKind[] {
-  const repeated = <T>(times: number, kinds: T[]): T[] => Array.from({ length: times }, () => kinds).flat()
+  const looked = async (backend: ModeledBackend) => {
+    const snapshot = await backend.snapshot()
+    await snapshot.close()
+    return snapshot.takenAtMs
+  }
   return [
     ...repeated(16, writes()),
     ...repeated(3, reads()),
-    ...repeated(5, time()),
+    ...repeated(5, time(looked)),
     ...repeated(5, openThings()),
+    ...wholesale(),
+    ...replacing(),
+  ]
+}
+
+/** Those for engines without snapshots, whose scans see no instant and whose content nothing replaces. */
+export function plainCommandKinds(): CommandKind[] {
+  return [
+    ...repeated(16, writes()),
+    ...repeated(3, reads()),
+    ...repeated(
+      5,
+      time((backend) => backend.count()),
+    ),
     ...wholesale(),
   ]
 }
@@ -161,8 +181,7 @@ function writes(): CommandKind[] {
       },
     ),
     kind('update', fc.record({ key, value, ttl }), async (world, drawn) =>
-      onBoth(world, (backend) => {
-        if (!isInPlaceBackend(backend)) return undefined
+      inPlaceOnBoth(world, (backend) => {
         const slot = new Slot()
         const { length, fill } = drawn.value
         const isThere = backend.updateSync(bytesOf(drawn.key), length, slot, ttlOptions(drawn.ttl))
@@ -189,6 +208,12 @@ function writes(): CommandKind[] {
   ]
 }
 
+/** Only where the engine can be read and changed in place: the model can. */
+async function inPlaceOnBoth(world: World, call: (backend: InPlaceBackend) => unknown): Promise<void> {
+  if (!isInPlaceBackend(world.engine)) return
+  await onBoth(world, (backend) => (isInPlaceBackend(backend) ? call(backend) : undefined))
+}
+
 function reads(): CommandKind[] {
   const face = (sync: boolean) => (sync ? syncOf : (backend: ModeledBackend) => backend)
   const keyed = fc.record({ key, sync: fc.boolean() })
@@ -209,9 +234,9 @@ function reads(): CommandKind[] {
       onBoth(world, (backend) => face(drawn.sync)(backend).contains(bytesOf(drawn.key))),
     ),
     kind('peek', key, (world, drawn) =>
-      onBoth(world, (backend) => {
+      inPlaceOnBoth(world, (backend) => {
         const slot = new Slot()
-        if (!isInPlaceBackend(backend) || !backend.peekSync(bytesOf(drawn), slot)) return undefined
+        if (!backend.peekSync(bytesOf(drawn), slot)) return undefined
         return slot.bytes.slice(slot.offset, slot.offset + slot.length)
       }),
     ),
@@ -232,7 +257,8 @@ function reads(): CommandKind[] {
   ]
 }
 
-function time(): CommandKind[] {
+/** `looks`: an engine looks at the clock, and tells something that must agree. */
+function time(looks: (backend: ModeledBackend) => Promise<unknown>): CommandKind[] {
   return [
     kind('advance', fc.constantFrom(1, 49, 50, 300, 1_000, 2_500, 5_000), (world, ms) =>
       world.clock.advanceAsync(ms),
@@ -243,20 +269,12 @@ function time(): CommandKind[] {
     }),
     kind('jumpBack', fc.constantFrom(1, 400, 86_400_000), async (world, ms) => {
       // A clock that goes back is noticed by those who have looked at it before: both look.
-      await compareTime(world)
+      await onBoth(world, looks)
       world.clock.set(world.clock.now() - ms)
-      await compareTime(world)
+      await onBoth(world, looks)
     }),
     kind('sweep', fc.constant(undefined), sweepBoth),
   ]
-}
-
-async function compareTime(world: World): Promise<void> {
-  await onBoth(world, async (backend) => {
-    const snapshot = await backend.snapshot()
-    await snapshot.close()
-    return snapshot.takenAtMs
-  })
 }
 
 function openThings(): CommandKind[] {
@@ -308,10 +326,15 @@ function openThings(): CommandKind[] {
 }
 
 function wholesale(): CommandKind[] {
-  const targetBytes = fc.constantFrom(undefined, 1, 60, 4_096)
   return [
     kind('clear', fc.constant(undefined), (world) => onBoth(world, (backend) => backend.clear())),
     kind('flush', fc.constant(undefined), (world) => onBoth(world, (backend) => backend.flush())),
+  ]
+}
+
+function replacing(): CommandKind[] {
+  const targetBytes = fc.constantFrom(undefined, 1, 60, 4_096)
+  return [
     kind('save', targetBytes, async (world, bytes) => {
       world.saved = await save(world.engine, bytes)
       const expected = await save(world.model, bytes)

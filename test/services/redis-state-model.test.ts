@@ -1,0 +1,3 @@
+import { redisStateBehavesAsTheModel } from './redis-state-model.js'
+
+redisStateBehavesAsTheModel('redis')
