@@ -29,3 +29,6 @@ export interface ValkeyNode {
 
 /** Starts one in a folder of the caller's, with arguments of its own beside those of a server that keeps everything. */
 export function startValkeyNode(folder: string, args: readonly string[]): Promise<ValkeyNode>
+
+/** Starts a sentinel in a folder of the caller's, with lines of its file of settings. */
+export function startValkeySentinel(folder: string, settings: readonly string[]): Promise<ValkeyNode>

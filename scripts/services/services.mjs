@@ -11,7 +11,7 @@ import { nats } from './nats.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
 import { freePort } from './service.mjs'
-import { valkey, valkeyNode } from './valkey.mjs'
+import { valkey, valkeyNode, valkeySentinel } from './valkey.mjs'
 import { versitygw } from './versitygw.mjs'
 
 const services = [redis, valkey, postgres, nats, kafka, versitygw, azurite, moto, chromium]
@@ -58,7 +58,15 @@ export async function startService(name) {
 /** One of several servers that know each other, in a folder of the caller's. */
 export async function startValkeyNode(folder, args) {
   await prepareService('valkey')
-  const server = valkeyNode(await freePort(), folder, args)
+  return await started(valkeyNode(await freePort(), folder, args))
+}
+
+export async function startValkeySentinel(folder, settings) {
+  await prepareService('valkey')
+  return await started(valkeySentinel(await freePort(), folder, settings))
+}
+
+async function started(server) {
   await server.start()
   return {
     port: server.port,

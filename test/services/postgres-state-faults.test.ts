@@ -7,6 +7,7 @@ import { type RunningService, startService } from '../../scripts/services/servic
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { MemoryStateBackend } from '../../src/index.js'
 import { PostgresStateBackend, type PostgresStateBackendOptions } from '../../src/postgres.js'
+import { ManualClock } from '../../src/testing/manual-clock.js'
 import { runs } from '../support/long.js'
 import { Proxy } from './proxy.js'
 import { contentsOf, holdsRandomBatches } from './random-batches.js'
@@ -165,6 +166,24 @@ describe('two owners of a store in PostgreSQL at once', () => {
       await expect(call()).rejects.toMatchObject({ code: 'FENCED' })
     }
     expect(await contentsOf(heir)).toEqual([['a', '1']])
+  })
+
+  it('what has expired for one is gone for the next, whose clock is behind, and is removed', async () => {
+    const name = nextName()
+    const clock = new ManualClock(1_000_000)
+    const old = await open({ name, clock, ttlMs: 1_000 })
+    await old.put(bytes('a'), bytes('1'))
+    await old.put(bytes('stays'), bytes('1'), { ttlMs: Infinity })
+    clock.advance(1_000)
+    await old.put(bytes('seen'), bytes('1'), { ttlMs: Infinity })
+    const behind = new ManualClock(5)
+    const heir = await open({ name, clock: behind, sweepIntervalMs: 100 })
+    expect(await heir.get(bytes('a'))).toBeUndefined()
+    expect((await contentsOf(heir)).map(([key]) => key)).toEqual(['seen', 'stays'])
+    await heir.put(bytes('b'), bytes('1'), { ttlMs: 50 })
+    behind.advance(100)
+    while (heir.stats().entries > 2) await new Promise((resolve) => setTimeout(resolve, 5))
+    expect(await heir.count()).toBe(2)
   })
 
   it('opening it waits for nobody who reads it', async () => {
