@@ -1,5 +1,14 @@
 export { DEFAULT_BLOCK_BYTES, validateBlockOptions, validateReplaceOptions } from './backend/block-options.js'
 export { checkedBlocks, StreamOrder } from './backend/block-stream.js'
+export type {
+  BuildOptions,
+  BuiltBlocks,
+  BuiltState,
+  OpenStateBuilder,
+  StateBuilder,
+  StateBuilding,
+  TakeBuilt,
+} from './backend/built-state.js'
 export type { EntryBlock, PlacedEntry } from './backend/entry-block.js'
 export { EntryBlockBuilder, EntryBlockCursor } from './backend/entry-block.js'
 export { expiryOf } from './backend/expiry.js'

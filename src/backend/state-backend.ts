@@ -3,6 +3,7 @@
 
 import type { Unsubscribe } from '../base/events.js'
 import type { Slot, Stretch } from '../base/slot.js'
+import type { StateBuilding } from './built-state.js'
 import type { EntryBlock } from './entry-block.js'
 import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from './state-snapshot.js'
 import type {
@@ -102,6 +103,11 @@ export interface SnapshotSource {
 
 /** An engine whose content can be replaced (`supports.replace`): how a checkpoint is restored. */
 export interface Replaceable {
+  /**
+   * How another thread can put a whole content together that `replaceAll` then goes on with in one step, where it is given blocks that say
+   * so (`BuiltBlocks`). Left out, or `undefined` at a time: `replaceAll` has to be given each block.
+   */
+  readonly building?: StateBuilding | undefined
   /**
    * Replaces the whole content, or what is in `range`, by the given blocks (in key order, without tombstones). The change is
    * one step: until it, reads see the old content, and if the stream of blocks fails or a block is damaged (`CORRUPTION`), the

@@ -2,7 +2,7 @@
 
 import type { ForwardClock } from '../base/clock.js'
 import { type Entries, GONE } from './entries.js'
-import { ExpiryQueue, NO_BUCKET } from './expiry-queue.js'
+import { ExpiryQueue, NO_BUCKET, type QueueImage } from './expiry-queue.js'
 import type { HashLogOptions } from './hash-log-options.js'
 import type { HashIndex } from './index/hash-index.js'
 
@@ -41,6 +41,15 @@ export class EntryExpiry {
 
   get byteLength(): number {
     return this.#queue.byteLength
+  }
+
+  /** See `ExpiryQueue.image`. */
+  image(): QueueImage {
+    return this.#queue.image()
+  }
+
+  adopt(image: QueueImage): void {
+    this.#queue.adopt(image)
   }
 
   /**

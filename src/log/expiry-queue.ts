@@ -12,7 +12,8 @@
 //     What is still of use goes into a new bucket, with a new id.
 // (Hierarchical timing wheels: Varghese and Lauck, SOSP 1987.)
 
-import { Uint32List } from './uint32-list.js'
+import { assert } from '../base/assert.js'
+import { type ListImage, Uint32List } from './uint32-list.js'
 
 const WIDTHS_PER_REST = 256
 const FIRST_ITEMS = 4
@@ -26,14 +27,22 @@ const LAST_ID = 2 ** 32 - 1
 export type LookAt = (hash: number, bucket: number) => void
 
 class Bucket {
-  items = new Uint32List(FIRST_ITEMS)
+  items: Uint32List
   readonly id: number
   readonly startMs: number
 
-  constructor(id: number, startMs: number) {
+  constructor(id: number, startMs: number, items: Uint32List = new Uint32List(FIRST_ITEMS)) {
     this.id = id
     this.startMs = startMs
+    this.items = items
   }
+}
+
+/** A queue on its way to another thread. */
+export interface QueueImage {
+  readonly lastId: number
+  /** Oldest first. */
+  readonly buckets: readonly { readonly id: number; readonly startMs: number; readonly items: ListImage }[]
 }
 
 export class ExpiryQueue {
@@ -130,16 +139,42 @@ export class ExpiryQueue {
     return looked
   }
 
+  /** The queue as another thread can be given it; it must not be used any more. Only of one that nobody has looked into. */
+  image(): QueueImage {
+    assert(this.#open.size === this.#buckets.size, 'every bucket is open')
+    const buckets = Array.from(this.#buckets.values(), ({ id, startMs, items }) => ({
+      id,
+      startMs,
+      items: items.image(),
+    }))
+    return { lastId: this.#lastId, buckets }
+  }
+
+  /** Takes the place of the queue that another thread has filled. Only of one that is as it was made. */
+  adopt({ lastId, buckets }: QueueImage): void {
+    assert(this.#lastId === NO_BUCKET, 'a queue that was used')
+    this.#lastId = lastId
+    for (const { id, startMs, items } of buckets) {
+      const bucket = new Bucket(id, startMs, Uint32List.adopt(items))
+      this.#enter(bucket)
+      this.#items += bucket.items.length
+    }
+  }
+
   #add(startMs: number): Bucket {
     do {
       this.#lastId = this.#lastId === LAST_ID ? NO_BUCKET + 1 : this.#lastId + 1
     } while (this.#buckets.has(this.#lastId))
     const bucket = new Bucket(this.#lastId, startMs)
-    this.#open.set(startMs, bucket)
+    this.#enter(bucket)
+    return bucket
+  }
+
+  #enter(bucket: Bucket): void {
+    this.#open.set(bucket.startMs, bucket)
     this.#buckets.set(bucket.id, bucket)
     pushHeap(this.#heap, bucket)
     this.#itemBytes += bucket.items.byteLength
-    return bucket
   }
 }
 

@@ -11,6 +11,7 @@
 // (5) What a snapshot sees is, at its instant, exactly what is not buried. While it is open these entries stay where they
 //     are and as they are, but for being buried. So another thread can read them, if it is told what was buried since.
 
+import { assert } from '../base/assert.js'
 import type { ForwardClock } from '../base/clock.js'
 import type { SlicedWork } from '../base/slices.js'
 import type { Slot, ViewedBytes } from '../base/slot.js'
@@ -43,6 +44,7 @@ import { KeyOrder } from './order/key-order.js'
 import { LatestVersions } from './order/latest-versions.js'
 import { OrderedIndex } from './order/ordered-index.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
+import type { LogImage } from './share/log-image.js'
 import { Upkeep } from './upkeep.js'
 
 const NO_VALUE = new Uint8Array(0)
@@ -421,6 +423,32 @@ export class HashLog {
     this.#epochs.dirty = true
     this.reserve(this.keys + this.appended.length)
     return this.appended.flush(this.#index)
+  }
+
+  /**
+   * The log as another thread can go on with it, of one that was filled by `append` alone; it must not be used any more. All that was
+   * appended is indexed.
+   */
+  image(): LogImage {
+    assert(this.appended.length === 0 && this.#changes.newest < 0, 'a log that was only filled')
+    return {
+      hashKey: this.#options.hashKey,
+      segments: this.#segments.image(),
+      tail: this.#tail.number,
+      index: this.#index.image(),
+      queue: this.#expiry.image(),
+    }
+  }
+
+  /** Takes the place of the log that another thread has filled with the same `hashKey`. Only of one in which nothing was written. */
+  adopt({ hashKey, segments, tail, index, queue }: LogImage): void {
+    const own = this.#options.hashKey
+    assert(hashKey.low === own.low && hashKey.high === own.high, 'keys are hashed alike')
+    this.#segments.adopt(segments)
+    this.#index.adopt(index)
+    this.#expiry.adopt(queue)
+    this.#tail.number = tail
+    this.#epochs.dirty = true
   }
 
   /** Whether `write` would overwrite the entry at `address` where it lies. */

@@ -84,6 +84,25 @@ export class SegmentTable {
     })
   }
 
+  /** All segments, empty ones too, for another thread to go on with: this table must not be used any more. */
+  image(): SharedSegment[] {
+    return this.bytes.map(({ buffer }, number) => ({
+      buffer: buffer as SharedArrayBuffer,
+      usedUnits: this.usedUnits[number] as number,
+    }))
+  }
+
+  /** Takes the place of the table that another thread has filled, in which nothing is dead. Only of one in which nothing was written. */
+  adopt(segments: readonly SharedSegment[]): void {
+    assert(this.#usedUnits === 0 && this.#free.length === 0, 'a table that was used')
+    this.#allocatedBytes = 0
+    for (const [number, { buffer, usedUnits }] of segments.entries()) {
+      this.#show(number, buffer, usedUnits)
+      this.#allocatedBytes += buffer.byteLength
+      this.#usedUnits += usedUnits - 1
+    }
+  }
+
   /** Bytes of all segments, spare ones included. */
   get allocatedBytes(): number {
     return this.#allocatedBytes
@@ -165,14 +184,18 @@ export class SegmentTable {
 
   #begin(buffer: SharedArrayBuffer): number {
     const number = this.#free.pop() ?? this.bytes.length
+    this.#show(number, buffer, 1)
+    return number
+  }
+
+  #show(number: number, buffer: SharedArrayBuffer, usedUnits: number): void {
     this.bytes[number] = new Uint8Array(buffer)
     this.words[number] = new Int32Array(buffer)
     this.doubles[number] = new Float64Array(buffer)
     this.views[number] = new DataView(buffer)
-    this.usedUnits[number] = 1
+    this.usedUnits[number] = usedUnits
     this.deadUnits[number] = 0
     this.#madeAt[number] = this.#pins.moment
-    return number
   }
 
   /** Whether `allocate` could give a segment for `units` within the limit. */

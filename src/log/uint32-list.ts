@@ -4,6 +4,12 @@ const CHUNK_ITEMS: number = 1 << CHUNK_BITS
 const CHUNK_MASK: number = CHUNK_ITEMS - 1
 const FIRST_ITEMS = 16
 
+/** A list on its way to another thread. */
+export interface ListImage {
+  readonly chunks: readonly Uint32Array[]
+  readonly length: number
+}
+
 /**
  * A growing list of 32-bit numbers outside the JavaScript heap. It grows by chunks: no push copies more than one chunk,
  * however long the list is, and what is popped is given back.
@@ -19,6 +25,23 @@ export class Uint32List {
     this.#last = new Uint32Array(Math.min(capacity, CHUNK_ITEMS))
     this.#chunks = [this.#last]
     this.#capacity = this.#last.length
+  }
+
+  /** The list that another one, which is not used any more, was taken for. */
+  static adopt({ chunks, length }: ListImage): Uint32List {
+    const list = new Uint32List(0)
+    const last = chunks.at(-1)
+    if (last === undefined) return list
+    list.#chunks = [...chunks]
+    list.#last = last
+    list.#length = length
+    list.#capacity = (chunks.length - 1) * CHUNK_ITEMS + last.length
+    return list
+  }
+
+  /** The list as another thread can be given it, with the memory of its chunks; it must not be used any more. */
+  image(): ListImage {
+    return { chunks: this.#chunks, length: this.#length }
   }
 
   get length(): number {

@@ -1,3 +1,4 @@
+import type { StateBuilding } from '../backend/built-state.js'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import type { EngineBatch, EngineReplaceOptions, LocalEngine } from '../backend/facade/engines.js'
 import { Expirations, type ExpiryListeners } from '../backend/facade/expirations.js'
@@ -7,15 +8,18 @@ import type { SnapshotOptions } from '../backend/state-snapshot.js'
 import type { BackendSupport } from '../backend/types.js'
 import { OperationKind } from '../backend/write-batch.js'
 import { type Clock, ForwardClock, wholeMs } from '../base/clock.js'
+import { compiledModule } from '../base/compiled.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { isLocalBytes } from '../base/shapes.js'
 import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
 import { isStretch, type Slot } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
-import { randomHashKey } from '../log/index/key-hash.js'
+import { type HashKey, randomHashKey } from '../log/index/key-hash.js'
 import type { LogMemory } from '../log/log-memory.js'
 import { latestBetween } from '../log/order/keys-between.js'
+import type { LogImage } from '../log/share/log-image.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
+import type { LogBuilding } from './log-builder.js'
 import { MemorySnapshot, type MemorySnapshotHost } from './memory-snapshot.js'
 import { RangeReplacement } from './range-replacement.js'
 
@@ -206,6 +210,21 @@ export class MemoryEngine implements LocalEngine {
     else await this.#replaceStretch(log, interval)
   }
 
+  /** A log with a limit makes sure, for each entry, that it has room beside the one before it: that takes this thread. */
+  get building(): StateBuilding | undefined {
+    if (this.#options.maxBytes !== Infinity) return undefined
+    const data: LogBuilding = { nowMs: this.clock.now() }
+    return { module: compiledModule('#memory/log-builder').href, data }
+  }
+
+  adopt(built: unknown, { clockMs }: Pick<EngineReplaceOptions, 'clockMs'>): void {
+    const image = built as LogImage
+    const log = this.#newLog(image.hashKey)
+    log.adopt(image)
+    if (clockMs !== undefined) this.clock.advanceTo(clockMs)
+    this.#swap(log)
+  }
+
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {
@@ -285,10 +304,10 @@ export class MemoryEngine implements LocalEngine {
     }
   }
 
-  #newLog(): HashLog {
+  #newLog(hashKey: HashKey = randomHashKey()): HashLog {
     const log: HashLog = new HashLog({
       maxBytes: this.#options.maxBytes,
-      hashKey: randomHashKey(),
+      hashKey,
       now: () => this.clock.now(),
       clock: this.clock,
       besideBytes: () => this.#formerBytes() + (log === this.#log ? 0 : this.#log.memory.totalBytes),

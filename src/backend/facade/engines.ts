@@ -3,6 +3,7 @@
 
 import type { ForwardClock } from '../../base/clock.js'
 import type { Slot, Stretch } from '../../base/slot.js'
+import type { StateBuilding } from '../built-state.js'
 import type { EntryBlock } from '../entry-block.js'
 import type { KeyInterval } from '../scan-range.js'
 import type { SharedSnapshot } from '../shared-snapshot.js'
@@ -86,6 +87,9 @@ export interface EngineStage {
 export interface LocalEngine extends EngineBasics {
   /** As `SnapshotSource.sharedModule`. */
   readonly sharedModule?: string | undefined
+  /** As `Replaceable.building`; `adopt` takes what was put together, in one step. */
+  readonly building?: StateBuilding | undefined
+  adopt?(built: unknown, options: Pick<EngineReplaceOptions, 'clockMs'>): void
   /** Before every call: brings what is read up to date, where another process writes. */
   refresh?(): void
   /** Before every write: throws where this engine must not be written to. */

@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../../base/abort.js'
 import { copyBytes } from '../../base/bytes.js'
 import { type Clock, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
@@ -7,6 +8,7 @@ import { nextTurn, SLICE_MS } from '../../base/slices.js'
 import { isSlot, plainKey, type Slot } from '../../base/slot.js'
 import { validateReplaceOptions } from '../block-options.js'
 import { checkedBlocks } from '../block-stream.js'
+import { builtBy, type StateBuilding, type TakeBuilt } from '../built-state.js'
 import type { EntryBlock } from '../entry-block.js'
 import { expiryOf } from '../expiry.js'
 import {
@@ -103,6 +105,10 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
 
   get sharedModule(): string | undefined {
     return this.#engine.sharedModule
+  }
+
+  get building(): StateBuilding | undefined {
+    return this.#engine.building
   }
 
   getSync(key: KeyBytes): Uint8Array | undefined {
@@ -318,9 +324,28 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
     if (engine.replace === undefined) throw this.#unsupported('replaceAll', 'replace')
     const { clockMs, expectedEntries } = options ?? {}
     const interval = keyStretch(options?.range ?? {})
+    const takeBuilt = options?.range === undefined && engine.adopt !== undefined ? builtBy(blocks) : undefined
+    if (takeBuilt !== undefined) {
+      await this.#adopt(takeBuilt, options)
+      return
+    }
     const checked = checkedBlocks(blocks, interval, options?.signal, () => this.assertOpen())
     await this.#life.whileReplacing(async () => {
       await engine.replace?.(checked, interval, { clockMs, expectedEntries })
+    })
+    this.#afterWrite()
+  }
+
+  /** `replaceAll` by what another thread has put together. */
+  async #adopt(takeBuilt: TakeBuilt, { clockMs, signal }: ReplaceOptions = {}): Promise<void> {
+    const check = () => {
+      throwIfAborted(signal, 'replaceAll')
+      this.assertOpen()
+    }
+    await this.#life.whileReplacing(async () => {
+      const state = await takeBuilt(check)
+      check()
+      this.#engine.adopt?.(state, { clockMs })
     })
     this.#afterWrite()
   }

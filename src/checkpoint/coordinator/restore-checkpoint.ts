@@ -5,6 +5,7 @@
 //     checkpoint or of reading it, never for a fault of the backend, and reports each.
 // (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
 
+import type { BuiltBlocks } from '../../backend/built-state.js'
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import { isSyncBackend, type Replaceable, type StateBackend } from '../../backend/state-backend.js'
@@ -21,6 +22,10 @@ import type { SequenceState } from '../format/sequence-file.js'
 import type { CheckpointId, RestoreProgress } from '../types.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { RestoreStream } from '../worker/restore-stream.js'
+import type { BuildCall } from '../worker/worker-protocol.js'
+
+/** Fewer entries are put into the engine before the worker has loaded what puts them together. */
+const MIN_BUILT_ENTRIES = 10_000
 
 export interface RestoreRequest {
   readonly backend: StateBackend & Replaceable
@@ -99,7 +104,9 @@ async function restoreContent(
   let base: ChangeBase | undefined
   const onBlock = (entries: number) => tell(onProgress, { id, entries, totalEntries: entryCount })
   const content = contentOf(manifest)
-  const stream = new RestoreStream({ worker, storage, content, stretch, signal }, onBlock)
+  const shiftMs = pausedUntilMs === undefined ? 0 : Math.max(0, pausedUntilMs - manifest.clockMs)
+  const build = stretch === undefined ? buildOf(backend, stored, shiftMs) : undefined
+  const stream = new RestoreStream({ worker, storage, content, stretch, build, signal }, onBlock)
   try {
     await stream.opened()
   } catch (error) {
@@ -116,7 +123,6 @@ async function restoreContent(
   }
   try {
     const { clockMs } = manifest
-    const shiftMs = pausedUntilMs === undefined ? 0 : Math.max(0, pausedUntilMs - clockMs)
     await backend.replaceAll(shiftMs === 0 ? stream : postponed(stream, shiftMs), {
       ...(stretch === undefined
         ? { expectedEntries: expectedEntriesOf(stored) }
@@ -138,8 +144,30 @@ async function restoreContent(
   return { stored, base }
 }
 
+/** How the worker is to put the content together, where the backend goes on with that and there is enough for it to be worth it. */
+function buildOf(
+  backend: RestoreRequest['backend'],
+  stored: StoredManifest,
+  laterMs: number,
+): BuildCall | undefined {
+  if (stored.manifest.entryCount < MIN_BUILT_ENTRIES) return undefined
+  const { building } = backend
+  return building && { ...building, expectedEntries: expectedEntriesOf(stored), laterMs }
+}
+
 /** The blocks of a stream, with everything in them that expires expiring so much later. */
-async function* postponed(stream: AsyncIterable<EntryBlock>, shiftMs: number): AsyncGenerator<EntryBlock> {
+function postponed(stream: RestoreStream, shiftMs: number): BuiltBlocks {
+  return {
+    [Symbol.asyncIterator]: () => postponedBlocks(stream, shiftMs),
+    // Whoever builds them was told by how much.
+    takeBuilt: stream.takeBuilt,
+  }
+}
+
+async function* postponedBlocks(
+  stream: AsyncIterable<EntryBlock>,
+  shiftMs: number,
+): AsyncGenerator<EntryBlock> {
   for await (const block of stream) {
     const bytes = block.bytes.slice()
     const cursor = new EntryBlockCursor(bytes)

@@ -1,10 +1,16 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { StateBuilder } from '../../backend/built-state.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { type BlockCodec, blockCodec, type CodecName } from '../../codec/block-codec.js'
 import type { ObjectSource } from '../../storage/checkpoint-storage.js'
 import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import { ownBytes } from './block-pipe.js'
 import { PulseGiver, pulsingSource } from './job-pulse.js'
-import { ThreadLink } from './thread-link.js'
+import { BuilderFailure, ThreadLink } from './thread-link.js'
 import type { JobResult, ReadJob, StartJob } from './worker-protocol.js'
+
+/** How many bytes of blocks are put together before that is told, and others have a turn. */
+const TOLD_BYTES = 1024 * 1024
 
 /** What a job that reads works with. */
 export interface ReadTools {
@@ -12,15 +18,23 @@ export interface ReadTools {
   readonly codecOf: (name: CodecName) => BlockCodec
 }
 
+/** A result with memory that changes hands. */
+export interface PerformedJob {
+  readonly result: JobResult
+  readonly transferList: readonly object[]
+}
+
 /** Runs a job to its last word, whatever it comes to. */
 export async function runJob(
   { port, pulse }: Pick<StartJob, 'port' | 'pulse'>,
-  perform: (link: ThreadLink, pulse: PulseGiver) => Promise<JobResult>,
+  perform: (link: ThreadLink, pulse: PulseGiver) => Promise<PerformedJob | JobResult>,
 ): Promise<void> {
   const link = new ThreadLink(port)
   const giver = new PulseGiver(pulse)
   try {
-    link.done(await perform(link, giver))
+    const performed = await perform(link, giver)
+    if ('result' in performed) link.done(performed.result, performed.transferList)
+    else link.done(performed)
   } catch (error) {
     link.failed(error)
   } finally {
@@ -48,6 +62,50 @@ export async function readContent(
   } finally {
     await stream.close()
   }
+}
+
+/** Reads and verifies a checkpoint, and has an engine's builder put together what it comes to. */
+export async function buildContent(
+  { content }: ReadJob,
+  { storage, codecOf }: ReadTools,
+  link: ThreadLink,
+  openBuilder: () => Promise<StateBuilder>,
+): Promise<PerformedJob> {
+  const stream = await CheckpointStream.open(storage, content, { signal: link.signal, codecOf })
+  try {
+    link.tell('opened')
+    const builder = await openBuilder().catch(failInBuilder)
+    let entries = 0
+    let untoldBytes = 0
+    for await (const block of stream) {
+      inBuilder(() => builder.add(block))
+      entries += block.entryCount
+      untoldBytes += block.bytes.length
+      if (untoldBytes < TOLD_BYTES) continue
+      untoldBytes = 0
+      link.tellBuilt(entries)
+      // So that the job can be aborted, and is seen to go on.
+      await nextTurn()
+      throwIfAborted(link.signal, 'restore')
+    }
+    link.tellBuilt(entries)
+    const { data, transferList } = inBuilder(() => builder.finish())
+    return { result: { segment: undefined, entryCount: content.entryCount, built: data }, transferList }
+  } finally {
+    await stream.close()
+  }
+}
+
+function inBuilder<Result>(work: () => Result): Result {
+  try {
+    return work()
+  } catch (error) {
+    return failInBuilder(error)
+  }
+}
+
+function failInBuilder(error: unknown): never {
+  throw new BuilderFailure(error)
 }
 
 /** A job that reads, in the thread that asks for it: of the storage itself, and with compression in the thread pool. */

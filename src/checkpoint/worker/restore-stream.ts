@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { BuiltBlocks, TakeBuilt } from '../../backend/built-state.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
@@ -7,7 +8,7 @@ import { BlockInbox } from './block-pipe.js'
 import type { JobStarter } from './checkpoint-worker.js'
 import { errorOf, startJob } from './start-job.js'
 import type { WorkerJob } from './worker-job.js'
-import type { JobResult, WorkerLimits } from './worker-protocol.js'
+import type { BuildCall, JobResult, WorkerLimits } from './worker-protocol.js'
 
 /** How long blocks may be handed on without letting the event loop run, in milliseconds. */
 const TURN_MS = 2
@@ -26,6 +27,8 @@ export interface ReadRequest {
   readonly content: CheckpointContent
   /** Only the keys in it; default: all. */
   readonly stretch?: KeyStretch | undefined
+  /** Have the worker put together what the blocks come to. Only without `stretch`. */
+  readonly build?: BuildCall | undefined
   readonly signal: AbortSignal | undefined
 }
 
@@ -49,7 +52,7 @@ function isReadHere({ worker, content, stretch }: ReadRequest): boolean {
  * The content of one checkpoint, read, verified and merged in the worker (or here, where it is little), as a stream of blocks that ends normally only
  * if all of it verified. Iterate it once, and `close` it afterwards.
  */
-export class RestoreStream implements AsyncIterable<EntryBlock> {
+export class RestoreStream implements BuiltBlocks {
   readonly #request: ReadRequest
   readonly #inbox: BlockInbox = new BlockInbox((bytes) => this.#job.giveCredit(bytes))
   readonly #onBlock: (entries: number) => void
@@ -63,6 +66,11 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
   entryCount = 0
   /** The end was reached and everything held. */
   finished = false
+  /** What the blocks come to is put together in the worker. */
+  #builds: boolean
+  #checkBuilding: () => void = () => {}
+  /** Whoever waits for what is built wants it no more. */
+  #givenUp: { readonly error: unknown } | undefined
   /** Called when the end is reached, in the same step as the reader of the stream learns of it. */
   onFinished: () => void = () => {}
   /** Why the stream ended early; tells damage of the checkpoint from failures of whoever reads it. */
@@ -78,10 +86,16 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
     })
     // Whoever awaits it is told.
     this.#opened.catch(() => {})
-    this.#job = this.#begin(isReadHere(request))
+    this.#builds = request.build !== undefined
+    this.#job = this.#begin(isReadHere(request), request.build)
   }
 
-  #begin(isHere: boolean): WorkerJob {
+  /** As `BuiltBlocks` have it, where what the blocks come to is put together in the worker. */
+  get takeBuilt(): TakeBuilt | undefined {
+    return this.#builds ? (check) => this.#built(check) : undefined
+  }
+
+  #begin(isHere: boolean, build?: BuildCall): WorkerJob {
     const { worker, storage, content, stretch, signal } = this.#request
     const job = startJob({
       worker,
@@ -93,16 +107,22 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
         stretch,
         sendBlocks: true,
         limits: UNLIMITED,
+        ...(build !== undefined && { build }),
         ...(isHere && { maxRawBytes: MAX_RAW_BYTES_HERE }),
       },
       signal,
       isHere,
       onTold: () => this.#noteOpened(),
       onBlock: (block) => this.#inbox.push(block),
+      onBuilt: (entries) => this.#noteBuilt(entries),
     })
     const fail = (error: unknown) => {
       this.#failOpening(error)
-      this.#inbox.fail(error)
+      if (build === undefined) this.#inbox.fail(error)
+    }
+    if (build !== undefined) {
+      job.ended.catch(fail)
+      return job
     }
     job.ended.then((result) => this.#over(result, fail), fail)
     return job
@@ -137,6 +157,7 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
+    if (this.#builds) await this.#readAfterAll()
     let turnBeganAtMs = performance.now()
     for (;;) {
       const block = await this.#next()
@@ -152,6 +173,45 @@ export class RestoreStream implements AsyncIterable<EntryBlock> {
       await nextTurn()
       turnBeganAtMs = performance.now()
     }
+  }
+
+  async #built(check: () => void): Promise<unknown> {
+    const job = this.#job
+    this.#checkBuilding = check
+    try {
+      const { built } = await job.ended
+      if (this.#givenUp !== undefined) throw this.#givenUp.error
+      this.finished = true
+      this.onFinished()
+      return built
+    } catch (error) {
+      if (this.#givenUp !== undefined) throw this.#givenUp.error
+      const failure = errorOf(error, this.#request.signal, 'restore')
+      // What could not be put together is no fault of the checkpoint.
+      if (!job.failedInBuilder) this.failure = failure
+      throw failure
+    }
+  }
+
+  #noteBuilt(entries: number): void {
+    if (this.#closed) return
+    this.entryCount = entries
+    this.#onBlock(entries)
+    try {
+      this.#checkBuilding()
+    } catch (error) {
+      this.#givenUp ??= { error }
+      this.#job.abort()
+    }
+  }
+
+  /** Somebody wants the blocks themselves: they are read once more. */
+  async #readAfterAll(): Promise<void> {
+    this.#job.abort()
+    await this.#job.ended.catch(() => {})
+    this.entryCount = 0
+    this.#builds = false
+    this.#job = this.#begin(false)
   }
 
   /** Resolves when the worker has let go of the files. Never rejects. */

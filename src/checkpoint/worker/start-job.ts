@@ -22,6 +22,7 @@ export interface JobOptions {
   readonly isHere?: boolean
   readonly onTold?: (step: ToldStep) => void
   readonly onBlock?: (block: EntryBlock) => void
+  readonly onBuilt?: (entries: number) => void
 }
 
 /**
@@ -30,12 +31,17 @@ export interface JobOptions {
  */
 export function startJob(options: JobOptions): WorkerJob {
   const { worker, storage, shared, signal, transferList = [], background = false } = options
-  const { isHere = false, onTold, onBlock } = options
+  const { isHere = false, onTold, onBlock, onBuilt } = options
   const given = shared === undefined ? undefined : { module: shared.module, data: shared.data }
   const request = { ...options.request, storage: given } as JobRequest
   let job: WorkerJob
   try {
-    const handlers = { storage, ...(onTold && { onTold }), ...(onBlock && { onBlock }) }
+    const handlers = {
+      storage,
+      ...(onTold && { onTold }),
+      ...(onBlock && { onBlock }),
+      ...(onBuilt && { onBuilt }),
+    }
     job = worker.start({ request, transferList, background, isHere, handlers })
   } catch (error) {
     shared?.release()

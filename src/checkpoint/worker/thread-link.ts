@@ -1,4 +1,4 @@
-import type { MessagePort } from 'node:worker_threads'
+import type { MessagePort, Transferable } from 'node:worker_threads'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { StateError } from '../../base/errors.js'
 import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
@@ -16,6 +16,15 @@ import {
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
+}
+
+/** Wraps why a builder could not go on, on its way to {@link ThreadLink.failed}. */
+export class BuilderFailure {
+  readonly cause: unknown
+
+  constructor(cause: unknown) {
+    this.cause = cause
+  }
 }
 
 /** A job's connection to the main thread, seen from the worker. */
@@ -70,12 +79,20 @@ export class ThreadLink {
     this.#leftovers.push(leftover)
   }
 
-  done(result: JobResult): void {
-    this.#post({ kind: 'done', result, leftovers: this.#leftovers })
+  tellBuilt(entries: number): void {
+    this.#post({ kind: 'builtSoFar', entries })
+  }
+
+  /** What in the result changes hands does so. */
+  done(result: JobResult, transferList: readonly object[] = []): void {
+    const last: FromThread = { kind: 'done', result, leftovers: this.#leftovers }
+    this.#port.postMessage(last, transferList as readonly Transferable[])
   }
 
   failed(error: unknown): void {
-    this.#post({ kind: 'failed', error: this.#courier.pack(error), leftovers: this.#leftovers })
+    const ofBuilder = error instanceof BuilderFailure
+    const packed = this.#courier.pack(ofBuilder ? error.cause : error)
+    this.#post({ kind: 'failed', error: packed, ofBuilder, leftovers: this.#leftovers })
   }
 
   #post(message: FromThread): void {

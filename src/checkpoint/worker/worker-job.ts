@@ -32,6 +32,8 @@ export interface JobHandlers {
   readonly storage: ObjectSource | ObjectStorage
   readonly onTold?: (step: ToldStep) => void
   readonly onBlock?: (block: EntryBlock) => void
+  /** So many entries are built. */
+  readonly onBuilt?: (entries: number) => void
 }
 
 /** A job of the checkpoint worker, seen from the main thread. */
@@ -40,6 +42,8 @@ export class WorkerJob {
   readonly ended: Promise<JobResult>
   /** What could not be cleaned up; complete when the job has ended. */
   leftovers: readonly Leftover[] = []
+  /** It failed because what was read could not be put together. */
+  failedInBuilder = false
   /** The thread died, or was closed, in the middle of it. */
   lost = false
   /** Whether it goes on. */
@@ -127,6 +131,8 @@ export class WorkerJob {
         return this.#handlers.onTold?.(message.step)
       case 'block':
         return this.#handlers.onBlock?.({ bytes: message.bytes, entryCount: message.entryCount })
+      case 'builtSoFar':
+        return this.#handlers.onBuilt?.(message.entries)
       case 'credit':
         return this.#gate.give(message.bytes)
       case 'call':
@@ -136,6 +142,7 @@ export class WorkerJob {
         return this.#end(() => this.#resolve(message.result), new Error('the job is done'))
       case 'failed': {
         this.leftovers = message.leftovers
+        this.failedInBuilder = message.ofBuilder
         const error = this.#courier.unpack(message.error)
         return this.#end(() => this.#reject(error), error)
       }

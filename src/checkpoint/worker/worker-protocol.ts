@@ -1,7 +1,7 @@
 // What the main thread and the checkpoint worker say to each other.
 //
 //   to the thread: one {@link StartJob} for each job, with a port; everything else goes through that port. {@link LoadModule}.
-//   job := (told | block | credit | call)* (done | failed)          from the thread
+//   job := (told | block | builtSoFar | credit | call)* (done | failed)          from the thread
 //          (block* (blocksEnd | blocksFailed) | credit | answer | abort)*      to the thread
 //
 // (1) The thread says the last word, done or failed, exactly once, after everything it had open is closed.
@@ -13,6 +13,7 @@
 //     when it has, or cannot: the job that needs it finds out why.
 
 import type { MessagePort } from 'node:worker_threads'
+import type { BuildOptions } from '../../backend/built-state.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import type { CodecName } from '../../codec/block-codec.js'
@@ -29,6 +30,9 @@ export interface ModuleCall {
   readonly module: string
   readonly data: unknown
 }
+
+/** The builder of an engine, to be opened in the thread. */
+export interface BuildCall extends ModuleCall, BuildOptions {}
 
 /** How much the thread may take; what all jobs with equal limits take together counts. */
 export interface WorkerLimits {
@@ -71,6 +75,8 @@ export interface ReadJob extends JobBase {
   /** `undefined`: all of it. */
   readonly stretch: KeyStretch | undefined
   readonly sendBlocks: boolean
+  /** The blocks are not sent: what they come to is put together in the thread, and goes back with the result. */
+  readonly build?: BuildCall
   /** Where the blocks that overlap the stretch hold more raw bytes than that, it reads none of them (`isTooLarge`). */
   readonly maxRawBytes?: number
 }
@@ -96,6 +102,8 @@ export interface JobResult {
   readonly entryCount: number
   /** Nothing was written, because the engine did not wait until the snapshot was opened here (see `OpenSharedSnapshot`). */
   readonly isLate?: true
+  /** `data` of the `BuiltState` of a {@link ReadJob} that builds. */
+  readonly built?: unknown
   /** Nothing was read, because it would have been too much (see {@link ReadJob}). */
   readonly isTooLarge?: true
 }
@@ -113,10 +121,18 @@ export type FromThread =
   /** `sourceRead`: the snapshot is no longer needed; `committed`: there is an object now; `opened`: see {@link ReadJob}. */
   | { readonly kind: 'told'; readonly step: 'sourceRead' | 'committed' | 'opened' }
   | ({ readonly kind: 'block' } & EntryBlock)
+  /** So many entries of what is built are there. */
+  | { readonly kind: 'builtSoFar'; readonly entries: number }
   | { readonly kind: 'credit'; readonly bytes: number }
   | ({ readonly kind: 'call'; readonly call: number } & StorageCallMessage)
   | { readonly kind: 'done'; readonly result: JobResult; readonly leftovers: readonly Leftover[] }
-  | { readonly kind: 'failed'; readonly error: PackedError; readonly leftovers: readonly Leftover[] }
+  /** `ofBuilder`: what was read is in order, and could not be put together. */
+  | {
+      readonly kind: 'failed'
+      readonly error: PackedError
+      readonly ofBuilder: boolean
+      readonly leftovers: readonly Leftover[]
+    }
 
 export type ToThread =
   | ({ readonly kind: 'block' } & EntryBlock)

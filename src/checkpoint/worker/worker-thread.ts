@@ -1,6 +1,7 @@
 // The checkpoint worker: does the jobs it is given, side by side, each through a port of its own.
 
 import { parentPort } from 'node:worker_threads'
+import type { OpenStateBuilder, StateBuilder } from '../../backend/built-state.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
 import { isStateError } from '../../base/errors.js'
@@ -13,12 +14,13 @@ import type {
 } from '../../storage/checkpoint-storage.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
 import { type PulseGiver, pulsingSource, pulsingStorage } from './job-pulse.js'
-import { readContent, runJob } from './read-job.js'
+import { buildContent, type PerformedJob, readContent, runJob } from './read-job.js'
 import { type JobTools, mergeCheckpoint, writeSegment } from './segment-jobs.js'
 import type { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
 import { throttledSource, throttledStorage } from './throttled-storage.js'
 import type {
+  BuildCall,
   JobRequest,
   JobResult,
   LoadModule,
@@ -38,7 +40,11 @@ function throttleFor(limits: WorkerLimits): Throttle {
   return throttle
 }
 
-async function perform(request: JobRequest, link: ThreadLink, pulse: PulseGiver): Promise<JobResult> {
+async function perform(
+  request: JobRequest,
+  link: ThreadLink,
+  pulse: PulseGiver,
+): Promise<PerformedJob | JobResult> {
   const { limits } = request
   const { signal } = link
   const limited = limits.workerShare < 1 || limits.maxBytesPerSecond < Infinity
@@ -54,7 +60,9 @@ async function perform(request: JobRequest, link: ThreadLink, pulse: PulseGiver)
     const storage = request.storage === undefined ? link.storage : await openSource(request.storage)
     const opened = pulsingSource(storage, pulse)
     const source = limited ? throttledSource(opened, throttleFor(limits), signal) : opened
-    return await readContent(request, toolsFor(source), link)
+    const { build } = request
+    if (build === undefined) return await readContent(request, toolsFor(source), link)
+    return await buildContent(request, toolsFor(source), link, () => openBuilder(build))
   }
   const storage = request.storage === undefined ? link.storage : await openStorage(request.storage)
   const opened = pulsingStorage(storage, pulse)
@@ -101,6 +109,11 @@ async function openSource({ module, data }: ModuleCall): Promise<ObjectSource> {
 async function openStorage({ module, data }: ModuleCall): Promise<ObjectStorage> {
   const loaded = (await import(module)) as { readonly openSharedStorage: OpenSharedStorage }
   return loaded.openSharedStorage(data)
+}
+
+async function openBuilder({ module, data, expectedEntries, laterMs }: BuildCall): Promise<StateBuilder> {
+  const loaded = (await import(module)) as { readonly openStateBuilder: OpenStateBuilder }
+  return loaded.openStateBuilder(data, { expectedEntries, laterMs })
 }
 
 async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapshotReader> {

@@ -13,6 +13,7 @@
 // (5) Inside, hashes and addresses are signed: 32 bits that are unsigned are a double to JavaScript where they pass from
 //     function to function. Addresses leave as they came, unsigned.
 
+import { assert } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
 
 /** A key that is looked for, and where its place is, which `find` writes here: it holds until something of the index changes. */
@@ -48,6 +49,17 @@ const MAX_CHANGES = 2 ** 30 - 1
 /** Entries added between two points where the work may pause. */
 const STEP = 1_024
 
+/** An index on its way to another thread. */
+export interface IndexImage {
+  readonly tables: readonly {
+    readonly slots: Int32Array
+    readonly depth: number
+    readonly count: number
+  }[]
+  /** For each place of the directory, which of the tables it shows. */
+  readonly directory: Uint32Array
+}
+
 class Table {
   readonly slots: Int32Array
   readonly slotCount: number
@@ -55,8 +67,8 @@ class Table {
   readonly depth: number
   count = 0
 
-  constructor(slotCount: number, depth: number) {
-    this.slots = new Int32Array(slotCount * 2)
+  constructor(slotCount: number, depth: number, slots: Int32Array = new Int32Array(slotCount * 2)) {
+    this.slots = slots
     this.slotCount = slotCount
     this.depth = depth
   }
@@ -263,6 +275,31 @@ export class HashIndex {
     this.#directoryMask = tables - 1
     for (const table of before) moveAll(table, (hash) => directory[hash & (tables - 1)] as Table)
     this.#bytes = slotCount * tables * SLOT_BYTES
+  }
+
+  /** The index as another thread can be given it, with the memory of its tables; it must not be used any more. */
+  image(): IndexImage {
+    const tables = [...new Set(this.#directory)]
+    const numbers = new Map(tables.map((table, number) => [table, number]))
+    return {
+      tables: tables.map(({ slots, depth, count }) => ({ slots, depth, count })),
+      directory: Uint32Array.from(this.#directory, (table) => numbers.get(table) as number),
+    }
+  }
+
+  /** Takes the place of the index that another thread has filled. Only of an empty one. */
+  adopt({ tables, directory }: IndexImage): void {
+    assert(this.#count === 0, 'an index that was used')
+    const made = tables.map(({ slots, depth, count }) => {
+      const table = new Table(slots.length / 2, depth, slots)
+      table.count = count
+      return table
+    })
+    this.#changed()
+    this.#directory = Array.from(directory, (number) => made[number] as Table)
+    this.#directoryMask = directory.length - 1
+    this.#count = made.reduce((sum, { count }) => sum + count, 0)
+    this.#bytes = made.reduce((sum, { slots }) => sum + slots.byteLength, 0)
   }
 
   #changed(): void {
