@@ -1,0 +1,223 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { bytesIn } from '../../../test/support/checkpoints.js'
+import { shutDownAfterTest, worker } from '../../../test/support/coordinator-bench.js'
+import { runs } from '../../../test/support/long.js'
+import type { StateBuilding } from '../../backend/built-state.js'
+import type { EntryBlock } from '../../backend/entry-block.js'
+import type { ReplaceOptions } from '../../backend/types.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { ManualClock } from '../../testing/manual-clock.js'
+import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
+
+/** Enough that the worker puts together what is restored. */
+const ENTRIES = 11_100
+const NOW_MS = 1_700_000_000_000
+
+const keyOf = (i: number) => Buffer.from(`key-${String(i).padStart(6, '0')}`)
+
+/** Notes whether the blocks were handed to it, or what was made of them. */
+class NotingBackend extends MemoryStateBackend {
+  readonly restores: string[] = []
+  /** In the place of its own. */
+  replacedBuilding: StateBuilding | undefined
+
+  override get building(): StateBuilding | undefined {
+    return this.replacedBuilding ?? super.building
+  }
+
+  override replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
+    const isBuilt = 'takeBuilt' in blocks && blocks.takeBuilt !== undefined
+    this.restores.push(isBuilt ? 'built' : 'iterated')
+    return super.replaceAll(blocks, options)
+  }
+}
+
+/** Has each block handed to it, as a backend of somebody else's may that wraps this one. */
+class WrappingBackend extends MemoryStateBackend {
+  override async replaceAll(blocks: AsyncIterable<EntryBlock>, options?: ReplaceOptions): Promise<void> {
+    const handedOn = async function* () {
+      yield* blocks
+    }
+    await super.replaceAll(handedOn(), options)
+  }
+}
+
+function bench(
+  options: Partial<CheckpointCoordinatorOptions> = {},
+  storage = new MemoryCheckpointStorage(),
+  makeBackend = (clock: ManualClock) => new NotingBackend({ clock }),
+) {
+  const clock = new ManualClock(NOW_MS)
+  const backend = makeBackend(clock)
+  const coordinator = new CheckpointCoordinator(backend, { storage, clock, worker, ...options })
+  const skipped: string[] = []
+  coordinator.on('skipped', ({ id, code }) => skipped.push(`${id} ${code}`))
+  shutDownAfterTest(coordinator)
+  onTestFinished(() => backend.close())
+  return { clock, backend, coordinator, storage, skipped }
+}
+
+function fill(backend: MemoryStateBackend, version: string, ttlMs?: number): void {
+  for (let i = 0; i < ENTRIES; i++) {
+    backend.putSync(
+      keyOf(i),
+      Buffer.from(`${version} ${i}`),
+      ttlMs !== undefined && i % 3 === 0 ? { ttlMs } : {},
+    )
+  }
+}
+
+/** What it holds, in few words: how many entries, and a digest of all of them in the order of keys. */
+function shown(backend: MemoryStateBackend): string {
+  const digest = createHash('sha256')
+  let entries = 0
+  for (const [key, value] of backend.scanSync()) {
+    digest.update(key).update(' ').update(value).update('\n')
+    entries++
+  }
+  return `${entries}: ${digest.digest('hex')}`
+}
+
+function moduleOf(text: string): StateBuilding {
+  return { module: `data:text/javascript,${encodeURIComponent(text)}`, data: undefined }
+}
+
+describe('a restore that the worker puts together', () => {
+  it('brings base and deltas back, tells how far it is, and is built on', async () => {
+    const first = bench()
+    fill(first.backend, 'a', 60_000)
+    await first.coordinator.createCheckpoint()
+    for (let i = 0; i < 500; i++) first.backend.deleteSync(keyOf(i * 7))
+    for (let i = 0; i < 500; i++) first.backend.putSync(keyOf(i * 11), Buffer.from(`b ${i}`))
+    await first.coordinator.createCheckpoint()
+    const expected = shown(first.backend)
+    await first.coordinator.shutdown()
+    const second = bench({}, first.storage)
+    second.backend.putSync(keyOf(1_000_000), Buffer.from('was there'))
+    const progress: number[] = []
+    const restored = await second.coordinator.restoreLatest({
+      onProgress: ({ entries }) => progress.push(entries),
+    })
+    expect(restored?.kind).toBe('incremental')
+    expect(second.backend.restores).toEqual(['built'])
+    expect(shown(second.backend)).toBe(expected)
+    expect(progress.at(-1)).toBe(restored?.entryCount)
+    second.backend.putSync(keyOf(5), Buffer.from('c'))
+    expect((await second.coordinator.createCheckpoint()).kind).toBe('incremental')
+    const third = bench({}, first.storage)
+    await second.coordinator.shutdown()
+    await third.coordinator.restoreLatest()
+    expect(shown(third.backend)).toBe(shown(second.backend))
+    for (const { clock } of [second, third]) clock.advance(60_000)
+    expect(await third.backend.count()).toBe(await second.backend.count())
+    expect(await third.backend.count()).toBeLessThan(ENTRIES)
+  })
+
+  it('goes on with times to live as if no time had passed, where it is told so', async () => {
+    const first = bench()
+    fill(first.backend, 'a', 1_000)
+    await first.coordinator.createCheckpoint()
+    for (const makeBackend of [
+      undefined,
+      (clock: ManualClock) => new WrappingBackend({ clock }) as NotingBackend,
+    ]) {
+      const second = bench({}, first.storage, makeBackend)
+      second.clock.set(NOW_MS + 500_000)
+      await second.coordinator.restoreLatest({ downtime: 'pauses' })
+      second.clock.advance(999)
+      expect(await second.backend.count()).toBe(ENTRIES)
+      second.clock.advance(1)
+      expect(await second.backend.count()).toBe((ENTRIES * 2) / 3)
+    }
+  })
+
+  it('is handed on block by block to a backend that looks at each', async () => {
+    const first = bench()
+    fill(first.backend, 'a')
+    await first.coordinator.createCheckpoint()
+    const second = bench({}, first.storage, (clock) => new WrappingBackend({ clock }) as NotingBackend)
+    await second.coordinator.restoreLatest()
+    expect(shown(second.backend)).toBe(shown(first.backend))
+  })
+
+  it('passes over a checkpoint with damage at its end, and leaves what is there where there is no other', async () => {
+    const { backend, coordinator, storage, skipped } = bench({ incremental: false })
+    fill(backend, 'a')
+    const older = await coordinator.createCheckpoint()
+    const expected = shown(backend)
+    fill(backend, 'b')
+    const newer = await coordinator.createCheckpoint()
+    const damage = async (id: string) => {
+      const name = `${id}.base.segment`
+      const bytes = (await bytesIn(storage, name)).slice()
+      const at = bytes.length - 200
+      bytes[at] = (bytes[at] as number) ^ 1
+      storage.tamper(name, bytes)
+    }
+    await damage(newer.id)
+    await coordinator.restoreLatest()
+    expect(skipped).toEqual([`${newer.id} CORRUPTION`])
+    expect(shown(backend)).toBe(expected)
+    fill(backend, 'c')
+    const present = shown(backend)
+    await damage(older.id)
+    await expect(coordinator.restoreLatest()).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    expect(shown(backend)).toBe(present)
+    expect(new Set(backend.restores)).toEqual(new Set(['built']))
+  })
+
+  it('fails for what is no fault of the checkpoint, and takes no older one', async () => {
+    const own = new CheckpointWorker()
+    onTestFinished(() => own.close())
+    const { backend, coordinator, skipped } = bench({ worker: own, incremental: false })
+    fill(backend, 'a')
+    await coordinator.createCheckpoint()
+    fill(backend, 'b')
+    const { id } = await coordinator.createCheckpoint()
+    const present = shown(backend)
+    const builder = (add: string, finish: string) =>
+      moduleOf(`export const openStateBuilder = () => ({ add() { ${add} }, finish() { ${finish} } })`)
+    for (const [building, reason] of [
+      [builder('throw new RangeError("no memory")', ''), /did not take it: no memory/],
+      [builder('', 'throw new RangeError("no memory at last")'), /did not take it: no memory at last/],
+      [moduleOf('throw new Error("cannot be loaded")'), /did not take it: cannot be loaded/],
+      [builder('process.exit(7)', ''), /exit code 7/],
+      ...runs([[builder('', 'process.exit(8)'), /exit code 8/] as const], []),
+    ] as const) {
+      backend.replacedBuilding = building
+      await expect(coordinator.restoreLatest()).rejects.toMatchObject({
+        code: 'RESTORE_FAILED',
+        details: { checkpointId: id },
+        message: expect.stringMatching(reason),
+      })
+      expect(shown(backend)).toBe(present)
+    }
+    expect(skipped).toEqual([])
+    // Writes are taken again.
+    backend.replacedBuilding = undefined
+    backend.putSync(keyOf(0), Buffer.from('c'))
+    await coordinator.restoreLatest()
+    expect(shown(backend)).toBe(present)
+  })
+
+  it('ends when it is aborted, and when the backend is closed meanwhile', async () => {
+    const { backend, coordinator, skipped } = bench()
+    fill(backend, 'a')
+    await coordinator.createCheckpoint()
+    fill(backend, 'b')
+    const present = shown(backend)
+    const controller = new AbortController()
+    await expect(
+      coordinator.restoreLatest({ signal: controller.signal, onProgress: () => controller.abort() }),
+    ).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(shown(backend)).toBe(present)
+    await expect(coordinator.restoreLatest({ onProgress: () => void backend.close() })).rejects.toMatchObject(
+      { code: 'RESTORE_FAILED', cause: { code: 'CLOSED' } },
+    )
+    expect(skipped).toEqual([])
+  })
+})

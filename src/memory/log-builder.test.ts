@@ -1,0 +1,146 @@
+import { describe, expect, it } from 'vitest'
+import { blocksOf, type TestEntry } from '../../test/support/checkpoints.js'
+import { runs } from '../../test/support/long.js'
+import type { BuiltBlocks } from '../backend/built-state.js'
+import type { EntryBlock } from '../backend/entry-block.js'
+import { seededRandom } from '../base/random.js'
+import { ManualClock } from '../testing/manual-clock.js'
+import { openStateBuilder } from './log-builder.js'
+import { MemoryStateBackend } from './memory-state-backend.js'
+
+const NOW_MS = 1_700_000_000_000
+
+/** Blocks as a restore gives them whose content was put together in another thread: what comes of it was cloned, and lost there. */
+function builtOf(blocks: readonly EntryBlock[], laterMs = 0): BuiltBlocks {
+  return {
+    // biome-ignore lint/correctness/useYield: nobody is to iterate it
+    async *[Symbol.asyncIterator]() {
+      throw new Error('the blocks are not to be iterated')
+    },
+    takeBuilt: async (check) => {
+      const builder = openStateBuilder({ nowMs: NOW_MS }, { expectedEntries: 10, laterMs })
+      for (const block of blocks) builder.add(block)
+      check()
+      const { data, transferList } = builder.finish()
+      return structuredClone(data, { transfer: transferList as ArrayBuffer[] })
+    },
+  }
+}
+
+async function* iterated(blocks: readonly EntryBlock[]): AsyncGenerator<EntryBlock> {
+  yield* blocks
+}
+
+function randomEntries(count: number, random: () => number): TestEntry[] {
+  const upTo = (limit: number) => Math.floor(random() * limit)
+  return Array.from({ length: count }, (_, i) => ({
+    key: Buffer.from(`${String(i).padStart(7, '0')}${'k'.repeat(upTo(40))}`),
+    // Now and then one that gets a segment of its own.
+    value: Buffer.alloc(upTo(1_000) === 0 ? 300_000 + upTo(500_000) : upTo(200), i),
+    expiresAtMs: random() < 0.3 ? NOW_MS + upTo(1_000_000) : Infinity,
+  }))
+}
+
+async function contentOf(backend: MemoryStateBackend): Promise<string> {
+  const lines: string[] = []
+  for await (const [key, value] of backend.scan()) {
+    lines.push(`${Buffer.from(key).toString('latin1')} ${value.length} ${value[0]} ${value.at(-1)}`)
+  }
+  return lines.join('\n')
+}
+
+describe('a log that another thread has put together', () => {
+  it('is the same to all calls as one that was filled here: reads, writes, order, expiry, snapshots, compaction', async () => {
+    const random = seededRandom(5)
+    const upTo = (limit: number) => Math.floor(random() * limit)
+    for (const count of [0, 1, 300, runs(50_000, 1_500)]) {
+      const entries = randomEntries(count, random)
+      const blocks = blocksOf(entries, 8_192)
+      const clocks = [new ManualClock(NOW_MS), new ManualClock(NOW_MS)] as const
+      const built = new MemoryStateBackend({ clock: clocks[0] })
+      const filled = new MemoryStateBackend({ clock: clocks[1] })
+      const backends = [built, filled]
+      const both = async (act: (backend: MemoryStateBackend) => unknown) => {
+        for (const backend of backends) await act(backend)
+      }
+      await both((backend) => backend.put(Buffer.from('before'), Buffer.from('gone')))
+      await built.replaceAll(builtOf(blocks), { clockMs: NOW_MS })
+      await filled.replaceAll(iterated(blocks), { clockMs: NOW_MS })
+      expect(await contentOf(built)).toBe(await contentOf(filled))
+      expect(built.stats().entries).toBe(filled.stats().entries)
+      for (const { key, value } of entries)
+        expect(Buffer.compare(built.getSync(key) ?? Buffer.alloc(1), value ?? Buffer.alloc(0))).toBe(0)
+      const [snapshot, other] = backends.map((backend) => backend.snapshotSync({ track: true }))
+      const before = await contentOf(built)
+      // Enough that segments die, and keys that come anew.
+      for (let i = 0; i < count * 2; i++) {
+        const key = Buffer.from(entries[upTo(count)]?.key ?? '')
+        const value = Buffer.alloc(upTo(200), i)
+        const what = upTo(4)
+        await both((backend) => {
+          if (what === 0) backend.deleteSync(key)
+          else if (what === 1) backend.putSync(Buffer.from(`new ${i}`), value, { ttlMs: 1_000_000 })
+          else backend.putSync(key, value)
+        })
+      }
+      expect(await contentOf(built)).toBe(await contentOf(filled))
+      const seen: string[] = []
+      for await (const [key, value] of snapshot?.scan() ?? []) {
+        seen.push(`${Buffer.from(key).toString('latin1')} ${value.length} ${value[0]} ${value.at(-1)}`)
+      }
+      expect(seen.join('\n')).toBe(before)
+      await snapshot?.close()
+      await other?.close()
+      for (const clock of clocks) clock.advance(500_000)
+      expect(await built.count()).toBe(await filled.count())
+      expect(await contentOf(built)).toBe(await contentOf(filled))
+      for (const clock of clocks) clock.advance(2_000_000)
+      expect(await built.count()).toBe(await filled.count())
+      expect(built.stats()).toMatchObject({
+        entries: filled.stats().entries,
+        expired: filled.stats().expired,
+      })
+      await both((backend) => backend.close())
+    }
+  })
+
+  it('lets what expires do so as much later as it is told, and everything else stay', async () => {
+    const clock = new ManualClock(NOW_MS)
+    await using backend = new MemoryStateBackend({ clock })
+    const entries: TestEntry[] = [
+      { key: Buffer.from('a'), value: Buffer.from('1'), expiresAtMs: NOW_MS + 10 },
+      { key: Buffer.from('b'), value: Buffer.from('2'), expiresAtMs: Infinity },
+    ]
+    await backend.replaceAll(builtOf(blocksOf(entries), 100))
+    clock.advance(109)
+    expect(await backend.count()).toBe(2)
+    clock.advance(1)
+    expect(await backend.count()).toBe(1)
+  })
+
+  it('is not taken where it was given up, or is not there: what was there before stays', async () => {
+    await using backend = new MemoryStateBackend()
+    backend.putSync(Buffer.from('a'), Buffer.from('1'))
+    const blocks = builtOf([])
+    const failing = { ...blocks, takeBuilt: () => Promise.reject(new Error('the disk is gone')) }
+    await expect(backend.replaceAll(failing)).rejects.toThrow('the disk is gone')
+    const signal = AbortSignal.abort()
+    await expect(backend.replaceAll(blocks, { signal })).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(await contentOf(backend)).toBe('a 1 49 49')
+    const closing = {
+      ...blocks,
+      takeBuilt: async (check: () => void) => {
+        await backend.close()
+        check()
+      },
+    }
+    await expect(backend.replaceAll(closing)).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+
+  it('is not asked for by a backend with a limit, which makes sure of room for each entry', async () => {
+    await using limited = new MemoryStateBackend({ maxBytes: 2 ** 22 })
+    await using unlimited = new MemoryStateBackend()
+    expect(limited.building).toBeUndefined()
+    expect(unlimited.building).toMatchObject({ module: expect.stringContaining('log-builder') })
+  })
+})
