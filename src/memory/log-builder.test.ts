@@ -13,8 +13,7 @@ const NOW_MS = 1_700_000_000_000
 /** Blocks as a restore gives them whose content was put together in another thread: what comes of it was cloned, and lost there. */
 function builtOf(blocks: readonly EntryBlock[], laterMs = 0): BuiltBlocks {
   return {
-    // biome-ignore lint/correctness/useYield: nobody is to iterate it
-    async *[Symbol.asyncIterator]() {
+    [Symbol.asyncIterator]() {
       throw new Error('the blocks are not to be iterated')
     },
     takeBuilt: async (check) => {
