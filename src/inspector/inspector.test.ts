@@ -295,24 +295,36 @@ const changed = <Target extends object>(target: Target, methods: Partial<Target>
     },
   })
 
-describe('a place that is inspected', () => {
-  const answered = async (of: RunningInspector, path: string): Promise<Answer> => {
-    const response = await fetch(`${of.url}api/${path}`)
-    return { status: response.status, ...((await response.json()) as { readonly [name: string]: unknown }) }
-  }
+const answered = async (of: RunningInspector, path: string): Promise<Answer> => {
+  const response = await fetch(`${of.url}api/${path}`)
+  return { status: response.status, ...((await response.json()) as { readonly [name: string]: unknown }) }
+}
 
+/** Is waited for until it is opened. */
+function gate(): { readonly opened: Promise<void>; open(): void } {
+  let open = () => {}
+  const opened = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  return { opened, open: () => open() }
+}
+
+describe('a place that is inspected', () => {
   it('answers 503 where a storage does not answer, also who waits for a turn, and the next one when it does again', async () => {
     const clock = new ManualClock()
-    let isHanging = true
+    const held = gate()
     const hanging = changed(storage, {
-      list: async () => (isHanging ? await new Promise(() => {}) : await storage.list()),
+      list: async () => {
+        await held.opened
+        return await storage.list()
+      },
     })
     await using own = await serveInspector({ checkpoints: { hanging } }, { clock })
     const asked = ['checkpoints', 'entries', 'checkpoints'].map((each) => answered(own, `${each}?place=0`))
     await expect.poll(() => clock.pendingTimers).toBe(3)
     clock.advance(30_000)
     expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([503, 503, 503])
-    isHanging = false
+    held.open()
     expect(await answered(own, 'checkpoints?place=0')).toMatchObject({ status: 200 })
   })
 
@@ -386,11 +398,55 @@ describe('serveInspector', () => {
         }
       },
     })
-    const own = await serveInspector({ checkpoints: { hanging } })
+    const clock = new ManualClock()
+    const own = await serveInspector({ checkpoints: { hanging } }, { clock })
     const asked = fetch(`${own.url}api/checkpoints?place=0`).catch(() => 'ended')
     await expect.poll(() => hangs).toBe(1)
-    await own.close()
+    const closed = own.close()
     expect(await asked).toBe('ended')
+    // It is waited for until there is no hope.
+    clock.advance(5_000)
+    await closed
+  })
+
+  it('is closed when what it reads has let go', async () => {
+    const held = gate()
+    let isLetGo = false
+    const slow = changed(storage, {
+      list: async () => {
+        await held.opened
+        isLetGo = true
+        return []
+      },
+    })
+    const clock = new ManualClock()
+    const own = await serveInspector({ checkpoints: { slow } }, { clock })
+    const asked = fetch(`${own.url}api/checkpoints?place=0`).catch(() => 'ended')
+    await expect.poll(() => clock.pendingTimers).toBe(1)
+    const closed = own.close().then(() => isLetGo)
+    expect(await asked).toBe('ended')
+    held.open()
+    expect(await closed).toBe(true)
+  })
+
+  it('tells after 15 seconds what a comparison has come to by then', async () => {
+    const held = gate()
+    const slow = changed(storage, {
+      open: async (name: string) => {
+        if (name.endsWith('.delta.segment')) await held.opened
+        return await storage.open(name)
+      },
+    })
+    const clock = new ManualClock()
+    await using own = await serveInspector({ checkpoints: { slow } }, { clock })
+    const asked = answered(own, 'diff?place=0&a=2&b=1')
+    // That of the request, and that of the comparison.
+    await expect.poll(() => clock.pendingTimers).toBe(2)
+    clock.advance(14_999)
+    expect(clock.pendingTimers).toBe(2)
+    clock.advance(1)
+    held.open()
+    expect(await asked).toMatchObject({ status: 200, isWhole: false })
   })
 
   it('refuses a port that is none, that is taken, and a path that holds nothing', async () => {

@@ -42,6 +42,8 @@ export class PlaceReader {
   readonly #surveys = new Map<string, JsonValue>()
   readonly #clock: Clock
   readonly #waiting = new Set<() => void>()
+  /** What is being read, also for those who have been given up. */
+  readonly #underWay = new Set<Promise<unknown>>()
   #reading = 0
 
   constructor(place: Place, clock: Clock) {
@@ -60,12 +62,21 @@ export class PlaceReader {
     this.#reading++
     try {
       signal.throwIfAborted()
-      return await orAborted(answer(this, query, signal), signal)
+      const reading = answer(this, query, signal)
+      this.#underWay.add(reading)
+      const end = () => this.#underWay.delete(reading)
+      reading.then(end, end)
+      return await orAborted(reading, signal)
     } finally {
       this.#reading--
       // All of them: who is woken may have been given up.
       for (const wake of this.#waiting) wake()
     }
+  }
+
+  /** Resolves when nothing is being read any more, whatever becomes of it. */
+  async ended(): Promise<void> {
+    await Promise.allSettled(this.#underWay)
   }
 
   async #untilSomebodyEnds(signal: AbortSignal): Promise<void> {

@@ -33,12 +33,17 @@ export interface RunningInspector extends AsyncDisposable {
   /** The address of the page. It holds a secret: whoever has it reads all that the inspector shows. */
   readonly url: string
   readonly port: number
-  /** Ends what is being read, and every connection. Idempotent. Never rejects. */
+  /**
+   * Ends every connection and what is being read, and waits until that has let go of its storage, for 5 seconds at most: one that does not
+   * answer is not waited for any longer. Idempotent. Never rejects.
+   */
   close(): Promise<void>
 }
 
 /** One answer may take so long; what was found by then is shown before. */
 const REQUEST_LIMIT_MS = 30_000
+/** What is read when it closes has so long to let go. */
+const CLOSE_LIMIT_MS = 5_000
 /** Who connects has so long to say what is wanted. */
 const HEADERS_LIMIT_MS = 5_000
 /** Node looks for those whose time is over only so often; it would be every 30 seconds. */
@@ -147,6 +152,12 @@ class Inspector implements RunningInspector {
     this.#live.close()
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
     this.#server.closeAllConnections()
+    let cancelLimit = () => {}
+    const limit = new Promise<void>((resolve) => {
+      cancelLimit = this.#clock.setTimer(resolve, CLOSE_LIMIT_MS)
+    })
+    await Promise.race([Promise.all(this.#readers.map((reader) => reader.ended())), limit])
+    cancelLimit()
     await closed
   }
 
