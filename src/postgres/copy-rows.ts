@@ -89,13 +89,18 @@ async function insertByCopy(
   let entries = 0
   let expires = false
   try {
-    await write(COPY_HEADER)
+    let written = write(COPY_HEADER)
+    written.catch(() => {})
     for await (const block of blocks) {
+      // The next block is read and packed while this one is on its way.
       const rows = copyRows(block)
       entries += block.entryCount
       expires ||= rows.expires
-      await write(rows.bytes)
+      await written
+      written = write(rows.bytes)
+      written.catch(() => {})
     }
+    await written
     await write(COPY_END)
     stream.end()
     await Promise.race([failed, finished])

@@ -1,0 +1,3 @@
+import { stateSurvivesPartitions } from './partitions.js'
+
+stateSurvivesPartitions('redis')
