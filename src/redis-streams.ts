@@ -5,6 +5,10 @@ export type {
   RedisClient,
   StreamEntry,
 } from './remote/redis-client.js'
+export {
+  type RedisGroupSourceOptions,
+  redisGroupSource,
+} from './sources/redis-streams/redis-group-source.js'
 export { type RedisStreamSinkOptions, redisStreamSink } from './sources/redis-streams/redis-stream-sink.js'
 export {
   type RedisStreamSourceOptions,

@@ -416,6 +416,8 @@ class Job<Event, Schema extends StateSchema, Output>
       if (this.#stored === undefined) {
         for (const windows of this.#windows) await runSliced(windows.flush())
       }
+      const positions = Object.fromEntries(this.#processor.positions)
+      await this.#waiting.for('the source to prepare a cut', async () => this.#reader.prepareCut?.(positions))
       await this.#waiting.for('the sink to prepare outputs', async () => this.#outputs?.prepare())
       this.#forCut?.prepare()
       // Where the engine keeps its state itself, it is written with the record that names what was prepared.

@@ -30,18 +30,21 @@ interface GuideProgram {
   feed(): Promise<unknown>
   outputs(): Promise<readonly unknown[]>
   readonly expected: readonly unknown[]
+  /** Which of the programs of the page. Default 0. */
+  readonly place?: number
 }
 
 const LIMIT_MS = 60_000
 
 /** The complete program of a page of the guide, as it is printed there, is correct TypeScript, does its work on a real server, and ends at SIGTERM. */
 export function guideProgramRuns(page: string, program: GuideProgram): void {
-  it(`the program in docs/${page} runs as it is printed`, async () => {
-    const fence = fencesOf(readFileSync(join(root, 'docs', page), 'utf8')).find(
+  const { place = 0 } = program
+  it(`program ${place + 1} in docs/${page} runs as it is printed`, async () => {
+    const fences = fencesOf(readFileSync(join(root, 'docs', page), 'utf8')).filter(
       ({ language, info }) => language === 'ts' && info.startsWith('no-run: needs'),
     )
-    const text = fence?.text ?? ''
-    const file = join(workshop, `${page}.mts`)
+    const text = fences[place]?.text ?? ''
+    const file = join(workshop, `${page}-${place}.mts`)
     mkdirSync(workshop, { recursive: true })
     writeFileSync(file, text)
     expect(complaints(file)).toEqual([])

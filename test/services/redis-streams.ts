@@ -8,6 +8,7 @@ import { runSourceConformanceSuite } from '../../src/testing/source-conformance.
 import { exampleRuns } from './example.js'
 import { guideProgramRuns, TOKENS_PER_MINUTE, USAGE_PER_MINUTE } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
+import { redisGroupsHold } from './redis-groups.js'
 
 const runner = { describe, it }
 const NONE: ReadonlySet<string> = new Set()
@@ -192,6 +193,8 @@ export function redisStreamsHold(system: string): void {
     })
   }
 
+  redisGroupsHold(() => service)
+
   if (system === 'redis') exampleRuns(system, () => service)
 
   guideProgramRuns('redis-streams.md', {
@@ -202,6 +205,27 @@ export function redisStreamsHold(system: string): void {
     },
     outputs: () => readSink('tokens-per-minute'),
     expected: TOKENS_PER_MINUTE,
+  })
+
+  guideProgramRuns('redis-streams.md', {
+    place: 1,
+    environment: () => ({ REDIS_URL: service.address }),
+    prepare: () => admin.del('usage'),
+    feed: async () => {
+      for (const tokens of [1, 100_001, 5]) await add('usage', { tenant: 'a', tokens })
+    },
+    outputs: () => readSink('alerts'),
+    expected: [{ tenant: 'a', tokens: 100_001, seenHere: 100_002 }],
+  })
+
+  killCycles(`${system}-group`, {
+    service: () => service,
+    fill: async (events) => {
+      const pipeline = admin.pipeline()
+      for (const event of events) pipeline.xadd('in-group', '*', 'json', JSON.stringify(event))
+      await pipeline.exec()
+    },
+    outputs: () => readSink('out-group'),
   })
 
   killCycles(system, {

@@ -348,7 +348,7 @@ describe('J10: a partition', () => {
     const clock = new ManualClock()
     const other = await broker.of('x').storage.acquire()
     const pauses: unknown[] = []
-    const warn: Logger['warn'] = ({ afterMs }) => void pauses.push(afterMs)
+    const warn = (fields: { readonly afterMs?: number }) => void pauses.push(fields.afterMs)
     const place = () => ({ clock, waitForOwnerMs: 0 })
     await using first = await member(broker, 'first', undefined, place, { ...silentLogger, warn })
     await broker.assign('first', 'x')

@@ -111,6 +111,10 @@ class MergedReader<Event> implements SourceReader<Event> {
     }
   }
 
+  async prepareCut(positions: Positions): Promise<void> {
+    for (const { name, reader } of this.#parts) await reader.prepareCut?.(ownPositions(name, positions))
+  }
+
   async checkpointCompleted(positions: Positions): Promise<void> {
     for (const { name, reader } of this.#parts) {
       await reader.checkpointCompleted?.(ownPositions(name, positions))

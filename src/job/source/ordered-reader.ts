@@ -55,6 +55,10 @@ export class OrderedReader<Event> implements SourceReader<Event> {
     return [...told, ...this.#runs(request.maxEvents)]
   }
 
+  async prepareCut(positions: Positions): Promise<void> {
+    await this.#reader.prepareCut?.(positions)
+  }
+
   async checkpointCompleted(positions: Positions): Promise<void> {
     await this.#reader.checkpointCompleted?.(positions)
   }

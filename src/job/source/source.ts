@@ -68,6 +68,11 @@ export interface SourceReader<Event> {
   partitions(): readonly string[]
   /** The next events, of one or more partitions. After the end of every partition, nothing. */
   poll(request: PollRequest): Promise<readonly PolledEvents<Event>[]>
+  /**
+   * A cut with these positions is about to be published: a source that shares its events with others marks what is in it. Nothing is processed
+   * meanwhile. Where it fails no cut is made. Also called where the cut fails for another reason afterwards.
+   */
+  prepareCut?(positions: Positions): Promise<void>
   /** What is before these positions is in a checkpoint and is not asked for again: it may be acknowledged or removed. */
   checkpointCompleted?(positions: Positions): Promise<void>
   /** Idempotent. Ends a `poll` that is under way. */

@@ -5,7 +5,7 @@
 // (3) One command that waits on the server is under way at most; what it answers only wakes.
 
 import { pauseUnless } from '../../base/clock.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type {
   OpenSourceOptions,
@@ -70,13 +70,7 @@ export function redisStreamSource<Event>(options: RedisStreamSourceOptions<Event
     violationsOf(options, {
       ...outageRules,
       client: redisClient,
-      streams: (streams) =>
-        Array.isArray(streams) &&
-        streams.length > 0 &&
-        new Set(streams).size === streams.length &&
-        streams.every((key) => typeof key === 'string' && key.length > 0)
-          ? undefined
-          : 'must be an array of one or more keys, each once',
+      streams: streamKeys,
       decode: rules.function,
       follow: rules.boolean,
       trimAfterCut: rules.boolean,
@@ -92,6 +86,14 @@ export function redisStreamSource<Event>(options: RedisStreamSourceOptions<Event
     open: (request: OpenSourceOptions) => StreamsReader.open(name, options, request),
   })
 }
+
+export const streamKeys: Rule = (streams) =>
+  Array.isArray(streams) &&
+  streams.length > 0 &&
+  new Set(streams).size === streams.length &&
+  streams.every((key) => typeof key === 'string' && key.length > 0)
+    ? undefined
+    : 'must be an array of one or more keys, each once'
 
 interface OpenStream {
   /** The last entry that was given out. */
@@ -299,7 +301,7 @@ class StreamsReader<Event> implements SourceReader<Event> {
   }
 }
 
-function jsonOf<Event>({ fields }: StreamEntry): Event {
+export function jsonOf<Event>({ fields }: StreamEntry): Event {
   const text = fields['json']
   if (text === undefined) throw new Error('the entry has no field json')
   return JSON.parse(text) as Event

@@ -10,7 +10,7 @@ import { natsSink, natsSource } from '../../../src/nats.js'
 import { PostgresStateBackend } from '../../../src/postgres.js'
 import { postgresOutboxSource, postgresSink } from '../../../src/postgres-tables.js'
 import { RedisStateBackend } from '../../../src/redis.js'
-import { redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
+import { redisGroupSource, redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
 import type { CountedEvent, CountedOutput } from './counted.js'
 
 /** A source and a sink on one server. */
@@ -26,6 +26,21 @@ async function openRedis(address: string): Promise<OpenSystem> {
   return {
     source: redisStreamSource<CountedEvent>({ client, streams: ['in'] }),
     sink: redisStreamSink<CountedOutput>({ client, stream: 'out', maxOutputs: 20 }),
+    close: async () => client.disconnect(),
+  }
+}
+
+async function openRedisGroup(address: string): Promise<OpenSystem> {
+  const client = new Redis(address, { maxRetriesPerRequest: 1 })
+  client.on('error', () => {})
+  return {
+    source: redisGroupSource<CountedEvent>({
+      client,
+      streams: ['in-group'],
+      group: 'counts',
+      consumer: 'one',
+    }),
+    sink: redisStreamSink<CountedOutput>({ client, stream: 'out-group', maxOutputs: 20 }),
     close: async () => client.disconnect(),
   }
 }
@@ -112,6 +127,8 @@ const systems: { readonly [name: string]: (address: string) => Promise<OpenSyste
   kafka: openKafka,
   redis: openRedis,
   valkey: openRedis,
+  'redis-group': openRedisGroup,
+  'valkey-group': openRedisGroup,
 }
 
 export async function openSystem(name: string, address: string): Promise<OpenSystem> {
