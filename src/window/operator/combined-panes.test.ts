@@ -168,7 +168,7 @@ describe('panes of windows', () => {
         })
         expect([...found].sort()).toEqual(right.sort())
       }),
-      { numRuns: runs(2_000, 100) },
+      { numRuns: runs(2_000, 40) },
     )
   })
 
@@ -179,7 +179,7 @@ describe('panes of windows', () => {
         const restarted = driven(new Driver(windows, numbers), events, true)
         expect(restarted).toEqual(driven(new Driver(windows, numbers), events, false))
       }),
-      { numRuns: runs(2_000, 100) },
+      { numRuns: runs(2_000, 40) },
     )
   })
 

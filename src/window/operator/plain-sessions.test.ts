@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
 import { float64 } from '../../state/codec/numbers.js'
@@ -10,6 +10,7 @@ import { session } from '../assign/by-key.js'
 import { windowed } from '../windowed.js'
 import { ListedOperator, listedStates } from './listed-operator.js'
 import { PlainSessions } from './plain-sessions.js'
+import { WindowList } from './window-list.js'
 import type { ErasedWindows, WindowOperator, WindowOperatorOptions } from './window-operator.js'
 
 interface Event {
@@ -157,6 +158,28 @@ describe('sessions that fire once', () => {
       { window: { startMs: 0, endMs: 3 } },
       { window: { startMs: 4, endMs: 6 } },
     ])
+    expect(await plain.close()).toBe(1)
+  })
+
+  it('W6: of which one key has many cost what changes of them, in whatever order they come', async () => {
+    const many = process.env['HOLDFAST_LONG'] === '1' ? 10_000 : 1_000
+    const [plain] = await both(10)
+    const reads = vi.spyOn(WindowList.prototype, 'load')
+    try {
+      for (let i = 0; i < many; i++) plain.add({ key: 'a', at: ((i * 7_919) % many) * 30, value: 1 })
+      for (let i = 0; i < many; i++) plain.add({ key: 'a', at: i * 30 + 5, value: i })
+      for (let endMs = 0; endMs < 3_000; endMs += 30) plain.advance(endMs)
+      plain.advance(Infinity)
+      // Each was due once, and none was read to look for another one.
+      expect(reads).not.toHaveBeenCalled()
+    } finally {
+      reads.mockRestore()
+    }
+    expect(plain.told).toHaveLength(many)
+    expect(plain.told.at(-1)).toMatchObject({
+      window: { startMs: (many - 1) * 30, endMs: (many - 1) * 30 + 15 },
+      value: { events: 2, sum: many, first: 1, last: many - 1 },
+    })
     expect(await plain.close()).toBe(1)
   })
 

@@ -1,9 +1,10 @@
 // Sessions of which each fires once, at its end, and whose aggregate has a fixed size: most events begin a session of a key that has none,
-// or go on with the only one that it has, and that is done where it lies. Everything else is left to `ListedWindows`.
+// or go on with one that it has, and that is done where it lies. What joins sessions, or begins one earlier, is left to `ListedWindows`.
 //
 // (1) Of each session something is in `due` that is due when it ends, or before; it names the entry, not the key. What is due in vain,
 //     because the session went on, is put there again.
-// (2) Entries are elsewhere once the table was compacted, so `due` is made anew then, and nothing else keeps their numbers.
+// (2) While an advance puts sessions out of a key that has several, they stay where they are, marked, and are taken away together.
+// (3) Entries are elsewhere once the table was compacted, so `due` is made anew then, and nothing else keeps their numbers.
 
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed, Slot, type ViewedBytes } from '../../base/slot.js'
@@ -19,6 +20,7 @@ import { type KeyedRecords, sortedByKey } from '../due/key-order.js'
 import type { Pane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { EventKey } from './event-key.js'
+import { FixedSessions } from './fixed-sessions.js'
 import { IS_DEAD, IS_DIRTY, KeyTable, TableKey, TablePlace } from './key-table.js'
 import { checkSessionEnd, type Entered, type Fire, ListedWindows } from './listed-windows.js'
 import { StoredLists } from './stored-lists.js'
@@ -71,6 +73,10 @@ export class PlainSessions implements WindowOperator {
   readonly #oneBytes: number
   #due = new DueKeys()
   readonly #dueEntry = new Slot()
+  /** Those of a key that has several. */
+  readonly #sessions: FixedSessions
+  /** The entries that have several, of which some were put out. */
+  readonly #closing = new Set<number>()
   /** The sessions of a key, where they are not worked on in place. */
   readonly #list = new WindowList()
   readonly #windows: ListedWindows
@@ -79,6 +85,8 @@ export class PlainSessions implements WindowOperator {
   /** The entry that the last event has changed, and what it had; 0 where it has changed none. */
   #lastEntry = 0
   readonly #before = new ByteWriter()
+  /** The session of that entry which alone has changed; -1: what it had is all of it. */
+  #lastSession = -1
 
   constructor(options: WindowOperatorOptions) {
     const { windows, aggregate } = options.definition
@@ -92,6 +100,7 @@ export class PlainSessions implements WindowOperator {
     this.#accumulator = accumulator
     this.#raw = accumulator.raw as RawAggregate<unknown, unknown>
     this.#oneBytes = ONE_WINDOW.accumulatorAt + accumulator.zeroBytes
+    this.#sessions = new FixedSessions(accumulator.zeroBytes)
     const entryBytes = new Uint8Array(ENTRY_BYTES)
     this.#dueEntry.bytes = entryBytes
     this.#dueEntry.view = new DataView(entryBytes.buffer)
@@ -122,6 +131,7 @@ export class PlainSessions implements WindowOperator {
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
     this.#output.begin()
     this.#lastEntry = 0
+    this.#lastSession = -1
     const table = this.#table
     const place = this.#place
     const tableKey = this.#eventKey.set(key)
@@ -139,7 +149,7 @@ export class PlainSessions implements WindowOperator {
       timestampMs >= view.getFloat64(payloadAt + ONE_WINDOW.startAt, true) &&
       timestampMs <= view.getFloat64(payloadAt + ONE_WINDOW.endAt, true)
     if (!goesOn) {
-      this.#addToList(entry, key, event, timestampMs, watermarkMs)
+      this.#addToSeveral(entry, key, event, timestampMs, watermarkMs)
       return
     }
     this.#keepBefore(place, payloadAt, this.#oneBytes)
@@ -170,24 +180,30 @@ export class PlainSessions implements WindowOperator {
     this.#lastEntry = 0
     const table = this.#table
     const { length } = this.#before
+    if (this.#lastSession >= 0) {
+      this.#revertOne(entry, this.#lastSession)
+      return
+    }
     table.setDead(entry, length === 0)
     table.set(entry, IS_DIRTY, true)
     if (length === 0) return
     // What is in `due` for the sessions of before is still there: it is due when they end, or before.
     const at = table.resizeAccumulator(entry, length)
     copyViewed(this.#before, 0, length, table.memoryOf(at), table.accumulatorAt(at))
-    if (at === entry) return
-    this.#load(at)
-    this.#addDue(at, this.#firstEndMs())
+    if (at !== entry) this.#addDue(at, this.#firstEndMs(at))
   }
 
   *advance(watermarkMs: number): SlicedWork<void> {
     const ended = yield* this.#ended(watermarkMs)
     const order = yield* ended.sorted()
-    for (let i = 0; i < order.length; i++) {
-      this.#close(ended, order[i] as number)
-      if (this.#output.isWaiting) yield* this.#output.rest()
-      if (i % STEP_KEYS === STEP_KEYS - 1) yield
+    try {
+      for (let i = 0; i < order.length; i++) {
+        this.#close(ended, order[i] as number)
+        if (this.#output.isWaiting) yield* this.#output.rest()
+        if (i % STEP_KEYS === STEP_KEYS - 1) yield
+      }
+    } finally {
+      this.#dropClosed()
     }
     yield* this.#compact(watermarkMs)
   }
@@ -218,8 +234,13 @@ export class PlainSessions implements WindowOperator {
     yield* this.#due.takeUnsorted(watermarkMs)
     yield* this.#stored.restore((entry) => {
       this.#load(entry)
-      for (let i = 0; i < this.#list.count; i++) this.#accumulator.check(this.#list, i)
-      this.#addDue(entry, this.#firstEndMs())
+      for (let i = 0; i < this.#list.count; i++) {
+        this.#accumulator.check(this.#list, i)
+        // Of sessions that had fired and went on, under other options: nothing is told of that here.
+        this.#list.setReplaces(i, [])
+      }
+      this.#save(entry)
+      this.#addDue(entry, this.#firstEndMs(entry))
     })
   }
 
@@ -259,7 +280,99 @@ export class PlainSessions implements WindowOperator {
     this.#addDue(entry, timestampMs + this.#gapMs)
   }
 
-  /** An event of a key that has other sessions than one, or that does not go on with it. */
+  /** An event of a key that has several sessions, or that does not go on with its only one. */
+  #addToSeveral(
+    entry: number,
+    key: KeyLike<unknown>,
+    event: unknown,
+    timestampMs: number,
+    watermarkMs: number,
+  ): void {
+    const sessions = this.#sessions
+    this.#show(entry)
+    const { count } = sessions
+    const i = sessions.firstEndingFrom(timestampMs)
+    const goesOn = i < count && sessions.startMs(i) <= timestampMs
+    const next = goesOn ? i + 1 : i
+    const reachesNext = next < count && sessions.startMs(next) - this.#gapMs <= timestampMs
+    if (reachesNext) this.#addToList(entry, key, event, timestampMs, watermarkMs)
+    else if (goesOn) this.#goOn(entry, i, key, event, timestampMs)
+    else if (watermarkMs >= timestampMs + this.#gapMs - 1) this.#onMissed(event, timestampMs, watermarkMs)
+    else this.#beginOne(entry, i, key, event, timestampMs)
+  }
+
+  /** One of several sessions goes on. */
+  #goOn(entry: number, i: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): void {
+    const sessions = this.#sessions
+    this.#keepBefore(sessions.memory, sessions.placeOf(i), sessions.strideBytes)
+    this.#addToOne(i, key, event, timestampMs, false, () => this.#putBackOne(i))
+    sessions.setInterval(i, sessions.startMs(i), Math.max(sessions.endMs(i), timestampMs + this.#gapMs))
+    this.#noteOne(entry, i)
+  }
+
+  /** A session between those that a key has, or behind them. */
+  #beginOne(entry: number, i: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): void {
+    const table = this.#table
+    const sessions = this.#sessions
+    const { count } = sessions
+    const at = table.resizeAccumulator(entry, sessions.bytesOf(count + 1))
+    sessions.show(table.memoryOf(at), table.accumulatorAt(at), sessions.bytesOf(count))
+    // It is due when its first session ends, if no other one has come before that.
+    if (at !== entry || i === 0) this.#addDue(at, i === 0 ? timestampMs + this.#gapMs : sessions.endMs(0))
+    sessions.open(i)
+    this.#before.length = 0
+    this.#addToOne(i, key, event, timestampMs, true, () => this.#closeOne(at, i))
+    sessions.setInterval(i, timestampMs, timestampMs + this.#gapMs)
+    this.#noteOne(at, i)
+  }
+
+  /** Adds an event to a session that is shown; what throws undoes it. */
+  #addToOne(
+    i: number,
+    key: KeyLike<unknown>,
+    event: unknown,
+    timestampMs: number,
+    isFirst: boolean,
+    undo: () => void,
+  ): void {
+    const sessions = this.#sessions
+    this.#accumulator.isAdding = true
+    try {
+      checkSessionEnd(timestampMs, this.#gapMs)
+      this.#raw.add(sessions.memory.view, sessions.accumulatorAt(i), event, timestampMs, isFirst)
+    } catch (error) {
+      undo()
+      throw this.#context.failure('write', error, key)
+    } finally {
+      this.#accumulator.isAdding = false
+    }
+  }
+
+  #noteOne(entry: number, i: number): void {
+    this.#sessions.noteChange(i)
+    this.#table.set(entry, IS_DIRTY, true)
+    this.#lastEntry = entry
+    this.#lastSession = i
+  }
+
+  /** What the last event has made of a session is undone; what is in `due` is due when its first one ends, or before. */
+  #revertOne(entry: number, i: number): void {
+    this.#show(entry)
+    if (this.#before.length === 0) this.#closeOne(entry, i)
+    else this.#putBackOne(i)
+  }
+
+  #putBackOne(i: number): void {
+    const sessions = this.#sessions
+    copyViewed(this.#before, 0, sessions.strideBytes, sessions.memory, sessions.placeOf(i))
+  }
+
+  #closeOne(entry: number, i: number): void {
+    this.#sessions.close(i)
+    this.#table.resizeAccumulator(entry, this.#sessions.bytesOf(this.#sessions.count))
+  }
+
+  /** An event that joins sessions of a key, or comes before one that it belongs to. */
   #addToList(
     entry: number,
     key: KeyLike<unknown>,
@@ -288,7 +401,7 @@ export class PlainSessions implements WindowOperator {
     table.set(saved, IS_DIRTY, true)
     this.#lastEntry = saved
     // What is in `due` under another number is of no use any more.
-    if (saved !== entry || entered.dueMs !== undefined) this.#addDue(saved, this.#firstEndMs())
+    if (saved !== entry || entered.dueMs !== undefined) this.#addDue(saved, this.#firstEndMs(saved))
   }
 
   #onMissed(event: unknown, timestampMs: number, watermarkMs: number): void {
@@ -317,10 +430,15 @@ export class PlainSessions implements WindowOperator {
     return at
   }
 
-  #firstEndMs(): number {
-    let endMs = Infinity
-    for (let i = 0; i < this.#list.count; i++) endMs = Math.min(endMs, this.#list.endMs(i))
-    return endMs
+  /** Shows the sessions of an entry where they lie. */
+  #show(entry: number): void {
+    const table = this.#table
+    this.#sessions.show(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
+  }
+
+  #firstEndMs(entry: number): number {
+    this.#show(entry)
+    return this.#sessions.count === 0 ? Infinity : this.#sessions.endMs(0)
   }
 
   #addDue(entry: number, endMs: number): void {
@@ -359,19 +477,17 @@ export class PlainSessions implements WindowOperator {
   }
 
   #endSome(entry: number, watermarkMs: number, ended: EndedSessions): void {
-    this.#load(entry)
-    const list = this.#list
-    let nextEndMs = Infinity
-    for (let i = 0; i < list.count; i++) {
-      const endMs = list.endMs(i)
-      if (endMs - 1 <= watermarkMs) {
-        this.#table.set(entry, IS_CLOSING, true)
-        ended.push(entry, list.startMs(i), endMs)
-      } else {
-        nextEndMs = Math.min(nextEndMs, endMs)
+    const sessions = this.#sessions
+    this.#show(entry)
+    for (let i = 0; i < sessions.count; i++) {
+      const endMs = sessions.endMs(i)
+      if (endMs - 1 > watermarkMs) {
+        this.#addDue(entry, endMs)
+        return
       }
+      this.#table.set(entry, IS_CLOSING, true)
+      ended.push(entry, sessions.startMs(i), endMs)
     }
-    if (nextEndMs < Infinity) this.#addDue(entry, nextEndMs)
   }
 
   #close(ended: EndedSessions, i: number): void {
@@ -386,13 +502,12 @@ export class PlainSessions implements WindowOperator {
       value = this.#raw.result(view, payloadAt + ONE_WINDOW.accumulatorAt)
       table.setDead(entry, true)
     } else {
-      const list = this.#list
-      this.#load(entry)
-      const place = list.placeOf(startMs, endMs)
-      value = this.#accumulator.result(list, place)
-      list.remove(place)
-      // A list that is shorter stays where it is.
-      this.#save(entry)
+      const sessions = this.#sessions
+      this.#show(entry)
+      const place = sessions.firstEndingFrom(endMs)
+      value = this.#raw.result(sessions.memory.view, sessions.accumulatorAt(place))
+      sessions.setFired(place)
+      this.#closing.add(entry)
     }
     table.set(entry, IS_CLOSING, false)
     table.set(entry, IS_DIRTY, true)
@@ -407,6 +522,20 @@ export class PlainSessions implements WindowOperator {
     })
   }
 
+  /** Takes the sessions away that were put out of keys that have several. */
+  #dropClosed(): void {
+    const table = this.#table
+    const sessions = this.#sessions
+    for (const entry of this.#closing) {
+      this.#show(entry)
+      sessions.dropFired()
+      if (sessions.count === 0) table.setDead(entry, true)
+      // What is shorter stays where it is.
+      else table.resizeAccumulator(entry, sessions.bytesOf(sessions.count))
+    }
+    this.#closing.clear()
+  }
+
   /** Keeps the table within a constant factor of what is alive. */
   *#compact(watermarkMs: number): SlicedWork<void> {
     const table = this.#table
@@ -418,8 +547,7 @@ export class PlainSessions implements WindowOperator {
     for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
       if (++steps % STEP_KEYS === 0) yield
       if (table.has(entry, IS_DEAD)) continue
-      this.#load(entry)
-      this.#addDue(entry, this.#firstEndMs())
+      this.#addDue(entry, this.#firstEndMs(entry))
     }
   }
 }
