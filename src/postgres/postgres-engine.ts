@@ -244,13 +244,15 @@ export class PostgresEngine implements RemoteEngine {
     this.#closing.abort()
     this.#cancelSweep?.()
     const { outage, closeWithinMs } = this.#settings
+    const mustFlush = () => this.#isHasty && this.#number > 0 && this.#stopped === undefined
     const ended = this.#turn.run(async () => {
-      if (this.#isHasty && this.#stopped === undefined) await this.#flushCommitted()
+      if (mustFlush()) await this.#flushCommitted()
     })
     const hasEnded = await settlesWithin(ended, closeWithinMs)
+    const isUnsure = mustFlush()
     outage.close()
     if (hasEnded) await ended
-    else if (this.#isHasty) throw storageError('close', new Error(`no answer within ${closeWithinMs} ms`))
+    else if (isUnsure) throw storageError('close', new Error(`no answer within ${closeWithinMs} ms`))
     ended.catch(() => {})
   }
 

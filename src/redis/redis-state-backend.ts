@@ -23,7 +23,8 @@ export class RedisStateBackend extends RemoteBackend {
   /**
    * Opens a store, made where it is missing. `FENCED` where a store that is shared is opened alone, or the other way round, or where another
    * opens it in the same moment; `INCOMPATIBLE` where it
-   * was made with another `ordered` or other `keyGroups`, or the server throws entries away when its memory is full (`maxmemory-policy allkeys-*`, where it is `shared` also `volatile-*`).
+   * was made with another `ordered` or other `keyGroups`, or the server throws entries away when its memory is full (`maxmemory-policy allkeys-*`, where it is `shared` also `volatile-*`),
+   * or cannot wait for its disk where `fsync: 'waited'` asks for that.
    */
   static async open(options: RedisStateBackendOptions): Promise<RedisStateBackend> {
     return new RedisStateBackend(await RedisEngine.open(settingsFrom(options)))

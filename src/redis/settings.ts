@@ -33,7 +33,7 @@ export interface RedisStateBackendOptions extends OutageOptions {
   /** How many replicas must have a write before `flush` resolves (WAIT). Default 0. */
   readonly replicas?: number
   /**
-   * What `flush` knows of the server's disk: `'waited'` waits for it with WAITAOF (Redis 7.2, Valkey), `'always'` takes the server's word for
+   * What `flush` knows of the server's disk: `'waited'` waits for it with WAITAOF (Redis 7.2, Valkey; a server without it is `INCOMPATIBLE`), `'always'` takes the server's word for
    * `appendfsync always`. Default: nothing; then, and without replicas, `supports.durable` is false.
    */
   readonly fsync?: 'waited' | 'always'

@@ -10,7 +10,7 @@ import { Cluster, Redis } from 'ioredis'
 import { startValkeyNode, type ValkeyNode } from '../../scripts/services/services.mjs'
 
 const SLOTS = 16_384
-export const NODE_TIMEOUT_MS = 2_000
+const NODE_TIMEOUT_MS = 2_000
 const READY_WITHIN_MS = 60_000
 
 export class ValkeyCluster {

@@ -158,7 +158,6 @@ describe('a failover by sentinels', () => {
         maxRetriesPerRequest: 1,
         retryStrategy: () => 50,
         sentinelRetryStrategy: () => 50,
-        failoverDetector: true,
       })
       client.on('error', () => {})
       cleanups.push(() => client.disconnect())
