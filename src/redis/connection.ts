@@ -1,6 +1,5 @@
 // The caller's client for bytes: commands that belong together go over one connection, one behind the other.
 
-import { isAscii } from 'node:buffer'
 import { assert } from '../base/assert.js'
 import { isErrorLike } from '../base/shapes.js'
 import type { Script } from './scripts.js'
@@ -39,8 +38,10 @@ export function fieldsOf(all: readonly Uint8Array[]): (string | Buffer)[] {
     joined.set(each, end)
     end += each.length
   }
+  let bits = 0
+  for (let at = 0; at < length; at++) bits |= joined[at] as number
   let start = 0
-  if (isAscii(joined)) {
+  if (bits < 0x80) {
     const text = joined.toString('latin1')
     return all.map((each) => text.slice(start, (start += each.length)))
   }
