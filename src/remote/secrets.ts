@@ -4,9 +4,13 @@ import { isErrorLike } from '../base/shapes.js'
 
 const CREDENTIALS = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi
 
-/** A text without the user and the password of any address in it. */
-function withoutCredentials(text: string): string {
-  return text.replaceAll(CREDENTIALS, '$1***@')
+/** As a part of an address, or of a text of settings: `password=…`, `"secretAccessKey": "…"`. */
+const SETTING =
+  /(\b\w*(?:password|passwd|pwd|passphrase|secret\w*|token|sig|signature|api_?key|access_?key\w*)["']?\s*[=:]\s*["']?)[^\s"'&;,)]+/gi
+
+/** A text without the user and the password of any address in it, and without what is called a password or the like. */
+export function withoutCredentials(text: string): string {
+  return text.replaceAll(CREDENTIALS, '$1***@').replaceAll(SETTING, '$1***')
 }
 
 /** What an error says, for `cause`: its name, message, code and stack, and nothing else that its client has put in. */

@@ -4,9 +4,10 @@
 //     who has to let go of one: whoever is given it waits for the lease.
 // (2) What a partition is read from is its own cut. Offsets are committed to the group for whoever watches its lag.
 
-import { reasonOf, StateError } from '../../base/errors.js'
+import { isStateError, StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { GroupMember, PartitionGroup, PartitionOwner } from '../../job/partitions/partition-group.js'
+import { withoutSecrets } from '../../remote/secrets.js'
 import { type KafkaSourceOptions, kafkaSource } from './kafka-source.js'
 
 export interface KafkaGroupOptions<Event>
@@ -55,19 +56,20 @@ export function kafkaGroup<Event>(options: KafkaGroupOptions<Event>): PartitionG
       // waited for: the next change may come before it is restored.
       telling = telling.then(() => change(partitions, taken))
     }
-    const member = await joinGroup.call(client, {
+    const failure = (operation: string, error: unknown) => {
+      const cause = withoutSecrets(error)
+      const details = { storage: `Kafka group ${groupId}`, operation, reason: cause.message }
+      return new StateError('STORAGE_ERROR', details, { cause })
+    }
+    const joining = joinGroup.call(client, {
       groupId,
       topic,
       sessionTimeoutMs,
       onAssigned: tell,
-      onFailure: (error) => {
-        const details = {
-          storage: `Kafka group ${groupId}`,
-          operation: 'stay a member',
-          reason: reasonOf(error),
-        }
-        owner.failed(new StateError('STORAGE_ERROR', details, { cause: error }))
-      },
+      onFailure: (error) => owner.failed(failure('stay a member', error)),
+    })
+    const member = await joining.catch((error: unknown) => {
+      throw isStateError(error) ? error : failure('join', error)
     })
     return {
       leave: async () => {

@@ -19,6 +19,7 @@ import { identified } from '../../job/sink/function-sink.js'
 import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink, SinkWriter } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
+import { withoutSecrets } from '../../remote/secrets.js'
 import {
   isLost,
   type Ledger,
@@ -251,7 +252,7 @@ class TransactionLedger<Output> implements Ledger<Output> {
       throw new StateError(
         'FENCED',
         { resource, owner: 'a producer that was opened later' },
-        { cause: error },
+        { cause: withoutSecrets(error) },
       )
     }
   }
