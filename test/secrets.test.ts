@@ -77,7 +77,7 @@ const attempts: { readonly [name: string]: () => Promise<unknown> } = {
   redisGroupSource: () =>
     opened(redisGroupSource({ client: redis, streams: ['s'], group: 'g', consumer: 'c', ...offline })),
   redisStreamSink: () => begun(redisStreamSink({ client: redis, stream: 's', ...offline })),
-  RedisStateBackend: () => RedisStateBackend.open({ client: redis, name: 's', ...offline }),
+  RedisStateBackend: () => RedisStateBackend.open({ client: redis as never, name: 's', ...offline }),
   natsSource: () => opened(natsSource({ client: nats, stream: 's', ...offline })),
   natsSink: async () => {
     const writer = await begun(natsSink({ client: nats, subject: 's', ...offline }))
@@ -94,6 +94,11 @@ const attempts: { readonly [name: string]: () => Promise<unknown> } = {
   postgresSink: () => begun(postgresSink({ pool, name: 'n', write: async () => {}, ...offline })),
   'postgresSink on a connection that breaks': () =>
     begun(postgresSink({ pool: brokenPool, name: 'n', write: async () => {}, ...offline })),
+  postgresUpsertSink: async () => {
+    const upserts = { pool, table: 't', columns: (output: unknown) => ({ output: String(output) }) }
+    const writer = await begun(postgresUpsertSink({ ...upserts, ...offline } as never))
+    await writer.commit({ epoch: { lineage: 'l', number: 0 }, token: { first: 0, next: 1 } })
+  },
   PostgresStateBackend: () => PostgresStateBackend.open({ pool, name: 's', ...offline }),
   'PostgresStateBackend on a connection that breaks': () =>
     PostgresStateBackend.open({ pool: brokenPool, name: 's', ...offline }),
@@ -123,7 +128,8 @@ const attempts: { readonly [name: string]: () => Promise<unknown> } = {
     const owner = { assigned: async () => {}, revoked: async () => {}, lost: async () => {}, failed }
     await kafkaGroup({ client: kafka, topic: 't', groupId: 'g', decode }).join(owner)
   },
-  'S3 by the SDK': async () => new S3CheckpointStorage({ bucket: 'b', client: s3, attempts: 1 }).acquire(),
+  'S3 by the SDK': async () =>
+    new S3CheckpointStorage({ bucket: 'b', client: s3 as never, attempts: 1 }).acquire(),
   'S3 by fetch': async () =>
     new S3CheckpointStorage({
       bucket: 'b',
