@@ -2,7 +2,7 @@ import { StringDecoder } from 'node:string_decoder'
 import { UsageError } from '../view/usage-error.js'
 
 /** A line of the largest entry that there is, in hexadecimal digits, and as much again for what is around it. */
-export const MAX_LINE_CHARACTERS: number = 160 * 1024 * 1024
+const MAX_LINE_CHARACTERS = 160 * 1024 * 1024
 
 /** The lines of a text, without their ends. `UsageError` for one that has no end within bounds: it is not gathered. */
 export async function* linesOf(

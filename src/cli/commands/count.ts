@@ -1,9 +1,9 @@
-import { entriesIn, openEntries } from '../../view/entries.js'
+import { entriesIn, openEntries, type StoredEntry } from '../../view/entries.js'
 import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
 import { openPlace } from '../../view/place.js'
 import { EntryDisplay } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
-import { withUndecoded } from '../undecoded.js'
+import { ExitStatus } from '../outcome.js'
 
 interface CountOptions extends RangeOptions {
   readonly id?: string
@@ -23,18 +23,22 @@ export async function count(
     if (state !== undefined) checkState(entries, state)
     const range = rangeFrom(options)
     const isWhole = state === undefined && Object.keys(range).length === 0
-    const display = new EntryDisplay(state === undefined ? undefined : entries.schema, 'auto')
     let counted = 0
     if (isWhole && place.kind === 'checkpoints') {
       counted = entries.entryCount
     } else {
+      const display = new EntryDisplay(state === undefined ? undefined : entries.schema, 'auto')
+      // The head of a list is no element, which only what lies behind its key tells.
+      const isList = entries.schema?.states.some(({ name, kind }) => name === state && kind === 'list')
+      const stateOf = (entry: StoredEntry) =>
+        isList ? display.stateOf(entry) : display.stateOfKey(entry.key)
       for await (const entry of entriesIn(entries, range, signal)) {
-        if (state === undefined || display.stateOf(entry) === state) counted++
+        if (state === undefined || stateOf(entry) === state) counted++
       }
     }
     if (terminal.json) await terminal.object({ count: counted })
     else await terminal.line(String(counted))
-    return withUndecoded(terminal, display)
+    return ExitStatus.ok
   } finally {
     await entries.close()
   }

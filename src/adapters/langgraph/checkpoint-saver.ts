@@ -1,0 +1,318 @@
+// LangGraph's checkpoints in a backend.
+//
+//   key := prefix · 0 · 'c' · 0 · thread · 0 · namespace · 0 · checkpoint                       -> checkpoint, metadata, parent
+//   key := prefix · 0 · 'w' · 0 · thread · 0 · namespace · 0 · checkpoint · 0 · task · 0 · index -> channel, path, value
+//
+// (1) Ids of checkpoints sort by time (UUID 6), so the newest one of a thread is the last of its keys.
+// (2) What is put is one batch with the removal of what is older than is to be kept, with the writes that belong to it.
+// (3) A write of a task that is there already stays as it is; those of errors and interrupts (an index below 0) are replaced.
+
+import { invalidArgument } from '../../engine.js'
+import { type KeyRange, type PutOptions, type StateBackend, WriteBatch } from '../../index.js'
+import { KeySpace } from '../shared/key-space.js'
+import { decodedValue, encodedValue } from '../shared/stored-value.js'
+
+export interface CheckpointSaverOptions {
+  /** Any backend; it stays the caller's to close. */
+  readonly backend: StateBackend
+  /** Keeps the checkpoints apart from what else is in the backend; without zero bytes. Default `'langgraph'`. */
+  readonly prefix?: string
+  /** A checkpoint, and what a task wrote, is removed so many milliseconds after it was written. Default: the backend's. */
+  readonly ttlMs?: number
+  /**
+   * So many of the newest checkpoints of a thread and namespace stay. Default: all. A graph whose channels keep changes only
+   * (`DeltaChannel`) needs those back to the last whole value.
+   */
+  readonly keepCheckpoints?: number
+}
+
+/** What of `@langchain/langgraph-checkpoint` is used. */
+export interface LangGraphCheckpointModule<Saver> {
+  readonly BaseCheckpointSaver: abstract new (...args: never[]) => Saver
+  readonly WRITES_IDX_MAP: { readonly [channel: string]: number }
+  copyCheckpoint(checkpoint: never): object
+  maxChannelVersion(...versions: never[]): unknown
+  writesSortKey(taskPath: string, taskId?: string, index?: number): readonly [string, string, number]
+  compareWritesSortKeys(
+    left: readonly [string, string, number],
+    right: readonly [string, string, number],
+  ): number
+}
+
+interface Config {
+  readonly configurable?: {
+    readonly thread_id?: string
+    readonly checkpoint_ns?: string
+    readonly checkpoint_id?: string
+  }
+}
+
+interface Checkpoint {
+  readonly v: number
+  readonly id: string
+  channel_values: { [channel: string]: unknown }
+  channel_versions: { [channel: string]: unknown }
+}
+
+interface Tuple {
+  readonly config: Config
+  readonly checkpoint: Checkpoint
+  readonly metadata: object
+  readonly pendingWrites: (readonly [task: string, channel: string, value: unknown])[]
+  readonly parentConfig?: Config
+}
+
+interface ListOptions {
+  readonly limit?: number
+  readonly before?: Config
+  readonly filter?: { readonly [name: string]: unknown }
+}
+
+/** What a saver has of its base class. */
+interface SaverBase {
+  readonly serde: {
+    dumpsTyped(value: unknown): Promise<readonly [type: string, bytes: Uint8Array]>
+    loadsTyped(type: string, bytes: Uint8Array | string): Promise<unknown>
+  }
+  getNextVersion(current: undefined): unknown
+}
+
+type Typed = readonly [type: string, bytes: Uint8Array]
+
+interface StoredCheckpoint {
+  readonly checkpoint: Typed
+  readonly metadata: Typed
+  readonly parent: string | undefined
+}
+
+interface StoredWrite {
+  readonly channel: string
+  readonly path: string
+  readonly value: Typed
+}
+
+interface Place {
+  readonly thread: string
+  readonly namespace: string
+  readonly id: string
+}
+
+/** The channel of messages between nodes, in checkpoints of before version 4. */
+const TASKS = '__pregel_tasks'
+const SEPARATOR = '\0'
+
+/**
+ * A checkpoint saver for LangGraph, of the class that its package has: pass the package in. Checkpoints are as durable as the backend,
+ * are really removed when their life is over, and only so many of each thread are kept where that is asked for.
+ *
+ * @example
+ * import * as langgraph from '@langchain/langgraph-checkpoint'
+ * const checkpointer = checkpointSaver(langgraph, { backend, keepCheckpoints: 20, ttlMs: 30 * 86_400_000 })
+ * const graph = builder.compile({ checkpointer })
+ */
+export function checkpointSaver<Saver>(
+  langgraph: LangGraphCheckpointModule<Saver>,
+  options: CheckpointSaverOptions,
+): Saver {
+  const { backend, prefix = 'langgraph', ttlMs, keepCheckpoints = Infinity } = options
+  if (keepCheckpoints !== Infinity && !(Number.isInteger(keepCheckpoints) && keepCheckpoints > 0))
+    throw invalidArgument('options.keepCheckpoints', 'must be a whole number of at least 1')
+  const life: PutOptions = ttlMs === undefined ? {} : { ttlMs }
+  const store = new CheckpointKeys(backend, prefix)
+
+  class HoldfastSaver extends (langgraph.BaseCheckpointSaver as unknown as new () => SaverBase) {
+    async getTuple(config: Config): Promise<Tuple | undefined> {
+      const {
+        thread_id: thread,
+        checkpoint_ns: namespace = '',
+        checkpoint_id: id,
+      } = config.configurable ?? {}
+      if (thread === undefined) return undefined
+      if (id !== undefined && id !== '') return await this.#tuple({ thread, namespace, id }, config)
+      const newest = (await store.ids(thread, namespace)).at(-1)
+      return newest && (await this.#tuple(newest))
+    }
+
+    async *list(
+      config: Config,
+      { limit = Infinity, before, filter = {} }: ListOptions = {},
+    ): AsyncGenerator<Tuple> {
+      const { thread_id: thread, checkpoint_ns: namespace, checkpoint_id: id } = config.configurable ?? {}
+      const beforeId = before?.configurable?.checkpoint_id
+      let left = limit
+      for (const place of (await store.ids(thread, namespace)).reverse()) {
+        if (left <= 0) return
+        if (id !== undefined && id !== '' && place.id !== id) continue
+        if (namespace !== undefined && place.namespace !== namespace) continue
+        if (beforeId !== undefined && place.id >= beforeId) continue
+        const tuple = await this.#tuple(place)
+        if (tuple === undefined) continue
+        const metadata = tuple.metadata as { readonly [name: string]: unknown }
+        if (!Object.entries(filter).every(([name, value]) => metadata[name] === value)) continue
+        left--
+        yield tuple
+      }
+    }
+
+    async put(config: Config, checkpoint: Checkpoint, metadata: object): Promise<Config> {
+      const { thread_id, checkpoint_ns: namespace = '', checkpoint_id: parent } = config.configurable ?? {}
+      const thread = given(thread_id, 'thread_id')
+      const place = { thread, namespace, id: checkpoint.id }
+      const stored: StoredCheckpoint = {
+        checkpoint: await this.serde.dumpsTyped(langgraph.copyCheckpoint(checkpoint as never)),
+        metadata: await this.serde.dumpsTyped(metadata),
+        parent,
+      }
+      const batch = new WriteBatch().put(store.checkpointKey(place), encodedValue(stored), life)
+      if (keepCheckpoints !== Infinity) {
+        const others = (await store.ids(thread, namespace)).filter(({ id }) => id !== checkpoint.id)
+        for (const old of others.slice(0, Math.max(0, others.length + 1 - keepCheckpoints))) {
+          batch.delete(store.checkpointKey(old)).deleteRange({ prefix: store.writesPrefix(old) })
+        }
+      }
+      await backend.write(batch)
+      return configOf(place)
+    }
+
+    async putWrites(
+      config: Config,
+      writes: readonly (readonly [channel: string, value: unknown])[],
+      taskId: string,
+      taskPath: string = '',
+    ): Promise<void> {
+      const { thread_id, checkpoint_ns: namespace = '', checkpoint_id } = config.configurable ?? {}
+      const place = {
+        thread: given(thread_id, 'thread_id'),
+        namespace,
+        id: given(checkpoint_id, 'checkpoint_id'),
+      }
+      const batch = new WriteBatch()
+      for (const [i, [channel, value]] of writes.entries()) {
+        const index = langgraph.WRITES_IDX_MAP[channel] ?? i
+        const key = store.writeKey(place, taskId, index)
+        if (index >= 0 && (await backend.contains(key))) continue
+        const stored: StoredWrite = { channel, path: taskPath, value: await this.serde.dumpsTyped(value) }
+        batch.put(key, encodedValue(stored), life)
+      }
+      await backend.write(batch)
+    }
+
+    async deleteThread(thread: string): Promise<void> {
+      const batch = new WriteBatch()
+      for (const range of store.threadRanges(thread)) batch.deleteRange(range)
+      await backend.write(batch)
+    }
+
+    async #tuple(place: Place, config: Config = configOf(place)): Promise<Tuple | undefined> {
+      const stored = decodedValue(await backend.get(store.checkpointKey(place))) as
+        | StoredCheckpoint
+        | undefined
+      if (stored === undefined) return undefined
+      const { parent } = stored
+      const checkpoint = (await this.serde.loadsTyped(...stored.checkpoint)) as Checkpoint
+      if (checkpoint.v < 4 && parent !== undefined)
+        await this.#addPendingSends(checkpoint, { ...place, id: parent })
+      return {
+        config,
+        checkpoint,
+        metadata: (await this.serde.loadsTyped(...stored.metadata)) as object,
+        pendingWrites: await this.#writes(place),
+        ...(parent === undefined ? {} : { parentConfig: configOf({ ...place, id: parent }) }),
+      }
+    }
+
+    /** In the order in which a run applies them. */
+    async #writes(place: Place): Promise<(readonly [string, string, unknown])[]> {
+      const found = (await store.writes(place)).map(({ task, index, stored }) => {
+        return { task, stored, order: langgraph.writesSortKey(stored.path, task, index) }
+      })
+      found.sort((left, right) => langgraph.compareWritesSortKeys(left.order, right.order))
+      return await Promise.all(
+        found.map(async ({ task, stored: { channel, value } }) => {
+          return [task, channel, await this.serde.loadsTyped(...value)] as const
+        }),
+      )
+    }
+
+    /** What LangGraph does with checkpoints that older versions of it wrote. */
+    async #addPendingSends(checkpoint: Checkpoint, parent: Place): Promise<void> {
+      const sends = (await this.#writes(parent)).filter(([, channel]) => channel === TASKS)
+      checkpoint.channel_values ??= {}
+      checkpoint.channel_values[TASKS] = sends.map(([, , value]) => value)
+      checkpoint.channel_versions ??= {}
+      const versions = Object.values(checkpoint.channel_versions) as never[]
+      checkpoint.channel_versions[TASKS] =
+        versions.length > 0 ? langgraph.maxChannelVersion(...versions) : this.getNextVersion(undefined)
+    }
+  }
+  return new HoldfastSaver() as unknown as Saver
+}
+
+const configOf = ({ thread, namespace, id }: Place): Config => ({
+  configurable: { thread_id: thread, checkpoint_ns: namespace, checkpoint_id: id },
+})
+
+function given(value: string | undefined, name: string): string {
+  if (value === undefined || value === '')
+    throw invalidArgument(`config.configurable.${name}`, 'is required: it says whose checkpoint this is')
+  return value
+}
+
+/** Where checkpoints and writes lie in the backend. */
+class CheckpointKeys {
+  readonly #backend: StateBackend
+  readonly #space: KeySpace
+
+  constructor(backend: StateBackend, prefix: string) {
+    this.#backend = backend
+    this.#space = new KeySpace(prefix)
+  }
+
+  checkpointKey({ thread, namespace, id }: Place): Uint8Array {
+    return this.#key(['c', thread, namespace, id])
+  }
+
+  writeKey({ thread, namespace, id }: Place, task: string, index: number): Uint8Array {
+    return this.#key(['w', thread, namespace, id, task, String(index)])
+  }
+
+  writesPrefix({ thread, namespace, id }: Place): Uint8Array {
+    return this.#key(['w', thread, namespace, id, ''])
+  }
+
+  threadRanges(thread: string): KeyRange[] {
+    return ['c', 'w'].map((kind) => ({ prefix: this.#key([kind, thread, '']) }))
+  }
+
+  /** Checkpoints of a thread and a namespace, or of all, oldest first. */
+  async ids(thread: string | undefined, namespace: string | undefined): Promise<Place[]> {
+    const parts = thread === undefined ? [] : namespace === undefined ? [thread] : [thread, namespace]
+    const keys = await this.#backend.listKeys(this.#key(['c', ...parts, '']))
+    const places = keys.map((key) => {
+      const [, ofThread = '', ofNamespace = '', id = ''] = this.#parts(key)
+      return { thread: ofThread, namespace: ofNamespace, id }
+    })
+    return places.sort((left, right) => (left.id < right.id ? -1 : left.id > right.id ? 1 : 0))
+  }
+
+  async writes(place: Place): Promise<{ task: string; index: number; stored: StoredWrite }[]> {
+    const found: { task: string; index: number; stored: StoredWrite }[] = []
+    for await (const [key, value] of this.#backend.scan({ prefix: this.writesPrefix(place) })) {
+      const [, , , , task = '', index = ''] = this.#parts(key)
+      found.push({ task, index: Number(index), stored: decodedValue(value) as StoredWrite })
+    }
+    return found
+  }
+
+  #key(parts: readonly string[]): Uint8Array {
+    for (const part of parts) {
+      if (typeof part !== 'string' || part.includes(SEPARATOR))
+        throw invalidArgument('config.configurable', 'has to have ids that are text without zero bytes')
+    }
+    return this.#space.storedText(parts.join(SEPARATOR))
+  }
+
+  #parts(key: Uint8Array): string[] {
+    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(this.#space.own(key)).split(SEPARATOR)
+  }
+}

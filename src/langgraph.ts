@@ -1,0 +1,5 @@
+export {
+  type CheckpointSaverOptions,
+  checkpointSaver,
+  type LangGraphCheckpointModule,
+} from './adapters/langgraph/checkpoint-saver.js'
