@@ -14,6 +14,7 @@
 
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed } from '../../base/slot.js'
+import type { RawAggregate } from '../aggregate/raw-aggregate.js'
 import { floorTo, type PanedAssigner, type TimeWindow } from '../assign/assigner.js'
 import { type Accumulator, HAS_VALUE } from './accumulator.js'
 import { KeyTable, TableKey, TablePlace } from './key-table.js'
@@ -98,7 +99,7 @@ export class CombinedPanes {
     for (let entry = later.first(); entry !== 0; entry = later.next(entry)) {
       later.loadKey(entry, key)
       if (raw === undefined) this.mergeEntry(into, key, later, entry)
-      else this.#mergeRaw(into, later, entry)
+      else this.#mergeRaw(raw, into, later, entry)
       if (++count % STEP_KEYS === 0) yield
     }
   }
@@ -111,17 +112,16 @@ export class CombinedPanes {
   }
 
   /** As `mergeEntry` for the key at hand, by places. */
-  #mergeRaw(table: KeyTable, later: KeyTable, entry: number): void {
-    const accumulator = this.#accumulator
+  #mergeRaw(raw: RawAggregate<unknown, unknown>, table: KeyTable, later: KeyTable, entry: number): void {
     const from = this.#from
     const into = this.#into
     later.show(entry, from)
     if (((from.words[from.flagsAt] as number) & HAS_VALUE) === 0) return
-    const length = accumulator.zeroBytes
+    const length = this.#accumulator.zeroBytes
     table.open(this.#key, length, into)
     const flags = into.words[into.flagsAt] as number
     if ((flags & HAS_VALUE) !== 0) {
-      accumulator.raw?.merge(into.view, into.payloadAt, from.view, from.payloadAt)
+      raw.merge(into.view, into.payloadAt, from.view, from.payloadAt)
       return
     }
     copyViewed(from, from.payloadAt, length, into, into.payloadAt)
@@ -137,22 +137,51 @@ export class CombinedPanes {
 
   /** Lets all entries of an earlier table take in what is there. */
   *#putInFront(table: KeyTable, earlier: KeyTable): SlicedWork<void> {
-    const accumulator = this.#accumulator
-    const moved = this.#moved
+    const { raw } = this.#accumulator
     const key = this.#key
     let count = 0
     for (let entry = earlier.first(); entry !== 0; entry = earlier.next(entry)) {
       if (++count % STEP_KEYS === 0) yield
-      if (!earlier.has(entry, HAS_VALUE)) continue
       earlier.loadKey(entry, key)
-      const at = table.find(key)
-      if (at === 0) {
-        accumulator.copy(table, table.add(key, earlier.accumulatorBytes(entry)), earlier, entry)
-        continue
-      }
-      this.#movedEntry = accumulator.copy(moved, this.#movedEntry, table, at)
-      accumulator.merge(table, accumulator.copy(table, at, earlier, entry), moved, this.#movedEntry)
+      if (raw === undefined) this.#putEntryInFront(table, earlier, entry)
+      else this.#putRawInFront(raw, table, earlier, entry)
     }
+  }
+
+  #putEntryInFront(table: KeyTable, earlier: KeyTable, entry: number): void {
+    if (!earlier.has(entry, HAS_VALUE)) return
+    const accumulator = this.#accumulator
+    const moved = this.#moved
+    const at = table.find(this.#key)
+    if (at === 0) {
+      accumulator.copy(table, table.add(this.#key, earlier.accumulatorBytes(entry)), earlier, entry)
+      return
+    }
+    this.#movedEntry = accumulator.copy(moved, this.#movedEntry, table, at)
+    accumulator.merge(table, accumulator.copy(table, at, earlier, entry), moved, this.#movedEntry)
+  }
+
+  /** The same by places. */
+  #putRawInFront(
+    raw: RawAggregate<unknown, unknown>,
+    table: KeyTable,
+    earlier: KeyTable,
+    entry: number,
+  ): void {
+    const from = this.#from
+    const into = this.#into
+    earlier.show(entry, from)
+    if (((from.words[from.flagsAt] as number) & HAS_VALUE) === 0) return
+    const length = this.#accumulator.zeroBytes
+    table.open(this.#key, length, into)
+    const flags = into.words[into.flagsAt] as number
+    const hasLater = (flags & HAS_VALUE) !== 0
+    const later = this.#moved.memoryOf(this.#movedEntry)
+    const laterAt = this.#moved.accumulatorAt(this.#movedEntry)
+    if (hasLater) copyViewed(into, into.payloadAt, length, later, laterAt)
+    copyViewed(from, from.payloadAt, length, into, into.payloadAt)
+    if (hasLater) raw.merge(into.view, into.payloadAt, later.view, laterAt)
+    else into.words[into.flagsAt] = flags | HAS_VALUE
   }
 
   *#growPrefix(panes: readonly CombinedPane[], blockStartMs: number, untilMs: number): SlicedWork<void> {
