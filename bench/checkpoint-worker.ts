@@ -8,7 +8,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import { promisify } from 'node:util'
 import v8 from 'node:v8'
 import { Worker } from 'node:worker_threads'
-import { gunzip, gzip } from 'node:zlib'
+import { crc32, gunzip, gzip } from 'node:zlib'
 import {
   CheckpointCoordinator,
   type CheckpointCoordinatorOptions,
@@ -21,6 +21,7 @@ import {
   check,
   diskBytes,
   type Engine,
+  fillSmall,
   fillValue,
   KEY_BYTES,
   keyText,
@@ -28,6 +29,8 @@ import {
   measuredAsItIs,
   openEngine,
   RANGES,
+  SMALL_KEY_BYTES,
+  SMALL_VALUE_BYTES,
   type StepFigures,
   VALUE_BYTES,
 } from './checkpoint-state.js'
@@ -140,6 +143,7 @@ function medians(all: readonly FullFigures[]): FullFigures {
   return {
     wallMs: of(({ wallMs }) => wallMs),
     cpuMs: of(({ cpuMs }) => cpuMs),
+    mainCpuMs: of(({ mainCpuMs }) => mainCpuMs),
     pauseMs: of(({ pauseMs }) => pauseMs),
     bytes: of(({ bytes }) => bytes),
   }
@@ -247,16 +251,51 @@ async function restoreByHand(): Promise<StepFigures> {
   return figures
 }
 
-/** The same raw bytes compressed in blocks, hashed and written by one thread: what no checkpoint can be without. */
-async function floor(): Promise<FullFigures> {
-  const lz4 = createRequire(import.meta.url)('lz4-napi') as { compressSync(bytes: Buffer): Buffer }
-  const entryBytes = 8 + KEY_BYTES + VALUE_BYTES
+/** Keys of 8 bytes with values of 16 in no order, nearly all of which change between two checkpoints: like counters. */
+async function small(): Promise<FullFigures> {
+  const backend = await openEngine('memory')
+  const entry = Buffer.alloc(SMALL_KEY_BYTES + SMALL_VALUE_BYTES)
+  const [key, own] = [entry.subarray(0, SMALL_KEY_BYTES), entry.subarray(SMALL_KEY_BYTES)]
+  const changeSmall = async (changes: number, which: (i: number) => number, version: number) => {
+    for (let i = 0; i < changes; i++) {
+      fillSmall(entry, which(i), version)
+      backend.putSync(key, own)
+      if (i % BATCH === 0) await sleep(0)
+    }
+  }
+  await changeSmall(entries, (i) => i, 0)
+  const coordinator = new CheckpointCoordinator(backend, { storage: new FileCheckpointStorage(directory) })
+  await coordinator.createCheckpoint()
+  const made: FullFigures[] = []
+  for (let version = 1; version <= DELTAS; version++) {
+    await changeSmall(entries * 2, () => Math.floor(Math.random() * entries), version)
+    const figures = await measured(() => coordinator.createCheckpoint())
+    made.push({ ...figures, bytes: coordinator.stats().lastWrittenBytes ?? 0 })
+  }
+  return medians(made)
+}
+
+/** The raw bytes of a checkpoint of the states that are measured, in the order of keys where that is the order in which they are put. */
+function rawBytes(kind: 'usual' | 'small'): Buffer {
+  const entryBytes = 8 + (kind === 'small' ? SMALL_KEY_BYTES + SMALL_VALUE_BYTES : KEY_BYTES + VALUE_BYTES)
   const raw = Buffer.alloc(entries * entryBytes)
   for (let i = 0; i < entries; i++) {
-    raw.write(keyText(i), i * entryBytes + 8, 'latin1')
-    fillValue(value, i)
-    value.copy(raw, i * entryBytes + 8 + KEY_BYTES)
+    const at = i * entryBytes + 8
+    if (kind === 'small') {
+      fillSmall(raw.subarray(at, at + entryBytes - 8), i, 1)
+    } else {
+      raw.write(keyText(i), at, 'latin1')
+      fillValue(value, i)
+      value.copy(raw, at + KEY_BYTES)
+    }
   }
+  return raw
+}
+
+/** The same raw bytes compressed in blocks, hashed and written by one thread: what no checkpoint can be without. */
+async function floor(kind: 'usual' | 'small'): Promise<FullFigures> {
+  const lz4 = createRequire(import.meta.url)('lz4-napi') as { compressSync(bytes: Buffer): Buffer }
+  const raw = rawBytes(kind)
   const figures = await measured(async () => {
     const file = await open(join(directory, 'state'), 'w')
     const sha256 = createHash('sha256')
@@ -270,6 +309,35 @@ async function floor(): Promise<FullFigures> {
     await file.close()
   })
   return { ...figures, bytes: await diskBytes(directory) }
+}
+
+/** The same blocks read, hashed, decompressed and summed by one thread: what no restore can be without. */
+async function floorOfRestore(): Promise<StepFigures> {
+  const lz4 = createRequire(import.meta.url)('lz4-napi') as {
+    compressSync(bytes: Buffer): Buffer
+    uncompressSync(bytes: Buffer): Buffer
+  }
+  const raw = rawBytes('usual')
+  const sizes: number[] = []
+  const path = join(directory, 'blocks')
+  const written = await open(path, 'w')
+  for (let at = 0; at < raw.length; at += 256 * 1024) {
+    const packed = lz4.compressSync(raw.subarray(at, at + 256 * 1024))
+    sizes.push(packed.length)
+    await written.write(packed)
+  }
+  await written.close()
+  return await measured(async () => {
+    const file = await open(path, 'r')
+    const sha256 = createHash('sha256')
+    for (const size of sizes) {
+      const { buffer } = await file.read(Buffer.allocUnsafe(size), 0, size)
+      sha256.update(buffer)
+      crc32(lz4.uncompressSync(buffer))
+    }
+    sha256.digest()
+    await file.close()
+  })
 }
 
 /** The same entries appended to LMDB by its package in one transaction: what no restore into a store can be without. */
@@ -316,8 +384,12 @@ function run(): Promise<unknown> {
       return restoreRanges(subject as Engine, fullOne)
     case 'restore-chain':
       return restore(subject as Engine, directory)
+    case 'small':
+      return small()
     case 'floor':
-      return floor()
+      return floor(subject as 'usual' | 'small')
+    case 'floor-of-restore':
+      return floorOfRestore()
     case 'floor-of-store':
       return floorOfStore()
     case 'save-by-hand':

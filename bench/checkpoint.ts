@@ -45,7 +45,10 @@ interface Turns {
   readonly engines: Record<Engine, Turn[]>
   readonly codecs: Record<string, FullFigures[]>
   readonly byHand: { readonly save: FullFigures; readonly restore: StepFigures }[]
+  readonly small: FullFigures[]
   readonly floor: FullFigures[]
+  readonly floorOfSmall: FullFigures[]
+  readonly floorOfRestore: StepFigures[]
   readonly floorOfStore: StepFigures[]
 }
 
@@ -80,7 +83,10 @@ function takeTurns(entries: number): Turns {
     engines: { memory: [], lmdb: [] },
     codecs: {},
     byHand: [],
+    small: [],
     floor: [],
+    floorOfSmall: [],
+    floorOfRestore: [],
     floorOfStore: [],
   }
   const note = (run: number, what: string) =>
@@ -112,7 +118,14 @@ function takeTurns(entries: number): Turns {
         restore: inProcess<StepFigures>('restore-by-hand', '-', directory, entries),
       })),
     )
-    turns.floor.push(inFolder((directory) => inProcess<FullFigures>('floor', '-', directory, entries)))
+    turns.small.push(inFolder((directory) => inProcess<FullFigures>('small', '-', directory, entries)))
+    turns.floor.push(inFolder((directory) => inProcess<FullFigures>('floor', 'usual', directory, entries)))
+    turns.floorOfSmall.push(
+      inFolder((directory) => inProcess<FullFigures>('floor', 'small', directory, entries)),
+    )
+    turns.floorOfRestore.push(
+      inFolder((directory) => inProcess<StepFigures>('floor-of-restore', '-', directory, entries)),
+    )
     turns.floorOfStore.push(
       inFolder((directory) => inProcess<StepFigures>('floor-of-store', '-', directory, entries)),
     )
@@ -133,6 +146,7 @@ function row(
     label,
     spread(figures.map(({ wallMs }) => wallMs)),
     spread(figures.map(({ cpuMs }) => cpuMs)),
+    spread(figures.map(({ mainCpuMs }) => mainCpuMs)),
     spread(figures.map(({ pauseMs }) => pauseMs)),
     Number.isNaN(median(bytes)) ? '' : (median(bytes) / 1e6).toFixed(3),
     ratio,
@@ -141,10 +155,10 @@ function row(
 
 function report(entries: number, turns: Turns): void {
   const table = new Table({
-    head: ['', 'wall ms', 'processor ms', 'pause ms', 'MB', 'time, beside'],
+    head: ['', 'wall ms', 'processor ms', 'of the main thread', 'pause ms', 'MB', 'time, beside'],
     style: { head: [], border: [] },
   })
-  const { byHand, floor, floorOfStore } = turns
+  const { byHand, small, floor, floorOfSmall, floorOfRestore, floorOfStore } = turns
   for (const engine of engines) {
     const own = turns.engines[engine]
     const fulls = own.map(({ chain }) => chain.full)
@@ -167,6 +181,7 @@ function report(entries: number, turns: Turns): void {
     table.push([
       `${engine}: merge of base and 13 deltas`,
       spread(merges.map(({ wallMs }) => wallMs)),
+      '',
       '',
       '',
       (median(merges.map(({ bytes }) => bytes)) / 1e6).toFixed(3),
@@ -206,7 +221,13 @@ function report(entries: number, turns: Turns): void {
       byHand.map(({ restore }) => restore),
     ),
   )
+  const toFloor = small.map(({ wallMs }, run) => wallMs / (floorOfSmall[run] as FullFigures).wallMs)
+  table.push(
+    row('memory: 8 B keys, 16 B values, nearly all changed', small, `its floor ${describeRatios(toFloor)}`),
+  )
+  table.push(row('floor of it: compress, hash, write', floorOfSmall))
   table.push(row('floor: compress, hash, write', floor))
+  table.push(row('floor of a restore: read, hash, decompress, sum', floorOfRestore))
   table.push(row('floor: lmdb appends, durably', floorOfStore))
   console.log(`\n${entries.toLocaleString('en')} entries, medians of ${options.runs} turns (range)`)
   console.log(table.toString())
