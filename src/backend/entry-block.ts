@@ -69,6 +69,11 @@ export class EntryBlockBuilder {
     return this.#end >= this.targetBytes
   }
 
+  /** Bytes that are missing until it is `full`. */
+  get roomBytes(): number {
+    return this.targetBytes - this.#end
+  }
+
   /** Adds a copy of an entry. `expiresAtMs` Infinity: never. */
   add(key: Uint8Array, value: Uint8Array, expiresAtMs: number): void {
     const keyAt = this.#beginEntry(key.length, value.length, expiresAtMs)
@@ -90,6 +95,16 @@ export class EntryBlockBuilder {
       copyViewed(entry as ViewedBytes, keyStart, keyLength, to, keyAt)
       copyViewed(entry as ViewedBytes, valueStart, valueLength, to, valueAt)
     }
+  }
+
+  /** Adds entries as they lie behind each other in another block, one or more. */
+  addRun(bytes: Uint8Array, start: number, end: number, entryCount: number): void {
+    const target = this.#end
+    const newEnd = target + end - start
+    if (newEnd + SPARE_BYTES > this.#buffer.bytes.length) this.#grow(newEnd + SPARE_BYTES)
+    copy(bytes, start, end - start, this.#buffer.bytes, target)
+    this.#end = newEnd
+    this.#count += entryCount
   }
 
   /** The same from memory that has words of its own for key and value. */
@@ -157,6 +172,8 @@ export class EntryBlockCursor implements PlacedEntry {
   readonly view: DataView
   #position = 0
 
+  /** Where the entry at hand begins, with its header. */
+  entryStart = 0
   keyStart = 0
   keyLength = 0
   valueStart = 0
@@ -199,8 +216,14 @@ export class EntryBlockCursor implements PlacedEntry {
     if (end > length) throw this.#damaged(start, 'an entry runs past the end of its block')
     this.expiresAtMs = expires ? view.getFloat64(start + HEADER_BYTES, true) : Infinity
     if (!(this.expiresAtMs > -Infinity)) throw this.#damaged(start, 'an expiry that is not a time')
+    this.entryStart = start
     this.#position = end
     return true
+  }
+
+  /** Where the entry at hand ends. */
+  get entryEnd(): number {
+    return this.#position
   }
 
   /** The current key, as a view of the block. */
@@ -216,6 +239,20 @@ export class EntryBlockCursor implements PlacedEntry {
   #damaged(offset: number, reason: string): StateError {
     return new StateError('CORRUPTION', { what: 'entry block', reason: `${reason} (at byte ${offset})` })
   }
+}
+
+/** Compares the keys that two cursors are at, as unsigned bytes: neighbours mostly begin alike, so by words first. */
+export function compareKeys(left: EntryBlockCursor, right: EntryBlockCursor): number {
+  const shared = Math.min(left.keyLength, right.keyLength)
+  const [leftStart, rightStart] = [left.keyStart, right.keyStart]
+  const [leftView, rightView] = [left.view, right.view]
+  let i = 0
+  while (i + 4 <= shared && leftView.getInt32(leftStart + i) === rightView.getInt32(rightStart + i)) i += 4
+  for (; i < shared; i++) {
+    const difference = leftView.getUint8(leftStart + i) - rightView.getUint8(rightStart + i)
+    if (difference !== 0) return difference
+  }
+  return left.keyLength - right.keyLength
 }
 
 function newBuffer(byteLength: number): ViewedBytes {

@@ -62,6 +62,19 @@ describe('merging base and deltas', () => {
     )
   })
 
+  it('hands on the blocks of the base in front of the first key of a delta as they are', async () => {
+    const entries = Array.from({ length: 40 }, (_, i) =>
+      entry(`key ${String(i).padStart(2, '0')}`, 'x'.repeat(20), i === 36 ? 4 : 9),
+    )
+    const base = blocksOf(entries, 200)
+    const delta = blocksOf([entry('key 30', undefined), entry('key 32', '2', 9)], 200)
+    const out = await collect(mergeSegments([streamOf(base), streamOf(delta)], 200, 5))
+    const untouched = base.filter(({ bytes }) => out.some((block) => block.bytes === bytes))
+    expect(untouched.length).toBeGreaterThan(base.length / 2)
+    const expected = [...entries.filter((_, i) => i !== 30 && i !== 32 && i !== 36), entry('key 32', '2', 9)]
+    expect(shown(entriesOf(out))).toEqual(shown(sortedEntries(expected)))
+  })
+
   it('reads every stream to its end, and closes all of them when one fails', async () => {
     const closed: string[] = []
     async function* failing() {

@@ -3,19 +3,27 @@
 // (1) Where several streams have a key, the newest one (last in the list) decides.
 // (2) A tombstone that decides removes the key; no tombstone comes out.
 // (3) An entry that decides and has expired at the state's instant is left out: deltas need not say that it is gone.
-// (4) Each stream is read to its end, so that each is verified whole.
+// (4) What is the base's alone is copied as it lies, in runs as long as they are, or handed on by whole blocks where nothing waits
+//     in front of them.
+// (5) Each stream is read to its end, so that each is verified whole.
 
-import { type EntryBlock, EntryBlockBuilder, EntryBlockCursor } from '../../backend/entry-block.js'
-import { compareBytes } from '../../base/bytes.js'
+import {
+  compareKeys,
+  type EntryBlock,
+  EntryBlockBuilder,
+  EntryBlockCursor,
+} from '../../backend/entry-block.js'
 
 const NO_BYTES = new Uint8Array(0)
+/** A block of the base that is at least so full is handed on as it is. */
+const FULL_ENOUGH = 1 / 2
 
 /** One stream of sorted blocks and where the merge is in it. */
 class MergeInput {
   readonly #blocks: AsyncIterator<EntryBlock>
   cursor: EntryBlockCursor = new EntryBlockCursor(NO_BYTES)
-  /** The current key, as a view of the current block; `undefined` after the end. */
-  key: Uint8Array | undefined
+  /** The cursor is at an entry: false after the end. */
+  isAtEntry = false
 
   constructor(blocks: AsyncIterable<EntryBlock>) {
     this.#blocks = blocks[Symbol.asyncIterator]()
@@ -23,18 +31,14 @@ class MergeInput {
 
   /** Moves on within the current block; false where a new block must be loaded. */
   step(): boolean {
-    if (!this.cursor.next()) return false
-    this.key = this.cursor.key()
-    return true
+    this.isAtEntry = this.cursor.next()
+    return this.isAtEntry
   }
 
   async load(): Promise<void> {
     do {
       const next = await this.#blocks.next()
-      if (next.done === true) {
-        this.key = undefined
-        return
-      }
+      if (next.done === true) return
       this.cursor = new EntryBlockCursor(next.value.bytes)
     } while (!this.step())
   }
@@ -61,18 +65,20 @@ export async function* mergeSegments(
     // Most entries are the base's alone. So the deltas are compared with each other only when one of them moves on.
     let delta = newestOfSmallest(deltas)
     for (;;) {
-      const order = orderOf(base?.key, delta?.key)
-      const decides = order < 0 ? base : delta
-      if (base === undefined || decides?.key === undefined) break
-      const { cursor, key } = decides
-      if (!cursor.tombstone && cursor.expiresAtMs > clockMs) copyEntry(cursor, builder)
-      if (order <= 0 && !base.step()) await base.load()
-      if (order >= 0) {
-        for (const input of deltas) {
-          if (input !== decides && sameKey(input.key, key) && !input.step()) await input.load()
+      if (base?.isAtEntry === true && isAlone(base, delta)) {
+        const whole = takeRun(base, delta, builder, clockMs)
+        if (whole !== undefined) yield whole
+        if (!base.isAtEntry) await base.load()
+      } else if (delta !== undefined) {
+        if (remains(delta, clockMs)) builder.addPlaced(delta.cursor)
+        for (const input of inputs) {
+          const isOlder = input !== delta && input.isAtEntry && orderOf(input, delta) === 0
+          if (isOlder && !input.step()) await input.load()
         }
-        if (!decides.step()) await decides.load()
+        if (!delta.step()) await delta.load()
         delta = newestOfSmallest(deltas)
+      } else {
+        break
       }
       if (builder.full) yield builder.take()
     }
@@ -82,25 +88,55 @@ export async function* mergeSegments(
   }
 }
 
+/**
+ * Takes entries of the base up to the next key of a delta, the end of the block, or that of the room in the builder, and moves behind
+ * them. They go into the builder; or they are returned, where they are a whole block and nothing waits before them.
+ */
+function takeRun(
+  base: MergeInput,
+  delta: MergeInput | undefined,
+  builder: EntryBlockBuilder,
+  clockMs: number,
+): EntryBlock | undefined {
+  const { cursor } = base
+  if (!remains(base, clockMs)) {
+    base.step()
+    return undefined
+  }
+  const { roomBytes } = builder
+  const start = cursor.entryStart
+  let end = start
+  let entryCount = 0
+  do {
+    end = cursor.entryEnd
+    entryCount++
+  } while (base.step() && end - start < roomBytes && remains(base, clockMs) && isAlone(base, delta))
+  const { bytes } = cursor
+  if (builder.entryCount === 0 && end - start === bytes.length && end >= roomBytes * FULL_ENOUGH)
+    return { bytes, entryCount }
+  builder.addRun(bytes, start, end, entryCount)
+  return undefined
+}
+
+/** Whether the entry that decides its key is there at that instant. */
+function remains({ cursor }: MergeInput, clockMs: number): boolean {
+  return !cursor.tombstone && cursor.expiresAtMs > clockMs
+}
+
 /** Of the inputs at the smallest key, the last one; `undefined` when all have ended. */
 function newestOfSmallest(inputs: readonly MergeInput[]): MergeInput | undefined {
   let found: MergeInput | undefined
   for (const input of inputs) {
-    if (input.key !== undefined && orderOf(input.key, found?.key) <= 0) found = input
+    if (input.isAtEntry && (found === undefined || orderOf(input, found) <= 0)) found = input
   }
   return found
 }
 
-/** Order of two keys; one that is not there comes last. */
-function orderOf(left: Uint8Array | undefined, right: Uint8Array | undefined): number {
-  if (left === undefined || right === undefined) return left === right ? 0 : left === undefined ? 1 : -1
-  return compareBytes(left, right)
+/** Whether no delta says anything about the base's key: `delta` is at the smallest of theirs. */
+function isAlone(base: MergeInput, delta: MergeInput | undefined): boolean {
+  return delta === undefined || orderOf(base, delta) < 0
 }
 
-function sameKey(left: Uint8Array | undefined, right: Uint8Array): boolean {
-  return left !== undefined && compareBytes(left, right) === 0
-}
-
-function copyEntry(cursor: EntryBlockCursor, builder: EntryBlockBuilder): void {
-  builder.addPlaced(cursor)
+function orderOf(left: MergeInput, right: MergeInput): number {
+  return compareKeys(left.cursor, right.cursor)
 }
