@@ -180,6 +180,13 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .option('--max-age-hours <n>', 'an older checkpoint is a finding')
     .action(action(async () => (await import('./commands/drill.js')).drill))
   program
+    .command('bench')
+    .description('measures both engines and checkpoints on the disk of a directory, and leaves nothing there')
+    .argument('[directory]', 'where the disk is measured; default: that of temporary files')
+    .option('--entries <n>', 'at most so many, of 15 bytes of key and 100 of value', '200000')
+    .option('--seconds <n>', 'puts, gets and scans end after so long each', '3')
+    .action(action(async () => (await import('./commands/bench.js')).bench))
+  program
     .command('doctor')
     .description('looks at the file system, permissions, leases, the clock, versions')
     .argument('[path]', PATH)

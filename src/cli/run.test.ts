@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import {
   cpSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -383,6 +384,23 @@ describe('holdfast on the command line', () => {
     expect(out).toContain('lease: let go by process')
     // A machine whose temporary files lie in memory has a finding.
     expect(status).toBe(out.includes('problem') ? 1 : 0)
+  })
+
+  it('measures engines and checkpoints on a disk, and leaves nothing there', async () => {
+    mkdirSync(at('bench'))
+    const outcome = await holdfast('bench', at('bench'), '--entries', '2000', '--json')
+    const steps = ['put', 'flush', 'get', 'scan', 'checkpoint', 'restore']
+    expect(objectsOf(outcome).map(({ engine, step, entries }) => [engine, step, entries])).toEqual(
+      ['memory', 'lmdb'].flatMap((engine) =>
+        steps.filter((step) => engine === 'lmdb' || step !== 'flush').map((step) => [engine, step, 2_000]),
+      ),
+    )
+    expect(readdirSync(at('bench'))).toEqual([])
+    expect((await holdfast('bench', at('bench'), '--entries', '0')).status).toBe(2)
+    const bench = ['bench', at('bench'), '--entries', '100000']
+    const interrupted = await holdfastWith((interrupt) => setImmediate(interrupt), bench)
+    expect([interrupted.status, interrupted.out]).toEqual([130, ''])
+    expect(readdirSync(at('bench'))).toEqual([])
   })
 
   it('prints completions that a shell understands', async () => {
