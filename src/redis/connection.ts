@@ -6,12 +6,13 @@ import type { Script } from './scripts.js'
 
 /** A client of `ioredis` (a `Redis`, with Sentinel or without, or a `Cluster`), as far as it is used here. */
 export interface IoredisBytesClient {
-  callBuffer(command: string, ...args: (string | Buffer)[]): Promise<unknown>
+  /** A list, and not arguments one by one: a call may have some 100,000 of these. */
+  callBuffer(command: string, args: (string | Buffer)[]): Promise<unknown>
   pipeline(): IoredisPipeline
 }
 
 interface IoredisPipeline {
-  callBuffer(command: string, ...args: (string | Buffer)[]): unknown
+  callBuffer(command: string, args: (string | Buffer)[]): unknown
   exec(): Promise<[error: Error | null, answer: unknown][] | null>
 }
 
@@ -71,11 +72,11 @@ export class Connection {
     this.#client = client
   }
 
-  async command(...command: Command): Promise<unknown> {
+  async command(command: Command): Promise<unknown> {
     const [name = '', ...args] = command
     const client = this.#client
     return 'callBuffer' in client
-      ? await client.callBuffer(String(name), ...args)
+      ? await client.callBuffer(String(name), args)
       : await client.sendCommand([...command], AS_BYTES)
   }
 
@@ -87,7 +88,7 @@ export class Connection {
       const [first] = commands
       if (first === undefined || !isErrorLike(error) || !MOVED.test(error.message)) throw error
       // A client follows that for all of a pipeline or for none of it, and a command without a key is not moved: one that has a key shows it the way.
-      await this.command(...first)
+      await this.command(first)
       return await this.#attemptTogether(commands)
     }
   }
@@ -98,7 +99,7 @@ export class Connection {
       return await Promise.all(commands.map((command) => client.sendCommand([...command], AS_BYTES)))
     }
     const pipeline = client.pipeline()
-    for (const [name = '', ...args] of commands) pipeline.callBuffer(String(name), ...args)
+    for (const [name = '', ...args] of commands) pipeline.callBuffer(String(name), args)
     const answers = (await pipeline.exec()) ?? []
     return answers.map(([error, answer]) => {
       if (error !== null) throw error
@@ -125,7 +126,7 @@ export class Connection {
 
   async #sent(commands: readonly Command[]): Promise<readonly unknown[]> {
     const [first] = commands
-    if (first !== undefined && commands.length === 1) return [await this.command(...first)]
+    if (first !== undefined && commands.length === 1) return [await this.command(first)]
     return await this.together(commands)
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { RemoteBackend } from '../backend/facade/remote-backend.js'
+import { WriteBatch } from '../backend/write-batch.js'
 import type { Command, IoredisBytesClient } from './connection.js'
 import { storedValue } from './layout.js'
 import { RedisEngine } from './redis-engine.js'
@@ -28,7 +29,16 @@ class FakeServer implements IoredisBytesClient {
   /** How many replicas have what was written, each time that somebody asks. */
   replicas: () => number = () => 1
 
-  async callBuffer(command: string, ...args: (string | Buffer)[]): Promise<unknown> {
+  isTakenBy(owner: string): void {
+    this.owner = owner
+  }
+
+  /** As after a failover to a replica that has heard of nothing. */
+  goesBack(): void {
+    this.last = 0
+  }
+
+  async callBuffer(command: string, args: (string | Buffer)[]): Promise<unknown> {
     const name = command === 'EVALSHA' ? (NAMES.get(String(args[0])) ?? '') : command
     this.commands.push(name)
     await this.before(name)
@@ -40,12 +50,12 @@ class FakeServer implements IoredisBytesClient {
   pipeline() {
     const commands: Command[] = []
     return {
-      callBuffer: (...command: (string | Buffer)[]) => commands.push(command),
+      callBuffer: (name: string, args: (string | Buffer)[]) => commands.push([name, ...args]),
       exec: () =>
         Promise.all(
           commands.map(async ([name, ...args]): Promise<[Error | null, unknown]> => {
             try {
-              return [null, await this.callBuffer(String(name), ...args)]
+              return [null, await this.callBuffer(String(name), args)]
             } catch (error) {
               return [error as Error, undefined]
             }
@@ -155,8 +165,8 @@ describe('state in Redis', () => {
   })
 
   it.each([
-    ['FENCED', (server: FakeServer) => (server.owner = '2')],
-    ['STORAGE_ERROR', (server: FakeServer) => (server.last = 0)],
+    ['FENCED', (server: FakeServer) => server.isTakenBy('2')],
+    ['STORAGE_ERROR', (server: FakeServer) => server.goesBack()],
   ] as const)(
     'is what another one has written since, once this one is told (%s): of a near cache',
     async (code, happens) => {
@@ -171,6 +181,18 @@ describe('state in Redis', () => {
       await backend.close()
     },
   )
+
+  it('takes batches and reads of more keys than a call may have arguments', async () => {
+    const server = new FakeServer()
+    const backend = await opened(server, { reconnectForMs: 0 })
+    const batch = new WriteBatch()
+    const [key, value] = [bytes('a'), bytes('1')]
+    for (let i = 0; i < 70_000; i++) batch.put(key, value)
+    await backend.write(batch)
+    const values = await backend.getMany(Array<Buffer>(130_000).fill(bytes('a')))
+    expect([values.length, textOf(values.at(-1))]).toEqual([130_000, '1'])
+    await backend.close()
+  })
 
   it('is not acknowledged with eachWrite where its server has no replica', async () => {
     const server = new FakeServer()

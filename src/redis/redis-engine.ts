@@ -529,7 +529,7 @@ export class RedisEngine implements RemoteEngine {
   async #readPart({ keys }: Part, wanted: readonly Uint8Array[]): Promise<(Buffer | null)[]> {
     const command = ['HMGET', keys.data, ...fieldsOf(wanted)]
     const answer = (await this.#ask('read', async () => {
-      if (!this.#settings.shared) return await this.#connection.command(...command)
+      if (!this.#settings.shared) return await this.#connection.command(command)
       const [values, clock] = await this.#connection.together([command, ['HGET', keys.meta, 'clock']])
       if (clock !== null) this.clock.advanceTo(Number(String(clock)))
       return values
@@ -561,7 +561,7 @@ export class RedisEngine implements RemoteEngine {
   /** A reader's time is never behind the store's; an owner that writes alone has set that itself. */
   async #catchUp({ keys }: Part): Promise<void> {
     if (!this.#settings.shared) return
-    const clock = await this.#ask('read', () => this.#connection.command('HGET', keys.meta, 'clock'))
+    const clock = await this.#ask('read', () => this.#connection.command(['HGET', keys.meta, 'clock']))
     if (clock !== null) this.clock.advanceTo(Number(String(clock)))
   }
 
@@ -618,7 +618,7 @@ export class RedisEngine implements RemoteEngine {
     let position = '0'
     do {
       const command = ['HSCAN', keys.data, position, 'COUNT', SCANNED_AT_ONCE]
-      const answer = await this.#ask('scan', () => this.#connection.command(...command))
+      const answer = await this.#ask('scan', () => this.#connection.command(command))
       const [next, flat] = answer as [Buffer | string, Buffer[]]
       position = String(next)
       for (let i = 0; i < flat.length; i += 2) {

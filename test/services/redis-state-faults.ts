@@ -198,6 +198,17 @@ export function redisStateSurvives(system: string): void {
       await close()
     })
 
+    it('takes a batch of 70,000 entries, and is read by as many keys at once', async () => {
+      const { backend, close } = await opened()
+      const keys = Array.from({ length: 70_000 }, (_, i) => bytes(`key ${i}`))
+      const batch = new WriteBatch()
+      for (const key of keys) batch.put(key, key)
+      await backend.write(batch)
+      const values = await backend.getMany([...keys, ...keys])
+      expect(values.every((value, i) => keys[i % keys.length]?.equals(value ?? bytes('')))).toBe(true)
+      await close()
+    })
+
     it('is removed when it has expired though nobody reads or writes, also where much has', async () => {
       const clock = new ManualClock()
       const { backend, close } = await opened({ clock, ordered: true })
