@@ -95,8 +95,8 @@ const attempts: { readonly [name: string]: () => Promise<unknown> } = {
   'postgresSink on a connection that breaks': () =>
     begun(postgresSink({ pool: brokenPool, name: 'n', write: async () => {}, ...offline })),
   postgresUpsertSink: async () => {
-    const upserts = { pool, table: 't', columns: (output: unknown) => ({ output: String(output) }) }
-    const writer = await begun(postgresUpsertSink({ ...upserts, ...offline } as never))
+    const row = ({ output }: { readonly output: unknown }) => ({ id: 1, output: String(output) })
+    const writer = await begun(postgresUpsertSink({ pool, table: 't', key: ['id'], row, ...offline }))
     await writer.commit({ epoch: { lineage: 'l', number: 0 }, token: { first: 0, next: 1 } })
   },
   PostgresStateBackend: () => PostgresStateBackend.open({ pool, name: 's', ...offline }),

@@ -16,11 +16,25 @@ export const nats = {
   prepare() {
     program()
   },
-  async create({ port, folder }) {
+  async create({ port, folder, secure }) {
+    const tls =
+      secure === undefined
+        ? []
+        : [
+            '--tls',
+            '--tlscert',
+            secure.certificate,
+            '--tlskey',
+            secure.key,
+            '--user',
+            'user',
+            '--pass',
+            secure.password,
+          ]
     return new Server({
       name: 'nats',
       command: program(),
-      args: ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', path.join(folder, 'jetstream')],
+      args: ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', path.join(folder, 'jetstream'), ...tls],
       port,
       folder,
       address: `nats://127.0.0.1:${port}`,

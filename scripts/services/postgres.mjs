@@ -23,6 +23,16 @@ function user() {
   return { uid: Number(line[1]), gid: Number(line[2]) }
 }
 
+/** Who connects needs the password. The files must be the server's own. */
+function passwordFor(folder, { certificate, key, password }, owner) {
+  const file = path.join(folder, 'password')
+  fs.writeFileSync(file, password)
+  for (const each of [certificate, key, file])
+    if (owner.uid !== undefined) fs.chownSync(each, owner.uid, owner.gid)
+  fs.chmodSync(key, 0o600)
+  return ['-A', 'scram-sha-256', '--pwfile', file]
+}
+
 /** PostgreSQL, from Debian. */
 export const postgres = {
   name: 'postgres',
@@ -31,12 +41,23 @@ export const postgres = {
     if (programs() === undefined) throw new Unavailable('PostgreSQL is installed, but has no initdb')
     user()
   },
-  async create({ port, folder }) {
+  async create({ port, folder, secure }) {
     const bin = programs()
     const data = path.join(folder, 'data')
     const owner = user()
     if (owner.uid !== undefined) fs.chownSync(folder, owner.uid, owner.gid)
-    const args = ['-D', data, '-U', 'postgres', '-A', 'trust', '--locale=C.UTF-8', '-E', 'UTF8', '--no-sync']
+    const authentication = secure === undefined ? ['-A', 'trust'] : passwordFor(folder, secure, owner)
+    const args = [
+      '-D',
+      data,
+      '-U',
+      'postgres',
+      ...authentication,
+      '--locale=C.UTF-8',
+      '-E',
+      'UTF8',
+      '--no-sync',
+    ]
     const made = spawnSync(path.join(bin, 'initdb'), args, { cwd: folder, encoding: 'utf8', ...owner })
     if (made.status !== 0) throw new Error(`initdb failed: ${made.error?.message ?? made.stderr}`)
     // A server that is killed has given its writes to the machine: only a crash of that would lose them.
@@ -54,6 +75,16 @@ export const postgres = {
         'listen_addresses=127.0.0.1',
         '-c',
         'fsync=off',
+        ...(secure === undefined
+          ? []
+          : [
+              '-c',
+              'ssl=on',
+              '-c',
+              `ssl_cert_file=${secure.certificate}`,
+              '-c',
+              `ssl_key_file=${secure.key}`,
+            ]),
       ],
       port,
       folder,
@@ -64,7 +95,7 @@ export const postgres = {
         const asked = ['-h', '127.0.0.1', '-p', String(port), '-q', '-t', '1']
         return spawnSync(path.join(bin, 'pg_isready'), asked).status === 0
       },
-      address: `postgres://postgres@127.0.0.1:${port}/postgres`,
+      address: `postgres://postgres${secure === undefined ? '' : `:${secure.password}`}@127.0.0.1:${port}/postgres`,
     })
   },
 }

@@ -6,20 +6,28 @@ export const durableArguments = (port, folder) =>
     .split(' ')
     .concat('')
 
+function tlsArguments(port, secure) {
+  if (secure === undefined) return []
+  const { certificate, key, password } = secure
+  const files = ['--tls-cert-file', certificate, '--tls-key-file', key, '--tls-ca-cert-file', certificate]
+  return ['--tls-port', String(port), ...files, '--tls-auth-clients', 'no', '--requirepass', password]
+}
+
 /** Redis, from Debian. */
 export const redis = {
   name: 'redis',
   prepare() {
     if (findProgram('redis-server') === undefined) installDebianPackage('redis-server')
   },
-  async create({ port, folder }) {
+  async create({ port, folder, secure }) {
     return new Server({
       name: 'redis',
       command: 'redis-server',
-      args: durableArguments(port, folder),
+      args: durableArguments(secure === undefined ? port : 0, folder).concat(tlsArguments(port, secure)),
       port,
       folder,
-      address: `redis://127.0.0.1:${port}`,
+      address:
+        secure === undefined ? `redis://127.0.0.1:${port}` : `rediss://:${secure.password}@127.0.0.1:${port}`,
     })
   },
 }

@@ -83,6 +83,33 @@ export async function freePort() {
   return port
 }
 
+/** A certificate for this machine, signed by itself, and its key, in a folder. */
+export function selfSigned(folder) {
+  const certificate = path.join(folder, 'certificate.pem')
+  const key = path.join(folder, 'key.pem')
+  const subject = [
+    '-subj',
+    '/CN=127.0.0.1',
+    '-addext',
+    'subjectAltName=IP:127.0.0.1,DNS:localhost',
+    '-days',
+    '2',
+  ]
+  install('openssl', [
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    ...subject,
+    '-keyout',
+    key,
+    '-out',
+    certificate,
+  ])
+  return { certificate, key }
+}
+
 /** Whether somebody listens there. */
 function accepts(port) {
   return new Promise((resolve) => {

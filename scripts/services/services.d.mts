@@ -3,6 +3,8 @@ export interface RunningService {
   readonly name: string
   readonly address: string
   readonly port: number
+  /** PEM; of a server that speaks TLS. */
+  readonly certificate: string | undefined
   pid(): number | undefined
   /** kill -9. Resolves when the process is gone. */
   kill(): Promise<void>
@@ -14,7 +16,8 @@ export interface RunningService {
 
 export const serviceNames: readonly string[]
 export function prepareService(name: string): Promise<void>
-export function startService(name: string): Promise<RunningService>
+/** `secure`: a password; then it speaks TLS only. For redis, nats and postgres. */
+export function startService(name: string, options?: { readonly secure?: string }): Promise<RunningService>
 
 /** One of several servers of Valkey that know each other. */
 export interface ValkeyNode {

@@ -10,7 +10,7 @@ import { moto } from './moto.mjs'
 import { nats } from './nats.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
-import { freePort } from './service.mjs'
+import { freePort, selfSigned } from './service.mjs'
 import { valkey, valkeyNode, valkeySentinel } from './valkey.mjs'
 import { versitygw } from './versitygw.mjs'
 
@@ -30,17 +30,22 @@ export async function prepareService(name) {
   await serviceNamed(name).prepare()
 }
 
-/** Starts a server with a folder and a port of its own. `stop` ends it and removes the folder; `kill` and `start` keep what it has. */
-export async function startService(name) {
+/**
+ * Starts a server with a folder and a port of its own. `stop` ends it and removes the folder; `kill` and `start` keep what it has. With `secure`, a
+ * password, it speaks TLS only, by a certificate that it has signed itself (`certificate`), and asks for the password.
+ */
+export async function startService(name, { secure } = {}) {
   await prepareService(name)
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), `holdfast-${name}-`))
   try {
-    const server = await serviceNamed(name).create({ port: await freePort(), folder })
+    const files = secure === undefined ? undefined : { ...selfSigned(folder), password: secure }
+    const server = await serviceNamed(name).create({ port: await freePort(), folder, secure: files })
     await server.start()
     return {
       name,
       address: server.address,
       port: server.port,
+      certificate: files === undefined ? undefined : fs.readFileSync(files.certificate, 'utf8'),
       pid: () => server.pid,
       kill: () => server.kill(),
       start: () => server.start(),
