@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { RunningService } from '../../scripts/services/services.mjs'
 import { seededRandom } from '../../src/base/random.js'
@@ -15,6 +16,8 @@ import { type CountedEvent, countOf, eventsOf } from './children/counted.js'
 const KILLS = Number(process.env['HOLDFAST_KILLS'] ?? runs(50, 4))
 /** A server that was killed may take seconds to come back, and the job as long to find it. */
 const KILL_LIMIT_MS = 60_000
+/** Longer than what brokers take for a lost connection to one another, shorter than what a client gives up for. */
+const STANDS_STILL_MS = 1_500
 const EVENTS_PER_KILL = 400
 const SEED = 20_261_127
 /** Cuts after which a process is killed, at most. */
@@ -37,6 +40,11 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
   const where = keeper === 'memory' ? '' : ' with its state there'
   describe(`a job on ${name}${where} that is killed`, () => {
     let folder: string
+    let sent = 0
+    const fill = async () => {
+      await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
+      sent += EVENTS_PER_KILL
+    }
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'holdfast-cycles-'))
     })
@@ -49,11 +57,6 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
         const random = seededRandom(SEED)
         const cycles = { job: 0, server: 0, both: 0 }
         const service = system.service()
-        let sent = 0
-        const fill = async () => {
-          await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
-          sent += EVENTS_PER_KILL
-        }
         await fill()
         for (let kill = 0; kill < KILLS; kill++) {
           const victim = (['job', 'server', 'both'] as const)[Math.floor(random() * 3)] ?? 'job'
@@ -79,7 +82,34 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
         )
         expect(outputs).toEqual(expected)
       },
-      KILLS * KILL_LIMIT_MS,
+      (KILLS + 2) * KILL_LIMIT_MS,
+    )
+
+    it.skipIf(keeper === 'engine')(
+      'J3: goes on where its server stands still for a while, and beside a second process of the same job',
+      async () => {
+        const script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
+        const service = system.service()
+        const start = (until?: number) => startJob(script, [name, service.address, folder], keeper, until)
+        await fill()
+        const job = start()
+        await job.cuts(2)
+        const pid = service.pid() ?? 0
+        process.kill(pid, 'SIGSTOP')
+        await sleep(STANDS_STILL_MS)
+        process.kill(pid, 'SIGCONT')
+        await fill()
+        await job.cuts(2)
+        // The lease of the checkpoints is the first one's: it lives.
+        expect(await start().ended).not.toBe(0)
+        await fill()
+        await job.cuts(2)
+        job.kill()
+        await job.ended
+        expect(await start(sent).ended).toBe(0)
+        expect(await system.outputs()).toEqual(countOf(eventsOf(0, sent)))
+      },
+      3 * KILL_LIMIT_MS,
     )
   })
 }
