@@ -1,17 +1,23 @@
-// npm run bench:remote — state in Redis and PostgreSQL beside what their clients do by hand. On servers of their own, on loopback.
+// npm run bench:remote — state in Redis and PostgreSQL, and checkpoints in S3, beside what clients do by hand. On servers of their own, on loopback.
 
 import { Command } from 'commander'
 import { postgresFigures } from './remote-postgres.js'
 import { redisFigures, redisMemory } from './remote-redis.js'
+import { s3Figures } from './remote-s3.js'
 import type { Figure } from './remote-turns.js'
 import { describeRatios, spread } from './statistics.js'
 
-const { entries, runs, only } = new Command('bench:remote')
+const { entries, runs, checkpointEntries, restoredMb, only } = new Command('bench:remote')
   .option('--entries <count>', 'entries of 16 and 100 bytes, a multiple of 500', Number, 100_000)
   .option('--runs <count>', 'turns of client and engine', Number, 7)
-  .option('--only <name>', 'redis, or postgres')
+  .option('--checkpoint-entries <count>', 'entries of the checkpoint to S3', Number, 1_000_000)
+  .option('--restored-mb <megabytes>', 'size of the checkpoint that is restored from S3', Number, 200)
+  .option('--only <name>', 'redis, postgres, or versitygw')
   .parse()
-  .opts<{ entries: number; runs: number; only?: string }>()
+  .opts<{ entries: number; runs: number; checkpointEntries: number; restoredMb: number; only?: string }>()
+
+/** Each takes seconds, and goes to a disk. */
+const S3_RUNS = 5
 
 interface Service {
   readonly address: string
@@ -49,4 +55,8 @@ await on('redis', async (address) => {
 })
 await on('postgres', async (address) => {
   for (const figure of await postgresFigures({ address, entries, runs })) print(figure)
+})
+await on('versitygw', async (address) => {
+  const options = { address, entries: checkpointEntries, restoredBytes: restoredMb * 1e6 }
+  for (const figure of await s3Figures({ ...options, runs: Math.min(runs, S3_RUNS) })) print(figure)
 })

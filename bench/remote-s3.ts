@@ -1,0 +1,144 @@
+// S3: checkpoints beside those to files on the same disk, and a restore over a link with latency beside a plain download of the same bytes.
+
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { S3 } from '@aws-sdk/client-s3'
+import {
+  CheckpointCoordinator,
+  type CheckpointStorage,
+  FileCheckpointStorage,
+  MemoryStateBackend,
+} from 'holdfast'
+import { S3CheckpointStorage } from 'holdfast/s3'
+import { fillValue, keyText, VALUE_BYTES } from './checkpoint-state.js'
+import { type Figure, turns } from './remote-turns.js'
+
+const LATENCY_MS = 50
+const RANGE_BYTES = 4 * 1024 * 1024
+const RANGES_IN_FLIGHT = 8
+const LARGE_VALUE_BYTES = 1_000
+const credentials = { accessKeyId: 'test', secretAccessKey: 'testsecret' }
+
+export interface S3Options {
+  readonly address: string
+  /** Entries of the checkpoint that is made. */
+  readonly entries: number
+  /** Bytes of the checkpoint that is restored. */
+  readonly restoredBytes: number
+  readonly runs: number
+}
+
+const bucketAt = (endpoint: string, prefix: string) =>
+  new S3CheckpointStorage({ bucket: 'bucket', prefix, endpoint, credentials })
+
+export async function s3Figures({ address, entries, restoredBytes, runs }: S3Options): Promise<Figure[]> {
+  return [await made(address, entries, runs), await restored(address, restoredBytes, runs)]
+}
+
+/** A checkpoint of so many entries, whole each time. */
+async function made(address: string, entries: number, runs: number): Promise<Figure> {
+  const directory = await mkdtemp(join(tmpdir(), 'holdfast-bench-remote-'))
+  const backend = new MemoryStateBackend()
+  const value = Buffer.alloc(VALUE_BYTES)
+  for (let i = 0; i < entries; i++) {
+    fillValue(value, i)
+    backend.putSync(Buffer.from(keyText(i), 'latin1'), value)
+  }
+  const coordinatorOn = (storage: CheckpointStorage) =>
+    new CheckpointCoordinator(backend, { storage, incremental: false, maxCheckpoints: 1 })
+  const onFiles = coordinatorOn(new FileCheckpointStorage(directory))
+  const onS3 = coordinatorOn(bucketAt(address, 'made'))
+  try {
+    return await turns(
+      `S3, a checkpoint of ${entries} entries`,
+      [
+        { name: 'files', run: () => onFiles.createCheckpoint() },
+        { name: 'S3', run: () => onS3.createCheckpoint() },
+      ],
+      { operations: entries, runs },
+    )
+  } finally {
+    await Promise.all([onFiles.shutdown(), onS3.shutdown()])
+    await backend.close()
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** A restore of so many bytes, which do not compress, over a link. */
+async function restored(address: string, bytes: number, runs: number): Promise<Figure> {
+  const operations = Math.ceil(bytes / (LARGE_VALUE_BYTES + 30))
+  await publish(address, operations)
+  const link = fork(new URL('./remote-link.js', import.meta.url), [new URL(address).port, String(LATENCY_MS)])
+  try {
+    const [port] = (await once(link, 'message')) as [number]
+    const far = `http://127.0.0.1:${port}`
+    return await turns(
+      `S3, a restore of ${(bytes / 1e6).toFixed(0)} MB over a link of ${LATENCY_MS} ms`,
+      [
+        { name: `ranges of ${RANGE_BYTES} bytes, ${RANGES_IN_FLIGHT} in flight`, run: () => download(far) },
+        {
+          name: 'restoreLatest',
+          run: async () => {
+            const backend = new MemoryStateBackend()
+            const coordinator = new CheckpointCoordinator(backend, { storage: bucketAt(far, 'restored') })
+            const found = await coordinator.restoreLatest()
+            if (found?.entryCount !== operations || (await backend.count()) !== operations)
+              throw new Error('the restored state is wrong')
+            await backend.close()
+          },
+        },
+      ],
+      { operations, runs },
+    )
+  } finally {
+    link.disconnect()
+  }
+}
+
+async function publish(address: string, entries: number): Promise<void> {
+  const backend = new MemoryStateBackend()
+  const value = Buffer.alloc(LARGE_VALUE_BYTES)
+  let mixed = 1
+  for (let i = 0; i < entries; i++) {
+    for (let at = 0; at < value.length; at += 4) {
+      mixed = (Math.imul(mixed, 1_664_525) + 1_013_904_223) >>> 0
+      value.writeUInt32LE(mixed, at)
+    }
+    backend.putSync(Buffer.from(keyText(i), 'latin1'), value)
+  }
+  const coordinator = new CheckpointCoordinator(backend, { storage: bucketAt(address, 'restored') })
+  await coordinator.createCheckpoint()
+  await coordinator.shutdown()
+  await backend.close()
+}
+
+/** What anybody would write with the client: ranges of the large objects, some at a time, which are thrown away. */
+async function download(endpoint: string): Promise<void> {
+  const client = new S3({
+    endpoint,
+    region: 'us-east-1',
+    credentials,
+    forcePathStyle: true,
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+  })
+  const { Contents: objects = [] } = await client.listObjectsV2({ Bucket: 'bucket', Prefix: 'restored/' })
+  const ranges = objects.flatMap(({ Key, Size = 0 }) =>
+    Array.from({ length: Math.ceil(Size / RANGE_BYTES) }, (_, i) => {
+      const end = Math.min(Size, (i + 1) * RANGE_BYTES) - 1
+      return { Bucket: 'bucket', Key, Range: `bytes=${i * RANGE_BYTES}-${end}` }
+    }),
+  )
+  const next = ranges.values()
+  const fetchInTurn = async () => {
+    for (const range of next) {
+      const { Body } = await client.getObject(range)
+      await Body?.transformToByteArray()
+    }
+  }
+  await Promise.all(Array.from({ length: RANGES_IN_FLIGHT }, fetchInTurn))
+  client.destroy()
+}
