@@ -84,7 +84,7 @@ export class AzureBucket implements Bucket {
   }
 
   async put(key: string, bytes: Uint8Array, signal?: AbortSignal): Promise<string> {
-    const { etag } = await told(this.#blob(key).upload(bytes, bytes.length, call(signal)))
+    const { etag } = await told(() => this.#blob(key).upload(bytes, bytes.length, call(signal)))
     return tagOf(etag)
   }
 
@@ -113,14 +113,14 @@ export class AzureBucket implements Bucket {
       const bytes = await bodyOf(answer.readableStreamBody as AsyncIterable<Uint8Array> | undefined, maxBytes)
       return { bytes, tag: tagOf(answer.etag) }
     }
-    const found = await told(read(), ['304', '404', '416'])
+    const found = await told(read, ['304', '404', '416'])
     if (found === '304') return 'unchanged'
     if (found === '404') return undefined
     return found === '416' ? { bytes: new Uint8Array(0), tag: '' } : found
   }
 
   async delete(key: string, signal?: AbortSignal): Promise<void> {
-    await told(this.#blob(key).deleteIfExists(call(signal)), ['404'])
+    await told(() => this.#blob(key).deleteIfExists(call(signal)), ['404'])
   }
 
   async list(
@@ -130,7 +130,7 @@ export class AzureBucket implements Bucket {
   ): Promise<ListPage<ListedObject>> {
     const options = { prefix: `${this.#prefix}${prefix}`, ...call(signal) }
     const settings = { maxPageSize: PAGE, ...(after === undefined ? {} : { continuationToken: after }) }
-    const next = await told(this.#container.listBlobsFlat(options).byPage(settings).next())
+    const next = await told(() => this.#container.listBlobsFlat(options).byPage(settings).next())
     if (next.done === true) return { objects: [], next: undefined }
     const objects = next.value.segment.blobItems.map(({ name, properties }) => ({
       key: name.slice(this.#prefix.length),
@@ -156,7 +156,7 @@ export class AzureBucket implements Bucket {
     // Azure compares it with what has arrived.
     const transactionalContentMD5 = createHash('md5').update(bytes).digest()
     const options = { ...call(signal), transactionalContentMD5 }
-    await told(this.#blob(key).stageBlock(id, bytes, bytes.length, options))
+    await told(() => this.#blob(key).stageBlock(id, bytes, bytes.length, options))
     return { number, tag: id }
   }
 
@@ -168,7 +168,7 @@ export class AzureBucket implements Bucket {
   ): Promise<'completed' | 'unknown'> {
     const ids = parts.map(({ tag }) => tag)
     // Once they make a blob, they are no uncommitted blocks any more: to commit them again finds them all the same.
-    const outcome = await told(this.#blob(key).commitBlockList(ids, call(signal)), ['400', '404'])
+    const outcome = await told(() => this.#blob(key).commitBlockList(ids, call(signal)), ['400', '404'])
     return outcome === '400' || outcome === '404' ? 'unknown' : 'completed'
   }
 
@@ -189,7 +189,7 @@ export class AzureBucket implements Bucket {
   ): Promise<string | undefined> {
     const options = { ...call(signal), conditions }
     const expected = conditions.ifMatch === undefined ? ['412', 'BlobAlreadyExists'] : ['412', '404']
-    const outcome = await told(this.#blob(key).upload(bytes, bytes.length, options), expected)
+    const outcome = await told(() => this.#blob(key).upload(bytes, bytes.length, options), expected)
     return typeof outcome === 'string' ? undefined : tagOf(outcome.etag)
   }
 
@@ -207,13 +207,13 @@ function tagOf(etag: string | undefined): string {
   return etag
 }
 
-/** The answer; or the status or code of a refusal that is `expected`. A failure keeps neither the client's error nor its request. */
+/** The answer; or the status or code of a refusal that is `expected`. A failure keeps neither the client's error nor its request, also where the call itself throws. */
 async function told<Answer, Expected extends string = never>(
-  answer: Promise<Answer>,
+  ask: () => Promise<Answer>,
   expected: readonly Expected[] = [],
 ): Promise<Answer | Expected> {
   try {
-    return await answer
+    return await ask()
   } catch (error) {
     if (error instanceof BucketFailure) throw error
     const { status, code } = refusalIn(error)

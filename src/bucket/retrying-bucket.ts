@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto'
 import { type Clock, pause, setLongTimer, systemClock } from '../base/clock.js'
-import { reasonOf } from '../base/errors.js'
+import { isErrorLike } from '../base/shapes.js'
 import {
   type Bucket,
   BucketFailure,
@@ -144,6 +144,9 @@ function pauseBefore(attempt: number): number {
   return randomInt(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (attempt - 1)) + 1)
 }
 
+/** Of an error that no bucket has made, nothing but its name: it may tell of a request, and that of credentials. */
 function asFailure(error: unknown): BucketFailure {
-  return error instanceof BucketFailure ? error : new BucketFailure('unexpected', reasonOf(error), 0)
+  if (error instanceof BucketFailure) return error
+  const name = isErrorLike(error) && /^\w{1,64}$/.test(error.name) ? error.name : typeof error
+  return new BucketFailure('unexpected', `the client failed with ${name}`, 0)
 }

@@ -93,13 +93,13 @@ export class SdkBucket implements Bucket {
   }
 
   async put(key: string, bytes: Uint8Array, signal?: AbortSignal): Promise<string> {
-    const answer = await told(this.#client.putObject(this.#input(key, bytes), call(signal)))
+    const answer = await told(() => this.#client.putObject(this.#input(key, bytes), call(signal)))
     return tagOf(answer)
   }
 
   async putIfAbsent(key: string, bytes: Uint8Array, signal?: AbortSignal): Promise<string | undefined> {
     const input = { ...this.#input(key, bytes), IfNoneMatch: '*' }
-    const outcome = await told(this.#client.putObject(input, call(signal)), [412])
+    const outcome = await told(() => this.#client.putObject(input, call(signal)), [412])
     return outcome === 412 ? undefined : tagOf(outcome)
   }
 
@@ -110,7 +110,7 @@ export class SdkBucket implements Bucket {
     signal?: AbortSignal,
   ): Promise<string | undefined> {
     const input = { ...this.#input(key, bytes), IfMatch: tag }
-    const outcome = await told(this.#client.putObject(input, call(signal)), [412, 404])
+    const outcome = await told(() => this.#client.putObject(input, call(signal)), [412, 404])
     return outcome === 412 || outcome === 404 ? undefined : tagOf(outcome)
   }
 
@@ -131,14 +131,14 @@ export class SdkBucket implements Bucket {
         tag: tagOf(answer),
       }
     }
-    const found = await told(read(), [304, 404, 416])
+    const found = await told(read, [304, 404, 416])
     if (found === 304) return 'unchanged'
     if (found === 404) return undefined
     return found === 416 ? { bytes: new Uint8Array(0), tag: '' } : found
   }
 
   async delete(key: string, signal?: AbortSignal): Promise<void> {
-    await told(this.#client.deleteObject(this.#place(key), call(signal)), [404])
+    await told(() => this.#client.deleteObject(this.#place(key), call(signal)), [404])
   }
 
   async list(
@@ -152,7 +152,7 @@ export class SdkBucket implements Bucket {
       Prefix: `${own}${prefix}`,
       ...(after === undefined ? {} : { StartAfter: `${own}${after}` }),
     }
-    const { Contents = [], IsTruncated } = await told(this.#client.listObjectsV2(input, call(signal)))
+    const { Contents = [], IsTruncated } = await told(() => this.#client.listObjectsV2(input, call(signal)))
     const objects = Contents.map(({ Key = '', Size = 0, LastModified }) => ({
       key: Key.slice(own.length),
       sizeBytes: Size,
@@ -162,7 +162,7 @@ export class SdkBucket implements Bucket {
   }
 
   async startUpload(key: string, signal?: AbortSignal): Promise<string> {
-    const { UploadId } = await told(this.#client.createMultipartUpload(this.#place(key), call(signal)))
+    const { UploadId } = await told(() => this.#client.createMultipartUpload(this.#place(key), call(signal)))
     if (UploadId === undefined)
       throw new BucketFailure('NoUploadId', 'an upload was begun without an id', 200)
     return UploadId
@@ -176,7 +176,7 @@ export class SdkBucket implements Bucket {
     signal?: AbortSignal,
   ): Promise<UploadedPart> {
     const input = { ...this.#input(key, bytes), UploadId: uploadId, PartNumber: number }
-    const answer = await told(this.#client.uploadPart(input, call(signal)))
+    const answer = await told(() => this.#client.uploadPart(input, call(signal)))
     return { number, tag: tagOf(answer) }
   }
 
@@ -188,18 +188,18 @@ export class SdkBucket implements Bucket {
   ): Promise<'completed' | 'unknown'> {
     const Parts = parts.map(({ number, tag }) => ({ PartNumber: number, ETag: tag }))
     const input = { ...this.#place(key), UploadId: uploadId, MultipartUpload: { Parts } }
-    const outcome = await told(this.#client.completeMultipartUpload(input, call(signal)), [404])
+    const outcome = await told(() => this.#client.completeMultipartUpload(input, call(signal)), [404])
     return outcome === 404 ? 'unknown' : 'completed'
   }
 
   async abortUpload(key: string, uploadId: string, signal?: AbortSignal): Promise<void> {
     const input = { ...this.#place(key), UploadId: uploadId }
-    await told(this.#client.abortMultipartUpload(input, call(signal)), [404])
+    await told(() => this.#client.abortMultipartUpload(input, call(signal)), [404])
   }
 
   async listUploads(prefix: string, signal?: AbortSignal): Promise<ListedUpload[]> {
     const input = { Bucket: this.#bucket, Prefix: `${this.#prefix}${prefix}` }
-    const { Uploads = [] } = await told(this.#client.listMultipartUploads(input, call(signal)))
+    const { Uploads = [] } = await told(() => this.#client.listMultipartUploads(input, call(signal)))
     return Uploads.map(({ Key = '', UploadId = '', Initiated }) => ({
       key: Key.slice(this.#prefix.length),
       uploadId: UploadId,
@@ -235,13 +235,13 @@ function tagOf({ ETag }: { ETag?: string | undefined }): string {
   return ETag
 }
 
-/** The answer, or the status of a refusal that is `expected`. A failure keeps neither the client's error nor its request. */
+/** The answer, or the status of a refusal that is `expected`. A failure keeps neither the client's error nor its request, also where the call itself throws. */
 async function told<Answer, Expected extends number = never>(
-  answer: Promise<Answer>,
+  ask: () => Promise<Answer>,
   expected: readonly Expected[] = [],
 ): Promise<Answer | Expected> {
   try {
-    return await answer
+    return await ask()
   } catch (error) {
     if (error instanceof BucketFailure) throw error
     const name = isErrorLike(error) && /^[A-Za-z0-9_]{1,64}$/.test(error.name) ? error.name : 'unknown'

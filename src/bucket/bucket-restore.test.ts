@@ -1,0 +1,69 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { describe, expect, it } from 'vitest'
+import { testSettings } from '../../test/support/bucket-fixtures.js'
+import { worker } from '../../test/support/coordinator-bench.js'
+import { MemoryBucket } from '../../test/support/memory-bucket.js'
+import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
+import { BucketCheckpointStorage } from './bucket-checkpoint-storage.js'
+import { ROOT_KEY } from './root-object.js'
+
+const ENTRIES = 20_000
+const FETCH_BYTES = 64 * 1024
+const IN_FLIGHT = 8
+const settings = testSettings({ fetchBytes: FETCH_BYTES, fetchesInFlight: IN_FLIGHT })
+const keyOf = (i: number) => Buffer.from(`key ${String(i).padStart(6, '0')}`)
+
+/** A bucket with one checkpoint of some MB, and how it is read. */
+async function stored() {
+  const bucket = new MemoryBucket()
+  const backend = new MemoryStateBackend()
+  for (let i = 0; i < ENTRIES; i++) backend.putSync(keyOf(i), Buffer.alloc(100, i))
+  const storage = new BucketCheckpointStorage(bucket, settings)
+  const maker = new CheckpointCoordinator(backend, { storage, worker, compression: 'none' })
+  const { id, sizeBytes } = await maker.createCheckpoint()
+  await maker.shutdown()
+  await backend.close()
+  let inFlight = 0
+  let mostInFlight = 0
+  bucket.calls.length = 0
+  bucket.around = async (_, carryOut) => {
+    mostInFlight = Math.max(mostInFlight, ++inFlight)
+    await nextTurn()
+    inFlight--
+    return carryOut()
+  }
+  const read = () => {
+    const fetches = bucket.calls.filter(({ operation, key }) => operation === 'get' && key !== ROOT_KEY)
+    const bytes = fetches.reduce((sum, call) => sum + call.bytes, 0)
+    return { fetches: fetches.length, bytes, mostInFlight }
+  }
+  return { storage: new BucketCheckpointStorage(bucket, settings), id, sizeBytes, read }
+}
+
+describe('a restore from a bucket', () => {
+  it('fetches each byte once, in large requests of which several are under way', async () => {
+    const { storage, sizeBytes, read } = await stored()
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, { storage, worker })
+    await coordinator.restoreLatest()
+    expect(await backend.count()).toBe(ENTRIES)
+    const { fetches, bytes, mostInFlight } = read()
+    // Footer and index are read by themselves, before the blocks.
+    expect(bytes).toBeLessThan(1.05 * sizeBytes)
+    expect(fetches).toBeLessThan(sizeBytes / FETCH_BYTES + 8)
+    expect(mostInFlight).toBeGreaterThanOrEqual(IN_FLIGHT)
+    await backend.close()
+  })
+
+  it('of a range fetches the blocks that have it, and not the rest', async () => {
+    const { storage, id, sizeBytes, read } = await stored()
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, { storage, worker })
+    await coordinator.restore(id, { range: { gte: keyOf(7_000), lt: keyOf(7_200) } })
+    expect(await backend.count()).toBe(200)
+    // A hundredth of the keys lies in one or two blocks of a quarter of a MiB; the index is as long as there are blocks.
+    expect(read().bytes).toBeLessThan(sizeBytes / 3)
+    await backend.close()
+  })
+})
