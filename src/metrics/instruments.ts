@@ -302,4 +302,4 @@ export const restoreDuration: TimedInstrument = {
 
 /** Quantiles of the delay of the event loop, in seconds, since they were last read. */
 export const EVENT_LOOP_DELAY = 'holdfast.eventloop.delay'
-export const EVENT_LOOP_HELP = 'Delay of the event loop since it was last read, by quantile.'
+export const EVENT_LOOP_HELP = 'Delay of the event loop since it was last read, by percentile.'

@@ -71,7 +71,7 @@ describe('metrics for Prometheus', () => {
     expect(text).toContain('holdfast_checkpoint_mirror_lag_seconds{coordinator="usage"} 0')
     expect(text).toContain('holdfast_job_events_total{job="usage"} 3')
     expect(text).toContain('holdfast_job_outputs_total{job="usage"} 3')
-    expect(text).toMatch(/holdfast_eventloop_delay_seconds{quantile="0.99"} \d/)
+    expect(text).toMatch(/holdfast_eventloop_delay_seconds{percentile="99"} \d/)
     metrics.stop()
     expect(await registry.metrics()).toBe('\n')
     await coordinator.shutdown()

@@ -76,10 +76,10 @@ function valueOf(read: () => number | undefined): number | undefined {
   }
 }
 
-const QUANTILES: readonly (readonly [name: string, percentile: number])[] = [
-  ['0.5', 50],
-  ['0.99', 99],
-  ['1', 100],
+const PERCENTILES: readonly (readonly [name: string, percentile: number])[] = [
+  ['50', 50],
+  ['99', 99],
+  ['100', 100],
 ]
 
 /** The delay of this thread's event loop, measured every 10 ms until `stop`. */
@@ -93,8 +93,8 @@ export class EventLoopDelay {
   readonly readings: MetricReadings = {
     instrument: { name: EVENT_LOOP_DELAY, kind: 'gauge', unit: 's', help: EVENT_LOOP_HELP },
     read: () => {
-      const readings = QUANTILES.map(([name, percentile]) => ({
-        labels: { quantile: name },
+      const readings = PERCENTILES.map(([name, percentile]) => ({
+        labels: { percentile: name },
         value: this.#histogram.percentile(percentile) / 1e9,
       }))
       this.#histogram.reset()
