@@ -278,6 +278,30 @@ describe('holdfast on the command line', () => {
     expect(readdirSync(directory).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
+  it('exports large values piece by piece: several row groups are one file', async () => {
+    const backend = new MemoryStateBackend()
+    const coordinator = new CheckpointCoordinator(backend, {
+      storage: new FileCheckpointStorage(at('large')),
+    })
+    for (let i = 0; i < 12; i++) backend.putSync(Uint8Array.of(0x61 + i), Buffer.alloc(1024 * 1024, 0x61 + i))
+    await coordinator.createCheckpoint()
+    await coordinator.shutdown()
+    await backend.close()
+    for (const format of ['csv', 'parquet'])
+      expect((await holdfast('export', at('large'), at(`large.${format}`), '--format', format)).status).toBe(
+        0,
+      )
+    const bytes = readFileSync(at('large.parquet'))
+    const file = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer
+    const parquet = await parquetReadObjects({ file })
+    const csv = parse(readFileSync(at('large.csv')), { columns: true }) as Record<string, string>[]
+    const found = (rows: Record<string, unknown>[]) =>
+      rows.map((row) => [row['key'], String(row['value']).length, String(row['value'])[0]])
+    const letters = [...'abcdefghijkl']
+    expect(found(parquet)).toEqual(letters.map((letter) => [letter, 1024 * 1024, letter]))
+    expect(found(csv)).toEqual(found(parquet))
+  })
+
   it('exports and imports: the same entries with the same ends of life', async () => {
     expect(
       (await holdfast('export', at('plain'), at('raw.ndjson'), '--raw', '--prefix', 'user:00')).status,

@@ -37,10 +37,10 @@ export async function parquetWriter(output: Output, columns: readonly Column[]):
       data: entries.map((entry) => parquetValue(type, valueOf(entry))),
     }))
   const bytes = new ByteWriter()
-  let written = 0
+  // What was handed on is forgotten; places in the file go on, as `offset` counts all that was ever written.
   const flush = async () => {
-    const piece = new Uint8Array(bytes.getBytes().slice(written))
-    written += piece.length
+    const piece = new Uint8Array(bytes.getBytes().slice())
+    bytes.index = 0
     await output.write(piece)
   }
   const writer = new ParquetWriter({ writer: bytes, schema: schemaFromColumnData({ columnData: data([]) }) })

@@ -19,8 +19,9 @@ interface ExportOptions extends RangeOptions {
   readonly editable?: boolean
 }
 
-/** Rows that are written at a time, as a piece of CSV or a row group of Parquet. */
+/** Rows that are written at a time, as a piece of CSV or a row group of Parquet; fewer where they are large. */
 const ROWS_AT_A_TIME = 20_000
+const BYTES_AT_A_TIME = 4 * 1024 * 1024
 
 /** All entries into a file, which has its name only when it is whole. */
 export async function exportEntries(
@@ -108,34 +109,37 @@ async function* shownEntries(
   options: ExportOptions,
   signal: AbortSignal,
   onRow: () => void,
-): AsyncGenerator<ShownEntry, void, undefined> {
+): AsyncGenerator<readonly [shown: ShownEntry, bytes: number], void, undefined> {
   for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
     const shown = display.shown(entry)
     if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue
-    yield shown
+    yield [shown, entry.key.length + entry.value.length]
     onRow()
   }
 }
 
 async function writeShown(
-  shown: AsyncIterable<ShownEntry>,
+  shown: AsyncIterable<readonly [shown: ShownEntry, bytes: number]>,
   entries: OpenEntries,
   output: Output,
   { format, state }: ExportOptions,
 ): Promise<void> {
   if (format === 'ndjson') {
-    for await (const entry of shown) await output.write(`${JSON.stringify(entry)}\n`)
+    for await (const [entry] of shown) await output.write(`${JSON.stringify(entry)}\n`)
     return
   }
   const columns = columnsOf(entries.schema, state)
   const { csvWriter, parquetWriter } = await import('../table-files.js')
   const writer = format === 'csv' ? await csvWriter(output, columns) : await parquetWriter(output, columns)
   let rows: ShownEntry[] = []
-  for await (const entry of shown) {
+  let pending = 0
+  for await (const [entry, bytes] of shown) {
     rows.push(entry)
-    if (rows.length < ROWS_AT_A_TIME) continue
+    pending += bytes
+    if (rows.length < ROWS_AT_A_TIME && pending < BYTES_AT_A_TIME) continue
     await writer.rows(rows)
     rows = []
+    pending = 0
   }
   if (rows.length > 0) await writer.rows(rows)
   await writer.end()
