@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { leftToLongRuns } from '../../test/support/long.js'
 import type { SyncStateBackend } from '../backend/state-backend.js'
-import type { StateError } from '../base/errors.js'
+import { StateError } from '../base/errors.js'
 import { CheckpointWorker } from '../checkpoint/worker/checkpoint-worker.js'
 import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
@@ -22,6 +22,8 @@ import type { RunningJob } from './running-job.js'
 import { functionSink } from './sink/function-sink.js'
 import { ndjsonFileSink } from './sink/ndjson-file-sink.js'
 import { arraySource, iterableSource } from './source/iterable-source.js'
+import { mergedSource } from './source/merged-source.js'
+import type { Source } from './source/source.js'
 
 interface Click {
   readonly user: string
@@ -547,4 +549,42 @@ it('J3, J10: lets the next owner in once the outputs of its last cut are out, so
   await job.finished
   await (await storage.acquire()).release()
   await backend.close()
+})
+
+it('J1: a source hears of the positions of a cut before it is published, also behind those that merge or order it; where it refuses, there is no cut', async () => {
+  await using backend = new MemoryStateBackend()
+  const storage = new MemoryCheckpointStorage()
+  const heard: [what: string, positions: unknown][] = []
+  let refuses = false
+  const inner = arraySource(clicks(3))
+  const source: Source<Click> = {
+    name: 'shared',
+    open: async (options) => {
+      const reader = await inner.open(options)
+      reader.prepareCut = async (positions) => {
+        if (refuses) throw new StateError('FENCED', { resource: 'a group', owner: 'another one' })
+        heard.push(['prepared', positions])
+      }
+      reader.checkpointCompleted = async (positions) => void heard.push(['completed', positions])
+      return reader
+    },
+  }
+  const options = {
+    ...common,
+    source: mergedSource({ a: source }),
+    timestamp: ({ at }: Click) => at,
+    time: { watermarks: ascending(), inOrder: true },
+    sink: functionSink<Total>({ write: () => {} }),
+    backend,
+    checkpoints: { storage, worker },
+  }
+  await (await runJob(options)).finished
+  const [prepared, completed] = heard
+  expect(heard.map(([what]) => what)).toEqual(['prepared', 'completed'])
+  expect(prepared?.[1]).toEqual(completed?.[1])
+  refuses = true
+  await using other = new MemoryStateBackend()
+  const refused = await runJob({ ...options, backend: other })
+  await expect(refused.finished).rejects.toMatchObject({ code: 'FENCED' })
+  expect(heard).toHaveLength(2)
 })

@@ -9,7 +9,7 @@ const SETTING =
   /(\b\w*(?:password|passwd|pwd|passphrase|secret\w*|token|sig|signature|api_?key|access_?key\w*)["']?\s*[=:]\s*["']?)[^\s"'&;,)]+/gi
 
 /** A text without the user and the password of any address in it, and without what is called a password or the like. */
-export function withoutCredentials(text: string): string {
+function withoutCredentials(text: string): string {
   return text.replaceAll(CREDENTIALS, '$1***@').replaceAll(SETTING, '$1***')
 }
 
