@@ -21,7 +21,7 @@ interface ExportOptions extends RangeOptions {
 
 /** Rows that are written at a time, as a piece of CSV or a row group of Parquet; fewer where they are large. */
 const ROWS_AT_A_TIME = 20_000
-const BYTES_AT_A_TIME = 4 * 1024 * 1024
+const BYTES_AT_A_TIME = 512 * 1024
 
 /** All entries into a file, which has its name only when it is whole. */
 export async function exportEntries(
