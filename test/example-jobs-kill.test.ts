@@ -10,7 +10,7 @@ import { GAP_MS, type PageView, type Visit } from '../examples/jobs/sessions.js'
 import { seededRandom } from '../src/base/random.js'
 import { titled } from './faults/fault-kit.js'
 import { compared } from './support/compared.js'
-import { killsOf, runUntilKilled } from './support/killed-run.js'
+import { killLimitMs, killsOf, runUntilKilled } from './support/killed-run.js'
 import { leftToLongRuns, runs } from './support/long.js'
 
 // The jobs of examples/jobs, killed by SIGKILL at random and run again: what is in the file at the end is what lists and loops make of all
@@ -142,20 +142,27 @@ afterEach(() => rm(folder, { recursive: true, force: true }))
 for (const engine of ['memory', 'lmdb'] as const) {
   for (const { name, events, expected } of jobs) {
     const title = `J3: ${name} of the examples, killed ${KILLS} times on the ${engine} engine, has lost nothing and nothing twice`
-    it.skipIf(leftToLongRuns !== undefined)(titled(title, leftToLongRuns), async () => {
-      await writeFile(join(folder, 'events.ndjson'), events.map((event) => JSON.stringify(event)).join('\n'))
-      const random = seededRandom(SEED)
-      for (let kills = 0; kills < KILLS; kills++) {
-        // All of them together still come before the end.
-        const tens = 1 + Math.floor(random() * (TENS_PER_KILL - 1))
-        expect(await runUntilKilled(SCRIPT, [name, folder, engine], tens, 'done')).toBe(false)
-      }
-      expect(await runUntilKilled(SCRIPT, [name, folder, engine], Infinity, 'done')).toBe(true)
-      const lines = (await readFile(join(folder, 'outputs.ndjson'), 'utf8')).trimEnd().split('\n')
-      const right = expected()
-      expect(right.length).toBeGreaterThan(0)
-      const outputs = lines.map((line) => JSON.parse(line) as object)
-      expect(compared(outputs, right)).toEqual({ lost: 0, doubled: 0 })
-    })
+    it.skipIf(leftToLongRuns !== undefined)(
+      titled(title, leftToLongRuns),
+      async () => {
+        await writeFile(
+          join(folder, 'events.ndjson'),
+          events.map((event) => JSON.stringify(event)).join('\n'),
+        )
+        const random = seededRandom(SEED)
+        for (let kills = 0; kills < KILLS; kills++) {
+          // All of them together still come before the end.
+          const tens = 1 + Math.floor(random() * (TENS_PER_KILL - 1))
+          expect(await runUntilKilled(SCRIPT, [name, folder, engine], tens, 'done')).toBe(false)
+        }
+        expect(await runUntilKilled(SCRIPT, [name, folder, engine], Infinity, 'done')).toBe(true)
+        const lines = (await readFile(join(folder, 'outputs.ndjson'), 'utf8')).trimEnd().split('\n')
+        const right = expected()
+        expect(right.length).toBeGreaterThan(0)
+        const outputs = lines.map((line) => JSON.parse(line) as object)
+        expect(compared(outputs, right)).toEqual({ lost: 0, doubled: 0 })
+      },
+      killLimitMs(KILLS),
+    )
   }
 }

@@ -8,7 +8,7 @@ import * as batch from '../examples/nexmark/expected.js'
 import { type NexmarkSettings, nexmarkEvents } from '../examples/nexmark/generator.js'
 import { seededRandom } from '../src/base/random.js'
 import { titled } from './faults/fault-kit.js'
-import { killsOf, runUntilKilled } from './support/killed-run.js'
+import { killLimitMs, killsOf, runUntilKilled } from './support/killed-run.js'
 import { leftToLongRuns, runs } from './support/long.js'
 
 // Queries of Nexmark as a user runs them, killed by SIGKILL at random and run again: what is in the file at the end is what lists and
@@ -167,20 +167,24 @@ for (const engine of ['memory', 'lmdb'] as const) {
   for (const each of killed) {
     const notNow = each.quickOn === engine ? undefined : leftToLongRuns
     const title = `J3: query ${each.query}, ${each.what}, on the ${engine} engine has lost nothing and nothing twice`
-    it.skipIf(notNow !== undefined)(titled(title, notNow), async () => {
-      const most = (each.settings.events * (each.reads ?? 0.92)) / 100 / KILLS
-      const random = seededRandom(SEED + each.query)
-      for (let kills = 0; kills < KILLS; kills++) {
-        // All of them together still come before the end.
-        const hundreds = 1 + Math.floor(random() * (most - 3))
-        expect(await runUntil(each, engine, hundreds)).toBe(false)
-      }
-      expect(await runUntil(each, engine, Infinity)).toBe(true)
-      const lines = (await readFile(join(folder, 'outputs.ndjson'), 'utf8')).trimEnd().split('\n')
-      const expected = each.expected()
-      expect(expected.length).toBeGreaterThan(0)
-      const rows = lines.map((line) => JSON.parse(line) as object)
-      expect(sorted(each.compared?.(rows) ?? rows)).toEqual(sorted(expected))
-    })
+    it.skipIf(notNow !== undefined)(
+      titled(title, notNow),
+      async () => {
+        const most = (each.settings.events * (each.reads ?? 0.92)) / 100 / KILLS
+        const random = seededRandom(SEED + each.query)
+        for (let kills = 0; kills < KILLS; kills++) {
+          // All of them together still come before the end.
+          const hundreds = 1 + Math.floor(random() * (most - 3))
+          expect(await runUntil(each, engine, hundreds)).toBe(false)
+        }
+        expect(await runUntil(each, engine, Infinity)).toBe(true)
+        const lines = (await readFile(join(folder, 'outputs.ndjson'), 'utf8')).trimEnd().split('\n')
+        const expected = each.expected()
+        expect(expected.length).toBeGreaterThan(0)
+        const rows = lines.map((line) => JSON.parse(line) as object)
+        expect(sorted(each.compared?.(rows) ?? rows)).toEqual(sorted(expected))
+      },
+      killLimitMs(KILLS),
+    )
   }
 }

@@ -6,6 +6,9 @@ export function killsOf(count: number): number {
   return Number(process.env['HOLDFAST_KILLS'] ?? count)
 }
 
+/** How long a test may take that kills so often: on a machine that has much else to do, each process takes long to start. */
+export const killLimitMs = (kills: number): number => 300_000 + kills * 60_000
+
 /**
  * Runs a script that prints a line now and then and waits for one, and kills it behind so many of them; whether it had come to its end before,
  * where it prints a line that begins with `end`.
