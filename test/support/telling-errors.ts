@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 export const SECRET = 'c2VjcmV0LXNpZ25hdHVyZQ'
 
 /** An error as clients of object storages throw them: with the request that failed, its signed address and its headers. */
-export function tellingError(status: number | undefined): Error {
+function tellingError(status: number | undefined): Error {
   const url = `https://account.example/container/blob?sv=2026&sig=${SECRET}`
   const headers = {
     authorization: `AWS4-HMAC-SHA256 Credential=key, Signature=${SECRET}`,
