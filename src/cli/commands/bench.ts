@@ -52,13 +52,17 @@ export async function bench(
     const bounds = { entries, limitMs: seconds * 1_000, signal }
     const { LmdbStateBackend } = await import('../../lmdb.js')
     for (const engine of ['memory', 'lmdb'] as const) {
-      await using backend =
+      const backend =
         engine === 'memory'
           ? new MemoryStateBackend()
           : await LmdbStateBackend.open({ path: join(scratch, 'store') })
-      for await (const each of steps(engine, backend, join(scratch, `checkpoints-${engine}`), bounds)) {
-        measured.push(each)
-        progress.advance(measured.length)
+      try {
+        for await (const each of steps(engine, backend, join(scratch, `checkpoints-${engine}`), bounds)) {
+          measured.push(each)
+          progress.advance(measured.length)
+        }
+      } finally {
+        await backend.close()
       }
     }
     progress.end()
