@@ -158,7 +158,7 @@ export class S3Server {
         return refusal(412, 'PreconditionFailed')
     }
     // As long as a crowd of the probe may take to arrive on a machine that has much else to do.
-    if (this.#options.comparesThenWrites === true && key.startsWith('probe/'))
+    if (this.#options.comparesThenWrites === true && key.includes('probe/'))
       await new Promise((resolve) => setTimeout(resolve, 200))
     return { status: 200, headers: { etag: this.#write(key, body) } }
   }
