@@ -1,7 +1,7 @@
 // What is told to whoever listens by `node:diagnostics_channel`: operations that take long, with how long they took, and what went wrong.
 //
 // (1) Nothing is computed while nobody listens: whoever tells asks `hasSubscribers` first.
-// (2) No events of single keys, so that listening costs little; no keys and no values.
+// (2) No events of single keys, so that listening costs little; no keys and no values, but for the key that an error names.
 // (3) A listener that throws does not disturb what it listens to: Node makes an uncaught exception of it.
 
 import { channel } from 'node:diagnostics_channel'
