@@ -28,7 +28,7 @@ import {
 import type { StoredEntry } from '../view/entries.js'
 import { EntryDisplay } from '../view/shown-entry.js'
 import { count, session, tumbling, windowed } from '../window.js'
-import { EntryLines } from './entry-lines.js'
+import { EntryLines, rawLine } from './entry-lines.js'
 import { linesOf } from './lines.js'
 
 /** Every entry as a line, and from the lines again: byte for byte the same. The lines. */
@@ -182,6 +182,27 @@ describe('lines of entries', () => {
       'file:1: the line of the schema',
     )
   })
+
+  it.each([
+    ['damaged', '{"format":'],
+    ['of a later version', '{"format":99,"key":"utf8","states":[]}'],
+  ])(
+    'as they are stored come back beside a schema that is %s, which only those of states need',
+    (_, record) => {
+      const lines = new EntryLines()
+      const schemaEntry = {
+        key: SCHEMA_KEY,
+        value: new Uint8Array(Buffer.from(record)),
+        expiresAtMs: Infinity,
+      }
+      const other = { key: Uint8Array.of(1), value: Uint8Array.of(2), expiresAtMs: 5 }
+      for (const entry of [schemaEntry, other])
+        expect(lines.entryOf(JSON.stringify(rawLine(entry)), 'file')).toEqual(entry)
+      const stored = JSON.stringify({ state: 'number', key: 'a', value: 1, stored: rawLine(other) })
+      expect(lines.entryOf(stored, 'file:3')).toEqual(other)
+      expect(() => lines.entryOf('{"state":"number","key":"a","value":1}', 'file:4')).toThrow('schema')
+    },
+  )
 })
 
 describe('lines', () => {

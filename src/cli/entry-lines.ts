@@ -29,6 +29,7 @@ export function rawLine({ key, value, expiresAtMs }: StoredEntry): { [name: stri
 
 /** Lines to and from entries, of one file. */
 export class EntryLines {
+  #schemaRecord: Uint8Array | undefined
   #encoder: EntryEncoder | undefined
 
   /** The line of an entry; `shown` is what people see of it, `undefined` where they see nothing. */
@@ -53,13 +54,12 @@ export class EntryLines {
     if (state === undefined) return rawEntry(line, where)
     if (typeof state !== 'string' || key === undefined || value === undefined)
       throw new UsageError(`${where}: an entry of a state has its name, a key and a value`)
-    if (this.#encoder === undefined)
-      throw new UsageError(`${where}: the line of the schema is to come before those of states`)
+    const encoder = this.#encoderAt(where)
     const expiresAtMs = expiryFrom(expiresAt, where)
     try {
       return {
-        key: this.#encoder.keyOf({ state, key, ...(mapKey === undefined ? {} : { mapKey }) }),
-        value: this.#encoder.valueOf(state, value, expiresAt === undefined ? undefined : expiresAtMs),
+        key: encoder.keyOf({ state, key, ...(mapKey === undefined ? {} : { mapKey }) }),
+        value: encoder.valueOf(state, value, expiresAt === undefined ? undefined : expiresAtMs),
         expiresAtMs,
       }
     } catch (error) {
@@ -81,8 +81,26 @@ export class EntryLines {
     }
   }
 
+  /** Entries as they are stored need no schema: so it is only remembered, and not read before a line that is typed. */
   #noteSchema({ key, value }: StoredEntry): void {
-    if (Buffer.compare(key, SCHEMA_KEY) === 0) this.#encoder = new EntryEncoder(decodeSchema(value))
+    if (Buffer.compare(key, SCHEMA_KEY) !== 0) return
+    // The entry may be a view.
+    this.#schemaRecord = new Uint8Array(value)
+    this.#encoder = undefined
+  }
+
+  #encoderAt(where: string): EntryEncoder {
+    if (this.#encoder !== undefined) return this.#encoder
+    if (this.#schemaRecord === undefined)
+      throw new UsageError(`${where}: the line of the schema is to come before those of states`)
+    try {
+      this.#encoder = new EntryEncoder(decodeSchema(this.#schemaRecord))
+    } catch (error) {
+      throw new UsageError(
+        `${where} is of a state, and the schema cannot be read: ${(error as Error).message}`,
+      )
+    }
+    return this.#encoder
   }
 }
 

@@ -688,6 +688,14 @@ describe('a schema that cannot be read', () => {
     expect(await holdfast('get', at('schemaless'), '0x01', '--show', 'hex')).toMatchObject({ out: '0x02\n' })
     expect(await holdfast('count', at('schemaless'), '--prefix', '0x01')).toMatchObject({ out: '1\n' })
   })
+
+  it('is taken out by export --raw, and taken back by import', async () => {
+    expect((await holdfast('export', at('schemaless'), at('schemaless.ndjson'), '--raw')).status).toBe(0)
+    const imported = await holdfast('import', at('schemaless.ndjson'), at('schemaless-again'))
+    expect([imported.status, imported.err]).toEqual([0, ''])
+    const again = await holdfast('export', at('schemaless-again'), '--raw')
+    expect(again.out).toBe(readFileSync(at('schemaless.ndjson'), 'utf8'))
+  })
 })
 
 describe('an interruption', () => {
