@@ -18,6 +18,9 @@ export class FakeRedis {
   /** Fails the next commands, as a connection that is lost. */
   failures = 0
   commands = 0
+  /** So many ranges do not come until `answerLate`. */
+  lateRanges = 0
+  readonly #late: (() => void)[] = []
 
   /** As `ioredis` has it. */
   readonly ioredis = { call: (command: string, ...args: string[]) => this.#answer(command, args) }
@@ -30,6 +33,10 @@ export class FakeRedis {
     stream.entries.push({ id, fields })
     stream.lastId = id
     return id
+  }
+
+  answerLate(): void {
+    for (const answer of this.#late.splice(0)) answer()
   }
 
   entries(key: string): readonly Entry[] {
@@ -48,6 +55,13 @@ export class FakeRedis {
       throw new Error('Connection is closed.')
     }
     const [key = '', ...rest] = args
+    if (command === 'XRANGE' && this.lateRanges > 0) {
+      this.lateRanges--
+      const range = this.#range(key, rest)
+      return await new Promise((resolve) => {
+        this.#late.push(() => resolve(range))
+      })
+    }
     if (command === 'XRANGE') return this.#range(key, rest)
     if (command === 'XTRIM') return this.trim(key, rest[1] ?? '')
     if (command === 'HSET') return this.#note(key).set(rest[0] ?? '', rest[1] ?? '')

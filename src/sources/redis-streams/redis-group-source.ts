@@ -119,8 +119,6 @@ interface SharedStream {
   cut: number
   /** Own entries behind this one are to be given again; `undefined`: all of them are known. */
   again: string | undefined
-  /** A call was made, and not answered: it may have been given entries. */
-  isUnsure: boolean
   /** The last one there was, where that is the end. */
   readonly endId: string | undefined
   hasEnded: boolean
@@ -169,9 +167,8 @@ class GroupReader<Event> implements SourceReader<Event> {
   async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     const deadline = performance.now() + waitMs
     for (;;) {
-      const polled = await this.#outage.untilAnswered('read', () => this.#read(maxEvents, paused), signal)
-      // While the server is away nothing was polled: no partition is idle.
-      if (polled === undefined) return []
+      const polled = await this.#read(maxEvents, paused, signal)
+      if (this.#closing.signal.aborted) return []
       const leftMs = deadline - performance.now()
       const isWorthTelling = polled.some(({ events, hasEnded }) => events.length > 0 || hasEnded === true)
       const ending = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])])
@@ -231,21 +228,25 @@ class GroupReader<Event> implements SourceReader<Event> {
       moved: place.read,
       cut: Math.max(Number(found), place.cut) + 1,
       again: BEGINNING,
-      isUnsure: false,
       endId: follow ? undefined : isEntryId(last) ? last : BEGINNING,
       hasEnded: false,
       lookedAtMs: performance.now(),
     })
   }
 
-  async #read(maxEvents: number, paused: ReadonlySet<string>): Promise<PolledEvents<Event>[]> {
+  async #read(
+    maxEvents: number,
+    paused: ReadonlySet<string>,
+    signal: AbortSignal | undefined,
+  ): Promise<PolledEvents<Event>[]> {
     const polled: PolledEvents<Event>[] = []
     let left = maxEvents
     for (let i = 0; i < this.#streams.length && left > 0; i++) {
       const stream = this.#streams[(this.#turn + i) % this.#streams.length] as SharedStream
       if (paused.has(stream.key) || stream.hasEnded) continue
-      const entries = await this.#next(stream, Math.min(left, AT_ONCE))
-      if (this.#closing.signal.aborted) return []
+      const entries = await this.#next(stream, Math.min(left, AT_ONCE), signal)
+      // While the server is away nothing was polled: no partition is idle. What came before that was given away, and is told of.
+      if (entries === undefined) break
       left -= entries.length
       polled.push(this.#give(stream, entries))
     }
@@ -253,21 +254,46 @@ class GroupReader<Event> implements SourceReader<Event> {
     return polled
   }
 
-  /** Own entries that are not known; then new ones; then those of the dead. */
-  async #next(stream: SharedStream, count: number): Promise<StreamEntry[]> {
-    // An answer was lost, and entries with it: they are given again.
-    if (stream.isUnsure) stream.again = BEGINNING
-    stream.isUnsure = true
-    const entries = await this.#nextOf(stream, count)
-    stream.isUnsure = false
-    return entries
+  /** Own entries that are not known; then new ones; then those of the dead. `undefined` where it was ended before there was an answer. */
+  async #next(
+    stream: SharedStream,
+    count: number,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly StreamEntry[] | undefined> {
+    const own = await this.#unknown(stream, count, signal)
+    if (own === undefined || own.length > 0) return own
+    const found = await this.#take(stream, READ, [String(count), '', this.#strictness], signal)
+    if (found === undefined || found.entries.length > 0) return found?.entries
+    // An attempt that was given up may have been given what this one was not.
+    if (stream.again !== undefined) return []
+    const { claimAfterMs = DEFAULT_CLAIM_AFTER_MS } = this.#options
+    if (stream.endId !== undefined && isEntryId(found.last) && compareIds(found.last, stream.endId) >= 0) {
+      stream.again = BEGINNING
+      const rest = await this.#unknown(stream, count, signal)
+      stream.hasEnded = rest?.length === 0
+      return rest
+    }
+    // What a call that was given up was given after all is found so as well, also where nothing is claimed.
+    if (performance.now() - stream.lookedAtMs < Math.min(claimAfterMs, DEFAULT_CLAIM_AFTER_MS) / 4) return []
+    stream.lookedAtMs = performance.now()
+    stream.again = BEGINNING
+    if (claimAfterMs === Infinity) return []
+    const args = [String(count), String(claimAfterMs), this.#strictness]
+    return (await this.#take(stream, CLAIM, args, signal))?.entries
   }
 
-  async #nextOf(stream: SharedStream, count: number): Promise<StreamEntry[]> {
+  /** Own entries that this reader does not know of. */
+  async #unknown(
+    stream: SharedStream,
+    count: number,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly StreamEntry[] | undefined> {
     const { key, known } = stream
     while (stream.again !== undefined) {
-      const [, , own] = await this.#attempt(key, READ, [String(count), stream.again, this.#strictness])
-      const all = entriesOf(own)
+      const args = [String(count), stream.again, this.#strictness]
+      const answer = await this.#outage.untilAnswered('read', () => this.#attempt(key, READ, args), signal)
+      if (answer === undefined) return undefined
+      const all = entriesOf(answer[2])
       stream.again = all.at(-1)?.id
       const unknown = all.filter(({ id }) => !known.has(id))
       const gone = unknown.find(({ fields }) => Object.keys(fields).length === 0)
@@ -275,18 +301,32 @@ class GroupReader<Event> implements SourceReader<Event> {
       const there = unknown.filter(({ fields }) => Object.keys(fields).length > 0)
       if (there.length > 0) return there
     }
-    const [, last, found] = await this.#attempt(key, READ, [String(count), '', this.#strictness])
-    const entries = entriesOf(found)
-    if (entries.length > 0) return entries
-    const { claimAfterMs = DEFAULT_CLAIM_AFTER_MS } = this.#options
-    if (stream.endId !== undefined && isEntryId(last)) stream.hasEnded = compareIds(last, stream.endId) >= 0
-    // What a call that was given up was given after all is found so as well.
-    if (performance.now() - stream.lookedAtMs < claimAfterMs / 4) return []
-    stream.lookedAtMs = performance.now()
-    stream.again = BEGINNING
-    const args = [String(count), String(claimAfterMs), this.#strictness]
-    const [, , claimed] = await this.#attempt(key, CLAIM, args)
-    return entriesOf(claimed)
+    return []
+  }
+
+  /** Has entries given to this consumer. Where more than the answer may have been given, its own ones are looked at again. */
+  async #take(
+    stream: SharedStream,
+    script: string,
+    args: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly last: unknown; readonly entries: readonly StreamEntry[] } | undefined> {
+    let attempts = 0
+    let answer: readonly unknown[] | undefined
+    try {
+      // An attempt that was given up goes on, and must change nothing: who has the answer that counts does that.
+      answer = await this.#outage.untilAnswered(
+        'read',
+        () => {
+          attempts++
+          return this.#attempt(stream.key, script, args)
+        },
+        signal,
+      )
+    } finally {
+      if (attempts > 1 || answer === undefined) stream.again = BEGINNING
+    }
+    return answer === undefined ? undefined : { last: answer[1], entries: entriesOf(answer[2]) }
   }
 
   #give(stream: SharedStream, entries: readonly StreamEntry[]): PolledEvents<Event> {

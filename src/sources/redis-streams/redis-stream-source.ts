@@ -103,6 +103,13 @@ interface OpenStream {
   hasEnded: boolean
 }
 
+/** What was found behind the last entry of a stream. */
+interface ReadEntries {
+  readonly key: string
+  readonly stream: OpenStream
+  readonly entries: readonly StreamEntry[]
+}
+
 class StreamsReader<Event> implements SourceReader<Event> {
   readonly #options: RedisStreamSourceOptions<Event>
   readonly #name: string
@@ -149,9 +156,11 @@ class StreamsReader<Event> implements SourceReader<Event> {
     const deadline = performance.now() + waitMs
     for (;;) {
       const wanted = this.#wanted(paused)
-      const polled = await this.#outage.untilAnswered('read', () => this.#read(wanted, maxEvents), signal)
+      const read = await this.#outage.untilAnswered('read', () => this.#read(wanted, maxEvents), signal)
       // While the server is away nothing was polled: no partition is idle.
-      if (polled === undefined) return []
+      if (read === undefined || this.#closing.signal.aborted) return []
+      const polled = read.map(({ key, stream, entries }) => this.#decoded(key, stream, entries))
+      if (polled.some(({ events }) => events.length > 0)) this.#turn++
       const leftMs = deadline - performance.now()
       const isWorthTelling = polled.some(({ events, hasEnded }) => events.length > 0 || hasEnded === true)
       if (isWorthTelling || leftMs <= 0 || this.#closing.signal.aborted || signal?.aborted === true) {
@@ -212,20 +221,18 @@ class StreamsReader<Event> implements SourceReader<Event> {
       .filter((key) => !paused.has(key) && this.#streams.get(key)?.hasEnded === false)
   }
 
-  async #read(keys: readonly string[], maxEvents: number): Promise<PolledEvents<Event>[]> {
-    const polled: PolledEvents<Event>[] = []
+  /** Only asks: an attempt that was given up goes on, and must change nothing. */
+  async #read(keys: readonly string[], maxEvents: number): Promise<ReadEntries[]> {
+    const read: ReadEntries[] = []
     let left = maxEvents
     for (const key of keys) {
       const stream = this.#streams.get(key)
       if (stream === undefined || left === 0) break
       const entries = await this.#entries(key, stream, left)
-      if (this.#closing.signal.aborted) return []
-      const each = this.#decoded(key, stream, entries)
-      left -= each.events.length
-      polled.push(each)
+      left -= entries.length
+      read.push({ key, stream, entries })
     }
-    if (polled.some(({ events }) => events.length > 0)) this.#turn++
-    return polled
+    return read
   }
 
   /** The entries behind the last one, at most so many. That one is read again: it must still be there. */

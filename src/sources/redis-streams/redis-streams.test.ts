@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { FakeRedis } from '../../../test/support/fake-redis.js'
 import { runSinkConformanceSuite } from '../../testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
@@ -35,6 +35,10 @@ for (const client of ['ioredis', 'nodeRedis'] as const) {
 }
 
 describe('a source of Redis streams', () => {
+  afterEach(() => {
+    vi.useRealTimers()
+  })
+
   const open = (
     redis: FakeRedis,
     options: Partial<RedisStreamSourceOptions<unknown>> = {},
@@ -60,6 +64,28 @@ describe('a source of Redis streams', () => {
     const reader = await open(redis)
     redis.failures = 2
     expect(await reader.poll(request)).toMatchObject([{ events: [1] }])
+    await reader.close()
+  })
+
+  it('gives an entry once where an answer comes after it was given up', async () => {
+    vi.useFakeTimers()
+    const redis = new FakeRedis()
+    const reader = await open(redis, { answerWithinMs: 5 })
+    redis.add('s', 'json', '1')
+    redis.lateRanges = 1
+    const given: unknown[] = []
+    const poll = async () => {
+      for (const { events } of await reader.poll(request)) given.push(...events)
+    }
+    const polling = poll()
+    await vi.advanceTimersByTimeAsync(6)
+    // In the pause before the next attempt.
+    redis.answerLate()
+    await vi.advanceTimersByTimeAsync(100)
+    await polling
+    redis.add('s', 'json', '2')
+    await poll()
+    expect(given).toEqual([1, 2])
     await reader.close()
   })
 
