@@ -3,7 +3,8 @@
 // (1) Its number is taken in the other storage, durably, before anything there bears it.
 // (2) Each segment is compared with the manifest's SHA-256 as it is copied, committed, and read back to its last byte; one that is
 //     there already is read to its last byte, too, and not written.
-// (3) The manifest comes last, with exactly the bytes that it has here: only now there is a checkpoint.
+// (3) The manifest comes last, with exactly the bytes that it has here, where all of its segments are there: only now there is a
+//     checkpoint.
 // (4) Whatever fails leaves no checkpoint there, and nothing that was written for it, as far as it can be removed; where the copy is
 //     resumable, segments that were copied whole stay, for the next attempt.
 
@@ -33,13 +34,11 @@ export interface CopyRequest {
   readonly signal: AbortSignal | undefined
   readonly resumable: boolean
   readonly logger: Logger
-  /** Segments that are known as whole there, each by {@link wholeSegment}: they are not read again. What is found whole is added. */
-  readonly whole?: Set<string>
-}
-
-/** What stands for a segment among those that are known as whole. */
-export function wholeSegment({ name, sha256 }: ManifestSegment): string {
-  return `${name} ${sha256}`
+  /**
+   * SHA-256 by name of the segments that were found whole there: those that are still there are not read again. What is found whole is
+   * added.
+   */
+  readonly whole?: Map<string, string>
 }
 
 /**
@@ -47,7 +46,7 @@ export function wholeSegment({ name, sha256 }: ManifestSegment): string {
  * were written.
  */
 export async function copyCheckpoint(request: CopyRequest): Promise<number> {
-  const { stored, manifestBytes, to, signal, whole = new Set() } = request
+  const { stored, manifestBytes, to, signal, whole } = request
   const { sequence, segments } = stored.manifest
   const there = await to.read(manifestName(sequence), MAX_MANIFEST_BYTES)
   if (there !== undefined && !equalBytes(there, manifestBytes)) {
@@ -59,12 +58,13 @@ export async function copyCheckpoint(request: CopyRequest): Promise<number> {
   try {
     for (const segment of segments) {
       throwIfAborted(signal, OPERATION)
-      if (whole.has(wholeSegment(segment)) || (await isThere(request, segment))) continue
+      if (await isThere(request, segment)) continue
       await copySegment(request, segment, written)
       writtenBytes += segment.sizeBytes
       await verifySegment(to, segment, signal)
-      whole.add(wholeSegment(segment))
+      whole?.set(segment.name, segment.sha256)
     }
+    await requireAll(to, segments)
     if (there === undefined) {
       await publish(request, written)
       writtenBytes += manifestBytes.length
@@ -81,7 +81,7 @@ export async function copyCheckpoint(request: CopyRequest): Promise<number> {
 }
 
 /**
- * Whether a segment of that name is there, which is then read to its last byte. What an attempt has left behind whose checkpoint was
+ * Whether a segment of that name is there, which is then read to its last byte, unless that was done before. What an attempt has left behind whose checkpoint was
  * never published may have other bytes: it belongs to nobody, and is removed. `CORRUPTION` where a checkpoint there needs it.
  */
 async function isThere(
@@ -89,10 +89,13 @@ async function isThere(
   segment: ManifestSegment,
 ): Promise<boolean> {
   const contents = await to.contents()
-  if (!contents.segmentSizes.has(segment.name)) return false
+  const sizeBytes = contents.segmentSizes.get(segment.name)
+  // Retention there removes what was whole, too.
+  if (sizeBytes === undefined) return false
+  if (sizeBytes === segment.sizeBytes && whole?.get(segment.name) === segment.sha256) return true
   try {
     await verifySegment(to, segment, signal)
-    whole?.add(wholeSegment(segment))
+    whole?.set(segment.name, segment.sha256)
     return true
   } catch (error) {
     if (!isStateError(error, 'CORRUPTION')) throw error
@@ -159,6 +162,16 @@ async function verifySegment(
   }
 }
 
+/** Throws unless all of them are there: no manifest is published without. */
+async function requireAll(to: LeasedStorage, segments: readonly ManifestSegment[]): Promise<void> {
+  const { segmentSizes } = await to.contents()
+  const missing = segments.filter(({ name, sizeBytes }) => segmentSizes.get(name) !== sizeBytes)
+  if (missing.length === 0) return
+  to.distrustContents()
+  const reason = `of its segments, ${missing.map(({ name }) => name).join(' and ')} went while it was copied`
+  throw new StateError('STORAGE_ERROR', { storage: to.storage.name, operation: OPERATION, reason })
+}
+
 async function publish({ stored, manifestBytes, to, signal }: CopyRequest, written: string[]): Promise<void> {
   const { sequence } = stored.manifest
   const name = manifestName(sequence)
@@ -181,13 +194,16 @@ async function publish({ stored, manifestBytes, to, signal }: CopyRequest, writt
 }
 
 async function removeWritten(
-  { to, logger }: CopyRequest,
+  { to, logger, whole }: CopyRequest,
   names: readonly string[],
   error: unknown,
 ): Promise<void> {
   if (isStateError(error, 'FENCED')) return
   try {
-    for (const name of names) await to.remove(name)
+    for (const name of names) {
+      whole?.delete(name)
+      await to.remove(name)
+    }
   } catch (failure) {
     logger.warn({ reason: reasonOf(failure) }, `could not remove ${names.join(' and ')} after a failed copy`)
   }

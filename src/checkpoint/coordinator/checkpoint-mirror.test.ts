@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
-import { bytesIn, namesIn } from '../../../test/support/checkpoints.js'
+import { describe, expect, it, vi } from 'vitest'
+import { bytesIn, namesIn, patchLeases } from '../../../test/support/checkpoints.js'
 import { type Bench, bench, contentOf, crash, put } from '../../../test/support/coordinator-bench.js'
 import { runs } from '../../../test/support/long.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
@@ -115,6 +115,28 @@ describe('a mirror', () => {
     expect(await listed(storage)).toEqual([5, 4, 3, 2, 1])
     expect(await listed(inner)).toEqual([5, 4])
     expect(await namesIn(inner)).not.toContain(segmentName(1, 'base'))
+  })
+
+  it('copies a base again that its own retention has removed, where a later checkpoint builds on it', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const options = { maxCheckpoints: 5, maxDeltaRatio: 1 }
+    const { coordinator, backend, next } = withMirror({ storage: inner, maxCheckpoints: 1 }, options)
+    for (let key = 0; key < 50; key++) await put(backend, `key${key}=${'v'.repeat(50)}`)
+    const first = await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    await coordinator.restore(first.id, { downtime: 'pauses' })
+    expect((await coordinator.createCheckpoint()).kind).toBe('full')
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    await settled()
+    expect(await namesIn(inner)).not.toContain(segmentName(1, 'base'))
+    await coordinator.restore(first.id)
+    await put(backend, 'b=2')
+    expect((await coordinator.createCheckpoint()).kind).toBe('incremental')
+    expect(await next()).toBe(`mirrored ${CHK(3)}`)
+    await settled()
+    expect(await namesIn(inner)).toContain(segmentName(1, 'base'))
+    await new CheckpointArchive(inner).verify(CHK(3))
+    expect(await restoredFrom(inner)).toBe(await contentOf(backend))
   })
 
   it('is told of in options that are wrong', () => {
@@ -331,6 +353,52 @@ describe('a mirror that fails', () => {
     await coordinator.createCheckpoint()
     expect(await next()).toBe(`mirrored ${CHK(1)}`)
     await new CheckpointArchive(inner).verify(CHK(1))
+  })
+
+  it('copies a segment again that an earlier attempt had left there and the grace period was too short for', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const mirror = new FaultyCheckpointStorage(inner)
+    mirror.inject({ effect: 'fail', operation: 'create', object: manifestName(1), forever: true })
+    const options = { incremental: false, maxCheckpoints: 5, graceMs: 10 }
+    const { coordinator, backend, clock, next } = withMirror({ storage: mirror, maxCheckpoints: 5 }, options)
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`failed ${CHK(1)} STORAGE_ERROR`)
+    for (const sequence of [2, 3]) {
+      expect(await namesIn(inner)).toContain(segmentName(1, 'base'))
+      if (sequence === 3) mirror.heal()
+      await coordinator.createCheckpoint()
+      await settled()
+      clock.advance(60_000)
+      expect(await next()).toBe(`mirrored ${CHK(sequence)}`)
+      if (sequence === 2) expect(await next()).toBe(`failed ${CHK(1)} STORAGE_ERROR`)
+    }
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    for (const sequence of [1, 2, 3]) await new CheckpointArchive(inner).verify(CHK(sequence))
+  })
+
+  it('publishes no checkpoint there of which somebody has removed a segment meanwhile, and copies that again', async () => {
+    const inner = new MemoryCheckpointStorage()
+    inner.tamper(segmentName(2, 'delta'), Buffer.from('of a checkpoint that was never published'))
+    patchLeases(inner, (lease) => {
+      const remove = lease.remove.bind(lease)
+      vi.spyOn(lease, 'remove').mockImplementation(async (name) => {
+        for (const each of [segmentName(1, 'base'), name]) inner.tamper(each, undefined)
+        return await remove(name)
+      })
+    })
+    const { coordinator, backend, clock, next } = withMirror({ storage: inner }, { maxDeltaRatio: 1 })
+    for (let key = 0; key < 50; key++) await put(backend, `key${key}=${'v'.repeat(50)}`)
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    await put(backend, 'b=2')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`failed ${CHK(2)} STORAGE_ERROR`)
+    expect(await namesIn(inner)).not.toContain(manifestName(2))
+    await settled()
+    clock.advance(1_000)
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    for (const sequence of [1, 2]) await new CheckpointArchive(inner).verify(CHK(sequence))
   })
 
   it('passes over what retention has removed meanwhile', async () => {

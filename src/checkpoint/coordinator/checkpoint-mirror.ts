@@ -12,7 +12,7 @@ import { type CancelTimer, type Clock, setLongTimer } from '../../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
 import type { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
-import { copyCheckpoint, wholeSegment } from '../archive/copy-checkpoint.js'
+import { copyCheckpoint } from '../archive/copy-checkpoint.js'
 import type { LeasedStorage } from '../archive/leased-storage.js'
 import type { StoredManifest } from '../format/manifest.js'
 import { checkpointId } from '../format/object-names.js'
@@ -61,8 +61,8 @@ export class CheckpointMirror {
   readonly #waiting = new Set<number>()
   /** What was published behind the newest that is in the mirror: the oldest of all, and then the newest ones. */
   readonly #ahead: Published[] = []
-  /** Segments that were read to their end there, or belong to a checkpoint that was verified there. */
-  readonly #whole = new Set<string>()
+  /** SHA-256 by name of the segments that were read to their end there, or belong to a checkpoint that was verified there. */
+  readonly #whole = new Map<string, string>()
   #newest = 0
   #isBacklogKnown = false
   /** Somebody has decided that the mirror shall be owned, which was not done yet. */
@@ -252,7 +252,7 @@ export class CheckpointMirror {
       const stored = condition === 'good' ? await this.#settings.to.tryManifest(sequence) : undefined
       if (stored === undefined || isStateError(stored)) continue
       checksums.set(sequence, stored.checksum)
-      for (const segment of stored.manifest.segments) this.#whole.add(wholeSegment(segment))
+      for (const { name, sha256 } of stored.manifest.segments) this.#whole.set(name, sha256)
     }
     return checksums
   }
@@ -295,6 +295,8 @@ export class CheckpointMirror {
   async #retain(owner: LeasedStorage): Promise<void> {
     try {
       await this.#ownership.guard(owner, () => this.#retention.run(owner, new Set(), nothingInUse))
+      const { segmentSizes } = await owner.contents()
+      for (const name of this.#whole.keys()) if (!segmentSizes.has(name)) this.#whole.delete(name)
     } catch (error) {
       owner.distrustContents()
       const fields = { storage: this.#settings.to.storage.name, reason: reasonOf(error) }
