@@ -4,3 +4,22 @@ import { StateError } from './errors.js'
 export function throwIfAborted(signal: AbortSignal | undefined, operation: string): void {
   if (signal?.aborted) throw new StateError('ABORTED', { operation }, { cause: signal.reason })
 }
+
+/**
+ * What work comes to, or, as soon as the signal fires, a rejection with `reason`: then nobody waits for the work any more. One that has failed
+ * before is heard first. Nothing of the work stays with the signal: a race with one promise that is there for long would keep what
+ * all that was ever raced with it has come to.
+ */
+export async function orAborted<Result>(
+  work: Promise<Result>,
+  signal: AbortSignal,
+  reason: () => unknown,
+): Promise<Result> {
+  let end = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    end = () => reject(reason())
+  })
+  if (signal.aborted) end()
+  signal.addEventListener('abort', end, { once: true })
+  return await Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', end))
+}

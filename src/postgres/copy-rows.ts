@@ -5,6 +5,7 @@
 //   column := byteLength i32 (-1: NULL) · byte*
 
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
+import { orAborted } from '../base/abort.js'
 import type { PostgresClient } from '../remote/postgres-client.js'
 import { byteaArray, float8Array } from './binary-arrays.js'
 
@@ -68,24 +69,21 @@ async function insertByCopy(
   copyFrom: CopyFrom,
 ): Promise<{ entries: number; expires: boolean }> {
   const stream = copyFrom(`COPY ${table} (key, value, expires_at) FROM STDIN (FORMAT binary)`)
-  let fail: (error: Error) => void = () => {}
-  const failed = new Promise<never>((_, reject) => {
-    fail = reject
-  })
-  failed.catch(() => {})
-  stream.on('error', fail)
+  const failing = new AbortController()
+  stream.on('error', (error) => failing.abort(error))
+  const orFailed = (work: Promise<void>) =>
+    orAborted(work, failing.signal, () => failing.signal.reason as unknown)
   const finished = new Promise<void>((resolve) => {
     stream.on('finish', resolve)
   })
   // A client runs what can submit itself: it is the stream that ends, not a promise.
   ;(client.query as (submittable: unknown) => unknown).call(client, stream)
   const write = (chunk: Uint8Array) =>
-    Promise.race([
-      failed,
+    orFailed(
       new Promise<void>((resolve, reject) => {
         stream.write(chunk, (error) => (error === undefined || error === null ? resolve() : reject(error)))
       }),
-    ])
+    )
   let entries = 0
   let expires = false
   try {
@@ -103,7 +101,7 @@ async function insertByCopy(
     await written
     await write(COPY_END)
     stream.end()
-    await Promise.race([failed, finished])
+    await orFailed(finished)
     return { entries, expires }
   } catch (error) {
     stream.destroy()

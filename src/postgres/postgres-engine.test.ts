@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { EntryBlockBuilder } from '../backend/entry-block.js'
 import { EVERYTHING } from '../backend/scan-range.js'
@@ -5,6 +7,7 @@ import { WriteBatch } from '../backend/write-batch.js'
 import { Outage } from '../remote/outage.js'
 import { mayPass, type PooledPostgresClient, type PostgresPool } from '../remote/postgres-client.js'
 import { ManualClock } from '../testing/manual-clock.js'
+import type { CopyFrom } from './copy-rows.js'
 import { PostgresEngine } from './postgres-engine.js'
 
 const bytes = (text: string) => Buffer.from(text)
@@ -21,7 +24,9 @@ class FakePool implements PostgresPool {
 
   async connect(): Promise<PooledPostgresClient> {
     return {
-      query: async (text, values) => {
+      query: async (given, values) => {
+        // A stream into a COPY is given as it is.
+        const text = String(given)
         this.statements.push(text)
         if (text.includes('_write(')) this.numbers.push(values?.[1])
         await this.before(text)
@@ -38,7 +43,16 @@ class FakePool implements PostgresPool {
   }
 }
 
-function engineOn(pool: FakePool, { isHasty = false, closeWithinMs = 5_000 } = {}): PostgresEngine {
+interface Given {
+  readonly isHasty?: boolean
+  readonly closeWithinMs?: number
+  readonly copyFrom?: CopyFrom
+}
+
+function engineOn(
+  pool: FakePool,
+  { isHasty = false, closeWithinMs = 5_000, copyFrom }: Given = {},
+): PostgresEngine {
   const clock = new ManualClock(0)
   return new PostgresEngine({
     pool,
@@ -49,7 +63,7 @@ function engineOn(pool: FakePool, { isHasty = false, closeWithinMs = 5_000 } = {
     clock,
     ttlMs: Infinity,
     sweepIntervalMs: Infinity,
-    copyFrom: undefined,
+    copyFrom,
     closeWithinMs,
   })
 }
@@ -57,7 +71,55 @@ function engineOn(pool: FakePool, { isHasty = false, closeWithinMs = 5_000 } = {
 const put = (engine: PostgresEngine) =>
   engine.write({ cursor: new WriteBatch().put(bytes('a'), bytes('1')).cursor(), expiry: () => Infinity })
 
+/** Takes all that is written at once. */
+const takesAll: CopyFrom = () => {
+  let finish = () => {}
+  return {
+    write: (_, done) => queueMicrotask(() => done()),
+    end: () => finish(),
+    destroy: () => {},
+    on: (event: string, listener: () => void) => {
+      if (event === 'finish') finish = listener
+    },
+  }
+}
+
+/** What lives, of all that was made. */
+function livingOf(made: readonly WeakRef<object>[]): number {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  return made.filter((each) => each.deref() !== undefined).length
+}
+
 describe('an engine in PostgreSQL', () => {
+  it.each([
+    ['INSERT', undefined],
+    ['COPY', takesAll],
+  ] as const)(
+    'holds some of the blocks that replace its content, not all of them (%s)',
+    async (_, copyFrom) => {
+      const engine = engineOn(new FakePool(), copyFrom === undefined ? {} : { copyFrom })
+      const made: WeakRef<object>[] = []
+      let living = 0
+      const blocks = async function* () {
+        for (let i = 0; i < 100; i++) {
+          const builder = new EntryBlockBuilder(1_000)
+          builder.add(bytes(String(i)), bytes('1'), Infinity)
+          const block = builder.take()
+          made.push(new WeakRef(block))
+          yield block
+        }
+        // What a step has looked at through a WeakRef lives until it ends.
+        await new Promise(setImmediate)
+        living = livingOf(made)
+      }
+      await engine.replace(blocks(), EVERYTHING, { clockMs: 0, expectedEntries: 100 })
+      expect([made.length, living < 50]).toEqual([100, true])
+      await engine.close()
+    },
+  )
+
   it.each(['on', 'off'])(
     'is flushed by the reader of the blocks that replace its content (synchronous_commit = %s)',
     async (mode) => {

@@ -16,6 +16,7 @@ import type {
 } from '../backend/facade/engines.js'
 import type { KeyInterval } from '../backend/scan-range.js'
 import type { BackendSupport, Entry } from '../backend/types.js'
+import { orAborted } from '../base/abort.js'
 import { type CancelTimer, type Clock, ForwardClock, setLongTimer, settlesWithin } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
@@ -353,16 +354,10 @@ export class PostgresEngine implements RemoteEngine {
     read: { failure: { readonly error: unknown } | undefined },
   ): AsyncGenerator<EntryBlock, void, undefined> {
     const { signal } = this.#closing
-    let end = () => {}
-    const ended = new Promise<never>((_, reject) => {
-      end = () => reject(closed())
-    })
-    ended.catch(() => {})
-    signal.addEventListener('abort', end, { once: true })
     const iterator = blocks[Symbol.asyncIterator]()
     try {
       while (!signal.aborted) {
-        const { done, value } = await Promise.race([iterator.next(), ended]).catch((error: unknown) => {
+        const { done, value } = await orAborted(iterator.next(), signal, closed).catch((error: unknown) => {
           read.failure = { error }
           throw error
         })
@@ -371,7 +366,6 @@ export class PostgresEngine implements RemoteEngine {
       }
       throw closed()
     } finally {
-      signal.removeEventListener('abort', end)
       // Where it is still at a block, it ends when that has come; nobody waits.
       void iterator.return?.()?.catch(() => {})
     }

@@ -1,6 +1,7 @@
 // What becomes of calls while a server is away: they are made again after growing pauses, and not for ever.
 
 import { setMaxListeners } from 'node:events'
+import { orAborted } from '../base/abort.js'
 import { type Clock, pauseUnless, settlesWithin, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { type Rule, rules } from '../base/options.js'
@@ -123,15 +124,7 @@ export class Outage {
 
   /** What work comes to that may take as long as it needs, until this is closed: then it is `ABORTED`, and nobody waits for it any more. */
   async untilClosed<Result>(operation: string, work: Promise<Result>): Promise<Result> {
-    const { signal } = this.#closing
-    let end = () => {}
-    const ended = new Promise<never>((_, reject) => {
-      end = () => reject(new StateError('ABORTED', { operation }))
-    })
-    work.catch(() => {})
-    if (signal.aborted) end()
-    signal.addEventListener('abort', end, { once: true })
-    return await Promise.race([work, ended]).finally(() => signal.removeEventListener('abort', end))
+    return await orAborted(work, this.#closing.signal, () => new StateError('ABORTED', { operation }))
   }
 
   /** Ends all waiting. */

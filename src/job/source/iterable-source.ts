@@ -70,6 +70,8 @@ class IterableReader<Event> implements SourceReader<Event> {
   #pending: Promise<IteratorResult<readonly [Event, Position]>> | undefined
   /** It has come. */
   #hasArrived = false
+  /** Ends the wait for it. */
+  #endWait = () => {}
   #hasEnded = false
 
   constructor(events: AsyncIterable<readonly [Event, Position]> | Iterable<readonly [Event, Position]>) {
@@ -120,29 +122,27 @@ class IterableReader<Event> implements SourceReader<Event> {
       if (!isThenable(given)) return given as IteratorResult<readonly [Event, Position]>
       this.#pending = Promise.resolve(given)
       // It is told by the poll that asks for it next.
-      this.#pending.then(
-        () => (this.#hasArrived = true),
-        () => (this.#hasArrived = true),
-      )
+      const arrive = () => {
+        this.#hasArrived = true
+        this.#endWait()
+      }
+      this.#pending.then(arrive, arrive)
     }
     const pending = this.#pending
     // Most generators have their next event within some turns of their own: that needs no timer.
     for (let turn = 0; turn < TURNS && !this.#hasArrived; turn++) await undefined
-    if (!this.#hasArrived && (await within(pending, waitMs, signal)) === undefined) return undefined
+    if (!this.#hasArrived && !(await this.#arrivesWithin(waitMs, signal))) return undefined
     this.#pending = undefined
     this.#hasArrived = false
     return await pending
   }
-}
 
-/** What it settles with, where it does so in time. */
-async function within<Result>(
-  pending: Promise<Result>,
-  waitMs: number,
-  signal: AbortSignal | undefined,
-): Promise<Result | undefined> {
-  const over = new AbortController()
-  const ending = signal === undefined ? over.signal : AbortSignal.any([over.signal, signal])
-  const late = pauseUnless(ending, waitMs).then(() => undefined)
-  return await Promise.race([pending, late]).finally(() => over.abort())
+  /** A generator may be quiet for as long as a job runs: waits that were in vain leave nothing with what was asked of it. */
+  async #arrivesWithin(waitMs: number, signal: AbortSignal | undefined): Promise<boolean> {
+    const over = new AbortController()
+    this.#endWait = () => over.abort()
+    await pauseUnless(signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]), waitMs)
+    this.#endWait = () => {}
+    return this.#hasArrived
+  }
 }

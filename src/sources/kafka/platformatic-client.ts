@@ -1,6 +1,7 @@
 // @platformatic/kafka. Its stream of messages gives also those of transactions that were aborted, so this file fetches by itself, from the
 // brokers that have the partitions, and filters; no group is joined.
 
+import { orAborted } from '../../base/abort.js'
 import { invalidArgument } from '../../base/options.js'
 import { hasCode, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import { bufferOf } from './buffers.js'
@@ -184,39 +185,37 @@ class PlatformaticReader implements KafkaReader {
   /** What brokers are asked at the moment. */
   readonly #asked = new Map<number, Promise<void>>()
   readonly #arrived: KafkaFetched[] = []
-  readonly #closed: Promise<void>
+  readonly #closing = new AbortController()
   #failure: { readonly error: unknown } | undefined
-  #close: () => void = () => {}
-  #isClosed = false
   /** Something has failed: who leads a partition is asked anew. */
   #isStale = false
 
   constructor(consumer: PlatformaticConsumer, options: KafkaReaderOptions) {
     this.#consumer = consumer
     this.#options = options
-    this.#closed = new Promise((resolve) => {
-      this.#close = resolve
-    })
   }
 
   async fetch(request: KafkaFetchRequest): Promise<readonly KafkaFetched[]> {
-    if (this.#isClosed) return []
+    const { signal } = this.#closing
+    if (signal.aborted) return []
     if (this.#arrived.length === 0 && this.#failure === undefined) {
-      await Promise.race([this.#ask(request), this.#closed])
-      await Promise.race([...this.#asked.values(), this.#closed])
+      const arriving = this.#ask(request).then((asked) => Promise.race(asked))
+      await orAborted(arriving, signal, () => signal.reason as unknown).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
     }
     const failure = this.#failure
     this.#failure = undefined
-    if (failure !== undefined && !this.#isClosed) throw failure.error
+    if (failure !== undefined && !signal.aborted) throw failure.error
     return this.#arrived.splice(0)
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
-    this.#close()
+    this.#closing.abort()
   }
 
-  async #ask({ from, waitMs }: KafkaFetchRequest): Promise<void> {
+  /** Returns what brokers are asked then. */
+  async #ask({ from, waitMs }: KafkaFetchRequest): Promise<Promise<void>[]> {
     const { topic } = this.#options
     const metadata = await this.#consumer.metadata({ topics: [topic], forceUpdate: this.#isStale })
     this.#isStale = false
@@ -236,6 +235,7 @@ class PlatformaticReader implements KafkaReader {
         .finally(() => this.#asked.delete(leader))
       this.#asked.set(leader, asking)
     }
+    return [...this.#asked.values()]
   }
 
   async #fetchFrom(
