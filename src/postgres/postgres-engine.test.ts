@@ -2,6 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { EntryBlockBuilder } from '../backend/entry-block.js'
+import { RemoteBackend } from '../backend/facade/remote-backend.js'
 import { EVERYTHING } from '../backend/scan-range.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { Outage } from '../remote/outage.js'
@@ -56,7 +57,7 @@ function engineOn(
   const clock = new ManualClock(0)
   return new PostgresEngine({
     pool,
-    outage: new Outage({ storage: 'PostgreSQL', passes: mayPass, clock }),
+    outage: new Outage({ storage: 'PostgreSQL', passes: mayPass, clock, answerWithinMs: 1_000_000 }),
     schema: 'holdfast',
     name: 'store',
     store: { id: 1, token: 1, clockMs: 0, entries: 0, isUnlogged: false, hasDeadlines: false, isHasty },
@@ -178,6 +179,30 @@ describe('an engine in PostgreSQL', () => {
     await snapshot.close()
     for (const result of await settled) expect(result).toMatchObject({ reason: { code: 'CLOSED' } })
     expect(pool.broken).toBeGreaterThanOrEqual(1)
+  })
+
+  it('is closed within bounds where the COMMIT of a snapshot is not answered any more', async () => {
+    const pool = new FakePool()
+    const engine = engineOn(pool, { closeWithinMs: 1 })
+    const backend = new (class extends RemoteBackend {
+      readonly snapshot = () => this.openSnapshot()
+    })(engine)
+    const snapshot = await backend.snapshot()
+    pool.before = never
+    await backend.close()
+    await snapshot.close()
+    expect([pool.statements.at(-1), pool.broken]).toEqual(['COMMIT', 1])
+  })
+
+  it('gives the connection of a snapshot back whole where its COMMIT is answered while it is closed', async () => {
+    const pool = new FakePool()
+    const backend = new (class extends RemoteBackend {
+      readonly snapshot = () => this.openSnapshot()
+    })(engineOn(pool))
+    await backend.snapshot()
+    pool.before = (text) => (text === 'COMMIT' ? new Promise(setImmediate) : undefined)
+    await backend.close()
+    expect([pool.statements.at(-1), pool.broken]).toEqual(['COMMIT', 0])
   })
 
   it('waits for the disk when it is closed, where its sessions do not', async () => {

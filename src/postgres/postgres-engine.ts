@@ -238,10 +238,10 @@ export class PostgresEngine implements RemoteEngine {
   }
 
   /**
-   * What is under way has its time to end; behind it, what sessions have not waited for is on the disk, or this rejects. Then everything
+   * What is under way, and each snapshot, has its time to end; behind it, what sessions have not waited for is on the disk, or this rejects. Then everything
    * that is still pending is `CLOSED`.
    */
-  async close(): Promise<void> {
+  async close(snapshotsClosed: Promise<unknown> = Promise.resolve()): Promise<void> {
     this.#closing.abort()
     this.#cancelSweep?.()
     const { outage, closeWithinMs } = this.#settings
@@ -249,7 +249,10 @@ export class PostgresEngine implements RemoteEngine {
     const ended = this.#turn.run(async () => {
       if (mustFlush()) await this.#flushCommitted()
     })
-    const hasEnded = await settlesWithin(ended, closeWithinMs)
+    const [hasEnded] = await Promise.all([
+      settlesWithin(ended, closeWithinMs),
+      settlesWithin(snapshotsClosed, closeWithinMs),
+    ])
     const isUnsure = mustFlush()
     outage.close()
     if (hasEnded) await ended

@@ -167,7 +167,11 @@ export interface RemoteEngine extends EngineBasics {
   scan(interval: KeyInterval): AsyncIterable<Entry>
   count(): Promise<number>
   flush(): Promise<void>
-  close(): Promise<void>
+  /**
+   * Releases everything, within a bounded time. `snapshotsClosed` settles when all snapshots that were open have been closed, which has begun
+   * before; an engine that releases what they need waits for it first, in that time too.
+   */
+  close(snapshotsClosed: Promise<unknown>): Promise<void>
   /** With `supports.snapshots`: the instant of the call, and nothing of what is written after it. */
   snapshot?(takenAtMs: number): Promise<RemoteEngineSnapshot>
   /** As `LocalEngine.replace`. Only with `supports.replace`. */

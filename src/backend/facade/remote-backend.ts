@@ -147,8 +147,8 @@ export class RemoteBackend implements StateBackend {
 
   close(): Promise<void> {
     return this.#life.close(async () => {
-      await Promise.all([...this.#snapshots].map((snapshot) => snapshot.close()))
-      await this.#engine.close()
+      const snapshotsClosed = Promise.allSettled([...this.#snapshots].map((snapshot) => snapshot.close()))
+      await this.#engine.close(snapshotsClosed)
     })
   }
 
