@@ -28,14 +28,14 @@ import {
 import type { StoredEntry } from '../view/entries.js'
 import { EntryDisplay } from '../view/shown-entry.js'
 import { count, session, tumbling, windowed } from '../window.js'
-import { EntryLines, rawLine } from './entry-lines.js'
+import { EntryLines, type LineLimits, rawLine } from './entry-lines.js'
 import { linesOf } from './lines.js'
 
 /** Every entry as a line, and from the lines again: byte for byte the same. The lines. */
-function roundTrip(backend: SyncStateBackend): { readonly [name: string]: unknown }[] {
+function roundTrip(backend: SyncStateBackend, limits?: LineLimits): { readonly [name: string]: unknown }[] {
   const record = backend.getSync(SCHEMA_KEY)
   const display = new EntryDisplay(record === undefined ? undefined : decodeSchema(record), 'auto')
-  const [there, back] = [new EntryLines(), new EntryLines()]
+  const [there, back] = [new EntryLines(limits), new EntryLines()]
   const entries = [...backend.scanSync()].map(([key, stored]) => ({
     key,
     value: stored,
@@ -130,6 +130,36 @@ describe('lines of entries', () => {
     expect(lines).toContainEqual({ state: 'found', key, value: { size: 3 }, stored })
     const problem = expect.stringContaining("an entry of state 'shape'")
     expect(lines).toContainEqual({ ...stored, state: 'shape', problem, stored })
+  })
+
+  it('show no large value beside what is stored of it, and no line is longer than import takes', async () => {
+    const backend = new MemoryStateBackend()
+    const large = defineState({ key: utf8, states: { log: list(bytes), text: value(utf8) } })
+    const store = await StateStore.open(backend, large)
+    store.log.append('a', new Uint8Array(2_000))
+    store.text.put('a', '\u0001'.repeat(1_000))
+    store.text.put('k'.repeat(1_500), 'x'.repeat(6_000))
+    const lines = (limits: LineLimits) =>
+      roundTrip(backend, limits)
+        .filter(({ state }) => state !== undefined)
+        .map((line) => `${String(line['key']).length} ${Object.keys(line).join()}`)
+        .sort()
+    expect(lines({ lineCharacters: 50_000, shownCharacters: 3_000 })).toEqual([
+      '1 state,key,place,stored',
+      '1 state,key,value',
+      '1500 state,key,value',
+    ])
+    expect(lines({ lineCharacters: 5_000, shownCharacters: 3_000 })).toEqual([
+      '1 state,key,place,stored',
+      '1 state,key,stored',
+      '1500 state,key,stored',
+    ])
+    // A key that is large as well is not shown either.
+    expect(lines({ lineCharacters: 5_000, shownCharacters: 1_000 })).toEqual([
+      '1 state,key,place,stored',
+      '1 state,key,stored',
+    ])
+    await backend.close()
   })
 
   it('give back open windows, timers and the record of a job', async () => {

@@ -5,7 +5,8 @@
 //   stored line := {…what a typed line has, to be read…,"stored":{a raw line}}
 //
 // (1) A typed line is written only where it comes back as the bytes that it was made of: that is tried with each. Everything else (lists, windows, indexed states,
-//     what the store keeps for itself, what JSON has no form for) is a stored line, of which only `stored` counts.
+//     what the store keeps for itself, what JSON has no form for) is a stored line, of which only `stored` counts:
+//     what is shown beside it has no value where that is large, and no line is longer than `import` takes.
 // (2) The schema is the first line: typed lines are turned into bytes by it.
 
 import type { JsonValue } from '../index.js'
@@ -13,6 +14,7 @@ import { bytesOfHex, decodeSchema, EntryEncoder, hexOf, SCHEMA_KEY } from '../st
 import type { StoredEntry } from '../view/entries.js'
 import type { ShownEntry } from '../view/shown-entry.js'
 import { UsageError } from '../view/usage-error.js'
+import { MAX_LINE_CHARACTERS } from './lines.js'
 
 interface JsonObject {
   readonly [name: string]: JsonValue | undefined
@@ -27,18 +29,39 @@ export function rawLine({ key, value, expiresAtMs }: StoredEntry): { [name: stri
   }
 }
 
+export interface LineLimits {
+  /** Of a line: a longer one is not typed. An entry as it is stored is never that long. */
+  readonly lineCharacters: number
+  /** Of what is shown beside an entry as it is stored. */
+  readonly shownCharacters: number
+}
+
+const LIMITS: LineLimits = { lineCharacters: MAX_LINE_CHARACTERS, shownCharacters: 1024 * 1024 }
+
 /** Lines to and from entries, of one file. */
 export class EntryLines {
+  readonly #limits: LineLimits
   #schemaRecord: Uint8Array | undefined
   #encoder: EntryEncoder | undefined
+
+  constructor(limits: LineLimits = LIMITS) {
+    this.#limits = limits
+  }
 
   /** The line of an entry; `shown` is what people see of it, `undefined` where they see nothing. */
   lineOf(entry: StoredEntry, shown: ShownEntry | undefined): string {
     this.#noteSchema(entry)
     if (shown === undefined) return JSON.stringify(rawLine(entry))
+    // Six characters at most for each byte that is stored, which is within what a string can hold; with `stored` in it, it would not be.
     const line = JSON.stringify(shown)
-    if (this.#comesBack(line, entry)) return line
-    return JSON.stringify({ ...shown, stored: rawLine(entry) })
+    const { lineCharacters, shownCharacters } = this.#limits
+    if (line.length <= lineCharacters && this.#comesBack(line, entry)) return line
+    const stored = rawLine(entry)
+    if (line.length <= shownCharacters) return JSON.stringify({ ...shown, stored })
+    const withoutValue = { ...shown, value: undefined }
+    return JSON.stringify(
+      JSON.stringify(withoutValue).length <= shownCharacters ? { ...withoutValue, stored } : stored,
+    )
   }
 
   /** The entry of a line. `UsageError`, with `where`, for what is none. */

@@ -1,8 +1,9 @@
 import { StringDecoder } from 'node:string_decoder'
+import { MAX_VALUE_BYTES } from '../index.js'
 import { UsageError } from '../view/usage-error.js'
 
-/** A line of the largest entry that there is, in hexadecimal digits, and as much again for what is around it. */
-const MAX_LINE_CHARACTERS = 160 * 1024 * 1024
+/** The longest line that export writes: the largest entry that there is, in hexadecimal digits, and a quarter more for what is around it. */
+export const MAX_LINE_CHARACTERS: number = 2.5 * MAX_VALUE_BYTES
 
 /** The lines of a text, without their ends. `UsageError` for one that has no end within bounds: it is not gathered. */
 export async function* linesOf(
