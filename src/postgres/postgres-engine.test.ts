@@ -22,6 +22,7 @@ class FakePool implements PostgresPool {
   mode = 'on'
   before: (text: string) => Promise<unknown> | undefined = () => undefined
   broken = 0
+  released = 0
 
   async connect(): Promise<PooledPostgresClient> {
     return {
@@ -38,6 +39,7 @@ class FakePool implements PostgresPool {
       on: () => {},
       removeListener: () => {},
       release: (isBroken) => {
+        this.released++
         if (isBroken === true) this.broken++
       },
     }
@@ -47,17 +49,18 @@ class FakePool implements PostgresPool {
 interface Given {
   readonly isHasty?: boolean
   readonly closeWithinMs?: number
+  readonly answerWithinMs?: number
   readonly copyFrom?: CopyFrom
 }
 
 function engineOn(
   pool: FakePool,
-  { isHasty = false, closeWithinMs = 5_000, copyFrom }: Given = {},
+  { isHasty = false, closeWithinMs = 5_000, answerWithinMs = 1_000_000, copyFrom }: Given = {},
 ): PostgresEngine {
   const clock = new ManualClock(0)
   return new PostgresEngine({
     pool,
-    outage: new Outage({ storage: 'PostgreSQL', passes: mayPass, clock, answerWithinMs: 1_000_000 }),
+    outage: new Outage({ storage: 'PostgreSQL', passes: mayPass, clock, answerWithinMs }),
     schema: 'holdfast',
     name: 'store',
     store: { id: 1, token: 1, clockMs: 0, entries: 0, isUnlogged: false, hasDeadlines: false, isHasty },
@@ -164,6 +167,26 @@ describe('an engine in PostgreSQL', () => {
     const settled = Promise.allSettled(pending)
     await engine.close()
     for (const result of await settled) expect(result).toMatchObject({ reason: { code: 'CLOSED' } })
+  })
+
+  it('lets the connection of a snapshot go that was opened too late', async () => {
+    const pool = new FakePool()
+    const engine = engineOn(pool, { answerWithinMs: 5 })
+    let answerLate = () => {}
+    pool.before = () => {
+      pool.before = () => undefined
+      return new Promise<void>((resolve) => {
+        answerLate = resolve
+      })
+    }
+    const snapshot = await engine.snapshot(0)
+    expect(pool.released).toBe(0)
+    answerLate()
+    await new Promise(setImmediate)
+    expect(pool.released).toBe(1)
+    await snapshot.close()
+    expect(pool.released).toBe(2)
+    await engine.close()
   })
 
   it('is closed within bounds where its server says nothing any more: calls, a snapshot and a replacement end', async () => {

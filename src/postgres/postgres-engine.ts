@@ -275,9 +275,13 @@ export class PostgresEngine implements RemoteEngine {
   }
 
   /** What is pending when this is closed is told so. */
-  async #answerOf<Answer>(operation: string, call: () => Promise<Answer>): Promise<Answer> {
+  async #answerOf<Answer>(
+    operation: string,
+    call: () => Promise<Answer>,
+    discard?: (late: Answer) => unknown,
+  ): Promise<Answer> {
     try {
-      return await this.#settings.outage.answerOf(operation, call)
+      return await this.#settings.outage.answerOf(operation, call, undefined, discard)
     } catch (error) {
       throw isStateError(error, 'ABORTED') ? closed() : error
     }
@@ -346,8 +350,10 @@ export class PostgresEngine implements RemoteEngine {
 
   async #openSnapshot(takenAtMs: number): Promise<PostgresSnapshot> {
     const { pool, outage } = this.#settings
-    return await this.#answerOf('snapshot', () =>
-      PostgresSnapshot.open({ pool, outage, table: this.#table, takenAtMs }),
+    return await this.#answerOf(
+      'snapshot',
+      () => PostgresSnapshot.open({ pool, outage, table: this.#table, takenAtMs }),
+      (late) => late.close(),
     )
   }
 

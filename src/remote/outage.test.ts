@@ -53,6 +53,28 @@ describe('calls while a server is away', () => {
     expect(await outage.untilAnswered('read', call)).toBe('answer')
   })
 
+  it('leave nothing open that comes too late, also after the end', async () => {
+    const { outage } = outageOf({ answerWithinMs: 1 })
+    const answers: ((answer: string) => void)[] = []
+    const discarded: string[] = []
+    const call = () =>
+      answers.length === 1
+        ? Promise.resolve('in time')
+        : new Promise<string>((resolve) => {
+            answers.push(resolve)
+          })
+    const discard = (late: string) => discarded.push(late)
+    expect(await outage.answerOf('open', call, undefined, discard)).toBe('in time')
+    answers[0]?.('late')
+    answers.length = 0
+    const waiting = outage.untilAnswered('open', call, undefined, discard)
+    outage.close()
+    await waiting
+    answers[0]?.('after the end')
+    await new Promise(setImmediate)
+    expect(discarded).toEqual(['late', 'after the end'])
+  })
+
   it('end when the caller or the owner does not want them any more', async () => {
     const { outage } = outageOf()
     const aborting = new AbortController()

@@ -67,18 +67,20 @@ export class Outage {
 
   /**
    * The answer, once there is one. `undefined` where the signal has fired before, or this was closed. A call must be such that
-   * making it again does no harm: it may have arrived before.
+   * making it again does no harm: it may have arrived before. An attempt that is given up goes on: a call must change nothing of what
+   * its caller holds, and what it has opened `discard` closes where its answer comes too late.
    */
   async untilAnswered<Answer>(
     operation: string,
     call: () => Promise<Answer>,
     signal?: AbortSignal,
+    discard?: (late: Answer) => unknown,
   ): Promise<Answer | undefined> {
     const signals = signal === undefined ? [this.#closing.signal] : [this.#closing.signal, signal]
     const isOver = () => signals.some(({ aborted }) => aborted)
     while (!isOver()) {
       try {
-        const answer = await this.#withinLimit(operation, call, signals)
+        const answer = await this.#withinLimit(operation, call, signals, discard)
         this.passed()
         return answer
       } catch (error) {
@@ -111,8 +113,10 @@ export class Outage {
     operation: string,
     call: () => Promise<Answer>,
     signal?: AbortSignal,
+    discard?: (late: Answer) => unknown,
   ): Promise<Answer> {
-    const answer = await this.untilAnswered(operation, async () => ({ of: await call() }), signal)
+    const boxed = async () => ({ of: await call() })
+    const answer = await this.untilAnswered(operation, boxed, signal, ({ of }) => discard?.(of))
     if (answer === undefined) throw new StateError('ABORTED', { operation })
     return answer.of
   }
@@ -136,6 +140,7 @@ export class Outage {
     operation: string,
     call: () => Promise<Answer>,
     signals: readonly AbortSignal[],
+    discard?: (late: Answer) => unknown,
   ): Promise<Answer> {
     const { answerWithinMs = DEFAULT_ANSWER_WITHIN_MS } = this.#settings
     // Nobody would be told that it is over.
@@ -151,7 +156,7 @@ export class Outage {
     } finally {
       for (const signal of signals) signal.removeEventListener('abort', end)
     }
-    answer.catch(() => {})
+    answer.then(discard).catch(() => {})
     const late = new Error(`no answer within ${answerWithinMs} ms to '${operation}'`)
     throw Object.assign(late, { code: NO_ANSWER })
   }

@@ -8,6 +8,11 @@ export class FakeNats {
   failures = 0
   /** How many there were. */
   consumers = 0
+  /** Those that give messages. */
+  open = 0
+  /** So many are begun only when `beginLate` is called. */
+  lateConsumers = 0
+  readonly #late: (() => void)[] = []
   /** Each ends at once. */
   endsConsumers = false
   #messages: { readonly seq: number; readonly text: string }[] = []
@@ -23,7 +28,15 @@ export class FakeNats {
         const pending = () => this.#messages.filter(({ seq }) => seq >= options.opt_start_seq).length
         return {
           info: async () => ({ num_pending: pending() }),
-          consume: async () => this.#consume(options.opt_start_seq),
+          consume: async () => {
+            if (this.lateConsumers > 0) {
+              this.lateConsumers--
+              await new Promise<void>((resolve) => {
+                this.#late.push(resolve)
+              })
+            }
+            return this.#consume(options.opt_start_seq)
+          },
           delete: async () => true,
         }
       },
@@ -42,6 +55,10 @@ export class FakeNats {
         info: async () => ({ state: { first_seq: this.#first, last_seq: this.#last }, config: {} }),
       },
     }),
+  }
+
+  beginLate(): void {
+    for (const begin of this.#late.splice(0)) begin()
   }
 
   add(...events: readonly unknown[]): void {
@@ -77,6 +94,7 @@ export class FakeNats {
 
   #consume(from: number): NatsMessages {
     let isOpen = true
+    this.open++
     const generation = this.#generation
     let wake = () => {}
     const next = () => this.#messages.find(({ seq }) => seq >= from)
@@ -106,6 +124,7 @@ export class FakeNats {
     }
     return Object.assign(messages(), {
       close: async () => {
+        if (isOpen) this.open--
         isOpen = false
         wake()
       },

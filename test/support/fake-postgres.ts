@@ -20,8 +20,20 @@ export class FakePostgres {
   /** The next statements fail, as a connection that is lost. */
   failures = 0
   listeners = 0
+  /** Connections that were given, and not taken back. */
+  held = 0
+  /** So many connections are given only when `connectLate` is called. */
+  lateConnections = 0
+  readonly #late: (() => void)[] = []
 
   async connect(): Promise<PooledPostgresClient> {
+    if (this.lateConnections > 0) {
+      this.lateConnections--
+      await new Promise<void>((resolve) => {
+        this.#late.push(resolve)
+      })
+    }
+    this.held++
     let pending: Map<string, string> | undefined
     return {
       query: async (text, values = []) => {
@@ -35,8 +47,14 @@ export class FakePostgres {
       },
       on: () => this.listeners++,
       removeListener: () => this.listeners--,
-      release: () => {},
+      release: () => {
+        this.held--
+      },
     }
+  }
+
+  connectLate(): void {
+    for (const connect of this.#late.splice(0)) connect()
   }
 
   add(transaction: number, ...payloads: readonly unknown[]): void {

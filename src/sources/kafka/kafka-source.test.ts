@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { PolledEvents, Positions, SourceReader } from '../../job/source/source.js'
 import { FakeKafka, textOf } from '../../testing/fake-kafka.js'
 import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
+import type { KafkaReader } from './kafka-client.js'
 import { type KafkaSourceOptions, kafkaSource } from './kafka-source.js'
 
 const NONE: ReadonlySet<string> = new Set()
@@ -169,6 +170,30 @@ describe('a source of a Kafka topic', () => {
       message: 'Kafka topic t: read failed: gone (for 1 ms)',
     })
     await impatient.close()
+  })
+
+  it('leaves no reader open that was opened too late', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a')
+    let late = (_reader: KafkaReader) => {}
+    let closed = 0
+    const openReader = client.openReader.bind(client)
+    const made = async () => ({
+      ...(await openReader({ topic: 't' } as never)),
+      close: async () => void closed++,
+    })
+    client.openReader = () => {
+      client.openReader = openReader
+      return new Promise((resolve) => {
+        late = resolve
+      })
+    }
+    const reader = await open(client, {}, { answerWithinMs: 5 })
+    late(await made())
+    await new Promise(setImmediate)
+    expect(closed).toBe(1)
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['a'])
+    await reader.close()
   })
 
   it('T5: a partition is quiet only where the broker had nothing, not where it was not asked', async () => {

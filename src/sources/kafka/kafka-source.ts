@@ -193,7 +193,12 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     })
     refuseLost(options, topic, positions)
     const settings = { topic: topicName, groupId, maxPartitionBytes, lookEveryMs }
-    const reader = await outage.answerOf('open a reader', () => client.openReader(settings), signal)
+    const reader = await outage.answerOf(
+      'open a reader',
+      () => client.openReader(settings),
+      signal,
+      (late) => late.close(),
+    )
     const opened = new KafkaSourceReader({ options, outage, reader, topicId: topic.id })
     for (const [i, partition] of wanted.entries()) opened.#add(partition, starts[i] as number)
     return opened

@@ -177,10 +177,19 @@ class StreamReader<Event> implements SourceReader<Event> {
   async #take(): Promise<void> {
     try {
       while (!this.#closing.signal.aborted && !this.#isAtEnd) {
-        await this.#outage.untilAnswered('consume', () => this.#begin())
-        if (this.#messages === undefined) continue
+        const begun = await this.#outage.untilAnswered(
+          'consume',
+          () => this.#begin(),
+          undefined,
+          (late) => late.messages?.close(),
+        )
+        if (begun === undefined) continue
+        this.#messages = begun.messages
+        this.#isAtEnd = begun.messages === undefined
+        if (begun.messages === undefined) continue
+        if (this.#closing.signal.aborted) await begun.messages.close()
         const beganAtMs = performance.now()
-        const failure = await this.#takeAll(this.#messages)
+        const failure = await this.#takeAll(begun.messages)
         this.#messages = undefined
         if (performance.now() - beganAtMs >= LIVED_MS) this.#consuming.passed()
         if (failure !== undefined) await this.#consuming.failed('consume', failure)
@@ -191,7 +200,8 @@ class StreamReader<Event> implements SourceReader<Event> {
     this.#arrival.tell()
   }
 
-  async #begin(): Promise<void> {
+  /** No messages: what is wanted was given. An attempt that was given up goes on, so it changes nothing. */
+  async #begin(): Promise<{ readonly messages: NatsMessages | undefined }> {
     const { client, stream, subjects } = this.#options
     const { first, last } = await this.#bounds()
     if (this.#received > 0) this.#throwIfGone(first, last)
@@ -200,12 +210,8 @@ class StreamReader<Event> implements SourceReader<Event> {
       deliver_policy: 'by_start_sequence',
       ...(subjects !== undefined && { filter_subjects: [...subjects] }),
     })
-    if (this.#end !== undefined && (await consumer.info()).num_pending === 0) {
-      this.#isAtEnd = true
-      return
-    }
-    this.#messages = await consumer.consume({ max_messages: READ_AHEAD })
-    if (this.#closing.signal.aborted) await this.#messages.close()
+    if (this.#end !== undefined && (await consumer.info()).num_pending === 0) return { messages: undefined }
+    return { messages: await consumer.consume({ max_messages: READ_AHEAD }) }
   }
 
   /** Why it takes no more; `undefined` where the source has come to its end. */

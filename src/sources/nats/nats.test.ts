@@ -51,6 +51,26 @@ describe('a source of JetStream', () => {
     await reader.close()
   })
 
+  it('leaves no consumer open that was begun too late', async () => {
+    const nats = new FakeNats()
+    nats.add('a')
+    nats.lateConsumers = 1
+    const reader = await open(nats, { answerWithinMs: 5 })
+    expect(await reader.poll(request)).toMatchObject([{ events: ['a'] }])
+    nats.beginLate()
+    await new Promise(setImmediate)
+    expect(nats.open).toBe(1)
+    nats.add('b')
+    expect(await reader.poll(request)).toMatchObject([{ events: ['b'] }])
+    nats.lateConsumers = 1
+    nats.endConsumers()
+    await new Promise(setImmediate)
+    await reader.close()
+    nats.beginLate()
+    await new Promise(setImmediate)
+    expect(nats.open).toBe(0)
+  })
+
   it('ends with STORAGE_ERROR where one consumer after the other ends and gives nothing', async () => {
     const nats = new FakeNats()
     nats.add('a')

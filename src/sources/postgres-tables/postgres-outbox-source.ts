@@ -239,6 +239,12 @@ class OutboxReader<Event> implements SourceReader<Event> {
       this.#arrival.tell()
     }
     const client = await acquire(this.#options.pool, letGo)
+    // It was waited for too long, and another one is there by now; or nobody wants it any more.
+    if (this.#listener !== undefined || this.#closing.signal.aborted) {
+      client.removeListener('error', letGo)
+      client.release(false)
+      return
+    }
     given.client = client
     client.on('end', letGo)
     client.on('notification', () => this.#arrival.tell())

@@ -81,6 +81,20 @@ describe('a source of an outbox table', () => {
     expect(pool.listeners).toBe(0)
   })
 
+  it('keeps one connection to listen on, also where another comes too late', async () => {
+    const postgres = new FakePostgres()
+    postgres.xmin = 9
+    postgres.add(1, 'a')
+    const reader = await open(postgres, { channel: 'news', answerWithinMs: 5 })
+    postgres.lateConnections = 1
+    expect(await reader.poll(request)).toMatchObject([{ events: ['a'] }])
+    postgres.connectLate()
+    await new Promise(setImmediate)
+    expect(postgres.held).toBe(1)
+    await reader.close()
+    expect(postgres.held).toBe(0)
+  })
+
   it('J6: says which rows are gone, and deletes only what is before the last row of a cut', async () => {
     const pool = new FakePostgres()
     pool.add(1, 'a', 'b', 'c')
