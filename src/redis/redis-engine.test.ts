@@ -220,6 +220,40 @@ describe('state in Redis', () => {
     }
   })
 
+  it.each([
+    [{}, ['HSCAN', 'APPLY']],
+    [{ replicas: 1 }, ['HSCAN', 'APPLY', 'APPLY', 'WAIT']],
+  ] as const)(
+    'has ended what it still looks for keys of when it is closed, and what waits behind that: with %o',
+    async (settings, expected) => {
+      const server = new FakeServer()
+      const backend = await opened(server, settings)
+      await backend.put(bytes('a 1'), bytes('1'))
+      await backend.flush()
+      server.commands.length = 0
+      server.before = (name) => (name === 'HSCAN' ? new Promise(setImmediate) : undefined)
+      const written = [backend.deleteRange({ prefix: bytes('a ') }), backend.put(bytes('b'), bytes('2'))]
+      await backend.close()
+      await Promise.all(written)
+      expect([...server.data.keys()]).toEqual(['b'])
+      expect([...new Set(server.commands)]).toEqual([...new Set(expected)])
+    },
+  )
+
+  it('is on the replicas when it is closed although keys are still looked for, for too long: what waits behind that is CLOSED', async () => {
+    const server = new FakeServer()
+    const settings = settingsFrom({ client: server, name: 'usage', replicas: 1 })
+    const engine = await RedisEngine.open({ ...settings, closeWithinMs: 1 })
+    const backend = new (class extends RemoteBackend {})(engine)
+    await backend.put(bytes('a 1'), bytes('1'))
+    server.before = (name) => (name === 'HSCAN' ? new Promise(() => {}) : undefined)
+    const written = [backend.deleteRange({ prefix: bytes('a ') }), backend.put(bytes('b'), bytes('2'))]
+    const settled = Promise.allSettled(written)
+    await backend.close()
+    expect(server.commands).toContain('WAIT')
+    for (const result of await settled) expect(result).toMatchObject({ reason: { code: 'CLOSED' } })
+  })
+
   it('that was flushed, or not written, is closed without a word to its server', async () => {
     const server = new FakeServer()
     const backend = await opened(server, { replicas: 1 })

@@ -225,14 +225,23 @@ export class RedisEngine implements RemoteEngine {
     const hasEnded = await settlesWithin(ended, closeWithinMs)
     const isUnsure = this.#unflushed().length > 0
     this.#release()
-    if (hasEnded) return await ended
-    ended.catch(() => {})
+    if (hasEnded) await ended
+    else ended.catch(() => {})
     if (!isUnsure) return
     const reason = `what was written is not where 'flush' would have it within ${closeWithinMs} ms`
     throw new StateError('STORAGE_ERROR', { storage: this.#place, operation: 'close', reason })
   }
 
   async #flushedAtEnd(): Promise<void> {
+    const held = this.#held
+    await this.#flushedSoFar()
+    // Looking for keys may take longer than there is time: what was acknowledged does not wait for it.
+    if (held === undefined) return
+    await held
+    await this.#flushedSoFar()
+  }
+
+  async #flushedSoFar(): Promise<void> {
     await Promise.all(this.#parts.map(({ writer }) => writer.idle()))
     await Promise.all(this.#unflushed().map((part) => this.#flushPart(part)))
   }
