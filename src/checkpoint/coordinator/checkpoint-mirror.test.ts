@@ -188,6 +188,53 @@ describe('a mirror', () => {
   })
 })
 
+describe('the lag of a mirror', () => {
+  const DAY_MS = 86_400_000
+
+  it('counts from when the oldest checkpoint was made that it lacks, also in the next process', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const first = withMirror({ storage: inner })
+    await put(first.backend, 'a=1')
+    await first.coordinator.createCheckpoint()
+    expect(await first.next()).toBe(`mirrored ${CHK(1)}`)
+    await settled()
+    crash(inner)
+    crash(first.storage)
+    const alone = bench({ incremental: true }, first.storage)
+    for (let day = 1; day <= 3; day++) {
+      alone.clock.advance(DAY_MS)
+      await alone.coordinator.createCheckpoint()
+    }
+    crash(first.storage)
+    const mirror = new FaultyCheckpointStorage(inner)
+    mirror.inject({ effect: 'fail', operation: 'create', forever: true })
+    const after = withMirror({ storage: mirror, maxCheckpoints: 1 }, {}, first.storage)
+    after.clock.advance(4 * DAY_MS)
+    await after.coordinator.start()
+    expect(await after.next()).toBe(`failed ${CHK(4)} STORAGE_ERROR`)
+    expect(after.coordinator.stats().mirror).toMatchObject({ waiting: 1, lagMs: 3 * DAY_MS })
+    await settled()
+    mirror.heal()
+    after.clock.advance(1_000)
+    expect(await after.next()).toBe(`mirrored ${CHK(4)}`)
+    expect(after.coordinator.stats().mirror?.lagMs).toBe(0)
+  })
+
+  it('counts from now where the checkpoint that it lacks cannot be read', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const alone = bench({}, storage)
+    await alone.coordinator.createCheckpoint()
+    crash(storage)
+    storage.tamper(manifestName(1), Buffer.from('rotten'))
+    const { coordinator, clock, next } = withMirror({ storage: new MemoryCheckpointStorage() }, {}, storage)
+    clock.advance(DAY_MS)
+    await coordinator.start()
+    expect(await next()).toBe(`failed ${CHK(1)} CORRUPTION`)
+    clock.advance(1_000)
+    expect(coordinator.stats().mirror?.lagMs).toBe(1_000)
+  })
+})
+
 describe('a mirror that fails', () => {
   it('holds up no checkpoint, is tried again after pauses that grow, and catches up', async () => {
     const inner = new MemoryCheckpointStorage()

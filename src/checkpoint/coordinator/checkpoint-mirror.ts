@@ -223,20 +223,37 @@ export class CheckpointMirror {
 
   /** What an earlier process did not come to, and what it did. */
   async #lookForMissing(owner: LeasedStorage): Promise<void> {
-    const { from, maxCheckpoints, clock } = this.#settings
+    const { from, maxCheckpoints } = this.#settings
     const there = await this.#thereWhole(owner)
     const { manifests, savepoints } = await from.listing()
-    for (const sequence of manifests.filter((each) => !savepoints.has(each)).slice(0, maxCheckpoints)) {
+    // Too old to be copied; but if the mirror lacks it, it is behind since then.
+    let overtaken: number | undefined
+    for (const [place, sequence] of manifests.filter((each) => !savepoints.has(each)).entries()) {
+      const isOvertaken = place >= maxCheckpoints
+      if (isOvertaken && sequence < this.#newest) break
       const checksum = there.get(sequence)
-      if (checksum === undefined || checksum !== (await this.#checksumHere(sequence))) {
+      if (checksum !== undefined && checksum === (await this.#checksumHere(sequence))) {
+        this.#noteThere(sequence)
+      } else if (isOvertaken) {
+        overtaken = sequence
+      } else {
         this.#waiting.add(sequence)
-        const isNoted = this.#ahead.some((each) => each.sequence === sequence)
-        if (sequence > this.#newest && !isNoted) this.#ahead.push({ sequence, atMs: clock.now() })
-      } else this.#noteThere(sequence)
+        await this.#noteAhead(sequence)
+      }
     }
+    if (overtaken !== undefined) await this.#noteAhead(overtaken)
     this.#ahead.sort((left, right) => left.sequence - right.sequence)
     this.#prune()
     this.#isBacklogKnown = true
+  }
+
+  /** An earlier process has published it: its manifest says when. */
+  async #noteAhead(sequence: number): Promise<void> {
+    const { from, clock } = this.#settings
+    const stored = await from.tryManifest(sequence)
+    const atMs = isStateError(stored) ? clock.now() : stored.manifest.createdAt.getTime()
+    const isNoted = this.#ahead.some((each) => each.sequence === sequence)
+    if (sequence > this.#newest && !isNoted) this.#ahead.push({ sequence, atMs })
   }
 
   async #checksumHere(sequence: number): Promise<string | undefined> {
