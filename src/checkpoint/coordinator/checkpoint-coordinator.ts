@@ -392,7 +392,12 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   /** Runs work in its turn; it ends also where the storage does not answer any more, by its signal or by `shutdown`. */
   async #inTurn<T>(work: () => Promise<T>, signal: AbortSignal | undefined, operation: string): Promise<T> {
-    return await this.#calls.run(() => this.#queue.run(work, signal, operation), signal, operation)
+    const unlessGivenUp = () => {
+      // Its caller was told so; the storage may have another owner by now.
+      if (this.#givenUp) throw new StateError('CLOSED', { component: COMPONENT })
+      return work()
+    }
+    return await this.#calls.run(() => this.#queue.run(unlessGivenUp, signal, operation), signal, operation)
   }
 
   async #shutDown(): Promise<void> {
@@ -412,16 +417,24 @@ export class CheckpointCoordinator implements AsyncDisposable {
   async #close(): Promise<void> {
     // A `start` that was waiting when shutdown was called has set it going again.
     this.#schedule.stop()
-    await this.#maker.abortMerge()
-    try {
-      if (!this.#givenUp) await this.#finalCheckpoint()
-    } finally {
-      await this.#maker.close()
-      await this.#waitBeforeRelease()
-      await this.#ownership.release()
-      await this.#drainMirror()
-      await this.#ownWorker?.close()
+    const failures: { readonly error: unknown }[] = []
+    const attempt = async (step: () => Promise<void> | undefined) => {
+      try {
+        await step()
+      } catch (error) {
+        failures.push({ error })
+      }
     }
+    // Each of them, whatever becomes of those before it: what is not let go of keeps the next owner out.
+    await attempt(() => this.#maker.abortMerge())
+    if (!this.#givenUp) await attempt(() => this.#finalCheckpoint())
+    await attempt(() => this.#maker.close())
+    await attempt(() => this.#waitBeforeRelease())
+    await attempt(() => this.#ownership.release())
+    await attempt(() => this.#drainMirror())
+    await attempt(() => this.#ownWorker?.close())
+    const [first] = failures
+    if (first !== undefined) throw first.error
   }
 
   /** The next owner of the coordinator's own storage is in already. How long it takes is bounded by itself. */

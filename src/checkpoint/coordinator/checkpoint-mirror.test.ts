@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { bytesIn, namesIn, patchLeases } from '../../../test/support/checkpoints.js'
 import { type Bench, bench, contentOf, crash, put } from '../../../test/support/coordinator-bench.js'
 import { runs } from '../../../test/support/long.js'
@@ -9,6 +9,7 @@ import type { ManualClock } from '../../testing/manual-clock.js'
 import { CheckpointArchive } from '../archive/checkpoint-archive.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 import type { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import { CheckpointMaker } from './checkpoint-maker.js'
 import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 
 interface Mirrored extends Bench {
@@ -516,6 +517,34 @@ describe('the owner of a mirror', () => {
     const { id } = await second.coordinator.createCheckpoint()
     expect(await second.next()).toBe(`mirrored ${id}`)
     expect(first.coordinator.stats().mirror?.failed).toBe(0)
+  })
+
+  it('is let in by shutdown, whatever else of it fails', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const { coordinator, backend, storage, next } = withMirror({ storage: inner })
+    await put(backend, 'a=1')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    const failing = vi.spyOn(CheckpointMaker.prototype, 'close').mockRejectedValueOnce(new Error('no base'))
+    onTestFinished(() => failing.mockRestore())
+    await expect(coordinator.shutdown()).rejects.toThrow('no base')
+    await (await storage.acquire()).release()
+    await (await inner.acquire()).release()
+  })
+
+  it('is not asked for by a start that ends after shutdown has given up', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const mirror = new FaultyCheckpointStorage(inner)
+    const own = new MemoryCheckpointStorage()
+    const { storage, release } = hanging(own, 'acquire')
+    const { coordinator } = withMirror({ storage: mirror }, { storage, maxSilenceMs: 50 })
+    const starting = coordinator.start()
+    const ends = await Promise.allSettled([coordinator.shutdown(), starting])
+    expect(ends.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+    release()
+    await settled()
+    await (await own.acquire()).release()
+    expect(mirror.count()).toBe(0)
   })
 
   it('goes on from a checkpoint of the mirror where the storage itself was lost', async () => {

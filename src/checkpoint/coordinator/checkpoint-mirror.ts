@@ -75,6 +75,8 @@ export class CheckpointMirror {
   #isAsked = false
   #isClosing = false
   #isStopped = false
+  /** As is that, but for good. */
+  #isGivenUp = false
   #copied = 0
   #failed = 0
   #passedOver = 0
@@ -108,6 +110,8 @@ export class CheckpointMirror {
 
   /** The coordinator owns its storage, as somebody decided: the mirror is taken too, and what is missing in it is copied. */
   begin(takeOver: boolean): void {
+    // Who decided so had to wait, and `shutdown` did not.
+    if (this.#isClosing || this.#isGivenUp) return
     this.#isStopped = false
     this.#begun = { takeOver }
     this.#isBacklogKnown = false
@@ -156,6 +160,7 @@ export class CheckpointMirror {
 
   /** Nobody waits for it any more. */
   giveUp(): void {
+    this.#isGivenUp = true
     this.#isStopped = true
     this.#abort.abort()
     this.#endPause?.()

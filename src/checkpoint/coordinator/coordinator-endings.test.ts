@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, describe, expect, it } from 'vitest'
 import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
@@ -9,7 +10,12 @@ import type { StateBackend, SyncStateBackend } from '../../backend/state-backend
 import { StateError } from '../../base/errors.js'
 import { LmdbStateBackend } from '../../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
-import type { CheckpointStorage, ObjectReader, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import type {
+  AcquireOptions,
+  CheckpointStorage,
+  ObjectReader,
+  ObjectWriter,
+} from '../../storage/checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { CheckpointWorker } from '../worker/checkpoint-worker.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
@@ -102,6 +108,33 @@ describe.each(hanging)('where %s of the storage never settles,', (_, patch) => {
     const ends = [coordinator.createCheckpoint(), coordinator.createCheckpoint(), coordinator.shutdown()]
     for (const { status } of await Promise.allSettled(ends)) expect(status).toBe('rejected')
     await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+})
+
+describe('where the storage answers after shutdown has given up,', () => {
+  it('a call that waited for its turn does nothing: the next owner is not pushed out', async () => {
+    const inner = new MemoryCheckpointStorage()
+    let answer: () => void = () => {}
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    const acquire = inner.acquire.bind(inner)
+    const late = async (options?: AcquireOptions) => {
+      await answered
+      return await acquire(options)
+    }
+    const { coordinator, events } = bench(Object.assign(inner, { acquire: late }))
+    const ends = [
+      coordinator.createCheckpoint(),
+      coordinator.start({ takeOver: true }),
+      coordinator.shutdown(),
+    ]
+    for (const { status } of await Promise.allSettled(ends)) expect(status).toBe('rejected')
+    const lease = await acquire()
+    answer()
+    for (let turn = 0; turn < 20; turn++) await nextTurn()
+    await lease.check()
+    expect(events).toEqual(['failed undefined FENCED'])
   })
 })
 
