@@ -14,7 +14,7 @@ export type {
 } from './state/codec/codec.js'
 export { none, optional, tuple } from './state/codec/composite.js'
 export { json, type StandardSchema } from './state/codec/json.js'
-export { bytesOfHex, fromJson, hexOf, toJson } from './state/codec/json-form.js'
+export { bytesOfHex, fromJson, hexOf, timeOfIso, toJson } from './state/codec/json-form.js'
 export { messagePack } from './state/codec/message-pack.js'
 export type { NumberCodec } from './state/codec/numbers.js'
 export { bigint64, bool, date, enumeration, float64, int32, int64, uint32 } from './state/codec/numbers.js'

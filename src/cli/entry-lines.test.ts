@@ -213,6 +213,36 @@ describe('lines of entries', () => {
     )
   })
 
+  it.each(['12', '2001', '2030-01-01T00:00:00', '2030-02-31T00:00:00Z', 'June 1, 2030', '', 5])(
+    'with the end of life %j, which is no time in ISO 8601, are refused',
+    (expiresAt) => {
+      const lines = new EntryLines()
+      const record = new Uint8Array(Buffer.from(JSON.stringify(recordOf(schema))))
+      lines.entryOf(
+        JSON.stringify(rawLine({ key: SCHEMA_KEY, value: record, expiresAtMs: Infinity })),
+        'file:1',
+      )
+      const line = JSON.stringify({ state: 'number', key: ['a', 1], value: 1, expiresAt })
+      expect(() => lines.entryOf(line, 'file:2')).toThrow('file:2: expiresAt is to be a time')
+    },
+  )
+
+  it('of a state that expires by event time have no end of life of their own', async () => {
+    const backend = new MemoryStateBackend()
+    const store = await StateStore.open(backend, schema)
+    store.advanceWatermark(1_000)
+    store.event.put(['a', 1], 'e', 1)
+    const [, line] = roundTrip(backend)
+    await backend.close()
+    expect(line).toEqual({
+      state: 'event',
+      key: ['a', 1],
+      mapKey: 'e',
+      value: 1,
+      expiresAt: expect.stringMatching(/^1970-01-01T00:00:0/),
+    })
+  })
+
   it.each([
     ['damaged', '{"format":'],
     ['of a later version', '{"format":99,"key":"utf8","states":[]}'],

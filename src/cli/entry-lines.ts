@@ -10,7 +10,7 @@
 // (2) The schema is the first line: typed lines are turned into bytes by it.
 
 import type { JsonValue } from '../index.js'
-import { bytesOfHex, decodeSchema, EntryEncoder, hexOf, SCHEMA_KEY } from '../state.js'
+import { bytesOfHex, decodeSchema, EntryEncoder, hexOf, SCHEMA_KEY, timeOfIso } from '../state.js'
 import type { StoredEntry } from '../view/entries.js'
 import type { ShownEntry } from '../view/shown-entry.js'
 import { UsageError } from '../view/usage-error.js'
@@ -78,12 +78,12 @@ export class EntryLines {
     if (typeof state !== 'string' || key === undefined || value === undefined)
       throw new UsageError(`${where}: an entry of a state has its name, a key and a value`)
     const encoder = this.#encoderAt(where)
-    const expiresAtMs = expiryFrom(expiresAt, where)
     try {
+      const expiresAtMs = expiryFrom(expiresAt)
       return {
         key: encoder.keyOf({ state, key, ...(mapKey === undefined ? {} : { mapKey }) }),
         value: encoder.valueOf(state, value, expiresAt === undefined ? undefined : expiresAtMs),
-        expiresAtMs,
+        expiresAtMs: encoder.expiresByEventTime(state) ? Infinity : expiresAtMs,
       }
     } catch (error) {
       throw new UsageError(`${where}: ${(error as Error).message}`)
@@ -140,12 +140,13 @@ function rawEntry({ key, value, expiresAtMs = Infinity }: JsonObject, where: str
 const hexBytes = (text: JsonValue | undefined): Uint8Array | undefined =>
   typeof text === 'string' ? bytesOfHex(text) : undefined
 
-function expiryFrom(expiresAt: JsonValue | undefined, where: string): number {
+/** When an entry expires; Infinity where nothing is said. */
+export function expiryFrom(expiresAt: JsonValue | undefined): number {
   if (expiresAt === undefined) return Infinity
-  const timeMs = typeof expiresAt === 'string' ? Date.parse(expiresAt) : Number.NaN
-  if (!Number.isNaN(timeMs)) return timeMs
+  const timeMs = typeof expiresAt === 'string' ? timeOfIso(expiresAt) : undefined
+  if (timeMs !== undefined) return timeMs
   throw new UsageError(
-    `${where}: expiresAt is to be a time such as 2030-01-01T00:00:00Z; not ${JSON.stringify(expiresAt)}`,
+    `expiresAt is to be a time such as 2030-01-01T00:00:00Z; not ${JSON.stringify(expiresAt)}`,
   )
 }
 

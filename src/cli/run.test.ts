@@ -314,6 +314,21 @@ describe('holdfast on the command line', () => {
     expect((await holdfast('export', at('imported'), at('again.ndjson'), '--raw')).status).toBe(0)
     expect(readFileSync(at('again.ndjson'), 'utf8')).toBe(readFileSync(at('raw.ndjson'), 'utf8'))
     expect(objectsOf(await holdfast('--json', 'inspect', at('imported')))[0].source).toEqual({ offset: 9 })
+    writeFileSync(
+      at('old.ndjson'),
+      [5, 1e15, 6]
+        .map((expiresAtMs, i) => JSON.stringify({ key: `0x0${i}`, value: '0x', expiresAtMs }))
+        .join('\n'),
+    )
+    const old = await holdfast('--json', 'import', at('old.ndjson'), at('old'))
+    expect(old.err).toBe('2 entries have expired, and are left out\n')
+    expect(objectsOf(old)).toMatchObject([{ entryCount: 1, expired: 2 }])
+    writeFileSync(
+      at('bad.ndjson'),
+      `{"key":"0x","value":"0x"}\n{"key":"0x${'00'.repeat(2_049)}","value":"0x"}\n`,
+    )
+    const bad = await holdfast('import', at('bad.ndjson'), at('never'))
+    expect([bad.status, bad.err]).toEqual([2, expect.stringContaining('bad.ndjson:2: ')])
     writeFileSync(at('bad.ndjson'), '{"key":"a"}\n')
     expect(await holdfast('import', at('bad.ndjson'), at('never'))).toMatchObject({ status: 2, out: '' })
   })
@@ -372,6 +387,7 @@ describe('holdfast on the command line', () => {
     ['a missing field', '{"state":"totals","key":["model1","tenant1"],"value":{"count":1}}'],
     ['another key', '{"state":"totals","key":["model1"],"value":{"count":1,"tokens":1}}'],
     ['no JSON', 'count=1'],
+    ['an end that is no time', '{"key":"a","value":"x","expiresAt":"2001"}'],
   ])('refuses to edit %s, and makes nothing', async (_what, put) => {
     const outcome = await holdfast('edit', at('typed'), '--put', put, '--to', at('refused'))
     expect([outcome.status, outcome.err.split('\n').length]).toEqual([2, 2])

@@ -6,6 +6,7 @@ import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/pla
 import { EntryDisplay } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { expiryFrom } from '../entry-lines.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
 import { valueCell } from '../undecoded.js'
@@ -98,7 +99,7 @@ function putFrom(text: string, entries: OpenEntries): Change {
   return {
     key,
     value: encoder.valueOf(given['state'], value, expiresAt === undefined ? undefined : expiresAtMs),
-    expiresAtMs,
+    expiresAtMs: encoder.expiresByEventTime(given['state']) ? Infinity : expiresAtMs,
   }
 }
 
@@ -131,17 +132,6 @@ function objectFrom(text: string): JsonObject {
 }
 
 const textFrom = (value: JsonValue): string => (typeof value === 'string' ? value : JSON.stringify(value))
-
-/** When an entry expires; Infinity where nothing is said. */
-export function expiryFrom(expiresAt: JsonValue | undefined): number {
-  if (expiresAt === undefined) return Infinity
-  const timeMs = typeof expiresAt === 'string' ? Date.parse(expiresAt) : Number.NaN
-  if (Number.isNaN(timeMs))
-    throw new UsageError(
-      `expiresAt is to be a time such as 2030-01-01T00:00:00Z; not ${JSON.stringify(expiresAt)}`,
-    )
-  return timeMs
-}
 
 /** The entries with the changes, which are in key order. */
 async function* changed(

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { addAbortSignal } from 'node:stream'
-import { type JsonValue, systemClock } from '../../index.js'
+import { isStateError, type JsonValue, type SyncStateBackend, systemClock } from '../../index.js'
+import type { StoredEntry } from '../../view/entries.js'
 import { checkpointsAt } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
@@ -32,6 +33,7 @@ export async function importEntries(
   const backend = await LmdbStateBackend.temporary({ clock, sweepIntervalMs: Infinity })
   try {
     let line = 0
+    let expired = 0
     const name = file === '-' ? 'stdin' : file
     const input = file === '-' ? process.stdin : createReadStream(file)
     const lines = new EntryLines()
@@ -39,9 +41,10 @@ export async function importEntries(
       signal.throwIfAborted()
       line++
       if (text.trim() === '') continue
-      const { key, value, expiresAtMs } = lines.entryOf(text, `${name}:${line}`)
-      if (expiresAtMs <= nowMs) continue
-      backend.putSync(key, value, expiresAtMs === Infinity ? {} : { ttlMs: expiresAtMs - nowMs })
+      const where = `${name}:${line}`
+      const entry = lines.entryOf(text, where)
+      if (entry.expiresAtMs <= nowMs) expired++
+      else put(backend, entry, nowMs, where)
       if (line % BATCH === 0) await backend.flush()
     }
     // Lines end where it was interrupted, too.
@@ -58,11 +61,26 @@ export async function importEntries(
       },
       signal,
     )
-    if (terminal.json) await terminal.object({ id: made.id, entryCount: made.entryCount })
+    if (expired > 0)
+      terminal.note(
+        `${countText(expired)} ${expired === 1 ? 'entry has expired, and is' : 'entries have expired, and are'} left out`,
+      )
+    if (terminal.json) await terminal.object({ id: made.id, entryCount: made.entryCount, expired })
     else await terminal.line(`savepoint ${made.id} in ${path}: ${countText(made.entryCount)} entries`)
     return ExitStatus.ok
   } finally {
     await backend.close()
+  }
+}
+
+/** `UsageError` with `where` for an entry that no store can hold. */
+function put(backend: SyncStateBackend, entry: StoredEntry, nowMs: number, where: string): void {
+  const { key, value, expiresAtMs } = entry
+  try {
+    backend.putSync(key, value, expiresAtMs === Infinity ? {} : { ttlMs: expiresAtMs - nowMs })
+  } catch (error) {
+    if (!isStateError(error, 'INVALID_ARGUMENT')) throw error
+    throw new UsageError(`${where}: ${error.message}`)
   }
 }
 

@@ -44,6 +44,22 @@ export function bytesOfHex(text: string): Uint8Array | undefined {
   return /^0x(?:[0-9a-f]{2})*$/i.test(text) ? new Uint8Array(Buffer.from(text.slice(2), 'hex')) : undefined
 }
 
+/**
+ * The time of a text in ISO 8601, in milliseconds: a date, or a date and a time with its zone. `undefined` for anything else: what `Date.parse`
+ * makes of `12`, or of a time without a zone, differs from runtime to runtime and from place to place.
+ */
+export function timeOfIso(text: string): number | undefined {
+  const [, date] = ISO_TIME.exec(text) ?? []
+  if (date === undefined) return undefined
+  const timeMs = Date.parse(text)
+  const dayMs = Date.parse(date)
+  // The 31st of February is taken for one of March.
+  const isDay = !Number.isNaN(dayMs) && new Date(dayMs).toISOString().startsWith(date)
+  return isDay && !Number.isNaN(timeMs) ? timeMs : undefined
+}
+
+const ISO_TIME = /^((?:\d{4}|[+-]\d{6})-\d\d-\d\d)(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d))?$/
+
 /** The value that a JSON value stands for, to be written by the codec of that descriptor. Throws a `CodecError` for what is none. */
 export function fromJson(descriptor: JsonValue, json: JsonValue): unknown {
   if (typeof descriptor === 'string') return plainFromJson(descriptor, json)
@@ -114,9 +130,9 @@ function bigintFrom(json: JsonValue): bigint {
 }
 
 function dateFrom(json: JsonValue): Date {
-  const date = typeof json === 'string' || typeof json === 'number' ? new Date(json) : undefined
-  if (date === undefined || Number.isNaN(date.getTime())) {
-    throw new CodecError(`${describeValue(json)} is not a time`)
-  }
+  const timeMs = typeof json === 'string' ? timeOfIso(json) : json
+  const date = typeof timeMs === 'number' ? new Date(timeMs) : undefined
+  if (date === undefined || Number.isNaN(date.getTime()))
+    throw new CodecError(`${describeValue(json)} is not a time such as 2030-01-01T00:00:00Z`)
   return date
 }

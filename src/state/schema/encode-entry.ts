@@ -70,6 +70,11 @@ export class EntryEncoder {
     })
   }
 
+  /** Whether a state expires by event time: its values say when, and the entry itself never expires. */
+  expiresByEventTime(state: string): boolean {
+    return isStamped(this.#state(state))
+  }
+
   #state(name: string): RecordedState {
     const state = this.#schema.states.find((each) => each.name === name)
     if (state !== undefined) return state
