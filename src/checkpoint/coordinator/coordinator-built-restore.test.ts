@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { bytesIn } from '../../../test/support/checkpoints.js'
 import { shutDownAfterTest, worker } from '../../../test/support/coordinator-bench.js'
 import { runs } from '../../../test/support/long.js'
@@ -46,6 +46,17 @@ class WrappingBackend extends MemoryStateBackend {
   }
 }
 
+/** Asks for the first block, and wants none any more before it is there. */
+class HastyBackend extends MemoryStateBackend {
+  first: Promise<unknown> | undefined
+
+  override async replaceAll(blocks: AsyncIterable<EntryBlock>): Promise<void> {
+    this.first = blocks[Symbol.asyncIterator]().next()
+    this.first.catch(() => {})
+    throw new Error('it changed its mind')
+  }
+}
+
 function bench(
   options: Partial<CheckpointCoordinatorOptions> = {},
   storage = new MemoryCheckpointStorage(),
@@ -87,6 +98,23 @@ function moduleOf(text: string): StateBuilding {
 }
 
 describe('a restore that the worker puts together', () => {
+  it('is not begun anew where its blocks are asked for and it is over before the first one is there', async () => {
+    const { backend, coordinator, storage } = bench()
+    fill(backend, 'first')
+    await coordinator.shutdown()
+    const backends: HastyBackend[] = []
+    const made = bench({}, storage, (clock) => {
+      const hasty = new HastyBackend({ clock })
+      backends.push(hasty)
+      return hasty as MemoryStateBackend as NotingBackend
+    })
+    const start = vi.spyOn(worker, 'start')
+    onTestFinished(() => start.mockRestore())
+    await expect(made.coordinator.restoreLatest()).rejects.toThrow('it changed its mind')
+    await expect(backends[0]?.first).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(start.mock.calls.filter(([{ request }]) => request.kind === 'read')).toHaveLength(1)
+  })
+
   it('brings base and deltas back, tells how far it is, and is built on', async () => {
     const first = bench()
     fill(first.backend, 'a', 60_000)

@@ -2,6 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { BuiltBlocks, TakeBuilt } from '../../backend/built-state.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
+import { StateError } from '../../base/errors.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import type { CheckpointContent } from '../format/manifest.js'
 import { BlockInbox } from './block-pipe.js'
@@ -209,6 +210,15 @@ export class RestoreStream implements BuiltBlocks {
   async #readAfterAll(): Promise<void> {
     this.#job.abort()
     await this.#job.ended.catch(() => {})
+    if (this.#closed) {
+      // Nobody would end a job that is begun now.
+      this.failure = errorOf(
+        new StateError('ABORTED', { operation: 'restore' }),
+        this.#request.signal,
+        'restore',
+      )
+      throw this.failure
+    }
     this.entryCount = 0
     this.#builds = false
     this.#job = this.#begin(false)
