@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { MessageChannel } from 'node:worker_threads'
 import { describe, expect, it, vi } from 'vitest'
 import { CheckpointSchedule } from '../checkpoint/coordinator/checkpoint-schedule.js'
@@ -5,7 +6,7 @@ import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { ModelStateBackend } from '../testing/model-state-backend.js'
-import { type Clock, ForwardClock, setLongTimer, setPatientTimer, systemClock } from './clock.js'
+import { type Clock, ForwardClock, Sleeper, setLongTimer, setPatientTimer, systemClock } from './clock.js'
 import { MAX_TIMER_MS } from './limits.js'
 
 const SIXTY_DAYS_MS = 60 * 24 * 3_600_000
@@ -204,5 +205,25 @@ describe('the end of a life', () => {
     } finally {
       now.mockRestore()
     }
+  })
+})
+
+describe('one that sleeps', () => {
+  it('wakes when it is woken or the signal fires, and leaves nothing with the signal', async () => {
+    const sleeper = new Sleeper()
+    const controller = new AbortController()
+    const { signal } = controller
+    for (let i = 0; i < 3; i++) {
+      const sleeping = sleeper.sleep(1_000_000, signal)
+      sleeper.wake()
+      await sleeping
+    }
+    expect(getEventListeners(signal, 'abort')).toEqual([])
+    const sleeping = sleeper.sleep(1_000_000, signal)
+    controller.abort()
+    await sleeping
+    await sleeper.sleep(1_000_000, signal)
+    await sleeper.sleep(0)
+    sleeper.wake()
   })
 })

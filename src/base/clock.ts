@@ -92,19 +92,38 @@ export function pause(ms: number): Promise<void> {
 
 /** As {@link pause}, but it ends at once where the signal fires. */
 export function pauseUnless(signal: AbortSignal, ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) {
-      resolve()
-      return
-    }
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end, { once: true })
-  })
+  return new Sleeper().sleep(ms, signal)
+}
+
+/**
+ * One that waits for what may be long in coming, again and again, and is woken when it has come. Nothing of a wait stays when it is over: a race
+ * with what is waited for would leave something with it each time.
+ */
+export class Sleeper {
+  #end = () => {}
+
+  /** Waits by the machine's time, until it is woken or the signal fires. One wait at a time. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (signal?.aborted === true) {
+        resolve()
+        return
+      }
+      const end = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', end)
+        resolve()
+      }
+      const timer = setTimeout(end, ms)
+      signal?.addEventListener('abort', end, { once: true })
+      this.#end = end
+    })
+  }
+
+  /** Ends the wait at hand. */
+  wake(): void {
+    this.#end()
+  }
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   isTest,
   longParameterLists,
   realmChecks,
+  repeatedRaces,
   usingDeclarations,
 } from './source-rules.js'
 
@@ -55,6 +56,11 @@ describe('the sources', () => {
 
   it('close what they open without using', () => {
     expect(usingDeclarations(production)).toEqual([])
+  })
+
+  it('do not race again and again with what stays', () => {
+    // A job under test ends with its test.
+    expect(repeatedRaces(production.filter(({ path }) => !path.startsWith('testing/')))).toEqual([])
   })
 
   it('know values by shape or brand, not by a class of this realm or copy', () => {
@@ -210,6 +216,21 @@ describe('the other rules', () => {
     const guilty = ['using x = f()', 'async () => { await using x = f() }', 'for (using x of y) g()']
     for (const text of guilty) expect(usingDeclarations([parse('log/a.ts', text)]), text).toHaveLength(1)
     expect(usingDeclarations([parse('log/a.ts', 'const using = 1; let x = using; const y = 2')])).toEqual([])
+  })
+
+  it('find races that are repeated', () => {
+    const inClass = (body: string) => `class C { async f() { ${body} } }`
+    const guilty = [
+      'async () => { while (true) await Promise.race([next(), ended]) }',
+      'for await (const x of y) Promise.race(all)',
+      inClass('await Promise.race([this.#ask(), this.#closed])'),
+      inClass('await Promise.race([late, this.#fetching ?? late])'),
+    ]
+    for (const text of guilty) expect(repeatedRaces([parse('log/a.ts', text)]), text).toHaveLength(1)
+    const innocent = inClass(
+      'return await Promise.race([work, late, this.#ask(), Promise.all(this.#readers.map(f))])',
+    )
+    expect(repeatedRaces([parse('log/a.ts', innocent)])).toEqual([])
   })
 
   it('find classes of this realm, and of this copy', () => {

@@ -320,6 +320,35 @@ export function usingDeclarations(sources: readonly SourceFile[]): string[] {
 }
 
 /**
+ * `Promise.race` in a loop, or with a promise of a field: one that is there for longer than the race keeps something of each, at worst all that
+ * was ever raced with it. `orAborted` and `Sleeper` do not.
+ */
+export function repeatedRaces(sources: readonly SourceFile[]): string[] {
+  return sources.flatMap((source) =>
+    nodesOf(source)
+      .filter(ts.isCallExpression)
+      .filter(({ expression }) => expression.getText(source.tree) === 'Promise.race')
+      .filter(
+        (race) =>
+          isInLoop(race) ||
+          racers(race).some((racer) => /#\w+(?!\()\b(?![(.\w])/.test(racer.getText(source.tree))),
+      )
+      .map((race) => `${at(source, lineOf(source, race))}: Promise.race`),
+  )
+}
+
+function racers({ arguments: [all] }: ts.CallExpression): readonly ts.Node[] {
+  return all !== undefined && ts.isArrayLiteralExpression(all) ? all.elements : []
+}
+
+function isInLoop(node: ts.Node): boolean {
+  for (let each = node.parent; each !== undefined && !ts.isFunctionLike(each); each = each.parent) {
+    if (ts.isIterationStatement(each, false)) return true
+  }
+  return false
+}
+
+/**
  * `instanceof` of what may come from another realm (a class that is neither declared in the file nor imported from another
  * file of ours) or from another copy of the package. `allowed` names, for a file, which classes it may ask for all the same.
  */

@@ -1,4 +1,4 @@
-import { pauseUnless } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike, isThenable } from '../../base/shapes.js'
@@ -70,8 +70,7 @@ class IterableReader<Event> implements SourceReader<Event> {
   #pending: Promise<IteratorResult<readonly [Event, Position]>> | undefined
   /** It has come. */
   #hasArrived = false
-  /** Ends the wait for it. */
-  #endWait = () => {}
+  readonly #sleeper = new Sleeper()
   #hasEnded = false
 
   constructor(events: AsyncIterable<readonly [Event, Position]> | Iterable<readonly [Event, Position]>) {
@@ -124,25 +123,17 @@ class IterableReader<Event> implements SourceReader<Event> {
       // It is told by the poll that asks for it next.
       const arrive = () => {
         this.#hasArrived = true
-        this.#endWait()
+        this.#sleeper.wake()
       }
       this.#pending.then(arrive, arrive)
     }
     const pending = this.#pending
     // Most generators have their next event within some turns of their own: that needs no timer.
     for (let turn = 0; turn < TURNS && !this.#hasArrived; turn++) await undefined
-    if (!this.#hasArrived && !(await this.#arrivesWithin(waitMs, signal))) return undefined
+    if (!this.#hasArrived) await this.#sleeper.sleep(waitMs, signal)
+    if (!this.#hasArrived) return undefined
     this.#pending = undefined
     this.#hasArrived = false
     return await pending
-  }
-
-  /** A generator may be quiet for as long as a job runs: waits that were in vain leave nothing with what was asked of it. */
-  async #arrivesWithin(waitMs: number, signal: AbortSignal | undefined): Promise<boolean> {
-    const over = new AbortController()
-    this.#endWait = () => over.abort()
-    await pauseUnless(signal === undefined ? over.signal : AbortSignal.any([over.signal, signal]), waitMs)
-    this.#endWait = () => {}
-    return this.#hasArrived
   }
 }

@@ -67,6 +67,7 @@ function isOver<Event>({ reader, ended }: Part<Event>): boolean {
 class MergedReader<Event> implements SourceReader<Event> {
   readonly #parts: readonly Part<Event>[]
   readonly #closing = new AbortController()
+  #goOn = () => {}
 
   private constructor(parts: readonly Part<Event>[]) {
     this.#parts = parts
@@ -102,9 +103,10 @@ class MergedReader<Event> implements SourceReader<Event> {
     if (found.length > 0) return found
     for (const part of this.#parts) this.#ask(part, request)
     for (;;) {
-      const asked = this.#parts.flatMap(({ pending }) => (pending === undefined ? [] : [pending]))
-      if (asked.length === 0) return this.#take(request)
-      await Promise.race(asked)
+      if (this.#parts.every(({ pending }) => pending === undefined)) return this.#take(request)
+      await new Promise<void>((resolve) => {
+        this.#goOn = resolve
+      })
       const taken = this.#take(request)
       // One that has nothing to say, as all of it is paused, does not end the wait for the others.
       if (taken.length > 0 || request.signal?.aborted === true || this.#closing.signal.aborted) return taken
@@ -137,7 +139,7 @@ class MergedReader<Event> implements SourceReader<Event> {
     part.pending = this.#await(part, part.reader.poll({ ...request, maxEvents, paused }))
   }
 
-  /** Takes note of what comes of a poll. Never rejects: the next `poll` does. */
+  /** Takes note of what comes of a poll, and lets who waits go on. Never rejects: the next `poll` does. */
   async #await(part: Part<Event>, polling: Promise<readonly PolledEvents<Event>[]>): Promise<void> {
     try {
       for (const each of await polling) {
@@ -148,6 +150,7 @@ class MergedReader<Event> implements SourceReader<Event> {
       if (!this.#closing.signal.aborted) part.failure = { error }
     } finally {
       part.pending = undefined
+      this.#goOn()
     }
   }
 

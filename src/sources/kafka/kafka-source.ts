@@ -7,7 +7,7 @@
 //     beginning.
 // (3) A partition is told without events only where the broker was asked, and had nothing (T5).
 
-import { pauseUnless } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 import type { StateError } from '../../base/errors.js'
 import {
   hasMethods,
@@ -157,6 +157,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   readonly #outage: Outage
   /** What is on its way from the broker. */
   #fetching: Promise<void> | undefined
+  readonly #sleeper = new Sleeper()
   #failure: { readonly error: unknown } | undefined
   #lookedAtMs = performance.now()
   /** The partition that is given away first. */
@@ -220,7 +221,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       const leftMs = deadlineMs - performance.now()
       if (given.length > 0) return given
       if (leftMs <= 0 || ending.aborted) return this.#quiet(paused)
-      await this.#await(leftMs, ending)
+      // For what is on its way.
+      await this.#sleeper.sleep(leftMs, ending)
       this.#throwIfFailed()
     }
   }
@@ -331,6 +333,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       })
       .finally(() => {
         this.#fetching = undefined
+        this.#sleeper.wake()
       })
   }
 
@@ -360,13 +363,6 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     const partition = topic.partitions.find((each) => each.partition === own.number)
     if (partition === undefined) throw lost(own.id, own.next, 'the partition is not there')
     own.next = startAt(this.#options, topic, partition, this.#position(own.next))
-  }
-
-  /** Waits for what is on its way. */
-  async #await(leftMs: number, ending: AbortSignal): Promise<void> {
-    const over = new AbortController()
-    const late = pauseUnless(AbortSignal.any([over.signal, ending]), leftMs)
-    await Promise.race([late, this.#fetching ?? late]).finally(() => over.abort())
   }
 
   #throwIfFailed(): void {

@@ -4,7 +4,7 @@
 // (2) Each read begins with that entry: where it is gone, others behind it may be gone as well, and that is told (J6).
 // (3) One command that waits on the server is under way at most; what it answers only wakes.
 
-import { pauseUnless } from '../../base/clock.js'
+import { pauseUnless, Sleeper } from '../../base/clock.js'
 import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type {
@@ -118,8 +118,9 @@ class StreamsReader<Event> implements SourceReader<Event> {
   readonly #streams = new Map<string, OpenStream>()
   readonly #closing = new AbortController()
   #waiter: OwnConnection | undefined
-  /** The command that waits on the server. */
-  #waiting: Promise<unknown> | undefined
+  /** For whether something is there: a command that waits on the server. */
+  #isWaiting = false
+  readonly #sleeper = new Sleeper()
   /** The stream that is asked first. */
   #turn = 0
 
@@ -289,21 +290,20 @@ class StreamsReader<Event> implements SourceReader<Event> {
     const ms = String(Math.max(1, Math.ceil(Math.min(leftMs, LONGEST_WAIT_MS))))
     const command = ['XREAD', 'COUNT', '1', 'BLOCK', ms, 'STREAMS']
     const ids = keys.map((key) => this.#streams.get(key)?.lastId ?? BEGINNING)
-    this.#waiting ??= this.#waitOnServer([...command, ...keys, ...ids], ending)
-    const over = new AbortController()
-    const end = AbortSignal.any([ending, over.signal])
-    await Promise.race([this.#waiting, pauseUnless(end, leftMs)])
-    over.abort()
+    if (!this.#isWaiting) void this.#waitOnServer([...command, ...keys, ...ids], ending)
+    await this.#sleeper.sleep(leftMs, ending)
   }
 
   /** It is only to wake: where it fails, the next read tells why. */
   async #waitOnServer(command: readonly string[], ending: AbortSignal): Promise<void> {
+    this.#isWaiting = true
     try {
       await this.#waiter?.send(...command)
     } catch {
       await pauseUnless(ending, LOOK_EVERY_MS)
     } finally {
-      this.#waiting = undefined
+      this.#isWaiting = false
+      this.#sleeper.wake()
     }
   }
 }
