@@ -5,6 +5,7 @@ import { seededRandom } from '../../src/base/random.js'
 import { type RunningJob, runJob } from '../../src/job.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { type RedisGroupSourceOptions, redisGroupSource, redisStreamSink } from '../../src/redis-streams.js'
+import { OPEN, PREPARE } from '../../src/sources/redis-streams/group-scripts.js'
 import { defineState, uint32, utf8, value } from '../../src/state.js'
 import { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
 import { runs } from '../support/long.js'
@@ -151,6 +152,76 @@ export function redisGroupsHold(service: () => RunningService): void {
       expect(await anyway.events()).toEqual([3, 4])
       const position = { cut: 7, read: 9 }
       await expect(openConsumer(`group-${next++}`, 'first', position)).rejects.toThrow('no such group')
+    })
+
+    it('is opened by no attempt that arrives late: not what is in a cut is taken back, nor the name of whoever has it now', async () => {
+      const stream = `group-${next++}`
+      await add(stream, 1, 2)
+      const openings: (() => Promise<unknown>)[] = []
+      const call = (command: string, ...args: string[]) => {
+        if (args[0] === OPEN) openings.push(() => client.call(command, ...args))
+        return client.call(command, ...args)
+      }
+      const first = await openConsumer(stream, 'first', undefined, { client: { call } })
+      const { position } = await first.cut(2, 1)
+      const [late] = openings
+      await late?.()
+      await first.reader.checkpointCompleted?.({ [stream]: position as never })
+      expect(((await client.xpending(stream, 'g')) as [number])[0]).toBe(0)
+      const heir = await openConsumer(stream, 'first', position)
+      await late?.()
+      await add(stream, 3)
+      expect(await heir.events()).toEqual([3])
+    })
+
+    it('makes a cut of entries that were trimmed meanwhile, also where an answer is lost; they are wanted where it was not published', async () => {
+      const stream = `group-${next++}`
+      await add(stream, 1, 2, 3)
+      let lost = 1
+      const call = async (command: string, ...args: string[]) => {
+        const answer = await client.call(command, ...args)
+        if (args[0] === PREPARE && lost-- > 0) throw new Error('Connection is closed.')
+        return answer
+      }
+      const first = await openConsumer(stream, 'first', undefined, { client: { call } })
+      const [polled] = await first.reader.poll(request)
+      await client.xtrim(stream, 'MAXLEN', 1)
+      const position = JSON.parse(JSON.stringify(polled?.positionAfter(2))) as unknown
+      await first.reader.prepareCut?.({ [stream]: position as never })
+      await first.reader.close()
+      await expect(openConsumer(stream, 'first')).rejects.toMatchObject({
+        code: 'RESTORE_FAILED',
+        message: expect.stringContaining('not there any more'),
+      })
+      const published = await openConsumer(stream, 'first', position)
+      expect(await published.events()).toEqual([])
+      await published.reader.close()
+      expect(((await client.xpending(stream, 'g')) as [number])[0]).toBe(0)
+      expect(await openConsumer(stream, 'first', position)).toBeDefined()
+    })
+
+    it('goes on without what was trimmed from a cut that was not published, where that is asked for', async () => {
+      const stream = `group-${next++}`
+      await add(stream, 1, 2, 3)
+      const first = await openConsumer(stream, 'first')
+      const [polled] = await first.reader.poll(request)
+      await client.xtrim(stream, 'MAXLEN', 1)
+      await first.reader.prepareCut?.({ [stream]: polled?.positionAfter(2) as never })
+      await first.reader.close()
+      const anyway = await openConsumer(stream, 'first', undefined, { onTrimmed: 'continue' })
+      expect(await anyway.events()).toEqual([3])
+      await anyway.reader.close()
+      expect(await (await openConsumer(stream, 'first')).events()).toEqual([3])
+    })
+
+    it('gives what a server was asked for that stood still for longer than an answer is waited for', async () => {
+      const stream = `group-${next++}`
+      const reader = await openConsumer(stream, 'first', undefined, { answerWithinMs: 60 })
+      await reader.events()
+      await client.call('CLIENT', 'PAUSE', '150', 'ALL')
+      const adding = add(stream, 1)
+      expect(await reader.given()).toEqual([1])
+      await adding
     })
 
     it('goes on behind entries that were acknowledged and trimmed', async () => {

@@ -3,11 +3,13 @@
 //   CONSUMER          has what was given to it, and is in none of its cuts
 //   CONSUMER:cut:N    has what is in its cut N, which may be published or not: only the checkpoint tells. Nobody claims it
 //   the note, a hash: owner:CONSUMER -> a random id: who has opened it last      acked:CONSUMER -> the newest cut that was acknowledged
+//                     opened:CONSUMER -> how often it was opened                 gone:CONSUMER:cut:N -> what of cut N was trimmed before it was made
 //
 // (1) An entry is moved to CONSUMER:cut:N before cut N is published, and acknowledged once that is safe.
 // (2) Whoever claims entries of a dead consumer takes only what is in no cut of it. Where that one lives after all, it cannot make a cut of them any
 //     more: they are not its own.
 // (3) A script answers with a list whose first word says what has become of it. It may be run again where its answer was lost.
+// (4) Who opens a consumer says how often that was opened before: an attempt that arrives late, when it was opened since, changes nothing.
 
 const COMMON = `
 local stream, note = KEYS[1], KEYS[2]
@@ -24,8 +26,8 @@ local function consumers()
   for _, each in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do all[#all + 1] = named(each) end
   return all
 end
-local function cutOf(name)
-  local prefix = consumer .. ':cut:'
+local function cutOf(name, kind)
+  local prefix = (kind or '') .. consumer .. ':cut:'
   if string.sub(name, 1, #prefix) == prefix then return tonumber(string.sub(name, #prefix + 1)) end
 end
 local function pendingOf(name, count)
@@ -38,6 +40,13 @@ local function missingOf(ids)
     if #redis.call('XRANGE', stream, id, id) == 0 then return id end
   end
 end
+local function goneFields()
+  local fields = {}
+  for _, field in ipairs(redis.call('HKEYS', note)) do
+    if cutOf(field, 'gone:') then fields[#fields + 1] = field end
+  end
+  return fields
+end
 local function acknowledge(until_)
   for _, each in ipairs(consumers()) do
     local cut = cutOf(each.name)
@@ -49,6 +58,9 @@ local function acknowledge(until_)
       redis.call('XGROUP', 'DELCONSUMER', stream, group, each.name)
     end
   end
+  for _, field in ipairs(goneFields()) do
+    if cutOf(field, 'gone:') <= until_ then redis.call('HDEL', note, field) end
+  end
   local acked = tonumber(redis.call('HGET', note, 'acked:' .. consumer) or '0')
   if until_ > acked then redis.call('HSET', note, 'acked:' .. consumer, until_) end
 end
@@ -56,10 +68,17 @@ end
 
 /**
  * Makes the group where there is none, takes the consumer over, acknowledges what is in the cut that is gone on from, and takes back what is in later
- * ones. ARGV: group, consumer, owner, cut, 'strict' or 'loose', 'earliest' or 'latest'.
+ * ones. ARGV: group, consumer, owner, cut, 'strict' or 'loose', 'earliest' or 'latest', how often it was opened before.
  */
 export const OPEN: string = `${COMMON}
-local wanted = tonumber(ARGV[4])
+local wanted, before = tonumber(ARGV[4]), tonumber(ARGV[7])
+local opened = tonumber(redis.call('HGET', note, 'opened:' .. consumer) or '0')
+local function done()
+  local acked = tonumber(redis.call('HGET', note, 'acked:' .. consumer) or '0')
+  return {'DONE', math.max(acked, wanted), named(redis.call('XINFO', 'STREAM', stream))['last-generated-id']}
+end
+if owns() and opened == before + 1 then return done() end
+if opened ~= before then return {'LATE'} end
 local exists = false
 if redis.call('EXISTS', stream) == 1 then
   for _, each in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
@@ -80,6 +99,10 @@ local acked = tonumber(redis.call('HGET', note, 'acked:' .. consumer) or '0')
 if acked > wanted and ARGV[5] == 'strict' then return {'ACKED', acked} end
 redis.call('HSET', note, 'owner:' .. consumer, owner)
 acknowledge(wanted)
+for _, field in ipairs(goneFields()) do
+  if ARGV[5] == 'strict' then return {'LOST', string.match(redis.call('HGET', note, field), '%S+')} end
+  redis.call('HDEL', note, field)
+end
 for _, each in ipairs(consumers()) do
   if cutOf(each.name) then
     repeat
@@ -92,7 +115,8 @@ for _, each in ipairs(consumers()) do
   end
 end
 redis.call('XGROUP', 'CREATECONSUMER', stream, group, consumer)
-return {'DONE', math.max(acked, wanted), named(redis.call('XINFO', 'STREAM', stream))['last-generated-id']}
+redis.call('HSET', note, 'opened:' .. consumer, before + 1)
+return done()
 `
 
 /** The next entries. ARGV: group, consumer, owner, count, the id behind which its own ones are given again, or '', 'strict' or 'loose'. */
@@ -141,20 +165,28 @@ end
 return {'DONE', '', claimed}
 `
 
-/** Moves entries to a cut. ARGV: group, consumer, owner, cut, ids. */
+/**
+ * Moves entries to a cut. What was trimmed meanwhile cannot be moved, and is pending no more: it is noted, so that it is not taken for what somebody
+ * else has claimed, and is missed where the cut is not published. ARGV: group, consumer, owner, cut, ids.
+ */
 export const PREPARE: string = `${COMMON}
 if not owns() then return fenced() end
 local target = consumer .. ':cut:' .. ARGV[4]
-local ids = {}
+local noted = redis.call('HGET', note, 'gone:' .. target) or ''
+local gone, ids, moved = {}, {}, {}
+for id in string.gmatch(noted, '%S+') do gone[id] = true end
 for i = 5, #ARGV do
   local found = redis.call('XPENDING', stream, group, ARGV[i], ARGV[i], 1)[1]
-  if not found or (found[2] ~= consumer and found[2] ~= target) then return {'TAKEN', ARGV[i]} end
-  if found[2] == consumer then ids[#ids + 1] = ARGV[i] end
+  if not gone[ARGV[i]] and (not found or (found[2] ~= consumer and found[2] ~= target)) then return {'TAKEN', ARGV[i]} end
+  if found and found[2] == consumer then ids[#ids + 1] = ARGV[i] end
 end
-if #ids > 0 then
-  ids[#ids + 1] = 'JUSTID'
-  redis.call('XCLAIM', stream, group, target, 0, unpack(ids))
+if #ids == 0 then return {'DONE'} end
+ids[#ids + 1] = 'JUSTID'
+for _, id in ipairs(redis.call('XCLAIM', stream, group, target, 0, unpack(ids))) do moved[id] = true end
+for i = 1, #ids - 1 do
+  if not moved[ids[i]] then noted = noted .. ' ' .. ids[i] end
 end
+if noted ~= '' then redis.call('HSET', note, 'gone:' .. target, noted) end
 return {'DONE'}
 `
 

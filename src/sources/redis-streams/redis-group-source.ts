@@ -34,6 +34,7 @@ import {
 import { decodeEach } from '../shared/decode-each.js'
 import { restoreFailed } from '../shared/restore-failed.js'
 import { ACKNOWLEDGE, CLAIM, OPEN, PREPARE, READ } from './group-scripts.js'
+import { hasHashTag, hashTagOf } from './hash-tag.js'
 import { jsonOf, streamKeys } from './redis-stream-source.js'
 
 const BEGINNING = '0-0'
@@ -87,7 +88,9 @@ export function redisGroupSource<Event>(options: RedisGroupSourceOptions<Event>)
     violationsOf(options, {
       ...outageRules,
       client: redisClient,
-      streams: streamKeys,
+      streams: (value) =>
+        streamKeys(value) ??
+        (value as readonly string[]).map(hasHashTag).find((wrong) => wrong !== undefined),
       group: text,
       consumer: (value) =>
         typeof value === 'string' && value.includes(':cut:') ? "must not contain ':cut:'" : text(value),
@@ -211,11 +214,7 @@ class GroupReader<Event> implements SourceReader<Event> {
   async #openStream(key: string, place: Place, signal: AbortSignal | undefined): Promise<void> {
     const { from = 'earliest', follow = true } = this.#options
     const args = [String(place.cut), this.#strictness, from]
-    const [outcome, found, last] = await this.#outage.answerOf(
-      'open',
-      () => this.#evaluate(OPEN, key, args),
-      signal,
-    )
+    const [outcome, found, last] = await this.#takeOver(key, args, signal)
     const wanted = `${this.#name}: cut ${place.cut} of consumer ${this.#options.consumer} is wanted of the stream ${key}`
     if (outcome === 'NOGROUP') throw restoreFailed(`${wanted}, and there is no such group`)
     if (outcome === 'ACKED')
@@ -232,6 +231,25 @@ class GroupReader<Event> implements SourceReader<Event> {
       hasEnded: false,
       lookedAtMs: performance.now(),
     })
+  }
+
+  /** An attempt that arrives late finds that the consumer was opened since. So does one that another process was quicker than: it opens anew. */
+  async #takeOver(
+    key: string,
+    args: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly unknown[]> {
+    const field = `opened:${this.#options.consumer}`
+    for (;;) {
+      const before = await this.#outage.answerOf(
+        'open',
+        () => this.#send('HGET', this.#noteOf(key), field),
+        signal,
+      )
+      const open = () => this.#evaluate(OPEN, key, [...args, String(before ?? 0)])
+      const answer = await this.#outage.answerOf('open', open, signal)
+      if (answer[0] !== 'LATE') return answer
+    }
   }
 
   async #read(
@@ -386,11 +404,14 @@ class GroupReader<Event> implements SourceReader<Event> {
 
   async #evaluate(script: string, key: string, args: readonly string[]): Promise<readonly unknown[]> {
     const { group, consumer } = this.#options
-    // In the slot of the stream, by its own tag where it has one.
-    const tag = /\{([^}]+)\}/.exec(key)?.[1] ?? key
-    const note = `{${tag}}:group:${key}:${group}`
+    const note = this.#noteOf(key)
     const answer = await this.#send('EVAL', script, '2', key, note, group, consumer, this.#owner, ...args)
     return answer as readonly unknown[]
+  }
+
+  /** In the slot of the stream. */
+  #noteOf(key: string): string {
+    return `{${hashTagOf(key)}}:group:${key}:${this.#options.group}`
   }
 }
 

@@ -21,6 +21,7 @@ import {
   type LostOutputs,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
+import { hasHashTag, hashTagOf } from './hash-tag.js'
 
 // KEYS: the note, the stream. ARGV: owner, lineage, epoch, index of the first output, how many are kept (or ''),
 // 'strict' or 'loose' (goes on where outputs were lost), then of each output: the number of its fields and values, and these.
@@ -91,7 +92,7 @@ export function redisStreamSink<Output>(options: RedisStreamSinkOptions<Output>)
     violationsOf(options, {
       ...outageRules,
       client: redisClient,
-      stream: text,
+      stream: (value) => text(value) ?? hasHashTag(value),
       name: text,
       fields: rules.function,
       maxEntries: rules.positiveInteger,
@@ -122,9 +123,8 @@ class StreamLedger<Output> implements Ledger<Output> {
     this.place = `Redis stream ${stream}`
     this.#options = options
     this.#send = commandsOf(client)
-    // In the slot of the stream, by its own tag where it has one.
-    const tag = /\{([^}]+)\}/.exec(stream)?.[1] ?? stream
-    this.#note = `{${tag}}:sink:${stream}:${name}`
+    // In the slot of the stream.
+    this.#note = `{${hashTagOf(stream)}}:sink:${stream}:${name}`
     this.#outage = new Outage({
       storage: this.place,
       passes: mayPass,
