@@ -4,16 +4,20 @@ interface Waiter {
   readonly start: () => void
 }
 
-/** Lets go of a mutex. */
+/** Lets go of a mutex, or of a place in a semaphore. */
 export type Unlock = () => void
 
-/** One holder at a time, in the order of the calls. */
-export class Mutex {
+/** So many holders at a time, in the order of the calls. */
+export class Semaphore {
   readonly #waiting: Waiter[] = []
-  #isHeld = false
+  #free: number
+
+  constructor(holders: number) {
+    this.#free = holders
+  }
 
   /**
-   * Runs a task while it holds the mutex: in this very call, up to its first `await`, where nobody holds it. A task that fails lets go
+   * Runs a task while it holds a place: in this very call, up to its first `await`, where one is free. A task that fails lets go
    * of it as well. `ABORTED`, naming `operation`, where the signal fires before the task begins.
    */
   async run<Result>(
@@ -22,8 +26,8 @@ export class Mutex {
     operation: string = 'wait',
   ): Promise<Result> {
     throwIfAborted(signal, operation)
-    if (this.#isHeld) await this.#turn(signal, operation)
-    this.#isHeld = true
+    if (this.#free > 0) this.#free--
+    else await this.#turn(signal, operation)
     try {
       return await task()
     } finally {
@@ -31,10 +35,11 @@ export class Mutex {
     }
   }
 
-  /** Resolves once everybody before has let go of it, with what does so. */
-  async lock(): Promise<Unlock> {
-    if (this.#isHeld) await this.#turn(undefined, 'lock')
-    this.#isHeld = true
+  /** Resolves once a place is free for it, with what lets go of that. `ABORTED` as with `run`. */
+  async lock(signal?: AbortSignal | undefined, operation: string = 'lock'): Promise<Unlock> {
+    throwIfAborted(signal, operation)
+    if (this.#free > 0) this.#free--
+    else await this.#turn(signal, operation)
     let isHeld = true
     return () => {
       if (isHeld) this.#pass()
@@ -43,8 +48,10 @@ export class Mutex {
   }
 
   #pass(): void {
-    this.#isHeld = false
-    this.#waiting.shift()?.start()
+    // Handed over where somebody waits: nobody may begin between now and when the waiting call continues.
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#free++
+    else next.start()
   }
 
   #turn(signal: AbortSignal | undefined, operation: string): Promise<void> {
@@ -60,13 +67,18 @@ export class Mutex {
       const waiter: Waiter = {
         start: () => {
           signal?.removeEventListener('abort', onAbort)
-          // Handed over: nobody may begin between now and when the waiting call continues.
-          this.#isHeld = true
           resolve()
         },
       }
       this.#waiting.push(waiter)
       signal?.addEventListener('abort', onAbort, { once: true })
     })
+  }
+}
+
+/** One holder at a time, in the order of the calls. */
+export class Mutex extends Semaphore {
+  constructor() {
+    super(1)
   }
 }

@@ -1,5 +1,8 @@
 import type { StateBackend } from '../backend/state-backend.js'
+import { throwIfAborted } from '../base/abort.js'
+import { pauseUnless } from '../base/clock.js'
 import { isStateError, type StateError } from '../base/errors.js'
+import { waitForOwner } from '../base/wait-for-owner.js'
 import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
 import type { StateSchema } from '../state/schema/define-state.js'
@@ -36,10 +39,22 @@ export class CoordinatedCuts implements Cuts {
     })
   }
 
+  async acquire(signal: AbortSignal | undefined): Promise<void> {
+    const { waitForOwnerMs = 0 } = this.#start
+    if (signal === undefined) {
+      await this.coordinator.acquire({ waitForOwnerMs })
+      return
+    }
+    const wait = async (ms: number) => {
+      await pauseUnless(signal, ms)
+      throwIfAborted(signal, 'wait for the owner')
+    }
+    await waitForOwner(() => this.coordinator.acquire(), waitForOwnerMs, wait)
+  }
+
   async restore(): Promise<RestoredCut> {
     const { coordinator } = this
-    const { restoreFrom, waitForOwnerMs = 0 } = this.#start
-    await coordinator.acquire({ waitForOwnerMs })
+    const { restoreFrom } = this.#start
     let skipped = 0
     const stop = coordinator.on('skipped', () => skipped++)
     try {

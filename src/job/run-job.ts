@@ -9,7 +9,7 @@ import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../back
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
-import { Mutex } from '../base/mutex.js'
+import { Mutex, type Semaphore, type Unlock } from '../base/mutex.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { nextTurn, runSliced } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
@@ -90,6 +90,23 @@ export async function runJob(options: object): Promise<unknown> {
   const given = options as JobOptions<unknown, StateSchema, unknown>
   checkJobOptions(given)
   return await Job.start(given, undefined)
+}
+
+/** How a job begins beside others. */
+export interface BeginBesideOthers {
+  /** The job takes a place as soon as it is the owner of its checkpoints, and has it until it has begun. */
+  readonly places: Semaphore
+  /** Ends the waiting for the owner, and for a place, with `ABORTED`. */
+  readonly signal: AbortSignal
+}
+
+/** As {@link runJob}, for one of many jobs of a process. */
+export async function runJobBesideOthers<Event, Schema extends StateSchema, Output>(
+  options: JobOptions<Event, Schema, Output>,
+  beside: BeginBesideOthers,
+): Promise<RunningJob<Schema>> {
+  checkJobOptions(options)
+  return await Job.start(options, undefined, beside)
 }
 
 /** The same, with cuts that are kept wherever the caller keeps them: for tests of jobs. */
@@ -229,6 +246,7 @@ class Job<Event, Schema extends StateSchema, Output>
   static async start<Event, Schema extends StateSchema, Output>(
     options: JobOptions<Event, Schema, Output>,
     given: Cuts | undefined,
+    beside?: BeginBesideOthers,
   ): Promise<Job<Event, Schema, Output>> {
     const { name, backend, checkpoints, clock = systemClock, flushIntervalMs } = options
     if (inUse.has(backend)) throw invalidArgument('options.backend', 'is that of a job that runs')
@@ -248,8 +266,12 @@ class Job<Event, Schema extends StateSchema, Output>
     const cuts: Cuts =
       given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), options)
     const opened: (() => Promise<void>)[] = []
+    let endTurn: Unlock = () => {}
     inUse.add(backend)
     try {
+      await cuts.acquire?.(beside?.signal)
+      if (beside !== undefined)
+        endTurn = await beside.places.lock(beside.signal, `the begin of job '${name}'`)
       const { cut, isNewest } = await cuts.restore(name)
       const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
       const schema = options.stages === undefined ? first : withStages(first, options.stages)
@@ -295,6 +317,8 @@ class Job<Event, Schema extends StateSchema, Output>
       await Promise.allSettled(opened.map((close) => close()))
       await cuts.abandon(failureOf(name, error)).finally(() => inUse.delete(backend))
       throw error
+    } finally {
+      endTurn()
     }
   }
 

@@ -62,6 +62,7 @@ class SharedPartition {
 class Broker {
   readonly partitions = new Map<string, SharedPartition>()
   readonly opened: string[] = []
+  openReaders = 0
   /** The one that was made last. */
   backend: MemoryStateBackend | undefined
   readonly owners = new Map<string, PartitionOwner<number>>()
@@ -109,6 +110,7 @@ class Broker {
       name: id,
       open: async ({ positions }: { readonly positions: Positions }): Promise<SourceReader<number>> => {
         this.opened.push(`${member} ${id} at ${positions[id] ?? 0}`)
+        this.openReaders++
         let next = Number(positions[id] ?? 0)
         return {
           partitions: () => [id],
@@ -121,7 +123,7 @@ class Broker {
             return [{ partition: id, events, positionAfter: (place) => from + place + 1 }]
           },
           checkpointCompleted: async (completed) => void shared.acknowledged.push([member, completed[id]]),
-          close: async () => {},
+          close: async () => void this.openReaders--,
         }
       },
     }
@@ -523,6 +525,201 @@ describe('J10: a partition', () => {
       { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 100 : 3 },
     )
   })
+})
+
+/** A step that waits until it may go on, and tells when somebody has come to it. */
+class Gate {
+  isOpen = true
+  arrived = 0
+  #open: () => void = () => {}
+  #opened: Promise<void> = Promise.resolve()
+
+  close(): void {
+    this.isOpen = false
+    this.arrived = 0
+    this.#opened = new Promise((resolve) => (this.#open = resolve))
+  }
+
+  open(): void {
+    this.isOpen = true
+    this.#open()
+  }
+
+  async pass(): Promise<void> {
+    this.arrived++
+    await this.#opened
+  }
+
+  async reached(): Promise<void> {
+    for (let turn = 0; this.arrived === 0; turn++) {
+      if (turn === 100_000) throw new Error('nobody has come here')
+      await nextTurn()
+    }
+  }
+}
+
+/** A sink that is opened when a gate is. */
+const gatedSink = (broker: Broker, id: string, gate: Gate): Sink<unknown> => ({
+  ...broker.of(id).sink(),
+  open: async (request) => {
+    await gate.pass()
+    return await broker.of(id).sink().open(request)
+  },
+})
+
+describe('J10: a partition that is begun again', () => {
+  const says = {
+    'is given again': (broker: Broker) => broker.assign('first', 'x'),
+    'is taken away': (broker: Broker) => broker.revoke('first', 'x'),
+    'is lost': (broker: Broker) => broker.lose('first', 'x'),
+    'is lost and given again': async (broker: Broker) => {
+      await Promise.all([broker.lose('first', 'x'), broker.assign('first', 'x')])
+    },
+    'is stopped': (_: Broker, job: PartitionedJob<unknown>) => job.stop(),
+  }
+  for (const [said, say] of Object.entries(says)) {
+    for (const at of ['its place is made', 'it waits for the owner', 'its sink is opened']) {
+      it(`and ${said} while ${at} leaves nothing of that behind`, async () => {
+        const broker = new Broker()
+        push(broker, 'x', 2)
+        const clock = new ManualClock()
+        const gates = { place: new Gate(), owner: new Gate(), sink: new Gate() }
+        const { storage } = broker.of('x')
+        const asked: CheckpointStorage = new Proxy(storage, {
+          get: (target, name) => {
+            if (name === 'acquire') gates.owner.arrived++
+            const found = Reflect.get(target, name, target) as unknown
+            return typeof found === 'function' ? found.bind(target) : found
+          },
+        })
+        const backends: MemoryStateBackend[] = []
+        await using first = await runJobPerPartition({
+          ...counts,
+          group: broker.group('first'),
+          place: async () => {
+            await gates.place.pass()
+            const backend = new MemoryStateBackend()
+            backends.push(backend)
+            const waitForOwnerMs = backends.length === 1 ? 0 : 60_000
+            const checkpoints = { storage: asked, intervalMs: 60_000, worker }
+            return { backend, clock, waitForOwnerMs, checkpoints, sink: gatedSink(broker, 'x', gates.sink) }
+          },
+        })
+        const other = await storage.acquire()
+        await broker.assign('first', 'x')
+        expect(first.health()).toMatchObject({ partitions: { x: { state: 'fenced' } } })
+        const isWaiting = at === 'it waits for the owner'
+        if (!isWaiting) await other.release()
+        const gate = isWaiting ? gates.owner : at === 'its place is made' ? gates.place : gates.sink
+        gate.close()
+        clock.advance(1_000)
+        await gate.reached()
+        for (let turn = 0; turn < 5; turn++) await nextTurn()
+        const done = say(broker, first)
+        gate.open()
+        // Who is to be let go of waits for nobody; who is given again does.
+        if (said.endsWith('given again')) await other.release()
+        await done
+        const isHere = said.endsWith('given again')
+        expect(broker.openReaders).toBe(isHere ? 1 : 0)
+        if (isHere) await read(broker, first, 'x')
+        await other.release()
+        await first.stop()
+        expect(broker.openReaders).toBe(0)
+        expect(broker.of('x').committed).toEqual(isHere ? numbered(2) : [])
+        for (const backend of backends)
+          await expect(backend.get(new Uint8Array(1))).rejects.toMatchObject({ code: 'CLOSED' })
+        await (await storage.acquire()).release()
+      })
+    }
+  }
+
+  it('is begun again also where its backend cannot be closed', async () => {
+    const broker = new Broker()
+    push(broker, 'x', 2)
+    const clock = new ManualClock()
+    const other = await broker.of('x').storage.acquire()
+    let closes = 0
+    const place = () => {
+      const backend = new MemoryStateBackend()
+      const close = backend.close.bind(backend)
+      backend.close = async () => {
+        await close()
+        if (closes++ === 0) throw new Error('it does not close')
+      }
+      return { backend, clock, waitForOwnerMs: 0 }
+    }
+    await using first = await member(broker, 'first', undefined, place)
+    await broker.assign('first', 'x')
+    await other.release()
+    await begun(first, 'x', clock)
+    await read(broker, first, 'x')
+    await first.stop()
+    expect(broker.of('x').committed).toEqual(numbered(2))
+  })
+})
+
+describe('J10: partitions that are begun at a time', () => {
+  it('do not wait for those that wait for their owners, and these are let go of at once', async () => {
+    const broker = new Broker()
+    push(broker, 'free', 2)
+    const others = ['a', 'b', 'c', 'd', 'e']
+    const owners = await Promise.all(others.map((id) => broker.of(id).storage.acquire()))
+    const first = await member(broker, 'first')
+    const waiting = broker.assign('first', ...others)
+    await broker.assign('first', 'free')
+    await read(broker, first, 'free')
+    await first.stop()
+    await waiting
+    expect(broker.of('free').committed).toEqual(numbered(2))
+    for (const owner of owners) await owner.release()
+  })
+
+  it('are four, and whichever of them is done makes room for the next one', async () => {
+    const broker = new Broker()
+    const gate = new Gate()
+    gate.close()
+    const place = (id: string) => (id === 'slow' ? { sink: gatedSink(broker, id, gate) } : {})
+    await using first = await member(broker, 'first', undefined, place)
+    const slow = broker.assign('first', 'slow')
+    await broker.assign('first', 'a', 'b', 'c', 'd', 'e')
+    expect(Array.from(first.jobs.keys()).sort()).toEqual(['a', 'b', 'c', 'd', 'e'])
+    gate.open()
+    await slow
+    const others = Array.from({ length: 9 }, (_, i) => `other ${i}`)
+    const all = new Gate()
+    all.close()
+    await using second = await member(broker, 'second', undefined, (id) => ({
+      sink: gatedSink(broker, id, all),
+    }))
+    const assigned = broker.assign('second', ...others)
+    await all.reached()
+    for (let turn = 0; turn < 200; turn++) await nextTurn()
+    expect(all.arrived).toBe(4)
+    all.open()
+    await assigned
+    expect(second.jobs.size).toBe(9)
+  })
+})
+
+it('leaves a group that has failed before it was joined', async () => {
+  const broker = new Broker()
+  const group: PartitionGroup<number> = {
+    name: 'broker',
+    join: async (owner) => {
+      const joined = await broker.group('first').join(owner)
+      owner.failed(new Error('no group any more'))
+      for (let turn = 0; turn < 10; turn++) await nextTurn()
+      return joined
+    },
+  }
+  const joining = runJobPerPartition({
+    ...counts,
+    group,
+    place: () => ({ backend: new MemoryStateBackend() }),
+  })
+  await expect(joining).rejects.toMatchObject({ code: 'JOB_FAILED' })
+  expect(broker.owners.size).toBe(0)
 })
 
 it('refuses what is no group, and a backend that two partitions share', async () => {

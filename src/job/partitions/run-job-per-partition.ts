@@ -6,15 +6,16 @@
 // (3) What somebody else has is begun again after a while, as long as the group gives it to this member: the group may have told of it first.
 
 import type { SyncStateBackend } from '../../backend/state-backend.js'
+import { throwIfAborted } from '../../base/abort.js'
 import { type CancelTimer, type Clock, systemClock } from '../../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
-import { Mutex } from '../../base/mutex.js'
+import { Mutex, Semaphore } from '../../base/mutex.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { Logger } from '../../checkpoint/types.js'
 import { silentLogger } from '../../checkpoint/types.js'
 import type { StateSchema } from '../../state/schema/define-state.js'
 import type { JobDefinition, JobOptions, WhereItRuns } from '../job-options.js'
-import { runJob } from '../run-job.js'
+import { runJobBesideOthers } from '../run-job.js'
 import type { JobHealth, JobStats, RunningJob, StopOptions } from '../running-job.js'
 import type { PipedJob, StageSchemas } from '../stage-definition.js'
 import type {
@@ -25,7 +26,7 @@ import type {
   RevokeOptions,
 } from './partition-group.js'
 
-/** So many partitions are restored at a time. */
+/** So many partitions are restored at a time. What waits for an owner, or for its place, is none of them. */
 const RESTORED_AT_ONCE = 4
 const DEFAULT_WAIT_FOR_OWNER_MS = 60_000
 /** Pauses before a partition is begun again that could not be begun, for a reason that may pass: after the last one it is given up. */
@@ -39,7 +40,7 @@ export type PartitionPlace<Output> = Omit<Pick<JobOptions<never, StateSchema, Ou
 interface PlacedPerPartition<Event, Output> {
   readonly group: PartitionGroup<Event>
   /**
-   * Called each time a partition is given. The backend belongs to the partition: it is closed when that is let go of. The checkpoints of a partition
+   * Called each time a partition is given or begun again, for all of them at once. The backend belongs to the partition: it is closed when that is let go of. The checkpoints of a partition
    * are wherever each member that may be given it finds them.
    */
   readonly place: (partition: string) => PartitionPlace<Output> | Promise<PartitionPlace<Output>>
@@ -144,8 +145,8 @@ interface Held {
   state: PartitionHealth['state']
   job: RunningJob<StateSchema> | undefined
   backend: SyncStateBackend | undefined
-  /** It is to be let go of: what comes in its turn before that is not begun. */
-  isLeaving: boolean
+  /** Fires when it is to be let go of: what comes in its turn before that is not begun, and what was begun of it not kept. */
+  readonly leaving: AbortController
   /** By it the pauses before it is begun again are measured. */
   clock: Clock
   /** How often it could not be begun, or was taken over, since it was given. */
@@ -161,9 +162,8 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   readonly #held = new Map<string, Held>()
   /** Of each partition that was ever here, what is done of it is done in turn. */
   readonly #turns = new Map<string, Mutex>()
-  readonly #restoring = Array.from({ length: RESTORED_AT_ONCE }, () => new Mutex())
-  #nextToRestore = 0
-  #member: GroupMember | undefined
+  readonly #restoring = new Semaphore(RESTORED_AT_ONCE)
+  #joining: Promise<GroupMember> | undefined
   #state: JobHealth['state'] = 'running'
   #error: StateError | undefined
   #end: () => void = () => {}
@@ -181,15 +181,16 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   }
 
   async join(): Promise<void> {
-    this.#member = await this.#options.group.join(this)
-    // The group, or a partition that it has given, may have failed meanwhile.
+    this.#joining = this.#options.group.join(this)
+    await this.#joining
+    // The group, or a partition that it has given, may have failed meanwhile: then it is left as well.
     if (this.#error !== undefined) throw await this.finished.catch((error) => error)
   }
 
   get jobs(): ReadonlyMap<string, RunningJob<StateSchema>> {
     const jobs = new Map<string, RunningJob<StateSchema>>()
-    for (const { partition, job, isLeaving } of this.#held.values()) {
-      if (job !== undefined && !isLeaving) jobs.set(partition, job)
+    for (const { partition, job, leaving } of this.#held.values()) {
+      if (job !== undefined && !leaving.signal.aborted) jobs.set(partition, job)
     }
     return jobs
   }
@@ -218,22 +219,24 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     if (this.#state !== 'running') return
     const begun = partitions.map(async ({ partition, source }) => {
       const before = this.#held.get(partition)
-      if (before !== undefined && !before.isLeaving && before.state !== 'fenced') return
+      if (before !== undefined && !isLeaving(before) && before.state !== 'fenced') return
       if (before !== undefined) leave(before)
+      // What is under way of it ends in its turn, before the new one begins: nobody else would.
+      const gone = before === undefined ? undefined : this.#endInTurn(before, (job) => job.abandon())
       const held: Held = {
         partition,
         source,
         state: 'restoring',
         job: undefined,
         backend: undefined,
-        isLeaving: false,
+        leaving: new AbortController(),
         clock: systemClock,
         attempts: 0,
         begunAtMs: 0,
         cancelAgain: () => {},
       }
       this.#held.set(partition, held)
-      await this.#beginInTurn(held)
+      await Promise.all([gone, this.#beginInTurn(held)])
     })
     await Promise.all(begun)
   }
@@ -267,9 +270,11 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   }
 
   async #begin(held: Held): Promise<void> {
-    if (held.isLeaving || this.#state !== 'running') return
+    if (isLeaving(held) || this.#state !== 'running') return
     const { partition, source } = held
     held.job = undefined
+    const { signal } = held.leaving
+    const operation = `the begin of partition '${partition}'`
     try {
       const { group: _group, place: placeOf, logger, ...definition } = this.#options
       const place = await placeOf(partition)
@@ -277,26 +282,37 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
       if (inUse) throw invalidArgument('place().backend', 'is that of another partition')
       held.backend = place.backend
       held.clock = place.clock ?? systemClock
+      throwIfAborted(signal, operation)
       const { checkpoints, waitForOwnerMs = DEFAULT_WAIT_FOR_OWNER_MS } = place
       // Without checkpoints the engine keeps the state itself, and whoever opens that waits for its owner.
-      held.job = await runJob({
+      const options = {
         ...definition,
         ...(logger !== undefined && { logger }),
         ...place,
         source,
         ...(checkpoints !== undefined && { waitForOwnerMs }),
-      })
+      }
+      // What waits for its owner keeps nobody from beginning.
+      const job = await runJobBesideOthers(options, { places: this.#restoring, signal })
+      if (signal.aborted) await job.abandon()
+      throwIfAborted(signal, operation)
+      held.job = job
       held.state = 'running'
       held.begunAtMs = held.clock.now()
-      held.job.finished.catch((error) => this.#onFailure(held, error))
+      job.finished.catch((error) => this.#onFailure(held, error))
     } catch (error) {
-      await this.#closeBackend(held)
+      await this.#closeBackend(held).catch((reason) => {
+        this.#logger.warn(
+          { partition, reason: reasonOf(reason) },
+          'the backend of a partition was not closed',
+        )
+      })
       this.#onNotBegun(held, error)
     }
   }
 
   #beginInTurn(held: Held): Promise<void> {
-    return this.#inTurn(held.partition, () => this.#inRestoringTurn(() => this.#begin(held)))
+    return this.#inTurn(held.partition, () => this.#begin(held))
   }
 
   /** Others may still have it, or its place be out of reach, as is ordinary in a rebalance: other partitions have no part in it. */
@@ -304,7 +320,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const { partition } = held
     const isFenced = isStateError(error, 'FENCED')
     const mayPass = isFenced || isStateError(error, 'STORAGE_ERROR')
-    if (mayPass && held.isLeaving) {
+    if (isLeaving(held) && (mayPass || isStateError(error, 'ABORTED'))) {
       this.#logger.warn(
         { partition, reason: reasonOf(error) },
         'a partition was not begun before it was taken away',
@@ -320,10 +336,10 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const { partition } = held
     const afterMs = BEGIN_AGAIN_AFTER_MS[held.attempts++]
     this.#logger.warn({ partition, reason: reasonOf(error), afterMs }, 'a partition is not read')
-    if (afterMs === undefined || held.isLeaving || this.#state !== 'running') return afterMs !== undefined
+    if (afterMs === undefined || isLeaving(held) || this.#state !== 'running') return afterMs !== undefined
     const again = () => {
       // Nothing is awaited here: `#begin` deals with what fails.
-      if (!held.isLeaving) this.#beginInTurn(held).catch(() => {})
+      if (!isLeaving(held)) this.#beginInTurn(held).catch(() => {})
     }
     held.cancelAgain = held.clock.setTimer(again, afterMs)
     return true
@@ -331,7 +347,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
 
   /** A job has failed that nobody has told to end. */
   #onFailure(held: Held, error: unknown): void {
-    if (held.isLeaving) return
+    if (isLeaving(held)) return
     const { partition } = held
     if (!isStateError(error, 'FENCED')) {
       this.#failWith(failureOf(partition, error))
@@ -352,15 +368,20 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
       const held = this.#held.get(partition)
       if (held === undefined) return
       leave(held)
-      await this.#inTurn(partition, async () => {
-        // The next one goes on from the newest cut that is safe, whatever has failed here.
-        await this.#endJob(held, end).catch((error) => {
-          this.#logger.warn({ partition, reason: reasonOf(error) }, 'no last cut of a partition')
-        })
-        if (this.#held.get(partition) === held) this.#held.delete(partition)
-      })
+      await this.#endInTurn(held, end)
+      if (this.#held.get(partition) === held) this.#held.delete(partition)
     })
     await Promise.all(ended)
+  }
+
+  /** The next one goes on from the newest cut that is safe, whatever fails here. */
+  #endInTurn(held: Held, end: (job: RunningJob<StateSchema>) => Promise<unknown>): Promise<void> {
+    const { partition } = held
+    return this.#inTurn(partition, () =>
+      this.#endJob(held, end).catch((error) => {
+        this.#logger.warn({ partition, reason: reasonOf(error) }, 'no last cut of a partition')
+      }),
+    )
   }
 
   async #endJob(held: Held, end: (job: RunningJob<StateSchema>) => Promise<unknown>): Promise<void> {
@@ -400,7 +421,8 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     })
     await Promise.all(ended)
     try {
-      await this.#member?.leave()
+      const member = await this.#joining
+      await member?.leave()
     } catch (error) {
       failures.push(error)
     }
@@ -419,15 +441,12 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     }
     return turn.run(task)
   }
-
-  #inRestoringTurn(task: () => Promise<void>): Promise<void> {
-    const turn = this.#restoring[this.#nextToRestore++ % RESTORED_AT_ONCE] as Mutex
-    return turn.run(task)
-  }
 }
 
+const isLeaving = ({ leaving }: Held): boolean => leaving.signal.aborted
+
 function leave(held: Held): void {
-  held.isLeaving = true
+  held.leaving.abort()
   held.cancelAgain()
 }
 
