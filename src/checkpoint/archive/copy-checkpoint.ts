@@ -2,7 +2,8 @@
 //
 // (1) Its number is taken in the other storage, durably, before anything there bears it.
 // (2) Each segment is compared with the manifest's SHA-256 as it is copied, committed, and read back to its last byte; one that is
-//     there already is read to its last byte, too, and not written.
+//     there already is read to its last byte, too, and not written. Where it is damaged there, it is removed and copied anew only
+//     where that was asked for, it is whole here, and no checkpoint there means another one by that name.
 // (3) The manifest comes last, with exactly the bytes that it has here, where all of its segments are there: only now there is a
 //     checkpoint.
 // (4) Whatever fails leaves no checkpoint there, and nothing that was written for it, as far as it can be removed; where the copy is
@@ -14,7 +15,7 @@ import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
 import { blockCodec } from '../../codec/block-codec.js'
 import { RunningSha256 } from '../../codec/checksum.js'
-import type { CheckpointStorage, ObjectWriter } from '../../storage/checkpoint-storage.js'
+import type { CheckpointStorage, ObjectSource, ObjectWriter } from '../../storage/checkpoint-storage.js'
 import { MAX_MANIFEST_BYTES, type ManifestSegment, type StoredManifest } from '../format/manifest.js'
 import { checkpointId, manifestName } from '../format/object-names.js'
 import { READ_AHEAD, ReadAhead } from '../format/read-ahead.js'
@@ -39,7 +40,11 @@ export interface CopyRequest {
    * added.
    */
   readonly whole?: Map<string, string>
+  /** A segment that is damaged there, though checkpoints there name it, is copied anew where it is whole here; default: `CORRUPTION`. */
+  readonly replacesDamaged?: boolean
 }
+
+type Condition = 'whole' | 'missing' | 'removed'
 
 /**
  * Resolves when the checkpoint is published and durable in the other storage, or was there already and verified. Returns how many bytes
@@ -58,8 +63,10 @@ export async function copyCheckpoint(request: CopyRequest): Promise<number> {
   try {
     for (const segment of segments) {
       throwIfAborted(signal, OPERATION)
-      if (await isThere(request, segment)) continue
-      await copySegment(request, segment, written)
+      const condition = await conditionThere(request, segment)
+      if (condition === 'whole') continue
+      // What checkpoints there name stays, whatever becomes of this one.
+      await copySegment(request, segment, condition === 'missing' ? written : [])
       writtenBytes += segment.sizeBytes
       await verifySegment(to, segment, signal)
       whole?.set(segment.name, segment.sha256)
@@ -81,33 +88,40 @@ export async function copyCheckpoint(request: CopyRequest): Promise<number> {
 }
 
 /**
- * Whether a segment of that name is there, which is then read to its last byte, unless that was done before. What an attempt has left behind whose checkpoint was
- * never published may have other bytes: it belongs to nobody, and is removed. `CORRUPTION` where a checkpoint there needs it.
+ * Looks for the segment there and reads it to its last byte, unless that was done before. What an attempt has left behind whose
+ * checkpoint was never published may have other bytes: it belongs to nobody, and is removed. `CORRUPTION` where a checkpoint there
+ * needs it, unless that is to be replaced: `removed`.
  */
-async function isThere(
-  { to, signal, whole, logger }: CopyRequest,
-  segment: ManifestSegment,
-): Promise<boolean> {
+async function conditionThere(request: CopyRequest, segment: ManifestSegment): Promise<Condition> {
+  const { to, signal, whole, logger } = request
   const contents = await to.contents()
   const sizeBytes = contents.segmentSizes.get(segment.name)
   // Retention there removes what was whole, too.
-  if (sizeBytes === undefined) return false
-  if (sizeBytes === segment.sizeBytes && whole?.get(segment.name) === segment.sha256) return true
+  if (sizeBytes === undefined) return 'missing'
+  if (sizeBytes === segment.sizeBytes && whole?.get(segment.name) === segment.sha256) return 'whole'
   try {
     await verifySegment(to, segment, signal)
     whole?.set(segment.name, segment.sha256)
-    return true
+    return 'whole'
   } catch (error) {
     if (!isStateError(error, 'CORRUPTION')) throw error
     const isNeeded = planSweep(await contents.retained(new Set()), [segment.name]).length === 0
-    if (isNeeded) throw error
-    logger.warn(
-      { segment: segment.name, reason: error.message },
-      'a segment that no checkpoint names is copied anew',
-    )
+    if (isNeeded && !(await isReplaceable(request, segment))) throw error
+    const what = isNeeded ? 'a damaged segment' : 'a segment that no checkpoint names'
+    logger.warn({ segment: segment.name, reason: error.message }, `${what} is copied anew`)
     await to.remove(segment.name)
-    return false
+    return isNeeded ? 'removed' : 'missing'
   }
+}
+
+/** Whether a segment may be removed there to be copied anew: nobody there means another one, and it is whole here. */
+async function isReplaceable(
+  { from, to, signal, replacesDamaged = false }: CopyRequest,
+  segment: ManifestSegment,
+): Promise<boolean> {
+  if (!replacesDamaged || !(await (await to.contents()).isMeantByAll(segment))) return false
+  await verifySegment(from, segment, signal)
+  return true
 }
 
 async function copySegment(
@@ -148,11 +162,11 @@ async function copySegment(
 }
 
 async function verifySegment(
-  to: LeasedStorage,
+  storage: ObjectSource,
   segment: ManifestSegment,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const { reader, close } = await openSegment(to, segment, blockCodec)
+  const { reader, close } = await openSegment(storage, segment, blockCodec)
   try {
     for await (const _ of reader.blocks(signal)) {
       // That the stream comes to its end is all that is wanted.

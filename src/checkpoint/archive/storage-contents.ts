@@ -1,5 +1,5 @@
 import { isStateError, type StateError } from '../../base/errors.js'
-import type { StoredManifest } from '../format/manifest.js'
+import type { ManifestSegment, StoredManifest } from '../format/manifest.js'
 import { parseObjectName } from '../format/object-names.js'
 import type { CheckpointCatalog, StorageListing } from './checkpoint-catalog.js'
 import type { CheckpointCondition, RetainedCheckpoint } from './retention.js'
@@ -52,6 +52,21 @@ export class StorageContents {
     if (parsed?.type === 'manifest') this.#manifests.delete(parsed.sequence)
     this.#segmentSizes.delete(name)
     if (parsed?.type === 'segment' && parsed.kind === 'savepoint') this.#savepoints.delete(parsed.sequence)
+  }
+
+  /**
+   * Whether each checkpoint that names a segment of that name means this very one. In doubt, where a manifest that may name it cannot
+   * be judged, it does not; what a damaged one named is lost with it.
+   */
+  async isMeantByAll({ name, sizeBytes, sha256 }: ManifestSegment): Promise<boolean> {
+    for (const sequence of this.manifests) {
+      const stored = await this.#manifest(sequence)
+      if (isStateError(stored, 'CORRUPTION')) continue
+      if (isStateError(stored)) return false
+      const isAnother = (each: ManifestSegment) => each.sizeBytes !== sizeBytes || each.sha256 !== sha256
+      if (stored.manifest.segments.some((each) => each.name === name && isAnother(each))) return false
+    }
+    return true
   }
 
   /** Every checkpoint, in the form that retention decides on. A manifest is read when it is first asked for. */

@@ -425,6 +425,60 @@ describe('a mirror that fails', () => {
     for (const sequence of [1, 2, 3]) await new CheckpointArchive(inner).verify(CHK(sequence))
   })
 
+  it('copies a segment anew that was damaged there, though a checkpoint there names it', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const first = withMirror({ storage: inner }, { maxDeltaRatio: 1 })
+    for (let key = 0; key < 50; key++) await put(first.backend, `key${key}=${'v'.repeat(50)}`)
+    await first.coordinator.createCheckpoint()
+    expect(await first.next()).toBe(`mirrored ${CHK(1)}`)
+    await settled()
+    crash(first.storage)
+    crash(inner)
+    inner.tamper(segmentName(1, 'base'), Buffer.from('rotten'))
+    const { coordinator, backend, next } = withMirror({ storage: inner }, { maxDeltaRatio: 1 }, first.storage)
+    await coordinator.restoreLatest()
+    await put(backend, 'b=2')
+    expect((await coordinator.createCheckpoint()).kind).toBe('incremental')
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    await coordinator.start()
+    await settled()
+    for (const sequence of [1, 2]) await new CheckpointArchive(inner).verify(CHK(sequence))
+    expect(coordinator.stats().mirror?.failed).toBe(0)
+    crash(inner)
+    expect(await restoredFrom(inner)).toBe(await contentOf(backend))
+  })
+
+  it('leaves alone what is damaged there where it is damaged here, too, or whole for a checkpoint there', async () => {
+    const options = { maxDeltaRatio: 1 }
+    for (const whose of ['its own', "another's"] as const) {
+      const inner = new MemoryCheckpointStorage()
+      const made = bench({ incremental: true, ...options })
+      for (let key = 0; key < 50; key++) await put(made.backend, `key${key}=${'v'.repeat(50)}`)
+      await made.coordinator.createCheckpoint()
+      crash(made.storage)
+      if (whose === 'its own') {
+        await new CheckpointArchive(made.storage).copyTo(inner, CHK(1))
+        inner.tamper(segmentName(1, 'base'), Buffer.from('rotten there'))
+      } else {
+        const other = bench({}, inner)
+        await put(other.backend, 'other=1')
+        await other.coordinator.createCheckpoint()
+        crash(inner)
+      }
+      const before = await bytesIn(inner, segmentName(1, 'base'))
+      const { coordinator, backend, next } = withMirror({ storage: inner }, options, made.storage)
+      await coordinator.restoreLatest()
+      coordinator.on('completed', () => {
+        if (whose === 'its own') made.storage.tamper(segmentName(1, 'base'), Buffer.from('rotten here'))
+      })
+      await put(backend, 'b=2')
+      expect((await coordinator.createCheckpoint()).kind).toBe('incremental')
+      expect(await next()).toBe(`failed ${CHK(2)} CORRUPTION`)
+      expect(await bytesIn(inner, segmentName(1, 'base'))).toEqual(before)
+      expect(await namesIn(inner)).not.toContain(manifestName(2))
+    }
+  })
+
   it('publishes no checkpoint there of which somebody has removed a segment meanwhile, and copies that again', async () => {
     const inner = new MemoryCheckpointStorage()
     inner.tamper(segmentName(2, 'delta'), Buffer.from('of a checkpoint that was never published'))

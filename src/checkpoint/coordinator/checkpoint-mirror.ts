@@ -286,7 +286,8 @@ export class CheckpointMirror {
     try {
       const { bytes: manifestBytes, stored } = await from.requiredManifestBytes(sequence)
       const copy = { from: from.storage, stored, manifestBytes, to: owner, signal, logger }
-      const writtenBytes = await copyCheckpoint({ ...copy, whole: this.#whole, resumable: true })
+      const ways = { whole: this.#whole, resumable: true, replacesDamaged: true }
+      const writtenBytes = await copyCheckpoint({ ...copy, ...ways })
       const nowMs = clock.now()
       this.#waiting.delete(sequence)
       this.#noteThere(sequence)
