@@ -5,7 +5,9 @@
 //
 // (1) Ids of checkpoints sort by time (UUID 6), so the newest one of a thread is the last of its keys.
 // (2) What is put is one batch with the removal of what is older than is to be kept, with the writes that belong to it.
-// (3) A write of a task that is there already stays as it is; those of errors and interrupts (an index below 0) are replaced.
+// (3) Changes of a thread happen one after the other, in the order of the calls, with values as they were then. Another process may still write to a
+//     checkpoint that is pruned: what is older than the oldest one that stays goes with the next that is put.
+// (4) A write of a task that is there already stays as it is; those of errors and interrupts (an index below 0) are replaced.
 
 import { invalidArgument } from '../../engine.js'
 import { type KeyRange, type PutOptions, type StateBackend, WriteBatch } from '../../index.js'
@@ -119,6 +121,7 @@ export function checkpointSaver<Saver>(
     throw invalidArgument('options.keepCheckpoints', 'must be a whole number of at least 1')
   const life: PutOptions = ttlMs === undefined ? {} : { ttlMs }
   const store = new CheckpointKeys(backend, prefix)
+  const turns = new Turns()
 
   class HoldfastSaver extends (langgraph.BaseCheckpointSaver as unknown as new () => SaverBase) {
     async getTuple(config: Config): Promise<Tuple | undefined> {
@@ -129,8 +132,15 @@ export function checkpointSaver<Saver>(
       } = config.configurable ?? {}
       if (thread === undefined) return undefined
       if (id !== undefined && id !== '') return await this.#tuple({ thread, namespace, id }, config)
-      const newest = (await store.ids(thread, namespace)).at(-1)
-      return newest && (await this.#tuple(newest))
+      // The newest one may be pruned before it is read: then there is a newer one, or the thread was deleted.
+      let missed: string | undefined
+      for (;;) {
+        const newest = (await store.ids(thread, namespace)).at(-1)
+        if (newest === undefined || newest.id === missed) return undefined
+        const tuple = await this.#tuple(newest)
+        if (tuple !== undefined) return tuple
+        missed = newest.id
+      }
     }
 
     async *list(
@@ -158,19 +168,16 @@ export function checkpointSaver<Saver>(
       const { thread_id, checkpoint_ns: namespace = '', checkpoint_id: parent } = config.configurable ?? {}
       const thread = given(thread_id, 'thread_id')
       const place = { thread, namespace, id: checkpoint.id }
-      const stored: StoredCheckpoint = {
-        checkpoint: await this.serde.dumpsTyped(langgraph.copyCheckpoint(checkpoint as never)),
-        metadata: await this.serde.dumpsTyped(metadata),
-        parent,
-      }
-      const batch = new WriteBatch().put(store.checkpointKey(place), encodedValue(stored), life)
-      if (keepCheckpoints !== Infinity) {
-        const others = (await store.ids(thread, namespace)).filter(({ id }) => id !== checkpoint.id)
-        for (const old of others.slice(0, Math.max(0, others.length + 1 - keepCheckpoints))) {
-          batch.delete(store.checkpointKey(old)).deleteRange({ prefix: store.writesPrefix(old) })
-        }
-      }
-      await backend.write(batch)
+      const dumped = Promise.all([
+        this.serde.dumpsTyped(langgraph.copyCheckpoint(checkpoint as never)),
+        this.serde.dumpsTyped(metadata),
+      ])
+      await turns.run(thread, dumped, async ([checkpointBytes, metadataBytes]) => {
+        const stored: StoredCheckpoint = { checkpoint: checkpointBytes, metadata: metadataBytes, parent }
+        const batch = new WriteBatch().put(store.checkpointKey(place), encodedValue(stored), life)
+        if (keepCheckpoints !== Infinity) await this.#prune(batch, place)
+        await backend.write(batch)
+      })
       return configOf(place)
     }
 
@@ -186,21 +193,36 @@ export function checkpointSaver<Saver>(
         namespace,
         id: given(checkpoint_id, 'checkpoint_id'),
       }
-      const batch = new WriteBatch()
-      for (const [i, [channel, value]] of writes.entries()) {
-        const index = langgraph.WRITES_IDX_MAP[channel] ?? i
-        const key = store.writeKey(place, taskId, index)
-        if (index >= 0 && (await backend.contains(key))) continue
-        const stored: StoredWrite = { channel, path: taskPath, value: await this.serde.dumpsTyped(value) }
-        batch.put(key, encodedValue(stored), life)
-      }
-      await backend.write(batch)
+      const channels = writes.map(([channel]) => channel)
+      const values = Promise.all(writes.map(([, value]) => this.serde.dumpsTyped(value)))
+      await turns.run(place.thread, values, async (dumped) => {
+        const batch = new WriteBatch()
+        for (const [i, value] of dumped.entries()) {
+          const channel = channels[i] as string
+          const index = langgraph.WRITES_IDX_MAP[channel] ?? i
+          const key = store.writeKey(place, taskId, index)
+          if (index >= 0 && (await backend.contains(key))) continue
+          const stored: StoredWrite = { channel, path: taskPath, value }
+          batch.put(key, encodedValue(stored), life)
+        }
+        await backend.write(batch)
+      })
     }
 
     async deleteThread(thread: string): Promise<void> {
       const batch = new WriteBatch()
       for (const range of store.threadRanges(thread)) batch.deleteRange(range)
-      await backend.write(batch)
+      await turns.run(thread, undefined, () => backend.write(batch))
+    }
+
+    /** Removes in a batch what is older than is to be kept once a checkpoint is put. */
+    async #prune(batch: WriteBatch, put: Place): Promise<void> {
+      const others = (await store.ids(put.thread, put.namespace)).filter(({ id }) => id !== put.id)
+      const gone = Math.max(0, others.length + 1 - keepCheckpoints)
+      for (const old of others.slice(0, gone))
+        batch.delete(store.checkpointKey(old)).deleteRange({ prefix: store.writesPrefix(old) })
+      const oldest = others[gone]
+      batch.deleteRange(store.writesBefore(oldest === undefined || put.id < oldest.id ? put : oldest))
     }
 
     async #tuple(place: Place, config: Config = configOf(place)): Promise<Tuple | undefined> {
@@ -212,11 +234,15 @@ export function checkpointSaver<Saver>(
       const checkpoint = (await this.serde.loadsTyped(...stored.checkpoint)) as Checkpoint
       if (checkpoint.v < 4 && parent !== undefined)
         await this.#addPendingSends(checkpoint, { ...place, id: parent })
+      const pendingWrites = await this.#writes(place)
+      // They go with their checkpoint, maybe since that was read.
+      if (pendingWrites.length === 0 && !(await backend.contains(store.checkpointKey(place))))
+        return undefined
       return {
         config,
         checkpoint,
         metadata: (await this.serde.loadsTyped(...stored.metadata)) as object,
-        pendingWrites: await this.#writes(place),
+        pendingWrites,
         ...(parent === undefined ? {} : { parentConfig: configOf({ ...place, id: parent }) }),
       }
     }
@@ -258,6 +284,31 @@ function given(value: string | undefined, name: string): string {
   return value
 }
 
+/** Changes of each thread one after the other, in the order of the calls. */
+class Turns {
+  readonly #last = new Map<string, Promise<unknown>>()
+
+  /** Makes a change with what it needs, once all before it have ended. */
+  async run<Needed>(
+    thread: string,
+    needed: Needed | Promise<Needed>,
+    change: (needed: Needed) => Promise<void>,
+  ): Promise<void> {
+    // What is waited for together has a listener from the start, should it fail while others have their turn.
+    const before = this.#last.get(thread)
+    const result = Promise.all([needed, before]).then(([it]) => change(it))
+    // Whoever comes next begins after a change that fails, too, and after those before it.
+    const ended = Promise.allSettled([before, result])
+    this.#last.set(thread, ended)
+    try {
+      await result
+    } finally {
+      await ended
+      if (this.#last.get(thread) === ended) this.#last.delete(thread)
+    }
+  }
+}
+
 /** Where checkpoints and writes lie in the backend. */
 class CheckpointKeys {
   readonly #backend: StateBackend
@@ -278,6 +329,11 @@ class CheckpointKeys {
 
   writesPrefix({ thread, namespace, id }: Place): Uint8Array {
     return this.#key(['w', thread, namespace, id, ''])
+  }
+
+  /** What tasks wrote to checkpoints that are older than that one. */
+  writesBefore({ thread, namespace, id }: Place): KeyRange {
+    return { prefix: this.#key(['w', thread, namespace, '']), lt: this.#key(['w', thread, namespace, id]) }
   }
 
   threadRanges(thread: string): KeyRange[] {
