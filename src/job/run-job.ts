@@ -93,7 +93,7 @@ export async function runJob(options: object): Promise<unknown> {
 }
 
 /** How a job begins beside others. */
-export interface BeginBesideOthers {
+interface BeginBesideOthers {
   /** The job takes a place as soon as it is the owner of its checkpoints, and has it until it has begun. */
   readonly places: Semaphore
   /** Ends the waiting for the owner, and for a place, with `ABORTED`. */

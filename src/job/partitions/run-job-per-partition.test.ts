@@ -529,19 +529,16 @@ describe('J10: a partition', () => {
 
 /** A step that waits until it may go on, and tells when somebody has come to it. */
 class Gate {
-  isOpen = true
   arrived = 0
   #open: () => void = () => {}
-  #opened: Promise<void> = Promise.resolve()
+  #opened = Promise.resolve()
 
   close(): void {
-    this.isOpen = false
     this.arrived = 0
     this.#opened = new Promise((resolve) => (this.#open = resolve))
   }
 
   open(): void {
-    this.isOpen = true
     this.#open()
   }
 

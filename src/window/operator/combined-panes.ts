@@ -8,7 +8,8 @@
 //
 // (1) How panes are merged depends on their times alone: a job that was started again in between gives sums that are the same to the last bit.
 // (2) What is earlier takes in what is later, never the other way round.
-// (3) What was made of panes holds until an event comes late for a window that has fired: then all of it is made anew.
+// (3) What was made of panes holds until an event comes late for a window that has fired: then all of it is let go of. The prefix is made anew;
+//     the suffixes of that block are not, as the next window may have such an event before it, too: each makes its own until the next block.
 // (4) Suffixes are kept where they take not much more memory than the panes, that is where keys come again from pane to pane. Where they do
 //     not, each window makes its own: most of its keys it has from one pane anyway.
 
