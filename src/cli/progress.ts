@@ -27,6 +27,9 @@ export function progressBar(stream: NodeJS.WriteStream, label: string, total: nu
       }
       bar?.update(Math.min(done, total))
     },
-    end: () => bar?.stop(),
+    end: () => {
+      bar?.stop()
+      bar = undefined
+    },
   }
 }

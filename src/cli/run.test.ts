@@ -109,10 +109,11 @@ interface Outcome {
 /** Runs the command line in this process. */
 const holdfast = (...args: string[]): Promise<Outcome> => holdfastWith(() => {}, args)
 
-/** The same; `onListening` is given what a signal would call. */
+/** The same; `onListening` is given what a signal would call; with `onShown`, stderr is a terminal that tells what it shows. */
 async function holdfastWith(
   onListening: (interrupt: () => void) => void,
   args: readonly string[],
+  onShown?: (text: string) => void,
 ): Promise<Outcome> {
   const out: Buffer[] = []
   const err: Buffer[] = []
@@ -120,12 +121,13 @@ async function holdfastWith(
     new Writable({
       write: (piece: Buffer, _encoding, done) => {
         into.push(piece)
+        if (into === err) onShown?.(piece.toString())
         done()
       },
     }) as unknown as NodeJS.WriteStream
   const status = await run(args, {
     stdout: collecting(out),
-    stderr: collecting(err),
+    stderr: Object.assign(collecting(err), { isTTY: onShown !== undefined, columns: 80 }),
     env: {},
     on: (signal, listener) => {
       if (signal === 'SIGINT') onListening(listener)
@@ -508,6 +510,33 @@ it('writes to what is no file as it is: a pipe with a name stays one', async () 
   expect((await holdfast('export', at('typed'), at('pipe'), '--state', 'last')).status).toBe(0)
   expect((await reading).trimEnd().split('\n')).toHaveLength(4)
   expect(statSync(at('pipe')).isFIFO()).toBe(true)
+})
+
+describe('an interruption', () => {
+  it('in the middle of what takes long leaves neither a progress bar nor a hidden cursor', async () => {
+    let interrupt = () => {}
+    let nowMs = 0
+    const now = vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 600))
+    const timers = vi.spyOn(globalThis, 'setTimeout')
+    const ended = vi.spyOn(globalThis, 'clearTimeout')
+    try {
+      const listen = (listener: () => void) => (interrupt = listener)
+      const args = ['grep', at('plain'), 'no such', '--id', '1']
+      const onShown = (text: string) => {
+        if (!text.includes('searching')) return
+        interrupt()
+        interrupt = () => {}
+      }
+      const { status, err } = await holdfastWith(listen, args, onShown)
+      expect([status, err.includes('searching')]).toEqual([130, true])
+      expect(err.lastIndexOf('\u001b[?25h')).toBeGreaterThan(err.lastIndexOf('\u001b[?25l'))
+      expect(ended).toHaveBeenCalledWith(timers.mock.results.at(-1)?.value)
+    } finally {
+      now.mockRestore()
+      timers.mockRestore()
+      ended.mockRestore()
+    }
+  })
 })
 
 describe('damage', () => {

@@ -33,7 +33,7 @@ export async function run(args: readonly string[], process: Surroundings): Promi
     const isPlain = given.color === false || process.env['NO_COLOR'] !== undefined
     const color = process.stdout.isTTY && !isPlain
     const terminal = new Terminal({ json: options.json, quiet: options.quiet, color }, process)
-    status = await command({ terminal, signal: interruption.signal })
+    status = await command({ terminal, signal: interruption.signal }).finally(() => terminal.endProgress())
     await terminal.flush()
   })
   try {

@@ -28,6 +28,7 @@ export class Terminal {
   readonly #options: TerminalOptions
   readonly #streams: Streams
   #pending = ''
+  #bar: Progress | undefined
 
   constructor(options: TerminalOptions, streams: Streams) {
     this.json = options.json
@@ -95,7 +96,14 @@ export class Terminal {
   async progress(label: string, total: number): Promise<Progress> {
     const { progressBar, noProgress } = await import('./progress.js')
     const { stderr } = this.#streams
-    return stderr.isTTY && !this.#options.quiet ? progressBar(stderr, label, total) : noProgress
+    const bar = stderr.isTTY && !this.#options.quiet ? progressBar(stderr, label, total) : noProgress
+    this.#bar = bar
+    return bar
+  }
+
+  /** Takes a bar away that a command has left, as it failed: one that goes on keeps the process, and the cursor hidden. */
+  endProgress(): void {
+    this.#bar?.end()
   }
 
   /** Hands on what was printed. Waits for a reader that is slow. */
