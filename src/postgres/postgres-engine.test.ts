@@ -82,8 +82,8 @@ const takesAll: CopyFrom = () => {
     write: (_, done) => queueMicrotask(() => done()),
     end: () => finish(),
     destroy: () => {},
-    on: (event: string, listener: () => void) => {
-      if (event === 'finish') finish = listener
+    on: (event: string, listener: (error: Error) => void) => {
+      if (event === 'finish') finish = listener as () => void
     },
   }
 }

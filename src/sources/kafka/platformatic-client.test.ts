@@ -17,7 +17,12 @@ it('a reader by @platformatic/kafka tells what a broker has answered, and waits 
     },
   } as unknown as PlatformaticConsumer
   const client = platformaticKafkaClient({ consumer })
-  const reader = await client.openReader({ groupId: 'group', topic, maxPartitionBytes: 1_000 })
+  const reader = await client.openReader({
+    groupId: 'group',
+    topic,
+    maxPartitionBytes: 1_000,
+    lookEveryMs: 60_000,
+  })
   const request = { from: new Map([[0, 7]]), waitMs: 1 }
   expect(await reader.fetch(request)).toMatchObject([{ partition: 0, next: 7, isAtEnd: true }])
   isSilent = true

@@ -2,12 +2,15 @@ import { describe, expect, it } from 'vitest'
 import { fromJson, timeOfIso } from './json-form.js'
 
 describe('times as text', () => {
-  it.each([
+  it.each<readonly [text: string, ms: number]>([
     ['2030-01-01T00:00:00Z', Date.UTC(2030, 0, 1)],
     ['2030-01-01', Date.UTC(2030, 0, 1)],
     ['2030-01-01T02:30+02:30', Date.UTC(2030, 0, 1)],
     ['2028-02-29T23:59:59.999Z', Date.UTC(2028, 1, 29, 23, 59, 59, 999)],
-    ...[-8.64e15, -62_198_755_200_000, 0, 8.64e15].map((ms) => [new Date(ms).toISOString(), ms] as const),
+    ...[-8.64e15, -62_198_755_200_000, 0, 8.64e15].map((ms): [string, number] => [
+      new Date(ms).toISOString(),
+      ms,
+    ]),
   ])('are those of ISO 8601: %s', (text, ms) => {
     expect(timeOfIso(text)).toBe(ms)
     expect(fromJson('date', text)).toEqual(new Date(ms))
