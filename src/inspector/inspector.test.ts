@@ -429,27 +429,6 @@ describe('serveInspector', () => {
     expect(await closed).toBe(true)
   })
 
-  it('tells after 15 seconds what a comparison has come to by then', async () => {
-    const held = gate()
-    const slow = changed(storage, {
-      open: async (name: string) => {
-        // Whatever it begins with: where deltas have been merged, there is only a base.
-        if (name.endsWith('.segment')) await held.opened
-        return await storage.open(name)
-      },
-    })
-    const clock = new ManualClock()
-    await using own = await serveInspector({ checkpoints: { slow } }, { clock })
-    const asked = answered(own, 'diff?place=0&a=2&b=1')
-    // That of the request, and that of the comparison.
-    await expect.poll(() => clock.pendingTimers).toBe(2)
-    clock.advance(14_999)
-    expect(clock.pendingTimers).toBe(2)
-    clock.advance(1)
-    held.open()
-    expect(await asked).toMatchObject({ status: 200, isWhole: false })
-  })
-
   it('refuses a port that is none, that is taken, and a path that holds nothing', async () => {
     await expect(serveInspector({}, { port: 70_000 })).rejects.toThrow(StateError)
     await expect(serveInspector({}, { port: inspector.port })).rejects.toMatchObject({

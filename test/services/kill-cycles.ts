@@ -19,6 +19,8 @@ const KILL_LIMIT_MS = 60_000
 /** Longer than what brokers take for a lost connection to one another, shorter than what a client gives up for. */
 const STANDS_STILL_MS = 1_500
 const EVENTS_PER_KILL = 400
+/** A quick job has done with them before it has made the cuts that are waited for. */
+const FILLED_AGAIN_MS = 500
 const SEED = 20_261_127
 /** Cuts after which a process is killed, at most. */
 const MOST_CUTS = 6
@@ -45,6 +47,11 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
       await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
       sent += EVENTS_PER_KILL
     }
+    /** Waits for so many cuts. What has nothing to do makes none, so there is always something to come. */
+    const moves = async (job: ReturnType<typeof startJob>, cuts: number) => {
+      const made = job.cuts(cuts).then(() => true)
+      while (!(await Promise.race([made, sleep(FILLED_AGAIN_MS).then(() => false)]))) await fill()
+    }
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'holdfast-cycles-'))
     })
@@ -61,13 +68,13 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
         for (let kill = 0; kill < KILLS; kill++) {
           const victim = (['job', 'server', 'both'] as const)[Math.floor(random() * 3)] ?? 'job'
           const job = startJob(script, [name, service.address, folder], keeper)
-          await job.cuts(1 + Math.floor(random() * MOST_CUTS))
+          await moves(job, 1 + Math.floor(random() * MOST_CUTS))
           if (victim !== 'job') await service.kill()
           if (victim === 'both') job.kill()
           if (victim !== 'job') await service.start()
           await fill()
           // The job whose server has died goes on by itself before it is killed as well.
-          if (victim === 'server') await job.cuts(2)
+          if (victim === 'server') await moves(job, 2)
           job.kill()
           await job.ended
           cycles[victim]++
@@ -93,17 +100,17 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
         const start = (until?: number) => startJob(script, [name, service.address, folder], keeper, until)
         await fill()
         const job = start()
-        await job.cuts(2)
+        await moves(job, 2)
         const pid = service.pid() ?? 0
         process.kill(pid, 'SIGSTOP')
         await sleep(STANDS_STILL_MS)
         process.kill(pid, 'SIGCONT')
         await fill()
-        await job.cuts(2)
+        await moves(job, 2)
         // The lease of the checkpoints is the first one's: it lives.
         expect(await start().ended).not.toBe(0)
         await fill()
-        await job.cuts(2)
+        await moves(job, 2)
         job.kill()
         await job.ended
         // It ends with the last event that it is given, so there must be one that no cut has.
