@@ -9,23 +9,25 @@ import { compiledSources } from './test/support/compiled-sources.js'
  */
 const alone = [
   'src/lmdb/commit/writer-port.test.ts',
-  'src/lmdb/store/one-process.test.ts',
-  'test/faults/{full-disk,lmdb-equal-pids,lmdb-full-disk,lmdb-read-only-disk}.test.ts',
+  'test/faults/{full-disk,lmdb-full-disk,lmdb-read-only-disk}.test.ts',
   'test/large/**/*.test.ts',
-  'test/lmdb-durable-after-burst.test.ts',
 ]
 
 /**
  * Tests of the repository itself (layers, documents, scripts), of the package as others install, bundle and start it, of all commands of its
- * command line, and of the example as `npm start` runs it. What they set up, compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and
- * not `npm test`.
+ * command line, of the example as `npm start` runs it, and of stores of the persistent engine in processes of their own. What they set up, compile and start
+ * takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and not `npm test`.
  */
 const project = [
   'src/cli/run.test.ts',
+  'src/lmdb/compaction.test.ts',
+  'src/lmdb/store/{one-process,verify-process}.test.ts',
   'test/cli-process.test.ts',
   'test/declarations.test.ts',
   'test/engine-package.test.ts',
+  'test/faults/{lmdb-equal-pids,lmdb-processes}.test.ts',
   'test/job.test.ts',
+  'test/lmdb-durable-after-burst.test.ts',
   'test/project/**/*.test.ts',
   'test/state-allocation.test.ts',
   'test/surroundings/**/*.test.ts',
