@@ -100,6 +100,11 @@ describe('what an error of a client is shown as', () => {
     expect(shown).toMatchObject({ code: 'ECONNREFUSED' })
   })
 
+  it('is made of a text of any kind in a time that grows as the text does', () => {
+    const { message } = withoutSecrets(new Error(`${'secret'.repeat(100_000)} password=mine`))
+    expect(message.endsWith('secret password=***')).toBe(true)
+  })
+
   it('says what was behind several attempts', () => {
     const error = Object.assign(new AggregateError([new Error('connect ECONNREFUSED')], ''), { code: 'X' })
     expect(withoutSecrets(error).message).toBe('connect ECONNREFUSED')

@@ -4,9 +4,12 @@ import { isErrorLike } from '../base/shapes.js'
 
 const CREDENTIALS = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi
 
-/** As a part of an address, or of a text of settings: `password=…`, `"secretAccessKey": "…"`. */
+/**
+ * As a part of an address, or of a text of settings: `password=…`, `"secretAccessKey": "…"`. What may follow a word is bounded: a text that
+ * repeats it would be looked through again from each place.
+ */
 const SETTING =
-  /(\b\w*(?:password|passwd|pwd|passphrase|secret\w*|token|sig|signature|api_?key|access_?key\w*)["']?\s*[=:]\s*["']?)[^\s"'&;,)]+/gi
+  /(\b\w*(?:password|passwd|pwd|passphrase|secret\w{0,64}|token|sig|signature|api_?key|access_?key\w{0,64})["']?\s*[=:]\s*["']?)[^\s"'&;,)]+/gi
 
 /** A text without the user and the password of any address in it, and without what is called a password or the like. */
 function withoutCredentials(text: string): string {
