@@ -6,6 +6,7 @@ import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
 import { guideProgramRuns, USAGE_BEYOND_BUDGET } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
+import { countsInPostgres, makeCountTables, makeOutbox } from './postgres-counts.js'
 
 const runner = { describe, it }
 const NONE: ReadonlySet<string> = new Set()
@@ -18,22 +19,12 @@ beforeAll(async () => {
   service = await startService('postgres')
   pool = new Pool({ connectionString: service.address })
   pool.on('error', () => {})
-  for (const table of ['events', 'outputs']) await pool.query(`DROP TABLE IF EXISTS ${table}`)
-  await makeOutbox('events')
-  await pool.query('CREATE TABLE outputs (id serial, output jsonb)')
+  await makeCountTables(pool)
 })
 afterAll(async () => {
   await pool.end()
   await service.stop()
 })
-
-async function makeOutbox(table: string): Promise<string> {
-  await pool.query(
-    `CREATE TABLE ${table} (id bigint GENERATED ALWAYS AS IDENTITY, transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
-     payload jsonb NOT NULL, PRIMARY KEY (transaction_id, id))`,
-  )
-  return table
-}
 
 const add = async (client: Pick<Client, 'query'>, table: string, ...payloads: readonly unknown[]) => {
   for (const payload of payloads)
@@ -52,7 +43,7 @@ async function withTransaction(work: (client: Client) => Promise<void>): Promise
 }
 
 runSourceConformanceSuite(runner, 'postgresOutboxSource', async () => {
-  const table = await makeOutbox(`outbox${next++}`)
+  const table = await makeOutbox(pool, `outbox${next++}`)
   await add(pool, table, 0, 1)
   await withTransaction(async (client) => {
     await add(client, table, 2, 3, 4)
@@ -124,7 +115,7 @@ describe('an outbox table', () => {
   }
 
   it('gives rows of a transaction that commits late, behind those that were written after them', async () => {
-    const table = await makeOutbox(`outbox${next++}`)
+    const table = await makeOutbox(pool, `outbox${next++}`)
     const reader = await open(table)
     await withTransaction(async (late) => {
       await add(late, table, 'late 1')
@@ -140,7 +131,7 @@ describe('an outbox table', () => {
   })
 
   it('gives nothing of a transaction that is rolled back, and goes on behind the gap', async () => {
-    const table = await makeOutbox(`outbox${next++}`)
+    const table = await makeOutbox(pool, `outbox${next++}`)
     const reader = await open(table)
     await withTransaction(async (client) => {
       await add(client, table, 'never')
@@ -151,7 +142,7 @@ describe('an outbox table', () => {
   })
 
   it('wakes whoever listens', async () => {
-    const table = await makeOutbox(`outbox${next++}`)
+    const table = await makeOutbox(pool, `outbox${next++}`)
     const reader = await open(table, { channel: 'Woken', pollEveryMs: 60_000 })
     await reader.poll(request)
     const polling = reader.poll({ ...request, waitMs: 60_000 })
@@ -164,7 +155,7 @@ describe('an outbox table', () => {
   })
 
   it('J6: whose rows behind the position are gone is RESTORE_FAILED; its source keeps the last row of a cut', async () => {
-    const table = await makeOutbox(`outbox${next++}`)
+    const table = await makeOutbox(pool, `outbox${next++}`)
     await add(pool, table, 'a', 'b', 'c', 'd')
     const reader = await open(table, { deleteAfterCut: true })
     const [polled] = await reader.poll(request)
@@ -187,7 +178,7 @@ describe('an outbox table', () => {
   })
 
   it('is read on once the server is back', async () => {
-    const table = await makeOutbox(`outbox${next++}`)
+    const table = await makeOutbox(pool, `outbox${next++}`)
     await add(pool, table, 'a')
     const reader = await open(table, { channel: 'any' })
     expect(await reader.poll(request)).toMatchObject([{ events: ['a'] }])
@@ -261,7 +252,7 @@ describe('a sink to tables', () => {
 guideProgramRuns('postgres-tables.md', {
   environment: () => ({ DATABASE_URL: service.address }),
   prepare: async () => {
-    await makeOutbox('outbox')
+    await makeOutbox(pool, 'outbox')
     await pool.query('CREATE TABLE tenants (tenant text PRIMARY KEY, alerts bigint NOT NULL DEFAULT 0)')
   },
   feed: () => add(pool, 'outbox', ...USAGE_BEYOND_BUDGET),
@@ -269,18 +260,10 @@ guideProgramRuns('postgres-tables.md', {
   expected: [{ tenant: 'acme', alerts: 1 }],
 })
 
-killCycles('postgres', {
-  service: () => service,
-  fill: async (events) => {
-    const payloads = events.map((event) => JSON.stringify(event))
-    await pool.query(
-      'INSERT INTO events (payload) SELECT value::jsonb FROM unnest($1::text[]) WITH ORDINALITY AS t (value, place) ORDER BY place',
-      [payloads],
-    )
-    await pool.query('NOTIFY events')
-  },
-  outputs: async () => {
-    const { rows } = await pool.query<{ output: unknown }>('SELECT output FROM outputs ORDER BY id')
-    return rows.map(({ output }) => output)
-  },
-})
+killCycles(
+  'postgres',
+  countsInPostgres(
+    () => service,
+    () => pool,
+  ),
+)

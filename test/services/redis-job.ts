@@ -3,6 +3,7 @@ import { afterAll, beforeAll } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
 import { exampleKeeps } from './example.js'
 import { killCycles } from './kill-cycles.js'
+import { countsInRedis } from './redis-counts.js'
 
 /** What holds of a job whose state is in Redis, on a real server of some kind. */
 export function redisJobHolds(system: string): void {
@@ -25,18 +26,11 @@ export function redisJobHolds(system: string): void {
 
   killCycles(
     system,
-    {
-      service: () => service,
-      fill: async (events) => {
-        const pipeline = admin.pipeline()
-        for (const event of events) pipeline.xadd('in', '*', 'json', JSON.stringify(event))
-        await pipeline.exec()
-      },
-      outputs: async () => {
-        const entries = await admin.xrange('out', '-', '+')
-        return entries.map(([, [, json = '']]) => JSON.parse(json) as unknown)
-      },
-    },
+    countsInRedis(
+      () => service,
+      () => admin,
+      { from: 'in', to: 'out' },
+    ),
     'engine',
   )
 }

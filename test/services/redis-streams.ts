@@ -8,6 +8,7 @@ import { runSourceConformanceSuite } from '../../src/testing/source-conformance.
 import { exampleRuns } from './example.js'
 import { guideProgramRuns, TOKENS_PER_MINUTE, USAGE_PER_MINUTE } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
+import { countsInRedis, outputsIn } from './redis-counts.js'
 import { redisGroupsHold } from './redis-groups.js'
 
 const runner = { describe, it }
@@ -48,11 +49,6 @@ export function redisStreamsHold(system: string): void {
   })
 
   const add = (stream: string, event: unknown) => admin.xadd(stream, '*', 'json', JSON.stringify(event))
-  const readSink = async (stream: string) => {
-    const entries = await admin.xrange(stream, '-', '+')
-    return entries.map(([, [, json = '']]) => JSON.parse(json) as unknown)
-  }
-
   for (const [name, connect] of Object.entries(clients)) {
     runSourceConformanceSuite(runner, `redisStreamSource with ${name}`, async () => {
       const keys = [`source-${next++}`, `source-${next++}`]
@@ -71,7 +67,7 @@ export function redisStreamsHold(system: string): void {
       return {
         sink: redisStreamSink<unknown>({ client, stream, maxOutputs: 2 }),
         output: (number) => ({ number }),
-        read: () => readSink(stream),
+        read: () => outputsIn(admin, stream),
         committedAfterOlderCut: 'kept' as const,
         dispose: close,
       }
@@ -162,7 +158,7 @@ export function redisStreamsHold(system: string): void {
         await expect(zombie.commit(prepared)).rejects.toMatchObject({ code: 'FENCED' })
         await heir.commit(prepared)
         await heir.commit(prepared)
-        expect(await readSink(stream)).toEqual(['x'])
+        expect(await outputsIn(admin, stream)).toEqual(['x'])
       })
 
       it('J3: outputs that are not there any more are RESTORE_FAILED', async () => {
@@ -203,7 +199,7 @@ export function redisStreamsHold(system: string): void {
     feed: async () => {
       for (const usage of USAGE_PER_MINUTE) await add('usage', usage)
     },
-    outputs: () => readSink('tokens-per-minute'),
+    outputs: () => outputsIn(admin, 'tokens-per-minute'),
     expected: TOKENS_PER_MINUTE,
   })
 
@@ -214,27 +210,21 @@ export function redisStreamsHold(system: string): void {
     feed: async () => {
       for (const tokens of [1, 100_001, 5]) await add('usage', { tenant: 'a', tokens })
     },
-    outputs: () => readSink('alerts'),
+    outputs: () => outputsIn(admin, 'alerts'),
     expected: [{ tenant: 'a', tokens: 100_001, seenHere: 100_002 }],
   })
 
-  killCycles(`${system}-group`, {
-    service: () => service,
-    fill: async (events) => {
-      const pipeline = admin.pipeline()
-      for (const event of events) pipeline.xadd('in-group', '*', 'json', JSON.stringify(event))
-      await pipeline.exec()
-    },
-    outputs: () => readSink('out-group'),
-  })
-
-  killCycles(system, {
-    service: () => service,
-    fill: async (events) => {
-      const pipeline = admin.pipeline()
-      for (const event of events) pipeline.xadd('in', '*', 'json', JSON.stringify(event))
-      await pipeline.exec()
-    },
-    outputs: () => readSink('out'),
-  })
+  for (const [name, streams] of [
+    [`${system}-group`, { from: 'in-group', to: 'out-group' }],
+    [system, { from: 'in', to: 'out' }],
+  ] as const) {
+    killCycles(
+      name,
+      countsInRedis(
+        () => service,
+        () => admin,
+        streams,
+      ),
+    )
+  }
 }

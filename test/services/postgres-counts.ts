@@ -1,0 +1,38 @@
+import type { Pool } from 'pg'
+import type { RunningService } from '../../scripts/services/services.mjs'
+import type { KilledSystem } from './kill-cycles.js'
+
+/** A table of an outbox, as the guide has it. */
+export async function makeOutbox(pool: Pool, table: string): Promise<string> {
+  await pool.query(
+    `CREATE TABLE ${table} (id bigint GENERATED ALWAYS AS IDENTITY, transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+     payload jsonb NOT NULL, PRIMARY KEY (transaction_id, id))`,
+  )
+  return table
+}
+
+/** The tables that the killed job reads and writes, empty. */
+export async function makeCountTables(pool: Pool): Promise<void> {
+  for (const table of ['events', 'outputs']) await pool.query(`DROP TABLE IF EXISTS ${table}`)
+  await makeOutbox(pool, 'events')
+  await pool.query('CREATE TABLE outputs (id serial, output jsonb)')
+}
+
+/** These tables as the killed job uses them. */
+export function countsInPostgres(service: () => RunningService, pool: () => Pool): KilledSystem {
+  return {
+    service,
+    fill: async (events) => {
+      const payloads = events.map((event) => JSON.stringify(event))
+      await pool().query(
+        'INSERT INTO events (payload) SELECT value::jsonb FROM unnest($1::text[]) WITH ORDINALITY AS t (value, place) ORDER BY place',
+        [payloads],
+      )
+      await pool().query('NOTIFY events')
+    },
+    outputs: async () => {
+      const { rows } = await pool().query<{ output: unknown }>('SELECT output FROM outputs ORDER BY id')
+      return rows.map(({ output }) => output)
+    },
+  }
+}
