@@ -1,4 +1,7 @@
 import { inspect } from 'node:util'
+import { expect } from 'vitest'
+import { isStateError } from '../../src/base/errors.js'
+import type { BucketCheckpointStorage } from '../../src/bucket/bucket-checkpoint-storage.js'
 
 /** What no error, log or object may tell. */
 export const SECRET = 'c2VjcmV0LXNpZ25hdHVyZQ'
@@ -40,6 +43,30 @@ export function tellingClient(
 }
 
 /** All that an error tells, to whomever: messages, stacks, own fields, causes. */
-export function toldBy(error: unknown): string {
+function toldBy(error: unknown): string {
   return `${inspect(error, { depth: 12, showHidden: true })} ${JSON.stringify(error)} ${(error as Error).message}`
+}
+
+/** Whatever a storage is asked, with a client that fails so: it says nothing of the client's requests, and fails by a code. */
+export async function expectNothingTold(
+  storage: BucketCheckpointStorage,
+  how: 'call' | 'promise' | 'body',
+): Promise<void> {
+  const probe = () => storage.probe()
+  const calls = [
+    () => storage.acquire(),
+    () => storage.list(),
+    () => storage.read('a', 10),
+    () => storage.open('a'),
+    probe,
+  ]
+  for (const call of calls) {
+    const error: unknown = await call().then(
+      (answer) => answer,
+      (reason: unknown) => reason,
+    )
+    expect(toldBy(error)).not.toContain(SECRET)
+    // A probe reports what fails, and a body is read behind the call.
+    if (how !== 'body' && call !== probe) expect(isStateError(error, 'STORAGE_ERROR')).toBe(true)
+  }
 }
