@@ -72,7 +72,7 @@ export interface DiagnosticEvents {
     readonly durationMs: number
     readonly error?: unknown
   }
-  /** A job reads events: its state was restored. */
+  /** A job reads events from now on. How long that took since its state was restored, and its source and sink opened. */
   readonly 'holdfast:job.ready': { readonly job: string; readonly durationMs: number }
   /** A cut is safe: a checkpoint, or a flush of an engine that keeps its state itself. */
   readonly 'holdfast:job.cut': { readonly job: string; readonly cuts: number; readonly sinceCutMs: number }

@@ -439,9 +439,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   /** The next owner of the coordinator's own storage is in already. How long it takes is bounded by itself. */
   async #drainMirror(): Promise<void> {
-    const release = this.#watch.hold()
-    await this.#mirror?.close().finally(release)
-    release()
+    await this.#mirror?.close().finally(this.#watch.hold())
   }
 
   /** How long it takes is the caller's affair: that the storage and the worker are silent meanwhile says nothing. */
