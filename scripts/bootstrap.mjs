@@ -181,17 +181,25 @@ async function buildIfNeeded(root) {
   const isMissing = (file) => !isBundle(file)
   const isAnew = unchanged || !fs.existsSync(path.join(root, 'dist'))
   if (isAnew) forgetBuild(root)
-  await compile(root)
-  if (!isAnew && inspectBuild(root).missing.some(isMissing)) {
-    forgetBuild(root)
+  try {
     await compile(root)
+    if (!isAnew && inspectBuild(root).missing.some(isMissing)) {
+      forgetBuild(root)
+      await compile(root)
+    }
+  } catch (error) {
+    forgetBuild(root)
+    throw error
   }
   for (const bundler of BUNDLERS) await runTool(root, bundler, [])
   fs.mkdirSync(path.dirname(stampFile), { recursive: true })
   fs.writeFileSync(stampFile, JSON.stringify(before.signature))
 }
 
-/** tsc trusts its notes about what it has written. When outputs of unchanged sources are gone, they must go too. */
+/**
+ * tsc trusts its notes about what it has written. When outputs of unchanged sources are gone, they must go too, and so when it has failed:
+ * without checks of types it tells of what it cannot parse once, and then takes what it wrote for current.
+ */
 function forgetBuild(root) {
   for (const { sources } of PROJECTS) {
     fs.rmSync(path.join(root, `build/${sources}.tsbuildinfo`), { force: true })

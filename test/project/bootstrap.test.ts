@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { titled } from '../faults/fault-kit.js'
-import { leftToLongRuns, runs } from '../support/long.js'
+import { leftToLongRuns } from '../support/long.js'
 import { root } from './source-file.js'
 
 // A package of the same shape as ours and a few lines large, with an `npm` that only notes that it was called. The
@@ -233,7 +233,7 @@ describe('bootstrap', () => {
 
   it('stops at a build that fails, and tries again the next time', () => {
     write('src/other.ts', `export const other: number = (2\n`)
-    for (let attempt = 0; attempt < runs(2, 1); attempt++) {
+    for (let attempt = 0; attempt < 2; attempt++) {
       const result = runMain()
       expect(result.status).toBe(1)
       expect(result.stdout).toBe('')
