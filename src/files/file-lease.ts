@@ -58,6 +58,8 @@ export interface AcquireLeaseOptions {
   readonly wait?: (ms: number) => Promise<unknown>
   /** For the renewal. Default: the machine's clock. */
   readonly clock?: Pick<Clock, 'setTimer'>
+  /** Called once it is known whose lease is to be followed: what it rejects with ends the acquiring. Whoever has taken the lease meanwhile keeps it. */
+  readonly beforeClaim?: () => Promise<void>
 }
 
 /** What a storage hands out as its lease, and what an LMDB store holds while it is open for writing. */
@@ -99,7 +101,7 @@ export class FileLease {
    * needs to renew its lease, or {@link LEASE_MS}.
    */
   static async acquire(directory: DurableDirectory, options: AcquireLeaseOptions = {}): Promise<FileLease> {
-    const { takeOver = false, wait = pause, clock = systemClock } = options
+    const { takeOver = false, wait = pause, clock = systemClock, beforeClaim } = options
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const tokens = await leaseTokens(directory)
       const highest = tokens.at(-1)
@@ -109,6 +111,7 @@ export class FileLease {
         if (sighting === undefined) continue
         if (!takeOver) await assertFree(directory, sighting, wait)
       }
+      await beforeClaim?.()
       const lease = await FileLease.#claim(directory, (highest ?? 0) + 1, clock)
       if (lease !== undefined) return lease
     }

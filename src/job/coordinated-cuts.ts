@@ -52,6 +52,10 @@ export class CoordinatedCuts implements Cuts {
     await waitForOwner(() => this.coordinator.acquire(), waitForOwnerMs, wait)
   }
 
+  checkOwner(): Promise<void> {
+    return this.coordinator.checkOwnership()
+  }
+
   async restore(): Promise<RestoredCut> {
     const { coordinator } = this
     const { restoreFrom } = this.#start

@@ -37,6 +37,8 @@ export interface RestoredCut {
 export interface Cuts {
   /** Becomes the owner of the cuts, where they have one, before anything is restored. `ABORTED` where the signal fires while it waits for that. */
   acquire?(signal: AbortSignal | undefined): Promise<void>
+  /** Rejects with `FENCED` where another process owns the cuts by now; absent where there is nothing that tells. */
+  checkOwner?(): Promise<void>
   /** Brings back the state of the cut that the job of that name goes on from. */
   restore(jobName: string): Promise<RestoredCut>
   /** Cuts are made from now on, again and again. */

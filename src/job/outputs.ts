@@ -1,5 +1,5 @@
 import type { JsonValue } from '../base/json.js'
-import type { EpochId, PreparedEpoch, Sink, SinkState, SinkWriter } from './sink/sink.js'
+import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './sink/sink.js'
 
 /** The outputs of a job on their way to its sink: which epoch they are of, and what was prepared. */
 export class Outputs<Output> {
@@ -20,14 +20,9 @@ export class Outputs<Output> {
   static async open<Output>(
     sink: Sink<Output>,
     epoch: EpochId,
-    prepared: readonly PreparedEpoch[],
-    state: SinkState | undefined,
+    options: OpenSinkOptions,
   ): Promise<Outputs<Output>> {
-    return new Outputs(
-      await sink.open(state === undefined ? { prepared } : { prepared, state }),
-      epoch,
-      prepared,
-    )
+    return new Outputs(await sink.open(options), epoch, options.prepared)
   }
 
   get epoch(): EpochId {

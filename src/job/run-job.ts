@@ -257,6 +257,7 @@ class Job<Event, Schema extends StateSchema, Output>
     const stored = keepsItself
       ? new StoredCuts<Output>({
           backend: stepped,
+          engine: backend,
           jobName: name,
           intervalMs,
           clock,
@@ -282,14 +283,19 @@ class Job<Event, Schema extends StateSchema, Output>
       const store =
         fetched === undefined ? shown : ((await StateStore.open(fetched, schema)) as StateStore<Schema>)
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
-      const opening = await options.source.open({ positions: cut?.positions ?? {} })
+      const owned = cuts.checkOwner === undefined ? {} : { checkOwner: cuts.checkOwner.bind(cuts) }
+      const opening = await options.source.open({ positions: cut?.positions ?? {}, ...owned })
       opened.push(() => opening.close())
       const { sink } = options
       const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
       const outputs =
         sink === undefined
           ? undefined
-          : await Outputs.open(sink, epoch, cut?.prepared ?? [], forCut ?? storedOutputs(backend))
+          : await Outputs.open(sink, epoch, {
+              prepared: cut?.prepared ?? [],
+              state: forCut ?? storedOutputs(backend),
+              ...owned,
+            })
       if (outputs !== undefined) {
         opened.push(() => outputs.close())
         stored?.deliverToSink()

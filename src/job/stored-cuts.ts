@@ -8,7 +8,12 @@
 //     and given to the sink again where the record was not durable (the sink has then undone what it had).
 // (2) What a record names as prepared is committed once the record is durable.
 
-import { canStage, type SyncStateBackend } from '../backend/state-backend.js'
+import {
+  canStage,
+  isSyncBackend,
+  type StateBackend,
+  type SyncStateBackend,
+} from '../backend/state-backend.js'
 import { NEVER_EXPIRES } from '../backend/validate.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
@@ -29,6 +34,8 @@ const FORGOTTEN_AT_ONCE = 1_024
 
 export interface StoredCutsOptions {
   readonly backend: SyncStateBackend
+  /** What `backend` is the face of, or the same. */
+  readonly engine: StateBackend
   readonly jobName: string
   readonly intervalMs: number
   readonly clock: Clock
@@ -55,6 +62,18 @@ export class StoredCuts<Output> implements Cuts {
 
   get outbox(): JobCut['outbox'] {
     return { first: this.#first, next: this.#first + this.#waiting.length }
+  }
+
+  /** An engine looks whether it still has its store where it writes, and only there: the record is written as it is. */
+  async checkOwner(): Promise<void> {
+    const { engine } = this.#options
+    const record = await engine.get(RECORD_KEY)
+    const batch = new WriteBatch()
+    if (record === undefined) batch.delete(RECORD_KEY)
+    else batch.put(RECORD_KEY, record, NEVER_EXPIRES)
+    await engine.write(batch)
+    // What is beside this process writes later.
+    if (isSyncBackend(engine)) await engine.flush()
   }
 
   async restore(): Promise<RestoredCut> {

@@ -18,7 +18,7 @@ import { Outage, type OutageOptions, outageOf, outageRules } from '../remote/out
 import { mayPass, type PostgresClient, type PostgresPool, postgresPool } from '../remote/postgres-client.js'
 import type { CopyFrom } from './copy-rows.js'
 import { PostgresEngine } from './postgres-engine.js'
-import { claim, migrate, type StoreSettings } from './store-row.js'
+import { claim, migrate, type OwnedStore, type StoreSettings, tokenOf } from './store-row.js'
 
 const MAX_KEY_GROUP = 0xffff
 const DEFAULT_SCHEMA = 'holdfast'
@@ -129,7 +129,12 @@ export class PostgresStateBackend extends RemoteBackend implements SnapshotSourc
     const outage = new Outage({ storage: 'PostgreSQL', passes: mayPass, ...outageOf(options) })
     const owner = randomUUID()
     if (settings.migrate) await outage.answerOf('open', () => migrate(pool, settings))
-    const store = await outage.answerOf('open', () => claim(pool, settings, owner))
+    let store: OwnedStore | undefined
+    while (store === undefined) {
+      // Outside of the attempts: one that was given up goes on, and must not take the store from whoever has come since.
+      const from = await outage.answerOf('open', () => tokenOf(pool, settings))
+      store = await outage.answerOf('open', () => claim(pool, settings, owner, from))
+    }
     return new PostgresStateBackend(
       new PostgresEngine({
         pool,

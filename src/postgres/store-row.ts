@@ -64,15 +64,8 @@ export async function migrate(pool: PostgresPool, settings: StoreSettings): Prom
   })
 }
 
-/**
- * Takes a store over: whoever owned it before is fenced from now on. Made again after an outage, it does no harm: it takes over only what is
- * as it was read.
- */
-export async function claim(
-  pool: PostgresPool,
-  { schema, name }: StoreSettings,
-  owner: string,
-): Promise<OwnedStore> {
+/** The token of the owner that there is. `INCOMPATIBLE` where the tables are of another version. */
+export async function tokenOf(pool: PostgresPool, { schema, name }: StoreSettings): Promise<number> {
   const stores = `${quoted(schema)}.stores`
   return await withClient(pool, async (client) => {
     const versions = await client.query(
@@ -83,31 +76,47 @@ export async function claim(
       const found = `version ${version}`
       throw new StateError('INCOMPATIBLE', { what: `tables in schema ${schema}`, found, supported: '1' })
     }
-    for (;;) {
-      const { rows } = await client.query(
-        `SELECT id::float8 AS id, token::float8 AS token, owner, clock_ms, entries::float8 AS entries, has_deadlines::int AS deadlines,
-         is_unlogged::int AS unlogged, current_setting('synchronous_commit') AS mode FROM ${stores} WHERE name = $1`,
-        [name],
-      )
-      const [row] = rows
-      if (row === undefined) throw noStore(schema, name)
-      const token = numberOf(row['token'])
-      if (row['owner'] === owner) {
-        const id = numberOf(row['id'])
-        const isUnlogged = numberOf(row['unlogged']) === 1
-        const isEmptied = isUnlogged && (await revive(client, schema, id))
-        return {
-          id,
-          token,
-          clockMs: numberOf(row['clock_ms']),
-          entries: isEmptied ? 0 : numberOf(row['entries']),
-          isUnlogged,
-          hasDeadlines: numberOf(row['deadlines']) === 1,
-          isHasty: row['mode'] === 'off',
-        }
-      }
-      const taken = `UPDATE ${stores} SET token = token + 1, owner = $2, last_batch = 0, last_expired = 0 WHERE name = $1 AND token = $3`
-      await client.query(taken, [name, owner, token])
+    const { rows } = await client.query(`SELECT token::float8 AS token FROM ${stores} WHERE name = $1`, [
+      name,
+    ])
+    if (rows[0] === undefined) throw noStore(schema, name)
+    return numberOf(rows[0]['token'])
+  })
+}
+
+/**
+ * Takes a store over from the owner with that token, which is fenced from then on; `undefined` where another one has come meanwhile. It may be made again
+ * after an outage, and an attempt that arrives late changes nothing.
+ */
+export async function claim(
+  pool: PostgresPool,
+  { schema, name }: StoreSettings,
+  owner: string,
+  from: number,
+): Promise<OwnedStore | undefined> {
+  const stores = `${quoted(schema)}.stores`
+  return await withClient(pool, async (client) => {
+    const taken = `UPDATE ${stores} SET token = token + 1, owner = $2, last_batch = 0, last_expired = 0 WHERE name = $1 AND token = $3`
+    await client.query(taken, [name, owner, from])
+    const { rows } = await client.query(
+      `SELECT id::float8 AS id, token::float8 AS token, owner, clock_ms, entries::float8 AS entries, has_deadlines::int AS deadlines,
+       is_unlogged::int AS unlogged, current_setting('synchronous_commit') AS mode FROM ${stores} WHERE name = $1`,
+      [name],
+    )
+    const [row] = rows
+    if (row === undefined) throw noStore(schema, name)
+    if (row['owner'] !== owner) return undefined
+    const id = numberOf(row['id'])
+    const isUnlogged = numberOf(row['unlogged']) === 1
+    const isEmptied = isUnlogged && (await revive(client, schema, id))
+    return {
+      id,
+      token: numberOf(row['token']),
+      clockMs: numberOf(row['clock_ms']),
+      entries: isEmptied ? 0 : numberOf(row['entries']),
+      isUnlogged,
+      hasDeadlines: numberOf(row['deadlines']) === 1,
+      isHasty: row['mode'] === 'off',
     }
   })
 }

@@ -70,6 +70,7 @@ export class RedisEngine implements RemoteEngine {
   readonly #parts: Part[] = []
   readonly #cache: NearCache | undefined
   #token = ''
+  readonly #opener: string
   #expired = 0
   /** Writes whose keys are still looked for: those behind them wait. */
   #held: Promise<unknown> | undefined
@@ -83,6 +84,7 @@ export class RedisEngine implements RemoteEngine {
     this.clock = new ForwardClock(clock)
     this.ttlMs = ttlMs
     this.#place = `Redis store ${name}`
+    this.#opener = settings.writerId()
     this.#cache = nearCacheBytes === 0 ? undefined : new NearCache(nearCacheBytes)
     this.#outage = this.#newOutage()
     this.supports = Object.freeze({
@@ -316,11 +318,15 @@ export class RedisEngine implements RemoteEngine {
     const { keyGroups, ordered } = this.#settings
     const layout = `1 ${ordered ? 'ordered' : 'unordered'} ${keyGroups}`
     const { meta, writes, data, due } = part.keys
-    const args = [layout, token, String(this.clock.now())]
+    // An attempt that was given up goes on: it follows the owner that was read before all of them.
+    const follows =
+      token === '' ? await this.#ask('open', () => this.#connection.command(['HGET', meta, 'owner'])) : ''
+    const args = [layout, token, String(this.clock.now()), String(follows ?? ''), this.#opener]
     const [answer] = await this.#ask('open', () =>
       this.#connection.run(CLAIM, [meta, writes, data, due], args),
     )
     const [word, ...details] = String(answer).split(' ')
+    if (word === 'LATE') return await this.#claim(part, token)
     if (word === 'INCOMPATIBLE')
       throw new StateError('INCOMPATIBLE', {
         what: `${this.#place}: layout, order and key groups`,

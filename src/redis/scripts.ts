@@ -169,8 +169,9 @@ return finish('OK ' .. expired .. ' ' .. call('HLEN', data) .. ' ' .. nowText ..
 `,
 )
 
-// KEYS: meta, writes, data, due. ARGV: layout, token ('': the next one; 'shared': none), time of the owner.
-// Answers: 'OK token clock entries' · 'INCOMPATIBLE layout' · 'FENCED owner'
+// KEYS: meta, writes, data, due. ARGV: layout, token ('': the next one; 'shared': none), time of the owner, for the next token the one that it is to follow
+// ('': none), a random id of who opens. An attempt that arrives late changes nothing: what it has done is there already, or somebody else has come.
+// Answers: 'OK token clock entries' · 'INCOMPATIBLE layout' · 'FENCED owner' · 'LATE'
 export const CLAIM: Script = script(
   4,
   `
@@ -178,19 +179,28 @@ local layout = redis.call('HGET', KEYS[1], 'layout')
 if layout and layout ~= ARGV[1] then return 'INCOMPATIBLE ' .. layout end
 local owner = redis.call('HGET', KEYS[1], 'owner')
 local token = ARGV[2]
-if token == 'shared' then
+local isAgain = token ~= 'shared' and redis.call('HGET', KEYS[1], 'opener') == ARGV[5]
+if isAgain then
+  token = owner
+elseif token == 'shared' then
   if owner and owner ~= 'shared' then return 'FENCED ' .. owner end
 elseif owner == 'shared' then
   return 'FENCED shared'
 elseif token == '' then
+  if (owner or '') ~= ARGV[4] then return 'LATE' end
   token = string.format('%.0f', tonumber(owner or '0') + 1)
 elseif tonumber(owner or '0') > tonumber(token) then
   return 'FENCED ' .. owner
 end
 -- First what a server without memory to spare takes as well: a full store can be opened, read and emptied.
-redis.call('HDEL', KEYS[1], '-')
-redis.call('HSET', KEYS[1], 'layout', ARGV[1], 'owner', token)
-if token ~= 'shared' then redis.call('UNLINK', KEYS[2]) end
+if not isAgain then
+  redis.call('HDEL', KEYS[1], '-')
+  redis.call('HSET', KEYS[1], 'layout', ARGV[1], 'owner', token)
+  if token ~= 'shared' then
+    redis.call('HSET', KEYS[1], 'opener', ARGV[5])
+    redis.call('UNLINK', KEYS[2])
+  end
+end
 local clock = redis.call('HGET', KEYS[1], 'clock') or '0'
 local nearest = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 return 'OK ' .. token .. ' ' .. clock .. ' ' .. redis.call('HLEN', KEYS[3]) .. ' ' .. (nearest[2] or '')

@@ -65,7 +65,7 @@ export interface RedisSettings {
   readonly outage: OutageOptions
   /** How long `close` waits for what is under way. */
   readonly closeWithinMs: number
-  /** Names a writer among several. */
+  /** A random id: of a writer among several, and of who opens a store. */
   readonly writerId: () => string
 }
 

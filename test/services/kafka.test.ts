@@ -240,6 +240,20 @@ describe('a transactional sink', () => {
     await Promise.allSettled([zombie.close(), heir.close()])
   })
 
+  it('J3: that owns its job goes on where the id is opened by one that was overtaken, and once only', async () => {
+    const topic = await topicWith(1)
+    const client = clients['kafkajs'] as KafkaClient
+    const sink = kafkaSink({ client, topic, guarantee: 'transactional', transactionalId: topic })
+    const writer = await sink.open({ prepared: [], state: state(0), checkOwner: async () => {} })
+    await writer.commit(epochOf(0))
+    const late = await sink.open({ prepared: [], state: state(9) })
+    await writer.commit(epochOf(1))
+    await expect(late.commit(epochOf(2))).rejects.toMatchObject({ code: 'FENCED' })
+    const again = await sink.open({ prepared: [], state: state(9) })
+    await expect(writer.commit(epochOf(2))).rejects.toMatchObject({ code: 'FENCED' })
+    await Promise.allSettled([writer.close(), late.close(), again.close()])
+  })
+
   it('J3: a transaction that a dead one has left open is aborted', async () => {
     const topic = await topicWith(1)
     const client = clients['kafkajs'] as KafkaClient

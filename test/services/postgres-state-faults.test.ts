@@ -2,7 +2,7 @@
 
 import { Pool, type PoolClient } from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { MemoryStateBackend } from '../../src/index.js'
@@ -135,6 +135,48 @@ describe('two owners of a store in PostgreSQL at once', () => {
     process.stdout.write(
       `postgres: ${rounds} owners, ${told} batches, ${refused} refused; none lost, none twice\n`,
     )
+  })
+
+  it('none takes it by a claim that was given up and arrives late, behind that of a successor', async () => {
+    const name = nextName()
+    let arrive = () => {}
+    let late: Promise<unknown> | undefined
+    const slow = {
+      connect: async () => {
+        const client = await pool.connect()
+        const query = async (text: string, values: unknown[] = []) => {
+          if (late !== undefined || !text.includes('token = token + 1'))
+            return await client.query(text, values)
+          const isReleased = new Promise<void>((resolve) => {
+            arrive = resolve
+          })
+          const answer = isReleased.then(() => client.query(text, values))
+          late = answer
+          return await answer
+        }
+        return {
+          query,
+          on: client.on.bind(client),
+          removeListener: client.removeListener.bind(client),
+          release: (isBroken?: boolean) => {
+            client.release(isBroken)
+            if (late !== undefined) releases++
+          },
+        }
+      },
+    }
+    let releases = 0
+    const owner = await open({ pool: slow as never, name, answerWithinMs: 300 })
+    await owner.put(bytes('a'), bytes('1'))
+    const successor = await open({ name })
+    const before = releases
+    arrive()
+    await late
+    // The attempt has come to its end.
+    await vi.waitFor(() => expect(releases).toBe(before + 1))
+    await successor.put(bytes('a'), bytes('2'))
+    await expect(owner.put(bytes('a'), bytes('3'))).rejects.toMatchObject({ code: 'FENCED' })
+    expect(textOf(await successor.get(bytes('a')))).toBe('2')
   })
 
   it('of those who open it in the same moment, one has it in the end', async () => {

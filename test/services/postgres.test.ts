@@ -1,6 +1,7 @@
 import { Client, Pool } from 'pg'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
+import { StateError } from '../../src/base/errors.js'
 import { postgresOutboxSource, postgresSink, postgresUpsertSink } from '../../src/postgres-tables.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
@@ -207,6 +208,20 @@ describe('a sink to tables', () => {
     await heir.commit(prepared)
     await heir.commit(prepared)
     expect(written).toEqual(['x'])
+  })
+
+  it('is not taken from whoever has it, where its job was overtaken between look and claim', async () => {
+    const sink = postgresSink<string>({ pool, name: `sink${next++}`, write: async () => {} })
+    let looks = 0
+    let successor: Awaited<ReturnType<typeof sink.open>> | undefined
+    const checkOwner = async () => {
+      if (looks++ > 0)
+        throw new StateError('FENCED', { resource: 'the checkpoints', owner: 'another process' })
+      successor = await sink.open({ prepared: [], state })
+    }
+    await expect(sink.open({ prepared: [], state, checkOwner })).rejects.toMatchObject({ code: 'FENCED' })
+    await successor?.commit(prepared)
+    expect(looks).toBe(2)
   })
 
   it('tells of a transaction that did not count although nothing was thrown', async () => {

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { RunningService } from '../../scripts/services/services.mjs'
+import { StateError } from '../../src/base/errors.js'
 import { seededRandom } from '../../src/base/random.js'
 import { type RunningJob, runJob } from '../../src/job.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
@@ -121,6 +122,40 @@ export function redisGroupsHold(service: () => RunningService): void {
       expect(await back.events()).toEqual([])
       const [pending] = (await client.xpending(stream, 'g')) as [number]
       expect(pending).toBe(2)
+    })
+
+    it('claims entries of a dead consumer in time, though there are always new ones', async () => {
+      const stream = `group-${next++}`
+      const dead = await openConsumer(stream, 'dead')
+      await add(stream, 'a', 'b', 'c')
+      expect(await dead.events()).toEqual(['a', 'b', 'c'])
+      const heir = await openConsumer(stream, 'heir', undefined, { claimAfterMs: 100 })
+      const found = new Set<unknown>()
+      const deadline = performance.now() + 5_000
+      while (!found.has('c') && performance.now() < deadline) {
+        await add(stream, 1, 2, 3)
+        for (const event of await heir.events(2)) found.add(event)
+      }
+      expect([...found].filter((event) => typeof event === 'string')).toEqual(['a', 'b', 'c'])
+    })
+
+    it('is not opened by a job that was overtaken on its way', async () => {
+      const stream = `group-${next++}`
+      await add(stream, 1)
+      const successor = await openConsumer(stream, 'first')
+      const source = redisGroupSource<unknown>({ client, streams: [stream], group: 'g', consumer: 'first' })
+      let looks = 0
+      const checkOwner = async () => {
+        if (looks++ > 0)
+          throw new StateError('FENCED', { resource: 'the checkpoints', owner: 'another process' })
+        // Overtaken between its look and its claim.
+        await successor.reader.close()
+        opened = await openConsumer(stream, 'first')
+      }
+      let opened: Awaited<ReturnType<typeof openConsumer>> | undefined
+      await expect(source.open({ positions: {}, checkOwner })).rejects.toMatchObject({ code: 'FENCED' })
+      expect(await opened?.events()).toEqual([1])
+      expect(looks).toBe(2)
     })
 
     it('fences a consumer whose name another process has opened', async () => {
@@ -265,6 +300,15 @@ export function redisGroupsHold(service: () => RunningService): void {
           checkpoints: { storage: storages[i] as MemoryCheckpointStorage, intervalMs: 20 },
         })
       }
+      /** One that was taken for dead while it lived is fenced, and goes on from its cut. */
+      const startFailed = async (crashed?: number) => {
+        for (const [i, job] of jobs.entries()) {
+          if (job?.health().state !== 'failed') continue
+          if (i !== crashed) expect(job.health().error?.code).toBe('FENCED')
+          await backends[i]?.close()
+          await start(i)
+        }
+      }
       let sent = 0
       const send = (count: number) => add(stream, ...Array.from({ length: count }, () => sent++))
       await Promise.all([start(0), start(1), start(2)])
@@ -277,18 +321,17 @@ export function redisGroupsHold(service: () => RunningService): void {
         await send(10)
         // Long enough for others to claim, or not.
         await new Promise((resolve) => setTimeout(resolve, random() * 400))
-        for (const [i, job] of jobs.entries()) {
-          if (job?.health().state !== 'failed') continue
-          // One that was taken for dead while it lived is fenced, and goes on from its cut.
-          if (i !== one) expect(job.health().error?.code).toBe('FENCED')
-          await backends[i]?.close()
-          await start(i)
-        }
+        await startFailed(one)
       }
       const outputs = async () =>
         (await client.xrange(`${stream}-out`, '-', '+')).map(([, [, json = '']]) => Number(json))
-      await expect.poll(async () => new Set(await outputs()).size, { timeout: 20_000 }).toBe(sent)
-      await Promise.all(jobs.map((job) => job?.stop()))
+      const seen = async () => {
+        await startFailed()
+        return new Set(await outputs()).size
+      }
+      await expect.poll(seen, { timeout: 20_000 }).toBe(sent)
+      for (const stopped of await Promise.allSettled(jobs.map((job) => job?.stop())))
+        if (stopped.status === 'rejected') expect(stopped.reason).toMatchObject({ code: 'FENCED' })
       await Promise.all(backends.map((backend) => backend.close()))
       expect((await outputs()).toSorted((a, b) => a - b)).toEqual(Array.from({ length: sent }, (_, n) => n))
     })

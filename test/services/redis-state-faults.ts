@@ -4,6 +4,7 @@ import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
 import { WriteBatch } from '../../src/backend/write-batch.js'
+import { CLAIM } from '../../src/redis/scripts.js'
 import { RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { runs } from '../support/long.js'
@@ -101,6 +102,42 @@ export function redisStateSurvives(system: string): void {
       expect(await contentsOf(successor.backend)).toEqual([['a', '4']])
       for (const each of [old, heir, successor]) await each.close()
     })
+
+    for (const when of ['its owner goes on', 'another one has it'] as const) {
+      it(`is not taken by a claim that was given up and arrives late, when ${when}`, async () => {
+        const name = nextName()
+        const client = connectTo(service.address)
+        let arrive = () => {}
+        let late: Promise<unknown> | undefined
+        const callBuffer = async (command: string, args: (string | Buffer)[]) => {
+          const isClaim = args[0] === CLAIM.sha || args[0] === CLAIM.text
+          if (!isClaim || late !== undefined) return await client.callBuffer(command, args)
+          const isReleased = new Promise<void>((resolve) => {
+            arrive = resolve
+          })
+          late = isReleased.then(() => client.callBuffer('EVAL', [CLAIM.text, ...args.slice(1)]))
+          return await late
+        }
+        const slow = { callBuffer, pipeline: () => client.pipeline() }
+        const owner = await RedisStateBackend.open({ client: slow, name, answerWithinMs: 300 })
+        await owner.put(bytes('a'), bytes('1'))
+        const successor = when === 'another one has it' ? await opened({ name }) : undefined
+        arrive()
+        await late
+        const writer = successor?.backend ?? owner
+        await writer.put(bytes('b'), bytes('2'))
+        const expected = [
+          ['a', '1'],
+          ['b', '2'],
+        ]
+        expect(await contentsOf(writer)).toEqual(expected)
+        if (successor !== undefined)
+          await expect(owner.put(bytes('c'), bytes('3'))).rejects.toMatchObject({ code: 'FENCED' })
+        await successor?.close()
+        await owner.close()
+        client.disconnect()
+      })
+    }
 
     it('of two that open it again and again at once, one has all of it in the end', async () => {
       const name = nextName()

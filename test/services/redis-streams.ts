@@ -2,6 +2,7 @@ import { Redis } from 'ioredis'
 import { createClient } from 'redis'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
+import { StateError } from '../../src/base/errors.js'
 import { type RedisClient, redisStreamSink, redisStreamSource } from '../../src/redis-streams.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
@@ -146,6 +147,22 @@ export function redisStreamsHold(system: string): void {
         await reader.poll({ maxEvents: 9, waitMs: 1, paused: NONE })
         await reader.checkpointCompleted?.({ [stream]: ids[1] ?? '' })
         expect((await admin.xrange(stream, '-', '+')).map(([id]) => id)).toEqual(ids.slice(1))
+      })
+
+      it('do not take a sink from whoever has it, where its job was overtaken between look and claim', async () => {
+        const sink = redisStreamSink<string>({ client: opened.client, stream: `stream-${next++}` })
+        const prepared = { epoch: { lineage: 'l', number: 0 }, token: { first: 0, next: 1 } }
+        const state = { put: () => {}, read: () => [[0, 'x']] as const, removeFrom: () => {} }
+        let looks = 0
+        let successor: Awaited<ReturnType<typeof sink.open>> | undefined
+        const checkOwner = async () => {
+          if (looks++ > 0)
+            throw new StateError('FENCED', { resource: 'the checkpoints', owner: 'another process' })
+          successor = await sink.open({ prepared: [], state })
+        }
+        await expect(sink.open({ prepared: [], state, checkOwner })).rejects.toMatchObject({ code: 'FENCED' })
+        await successor?.commit(prepared)
+        expect(looks).toBe(2)
       })
 
       it('refuse what comes of a sink that was opened before', async () => {

@@ -65,8 +65,15 @@ export class FakePostgres {
   #answer(text: string, values: readonly unknown[], notes: Map<string, string>): PostgresResult['rows'] {
     const [first, second, third] = values
     if (text.startsWith('SELECT note')) {
-      const note = notes.get(`${String(first)}/${String(second)}`)
+      const note = notes.get(`${String(first)}/${values.length > 1 ? String(second) : ''}`)
       return note === undefined ? [] : [{ note }]
+    }
+    if (text.startsWith('INSERT INTO "holdfast_sinks" AS held')) {
+      const place = `${String(first)}/`
+      const has = notes.get(place)
+      if (has !== undefined && has !== second && has !== third) return []
+      notes.set(place, String(second))
+      return [{ note: second }]
     }
     if (text.startsWith('INSERT INTO "holdfast_sinks"')) {
       notes.set(`${String(first)}/${String(second)}`, String(third))

@@ -1,4 +1,4 @@
-// As much of Redis as the tests of this folder need, in this process. The script of the sink is known by what it does, not run.
+// As much of Redis as the tests of this folder need, in this process. The scripts of the sink are known by what they do, not run.
 
 import { compareIds } from '../../src/remote/redis-client.js'
 
@@ -64,8 +64,9 @@ export class FakeRedis {
     }
     if (command === 'XRANGE') return this.#range(key, rest)
     if (command === 'XTRIM') return this.trim(key, rest[1] ?? '')
-    if (command === 'HSET') return this.#note(key).set(rest[0] ?? '', rest[1] ?? '')
-    if (command === 'EVAL') return this.#append(args.slice(2))
+    if (command === 'HGET') return this.#note(key).get(rest[0] ?? '') ?? null
+    // The script that takes the sink over has one key; the one that writes has two.
+    if (command === 'EVAL') return rest[0] === '1' ? this.#take(args.slice(2)) : this.#append(args.slice(2))
     // XINFO STREAM
     const stream = this.#streams.get(rest[0] ?? '')
     if (stream === undefined) throw Object.assign(new Error('ERR no such key'), { name: 'ReplyError' })
@@ -78,6 +79,14 @@ export class FakeRedis {
       .filter(({ id }) => until === '+' || compareIds(id, until) <= 0)
       .slice(0, Number(count))
       .map(({ id, fields }) => [id, fields])
+  }
+
+  #take([noteKey = '', owner = '', from]: readonly string[]): number {
+    const note = this.#note(noteKey)
+    const has = note.get('owner') ?? ''
+    if (has !== owner && has !== from) return 0
+    note.set('owner', owner)
+    return 1
   }
 
   #append([noteKey = '', stream = '', owner, lineage, ...rest]: readonly string[]): unknown {

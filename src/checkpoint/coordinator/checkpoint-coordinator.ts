@@ -191,6 +191,15 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   /**
+   * Resolves where this coordinator owns its storage, as the storage says now; `FENCED` where another one does, or none has acquired it yet. For whoever takes
+   * over something else that belongs to the owner.
+   */
+  async checkOwnership(): Promise<void> {
+    this.#requireOpen()
+    await this.#calls.run(() => this.#ownership.check(), undefined, 'check the ownership')
+  }
+
+  /**
    * Becomes the owner of the storage and begins with periodic checkpoints, the first one after `intervalMs`.
    * `FENCED` while another coordinator owns it, `STORAGE_ERROR` where it cannot be used. Starting twice is starting once.
    */

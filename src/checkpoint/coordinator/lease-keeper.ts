@@ -39,6 +39,17 @@ export class LeaseKeeper {
     return this.#fenced !== undefined && !this.#everOwned
   }
 
+  /** Resolves while the lease is held, as the storage says now. */
+  async check(): Promise<void> {
+    const owner = this.#owner
+    if (this.#fenced !== undefined) throw new StateError('FENCED', this.#fenced.details)
+    if (owner === undefined) {
+      const resource = this.#catalog.storage.name
+      throw new StateError('FENCED', { resource, owner: 'nobody: it was not acquired' })
+    }
+    await this.guard(owner, () => owner.check())
+  }
+
   /** The owner, which this becomes where it is not. `FENCED` while somebody else is, and after the lease was lost. */
   async acquire(options: OwnershipOptions = {}): Promise<LeasedStorage> {
     const { waitForOwnerMs = 0, takeOver = false } = options

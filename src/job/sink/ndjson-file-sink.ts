@@ -48,8 +48,8 @@ export function ndjsonFileSink<Output>(options: NdjsonFileSinkOptions<Output>): 
   return Object.freeze({
     name: path,
     guarantee: 'transactional' as const,
-    open: ({ prepared }: OpenSinkOptions) =>
-      FileWriter.open(path, encode, prepared, { waitForOwnerMs, takeOver }),
+    open: ({ prepared, checkOwner }: OpenSinkOptions) =>
+      FileWriter.open(path, encode, prepared, { waitForOwnerMs, takeOver, checkOwner }),
   })
 }
 
@@ -149,13 +149,16 @@ class FileWriter<Output> implements SinkWriter<Output> {
 interface Owning {
   readonly waitForOwnerMs: number
   readonly takeOver: boolean
+  readonly checkOwner: (() => Promise<void>) | undefined
 }
 
 /** In a folder of its own: beside the file there may be others. */
-async function acquireLease(path: string, { waitForOwnerMs, takeOver }: Owning): Promise<FileLease> {
+async function acquireLease(path: string, owning: Owning): Promise<FileLease> {
+  const { waitForOwnerMs, takeOver, checkOwner } = owning
   const directory = new DurableDirectory(resolve(`${path}.lease`))
   await directory.prepare()
-  return await waitForOwner(() => FileLease.acquire(directory, { takeOver }), waitForOwnerMs)
+  const options = { takeOver, ...(checkOwner !== undefined && { beforeClaim: checkOwner }) }
+  return await waitForOwner(() => FileLease.acquire(directory, options), waitForOwnerMs)
 }
 
 /** How many bytes count by the cut. */

@@ -27,6 +27,11 @@ export interface OpenSinkOptions {
   readonly prepared: readonly PreparedEpoch[]
   /** What the sink may keep in the state of the job, which is in the same cuts. `runJob` gives it. */
   readonly state?: SinkState
+  /**
+   * Rejects with `FENCED` where another process owns the job by now. A sink that belongs to whoever opened it last reads who that is, then asks this, and
+   * takes it over only from whom it has read: so no process that was overtaken takes it from its successor. `runJob` gives it.
+   */
+  readonly checkOwner?: () => Promise<void>
   /** Gives up opening. */
   readonly signal?: AbortSignal
 }

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { StateError } from '../../base/errors.js'
 import { LmdbStateBackend } from '../../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
@@ -161,6 +162,18 @@ describe('a file of outputs', () => {
     const waiting = ndjsonFileSink<Output>({ path, waitForOwnerMs: 60_000 }).open({ prepared: [] })
     await second.close()
     await (await waiting).close()
+  })
+
+  it('is not taken over by a job that was overtaken on its way', async () => {
+    const successor = await ndjsonFileSink<Output>({ path }).open({ prepared: [] })
+    const checkOwner = async () => {
+      throw new StateError('FENCED', { resource: 'the checkpoints', owner: 'another process' })
+    }
+    const late = ndjsonFileSink<Output>({ path, takeOver: true }).open({ prepared: [], checkOwner })
+    await expect(late).rejects.toMatchObject({ code: 'FENCED', details: { owner: 'another process' } })
+    await successor.write([{ n: 1 }], epoch, 0)
+    expect(await successor.prepare(epoch)).toEqual({ bytes: 8 })
+    await successor.close()
   })
 
   it('is RESTORE_FAILED where outputs that count are gone', async () => {

@@ -75,13 +75,12 @@ class MergedReader<Event> implements SourceReader<Event> {
 
   static async open<Event>(
     sources: readonly (readonly [string, Source<Event>])[],
-    { positions, signal }: OpenSourceOptions,
+    { positions, ...options }: OpenSourceOptions,
   ): Promise<MergedReader<Event>> {
     const parts: Part<Event>[] = []
     try {
       for (const [name, source] of sources) {
-        const own = { positions: ownPositions(name, positions), ...(signal !== undefined && { signal }) }
-        const reader = await source.open(own)
+        const reader = await source.open({ ...options, positions: ownPositions(name, positions) })
         parts.push({ name, reader, pending: undefined, arrived: [], failure: undefined, ended: new Set() })
       }
       return new MergedReader(parts)

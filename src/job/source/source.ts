@@ -16,6 +16,8 @@ export interface OpenSourceOptions {
    * beginning, wherever the source says that is.
    */
   readonly positions: Positions
+  /** As that of `OpenSinkOptions`, for a source that belongs to whoever opened it last. */
+  readonly checkOwner?: () => Promise<void>
   /** Gives up opening. */
   readonly signal?: AbortSignal
 }

@@ -3,7 +3,8 @@
 //   the mark := the offset of group TRANSACTIONAL_ID.LINEAGE in partition 0 of the topic: how many epochs of the lineage are written
 //
 // (1) Outputs are in the state of the job until a cut has them; then one transaction writes those of the epoch, and the mark.
-// (2) Whoever opens the sink opens the transactional id: a zombie is fenced by the brokers, and its open transaction aborted.
+// (2) Whoever opens the sink opens the transactional id: a zombie is fenced by the brokers, and its open transaction aborted. Brokers do not know who
+//     owns the job: where a zombie opens the id late, the owner opens it anew.
 // (3) Whether a transaction was committed is decided by the mark, read after the id was opened, and by nothing else.
 
 import { StateError } from '../../base/errors.js'
@@ -191,6 +192,9 @@ class TransactionLedger<Output> implements Ledger<Output> {
   #opened: OpenedId | undefined
   /** Of attempts, and of the closing: an attempt that is not the last one was given up, and goes on. It leaves nothing open. */
   #attempts = 0
+  #checkOwner: (() => Promise<void>) | undefined
+  /** Whether the id was opened anew after another producer of it. Once: two jobs that were given one id by mistake would fence each other for ever. */
+  #hasOpenedAnew = false
 
   constructor(options: KafkaTransactionalSinkOptions<Output>, transactions: KafkaTransactions) {
     this.place = `Kafka topic ${options.topic}`
@@ -199,7 +203,8 @@ class TransactionLedger<Output> implements Ledger<Output> {
     this.#outage = new Outage({ ...outageOf(options), storage: this.place, passes: mayPass })
   }
 
-  async claim(): Promise<void> {
+  async claim(_owner: string, checkOwner: (() => Promise<void>) | undefined): Promise<void> {
+    this.#checkOwner = checkOwner
     await this.#outage.answerOf('open the transactional id', async () => {
       const attempt = ++this.#attempts
       await this.#keep(attempt, await this.#open())
@@ -222,6 +227,7 @@ class TransactionLedger<Output> implements Ledger<Output> {
   }
 
   async #open(): Promise<OpenedId> {
+    await this.#checkOwner?.()
     return { producer: await this.#transactions.open(this.#options.transactionalId), marks: new Map() }
   }
 
@@ -247,7 +253,13 @@ class TransactionLedger<Output> implements Ledger<Output> {
       return lost ? { noted } : undefined
     } catch (error) {
       await opened.producer.close().catch(() => {})
-      if (!isFenced(error)) throw error
+      if (!isFenced(error) || attempt !== this.#attempts) throw error
+      if (this.#checkOwner !== undefined && !this.#hasOpenedAnew) {
+        this.#hasOpenedAnew = true
+        await this.#checkOwner()
+        // The job is still ours: the next attempt opens the id anew, and the mark tells what was written.
+        throw error
+      }
       const resource = `transactional id ${this.#options.transactionalId}`
       throw new StateError(
         'FENCED',

@@ -1,6 +1,6 @@
 // Outputs exactly once, in transactions of the caller's own statements.
 //
-//   the table of notes:   (sink, '')      -> a random id: who has opened the sink last; its row is locked by whoever writes
+//   the table of notes:   (sink, '')      -> a random id: who has taken the sink over last; its row is locked by whoever writes
 //                         (sink, LINEAGE) -> 'EPOCH OUTPUTS', the newest epoch and how many of its outputs were written
 
 import { StateError } from '../../base/errors.js'
@@ -27,6 +27,7 @@ import {
   type NotedEpoch,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
+import { takeOver } from '../shared/take-over.js'
 
 const DEFAULT_TABLE = 'holdfast_sinks'
 /** A process that hangs in the middle of a transaction does not hold up its heir for longer. */
@@ -104,7 +105,7 @@ class TableLedger<Output> implements Ledger<Output> {
     })
   }
 
-  async claim(owner: string): Promise<void> {
+  async claim(owner: string, checkOwner: (() => Promise<void>) | undefined): Promise<void> {
     const { pool, name } = this.#options
     const make = `CREATE TABLE IF NOT EXISTS ${this.#table} (sink text, lineage text, note text NOT NULL, PRIMARY KEY (sink, lineage))`
     await this.#outage.answerOf('make the table of notes', () =>
@@ -113,7 +114,17 @@ class TableLedger<Output> implements Ledger<Output> {
         if (code === undefined || !IS_MADE.has(code)) throw error
       }),
     )
-    await statement(pool, this.#outage, 'claim', this.#put, [name, '', owner])
+    const has = `SELECT note FROM ${this.#table} WHERE sink = $1 AND lineage = ''`
+    const take = `INSERT INTO ${this.#table} AS held (sink, lineage, note) VALUES ($1, '', $2)
+      ON CONFLICT (sink, lineage) DO UPDATE SET note = excluded.note WHERE held.note IN ($2, $3) RETURNING note`
+    const ask = (text: string, values: unknown[]) => statement(pool, this.#outage, 'claim', text, values)
+    await takeOver(
+      {
+        read: async () => String((await ask(has, [name])).rows[0]?.['note'] ?? ''),
+        take: async (from) => (await ask(take, [name, owner, from])).rows.length > 0,
+      },
+      checkOwner,
+    )
   }
 
   async append(

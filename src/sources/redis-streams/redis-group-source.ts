@@ -33,6 +33,7 @@ import {
 } from '../../remote/redis-client.js'
 import { decodeEach } from '../shared/decode-each.js'
 import { restoreFailed } from '../shared/restore-failed.js'
+import { takeOver } from '../shared/take-over.js'
 import { ACKNOWLEDGE, CLAIM, OPEN, PREPARE, READ } from './group-scripts.js'
 import { hasHashTag, hashTagOf } from './hash-tag.js'
 import { jsonOf, streamKeys } from './redis-stream-source.js'
@@ -125,7 +126,10 @@ interface SharedStream {
   /** The last one there was, where that is the end. */
   readonly endId: string | undefined
   hasEnded: boolean
+  /** When it was looked at last whether entries of the dead are to be claimed; −Infinity: there may be more. */
   lookedAtMs: number
+  /** A call was given up: what it is given may come at any time. */
+  mayBeGivenLate: boolean
 }
 
 class GroupReader<Event> implements SourceReader<Event> {
@@ -148,13 +152,13 @@ class GroupReader<Event> implements SourceReader<Event> {
   static async open<Event>(
     name: string,
     options: RedisGroupSourceOptions<Event>,
-    { positions, signal }: OpenSourceOptions,
+    { positions, signal, checkOwner }: OpenSourceOptions,
   ): Promise<GroupReader<Event>> {
     const reader = new GroupReader(name, options)
     try {
       for (const key of options.streams) {
         const position = Object.hasOwn(positions, key) ? positions[key] : undefined
-        await reader.#openStream(key, placeOf(key, position), signal)
+        await reader.#openStream(key, placeOf(key, position), checkOwner, signal)
       }
       return reader
     } catch (error) {
@@ -211,10 +215,15 @@ class GroupReader<Event> implements SourceReader<Event> {
     this.#outage.close()
   }
 
-  async #openStream(key: string, place: Place, signal: AbortSignal | undefined): Promise<void> {
+  async #openStream(
+    key: string,
+    place: Place,
+    checkOwner: (() => Promise<void>) | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const { from = 'earliest', follow = true } = this.#options
     const args = [String(place.cut), this.#strictness, from]
-    const [outcome, found, last] = await this.#takeOver(key, args, signal)
+    const [outcome, found, last] = await this.#takeOver(key, args, checkOwner, signal)
     const wanted = `${this.#name}: cut ${place.cut} of consumer ${this.#options.consumer} is wanted of the stream ${key}`
     if (outcome === 'NOGROUP') throw restoreFailed(`${wanted}, and there is no such group`)
     if (outcome === 'ACKED')
@@ -230,6 +239,7 @@ class GroupReader<Event> implements SourceReader<Event> {
       endId: follow ? undefined : isEntryId(last) ? last : BEGINNING,
       hasEnded: false,
       lookedAtMs: performance.now(),
+      mayBeGivenLate: false,
     })
   }
 
@@ -237,19 +247,23 @@ class GroupReader<Event> implements SourceReader<Event> {
   async #takeOver(
     key: string,
     args: readonly string[],
+    checkOwner: (() => Promise<void>) | undefined,
     signal: AbortSignal | undefined,
   ): Promise<readonly unknown[]> {
     const field = `opened:${this.#options.consumer}`
-    for (;;) {
-      const before = await this.#outage.answerOf(
-        'open',
-        () => this.#send('HGET', this.#noteOf(key), field),
-        signal,
-      )
-      const open = () => this.#evaluate(OPEN, key, [...args, String(before ?? 0)])
-      const answer = await this.#outage.answerOf('open', open, signal)
-      if (answer[0] !== 'LATE') return answer
-    }
+    const ask = <Answer>(call: () => Promise<Answer>) => this.#outage.answerOf('open', call, signal)
+    let answer: readonly unknown[] = []
+    await takeOver(
+      {
+        read: async () => String((await ask(() => this.#send('HGET', this.#noteOf(key), field))) ?? 0),
+        take: async (before) => {
+          answer = await ask(() => this.#evaluate(OPEN, key, [...args, before]))
+          return answer[0] !== 'LATE'
+        },
+      },
+      checkOwner,
+    )
+    return answer
   }
 
   async #read(
@@ -272,7 +286,7 @@ class GroupReader<Event> implements SourceReader<Event> {
     return polled
   }
 
-  /** Own entries that are not known; then new ones; then those of the dead. `undefined` where it was ended before there was an answer. */
+  /** Own entries that are not known; then, when it is time, those of the dead; then new ones. `undefined` where it was ended before there was an answer. */
   async #next(
     stream: SharedStream,
     count: number,
@@ -280,24 +294,37 @@ class GroupReader<Event> implements SourceReader<Event> {
   ): Promise<readonly StreamEntry[] | undefined> {
     const own = await this.#unknown(stream, count, signal)
     if (own === undefined || own.length > 0) return own
+    const claimed = await this.#claimInTime(stream, count, signal)
+    if (claimed === undefined || claimed.length > 0) return claimed
     const found = await this.#take(stream, READ, [String(count), '', this.#strictness], signal)
     if (found === undefined || found.entries.length > 0) return found?.entries
     // An attempt that was given up may have been given what this one was not.
     if (stream.again !== undefined) return []
-    const { claimAfterMs = DEFAULT_CLAIM_AFTER_MS } = this.#options
     if (stream.endId !== undefined && isEntryId(found.last) && compareIds(found.last, stream.endId) >= 0) {
       stream.again = BEGINNING
       const rest = await this.#unknown(stream, count, signal)
       stream.hasEnded = rest?.length === 0
       return rest
     }
-    // What a call that was given up was given after all is found so as well, also where nothing is claimed.
+    return []
+  }
+
+  /** Entries of consumers that were not heard of; none while it is not time to look. A stream that always has new entries is looked at as often as any other. */
+  async #claimInTime(
+    stream: SharedStream,
+    count: number,
+    signal: AbortSignal | undefined,
+  ): Promise<readonly StreamEntry[] | undefined> {
+    const { claimAfterMs = DEFAULT_CLAIM_AFTER_MS } = this.#options
     if (performance.now() - stream.lookedAtMs < Math.min(claimAfterMs, DEFAULT_CLAIM_AFTER_MS) / 4) return []
     stream.lookedAtMs = performance.now()
-    stream.again = BEGINNING
+    // What a call that was given up was given after all is found so as well, also where nothing is claimed.
+    if (stream.mayBeGivenLate) stream.again = BEGINNING
     if (claimAfterMs === Infinity) return []
     const args = [String(count), String(claimAfterMs), this.#strictness]
-    return (await this.#take(stream, CLAIM, args, signal))?.entries
+    const claimed = (await this.#take(stream, CLAIM, args, signal))?.entries
+    if (claimed !== undefined && claimed.length > 0) stream.lookedAtMs = -Infinity
+    return claimed
   }
 
   /** Own entries that this reader does not know of. */
@@ -342,7 +369,10 @@ class GroupReader<Event> implements SourceReader<Event> {
         signal,
       )
     } finally {
-      if (attempts > 1 || answer === undefined) stream.again = BEGINNING
+      if (attempts > 1 || answer === undefined) {
+        stream.again = BEGINNING
+        stream.mayBeGivenLate = true
+      }
     }
     return answer === undefined ? undefined : { last: answer[1], entries: entriesOf(answer[2]) }
   }

@@ -1,6 +1,6 @@
 // Outputs as entries of a Redis stream, exactly once: a script writes them together with the note of how far it has come.
 //
-//   the note is a hash:   owner          -> a random id: who has opened the sink last
+//   the note is a hash:   owner          -> a random id: who has taken the sink over last
 //                         :LINEAGE       -> 'EPOCH OUTPUTS', the newest epoch and how many of its outputs were written
 
 import { StateError } from '../../base/errors.js'
@@ -21,7 +21,17 @@ import {
   type LostOutputs,
   openLedgerWriter,
 } from '../shared/ledger-sink.js'
+import { takeOver } from '../shared/take-over.js'
 import { hasHashTag, hashTagOf } from './hash-tag.js'
+
+// KEYS: the note. ARGV: owner, whom it is taken from ('': nobody). Answers 1 where it is taken, also where that was done before.
+const TAKE = `
+local owner = redis.call('HGET', KEYS[1], 'owner') or ''
+if owner == ARGV[1] then return 1 end
+if owner ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+return 1
+`
 
 // KEYS: the note, the stream. ARGV: owner, lineage, epoch, index of the first output, how many are kept (or ''),
 // 'strict' or 'loose' (goes on where outputs were lost), then of each output: the number of its fields and values, and these.
@@ -132,8 +142,15 @@ class StreamLedger<Output> implements Ledger<Output> {
     })
   }
 
-  async claim(owner: string): Promise<void> {
-    await this.#outage.answerOf('claim', () => this.#send('HSET', this.#note, 'owner', owner))
+  async claim(owner: string, checkOwner: (() => Promise<void>) | undefined): Promise<void> {
+    const ask = (...command: string[]) => this.#outage.answerOf('claim', () => this.#send(...command))
+    await takeOver(
+      {
+        read: async () => String((await ask('HGET', this.#note, 'owner')) ?? ''),
+        take: async (from) => Number(await ask('EVAL', TAKE, '1', this.#note, owner, from)) === 1,
+      },
+      checkOwner,
+    )
   }
 
   async append(

@@ -2,7 +2,7 @@
 //
 // (1) Outputs are in the state of the job until a cut has them: nothing is delivered that no cut names.
 // (2) The note says, for each lineage, the newest epoch and how many of its outputs were written. It is written with them, or not at all.
-// (3) Whoever opens the sink takes it over: from then on the system refuses what comes of anyone before (a zombie).
+// (3) Whoever owns the job and opens the sink takes it over: from then on the system refuses what comes of anyone before (a zombie).
 // (4) What the note has already is not written again. Where it lacks what is not in the state any more, outputs were lost outside.
 
 import { randomUUID } from 'node:crypto'
@@ -24,8 +24,8 @@ export interface NotedEpoch {
 export interface Ledger<Output> {
   /** Names the place in errors. */
   readonly place: string
-  /** Takes it over. */
-  claim(owner: string): Promise<void>
+  /** Takes it over, for a process that `checkOwner` says still owns the job. */
+  claim(owner: string, checkOwner: (() => Promise<void>) | undefined): Promise<void>
   /**
    * Writes the outputs behind those that are noted, and the new note, in one step; nothing where that is all noted already. `FENCED` where the
    * owner is another one. Where outputs in front of these are not noted: the note, and nothing is written unless `acceptsLoss`.
@@ -71,7 +71,7 @@ export async function openLedgerWriter<Output>(
     close: () => ledger.close(),
   })
   try {
-    await ledger.claim(owner)
+    await ledger.claim(owner, request.checkOwner)
     await writer.commitAll(request.prepared)
     return writer
   } catch (error) {
