@@ -124,6 +124,27 @@ export function redisGroupsHold(service: () => RunningService): void {
       expect(pending).toBe(2)
     })
 
+    it('counts entries once that were claimed from it while it stood still, and that it claims back', async () => {
+      const stream = `group-${next++}`
+      await add(stream, 1, 2, 3)
+      const first = await openConsumer(stream, 'first')
+      const [polled] = await first.reader.poll(request)
+      expect(polled?.events).toEqual([1, 2, 3])
+      const second = await openConsumer(stream, 'second')
+      expect(await second.given()).toEqual([1, 2, 3])
+      const pendingOf = async (consumer: string) =>
+        (await client.xpending(stream, 'g', '-', '+', 9, consumer)).length
+      const again: unknown[] = []
+      const deadline = performance.now() + 5_000
+      while ((await pendingOf('first')) < 3 && performance.now() < deadline)
+        again.push(...(await first.events()))
+      expect([again, await pendingOf('first')]).toEqual([[], 3])
+      await first.reader.prepareCut?.({ [stream]: polled?.positionAfter(2) as never })
+      await expect(second.reader.prepareCut?.({ [stream]: { cut: 1, read: 3 } })).rejects.toMatchObject({
+        code: 'FENCED',
+      })
+    })
+
     it('claims entries of a dead consumer in time, though there are always new ones', async () => {
       const stream = `group-${next++}`
       const dead = await openConsumer(stream, 'dead')

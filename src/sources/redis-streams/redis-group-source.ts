@@ -322,7 +322,9 @@ class GroupReader<Event> implements SourceReader<Event> {
     if (stream.mayBeGivenLate) stream.again = BEGINNING
     if (claimAfterMs === Infinity) return []
     const args = [String(count), String(claimAfterMs), this.#strictness]
-    const claimed = (await this.#take(stream, CLAIM, args, signal))?.entries
+    const taken = (await this.#take(stream, CLAIM, args, signal))?.entries
+    // What was claimed from this one while it stood still, and is claimed back, it has counted.
+    const claimed = taken?.filter(({ id }) => !stream.known.has(id))
     if (claimed !== undefined && claimed.length > 0) stream.lookedAtMs = -Infinity
     return claimed
   }
