@@ -162,12 +162,13 @@ function* orderAlike(records: KeyedRecords, { records: order, high, low }: Colum
   for (let start = 0; start < order.length; ) {
     let end = start + 1
     while (end < order.length && high[end] === high[start] && low[end] === low[start]) end++
-    const alike = order.subarray(start, end)
-    if (alike.length >= SORTED_AT_ONCE && alike.length < order.length) {
+    // Most often a key stands alone, or all of these are one key's: a view is made only where something moves.
+    if (end - start >= SORTED_AT_ONCE && end - start < order.length) {
       // What these have in common is more than what all have: the next words tell them apart.
+      const alike = order.subarray(start, end)
       alike.set(yield* sortedByKey(records, alike.slice()))
-    } else if (alike.length > 1) {
-      alike.sort((left, right) => records.compareKeys(left, right))
+    } else if (!areInOrder(records, order, start, end)) {
+      order.subarray(start, end).sort((left, right) => records.compareKeys(left, right))
     }
     steps += end - start
     if (steps >= STEP_RECORDS) {
@@ -176,6 +177,13 @@ function* orderAlike(records: KeyedRecords, { records: order, high, low }: Colum
     }
     start = end
   }
+}
+
+function areInOrder(records: KeyedRecords, order: Uint32Array, start: number, end: number): boolean {
+  for (let i = start + 1; i < end; i++) {
+    if (records.compareKeys(order[i - 1] as number, order[i] as number) > 0) return false
+  }
+  return true
 }
 
 /** How many first bytes, in whole words, all keys have in common. */

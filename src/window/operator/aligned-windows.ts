@@ -24,6 +24,7 @@ import { sortedByKey } from '../due/key-order.js'
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { type CombinedPane, CombinedPanes } from './combined-panes.js'
+import type { EntriesByKey } from './entries-by-key.js'
 import { EventKey } from './event-key.js'
 import { IS_DIRTY, IS_STORED, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
 import { RecentNumbers } from './recent-numbers.js'
@@ -521,7 +522,9 @@ export class AlignedWindows implements WindowOperator {
       return
     }
     const combined = present(this.#combined, 'windows that share panes')
-    yield* this.#putOut(yield* combined.of(window, panes), window)
+    const found = yield* combined.of(window, panes)
+    if (found instanceof KeyTable) yield* this.#putOut(found, window)
+    else yield* this.#putOutMerged(found, window)
     yield* combined.release()
   }
 
@@ -559,6 +562,19 @@ export class AlignedWindows implements WindowOperator {
       })
       if (this.#output.isWaiting) yield* this.#output.rest()
       if (i % STEP_KEYS === STEP_KEYS - 1) yield
+    }
+  }
+
+  /** The same of entries that are merged on the way. */
+  *#putOutMerged(entries: EntriesByKey, window: TimeWindow): SlicedWork<void> {
+    const { raw } = this.#accumulator
+    const timestampMs = window.endMs - 1
+    for (let count = 1; entries.next(); count++) {
+      const key = this.#keyOf(entries.table, entries.entry)
+      const value = raw?.result(entries.view, entries.payloadAt)
+      this.#output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
+      if (this.#output.isWaiting) yield* this.#output.rest()
+      if (count % STEP_KEYS === 0) yield
     }
   }
 

@@ -1,6 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { runs } from '../../../test/support/long.js'
+import { seededRandom } from '../../base/random.js'
+import { runThrough } from '../../base/slices.js'
+import { Slot } from '../../base/slot.js'
 import { json } from '../../state/codec/json.js'
 import { float64, uint32 } from '../../state/codec/numbers.js'
 import { struct } from '../../state/codec/struct.js'
@@ -9,6 +12,7 @@ import { combined, first, sum } from '../aggregate/ready-made.js'
 import { cumulative, hopping, type PanedAssigner, type TimeWindow } from '../assign/assigner.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { type CombinedPane, CombinedPanes } from './combined-panes.js'
+import { EntriesByKey } from './entries-by-key.js'
 import { KeyTable, TableKey } from './key-table.js'
 
 interface Added {
@@ -25,6 +29,9 @@ function keyOf(key: string): TableKey {
   return new TableKey().set(new TextEncoder().encode(key), 0, key.length)
 }
 
+const textOf = ({ bytes, offset, length }: Slot): string =>
+  Buffer.from(bytes.subarray(offset, offset + length)).toString()
+
 /** Panes of some windows, and what these come to. */
 class Driver {
   readonly accumulator: Accumulator
@@ -33,6 +40,8 @@ class Driver {
   #combined: CombinedPanes
   #firedEndMs = -Infinity
   readonly results: string[] = []
+  /** Windows whose entries were merged as they were put out. */
+  sortedWindows = 0
 
   constructor(windows: PanedAssigner, aggregate: Aggregate<Added, never, unknown>) {
     this.#windows = windows
@@ -86,14 +95,34 @@ class Driver {
     const work = this.#combined.of(window, panes)
     let step = work.next()
     while (step.done !== true) step = work.next()
-    const table = step.value
-    for (const key of KEYS) {
-      const entry = table.find(keyOf(key))
-      if (entry === 0 || !table.has(entry, HAS_VALUE)) continue
-      const value = JSON.stringify(this.accumulator.result(table, entry))
-      this.results.push(`${window.startMs} ${window.endMs} ${key} ${value}`)
-    }
+    const found = step.value
+    if (found instanceof EntriesByKey) this.#putOutMerged(window, found)
+    else this.#putOutTable(window, found)
     for (const _ of this.#combined.release());
+  }
+
+  #putOutTable(window: TimeWindow, table: KeyTable): void {
+    const shown = new Slot()
+    const results: [key: string, value: unknown][] = []
+    for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+      if (!table.has(entry, HAS_VALUE)) continue
+      results.push([textOf(table.keyOf(entry, shown)), this.accumulator.result(table, entry)])
+    }
+    results.sort(([one], [other]) => (one < other ? -1 : 1))
+    for (const [key, value] of results) this.#push(window, key, value)
+  }
+
+  #putOutMerged(window: TimeWindow, entries: EntriesByKey): void {
+    const shown = new Slot()
+    this.sortedWindows++
+    while (entries.next()) {
+      const key = textOf(entries.table.keyOf(entries.entry, shown))
+      this.#push(window, key, this.accumulator.raw?.result(entries.view, entries.payloadAt))
+    }
+  }
+
+  #push({ startMs, endMs }: TimeWindow, key: string, value: unknown): void {
+    this.results.push(`${startMs} ${endMs} ${key} ${JSON.stringify(value)}`)
   }
 }
 
@@ -181,6 +210,69 @@ describe('panes of windows', () => {
       }),
       { numRuns: runs(2_000, 40) },
     )
+  })
+
+  it('W3: are merged as they are put out where hardly a key comes again, to the same sums', () => {
+    const windows = hopping({ sizeMs: 1_200, slideMs: 100 })
+    const random = seededRandom(5)
+    const events = Array.from({ length: 6_000 }, (_, at): Added => {
+      const key = `key ${Math.floor(random() * 500)}`
+      return {
+        key,
+        at: at - Math.floor(random() * 3),
+        value: Math.floor(random() * 1_000),
+        restarts: at % 1_700 === 0,
+      }
+    })
+    const driver = new Driver(windows, numbers)
+    const found = driven(driver, events, false)
+    expect(driver.sortedWindows).toBeGreaterThan(30)
+    expect(driven(new Driver(windows, numbers), events, true)).toEqual(found)
+    const expected = new Map<string, { sum: number; first: Added }>()
+    for (const event of events) {
+      for (const { startMs, endMs } of windows.windowsOf(event.at)) {
+        const name = `${startMs} ${endMs} ${event.key}`
+        const before = expected.get(name)
+        const isFirst = before === undefined || event.at < before.first.at
+        expected.set(name, { sum: (before?.sum ?? 0) + event.value, first: isFirst ? event : before.first })
+      }
+    }
+    expect(found.length).toBe(expected.size)
+    const wrong = found.filter((line) => {
+      const { sum: total, first: value } = JSON.parse(line.slice(line.indexOf('{')))
+      const right = expected.get(line.slice(0, line.indexOf(' {')))
+      return Math.round(total * 10) !== right?.sum || value !== right.first.value
+    })
+    expect(wrong).toEqual([])
+    const order = found.map((line) => line.split(' '))
+    const isSorted = order.every(([, endMs, , key], i) => {
+      const [, endBefore, , keyBefore] = order[i - 1] ?? ['', '-1']
+      return endMs !== endBefore || Buffer.compare(Buffer.from(keyBefore ?? ''), Buffer.from(key ?? '')) < 0
+    })
+    expect(isSorted).toBe(true)
+  })
+
+  it('are not sorted where a record cannot name an entry of so many tables', () => {
+    const { raw, zeroBytes } = new Accumulator(numbers as never)
+    const entries = new EntriesByKey(raw as never, zeroBytes)
+    const table = new KeyTable()
+    expect(
+      runThrough(
+        entries.sort(
+          Array.from({ length: 100 }, () => table),
+          table,
+        ),
+      ),
+    ).toBe(true)
+    expect(entries.next()).toBe(false)
+    expect(
+      runThrough(
+        entries.sort(
+          Array.from({ length: 2 ** 16 }, () => table),
+          table,
+        ),
+      ),
+    ).toBe(false)
   })
 
   it('are merged three times for each key and window, however many panes a window has', () => {

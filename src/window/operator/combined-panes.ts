@@ -10,14 +10,16 @@
 // (2) What is earlier takes in what is later, never the other way round.
 // (3) What was made of panes holds until an event comes late for a window that has fired: then all of it is let go of. The prefix is made anew;
 //     the suffixes of that block are not, as the next window may have such an event before it, too: each makes its own until the next block.
-// (4) Suffixes are kept where they take not much more memory than the panes, that is where keys come again from pane to pane. Where they do
-//     not, each window makes its own: most of its keys it has from one pane anyway.
+// (4) Suffixes are kept where they take not much more memory than the panes, that is where keys come again from pane to pane. Where they
+//     hardly do, none is made: a window has most of its keys from one pane anyway, and entries of fixed size are sorted by key and merged as
+//     they are put out (entries-by-key.ts). In between each window makes its own suffix. All three merge in the same order.
 
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed } from '../../base/slot.js'
 import type { RawAggregate } from '../aggregate/raw-aggregate.js'
 import { floorTo, type PanedAssigner, type TimeWindow } from '../assign/assigner.js'
 import { type Accumulator, HAS_VALUE } from './accumulator.js'
+import { EntriesByKey } from './entries-by-key.js'
 import { KeyTable, TableKey, TablePlace } from './key-table.js'
 
 /** So many keys are merged in one step. */
@@ -26,6 +28,8 @@ const STEP_KEYS = 64
 const FEW_PANES = 4
 /** Suffixes are kept where they have at most so many times the entries of their panes. */
 const KEPT_SHARE = 2
+/** Entries are sorted where there are at most so many for each key: that takes some 40 bytes for each of them while a window fires. */
+const SORTED_SHARE = 4
 
 export interface CombinedPane extends TimeWindow {
   readonly table: KeyTable
@@ -45,6 +49,8 @@ export class CombinedPanes {
   readonly #suffixes = new Map<number, KeyTable>()
   /** The end of their block. */
   #suffixesUntilMs = Number.NaN
+  /** In place of suffixes of that block, entries are sorted. */
+  #isSorted = false
   #isStale = false
   /** Tables to be used again. */
   readonly #spare: KeyTable[] = []
@@ -53,6 +59,8 @@ export class CombinedPanes {
   readonly #key = new TableKey()
   readonly #from = new TablePlace()
   readonly #into = new TablePlace()
+  /** Of accumulators that have a fixed size. */
+  readonly #byKey: EntriesByKey | undefined
   /** An accumulator that gives its place to an earlier one. */
   readonly #moved = new KeyTable()
   #movedEntry: number
@@ -62,6 +70,8 @@ export class CombinedPanes {
     this.#accumulator = accumulator
     this.#areFew = windows.blockMs / windows.paneMs <= FEW_PANES
     this.#movedEntry = this.#moved.add(new TableKey().hashWritten(), accumulator.zeroBytes)
+    const { raw, zeroBytes } = accumulator
+    this.#byKey = raw === undefined ? undefined : new EntriesByKey(raw, zeroBytes)
   }
 
   /** Something was added where a window has fired already: what is kept does not have it. */
@@ -70,7 +80,7 @@ export class CombinedPanes {
   }
 
   /** What the panes of a window come to, to be read until `release`. Windows come in the order of their ends. */
-  *of(window: TimeWindow, panes: readonly CombinedPane[]): SlicedWork<KeyTable> {
+  *of(window: TimeWindow, panes: readonly CombinedPane[]): SlicedWork<KeyTable | EntriesByKey> {
     if (this.#areFew) return yield* this.#mergedInOrder(panes)
     if (this.#isStale) yield* this.#forgetAll()
     const { blockMs, blockOffsetMs } = this.#windows
@@ -80,6 +90,11 @@ export class CombinedPanes {
     if (split > 0 && this.#suffixesUntilMs !== blockStartMs) yield* this.#keepSuffixes(earlier, blockStartMs)
     yield* this.#growPrefix(panes.slice(split), blockStartMs, window.endMs)
     if (split === 0) return this.#prefix
+    const byKey = this.#byKey
+    if (this.#isSorted && byKey !== undefined) {
+      const tables = earlier.map(({ table }) => table)
+      if (yield* byKey.sort(tables, this.#prefix)) return byKey
+    }
     const table = yield* this.#suffixOf(window, earlier)
     this.#lent = table
     yield* this.mergeAll(table, this.#prefix)
@@ -202,7 +217,7 @@ export class CombinedPanes {
   *#keepSuffixes(panes: readonly CombinedPane[], blockEndMs: number): SlicedWork<void> {
     yield* this.#dropSuffixes()
     this.#suffixesUntilMs = blockEndMs
-    if (!this.#areSmall(panes, blockEndMs)) return
+    if (!this.#areKept(panes, blockEndMs)) return
     let suffix: KeyTable | undefined
     let isKept = false
     for (let i = panes.length - 1; i >= 0; i--) {
@@ -222,13 +237,17 @@ export class CombinedPanes {
     this.#spare.length = 0
   }
 
-  /** Whether the suffixes of a block take little: their accumulators do not grow, and the whole block has few keys beside those of its panes. */
-  #areSmall(panes: readonly CombinedPane[], blockEndMs: number): boolean {
+  /** Whether suffixes of a block are kept; otherwise, whether they are left out altogether. Accumulators that grow are not looked at. */
+  #areKept(panes: readonly CombinedPane[], blockEndMs: number): boolean {
+    this.#isSorted = false
+    const { count } = this.#prefix
     const isWhole =
       this.#prefixFromMs === blockEndMs - this.#windows.blockMs && this.#prefixUntilMs === blockEndMs
     if (!isWhole || this.#accumulator.codec.fixedBytes === undefined) return false
     const entries = panes.reduce((sum, { table }) => sum + table.count, 0)
-    return this.#prefix.count * panes.length <= entries * KEPT_SHARE
+    if (count * panes.length <= entries * KEPT_SHARE) return true
+    this.#isSorted = entries <= count * SORTED_SHARE
+    return false
   }
 
   /** What is of a window before the block that it ends in: a table to be changed. */

@@ -388,6 +388,24 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
     this.#compactFrom = kept.#dead * 2
   }
 
+  /** Above the number of each entry. */
+  get entriesEnd(): number {
+    return this.#chunks.length << CHUNK_BITS
+  }
+
+  /** Reads what is needed of an entry next; returns what was read, of which something must be made. */
+  touch(entry: number): number {
+    const { words } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
+    const header = words[at] as number
+    return at + PAYLOAD_WORD < words.length ? header | (words[at + PAYLOAD_WORD] as number) : header
+  }
+
+  /** The hash of its key: keys of another hash are other keys, whichever table they are in. */
+  hashAt(entry: number): number {
+    return this.#chunkOf(entry).words[entry & OFFSET_MASK] as number
+  }
+
   keyLengthAt(entry: number): number {
     return this.#chunkOf(entry).words[(entry & OFFSET_MASK) + 2] as number
   }
