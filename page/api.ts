@@ -123,6 +123,17 @@ export interface Hot {
   readonly isWhole: boolean
 }
 
+export interface TimersOfOneTime {
+  readonly waiting: number
+  readonly due: number
+  readonly nextMs: number | null
+}
+
+export interface Timers {
+  readonly event: TimersOfOneTime
+  readonly processing: TimersOfOneTime
+}
+
 export interface Job {
   readonly gone?: string
   readonly events: number
@@ -135,14 +146,18 @@ export interface Job {
   readonly sinceCutMs: number
   readonly watermarkMs: number | null
   readonly behindMs: number | null
-  readonly openWindows?: number
+  readonly openWindows: number
+  readonly windows: { readonly [name: string]: { readonly open: number; readonly nextMs: number | null } }
+  readonly timers: Timers
   readonly state: string
   readonly isReady: boolean
   readonly isHealthy: boolean
   readonly stalled: { readonly call: string; readonly forMs: number } | null
   readonly failedCuts: { readonly count: number; readonly error: string } | null
   readonly error: string | null
-  readonly stages: { readonly [name: string]: { readonly events: number; readonly badEvents: number } }
+  readonly stages: {
+    readonly [name: string]: { readonly events: number; readonly badEvents: number; readonly timers: Timers }
+  }
   readonly partitions: {
     readonly [id: string]: {
       readonly position: unknown

@@ -22,8 +22,12 @@ export function duration(ms: number): string {
   return `${Math.round(ms / 86_400_000)} d`
 }
 
-/** To the second, in UTC, as it is sorted. */
-export const time = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').slice(0, 19)
+/** No calendar goes further. */
+const LAST_MS = 8.64e15
+
+/** To the second, in UTC, as it is sorted; a time that no calendar has as a number. */
+export const time = (ms: number): string =>
+  Math.abs(ms) > LAST_MS ? String(ms) : new Date(ms).toISOString().replace('T', ' ').slice(0, 19)
 
 /** `chk-0000000042` as `42`: zeros are no news. */
 export const shortId = (id: string): string => id.replace(/^chk-0*(?=\d)/, '')

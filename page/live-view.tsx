@@ -140,8 +140,9 @@ function JobPanel(props: {
           value={watermarkMs === null ? '–' : duration(Math.max(0, nowMs - watermarkMs))}
           title={watermarkMs === null ? '' : `${time(watermarkMs)} UTC`}
         />
-        {job.openWindows === undefined ? null : <Figure name="open windows" value={count(job.openWindows)} />}
+        <Figure name="open windows" value={count(job.openWindows)} />
         <Figure name="timers waiting" value={count(job.waitingTimers)} />
+        <Figure name="timers due" value={count(dueOf(job))} />
         <Figure name="timers fired" value={count(job.firedTimers)} />
         <Figure name="late" value={count(job.lateEvents)} tone={job.lateEvents > 0 ? 'bad' : undefined} />
         <Figure name="bad" value={count(job.badEvents)} tone={job.badEvents > 0 ? 'bad' : undefined} />
@@ -180,19 +181,122 @@ function JobPanel(props: {
           ]}
           format={duration}
         />
+        {isWaiting(history, name) ? (
+          <Plot
+            title="What waits for its time"
+            x={x}
+            isTime
+            lines={[
+              {
+                label: 'open windows',
+                color: '--accent',
+                values: history.map((live) => live.jobs[name]?.openWindows ?? null),
+              },
+              {
+                label: 'timers',
+                color: '--warm',
+                values: history.map((live) => live.jobs[name]?.waitingTimers ?? null),
+              },
+            ]}
+            format={(value) => count(Math.round(value))}
+          />
+        ) : null}
       </div>
       <Partitions job={job} nowMs={nowMs} />
-      {Object.entries(job.stages).map(([stage, { events: ofStage, badEvents }]) => (
-        <p class="note" key={stage}>
-          stage {stage}: {count(ofStage)} events{badEvents === 0 ? '' : `, ${count(badEvents)} bad`}
-        </p>
-      ))}
+      <OpenWindows job={job} />
+      <Stages job={job} />
     </Panel>
   )
 }
 
 const stateOf = ({ state, isReady, isHealthy }: Job): string =>
   state === 'running' ? (isHealthy ? (isReady ? 'running' : 'being restored') : 'running, in trouble') : state
+
+const stagesOf = (job: Job) => Object.entries(job.stages)
+
+const dueOf = (job: Job): number =>
+  [job.timers, ...stagesOf(job).map(([, { timers }]) => timers)].reduce(
+    (sum, { event, processing }) => sum + event.due + processing.due,
+    0,
+  )
+
+/** Whether the job has had an open window or a timer as long as anybody has looked. */
+const isWaiting = (history: readonly Live[], name: string): boolean =>
+  history.some(({ jobs }) => (jobs[name]?.openWindows ?? 0) + (jobs[name]?.waitingTimers ?? 0) > 0)
+
+/** How many windows are open of each kind, and at which time the next result is due. */
+function OpenWindows({ job }: { readonly job: Job }) {
+  const all = Object.entries(job.windows)
+  if (all.length === 0) return null
+  const most = Math.max(1, ...all.map(([, { open }]) => open))
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th>Windows</th>
+            <th class="number">Open</th>
+            <th class="bar-cell" />
+            <th>Next due at</th>
+          </tr>
+        </thead>
+        <tbody>
+          {all.map(([name, { open, nextMs }]) => (
+            <tr key={name}>
+              <td>
+                <code>{inline(name)}</code>
+              </td>
+              <td class="number">{count(open)}</td>
+              <td class="bar-cell">
+                <Bar share={open / most} />
+              </td>
+              <td>{timeOr(nextMs)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+const timeOr = (atMs: number | null): string => (atMs === null ? '–' : `${time(atMs)} UTC`)
+
+/** Events and timers of each stage; of a job of one stage without timers, the figures above say all. */
+function Stages({ job }: { readonly job: Job }) {
+  const later = stagesOf(job)
+  if (later.length === 0 && job.waitingTimers === 0 && job.firedTimers === 0) return null
+  const first = { events: job.events, badEvents: job.badEvents, timers: job.timers }
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>
+            <th>Stage</th>
+            <th class="number">Events</th>
+            <th class="number">Bad</th>
+            <th class="number">Timers</th>
+            <th class="number">Due</th>
+            <th>Next by the watermark</th>
+            <th>Next by the clock</th>
+          </tr>
+        </thead>
+        <tbody>
+          {[['first', first] as const, ...later].map(([name, { events, badEvents, timers }], i) => (
+            <tr key={`${i} ${name}`}>
+              <td>{i === 0 ? <span class="note">{name}</span> : <code>{inline(name)}</code>}</td>
+              <td class="number">{count(events)}</td>
+              <td class="number">{count(badEvents)}</td>
+              <td class="number">{count(timers.event.waiting + timers.processing.waiting)}</td>
+              <td class="number">{count(timers.event.due + timers.processing.due)}</td>
+              <td>{timeOr(timers.event.nextMs)}</td>
+              <td>{timeOr(timers.processing.nextMs)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
 
 /** The watermark of the job is that of the partition which is least far: it holds back all others. */
 function Partitions({ job, nowMs }: { readonly job: Job; readonly nowMs: number }) {

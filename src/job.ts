@@ -29,10 +29,13 @@ export { runJob } from './job/run-job.js'
 export type {
   JobHealth,
   JobStats,
+  JobTimerStats,
   RunningJob,
   RunningPipedJob,
   StageStats,
   StopOptions,
+  TimerStats,
+  WindowStats,
 } from './job/running-job.js'
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'

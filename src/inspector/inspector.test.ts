@@ -25,12 +25,27 @@ const job = {
     missedWindows: 0,
     watermarkMs: -Infinity,
     behindMs: Number.NaN,
-    waitingTimers: 0,
+    waitingTimers: 3,
+    timers: {
+      event: { waiting: 2, due: 1, nextMs: 50 },
+      processing: { waiting: 0, due: 0, nextMs: Infinity },
+    },
+    openWindows: 4,
+    windows: { perMinute: { open: 4, nextMs: 60_000 }, whole: { open: 0, nextMs: Infinity } },
     cuts: 1,
     sinceCutMs: 5,
     positions: { '0': { offset: 7 } },
     partitions: { '0': { highestMs: -Infinity, watermarkMs: -Infinity, isIdle: false, hasEnded: false } },
-    stages: {},
+    stages: {
+      totals: {
+        events: 2,
+        badEvents: 0,
+        timers: {
+          event: { waiting: 0, due: 0, nextMs: Infinity },
+          processing: { waiting: 1, due: 0, nextMs: 90 },
+        },
+      },
+    },
   }),
   health: () => ({
     state: 'running' as const,
@@ -277,6 +292,13 @@ describe('the inspector', () => {
           events: 7,
           watermarkMs: null,
           behindMs: null,
+          openWindows: 4,
+          windows: { perMinute: { open: 4, nextMs: 60_000 }, whole: { open: 0, nextMs: null } },
+          timers: {
+            event: { waiting: 2, due: 1, nextMs: 50 },
+            processing: { waiting: 0, due: 0, nextMs: null },
+          },
+          stages: { totals: { events: 2, timers: { processing: { waiting: 1, due: 0, nextMs: 90 } } } },
           partitions: { '0': { position: { offset: 7 } } },
         },
       },

@@ -1,6 +1,7 @@
 // How jobs, coordinators and backends of this process are doing, for whoever looks.
 
 import type { CheckpointEvents, Clock, JsonValue, Unsubscribe } from '../index.js'
+import type { JobTimerStats, TimerStats } from '../job.js'
 import { EventLoopDelay } from '../metrics/readings.js'
 import type { MeasuredBackend, MeasuredCoordinator, MeasuredJob, MetricSources } from '../metrics/sources.js'
 
@@ -106,13 +107,19 @@ const finite = (value: number | undefined): number | null =>
   value === undefined || !Number.isFinite(value) ? null : value
 
 function jobFigures(job: MeasuredJob): Figures {
-  const { partitions, positions, stages, watermarkMs, behindMs, ...counts } = job.stats()
+  const { partitions, positions, stages, windows, timers, watermarkMs, behindMs, ...counts } = job.stats()
   const { state, isReady, isHealthy, stalled, failedCuts, error } = job.health()
   return {
     ...counts,
     watermarkMs: finite(watermarkMs),
     behindMs: finite(behindMs),
-    stages: Object.fromEntries(Object.entries(stages).map(([name, stage]) => [name, { ...stage }])),
+    timers: timerFigures(timers),
+    windows: Object.fromEntries(
+      Object.entries(windows).map(([name, { open, nextMs }]) => [name, { open, nextMs: finite(nextMs) }]),
+    ),
+    stages: Object.fromEntries(
+      Object.entries(stages).map(([name, stage]) => [name, { ...stage, timers: timerFigures(stage.timers) }]),
+    ),
     partitions: Object.fromEntries(
       [...new Set([...Object.keys(positions), ...Object.keys(partitions)])].map((partition) => {
         const progress = partitions[partition]
@@ -136,6 +143,11 @@ function jobFigures(job: MeasuredJob): Figures {
       failedCuts === undefined ? null : { count: failedCuts.count, error: failedCuts.error.message },
     error: error?.message ?? null,
   }
+}
+
+function timerFigures({ event, processing }: JobTimerStats): Figures {
+  const of = ({ waiting, due, nextMs }: TimerStats) => ({ waiting, due, nextMs: finite(nextMs) })
+  return { event: of(event), processing: of(processing) }
 }
 
 function coordinatorFigures(coordinator: MeasuredCoordinator): Figures {

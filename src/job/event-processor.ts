@@ -355,9 +355,11 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     fetched: FetchedBackend,
   ): Promise<boolean> {
     let atMost = Infinity
+    const { timers } = this.#parts
     for (;;) {
       firing.begin()
       const before = this.#calls.fired
+      const timersBefore = timers?.sizes()
       const stages = this.#parts.later.map((each) => each.figures())
       try {
         return this.timerSlice(firing, stage, atMost)
@@ -369,6 +371,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         atMost = calls > 0 ? calls : Infinity
         firing.undo()
         this.#calls.fired = before
+        if (timersBefore !== undefined) timers?.undo(timersBefore)
         this.#undoStages(stages)
         this.#emitted = []
         this.#timestamps = []
@@ -409,6 +412,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     const eventsBefore = this.events
     const badBefore = this.badEvents
     const positionBefore = this.positions.get(polled.partition)
+    const { timers } = this.#parts
+    const timersBefore = timers?.sizes()
     const stages = this.#parts.later.map((each) => each.figures())
     try {
       return this.#parts.store.batch(() => {
@@ -420,6 +425,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     } catch (error) {
       this.events = eventsBefore
       this.badEvents = badBefore
+      if (timersBefore !== undefined) timers?.undo(timersBefore)
       this.#undoStages(stages)
       this.#emitted = []
       this.#timestamps = []

@@ -14,6 +14,7 @@ import { KeptTimers } from '../window/timers/kept-timers.js'
 import { type TimerTime, timerStates, withTimers } from '../window/timers/timer-states.js'
 import type { KeyTimers, Timer } from './job-options.js'
 import { type WindowDefinitions, withWindows } from './job-windows.js'
+import type { JobTimerStats, TimerStats } from './running-job.js'
 
 /** So many timers of one key that were set by timers may fire in one advance of the watermark (R4). */
 const MOST_IN_A_ROW = 10_000
@@ -27,6 +28,9 @@ export function schemaOf<Schema extends StateSchema>(
   const withAll = windows === undefined ? schema : withWindows(schema, windows)
   return hasTimers ? withTimers(withAll) : withAll
 }
+
+/** How many timers are set. */
+export type TimerSizes = { readonly [Time in TimerTime]: number }
 
 export interface JobTimersOptions {
   readonly store: object
@@ -65,9 +69,25 @@ export class JobTimers {
     this.processing = keyTimers(this.#kept.processing)
   }
 
-  /** How many wait; some of them may have been deleted. */
-  get size(): number {
-    return this.#kept.event.size + this.#kept.processing.size
+  /** How many are set, for `undo`. */
+  sizes(): TimerSizes {
+    const { event, processing } = this.#kept
+    return { event: event.size, processing: processing.size }
+  }
+
+  /** Goes back to how many there were before a step that is undone. */
+  undo(sizes: TimerSizes): void {
+    this.#kept.event.undo(sizes.event)
+    this.#kept.processing.undo(sizes.processing)
+  }
+
+  /** What there is when the watermark of the stage has come to here. */
+  stats(watermarkMs: number): JobTimerStats {
+    const { event, processing } = this.#kept
+    return {
+      event: timerStats(event, watermarkMs),
+      processing: timerStats(processing, this.#options.forwardClock.now()),
+    }
   }
 
   /** Finds the timers that the store has. */
@@ -235,6 +255,16 @@ export class FiringTimers {
       `timers of a key have set more than ${MOST_IN_A_ROW} others that were due at once: onTimer must set the next one beyond the watermark`,
     )
   }
+}
+
+/** Of a stage without `onTimer`. */
+export const NO_TIMERS: JobTimerStats = Object.freeze({
+  event: Object.freeze({ waiting: 0, due: 0, nextMs: Infinity }),
+  processing: Object.freeze({ waiting: 0, due: 0, nextMs: Infinity }),
+})
+
+function timerStats(kept: KeptTimers, nowMs: number): TimerStats {
+  return { waiting: kept.size, due: kept.dueUntil(nowMs), nextMs: kept.size === 0 ? Infinity : kept.nextMs }
 }
 
 const noOnTimer = (): never => {

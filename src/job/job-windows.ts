@@ -24,6 +24,7 @@ import type {
   WindowOperator,
 } from '../window/operator/window-operator.js'
 import { isWindowDefinition, type WindowResult } from '../window/windowed.js'
+import type { WindowStats } from './running-job.js'
 
 /** Windows under their names. */
 export interface WindowDefinitions {
@@ -158,6 +159,8 @@ export class JobWindows {
   /** Where there is one: what it refuses is in no other one. */
   readonly #only: WindowOperator | undefined
   readonly #byName: ReadonlyMap<string, WindowOperator>
+  /** The names of those that are of processing time. */
+  readonly #byClock: ReadonlySet<string>
 
   constructor({ store, windows, emit, nowMs }: JobWindowsOptions) {
     const definitions = Object.entries(windows)
@@ -169,7 +172,8 @@ export class JobWindows {
       return [name, openWindows({ store, name, definition: definition as ErasedWindows, emit: given, nowMs })]
     })
     this.#byName = new Map(opened)
-    this.areSomeByClock = definitions.some(([, definition]) => areOfProcessingTime(definition))
+    this.#byClock = new Set(definitions.filter(([, each]) => areOfProcessingTime(each)).map(([name]) => name))
+    this.areSomeByClock = this.#byClock.size > 0
     this.#operators = opened.map(([, operator]) => operator)
     this.#only = this.#operators.length === 1 ? this.#operators[0] : undefined
   }
@@ -182,6 +186,14 @@ export class JobWindows {
       total.missedWindows += late.missedWindows
     }
     return total
+  }
+
+  /** How many are open of each, and when the next of them are due. */
+  stats(): readonly (readonly [name: string, stats: WindowStats])[] {
+    return Array.from(this.#byName, ([name, operator]) => {
+      const { open, nextDueMs, nextProcessingMs } = operator
+      return [name, { open, nextMs: this.#byClock.has(name) ? nextProcessingMs : nextDueMs }]
+    })
   }
 
   /** Whether keys should be told before their events come: there is much that is in no cache. */

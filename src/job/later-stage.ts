@@ -11,8 +11,9 @@ import type { CurrentKey } from '../state/key/current-key.js'
 import { shownKey } from '../state/kinds/state-context.js'
 import { boundStatesOf, partOf } from '../state/store.js'
 import type { BadEvent, Timer } from './job-options.js'
-import { type FiringTimers, JobTimers, noTimers } from './job-timers.js'
+import { type FiringTimers, JobTimers, NO_TIMERS, noTimers, type TimerSizes } from './job-timers.js'
 import { JobWindows, type WindowDefinitions } from './job-windows.js'
+import type { StageStats } from './running-job.js'
 import { type AnyStage, prefixOf, schemaOfStage } from './stage-definition.js'
 import { TimerCalls } from './timer-calls.js'
 
@@ -23,6 +24,7 @@ export interface StageFigures {
   readonly events: number
   readonly badEvents: number
   readonly fired: number
+  readonly timers: TimerSizes | undefined
 }
 
 export interface LaterStageOptions {
@@ -161,16 +163,23 @@ export class LaterStage {
     return this.#calls.fireEach(firing, this.#watermarkMs, atMost)
   }
 
+  stats(): StageStats {
+    const { events, badEvents } = this
+    return { events, badEvents, timers: this.timers?.stats(this.#watermarkMs) ?? NO_TIMERS }
+  }
+
   /** What a step may have to undo. */
   figures(): StageFigures {
-    return { events: this.events, badEvents: this.badEvents, fired: this.#calls.fired }
+    const { events, badEvents } = this
+    return { events, badEvents, fired: this.#calls.fired, timers: this.timers?.sizes() }
   }
 
   /** Forgets what a step that is undone has put out and counted. */
-  undo({ events, badEvents, fired }: StageFigures): void {
+  undo({ events, badEvents, fired, timers }: StageFigures): void {
     this.events = events
     this.badEvents = badEvents
     this.#calls.fired = fired
+    if (timers !== undefined) this.timers?.undo(timers)
     this.#outputs = []
     this.#timestamps = []
   }
@@ -200,7 +209,13 @@ export class LaterStage {
       definition.process?.(event, context as never)
     } else {
       // What it has written of an event that turns out to be a bad one is taken back.
-      ;(this.store as Batching).batch(() => definition.process?.(event, context as never))
+      const timers = this.timers?.sizes()
+      try {
+        ;(this.store as Batching).batch(() => definition.process?.(event, context as never))
+      } catch (error) {
+        if (timers !== undefined) this.timers?.undo(timers)
+        throw error
+      }
     }
   }
 

@@ -27,7 +27,7 @@ import { EventProcessor } from './event-processor.js'
 import { FetchedBackend } from './fetched-backend.js'
 import { advanceStore, Firing, type FiringStage } from './firing.js'
 import type { JobOptions, KeyOf } from './job-options.js'
-import { JobTimers, schemaOf } from './job-timers.js'
+import { JobTimers, NO_TIMERS, schemaOf } from './job-timers.js'
 import { JobWindows, type WindowDefinitions } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
 import { Outputs } from './outputs.js'
@@ -145,6 +145,7 @@ class Job<Event, Schema extends StateSchema, Output>
   readonly #timers: readonly JobTimers[]
   readonly #windows: readonly JobWindows[]
   /** Those of the first stage. */
+  readonly #firstTimers: JobTimers | undefined
   readonly #firstWindows: JobWindows | undefined
   readonly #later: readonly LaterStage[]
   readonly #clock: ForwardClock
@@ -208,6 +209,7 @@ class Job<Event, Schema extends StateSchema, Output>
     this.stages = Object.freeze(
       Object.fromEntries(this.#later.map((stage) => [stage.name, stage.store as never])),
     )
+    this.#firstTimers = timers
     this.#firstWindows = windows
     const stages: FiringStage[] = [{ timers, windows, stage: undefined }, ...this.#later.map(stageOf)]
     this.#timers = stages.flatMap((each) => each.timers ?? [])
@@ -342,6 +344,15 @@ class Job<Event, Schema extends StateSchema, Output>
 
   stats(): JobStats {
     const late = this.#windows.map((windows) => windows.late)
+    const watermarkMs = this.#time?.watermarkMs ?? -Infinity
+    const timers = this.#firstTimers?.stats(watermarkMs) ?? NO_TIMERS
+    const stages = this.#later.map((stage) => [stage.name, stage.stats()] as const)
+    const windows = [
+      ...(this.#firstWindows?.stats() ?? []),
+      ...this.#later.flatMap(({ name, windows: of }) =>
+        (of?.stats() ?? []).map(([own, stats]) => [prefixOf(name) + own, stats] as const),
+      ),
+    ]
     return {
       events: this.#processor.events,
       badEvents: this.#processor.badEvents,
@@ -349,16 +360,20 @@ class Job<Event, Schema extends StateSchema, Output>
       outputs: this.#outputs?.total ?? 0,
       lateEvents: sum(late, ({ lostEvents }) => lostEvents),
       missedWindows: sum(late, ({ missedWindows }) => missedWindows),
-      watermarkMs: this.#time?.watermarkMs ?? -Infinity,
+      watermarkMs,
       behindMs: this.#behindMs(),
-      waitingTimers: sum(this.#timers, ({ size }) => size),
+      waitingTimers: sum(
+        [timers, ...stages.map(([, stage]) => stage.timers)],
+        ({ event, processing }) => event.waiting + processing.waiting,
+      ),
+      timers,
+      openWindows: sum(windows, ([, { open }]) => open),
+      windows: Object.fromEntries(windows),
       cuts: this.#cutCount,
       sinceCutMs: this.#clock.now() - this.#lastCutMs,
       positions: Object.fromEntries(this.#processor.positions),
       partitions: this.#time?.progress() ?? {},
-      stages: Object.fromEntries(
-        this.#later.map(({ name, events, badEvents }) => [name, { events, badEvents }]),
-      ),
+      stages: Object.fromEntries(stages),
     }
   }
 

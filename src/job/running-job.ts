@@ -28,8 +28,14 @@ export interface JobStats {
    * to arrive. `NaN` before the first event, and without event time.
    */
   readonly behindMs: number
-  /** Timers that wait. */
+  /** Timers that are set and have not fired, of all stages. */
   readonly waitingTimers: number
+  /** Those of the first stage, by the time that they wait for. */
+  readonly timers: JobTimerStats
+  /** Windows that are open, of all stages: the sum of `windows`. */
+  readonly openWindows: number
+  /** Windows by the names that `peek` takes: those of later stages as `stage.name`. */
+  readonly windows: { readonly [name: string]: WindowStats }
   /** Cuts that were safe, in this process: checkpoints, or flushes of an engine that keeps its state itself. */
   readonly cuts: number
   /** How long ago the last one was, or the beginning. */
@@ -37,7 +43,7 @@ export interface JobStats {
   readonly positions: { readonly [partition: string]: Position }
   /** How far each partition is in the time of its events; empty without event time. */
   readonly partitions: { readonly [partition: string]: PartitionProgress }
-  /** Of the stages behind the first one, by their names. What is told of late events and timers above is of all stages. */
+  /** Of the stages behind the first one, by their names. What is told of late events above is of all stages. */
   readonly stages: { readonly [stage: string]: StageStats }
 }
 
@@ -46,6 +52,39 @@ export interface StageStats {
   readonly events: number
   /** Those that it could not (J7). */
   readonly badEvents: number
+  readonly timers: JobTimerStats
+}
+
+/** Timers of a stage: those of event time wait for its watermark, those of processing time for the clock. */
+export interface JobTimerStats {
+  readonly event: TimerStats
+  readonly processing: TimerStats
+}
+
+export interface TimerStats {
+  /** Timers that are set and have not fired. Found in the state when a job begins. */
+  readonly waiting: number
+  /**
+   * Those whose time has come and that have not fired yet: they fire one after the other. One that was deleted is among them until its turn
+   * comes. Of more than 65,536 it may be fewer than there are.
+   */
+  readonly due: number
+  /** Nothing is due before this time; one that was set for it may have been deleted since. `Infinity` where none is set. */
+  readonly nextMs: number
+}
+
+export interface WindowStats {
+  /**
+   * How many are open: each key's windows counted by themselves, from the first event in a window until nothing of it is kept, which is at
+   * its end or when its allowed lateness is over (of sliding windows, `sizeMs` behind their end). Windows by time that overlap and each fire
+   * once are kept as panes that they share: of these, the panes of each key are counted. Found in the state when a job begins.
+   */
+  readonly open: number
+  /**
+   * Nothing of them fires at the end of a window, or is let go of, before the watermark (of windows of processing time: the clock) is here.
+   * A session may have gone on since, and end later. `Infinity` where nothing waits for that time.
+   */
+  readonly nextMs: number
 }
 
 export interface JobHealth {

@@ -1,7 +1,7 @@
 // Every metric there is, once: both exporters read this table.
 
 import type { BackendStats, CheckpointStats } from '../index.js'
-import type { JobHealth, JobStats } from '../job.js'
+import type { JobHealth, JobStats, JobTimerStats } from '../job.js'
 
 /** What a number counts, by the names that OpenTelemetry takes: seconds, bytes, or things. */
 export type Unit = 's' | 'By' | '1' | `{${string}}`
@@ -223,13 +223,6 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     read: ({ stats }) => stats.firedTimers,
   },
   {
-    name: 'holdfast.job.timers.waiting',
-    kind: 'gauge',
-    unit: '{timer}',
-    help: 'Timers that wait.',
-    read: ({ stats }) => stats.waitingTimers,
-  },
-  {
     name: 'holdfast.job.behind',
     kind: 'gauge',
     unit: 's',
@@ -277,6 +270,54 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     unit: '1',
     help: '1 where the job reads events, else 0.',
     read: ({ health }) => (health.isReady ? 1 : 0),
+  },
+]
+
+/** A figure of each of the parts of a source that the program names: there are as many series as names. */
+export interface PartInstrument<From> extends Omit<Instrument<From>, 'read'> {
+  /** The label that tells the parts from each other. */
+  readonly part: string
+  /** Of each part by its name. One without a name has the label of its source alone. */
+  readonly read: (from: From) => Iterable<readonly [part: string | undefined, value: number]>
+}
+
+/** The timers of each stage; the first one has no name. */
+function* timersOf({
+  stats,
+}: JobFigures): Iterable<readonly [stage: string | undefined, timers: JobTimerStats]> {
+  yield [undefined, stats.timers]
+  for (const [stage, { timers }] of Object.entries(stats.stages)) yield [stage, timers]
+}
+
+export const jobPartInstruments: readonly PartInstrument<JobFigures>[] = [
+  {
+    name: 'holdfast.job.windows.open',
+    kind: 'gauge',
+    unit: '{window}',
+    help: "Windows that are open, each key's counted by themselves.",
+    part: 'windows',
+    read: ({ stats }) => Object.entries(stats.windows).map(([name, { open }]) => [name, open]),
+  },
+  {
+    name: 'holdfast.job.timers.waiting',
+    kind: 'gauge',
+    unit: '{timer}',
+    help: 'Timers that are set and have not fired.',
+    part: 'stage',
+    read: (figures) =>
+      Array.from(timersOf(figures), ([stage, { event, processing }]) => [
+        stage,
+        event.waiting + processing.waiting,
+      ]),
+  },
+  {
+    name: 'holdfast.job.timers.due',
+    kind: 'gauge',
+    unit: '{timer}',
+    help: 'Timers whose time has come and that have not fired yet.',
+    part: 'stage',
+    read: (figures) =>
+      Array.from(timersOf(figures), ([stage, { event, processing }]) => [stage, event.due + processing.due]),
   },
 ]
 

@@ -8,8 +8,10 @@ import {
 import * as client from 'prom-client'
 import { describe, expect, it } from 'vitest'
 import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend } from '../index.js'
-import { arraySource, functionSink, runJob } from '../job.js'
+import { arraySource, ascending, defineJob, functionSink, runJob } from '../job.js'
 import { defineState, uint32, utf8, value } from '../state.js'
+import { JobTest } from '../testing/job-test.js'
+import { count, tumbling, type WindowResult, windowed } from '../window.js'
 import { health } from './health.js'
 import {
   backendInstruments,
@@ -17,6 +19,7 @@ import {
   coordinatorInstruments,
   EVENT_LOOP_DELAY,
   jobInstruments,
+  jobPartInstruments,
 } from './instruments.js'
 import { openTelemetryMetrics } from './open-telemetry.js'
 import { prometheusMetrics, prometheusName } from './prometheus.js'
@@ -40,6 +43,36 @@ async function finishedJob() {
   await job.finished
   return job
 }
+
+interface Visit {
+  readonly user: string
+  readonly at: number
+}
+
+const visits = windowed<Visit, string, number>({ windows: tumbling({ sizeMs: 10 }), aggregate: count() })
+/** Windows in two stages. */
+const windowedJob = defineJob<Visit, WindowResult<string, number>>()({
+  name: 'visits',
+  key: ({ user }) => user,
+  timestamp: ({ at }) => at,
+  time: { watermarks: ascending() },
+  schema: defineState({ key: utf8, states: {} }),
+  windows: { perTen: visits },
+}).pipe<WindowResult<string, number>>()({
+  name: 'users',
+  key: ({ key }) => key,
+  schema: defineState({ key: utf8, states: {} }),
+  windows: { whole: windowed({ windows: tumbling({ sizeMs: 1_000 }), aggregate: count() }) },
+})
+
+const healthy: MeasuredJob['health'] = () => ({
+  state: 'running',
+  isReady: true,
+  isHealthy: true,
+  stalled: undefined,
+  failedCuts: undefined,
+  error: undefined,
+})
 
 describe('metrics for Prometheus', () => {
   it('are what the sources say, named by the conventions, one series for each source', async () => {
@@ -76,6 +109,39 @@ describe('metrics for Prometheus', () => {
     expect(await registry.metrics()).toBe('\n')
     await coordinator.shutdown()
     await backend.close()
+  })
+
+  it('tell open windows by their names, and timers by stage', async () => {
+    const registry = new client.Registry()
+    const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+    const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 2 ** 30 })
+    const provider = new MeterProvider({ readers: [reader] })
+    await using test = await JobTest.start(windowedJob)
+    await test.send({ user: 'a', at: 1 }, { user: 'b', at: 2 }, { user: 'a', at: 11 }, { user: 'b', at: 21 })
+    const jobs = { usage: { stats: () => test.stats(), health: healthy } }
+    const metrics = prometheusMetrics(client, { jobs }, { registry })
+    const observed = openTelemetryMetrics(provider.getMeter('holdfast'), { jobs })
+    const text = await registry.metrics()
+    const series = (name: string) => text.split('\n').filter((line) => line.startsWith(`${name}{`))
+    expect(series('holdfast_job_windows_open')).toEqual([
+      'holdfast_job_windows_open{job="usage",windows="perTen"} 1',
+      'holdfast_job_windows_open{job="usage",windows="users.whole"} 2',
+    ])
+    for (const name of ['holdfast_job_timers_waiting', 'holdfast_job_timers_due']) {
+      expect(series(name)).toEqual([`${name}{job="usage"} 0`, `${name}{job="usage",stage="users"} 0`])
+    }
+    await reader.forceFlush()
+    const collected = exporter
+      .getMetrics()
+      .flatMap(({ scopeMetrics }) => scopeMetrics.flatMap(({ metrics: all }) => all))
+    const windows = collected.find(({ descriptor }) => descriptor.name === 'holdfast.job.windows.open')
+    expect(windows?.dataPoints).toMatchObject([
+      { attributes: { job: 'usage', windows: 'perTen' }, value: 1 },
+      { attributes: { job: 'usage', windows: 'users.whole' }, value: 2 },
+    ])
+    metrics.stop()
+    observed.stop()
+    await provider.shutdown()
   })
 
   it('leave out a source that says nothing any more, and what it cannot tell yet', async () => {
@@ -132,7 +198,7 @@ describe('metrics for Prometheus', () => {
   })
 
   it('have names of their own', () => {
-    const all = [...backendInstruments, ...coordinatorInstruments, ...jobInstruments]
+    const all = [...backendInstruments, ...coordinatorInstruments, ...jobInstruments, ...jobPartInstruments]
     const names = all.map(({ name, unit, kind }) => prometheusName(name, unit, kind))
     expect(new Set(names).size).toBe(names.length)
     for (const name of names) expect(name).toMatch(/^holdfast_[a-z_]+$/)
@@ -184,15 +250,7 @@ describe('health', () => {
     stats: () => {
       throw new Error('not asked')
     },
-    health: () => ({
-      state: 'running',
-      isReady: true,
-      isHealthy: true,
-      stalled: undefined,
-      failedCuts: undefined,
-      error: undefined,
-      ...changes,
-    }),
+    health: () => ({ ...healthy(), ...changes }),
   })
 
   it('says why a job is not ready, and why it is not healthy', () => {
@@ -229,7 +287,7 @@ describe('dashboard and alerts', () => {
     '%s ask for metrics that there are',
     (file) => {
       const text = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
-      const all = [...backendInstruments, ...coordinatorInstruments, ...jobInstruments]
+      const all = [...backendInstruments, ...coordinatorInstruments, ...jobInstruments, ...jobPartInstruments]
       const known = new Set([
         ...all.map(({ name, unit, kind }) => prometheusName(name, unit, kind)),
         prometheusName(EVENT_LOOP_DELAY, 's', 'gauge'),

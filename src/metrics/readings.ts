@@ -6,8 +6,10 @@ import {
   EVENT_LOOP_HELP,
   type Instrument,
   jobInstruments,
+  jobPartInstruments,
+  type PartInstrument,
 } from './instruments.js'
-import type { MetricSources } from './sources.js'
+import type { MeasuredJob, MetricSources } from './sources.js'
 
 /** One series at one instant. */
 export interface Reading {
@@ -25,22 +27,46 @@ export interface MetricReadings {
 export function metricReadings(sources: MetricSources): MetricReadings[] {
   const { backends = {}, coordinators = {}, jobs = {} } = sources
   return [
-    ...readingsOf('backend', backendInstruments, backends, (backend) => backend.stats()),
-    ...readingsOf('coordinator', coordinatorInstruments, coordinators, (coordinator) => coordinator.stats()),
-    ...readingsOf('job', jobInstruments, jobs, (job) => ({ stats: job.stats(), health: job.health() })),
+    ...readingsOf(
+      'backend',
+      backendInstruments,
+      askedSources(backends, (backend) => backend.stats()),
+    ),
+    ...readingsOf(
+      'coordinator',
+      coordinatorInstruments,
+      askedSources(coordinators, (coordinator) => coordinator.stats()),
+    ),
+    ...jobReadings(jobs),
   ]
 }
 
-function readingsOf<Source, Figures>(
-  label: string,
-  instruments: readonly Instrument<Figures>[],
+function jobReadings(jobs: { readonly [name: string]: MeasuredJob }): MetricReadings[] {
+  const asked = askedSources(jobs, (job) => ({ stats: job.stats(), health: job.health() }))
+  return [...readingsOf('job', jobInstruments, asked), ...partReadingsOf('job', jobPartInstruments, asked)]
+}
+
+/** A source by its name, and what asks it. */
+interface AskedSource<Figures> {
+  readonly name: string
+  readonly figures: () => Figures
+}
+
+function askedSources<Source, Figures>(
   sources: { readonly [name: string]: Source },
   figuresOf: (source: Source) => Figures,
-): MetricReadings[] {
-  const asked = Object.entries(sources).map(([name, source]) => ({
+): AskedSource<Figures>[] {
+  return Object.entries(sources).map(([name, source]) => ({
     name,
     figures: askedOnce(() => figuresOf(source)),
   }))
+}
+
+function readingsOf<Figures>(
+  label: string,
+  instruments: readonly Instrument<Figures>[],
+  asked: readonly AskedSource<Figures>[],
+): MetricReadings[] {
   if (asked.length === 0) return []
   return instruments.map((instrument) => ({
     instrument,
@@ -48,6 +74,25 @@ function readingsOf<Source, Figures>(
       asked.flatMap(({ name, figures }) => {
         const value = valueOf(() => instrument.read(figures(), nowMs))
         return value === undefined ? [] : [{ labels: { [label]: name }, value }]
+      }),
+  }))
+}
+
+function partReadingsOf<Figures>(
+  label: string,
+  instruments: readonly PartInstrument<Figures>[],
+  asked: readonly AskedSource<Figures>[],
+): MetricReadings[] {
+  if (asked.length === 0) return []
+  return instruments.map((instrument) => ({
+    instrument,
+    read: () =>
+      asked.flatMap(({ name, figures }) => {
+        const parts = valueOf(() => Array.from(instrument.read(figures()))) ?? []
+        return parts.map(([part, value]) => ({
+          labels: { [label]: name, ...(part === undefined ? {} : { [instrument.part]: part }) },
+          value,
+        }))
       }),
   }))
 }
@@ -67,10 +112,10 @@ function askedOnce<Figures>(ask: () => Figures): () => Figures {
 }
 
 /** What a source says; `undefined` where it says nothing any more. A metric never ends the process that it watches. */
-function valueOf(read: () => number | undefined): number | undefined {
+function valueOf<Value>(read: () => Value | undefined): Value | undefined {
   try {
     const value = read()
-    return value === undefined || Number.isNaN(value) ? undefined : value
+    return Number.isNaN(value) ? undefined : value
   } catch {
     return undefined
   }

@@ -6,6 +6,7 @@ import type { Codec, KeyCodec } from './codec/codec.js'
 import { isFixedCodec } from './codec/codec.js'
 import type { Host } from './entries/host.js'
 import { type FormerGeneration, StateEntries } from './entries/state-entries.js'
+import type { KeyLike } from './key/stored-key.js'
 import type { CellOptions } from './kinds/cell.js'
 import type { StateDefinition } from './kinds/definitions.js'
 import { EntryListState } from './kinds/list-state.js'
@@ -26,6 +27,8 @@ export interface OpenState {
   readonly context: StateContext<unknown>
   readonly entries: StateEntries
   readonly state: AnyState
+  /** Called before all states of a key are removed together. */
+  onClear?: (key: KeyLike<unknown>) => void
 }
 
 export interface OpenStateOptions {

@@ -55,6 +55,7 @@ export function clearStates(
   const { host, storedKey } = context
   const kept = context.kept(key)
   const clear = () => {
+    for (const { onClear } of states) onClear?.(kept)
     for (const { recorded, entries } of states) {
       storedKey.set(recorded.id, kept)
       if (recorded.kind === 'list' || recorded.kind === 'map') {

@@ -34,6 +34,15 @@ describe('due keys', () => {
     expect(due.nextMs).toBe(Infinity)
   })
 
+  it('are counted up to a time, also where a bucket has some that are due later', () => {
+    const due = new DueKeys()
+    runThrough(due.takeUntil(0))
+    for (const dueMs of [10, 20, 20, 300, 100_000, 2 ** 52]) add(due, dueMs, 'a')
+    expect([0, 10, 19, 20, 300, 99_999, 100_000, Infinity].map((timeMs) => due.countUntil(timeMs))).toEqual([
+      0, 1, 1, 3, 4, 4, 5, 6,
+    ])
+  })
+
   it('come late where they were due before the time at hand', () => {
     const due = new DueKeys()
     runThrough(due.takeUntil(1_000_000))

@@ -19,6 +19,8 @@ const HEADER_BYTES = 12
 const INITIAL_BYTES = 256
 /** So many records are looked at in one step. */
 const STEP_RECORDS = 8_192
+/** So many records are looked at one by one to count those that are due. */
+const COUNTED_RECORDS = 65_536
 
 /** Keys under the times at which they are due. */
 export class DueKeys {
@@ -46,6 +48,27 @@ export class DueKeys {
       for (const { firstMs } of buckets.values()) if (firstMs < nextMs) nextMs = firstMs
     }
     return nextMs
+  }
+
+  /**
+   * How many are due up to a time. Buckets of which all is due are counted as a whole; where more than 65,536 records lie in others, it is
+   * fewer than there are.
+   */
+  countUntil(timeMs: number): number {
+    let count = 0
+    let left = COUNTED_RECORDS
+    const add = (bucket: Bucket) => {
+      if (bucket.firstMs > timeMs) return
+      if (bucket.lastMs <= timeMs) {
+        count += bucket.count
+        return
+      }
+      for (let at = 0; at < bucket.length && left > 0; at = bucket.behind(at), left--)
+        if (bucket.dueAt(at) <= timeMs) count++
+    }
+    for (const { buckets } of this.#levels) for (const bucket of buckets.values()) add(bucket)
+    add(this.#far)
+    return count
   }
 
   /** Adds a key, of which the bytes are copied. One that is due already comes with the next `takeUntil`. */

@@ -76,6 +76,11 @@ export class DueRun {
     this.#rise(this.#added.length - 1)
   }
 
+  /** How many are left; one that was added several times for the same time is counted as often. */
+  get left(): number {
+    return this.#batch.size - this.#next + this.#added.length
+  }
+
   /** When the next one is due; `undefined` at the end. */
   peekMs(): number | undefined {
     const [added] = this.#added

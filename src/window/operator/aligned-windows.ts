@@ -83,6 +83,8 @@ class Pane implements CombinedPane {
   readonly table: KeyTable
   /** Something was added to it. */
   isKept = false
+  /** How many keys have something in it. */
+  keys = 0
   /** The store has something of it. */
   isStored = false
   isDirty = false
@@ -132,7 +134,7 @@ export class AlignedWindows implements WindowOperator {
   readonly #combined: CombinedPanes | undefined
   readonly #value = new ByteWriter()
   /** What the last event was added to, and how that was before. */
-  #last: KeyTable | undefined
+  #last: Pane | undefined
   #lastEntry = 0
   #lastHadValue = false
   readonly #before = new ByteWriter()
@@ -156,6 +158,12 @@ export class AlignedWindows implements WindowOperator {
 
   get late(): LateFigures {
     return this.#output.late
+  }
+
+  get open(): number {
+    let open = 0
+    for (const { keys } of this.#inOrder) open += keys
+    return open
   }
 
   get isFar(): boolean {
@@ -191,7 +199,8 @@ export class AlignedWindows implements WindowOperator {
     // An accumulator that has outgrown its place has taken its flags with it.
     if (this.#lastEntry === place.entry) words[flagsAt] = flags | IS_DIRTY | HAS_VALUE
     else table.set(this.#lastEntry, IS_DIRTY, true)
-    this.#last = table
+    if (!this.#lastHadValue) pane.keys++
+    this.#last = pane
     if (watermarkMs >= pane.firstEndMs - 1) this.#onPartlyMissed(event, timestampMs, watermarkMs)
   }
 
@@ -222,8 +231,9 @@ export class AlignedWindows implements WindowOperator {
 
   revert(): void {
     this.#output.revert()
-    const table = this.#last
-    if (table === undefined) return
+    const pane = this.#last
+    if (pane === undefined) return
+    const { table } = pane
     const { length } = this.#before
     let entry = this.#lastEntry
     if (this.#accumulator.raw !== undefined) {
@@ -236,6 +246,7 @@ export class AlignedWindows implements WindowOperator {
       copyViewed(this.#before, 0, length, table.memoryOf(entry), table.accumulatorAt(entry))
     }
     table.set(entry, HAS_VALUE, this.#lastHadValue)
+    if (!this.#lastHadValue) pane.keys--
     this.#last = undefined
   }
 
@@ -329,6 +340,7 @@ export class AlignedWindows implements WindowOperator {
         table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
         table.set(entry, IS_STORED, true)
         table.set(entry, HAS_VALUE, true)
+        pane.keys++
         try {
           this.#accumulator.check(table, entry)
         } catch (error) {

@@ -82,6 +82,7 @@ export class ListedOperator implements WindowOperator {
   #watermarkMs = -Infinity
   /** What fires may be put out step by step. */
   #isAdvancing = false
+  #open = 0
 
   constructor(options: WindowOperatorOptions) {
     const { definition, store, name, nowMs } = options
@@ -124,6 +125,10 @@ export class ListedOperator implements WindowOperator {
 
   get late(): LateFigures {
     return this.#output.late
+  }
+
+  get open(): number {
+    return this.#open
   }
 
   get nextProcessingMs(): number {
@@ -175,6 +180,7 @@ export class ListedOperator implements WindowOperator {
       throw error
     }
     this.#save(count)
+    this.#open += this.#list.count - this.#before.count
     const stretch = this.#tableKeyStretch()
     if (entered.dueMs !== undefined) this.#due.add(entered.dueMs, 0, stretch)
     if (entered.isAwaited) this.#awaited.add(this.#awaitedAtMs(), 0, stretch)
@@ -186,6 +192,7 @@ export class ListedOperator implements WindowOperator {
     const { writer } = this.#before
     this.#kept?.putBack(this.#keyBytes(), this.#gone)
     this.#kept?.revert(this.#keyBytes(), this.#lastTimestampMs, this.#before.nextNumber)
+    this.#open += this.#before.count - this.#list.count
     this.#list.load(writer, 0, writer.length)
     this.#save(0)
   }
@@ -252,6 +259,7 @@ export class ListedOperator implements WindowOperator {
     yield* this.#stored.restore((_entry, { bytes, length }) => {
       this.#loadKey({ bytes, offset: 0, length })
       for (let i = 0; i < this.#list.count; i++) this.#accumulator?.check(this.#list, i)
+      this.#open += this.#list.count
       const dueMs = this.#windows.nextDueMs()
       const stretch = this.#tableKeyStretch()
       if (dueMs !== undefined) this.#due.add(dueMs, 0, stretch)
@@ -291,6 +299,7 @@ export class ListedOperator implements WindowOperator {
       this.#isAdvancing = false
     }
     this.#save(count)
+    this.#open += this.#list.count - count
     const nextMs = this.#windows.nextDueMs()
     if (nextMs !== undefined) run.add(nextMs, 0, key)
     if (this.#output.isWaiting) yield* this.#output.rest()

@@ -87,6 +87,7 @@ export class PlainSessions implements WindowOperator {
   readonly #before = new ByteWriter()
   /** The session of that entry which alone has changed; -1: what it had is all of it. */
   #lastSession = -1
+  #open = 0
 
   constructor(options: WindowOperatorOptions) {
     const { windows, aggregate } = options.definition
@@ -118,6 +119,10 @@ export class PlainSessions implements WindowOperator {
 
   get late(): LateFigures {
     return this.#output.late
+  }
+
+  get open(): number {
+    return this.#open
   }
 
   get isFar(): boolean {
@@ -184,6 +189,7 @@ export class PlainSessions implements WindowOperator {
       this.#revertOne(entry, this.#lastSession)
       return
     }
+    this.#open += this.#countIn(length) - this.#countIn(table.accumulatorBytes(entry))
     table.setDead(entry, length === 0)
     table.set(entry, IS_DIRTY, true)
     if (length === 0) return
@@ -240,6 +246,7 @@ export class PlainSessions implements WindowOperator {
         this.#list.setReplaces(i, [])
       }
       this.#save(entry)
+      this.#open += this.#list.count
       this.#addDue(entry, this.#firstEndMs(entry))
     })
   }
@@ -275,6 +282,7 @@ export class PlainSessions implements WindowOperator {
     view.setUint32(payloadAt + ONE_WINDOW.lengthAt, this.#accumulator.zeroBytes, true)
     table.setDead(entry, false)
     table.set(entry, IS_DIRTY, true)
+    this.#open++
     this.#before.length = 0
     this.#lastEntry = entry
     this.#addDue(entry, timestampMs + this.#gapMs)
@@ -322,6 +330,7 @@ export class PlainSessions implements WindowOperator {
     sessions.open(i)
     this.#before.length = 0
     this.#addToOne(i, key, event, timestampMs, true, () => this.#closeOne(at, i))
+    this.#open++
     sessions.setInterval(i, timestampMs, timestampMs + this.#gapMs)
     this.#noteOne(at, i)
   }
@@ -358,8 +367,12 @@ export class PlainSessions implements WindowOperator {
   /** What the last event has made of a session is undone; what is in `due` is due when its first one ends, or before. */
   #revertOne(entry: number, i: number): void {
     this.#show(entry)
-    if (this.#before.length === 0) this.#closeOne(entry, i)
-    else this.#putBackOne(i)
+    if (this.#before.length > 0) {
+      this.#putBackOne(i)
+      return
+    }
+    this.#closeOne(entry, i)
+    this.#open--
   }
 
   #putBackOne(i: number): void {
@@ -397,6 +410,7 @@ export class PlainSessions implements WindowOperator {
       this.#output.missed(event, { timestampMs, watermarkMs }, entered.missed, true)
       return
     }
+    this.#open += list.count - this.#countIn(this.#before.length)
     const saved = this.#save(entry)
     table.set(saved, IS_DIRTY, true)
     this.#lastEntry = saved
@@ -434,6 +448,11 @@ export class PlainSessions implements WindowOperator {
   #show(entry: number): void {
     const table = this.#table
     this.#sessions.show(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
+  }
+
+  /** How many sessions there are in so many bytes. */
+  #countIn(length: number): number {
+    return length === 0 ? 0 : (length - ONE_WINDOW.startAt) / this.#sessions.strideBytes
   }
 
   #firstEndMs(entry: number): number {
@@ -511,6 +530,7 @@ export class PlainSessions implements WindowOperator {
     }
     table.set(entry, IS_CLOSING, false)
     table.set(entry, IS_DIRTY, true)
+    this.#open--
     const reader = this.#reader.fromSlot(table.keyOf(entry, this.#shownKey))
     const key = this.#context.readKey(reader, this.#context.keyCodec, 'whole')
     this.#output.resultInSteps({

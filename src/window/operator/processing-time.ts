@@ -31,6 +31,10 @@ export class ProcessingTimeWindows implements WindowOperator {
     return this.#windows.late
   }
 
+  get open(): number {
+    return this.#windows.open
+  }
+
   get nextDueMs(): number {
     return Infinity
   }

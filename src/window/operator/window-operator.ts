@@ -45,6 +45,11 @@ export interface LateFigures {
 export interface WindowOperator {
   readonly late: LateFigures
   /**
+   * How many windows are open, each key's counted by itself: from the first event in one until nothing of it is kept. Of windows that share
+   * panes, the panes of each key are counted.
+   */
+  readonly open: number
+  /**
    * Tells the keys of the next events, strings and numbers only, which some operators look for faster then; others need not have it. It changes
    * nothing, and those events may not come.
    */

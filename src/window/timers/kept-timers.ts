@@ -3,6 +3,8 @@
 // (1) Whether a timer is set, the store alone says. What is in memory finds those that may be due: it has every timer of the store, and
 //     may have others, which were deleted or have fired.
 // (2) Where it may have many others, it is made again from the store: it holds a constant factor of what is alive.
+// (3) How many are set is counted with each that is set, deleted or taken, and when they are loaded. A step that is undone has it
+//     undone by whoever undoes the step.
 
 import { invalidArgument } from '../../base/options.js'
 import { isThenable } from '../../base/shapes.js'
@@ -41,18 +43,33 @@ export class KeptTimers {
   #due = new DueKeys()
   /** From here on it is looked through. */
   #lookFrom = KEPT_WITHOUT_LOOKING
-  /** What fires at the moment. */
+  /** What fires at the moment, and whether what is set up to its time is due in it as well. */
   #firing: DueRun | undefined
+  #isOpen = false
+  #size = 0
 
   constructor(options: KeptTimersOptions) {
     this.#options = options
     this.#timers = options.state.state as EntryMapState<unknown, TimerId>
     this.#keyCodec = options.state.context.keyCodec
+    options.state.onClear = (key) => {
+      this.#size -= this.#timers.size(key) as number
+    }
   }
 
-  /** How many may wait. */
+  /** How many are set. */
   get size(): number {
-    return this.#due.size
+    return this.#size
+  }
+
+  /** Goes back to how many there were: what was set, deleted or taken since is undone in the store. */
+  undo(size: number): void {
+    this.#size = size
+  }
+
+  /** How many may be due up to a time and have not fired: some of them may have been deleted. */
+  dueUntil(timeMs: number): number {
+    return Math.min(this.#size, (this.#firing?.left ?? 0) + this.#due.countUntil(timeMs))
   }
 
   /** Nothing is due before this; `Infinity` where nothing waits. */
@@ -89,6 +106,7 @@ export class KeptTimers {
       }
     }
     this.#due = due
+    this.#size = due.size
     this.#lookFrom = Math.max(KEPT_WITHOUT_LOOKING, 2 * due.size)
   }
 
@@ -98,6 +116,7 @@ export class KeptTimers {
     const key = this.#options.key.encoded()
     const isSet = this.#timers.putIfAbsent(key, [timestampMs, name])
     if (isSet === false) return undefined
+    this.#size++
     this.#expect(timestampMs, key.group, key.bytes, name)
     return isThenable(isSet) ? isSet : undefined
   }
@@ -105,7 +124,7 @@ export class KeptTimers {
   /** Deletes a timer of the key at hand, if there is one (R1). */
   delete(timestampMs: number, name: string): unknown {
     checkTimer(timestampMs, name)
-    return this.#timers.delete(this.#options.key.encoded(), [timestampMs, name])
+    return this.take([timestampMs, name])
   }
 
   /**
@@ -113,7 +132,8 @@ export class KeptTimers {
    */
   *fire(untilMs: number, isOpen: boolean): SlicedWork<DueRun> {
     const firing = yield* DueRun.of(this.#due, untilMs)
-    this.#firing = isOpen ? firing : undefined
+    this.#firing = firing
+    this.#isOpen = isOpen
     return firing
   }
 
@@ -138,14 +158,19 @@ export class KeptTimers {
     const key = this.#options.key.encoded()
     const isSet = this.#timers.has(key, id)
     if (isThenable(isSet)) return this.#takeLater(key, isSet as PromiseLike<unknown>, id)
-    if (isSet === true) this.#timers.delete(key, id)
+    if (isSet === true) this.#remove(key, id)
     return isSet
   }
 
   async #takeLater(key: EncodedKey<unknown>, isSet: PromiseLike<unknown>, id: TimerId): Promise<unknown> {
     if ((await isSet) !== true) return false
-    await this.#timers.delete(key, id)
+    await this.#remove(key, id)
     return true
+  }
+
+  #remove(key: EncodedKey<unknown>, id: TimerId): unknown {
+    this.#size--
+    return this.#timers.delete(key, id)
   }
 
   #found(storedKey: Uint8Array, due: DueKeys): void {
@@ -170,7 +195,7 @@ export class KeptTimers {
     stretch.bytes = writer.bytes
     stretch.offset = 0
     stretch.length = writer.length
-    const to = this.#firing ?? this.#due
+    const to = (this.#isOpen ? this.#firing : undefined) ?? this.#due
     to.add(timestampMs, group, stretch)
     this.#options.onSet?.(timestampMs)
   }
