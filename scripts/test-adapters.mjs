@@ -22,6 +22,7 @@ const suites = [
   { name: 'level-memory', args: ['level.mjs', 'memory'], ...tape },
   { name: 'level-lmdb', args: ['level.mjs', 'lmdb'], ...tape },
   { name: 'keyv', args: [vitest, 'run', '--root', '.', 'keyv'], ...vitestCounts },
+  { name: 'nest', args: [vitest, 'run', '--root', '.', 'nest'], ...vitestCounts },
   {
     name: 'langgraph',
     // The suite takes what vitest has from the global object.
