@@ -1,11 +1,13 @@
 // One subject of bench:windows in a process of its own: prints its figures as JSON. argv: subject, work, events, directory.
 
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { FileCheckpointStorage, MemoryStateBackend, Slot } from 'holdfast'
+import { type DiagnosticEvents, FileCheckpointStorage, MemoryStateBackend, Slot } from 'holdfast'
 import { boundedDisorder, type JobOptions, runJob, type Sink, type Source } from 'holdfast/job'
 import { LmdbStateBackend } from 'holdfast/lmdb'
+import type { MetricSources } from 'holdfast/metrics'
 import { aggregating, defineState, float64, type StateSchema, struct, uint32 } from 'holdfast/state'
 import {
   combined,
@@ -40,6 +42,17 @@ const SIZE_MS = 60_000
 const SLIDE_MS = 5_000
 const GAP_MS = 30_000
 const EVENTS_TOLD = 32
+const CHANNELS: readonly (keyof DiagnosticEvents)[] = [
+  'holdfast:checkpoint.completed',
+  'holdfast:checkpoint.failed',
+  'holdfast:checkpoint.merged',
+  'holdfast:engine.commit',
+  'holdfast:engine.held',
+  'holdfast:job.ready',
+  'holdfast:job.call',
+  'holdfast:job.cut',
+  'holdfast:job.ended',
+]
 
 const [subject = '', work = '', length = '', directory = ''] = process.argv.slice(2)
 const events = Number(length)
@@ -89,7 +102,10 @@ const sink: Sink<unknown> = {
 
 let results = 0
 let checksum = 0
+/** What the channels of diagnostics have told. */
+let messages = 0
 const isCounter = work.startsWith('counter')
+const isOnLmdb = subject.startsWith('job on LMDB')
 
 function source(): Source<Reading> {
   const made = new Events()
@@ -124,12 +140,11 @@ function windowsOf(): Windows {
 }
 
 async function runAsJob(): Promise<void> {
-  const backend =
-    subject === 'job on LMDB'
-      ? await LmdbStateBackend.open({ path: join(directory, 'store') })
-      : new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
+  const backend = isOnLmdb
+    ? await LmdbStateBackend.open({ path: join(directory, 'store') })
+    : new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
   const storage = new FileCheckpointStorage(join(directory, 'checkpoints'))
-  const intervalMs = subject === 'job, checkpoints' ? 5_000 : 24 * 3_600_000
+  const intervalMs = subject.startsWith('job, checkpoints') ? 5_000 : 24 * 3_600_000
   const common = {
     name: 'bench',
     source: source(),
@@ -137,11 +152,44 @@ async function runAsJob(): Promise<void> {
     timestamp: ({ at }: Reading) => at,
     time: { watermarks: boundedDisorder(DISORDER_MS), maxAheadMs: Infinity },
     backend,
-    ...(subject === 'job on LMDB' ? {} : { checkpoints: { storage, intervalMs } }),
+    ...(isOnLmdb ? {} : { checkpoints: { storage, intervalMs } }),
   }
   const job = isCounter ? await runJob(counting(common)) : await runJob(windowing(common))
+  const stopWatching = watch?.({ jobs: { bench: job }, backends: { bench: backend } })
   await job.finished
+  stopWatching?.()
   await backend.close()
+}
+
+/** Has a job watched until what it returns is called: both exporters collect once a second, and every channel of diagnostics is heard. */
+async function watching(): Promise<(sources: MetricSources) => () => void> {
+  const prometheus = await import('prom-client')
+  const { MeterProvider, MetricReader } = await import('@opentelemetry/sdk-metrics')
+  const { openTelemetryMetrics, prometheusMetrics } = await import('holdfast/metrics')
+  class Reader extends MetricReader {
+    override async onForceFlush(): Promise<void> {}
+    override async onShutdown(): Promise<void> {}
+  }
+  return (sources) => {
+    const registry = new prometheus.Registry()
+    const reader = new Reader()
+    const meter = new MeterProvider({ readers: [reader] }).getMeter('bench')
+    const running = [
+      prometheusMetrics(prometheus, sources, { registry }),
+      openTelemetryMetrics(meter, sources),
+    ]
+    const heard = CHANNELS.map((name) => [name, () => void messages++] as const)
+    for (const [name, listener] of heard) subscribe(name, listener)
+    const timer = setInterval(() => {
+      void registry.metrics()
+      void reader.collect()
+    }, 1_000)
+    return () => {
+      clearInterval(timer)
+      for (const [name, listener] of heard) unsubscribe(name, listener)
+      for (const each of running) each.stop()
+    }
+  }
 }
 
 type Common = Pick<
@@ -357,6 +405,8 @@ async function runEngineInPlace(): Promise<void> {
   await backend.close()
 }
 
+// What watches is loaded by then: that is a matter of its packages.
+const watch = subject.endsWith('watched') ? await watching() : undefined
 const before = process.cpuUsage()
 const delay = monitorEventLoopDelay({ resolution: 5 })
 delay.enable()
@@ -368,6 +418,7 @@ const whole = process.cpuUsage(before)
 const { user, system } = beforeLastCut ?? whole
 delay.disable()
 if (!isCounter && checksum === 0) throw new Error('nothing came out')
+if (watch !== undefined && messages === 0) throw new Error('nothing was told')
 const figures: WindowFigures = {
   secondsPerMillion: (user + system) / events,
   lastCutSeconds: (whole.user + whole.system - user - system) / 1e6,

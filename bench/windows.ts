@@ -13,7 +13,7 @@ import type { FlatFigures } from './windows-flat-worker.js'
 import type { RestartFigures } from './windows-restart-worker.js'
 import type { WindowFigures } from './windows-worker.js'
 
-const { runs, events, restart, flat } = new Command('bench:windows')
+const { runs, events, restart, flat, metrics } = new Command('bench:windows')
   .option('--runs <count>', 'turns of every subject', Number, 3)
   .option('--events <count>', 'events of every run', Number, 5_000_000)
   .option('--restart', 'instead: from a kill to the first new result, with a million keys of state')
@@ -22,8 +22,12 @@ const { runs, events, restart, flat } = new Command('bench:windows')
     'instead: memory and delay where every event has a new key, a million of them alive',
     Number,
   )
+  .option(
+    '--metrics',
+    'instead: what it costs that a job is watched: metrics collected each second, every channel heard',
+  )
   .parse()
-  .opts<{ runs: number; events: number; restart?: true; flat?: number }>()
+  .opts<{ runs: number; events: number; restart?: true; flat?: number; metrics?: true }>()
 
 const worker = fileURLToPath(new URL('windows-worker.js', import.meta.url))
 
@@ -137,9 +141,50 @@ function showFlat(count: number): void {
   console.log(shown.toString())
 }
 
+/** The same job watched and not, one directly after the other and in turn the first: each ratio is of one such pair. */
+function compareWatched(): void {
+  const table = new Table({
+    head: ['', 's of processor per M events', 'watched', 'watched : not, of each pair'],
+    style: { head: [], border: [] },
+  })
+  const watchedWorks = [
+    ['windows of 60 s, 1 M keys', 'job'],
+    ['windows of 60 s, 1,000 keys', 'job, checkpoints'],
+    ['sessions, 100 K keys', 'job'],
+    ['counter, 1 M keys', 'job'],
+    ['windows of 60 s, 1 M keys', 'job on LMDB'],
+  ] as const
+  for (const [work, subject] of watchedWorks) {
+    const plain: number[] = []
+    const watched: number[] = []
+    for (let turn = 0; turn < runs; turn++) {
+      const pair = [
+        () => plain.push(wholeSeconds(measure(subject, work, events))),
+        () => watched.push(wholeSeconds(measure(`${subject}, watched`, work, events))),
+      ]
+      for (const each of turn % 2 === 0 ? pair : pair.reverse()) each()
+      process.stderr.write(`${work}, turn ${turn + 1} of ${runs}: ${subject}\n`)
+    }
+    const ratios = plain.map((seconds, i) => (watched[i] as number) / seconds)
+    const range = `${Math.min(...ratios).toFixed(3)}–${Math.max(...ratios).toFixed(3)}`
+    table.push([
+      `${work}: ${subject}`,
+      median(plain).toFixed(3),
+      median(watched).toFixed(3),
+      `${median(ratios).toFixed(3)} (${range})`,
+    ])
+  }
+  console.log(table.toString())
+}
+
+/** Up to the end of the job, its last cut included, per million events. */
+const wholeSeconds = ({ secondsPerMillion, lastCutSeconds }: WindowFigures): number =>
+  secondsPerMillion + (lastCutSeconds * 1e6) / events
+
 console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)
 if (restart === true) compareRestarts()
 else if (flat !== undefined) showFlat(flat)
+else if (metrics === true) compareWatched()
 else compareSpeeds()
 
 function compareSpeeds(): void {
