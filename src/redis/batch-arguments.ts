@@ -10,7 +10,7 @@ import { lastPartBefore, partOf, storedValue } from './layout.js'
 /** The largest value, in bytes: a server works on one command at a time, and holds it in memory more than once. */
 export const MAX_STORED_VALUE_BYTES: number = 16 * 1_048_576
 /** The largest batch, in bytes of keys and values. */
-const MAX_BATCH_BYTES = 64 * 1_048_576
+export const MAX_BATCH_BYTES: number = 64 * 1_048_576
 
 /** What a part gets of a batch. */
 export interface PartArguments {
@@ -19,6 +19,8 @@ export interface PartArguments {
   readonly expected: (string | Buffer)[]
   readonly runs: (string | Buffer)[]
   bytes: number
+  /** How many keys are expected, put and deleted; those of a range that the server finds itself are not known. */
+  entries: number
   grows: boolean
 }
 
@@ -32,6 +34,7 @@ class Runs implements PartArguments {
   readonly expected: (string | Buffer)[] = []
   readonly runs: (string | Buffer)[] = []
   bytes = 0
+  entries = 0
   grows = false
   readonly part: number
   #kind: RunKind | undefined
@@ -50,12 +53,18 @@ class Runs implements PartArguments {
       this.runs.push(kind, '')
     }
     this.#length++
+    this.entries++
     this.runs.push(key)
     if (stored !== undefined) {
       this.runs.push(stored)
       this.grows = true
     }
     this.bytes += key.length + (stored?.length ?? 0)
+  }
+
+  expect(key: Buffer, value: Buffer | string): void {
+    this.expected.push(key, value)
+    this.entries++
   }
 
   addWhole(...run: (string | Buffer)[]): void {
@@ -99,9 +108,9 @@ export function partArguments(
     const key = Buffer.from(cursor.key())
     const runs = runsOf(partOf(key, keyGroups))
     if (cursor.kind === OperationKind.DELETE) runs.add('d', key)
-    else if (cursor.kind === OperationKind.EXPECT_ABSENT) runs.expected.push(key, '')
+    else if (cursor.kind === OperationKind.EXPECT_ABSENT) runs.expect(key, '')
     else if (cursor.kind === OperationKind.EXPECT_VALUE)
-      runs.expected.push(key, Buffer.concat([Buffer.from('='), cursor.value()]))
+      runs.expect(key, Buffer.concat([Buffer.from('='), cursor.value()]))
     else {
       const expiresAtMs = expiry(cursor.ttlMs)
       runs.add(expiresAtMs === Infinity ? 'p' : 't', key, storedValue(cursor.value(), expiresAtMs))

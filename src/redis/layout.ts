@@ -4,7 +4,8 @@
 //   {TAG}:due      zset   key -> deadline, of the entries that have one
 //   {TAG}:order    zset   key -> 0, only where keys are kept in order
 //   {TAG}:meta     hash   layout, owner (the fencing token), opener (a random id: who has taken it), clock (the latest time that a write came with)
-//   {TAG}:writes   hash   last -> number of the last batch, 0 … 63 -> answers to the last batches
+//   {TAG}:writes   hash   last -> number of the last batch, 0 … 63 -> answers to the last batches, held -> how many entries and deadlines there are
+//                         behind it, and keys in order where they are kept so; not of several that share a store
 //
 //   stored value := 0x00 value | 0x01 deadline value        deadline: f64, big-endian, in milliseconds since the epoch
 //   TAG          := NAME | NAME ':' PART                    the latter where there is a part for each key group

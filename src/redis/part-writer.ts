@@ -42,6 +42,13 @@ export interface PartWriterSettings {
   readonly refusal: (error: unknown) => Promise<unknown>
 }
 
+/** What a server answers of a store from which somebody else has removed, or to which somebody has added something. */
+export function damaged(place: string, answer: string): StateError<'CORRUPTION'> {
+  const [noted = '', found = ''] = answer.slice('DAMAGED '.length).split(', ')
+  const reason = `its hash and sorted sets were written by somebody else: their sizes are ${found}, and were ${noted}. Bring them back, or delete all keys of the store to begin anew`
+  return new StateError('CORRUPTION', { what: place, reason })
+}
+
 export class PartWriter {
   readonly #settings: PartWriterSettings
   readonly #waiting: Pending[] = []
@@ -146,6 +153,8 @@ export class PartWriter {
     if (word === 'FENCED') {
       const owner = detail === '' ? 'nobody: its content is gone' : `the owner with token ${detail}`
       this.break(new StateError('FENCED', { resource: this.#settings.place, owner }))
+    } else if (word === 'DAMAGED') {
+      this.break(damaged(this.#settings.place, answer))
     } else if (word === 'LATE' || (word === 'AHEAD' && Number(detail) < this.#acknowledged)) {
       this.break(this.#storageError('the server has lost writes that it had acknowledged'))
     } else if (word === 'AHEAD') {

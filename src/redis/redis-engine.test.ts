@@ -116,6 +116,24 @@ const opened = (server: FakeServer, options: Partial<RedisStateBackendOptions> =
   RedisStateBackend.open({ client: server, name: 'usage', ...options })
 
 describe('state in Redis', () => {
+  it('takes no batch that would hold the server for longer than it may', async () => {
+    const server = new FakeServer()
+    const backend = await opened(server, { maxBatchEntries: 3, maxBatchBytes: 40 })
+    const write = (...values: readonly string[]) => {
+      const batch = new WriteBatch().expect(bytes('x'), undefined)
+      for (const [i, value] of values.entries()) batch.put(bytes(`${i}`), bytes(value))
+      return backend.write(batch)
+    }
+    await write('1', '2')
+    await expect(write('1', '2', '3')).rejects.toThrow('has 4 entries; maxBatchEntries is 3')
+    await expect(write('x'.repeat(39))).rejects.toThrow('has 41 bytes; maxBatchBytes is 40')
+    expect(server.data.size).toBe(2)
+    await expect(opened(server, { maxBatchEntries: 0, maxBatchBytes: 1e9 })).rejects.toThrow(
+      /maxBatchEntries.*maxBatchBytes/s,
+    )
+    await backend.close()
+  })
+
   it('is read whole where some keys are in the near cache and a write is under way', async () => {
     const server = new FakeServer()
     const backend = await opened(server, { nearCacheBytes: 10_000 })

@@ -25,7 +25,7 @@ import {
   valueOf,
 } from './layout.js'
 import { NearCache } from './near-cache.js'
-import { PartWriter } from './part-writer.js'
+import { damaged, PartWriter } from './part-writer.js'
 import { APPLY, CLAIM, COUNT, HEAD, PAGE } from './scripts.js'
 import type { RedisSettings } from './settings.js'
 
@@ -40,7 +40,7 @@ const WRITES_KEPT_MS = 86_400_000
 const SILENT_MS = WRITES_KEPT_MS / 2
 
 /** A batch that changes nothing: it shows whether all before it is there still, and removes what has expired. */
-const NOTHING: Omit<PartArguments, 'part'> = { expected: [], runs: [], bytes: 0, grows: false }
+const NOTHING: Omit<PartArguments, 'part'> = { expected: [], runs: [], bytes: 0, entries: 0, grows: false }
 
 interface Part {
   readonly number: number
@@ -327,6 +327,7 @@ export class RedisEngine implements RemoteEngine {
     )
     const [word, ...details] = String(answer).split(' ')
     if (word === 'LATE') return await this.#claim(part, token)
+    if (word === 'DAMAGED') throw damaged(this.#place, String(answer))
     if (word === 'INCOMPATIBLE')
       throw new StateError('INCOMPATIBLE', {
         what: `${this.#place}: layout, order and key groups`,
@@ -401,8 +402,18 @@ export class RedisEngine implements RemoteEngine {
   }
 
   #argumentsOf(batch: EngineBatch, found?: readonly (readonly Uint8Array[])[]): PartArguments[] {
-    const { keyGroups, atomic } = this.#settings
+    const { keyGroups, atomic, maxBatchEntries, maxBatchBytes } = this.#settings
     const all = partArguments(batch, keyGroups, found)
+    const where = keyGroups === 0 ? '' : ' in one key group'
+    for (const { entries, bytes } of all) {
+      if (entries > maxBatchEntries)
+        throw invalidArgument(
+          'batch',
+          `has ${entries} entries${where}; maxBatchEntries is ${maxBatchEntries}`,
+        )
+      if (bytes > maxBatchBytes)
+        throw invalidArgument('batch', `has ${bytes} bytes${where}; maxBatchBytes is ${maxBatchBytes}`)
+    }
     if (all.length > 1 && atomic)
       throw invalidArgument(
         'batch',

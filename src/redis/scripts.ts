@@ -4,6 +4,8 @@
 //     that before the first command that writes, and never after.
 // (2) Batches of a writer have numbers without gaps. One that has been applied is answered again, and not applied again; one that comes before its
 //     turn waits for it at the client. A server that has gone back behind what it has acknowledged is found out by that.
+// (3) Of a store with one owner, how many entries, deadlines and keys in order there are is noted with each batch: where the next one finds others,
+//     somebody else has removed or added some.
 
 import { createHash } from 'node:crypto'
 import { REMEMBERED_ANSWERS } from './layout.js'
@@ -26,7 +28,7 @@ const CHUNK = 4_000
 // KEYS: data, meta, due, order, writes. ARGV: token ('' where the store is shared), number of the batch, time of the writer,
 // 'grows' | 'shrinks' | 'skip', 'ordered' | '', lifetime of writes in ms ('0': for ever), number of expectations, then of each: key and '' (absent) or '=' value;
 // then runs: 'p' n (key stored)… · 't' n (key stored, with a deadline)… · 'd' n key… · 'r' min max (of ZRANGEBYLEX) · 'c'
-// Answers: 'OK expired entries clock next-deadline' · 'EXPECT index' · 'SKIPPED' · 'FENCED owner' · 'AHEAD last' · 'LATE'
+// Answers: 'OK expired entries clock next-deadline' · 'EXPECT index' · 'SKIPPED' · 'FENCED owner' · 'AHEAD last' · 'LATE' · 'DAMAGED noted, found'
 export const APPLY: Script = script(
   5,
   `
@@ -37,7 +39,8 @@ if A[1] ~= '' then
   if owner ~= A[1] then return 'FENCED ' .. (owner or '') end
 end
 local seq = tonumber(A[2])
-local last = tonumber(call('HGET', writes, 'last') or '0')
+local notes = call('HMGET', writes, 'last', 'held')
+local last, held = tonumber(notes[1] or '0'), notes[2]
 if seq <= last then
   if last - seq >= ${REMEMBERED_ANSWERS} then return 'LATE' end
   -- Something that replicas hear of: otherwise WAIT behind it, over a new connection, has nothing to wait for.
@@ -46,9 +49,23 @@ if seq <= last then
   return call('HGET', writes, seq % ${REMEMBERED_ANSWERS})
 end
 if seq > last + 1 then return 'AHEAD ' .. last end
+local ordered = A[5] == 'ordered'
+local function counts()
+  local count = call('HLEN', data) .. ' ' .. call('ZCARD', due)
+  return ordered and count .. ' ' .. call('ZCARD', order) or count
+end
+local isAlone = A[1] ~= ''
+if isAlone and held then
+  local found = counts()
+  if found ~= held then return 'DAMAGED ' .. held .. ', ' .. found end
+end
 local function finish(answer)
   call('HDEL', writes, '-')
-  call('HSET', writes, 'last', A[2], seq % ${REMEMBERED_ANSWERS}, answer)
+  if isAlone then
+    call('HSET', writes, 'last', A[2], seq % ${REMEMBERED_ANSWERS}, answer, 'held', counts())
+  else
+    call('HSET', writes, 'last', A[2], seq % ${REMEMBERED_ANSWERS}, answer)
+  end
   if A[6] ~= '0' then call('PEXPIRE', writes, A[6]) end
   return answer
 end
@@ -60,23 +77,22 @@ if clock > now then late = clock - now; now = clock end
 local nowText = string.format('%.0f', now)
 local at = 8
 for e = 1, tonumber(A[7]) do
-  local held = call('HGET', data, A[at])
-  if held then
-    if string.byte(held, 1) == 1 then
-      if struct.unpack('>d', held, 2) <= now then held = false else held = string.sub(held, 10) end
+  local stored = call('HGET', data, A[at])
+  if stored then
+    if string.byte(stored, 1) == 1 then
+      if struct.unpack('>d', stored, 2) <= now then stored = false else stored = string.sub(stored, 10) end
     else
-      held = string.sub(held, 2)
+      stored = string.sub(stored, 2)
     end
   end
   local wanted = A[at + 1]
-  if wanted == '' and held or wanted ~= '' and (not held or held ~= string.sub(wanted, 2)) then
+  if wanted == '' and stored or wanted ~= '' and (not stored or stored ~= string.sub(wanted, 2)) then
     return finish('EXPECT ' .. e)
   end
   at = at + 2
 end
 if A[4] == 'shrinks' then call('HDEL', writes, '-') end
 call('HSET', meta, 'clock', nowText)
-local ordered = A[5] == 'ordered'
 local expired = 0
 local function removeAll(keys)
   for from = 1, #keys, ${CHUNK} do
@@ -171,7 +187,7 @@ return finish('OK ' .. expired .. ' ' .. call('HLEN', data) .. ' ' .. nowText ..
 
 // KEYS: meta, writes, data, due. ARGV: layout, token ('': the next one; 'shared': none), time of the owner, for the next token the one that it is to follow
 // ('': none), a random id of who opens. An attempt that arrives late changes nothing: what it has done is there already, or somebody else has come.
-// Answers: 'OK token clock entries' · 'INCOMPATIBLE layout' · 'FENCED owner' · 'LATE'
+// Answers: 'OK token clock entries' · 'INCOMPATIBLE layout' · 'FENCED owner' · 'LATE' · 'DAMAGED noted, found'
 export const CLAIM: Script = script(
   4,
   `
@@ -192,6 +208,11 @@ elseif token == '' then
 elseif tonumber(owner or '0') > tonumber(token) then
   return 'FENCED ' .. owner
 end
+local held = token ~= 'shared' and redis.call('HGET', KEYS[2], 'held')
+if held then
+  local found = redis.call('HLEN', KEYS[3]) .. ' ' .. redis.call('ZCARD', KEYS[4])
+  if string.sub(held .. ' ', 1, #found + 1) ~= found .. ' ' then return 'DAMAGED ' .. held .. ', ' .. found end
+end
 -- First what a server without memory to spare takes as well: a full store can be opened, read and emptied.
 if not isAgain then
   redis.call('HDEL', KEYS[1], '-')
@@ -199,6 +220,7 @@ if not isAgain then
   if token ~= 'shared' then
     redis.call('HSET', KEYS[1], 'opener', ARGV[5])
     redis.call('UNLINK', KEYS[2])
+    if held then redis.call('HSET', KEYS[2], 'held', held) end
   end
 end
 local clock = redis.call('HGET', KEYS[1], 'clock') or '0'

@@ -2,6 +2,7 @@
 
 /** Codes of the Kafka protocol. */
 export const UNKNOWN_TOPIC_OR_PARTITION = 3
+export const UNKNOWN_TOPIC_ID = 100
 export const OFFSET_OUT_OF_RANGE = 1
 const INVALID_PRODUCER_EPOCH = 47
 const PRODUCER_FENCED = 90

@@ -8,7 +8,7 @@
 // (3) A partition is told without events only where the broker was asked, and had nothing (T5).
 
 import { Sleeper } from '../../base/clock.js'
-import type { StateError } from '../../base/errors.js'
+import { isStateError, type StateError } from '../../base/errors.js'
 import {
   hasMethods,
   invalidArgument,
@@ -29,7 +29,7 @@ import type {
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import { decodeEach } from '../shared/decode-each.js'
 import { restoreFailed } from '../shared/restore-failed.js'
-import { mayPass } from './broker-errors.js'
+import { hasCode, mayPass, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import type {
   KafkaClient,
   KafkaFetched,
@@ -45,6 +45,9 @@ const DEFAULT_LOOK_EVERY_MS = 30_000
 const FETCH_WAIT_MS = 500
 /** Of a partition that has so many messages waiting, no more are asked for. */
 const MAX_WAITING = 10_000
+/** A topic that brokers say is not there is gone where it stays so for so long, and is asked for so often. */
+const GONE_AFTER_MS = 5_000
+const GONE_LOOK_EVERY_MS = 500
 
 export interface KafkaSourceOptions<Event> extends OutageOptions {
   /** Made by `kafkajsClient`, `platformaticKafkaClient`, or by an adapter of your own. It stays the caller's to close. */
@@ -160,6 +163,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   readonly #sleeper = new Sleeper()
   #failure: { readonly error: unknown } | undefined
   #lookedAtMs = performance.now()
+  /** Since when brokers say that there is no such topic. */
+  #goneSinceMs: number | undefined
   /** The partition that is given away first. */
   #turn = 0
 
@@ -326,7 +331,13 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     if (from.size === 0) return
     const request = { from, waitMs: Math.min(FETCH_WAIT_MS, Math.max(1, waitMs)) }
     this.#fetching = this.#outage
-      .untilAnswered('read', () => this.#reader.fetch(request))
+      .untilAnswered('read', () =>
+        this.#reader.fetch(request).catch((error: unknown) => {
+          // Whether it was deleted is looked for at once.
+          if (hasCode(error, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID)) this.#lookedAtMs = -Infinity
+          throw error
+        }),
+      )
       .then((fetched) => this.#arrive(fetched ?? [], from))
       .catch((error: unknown) => {
         this.#failure = { error }
@@ -370,6 +381,20 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     if (failure !== undefined && !this.#closing.signal.aborted) throw failure.error
   }
 
+  /** Brokers that come back do not know a topic for a moment: one that stays unknown was deleted. */
+  #onNoTopic(error: unknown, askedAtMs: number): undefined {
+    if (!isStateError(error, 'INVALID_ARGUMENT')) return
+    // A client may have asked again and again before it says so.
+    this.#goneSinceMs ??= askedAtMs
+    const [partition] = this.#partitions.values()
+    if (partition === undefined || performance.now() - this.#goneSinceMs < GONE_AFTER_MS) return
+    throw lost(
+      partition.id,
+      this.#position(partition.told ?? partition.next),
+      'the topic is not there any more',
+    )
+  }
+
   /** Partitions that were added to the topic; and whether what is there still is what is read. */
   async #lookForPartitions(): Promise<void> {
     const {
@@ -379,10 +404,13 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       partitions,
       endsAtEnd = false,
     } = this.#options
-    if (performance.now() - this.#lookedAtMs < lookEveryMs) return
-    this.#lookedAtMs = performance.now()
-    const topic = await client.describe(name).catch(() => undefined)
+    const nowMs = performance.now()
+    const everyMs = this.#goneSinceMs === undefined ? lookEveryMs : Math.min(lookEveryMs, GONE_LOOK_EVERY_MS)
+    if (nowMs - this.#lookedAtMs < everyMs) return
+    this.#lookedAtMs = nowMs
+    const topic = await client.describe(name).catch((error: unknown) => this.#onNoTopic(error, nowMs))
     if (topic === undefined) return
+    this.#goneSinceMs = undefined
     for (const partition of topic.partitions) {
       const own = this.#partitions.get(idOf(name, partition.partition))
       if (own !== undefined) {

@@ -5,6 +5,7 @@
 // (2) What arrives from another offset than the one that is due is not taken.
 // (3) A topic without partitions is one that the client has lost sight of: it is asked again.
 // (4) Offsets are committed for another group without being a member of it: by a transaction that does nothing else.
+// (5) An admin client asks for all topics that it has ever heard of, and fails for all of them where one was deleted: then another one is asked.
 
 import { randomUUID } from 'node:crypto'
 import { invalidArgument } from '../../base/options.js'
@@ -121,6 +122,8 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   readonly transactions: KafkaTransactions = this
   readonly #kafka: Kafkajs
   #admin: Promise<KafkajsAdmin> | undefined
+  /** Topics that the admin client has heard of. */
+  readonly #heard = new Set<string>()
   /** By topic and partition, as they were when the topic was described last. */
   readonly #leaders = new Map<string, ReadonlyMap<number, number>>()
   /** By group: for its offsets. */
@@ -133,15 +136,16 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   }
 
   async describe(topic: string): Promise<KafkaTopic> {
-    const admin = await this.#connectedAdmin()
-    const found = await admin.fetchTopicOffsets(topic).catch((error: unknown) => {
-      if (hasCode(error, UNKNOWN_TOPIC_OR_PARTITION))
-        throw invalidArgument('options.topic', `must be a topic of the brokers: ${topic} is none`)
-      throw error
-    })
+    const found = await this.#ask(topic, (admin) => admin.fetchTopicOffsets(topic)).catch(
+      (error: unknown) => {
+        if (hasCode(error, UNKNOWN_TOPIC_OR_PARTITION))
+          throw invalidArgument('options.topic', `must be a topic of the brokers: ${topic} is none`)
+        throw error
+      },
+    )
     // As in `readMark`: every topic has partitions.
     if (found.length === 0) throw new Error(`kafkajs has not asked for the partitions of ${topic}`)
-    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    const { topics } = await this.#ask(topic, (admin) => admin.fetchTopicMetadata({ topics: [topic] }))
     const leaders = topics[0]?.partitions.map(({ partitionId, leader }) => [partitionId, leader] as const)
     this.#leaders.set(topic, new Map(leaders))
     const partitions = found
@@ -247,8 +251,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   }
 
   async readMark(groupId: string, topic: string): Promise<number | undefined> {
-    const admin = await this.#connectedAdmin()
-    const [found] = await admin.fetchOffsets({ groupId, topics: [topic] })
+    const [found] = await this.#ask(topic, (admin) => admin.fetchOffsets({ groupId, topics: [topic] }))
     const first = found?.partitions.find(({ partition }) => partition === 0)
     // Its calls may hide a topic from one another for a moment: then it has asked for nothing, which is not to have found nothing.
     if (first === undefined) throw new Error(`kafkajs has not asked for partition 0 of ${topic}`)
@@ -264,6 +267,26 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
     await this.#committing.catch(() => {})
     const connected = [admin, ...producers].filter((each) => each !== undefined)
     await Promise.allSettled(connected.map(async (each) => (await each).disconnect()))
+  }
+
+  /** (5). */
+  async #ask<Answer>(topic: string, ask: (admin: KafkajsAdmin) => Promise<Answer>): Promise<Answer> {
+    for (let isFirst = true; ; isFirst = false) {
+      const asked = this.#connectedAdmin()
+      this.#heard.add(topic)
+      const isOnlyOne = this.#heard.size === 1
+      try {
+        return await ask(await asked)
+      } catch (error) {
+        if (!hasCode(error, UNKNOWN_TOPIC_OR_PARTITION)) throw error
+        if (this.#admin === asked) {
+          this.#admin = undefined
+          this.#heard.clear()
+        }
+        await asked.then((admin) => admin.disconnect()).catch(() => {})
+        if (isOnlyOne || !isFirst) throw error
+      }
+    }
   }
 
   #connectedAdmin(): Promise<KafkajsAdmin> {

@@ -2,6 +2,7 @@
 
 import type { Rule } from '../../base/options.js'
 import { hasMethods } from '../../base/options.js'
+import { isErrorLike } from '../../base/shapes.js'
 
 /** A message of a stream. */
 export interface NatsMessage {
@@ -49,6 +50,8 @@ export interface NatsClient {
       info(stream: string): Promise<{
         readonly state: { readonly first_seq: number; readonly last_seq: number }
         readonly config: { readonly duplicate_window?: number }
+        /** When it was made: of one that was deleted and made again, another time. */
+        readonly created?: string
       }>
     }
   }>
@@ -64,6 +67,11 @@ export const natsClient: Rule = (client) =>
 const PASSING = new Set([10_008, 10_039, 10_074, 10_023])
 /** The caller's connection was closed, or has given up. */
 const IS_OVER = /closed|draining|authoriz|permission/i
+
+/** Whether nobody has answered a message: the client takes that for a server without JetStream, and mostly no stream has the subject. */
+export function isUnheard(error: unknown): boolean {
+  return isErrorLike(error) && /^(JetStreamNotEnabled|NoResponders)/.test(error.name)
+}
 
 /** Whether what has failed may succeed later by itself. */
 export function mayPass(error: Error): boolean {

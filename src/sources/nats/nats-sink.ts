@@ -5,7 +5,7 @@ import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.
 import { OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
-import { mayPass, type NatsClient, natsClient } from './nats-client.js'
+import { isUnheard, mayPass, type NatsClient, natsClient } from './nats-client.js'
 
 /** Messages that are on their way at the same time. */
 const DEFAULT_MAX_OUTPUTS = 500
@@ -48,7 +48,10 @@ export function natsSink<Output>(options: NatsSinkOptions<Output>): Sink<Output>
   const name = typeof subject === 'string' ? `NATS subject ${subject}` : 'NATS subjects'
   const publish = async ({ id, output }: IdentifiedOutput<Output>) => {
     const to = typeof subject === 'string' ? subject : subject(output)
-    await client.publish(to, payload(output), { msgID: id })
+    await client.publish(to, payload(output), { msgID: id }).catch((error: unknown) => {
+      if (!isUnheard(error)) throw error
+      throw new Error(`no stream takes the subject ${to}, or JetStream is not enabled`, { cause: error })
+    })
   }
   return Object.freeze({
     name,

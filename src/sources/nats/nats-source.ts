@@ -3,6 +3,7 @@
 // (1) A position is the sequence of the last message that counts. Nothing is acknowledged: the server keeps nothing of us.
 // (2) An ordered consumer begins behind it; where that ends for whatever reason, another one begins behind what has come.
 // (3) Messages that were removed before they were read are told of (J6), where no filter hides them.
+// (4) A consumer that waits is not told that its stream was deleted, and waits for ever where that is made again: where nothing comes, the stream is looked at.
 
 import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type {
@@ -22,6 +23,8 @@ import { mayPass, type NatsClient, type NatsMessage, type NatsMessages, natsClie
 const READ_AHEAD = 1_000
 /** A consumer that ends after so long was well until then. */
 const LIVED_MS = 5_000
+/** A stream of which nothing has come for so long is looked at. */
+const LOOK_AFTER_MS = 5_000
 
 export interface NatsSourceOptions<Event> extends OutageOptions {
   /** `jetstream(connection)` of `@nats-io/jetstream`. Let the connection reconnect for ever: `maxReconnectAttempts: -1`. */
@@ -75,6 +78,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   readonly #outage: Outage
   /** Of consumers, which fail after they were begun. */
   readonly #consuming: Outage
+  readonly #looking: Outage
   readonly #closing = new AbortController()
   readonly #arrival = new Arrival(this.#closing.signal)
   readonly #waiting: NatsMessage[] = []
@@ -88,6 +92,11 @@ class StreamReader<Event> implements SourceReader<Event> {
   #isAtEnd = false
   #messages: NatsMessages | undefined
   #failure: unknown
+  /** When something was heard of the stream last. */
+  #heardAtMs = performance.now()
+  #isLooking = false
+  /** When the stream was made. */
+  #created: string | undefined
   #makeRoom: () => void = () => {}
   /** What takes messages, until the source is closed. */
   #pump: Promise<void> = Promise.resolve()
@@ -100,6 +109,7 @@ class StreamReader<Event> implements SourceReader<Event> {
     const settings = { ...outageOf(options), storage: `NATS stream ${stream}`, passes: mayPass }
     this.#outage = new Outage(settings)
     this.#consuming = new Outage(settings)
+    this.#looking = new Outage(settings)
   }
 
   static async open<Event>(
@@ -112,7 +122,8 @@ class StreamReader<Event> implements SourceReader<Event> {
       throw restoreFailed(`${stream}: ${JSON.stringify(position)} is no sequence of a stream`)
     const reader = new StreamReader(options, (position ?? 0) as number)
     try {
-      const { first, last } = await reader.#outage.answerOf('open', () => reader.#bounds(), signal)
+      const { first, last, created } = await reader.#outage.answerOf('open', () => reader.#bounds(), signal)
+      reader.#created = created
       if (position !== undefined) reader.#throwIfGone(first, last)
       if (!follow) reader.#end = last
       if (!follow && last <= reader.#received) reader.#isAtEnd = true
@@ -131,6 +142,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     const { stream } = this.#options
     if (this.#hasEnded || this.#closing.signal.aborted) return []
+    if (!this.#isOver && performance.now() - this.#heardAtMs >= LOOK_AFTER_MS) void this.#look()
     if (paused.has(stream) || (this.#waiting.length === 0 && !this.#isOver))
       await this.#arrival.wait(waitMs, signal)
     if (this.#closing.signal.aborted || paused.has(stream)) return []
@@ -144,6 +156,7 @@ class StreamReader<Event> implements SourceReader<Event> {
     this.#closing.abort()
     this.#outage.close()
     this.#consuming.close()
+    this.#looking.close()
     this.#makeRoom()
     this.#waiting.length = 0
     await this.#messages?.close().catch(() => {})
@@ -154,10 +167,35 @@ class StreamReader<Event> implements SourceReader<Event> {
     return this.#isAtEnd || this.#failure !== undefined
   }
 
-  async #bounds(): Promise<{ first: number; last: number }> {
+  async #bounds(): Promise<{ first: number; last: number; created: string | undefined }> {
     const manager = await this.#options.client.jetstreamManager(false)
-    const { state } = await manager.streams.info(this.#options.stream)
-    return { first: state.first_seq, last: state.last_seq }
+    const { state, created } = await manager.streams.info(this.#options.stream)
+    return { first: state.first_seq, last: state.last_seq, created }
+  }
+
+  /** (4). While the server is away, whoever consumes knows. */
+  async #look(): Promise<void> {
+    if (this.#isLooking) return
+    this.#isLooking = true
+    try {
+      const found = await this.#looking.untilAnswered('look at the stream', () => this.#bounds())
+      if (found !== undefined) this.#throwIfOther(found)
+      this.#heardAtMs = performance.now()
+    } catch (error) {
+      this.#failure ??= error
+      await this.#messages?.close().catch(() => {})
+      this.#arrival.tell()
+    } finally {
+      this.#isLooking = false
+    }
+  }
+
+  #throwIfOther({ last, created }: { readonly last: number; readonly created: string | undefined }): void {
+    const isOther = created !== this.#created || last < this.#received
+    if (!isOther) return
+    throw restoreFailed(
+      `NATS stream ${this.#options.stream}: what follows ${this.#received} is wanted, and the stream was deleted and made again: it ends at ${last}`,
+    )
   }
 
   #throwIfGone(first: number, last: number): void {
@@ -176,7 +214,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   /** Takes messages as they come, by one consumer after the other. */
   async #take(): Promise<void> {
     try {
-      while (!this.#closing.signal.aborted && !this.#isAtEnd) {
+      while (!this.#closing.signal.aborted && !this.#isOver) {
         const begun = await this.#outage.untilAnswered(
           'consume',
           () => this.#begin(),
@@ -195,7 +233,7 @@ class StreamReader<Event> implements SourceReader<Event> {
         if (failure !== undefined) await this.#consuming.failed('consume', failure)
       }
     } catch (error) {
-      this.#failure = error
+      this.#failure ??= error
     }
     this.#arrival.tell()
   }
@@ -203,7 +241,8 @@ class StreamReader<Event> implements SourceReader<Event> {
   /** No messages: what is wanted was given. An attempt that was given up goes on, so it changes nothing. */
   async #begin(): Promise<{ readonly messages: NatsMessages | undefined }> {
     const { client, stream, subjects } = this.#options
-    const { first, last } = await this.#bounds()
+    const { first, last, created } = await this.#bounds()
+    this.#throwIfOther({ last, created })
     if (this.#received > 0) this.#throwIfGone(first, last)
     const consumer = await client.consumers.get(stream, {
       opt_start_seq: this.#received + 1,
@@ -219,6 +258,7 @@ class StreamReader<Event> implements SourceReader<Event> {
     let failure: unknown = new Error('the consumer has ended')
     try {
       for await (const message of messages) {
+        this.#heardAtMs = performance.now()
         // What a consumer before this one has given.
         if (message.seq <= this.#received) continue
         await this.#checkGap(message.seq)
@@ -236,7 +276,7 @@ class StreamReader<Event> implements SourceReader<Event> {
       failure = error
     }
     await messages.close().catch(() => {})
-    return this.#isAtEnd || this.#closing.signal.aborted ? undefined : failure
+    return this.#isOver || this.#closing.signal.aborted ? undefined : failure
   }
 
   /** Without a filter, a message that is missing was deleted by itself, or removed with all before it. */

@@ -16,6 +16,15 @@ local stream, note = KEYS[1], KEYS[2]
 local group, consumer, owner = ARGV[1], ARGV[2], ARGV[3]
 local function owns() return redis.call('HGET', note, 'owner:' .. consumer) == owner end
 local function fenced() return {'FENCED', redis.call('HGET', note, 'owner:' .. consumer) or ''} end
+local function hasGroup()
+  if redis.call('EXISTS', stream) == 0 then return false end
+  for _, each in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    for i = 1, #each, 2 do
+      if each[i] == 'name' and each[i + 1] == group then return true end
+    end
+  end
+  return false
+end
 local function named(list)
   local map = {}
   for i = 1, #list, 2 do map[list[i]] = list[i + 1] end
@@ -79,13 +88,7 @@ local function done()
 end
 if owns() and opened == before + 1 then return done() end
 if opened ~= before then return {'LATE'} end
-local exists = false
-if redis.call('EXISTS', stream) == 1 then
-  for _, each in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-    if named(each).name == group then exists = true end
-  end
-end
-if not exists then
+if not hasGroup() then
   if wanted > 0 and ARGV[5] == 'strict' then return {'NOGROUP'} end
   local gone, from = 0, '0'
   if redis.call('EXISTS', stream) == 1 then
@@ -122,6 +125,7 @@ return done()
 /** The next entries. ARGV: group, consumer, owner, count, the id behind which its own ones are given again, or '', 'strict' or 'loose'. */
 export const READ: string = `${COMMON}
 if not owns() then return fenced() end
+if not hasGroup() then return {'NOGROUP'} end
 local again, isStrict = ARGV[5], ARGV[6] == 'strict'
 local last = ''
 for _, each in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
@@ -149,6 +153,7 @@ return {'DONE', last, entries}
 /** Entries of consumers that were not heard of. ARGV: group, consumer, owner, count, for how many milliseconds, 'strict' or 'loose'. */
 export const CLAIM: string = `${COMMON}
 if not owns() then return fenced() end
+if not hasGroup() then return {'NOGROUP'} end
 local left = tonumber(ARGV[4])
 local claimed = {}
 for _, each in ipairs(consumers()) do
@@ -171,6 +176,7 @@ return {'DONE', '', claimed}
  */
 export const PREPARE: string = `${COMMON}
 if not owns() then return fenced() end
+if not hasGroup() then return {'NOGROUP'} end
 local target = consumer .. ':cut:' .. ARGV[4]
 local noted = redis.call('HGET', note, 'gone:' .. target) or ''
 local gone, ids, moved = {}, {}, {}
@@ -193,6 +199,7 @@ return {'DONE'}
 /** Acknowledges what is in a cut, and in those before. ARGV: group, consumer, owner, cut. */
 export const ACKNOWLEDGE: string = `${COMMON}
 if not owns() then return fenced() end
+if not hasGroup() then return {'NOGROUP'} end
 acknowledge(tonumber(ARGV[4]))
 return {'DONE'}
 `

@@ -425,6 +425,8 @@ class GroupReader<Event> implements SourceReader<Event> {
         owner: `whoever has claimed entry ${String(found)} of ${key}`,
       })
     if (outcome === 'LOST') throw this.#lost(key, found)
+    if (outcome === 'NOGROUP')
+      throw restoreFailed(`${this.#name}: the stream ${key}, or its group, was deleted while it was read`)
     if (outcome === 'TRIMMED') {
       const has = first === '' ? 'it is empty' : `it begins at ${String(first)}`
       throw restoreFailed(
