@@ -21,6 +21,8 @@ export interface Subject {
 export type SubjectName = 'holdfast' | 'lmdb' | 'classic-level' | 'better-sqlite3'
 
 export const BATCH_WRITES = 1_000
+/** Puts that become durable together, where several callers wait at once. */
+export const GROUP_PUTS = 64
 /** Of holdfast: its default. */
 export const CACHE_BYTES = 256 * 1024 * 1024
 

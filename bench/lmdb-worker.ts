@@ -2,7 +2,8 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LmdbStateBackend } from 'holdfast/lmdb'
-import { BATCH_WRITES, CACHE_BYTES, openSubject, type SubjectName } from './lmdb-subjects.js'
+import { AppendFloor } from './append-floor.js'
+import { BATCH_WRITES, CACHE_BYTES, GROUP_PUTS, openSubject, type SubjectName } from './lmdb-subjects.js'
 
 /** Nanoseconds for each operation, but for the pause. */
 export interface Figures {
@@ -16,6 +17,15 @@ export interface Figures {
   /** A put, with a flush after each thousand. */
   readonly flushed: number
   readonly flushedAfter: number
+  /** Some puts of one turn, durable at its end, on a fresh store and after bursts: all of them together. */
+  readonly group: number
+  readonly groupAfter: number
+  /** The bytes of one put, of such a group, and of a thousand puts, appended to a file and synced: all of them together. */
+  readonly floorOfPut: number
+  readonly floorOfGroup: number
+  readonly floorOfFlush: number
+  /** Random puts that nobody waits for, as fast as the store takes them. */
+  readonly sustained: number
   readonly durableUniform: number
   readonly durableZipf: number
   readonly hotGet: number
@@ -31,6 +41,7 @@ const KEY_BYTES = 30
 const GROUP = 20
 const SINGLE_PUTS = 500
 const DURABLE_PUTS = 200
+const GROUPS = 100
 const FLUSHES = 30
 const UPDATES = Math.min(entries, 300_000)
 const HOT_KEYS = 10_000
@@ -41,6 +52,7 @@ const PAUSE_MS = 4_000
 
 const key = Buffer.alloc(KEY_BYTES, 'k')
 const value = Buffer.alloc(100, 'v')
+const PUT_BYTES = KEY_BYTES + value.length
 
 let state = 0x9e3779b9
 function random(): number {
@@ -95,6 +107,7 @@ async function perOperation(count: number, work: () => unknown): Promise<number>
 interface Durable {
   readonly put: number
   readonly putProcessor: number
+  readonly group: number
   readonly flushed: number
 }
 
@@ -104,10 +117,21 @@ async function durableWrites(): Promise<Durable> {
     for (let i = 0; i < DURABLE_PUTS; i++) await subject.store(uniform(1), value)
   })
   const { user, system } = process.cpuUsage(before)
+  const group = await perOperation(GROUPS, async () => {
+    for (let i = 0; i < GROUPS; i++) await subject.store(uniform(GROUP_PUTS), value)
+  })
   const flushed = await perOperation(FLUSHES * BATCH_WRITES, async () => {
     for (let i = 0; i < FLUSHES; i++) await subject.store(uniform(BATCH_WRITES), value)
   })
-  return { put, putProcessor: ((user + system) / DURABLE_PUTS) * 1e3, flushed }
+  return { put, putProcessor: ((user + system) / DURABLE_PUTS) * 1e3, group, flushed }
+}
+
+/** The bytes of so many puts, appended and synced so many times. */
+function floorOf(puts: number, times: number): Promise<number> {
+  const bytes = new Uint8Array(puts * PUT_BYTES).fill(1)
+  return perOperation(times, () => {
+    for (let i = 0; i < times; i++) floor.append(bytes)
+  })
 }
 
 let sum = 0
@@ -116,6 +140,7 @@ for (let i = 0; i < entries; i++) {
   cumulated[i] = sum
 }
 
+const floor = new AppendFloor(`${path}-floor`)
 let subject = await openSubject(name, path, peerFolder)
 // The multiplier shares no factor with the count, so that every key comes once.
 const accepted = await perOperation(entries, () => subject.accept(shuffled(), value))
@@ -123,7 +148,14 @@ await subject.store([keyOf(0)], value)
 const fresh = await durableWrites()
 const durableUniform = await perOperation(UPDATES, () => subject.store(uniform(UPDATES), value))
 const durableZipf = await perOperation(UPDATES, () => subject.store(zipf(UPDATES), value))
+const sustained = await perOperation(UPDATES, () => subject.accept(uniform(UPDATES), value))
+await subject.store([keyOf(0)], value)
 const worn = await durableWrites()
+// Right behind what it is the floor of: a disk is not as fast in every minute.
+const floorOfPut = await floorOf(1, DURABLE_PUTS)
+const floorOfGroup = await floorOf(GROUP_PUTS, GROUPS)
+const floorOfFlush = await floorOf(BATCH_WRITES, FLUSHES)
+floor.close()
 const putAwaited = await perOperation(SINGLE_PUTS, async () => {
   for (const each of uniform(SINGLE_PUTS)) await subject.put(each, value)
 })
@@ -164,6 +196,12 @@ const figures: Figures = {
   durablePutProcessorAfter: worn.putProcessor,
   flushed: fresh.flushed,
   flushedAfter: worn.flushed,
+  group: fresh.group,
+  groupAfter: worn.group,
+  floorOfPut,
+  floorOfGroup,
+  floorOfFlush,
+  sustained,
   durableUniform,
   durableZipf,
   hotGet,
