@@ -40,7 +40,16 @@ export type {
 export { type FunctionSinkOptions, functionSink, type IdentifiedOutput } from './job/sink/function-sink.js'
 export { type NdjsonFileSinkOptions, ndjsonFileSink } from './job/sink/ndjson-file-sink.js'
 export { type OutboxSinkOptions, outboxSink } from './job/sink/outbox-sink.js'
-export type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkState, SinkWriter } from './job/sink/sink.js'
+export type {
+  ClaimedSink,
+  ClaimSinkOptions,
+  EpochId,
+  OpenSinkOptions,
+  PreparedEpoch,
+  Sink,
+  SinkState,
+  SinkWriter,
+} from './job/sink/sink.js'
 export { type CsvFilesOptions, type CsvRecord, csvFiles, type ParseCsv } from './job/source/csv-source.js'
 export { type FilesOptions, type LineFilesOptions, lineFiles, ndjsonFiles } from './job/source/file-source.js'
 export { arraySource, type IterableSourceOptions, iterableSource } from './job/source/iterable-source.js'

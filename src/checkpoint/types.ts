@@ -162,6 +162,11 @@ export interface RestoreOptions {
   readonly downtime?: 'counts' | 'pauses'
   /** Gives up with `ABORTED`; the backend then holds what it held before. */
   readonly signal?: AbortSignal
+  /**
+   * Called with the checkpoint that is read next, whose manifest was verified and whose content was not: for whoever has something to do meanwhile.
+   * Called again with an older one where it cannot be read. What it throws surfaces as an uncaught exception.
+   */
+  readonly onBegin?: (checkpoint: CheckpointMetadata) => void
   /** Called after every block, a few thousand entries each. What it throws surfaces as an uncaught exception. */
   readonly onProgress?: (progress: RestoreProgress) => void
 }

@@ -5,9 +5,10 @@ import { isStateError, type StateError } from '../base/errors.js'
 import { waitForOwner } from '../base/wait-for-owner.js'
 import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import type { CheckpointCoordinatorOptions } from '../checkpoint/coordinator/coordinator-options.js'
+import type { CheckpointMetadata } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
-import { cutFromJson, cutToJson } from './cut.js'
-import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
+import { cutFromJson, cutToJson, type JobCut } from './cut.js'
+import type { CutSubject, Cuts, RestoreCutOptions, RestoredCut } from './cuts.js'
 import type { JobOptions } from './job-options.js'
 
 type StartOptions = Pick<JobOptions<never, StateSchema, never>, 'restoreFrom' | 'waitForOwnerMs'>
@@ -56,17 +57,22 @@ export class CoordinatedCuts implements Cuts {
     return this.coordinator.checkOwnership()
   }
 
-  async restore(): Promise<RestoredCut> {
+  async restore(_jobName: string, ahead?: RestoreCutOptions): Promise<RestoredCut> {
     const { coordinator } = this
     const { restoreFrom } = this.#start
     let skipped = 0
     const stop = coordinator.on('skipped', () => skipped++)
+    const options = ahead === undefined ? {} : { signal: ahead.signal, onBegin: this.#tellTo(ahead) }
     try {
       const restored =
-        restoreFrom === undefined ? await coordinator.restoreLatest() : await coordinator.restore(restoreFrom)
+        restoreFrom === undefined
+          ? await coordinator.restoreLatest(options)
+          : await coordinator.restore(restoreFrom, options)
       if (restored === undefined) return { cut: undefined, isNewest: true }
-      const [newest] = await coordinator.listCheckpoints()
-      const isNewest = skipped === 0 && newest?.id === restored.id
+      // Nobody else has published one since: this is the owner of the storage.
+      const isNewest =
+        skipped === 0 &&
+        (restoreFrom === undefined || (await coordinator.listCheckpoints())[0]?.id === restored.id)
       return { cut: cutFromJson(restored.source, this.#jobName), isNewest }
     } finally {
       stop()
@@ -99,6 +105,19 @@ export class CoordinatedCuts implements Cuts {
     this.#failure = reason
     await this.coordinator.shutdown().catch(() => {})
     await this.#afterwards
+  }
+
+  /** What is no cut of this job is left to be told once it was restored. */
+  #tellTo({ onCut }: RestoreCutOptions): (checkpoint: CheckpointMetadata) => void {
+    return ({ source }) => {
+      let cut: JobCut
+      try {
+        cut = cutFromJson(source, this.#jobName)
+      } catch {
+        return
+      }
+      onCut(cut)
+    }
   }
 
   async #hold(): Promise<() => void> {

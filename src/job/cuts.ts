@@ -34,13 +34,20 @@ export interface RestoredCut {
   readonly isNewest: boolean
 }
 
+export interface RestoreCutOptions {
+  /** Gives up with `ABORTED`. */
+  readonly signal: AbortSignal
+  /** Called with the cut that is going to be restored: again with an older one, where all of it cannot be read. Must not throw. */
+  readonly onCut: (cut: JobCut) => void
+}
+
 export interface Cuts {
   /** Becomes the owner of the cuts, where they have one, before anything is restored. `ABORTED` where the signal fires while it waits for that. */
   acquire?(signal: AbortSignal | undefined): Promise<void>
   /** Rejects with `FENCED` where another process owns the cuts by now; absent where there is nothing that tells. */
   checkOwner?(): Promise<void>
   /** Brings back the state of the cut that the job of that name goes on from. */
-  restore(jobName: string): Promise<RestoredCut>
+  restore(jobName: string, options?: RestoreCutOptions): Promise<RestoredCut>
   /** Cuts are made from now on, again and again. */
   begin(subject: CutSubject): Promise<void>
   /** Makes the last cut, waits until it is safe, and lets go of everything. */

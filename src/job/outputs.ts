@@ -18,7 +18,7 @@ export class Outputs<Output> {
 
   /** Opens the sink where the cut has left it: what that names counts, everything behind it does not. */
   static async open<Output>(
-    sink: Sink<Output>,
+    sink: Pick<Sink<Output>, 'open'>,
     epoch: EpochId,
     options: OpenSinkOptions,
   ): Promise<Outputs<Output>> {

@@ -26,11 +26,12 @@ import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
 import { FetchedBackend } from './fetched-backend.js'
 import { advanceStore, Firing, type FiringStage } from './firing.js'
+import { JobOpening } from './job-opening.js'
 import type { JobOptions, KeyOf } from './job-options.js'
 import { JobTimers, NO_TIMERS, schemaOf } from './job-timers.js'
 import { JobWindows, type WindowDefinitions } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
-import { Outputs } from './outputs.js'
+import type { Outputs } from './outputs.js'
 import type { JobHealth, JobStats, RunningJob, RunningPipedJob, StopOptions } from './running-job.js'
 import type { EpochId } from './sink/sink.js'
 import { OutputsForCut, storedOutputs } from './sink/stored-outputs.js'
@@ -268,14 +269,15 @@ class Job<Event, Schema extends StateSchema, Output>
       : undefined
     const cuts: Cuts =
       given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), options)
-    const opened: (() => Promise<void>)[] = []
+    const { sink } = options
+    const opening = new JobOpening(options.source, sink)
     let endTurn: Unlock = () => {}
     inUse.add(backend)
     try {
       await cuts.acquire?.(beside?.signal)
       if (beside !== undefined)
         endTurn = await beside.places.lock(beside.signal, `the begin of job '${name}'`)
-      const { cut, isNewest } = await cuts.restore(name)
+      const { cut, isNewest } = await opening.restore(cuts, name)
       const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
       const schema = options.stages === undefined ? first : withStages(first, options.stages)
       const shown = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
@@ -285,27 +287,14 @@ class Job<Event, Schema extends StateSchema, Output>
       const store =
         fetched === undefined ? shown : ((await StateStore.open(fetched, schema)) as StateStore<Schema>)
       const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
-      const owned = cuts.checkOwner === undefined ? {} : { checkOwner: cuts.checkOwner.bind(cuts) }
-      const opening = await options.source.open({ positions: cut?.positions ?? {}, ...owned })
-      opened.push(() => opening.close())
-      const { sink } = options
       const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
-      const outputs =
-        sink === undefined
-          ? undefined
-          : await Outputs.open(sink, epoch, {
-              prepared: cut?.prepared ?? [],
-              state: forCut ?? storedOutputs(backend),
-              ...owned,
-            })
-      if (outputs !== undefined) {
-        opened.push(() => outputs.close())
-        stored?.deliverToSink()
-      }
+      const state = forCut ?? storedOutputs(stepped)
+      const { reader: opened, outputs } = await opening.open({ cut, epoch, state })
+      if (outputs !== undefined) stored?.deliverToSink()
       const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
       // An engine may have made less durable of the store's own time than of the job's.
       if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)
-      const reader = inOrder(opening, options, time)
+      const reader = inOrder(opened, options, time)
       const parts = {
         options,
         cuts,
@@ -322,9 +311,9 @@ class Job<Event, Schema extends StateSchema, Output>
       }
       return new Job(parts)
     } catch (error) {
-      await Promise.allSettled(opened.map((close) => close()))
-      await cuts.abandon(failureOf(name, error)).finally(() => inUse.delete(backend))
-      throw error
+      const first = await opening.abandon(error)
+      await cuts.abandon(failureOf(name, first)).finally(() => inUse.delete(backend))
+      throw first
     } finally {
       endTurn()
     }

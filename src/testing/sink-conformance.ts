@@ -75,6 +75,15 @@ export function runSinkConformanceSuite<Output>(
       await writer.close()
     })
 
+    test('a claim opens what the sink itself would open, where it has one', async (user) => {
+      await user.run(1, 3)
+      await user.claimAndClose()
+      user.claims = true
+      await user.crash('cut', 2)
+      await user.run(2, 2)
+      await user.assertCounts()
+    })
+
     for (const step of ['opened', 'written', 'prepared', 'cut', 'committed'] as const) {
       test(`J3: a crash in the first epoch, once it was ${step}`, async (user) => {
         await user.crash(step, 3)
@@ -130,6 +139,8 @@ class KeptOutputs implements SinkState {
 /** A job as its sink sees it. */
 class SinkUser<Output> {
   readonly #fixture: SinkFixture<Output>
+  /** Whether it opens what a claim resolves. */
+  claims = false
   /** What the newest cut names. */
   prepared: readonly PreparedEpoch[] = []
   /** The outputs that count by it. */
@@ -147,7 +158,19 @@ class SinkUser<Output> {
 
   async open(): Promise<SinkWriter<Output>> {
     if (this.#fixture.stateAfterCrash !== 'all') this.#state.entries = new Map(this.#cutState)
-    return await this.#fixture.sink.open({ prepared: this.prepared, state: this.#state })
+    const { sink } = this.#fixture
+    const claimed = this.claims ? await sink.claim?.({}) : undefined
+    return await (claimed ?? sink).open({ prepared: this.prepared, state: this.#state })
+  }
+
+  /** As a job does whose state cannot be restored. */
+  async claimAndClose(): Promise<void> {
+    const claimed = await this.#fixture.sink.claim?.({})
+    await claimed?.close()
+    await claimed?.close()
+    const gone = AbortSignal.abort()
+    if (this.#fixture.sink.claim !== undefined)
+      await assert.rejects(this.#fixture.sink.claim({ signal: gone }), { code: 'ABORTED' })
   }
 
   /** Some whole epochs, in one life of the job. */

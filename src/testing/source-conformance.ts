@@ -85,6 +85,22 @@ export function runSourceConformanceSuite<Event>(
       }
     })
 
+    test('a reader that is closed unread has taken nothing, where the source may be opened ahead', async ({
+      source,
+      events,
+      waitMs = DEFAULT_WAIT_MS,
+    }) => {
+      if (source.opensAhead === true) {
+        const ahead = await source.open({ positions: {}, signal: new AbortController().signal })
+        await ahead.close()
+        await assert.rejects(source.open({ positions: {}, signal: AbortSignal.abort() }))
+      }
+      const reader = await source.open({ positions: {} })
+      const { read } = await readAll(reader, 1_000, waitMs)
+      await reader.close()
+      assert.deepEqual(read, events)
+    })
+
     testOpen(
       'gives nothing of a partition that is paused, and loses nothing of it',
       async (reader, { events, waitMs = DEFAULT_WAIT_MS }) => {

@@ -647,6 +647,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
       trackChanges: this.#settings.incremental,
       onRead: () => this.#watch.hold(),
       signal: options?.signal,
+      onBegin: options?.onBegin,
       onProgress: options?.onProgress,
       onSkipped: (skipped, sequence) => this.#noteSkipped(skipped, sequence),
       onSequenceUnknown: ({ code, message }) => {

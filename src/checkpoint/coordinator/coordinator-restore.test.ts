@@ -78,9 +78,12 @@ describe('restoring', () => {
     storage.tamper(segmentName(5, 'base'), rotten)
     storage.tamper(segmentName(4, 'base'), undefined)
     storage.tamper(manifestName(3), bytesOf('{"not": "a manifest"}'))
-    const restored = await coordinator.restoreLatest()
+    const begun: string[] = []
+    const restored = await coordinator.restoreLatest({ onBegin: ({ id }) => begun.push(id) })
     expect(restored?.id).toBe('chk-0000000002')
     expect(await contentOf(backend)).toBe('a=2')
+    // Those whose manifests can be read are begun with.
+    expect(begun).toEqual(['chk-0000000005', 'chk-0000000004', 'chk-0000000002'])
     expect(events.filter((event) => event.startsWith('skipped'))).toEqual([
       'skipped chk-0000000005 CORRUPTION',
       'skipped chk-0000000004 CORRUPTION',

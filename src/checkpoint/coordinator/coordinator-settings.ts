@@ -179,6 +179,7 @@ const restoreRules = {
   range: rules.object,
   downtime: oneOf('counts', 'pauses'),
   signal: rules.signal,
+  onBegin: rules.function,
   onProgress: rules.function,
 }
 

@@ -16,10 +16,10 @@ import { assert } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, missingManifest, type StorageListing } from '../archive/checkpoint-catalog.js'
-import { contentOf, type StoredManifest } from '../format/manifest.js'
+import { contentOf, metadataOf, type StoredManifest } from '../format/manifest.js'
 import { checkpointId } from '../format/object-names.js'
 import type { SequenceState } from '../format/sequence-file.js'
-import type { CheckpointId, RestoreProgress } from '../types.js'
+import type { CheckpointId, CheckpointMetadata, RestoreProgress } from '../types.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { RestoreStream } from '../worker/restore-stream.js'
 import type { BuildCall } from '../worker/worker-protocol.js'
@@ -40,6 +40,7 @@ export interface RestoreRequest {
   /** The time to which the times to live are carried on, as if none had passed since the cut; `undefined`: it has passed. */
   readonly pausedUntilMs: number | undefined
   readonly signal: AbortSignal | undefined
+  readonly onBegin: ((checkpoint: CheckpointMetadata) => void) | undefined
   readonly onProgress: ((progress: RestoreProgress) => void) | undefined
   readonly onSkipped: (skipped: SkippedCheckpoint, sequence: number) => void
   /** The sequence cannot be read, so it cannot tell whether a newer checkpoint was lost without a trace. */
@@ -101,6 +102,7 @@ async function restoreContent(
   const { backend, storage, worker, stretch, pausedUntilMs, signal, onProgress } = request
   const { manifest } = stored
   const { id, entryCount } = manifest
+  tell(request.onBegin, metadataOf(stored))
   let base: ChangeBase | undefined
   const onBlock = (entries: number) => tell(onProgress, { id, entries, totalEntries: entryCount })
   const content = contentOf(manifest)
@@ -181,9 +183,9 @@ function rangeOf({ from, until }: KeyStretch): KeyRange {
 }
 
 /** As with listeners, what a callback throws is its own failure, and must not look like damage of the checkpoint. */
-function tell(listener: RestoreRequest['onProgress'], progress: RestoreProgress): void {
+function tell<Told>(listener: ((told: Told) => void) | undefined, told: Told): void {
   try {
-    listener?.(progress)
+    listener?.(told)
   } catch (error) {
     queueMicrotask(() => {
       throw error

@@ -36,6 +36,13 @@ export interface OpenSinkOptions {
   readonly signal?: AbortSignal
 }
 
+export interface ClaimSinkOptions {
+  /** As that of {@link OpenSinkOptions}. */
+  readonly checkOwner?: () => Promise<void>
+  /** Gives up: the call rejects soon, and leaves nothing open. */
+  readonly signal?: AbortSignal
+}
+
 /**
  * Numbered outputs in the state of a job: what is put before `prepare` resolves is in the cut that names the epoch. After a crash it is as it was in
  * the cut, or, on an engine that keeps its state itself, newer.
@@ -64,6 +71,19 @@ export interface Sink<Output> {
   readonly guarantee: 'transactional' | 'idempotent'
   /** `RESTORE_FAILED` where what counts is not there any more. */
   open(options: OpenSinkOptions): Promise<SinkWriter<Output>>
+  /**
+   * The part of `open` that needs neither a cut nor the state, where there is one: whoever has opened the sink before can write nothing more. A job
+   * makes this call while it restores its state, and then opens what it resolves instead of the sink. Default: all of it is done by `open`.
+   */
+  claim?(options: ClaimSinkOptions): Promise<ClaimedSink<Output>>
+}
+
+/** A sink that nobody else writes to any more. */
+export interface ClaimedSink<Output> {
+  /** As `open` of the sink. Called once at most; where it fails everything is closed. */
+  open(options: OpenSinkOptions): Promise<SinkWriter<Output>>
+  /** Idempotent. Lets go of it, also of what was opened. */
+  close(): Promise<void>
 }
 
 /** An open sink. One call at a time. */

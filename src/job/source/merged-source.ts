@@ -43,6 +43,7 @@ export function mergedSource<const Sources extends { readonly [name: string]: So
   const all = Object.entries(sources) as unknown as [string, Source<Event>][]
   return Object.freeze({
     name: all.map(([name]) => name).join(', '),
+    opensAhead: all.every(([, source]) => source.opensAhead === true),
     open: (options: OpenSourceOptions) => MergedReader.open(all, options),
   })
 }

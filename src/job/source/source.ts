@@ -18,7 +18,7 @@ export interface OpenSourceOptions {
   readonly positions: Positions
   /** As that of `OpenSinkOptions`, for a source that belongs to whoever opened it last. */
   readonly checkOwner?: () => Promise<void>
-  /** Gives up opening. */
+  /** Gives up opening: the call rejects soon, and leaves nothing open. */
   readonly signal?: AbortSignal
 }
 
@@ -26,6 +26,12 @@ export interface OpenSourceOptions {
 export interface Source<Event> {
   /** For messages and figures. */
   readonly name: string
+  /**
+   * Says that opening it, and closing it unread, leaves no trace anywhere. A job then opens it while it restores its state, at the positions of
+   * the cut that it restores; where that cut cannot be read after all, it closes that reader and opens another one. Default: it is opened once
+   * the state was restored.
+   */
+  readonly opensAhead?: boolean
   /**
    * `RESTORE_FAILED` where a partition no longer has the position that is wanted, naming the partition, the position, and what there
    * is (J6): it never goes on elsewhere of its own accord.

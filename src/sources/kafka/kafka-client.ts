@@ -84,6 +84,8 @@ export interface KafkaReaderOptions {
   readonly maxPartitionBytes: number
   /** How old what the client knows of the topic's partitions may be, in milliseconds. */
   readonly lookEveryMs: number
+  /** The partitions that will be fetched first, and from where: a client that reads ahead begins there, and with no others. */
+  readonly from: ReadonlyMap<number, number>
 }
 
 /** The offset of a consumer group in partition 0 of a topic. */

@@ -21,13 +21,7 @@ import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink, SinkWriter } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import { withoutSecrets } from '../../remote/secrets.js'
-import {
-  isLost,
-  type Ledger,
-  type LostOutputs,
-  type NotedEpoch,
-  openLedgerWriter,
-} from '../shared/ledger-sink.js'
+import { isLost, type Ledger, type LostOutputs, ledgerSink, type NotedEpoch } from '../shared/ledger-sink.js'
 import { isFenced, mayPass } from './broker-errors.js'
 import type {
   KafkaClient,
@@ -101,12 +95,10 @@ export function kafkaSink<Output>(options: KafkaSinkOptions<Output>): Sink<Outpu
   if (typeof transactions === 'string') {
     throw invalidArgument('options.guarantee', `must be 'idempotent': ${transactions}`)
   }
-  const open = (request: OpenSinkOptions) =>
-    openLedgerWriter(request, new TransactionLedger(options, transactions), {
-      maxOutputs: Infinity,
-      ...(options.onLostOutputs !== undefined && { onLostOutputs: options.onLostOutputs }),
-    })
-  return Object.freeze({ name, guarantee: options.guarantee, open })
+  return ledgerSink(name, () => new TransactionLedger(options, transactions), {
+    maxOutputs: Infinity,
+    ...(options.onLostOutputs !== undefined && { onLostOutputs: options.onLostOutputs }),
+  })
 }
 
 function rulesOf(guarantee: unknown) {

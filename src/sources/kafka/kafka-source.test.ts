@@ -172,6 +172,28 @@ describe('a source of a Kafka topic', () => {
     await impatient.close()
   })
 
+  it('has asked for messages before it is polled, from where each partition stands', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a', 'b')
+    const openReader = client.openReader.bind(client)
+    const asked: unknown[] = []
+    client.openReader = async (settings) => {
+      asked.push([...settings.from])
+      return await openReader(settings)
+    }
+    const reader = await open(client, { 't-0': { offset: 1 } })
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+    expect(asked).toEqual([
+      [
+        [0, 1],
+        [1, 0],
+      ],
+    ])
+    expect(client.calls).toEqual(['describe', 'openReader', 'fetch'])
+    expect(eventsOf(await reader.poll({ maxEvents: 9, waitMs: 0, paused: NONE }))).toEqual(['b'])
+    await reader.close()
+  })
+
   it('leaves no reader open that was opened too late', async () => {
     const client = brokers()
     client.append('t', 0, 'a')

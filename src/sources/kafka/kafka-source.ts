@@ -48,6 +48,7 @@ const MAX_WAITING = 10_000
 /** A topic that brokers say is not there is gone where it stays so for so long, and is asked for so often. */
 const GONE_AFTER_MS = 5_000
 const GONE_LOOK_EVERY_MS = 500
+const NONE: ReadonlySet<string> = new Set()
 
 export interface KafkaSourceOptions<Event> extends OutageOptions {
   /** Made by `kafkajsClient`, `platformaticKafkaClient`, or by an adapter of your own. It stays the caller's to close. */
@@ -118,6 +119,8 @@ export function kafkaSource<Event>(options: KafkaSourceOptions<Event>): Source<E
   }
   return Object.freeze({
     name: `Kafka topic ${options.topic}`,
+    // A reader that was not read from has told no broker anything.
+    opensAhead: true,
     open: (openOptions: OpenSourceOptions) => KafkaSourceReader.open(options, openOptions),
   })
 }
@@ -198,7 +201,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       return isFirst && options.from === 'latest' ? partition.end : partition.first
     })
     refuseLost(options, topic, positions)
-    const settings = { topic: topicName, groupId, maxPartitionBytes, lookEveryMs }
+    const from = new Map(wanted.map(({ partition }, i) => [partition, starts[i] as number]))
+    const settings = { topic: topicName, groupId, maxPartitionBytes, lookEveryMs, from }
     const reader = await outage.answerOf(
       'open a reader',
       () => client.openReader(settings),
@@ -207,6 +211,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     )
     const opened = new KafkaSourceReader({ options, outage, reader, topicId: topic.id })
     for (const [i, partition] of wanted.entries()) opened.#add(partition, starts[i] as number)
+    // Whoever has opened it may have to do something else before it polls.
+    opened.#fetch(NONE, FETCH_WAIT_MS)
     return opened
   }
 

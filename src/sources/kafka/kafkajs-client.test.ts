@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { type Kafkajs, kafkajsClient } from './kafkajs-client.js'
+import type { KafkajsConsumer, KafkajsEachBatch } from './kafkajs-reader.js'
 
 // What a real broker is needed for is in test/services.
 
@@ -75,4 +76,55 @@ it('a topic that was deleted hides no other one', async () => {
   expect(await transactions.readMark('group', 'in')).toBe(3)
   // The first one, another one that fails for the deleted topic alone, and one for the rest.
   expect(admins).toBe(3)
+})
+
+it('J6: reads ahead from where it is told to, and nothing of other partitions', async () => {
+  const calls: string[] = []
+  let onJoin: Parameters<KafkajsConsumer['on']>[1] = () => {}
+  let eachBatch: (payload: KafkajsEachBatch) => Promise<void> = async () => {}
+  const consumer: KafkajsConsumer = {
+    events: {
+      GROUP_JOIN: 'consumer.group_join',
+      FETCH: 'consumer.fetch',
+      CRASH: 'consumer.crash',
+      END_BATCH_PROCESS: 'consumer.end_batch_process',
+    },
+    connect: async () => {},
+    disconnect: async () => {},
+    subscribe: async () => {},
+    on: (event, listener) => {
+      if (event === 'consumer.group_join') onJoin = listener
+    },
+    run: async (options) => {
+      eachBatch = options.eachBatch
+      onJoin({ payload: { memberAssignment: { in: [0, 1, 2] } } })
+      calls.push('run')
+    },
+    seek: ({ partition, offset }) => void calls.push(`seek ${partition} ${offset}`),
+    pause: ([paused]) => void calls.push(`pause ${paused?.partitions.join()}`),
+    resume: ([resumed]) => void calls.push(`resume ${resumed?.partitions.join()}`),
+  }
+  const client = kafkajsClient({ consumer: () => consumer } as unknown as Kafkajs)
+  const from = new Map([[1, 7]])
+  const settings = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1 }
+  const reader = await client.openReader({ ...settings, from })
+  expect(calls).toEqual(['seek 1 7', 'pause 0,2', 'run'])
+  // A group that is joined anew has forgotten all of it.
+  onJoin({ payload: { memberAssignment: { in: [0, 1, 2, 3] } } })
+  expect(calls.splice(0).slice(3)).toEqual(['seek 1 7', 'pause 0,2,3'])
+  const message = { key: null, value: Buffer.from('a'), timestamp: '5', offset: '7' }
+  const batch = { topic: 'in', partition: 1, fetchedOffset: '7', highWatermark: '8', messages: [message] }
+  const processed = eachBatch({
+    batch: { ...batch, lastOffset: () => '7' },
+    resolveOffset: () => {},
+    heartbeat: async () => {},
+    isRunning: () => true,
+  })
+  const [fetched] = await reader.fetch({ from, waitMs: 0 })
+  await processed
+  expect(fetched).toMatchObject({ partition: 1, next: 8, messages: [{ offset: 7, timestampMs: 5 }] })
+  // Of a partition that is wanted later it is told where to begin then.
+  await reader.fetch({ from: new Map([[2, 3]]), waitMs: 0 })
+  expect(calls).toEqual(['seek 2 3', 'resume 2'])
+  await reader.close()
 })

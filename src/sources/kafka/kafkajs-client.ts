@@ -159,6 +159,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
     groupId,
     maxPartitionBytes,
     lookEveryMs,
+    from,
   }: KafkaReaderOptions): Promise<KafkaReader> {
     const consumer = this.#kafka.consumer({
       groupId: `${groupId}.holdfast.${randomUUID()}`,
@@ -171,7 +172,8 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
       metadataMaxAge: lookEveryMs,
       retry: { restartOnFailure: async () => true },
     })
-    return await KafkajsReader.open(consumer, topic, (partition) => this.#leaders.get(topic)?.get(partition))
+    const leaderOf = (partition: number) => this.#leaders.get(topic)?.get(partition)
+    return await KafkajsReader.open(consumer, { topic, from, leaderOf })
   }
 
   async joinGroup(request: KafkaGroupRequest): Promise<KafkaMembership> {

@@ -78,6 +78,27 @@ interface Due {
   hasNothing: boolean
 }
 
+const dueAt = (next: number): Due => ({
+  next,
+  arrived: undefined,
+  isPaused: false,
+  isVerified: false,
+  hasCome: true,
+  hasNothing: false,
+})
+
+interface JoinedGroup {
+  readonly memberAssignment?: { readonly [topic: string]: readonly number[] }
+}
+
+export interface KafkajsReaderOptions {
+  readonly topic: string
+  /** Where each partition that is read begins. */
+  readonly from: ReadonlyMap<number, number>
+  /** The broker that a partition is read at. */
+  readonly leaderOf: (partition: number) => number | undefined
+}
+
 /** Pulls from a consumer that pushes. */
 export class KafkajsReader implements KafkaReader {
   readonly #consumer: KafkajsConsumer
@@ -89,23 +110,15 @@ export class KafkajsReader implements KafkaReader {
   /** Ends the waits for something to arrive, and for it to be fetched. */
   readonly #waiting = new Set<() => void>()
 
-  private constructor(
-    consumer: KafkajsConsumer,
-    topic: string,
-    leaderOf: (partition: number) => number | undefined,
-  ) {
+  private constructor(consumer: KafkajsConsumer, { topic, from, leaderOf }: KafkajsReaderOptions) {
     this.#consumer = consumer
     this.#topic = topic
     this.#leaderOf = leaderOf
+    for (const [partition, offset] of from) this.#due.set(partition, dueAt(offset))
   }
 
-  /** `leaderOf` names the broker that a partition is read at. */
-  static async open(
-    consumer: KafkajsConsumer,
-    topic: string,
-    leaderOf: (partition: number) => number | undefined,
-  ): Promise<KafkajsReader> {
-    const reader = new KafkajsReader(consumer, topic, leaderOf)
+  static async open(consumer: KafkajsConsumer, options: KafkajsReaderOptions): Promise<KafkajsReader> {
+    const reader = new KafkajsReader(consumer, options)
     try {
       await reader.#start()
       return reader
@@ -120,8 +133,7 @@ export class KafkajsReader implements KafkaReader {
     const { GROUP_JOIN, FETCH, CRASH, END_BATCH_PROCESS } = consumer.events
     await consumer.connect()
     await consumer.subscribe({ topics: [this.#topic], fromBeginning: true })
-    // A member of the group that joins again has forgotten where it was.
-    consumer.on(GROUP_JOIN, () => this.#seekAll())
+    consumer.on(GROUP_JOIN, ({ payload }) => this.#onJoin(payload as JoinedGroup))
     consumer.on(FETCH, ({ payload }) => this.#onFetch((payload as { readonly nodeId: number }).nodeId))
     consumer.on(CRASH, ({ payload }) => {
       const { error, restart } = payload as { readonly error: unknown; readonly restart: boolean }
@@ -161,8 +173,7 @@ export class KafkajsReader implements KafkaReader {
     if (due !== undefined && (due.arrived !== undefined || due.next === offset)) return
     const isVerified = due !== undefined
     const isPaused = due?.isPaused ?? false
-    const flags = { arrived: undefined, isPaused, isVerified, hasCome: true, hasNothing: false }
-    this.#due.set(partition, { next: offset, ...flags })
+    this.#due.set(partition, { ...dueAt(offset), isPaused, isVerified })
     this.#seek(partition, offset)
     this.#resume(partition)
   }
@@ -252,8 +263,14 @@ export class KafkajsReader implements KafkaReader {
     this.#wake()
   }
 
-  #seekAll(): void {
+  /**
+   * Comes before anything is read, and again where the group is joined anew: a member that joins has forgotten where it was. It is given all
+   * partitions of the topic, also those that nobody has asked for here.
+   */
+  #onJoin({ memberAssignment }: JoinedGroup): void {
     for (const [partition, { next }] of this.#due) if (!Number.isNaN(next)) this.#seek(partition, next)
+    const others = (memberAssignment?.[this.#topic] ?? []).filter((partition) => !this.#due.has(partition))
+    if (others.length > 0) this.#consumer.pause([{ topic: this.#topic, partitions: others }])
   }
 
   #seek(partition: number, offset: number): void {

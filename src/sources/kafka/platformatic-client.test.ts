@@ -22,6 +22,7 @@ it('a reader by @platformatic/kafka tells what a broker has answered, and waits 
     topic,
     maxPartitionBytes: 1_000,
     lookEveryMs: 60_000,
+    from: new Map(),
   })
   const request = { from: new Map([[0, 7]]), waitMs: 1 }
   expect(await reader.fetch(request)).toMatchObject([{ partition: 0, next: 7, isAtEnd: true }])

@@ -7,7 +7,7 @@ import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
-import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
+import type { Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import {
   mayPass,
@@ -24,8 +24,8 @@ import {
   type Ledger,
   type LedgerSinkOptions,
   type LostOutputs,
+  ledgerSink,
   type NotedEpoch,
-  openLedgerWriter,
 } from '../shared/ledger-sink.js'
 import { takeOver } from '../shared/take-over.js'
 
@@ -80,11 +80,7 @@ export function postgresSink<Output>(options: PostgresSinkOptions<Output>): Sink
   const given = (options ?? {}) as Partial<PostgresSinkOptions<Output>>
   for (const name of ['pool', 'name', 'write'] as const)
     if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
-  return Object.freeze({
-    name: `PostgreSQL sink ${options.name}`,
-    guarantee: 'transactional' as const,
-    open: (request: OpenSinkOptions) => openLedgerWriter(request, new TableLedger(options), options),
-  })
+  return ledgerSink(`PostgreSQL sink ${options.name}`, () => new TableLedger(options), options)
 }
 
 class TableLedger<Output> implements Ledger<Output> {

@@ -6,7 +6,7 @@
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
-import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
+import type { Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import {
   commandsOf,
@@ -15,12 +15,7 @@ import {
   redisClient,
   type SendCommand,
 } from '../../remote/redis-client.js'
-import {
-  type Ledger,
-  type LedgerSinkOptions,
-  type LostOutputs,
-  openLedgerWriter,
-} from '../shared/ledger-sink.js'
+import { type Ledger, type LedgerSinkOptions, type LostOutputs, ledgerSink } from '../shared/ledger-sink.js'
 import { takeOver } from '../shared/take-over.js'
 import { hasHashTag, hashTagOf } from './hash-tag.js'
 
@@ -114,11 +109,7 @@ export function redisStreamSink<Output>(options: RedisStreamSinkOptions<Output>)
   const given = (options ?? {}) as Partial<RedisStreamSinkOptions<Output>>
   for (const name of ['client', 'stream'] as const)
     if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
-  return Object.freeze({
-    name: `Redis stream ${options.stream}`,
-    guarantee: 'transactional' as const,
-    open: (request: OpenSinkOptions) => openLedgerWriter(request, new StreamLedger(options), options),
-  })
+  return ledgerSink(`Redis stream ${options.stream}`, () => new StreamLedger(options), options)
 }
 
 class StreamLedger<Output> implements Ledger<Output> {

@@ -6,9 +6,10 @@
 // (4) What the note has already is not written again. Where it lacks what is not in the state any more, outputs were lost outside.
 
 import { randomUUID } from 'node:crypto'
-import type { StateError } from '../../base/errors.js'
+import { orAborted } from '../../base/abort.js'
+import { StateError } from '../../base/errors.js'
 import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
-import type { EpochId, OpenSinkOptions } from '../../job/sink/sink.js'
+import type { ClaimedSink, ClaimSinkOptions, EpochId, OpenSinkOptions, Sink } from '../../job/sink/sink.js'
 import { restoreFailed } from './restore-failed.js'
 
 const DELIVERED_AT_ONCE = 1_000
@@ -56,29 +57,73 @@ export interface LedgerSinkOptions {
   readonly onLostOutputs?: 'fail' | 'continue'
 }
 
-export async function openLedgerWriter<Output>(
+/** A sink that delivers to a ledger, which is made each time it is opened. */
+export function ledgerSink<Output>(
+  name: string,
+  ledgerOf: () => Ledger<Output>,
+  options: LedgerSinkOptions,
+): Sink<Output> {
+  const claimed = async ({ checkOwner, signal }: ClaimSinkOptions): Promise<ClaimedSink<Output>> => {
+    const ledger = ledgerOf()
+    const owner = randomUUID()
+    try {
+      const taking = ledger.claim(owner, checkOwner)
+      await (signal === undefined ? taking : orAborted(taking, signal, () => aborted(name)))
+    } catch (error) {
+      await ledger.close()
+      throw error
+    }
+    return {
+      open: (request) => openWriter(request, ledger, owner, options),
+      close: () => ledger.close(),
+    }
+  }
+  const claim = async (claiming: ClaimSinkOptions): Promise<ClaimedSink<Output>> => {
+    const { open, close } = await claimed(claiming)
+    return {
+      // Since it was claimed a whole state may have been restored.
+      open: async (request) => {
+        try {
+          await request.checkOwner?.()
+        } catch (error) {
+          await close()
+          throw error
+        }
+        return await open(request)
+      },
+      close,
+    }
+  }
+  const open = async (request: OpenSinkOptions) => await (await claimed(request)).open(request)
+  return Object.freeze({ name, guarantee: 'transactional', open, claim })
+}
+
+async function openWriter<Output>(
   request: OpenSinkOptions,
   ledger: Ledger<Output>,
+  owner: string,
   { maxOutputs = DELIVERED_AT_ONCE, onLostOutputs = 'fail' }: LedgerSinkOptions,
 ): Promise<OutboxWriter<Output>> {
-  const owner = randomUUID()
-  const writer = new OutboxWriter<Output>(request, {
-    maxOutputs,
-    deliver: async (batch) => {
-      const lost = await ledger.append(batch, owner, onLostOutputs === 'continue')
-      if (lost !== undefined) throw lostOutputs(ledger.place, batch, lost)
-    },
-    close: () => ledger.close(),
-  })
+  const { prepared, signal } = request
   try {
-    await ledger.claim(owner, request.checkOwner)
-    await writer.commitAll(request.prepared)
+    const writer = new OutboxWriter<Output>(request, {
+      maxOutputs,
+      deliver: async (batch) => {
+        const lost = await ledger.append(batch, owner, onLostOutputs === 'continue')
+        if (lost !== undefined) throw lostOutputs(ledger.place, batch, lost)
+      },
+      close: () => ledger.close(),
+    })
+    const committing = writer.commitAll(prepared)
+    await (signal === undefined ? committing : orAborted(committing, signal, () => aborted(ledger.place)))
     return writer
   } catch (error) {
     await ledger.close()
     throw error
   }
 }
+
+const aborted = (what: string) => new StateError('ABORTED', { operation: `open ${what}` })
 
 function lostOutputs(
   place: string,
