@@ -8,7 +8,15 @@ import { type DiagnosticEvents, FileCheckpointStorage, MemoryStateBackend, Slot 
 import { boundedDisorder, type JobOptions, runJob, type Sink, type Source } from 'holdfast/job'
 import { LmdbStateBackend } from 'holdfast/lmdb'
 import type { MetricSources } from 'holdfast/metrics'
-import { aggregating, defineState, float64, type StateSchema, struct, uint32 } from 'holdfast/state'
+import {
+  aggregating,
+  defineState,
+  float64,
+  type StateSchema,
+  StateStore,
+  struct,
+  uint32,
+} from 'holdfast/state'
 import {
   combined,
   count,
@@ -235,8 +243,39 @@ function counting(common: Common): JobOptions<Reading, typeof counterSchema, nev
     ...(common as object as Omit<JobOptions<Reading, typeof counterSchema, never>, 'schema' | 'process'>),
     schema: counterSchema,
     sink,
-    process: (event, { state }) => state.totals.add(event),
+    process: subject === 'job without state' ? () => {} : (event, { state }) => state.totals.add(event),
   }
+}
+
+/** What it takes to be given the events, in a process in which nothing else runs. */
+async function runSourceAlone(): Promise<void> {
+  const reader = await source().open({ positions: {} })
+  const request = {
+    maxEvents: 1_000,
+    waitMs: 1_000,
+    paused: new Set<string>(),
+    signal: new AbortController().signal,
+  }
+  for (;;) {
+    for (const { events: polled, hasEnded } of await reader.poll(request)) {
+      for (const { key, amount } of polled) checksum += key ^ amount
+      if (hasEnded === true) return
+    }
+    await nextTurn()
+  }
+}
+
+/** The job's counter without the job: typed state, one event after the other. */
+async function runStateByHand(): Promise<void> {
+  const made = new Events()
+  const backend = new MemoryStateBackend({ maxBytes: 4 * 2 ** 30 })
+  const store = await StateStore.open(backend, counterSchema)
+  for (let i = 1; !made.isAtEnd; i++) {
+    const event = made.next()
+    store.totals.add(event.key, event)
+    if (i % 10_000 === 0) await nextTurn()
+  }
+  await backend.close()
 }
 
 interface Total {
@@ -412,6 +451,8 @@ const delay = monitorEventLoopDelay({ resolution: 5 })
 delay.enable()
 if (subject === 'Map by hand') runMapByHand()
 else if (subject === 'engine in place') await runEngineInPlace()
+else if (subject === 'source alone') await runSourceAlone()
+else if (subject === 'typed state by hand') await runStateByHand()
 else if (subject.endsWith('by hand')) await runEngineByHand()
 else await runAsJob()
 const whole = process.cpuUsage(before)

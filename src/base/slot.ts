@@ -62,7 +62,10 @@ export function fillSlot(slot: Slot, bytes: Uint8Array, offset: number, length: 
 
 /** The bytes of a key, however it was given: a view, not a copy. */
 export function plainKey(key: Uint8Array | Stretch): Uint8Array {
-  return isStretch(key) ? key.bytes.subarray(key.offset, key.offset + key.length) : key
+  if (!isStretch(key)) return key
+  // A `Buffer` would look for how to make its views each time, which takes longer than to make one.
+  const { bytes, offset, length } = key
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + offset, length)
 }
 
 /** Whether a key was given as a stretch of a larger buffer. */

@@ -53,7 +53,11 @@ export class ByteWriter {
 
   /** What was written, as a copy of its own. */
   copy(): Uint8Array {
-    return new Uint8Array(this.bytes.subarray(0, this.length))
+    const { bytes, length } = this
+    const copy = new Uint8Array(length)
+    if (length > SHORT_COPY_BYTES) copy.set(bytes.subarray(0, length))
+    else for (let i = 0; i < length; i++) copy[i] = bytes[i] as number
+    return copy
   }
 
   #shortText(text: string, start: number): number {
@@ -84,6 +88,8 @@ export class ByteWriter {
 }
 
 const SHORT_TEXT = 48
+/** Up to this length a loop is done before a view of what is to be copied would be made. */
+const SHORT_COPY_BYTES = 64
 /** With the flag `u`, pairs are one character: what is left of this category stands alone. */
 const LONE_SURROGATE = /\p{Surrogate}/u
 

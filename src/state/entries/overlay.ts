@@ -6,7 +6,7 @@
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import type { WriteBatch } from '../../backend/write-batch.js'
 import { compareBytes, startsWith } from '../../base/bytes.js'
-import type { Slot } from '../../base/slot.js'
+import type { Slot, Stretch } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
 import { show } from './backend-entries.js'
 import type { AssembledKey, Entries, Underlying } from './entries.js'
@@ -41,19 +41,19 @@ export class Overlay implements Entries {
   }
 
   peek(key: AssembledKey, slot: Slot): boolean {
-    const view = key.view()
-    const written = this.#written.get(nameOf(view))
+    const written = this.#written.get(nameOfStretch(key.stretch))
     if (written !== undefined) {
       if (written.value === undefined) return false
       show(written.value, slot)
       return true
     }
-    return !this.hides(view) && this.#under.peek(key, slot)
+    if (this.#removed.length > 0 && this.hides(key.view())) return false
+    return this.#under.peek(key, slot)
   }
 
   put(key: AssembledKey, value: Pick<ByteWriter, 'copy'>, options: PutOptions | undefined): void {
-    const copy = key.copy()
-    this.#written.set(nameOf(copy), { key: copy, value: value.copy(), options })
+    const written = { key: key.copy(), value: value.copy(), options }
+    this.#written.set(nameOfStretch(key.stretch), written)
   }
 
   remove(key: AssembledKey): void {
@@ -161,6 +161,10 @@ export class OverlayScan {
 /** A map's key for bytes: every byte one character. */
 export function nameOf(key: Uint8Array): string {
   return latin1Slice.call(key, 0, key.length)
+}
+
+function nameOfStretch({ bytes, offset, length }: Stretch): string {
+  return latin1Slice.call(bytes, offset, offset + length)
 }
 
 const { latin1Slice } = Buffer.prototype as unknown as {
