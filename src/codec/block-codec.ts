@@ -50,8 +50,9 @@ export function blockCodec(name: CodecName): BlockCodec {
 }
 
 /**
- * The codec for a thread that has nothing else to do. `lz4` and `none` take so little time that handing them to the thread
- * pool costs more than it gives; the others stay in the pool, unless all work is to be that of the calling thread.
+ * The codec for a thread that reads, and has nothing else to do. `lz4` and `none` take so little time that handing them to the thread
+ * pool costs more than it gives; the others stay in the pool, unless all work is to be that of the calling thread. Who writes has
+ * more to hand over: {@link blockCodec}.
  */
 export function threadCodec(name: CodecName, onlyThisThread: boolean): BlockCodec {
   const codec = blockCodec(name)

@@ -207,6 +207,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#requireOpen()
     checkOwnershipOptions(options)
     const run = async () => {
+      // So that the first checkpoint does not wait for its thread. Where that cannot start, the checkpoint says so.
+      void this.#worker.ready(this.#backend.sharedModule).catch(() => {})
       await this.#own(options)
       this.#restoreFailed = false
       this.#schedule.start()

@@ -59,7 +59,8 @@ export interface CheckpointCoordinatorOptions {
   readonly maxDeltaRatio?: number
   /**
    * Share of one core that writing and merging may take, over 0 and up to 1: after each block the worker rests as long as
-   * that calls for. Restores are not held back. Default 1.
+   * that calls for. Restores are not held back. With 1, the worker does not rest, and compression goes on beside it in Node's thread
+   * pool; with less, one thread does all. Default 1.
    */
   readonly workerShare?: number
   /** Most bytes per second that writing and merging move to and from the storage. Default `Infinity`. */

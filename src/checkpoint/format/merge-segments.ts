@@ -4,7 +4,8 @@
 // (2) A tombstone that decides removes the key; no tombstone comes out.
 // (3) An entry that decides and has expired at the state's instant is left out: deltas need not say that it is gone.
 // (4) What is the base's alone is copied as it lies, in runs as long as they are, or handed on by whole blocks where nothing waits
-//     in front of them.
+//     in front of them, or enough for a block of its own. What is less takes the next block with it, so that blocks behind it are
+//     handed on again.
 // (5) Each stream is read to its end, so that each is verified whole.
 
 import {
@@ -13,6 +14,8 @@ import {
   EntryBlockBuilder,
   EntryBlockCursor,
 } from '../../backend/entry-block.js'
+import { compareStretches } from '../../base/bytes.js'
+import { isSegmentBlock } from './segment-block.js'
 
 const NO_BYTES = new Uint8Array(0)
 /** A block of the base that is at least so full is handed on as it is. */
@@ -21,6 +24,7 @@ const FULL_ENOUGH = 1 / 2
 /** One stream of sorted blocks and where the merge is in it. */
 class MergeInput {
   readonly #blocks: AsyncIterator<EntryBlock>
+  block: EntryBlock = { bytes: NO_BYTES, entryCount: 0 }
   cursor: EntryBlockCursor = new EntryBlockCursor(NO_BYTES)
   /** The cursor is at an entry: false after the end. */
   isAtEntry = false
@@ -38,7 +42,11 @@ class MergeInput {
   async load(): Promise<void> {
     do {
       const next = await this.#blocks.next()
-      if (next.done === true) return
+      if (next.done === true) {
+        this.isAtEntry = false
+        return
+      }
+      this.block = next.value
       this.cursor = new EntryBlockCursor(next.value.bytes)
     } while (!this.step())
   }
@@ -66,9 +74,11 @@ export async function* mergeSegments(
     let delta = newestOfSmallest(deltas)
     for (;;) {
       if (base?.isAtEntry === true && isAlone(base, delta)) {
-        const whole = takeRun(base, delta, builder, clockMs)
+        const isWhole = canHandOn(builder) && isUntouched(base, delta, builder.targetBytes, clockMs)
+        if (isWhole && builder.entryCount > 0) yield builder.take()
+        const whole = isWhole ? base.block : takeRun(base, delta, builder, clockMs)
         if (whole !== undefined) yield whole
-        if (!base.isAtEntry) await base.load()
+        if (isWhole || !base.isAtEntry) await base.load()
       } else if (delta !== undefined) {
         if (remains(delta, clockMs)) builder.addPlaced(delta.cursor)
         for (const input of inputs) {
@@ -88,9 +98,31 @@ export async function* mergeSegments(
   }
 }
 
+/** Whether a block of the base can be handed on next: what waits in front of it is nothing, or enough for a block. */
+function canHandOn({ entryCount, targetBytes, roomBytes }: EntryBlockBuilder): boolean {
+  return entryCount === 0 || targetBytes - roomBytes >= targetBytes * FULL_ENOUGH
+}
+
+/** Whether all of the base's block at hand, of which nothing was taken yet, remains as it is; known without a look at its entries. */
+function isUntouched(
+  { block, cursor }: MergeInput,
+  delta: MergeInput | undefined,
+  targetBytes: number,
+  clockMs: number,
+): boolean {
+  if (!isSegmentBlock(block) || cursor.entryStart > 0 || block.bytes.length < targetBytes * FULL_ENOUGH)
+    return false
+  if (block.nextExpiryMs <= clockMs || block.tombstoneCount > 0) return false
+  if (delta === undefined) return true
+  const { bytes, keyStart, keyLength } = delta.cursor
+  const { lastKey } = block
+  return compareStretches(lastKey, 0, lastKey.length, bytes, keyStart, keyLength) < 0
+}
+
 /**
  * Takes entries of the base up to the next key of a delta, the end of the block, or that of the room in the builder, and moves behind
- * them. They go into the builder; or they are returned, where they are a whole block and nothing waits before them.
+ * them. What is left of a block goes along where it is little. They go into the builder; or they are returned, where they are a whole
+ * block and nothing waits before them.
  */
 function takeRun(
   base: MergeInput,
@@ -103,17 +135,17 @@ function takeRun(
     base.step()
     return undefined
   }
-  const { roomBytes } = builder
-  const start = cursor.entryStart
+  const { bytes, entryStart: start } = cursor
+  const isNearEnd = bytes.length - start <= builder.roomBytes + builder.targetBytes * FULL_ENOUGH
+  const roomBytes = isNearEnd ? Infinity : builder.roomBytes
   let end = start
   let entryCount = 0
   do {
     end = cursor.entryEnd
     entryCount++
   } while (base.step() && end - start < roomBytes && remains(base, clockMs) && isAlone(base, delta))
-  const { bytes } = cursor
-  if (builder.entryCount === 0 && end - start === bytes.length && end >= roomBytes * FULL_ENOUGH)
-    return { bytes, entryCount }
+  if (builder.entryCount === 0 && end - start === bytes.length && end >= builder.targetBytes * FULL_ENOUGH)
+    return base.block
   builder.addRun(bytes, start, end, entryCount)
   return undefined
 }

@@ -16,6 +16,7 @@ import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
 import type { ObjectReader } from '../../storage/checkpoint-storage.js'
 import { BlockCheck } from './block-check.js'
 import { READ_AHEAD, ReadAhead, type ReadAheadLimits } from './read-ahead.js'
+import type { SegmentBlock } from './segment-block.js'
 import {
   BLOCK_HEADER_BYTES,
   type BlockHeader,
@@ -55,6 +56,7 @@ export interface SegmentReading {
 interface Decoding {
   readonly offset: number
   readonly header: BlockHeader
+  readonly stored: Uint8Array
   readonly block: Promise<EntryBlock>
 }
 
@@ -62,6 +64,7 @@ interface Decoding {
 interface Decoded {
   readonly offset: number
   readonly header: BlockHeader
+  readonly stored: Uint8Array
   readonly block: EntryBlock
 }
 
@@ -149,7 +152,7 @@ export class SegmentReader {
    * Every block in order. It ends normally only after the whole file was verified; it throws `CORRUPTION` otherwise,
    * and `ABORTED` once the signal has fired.
    */
-  async *blocks(signal?: AbortSignal): AsyncGenerator<EntryBlock, void, undefined> {
+  async *blocks(signal?: AbortSignal): AsyncGenerator<SegmentBlock, void, undefined> {
     const { indexOffset, indexBytes } = this.#footer
     const source = this.#bytesOf(SEGMENT_HEADER_BYTES, indexOffset + indexBytes)
     const sha256 = new RunningSha256()
@@ -158,12 +161,14 @@ export class SegmentReader {
     await sha256.update(this.#headerBytes)
     try {
       for await (const decoded of this.#decoded(source, indexOffset, signal, sha256)) {
-        const { offset, header, block } = decoded
+        const { offset, header, stored, block } = decoded
         this.#accept(check, decoded)
         counted.indexCrc = crc32(encodeIndexEntry(offset, header, check.firstKey), counted.indexCrc)
         counted.rawBytes += block.bytes.length
         counted.blockCount++
-        yield block
+        const { rawCrc, storedCrc } = header
+        const origin = { codec: this.#codec.name, stored, rawCrc, storedCrc }
+        yield { ...block, ...check.outlineOf(block), origin }
       }
       await this.#verifyEnd(source, sha256, check, counted)
     } finally {
@@ -245,7 +250,7 @@ export class SegmentReader {
         if (next === undefined) return
         const block = await next.block
         bytesAhead -= next.header.rawBytes
-        yield { offset: next.offset, header: next.header, block }
+        yield { offset: next.offset, header: next.header, stored: next.stored, block }
       }
     } finally {
       await Promise.allSettled(decoding.map((pending) => pending.block))
@@ -264,7 +269,7 @@ export class SegmentReader {
     // While the pool decompresses, this thread hashes.
     await sha256?.update(headerBytes)
     await sha256?.update(stored)
-    return { offset, header, block }
+    return { offset, header, stored, block }
   }
 
   #runsInto(offset: number): Error {

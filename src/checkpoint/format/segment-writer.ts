@@ -7,6 +7,8 @@
 // (4) The footer is written last: a torn file has none.
 // (5) The SHA-256 is over every byte handed to the storage, in order.
 //
+// A block that was read from a segment of the same codec, and verified there, is written as it was stored.
+//
 // While one block is being written, the next ones are compressed in the thread pool.
 
 import type { EntryBlock } from '../../backend/entry-block.js'
@@ -16,6 +18,7 @@ import type { BlockCodec } from '../../codec/block-codec.js'
 import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
 import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
 import { BlockCheck } from './block-check.js'
+import { isSegmentBlock, type StoredBlock } from './segment-block.js'
 import {
   encodeBlockHeader,
   encodeFooter,
@@ -57,11 +60,7 @@ interface PendingBlock {
   readonly compressed: Promise<CompressedBlock>
 }
 
-interface CompressedBlock {
-  readonly stored: Uint8Array
-  readonly rawCrc: number
-  readonly storedCrc: number
-}
+type CompressedBlock = Omit<StoredBlock, 'codec'>
 
 /** Packs blocks into one new object. The caller commits or aborts the object. */
 export class SegmentWriter {
@@ -94,9 +93,11 @@ export class SegmentWriter {
   async append(block: EntryBlock): Promise<void> {
     const rawBytes = block.bytes.length
     assert(rawBytes <= MAX_RAW_BLOCK_BYTES, `a block of ${rawBytes} bytes`)
-    const problem = this.#check.problemOf(block)
+    const known = isSegmentBlock(block) && block.origin.codec === this.#codec.name ? block : undefined
+    const problem = known === undefined ? this.#check.problemOf(block) : this.#check.problemOfKnown(known)
     assert(problem === undefined, `blocks out of order: ${problem}`)
-    const compressed = compressBlock(this.#codec, block.bytes)
+    const compressed =
+      known === undefined ? compressBlock(this.#codec, block.bytes) : Promise.resolve(known.origin)
     // The failure is met when the block's turn comes; until then, and if it never comes, it is not unhandled.
     compressed.catch(() => {})
     this.#pending.push({ entryCount: block.entryCount, rawBytes, firstKey: this.#check.firstKey, compressed })

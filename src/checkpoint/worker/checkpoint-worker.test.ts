@@ -197,6 +197,15 @@ describe('a worker', () => {
     await expect(second.coordinator.restoreLatest()).rejects.toMatchObject({ code: 'CLOSED' })
   })
 
+  it('starts with the coordinator, before there is anything to do', async () => {
+    const worker = workerToClose()
+    const { coordinator, backend } = bench({ worker })
+    expect(worker.isReadyFor(undefined)).toBe(false)
+    await coordinator.start()
+    await expect.poll(() => worker.isReadyFor(backend.sharedModule), { timeout: 20_000 }).toBe(true)
+    expect(await coordinator.listCheckpoints()).toEqual([])
+  })
+
   it('that is closed in the middle of a checkpoint fails it', async () => {
     const worker = workerToClose()
     const { coordinator, backend, storage } = bench({ worker })

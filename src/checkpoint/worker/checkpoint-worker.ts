@@ -32,8 +32,8 @@ export function isCheckpointWorker(value: unknown): value is CheckpointWorker {
 
 /**
  * The thread in which checkpoints are encoded, compressed, written, verified, merged and read. It starts with its first
- * job and is kept for the next ones; while it has none, the process can exit. If it dies, the jobs at hand fail and the
- * next one starts another. A restore of a small range does not start it: it is over before the thread would have begun.
+ * job, or with `start` of a coordinator, and is kept for the next jobs; while it has none, the process can exit. If it dies, the jobs
+ * at hand fail and the next one starts another. A restore of a small range does not start it: it is over before the thread would have begun.
  *
  * A coordinator has one of its own, unless it is given one that several share:
  *

@@ -21,7 +21,10 @@ const OPERATION = 'checkpoint'
 /** What every job works with. */
 export interface JobTools<Storage extends ObjectSource = ObjectStorage> {
   readonly storage: Storage
+  /** What blocks are read with … */
   readonly codecOf: (name: CodecName) => BlockCodec
+  /** … and written with. */
+  readonly writingCodecOf: (name: CodecName) => BlockCodec
   readonly signal: AbortSignal
   /** There is an object of that name now. */
   readonly onCommitted: () => void
@@ -47,7 +50,7 @@ export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<
   const output = await storage.create(name)
   let segment: ManifestSegment
   try {
-    const writer = new SegmentWriter(output, tools.codecOf(task.codec), role)
+    const writer = new SegmentWriter(output, tools.writingCodecOf(task.codec), role)
     for await (const block of task.blocks()) {
       throwIfAborted(signal, OPERATION)
       await writer.append(block)

@@ -5,7 +5,7 @@ import type { OpenStateBuilder, StateBuilder } from '../../backend/built-state.j
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
 import { isStateError } from '../../base/errors.js'
-import { threadCodec } from '../../codec/block-codec.js'
+import { blockCodec, threadCodec } from '../../codec/block-codec.js'
 import type {
   ObjectSource,
   ObjectStorage,
@@ -50,8 +50,10 @@ async function perform(
   const limited = limits.workerShare < 1 || limits.maxBytesPerSecond < Infinity
   const toolsFor = <Storage extends ObjectSource>(storage: Storage): JobTools<Storage> => ({
     storage,
-    // The share is of this thread's time: with one, nothing is handed to other threads.
+    // The share is of this thread's time: with less than all of it, nothing is handed to other threads.
     codecOf: (name) => threadCodec(name, limits.workerShare < 1),
+    // While the pool compresses some blocks, and tries them, this thread gathers and sums the next ones.
+    writingCodecOf: (name) => (limits.workerShare < 1 ? threadCodec(name, true) : blockCodec(name)),
     signal,
     onCommitted: () => link.tell('committed'),
     onLeftover: (leftover) => link.noteLeftover(leftover),

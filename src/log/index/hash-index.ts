@@ -165,26 +165,45 @@ export class HashIndex {
 
   /** Adds entries whose hashes and addresses are given and that are known not to be there, table by table. */
   *insertAll(hashes: Uint32Array, addresses: Uint32Array): SlicedWork<void> {
-    // A counting sort by place in the directory: where each place's entries end, then from the back.
+    // A counting sort by place in the directory: where each place's entries end, then from the back. As signed numbers, which pass from
+    // function to function as they are.
     const mask = this.#directoryMask
     const ends = new Uint32Array(mask + 1)
     for (let i = 0; i < hashes.length; i++) (ends[(hashes[i] as number) & mask] as number)++
     for (let place = 1; place <= mask; place++) {
       ends[place] = (ends[place] as number) + (ends[place - 1] as number)
     }
-    const order = new Uint32Array(hashes.length)
+    const sortedHashes = new Int32Array(hashes.length)
+    const sortedAddresses = new Int32Array(hashes.length)
     for (let i = hashes.length - 1; i >= 0; i--) {
-      const place = (hashes[i] as number) & mask
-      ends[place] = (ends[place] as number) - 1
-      order[ends[place] as number] = i
+      const hash = hashes[i] as number
+      const at = (ends[hash & mask] as number) - 1
+      ends[hash & mask] = at
+      sortedHashes[at] = hash
+      sortedAddresses[at] = addresses[i] as number
     }
-    const sought = { hash: 0, place: 0, at: 0, matches: () => false }
-    for (let i = 0; i < order.length; i++) {
-      if (i % STEP === 0) yield
-      sought.hash = hashes[order[i] as number] as number
-      this.seekEmpty(sought)
-      this.insert(sought, addresses[order[i] as number] as number)
+    for (let start = 0; start < hashes.length; start += STEP) {
+      yield
+      this.#changed()
+      const end = Math.min(start + STEP, hashes.length)
+      for (let i = start; i < end; i++)
+        this.#insertNew(sortedHashes[i] as number, sortedAddresses[i] as number)
     }
+  }
+
+  /** Adds an entry that is known not to be there. */
+  #insertNew(hash: number, address: number): void {
+    let table = this.#directory[hash & this.#directoryMask] as Table
+    if (table.room <= 0) {
+      this.#grow(hash)
+      table = this.#directory[hash & this.#directoryMask] as Table
+    }
+    const { slots } = table
+    const at = emptySlot(table, hash)
+    slots[at] = hash
+    slots[at + 1] = address
+    table.count++
+    this.#count++
   }
 
   /** Points the slot of a key that was found to another address. */
