@@ -17,12 +17,36 @@ const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `
 
+/** Who may come in, where a password is asked for. */
+const USER = 'job'
+
+const openListeners = (
+  port,
+  controllerPort,
+) => `listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}
+`
+
+/** Clients come in by TLS with a password, PLAIN or SCRAM. What the broker says to itself goes past that. */
+const securedListeners = (
+  port,
+  controllerPort,
+  innerPort,
+  { keystore, password },
+) => `listeners=SASL_SSL://127.0.0.1:${port},INNER://127.0.0.1:${innerPort},CONTROLLER://127.0.0.1:${controllerPort}
+listener.security.protocol.map=SASL_SSL:SASL_SSL,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=INNER
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_${USER}="${password}";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location=${keystore}
+`
+
 /** One broker that is its own controller; internal topics have one partition, so that it starts and ends quickly. */
-const propertiesOf = (port, controllerPort, folder) => `process.roles=broker,controller
+const propertiesOf = (listeners, controllerPort, folder) => `process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:${controllerPort}
-listeners=PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}
-controller.listener.names=CONTROLLER
+${listeners}controller.listener.names=CONTROLLER
 log.dirs=${path.join(folder, 'logs')}
 auto.create.topics.enable=false
 num.partitions=1
@@ -64,11 +88,20 @@ export const kafka = {
     if (findProgram('java') === undefined) installDebianPackage('openjdk-17-jre-headless')
     libraries()
   },
-  async create({ port, folder }) {
+  async create({ port, folder, secure }) {
     const properties = path.join(folder, 'server.properties')
     const classes = ['-cp', `${libraries()}/*`]
-    fs.writeFileSync(properties, propertiesOf(port, await freePort(), folder))
+    const controllerPort = await freePort()
     const format = ['format', '--standalone', '-t', CLUSTER_ID, '-c', properties]
+    let listeners = openListeners(port, controllerPort)
+    if (secure !== undefined) {
+      const { certificate, key, password } = secure
+      const keystore = path.join(folder, 'keystore.pem')
+      fs.writeFileSync(keystore, fs.readFileSync(key, 'utf8') + fs.readFileSync(certificate, 'utf8'))
+      listeners = securedListeners(port, controllerPort, await freePort(), { keystore, password })
+      format.push('--add-scram', `SCRAM-SHA-256=[name=${USER},password=${password}]`)
+    }
+    fs.writeFileSync(properties, propertiesOf(listeners, controllerPort, folder))
     const java = findProgram('java')
     const formatted = spawnSync(java, [...classes, 'kafka.tools.StorageTool', ...format], {
       encoding: 'utf8',

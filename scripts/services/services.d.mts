@@ -16,7 +16,7 @@ export interface RunningService {
 
 export const serviceNames: readonly string[]
 export function prepareService(name: string): Promise<void>
-/** `secure`: a password; then it speaks TLS only. For redis, nats and postgres. */
+/** `secure`: a password; then it speaks TLS only. For redis, nats, postgres and kafka (user `job`, PLAIN or SCRAM-SHA-256). */
 export function startService(name: string, options?: { readonly secure?: string }): Promise<RunningService>
 
 /** One of several servers of Valkey that know each other. */
