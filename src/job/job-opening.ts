@@ -125,6 +125,7 @@ export class JobOpening<Event, Output> {
     const { signal } = this.#givenUp
     return await Outputs.open(claimed, epoch, {
       prepared: cut?.prepared ?? [],
+      lineage: epoch.lineage,
       state,
       ...this.#owned,
       signal,

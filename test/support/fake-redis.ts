@@ -99,11 +99,11 @@ export class FakeRedis {
     const isLost = noted === epoch ? first > done : noted < epoch - 1 || first > 0
     if (isLost && rest[3] === 'strict') return ['LOST', note.get(`:${lineage}`) ?? '']
     let index = first
-    for (let at = 4; at < rest.length; at += Number(rest[at]) + 1) {
+    for (let at = 5; at < rest.length; at += Number(rest[at]) + 1) {
       const fields = rest.slice(at + 1, at + 1 + Number(rest[at]))
       if (index++ >= has) this.add(stream, ...fields)
     }
-    note.set(`:${lineage}`, `${epoch} ${Math.max(index, has)}`)
+    note.set(`:${lineage}`, `${epoch} ${Math.max(index, has)}${rest[4]}`)
     return ['DONE']
   }
 

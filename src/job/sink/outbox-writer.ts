@@ -19,9 +19,13 @@ export interface OutboxBatch<Output> {
   readonly outputs: readonly Output[]
   /** Whether they are the last ones of their epoch. */
   readonly isLast: boolean
+  /** Who has prepared the epoch, where that was told. */
+  readonly preparedBy?: string
 }
 
 export interface OutboxDelivery<Output> {
+  /** A random id of this run, which is in the cut with each epoch that it prepares. */
+  readonly preparedBy?: string
   /** How many outputs are delivered in one call. */
   readonly maxOutputs: number
   /** What it resolves is acknowledged, and removed from the state. It is called at least once for each epoch. */
@@ -30,7 +34,7 @@ export interface OutboxDelivery<Output> {
 }
 
 /** A type, so that it is JSON to the compiler. */
-type Stretch = { readonly first: number; readonly next: number }
+type Stretch = { readonly first: number; readonly next: number; readonly by?: string }
 
 /** Keeps outputs in the state of the job until a cut has them, and gives them to a delivery then. */
 export class OutboxWriter<Output> implements SinkWriter<Output> {
@@ -62,13 +66,16 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
   }
 
   async prepare(): Promise<JsonValue> {
-    const stretch: Stretch = { first: this.#first, next: this.#next }
+    const { preparedBy } = this.#delivery
+    const own = preparedBy === undefined ? {} : { by: preparedBy }
+    const stretch: Stretch = { first: this.#first, next: this.#next, ...own }
     this.#first = this.#next
     return stretch
   }
 
   async commit(prepared: PreparedEpoch): Promise<void> {
-    const { first, next } = stretchOf(prepared)
+    const { first, next, by } = stretchOf(prepared)
+    const whose = by === undefined ? {} : { preparedBy: by }
     const { maxOutputs } = this.#delivery
     for (let from = first; ; from += maxOutputs) {
       const until = Math.min(next, from + maxOutputs)
@@ -81,7 +88,7 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
       }
       const firstIndex = firstNumber - first
       const isLast = until === next
-      await this.#delivery.deliver({ epoch: prepared.epoch, first: firstIndex, outputs, isLast })
+      await this.#delivery.deliver({ epoch: prepared.epoch, first: firstIndex, outputs, isLast, ...whose })
       this.#state.removeFrom(from, until)
       if (isLast) return
     }
@@ -93,8 +100,9 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
 }
 
 function stretchOf({ token }: PreparedEpoch): Stretch {
-  const { first, next } = (token ?? {}) as Partial<Stretch>
-  if (Number.isSafeInteger(first) && Number.isSafeInteger(next)) return { first, next } as Stretch
+  const { first, next, by } = (token ?? {}) as Partial<Stretch>
+  if (Number.isSafeInteger(first) && Number.isSafeInteger(next))
+    return { first, next, ...(typeof by === 'string' && { by }) } as Stretch
   const reason = `the cut names ${JSON.stringify(token)}, which are no outputs of an outbox`
   throw new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
 }

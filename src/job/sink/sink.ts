@@ -25,6 +25,10 @@ export interface OpenSinkOptions {
    * anything, and nothing counts.
    */
   readonly prepared: readonly PreparedEpoch[]
+  /**
+   * The lineage of the epochs that follow. Where it is that of the newest one in `prepared`, no cut of it is newer, and so no later epoch was committed by this job. `runJob` gives it.
+   */
+  readonly lineage?: string
   /** What the sink may keep in the state of the job, which is in the same cuts. `runJob` gives it. */
   readonly state?: SinkState
   /**

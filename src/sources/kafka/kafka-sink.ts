@@ -211,6 +211,13 @@ class TransactionLedger<Output> implements Ledger<Output> {
     return await this.#outage.answerOf('write a transaction', () => this.#attempt(batch, acceptsLoss))
   }
 
+  async noted(lineage: string): Promise<NotedEpoch | undefined> {
+    const mark = await this.#outage.answerOf('read the mark', () =>
+      this.#transactions.readMark(this.#groupOf(lineage), this.#options.topic),
+    )
+    return mark === undefined ? undefined : { number: mark - 1, outputs: Infinity }
+  }
+
   async close(): Promise<void> {
     this.#attempts++
     this.#outage.close()

@@ -1,7 +1,7 @@
 // Outputs exactly once, in transactions of the caller's own statements.
 //
 //   the table of notes:   (sink, '')      -> a random id: who has taken the sink over last; its row is locked by whoever writes
-//                         (sink, LINEAGE) -> 'EPOCH OUTPUTS', the newest epoch and how many of its outputs were written
+//                         (sink, LINEAGE) -> 'EPOCH OUTPUTS ID', the newest epoch, how many of its outputs were written, and a random id of the run that has prepared it
 
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
@@ -141,6 +141,13 @@ class TableLedger<Output> implements Ledger<Output> {
     )
   }
 
+  async noted(lineage: string): Promise<NotedEpoch | undefined> {
+    const note = await this.#outage.answerOf('claim', () =>
+      withClient(this.#options.pool, (client) => this.#note(client, lineage, '')),
+    )
+    return epochOf(note, this.#table)
+  }
+
   async close(): Promise<void> {
     this.#outage.close()
   }
@@ -151,7 +158,7 @@ class TableLedger<Output> implements Ledger<Output> {
 
   async #appendWithin(
     client: PostgresClient,
-    { epoch, first, outputs }: OutboxBatch<Output>,
+    { epoch, first, outputs, preparedBy }: OutboxBatch<Output>,
     owner: string,
     acceptsLoss: boolean,
   ): Promise<LostOutputs | undefined> {
@@ -166,7 +173,11 @@ class TableLedger<Output> implements Ledger<Output> {
     const left = outputs.slice(Math.max(0, done - first))
     if (left.length > 0) await write(client, identified(left, epoch, first + outputs.length - left.length))
     const count = Math.max(done, first + outputs.length)
-    await client.query(this.#put, [name, epoch.lineage, `${epoch.number} ${count}`])
+    await client.query(this.#put, [
+      name,
+      epoch.lineage,
+      `${epoch.number} ${count}${preparedBy === undefined ? '' : ` ${preparedBy}`}`,
+    ])
     return undefined
   }
 
@@ -180,8 +191,8 @@ class TableLedger<Output> implements Ledger<Output> {
 
 function epochOf(note: string | undefined, table: string): NotedEpoch | undefined {
   if (note === undefined) return undefined
-  const [number, outputs] = note.split(' ').map(Number)
-  if (Number.isSafeInteger(number) && Number.isSafeInteger(outputs))
-    return { number: number as number, outputs: outputs as number }
+  const [number, outputs, preparedBy] = note.split(' ')
+  if (Number.isSafeInteger(Number(number)) && Number.isSafeInteger(Number(outputs)))
+    return { number: Number(number), outputs: Number(outputs), preparedBy }
   throw new StateError('CORRUPTION', { what: `a note in ${table}`, reason: `${note} is no epoch` })
 }

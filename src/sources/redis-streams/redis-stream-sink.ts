@@ -1,7 +1,7 @@
 // Outputs as entries of a Redis stream, exactly once: a script writes them together with the note of how far it has come.
 //
 //   the note is a hash:   owner          -> a random id: who has taken the sink over last
-//                         :LINEAGE       -> 'EPOCH OUTPUTS', the newest epoch and how many of its outputs were written
+//                         :LINEAGE       -> 'EPOCH OUTPUTS ID', the newest epoch, how many of its outputs were written, and a random id of the run that has prepared it
 
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
@@ -15,7 +15,13 @@ import {
   redisClient,
   type SendCommand,
 } from '../../remote/redis-client.js'
-import { type Ledger, type LedgerSinkOptions, type LostOutputs, ledgerSink } from '../shared/ledger-sink.js'
+import {
+  type Ledger,
+  type LedgerSinkOptions,
+  type LostOutputs,
+  ledgerSink,
+  type NotedEpoch,
+} from '../shared/ledger-sink.js'
 import { takeOver } from '../shared/take-over.js'
 import { hasHashTag, hashTagOf } from './hash-tag.js'
 
@@ -29,7 +35,7 @@ return 1
 `
 
 // KEYS: the note, the stream. ARGV: owner, lineage, epoch, index of the first output, how many are kept (or ''),
-// 'strict' or 'loose' (goes on where outputs were lost), then of each output: the number of its fields and values, and these.
+// 'strict' or 'loose' (goes on where outputs were lost), who has prepared the epoch (' ID', or ''), then of each output: the number of its fields and values, and these.
 // Its effects reach replicas and the file of appended commands as one transaction.
 const APPEND = `
 local owner = redis.call('HGET', KEYS[1], 'owner')
@@ -38,7 +44,7 @@ local field = ':' .. ARGV[2]
 local noted = redis.call('HGET', KEYS[1], field)
 local epoch, done = -1, 0
 if noted then
-  local e, d = string.match(noted, '^(%d+) (%d+)$')
+  local e, d = string.match(noted, '^(%d+) (%d+)')
   epoch, done = tonumber(e), tonumber(d)
 end
 local wanted, index = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -51,7 +57,7 @@ else
   isLost = index > done
 end
 if isLost and ARGV[6] == 'strict' then return {'LOST', noted or ''} end
-local at = 7
+local at = 8
 while at <= #ARGV do
   local count = tonumber(ARGV[at])
   if index >= done then
@@ -66,7 +72,7 @@ while at <= #ARGV do
   index = index + 1
   at = at + count + 1
 end
-redis.call('HSET', KEYS[1], field, wanted .. ' ' .. math.max(index, done))
+redis.call('HSET', KEYS[1], field, wanted .. ' ' .. math.max(index, done) .. ARGV[7])
 return {'DONE'}
 `
 
@@ -112,6 +118,13 @@ export function redisStreamSink<Output>(options: RedisStreamSinkOptions<Output>)
   return ledgerSink(`Redis stream ${options.stream}`, () => new StreamLedger(options), options)
 }
 
+function notedIn(note = ''): NotedEpoch | undefined {
+  const [number, outputs, preparedBy] = note.split(' ')
+  return number === undefined || outputs === undefined
+    ? undefined
+    : { number: Number(number), outputs: Number(outputs), preparedBy }
+}
+
 class StreamLedger<Output> implements Ledger<Output> {
   readonly place: string
   readonly #options: RedisStreamSinkOptions<Output>
@@ -145,7 +158,7 @@ class StreamLedger<Output> implements Ledger<Output> {
   }
 
   async append(
-    { epoch, first, outputs }: OutboxBatch<Output>,
+    { epoch, first, outputs, preparedBy }: OutboxBatch<Output>,
     owner: string,
     acceptsLoss: boolean,
   ): Promise<LostOutputs | undefined> {
@@ -153,15 +166,20 @@ class StreamLedger<Output> implements Ledger<Output> {
     const kept = maxEntries === undefined ? '' : String(maxEntries)
     const entries = outputs.flatMap((output) => this.#entryOf(output))
     const place = [epoch.lineage, String(epoch.number), String(first)]
-    const settings = [kept, acceptsLoss ? 'loose' : 'strict']
+    const by = preparedBy === undefined ? '' : ` ${preparedBy}`
+    const settings = [kept, acceptsLoss ? 'loose' : 'strict', by]
     const command = ['EVAL', APPEND, '2', this.#note, stream, owner, ...place, ...settings, ...entries]
     const answer = await this.#outage.answerOf('append', () => this.#send(...command))
     const [outcome, found] = (answer as readonly unknown[]).map(String)
     if (outcome === 'FENCED')
       throw new StateError('FENCED', { resource: this.place, owner: found || 'nobody: its note is gone' })
     if (outcome !== 'LOST') return undefined
-    const [number, done] = (found ?? '').split(' ').map(Number)
-    return { noted: number === undefined || done === undefined ? undefined : { number, outputs: done } }
+    return { noted: notedIn(found) }
+  }
+
+  async noted(lineage: string): Promise<NotedEpoch | undefined> {
+    const note = await this.#outage.answerOf('claim', () => this.#send('HGET', this.#note, `:${lineage}`))
+    return notedIn(String(note ?? ''))
   }
 
   async close(): Promise<void> {

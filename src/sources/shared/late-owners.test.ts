@@ -4,7 +4,7 @@ import { FakeRedis } from '../../../test/support/fake-redis.js'
 import { RemoteServer, ToyBackend } from '../../../test/support/remote-engine.js'
 import { StateError } from '../../base/errors.js'
 import { runJob } from '../../job/run-job.js'
-import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
+import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from '../../job/sink/sink.js'
 import { arraySource } from '../../job/source/iterable-source.js'
 import { mergedSource } from '../../job/source/merged-source.js'
 import type { OpenSourceOptions, Source } from '../../job/source/source.js'
@@ -138,6 +138,60 @@ for (const [name, create] of Object.entries(sinks)) {
       await arrive()
       await successor.commit(first)
       await expect(old.commit(first)).rejects.toMatchObject({ code: 'FENCED' })
+      expect(written()).toBe(1)
+    })
+  })
+}
+
+for (const [name, create] of Object.entries({
+  ...sinks,
+  'a transactional kafkaSink': () => {
+    const client = new FakeKafka()
+    client.createTopic('t', 1)
+    const options = { client, topic: 't', guarantee: 'transactional', transactionalId: 'job' } as const
+    return { sink: kafkaSink<string>(options), written: () => client.valuesOf('t').length }
+  },
+})) {
+  describe(`two jobs that go on from copies of the same checkpoints, to ${name},`, () => {
+    const goesOn = { ...owned, lineage: 'l' }
+
+    it('are told of it where the other one has written more epochs', async () => {
+      const { sink, written } = create()
+      const one = await sink.open({ ...goesOn, prepared: [] })
+      await one.commit(first)
+      await one.commit(second)
+      const other = sink.open({ ...goesOn, prepared: [first] })
+      await expect(other).rejects.toMatchObject({
+        code: 'RESTORE_FAILED',
+        message: expect.stringContaining('epoch 1 of l was written there, and the checkpoints know of 0'),
+      })
+      // Back to an older cut: what follows is of another lineage.
+      await sink.open({ ...goesOn, lineage: 'another', prepared: [first] })
+      expect(written()).toBe(2)
+    })
+  })
+}
+
+for (const [name, create] of Object.entries(sinks)) {
+  describe(`two jobs that go on from copies of the same checkpoints, to ${name},`, () => {
+    it('are told of it where both have made the same epoch', async () => {
+      const { sink, written } = create()
+      const open = (prepared: readonly PreparedEpoch[]) => sink.open({ ...owned, lineage: 'l', prepared })
+      const prepare = async (writer: SinkWriter<string>, epoch: EpochId) => {
+        const { by } = (await writer.prepare(epoch)) as { readonly by: string }
+        return { epoch, token: { ...first.token, by } }
+      }
+      const one = await open([])
+      const ownOfOne = await prepare(one, first.epoch)
+      const other = await open([])
+      const ownOfOther = await prepare(other, first.epoch)
+      await other.commit(ownOfOther)
+      await expect(one.commit(ownOfOne)).rejects.toMatchObject({ code: 'FENCED' })
+      await expect(open([ownOfOne])).rejects.toMatchObject({
+        code: 'RESTORE_FAILED',
+        message: expect.stringContaining('epoch 0 of l was written there, by another job'),
+      })
+      await open([ownOfOther])
       expect(written()).toBe(1)
     })
   })

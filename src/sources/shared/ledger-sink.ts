@@ -3,13 +3,22 @@
 // (1) Outputs are in the state of the job until a cut has them: nothing is delivered that no cut names.
 // (2) The note says, for each lineage, the newest epoch and how many of its outputs were written. It is written with them, or not at all.
 // (3) Whoever owns the job and opens the sink takes it over: from then on the system refuses what comes of anyone before (a zombie).
-// (4) What the note has already is not written again. Where it lacks what is not in the state any more, outputs were lost outside.
+// (4) Epochs of one lineage are those of one job. What two jobs have made of one checkpoint, of which one goes on from a copy, would be taken for each
+//     other's: where the note has later epochs than the job that opens the sink knows of, or one that another run has prepared, that is told.
+// (5) What the note has already is not written again. Where it lacks what is not in the state any more, outputs were lost outside.
 
 import { randomUUID } from 'node:crypto'
 import { orAborted } from '../../base/abort.js'
 import { StateError } from '../../base/errors.js'
 import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
-import type { ClaimedSink, ClaimSinkOptions, EpochId, OpenSinkOptions, Sink } from '../../job/sink/sink.js'
+import type {
+  ClaimedSink,
+  ClaimSinkOptions,
+  EpochId,
+  OpenSinkOptions,
+  PreparedEpoch,
+  Sink,
+} from '../../job/sink/sink.js'
 import { restoreFailed } from './restore-failed.js'
 
 const DELIVERED_AT_ONCE = 1_000
@@ -19,6 +28,8 @@ export interface NotedEpoch {
   readonly number: number
   /** Outputs of that epoch. */
   readonly outputs: number
+  /** Who has prepared it, where that is noted. */
+  readonly preparedBy?: string | undefined
 }
 
 /** Where outputs go, and the note beside them. Each call may be made again after an outage in which its answer was lost. */
@@ -32,6 +43,8 @@ export interface Ledger<Output> {
    * owner is another one. Where outputs in front of these are not noted: the note, and nothing is written unless `acceptsLoss`.
    */
   append(batch: OutboxBatch<Output>, owner: string, acceptsLoss: boolean): Promise<LostOutputs | undefined>
+  /** What is noted of a lineage. */
+  noted(lineage: string): Promise<NotedEpoch | undefined>
   close(): Promise<void>
 }
 
@@ -52,7 +65,8 @@ export interface LedgerSinkOptions {
   readonly maxOutputs?: number
   /**
    * What happens where outputs that the job has delivered are not noted there (it was emptied, or went back to a backup): `'fail'`, the default,
-   * is `RESTORE_FAILED`; `'continue'` goes on without them.
+   * is `RESTORE_FAILED`; `'continue'` goes on without them. So it is where epochs were written that the checkpoints do not know of, because these are a copy of
+   * others, or an older state: `'continue'` takes epochs with the same numbers for written.
    */
   readonly onLostOutputs?: 'fail' | 'continue'
 }
@@ -108,13 +122,20 @@ async function openWriter<Output>(
   try {
     const writer = new OutboxWriter<Output>(request, {
       maxOutputs,
+      preparedBy: owner,
       deliver: async (batch) => {
         const lost = await ledger.append(batch, owner, onLostOutputs === 'continue')
         if (lost !== undefined) throw lostOutputs(ledger.place, batch, lost)
       },
       close: () => ledger.close(),
     })
-    const committing = writer.commitAll(prepared)
+    const last = prepared.at(-1)
+    const goesOn = last !== undefined && last.epoch.lineage === request.lineage
+    const commit = async () => {
+      if (goesOn && onLostOutputs === 'fail') await refuseCopies(ledger, last)
+      await writer.commitAll(prepared)
+    }
+    const committing = commit()
     await (signal === undefined ? committing : orAborted(committing, signal, () => aborted(ledger.place)))
     return writer
   } catch (error) {
@@ -124,6 +145,21 @@ async function openWriter<Output>(
 }
 
 const aborted = (what: string) => new StateError('ABORTED', { operation: `open ${what}` })
+
+/** (4). */
+async function refuseCopies<Output>(ledger: Ledger<Output>, { epoch, token }: PreparedEpoch): Promise<void> {
+  const noted = await ledger.noted(epoch.lineage)
+  if (noted === undefined) return
+  const { by } = (token ?? {}) as { readonly by?: unknown }
+  const isOther = noted.preparedBy !== undefined && by !== undefined && noted.preparedBy !== by
+  if (noted.number < epoch.number || (noted.number === epoch.number && !isOther)) return
+  const has = `epoch ${noted.number} of ${epoch.lineage} was written there`
+  const knows =
+    noted.number === epoch.number ? 'by another job' : `and the checkpoints know of ${epoch.number}`
+  throw restoreFailed(
+    `${ledger.place}: ${has}, ${knows}: they are a copy of those that another job goes on from, or an older state of them`,
+  )
+}
 
 function lostOutputs(
   place: string,
