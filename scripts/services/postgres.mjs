@@ -16,7 +16,7 @@ function programs() {
 }
 
 /** PostgreSQL refuses to run as root: then it runs as the user that Debian has made for it. */
-function user() {
+export function user() {
   if (process.getuid?.() !== 0) return {}
   const line = fs.readFileSync('/etc/passwd', 'utf8').match(/^postgres:[^:]*:(\d+):(\d+):/m)
   if (line === null) throw new Unavailable('PostgreSQL does not run as root, and there is no user postgres')

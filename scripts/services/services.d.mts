@@ -19,6 +19,9 @@ export function prepareService(name: string): Promise<void>
 /** `secure`: a password; then it speaks TLS only. For redis, nats, postgres and kafka (user `job`, PLAIN or SCRAM-SHA-256). */
 export function startService(name: string, options?: { readonly secure?: string }): Promise<RunningService>
 
+/** PgBouncer in front of a PostgreSQL: it gives a connection of the server for one transaction. */
+export function startPooler(serverPort: number): Promise<{ readonly address: string; stop(): Promise<void> }>
+
 /** One of several servers of Valkey that know each other. */
 export interface ValkeyNode {
   readonly port: number

@@ -8,6 +8,7 @@ import { chromium } from './chromium.mjs'
 import { kafka } from './kafka.mjs'
 import { moto } from './moto.mjs'
 import { nats } from './nats.mjs'
+import { pgbouncer } from './pgbouncer.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
 import { freePort, selfSigned } from './service.mjs'
@@ -57,6 +58,20 @@ export async function startService(name, { secure } = {}) {
   } catch (error) {
     fs.rmSync(folder, { recursive: true, force: true })
     throw error
+  }
+}
+
+/** A pooler of transactions in front of a PostgreSQL. */
+export async function startPooler(serverPort) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'holdfast-pgbouncer-'))
+  const server = pgbouncer(await freePort(), folder, serverPort)
+  await server.start()
+  return {
+    address: server.address,
+    stop: async () => {
+      await server.stop()
+      fs.rmSync(folder, { recursive: true, force: true })
+    },
   }
 }
 
