@@ -1,6 +1,6 @@
 // Checkpoints over time, and what each says of itself.
 
-import { type About, type Checkpoints, type Overview, useAsked } from './api.js'
+import { type About, type Checkpoints, type Overview, useAsked, usePinned } from './api.js'
 import { bytes, count, duration, inline, pretty, shortId, time } from './format.js'
 import { Bar, ChoiceRow, Empty, Figure, Loading, Panel, Problem } from './parts.js'
 import { Plot } from './plot.js'
@@ -16,10 +16,20 @@ export function CheckpointsView(props: {
   if (kind === 'store') return <AboutPanel place={place} id={undefined} previous={undefined} />
   if (asked.error !== undefined) return <Problem>{asked.error}</Problem>
   if (asked.answer === undefined) return <Loading what="Reading the list of checkpoints" />
-  const { checkpoints, skipped } = asked.answer
+  return <Listed place={place} id={id} answer={asked.answer} />
+}
+
+function Listed(props: {
+  readonly place: string
+  readonly id: string | undefined
+  readonly answer: Checkpoints
+}) {
+  const { place, id } = props
+  const { checkpoints, skipped } = props.answer
   const [newest] = checkpoints
   const oldestFirst = checkpoints.toReversed()
-  const chosen = id ?? newest?.id
+  const pinned = usePinned(place, checkpoints)
+  const chosen = id ?? pinned
   const previous = checkpoints[checkpoints.findIndex((each) => each.id === chosen) + 1]?.id
   const largest = Math.max(...checkpoints.map(({ sizeBytes }) => sizeBytes), 1)
   return (

@@ -250,7 +250,7 @@ function OpenWindows({ job }: { readonly job: Job }) {
               <td class="bar-cell">
                 <Bar share={open / most} />
               </td>
-              <td>{timeOr(nextMs)}</td>
+              <td class="nowrap">{timeOr(nextMs)}</td>
             </tr>
           ))}
         </tbody>
@@ -276,7 +276,7 @@ function Stages({ job }: { readonly job: Job }) {
             <th class="number">Bad</th>
             <th class="number">Timers</th>
             <th class="number">Due</th>
-            <th>Next by the watermark</th>
+            <th class="moment">Next by the watermark</th>
             <th>Next by the clock</th>
           </tr>
         </thead>
@@ -288,8 +288,8 @@ function Stages({ job }: { readonly job: Job }) {
               <td class="number">{count(badEvents)}</td>
               <td class="number">{count(timers.event.waiting + timers.processing.waiting)}</td>
               <td class="number">{count(timers.event.due + timers.processing.due)}</td>
-              <td>{timeOr(timers.event.nextMs)}</td>
-              <td>{timeOr(timers.processing.nextMs)}</td>
+              <td class="moment nowrap">{timeOr(timers.event.nextMs)}</td>
+              <td class="nowrap">{timeOr(timers.processing.nextMs)}</td>
             </tr>
           ))}
         </tbody>

@@ -100,6 +100,9 @@ export function CheckpointChoice(props: {
     <label class="field">
       <span>{props.label}</span>
       <select value={props.value} onChange={(event) => props.onChange(event.currentTarget.value)}>
+        {props.value === undefined || props.listed.some(({ id }) => id === props.value) ? null : (
+          <option value={props.value}>{shortId(props.value)} · is not there any more</option>
+        )}
         {props.listed.map(({ id, createdAtMs, kind }) => (
           <option key={id} value={id}>
             {shortId(id)} · {time(createdAtMs)}

@@ -27,6 +27,7 @@ export {
 } from './job/partitions/run-job-per-partition.js'
 export { runJob } from './job/run-job.js'
 export type {
+  JobCheckpoints,
   JobHealth,
   JobStats,
   JobTimerStats,

@@ -3,7 +3,13 @@
 import type { CheckpointEvents, Clock, JsonValue, Unsubscribe } from '../index.js'
 import type { JobTimerStats, TimerStats } from '../job.js'
 import { EventLoopDelay } from '../metrics/readings.js'
-import type { MeasuredBackend, MeasuredCoordinator, MeasuredJob, MetricSources } from '../metrics/sources.js'
+import {
+  coordinatorsOf,
+  type MeasuredBackend,
+  type MeasuredCoordinator,
+  type MeasuredJob,
+  type MetricSources,
+} from '../metrics/sources.js'
 
 /** So many of the last checkpoints, merges, restores and failures are told of. */
 const MAX_EVENTS = 200
@@ -27,7 +33,8 @@ export class LiveFigures {
   readonly #subscriptions: Unsubscribe[] = []
 
   constructor(sources: MetricSources, clock: Clock) {
-    const { jobs = {}, coordinators = {}, backends = {} } = sources
+    const { jobs = {}, backends = {} } = sources
+    const coordinators = coordinatorsOf(sources)
     this.#sources = sources
     this.#clock = clock
     this.hasSources = [jobs, coordinators, backends].some((each) => Object.keys(each).length > 0)
@@ -37,11 +44,11 @@ export class LiveFigures {
 
   /** All figures of this instant. A source that cannot tell any more says why. */
   now(): JsonValue {
-    const { jobs = {}, coordinators = {}, backends = {} } = this.#sources
+    const { jobs = {}, backends = {} } = this.#sources
     return {
       nowMs: this.#clock.now(),
       jobs: figuresOf(jobs, jobFigures),
-      coordinators: figuresOf(coordinators, (coordinator, name) => ({
+      coordinators: figuresOf(coordinatorsOf(this.#sources), (coordinator, name) => ({
         ...coordinatorFigures(coordinator),
         events: (this.#events.get(name) ?? []).map((event) => ({ ...event })),
       })),

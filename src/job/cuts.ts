@@ -2,6 +2,7 @@
 
 import type { StateError } from '../base/errors.js'
 import type { Mutex } from '../base/mutex.js'
+import type { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import type { JobCut } from './cut.js'
 
 /** What a cut is taken of. */
@@ -42,6 +43,8 @@ export interface RestoreCutOptions {
 }
 
 export interface Cuts {
+  /** Where cuts are checkpoints. */
+  readonly coordinator?: CheckpointCoordinator
   /** Becomes the owner of the cuts, where they have one, before anything is restored. `ABORTED` where the signal fires while it waits for that. */
   acquire?(signal: AbortSignal | undefined): Promise<void>
   /** Rejects with `FENCED` where another process owns the cuts by now; absent where there is nothing that tells. */

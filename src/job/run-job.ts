@@ -32,7 +32,14 @@ import { JobTimers, NO_TIMERS, schemaOf } from './job-timers.js'
 import { JobWindows, type WindowDefinitions } from './job-windows.js'
 import { LaterStage } from './later-stage.js'
 import type { Outputs } from './outputs.js'
-import type { JobHealth, JobStats, RunningJob, RunningPipedJob, StopOptions } from './running-job.js'
+import type {
+  JobCheckpoints,
+  JobHealth,
+  JobStats,
+  RunningJob,
+  RunningPipedJob,
+  StopOptions,
+} from './running-job.js'
 import type { EpochId } from './sink/sink.js'
 import { OutputsForCut, storedOutputs } from './sink/stored-outputs.js'
 import { OrderedReader } from './source/ordered-reader.js'
@@ -131,6 +138,7 @@ class Job<Event, Schema extends StateSchema, Output>
   readonly #fetched: FetchedBackend | undefined
   readonly stages: { readonly [stage: string]: StateStore<StateSchema> }
   readonly finished: Promise<JobStats>
+  readonly checkpoints: JobCheckpoints | undefined
   readonly #options: JobOptions<Event, Schema, Output>
   readonly #cuts: Cuts
   /** Where the engine keeps its state itself. */
@@ -169,6 +177,7 @@ class Job<Event, Schema extends StateSchema, Output>
   private constructor(parts: JobParts<Event, Schema, Output>) {
     this.#options = parts.options
     this.#cuts = parts.cuts
+    this.checkpoints = checkpointsOf(parts.cuts)
     this.#stored = parts.stored
     this.store = parts.shown
     this.#store = parts.store
@@ -738,6 +747,14 @@ function inOrder<Event>(
   const { timestamp } = options
   if (options.time?.inOrder !== true || timestamp === undefined || time === undefined) return reader
   return new OrderedReader(reader, { timestamp, isIdle: (partition) => time.partition(partition).isIdle })
+}
+
+function checkpointsOf({ coordinator }: Cuts): JobCheckpoints | undefined {
+  if (coordinator === undefined) return undefined
+  return Object.freeze({
+    stats: () => coordinator.stats(),
+    on: ((event, listener) => coordinator.on(event, listener)) as JobCheckpoints['on'],
+  })
 }
 
 const NO_STATES = { states: {} } as unknown as StateSchema

@@ -1,6 +1,7 @@
 // What a job that was started shows of itself.
 
 import type { StateError } from '../base/errors.js'
+import type { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import type { Mode } from '../state/kinds/outcome.js'
 import type { StateStore } from '../state/store.js'
 import type { PartitionProgress } from '../window/time/source-time.js'
@@ -111,12 +112,17 @@ export interface StopOptions {
   readonly timeoutMs?: number
 }
 
+/** What the coordinator of a job's checkpoints tells; the checkpoints themselves are the job's to make. */
+export type JobCheckpoints = Pick<CheckpointCoordinator, 'stats' | 'on'>
+
 /** A job that was started. */
 export interface RunningJob<Schema, M extends Mode = 'sync'> extends AsyncDisposable {
   /** The states of the job, to be read beside it: over an asynchronous engine by promises, as of the last events that were read at once. */
   readonly store: StateStore<Schema, M>
   /** Resolves once the job has ended, by the end of its source or by `stop`; rejects with `JOB_FAILED`. */
   readonly finished: Promise<JobStats>
+  /** The checkpoints that the job makes: how they are doing. `undefined` where the engine keeps the state itself. */
+  readonly checkpoints: JobCheckpoints | undefined
   stats(): JobStats
   health(): JobHealth
   /** What the open windows of a key have at the moment, as early results (W18). Nothing is changed by it. */

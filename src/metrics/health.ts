@@ -1,5 +1,5 @@
 import { systemClock } from '../index.js'
-import type { MetricSources } from './sources.js'
+import { coordinatorsOf, type MetricSources } from './sources.js'
 
 export interface HealthOptions {
   /** A coordinator that was published to longer ago than this is unhealthy, in milliseconds. Default Infinity. */
@@ -51,7 +51,7 @@ export function health(
       reasons.push(`job ${name} reads no events: it is ${state === 'running' ? 'being restored' : state}`)
     }
   }
-  for (const [name, coordinator] of Object.entries(sources.coordinators ?? {})) {
+  for (const [name, coordinator] of Object.entries(coordinatorsOf(sources))) {
     const { lastSuccessAt } = coordinator.stats()
     const ageMs = lastSuccessAt === undefined ? 0 : systemClock.now() - lastSuccessAt.getTime()
     if (ageMs > maxCheckpointAgeMs) {

@@ -111,6 +111,19 @@ describe('metrics for Prometheus', () => {
     await backend.close()
   })
 
+  it('tell of the checkpoints of a job with the job', async () => {
+    const registry = new client.Registry()
+    const job = await finishedJob()
+    const metrics = prometheusMetrics(client, { jobs: { usage: job } }, { registry })
+    const text = await registry.metrics()
+    expect(text).toContain('holdfast_checkpoint_published_total{coordinator="usage"} 1')
+    expect(text).toMatch(/holdfast_checkpoint_age_seconds{coordinator="usage"} \d/)
+    metrics.stop()
+    expect(health({ jobs: { usage: job } }, { maxCheckpointAgeMs: -1 }).reasons).toContainEqual(
+      expect.stringMatching(/^the last checkpoint of usage is \d+ s old$/),
+    )
+  })
+
   it('tell open windows by their names, and timers by stage', async () => {
     const registry = new client.Registry()
     const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)

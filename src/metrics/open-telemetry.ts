@@ -2,7 +2,7 @@ import { systemClock } from '../index.js'
 import { checkpointDuration, restoreDuration, type TimedInstrument } from './instruments.js'
 import type { RunningMetrics } from './prometheus.js'
 import { EventLoopDelay, metricReadings } from './readings.js'
-import type { MetricSources } from './sources.js'
+import { coordinatorsOf, type MetricSources } from './sources.js'
 
 interface InstrumentOptions {
   readonly description: string
@@ -58,7 +58,7 @@ export function openTelemetryMetrics(meter: OpenTelemetryMeter, sources: MetricS
       unit: 's',
       advice: { explicitBucketBoundaries: [...bounds] },
     })
-  const coordinators = Object.entries(sources.coordinators ?? {})
+  const coordinators = Object.entries(coordinatorsOf(sources))
   if (coordinators.length > 0) {
     const [checkpoints, restores] = [timed(checkpointDuration), timed(restoreDuration)]
     for (const [coordinator, source] of coordinators) {

@@ -1,7 +1,7 @@
 import { systemClock } from '../index.js'
 import { checkpointDuration, restoreDuration, type TimedInstrument, type Unit } from './instruments.js'
 import { EventLoopDelay, type MetricReadings, metricReadings } from './readings.js'
-import type { MetricSources } from './sources.js'
+import { coordinatorsOf, type MetricSources } from './sources.js'
 
 /** As much of a registry of `prom-client` as is used. */
 export interface PrometheusRegistry {
@@ -72,7 +72,7 @@ export function prometheusMetrics(
       registry.registerMetric(metric as never)
       added(metric.name)
     }
-    const coordinators = Object.entries(sources.coordinators ?? {})
+    const coordinators = Object.entries(coordinatorsOf(sources))
     if (coordinators.length > 0) {
       const [checkpoints, restores] = [timed(checkpointDuration), timed(restoreDuration)]
       for (const [coordinator, source] of coordinators) {

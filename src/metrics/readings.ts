@@ -9,7 +9,7 @@ import {
   jobPartInstruments,
   type PartInstrument,
 } from './instruments.js'
-import type { MeasuredJob, MetricSources } from './sources.js'
+import { coordinatorsOf, type MeasuredJob, type MetricSources } from './sources.js'
 
 /** One series at one instant. */
 export interface Reading {
@@ -25,7 +25,7 @@ export interface MetricReadings {
 
 /** All metrics of the sources. A source that cannot tell (it is closed) has no readings. */
 export function metricReadings(sources: MetricSources): MetricReadings[] {
-  const { backends = {}, coordinators = {}, jobs = {} } = sources
+  const { backends = {}, jobs = {} } = sources
   return [
     ...readingsOf(
       'backend',
@@ -35,7 +35,7 @@ export function metricReadings(sources: MetricSources): MetricReadings[] {
     ...readingsOf(
       'coordinator',
       coordinatorInstruments,
-      askedSources(coordinators, (coordinator) => coordinator.stats()),
+      askedSources(coordinatorsOf(sources), (coordinator) => coordinator.stats()),
     ),
     ...jobReadings(jobs),
   ]

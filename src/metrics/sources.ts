@@ -21,6 +21,8 @@ export interface MeasuredCoordinator {
 
 /** A job of `runJob`. */
 export interface MeasuredJob {
+  /** Those that it makes are told of under the name of the job. */
+  readonly checkpoints?: MeasuredCoordinator | undefined
   stats(): JobStats
   health(): JobHealth
 }
@@ -29,4 +31,14 @@ export interface MetricSources {
   readonly backends?: { readonly [name: string]: MeasuredBackend }
   readonly coordinators?: { readonly [name: string]: MeasuredCoordinator }
   readonly jobs?: { readonly [name: string]: MeasuredJob }
+}
+
+/** The coordinators by their names, and those of jobs by the names of these; one that was given by such a name comes before that of the job. */
+export function coordinatorsOf({ coordinators = {}, jobs = {} }: MetricSources): {
+  readonly [name: string]: MeasuredCoordinator
+} {
+  const ofJobs = Object.entries(jobs).flatMap(([name, { checkpoints }]) =>
+    checkpoints === undefined ? [] : [[name, checkpoints] as const],
+  )
+  return { ...Object.fromEntries(ofJobs), ...coordinators }
 }

@@ -6,11 +6,25 @@ import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend } from '../../src/index.js'
 import { type RunningInspector, serveInspector } from '../../src/inspector.js'
-import { arraySource, functionSink, type RunningJob, runJob } from '../../src/job.js'
+import {
+  arraySource,
+  ascending,
+  defineJob,
+  functionSink,
+  iterableSource,
+  type RunningJob,
+  runJob,
+} from '../../src/job.js'
 import { defineState, StateStore, uint32, utf8, value } from '../../src/state.js'
+import { count, tumbling, type WindowResult, windowed } from '../../src/window.js'
 
 const SCHEMES = ['light', 'dark'] as const
 const WIDTHS = [1_280, 375] as const
+
+interface Order {
+  readonly user: string
+  readonly at: number
+}
 
 const schema = defineState({ key: utf8, states: { total: value(uint32) } })
 const installed =
@@ -71,6 +85,7 @@ afterAll(async () => {
 async function opened(
   width: number,
   colorScheme: 'light' | 'dark',
+  url = inspector.url,
 ): Promise<{ page: Page; complaints: string[] }> {
   const context = await browser.newContext({ viewport: { width, height: 800 }, colorScheme })
   const page = await context.newPage()
@@ -79,7 +94,7 @@ async function opened(
   page.on('pageerror', (error) => complaints.push(error.message))
   page.on('dialog', (dialog) => complaints.push(`a dialog: ${dialog.message()}`))
   page.on('request', (request) => {
-    if (!request.url().startsWith(inspector.url)) complaints.push(`asked for ${request.url()}`)
+    if (!request.url().startsWith(url)) complaints.push(`asked for ${request.url()}`)
   })
   await page.addInitScript(
     "addEventListener('securitypolicyviolation', (event) => console.error('policy: ' + event.violatedDirective))",
@@ -128,7 +143,142 @@ describe.each(SCHEMES)('the inspector in Chromium, %s', (scheme) => {
   })
 })
 
+describe('a view of a checkpoint that is pruned while somebody looks', () => {
+  it('stays with the one it was opened with, goes to the newest once that is gone, and says so of one that was chosen', async () => {
+    const storage = new MemoryCheckpointStorage()
+    await using pruned = new MemoryStateBackend()
+    const store = await StateStore.open(pruned, schema)
+    const making = new CheckpointCoordinator(pruned, { storage, maxCheckpoints: 2 })
+    const make = async (name: string) => {
+      store.total.put(name, 1)
+      await making.createCheckpoint()
+    }
+    await make('first')
+    await make('second')
+    await using own = await serveInspector({ checkpoints: { pruned: storage } })
+    const { page } = await opened(1_280, 'light')
+    await page.clock.install()
+    await page.goto(`${own.url}#/entries`)
+    const rows = () => page.locator('tbody tr').count()
+    const choice = page.getByLabel('Checkpoint')
+    await expect.poll(rows).toBe(2)
+    await make('third')
+    // The list is read again every ten seconds.
+    await page.clock.runFor(11_000)
+    await expect.poll(() => choice.locator('option').first().innerText()).toContain('3 ·')
+    expect(await choice.inputValue()).toBe('chk-0000000002')
+    expect(await rows()).toBe(2)
+    await make('fourth')
+    await page.clock.runFor(11_000)
+    await expect.poll(rows).toBe(4)
+    expect(await choice.inputValue()).toBe('chk-0000000004')
+    await page.goto(`${own.url}#/entries?id=chk-0000000002`)
+    await page.getByRole('alert').waitFor()
+    expect(await page.getByRole('alert').innerText()).toContain('chk-0000000002')
+    expect(await choice.locator('option:checked').innerText()).toBe('2 · is not there any more')
+    await page.goto(`${own.url}#/checkpoints`)
+    await page.getByText('Checkpoint 4').first().waitFor()
+    await make('fifth')
+    await page.clock.runFor(11_000)
+    await expect.poll(() => page.locator('tbody tr.choice').first().innerText()).toContain('5')
+    expect(await page.getByText('Checkpoint 4').count()).toBeGreaterThan(0)
+    await making.shutdown()
+    await page.context().close()
+  })
+})
+
+describe('a live job', () => {
+  it('shows its open windows, what is due when, its timers by stage, and its checkpoints', async () => {
+    let isOver = () => {}
+    const over = new Promise<void>((resolve) => {
+      isOver = resolve
+    })
+    const orders = defineJob<Order, WindowResult<string, number>>()({
+      name: 'orders',
+      key: ({ user }) => user,
+      timestamp: ({ at }) => at,
+      time: { watermarks: ascending() },
+      schema: defineState({ key: utf8, states: {} }),
+      windows: { 'per minute': windowed({ windows: tumbling({ sizeMs: 60_000 }), aggregate: count() }) },
+    }).pipe<never>()({
+      name: 'alerts',
+      key: ({ key }) => key,
+      schema,
+      process: ({ value: orderCount }, { state, timers }) => {
+        state.total.put(orderCount)
+        timers.event.set(7_200_000)
+      },
+      onTimer: () => {},
+    })
+    const running = await runJob({
+      ...orders,
+      source: iterableSource<Order>({
+        async *from() {
+          for (let i = 0; i < 30; i++)
+            yield [{ user: `u${i % 3}`, at: 3_600_000 + i * 10_000 }, i + 1] as const
+          await over
+        },
+      }),
+      backend: new MemoryStateBackend(),
+      checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 20 },
+    })
+    await using own = await serveInspector(running)
+    for (const width of WIDTHS) {
+      const { page, complaints } = await opened(width, 'dark', own.url)
+      await page.goto(own.url)
+      await page.getByText('open windows').first().waitFor()
+      const windows = page.locator('tr', { hasText: 'per minute' })
+      await expect.poll(() => windows.innerText()).toMatch(/per minute\s+3\s+1970-01-01 01:04:59 UTC/)
+      const alerts = page.locator('tr', { hasText: 'alerts' })
+      await expect.poll(() => alerts.innerText()).toMatch(/alerts\s+12\s+0\s+3\s+0\s+1970-01-01 02:00:00 UTC/)
+      await page.getByText('Checkpoints of job').waitFor()
+      const excess = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
+      expect(excess).toBeLessThanOrEqual(0)
+      if (screenshots !== undefined)
+        await page.screenshot({ path: join(screenshots, `windows-${width}.png`), fullPage: true })
+      expect(complaints).toEqual([])
+      await page.context().close()
+    }
+    isOver()
+    await running.stop()
+  })
+})
+
 describe('the inspector, by the keyboard', () => {
+  it('goes from view to view, chooses a checkpoint and its figures, and nothing else is needed', async () => {
+    const { page, complaints } = await opened(1_280, 'light')
+    await goTo(page, 'checkpoints')
+    await page.getByText('Checkpoint 2').first().waitFor()
+    const focused = () => page.evaluate('document.activeElement?.textContent ?? ""')
+    /** Tab until it is there. */
+    const tabTo = async (text: string) => {
+      for (let i = 0; i < 40; i++) {
+        await page.keyboard.press('Tab')
+        if (String(await focused()).startsWith(text)) return
+      }
+      throw new Error(`${text} is not reached by Tab`)
+    }
+    await tabTo('2')
+    await page.keyboard.press('ArrowDown')
+    await page.keyboard.press('Enter')
+    await page.getByText('Checkpoint 1').first().waitFor()
+    await tabTo('Look at its entries')
+    await page.keyboard.press('Enter')
+    await expect.poll(() => page.url()).toContain('entries?')
+    expect(page.url()).toContain('id=chk-0000000001')
+    await page.keyboard.press('?')
+    await page.locator('dialog').waitFor()
+    await page.keyboard.press('Escape')
+    await expect.poll(() => page.locator('dialog').count()).toBe(0)
+    await page.keyboard.press('5')
+    await page.getByText('Job usage').waitFor()
+    await tabTo('Hold')
+    await page.keyboard.press('Enter')
+    await page.getByText('Stopped', { exact: true }).waitFor()
+    expect(complaints).toEqual([])
+    await page.context().close()
+  })
+
   it('is searched, an entry is opened and closed, and what is hostile is only looked at', async () => {
     const { page, complaints } = await opened(1_280, 'light')
     await goTo(page, 'checkpoints')
