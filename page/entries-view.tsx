@@ -1,6 +1,6 @@
 // The entries of a checkpoint or a store: searched, page by page.
 
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import {
   type About,
   ask,
@@ -234,10 +234,19 @@ function TextField(props: {
   readonly onChange: (value: string) => void
 }) {
   const [typed, setTyped] = useState(props.value)
-  useEffect(() => setTyped(props.value), [props.value])
+  /** What the address has of it: its own text comes back from there while more is being typed. */
+  const told = useRef(props.value)
+  useEffect(() => {
+    if (props.value === told.current) return
+    told.current = props.value
+    setTyped(props.value)
+  }, [props.value])
   useEffect(() => {
     if (typed === props.value) return undefined
-    const timer = setTimeout(() => props.onChange(typed), 250)
+    const timer = setTimeout(() => {
+      told.current = typed
+      props.onChange(typed)
+    }, 250)
     return () => clearTimeout(timer)
   }, [typed])
   return (

@@ -302,6 +302,22 @@ describe('the inspector, by the keyboard', () => {
     await page.context().close()
   })
 
+  it('keeps what is typed while the address takes in what was typed before', async () => {
+    const { page } = await opened(1_280, 'light')
+    await page.clock.install()
+    await goTo(page, 'entries')
+    await page.locator('tbody tr').first().waitFor()
+    await page.clock.pauseAt(Date.now() + 3_600_000)
+    await page.locator('#search').focus()
+    await page.keyboard.type('user')
+    const address = async () => String(await page.evaluate('location.hash'))
+    for (let i = 0; i < 500 && !(await address()).includes('text=user'); i++) await page.clock.runFor(1)
+    await page.keyboard.type('77')
+    await page.clock.runFor(1_000)
+    expect(await page.locator('#search').inputValue()).toBe('user77')
+    await page.context().close()
+  })
+
   it('compares two checkpoints, and follows what is chosen in its address', async () => {
     const { page, complaints } = await opened(1_280, 'light')
     await goTo(page, 'compare?a=chk-0000000001&b=chk-0000000002')
