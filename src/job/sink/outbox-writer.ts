@@ -49,7 +49,7 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
       throw invalidArgument('state', 'is required: an outbox is a part of the state of a job')
     const last = prepared.at(-1)
     const next = last === undefined ? 0 : stretchOf(last).next
-    state.removeFrom(next, Infinity)
+    if (mayHave(state, next)) state.removeFrom(next, Infinity)
     this.#delivery = delivery
     this.#state = state
     this.#first = next
@@ -97,6 +97,14 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
   async close(): Promise<void> {
     await this.#delivery.close?.()
   }
+}
+
+/** Whether outputs from a number on may be there. They follow one another: where that one is not, none is. */
+function mayHave(state: SinkState, number: number): boolean {
+  const found = state.read(number, number + 1)
+  if (!(Symbol.iterator in found)) return true
+  for (const _ of found) return true
+  return false
 }
 
 function stretchOf({ token }: PreparedEpoch): Stretch {

@@ -15,6 +15,8 @@ import { arraySource } from '../source/iterable-source.js'
 import { functionSink } from './function-sink.js'
 import { ndjsonFileSink } from './ndjson-file-sink.js'
 import { outboxSink } from './outbox-sink.js'
+import { OutboxWriter } from './outbox-writer.js'
+import { storedOutputs } from './stored-outputs.js'
 
 interface Output {
   readonly n: number
@@ -115,6 +117,43 @@ describe('an outbox', () => {
     }
     expect(delivered).toEqual(letters)
     await rm(path, { recursive: true })
+  })
+
+  it('has no order of the state made: its outputs are found one by one', async () => {
+    const backend = new MemoryStateBackend()
+    const state = storedOutputs(backend)
+    const delivered: number[] = []
+    const deliver = async ({ outputs }: { readonly outputs: readonly Output[] }) =>
+      void delivered.push(...outputs.map(({ n }) => n))
+    const epoch = { lineage: 'l', number: 0 }
+    const first = new OutboxWriter<Output>({ prepared: [], state }, { maxOutputs: 2, deliver })
+    const outputs = [{ n: 0 }, { n: 1 }, { n: 2 }]
+    await first.write(outputs)
+    const prepared = [{ epoch, token: await first.prepare() }]
+    // No cut names it.
+    await first.write([{ n: 3 }])
+    const ranges: string[] = []
+    const watched = new Proxy(backend, {
+      get: (target, name) => {
+        if (name === 'scanSync' || name === 'deleteRangeSync') ranges.push(name)
+        const found: unknown = Reflect.get(target, name, target)
+        return typeof found === 'function' ? found.bind(target) : found
+      },
+    })
+    const undone = new OutboxWriter<Output>(
+      { prepared, state: storedOutputs(watched) },
+      { maxOutputs: 2, deliver },
+    )
+    expect(ranges.splice(0)).toEqual(['deleteRangeSync'])
+    await undone.commitAll(prepared)
+    expect(delivered).toEqual([0, 1, 2])
+    const again = new OutboxWriter<Output>(
+      { prepared, state: storedOutputs(watched) },
+      { maxOutputs: 2, deliver },
+    )
+    await again.commitAll(prepared)
+    expect([delivered, ranges, backend.stats().entries]).toEqual([[0, 1, 2], [], 0])
+    await backend.close()
   })
 
   it('is a part of a job, and says so elsewhere', async () => {

@@ -11,6 +11,11 @@ import type { SinkState } from './sink.js'
 
 const PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff, ...Buffer.from('sink'))
 const NUMBER_AT = PREFIX.length
+/**
+ * So many outputs are looked up one by one. By its range a stretch is found only where the keys are in order, and an engine that keeps them in none
+ * sorts all of the state for it: at the first one after a restore that takes longer than all the rest of the begin.
+ */
+const MAX_ONE_BY_ONE = 100_000
 
 export function storedOutputs(backend: SyncStateBackend): SinkState {
   return {
@@ -18,24 +23,37 @@ export function storedOutputs(backend: SyncStateBackend): SinkState {
       backend.putSync(keyOf(number), Buffer.from(jsonTextOf(output, 'an output')), NEVER_EXPIRES)
     },
     *read(from, until): Generator<[number, JsonValue]> {
+      if (until - from <= MAX_ONE_BY_ONE) {
+        for (let number = from; number < until; number++) {
+          const key = keyOf(number)
+          const value = backend.getSync(key)
+          if (value !== undefined) yield [number, parsed(value, number, key)]
+        }
+        return
+      }
       for (const [key, value] of backend.scanSync({ gte: keyOf(from), lt: keyOf(until) })) {
         const number = numberOf(key)
         yield [number, parsed(value, number, key)]
       }
     },
-    removeFrom: (from, until) => backend.deleteRangeSync({ gte: keyOf(from), lt: keyOf(until) }),
+    removeFrom: (from, until) => {
+      if (until - from > MAX_ONE_BY_ONE) removeRange(backend, from, until)
+      else for (let number = from; number < until; number++) backend.deleteSync(keyOf(number))
+    },
   }
 }
 
 /** The same on an asynchronous engine. Between two cuts outputs wait in memory: what writes to the engine is what the cut writes. */
 export class OutputsForCut implements SinkState {
   readonly #engine: StateBackend
+  readonly #steps: SyncStateBackend
   readonly #stored: SinkState
   #waiting: (readonly [number: number, output: JsonValue])[] = []
 
   /** @param steps the face of the engine, which is written to while no commit of it is on its way. */
   constructor(engine: StateBackend, steps: SyncStateBackend) {
     this.#engine = engine
+    this.#steps = steps
     this.#stored = storedOutputs(steps)
   }
 
@@ -52,7 +70,7 @@ export class OutputsForCut implements SinkState {
   }
 
   removeFrom(from: number, until: number): void {
-    this.#stored.removeFrom(from, until)
+    removeRange(this.#steps, from, until)
   }
 
   /** Puts what waits into the step at hand: the cut that comes is to have it. Only while the mutex is held. */
@@ -61,6 +79,10 @@ export class OutputsForCut implements SinkState {
     this.#waiting = []
     for (const [number, output] of waiting) this.#stored.put(number, output)
   }
+}
+
+function removeRange(backend: SyncStateBackend, from: number, until: number): void {
+  backend.deleteRangeSync({ gte: keyOf(from), lt: keyOf(until) })
 }
 
 const numberOf = (key: Uint8Array): number =>
