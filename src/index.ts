@@ -91,6 +91,7 @@ export type {
   OpenOptions,
   OpenSharedSource,
   OpenSharedStorage,
+  ReadAheadLimits,
   SharedStorage,
   StorageLease,
   StoredObject,

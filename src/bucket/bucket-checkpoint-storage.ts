@@ -14,7 +14,7 @@ import { checkAcquireOptions, checkMaxBytes } from '../storage/object-arguments.
 import type { Bucket } from './bucket.js'
 import { BucketContent } from './bucket-content.js'
 import { BucketLease } from './bucket-lease.js'
-import { BucketObjectReader, SequentialReader } from './bucket-object-reader.js'
+import { BucketObjectReader, fetchesOf } from './bucket-object-reader.js'
 import { type BucketSettings, retried } from './bucket-options.js'
 import { BucketStorageLease } from './bucket-storage-lease.js'
 import { lacksConditions, type ProbeReport, probeBucket } from './probe.js'
@@ -56,21 +56,24 @@ export class BucketCheckpointStorage implements CheckpointStorage {
     const entry = await this.#content.entry(name)
     if (entry === undefined) return undefined
     if ('inline' in entry) return new MemoryObjectReader(name, entry.inline)
-    const reader = new BucketObjectReader(this.#content, name, entry)
-    return options?.access === 'sequential' ? new SequentialReader(reader, this.#settings) : reader
+    const { access, share = 1 } = options ?? {}
+    const readAhead = access === 'sequential' ? fetchesOf(this.#settings, share) : undefined
+    return new BucketObjectReader(this.#content, name, entry, readAhead)
   }
 
   async read(name: string, maxBytes: number): Promise<Uint8Array | undefined> {
     checkObjectName(name)
     checkMaxBytes(maxBytes)
     let missing: RootEntry | undefined
+    let guessed = this.#guess(name, maxBytes)
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const entry = await this.#content.entry(name)
       if (entry === undefined) return undefined
       checkSmall(`object '${name}' of ${this.name}`, sizeOf(entry), maxBytes)
       if ('inline' in entry) return new Uint8Array(entry.inline)
       if (missing !== undefined && 'key' in missing && missing.key === entry.key) break
-      const bytes = await this.#whole(entry)
+      const bytes = await (guessed?.key === entry.key ? guessed.bytes : this.#whole(entry))
+      guessed = undefined
       if (bytes !== undefined) return bytes
       missing = entry
     }
@@ -97,6 +100,22 @@ export class BucketCheckpointStorage implements CheckpointStorage {
     if (lacks.length === 0) return
     const advice = 'use a store that keeps them, or exclusive: true where nobody else ever writes'
     throw this.#content.failed('acquire the lease', `the store cannot fence: ${lacks.join('; ')}; ${advice}`)
+  }
+
+  /**
+   * Begins to read an object where it was when the root was last looked at: most objects never change, so that the look that proves it
+   * costs no round trip of its own.
+   */
+  #guess(
+    name: string,
+    maxBytes: number,
+  ): { readonly key: string; readonly bytes: Promise<Uint8Array | undefined> } | undefined {
+    const entry = this.#content.lastKnown(name)
+    if (entry === undefined || 'inline' in entry || entry.sizeBytes > maxBytes) return undefined
+    const bytes = this.#whole(entry)
+    // Where the guess was wrong, nobody asks what became of it.
+    bytes.catch(() => {})
+    return { key: entry.key, bytes }
   }
 
   async #whole(entry: { readonly key: string; readonly sizeBytes: number }): Promise<Uint8Array | undefined> {

@@ -40,6 +40,11 @@ export class BucketContent {
     return this.#seen
   }
 
+  /** Where an object was when the root was last looked at: a guess. */
+  lastKnown(name: string): RootEntry | undefined {
+    return this.#seen?.root.objects.get(name)
+  }
+
   /** Where an object is; `undefined` where there is none. */
   async entry(name: string): Promise<RootEntry | undefined> {
     return (await this.root())?.root.objects.get(name)

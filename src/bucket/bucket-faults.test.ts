@@ -1,17 +1,21 @@
 import { hostname } from 'node:os'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { killOwner, rootIn, testSettings } from '../../test/support/bucket-fixtures.js'
 import { type BucketCall, MemoryBucket } from '../../test/support/memory-bucket.js'
 import { isStateError, type StateErrorCode } from '../base/errors.js'
 import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
+import { ReadAhead } from '../checkpoint/format/read-ahead.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import type { StorageLease } from '../storage/checkpoint-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { allObjects, BucketFailure } from './bucket.js'
 import { BucketCheckpointStorage } from './bucket-checkpoint-storage.js'
+import { fetchesOf } from './bucket-object-reader.js'
 import type { BucketSettings } from './bucket-options.js'
 import { decodeRoot, encodeRoot, ROOT_KEY } from './root-object.js'
 
+const MIB = 1024 * 1024
 const bytes = (...values: number[]) => new Uint8Array(values)
 
 function open(bucket: MemoryBucket, settings: Partial<BucketSettings> = {}): BucketCheckpointStorage {
@@ -383,23 +387,38 @@ describe('bytes on their way', () => {
     await lease.release()
     const reader = await storage.open('a', { access: 'sequential' })
     if (reader === undefined) throw new Error('it is there')
-    bucket.calls.length = 0
-    const read: number[] = []
-    // In lengths that fit no request, two at a time, and once from where it has been.
-    for (let at = 0; at < content.length; ) {
-      const lengths = [Math.min(37, content.length - at), Math.min(64, Math.max(0, content.length - at - 37))]
-      const pieces = await Promise.all([
-        reader.read(at, lengths[0] as number),
-        reader.read(at + (lengths[0] as number), lengths[1] as number),
-      ])
-      for (const piece of pieces) read.push(...piece)
-      at += (lengths[0] as number) + (lengths[1] as number)
+    let inFlight = 0
+    let mostInFlight = 0
+    bucket.around = async (_, carryOut) => {
+      mostInFlight = Math.max(mostInFlight, ++inFlight)
+      await nextTurn()
+      inFlight--
+      return carryOut()
     }
+    bucket.calls.length = 0
+    const source = new ReadAhead(reader, 0, content.length)
+    const read: number[] = []
+    // In lengths that fit no request, some of them longer than one.
+    for (let at = 0; at < content.length; at = read.length)
+      read.push(...(await source.take(Math.min(at % 3 === 0 ? 37 : 264, content.length - at))))
     expect(new Uint8Array(read)).toEqual(content)
     expect(bucket.calls).toHaveLength(24)
+    expect(mostInFlight).toBe(4)
     expect(await reader.read(10, 5)).toEqual(content.slice(10, 15))
     await rejectsWith('CORRUPTION', reader.read(2_340, 6))
     await reader.close()
     await rejectsWith('CLOSED', reader.read(0, 1))
   })
+
+  it.each([
+    { share: 1, pieceBytes: 4 * MIB, pieces: 8 },
+    { share: 1 / 4, pieceBytes: 2 * MIB, pieces: 4 },
+    { share: 1 / 32, pieceBytes: MIB / 4, pieces: 4 },
+    { share: 1 / 1_000, pieceBytes: MIB / 4, pieces: 1 },
+  ])(
+    'of one that is $share of what is read side by side are as many bytes less',
+    ({ share, ...expected }) => {
+      expect(fetchesOf({ fetchBytes: 4 * MIB, fetchesInFlight: 8 }, share)).toEqual(expected)
+    },
+  )
 })

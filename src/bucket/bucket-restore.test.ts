@@ -3,7 +3,10 @@ import { describe, expect, it } from 'vitest'
 import { testSettings } from '../../test/support/bucket-fixtures.js'
 import { worker } from '../../test/support/coordinator-bench.js'
 import { MemoryBucket } from '../../test/support/memory-bucket.js'
+import { CheckpointCatalog } from '../checkpoint/archive/checkpoint-catalog.js'
+import { CheckpointStream } from '../checkpoint/archive/checkpoint-stream.js'
 import { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
+import { contentOf } from '../checkpoint/format/manifest.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { BucketCheckpointStorage } from './bucket-checkpoint-storage.js'
 import { ROOT_KEY } from './root-object.js'
@@ -38,7 +41,7 @@ async function stored() {
     const bytes = fetches.reduce((sum, call) => sum + call.bytes, 0)
     return { fetches: fetches.length, bytes, mostInFlight }
   }
-  return { storage: new BucketCheckpointStorage(bucket, settings), id, sizeBytes, read }
+  return { storage: new BucketCheckpointStorage(bucket, settings), bucket, id, sizeBytes, read }
 }
 
 describe('a restore from a bucket', () => {
@@ -54,6 +57,40 @@ describe('a restore from a bucket', () => {
     expect(fetches).toBeLessThan(sizeBytes / FETCH_BYTES + 8)
     expect(mostInFlight).toBeGreaterThanOrEqual(IN_FLIGHT)
     await backend.close()
+  })
+
+  it('waits for an answer once to list, once for the manifest, once to open, and once for as many fetches as are under way', async () => {
+    const { storage, bucket, sizeBytes, read } = await stored()
+    let roundTrips = 0
+    let turn: Promise<void> | undefined
+    // Whatever is asked in one turn of the event loop is answered at its end.
+    const answered = async () => {
+      await nextTurn()
+      turn = undefined
+      roundTrips++
+    }
+    bucket.around = async (_, carryOut) => {
+      turn ??= answered()
+      await turn
+      return carryOut()
+    }
+    const catalog = new CheckpointCatalog(storage)
+    const [{ manifests }] = await Promise.all([catalog.listing(), catalog.sequence()])
+    expect(roundTrips).toBe(1)
+    const { manifest } = await catalog.requiredManifest(manifests[0] ?? 0)
+    expect(roundTrips).toBe(2)
+    const stream = await CheckpointStream.open(storage, contentOf(manifest))
+    // Header and footer come with the first blocks.
+    expect(roundTrips).toBe(4)
+    let entries = 0
+    for await (const { entryCount } of stream) entries += entryCount
+    await stream.close()
+    expect(entries).toBe(ENTRIES)
+    // One of those under way may be what is taken at the moment.
+    const rounds = Math.ceil(sizeBytes / FETCH_BYTES / (IN_FLIGHT - 1))
+    expect(rounds).toBeGreaterThan(4)
+    expect(roundTrips).toBeLessThanOrEqual(3 + rounds)
+    expect(read().fetches).toBeLessThanOrEqual(Math.ceil(sizeBytes / FETCH_BYTES) + 2)
   })
 
   it('of a range fetches the blocks that have it, and not the rest', async () => {

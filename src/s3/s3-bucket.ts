@@ -1,5 +1,4 @@
 import { isErrorLike } from '../base/shapes.js'
-import { bodyOf } from '../bucket/body.js'
 import {
   type Bucket,
   BucketFailure,
@@ -10,6 +9,7 @@ import {
   type ListPage,
   type UploadedPart,
 } from '../bucket/bucket.js'
+import { exchange, type HttpAnswer } from './http-exchange.js'
 import { encodeForUrl, type S3Credentials, sha256Hex, signedHeaders } from './signature.js'
 import { elementsIn, escaped, textIn } from './xml.js'
 
@@ -42,19 +42,13 @@ interface S3Request {
   readonly claimedDigest?: string
 }
 
-interface S3Answer {
-  readonly status: number
-  readonly headers: Headers
-  readonly bytes: Uint8Array
-}
-
 const MAX_XML_BYTES = 4 * 1024 * 1024
 const MAX_ERROR_BYTES = 64 * 1024
 const NO_BYTES = new Uint8Array(0)
 /** Pages of a listing of uploads that are read; each has up to a thousand. */
 const MAX_UPLOAD_PAGES = 10
 
-/** S3, and what speaks its protocol, by `fetch` alone. */
+/** S3, and what speaks its protocol, by what Node.js brings alone. */
 export class S3Bucket implements Bucket {
   readonly name: string
   readonly store: string
@@ -247,7 +241,7 @@ export class S3Bucket implements Bucket {
   }
 
   /** Rejects with a {@link BucketFailure} where the answer is neither a success nor expected. */
-  async #send(request: S3Request): Promise<S3Answer> {
+  async #send(request: S3Request): Promise<HttpAnswer> {
     const { region, now } = this.#location
     const url = this.#urlOf(request)
     const body = request.body ?? NO_BYTES
@@ -261,23 +255,19 @@ export class S3Bucket implements Bucket {
       },
       { credentials, region, timeMs: now() },
     )
+    const slack = request.headers?.['range'] === undefined ? 0 : SLACK_BYTES
     try {
-      const response = await fetch(url, {
+      const answer = await exchange({
         method: request.method,
-        // `fetch` sets it itself.
-        headers: Object.fromEntries(Object.entries(headers).filter(([name]) => name !== 'host')),
-        redirect: 'manual',
-        ...(request.method === 'PUT' || request.method === 'POST' ? { body } : {}),
-        ...(request.signal === undefined ? {} : { signal: request.signal }),
+        url,
+        headers,
+        body: request.method === 'PUT' || request.method === 'POST' ? body : undefined,
+        maxBytes: (status) =>
+          isSuccess(status) ? (request.maxBytes ?? MAX_ERROR_BYTES) + slack : MAX_ERROR_BYTES,
+        signal: request.signal,
       })
-      const { status } = response
-      const succeeds = status >= 200 && status < 300
-      const maxBytes = succeeds ? (request.maxBytes ?? MAX_ERROR_BYTES) : MAX_ERROR_BYTES
-      const slack = request.headers?.['range'] === undefined ? 0 : SLACK_BYTES
-      const pieces = (response.body ?? undefined) as AsyncIterable<Uint8Array> | undefined
-      const bytes = await bodyOf(pieces, maxBytes + slack, status)
-      const answer = { status, headers: response.headers, bytes }
-      if (succeeds || request.expected?.includes(status) === true) return answer
+      const { status } = answer
+      if (isSuccess(status) || request.expected?.includes(status) === true) return answer
       throw refusal(answer, region)
     } catch (error) {
       throw error instanceof BucketFailure ? error : unanswered(error)
@@ -310,25 +300,27 @@ export class S3Bucket implements Bucket {
 /** A store that knows no ranges may send all of an object, up to this. */
 const SLACK_BYTES = 64 * 1024 * 1024
 
-function tagOf({ headers, status }: S3Answer): string {
-  const tag = headers.get('etag')
-  if (tag === null || tag === '') throw new BucketFailure('NoETag', 'the answer has no ETag', status)
+const isSuccess = (status: number) => status >= 200 && status < 300
+
+function tagOf({ headers, status }: HttpAnswer): string {
+  const { etag: tag = '' } = headers
+  if (tag === '') throw new BucketFailure('NoETag', 'the answer has no ETag', status)
   return tag
 }
 
 /** 404 may also mean that there is no such bucket, which is no object that is missing. */
-function requireCode(answer: S3Answer, expected: string): void {
+function requireCode(answer: HttpAnswer, expected: string): void {
   const code = textIn(new TextDecoder().decode(answer.bytes), 'Code')
   if (code === undefined || code === expected) return
   throw refusal(answer, '')
 }
 
 /** Only the code and the message are taken: the rest of such an answer may repeat what the request was signed with. */
-function refusal({ status, bytes, headers }: S3Answer, region: string): BucketFailure {
+function refusal({ status, bytes, headers }: HttpAnswer, region: string): BucketFailure {
   const xml = new TextDecoder().decode(bytes)
   const code = textIn(xml, 'Code') ?? `HTTP${status}`
-  const actual = headers.get('x-amz-bucket-region')
-  if (actual !== null && actual !== region && status >= 300 && status < 500)
+  const actual = headers['x-amz-bucket-region']
+  if (typeof actual === 'string' && actual !== region && status >= 300 && status < 500)
     return new BucketFailure(code, `the bucket is in region ${actual.slice(0, 40)}, not in ${region}`, status)
   return new BucketFailure(
     code,

@@ -65,8 +65,8 @@ const OF_THE_CLIENT = ['region', 'endpoint', 'pathStyle', 'credentials'] as cons
 const ENDPOINT_PROBLEM = 'must be an http or https URL without user, password, query and fragment'
 
 /**
- * Checkpoints in S3, or in a store that speaks its protocol and keeps its conditions (`probe()` tells), by a client of its own on
- * `fetch`: nothing else is installed. Or by a `client` of the AWS SDK that you pass.
+ * Checkpoints in S3, or in a store that speaks its protocol and keeps its conditions (`probe()` tells), by a small client of its
+ * own: nothing else is installed. Or by a `client` of the AWS SDK that you pass.
  *
  * Many processes may read; the holder of the lease writes, and whoever lost it writes nothing more, by the condition of each write.
  * `docs/object-storage.md` says what it promises and what not.

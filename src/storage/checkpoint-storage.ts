@@ -35,6 +35,19 @@ export interface OpenOptions {
    * it as one stream. `'random'`: a few stretches, each fetched by itself. Default: unknown.
    */
   readonly access?: 'sequential' | 'random'
+  /**
+   * Its part of the bytes of all objects that are read side by side with it, over 0 up to 1: what a storage would have under way for one
+   * object is divided so. Default 1.
+   */
+  readonly share?: number
+}
+
+/** How much of an object is asked for before it is needed, by who reads it from its beginning to its end. */
+export interface ReadAheadLimits {
+  /** Bytes that one read asks for. */
+  readonly pieceBytes: number
+  /** Reads that are under way or waiting to be taken, at a time. */
+  readonly pieces: number
 }
 
 /**
@@ -44,6 +57,8 @@ export interface OpenOptions {
  */
 export interface ObjectReader {
   readonly sizeBytes: number
+  /** How an object that was opened for `'sequential'` access is read best. A hint. Default: as the reader of it likes. */
+  readonly readAhead?: ReadAheadLimits | undefined
   /** Exactly `length` bytes from `offset`, as a copy; `CORRUPTION` where the object ends before. */
   read(offset: number, length: number): Promise<Uint8Array>
   close(): Promise<void>

@@ -81,6 +81,7 @@ export class FaultyCheckpointStorage implements CheckpointStorage {
     if (reader === undefined) return undefined
     return {
       sizeBytes: reader.sizeBytes,
+      readAhead: reader.readAhead,
       read: (offset, length) =>
         this.#call('reader.read', name, async (spoil) => spoil(await reader.read(offset, length))),
       close: () => this.#call('reader.close', name, () => reader.close()),

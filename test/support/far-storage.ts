@@ -35,6 +35,7 @@ export function farAway(near: CheckpointStorage): FarReads {
   }
   const farReader = (reader: ObjectReader): ObjectReader => ({
     sizeBytes: reader.sizeBytes,
+    readAhead: reader.readAhead,
     read: async (offset, length) => {
       mostInFlight = Math.max(mostInFlight, ++inFlight)
       bytesRead += length

@@ -33,12 +33,20 @@ export async function openSegments(
   codecOf?: (name: CodecName) => BlockCodec,
 ): Promise<OpenSegments> {
   const objects: ObjectReader[] = []
-  const close = async () => void (await Promise.allSettled(objects.map((object) => object.close())))
+  const opened: SegmentReader[] = []
+  const close = async () => {
+    await Promise.all(opened.map((reader) => reader.settle()))
+    await Promise.allSettled(objects.map((object) => object.close()))
+  }
   const readAhead = readAheadOfEach(segments.length)
+  const allBytes = segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   const openOne = async (segment: ManifestSegment) => {
-    const object = await openObject(storage, segment, access)
+    const object = await openObject(storage, segment, { access, share: segment.sizeBytes / allBytes })
     objects.push(object)
-    return await SegmentReader.open(object, segment.name, segment, { codecOf, readAhead })
+    const reading = { codecOf, readAhead, isWhole: access === 'sequential' }
+    const reader = await SegmentReader.open(object, segment.name, segment, reading)
+    opened.push(reader)
+    return reader
   }
   const readers: SegmentReader[] = []
   try {
@@ -67,10 +75,10 @@ export async function openSegment(
 async function openObject(
   storage: ObjectSource,
   { name, sizeBytes }: ManifestSegment,
-  access: Access,
+  options: { readonly access: Access; readonly share: number },
 ): Promise<ObjectReader> {
-  if (sizeBytes > WHOLE_BYTES[access]) {
-    const object = await storage.open(name, { access })
+  if (sizeBytes > WHOLE_BYTES[options.access]) {
+    const object = await storage.open(name, options)
     if (object === undefined) throw missing(name)
     return object
   }

@@ -62,8 +62,7 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
     skipped.push(entry)
     request.onSkipped(entry, sequence)
   }
-  const listing = await listingOf(catalog)
-  const history = await sequenceOf(catalog)
+  const [listing, history] = await Promise.all([listingOf(catalog), sequenceOf(catalog)])
   if (isStateError(history)) {
     request.onSequenceUnknown(history)
   } else if (history !== undefined && history.newest > listing.largestManifest) {

@@ -1,13 +1,5 @@
 import { StateError } from '../../base/errors.js'
-import type { ObjectReader } from '../../storage/checkpoint-storage.js'
-
-/** How much of an object is asked for before it is needed. */
-export interface ReadAheadLimits {
-  /** Bytes that one read asks for. */
-  readonly pieceBytes: number
-  /** Reads that are under way or waiting to be taken, at a time. */
-  readonly pieces: number
-}
+import type { ObjectReader, ReadAheadLimits } from '../../storage/checkpoint-storage.js'
 
 /** What one stream that is read alone asks for: enough for 40 MiB a second from a storage that takes 50 ms to answer. */
 export const READ_AHEAD: ReadAheadLimits = { pieceBytes: 512 * 1024, pieces: 4 }
@@ -22,7 +14,8 @@ export function readAheadOfEach(streams: number): ReadAheadLimits {
 
 /**
  * One stretch of an object, taken from its beginning to its end in lengths that are known only on the way. The object is read in
- * pieces, of which several are under way at a time: a storage far away costs the time of a round trip once, not once a block.
+ * pieces, of which several are under way at a time: a storage far away costs the time of a round trip once, not once a block. The
+ * object may say how large they are best, and how many; otherwise that is as given.
  */
 export class ReadAhead {
   readonly #object: ObjectReader
@@ -38,16 +31,16 @@ export class ReadAhead {
   constructor(object: ObjectReader, start: number, end: number, limits: ReadAheadLimits = READ_AHEAD) {
     this.#object = object
     this.#end = end
-    this.#limits = limits
+    this.#limits = object.readAhead ?? limits
     this.#asked = start
     this.position = start
   }
 
   /** The next bytes, in memory that nobody writes to. The caller asks for no more than the stretch has. */
   async take(length: number): Promise<Uint8Array> {
-    if (this.#piece.length - this.#taken < length) await this.#collect(length)
-    const bytes = this.#piece.subarray(this.#taken, this.#taken + length)
-    this.#taken += length
+    if (this.#taken === this.#piece.length && length > 0) await this.#turnToNext(length)
+    const isInPiece = this.#piece.length - this.#taken >= length
+    const bytes = isInPiece ? this.#takeInPiece(length) : await this.#joined(length)
     this.position += length
     return bytes
   }
@@ -57,23 +50,34 @@ export class ReadAhead {
     await Promise.allSettled(this.#pieces)
   }
 
-  /** Makes the current piece one that begins with the next `length` bytes. */
-  async #collect(length: number): Promise<void> {
-    const parts = [this.#piece.subarray(this.#taken)]
-    let bytes = parts[0]?.length ?? 0
-    this.#ask()
-    while (bytes < length) {
-      const next = this.#pieces[0]
-      if (next === undefined) throw beyond(this.position + length, this.#end)
-      const part = await next
-      this.#pieces.shift()
-      this.#ask()
-      parts.push(part)
-      bytes += part.length
+  #takeInPiece(length: number): Uint8Array {
+    const bytes = this.#piece.subarray(this.#taken, this.#taken + length)
+    this.#taken += bytes.length
+    return bytes
+  }
+
+  /** Bytes that lie in several pieces, in memory of their own. */
+  async #joined(length: number): Promise<Uint8Array> {
+    const whole = new Uint8Array(length)
+    let at = 0
+    for (;;) {
+      const part = this.#takeInPiece(length - at)
+      whole.set(part, at)
+      at += part.length
+      if (at === length) return whole
+      await this.#turnToNext(length)
     }
-    const filled = parts.filter((part) => part.length > 0)
-    this.#piece = filled.length === 1 && filled[0] !== undefined ? filled[0] : Buffer.concat(filled)
+  }
+
+  /** `length`: what the caller wants, for the message where there is no more. */
+  async #turnToNext(length: number): Promise<void> {
+    this.#ask()
+    const next = this.#pieces[0]
+    if (next === undefined) throw beyond(this.position + length, this.#end)
+    this.#piece = await next
     this.#taken = 0
+    this.#pieces.shift()
+    this.#ask()
   }
 
   #ask(): void {

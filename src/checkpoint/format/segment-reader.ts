@@ -13,9 +13,9 @@ import { present } from '../../base/assert.js'
 import { compareBytes, equalBytes } from '../../base/bytes.js'
 import { type BlockCodec, blockCodec, type CodecName } from '../../codec/block-codec.js'
 import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
-import type { ObjectReader } from '../../storage/checkpoint-storage.js'
+import type { ObjectReader, ReadAheadLimits } from '../../storage/checkpoint-storage.js'
 import { BlockCheck } from './block-check.js'
-import { READ_AHEAD, ReadAhead, type ReadAheadLimits } from './read-ahead.js'
+import { READ_AHEAD, ReadAhead } from './read-ahead.js'
 import type { SegmentBlock } from './segment-block.js'
 import {
   BLOCK_HEADER_BYTES,
@@ -50,6 +50,8 @@ export interface SegmentReading {
   /** Default: codecs that work in the thread pool. */
   readonly codecOf?: ((name: CodecName) => BlockCodec) | undefined
   readonly readAhead?: ReadAheadLimits
+  /** All of it will be read, from its beginning: its bytes are asked for at once, beside header and footer. Default false. */
+  readonly isWhole?: boolean
 }
 
 /** A block on its way: read, and being decompressed. */
@@ -78,6 +80,7 @@ interface SegmentParts {
   readonly footerBytes: Uint8Array
   readonly expected: ExpectedSegment | undefined
   readonly readAhead: ReadAheadLimits
+  readonly begun: ReadAhead | undefined
 }
 
 /** One segment, opened: header and footer are read and fit each other and the manifest. Several streams may be read from it. */
@@ -91,6 +94,8 @@ export class SegmentReader {
   readonly #footerBytes: Uint8Array
   readonly #expected: ExpectedSegment | undefined
   readonly #readAhead: ReadAheadLimits
+  /** What was asked for when it was opened: everything between header and footer. It is the first stream's. */
+  #begun: ReadAhead | undefined
   #index: Promise<SegmentIndex> | undefined
 
   /**
@@ -102,7 +107,7 @@ export class SegmentReader {
     object: ObjectReader,
     name: string,
     expected: ExpectedSegment | undefined,
-    { codecOf = blockCodec, readAhead = READ_AHEAD }: SegmentReading = {},
+    { codecOf = blockCodec, readAhead = READ_AHEAD, isWhole = false }: SegmentReading = {},
   ): Promise<SegmentReader> {
     const { sizeBytes } = object
     if (expected !== undefined && sizeBytes !== expected.sizeBytes) {
@@ -110,24 +115,22 @@ export class SegmentReader {
     }
     if (sizeBytes < SEGMENT_HEADER_BYTES + FOOTER_BYTES)
       throw damagedSegment(name, `it has ${sizeBytes} bytes`)
-    const [headerBytes, footerBytes] = await bothOf(
-      object.read(0, SEGMENT_HEADER_BYTES),
-      object.read(sizeBytes - FOOTER_BYTES, FOOTER_BYTES),
-    )
-    const { codec, role } = decodeSegmentHeader(headerBytes, name)
-    const footer = decodeFooter(footerBytes, name, sizeBytes)
-    if (role === 'base' && footer.tombstoneCount > 0)
-      throw damagedSegment(name, 'a base segment with tombstones')
-    if (expected !== undefined) {
-      const { entryCount, rawBytes } = footer
-      if (role !== expected.role)
-        throw damagedSegment(name, `it is a ${role}; the manifest says ${expected.role}`)
-      if (entryCount !== expected.entryCount || rawBytes !== expected.rawBytes) {
-        throw damagedSegment(name, 'its footer and the manifest have different totals')
-      }
+    const begun = isWhole ? new ReadAhead(object, 0, sizeBytes - FOOTER_BYTES, readAhead) : undefined
+    try {
+      const [headerBytes, footerBytes] = await bothOf(
+        begun?.take(SEGMENT_HEADER_BYTES) ?? object.read(0, SEGMENT_HEADER_BYTES),
+        object.read(sizeBytes - FOOTER_BYTES, FOOTER_BYTES),
+      )
+      const { codec, role } = decodeSegmentHeader(headerBytes, name)
+      const footer = decodeFooter(footerBytes, name, sizeBytes)
+      compareFrame(name, role, footer, expected)
+      const frame = { headerBytes, footerBytes, footer }
+      const parts = { name, role, codec: codecOf(codec), ...frame, expected, readAhead, begun }
+      return new SegmentReader(object, parts)
+    } catch (error) {
+      await begun?.settle()
+      throw error
     }
-    const frame = { headerBytes, footerBytes, footer }
-    return new SegmentReader(object, { name, role, codec: codecOf(codec), ...frame, expected, readAhead })
   }
 
   private constructor(object: ObjectReader, parts: SegmentParts) {
@@ -140,6 +143,12 @@ export class SegmentReader {
     this.#footerBytes = parts.footerBytes
     this.#expected = parts.expected
     this.#readAhead = parts.readAhead
+    this.#begun = parts.begun
+  }
+
+  /** Nothing that was asked for when it was opened is under way any more: the object may be closed. Never rejects. */
+  async settle(): Promise<void> {
+    await this.#begun?.settle()
   }
 
   /** Which blocks there are; read when it is first asked for, and kept. `CORRUPTION`. */
@@ -153,8 +162,8 @@ export class SegmentReader {
    * and `ABORTED` once the signal has fired.
    */
   async *blocks(signal?: AbortSignal): AsyncGenerator<SegmentBlock, void, undefined> {
-    const { indexOffset, indexBytes } = this.#footer
-    const source = this.#bytesOf(SEGMENT_HEADER_BYTES, indexOffset + indexBytes)
+    const { indexOffset } = this.#footer
+    const source = this.#fromFirstBlock()
     const sha256 = new RunningSha256()
     const check = new BlockCheck(this.role === 'delta')
     const counted = { rawBytes: 0, blockCount: 0, indexCrc: 0 }
@@ -183,13 +192,16 @@ export class SegmentReader {
    */
   async compareBytes(signal?: AbortSignal): Promise<void> {
     const expected = present(this.#expected, 'a manifest says what the bytes are')
-    const source = this.#bytesOf(0, expected.sizeBytes)
+    const source = this.#fromFirstBlock()
     const sha256 = new RunningSha256()
     try {
-      while (source.position < expected.sizeBytes) {
+      await sha256.update(this.#headerBytes)
+      const end = expected.sizeBytes - FOOTER_BYTES
+      while (source.position < end) {
         throwIfAborted(signal, 'reading a segment')
-        await sha256.update(await source.take(Math.min(PIECE_BYTES, expected.sizeBytes - source.position)))
+        await sha256.update(await source.take(Math.min(PIECE_BYTES, end - source.position)))
       }
+      await sha256.update(this.#footerBytes)
       this.#compareDigest(sha256, expected)
     } finally {
       await source.settle()
@@ -218,6 +230,13 @@ export class SegmentReader {
     } finally {
       await source.settle()
     }
+  }
+
+  /** Everything between header and footer. */
+  #fromFirstBlock(): ReadAhead {
+    const begun = this.#begun
+    this.#begun = undefined
+    return begun ?? this.#bytesOf(SEGMENT_HEADER_BYTES, this.#footer.indexOffset + this.#footer.indexBytes)
   }
 
   #bytesOf(start: number, end: number): ReadAhead {
@@ -343,6 +362,24 @@ export class SegmentReader {
     if (digest !== expected.sha256) {
       throw damagedSegment(this.name, `its SHA-256 is ${digest}; the manifest says ${expected.sha256}`)
     }
+  }
+}
+
+/** Throws unless header, footer and manifest say the same. */
+function compareFrame(
+  name: string,
+  role: SegmentRole,
+  footer: SegmentFooter,
+  expected: ExpectedSegment | undefined,
+): void {
+  if (role === 'base' && footer.tombstoneCount > 0)
+    throw damagedSegment(name, 'a base segment with tombstones')
+  if (expected === undefined) return
+  const { entryCount, rawBytes } = footer
+  if (role !== expected.role)
+    throw damagedSegment(name, `it is a ${role}; the manifest says ${expected.role}`)
+  if (entryCount !== expected.entryCount || rawBytes !== expected.rawBytes) {
+    throw damagedSegment(name, 'its footer and the manifest have different totals')
   }
 }
 

@@ -83,6 +83,7 @@ export class PulseGiver {
 export function pulsingSource(source: ObjectSource, pulse: PulseGiver): ObjectSource {
   const pulsingReader = (reader: ObjectReader): ObjectReader => ({
     sizeBytes: reader.sizeBytes,
+    readAhead: reader.readAhead,
     read: (offset, length) => pulse.during(reader.read(offset, length)),
     close: () => pulse.during(reader.close()),
   })

@@ -14,6 +14,11 @@ export interface StorageAnswer {
   readonly bytes?: Uint8Array
 }
 
+/** An object that was opened for a job. */
+interface OpenedObject extends Pick<ObjectReader, 'sizeBytes' | 'readAhead'> {
+  readonly handle: number
+}
+
 /** The main thread's end of a storage that could not be shared: makes the calls that a job in the worker asks for. */
 export class StorageService {
   readonly #storage: ObjectSource | ObjectStorage
@@ -39,7 +44,8 @@ export class StorageService {
         const reader = await this.#storage.open(call.name, call.options)
         if (reader === undefined) return { value: undefined }
         this.#readers.set(++this.#handles, reader)
-        return { value: { handle: this.#handles, sizeBytes: reader.sizeBytes } }
+        const { sizeBytes, readAhead } = reader
+        return { value: { handle: this.#handles, sizeBytes, readAhead } satisfies OpenedObject }
       }
       case 'readObject': {
         const read = await this.#storage.read(call.name, call.maxBytes)
@@ -83,13 +89,12 @@ export function remoteStorage(ask: (call: StorageCallMessage) => Promise<unknown
       }
     },
     open: async (name, options) => {
-      const opened = (await ask({ operation: 'open', name, options })) as
-        | { readonly handle: number; readonly sizeBytes: number }
-        | undefined
+      const opened = (await ask({ operation: 'open', name, options })) as OpenedObject | undefined
       if (opened === undefined) return undefined
-      const { handle, sizeBytes } = opened
+      const { handle, sizeBytes, readAhead } = opened
       return {
         sizeBytes,
+        readAhead,
         read: async (offset, length) =>
           (await ask({ operation: 'read', handle, offset, length })) as Uint8Array,
         close: async () => void (await ask({ operation: 'close', handle })),

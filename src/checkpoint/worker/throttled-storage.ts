@@ -14,6 +14,7 @@ export function throttledSource(
 ): ObjectSource {
   const pacedReader = (reader: ObjectReader): ObjectReader => ({
     sizeBytes: reader.sizeBytes,
+    readAhead: reader.readAhead,
     read: async (offset, length) => {
       const bytes = await reader.read(offset, length)
       await throttle.pace(length, signal)
