@@ -3,7 +3,7 @@ import { capturedInterval, type KeyInterval } from '../../backend/scan-range.js'
 import type { Entry, ScanRange } from '../../backend/types.js'
 import { validateKey } from '../../backend/validate.js'
 import { throwIfAborted } from '../../base/abort.js'
-import { isStateError, type SkippedCheckpoint } from '../../base/errors.js'
+import { isStateError, reasonOf, type SkippedCheckpoint } from '../../base/errors.js'
 import { hasMethods, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { type Manifest, metadataOf } from '../format/manifest.js'
@@ -43,6 +43,9 @@ export interface ArchiveListOptions extends CheckpointOptions {
    */
   readonly onSkipped?: (skipped: SkippedCheckpoint) => void
 }
+
+/** How long what an unfinished copy has left behind is not touched. */
+const LEFTOVER_GRACE_MS = 3_600_000
 
 const archiveRules = { logger: hasMethods('debug', 'info', 'warn', 'error') }
 const callRules = { signal: rules.signal }
@@ -189,7 +192,8 @@ export class CheckpointArchive {
    * there, then the manifest, so that nobody sees half a checkpoint. Where it is there already, that is verified and nothing is
    * written. A coordinator on that storage restores it, retains it and deletes it like its own. It takes that storage's lease
    * for as long as it runs: `FENCED` while a coordinator owns it. `INVALID_ARGUMENT` where another checkpoint has that id there;
-   * `CORRUPTION` where it is damaged on either side.
+   * `CORRUPTION` where it is damaged on either side. What copies that were killed have begun there and never finished is
+   * removed after an hour, by the next one.
    */
   async copyTo(storage: CheckpointStorage, id: string, options?: CopyOptions): Promise<CheckpointMetadata> {
     checkStorage(storage)
@@ -207,6 +211,7 @@ export class CheckpointArchive {
         resumable,
         logger: this.#logger,
       })
+      await this.#discardLeftovers(to)
       return metadataOf(stored)
     }
     try {
@@ -267,6 +272,16 @@ export class CheckpointArchive {
     return await CheckpointReader.open(this.#storage, stored, access, (error) =>
       this.#explained(sequence, error),
     )
+  }
+
+  /** There may never be a coordinator on that storage, which would do so. A failure here is none of the copy. */
+  async #discardLeftovers(to: LeasedStorage): Promise<void> {
+    try {
+      await to.discardUncommitted(LEFTOVER_GRACE_MS)
+    } catch (error) {
+      const fields = { storage: to.storage.name, reason: reasonOf(error) }
+      this.#logger.warn(fields, 'could not remove what unfinished copies have left behind')
+    }
   }
 
   /** The error, or that there is no such checkpoint, where it was removed while it was being read. */

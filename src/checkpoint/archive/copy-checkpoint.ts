@@ -40,6 +40,8 @@ export interface CopyRequest {
    * added.
    */
   readonly whole?: Map<string, string>
+  /** A segment was read to its last byte there. */
+  readonly onVerified?: (name: string) => void
   /** A segment that is damaged there, though checkpoints there name it, is copied anew where it is whole here; default: `CORRUPTION`. */
   readonly replacesDamaged?: boolean
 }
@@ -51,7 +53,7 @@ type Condition = 'whole' | 'missing' | 'removed'
  * were written.
  */
 export async function copyCheckpoint(request: CopyRequest): Promise<number> {
-  const { stored, manifestBytes, to, signal, whole } = request
+  const { stored, manifestBytes, to, signal } = request
   const { sequence, segments } = stored.manifest
   const there = await to.read(manifestName(sequence), MAX_MANIFEST_BYTES)
   if (there !== undefined && !equalBytes(there, manifestBytes)) {
@@ -69,7 +71,7 @@ export async function copyCheckpoint(request: CopyRequest): Promise<number> {
       await copySegment(request, segment, condition === 'missing' ? written : [])
       writtenBytes += segment.sizeBytes
       await verifySegment(to, segment, signal)
-      whole?.set(segment.name, segment.sha256)
+      noteWhole(request, segment)
     }
     await requireAll(to, segments)
     if (there === undefined) {
@@ -101,7 +103,7 @@ async function conditionThere(request: CopyRequest, segment: ManifestSegment): P
   if (sizeBytes === segment.sizeBytes && whole?.get(segment.name) === segment.sha256) return 'whole'
   try {
     await verifySegment(to, segment, signal)
-    whole?.set(segment.name, segment.sha256)
+    noteWhole(request, segment)
     return 'whole'
   } catch (error) {
     if (!isStateError(error, 'CORRUPTION')) throw error
@@ -112,6 +114,11 @@ async function conditionThere(request: CopyRequest, segment: ManifestSegment): P
     await to.remove(segment.name)
     return isNeeded ? 'removed' : 'missing'
   }
+}
+
+function noteWhole({ whole, onVerified }: CopyRequest, { name, sha256 }: ManifestSegment): void {
+  whole?.set(name, sha256)
+  onVerified?.(name)
 }
 
 /** Whether a segment may be removed there to be copied anew: nobody there means another one, and it is whole here. */
@@ -161,7 +168,8 @@ async function copySegment(
   }
 }
 
-async function verifySegment(
+/** Reads a segment to its last byte. `CORRUPTION` where it is not what its manifest says. */
+export async function verifySegment(
   storage: ObjectSource,
   segment: ManifestSegment,
   signal: AbortSignal | undefined,

@@ -4,6 +4,12 @@ import { parseObjectName } from '../format/object-names.js'
 import type { CheckpointCatalog, StorageListing } from './checkpoint-catalog.js'
 import type { CheckpointCondition, RetainedCheckpoint } from './retention.js'
 
+/** A segment, and the number of the newest checkpoint that needs it. */
+export interface NamedSegment {
+  readonly sequence: number
+  readonly segment: ManifestSegment
+}
+
 /**
  * What lies in a storage, as its one writer knows it without asking again: what one listing told, the manifests read since, which
  * never change, and what it has published and removed. Nobody else writes there while it holds the lease. What somebody
@@ -67,6 +73,18 @@ export class StorageContents {
       if (stored.manifest.segments.some((each) => each.name === name && isAnother(each))) return false
     }
     return true
+  }
+
+  /** What the checkpoints consist of whose manifests can be read, each segment once, those of the newest first. */
+  async namedSegments(): Promise<NamedSegment[]> {
+    const named = new Map<string, NamedSegment>()
+    for (const sequence of this.manifests) {
+      const stored = await this.#manifest(sequence)
+      if (isStateError(stored)) continue
+      for (const segment of stored.manifest.segments)
+        if (!named.has(segment.name)) named.set(segment.name, { sequence, segment })
+    }
+    return [...named.values()]
   }
 
   /** Every checkpoint, in the form that retention decides on. A manifest is read when it is first asked for. */

@@ -167,6 +167,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
       to: new CheckpointCatalog(mirror.storage),
       maxCheckpoints: mirror.maxCheckpoints,
       drainMs: mirror.drainMs,
+      verifyEveryMs: mirror.verifyEveryMs,
       graceMs,
       clock,
       logger,

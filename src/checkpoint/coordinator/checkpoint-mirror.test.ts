@@ -448,6 +448,62 @@ describe('a mirror that fails', () => {
     expect(await restoredFrom(inner)).toBe(await contentOf(backend))
   })
 
+  it('reads each segment there again after verifyEveryMs, one with each checkpoint, and copies anew what is damaged in equal length', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const made = withMirror({ storage: inner, verifyEveryMs: 1_000 })
+    const { coordinator, backend, storage, clock, next } = made
+    for (let key = 0; key < 50; key++) await put(backend, `key${key}=${'v'.repeat(50)}`)
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    await settled()
+    const base = segmentName(1, 'base')
+    const rotten = (await bytesIn(inner, base)).map((byte, at) => (at === 100 ? byte ^ 1 : byte))
+    inner.tamper(base, rotten)
+    // Its time has not come.
+    await put(backend, 'a=2')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    await settled()
+    expect(await bytesIn(inner, base)).toEqual(rotten)
+    clock.advance(1_000)
+    await put(backend, 'a=3')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(3)}`)
+    // The newest checkpoint that needs the base is copied once more, as far as it is not there whole.
+    expect(await next()).toBe(`mirrored ${CHK(3)}`)
+    expect(await bytesIn(inner, base)).toEqual(await bytesIn(storage, base))
+    expect(coordinator.stats().mirror).toMatchObject({ copied: 4, failed: 0 })
+    await coordinator.shutdown()
+    expect(await restoredFrom(inner)).toBe(await contentOf(backend))
+  })
+
+  it('tells of a damaged checkpoint there that is no longer here', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const mirror = { storage: inner, maxCheckpoints: 5, verifyEveryMs: 1_000 }
+    const { coordinator, backend, clock, next } = withMirror(mirror, {
+      incremental: false,
+      maxCheckpoints: 1,
+    })
+    for (let sequence = 1; sequence <= 2; sequence++) {
+      await put(backend, `a=${sequence}`)
+      await coordinator.createCheckpoint()
+      expect(await next()).toBe(`mirrored ${CHK(sequence)}`)
+      await settled()
+      clock.advance(500)
+    }
+    const base = segmentName(1, 'base')
+    inner.tamper(
+      base,
+      (await bytesIn(inner, base)).map((byte, at) => (at === 30 ? byte ^ 1 : byte)),
+    )
+    clock.advance(1_000)
+    await put(backend, 'a=3')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(3)}`)
+    expect(await next()).toBe(`failed ${CHK(1)} CORRUPTION`)
+    await coordinator.shutdown()
+  })
+
   it('leaves alone what is damaged there where it is damaged here, too, or whole for a checkpoint there', async () => {
     const options = { maxDeltaRatio: 1 }
     for (const whose of ['its own', "another's"] as const) {

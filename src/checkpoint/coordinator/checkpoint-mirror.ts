@@ -6,19 +6,22 @@
 //     coordinator's `start`; and once the coordinator has lost its own storage, it lets the next one's mirror in.
 // (4) An attempt that failed is made again after a pause: a second at first, twice as long each time, up to a minute. What no attempt
 //     can mend (damage here, or another checkpoint of that id there) is given up, counted and told.
-// (5) `close` ends in `drainMs`, whatever the storages do. What is missing then is copied by the next owner.
+// (5) What was read to its end there is believed for `verifyEveryMs`; then it is read again, a segment at a time, behind what is to be
+//     copied.
+// (6) `close` ends in `drainMs`, whatever the storages do. What is missing then is copied by the next owner.
 
 import { type CancelTimer, type Clock, setLongTimer } from '../../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
 import type { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
-import { copyCheckpoint } from '../archive/copy-checkpoint.js'
+import { copyCheckpoint, verifySegment } from '../archive/copy-checkpoint.js'
 import type { LeasedStorage } from '../archive/leased-storage.js'
 import type { StoredManifest } from '../format/manifest.js'
 import { checkpointId } from '../format/object-names.js'
 import type { Logger, MirrorStats } from '../types.js'
 import { CheckpointRetention, type SegmentUse } from './checkpoint-retention.js'
 import { LeaseKeeper } from './lease-keeper.js'
+import { MirrorVerification } from './mirror-verification.js'
 
 const FIRST_PAUSE_MS = 1_000
 const LONGEST_PAUSE_MS = 60_000
@@ -31,6 +34,7 @@ export interface MirrorSettings {
   readonly maxCheckpoints: number
   readonly graceMs: number
   readonly drainMs: number
+  readonly verifyEveryMs: number
   readonly clock: Clock
   readonly logger: Logger
   readonly onMirrored: (stored: StoredManifest, durationMs: number, writtenBytes: number) => void
@@ -57,6 +61,7 @@ export class CheckpointMirror {
   readonly #settings: MirrorSettings
   readonly #ownership: LeaseKeeper
   readonly #retention: CheckpointRetention
+  readonly #verification: MirrorVerification
   /** What is to be copied. */
   readonly #waiting = new Set<number>()
   /** What was published behind the newest that is in the mirror: the oldest of all, and then the newest ones. */
@@ -84,10 +89,13 @@ export class CheckpointMirror {
   #lastError: Error | undefined
   #lastSuccessAt: Date | undefined
   #isCopying = false
+  /** A segment was looked at since there was something to do. */
+  #hasVerified = false
 
   constructor(settings: MirrorSettings) {
     this.#settings = settings
-    const { to, maxCheckpoints, graceMs, clock, logger } = settings
+    const { to, maxCheckpoints, graceMs, verifyEveryMs, clock, logger } = settings
+    this.#verification = new MirrorVerification(verifyEveryMs)
     this.#ownership = new LeaseKeeper(to, logger, () => this.#abort.abort())
     this.#retention = new CheckpointRetention({ maxCheckpoints, graceMs, clock, logger, onDeleted: () => {} })
   }
@@ -121,6 +129,7 @@ export class CheckpointMirror {
 
   /** There is a new checkpoint. */
   note(sequence: number): void {
+    this.#hasVerified = false
     this.#waiting.add(sequence)
     this.#ahead.push({ sequence, atMs: this.#settings.clock.now() })
     // The first says since when the mirror is behind.
@@ -206,7 +215,7 @@ export class CheckpointMirror {
       const owner = await this.#own()
       return await this.#ownership.guard(owner, async (): Promise<Outcome> => {
         if (!this.#isBacklogKnown) await this.#lookForMissing(owner)
-        if (this.#waiting.size === 0) return 'done'
+        if (this.#waiting.size === 0) return await this.#verifyNext(owner, signal)
         sequence = Math.max(...this.#waiting)
         await this.#copy(owner, sequence, signal)
         this.#pauseMs = FIRST_PAUSE_MS
@@ -286,7 +295,8 @@ export class CheckpointMirror {
     try {
       const { bytes: manifestBytes, stored } = await from.requiredManifestBytes(sequence)
       const copy = { from: from.storage, stored, manifestBytes, to: owner, signal, logger }
-      const ways = { whole: this.#whole, resumable: true, replacesDamaged: true }
+      const onVerified = (name: string) => this.#verification.noteRead(name, clock.now())
+      const ways = { whole: this.#whole, onVerified, resumable: true, replacesDamaged: true }
       const writtenBytes = await copyCheckpoint({ ...copy, ...ways })
       const nowMs = clock.now()
       this.#waiting.delete(sequence)
@@ -309,6 +319,29 @@ export class CheckpointMirror {
     await this.#retain(owner)
   }
 
+  /** Reads one segment again whose time has come. Where it is damaged, the checkpoint that needs it is copied again, as far as it is missing. */
+  async #verifyNext(owner: LeasedStorage, signal: AbortSignal): Promise<Outcome> {
+    if (this.#hasVerified || this.#isClosing) return 'done'
+    this.#hasVerified = true
+    const { from, to, clock } = this.#settings
+    const due = await this.#verification.next(await owner.contents(), clock.now())
+    if (due === undefined) return 'done'
+    const { sequence, segment } = due
+    this.#verification.noteRead(segment.name, clock.now())
+    try {
+      await verifySegment(to.storage, segment, signal)
+      this.#whole.set(segment.name, segment.sha256)
+      return 'done'
+    } catch (error) {
+      if (!isStateError(error, 'CORRUPTION')) throw error
+      this.#whole.delete(segment.name)
+      owner.distrustContents()
+      if (await from.isGone(sequence)) this.#tellFailed(sequence, error)
+      else this.#waiting.add(sequence)
+      return 'again'
+    }
+  }
+
   #noteThere(sequence: number): void {
     this.#newest = Math.max(this.#newest, sequence)
     while (this.#ahead[0] !== undefined && this.#ahead[0].sequence <= this.#newest) this.#ahead.shift()
@@ -328,7 +361,7 @@ export class CheckpointMirror {
   }
 
   async #noteFailed(sequence: number | undefined, error: unknown): Promise<Outcome> {
-    const { from, to, logger, onFailed } = this.#settings
+    const { from, to } = this.#settings
     this.#ownership.held?.distrustContents()
     if (isStateError(error, 'CORRUPTION')) this.#whole.clear()
     if (sequence !== undefined && (await from.isGone(sequence))) {
@@ -338,16 +371,21 @@ export class CheckpointMirror {
       return 'again'
     }
     const failure = asStateError(error, to.storage.name)
+    this.#tellFailed(sequence, failure)
+    if (this.#ownership.lost) return 'done'
+    if (sequence === undefined || !isFinal(failure)) return 'failed'
+    this.#waiting.delete(sequence)
+    return 'again'
+  }
+
+  #tellFailed(sequence: number | undefined, failure: StateError): void {
+    const { to, logger, onFailed } = this.#settings
     this.#failed++
     this.#lastError = failure
     const id = sequence === undefined ? undefined : checkpointId(sequence)
     const fields = { checkpoint: id, storage: to.storage.name, code: failure.code, reason: failure.message }
     logger.error(fields, 'checkpoint not mirrored')
     onFailed(sequence, failure)
-    if (this.#ownership.lost) return 'done'
-    if (sequence === undefined || !isFinal(failure)) return 'failed'
-    this.#waiting.delete(sequence)
-    return 'again'
   }
 
   #prune(): void {

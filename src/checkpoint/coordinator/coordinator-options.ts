@@ -12,6 +12,13 @@ export interface MirrorOptions {
   readonly maxCheckpoints?: number
   /** How long `shutdown` waits at most for what is not copied yet, in milliseconds. The next owner copies the rest. Default 10,000. */
   readonly drainMs?: number
+  /**
+   * How long a segment there is believed to be as it was last read, in milliseconds. With each checkpoint that is copied, and when the
+   * storage is first owned, one segment is read again whose time has come, that of longest ago, and compared with its SHA-256; one that
+   * is damaged is copied anew where this storage still has it, and told as `mirrorFailed` where not. That costs the reading of all
+   * that is there once in that time at most. Default: never again.
+   */
+  readonly verifyEveryMs?: number
 }
 
 export interface CheckpointCoordinatorOptions {

@@ -70,6 +70,7 @@ const mirrorRules = {
   storage: storageRule,
   maxCheckpoints: rules.positiveInteger,
   drainMs: rules.nonNegativeMs,
+  verifyEveryMs: rules.positiveMs,
 }
 
 function mirrorViolations(options: CheckpointCoordinatorOptions): Violation[] {
@@ -170,6 +171,7 @@ export function coordinatorSettings(
       storage: options.mirror.storage,
       maxCheckpoints: options.mirror.maxCheckpoints ?? options.maxCheckpoints ?? DEFAULT_MAX_CHECKPOINTS,
       drainMs: options.mirror.drainMs ?? DEFAULT_DRAIN_MS,
+      verifyEveryMs: options.mirror.verifyEveryMs ?? Infinity,
     },
   }
 }
