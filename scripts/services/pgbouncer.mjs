@@ -5,9 +5,14 @@ import { findProgram, installDebianPackage, Server } from './service.mjs'
 
 const programs = () => findProgram('pgbouncer', ['/usr/sbin'])
 
+/** Throws `Unavailable` where it cannot be had. */
+export function preparePgbouncer() {
+  if (programs() === undefined) installDebianPackage('pgbouncer')
+}
+
 /** A pooler in front of a PostgreSQL, from Debian: a client has a connection of the server for one transaction. */
 export function pgbouncer(port, folder, serverPort) {
-  if (programs() === undefined) installDebianPackage('pgbouncer')
+  preparePgbouncer()
   const settings = path.join(folder, 'pgbouncer.ini')
   const owner = user()
   fs.writeFileSync(

@@ -19,6 +19,8 @@ export function prepareService(name: string): Promise<void>
 /** `secure`: a password; then it speaks TLS only. For redis, nats, postgres and kafka (user `job`, PLAIN or SCRAM-SHA-256). */
 export function startService(name: string, options?: { readonly secure?: string }): Promise<RunningService>
 
+/** Why PgBouncer cannot be had here; `undefined` where it can. */
+export function lacksPooler(): string | undefined
 /** PgBouncer in front of a PostgreSQL: it gives a connection of the server for one transaction. */
 export function startPooler(serverPort: number): Promise<{ readonly address: string; stop(): Promise<void> }>
 

@@ -8,7 +8,7 @@ import { chromium } from './chromium.mjs'
 import { kafka } from './kafka.mjs'
 import { moto } from './moto.mjs'
 import { nats } from './nats.mjs'
-import { pgbouncer } from './pgbouncer.mjs'
+import { pgbouncer, preparePgbouncer } from './pgbouncer.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
 import { freePort, selfSigned } from './service.mjs'
@@ -58,6 +58,16 @@ export async function startService(name, { secure } = {}) {
   } catch (error) {
     fs.rmSync(folder, { recursive: true, force: true })
     throw error
+  }
+}
+
+/** Why there is no pooler here; `undefined` where there is one. */
+export function lacksPooler() {
+  try {
+    preparePgbouncer()
+    return undefined
+  } catch (error) {
+    return error.message
   }
 }
 

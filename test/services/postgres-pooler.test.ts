@@ -1,7 +1,12 @@
 import { Pool } from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type RunningService, startPooler, startService } from '../../scripts/services/services.mjs'
+import {
+  lacksPooler,
+  type RunningService,
+  startPooler,
+  startService,
+} from '../../scripts/services/services.mjs'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { MemoryStateBackend } from '../../src/index.js'
 import { PostgresStateBackend } from '../../src/postgres.js'
@@ -16,19 +21,22 @@ let service: RunningService
 let pooler: Awaited<ReturnType<typeof startPooler>>
 let pool: Pool
 const bytes = (text: string) => Buffer.from(text)
-beforeAll(async () => {
-  service = await startService('postgres')
-  pooler = await startPooler(service.port)
-  pool = new Pool({ connectionString: pooler.address, max: 20 })
-  pool.on('error', () => {})
-})
-afterAll(async () => {
-  await pool?.end()
-  await pooler?.stop()
-  await service.stop()
-})
+const lacks = lacksPooler()
+const title = 'behind a pooler of transactions'
 
-describe('behind a pooler of transactions', () => {
+describe.skipIf(lacks !== undefined)(lacks === undefined ? title : `${title} (${lacks})`, () => {
+  beforeAll(async () => {
+    service = await startService('postgres')
+    pooler = await startPooler(service.port)
+    pool = new Pool({ connectionString: pooler.address, max: 20 })
+    pool.on('error', () => {})
+  })
+  afterAll(async () => {
+    await pool?.end()
+    await pooler?.stop()
+    await service.stop()
+  })
+
   it('state is written once by its owner, read by scans and snapshots of one instant, and replaced by COPY', async () => {
     const old = await PostgresStateBackend.open({ pool, name: 'pooled', copyFrom })
     const backend = await PostgresStateBackend.open({ pool, name: 'pooled', copyFrom })
