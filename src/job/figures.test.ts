@@ -253,6 +253,50 @@ describe('open windows are counted', () => {
     )
   })
 
+  it.each(['sessions', 'lateSessions', 'tumbling', 'hopping', 'events', 'sliding'] as const)(
+    'of %s with the next one that is due, also while some fire',
+    async (kind) => {
+      const seen: { readonly dueMs: number; readonly nextMs: number }[] = []
+      let nextMs = () => Number.NaN
+      const output = ({ window: { endMs } }: { readonly window: { readonly endMs: number } }) => {
+        seen.push({ dueMs: endMs - 1, nextMs: nextMs() })
+        return undefined
+      }
+      const windows = { [kind]: { ...kinds[kind], output } }
+      const job = defineJob<Reading, undefined>()({ ...common, windows: windows as never })
+      await using test = await JobTest.start(job)
+      nextMs = () => test.stats().windows[kind]?.nextMs ?? Number.NaN
+      await test.send(reading('a', 1), reading('b', 2), reading('c', 3), reading('a', 14))
+      await test.send(reading('d', 1_000))
+      expect(seen.length).toBeGreaterThan(2)
+      const early = seen.slice(1).filter(({ dueMs }, i) => !((seen[i]?.nextMs as number) <= dueMs))
+      expect(early).toEqual([])
+      expect(nextMs()).toBeGreaterThan(999)
+      await test.end()
+      expect(nextMs()).toBe(Infinity)
+    },
+  )
+
+  it('of processing time with the next one that is due, also while some fire', async () => {
+    const seen: number[] = []
+    let nextMs = () => Number.NaN
+    const windows = {
+      sessions: windowed({
+        windows: session({ gapMs: 10 }),
+        time: 'processing',
+        aggregate: total(),
+        output: () => void seen.push(nextMs()),
+      }),
+    }
+    const job = defineJob<Reading, undefined>()({ ...common, windows })
+    await using test = await JobTest.start(job, { startMs: 0 })
+    nextMs = () => test.stats().windows['sessions']?.nextMs ?? Number.NaN
+    await test.send(reading('a', 0), reading('b', 0))
+    await test.advance(20)
+    expect(seen).toEqual([10, 10])
+    expect(nextMs()).toBe(Infinity)
+  })
+
   const openOf = (windows: { readonly [name: string]: { readonly open: number } }) =>
     Object.entries(windows).map(([name, { open }]) => `${name} ${open}`)
 
@@ -405,12 +449,13 @@ describe('timers are counted', () => {
     })
     await using test = await JobTest.start(job, { startMs: 0 })
     ask = () => {
-      const { waiting, due } = test.stats().timers.event
-      return `${waiting} ${due}`
+      const { waiting, due, nextMs } = test.stats().timers.event
+      return `${waiting} ${due} ${nextMs}`
     }
     for (const key of ['a', 'b', 'c']) await test.send({ key, at: 1, set: 10 }, { key, at: 1, set: 1_000 })
     await test.send({ key: 'd', at: 20 })
-    expect(seen).toEqual(['a 5 2', 'b 4 1', 'c 3 0'])
+    // What is due comes next until it has fired.
+    expect(seen).toEqual(['a 5 2 10', 'b 4 1 10', 'c 3 0 1000'])
   })
 
   const staged = () =>

@@ -83,6 +83,8 @@ export class ListedOperator implements WindowOperator {
   /** What fires may be put out step by step. */
   #isAdvancing = false
   #open = 0
+  /** When those were due that fire at the moment, step by step. */
+  #firingMs = Infinity
 
   constructor(options: WindowOperatorOptions) {
     const { definition, store, name, nowMs } = options
@@ -136,7 +138,7 @@ export class ListedOperator implements WindowOperator {
   }
 
   get nextDueMs(): number {
-    return this.#due.nextMs
+    return Math.min(this.#firingMs, this.#due.nextMs)
   }
 
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void {
@@ -199,12 +201,18 @@ export class ListedOperator implements WindowOperator {
 
   *advance(watermarkMs: number): SlicedWork<void> {
     this.#watermarkMs = watermarkMs
-    const run = yield* DueRun.of(this.#due, watermarkMs)
-    for (let closed = 1; run.next(); closed++) {
-      const { dueMs, key } = run.current
-      if (run.peekMs() === dueMs) yield* this.#closeTogether(run, dueMs)
-      else yield* this.#close(run, dueMs, key)
-      if (closed % STEP_KEYS === 0) yield
+    this.#firingMs = this.#due.nextMs
+    try {
+      const run = yield* DueRun.of(this.#due, watermarkMs)
+      for (let closed = 1; run.next(); closed++) {
+        const { dueMs, key } = run.current
+        this.#firingMs = dueMs
+        if (run.peekMs() === dueMs) yield* this.#closeTogether(run, dueMs)
+        else yield* this.#close(run, dueMs, key)
+        if (closed % STEP_KEYS === 0) yield
+      }
+    } finally {
+      this.#firingMs = Infinity
     }
     yield* this.#compact()
   }

@@ -88,6 +88,8 @@ export class PlainSessions implements WindowOperator {
   /** The session of that entry which alone has changed; -1: what it had is all of it. */
   #lastSession = -1
   #open = 0
+  /** Nothing that fires at the moment, step by step, was due before. */
+  #firingMs = Infinity
 
   constructor(options: WindowOperatorOptions) {
     const { windows, aggregate } = options.definition
@@ -200,15 +202,17 @@ export class PlainSessions implements WindowOperator {
   }
 
   *advance(watermarkMs: number): SlicedWork<void> {
-    const ended = yield* this.#ended(watermarkMs)
-    const order = yield* ended.sorted()
+    this.#firingMs = this.#due.nextMs
     try {
+      const ended = yield* this.#ended(watermarkMs)
+      const order = yield* ended.sorted()
       for (let i = 0; i < order.length; i++) {
         this.#close(ended, order[i] as number)
         if (this.#output.isWaiting) yield* this.#output.rest()
         if (i % STEP_KEYS === STEP_KEYS - 1) yield
       }
     } finally {
+      this.#firingMs = Infinity
       this.#dropClosed()
     }
     yield* this.#compact(watermarkMs)
@@ -217,7 +221,7 @@ export class PlainSessions implements WindowOperator {
   *onProcessingTime(): SlicedWork<void> {}
 
   get nextDueMs(): number {
-    return this.#due.nextMs
+    return Math.min(this.#firingMs, this.#due.nextMs)
   }
 
   peek(key: KeyLike<unknown>): AnyResult[] {

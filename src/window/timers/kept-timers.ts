@@ -74,7 +74,7 @@ export class KeptTimers {
 
   /** Nothing is due before this; `Infinity` where nothing waits. */
   get nextMs(): number {
-    return this.#due.nextMs
+    return Math.min(this.#firing?.peekMs() ?? Infinity, this.#due.nextMs)
   }
 
   /** Whether `load` is wanted: too much of what is in memory may be gone. */
