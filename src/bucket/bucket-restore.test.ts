@@ -89,7 +89,8 @@ describe('a restore from a bucket', () => {
     // One of those under way may be what is taken at the moment.
     const rounds = Math.ceil(sizeBytes / FETCH_BYTES / (IN_FLIGHT - 1))
     expect(rounds).toBeGreaterThan(4)
-    expect(roundTrips).toBeLessThanOrEqual(3 + rounds)
+    // The first round brings the header as well, and few may be left for the last.
+    expect(roundTrips).toBeLessThanOrEqual(3 + rounds + 1)
     expect(read().fetches).toBeLessThanOrEqual(Math.ceil(sizeBytes / FETCH_BYTES) + 2)
   })
 
