@@ -157,8 +157,27 @@ async function acquireLease(path: string, owning: Owning): Promise<FileLease> {
   const { waitForOwnerMs, takeOver, checkOwner } = owning
   const directory = new DurableDirectory(resolve(`${path}.lease`))
   await directory.prepare()
-  const options = { takeOver, ...(checkOwner !== undefined && { beforeClaim: checkOwner }) }
-  return await waitForOwner(() => FileLease.acquire(directory, options), waitForOwnerMs)
+  let refusal: { readonly error: unknown } | undefined
+  const beforeClaim = async () => {
+    try {
+      await checkOwner?.()
+    } catch (error) {
+      refusal = { error }
+      throw error
+    }
+  }
+  const acquire = async () => {
+    try {
+      return await FileLease.acquire(directory, { takeOver, beforeClaim })
+    } catch (error) {
+      // A job that was overtaken does not wait for the file: it never is its owner again.
+      if (refusal === undefined) throw error
+      return undefined
+    }
+  }
+  const lease = await waitForOwner(acquire, waitForOwnerMs)
+  if (lease === undefined) throw refusal?.error
+  return lease
 }
 
 /** How many bytes count by the cut. */

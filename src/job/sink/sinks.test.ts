@@ -215,6 +215,17 @@ describe('a file of outputs', () => {
     await successor.close()
   })
 
+  it('is not waited for by a job that was overtaken', async () => {
+    let asked = 0
+    const checkOwner = async () => {
+      asked++
+      throw new StateError('FENCED', { resource: 'the checkpoints', owner: 'another process' })
+    }
+    const late = ndjsonFileSink<Output>({ path, waitForOwnerMs: 500 }).open({ prepared: [], checkOwner })
+    await expect(late).rejects.toMatchObject({ code: 'FENCED', details: { owner: 'another process' } })
+    expect(asked).toBe(1)
+  })
+
   it('is RESTORE_FAILED where outputs that count are gone', async () => {
     const sink = ndjsonFileSink<Output>({ path })
     const writer = await sink.open({ prepared: [] })

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { runs } from '../../../test/support/long.js'
@@ -273,6 +275,29 @@ describe('panes of windows', () => {
         ),
       ),
     ).toBe(false)
+  })
+
+  it('keep no pane once they were put out, where entries were sorted', async () => {
+    const { raw, zeroBytes } = new Accumulator(numbers as never)
+    const entries = new EntriesByKey(raw as never, zeroBytes)
+    const put = () => {
+      const tables = ['a', 'b', 'a'].map((key) => {
+        const table = new KeyTable()
+        table.set(table.add(keyOf(key), zeroBytes), HAS_VALUE, true)
+        return table
+      })
+      runThrough(entries.sort(tables.slice(0, 2), tables[2] as KeyTable))
+      while (entries.next());
+      return tables.map((table) => new WeakRef(table))
+    }
+    const tables = put()
+    setFlagsFromString('--expose-gc')
+    // What a WeakRef was made of lives until the end of the turn.
+    await new Promise((resolve) => setImmediate(resolve))
+    const collect = runInNewContext('gc') as () => void
+    collect()
+    expect(tables.filter((table) => table.deref() !== undefined).length).toBe(0)
+    expect(entries.next()).toBe(false)
   })
 
   it('are merged three times for each key and window, however many panes a window has', () => {

@@ -31,8 +31,9 @@ class Merged implements ViewedBytes {
 }
 
 export class EntriesByKey implements KeyedRecords {
+  readonly #none = new KeyTable()
   /** An entry of the key at hand. */
-  table: KeyTable = new KeyTable()
+  table: KeyTable = this.#none
   entry = 0
   /** What all entries of this key come to, until the next one. */
   view: DataView
@@ -91,11 +92,14 @@ export class EntriesByKey implements KeyedRecords {
     return true
   }
 
-  /** Goes on to the next key, where there is one. */
+  /** Goes on to the next key, where there is one; behind the last one nothing of the tables is kept. */
   next(): boolean {
     const order = this.#order
     const start = this.#next
-    if (start === order.length) return false
+    if (start === order.length) {
+      this.#letGo()
+      return false
+    }
     if (start >= this.#nearUntil) this.#bringNear(start)
     const record = order[start] as number
     let end = start + 1
@@ -109,6 +113,15 @@ export class EntriesByKey implements KeyedRecords {
     this.view = end > start + 1 ? this.#merged.view : view
     this.payloadAt = end > start + 1 ? 0 : payloadAt
     return true
+  }
+
+  /** Panes are in no window any more before the next one is sorted, which may be never. */
+  #letGo(): void {
+    this.table = this.#none
+    this.#tables = []
+    this.#order = new Uint32Array(0)
+    this.#next = 0
+    this.#nearUntil = 0
   }
 
   keyLengthAt(record: number): number {
