@@ -193,10 +193,11 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   /**
    * Resolves where this coordinator owns its storage, as the storage says now; `FENCED` where another one does, or none has acquired it yet. For whoever takes
-   * over something else that belongs to the owner.
+   * over something else that belongs to the owner. `CLOSED` once `shutdown` has let go of it.
    */
   async checkOwnership(): Promise<void> {
-    this.#requireOpen()
+    // What waits for the release of the storage is still the owner's, also while this closes.
+    if (!this.#ownership.holds) this.#requireOpen()
     await this.#calls.run(() => this.#ownership.check(), undefined, 'check the ownership')
   }
 

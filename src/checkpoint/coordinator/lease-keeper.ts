@@ -29,6 +29,11 @@ export class LeaseKeeper {
     return this.#fenced === undefined ? this.#owner : undefined
   }
 
+  /** It has become the owner, and has not let go of it; another one may have taken over. */
+  get holds(): boolean {
+    return this.#owner !== undefined
+  }
+
   /** It was the owner, and another one has taken over. */
   get lost(): boolean {
     return this.#fenced !== undefined && this.#everOwned

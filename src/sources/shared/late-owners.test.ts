@@ -235,6 +235,26 @@ describe('an owner that comes late to a transactional kafkaSink', () => {
   })
 })
 
+describe('a job that stops while its brokers are away for a moment', () => {
+  it('delivers its last outputs, as the owner that it is until then', async () => {
+    const client = new FakeKafka()
+    client.createTopic('t', 1)
+    client.failures.push(['send', new Error('connection lost')])
+    const job = await runJob({
+      name: 'users',
+      source: arraySource([{ user: 'ann' }]),
+      key: ({ user }) => user,
+      schema: defineState({ key: utf8, states: { seen: value(uint32, { default: () => 0 }) } }),
+      process: ({ user }, { emit }) => emit(user),
+      sink: kafkaSink<string>({ client, topic: 't', guarantee: 'transactional', transactionalId: 'job' }),
+      backend: new MemoryStateBackend(),
+      checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 60_000 },
+    })
+    await job.finished
+    expect(client.valuesOf('t')).toEqual(['"ann"'])
+  })
+})
+
 describe('a merged source', () => {
   it('passes on what tells whether the job is still owned', async () => {
     const asked: OpenSourceOptions[] = []
