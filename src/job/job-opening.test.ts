@@ -118,6 +118,8 @@ function parts({ opensAhead = true } = {}) {
     gate,
     opening: new JobOpening(source, sink),
     cuts,
+    /** The next call of that name waits anew. */
+    forget: (name: string) => gates.delete(name),
     begin: (cut: JobCut) => {
       restored = { cut, isNewest: true }
       onCut(cut)
@@ -215,6 +217,18 @@ describe('what a job opens while its state is restored', () => {
     begin(cutAt(4))
     for (const name of ['read 4', 'claim', 'restore', 'write after 3']) gate(name).open()
     await expect(opening.open(startAt((await restoring).cut))).resolves.toBeDefined()
+  })
+
+  it('is opened anew where that has failed before the state was there: what it reads from may be back', async () => {
+    const { told, gate, opening, cuts, begin, forget } = parts()
+    const restoring = opening.restore(cuts, 'job')
+    begin(cutAt(5))
+    gate('read 5').fail(new Error('no broker has answered for a minute'))
+    await settled(told)
+    forget('read 5')
+    for (const name of ['read 5', 'claim', 'restore', 'write after 4']) gate(name).open()
+    await expect(opening.open(startAt((await restoring).cut))).resolves.toBeDefined()
+    expect(told).toContain('read 5 done')
   })
 
   it('J6: that it cannot go on at the cut of the job ends the begin, and everything is closed', async () => {

@@ -1,7 +1,8 @@
 // What a job opens before it begins: its state, its source and its sink, side by side where that is safe.
 //
 // (1) A source that allows it is opened at the positions of the cut that is being restored, before it is known whether all of that cut can be
-//     read. Where the job goes on from another cut, that reader is closed unread, and the source opened anew.
+//     read. Where the job goes on from another cut, that reader is closed unread, and the source opened anew. So it is where opening it has failed
+//     before the state was there: it may be that what it speaks to was away for a while.
 // (2) A sink that has a claim is claimed beside the restore, so that whoever wrote before is fenced off. What counts it is told when the state is
 //     there: it may be the state that has the outputs.
 // (3) Both are asked for by the owner of the cuts alone: a process that was overtaken is told so when the sink is opened, at the latest.
@@ -21,6 +22,7 @@ interface Closable {
 interface ReaderAhead<Event> {
   readonly positions: Positions
   readonly reader: Promise<SourceReader<Event>>
+  readonly hasFailed: () => boolean
   /** Gives up opening it, and closes it where it is open. */
   end(): Promise<void>
 }
@@ -108,14 +110,18 @@ export class JobOpening<Event, Output> {
       passedOver.abort()
       await reader.then((opened) => opened.close()).catch(() => {})
     }
+    let failed = false
     // Whether that matters is known once the state was restored.
-    reader.catch(() => {})
-    this.#ahead = { positions, reader, end }
+    reader.catch(() => {
+      failed = true
+    })
+    this.#ahead = { positions, reader, hasFailed: () => failed, end }
   }
 
   async #readerAt(positions: Positions): Promise<SourceReader<Event>> {
     const ahead = this.#ahead
-    if (ahead !== undefined && isSame(ahead.positions, positions)) return await ahead.reader
+    if (ahead !== undefined && !ahead.hasFailed() && isSame(ahead.positions, positions))
+      return await ahead.reader
     await ahead?.end()
     return await this.#source.open({ positions, ...this.#owned, signal: this.#givenUp.signal })
   }

@@ -54,7 +54,8 @@ function send({
 async function wholeOf(response: http.IncomingMessage, { maxBytes }: HttpRequest): Promise<HttpAnswer> {
   const { statusCode: status = 0, headers } = response
   const limit = maxBytes(status)
-  const told = headers['content-length']
+  // That something is unchanged comes without a body, and may still tell how long it is.
+  const told = status === 304 ? undefined : headers['content-length']
   if (told === undefined) return { status, headers, bytes: await bodyOf(response, limit, status) }
   const length = Number(told)
   if (length <= limit) return { status, headers, bytes: await bodyOfLength(response, length) }

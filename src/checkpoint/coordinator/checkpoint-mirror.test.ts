@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { bytesIn, namesIn, patchLeases } from '../../../test/support/checkpoints.js'
@@ -474,6 +475,49 @@ describe('a mirror that fails', () => {
     expect(await bytesIn(inner, base)).toEqual(await bytesIn(storage, base))
     expect(coordinator.stats().mirror).toMatchObject({ copied: 4, failed: 0 })
     await coordinator.shutdown()
+    expect(await restoredFrom(inner)).toBe(await contentOf(backend))
+  })
+
+  it('gives up reading again what is there where it is closed: what is missing there is copied in time', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const mirror = new FaultyCheckpointStorage(inner)
+    const { coordinator, backend, clock, next } = withMirror({ storage: mirror, verifyEveryMs: 1_000 })
+    const base = segmentName(1, 'base')
+    for (let key = 0; key < 60; key++) await put(backend, `key${key}=${randomBytes(100_000).toString('hex')}`)
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(1)}`)
+    await settled()
+    let release: () => void = () => {}
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const reads: number[] = []
+    const open = mirror.open.bind(mirror)
+    mirror.open = async (name, options) => {
+      const reader = await open(name, options)
+      if (reader === undefined || name !== base) return reader
+      const read = async (offset: number, length: number) => {
+        reads.push(offset)
+        await released
+        return await reader.read(offset, length)
+      }
+      return { sizeBytes: reader.sizeBytes, read, close: () => reader.close() }
+    }
+    clock.advance(1_000)
+    await put(backend, 'a=2')
+    await coordinator.createCheckpoint()
+    expect(await next()).toBe(`mirrored ${CHK(2)}`)
+    while (reads.length === 0) await nextTurn()
+    await put(backend, 'a=3')
+    await coordinator.createCheckpoint()
+    const shutdown = coordinator.shutdown()
+    while (coordinator.stats().created < 4) await nextTurn()
+    await settled()
+    release()
+    await shutdown
+    // Those that were under way, of more than twenty.
+    expect(reads.length).toBeLessThan(10)
+    expect(coordinator.stats().mirror).toMatchObject({ waiting: 0, failed: 0 })
     expect(await restoredFrom(inner)).toBe(await contentOf(backend))
   })
 

@@ -7,7 +7,7 @@
 // (4) An attempt that failed is made again after a pause: a second at first, twice as long each time, up to a minute. What no attempt
 //     can mend (damage here, or another checkpoint of that id there) is given up, counted and told.
 // (5) What was read to its end there is believed for `verifyEveryMs`; then it is read again, a segment at a time, behind what is to be
-//     copied.
+//     copied. Nothing waits for that: `close` gives it up.
 // (6) `close` ends in `drainMs`, whatever the storages do. What is missing then is copied by the next owner.
 
 import { type CancelTimer, type Clock, setLongTimer } from '../../base/clock.js'
@@ -74,6 +74,8 @@ export class CheckpointMirror {
   #begun: { readonly takeOver: boolean } | undefined
   #pauseMs = FIRST_PAUSE_MS
   #abort = new AbortController()
+  /** Ends the reading of what is there already. */
+  readonly #endVerification = new AbortController()
   #run: Promise<void> | undefined
   #endPause: (() => void) | undefined
   /** There may be something to do that a run under way does not come to. */
@@ -149,6 +151,7 @@ export class CheckpointMirror {
   /** Copies what is still missing, for at most `drainMs`, and lets the next owner in. Never rejects. */
   async close(): Promise<void> {
     this.#isClosing = true
+    this.#endVerification.abort()
     const { clock, drainMs, logger, to } = this.#settings
     let cancel: CancelTimer = () => {}
     const late = new Promise<boolean>((resolve) => {
@@ -329,10 +332,11 @@ export class CheckpointMirror {
     const { sequence, segment } = due
     this.#verification.noteRead(segment.name, clock.now())
     try {
-      await verifySegment(to.storage, segment, signal)
+      await verifySegment(to.storage, segment, AbortSignal.any([signal, this.#endVerification.signal]))
       this.#whole.set(segment.name, segment.sha256)
       return 'done'
     } catch (error) {
+      if (isStateError(error, 'ABORTED') && !signal.aborted) return 'again'
       if (!isStateError(error, 'CORRUPTION')) throw error
       this.#whole.delete(segment.name)
       owner.distrustContents()

@@ -194,6 +194,16 @@ describe('a source of a Kafka topic', () => {
     await reader.close()
   })
 
+  it('goes on where what it asked for before it is polled has failed, by an outage that is over then', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a')
+    client.failures.push(['fetch', new Error('gone')])
+    const reader = await open(client, {}, { reconnectForMs: 0 })
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['a'])
+    await reader.close()
+  })
+
   it('leaves no reader open that was opened too late', async () => {
     const client = brokers()
     client.append('t', 0, 'a')

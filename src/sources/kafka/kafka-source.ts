@@ -165,6 +165,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   #fetching: Promise<void> | undefined
   readonly #sleeper = new Sleeper()
   #failure: { readonly error: unknown } | undefined
+  #wasPolled = false
   #lookedAtMs = performance.now()
   /** Since when brokers say that there is no such topic. */
   #goneSinceMs: number | undefined
@@ -224,6 +225,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     const deadlineMs = performance.now() + waitMs
     const ending =
       signal === undefined ? this.#closing.signal : AbortSignal.any([this.#closing.signal, signal])
+    if (!this.#wasPolled) this.#beginToPoll()
     await this.#lookForPartitions()
     for (;;) {
       if (this.#closing.signal.aborted) return []
@@ -380,6 +382,14 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     const partition = topic.partitions.find((each) => each.partition === own.number)
     if (partition === undefined) throw lost(own.id, own.next, 'the partition is not there')
     own.next = startAt(this.#options, topic, partition, this.#position(own.next))
+  }
+
+  /** What was asked for ahead may have failed a while ago, by an outage that is over. */
+  #beginToPoll(): void {
+    this.#wasPolled = true
+    if (this.#failure === undefined) return
+    this.#failure = undefined
+    this.#outage.passed()
   }
 
   #throwIfFailed(): void {
