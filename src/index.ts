@@ -73,7 +73,7 @@ export type {
   RestoreProgress,
   VerificationReport,
 } from './checkpoint/types.js'
-export { CheckpointWorker } from './checkpoint/worker/checkpoint-worker.js'
+export { CheckpointWorker, type CheckpointWorkerOptions } from './checkpoint/worker/checkpoint-worker.js'
 export type { LogMemory } from './log/log-memory.js'
 export type {
   MemoryStateBackendEvents,

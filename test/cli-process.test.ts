@@ -1,7 +1,7 @@
 // The command line as a process: what a shell sees of it.
 
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -36,6 +36,37 @@ describe.skipIf(!existsSync(main))('holdfast as a process', () => {
     expect([stdout, stderr]).toEqual(['{"key":"user:0","value":"value 0"}\nstatus 0\n', ''])
   })
 
+  it.skipIf(!existsSync('/dev/full'))('says what it could not write, and that is a failure', async () => {
+    const script = '"$0" "$1" list "$2" >/dev/full; echo "status $?"'
+    const { stdout, stderr } = await promisify(execFile)('bash', [
+      '-c',
+      script,
+      process.execPath,
+      main,
+      checkpoints,
+    ])
+    expect([stdout, stderr]).toEqual([
+      'status 3\n',
+      'holdfast: stdout: no space left on device (--debug shows where)\n',
+    ])
+  })
+
+  it('finishes a change that nobody reads of, and leaves nothing of what was only for a while', async () => {
+    const temporary = join(directory, 'temporary')
+    mkdirSync(temporary)
+    const script =
+      '"$0" "$1" copy "$2" "$3" | true; "$0" "$1" drill "$2" | true; "$0" "$1" verify "$3" --all | wc -l'
+    const copied = join(directory, 'copied')
+    const { stdout, stderr } = await promisify(execFile)(
+      'bash',
+      ['-c', script, process.execPath, main, checkpoints, copied],
+      { env: { ...process.env, TMPDIR: temporary } },
+    )
+    expect([stdout.trim(), stderr]).toEqual(['2', ''])
+    expect(readdirSync(temporary)).toEqual([])
+    for (const made of [temporary, copied]) rmSync(made, { recursive: true })
+  })
+
   it('leaves nothing half written where it is interrupted', async () => {
     const target = join(directory, 'all.ndjson')
     const child = spawn(process.execPath, [main, 'export', checkpoints, target], { stdio: 'ignore' })
@@ -53,12 +84,50 @@ describe.skipIf(!existsSync(main))('holdfast as a process', () => {
   })
 
   it('loads for a command only what that needs', async () => {
-    const script = `
-      process.argv = [process.argv[0], ${JSON.stringify(main)}, '--version']
-      await import(${JSON.stringify(main)})
-      const loaded = process.moduleLoadList.filter((name) => name.includes('worker_threads') || name.includes('zlib'))
-      console.log(JSON.stringify(loaded))`
-    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
-    expect(stdout.trim().split('\n')).toEqual([expect.stringMatching(/^\d+\.\d+\.\d+$/), '[]'])
+    const version = await loadedBy('--version')
+    expect(version.packages).toEqual(['commander'])
+    expect(version.builtins).not.toContain('worker_threads')
+    const listed = await loadedBy('list', checkpoints)
+    expect(listed.packages).toEqual(['cli-table3', 'commander'])
+    const files = (await loadedBy('--json', 'list', checkpoints)).files
+    expect(files.filter((name) => name.startsWith('cli/commands/'))).toEqual(['cli/commands/list.js'])
+    // Neither an engine on the disk nor typed state, windows or jobs.
+    expect(files.filter((name) => /^(lmdb|redis|postgres|job|window|state|inspector)\//.test(name))).toEqual(
+      [],
+    )
   })
 })
+
+interface Loaded {
+  /** Names of packages, and files of this one, that were loaded. */
+  readonly packages: readonly string[]
+  readonly files: readonly string[]
+  readonly builtins: readonly string[]
+}
+
+/** What a call of the command line loads. */
+async function loadedBy(...args: string[]): Promise<Loaded> {
+  const report = join(directory, 'loaded')
+  writeFileSync(report, '')
+  const hooks = `
+    import { appendFileSync } from 'node:fs'
+    export async function load(url, context, next) {
+      appendFileSync(${JSON.stringify(report)}, url + '\\n')
+      return await next(url, context)
+    }`
+  const register = `
+    import { register } from 'node:module'
+    register(${JSON.stringify(asModule(hooks))})`
+  await promisify(execFile)(process.execPath, ['--import', asModule(register), main, ...args])
+  const urls = readFileSync(report, 'utf8').split('\n')
+  rmSync(report)
+  const found = (pattern: RegExp) =>
+    [...new Set(urls.map((url) => pattern.exec(url)?.[1]))].filter((name) => name !== undefined).toSorted()
+  return {
+    packages: found(/\/node_modules\/((?:@[^/]+\/)?[^/]+)\//),
+    files: found(/^file:.*\/dist\/(.*)$/),
+    builtins: found(/^node:(.*)$/),
+  }
+}
+
+const asModule = (text: string) => `data:text/javascript,${encodeURIComponent(text)}`

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { open, realpath, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { fileError } from '../view/file-failure.js'
 import type { Terminal } from './terminal.js'
 
 /** Where an export goes. */
@@ -24,15 +25,24 @@ export async function openOutput(file: string | undefined, terminal: Terminal): 
       abort: async () => {},
     }
   }
+  const attempt = async <Result>(step: Promise<Result>): Promise<Result> => {
+    try {
+      return await step
+    } catch (error) {
+      throw fileError(file, error)
+    }
+  }
+  // A link stays one: what it leads to is written.
+  const target = await realpath(file).catch(() => file)
   // A device, or a pipe with a name, must not be replaced by a file.
-  const isInPlace = !((await stat(file).catch(() => undefined))?.isFile() ?? true)
-  const temporary = isInPlace ? file : join(dirname(file), `.${randomUUID()}.tmp`)
-  const handle = await open(temporary, isInPlace ? 'w' : 'wx')
+  const isInPlace = !((await stat(target).catch(() => undefined))?.isFile() ?? true)
+  const temporary = isInPlace ? target : join(dirname(target), `.${randomUUID()}.tmp`)
+  const handle = await attempt(open(temporary, isInPlace ? 'w' : 'wx'))
   let pending = ''
   const flush = async () => {
     const text = pending
     pending = ''
-    if (text !== '') await handle.writeFile(text)
+    if (text !== '') await attempt(handle.writeFile(text))
   }
   return {
     write: async (piece) => {
@@ -41,14 +51,14 @@ export async function openOutput(file: string | undefined, terminal: Terminal): 
         if (pending.length >= PIECE_CHARACTERS) await flush()
       } else {
         await flush()
-        await handle.writeFile(piece)
+        await attempt(handle.writeFile(piece))
       }
     },
     commit: async () => {
       await flush()
-      if (!isInPlace) await handle.sync()
-      await handle.close()
-      if (!isInPlace) await rename(temporary, file)
+      if (!isInPlace) await attempt(handle.sync())
+      await attempt(handle.close())
+      if (!isInPlace) await attempt(rename(temporary, target))
     },
     abort: async () => {
       await handle.close()

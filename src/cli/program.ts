@@ -3,7 +3,7 @@
 import { type Command, Option, Command as Program } from 'commander'
 import { HOLDFAST_VERSION } from '../checkpoint/format/holdfast-version.js'
 import type { CommandContext } from './context.js'
-import type { Streams } from './terminal.js'
+import type { Streams } from './outlet.js'
 
 export interface GlobalOptions {
   readonly json?: boolean
@@ -12,9 +12,10 @@ export interface GlobalOptions {
   readonly debug?: boolean
 }
 
-/** Calls a command with what it works with, and keeps its exit status. */
+/** Calls a command with what it works with, and keeps its exit status. `changes`: it changes something, so it goes on when nobody reads what it says. */
 export type Caller = (
   options: GlobalOptions,
+  changes: boolean,
   command: (context: CommandContext) => Promise<number>,
 ) => Promise<void>
 
@@ -48,12 +49,17 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
   const action =
     <Args extends readonly unknown[]>(
       load: () => Promise<(context: CommandContext, ...args: Args) => Promise<number>>,
+      changes = false,
     ) =>
     async (...given: unknown[]) => {
       const command = given.at(-1) as Command
       const args = given.slice(0, -1) as unknown as Args
-      await call(command.optsWithGlobals(), async (context) => (await load())(context, ...args))
+      await call(command.optsWithGlobals(), changes, async (context) => (await load())(context, ...args))
     }
+  /** The same for a command that makes or removes something. */
+  const change = <Args extends readonly unknown[]>(
+    load: () => Promise<(context: CommandContext, ...args: Args) => Promise<number>>,
+  ) => action(load, true)
 
   program
     .command('list')
@@ -100,6 +106,7 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .description('how many entries')
     .action(action(async () => (await import('./commands/count.js')).count))
   reading('stats')
+    .alias('top')
     .description('what is large: entries and bytes by state or prefix, times to live, key groups')
     .option('--separator <text>', 'where the prefix of a plain key ends', ':')
     .option('--top <n>', 'so many of the largest', '10')
@@ -133,7 +140,8 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .argument('<file>', 'NDJSON; - is stdin')
     .argument('<path>', 'where the savepoint is made')
     .option('--source <json>', 'the position of the source that it belongs to')
-    .action(action(async () => (await import('./commands/import.js')).importEntries))
+    .option('--dry-run', 'only read the file, and say what the savepoint would hold')
+    .action(change(async () => (await import('./commands/import.js')).importEntries))
   program
     .command('edit')
     .description('puts or deletes keys in a new savepoint; what is there stays as it is')
@@ -143,7 +151,7 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .option('--put <entry>', 'JSON: key and value, or state, key and value; may be given again', collect, [])
     .option('--delete <entry>', 'JSON: key, or state and key; may be given again', collect, [])
     .option('--dry-run', 'only show what would change')
-    .action(action(async () => (await import('./commands/edit.js')).edit))
+    .action(change(async () => (await import('./commands/edit.js')).edit))
   program
     .command('copy')
     .description('checkpoints into another directory: only what is missing there, verified')
@@ -151,14 +159,14 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .argument('<to>', 'the other directory')
     .option('--id <id>', 'only this one; default: all')
     .option('--dry-run', 'only show what would be copied')
-    .action(action(async () => (await import('./commands/copy.js')).copy))
+    .action(change(async () => (await import('./commands/copy.js')).copy))
   program
     .command('prune')
     .description('removes old checkpoints; savepoints stay. Shows what it would do; --yes does it')
     .argument('<path>', CHECKPOINTS)
     .option('--keep <n>', 'so many of the newest checkpoints stay', '10')
     .option('--yes', 'remove them')
-    .action(action(async () => (await import('./commands/prune.js')).prune))
+    .action(change(async () => (await import('./commands/prune.js')).prune))
   program
     .command('repair')
     .description(
@@ -166,19 +174,30 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     )
     .argument('<path>', CHECKPOINTS)
     .argument('[id]', 'the checkpoint; default: the newest')
-    .requiredOption('--to <path>', 'where the savepoint is made')
-    .action(action(async () => (await import('./commands/repair.js')).repair))
+    .option('--to <path>', 'where the savepoint is made')
+    .option('--dry-run', 'only tell what can be saved, and what is lost')
+    .action(change(async () => (await import('./commands/repair.js')).repair))
   program
     .command('drill')
     .description('restores a checkpoint into a scratch engine, compares it, and measures the time')
     .argument('<path>', CHECKPOINTS)
     .argument('[id]', 'the checkpoint; default: the newest')
     .addOption(
-      new Option('--engine <engine>', 'to restore into').choices(['memory', 'lmdb']).default('memory'),
+      new Option('--engine <engine>', 'to restore into: a store among temporary files, or memory')
+        .choices(['lmdb', 'memory'])
+        .default('lmdb'),
     )
     .option('--max-seconds <n>', 'a longer restore is a finding')
     .option('--max-age-hours <n>', 'an older checkpoint is a finding')
-    .action(action(async () => (await import('./commands/drill.js')).drill))
+    .action(change(async () => (await import('./commands/drill.js')).drill))
+  program
+    .command('restore')
+    .description('a new store of the LMDB engine with the entries of a checkpoint')
+    .argument('<path>', CHECKPOINTS)
+    .argument('[id]', 'the checkpoint; default: the newest')
+    .requiredOption('--to <directory>', 'the store, which is not there yet')
+    .option('--dry-run', 'only say what would be restored')
+    .action(change(async () => (await import('./commands/restore.js')).restore))
   program
     .command('bench')
     .description('measures both engines and checkpoints on the disk of a directory, and leaves nothing there')

@@ -9,8 +9,6 @@ export interface Progress {
 /** What is over by then shows no bar. */
 const QUIET_MS = 1_000
 
-export const noProgress: Progress = { advance: () => {}, end: () => {} }
-
 /** A bar that appears when the work has taken a second. */
 export function progressBar(stream: NodeJS.WriteStream, label: string, total: number): Progress {
   const beganAtMs = performance.now()

@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process'
 import {
   cpSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs'
@@ -109,11 +111,25 @@ interface Outcome {
 /** Runs the command line in this process. */
 const holdfast = (...args: string[]): Promise<Outcome> => holdfastWith(() => {}, args)
 
+/** The same on a terminal of that width. */
+const holdfastOn = (
+  columns: number,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Outcome> => holdfastWith(() => {}, args, undefined, { columns, env })
+
+interface Seat {
+  /** Of the terminal that stdout is. */
+  readonly columns: number
+  readonly env: NodeJS.ProcessEnv
+}
+
 /** The same; `onListening` is given what a signal would call; with `onShown`, stderr is a terminal that tells what it shows. */
 async function holdfastWith(
   onListening: (interrupt: () => void) => void,
   args: readonly string[],
   onShown?: (text: string) => void,
+  seat?: Seat,
 ): Promise<Outcome> {
   const out: Buffer[] = []
   const err: Buffer[] = []
@@ -126,9 +142,9 @@ async function holdfastWith(
       },
     }) as unknown as NodeJS.WriteStream
   const status = await run(args, {
-    stdout: collecting(out),
+    stdout: Object.assign(collecting(out), seat === undefined ? {} : { isTTY: true, columns: seat.columns }),
     stderr: Object.assign(collecting(err), { isTTY: onShown !== undefined, columns: 80 }),
-    env: {},
+    env: seat?.env ?? {},
     on: (signal, listener) => {
       if (signal === 'SIGINT') onListening(listener)
     },
@@ -137,6 +153,16 @@ async function holdfastWith(
     },
   })
   return { status, out: Buffer.concat(out).toString(), err: Buffer.concat(err).toString() }
+}
+
+/** A savepoint of texts, in a directory of that name. */
+async function savepointOf(name: string, entries: readonly (readonly [string, string])[]): Promise<void> {
+  const backend = new MemoryStateBackend()
+  for (const [key, value] of entries) backend.putSync(Buffer.from(key), Buffer.from(value))
+  const coordinator = new CheckpointCoordinator(backend, { storage: new FileCheckpointStorage(at(name)) })
+  await coordinator.createCheckpoint()
+  await coordinator.shutdown()
+  await backend.close()
 }
 
 const linesOf = ({ out }: Outcome) => out.trimEnd().split('\n')
@@ -200,9 +226,43 @@ describe('holdfast on the command line', () => {
       await holdfast('scan', at('plain'), '--json', '--show', 'json', '--prefix', 'user:00007'),
     )
     expect(json).toMatchObject({ key: 'user:00007', value: { n: 7 } })
-    const { out, err } = await holdfast('scan', at('plain'))
+    const { out, err } = await holdfastOn(80, ['scan', at('plain')])
     expect(out.trimEnd().split('\n')).toHaveLength(101)
     expect(err).toContain('only the first 100')
+    // Whoever counts lines counts entries: 12,000, and a head for each thousand.
+    expect(linesOf(await holdfast('scan', at('plain')))).toHaveLength(12_000 + 12)
+  })
+
+  it('cuts what a terminal has no room for, by the columns that characters take, and nothing elsewhere', async () => {
+    const name = '東京のテナント'
+    const text = `${name}🙂`.repeat(6)
+    await savepointOf('wide', [[`key ${name}`, text]])
+    expect((await holdfast('scan', at('wide'))).out).toContain(text)
+    expect((await holdfastOn(200, ['scan', at('wide')])).out).toContain(text)
+    const narrow = await holdfastOn(60, ['scan', at('wide')])
+    expect([narrow.out.includes('…'), narrow.out.includes(name)]).toEqual([true, true])
+  })
+
+  it('is a paragraph for each row where a terminal is too narrow for a table', async () => {
+    const { out } = await holdfastOn(40, ['list', at('plain'), '--no-color'])
+    const [first, second] = out.split('\n\n')
+    expect(first).toMatch(/^ID {10}chk-0000000003\nMADE \(UTC\) {2}\d{4}-.*\nKIND {8}incremental\n/)
+    expect(second).toContain('chk-0000000002')
+    for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(40)
+  })
+
+  it('cuts a value in a table at 10,000 characters', async () => {
+    await savepointOf('long', [['long', 'x'.repeat(30_000)]])
+    const { out } = await holdfast('scan', at('long'))
+    expect([out.length < 21_000, out.includes(`${'x'.repeat(9_999)}…`)]).toEqual([true, true])
+    expect((await holdfast('get', at('long'), 'long')).out).toHaveLength(30_001)
+  })
+
+  it('has colours on a terminal, unless NO_COLOR is there and not empty', async () => {
+    const isColoured = async (env: NodeJS.ProcessEnv) =>
+      (await holdfastOn(80, ['list', at('plain')], env)).out.includes('\u001b[')
+    expect([await isColoured({}), await isColoured({ NO_COLOR: '' })]).toEqual([true, true])
+    expect(await isColoured({ NO_COLOR: '1' })).toBe(false)
   })
 
   it('counts entries, of all, of a state, of a range', async () => {
@@ -420,6 +480,52 @@ describe('holdfast on the command line', () => {
     expect([late.status, late.out.includes('NOT OK')]).toEqual([1, true])
   })
 
+  it('restores into a new store, by the address alone, and never over what is there', async () => {
+    const restored = await holdfast('--json', 'restore', at('typed'), '2', '--to', at('restored'))
+    expect(objectsOf(restored)[0]).toEqual({
+      id: 'chk-0000000002',
+      store: at('restored'),
+      restored: true,
+      entryCount: 67,
+      source: { offset: 7 },
+    })
+    expect((await holdfast('export', at('restored'), '--raw')).out).toBe(
+      (await holdfast('export', at('typed'), '--id', '2', '--raw')).out,
+    )
+    const store = await LmdbStateBackend.open({ path: at('restored') })
+    expect((await StateStore.open(store, schema)).totals.get(['model1', 'tenant1'])).toEqual({
+      count: 2,
+      tokens: 3,
+    })
+    await store.close()
+    const again = await holdfast('restore', at('typed'), '--to', at('restored'))
+    expect([again.status, again.err]).toEqual([2, expect.stringContaining('is there already')])
+  })
+
+  it('says what a change would come to, and changes nothing', async () => {
+    const before = readdirSync(directory)
+    const file = at('before.ndjson')
+    expect((await holdfast('export', at('typed'), file, '--raw')).status).toBe(0)
+    expect(objectsOf(await holdfast('--json', 'import', file, at('never'), '--dry-run'))).toEqual([
+      { id: null, entryCount: 67, expired: 0 },
+    ])
+    expect(await holdfast('repair', at('typed'), '--dry-run')).toMatchObject({
+      status: 0,
+      out: '67 of 67 entries can be saved\n',
+    })
+    expect((await holdfast('repair', at('typed'))).status).toBe(2)
+    const restored = await holdfast('restore', at('typed'), '--to', at('never'), '--dry-run')
+    expect(restored.out).toContain('would restore chk-0000000003, 67 entries')
+    const put = '{"state":"totals","key":["model1","tenant1"],"value":{"count":1,"tokens":1}}'
+    const [change] = objectsOf(await holdfast('--json', 'edit', at('typed'), '--put', put, '--dry-run'))
+    expect(change).toEqual({
+      key: expect.stringMatching(/^0x/),
+      before: '{"count":2,"tokens":3}',
+      after: '{"count":1,"tokens":1}',
+    })
+    expect(readdirSync(directory)).toEqual([...before, 'before.ndjson'].sort())
+  })
+
   it('looks at the machine and the directory', async () => {
     const { status, out } = await holdfast('doctor', at('typed'))
     expect(out).toContain('checkpoints: 3; the newest, chk-0000000003')
@@ -510,6 +616,14 @@ it('writes to what is no file as it is: a pipe with a name stays one', async () 
   expect((await holdfast('export', at('typed'), at('pipe'), '--state', 'last')).status).toBe(0)
   expect((await reading).trimEnd().split('\n')).toHaveLength(4)
   expect(statSync(at('pipe')).isFIFO()).toBe(true)
+})
+
+it('writes to where a link leads, which stays one', async () => {
+  writeFileSync(at('led-to.ndjson'), 'before')
+  symlinkSync(at('led-to.ndjson'), at('link.ndjson'))
+  expect((await holdfast('export', at('typed'), at('link.ndjson'), '--state', 'last')).status).toBe(0)
+  expect(lstatSync(at('link.ndjson')).isSymbolicLink()).toBe(true)
+  expect(readFileSync(at('led-to.ndjson'), 'utf8').trimEnd().split('\n')).toHaveLength(4)
 })
 
 describe('an interruption', () => {
@@ -749,6 +863,7 @@ describe('an interruption', () => {
     ['repair', [at('plain'), '--to', at('interrupted')]],
     ['edit', [at('plain'), '--delete', '{"key":"user:00003"}', '--to', at('interrupted')]],
     ['import', [at('raw.ndjson'), at('interrupted')]],
+    ['restore', [at('plain'), '--to', at('interrupted')]],
   ])('of %s leaves nothing half written', async (command, args) => {
     const before = readdirSync(directory)
     const { status, out } = await holdfastWith((interrupt) => setImmediate(interrupt), [command, ...args])
@@ -774,10 +889,16 @@ describe('wrong use', () => {
     ['an odd number of digits', ['get', at('plain'), '0x123']],
     ['another form', ['scan', at('plain'), '--show', 'xml']],
     ['a limit that is none', ['scan', at('plain'), '--limit', 'many']],
+    ['a file to import that is not there', ['import', at('nowhere.ndjson'), at('never')]],
+    ['a directory to import', ['import', directory, at('never')]],
+    ['a file to export to in a directory that is not there', ['export', at('plain'), at('nowhere', 'all')]],
+    ['a directory to export to', ['export', at('plain'), directory]],
+    ['a path through a file', ['list', at('raw.ndjson', 'x')]],
+    ['a name that is not UTF-8', ['list', at('\ufffd')]],
   ])('%s is status 2, with one line that says what', async (_what, args) => {
     const { status, out, err } = await holdfast(...args)
     expect([status, out]).toEqual([2, ''])
     expect(err.trim()).not.toBe('')
-    expect(err).not.toContain('at Object')
+    expect(err).not.toMatch(/at Object|E[A-Z]{4,}:/)
   })
 })

@@ -3,8 +3,9 @@
 import type { CommanderError } from 'commander'
 import { UsageError } from '../view/usage-error.js'
 import { ExitStatus } from './outcome.js'
+import { Outlet, type Streams } from './outlet.js'
 import { programFor } from './program.js'
-import { type Streams, Terminal } from './terminal.js'
+import { Terminal } from './terminal.js'
 
 interface Surroundings extends Streams {
   readonly env: NodeJS.ProcessEnv
@@ -22,26 +23,28 @@ export async function run(args: readonly string[], process: Surroundings): Promi
       if (++interruptions > 1) process.exit(ExitStatus.interrupted)
     })
   }
-  // A reader that has seen enough, such as `head`, closes the pipe: that is no failure.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? ExitStatus.ok : ExitStatus.failure)
-  })
+  const outlet = new Outlet(process)
   const options = { json: false, quiet: false, color: false, debug: false }
   let status: number = ExitStatus.ok
-  const program = programFor(process, async (given, command) => {
+  const program = programFor(process, async (given, changes, command) => {
     Object.assign(options, given)
-    const isPlain = given.color === false || process.env['NO_COLOR'] !== undefined
+    // As https://no-color.org has it: present, and not empty.
+    const isPlain = given.color === false || (process.env['NO_COLOR'] ?? '') !== ''
     const color = process.stdout.isTTY && !isPlain
-    const terminal = new Terminal({ json: options.json, quiet: options.quiet, color }, process)
-    status = await command({ terminal, signal: interruption.signal }).finally(() => terminal.endProgress())
+    const terminal = new Terminal({ json: options.json, quiet: options.quiet, color }, process, outlet)
+    // What changes something goes on to its end, whoever still listens.
+    const signal = changes ? interruption.signal : AbortSignal.any([interruption.signal, outlet.closed])
+    status = await command({ terminal, signal }).finally(() => terminal.endProgress())
     await terminal.flush()
   })
   try {
     await program.parseAsync(args, { from: 'user' })
+    if (outlet.failure !== undefined) throw outlet.failure
     return status
   } catch (error) {
     if (isCommanderError(error)) return error.exitCode === 0 ? ExitStatus.ok : ExitStatus.usage
     if (interruption.signal.aborted) return ExitStatus.interrupted
+    if (outlet.closed.aborted && outlet.failure === undefined) return ExitStatus.ok
     if (options.debug) process.stderr.write(`${stackOf(error)}\n`)
     else process.stderr.write(`holdfast: ${await explanation(error)}\n`)
     return await statusOf(error)

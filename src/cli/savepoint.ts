@@ -5,6 +5,7 @@ import {
   CheckpointCoordinator,
   type CheckpointMetadata,
   type CheckpointStorage,
+  CheckpointWorker,
   type EntryBlock,
   type JsonValue,
   MemoryCheckpointStorage,
@@ -30,15 +31,19 @@ export async function makeSavepoint(
   signal: AbortSignal,
 ): Promise<CheckpointMetadata> {
   const { source } = content
+  // Another thread would take as much memory again.
+  const worker = new CheckpointWorker({ thread: false })
   const coordinator = new CheckpointCoordinator(new EntriesOnTheirWay(content) as unknown as StateBackend, {
     // Only savepoints are made, which go elsewhere.
     storage: new MemoryCheckpointStorage(),
+    worker,
     ...(source === undefined ? {} : { source: () => source }),
   })
   try {
     return await coordinator.createSavepoint(storage, { signal })
   } finally {
     await coordinator.shutdown()
+    await worker.close()
   }
 }
 

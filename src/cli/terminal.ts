@@ -2,23 +2,18 @@
 
 import { styleText } from 'node:util'
 import type { JsonValue } from '../index.js'
+import type { Outlet, Streams } from './outlet.js'
 import type { Progress } from './progress.js'
+
+const NO_PROGRESS: Progress = { advance: () => {}, end: () => {} }
 
 /** Lines are handed on in pieces of about this size. */
 const CHUNK_CHARACTERS = 64 * 1024
-/** The width of lines where there is no terminal. */
-const UNLIMITED_WIDTH = 10_000
 
 export interface TerminalOptions {
   readonly json: boolean
   readonly quiet: boolean
   readonly color: boolean
-}
-
-/** The part of a process's streams that is used. */
-export interface Streams {
-  readonly stdout: NodeJS.WriteStream
-  readonly stderr: NodeJS.WriteStream
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow'
@@ -27,22 +22,29 @@ export class Terminal {
   readonly json: boolean
   readonly #options: TerminalOptions
   readonly #streams: Streams
+  readonly #outlet: Outlet
   #pending = ''
   #bar: Progress | undefined
 
-  constructor(options: TerminalOptions, streams: Streams) {
+  constructor(options: TerminalOptions, streams: Streams, outlet: Outlet) {
     this.json = options.json
     this.#options = options
     this.#streams = streams
+    this.#outlet = outlet
+  }
+
+  /** Whether somebody looks at the results as they come. */
+  get isWatched(): boolean {
+    return this.#streams.stdout.isTTY
   }
 
   /** Columns of the terminal; without one, lines may be as long as they are. */
   get width(): number {
-    return this.#streams.stdout.isTTY ? (this.#streams.stdout.columns ?? 80) : UNLIMITED_WIDTH
+    return this.#streams.stdout.isTTY ? (this.#streams.stdout.columns ?? 80) : Infinity
   }
 
   style(style: Style, text: string): string {
-    return this.#options.color ? styleText(style, text) : text
+    return this.#options.color ? styleText(style, text, { validateStream: false }) : text
   }
 
   /** One line of the result. */
@@ -64,13 +66,20 @@ export class Terminal {
       return
     }
     await this.flush()
-    await this.#hand(piece)
+    await this.#outlet.write(piece)
   }
 
-  /** A table for people: columns as wide as what is in them, the widest ones cut where the terminal is narrower. */
+  /**
+   * A table for people: columns as wide as what is in them, the widest ones cut where the terminal is narrower. Where little would be left of
+   * them, each row is a paragraph.
+   */
   async table(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
-    const { default: Table } = await import('cli-table3')
     const widths = fitted(naturalWidths(head, rows), this.width)
+    if (widths === undefined) {
+      await this.#paragraphs(head, rows)
+      return
+    }
+    const { default: Table } = await import('cli-table3')
     const table = new Table({
       head: head.map((title) => this.style('bold', title)),
       colWidths: widths.map((width) => width + GAP),
@@ -79,6 +88,16 @@ export class Terminal {
     })
     for (const row of rows) table.push([...row])
     for (const line of table.toString().split('\n')) await this.line(line.trimEnd())
+  }
+
+  async #paragraphs(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
+    for (const [i, row] of rows.entries()) {
+      if (i > 0) await this.line('')
+      const there = head.flatMap((title, column) =>
+        row[column] === undefined || row[column] === '' ? [] : [[title, row[column]] as const],
+      )
+      await this.fields(there)
+    }
   }
 
   /** Names and what they are, one in a line. */
@@ -94,11 +113,11 @@ export class Terminal {
 
   /** A bar for what takes longer than a second, on a terminal; nothing elsewhere. */
   async progress(label: string, total: number): Promise<Progress> {
-    const { progressBar, noProgress } = await import('./progress.js')
     const { stderr } = this.#streams
-    const bar = stderr.isTTY && !this.#options.quiet ? progressBar(stderr, label, total) : noProgress
-    this.#bar = bar
-    return bar
+    if (!stderr.isTTY || this.#options.quiet) return NO_PROGRESS
+    const { progressBar } = await import('./progress.js')
+    this.#bar = progressBar(stderr, label, total)
+    return this.#bar
   }
 
   /** Takes a bar away that a command has left, as it failed: one that goes on keeps the process, and the cursor hidden. */
@@ -110,28 +129,14 @@ export class Terminal {
   async flush(): Promise<void> {
     const text = this.#pending
     this.#pending = ''
-    if (text !== '') await this.#hand(text)
-  }
-
-  async #hand(piece: string | Uint8Array): Promise<void> {
-    const { stdout } = this.#streams
-    if (stdout.write(piece)) return
-    await new Promise<void>((resolve) => {
-      const end = () => {
-        stdout.off('drain', end)
-        stdout.off('close', end)
-        resolve()
-      }
-      stdout.once('drain', end)
-      stdout.once('close', end)
-    })
+    if (text !== '') await this.#outlet.write(text)
   }
 }
 
 /** Between two columns. */
 const GAP = 2
 /** A cut column keeps so much. */
-const MIN_WIDTH = 6
+const MIN_WIDTH = 12
 
 const NO_BORDERS = Object.fromEntries(
   ['top', 'bottom', 'left', 'right', 'mid', 'left-mid', 'mid-mid', 'right-mid', 'middle']
@@ -141,20 +146,29 @@ const NO_BORDERS = Object.fromEntries(
 
 function naturalWidths(head: readonly string[], rows: readonly (readonly string[])[]): number[] {
   return head.map((title, i) =>
-    rows.reduce((width, row) => Math.max(width, (row[i] ?? '').length), title.length),
+    rows.reduce((width, row) => Math.max(width, columnsOf(row[i] ?? '')), title.length),
   )
 }
 
-/** The widest columns give way until all fit. */
-function fitted(widths: number[], available: number): number[] {
-  const fittedWidths = [...widths]
-  const total = () => fittedWidths.reduce((sum, width) => sum + width + GAP, 0)
-  let excess = total() - available
-  while (excess > 0) {
+/** Where no character is wider than one column. */
+const NARROW = /^[\u{20}-\u{10ff}]*$/u
+
+/** How many columns of a terminal a text takes at most: characters of East Asia and pictures take two. */
+function columnsOf(text: string): number {
+  if (NARROW.test(text)) return text.length
+  let columns = 0
+  for (const character of text) columns += NARROW.test(character) ? 1 : 2
+  return columns
+}
+
+/** The widest columns give way until all fit; `undefined` where they do not. */
+function fitted(widths: readonly number[], available: number): number[] | undefined {
+  const fittedWidths = widths.map((width) => Math.min(width, available))
+  let excess = fittedWidths.reduce((sum, width) => sum + width + GAP, 0) - available
+  for (; excess > 0; excess--) {
     const widest = Math.max(...fittedWidths)
-    if (widest <= MIN_WIDTH) break
+    if (widest <= MIN_WIDTH) return undefined
     fittedWidths[fittedWidths.indexOf(widest)] = widest - 1
-    excess--
   }
   return fittedWidths
 }

@@ -29,6 +29,8 @@ export interface BlockCodec {
   decompressSync(stored: Uint8Array, rawBytes: number): Uint8Array
 }
 
+export type CodecOf = (name: CodecName) => BlockCodec
+
 /** Every codec of the format. The number is what a segment's header holds; numbers are never reused. */
 export const CODEC_NUMBERS: { readonly [Name in CodecName]: number } = { none: 0, lz4: 1, gzip: 2, zstd: 3 }
 

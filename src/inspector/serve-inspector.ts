@@ -82,10 +82,12 @@ const invalid = (argument: string, reason: string): StateError =>
   new StateError('INVALID_ARGUMENT', { violations: [{ argument, reason }] })
 
 async function placesOf({ checkpoints = {}, paths = [] }: InspectedSources): Promise<Place[]> {
-  const places: Place[] = Object.entries(checkpoints).map(([name, storage]) => storedPlace(name, storage))
+  const places: Place[] = Object.entries(checkpoints).map(([name, storage]) =>
+    storedPlace(name, storage, true),
+  )
   for (const path of paths) {
     try {
-      places.push(await openPlace(path))
+      places.push(await openPlace(path, true))
     } catch (error) {
       throw error instanceof UsageError ? invalid('paths', error.message) : error
     }

@@ -191,7 +191,9 @@ export class LmdbEngine implements LocalEngine {
     try {
       // What is wrong with the store is found here first: on its way between threads an error loses its code.
       store.latest().release()
-      writer = new WriterPort({ dataPath, lease: directory.leaseMark, compression }, commitTimeoutMs)
+      const { replaceBytes } = memorySharesOf(settings)
+      const lease = directory.leaseMark
+      writer = new WriterPort({ dataPath, lease, compression, replaceBytes }, commitTimeoutMs)
       const opened = await writer.ask({ kind: 'open' })
       return new LmdbEngine(options, store, writer, opened)
     } catch (error) {

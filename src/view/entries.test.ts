@@ -18,7 +18,7 @@ it('closes a checkpoint whose schema it cannot read', async () => {
   backend.putSync(SCHEMA_KEY, Buffer.from('no schema'))
   await coordinator.createCheckpoint()
   await coordinator.shutdown()
-  const place = storedPlace('there', storage)
+  const place = storedPlace('there', storage, false)
   const opened = vi.spyOn(place.archive, 'open')
   await expect(openEntries(place, undefined)).rejects.toThrow(/schema/)
   const reader = await opened.mock.results[0]?.value

@@ -9,6 +9,7 @@ import {
   FileCheckpointStorage,
 } from '../index.js'
 import type { S3CheckpointStorage } from '../s3.js'
+import { fileError, hintFor } from './file-failure.js'
 import { UsageError } from './usage-error.js'
 
 export interface CheckpointPlace {
@@ -31,12 +32,12 @@ const STORE_IDENTITY = 'holdfast-lmdb.json'
 /** Names of files that only a storage of checkpoints has: also of one that is empty. */
 const CHECKPOINT_FILE = /^chk-\d{10}|^\.lease-\d{10}/
 
-/** What lies there. `UsageError` where it is neither. */
-export async function openPlace(path: string): Promise<Place> {
-  if (path.startsWith('s3://')) return await checkpointsAt(path)
+/** What lies there. `UsageError` where it is neither. `offThread` as for an archive: a command has nothing else to do. */
+export async function openPlace(path: string, offThread = false): Promise<Place> {
+  if (path.startsWith('s3://')) return await checkpointsAt(path, offThread)
   const names = await namesIn(path)
   if (names.includes(STORE_IDENTITY)) return { kind: 'store', path }
-  if (names.some((name) => CHECKPOINT_FILE.test(name))) return await checkpointsAt(path)
+  if (names.some((name) => CHECKPOINT_FILE.test(name))) return await checkpointsAt(path, offThread)
   throw new UsageError(`${path} holds neither checkpoints nor a store of the LMDB engine`)
 }
 
@@ -48,16 +49,21 @@ export async function openCheckpoints(path: string): Promise<CheckpointPlace> {
 }
 
 /** A place for checkpoints, which may be new: a directory, or `s3://bucket/prefix`. */
-export async function checkpointsAt(path: string): Promise<CheckpointPlace> {
-  return storedPlace(path, path.startsWith('s3://') ? await bucketAt(path) : new FileCheckpointStorage(path))
+export async function checkpointsAt(path: string, offThread = false): Promise<CheckpointPlace> {
+  const storage = path.startsWith('s3://') ? await bucketAt(path) : new FileCheckpointStorage(path)
+  return storedPlace(path, storage, offThread)
 }
 
 /** Checkpoints in a storage; `path` is what it is called. */
-export const storedPlace = (path: string, storage: CheckpointStorage): CheckpointPlace => ({
+export const storedPlace = (
+  path: string,
+  storage: CheckpointStorage,
+  offThread: boolean,
+): CheckpointPlace => ({
   kind: 'checkpoints',
   path,
   storage,
-  archive: new CheckpointArchive(storage),
+  archive: new CheckpointArchive(storage, { offThread }),
 })
 
 /**
@@ -83,8 +89,8 @@ async function namesIn(path: string): Promise<string[]> {
     return await readdir(path)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
-    if (code === 'ENOENT') throw new UsageError(`${path} does not exist`)
-    throw error
+    if (code === 'ENOENT') throw new UsageError(`${path} does not exist${hintFor(path)}`)
+    throw fileError(path, error)
   }
 }
 

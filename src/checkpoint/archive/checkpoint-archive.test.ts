@@ -90,6 +90,25 @@ describe('an archive', () => {
     expect(await texts(archive.scan(later.id))).toBe('long=2')
   })
 
+  it('reads the same on the calling thread, verified, copied and salvaged as well', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const backend = new MemoryStateBackend()
+    await using coordinator = new CheckpointCoordinator(backend, { storage, worker })
+    await put(backend, 'a=1 b=2 c=3')
+    const { id } = await coordinator.createCheckpoint()
+    const [pooled, alone] = [
+      new CheckpointArchive(storage),
+      new CheckpointArchive(storage, { offThread: false }),
+    ]
+    expect(await alone.verify(id)).toEqual(await pooled.verify(id))
+    expect(await texts(alone.scan(id))).toBe(await texts(pooled.scan(id)))
+    expect(await collect(alone.salvage(id))).toEqual(await collect(pooled.salvage(id)))
+    const copied = new MemoryCheckpointStorage()
+    await alone.copyTo(copied, id)
+    expect(await texts(new CheckpointArchive(copied).scan(id))).toBe('a=1 b=2 c=3')
+    expect(() => new CheckpointArchive(storage, { offThread: 0 } as never)).toThrow('offThread')
+  })
+
   it('names no checkpoint that is not there', async () => {
     const archive = new CheckpointArchive(new MemoryCheckpointStorage())
     expect(await archive.list()).toEqual([])

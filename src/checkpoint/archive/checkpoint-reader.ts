@@ -7,6 +7,7 @@ import { throwIfAborted } from '../../base/abort.js'
 import { compareBytes } from '../../base/bytes.js'
 import { StateError, type Violation } from '../../base/errors.js'
 import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import type { CodecOf } from '../../codec/block-codec.js'
 import type { ObjectSource } from '../../storage/checkpoint-storage.js'
 import { contentOf, type Manifest, metadataOf, type StoredManifest } from '../format/manifest.js'
 import type { CheckpointMetadata, CheckpointOptions } from '../types.js'
@@ -37,10 +38,11 @@ export class CheckpointReader implements AsyncDisposable {
     storage: ObjectSource,
     stored: StoredManifest,
     access: Access,
+    codecOf: CodecOf,
     explain: Explain,
   ): Promise<CheckpointReader> {
     try {
-      const segments = await openSegments(storage, stored.manifest.segments, access)
+      const segments = await openSegments(storage, stored.manifest.segments, access, codecOf)
       return new CheckpointReader(stored, segments, explain)
     } catch (error) {
       throw await explain(error)

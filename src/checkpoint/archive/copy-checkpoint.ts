@@ -13,7 +13,7 @@ import { throwIfAborted } from '../../base/abort.js'
 import { equalBytes } from '../../base/bytes.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { invalidArgument } from '../../base/options.js'
-import { blockCodec } from '../../codec/block-codec.js'
+import { blockCodec, type CodecOf } from '../../codec/block-codec.js'
 import { RunningSha256 } from '../../codec/checksum.js'
 import type { CheckpointStorage, ObjectSource, ObjectWriter } from '../../storage/checkpoint-storage.js'
 import { MAX_MANIFEST_BYTES, type ManifestSegment, type StoredManifest } from '../format/manifest.js'
@@ -35,6 +35,8 @@ export interface CopyRequest {
   readonly signal: AbortSignal | undefined
   readonly resumable: boolean
   readonly logger: Logger
+  /** Default: codecs that work in the thread pool. */
+  readonly codecOf?: CodecOf | undefined
   /**
    * SHA-256 by name of the segments that were found whole there: those that are still there are not read again. What is found whole is
    * added.
@@ -70,7 +72,7 @@ export async function copyCheckpoint(request: CopyRequest): Promise<number> {
       // What checkpoints there name stays, whatever becomes of this one.
       await copySegment(request, segment, condition === 'missing' ? written : [])
       writtenBytes += segment.sizeBytes
-      await verifySegment(to, segment, signal)
+      await verifySegment(to, segment, request)
       noteWhole(request, segment)
     }
     await requireAll(to, segments)
@@ -95,14 +97,14 @@ export async function copyCheckpoint(request: CopyRequest): Promise<number> {
  * needs it, unless that is to be replaced: `removed`.
  */
 async function conditionThere(request: CopyRequest, segment: ManifestSegment): Promise<Condition> {
-  const { to, signal, whole, logger } = request
+  const { to, whole, logger } = request
   const contents = await to.contents()
   const sizeBytes = contents.segmentSizes.get(segment.name)
   // Retention there removes what was whole, too.
   if (sizeBytes === undefined) return 'missing'
   if (sizeBytes === segment.sizeBytes && whole?.get(segment.name) === segment.sha256) return 'whole'
   try {
-    await verifySegment(to, segment, signal)
+    await verifySegment(to, segment, request)
     noteWhole(request, segment)
     return 'whole'
   } catch (error) {
@@ -123,11 +125,11 @@ function noteWhole({ whole, onVerified }: CopyRequest, { name, sha256 }: Manifes
 
 /** Whether a segment may be removed there to be copied anew: nobody there means another one, and it is whole here. */
 async function isReplaceable(
-  { from, to, signal, replacesDamaged = false }: CopyRequest,
+  { from, to, signal, codecOf, replacesDamaged = false }: CopyRequest,
   segment: ManifestSegment,
 ): Promise<boolean> {
   if (!replacesDamaged || !(await (await to.contents()).isMeantByAll(segment))) return false
-  await verifySegment(from, segment, signal)
+  await verifySegment(from, segment, { signal, codecOf })
   return true
 }
 
@@ -172,9 +174,9 @@ async function copySegment(
 export async function verifySegment(
   storage: ObjectSource,
   segment: ManifestSegment,
-  signal: AbortSignal | undefined,
+  { signal, codecOf = blockCodec }: Pick<CopyRequest, 'signal' | 'codecOf'>,
 ): Promise<void> {
-  const { reader, close } = await openSegment(storage, segment, blockCodec)
+  const { reader, close } = await openSegment(storage, segment, codecOf)
   try {
     for await (const _ of reader.blocks(signal)) {
       // That the stream comes to its end is all that is wanted.

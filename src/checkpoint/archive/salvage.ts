@@ -8,7 +8,7 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { isStateError, type StateError } from '../../base/errors.js'
-import { type BlockCodec, blockCodec } from '../../codec/block-codec.js'
+import type { BlockCodec, CodecOf } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
 import type { ObjectReader, ObjectSource } from '../../storage/checkpoint-storage.js'
 import { BlockCheck } from '../format/block-check.js'
@@ -50,17 +50,19 @@ export interface SalvageOptions {
 export function salvaged(
   storage: ObjectSource,
   manifest: Manifest,
+  codecOf: CodecOf,
   { onLost = () => {}, signal }: SalvageOptions,
 ): AsyncIterable<EntryBlock> {
-  const { segments, clockMs } = manifest
-  const streams = segments.map((segment) => readableBlocks(storage, segment, manifest, onLost, signal))
+  const { segments, clockMs, compression } = manifest
+  const codec = codecOf(compression)
+  const streams = segments.map((segment) => readableBlocks(storage, segment, codec, onLost, signal))
   return mergeSegments(streams, TARGET_BLOCK_BYTES, clockMs)
 }
 
 async function* readableBlocks(
   storage: ObjectSource,
   segment: ManifestSegment,
-  manifest: Manifest,
+  codec: BlockCodec,
   onLost: (lost: LostStretch) => void,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<EntryBlock, void, undefined> {
@@ -71,7 +73,7 @@ async function* readableBlocks(
     return
   }
   try {
-    yield* new SegmentSalvage(object, segment, manifest, onLost).blocks(signal)
+    yield* new SegmentSalvage(object, segment, codec, onLost).blocks(signal)
   } finally {
     await object.close()
   }
@@ -99,12 +101,12 @@ class SegmentSalvage {
   constructor(
     object: ObjectReader,
     segment: ManifestSegment,
-    { compression }: Manifest,
+    codec: BlockCodec,
     onLost: (lost: LostStretch) => void,
   ) {
     this.#object = object
     this.#segment = segment
-    this.#codec = blockCodec(compression)
+    this.#codec = codec
     this.#onLost = onLost
     this.#check = new BlockCheck(segment.role === 'delta')
   }

@@ -332,7 +332,8 @@ export class CheckpointMirror {
     const { sequence, segment } = due
     this.#verification.noteRead(segment.name, clock.now())
     try {
-      await verifySegment(to.storage, segment, AbortSignal.any([signal, this.#endVerification.signal]))
+      const either = AbortSignal.any([signal, this.#endVerification.signal])
+      await verifySegment(to.storage, segment, { signal: either })
       this.#whole.set(segment.name, segment.sha256)
       return 'done'
     } catch (error) {

@@ -60,6 +60,36 @@ const throwingLater = moduleOf(`
     await new Promise(() => {})
   }`)
 
+describe('a worker without a thread', () => {
+  it('writes checkpoints that one with a thread restores, and starts none', async () => {
+    const worker = new CheckpointWorker({ thread: false })
+    open.push(() => worker.close())
+    const { coordinator, backend, storage } = bench({ worker })
+    await put(backend, 'a=1 b=2 c=3')
+    await coordinator.createCheckpoint()
+    await put(backend, 'd=4')
+    const second = await coordinator.createCheckpoint()
+    expect(process.getActiveResourcesInfo().filter((name) => name === 'Worker')).toEqual([])
+    const other = bench({ storage })
+    await other.coordinator.restore(second.id)
+    expect(await contentOf(other.backend)).toBe(await contentOf(backend))
+  })
+
+  it('gives up when the signal fires, and refuses after close', async () => {
+    const worker = new CheckpointWorker({ thread: false })
+    const { coordinator, backend, storage } = bench({ worker })
+    await put(backend, 'a=1')
+    const controller = new AbortController()
+    const making = coordinator.createCheckpoint({ signal: controller.signal })
+    controller.abort()
+    await expect(making).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(await namesIn(storage)).not.toContainEqual(expect.stringContaining('manifest'))
+    await worker.close()
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CLOSED' })
+    expect(() => new CheckpointWorker({ thread: 1 } as never)).toThrow('thread')
+  })
+})
+
 describe('a worker that dies', () => {
   it.each([
     ['ends', dying, /ended with exit code 7/],

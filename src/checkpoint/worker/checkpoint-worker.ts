@@ -2,11 +2,14 @@ import { MessageChannel, type Transferable, type Worker } from 'node:worker_thre
 import { settlesWithin } from '../../base/clock.js'
 import { startThread } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
+import { rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
+import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { readHere } from './read-job.js'
 import { type JobHandlers, WorkerJob } from './worker-job.js'
-import type { JobRequest, LoadModule, ReadJob, StartJob } from './worker-protocol.js'
+import type { JobRequest, LoadModule, StartJob } from './worker-protocol.js'
+import { writeHere } from './write-job.js'
 
 export interface JobStart {
   readonly request: JobRequest
@@ -17,6 +20,15 @@ export interface JobStart {
   /** A job that reads a little runs in this thread: to start the other one would take longer. It needs `storage` of the handlers. */
   readonly isHere?: boolean
   readonly handlers: JobHandlers
+}
+
+export interface CheckpointWorkerOptions {
+  /**
+   * Whether checkpoints are written in a thread of their own. Default true. Without one, a checkpoint is written by the thread that asks
+   * for it, which is busy meanwhile: for programs that do nothing else and are to take little memory. What merges, and what restores
+   * whole checkpoints, has a thread all the same. `workerShare` and `maxBytesPerSecond` do not hold back what has none.
+   */
+  readonly thread?: boolean
 }
 
 /** The part of a worker that starts jobs. */
@@ -52,6 +64,7 @@ export class CheckpointWorker implements AsyncDisposable {
   /** In the thread. */
   readonly #jobs = new Set<WorkerJob>()
   readonly #jobsHere = new Set<WorkerJob>()
+  readonly #writesHere: boolean
   #thread: Worker | undefined
   #awaited = 0
   #closed = false
@@ -61,8 +74,15 @@ export class CheckpointWorker implements AsyncDisposable {
   /** Modules that the thread was told to load. */
   readonly #modules = new Map<string, LoadedModule>()
 
-  /** The thread runs and has loaded what it needs, also a module: a job that is started now begins at once. */
+  /** `INVALID_ARGUMENT` for options that are none. */
+  constructor(options?: CheckpointWorkerOptions) {
+    rejectViolations(violationsOf(options, { thread: rules.boolean }))
+    this.#writesHere = options?.thread === false
+  }
+
+  /** The thread runs, or is not needed, and has loaded what it needs, also a module: a job that is started now begins at once. */
   isReadyFor(module: string | undefined): boolean {
+    if (this.#writesHere && module === undefined) return true
     return this.#isReady && (module === undefined || this.#modules.get(module)?.isLoaded === true)
   }
 
@@ -72,6 +92,7 @@ export class CheckpointWorker implements AsyncDisposable {
    */
   async ready(module?: string): Promise<void> {
     if (this.#closed) throw closed()
+    if (this.isReadyFor(module)) return
     const thread = this.#thread ?? this.#startThread()
     const loaded = module === undefined ? undefined : this.#load(thread, module)
     await this.awaited(Promise.all([this.#started, loaded]))
@@ -81,18 +102,24 @@ export class CheckpointWorker implements AsyncDisposable {
   start(start: JobStart): WorkerJob {
     if (this.#closed) throw closed()
     const { request } = start
-    return start.isHere === true && request.kind === 'read'
-      ? this.#readHere(request, start)
-      : this.#startThere(start)
+    const { storage } = start.handlers
+    if (request.kind === 'read' && start.isHere === true)
+      return this.#startHere(start, (at) => readHere(request, storage, at))
+    if (request.kind === 'write' && this.#writesHere)
+      return this.#startHere(start, (at) => writeHere(request, storage as ObjectStorage, at))
+    return this.#startThere(start)
   }
 
-  #readHere(request: ReadJob, { handlers }: JobStart): WorkerJob {
+  #startHere(
+    { handlers }: JobStart,
+    perform: (at: Pick<StartJob, 'port' | 'pulse'>) => Promise<void>,
+  ): WorkerJob {
     const { port1, port2 } = new MessageChannel()
     const job = new WorkerJob(port1, handlers)
     this.#jobsHere.add(job)
     const over = () => void this.#jobsHere.delete(job)
     job.ended.then(over, over)
-    void readHere(request, handlers.storage, { port: port2, pulse: job.pulse.words })
+    void perform({ port: port2, pulse: job.pulse.words })
     return job
   }
 

@@ -2,9 +2,6 @@
 
 import { parentPort } from 'node:worker_threads'
 import type { OpenStateBuilder, StateBuilder } from '../../backend/built-state.js'
-import type { EntryBlock } from '../../backend/entry-block.js'
-import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
-import { isStateError } from '../../base/errors.js'
 import { blockCodec, threadCodec } from '../../codec/block-codec.js'
 import type {
   ObjectSource,
@@ -12,10 +9,9 @@ import type {
   OpenSharedSource,
   OpenSharedStorage,
 } from '../../storage/checkpoint-storage.js'
-import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
 import { type PulseGiver, pulsingSource, pulsingStorage } from './job-pulse.js'
 import { buildContent, type PerformedJob, readContent, runJob } from './read-job.js'
-import { type JobTools, mergeCheckpoint, writeSegment } from './segment-jobs.js'
+import { type JobTools, mergeCheckpoint } from './segment-jobs.js'
 import type { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
 import { throttledSource, throttledStorage } from './throttled-storage.js'
@@ -27,8 +23,8 @@ import type {
   ModuleCall,
   StartJob,
   WorkerLimits,
-  WriteJob,
 } from './worker-protocol.js'
+import { writeContent } from './write-job.js'
 
 /** One for each set of limits, so that jobs with the same limits rest for each other. */
 const throttles = new Map<string, Throttle>()
@@ -69,38 +65,10 @@ async function perform(
   const storage = request.storage === undefined ? link.storage : await openStorage(request.storage)
   const opened = pulsingStorage(storage, pulse)
   const tools = toolsFor(limited ? throttledStorage(opened, throttleFor(limits), signal) : opened)
-  if (request.kind === 'write') return await write(request, tools, link)
+  if (request.kind === 'write') return await writeContent(request, tools, link)
   const { name, codec, content } = request
   const segment = await mergeCheckpoint(tools, name, codec, content)
   return { segment, entryCount: content.entryCount }
-}
-
-async function write(request: WriteJob, tools: JobTools, link: ThreadLink): Promise<JobResult> {
-  // Before anything else: the engine may hold commits up until then, and only so long.
-  let reader: SharedSnapshotReader | undefined
-  try {
-    reader = request.source && (await openSnapshot(request.source))
-  } catch (error) {
-    if (isStateError(error, 'NOT_INITIALIZED')) return { segment: undefined, entryCount: 0, isLate: true }
-    throw error
-  }
-  let alive: number | undefined
-  async function* blocks(): AsyncGenerator<EntryBlock, void, undefined> {
-    if (reader === undefined) {
-      yield* link.blocks()
-    } else {
-      yield* reader.blocks({ targetBytes: TARGET_BLOCK_BYTES, signal: link.signal })
-      alive = await reader.count()
-      await reader.close()
-      reader = undefined
-    }
-  }
-  try {
-    const segment = await writeSegment(tools, { ...request, blocks, onRead: () => link.tell('sourceRead') })
-    return { segment, entryCount: alive ?? segment?.entryCount ?? 0 }
-  } finally {
-    await reader?.close()
-  }
 }
 
 async function openSource({ module, data }: ModuleCall): Promise<ObjectSource> {
@@ -116,11 +84,6 @@ async function openStorage({ module, data }: ModuleCall): Promise<ObjectStorage>
 async function openBuilder({ module, data, expectedEntries, laterMs }: BuildCall): Promise<StateBuilder> {
   const loaded = (await import(module)) as { readonly openStateBuilder: OpenStateBuilder }
   return loaded.openStateBuilder(data, { expectedEntries, laterMs })
-}
-
-async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapshotReader> {
-  const loaded = (await import(module)) as { readonly openSharedSnapshot: OpenSharedSnapshot }
-  return await loaded.openSharedSnapshot(data)
 }
 
 parentPort?.on('message', (message: StartJob | LoadModule) => {

@@ -4,13 +4,16 @@ import {
   type EntryBlock,
   EntryBlockCursor,
   MemoryStateBackend,
+  type RestoreProgress,
   type SyncStateBackend,
   systemClock,
 } from '../../index.js'
-import { chosenCheckpoint, openCheckpoints } from '../../view/place.js'
+import { type CheckpointPlace, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
+import type { Progress } from '../progress.js'
+import { restoreInto, STORE_CACHE_BYTES } from '../restored.js'
 import { bytesText, countText, durationText } from '../units.js'
 
 interface DrillOptions {
@@ -19,7 +22,10 @@ interface DrillOptions {
   readonly maxAgeHours?: string
 }
 
-/** Restores a checkpoint into a scratch engine and compares what is there. What is wrong, or too slow, or too old, is a finding. */
+/**
+ * Restores a checkpoint into a scratch engine and compares what is there. What is wrong, or too slow, or too old, is a finding. The LMDB
+ * engine, among temporary files, takes as much of the disk as there is state, and little memory; the memory engine takes all of it there.
+ */
 export async function drill(
   { terminal, signal }: CommandContext,
   path: string,
@@ -31,21 +37,17 @@ export async function drill(
   const place = await openCheckpoints(path)
   const checkpoint = await chosenCheckpoint(place, id)
   const { clockMs } = await place.archive.manifest(checkpoint.id)
-  // Time stands where the checkpoint was made: nothing expires on the way.
   const clock = { now: () => clockMs, setTimer: () => () => {} }
-  const backend = await scratchEngine(options.engine, clock)
+  const progress = await terminal.progress('restoring', checkpoint.entryCount)
+  const restoring = { place, id: checkpoint.id, clock, progress, signal }
+  const { backend, restoreMs } = await restoredInto(options.engine, restoring)
   try {
-    const progress = await terminal.progress('restoring', checkpoint.entryCount)
-    const coordinator = new CheckpointCoordinator(backend, { storage: place.storage })
-    const beganAtMs = performance.now()
-    await coordinator.restore(checkpoint.id, {
-      signal,
-      onProgress: ({ entries }) => progress.advance(entries),
-    })
-    const restoreMs = performance.now() - beganAtMs
     progress.end()
-    const saved = await digestOf(place.archive.blocks(checkpoint.id, { signal }), clockMs)
-    const restored = await digestOf(backend.snapshotSync().blocks({ signal }), clockMs)
+    const comparing = await terminal.progress('comparing', 2 * checkpoint.entryCount)
+    const digest = new EntryDigest(clockMs, comparing)
+    const saved = await digest.of(place.archive.blocks(checkpoint.id, { signal }))
+    const restored = await digest.of(backend.snapshotSync().blocks({ signal }))
+    comparing.end()
     const ageMs = systemClock.now() - checkpoint.createdAt.getTime()
     const findings = [
       ...(saved.entries === restored.entries
@@ -80,34 +82,77 @@ export async function drill(
   }
 }
 
-type ScratchClock = NonNullable<ConstructorParameters<typeof MemoryStateBackend>[0]>['clock']
+interface Restoring {
+  readonly place: CheckpointPlace
+  readonly id: string
+  /** Time stands where the checkpoint was made: nothing expires on the way. */
+  readonly clock: NonNullable<NonNullable<ConstructorParameters<typeof MemoryStateBackend>[0]>['clock']>
+  readonly progress: Progress
+  readonly signal: AbortSignal
+}
 
-async function scratchEngine(
-  engine: DrillOptions['engine'],
-  clock: NonNullable<ScratchClock>,
-): Promise<SyncStateBackend> {
-  if (engine === 'memory') return new MemoryStateBackend({ clock })
+/** A checkpoint restored into an engine of its own, and how long that took. */
+async function restoredInto(engine: DrillOptions['engine'], restoring: Restoring): Promise<Restored> {
+  const { place, id, clock, progress, signal } = restoring
+  if (engine === 'memory') {
+    const backend = new MemoryStateBackend({ clock })
+    const coordinator = new CheckpointCoordinator(backend, { storage: place.storage })
+    const onProgress = ({ entries }: RestoreProgress) => progress.advance(entries)
+    return await timed(backend, () => coordinator.restore(id, { signal, onProgress }))
+  }
   const { LmdbStateBackend } = await import('../../lmdb.js')
-  return await LmdbStateBackend.temporary({ clock })
+  const backend = await LmdbStateBackend.temporary({ clock, cacheBytes: STORE_CACHE_BYTES })
+  return await timed(backend, () => restoreInto(backend, place, id, progress, signal))
+}
+
+interface Restored {
+  readonly backend: SyncStateBackend
+  readonly restoreMs: number
+}
+
+async function timed(backend: SyncStateBackend, restore: () => Promise<unknown>): Promise<Restored> {
+  const beganAtMs = performance.now()
+  try {
+    await restore()
+  } catch (error) {
+    await backend.close()
+    throw error
+  }
+  return { backend, restoreMs: performance.now() - beganAtMs }
 }
 
 /** The number of entries, and a digest over keys, values and times of expiry. */
-async function digestOf(blocks: AsyncIterable<EntryBlock>, clockMs: number) {
-  const hash = createHash('sha256')
-  const numbers = new DataView(new ArrayBuffer(16))
-  let entries = 0
-  for await (const { bytes } of blocks) {
-    const cursor = new EntryBlockCursor(bytes)
-    while (cursor.next()) {
-      if (cursor.expiresAtMs <= clockMs) continue
-      entries++
-      numbers.setUint32(0, cursor.keyLength)
-      numbers.setUint32(4, cursor.valueLength)
-      numbers.setFloat64(8, cursor.expiresAtMs)
-      hash.update(new Uint8Array(numbers.buffer)).update(cursor.key()).update(cursor.value())
-    }
+class EntryDigest {
+  readonly #clockMs: number
+  readonly #progress: Progress
+  #looked = 0
+
+  constructor(clockMs: number, progress: Progress) {
+    this.#clockMs = clockMs
+    this.#progress = progress
   }
-  return { entries, digest: hash.digest('hex') }
+
+  async of(
+    blocks: AsyncIterable<EntryBlock>,
+  ): Promise<{ readonly entries: number; readonly digest: string }> {
+    const hash = createHash('sha256')
+    const numbers = new DataView(new ArrayBuffer(16))
+    let entries = 0
+    for await (const { bytes, entryCount } of blocks) {
+      const cursor = new EntryBlockCursor(bytes)
+      while (cursor.next()) {
+        if (cursor.expiresAtMs <= this.#clockMs) continue
+        entries++
+        numbers.setUint32(0, cursor.keyLength)
+        numbers.setUint32(4, cursor.valueLength)
+        numbers.setFloat64(8, cursor.expiresAtMs)
+        hash.update(new Uint8Array(numbers.buffer)).update(cursor.key()).update(cursor.value())
+      }
+      this.#looked += entryCount
+      this.#progress.advance(this.#looked)
+    }
+    return { entries, digest: hash.digest('hex') }
+  }
 }
 
 function limitFrom(option: string, text: string | undefined): number {

@@ -6,6 +6,7 @@ import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/pla
 import { EntryDisplay } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { counted } from '../counted.js'
 import { expiryFrom } from '../entry-lines.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
@@ -56,11 +57,13 @@ export async function edit(
         const shown = display.shown({ key, value: bytes, expiresAtMs: Infinity })
         return shown === undefined ? hexOf(bytes) : valueCell(shown)
       }
-      const was = before === undefined ? '(none)' : shownAs(before)
-      const is = value === undefined ? '(none)' : shownAs(value)
-      if (!terminal.json) await terminal.line(`${hexOf(key)}: ${was} → ${is}`)
+      const [was, is] = [before, value].map((bytes) => (bytes === undefined ? undefined : shownAs(bytes)))
+      if (!terminal.json) await terminal.line(`${hexOf(key)}: ${was ?? '(none)'} → ${is ?? '(none)'}`)
+      else if (options.dryRun === true)
+        await terminal.object({ key: hexOf(key), before: was ?? null, after: is ?? null })
     }
     if (options.dryRun === true) return ExitStatus.ok
+    const progress = await terminal.progress('writing', entries.entryCount)
     const made = await makeSavepoint(
       options.to === undefined ? place.storage : (await checkpointsAt(options.to)).storage,
       {
@@ -68,10 +71,11 @@ export async function edit(
         clockMs: manifest.clockMs,
         source: manifest.source,
         get: (key) => entries.get(key),
-        blocks: changed(entries.blocks({}, signal), changes),
+        blocks: changed(counted(entries.blocks({}, signal), progress), changes),
       },
       signal,
     )
+    progress.end()
     if (terminal.json)
       await terminal.object({
         id: made.id,

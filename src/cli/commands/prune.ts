@@ -21,6 +21,7 @@ export async function prune(
   const removes = options.yes === true
   let removed = 0
   for (const { id, createdAt, sizeBytes } of checkpoints.slice(keep).reverse()) {
+    signal.throwIfAborted()
     if (removes && !(await archive.delete(id))) continue
     removed++
     if (terminal.json) await terminal.object({ id, removed: removes, sizeBytes })

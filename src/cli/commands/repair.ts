@@ -1,14 +1,17 @@
-import type { LostStretch } from '../../index.js'
+import type { EntryBlock, LostStretch } from '../../index.js'
 import { hexOf } from '../../state.js'
 import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
 import { textOf } from '../../view/shown-entry.js'
+import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { counted } from '../counted.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
 import { countText } from '../units.js'
 
 interface RepairOptions {
-  readonly to: string
+  readonly to?: string
+  readonly dryRun?: boolean
 }
 
 /** Saves what can be read of a damaged checkpoint into a new savepoint. That something is lost is a finding. */
@@ -16,28 +19,31 @@ export async function repair(
   { terminal, signal }: CommandContext,
   path: string,
   id: string | undefined,
-  { to }: RepairOptions,
+  { to, dryRun = false }: RepairOptions,
 ): Promise<number> {
+  if (to === undefined && !dryRun)
+    throw new UsageError('--to says where the savepoint is made; --dry-run only tells what is lost')
   const place = await openCheckpoints(path)
   const checkpoint = await chosenCheckpoint(place, id)
   const { backend, clockMs, source, schema, entryCount } = await place.archive.manifest(checkpoint.id)
   const lost: LostStretch[] = []
   const record = schema === undefined ? undefined : new Uint8Array(Buffer.from(JSON.stringify(schema)))
-  const made = await makeSavepoint(
-    (await checkpointsAt(to)).storage,
-    {
-      backend,
-      clockMs,
-      source,
-      // The manifest has what the entry says that describes typed state.
-      get: async () => record,
-      blocks: place.archive.salvage(checkpoint.id, { signal, onLost: (each) => lost.push(each) }),
-    },
-    signal,
-  )
+  const progress = await terminal.progress('reading', entryCount)
+  const readable = place.archive.salvage(checkpoint.id, { signal, onLost: (each) => lost.push(each) })
+  const salvaged = counted(readable, progress)
+  const made =
+    to === undefined || dryRun
+      ? { id: undefined, entryCount: await lengthOf(salvaged) }
+      : await makeSavepoint(
+          (await checkpointsAt(to)).storage,
+          // The manifest has what the entry says that describes typed state.
+          { backend, clockMs, source, get: async () => record, blocks: salvaged },
+          signal,
+        )
+  progress.end()
   if (terminal.json) {
     await terminal.object({
-      id: made.id,
+      id: made.id ?? null,
       from: checkpoint.id,
       entryCount: made.entryCount,
       expected: entryCount,
@@ -51,12 +57,19 @@ export async function repair(
       })),
     })
   } else {
+    const many = `${countText(made.entryCount)} of ${countText(entryCount)} entries`
     await terminal.line(
-      `savepoint ${made.id} in ${to}: ${countText(made.entryCount)} of ${countText(entryCount)} entries`,
+      made.id === undefined ? `${many} can be saved` : `savepoint ${made.id} in ${to}: ${many}`,
     )
     for (const each of lost) await terminal.line(describe(each))
   }
   return lost.length === 0 ? ExitStatus.ok : ExitStatus.finding
+}
+
+async function lengthOf(blocks: AsyncIterable<EntryBlock>): Promise<number> {
+  let entries = 0
+  for await (const block of blocks) entries += block.entryCount
+  return entries
 }
 
 const keyOrNull = (key: Uint8Array | undefined): string | null => (key === undefined ? null : hexOf(key))

@@ -14,7 +14,7 @@ interface ScanOptions extends RangeOptions {
   readonly limit?: string
 }
 
-/** What people look at when they gave no limit. */
+/** What is shown on a terminal where no limit is given. */
 const SHOWN_ENTRIES = 100
 
 /** Entries in key order: a table, or with `--json` an object for each. */
@@ -29,9 +29,9 @@ export async function scan(
     const display = new EntryDisplay(entries.schema, checkedForm(options.show))
     const limit =
       options.limit === undefined
-        ? terminal.json
-          ? Infinity
-          : SHOWN_ENTRIES
+        ? terminal.isWatched && !terminal.json
+          ? SHOWN_ENTRIES
+          : Infinity
         : countFrom('--limit', options.limit)
     const printer = new EntryPrinter(terminal, display.isTyped)
     let count = 0
@@ -60,14 +60,19 @@ export function countFrom(option: string, text: string): number {
   return Number(text)
 }
 
-/** Rows that are put into one table: so many at a time, so that any number of them takes little memory. */
+/** Rows that are put into one table, and characters of it: so many at a time, so that any number of them takes little memory. */
 const TABLE_ROWS = 1_000
+const TABLE_CHARACTERS = 512 * 1024
+/** What a cell of a table has at most: every row is as wide as the widest. */
+const CELL_CHARACTERS = 10_000
 
 /** Prints entries: rows of a table, or JSON. */
 export class EntryPrinter {
   readonly #terminal: Terminal
   readonly #head: readonly string[]
   #rows: string[][] = []
+  /** Characters of the longest row. */
+  #widest = 0
 
   constructor(terminal: Terminal, isTyped: boolean) {
     this.#terminal = terminal
@@ -81,18 +86,25 @@ export class EntryPrinter {
     }
     const { state, key, mapKey, place, expiresAt = '' } = entry
     const part = place === undefined ? asCell(mapKey) : `#${place}`
-    this.#rows.push(
-      state === undefined
-        ? [asCell(key), valueCell(entry), expiresAt]
-        : [state, asCell(key), part, valueCell(entry), expiresAt],
+    const cells = [asCell(key), ...(state === undefined ? [] : [part]), valueCell(entry), expiresAt].map(cut)
+    const row = state === undefined ? cells : [state, ...cells]
+    this.#rows.push(row)
+    this.#widest = Math.max(
+      this.#widest,
+      row.reduce((sum, cell) => sum + cell.length, 0),
     )
-    if (this.#rows.length === TABLE_ROWS) await this.end()
+    const { length } = this.#rows
+    if (length === TABLE_ROWS || length * this.#widest >= TABLE_CHARACTERS) await this.end()
   }
 
   async end(): Promise<void> {
     if (this.#terminal.json) return
     const rows = this.#rows
     this.#rows = []
+    this.#widest = 0
     if (rows.length > 0) await this.#terminal.table(this.#head, rows)
   }
 }
+
+const cut = (cell: string): string =>
+  cell.length <= CELL_CHARACTERS ? cell : `${cell.slice(0, CELL_CHARACTERS - 1)}…`

@@ -1,6 +1,7 @@
 import { type CheckpointMetadata, isStateError } from '../../index.js'
 import { type CheckpointPlace, chosenCheckpoint, openPlace } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
+import { counted } from '../counted.js'
 import { ExitStatus } from '../outcome.js'
 import { bytesText, countText } from '../units.js'
 
@@ -23,7 +24,7 @@ export async function verify(
 }
 
 async function verifyAll(context: CommandContext, place: CheckpointPlace): Promise<number> {
-  const { terminal, signal } = context
+  const { signal } = context
   let found: number = ExitStatus.ok
   const onSkipped = async (id: string, reason: string) => {
     found = ExitStatus.finding
@@ -35,30 +36,34 @@ async function verifyAll(context: CommandContext, place: CheckpointPlace): Promi
     onSkipped: ({ id, reason }) => void skipped.push(onSkipped(id, reason)),
   })
   await Promise.all(skipped)
-  const progress = await terminal.progress('verifying', listed.length)
-  for (const [i, checkpoint] of listed.entries()) {
+  for (const checkpoint of listed) {
     if ((await verifyOne(context, place, checkpoint)) !== ExitStatus.ok) found = ExitStatus.finding
-    progress.advance(i + 1)
   }
-  progress.end()
   return found
 }
 
 async function verifyOne(
   context: CommandContext,
   { archive }: CheckpointPlace,
-  { id }: CheckpointMetadata,
+  { id, entryCount, sizeBytes }: CheckpointMetadata,
 ): Promise<number> {
   const { terminal, signal } = context
+  const progress = await terminal.progress(`verifying ${id}`, entryCount)
   try {
-    const { segments, entryCount, bytesRead } = await archive.verify(id, { signal })
-    if (terminal.json) await terminal.object({ id, ok: true, files: segments, entryCount, bytesRead })
+    const { segments } = await archive.manifest(id)
+    for await (const _ of counted(archive.blocks(id, { signal }), progress)) {
+      // The stream comes to its end only where all of it is as it was written.
+    }
+    progress.end()
+    const files = segments.length
+    if (terminal.json) await terminal.object({ id, ok: true, files, entryCount, bytesRead: sizeBytes })
     else
       await terminal.line(
-        `${terminal.style('green', 'ok')}       ${id}  ${countText(entryCount)} entries, ${bytesText(bytesRead)} in ${segments} files`,
+        `${terminal.style('green', 'ok')}       ${id}  ${countText(entryCount)} entries, ${bytesText(sizeBytes)} in ${countText(files)} ${files === 1 ? 'file' : 'files'}`,
       )
     return ExitStatus.ok
   } catch (error) {
+    progress.end()
     if (!isStateError(error, 'CORRUPTION') && !isStateError(error, 'INCOMPATIBLE')) throw error
     await report(context, id, error.message)
     return ExitStatus.finding

@@ -40,6 +40,8 @@ export interface StoreWriterOptions {
   /** The lease under which it writes. */
   readonly lease: LeaseMark
   readonly compression: LmdbCompression
+  /** Bytes of blocks after which a bulk replacement commits what it has written so far into the slot not in use. */
+  readonly replaceBytes: number
   /** The thread that opened the store may be terminated, and this one with it. */
   readonly terminable: boolean
 }
@@ -76,8 +78,6 @@ export interface CommitResult {
   readonly clockMs: number
 }
 
-/** Bytes of blocks after which a bulk replacement commits what it has written so far into the slot not in use. */
-const REPLACE_COMMIT_BYTES = 32 * 1024 * 1024
 /** Copies that LMDB may write for one record: a page of the records, one of the expiry index, and what leads there. */
 const PAGES_PER_RECORD = 4
 const NO_VALUE = Buffer.alloc(0)
@@ -91,6 +91,7 @@ export class StoreWriter {
   readonly #dataPath: string
   readonly #guard: StoreGuard
   readonly #records: RecordWriter
+  readonly #replaceBytes: number
   readonly #terminable: boolean
   readonly #keys = new KeyScratch()
   readonly #indexKeys = new KeyScratch()
@@ -113,13 +114,14 @@ export class StoreWriter {
   private constructor(
     environment: Environment,
     state: StoreState,
-    { dataPath, lease, compression, terminable }: StoreWriterOptions,
+    { dataPath, lease, compression, replaceBytes, terminable }: StoreWriterOptions,
   ) {
     this.#environment = environment
     this.#dataPath = dataPath
     this.#guard = new StoreGuard(dataPath, lease)
     this.#state = state
     this.#records = new RecordWriter(compression)
+    this.#replaceBytes = replaceBytes
     this.#terminable = terminable
   }
 
@@ -162,7 +164,7 @@ export class StoreWriter {
   async replaceBlock(bytes: Uint8Array): Promise<void> {
     this.#blocks.push(bytes)
     this.#blockBytes += bytes.length
-    if (this.#blockBytes < REPLACE_COMMIT_BYTES) return
+    if (this.#blockBytes < this.#replaceBytes) return
     await this.#transaction(2 * this.#blockBytes, (steps) => this.#appendBlocks(steps))
   }
 

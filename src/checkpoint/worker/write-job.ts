@@ -1,0 +1,64 @@
+import type { EntryBlock } from '../../backend/entry-block.js'
+import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
+import { isStateError } from '../../base/errors.js'
+import { threadCodec } from '../../codec/block-codec.js'
+import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
+import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
+import { pulsingStorage } from './job-pulse.js'
+import { runJob } from './read-job.js'
+import { type JobTools, writeSegment } from './segment-jobs.js'
+import type { ThreadLink } from './thread-link.js'
+import type { JobResult, ModuleCall, StartJob, WriteJob } from './worker-protocol.js'
+
+/** Writes a segment of a snapshot that is shared, or of the blocks that are sent. */
+export async function writeContent(request: WriteJob, tools: JobTools, link: ThreadLink): Promise<JobResult> {
+  // Before anything else: the engine may hold commits up until then, and only so long.
+  let reader: SharedSnapshotReader | undefined
+  try {
+    reader = request.source && (await openSnapshot(request.source))
+  } catch (error) {
+    if (isStateError(error, 'NOT_INITIALIZED')) return { segment: undefined, entryCount: 0, isLate: true }
+    throw error
+  }
+  let alive: number | undefined
+  async function* blocks(): AsyncGenerator<EntryBlock, void, undefined> {
+    if (reader === undefined) {
+      yield* link.blocks()
+    } else {
+      yield* reader.blocks({ targetBytes: TARGET_BLOCK_BYTES, signal: link.signal })
+      alive = await reader.count()
+      await reader.close()
+      reader = undefined
+    }
+  }
+  try {
+    const segment = await writeSegment(tools, { ...request, blocks, onRead: () => link.tell('sourceRead') })
+    return { segment, entryCount: alive ?? segment?.entryCount ?? 0 }
+  } finally {
+    await reader?.close()
+  }
+}
+
+async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapshotReader> {
+  const loaded = (await import(module)) as { readonly openSharedSnapshot: OpenSharedSnapshot }
+  return await loaded.openSharedSnapshot(data)
+}
+
+/** A job that writes, in the thread that asks for it: to the storage itself. */
+export async function writeHere(
+  request: WriteJob,
+  storage: ObjectStorage,
+  at: Pick<StartJob, 'port' | 'pulse'>,
+): Promise<void> {
+  await runJob(at, (link, pulse) => {
+    const tools: JobTools = {
+      storage: pulsingStorage(storage, pulse),
+      codecOf: (name) => threadCodec(name, false),
+      writingCodecOf: (name) => threadCodec(name, false),
+      signal: link.signal,
+      onCommitted: () => link.tell('committed'),
+      onLeftover: (leftover) => link.noteLeftover(leftover),
+    }
+    return writeContent(request, tools, link)
+  })
+}

@@ -1,0 +1,15 @@
+import type { EntryBlock } from '../index.js'
+import type { Progress } from './progress.js'
+
+/** The blocks as they are, with the bar moved on by each. */
+export async function* counted(
+  blocks: AsyncIterable<EntryBlock>,
+  progress: Progress,
+): AsyncGenerator<EntryBlock, void, undefined> {
+  let entries = 0
+  for await (const block of blocks) {
+    yield block
+    entries += block.entryCount
+    progress.advance(entries)
+  }
+}
