@@ -7,7 +7,7 @@
 //     owns the job: where a zombie opens the id late, the owner opens it anew.
 // (3) Whether a transaction was committed is decided by the mark, read after the id was opened, and by nothing else.
 
-import { StateError } from '../../base/errors.js'
+import { isStateError, StateError } from '../../base/errors.js'
 import {
   hasMethods,
   invalidArgument,
@@ -226,8 +226,18 @@ class TransactionLedger<Output> implements Ledger<Output> {
   }
 
   async #open(): Promise<OpenedId> {
-    await this.#checkOwner?.()
+    await this.#requireOwner()
     return { producer: await this.#transactions.open(this.#options.transactionalId), marks: new Map() }
+  }
+
+  /** That the storage of the checkpoints is away for a while, as brokers may be at the same time, says nothing of the owner: it is asked again. */
+  async #requireOwner(): Promise<void> {
+    try {
+      await this.#checkOwner?.()
+    } catch (error) {
+      if (!isStateError(error, 'STORAGE_ERROR')) throw error
+      throw new Error(error.message, { cause: error })
+    }
   }
 
   async #keep(attempt: number, opened: OpenedId): Promise<void> {
@@ -255,7 +265,7 @@ class TransactionLedger<Output> implements Ledger<Output> {
       if (!isFenced(error) || attempt !== this.#attempts) throw error
       if (this.#checkOwner !== undefined && !this.#hasOpenedAnew) {
         this.#hasOpenedAnew = true
-        await this.#checkOwner()
+        await this.#requireOwner()
         // The job is still ours: the next attempt opens the id anew, and the mark tells what was written.
         throw error
       }

@@ -224,6 +224,27 @@ describe('an owner that comes late to a transactional kafkaSink', () => {
     await expect(successor.commit(second)).rejects.toMatchObject({ code: 'FENCED' })
   })
 
+  it('asks again where the storage of the checkpoints is away as well, for a moment', async () => {
+    const { client, sink } = create()
+    let isAway = false
+    const checkOwner = async () => {
+      if (!isAway) return
+      isAway = false
+      throw new StateError('STORAGE_ERROR', {
+        storage: 'the checkpoints',
+        operation: 'check',
+        reason: 'away',
+      })
+    }
+    const writer = await sink.open({ ...owned, checkOwner })
+    for (const failure of [new Error('connection lost'), Object.assign(new Error('fenced'), { code: 90 })]) {
+      client.failures.push(['send', failure])
+      isAway = true
+      await writer.commit(client.valuesOf('t').length === 0 ? first : second)
+    }
+    expect(client.valuesOf('t')).toEqual(['"x"', '"x"'])
+  })
+
   it('is FENCED at its next transaction', async () => {
     const { sink } = create()
     let isOvertaken = false
