@@ -177,9 +177,11 @@ class StreamReader<Event> implements SourceReader<Event> {
   async #look(): Promise<void> {
     if (this.#isLooking) return
     this.#isLooking = true
+    // Messages may come while the answer is on its way, which does not count them.
+    const received = this.#received
     try {
       const found = await this.#looking.untilAnswered('look at the stream', () => this.#bounds())
-      if (found !== undefined) this.#throwIfOther(found)
+      if (found !== undefined) this.#throwIfOther(found, received)
       this.#heardAtMs = performance.now()
     } catch (error) {
       this.#failure ??= error
@@ -190,11 +192,14 @@ class StreamReader<Event> implements SourceReader<Event> {
     }
   }
 
-  #throwIfOther({ last, created }: { readonly last: number; readonly created: string | undefined }): void {
-    const isOther = created !== this.#created || last < this.#received
+  #throwIfOther(
+    { last, created }: { readonly last: number; readonly created: string | undefined },
+    received: number,
+  ): void {
+    const isOther = created !== this.#created || last < received
     if (!isOther) return
     throw restoreFailed(
-      `NATS stream ${this.#options.stream}: what follows ${this.#received} is wanted, and the stream was deleted and made again: it ends at ${last}`,
+      `NATS stream ${this.#options.stream}: what follows ${received} is wanted, and the stream was deleted and made again: it ends at ${last}`,
     )
   }
 
@@ -242,7 +247,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   async #begin(): Promise<{ readonly messages: NatsMessages | undefined }> {
     const { client, stream, subjects } = this.#options
     const { first, last, created } = await this.#bounds()
-    this.#throwIfOther({ last, created })
+    this.#throwIfOther({ last, created }, this.#received)
     if (this.#received > 0) this.#throwIfGone(first, last)
     const consumer = await client.consumers.get(stream, {
       opt_start_seq: this.#received + 1,

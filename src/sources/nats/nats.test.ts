@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { FakeNats } from '../../../test/support/fake-nats.js'
 import { runSinkConformanceSuite } from '../../testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
@@ -96,6 +96,37 @@ describe('a source of JetStream', () => {
     expect(await reader.poll(request)).toMatchObject([{ events: ['c'] }])
     nats.addBehind(2, 'f')
     await expect(reader.poll(request)).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    await reader.close()
+  })
+
+  it('is not taken for another one where messages come while it is looked at', async () => {
+    const nats = new FakeNats()
+    nats.add('a')
+    const reader = await open(nats)
+    expect(await reader.poll(request)).toMatchObject([{ events: ['a'] }])
+    const { jetstreamManager } = nats.client
+    let arrive = () => {}
+    const arrived = new Promise<void>((resolve) => {
+      arrive = resolve
+    })
+    const slowly = async () => {
+      const { streams } = await jetstreamManager(false)
+      const info = await streams.info('s')
+      await arrived
+      return { streams: { info: async () => info } }
+    }
+    Object.assign(nats.client, { jetstreamManager: slowly })
+    const laterMs = performance.now() + 6_000
+    const now = vi.spyOn(performance, 'now').mockImplementation(() => laterMs)
+    onTestFinished(() => now.mockRestore())
+    const polling = reader.poll(request)
+    await new Promise(setImmediate)
+    nats.add('b')
+    expect(await polling).toMatchObject([{ events: ['b'] }])
+    arrive()
+    await new Promise(setImmediate)
+    nats.add('c')
+    expect(await reader.poll(request)).toMatchObject([{ events: ['c'] }])
     await reader.close()
   })
 
