@@ -494,6 +494,48 @@ describe('timers are counted', () => {
     expect(test.stats().stages['later']?.timers.event).toEqual({ waiting: 1, due: 0, nextMs: 100 })
   })
 
+  it('on a server, also where a later stage has the step done again', async () => {
+    const job = defineJob<Step, Step>()({
+      ...ofSteps,
+      onBadEvent: 'fail',
+      process: ({ set, delete: deleted }, { timers }) => {
+        if (set !== undefined) timers.event.set(set)
+        if (deleted !== undefined) timers.event.delete(deleted)
+      },
+      onTimer: ({ timestampMs }, { key, timers, emit }) => {
+        if (timestampMs === 10) timers.event.set(11)
+        emit({ key, at: timestampMs })
+      },
+    }).pipe<string>()({
+      name: 'later',
+      key: ({ key }) => key,
+      schema: states,
+      process: (_, { state }) => state.seen.update((seen) => seen + 1),
+    })
+    const backend: StateBackend = new ToyBackend(new RemoteServer())
+    // What the timers need is there, when they fire; what the later stage needs is not.
+    const steps: Step[] = [
+      { key: 'a', at: 1, set: 10 },
+      { key: 'a', at: 1, set: 11 },
+      { key: 'a', at: 1, delete: 11 },
+      { key: 'a', at: 1, set: 1_000 },
+      { key: 'b', at: 20 },
+    ]
+    const running = await runJob({
+      ...job,
+      source: held(steps, steps.length),
+      sink: functionSink<string>({ write: () => {} }),
+      backend: backend as LmdbStateBackend,
+    })
+    await expect.poll(() => running.stats().stages['later']?.events).toBe(2)
+    await running.stop()
+    expect(running.stats()).toMatchObject({
+      firedTimers: 2,
+      timers: { event: { waiting: 1, due: 0, nextMs: 1_000 } },
+    })
+    await backend.close()
+  })
+
   it.each(['LMDB', 'a server'])('on %s, also when the job goes on there', async (engine) => {
     const server = new RemoteServer()
     const open = () => openOn(engine, server)

@@ -212,6 +212,7 @@ export class FiringTimers {
   undo(): void {
     const taken = this.#taken ?? []
     this.#taken = []
+    this.#kept.goOn(this.#due)
     for (const { due, row, before } of taken.reverse()) {
       if (row !== undefined) Object.assign(row, before)
       this.#due.putBack(due)

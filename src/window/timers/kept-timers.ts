@@ -141,6 +141,11 @@ export class KeptTimers {
     this.#firing = undefined
   }
 
+  /** What has `fired` is undone, and fires again. */
+  goOn(firing: DueRun): void {
+    this.#firing = firing
+  }
+
   /** Makes the key of a timer the one at hand, and says which timer it is. */
   show({ key: { bytes, offset, length } }: DueKey): TimerId {
     const { context } = this.#options.state
