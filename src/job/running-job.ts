@@ -66,8 +66,8 @@ export interface TimerStats {
   /** Timers that are set and have not fired. Found in the state when a job begins. */
   readonly waiting: number
   /**
-   * Those whose time has come and that have not fired yet: they fire one after the other. One that was deleted is among them until its turn
-   * comes. Of more than 65,536 it may be fewer than there are.
+   * Those whose time has come and that have not fired yet: they fire one after the other. One of event time that was set in the past is among
+   * them until the watermark goes on, one that was deleted until its turn comes. Of more than 65,536 it may be fewer than there are.
    */
   readonly due: number
   /** Nothing is due before this time; one that was set for it may have been deleted since. `Infinity` where none is set. */
