@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { StateError } from '../../base/errors.js'
 import type { PolledEvents, Positions, SourceReader } from '../../job/source/source.js'
 import { FakeKafka, textOf } from '../../testing/fake-kafka.js'
 import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
@@ -138,6 +139,36 @@ describe('a source of a Kafka topic', () => {
     client.append('t', 2, 'added')
     expect(eventsOf(await pollUntil(reader, 1))).toEqual(['added'])
     expect(reader.partitions()).toEqual(['t-0', 't-1', 't-2'])
+    await reader.close()
+  })
+
+  it('does not take a topic for deleted by the one answer of a broker that has come back', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a')
+    const reader = await open(client, {}, { lookEveryMs: 1 })
+    await pollUntil(reader, 1)
+    const startMs = performance.now()
+    let laterMs = 1_000
+    const now = vi.spyOn(performance, 'now').mockImplementation(() => startMs + laterMs)
+    onTestFinished(() => void now.mockRestore())
+    const known = client.describe.bind(client)
+    const unknown = async () => {
+      // It has asked again and again.
+      laterMs += 6_000
+      throw new StateError('INVALID_ARGUMENT', { violations: [{ argument: 'topic', reason: 'is none' }] })
+    }
+    client.describe = unknown
+    await reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })
+    client.describe = known
+    laterMs += 1_000
+    await reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })
+    client.describe = unknown
+    laterMs += 1_000
+    await reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })
+    laterMs += 1_000
+    await expect(reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })).rejects.toThrow(
+      'the topic is not there any more',
+    )
     await reader.close()
   })
 

@@ -400,8 +400,11 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   /** Brokers that come back do not know a topic for a moment: one that stays unknown was deleted. */
   #onNoTopic(error: unknown, askedAtMs: number): undefined {
     if (!isStateError(error, 'INVALID_ARGUMENT')) return
-    // A client may have asked again and again before it says so.
-    this.#goneSinceMs ??= askedAtMs
+    // A client may have asked again and again before it says so. One answer alone may be that of a broker that has come back a moment ago.
+    if (this.#goneSinceMs === undefined) {
+      this.#goneSinceMs = askedAtMs
+      return
+    }
     const [partition] = this.#partitions.values()
     if (partition === undefined || performance.now() - this.#goneSinceMs < GONE_AFTER_MS) return
     throw lost(
