@@ -132,7 +132,7 @@ export class Server {
   #output
 
   /**
-   * `plan`: { name, command, args, folder, port, env?, user?, isReady? (default: the port is open), signal? (default SIGTERM), address, variables }
+   * `plan`: { name, command, args, folder, port, env?, user?, isReady? (default: the port is open), signal? (default SIGTERM), startLimitMs?, address, variables }
    */
   constructor(plan) {
     this.#plan = plan
@@ -161,8 +161,8 @@ export class Server {
 
   /** Resolves when it is ready. It may be tried more than once: what was killed may not have let go of everything yet. */
   async start() {
-    const { name, port, isReady = () => accepts(port) } = this.#plan
-    const giveUpMs = Date.now() + START_LIMIT_MS
+    const { name, port, isReady = () => accepts(port), startLimitMs = START_LIMIT_MS } = this.#plan
+    const giveUpMs = Date.now() + startLimitMs
     let ended = this.#spawn()
     for (;;) {
       if (await isReady()) return
@@ -175,7 +175,7 @@ export class Server {
     }
     const said = fs.readFileSync(this.#output, 'utf8').trim().split('\n').slice(-5).join('\n')
     await this.kill()
-    throw new Error(`${name} did not start within ${START_LIMIT_MS / 1_000} s:\n${said}`)
+    throw new Error(`${name} did not start within ${startLimitMs / 1_000} s:\n${said}`)
   }
 
   #spawn() {

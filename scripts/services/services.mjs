@@ -11,11 +11,13 @@ import { nats } from './nats.mjs'
 import { pgbouncer, preparePgbouncer } from './pgbouncer.mjs'
 import { postgres } from './postgres.mjs'
 import { redis } from './redis.mjs'
+import { s3mock } from './s3mock.mjs'
+import { s3sFs } from './s3s-fs.mjs'
 import { freePort, selfSigned } from './service.mjs'
 import { valkey, valkeyNode, valkeySentinel } from './valkey.mjs'
 import { versitygw } from './versitygw.mjs'
 
-const services = [redis, valkey, postgres, nats, kafka, versitygw, azurite, moto, chromium]
+const services = [redis, valkey, postgres, nats, kafka, versitygw, azurite, moto, s3mock, s3sFs, chromium]
 
 export const serviceNames = services.map(({ name }) => name)
 

@@ -41,8 +41,8 @@ export class BucketCheckpointStorage implements CheckpointStorage {
   }
 
   /**
-   * As {@link CheckpointStorage.acquire}. `STORAGE_ERROR`, too, where the store does not keep its conditions: it is asked once, by a few
-   * small objects that are removed again, in each process that is to write there, unless the storage is `exclusive`.
+   * As {@link CheckpointStorage.acquire}. `STORAGE_ERROR`, too, where the store does not keep its conditions: it is asked once, by
+   * 275 small requests whose objects are removed again, in each process that is to write there, unless the storage is `exclusive`.
    */
   async acquire(options?: AcquireOptions): Promise<StorageLease> {
     checkAcquireOptions(options)

@@ -11,7 +11,7 @@ import { RETRY_DEFAULTS, RetryingBucket, type RetrySettings } from './retrying-b
 export interface BucketStorageOptions {
   /**
    * Nobody but one process ever writes under this prefix, and you see to that: the storage then also works where the store ignores
-   * conditions. Two writers at a time lose checkpoints there. Default false.
+   * conditions, and is not asked about them. Two writers at a time lose checkpoints there. Default false.
    */
   readonly exclusive?: boolean
   /** An owner that gives no sign of life for so long may be taken over, in milliseconds; it gives one in a third of that. Default 15,000. */

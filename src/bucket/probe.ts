@@ -38,26 +38,30 @@ export interface ProbeReport {
 }
 
 const CROWD = 32
-const SMALL_CROWD = 8
 const ROUNDS = 4
 const PROBE_PREFIX = 'probe/'
 const MAX_BYTES = 1024 * 1024
 
 type Answer = Pick<ProbeFinding, 'kept' | 'observed'>
 
-/** What keeps a store from fencing; empty where nothing was seen. A small, quick look, as before each first acquisition. */
+/**
+ * What keeps a store from fencing; empty where nothing was seen: the look before each first acquisition. A store that compares and writes in
+ * two steps is lucky in many a round, so that there are as many as `probe()` has; the first that was not kept ends them.
+ */
 export async function lacksConditions(bucket: Bucket): Promise<string[]> {
-  const key = newKey()
-  try {
-    const answers = [
-      await oneCreator(bucket, key, SMALL_CROWD),
-      await oneReplacer(bucket, key, SMALL_CROWD),
-      await wrongTag(bucket, key),
-    ]
-    return answers.filter(({ kept }) => !kept).map(({ observed }) => observed)
-  } finally {
-    await bucket.delete(key)
+  for (let round = 0; round < ROUNDS; round++) {
+    const key = newKey()
+    try {
+      const answers = [await oneCreator(bucket, key), await oneReplacer(bucket, key)]
+      // Whether a tag is compared at all is no matter of luck.
+      if (round === 0) answers.push(await wrongTag(bucket, key))
+      const lacks = answers.filter(({ kept }) => !kept).map(({ observed }) => observed)
+      if (lacks.length > 0) return lacks
+    } finally {
+      await bucket.delete(key)
+    }
   }
+  return []
 }
 
 /** All of it. `bucket` is asked without retries: an answer that needs them is reported as a failure. */
@@ -75,10 +79,10 @@ export async function probeBucket(bucket: Bucket, { partBytes }: UploadSettings)
     }
   }
   for (let round = 0; round < ROUNDS; round++) {
-    await ask('one of many creators wins', (key) => oneCreator(bucket, key, CROWD))
+    await ask('one of many creators wins', (key) => oneCreator(bucket, key))
     await ask('one of many replacers wins', async (key) => {
       await bucket.put(key, nonce())
-      return await oneReplacer(bucket, key, CROWD)
+      return await oneReplacer(bucket, key)
     })
   }
   await ask('a wrong tag replaces nothing', async (key) => {
@@ -113,25 +117,24 @@ function mergedRounds(findings: readonly ProbeFinding[]): ProbeFinding[] {
   return [...merged.values()]
 }
 
-async function oneCreator(bucket: Bucket, key: string, crowd: number): Promise<Answer> {
-  return await oneWins(bucket, key, 'creators', crowd, (bytes) => bucket.putIfAbsent(key, bytes))
+async function oneCreator(bucket: Bucket, key: string): Promise<Answer> {
+  return await oneWins(bucket, key, 'creators', (bytes) => bucket.putIfAbsent(key, bytes))
 }
 
-async function oneReplacer(bucket: Bucket, key: string, crowd: number): Promise<Answer> {
+async function oneReplacer(bucket: Bucket, key: string): Promise<Answer> {
   const before = await bucket.get(key, { maxBytes: MAX_BYTES })
   if (before === undefined || before === 'unchanged')
     return { kept: false, observed: 'an object that was written is not there' }
-  return await oneWins(bucket, key, 'replacers', crowd, (bytes) => bucket.putIfMatch(key, bytes, before.tag))
+  return await oneWins(bucket, key, 'replacers', (bytes) => bucket.putIfMatch(key, bytes, before.tag))
 }
 
 async function oneWins(
   bucket: Bucket,
   key: string,
   who: string,
-  crowd: number,
   attempt: (bytes: Uint8Array) => Promise<string | undefined>,
 ): Promise<Answer> {
-  const contents = Array.from({ length: crowd }, nonce)
+  const contents = Array.from({ length: CROWD }, nonce)
   const outcomes = await Promise.allSettled(contents.map((bytes) => attempt(bytes)))
   const winners = contents.filter((_, i) => isWin(outcomes[i]))
   const found = await bucket.get(key, { maxBytes: MAX_BYTES })
@@ -139,7 +142,7 @@ async function oneWins(
   // Where the winner's answer was lost, nobody knows that it won, and what it wrote is there.
   const candidates = winners.length === 0 ? contents : winners
   const isTheirs = candidates.some((content) => bytes !== undefined && equalBytes(content, bytes))
-  const says = `of ${crowd} ${who} at once, ${winners.length} won`
+  const says = `of ${CROWD} ${who} at once, ${winners.length} won`
   return {
     kept: winners.length <= 1 && isTheirs,
     observed: isTheirs ? says : `${says}, and what is there is none of theirs`,

@@ -1,0 +1,3 @@
+import { refusesUnfitStore } from './unfit-stores.js'
+
+refusesUnfitStore('s3s-fs')
