@@ -15,19 +15,23 @@ const alone = [
 
 /**
  * Tests of the repository itself (layers, documents, scripts), of the package as others install, bundle and start it, of all commands of its
- * command line, of the example as `npm start` runs it, and of stores of the persistent engine in processes of their own. What they set up, compile and start
- * takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and not `npm test`.
+ * command line, of the examples as they are started, and of stores of the persistent engine that are filled, damaged, or shared by processes. What they set up,
+ * compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and not `npm test`.
  */
 const project = [
+  'examples/nexmark/nexmark.test.ts',
+  'examples/token-usage/file-source.test.ts',
   'src/cli/run.test.ts',
-  'src/lmdb/compaction.test.ts',
-  'src/lmdb/store/{one-process,verify-process}.test.ts',
+  'src/lmdb/{compaction,expiry-keeps-pace,full-store,range-deletes}.test.ts',
+  'src/lmdb/share/lent-snapshot-reader.test.ts',
+  'src/lmdb/store/{one-process,store-guard,verify-process}.test.ts',
   'test/cli-process.test.ts',
   'test/declarations.test.ts',
   'test/engine-package.test.ts',
-  'test/faults/{lmdb-equal-pids,lmdb-processes}.test.ts',
+  'test/faults/{lease-race,lmdb-bit-rot,lmdb-equal-pids,lmdb-processes,state-migration-kill,terminated-threads}.test.ts',
   'test/job.test.ts',
   'test/lmdb-durable-after-burst.test.ts',
+  'test/model/lmdb-kill-model.test.ts',
   'test/project/**/*.test.ts',
   'test/state-allocation.test.ts',
   'test/surroundings/**/*.test.ts',
