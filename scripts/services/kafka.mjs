@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
-import { cacheFolder, findProgram, freePort, install, installDebianPackage, Server } from './service.mjs'
+import { findProgram, freePort, install, installDebianPackage, installedFolder, Server } from './service.mjs'
 
 const VERSION = '4.3.1'
 const CLUSTER_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
@@ -69,16 +69,21 @@ log.flush.interval.messages=10000
 
 /** The folder of the broker's jars, from Maven Central. */
 function libraries() {
-  const folder = cacheFolder(`kafka-${VERSION}`)
-  const done = path.join(folder, 'installed')
-  const jars = path.join(folder, 'libs')
-  if (fs.existsSync(done)) return jars
-  if (findProgram('mvn') === undefined) installDebianPackage('maven')
-  fs.writeFileSync(path.join(folder, 'pom.xml'), POM)
-  const output = `-DoutputDirectory=${jars}`
-  install('mvn', ['-q', '-B', '-f', path.join(folder, 'pom.xml'), 'dependency:copy-dependencies', output])
-  fs.writeFileSync(done, '')
-  return jars
+  const jarsIn = (folder) => path.join(folder, 'libs')
+  const folder = installedFolder(`kafka-${VERSION}`, (empty) => {
+    if (findProgram('mvn') === undefined) installDebianPackage('maven')
+    const pom = path.join(empty, 'pom.xml')
+    fs.writeFileSync(pom, POM)
+    install('mvn', [
+      '-q',
+      '-B',
+      '-f',
+      pom,
+      'dependency:copy-dependencies',
+      `-DoutputDirectory=${jarsIn(empty)}`,
+    ])
+  })
+  return jarsIn(folder)
 }
 
 /** Kafka in KRaft mode, from Maven Central, on Debian's Java. */

@@ -23,6 +23,18 @@ export function cacheFolder(name) {
   return folder
 }
 
+/** A folder of the cache that `fill` was ended in once. What an installation that was interrupted has left is removed first: installers take it for whole. */
+export function installedFolder(name, fill) {
+  const folder = cacheFolder(name)
+  const done = path.join(folder, 'installed')
+  if (fs.existsSync(done)) return folder
+  fs.rmSync(folder, { recursive: true })
+  fs.mkdirSync(folder)
+  fill(folder)
+  fs.writeFileSync(done, '')
+  return folder
+}
+
 /** The path of a program, if there is one. `folders` are looked into before those of PATH. */
 export function findProgram(name, folders = []) {
   const all = [...folders, ...(process.env['PATH'] ?? '').split(path.delimiter)]
@@ -52,26 +64,20 @@ export function installDebianPackage(name) {
 
 /** Installs a package of PyPI into the cache, and returns its folder. */
 export function installPythonPackage(name, version, { withDependencies = false } = {}) {
-  const folder = cacheFolder(`${name.replace(/\[.*/, '')}-${version}`)
-  const done = path.join(folder, 'installed')
-  if (fs.existsSync(done)) return folder
-  if (findProgram('python3') === undefined) throw new Unavailable('there is no python3')
-  const options = withDependencies ? [] : ['--no-deps']
-  install('python3', ['-m', 'pip', 'install', '-q', ...options, '--target', folder, `${name}==${version}`])
-  fs.writeFileSync(done, '')
-  return folder
+  return installedFolder(`${name.replace(/\[.*/, '')}-${version}`, (folder) => {
+    if (findProgram('python3') === undefined) throw new Unavailable('there is no python3')
+    const options = withDependencies ? [] : ['--no-deps']
+    install('python3', ['-m', 'pip', 'install', '-q', ...options, '--target', folder, `${name}==${version}`])
+  })
 }
 
 /** Installs a package of npm, with what it needs, into the cache, and returns the folder that has its `node_modules`. */
 export function installNpmPackage(name, version) {
-  const folder = cacheFolder(`${name}-${version}`)
-  const done = path.join(folder, 'installed')
-  if (fs.existsSync(done)) return folder
-  // In that folder: what this repository asks of its own packages is not asked of these, which have needs of their own.
-  const options = ['--prefix', folder, '--no-audit', '--no-fund', '--no-save', '--engine-strict=false']
-  install('npm', ['install', ...options, `${name}@${version}`], folder)
-  fs.writeFileSync(done, '')
-  return folder
+  return installedFolder(`${name}-${version}`, (folder) => {
+    // In that folder: what this repository asks of its own packages is not asked of these, which have needs of their own.
+    const options = ['--prefix', folder, '--no-audit', '--no-fund', '--no-save', '--engine-strict=false']
+    install('npm', ['install', ...options, `${name}@${version}`], folder)
+  })
 }
 
 /** A port that nobody listens on at the moment. */
