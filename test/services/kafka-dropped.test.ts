@@ -1,43 +1,16 @@
 import { randomUUID } from 'node:crypto'
-import { Consumer, Producer } from '@platformatic/kafka'
-import { type Admin, Kafka, logLevel } from 'kafkajs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type RunningService, startService } from '../../scripts/services/services.mjs'
-import {
-  type KafkaClient,
-  kafkajsClient,
-  kafkaSink,
-  kafkaSource,
-  platformaticKafkaClient,
-} from '../../src/kafka.js'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { type KafkaClient, kafkaSink, kafkaSource } from '../../src/kafka.js'
 import { endOf, oneOutput, readEvents } from './dropped.js'
+import { type KafkaOfTests, kafkaOfTests } from './kafka-clients.js'
 
 const GROUP = 'group'
-let service: RunningService
-let kafka: Kafka
-let admin: Admin
-let clients: { readonly [name: string]: KafkaClient }
-const opened: (() => Promise<unknown>)[] = []
-beforeAll(async () => {
-  service = await startService('kafka')
-  kafka = new Kafka({ brokers: [service.address], logLevel: logLevel.NOTHING })
-  admin = kafka.admin()
-  await admin.connect()
-  const options = { clientId: 'test', bootstrapBrokers: [service.address] }
-  const consumer = new Consumer({ ...options, groupId: GROUP })
-  const producer = new Producer(options)
-  const kafkajs = kafkajsClient(kafka)
-  clients = { kafkajs, platformatic: platformaticKafkaClient({ consumer, producer }) }
-  opened.push(
-    () => kafkajs.close(),
-    async () => consumer.close(true),
-    async () => producer.close(),
-  )
-})
-afterAll(async () => {
-  await Promise.allSettled(opened.map((close) => close()))
-  await admin?.disconnect()
-  await service?.stop()
+const broker = kafkaOfTests(GROUP)
+let kafka: KafkaOfTests['kafka']
+let admin: KafkaOfTests['admin']
+let clients: KafkaOfTests['clients']
+beforeAll(() => {
+  ;({ kafka, admin, clients } = broker())
 })
 
 async function topicWith(...values: readonly string[]): Promise<string> {

@@ -1,50 +1,27 @@
 import { randomUUID } from 'node:crypto'
-import { Consumer, Producer } from '@platformatic/kafka'
-import { type Admin, Kafka, logLevel } from 'kafkajs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type RunningService, startService } from '../../scripts/services/services.mjs'
+import { beforeAll, describe, expect, it } from 'vitest'
 import type { PolledEvents, SourceReader } from '../../src/job/source/source.js'
 import type { KafkaClient } from '../../src/sources/kafka/kafka-client.js'
 import { kafkaSink } from '../../src/sources/kafka/kafka-sink.js'
 import { type KafkaSourceOptions, kafkaSource } from '../../src/sources/kafka/kafka-source.js'
-import { kafkajsClient } from '../../src/sources/kafka/kafkajs-client.js'
-import { platformaticKafkaClient } from '../../src/sources/kafka/platformatic-client.js'
 import { textOf } from '../../src/testing/fake-kafka.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
 import { exampleRuns } from './example.js'
 import { guideProgramRuns, TOKENS_PER_MINUTE, USAGE_PER_MINUTE } from './guide-program.js'
+import { type KafkaOfTests, kafkaOfTests } from './kafka-clients.js'
 import { killCycles } from './kill-cycles.js'
 
 const NONE: ReadonlySet<string> = new Set()
 const GROUP = 'group'
 
-let service: RunningService
-let kafka: Kafka
-let admin: Admin
-let clients: { readonly [name: string]: KafkaClient }
-const opened: (() => Promise<unknown>)[] = []
-
-beforeAll(async () => {
-  service = await startService('kafka')
-  kafka = new Kafka({ brokers: [service.address], logLevel: logLevel.NOTHING })
-  admin = kafka.admin()
-  await admin.connect()
-  const options = { clientId: 'test', bootstrapBrokers: [service.address] }
-  const consumer = new Consumer({ ...options, groupId: GROUP })
-  const producer = new Producer(options)
-  const kafkajs = kafkajsClient(kafka)
-  clients = { kafkajs, platformatic: platformaticKafkaClient({ consumer, producer }) }
-  opened.push(
-    () => kafkajs.close(),
-    async () => consumer.close(true),
-    async () => producer.close(),
-  )
-})
-afterAll(async () => {
-  await Promise.allSettled(opened.map((close) => close()))
-  await admin?.disconnect()
-  await service?.stop()
+const broker = kafkaOfTests(GROUP)
+let service: KafkaOfTests['service']
+let kafka: KafkaOfTests['kafka']
+let admin: KafkaOfTests['admin']
+let clients: KafkaOfTests['clients']
+beforeAll(() => {
+  ;({ service, kafka, admin, clients } = broker())
 })
 
 async function topicWith(partitions: number): Promise<string> {

@@ -1,0 +1,43 @@
+import { Consumer, Producer } from '@platformatic/kafka'
+import { type Admin, Kafka, logLevel } from 'kafkajs'
+import { afterAll, beforeAll } from 'vitest'
+import { type RunningService, startService } from '../../scripts/services/services.mjs'
+import { type KafkaClient, kafkajsClient, platformaticKafkaClient } from '../../src/kafka.js'
+
+/** A broker of the tests of a file, and clients of it. */
+export interface KafkaOfTests {
+  readonly service: RunningService
+  readonly kafka: Kafka
+  readonly admin: Admin
+  /** By their names. */
+  readonly clients: { readonly [name: string]: KafkaClient }
+}
+
+/** Starts a broker for the tests of a file, and ends it behind them. What it returns is there once they run. */
+export function kafkaOfTests(groupId: string): () => KafkaOfTests {
+  let started: KafkaOfTests | undefined
+  const opened: (() => Promise<unknown>)[] = []
+  beforeAll(async () => {
+    const service = await startService('kafka')
+    opened.push(() => service.stop())
+    const kafka = new Kafka({ brokers: [service.address], logLevel: logLevel.NOTHING })
+    const admin = kafka.admin()
+    await admin.connect()
+    opened.unshift(() => admin.disconnect())
+    const options = { clientId: 'test', bootstrapBrokers: [service.address] }
+    const consumer = new Consumer({ ...options, groupId })
+    const producer = new Producer(options)
+    const kafkajs = kafkajsClient(kafka)
+    opened.unshift(
+      () => kafkajs.close(),
+      async () => consumer.close(true),
+      async () => producer.close(),
+    )
+    const clients = { kafkajs, platformatic: platformaticKafkaClient({ consumer, producer }) }
+    started = { service, kafka, admin, clients }
+  })
+  afterAll(async () => {
+    for (const close of opened) await close().catch(() => {})
+  })
+  return () => started as KafkaOfTests
+}
