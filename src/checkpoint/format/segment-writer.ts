@@ -11,6 +11,7 @@
 //
 // While one block is being written, the next ones are compressed in the thread pool.
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { assert, present } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
@@ -103,6 +104,8 @@ export class SegmentWriter {
     this.#pending.push({ entryCount: block.entryCount, rawBytes, firstKey: this.#check.firstKey, compressed })
     this.#pendingBytes += rawBytes
     this.#rawBytes += rawBytes
+    // What the pool has done is met, and it is given more to do.
+    await nextTurn()
     while (this.#pending.length > MAX_BLOCKS_AHEAD || this.#pendingBytes > MAX_BYTES_AHEAD) {
       await this.#writeNext()
     }

@@ -6,6 +6,7 @@ import { rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
 import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
+import { tellHostLoad } from './host-load.js'
 import { readHere } from './read-job.js'
 import { type JobHandlers, WorkerJob } from './worker-job.js'
 import type { JobRequest, LoadModule, StartJob } from './worker-protocol.js'
@@ -131,7 +132,9 @@ export class CheckpointWorker implements AsyncDisposable {
     port1.unref()
     this.#jobs.add(job)
     if (!background) this.#hold(1)
+    const endTelling = request.kind === 'read' ? undefined : tellHostLoad(job.pulse)
     const over = () => {
+      endTelling?.()
       this.#jobs.delete(job)
       if (!background) this.#hold(-1)
     }

@@ -3,6 +3,7 @@
 // (1) The thread beats while its event loop runs and the job does not wait for a call of the storage, and whenever such a
 //     call has come back. So a job without a beat waits for the storage, or its thread hangs.
 // (2) A call that has much to do may be silent for longer, and says so before.
+// (3) The other way, the thread that asked for the job says how busy it is: what the job hands to other threads depends on it.
 
 import { type CancelTimer, systemClock } from '../../base/clock.js'
 import type {
@@ -14,16 +15,22 @@ import type {
 
 const BEATS = 0
 const ALLOWANCE_MS = 1
+const HOST_LOAD = 2
+const WORDS = 3
 const BEAT_MS = 100
+/** Shares are told as whole numbers of these parts. */
+const PARTS = 1_000
 
 /** A storage that makes fewer bytes durable in a millisecond than that (10 MB/s) is taken for one that does not answer. */
 const SLOWEST_BYTES_PER_MS = 10_000
 
-/** The words that two threads share; one beats, the other one looks. */
+/** The words that two threads share; one beats, the other one looks, and tells how busy it is. */
 export class JobPulse {
   readonly words: Int32Array
 
-  constructor(words: Int32Array = new Int32Array(new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT))) {
+  constructor(
+    words: Int32Array = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT)),
+  ) {
     this.words = words
   }
 
@@ -34,6 +41,11 @@ export class JobPulse {
   /** How much longer than otherwise it may be without a beat, in milliseconds. */
   get allowanceMs(): number {
     return Atomics.load(this.words, ALLOWANCE_MS)
+  }
+
+  /** For what share of its time the thread that asked for the job is busy, as it was told last: 0 to 1. */
+  set hostLoad(share: number) {
+    Atomics.store(this.words, HOST_LOAD, Math.round(share * PARTS))
   }
 }
 
@@ -60,6 +72,11 @@ export class PulseGiver {
       if (allowanceMs > 0) Atomics.store(this.#words, ALLOWANCE_MS, 0)
       this.#beat()
     }
+  }
+
+  /** For what share of its time the thread that asked for the job is busy: 0 to 1. */
+  get hostLoad(): number {
+    return Atomics.load(this.#words, HOST_LOAD) / PARTS
   }
 
   /** The job has ended. */

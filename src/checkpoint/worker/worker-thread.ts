@@ -2,7 +2,7 @@
 
 import { parentPort } from 'node:worker_threads'
 import type { OpenStateBuilder, StateBuilder } from '../../backend/built-state.js'
-import { blockCodec, threadCodec } from '../../codec/block-codec.js'
+import { blockCodec, type CodecName, threadCodec } from '../../codec/block-codec.js'
 import type {
   ObjectSource,
   ObjectStorage,
@@ -12,6 +12,7 @@ import type {
 import { type PulseGiver, pulsingSource, pulsingStorage } from './job-pulse.js'
 import { buildContent, type PerformedJob, readContent, runJob } from './read-job.js'
 import { type JobTools, mergeCheckpoint } from './segment-jobs.js'
+import { callsToSpare, PoolCalls, sparingCodec } from './spare-threads.js'
 import type { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
 import { throttledSource, throttledStorage } from './throttled-storage.js'
@@ -29,6 +30,8 @@ import { writeContent } from './write-job.js'
 /** One for each set of limits, so that jobs with the same limits rest for each other. */
 const throttles = new Map<string, Throttle>()
 
+const poolCalls = new PoolCalls()
+
 function throttleFor(limits: WorkerLimits): Throttle {
   const key = `${limits.workerShare} ${limits.maxBytesPerSecond}`
   const throttle = throttles.get(key) ?? new Throttle(limits)
@@ -44,12 +47,14 @@ async function perform(
   const { limits } = request
   const { signal } = link
   const limited = limits.workerShare < 1 || limits.maxBytesPerSecond < Infinity
+  // While the pool compresses some blocks, and tries them, this thread gathers and sums the next ones.
+  const sparing = (name: CodecName) =>
+    sparingCodec(blockCodec(name), poolCalls, () => callsToSpare(pulse.hostLoad))
   const toolsFor = <Storage extends ObjectSource>(storage: Storage): JobTools<Storage> => ({
     storage,
     // The share is of this thread's time: with less than all of it, nothing is handed to other threads.
     codecOf: (name) => threadCodec(name, limits.workerShare < 1),
-    // While the pool compresses some blocks, and tries them, this thread gathers and sums the next ones.
-    writingCodecOf: (name) => (limits.workerShare < 1 ? threadCodec(name, true) : blockCodec(name)),
+    writingCodecOf: (name) => (limits.workerShare < 1 ? threadCodec(name, true) : sparing(name)),
     signal,
     onCommitted: () => link.tell('committed'),
     onLeftover: (leftover) => link.noteLeftover(leftover),
