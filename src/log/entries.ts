@@ -55,6 +55,14 @@ const NOWHERE = -1
 /** In the place of a value's start: it does not fit where the old one lies, or must not lie there. */
 export const NO_ROOM: number = NOWHERE
 
+/** Where an entry lies that is to be appended: key and value are stretches of the same memory. */
+export interface LyingEntry extends ViewedBytes {
+  readonly keyStart: number
+  readonly keyLength: number
+  readonly valueStart: number
+  readonly valueLength: number
+}
+
 /** Reads and writes single entries in the segments, by address; knows nothing of keys' latest versions. */
 export class Entries {
   readonly #segments: SegmentTable
@@ -392,21 +400,47 @@ export class Entries {
     copyInto(this.#segments.bytes[number] as Uint8Array, valueStart, value, start, length)
   }
 
-  /** The same from memory that can be viewed: a short value by words. */
-  setValueFrom(address: number, from: ViewedBytes, start: number, length: number): void {
-    const { bytes, view } = from
-    if (length > LOOP_MOVE_WORDS * 4) {
-      this.setValue(address, bytes, start, length)
+  /**
+   * `create` and `setValue` of an entry that lies in memory that can be viewed, word by word where it is short: in one go, as logs are
+   * filled with millions. The key is loaded into the probe on the way.
+   */
+  createFrom(
+    address: number,
+    probe: KeyProbe,
+    entry: LyingEntry,
+    expiresAtMs: number,
+    epoch: number,
+    flags: number,
+  ): void {
+    const { view, keyStart, keyLength, valueStart, valueLength } = entry
+    const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const at = (address & UNIT_MASK) << WORD_SHIFT
+    const meta = keyLength | flags | (expiresAtMs === Infinity ? 0 : EXPIRES)
+    words[at] = meta
+    words[at + VALUE_LENGTH] = valueLength
+    words[at + EPOCH] = epoch
+    words[at + PREVIOUS] = 0
+    if (expiresAtMs !== Infinity) {
+      this.#setExpiry(address, expiresAtMs)
+      words[at + BUCKET] = IN_NONE
+    }
+    probe.loadFrom(view, keyStart, keyLength)
+    const key = probe.words
+    const count = keyWords(keyLength)
+    const target = at + headerWords(meta)
+    for (let i = 0; i < count; i++) words[target + i] = key[i] as number
+    if (valueLength > LOOP_MOVE_WORDS * 4) {
+      this.setValue(address, entry.bytes, valueStart, valueLength)
       return
     }
-    const number = address >>> NUMBER_SHIFT
-    const words = this.#segments.words[number] as Int32Array
-    const at = (address & UNIT_MASK) << WORD_SHIFT
-    const target = at + wordsBeforeValue(words[at] as number)
-    const whole = length >> 2
-    for (let i = 0; i < whole; i++) words[target + i] = view.getInt32(start + i * 4, true)
-    const segment = this.#segments.bytes[number] as Uint8Array
-    for (let i = whole * 4; i < length; i++) segment[target * 4 + i] = bytes[start + i] as number
+    let to = at + wordsBeforeValue(meta)
+    let from = valueStart
+    const end = valueStart + valueLength
+    for (const last = end - 4; from <= last; from += 4) words[to++] = view.getInt32(from, true)
+    // What is left of the last word is nobody's: the next entry begins behind it.
+    let word = 0
+    for (let shift = 0; from < end; shift += 8) word |= view.getUint8(from++) << shift
+    if ((valueLength & 3) !== 0) words[to] = word
   }
 
   /** Whether `reshape` would find room. */

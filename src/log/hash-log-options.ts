@@ -1,7 +1,7 @@
 import type { ForwardClock } from '../base/clock.js'
 import type { SnapshotEpochs } from './history/snapshot-epochs.js'
 import type { HashKey } from './index/key-hash.js'
-import type { SegmentPool } from './segment-pool.js'
+import type { SegmentSource } from './segment-pool.js'
 
 export interface HashLogOptions {
   /** Bound on all memory of the log, indices included. Infinity: 32 GiB. */
@@ -21,5 +21,5 @@ export interface HashLogOptions {
   /** Where the log is in its epochs; given only by tests of what happens when they run out. */
   readonly epochs?: SnapshotEpochs
   /** Where segments come from, and go to with `dispose`. Default: they are allocated. */
-  readonly pool?: SegmentPool
+  readonly pool?: SegmentSource
 }

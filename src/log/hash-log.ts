@@ -14,9 +14,9 @@
 import { assert } from '../base/assert.js'
 import type { ForwardClock } from '../base/clock.js'
 import type { SlicedWork } from '../base/slices.js'
-import type { Slot, ViewedBytes } from '../base/slot.js'
+import type { Slot } from '../base/slot.js'
 import { Compactor } from './compactor.js'
-import { copyInto, Entries, GONE, NO_ROOM } from './entries.js'
+import { copyInto, Entries, GONE, type LyingEntry, NO_ROOM } from './entries.js'
 import { EntryExpiry, type OnExpired } from './entry-expiry.js'
 import { NO_BUCKET } from './expiry-queue.js'
 import type { HashLogOptions } from './hash-log-options.js'
@@ -56,14 +56,6 @@ const NEAR_FROM = 262_144
 const NEAR_WORD = 10
 /** A full log compacts segments of which at least this share is dead. */
 const RECLAIM_SHARE = 1 / 16
-
-/** Where an entry lies that is to be appended: key and value are stretches of the same memory. */
-export interface LyingEntry extends ViewedBytes {
-  readonly keyStart: number
-  readonly keyLength: number
-  readonly valueStart: number
-  readonly valueLength: number
-}
 
 export class HashLog {
   readonly entries: Entries
@@ -401,21 +393,21 @@ export class HashLog {
    * until `indexAppended` is done. Throws `BACKEND_FULL` with nothing changed.
    */
   append(entry: LyingEntry, expiresAtMs: number): void {
-    const { bytes, keyStart, keyLength, valueStart, valueLength } = entry
+    const { keyLength, valueLength } = entry
     const probe = this.#probe
-    probe.loadFrom(entry.view, keyStart, keyLength)
     this.#seekedAheadAt = -1
     const units = entryUnits(keyLength, valueLength, expiresAtMs !== Infinity)
+    const tail = this.#tail.number
     // In a log with a limit each entry makes sure of its place in the index first.
-    if (this.#options.maxBytes !== Infinity || !this.#space.hasRoom(units, undefined)) {
+    if (this.#options.maxBytes !== Infinity || this.#segments.room(tail) < units) {
+      probe.loadFrom(entry.view, entry.keyStart, keyLength)
       this.#index.seekEmpty(probe)
-      this.#append(0, bytes, valueStart, valueLength, expiresAtMs)
+      this.#append(0, entry.bytes, entry.valueStart, valueLength, expiresAtMs)
       return
     }
-    const address = this.#segments.take(this.#tail.number, units)
-    this.entries.create(address, probe, valueLength, expiresAtMs, this.#epochs.current, FLAG_FRESH)
-    this.entries.setValueFrom(address, entry, valueStart, valueLength)
-    this.#expiry.written(address, probe.hash, GONE, expiresAtMs)
+    const address = this.#segments.take(tail, units)
+    this.entries.createFrom(address, probe, entry, expiresAtMs, this.#epochs.current, FLAG_FRESH)
+    if (expiresAtMs !== Infinity) this.#expiry.written(address, probe.hash, GONE, expiresAtMs)
     this.appended.push(probe.hash, address)
   }
 

@@ -1,9 +1,18 @@
+/** Where memory of segments comes from that are all of one size. */
+export interface SegmentSource {
+  readonly segmentBytes: number
+  /** Memory that nobody else uses; `undefined`: there is none at hand, and new one is made. */
+  take(): SharedArrayBuffer | undefined
+  /** Nobody reads or writes it any more, in any thread. */
+  give(buffer: SharedArrayBuffer): void
+}
+
 /**
  * Memory of logs that are gone, for logs that come: shared memory that nobody uses any more is only given back when the
  * garbage collector of every thread that has seen it happens to run, and nothing makes them hurry. Logs of one pool have
  * segments of one size.
  */
-export class SegmentPool {
+export class SegmentPool implements SegmentSource {
   readonly segmentBytes: number
   readonly #most: number
   readonly #free: SharedArrayBuffer[] = []

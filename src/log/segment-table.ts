@@ -8,7 +8,7 @@ import { assert } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
 import { MAX_LOG_BYTES, MAX_SEGMENTS, OFFSET_BITS, SEGMENT_BYTES, UNIT_BYTES } from './layout.js'
 import { SegmentPins } from './segment-pins.js'
-import type { SegmentPool } from './segment-pool.js'
+import type { SegmentSource } from './segment-pool.js'
 
 const SMALLEST_SEGMENT_BYTES = 4 * 1024
 const FIRST_SEGMENT_BYTES = 256 * 1024
@@ -45,14 +45,14 @@ export class SegmentTable {
 
   readonly #maxBytes: number
   readonly #largestBytes: number
-  readonly #pool: SegmentPool | undefined
+  readonly #pool: SegmentSource | undefined
   readonly #free: number[] = []
   readonly #spares: SharedArrayBuffer[] = []
   #allocatedBytes = 0
   #usedUnits = 0
   #deadUnits = 0
 
-  constructor(maxBytes: number, pool?: SegmentPool) {
+  constructor(maxBytes: number, pool?: SegmentSource) {
     this.#pool = pool
     this.#maxBytes = Math.min(maxBytes, MAX_LOG_BYTES)
     const share = 2 ** Math.floor(Math.log2(this.#maxBytes / SEGMENTS_IN_LIMIT))

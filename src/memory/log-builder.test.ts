@@ -1,9 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { blocksOf, type TestEntry } from '../../test/support/checkpoints.js'
 import { runs } from '../../test/support/long.js'
 import type { BuiltBlocks } from '../backend/built-state.js'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { seededRandom } from '../base/random.js'
+import type { LogImage } from '../log/share/log-image.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { openStateBuilder } from './log-builder.js'
 import { MemoryStateBackend } from './memory-state-backend.js'
@@ -115,6 +117,33 @@ describe('a log that another thread has put together', () => {
     expect(await backend.count()).toBe(2)
     clock.advance(1)
     expect(await backend.count()).toBe(1)
+  })
+
+  it('is the same where its memory was made ready in the thread pool, in time or too late', async () => {
+    const random = seededRandom(7)
+    const entries = Array.from({ length: 700 }, (_, i) => ({
+      key: Buffer.from(String(i).padStart(7, '0')),
+      value: Buffer.alloc(90_000 + Math.floor(random() * 20_000), i + 1),
+      expiresAtMs: i % 3 === 0 ? NOW_MS + 1_000_000 : Infinity,
+    }))
+    // More are expected than come: as large a log begins with large segments.
+    const builder = openStateBuilder({ nowMs: NOW_MS }, { expectedEntries: 10_000_000, laterMs: 0 })
+    let turns = 0
+    for (const block of blocksOf(entries, 200_000)) {
+      builder.add(block)
+      // The second half of the segments comes too fast.
+      while (turns < 150 && turns++ % 5 < 4) await nextTurn()
+    }
+    const { data } = builder.finish()
+    const { segments } = data as LogImage
+    expect(new Set(segments.map(({ buffer }) => buffer)).size).toBe(segments.length)
+    expect(segments.every(({ buffer }) => buffer.byteLength === 16 * 1024 * 1024)).toBe(true)
+    await using backend = new MemoryStateBackend({ clock: new ManualClock(NOW_MS) })
+    const built: BuiltBlocks = { ...builtOf([]), takeBuilt: async () => data }
+    await backend.replaceAll(built)
+    for (const { key, value } of entries)
+      expect(Buffer.compare(backend.getSync(key) ?? Buffer.alloc(1), value)).toBe(0)
+    expect(await backend.count()).toBe(entries.length)
   })
 
   it('is not taken where it was given up, or is not there: what was there before stays', async () => {

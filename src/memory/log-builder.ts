@@ -6,7 +6,9 @@ import { wholeMs } from '../base/clock.js'
 import { runThrough } from '../base/slices.js'
 import { HashLog } from '../log/hash-log.js'
 import { randomHashKey } from '../log/index/key-hash.js'
+import { SEGMENT_BYTES } from '../log/layout.js'
 import { transfersOf } from '../log/share/log-image.js'
+import { WarmSegments } from './warm-segments.js'
 
 /** What `MemoryEngine.building` sends. */
 export interface LogBuilding {
@@ -17,27 +19,49 @@ export interface LogBuilding {
 export const openStateBuilder: OpenStateBuilder = (data, options) =>
   new LogBuilder((data as LogBuilding).nowMs, options)
 
+/**
+ * So many entries are indexed at once: the more of them a table of the index gets, the more of it stays in the cache. They take 24 bytes
+ * each until then.
+ */
+const INDEXED_AT_ONCE = 512 * 1024
+
+/** Logs of fewer entries are filled before their memory would be ready, and are not to begin with a large segment. */
+const WARM_FROM = 256 * 1024
+
 class LogBuilder implements StateBuilder {
   readonly #log: HashLog
   readonly #laterMs: number
+  readonly #expectedEntries: number
+  readonly #warm: WarmSegments | undefined
+  #entries = 0
 
   constructor(nowMs: number, { expectedEntries, laterMs }: BuildOptions) {
     this.#laterMs = laterMs
+    this.#expectedEntries = expectedEntries
+    this.#warm = expectedEntries < WARM_FROM ? undefined : new WarmSegments()
     this.#log = new HashLog({
       maxBytes: Infinity,
       hashKey: randomHashKey(),
       now: () => nowMs,
       besideBytes: () => 0,
       onExpired: () => {},
+      ...(this.#warm && { pool: this.#warm }),
     })
     this.#log.reserve(expectedEntries)
+    this.#warm?.prepare()
   }
 
-  add({ bytes }: EntryBlock): void {
+  add({ bytes, entryCount }: EntryBlock): void {
     const log = this.#log
     const cursor = new EntryBlockCursor(bytes)
-    while (cursor.next()) log.append(cursor, wholeMs(cursor.expiresAtMs + this.#laterMs))
-    if (log.appended.areEnough) runThrough(log.indexAppended())
+    while (cursor.next()) {
+      const { expiresAtMs } = cursor
+      log.append(cursor, expiresAtMs === Infinity ? Infinity : wholeMs(expiresAtMs + this.#laterMs))
+    }
+    this.#entries += entryCount
+    const left = this.#expectedEntries - this.#entries
+    if (left * (log.usedBytes / this.#entries) > SEGMENT_BYTES) this.#warm?.prepare()
+    if (log.appended.length >= INDEXED_AT_ONCE) runThrough(log.indexAppended())
   }
 
   finish(): BuiltState {
