@@ -3,7 +3,8 @@
 
 import type { ViewedBytes } from '../../base/slot.js'
 import { HAS_VALUE } from './accumulator.js'
-import { FIRED_ON_TIME, ONE_WINDOW } from './window-list.js'
+import { ONE_WINDOW } from './window-list.js'
+import { FIRED_ON_TIME } from './window-page.js'
 
 /** Where a value's first window begins. */
 const HEAD_BYTES = ONE_WINDOW.startAt

@@ -59,7 +59,13 @@ export class KeptEvents {
   revert(key: Uint8Array, timestampMs: number, number: number): void {
     const kept = this.#keys.get(nameOf(key))
     if (kept === undefined) return
-    kept.events = kept.events.filter((each) => each.timestampMs !== timestampMs || each.number !== number)
+    for (let place = placeOf(kept.events, timestampMs); place < kept.events.length; place++) {
+      const each = kept.events[place] as KeptEvent
+      if (each.timestampMs !== timestampMs) return
+      if (each.number !== number) continue
+      kept.events.splice(place, 1)
+      return
+    }
   }
 
   /** The events of a window, in the order of their timestamps, then as they came in. */
@@ -108,10 +114,10 @@ export class KeptEvents {
       if (!kept.isDirty) continue
       const key = Buffer.from(name, 'latin1')
       // What is noted as written was: where a call fails, the next cut writes what is left.
-      for (let event = kept.removed[0]; event !== undefined; event = kept.removed[0]) {
+      for (let event = kept.removed.at(-1); event !== undefined; event = kept.removed.at(-1)) {
         entries.remove(this.#locate(key, event))
         event.isStored = false
-        kept.removed.shift()
+        kept.removed.pop()
         yield
       }
       for (const event of kept.events) {
@@ -167,10 +173,10 @@ export class KeptEvents {
 }
 
 function insert(events: KeptEvent[], event: KeptEvent): void {
-  let place = events.length
+  const last = events.at(-1)
   // Most come in order. Of one timestamp, the later number is behind.
-  while (place > 0 && (events[place - 1] as KeptEvent).timestampMs > event.timestampMs) place--
-  events.splice(place, 0, event)
+  if (last === undefined || last.timestampMs <= event.timestampMs) events.push(event)
+  else events.splice(placeOf(events, event.timestampMs + 1), 0, event)
 }
 
 /** How many events are before a time. */

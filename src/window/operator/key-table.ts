@@ -57,6 +57,8 @@ export const IS_DIRTY = 1
 export const IS_STORED = 2
 /** Nothing is kept for the key. */
 export const IS_DEAD = 8
+/** Its payload is the number of a list that lies elsewhere. */
+export const IS_LARGE = 32
 
 const hashKey = randomHashKey()
 

@@ -3,10 +3,12 @@
 // (1) What is due when follows from the lists, and is found again when the store is opened. A key is due at the earliest time at which
 //     anything becomes of its windows; each time it is, the next one follows from its list. A key that is due in vain, because a session
 //     went on, costs one look.
+// (2) An event costs about the same however many windows its key has: a few are copied to be worked on; of many, in pages, only the pages
+//     that change.
 
 import { present } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
-import { copyViewed, type Stretch } from '../../base/slot.js'
+import type { Stretch } from '../../base/slot.js'
 import { ByteReader } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import type { KeyLike } from '../../state/key/stored-key.js'
@@ -21,7 +23,8 @@ import type { Pane } from '../windowed.js'
 import { Accumulator } from './accumulator.js'
 import { EventKey } from './event-key.js'
 import { eventKey, type KeptEvent, KeptEvents } from './kept-events.js'
-import { IS_DEAD, IS_DIRTY, KeyTable, TableKey } from './key-table.js'
+import { IS_DEAD, IS_DIRTY, IS_LARGE, KeyTable, TableKey } from './key-table.js'
+import { LargeLists, LIST_NUMBER_BYTES } from './large-lists.js'
 import { type Entered, type Fire, type FireExtras, ListedWindows } from './listed-windows.js'
 import { StoredLists } from './stored-lists.js'
 import { WindowList, windowListCodec } from './window-list.js'
@@ -63,7 +66,11 @@ export class ListedOperator implements WindowOperator {
   readonly #context: StateContext<unknown>
   readonly #table = new KeyTable()
   readonly #stored: StoredLists
-  readonly #list = new WindowList()
+  readonly #large = new LargeLists()
+  /** Where the windows of a key that has few are copied to. */
+  readonly #few = new WindowList()
+  /** The windows of the key at hand. */
+  #list = this.#few
   readonly #windows: ListedWindows
   /** `undefined` where the events are kept. */
   readonly #accumulator: Accumulator | undefined
@@ -73,8 +80,9 @@ export class ListedOperator implements WindowOperator {
   readonly #tableKey = new TableKey()
   readonly #eventKey: EventKey
   readonly #reader = new ByteReader()
+  readonly #fewBefore = new WindowList()
   /** The windows of the key at hand before its event. */
-  readonly #before = new WindowList()
+  #before = this.#fewBefore
   #lastTimestampMs = 0
   /** Kept events that the last save has let go of. */
   #gone: readonly KeptEvent[] = []
@@ -93,7 +101,7 @@ export class ListedOperator implements WindowOperator {
     this.#output = new WindowOutput(options)
     this.#state = openStateOf(store, name)
     this.#context = this.#state.context
-    this.#stored = new StoredLists(this.#state, this.#table)
+    this.#stored = new StoredLists(this.#state, this.#table, this.#large)
     const { windows, aggregate, events, process, allowedLatenessMs = 0, early, refireMs, panes } = definition
     const accumulator =
       aggregate === undefined ? undefined : new Accumulator(aggregate as unknown as ErasedAggregate)
@@ -146,8 +154,7 @@ export class ListedOperator implements WindowOperator {
     this.#output.begin()
     this.#eventKey.set(key)
     this.#load()
-    const { writer } = this.#list
-    this.#before.load(writer, 0, writer.length)
+    this.#keepBefore()
     this.#lastTimestampMs = timestampMs
     const entered: Entered = {
       hasEntered: false,
@@ -191,11 +198,10 @@ export class ListedOperator implements WindowOperator {
   revert(): void {
     this.#output.revert()
     if (!this.#entered.hasEntered) return
-    const { writer } = this.#before
     this.#kept?.putBack(this.#keyBytes(), this.#gone)
     this.#kept?.revert(this.#keyBytes(), this.#lastTimestampMs, this.#before.nextNumber)
     this.#open += this.#before.count - this.#list.count
-    this.#list.load(writer, 0, writer.length)
+    this.#use(this.#before)
     this.#save(0)
   }
 
@@ -238,19 +244,17 @@ export class ListedOperator implements WindowOperator {
   peek(key: KeyLike<unknown>): AnyResult[] {
     this.#accumulator?.checkShowable()
     const found: AnyResult[] = []
-    // Whoever is told of a result may ask for more: the windows that this one comes from are then still being worked on.
-    const { writer } = this.#list
-    const atHand = { key: this.#keyBytes(), windows: new WindowList() }
-    atHand.windows.load(writer, 0, writer.length)
+    // Whoever is told of a result may ask for more: its key is at hand again afterwards.
+    const atHand = this.#keyBytes()
     try {
       this.#eventKey.set(key)
-      this.#load()
-      this.#windows.show((window, result, pane, more) => {
+      const entry = this.#entry()
+      if (entry === 0) return found
+      this.#windows.show(this.#shown(entry), (window, result, pane, more) => {
         found.push(this.#resultOf(window, result, pane, more))
       })
     } finally {
-      this.#tableKey.set(atHand.key, 0, atHand.key.length)
-      this.#list.load(atHand.windows.writer, 0, atHand.windows.writer.length)
+      this.#tableKey.set(atHand, 0, atHand.length)
     }
     return found
   }
@@ -264,7 +268,7 @@ export class ListedOperator implements WindowOperator {
   *restore(watermarkMs: number): SlicedWork<void> {
     this.#watermarkMs = watermarkMs
     if (this.#kept !== undefined) yield* this.#kept.restore()
-    yield* this.#stored.restore((_entry, { bytes, length }) => {
+    yield* this.#stored.restore((entry, { bytes, length }) => {
       this.#loadKey({ bytes, offset: 0, length })
       for (let i = 0; i < this.#list.count; i++) this.#accumulator?.check(this.#list, i)
       this.#open += this.#list.count
@@ -272,6 +276,7 @@ export class ListedOperator implements WindowOperator {
       const stretch = this.#tableKeyStretch()
       if (dueMs !== undefined) this.#due.add(dueMs, 0, stretch)
       if (this.#windows.isAwaited()) this.#awaited.add(this.#nowMs(), 0, stretch)
+      if (this.#list.isLarge) this.#keepLarge(this.#table.resizeAccumulator(entry, LIST_NUMBER_BYTES))
     })
   }
 
@@ -320,14 +325,49 @@ export class ListedOperator implements WindowOperator {
 
   /** The windows of the key at hand; whether there are any. */
   #load(): boolean {
-    const table = this.#table
-    const entry = table.find(this.#tableKey)
-    if (entry === 0 || table.has(entry, IS_DEAD)) {
-      this.#list.clear()
-      return false
+    const entry = this.#entry()
+    if (entry !== 0 && this.#table.has(entry, IS_LARGE)) {
+      this.#use(this.#large.of(this.#table, entry).fork())
+      return true
     }
-    this.#list.load(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
-    return true
+    this.#use(this.#few)
+    if (entry === 0) this.#few.clear()
+    else this.#loadFew(entry, this.#few)
+    return entry !== 0
+  }
+
+  #use(list: WindowList): void {
+    this.#list = list
+    this.#windows.workOn(list)
+  }
+
+  /** The entry of the key at hand, or 0 where it has no window. */
+  #entry(): number {
+    const entry = this.#table.find(this.#tableKey)
+    return entry === 0 || this.#table.has(entry, IS_DEAD) ? 0 : entry
+  }
+
+  /** The windows of an entry, to be looked at. */
+  #shown(entry: number): WindowList {
+    if (this.#table.has(entry, IS_LARGE)) return this.#large.of(this.#table, entry).fork()
+    const shown = new WindowList()
+    this.#loadFew(entry, shown)
+    return shown
+  }
+
+  #loadFew(entry: number, list: WindowList): void {
+    const table = this.#table
+    list.load(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
+  }
+
+  #keepBefore(): void {
+    const list = this.#list
+    if (list !== this.#few) {
+      this.#before = list.fork()
+      return
+    }
+    this.#before = this.#fewBefore
+    this.#before.copyFrom(list)
   }
 
   /** @param count how many windows there were: where there are fewer, events may be needed no more. */
@@ -335,22 +375,37 @@ export class ListedOperator implements WindowOperator {
     const list = this.#list
     const table = this.#table
     let entry = table.find(this.#tableKey)
-    const { length } = list.writer
     if (list.count > 0) {
+      const wasLarge = entry !== 0 && table.has(entry, IS_LARGE)
+      const length = list.isLarge ? LIST_NUMBER_BYTES : list.length
+      if (wasLarge && !list.isLarge) this.#letGoOfLarge(entry)
       if (entry === 0) entry = table.add(this.#tableKey, length)
       else entry = table.resizeAccumulator(entry, length)
-      copyViewed(list.writer, 0, length, table.memoryOf(entry), table.accumulatorAt(entry))
+      if (!list.isLarge) list.copyTo(table.memoryOf(entry), table.accumulatorAt(entry))
+      else if (wasLarge) this.#large.replace(table, entry, list)
+      else this.#keepLarge(entry)
       table.setDead(entry, false)
       table.set(entry, IS_DIRTY, true)
     } else if (entry !== 0) {
+      if (table.has(entry, IS_LARGE)) this.#letGoOfLarge(entry)
       table.setDead(entry, true)
       table.set(entry, IS_DIRTY, true)
     }
     this.#gone = []
     if (this.#kept === undefined || list.count >= count) return
-    let neededFromMs = Infinity
-    for (let i = 0; i < list.count; i++) neededFromMs = Math.min(neededFromMs, list.startMs(i))
+    const neededFromMs = list.count === 0 ? Infinity : list.startMs(0)
     this.#gone = this.#kept.removeBefore(this.#keyBytes(), neededFromMs)
+  }
+
+  /** The list at hand is kept as it is for an entry that had another form. */
+  #keepLarge(entry: number): void {
+    this.#large.keep(this.#table, entry, this.#list === this.#few ? this.#few.fork() : this.#list)
+    this.#table.set(entry, IS_LARGE, true)
+  }
+
+  #letGoOfLarge(entry: number): void {
+    this.#large.letGo(this.#table, entry)
+    this.#table.set(entry, IS_LARGE, false)
   }
 
   /** Keeps the table within a constant factor of what is alive. */

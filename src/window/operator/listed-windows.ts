@@ -5,7 +5,8 @@ import type { TimeWindow, WindowAssigner } from '../assign/assigner.js'
 import type { CountWindows, GlobalWindows, SessionWindows, SlidingWindows } from '../assign/by-key.js'
 import type { Pane, Windows } from '../windowed.js'
 import type { Accumulator } from './accumulator.js'
-import { FIRED_ON_TIME, IS_AWAITED, type WindowList } from './window-list.js'
+import type { WindowList } from './window-list.js'
+import { FIRED_ON_TIME, IS_AWAITED } from './window-page.js'
 
 /** A session that no cut could name, because its end is not exact, is none: the event is a bad one. */
 export function checkSessionEnd(timestampMs: number, gapMs: number): void {
@@ -47,7 +48,7 @@ export interface ListedOptions {
 /** Works on the list of a key's windows, which somebody else loads and saves. */
 export class ListedWindows {
   readonly #options: ListedOptions
-  readonly #list: WindowList
+  #list: WindowList
   /** `undefined` where the events are kept. */
   readonly #accumulator: Accumulator | undefined
   /** The value of a window whose events are kept. */
@@ -55,6 +56,11 @@ export class ListedWindows {
   readonly #fire: Fire
   /** For how long after its last result a window is needed. */
   readonly #keptForMs: number
+  /** Whether a window fires when the watermark has come to its end. */
+  readonly #endsByTime: boolean
+  /** The windows that the last event has entered are among these. */
+  #enteredFrom = 0
+  #enteredUntil = 0
 
   constructor(
     options: ListedOptions,
@@ -72,11 +78,19 @@ export class ListedWindows {
     const kind = 'kind' in windows ? windows.kind : 'time'
     // The event of a window that slides is also in those of the events after it.
     this.#keptForMs = kind === 'sliding' ? (windows as SlidingWindows).sizeMs : 0
+    this.#endsByTime = kind === 'time' || kind === 'session' || kind === 'sliding'
+  }
+
+  /** Works on another list from now on. */
+  workOn(list: WindowList): void {
+    this.#list = list
   }
 
   /** Takes an event in. */
   enter(event: unknown, timestampMs: number, watermarkMs: number, entered: Entered): void {
     const { windows } = this.#options
+    this.#enteredFrom = 0
+    this.#enteredUntil = 0
     if (!('kind' in windows)) this.#enterTime(windows, event, timestampMs, watermarkMs, entered)
     else if (windows.kind === 'session') this.#enterSession(windows, event, timestampMs, watermarkMs, entered)
     else if (windows.kind === 'sliding') this.#enterSliding(windows, timestampMs, watermarkMs, entered)
@@ -84,7 +98,7 @@ export class ListedWindows {
     const { waitsEarly, waitsLate } = this.#options
     if (!waitsEarly && !waitsLate) return
     const list = this.#list
-    for (let i = 0; i < list.count; i++) {
+    for (let i = this.#enteredFrom; i < this.#enteredUntil; i++) {
       const isPast = watermarkMs >= list.endMs(i) - 1
       if (list.changes(i) === 0 || list.has(i, IS_AWAITED) || !(isPast ? waitsLate : waitsEarly)) continue
       list.set(i, IS_AWAITED, true)
@@ -102,7 +116,7 @@ export class ListedWindows {
       list.clear()
       return
     }
-    for (let i = 0; i < list.count; i++) {
+    for (let i = this.#enteredFrom; i < this.#enteredUntil; i++) {
       const changes = list.changes(i)
       if (changes === 0) continue
       if (watermarkMs >= list.endMs(i) - 1) {
@@ -119,16 +133,13 @@ export class ListedWindows {
     const list = this.#list
     const { windows } = this.#options
     const isCounted = 'kind' in windows && windows.kind === 'count'
-    for (let i = 0; i < list.count; i++) {
-      if (list.has(i, FIRED_ON_TIME) || this.#firesAtMs(i) > dueMs) continue
+    const fires = (endMs: number) => this.#firesAtMs(endMs) <= dueMs
+    for (let i = list.nextEnding(0, false, fires); i < list.count; i = list.nextEnding(i + 1, false, fires)) {
       list.set(i, FIRED_ON_TIME, true)
       this.#fireWindow(i, 'onTime', watermarkMs, isCounted ? { isFull: false } : undefined)
     }
-    for (let i = 0; i < list.count; ) {
-      if (this.#goesAtMs(i) > dueMs) {
-        i++
-        continue
-      }
+    const goes = (endMs: number) => this.#goesAtMs(endMs) <= dueMs
+    for (let i = list.nextEnding(0, true, goes); i < list.count; i = list.nextEnding(i, true, goes)) {
       // What late events have changed, and nobody has been told of.
       if (list.has(i, IS_AWAITED) && list.changes(i) > 0) this.#fireWindow(i, 'late', watermarkMs)
       list.remove(i)
@@ -138,8 +149,7 @@ export class ListedWindows {
   /** What waits for a processing time fires. */
   fireAwaited(watermarkMs: number): void {
     const list = this.#list
-    for (let i = 0; i < list.count; i++) {
-      if (!list.has(i, IS_AWAITED)) continue
+    for (let i = list.nextAwaited(0); i < list.count; i = list.nextAwaited(i + 1)) {
       list.set(i, IS_AWAITED, false)
       this.#fireWindow(i, list.has(i, FIRED_ON_TIME) ? 'late' : 'early', watermarkMs)
     }
@@ -147,37 +157,32 @@ export class ListedWindows {
 
   /** Whether something waits for a processing time. */
   isAwaited(): boolean {
-    for (let i = 0; i < this.#list.count; i++) if (this.#list.has(i, IS_AWAITED)) return true
-    return false
+    return this.#list.nextAwaited(0) < this.#list.count
   }
 
   /** When the key is due next; `undefined` where it is not. */
   nextDueMs(): number | undefined {
-    const list = this.#list
-    let least: number | undefined
-    for (let i = 0; i < list.count; i++) {
-      const dueMs = list.has(i, FIRED_ON_TIME) ? this.#goesAtMs(i) : this.#firesAtMs(i)
-      if (least === undefined || dueMs < least) least = dueMs
-    }
-    return least
+    const openEndMs = this.#list.leastEndMs(false)
+    const firedEndMs = this.#list.leastEndMs(true)
+    const firesAtMs = openEndMs === undefined ? undefined : this.#firesAtMs(openEndMs)
+    const goesAtMs = firedEndMs === undefined ? undefined : this.#goesAtMs(firedEndMs)
+    if (firesAtMs === undefined || goesAtMs === undefined) return firesAtMs ?? goesAtMs
+    return Math.min(firesAtMs, goesAtMs)
   }
 
   /** The start of the first window that fires at a time. */
   firstStartMs(dueMs: number): number {
     const list = this.#list
-    for (let i = 0; i < list.count; i++) {
-      if (!list.has(i, FIRED_ON_TIME) && this.#firesAtMs(i) <= dueMs) return list.startMs(i)
-    }
-    return Infinity
+    const i = list.nextEnding(0, false, (endMs) => this.#firesAtMs(endMs) <= dueMs)
+    return i < list.count ? list.startMs(i) : Infinity
   }
 
-  /** What each window has at the moment, as an early result that changes nothing. */
-  show(fire: Fire): void {
-    const list = this.#list
+  /** What each window of a list has at the moment, as an early result that changes nothing. */
+  show(list: WindowList, fire: Fire): void {
     for (let i = 0; i < list.count; i++) {
       const window = { startMs: list.startMs(i), endMs: list.endMs(i) }
       const pane: Pane = { index: list.panes(i), kind: 'early', isFinal: false }
-      if (!list.has(i, FIRED_ON_TIME)) fire(window, this.#value(i, window), pane, undefined)
+      if (!list.has(i, FIRED_ON_TIME)) fire(window, this.#value(list, i, window), pane, undefined)
     }
   }
 
@@ -222,10 +227,10 @@ export class ListedWindows {
     const own = { startMs: timestampMs - sizeMs, endMs: timestampMs + 1 }
     if (this.#isTooLate(own.endMs, watermarkMs)) entered.missed.push(own)
     else this.#addTo(own.startMs, own.endMs, undefined, timestampMs, entered)
-    for (let i = 0; i < list.count; i++) {
-      const isIn = list.startMs(i) <= timestampMs && timestampMs < list.endMs(i) - 1
-      if (isIn && !this.#isTooLate(list.endMs(i), watermarkMs))
-        this.#addAt(i, undefined, timestampMs, entered)
+    // Those of later events: each ends behind its own one, and all of them are of one size.
+    for (let i = list.firstEndingFrom(timestampMs + 2); i < list.count; i++) {
+      if (list.startMs(i) > timestampMs) break
+      if (!this.#isTooLate(list.endMs(i), watermarkMs)) this.#addAt(i, undefined, timestampMs, entered)
     }
   }
 
@@ -238,8 +243,8 @@ export class ListedWindows {
   ): void {
     checkSessionEnd(timestampMs, gapMs)
     const list = this.#list
-    let from = 0
-    while (from < list.count && list.endMs(from) < timestampMs) from++
+    // Sessions are apart from each other, so their ends are in the order of their starts.
+    const from = list.firstEndingFrom(timestampMs)
     let until = from
     while (until < list.count && list.startMs(until) - gapMs <= timestampMs) until++
     const own = { startMs: timestampMs, endMs: timestampMs + gapMs }
@@ -264,7 +269,7 @@ export class ListedWindows {
     const replaced = list.panes(i) > 0 ? [...list.replaces(i), before] : list.replaces(i)
     list.setInterval(i, before.startMs, endMs)
     // Where it has fired, its key is due only when it would have gone.
-    if (list.has(i, FIRED_ON_TIME)) entered.dueMs = this.#firesAtMs(i)
+    if (list.has(i, FIRED_ON_TIME)) entered.dueMs = this.#firesAtMs(endMs)
     this.#beginAnew(i, replaced)
   }
 
@@ -296,7 +301,9 @@ export class ListedWindows {
     list.setChanges(from, changes)
     list.set(from, IS_AWAITED, isAwaited)
     this.#beginAnew(from, replaced)
-    entered.dueMs = this.#firesAtMs(from)
+    entered.dueMs = this.#firesAtMs(endMs)
+    this.#enteredFrom = from
+    this.#enteredUntil = from + 1
   }
 
   #beginAnew(i: number, replaced: readonly TimeWindow[]): void {
@@ -319,6 +326,8 @@ export class ListedWindows {
         entered.dueMs = dueMs
       }
       list.insert(i, startMs, endMs, 0)
+      // Those behind it have moved.
+      if (i < this.#enteredUntil) this.#enteredUntil++
       this.#accumulator?.reset(list, i)
     }
     this.#addAt(i, event, timestampMs, entered)
@@ -327,6 +336,9 @@ export class ListedWindows {
   #addAt(i: number, event: unknown, timestampMs: number, entered: Entered): void {
     this.#accumulator?.add(this.#list, i, event, timestampMs)
     this.#list.setChanges(i, this.#list.changes(i) + 1)
+    const isFirst = this.#enteredUntil === 0
+    this.#enteredFrom = isFirst ? i : Math.min(this.#enteredFrom, i)
+    this.#enteredUntil = Math.max(this.#enteredUntil, i + 1)
     entered.hasEntered = true
   }
 
@@ -337,33 +349,32 @@ export class ListedWindows {
     if (list.changes(i) === 0 && (isDiscarding || kind !== 'onTime')) return
     const window = { startMs: list.startMs(i), endMs: list.endMs(i) }
     const isFinal =
-      more?.isFull === true || (kind !== 'early' && watermarkMs >= this.#firesAtMs(i) + allowedLatenessMs)
+      more?.isFull === true ||
+      (kind !== 'early' && watermarkMs >= this.#firesAtMs(list.endMs(i)) + allowedLatenessMs)
     const replaces = list.replaces(i)
     const extras = replaces.length > 0 ? { ...more, replaces } : more
-    this.#fire(window, this.#value(i, window), { index: list.panes(i), kind, isFinal }, extras)
+    this.#fire(window, this.#value(list, i, window), { index: list.panes(i), kind, isFinal }, extras)
     if (replaces.length > 0) list.setReplaces(i, [])
     list.setPanes(i, list.panes(i) + 1)
     list.setChanges(i, 0)
     if (isDiscarding) this.#accumulator?.reset(list, i)
   }
 
-  #value(i: number, window: TimeWindow): unknown {
-    return this.#accumulator === undefined ? this.#valueOf(window) : this.#accumulator.result(this.#list, i)
+  #value(list: WindowList, i: number, window: TimeWindow): unknown {
+    return this.#accumulator === undefined ? this.#valueOf(window) : this.#accumulator.result(list, i)
   }
 
   #isTooLate(endMs: number, watermarkMs: number): boolean {
     return watermarkMs >= endMs - 1 + this.#options.allowedLatenessMs
   }
 
-  /** When the watermark is there, the window fires (W7). */
-  #firesAtMs(i: number): number {
-    const { windows } = this.#options
-    const endsByTime = !('kind' in windows) || windows.kind === 'session' || windows.kind === 'sliding'
-    return endsByTime ? this.#list.endMs(i) - 1 : Infinity
+  /** When the watermark is there, a window with this end fires (W7). */
+  #firesAtMs(endMs: number): number {
+    return this.#endsByTime ? endMs - 1 : Infinity
   }
 
-  /** When the watermark is there, nothing is left of the window (W8). */
-  #goesAtMs(i: number): number {
-    return this.#firesAtMs(i) + this.#options.allowedLatenessMs + this.#keptForMs
+  /** When the watermark is there, nothing is left of a window with this end, which has fired (W8). */
+  #goesAtMs(endMs: number): number {
+    return this.#firesAtMs(endMs) + this.#options.allowedLatenessMs + this.#keptForMs
   }
 }

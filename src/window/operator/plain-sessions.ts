@@ -230,7 +230,7 @@ export class PlainSessions implements WindowOperator {
     const entry = this.#table.find(this.#eventKey.set(key))
     if (entry === 0 || this.#table.has(entry, IS_DEAD)) return found
     this.#load(entry)
-    this.#windows.show((window, value, pane) => {
+    this.#windows.show(this.#list, (window, value, pane) => {
       found.push({ key: plainKey(key), window, value, timestampMs: window.endMs - 1, pane })
     })
     return found
@@ -400,7 +400,7 @@ export class PlainSessions implements WindowOperator {
     const table = this.#table
     const list = this.#list
     this.#load(entry)
-    this.#keepBefore(list.writer, 0, list.writer.length)
+    this.#keepBefore(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
     const entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
     this.#accumulator.isAdding = true
     try {
@@ -442,9 +442,8 @@ export class PlainSessions implements WindowOperator {
 
   /** Writes the list to its entry; returns where that is now. */
   #save(entry: number): number {
-    const { writer } = this.#list
-    const at = this.#table.resizeAccumulator(entry, writer.length)
-    copyViewed(writer, 0, writer.length, this.#table.memoryOf(at), this.#table.accumulatorAt(at))
+    const at = this.#table.resizeAccumulator(entry, this.#list.length)
+    this.#list.copyTo(this.#table.memoryOf(at), this.#table.accumulatorAt(at))
     return at
   }
 

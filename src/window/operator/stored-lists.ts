@@ -6,7 +6,8 @@ import { ByteWriter } from '../../state/codec/bytes.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
 import { PREFIX_BYTES, statePrefix } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
-import { IS_DEAD, IS_DIRTY, IS_STORED, type KeyTable, TableKey } from './key-table.js'
+import { IS_DEAD, IS_DIRTY, IS_LARGE, IS_STORED, type KeyTable, TableKey } from './key-table.js'
+import type { LargeLists } from './large-lists.js'
 
 /** So many keys are worked on in one step, or only looked at. */
 const STEP_KEYS = 64
@@ -15,12 +16,15 @@ const STEP_LOOKS = 4_096
 export class StoredLists {
   readonly #state: OpenState
   readonly #table: KeyTable
+  readonly #large: LargeLists | undefined
   readonly #shown = new Slot()
   readonly #written = new ByteWriter()
 
-  constructor(state: OpenState, table: KeyTable) {
+  /** @param large lists that the table has the numbers of, where there are such. */
+  constructor(state: OpenState, table: KeyTable, large?: LargeLists) {
     this.#state = state
     this.#table = table
+    this.#large = large
   }
 
   /** Writes what has changed since the last call into the store. */
@@ -83,9 +87,11 @@ export class StoredLists {
     table.set(entry, IS_STORED, true)
     const written = this.#written
     written.length = 0
-    const length = table.accumulatorBytes(entry)
+    const list = table.has(entry, IS_LARGE) ? this.#large?.of(table, entry) : undefined
+    const length = list?.length ?? table.accumulatorBytes(entry)
     const to = written.reserve(length)
-    copyViewed(table.memoryOf(entry), table.accumulatorAt(entry), length, written, to)
+    if (list !== undefined) list.copyTo(written, to)
+    else copyViewed(table.memoryOf(entry), table.accumulatorAt(entry), length, written, to)
     entries.put(stored, written)
     table.set(entry, IS_DIRTY, false)
   }

@@ -951,6 +951,45 @@ describe('windows over random streams', () => {
       { numRuns },
     )
   })
+
+  it('agree with lists and loops where a key has many windows open, of which late events are taken in', async () => {
+    const many = fc.array(
+      fc.record({
+        key: fc.constantFrom('a', 'a', 'a', 'b'),
+        at: fc.nat({ max: 8_000 }),
+        behindMs: fc.nat({ max: 9_000 }),
+        opens: fc.integer({ min: 0, max: 59 }).map((number) => number === 0),
+      }),
+      { minLength: 100, maxLength: 400 },
+    )
+    const times = { disorderMs: 4_000, latenessMs: 3_000 }
+    await fc.assert(
+      fc.asyncProperty(assigners, many, async (windows, steps) => {
+        // Each event may be of any time up to what has come, which goes on by and by.
+        const events = steps.map(({ key, at, behindMs }, i): Event => {
+          return { key, at: Math.max(at, i * 40) - behindMs, value: 100 + i }
+        })
+        const sorted: Aggregate<Event, number[], number[]> = { ...values, result: (list) => [...list].sort() }
+        const { latenessMs: allowedLatenessMs, disorderMs } = times
+        const driver = await driven({ windows, aggregate: sorted, allowedLatenessMs }, async (d) => {
+          for (const [i, each] of events.entries()) {
+            if (steps[i]?.opens) await d.open()
+            d.add(each)
+            // What was taken out again is as if it had not come; of what it has put out nothing is taken back.
+            if (each.at - 1 > d.watermarkMs + 30) {
+              d.operator.revert()
+              d.add(each)
+            }
+            d.advance(each.at - disorderMs - 1)
+          }
+          d.advance(Infinity)
+        })
+        expect(shown(driver.results)).toEqual(lateBatchOf(windows as WindowAssigner, events, times))
+        expect(await driver.close()).toBe(1)
+      }),
+      { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 300 : 12 },
+    )
+  })
 })
 
 describe('windows at the edges', () => {

@@ -1,0 +1,199 @@
+// Some of the windows of a key, one behind the other. Numbers are little-endian.
+//
+//   window  := start f64 · end f64 · panes u32 · changes u32 · flags u16 · replaces u16 · length u32 · (start f64 · end f64)* · accumulator
+
+import { copyViewed, type ViewedBytes } from '../../base/slot.js'
+import { ByteWriter } from '../../state/codec/bytes.js'
+import { CodecError } from '../../state/codec/codec-error.js'
+
+/** What every window takes, whatever it replaces and has accumulated. */
+export const WINDOW_BYTES = 32
+const END_AT = 8
+export const PANES_AT = 16
+export const CHANGES_AT = 20
+export const FLAGS_AT = 24
+export const REPLACES_AT = 26
+export const LENGTH_AT = 28
+export const REPLACED_BYTES = 16
+
+/** A page that has more windows, or more bytes and several windows, is divided. */
+export const PAGE_WINDOWS = 64
+export const PAGE_BYTES = 16_384
+
+/** It has fired at its end. */
+export const FIRED_ON_TIME = 1
+/** It fires when a processing time has come. */
+export const IS_AWAITED = 2
+
+/** Windows in the order of their list. Whoever changes one says so by `noteChange`. */
+export class WindowPage {
+  readonly writer: ByteWriter
+  /** The list that may change it: others have it, too, and only read it. */
+  readonly owner: object
+  count = 0
+  /** Where each window begins. */
+  readonly #places: number[]
+  #isSummed = false
+  #leastOpenEndMs: number | undefined
+  #leastFiredEndMs: number | undefined
+  #hasAwaited = false
+
+  constructor(owner: object, from?: WindowPage) {
+    this.owner = owner
+    if (from === undefined) {
+      this.writer = new ByteWriter()
+      this.#places = []
+      return
+    }
+    const { length } = from.writer
+    this.writer = new ByteWriter(length + WINDOW_BYTES)
+    this.writer.reserve(length)
+    copyViewed(from.writer, 0, length, this.writer, 0)
+    this.#places = from.#places.slice(0, from.count)
+    this.count = from.count
+  }
+
+  clear(): void {
+    this.writer.length = 0
+    this.count = 0
+    this.#isSummed = false
+  }
+
+  noteChange(): void {
+    this.#isSummed = false
+  }
+
+  /** Where a window begins. */
+  at(n: number): number {
+    return this.#places[n] as number
+  }
+
+  startMs(n: number): number {
+    return this.writer.view.getFloat64(this.at(n), true)
+  }
+
+  endMs(n: number): number {
+    return this.writer.view.getFloat64(this.at(n) + END_AT, true)
+  }
+
+  setInterval(n: number, startMs: number, endMs: number): void {
+    const at = this.at(n)
+    this.writer.view.setFloat64(at, startMs, true)
+    this.writer.view.setFloat64(at + END_AT, endMs, true)
+  }
+
+  has(n: number, flag: number): boolean {
+    return (this.writer.view.getUint16(this.at(n) + FLAGS_AT, true) & flag) !== 0
+  }
+
+  /** The least end of those that have fired at their end, or have not; `undefined` where there is none. */
+  leastEndMs(hasFired: boolean): number | undefined {
+    this.#sum()
+    return hasFired ? this.#leastFiredEndMs : this.#leastOpenEndMs
+  }
+
+  /** Whether one of them fires when a processing time has come. */
+  get hasAwaited(): boolean {
+    this.#sum()
+    return this.#hasAwaited
+  }
+
+  /** Copies as many windows as have room in a page from a value that ends at `end`, and returns where the next one begins. */
+  load(memory: ViewedBytes, from: number, end: number): number {
+    const { view } = memory
+    this.clear()
+    let at = from
+    while (at < end && this.count < PAGE_WINDOWS && (this.count === 0 || at - from < PAGE_BYTES)) {
+      if (at + WINDOW_BYTES > end) throw new CodecError('windows that are cut off')
+      if (!isTime(view.getFloat64(at, true)) || !isTime(view.getFloat64(at + END_AT, true))) {
+        throw new CodecError('a window whose start or end is no time')
+      }
+      this.#places[this.count++] = at - from
+      at = behind(view, at)
+    }
+    if (at > end) throw new CodecError('windows that are cut off')
+    this.writer.reserve(at - from)
+    copyViewed(memory, from, at - from, this.writer, 0)
+    return at
+  }
+
+  /** Puts a window there, with an accumulator of so many bytes, which are zeros. */
+  insert(n: number, startMs: number, endMs: number, accumulatorBytes: number): void {
+    const { writer } = this
+    const length = WINDOW_BYTES + accumulatorBytes
+    const before = writer.length
+    const at = n < this.count ? this.at(n) : before
+    writer.reserve(length)
+    if (at < before) writer.bytes.copyWithin(at + length, at, before)
+    writer.bytes.fill(0, at, at + length)
+    for (let i = this.count; i > n; i--) this.#places[i] = this.at(i - 1) + length
+    this.#places[n] = at
+    this.count++
+    this.setInterval(n, startMs, endMs)
+    writer.view.setUint32(at + LENGTH_AT, accumulatorBytes, true)
+    this.#isSummed = false
+  }
+
+  remove(n: number): void {
+    const { writer } = this
+    const at = this.at(n)
+    const length = behind(writer.view, at) - at
+    writer.bytes.copyWithin(at, at + length, writer.length)
+    writer.length -= length
+    this.count--
+    for (let i = n; i < this.count; i++) this.#places[i] = this.at(i + 1) - length
+    this.#isSummed = false
+  }
+
+  /** Makes a part of a window longer or shorter. */
+  resize(n: number, start: number, before: number, after: number): void {
+    const { writer } = this
+    const difference = after - before
+    const end = writer.length
+    if (difference > 0) writer.reserve(difference)
+    writer.bytes.copyWithin(start + after, start + before, end)
+    writer.length = end + difference
+    for (let i = n + 1; i < this.count; i++) this.#places[i] = this.at(i) + difference
+  }
+
+  /** Adds the windows of another page, from one of them on, behind its own. */
+  append(other: WindowPage, from: number): void {
+    const first = other.at(from)
+    const length = other.writer.length - first
+    const to = this.writer.reserve(length)
+    copyViewed(other.writer, first, length, this.writer, to)
+    for (let i = from; i < other.count; i++) this.#places[this.count++] = to + other.at(i) - first
+    this.#isSummed = false
+  }
+
+  /** Takes all windows away from this one on. */
+  cut(from: number): void {
+    this.writer.length = this.at(from)
+    this.count = from
+    this.#isSummed = false
+  }
+
+  #sum(): void {
+    if (this.#isSummed) return
+    this.#leastOpenEndMs = undefined
+    this.#leastFiredEndMs = undefined
+    this.#hasAwaited = false
+    for (let n = 0; n < this.count; n++) {
+      const endMs = this.endMs(n)
+      if (this.has(n, FIRED_ON_TIME)) this.#leastFiredEndMs = Math.min(this.#leastFiredEndMs ?? endMs, endMs)
+      else this.#leastOpenEndMs = Math.min(this.#leastOpenEndMs ?? endMs, endMs)
+      if (this.has(n, IS_AWAITED)) this.#hasAwaited = true
+    }
+    this.#isSummed = true
+  }
+}
+
+/** Where the window behind this one begins. */
+const behind = (view: DataView, at: number): number =>
+  at +
+  WINDOW_BYTES +
+  view.getUint16(at + REPLACES_AT, true) * REPLACED_BYTES +
+  view.getUint32(at + LENGTH_AT, true)
+
+/** A whole millisecond, or beyond all of them. */
+const isTime = (timeMs: number): boolean => Number.isSafeInteger(timeMs) || Math.abs(timeMs) === Infinity
