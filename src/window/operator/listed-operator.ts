@@ -9,7 +9,7 @@
 import { present } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
 import type { Stretch } from '../../base/slot.js'
-import { ByteReader } from '../../state/codec/bytes.js'
+import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
 import type { KeyLike } from '../../state/key/stored-key.js'
 import { map, type StateDefinition, value } from '../../state/kinds/definitions.js'
@@ -80,9 +80,12 @@ export class ListedOperator implements WindowOperator {
   readonly #tableKey = new TableKey()
   readonly #eventKey: EventKey
   readonly #reader = new ByteReader()
-  readonly #fewBefore = new WindowList()
-  /** The windows of the key at hand before its event. */
-  #before = this.#fewBefore
+  /** The windows of the key at hand before its event, where they are few. */
+  readonly #bytesBefore = new ByteWriter()
+  /** The same where they are many. */
+  #largeBefore: WindowList | undefined
+  #countBefore = 0
+  #numberBefore = 0
   #lastTimestampMs = 0
   /** Kept events that the last save has let go of. */
   #gone: readonly KeptEvent[] = []
@@ -184,12 +187,12 @@ export class ListedOperator implements WindowOperator {
       this.#windows.fireEntered(watermarkMs)
     } catch (error) {
       // What was told of it threw. The list is not saved; of the event nothing may be left that was.
-      this.#kept?.revert(this.#keyBytes(), timestampMs, this.#before.nextNumber)
+      this.#kept?.revert(this.#keyBytes(), timestampMs, this.#numberBefore)
       this.#output.revert()
       throw error
     }
     this.#save(count)
-    this.#open += this.#list.count - this.#before.count
+    this.#open += this.#list.count - this.#countBefore
     const stretch = this.#tableKeyStretch()
     if (entered.dueMs !== undefined) this.#due.add(entered.dueMs, 0, stretch)
     if (entered.isAwaited) this.#awaited.add(this.#awaitedAtMs(), 0, stretch)
@@ -199,9 +202,9 @@ export class ListedOperator implements WindowOperator {
     this.#output.revert()
     if (!this.#entered.hasEntered) return
     this.#kept?.putBack(this.#keyBytes(), this.#gone)
-    this.#kept?.revert(this.#keyBytes(), this.#lastTimestampMs, this.#before.nextNumber)
-    this.#open += this.#before.count - this.#list.count
-    this.#use(this.#before)
+    this.#kept?.revert(this.#keyBytes(), this.#lastTimestampMs, this.#numberBefore)
+    this.#open += this.#countBefore - this.#list.count
+    this.#loadBefore()
     this.#save(0)
   }
 
@@ -362,12 +365,19 @@ export class ListedOperator implements WindowOperator {
 
   #keepBefore(): void {
     const list = this.#list
-    if (list !== this.#few) {
-      this.#before = list.fork()
-      return
-    }
-    this.#before = this.#fewBefore
-    this.#before.copyFrom(list)
+    this.#countBefore = list.count
+    this.#numberBefore = list.nextNumber
+    this.#largeBefore = list === this.#few ? undefined : list.fork()
+    if (this.#largeBefore !== undefined) return
+    const before = this.#bytesBefore
+    before.length = 0
+    list.copyTo(before, before.reserve(list.length))
+  }
+
+  #loadBefore(): void {
+    const before = this.#bytesBefore
+    if (this.#largeBefore === undefined) this.#few.load(before, 0, before.length)
+    this.#use(this.#largeBefore ?? this.#few)
   }
 
   /** @param count how many windows there were: where there are fewer, events may be needed no more. */

@@ -54,8 +54,8 @@ export class ListedWindows {
   /** The value of a window whose events are kept. */
   readonly #valueOf: (window: TimeWindow) => unknown
   readonly #fire: Fire
-  /** For how long after its last result a window is needed. */
-  readonly #keptForMs: number
+  /** For how long after its result a window is needed. */
+  readonly #keptBehindMs: number
   /** Whether a window fires when the watermark has come to its end. */
   readonly #endsByTime: boolean
   /** The windows that the last event has entered are among these. */
@@ -77,7 +77,8 @@ export class ListedWindows {
     this.#fire = fire
     const kind = 'kind' in windows ? windows.kind : 'time'
     // The event of a window that slides is also in those of the events after it.
-    this.#keptForMs = kind === 'sliding' ? (windows as SlidingWindows).sizeMs : 0
+    const keptMs = kind === 'sliding' ? (windows as SlidingWindows).sizeMs : 0
+    this.#keptBehindMs = options.allowedLatenessMs + keptMs
     this.#endsByTime = kind === 'time' || kind === 'session' || kind === 'sliding'
   }
 
@@ -133,12 +134,12 @@ export class ListedWindows {
     const list = this.#list
     const { windows } = this.#options
     const isCounted = 'kind' in windows && windows.kind === 'count'
-    const fires = (endMs: number) => this.#firesAtMs(endMs) <= dueMs
+    const fires = this.#firesUntilMs(dueMs)
     for (let i = list.nextEnding(0, false, fires); i < list.count; i = list.nextEnding(i + 1, false, fires)) {
       list.set(i, FIRED_ON_TIME, true)
       this.#fireWindow(i, 'onTime', watermarkMs, isCounted ? { isFull: false } : undefined)
     }
-    const goes = (endMs: number) => this.#goesAtMs(endMs) <= dueMs
+    const goes = this.#firesUntilMs(dueMs - this.#keptBehindMs)
     for (let i = list.nextEnding(0, true, goes); i < list.count; i = list.nextEnding(i, true, goes)) {
       // What late events have changed, and nobody has been told of.
       if (list.has(i, IS_AWAITED) && list.changes(i) > 0) this.#fireWindow(i, 'late', watermarkMs)
@@ -173,7 +174,7 @@ export class ListedWindows {
   /** The start of the first window that fires at a time. */
   firstStartMs(dueMs: number): number {
     const list = this.#list
-    const i = list.nextEnding(0, false, (endMs) => this.#firesAtMs(endMs) <= dueMs)
+    const i = list.nextEnding(0, false, this.#firesUntilMs(dueMs))
     return i < list.count ? list.startMs(i) : Infinity
   }
 
@@ -375,6 +376,11 @@ export class ListedWindows {
 
   /** When the watermark is there, nothing is left of a window with this end, which has fired (W8). */
   #goesAtMs(endMs: number): number {
-    return this.#firesAtMs(endMs) + this.#options.allowedLatenessMs + this.#keptForMs
+    return this.#firesAtMs(endMs) + this.#keptBehindMs
+  }
+
+  /** The latest end of windows that fire up to a watermark. */
+  #firesUntilMs(watermarkMs: number): number {
+    return this.#endsByTime || watermarkMs === Infinity ? watermarkMs + 1 : -Infinity
   }
 }

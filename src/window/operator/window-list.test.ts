@@ -53,7 +53,7 @@ function check({ list, plain }: Checked, timeMs: number): void {
     const least = such.reduce<number | undefined>((ms, { endMs }) => Math.min(ms ?? endMs, endMs), undefined)
     expect(list.leastEndMs(hasFired)).toBe(least)
     const next = plain.findIndex((each) => such.includes(each) && each.endMs <= timeMs)
-    expect(list.nextEnding(0, hasFired, (endMs) => endMs <= timeMs)).toBe(orCount(next, plain.length))
+    expect(list.nextEnding(0, hasFired, timeMs)).toBe(orCount(next, plain.length))
   }
   const awaited = plain.findIndex(({ flags }) => (flags & IS_AWAITED) !== 0)
   expect(list.nextAwaited(0)).toBe(orCount(awaited, plain.length))

@@ -104,14 +104,6 @@ export class WindowList implements AccumulatorMemory {
     }
   }
 
-  /** Copies the windows of another list, which is not large. */
-  copyFrom(list: WindowList): void {
-    this.clear()
-    this.nextNumber = list.nextNumber
-    if (list.#count > 0) this.#page.append(list.#page, 0)
-    this.#count = list.#count
-  }
-
   /** A list of the same windows: what is changed in one of the two is not in the other. Takes as long as it has pages. */
   fork(): WindowList {
     return new WindowList(this)
@@ -232,15 +224,24 @@ export class WindowList implements AccumulatorMemory {
 
   /** The place of the first window that does not start, or end, before this one. */
   placeOf(startMs: number, endMs: number): number {
-    return this.#firstWhere((page, n) => {
+    const isBehind = (page: WindowPage, n: number) => {
       const start = page.startMs(n)
       return start > startMs || (start === startMs && page.endMs(n) >= endMs)
-    })
+    }
+    if (this.isLarge) this.#toPageWhere((page) => isBehind(page, page.count - 1))
+    const page = this.#page
+    let n = 0
+    while (n < page.count && !isBehind(page, n)) n++
+    return this.#first + n
   }
 
   /** The first window that does not end before a time, of windows whose ends are in the order of their starts. */
   firstEndingFrom(timeMs: number): number {
-    return this.#firstWhere((page, n) => page.endMs(n) >= timeMs)
+    if (this.isLarge) this.#toPageWhere((page) => page.endMs(page.count - 1) >= timeMs)
+    const page = this.#page
+    let n = 0
+    while (n < page.count && page.endMs(n) < timeMs) n++
+    return this.#first + n
   }
 
   isAt(i: number, startMs: number, endMs: number): boolean {
@@ -257,28 +258,33 @@ export class WindowList implements AccumulatorMemory {
     return leastMs
   }
 
-  /**
-   * The first window from `from` on that has fired at its end, or has not, and ends at such a time; `count` where there is none. What holds for an
-   * end holds for each earlier one.
-   */
-  nextEnding(from: number, hasFired: boolean, isSuch: (endMs: number) => boolean): number {
-    return this.#nextWhere(
-      from,
-      (page) => {
-        const leastMs = page.leastEndMs(hasFired)
-        return leastMs !== undefined && isSuch(leastMs)
-      },
-      (page, n) => page.has(n, FIRED_ON_TIME) === hasFired && isSuch(page.endMs(n)),
-    )
+  /** The first window from `from` on that has fired at its end, or has not, and ends at this time or before; `count` where there is none. */
+  nextEnding(from: number, hasFired: boolean, untilMs: number): number {
+    for (let i = from; i < this.#count; ) {
+      const page = this.#pageOf(i)
+      const first = this.#first
+      const leastMs = this.isLarge ? page.leastEndMs(hasFired) : -Infinity
+      if (leastMs !== undefined && leastMs <= untilMs) {
+        for (let n = i - first; n < page.count; n++) {
+          if (page.endMs(n) <= untilMs && page.has(n, FIRED_ON_TIME) === hasFired) return first + n
+        }
+      }
+      i = first + page.count
+    }
+    return this.#count
   }
 
   /** The first window from `from` on that fires when a processing time has come; `count` where there is none. */
   nextAwaited(from: number): number {
-    return this.#nextWhere(
-      from,
-      (page) => page.hasAwaited,
-      (page, n) => page.has(n, IS_AWAITED),
-    )
+    for (let i = from; i < this.#count; ) {
+      const page = this.#pageOf(i)
+      const first = this.#first
+      if (!this.isLarge || page.hasAwaited) {
+        for (let n = i - first; n < page.count; n++) if (page.has(n, IS_AWAITED)) return first + n
+      }
+      i = first + page.count
+    }
+    return this.#count
   }
 
   /** Puts a window there, with an accumulator of so many bytes, which are zeros. */
@@ -301,33 +307,16 @@ export class WindowList implements AccumulatorMemory {
     if (!this.#joins(this.#number)) this.#joins(this.#number - 1)
   }
 
-  /** The place of the first window for which this holds; it does for all behind it. */
-  #firstWhere(isIt: (page: WindowPage, n: number) => boolean): number {
-    if (this.#count === 0) return 0
-    const pages = this.#pages
-    const number = firstOf(pages.length - 1, (each) => {
-      const page = pages[each] as WindowPage
-      return isIt(page, page.count - 1)
-    })
-    this.#toPage(number)
-    const page = this.#page
-    return this.#first + firstOf(page.count, (n) => isIt(page, n))
-  }
-
-  #nextWhere(
-    from: number,
-    mayHave: (page: WindowPage) => boolean,
-    isIt: (page: WindowPage, n: number) => boolean,
-  ): number {
-    for (let i = from; i < this.#count; ) {
-      const page = this.#pageOf(i)
-      const first = this.#first
-      if (mayHave(page)) {
-        for (let n = i - first; n < page.count; n++) if (isIt(page, n)) return first + n
-      }
-      i = first + page.count
+  /** The first page for which this holds, as it does for all behind it, becomes the one at hand; otherwise the last one. */
+  #toPageWhere(isIt: (page: WindowPage) => boolean): void {
+    let low = 0
+    let high = this.#pages.length - 1
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (isIt(this.#pages[middle] as WindowPage)) high = middle
+      else low = middle + 1
     }
-    return this.#count
+    this.#toPage(low)
   }
 
   /** The page of a window becomes the one at hand. */
@@ -413,18 +402,6 @@ export class WindowList implements AccumulatorMemory {
     this.#count = 0
     this.#toPage(0)
   }
-}
-
-/** The first of so many numbers for which this holds; it does for all behind it. */
-function firstOf(count: number, isIt: (n: number) => boolean): number {
-  let low = 0
-  let high = count
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (isIt(middle)) high = middle
-    else low = middle + 1
-  }
-  return low
 }
 
 /** An open window as tools see it. */
