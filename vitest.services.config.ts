@@ -13,7 +13,8 @@ export default defineConfig({
     include: ['test/services/**/*.test.ts'],
     testTimeout: LIMIT_MS,
     hookTimeout: LIMIT_MS,
-    maxWorkers: 2,
+    // Much of the time is spent waiting for servers.
+    maxWorkers: 3,
     pool: 'forks',
     server: { deps: { external: compiled?.external ?? [] } },
   },

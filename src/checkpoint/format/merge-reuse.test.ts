@@ -10,6 +10,7 @@ import {
   type TestEntry,
   writeTestSegment,
 } from '../../../test/support/checkpoints.js'
+import { runs } from '../../../test/support/long.js'
 import { seededRandom } from '../../base/random.js'
 import { blockCodec, type CodecName } from '../../codec/block-codec.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
@@ -128,7 +129,7 @@ describe('merging segments', () => {
   it('comes to the same, whatever changes', async () => {
     const random = seededRandom(11)
     const upTo = (limit: number) => Math.floor(random() * limit)
-    for (let round = 0; round < 60; round++) {
+    for (let round = 0; round < runs(60, 15); round++) {
       const some = entries
         .filter(() => random() < 0.9)
         .map((each) => (random() < 0.01 ? { ...each, expiresAtMs: 90 + upTo(20) } : each))
