@@ -4,7 +4,7 @@
 //   node scripts/bootstrap.mjs [--install-only] [--in-caller-directory] [node option]… [program [argument]…]
 //
 // (1) node_modules holds what package-lock.json says, for this platform, or it is installed anew by `npm ci`.
-// (2) dist/ and build/ are what the sources give, or `tsc -b --noCheck` and then scripts/bundle-threads.mjs run: what runs does not depend on
+// (2) dist/ and build/ are what the sources give, or `tsc -b --noCheck` and then scripts/bundle-*.mjs run: what runs does not depend on
 //     types, which `npm run build` and the gate check. Nothing is started when nothing has changed.
 // (3) The program gets the remaining arguments and the standard streams; its exit status or signal becomes ours.
 // (4) Standard output belongs to the program: whatever this file has to say goes to standard error.
@@ -31,7 +31,9 @@ const THREADS = 'dist/threads'
 const PAGE = 'dist/page'
 const PAGE_SCRIPT = `${PAGE}/page.js`
 const PAGE_FILES = ['page/page.css', 'page/index.html', 'page/icon.svg']
-const BUNDLERS = ['scripts/bundle-threads.mjs', 'scripts/bundle-page.mjs']
+/** What package.json's `bin` names, and what that shares. */
+const COMMAND = 'dist/command'
+const BUNDLERS = ['scripts/bundle-threads.mjs', 'scripts/bundle-page.mjs', 'scripts/bundle-cli.mjs']
 const BUILD_SETTINGS = [
   'package.json',
   'package-lock.json',
@@ -134,8 +136,9 @@ function outputsOf(project, sources) {
  */
 export function inspectBuild(root) {
   const inputs = BUILD_SETTINGS.slice()
-  const threads = Object.values(readJson(path.join(root, 'package.json'))?.imports ?? {})
-  const bundles = [...threads, ...(fs.existsSync(path.join(root, 'page')) ? [PAGE_SCRIPT] : [])]
+  const { imports = {}, bin = {} } = readJson(path.join(root, 'package.json')) ?? {}
+  const named = [...Object.values(imports), ...Object.values(bin)]
+  const bundles = [...named, ...(fs.existsSync(path.join(root, 'page')) ? [PAGE_SCRIPT] : [])]
   const missing = bundles.filter((file) => !fs.existsSync(path.join(root, file)))
   const stale = []
   for (const project of PROJECTS) {
@@ -158,7 +161,7 @@ export function inspectBuild(root) {
 
 /** Whether a file is made of compiled modules, and not by the compiler. */
 const isBundle = (file) =>
-  [THREADS, PAGE].some((folder) => file.replace(/^\.\//, '').startsWith(`${folder}/`))
+  [THREADS, PAGE, COMMAND].some((folder) => file.replace(/^\.\//, '').startsWith(`${folder}/`))
 
 /** Whether the outputs are what the sources give, as far as their names, sizes and times tell. */
 export function buildIsCurrent(root) {

@@ -1,7 +1,16 @@
 // The command line as a process: what a shell sees of it.
 
-import { execFile, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,7 +18,9 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CheckpointCoordinator, FileCheckpointStorage, MemoryStateBackend } from '../src/index.js'
 
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
+/** What `npx holdfast` starts, and the compiled modules that it is made of. */
+const main = fileURLToPath(new URL('../dist/command/main.js', import.meta.url))
+const unbundled = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-cli-process-'))
 const checkpoints = join(directory, 'checkpoints')
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
@@ -22,6 +33,13 @@ beforeAll(async () => {
   await coordinator.shutdown()
   await backend.close()
 })
+
+/** The user that owns nothing. */
+const NOBODY = 65_534
+
+/** Whether this process can start others as that user, and they could read the program. */
+const nobodyReads = (file: string): boolean =>
+  process.getuid?.() === 0 && spawnSync('test', ['-r', file], { uid: NOBODY }).status === 0
 
 describe.skipIf(!existsSync(main))('holdfast as a process', () => {
   it('ends quietly when the reader of its output has seen enough', async () => {
@@ -83,6 +101,19 @@ describe.skipIf(!existsSync(main))('holdfast as a process', () => {
     )
   })
 
+  it.skipIf(!nobodyReads(main))('is told by doctor who may read a directory, where this user may not', () => {
+    chmodSync(directory, 0o755)
+    chmodSync(checkpoints, 0o700)
+    const { status, stdout } = spawnSync(process.execPath, [main, 'doctor', checkpoints], {
+      uid: NOBODY,
+      encoding: 'utf8',
+    })
+    expect([status, stdout]).toEqual([
+      1,
+      expect.stringMatching(/problem +permissions: user 65534 may not .*chown/),
+    ])
+  })
+
   it('loads for a command only what that needs', async () => {
     const version = await loadedBy('--version')
     expect(version.packages).toEqual(['commander'])
@@ -96,6 +127,16 @@ describe.skipIf(!existsSync(main))('holdfast as a process', () => {
       [],
     )
   })
+
+  it('is made of few files, as loading many takes longer than most commands', async () => {
+    const { files } = await loadedBy('--json', 'list', checkpoints)
+    expect(files.length).toBeGreaterThan(100)
+    const bundled = (await loaded(main, ['--json', 'list', checkpoints])).files
+    expect(bundled).toContain('command/main.js')
+    expect(bundled.filter((name) => !name.startsWith('command/'))).toEqual([])
+    expect(bundled.length).toBeLessThan(25)
+    expect((await loaded(main, ['--version'])).files.length).toBeLessThan(6)
+  })
 })
 
 interface Loaded {
@@ -106,7 +147,9 @@ interface Loaded {
 }
 
 /** What a call of the command line loads. */
-async function loadedBy(...args: string[]): Promise<Loaded> {
+const loadedBy = (...args: string[]): Promise<Loaded> => loaded(unbundled, args)
+
+async function loaded(program: string, args: readonly string[]): Promise<Loaded> {
   const report = join(directory, 'loaded')
   writeFileSync(report, '')
   const hooks = `
@@ -118,7 +161,7 @@ async function loadedBy(...args: string[]): Promise<Loaded> {
   const register = `
     import { register } from 'node:module'
     register(${JSON.stringify(asModule(hooks))})`
-  await promisify(execFile)(process.execPath, ['--import', asModule(register), main, ...args])
+  await promisify(execFile)(process.execPath, ['--import', asModule(register), program, ...args])
   const urls = readFileSync(report, 'utf8').split('\n')
   rmSync(report)
   const found = (pattern: RegExp) =>

@@ -13,3 +13,10 @@ export async function* counted(
     progress.advance(entries)
   }
 }
+
+/** How many entries there are: reads all of them. */
+export async function entriesOf(blocks: AsyncIterable<EntryBlock>): Promise<number> {
+  let entries = 0
+  for await (const { entryCount } of blocks) entries += entryCount
+  return entries
+}

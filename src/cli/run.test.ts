@@ -106,6 +106,8 @@ interface Outcome {
   readonly status: number
   readonly out: string
   readonly err: string
+  /** Both, in the order in which they were written. */
+  readonly all: string
 }
 
 /** Runs the command line in this process. */
@@ -133,10 +135,12 @@ async function holdfastWith(
 ): Promise<Outcome> {
   const out: Buffer[] = []
   const err: Buffer[] = []
+  const all: Buffer[] = []
   const collecting = (into: Buffer[]) =>
     new Writable({
       write: (piece: Buffer, _encoding, done) => {
         into.push(piece)
+        all.push(piece)
         if (into === err) onShown?.(piece.toString())
         done()
       },
@@ -152,7 +156,8 @@ async function holdfastWith(
       throw new Error(`exit ${code}`)
     },
   })
-  return { status, out: Buffer.concat(out).toString(), err: Buffer.concat(err).toString() }
+  const [text, notes, both] = [out, err, all].map((pieces) => Buffer.concat(pieces).toString())
+  return { status, out: text ?? '', err: notes ?? '', all: both ?? '' }
 }
 
 /** A savepoint of texts, in a directory of that name. */
@@ -249,6 +254,11 @@ describe('holdfast on the command line', () => {
     expect(first).toMatch(/^ID {10}chk-0000000003\nMADE \(UTC\) {2}\d{4}-.*\nKIND {8}incremental\n/)
     expect(second).toContain('chk-0000000002')
     for (const line of out.split('\n')) expect(line.length).toBeLessThanOrEqual(40)
+  })
+
+  it('has a note behind the lines that it is about, where both are one terminal', async () => {
+    const { all } = await holdfastOn(80, ['prune', at('plain'), '--keep', '1'])
+    expect(all).toMatch(/would remove .*\nnothing was removed; --yes does it\n$/)
   })
 
   it('cuts a value in a table at 10,000 characters', async () => {
@@ -391,6 +401,9 @@ describe('holdfast on the command line', () => {
     )
     const bad = await holdfast('import', at('bad.ndjson'), at('never'))
     expect([bad.status, bad.err]).toEqual([2, expect.stringContaining('bad.ndjson:2: ')])
+    writeFileSync(at('bad.ndjson'), '\n')
+    const empty = await holdfast('import', at('bad.ndjson'), at('never'))
+    expect([empty.status, empty.err]).toEqual([2, expect.stringContaining('bad.ndjson holds no entry')])
     writeFileSync(at('bad.ndjson'), '{"key":"a"}\n')
     expect(await holdfast('import', at('bad.ndjson'), at('never'))).toMatchObject({ status: 2, out: '' })
   })
@@ -530,6 +543,7 @@ describe('holdfast on the command line', () => {
     const { status, out } = await holdfast('doctor', at('typed'))
     expect(out).toContain('checkpoints: 3; the newest, chk-0000000003')
     expect(out).toContain('lease: let go by process')
+    expect((await holdfast('doctor', at('store'))).out).toMatch(/store: \d+ entries/)
     // A machine whose temporary files lie in memory has a finding.
     expect(status).toBe(out.includes('problem') ? 1 : 0)
   })
@@ -710,6 +724,13 @@ describe('damage', () => {
     expect((await holdfast('verify', at('saved-cut'))).status).toBe(0)
   })
 
+  it('ends a copy, which tells what it has copied before', async () => {
+    const path = damaged('second', 'chk-0000000002.delta.segment', overwrite(60))
+    const { status, out, err } = await holdfast('copy', path, at('first-only'))
+    expect([status, out]).toEqual([1, expect.stringMatching(/^copied +chk-0000000001 .*\n$/)])
+    expect(err).toContain('chk-0000000002.delta.segment')
+  })
+
   it('of a delta leaves older values, and says so', async () => {
     const path = damaged('delta', 'chk-0000000002.delta.segment', (file) => rmSync(file))
     const { status, out } = await holdfast('repair', path, '2', '--to', at('saved-delta'))
@@ -880,6 +901,12 @@ describe('wrong use', () => {
     ['no command at all', ['frobnicate']],
     ['an unknown option', ['list', '--frob', 'x']],
     ['a path that is not there', ['list', at('nowhere')]],
+    ['an empty path', ['list', '']],
+    ['a file to copy to', ['copy', at('plain'), at('raw.ndjson')]],
+    ['a file to import into', ['import', at('raw.ndjson'), at('raw.ndjson')]],
+    ['a file to measure in', ['bench', at('raw.ndjson')]],
+    ['a directory to measure in that is not there', ['bench', at('nowhere')]],
+    ['a page of what is not there', ['ui', at('nowhere')]],
     ['a directory of something else', ['list', tmpdir()]],
     ['a store where checkpoints are wanted', ['list', at('store')]],
     ['an id that is not there', ['inspect', at('plain'), '99']],
@@ -900,5 +927,24 @@ describe('wrong use', () => {
     expect([status, out]).toEqual([2, ''])
     expect(err.trim()).not.toBe('')
     expect(err).not.toMatch(/at Object|E[A-Z]{4,}:/)
+  })
+})
+
+describe('a folder for temporary files that is not there', () => {
+  it.each([
+    ['import', [at('raw.ndjson'), at('never')]],
+    ['drill', [at('plain')]],
+    ['bench', []],
+  ])('ends %s in one line, in words', async (command, args) => {
+    vi.stubEnv('TMPDIR', at('nowhere'))
+    try {
+      const { status, out, err } = await holdfast(command, ...args)
+      expect([2, 3]).toContain(status)
+      expect([out, err.trim().split('\n').length]).toEqual(['', 1])
+      expect(err).toMatch(/nowhere: (no such file or directory|it is gone; check)/)
+      expect(err).not.toContain('mkdtemp')
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 })

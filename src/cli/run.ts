@@ -1,6 +1,7 @@
 // One call of the command line, from its arguments to its exit status.
 
 import type { CommanderError } from 'commander'
+import { fileError } from '../view/file-failure.js'
 import { UsageError } from '../view/usage-error.js'
 import { ExitStatus } from './outcome.js'
 import { Outlet, type Streams } from './outlet.js'
@@ -34,14 +35,20 @@ export async function run(args: readonly string[], process: Surroundings): Promi
     const terminal = new Terminal({ json: options.json, quiet: options.quiet, color }, process, outlet)
     // What changes something goes on to its end, whoever still listens.
     const signal = changes ? interruption.signal : AbortSignal.any([interruption.signal, outlet.closed])
-    status = await command({ terminal, signal }).finally(() => terminal.endProgress())
-    await terminal.flush()
+    try {
+      status = await command({ terminal, signal })
+    } finally {
+      terminal.endProgress()
+      // Also where it failed or was interrupted: what it says of, it has done.
+      await terminal.flush()
+    }
   })
   try {
     await program.parseAsync(args, { from: 'user' })
     if (outlet.failure !== undefined) throw outlet.failure
     return status
-  } catch (error) {
+  } catch (thrown) {
+    const error = inWords(thrown)
     if (isCommanderError(error)) return error.exitCode === 0 ? ExitStatus.ok : ExitStatus.usage
     if (interruption.signal.aborted) return ExitStatus.interrupted
     if (outlet.closed.aborted && outlet.failure === undefined) return ExitStatus.ok
@@ -55,6 +62,12 @@ export async function run(args: readonly string[], process: Surroundings): Promi
 function isCommanderError(error: unknown): error is CommanderError {
   const { code } = (error ?? {}) as { readonly code?: unknown }
   return typeof code === 'string' && code.startsWith('commander.')
+}
+
+/** An error of the system that nobody has put into words, by the file that it is of. */
+function inWords(error: unknown): unknown {
+  const { path } = (error ?? {}) as { readonly path?: unknown }
+  return typeof path === 'string' ? fileError(path, error) : error
 }
 
 const stackOf = (error: unknown): string =>

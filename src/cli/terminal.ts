@@ -108,13 +108,16 @@ export class Terminal {
 
   /** Something to know beside the result. */
   note(text: string): void {
-    if (!this.#options.quiet) this.#streams.stderr.write(`${text}\n`)
+    if (this.#options.quiet) return
+    // Where both are one terminal, it stands behind the lines that it is about.
+    if (this.isWatched) void this.flush()
+    this.#streams.stderr.write(`${text}\n`)
   }
 
-  /** A bar for what takes longer than a second, on a terminal; nothing elsewhere. */
+  /** A bar for what takes longer than a second, on a terminal; nothing elsewhere, and where the whole is 0: it is not known, or there is nothing to do. */
   async progress(label: string, total: number): Promise<Progress> {
     const { stderr } = this.#streams
-    if (!stderr.isTTY || this.#options.quiet) return NO_PROGRESS
+    if (!stderr.isTTY || this.#options.quiet || total === 0) return NO_PROGRESS
     const { progressBar } = await import('./progress.js')
     this.#bar = progressBar(stderr, label, total)
     return this.#bar

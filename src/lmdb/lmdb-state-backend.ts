@@ -66,7 +66,7 @@ export class LmdbStateBackend extends LocalBackend implements StagingBackend {
     return await LmdbStateBackend.#over(settings, directory)
   }
 
-  /** A store in a directory of its own for temporary files, removed by `close()`. */
+  /** A store in a directory of its own among temporary files (`TMPDIR`), removed by `close()`. `STORAGE_ERROR` where there can be none. */
   static async temporary(
     options?: Omit<LmdbStateBackendOptions, 'path' | 'readOnly'>,
   ): Promise<LmdbStateBackend> {

@@ -50,7 +50,9 @@ export async function openCheckpoints(path: string): Promise<CheckpointPlace> {
 
 /** A place for checkpoints, which may be new: a directory, or `s3://bucket/prefix`. */
 export async function checkpointsAt(path: string, offThread = false): Promise<CheckpointPlace> {
-  const storage = path.startsWith('s3://') ? await bucketAt(path) : new FileCheckpointStorage(path)
+  const isBucket = path.startsWith('s3://')
+  if (!isBucket && (await isOtherThanDirectory(path))) throw new UsageError(`${path} is not a directory`)
+  const storage = isBucket ? await bucketAt(path) : new FileCheckpointStorage(path)
   return storedPlace(path, storage, offThread)
 }
 
@@ -83,7 +85,11 @@ export async function bucketAt(address: string): Promise<S3CheckpointStorage> {
   })
 }
 
+const isOtherThanDirectory = async (path: string): Promise<boolean> =>
+  !((await stat(path).catch(() => undefined))?.isDirectory() ?? true)
+
 async function namesIn(path: string): Promise<string[]> {
+  if (path === '') throw new UsageError('the path is empty')
   try {
     if (!(await stat(path)).isDirectory()) throw new UsageError(`${path} is not a directory`)
     return await readdir(path)

@@ -96,6 +96,7 @@ beforeAll(() => {
     writeFileSync('dist/threads/thread.js', readFileSync('dist/other.js'))`,
   )
   write('scripts/bundle-page.mjs', '')
+  write('scripts/bundle-cli.mjs', '')
   write('package-lock.json', lock)
   write('tsconfig.json', {
     files: [],

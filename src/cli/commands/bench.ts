@@ -8,6 +8,7 @@ import {
   MemoryStateBackend,
   type SyncStateBackend,
 } from '../../index.js'
+import { fileError } from '../../view/file-failure.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
@@ -45,7 +46,10 @@ export async function bench(
     throw new UsageError(`--entries takes 1 to ${countText(MAX_ENTRIES)}; not ${options.entries}`)
   if (seconds < 1)
     throw new UsageError(`--seconds takes a whole number of at least 1; not ${options.seconds}`)
-  const scratch = await mkdtemp(join(directory ?? tmpdir(), '.holdfast-bench-'))
+  const where = directory ?? tmpdir()
+  const scratch = await mkdtemp(join(where, '.holdfast-bench-')).catch((error: unknown) => {
+    throw fileError(where, error)
+  })
   try {
     const measured: Measured[] = []
     const progress = await terminal.progress('measuring', STEPS.memory + STEPS.lmdb)

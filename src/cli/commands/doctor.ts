@@ -1,37 +1,19 @@
-import { constants } from 'node:fs'
-import { access, readdir, readFile, stat, statfs } from 'node:fs/promises'
-import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { type JsonValue, systemClock } from '../../index.js'
-import { openPlace } from '../../view/place.js'
+import { openEntries } from '../../view/entries.js'
+import { openPlace, type Place } from '../../view/place.js'
+import { reasonOf } from '../../view/reason-of.js'
 import type { CommandContext } from '../context.js'
+import { directoryFindings, type Finding } from '../findings/directory.js'
+import { machineFindings } from '../findings/machine.js'
 import { ExitStatus } from '../outcome.js'
-import { bytesText, durationText } from '../units.js'
-
-/** What was looked at: `note` is no finding, but good to know. */
-interface Finding {
-  readonly what: string
-  readonly status: 'ok' | 'note' | 'problem'
-  readonly detail: string
-}
-
-/** Less free space than this is a finding. */
-const LITTLE_SPACE_BYTES = 1024 ** 3
-/** File systems over a network, on which locks and syncs are not what they are on a disk (`statfs` magic numbers). */
-const NETWORK_FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
-  [0x6969, 'NFS'],
-  [0xff534d42, 'CIFS'],
-  [0xfe534d42, 'SMB2'],
-  [0x01021997, '9p'],
-  [0x65735546, 'FUSE'],
-])
-const TMPFS = 0x01021994
+import { countText, durationText } from '../units.js'
 
 /** Looks at the machine, and at a directory of checkpoints or a store. Changes nothing. */
 export async function doctor({ terminal }: CommandContext, path?: string): Promise<number> {
-  const findings = [...(await runtimeFindings()), ...(path === undefined ? [] : await pathFindings(path))]
+  const findings = [...(await machineFindings()), ...(path === undefined ? [] : await pathFindings(path))]
   for (const { what, status, detail } of findings) {
-    if (terminal.json) await terminal.object({ what, status, detail })
+    const finding: JsonValue = { what, status, detail }
+    if (terminal.json) await terminal.object(finding)
     else await terminal.line(`${terminal.style(STYLES[status], status.padEnd(8))} ${what}: ${detail}`)
   }
   return findings.some(({ status }) => status === 'problem') ? ExitStatus.finding : ExitStatus.ok
@@ -39,132 +21,67 @@ export async function doctor({ terminal }: CommandContext, path?: string): Promi
 
 const STYLES = { ok: 'green', note: 'yellow', problem: 'red' } as const
 
-async function runtimeFindings(): Promise<Finding[]> {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  const isSupported = major > 20 || (major === 20 && minor >= 19)
-  return [
-    {
-      what: 'Node.js',
-      status: isSupported ? 'ok' : 'problem',
-      detail: isSupported ? process.version : `${process.version}; holdfast needs 20.19 or later`,
-    },
-    await loads('lz4', async () => void (await import('lz4-napi'))),
-    await loads('LMDB', async () => void (await import('lmdb'))),
-    major > 22 || (major === 22 && minor >= 15)
-      ? { what: 'zstd', status: 'ok', detail: 'there' }
-      : { what: 'zstd', status: 'note', detail: 'needs Node.js 22.15 or later; lz4 and gzip are there' },
-  ]
-}
-
-async function loads(what: string, load: () => Promise<void>): Promise<Finding> {
-  try {
-    await load()
-    return { what, status: 'ok', detail: 'its native module loads' }
-  } catch (error) {
-    const detail = `its native module does not load: ${(error as Error).message.split('\n')[0]}; reinstall on this machine: npm rebuild`
-    return { what, status: 'problem', detail }
-  }
-}
-
+/** What cannot be read is a finding where the directory says why; otherwise it is no place of ours. */
 async function pathFindings(path: string): Promise<Finding[]> {
-  const place = await openPlace(path)
-  const isBucket = path.startsWith('s3://')
+  const ofDirectory = path.startsWith('s3://') ? [] : await directoryFindings(path)
+  let place: Place
+  try {
+    place = await openPlace(path)
+  } catch (error) {
+    if (ofDirectory.some(({ what, status }) => what === 'permissions' && status === 'problem'))
+      return ofDirectory
+    throw error
+  }
   return [
-    ...(isBucket ? [] : await fileSystemFindings(path)),
-    ...(isBucket ? [] : await leaseFindings(path)),
-    ...(place.kind === 'store' ? [] : await clockFindings(place)),
+    ...ofDirectory,
+    ...(place.kind === 'store' ? await storeFindings(place) : await checkpointFindings(place)),
   ]
 }
 
-async function fileSystemFindings(path: string): Promise<Finding[]> {
-  const { type, bavail, bsize } = await statfs(path)
-  const free = bavail * bsize
-  const network = NETWORK_FILE_SYSTEMS.get(type)
-  const findings: Finding[] = []
-  if (network !== undefined) {
-    const detail = `${network}: one machine at a time may write here, and a sync is what that server makes of it`
-    findings.push({ what: 'file system', status: 'problem', detail })
-  } else if (type === TMPFS) {
-    findings.push({
-      what: 'file system',
-      status: 'problem',
-      detail: 'in memory: what is here does not survive a restart of the machine',
-    })
-  } else {
-    findings.push({ what: 'file system', status: 'ok', detail: `local (type 0x${type.toString(16)})` })
-  }
-  const isLow = free < LITTLE_SPACE_BYTES
-  findings.push({
-    what: 'free space',
-    status: isLow ? 'problem' : 'ok',
-    detail: `${bytesText(free)}${isLow ? '; a checkpoint needs room for itself beside the others' : ''}`,
-  })
-  findings.push(await permissionFinding(path))
-  return findings
-}
+/** A clock that was further ahead by so much is a finding. */
+const AHEAD_MS = 1_000
 
-async function permissionFinding(path: string): Promise<Finding> {
-  const { uid, mode } = await stat(path)
-  const owner = `owned by user ${uid}, mode ${(mode & 0o777).toString(8)}`
-  try {
-    await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
-    return { what: 'permissions', status: 'ok', detail: owner }
-  } catch {
-    return {
-      what: 'permissions',
-      status: 'problem',
-      detail: `this user may not read and write here; ${owner}`,
-    }
-  }
-}
+const clockProblem = (what: string, aheadMs: number): Finding => ({
+  what: 'clock',
+  status: 'problem',
+  detail: `${what} ${durationText(aheadMs)} in the future: this clock, or that of its writer, is wrong; set it (timedatectl shows whether it is synchronized), as times to live go by it`,
+})
 
-async function leaseFindings(path: string): Promise<Finding[]> {
-  const names = (await readdir(path)).filter((name) => name.startsWith('.lease-')).sort()
-  const newest = names.at(-1)
-  if (newest === undefined)
-    return [
-      { what: 'lease', status: 'ok', detail: 'nobody has ever written here, or nobody who left a lease' },
-    ]
-  const file = join(path, newest)
+async function storeFindings(place: Extract<Place, { kind: 'store' }>): Promise<Finding[]> {
   try {
-    const lease = JSON.parse(await readFile(file, 'utf8')) as { readonly [name: string]: JsonValue }
-    const ageMs = systemClock.now() - (await stat(file)).mtimeMs
-    const owner = `process ${String(lease['pid'])} on ${String(lease['hostname'])}`
-    if (lease['released'] === true) return [{ what: 'lease', status: 'ok', detail: `let go by ${owner}` }]
-    const isHere = lease['hostname'] === hostname()
-    const renewed = `renewed ${durationText(ageMs)} ago`
-    const detail = `held by ${owner}, ${renewed}${isHere ? '' : '; another host: stop that job before writing here'}`
-    return [{ what: 'lease', status: 'note', detail }]
+    const { entryCount, clockMs, close } = await openEntries(place, undefined, 'ignored')
+    await close()
+    const aheadMs = clockMs - systemClock.now()
+    if (aheadMs > AHEAD_MS) return [clockProblem('the time of the store is', aheadMs)]
+    return [{ what: 'store', status: 'ok', detail: `${countText(entryCount)} entries` }]
   } catch (error) {
-    return [
-      { what: 'lease', status: 'problem', detail: `${newest} cannot be read: ${(error as Error).message}` },
-    ]
+    const detail = `it cannot be opened: ${reasonOf(error)}; holdfast verify reads all of it`
+    return [{ what: 'store', status: 'problem', detail }]
   }
 }
 
-async function clockFindings({
-  archive,
-}: Extract<Awaited<ReturnType<typeof openPlace>>, { kind: 'checkpoints' }>): Promise<Finding[]> {
+async function checkpointFindings({ archive }: Extract<Place, { kind: 'checkpoints' }>): Promise<Finding[]> {
   const findings: Finding[] = []
   const listed = await archive.list({
-    onSkipped: ({ id, reason }) => findings.push({ what: id, status: 'problem', detail: reason }),
+    onSkipped: ({ id, code, reason }) => {
+      const advice = ADVICE[code]
+      const detail = advice === undefined ? reason : `${reason}; ${advice}`
+      findings.push({ what: id, status: 'problem', detail })
+    },
   })
   const [newest] = listed
-  if (newest === undefined)
-    return [...findings, { what: 'checkpoints', status: 'problem', detail: 'there is none that can be read' }]
-  const aheadMs = newest.createdAt.getTime() - systemClock.now()
-  if (aheadMs > 1_000) {
-    findings.push({
-      what: 'clock',
-      status: 'problem',
-      detail: `${newest.id} was made ${durationText(aheadMs)} in the future: this clock, or that of its writer, is wrong`,
-    })
-  } else {
-    findings.push({
-      what: 'checkpoints',
-      status: 'ok',
-      detail: `${listed.length}; the newest, ${newest.id}, is ${durationText(-aheadMs)} old`,
-    })
+  if (newest === undefined) {
+    const detail = 'there is none that can be read; a job that begins here begins with an empty state'
+    return [...findings, { what: 'checkpoints', status: 'problem', detail }]
   }
-  return findings
+  const aheadMs = newest.createdAt.getTime() - systemClock.now()
+  if (aheadMs > AHEAD_MS) return [...findings, clockProblem(`${newest.id} was made`, aheadMs)]
+  const detail = `${countText(listed.length)}; the newest, ${newest.id}, is ${durationText(Math.max(0, -aheadMs))} old`
+  return [...findings, { what: 'checkpoints', status: 'ok', detail }]
+}
+
+/** What to do about a checkpoint that cannot be read. */
+const ADVICE: { readonly [code: string]: string } = {
+  CORRUPTION: 'a restore goes on with an older one; copy it from a mirror, if there is one',
+  INCOMPATIBLE: 'use the version of holdfast that wrote it, or a newer one',
 }

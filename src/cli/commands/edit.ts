@@ -51,6 +51,7 @@ export async function edit(
     )
     if (twice !== undefined) throw new UsageError(`the key ${hexOf(twice.key)} is changed twice`)
     const display = new EntryDisplay(entries.schema, 'auto')
+    const said: string[] = []
     for (const { key, value } of changes) {
       const before = await entries.get(key)
       const shownAs = (bytes: Uint8Array) => {
@@ -58,11 +59,14 @@ export async function edit(
         return shown === undefined ? hexOf(bytes) : valueCell(shown)
       }
       const [was, is] = [before, value].map((bytes) => (bytes === undefined ? undefined : shownAs(bytes)))
-      if (!terminal.json) await terminal.line(`${hexOf(key)}: ${was ?? '(none)'} → ${is ?? '(none)'}`)
+      if (!terminal.json) said.push(`${hexOf(key)}: ${was ?? '(none)'} → ${is ?? '(none)'}`)
       else if (options.dryRun === true)
         await terminal.object({ key: hexOf(key), before: was ?? null, after: is ?? null })
     }
-    if (options.dryRun === true) return ExitStatus.ok
+    if (options.dryRun === true) {
+      for (const line of said) await terminal.line(line)
+      return ExitStatus.ok
+    }
     const progress = await terminal.progress('writing', entries.entryCount)
     const made = await makeSavepoint(
       options.to === undefined ? place.storage : (await checkpointsAt(options.to)).storage,
@@ -76,6 +80,7 @@ export async function edit(
       signal,
     )
     progress.end()
+    for (const line of said) await terminal.line(line)
     if (terminal.json)
       await terminal.object({
         id: made.id,

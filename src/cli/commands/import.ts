@@ -1,15 +1,19 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { addAbortSignal, type Readable } from 'node:stream'
-import { isStateError, type JsonValue, type SyncStateBackend, systemClock } from '../../index.js'
+import { validateKey, validateValue, wholeMs } from '../../engine.js'
+import { isStateError, type JsonValue, systemClock } from '../../index.js'
+import { SCHEMA_KEY } from '../../state.js'
 import type { StoredEntry } from '../../view/entries.js'
 import { fileError } from '../../view/file-failure.js'
 import { checkpointsAt } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { counted, entriesOf } from '../counted.js'
 import { EntryLines } from '../entry-lines.js'
+import { EntrySorter } from '../entry-sorter.js'
 import { linesOf } from '../lines.js'
 import { ExitStatus } from '../outcome.js'
-import { STORE_CACHE_BYTES } from '../restored.js'
+import type { Progress } from '../progress.js'
 import { makeSavepoint } from '../savepoint.js'
 import { countText } from '../units.js'
 
@@ -18,85 +22,83 @@ interface ImportOptions {
   readonly dryRun?: boolean
 }
 
-/** Bytes of keys and values after which the store may catch up. */
-const CATCH_UP_BYTES = 4 * 1024 * 1024
-
-/** A savepoint of the entries of a file, in whatever order they are there: a store on the disk sorts them. */
+/** A savepoint of the entries of a file, in whatever order they are there. */
 export async function importEntries(
   context: CommandContext,
   file: string,
   path: string,
   options: ImportOptions,
 ): Promise<number> {
-  const { signal } = context
+  const { terminal, signal } = context
   const source = options.source === undefined ? undefined : jsonFrom('--source', options.source)
-  const input = file === '-' ? undefined : await openInput(file)
-  const { LmdbStateBackend } = await import('../../lmdb.js')
+  const input = await openInput(file)
   const nowMs = systemClock.now()
-  // Time stands still, so that an entry keeps the time at which it expires.
-  const clock = { now: () => nowMs, setTimer: () => () => {} }
-  const backend = await LmdbStateBackend.temporary({
-    clock,
-    sweepIntervalMs: Infinity,
-    cacheBytes: STORE_CACHE_BYTES,
-  })
+  const sorter = new EntrySorter()
   try {
-    const name = input === undefined ? 'stdin' : file
-    const expired = await readInto(backend, input?.createReadStream() ?? process.stdin, name, nowMs, signal)
-    const snapshot = backend.snapshotSync()
+    const reading = await terminal.progress('reading', input.size)
+    const { expired, added, schemaRecord } = await readInto(sorter, input, nowMs, reading, signal)
+    reading.end()
+    // Such as the output of a command that has failed: that is no state that somebody would want to go on with.
+    if (added + expired === 0) throw new UsageError(`${input.name} holds no entry; nothing was made of it`)
+    const writing = await terminal.progress('writing', added)
+    const blocks = counted(sorter.blocks(signal), writing)
     if (options.dryRun === true) {
-      await report(context, { id: undefined, entryCount: await snapshot.count(), expired }, path)
+      const entryCount = await entriesOf(blocks)
+      writing.end()
+      await report(context, { id: undefined, entryCount, expired }, path)
       return ExitStatus.ok
     }
     const { id, entryCount } = await makeSavepoint(
       (await checkpointsAt(path)).storage,
-      {
-        backend: 'import',
-        clockMs: snapshot.takenAtMs,
-        source,
-        get: (key) => snapshot.get(key),
-        blocks: snapshot.blocks({ signal }),
-      },
+      { backend: 'import', clockMs: nowMs, source, get: async () => schemaRecord, blocks },
       signal,
     )
+    writing.end()
     await report(context, { id, entryCount, expired }, path)
     return ExitStatus.ok
   } finally {
-    await backend.close()
+    sorter.close()
   }
 }
 
-/** Puts every entry into the store, and returns how many were left out, as they have expired. */
+/** What a file holds. */
+interface Read {
+  /** So many entries were left out, as they have expired. */
+  readonly expired: number
+  /** Those of the same key counted each. */
+  readonly added: number
+  /** That describes typed state, where there is any. */
+  readonly schemaRecord: Uint8Array | undefined
+}
+
+/** Gives every entry to the sorter that has not expired. */
 async function readInto(
-  backend: SyncStateBackend,
-  input: Readable,
-  name: string,
+  sorter: EntrySorter,
+  { name, stream }: Input,
   nowMs: number,
+  progress: Progress,
   signal: AbortSignal,
-): Promise<number> {
+): Promise<Read> {
   const lines = new EntryLines()
-  let line = 0
-  let expired = 0
-  let bytes = 0
-  for await (const text of linesOf(piecesOf(addAbortSignal(signal, input), name), name)) {
+  let [line, expired, added] = [0, 0, 0]
+  let schemaRecord: Uint8Array | undefined
+  for await (const text of linesOf(piecesOf(addAbortSignal(signal, stream), name, progress), name)) {
     signal.throwIfAborted()
     line++
     if (text.trim() === '') continue
     const where = `${name}:${line}`
-    const entry = lines.entryOf(text, where)
+    const entry = checkedEntry(lines.entryOf(text, where), where)
     if (entry.expiresAtMs <= nowMs) {
       expired++
       continue
     }
-    put(backend, entry, nowMs, where)
-    bytes += entry.key.length + entry.value.length
-    if (bytes < CATCH_UP_BYTES) continue
-    bytes = 0
-    await backend.flush()
+    if (Buffer.compare(entry.key, SCHEMA_KEY) === 0) schemaRecord = entry.value
+    sorter.add(entry)
+    added++
   }
   // Lines end where it was interrupted, too.
   signal.throwIfAborted()
-  return expired
+  return { expired, added, schemaRecord }
 }
 
 interface Imported {
@@ -121,11 +123,21 @@ async function report(
   else await terminal.line(`savepoint ${id} in ${path}: ${countText(entryCount)} entries`)
 }
 
-async function openInput(file: string): Promise<FileHandle> {
+interface Input {
+  readonly name: string
+  /** In bytes; 0 where that is not known, as of a pipe. */
+  readonly size: number
+  readonly stream: Readable
+}
+
+/** `-` is stdin. */
+async function openInput(name: string): Promise<Input> {
+  if (name === '-') return { name: 'stdin', size: 0, stream: process.stdin }
   try {
-    return await open(file)
+    const file = await open(name)
+    return { name, size: (await file.stat()).size, stream: file.createReadStream() }
   } catch (error) {
-    throw fileError(file, error)
+    throw fileError(name, error)
   }
 }
 
@@ -133,19 +145,26 @@ async function openInput(file: string): Promise<FileHandle> {
 async function* piecesOf(
   input: AsyncIterable<Uint8Array>,
   name: string,
+  progress: Progress,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  let bytes = 0
   try {
-    yield* input
+    for await (const piece of input) {
+      yield piece
+      bytes += piece.length
+      progress.advance(bytes)
+    }
   } catch (error) {
     throw fileError(name, error)
   }
 }
 
-/** `UsageError` with `where` for an entry that no store can hold. */
-function put(backend: SyncStateBackend, entry: StoredEntry, nowMs: number, where: string): void {
-  const { key, value, expiresAtMs } = entry
+/** The entry as an engine would have it. `UsageError` with `where` for one that none can hold. */
+function checkedEntry(entry: StoredEntry, where: string): StoredEntry {
   try {
-    backend.putSync(key, value, expiresAtMs === Infinity ? {} : { ttlMs: expiresAtMs - nowMs })
+    validateKey(entry.key)
+    validateValue(entry.value)
+    return { ...entry, expiresAtMs: wholeMs(entry.expiresAtMs) }
   } catch (error) {
     if (!isStateError(error, 'INVALID_ARGUMENT')) throw error
     throw new UsageError(`${where}: ${error.message}`)

@@ -1,10 +1,10 @@
-import type { EntryBlock, LostStretch } from '../../index.js'
+import type { LostStretch } from '../../index.js'
 import { hexOf } from '../../state.js'
 import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
 import { textOf } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
-import { counted } from '../counted.js'
+import { counted, entriesOf } from '../counted.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
 import { countText } from '../units.js'
@@ -33,7 +33,7 @@ export async function repair(
   const salvaged = counted(readable, progress)
   const made =
     to === undefined || dryRun
-      ? { id: undefined, entryCount: await lengthOf(salvaged) }
+      ? { id: undefined, entryCount: await entriesOf(salvaged) }
       : await makeSavepoint(
           (await checkpointsAt(to)).storage,
           // The manifest has what the entry says that describes typed state.
@@ -64,12 +64,6 @@ export async function repair(
     for (const each of lost) await terminal.line(describe(each))
   }
   return lost.length === 0 ? ExitStatus.ok : ExitStatus.finding
-}
-
-async function lengthOf(blocks: AsyncIterable<EntryBlock>): Promise<number> {
-  let entries = 0
-  for await (const block of blocks) entries += block.entryCount
-  return entries
 }
 
 const keyOrNull = (key: Uint8Array | undefined): string | null => (key === undefined ? null : hexOf(key))

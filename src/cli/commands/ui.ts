@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { serveInspector } from '../../inspector.js'
+import { openPlace } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
@@ -17,6 +18,8 @@ export async function ui(
 ): Promise<number> {
   const port = countFrom('--port', options.port)
   if (port > 65_535) throw new UsageError(`--port takes a number up to 65535; not ${port}`)
+  // Said of the path itself.
+  for (const path of paths) await openPlace(path)
   const inspector = await serveInspector({ paths }, { port })
   try {
     if (terminal.json) await terminal.object({ url: inspector.url })

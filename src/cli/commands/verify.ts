@@ -38,6 +38,8 @@ async function verifyAll(context: CommandContext, place: CheckpointPlace): Promi
   await Promise.all(skipped)
   for (const checkpoint of listed) {
     if ((await verifyOne(context, place, checkpoint)) !== ExitStatus.ok) found = ExitStatus.finding
+    // One may take minutes.
+    await context.terminal.flush()
   }
   return found
 }

@@ -80,7 +80,10 @@ export class StoreDirectory {
 
   /** A new store under the system's directory for temporary files; `release` removes it. */
   static async temporary(): Promise<StoreDirectory> {
-    const path = await mkdtemp(join(tmpdir(), 'holdfast-lmdb-'))
+    const prefix = join(tmpdir(), 'holdfast-lmdb-')
+    const path = await mkdtemp(prefix).catch((error: unknown) => {
+      throw storageError(`file:${tmpdir()}`, 'create a directory', tmpdir(), error)
+    })
     const nobodyElse = { takeOver: false, waitForOwnerMs: 0 }
     return await StoreDirectory.#openOwned(new DurableDirectory(path), true, nobodyElse)
   }
