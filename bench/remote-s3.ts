@@ -28,18 +28,23 @@ export interface S3Options {
   readonly entries: number
   /** Bytes of the checkpoint that is restored. */
   readonly restoredBytes: number
+  /** What the link of the restore carries, in Mbit/s; 0: as much as this machine passes on. */
+  readonly linkMbit: number
+  /** Which of the two to measure; left out: both. */
+  readonly row?: 'made' | 'restored' | undefined
   readonly runs: number
 }
 
 const bucketAt = (endpoint: string, prefix: string) =>
   new S3CheckpointStorage({ bucket: 'bucket', prefix, endpoint, credentials })
 
-export async function s3Figures({ address, entries, restoredBytes, runs }: S3Options): Promise<Figure[]> {
-  return [await made(address, entries, runs), await restored(address, restoredBytes, runs)]
+export async function* s3Figures(options: S3Options): AsyncGenerator<Figure> {
+  if (options.row !== 'restored') yield await made(options)
+  if (options.row !== 'made') yield await restored(options)
 }
 
 /** A checkpoint of so many entries, whole each time. */
-async function made(address: string, entries: number, runs: number): Promise<Figure> {
+async function made({ address, entries, runs }: S3Options): Promise<Figure> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-bench-remote-'))
   const backend = new MemoryStateBackend()
   const value = Buffer.alloc(VALUE_BYTES)
@@ -68,15 +73,18 @@ async function made(address: string, entries: number, runs: number): Promise<Fig
 }
 
 /** A restore of so many bytes, which do not compress, over a link. */
-async function restored(address: string, bytes: number, runs: number): Promise<Figure> {
-  const operations = Math.ceil(bytes / (LARGE_VALUE_BYTES + 30))
+async function restored({ address, restoredBytes, linkMbit, runs }: S3Options): Promise<Figure> {
+  const operations = Math.ceil(restoredBytes / (LARGE_VALUE_BYTES + 30))
   await publish(address, operations)
-  const link = fork(new URL('./remote-link.js', import.meta.url), [new URL(address).port, String(LATENCY_MS)])
+  const bytesPerMs = (linkMbit * 1e6) / 8 / 1_000
+  const args = [new URL(address).port, String(LATENCY_MS), String(bytesPerMs)]
+  const link = fork(new URL('./remote-link.js', import.meta.url), args)
+  const speed = linkMbit === 0 ? '' : ` and ${linkMbit} Mbit/s`
   try {
     const [port] = (await once(link, 'message')) as [number]
     const far = `http://127.0.0.1:${port}`
     return await turns(
-      `S3, a restore of ${(bytes / 1e6).toFixed(0)} MB over a link of ${LATENCY_MS} ms`,
+      `S3, a restore of ${(restoredBytes / 1e6).toFixed(0)} MB over a link of ${LATENCY_MS} ms${speed}`,
       [
         { name: `ranges of ${RANGE_BYTES} bytes, ${RANGES_IN_FLIGHT} in flight`, run: () => download(far) },
         {
@@ -115,7 +123,7 @@ async function publish(address: string, entries: number): Promise<void> {
   await backend.close()
 }
 
-/** What anybody would write with the client: ranges of the large objects, some at a time, which are thrown away. */
+/** A plain download: ranges of the large objects, as many at a time as a restore asks for, whose bytes are counted and thrown away as they come. */
 async function download(endpoint: string): Promise<void> {
   const client = new S3({
     endpoint,
@@ -133,12 +141,15 @@ async function download(endpoint: string): Promise<void> {
     }),
   )
   const next = ranges.values()
+  let bytes = 0
   const fetchInTurn = async () => {
     for (const range of next) {
       const { Body } = await client.getObject(range)
-      await Body?.transformToByteArray()
+      for await (const piece of Body as AsyncIterable<Uint8Array>) bytes += piece.length
     }
   }
   await Promise.all(Array.from({ length: RANGES_IN_FLIGHT }, fetchInTurn))
   client.destroy()
+  const size = objects.reduce((sum, { Size = 0 }) => sum + Size, 0)
+  if (bytes !== size) throw new Error(`${bytes} bytes came, of ${size}`)
 }

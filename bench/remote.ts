@@ -7,14 +7,29 @@ import { s3Figures } from './remote-s3.js'
 import type { Figure } from './remote-turns.js'
 import { describeRatios, spread } from './statistics.js'
 
-const { entries, runs, checkpointEntries, restoredMb, only } = new Command('bench:remote')
+const { entries, runs, checkpointEntries, restoredMb, linkMbit, row, only } = new Command('bench:remote')
   .option('--entries <count>', 'entries of 16 and 100 bytes, a multiple of 500', Number, 100_000)
   .option('--runs <count>', 'turns of client and engine', Number, 7)
   .option('--checkpoint-entries <count>', 'entries of the checkpoint to S3', Number, 1_000_000)
-  .option('--restored-mb <megabytes>', 'size of the checkpoint that is restored from S3', Number, 200)
+  .option('--restored-mb <megabytes>', 'size of the checkpoint that is restored from S3', Number, 1_000)
+  .option(
+    '--link-mbit <megabits>',
+    'what the link of that restore carries in a second; 0: no limit',
+    Number,
+    0,
+  )
+  .option('--row <name>', 'of versitygw: made, or restored')
   .option('--only <name>', 'redis, postgres, or versitygw')
   .parse()
-  .opts<{ entries: number; runs: number; checkpointEntries: number; restoredMb: number; only?: string }>()
+  .opts<{
+    entries: number
+    runs: number
+    checkpointEntries: number
+    restoredMb: number
+    linkMbit: number
+    row?: 'made' | 'restored'
+    only?: string
+  }>()
 
 /** Each takes seconds, and goes to a disk. */
 const S3_RUNS = 5
@@ -57,6 +72,6 @@ await on('postgres', async (address) => {
   for (const figure of await postgresFigures({ address, entries, runs })) print(figure)
 })
 await on('versitygw', async (address) => {
-  const options = { address, entries: checkpointEntries, restoredBytes: restoredMb * 1e6 }
-  for (const figure of await s3Figures({ ...options, runs: Math.min(runs, S3_RUNS) })) print(figure)
+  const options = { address, entries: checkpointEntries, restoredBytes: restoredMb * 1e6, linkMbit, row }
+  for await (const figure of s3Figures({ ...options, runs: Math.min(runs, S3_RUNS) })) print(figure)
 })

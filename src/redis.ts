@@ -1,4 +1,9 @@
-export type { IoredisBytesClient, NodeRedisBytesClient, RedisBackendClient } from './redis/connection.js'
+export type {
+  IoredisBytesClient,
+  NodeRedisBytesClient,
+  NodeRedisBytesSentinel,
+  RedisBackendClient,
+} from './redis/clients.js'
 export { RedisStateBackend } from './redis/redis-state-backend.js'
 export type { RedisStateBackendOptions } from './redis/settings.js'
 export type { OutageOptions } from './remote/outage.js'

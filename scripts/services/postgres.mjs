@@ -60,42 +60,42 @@ export const postgres = {
     ]
     const made = spawnSync(path.join(bin, 'initdb'), args, { cwd: folder, encoding: 'utf8', ...owner })
     if (made.status !== 0) throw new Error(`initdb failed: ${made.error?.message ?? made.stderr}`)
-    // A server that is killed has given its writes to the machine: only a crash of that would lose them.
-    return new Server({
-      name: 'postgres',
-      command: path.join(bin, 'postgres'),
-      args: [
-        '-D',
-        data,
-        '-p',
-        String(port),
-        '-k',
-        folder,
-        '-c',
-        'listen_addresses=127.0.0.1',
-        '-c',
-        'fsync=off',
-        ...(secure === undefined
-          ? []
-          : [
-              '-c',
-              'ssl=on',
-              '-c',
-              `ssl_cert_file=${secure.certificate}`,
-              '-c',
-              `ssl_key_file=${secure.key}`,
-            ]),
-      ],
-      port,
-      folder,
-      user: owner,
-      // A fast end: it waits for no client.
-      signal: 'SIGINT',
-      isReady: async () => {
-        const asked = ['-h', '127.0.0.1', '-p', String(port), '-q', '-t', '1']
-        return spawnSync(path.join(bin, 'pg_isready'), asked).status === 0
-      },
-      address: `postgres://postgres${secure === undefined ? '' : `:${secure.password}`}@127.0.0.1:${port}/postgres`,
-    })
+    return serverOn(data, port, folder, secure)
   },
+}
+
+/** One that repeats what the server at that port does, and may be promoted. */
+export function postgresStandby(port, folder, primaryPort) {
+  const data = path.join(folder, 'data')
+  const owner = user()
+  if (owner.uid !== undefined) fs.chownSync(folder, owner.uid, owner.gid)
+  const from = ['-h', '127.0.0.1', '-p', String(primaryPort), '-U', 'postgres']
+  const how = ['-D', data, '--write-recovery-conf', '--wal-method=stream', '--checkpoint=fast', '--no-sync']
+  const command = path.join(programs(), 'pg_basebackup')
+  const made = spawnSync(command, [...from, ...how], { cwd: folder, encoding: 'utf8', ...owner })
+  if (made.status !== 0) throw new Error(`pg_basebackup failed: ${made.error?.message ?? made.stderr}`)
+  return serverOn(data, port, folder)
+}
+
+function serverOn(data, port, folder, secure) {
+  const bin = programs()
+  const settings = ['listen_addresses=127.0.0.1', 'fsync=off']
+  if (secure !== undefined)
+    settings.push('ssl=on', `ssl_cert_file=${secure.certificate}`, `ssl_key_file=${secure.key}`)
+  // A server that is killed has given its writes to the machine: only a crash of that would lose them.
+  return new Server({
+    name: 'postgres',
+    command: path.join(bin, 'postgres'),
+    args: ['-D', data, '-p', String(port), '-k', folder, ...settings.flatMap((each) => ['-c', each])],
+    port,
+    folder,
+    user: user(),
+    // A fast end: it waits for no client.
+    signal: 'SIGINT',
+    isReady: async () => {
+      const asked = ['-h', '127.0.0.1', '-p', String(port), '-q', '-t', '1']
+      return spawnSync(path.join(bin, 'pg_isready'), asked).status === 0
+    },
+    address: `postgres://postgres${secure === undefined ? '' : `:${secure.password}`}@127.0.0.1:${port}/postgres`,
+  })
 }

@@ -8,6 +8,8 @@ export interface RunningService {
   pid(): number | undefined
   /** kill -9. Resolves when the process is gone. */
   kill(): Promise<void>
+  /** Ends it in its own way, and keeps what it has. */
+  end(): Promise<void>
   /** Starts it again on what it has kept. */
   start(): Promise<void>
   /** Ends it, and removes what it has kept. */
@@ -24,8 +26,11 @@ export function lacksPooler(): string | undefined
 /** PgBouncer in front of a PostgreSQL: it gives a connection of the server for one transaction. */
 export function startPooler(serverPort: number): Promise<{ readonly address: string; stop(): Promise<void> }>
 
-/** One of several servers of Valkey that know each other. */
-export interface ValkeyNode {
+/** A server of PostgreSQL that repeats, by streaming replication, what the one at that port does. */
+export function startPostgresStandby(primaryPort: number): Promise<ServerNode & { stop(): Promise<void> }>
+
+/** One of several servers that know each other. */
+export interface ServerNode {
   readonly port: number
   /** `undefined`: it does not run. */
   pid(): number | undefined
@@ -34,6 +39,9 @@ export interface ValkeyNode {
   /** Starts it again on what it has kept. */
   start(): Promise<void>
 }
+
+/** One of several servers of Valkey. */
+export type ValkeyNode = ServerNode
 
 /** Starts one in a folder of the caller's, with arguments of its own beside those of a server that keeps everything. */
 export function startValkeyNode(folder: string, args: readonly string[]): Promise<ValkeyNode>

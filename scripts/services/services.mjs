@@ -9,7 +9,7 @@ import { kafka } from './kafka.mjs'
 import { moto } from './moto.mjs'
 import { nats } from './nats.mjs'
 import { pgbouncer, preparePgbouncer } from './pgbouncer.mjs'
-import { postgres } from './postgres.mjs'
+import { postgres, postgresStandby } from './postgres.mjs'
 import { redis } from './redis.mjs'
 import { s3mock } from './s3mock.mjs'
 import { s3sFs } from './s3s-fs.mjs'
@@ -51,6 +51,7 @@ export async function startService(name, { secure } = {}) {
       certificate: files === undefined ? undefined : fs.readFileSync(files.certificate, 'utf8'),
       pid: () => server.pid,
       kill: () => server.kill(),
+      end: () => server.stop(),
       start: () => server.start(),
       stop: async () => {
         await server.stop()
@@ -84,6 +85,25 @@ export async function startPooler(serverPort) {
       await server.stop()
       fs.rmSync(folder, { recursive: true, force: true })
     },
+  }
+}
+
+/** A server that repeats what another one of PostgreSQL does. */
+export async function startPostgresStandby(primaryPort) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'holdfast-standby-'))
+  try {
+    const server = postgresStandby(await freePort(), folder, primaryPort)
+    const standby = await started(server)
+    return {
+      ...standby,
+      stop: async () => {
+        await server.stop()
+        fs.rmSync(folder, { recursive: true, force: true })
+      },
+    }
+  } catch (error) {
+    fs.rmSync(folder, { recursive: true, force: true })
+    throw error
   }
 }
 

@@ -17,7 +17,7 @@ import {
 import { NEVER_EXPIRES } from '../backend/validate.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
-import { StateError } from '../base/errors.js'
+import { isStateError, StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
 import { nextTurn, runThrough, type SlicedWork } from '../base/slices.js'
 import { jsonTextOf } from '../checkpoint/format/json-value.js'
@@ -64,14 +64,26 @@ export class StoredCuts<Output> implements Cuts {
     return { first: this.#first, next: this.#first + this.#waiting.length }
   }
 
-  /** An engine looks whether it still has its store where it writes, and only there: the record is written as it is. */
+  /**
+   * An engine looks whether it still has its store where it writes, and only there: the record is written as it is, on the condition that it is that
+   * still. The job may have written another one since, also where whoever has asked has given up waiting.
+   */
   async checkOwner(): Promise<void> {
     const { engine } = this.#options
-    const record = await engine.get(RECORD_KEY)
-    const batch = new WriteBatch()
-    if (record === undefined) batch.delete(RECORD_KEY)
-    else batch.put(RECORD_KEY, record, NEVER_EXPIRES)
-    await engine.write(batch)
+    let isWritten = false
+    while (!isWritten) {
+      const record = await engine.get(RECORD_KEY)
+      const batch = new WriteBatch().expect(RECORD_KEY, record)
+      if (record === undefined) batch.delete(RECORD_KEY)
+      else batch.put(RECORD_KEY, record, NEVER_EXPIRES)
+      isWritten = await engine.write(batch).then(
+        () => true,
+        (error: unknown) => {
+          if (!isStateError(error, 'CONCURRENT_MODIFICATION')) throw error
+          return false
+        },
+      )
+    }
     // What is beside this process writes later.
     if (isSyncBackend(engine)) await engine.flush()
   }

@@ -83,6 +83,27 @@ function groupBound(group: number): string {
   return `'\\x${group.toString(16).padStart(4, '0')}'`
 }
 
+/**
+ * Calls the function that writes: its twelve arguments, and the last batch of which its owner knows that it was applied. No row is answered, and nothing is
+ * written, where the owner's last batch there is one before that: this server lacks what was acknowledged. Asked is what was committed before the statement.
+ */
+export function writeStatement(schema: string, id: number): string {
+  const types = [
+    'bigint',
+    'bigint',
+    'float8',
+    'bytea[]',
+    'bytea[]',
+    'float8[]',
+    ...Array.from({ length: 5 }, () => 'bytea[]'),
+  ]
+  const args = types.map((type, i) => `$${i + 1}::${type}`).join(', ')
+  const lacking = `SELECT FROM ${quoted(schema)}.stores WHERE id = ${id} AND token = $1::bigint AND last_batch < $13::bigint`
+  // The function depends on what was found, so that it is not called before.
+  return `WITH whole AS MATERIALIZED (SELECT 0 AS none WHERE NOT EXISTS (${lacking}))
+SELECT w.* FROM whole CROSS JOIN LATERAL ${entriesTable(schema, id)}_write(${args}, $12::int + whole.none) AS w`
+}
+
 const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
 /**

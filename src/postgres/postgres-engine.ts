@@ -1,6 +1,7 @@
 // A store in tables of PostgreSQL, as an engine.
 //
 // (1) One write at a time, in the order of the calls, each with a number: the server applies number n once, and nothing that comes late.
+//     A server that has gone back behind the last number that was applied (a standby that lacked it has taken over) is found out by that.
 // (2) A snapshot is a transaction that sees one instant (REPEATABLE READ). It takes its turn among the writes: what is written after the
 //     call is not in it.
 // (3) Where it cannot be known whether a write was applied, or another one owns the store, nothing is written any more.
@@ -31,7 +32,7 @@ import {
 import { type BatchArguments, batchArguments, noArguments, rangeArguments } from './batch-arguments.js'
 import { bytea } from './binary-arrays.js'
 import { type CopyFrom, insertBlocks } from './copy-rows.js'
-import { entriesTable } from './migrations.js'
+import { entriesTable, writeStatement } from './migrations.js'
 import { joinedFailure, storageError } from './postgres-failure.js'
 import { bytesOf, countOf, numberOf, pageOf, type RunStatement, valuesOf } from './postgres-rows.js'
 import { PostgresSnapshot } from './postgres-snapshot.js'
@@ -71,6 +72,8 @@ export class PostgresEngine implements RemoteEngine {
   readonly #write: string
   readonly #turn = new Mutex()
   #number = 0
+  /** The last number of which it is known that the server has applied it. */
+  #applied = 0
   /** Why nothing is written any more. */
   #stopped: StateError | undefined
   #hasDeadlines: boolean
@@ -90,7 +93,7 @@ export class PostgresEngine implements RemoteEngine {
     this.#hasDeadlines = store.hasDeadlines
     this.#isHasty = store.isHasty
     this.#table = entriesTable(schema, store.id)
-    this.#write = `SELECT * FROM ${this.#table}_write($1::bigint, $2::bigint, $3::float8, $4::bytea[], $5::bytea[], $6::float8[], $7::bytea[], $8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[], $12::int)`
+    this.#write = writeStatement(schema, store.id)
     this.supports = Object.freeze({
       sync: false,
       ttl: true,
@@ -212,6 +215,7 @@ export class PostgresEngine implements RemoteEngine {
           )
           isCommitting = true
           await client.query('COMMIT')
+          this.#applied = number
           this.entries += entries
           if (expires) this.#noteDeadlines()
         })
@@ -223,6 +227,7 @@ export class PostgresEngine implements RemoteEngine {
           if (isStateError(error, 'ABORTED')) throw closed()
           throw isStateError(error) ? error : storageError('replaceAll', error)
         }
+        this.#applied = number
         await this.#readEntries()
       } finally {
         this.#isReplacing = false
@@ -319,16 +324,25 @@ export class PostgresEngine implements RemoteEngine {
       throw error
     }
     const swept = this.#note(answer)
+    this.#applied = number
     return swept
   }
 
   #valuesOf(args: BatchArguments, number: number | null, sweep: number, nowMs = this.clock.now()): unknown[] {
-    return [this.#settings.store.token, number, nowMs, ...args, sweep]
+    // Another transaction may have begun before the last write, and then does not see it.
+    const applied = number === null ? 0 : this.#applied
+    return [this.#settings.store.token, number, nowMs, ...args, sweep, applied]
   }
 
   /** Takes over what the server has told, or throws what it has refused. */
   #note({ rows }: PostgresResult): number {
-    const { outcome, failed, held, expired, swept } = rows[0] ?? {}
+    const [row] = rows
+    if (row === undefined) {
+      const reason = 'the server has lost writes that it had acknowledged'
+      this.#stopped = new StateError('STORAGE_ERROR', { storage: 'PostgreSQL', operation: 'write', reason })
+      throw this.#stopped
+    }
+    const { outcome, failed, held, expired, swept } = row
     if (outcome === 'unexpected') throw new StateError('CONCURRENT_MODIFICATION', { key: bytesOf(failed) })
     if (outcome === 'emptied') {
       const reason =

@@ -4,7 +4,7 @@ import type { EngineBatch } from '../backend/facade/engines.js'
 import { isEmptyInterval, isEverything, isInInterval, type KeyStretch } from '../backend/scan-range.js'
 import { type BatchCursor, OperationKind } from '../backend/write-batch.js'
 import { invalidArgument } from '../base/options.js'
-import type { Command } from './connection.js'
+import type { Command } from './clients.js'
 import { lastPartBefore, partOf, storedValue } from './layout.js'
 
 /** The largest value, in bytes: a server works on one command at a time, and holds it in memory more than once. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { Connection, fieldsOf, type IoredisBytesClient } from './connection.js'
+import { backendClient, type IoredisBytesClient, type NodeRedisBytesSentinel } from './clients.js'
+import { Connection, fieldsOf } from './connection.js'
 
 /** A client of a Cluster: it follows a server that has moved for one command, and not for a pipeline. */
 class MovedClient implements IoredisBytesClient {
@@ -34,6 +35,48 @@ describe('commands that go together', () => {
     const answers = await new Connection(client).together([['EVALSHA'], ['WAIT', '1', '100']])
     expect(answers).toEqual(['answer to EVALSHA', 'answer to WAIT'])
     expect(client.sent).toEqual(['EVALSHA + WAIT', 'EVALSHA', 'EVALSHA + WAIT'])
+  })
+})
+
+describe('a client', () => {
+  it('is refused where it is a Cluster of node-redis, and taken where it follows sentinels', () => {
+    const common = { isOpen: true, sendCommand: () => undefined, multi: () => undefined }
+    expect(backendClient({ ...common, masters: [] })).toContain('give one of ioredis')
+    expect(backendClient({ ...common, getMasterNode: () => undefined })).toBeUndefined()
+  })
+})
+
+describe('commands by a client of node-redis that follows sentinels', () => {
+  it('go together as a pipeline, and one behind the other where bytes are wanted', async () => {
+    const sent: string[] = []
+    const client: NodeRedisBytesSentinel = {
+      isOpen: true,
+      getMasterNode: () => undefined,
+      sendCommand: async (_isReadonly, args) => {
+        const [name] = args
+        sent.push(`${name} begins`)
+        await Promise.resolve()
+        sent.push(`${name} ends`)
+        return Buffer.from(String(name))
+      },
+      multi: () => {
+        const commands: string[] = []
+        return {
+          addCommand: (_isReadonly, args) => commands.push(String(args[0])),
+          execAsPipeline: async () => {
+            sent.push(commands.join(' + '))
+            return commands
+          },
+        }
+      },
+    }
+    const connection = new Connection(client)
+    expect(await connection.together([['EVALSHA'], ['WAIT']])).toEqual(['EVALSHA', 'WAIT'])
+    expect(await connection.inOrder([['HMGET'], ['HGET']])).toEqual([
+      Buffer.from('HMGET'),
+      Buffer.from('HGET'),
+    ])
+    expect(sent).toEqual(['EVALSHA + WAIT', 'HMGET begins', 'HMGET ends', 'HGET begins', 'HGET ends'])
   })
 })
 

@@ -2,30 +2,8 @@
 
 import { assert } from '../base/assert.js'
 import { isErrorLike } from '../base/shapes.js'
+import { type Command, type CommandSender, type RedisBackendClient, senderOf } from './clients.js'
 import type { Script } from './scripts.js'
-
-/** A client of `ioredis` (a `Redis`, with Sentinel or without, or a `Cluster`), as far as it is used here. */
-export interface IoredisBytesClient {
-  /** A list, and not arguments one by one: a call may have some 100,000 of these. */
-  callBuffer(command: string, args: (string | Buffer)[]): Promise<unknown>
-  pipeline(): IoredisPipeline
-}
-
-interface IoredisPipeline {
-  callBuffer(command: string, args: (string | Buffer)[]): unknown
-  exec(): Promise<[error: Error | null, answer: unknown][] | null>
-}
-
-/** A client of `redis` (node-redis), as far as it is used here: one of one server, and connected. */
-export interface NodeRedisBytesClient {
-  readonly isOpen: boolean
-  sendCommand(args: (string | Buffer)[], options?: object): Promise<unknown>
-}
-
-/** The caller's client: TLS, credentials and addresses are its own. It stays the caller's to close. */
-export type RedisBackendClient = IoredisBytesClient | NodeRedisBytesClient
-
-export type Command = readonly (string | Buffer)[]
 
 /**
  * Copies of bytes as arguments: as texts where all are ASCII, which clients send in a fraction of the time that they take for bytes.
@@ -49,62 +27,39 @@ export function fieldsOf(all: readonly Uint8Array[]): (string | Buffer)[] {
   return all.map((each) => joined.subarray(start, (start += each.length)))
 }
 
-/** How node-redis is asked for the bytes of texts. */
-const AS_BYTES = { typeMapping: { 36: Buffer } }
 const NO_SCRIPT = /^NOSCRIPT/
 const MOVED = /^(MOVED|ASK)\b/
 
-export function backendClient(client: unknown): string | undefined {
-  const given = (client ?? {}) as Partial<IoredisBytesClient & NodeRedisBytesClient>
-  if (typeof given.callBuffer === 'function' && typeof given.pipeline === 'function') return undefined
-  if (typeof given.sendCommand === 'function' && typeof given.isOpen === 'boolean') {
-    return 'masters' in given || 'getMasterNode' in given
-      ? 'must be a client of one server where it is node-redis: for Cluster and Sentinel, give one of ioredis'
-      : undefined
-  }
-  return 'must be a client of ioredis, or of redis (node-redis)'
-}
-
 export class Connection {
-  readonly #client: RedisBackendClient
+  readonly #sender: CommandSender
 
   constructor(client: RedisBackendClient) {
-    this.#client = client
+    this.#sender = senderOf(client)
   }
 
   async command(command: Command): Promise<unknown> {
-    const [name = '', ...args] = command
-    const client = this.#client
-    return 'callBuffer' in client
-      ? await client.callBuffer(String(name), args)
-      : await client.sendCommand([...command], AS_BYTES)
+    return await this.#sender.one(command)
   }
 
-  /** Answers of commands that go over one connection without anything of ours between them; their keys are in one slot. */
+  /** Answers of commands that go over one connection without anything of ours between them; their keys are in one slot. Texts may come as bytes or as texts. */
   async together(commands: readonly Command[]): Promise<unknown[]> {
     try {
-      return await this.#attemptTogether(commands)
+      return await this.#sender.together(commands)
     } catch (error) {
       const [first] = commands
       if (first === undefined || !isErrorLike(error) || !MOVED.test(error.message)) throw error
       // A client follows that for all of a pipeline or for none of it, and a command without a key is not moved: one that has a key shows it the way.
       await this.command(first)
-      return await this.#attemptTogether(commands)
+      return await this.#sender.together(commands)
     }
   }
 
-  async #attemptTogether(commands: readonly Command[]): Promise<unknown[]> {
-    const client = this.#client
-    if (!('callBuffer' in client)) {
-      return await Promise.all(commands.map((command) => client.sendCommand([...command], AS_BYTES)))
-    }
-    const pipeline = client.pipeline()
-    for (const [name = '', ...args] of commands) pipeline.callBuffer(String(name), args)
-    const answers = (await pipeline.exec()) ?? []
-    return answers.map(([error, answer]) => {
-      if (error !== null) throw error
-      return answer
-    })
+  /** Answers of commands of which each sees what the one before has seen, at least. Texts come as bytes. */
+  async inOrder(commands: readonly Command[]): Promise<unknown[]> {
+    if (this.#sender.givesBytesTogether) return await this.together(commands)
+    const answers: unknown[] = []
+    for (const command of commands) answers.push(await this.command(command))
+    return answers
   }
 
   /** Runs a script, by its digest where the server knows it; then further commands, on the same connection. */

@@ -3,7 +3,7 @@
 //   {TAG}:data     hash   key -> stored value
 //   {TAG}:due      zset   key -> deadline, of the entries that have one
 //   {TAG}:order    zset   key -> 0, only where keys are kept in order
-//   {TAG}:meta     hash   layout, owner (the fencing token), opener (a random id: who has taken it), clock (the latest time that a write came with)
+//   {TAG}:meta     hash   layout, owner (the fencing token), opener (a random id and the token: who has taken it, and as what), clock (the latest time that a write came with)
 //   {TAG}:writes   hash   last -> number of the last batch, 0 … 63 -> answers to the last batches, held -> how many entries and deadlines there are
 //                         behind it, and keys in order where they are kept so; not of several that share a store
 //

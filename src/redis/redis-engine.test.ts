@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { RemoteBackend } from '../backend/facade/remote-backend.js'
 import { WriteBatch } from '../backend/write-batch.js'
-import type { Command, IoredisBytesClient } from './connection.js'
+import type { Command, IoredisBytesClient } from './clients.js'
 import { storedValue } from './layout.js'
 import { RedisEngine } from './redis-engine.js'
 import { RedisStateBackend } from './redis-state-backend.js'

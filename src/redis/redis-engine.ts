@@ -13,7 +13,8 @@ import { Outage } from '../remote/outage.js'
 import { mayPass } from '../remote/redis-client.js'
 import { withoutSecrets } from '../remote/secrets.js'
 import { deletedRanges, lexBounds, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
-import { type Command, Connection, fieldsOf } from './connection.js'
+import type { Command } from './clients.js'
+import { Connection, fieldsOf } from './connection.js'
 import {
   deadlineOf,
   isStored,
@@ -556,7 +557,7 @@ export class RedisEngine implements RemoteEngine {
     const command = ['HMGET', keys.data, ...fieldsOf(wanted)]
     const answer = (await this.#ask('read', async () => {
       if (!this.#settings.shared) return await this.#connection.command(command)
-      const [values, clock] = await this.#connection.together([command, ['HGET', keys.meta, 'clock']])
+      const [values, clock] = await this.#connection.inOrder([command, ['HGET', keys.meta, 'clock']])
       if (clock !== null) this.clock.advanceTo(Number(String(clock)))
       return values
     })) as (Buffer | null)[]

@@ -34,10 +34,8 @@ export const APPLY: Script = script(
   `
 local data, meta, due, order, writes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local call, A = redis.call, ARGV
-if A[1] ~= '' then
-  local owner = call('HGET', meta, 'owner')
-  if owner ~= A[1] then return 'FENCED ' .. (owner or '') end
-end
+local own = call('HMGET', meta, 'owner', 'clock')
+if A[1] ~= '' and own[1] ~= A[1] then return 'FENCED ' .. (own[1] or '') end
 local seq = tonumber(A[2])
 local notes = call('HMGET', writes, 'last', 'held')
 local last, held = tonumber(notes[1] or '0'), notes[2]
@@ -50,28 +48,33 @@ if seq <= last then
 end
 if seq > last + 1 then return 'AHEAD ' .. last end
 local ordered = A[5] == 'ordered'
-local function counts()
-  local count = call('HLEN', data) .. ' ' .. call('ZCARD', due)
-  return ordered and count .. ' ' .. call('ZCARD', order) or count
-end
 local isAlone = A[1] ~= ''
-if isAlone and held then
-  local found = counts()
-  if found ~= held then return 'DAMAGED ' .. held .. ', ' .. found end
+local deadlines = call('ZCARD', due)
+-- Without deadlines, which is how most batches find it and leave it, nothing is asked about them any more.
+local hasDue = deadlines > 0
+local found
+if isAlone then
+  found = call('HLEN', data) .. ' ' .. deadlines
+  if ordered then found = found .. ' ' .. call('ZCARD', order) end
+  if held and found ~= held then return 'DAMAGED ' .. held .. ', ' .. found end
 end
-local function finish(answer)
-  call('HDEL', writes, '-')
+local function finish(answer, holds)
   if isAlone then
-    call('HSET', writes, 'last', A[2], seq % ${REMEMBERED_ANSWERS}, answer, 'held', counts())
+    call('HSET', writes, 'last', A[2], seq % ${REMEMBERED_ANSWERS}, answer, 'held', holds)
   else
     call('HSET', writes, 'last', A[2], seq % ${REMEMBERED_ANSWERS}, answer)
   end
   if A[6] ~= '0' then call('PEXPIRE', writes, A[6]) end
   return answer
 end
-if A[4] == 'skip' then return finish('SKIPPED') end
+-- What has changed no entry is noted also where there is no memory left.
+local function changeNothing(answer)
+  call('HDEL', writes, '-')
+  return finish(answer, found)
+end
+if A[4] == 'skip' then return changeNothing('SKIPPED') end
 local now = tonumber(A[3])
-local clock = tonumber(call('HGET', meta, 'clock') or '0')
+local clock = tonumber(own[2] or '0')
 local late = 0
 if clock > now then late = clock - now; now = clock end
 local nowText = string.format('%.0f', now)
@@ -87,7 +90,7 @@ for e = 1, tonumber(A[7]) do
   end
   local wanted = A[at + 1]
   if wanted == '' and stored or wanted ~= '' and (not stored or stored ~= string.sub(wanted, 2)) then
-    return finish('EXPECT ' .. e)
+    return changeNothing('EXPECT ' .. e)
   end
   at = at + 2
 end
@@ -98,11 +101,11 @@ local function removeAll(keys)
   for from = 1, #keys, ${CHUNK} do
     local to = math.min(from + ${CHUNK - 1}, #keys)
     call('HDEL', data, unpack(keys, from, to))
-    call('ZREM', due, unpack(keys, from, to))
+    if hasDue then call('ZREM', due, unpack(keys, from, to)) end
     if ordered then call('ZREM', order, unpack(keys, from, to)) end
   end
 end
-local swept = call('ZRANGEBYSCORE', due, '-inf', nowText, 'LIMIT', 0, ${SWEPT_BY_A_BATCH})
+local swept = hasDue and call('ZRANGEBYSCORE', due, '-inf', nowText, 'LIMIT', 0, ${SWEPT_BY_A_BATCH}) or {}
 if #swept > 0 then
   expired = #swept
   removeAll(swept)
@@ -124,14 +127,14 @@ while at <= #A do
   local run = A[at]
   if run == 'p' or run == 't' then
     local first, final = at + 2, at + 1 + 2 * tonumber(A[at + 1])
-    local dated = run == 't'
-    local hasDue = call('EXISTS', due) == 1
+    local expires = run == 't'
     local keys = {}
-    if ordered or dated or hasDue then
+    if ordered or expires or hasDue then
       for i = first, final, 2 do keys[#keys + 1] = A[i] end
     end
     if hasDue then note(keys) end
-    if dated then
+    if expires then
+      hasDue = true
       local scores = {}
       for i = first + 1, final, 2 do
         local deadline = struct.unpack('>d', A[i], 2) + late
@@ -174,14 +177,20 @@ while at <= #A do
     removeAll(keys)
     at = at + 3
   else
-    expired = expired + call('ZCOUNT', due, '-inf', nowText)
+    if hasDue then expired = expired + call('ZCOUNT', due, '-inf', nowText) end
     call('UNLINK', data, due, order)
-    backlog = false
+    backlog, hasDue = false, false
     at = at + 1
   end
 end
-local nearest = call('ZRANGE', due, 0, 0, 'WITHSCORES')
-return finish('OK ' .. expired .. ' ' .. call('HLEN', data) .. ' ' .. nowText .. ' ' .. (nearest[2] or ''))
+local entries = call('HLEN', data)
+local nearest, holds = {}, entries .. ' 0'
+if hasDue then
+  nearest = call('ZRANGE', due, 0, 0, 'WITHSCORES')
+  holds = entries .. ' ' .. call('ZCARD', due)
+end
+if isAlone and ordered then holds = holds .. ' ' .. call('ZCARD', order) end
+return finish('OK ' .. expired .. ' ' .. entries .. ' ' .. nowText .. ' ' .. (nearest[2] or ''), holds)
 `,
 )
 
@@ -195,7 +204,8 @@ local layout = redis.call('HGET', KEYS[1], 'layout')
 if layout and layout ~= ARGV[1] then return 'INCOMPATIBLE ' .. layout end
 local owner = redis.call('HGET', KEYS[1], 'owner')
 local token = ARGV[2]
-local isAgain = token ~= 'shared' and redis.call('HGET', KEYS[1], 'opener') == ARGV[5]
+-- With the token by which it was taken: a version of this that notes no opener may have taken it since.
+local isAgain = token ~= 'shared' and redis.call('HGET', KEYS[1], 'opener') == ARGV[5] .. ' ' .. (owner or '')
 if isAgain then
   token = owner
 elseif token == 'shared' then
@@ -218,7 +228,7 @@ if not isAgain then
   redis.call('HDEL', KEYS[1], '-')
   redis.call('HSET', KEYS[1], 'layout', ARGV[1], 'owner', token)
   if token ~= 'shared' then
-    redis.call('HSET', KEYS[1], 'opener', ARGV[5])
+    redis.call('HSET', KEYS[1], 'opener', ARGV[5] .. ' ' .. token)
     redis.call('UNLINK', KEYS[2])
     if held then redis.call('HSET', KEYS[2], 'held', held) end
   end

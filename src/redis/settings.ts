@@ -3,10 +3,13 @@ import { type Clock, systemClock } from '../base/clock.js'
 import { hasMethods, invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../base/options.js'
 import { type OutageOptions, outageOf, outageRules } from '../remote/outage.js'
 import { MAX_BATCH_BYTES } from './batch-arguments.js'
-import { backendClient, type RedisBackendClient } from './connection.js'
+import { backendClient, type RedisBackendClient } from './clients.js'
 
 export interface RedisStateBackendOptions extends OutageOptions {
-  /** Of `ioredis` (also with Sentinel, or a `Cluster`), or of `redis` (node-redis, one server). It must read from primaries, and stays yours to close. */
+  /**
+   * Of `ioredis` (also with Sentinel, or a `Cluster`), or of `redis` (node-redis, connected; also `createSentinel`). It must read from primaries, and stays
+   * yours to close.
+   */
   readonly client: RedisBackendClient
   /** Names the store among others on the server: the hash tag of all its keys. Letters, digits, `.`, `_`, `-` and `/`, 1 to 200. */
   readonly name: string

@@ -19,6 +19,10 @@ export type RedisClient = IoredisClient | NodeRedisClient
 
 export const redisClient: Rule = (client) => {
   const { call, sendCommand } = (client ?? {}) as Partial<IoredisClient & NodeRedisClient>
+  const isOfSeveral =
+    typeof client === 'object' && client !== null && ('masters' in client || 'getMasterNode' in client)
+  if (typeof call !== 'function' && isOfSeveral)
+    return 'must be a client of one server where it is node-redis: for Cluster and Sentinel, give one of ioredis'
   return typeof call === 'function' || typeof sendCommand === 'function'
     ? undefined
     : 'must be a client of ioredis, or of redis (node-redis)'

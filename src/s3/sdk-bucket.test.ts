@@ -1,6 +1,7 @@
-import { describe, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { expectNothingTold, tellingClient } from '../../test/support/telling-errors.js'
 import { S3CheckpointStorage } from './s3-checkpoint-storage.js'
+import { type S3SdkClient, SdkBucket } from './sdk-bucket.js'
 
 const CALLS = [
   'putObject',
@@ -23,5 +24,31 @@ describe('S3CheckpointStorage by a client of the AWS SDK', () => {
         await expectNothingTold(storage, how)
       }
     }
+  })
+
+  it('finds uploads on every page of a listing', async () => {
+    const all = Array.from({ length: 5 }, (_, i) => ({ Key: `jobs/d/${i}`, UploadId: `upload ${i}` }))
+    const pages: (string | undefined)[] = []
+    const listMultipartUploads: S3SdkClient['listMultipartUploads'] = async ({
+      KeyMarker,
+      UploadIdMarker,
+    }) => {
+      pages.push(KeyMarker)
+      const from = all.findIndex(({ Key, UploadId }) => Key === KeyMarker && UploadId === UploadIdMarker) + 1
+      const Uploads = all.slice(from, from + 2)
+      const last = Uploads.at(-1)
+      return {
+        Uploads,
+        IsTruncated: from + 2 < all.length,
+        NextKeyMarker: last?.Key,
+        NextUploadIdMarker: last?.UploadId,
+      }
+    }
+    const bucket = new SdkBucket({ listMultipartUploads } as S3SdkClient, 'bucket', 'jobs/')
+    const found = await bucket.listUploads('d/')
+    expect(found.map(({ key, uploadId }) => [key, uploadId])).toEqual(
+      all.map(({ Key, UploadId }) => [Key.slice('jobs/'.length), UploadId]),
+    )
+    expect(pages).toEqual([undefined, 'jobs/d/1', 'jobs/d/3'])
   })
 })

@@ -11,6 +11,9 @@ import {
   type UploadedPart,
 } from '../bucket/bucket.js'
 
+/** Pages of a listing of uploads that are read; each has up to a thousand. */
+const MAX_UPLOAD_PAGES = 10
+
 interface CallOptions {
   readonly abortSignal?: AbortSignal
 }
@@ -66,9 +69,17 @@ export interface S3SdkClient {
   ): Promise<unknown>
   abortMultipartUpload(input: UploadPlace, options?: CallOptions): Promise<unknown>
   listMultipartUploads(
-    input: { readonly Bucket: string; readonly Prefix: string },
+    input: {
+      readonly Bucket: string
+      readonly Prefix: string
+      readonly KeyMarker?: string
+      readonly UploadIdMarker?: string
+    },
     options?: CallOptions,
   ): Promise<{
+    IsTruncated?: boolean | undefined
+    NextKeyMarker?: string | undefined
+    NextUploadIdMarker?: string | undefined
     Uploads?:
       | { Key?: string | undefined; UploadId?: string | undefined; Initiated?: Date | undefined }[]
       | undefined
@@ -198,13 +209,23 @@ export class SdkBucket implements Bucket {
   }
 
   async listUploads(prefix: string, signal?: AbortSignal): Promise<ListedUpload[]> {
-    const input = { Bucket: this.#bucket, Prefix: `${this.#prefix}${prefix}` }
-    const { Uploads = [] } = await told(() => this.#client.listMultipartUploads(input, call(signal)))
-    return Uploads.map(({ Key = '', UploadId = '', Initiated }) => ({
-      key: Key.slice(this.#prefix.length),
-      uploadId: UploadId,
-      startedAtMs: Initiated?.getTime() ?? Number.NaN,
-    }))
+    const own = this.#prefix
+    const uploads: ListedUpload[] = []
+    let markers = {}
+    for (let page = 0; page < MAX_UPLOAD_PAGES; page++) {
+      const input = { Bucket: this.#bucket, Prefix: `${own}${prefix}`, ...markers }
+      const answer = await told(() => this.#client.listMultipartUploads(input, call(signal)))
+      for (const { Key = '', UploadId = '', Initiated } of answer.Uploads ?? []) {
+        const startedAtMs = Initiated?.getTime() ?? Number.NaN
+        uploads.push({ key: Key.slice(own.length), uploadId: UploadId, startedAtMs })
+      }
+      if (answer.IsTruncated !== true) break
+      markers = {
+        ...(answer.NextKeyMarker !== undefined && { KeyMarker: answer.NextKeyMarker }),
+        ...(answer.NextUploadIdMarker !== undefined && { UploadIdMarker: answer.NextUploadIdMarker }),
+      }
+    }
+    return uploads.filter(({ key }) => key.startsWith(prefix))
   }
 
   #place(key: string): ObjectPlace {

@@ -23,7 +23,9 @@ type Place = (typeof PLACES)[number]
 
 /** What a store needs to be told apart, and asked about, by these tests. */
 export interface KilledStore {
-  /** Who is killed in turn. A server that forgets what it acknowledged is not. */
+  /** How the server ends: `end`, where it forgets what it acknowledged when it is killed. Default `kill`. */
+  readonly serverEndsBy?: 'kill' | 'end'
+  /** Who is killed in turn. A server that keeps nothing is not. */
   readonly victims: readonly ('process' | 'server' | 'both')[]
   /** Makes the bucket. */
   prepare?(address: string): Promise<void>
@@ -116,7 +118,7 @@ export function checkpointsSurviveKills(store: ObjectStore, killed: KilledStore)
           const writer = new Writer(script, args)
           await writer.tells('begun')
           await sleep(random() * roundMs * 1.2)
-          if (victim !== 'process') await service.kill()
+          if (victim !== 'process') await service[killed.serverEndsBy ?? 'kill']()
           if (victim === 'both') writer.kill()
           if (victim !== 'process') await service.start()
           // One whose server has died goes on by itself before it is killed as well.

@@ -12,10 +12,13 @@ export class Proxy {
   /** Whether a request, as its bytes have it, is not answered any more, though the server gets it: behind its answer, or before it by so long. */
   losesAnswerTo: (request: string) => 'answer' | 'request' | number | undefined = () => undefined
   lost = 0
+  /** Where connections that are made from now on go. */
+  port: number
 
   constructor(port: number) {
+    this.port = port
     this.#server = createServer((near) => {
-      const far = connect(port, '127.0.0.1')
+      const far = connect(this.port, '127.0.0.1')
       const pair = [near, far] as const
       this.#pairs.add(pair)
       let isLosing = false

@@ -139,6 +139,43 @@ export function redisStateSurvives(system: string): void {
       })
     }
 
+    it('has a token of its own where an owner of the version before has come between a lost answer and the next attempt', async () => {
+      const name = nextName()
+      const client = connectTo(service.address)
+      let claims = 0
+      const callBuffer = async (command: string, args: (string | Buffer)[]) => {
+        const answer = await client.callBuffer(command, args)
+        const isClaim = args[0] === CLAIM.sha || args[0] === CLAIM.text
+        if (!isClaim || claims++ > 0) return answer
+        // It takes the next token, and notes nothing of who it is.
+        await admin.hincrby(`{${name}}:meta`, 'owner', 1)
+        throw new Error('the connection was lost')
+      }
+      const slow = { callBuffer, pipeline: () => client.pipeline() }
+      const owner = await RedisStateBackend.open({ client: slow, name })
+      expect(await admin.hget(`{${name}}:meta`, 'owner')).toBe('3')
+      await owner.put(bytes('a'), bytes('1'))
+      await owner.close()
+      client.disconnect()
+    })
+
+    it('asks its server for little where a batch puts one entry and none has a deadline', async () => {
+      const { backend, close } = await opened()
+      await backend.put(bytes('a'), bytes('1'))
+      await admin.config('RESETSTAT')
+      for (let i = 0; i < 100; i++) await backend.put(bytes('a'), bytes(String(i)))
+      const calls = new Map<string, number>()
+      for (const [, command = '', count] of (await admin.info('commandstats')).matchAll(
+        /^cmdstat_(\w+):calls=(\d+)/gm,
+      ))
+        calls.set(command, Number(count))
+      const perBatch = (...commands: string[]) =>
+        commands.reduce((sum, command) => sum + (calls.get(command) ?? 0), 0) / 100
+      expect(perBatch('zcard', 'zrange', 'zrangebyscore', 'exists')).toBe(1)
+      expect(perBatch('hmget', 'hget', 'hlen', 'hset', 'hdel')).toBe(7)
+      await close()
+    })
+
     it('of two that open it again and again at once, one has all of it in the end', async () => {
       const name = nextName()
       for (let round = 0; round < 5; round++) {

@@ -5,12 +5,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { createSentinel } from 'redis'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { startValkeyNode, startValkeySentinel, type ValkeyNode } from '../../scripts/services/services.mjs'
-import { RedisStateBackend } from '../../src/redis.js'
+import { type RedisBackendClient, RedisStateBackend } from '../../src/redis.js'
+import { runConformanceSuite } from '../../src/testing/conformance.js'
 import { runs } from '../support/long.js'
 import { LaneWriters } from './lane-writers.js'
 import { Proxy } from './proxy.js'
+import { LACKS } from './redis-state.js'
 
 const KILLS = Number(process.env['HOLDFAST_KILLS'] ?? runs(10, 2))
 const LIMIT_MS = 60_000
@@ -123,23 +126,55 @@ describe('a write that waits for a replica', () => {
   })
 })
 
-describe('a failover by sentinels', () => {
+/** Sentinels that watch a primary. */
+async function watched(primary: ValkeyNode | undefined): Promise<ValkeyNode[]> {
+  const sentinels: ValkeyNode[] = []
+  for (let i = 0; i < SENTINELS; i++) {
+    const settings = [
+      `sentinel monitor main 127.0.0.1 ${primary?.port} 2`,
+      `sentinel down-after-milliseconds main ${DOWN_AFTER_MS}`,
+      'sentinel failover-timeout main 5000',
+    ]
+    const sentinel = await startValkeySentinel(await ownFolder(), settings)
+    sentinels.push(sentinel)
+    nodes.push(sentinel)
+  }
+  return sentinels
+}
+
+/** Clients that follow sentinels, as docs/redis.md has them. */
+const sentinelClients = {
+  ioredis: async (sentinels: readonly ValkeyNode[]): Promise<RedisBackendClient> => {
+    const client = new Redis({
+      sentinels: sentinels.map(({ port }) => ({ host: '127.0.0.1', port })),
+      name: 'main',
+      maxRetriesPerRequest: 1,
+      retryStrategy: () => 50,
+      sentinelRetryStrategy: () => 50,
+    })
+    client.on('error', () => {})
+    cleanups.push(() => client.disconnect())
+    return client
+  },
+  'node-redis': async (sentinels: readonly ValkeyNode[]): Promise<RedisBackendClient> => {
+    const client = createSentinel({
+      sentinelRootNodes: sentinels.map(({ port }) => ({ host: '127.0.0.1', port })),
+      name: 'main',
+      nodeClientOptions: { socket: { connectTimeout: 500 } },
+    })
+    client.on('error', () => {})
+    await client.connect()
+    cleanups.push(() => client.destroy())
+    return client
+  },
+}
+
+describe.each(['ioredis', 'node-redis'] as const)('a failover by sentinels, by %s', (kind) => {
   it(
     `loses nothing that was acknowledged (${KILLS} kills of the primary)`,
     async () => {
       const servers = await replicated(2)
-      const [primary] = servers
-      const sentinels: ValkeyNode[] = []
-      for (let i = 0; i < SENTINELS; i++) {
-        const settings = [
-          `sentinel monitor main 127.0.0.1 ${primary?.port} 2`,
-          `sentinel down-after-milliseconds main ${DOWN_AFTER_MS}`,
-          'sentinel failover-timeout main 5000',
-        ]
-        const sentinel = await startValkeySentinel(await ownFolder(), settings)
-        sentinels.push(sentinel)
-        nodes.push(sentinel)
-      }
+      const sentinels = await watched(servers[0])
       const asks = clientAt(sentinels[0]?.port ?? 0)
       const isWhole = () =>
         until(async () => {
@@ -152,15 +187,7 @@ describe('a failover by sentinels', () => {
           )
         })
       await isWhole()
-      const client = new Redis({
-        sentinels: sentinels.map(({ port }) => ({ host: '127.0.0.1', port })),
-        name: 'main',
-        maxRetriesPerRequest: 1,
-        retryStrategy: () => 50,
-        sentinelRetryStrategy: () => 50,
-      })
-      client.on('error', () => {})
-      cleanups.push(() => client.disconnect())
+      const client = await sentinelClients[kind](sentinels)
       const backend = await RedisStateBackend.open({ client, name: 'watched', replicas: 1, eachWrite: true })
       const writers = new LaneWriters(backend)
       await writers.more(200)
@@ -179,10 +206,46 @@ describe('a failover by sentinels', () => {
       expect(await writers.lost()).toEqual([])
       await backend.close()
       process.stdout.write(
-        `valkey with sentinels: ${KILLS} kills, ${writers.count} batches acknowledged, none lost; stalls ${stalls.map(Math.round).join(', ')} ms\n`,
+        `valkey with sentinels, ${kind}: ${KILLS} kills, ${writers.count} batches acknowledged, none lost; stalls ${stalls.map(Math.round).join(', ')} ms\n`,
       )
       expect(stalls).toHaveLength(KILLS)
     },
     (KILLS + 1) * LIMIT_MS,
+  )
+})
+
+describe('a client of node-redis that follows sentinels', () => {
+  let client: RedisBackendClient
+  let next = 0
+  const ownNodes: ValkeyNode[] = []
+  const ownCleanups: (() => unknown)[] = []
+  let ownRoot: string
+  beforeAll(async () => {
+    ownRoot = await mkdtemp(join(tmpdir(), 'holdfast-sentinel-'))
+    folder = ownRoot
+    client = await sentinelClients['node-redis'](await watched(await start()))
+    // They last for all tests of this suite.
+    ownNodes.push(...nodes.splice(0))
+    ownCleanups.push(...cleanups.splice(0))
+  })
+  afterAll(async () => {
+    for (const clean of ownCleanups) await clean()
+    await Promise.all(ownNodes.map((node) => node.kill()))
+    await rm(ownRoot, { recursive: true, force: true })
+  })
+  runConformanceSuite(
+    { describe, it },
+    {
+      name: 'RedisStateBackend behind sentinels',
+      open: ({ clock, ttlMs }) =>
+        RedisStateBackend.open({
+          client,
+          name: `conformance-${next++}`,
+          ...(clock !== undefined && { clock }),
+          ...(ttlMs !== undefined && { ttlMs }),
+          ordered: true,
+        }),
+      cannot: LACKS,
+    },
   )
 })
