@@ -104,7 +104,8 @@ function optionsFor(latest: { readonly current: PlotProps }, width: number): uPl
         grid: { show: false },
         size: 26,
         space: isTime ? 70 : 40,
-        values: (_plot, all) => all.map((x) => (isTime ? timeOfDay(x) : nameOfTick(latest.current, x))),
+        values: (_plot, all) =>
+          isTime ? namesOf(all, timeOfDay) : all.map((x) => nameOfTick(latest.current, x)),
       },
       {
         ...axis(),
@@ -144,9 +145,9 @@ const barPaths = (): Pick<uPlot.Series, 'paths'> => {
 const nameOfTick = ({ nameOfTick: name = count }: PlotProps, x: number): string =>
   Number.isInteger(x) ? name(x) : ''
 
-/** Where two heights have one name (half an event, as a whole number), it is given once. */
-const namesOf = (heights: readonly number[], format: PlotProps['format']): string[] =>
-  heights.map(format).map((name, i, all) => (all.indexOf(name) === i ? name : ''))
+/** Where two heights, or two times, have one name (half an event, as a whole number; half a second), it is given once. */
+const namesOf = (places: readonly number[], format: PlotProps['format']): string[] =>
+  places.map(format).map((name, i, all) => (all.indexOf(name) === i ? name : ''))
 
 const timeOfDay = (seconds: number): string => new Date(seconds * 1_000).toISOString().slice(11, 19)
 

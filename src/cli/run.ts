@@ -1,6 +1,7 @@
 // One call of the command line, from its arguments to its exit status.
 
 import type { CommanderError } from 'commander'
+import { adviceFor } from '../view/advice.js'
 import { fileError } from '../view/file-failure.js'
 import { UsageError } from '../view/usage-error.js'
 import { ExitStatus } from './outcome.js'
@@ -78,7 +79,7 @@ async function explanation(error: unknown): Promise<string> {
   if (error instanceof UsageError) return error.message
   const { isStateError } = await import('../index.js')
   if (!isStateError(error)) return `${messageOf(error)} (--debug shows where)`
-  const advice = isOfSchema(error) ? RAW_ADVICE : ADVICE[error.code]
+  const advice = isOfSchema(error) ? RAW_ADVICE : adviceFor(error.code)
   return advice === undefined ? error.message : `${error.message}; ${advice}`
 }
 
@@ -92,14 +93,6 @@ const isOfSchema = ({ code, message }: { readonly code: string; readonly message
   code === 'CORRUPTION' && message.includes('recorded schema')
 
 const RAW_ADVICE = '--show hex shows entries as they are stored, export --raw takes them out'
-
-/** What to do next, by the code of the error. */
-const ADVICE: { readonly [code: string]: string } = {
-  CORRUPTION: 'holdfast verify tells what is damaged, holdfast repair saves the rest',
-  INCOMPATIBLE: 'use the version of holdfast that wrote it, or a newer one',
-  FENCED: 'write to another directory, or stop the job that owns this one first',
-  STORAGE_ERROR: 'holdfast doctor looks at the file system and its permissions',
-}
 
 async function statusOf(error: unknown): Promise<number> {
   if (error instanceof UsageError) return ExitStatus.usage

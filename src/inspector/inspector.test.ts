@@ -1,10 +1,16 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend, StateError } from '../index.js'
+import {
+  CheckpointCoordinator,
+  FileCheckpointStorage,
+  MemoryCheckpointStorage,
+  MemoryStateBackend,
+  StateError,
+} from '../index.js'
 import { type RunningInspector, serveInspector } from '../inspector.js'
 import { LmdbStateBackend } from '../lmdb.js'
 import { defineState, json, map, StateStore, uint32, utf8, value } from '../state.js'
@@ -363,6 +369,30 @@ describe('a place that is inspected', () => {
     expect(await answered(own, `entries?place=0&text=${encodeURIComponent('"user":"ada"')}`)).toMatchObject({
       entries: [{ key: 'long', isCut: true }, { key: 'short' }],
     })
+  })
+
+  it('says of a checkpoint whose files are damaged what its manifest says, and what to do', async () => {
+    const path = join(directory, 'damaged')
+    const states = new MemoryStateBackend()
+    await StateStore.open(states, defineState({ key: utf8, states: { total: value(uint32) } }))
+    const made = new CheckpointCoordinator(states, {
+      storage: new FileCheckpointStorage(path),
+      source: () => ({ offset: 7 }),
+    })
+    await made.createCheckpoint()
+    await made.shutdown()
+    await states.close()
+    const file = join(path, 'chk-0000000001.base.segment')
+    const bytes = readFileSync(file)
+    writeFileSync(file, bytes.fill(0xee, 20, 40))
+    await using own = await serveInspector({ paths: [path] })
+    expect(await answered(own, 'about?place=0')).toMatchObject({
+      label: 'checkpoint chk-0000000002',
+      source: { offset: 7 },
+      schema: { key: 'utf8', states: [{ name: 'total' }] },
+    })
+    const refused = await answered(own, 'entries?place=0')
+    expect(refused).toMatchObject({ code: 'CORRUPTION', error: expect.stringContaining('holdfast repair') })
   })
 
   it('shows of a state also what is too long to be decoded, and what cannot be', async () => {

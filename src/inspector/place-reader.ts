@@ -9,7 +9,14 @@ import {
   type KeyRange,
 } from '../index.js'
 import { bytesOfHex, describe, hexOf, type RecordedSchema } from '../state.js'
-import { entriesIn, type OpenEntries, openEntries, type StoredEntry, soughtEntries } from '../view/entries.js'
+import {
+  entriesIn,
+  type OpenEntries,
+  openEntries,
+  recordedIn,
+  type StoredEntry,
+  soughtEntries,
+} from '../view/entries.js'
 import { bytesFrom, checkState } from '../view/key-arguments.js'
 import { type CheckpointPlace, chosenCheckpoint, type Place } from '../view/place.js'
 import { EntryDisplay } from '../view/shown-entry.js'
@@ -175,25 +182,28 @@ const shownCheckpoint = (checkpoint: CheckpointMetadata): { readonly [name: stri
   isTyped: checkpoint.schema !== undefined,
 })
 
-/** What a checkpoint, or a store, says of itself. */
+/** What a checkpoint, or a store, says of itself: of a checkpoint the manifest alone, which says it also where the files are damaged. */
 async function about(reader: PlaceReader, query: URLSearchParams): Promise<JsonValue> {
-  return await reader.withEntries(query, async ({ label, schema, clockMs, entryCount }) => {
-    const said = { label, clockMs, entryCount, schema: schema === undefined ? null : shownSchema(schema) }
-    if (reader.place.kind === 'store') return said
-    const checkpoint = await chosenCheckpoint(reader.checkpoints, query.get('id') ?? undefined)
-    const manifest = await reader.checkpoints.archive.manifest(checkpoint.id)
-    return {
-      ...said,
-      ...shownCheckpoint(checkpoint),
-      engine: manifest.backend,
-      compression: manifest.compression,
-      version: manifest.holdfast,
-      source: manifest.source ?? null,
-      segments: manifest.segments.map(({ name, role, entryCount: count, sizeBytes, rawBytes, sha256 }) => {
-        return { name, role, entryCount: count, sizeBytes, rawBytes, sha256 }
-      }),
-    }
-  })
+  if (reader.place.kind === 'store')
+    return await reader.withEntries(query, async ({ label, schema, clockMs, entryCount }) => {
+      return { label, clockMs, entryCount, schema: schema === undefined ? null : shownSchema(schema) }
+    })
+  const checkpoint = await chosenCheckpoint(reader.checkpoints, query.get('id') ?? undefined)
+  const manifest = await reader.checkpoints.archive.manifest(checkpoint.id)
+  const { schema, clockMs } = manifest
+  return {
+    label: `checkpoint ${checkpoint.id}`,
+    clockMs,
+    schema: schema === undefined ? null : shownSchema(recordedIn(schema)),
+    ...shownCheckpoint(checkpoint),
+    engine: manifest.backend,
+    compression: manifest.compression,
+    version: manifest.holdfast,
+    source: manifest.source ?? null,
+    segments: manifest.segments.map(({ name, role, entryCount: count, sizeBytes, rawBytes, sha256 }) => {
+      return { name, role, entryCount: count, sizeBytes, rawBytes, sha256 }
+    }),
+  }
 }
 
 function shownSchema(schema: RecordedSchema): JsonValue {

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { type CheckpointStorage, type Clock, type JsonValue, StateError, systemClock } from '../index.js'
 import type { MeasuredJob, MetricSources } from '../metrics/sources.js'
+import { adviceFor } from '../view/advice.js'
 import { openPlace, type Place, storedPlace } from '../view/place.js'
 import { reasonOf } from '../view/reason-of.js'
 import { UsageError } from '../view/usage-error.js'
@@ -240,5 +241,7 @@ function failure(error: unknown, wasStopped: boolean): Answer {
   if (wasStopped) return json({ error: 'this took too long, and was given up' }, 503)
   if (error instanceof UsageError) return json({ error: message }, 400)
   const status = code === 'INVALID_ARGUMENT' ? 404 : 500
-  return json({ error: message, ...(typeof code === 'string' ? { code } : {}) }, status)
+  if (typeof code !== 'string') return json({ error: message }, status)
+  const advice = adviceFor(code)
+  return json({ error: advice === undefined ? message : `${message}; ${advice}`, code }, status)
 }

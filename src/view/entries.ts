@@ -1,7 +1,7 @@
 // The entries of a checkpoint, or of a store of the LMDB engine, as commands read them.
 
 import { compareBytes, isInInterval, keyStretch } from '../engine.js'
-import { type EntryBlock, EntryBlockCursor, type KeyRange } from '../index.js'
+import { type EntryBlock, EntryBlockCursor, type JsonValue, type KeyRange } from '../index.js'
 import { decodeSchema, type RecordedSchema, SCHEMA_KEY } from '../state.js'
 import { type CheckpointPlace, chosenCheckpoint, type Place, type StorePlace } from './place.js'
 
@@ -88,6 +88,10 @@ async function openStore({ path }: StorePlace, use: SchemaUse): Promise<OpenEntr
 function schemaFrom(record: Uint8Array | undefined): RecordedSchema | undefined {
   return record === undefined ? undefined : decodeSchema(record)
 }
+
+/** The schema of a manifest, which was checked when that was read. */
+export const recordedIn = (schema: { readonly [name: string]: JsonValue }): RecordedSchema =>
+  decodeSchema(new Uint8Array(Buffer.from(JSON.stringify(schema))))
 
 /** Each entry in range that has not expired, in key order. Keys and values are views, until the next one. */
 export async function* entriesIn(

@@ -1,6 +1,6 @@
 import { type JsonValue, systemClock } from '../../index.js'
-import { decodeSchema, describe, type RecordedSchema } from '../../state.js'
-import { openEntries } from '../../view/entries.js'
+import { describe, type RecordedSchema } from '../../state.js'
+import { openEntries, recordedIn } from '../../view/entries.js'
 import { type CheckpointPlace, chosenCheckpoint, openPlace, type StorePlace } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
@@ -105,7 +105,3 @@ async function showSchema(terminal: Terminal, schema: RecordedSchema): Promise<v
     ]),
   )
 }
-
-/** The schema of a manifest, which was checked when that was read. */
-const recordedIn = (schema: { readonly [name: string]: JsonValue }): RecordedSchema =>
-  decodeSchema(new Uint8Array(Buffer.from(JSON.stringify(schema))))
