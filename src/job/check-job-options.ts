@@ -28,6 +28,7 @@ const optionRules: { readonly [name: string]: Rule } = {
   checkpoints: rules.object,
   flushIntervalMs: rules.positiveMs,
   restoreFrom: text,
+  lineage: (value) => (value === 'new' ? undefined : "must be 'new'"),
   waitForOwnerMs: rules.nonNegativeMs,
   sink: hasMethods('open'),
   onBadEvent: (value) =>

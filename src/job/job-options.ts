@@ -114,6 +114,12 @@ export interface JobOptions<
   /** The id of a checkpoint to begin with instead of the newest one. */
   readonly restoreFrom?: string
   /**
+   * `'new'`: the job goes on from a copy of checkpoints, or from an older state of them, on purpose, and names its outputs anew, as `restoreFrom` does. A sink that keeps
+   * account of what it has would refuse that as a mistake (`RESTORE_FAILED`). Outputs that the checkpoint does not have and that were put out by whoever wrote behind it
+   * are put out once more, so it is for one start, not for each. Default: the job goes on with the lineage that the newest checkpoint names.
+   */
+  readonly lineage?: 'new'
+  /**
    * How long the start waits for another process that owns the checkpoints to let go of them, or to be known as dead, in milliseconds. Then
    * `FENCED`. Default 0.
    */
@@ -156,6 +162,7 @@ export type WhereItRuns =
   | 'checkpoints'
   | 'flushIntervalMs'
   | 'restoreFrom'
+  | 'lineage'
   | 'waitForOwnerMs'
   | 'maxPollEvents'
   | 'stallAfterMs'

@@ -91,6 +91,9 @@ export function runJob<Event, Schema extends StateSchema, Output, Stages extends
 export function runJob<Event, Schema extends StateSchema, Output = never>(
   options: JobOptions<Event, Schema, Output>,
 ): Promise<RunningJob<Schema>>
+export function runJob<Event, Schema extends StateSchema, Output, Stages extends StageSchemas>(
+  options: PipedJobOptions<Event, Schema, Output, Stages, StateBackend>,
+): Promise<RunningPipedJob<Schema, Stages, 'async'>>
 export function runJob<Event, Schema extends StateSchema, Output = never>(
   options: JobOptions<Event, Schema, Output, StateBackend>,
 ): Promise<RunningJob<Schema, 'async'>>
@@ -295,7 +298,8 @@ class Job<Event, Schema extends StateSchema, Output>
       // What was to be migrated was, as it is done over an asynchronous engine.
       const store =
         fetched === undefined ? shown : ((await StateStore.open(fetched, schema)) as StateStore<Schema>)
-      const epoch = cut !== undefined && isNewest ? cut.epoch : { lineage: randomUUID(), number: 0 }
+      const goesOn = isNewest && options.lineage !== 'new'
+      const epoch = cut !== undefined && goesOn ? cut.epoch : { lineage: randomUUID(), number: 0 }
       const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
       const state = forCut ?? storedOutputs(stepped)
       const { reader: opened, outputs } = await opening.open({ cut, epoch, state })

@@ -140,7 +140,7 @@ export interface RunningJob<Schema, M extends Mode = 'sync'> extends AsyncDispos
 }
 
 /** A job of several stages that was started. */
-export interface RunningPipedJob<Schema, Stages> extends RunningJob<Schema> {
+export interface RunningPipedJob<Schema, Stages, M extends Mode = 'sync'> extends RunningJob<Schema, M> {
   /** The states of the stages behind the first one, by the names of these. */
-  readonly stages: { readonly [Name in keyof Stages]: StateStore<Stages[Name]> }
+  readonly stages: { readonly [Name in keyof Stages]: StateStore<Stages[Name], M> }
 }

@@ -3,6 +3,7 @@
 // (1) The states of a later stage lie in the store of the job, under the name of the stage, a full stop and their own, with the key of the
 //     stage. One cut has all of them.
 
+import type { StateBackend, SyncStateBackend } from '../backend/state-backend.js'
 import type { Violation } from '../base/errors.js'
 import { type Rule, rules, violationsOf } from '../base/options.js'
 import type { StateDefinition } from '../state/kinds/definitions.js'
@@ -88,7 +89,8 @@ export type PipedJobOptions<
   Schema extends StateSchema,
   Output,
   Stages extends StageSchemas,
-> = PipedJob<Event, Schema, Output, Stages> & Pick<JobOptions<Event, Schema, Output>, WhereItRuns>
+  Backend extends StateBackend = SyncStateBackend,
+> = PipedJob<Event, Schema, Output, Stages> & Pick<JobOptions<Event, Schema, Output, Backend>, WhereItRuns>
 
 /** Takes the definition of the next stage; its types follow from it. */
 export type DefineStage<Event, Schema extends StateSchema, Output, Stages extends StageSchemas, Next> = <

@@ -3,6 +3,7 @@ import { FakePostgres } from '../../../test/support/fake-postgres.js'
 import { FakeRedis } from '../../../test/support/fake-redis.js'
 import { RemoteServer, ToyBackend } from '../../../test/support/remote-engine.js'
 import { StateError } from '../../base/errors.js'
+import { CheckpointArchive } from '../../checkpoint/archive/checkpoint-archive.js'
 import { runJob } from '../../job/run-job.js'
 import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from '../../job/sink/sink.js'
 import { arraySource } from '../../job/source/iterable-source.js'
@@ -22,6 +23,7 @@ import { redisStreamSink } from '../redis-streams/redis-stream-sink.js'
 
 // A sink belongs to whoever owns the job, also where a process that was overtaken comes late with its claim.
 
+const counting = () => defineState({ key: utf8, states: { count: value(uint32, { default: () => 0 }) } })
 const state = { put: () => {}, read: () => [[0, 'x']] as const, removeFrom: () => {} }
 const first = { epoch: { lineage: 'l', number: 0 }, token: { first: 0, next: 1 } }
 const second = { epoch: { lineage: 'l', number: 1 }, token: { first: 0, next: 1 } }
@@ -168,6 +170,46 @@ for (const [name, create] of Object.entries({
       // Back to an older cut: what follows is of another lineage.
       await sink.open({ ...goesOn, lineage: 'another', prepared: [first] })
       expect(written()).toBe(2)
+    })
+
+    it('J2: and one of them goes on, as it is told to begin a new lineage', async () => {
+      const { sink, written } = create()
+      const storage = new MemoryCheckpointStorage()
+      const copy = new MemoryCheckpointStorage()
+      const run = async (events: number, at: MemoryCheckpointStorage, lineage?: 'new') => {
+        await using backend = new MemoryStateBackend()
+        const job = await runJob<number, ReturnType<typeof counting>, string>({
+          name: 'counts',
+          source: arraySource(Array.from({ length: events }, (_, i) => i)),
+          key: () => 'all',
+          schema: counting(),
+          process: (_, { state, emit }) => {
+            state.count.update((before) => before + 1)
+            emit(`${state.count.get()}`)
+          },
+          backend,
+          checkpoints: { storage: at },
+          sink,
+          ...(lineage !== undefined && { lineage }),
+        })
+        await job.finished
+      }
+      await run(2, storage)
+      const archive = new CheckpointArchive(storage)
+      for (const { id } of await archive.list()) await archive.copyTo(copy, id)
+      await run(4, storage)
+      expect(written()).toBe(4)
+      await expect(run(5, copy)).rejects.toMatchObject({
+        code: 'RESTORE_FAILED',
+        message: expect.stringContaining("`lineage: 'new'`"),
+      })
+      expect(written()).toBe(4)
+      await run(5, copy, 'new')
+      expect(written()).toBe(7)
+      // From then on as every job, on its own.
+      await run(6, copy)
+      await run(6, copy)
+      expect(written()).toBe(8)
     })
   })
 }

@@ -157,7 +157,7 @@ async function refuseCopies<Output>(ledger: Ledger<Output>, { epoch, token }: Pr
   const knows =
     noted.number === epoch.number ? 'by another job' : `and the checkpoints know of ${epoch.number}`
   throw restoreFailed(
-    `${ledger.place}: ${has}, ${knows}: they are a copy of those that another job goes on from, or an older state of them`,
+    `${ledger.place}: ${has}, ${knows}: they are a copy of those that another job goes on from, or an older state of them; \`lineage: 'new'\` goes on from them on purpose`,
   )
 }
 
