@@ -3,7 +3,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
 import { runs } from '../../test/support/long.js'
 import { RemoteServer, ToyBackend } from '../../test/support/remote-engine.js'
 import { seededRandom } from '../base/random.js'
@@ -123,6 +123,34 @@ describe('a job on an asynchronous engine', () => {
     expect(await lines()).toEqual(await expectedOf(150))
     expect(await job.store.total.get('user 0')).toMatchObject({ count: 12 })
     expect(job.stats()).toMatchObject({ events: 150, badEvents: 0 })
+    await backend.close()
+  })
+
+  it('shows the states of its later stages by promises, as those of the first one', async () => {
+    const backend = new ToyBackend(server)
+    const perPage = defineState({ key: utf8, states: { seen: value(uint32, { default: () => 0 }) } })
+    const pages = defineJob<Click, string>()({
+      ...common,
+      schema: visits,
+      process: ({ page }, { state, emit }) => {
+        state.pages.put(page, 1)
+        emit(page)
+      },
+    }).pipe<never>()({
+      name: 'per page',
+      key: (page) => page,
+      schema: perPage,
+      process: (_, { state }) => void state.seen.update((before) => before + 1),
+    })
+    const first = await runJob({ ...pages, source: arraySource(clicks(30)), backend })
+    await first.finished
+    // One that has fetched nothing of it.
+    const job = await runJob({ ...pages, source: arraySource(clicks(30)), backend })
+    await job.finished
+    expectTypeOf(job.stages['per page'].seen.get('page 1')).toEqualTypeOf<Promise<number>>()
+    const expected = clicks(30).filter(({ page }) => page === 'page 1').length
+    expect(await job.stages['per page'].seen.get('page 1')).toBe(expected)
+    expect(await job.store.pages.get('user 0', 'page 0')).toBeDefined()
     await backend.close()
   })
 

@@ -15,7 +15,7 @@ import { nextTurn, runSliced } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
 import { statePrefix } from '../state/key/stored-key.js'
 import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
-import { boundStatesOf, openStateOf, StateStore } from '../state/store.js'
+import { boundStatesOf, openStateOf, partOf, StateStore } from '../state/store.js'
 import { TIME_KEY } from '../state/time/event-time.js'
 import { SourceTime } from '../window/time/source-time.js'
 import type { WindowResult } from '../window/windowed.js'
@@ -49,6 +49,7 @@ import {
   type PipedJobOptions,
   prefixOf,
   type StageSchemas,
+  schemaOfStage,
   withStages,
 } from './stage-definition.js'
 import { RECORD_KEY, StoredCuts } from './stored-cuts.js'
@@ -220,7 +221,9 @@ class Job<Event, Schema extends StateSchema, Output>
           })
     this.#later = this.#laterStages(forwardClock, clock)
     this.stages = Object.freeze(
-      Object.fromEntries(this.#later.map((stage) => [stage.name, stage.store as never])),
+      Object.fromEntries(
+        this.#later.map(({ name, store: own }) => [name, this.#shownOf(name, own) as never]),
+      ),
     )
     this.#firstTimers = timers
     this.#firstWindows = windows
@@ -398,6 +401,13 @@ class Job<Event, Schema extends StateSchema, Output>
       made.unshift(new LaterStage({ ...shared, definition, emit, onDue: () => this.#firing.onDue() }))
     }
     return made
+  }
+
+  /** The states of a later stage as whoever runs the job sees them: over an asynchronous engine not by what was fetched. */
+  #shownOf(name: string, store: object): object {
+    if (this.#fetched === undefined) return store
+    const definition = (this.#options.stages as readonly AnyStage[]).find((stage) => stage.name === name)
+    return partOf(this.store as object, prefixOf(name), schemaOfStage(definition as AnyStage)) as object
   }
 
   #behindMs(): number {

@@ -183,9 +183,9 @@ for (const [name, create] of Object.entries({
           source: arraySource(Array.from({ length: events }, (_, i) => i)),
           key: () => 'all',
           schema: counting(),
-          process: (_, { state, emit }) => {
-            state.count.update((before) => before + 1)
-            emit(`${state.count.get()}`)
+          process: (_, { state: { count }, emit }) => {
+            count.update((before) => before + 1)
+            emit(`${count.get()}`)
           },
           backend,
           checkpoints: { storage: at },
