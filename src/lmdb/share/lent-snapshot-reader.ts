@@ -6,6 +6,7 @@ import { EVERYTHING } from '../../backend/scan-range.js'
 import type { SharedSnapshotReader } from '../../backend/shared-snapshot.js'
 import type { BlockOptions } from '../../backend/types.js'
 import { throwIfAborted } from '../../base/abort.js'
+import { compareBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
 import { SharedLogReader } from '../../log/share/shared-log-reader.js'
@@ -136,17 +137,56 @@ class LentSnapshotReader implements SharedSnapshotReader {
       throwIfAborted(signal, 'blocks')
     }
     check()
-    const view = this.#lent?.view
-    const changed = this.#changed === undefined ? undefined : new LookupCursor(view, this.#changed)
-    const scan = this.#scan(changed)
-    let count = changed === undefined ? 0 : await this.#countInStore()
     const builder = new EntryBlockBuilder(targetBytes)
+    const changed = this.#changed
+    this.#count =
+      changed === undefined
+        ? yield* this.#packAll(builder, check)
+        : yield* this.#packChanges(changed, builder, check)
+    if (builder.entryCount > 0) yield builder.take()
+  }
+
+  /** Packs everything, but for what the builder still has at the end; returns how many entries there are. */
+  async *#packAll(
+    builder: EntryBlockBuilder,
+    check: () => void,
+  ): AsyncGenerator<EntryBlock, number, undefined> {
+    const { store, buffered, scan } = this.#everything()
+    let count = 0
+    let sinceTurn = 0
+    for (;;) {
+      // What the store has alone, up to the first key that the buffer has a say in, goes in as it was read; then comes that key.
+      const alone = store?.packBelow(smallestKey(buffered), builder, this.#takenAtMs, TURN_ENTRIES) ?? 0
+      count += alone
+      sinceTurn += alone + 1
+      if (builder.full) {
+        yield builder.take()
+        check()
+      } else if (sinceTurn >= TURN_ENTRIES) {
+        await nextTurn()
+        check()
+        sinceTurn = 0
+      } else if (scan.next()) {
+        add(builder, scan)
+        count++
+      } else {
+        return count
+      }
+    }
+  }
+
+  /** The same of the keys that have changed, and those of the write buffer. */
+  async *#packChanges(
+    keys: SortedRun,
+    builder: EntryBlockBuilder,
+    check: () => void,
+  ): AsyncGenerator<EntryBlock, number, undefined> {
+    const changed = new LookupCursor(this.#lent?.view, keys)
+    const scan = this.#merge([...this.#bufferCursors(), changed], true)
+    let count = await this.#countInStore()
     for (let walked = 1; scan.next(); walked++) {
-      const { key, value } = scan
-      if (changed === undefined) count++
-      else if (scan.source !== changed) count += this.#addedBy(scan)
-      if (value === undefined) builder.addTombstone(key)
-      else builder.add(key, value, scan.expiresAtMs)
+      if (scan.source !== changed) count += this.#addedBy(scan)
+      add(builder, scan)
       if (builder.full) {
         yield builder.take()
         check()
@@ -155,8 +195,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
         check()
       }
     }
-    this.#count = count
-    if (builder.entryCount > 0) yield builder.take()
+    return count
   }
 
   async close(): Promise<void> {
@@ -166,12 +205,15 @@ class LentSnapshotReader implements SharedSnapshotReader {
     await this.#lent?.close()
   }
 
-  #scan(changed: LookupCursor | undefined): MergedScan {
-    const cursors = this.#bufferCursors()
+  #everything(): { store: StoreCursor | undefined; buffered: readonly Cursor[]; scan: MergedScan } {
+    const buffered = this.#bufferCursors()
     const view = this.#lent?.view
-    if (changed !== undefined) cursors.push(changed)
-    else if (view !== undefined) cursors.push(new StoreCursor(view, EVERYTHING, this.#deleted, true))
-    return this.#merge(cursors, changed !== undefined)
+    const store = view && new StoreCursor(view, EVERYTHING, this.#deleted, true)
+    return {
+      store,
+      buffered,
+      scan: this.#merge(store === undefined ? buffered : [...buffered, store], false),
+    }
   }
 
   #bufferCursors(): Cursor[] {
@@ -192,7 +234,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
 
   /** By walking through all of it: of what was deleted, it is not known how much is there. */
   async #countAll(): Promise<number> {
-    const scan = this.#scan(undefined)
+    const { scan } = this.#everything()
     let count = 0
     while (scan.next()) {
       if (++count % TURN_ENTRIES !== 0) continue
@@ -215,4 +257,18 @@ class LentSnapshotReader implements SharedSnapshotReader {
     }
     return view.entryCount - expired
   }
+}
+
+function add(builder: EntryBlockBuilder, { key, value, expiresAtMs }: MergedScan): void {
+  if (value === undefined) builder.addTombstone(key)
+  else builder.add(key, value, expiresAtMs)
+}
+
+/** The smallest key that one of the cursors is at; `undefined`: all have ended. */
+function smallestKey(cursors: readonly Cursor[]): Uint8Array | undefined {
+  let smallest: Uint8Array | undefined
+  for (const { key } of cursors) {
+    if (key !== undefined && (smallest === undefined || compareBytes(key, smallest) < 0)) smallest = key
+  }
+  return smallest
 }

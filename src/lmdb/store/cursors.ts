@@ -1,5 +1,6 @@
 // What a merged scan walks: sorted runs of entries in memory, pages of the store, keys to be looked up in it.
 
+import type { EntryBlockBuilder, PlacedEntry } from '../../backend/entry-block.js'
 import type { KeyInterval, KeyStretch } from '../../backend/scan-range.js'
 import { runSliced } from '../../base/slices.js'
 import { Entries } from '../../log/entries.js'
@@ -7,7 +8,8 @@ import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
 import { type DeletedRanges, partsOutside } from './deleted-ranges.js'
-import { checkedPart, recordExpiry } from './record.js'
+import { checkPlaced, expiryAt, isCompressed, recordValueIn } from './record.js'
+import { RecordPage } from './record-page.js'
 import { RecordFacts, type StoreView } from './store-view.js'
 
 /** Where a cursor stands; `key` is undefined past its end. */
@@ -43,6 +45,7 @@ export function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
 }
 
 const NO_KEY = new Uint8Array(0)
+const NO_VIEW = new DataView(NO_KEY.buffer)
 const FIRST_PAGE = 32
 const LARGEST_PAGE = 1024
 
@@ -86,7 +89,6 @@ export class RunCursor implements Cursor {
 }
 
 export class StoreCursor implements Cursor {
-  key: Uint8Array | undefined
   expiresAtMs: number = Infinity
   readonly #view: StoreView
   readonly #reverse: boolean
@@ -95,8 +97,10 @@ export class StoreCursor implements Cursor {
   /** Of the stretch that it is in, what was not read yet. */
   #from: Uint8Array = NO_KEY
   #until: Uint8Array | undefined
-  #keys: Uint8Array[] = []
-  #records: Uint8Array[] = []
+  readonly #page = new RecordPage()
+  readonly #placed: PlacedRecord = new PlacedRecord()
+  /** A copy of the key that it is at, where somebody has asked for it. */
+  #key: Uint8Array | undefined
   #at = -1
   #pageEntries: number
   #ended = true
@@ -115,22 +119,52 @@ export class StoreCursor implements Cursor {
     this.advance()
   }
 
+  get key(): Uint8Array | undefined {
+    if (this.#at >= this.#page.count) return undefined
+    this.#key ??= this.#page.copyKey(this.#at)
+    return this.#key
+  }
+
   advance(): void {
-    if (++this.#at === this.#keys.length) this.#turnPage()
-    this.key = this.#keys[this.#at]
+    this.#key = undefined
+    if (++this.#at === this.#page.count) this.#turnPage()
   }
 
   read(nowMs: number): Uint8Array | undefined {
-    const key = this.key as Uint8Array
-    const record = this.#records[this.#at] as Uint8Array
-    const value = checkedPart(record, key)
-    this.expiresAtMs = recordExpiry(record)
-    return this.expiresAtMs > nowMs ? value : undefined
+    const placed = this.#place()
+    this.expiresAtMs = placed.expiresAtMs
+    return placed.expiresAtMs > nowMs ? placed.copyValue() : undefined
+  }
+
+  /**
+   * Packs what it is at and what comes after it, as far as it is below a key (`undefined`: all of it), until the block is full or `most`
+   * entries were looked at. What has expired at `nowMs` is passed over. Returns how many entries were packed.
+   */
+  packBelow(bound: Uint8Array | undefined, builder: EntryBlockBuilder, nowMs: number, most: number): number {
+    const page = this.#page
+    let packed = 0
+    for (let looked = 0; looked < most && this.#at < page.count && !builder.full; looked++) {
+      if (bound !== undefined && page.compareKey(this.#at, bound) >= 0) break
+      const placed = this.#place()
+      if (placed.expiresAtMs > nowMs) {
+        builder.addPlaced(placed)
+        packed++
+      }
+      this.advance()
+    }
+    return packed
+  }
+
+  /** The entry that it is at, checked. */
+  #place(): PlacedRecord {
+    this.#placed.show(this.#page, this.#at)
+    return this.#placed
   }
 
   #turnPage(): void {
-    const last = this.#keys.at(-1)
-    if (last !== undefined) {
+    const page = this.#page
+    if (page.count > 0) {
+      const last = page.copyKey(page.count - 1)
       if (this.#reverse) this.#until = last
       else {
         // The smallest key above the last one.
@@ -141,24 +175,70 @@ export class StoreCursor implements Cursor {
     this.#at = 0
     do {
       if (this.#ended && !this.#nextStretch()) return
-      const page = this.#view.page(this.#from, this.#until, this.#reverse, this.#pageEntries)
-      this.#ended = page.keys.length < this.#pageEntries
-      this.#keys = page.keys
-      this.#records = page.records
+      this.#ended = !this.#view.fill(page, this.#from, this.#until, this.#reverse, this.#pageEntries)
       this.#pageEntries = Math.min(this.#pageEntries * 4, LARGEST_PAGE)
-    } while (this.#keys.length === 0)
+    } while (page.count === 0)
   }
 
   /** False where none is left: the cursor is then at its end. */
   #nextStretch(): boolean {
     const stretch = this.#stretches.shift()
     if (stretch === undefined) {
-      this.#keys = []
+      this.#page.clear()
       return false
     }
     this.#from = stretch.from
     this.#until = stretch.until
     return true
+  }
+}
+
+/** An entry of a page, one at a time: where its key and its value lie. */
+class PlacedRecord implements PlacedEntry {
+  bytes: Uint8Array = NO_KEY
+  view: DataView = NO_VIEW
+  keyStart = 0
+  keyLength = 0
+  valueStart = 0
+  valueLength = 0
+  expiresAtMs: number = Infinity
+
+  /** Throws `CORRUPTION`, with the key, unless the record is exactly what was written. */
+  show(page: RecordPage, entry: number): void {
+    const { view } = page
+    const keyStart = page.keyStart(entry)
+    const start = page.recordStart(entry)
+    const end = page.recordEnd(entry)
+    const valueStart = checkPlaced(page, keyStart, start, end)
+    this.keyStart = keyStart
+    this.keyLength = start - keyStart
+    this.expiresAtMs = expiryAt(view, start)
+    if (isCompressed(view, start)) {
+      this.#showDecompressed(page, start, end)
+      return
+    }
+    this.bytes = page.bytes
+    this.view = view
+    this.valueStart = valueStart
+    this.valueLength = end - valueStart
+  }
+
+  /** The value, as bytes of the caller's own. */
+  copyValue(): Uint8Array {
+    return this.bytes.slice(this.valueStart, this.valueStart + this.valueLength)
+  }
+
+  /** Key and value in memory of their own, as a decompressed value is. */
+  #showDecompressed(page: RecordPage, start: number, end: number): void {
+    const key = page.bytes.slice(this.keyStart, start)
+    const value = recordValueIn(page.bytes.subarray(start, end), end - start, key)
+    this.bytes = new Uint8Array(key.length + value.length)
+    this.bytes.set(key)
+    this.bytes.set(value, key.length)
+    this.view = new DataView(this.bytes.buffer)
+    this.keyStart = 0
+    this.valueStart = key.length
+    this.valueLength = value.length
   }
 }
 

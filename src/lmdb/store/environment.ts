@@ -25,9 +25,11 @@ import type { Database, RootDatabase } from 'lmdb'
 import { requirePackage } from '../../base/compiled.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
+import type { ViewedBytes } from '../../base/slot.js'
 import { assertAddressSpace, assertDescriptors } from './address-space.js'
 import { lockFileOf, STORE_PAGE_BYTES } from './data-file.js'
 import { ENTRY_PREFIX, EXPIRY_KEY_BYTES } from './record.js'
+import type { RecordPage } from './record-page.js'
 
 /** LMDB's own transaction object: one instant of the store for reading. */
 export interface ReadTransaction {
@@ -73,8 +75,14 @@ export interface Table {
   getStats(): TableStats
 }
 
+/** A database of entries. */
+export interface EntriesTable extends Table {
+  /** Fills a page with the keys and records of a range, until there are no more or the page is full. */
+  fill(page: RecordPage, options: RangeOptions): void
+}
+
 export interface Slot {
-  readonly entries: Table
+  readonly entries: EntriesTable
   readonly expiry: Table
 }
 
@@ -323,17 +331,33 @@ export function bytesInUse({ treeBranchPageCount, treeLeafPageCount, overflowPag
 
 /**
  * A database of entries, whose range reads give plain copies of what the package has read into its own buffers: making
- * Node's `Buffer`s instead, as it does by itself, takes longer than the reading.
+ * Node's `Buffer`s instead, as it does by itself, takes longer than the reading. Where a page is being filled, they go there, and nothing
+ * is made of them.
  */
-function entriesTable(openWith: (options: object) => Table): Table {
+function entriesTable(openWith: (options: object) => Table): EntriesTable {
   const values = new PlainCopies()
   const keys = new PlainCopies()
-  const database = openWith({
-    decoder: { decode: (bytes: Buffer, size: number) => values.copy(bytes, 0, size) },
-    decoderCopies: true,
-  })
-  const readKey = (bytes: Buffer, start: number, end: number) => keys.copy(bytes, start + 1, end)
-  return Object.assign(database, { readKey })
+  let target: RecordPage | undefined
+  const decode = (bytes: Buffer, size: number) => {
+    if (target === undefined) return values.copy(bytes, 0, size)
+    return target.addRecord(values.viewed(bytes), 0, size)
+  }
+  const readKey = (bytes: Buffer, start: number, end: number) => {
+    if (target === undefined) return keys.copy(bytes, start + 1, end)
+    return target.addKey(keys.viewed(bytes), start + 1, end - start - 1)
+  }
+  const database = openWith({ decoder: { decode }, decoderCopies: true })
+  const fill = (page: RecordPage, options: RangeOptions) => {
+    const entries = database.getRange(options)[Symbol.iterator]()
+    target = page
+    try {
+      while (entries.next().done !== true && !page.isFull);
+    } finally {
+      target = undefined
+      entries.return?.()
+    }
+  }
+  return Object.assign(database, { readKey, fill })
 }
 
 const SLAB_BYTES = 16 * 1024
@@ -345,7 +369,7 @@ const LARGEST_POOLED_BYTES = 256
  */
 export class PlainCopies {
   #buffer: Buffer | undefined
-  #plain: Uint8Array = new Uint8Array(0)
+  #viewed: ViewedBytes = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) }
   #slab: Uint8Array = new Uint8Array(0)
   #used = 0
 
@@ -367,13 +391,21 @@ export class PlainCopies {
 
   /** The memory behind a buffer of the package. */
   plain(bytes: Buffer): Uint8Array {
+    return this.viewed(bytes).bytes
+  }
+
+  /** The same with a view of it. */
+  viewed(bytes: Buffer): ViewedBytes {
     if (bytes !== this.#buffer) {
       this.#buffer = bytes
       // The package gives its buffers a length that is not theirs.
       const { maxLength = bytes.length } = bytes as Buffer & { maxLength?: number }
-      this.#plain = new Uint8Array(bytes.buffer, bytes.byteOffset, maxLength)
+      this.#viewed = {
+        bytes: new Uint8Array(bytes.buffer, bytes.byteOffset, maxLength),
+        view: new DataView(bytes.buffer, bytes.byteOffset, maxLength),
+      }
     }
-    return this.#plain
+    return this.#viewed
   }
 }
 

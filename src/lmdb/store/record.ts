@@ -14,9 +14,10 @@ import type { PlacedEntry } from '../../backend/entry-block.js'
 import { describeKey } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { MAX_VALUE_BYTES } from '../../base/limits.js'
-import { fillSlot, type Slot } from '../../base/slot.js'
+import { copyViewed, fillSlot, type Slot, type ViewedBytes } from '../../base/slot.js'
 import { loadLz4 } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
+import { shortCrc32 } from '../../codec/short-crc32.js'
 import type { LmdbCompression } from '../types.js'
 
 export const ENTRY_PREFIX = 0x01
@@ -37,6 +38,8 @@ const MIN_COMPRESSED_BYTES = 128
 const WORTHWHILE = 7 / 8
 /** Up to this length, a loop sums a key faster than a call of the library. */
 const LOOP_SUM_BYTES = 48
+/** Up to this length, a loop over words sums a record faster than a call of the library. */
+const SHORT_SUM_BYTES = 1024
 
 const sliceBytes = Uint8Array.prototype.slice
 const table = crcTable()
@@ -49,6 +52,8 @@ export class RecordWriter {
   readonly #compression: LmdbCompression
   readonly #first: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   #chunk: Buffer = this.#first
+  /** All of the memory that the chunk at hand is in: offsets in it are those of records. */
+  #memory: ViewedBytes = memoryOf(this.#first)
   #used = 0
   /** Loaded with the first value that is worth compressing. */
   #lz4: typeof Lz4 | undefined
@@ -57,7 +62,8 @@ export class RecordWriter {
     this.#compression = compression
   }
 
-  encode({ bytes, keyStart, keyLength, valueStart, valueLength, expiresAtMs }: PlacedEntry): Buffer {
+  encode(entry: PlacedEntry): Buffer {
+    const { bytes, view, keyStart, keyLength, valueStart, valueLength, expiresAtMs } = entry
     const packed = this.#compressed(bytes, valueStart, valueLength)
     const expires = expiresAtMs !== Infinity
     const valueAt = HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
@@ -65,6 +71,17 @@ export class RecordWriter {
     record[CHECKSUM_BYTES] =
       (expires ? RecordFlag.EXPIRES : 0) | (packed === undefined ? 0 : RecordFlag.COMPRESSED)
     if (expires) record.writeDoubleLE(expiresAtMs, HEADER_BYTES)
+    if (view !== undefined && packed === undefined && record.length <= SHORT_SUM_BYTES) {
+      // Short ones by words: a view of each part, and a call of the library, take longer.
+      const memory = this.#memory
+      const start = record.byteOffset
+      copyViewed({ bytes, view }, valueStart, valueLength, memory, start + valueAt)
+      const summed = start + CHECKSUM_BYTES
+      const sumOfKey = shortCrc32(view, keyStart, keyLength)
+      const sum = shortCrc32(memory.view, summed, record.length - CHECKSUM_BYTES, sumOfKey)
+      memory.view.setInt32(start, sum, true)
+      return record
+    }
     record.set(packed ?? bytes.subarray(valueStart, valueStart + valueLength), valueAt)
     const sum = crc32(record.subarray(CHECKSUM_BYTES), keySum(bytes, keyStart, keyLength))
     record.writeUInt32LE(sum, 0)
@@ -73,8 +90,7 @@ export class RecordWriter {
 
   /** Nobody needs the records made so far: their memory is used again. */
   forget(): void {
-    this.#chunk = this.#first
-    this.#used = 0
+    this.#begin(this.#first)
   }
 
   /** `undefined`: the value goes in as it is. */
@@ -88,13 +104,16 @@ export class RecordWriter {
 
   #take(length: number): Buffer {
     if (length > CHUNK_BYTES) return Buffer.allocUnsafeSlow(length)
-    if (this.#used + length > CHUNK_BYTES) {
-      this.#chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES)
-      this.#used = 0
-    }
+    if (this.#used + length > CHUNK_BYTES) this.#begin(Buffer.allocUnsafeSlow(CHUNK_BYTES))
     const start = this.#used
     this.#used += length
     return this.#chunk.subarray(start, this.#used)
+  }
+
+  #begin(chunk: Buffer): void {
+    if (chunk !== this.#chunk) this.#memory = memoryOf(chunk)
+    this.#chunk = chunk
+    this.#used = 0
   }
 }
 
@@ -131,19 +150,39 @@ export function recordPart(record: Uint8Array, key: Uint8Array): Uint8Array {
   return new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
 }
 
-/** Checks a record as `checkRecord` does and returns its value as `recordPart` does, with one view of its bytes for both. */
-export function checkedPart(record: Uint8Array, key: Uint8Array): Uint8Array {
-  const flags = record[CHECKSUM_BYTES] ?? -1
-  const start = valueStart(flags)
-  if ((flags & ~KNOWN_FLAGS) !== 0 || record.length < start) {
-    checkRecord(record, key)
-    throw damaged(key, 'its header is cut off')
-  }
-  let sum = ~keySum(key, 0, key.length)
-  for (let i = CHECKSUM_BYTES; i < start; i++) sum = nextSum(sum, record[i] as number)
-  const part = new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
-  if (crc32(part, ~sum >>> 0) !== storedSum(record)) throw damaged(key, 'its checksum does not match')
-  return (flags & RecordFlag.COMPRESSED) === 0 ? part : recordValueIn(record, record.length, key)
+/**
+ * Checks an entry as `checkRecord` does, whose key lies in viewed memory from `keyStart` up to `start` and its record behind it up to `end`; returns
+ * where the value begins.
+ */
+export function checkPlaced(
+  { bytes, view }: ViewedBytes,
+  keyStart: number,
+  start: number,
+  end: number,
+): number {
+  const length = end - start
+  const valueAt =
+    start + (length < HEADER_BYTES ? HEADER_BYTES : valueStart(view.getUint8(start + CHECKSUM_BYTES)))
+  const summed = start + CHECKSUM_BYTES
+  // What is long is summed faster by the library, and what is wrong is told by who tells it of all records.
+  const isPlain = valueAt <= end && length <= SHORT_SUM_BYTES && (view.getUint8(summed) & ~KNOWN_FLAGS) === 0
+  const sum = isPlain
+    ? shortCrc32(view, summed, end - summed, shortCrc32(view, keyStart, start - keyStart))
+    : 0
+  if (isPlain && sum === view.getInt32(start, true)) return valueAt
+  checkRecord(bytes.subarray(start, end), bytes.subarray(keyStart, start))
+  return valueAt
+}
+
+/** Whether the value of a checked record that begins there is compressed. */
+export function isCompressed(view: DataView, start: number): boolean {
+  return (view.getUint8(start + CHECKSUM_BYTES) & RecordFlag.COMPRESSED) !== 0
+}
+
+/** When a checked record that begins there expires; Infinity: never. */
+export function expiryAt(view: DataView, start: number): number {
+  const expires = (view.getUint8(start + CHECKSUM_BYTES) & RecordFlag.EXPIRES) !== 0
+  return expires ? view.getFloat64(start + HEADER_BYTES, true) : Infinity
 }
 
 /** Loaded with the first compressed value. */
@@ -176,6 +215,10 @@ export function showValueIn(bytes: Uint8Array, length: number, key: Uint8Array, 
   }
   const value = recordValueIn(bytes, length, key)
   fillSlot(slot, value, 0, value.length)
+}
+
+function memoryOf({ buffer }: Buffer): ViewedBytes {
+  return { bytes: new Uint8Array(buffer), view: new DataView(buffer) }
 }
 
 function storedSum(bytes: Uint8Array): number {

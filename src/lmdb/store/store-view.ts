@@ -20,6 +20,7 @@ import {
   recordValueIn,
   showValueIn,
 } from './record.js'
+import type { RecordPage } from './record-page.js'
 
 /** An expiry index entry. */
 export interface Deadline {
@@ -192,30 +193,30 @@ export class StoreView {
     }
   }
 
-  /** Keys and records of `[from, until)`, at most `limit`, in order; with `reverse` from the end of it. */
-  page(
+  /**
+   * Fills a page with keys and records of `[from, until)`, at most `limit`, in order; with `reverse` from the end of it. Returns whether there
+   * may be more.
+   */
+  fill(
+    page: RecordPage,
     from: Uint8Array,
     until: Uint8Array | undefined,
     reverse: boolean,
     limit: number,
-  ): { readonly keys: Uint8Array[]; readonly records: Uint8Array[] } {
+  ): boolean {
     const low = copyBytes(this.#keys.entry(from, 0, from.length))
     const high = until === undefined ? AFTER_LAST_KEY : copyBytes(this.#keys.entry(until, 0, until.length))
     const transaction = this.#transaction
     const range: RangeOptions = reverse
       ? { start: high, exclusiveStart: true, end: low, inclusiveEnd: true, reverse, limit, transaction }
       : { start: low, end: high, limit, transaction }
-    const keys: Uint8Array[] = []
-    const records: Uint8Array[] = []
+    page.clear()
     try {
-      for (const { key, value } of this.#slot.entries.getRange(range)) {
-        keys.push(key)
-        records.push(value)
-      }
+      this.#slot.entries.fill(page, range)
     } catch (error) {
       throw unreadable(error)
     }
-    return { keys, records }
+    return page.isFull || page.count === limit
   }
 }
 
