@@ -40,7 +40,7 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
   readonly #reader: SharedLogReader
   readonly #cursor: EntryCursor
   readonly #data: SharedMemorySnapshotData
-  /** What is known of the keys of all that is visible, until it was used to sort them. */
+  /** What is known of the keys of all that is visible, and maybe of others, until it was used to sort them. */
   #looks: KeyBits | undefined
   #addresses: Promise<SharedAddresses> | undefined
 
@@ -91,30 +91,33 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
   }
 
   #read(): Promise<SharedAddresses> {
-    this.#addresses ??= this.#reader.addresses(
-      this.#data.changesOnly
-        ? {}
-        : {
-            isWanted: (address) => this.#isAlive(address),
-            onFound: (addresses, count) => this.#looks?.look(addresses, count),
-          },
-    )
+    this.#addresses ??= this.#reader.addresses({
+      ...(!this.#data.changesOnly && { isWanted: (address) => this.#isAlive(address) }),
+      // What has just been looked at is in the cache.
+      onFound: (addresses, count) => this.#looks?.look(addresses, count),
+    })
     return this.#addresses
   }
 
   /** What goes into blocks, in key order: what is alive, or all that has changed. */
   *#inOrder(visible: Uint32Array, buried: Uint32Array): SlicedWork<Uint32Array> {
+    const looks = this.#looks
+    this.#looks = undefined
     if (!this.#data.changesOnly) {
       // Those that are visible are wanted, so they are alive.
       const alive = visible.slice()
-      const looks = this.#looks
-      this.#looks = undefined
       yield* this.#reader.order.sort(alive, looks)
       return alive
     }
     // What had expired has changed, whenever it was written.
-    const changed = yield* union(visible, yield* this.#expiredAmong(buried))
-    yield* this.#reader.order.sort(changed)
+    const expired = yield* this.#expiredAmong(buried)
+    for (let start = 0; start < expired.length; start += TURN_ENTRIES) {
+      const part = expired.subarray(start, start + TURN_ENTRIES)
+      looks?.look(part, part.length)
+      yield
+    }
+    const changed = yield* union(visible, expired)
+    yield* this.#reader.order.sort(changed, looks)
     return changed
   }
 

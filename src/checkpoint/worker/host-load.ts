@@ -2,7 +2,9 @@ import { performance } from 'node:perf_hooks'
 import { type CancelTimer, systemClock } from '../../base/clock.js'
 import type { JobPulse } from './job-pulse.js'
 
-/** How often it is told anew. */
+/** After how long it is told for the first time; each stretch after it is twice as long as the one before, … */
+const FIRST_TOLD_MS = 5
+/** … up to that. */
 const TOLD_EVERY_MS = 50
 
 /**
@@ -12,15 +14,15 @@ const TOLD_EVERY_MS = 50
 export function tellHostLoad(pulse: JobPulse): () => void {
   let before = performance.eventLoopUtilization()
   let cancel: CancelTimer = () => {}
-  const tellLater = () => {
+  const tellAfter = (delayMs: number) => {
     cancel = systemClock.setTimer(() => {
       const now = performance.eventLoopUtilization()
       pulse.hostLoad = performance.eventLoopUtilization(now, before).utilization
       before = now
-      tellLater()
-    }, TOLD_EVERY_MS)
+      tellAfter(Math.min(TOLD_EVERY_MS, delayMs * 2))
+    }, delayMs)
   }
   pulse.hostLoad = 1
-  tellLater()
+  tellAfter(FIRST_TOLD_MS)
   return () => cancel()
 }

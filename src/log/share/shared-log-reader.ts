@@ -63,13 +63,16 @@ export class SharedLogReader {
     if (this.#hasEnded) throw closed()
   }
 
-  /** Once. `options` are for where all is read, not only what has changed; what is not wanted is not among what is visible. */
+  /**
+   * Once. What is not wanted is not among what is visible; that is asked only where all is read, not only what has changed. `onFound` is told
+   * of all that is visible, and of changes maybe of more.
+   */
   async addresses(options: WalkOptions = {}): Promise<SharedAddresses> {
     const changes = this.#changes
     const found = await this.run(
       changes === undefined
         ? this.#walk(options)
-        : this.#changed(joinParts(changes.parts).sort(), changes.sinceEpoch),
+        : this.#changed(joinParts(changes.parts).sort(), changes.sinceEpoch, options),
     )
     const reply = await this.#ask('buried')
     this.assertOpen()
@@ -107,20 +110,29 @@ export class SharedLogReader {
   *#changed(
     listed: Uint32Array,
     sinceEpoch: number,
+    { onFound }: WalkOptions,
   ): SlicedWork<{ unburied: Uint32Array; buried: Uint32Array }> {
     const unburied = new Uint32List()
     const buried = new Uint32List()
     const { usedUnits } = this.#segments
+    const found = new Uint32Array(STEP)
+    let count = 0
     for (let i = 0; i < listed.length; i++) {
-      if (i % STEP === 0) yield
+      if (i % STEP === 0) {
+        onFound?.(found, count)
+        count = 0
+        yield
+      }
       const address = listed[i] as number
       if (i > 0 && address === listed[i - 1]) continue
       // A segment in which nothing lives is not shared.
       const isShared = (address & OFFSET_MASK) < (usedUnits[address >>> OFFSET_BITS] ?? 0)
       if (!isShared || this.entries.epoch(address) <= sinceEpoch) continue
+      found[count++] = address
       if (this.entries.isBuried(address)) buried.push(address)
       else unburied.push(address)
     }
+    onFound?.(found, count)
     return { unburied: unburied.toArray(), buried: buried.toArray() }
   }
 
