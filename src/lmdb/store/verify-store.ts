@@ -8,6 +8,7 @@ import {
   type ReadTransaction,
   type Slot,
   slotOf,
+  type Table,
 } from './environment.js'
 import {
   checkRecord,
@@ -147,7 +148,7 @@ function isIndexed(
 }
 
 function* everything(
-  table: Slot['entries'],
+  table: Table,
   transaction: ReadTransaction,
   prefix: Uint8Array,
 ): Generator<{ readonly key: Uint8Array; readonly value: Uint8Array }, void, undefined> {
