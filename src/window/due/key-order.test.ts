@@ -58,6 +58,15 @@ describe('sorting step by step', () => {
     expect(Array.from(order, (at) => names[at])).toEqual(names.toSorted())
   })
 
+  it.each([256, 700, 2_047, 2_048, 5_000])('puts %d keys in their order', (count) => {
+    const names = Array.from({ length: count }, (_, i) => {
+      const mixed = Math.imul(i + 1, 0x9e3779b1) ^ Math.imul(count, 0x85ebca6b)
+      return String.fromCharCode(...[0, 8, 16, 24, 3, 11, 19].map((shift) => (mixed >>> shift) & 0xff))
+    })
+    const order = runThrough(sortedByKey(new Keys(names), numbers(count)))
+    expect(Array.from(order, (at) => names[at])).toEqual(names.toSorted())
+  })
+
   it('ends where many keys are the same', () => {
     const names = Array.from({ length: 9_000 }, (_, i) => (i % 3 === 0 ? 'x' : 'the same for many'))
     const order = runThrough(sortedByKey(new Keys(names), numbers(names.length)))

@@ -19,7 +19,9 @@ const STEP_RECORDS = 16_384
 const SORTED_AT_ONCE = 1_024
 const DIGIT_BITS = 11
 const DIGITS = 1 << DIGIT_BITS
-const DIGIT_MASK = DIGITS - 1
+/** Fewer records have digits of their own size: to walk all places of a wide one would take longer than to walk the records. */
+const WIDE_FROM = 2_048
+const NARROW_BITS = 8
 
 /** Records, and two words of the key of each. */
 interface Columns {
@@ -51,10 +53,12 @@ export function* sortedByKey(
     differing.low |= low ^ firstLow
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
+  const digitBits = length < WIDE_FROM ? NARROW_BITS : DIGIT_BITS
+  const places = new Uint32Array(1 << digitBits)
   for (const word of ['low', 'high'] as const) {
-    for (let shift = 0; shift < 32; shift += DIGIT_BITS) {
-      if (((differing[word] >>> shift) & DIGIT_MASK) === 0) continue
-      yield* countingPass(from, to, word, shift)
+    for (let shift = 0; shift < 32; shift += digitBits) {
+      if (((differing[word] >>> shift) & (places.length - 1)) === 0) continue
+      yield* countingPass(from, to, from[word], shift, places)
       const spare = from
       from = to
       to = spare
@@ -121,7 +125,7 @@ const compareTimes = (left: number, right: number): number => (left === right ? 
 
 /** Makes of how many there are of each digit where the first one of each belongs. */
 function placesOf(counts: Uint32Array): void {
-  for (let digit = 0, place = 0; digit < DIGITS; digit++) {
+  for (let digit = 0, place = 0; digit < counts.length; digit++) {
     const count = counts[digit] as number
     counts[digit] = place
     place += count
@@ -134,19 +138,25 @@ const emptyColumns = (length: number): Columns => ({
   low: new Uint32Array(length),
 })
 
-/** Sorts by one digit of a word. */
-function* countingPass(from: Columns, to: Columns, word: 'high' | 'low', shift: number): SlicedWork<void> {
-  const digits = from[word]
+/** Sorts by one digit of a word; `places` has one for each value of a digit. */
+function* countingPass(
+  from: Columns,
+  to: Columns,
+  digits: Uint32Array,
+  shift: number,
+  places: Uint32Array,
+): SlicedWork<void> {
   const { length } = digits
-  const places = new Uint32Array(DIGITS)
+  const mask = places.length - 1
+  places.fill(0)
   for (let i = 0; i < length; i++) {
-    const digit = ((digits[i] as number) >>> shift) & DIGIT_MASK
+    const digit = ((digits[i] as number) >>> shift) & mask
     places[digit] = (places[digit] as number) + 1
     if (i % STEP_RECORDS === STEP_RECORDS - 1) yield
   }
   placesOf(places)
   for (let i = 0; i < length; i++) {
-    const digit = ((digits[i] as number) >>> shift) & DIGIT_MASK
+    const digit = ((digits[i] as number) >>> shift) & mask
     const place = places[digit] as number
     places[digit] = place + 1
     to.records[place] = from.records[i] as number

@@ -8,6 +8,7 @@ import { StateStore } from '../../state/store.js'
 import { combined, count, first, last, sum } from '../aggregate/ready-made.js'
 import { session } from '../assign/by-key.js'
 import { windowed } from '../windowed.js'
+import { KeyTable } from './key-table.js'
 import { ListedOperator, listedStates } from './listed-operator.js'
 import { PlainSessions } from './plain-sessions.js'
 import { WindowList } from './window-list.js'
@@ -208,6 +209,30 @@ describe('sessions that fire once', () => {
     plain.advance(25)
     expect(plain.told.slice(2_000)).toMatchObject([{ key: 'long', window: { startMs: 0, endMs: 26 } }])
     expect(await plain.close()).toBe(1)
+  })
+
+  it('that end are brought near before they are looked at, and before they are put out', async () => {
+    const [plain] = await both(10)
+    for (let i = 0; i < 500; i++) plain.add({ key: `${i}`, at: i % 7, value: 1 })
+    let brought = 0
+    const { bringEntriesNear } = KeyTable.prototype
+    const spy = vi.spyOn(KeyTable.prototype, 'bringEntriesNear').mockImplementation(function (
+      this: KeyTable,
+      entries,
+      from,
+      until,
+    ) {
+      brought += until - from
+      bringEntriesNear.call(this, entries, from, until)
+    })
+    try {
+      plain.advance(12)
+    } finally {
+      spy.mockRestore()
+    }
+    expect(plain.told).toHaveLength(287)
+    expect(brought).toBe(287 * 2)
+    expect(await plain.close()).toBeGreaterThan(1)
   })
 
   it('agree where many end at once, and many of their keys have died', async () => {

@@ -21,7 +21,7 @@ import type { Pane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { EventKey } from './event-key.js'
 import { FixedSessions } from './fixed-sessions.js'
-import { IS_DEAD, IS_DIRTY, KeyTable, TableKey, TablePlace } from './key-table.js'
+import { IS_DEAD, IS_DIRTY, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
 import { checkSessionEnd, type Entered, type Fire, ListedWindows } from './listed-windows.js'
 import { StoredLists } from './stored-lists.js'
 import { ONE_WINDOW, WindowList } from './window-list.js'
@@ -73,6 +73,8 @@ export class PlainSessions implements WindowOperator {
   readonly #oneBytes: number
   #due = new DueKeys()
   readonly #dueEntry = new Slot()
+  /** Entries that are needed next. */
+  readonly #near = new Int32Array(NEAR_KEYS)
   /** Those of a key that has several. */
   readonly #sessions: FixedSessions
   /** The entries that have several, of which some were put out. */
@@ -207,6 +209,7 @@ export class PlainSessions implements WindowOperator {
       const ended = yield* this.#ended(watermarkMs)
       const order = yield* ended.sorted()
       for (let i = 0; i < order.length; i++) {
+        if (i % NEAR_KEYS === 0) this.#bringNear(ended, order, i)
         this.#close(ended, order[i] as number)
         if (this.#output.isWaiting) yield* this.#output.rest()
         if (i % STEP_KEYS === STEP_KEYS - 1) yield
@@ -474,9 +477,18 @@ export class PlainSessions implements WindowOperator {
     const place = this.#place
     const ended = new EndedSessions(table)
     const { records } = yield* this.#due.takeUnsorted(watermarkMs)
+    const near = this.#near
     let count = 0
-    for (let at = 0; at < records.length; at = records.behind(at)) {
+    for (let at = 0, nearUntil = 0; at < records.length; at = records.behind(at)) {
       if (++count % STEP_KEYS === 0) yield
+      if (at >= nearUntil) {
+        let some = 0
+        for (nearUntil = at; some < NEAR_KEYS && nearUntil < records.length; some++) {
+          near[some] = records.numberAt(nearUntil)
+          nearUntil = records.behind(nearUntil)
+        }
+        table.bringEntriesNear(near, 0, some)
+      }
       const entry = records.numberAt(at)
       const length = table.accumulatorBytes(entry)
       // It was moved, or is there for the second time.
@@ -510,6 +522,14 @@ export class PlainSessions implements WindowOperator {
       this.#table.set(entry, IS_CLOSING, true)
       ended.push(entry, sessions.startMs(i), endMs)
     }
+  }
+
+  /** The entries of the sessions that are put out next come out of memory at the same time, where they would come one after the other. */
+  #bringNear({ entries }: EndedSessions, order: Uint32Array, from: number): void {
+    const near = this.#near
+    const some = Math.min(NEAR_KEYS, order.length - from)
+    for (let i = 0; i < some; i++) near[i] = entries[order[from + i] as number] as number
+    this.#table.bringEntriesNear(near, 0, some)
   }
 
   #close(ended: EndedSessions, i: number): void {
