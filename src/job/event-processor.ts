@@ -73,6 +73,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
   readonly #prefetched: PrefetchedKeys<Event> | undefined
   /** What is looked up under the keys of events. */
   readonly #far: JobWindows | StatesAhead | undefined
+  /** The same, where that is states. */
+  readonly #statesAhead: StatesAhead | undefined
   readonly #ahead: KeysAhead<Event, KeyOf<Schema> | undefined>
   /** Where the last slice has failed that did. */
   #failedAt = 0
@@ -95,7 +97,9 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     }
     this.#context = context
     const schema = options.schema as StateSchema
-    this.#far = parts.windows ?? StatesAhead.of(options.backend, store as object, schema)
+    if (parts.windows === undefined)
+      this.#statesAhead = StatesAhead.of(options.backend, store as object, schema)
+    this.#far = parts.windows ?? this.#statesAhead
     this.#ahead = new KeysAhead(options.key, EVENTS_PER_LOOK, (keys, some) => this.#far?.ahead(keys, some))
     const { name: job, onTimer } = options
     if (parts.fetched !== undefined && parts.windows === undefined)
@@ -278,7 +282,12 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     const ahead = this.#ahead
     let aheadUntil = from
     const far = this.#far
-    if (far?.isFar === true) aheadUntil = ahead.look(polled, from, until)
+    const statesAhead = this.#statesAhead
+    let toldUntil = from
+    if (far?.isFar === true) {
+      aheadUntil = ahead.look(polled, from, until)
+      if (statesAhead !== undefined) toldUntil = ahead.toldUntil
+    }
     /** What is being done, by what an event is that fails there; what is no fault of the event is none of them. */
     let step: BadEvent<Event>['reason'] | undefined
     try {
@@ -311,7 +320,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         if (windows === undefined) {
           context.key = eventKey
           context.timestampMs = timestampMs
-          currentKey.set(eventKey)
+          if (place < toldUntil) statesAhead?.goTo(place - ahead.toldFrom, eventKey, currentKey)
+          else currentKey.set(eventKey)
           if (isTimed) store.at(timestampMs)
           process?.(event, context as never)
         } else {
@@ -322,7 +332,10 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         if (place === until) break
         if ((place - from) % EVENTS_PER_LOOK === 0) {
           if (performance.now() >= endMs) break
-          if (far?.isFar === true) aheadUntil = ahead.look(polled, place, until)
+          if (far?.isFar === true) {
+            aheadUntil = ahead.look(polled, place, until)
+            if (statesAhead !== undefined) toldUntil = ahead.toldUntil
+          }
         }
       }
     } catch (error) {

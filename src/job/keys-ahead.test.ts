@@ -2,6 +2,7 @@ import { beforeEach, expect, it, vi } from 'vitest'
 import { LocalBackend } from '../backend/facade/local-backend.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
+import type { ByteWriter } from '../state/codec/bytes.js'
 import { float64, int32, uint32 } from '../state/codec/numbers.js'
 import { map, value as oneValue } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
@@ -269,6 +270,44 @@ it('J7: an engine is told which states the next events are of, and each event fi
   expect(outputs).toEqual(expected)
   // Two states of an event have one entry for its key each.
   expect(told).toBeGreaterThan(4_000)
+})
+
+it('J7: a key that an engine is told of is encoded once for all, and stands for its event wherever another slice begins', async () => {
+  let written = 0
+  const codec = {
+    ...utf8,
+    writeKey: (key: string, to: ByteWriter) => {
+      written++
+      utf8.writeKey(key, to)
+    },
+  }
+  const events = Array.from({ length: 3_000 }, (_, i) => `user ${(i * 7_919) % 1_009}`)
+  await using backend = new MemoryStateBackend()
+  const outputs = new Map<string, number>()
+  const job = await runJob({
+    name: 'counts',
+    source: arraySource(events),
+    key: (event: string) => event,
+    schema: defineState({ key: codec, states: { n: oneValue(float64) } }),
+    process: (event: string, { state, emit }: CountContext) => {
+      state.n.put((state.n.get() ?? 0) + 1)
+      emit([event, state.n.get() ?? 0] as never)
+    },
+    sink: functionSink({
+      write: (all: readonly { readonly output: readonly [string, number] }[]) => {
+        for (const { output } of all) outputs.set(output[0], output[1])
+      },
+    }),
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 3_600_000 },
+  } as never)
+  await job.finished
+  const expected = new Map<string, number>()
+  for (const event of events) expected.set(event, (expected.get(event) ?? 0) + 1)
+  expect(outputs).toEqual(expected)
+  // The last one of a poll stands alone, and a slice that is over tells those behind it anew.
+  expect(written).toBeGreaterThanOrEqual(events.length)
+  expect(written).toBeLessThan(events.length * 1.5)
 })
 
 interface CountContext {

@@ -12,6 +12,9 @@ export class KeysAhead<Event, Key> {
   readonly #most: number
   readonly #tell: (keys: readonly unknown[], count: number) => void
   readonly #keys: Key[] = []
+  /** The place of the first event whose key was told last, and the one behind the last of them. */
+  toldFrom = 0
+  toldUntil = 0
   #from = 0
   /** Where the key of an event has thrown; -1 where none has. */
   #failedAt = -1
@@ -54,6 +57,8 @@ export class KeysAhead<Event, Key> {
       }
       told++
     }
+    this.toldFrom = from
+    this.toldUntil = told > 1 ? from + told : from
     if (told > 1) this.#tell(keys, told)
     return place
   }

@@ -1,5 +1,6 @@
 import { type LookAheadBackend, looksAhead, type StateBackend } from '../backend/state-backend.js'
 import { ByteWriter } from '../state/codec/bytes.js'
+import type { CurrentKey } from '../state/key/current-key.js'
 import { keyGroupOf } from '../state/key/key-group.js'
 import { PREFIX_BYTES } from '../state/key/stored-key.js'
 import type { StateContext } from '../state/kinds/state-context.js'
@@ -22,6 +23,8 @@ export class StatesAhead {
   readonly #context: StateContext<unknown>
   readonly #writer = new ByteWriter()
   #ends = new Int32Array(0)
+  /** So many keys were told last. */
+  #told = 0
 
   private constructor(backend: LookAheadBackend, ids: readonly number[], context: StateContext<unknown>) {
     this.#backend = backend
@@ -49,6 +52,7 @@ export class StatesAhead {
     if (this.#ends.length < count * this.#ids.length) this.#ends = new Int32Array(count * this.#ids.length)
     const ends = this.#ends
     let told = 0
+    this.#told = 0
     try {
       for (let i = 0; i < count; i++) {
         const start = writer.reserve(PREFIX_BYTES)
@@ -64,10 +68,23 @@ export class StatesAhead {
           writer.view.setUint16(at + 2, this.#ids[state] as number)
           ends[told++] = writer.length
         }
+        this.#told = i + 1
       }
     } catch {
       // What is no key is told of when the turn of its event comes.
     }
     this.#backend.bringNear(writer.bytes, ends, told)
+  }
+
+  /** Makes it the key at hand, of those that were told last the `i`th one: its bytes and its group are there. */
+  goTo(i: number, key: unknown, current: CurrentKey<unknown>): void {
+    if (i >= this.#told) {
+      current.set(key)
+      return
+    }
+    const { bytes, view } = this.#writer
+    const first = i * this.#ids.length
+    const start = first === 0 ? 0 : (this.#ends[first - 1] as number)
+    current.setLocated(key, view.getUint16(start), bytes, start + PREFIX_BYTES, this.#ends[first] as number)
   }
 }

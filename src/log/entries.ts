@@ -328,7 +328,8 @@ export class Entries {
     const common = from === 0 ? 0 : Math.min(length, this.valueLength(from))
     const segment = this.segmentBytes(address)
     if (common > 0) copyInto(segment, start, this.segmentBytes(from), this.valueStart(from), common)
-    segment.fill(0, start + common, start + length)
+    if (length - common > LOOP_COPY_BYTES) segment.fill(0, start + common, start + length)
+    else for (let at = start + common; at < start + length; at++) segment[at] = 0
   }
 
   /**

@@ -46,12 +46,14 @@ export class CurrentKey<Key> {
 
   /** Goes on to a key of which the encoded form is there: bytes from `start` up to `end`. */
   setEncoded(key: Key, bytes: Uint8Array, start: number, end: number): void {
-    this.set(key)
-    const writer = this.#writer
-    writer.length = 0
-    const at = writer.reserve(end - start)
-    for (let i = start; i < end; i++) writer.bytes[at + i - start] = bytes[i] as number
-    this.#show()
+    this.#copy(key, bytes, start, end)
+    this.#show(this.#groupOfWritten())
+  }
+
+  /** The same of a key whose group is known as well. */
+  setLocated(key: Key, group: number, bytes: Uint8Array, start: number, end: number): void {
+    this.#copy(key, bytes, start, end)
+    this.#show(group)
   }
 
   /** The key in its encoded form, valid until the next one is set; `SERIALIZATION_FAILED` for what is no key. */
@@ -77,18 +79,31 @@ export class CurrentKey<Key> {
     } catch (error) {
       throw this.#options.failure(error, this.key)
     }
-    this.#show()
+    this.#show(this.#groupOfWritten())
   }
 
-  #show(): void {
-    const { bytes, view, length } = this.#writer
+  #copy(key: Key, bytes: Uint8Array, start: number, end: number): void {
+    this.set(key)
+    const writer = this.#writer
+    writer.length = 0
+    const at = writer.reserve(end - start)
+    for (let i = start; i < end; i++) writer.bytes[at + i - start] = bytes[i] as number
+  }
+
+  #groupOfWritten(): number {
+    const { view, length } = this.#writer
+    return keyGroupOf(view, 0, length, this.#options.keyGroups)
+  }
+
+  #show(group: number): void {
+    const { bytes, length } = this.#writer
     if (this.#viewed !== bytes) {
       // The writer has grown: it has other memory now.
       this.#viewed = bytes
       this.#views = []
     }
     this.bytes = this.#views[length] ??= bytes.subarray(0, length)
-    this.group = keyGroupOf(view, 0, length, this.#options.keyGroups)
+    this.group = group
     this.#isEncoded = true
   }
 }
