@@ -209,6 +209,17 @@ export function looksAhead<Backend extends StateBackend>(
   return typeof (backend as Partial<LookAheadBackend>).bringNear === 'function'
 }
 
+/** An engine whose disk may fall behind what is written: synchronous writes then stop the thread, unless their caller waits before. */
+export interface PacedBackend {
+  /** Resolves when the disk has caught up so far that some thousand writes will not stop this thread; `undefined`: it has. Never rejects. */
+  room(): Promise<void> | undefined
+}
+
+/** Whether a backend can be waited for before it is written to. */
+export function isPaced<Backend extends StateBackend>(backend: Backend): backend is Backend & PacedBackend {
+  return typeof (backend as Partial<PacedBackend>).room === 'function'
+}
+
 /** An engine that tells what has expired. */
 export interface ExpirySource {
   on(event: 'expired', listener: (event: ExpiryEvents['expired']) => void): Unsubscribe

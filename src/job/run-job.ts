@@ -5,7 +5,7 @@
 // (3) What fails ends the job, and no cut is made after it (J8).
 
 import { randomUUID } from 'node:crypto'
-import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
+import { isPaced, isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
 import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
@@ -614,6 +614,7 @@ class Job<Event, Schema extends StateSchema, Output>
       const polled = await this.#waiting.for('the source', () => this.#reader.poll(request), POLL_WAIT_MS)
       await this.#noteOwned(ended)
       for (const each of polled) {
+        await this.#roomForWrites()
         if (signal.aborted) break
         if (this.#lost.has(each.partition)) continue
         await this.mutex.run(() => this.#processAll(each).catch((error) => this.#end(error)))
@@ -633,6 +634,13 @@ class Job<Event, Schema extends StateSchema, Output>
     }
     await this.mutex.run(() => advance().catch((error) => this.#end(error)))
     this.#hasReadAll = true
+  }
+
+  /** Waits for the disk of an engine that has fallen behind: a write would wait as well, and hold the event loop meanwhile. */
+  async #roomForWrites(): Promise<void> {
+    const { backend } = this.#options
+    const room = isPaced(backend) ? backend.room() : undefined
+    if (room !== undefined) await this.#waiting.for('the disk', () => room)
   }
 
   /** A partition that was taken away counts no more, and is in no cut of ours: whoever has it now goes on with it (J10). */

@@ -1,5 +1,5 @@
 import { LocalBackend } from '../backend/facade/local-backend.js'
-import type { StagedWrite, StagingBackend } from '../backend/state-backend.js'
+import type { PacedBackend, StagedWrite, StagingBackend } from '../backend/state-backend.js'
 import type { KeyRange } from '../backend/types.js'
 import type { WriteBatch } from '../backend/write-batch.js'
 import { isStateError, reasonOf } from '../base/errors.js'
@@ -31,7 +31,7 @@ import type {
  * backend.putSync(Buffer.from('window:1'), Buffer.from('42'))
  * await backend.flush()
  */
-export class LmdbStateBackend extends LocalBackend implements StagingBackend {
+export class LmdbStateBackend extends LocalBackend implements StagingBackend, PacedBackend {
   readonly #directory: StoreDirectory
   readonly #engine: LmdbEngine
   readonly #listeners: Listeners<LmdbStateBackendEvents>
@@ -147,6 +147,14 @@ export class LmdbStateBackend extends LocalBackend implements StagingBackend {
   /** Begins a large write that is made in slices and is there, and durable, in one step. `TRANSACTION_FAILED` where another one is open. */
   stage(): StagedWrite {
     return this.beginStage()
+  }
+
+  /**
+   * For synchronous writers that can wait: resolves when the disk has caught up so far that some thousand small writes will not stop this
+   * thread; `undefined`: it has. Asynchronous writes wait for it by themselves. Never rejects.
+   */
+  room(): Promise<void> | undefined {
+    return this.#engine.room()
   }
 
   /** Removes every entry that has expired; returns how many. */
