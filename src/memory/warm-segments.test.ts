@@ -1,5 +1,8 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
 import { expect, it } from 'vitest'
+import { compiledModule } from '../base/compiled.js'
 import { SEGMENT_BYTES } from '../log/layout.js'
 import { WarmSegments } from './warm-segments.js'
 
@@ -20,3 +23,18 @@ it.skipIf(!existsSync('/dev/zero'))(
     await expect.poll(() => warm.take() !== undefined, { timeout: 10_000 }).toBe(true)
   },
 )
+
+it('a thread that is terminated while memory is made ready for it ends', async () => {
+  const script = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    import(workerData).then(({ openStateBuilder }) => {
+      openStateBuilder({ nowMs: 0 }, { expectedEntries: 1e6, laterMs: 0 })
+      setInterval(() => {}, 1_000)
+      parentPort.postMessage('begun')
+    })`
+  for (let i = 0; i < 3; i++) {
+    const worker = new Worker(script, { eval: true, workerData: compiledModule('#memory/log-builder').href })
+    await once(worker, 'message')
+    expect(await worker.terminate()).toBe(1)
+  }
+})

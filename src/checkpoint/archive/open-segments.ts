@@ -2,7 +2,7 @@ import { present } from '../../base/assert.js'
 import type { BlockCodec, CodecName } from '../../codec/block-codec.js'
 import type { ObjectReader, ObjectSource, OpenOptions } from '../../storage/checkpoint-storage.js'
 import type { ManifestSegment } from '../format/manifest.js'
-import { readAheadOfEach } from '../format/read-ahead.js'
+import { readAheadOf } from '../format/read-ahead.js'
 import { damagedSegment } from '../format/segment-format.js'
 import { SegmentReader } from '../format/segment-reader.js'
 
@@ -38,12 +38,12 @@ export async function openSegments(
     await Promise.all(opened.map((reader) => reader.settle()))
     await Promise.allSettled(objects.map((object) => object.close()))
   }
-  const readAhead = readAheadOfEach(segments.length)
   const allBytes = segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   const openOne = async (segment: ManifestSegment) => {
-    const object = await openObject(storage, segment, { access, share: segment.sizeBytes / allBytes })
+    const share = segment.sizeBytes / allBytes
+    const object = await openObject(storage, segment, { access, share })
     objects.push(object)
-    const reading = { codecOf, readAhead, isWhole: access === 'sequential' }
+    const reading = { codecOf, readAhead: readAheadOf(share), isWhole: access === 'sequential' }
     const reader = await SegmentReader.open(object, segment.name, segment, reading)
     opened.push(reader)
     return reader

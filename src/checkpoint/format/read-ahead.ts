@@ -6,10 +6,13 @@ export const READ_AHEAD: ReadAheadLimits = { pieceBytes: 512 * 1024, pieces: 4 }
 
 const MIN_PIECE_BYTES = 64 * 1024
 
-/** What each of several streams asks for that are read side by side, so that all of them take about as much as one. */
-export function readAheadOfEach(streams: number): ReadAheadLimits {
+/**
+ * What one of several streams asks for that are read side by side, by its share of all of their bytes (0 to 1): all of them take about as much
+ * as one, and the one that most is read of does so in large pieces.
+ */
+export function readAheadOf(share: number): ReadAheadLimits {
   const { pieceBytes, pieces } = READ_AHEAD
-  return { pieceBytes: Math.max(MIN_PIECE_BYTES, Math.floor(pieceBytes / Math.max(1, streams))), pieces }
+  return { pieceBytes: Math.max(MIN_PIECE_BYTES, Math.floor(pieceBytes * share)), pieces }
 }
 
 /**
