@@ -80,8 +80,11 @@ export class BucketUpload {
   #makeRoom(length: number): void {
     const needed = this.#filled + length
     if (needed <= this.#buffer.length) return
-    const size = Math.max(FIRST_BUFFER_BYTES, needed, this.#buffer.length * 2)
-    const larger = new Uint8Array(Math.min(this.#settings.partBytes, size))
+    const { partBytes } = this.#settings
+    // What has more than one part is likely to fill the next one: its memory is there at once, and is not copied as it grows.
+    const size =
+      this.#partsBegun > 0 ? partBytes : Math.max(FIRST_BUFFER_BYTES, needed, this.#buffer.length * 2)
+    const larger = new Uint8Array(Math.min(partBytes, size))
     larger.set(this.#buffer.subarray(0, this.#filled))
     this.#buffer = larger
   }

@@ -81,12 +81,17 @@ describe('commands by a client of node-redis that follows sentinels', () => {
 })
 
 describe('keys as arguments', () => {
-  it.each(['text', 'bytes'])('are copies of what they were, as %s', (kind) => {
-    const keys = [Buffer.from('a'), Buffer.of(), Buffer.from(kind === 'text' ? 'b\0' : 'b\xff', 'latin1')]
+  it.each([
+    ['ASCII', true, ['a', '', 'b\0']],
+    ['UTF-8', true, ['a', '', '\xc3\xbc', '\xe2\x82\xac b', '\xf0\x9f\x98\x80', '\xef\xbb\xbf']],
+    ['bytes', false, ['a', '', 'b\xff']],
+    ['halves of a character', false, ['\xc3', '\xbc']],
+    ['a character in three keys, the middle of them empty', false, ['\xe2\x82', '', '\xac']],
+  ])('are copies of what they were: %s', (_, areTexts, texts) => {
+    const keys = texts.map((text) => Buffer.from(text, 'latin1'))
     const fields = fieldsOf(keys)
-    const expected = keys.map((key) => key.toString('latin1'))
     for (const key of keys) key.fill(0)
-    expect(fields.map((field) => Buffer.from(field).toString('latin1'))).toEqual(expected)
-    expect(fields.every((field) => typeof field === 'string')).toBe(kind === 'text')
+    expect(fields.map((field) => Buffer.from(field).toString('latin1'))).toEqual(texts)
+    expect(fields.every((field) => typeof field === 'string')).toBe(areTexts)
   })
 })

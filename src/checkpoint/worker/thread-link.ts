@@ -43,9 +43,9 @@ export class ThreadLink {
   constructor(port: MessagePort) {
     this.#port = port
     this.#inbox = new BlockInbox((bytes) => this.#post({ kind: 'credit', bytes }))
-    this.storage = remoteStorage((call) => {
+    this.storage = remoteStorage((call, memory) => {
       const number = ++this.#calls
-      this.#post({ kind: 'call', call: number, ...call })
+      this.#post({ kind: 'call', call: number, ...call }, memory)
       return new Promise((resolve, reject) => this.#waiting.set(number, { resolve, reject }))
     })
     port.on('message', (message: ToThread) => this.#receive(message))
@@ -95,8 +95,8 @@ export class ThreadLink {
     this.#post({ kind: 'failed', error: packed, ofBuilder, leftovers: this.#leftovers })
   }
 
-  #post(message: FromThread): void {
-    this.#port.postMessage(message)
+  #post(message: FromThread, memory?: ArrayBuffer): void {
+    this.#port.postMessage(message, memory === undefined ? [] : [memory])
   }
 
   #receive(message: ToThread): void {
