@@ -151,7 +151,7 @@ export function EntriesView(props: {
         {found.error === undefined ? null : <Problem>{found.error}</Problem>}
         {found.entries.length === 0 && found.isLoading ? <Loading what="Reading entries" /> : null}
         {found.entries.length === 0 && !found.isLoading && found.error === undefined ? (
-          <Empty>{text === '' ? 'There is nothing here.' : `Nothing has “${text}” in it.`}</Empty>
+          <Empty>{whyNothing(text, found.next !== null)}</Empty>
         ) : null}
         {found.entries.length === 0 ? null : (
           <div class="scroll">
@@ -326,4 +326,10 @@ function EntryDrawer(props: {
       </p>
     </Drawer>
   )
+}
+
+/** A search that has not come to the end has found nothing so far. */
+function whyNothing(text: string, isMore: boolean): string {
+  if (text === '') return 'There is nothing here.'
+  return isMore ? `Nothing has “${text}” in it so far.` : `Nothing has “${text}” in it.`
 }

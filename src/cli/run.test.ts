@@ -16,6 +16,8 @@ import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import * as zlib from 'node:zlib'
 import { parse } from 'csv-parse/sync'
 import { parquetReadObjects } from 'hyparquet'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
@@ -699,6 +701,19 @@ describe('damage', () => {
       expect([command, status, out.includes('chk-0000000003')]).toEqual([command, 1, true])
     }
   })
+
+  const hasZstd = 'zstdCompressSync' in zlib
+  it.skipIf(hasZstd)(
+    `is not what a checkpoint is called that this Node.js cannot read${hasZstd ? ' (skipped: it has zstd)' : ''}`,
+    async () => {
+      const path = fileURLToPath(new URL('../../test/fixtures/checkpoint-v1-zstd', import.meta.url))
+      const { status, out } = await holdfast('verify', path)
+      expect([status, out]).toEqual([1, expect.stringMatching(/^NOT READ .*zstd.*; holdfast doctor tells/)])
+      const told = await holdfast('scan', path)
+      expect([told.status, told.err]).toEqual([3, expect.stringContaining('holdfast doctor tells')])
+      expect(objectsOf(await holdfast('--json', 'verify', path))).toMatchObject([{ code: 'INCOMPATIBLE' }])
+    },
+  )
 
   it('of one block loses what is in that block, which is told; everything else is saved', async () => {
     const path = damaged('block', base, overwrite(1_000))

@@ -79,7 +79,7 @@ async function explanation(error: unknown): Promise<string> {
   if (error instanceof UsageError) return error.message
   const { isStateError } = await import('../index.js')
   if (!isStateError(error)) return `${messageOf(error)} (--debug shows where)`
-  const advice = isOfSchema(error) ? RAW_ADVICE : adviceFor(error.code)
+  const advice = isOfSchema(error) ? RAW_ADVICE : adviceFor(error)
   return advice === undefined ? error.message : `${error.message}; ${advice}`
 }
 

@@ -242,6 +242,6 @@ function failure(error: unknown, wasStopped: boolean): Answer {
   if (error instanceof UsageError) return json({ error: message }, 400)
   const status = code === 'INVALID_ARGUMENT' ? 404 : 500
   if (typeof code !== 'string') return json({ error: message }, status)
-  const advice = adviceFor(code)
+  const advice = adviceFor({ code, message })
   return json({ error: advice === undefined ? message : `${message}; ${advice}`, code }, status)
 }

@@ -1,5 +1,17 @@
-/** What to do next about an error with that code, where that is known. */
-export const adviceFor = (code: string): string | undefined => ADVICE[code]
+/** What to do next about an error, where that is known. */
+export const adviceFor = ({
+  code,
+  message,
+}: {
+  readonly code: string
+  readonly message: string
+}): string | undefined =>
+  code === 'INCOMPATIBLE' && OF_MACHINE.test(message)
+    ? 'holdfast doctor tells what this machine lacks'
+    : ADVICE[code]
+
+/** Not the data is of another version: a native package is missing, or this Node.js lacks a compression. */
+const OF_MACHINE = /^(?:package \S+|compression) on /
 
 const ADVICE: { readonly [code: string]: string } = {
   CORRUPTION: 'holdfast verify tells what is damaged, holdfast repair saves the rest',

@@ -302,6 +302,21 @@ describe('the inspector, by the keyboard', () => {
     await page.context().close()
   })
 
+  it('does not say that nothing was found before all was looked at', async () => {
+    const { page } = await opened(1_280, 'light')
+    let next: string | null = '0x01'
+    await page.route('**/api/entries?**', (route) =>
+      route.fulfill({ json: { entries: [], next, examined: 10, tellsExpiry: true } }),
+    )
+    await goTo(page, 'entries?text=nowhere')
+    await page.getByText('Nothing has “nowhere” in it so far.').waitFor()
+    next = null
+    await page.getByText('Search on').click()
+    await page.getByText('Nothing has “nowhere” in it.', { exact: true }).waitFor()
+    expect(await page.getByText('Search on').count()).toBe(0)
+    await page.context().close()
+  })
+
   it('keeps what is typed while the address takes in what was typed before', async () => {
     const { page } = await opened(1_280, 'light')
     await page.clock.install()

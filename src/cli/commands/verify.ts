@@ -1,4 +1,5 @@
-import { type CheckpointMetadata, isStateError } from '../../index.js'
+import { type CheckpointMetadata, isStateError, type SkippedCheckpoint } from '../../index.js'
+import { adviceFor } from '../../view/advice.js'
 import { type CheckpointPlace, chosenCheckpoint, openPlace } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { counted } from '../counted.js'
@@ -26,14 +27,14 @@ export async function verify(
 async function verifyAll(context: CommandContext, place: CheckpointPlace): Promise<number> {
   const { signal } = context
   let found: number = ExitStatus.ok
-  const onSkipped = async (id: string, reason: string) => {
+  const onSkipped = async ({ id, code, reason }: SkippedCheckpoint) => {
     found = ExitStatus.finding
-    await report(context, id, reason)
+    await report(context, id, { code, message: reason })
   }
   const skipped: Promise<void>[] = []
   const listed = await place.archive.list({
     signal,
-    onSkipped: ({ id, reason }) => void skipped.push(onSkipped(id, reason)),
+    onSkipped: (each) => void skipped.push(onSkipped(each)),
   })
   await Promise.all(skipped)
   for (const checkpoint of listed) {
@@ -67,14 +68,25 @@ async function verifyOne(
   } catch (error) {
     progress.end()
     if (!isStateError(error, 'CORRUPTION') && !isStateError(error, 'INCOMPATIBLE')) throw error
-    await report(context, id, error.message)
+    await report(context, id, error)
     return ExitStatus.finding
   }
 }
 
-async function report({ terminal }: CommandContext, id: string, reason: string): Promise<void> {
-  if (terminal.json) await terminal.object({ id, ok: false, reason })
-  else await terminal.line(`${terminal.style('red', 'DAMAGED')}  ${id}  ${reason}`)
+/** What another version wrote, or takes what this machine lacks, is not damaged: nobody could look. */
+async function report(
+  { terminal }: CommandContext,
+  id: string,
+  { code, message }: { readonly code: string; readonly message: string },
+): Promise<void> {
+  if (terminal.json) {
+    await terminal.object({ id, ok: false, code, reason: message })
+    return
+  }
+  const isDamaged = code === 'CORRUPTION'
+  const verdict = isDamaged ? terminal.style('red', 'DAMAGED') : terminal.style('yellow', 'NOT READ')
+  const advice = isDamaged ? undefined : adviceFor({ code, message })
+  await terminal.line(`${verdict}  ${id}  ${message}${advice === undefined ? '' : `; ${advice}`}`)
 }
 
 async function verifyStore({ terminal }: CommandContext, path: string): Promise<number> {
