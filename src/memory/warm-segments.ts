@@ -2,12 +2,9 @@
 // touched for the first time; for a log that is filled at once, that takes a third of the time. Here a thread of the pool touches
 // them, while the segment before is being filled.
 
-import { open } from 'node:fs/promises'
+import { fillWithZeros } from '../files/zeros.js'
 import { SEGMENT_BYTES } from '../log/layout.js'
 import type { SegmentSource } from '../log/segment-pool.js'
-
-/** A file of zeros without end: what is read of it leaves new memory as it is. Where there is none, memory comes as it comes. */
-const ZEROS = '/dev/zero'
 
 export class WarmSegments implements SegmentSource {
   readonly segmentBytes: number = SEGMENT_BYTES
@@ -35,14 +32,10 @@ export class WarmSegments implements SegmentSource {
   /** Never rejects. */
   async #warmUp(): Promise<void> {
     try {
-      const zeros = await open(ZEROS)
-      try {
-        const buffer = new SharedArrayBuffer(this.segmentBytes)
-        await zeros.read(new Uint8Array(buffer), 0, buffer.byteLength, null)
-        this.#warm = buffer
-      } finally {
-        await zeros.close()
-      }
+      const buffer = new SharedArrayBuffer(this.segmentBytes)
+      // New memory holds zeros: it is touched, and stays as it is.
+      await fillWithZeros(new Uint8Array(buffer))
+      this.#warm = buffer
     } catch {
       // It was only to be faster.
     }

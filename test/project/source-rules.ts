@@ -37,7 +37,7 @@ const rooms: { readonly [folder: string]: Room } = {
   s3: { rooms: ['bucket', 'base'], builtins: 'any', packages: [] },
   azure: { rooms: ['bucket', 'base'], builtins: 'any', packages: [] },
   memory: {
-    rooms: ['backend', 'log', 'base', 'codec'],
+    rooms: ['backend', 'log', 'base', 'codec', 'files/zeros.ts'],
     builtins: [],
     packages: [],
   },
