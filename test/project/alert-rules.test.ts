@@ -53,6 +53,44 @@ tests:
     expect(run(['test', 'rules', test])).toContain('SUCCESS')
   })
 
+  it('raises every alert where its figures are as it says', () => {
+    const raising: { readonly [alert: string]: { readonly [series: string]: string } } = {
+      HoldfastCheckpointTooOld: { 'holdfast_checkpoint_age_seconds{coordinator="x"}': '2000x60' },
+      HoldfastCheckpointsFail: { 'holdfast_checkpoint_failed_total{coordinator="x"}': '0+1x60' },
+      HoldfastMirrorBehind: { 'holdfast_checkpoint_mirror_lag_seconds{coordinator="x"}': '4000x60' },
+      HoldfastJobUnhealthy: { 'holdfast_job_healthy{job="x"}': '0x60' },
+      HoldfastJobBehind: { 'holdfast_job_behind_seconds{job="x"}': '400x60' },
+      HoldfastWatermarkStands: {
+        'holdfast_job_watermark_delay_seconds{job="x"}': '1000x60',
+        'holdfast_job_events_total{job="x"}': '0+10x60',
+      },
+      HoldfastEventsLate: {
+        'holdfast_job_late_total{job="x"}': '0+1x60',
+        'holdfast_job_events_total{job="x"}': '0+10x60',
+      },
+      HoldfastEventsBad: { 'holdfast_job_bad_total{job="x"}': '0+1x60' },
+      HoldfastTimersDue: { 'holdfast_job_timers_due{job="x",stage="y"}': '2x60' },
+      HoldfastEventLoopBlocked: { 'holdfast_eventloop_delay_seconds{percentile="99"}': '0.3x60' },
+    }
+    const rules = join(metrics, 'alerts.yml')
+    const named = [...readFileSync(rules, 'utf8').matchAll(/alert: (\w+)/g)].map(([, name]) => name)
+    expect(Object.keys(raising)).toEqual(named)
+    const tests = Object.entries(raising).map(([alert, series]) => ({
+      interval: '1m',
+      input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
+      promql_expr_test: [
+        {
+          expr: `count(ALERTS{alertname="${alert}",alertstate="firing"})`,
+          eval_time: '60m',
+          exp_samples: [{ labels: '{}', value: 1 }],
+        },
+      ],
+    }))
+    const file = join(directory, 'raised.yml')
+    writeFileSync(file, JSON.stringify({ rule_files: [rules], tests }))
+    expect(run(['test', 'rules', file])).toContain('SUCCESS')
+  })
+
   it('understands every query of the dashboard', () => {
     const dashboard = JSON.stringify(
       JSON.parse(readFileSync(join(metrics, 'grafana-dashboard.json'), 'utf8')),
