@@ -14,6 +14,12 @@ import { Outputs } from './outputs.js'
 import type { ClaimedSink, EpochId, Sink, SinkState } from './sink/sink.js'
 import type { Positions, Source, SourceReader } from './source/source.js'
 
+/** Waits for a call, which it can name; it may give it up. */
+export type WaitFor = <Result>(call: string, begin: () => Promise<Result>) => Promise<Result>
+
+/** Waits however long it takes. */
+export const WAITS: WaitFor = (_call, begin) => begin()
+
 interface Closable {
   close(): Promise<void>
 }
@@ -72,9 +78,12 @@ export class JobOpening<Event, Output> {
   }
 
   /** Opens the rest, where the job begins. */
-  async open(start: JobStart): Promise<Opened<Event, Output>> {
-    const reader = await this.#noted(this.#readerAt(start.cut?.positions ?? {}))
-    const outputs = this.#sink && (await this.#noted(this.#openSink(this.#sink, start)))
+  async open(start: JobStart, waitFor: WaitFor = WAITS): Promise<Opened<Event, Output>> {
+    const sink = this.#sink
+    const positions = start.cut?.positions ?? {}
+    const reader = await waitFor('the source to open', () => this.#noted(this.#readerAt(positions)))
+    if (sink === undefined) return { reader, outputs: undefined }
+    const outputs = await waitFor('the sink to open', () => this.#noted(this.#openSink(sink, start)))
     return { reader, outputs }
   }
 

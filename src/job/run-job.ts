@@ -26,7 +26,7 @@ import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
 import { FetchedBackend } from './fetched-backend.js'
 import { advanceStore, Firing, type FiringStage } from './firing.js'
-import { JobOpening } from './job-opening.js'
+import { JobOpening, WAITS, type WaitFor } from './job-opening.js'
 import type { JobOptions, KeyOf } from './job-options.js'
 import { JobTimers, NO_TIMERS, schemaOf } from './job-timers.js'
 import { JobWindows, type WindowDefinitions } from './job-windows.js'
@@ -110,6 +110,8 @@ interface BeginBesideOthers {
   readonly places: Semaphore
   /** Ends the waiting for the owner, and for a place, with `ABORTED`. */
   readonly signal: AbortSignal
+  /** Waits for what is the caller's or far away, so that nothing that hangs is waited for once the job is to end. */
+  readonly waitFor: WaitFor
 }
 
 /** As {@link runJob}, for one of many jobs of a process. */
@@ -286,16 +288,18 @@ class Job<Event, Schema extends StateSchema, Output>
       given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), options)
     const { sink } = options
     const opening = new JobOpening(options.source, sink)
+    const waitFor: WaitFor = beside?.waitFor ?? WAITS
     let endTurn: Unlock = () => {}
     inUse.add(backend)
     try {
-      await cuts.acquire?.(beside?.signal)
+      await waitFor('the owner to be asked', async () => cuts.acquire?.(beside?.signal))
       if (beside !== undefined)
         endTurn = await beside.places.lock(beside.signal, `the begin of job '${name}'`)
-      const { cut, isNewest } = await opening.restore(cuts, name)
+      const { cut, isNewest } = await waitFor('the state to be restored', () => opening.restore(cuts, name))
       const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
       const schema = options.stages === undefined ? first : withStages(first, options.stages)
-      const shown = (await StateStore.open(backend, schema, options.open)) as StateStore<Schema>
+      const openStore = () => StateStore.open(backend, schema, options.open)
+      const shown = (await waitFor('the store to open', openStore)) as StateStore<Schema>
       await fetched?.pin(TIME_KEY)
       if (fetched !== undefined && keepsItself) fetched.beginWith(await backend.get(RECORD_KEY))
       // What was to be migrated was, as it is done over an asynchronous engine.
@@ -305,7 +309,7 @@ class Job<Event, Schema extends StateSchema, Output>
       const epoch = cut !== undefined && goesOn ? cut.epoch : { lineage: randomUUID(), number: 0 }
       const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
       const state = forCut ?? storedOutputs(stepped)
-      const { reader: opened, outputs } = await opening.open({ cut, epoch, state })
+      const { reader: opened, outputs } = await opening.open({ cut, epoch, state }, waitFor)
       if (outputs !== undefined) stored?.deliverToSink()
       const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
       // An engine may have made less durable of the store's own time than of the job's.
@@ -327,8 +331,12 @@ class Job<Event, Schema extends StateSchema, Output>
       }
       return new Job(parts)
     } catch (error) {
-      const first = await opening.abandon(error)
-      await cuts.abandon(failureOf(name, first)).finally(() => inUse.delete(backend))
+      const closed = waitFor('source and sink to close', () => opening.abandon(error))
+      const first = await closed.catch(() => error)
+      const letGo = () => cuts.abandon(failureOf(name, first)).finally(() => inUse.delete(backend))
+      await waitFor('the checkpoints to be let go of', letGo).catch((reason) => {
+        if (beside === undefined) throw reason
+      })
       throw first
     } finally {
       endTurn()

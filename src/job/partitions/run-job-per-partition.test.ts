@@ -699,6 +699,128 @@ describe('J10: partitions that are begun at a time', () => {
   })
 })
 
+describe('J9: a job whose partition hangs', () => {
+  const never = () => new Promise<never>(() => {})
+  const isAsked = (name: unknown) => typeof name !== 'string' || name.includes('chk-')
+  const hangs = (storage: CheckpointStorage, call: 'acquire' | 'read'): CheckpointStorage =>
+    new Proxy(storage, {
+      get: (target, name) => {
+        const found = Reflect.get(target, name, target) as unknown
+        // Who has it is asked before anything of a checkpoint is read.
+        if (name === call)
+          return (of?: unknown) => (isAsked(of) ? never() : storage.read(of as string, 2 ** 20))
+        return typeof found === 'function' ? found.bind(target) : found
+      },
+    })
+  const backend = () => new MemoryStateBackend()
+  const sink = { name: 'never', guarantee: 'idempotent', open: never } as Sink<unknown>
+  const source = { name: 'never', open: never } as Source<number>
+  const closesNever = () => Object.assign(backend(), { close: never })
+  const cases: {
+    readonly [call: string]: {
+      readonly source?: Source<number>
+      place(storage: CheckpointStorage): PartitionPlace<unknown> | Promise<never>
+    }
+  } = {
+    'its place to be made': { place: never },
+    'the owner to be asked': {
+      place: (storage) => ({
+        backend: backend(),
+        checkpoints: { storage: hangs(storage, 'acquire'), worker },
+      }),
+    },
+    'the state to be restored': {
+      place: (storage) => ({ backend: backend(), checkpoints: { storage: hangs(storage, 'read'), worker } }),
+    },
+    'the source to open': {
+      source,
+      place: (storage) => ({ backend: backend(), checkpoints: { storage, worker } }),
+    },
+    'the sink to open': {
+      place: (storage) => ({ backend: backend(), sink, checkpoints: { storage, worker } }),
+    },
+    'the backend to close': {
+      place: (storage) => ({ backend: closesNever(), checkpoints: { storage, worker } }),
+    },
+  }
+  for (const [call, { place, source: given }] of Object.entries(cases)) {
+    for (const how of ['stopped', 'taken away'] as const) {
+      it(`is ${how} in time, and tells of it: ${call}`, { timeout: 60_000 }, async () => {
+        const broker = new Broker()
+        const warnings: string[] = []
+        const warn = (fields: object) => void warnings.push(String((fields as { reason?: string }).reason))
+        const { storage } = broker.of('x')
+        // There is a state to be restored.
+        push(broker, 'x', 1)
+        await using before = await member(broker, 'first')
+        await broker.assign('first', 'x')
+        await read(broker, before, 'x')
+        await before.stop()
+        const job = await runJobPerPartition({
+          ...counts,
+          group: broker.group('first'),
+          logger: { ...silentLogger, warn },
+          place: (id) =>
+            id === 'x'
+              ? place(storage)
+              : { backend: backend(), checkpoints: { storage: broker.of(id).storage, worker } },
+        })
+        const owner = broker.owners.get('first') as PartitionOwner<number>
+        if (given === undefined) broker.assign('first', 'x').catch(() => {})
+        else owner.assigned([{ partition: 'x', source: given }]).catch(() => {})
+        await broker.assign('first', 'y')
+        const isBegun = call === 'the backend to close'
+        const isThere = () => !isBegun || job.jobs.get('x') !== undefined
+        for (let turn = 0; turn < 50 || !isThere(); turn++) await nextTurn()
+        if (how === 'stopped') {
+          const stopped = job.stop({ timeoutMs: 300 })
+          const reason = `it was to end, and ${call} did not`
+          await expect(stopped).rejects.toMatchObject({
+            code: 'JOB_FAILED',
+            message: expect.stringContaining(reason),
+          })
+        } else {
+          await owner.revoked(['x'], { timeoutMs: 100 })
+          expect(warnings).toEqual([expect.stringContaining(`and ${call} did not`)])
+          expect(job.health()).toMatchObject({ state: 'running', isHealthy: true })
+          await job.stop()
+        }
+        expect(broker.owners.size).toBe(0)
+      })
+    }
+  }
+
+  it('is stopped in time where its group is not left', async () => {
+    const group: PartitionGroup<number> = { name: 'broker', join: async () => ({ leave: never }) }
+    const job = await runJobPerPartition({ ...counts, group, place: () => ({ backend: backend() }) })
+    await expect(job.stop({ timeoutMs: 20 })).rejects.toMatchObject({
+      code: 'JOB_FAILED',
+      message: expect.stringContaining('the group to be left did not'),
+    })
+  })
+
+  it('closes what comes of its place behind that', async () => {
+    const broker = new Broker()
+    const gate = new Gate()
+    gate.close()
+    const late = backend()
+    const job = await runJobPerPartition({
+      ...counts,
+      group: broker.group('first'),
+      place: async () => {
+        await gate.pass()
+        return { backend: late }
+      },
+    })
+    broker.assign('first', 'x').catch(() => {})
+    await gate.reached()
+    await expect(job.stop({ timeoutMs: 20 })).rejects.toMatchObject({ code: 'JOB_FAILED' })
+    gate.open()
+    for (let turn = 0; turn < 5; turn++) await nextTurn()
+    await expect(late.get(new Uint8Array(1))).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+})
+
 it('leaves a group that has failed before it was joined', async () => {
   const broker = new Broker()
   const group: PartitionGroup<number> = {

@@ -3,7 +3,9 @@
 //
 // (1) Of one partition, what the group tells is carried out in order: it is restored, or let go of, and never both at a time.
 // (2) Who owns a partition is decided by the lease of its checkpoints alone. A member that was taken for dead, and lives, is fenced there.
-// (3) What somebody else has is begun again after a while, as long as the group gives it to this member: the group may have told of it first.
+// (3) Once a partition is to be let go of, what hangs of it is not waited for without an end: neither what is the caller's, as its place, nor what is
+//     opened or closed. What comes of that later is closed then.
+// (4) What somebody else has is begun again after a while, as long as the group gives it to this member: the group may have told of it first.
 
 import type { SyncStateBackend } from '../../backend/state-backend.js'
 import { throwIfAborted } from '../../base/abort.js'
@@ -14,10 +16,12 @@ import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } fr
 import type { Logger } from '../../checkpoint/types.js'
 import { silentLogger } from '../../checkpoint/types.js'
 import type { StateSchema } from '../../state/schema/define-state.js'
+import type { WaitFor } from '../job-opening.js'
 import type { JobDefinition, JobOptions, WhereItRuns } from '../job-options.js'
 import { runJobBesideOthers } from '../run-job.js'
 import type { JobHealth, JobStats, RunningJob, StopOptions } from '../running-job.js'
 import type { PipedJob, StageSchemas } from '../stage-definition.js'
+import { Waiting } from '../waiting.js'
 import type {
   AssignedPartition,
   GroupMember,
@@ -29,6 +33,7 @@ import type {
 /** So many partitions are restored at a time. What waits for an owner, or for its place, is none of them. */
 const RESTORED_AT_ONCE = 4
 const DEFAULT_WAIT_FOR_OWNER_MS = 60_000
+const DEFAULT_STOP_TIMEOUT_MS = 60_000
 /** Pauses before a partition is begun again that could not be begun, for a reason that may pass: after the last one it is given up. */
 const BEGIN_AGAIN_AFTER_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 30_000]
 /** What was read for so long begins to count its attempts anew; two jobs that fence each other at their sink, over and over, do not. */
@@ -153,6 +158,7 @@ interface Held {
   attempts: number
   begunAtMs: number
   cancelAgain: CancelTimer
+  waiting: Waiting
 }
 
 class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unknown> {
@@ -164,6 +170,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   readonly #turns = new Map<string, Mutex>()
   readonly #restoring = new Semaphore(RESTORED_AT_ONCE)
   #joining: Promise<GroupMember> | undefined
+  readonly #waiting: Waiting
   #state: JobHealth['state'] = 'running'
   #error: StateError | undefined
   #end: () => void = () => {}
@@ -172,6 +179,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   constructor(options: AnyOptions) {
     this.#options = options
     this.#logger = options.logger ?? silentLogger
+    this.#waiting = this.#waitingOf(options.group.name)
     this.finished = new Promise((resolve, reject) => {
       this.#end = resolve
       this.#fail = reject
@@ -234,6 +242,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
         attempts: 0,
         begunAtMs: 0,
         cancelAgain: () => {},
+        waiting: this.#waitingOf(partition),
       }
       this.#held.set(partition, held)
       await Promise.all([gone, this.#beginInTurn(held)])
@@ -243,7 +252,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
 
   async revoked(partitions: readonly string[], { timeoutMs }: RevokeOptions = {}): Promise<void> {
     const stop = (job: RunningJob<StateSchema>) => job.stop(timeoutMs === undefined ? {} : { timeoutMs })
-    await this.#letGo(partitions, stop)
+    await this.#letGo(partitions, stop, timeoutMs)
   }
 
   async lost(partitions: readonly string[]): Promise<void> {
@@ -258,9 +267,13 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     rejectViolations(violationsOf(options, { drain: rules.boolean, timeoutMs: rules.nonNegativeMs }, 'stop'))
     if (this.#state === 'running') {
       this.#state = 'stopping'
-      this.#endWith((job) => job.stop(options)).catch((error) => this.#fail(error))
+      this.#endWith((job) => job.stop(options), options.timeoutMs).catch((error) => this.#fail(error))
     } else if (this.#state === 'stopping') {
-      for (const { job } of this.#held.values()) job?.stop(options).catch(() => {})
+      this.#waiting.hurry(options.timeoutMs)
+      for (const { job, waiting } of this.#held.values()) {
+        waiting.hurry(options.timeoutMs)
+        job?.stop(options).catch(() => {})
+      }
     }
     return this.finished
   }
@@ -276,13 +289,14 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const { signal } = held.leaving
     const operation = `the begin of partition '${partition}'`
     try {
-      const { group: _group, place: placeOf, logger, ...definition } = this.#options
-      const place = await placeOf(partition)
+      const { group: _group, place: _place, logger, ...definition } = this.#options
+      const place = await this.#placeOf(held)
       const inUse = Array.from(this.#held.values()).some(({ backend }) => backend === place.backend)
       if (inUse) throw invalidArgument('place().backend', 'is that of another partition')
       held.backend = place.backend
       held.clock = place.clock ?? systemClock
       throwIfAborted(signal, operation)
+      held.waiting = this.#waitingOf(partition, place)
       const { checkpoints, waitForOwnerMs = DEFAULT_WAIT_FOR_OWNER_MS } = place
       // Without checkpoints the engine keeps the state itself, and whoever opens that waits for its owner.
       const options = {
@@ -293,7 +307,8 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
         ...(checkpoints !== undefined && { waitForOwnerMs }),
       }
       // What waits for its owner keeps nobody from beginning.
-      const job = await runJobBesideOthers(options, { places: this.#restoring, signal })
+      const waitFor: WaitFor = (call, begin) => held.waiting.for(call, begin)
+      const job = await runJobBesideOthers(options, { places: this.#restoring, signal, waitFor })
       if (signal.aborted) await job.abandon()
       throwIfAborted(signal, operation)
       held.job = job
@@ -311,6 +326,25 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     }
   }
 
+  /** What comes of it when it was given up belongs to nobody, and is closed. */
+  async #placeOf({ partition, waiting }: Held): Promise<PartitionPlace<unknown>> {
+    const placing = (async () => await this.#options.place(partition))()
+    try {
+      return await waiting.for('its place to be made', () => placing)
+    } catch (error) {
+      placing.then(({ backend }) => backend.close()).catch(() => {})
+      throw error
+    }
+  }
+
+  #waitingOf(
+    job: string,
+    { clock = systemClock, stopTimeoutMs = DEFAULT_STOP_TIMEOUT_MS }: Partial<PartitionPlace<unknown>> = {},
+  ): Waiting {
+    // How long a restore takes is the state's to say: nothing is reported of that.
+    return new Waiting({ job, clock, logger: this.#logger, stallAfterMs: Infinity, stopTimeoutMs })
+  }
+
   #beginInTurn(held: Held): Promise<void> {
     return this.#inTurn(held.partition, () => this.#begin(held))
   }
@@ -320,7 +354,9 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     const { partition } = held
     const isFenced = isStateError(error, 'FENCED')
     const mayPass = isFenced || isStateError(error, 'STORAGE_ERROR')
-    if (isLeaving(held) && (mayPass || isStateError(error, 'ABORTED'))) {
+    // What hung of a partition that is gone is nothing to the others.
+    const wasGivenUp = isStateError(error, 'JOB_FAILED') && this.#state === 'running'
+    if (isLeaving(held) && (mayPass || wasGivenUp || isStateError(error, 'ABORTED'))) {
       this.#logger.warn(
         { partition, reason: reasonOf(error) },
         'a partition was not begun before it was taken away',
@@ -363,11 +399,12 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   async #letGo(
     partitions: readonly string[],
     end: (job: RunningJob<StateSchema>) => Promise<unknown>,
+    timeoutMs?: number,
   ): Promise<void> {
     const ended = partitions.map(async (partition) => {
       const held = this.#held.get(partition)
       if (held === undefined) return
-      leave(held)
+      leave(held, timeoutMs)
       await this.#endInTurn(held, end)
       if (this.#held.get(partition) === held) this.#held.delete(partition)
     })
@@ -395,7 +432,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   async #closeBackend(held: Held): Promise<void> {
     const { backend } = held
     held.backend = undefined
-    await backend?.close()
+    if (backend !== undefined) await held.waiting.for('the backend to close', () => backend.close())
   }
 
   #failWith(failure: StateError): void {
@@ -409,11 +446,12 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   }
 
   /** Ends all that is here, then leaves the group: others begin where this one has ended. */
-  async #endWith(end: (job: RunningJob<StateSchema>) => Promise<unknown>): Promise<void> {
+  async #endWith(end: (job: RunningJob<StateSchema>) => Promise<unknown>, timeoutMs?: number): Promise<void> {
     const failures: unknown[] = []
+    this.#waiting.hurry(timeoutMs)
     const ended = Array.from(this.#held.values(), async (held) => {
       const failedBefore = held.job?.health().state === 'failed'
-      leave(held)
+      leave(held, timeoutMs)
       await this.#inTurn(held.partition, () => this.#endJob(held, end)).catch((error) => {
         if (!failedBefore) failures.push(error)
       })
@@ -421,8 +459,8 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
     })
     await Promise.all(ended)
     try {
-      const member = await this.#joining
-      await member?.leave()
+      const joining = this.#joining
+      await this.#waiting.for('the group to be left', async () => (await joining)?.leave())
     } catch (error) {
       failures.push(error)
     }
@@ -445,9 +483,11 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
 
 const isLeaving = ({ leaving }: Held): boolean => leaving.signal.aborted
 
-function leave(held: Held): void {
+/** It is to be let go of: what hangs of it is given up in the end. */
+function leave(held: Held, timeoutMs?: number): void {
   held.leaving.abort()
   held.cancelAgain()
+  held.waiting.hurry(timeoutMs)
 }
 
 function failureOf(where: string, error: unknown): StateError {
