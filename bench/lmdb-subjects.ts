@@ -18,7 +18,7 @@ export interface Subject {
 }
 
 /** `better-sqlite3` needs a newer Node than this project does, and is measured where there is one. */
-export type SubjectName = 'holdfast' | 'lmdb' | 'classic-level' | 'better-sqlite3'
+export type SubjectName = 'holdfast' | 'holdfast, log' | 'lmdb' | 'classic-level' | 'better-sqlite3'
 
 export const BATCH_WRITES = 1_000
 /** Puts that become durable together, where several callers wait at once. */
@@ -36,7 +36,9 @@ export function openSubject(
     case 'better-sqlite3':
       return Promise.resolve(new SqliteSubject(path, peerFolder as string))
     case 'holdfast':
-      return HoldfastSubject.open(path)
+      return HoldfastSubject.open(path, false)
+    case 'holdfast, log':
+      return HoldfastSubject.open(path, true)
     case 'lmdb':
       return Promise.resolve(new LmdbSubject(path))
     case 'classic-level':
@@ -51,8 +53,8 @@ class HoldfastSubject implements Subject {
     this.#backend = backend
   }
 
-  static async open(path: string): Promise<HoldfastSubject> {
-    return new HoldfastSubject(await LmdbStateBackend.open({ path, cacheBytes: CACHE_BYTES }))
+  static async open(path: string, log: boolean): Promise<HoldfastSubject> {
+    return new HoldfastSubject(await LmdbStateBackend.open({ path, cacheBytes: CACHE_BYTES, log }))
   }
 
   put(key: Buffer, value: Buffer): Promise<void> {

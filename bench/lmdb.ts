@@ -64,13 +64,14 @@ if (memory) measureMemory()
 else inFolder(compare)
 
 function compare(peerFolder: string): void {
-  const subjectNames: SubjectName[] = ['holdfast', 'lmdb', 'classic-level']
+  const subjectNames: SubjectName[] = ['holdfast', 'holdfast, log', 'lmdb', 'classic-level']
   if (Number(process.versions.node.split('.')[0]) >= 22) {
     installSqlite(peerFolder)
     subjectNames.push('better-sqlite3')
   }
   const measured: Record<SubjectName, Figures[]> = {
     holdfast: [],
+    'holdfast, log': [],
     lmdb: [],
     'classic-level': [],
     'better-sqlite3': [],
@@ -127,7 +128,8 @@ function report(subjectNames: readonly SubjectName[], measured: Record<SubjectNa
     ])
   }
   console.log(table.toString())
-  reportFloors(measured.holdfast)
+  reportFloors('holdfast', measured.holdfast)
+  reportFloors('holdfast, log', measured['holdfast, log'])
   const worn = measured.holdfast.map((each) => each.durablePutProcessorAfter / each.durablePutProcessor)
   console.log(
     `holdfast: a durable put after bursts takes ${median(worn).toFixed(2)} times the processor time of one on a fresh store (at most 3 asked)`,
@@ -139,7 +141,7 @@ function report(subjectNames: readonly SubjectName[], measured: Record<SubjectNa
 }
 
 /** What becomes durable, beside the same bytes appended to a file with one `fdatasync`; microseconds for all of it together. */
-function reportFloors(turns: readonly Figures[]): void {
+function reportFloors(name: SubjectName, turns: readonly Figures[]): void {
   const rows: readonly {
     label: string
     puts: number
@@ -177,7 +179,7 @@ function reportFloors(turns: readonly Figures[]): void {
     head: [
       'durable writes after bursts',
       'append, fdatasync (µs)',
-      'holdfast (µs)',
+      `${name} (µs)`,
       'a put (µs)',
       'times (range)',
       'asked',

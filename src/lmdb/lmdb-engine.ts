@@ -44,6 +44,11 @@ import { StoreReplacement } from './commit/store-replacement.js'
 import type { CommitResult } from './commit/store-writer.js'
 import { WriterPort } from './commit/writer-port.js'
 import { LmdbSnapshot } from './lmdb-snapshot.js'
+import { GroupLog } from './log/group-log.js'
+import type { LogMark } from './log/log-identity.js'
+import { LogOverlay } from './log/log-overlay.js'
+import { LogRecovery } from './log/log-recovery.js'
+import type { LogRequest } from './log/log-thread.js'
 import type { LmdbSettings } from './settings.js'
 import { readerModule } from './share/lent-snapshot.js'
 import { SnapshotLender } from './share/snapshot-lender.js'
@@ -78,11 +83,16 @@ const SUPPORTS: BackendSupport = Object.freeze({
 /** A reader in another thread that has not begun by then is given up. */
 const GATE_TIMEOUT_MS = 5_000
 
-type StoreStatus = Pick<CommitResult, 'clockMs' | 'usedBytes' | 'shape'>
+type StoreStatus = Pick<CommitResult, 'clockMs' | 'usedBytes' | 'shape' | 'flushSequence'>
 
 const NO_TREE: TreeShape = { depth: 0, branchPages: 0, leafPages: 0 }
 /** Where another process commits. */
-const NOT_ASKED: StoreStatus = { clockMs: 0, usedBytes: 0, shape: { entries: NO_TREE, expiry: NO_TREE } }
+const NOT_ASKED: StoreStatus = {
+  clockMs: 0,
+  usedBytes: 0,
+  shape: { entries: NO_TREE, expiry: NO_TREE },
+  flushSequence: 0,
+}
 
 export class LmdbEngine implements LocalEngine {
   readonly name = 'lmdb'
@@ -100,6 +110,11 @@ export class LmdbEngine implements LocalEngine {
   readonly #writer: WriterPort | undefined
   readonly #commit: GroupCommit | undefined
   readonly #sharing: SnapshotLender | undefined
+  /** What is waited for becomes durable here first; undefined: in the store itself. */
+  readonly #log: GroupLog | undefined
+  readonly #recovery: LogRecovery
+  /** Where another process writes. */
+  readonly #overlay: LogOverlay | undefined
   #guard: StoreGuard | undefined
   readonly #absorption: Absorption
   readonly #flushTimer: FlushTimer
@@ -115,6 +130,8 @@ export class LmdbEngine implements LocalEngine {
   #shape: StoreShape
   #oneKeyBytes: number
   #committedMs: number
+  /** Commits that the store holds. */
+  #commits: number
   /** Keys that a writer may be ahead of the disk. */
   #holdKeys: number
   /** What LMDB said of itself last: after a commit that failed it may refuse to say anything. */
@@ -124,7 +141,7 @@ export class LmdbEngine implements LocalEngine {
     options: EngineOptions,
     store: OpenStore,
     writer?: WriterPort,
-    { clockMs, usedBytes, shape }: StoreStatus = NOT_ASKED,
+    { clockMs, usedBytes, shape, flushSequence }: StoreStatus = NOT_ASKED,
   ) {
     const { settings, directory, listeners } = options
     this.#settings = settings
@@ -140,6 +157,7 @@ export class LmdbEngine implements LocalEngine {
     this.clock = new ForwardClock(settings.clock)
     this.clock.advanceTo(this.#store.clockMs)
     this.#committedMs = clockMs
+    this.#commits = flushSequence
     this.#usedBytes = usedBytes
     this.#shape = shape
     this.#oneKeyBytes = growthOfOneKey(shape)
@@ -150,7 +168,8 @@ export class LmdbEngine implements LocalEngine {
       isReadOnly,
       now: () => this.clock.now(),
       view: () => this.#store.view,
-      onExpired: (key) => this.#expirations.add(key),
+      // Of another process's entries, that one tells.
+      onExpired: (key) => (isReadOnly ? undefined : this.#expirations.add(key)),
       afterSweepPage: () => this.#commit?.afterWrite(),
       rangesRemoved: () => {
         this.#commit?.beginDue()
@@ -159,6 +178,9 @@ export class LmdbEngine implements LocalEngine {
       failed: (error) => this.#commit?.fail(error),
     })
     this.#entries = entries
+    this.#recovery = new LogRecovery(directory)
+    this.#overlay = isReadOnly ? new LogOverlay(directory, this.#store, entries) : undefined
+    this.#log = !isReadOnly && settings.log ? this.#newLog() : undefined
     const commit = writer === undefined ? undefined : this.#newCommit(writer)
     this.#commit = commit
     this.#flushTimer = new FlushTimer(settings.clock, settings.flushIntervalMs, () => commit?.beginInTime())
@@ -193,9 +215,25 @@ export class LmdbEngine implements LocalEngine {
       store.latest().release()
       const { replaceBytes } = memorySharesOf(settings)
       const lease = directory.leaseMark
-      writer = new WriterPort({ dataPath, lease, compression, replaceBytes }, commitTimeoutMs)
-      const opened = await writer.ask({ kind: 'open' })
-      return new LmdbEngine(options, store, writer, opened)
+      const data = { dataPath, lease, compression, replaceBytes }
+      writer = new WriterPort(
+        { module: '#lmdb/writer-thread', name: 'holdfast writer', data },
+        commitTimeoutMs,
+      )
+      let opened = await writer.ask({ kind: 'open' })
+      if (directory.log !== undefined) {
+        // A transaction of this owner: from then on the one before cannot commit any more, and the store stays as it is read here.
+        const clockMs = opened?.clockMs ?? 0
+        opened = await writer.ask({ kind: 'commit', segments: [], cleared: false, clockMs, log: undefined })
+      }
+      const engine = new LmdbEngine(options, store, writer, opened)
+      try {
+        await engine.#recover(store)
+      } catch (error) {
+        engine.#store.view.release()
+        throw error
+      }
+      return engine
     } catch (error) {
       await writer?.close()
       await store.close()
@@ -203,10 +241,26 @@ export class LmdbEngine implements LocalEngine {
     }
   }
 
+  /** Takes over what a former owner has logged and the store does not hold yet; the store takes it behind. */
+  async #recover({ state }: OpenStore): Promise<void> {
+    const clockMs = await this.#recovery.replay(this.#entries, state)
+    if (clockMs === undefined) return
+    this.clock.advanceTo(clockMs)
+    this.#commit?.beginInTime()
+  }
+
   static async openReadOnly(options: EngineOptions): Promise<LmdbEngine> {
     const store = new OpenStore(options.directory.dataPath, { readOnly: true })
     try {
-      return new LmdbEngine(options, store)
+      const engine = new LmdbEngine(options, store)
+      try {
+        engine.#layLogOver()
+      } catch (error) {
+        engine.#overlay?.close()
+        engine.#store.view.release()
+        throw error
+      }
+      return engine
     } catch (error) {
       await store.close()
       throw error
@@ -215,7 +269,12 @@ export class LmdbEngine implements LocalEngine {
 
   /** Where the store was opened for reading only: sees what the writer has flushed, anew in every turn of the event loop. */
   refresh(): void {
-    if (this.#writer === undefined && this.#store.refresh()) this.clock.advanceTo(this.#store.clockMs)
+    if (this.#writer === undefined && this.#store.refresh()) this.#layLogOver()
+  }
+
+  #layLogOver(): void {
+    const loggedMs = this.#overlay?.refresh() ?? 0
+    this.clock.advanceTo(Math.max(this.#store.clockMs, loggedMs))
   }
 
   get sharedModule(): string {
@@ -455,6 +514,16 @@ export class LmdbEngine implements LocalEngine {
 
   async flush(): Promise<void> {
     await this.#commit?.flush()
+    this.#checkFiles()
+  }
+
+  /** Resolves when the store holds everything that was written before, without a log. */
+  async flushToStore(): Promise<void> {
+    await this.#commit?.flushToStore()
+    this.#checkFiles()
+  }
+
+  #checkFiles(): void {
     // Where nothing was to be committed, what was is not to be lost either.
     try {
       this.#guard?.check()
@@ -484,10 +553,12 @@ export class LmdbEngine implements LocalEngine {
     try {
       await replacement.fill(blocks)
       // What was written before belongs to the content that goes, or must be in the store beside what comes.
-      if (stretch !== undefined) await commit.flush()
+      if (stretch !== undefined) await commit.flushToStore()
       await commit.pause({ yielding: false })
       if (clockMs !== undefined) this.clock.advanceTo(clockMs)
-      const result = await replacement.finish(this.clock.now(), stretch)
+      const mark = this.#mark
+      const result = await replacement.finish(this.clock.now(), stretch, mark)
+      if (mark !== undefined) this.#log?.inTree(mark)
       this.#absorption.finish()
       this.#show(result, () => this.#store.showCommit(result))
       this.#entries.reset(result.entries)
@@ -504,7 +575,7 @@ export class LmdbEngine implements LocalEngine {
 
   /** Gives back the disk space that is free within the data file. Whoever asks meanwhile waits for the same. */
   async compact(): Promise<void> {
-    this.#compacting ??= this.flush()
+    this.#compacting ??= this.flushToStore()
       .then(() => this.#compact())
       .finally(() => {
         this.#compacting = undefined
@@ -542,8 +613,10 @@ export class LmdbEngine implements LocalEngine {
     this.#closed.abort(new StateError('CLOSED', { component: 'lmdb backend' }))
     await this.#compacting?.catch(() => {})
     try {
-      await this.flush()
+      await this.flushToStore()
       await this.#commitTime()
+      await this.#log?.close()
+      if (this.#writer !== undefined) await this.#directory.endLog()
     } finally {
       await this.#release()
       await this.#directory.release()
@@ -551,6 +624,8 @@ export class LmdbEngine implements LocalEngine {
   }
 
   async #release(): Promise<void> {
+    this.#overlay?.close()
+    await this.#log?.close()
     await this.#writer?.close()
     this.#absorption.finish()
     this.#entries.removals.forget()
@@ -562,7 +637,34 @@ export class LmdbEngine implements LocalEngine {
     const clockMs = this.clock.now()
     if (this.failure !== undefined || clockMs <= this.#committedMs) return
     if (this.#store.view.firstDeadlineMs === Infinity) return
-    await this.#writer?.ask({ kind: 'commit', segments: [], cleared: false, clockMs })
+    await this.#writer?.ask({ kind: 'commit', segments: [], cleared: false, clockMs, log: this.#mark })
+  }
+
+  /** Up to where the store holds a log with a commit of everything that was written so far. */
+  get #mark(): LogMark | undefined {
+    return this.#log?.mark ?? this.#recovery.mark
+  }
+
+  #newLog(): GroupLog {
+    const { nonce: id, token } = this.#directory.leaseMark
+    const log = { id, token }
+    return new GroupLog(this.#entries.buffer, {
+      id,
+      now: () => this.clock.now(),
+      dataPath: () => this.#directory.dataPath,
+      commits: () => this.#commits,
+      mayCut: () => this.#commit?.mayLog ?? false,
+      commitAll: () => (this.#commit as GroupCommit).flushToStore(),
+      mayBegin: () => this.#recovery.isOver,
+      begun: () => this.#directory.beginLog(log),
+      newPort: () => {
+        const { path, dataPath, leaseMark: lease } = this.#directory
+        const data = { directory: path, log, lease, dataPath }
+        const thread = { module: '#lmdb/log-thread', name: 'holdfast log', data } as const
+        return new WriterPort<LogRequest>(thread, this.#settings.commitTimeoutMs)
+      },
+      failed: (error) => this.#commit?.fail(error),
+    })
   }
 
   #newCommit(writer: WriterPort): GroupCommit {
@@ -576,6 +678,8 @@ export class LmdbEngine implements LocalEngine {
       now: () => this.clock.now(),
       removals: this.#entries.removals,
       gateTimeoutMs: GATE_TIMEOUT_MS,
+      log: this.#log,
+      mark: () => this.#mark,
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
       onFailed: (error) => {
         this.#listeners.emit('failed', { error })
@@ -601,6 +705,12 @@ export class LmdbEngine implements LocalEngine {
   #committed(generation: Generation, result: CommitResult, tookMs: number): void {
     this.#figures.note(result, tookMs)
     this.#show(result, () => this.#store.showCommit(result))
+    const { mark } = generation
+    if (mark !== undefined) {
+      this.#log?.inTree(mark)
+      // Where it cannot be removed now, it goes on closing, or when the store is opened next.
+      this.#recovery.committed(mark).catch(() => {})
+    }
     this.#absorption.begin(generation)
     const heard = diagnostics['holdfast:engine.commit']
     if (heard.hasSubscribers) {
@@ -626,6 +736,7 @@ export class LmdbEngine implements LocalEngine {
     this.#shape = result.shape
     this.#oneKeyBytes = growthOfOneKey(result.shape)
     this.#committedMs = result.clockMs
+    this.#commits = result.flushSequence
     this.#holdKeys = keysPerCommit(this.#usedBytes, this.#settings)
   }
 }

@@ -306,7 +306,7 @@ describe('ownership and the directory', () => {
     await (await open()).close()
     const file = join(path, 'holdfast-lmdb.json')
     const identity = JSON.parse(await readFile(file, 'utf8')) as object
-    await writeFile(file, JSON.stringify({ ...identity, format: 2 }))
+    await writeFile(file, JSON.stringify({ ...identity, format: 3 }))
     await rejected('INCOMPATIBLE', LmdbStateBackend.open({ path }))
     await rejected('STORAGE_ERROR', LmdbStateBackend.open({ path: join(folder, 'none'), readOnly: true }))
   })

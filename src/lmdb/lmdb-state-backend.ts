@@ -7,6 +7,7 @@ import { Listeners, type Unsubscribe } from '../base/events.js'
 import { nextTurn, SLICE_MS } from '../base/slices.js'
 import { Turns } from './commit/turns.js'
 import { LmdbEngine } from './lmdb-engine.js'
+import { withLogChecked } from './log/verify-log.js'
 import { type LmdbSettings, putRules, settingsFrom, validateLmdbWriteOptions } from './settings.js'
 import { loadLmdb } from './store/environment.js'
 import { StoreDirectory } from './store/store-directory.js'
@@ -90,7 +91,7 @@ export class LmdbStateBackend extends LocalBackend implements StagingBackend, Pa
       if (!isStateError(error, 'CORRUPTION')) throw error
       return unreadable(reasonOf(error))
     }
-    return await verifyDataFile(dataPath)
+    return await withLogChecked(await verifyDataFile(dataPath), path)
   }
 
   static async #over(settings: LmdbSettings, directory: StoreDirectory): Promise<LmdbStateBackend> {
@@ -179,13 +180,15 @@ export class LmdbStateBackend extends LocalBackend implements StagingBackend, Pa
   /** Flushes, then checks the store as {@link LmdbStateBackend.verify} does. `CLOSED` where the store is closed meanwhile. */
   async verify(): Promise<VerifyReport> {
     this.assertOpen()
-    if (this.#engine.failure === undefined) await this.#engine.flush()
-    return await verifyDataFile(this.#directory.dataPath, { signal: this.#engine.closed })
+    if (this.#engine.failure === undefined) await this.#engine.flushToStore()
+    const report = await verifyDataFile(this.#directory.dataPath, { signal: this.#engine.closed })
+    const { log, path } = this.#directory
+    return log === undefined ? report : await withLogChecked(report, path)
   }
 
   /**
    * Rewrites the store without the space that deleted and overwritten entries have left in its file, and gives that back to
-   * the file system: afterwards `sizeOnDisk()` is about what the entries take. Needs disk space for the copy meanwhile. Reads
+   * the file system: afterwards `sizeOnDisk()` is about what the entries take, and the log, where the store has one. Needs disk space for the copy meanwhile. Reads
    * and writes go on; commits wait, and with them `flush()` and durable writes. The copy is verified before it counts, and
    * snapshots that are open keep the old file until they are closed.
    *

@@ -29,6 +29,7 @@ const storeRules = {
   compression: oneOf('none', 'lz4'),
   maxBytes,
   commitTimeoutMs: rules.positiveMs,
+  log: rules.boolean,
   maxSnapshotAgeMs: rules.positiveMs,
 }
 
@@ -59,6 +60,7 @@ export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
     compression: options.compression ?? 'none',
     maxBytes: options.maxBytes ?? 64 * 1024 * MEBIBYTE,
     commitTimeoutMs: options.commitTimeoutMs ?? 30_000,
+    log: options.log ?? false,
     maxSnapshotAgeMs: options.maxSnapshotAgeMs ?? Infinity,
   }
 }

@@ -46,6 +46,12 @@ export interface LmdbStateBackendOptions {
    * is held by other work does not count. After it the engine counts as failed. Default 30,000.
    */
   readonly commitTimeoutMs?: number
+  /**
+   * Whether `flush()` and durable writes go to a log before the tree, of two files of 16 MiB in the store's directory: they wait for one sync of
+   * an appended file then, and the tree takes what was written later, in larger commits. Default false. A store that was written to with a log
+   * and not closed is read by versions that know logs; `close()` leaves none.
+   */
+  readonly log?: boolean
   /** Age at which an open snapshot is closed, in milliseconds. Default Infinity: never. */
   readonly maxSnapshotAgeMs?: number
 }

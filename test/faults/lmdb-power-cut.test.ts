@@ -63,7 +63,7 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
     let last = 0
     let lost = 0
     for (let cut = 1; cut <= CUTS; cut++) {
-      const { durable, begun } = await writeUntilCut(path, 5 * cut)
+      const { durable, begun } = await writeUntilCut(path, 5 * cut, cut % 2 === 1 ? 'log' : '')
       await unmounted()
       run('mount', '-o', 'loop', join(folder, 'image'), mounted)
       const backend = await LmdbStateBackend.open({ path })
@@ -96,9 +96,10 @@ describe.skipIf(missing !== undefined)(titled('LmdbStateBackend and a power cut'
   async function writeUntilCut(
     path: string,
     acknowledgements: number,
+    mode: string,
   ): Promise<{ readonly durable: number; readonly begun: number }> {
     const script = sources.pathOf('test/faults/children/lmdb-writer.ts')
-    const child = spawn(process.execPath, [script, path, '16'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    const child = spawn(process.execPath, [script, path, '16', mode], { stdio: ['ignore', 'pipe', 'ignore'] })
     let durable = 0
     let begun = 0
     let heard = 0

@@ -23,16 +23,16 @@ afterEach(async () => {
   await rm(path, { recursive: true })
 })
 
-async function startOwner(store: string): Promise<StoreProcess> {
-  const owner = await StoreProcess.start(sources, store)
+async function startOwner(store: string, mode = ''): Promise<StoreProcess> {
+  const owner = await StoreProcess.start(sources, store, [], mode)
   owners.push(owner)
   return owner
 }
 
-describe('a store and several processes', () => {
+describe.each(['', 'log'])('a store and several processes (%s)', (mode) => {
   it('has one writer, until that closes it or dies', async () => {
-    const first = await startOwner(path)
-    const second = await startOwner(path)
+    const first = await startOwner(path, mode)
+    const second = await startOwner(path, mode)
     expect(await first.tell('open')).toBe('opened')
     expect(await second.tell('open')).toBe('FENCED')
     await first.tell('put a 1')
@@ -43,14 +43,14 @@ describe('a store and several processes', () => {
     expect(await second.tell('get a')).toBe('1')
     expect(await second.tell('put a 3')).toBe('done')
     expect(await second.tell('close')).toBe('done')
-    const third = await startOwner(path)
+    const third = await startOwner(path, mode)
     expect(await third.tell('open')).toBe('opened')
     expect(await third.tell('get a')).toBe('3')
   })
 
   it('shows readers what was flushed, beside the writer and after its death', async () => {
-    const writer = await startOwner(path)
-    const reader = await startOwner(path)
+    const writer = await startOwner(path, mode)
+    const reader = await startOwner(path, mode)
     expect(await reader.tell('read')).toBe('STORAGE_ERROR')
     await writer.tell('open')
     expect(await reader.tell('read')).toBe('opened')
@@ -62,7 +62,7 @@ describe('a store and several processes', () => {
     await writer.tell('put a 3')
     await writer.kill()
     expect(await reader.tell('get a')).toBe('1')
-    const next = await startOwner(path)
+    const next = await startOwner(path, mode)
     await next.tell('open')
     await next.tell('put a 4')
     await next.tell('flush')
@@ -70,10 +70,10 @@ describe('a store and several processes', () => {
   })
 
   it('does not mind readers that die', async () => {
-    const writer = await startOwner(path)
+    const writer = await startOwner(path, mode)
     await writer.tell('open')
     for (let i = 0; i < runs(5, 2); i++) {
-      const reader = await startOwner(path)
+      const reader = await startOwner(path, mode)
       expect(await reader.tell('read')).toBe('opened')
       await reader.tell('get a')
       await reader.kill()

@@ -15,9 +15,10 @@ export class StoreProcess {
     sources: CompiledSources,
     store: string,
     command: readonly string[] = [],
+    mode = '',
   ): Promise<StoreProcess> {
     const script = sources.pathOf('test/faults/children/lmdb-owner.ts')
-    const [program = process.execPath, ...args] = [...command, process.execPath, script, store]
+    const [program = process.execPath, ...args] = [...command, process.execPath, script, store, mode]
     const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     const ended = once(child, 'exit').then(([code, signal]) => {
       throw new Error(`it ended with ${signal ?? code}`)

@@ -1,7 +1,13 @@
 import { HashLog } from '../../log/hash-log.js'
+import type { ChangeMark } from '../../log/history/change-tracker.js'
 import type { HashKey } from '../../log/index/key-hash.js'
 import type { SegmentPool } from '../../log/segment-pool.js'
+import { Uint32List } from '../../log/uint32-list.js'
+import type { LogMark } from '../log/log-identity.js'
 import type { Layer } from './merged-scan.js'
+
+const NOTHING = new Uint32Array(0)
+const FIRST_ADDRESSES = 16
 
 export interface GenerationOptions {
   readonly hashKey: HashKey
@@ -23,6 +29,14 @@ export class Generation {
   #users = 1
   /** The time has come to commit it: it is, as soon as a commit can begin. */
   due = false
+  /** Up to where the store holds the log before it when this is committed: set when it is frozen. */
+  mark: LogMark | undefined
+  /** What was written up to this base is in the log; undefined: nothing is known to be. */
+  #logged: ChangeMark | undefined
+  /** Everything in it is in the log, or in the store. */
+  #isSafe = false
+  /** That everything below it was cleared away is in the log, or in the store. */
+  isClearLogged = false
   /** Resolved when it is on stable storage; whoever waits for it shares this one. */
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
 
@@ -74,6 +88,46 @@ export class Generation {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject })
     })
+  }
+
+  /** Where the latest versions are of keys that have changed since they were logged last: a few more may be among them. */
+  unlogged(): Uint32Array {
+    if (this.#isSafe || this.log.keys === 0) return NOTHING
+    const { entries, history } = this.log
+    const base = this.#logged
+    const changed = base === undefined ? undefined : history.changes.since(base)
+    const addresses = new Uint32List(FIRST_ADDRESSES)
+    if (base === undefined || changed === undefined) {
+      const latest = this.log.latestVersions()
+      for (let address = latest.next(); address !== 0; address = latest.next()) addresses.push(address)
+      return addresses.toArray()
+    }
+    for (const { buffer, count } of changed) {
+      for (const address of new Uint32Array(buffer, 0, count)) {
+        if (!entries.isBuried(address) && entries.epoch(address) > base.epoch) addresses.push(address)
+      }
+    }
+    return addresses.toArray()
+  }
+
+  /** All that is in it now has been logged. `isActive`: it is written to. */
+  noteLogged(isActive: boolean): void {
+    const { log } = this
+    const former = this.#logged
+    this.isClearLogged = true
+    this.#isSafe = !isActive
+    if (isActive) {
+      const epoch = log.openSnapshot()
+      this.#logged = log.history.trackChanges(epoch)
+      log.closeSnapshot(epoch)
+    }
+    if (former !== undefined) log.history.changes.releaseBase(former)
+  }
+
+  /** The store holds it. */
+  noteStored(): void {
+    this.isClearLogged = true
+    this.#isSafe = true
   }
 
   /** Takes over from `former`, which it makes void: whoever waited for that one now waits for this one. */

@@ -16,6 +16,7 @@ import type { HashLog } from '../../log/hash-log.js'
 import type { HashKey } from '../../log/index/key-hash.js'
 import { latestBetween } from '../../log/order/keys-between.js'
 import { SegmentPool } from '../../log/segment-pool.js'
+import type { LogGroup } from '../log/log-format.js'
 import type { DeletedRanges } from '../store/deleted-ranges.js'
 import type { StoreView } from '../store/store-view.js'
 import { ExpirySweep } from './expiry-sweep.js'
@@ -120,7 +121,8 @@ export class LayeredEntries {
 
   /** How many there are, with those that have expired and are not removed yet. */
   get count(): number {
-    return this.#host.isReadOnly ? this.#host.view().entryCount : this.#held.count()
+    const isAsStored = this.#host.isReadOnly && this.buffer.isEmpty
+    return isAsStored ? this.#host.view().entryCount : this.#held.count()
   }
 
   /** When the next one expires that is not removed yet; Infinity: none does, or its removal is another process's. */
@@ -177,6 +179,19 @@ export class LayeredEntries {
     }
     if (address === 0) this.#noteNew(bytes, start, keyLength)
     return isThere
+  }
+
+  /** Repeats what a group of the log tells; nobody is told of what had expired. */
+  replay(group: LogGroup, what: string): void {
+    if (group.cleared) this.clear()
+    const { bytes } = group
+    while (group.next(what)) {
+      const { keyStart, keyLength } = group
+      const address = this.active.seek(bytes, keyStart, keyLength)
+      if (group.tombstone) this.active.remove(address)
+      else this.active.write(address, bytes, group.valueStart, group.valueLength, group.expiresAtMs)
+      if (address === 0) this.#held.added(bytes, keyStart, keyLength)
+    }
   }
 
   remove(bytes: Uint8Array, start: number, length: number): void {

@@ -13,6 +13,8 @@ import { StateError } from '../../base/errors.js'
 import type { Generation } from '../buffer/generation.js'
 import type { RangeRemovals } from '../buffer/range-removals.js'
 import type { WriteBuffer } from '../buffer/write-buffer.js'
+import type { GroupLog } from '../log/group-log.js'
+import type { LogMark } from '../log/log-identity.js'
 import type { ReaderGate } from '../share/reader-gate.js'
 import type { CommitResult } from './store-writer.js'
 import type { WriterPort } from './writer-port.js'
@@ -32,6 +34,10 @@ export interface GroupCommitOptions {
   readonly removals: Pick<RangeRemovals, 'isPending' | 'done' | 'pay' | 'finish'>
   /** How long a reader may take to begin, while this thread can hear that it has. */
   readonly gateTimeoutMs: number
+  /** What is waited for becomes durable here, where it can; undefined: by commits alone. */
+  readonly log: Pick<GroupLog, 'flush' | 'idle'> | undefined
+  /** Up to where the store holds the log with a commit of all that was written so far. */
+  readonly mark: () => LogMark | undefined
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
   readonly onCommitted: (generation: Generation, result: CommitResult, tookMs: number) => void
   readonly onFailed: (error: StateError) => void
@@ -64,8 +70,21 @@ export class GroupCommit {
 
   /** Resolves when everything written before is on stable storage. */
   flush(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    const { log } = this.#options
+    if (log === undefined || this.#failure !== undefined) return this.flushToStore()
     if (this.#isRemoving) return this.#options.removals.done.then(() => this.flush())
+    return log.flush() ?? this.flushToStore()
+  }
+
+  /** The content is as it was written, and nothing keeps it from becoming durable by itself. */
+  get mayLog(): boolean {
+    return this.#failure === undefined && this.#paused === 'no' && !this.#isRemoving
+  }
+
+  /** Resolves when the store holds everything written before, on stable storage. */
+  flushToStore(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    if (this.#isRemoving) return this.#options.removals.done.then(() => this.flushToStore())
     const { active } = this.#buffer
     const newest = active.isEmpty ? (this.#sealed.at(-1) ?? this.#inFlight) : active
     const committed = newest?.committed() ?? Promise.resolve()
@@ -135,7 +154,7 @@ export class GroupCommit {
     if (this.#inFlight !== undefined || this.#failure !== undefined || this.#paused !== 'no') return
     if (this.#isRemoving) return
     if (!this.#hasUncommitted() || this.#gated()) return
-    const generation = this.#sealed.shift() ?? this.#buffer.freeze()
+    const generation = this.#sealed.shift() ?? this.#freeze()
     this.#inFlight = generation
     const startedAt = performance.now()
     this.#writer.request(
@@ -144,6 +163,7 @@ export class GroupCommit {
         segments: generation.log.share(),
         cleared: generation.cleared,
         clockMs: this.#options.now(),
+        log: generation.mark,
       },
       (error, result) => {
         this.#inFlight = undefined
@@ -157,6 +177,7 @@ export class GroupCommit {
           this.fail(failure as StateError, generation)
           return
         }
+        generation.noteStored()
         generation.settle()
         this.beginDue()
       },
@@ -167,16 +188,24 @@ export class GroupCommit {
   seal(): void {
     this.#options.removals.finish()
     if (this.#buffer.active.isEmpty) return
-    this.#sealed.push(this.#buffer.freeze())
+    this.#sealed.push(this.#freeze())
     if (this.#sealed.length >= SEALED_AT_MOST) this.#schedule()
   }
 
   /** What was written so far, and then a generation that was filled aside, are committed each by itself, as soon as that can be. */
   adopt(generation: Generation): void {
     this.#options.removals.finish()
-    this.#sealed.push(...this.#buffer.adopt(generation))
+    const frozen = this.#buffer.adopt(generation)
+    for (const each of frozen) each.mark = this.#options.mark()
+    this.#sealed.push(...frozen)
     generation.due = true
     this.begin()
+  }
+
+  #freeze(): Generation {
+    const frozen = this.#buffer.freeze()
+    frozen.mark = this.#options.mark()
+    return frozen
   }
 
   /** Forgets what was sealed: it is no longer part of the buffer. */
@@ -198,6 +227,7 @@ export class GroupCommit {
     this.#paused = yielding ? 'yielding' : 'firmly'
     await Promise.all(this.#gates.map(({ opened }) => opened))
     await this.#inFlight?.committed().catch(() => {})
+    await this.#options.log?.idle()
     if (this.#failure !== undefined) throw this.#failure
   }
 

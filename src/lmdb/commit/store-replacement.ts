@@ -1,6 +1,7 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import { isStateError, StateError } from '../../base/errors.js'
+import type { LogMark } from '../log/log-identity.js'
 import type { GroupCommit } from './group-commit.js'
 import type { CommitResult } from './store-writer.js'
 import type { WriterPort } from './writer-port.js'
@@ -33,11 +34,15 @@ export class StoreReplacement {
   }
 
   /** `stretch`: the keys that are replaced, `undefined`: all of them. `BACKEND_FULL` where what there is then would take more than `maxBytes`. */
-  async finish(clockMs: number, stretch: KeyStretch | undefined): Promise<CommitResult> {
+  async finish(
+    clockMs: number,
+    stretch: KeyStretch | undefined,
+    log: LogMark | undefined,
+  ): Promise<CommitResult> {
     const request: WriterRequest =
       stretch === undefined
-        ? { kind: 'finishReplace', clockMs, maxBytes: this.#maxBytes }
-        : { kind: 'finishReplaceOf', clockMs, stretch, maxBytes: this.#maxBytes }
+        ? { kind: 'finishReplace', clockMs, maxBytes: this.#maxBytes, log }
+        : { kind: 'finishReplaceOf', clockMs, stretch, maxBytes: this.#maxBytes, log }
     return (await this.#ask(request)) as CommitResult
   }
 

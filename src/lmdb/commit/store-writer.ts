@@ -10,6 +10,7 @@ import { EntryCursor } from '../../log/entry-cursor.js'
 import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
+import type { LogMark } from '../log/log-identity.js'
 import { STORE_PAGE_BYTES } from '../store/data-file.js'
 import {
   assertRoomToGrow,
@@ -51,11 +52,15 @@ export interface CommitJob {
   readonly segments: readonly SharedSegment[]
   readonly cleared: boolean
   readonly clockMs: number
+  /** Up to where the store holds the log with this; undefined: there is none. */
+  readonly log: LogMark | undefined
 }
 
 /** Content that is to be put in the place of another one. */
 export interface Replacement {
   readonly clockMs: number
+  /** What the log has up to here is of the content that goes; undefined: there is no log. */
+  readonly log: LogMark | undefined
   /** The pages of the store's entries may take so many bytes. */
   readonly maxBytes: number
 }
@@ -76,6 +81,8 @@ export interface CommitResult {
   readonly recordBytes: number
   /** The store's time. */
   readonly clockMs: number
+  /** Counts the commits. */
+  readonly flushSequence: number
 }
 
 /** Copies that LMDB may write for one record: a page of the records, one of the expiry index, and what leads there. */
@@ -130,13 +137,13 @@ export class StoreWriter {
     return this.#result(0, 0)
   }
 
-  async commit({ segments, cleared, clockMs }: CommitJob): Promise<CommitResult> {
+  async commit({ segments, cleared, clockMs, log }: CommitJob): Promise<CommitResult> {
     const table = SegmentTable.attach(segments)
     const entry = new EntryCursor(new Entries(table))
     const addresses = latestAddresses(table)
     runThrough(new KeyOrder(table).sort(addresses))
     let recordBytes = 0
-    const state = { ...this.#state, clockMs, flushSequence: this.#state.flushSequence + 1 }
+    const state = this.#nextState(clockMs, log)
     const bytes = segments.reduce((sum, { buffer }) => sum + buffer.byteLength, 0)
     await this.#transaction(bytes + addresses.length * PAGES_PER_RECORD * STORE_PAGE_BYTES, (steps) => {
       const slot = this.#slot(0)
@@ -172,9 +179,8 @@ export class StoreWriter {
    * Puts the replacement in service, in one commit, and gives the former content's pages back. `BACKEND_FULL`, with everything as it
    * was, where it takes more than `maxBytes`.
    */
-  async finishReplace({ clockMs, maxBytes }: Replacement): Promise<CommitResult> {
-    const { generation, flushSequence } = this.#state
-    const state = { ...this.#state, generation: generation + 1, flushSequence: flushSequence + 1, clockMs }
+  async finishReplace({ clockMs, maxBytes, log }: Replacement): Promise<CommitResult> {
+    const state = { ...this.#nextState(clockMs, log), generation: this.#state.generation + 1 }
     await this.#transaction(2 * this.#blockBytes, (steps) => this.#appendBlocks(steps))
     if (bytesOf(this.#slot(1)) > maxBytes) {
       throw new StateError('BACKEND_FULL', { used: bytesOf(this.#slot(0)), capacity: maxBytes })
@@ -189,8 +195,8 @@ export class StoreWriter {
    * Puts the replacement in the place of what is in a stretch of keys, in one commit; everything else stays. `BACKEND_FULL`, with
    * everything as it was, where the entries would take more than `maxBytes`.
    */
-  async finishReplaceOf({ stretch, clockMs, maxBytes }: StretchReplacement): Promise<CommitResult> {
-    const state = { ...this.#state, flushSequence: this.#state.flushSequence + 1, clockMs }
+  async finishReplaceOf({ stretch, clockMs, maxBytes, log }: StretchReplacement): Promise<CommitResult> {
+    const state = this.#nextState(clockMs, log)
     const slot = this.#slot(0)
     const loaded = this.#slot(1)
     await this.#transaction(2 * this.#blockBytes, (steps) => this.#appendBlocks(steps))
@@ -293,6 +299,11 @@ export class StoreWriter {
     steps.put(slot.expiry, this.#indexKeys.expiry(cursor.expiresAtMs, bytes, keyStart, keyLength), NO_VALUE)
   }
 
+  #nextState(clockMs: number, log: LogMark | undefined): StoreState {
+    const state = { ...this.#state, clockMs, flushSequence: this.#state.flushSequence + 1 }
+    return log === undefined ? state : { ...state, log }
+  }
+
   #putState(steps: Steps, state: StoreState): void {
     steps.put(this.#environment.meta, STATE_KEY, encodeStoreState(state))
   }
@@ -313,6 +324,7 @@ export class StoreWriter {
       records,
       recordBytes,
       clockMs: this.#state.clockMs,
+      flushSequence: this.#state.flushSequence,
     }
   }
 

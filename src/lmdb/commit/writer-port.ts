@@ -8,14 +8,15 @@ import {
 import { type CancelTimer, setPatientTimer, settlesWithin, systemClock } from '../../base/clock.js'
 import { startThread } from '../../base/compiled.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
-import type { CommitResult, StoreWriterOptions } from './store-writer.js'
-import type { WriterReply, WriterRequest, WriterThreadData } from './writer-thread.js'
+import type { CommitResult } from './store-writer.js'
+import type { ThreadReply } from './thread-messages.js'
+import type { WriterRequest } from './writer-thread.js'
 
 /** A commit of some store has damaged the process's memory: what any store wrote after that might be wrong, so none of this thread does. */
 let damage: StateError | undefined
 
 /** Threads that have not ended. The process waits for them: ended in the middle of a commit, it would lose what was asked for. */
-const running = new Set<WriterPort>()
+const running = new Set<{ finishSync(): void }>()
 
 function finishAll(): void {
   for (const writer of running) writer.finishSync()
@@ -27,12 +28,20 @@ const LONGEST_LOOK_MS = 1_000
 
 type Answered = (error: StateError | undefined, result: CommitResult | undefined) => void
 
+/** What a thread of a store is started with, beside its end of the port. */
+export interface ThreadOfStore {
+  /** By its name in package.json's `imports`. */
+  readonly module: `#${string}`
+  readonly name: string
+  readonly data: object
+}
+
 /**
- * The writer thread as the main thread sees it: requests are carried out in order, and each is answered, at the latest
+ * A writer thread as the main thread sees it: requests are carried out in order, and each is answered, at the latest
  * with `STORAGE_ERROR` when the thread has been silent for `timeoutMs` or has died. Time in which the main thread did not
  * listen, because it was held by work of its own, is not the thread's silence.
  */
-export class WriterPort {
+export class WriterPort<Request extends { readonly kind: string } = WriterRequest> {
   readonly #worker: Worker
   readonly #port: MessagePort
   readonly #signal: Int32Array
@@ -46,15 +55,16 @@ export class WriterPort {
   #abandoned = 0
   #posted = 0
 
-  constructor(options: Omit<StoreWriterOptions, 'terminable'>, timeoutMs: number) {
+  /** The module is told `data`, and whether this thread, and with it the other one, may be `terminable`. */
+  constructor({ module, name, data }: ThreadOfStore, timeoutMs: number) {
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
     this.#signal = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
     this.#timeoutMs = timeoutMs
     const terminable = !isMainThread
-    const workerData: WriterThreadData = { ...options, terminable, port: port2, signal: this.#signal }
-    this.#worker = startThread('#lmdb/writer-thread', {
-      name: 'holdfast writer',
+    const workerData = { ...data, terminable, port: port2, signal: this.#signal }
+    this.#worker = startThread(module, {
+      name,
       workerData,
       transferList: [port2],
     })
@@ -69,18 +79,18 @@ export class WriterPort {
       while (this.#settleNext());
       this.#die('the writer thread ended')
     })
-    port1.on('message', (reply: WriterReply) => this.#settle(reply))
+    port1.on('message', (reply: ThreadReply) => this.#settle(reply))
     this.#hold(false)
   }
 
   /** `answered` is called exactly once, from the event loop or from `waitSync`. */
-  request(request: WriterRequest, answered: Answered): void {
+  request(request: Request, answered: Answered): void {
     const refusal = this.#dead ?? damage
     if (refusal !== undefined) answered(refusal, undefined)
     else this.#post(request, answered)
   }
 
-  ask(request: WriterRequest): Promise<CommitResult | undefined> {
+  ask(request: Request): Promise<CommitResult | undefined> {
     return new Promise((resolve, reject) => {
       this.request(request, (error, result) => {
         if (error === undefined) resolve(result)
@@ -136,7 +146,7 @@ export class WriterPort {
     )
   }
 
-  #post(request: WriterRequest, answered: Answered): void {
+  #post(request: Request | { readonly kind: 'close' }, answered: Answered): void {
     this.#pending.push(answered)
     if (this.#pending.length === 1) this.#listen()
     this.#hold(true)
@@ -173,11 +183,11 @@ export class WriterPort {
   /** Takes an answer that has come and was not noticed yet; false where there is none. */
   #settleNext(): boolean {
     const message = receiveMessageOnPort(this.#port)
-    if (message !== undefined) this.#settle(message.message as WriterReply)
+    if (message !== undefined) this.#settle(message.message as ThreadReply)
     return message !== undefined
   }
 
-  #settle(reply: WriterReply): void {
+  #settle(reply: ThreadReply): void {
     const { refusal, error: cause } = reply
     const refused =
       refusal && new StateError(refusal.code, refusal.details, cause === undefined ? {} : { cause })

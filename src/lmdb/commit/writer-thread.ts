@@ -1,7 +1,6 @@
 // The writer thread: does what it is asked, in order, one request at a time, and answers each.
 
 import { type MessagePort, workerData } from 'node:worker_threads'
-import { isStateError, type StateError, type StateErrorDetails } from '../../base/errors.js'
 import {
   type CommitJob,
   type CommitResult,
@@ -10,6 +9,7 @@ import {
   type StoreWriterOptions,
   type StretchReplacement,
 } from './store-writer.js'
+import { replyOf, type ThreadReply } from './thread-messages.js'
 import { HalfNoted } from './transaction.js'
 
 export type WriterRequest =
@@ -22,21 +22,6 @@ export type WriterRequest =
   | { readonly kind: 'abandonReplace' }
   | { readonly kind: 'switch'; readonly dataPath: string }
   | { readonly kind: 'close' }
-
-type RefusalCode = 'BACKEND_FULL' | 'FENCED' | 'STORAGE_ERROR'
-
-/** A `StateError`: on its way between threads an error keeps its message only. */
-export interface Refusal<Code extends RefusalCode = RefusalCode> {
-  readonly code: Code
-  readonly details: StateErrorDetails[Code]
-}
-
-export type WriterReply = {
-  readonly result?: CommitResult | undefined
-  readonly refusal?: Refusal
-  /** What failed, or the cause of the refusal. */
-  readonly error?: unknown
-}
 
 export interface WriterThreadData extends StoreWriterOptions {
   readonly port: MessagePort
@@ -80,25 +65,14 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
   }
 }
 
-function isRefusal(error: unknown): error is StateError<RefusalCode> {
-  return (
-    isStateError(error, 'BACKEND_FULL') ||
-    isStateError(error, 'FENCED') ||
-    isStateError(error, 'STORAGE_ERROR')
-  )
-}
-
 async function answer(request: WriterRequest): Promise<void> {
-  let reply: WriterReply
+  let reply: ThreadReply
   let halfNoted = false
   try {
     reply = { result: await handle(request) }
   } catch (error) {
     halfNoted = error instanceof HalfNoted
-    const reason = halfNoted ? (error as HalfNoted).cause : error
-    reply = isRefusal(reason)
-      ? { refusal: { code: reason.code, details: reason.details }, error: reason.cause }
-      : { error: reason }
+    reply = replyOf(halfNoted ? (error as HalfNoted).cause : error)
   }
   port.postMessage(reply)
   Atomics.add(signal, 0, 1)

@@ -1,7 +1,7 @@
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { FileMark } from '../../files/lease-watch.js'
 import { type Environment, type EnvironmentOptions, openEnvironment } from './environment.js'
-import { decodeStoreState, STATE_KEY } from './record.js'
+import { decodeStoreState, STATE_KEY, type StoreState } from './record.js'
 import { fileMark } from './store-guard.js'
 import { StoreView } from './store-view.js'
 
@@ -10,6 +10,8 @@ export class OpenStore {
   readonly environment: Environment
   /** The time that the store knew to have come when `latest` was called last; 0 before. */
   clockMs = 0
+  /** The state that the store had then; undefined: none yet. */
+  state: StoreState | undefined
   readonly #dataPath: string
   readonly #mark: FileMark | undefined
   readonly #isNew: boolean
@@ -67,9 +69,10 @@ export class OpenStore {
       if (this.#isNew) return this.view(0)
       throw new StateError('CORRUPTION', { what: this.#dataPath, reason: 'its state is missing' })
     }
-    const { generation, clockMs } = decodeStoreState(record.subarray(0, meta.lastSize))
-    this.clockMs = clockMs
-    return this.view(generation)
+    const state = decodeStoreState(record.subarray(0, meta.lastSize))
+    this.state = state
+    this.clockMs = state.clockMs
+    return this.view(state.generation)
   }
 
   /** Resolves when all views of it were released and it is closed. */

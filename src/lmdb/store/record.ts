@@ -18,6 +18,7 @@ import { copyViewed, fillSlot, type Slot, type ViewedBytes } from '../../base/sl
 import { loadLz4 } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
 import { shortCrc32 } from '../../codec/short-crc32.js'
+import type { LogMark } from '../log/log-identity.js'
 import type { LmdbCompression } from '../types.js'
 
 export const ENTRY_PREFIX = 0x01
@@ -244,6 +245,8 @@ export interface StoreState {
   readonly clockMs: number
   /** Counts the commits. */
   readonly flushSequence: number
+  /** Up to where this holds the log that the mark names; undefined: the store never had one. */
+  readonly log?: LogMark
 }
 
 export function encodeStoreState(state: StoreState): Buffer {

@@ -1,5 +1,6 @@
 import type { Environment } from './environment.js'
 import { OpenStore } from './open-store.js'
+import type { StoreState } from './record.js'
 import type { StoreDirectory } from './store-directory.js'
 import type { StoreView } from './store-view.js'
 
@@ -43,9 +44,24 @@ export class ServedStore {
     return this.#store.clockMs
   }
 
+  /** The state of the store when it was looked at last without a commit of this process; undefined: none yet. */
+  get state(): StoreState | undefined {
+    return this.#store.state
+  }
+
   /** Shows what another process has committed, anew in every turn of the event loop; returns whether it has looked. */
   refresh(): boolean {
     if (this.#isFresh) return false
+    this.refreshNow()
+    this.#isFresh = true
+    setImmediate(() => {
+      this.#isFresh = false
+    })
+    return true
+  }
+
+  /** Shows what another process has committed by now. */
+  refreshNow(): void {
     this.#directory.refresh()
     const former = { store: this.#store, view: this.#view }
     const { dataPath } = this.#directory
@@ -53,11 +69,6 @@ export class ServedStore {
     this.#view = this.#store.latest()
     former.view.release()
     if (this.#store !== former.store) void this.#retire(former.store)
-    this.#isFresh = true
-    setImmediate(() => {
-      this.#isFresh = false
-    })
-    return true
   }
 
   /** Shows a commit of this process. Where it throws, the former view stays. */

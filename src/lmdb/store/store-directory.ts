@@ -21,6 +21,7 @@ import { storageError } from '../../files/file-failure.js'
 import { FileLease } from '../../files/file-lease.js'
 import type { LeaseMark } from '../../files/lease-watch.js'
 import { type LeaseGuard, TemporaryFile } from '../../files/temporary-file.js'
+import { type LogIdentity, logTokenOf } from '../log/log-identity.js'
 import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
 import { MAX_READERS } from './environment.js'
 import {
@@ -30,6 +31,7 @@ import {
   MAX_IDENTITY_BYTES,
   newIdentity,
   type StoreIdentity,
+  withLog,
 } from './store-identity.js'
 import { verifyDataFile } from './verify-process.js'
 
@@ -56,6 +58,8 @@ export class StoreDirectory {
   #identity: StoreIdentity
   /** Changes whenever the identity is replaced; only looked at where another process may do that. */
   #identityMark: string | undefined
+  #changing: Promise<void> = Promise.resolve()
+  #ending: Promise<void> | undefined
 
   private constructor(
     files: DurableDirectory,
@@ -96,6 +100,11 @@ export class StoreDirectory {
     return files.pathOf(data)
   }
 
+  /** The log before the tree of the store in a directory; undefined: there is none. */
+  static async logIn(path: string): Promise<LogIdentity | undefined> {
+    return (await readIdentity(new DurableDirectory(resolve(path)))).log
+  }
+
   /** The lease under which the store is written; there is one where it was opened for writing. */
   get leaseMark(): LeaseMark {
     return present(this.#lease, 'a store that is written to is owned').mark
@@ -104,6 +113,33 @@ export class StoreDirectory {
   /** Where the content is. */
   get dataPath(): string {
     return this.#files.pathOf(this.#identity.data)
+  }
+
+  /** The log before the tree; undefined: the tree holds everything. */
+  get log(): LogIdentity | undefined {
+    return this.#identity.log
+  }
+
+  /** From now on whoever opens the store must read this log. Its files are there. */
+  async beginLog(log: LogIdentity): Promise<void> {
+    await this.#changeIdentity((identity) => withLog(identity, log))
+  }
+
+  /** The tree holds everything: the log goes. */
+  async endLog(): Promise<void> {
+    this.#ending ??= this.#endLog().finally(() => {
+      this.#ending = undefined
+    })
+    await this.#ending
+  }
+
+  async #endLog(): Promise<void> {
+    const { log } = this.#identity
+    if (log === undefined) return
+    await this.#changeIdentity((identity) => withLog(identity, undefined))
+    for (const name of await this.#files.names('list the store')) {
+      if (logTokenOf(name) === log.token) await this.#files.unlink(name, 'remove the log')
+    }
   }
 
   /** Looks whether the owner has put another data file in place of the one known here. Cheap where it has not. */
@@ -127,7 +163,7 @@ export class StoreDirectory {
 
   /** The store was opened: from now on, missing data is damage. */
   async markReady(): Promise<void> {
-    if (!this.#identity.ready) await this.#replaceIdentity({ ...this.#identity, ready: true })
+    if (!this.#identity.ready) await this.#changeIdentity((identity) => ({ ...identity, ready: true }))
   }
 
   /** Where the next data file is to be written, and nothing is yet. */
@@ -153,14 +189,14 @@ export class StoreDirectory {
 
   /** Puts the next data file in the place of the present one, durably. */
   async adoptNextData(): Promise<void> {
-    await this.#replaceIdentity({ ...this.#identity, data: nextDataFile(this.#identity.data) })
+    await this.#changeIdentity((identity) => ({ ...identity, data: nextDataFile(identity.data) }))
   }
 
   /** Removes data files that are not in use. */
   async removeLeftovers(): Promise<void> {
     // A new owner may have put another data file in place of the one that is known here.
     await this.#lease?.check()
-    await removeLeftovers(this.#files, this.#identity)
+    await removeLeftovers(this.#files, this.#identity, this.#lease?.mark.token)
   }
 
   /** Bytes that the files take on disk. */
@@ -174,13 +210,23 @@ export class StoreDirectory {
 
   /** Gives the ownership up, and removes a temporary store. Idempotent. */
   async release(): Promise<void> {
+    // Files of the same names may be somebody else's afterwards.
+    await this.#ending?.catch(() => {})
     if (this.#isTemporary) await rm(this.path, { recursive: true, force: true })
     else await this.#lease?.release()
   }
 
-  async #replaceIdentity(identity: StoreIdentity): Promise<void> {
-    await writeIdentity(this.#files, identity, this.#lease)
-    this.#identity = identity
+  /** One change after the other. */
+  async #changeIdentity(change: (identity: StoreIdentity) => StoreIdentity): Promise<void> {
+    const before = this.#changing
+    const changed = (async () => {
+      await before
+      const identity = change(this.#identity)
+      await writeIdentity(this.#files, identity, this.#lease)
+      this.#identity = identity
+    })()
+    this.#changing = changed.catch(() => {})
+    await changed
   }
 
   static async #openReadOnly(files: DurableDirectory): Promise<StoreDirectory> {
@@ -273,9 +319,16 @@ async function assertMappable(files: DurableDirectory, name: string, writing: bo
   if (writing) await files.attempt('open', what, truncate(what, wholeBytes))
 }
 
-async function removeLeftovers(files: DurableDirectory, { data }: StoreIdentity): Promise<void> {
+/** `token`: of the present owner, who may be about to begin a log. */
+async function removeLeftovers(
+  files: DurableDirectory,
+  { data, log }: StoreIdentity,
+  token?: number,
+): Promise<void> {
   for (const name of await files.names('list the store')) {
-    if (isLeftover(name, data)) await files.unlink(name, 'remove an old data file')
+    const logToken = logTokenOf(name)
+    const isOldLog = logToken !== undefined && logToken !== log?.token && logToken !== token
+    if (isLeftover(name, data) || isOldLog) await files.unlink(name, 'remove an old file')
   }
 }
 

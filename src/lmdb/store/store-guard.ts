@@ -22,8 +22,8 @@ export class StoreGuard {
   #renewedAtMs = performance.now()
 
   /** The files are those that the names mean now: LMDB has just opened them. */
-  constructor(dataPath: string, lease: LeaseMark) {
-    this.#files = [dataPath, lockFileOf(dataPath)].map((path) => {
+  constructor(dataPath: string, lease: LeaseMark, logPaths: readonly string[] = []) {
+    this.#files = [dataPath, lockFileOf(dataPath), ...logPaths].map((path) => {
       const stats = statsOf(path)
       if (stats === undefined) throw gone(path)
       return { path, mark: markOf(stats) }

@@ -1,16 +1,19 @@
 import { randomUUID } from 'node:crypto'
 import { systemClock } from '../../base/clock.js'
 import { reasonOf, StateError } from '../../base/errors.js'
+import { isLogIdentity, type LogIdentity } from '../log/log-identity.js'
 import { isDataFile, NEW_DATA_FILE, STORE_PAGE_BYTES } from './data-file.js'
 import { lmdbVersion } from './environment.js'
 
 export const IDENTITY_FILE = 'holdfast-lmdb.json'
 export const MAX_IDENTITY_BYTES = 4_096
+/** A store that has a log before its tree is of the later format: whoever does not know logs would show it without what they hold. */
 const FORMAT = 1
+const FORMAT_WITH_LOG = 2
 
 /** What a store's directory says of itself. */
 export interface StoreIdentity {
-  readonly format: 1
+  readonly format: 1 | 2
   readonly id: string
   /** Of the LMDB that made the store. */
   readonly lmdb: string
@@ -20,6 +23,15 @@ export interface StoreIdentity {
   readonly createdAt: string
   /** False until the store was opened once: what is there until then may be thrown away. */
   readonly ready: boolean
+  /** What has become durable and may not be in the tree yet. */
+  readonly log?: LogIdentity
+}
+
+/** The identity with this log before its tree, or with none. */
+export function withLog(identity: StoreIdentity, log: LogIdentity | undefined): StoreIdentity {
+  if (log !== undefined) return { ...identity, format: FORMAT_WITH_LOG, log }
+  const { log: former, ...others } = identity
+  return former === undefined && identity.format === FORMAT ? identity : { ...others, format: FORMAT }
 }
 
 export function newIdentity(): StoreIdentity {
@@ -50,11 +62,12 @@ export function decodeIdentity(bytes: Uint8Array, what: string): StoreIdentity {
     throw new StateError('CORRUPTION', { what, reason: 'it names no format' })
   }
   const found = { format: identity.format as number, pageSize: identity.pageSize }
-  if (found.format !== FORMAT || found.pageSize !== STORE_PAGE_BYTES) {
+  const isKnown = found.format === FORMAT || found.format === FORMAT_WITH_LOG
+  if (!isKnown || found.pageSize !== STORE_PAGE_BYTES) {
     throw new StateError('INCOMPATIBLE', {
       what,
       found: `format ${found.format} with pages of ${found.pageSize} bytes`,
-      supported: `format ${FORMAT} with pages of ${STORE_PAGE_BYTES} bytes`,
+      supported: `formats ${FORMAT} and ${FORMAT_WITH_LOG} with pages of ${STORE_PAGE_BYTES} bytes`,
     })
   }
   if (typeof identity.id !== 'string' || typeof identity.ready !== 'boolean') {
@@ -62,5 +75,8 @@ export function decodeIdentity(bytes: Uint8Array, what: string): StoreIdentity {
   }
   if (!isDataFile(identity.data))
     throw new StateError('CORRUPTION', { what, reason: 'it names no data file' })
-  return identity as StoreIdentity
+  if (found.format === FORMAT_WITH_LOG && !isLogIdentity(identity.log)) {
+    throw new StateError('CORRUPTION', { what, reason: 'it names no log' })
+  }
+  return found.format === FORMAT ? withLog(identity as StoreIdentity, undefined) : (identity as StoreIdentity)
 }

@@ -6,11 +6,11 @@ import { isStateError } from '../../../src/base/errors.js'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
 import { keyOf, valueOf } from './disk-filling.js'
 
-const [path = ''] = process.argv.slice(2)
+const [path = '', mode] = process.argv.slice(2)
 const isFull = (error: unknown) =>
   isStateError(error, 'STORAGE_ERROR') && error.message.includes('No space left')
 
-const backend = await LmdbStateBackend.open({ path, flushIntervalMs: Infinity })
+const backend = await LmdbStateBackend.open({ path, flushIntervalMs: Infinity, log: mode === 'log' })
 const failures: Error[] = []
 backend.on('failed', ({ error }) => failures.push(error))
 let durable = 0

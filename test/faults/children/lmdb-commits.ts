@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import { isStateError, type StateError } from '../../../src/base/errors.js'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
+import { awaitLog } from './await-log.js'
 import { contentAt, STATIONS, textOf, visit } from './lmdb-stations.js'
 import type { ChildContext } from './run-script.js'
 
@@ -14,6 +15,8 @@ const SETTLES_WITHIN_MS = 10_000
 /** Short for a disk that does not answer at all, which is then waited for; long enough for a healthy one on a busy machine. */
 const STALLED_TIMEOUT_MS = 2_000
 const COMMIT_TIMEOUT_MS = 5_000
+/** How often a script looks whether the log has begun, at most. */
+const LOG_TRIES = 500
 const bytes = (text: string) => Buffer.from(text)
 
 export async function run(context: ChildContext): Promise<void> {
@@ -26,10 +29,12 @@ export async function run(context: ChildContext): Promise<void> {
 }
 
 async function live({ args, say, mend }: ChildContext): Promise<void> {
-  const [path, leave] = args as [string, string | undefined]
+  const [path, ...modes] = args as [string, ...string[]]
+  const leaves = modes.includes('leave')
+  const log = modes.includes('log')
   const backend = await settled(
     'open',
-    open(path, leave === 'leave' ? STALLED_TIMEOUT_MS : COMMIT_TIMEOUT_MS),
+    open(path, leaves ? STALLED_TIMEOUT_MS : COMMIT_TIMEOUT_MS, log),
   ).catch((error: unknown) => {
     assertStorageError(error)
     return undefined
@@ -37,6 +42,7 @@ async function live({ args, say, mend }: ChildContext): Promise<void> {
   let durable = 0
   let begun = 0
   if (backend !== undefined) {
+    if (log) say('log', `${await awaitLog(backend, path, LOG_TRIES)}`)
     let failures = 0
     backend.on('failed', () => failures++)
     let failed = false
@@ -61,11 +67,15 @@ async function live({ args, say, mend }: ChildContext): Promise<void> {
   mend()
   // What hangs, or has lost its memory, is this process's until its end: then its parent looks.
   if (memoryDamaged) say('memory damaged')
-  else if (leave !== 'leave') await reopened(path, durable, begun)
+  else if (!leaves) await reopened(path, durable, begun)
   say('done')
 }
 
-async function open(path: string, commitTimeoutMs = COMMIT_TIMEOUT_MS): Promise<LmdbStateBackend> {
+async function open(
+  path: string,
+  commitTimeoutMs = COMMIT_TIMEOUT_MS,
+  log = false,
+): Promise<LmdbStateBackend> {
   return await LmdbStateBackend.open({
     path,
     flushIntervalMs: Infinity,
@@ -73,6 +83,7 @@ async function open(path: string, commitTimeoutMs = COMMIT_TIMEOUT_MS): Promise<
     cacheBytes: 8 * 1024 * 1024,
     maxBytes: 16 * 1024 * 1024,
     commitTimeoutMs,
+    log,
   })
 }
 

@@ -3,8 +3,10 @@
 import { writeFileSync } from 'node:fs'
 import { isStateError } from '../../../src/base/errors.js'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
+import { awaitLog } from './await-log.js'
 
 const path = process.argv[2] as string
+const log = process.argv[3] === 'log'
 let backend: LmdbStateBackend | undefined
 let lastReason = 'none'
 
@@ -23,7 +25,9 @@ async function obey([verb, key, value]: readonly string[]): Promise<string> {
       readOnly: verb === 'read',
       takeOver: verb === 'takeOver',
       flushIntervalMs: Infinity,
+      log,
     })
+    if (log && verb !== 'read') await awaitLog(backend, path)
     return 'opened'
   }
   if (backend === undefined) return 'not open'

@@ -3,19 +3,27 @@
 
 import { writeSync } from 'node:fs'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
+import { awaitLog } from './await-log.js'
 import { batchAt, STEP_KEY } from './lmdb-plan.js'
 
 const say = (kind: string, value: unknown) => writeSync(1, `${kind} ${JSON.stringify(value)}\n`)
-const [path, flushEvery, compacts] = process.argv.slice(2) as [string, string, string?]
+const [path, flushEvery, ...modes] = process.argv.slice(2) as [string, string, ...string[]]
 
-const backend = await LmdbStateBackend.open({ path, flushEvery: Number(flushEvery), flushIntervalMs: 20 })
+const log = modes.includes('log')
+const backend = await LmdbStateBackend.open({
+  path,
+  flushEvery: Number(flushEvery),
+  flushIntervalMs: 20,
+  log,
+})
 const found: [string, string][] = []
 for (const [key, value] of backend.scanSync()) {
   found.push([Buffer.from(key).toString(), Buffer.from(value).toString()])
 }
 say('found', found)
 let step = Number(Buffer.from(backend.getSync(Buffer.from(STEP_KEY)) ?? '0').toString())
-if (compacts === 'compact') {
+if (log) await awaitLog(backend, path)
+if (modes.includes('compact')) {
   // It may give way to the writes.
   backend.compact().then(
     () => say('compacted', true),

@@ -1,0 +1,68 @@
+// What becomes of the log that a former owner has left: it is read into memory at once, where everything that waits for its commit is, and
+// the tree takes it behind. It goes when the tree has it; a new one begins only then, so there is one log at a time.
+
+import type { LayeredEntries } from '../buffer/layered-entries.js'
+import type { StoreState } from '../store/record.js'
+import type { StoreDirectory } from '../store/store-directory.js'
+import type { LogMark } from './log-identity.js'
+import { damagedLog, LogReader } from './log-reader.js'
+
+/** Of a log that the tree holds as far as it ever will be. */
+const EVERYTHING: number = Number.MAX_SAFE_INTEGER
+
+export class LogRecovery {
+  readonly #directory: StoreDirectory
+  #mark: LogMark | undefined
+
+  constructor(directory: StoreDirectory) {
+    this.#directory = directory
+  }
+
+  /** What commits tell of it: the tree holds all of the former log with the first of them, whatever a former owner still appends. */
+  get mark(): LogMark | undefined {
+    return this.#mark
+  }
+
+  /** Whether there is no former log any more. */
+  get isOver(): boolean {
+    return this.#directory.log === undefined
+  }
+
+  /** Reads what the tree does not hold. `CORRUPTION` where the log is not whole. Returns the time that it tells; undefined: nothing was there. */
+  async replay(entries: LayeredEntries, state: StoreState | undefined): Promise<number | undefined> {
+    const { log, path } = this.#directory
+    if (log === undefined) return undefined
+    const commits = state?.flushSequence ?? 0
+    const held = state?.log?.id === log.id ? state.log.sequence : 0
+    if (held === EVERYTHING) {
+      await this.#directory.endLog()
+      return undefined
+    }
+    let clockMs: number | undefined
+    let missing: number | undefined
+    const reader = new LogReader(path, log)
+    try {
+      const { gap } = reader.read(held, true, (group, what) => {
+        if (group.commits > commits) missing = group.commits
+        else {
+          entries.replay(group, what)
+          clockMs = group.clockMs
+        }
+        return missing === undefined
+      })
+      if (gap !== undefined) throw damagedLog(path, gap)
+      if (missing !== undefined)
+        throw damagedLog(path, `the store ends with commit ${commits}, and the log needs ${missing}`)
+    } finally {
+      reader.close()
+    }
+    if (clockMs === undefined) await this.#directory.endLog()
+    else this.#mark = { id: log.id, sequence: EVERYTHING }
+    return clockMs
+  }
+
+  /** A commit with this mark is durable. */
+  async committed(mark: LogMark | undefined): Promise<void> {
+    if (mark?.id === this.#mark?.id && this.#directory.log?.id === mark?.id) await this.#directory.endLog()
+  }
+}
