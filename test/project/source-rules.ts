@@ -64,7 +64,8 @@ const rooms: { readonly [folder: string]: Room } = {
   },
   // Clients are the caller's, so no package is imported: neither by what speaks to servers, nor by the engines and sources on it.
   remote: { rooms: ['base'], builtins: ['node:events'], packages: [] },
-  redis: { rooms: ['remote', 'backend', 'base'], builtins: ['node:crypto'], packages: [] },
+  // Of buffers only whether bytes are UTF-8.
+  redis: { rooms: ['remote', 'backend', 'base'], builtins: ['node:buffer', 'node:crypto'], packages: [] },
   postgres: { rooms: ['remote', 'backend', 'base'], builtins: ['node:crypto'], packages: [] },
   // One folder for each outside system.
   sources: { rooms: ['job', 'remote', 'base'], builtins: 'any', packages: [] },
