@@ -269,10 +269,10 @@ export class LmdbEngine implements LocalEngine {
 
   /** Where the store was opened for reading only: sees what the writer has flushed, anew in every turn of the event loop. */
   refresh(): void {
-    if (this.#writer === undefined && this.#store.refresh()) this.#layLogOver()
+    if (this.#writer === undefined) this.#store.refresh(this.#layLogOver)
   }
 
-  #layLogOver(): void {
+  readonly #layLogOver = (): void => {
     const loggedMs = this.#overlay?.refresh() ?? 0
     this.clock.advanceTo(Math.max(this.#store.clockMs, loggedMs))
   }

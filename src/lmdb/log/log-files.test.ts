@@ -1,12 +1,22 @@
 // The files of a log: what was written is read, and what a crash or damage has left of it is never something else.
 
-import { closeSync, cpSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { modelRuns, runs } from '../../../test/support/long.js'
+import { nextTurn } from '../../base/slices.js'
 import { HashLog } from '../../log/hash-log.js'
 import { randomHashKey } from '../../log/index/key-hash.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
@@ -212,11 +222,50 @@ describe('the files of a log', () => {
 
   it('tell of a hole, and of a log that begins after what is asked for or ends before', () => {
     for (let sequence = 1; sequence <= 4; sequence++) append(sequence, one(sequence))
-    expect(read(5).gap).toBe('it ends with group 4, before 5')
+    expect(read(6).gap).toBe('it ends with group 4, before 6')
     expect(read(4)).toMatchObject({ sequence: 4, gap: undefined, groups: [] })
     const [, second, third] = placesIn(fileOf(0)) as [number, number, number]
     overwrite(fileOf(0), second, Buffer.alloc(third - second))
     expect(read(0).gap).toBe('group 2 is damaged')
+  })
+
+  it('may end one group before the one that the tree holds, wherever that one was to be written', () => {
+    const asHeld = (sequence: number) => ({ sequence, gap: undefined, groups: [] })
+    for (const strictly of [true, false]) expect(read(1, strictly)).toMatchObject(asHeld(1))
+    for (let sequence = 1; sequence <= 4; sequence++) append(sequence, one(sequence))
+    for (const strictly of [true, false]) expect(read(5, strictly)).toMatchObject(asHeld(5))
+    writer.change({ end: encodeEnd(5), number: 2, firstSequence: 5 })
+    for (const strictly of [true, false]) expect(read(5, strictly)).toMatchObject(asHeld(5))
+    const [, , , , end] = placesIn(fileOf(0)) as number[]
+    overwrite(fileOf(0), end as number, Buffer.alloc(48))
+    for (const strictly of [true, false]) expect(read(5, strictly)).toMatchObject(asHeld(5))
+    append(5, one(5))
+    append(6, one(6))
+    overwrite(fileOf(1), FIRST_GROUP_AT, Buffer.alloc(48))
+    expect(read(5).gap).toBe('group 5 is damaged')
+  })
+
+  it('are written to no more after a write has failed', () => {
+    append(1, one(1))
+    renameSync(fileOf(1), `${fileOf(1)}-elsewhere`)
+    const change = () => writer.change({ end: encodeEnd(2), number: 2, firstSequence: 2 })
+    expect(change).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+    renameSync(`${fileOf(1)}-elsewhere`, fileOf(1))
+    expect(() => append(2, one(2))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+    expect(change).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+    expect(read(0)).toMatchObject({ sequence: 1, gap: undefined })
+  })
+
+  it('are gone before another log may begin, which may have the same names', async () => {
+    await directory.beginLog(log)
+    const end = { isOver: false }
+    const ended = directory.endLog().finally(() => {
+      end.isOver = true
+    })
+    while (!end.isOver && !directory.isWithoutLog) await nextTurn()
+    expect(directory.isWithoutLog).toBe(true)
+    expect([fileOf(0), fileOf(1)].filter((path) => existsSync(path))).toEqual([])
+    await ended
   })
 
   it('go on in the other file, again and again, and an earlier use of a file is nothing', () => {

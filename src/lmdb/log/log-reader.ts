@@ -5,6 +5,8 @@
 //     on in the newer one.
 // (2) The writer uses a file again when the tree holds all that was in it. A reader that stands there finds a gap, or a group with no
 //     successor where there is a newer file: it asks the tree again, which has come further, and begins anew.
+// (3) A commit that begins while a group is being written holds what is in it, and may be durable before it. So the log may end one group
+//     before the one up to which the tree holds it.
 
 import { closeSync, constants, openSync, readSync } from 'node:fs'
 import { StateError } from '../../base/errors.js'
@@ -102,8 +104,8 @@ export class LogReader {
       if (end === 'nothing') {
         const gap = this.#judgeEnd(file, next, expected, position, strictly)
         return {
-          sequence,
-          gap: gap ?? (sequence < after ? `it ends with group ${sequence}, before ${after}` : undefined),
+          sequence: Math.max(sequence, after),
+          gap: gap ?? (sequence < after - 1 ? `it ends with group ${sequence}, before ${after}` : undefined),
         }
       }
       if (next?.header.number !== file.header.number + 1 || next.header.firstSequence !== expected) {

@@ -25,7 +25,7 @@ export class LogRecovery {
 
   /** Whether there is no former log any more. */
   get isOver(): boolean {
-    return this.#directory.log === undefined
+    return this.#directory.isWithoutLog
   }
 
   /** Reads what the tree does not hold. `CORRUPTION` where the log is not whole. Returns the time that it tells; undefined: nothing was there. */

@@ -5,6 +5,7 @@
 // (2) One group is written at a time, and is on stable storage before the next one begins: only the last one can be torn.
 // (3) Before and after each write, the lease and the names of the files are looked at: what was written past a new owner, or to files that
 //     nobody finds any more, is not acknowledged.
+// (4) After a failure nothing is written any more: a group behind one that is not there, or in a file that was not begun, would never be read.
 
 import { randomBytes } from 'node:crypto'
 import {
@@ -63,6 +64,8 @@ export class LogWriter {
   #place = 0
   #position = FIRST_GROUP_AT
   #salt: number
+  /** The first one. */
+  #failure: Error | undefined
 
   /** Makes the files, durably. Where that fails there are none. */
   constructor(options: LogWriterOptions) {
@@ -85,7 +88,26 @@ export class LogWriter {
     this.#guard = this.#newGuard()
   }
 
-  append({ group, dataPath }: GroupJob): void {
+  append(job: GroupJob): void {
+    this.#attempt(() => this.#append(job))
+  }
+
+  /** Goes on in the other file, of which nothing is needed any more. */
+  change(change: FileChange): void {
+    this.#attempt(() => this.#change(change))
+  }
+
+  #attempt(write: () => void): void {
+    if (this.#failure !== undefined) throw this.#failure
+    try {
+      write()
+    } catch (error) {
+      this.#failure = error as Error
+      throw error
+    }
+  }
+
+  #append({ group, dataPath }: GroupJob): void {
     if (dataPath !== this.#dataPath) {
       this.#dataPath = dataPath
       this.#guard = this.#newGuard()
@@ -98,8 +120,7 @@ export class LogWriter {
     this.#position += bytes.length
   }
 
-  /** Goes on in the other file, of which nothing is needed any more. */
-  change({ end, number, firstSequence }: FileChange): void {
+  #change({ end, number, firstSequence }: FileChange): void {
     this.#guard.check()
     const former = { place: this.#place, position: this.#position, salt: this.#salt }
     this.#place = (this.#place + 1) % LOG_FILES

@@ -93,6 +93,28 @@ describe('what is durable in a log', () => {
     )
   })
 
+  it('may lack the group that was being written when a commit took it, for who opens the store and who reads it', async () => {
+    const backend = await openLogged()
+    await backend.put(bytes('a'), bytes('1'), durable)
+    const logBefore = await readFile(join(path, 'log-1-0'))
+    backend.putSync(bytes('a'), bytes('2'))
+    await backend.put(bytes('b'), bytes('1'), durable)
+    const { commits } = backend.stats()
+    // The same commit would have been made while the group was being written.
+    await backend.compact()
+    expect(backend.stats().commits).toBe(commits + 1)
+    const at = await asAfterCrash(path, join(folder, 'crashed'))
+    await writeFile(join(at, 'log-1-0'), logBefore)
+    const content = new Map([
+      ['a', '2'],
+      ['b', '1'],
+      ['first', 'durable'],
+    ])
+    expect(contentOf(await open({ path: at, readOnly: true }))).toEqual(content)
+    expect(await LmdbStateBackend.verify(at)).toMatchObject({ ok: true })
+    expect(contentOf(await open({ path: at }))).toEqual(content)
+  })
+
   it('is removed by nobody any more when the store that took it over is closed: what lies there then may be another one', async () => {
     const backend = await openLogged()
     await backend.put(bytes('a'), bytes('1'), durable)
@@ -318,6 +340,19 @@ describe('a log that is damaged, gone or somebody else’s', () => {
     await flip(join(at, 'log-1-0'), 4_096 + 60)
     await expect(open({ path: at })).rejects.toMatchObject({ code: 'CORRUPTION' })
     expect(await LmdbStateBackend.verify(at)).toMatchObject({ ok: false, problems: [{ what: 'log' }] })
+  })
+
+  it('is CORRUPTION for each read beside the writer, also for the second one of a turn', async () => {
+    const backend = await openLogged()
+    await backend.put(bytes('a'), bytes('1'), durable)
+    const reader = await open({ readOnly: true })
+    expect(text(reader.getSync(bytes('a')))).toBe('1')
+    await nextTurn()
+    await flip(join(path, 'log-1-0'), 50)
+    const corrupt = expect.objectContaining({ code: 'CORRUPTION' })
+    for (let i = 0; i < 3; i++) expect(() => reader.getSync(bytes('a'))).toThrow(corrupt)
+    await flip(join(path, 'log-1-0'), 50)
+    expect(text(reader.getSync(bytes('a')))).toBe('1')
   })
 
   it('is CORRUPTION where a file is missing, cut off at its beginning, or of another store', async () => {

@@ -49,15 +49,18 @@ export class ServedStore {
     return this.#store.state
   }
 
-  /** Shows what another process has committed, anew in every turn of the event loop; returns whether it has looked. */
-  refresh(): boolean {
-    if (this.#isFresh) return false
+  /**
+   * Shows what another process has committed, anew in every turn of the event loop, and then calls `refreshed`. Where either throws, the next
+   * call looks again: what was seen by halves is not to be read.
+   */
+  refresh(refreshed: () => void): void {
+    if (this.#isFresh) return
     this.refreshNow()
+    refreshed()
     this.#isFresh = true
     setImmediate(() => {
       this.#isFresh = false
     })
-    return true
   }
 
   /** Shows what another process has committed by now. */

@@ -120,6 +120,11 @@ export class StoreDirectory {
     return this.#identity.log
   }
 
+  /** There is no log, nor files of one that are about to be removed: a copy of a store may give the same names to another one. */
+  get isWithoutLog(): boolean {
+    return this.#identity.log === undefined && this.#ending === undefined
+  }
+
   /** From now on whoever opens the store must read this log. Its files are there. */
   async beginLog(log: LogIdentity): Promise<void> {
     await this.#changeIdentity((identity) => withLog(identity, log))
