@@ -11,6 +11,7 @@ import type { SinkState } from './sink.js'
 
 const PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff, ...Buffer.from('sink'))
 const NUMBER_AT = PREFIX.length
+const MAX_UINT32 = 2 ** 32 - 1
 /**
  * So many outputs are looked up one by one. By its range a stretch is found only where the keys are in order, and an engine that keeps them in none
  * sorts all of the state for it: at the first one after a restore that takes longer than all the rest of the begin.
@@ -91,13 +92,25 @@ const numberOf = (key: Uint8Array): number =>
 function keyOf(number: number): Uint8Array {
   const key = new Uint8Array(NUMBER_AT + 8)
   key.set(PREFIX)
-  new DataView(key.buffer).setBigUint64(NUMBER_AT, number === Infinity ? 2n ** 64n - 1n : BigInt(number))
+  const high = number === Infinity ? MAX_UINT32 : Math.floor(number / 2 ** 32)
+  writeUint32(key, NUMBER_AT, high)
+  // Modulo 2^32: the lower half of the number.
+  writeUint32(key, NUMBER_AT + 4, number === Infinity ? MAX_UINT32 : number)
   return key
 }
 
+function writeUint32(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word >>> 24
+  bytes[at + 1] = word >>> 16
+  bytes[at + 2] = word >>> 8
+  bytes[at + 3] = word
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
 function parsed(bytes: Uint8Array, number: number, key: Uint8Array): JsonValue {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as JsonValue
+    return JSON.parse(utf8.decode(bytes)) as JsonValue
   } catch (error) {
     const reason = `output ${number}: ${String(error)}`
     throw new StateError('CORRUPTION', { what: 'the outbox of a job', reason, key }, { cause: error })

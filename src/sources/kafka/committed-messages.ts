@@ -31,6 +31,7 @@ const IS_TRANSACTIONAL = 0x10
 const IS_CONTROL = 0x20
 
 const text = new TextDecoder()
+const NO_HEADERS: KafkaMessage['headers'] = Object.freeze({})
 
 /** The messages of batches without marks of transactions, and without what these have aborted: as every reader of committed messages does it. */
 export function committedMessages({ topic, partition, from, batches, aborted }: FetchedBatches): {
@@ -56,6 +57,7 @@ export function committedMessages({ topic, partition, from, batches, aborted }: 
       continue
     }
     if ((batch.attributes & IS_TRANSACTIONAL) !== 0 && aborting.has(batch.producerId)) continue
+    const firstMs = Number(batch.firstTimestamp)
     for (const { offsetDelta, timestampDelta, key, value, headers } of batch.records) {
       const offset = first + offsetDelta
       if (offset < from) continue
@@ -63,10 +65,13 @@ export function committedMessages({ topic, partition, from, batches, aborted }: 
         topic,
         partition,
         offset,
-        timestampMs: Number(batch.firstTimestamp + timestampDelta),
+        timestampMs: firstMs + Number(timestampDelta),
         key: key ?? undefined,
         value: value ?? undefined,
-        headers: Object.fromEntries(headers.map(([name, content]) => [text.decode(name), content])),
+        headers:
+          headers.length === 0
+            ? NO_HEADERS
+            : Object.fromEntries(headers.map(([name, content]) => [text.decode(name), content])),
       })
     }
   }

@@ -207,15 +207,10 @@ export class KafkajsReader implements KafkaReader {
       this.#loseTrack(partition, due)
       return
     }
-    const messages = batch.messages.filter(({ offset }) => Number(offset) >= due.next)
-    const next = Number(batch.lastOffset()) + 1
-    this.#arrive(
-      partition,
-      due,
-      messages.map((message) => messageOf(this.#topic, partition, message)),
-      next,
-    )
-    resolveOffset(batch.lastOffset())
+    const lastOffset = batch.lastOffset()
+    const messages = messagesFrom(this.#topic, partition, batch.messages, due.next)
+    this.#arrive(partition, due, messages, Number(lastOffset) + 1)
+    resolveOffset(lastOffset)
     // Nobody takes it: the job is busy, or wants nothing of this partition for a while.
     await this.#untilTaken(due, HEARTBEAT_MS)
     if (due.arrived !== undefined) this.#pause(partition)
@@ -236,7 +231,7 @@ export class KafkajsReader implements KafkaReader {
   #arrive(partition: number, due: Due, messages: readonly KafkaMessage[], next: number): void {
     if (next <= due.next) return
     const before = due.arrived?.messages ?? []
-    const all = before.length === 0 ? messages : [...before, ...messages]
+    const all = before.length === 0 ? messages : before.concat(messages)
     due.arrived = { partition, messages: all, next, isAtEnd: false }
     due.next = next
     due.isVerified = false
@@ -311,24 +306,46 @@ export class KafkajsReader implements KafkaReader {
   }
 }
 
-function messageOf(topic: string, partition: number, message: KafkajsMessage): KafkaMessage {
-  const { offset, timestamp, key, value, headers } = message
-  return {
-    topic,
-    partition,
-    offset: Number(offset),
-    timestampMs: Number(timestamp),
-    key: key ?? undefined,
-    value: value ?? undefined,
-    headers: headers === undefined ? NO_HEADERS : headersOf(headers),
+/** Those of a batch from an offset on: what the client has read may begin before it. */
+function messagesFrom(
+  topic: string,
+  partition: number,
+  batch: readonly KafkajsMessage[],
+  from: number,
+): KafkaMessage[] {
+  const messages: KafkaMessage[] = []
+  // Messages that follow one another are often of the same millisecond: to read the text again costs more than to compare it.
+  let timestampText: string | undefined
+  let timestampMs = Number.NaN
+  for (const { offset: offsetText, timestamp, key, value, headers } of batch) {
+    const offset = Number(offsetText)
+    if (offset < from) continue
+    if (timestamp !== timestampText) {
+      timestampText = timestamp
+      timestampMs = Number(timestamp)
+    }
+    messages.push({
+      topic,
+      partition,
+      offset,
+      timestampMs,
+      key: key ?? undefined,
+      value: value ?? undefined,
+      headers: headers === undefined ? NO_HEADERS : headersOf(headers),
+    })
   }
+  return messages
 }
 
 const NO_HEADERS: KafkaMessage['headers'] = Object.freeze({})
 
 function headersOf(given: NonNullable<KafkajsMessage['headers']>): KafkaMessage['headers'] {
+  // Most messages have none, and the client gives each of them an object of its own.
+  const names = Object.keys(given)
+  if (names.length === 0) return NO_HEADERS
   const headers: [string, Uint8Array][] = []
-  for (const [name, text] of Object.entries(given)) {
+  for (const name of names) {
+    const text = given[name]
     const last = Array.isArray(text) ? text.at(-1) : text
     if (last !== undefined) headers.push([name, typeof last === 'string' ? Buffer.from(last) : last])
   }

@@ -6,15 +6,22 @@ export interface Decoded<Event> {
   readonly failures: ReadonlyMap<number, Error>
 }
 
+const NO_FAILURES: ReadonlyMap<number, Error> = new Map()
+
 export function decodeEach<Raw, Event>(raws: readonly Raw[], decode: (raw: Raw) => Event): Decoded<Event> {
-  const failures = new Map<number, Error>()
-  const events = raws.map((raw, place) => {
+  const events: Event[] = []
+  let failures: Map<number, Error> | undefined
+  let place = 0
+  while (place < raws.length) {
+    // The guard is set up again only behind an event that has failed.
     try {
-      return decode(raw)
+      for (; place < raws.length; place++) events.push(decode(raws[place] as Raw))
     } catch (error) {
+      failures ??= new Map()
       failures.set(place, isErrorLike(error) ? error : new Error(String(error)))
-      return undefined as Event
+      events.push(undefined as Event)
+      place++
     }
-  })
-  return { events, failures }
+  }
+  return { events, failures: failures ?? NO_FAILURES }
 }
