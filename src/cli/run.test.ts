@@ -702,6 +702,16 @@ describe('damage', () => {
     }
   })
 
+  it.each([
+    ['is missing', (path: string) => rmSync(path)],
+    ['was cut off', (path: string) => truncateSync(path, 100)],
+  ])('of the newest checkpoint whose file %s is found by doctor, too', async (how, change) => {
+    const path = damaged(`file-${how}`, base, change)
+    const { status, out } = await holdfast('doctor', path)
+    expect(status).toBe(1)
+    expect(out).toMatch(/^problem .*chk-0000000003: .*base\.segment is damaged.*older one/m)
+  })
+
   const hasZstd = 'zstdCompressSync' in zlib
   it.skipIf(hasZstd)(
     `is not what a checkpoint is called that this Node.js cannot read${hasZstd ? ' (skipped: it has zstd)' : ''}`,
@@ -712,6 +722,8 @@ describe('damage', () => {
       const told = await holdfast('scan', path)
       expect([told.status, told.err]).toEqual([3, expect.stringContaining('holdfast doctor tells')])
       expect(objectsOf(await holdfast('--json', 'verify', path))).toMatchObject([{ code: 'INCOMPATIBLE' }])
+      const found = await holdfast('doctor', path)
+      expect([found.status, found.out]).toEqual([1, expect.stringMatching(/^problem .*zstd.*; see above/m)])
     },
   )
 

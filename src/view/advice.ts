@@ -6,12 +6,12 @@ export const adviceFor = ({
   readonly code: string
   readonly message: string
 }): string | undefined =>
-  code === 'INCOMPATIBLE' && OF_MACHINE.test(message)
+  code === 'INCOMPATIBLE' && isOfMachine(message)
     ? 'holdfast doctor tells what this machine lacks'
     : ADVICE[code]
 
-/** Not the data is of another version: a native package is missing, or this Node.js lacks a compression. */
-const OF_MACHINE = /^(?:package \S+|compression) on /
+/** By the message of an `INCOMPATIBLE`: not the data is of another version, a native package is missing, or this Node.js lacks a compression. */
+export const isOfMachine = (message: string): boolean => /^(?:package \S+|compression) on /.test(message)
 
 const ADVICE: { readonly [code: string]: string } = {
   CORRUPTION: 'holdfast verify tells what is damaged, holdfast repair saves the rest',

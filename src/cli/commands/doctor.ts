@@ -1,4 +1,5 @@
-import { type JsonValue, systemClock } from '../../index.js'
+import { type CheckpointArchive, isStateError, type JsonValue, systemClock } from '../../index.js'
+import { isOfMachine } from '../../view/advice.js'
 import { openEntries } from '../../view/entries.js'
 import { openPlace, type Place } from '../../view/place.js'
 import { reasonOf } from '../../view/reason-of.js'
@@ -74,10 +75,32 @@ async function checkpointFindings({ archive }: Extract<Place, { kind: 'checkpoin
     const detail = 'there is none that can be read; a job that begins here begins with an empty state'
     return [...findings, { what: 'checkpoints', status: 'problem', detail }]
   }
+  findings.push(...(await newestFindings(archive, newest.id, listed.length > 1)))
   const aheadMs = newest.createdAt.getTime() - systemClock.now()
   if (aheadMs > AHEAD_MS) return [...findings, clockProblem(`${newest.id} was made`, aheadMs)]
   const detail = `${countText(listed.length)}; the newest, ${newest.id}, is ${durationText(Math.max(0, -aheadMs))} old`
   return [...findings, { what: 'checkpoints', status: 'ok', detail }]
+}
+
+/** Whether the files of the newest checkpoint are there, as long as its manifest says. What is in their blocks is not read. */
+async function newestFindings(archive: CheckpointArchive, id: string, hasOlder: boolean): Promise<Finding[]> {
+  try {
+    const reader = await archive.open(id)
+    await reader.close()
+    return []
+  } catch (error) {
+    // It was removed meanwhile: whoever did has newer ones.
+    if (isStateError(error, 'INVALID_ARGUMENT')) return []
+    const detail = reasonOf(error)
+    if (!isStateError(error)) return [{ what: id, status: 'problem', detail }]
+    const advice =
+      error.code === 'INCOMPATIBLE' && isOfMachine(error.message)
+        ? 'see above what this machine lacks'
+        : error.code === 'CORRUPTION' && !hasOlder
+          ? 'there is no older one: copy it from a mirror, or save the rest with holdfast repair'
+          : ADVICE[error.code]
+    return [{ what: id, status: 'problem', detail: advice === undefined ? detail : `${detail}; ${advice}` }]
+  }
 }
 
 /** What to do about a checkpoint that cannot be read. */
