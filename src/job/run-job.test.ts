@@ -427,7 +427,7 @@ it('tells a sink that hangs, and does not wait for it in silence', async () => {
   })
   await expect.poll(() => job.health().stalled?.call).toBe('the sink to take outputs')
   expect(job.health().isHealthy).toBe(false)
-  expect(warnings).toHaveLength(1)
+  await expect.poll(() => warnings).toHaveLength(1)
   letGo()
   await job.finished
   expect(job.health()).toMatchObject({ state: 'stopped', isHealthy: true })
