@@ -229,6 +229,20 @@ describe('the files of a log', () => {
     expect(read(0).gap).toBe('group 2 is damaged')
   })
 
+  it('are read in time where a group that is torn holds what looks like a great many groups', () => {
+    const value = Buffer.alloc(3_000_000)
+    for (let at = 0; at < value.length; at += 16) {
+      // Magic, checksum, length and flags.
+      for (const [i, field] of [0x67_6c_66_68, 1, 1_000_000, 1].entries())
+        value.writeUInt32LE(field, at + 4 * i)
+    }
+    append(1, one(1))
+    append(2, [{ key: 'aligned8', value: value.toString('latin1'), expiresAtMs: Infinity }])
+    const [, second] = placesIn(fileOf(0)) as number[]
+    overwrite(fileOf(0), (second as number) + 4, Buffer.alloc(4))
+    expect(read(0)).toMatchObject({ sequence: 1, gap: undefined })
+  })
+
   it('may end one group before the one that the tree holds, wherever that one was to be written', () => {
     const asHeld = (sequence: number) => ({ sequence, gap: undefined, groups: [] })
     for (const strictly of [true, false]) expect(read(1, strictly)).toMatchObject(asHeld(1))

@@ -275,10 +275,13 @@ export class LogGroup {
 export function holdsLaterGroup(bytes: Buffer, sequence: number, salt: number): boolean {
   const magic = Buffer.alloc(4)
   magic.writeUInt32LE(GROUP_MAGIC)
+  // No more groups fit there. What is none by its number is not summed: a value may look like a great many groups, each as long as the file.
+  const last = sequence + Math.ceil(bytes.length / GROUP_HEADER_BYTES)
   for (let at = bytes.indexOf(magic); at >= 0; at = bytes.indexOf(magic, at + 1)) {
-    if (at % ALIGNMENT !== 0) continue
-    const group = LogGroup.in(bytes.subarray(at), salt)
-    if (group !== undefined && group.sequence >= sequence) return true
+    if (at % ALIGNMENT !== 0 || at + GROUP_HEADER_BYTES > bytes.length) continue
+    const claimed = readU64(bytes, at + IN_GROUP.sequence)
+    if (claimed < sequence || claimed > last) continue
+    if (LogGroup.in(bytes.subarray(at), salt) !== undefined) return true
   }
   return false
 }
