@@ -54,6 +54,18 @@ export class Outputs<Output> {
     this.#written = 0
   }
 
+  /** Whether the sink has that part of `commit`. */
+  get delivers(): boolean {
+    return this.#writer.deliver !== undefined
+  }
+
+  /** The part of `commit` that may go on beside events and `write`. */
+  async deliver(prepared: readonly PreparedEpoch[]): Promise<void> {
+    for (const each of prepared) {
+      if (this.#prepared.some((waiting) => isSame(waiting, each))) await this.#writer.deliver?.(each)
+    }
+  }
+
   /** The cut that names them is safe. */
   async commit(prepared: readonly PreparedEpoch[]): Promise<void> {
     for (const each of prepared) {

@@ -175,6 +175,8 @@ class Job<Event, Schema extends StateSchema, Output>
   /** Nothing more is processed: what comes now is the last cut. */
   #hasReadAll = false
   #cutCount = 0
+  /** Outputs that are on their way beside events. */
+  #delivering: Promise<void> | undefined
   /** Partitions that are read here, and those that were and are not any more (J10). */
   readonly #owned = new Set<string>()
   readonly #lost = new Set<string>()
@@ -477,6 +479,8 @@ class Job<Event, Schema extends StateSchema, Output>
   async prepare(): Promise<void> {
     this.#throwIfFailed()
     try {
+      // Outputs are one epoch behind at most: a job that is faster than its sink waits for it here.
+      await this.#delivering
       // An engine that keeps its state itself has them already, with the record of the job.
       if (this.#stored === undefined) {
         for (const windows of this.#windows) await runSliced(windows.flush())
@@ -518,6 +522,12 @@ class Job<Event, Schema extends StateSchema, Output>
 
   async onSafe({ prepared, positions }: JobCut): Promise<void> {
     this.#failedCuts = undefined
+    // An engine that keeps its state itself, or that is asked by promises, is written to in steps of its own.
+    const outputs = this.#outputs
+    if (outputs?.delivers === true && this.#stored === undefined && this.#fetched === undefined) {
+      this.#delivering = this.#waiting.for('the sink to deliver outputs', () => outputs.deliver(prepared))
+      await this.#delivering
+    }
     // Given up within the mutex, so that it is let go of.
     await this.mutex.run(async () => {
       await this.#waiting.for('the sink to commit outputs', async () => this.#outputs?.commit(prepared))

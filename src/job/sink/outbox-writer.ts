@@ -40,6 +40,8 @@ type Stretch = { readonly first: number; readonly next: number; readonly by?: st
 export class OutboxWriter<Output> implements SinkWriter<Output> {
   readonly #delivery: OutboxDelivery<Output>
   readonly #state: SinkState
+  /** Epochs that were delivered beside the events, until they are committed. */
+  readonly #delivered = new Set<string>()
   /** The outputs of the epoch at hand. */
   #first: number
   #next: number
@@ -73,23 +75,38 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
     return stretch
   }
 
+  /** Its outputs stay in the state until it is committed: what changes that is done between two events. */
+  async deliver(prepared: PreparedEpoch): Promise<void> {
+    await this.#deliverAll(prepared, () => {})
+    this.#delivered.add(idOf(prepared.epoch))
+  }
+
   async commit(prepared: PreparedEpoch): Promise<void> {
+    const removeFrom = (from: number, until: number) => this.#state.removeFrom(from, until)
+    if (this.#delivered.delete(idOf(prepared.epoch))) {
+      const { first, next } = stretchOf(prepared)
+      removeFrom(first, next)
+    } else await this.#deliverAll(prepared, removeFrom)
+  }
+
+  async #deliverAll(
+    prepared: PreparedEpoch,
+    acknowledged: (from: number, until: number) => void,
+  ): Promise<void> {
     const { first, next, by } = stretchOf(prepared)
     const whose = by === undefined ? {} : { preparedBy: by }
     const { maxOutputs } = this.#delivery
     for (let from = first; ; from += maxOutputs) {
       const until = Math.min(next, from + maxOutputs)
-      const outputs: Output[] = []
-      let firstNumber = until
-      for await (const [number, output] of this.#state.read(from, until)) {
-        // Those in front of what is found were acknowledged in an earlier run.
-        if (outputs.length === 0) firstNumber = number
-        outputs.push(output as Output)
-      }
-      const firstIndex = firstNumber - first
+      const found = this.#state.read(from, until)
+      // A synchronous engine is read at once: events that change it may be processed beside whatever is waited for.
+      const all = Symbol.iterator in found ? Array.from(found) : await collected(found)
+      const outputs = all.map(([, output]) => output as Output)
+      // Those in front of what is found were acknowledged in an earlier run.
+      const firstIndex = (all[0]?.[0] ?? until) - first
       const isLast = until === next
       await this.#delivery.deliver({ epoch: prepared.epoch, first: firstIndex, outputs, isLast, ...whose })
-      this.#state.removeFrom(from, until)
+      acknowledged(from, until)
       if (isLast) return
     }
   }
@@ -98,6 +115,14 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
     await this.#delivery.close?.()
   }
 }
+
+async function collected<Each>(found: AsyncIterable<Each>): Promise<Each[]> {
+  const all: Each[] = []
+  for await (const each of found) all.push(each)
+  return all
+}
+
+const idOf = ({ lineage, number }: EpochId): string => `${lineage} ${number}`
 
 /** Whether outputs from a number on may be there. They follow one another: where that one is not, none is. */
 function mayHave(state: SinkState, number: number): boolean {

@@ -90,7 +90,7 @@ export interface ClaimedSink<Output> {
   close(): Promise<void>
 }
 
-/** An open sink. One call at a time. */
+/** An open sink. One call at a time; `deliver` may have others beside it. */
 export interface SinkWriter<Output> {
   /**
    * Takes outputs of the epoch at hand, of which the first one is the `firstIndex`th: lineage, number and index name an output.
@@ -102,6 +102,12 @@ export interface SinkWriter<Output> {
    * An epoch without outputs is prepared too (J5).
    */
   prepare(epoch: EpochId): Promise<JsonValue>
+  /**
+   * The part of `commit` that takes long and changes nothing in the state of the job, where there is one. A job whose state is in a synchronous engine
+   * makes this call first, once the cut that names the outputs is safe, for one epoch after the other, and goes on with its events meanwhile: `write`
+   * may be called before it is over; `prepare` and `commit` are not. Default: all of it is done by `commit`.
+   */
+  deliver?(prepared: PreparedEpoch): Promise<void>
   /** The cut that names them is safe: these outputs count now. Doing it again changes nothing. */
   commit(prepared: PreparedEpoch): Promise<void>
   /** Idempotent. What was prepared and not committed is left for the next `open` to decide. */
