@@ -340,6 +340,7 @@ export class ListedOperator implements WindowOperator {
   }
 
   #use(list: WindowList): void {
+    if (this.#list === list) return
     this.#list = list
     this.#windows.workOn(list)
   }

@@ -118,9 +118,11 @@ export class ListedWindows {
       return
     }
     for (let i = this.#enteredFrom; i < this.#enteredUntil; i++) {
+      const isPast = watermarkMs >= list.endMs(i) - 1
+      if (!isPast && everyEvents === Infinity) continue
       const changes = list.changes(i)
       if (changes === 0) continue
-      if (watermarkMs >= list.endMs(i) - 1) {
+      if (isPast) {
         list.set(i, FIRED_ON_TIME, true)
         if (!waitsLate) this.#fireWindow(i, 'late', watermarkMs)
       } else if (changes >= everyEvents) {
@@ -265,13 +267,19 @@ export class ListedWindows {
   /** The session goes on until later; what it has given as results is of another one then (W14). */
   #extend(i: number, endMs: number, entered: Entered): void {
     const list = this.#list
-    const before = { startMs: list.startMs(i), endMs: list.endMs(i) }
-    if (endMs <= before.endMs) return
-    const replaced = list.panes(i) > 0 ? [...list.replaces(i), before] : list.replaces(i)
-    list.setInterval(i, before.startMs, endMs)
-    // Where it has fired, its key is due only when it would have gone.
-    if (list.has(i, FIRED_ON_TIME)) entered.dueMs = this.#firesAtMs(endMs)
-    this.#beginAnew(i, replaced)
+    const endBeforeMs = list.endMs(i)
+    if (endMs <= endBeforeMs) return
+    const startMs = list.startMs(i)
+    list.setInterval(i, startMs, endMs)
+    // Most often it has given nothing, and nothing else of it changes.
+    if (list.panes(i) > 0) {
+      list.setReplaces(i, [...list.replaces(i), { startMs, endMs: endBeforeMs }])
+      list.setPanes(i, 0)
+    }
+    if (!list.has(i, FIRED_ON_TIME)) return
+    // Its key is due only when it would have gone.
+    entered.dueMs = this.#firesAtMs(endMs)
+    list.set(i, FIRED_ON_TIME, false)
   }
 
   /** An event joins sessions, or comes before one: their values are merged in the order of their starts (W15). */
@@ -301,17 +309,12 @@ export class ListedWindows {
     list.setInterval(from, startMs, endMs)
     list.setChanges(from, changes)
     list.set(from, IS_AWAITED, isAwaited)
-    this.#beginAnew(from, replaced)
+    list.setReplaces(from, replaced)
+    list.setPanes(from, 0)
+    list.set(from, FIRED_ON_TIME, false)
     entered.dueMs = this.#firesAtMs(endMs)
     this.#enteredFrom = from
     this.#enteredUntil = from + 1
-  }
-
-  #beginAnew(i: number, replaced: readonly TimeWindow[]): void {
-    const list = this.#list
-    list.setReplaces(i, replaced)
-    list.setPanes(i, 0)
-    list.set(i, FIRED_ON_TIME, false)
   }
 
   #addTo(startMs: number, endMs: number, event: unknown, timestampMs: number, entered: Entered): void {
@@ -336,10 +339,9 @@ export class ListedWindows {
 
   #addAt(i: number, event: unknown, timestampMs: number, entered: Entered): void {
     this.#accumulator?.add(this.#list, i, event, timestampMs)
-    this.#list.setChanges(i, this.#list.changes(i) + 1)
-    const isFirst = this.#enteredUntil === 0
-    this.#enteredFrom = isFirst ? i : Math.min(this.#enteredFrom, i)
-    this.#enteredUntil = Math.max(this.#enteredUntil, i + 1)
+    this.#list.noteEntered(i)
+    if (this.#enteredUntil === 0 || i < this.#enteredFrom) this.#enteredFrom = i
+    if (i >= this.#enteredUntil) this.#enteredUntil = i + 1
     entered.hasEntered = true
   }
 

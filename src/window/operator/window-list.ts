@@ -15,6 +15,7 @@ import type { TimeWindow } from '../assign/assigner.js'
 import { type AccumulatorMemory, HAS_VALUE } from './accumulator.js'
 import {
   CHANGES_AT,
+  END_AT,
   FIRED_ON_TIME,
   FLAGS_AT,
   IS_AWAITED,
@@ -84,7 +85,14 @@ export class WindowList implements AccumulatorMemory {
   /** Begins with no window. */
   clear(): void {
     this.nextNumber = 0
-    this.#beginWith(this.#emptyPage())
+    this.#count = 0
+    let page = this.#pages[0] as WindowPage
+    if (page.owner === this.#owner) page.clear()
+    else page = new WindowPage(this.#owner)
+    if (this.#pages.length > 1 || page !== this.#page) this.#pages = [page]
+    this.#page = page
+    this.#number = 0
+    this.#first = 0
   }
 
   /** Copies the windows of a value, of which `length` bytes are in this memory from `offset`. */
@@ -111,6 +119,7 @@ export class WindowList implements AccumulatorMemory {
 
   /** How many bytes the value has. */
   get length(): number {
+    if (!this.isLarge) return HEAD_BYTES + this.#page.writer.length
     let length = HEAD_BYTES
     for (const { writer } of this.#pages) length += writer.length
     return length
@@ -120,6 +129,11 @@ export class WindowList implements AccumulatorMemory {
   copyTo(memory: ViewedBytes, offset: number): void {
     memory.view.setUint32(offset, this.nextNumber, true)
     let at = offset + HEAD_BYTES
+    if (!this.isLarge) {
+      const { writer } = this.#page
+      copyViewed(writer, 0, writer.length, memory, at)
+      return
+    }
     for (const { writer } of this.#pages) {
       copyViewed(writer, 0, writer.length, memory, at)
       at += writer.length
@@ -127,69 +141,92 @@ export class WindowList implements AccumulatorMemory {
   }
 
   startMs(i: number): number {
-    return this.#pageOf(i).startMs(i - this.#first)
+    const at = this.#at(i)
+    return this.#page.writer.view.getFloat64(at, true)
   }
 
   endMs(i: number): number {
-    return this.#pageOf(i).endMs(i - this.#first)
+    const at = this.#at(i)
+    return this.#page.writer.view.getFloat64(at + END_AT, true)
   }
 
   setInterval(i: number, startMs: number, endMs: number): void {
-    this.#changed(i).setInterval(i - this.#first, startMs, endMs)
+    const at = this.#change(i)
+    const { view } = this.#page.writer
+    view.setFloat64(at, startMs, true)
+    view.setFloat64(at + END_AT, endMs, true)
   }
 
   /** How many results it has given. */
   panes(i: number): number {
-    return this.#pageOf(i).writer.view.getUint32(this.#at(i) + PANES_AT, true)
+    const at = this.#at(i)
+    return this.#page.writer.view.getUint32(at + PANES_AT, true)
   }
 
   setPanes(i: number, panes: number): void {
-    this.#changed(i).writer.view.setUint32(this.#at(i) + PANES_AT, panes, true)
+    const at = this.#change(i)
+    this.#page.writer.view.setUint32(at + PANES_AT, panes, true)
   }
 
   /** How many events have entered it since its last result. */
   changes(i: number): number {
-    return this.#pageOf(i).writer.view.getUint32(this.#at(i) + CHANGES_AT, true)
+    const at = this.#at(i)
+    return this.#page.writer.view.getUint32(at + CHANGES_AT, true)
   }
 
   setChanges(i: number, changes: number): void {
-    this.#changed(i).writer.view.setUint32(this.#at(i) + CHANGES_AT, Math.min(changes, 0xffffffff), true)
+    const at = this.#change(i)
+    this.#page.writer.view.setUint32(at + CHANGES_AT, Math.min(changes, 0xffffffff), true)
+  }
+
+  /** One event more has entered it. */
+  noteEntered(i: number): void {
+    const at = this.#change(i) + CHANGES_AT
+    const { view } = this.#page.writer
+    view.setUint32(at, Math.min(view.getUint32(at, true) + 1, 0xffffffff), true)
   }
 
   has(i: number, flag: number): boolean {
-    return this.#pageOf(i).has(i - this.#first, flag)
+    const at = this.#at(i)
+    return (this.#page.writer.view.getUint16(at + FLAGS_AT, true) & flag) !== 0
   }
 
   set(i: number, flag: number, value: boolean): void {
-    const { view } = this.#changed(i).writer
-    const at = this.#at(i) + FLAGS_AT
+    const at = this.#change(i) + FLAGS_AT
+    const { view } = this.#page.writer
     const flags = view.getUint16(at, true)
     view.setUint16(at, value ? flags | flag : flags & ~flag, true)
   }
 
   /** Windows whose results this one's next result takes the place of. */
   replaces(i: number): readonly TimeWindow[] {
-    const { view } = this.#pageOf(i).writer
-    const length = this.#replacedCount(i)
+    const at = this.#at(i)
+    const { view } = this.#page.writer
+    const length = view.getUint16(at + REPLACES_AT, true)
     if (length === 0) return NONE
-    const at = this.#at(i) + WINDOW_BYTES
+    const from = at + WINDOW_BYTES
     return Array.from({ length }, (_, n) => ({
-      startMs: view.getFloat64(at + n * REPLACED_BYTES, true),
-      endMs: view.getFloat64(at + n * REPLACED_BYTES + 8, true),
+      startMs: view.getFloat64(from + n * REPLACED_BYTES, true),
+      endMs: view.getFloat64(from + n * REPLACED_BYTES + 8, true),
     }))
   }
 
   setReplaces(i: number, windows: readonly TimeWindow[]): void {
-    const before = this.#replacedCount(i) * REPLACED_BYTES
-    if (before === 0 && windows.length === 0) return
+    const at = this.#at(i)
+    const before = this.#page.writer.view.getUint16(at + REPLACES_AT, true)
+    if (before > 0 || windows.length > 0) this.#replace(i, before, windows)
+  }
+
+  #replace(i: number, before: number, windows: readonly TimeWindow[]): void {
     if (windows.length > MAX_REPLACED) {
       throw new CodecError(`a session that replaces the results of more than ${MAX_REPLACED} others`)
     }
-    const page = this.#changed(i)
-    const start = this.#at(i) + WINDOW_BYTES
-    page.resize(i - this.#first, start, before, windows.length * REPLACED_BYTES)
+    const at = this.#change(i)
+    const start = at + WINDOW_BYTES
+    const page = this.#page
+    page.resize(i - this.#first, start, before * REPLACED_BYTES, windows.length * REPLACED_BYTES)
     const { view } = page.writer
-    view.setUint16(this.#at(i) + REPLACES_AT, windows.length, true)
+    view.setUint16(at + REPLACES_AT, windows.length, true)
     windows.forEach(({ startMs, endMs }, n) => {
       view.setFloat64(start + n * REPLACED_BYTES, startMs, true)
       view.setFloat64(start + n * REPLACED_BYTES + 8, endMs, true)
@@ -199,39 +236,38 @@ export class WindowList implements AccumulatorMemory {
 
   /** Where the accumulator of a window lies, which may be changed there. */
   memoryOf(i: number): ViewedBytes {
-    return this.#changed(i).writer
+    this.#change(i)
+    return this.#page.writer
   }
 
   /** Where it begins in that memory. */
   accumulatorAt(i: number): number {
-    return this.#at(i) + WINDOW_BYTES + this.#replacedCount(i) * REPLACED_BYTES
+    const at = this.#at(i)
+    return at + WINDOW_BYTES + this.#page.writer.view.getUint16(at + REPLACES_AT, true) * REPLACED_BYTES
   }
 
   accumulatorBytes(i: number): number {
-    return this.#pageOf(i).writer.view.getUint32(this.#at(i) + LENGTH_AT, true)
+    const at = this.#at(i)
+    return this.#page.writer.view.getUint32(at + LENGTH_AT, true)
   }
 
   /** Makes room for an accumulator of so many bytes; what was there of it is anything. */
   resizeAccumulator(i: number, length: number): number {
     const before = this.accumulatorBytes(i)
     if (before === length) return i
-    const page = this.#changed(i)
-    page.resize(i - this.#first, this.accumulatorAt(i), before, length)
-    page.writer.view.setUint32(this.#at(i) + LENGTH_AT, length, true)
+    const at = this.#change(i)
+    this.#page.resize(i - this.#first, this.accumulatorAt(i), before, length)
+    this.#page.writer.view.setUint32(at + LENGTH_AT, length, true)
     this.#divideIfFull()
     return i
   }
 
   /** The place of the first window that does not start, or end, before this one. */
   placeOf(startMs: number, endMs: number): number {
-    const isBehind = (page: WindowPage, n: number) => {
-      const start = page.startMs(n)
-      return start > startMs || (start === startMs && page.endMs(n) >= endMs)
-    }
-    if (this.isLarge) this.#toPageWhere((page) => isBehind(page, page.count - 1))
+    if (this.isLarge) this.#toPageWhere((page) => !page.isBefore(page.count - 1, startMs, endMs))
     const page = this.#page
     let n = 0
-    while (n < page.count && !isBehind(page, n)) n++
+    while (n < page.count && page.isBefore(n, startMs, endMs)) n++
     return this.#first + n
   }
 
@@ -261,7 +297,8 @@ export class WindowList implements AccumulatorMemory {
   /** The first window from `from` on that has fired at its end, or has not, and ends at this time or before; `count` where there is none. */
   nextEnding(from: number, hasFired: boolean, untilMs: number): number {
     for (let i = from; i < this.#count; ) {
-      const page = this.#pageOf(i)
+      this.#at(i)
+      const page = this.#page
       const first = this.#first
       const leastMs = this.isLarge ? page.leastEndMs(hasFired) : -Infinity
       if (leastMs !== undefined && leastMs <= untilMs) {
@@ -277,7 +314,8 @@ export class WindowList implements AccumulatorMemory {
   /** The first window from `from` on that fires when a processing time has come; `count` where there is none. */
   nextAwaited(from: number): number {
     for (let i = from; i < this.#count; ) {
-      const page = this.#pageOf(i)
+      this.#at(i)
+      const page = this.#page
       const first = this.#first
       if (!this.isLarge || page.hasAwaited) {
         for (let n = i - first; n < page.count; n++) if (page.has(n, IS_AWAITED)) return first + n
@@ -289,14 +327,16 @@ export class WindowList implements AccumulatorMemory {
 
   /** Puts a window there, with an accumulator of so many bytes, which are zeros. */
   insert(i: number, startMs: number, endMs: number, accumulatorBytes: number): void {
-    const page = this.#count === 0 ? this.#changedPage() : this.#changed(Math.min(i, this.#count - 1))
-    page.insert(i - this.#first, startMs, endMs, accumulatorBytes)
+    if (this.#count === 0) this.#open()
+    else this.#change(Math.min(i, this.#count - 1))
+    this.#page.insert(i - this.#first, startMs, endMs, accumulatorBytes)
     this.#count++
     this.#divideIfFull()
   }
 
   remove(i: number): void {
-    const page = this.#changed(i)
+    this.#change(i)
+    const page = this.#page
     page.remove(i - this.#first)
     this.#count--
     if (page.count === 0 && this.#pages.length > 1) {
@@ -304,7 +344,7 @@ export class WindowList implements AccumulatorMemory {
       this.#toPage(0)
       return
     }
-    if (!this.#joins(this.#number)) this.#joins(this.#number - 1)
+    if (this.isLarge && !this.#joins(this.#number)) this.#joins(this.#number - 1)
   }
 
   /** The first page for which this holds, as it does for all behind it, becomes the one at hand; otherwise the last one. */
@@ -319,10 +359,15 @@ export class WindowList implements AccumulatorMemory {
     this.#toPage(low)
   }
 
-  /** The page of a window becomes the one at hand. */
-  #pageOf(i: number): WindowPage {
+  /** Where a window begins in its page, which becomes the one at hand. */
+  #at(i: number): number {
+    const n = i - this.#first
+    return n >= 0 && n < this.#page.count ? (this.#page.places[n] as number) : this.#seek(i)
+  }
+
+  /** The same of a window that is not in the page at hand. */
+  #seek(i: number): number {
     let page = this.#page
-    if (i >= this.#first && i < this.#first + page.count) return page
     while (i < this.#first) {
       page = this.#pages[--this.#number] as WindowPage
       this.#first -= page.count
@@ -332,30 +377,23 @@ export class WindowList implements AccumulatorMemory {
       page = this.#pages[++this.#number] as WindowPage
     }
     this.#page = page
-    return page
+    return page.places[i - this.#first] as number
   }
 
-  /** The same, to be changed. */
-  #changed(i: number): WindowPage {
-    this.#pageOf(i)
-    return this.#changedPage()
+  /** The same of a window that is to be changed. */
+  #change(i: number): number {
+    const at = this.#at(i)
+    if (this.#page.isSummed || this.#page.owner !== this.#owner) this.#open()
+    return at
   }
 
-  #changedPage(): WindowPage {
+  /** The page at hand may be changed. */
+  #open(): void {
     if (this.#page.owner !== this.#owner) {
       this.#page = new WindowPage(this.#owner, this.#page)
       this.#pages[this.#number] = this.#page
     }
-    this.#page.noteChange()
-    return this.#page
-  }
-
-  #at(i: number): number {
-    return this.#pageOf(i).at(i - this.#first)
-  }
-
-  #replacedCount(i: number): number {
-    return this.#pageOf(i).writer.view.getUint16(this.#at(i) + REPLACES_AT, true)
+    this.#page.isSummed = false
   }
 
   #divideIfFull(): void {
@@ -376,7 +414,8 @@ export class WindowList implements AccumulatorMemory {
     if (page.count + next.count > PAGE_WINDOWS / 2) return false
     if (page.writer.length + next.writer.length > PAGE_BYTES / 2) return false
     this.#toPage(number)
-    this.#changedPage().append(next, 0)
+    this.#open()
+    this.#page.append(next, 0)
     this.#pages.splice(number + 1, 1)
     return true
   }
@@ -386,21 +425,6 @@ export class WindowList implements AccumulatorMemory {
     this.#page = this.#pages[number] as WindowPage
     this.#first = 0
     for (let before = 0; before < number; before++) this.#first += (this.#pages[before] as WindowPage).count
-  }
-
-  /** One that is this list's own. */
-  #emptyPage(): WindowPage {
-    const [page] = this.#pages
-    if (page === undefined || page.owner !== this.#owner) return new WindowPage(this.#owner)
-    page.clear()
-    return page
-  }
-
-  #beginWith(page: WindowPage): void {
-    if (this.#pages.length === 1) this.#pages[0] = page
-    else this.#pages = [page]
-    this.#count = 0
-    this.#toPage(0)
   }
 }
 

@@ -8,7 +8,7 @@ import { CodecError } from '../../state/codec/codec-error.js'
 
 /** What every window takes, whatever it replaces and has accumulated. */
 export const WINDOW_BYTES = 32
-const END_AT = 8
+export const END_AT = 8
 export const PANES_AT = 16
 export const CHANGES_AT = 20
 export const FLAGS_AT = 24
@@ -25,15 +25,16 @@ export const FIRED_ON_TIME = 1
 /** It fires when a processing time has come. */
 export const IS_AWAITED = 2
 
-/** Windows in the order of their list. Whoever changes one says so by `noteChange`. */
+/** Windows in the order of their list. Whoever changes one says that they are not summed any more. */
 export class WindowPage {
   readonly writer: ByteWriter
   /** The list that may change it: others have it, too, and only read it. */
   readonly owner: object
   count = 0
   /** Where each window begins. */
-  readonly #places: number[]
-  #isSummed = false
+  readonly places: number[]
+  /** What is known of all of them together is still so. */
+  isSummed = false
   #leastOpenEndMs: number | undefined
   #leastFiredEndMs: number | undefined
   #hasAwaited = false
@@ -42,30 +43,25 @@ export class WindowPage {
     this.owner = owner
     if (from === undefined) {
       this.writer = new ByteWriter()
-      this.#places = []
+      this.places = []
       return
     }
     const { length } = from.writer
     this.writer = new ByteWriter(length + WINDOW_BYTES)
     this.writer.reserve(length)
     copyViewed(from.writer, 0, length, this.writer, 0)
-    this.#places = from.#places.slice(0, from.count)
+    this.places = from.places.slice(0, from.count)
     this.count = from.count
   }
 
   clear(): void {
     this.writer.length = 0
     this.count = 0
-    this.#isSummed = false
+    this.isSummed = false
   }
 
-  noteChange(): void {
-    this.#isSummed = false
-  }
-
-  /** Where a window begins. */
   at(n: number): number {
-    return this.#places[n] as number
+    return this.places[n] as number
   }
 
   startMs(n: number): number {
@@ -76,10 +72,10 @@ export class WindowPage {
     return this.writer.view.getFloat64(this.at(n) + END_AT, true)
   }
 
-  setInterval(n: number, startMs: number, endMs: number): void {
-    const at = this.at(n)
-    this.writer.view.setFloat64(at, startMs, true)
-    this.writer.view.setFloat64(at + END_AT, endMs, true)
+  /** Whether it starts, or ends, before this one. */
+  isBefore(n: number, startMs: number, endMs: number): boolean {
+    const start = this.startMs(n)
+    return start < startMs || (start === startMs && this.endMs(n) < endMs)
   }
 
   has(n: number, flag: number): boolean {
@@ -108,7 +104,7 @@ export class WindowPage {
       if (!isTime(view.getFloat64(at, true)) || !isTime(view.getFloat64(at + END_AT, true))) {
         throw new CodecError('a window whose start or end is no time')
       }
-      this.#places[this.count++] = at - from
+      this.places[this.count++] = at - from
       at = behind(view, at)
     }
     if (at > end) throw new CodecError('windows that are cut off')
@@ -126,12 +122,13 @@ export class WindowPage {
     writer.reserve(length)
     if (at < before) writer.bytes.copyWithin(at + length, at, before)
     writer.bytes.fill(0, at, at + length)
-    for (let i = this.count; i > n; i--) this.#places[i] = this.at(i - 1) + length
-    this.#places[n] = at
+    for (let i = this.count; i > n; i--) this.places[i] = this.at(i - 1) + length
+    this.places[n] = at
     this.count++
-    this.setInterval(n, startMs, endMs)
+    writer.view.setFloat64(at, startMs, true)
+    writer.view.setFloat64(at + END_AT, endMs, true)
     writer.view.setUint32(at + LENGTH_AT, accumulatorBytes, true)
-    this.#isSummed = false
+    this.isSummed = false
   }
 
   remove(n: number): void {
@@ -141,8 +138,8 @@ export class WindowPage {
     writer.bytes.copyWithin(at, at + length, writer.length)
     writer.length -= length
     this.count--
-    for (let i = n; i < this.count; i++) this.#places[i] = this.at(i + 1) - length
-    this.#isSummed = false
+    for (let i = n; i < this.count; i++) this.places[i] = this.at(i + 1) - length
+    this.isSummed = false
   }
 
   /** Makes a part of a window longer or shorter. */
@@ -153,7 +150,7 @@ export class WindowPage {
     if (difference > 0) writer.reserve(difference)
     writer.bytes.copyWithin(start + after, start + before, end)
     writer.length = end + difference
-    for (let i = n + 1; i < this.count; i++) this.#places[i] = this.at(i) + difference
+    for (let i = n + 1; i < this.count; i++) this.places[i] = this.at(i) + difference
   }
 
   /** Adds the windows of another page, from one of them on, behind its own. */
@@ -162,19 +159,19 @@ export class WindowPage {
     const length = other.writer.length - first
     const to = this.writer.reserve(length)
     copyViewed(other.writer, first, length, this.writer, to)
-    for (let i = from; i < other.count; i++) this.#places[this.count++] = to + other.at(i) - first
-    this.#isSummed = false
+    for (let i = from; i < other.count; i++) this.places[this.count++] = to + other.at(i) - first
+    this.isSummed = false
   }
 
   /** Takes all windows away from this one on. */
   cut(from: number): void {
     this.writer.length = this.at(from)
     this.count = from
-    this.#isSummed = false
+    this.isSummed = false
   }
 
   #sum(): void {
-    if (this.#isSummed) return
+    if (this.isSummed) return
     this.#leastOpenEndMs = undefined
     this.#leastFiredEndMs = undefined
     this.#hasAwaited = false
@@ -184,7 +181,7 @@ export class WindowPage {
       else this.#leastOpenEndMs = Math.min(this.#leastOpenEndMs ?? endMs, endMs)
       if (this.has(n, IS_AWAITED)) this.#hasAwaited = true
     }
-    this.#isSummed = true
+    this.isSummed = true
   }
 }
 
