@@ -16,8 +16,11 @@ type StartOptions = Pick<JobOptions<never, StateSchema, never>, 'restoreFrom' | 
 /** Cuts are checkpoints. */
 export class CoordinatedCuts implements Cuts {
   readonly coordinator: CheckpointCoordinator
+  readonly #backend: StateBackend
   readonly #jobName: string
   readonly #start: StartOptions
+  /** Nothing was restored. */
+  #isFirstRun = false
   #subject: CutSubject | undefined
   #failure: StateError | undefined
   /** What follows from cuts that are safe, one after the other. */
@@ -29,6 +32,7 @@ export class CoordinatedCuts implements Cuts {
     options: Omit<CheckpointCoordinatorOptions, 'source' | 'hold' | 'beforeRelease'>,
     start: StartOptions,
   ) {
+    this.#backend = backend
     this.#jobName = jobName
     this.#start = start
     this.coordinator = new CheckpointCoordinator(backend, {
@@ -68,6 +72,7 @@ export class CoordinatedCuts implements Cuts {
         restoreFrom === undefined
           ? await coordinator.restoreLatest(options)
           : await coordinator.restore(restoreFrom, options)
+      this.#isFirstRun = restored === undefined
       if (restored === undefined) return { cut: undefined, isNewest: true }
       // Nobody else has published one since: this is the owner of the storage.
       const isNewest =
@@ -94,6 +99,9 @@ export class CoordinatedCuts implements Cuts {
       else subject.onCutFailed(error)
     })
     await this.coordinator.start()
+    // An engine that persists keeps what is written from now on: without a cut from before that, whoever starts after a crash would
+    // read the same events again on top of it.
+    if (this.#isFirstRun && this.#backend.supports.durable) await this.coordinator.createCheckpoint()
   }
 
   async finish(): Promise<void> {

@@ -12,6 +12,7 @@ import { utf8 } from '../state/codec/byte-strings.js'
 import { float64, uint32 } from '../state/codec/numbers.js'
 import { reducing, value } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
+import { StateStore } from '../state/store.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../testing/faulty-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
@@ -464,6 +465,69 @@ it('an output that is no JSON is refused where it would lie in the store', async
     backend,
   })
   await expect(job.finished).rejects.toMatchObject({ code: 'SERIALIZATION_FAILED' })
+})
+
+describe('J3: a job with checkpoints on an engine that persists', () => {
+  const openStore = () => LmdbStateBackend.open({ path: join(folder, 'store') })
+
+  /** A run whose writes are durable when its source breaks, at this event, without a checkpoint since it began. */
+  async function run(storage: MemoryCheckpointStorage, brokenAt: number): Promise<void> {
+    await using backend = await openStore()
+    async function* from(position: number) {
+      for (const [i, click] of clicks(20).entries()) {
+        if (i < position) continue
+        if (i === brokenAt) {
+          await backend.flush()
+          throw new Error('the source broke')
+        }
+        yield [click, i + 1] as const
+      }
+    }
+    const job = await runJob<Click, typeof schema, Total>({
+      ...common,
+      source: iterableSource<Click>({ from: (position = 0) => from(Number(position)) }),
+      sink: ndjsonFileSink<Total>({ path: outputPath() }),
+      backend,
+      checkpoints: { storage, worker },
+    })
+    await job.finished
+  }
+
+  it('counts no event twice where a run ends before its first regular checkpoint', async () => {
+    const storage = new MemoryCheckpointStorage()
+    await expect(run(storage, 10)).rejects.toMatchObject({ code: 'JOB_FAILED' })
+    await run(storage, -1)
+    expect(await outputs()).toEqual(expectedTotals(clicks(20)))
+  })
+
+  it('goes on from what the engine held before its first event', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const filled = await openStore()
+    const store = await StateStore.open(filled, schema)
+    store.count.put('u0', 5)
+    await filled.close()
+    await expect(run(storage, 10)).rejects.toMatchObject({ code: 'JOB_FAILED' })
+    await run(storage, -1)
+    const counts = (await outputs()).filter(({ user }) => user === 'u0').map(({ count }) => count)
+    expect(counts).toEqual([6, 7, 8])
+  })
+
+  it('reads no event where its first checkpoint cannot be made', async () => {
+    const storage = new FaultyCheckpointStorage(new MemoryCheckpointStorage())
+    storage.inject({ effect: 'fail', operation: 'writer.commit', forever: true })
+    await using backend = await openStore()
+    let processed = 0
+    const job = await runJob<Click, typeof schema, Total>({
+      ...common,
+      process: () => void processed++,
+      source: arraySource(clicks(5)),
+      sink: functionSink<Total>({ write: () => {} }),
+      backend,
+      checkpoints: { storage, worker },
+    })
+    await expect(job.finished).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    expect(processed).toBe(0)
+  })
 })
 
 it('J2: a restore from anything but the newest checkpoint begins a new lineage', async () => {
