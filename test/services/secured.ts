@@ -48,7 +48,7 @@ export function securedHolds(name: string, system: SecuredSystem): void {
       backend,
       checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 50 },
     })
-    await expect.poll(() => job.stats().events, { timeout: 20_000 }).toBe(until)
+    await expect.poll(() => job.stats().events, { timeout: 60_000 }).toBe(until)
     await job.stop()
   }
 
