@@ -135,7 +135,7 @@ describe.skipIf(!existsSync(main))('holdfast as a process', () => {
     expect(bundled).toContain('command/main.js')
     expect(bundled.filter((name) => !name.startsWith('command/'))).toEqual([])
     expect(bundled.length).toBeLessThan(25)
-    expect((await loaded(main, ['--version'])).files.length).toBeLessThan(6)
+    expect((await loaded(main, ['--version'])).files.length).toBeLessThan(10)
   })
 })
 
