@@ -15,7 +15,7 @@ const alone = [
 
 /**
  * Tests of the repository itself (layers, documents, scripts), of the package as others install, bundle and start it, of all commands of its
- * command line, of the examples as they are started, and of stores of the persistent engine that are filled, damaged, or shared by processes. What they set up,
+ * command line, of the examples as they are started, of the conformance suite by engines that break it, of keys with very many windows, and of stores of the persistent engine that are filled, damaged, or shared by processes. What they set up,
  * compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and not `npm test`.
  */
 const project = [
@@ -26,6 +26,9 @@ const project = [
   'src/lmdb/log/logged-store.test.ts',
   'src/lmdb/share/lent-snapshot-reader.test.ts',
   'src/lmdb/store/{one-process,store-guard,verify-process}.test.ts',
+  'src/testing/conformance.test.ts',
+  'src/window/operator/many-windows.test.ts',
+  'test/checkpoint-files.test.ts',
   'test/cli-process.test.ts',
   'test/declarations.test.ts',
   'test/engine-package.test.ts',
