@@ -8,6 +8,7 @@ import { compiledSources } from './test/support/compiled-sources.js'
  * and register what cleans up in each file (a module that several files import runs once).
  */
 const alone = [
+  'src/checkpoint/worker/host-load.test.ts',
   'src/lmdb/commit/writer-port.test.ts',
   'test/faults/{full-disk,lmdb-full-disk,lmdb-read-only-disk}.test.ts',
   'test/large/**/*.test.ts',
