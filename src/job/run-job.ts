@@ -53,12 +53,11 @@ import {
   withStages,
 } from './stage-definition.js'
 import { RECORD_KEY, StoredCuts } from './stored-cuts.js'
-import { Waiting } from './waiting.js'
+import { DEFAULT_STOP_TIMEOUT_MS, Waiting } from './waiting.js'
 
 const DEFAULT_MAX_POLL_EVENTS = 1_000
 const DEFAULT_FLUSH_INTERVAL_MS = 1_000
 const DEFAULT_STALL_AFTER_MS = 30_000
-const DEFAULT_STOP_TIMEOUT_MS = 60_000
 /** One may fail for a reason that passes. */
 const FAILED_CUTS_TOLERATED = 1
 const POLL_WAIT_MS = 1_000

@@ -3,6 +3,9 @@ import { diagnostics, timedOn } from '../base/diagnostics.js'
 import { StateError } from '../base/errors.js'
 import type { Logger } from '../checkpoint/types.js'
 
+/** How long a call may take by default once a job is to end. */
+export const DEFAULT_STOP_TIMEOUT_MS = 60_000
+
 export interface WaitingOptions {
   readonly job: string
   readonly clock: Clock

@@ -11,10 +11,10 @@
 //
 // While one block is being written, the next ones are compressed in the thread pool.
 
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { assert, present } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
+import { nextTurn } from '../../base/slices.js'
 import type { BlockCodec } from '../../codec/block-codec.js'
 import { crc32, crc32Sliced, RunningSha256 } from '../../codec/checksum.js'
 import type { ObjectWriter } from '../../storage/checkpoint-storage.js'

@@ -1,6 +1,6 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { StateBuilder } from '../../backend/built-state.js'
 import { throwIfAborted } from '../../base/abort.js'
+import { nextTurn } from '../../base/slices.js'
 import { type BlockCodec, blockCodec, type CodecName } from '../../codec/block-codec.js'
 import type { ObjectSource } from '../../storage/checkpoint-storage.js'
 import { CheckpointStream } from '../archive/checkpoint-stream.js'

@@ -21,7 +21,7 @@ import type { JobDefinition, JobOptions, WhereItRuns } from '../job-options.js'
 import { runJobBesideOthers } from '../run-job.js'
 import type { JobHealth, JobStats, RunningJob, StopOptions } from '../running-job.js'
 import type { PipedJob, StageSchemas } from '../stage-definition.js'
-import { Waiting } from '../waiting.js'
+import { DEFAULT_STOP_TIMEOUT_MS, Waiting } from '../waiting.js'
 import type {
   AssignedPartition,
   GroupMember,
@@ -33,7 +33,6 @@ import type {
 /** So many partitions are restored at a time. What waits for an owner, or for its place, is none of them. */
 const RESTORED_AT_ONCE = 4
 const DEFAULT_WAIT_FOR_OWNER_MS = 60_000
-const DEFAULT_STOP_TIMEOUT_MS = 60_000
 /** Pauses before a partition is begun again that could not be begun, for a reason that may pass: after the last one it is given up. */
 const BEGIN_AGAIN_AFTER_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 30_000]
 /** What was read for so long begins to count its attempts anew; two jobs that fence each other at their sink, over and over, do not. */

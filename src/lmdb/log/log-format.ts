@@ -14,7 +14,7 @@
 
 import { StateError } from '../../base/errors.js'
 import { crc32 } from '../../codec/checksum.js'
-import type { Entries } from '../../log/entries.js'
+import { copyInto, type Entries } from '../../log/entries.js'
 import { EntryCursor } from '../../log/entry-cursor.js'
 
 /** Where the first group of a file begins. */
@@ -136,8 +136,10 @@ export function encodeGroup(bytes: number, sequence: number, content: GroupConte
         group.writeDoubleLE(entry.expiresAtMs, at)
         at += EXPIRY_BYTES
       }
-      at = copyTo(group, at, entry.bytes, entry.keyStart, entry.keyLength)
-      at = copyTo(group, at, entry.bytes, entry.valueStart, valueLength)
+      copyInto(group, at, entry.bytes, entry.keyStart, entry.keyLength)
+      at += entry.keyLength
+      copyInto(group, at, entry.bytes, entry.valueStart, valueLength)
+      at += valueLength
     }
   }
   group.fill(0, at)
@@ -292,15 +294,6 @@ function senseless(what: string, sequence: number): StateError<'CORRUPTION'> {
 
 function aligned(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
-}
-
-/** Below this length a loop over bytes beats the built-in copy. */
-const LOOP_COPY_BYTES = 64
-
-function copyTo(to: Buffer, at: number, from: Uint8Array, start: number, length: number): number {
-  if (length > LOOP_COPY_BYTES) to.set(from.subarray(start, start + length), at)
-  else for (let i = 0; i < length; i++) to[at + i] = from[start + i] as number
-  return at + length
 }
 
 function writeU64(bytes: Buffer, value: number, at: number): void {
