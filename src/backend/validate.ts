@@ -1,5 +1,12 @@
 import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../base/limits.js'
-import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import {
+  areValid,
+  invalidArgument,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../base/options.js'
 import { isBytes, isLocalBytes } from '../base/shapes.js'
 import { isStretch, type Slot, type Stretch } from '../base/slot.js'
 import type { EntryBlock } from './entry-block.js'
@@ -97,6 +104,7 @@ export function validatePutOptions(
     if (--patience < 0) rememberFrozen(options)
     return
   }
+  if (others !== undefined && areValid(options, putOptions, others)) return
   rejectViolations(violationsOf(options, { ...putOptions, ...others }))
 }
 

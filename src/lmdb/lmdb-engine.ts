@@ -123,6 +123,8 @@ export class LmdbEngine implements LocalEngine {
   /** What a staged write has filled so far. */
   #aside: Generation | undefined
   #compacting: Promise<void> | undefined
+  /** What was waited for last, and that together with a look at the files. */
+  #waitedFor: { readonly durable: Promise<void>; readonly checked: Promise<void> } | undefined
   /** Ends what `close` does not wait for. */
   readonly #closed = new AbortController()
   /** Bytes of the store's pages in use, and the time that it knows to have come: as of the last commit. */
@@ -512,15 +514,21 @@ export class LmdbEngine implements LocalEngine {
     return this.#commit?.room()
   }
 
-  async flush(): Promise<void> {
-    await this.#commit?.flush()
-    this.#checkFiles()
+  flush(): Promise<void> {
+    return this.#thenChecked(this.#commit?.flush())
   }
 
   /** Resolves when the store holds everything that was written before, without a log. */
-  async flushToStore(): Promise<void> {
-    await this.#commit?.flushToStore()
-    this.#checkFiles()
+  flushToStore(): Promise<void> {
+    return this.#thenChecked(this.#commit?.flushToStore())
+  }
+
+  /** Looks at the files once for all that wait for the same: a look takes longer than a put. */
+  #thenChecked(durable: Promise<void> = Promise.resolve()): Promise<void> {
+    if (this.#waitedFor?.durable !== durable) {
+      this.#waitedFor = { durable, checked: durable.then(() => this.#checkFiles()) }
+    }
+    return this.#waitedFor.checked
   }
 
   #checkFiles(): void {

@@ -1,5 +1,13 @@
 import { systemClock } from '../base/clock.js'
-import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import {
+  areValid,
+  hasMethods,
+  oneOf,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../base/options.js'
 import { loadLz4 } from '../codec/block-codec.js'
 import type { LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
 
@@ -71,5 +79,6 @@ const writeRules = { durable: rules.boolean }
 export const putRules: { readonly durable: Rule } = writeRules
 
 export function validateLmdbWriteOptions(options: LmdbWriteOptions | undefined): void {
-  if (options !== undefined) rejectViolations(violationsOf(options, writeRules))
+  if (options === undefined || areValid(options, writeRules)) return
+  rejectViolations(violationsOf(options, writeRules))
 }

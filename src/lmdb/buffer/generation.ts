@@ -37,8 +37,10 @@ export class Generation {
   #isSafe = false
   /** That everything below it was cleared away is in the log, or in the store. */
   isClearLogged = false
-  /** Resolved when it is on stable storage; whoever waits for it shares this one. */
+  /** Settled when it is on stable storage, or failed to be: of those that wait for it, and of those that waited for what it has taken over. */
   readonly #waiting: { resolve: () => void; reject: (error: Error) => void }[] = []
+  /** Whoever waits for it shares this one. */
+  #committed: Promise<void> | undefined
 
   constructor({ hashKey, now, pool, onExpired, cleared, expectedKeys }: GenerationOptions) {
     this.cleared = cleared
@@ -84,10 +86,12 @@ export class Generation {
     if (--this.#users === 0) this.log.dispose()
   }
 
+  /** The same promise for everybody who asks before it is settled. */
   committed(): Promise<void> {
-    return new Promise((resolve, reject) => {
+    this.#committed ??= new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject })
     })
+    return this.#committed
   }
 
   /** Where the latest versions are of keys that have changed since they were logged last: a few more may be among them. */
@@ -137,6 +141,7 @@ export class Generation {
   }
 
   settle(error?: Error): void {
+    this.#committed = undefined
     for (const { resolve, reject } of this.#waiting.splice(0)) {
       if (error === undefined) resolve()
       else reject(error)

@@ -3,6 +3,7 @@ import { StateError } from '../../base/errors.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import { StoreDirectory } from '../store/store-directory.js'
+import { StoreGuard } from '../store/store-guard.js'
 import type { LmdbStateBackendOptions } from '../types.js'
 import { WriterPort } from './writer-port.js'
 
@@ -176,5 +177,42 @@ describe('a store that is nearly full', () => {
     expect(() => backend.putSync(key, value(3))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
     request.mockRestore()
     await expect(backend.close()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  })
+})
+
+describe('those that wait for the same', () => {
+  it.each([false, true])('share one look at the files of the store (log: %s)', async (log) => {
+    await open({ log })
+    await backend.flush()
+    const looks = vi.spyOn(StoreGuard.prototype, 'check')
+    try {
+      await Promise.all(
+        Array.from({ length: 64 }, (_, i) => backend.put(bytes(`key ${i}`), bytes('v'), { durable: true })),
+      )
+      // The thread that writes looks for itself.
+      expect(looks).toHaveBeenCalledTimes(1)
+      await backend.flush()
+      expect(looks).toHaveBeenCalledTimes(2)
+    } finally {
+      looks.mockRestore()
+    }
+  })
+
+  it('are all told where a file of the store is gone', async () => {
+    await open()
+    const failure = new StateError('STORAGE_ERROR', { storage: 'lmdb', operation: 'commit', reason: 'gone' })
+    const looks = vi.spyOn(StoreGuard.prototype, 'check').mockImplementation(() => {
+      throw failure
+    })
+    try {
+      const puts = Array.from({ length: 3 }, (_, i) =>
+        backend.put(bytes(`${i}`), bytes('v'), { durable: true }),
+      )
+      for (const outcome of await Promise.allSettled(puts)) {
+        expect(outcome).toEqual({ status: 'rejected', reason: failure })
+      }
+    } finally {
+      looks.mockRestore()
+    }
   })
 })
