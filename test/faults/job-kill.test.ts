@@ -13,11 +13,11 @@ import { compileSources } from './compile-sources.js'
 import { titled } from './fault-kit.js'
 
 /** For each test. */
-const KILLS = runs(20, 1)
+const KILLS = runs(14, 1)
 const EVENTS = runs(20_000, 1_000)
 /** Behind each kill some parts of a cut are lost, so that it takes many events to be killed so often. */
 const MANY_EVENTS = runs(900_000, 15_000)
-const STAGED_KILLS = runs(24, 2)
+const STAGED_KILLS = runs(16, 2)
 const SEED = 20_261_126
 
 let folder: string

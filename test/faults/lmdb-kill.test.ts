@@ -12,7 +12,7 @@ import { runs } from '../support/long.js'
 import { changeAt, STEP_KEY } from './children/lmdb-plan.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 
-const CYCLES = runs(200, 4)
+const CYCLES = runs(120, 4)
 const LANES = 2
 /** A writer is killed some time after so many of its writes were durable: on a slow machine it lives for as many, only longer. */
 const MOST_ACKNOWLEDGED = 8

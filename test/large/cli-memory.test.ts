@@ -13,7 +13,7 @@ const MIB = 1024 ** 2
 /** What no command may need that reads checkpoints, whatever their size. */
 const BOUND_MIB = 256
 /** 2,048 takes ten minutes; what grows with the checkpoint shows at a quarter of that as well. */
-const CHECKPOINT_MIB = Number(process.env['HOLDFAST_CHECKPOINT_MIB'] ?? 512)
+const CHECKPOINT_MIB = Number(process.env['HOLDFAST_CHECKPOINT_MIB'] ?? 320)
 const VALUE_BYTES = 32_768
 const BLOCK_BYTES = 256 * 1024
 

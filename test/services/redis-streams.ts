@@ -235,13 +235,11 @@ export function redisStreamsHold(system: string): void {
     [`${system}-group`, { from: 'in-group', to: 'out-group' }],
     [system, { from: 'in', to: 'out' }],
   ] as const) {
-    killCycles(
-      name,
-      countsInRedis(
-        () => service,
-        () => admin,
-        streams,
-      ),
+    const counts = countsInRedis(
+      () => service,
+      () => admin,
+      streams,
     )
+    killCycles(name, { ...counts, isOrdered: name === system })
   }
 }

@@ -21,3 +21,17 @@ export function countOf(events: readonly CountedEvent[]): CountedOutput[] {
     return { key, n, count }
   })
 }
+
+/**
+ * Outputs as though the events of each key had come in their order: what was counted of each event, and each count of a key, are as they were.
+ */
+export function asInOrder(outputs: readonly CountedOutput[]): CountedOutput[] {
+  return [...new Set(outputs.map(({ key }) => key))]
+    .flatMap((key) => {
+      const ofKey = outputs.filter((output) => output.key === key)
+      const counts = ofKey.map(({ count }) => count).toSorted((a, b) => a - b)
+      const numbers = ofKey.map(({ n }) => n).toSorted((a, b) => a - b)
+      return numbers.map((n, i) => ({ key, n, count: counts[i] ?? 0 }))
+    })
+    .toSorted((a, b) => a.n - b.n)
+}
