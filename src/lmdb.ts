@@ -3,6 +3,7 @@ export { LmdbStateBackend } from './lmdb/lmdb-state-backend.js'
 export type { StoreProblem, VerifyReport } from './lmdb/store/verify-store.js'
 export type {
   LmdbCompression,
+  LmdbLogState,
   LmdbPutOptions,
   LmdbStateBackendEvents,
   LmdbStateBackendOptions,

@@ -59,6 +59,12 @@ export interface DiagnosticEvents {
     readonly path: string
     readonly error: Error
   }
+  /** The LMDB engine was to have a log before its tree, and has none: what is waited for takes longer. */
+  readonly 'holdfast:engine.logUnavailable': {
+    readonly backend: string
+    readonly path: string
+    readonly error: Error
+  }
   /** A write has stopped the main thread until the disk had caught up. */
   readonly 'holdfast:engine.held': {
     readonly backend: string
@@ -108,6 +114,7 @@ export const diagnostics: DiagnosticChannels = {
   'holdfast:restore.failed': channel('holdfast:restore.failed'),
   'holdfast:engine.commit': channel('holdfast:engine.commit'),
   'holdfast:engine.failed': channel('holdfast:engine.failed'),
+  'holdfast:engine.logUnavailable': channel('holdfast:engine.logUnavailable'),
   'holdfast:engine.held': channel('holdfast:engine.held'),
   'holdfast:engine.call': channel('holdfast:engine.call'),
   'holdfast:job.ready': channel('holdfast:job.ready'),

@@ -314,6 +314,7 @@ export class LmdbEngine implements LocalEngine {
       bufferedKeys: buffer.keys,
       bufferBytes: buffer.bytes,
       cacheBytes: cache.bytes,
+      log: this.#log?.state ?? 'none',
       readers: numReaders,
       usedBytes: this.#usedBytes,
       mapBytes: mapSize,
@@ -670,6 +671,11 @@ export class LmdbEngine implements LocalEngine {
         const data = { directory: path, log, lease, dataPath }
         const thread = { module: '#lmdb/log-thread', name: 'holdfast log', data } as const
         return new WriterPort<LogRequest>(thread, this.#settings.commitTimeoutMs)
+      },
+      unavailable: (error) => {
+        this.#listeners.emit('logUnavailable', { error })
+        const heard = diagnostics['holdfast:engine.logUnavailable']
+        if (heard.hasSubscribers) heard.publish({ ...this.#names, error })
       },
       failed: (error) => this.#commit?.fail(error),
     })

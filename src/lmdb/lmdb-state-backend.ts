@@ -7,11 +7,10 @@ import { Listeners, type Unsubscribe } from '../base/events.js'
 import { nextTurn, SLICE_MS } from '../base/slices.js'
 import { Turns } from './commit/turns.js'
 import { LmdbEngine } from './lmdb-engine.js'
-import { withLogChecked } from './log/verify-log.js'
 import { type LmdbSettings, putRules, settingsFrom, validateLmdbWriteOptions } from './settings.js'
 import { loadLmdb } from './store/environment.js'
 import { StoreDirectory } from './store/store-directory.js'
-import { unreadable, verifyDataFile } from './store/verify-process.js'
+import { unreadable, verifyStore } from './store/verify-process.js'
 import type { VerifyReport } from './store/verify-store.js'
 import type {
   LmdbPutOptions,
@@ -78,24 +77,23 @@ export class LmdbStateBackend extends LocalBackend implements StagingBackend, Pa
   }
 
   /**
-   * Reads a whole store, in a process of its own, and checks every record, the order of the keys and the expiry index.
+   * Reads a whole store, in a process of its own, and checks every record, the order of the keys, the expiry index, and, where it has a log, that
+   * this is whole and fits what else is there.
    * Damage is in the report, not an error; it is safe beside a process that writes. `STORAGE_ERROR` where the store could not be
    * checked: the file system refuses, or no process can be started or kept going. That says nothing about the store.
    * `INCOMPATIBLE` for one that a newer version wrote.
    */
   static async verify(path: string): Promise<VerifyReport> {
-    let dataPath: string
     try {
-      dataPath = await StoreDirectory.dataPathIn(path)
+      return await verifyStore(path, () => StoreDirectory.dataPathIn(path))
     } catch (error) {
       if (!isStateError(error, 'CORRUPTION')) throw error
       return unreadable(reasonOf(error))
     }
-    return await withLogChecked(await verifyDataFile(dataPath), path)
   }
 
   static async #over(settings: LmdbSettings, directory: StoreDirectory): Promise<LmdbStateBackend> {
-    const listeners = new Listeners<LmdbStateBackendEvents>(['expired', 'failed'])
+    const listeners = new Listeners<LmdbStateBackendEvents>(['expired', 'failed', 'logUnavailable'])
     try {
       const open = settings.readOnly ? LmdbEngine.openReadOnly : LmdbEngine.open
       const engine = await open({ settings, directory, listeners })
@@ -181,9 +179,8 @@ export class LmdbStateBackend extends LocalBackend implements StagingBackend, Pa
   async verify(): Promise<VerifyReport> {
     this.assertOpen()
     if (this.#engine.failure === undefined) await this.#engine.flushToStore()
-    const report = await verifyDataFile(this.#directory.dataPath, { signal: this.#engine.closed })
-    const { log, path } = this.#directory
-    return log === undefined ? report : await withLogChecked(report, path)
+    const directory = this.#directory
+    return await verifyStore(directory.path, () => directory.dataPath, this.#engine.closed)
   }
 
   /**

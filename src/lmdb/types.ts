@@ -66,7 +66,15 @@ export interface LmdbPutOptions extends PutOptions, LmdbWriteOptions {}
 export interface LmdbStateBackendEvents extends ExpiryEvents {
   /** A commit failed: every later write is `STORAGE_ERROR`. Reads go on, what was not flushed included. */
   failed: { readonly error: Error }
+  /** `log` was asked for, and none can be made: the store goes on without one, and what is waited for takes longer. Told once. */
+  logUnavailable: { readonly error: Error }
 }
+
+/**
+ * What became of the log that was asked for: there is `'none'` until somebody waits for durability; then it is `'beginning'`, and `'open'` when its
+ * files are there. `'unavailable'`: they cannot be made, and until the store is opened anew the tree alone makes things durable.
+ */
+export type LmdbLogState = 'none' | 'beginning' | 'open' | 'unavailable'
 
 export interface LmdbStats extends BackendStats {
   /**
@@ -87,6 +95,8 @@ export interface LmdbStats extends BackendStats {
   readonly bytesCommitted: number
   /** Time from the beginning of a commit until it was durable, in milliseconds, over the last 1,024 commits; 0 before the first. */
   readonly commitMs: { readonly p50: number; readonly p99: number; readonly max: number }
+  /** Whether what is waited for goes to a log; `'none'` where none was asked for. */
+  readonly log: LmdbLogState
   /** Age of the oldest open snapshot, in milliseconds; 0: none is open. */
   readonly oldestSnapshotAgeMs: number
   /** Slots of LMDB's reader table that have been used at the same time, by all processes; it goes down only when all close. */

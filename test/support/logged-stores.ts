@@ -9,7 +9,9 @@ export async function logBegun(backend: LmdbStateBackend, path: string): Promise
   const isBegun = async () => {
     const { commits } = backend.stats()
     await backend.put(Buffer.from('first'), Buffer.from('durable'), { durable: true })
-    return hasLog(path) && backend.stats().commits === commits
+    const { log, commits: after } = backend.stats()
+    expect(log).not.toBe('unavailable')
+    return log === 'open' && hasLog(path) && after === commits
   }
   await vi.waitUntil(isBegun, { timeout: 60_000 })
 }

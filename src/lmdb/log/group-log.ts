@@ -13,6 +13,7 @@ import { isStateError, type StateError } from '../../base/errors.js'
 import type { Generation } from '../buffer/generation.js'
 import type { WriteBuffer } from '../buffer/write-buffer.js'
 import type { WriterPort } from '../commit/writer-port.js'
+import type { LmdbLogState } from '../types.js'
 import {
   encodeEnd,
   encodeGroup,
@@ -43,6 +44,8 @@ export interface GroupLogHost {
   /** The files are there: from now on whoever opens the store must read them. */
   begun(): Promise<void>
   newPort(): WriterPort<LogRequest>
+  /** There can be no log: from now on the tree alone makes things durable. */
+  unavailable(error: Error): void
   failed(error: StateError): void
 }
 
@@ -57,7 +60,7 @@ export class GroupLog {
   readonly #buffer: WriteBuffer
   readonly #host: GroupLogHost
   #port: WriterPort<LogRequest> | undefined
-  #state: 'none' | 'beginning' | 'open' | 'given up' | 'closed' = 'none'
+  #state: LmdbLogState | 'closed' = 'none'
   #beginning: Promise<void> | undefined
   #sequence = 0
   #sequenceInTree = 0
@@ -72,6 +75,10 @@ export class GroupLog {
   constructor(buffer: WriteBuffer, host: GroupLogHost) {
     this.#buffer = buffer
     this.#host = host
+  }
+
+  get state(): LmdbLogState {
+    return this.#state === 'closed' ? 'none' : this.#state
   }
 
   /** Up to where a commit that begins now holds the log; undefined: there is none. */
@@ -111,19 +118,24 @@ export class GroupLog {
     try {
       this.#port = this.#host.newPort()
       await this.#port.ask({ kind: 'open' })
-    } catch {
+    } catch (error) {
       // Where its files cannot be made, for lack of space for instance, the tree alone makes things durable.
-      this.#state = 'given up'
+      this.#giveUp(error as Error)
       return
     }
     try {
       await this.#host.begun()
       this.#state = 'open'
     } catch (error) {
-      this.#state = 'given up'
+      this.#giveUp(error as Error)
       // Then nothing has changed, and the next commit will say so. Otherwise it is not known whether the store says that it has a log.
       if (!isStateError(error, 'FENCED')) this.#host.failed(error as StateError)
     }
+  }
+
+  #giveUp(error: Error): void {
+    this.#state = 'unavailable'
+    this.#host.unavailable(error)
   }
 
   /** Writes of one turn of the event loop share a group. */

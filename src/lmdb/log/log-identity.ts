@@ -19,6 +19,14 @@ export interface LogMark {
   readonly sequence: number
 }
 
+/** Of a log that the tree holds as far as it ever will be. */
+export const EVERYTHING: number = Number.MAX_SAFE_INTEGER
+
+/** Up to which group the tree holds a log, by the mark in its state. */
+export function heldOf(id: string, mark: LogMark | undefined): number {
+  return mark?.id === id ? mark.sequence : 0
+}
+
 export function logFileName(directory: string, { token }: LogIdentity, place: number): string {
   return join(directory, `log-${token}-${place}`)
 }

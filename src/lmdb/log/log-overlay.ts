@@ -7,6 +7,7 @@
 import type { LayeredEntries } from '../buffer/layered-entries.js'
 import type { ServedStore } from '../store/served-store.js'
 import type { StoreDirectory } from '../store/store-directory.js'
+import { EVERYTHING, heldOf } from './log-identity.js'
 import { damagedLog, LogReader } from './log-reader.js'
 
 /** How often the log may move on while it is being read. */
@@ -60,11 +61,11 @@ export class LogOverlay {
     const { id } = reader
     if (this.#laid?.commits !== commits) {
       this.#entries.reset(this.#store.view.entryCount)
-      this.#laid = { id, commits, sequence: state?.log?.id === id ? state.log.sequence : 0 }
+      this.#laid = { id, commits, sequence: heldOf(id, state?.log) }
     }
     const from = this.#laid.sequence
     let clockMs = 0
-    if (from === Number.MAX_SAFE_INTEGER) return { gap: undefined, clockMs }
+    if (from === EVERYTHING) return { gap: undefined, clockMs }
     const { gap, sequence } = reader.read(from, false, (group, what) => {
       if (group.commits > commits) return false
       this.#entries.replay(group, what)

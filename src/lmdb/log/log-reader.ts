@@ -229,6 +229,11 @@ export function damagedLog(directory: string, gap: string): StateError<'CORRUPTI
   return new StateError('CORRUPTION', { what: `log of ${directory}`, reason: gap })
 }
 
+/** The tree is of an earlier time than the log. */
+export function missingCommit(needed: number, commits: number): string {
+  return `the store ends with commit ${commits}, and the log needs ${needed}`
+}
+
 function readAll(descriptor: number, path: string, position: number): Buffer {
   const parts: Buffer[] = []
   for (let at = position; ; ) {

@@ -4,11 +4,8 @@
 import type { LayeredEntries } from '../buffer/layered-entries.js'
 import type { StoreState } from '../store/record.js'
 import type { StoreDirectory } from '../store/store-directory.js'
-import type { LogMark } from './log-identity.js'
-import { damagedLog, LogReader } from './log-reader.js'
-
-/** Of a log that the tree holds as far as it ever will be. */
-const EVERYTHING: number = Number.MAX_SAFE_INTEGER
+import { EVERYTHING, heldOf, type LogMark } from './log-identity.js'
+import { damagedLog, LogReader, missingCommit } from './log-reader.js'
 
 export class LogRecovery {
   readonly #directory: StoreDirectory
@@ -33,7 +30,7 @@ export class LogRecovery {
     const { log, path } = this.#directory
     if (log === undefined) return undefined
     const commits = state?.flushSequence ?? 0
-    const held = state?.log?.id === log.id ? state.log.sequence : 0
+    const held = heldOf(log.id, state?.log)
     if (held === EVERYTHING) {
       await this.#directory.endLog()
       return undefined
@@ -51,8 +48,7 @@ export class LogRecovery {
         return missing === undefined
       })
       if (gap !== undefined) throw damagedLog(path, gap)
-      if (missing !== undefined)
-        throw damagedLog(path, `the store ends with commit ${commits}, and the log needs ${missing}`)
+      if (missing !== undefined) throw damagedLog(path, missingCommit(missing, commits))
     } finally {
       reader.close()
     }

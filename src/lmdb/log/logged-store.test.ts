@@ -1,7 +1,8 @@
 // A store with a log before its tree: what is durable is there after a crash, whole and in order, whichever of the two has it; and readers
 // beside the writer see it.
 
-import { open as openFile, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { batchAt, contentAfter, STEP_KEY } from '../../../test/faults/children/lmdb-plan.js'
@@ -340,6 +341,90 @@ describe('a log that is damaged, gone or somebody else’s', () => {
     await flip(join(at, 'log-1-0'), 4_096 + 60)
     await expect(open({ path: at })).rejects.toMatchObject({ code: 'CORRUPTION' })
     expect(await LmdbStateBackend.verify(at)).toMatchObject({ ok: false, problems: [{ what: 'log' }] })
+  })
+
+  it('is so, too, where it is of an earlier time than the tree, or of a later one', async () => {
+    const backend = await openLogged()
+    for (let i = 0; i < 3; i++) await backend.put(bytes(`k${i}`), bytes('value'), durable)
+    const earlier = await asAfterCrash(path, join(folder, 'earlier'))
+    for (let i = 0; i < 3; i++) {
+      await backend.put(bytes(`l${i}`), bytes('value'), durable)
+      // The tree takes it.
+      await backend.compact()
+      await backend.put(bytes(`m${i}`), bytes('value'), durable)
+    }
+    const later = await asAfterCrash(path, join(folder, 'later'))
+    for (const at of [earlier, later]) expect(await LmdbStateBackend.verify(at)).toMatchObject({ ok: true })
+    const names = ['log-1-0', 'log-1-1']
+    const logs = (at: string) => Promise.all(names.map((name) => readFile(join(at, name))))
+    const [earlierLog, laterLog] = [await logs(earlier), await logs(later)]
+    for (const [at, log, reason] of [
+      [later, earlierLog, /^it ends with group \d+, before \d+$/],
+      [earlier, laterLog, /^the store ends with commit \d+, and the log needs \d+$/],
+    ] as const) {
+      await Promise.all(names.map((name, i) => writeFile(join(at, name), log[i] as Buffer)))
+      expect(await LmdbStateBackend.verify(at)).toEqual(
+        expect.objectContaining({
+          ok: false,
+          problems: [{ what: 'log', reason: expect.stringMatching(reason) }],
+        }),
+      )
+      await expect(open({ path: at })).rejects.toMatchObject({ code: 'CORRUPTION' })
+    }
+  })
+
+  it('is no problem for verify beside a writer that commits, compacts and begins its files anew', async () => {
+    const backend = await openLogged({ flushEvery: 8 })
+    const value = Buffer.alloc(600_000)
+    const end = { isOver: false }
+    const writing = (async () => {
+      for (let i = 0; !end.isOver; i++) {
+        await backend.put(bytes(`key ${i % 5}`), value, durable)
+        if (i % 50 === 49) await backend.compact()
+      }
+    })()
+    for (let i = 0; i < runs(10, 1); i++) {
+      expect(await LmdbStateBackend.verify(path)).toMatchObject({ ok: true, problems: [] })
+      expect(await backend.verify()).toMatchObject({ ok: true, problems: [] })
+    }
+    end.isOver = true
+    await writing
+  })
+
+  it('is INCOMPATIBLE for who opens the store and for verify where a newer version has written it', async () => {
+    const backend = await openLogged()
+    await backend.put(bytes('a'), bytes('1'), durable)
+    const at = await asAfterCrash(path, join(folder, 'crashed'))
+    const file = await openFile(join(at, 'log-1-0'), 'r+')
+    await file.write(Buffer.of(2), 0, 1, 8)
+    await file.close()
+    const incompatible = { code: 'INCOMPATIBLE', details: { found: 'version 2' } }
+    await expect(open({ path: at })).rejects.toMatchObject(incompatible)
+    await expect(LmdbStateBackend.verify(at)).rejects.toMatchObject(incompatible)
+  })
+
+  it('is told of where it cannot be made, once, and the store goes on without it', async () => {
+    // In the place of a file of the log there is what cannot be removed as one.
+    const backend = await open({ log: true })
+    await mkdir(join(path, 'log-1-0'))
+    const told: Error[] = []
+    const heard: unknown[] = []
+    const hear = (message: unknown) => void heard.push(message)
+    backend.on('logUnavailable', ({ error }) => told.push(error))
+    subscribe('holdfast:engine.logUnavailable', hear)
+    try {
+      expect(backend.stats().log).toBe('none')
+      await backend.put(bytes('a'), bytes('1'), durable)
+      await vi.waitUntil(() => backend.stats().log === 'unavailable', { timeout: 60_000 })
+      await backend.put(bytes('a'), bytes('2'), durable)
+    } finally {
+      unsubscribe('holdfast:engine.logUnavailable', hear)
+    }
+    const [error] = told
+    expect(told).toEqual([expect.objectContaining({ code: 'STORAGE_ERROR' })])
+    expect(heard).toEqual([{ backend: 'lmdb', path, error }])
+    expect(hasLog(path)).toBe(false)
+    expect(text(backend.getSync(bytes('a')))).toBe('2')
   })
 
   it('is CORRUPTION for each read beside the writer, also for the second one of a turn', async () => {

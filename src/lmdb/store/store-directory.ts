@@ -100,11 +100,6 @@ export class StoreDirectory {
     return files.pathOf(data)
   }
 
-  /** The log before the tree of the store in a directory; undefined: there is none. */
-  static async logIn(path: string): Promise<LogIdentity | undefined> {
-    return (await readIdentity(new DurableDirectory(resolve(path)))).log
-  }
-
   /** The lease under which the store is written; there is one where it was opened for writing. */
   get leaseMark(): LeaseMark {
     return present(this.#lease, 'a store that is written to is owned').mark

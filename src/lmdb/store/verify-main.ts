@@ -1,8 +1,8 @@
-// The process that `verifyDataFile` starts: reads the data file that is its argument. What it has to say it says on a channel of
+// The process that `verifyDataFile` starts: reads the data file that is its argument, and the log in the directory that is its second one. What it has to say it says on a channel of
 // its own, line by line: standard output belongs to everybody who runs in a process.
 
 import { writeSync } from 'node:fs'
-import { reasonOf } from '../../base/errors.js'
+import { isStateError, reasonOf } from '../../base/errors.js'
 import { VERIFY_CHANNEL, type VerifyMessage } from './verify-process.js'
 
 /** Often enough that whoever waits can tell a long work from a hanging one. */
@@ -25,13 +25,19 @@ function sayAtTimes(): void {
 
 say({ kind: 'started' })
 try {
-  const [dataPath] = process.argv.slice(2)
+  const [dataPath, directory] = process.argv.slice(2)
   if (dataPath === undefined) throw new Error('needs the data file of a store')
   // Loaded after the first word: what fails or takes long from here on is not that this is no Node.js.
   const { verifyHere } = await import('./verify-store.js')
-  say({ kind: 'report', report: verifyHere(dataPath, sayAtTimes) })
+  const { problemsOfLog } = await import('../log/verify-log.js')
+  const report = verifyHere(dataPath, sayAtTimes, (state) =>
+    directory === undefined ? [] : problemsOfLog(directory, state, sayAtTimes),
+  )
+  say({ kind: 'report', report })
 } catch (error) {
   const { isOfSameNumber } = await import('./environment.js')
-  say({ kind: 'failed', reason: reasonOf(error), tryAnother: isOfSameNumber(error) })
+  const reason = reasonOf(error)
+  if (isStateError(error, 'INCOMPATIBLE')) say({ kind: 'incompatible', details: error.details, reason })
+  else say({ kind: 'failed', reason, tryAnother: isOfSameNumber(error) })
 }
 process.exit(0)

@@ -7,6 +7,8 @@ import { type Clock, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
+import { openEnvironment } from './environment.js'
+import { encodeStoreState, STATE_KEY, type StoreState } from './record.js'
 import { StoreDirectory } from './store-directory.js'
 import { type VerifyOptions, verifyDataFile } from './verify-process.js'
 
@@ -156,6 +158,16 @@ describe('the process that reads a store', () => {
   ])('does not call the store damaged where %s', async (_, end, reason) => {
     await runAs(`echo '{"kind":"started"}' >&3\n${end}`)
     await expect(verify()).rejects.toMatchObject(unchecked(reason))
+  })
+
+  it('tells of a version that it does not know, which is not damage', async () => {
+    const path = join(folder, 'newer')
+    await (await LmdbStateBackend.open({ path })).close()
+    const environment = openEnvironment(await StoreDirectory.dataPathIn(path), { readOnly: false })
+    const state = { format: 2, generation: 0, clockMs: 0, flushSequence: 0 } as unknown as StoreState
+    environment.meta.putSync(STATE_KEY, encodeStoreState(state))
+    await environment.close()
+    await expect(LmdbStateBackend.verify(path)).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
   })
 
   it('ends when its store is closed', async () => {

@@ -8,10 +8,11 @@
 //     and then go on saying something. Only silence counts, not time: a large store on a slow disk takes hours.
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { resolve as absolute } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Clock, setPatientTimer, systemClock } from '../../base/clock.js'
 import { compiledModule, withoutInputType } from '../../base/compiled.js'
-import { reasonOf, StateError } from '../../base/errors.js'
+import { reasonOf, StateError, type StateErrorDetails } from '../../base/errors.js'
 import type { VerifyReport } from './verify-store.js'
 
 /** The descriptor that the process speaks on. */
@@ -22,6 +23,12 @@ export type VerifyMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'reading' }
   | { readonly kind: 'report'; readonly report: VerifyReport }
+  /** It is of another version. */
+  | {
+      readonly kind: 'incompatible'
+      readonly reason: string
+      readonly details: StateErrorDetails['INCOMPATIBLE']
+    }
   /** `tryAnother`: another process may succeed. */
   | { readonly kind: 'failed'; readonly reason: string; readonly tryAnother: boolean }
 
@@ -33,6 +40,8 @@ const LAST_WORDS_MS = 1_000
 const MAX_STDERR_CHARS = 4_096
 /** How many processes try to read it, each of which has another number; see environment.ts (5). */
 const TRIES = 5
+/** How often a store may be compacted while it is being read. */
+const REPLACED_AT_MOST = 5
 
 /** Signals by which a process ends that trips over what it reads; any other one comes from outside. */
 const TRIPPED = new Set<unknown>(['SIGBUS', 'SIGSEGV', 'SIGABRT', 'SIGILL', 'SIGFPE', 'SIGTRAP'])
@@ -42,25 +51,30 @@ const FIRST_WINDOWS_EXCEPTION = 0xc0000000
 /** How a process that was to read a store ended. */
 type Ending =
   | { readonly kind: 'report'; readonly report: VerifyReport }
+  | (VerifyMessage & { readonly kind: 'incompatible' })
   /** It said why it could not, or fell silent. */
   | { readonly kind: 'unchecked'; readonly reason: string; readonly cause?: unknown }
   /** It ended before it had read anything. */
   | { readonly kind: 'ended'; readonly reason: string; readonly tryAnother: boolean }
 
 export interface VerifyOptions {
+  /** The directory of the store: its log is checked as well. Default: the data file alone is. */
+  readonly directory?: string
   /** Ends the process, and rejects with the signal's reason. */
   readonly signal?: AbortSignal
   /** Tells how long the process is silent. Default: the machine's. */
   readonly clock?: Clock
 }
 
-/** Reads a whole data file in a process of its own. `STORAGE_ERROR` where it could not be checked. */
+/** Reads a whole data file in a process of its own. `STORAGE_ERROR` where it could not be checked, `INCOMPATIBLE` for another version. */
 export async function verifyDataFile(dataPath: string, options: VerifyOptions = {}): Promise<VerifyReport> {
   const main = fileURLToPath(compiledModule('#lmdb/verify-main'))
   const { NODE_OPTIONS: nodeOptions = '', ...environment } = process.env
   // By this Electron's program runs as the Node.js that is in it.
   if (process.versions['electron'] !== undefined) environment['ELECTRON_RUN_AS_NODE'] = '1'
-  const run = (env: NodeJS.ProcessEnv) => new VerifyProcess(options).run([main, dataPath], env)
+  const { directory } = options
+  const args = directory === undefined ? [main, dataPath] : [main, dataPath, directory]
+  const run = (env: NodeJS.ProcessEnv) => new VerifyProcess(options).run(args, env)
   let env: NodeJS.ProcessEnv = environment
   let ending = await run(env)
   const remaining = withoutInputType(nodeOptions)
@@ -72,6 +86,7 @@ export async function verifyDataFile(dataPath: string, options: VerifyOptions = 
     ending = await run(env)
   }
   if (ending.kind === 'report') return ending.report
+  if (ending.kind === 'incompatible') throw new StateError('INCOMPATIBLE', ending.details)
   const reason = `${dataPath} could not be checked: ${ending.reason}`
   const cause = ending.kind === 'unchecked' ? ending.cause : undefined
   throw new StateError(
@@ -79,6 +94,23 @@ export async function verifyDataFile(dataPath: string, options: VerifyOptions = 
     { storage: 'lmdb', operation: 'verify', reason },
     cause === undefined ? undefined : { cause },
   )
+}
+
+/**
+ * Reads a store in a directory, with its log. `dataPathNow`: of its data file, which a process that writes may replace by a compacted one while it is
+ * being read: then what is beside it does not belong to it any more.
+ */
+export async function verifyStore(
+  directory: string,
+  dataPathNow: () => string | Promise<string>,
+  signal?: AbortSignal,
+): Promise<VerifyReport> {
+  const options = { directory: absolute(directory), ...(signal !== undefined && { signal }) }
+  for (let tries = 1; ; tries++) {
+    const dataPath = await dataPathNow()
+    const report = await verifyDataFile(dataPath, options)
+    if (report.ok || tries === REPLACED_AT_MOST || (await dataPathNow()) === dataPath) return report
+  }
 }
 
 /** The report where nothing could be read. */
@@ -161,7 +193,7 @@ class VerifyProcess {
       return
     }
     this.#started = true
-    if (message.kind === 'report') this.#settle(message)
+    if (message.kind === 'report' || message.kind === 'incompatible') this.#settle(message)
     if (message.kind === 'failed') this.#failure = message
   }
 

@@ -18,6 +18,7 @@ import {
   recordExpiry,
   recordPart,
   STATE_KEY,
+  type StoreState,
 } from './record.js'
 
 /** Something wrong in a store. */
@@ -44,11 +45,14 @@ const NO_PREFIX = new Uint8Array(0)
 const FIRST = Uint8Array.of(0)
 const AFTER_LAST = new Uint8Array(EXPIRY_KEY_BYTES + 1).fill(255)
 
+/** Looks at what belongs to a store beside its data file; `state` reads the state that the data file has now. */
+type VerifyBeside = (state: () => StoreState) => readonly StoreProblem[]
+
 /**
  * Reads everything in a store, in this process: a cut-off file can end it. Calls `onRecord` with each record. Throws where it
  * cannot be read for a reason that tells nothing about the store.
  */
-export function verifyHere(dataPath: string, onRecord: () => void): VerifyReport {
+export function verifyHere(dataPath: string, onRecord: () => void, beside: VerifyBeside): VerifyReport {
   const problems: StoreProblem[] = []
   const note = (what: string, reason: string) => {
     if (problems.length < MAX_PROBLEMS) problems.push({ what, reason })
@@ -62,7 +66,7 @@ export function verifyHere(dataPath: string, onRecord: () => void): VerifyReport
     const environment = openEnvironment(dataPath, { readOnly: true, alone: true })
     environment.root.resetReadTxn()
     const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
-    const slot = slotOf(environment, generationOf(environment, transaction))
+    const slot = slotOf(environment, stateOf(environment, transaction).generation)
     const counted = { entries: slot.entries.getStats().entryCount, index: slot.expiry.getStats().entryCount }
     const keys = new KeyScratch()
     let last: Uint8Array | undefined
@@ -100,6 +104,11 @@ export function verifyHere(dataPath: string, onRecord: () => void): VerifyReport
     if (indexed !== expiring)
       note('expiry index', `has ${indexed} entries for ${expiring} records that expire`)
     transaction.done()
+    const state = () => {
+      environment.root.resetReadTxn()
+      return stateOf(environment)
+    }
+    for (const { what, reason } of beside(state)) note(what, reason)
   } catch (error) {
     if (!isDamage(error)) throw error
     note('store', reasonOf(error))
@@ -129,10 +138,11 @@ function isDamage(error: unknown): boolean {
   )
 }
 
-function generationOf({ meta }: Environment, transaction: ReadTransaction): number {
-  const record = meta.getBinaryFast(STATE_KEY, { transaction })
+/** `transaction` undefined: as it is now. */
+function stateOf({ meta }: Environment, transaction?: ReadTransaction): StoreState {
+  const record = meta.getBinaryFast(STATE_KEY, transaction && { transaction })
   if (record === undefined) throw new Error('its state is missing')
-  return decodeStoreState(record.subarray(0, meta.lastSize)).generation
+  return decodeStoreState(record.subarray(0, meta.lastSize))
 }
 
 function isIndexed(
