@@ -16,6 +16,13 @@ import type { Logger } from '../types.js'
 import { CheckpointCatalog, type StorageListing } from './checkpoint-catalog.js'
 import { StorageContents } from './storage-contents.js'
 
+/** A number of a checkpoint that is being reserved. */
+export interface Reservation {
+  readonly sequence: number
+  /** Resolves when no owner will ever give the number out again; rejects with why it could not be reserved. */
+  readonly durable: Promise<void>
+}
+
 /**
  * The one writer of a storage: it holds the lease, and gives out the numbers of checkpoints.
  *
@@ -92,8 +99,8 @@ export class LeasedStorage implements ObjectStorage {
     this.#contents?.noteSegment(name, sizeBytes)
   }
 
-  /** The next number, durably reserved. */
-  async reserve(): Promise<number> {
+  /** The next number. Nothing may bear it before it is `durable`; no other one is reserved before that has settled. */
+  reserve(): Reservation {
     const reserved = this.#sequence.reserved + 1
     if (!Number.isSafeInteger(reserved)) {
       throw new StateError('STORAGE_ERROR', {
@@ -103,8 +110,10 @@ export class LeasedStorage implements ObjectStorage {
       })
     }
     this.#sequence = { ...this.#sequence, reserved }
-    await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
-    return reserved
+    const durable = this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
+    // Whoever waits for it is told.
+    durable.catch(() => {})
+    return { sequence: reserved, durable }
   }
 
   /** No number up to that one is given out any more: durably, where that is news. */

@@ -1,7 +1,7 @@
 import type { ChangeBase } from '../../backend/state-snapshot.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { isStateError, type StateError } from '../../base/errors.js'
-import type { LeasedStorage } from '../archive/leased-storage.js'
+import type { LeasedStorage, Reservation } from '../archive/leased-storage.js'
 import { type CheckpointContent, contentOf, type StoredManifest } from '../format/manifest.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { type WrittenCheckpoint, writeCheckpoint } from './checkpoint-writer.js'
@@ -36,6 +36,14 @@ export interface MakerEvents {
   readonly onCut: () => () => void
   readonly onMerged: MergerSettings['onMerged']
   readonly onMergeFailed: (error: StateError) => void
+}
+
+function beginReservation({ owner, onReserved }: MakeRequest): Reservation {
+  const { sequence, durable } = owner.reserve()
+  const noted = durable.then(() => onReserved(sequence))
+  // Whoever waits for it is told.
+  noted.catch(() => {})
+  return { sequence, durable: noted }
 }
 
 /**
@@ -92,31 +100,33 @@ export class CheckpointMaker {
     // A snapshot that waits for a thread to start may hold commits up.
     const { sharedModule } = this.#backend
     if (!this.#worker.isReadyFor(sharedModule)) await this.#worker.ready(sharedModule)
-    let reserved: number | undefined
-    const reserve = async () => {
-      if (reserved === undefined) {
-        reserved = await request.owner.reserve()
-        request.onReserved(reserved)
-      }
-      return reserved
+    let reservation: Reservation | undefined
+    const reserve = () => {
+      reservation ??= beginReservation(request)
+      return reservation
     }
-    let sinceBase = true
-    for (let lateReaders = 0; ; ) {
-      const share = lateReaders < MAX_LATE_READERS
-      const made = await this.#attempt(request, reserve, { sinceBase, share })
-      if (typeof made === 'object') return made
-      // A state that has grown much is nothing to look into; the others are.
-      const level = made === OUTGROWN ? 'info' : 'warn'
-      this.#settings.logger[level]({ reason: made }, 'the checkpoint takes the state once more')
-      if (made === LATE_READER) lateReaders++
-      else sinceBase = false
+    try {
+      let sinceBase = true
+      for (let lateReaders = 0; ; ) {
+        const share = lateReaders < MAX_LATE_READERS
+        const made = await this.#attempt(request, reserve, { sinceBase, share })
+        if (typeof made === 'object') return made
+        // A state that has grown much is nothing to look into; the others are.
+        const level = made === OUTGROWN ? 'info' : 'warn'
+        this.#settings.logger[level]({ reason: made }, 'the checkpoint takes the state once more')
+        if (made === LATE_READER) lateReaders++
+        else sinceBase = false
+      }
+    } finally {
+      // Two of them would overtake each other.
+      await reservation?.durable.catch(() => {})
     }
   }
 
   /** A checkpoint, or why it has to be tried again. */
   async #attempt(
     { owner, savepoint, signal }: MakeRequest,
-    reserve: () => Promise<number>,
+    reserve: () => Reservation,
     { sinceBase, share }: { readonly sinceBase: boolean; readonly share: boolean },
   ): Promise<MadeCheckpoint | Again> {
     const { clock, source, hold, incremental } = this.#settings
@@ -142,13 +152,13 @@ export class CheckpointMaker {
       throwIfAborted(signal, 'checkpoint')
       const confirmed = cut.snapshot.tellsChanges && (await this.#chain.confirm(owner))
       const { content } = this.#chain
-      const sequence = await reserve()
+      const reservation = reserve()
       const preceding = confirmed && content !== undefined ? this.#merger.applied(content.segments) : []
       if (preceding.length === 0 && cut.snapshot.tellsChanges) return BASE_LOST
       const written = await writeCheckpoint({
         owner,
         worker: this.#worker,
-        sequence,
+        reservation,
         cut,
         preceding,
         backend: this.#backend.name,

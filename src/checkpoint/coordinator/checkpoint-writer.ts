@@ -1,5 +1,6 @@
 // Makes one checkpoint out of a cut through the state. The order of steps is the promise:
 //
+// (0) The number is reserved, durably, beside (1): whatever bears it is committed only after that.
 // (1) The segment is written whole, and committed (durable) before anything names it; in the worker.
 // (2) It is read back from the storage and verified, to its last byte; in the worker.
 // (3) The manifest is committed under the lease, which the storage checks: only now there is a checkpoint. It is read back too.
@@ -13,7 +14,7 @@ import { assert } from '../../base/assert.js'
 import { equalBytes } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
-import type { LeasedStorage } from '../archive/leased-storage.js'
+import type { LeasedStorage, Reservation } from '../archive/leased-storage.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { parseJsonText } from '../format/json-value.js'
 import {
@@ -38,8 +39,8 @@ const OPERATION = 'checkpoint'
 export interface CheckpointRequest {
   readonly owner: LeasedStorage
   readonly worker: JobStarter
-  /** A number that the owner reserved. */
-  readonly sequence: number
+  /** The number, which the owner reserves or has reserved. */
+  readonly reservation: Reservation
   /** Its snapshot is closed as soon as its blocks are written. */
   readonly cut: StateCut
   /** The segments that the changes of the cut come after; none: the checkpoint is full. */
@@ -65,7 +66,8 @@ export type NotWritten = 'outgrown' | 'late'
  * written. Errors are those of the step that failed.
  */
 export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint | NotWritten> {
-  const { cut, preceding, sequence, settings } = request
+  const { cut, preceding, settings } = request
+  const { sequence } = request.reservation
   const { segment, entryCount, isLate } = await writeContent(request)
   if (segment === undefined) return isLate ? 'late' : 'outgrown'
   let stored: StoredManifest & { readonly bytes: Uint8Array }
@@ -128,18 +130,27 @@ async function runJob(
   request: CheckpointRequest,
   { kind, shared, maxSizeBytes }: SegmentContent,
 ): Promise<JobResult> {
-  const { owner, worker, signal, cut, settings } = request
+  const { owner, worker, signal, cut, settings, reservation } = request
   const { codec, limits, logger } = settings
-  const name = segmentName(request.sequence, kind)
+  const name = segmentName(reservation.sequence, kind)
   const role = kind === 'delta' ? 'delta' : 'base'
   const source = shared === undefined ? undefined : { module: shared.module, data: shared.data }
   let committed = false
   let closing: Promise<void> | undefined
-  if (shared !== undefined) await assertNotClosed(cut)
+  const sharedOwner = owner.share()
+  try {
+    // How such a storage begins an object is not known here.
+    if (sharedOwner === undefined) await reservation.durable
+    if (shared !== undefined) await assertNotClosed(cut)
+  } catch (error) {
+    sharedOwner?.release()
+    throw error
+  }
+  let notReserved: { readonly error: unknown } | undefined
   const job = startJob({
     worker,
     storage: owner,
-    shared: owner.share(),
+    shared: sharedOwner,
     request: { kind: 'write', name, role, codec: codec.name, source, maxSizeBytes, limits },
     signal,
     transferList: shared?.transferList ?? [],
@@ -149,6 +160,13 @@ async function runJob(
       closing?.catch(() => {})
     },
   })
+  reservation.durable.then(
+    () => job.allowCommit(),
+    (error: unknown) => {
+      notReserved = { error }
+      job.abort()
+    },
+  )
   // Ends with the job, which it may not keep from ending: the blocks may be those of a backend that gives no more.
   if (shared === undefined) void feed(job, cut, kind)
   try {
@@ -157,7 +175,7 @@ async function runJob(
     return result
   } catch (error) {
     for (const leftover of job.leftovers) logLeftover(logger, leftover)
-    const failure = errorOf(error, signal, OPERATION)
+    const failure = notReserved === undefined ? errorOf(error, signal, OPERATION) : notReserved.error
     if (committed) await removeAfterFailure(owner, [name], failure, logger)
     throw failure
   }
@@ -185,7 +203,8 @@ async function publishManifest(
   bytes: Uint8Array,
   segment: string,
 ): Promise<void> {
-  const { owner, signal, sequence, settings } = request
+  const { owner, signal, settings } = request
+  const { sequence } = request.reservation
   const name = manifestName(sequence)
   let output: ObjectWriter | undefined
   let attempted = false

@@ -3,7 +3,7 @@ import { type CancelTimer, systemClock } from '../../base/clock.js'
 import type { JobPulse } from './job-pulse.js'
 
 /** After how long it is told for the first time; each stretch after it is twice as long as the one before, … */
-const FIRST_TOLD_MS = 5
+const FIRST_TOLD_MS = 3
 /** … up to that. */
 const TOLD_EVERY_MS = 50
 

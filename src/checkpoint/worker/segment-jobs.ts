@@ -41,6 +41,8 @@ export interface SegmentTask {
   readonly blocks: () => AsyncIterable<EntryBlock>
   /** The blocks will not be needed once more. */
   readonly onRead?: () => void
+  /** The segment is committed when this has resolved. Default: at once. */
+  readonly commitAllowed?: () => Promise<void>
 }
 
 /** Writes a segment and verifies it; `undefined` where it grew too large. */
@@ -64,6 +66,7 @@ export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<
     }
     task.onRead?.()
     segment = { name, role, sizeBytes, rawBytes, entryCount, sha256 }
+    await task.commitAllowed?.()
     throwIfAborted(signal, OPERATION)
     await output.commit()
   } catch (error) {

@@ -38,10 +38,19 @@ export class ThreadLink {
   readonly #inbox: BlockInbox
   readonly #waiting = new Map<number, Waiting>()
   readonly #leftovers: Leftover[] = []
+  readonly #commitAllowed: Promise<void>
+  #allowCommit: () => void = () => {}
+  #refuseCommit: (error: unknown) => void = () => {}
   #calls = 0
 
   constructor(port: MessagePort) {
     this.#port = port
+    this.#commitAllowed = new Promise((resolve, reject) => {
+      this.#allowCommit = resolve
+      this.#refuseCommit = reject
+    })
+    // Most jobs do not wait for it.
+    this.#commitAllowed.catch(() => {})
     this.#inbox = new BlockInbox((bytes) => this.#post({ kind: 'credit', bytes }))
     this.storage = remoteStorage((call, memory) => {
       const number = ++this.#calls
@@ -63,6 +72,11 @@ export class ThreadLink {
       if (block === undefined) return
       yield block
     }
+  }
+
+  /** Resolves once what the job has written may be committed; rejects where the job is aborted before. */
+  commitAllowed(): Promise<void> {
+    return this.#commitAllowed
   }
 
   /** Sends a block, whose bytes must have memory of their own, when there is room for it. */
@@ -109,6 +123,8 @@ export class ThreadLink {
         return this.#inbox.fail(this.#courier.unpack(message.error))
       case 'credit':
         return this.#gate.give(message.bytes)
+      case 'mayCommit':
+        return this.#allowCommit()
       case 'abort':
         return this.#abort()
       case 'answer': {
@@ -133,5 +149,6 @@ export class ThreadLink {
     this.#controller.abort(error)
     this.#inbox.fail(error)
     this.#gate.fail(error)
+    this.#refuseCommit(error)
   }
 }

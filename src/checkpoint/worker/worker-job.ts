@@ -75,6 +75,11 @@ export class WorkerJob {
     this.#post({ kind: 'abort' })
   }
 
+  /** What a job writes may get its name from now on: it waits for that where it has come so far. */
+  allowCommit(): void {
+    this.#post({ kind: 'mayCommit' })
+  }
+
   /** Sends a block when there is room for it; its memory may change hands. Rejects where the job has ended. */
   async send(block: EntryBlock): Promise<void> {
     await this.#gate.take(block.bytes.length)

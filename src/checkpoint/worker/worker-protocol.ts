@@ -48,7 +48,7 @@ interface JobBase {
   readonly limits: WorkerLimits
 }
 
-/** Writes a segment and reads it back. */
+/** Writes a segment and reads it back. It is committed only once that is allowed. */
 export interface WriteJob extends JobBase {
   readonly kind: 'write'
   readonly name: string
@@ -140,6 +140,8 @@ export type ToThread =
   | { readonly kind: 'blocksFailed'; readonly error: PackedError }
   | { readonly kind: 'credit'; readonly bytes: number }
   | { readonly kind: 'answer'; readonly call: number; readonly value?: unknown; readonly error?: PackedError }
+  /** What a {@link WriteJob} writes may be committed. */
+  | { readonly kind: 'mayCommit' }
   | { readonly kind: 'abort' }
 
 /** What could not be cleaned up after a failure; for the log. */

@@ -70,7 +70,7 @@ async function perform(
   const storage = request.storage === undefined ? link.storage : await openStorage(request.storage)
   const opened = pulsingStorage(storage, pulse)
   const tools = toolsFor(limited ? throttledStorage(opened, throttleFor(limits), signal) : opened)
-  if (request.kind === 'write') return await writeContent(request, tools, link)
+  if (request.kind === 'write') return await writeContent(request, tools, link, pulse)
   const { name, codec, content } = request
   const segment = await mergeCheckpoint(tools, name, codec, content)
   return { segment, entryCount: content.entryCount }

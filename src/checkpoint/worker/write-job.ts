@@ -4,14 +4,19 @@ import { isStateError } from '../../base/errors.js'
 import { threadCodec } from '../../codec/block-codec.js'
 import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
-import { pulsingStorage } from './job-pulse.js'
+import { type PulseGiver, pulsingStorage } from './job-pulse.js'
 import { runJob } from './read-job.js'
 import { type JobTools, writeSegment } from './segment-jobs.js'
 import type { ThreadLink } from './thread-link.js'
 import type { JobResult, ModuleCall, StartJob, WriteJob } from './worker-protocol.js'
 
 /** Writes a segment of a snapshot that is shared, or of the blocks that are sent. */
-export async function writeContent(request: WriteJob, tools: JobTools, link: ThreadLink): Promise<JobResult> {
+export async function writeContent(
+  request: WriteJob,
+  tools: JobTools,
+  link: ThreadLink,
+  pulse: PulseGiver,
+): Promise<JobResult> {
   // Before anything else: the engine may hold commits up until then, and only so long.
   let reader: SharedSnapshotReader | undefined
   try {
@@ -32,7 +37,13 @@ export async function writeContent(request: WriteJob, tools: JobTools, link: Thr
     }
   }
   try {
-    const segment = await writeSegment(tools, { ...request, blocks, onRead: () => link.tell('sourceRead') })
+    const segment = await writeSegment(tools, {
+      ...request,
+      blocks,
+      onRead: () => link.tell('sourceRead'),
+      // The storage is waited for here, by another thread: it is no sign of life that this one waits.
+      commitAllowed: () => pulse.during(link.commitAllowed()),
+    })
     return { segment, entryCount: alive ?? segment?.entryCount ?? 0 }
   } finally {
     await reader?.close()
@@ -59,6 +70,6 @@ export async function writeHere(
       onCommitted: () => link.tell('committed'),
       onLeftover: (leftover) => link.noteLeftover(leftover),
     }
-    return writeContent(request, tools, link)
+    return writeContent(request, tools, link, pulse)
   })
 }

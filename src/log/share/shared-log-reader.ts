@@ -13,6 +13,9 @@ import { joinParts } from './shared-list.js'
 /** Addresses looked at between two points where the work may pause. */
 const STEP = 4_096
 
+/** Entries that are brought near before they are looked at: there are about as many misses of the cache at a time. */
+const TOUCHED_ENTRIES = 32
+
 /** What a reader finds; both in the order of addresses, each once. */
 export interface SharedAddresses {
   /** What the snapshot sees and is wanted, of each key one version, tombstones included; or, of changes, those of it that have changed. */
@@ -114,26 +117,35 @@ export class SharedLogReader {
   ): SlicedWork<{ unburied: Uint32Array; buried: Uint32Array }> {
     const unburied = new Uint32List()
     const buried = new Uint32List()
-    const { usedUnits } = this.#segments
-    const found = new Uint32Array(STEP)
+    const found = new Uint32Array(TOUCHED_ENTRIES)
     let count = 0
     for (let i = 0; i < listed.length; i++) {
-      if (i % STEP === 0) {
+      if (i % STEP === 0) yield
+      if (i % TOUCHED_ENTRIES === 0) {
         onFound?.(found, count)
         count = 0
-        yield
+        this.#touch(listed, i, Math.min(i + TOUCHED_ENTRIES, listed.length))
       }
       const address = listed[i] as number
       if (i > 0 && address === listed[i - 1]) continue
-      // A segment in which nothing lives is not shared.
-      const isShared = (address & OFFSET_MASK) < (usedUnits[address >>> OFFSET_BITS] ?? 0)
-      if (!isShared || this.entries.epoch(address) <= sinceEpoch) continue
+      if (!this.#isShared(address) || this.entries.epoch(address) <= sinceEpoch) continue
       found[count++] = address
       if (this.entries.isBuried(address)) buried.push(address)
       else unburied.push(address)
     }
     onFound?.(found, count)
     return { unburied: unburied.toArray(), buried: buried.toArray() }
+  }
+
+  /** Brings near those of some addresses that are in the shared segments. */
+  #touch(addresses: Uint32Array, from: number, until: number): void {
+    for (let i = from; i < until; i++) if (!this.#isShared(addresses[i] as number)) return
+    this.entries.touch(addresses, from, until)
+  }
+
+  /** A segment in which nothing lives is not shared, and of the others only what was filled. */
+  #isShared(address: number): boolean {
+    return (address & OFFSET_MASK) < (this.#segments.usedUnits[address >>> OFFSET_BITS] ?? 0)
   }
 
   #ask(request: ShareRequest): Promise<ShareReply> {
