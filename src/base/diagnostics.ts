@@ -83,7 +83,7 @@ export interface DiagnosticEvents {
   /** A cut is safe: a checkpoint, or a flush of an engine that keeps its state itself. */
   readonly 'holdfast:job.cut': { readonly job: string; readonly cuts: number; readonly sinceCutMs: number }
   readonly 'holdfast:job.cutFailed': { readonly job: string; readonly error: Error }
-  /** A call of the source or the sink has ended. `error` where it failed. */
+  /** A call of the source, the sink or an engine has ended. `error` where it failed. */
   readonly 'holdfast:job.call': {
     readonly job: string
     readonly call: string

@@ -21,6 +21,8 @@ export interface CutSubject {
   onSafe(cut: JobCut): Promise<void>
   /** A cut could not be made; there will be another one. */
   onCutFailed(error: Error): void
+  /** Waits for a call: one that takes long is told of, and where the job is to end it is not waited for without an end. */
+  waitFor<Result>(call: string, begin: () => Promise<Result>): Promise<Result>
   /** Gives outputs to the sink. */
   deliver(outputs: readonly unknown[]): Promise<void>
   /** What cannot go on. */

@@ -31,6 +31,7 @@ import { plainKey, Slot, type Stretch } from '../base/slot.js'
 import { Suspension } from '../state/entries/entries.js'
 import { nameOf, Overlay } from '../state/entries/overlay.js'
 import { GivenKey } from '../state/key/stored-key.js'
+import { WAITS, type WaitFor } from './job-opening.js'
 
 /** So many entries that were fetched are kept for later steps, the newest; a step may need more. */
 const KEPT_ENTRIES = 100_000
@@ -68,6 +69,7 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend {
   #missedKeys = new Map<string, Uint8Array>()
   #missedRanges: KeyStretch[] = []
   #record: Uint8Array | undefined
+  #waitFor: WaitFor = WAITS
   readonly #slot = new Slot()
 
   constructor(engine: StateBackend, options: FetchedBackendOptions) {
@@ -76,6 +78,11 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend {
     this.name = engine.name
     this.supports = Object.freeze({ ...engine.supports, sync: true, inPlace: false, sharing: false })
     this.#written = this.#newOverlay()
+  }
+
+  /** How steps wait for the engine from now on. Before: for as long as it takes. */
+  waitBy(waitFor: WaitFor): void {
+    this.#waitFor = waitFor
   }
 
   /** Whether the step at hand has missed something. */
@@ -107,7 +114,7 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend {
     const all = [...wanted.values()]
     for (let from = 0; from < all.length; from += KEYS_AT_ONCE) {
       const some = all.slice(from, from + KEYS_AT_ONCE)
-      const values = await this.#engine.getMany(some)
+      const values = await this.#waitFor('the engine to read', () => this.#engine.getMany(some))
       for (const [i, key] of some.entries()) this.#fetched.set(nameOf(key), values[i])
     }
   }
@@ -121,7 +128,9 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend {
   async preload({ from, until }: KeyStretch): Promise<void> {
     const entries: Entry[] = []
     const range = until === undefined ? { gte: from } : { gte: from, lt: until }
-    for await (const entry of this.#engine.scan(range)) entries.push(entry)
+    await this.#waitFor('the engine to scan', async () => {
+      for await (const entry of this.#engine.scan(range)) entries.push(entry)
+    })
     this.#ranges.push({ from, until, entries })
   }
 
@@ -135,7 +144,7 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend {
     if (recordKey !== undefined && record !== undefined) batch.expect(recordKey, this.#record)
     written.addTo(batch)
     try {
-      await this.#engine.write(batch)
+      await this.#waitFor('the engine to write', () => this.#engine.write(batch))
     } catch (error) {
       throw recordKey !== undefined && isOther(error, recordKey) ? this.#fenced(error) : error
     }

@@ -130,10 +130,10 @@ export interface JobOptions<
   readonly onBadEvent?: 'fail' | 'skip' | ((bad: BadEvent<Event>, emit: (output: Output) => void) => void)
   /** Most events that are read at once. Default 1,000. */
   readonly maxPollEvents?: number
-  /** A call of the source or the sink that takes longer is reported: in the log, by `health()`. Default 30,000. */
+  /** A call of the source, the sink or an engine that is waited for that takes longer is reported: in the log, by `health()`. Default 30,000. */
   readonly stallAfterMs?: number
   /**
-   * How long a call of the source or the sink is waited for once the job is to end, by `stop` or because it has failed, in
+   * How long a call of the source, the sink or the engine is waited for once the job is to end, by `stop` or because it has failed, in
    * milliseconds: then the job ends with `JOB_FAILED`, which names the call. Nothing is lost: the next run goes on from the newest
    * cut. Default 60,000.
    */

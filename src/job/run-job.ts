@@ -259,6 +259,7 @@ class Job<Event, Schema extends StateSchema, Output>
       isOver: () => this.#hasReadAll || this.#wake.signal.aborted,
     })
     this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
+    parts.fetched?.waitBy((call, begin) => this.waitFor(call, begin))
     this.finished = this.#run()
     // Whoever never asks for it hears of it by `health()` and the log.
     this.finished.catch(() => {})
@@ -503,6 +504,10 @@ class Job<Event, Schema extends StateSchema, Output>
     if (heard.hasSubscribers) heard.publish({ job: this.#options.name, error })
   }
 
+  waitFor<Result>(call: string, begin: () => Promise<Result>): Promise<Result> {
+    return this.#waiting.for(call, begin)
+  }
+
   async deliver(outputs: readonly unknown[]): Promise<void> {
     await this.#waiting.for('the sink to take outputs', async () =>
       this.#outputs?.write(outputs as readonly Output[]),
@@ -558,7 +563,8 @@ class Job<Event, Schema extends StateSchema, Output>
       // As far as all stages have come: the watermark may have been on its way through them.
       for (const stage of this.#later) stage.onWatermark(storeOf(this.#store).watermark)
       this.#fetched?.forgetRanges()
-      await this.#cuts.begin(this)
+      // It may make a checkpoint, which takes as long as there is much: only where the job is to end that is too long.
+      await this.#waiting.for('the checkpoints to begin', () => this.#cuts.begin(this), Infinity)
       await this.#firing.fireOverdue()
       this.#reads = true
       if (diagnostics['holdfast:job.ready'].hasSubscribers)

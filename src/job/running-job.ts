@@ -94,7 +94,7 @@ export interface JobHealth {
   readonly isReady: boolean
   /** It runs, waits for nobody for longer than `stallAfterMs`, and no two cuts (checkpoints) have failed since the last one that did not. */
   readonly isHealthy: boolean
-  /** A call of the source or the sink that takes longer than `stallAfterMs`, and for how long it has. */
+  /** A call of the source, the sink or an engine that is waited for that takes longer than `stallAfterMs`, and for how long it has. */
   readonly stalled: { readonly call: string; readonly forMs: number } | undefined
   /** Cuts that have failed since the last one that did not, and the newest reason: while they fail, a crash undoes more and more. */
   readonly failedCuts: { readonly count: number; readonly error: Error } | undefined
@@ -106,7 +106,7 @@ export interface StopOptions {
   /** Treat what was read as all that comes: the watermark goes to +Infinity first (T8). Default false: the job can be resumed. */
   readonly drain?: boolean
   /**
-   * How long calls of the source and the sink are waited for at most, all of them together, in milliseconds. Default: each for
+   * How long calls of the source, the sink and the engine are waited for at most, all of them together, in milliseconds. Default: each for
    * `stopTimeoutMs` of the job. Where one does not end in time the job ends with `JOB_FAILED`, which names it.
    */
   readonly timeoutMs?: number

@@ -7,25 +7,21 @@ import { RECORD_KEY, StoredCuts } from './stored-cuts.js'
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text))
 
-/** Cuts in a store whose every read waits, behind what it has found, until it is let go. */
+/** Cuts in a store that takes each write of theirs only when it is let go: it may be one of an attempt that was given up. */
 function heldCuts(engine: StateBackend) {
-  const reads: (() => void)[] = []
-  let hasRead = () => {}
-  const read = new Promise<void>((resolve) => {
-    hasRead = resolve
+  let writes = 0
+  let letGo = () => {}
+  const released = new Promise<void>((resolve) => {
+    letGo = resolve
   })
-  const get = async (key: Uint8Array) => {
-    const found = await engine.get(key)
-    // Only the first one: what is asked again meets what is there by then.
-    if (reads.length > 0) return found
-    const released = new Promise<void>((resolve) => reads.push(resolve))
-    hasRead()
+  const write: StateBackend['write'] = async (batch) => {
+    writes++
     await released
-    return found
+    await engine.write(batch)
   }
   const held = new Proxy(engine, {
     get: (target, name) => {
-      if (name === 'get') return get
+      if (name === 'write') return write
       const value: unknown = Reflect.get(target, name)
       return typeof value === 'function' ? value.bind(target) : value
     },
@@ -39,25 +35,27 @@ function heldCuts(engine: StateBackend) {
     intervalMs: 1_000,
     clock: systemClock,
   })
-  return { cuts, read, release: () => reads[0]?.() }
+  return { cuts, letGo, writes: () => writes }
 }
 
 describe.each([
   ['asynchronous', () => new ToyBackend(new RemoteServer())],
   ['synchronous', () => new MemoryStateBackend()],
-])('the look at who owns a store, on an %s engine', (_, open) => {
+])('the look at who owns a store, on an %s engine', (kind, open) => {
   it.each([undefined, 'before'])(
-    'leaves a record that the job writes meanwhile (there was: %s)',
+    'leaves a record that the job writes meanwhile, and ends (there was: %s)',
     async (before) => {
       const engine: StateBackend = open()
       if (before !== undefined) await engine.put(RECORD_KEY, bytes(before))
-      const { cuts, read, release } = heldCuts(engine)
+      const { cuts, letGo, writes } = heldCuts(engine)
       const looking = cuts.checkOwner()
-      await read
       await engine.put(RECORD_KEY, bytes('behind'))
-      release()
+      letGo()
       await looking
       expect(await engine.get(RECORD_KEY)).toEqual(bytes('behind'))
+      expect(await engine.count()).toBe(1)
+      // However often the job writes, it is asked once.
+      expect(writes()).toBe(kind === 'asynchronous' ? 1 : 0)
       await engine.close()
     },
   )

@@ -3,6 +3,7 @@
 //
 //   ff ff 'job'             -> the cut, as JSON
 //   ff ff 'out' number u64  -> an output that the sink does not have yet, as JSON
+//   ff ff 'never'           nothing, ever
 //
 // (1) Outputs lie in the store until a record is durable that names what the sink has prepared of them: they are lost in no crash,
 //     and given to the sink again where the record was not durable (the sink has then undone what it had).
@@ -17,7 +18,7 @@ import {
 import { NEVER_EXPIRES } from '../backend/validate.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
-import { isStateError, StateError } from '../base/errors.js'
+import { StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
 import { nextTurn, runThrough, type SlicedWork } from '../base/slices.js'
 import { jsonTextOf } from '../checkpoint/format/json-value.js'
@@ -27,6 +28,8 @@ import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
 const OWN = [0xff, 0xff]
 export const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
 const OUTPUT_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('out'))
+/** Nothing lies there, ever: whoever removes it changes nothing. */
+const NEVER_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('never'))
 /** So many outputs are given to the sink at once. */
 const DELIVERED_AT_ONCE = 1_000
 const STEP_OUTPUTS = 16
@@ -65,27 +68,21 @@ export class StoredCuts<Output> implements Cuts {
   }
 
   /**
-   * An engine looks whether it still has its store where it writes, and only there: the record is written as it is, on the condition that it is that
-   * still. The job may have written another one since, also where whoever has asked has given up waiting.
+   * An engine looks whether it still has its store where it writes, and only there. What is written must not undo what the job has written since,
+   * also where whoever has asked has given up waiting.
    */
   async checkOwner(): Promise<void> {
     const { engine } = this.#options
-    let isWritten = false
-    while (!isWritten) {
-      const record = await engine.get(RECORD_KEY)
-      const batch = new WriteBatch().expect(RECORD_KEY, record)
-      if (record === undefined) batch.delete(RECORD_KEY)
-      else batch.put(RECORD_KEY, record, NEVER_EXPIRES)
-      isWritten = await engine.write(batch).then(
-        () => true,
-        (error: unknown) => {
-          if (!isStateError(error, 'CONCURRENT_MODIFICATION')) throw error
-          return false
-        },
-      )
+    if (!isSyncBackend(engine)) {
+      await engine.write(new WriteBatch().delete(NEVER_KEY))
+      return
     }
+    // What has nothing new is not written: the record is, as it is, in the step that reads it.
+    const record = engine.getSync(RECORD_KEY)
+    if (record === undefined) engine.deleteSync(RECORD_KEY)
+    else engine.putSync(RECORD_KEY, record, NEVER_EXPIRES)
     // What is beside this process writes later.
-    if (isSyncBackend(engine)) await engine.flush()
+    await engine.flush()
   }
 
   async restore(): Promise<RestoredCut> {
@@ -174,9 +171,8 @@ export class StoredCuts<Output> implements Cuts {
     await this.#subject?.mutex.run(async () => this.#subject?.record())
     if (!this.#isDirty) return
     this.#isDirty = false
-    const { backend } = this.#options
     const { next } = this.outbox
-    await backend.flush()
+    await this.#flush()
     const subject = this.#subject
     subject?.noteCut()
     if (!this.#hasSink || subject === undefined || next === this.#first) return
@@ -195,9 +191,15 @@ export class StoredCuts<Output> implements Cuts {
       await this.#options.commit?.()
       return taken
     })
-    await backend.flush()
+    await this.#flush()
     await subject.onSafe(cut)
     this.#isDirty = true
+  }
+
+  async #flush(): Promise<void> {
+    const { backend } = this.#options
+    const flush = () => backend.flush()
+    await (this.#subject?.waitFor('the engine to make its state durable', flush) ?? flush())
   }
 
   /** Removes outputs that the sink has, and puts the record that says so, as one step. */

@@ -192,13 +192,17 @@ guideProgramRuns('nats.md', {
   expected: [{ tenant: 'acme' }],
 })
 
+/** What is asked of a server while it is away has no answer, however long it is waited for. */
+const ANSWER_WITHIN_MS = 500
+
 killCycles('nats', {
   service: () => service,
   fill: async (events) => {
     const client = jetstream(connection)
     // The connection comes back by itself; what was not acknowledged is sent again under its id.
     for (const event of events) {
-      const send = () => client.publish('in', JSON.stringify(event), { msgID: `${event.n}` })
+      const send = () =>
+        client.publish('in', JSON.stringify(event), { msgID: `${event.n}`, timeout: ANSWER_WITHIN_MS })
       for (let isSent = false; !isSent; )
         isSent = await send().then(
           () => true,

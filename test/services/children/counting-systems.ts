@@ -1,8 +1,5 @@
-import { jetstream } from '@nats-io/jetstream'
-import { connect } from '@nats-io/transport-node'
-import { Redis } from 'ioredis'
-import { Kafka, logLevel } from 'kafkajs'
-import { Pool } from 'pg'
+// The client of a system is loaded where it is used: a job that is killed again and again loads none of the others.
+
 import type { StateBackend } from '../../../src/index.js'
 import type { Sink, Source } from '../../../src/job.js'
 import { kafkajsClient, kafkaSink, kafkaSource } from '../../../src/kafka.js'
@@ -21,6 +18,7 @@ export interface OpenSystem {
 }
 
 async function openRedis(address: string): Promise<OpenSystem> {
+  const { Redis } = await import('ioredis')
   const client = new Redis(address, { maxRetriesPerRequest: 1 })
   client.on('error', () => {})
   return {
@@ -31,6 +29,7 @@ async function openRedis(address: string): Promise<OpenSystem> {
 }
 
 async function openRedisGroup(address: string): Promise<OpenSystem> {
+  const { Redis } = await import('ioredis')
   const client = new Redis(address, { maxRetriesPerRequest: 1 })
   client.on('error', () => {})
   return {
@@ -46,6 +45,8 @@ async function openRedisGroup(address: string): Promise<OpenSystem> {
 }
 
 async function openNats(address: string): Promise<OpenSystem> {
+  const { connect } = await import('@nats-io/transport-node')
+  const { jetstream } = await import('@nats-io/jetstream')
   const connection = await connect({ servers: address, maxReconnectAttempts: -1, reconnectTimeWait: 50 })
   const client = jetstream(connection)
   return {
@@ -57,6 +58,7 @@ async function openNats(address: string): Promise<OpenSystem> {
 }
 
 async function openPostgres(address: string): Promise<OpenSystem> {
+  const { Pool } = await import('pg')
   const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
   pool.on('error', () => {})
   return {
@@ -76,6 +78,7 @@ async function openPostgres(address: string): Promise<OpenSystem> {
 }
 
 async function openKafka(address: string): Promise<OpenSystem> {
+  const { Kafka, logLevel } = await import('kafkajs')
   const client = kafkajsClient(new Kafka({ brokers: [address], logLevel: logLevel.NOTHING }))
   return {
     source: kafkaSource({
@@ -96,6 +99,7 @@ export interface OpenEngine {
 }
 
 async function openRedisEngine(address: string): Promise<OpenEngine> {
+  const { Redis } = await import('ioredis')
   const client = new Redis(address, { maxRetriesPerRequest: 1, socketTimeout: 5_000 })
   client.on('error', () => {})
   const backend = await RedisStateBackend.open({ client, name: 'counts', ordered: true, fsync: 'always' })
@@ -103,6 +107,7 @@ async function openRedisEngine(address: string): Promise<OpenEngine> {
 }
 
 async function openPostgresEngine(address: string): Promise<OpenEngine> {
+  const { Pool } = await import('pg')
   const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
   pool.on('error', () => {})
   const backend = await PostgresStateBackend.open({ pool, name: 'counts' })
