@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readlinkSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { describe, expect, it } from 'vitest'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { seededRandom } from '../base/random.js'
 import { EntryBlockCursor } from '../index.js'
 import type { StoredEntry } from '../view/entries.js'
@@ -71,7 +72,11 @@ describe('entries in any order', () => {
   })
 
   it('lie in a file without a name, which is gone once it is closed', async () => {
-    const names = () => readdirSync(tmpdir()).filter((name) => name.startsWith('holdfast-sort-'))
+    const folder = mkdtempSync(join(tmpdir(), 'holdfast-sorted-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    // Others sort meanwhile.
+    vi.stubEnv('TMPDIR', folder)
+    onTestFinished(() => void vi.unstubAllEnvs())
     const sorter = new EntrySorter({ runBytes: 100, pieceBytes: 100 })
     for (let i = 0; i < 50; i++) sorter.add({ key: Uint8Array.of(i), value: NO_BYTES, expiresAtMs: Infinity })
     const open = () =>
@@ -80,7 +85,7 @@ describe('entries in any order', () => {
         return existsSync(file) && readlinkSync(file).includes('holdfast-sort-')
       })
     const isLinux = existsSync('/proc/self/fd')
-    expect([names(), isLinux ? open().length : 1]).toEqual([[], 1])
+    expect([readdirSync(folder), isLinux ? open().length : 1]).toEqual([[], 1])
     sorter.close()
     sorter.close()
     expect(isLinux ? open() : []).toEqual([])

@@ -1,9 +1,8 @@
 import { execFile } from 'node:child_process'
 import { copyFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { lmdbStores } from '../../test/support/lmdb-stores.js'
 import { runs } from '../../test/support/long.js'
 import { EntryBlockBuilder } from '../backend/entry-block.js'
@@ -322,11 +321,16 @@ describe('ownership and the directory', () => {
   })
 
   it('goes away with a temporary store', async () => {
-    const backend = await LmdbStateBackend.temporary()
-    const names = async () => (await readdir(tmpdir())).filter((name) => name.startsWith('holdfast-lmdb-'))
-    const during = await names()
-    await backend.close()
-    expect(await names()).toHaveLength(during.length - 1)
+    // Others make temporary stores meanwhile.
+    vi.stubEnv('TMPDIR', folder)
+    try {
+      const backend = await LmdbStateBackend.temporary()
+      expect(await readdir(folder)).toEqual([expect.stringMatching(/^holdfast-lmdb-/)])
+      await backend.close()
+      expect(await readdir(folder)).toEqual([])
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 })
 

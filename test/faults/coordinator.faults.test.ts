@@ -18,7 +18,7 @@ import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 const SCRIPT = 'test/faults/children/make-checkpoints.ts'
 
 /** In a quick run faults come at some calls only. Odd, and no divisor of what repeats: all kinds of calls have their turn. */
-const STRIDE = runs(1, 61)
+const STRIDE = runs(1, 127)
 const WRITE_STRIDE = runs(1, 13)
 
 /** What is left of a write when the process is killed in it. */

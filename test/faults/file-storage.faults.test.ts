@@ -10,8 +10,8 @@ import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/publish-objects.ts'
 /** In a quick run faults come at some calls only: kills at fewer, as each takes a process. */
-const KILL_STRIDE = runs(1, 23)
-const STRIDE = runs(1, 17)
+const KILL_STRIDE = runs(1, 47)
+const STRIDE = runs(1, 37)
 /** What is left of a write when the process is killed in it. */
 const TORN_BYTES: readonly number[] = runs([0, 1, 100], [0, 100])
 

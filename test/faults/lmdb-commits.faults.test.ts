@@ -10,7 +10,7 @@ import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/lmdb-commits.ts'
 /** In a quick run faults come at some calls only. */
-const STRIDE = runs(1, 101)
+const STRIDE = runs(1, 211)
 /** Each lane makes a run without a fault at its end. */
 const LANES = runs(2, 1)
 /** Each call is two processes: what is a minute on a quiet machine is several on a busy one. */
@@ -175,7 +175,7 @@ describe.skipIf(missingForFaults !== undefined)(
       const prefix = dataIn(base)
       const args = [storeIn(base), 'leave']
       let stalled = 0
-      for (let at = calls.findIndex(isWrite) + 1; at <= calls.length; at += runs(6, 150)) {
+      for (let at = calls.findIndex(isWrite) + 1; at <= calls.length; at += runs(6, 300)) {
         await createdIn(base)
         const fault: Fault = { action: 'stall', at }
         const run = await kit.runWithFault(SCRIPT, { prefix, args, fault })

@@ -14,7 +14,7 @@ import { CheckpointWorker } from '../worker/checkpoint-worker.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
 
 /** In a quick run some of the damages only, of each kind: there are three flips of a byte, and a cut at each. */
-const STRIDE = runs(1, 11)
+const STRIDE = runs(1, 31)
 const open: CheckpointCoordinator[] = []
 const worker = new CheckpointWorker()
 

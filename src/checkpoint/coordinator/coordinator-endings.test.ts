@@ -86,7 +86,7 @@ function patchWriters(
 }
 
 /** A quick run lets some of them hang, the long one each. */
-const hanging = Object.entries(calls).filter((_, i) => i % runs(1, 9) === 0)
+const hanging = Object.entries(calls).filter((_, i) => i % runs(1, 19) === 0)
 
 describe.each(hanging)('where %s of the storage never settles,', (_, patch) => {
   it('a checkpoint ends by its signal', async () => {

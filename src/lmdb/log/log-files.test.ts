@@ -186,7 +186,7 @@ describe('the files of a log', () => {
     for (let sequence = 1; sequence <= 3; sequence++) append(sequence, one(sequence))
     const [, , third, end] = placesIn(fileOf(0)) as [number, number, number, number]
     const whole = readFileSync(fileOf(0))
-    for (let cut = third; cut < end; cut += runs(1, 17)) {
+    for (let cut = third; cut < end; cut += runs(1, 41)) {
       // What the disk has not taken is zeros, or a block of it came before those in front of it.
       for (const [from, until] of [
         [cut, end],
@@ -209,7 +209,7 @@ describe('the files of a log', () => {
     const last = places.at(-2) as number
     const end = places.at(-1) as number
     const expected = read(0).groups
-    for (let position = FIRST_GROUP_AT; position < end; position += runs(1, 29)) {
+    for (let position = FIRST_GROUP_AT; position < end; position += runs(1, 71)) {
       const bit = 1 << (position % 8)
       overwrite(fileOf(0), position, Buffer.of((whole[position] as number) ^ bit))
       const { groups, gap } = read(0)
