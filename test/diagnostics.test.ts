@@ -21,6 +21,7 @@ const NAMES: readonly (keyof DiagnosticEvents)[] = [
   'holdfast:restore.failed',
   'holdfast:engine.commit',
   'holdfast:engine.failed',
+  'holdfast:engine.logUnavailable',
   'holdfast:engine.held',
   'holdfast:engine.call',
   'holdfast:job.ready',
