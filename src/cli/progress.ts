@@ -3,6 +3,7 @@ import { Presets, SingleBar } from 'cli-progress'
 /** How far a command has come. */
 export interface Progress {
   advance(done: number): void
+  /** Takes the bar away, until there is another step. */
   end(): void
 }
 

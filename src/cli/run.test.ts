@@ -42,6 +42,7 @@ import {
   utf8,
 } from '../state.js'
 import { run } from './run.js'
+import { Terminal } from './terminal.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-cli-'))
 const at = (...names: string[]) => join(directory, ...names)
@@ -640,6 +641,31 @@ it('writes to where a link leads, which stays one', async () => {
   expect((await holdfast('export', at('typed'), at('link.ndjson'), '--state', 'last')).status).toBe(0)
   expect(lstatSync(at('link.ndjson')).isSymbolicLink()).toBe(true)
   expect(readFileSync(at('led-to.ndjson'), 'utf8').trimEnd().split('\n')).toHaveLength(4)
+})
+
+describe('how far a command has come', () => {
+  it.each([
+    ['count', ['count', at('plain'), '--prefix', 'user:'], 'counting'],
+    ['scan', ['scan', at('plain')], 'reading'],
+    ['diff', ['diff', at('plain'), '1', '2', '--summary'], 'comparing'],
+    ['copy', ['copy', at('plain'), at('copied step by step')], 'copying'],
+    ['copy of what is there', ['copy', at('plain'), at('copied step by step')], 'copying'],
+  ] as const)('is told by %s, in many steps', async (_, args, label) => {
+    const steps: number[] = []
+    const asked = vi.spyOn(Terminal.prototype, 'progress').mockImplementation(async () => ({
+      advance: (done) => steps.push(done),
+      end: () => {},
+    }))
+    try {
+      await holdfast(...args)
+      const [[shown, total] = ['', 0]] = asked.mock.calls
+      expect([shown, total > 0, steps.length > 3]).toEqual([label, true, true])
+      expect(steps.toSorted((left, right) => left - right)).toEqual(steps)
+      expect(steps.at(-1)).toBeGreaterThan(0.9 * total)
+    } finally {
+      asked.mockRestore()
+    }
+  })
 })
 
 describe('an interruption', () => {

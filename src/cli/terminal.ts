@@ -66,7 +66,7 @@ export class Terminal {
       return
     }
     await this.flush()
-    await this.#outlet.write(piece)
+    await this.#write(piece)
   }
 
   /**
@@ -79,6 +79,10 @@ export class Terminal {
       await this.#paragraphs(head, rows)
       return
     }
+    if ([head, ...rows].every((row) => row.every((cell) => PLAIN.test(cell)))) {
+      await this.#plainTable(head, rows, widths)
+      return
+    }
     const { default: Table } = await import('cli-table3')
     const table = new Table({
       head: head.map((title) => this.style('bold', title)),
@@ -88,6 +92,23 @@ export class Terminal {
     })
     for (const row of rows) table.push([...row])
     for (const line of table.toString().split('\n')) await this.line(line.trimEnd())
+  }
+
+  /** The lines that `cli-table3` makes of such cells, without what it takes to load it and to look at each character (decision 89). */
+  async #plainTable(
+    head: readonly string[],
+    rows: readonly (readonly string[])[],
+    widths: readonly number[],
+  ): Promise<void> {
+    for (const [i, row] of [head, ...rows].entries()) {
+      let line = ''
+      for (const [column, width] of widths.entries()) {
+        const cell = row[column] ?? ''
+        const shown = cell.length <= width ? cell : `${cell.slice(0, width - 1)}…`
+        line += (i === 0 ? this.style('bold', shown) : shown) + ' '.repeat(width - shown.length + GAP)
+      }
+      await this.line(line.trimEnd())
+    }
   }
 
   async #paragraphs(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
@@ -132,7 +153,13 @@ export class Terminal {
   async flush(): Promise<void> {
     const text = this.#pending
     this.#pending = ''
-    if (text !== '') await this.#outlet.write(text)
+    if (text !== '') await this.#write(text)
+  }
+
+  /** A bar is taken away first where both are one terminal: it would be in the middle of a line. It comes again with the next step. */
+  async #write(piece: string | Uint8Array): Promise<void> {
+    if (this.isWatched) this.#bar?.end()
+    await this.#outlet.write(piece)
   }
 }
 
@@ -153,8 +180,11 @@ function naturalWidths(head: readonly string[], rows: readonly (readonly string[
   )
 }
 
+/** Characters of which each takes one column, whatever stands beside it: those of ASCII, and what stands for what was cut. */
+const PLAIN = /^[ -~…]*$/
+
 /** Where no character is wider than one column. */
-const NARROW = /^[\u{20}-\u{10ff}]*$/u
+const NARROW = /^[\u0020-\u10ff…]*$/
 
 /** How many columns of a terminal a text takes at most: characters of East Asia and pictures take two. */
 function columnsOf(text: string): number {

@@ -128,7 +128,8 @@ export function textOf(bytes: Uint8Array): string | undefined {
   return OTHER_CONTROLS.test(text) || text.startsWith('0x') ? undefined : text
 }
 
-const OTHER_CONTROLS = /(?![\t\n\r])\p{Cc}/u
+/** One class of characters: a look ahead at each takes ten times as long. */
+const OTHER_CONTROLS = /[^\P{Cc}\t\n\r]/u
 
 function bytesAs(bytes: Uint8Array, form: Form): JsonValue {
   if (form === 'hex') return hexOf(bytes)

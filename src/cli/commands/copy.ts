@@ -1,6 +1,7 @@
-import { checkpointsAt, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
+import { checkpointsAt, chosenCheckpoint, openCheckpoints, storedPlace } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { countedReads } from '../counted.js'
 import { ExitStatus } from '../outcome.js'
 import { bytesText } from '../units.js'
 
@@ -25,14 +26,28 @@ export async function copy(
       : [await chosenCheckpoint(source, options.id)]
   if (chosen.length === 0) throw new UsageError(`${from} holds no checkpoint that can be read`)
   const there = new Set((await target.archive.list({ signal })).map(({ id }) => id))
-  const progress = await terminal.progress('copying', chosen.length)
-  for (const [i, { id, sizeBytes }] of chosen.entries()) {
+  const progress = await terminal.progress(
+    'copying',
+    chosen.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+  )
+  let doneBytes = 0
+  for (const { id, sizeBytes } of chosen) {
     const isThere = there.has(id)
-    if (options.dryRun !== true) await source.archive.copyTo(target.storage, id, { signal })
-    progress.advance(i + 1)
+    let readBytes = 0
+    // What is copied is read here, and read back there.
+    const onRead = (bytes: number) => {
+      readBytes += bytes / (isThere ? 1 : 2)
+      progress.advance(doneBytes + Math.min(readBytes, sizeBytes))
+    }
+    const { archive } = storedPlace(from, countedReads(source.storage, onRead), false)
+    if (options.dryRun !== true) await archive.copyTo(countedReads(target.storage, onRead), id, { signal })
+    doneBytes += sizeBytes
+    progress.advance(doneBytes)
     const outcome = isThere ? 'there' : options.dryRun === true ? 'missing' : 'copied'
     if (terminal.json) await terminal.object({ id, outcome, sizeBytes })
     else await terminal.line(`${outcome.padEnd(8)} ${id}  ${bytesText(sizeBytes)}`)
+    // The next one may take minutes.
+    await terminal.flush()
   }
   progress.end()
   return ExitStatus.ok

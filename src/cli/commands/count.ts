@@ -32,9 +32,13 @@ export async function count(
       const isList = entries.schema?.states.some(({ name, kind }) => name === state && kind === 'list')
       const stateOf = (entry: StoredEntry) =>
         isList ? display.stateOf(entry) : display.stateOfKey(entry.key)
+      const progress = await terminal.progress('counting', entries.entryCount)
+      let looked = 0
       for await (const entry of entriesIn(entries, range, signal)) {
+        progress.advance(++looked)
         if (state === undefined || stateOf(entry) === state) counted++
       }
+      progress.end()
     }
     if (terminal.json) await terminal.object({ count: counted })
     else await terminal.line(String(counted))

@@ -1,9 +1,10 @@
 import type { DifferingEntry, JsonValue } from '../../index.js'
 import { openEntries } from '../../view/entries.js'
 import { checkState, type RangeOptions, rangeFrom } from '../../view/key-arguments.js'
-import { chosenCheckpoint, openCheckpoints } from '../../view/place.js'
+import { chosenCheckpoint, openCheckpoints, storedPlace } from '../../view/place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
+import { countedReads } from '../counted.js'
 import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
 import { valueCell, withUndecoded } from '../undecoded.js'
@@ -39,7 +40,11 @@ export async function diff(
     const display = new EntryDisplay(entries.schema, checkedForm(options.show ?? 'auto'))
     const counts = new Map<string, { [Name in Kind]: number }>()
     const range = { ...rangeFrom(options), signal }
-    for await (const difference of place.archive.diff(before.id, after.id, range)) {
+    const progress = await terminal.progress('comparing', before.sizeBytes + after.sizeBytes)
+    let readBytes = 0
+    const onRead = (bytes: number) => progress.advance((readBytes += bytes))
+    const { archive } = storedPlace(path, countedReads(place.storage, onRead), false)
+    for await (const difference of archive.diff(before.id, after.id, range)) {
       const { kind, key } = difference
       const was = shownOf(display, key, difference.before)
       const is = shownOf(display, key, difference.after)
@@ -51,6 +56,7 @@ export async function diff(
       counts.set(state, counted)
       if (options.summary !== true) await print(terminal, kind, shown, was, is)
     }
+    progress.end()
     await printSummary(terminal, counts, options.summary === true)
     return withUndecoded(terminal, display, counts.size === 0 ? ExitStatus.ok : ExitStatus.finding)
   } finally {

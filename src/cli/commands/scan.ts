@@ -34,9 +34,12 @@ export async function scan(
           : Infinity
         : countFrom('--limit', options.limit)
     const printer = new EntryPrinter(terminal, display.isTyped)
+    const progress = await terminal.progress('reading', entries.entryCount)
+    let looked = 0
     let count = 0
     let hasMore = false
     for await (const entry of entriesIn(entries, rangeFrom(options), signal)) {
+      progress.advance(++looked)
       const shown = display.shown(entry)
       if (shown === undefined || (options.state !== undefined && shown.state !== options.state)) continue
       if (count === limit) {
@@ -46,6 +49,7 @@ export async function scan(
       count++
       await printer.add(shown)
     }
+    progress.end()
     await printer.end()
     if (hasMore && !terminal.json) terminal.note(`only the first ${limit} are shown; --limit shows more`)
     return withUndecoded(terminal, display)

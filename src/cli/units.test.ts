@@ -1,0 +1,9 @@
+import { describe, expect, it } from 'vitest'
+import { countText } from './units.js'
+
+describe('countText', () => {
+  it('has a comma before every three digits', () => {
+    const counts = [0, 7, 999, 1_000, 12_345, 999_999, 1_000_000, 123_456_789_012, Number.MAX_SAFE_INTEGER]
+    for (const count of counts) expect(countText(count)).toBe(count.toLocaleString('en-US'))
+  })
+})
