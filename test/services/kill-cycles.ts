@@ -19,8 +19,6 @@ const KILL_LIMIT_MS = 60_000
 /** Longer than what brokers take for a lost connection to one another, shorter than what a client gives up for. */
 const STANDS_STILL_MS = 1_500
 const EVENTS_PER_KILL = 400
-/** A quick job has done with them before it has made the cuts that are waited for. */
-const FILLED_AGAIN_MS = 500
 const SEED = 20_261_127
 /** Cuts after which a process is killed, at most. */
 const MOST_CUTS = 6
@@ -53,10 +51,10 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
       await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
       sent += EVENTS_PER_KILL
     }
-    /** Waits for so many cuts. What has nothing to do makes none, so there is always something to come. */
+    /** Waits for so many cuts. What has nothing to do makes none, and is given more. */
     const moves = async (job: ReturnType<typeof startJob>, cuts: number) => {
       const made = job.cuts(cuts).then(() => true)
-      while (!(await Promise.race([made, sleep(FILLED_AGAIN_MS).then(() => false)]))) await fill()
+      while (!(await Promise.race([made, job.idle().then(() => false)]))) await fill()
     }
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'holdfast-cycles-'))
@@ -137,12 +135,27 @@ function startJob(script: string, place: readonly string[], keeper: StateKeeper,
   })
   const ended = new Promise<number | null>((resolve) => child.on('exit', resolve))
   let waiting: { left: number; readonly resolve: () => void } | undefined
-  createInterface({ input: child.stdout }).on('line', () => {
+  let isIdle = false
+  let noteIdle = () => {}
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    if (line === 'idle') {
+      isIdle = true
+      noteIdle()
+      return
+    }
     if (waiting !== undefined && --waiting.left === 0) waiting.resolve()
   })
   return {
     ended,
     kill: () => void child.kill('SIGKILL'),
+    /** Waits until it has nothing to do; what it has said is forgotten then. */
+    idle: async () => {
+      if (!isIdle)
+        await new Promise<void>((resolve) => {
+          noteIdle = resolve
+        })
+      isIdle = false
+    },
     /** Waits for so many cuts. A job that ends before has failed. */
     cuts: async (left: number) => {
       const seen = new Promise<string>((resolve) => {
