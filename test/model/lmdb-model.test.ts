@@ -1,14 +1,18 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { StateBackend } from '../../src/backend/state-backend.js'
 import type { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import type { LmdbCompression } from '../../src/lmdb/types.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
-import { modelRuns } from '../support/long.js'
+import { titled } from '../faults/fault-kit.js'
+import { leftToLongRuns, modelRuns } from '../support/long.js'
 import { type EngineOptions, runCommands } from './backend-commands.js'
+import { kind } from './commands.js'
 import { lmdbKinds, StoresUnderTest } from './lmdb-commands.js'
+import { onBoth } from './world.js'
 
 /** A run opens stores and waits for disks: there are fewer of them than of engines in memory. */
 describe('LmdbStateBackend', () => {
@@ -42,4 +46,24 @@ describe('LmdbStateBackend', () => {
     const run = runCommands(openWith(40, 'lz4'), { sweep, ownKinds: lmdbKinds(stores), runs })
     await expect(run).resolves.toBeUndefined()
   }, 600_000)
+
+  it.skipIf(leftToLongRuns !== undefined)(
+    titled('does so with a log before the tree', leftToLongRuns),
+    async () => {
+      const openLogged = (options: EngineOptions) =>
+        stores.open({ ...options, path: stores.newPath(), cacheBytes: 1024 * 1024, log: true })
+      // Making the files takes longer than most runs: what comes behind this has a log.
+      const logBegun = kind('logBegun', fc.constant(undefined), async (world) => {
+        const isOpen = async () => {
+          await onBoth(world, (backend) => backend.flush())
+          return (world.engine as LmdbStateBackend).stats().log === 'open'
+        }
+        await vi.waitUntil(isOpen, { timeout: 60_000 })
+      })
+      const ownKinds = [...lmdbKinds(stores), logBegun, logBegun, logBegun]
+      const run = runCommands(openLogged, { sweep, ownKinds, runs: modelRuns(8, 1) })
+      await expect(run).resolves.toBeUndefined()
+    },
+    600_000,
+  )
 })
