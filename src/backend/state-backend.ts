@@ -2,7 +2,7 @@
 // its type and in `supports`, so that one across a network can be honest about what it lacks.
 
 import type { Unsubscribe } from '../base/events.js'
-import type { Slot, Stretch } from '../base/slot.js'
+import type { Slot, Stretch, ViewedBytes } from '../base/slot.js'
 import type { StateBuilding } from './built-state.js'
 import type { EntryBlock } from './entry-block.js'
 import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from './state-snapshot.js'
@@ -207,6 +207,23 @@ export function looksAhead<Backend extends StateBackend>(
   backend: Backend,
 ): backend is Backend & LookAheadBackend {
   return typeof (backend as Partial<LookAheadBackend>).bringNear === 'function'
+}
+
+/** An engine that writes a value back to where it has shown it, without being given the key and without a search. */
+export interface WriteBackBackend {
+  /**
+   * Puts a value, the first `length` bytes of `value`, in the place of the one that `peekSync` has shown in `slot`: as `putSync` of the same key would,
+   * with `ttlMs: Infinity`. Returns whether it did. Where the last call of the backend was not that `peekSync`, or the value
+   * does not fit where the old one lies, or something else must see to it, nothing is written: the caller puts it.
+   */
+  writeBackSync(slot: Slot, value: ViewedBytes, length: number): boolean
+}
+
+/** Whether a backend can be given values without their keys. */
+export function writesBack<Backend extends StateBackend>(
+  backend: Backend,
+): backend is Backend & WriteBackBackend {
+  return typeof (backend as Partial<WriteBackBackend>).writeBackSync === 'function'
 }
 
 /** An engine whose disk may fall behind what is written: synchronous writes then stop the thread, unless their caller waits before. */

@@ -14,7 +14,7 @@
 import { assert } from '../base/assert.js'
 import type { ForwardClock } from '../base/clock.js'
 import type { SlicedWork } from '../base/slices.js'
-import type { Slot } from '../base/slot.js'
+import { copyViewed, type Slot, type ViewedBytes } from '../base/slot.js'
 import { Compactor } from './compactor.js'
 import { copyInto, Entries, GONE, type LyingEntry, NO_ROOM } from './entries.js'
 import { EntryExpiry, type OnExpired } from './entry-expiry.js'
@@ -48,6 +48,8 @@ import type { LogImage } from './share/log-image.js'
 import { Upkeep } from './upkeep.js'
 
 const NO_VALUE = new Uint8Array(0)
+/** In the place of the length of a key. */
+const NOT_WRITTEN = -1
 /** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. */
 const NEAR_KEYS = 32
 /** Logs of fewer keys are near enough: to tell keys in advance costs more there than it spares (decision 55). */
@@ -366,6 +368,25 @@ export class HashLog {
       }
     }
     return this.#reshape(address, length, expiresAtMs, slot)
+  }
+
+  /**
+   * Writes the value of the key that `seekAhead` has found last, which `slot` shows, where it lies; returns the length of the key. Where
+   * another key was sought since, or its entry has moved, or `write` would do more than that, nothing is written: negative.
+   */
+  writeBack(slot: Slot, value: ViewedBytes, length: number): number {
+    if (this.#seekedAheadAt !== this.#index.changes) return NOT_WRITTEN
+    const address = this.#seekedAhead
+    if (address === 0) return NOT_WRITTEN
+    const epochs = this.#epochs
+    const start = this.entries.settledStart(address, length, epochs.current)
+    // The slot may show what another search has found.
+    if (start < 0 || start !== slot.offset || this.entries.segmentBytes(address) !== slot.bytes) {
+      return NOT_WRITTEN
+    }
+    epochs.dirty = true
+    copyViewed(value, 0, length, slot, start)
+    return this.#probe.length
   }
 
   /** `update`, whatever the entry is like. */

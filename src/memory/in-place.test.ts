@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { runs } from '../../test/support/long.js'
 import { onRandomRuns } from '../../test/support/random-runs.js'
 import { WriteBatch } from '../backend/write-batch.js'
-import { Slot, type Stretch } from '../base/slot.js'
+import { Slot, type Stretch, type ViewedBytes } from '../base/slot.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { MemoryStateBackend } from './memory-state-backend.js'
 
@@ -14,6 +14,11 @@ const shown = (slot: Slot) =>
 /** A key in the middle of a larger buffer. */
 function within(key: Uint8Array): Stretch {
   return { bytes: Buffer.concat([bytes('before'), key, bytes('after')]), offset: 6, length: key.length }
+}
+
+/** A value as writers hold it. */
+function viewed(value: Buffer): ViewedBytes {
+  return { bytes: value, view: new DataView(value.buffer, value.byteOffset, value.byteLength) }
 }
 
 function contentOf(source: Pick<MemoryStateBackend, 'scanSync'>): [string, string][] {
@@ -277,9 +282,80 @@ describe('a key that is looked at and then written', () => {
     }
   })
 
+  it.each(Object.entries(between))(
+    'is written back where it belongs or not at all, after %s',
+    (name, come) => {
+      const clock = new ManualClock()
+      const state = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+      const plain = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+      for (const each of [state, plain]) {
+        each.putSync(bytes('b'), bytes('2'))
+        each.putSync(bytes('a'), bytes('1'))
+      }
+      const slot = new Slot()
+      expect(state.peekSync(bytes('a'), slot)).toBe(true)
+      for (const each of [state, plain]) come(each, clock)
+      const isWritten = state.writeBackSync(slot, viewed(bytes('3')), 1)
+      expect(isWritten).toBe(name === 'nothing')
+      if (!isWritten) state.putSync(bytes('a'), bytes('3'))
+      plain.putSync(bytes('a'), bytes('3'))
+      expect(contentOf(state)).toEqual(contentOf(plain))
+      const { puts, bytesWritten } = plain.stats()
+      expect(state.stats()).toMatchObject({ puts, bytesWritten })
+    },
+  )
+
+  it('is not written back where it expires, has another length, or is not there', () => {
+    const state = new MemoryStateBackend({ clock: new ManualClock(), sweepIntervalMs: Infinity })
+    const slot = new Slot()
+    state.putSync(bytes('a'), bytes('1'), { ttlMs: 1_000 })
+    state.putSync(bytes('b'), bytes('2'))
+    state.peekSync(bytes('a'), slot)
+    expect(state.writeBackSync(slot, viewed(bytes('3')), 1)).toBe(false)
+    state.peekSync(bytes('b'), slot)
+    expect(state.writeBackSync(slot, viewed(bytes('33')), 2)).toBe(false)
+    expect(state.peekSync(bytes('c'), slot)).toBe(false)
+    expect(state.writeBackSync(slot, viewed(bytes('3')), 1)).toBe(false)
+    expect(contentOf(state)).toEqual([
+      ['a', '1'],
+      ['b', '2'],
+    ])
+  })
+
+  it('is put once since a base that wants to be told of it, and written back from then on', () => {
+    const state = new MemoryStateBackend({ sweepIntervalMs: Infinity })
+    const slot = new Slot()
+    state.putSync(bytes('a'), bytes('1'))
+    const first = state.snapshotSync({ track: true })
+    const { base } = first
+    first.closeSync()
+    for (const value of ['2', '3']) {
+      state.peekSync(bytes('a'), slot)
+      // The first change since the base is for a put to see to.
+      const isWritten = state.writeBackSync(slot, viewed(bytes(value)), 1)
+      expect(isWritten).toBe(value === '3')
+      if (!isWritten) state.putSync(bytes('a'), bytes(value))
+    }
+    const second = state.snapshotSync({ track: true, since: base as never })
+    expect(second.tellsChanges).toBe(true)
+    second.closeSync()
+    expect(contentOf(state)).toEqual([['a', '3']])
+  })
+
+  it('is not written back to a backend that is closed', async () => {
+    const state = new MemoryStateBackend()
+    const slot = new Slot()
+    state.putSync(bytes('a'), bytes('1'))
+    state.peekSync(bytes('a'), slot)
+    await state.close()
+    expect(() => state.writeBackSync(slot, viewed(bytes('3')), 1)).toThrow(
+      expect.objectContaining({ code: 'CLOSED' }),
+    )
+  })
+
   it('is found whatever was done to it, in any order', async () => {
     const step = fc.tuple(
-      fc.constantFrom('peek', 'update', 'put', 'delete', 'snapshot', 'expire'),
+      fc.constantFrom('peek', 'writeBack', 'update', 'put', 'delete', 'snapshot', 'expire'),
       fc.constantFrom('a', 'b', 'bb'),
     )
     await onRandomRuns(
@@ -288,11 +364,18 @@ describe('a key that is looked at and then written', () => {
         const state = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
         const model = new Map<string, string>()
         const slot = new Slot()
+        const peeked = new Slot()
+        let peekedName = ''
         for (const [i, [what, name]] of steps.entries()) {
           const key = bytes(name)
           const value = String(i).padStart((i % 3) * 30, '.')
           if (what === 'peek') {
-            expect(state.peekSync(key, slot)).toBe(model.has(name))
+            expect(state.peekSync(key, peeked)).toBe(model.has(name))
+            peekedName = name
+          } else if (what === 'writeBack') {
+            const length = model.get(peekedName)?.length ?? 0
+            const written = String(i).padStart(length, '.').slice(-length)
+            if (state.writeBackSync(peeked, viewed(bytes(written)), length)) model.set(peekedName, written)
           } else if (what === 'update') {
             state.updateSync(key, value.length, slot)
             slot.bytes.set(bytes(value), slot.offset)

@@ -12,7 +12,7 @@ import { compiledModule } from '../base/compiled.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { isLocalBytes } from '../base/shapes.js'
 import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
-import { isStretch, type Slot } from '../base/slot.js'
+import { isStretch, type Slot, type ViewedBytes } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
 import { type HashKey, randomHashKey } from '../log/index/key-hash.js'
 import type { LogMemory } from '../log/log-memory.js'
@@ -132,6 +132,10 @@ export class MemoryEngine implements LocalEngine {
     const log = this.#log
     log.settle()
     return log.update(seek(log, key), length, expiresAtMs, slot)
+  }
+
+  writeBack(slot: Slot, value: ViewedBytes, length: number): number {
+    return this.#log.writeBack(slot, value, length)
   }
 
   get isFar(): boolean {

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, expectTypeOf, it } from 'vitest'
+import { afterEach, describe, expect, expectTypeOf, it, vi } from 'vitest'
 import { z } from 'zod'
 import { asynchronousBackend } from '../../test/support/asynchronous-backend.js'
 import { EntryBlockBuilder } from '../backend/entry-block.js'
@@ -297,6 +297,39 @@ describe.each(Object.entries(backends))('a store over %s', (engine, makeBackend)
     expect(await store.place.get(key)).toEqual({ x: 2, y: 0 })
   })
 
+  it('a change is of its own key, whatever its function reads and writes beside it', async () => {
+    // Over an asynchronous engine the inner calls are calls of their own, after the outer one.
+    if (engine === 'an asynchronous engine') return
+    const beside: { readonly [name: string]: (made: Awaited<ReturnType<typeof make>>) => unknown } = {
+      nothing: () => {},
+      'a read of the same key': ({ store }) => store.place.get(key),
+      'a read of another key': ({ store }) => store.place.get(other),
+      'a look at another key': ({ store }) =>
+        (store.place as { view?(of: typeof key): unknown }).view?.(other),
+      'a read of another state': ({ store }) => store.merged.get(other),
+      'a write of another state': ({ store }) => store.highest.add(key, 1),
+      'a walk through the state': ({ store }) =>
+        Array.from(store.place.entries() as unknown as Iterable<unknown>),
+      'a count of all that is there': ({ backend }) => (backend as SyncStateBackend).count(),
+      'an engine that loses everything': ({ backend }) => backend.clear(),
+      'a snapshot': ({ backend }) => (backend as MemoryStateBackend).snapshotSync().closeSync(),
+    }
+    for (const [name, step] of Object.entries(beside)) {
+      const made = await make()
+      const { store } = made
+      for (const each of [key, other]) await store.place.put(each, { x: 1, y: 1 })
+      // Twice, as the first one may find what the puts have left.
+      for (const x of [2, 3]) {
+        await store.place.update(key, (place) => {
+          void step(made)
+          place.x = x
+        })
+        expect(await store.place.get(key), name).toEqual({ x, y: 1 })
+        if (!name.includes('loses')) expect(await store.place.get(other), name).toEqual({ x: 1, y: 1 })
+      }
+    }
+  })
+
   it('hostile stored bytes are DESERIALIZATION_FAILED with state and key, never a wrong value', async () => {
     const { store, backend } = await make()
     await store.totals.add(key, { tokens: 1 })
@@ -322,6 +355,20 @@ describe.each(Object.entries(backends))('a store over %s', (engine, makeBackend)
       expect(failed?.code, String(read)).toBe('DESERIALIZATION_FAILED')
       expect(failed?.message).toMatch(/state '\w+', key \["gpt","acme"\]/)
     }
+  })
+})
+
+describe('a change over the memory engine', () => {
+  it('looks an entry up once: what is there is written back where it was seen', async () => {
+    const backend = kept(new MemoryStateBackend())
+    const store = await StateStore.open(backend, schema)
+    for (const each of [key, other]) store.totals.add(each, { tokens: 1 })
+    const updates = vi.spyOn(backend, 'updateSync')
+    const { gets, puts } = backend.stats()
+    for (let i = 0; i < 100; i++) store.totals.add(i % 2 === 0 ? key : other, { tokens: 1 })
+    expect(updates).not.toHaveBeenCalled()
+    expect(backend.stats()).toMatchObject({ gets: gets + 100, puts: puts + 100 })
+    expect(store.totals.get(key)).toMatchObject({ count: 51, tokens: 51 })
   })
 })
 

@@ -2,7 +2,7 @@
 // to live is reduced to a time, and nothing is called once the backend is closed.
 
 import type { ForwardClock } from '../../base/clock.js'
-import type { Slot, Stretch } from '../../base/slot.js'
+import type { Slot, Stretch, ViewedBytes } from '../../base/slot.js'
 import type { StateBuilding } from '../built-state.js'
 import type { EntryBlock } from '../entry-block.js'
 import type { KeyInterval } from '../scan-range.js'
@@ -124,6 +124,8 @@ export interface LocalEngine extends EngineBasics {
   peek?(key: Uint8Array | Stretch, slot: Slot): boolean
   /** As `updateSync`. What this write is to be followed by waits for the `afterWrite` before the next one: nothing may move the value. */
   update?(key: Uint8Array | Stretch, length: number, slot: Slot, expiresAtMs: number): boolean
+  /** As `writeBackSync`; returns the length of the key, or a negative number where nothing was written. */
+  writeBack?(slot: Slot, value: ViewedBytes, length: number): number
   /** As `LookAheadBackend`; only both or none. */
   readonly isFar?: boolean
   bringNear?(keys: Uint8Array, ends: Int32Array, count: number): void

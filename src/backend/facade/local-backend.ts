@@ -5,7 +5,7 @@ import { StateError } from '../../base/errors.js'
 import { invalidArgument, type Rule } from '../../base/options.js'
 import { isLocalBytes } from '../../base/shapes.js'
 import { nextTurn, SLICE_MS } from '../../base/slices.js'
-import { isSlot, plainKey, type Slot } from '../../base/slot.js'
+import { isSlot, plainKey, type Slot, type ViewedBytes } from '../../base/slot.js'
 import { validateReplaceOptions } from '../block-options.js'
 import { checkedBlocks } from '../block-stream.js'
 import { builtBy, type StateBuilding, type TakeBuilt } from '../built-state.js'
@@ -222,6 +222,14 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
     this.#counters.notePut(keyLength, length)
     if (expiresAtMs !== Infinity) this.#upkeep.arm()
     return isThere
+  }
+
+  writeBackSync(slot: Slot, value: ViewedBytes, length: number): boolean {
+    this.assertWritable('put')
+    const keyLength = this.#engine.writeBack?.(slot, value, length) ?? -1
+    if (keyLength < 0) return false
+    this.#counters.notePut(keyLength, length)
+    return true
   }
 
   get isFar(): boolean {

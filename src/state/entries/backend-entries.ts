@@ -1,4 +1,9 @@
-import type { InPlaceBackend, SyncStateBackend } from '../../backend/state-backend.js'
+import {
+  type InPlaceBackend,
+  type SyncStateBackend,
+  type WriteBackBackend,
+  writesBack,
+} from '../../backend/state-backend.js'
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { copyViewed, type Slot } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
@@ -73,11 +78,13 @@ export class WatchedEntries extends CopiedEntries {
 /** Entries of a local engine whose values are read and written where they lie. */
 export class InPlaceEntries extends CopiedEntries {
   readonly #backend: InPlaceBackend
+  readonly #writeBack: WriteBackBackend | undefined
   readonly #written: Slot
 
   constructor(backend: InPlaceBackend, written: Slot) {
     super(backend)
     this.#backend = backend
+    this.#writeBack = writesBack(backend) ? backend : undefined
     this.#written = written
   }
 
@@ -85,8 +92,11 @@ export class InPlaceEntries extends CopiedEntries {
     return this.#backend.peekSync(key.stretch, slot)
   }
 
-  override put(key: AssembledKey, value: ByteWriter, options: PutOptions): void {
+  override put(key: AssembledKey, value: ByteWriter, options: PutOptions, shown?: Slot): void {
     const { length } = value
+    if (shown !== undefined && options.ttlMs === Infinity) {
+      if (this.#writeBack?.writeBackSync(shown, value, length) === true) return
+    }
     const slot = this.#written
     this.#backend.updateSync(key.stretch, length, slot, options)
     copyViewed(value, 0, length, slot, slot.offset)

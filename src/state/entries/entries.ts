@@ -28,7 +28,8 @@ export interface Underlying {
  * `Suspension`; when it is there the whole operation is run again, and what it had written is forgotten.
  */
 export interface Entries extends Underlying {
-  put(key: AssembledKey, value: ByteWriter, options: PutOptions): void
+  /** @param shown the slot in which `peek` of this key was the last to show something, if the caller knows of one. */
+  put(key: AssembledKey, value: ByteWriter, options: PutOptions, shown?: Slot): void
   remove(key: AssembledKey): void
   /** Removes every entry from one stored key up to, and without, another one, in one step. */
   removeRange(from: Uint8Array, until: Uint8Array): void

@@ -138,8 +138,9 @@ export class StateEntries implements ExpiringState {
     return NONE
   }
 
-  put(key: AssembledKey, value: ByteWriter): void {
-    if (this.#isPlain) this.#host.entries.put(key, value, this.#put)
+  /** @param shown the slot in which `peek` of this key was the last to show something. */
+  put(key: AssembledKey, value: ByteWriter, shown?: Slot): void {
+    if (this.#isPlain) this.#host.entries.put(key, value, this.#put, shown)
     else this.putAs(key, value, this.#put, undefined)
   }
 

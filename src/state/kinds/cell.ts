@@ -202,6 +202,7 @@ export class Cell<Key, Part> {
     const generation = this.#entries.peek(stored, this.#slot)
     const isThere = generation !== NONE
     const { assembled } = context
+    const { bytes: shownBytes, offset: shownAt } = this.#slot
     this.#isChanging = true
     try {
       if (!isThere && this.#options.startsWithArgument) {
@@ -220,7 +221,10 @@ export class Cell<Key, Part> {
       this.#isChanging = false
     }
     if (context.assembled !== assembled) stored = this.#locate(key, part)
-    this.#entries.put(stored, this.#value)
+    // The function may have read here, so that the slot shows something else.
+    const { bytes, offset } = this.#slot
+    const isShown = isThere && bytes === shownBytes && offset === shownAt
+    this.#entries.put(stored, this.#value, isShown ? this.#slot : undefined)
   }
 
   #loadForChange(generation: number, key: KeyLike<Key>, part: Part): void {
