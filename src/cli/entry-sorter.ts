@@ -27,7 +27,7 @@ export interface SorterSizes {
   readonly pieceBytes: number
 }
 
-const SIZES: SorterSizes = { runBytes: 16 * 1024 * 1024, pieceBytes: 64 * 1024 }
+const SIZES: SorterSizes = { runBytes: 16 * 1024 * 1024, pieceBytes: 32 * 1024 }
 
 const PIECE_HEAD_BYTES = 6
 
