@@ -1,4 +1,4 @@
-import type { Pool } from 'pg'
+import { Client, type Pool } from 'pg'
 import type { RunningService } from '../../scripts/services/services.mjs'
 import type { KilledSystem } from './kill-cycles.js'
 
@@ -18,21 +18,32 @@ export async function makeCountTables(pool: Pool): Promise<void> {
   await pool.query('CREATE TABLE outputs (id serial, output jsonb)')
 }
 
-/** These tables as the killed job uses them. */
-export function countsInPostgres(service: () => RunningService, pool: () => Pool): KilledSystem {
+/** These tables as the killed job uses them, each time over a connection of its own: a pool may hold one that ended with a killed server. */
+export function countsInPostgres(service: () => RunningService): KilledSystem {
+  const connected = async <Result>(use: (client: Client) => Promise<Result>): Promise<Result> => {
+    const client = new Client({ connectionString: service().address })
+    await client.connect()
+    try {
+      return await use(client)
+    } finally {
+      await client.end()
+    }
+  }
   return {
     service,
-    fill: async (events) => {
-      const payloads = events.map((event) => JSON.stringify(event))
-      await pool().query(
-        'INSERT INTO events (payload) SELECT value::jsonb FROM unnest($1::text[]) WITH ORDINALITY AS t (value, place) ORDER BY place',
-        [payloads],
-      )
-      await pool().query('NOTIFY events')
-    },
-    outputs: async () => {
-      const { rows } = await pool().query<{ output: unknown }>('SELECT output FROM outputs ORDER BY id')
-      return rows.map(({ output }) => output)
-    },
+    fill: (events) =>
+      connected(async (client) => {
+        const payloads = events.map((event) => JSON.stringify(event))
+        await client.query(
+          'INSERT INTO events (payload) SELECT value::jsonb FROM unnest($1::text[]) WITH ORDINALITY AS t (value, place) ORDER BY place',
+          [payloads],
+        )
+        await client.query('NOTIFY events')
+      }),
+    outputs: () =>
+      connected(async (client) => {
+        const { rows } = await client.query<{ output: unknown }>('SELECT output FROM outputs ORDER BY id')
+        return rows.map(({ output }) => output)
+      }),
   }
 }

@@ -26,9 +26,6 @@ exampleKeeps(
 
 killCycles(
   'postgres',
-  countsInPostgres(
-    () => service,
-    () => pool,
-  ),
+  countsInPostgres(() => service),
   'engine',
 )

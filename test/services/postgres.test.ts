@@ -277,8 +277,5 @@ guideProgramRuns('postgres-tables.md', {
 
 killCycles(
   'postgres',
-  countsInPostgres(
-    () => service,
-    () => pool,
-  ),
+  countsInPostgres(() => service),
 )
