@@ -8,7 +8,7 @@ import {
   violationsOf,
 } from '../base/options.js'
 import { isBytes, isLocalBytes } from '../base/shapes.js'
-import { isStretch, type Slot, type Stretch } from '../base/slot.js'
+import { isStretch, type Slot, type Stretch, type ViewedBytes } from '../base/slot.js'
 import type { EntryBlock } from './entry-block.js'
 import type { PutOptions } from './types.js'
 
@@ -59,6 +59,22 @@ export function validateSlot(slot: Slot): void {
     slot.offset = offset
   } catch {
     throw invalidArgument('slot', 'must be a Slot that can be filled')
+  }
+}
+
+/** Throws `INVALID_ARGUMENT` unless the first `length` bytes of a value are there to be copied. */
+export function validateViewedValue(value: ViewedBytes, length: number): void {
+  validateValueLength(length)
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    !isBytes(value.bytes) ||
+    !(value.view instanceof DataView)
+  ) {
+    throw invalidArgument('value', 'must have bytes, and a view of them')
+  }
+  if (value.bytes.length < length || value.view.byteLength < length) {
+    throw invalidArgument('value', `must have the ${length} bytes that are to be written`)
   }
 }
 

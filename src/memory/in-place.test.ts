@@ -342,6 +342,38 @@ describe('a key that is looked at and then written', () => {
     expect(contentOf(state)).toEqual([['a', '3']])
   })
 
+  it('keeps its value whole where what is to be written back is no value, or has fewer bytes than it says', () => {
+    const refused = expect.objectContaining({ code: 'INVALID_ARGUMENT' })
+    for (const length of [8, 200]) {
+      const state = new MemoryStateBackend({ sweepIntervalMs: Infinity })
+      const slot = new Slot()
+      const was = '1'.repeat(length)
+      state.putSync(bytes('a'), bytes(was))
+      const content = () => Buffer.from(state.getSync(bytes('a')) ?? []).toString()
+      const fewer = viewed(bytes('3'.repeat(length - 2)))
+      const whole = viewed(bytes('3'.repeat(length)))
+      const wrong: unknown[] = [
+        fewer,
+        { ...whole, view: fewer.view },
+        undefined,
+        null,
+        {},
+        { bytes: whole.bytes },
+        was,
+      ]
+      for (const value of wrong) {
+        state.peekSync(bytes('a'), slot)
+        expect(() => state.writeBackSync(slot, value as ViewedBytes, length)).toThrow(refused)
+        expect(content()).toBe(was)
+      }
+      expect(() => state.writeBackSync(undefined as never, whole, length)).toThrow(refused)
+      expect(() => state.writeBackSync(slot, whole, length - 0.5)).toThrow(refused)
+      state.peekSync(bytes('a'), slot)
+      expect(state.writeBackSync(slot, whole, length)).toBe(true)
+      expect(content()).toBe('3'.repeat(length))
+    }
+  })
+
   it('is not written back to a backend that is closed', async () => {
     const state = new MemoryStateBackend()
     const slot = new Slot()

@@ -43,6 +43,7 @@ import {
   validateSlot,
   validateValue,
   validateValueLength,
+  validateViewedValue,
 } from '../validate.js'
 import { isWriteBatch, type WriteBatch } from '../write-batch.js'
 import { BackgroundWork } from './background-work.js'
@@ -226,6 +227,8 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
 
   writeBackSync(slot: Slot, value: ViewedBytes, length: number): boolean {
     this.assertWritable('put')
+    validateSlot(slot)
+    validateViewedValue(value, length)
     const keyLength = this.#engine.writeBack?.(slot, value, length) ?? -1
     if (keyLength < 0) return false
     this.#counters.notePut(keyLength, length)
