@@ -226,7 +226,8 @@ export class LmdbEngine implements LocalEngine {
       if (directory.log !== undefined) {
         // A transaction of this owner: from then on the one before cannot commit any more, and the store stays as it is read here.
         const clockMs = opened?.clockMs ?? 0
-        opened = await writer.ask({ kind: 'commit', segments: [], cleared: false, clockMs, log: undefined })
+        const nothing = { segments: [], cleared: false, clockMs, log: undefined, uncounted: true } as const
+        opened = await writer.ask({ kind: 'commit', ...nothing })
       }
       const engine = new LmdbEngine(options, store, writer, opened)
       try {

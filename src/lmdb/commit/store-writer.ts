@@ -54,6 +54,8 @@ export interface CommitJob {
   readonly clockMs: number
   /** Up to where the store holds the log with this; undefined: there is none. */
   readonly log: LogMark | undefined
+  /** It brings nothing, and is not counted: what a log needs of the store is told by the number of commits. */
+  readonly uncounted?: true
 }
 
 /** Content that is to be put in the place of another one. */
@@ -137,13 +139,14 @@ export class StoreWriter {
     return this.#result(0, 0)
   }
 
-  async commit({ segments, cleared, clockMs, log }: CommitJob): Promise<CommitResult> {
+  async commit({ segments, cleared, clockMs, log, uncounted }: CommitJob): Promise<CommitResult> {
     const table = SegmentTable.attach(segments)
     const entry = new EntryCursor(new Entries(table))
     const addresses = latestAddresses(table)
     runThrough(new KeyOrder(table).sort(addresses))
     let recordBytes = 0
-    const state = this.#nextState(clockMs, log)
+    const next = this.#nextState(clockMs, log)
+    const state = uncounted ? { ...next, flushSequence: this.#state.flushSequence } : next
     const bytes = segments.reduce((sum, { buffer }) => sum + buffer.byteLength, 0)
     await this.#transaction(bytes + addresses.length * PAGES_PER_RECORD * STORE_PAGE_BYTES, (steps) => {
       const slot = this.#slot(0)
