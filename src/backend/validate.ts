@@ -69,7 +69,7 @@ export function validateViewedValue(value: ViewedBytes, length: number): void {
     typeof value !== 'object' ||
     value === null ||
     !isBytes(value.bytes) ||
-    !(value.view instanceof DataView)
+    typeof value.view?.getUint32 !== 'function'
   ) {
     throw invalidArgument('value', 'must have bytes, and a view of them')
   }
