@@ -16,27 +16,31 @@ const alone = [
 
 /**
  * Tests of the repository itself (layers, documents, scripts), of the package as others install, bundle and start it, of all commands of its
- * command line, of the examples as they are started, of the conformance suite by engines that break it, of keys with very many windows, and of stores of the persistent engine that are filled, damaged, or shared by processes. What they set up,
+ * command line, of the examples as they are started, of the conformance suite by engines that break it, of keys with very many windows, of S3
+ * stores of all kinds, and of stores of the persistent engine that are filled, damaged, shared by processes, or whose calls fail one by one. What they set up,
  * compile and start takes long and changes seldom: `npm run test:project`, a step of the gate of its own, and not `npm test`.
  */
 const project = [
   'examples/nexmark/nexmark.test.ts',
   'examples/token-usage/file-source.test.ts',
   'src/cli/run.test.ts',
-  'src/lmdb/{compaction,expiry-keeps-pace,full-store,lmdb-state-backend,range-deletes,statistics}.test.ts',
+  'src/lmdb/{compaction,expiry-keeps-pace,full-store,lmdb-state-backend,range-deletes,staged-writes,statistics}.test.ts',
+  'src/lmdb/commit/group-commit.test.ts',
   'src/lmdb/log/logged-store.test.ts',
   'src/lmdb/share/lent-snapshot-reader.test.ts',
   'src/lmdb/store/{one-process,store-guard,verify-process}.test.ts',
+  'src/s3/s3-checkpoint-storage.test.ts',
   'src/testing/{conformance,model-conformance}.test.ts',
   'src/window/operator/many-windows.test.ts',
   'test/checkpoint-files.test.ts',
   'test/cli-process.test.ts',
   'test/declarations.test.ts',
   'test/engine-package.test.ts',
-  'test/faults/{lease-race,lmdb-bit-rot,lmdb-equal-pids,lmdb-log.faults,lmdb-processes,state-index-kill,state-migration-kill,terminated-threads}.test.ts',
+  'test/faults/{lease-race,lmdb-bit-rot,lmdb-commits.faults,lmdb-equal-pids,lmdb-log.faults,lmdb-processes,state-index-kill,state-migration-kill,terminated-threads}.test.ts',
   'test/job.test.ts',
   'test/lmdb-durable-after-burst.test.ts',
   'test/model/lmdb-kill-model.test.ts',
+  'test/nexmark-kill.test.ts',
   'test/project/**/*.test.ts',
   'test/state-allocation.test.ts',
   'test/surroundings/**/*.test.ts',
