@@ -16,7 +16,7 @@ import { leftToLongRuns, runs } from './support/long.js'
 
 const MAIN = fileURLToPath(new URL('../build/examples/nexmark/main.js', import.meta.url))
 /** For each engine and query. */
-const KILLS = killsOf(runs(4, 1))
+const KILLS = killsOf(runs(3, 1))
 const EVENTS = Math.max(runs(10_000, 500), KILLS * 1_000)
 const SEED = 5
 /** Rows in front of the bids of query 13. */

@@ -13,7 +13,7 @@ import { compileSources } from './compile-sources.js'
 import { titled } from './fault-kit.js'
 
 /** For each test. */
-const KILLS = runs(14, 1)
+const KILLS = runs(10, 1)
 const EVENTS = runs(20_000, 1_000)
 /** Behind each kill some parts of a cut are lost, so that it takes many events to be killed so often. */
 const MANY_EVENTS = runs(900_000, 15_000)

@@ -10,7 +10,7 @@ import { FaultKit, missingForFaults, titled } from './fault-kit.js'
 
 const SCRIPT = 'test/faults/children/lmdb-commits.ts'
 /** In a quick run faults come at some calls only. */
-const STRIDE = runs(1, 211)
+const STRIDE = runs(2, 211)
 /** Each lane makes a run without a fault at its end. */
 const LANES = runs(2, 1)
 /** Each call is two processes: what is a minute on a quiet machine is several on a busy one. */
