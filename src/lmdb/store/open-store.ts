@@ -1,6 +1,11 @@
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { FileMark } from '../../files/lease-watch.js'
-import { type Environment, type EnvironmentOptions, openEnvironment } from './environment.js'
+import {
+  type Environment,
+  type EnvironmentOptions,
+  openEnvironment,
+  type ReadTransaction,
+} from './environment.js'
 import { decodeStoreState, STATE_KEY, type StoreState } from './record.js'
 import { fileMark } from './store-guard.js'
 import { StoreView } from './store-view.js'
@@ -50,29 +55,52 @@ export class OpenStore {
    * transactions: the usual reason is that more commits have open snapshots than it has room for.
    */
   view(generation: number, entryCount?: number): StoreView {
+    return this.#viewOf(this.#begin(), generation, entryCount)
+  }
+
+  #begin(): ReadTransaction {
+    const { root } = this.environment
     try {
-      const view = new StoreView(this.environment, generation, entryCount, () => this.#leave())
-      this.#users++
-      return view
+      // One of now.
+      root.resetReadTxn()
+      return root.useReadTransaction() as unknown as ReadTransaction
     } catch (cause) {
-      const details = { storage: 'lmdb', operation: 'begin to read', reason: reasonOf(cause) }
-      throw new StateError('STORAGE_ERROR', details, { cause })
+      throw cannotRead(cause)
     }
   }
 
-  /** Its content now. */
+  #viewOf(transaction: ReadTransaction, generation: number, entryCount?: number): StoreView {
+    try {
+      const view = new StoreView(this.environment, transaction, generation, entryCount, () => this.#leave())
+      this.#users++
+      return view
+    } catch (cause) {
+      transaction.done()
+      throw cannotRead(cause)
+    }
+  }
+
+  /** Its content now, with the state of the same instant: another commit may come at any time. */
   latest(): StoreView {
-    const { root, meta } = this.environment
-    root.resetReadTxn()
-    const record = meta.getBinaryFast(STATE_KEY)
+    const transaction = this.#begin()
+    try {
+      this.#readState(transaction)
+    } catch (error) {
+      transaction.done()
+      throw error
+    }
+    return this.#viewOf(transaction, this.state?.generation ?? 0)
+  }
+
+  #readState(transaction: ReadTransaction): void {
+    const { meta } = this.environment
+    const record = meta.getBinaryFast(STATE_KEY, { transaction })
     if (record === undefined) {
-      if (this.#isNew) return this.view(0)
+      if (this.#isNew) return
       throw new StateError('CORRUPTION', { what: this.#dataPath, reason: 'its state is missing' })
     }
-    const state = decodeStoreState(record.subarray(0, meta.lastSize))
-    this.state = state
-    this.clockMs = state.clockMs
-    return this.view(state.generation)
+    this.state = decodeStoreState(record.subarray(0, meta.lastSize))
+    this.clockMs = this.state.clockMs
   }
 
   /** Resolves when all views of it were released and it is closed. */
@@ -84,4 +112,9 @@ export class OpenStore {
   #leave(): void {
     if (--this.#users === 0) this.#resolveClosed(this.environment.close())
   }
+}
+
+function cannotRead(cause: unknown): StateError {
+  const details = { storage: 'lmdb', operation: 'begin to read', reason: reasonOf(cause) }
+  return new StateError('STORAGE_ERROR', details, { cause })
 }

@@ -56,6 +56,7 @@ export class StoreView {
 
   constructor(
     environment: Environment,
+    transaction: ReadTransaction,
     generation: number,
     entryCount: number | undefined,
     onReleased: () => void,
@@ -63,10 +64,9 @@ export class StoreView {
     this.generation = generation
     this.#onReleased = onReleased
     this.#slot = slotOf(environment, generation)
-    // The package shares one read transaction until it is reset: this one is to be of now, and ours alone.
-    environment.root.resetReadTxn()
-    this.#transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
+    this.#transaction = transaction
     this.entryCount = entryCount ?? this.#slot.entries.getStats().entryCount
+    // The package shares one read transaction until it is reset: this one is to be ours alone.
     environment.root.resetReadTxn()
     this.#options = { transaction: this.#transaction }
   }
