@@ -24,6 +24,7 @@ import type {
   LookAheadBackend,
   Replaceable,
   StagedWrite,
+  WriteBackBackend,
 } from '../state-backend.js'
 import { type SnapshotOptions, validateSnapshotOptions } from '../state-snapshot.js'
 import type {
@@ -78,7 +79,7 @@ export interface LocalBackendOptions {
  *   }
  * }
  */
-export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBackend {
+export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBackend, WriteBackBackend {
   readonly name: string
   readonly supports: BackendSupport
   readonly #engine: LocalEngine

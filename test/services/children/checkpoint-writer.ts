@@ -13,14 +13,18 @@ const [store = '', address = '', name = '', rounds = 'Infinity'] = process.argv.
 const place = (part: string) => placeIn(store as ObjectStore, address, `${name}/${part}`)
 const say = (text: string) => void process.stdout.write(`${text}\n`)
 
+/** As long as a server may take to come back, on a machine that has much else to do. */
+const AWAY_LIMIT_MS = 60_000
+
 /** A server that is ended may be away for longer than a storage tries: who makes checkpoints tries again. */
 async function untilThereIsAnAnswer<Result>(step: () => Promise<Result>): Promise<Result> {
+  const deadline = performance.now() + AWAY_LIMIT_MS
   for (;;) {
     try {
       return await step()
     } catch (error) {
       const cause = isStateError(error, 'CHECKPOINT_FAILED') ? error.cause : error
-      if (!isStateError(cause, 'STORAGE_ERROR')) throw error
+      if (!isStateError(cause, 'STORAGE_ERROR') || performance.now() > deadline) throw error
       await sleep(100)
     }
   }
