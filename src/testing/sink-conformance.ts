@@ -84,6 +84,12 @@ export function runSinkConformanceSuite<Output>(
       await user.assertCounts()
     })
 
+    test('a claim that was given up before it began takes the sink from nobody', async (user) => {
+      await user.giveUpClaimWhileOpen()
+      await user.run(1, 2)
+      await user.assertCounts()
+    })
+
     for (const step of ['opened', 'written', 'prepared', 'cut', 'committed'] as const) {
       test(`J3: a crash in the first epoch, once it was ${step}`, async (user) => {
         await user.crash(step, 3)
@@ -168,9 +174,16 @@ class SinkUser<Output> {
     const claimed = await this.#fixture.sink.claim?.({})
     await claimed?.close()
     await claimed?.close()
-    const gone = AbortSignal.abort()
-    if (this.#fixture.sink.claim !== undefined)
-      await assert.rejects(this.#fixture.sink.claim({ signal: gone }), { code: 'ABORTED' })
+  }
+
+  async giveUpClaimWhileOpen(): Promise<void> {
+    const { sink } = this.#fixture
+    const writer = await this.open()
+    await this.#epochUpTo('committed', writer, 2)
+    if (sink.claim !== undefined)
+      await assert.rejects(sink.claim({ signal: AbortSignal.abort() }), { code: 'ABORTED' })
+    await this.#epochUpTo('committed', writer, 2)
+    await writer.close()
   }
 
   /** Some whole epochs, in one life of the job. */

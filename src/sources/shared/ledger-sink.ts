@@ -8,7 +8,7 @@
 // (5) What the note has already is not written again. Where it lacks what is not in the state any more, outputs were lost outside.
 
 import { randomUUID } from 'node:crypto'
-import { orAborted } from '../../base/abort.js'
+import { orAborted, throwIfAborted } from '../../base/abort.js'
 import { StateError } from '../../base/errors.js'
 import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
 import type {
@@ -78,6 +78,8 @@ export function ledgerSink<Output>(
   options: LedgerSinkOptions,
 ): Sink<Output> {
   const claimed = async ({ checkOwner, signal }: ClaimSinkOptions): Promise<ClaimedSink<Output>> => {
+    // What is begun goes on however little it is waited for, and would take the sink from whoever has it.
+    throwIfAborted(signal, `open ${name}`)
     const ledger = ledgerOf()
     const owner = randomUUID()
     try {
@@ -120,6 +122,7 @@ async function openWriter<Output>(
 ): Promise<OutboxWriter<Output>> {
   const { prepared, signal } = request
   try {
+    throwIfAborted(signal, `open ${ledger.place}`)
     const writer = new OutboxWriter<Output>(request, {
       maxOutputs,
       preparedBy: owner,
