@@ -48,6 +48,17 @@ const project = [
   'test/two-copies.test.ts',
 ]
 
+/**
+ * Those of the persistent engine that know nothing of its log, once more with one: whatever store they open (`test/support/with-log.ts`). What is durable when
+ * is another matter, and what is there, and what is told of it, must be the same.
+ */
+const withLog = [
+  'src/lmdb/{compaction,expiry-keeps-pace,full-store,in-place,lmdb-state-backend,long-held-snapshots,range-deletes,staged-writes,statistics}.test.ts',
+  'src/lmdb/commit/group-commit.test.ts',
+  'src/lmdb/share/lent-snapshot-reader.test.ts',
+  'src/lmdb/store/{compact-store,deleted-ranges,one-process,store-guard}.test.ts',
+]
+
 /** In the gate, which runs them with their full counts behind this. */
 const leftToLongRun = process.env['HOLDFAST_LONG_FOLLOWS'] === '1' ? filesWithLongCounts() : []
 
@@ -119,6 +130,15 @@ export default defineConfig({
           name: 'project',
           include: project,
           exclude: [...configDefaults.exclude, ...leftToLongRun],
+        },
+      },
+      {
+        plugins: compiled?.plugins ?? [],
+        test: {
+          ...common,
+          name: 'project with log',
+          include: withLog,
+          setupFiles: ['test/support/with-log.ts'],
         },
       },
       {

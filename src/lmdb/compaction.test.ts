@@ -34,6 +34,12 @@ async function dataFiles(): Promise<string[]> {
   return (await readdir(path)).filter((name) => name.endsWith('.mdb')).sort()
 }
 
+/** What the entries take on the disk, also where there is a log beside them. */
+async function dataBytes(): Promise<number> {
+  const sizes = (await dataFiles()).map(async (name) => (await stat(join(path, name))).size)
+  return (await Promise.all(sizes)).reduce((total, size) => total + size, 0)
+}
+
 /** Entries of which most are deleted again. */
 async function shrunk(options: Partial<LmdbStateBackendOptions> = {}): Promise<LmdbStateBackend> {
   const backend = await open(options)
@@ -49,9 +55,9 @@ describe('compact', () => {
   it('gives disk space back, and everything is as it was, now and when opened again', async () => {
     const clock = new ManualClock()
     const backend = await shrunk({ clock })
-    const before = await backend.sizeOnDisk()
+    const before = await dataBytes()
     await backend.compact()
-    expect(await backend.sizeOnDisk()).toBeLessThan(before / 10)
+    expect(await dataBytes()).toBeLessThan(before / 10)
     expect(await backend.count()).toBe(50)
     backend.putSync(bytes('later'), bytes('x'))
     await backend.flush()
