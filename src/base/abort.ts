@@ -23,3 +23,19 @@ export async function orAborted<Result>(
   signal.addEventListener('abort', end, { once: true })
   return await Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', end))
 }
+
+/** What work comes to that ends by itself once `giveUp` was called, which is done as soon as the signal fires. `ABORTED` where it has fired before. */
+export async function unlessGivenUp<Result>(
+  signal: AbortSignal | undefined,
+  operation: string,
+  work: () => Promise<Result>,
+  giveUp: () => void,
+): Promise<Result> {
+  throwIfAborted(signal, operation)
+  signal?.addEventListener('abort', giveUp, { once: true })
+  try {
+    return await work()
+  } finally {
+    signal?.removeEventListener('abort', giveUp)
+  }
+}

@@ -5,6 +5,7 @@
 // (2) An epoch is delivered once a cut names it, and again after a crash where its end is in no cut: under the same ids.
 // (3) What no cut names is removed when the sink is opened.
 
+import { unlessGivenUp } from '../../base/abort.js'
 import { StateError } from '../../base/errors.js'
 import type { JsonValue } from '../../base/json.js'
 import { invalidArgument } from '../../base/options.js'
@@ -113,6 +114,24 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
 
   async close(): Promise<void> {
     await this.#delivery.close?.()
+  }
+}
+
+/**
+ * Makes what the cut names count, and resolves the writer then. It is closed where that fails, and where the opening is given up: for a delivery
+ * that ends with `ABORTED` when it is closed.
+ */
+export async function openOutbox<Output>(
+  { prepared, signal }: OpenSinkOptions,
+  writer: OutboxWriter<Output>,
+): Promise<OutboxWriter<Output>> {
+  const giveUp = () => void writer.close().catch(() => {})
+  try {
+    await unlessGivenUp(signal, 'open the sink', () => writer.commitAll(prepared), giveUp)
+    return writer
+  } catch (error) {
+    await writer.close()
+    throw error
   }
 }
 

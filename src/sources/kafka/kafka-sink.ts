@@ -17,7 +17,7 @@ import {
   violationsOf,
 } from '../../base/options.js'
 import { identified } from '../../job/sink/function-sink.js'
-import { type OutboxBatch, OutboxWriter } from '../../job/sink/outbox-writer.js'
+import { type OutboxBatch, OutboxWriter, openOutbox } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink, SinkWriter } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import { withoutSecrets } from '../../remote/secrets.js'
@@ -159,13 +159,7 @@ async function openIdempotent<Output>(
       await producer?.close()
     },
   })
-  try {
-    await writer.commitAll(request.prepared)
-    return writer
-  } catch (error) {
-    await writer.close()
-    throw error
-  }
+  return await openOutbox(request, writer)
 }
 
 /** A producer, and how many epochs of a lineage are written, as far as it was read while it was at hand. */

@@ -2,7 +2,7 @@
 
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
-import { OutboxWriter } from '../../job/sink/outbox-writer.js'
+import { OutboxWriter, openOutbox } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import { isUnheard, mayPass, type NatsClient, natsClient } from './nats-client.js'
@@ -72,8 +72,7 @@ export function natsSink<Output>(options: NatsSinkOptions<Output>): Sink<Output>
         },
         close: async () => outage.close(),
       })
-      await writer.commitAll(request.prepared)
-      return writer
+      return await openOutbox(request, writer)
     },
   })
 }

@@ -5,7 +5,8 @@
 //     passed over, as it would be by the ids of rows alone.
 // (3) Each read begins with the last row that counts: where it is gone, others behind it may be gone as well (J6).
 
-import { StateError } from '../../base/errors.js'
+import { throwIfAborted, unlessGivenUp } from '../../base/abort.js'
+import type { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type {
   OpenSourceOptions,
@@ -129,10 +130,13 @@ class OutboxReader<Event> implements SourceReader<Event> {
   ): Promise<OutboxReader<Event>> {
     const reader = new OutboxReader(options)
     const { table } = options
-    try {
+    const begin = async () => {
       if (Object.hasOwn(positions, table)) await reader.#goTo(positions[table])
       if (options.follow === false) await reader.#noteEnd()
-      if (signal?.aborted === true) throw new StateError('ABORTED', { operation: 'open the source' })
+    }
+    try {
+      await unlessGivenUp(signal, 'open the source', begin, () => void reader.close().catch(() => {}))
+      throwIfAborted(signal, 'open the source')
       return reader
     } catch (error) {
       await reader.close()

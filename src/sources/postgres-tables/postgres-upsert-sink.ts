@@ -3,7 +3,7 @@
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
-import { OutboxWriter } from '../../job/sink/outbox-writer.js'
+import { OutboxWriter, openOutbox } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
 import {
@@ -74,8 +74,7 @@ export function postgresUpsertSink<Output>(options: PostgresUpsertSinkOptions<Ou
         },
         close: async () => outage.close(),
       })
-      await writer.commitAll(request.prepared)
-      return writer
+      return await openOutbox(request, writer)
     },
   })
 }
