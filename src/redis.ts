@@ -1,6 +1,7 @@
 export type {
   IoredisBytesClient,
   NodeRedisBytesClient,
+  NodeRedisBytesCluster,
   NodeRedisBytesSentinel,
   RedisBackendClient,
 } from './redis/clients.js'

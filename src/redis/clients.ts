@@ -35,8 +35,25 @@ interface NodeRedisSentinelPipeline {
   execAsPipeline(): Promise<readonly unknown[]>
 }
 
+/** A Cluster of `redis` 6.1 or later (`createCluster`), as far as it is used here, and connected. */
+export interface NodeRedisBytesCluster {
+  readonly isOpen: boolean
+  sendCommand(
+    firstKey: string | undefined,
+    isReadonly: boolean,
+    args: Arguments,
+    options?: object,
+  ): Promise<unknown>
+  /** Version 6.1 brought it: by this, a Cluster is known from those that may wait for ever on a server that has died. */
+  getNodeClientForKey(key: string): Promise<NodeRedisBytesClient>
+}
+
 /** The caller's client: TLS, credentials and addresses are its own. It stays the caller's to close. */
-export type RedisBackendClient = IoredisBytesClient | NodeRedisBytesClient | NodeRedisBytesSentinel
+export type RedisBackendClient =
+  | IoredisBytesClient
+  | NodeRedisBytesClient
+  | NodeRedisBytesSentinel
+  | NodeRedisBytesCluster
 
 /** How commands go by one of these clients. */
 export interface CommandSender {
@@ -52,8 +69,8 @@ export function backendClient(client: unknown): string | undefined {
   const given = (client ?? {}) as Partial<IoredisBytesClient & NodeRedisBytesClient>
   if (typeof given.callBuffer === 'function' && typeof given.pipeline === 'function') return undefined
   if (typeof given.sendCommand === 'function' && typeof given.isOpen === 'boolean') {
-    return 'masters' in given
-      ? 'must not be a Cluster of node-redis, which may wait for ever on a server that has died: give one of ioredis'
+    return 'masters' in given && !('getNodeClientForKey' in given)
+      ? 'must be of node-redis 6.1 or later where it is a Cluster of it, or of ioredis: an earlier one may wait for ever on a server that has died'
       : undefined
   }
   return 'must be a client of ioredis, or of redis (node-redis)'
@@ -61,6 +78,7 @@ export function backendClient(client: unknown): string | undefined {
 
 export function senderOf(client: RedisBackendClient): CommandSender {
   if ('callBuffer' in client) return byIoredis(client)
+  if ('getNodeClientForKey' in client) return byNodeRedisCluster(client)
   return 'getMasterNode' in client ? byNodeRedisSentinel(client) : byNodeRedis(client)
 }
 
@@ -100,4 +118,22 @@ function byNodeRedisSentinel(client: NodeRedisBytesSentinel): CommandSender {
     },
     givesBytesTogether: false,
   }
+}
+
+function byNodeRedisCluster(client: NodeRedisBytesCluster): CommandSender {
+  return {
+    one: (command) => client.sendCommand(firstKeyOf(command), false, [...command], AS_BYTES),
+    together: async (commands) => {
+      // The Cluster would send each to where its own key lies, and one without a key anywhere.
+      const node = await client.getNodeClientForKey(firstKeyOf(commands[0] ?? []))
+      return await byNodeRedis(node).together(commands)
+    },
+    givesBytesTogether: true,
+  }
+}
+
+/** The first key of a command: a script has its digest and a count before it. */
+function firstKeyOf(command: Command): string {
+  const [name] = command
+  return String(command[name === 'EVALSHA' || name === 'EVAL' ? 3 : 1])
 }

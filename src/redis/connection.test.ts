@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { backendClient, type IoredisBytesClient, type NodeRedisBytesSentinel } from './clients.js'
+import {
+  backendClient,
+  type IoredisBytesClient,
+  type NodeRedisBytesClient,
+  type NodeRedisBytesCluster,
+  type NodeRedisBytesSentinel,
+} from './clients.js'
 import { Connection, fieldsOf } from './connection.js'
 
 /** A client of a Cluster: it follows a server that has moved for one command, and not for a pipeline. */
@@ -39,9 +45,10 @@ describe('commands that go together', () => {
 })
 
 describe('a client', () => {
-  it('is refused where it is a Cluster of node-redis, and taken where it follows sentinels', () => {
+  it('is refused where it is a Cluster of an early node-redis, and taken of a later one, or where it follows sentinels', () => {
     const common = { isOpen: true, sendCommand: () => undefined, multi: () => undefined }
-    expect(backendClient({ ...common, masters: [] })).toContain('give one of ioredis')
+    expect(backendClient({ ...common, masters: [] })).toContain('must be of node-redis 6.1 or later')
+    expect(backendClient({ ...common, masters: [], getNodeClientForKey: () => undefined })).toBeUndefined()
     expect(backendClient({ ...common, getMasterNode: () => undefined })).toBeUndefined()
   })
 })
@@ -77,6 +84,45 @@ describe('commands by a client of node-redis that follows sentinels', () => {
       Buffer.from('HGET'),
     ])
     expect(sent).toEqual(['EVALSHA + WAIT', 'HMGET begins', 'HMGET ends', 'HGET begins', 'HGET ends'])
+  })
+})
+
+describe('commands by a Cluster of node-redis', () => {
+  it('go by the first key, and together to the server that has it, of which the second has none', async () => {
+    const sent: string[] = []
+    const node: NodeRedisBytesClient = {
+      isOpen: true,
+      sendCommand: async (args) => {
+        sent.push(args.join(' '))
+        return args[0]
+      },
+    }
+    const client: NodeRedisBytesCluster = {
+      isOpen: true,
+      sendCommand: async (firstKey, isReadonly, args) => {
+        sent.push(`${firstKey}, ${isReadonly}: ${args.join(' ')}`)
+        return args[0]
+      },
+      getNodeClientForKey: async (key) => {
+        sent.push(`who has ${key}`)
+        return node
+      },
+    }
+    const connection = new Connection(client)
+    expect(await connection.command(['HGET', 'meta', 'owner'])).toBe('HGET')
+    expect(await connection.command(['EVALSHA', 'digest', '1', 'data', 'x'])).toBe('EVALSHA')
+    const pair = [
+      ['EVALSHA', 'digest', '2', 'data', 'meta'],
+      ['WAIT', '1', '100'],
+    ]
+    expect(await connection.together(pair)).toEqual(['EVALSHA', 'WAIT'])
+    expect(sent).toEqual([
+      'meta, false: HGET meta owner',
+      'data, false: EVALSHA digest 1 data x',
+      'who has data',
+      'EVALSHA digest 2 data meta',
+      'WAIT 1 100',
+    ])
   })
 })
 

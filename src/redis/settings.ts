@@ -7,8 +7,8 @@ import { backendClient, type RedisBackendClient } from './clients.js'
 
 export interface RedisStateBackendOptions extends OutageOptions {
   /**
-   * Of `ioredis` (also with Sentinel, or a `Cluster`), or of `redis` (node-redis, connected; also `createSentinel`). It must read from primaries, and stays
-   * yours to close.
+   * Of `ioredis` (also with Sentinel, or a `Cluster`), or of `redis` (node-redis, connected; also `createSentinel`, and `createCluster` from 6.1 on). It must
+   * read from primaries, and stays yours to close.
    */
   readonly client: RedisBackendClient
   /** Names the store among others on the server: the hash tag of all its keys. Letters, digits, `.`, `_`, `-` and `/`, 1 to 200. */

@@ -1,42 +1,50 @@
 // What holds of the backend in a Cluster: where all keys are in one slot, and where each key group has its own.
 
-import type { Cluster } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { seededRandom } from '../../src/base/random.js'
-import { RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
+import { type RedisBackendClient, RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
 import { runConformanceSuite } from '../../src/testing/conformance.js'
 import { runs } from '../support/long.js'
 import { LACKS } from './redis-state.js'
-import { ValkeyCluster } from './valkey-cluster.js'
+import {
+  CLUSTER_CLIENTS,
+  type ClusterClientKind,
+  type OpenClusterClient,
+  ValkeyCluster,
+} from './valkey-cluster.js'
 
 const PRIMARIES = 3
 const KEY_GROUPS = 16
 
 let cluster: ValkeyCluster
-let client: Cluster
+const clients = new Map<ClusterClientKind, OpenClusterClient>()
+const clientOf = (kind: ClusterClientKind) => clients.get(kind)?.client as RedisBackendClient
 let next = 0
 beforeAll(async () => {
   cluster = await ValkeyCluster.start(PRIMARIES, 0)
-  client = cluster.client()
+  for (const kind of CLUSTER_CLIENTS) clients.set(kind, await cluster.client(kind))
 })
 afterAll(async () => {
-  client.disconnect()
+  for (const { close } of clients.values()) close()
   await cluster.stop()
 })
 
-const subjects: [string, Partial<RedisStateBackendOptions>][] = [
-  ['in one slot', { ordered: true }],
-  ['by key groups', { ordered: true, keyGroups: KEY_GROUPS, atomic: false }],
+const subjects: [ClusterClientKind, string, Partial<RedisStateBackendOptions>][] = [
+  ['ioredis', 'in one slot', { ordered: true }],
+  ['ioredis', 'by key groups', { ordered: true, keyGroups: KEY_GROUPS, atomic: false }],
+  ['node-redis', 'in one slot', { ordered: true, shared: true }],
+  ['node-redis', 'by key groups', { ordered: true, keyGroups: KEY_GROUPS, atomic: false }],
 ]
-for (const [kind, settings] of subjects) {
+// What differs by client is how a slot is found: in a quick run, key groups by node-redis are left to the tests below.
+for (const [kind, parts, settings] of runs(subjects, subjects.slice(0, 3))) {
   runConformanceSuite(
     { describe, it },
     {
-      name: `RedisStateBackend in a Cluster, ${kind}`,
+      name: `RedisStateBackend in a Cluster by ${kind}, ${parts}`,
       open: ({ clock, ttlMs }) =>
         RedisStateBackend.open({
-          client,
+          client: clientOf(kind),
           name: `conformance-${next++}`,
           ...(clock !== undefined && { clock }),
           ...(ttlMs !== undefined && { ttlMs }),
@@ -47,8 +55,9 @@ for (const [kind, settings] of subjects) {
   )
 }
 
-describe('key groups in a Cluster', () => {
+describe.each(CLUSTER_CLIENTS)('key groups in a Cluster, by %s', (kind) => {
   it.each([true, false])('are read and written together wherever they lie (ordered: %s)', async (ordered) => {
+    const client = clientOf(kind)
     const options = { client, name: `groups-${next++}`, keyGroups: KEY_GROUPS, atomic: false, ordered }
     const backend = await RedisStateBackend.open(options)
     const owners = await Promise.all(

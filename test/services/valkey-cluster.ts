@@ -7,11 +7,22 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Cluster, Redis } from 'ioredis'
+import { createCluster } from 'redis'
 import { startValkeyNode, type ValkeyNode } from '../../scripts/services/services.mjs'
+import type { RedisBackendClient } from '../../src/redis.js'
 
 const SLOTS = 16_384
 const NODE_TIMEOUT_MS = 2_000
 const READY_WITHIN_MS = 60_000
+
+/** Kinds of clients that know a Cluster. */
+export const CLUSTER_CLIENTS = ['ioredis', 'node-redis'] as const
+export type ClusterClientKind = (typeof CLUSTER_CLIENTS)[number]
+
+export interface OpenClusterClient {
+  readonly client: RedisBackendClient
+  close(): void
+}
 
 export class ValkeyCluster {
   readonly #folder: string
@@ -33,13 +44,24 @@ export class ValkeyCluster {
   }
 
   /** A client as docs/redis.md has it. */
-  client(): Cluster {
-    const client = new Cluster(
-      this.#nodes.map(({ port }) => ({ host: '127.0.0.1', port })),
-      { slotsRefreshTimeout: 500, redisOptions: { maxRetriesPerRequest: 1, connectTimeout: 500 } },
-    )
+  async client(kind: ClusterClientKind): Promise<OpenClusterClient> {
+    const addresses = this.#nodes.map(({ port }) => ({ host: '127.0.0.1', port }))
+    if (kind === 'ioredis') {
+      const client = new Cluster(addresses, {
+        slotsRefreshTimeout: 500,
+        redisOptions: { maxRetriesPerRequest: 1, connectTimeout: 500 },
+      })
+      client.on('error', () => {})
+      return { client, close: () => client.disconnect() }
+    }
+    const client = createCluster({
+      rootNodes: addresses.map((socket) => ({ socket })),
+      defaults: { socket: { connectTimeout: 500 } },
+      topologyRefreshOnReconnectionAttemptStrategy: 200,
+    })
     client.on('error', () => {})
-    return client
+    await client.connect()
+    return { client, close: () => client.destroy() }
   }
 
   /** The primary that has the slot of a key. */
