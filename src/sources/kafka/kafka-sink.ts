@@ -251,7 +251,8 @@ class TransactionLedger<Output> implements Ledger<Output> {
       const noted = await this.#noted(opened, batch.epoch.lineage)
       const isWritten = noted !== undefined && noted.number >= batch.epoch.number
       const lost = !isWritten && !acceptsLoss && isLost(noted, batch.epoch, batch.first)
-      if (!isWritten && !lost) await this.#write(opened, batch)
+      if (lost) await this.#writeMark(opened, batch.epoch.lineage, noted)
+      else if (!isWritten) await this.#write(opened, batch)
       await this.#keep(attempt, opened)
       return lost ? { noted } : undefined
     } catch (error) {
@@ -282,6 +283,17 @@ class TransactionLedger<Output> implements Ledger<Output> {
     await transaction.setMark(mark)
     await transaction.commit()
     marks.set(epoch.lineage, mark.offset)
+  }
+
+  /**
+   * Writes the mark as it was read. Brokers refuse that where the id was opened by another one since, whose newer mark may not be seen yet: what is missing
+   * then is not lost.
+   */
+  async #writeMark({ producer }: OpenedId, lineage: string, noted: NotedEpoch | undefined): Promise<void> {
+    const transaction = await producer.begin()
+    const offset = noted === undefined ? 0 : noted.number + 1
+    await transaction.setMark({ groupId: this.#groupOf(lineage), topic: this.#options.topic, offset })
+    await transaction.commit()
   }
 
   async #noted({ marks }: OpenedId, lineage: string): Promise<NotedEpoch | undefined> {

@@ -287,6 +287,18 @@ describe('an owner that comes late to a transactional kafkaSink', () => {
     expect(client.valuesOf('t')).toEqual(['"x"', '"x"'])
   })
 
+  it('is FENCED, and not told of a loss, where it reads an older mark than its successor has written', async () => {
+    const { client, sink } = create()
+    const old = await sink.open({ prepared: [], state })
+    const successor = await sink.open(owned)
+    await successor.commit(first)
+    const third = { epoch: { lineage: 'l', number: 2 }, token: { first: 0, next: 1 } }
+    Object.assign(client.transactions, { readMark: async () => undefined })
+    await expect(old.commit(third)).rejects.toMatchObject({ code: 'FENCED' })
+    // Its successor has not lost anything either, and is told of what it has: it does not know of the second epoch.
+    await expect(successor.commit(third)).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+  })
+
   it('is FENCED at its next transaction', async () => {
     const { sink } = create()
     let isOvertaken = false
