@@ -728,6 +728,18 @@ describe('damage', () => {
     }
   })
 
+  it.each(['verify', 'drill'])(
+    'of the newest manifest is found by %s without an id, though an older one is well',
+    async (command) => {
+      const path = damaged(`newest-${command}`, 'chk-0000000003.manifest', overwrite(100))
+      const { status, out } = await holdfast(command, path)
+      expect(status).toBe(1)
+      expect(out).toMatch(/chk-0000000003 .*damaged/)
+      expect(out).toContain('chk-0000000002')
+      expect((await holdfast(command, path, '2')).status).toBe(0)
+    },
+  )
+
   it.each([
     ['is missing', (path: string) => rmSync(path)],
     ['was cut off', (path: string) => truncateSync(path, 100)],

@@ -7,6 +7,7 @@ import {
   type CheckpointMetadata,
   type CheckpointStorage,
   FileCheckpointStorage,
+  type SkippedCheckpoint,
 } from '../index.js'
 import type { S3CheckpointStorage } from '../s3.js'
 import { fileError, hintFor } from './file-failure.js'
@@ -100,16 +101,23 @@ async function namesIn(path: string): Promise<string[]> {
   }
 }
 
-/** The checkpoint with that id, `chk-` and zeros left out if one likes; the newest one without. */
+/**
+ * The checkpoint with that id, `chk-` and zeros left out if one likes; the newest one that can be read without. Newer ones, which cannot be
+ * read, are then told to `onNewer`.
+ */
 export async function chosenCheckpoint(
   { archive, path }: CheckpointPlace,
   id: string | undefined,
+  onNewer?: (skipped: SkippedCheckpoint) => void,
 ): Promise<CheckpointMetadata> {
-  const listed = await archive.list()
+  const skipped: SkippedCheckpoint[] = []
+  const listed = await archive.list({ onSkipped: (each) => skipped.push(each) })
   const [newest] = listed
   if (id === undefined || id === 'latest') {
     if (newest === undefined)
       throw new UsageError(`${path} holds no checkpoint that can be read; try: holdfast verify ${path}`)
+    // Ids are of one length, so that they are in order as text.
+    if (onNewer !== undefined) for (const each of skipped) if (each.id > newest.id) onNewer(each)
     return newest
   }
   const sequence = sequenceIn(id)

@@ -23,7 +23,8 @@ interface DrillOptions {
 }
 
 /**
- * Restores a checkpoint into a scratch engine and compares what is there. What is wrong, or too slow, or too old, is a finding. The LMDB
+ * Restores a checkpoint into a scratch engine and compares what is there. What is wrong, or too slow, or too old, is a finding; so is, without
+ * an id, a newer one that cannot be read. The LMDB
  * engine, among temporary files, takes as much of the disk as there is state, and little memory; the memory engine takes all of it there.
  */
 export async function drill(
@@ -35,7 +36,10 @@ export async function drill(
   const maxSeconds = limitFrom('--max-seconds', options.maxSeconds)
   const maxAgeHours = limitFrom('--max-age-hours', options.maxAgeHours)
   const place = await openCheckpoints(path)
-  const checkpoint = await chosenCheckpoint(place, id)
+  const newer: string[] = []
+  const checkpoint = await chosenCheckpoint(place, id, (each) =>
+    newer.push(`${each.id} is newer and cannot be read: ${each.reason}`),
+  )
   const { clockMs } = await place.archive.manifest(checkpoint.id)
   const clock = { now: () => clockMs, setTimer: () => () => {} }
   const progress = await terminal.progress('restoring', checkpoint.entryCount)
@@ -50,6 +54,7 @@ export async function drill(
     comparing.end()
     const ageMs = systemClock.now() - checkpoint.createdAt.getTime()
     const findings = [
+      ...newer,
       ...(saved.entries === restored.entries
         ? []
         : [`${restored.entries} entries were restored of ${saved.entries}`]),

@@ -19,9 +19,20 @@ export async function verify(
 ): Promise<number> {
   const place = await openPlace(path)
   if (place.kind === 'store') return await verifyStore(context, path)
-  return all
-    ? await verifyAll(context, place)
-    : await verifyOne(context, place, await chosenCheckpoint(place, id))
+  return all ? await verifyAll(context, place) : await verifyChosen(context, place, id)
+}
+
+/** Without an id, the newest one: one that cannot be read at all is a finding, though an older one is well. */
+async function verifyChosen(
+  context: CommandContext,
+  place: CheckpointPlace,
+  id: string | undefined,
+): Promise<number> {
+  const newer: SkippedCheckpoint[] = []
+  const checkpoint = await chosenCheckpoint(place, id, (each) => newer.push(each))
+  for (const { id: unread, code, reason } of newer) await report(context, unread, { code, message: reason })
+  const status = await verifyOne(context, place, checkpoint)
+  return newer.length === 0 ? status : ExitStatus.finding
 }
 
 async function verifyAll(context: CommandContext, place: CheckpointPlace): Promise<number> {
