@@ -740,6 +740,50 @@ describe('damage', () => {
     },
   )
 
+  describe('of the newest manifest, where an older checkpoint is well,', () => {
+    const newest = (name: string) => damaged(`newest-of-${name}`, 'chk-0000000003.manifest', overwrite(100))
+    const told = /chk-0000000003 is newer, and cannot be read: .*damaged/
+
+    it.each([
+      ['scan'],
+      ['get', 'x'],
+      ['count'],
+      ['stats'],
+      ['grep', 'x'],
+      ['inspect'],
+      ['diff', '1', 'latest'],
+      ['repair', '--dry-run'],
+    ])('is told by %s', async (command, ...args) => {
+      const path = newest(command)
+      const { err } = await holdfast(command, path, ...args)
+      expect(err).toMatch(told)
+      if (command === 'diff') return
+      const id = ['inspect', 'repair'].includes(command) ? ['2'] : ['--id', '2']
+      expect((await holdfast(command, path, ...args, ...id)).err).not.toMatch(told)
+    })
+
+    it.each([
+      ['restore', '--to', 'store'],
+      ['export', 'file.ndjson'],
+      ['edit', '--put', 'a=b', '--to', 'edited'],
+      ['copy', 'copied', '--id', 'latest'],
+    ])('keeps %s from making less of it, unless that is asked for', async (command, ...args) => {
+      const path = newest(command)
+      const placed = args.map((each) =>
+        each.startsWith('-') || each.includes('=') || each === 'latest'
+          ? each
+          : at(`${command}-of-older-${each}`),
+      )
+      const { status, err } = await holdfast(command, path, ...placed)
+      expect([status, err]).toEqual([2, expect.stringMatching(told)])
+    })
+
+    it('is a finding of a copy of all', async () => {
+      const { status, out } = await holdfast('copy', newest('copies'), at('copies-of-older'))
+      expect([status, out]).toEqual([1, expect.stringMatching(/^NOT READ chk-0000000003 .*damaged/m)])
+    })
+  })
+
   it.each([
     ['is missing', (path: string) => rmSync(path)],
     ['was cut off', (path: string) => truncateSync(path, 100)],

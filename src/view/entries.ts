@@ -1,7 +1,14 @@
 // The entries of a checkpoint, or of a store of the LMDB engine, as commands read them.
 
 import { compareBytes, isInInterval, keyStretch } from '../engine.js'
-import { type EntryBlock, EntryBlockCursor, type JsonValue, type KeyRange } from '../index.js'
+import {
+  type CheckpointMetadata,
+  type EntryBlock,
+  EntryBlockCursor,
+  type JsonValue,
+  type KeyRange,
+  type SkippedCheckpoint,
+} from '../index.js'
 import { decodeSchema, type RecordedSchema, SCHEMA_KEY } from '../state.js'
 import { type CheckpointPlace, chosenCheckpoint, type Place, type StorePlace } from './place.js'
 
@@ -32,21 +39,28 @@ export interface OpenEntries {
 /** What is made of the schema that is recorded; `ignored`: all is plain bytes, also where that record cannot be read. */
 export type SchemaUse = 'read' | 'ignored'
 
-/** Opens what lies there: of checkpoints the one with that id, or the newest. */
+export interface OpenEntriesOptions {
+  /** Default `'read'`. */
+  readonly use?: SchemaUse
+  /** As that of `chosenCheckpoint`. */
+  readonly onNewer?: (skipped: SkippedCheckpoint) => void
+}
+
+/** Opens what lies there: of checkpoints the one with that id, or the newest that can be read. */
 export async function openEntries(
   place: Place,
   id: string | undefined,
-  use: SchemaUse = 'read',
+  { use = 'read', onNewer }: OpenEntriesOptions = {},
 ): Promise<OpenEntries> {
-  return place.kind === 'store' ? await openStore(place, use) : await openCheckpoint(place, id, use)
+  if (place.kind === 'store') return await openStore(place, use)
+  return await openCheckpoint(place, await chosenCheckpoint(place, id, onNewer), use)
 }
 
 async function openCheckpoint(
   place: CheckpointPlace,
-  id: string | undefined,
+  checkpoint: CheckpointMetadata,
   use: SchemaUse,
 ): Promise<OpenEntries> {
-  const checkpoint = await chosenCheckpoint(place, id)
   const reader = await place.archive.open(checkpoint.id)
   try {
     return {

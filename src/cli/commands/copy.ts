@@ -1,7 +1,9 @@
+import type { SkippedCheckpoint } from '../../index.js'
 import { checkpointsAt, chosenCheckpoint, openCheckpoints, storedPlace } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { countedReads } from '../counted.js'
+import { refuseNewer } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { bytesText } from '../units.js'
 
@@ -10,7 +12,7 @@ interface CopyOptions {
   readonly dryRun?: boolean
 }
 
-/** Copies checkpoints into another storage, the oldest first; those that are there already are only verified. */
+/** Copies checkpoints into another storage, the oldest first; those that are there already are only verified. One that cannot be read is a finding. */
 export async function copy(
   context: CommandContext,
   from: string,
@@ -20,10 +22,11 @@ export async function copy(
   const { terminal, signal } = context
   const source = await openCheckpoints(from)
   const target = await checkpointsAt(to)
+  const skipped: SkippedCheckpoint[] = []
   const chosen =
     options.id === undefined
-      ? (await source.archive.list({ signal })).reverse()
-      : [await chosenCheckpoint(source, options.id)]
+      ? (await source.archive.list({ signal, onSkipped: (each) => skipped.push(each) })).reverse()
+      : [await chosenCheckpoint(source, options.id, refuseNewer)]
   if (chosen.length === 0) throw new UsageError(`${from} holds no checkpoint that can be read`)
   const there = new Set((await target.archive.list({ signal })).map(({ id }) => id))
   const progress = await terminal.progress(
@@ -50,5 +53,9 @@ export async function copy(
     await terminal.flush()
   }
   progress.end()
-  return ExitStatus.ok
+  for (const { id, code, reason } of skipped) {
+    if (terminal.json) await terminal.object({ id, outcome: 'unreadable', code, reason })
+    else await terminal.line(`NOT READ ${id}  ${reason}`)
+  }
+  return skipped.length === 0 ? ExitStatus.ok : ExitStatus.finding
 }

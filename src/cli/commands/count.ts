@@ -3,6 +3,7 @@ import { checkState, type RangeOptions, rangeFrom } from '../../view/key-argumen
 import { openPlace } from '../../view/place.js'
 import { EntryDisplay } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
+import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 
 interface CountOptions extends RangeOptions {
@@ -17,7 +18,10 @@ export async function count(
   options: CountOptions,
 ): Promise<number> {
   const place = await openPlace(path)
-  const entries = await openEntries(place, options.id, options.state === undefined ? 'ignored' : 'read')
+  const entries = await openEntries(place, options.id, {
+    use: options.state === undefined ? 'ignored' : 'read',
+    onNewer: toldBy(terminal),
+  })
   try {
     const { state } = options
     if (state !== undefined) checkState(entries, state)

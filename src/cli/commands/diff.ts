@@ -5,6 +5,7 @@ import { chosenCheckpoint, openCheckpoints, storedPlace } from '../../view/place
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
 import { countedReads } from '../counted.js'
+import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
 import { valueCell, withUndecoded } from '../undecoded.js'
@@ -33,7 +34,10 @@ export async function diff(
   options: DiffOptions,
 ): Promise<number> {
   const place = await openCheckpoints(path)
-  const [before, after] = [await chosenCheckpoint(place, a), await chosenCheckpoint(place, b)]
+  const [before, after] = [
+    await chosenCheckpoint(place, a, toldBy(terminal)),
+    await chosenCheckpoint(place, b, toldBy(terminal)),
+  ]
   const entries = await openEntries(place, after.id)
   try {
     if (options.state !== undefined) checkState(entries, options.state)

@@ -50,7 +50,7 @@ const clockProblem = (what: string, aheadMs: number): Finding => ({
 
 async function storeFindings(place: Extract<Place, { kind: 'store' }>): Promise<Finding[]> {
   try {
-    const { entryCount, clockMs, close } = await openEntries(place, undefined, 'ignored')
+    const { entryCount, clockMs, close } = await openEntries(place, undefined, { use: 'ignored' })
     await close()
     const aheadMs = clockMs - systemClock.now()
     if (aheadMs > AHEAD_MS) return [clockProblem('the time of the store is', aheadMs)]

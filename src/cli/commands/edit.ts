@@ -8,6 +8,7 @@ import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { counted } from '../counted.js'
 import { expiryFrom } from '../entry-lines.js'
+import { refuseNewer } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
 import { valueCell } from '../undecoded.js'
@@ -37,7 +38,7 @@ export async function edit(
   options: EditOptions,
 ): Promise<number> {
   const place = await openCheckpoints(path)
-  const checkpoint = await chosenCheckpoint(place, options.id)
+  const checkpoint = await chosenCheckpoint(place, options.id, refuseNewer)
   const manifest = await place.archive.manifest(checkpoint.id)
   const entries = await openEntries(place, checkpoint.id)
   try {

@@ -7,6 +7,7 @@ import { UsageError } from '../../view/usage-error.js'
 import { columnsOf } from '../columns.js'
 import type { CommandContext } from '../context.js'
 import { EntryLines, rawLine } from '../entry-lines.js'
+import { refuseNewer } from '../newer.js'
 import { type Output, openOutput } from '../output-file.js'
 import { withUndecoded } from '../undecoded.js'
 import { countText } from '../units.js'
@@ -40,7 +41,10 @@ export async function exportEntries(
     if (isGiven && format !== 'ndjson') throw new UsageError(`${option} goes with --format ndjson`)
     if (isGiven && state !== undefined) throw new UsageError(`${option} is for all states`)
   }
-  const entries = await openEntries(await openPlace(path), options.id, raw ? 'ignored' : 'read')
+  const entries = await openEntries(await openPlace(path), options.id, {
+    use: raw ? 'ignored' : 'read',
+    onNewer: refuseNewer,
+  })
   try {
     if (state !== undefined) checkState(entries, state)
     const display = new EntryDisplay(raw ? undefined : entries.schema, 'auto')

@@ -3,6 +3,7 @@ import { keyFrom, schemaUse } from '../../view/key-arguments.js'
 import { openPlace } from '../../view/place.js'
 import { checkedForm, EntryDisplay } from '../../view/shown-entry.js'
 import type { CommandContext } from '../context.js'
+import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { valueCell, withUndecoded } from '../undecoded.js'
 
@@ -20,7 +21,10 @@ export async function get(
   key: string,
   options: GetOptions,
 ): Promise<number> {
-  const entries = await openEntries(await openPlace(path), options.id, schemaUse(options))
+  const entries = await openEntries(await openPlace(path), options.id, {
+    use: schemaUse(options),
+    onNewer: toldBy(terminal),
+  })
   try {
     const stored = keyFrom(entries, key, options.state, options.mapKey)
     const value = await entries.get(stored)

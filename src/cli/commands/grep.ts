@@ -4,6 +4,7 @@ import { openPlace } from '../../view/place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { withUndecoded } from '../undecoded.js'
 import { countFrom, EntryPrinter } from './scan.js'
@@ -24,7 +25,10 @@ export async function grep(
   options: GrepOptions,
 ): Promise<number> {
   const expression = expressionFrom(pattern, options.ignoreCase ?? false)
-  const entries = await openEntries(await openPlace(path), options.id, schemaUse(options))
+  const entries = await openEntries(await openPlace(path), options.id, {
+    use: schemaUse(options),
+    onNewer: toldBy(terminal),
+  })
   try {
     if (options.state !== undefined) checkState(entries, options.state)
     const display = new EntryDisplay(entries.schema, checkedForm(options.show))

@@ -3,6 +3,7 @@ import { describe, type RecordedSchema } from '../../state.js'
 import { openEntries, recordedIn } from '../../view/entries.js'
 import { type CheckpointPlace, chosenCheckpoint, openPlace, type StorePlace } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
+import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
 import { bytesText, countText, durationText, timeText } from '../units.js'
@@ -20,7 +21,7 @@ async function inspectCheckpoint(
   place: CheckpointPlace,
   id: string | undefined,
 ): Promise<void> {
-  const checkpoint = await chosenCheckpoint(place, id)
+  const checkpoint = await chosenCheckpoint(place, id, toldBy(terminal))
   const manifest = await place.archive.manifest(checkpoint.id)
   const { schema } = manifest
   const recorded = schema === undefined ? undefined : recordedIn(schema)

@@ -5,6 +5,7 @@ import { textOf } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { counted, entriesOf } from '../counted.js'
+import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
 import { countText } from '../units.js'
@@ -24,7 +25,7 @@ export async function repair(
   if (to === undefined && !dryRun)
     throw new UsageError('--to says where the savepoint is made; --dry-run only tells what is lost')
   const place = await openCheckpoints(path)
-  const checkpoint = await chosenCheckpoint(place, id)
+  const checkpoint = await chosenCheckpoint(place, id, toldBy(terminal))
   const { backend, clockMs, source, schema, entryCount } = await place.archive.manifest(checkpoint.id)
   const lost: LostStretch[] = []
   const record = schema === undefined ? undefined : new Uint8Array(Buffer.from(JSON.stringify(schema)))

@@ -5,6 +5,7 @@ import { fileError } from '../../view/file-failure.js'
 import { chosenCheckpoint, openCheckpoints } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { refuseNewer } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { restoreInto, STORE_CACHE_BYTES } from '../restored.js'
 import { countText } from '../units.js'
@@ -22,7 +23,7 @@ export async function restore(
   { to, dryRun = false }: RestoreOptions,
 ): Promise<number> {
   const place = await openCheckpoints(path)
-  const checkpoint = await chosenCheckpoint(place, id)
+  const checkpoint = await chosenCheckpoint(place, id, refuseNewer)
   await requireNothing(to)
   const { entryCount } = checkpoint
   if (!dryRun) {

@@ -4,6 +4,7 @@ import { openPlace } from '../../view/place.js'
 import { asCell, checkedForm, EntryDisplay, type ShownEntry } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { toldBy } from '../newer.js'
 import type { Terminal } from '../terminal.js'
 import { valueCell, withUndecoded } from '../undecoded.js'
 
@@ -23,7 +24,10 @@ export async function scan(
   path: string,
   options: ScanOptions,
 ): Promise<number> {
-  const entries = await openEntries(await openPlace(path), options.id, schemaUse(options))
+  const entries = await openEntries(await openPlace(path), options.id, {
+    use: schemaUse(options),
+    onNewer: toldBy(terminal),
+  })
   try {
     if (options.state !== undefined) checkState(entries, options.state)
     const display = new EntryDisplay(entries.schema, checkedForm(options.show))

@@ -3,6 +3,7 @@ import { openPlace } from '../../view/place.js'
 import { asCell, EntryDisplay } from '../../view/shown-entry.js'
 import { LIFE_ENDS, Survey } from '../../view/survey.js'
 import type { CommandContext } from '../context.js'
+import { toldBy } from '../newer.js'
 import type { Terminal } from '../terminal.js'
 import { withUndecoded } from '../undecoded.js'
 import { bytesText, countText } from '../units.js'
@@ -21,7 +22,7 @@ export async function stats(
   options: StatsOptions,
 ): Promise<number> {
   const top = countFrom('--top', options.top)
-  const entries = await openEntries(await openPlace(path), options.id)
+  const entries = await openEntries(await openPlace(path), options.id, { onNewer: toldBy(terminal) })
   try {
     const { schema, clockMs } = entries
     const survey = new Survey(schema, clockMs, options.separator, top)
