@@ -137,6 +137,24 @@ describe('an archive', () => {
     await expect(collect(archive.diff(FIRST, FIRST, { reverse: true }))).rejects.toThrow(/range.reverse/)
   })
 
+  it('tells of the newest checkpoint where even its manifest is missing, and not of one that was deleted', async () => {
+    const { storage, coordinator } = bench()
+    for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+    const archive = new CheckpointArchive(storage)
+    const told = async () => {
+      const skipped: string[] = []
+      const listed = await archive.list({ onSkipped: ({ id, code }) => skipped.push(`${id} ${code}`) })
+      return [listed.map(({ id }) => id), skipped]
+    }
+    await coordinator.deleteCheckpoint('chk-0000000003')
+    expect(await told()).toEqual([[SECOND, FIRST], []])
+    storage.tamper(manifestName(2), undefined)
+    expect(await told()).toEqual([[FIRST], [`${SECOND} CORRUPTION`]])
+    // Where the sequence cannot be read, the names are all there is.
+    storage.tamper('sequence', bytesOf('garbage'))
+    expect(await told()).toEqual([[FIRST], []])
+  })
+
   it('tells which checkpoints it does not list, and why', async () => {
     const { storage } = await storedCheckpoint([[entry('a', '1')]])
     await storedCheckpoint([[entry('a', '2')]], 100, storage, 2)

@@ -16,7 +16,7 @@ import {
   silentLogger,
   type VerificationReport,
 } from '../types.js'
-import { CheckpointCatalog, checkStorage } from './checkpoint-catalog.js'
+import { CheckpointCatalog, checkStorage, missingManifest } from './checkpoint-catalog.js'
 import { CheckpointReader } from './checkpoint-reader.js'
 import { copyCheckpoint } from './copy-checkpoint.js'
 import { type CheckpointDifference, differences } from './differences.js'
@@ -46,7 +46,8 @@ export interface CopyOptions extends CheckpointOptions {
 export interface ArchiveListOptions extends CheckpointOptions {
   /**
    * Told about each checkpoint that is not listed, because its manifest is damaged (`CORRUPTION`), cannot be read
-   * (`STORAGE_ERROR`) or was written by a newer version (`INCOMPATIBLE`). What it throws rejects the list.
+   * (`STORAGE_ERROR`) or was written by a newer version (`INCOMPATIBLE`); also about the newest one where even its manifest is missing
+   * (`CORRUPTION`). What it throws rejects the list.
    */
   readonly onSkipped?: (skipped: SkippedCheckpoint) => void
 }
@@ -105,13 +106,22 @@ export class CheckpointArchive {
   async list(options?: ArchiveListOptions): Promise<CheckpointMetadata[]> {
     rejectViolations(violationsOf(options, listRules))
     const listed: CheckpointMetadata[] = []
-    for (const sequence of (await this.#catalog.listing()).manifests) {
+    const onSkipped = options?.onSkipped
+    // Before the names: what is published after it is no newest one that is missing.
+    const newest = onSkipped === undefined ? 0 : await this.#newestPublished()
+    const { manifests, largestManifest } = await this.#catalog.listing()
+    // Somebody may have deleted it on purpose since.
+    if (newest > largestManifest && (await this.#newestPublished()) === newest) {
+      const { code, message } = missingManifest(newest)
+      onSkipped?.({ id: checkpointId(newest), code, reason: message })
+    }
+    for (const sequence of manifests) {
       throwIfAborted(options?.signal, 'list checkpoints')
       const stored = await this.#catalog.tryManifest(sequence)
       if (!isStateError(stored)) listed.push(metadataOf(stored))
       // Retention may have removed it since the storage was listed.
       else if (!(await this.#catalog.isGone(sequence))) {
-        options?.onSkipped?.({ id: checkpointId(sequence), code: stored.code, reason: stored.message })
+        onSkipped?.({ id: checkpointId(sequence), code: stored.code, reason: stored.message })
       }
     }
     return listed
@@ -282,6 +292,16 @@ export class CheckpointArchive {
     return await CheckpointReader.open(this.#storage, stored, access, this.#codecOf, (error) =>
       this.#explained(sequence, error),
     )
+  }
+
+  /** The number of the newest checkpoint that nobody deleted on purpose; 0 where there is none, or that cannot be told. */
+  async #newestPublished(): Promise<number> {
+    try {
+      return (await this.#catalog.sequence())?.newest ?? 0
+    } catch (error) {
+      if (isStateError(error)) return 0
+      throw error
+    }
   }
 
   /** There may never be a coordinator on that storage, which would do so. A failure here is none of the copy. */
