@@ -778,6 +778,19 @@ describe('damage', () => {
       expect([status, err]).toEqual([2, expect.stringMatching(told)])
     })
 
+    it('is told by prune, which leaves it as it is', async () => {
+      const path = newest('prune')
+      const { status, err } = await holdfast('prune', path, '--keep', '1', '--yes')
+      expect([status, err]).toEqual([0, expect.stringMatching(/^chk-0000000003 is left as it is.*damaged/m)])
+      expect(readFileSync(join(path, 'chk-0000000003.manifest')).length).toBeGreaterThan(0)
+    })
+
+    it('is found by verify where even its file is missing', async () => {
+      const path = damaged('newest-missing', 'chk-0000000003.manifest', (file) => rmSync(file))
+      const { status, out } = await holdfast('verify', path)
+      expect([status, out]).toEqual([1, expect.stringMatching(/chk-0000000003 .*missing/)])
+    })
+
     it('is a finding of a copy of all', async () => {
       const { status, out } = await holdfast('copy', newest('copies'), at('copies-of-older'))
       expect([status, out]).toEqual([1, expect.stringMatching(/^NOT READ chk-0000000003 .*damaged/m)])

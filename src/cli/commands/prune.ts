@@ -1,3 +1,4 @@
+import type { SkippedCheckpoint } from '../../index.js'
 import { openCheckpoints } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
@@ -17,7 +18,9 @@ export async function prune(
 ): Promise<number> {
   const keep = countFrom('--keep', options.keep)
   const { archive } = await openCheckpoints(path)
-  const checkpoints = (await archive.list({ signal })).filter(({ savepoint }) => !savepoint)
+  const onSkipped = ({ id, reason }: SkippedCheckpoint) =>
+    terminal.note(`${id} is left as it is, and not counted: it cannot be read: ${reason}`)
+  const checkpoints = (await archive.list({ signal, onSkipped })).filter(({ savepoint }) => !savepoint)
   const removes = options.yes === true
   let removed = 0
   for (const { id, createdAt, sizeBytes } of checkpoints.slice(keep).reverse()) {
