@@ -235,6 +235,7 @@ describe('the inspector', () => {
     expect(await api('about?place=2')).toMatchObject({ label: 'store', entryCount: 10, schema: null })
     expect((await api('checkpoints?place=2')).status).toBe(400)
     expect((await api('entries?place=0&id=99')).status).toBe(400)
+    expect((await api('hot?place=0&id=99')).status).toBe(400)
     expect((await got(`${base()}api/entries?place=9`)).status).toBe(404)
   })
 

@@ -400,14 +400,9 @@ async function hot(reader: PlaceReader, query: URLSearchParams, signal: AbortSig
   const place = reader.checkpoints
   const listed = await place.archive.list({ signal })
   const chosen = query.get('id')
-  const from =
-    chosen === null
-      ? 0
-      : Math.max(
-          0,
-          listed.findIndex(({ id }) => id === chosen),
-        )
-  const compared = listed.slice(from, from + HOT_PAIRS + 1)
+  const first = chosen === null ? listed[0] : await chosenCheckpoint(place, chosen)
+  const from = listed.findIndex(({ id }) => id === first?.id)
+  const compared = from === -1 ? [] : listed.slice(from, from + HOT_PAIRS + 1)
   const turns = new Turns()
   const changes = new Map<string, number>()
   let isAllCounted = true
