@@ -209,7 +209,7 @@ class TransactionLedger<Output> implements Ledger<Output> {
     const mark = await this.#outage.answerOf('read the mark', () =>
       this.#transactions.readMark(this.#groupOf(lineage), this.#options.topic),
     )
-    return mark === undefined ? undefined : { number: mark - 1, outputs: Infinity }
+    return notedBy(mark)
   }
 
   async close(): Promise<void> {
@@ -299,13 +299,16 @@ class TransactionLedger<Output> implements Ledger<Output> {
   async #noted({ marks }: OpenedId, lineage: string): Promise<NotedEpoch | undefined> {
     const mark =
       marks.get(lineage) ?? (await this.#transactions.readMark(this.#groupOf(lineage), this.#options.topic))
-    if (mark === undefined) return undefined
-    marks.set(lineage, mark)
-    // All outputs of an epoch are there, or none.
-    return { number: mark - 1, outputs: Infinity }
+    if (mark !== undefined) marks.set(lineage, mark)
+    return notedBy(mark)
   }
 
   #groupOf(lineage: string): string {
     return `${this.#options.transactionalId}.${lineage}`
   }
+}
+
+/** All outputs of an epoch are there, or none; of no epoch, where the mark is 0. */
+function notedBy(mark: number | undefined): NotedEpoch | undefined {
+  return mark === undefined || mark === 0 ? undefined : { number: mark - 1, outputs: Infinity }
 }

@@ -299,6 +299,17 @@ describe('an owner that comes late to a transactional kafkaSink', () => {
     await expect(successor.commit(third)).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
   })
 
+  it('is told of a loss in the same words each time', async () => {
+    const { sink } = create()
+    for (let i = 0; i < 2; i++) {
+      const owner = await sink.open(owned)
+      await expect(owner.commit(second)).rejects.toMatchObject({
+        code: 'RESTORE_FAILED',
+        message: expect.stringContaining('it has none'),
+      })
+    }
+  })
+
   it('is FENCED at its next transaction', async () => {
     const { sink } = create()
     let isOvertaken = false
