@@ -116,8 +116,7 @@ export async function chosenCheckpoint(
   if (id === undefined || id === 'latest') {
     if (newest === undefined)
       throw new UsageError(`${path} holds no checkpoint that can be read; try: holdfast verify ${path}`)
-    // Ids are of one length, so that they are in order as text.
-    if (onNewer !== undefined) for (const each of skipped) if (each.id > newest.id) onNewer(each)
+    for (const each of skipped) if (sequenceIn(each.id) > newest.sequence) onNewer?.(each)
     return newest
   }
   const sequence = sequenceIn(id)

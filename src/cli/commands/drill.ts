@@ -11,6 +11,7 @@ import {
 import { type CheckpointPlace, chosenCheckpoint, openCheckpoints } from '../../view/place.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
+import { newerText } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import type { Progress } from '../progress.js'
 import { restoreInto, STORE_CACHE_BYTES } from '../restored.js'
@@ -37,9 +38,7 @@ export async function drill(
   const maxAgeHours = limitFrom('--max-age-hours', options.maxAgeHours)
   const place = await openCheckpoints(path)
   const newer: string[] = []
-  const checkpoint = await chosenCheckpoint(place, id, (each) =>
-    newer.push(`${each.id} is newer and cannot be read: ${each.reason}`),
-  )
+  const checkpoint = await chosenCheckpoint(place, id, (each) => newer.push(newerText(each)))
   const { clockMs } = await place.archive.manifest(checkpoint.id)
   const clock = { now: () => clockMs, setTimer: () => () => {} }
   const progress = await terminal.progress('restoring', checkpoint.entryCount)
