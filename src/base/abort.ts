@@ -24,7 +24,10 @@ export async function orAborted<Result>(
   return await Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', end))
 }
 
-/** What work comes to that ends by itself once `giveUp` was called, which is done as soon as the signal fires. `ABORTED` where it has fired before. */
+/**
+ * What work comes to that ends by itself once `giveUp` was called, which is done as soon as the signal fires. `ABORTED` where it has fired before, or before
+ * the work was over.
+ */
 export async function unlessGivenUp<Result>(
   signal: AbortSignal | undefined,
   operation: string,
@@ -34,7 +37,9 @@ export async function unlessGivenUp<Result>(
   throwIfAborted(signal, operation)
   signal?.addEventListener('abort', giveUp, { once: true })
   try {
-    return await work()
+    const result = await work()
+    throwIfAborted(signal, operation)
+    return result
   } finally {
     signal?.removeEventListener('abort', giveUp)
   }

@@ -125,12 +125,18 @@ export async function openOutbox<Output>(
   { prepared, signal }: OpenSinkOptions,
   writer: OutboxWriter<Output>,
 ): Promise<OutboxWriter<Output>> {
-  const giveUp = () => void writer.close().catch(() => {})
+  // What has failed is told, and not what fails because of it.
+  const close = () => writer.close().catch(() => {})
   try {
-    await unlessGivenUp(signal, 'open the sink', () => writer.commitAll(prepared), giveUp)
+    await unlessGivenUp(
+      signal,
+      'open the sink',
+      () => writer.commitAll(prepared),
+      () => void close(),
+    )
     return writer
   } catch (error) {
-    await writer.close()
+    await close()
     throw error
   }
 }

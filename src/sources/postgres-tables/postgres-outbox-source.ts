@@ -5,7 +5,7 @@
 //     passed over, as it would be by the ids of rows alone.
 // (3) Each read begins with the last row that counts: where it is gone, others behind it may be gone as well (J6).
 
-import { throwIfAborted, unlessGivenUp } from '../../base/abort.js'
+import { unlessGivenUp } from '../../base/abort.js'
 import type { StateError } from '../../base/errors.js'
 import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type {
@@ -136,7 +136,6 @@ class OutboxReader<Event> implements SourceReader<Event> {
     }
     try {
       await unlessGivenUp(signal, 'open the source', begin, () => void reader.close().catch(() => {}))
-      throwIfAborted(signal, 'open the source')
       return reader
     } catch (error) {
       await reader.close()
