@@ -16,9 +16,16 @@ export interface Checkpoint {
   readonly isTyped: boolean
 }
 
+/** One that cannot be read. */
+export interface SkippedCheckpoint {
+  readonly id: string
+  readonly code: string
+  readonly reason: string
+}
+
 export interface Checkpoints {
   readonly checkpoints: readonly Checkpoint[]
-  readonly skipped: readonly { readonly id: string; readonly code: string; readonly reason: string }[]
+  readonly skipped: readonly SkippedCheckpoint[]
 }
 
 export interface StateOfSchema {
@@ -121,6 +128,8 @@ export interface Hot {
   }[]
   readonly pairs: number
   readonly isWhole: boolean
+  /** Those that lie between others that are compared, and cannot be read. */
+  readonly between: readonly SkippedCheckpoint[]
 }
 
 export interface TimersOfOneTime {

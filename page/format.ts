@@ -32,6 +32,9 @@ export const time = (ms: number): string =>
 /** `chk-0000000042` as `42`: zeros are no news. */
 export const shortId = (id: string): string => id.replace(/^chk-0*(?=\d)/, '')
 
+/** The number in an id, by which the newer of two is told. */
+export const sequenceIn = (id: string): number => Number(shortId(id))
+
 /** Characters that do something to a terminal or a line, or cannot be seen, by what they are called. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}]/gu
 

@@ -125,7 +125,10 @@ function JobPanel(props: {
         <Problem>{`${job.stalled.call} has taken ${duration(job.stalled.forMs)}`}</Problem>
       )}
       {job.failedCuts === null ? null : (
-        <Problem>{`${job.failedCuts.count} cuts have failed: ${job.failedCuts.error}`}</Problem>
+        <Problem>
+          {job.failedCuts.count === 1 ? '1 cut has' : `${count(job.failedCuts.count)} cuts have`} failed:{' '}
+          {job.failedCuts.error}
+        </Problem>
       )}
       <dl class="figures">
         <Figure name="events a second" value={count(Math.round(events.at(-1) ?? 0))} />

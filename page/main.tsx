@@ -2,11 +2,11 @@
 
 import { render } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
-import { type Checkpoints, type Overview, useAsked } from './api.js'
+import { type Checkpoints, type Overview, type SkippedCheckpoint, useAsked } from './api.js'
 import { CheckpointsView } from './checkpoints-view.js'
 import { CompareView } from './compare-view.js'
 import { EntriesView } from './entries-view.js'
-import { inline } from './format.js'
+import { inline, sequenceIn } from './format.js'
 import { LiveView } from './live-view.js'
 import { Drawer, Loading, Problem } from './parts.js'
 import { addressOf, go, useRoute } from './router.js'
@@ -68,6 +68,9 @@ function Inspector({ overview: { places, isLive } }: { readonly overview: Overvi
     } else return false
     return true
   })
+  const [newest] = listed
+  const isNewestShown = route.query[view === 'compare' ? 'b' : 'id'] === undefined
+  const newer = isNewestShown && newest !== undefined ? newerOf(answer?.skipped ?? [], newest.id) : []
   const isListed = place?.kind === 'store' || answer !== undefined || asked.error !== undefined
   return (
     <>
@@ -113,6 +116,13 @@ function Inspector({ overview: { places, isLive } }: { readonly overview: Overvi
         </button>
       </header>
       <main>
+        {view === 'live' || view === 'checkpoints'
+          ? null
+          : newer.map(({ id, code, reason }) => (
+              <Problem key={id}>
+                {id} is newer than what is shown, and cannot be read ({code}): {reason}
+              </Problem>
+            ))}
         {view === 'live' ? (
           <LiveView />
         ) : place === undefined ? (
@@ -159,6 +169,9 @@ function Inspector({ overview: { places, isLive } }: { readonly overview: Overvi
     </>
   )
 }
+
+const newerOf = (skipped: readonly SkippedCheckpoint[], than: string): SkippedCheckpoint[] =>
+  skipped.filter(({ id }) => sequenceIn(id) > sequenceIn(than))
 
 /** Counts up while somebody looks. */
 function useTurns(everyMs: number): number {

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from 'preact/hooks'
 import { type Checkpoint, type Hot, type Survey, useAsked, usePinned } from './api.js'
-import { bytes, count, inline } from './format.js'
+import { bytes, count, inline, shortId } from './format.js'
 import { Bar, CheckpointChoice, Empty, Figure, Loading, Panel, Problem } from './parts.js'
 import { Plot } from './plot.js'
 import { type Route, refine } from './router.js'
@@ -166,6 +166,12 @@ function Hottest({ place, id }: { readonly place: string; readonly id: string | 
       {wanted && answer === undefined && error === undefined ? (
         <Loading what="Comparing checkpoints" />
       ) : null}
+      {answer === undefined || answer.between.length === 0 ? null : (
+        <p class="note">
+          Left out, as they cannot be read:{' '}
+          {answer.between.map(({ id: broken }) => shortId(broken)).join(', ')}
+        </p>
+      )}
       {answer === undefined ? null : answer.keys.length === 0 ? (
         <Empty>Nothing has changed between the last checkpoints.</Empty>
       ) : (

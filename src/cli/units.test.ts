@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { countText } from './units.js'
+import { countText, entriesText } from './units.js'
+
+describe('entriesText', () => {
+  it('has one entry as one, and none as several', () => {
+    expect([0, 1, 2, 1_000].map(entriesText)).toEqual(['0 entries', '1 entry', '2 entries', '1,000 entries'])
+  })
+})
 
 describe('countText', () => {
   it('has a comma before every three digits', () => {

@@ -14,6 +14,12 @@ const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 /** A whole number for people: `12,345`. Of no locale: to load what formats by locale takes longer than most commands. */
 export const countText = (count: number): string => String(count).replace(/\B(?=(?:\d{3})+$)/g, ',')
 
+/** So many of a thing, for people: `1 entry`, `12,345 entries`. */
+export const manyText = (count: number, one: string, many: string): string =>
+  `${countText(count)} ${count === 1 ? one : many}`
+
+export const entriesText = (count: number): string => manyText(count, 'entry', 'entries')
+
 /** A span of time for people: `4.2 s`, `3 h`. */
 export function durationText(ms: number): string {
   const scale = SCALES.find(([below]) => Math.abs(ms) < below) ?? [Infinity, 86_400_000, 'd']

@@ -132,6 +132,20 @@ export class DurableDirectory {
     }
   }
 
+  /**
+   * Bytes of a regular file, or of a symbolic link itself, which may stand for a file that somebody has moved away; `undefined` for
+   * anything else and where there is nothing.
+   */
+  async sizeOf(name: string, operation: string): Promise<number | undefined> {
+    try {
+      const stats = await lstat(this.pathOf(name))
+      return stats.isFile() || stats.isSymbolicLink() ? stats.size : undefined
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined
+      throw storageError(this.storageName, operation, this.pathOf(name), error)
+    }
+  }
+
   /** Opens a regular file for reading; `undefined` where there is none. */
   async openFile(
     name: string,

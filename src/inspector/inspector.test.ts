@@ -396,6 +396,35 @@ describe('a place that is inspected', () => {
     expect(refused).toMatchObject({ code: 'CORRUPTION', error: expect.stringContaining('holdfast repair') })
   })
 
+  it('tells, where no checkpoint is named, which newer ones cannot be read, and which between those that are compared', async () => {
+    const path = join(directory, 'unreadable')
+    const states = new MemoryStateBackend()
+    const made = new CheckpointCoordinator(states, { storage: new FileCheckpointStorage(path) })
+    for (let i = 1; i <= 3; i++) {
+      states.putSync(Buffer.from('key'), Buffer.from(String(i)))
+      await made.createCheckpoint()
+    }
+    // It makes a fourth one.
+    await made.shutdown()
+    await states.close()
+    for (const id of ['chk-0000000002', 'chk-0000000004'])
+      writeFileSync(join(path, `${id}.manifest`), 'no manifest')
+    await using own = await serveInspector({ paths: [path] })
+    const newer = [{ id: 'chk-0000000004', code: 'CORRUPTION', reason: expect.any(String) }]
+    for (const name of ['about', 'entries', 'entry', 'diff', 'survey', 'hot']) {
+      const key = Buffer.from('key').toString('hex')
+      expect(await answered(own, `${name}?place=0&key=0x${key}`), name).toMatchObject({ newer })
+      const named = await answered(own, `${name}?place=0&key=0x${key}&id=3&a=1&b=3`)
+      expect(named, name).toMatchObject({ newer: [] })
+    }
+    expect(await answered(own, 'hot?place=0')).toMatchObject({
+      pairs: 1,
+      keys: [{ key: 'key', changes: 1 }],
+      between: [{ id: 'chk-0000000002' }],
+    })
+    expect(await answered(own, 'hot?place=0&id=1')).toMatchObject({ pairs: 0, between: [] })
+  })
+
   it('shows of a state also what is too long to be decoded, and what cannot be', async () => {
     const ofState = new MemoryCheckpointStorage()
     const states = new MemoryStateBackend()

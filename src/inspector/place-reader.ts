@@ -7,6 +7,7 @@ import {
   isStateError,
   type JsonValue,
   type KeyRange,
+  type SkippedCheckpoint,
 } from '../index.js'
 import { bytesOfHex, describe, hexOf, type RecordedSchema } from '../state.js'
 import {
@@ -18,7 +19,14 @@ import {
   soughtEntries,
 } from '../view/entries.js'
 import { bytesFrom, checkState } from '../view/key-arguments.js'
-import { type CheckpointPlace, chosenCheckpoint, type Place } from '../view/place.js'
+import {
+  type CheckpointPlace,
+  chosenCheckpoint,
+  chosenOf,
+  listedCheckpoints,
+  type Place,
+  sequenceIn,
+} from '../view/place.js'
 import { EntryDisplay } from '../view/shown-entry.js'
 import { Survey } from '../view/survey.js'
 import { UsageError } from '../view/usage-error.js'
@@ -44,9 +52,22 @@ const MAX_KEPT = 16
 /** So many answers are made at the same time; others wait. */
 const READERS = 2
 
+type JsonObject = { readonly [name: string]: JsonValue }
+
+/** Checkpoints that cannot be read, each once. */
+class Skipped {
+  readonly #byId = new Map<string, SkippedCheckpoint>()
+
+  readonly add = (skipped: SkippedCheckpoint): void => void this.#byId.set(skipped.id, skipped)
+
+  get shown(): JsonValue[] {
+    return [...this.#byId.values()].map(({ id, code, reason }) => ({ id, code, reason }))
+  }
+}
+
 export class PlaceReader {
   readonly place: Place
-  readonly #surveys = new Map<string, JsonValue>()
+  readonly #surveys = new Map<string, JsonObject>()
   readonly #clock: Clock
   readonly #waiting = new Set<() => void>()
   /** What is being read, also for those who have been given up. */
@@ -120,21 +141,22 @@ export class PlaceReader {
     throw new UsageError(`${this.place.path} is a store, and has no checkpoints`)
   }
 
-  /** Reads what the query names, and lets go of it. */
-  async withEntries<Result>(
+  /** Reads what the query names, and lets go of it. Where it names nothing, the answer tells what is newer than that, and cannot be read. */
+  async withEntries(
     query: URLSearchParams,
-    read: (entries: OpenEntries) => Promise<Result>,
-  ): Promise<Result> {
-    const entries = await openEntries(this.place, query.get('id') ?? undefined)
+    read: (entries: OpenEntries) => Promise<JsonObject>,
+  ): Promise<JsonObject> {
+    const newer = new Skipped()
+    const entries = await openEntries(this.place, query.get('id') ?? undefined, { onNewer: newer.add })
     try {
-      return await read(entries)
+      return { ...(await read(entries)), newer: newer.shown }
     } finally {
       await entries.close()
     }
   }
 
   /** A survey that was made before, or a new one. What did not come to its end, and what a store has, is made anew. */
-  async surveyOf(label: string, make: () => Promise<JsonValue & { isWhole: boolean }>): Promise<JsonValue> {
+  async surveyOf(label: string, make: () => Promise<JsonObject & { isWhole: boolean }>): Promise<JsonObject> {
     const kept = this.#surveys.get(label)
     if (kept !== undefined) return kept
     const survey = await make()
@@ -164,16 +186,12 @@ async function checkpoints(
   _query: URLSearchParams,
   signal: AbortSignal,
 ): Promise<JsonValue> {
-  const { archive } = reader.checkpoints
-  const skipped: JsonValue[] = []
-  const listed = await archive.list({
-    signal,
-    onSkipped: ({ id, code, reason }) => skipped.push({ id, code, reason }),
-  })
-  return { checkpoints: listed.map(shownCheckpoint), skipped }
+  const { listed, skipped } = await listedCheckpoints(reader.checkpoints, signal)
+  const unreadable = skipped.map(({ id, code, reason }) => ({ id, code, reason }))
+  return { checkpoints: listed.map(shownCheckpoint), skipped: unreadable }
 }
 
-const shownCheckpoint = (checkpoint: CheckpointMetadata): { readonly [name: string]: JsonValue } => ({
+const shownCheckpoint = (checkpoint: CheckpointMetadata): JsonObject => ({
   id: checkpoint.id,
   createdAtMs: checkpoint.createdAt.getTime(),
   kind: checkpoint.savepoint ? 'savepoint' : checkpoint.kind,
@@ -188,7 +206,8 @@ async function about(reader: PlaceReader, query: URLSearchParams): Promise<JsonV
     return await reader.withEntries(query, async ({ label, schema, clockMs, entryCount }) => {
       return { label, clockMs, entryCount, schema: schema === undefined ? null : shownSchema(schema) }
     })
-  const checkpoint = await chosenCheckpoint(reader.checkpoints, query.get('id') ?? undefined)
+  const newer = new Skipped()
+  const checkpoint = await chosenCheckpoint(reader.checkpoints, query.get('id') ?? undefined, newer.add)
   const manifest = await reader.checkpoints.archive.manifest(checkpoint.id)
   const { schema, clockMs } = manifest
   return {
@@ -203,6 +222,7 @@ async function about(reader: PlaceReader, query: URLSearchParams): Promise<JsonV
     segments: manifest.segments.map(({ name, role, entryCount: count, sizeBytes, rawBytes, sha256 }) => {
       return { name, role, entryCount: count, sizeBytes, rawBytes, sha256 }
     }),
+    newer: newer.shown,
   }
 }
 
@@ -284,7 +304,12 @@ interface Counts {
 async function diff(reader: PlaceReader, query: URLSearchParams, signal: AbortSignal): Promise<JsonValue> {
   const place = reader.checkpoints
   const [a, b] = [query.get('a') ?? undefined, query.get('b') ?? undefined]
-  const [before, after] = [await chosenCheckpoint(place, a), await chosenCheckpoint(place, b)]
+  const there = await listedCheckpoints(place, signal)
+  const newer = new Skipped()
+  const [before, after] = [a, b].map((id) => chosenOf(place, there, id, newer.add)) as [
+    CheckpointMetadata,
+    CheckpointMetadata,
+  ]
   const state = query.get('state') ?? ''
   const entries = await openEntries(place, after.id)
   try {
@@ -313,6 +338,7 @@ async function diff(reader: PlaceReader, query: URLSearchParams, signal: AbortSi
       counts: [...counts].map(([name, counted]) => ({ state: name, ...counted })),
       differences: shown,
       isWhole,
+      newer: newer.shown,
     }
   } finally {
     await entries.close()
@@ -373,10 +399,7 @@ async function survey(reader: PlaceReader, query: URLSearchParams, signal: Abort
   })
 }
 
-function shownSurvey(
-  made: Survey,
-  schema: RecordedSchema | undefined,
-): { readonly [name: string]: JsonValue } {
+function shownSurvey(made: Survey, schema: RecordedSchema | undefined): JsonObject {
   const display = new EntryDisplay(schema, 'auto')
   const keyGroups = schema?.keyGroups ?? 0
   const mortal = [...made.lives.values()].reduce((sum, entries) => sum + entries, 0)
@@ -395,14 +418,24 @@ function shownSurvey(
   }
 }
 
-/** The keys that differ between most of the last checkpoints: what changes all the time. */
+/**
+ * The keys that differ between most of the last checkpoints: what changes all the time. Those that cannot be read are left out, and told
+ * of: `between`, where one lies between two that are compared.
+ */
 async function hot(reader: PlaceReader, query: URLSearchParams, signal: AbortSignal): Promise<JsonValue> {
   const place = reader.checkpoints
-  const listed = await place.archive.list({ signal })
-  const chosen = query.get('id')
-  const first = chosen === null ? listed[0] : await chosenCheckpoint(place, chosen)
-  const from = listed.findIndex(({ id }) => id === first?.id)
-  const compared = from === -1 ? [] : listed.slice(from, from + HOT_PAIRS + 1)
+  const there = await listedCheckpoints(place, signal)
+  const { listed, skipped } = there
+  const newer = new Skipped()
+  const first = chosenOf(place, there, query.get('id') ?? undefined, newer.add)
+  const from = listed.indexOf(first)
+  const compared = listed.slice(from, from + HOT_PAIRS + 1)
+  const oldest = compared.at(-1) ?? first
+  const between = new Skipped()
+  for (const each of skipped) {
+    const sequence = sequenceIn(each.id)
+    if (sequence < first.sequence && sequence > oldest.sequence) between.add(each)
+  }
   const turns = new Turns()
   const changes = new Map<string, number>()
   let isAllCounted = true
@@ -424,9 +457,7 @@ async function hot(reader: PlaceReader, query: URLSearchParams, signal: AbortSig
   })
   const isWhole = isInTime && isAllCounted
   const hottest = [...changes].sort(([, left], [, right]) => right - left).slice(0, LARGEST)
-  const [newest] = compared
-  if (newest === undefined) return { keys: [], pairs: 0, isWhole: true }
-  const entries = await openEntries(place, newest.id)
+  const entries = await openEntries(place, first.id)
   try {
     const display = new EntryDisplay(entries.schema, 'auto')
     const keys: JsonValue[] = []
@@ -444,7 +475,7 @@ async function hot(reader: PlaceReader, query: URLSearchParams, signal: AbortSig
         changes: count,
       })
     }
-    return { keys, pairs, isWhole }
+    return { keys, pairs, isWhole, newer: newer.shown, between: between.shown }
   } finally {
     await entries.close()
   }

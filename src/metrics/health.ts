@@ -43,7 +43,7 @@ export function health(
           : `${stalled.call} has taken ${Math.round(stalled.forMs / 1_000)} s`) ??
         (failedCuts === undefined
           ? undefined
-          : `${failedCuts.count} cuts have failed: ${failedCuts.error.message}`)
+          : `${failedCuts.count === 1 ? '1 cut has' : `${failedCuts.count} cuts have`} failed: ${failedCuts.error.message}`)
       unhealthy(`job ${name} is ${state}${why === undefined ? '' : `: ${why}`}`)
     }
     if (!ready) {

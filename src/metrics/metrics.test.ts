@@ -278,6 +278,8 @@ describe('health', () => {
     expect(health({ jobs: { a: stalled } }).reasons).toEqual(['job a is running: sink.write has taken 61 s'])
     const failing = jobWith({ isHealthy: false, failedCuts: { count: 3, error: new Error('full') } })
     expect(health({ jobs: { a: failing } }).reasons).toEqual(['job a is running: 3 cuts have failed: full'])
+    const once = jobWith({ isHealthy: false, failedCuts: { count: 1, error: new Error('full') } })
+    expect(health({ jobs: { a: once } }).reasons).toEqual(['job a is running: 1 cut has failed: full'])
   })
 
   it('knows when the last checkpoint is too old', () => {

@@ -119,14 +119,19 @@ describe('FileCheckpointStorage', () => {
     },
   )
 
-  it('lists regular files with object names only', async () => {
+  it('lists regular files and links with object names only', async () => {
     await publish('good', 'x')
     await mkdir(join(directory, 'subdirectory'))
-    await symlink(join(directory, 'good'), join(directory, 'link'))
+    await symlink('good', join(directory, 'link'))
+    await symlink('moved-away', join(directory, 'broken'))
     for (const hostile of ['UPPER', '.hidden', 'with space', 'new\nline', 'ü', '.tmp-zz', 'x'.repeat(129)]) {
       await writeFile(join(directory, hostile), 'x')
     }
-    expect(await storage.list()).toEqual([{ name: 'good', sizeBytes: 1 }])
+    expect((await storage.list()).toSorted((left, right) => (left.name < right.name ? -1 : 1))).toEqual([
+      { name: 'broken', sizeBytes: 'moved-away'.length },
+      { name: 'good', sizeBytes: 1 },
+      { name: 'link', sizeBytes: 'good'.length },
+    ])
   })
 
   it.runIf(onPosix)('opens regular files only, and does not hang on a FIFO', async () => {

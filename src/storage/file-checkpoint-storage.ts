@@ -66,8 +66,9 @@ export class FileCheckpointStorage implements CheckpointStorage {
     const objects: StoredObject[] = []
     for (const name of await this.#directory.names('list')) {
       if (!isObjectName(name)) continue
-      const file = await this.#directory.inspect(name, 'list')
-      if (file !== undefined) objects.push({ name, sizeBytes: file.sizeBytes })
+      // A link is not followed. It is told of: what depends on an object that cannot be read is not taken for a leftover.
+      const sizeBytes = await this.#directory.sizeOf(name, 'list')
+      if (sizeBytes !== undefined) objects.push({ name, sizeBytes })
     }
     return objects
   }

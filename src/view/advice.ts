@@ -8,10 +8,15 @@ export const adviceFor = ({
 }): string | undefined =>
   code === 'INCOMPATIBLE' && isOfMachine(message)
     ? 'holdfast doctor tells what this machine lacks'
-    : ADVICE[code]
+    : code === 'FENCED' && saysWhatToDo(message)
+      ? undefined
+      : ADVICE[code]
 
 /** By the message of an `INCOMPATIBLE`: not the data is of another version, a native package is missing, or this Node.js lacks a compression. */
 export const isOfMachine = (message: string): boolean => /^(?:package \S+|compression) on /.test(message)
+
+/** By the message of a `FENCED`: behind the owner, most of them have what to do about that one. */
+const saysWhatToDo = (message: string): boolean => / belongs to .*; /.test(message)
 
 const ADVICE: { readonly [code: string]: string } = {
   CORRUPTION: 'holdfast verify tells what is damaged, holdfast repair saves the rest',

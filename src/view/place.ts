@@ -106,12 +106,36 @@ async function namesIn(path: string): Promise<string[]> {
  * read, are then told to `onNewer`.
  */
 export async function chosenCheckpoint(
-  { archive, path }: CheckpointPlace,
+  place: CheckpointPlace,
   id: string | undefined,
   onNewer?: (skipped: SkippedCheckpoint) => void,
 ): Promise<CheckpointMetadata> {
+  return chosenOf(place, await listedCheckpoints(place), id, onNewer)
+}
+
+/** What a storage holds: the checkpoints that can be read, newest first, and those that cannot. */
+export interface ListedCheckpoints {
+  readonly listed: readonly CheckpointMetadata[]
+  readonly skipped: readonly SkippedCheckpoint[]
+}
+
+export async function listedCheckpoints(
+  { archive }: CheckpointPlace,
+  signal?: AbortSignal,
+): Promise<ListedCheckpoints> {
   const skipped: SkippedCheckpoint[] = []
-  const listed = await archive.list({ onSkipped: (each) => skipped.push(each) })
+  const onSkipped = (each: SkippedCheckpoint) => void skipped.push(each)
+  const listed = await archive.list({ onSkipped, ...(signal === undefined ? {} : { signal }) })
+  return { listed, skipped }
+}
+
+/** As {@link chosenCheckpoint}, of those that are listed already. */
+export function chosenOf(
+  { path }: CheckpointPlace,
+  { listed, skipped }: ListedCheckpoints,
+  id: string | undefined,
+  onNewer?: (skipped: SkippedCheckpoint) => void,
+): CheckpointMetadata {
   const [newest] = listed
   if (id === undefined || id === 'latest') {
     if (newest === undefined)
@@ -128,7 +152,8 @@ export async function chosenCheckpoint(
   )
 }
 
-function sequenceIn(id: string): number {
+/** The number in an id; `UsageError` where it is none. */
+export function sequenceIn(id: string): number {
   const digits = /^(?:chk-)?(\d{1,16})$/.exec(id)?.[1]
   if (digits === undefined) throw new UsageError(`${id} is no id of a checkpoint: chk-0000000001, or 1`)
   return Number(digits)

@@ -1,13 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { bytesOf, namesIn, patchLeases, rewriteSealed } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, crash, put, worker } from '../../../test/support/coordinator-bench.js'
+import type { SkippedCheckpoint } from '../../base/errors.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { FileCheckpointStorage } from '../../storage/file-checkpoint-storage.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { FaultyCheckpointStorage } from '../../testing/faulty-storage.js'
+import { CheckpointArchive } from '../archive/checkpoint-archive.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
 
@@ -174,6 +176,32 @@ describe('retention', () => {
       'deleted chk-0000000001',
       'deleted chk-0000000002',
     ])
+  })
+
+  it('leaves the files of a checkpoint whose manifest somebody has moved away, with a link in its place', async () => {
+    const parent = await mkdtemp(join(tmpdir(), 'holdfast-links-'))
+    onTestFinished(() => rm(parent, { recursive: true }))
+    const directory = join(parent, 'checkpoints')
+    const storage = new FileCheckpointStorage(directory)
+    const first = bench({ storage })
+    await put(first.backend, 'a=1')
+    await first.coordinator.createCheckpoint()
+    await first.coordinator.shutdown()
+    const manifest = join(directory, manifestName(2))
+    const moved = join(parent, 'moved')
+    await rename(manifest, moved)
+    await symlink(moved, manifest)
+    const second = bench({ storage, graceMs: 0 })
+    await put(second.backend, 'a=2')
+    await second.coordinator.createCheckpoint()
+    expect(await readdir(directory)).toContain(segmentName(2, 'base'))
+    expect(second.log).toContain('warn: manifest cannot be read; retention leaves it alone')
+    const skipped: string[] = []
+    const onSkipped = ({ id, code }: SkippedCheckpoint) => skipped.push(`${id} ${code}`)
+    await new CheckpointArchive(storage).list({ onSkipped })
+    expect(skipped).toEqual(['chk-0000000002 STORAGE_ERROR'])
+    await rename(moved, manifest)
+    await second.coordinator.verify('chk-0000000002')
   })
 
   it('removes orphans after the grace period, counted from when they were first seen', async () => {

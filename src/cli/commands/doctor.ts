@@ -7,7 +7,7 @@ import type { CommandContext } from '../context.js'
 import { directoryFindings, type Finding } from '../findings/directory.js'
 import { machineFindings } from '../findings/machine.js'
 import { ExitStatus } from '../outcome.js'
-import { countText, durationText } from '../units.js'
+import { countText, durationText, entriesText } from '../units.js'
 
 /** Looks at the machine, and at a directory of checkpoints or a store. Changes nothing. */
 export async function doctor({ terminal }: CommandContext, path?: string): Promise<number> {
@@ -54,7 +54,7 @@ async function storeFindings(place: Extract<Place, { kind: 'store' }>): Promise<
     await close()
     const aheadMs = clockMs - systemClock.now()
     if (aheadMs > AHEAD_MS) return [clockProblem('the time of the store is', aheadMs)]
-    return [{ what: 'store', status: 'ok', detail: `${countText(entryCount)} entries` }]
+    return [{ what: 'store', status: 'ok', detail: entriesText(entryCount) }]
   } catch (error) {
     const detail = `it cannot be opened: ${reasonOf(error)}; holdfast verify reads all of it`
     return [{ what: 'store', status: 'problem', detail }]

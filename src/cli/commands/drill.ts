@@ -15,7 +15,7 @@ import { newerText } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import type { Progress } from '../progress.js'
 import { restoreInto, STORE_CACHE_BYTES } from '../restored.js'
-import { bytesText, countText, durationText } from '../units.js'
+import { bytesText, countText, durationText, entriesText } from '../units.js'
 
 interface DrillOptions {
   readonly engine: 'memory' | 'lmdb'
@@ -56,7 +56,7 @@ export async function drill(
       ...newer,
       ...(saved.entries === restored.entries
         ? []
-        : [`${restored.entries} entries were restored of ${saved.entries}`]),
+        : [`${entriesText(restored.entries)} of ${countText(saved.entries)} restored`]),
       ...(saved.digest === restored.digest ? [] : ['what was restored is not what was saved']),
       ...(restoreMs <= maxSeconds * 1_000 ? [] : [`the restore took ${durationText(restoreMs)}`]),
       ...(ageMs <= maxAgeHours * 3_600_000 ? [] : [`the checkpoint is ${durationText(ageMs)} old`]),
@@ -76,7 +76,7 @@ export async function drill(
     } else {
       const verdict = findings.length === 0 ? terminal.style('green', 'ok') : terminal.style('red', 'NOT OK')
       await terminal.line(
-        `${verdict}  ${restoredId}: ${countText(entryCount)} entries, ${bytesText(sizeBytes)}, restored into ${options.engine} in ${durationText(restoreMs)}; made ${durationText(ageMs)} ago`,
+        `${verdict}  ${restoredId}: ${entriesText(entryCount)}, ${bytesText(sizeBytes)}, restored into ${options.engine} in ${durationText(restoreMs)}; made ${durationText(ageMs)} ago`,
       )
       for (const finding of findings) await terminal.line(`  ${finding}`)
     }

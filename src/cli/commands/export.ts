@@ -10,7 +10,7 @@ import { EntryLines, rawLine } from '../entry-lines.js'
 import { refuseNewer } from '../newer.js'
 import { type Output, openOutput } from '../output-file.js'
 import { withUndecoded } from '../undecoded.js'
-import { countText } from '../units.js'
+import { entriesText } from '../units.js'
 
 interface ExportOptions extends RangeOptions {
   readonly id?: string
@@ -63,7 +63,7 @@ export async function exportEntries(
     } finally {
       progress.end()
     }
-    if (file !== undefined) terminal.note(`${countText(exported)} entries of ${entries.label} are in ${file}`)
+    if (file !== undefined) terminal.note(`${entriesText(exported)} of ${entries.label} are in ${file}`)
     return withUndecoded(terminal, display)
   } finally {
     await entries.close()

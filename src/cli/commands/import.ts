@@ -15,7 +15,7 @@ import { linesOf } from '../lines.js'
 import { ExitStatus } from '../outcome.js'
 import type { Progress } from '../progress.js'
 import { makeSavepoint } from '../savepoint.js'
-import { countText } from '../units.js'
+import { countText, entriesText } from '../units.js'
 
 interface ImportOptions {
   readonly source?: string
@@ -119,8 +119,8 @@ async function report(
     )
   if (terminal.json) await terminal.object({ id: id ?? null, entryCount, expired })
   else if (id === undefined)
-    await terminal.line(`a savepoint in ${path} would have ${countText(entryCount)} entries`)
-  else await terminal.line(`savepoint ${id} in ${path}: ${countText(entryCount)} entries`)
+    await terminal.line(`a savepoint in ${path} would have ${entriesText(entryCount)}`)
+  else await terminal.line(`savepoint ${id} in ${path}: ${entriesText(entryCount)}`)
 }
 
 interface Input {

@@ -6,7 +6,7 @@ import type { CommandContext } from '../context.js'
 import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import type { Terminal } from '../terminal.js'
-import { bytesText, countText, durationText, timeText } from '../units.js'
+import { bytesText, countText, durationText, manyText, timeText } from '../units.js'
 
 /** What a checkpoint, or a store, says of itself. */
 export async function inspect({ terminal }: CommandContext, path: string, id?: string): Promise<number> {
@@ -38,10 +38,7 @@ async function inspectCheckpoint(
       'made',
       `${timeText(createdAt)} UTC by holdfast ${holdfast}, ${durationText(systemClock.now() - createdAt.getTime())} ago`,
     ],
-    [
-      'kind',
-      savepoint ? 'savepoint' : `${kind}, ${segments.length === 1 ? '1 file' : `${segments.length} files`}`,
-    ],
+    ['kind', savepoint ? 'savepoint' : `${kind}, ${manyText(segments.length, 'file', 'files')}`],
     ['engine', backend],
     ['clock', new Date(clockMs).toISOString()],
     ['entries', countText(manifest.entryCount)],

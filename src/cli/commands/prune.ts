@@ -2,7 +2,7 @@ import type { SkippedCheckpoint } from '../../index.js'
 import { openCheckpoints } from '../../view/place.js'
 import type { CommandContext } from '../context.js'
 import { ExitStatus } from '../outcome.js'
-import { bytesText, timeText } from '../units.js'
+import { bytesText, manyText, timeText } from '../units.js'
 import { countFrom } from './scan.js'
 
 interface PruneOptions {
@@ -34,7 +34,9 @@ export async function prune(
       )
   }
   if (removed === 0)
-    terminal.note(`there are ${checkpoints.length} checkpoints, none more than the ${keep} to keep`)
+    terminal.note(
+      `there ${checkpoints.length === 1 ? 'is' : 'are'} ${manyText(checkpoints.length, 'checkpoint', 'checkpoints')}, none more than the ${keep} to keep`,
+    )
   else if (!removes) terminal.note('nothing was removed; --yes does it')
   return ExitStatus.ok
 }

@@ -8,7 +8,7 @@ import { counted, entriesOf } from '../counted.js'
 import { toldBy } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
-import { countText } from '../units.js'
+import { countText, manyText } from '../units.js'
 
 interface RepairOptions {
   readonly to?: string
@@ -70,11 +70,12 @@ export async function repair(
 const keyOrNull = (key: Uint8Array | undefined): string | null => (key === undefined ? null : hexOf(key))
 
 function describe({ file, role, reason, from, until, entryCount }: LostStretch): string {
-  const what =
-    role === 'base' ? 'entries are missing' : 'changes are missing: what is there is older, or was removed'
-  const many = entryCount === undefined ? '' : `${countText(entryCount)} `
+  const [one, some] = role === 'base' ? ['entry', 'entries'] : ['change', 'changes']
+  const many = entryCount === undefined ? some : manyText(entryCount, one, some)
+  const older = role === 'base' ? '' : ': what is there is older, or was removed'
+  const what = `${many} ${entryCount === 1 ? 'is' : 'are'} missing${older}`
   const stretch = `from ${from === undefined ? 'the first key' : keyText(from)} to ${until === undefined ? 'the last' : `before ${keyText(until)}`}`
-  return `lost: ${many}${what}, ${stretch} (${file}: ${reason})`
+  return `lost: ${what}, ${stretch} (${file}: ${reason})`
 }
 
 const keyText = (key: Uint8Array): string => textOf(key) ?? hexOf(key)

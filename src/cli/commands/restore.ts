@@ -8,7 +8,7 @@ import type { CommandContext } from '../context.js'
 import { refuseNewer } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { restoreInto, STORE_CACHE_BYTES } from '../restored.js'
-import { countText } from '../units.js'
+import { entriesText } from '../units.js'
 
 interface RestoreOptions {
   readonly to: string
@@ -58,7 +58,7 @@ export async function restore(
     })
   } else {
     const position = source === undefined ? '' : `; the position of its source: ${JSON.stringify(source)}`
-    const what = `${checkpoint.id}, ${countText(entryCount)} entries`
+    const what = `${checkpoint.id}, ${entriesText(entryCount)}`
     await terminal.line(`${dryRun ? `would restore ${what} to ${to}` : `store ${to}: ${what}`}${position}`)
   }
   return ExitStatus.ok

@@ -6,7 +6,7 @@ import type { CommandContext } from '../context.js'
 import { toldBy } from '../newer.js'
 import type { Terminal } from '../terminal.js'
 import { withUndecoded } from '../undecoded.js'
-import { bytesText, countText } from '../units.js'
+import { bytesText, countText, entriesText } from '../units.js'
 import { countFrom } from './scan.js'
 
 interface StatsOptions {
@@ -68,7 +68,7 @@ async function print(
   largest: readonly { readonly key: string; readonly bytes: number }[],
 ): Promise<void> {
   const { all, lives, groups } = survey
-  await terminal.line(`${countText(all.entries)} entries, ${bytesText(all.bytes)} of keys and values`)
+  await terminal.line(`${entriesText(all.entries)}, ${bytesText(all.bytes)} of keys and values`)
   await terminal.line('')
   const share = (bytes: number) => `${((100 * bytes) / Math.max(1, all.bytes)).toFixed(1)} %`
   await terminal.table(
@@ -93,6 +93,6 @@ async function print(
   const { count: there, used, fullest, entries, skew } = survey.spread()
   await terminal.line('')
   await terminal.line(
-    `key groups: ${used} of ${there} used; the fullest, ${fullest}, has ${countText(entries)} entries, ${skew} times the mean`,
+    `key groups: ${used} of ${there} used; the fullest, ${fullest}, has ${entriesText(entries)}, ${skew} times the mean`,
   )
 }

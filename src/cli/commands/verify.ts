@@ -4,7 +4,7 @@ import { type CheckpointPlace, chosenCheckpoint, openPlace } from '../../view/pl
 import type { CommandContext } from '../context.js'
 import { counted } from '../counted.js'
 import { ExitStatus } from '../outcome.js'
-import { bytesText, countText } from '../units.js'
+import { bytesText, entriesText, manyText } from '../units.js'
 
 interface VerifyOptions {
   readonly all?: boolean
@@ -73,7 +73,7 @@ async function verifyOne(
     if (terminal.json) await terminal.object({ id, ok: true, files, entryCount, bytesRead: sizeBytes })
     else
       await terminal.line(
-        `${terminal.style('green', 'ok')}       ${id}  ${countText(entryCount)} entries, ${bytesText(sizeBytes)} in ${countText(files)} ${files === 1 ? 'file' : 'files'}`,
+        `${terminal.style('green', 'ok')}       ${id}  ${entriesText(entryCount)}, ${bytesText(sizeBytes)} in ${manyText(files, 'file', 'files')}`,
       )
     return ExitStatus.ok
   } catch (error) {
@@ -114,7 +114,7 @@ async function verifyStore({ terminal }: CommandContext, path: string): Promise<
     })
   } else {
     const verdict = ok ? terminal.style('green', 'ok') : terminal.style('red', 'DAMAGED')
-    await terminal.line(`${verdict}  ${path}  ${countText(entries)} records, ${bytesText(bytes)}`)
+    await terminal.line(`${verdict}  ${path}  ${manyText(entries, 'record', 'records')}, ${bytesText(bytes)}`)
     for (const { what, reason } of problems) await terminal.line(`  ${what}: ${reason}`)
   }
   return ok ? ExitStatus.ok : ExitStatus.finding

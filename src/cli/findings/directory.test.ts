@@ -89,4 +89,12 @@ describe('a machine', () => {
     expect((await statuses('20.19.0')).map(({ status }) => status)).toEqual(['ok', 'note'])
     expect((await statuses('24.0.0')).map(({ status }) => status)).toEqual(['ok', 'ok'])
   })
+
+  it('is not told that lz4 is there where its module does not load', async () => {
+    const findings = await machineFindings('20.19.0', () => Promise.reject(new Error('no such package')))
+    expect(findings.find(({ what }) => what === 'lz4')?.status).toBe('problem')
+    expect(findings.find(({ what }) => what === 'zstd')?.detail).toContain('; gzip is there')
+    const whole = await machineFindings('20.19.0', () => Promise.resolve())
+    expect(whole.find(({ what }) => what === 'zstd')?.detail).toContain('; lz4 and gzip are there')
+  })
 })
