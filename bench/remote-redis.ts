@@ -13,6 +13,13 @@ const MEMORY_ENTRIES = 100_000
 
 const keyOf = (i: number) => Buffer.from(`key:${String(i).padStart(12, '0')}`)
 
+/** As long, and no text: clients send it in another way. */
+function bytesOf(i: number): Buffer {
+  const key = Buffer.alloc(16, 0xff)
+  key.writeUInt32BE(i, 12)
+  return key
+}
+
 export interface RemoteOptions {
   readonly address: string
   readonly entries: number
@@ -22,10 +29,32 @@ export interface RemoteOptions {
 /** Entries are written over and over: what is compared is what a write of a known key takes. */
 export async function redisFigures({ address, entries, runs }: RemoteOptions): Promise<Figure[]> {
   const client = new Redis(address)
-  const value = Buffer.alloc(VALUE_BYTES, 'v')
-  const keys = Array.from({ length: entries }, (_, i) => keyOf(i))
-  const slices = Array.from({ length: entries / BATCH }, (_, i) => keys.slice(i * BATCH, (i + 1) * BATCH))
   const backend = await RedisStateBackend.open({ client, name: 'bench' })
+  const figures = [
+    ...(await figuresOf('texts as keys', keyOf, { client, backend, entries, runs })),
+    ...(await figuresOf('bytes as keys', bytesOf, { client, backend, entries, runs })),
+  ]
+  await backend.close()
+  await client.flushall()
+  client.disconnect()
+  return figures
+}
+
+interface Subject {
+  readonly client: Redis
+  readonly backend: RedisStateBackend
+  readonly entries: number
+  readonly runs: number
+}
+
+async function figuresOf(
+  kind: string,
+  nth: (i: number) => Buffer,
+  { client, backend, entries, runs }: Subject,
+): Promise<Figure[]> {
+  const value = Buffer.alloc(VALUE_BYTES, 'v')
+  const keys = Array.from({ length: entries }, (_, i) => nth(i))
+  const slices = Array.from({ length: entries / BATCH }, (_, i) => keys.slice(i * BATCH, (i + 1) * BATCH))
   const lanes = async (work: (own: readonly Buffer[]) => Promise<unknown>) => {
     let next = 0
     const lane = async () => {
@@ -57,14 +86,11 @@ export async function redisFigures({ address, entries, runs }: RemoteOptions): P
     { name: 'HMGET', run: () => lanes((own) => client.hmgetBuffer('bare', ...own)) },
     { name: 'getMany', run: () => lanes((own) => backend.getMany(own)) },
   ]
-  const figures = [
-    await turns(`Redis, batches of ${BATCH}`, writes, { operations: entries, runs }),
-    await turns(`Redis, reads of ${BATCH} keys`, reads, { operations: entries, runs }),
+  const options = { operations: entries, runs }
+  return [
+    await turns(`Redis, batches of ${BATCH}, ${kind}`, writes, options),
+    await turns(`Redis, reads of ${BATCH} keys, ${kind}`, reads, options),
   ]
-  await backend.close()
-  await client.flushall()
-  client.disconnect()
-  return figures
 }
 
 /** Bytes that the server takes for an entry, key and value included: of a store without and with order, and of plain strings. */

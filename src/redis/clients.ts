@@ -1,5 +1,7 @@
 // What clients for bytes have in common: commands one by one, and some one behind the other over one connection.
 
+import { type PrepareRead, readsByIoredis } from './ioredis-reads.js'
+
 type Arguments = (string | Buffer)[]
 
 export type Command = readonly (string | Buffer)[]
@@ -63,6 +65,8 @@ export interface CommandSender {
   together(commands: readonly Command[]): Promise<unknown[]>
   /** Whether answers of `together` have their texts as bytes. */
   readonly givesBytesTogether: boolean
+  /** Puts a read together itself, where the client lets it. */
+  readonly prepareRead?: PrepareRead | undefined
 }
 
 export function backendClient(client: unknown): string | undefined {
@@ -98,6 +102,7 @@ function byIoredis(client: IoredisBytesClient): CommandSender {
       })
     },
     givesBytesTogether: true,
+    prepareRead: readsByIoredis(client),
   }
 }
 

@@ -4,6 +4,7 @@ import { isUtf8 } from 'node:buffer'
 import { assert } from '../base/assert.js'
 import { isErrorLike } from '../base/shapes.js'
 import { type Command, type CommandSender, type RedisBackendClient, senderOf } from './clients.js'
+import type { PreparedRead } from './ioredis-reads.js'
 import type { Script } from './scripts.js'
 
 /**
@@ -58,6 +59,19 @@ export class Connection {
       // A client follows that for all of a pipeline or for none of it, and a command without a key is not moved: one that has a key shows it the way.
       await this.command(first)
       return await this.#sender.together(commands)
+    }
+  }
+
+  /** A read of fields of a hash, which are copied within the call, and of what is asked behind it, on the same connection. Texts come as bytes. */
+  read(key: string, fields: readonly Uint8Array[], behind?: Command): PreparedRead {
+    const prepared = behind === undefined ? this.#sender.prepareRead?.(key, fields) : undefined
+    if (prepared !== undefined) return prepared
+    const copies = fieldsOf(fields)
+    const command = ['HMGET', key, ...copies]
+    return {
+      send: async () =>
+        behind === undefined ? [await this.command(command)] : await this.inOrder([command, behind]),
+      fieldAt: (index) => new Uint8Array(Buffer.from(copies[index] ?? '')),
     }
   }
 

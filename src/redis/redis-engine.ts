@@ -14,7 +14,7 @@ import { mayPass } from '../remote/redis-client.js'
 import { withoutSecrets } from '../remote/secrets.js'
 import { deletedRanges, lexBounds, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
 import type { Command } from './clients.js'
-import { Connection, fieldsOf } from './connection.js'
+import { Connection } from './connection.js'
 import {
   deadlineOf,
   isStored,
@@ -554,15 +554,13 @@ export class RedisEngine implements RemoteEngine {
 
   /** Has read the keys when it returns its promise. */
   async #readPart({ keys }: Part, wanted: readonly Uint8Array[]): Promise<(Buffer | null)[]> {
-    const command = ['HMGET', keys.data, ...fieldsOf(wanted)]
-    const answer = (await this.#ask('read', async () => {
-      if (!this.#settings.shared) return await this.#connection.command(command)
-      const [values, clock] = await this.#connection.inOrder([command, ['HGET', keys.meta, 'clock']])
-      if (clock !== null) this.clock.advanceTo(Number(String(clock)))
-      return values
-    })) as (Buffer | null)[]
+    const clock: Command | undefined = this.#settings.shared ? ['HGET', keys.meta, 'clock'] : undefined
+    const read = this.#connection.read(keys.data, wanted, clock)
+    const [values, time = null] = await this.#ask('read', () => read.send())
+    if (time !== null) this.clock.advanceTo(Number(String(time)))
+    const answer = values as (Buffer | null)[]
     const wrong = answer.findIndex((stored) => stored !== null && !isStored(stored))
-    if (wrong >= 0) this.#assertStored(answer[wrong] ?? null, Buffer.from(command[2 + wrong] ?? ''))
+    if (wrong >= 0) this.#assertStored(answer[wrong] ?? null, read.fieldAt(wrong))
     return answer
   }
 
