@@ -12,6 +12,8 @@ describe.skipIf(leftToLongRuns !== undefined)(`every write (${leftToLongRuns ?? 
       name: 'LmdbStateBackend that commits every write',
       open: (options) => LmdbStateBackend.temporary({ ...options, flushEvery: 1, cacheBytes: 1024 * 1024 }),
       maxBytes: 8 * 1024 * 1024,
+      // A store for each test costs most of the time, and `lmdb-conformance.test.ts` has one.
+      reuse: true,
     },
   )
 })

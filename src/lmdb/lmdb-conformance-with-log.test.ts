@@ -12,6 +12,8 @@ describe.skipIf(leftToLongRuns !== undefined)(`with a log (${leftToLongRuns ?? '
       name: 'LmdbStateBackend with a log',
       open: (options) => LmdbStateBackend.temporary({ ...options, log: true }),
       maxBytes: 8 * 1024 * 1024,
+      // A store for each test costs most of the time, and `lmdb-conformance.test.ts` has one.
+      reuse: true,
     },
   )
 })
