@@ -92,6 +92,35 @@ describe('a source of a Kafka topic', () => {
     await second.close()
   })
 
+  it('gives its client up as soon as all partitions have ended, once, and tells of a failure when it is closed', async () => {
+    for (const failure of [undefined, new Error('no answer')]) {
+      const client = brokers()
+      client.append('t', 0, 'a')
+      client.append('t', 1, 'b')
+      let closes = 0
+      const openReader = client.openReader.bind(client)
+      client.openReader = async (settings) => {
+        const reader = await openReader(settings)
+        const close = reader.close.bind(reader)
+        reader.close = async () => {
+          closes++
+          await close()
+          if (failure !== undefined) throw failure
+        }
+        return reader
+      }
+      const reader = await open(client, {}, { endsAtEnd: true })
+      await pollUntil(reader, 1, new Set(['t-1']))
+      expect(closes).toBe(0)
+      await pollUntil(reader, 1)
+      expect(closes).toBe(1)
+      await reader.checkpointCompleted?.({ 't-0': { offset: 1 } })
+      if (failure === undefined) await reader.close()
+      else await expect(reader.close()).rejects.toBe(failure)
+      expect(closes).toBe(1)
+    }
+  })
+
   it('J6: fails where a position is not there any more, naming partition, wanted and available', async () => {
     const client = brokers()
     client.append('t', 0, 'a', 'b', 'c')

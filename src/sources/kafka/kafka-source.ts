@@ -171,6 +171,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   #goneSinceMs: number | undefined
   /** The partition that is given away first. */
   #turn = 0
+  /** Once nothing is read any more. */
+  #readerClosed: Promise<void> | undefined
 
   private constructor(parts: ReaderParts<Event>) {
     this.#options = parts.options
@@ -230,6 +232,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       if (this.#closing.signal.aborted) return []
       const given = this.#give(maxEvents, paused)
       this.#fetch(paused, Math.max(0, deadlineMs - performance.now()))
+      if (given.some(({ hasEnded }) => hasEnded === true)) this.#closeReaderAtEnd()
       const leftMs = deadlineMs - performance.now()
       if (given.length > 0) return given
       // Made only where there is a wait: a job that has enough to read polls a thousand times a second.
@@ -255,8 +258,20 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   async close(): Promise<void> {
     this.#closing.abort()
     this.#outage.close()
-    await this.#reader.close()
+    await this.#closeReader()
     await this.#fetching
+  }
+
+  #closeReader(): Promise<void> {
+    this.#readerClosed ??= this.#reader.close()
+    return this.#readerClosed
+  }
+
+  /** A client may wait for brokers before it is closed, and nothing is asked of it any more: it does so beside the last cut. */
+  #closeReaderAtEnd(): void {
+    for (const { hasEnded } of this.#partitions.values()) if (!hasEnded) return
+    // Whoever closes the source is told of a failure.
+    this.#closeReader().catch(() => {})
   }
 
   #add({ partition, end }: KafkaPartition, start: number): void {

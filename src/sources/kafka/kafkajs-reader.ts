@@ -1,4 +1,4 @@
-import { pauseUnless } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 import type { KafkaFetched, KafkaFetchRequest, KafkaMessage, KafkaReader } from './kafka-client.js'
 
 interface KafkajsMessage {
@@ -108,7 +108,7 @@ export class KafkajsReader implements KafkaReader {
   readonly #closing = new AbortController()
   #failure: { readonly error: unknown; readonly passes: boolean } | undefined
   /** Ends the waits for something to arrive, and for it to be fetched. */
-  readonly #waiting = new Set<() => void>()
+  readonly #waiting = new Set<Sleeper>()
 
   private constructor(consumer: KafkajsConsumer, { topic, from, leaderOf }: KafkajsReaderOptions) {
     this.#consumer = consumer
@@ -294,15 +294,14 @@ export class KafkajsReader implements KafkaReader {
 
   /** Waits for whatever happens next. */
   async #news(waitMs: number): Promise<void> {
-    const over = new AbortController()
-    const end = () => over.abort()
-    this.#waiting.add(end)
-    await pauseUnless(over.signal, waitMs)
-    this.#waiting.delete(end)
+    const sleeper = new Sleeper()
+    this.#waiting.add(sleeper)
+    await sleeper.sleep(waitMs)
+    this.#waiting.delete(sleeper)
   }
 
   #wake(): void {
-    for (const end of this.#waiting) end()
+    for (const sleeper of this.#waiting) sleeper.wake()
   }
 }
 
