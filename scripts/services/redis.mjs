@@ -1,4 +1,4 @@
-import { findProgram, installDebianPackage, Server } from './service.mjs'
+import { answersPing, findProgram, installDebianPackage, Server } from './service.mjs'
 
 /** Everything is on disk before it is acknowledged: kill -9 loses nothing. */
 export const durableArguments = (port, folder) =>
@@ -26,6 +26,7 @@ export const redis = {
       args: durableArguments(secure === undefined ? port : 0, folder).concat(tlsArguments(port, secure)),
       port,
       folder,
+      ...(secure === undefined && { isReady: () => answersPing(port) }),
       address:
         secure === undefined ? `redis://127.0.0.1:${port}` : `rediss://:${secure.password}@127.0.0.1:${port}`,
     })

@@ -129,6 +129,19 @@ function accepts(port) {
   })
 }
 
+/** Whether a server that speaks the protocol of Redis answers: while it loads what it has kept, it only takes connections. */
+export function answersPing(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1', () => socket.write('PING\r\n'))
+    const end = (answer) => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.once('data', (said) => end(String(said).startsWith('+PONG'))).once('error', () => end(false))
+    socket.setTimeout(1_000, () => end(false))
+  })
+}
+
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** A server as a process that may be killed and started again on what it has kept. */

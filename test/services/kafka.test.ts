@@ -271,6 +271,7 @@ describe('kills', () => {
 
   killCycles('kafka', {
     service: () => service,
+    killsPerServer: 16,
     fill: async (events) => {
       const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
       await producer.connect()

@@ -13,15 +13,16 @@ import { runs } from '../support/long.js'
 import { asInOrder, type CountedEvent, type CountedOutput, countOf, eventsOf } from './children/counted.js'
 
 /** `HOLDFAST_KILLS` asks for another number. */
-const KILLS = Number(process.env['HOLDFAST_KILLS'] ?? runs(50, 4))
+const KILLS = Number(process.env['HOLDFAST_KILLS'] ?? runs(50, 20))
 /** A server that was killed may take seconds to come back, and the job as long to find it. */
 const KILL_LIMIT_MS = 60_000
 /** Longer than what brokers take for a lost connection to one another, shorter than what a client gives up for. */
 const STANDS_STILL_MS = 1_500
-const EVENTS_PER_KILL = 400
-const SEED = 20_261_127
-/** Cuts after which a process is killed, at most. */
-const MOST_CUTS = 6
+const EVENTS_PER_KILL = 300
+/** A job is killed when it has made a cut, and so long after that, at most; */
+const MOST_MS = 300
+/** or while it opens what it needs, which takes about so long. */
+const OPENING_MS = 150
 
 /** A system as the killed job uses it. */
 export interface KilledSystem {
@@ -32,16 +33,37 @@ export interface KilledSystem {
   outputs(): Promise<readonly unknown[]>
   /** Whether the events of a key come in their order. Default `true`; where entries are claimed anew, they do not. */
   readonly isOrdered?: boolean
+  /** Of so many kills one is of the server, and one of both. Default 8; more where the server takes long to come back. */
+  readonly killsPerServer?: number
 }
 
 /** Where the job has its state: in memory, with checkpoints in a folder, or on the server itself. */
 export type StateKeeper = 'memory' | 'engine'
 
+type Victim = 'job' | 'opening' | 'server' | 'both'
+
+/** Who is killed, in an order that is drawn anew for each round. Of a round one is a server, one both, one a job that opens; the others are jobs at work. */
+function* victims(kills: number, round: number, random: () => number): Generator<Victim> {
+  let left: Victim[] = []
+  for (let kill = 0; kill < kills; kill++) {
+    if (left.length === 0) {
+      const jobs = Array.from({ length: Math.min(round, kills - kill) - 3 }, (): Victim => 'job')
+      left = ['server', 'both', 'opening', ...jobs]
+    }
+    yield left.splice(Math.floor(random() * left.length), 1)[0] ?? 'job'
+  }
+}
+
+/** By the clock, unless `HOLDFAST_KILLS_SEED` asks for that of another run. */
+const seed = () => Number(process.env['HOLDFAST_KILLS_SEED'] ?? Date.now() % 1_000_000_000)
+
 /** A job from a system to the same system, with kills of the job, the server, and both: nothing is lost at the sink, and nothing is there twice. */
 export function killCycles(name: string, system: KilledSystem, keeper: StateKeeper = 'memory'): void {
+  const { killsPerServer = 8 } = system
   const where = keeper === 'memory' ? '' : ' with its state there'
   describe(`a job on ${name}${where} that is killed`, () => {
     let folder: string
+    let script: string
     let sent = 0
     const outputsOf = async () => {
       const outputs = (await system.outputs()) as readonly CountedOutput[]
@@ -51,47 +73,56 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
       await system.fill(eventsOf(sent, sent + EVENTS_PER_KILL))
       sent += EVENTS_PER_KILL
     }
-    /** Waits for so many cuts. What has nothing to do makes none, and is given more. */
-    const moves = async (job: ReturnType<typeof startJob>, cuts: number) => {
-      const made = job.cuts(cuts).then(() => true)
-      while (!(await Promise.race([made, job.idle().then(() => false)]))) await fill()
-    }
+    /** A process that has loaded everything, or will have soon. `until`: it ends with this event. */
+    const standby = (until?: number) =>
+      new JobProcess(script, [name, folder, String(until ?? Infinity), keeper])
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'holdfast-cycles-'))
+      script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
     })
     afterAll(() => rm(folder, { recursive: true, force: true }))
 
     it(
       `J3: puts everything out once, whether it, its server or both die (${KILLS} kills)`,
       async () => {
-        const script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
-        const random = seededRandom(SEED)
-        const cycles = { job: 0, server: 0, both: 0 }
+        const drawn = seed()
+        const random = seededRandom(drawn)
+        const cycles: Record<Victim, number> = { job: 0, opening: 0, server: 0, both: 0 }
         const service = system.service()
-        await fill()
-        for (let kill = 0; kill < KILLS; kill++) {
-          const victim = (['job', 'server', 'both'] as const)[Math.floor(random() * 3)] ?? 'job'
-          const job = startJob(script, [name, service.address, folder], keeper)
-          await moves(job, 1 + Math.floor(random() * MOST_CUTS))
-          if (victim !== 'job') await service.kill()
-          if (victim === 'both') job.kill()
-          if (victim !== 'job') await service.start()
+        // The next process is loaded beside the one that works.
+        let next = standby()
+        for (const victim of victims(KILLS, killsPerServer, random)) {
+          const job = next
+          next = standby()
+          await job.begins(service.address)
           await fill()
-          // The job whose server has died goes on by itself before it is killed as well.
-          if (victim === 'server') await moves(job, 2)
-          job.kill()
-          await job.ended
+          if (victim === 'opening') await sleep(random() * OPENING_MS)
+          else {
+            await job.hasSeen(sent - EVENTS_PER_KILL)
+            await sleep(random() * MOST_MS)
+          }
+          if (victim === 'server' || victim === 'both') await service.kill()
+          if (victim === 'both') await job.kill()
+          if (victim === 'server' || victim === 'both') await service.start()
+          if (victim === 'server') {
+            // The job whose server has died goes on by itself before it is killed as well.
+            await fill()
+            await job.hasSeen(sent - EVENTS_PER_KILL)
+          }
+          await job.kill()
           cycles[victim]++
         }
+        await next.kill()
         // It ends with the last event that it is given, so there must be one that no cut has.
         await fill()
-        const last = startJob(script, [name, service.address, folder], keeper, sent)
+        const last = standby(sent)
+        await last.begins(service.address)
         expect(await last.ended).toBe(0)
         const outputs = await outputsOf()
         const expected = countOf(eventsOf(0, sent))
         const { lost, doubled } = compared(outputs, expected)
         process.stdout.write(
-          `${name}${where}: killed ${JSON.stringify(cycles)}, ${sent} events, lost ${lost}, doubled ${doubled}\n`,
+          `${name}${where}: killed ${JSON.stringify(cycles)}, ${sent} events, lost ${lost}, doubled ${doubled} (HOLDFAST_KILLS_SEED=${drawn})\n`,
         )
         expect(outputs).toEqual(expected)
       },
@@ -101,27 +132,28 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
     it.skipIf(keeper === 'engine')(
       'J3: goes on where its server stands still for a while, and beside a second process of the same job',
       async () => {
-        const script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
         const service = system.service()
-        const start = (until?: number) => startJob(script, [name, service.address, folder], keeper, until)
+        const [job, second] = [standby(), standby()]
         await fill()
-        const job = start()
-        await moves(job, 2)
+        await job.begins(service.address)
+        await job.hasSeen(sent - EVENTS_PER_KILL)
         const pid = service.pid() ?? 0
         process.kill(pid, 'SIGSTOP')
         await sleep(STANDS_STILL_MS)
         process.kill(pid, 'SIGCONT')
         await fill()
-        await moves(job, 2)
+        await job.hasSeen(sent - EVENTS_PER_KILL)
         // The lease of the checkpoints is the first one's: it lives.
-        expect(await start().ended).not.toBe(0)
+        await second.begins(service.address)
+        expect(await second.ended).not.toBe(0)
         await fill()
-        await moves(job, 2)
-        job.kill()
-        await job.ended
+        await job.hasSeen(sent - EVENTS_PER_KILL)
+        await job.kill()
         // As above.
         await fill()
-        expect(await start(sent).ended).toBe(0)
+        const last = standby(sent)
+        await last.begins(service.address)
+        expect(await last.ended).toBe(0)
         expect(await outputsOf()).toEqual(countOf(eventsOf(0, sent)))
       },
       3 * KILL_LIMIT_MS,
@@ -129,39 +161,52 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
   })
 }
 
-function startJob(script: string, place: readonly string[], keeper: StateKeeper, until?: number) {
-  const child = spawn(process.execPath, [script, ...place, String(until ?? Infinity), keeper], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const ended = new Promise<number | null>((resolve) => child.on('exit', resolve))
-  let waiting: { left: number; readonly resolve: () => void } | undefined
-  let isIdle = false
-  let noteIdle = () => {}
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    if (line === 'idle') {
-      isIdle = true
-      noteIdle()
-      return
-    }
-    if (waiting !== undefined && --waiting.left === 0) waiting.resolve()
-  })
-  return {
-    ended,
-    kill: () => void child.kill('SIGKILL'),
-    /** Waits until it has nothing to do; what it has said is forgotten then. */
-    idle: async () => {
-      if (!isIdle)
-        await new Promise<void>((resolve) => {
-          noteIdle = resolve
-        })
-      isIdle = false
-    },
-    /** Waits for so many cuts. A job that ends before has failed. */
-    cuts: async (left: number) => {
-      const seen = new Promise<string>((resolve) => {
-        waiting = { left, resolve: () => resolve('seen') }
+/** A process of the job. */
+class JobProcess {
+  readonly ended: Promise<number | null>
+  readonly #child
+  readonly #loaded: Promise<void>
+  #highest = -1
+  #news: () => void = () => {}
+
+  constructor(script: string, args: readonly string[]) {
+    this.#child = spawn(process.execPath, [script, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.ended = new Promise((resolve) => this.#child.on('exit', resolve))
+    // One that was killed takes no address any more.
+    this.#child.stdin.on('error', () => {})
+    let isLoaded = () => {}
+    this.#loaded = new Promise((resolve) => {
+      isLoaded = resolve
+    })
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      if (line === 'loaded') isLoaded()
+      const [, highest] = /^cut (\d+)$/.exec(line) ?? []
+      this.#highest = Math.max(this.#highest, Number(highest ?? -1))
+      this.#news()
+    })
+  }
+
+  /** Has it begin on the server of this address, once it is loaded. */
+  async begins(address: string): Promise<void> {
+    await this.#loaded
+    this.#child.stdin.write(`${address}\n`)
+  }
+
+  /** Resolves when it is gone. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await this.ended
+  }
+
+  /** Waits until it has made a cut behind this event. A job that ends before has failed. */
+  async hasSeen(event: number): Promise<void> {
+    const ended = this.ended.then((status) => `the job has ended with ${status}`)
+    while (this.#highest < event) {
+      const news = new Promise<undefined>((resolve) => {
+        this.#news = () => resolve(undefined)
       })
-      expect(await Promise.race([seen, ended.then((status) => `ended with ${status}`)])).toBe('seen')
-    },
+      const end = await Promise.race([news, ended])
+      if (end !== undefined) throw new Error(end)
+    }
   }
 }

@@ -11,7 +11,7 @@ export function redisJobHolds(system: string): void {
   let admin: Redis
   beforeAll(async () => {
     service = await startService(system)
-    admin = new Redis(service.address)
+    admin = new Redis(service.address, { enableReadyCheck: false, retryStrategy: () => 20 })
     admin.on('error', () => {})
   })
   afterAll(async () => {

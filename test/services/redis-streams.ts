@@ -41,7 +41,8 @@ export function redisStreamsHold(system: string): void {
   let next = 0
   beforeAll(async () => {
     service = await startService(system)
-    admin = new Redis(service.address)
+    // By itself it waits a second for a server that has not loaded everything yet.
+    admin = new Redis(service.address, { enableReadyCheck: false, retryStrategy: () => 20 })
     admin.on('error', () => {})
   })
   afterAll(async () => {

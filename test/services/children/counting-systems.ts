@@ -10,6 +10,16 @@ import { RedisStateBackend } from '../../../src/redis.js'
 import { redisGroupSource, redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
 import type { CountedEvent, CountedOutput } from './counted.js'
 
+const clients = {
+  redis: () => import('ioredis'),
+  nats: async () => ({
+    ...(await import('@nats-io/transport-node')),
+    ...(await import('@nats-io/jetstream')),
+  }),
+  postgres: () => import('pg'),
+  kafka: () => import('kafkajs'),
+}
+
 /** A source and a sink on one server. */
 export interface OpenSystem {
   readonly source: Source<CountedEvent>
@@ -17,10 +27,21 @@ export interface OpenSystem {
   close(): Promise<void>
 }
 
-async function openRedis(address: string): Promise<OpenSystem> {
-  const { Redis } = await import('ioredis')
-  const client = new Redis(address, { maxRetriesPerRequest: 1 })
+/** It looks for a server that is back at once: by itself it waits a second for one that has not loaded everything yet. */
+async function connectRedis(address: string, options: { readonly socketTimeout?: number } = {}) {
+  const { Redis } = await clients.redis()
+  const client = new Redis(address, {
+    maxRetriesPerRequest: 1,
+    enableReadyCheck: false,
+    retryStrategy: () => 20,
+    ...options,
+  })
   client.on('error', () => {})
+  return client
+}
+
+async function openRedis(address: string): Promise<OpenSystem> {
+  const client = await connectRedis(address)
   return {
     source: redisStreamSource<CountedEvent>({ client, streams: ['in'] }),
     sink: redisStreamSink<CountedOutput>({ client, stream: 'out', maxOutputs: 20 }),
@@ -29,9 +50,7 @@ async function openRedis(address: string): Promise<OpenSystem> {
 }
 
 async function openRedisGroup(address: string): Promise<OpenSystem> {
-  const { Redis } = await import('ioredis')
-  const client = new Redis(address, { maxRetriesPerRequest: 1 })
-  client.on('error', () => {})
+  const client = await connectRedis(address)
   return {
     source: redisGroupSource<CountedEvent>({
       client,
@@ -45,8 +64,7 @@ async function openRedisGroup(address: string): Promise<OpenSystem> {
 }
 
 async function openNats(address: string): Promise<OpenSystem> {
-  const { connect } = await import('@nats-io/transport-node')
-  const { jetstream } = await import('@nats-io/jetstream')
+  const { connect, jetstream } = await clients.nats()
   const connection = await connect({ servers: address, maxReconnectAttempts: -1, reconnectTimeWait: 50 })
   const client = jetstream(connection)
   return {
@@ -58,7 +76,7 @@ async function openNats(address: string): Promise<OpenSystem> {
 }
 
 async function openPostgres(address: string): Promise<OpenSystem> {
-  const { Pool } = await import('pg')
+  const { Pool } = await clients.postgres()
   const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
   pool.on('error', () => {})
   return {
@@ -78,8 +96,9 @@ async function openPostgres(address: string): Promise<OpenSystem> {
 }
 
 async function openKafka(address: string): Promise<OpenSystem> {
-  const { Kafka, logLevel } = await import('kafkajs')
-  const client = kafkajsClient(new Kafka({ brokers: [address], logLevel: logLevel.NOTHING }))
+  const { Kafka, logLevel } = await clients.kafka()
+  const retry = { initialRetryTime: 50 }
+  const client = kafkajsClient(new Kafka({ brokers: [address], logLevel: logLevel.NOTHING, retry }))
   return {
     source: kafkaSource({
       client,
@@ -99,15 +118,13 @@ export interface OpenEngine {
 }
 
 async function openRedisEngine(address: string): Promise<OpenEngine> {
-  const { Redis } = await import('ioredis')
-  const client = new Redis(address, { maxRetriesPerRequest: 1, socketTimeout: 5_000 })
-  client.on('error', () => {})
+  const client = await connectRedis(address, { socketTimeout: 5_000 })
   const backend = await RedisStateBackend.open({ client, name: 'counts', ordered: true, fsync: 'always' })
   return { backend, close: async () => client.disconnect() }
 }
 
 async function openPostgresEngine(address: string): Promise<OpenEngine> {
-  const { Pool } = await import('pg')
+  const { Pool } = await clients.postgres()
   const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
   pool.on('error', () => {})
   const backend = await PostgresStateBackend.open({ pool, name: 'counts' })
@@ -126,18 +143,32 @@ export async function openEngine(name: string, address: string): Promise<OpenEng
   return await open(address)
 }
 
-const systems: { readonly [name: string]: (address: string) => Promise<OpenSystem> } = {
-  nats: openNats,
-  postgres: openPostgres,
-  kafka: openKafka,
-  redis: openRedis,
-  valkey: openRedis,
-  'redis-group': openRedisGroup,
-  'valkey-group': openRedisGroup,
+interface System {
+  load(): Promise<unknown>
+  open(address: string): Promise<OpenSystem>
+}
+
+const systems: { readonly [name: string]: System } = {
+  nats: { load: clients.nats, open: openNats },
+  postgres: { load: clients.postgres, open: openPostgres },
+  kafka: { load: clients.kafka, open: openKafka },
+  redis: { load: clients.redis, open: openRedis },
+  valkey: { load: clients.redis, open: openRedis },
+  'redis-group': { load: clients.redis, open: openRedisGroup },
+  'valkey-group': { load: clients.redis, open: openRedisGroup },
+}
+
+function systemNamed(name: string): System {
+  const system = systems[name]
+  if (system === undefined) throw new Error(`there is no job for ${name}`)
+  return system
+}
+
+/** Loads what speaks to a system, before anything is opened. */
+export async function loadClient(name: string): Promise<void> {
+  await systemNamed(name).load()
 }
 
 export async function openSystem(name: string, address: string): Promise<OpenSystem> {
-  const open = systems[name]
-  if (open === undefined) throw new Error(`there is no job for ${name}`)
-  return await open(address)
+  return await systemNamed(name).open(address)
 }
