@@ -1,0 +1,185 @@
+// Everything that a job works with, opened where its last cut has left it.
+
+import { randomUUID } from 'node:crypto'
+import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
+import { systemClock } from '../base/clock.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
+import type { Semaphore, Unlock } from '../base/mutex.js'
+import { invalidArgument } from '../base/options.js'
+import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
+import { StateStore } from '../state/store.js'
+import { TIME_KEY } from '../state/time/event-time.js'
+import { SourceTime } from '../window/time/source-time.js'
+import { CoordinatedCuts } from './coordinated-cuts.js'
+import type { JobCut } from './cut.js'
+import type { Cuts } from './cuts.js'
+import { FetchedBackend } from './fetched-backend.js'
+import { advanceStore } from './firing.js'
+import { JobOpening, WAITS, type WaitFor } from './job-opening.js'
+import type { JobOptions } from './job-options.js'
+import { schemaOf } from './job-timers.js'
+import type { Outputs } from './outputs.js'
+import type { EpochId } from './sink/sink.js'
+import { OutputsForCut, storedOutputs } from './sink/stored-outputs.js'
+import { OrderedReader } from './source/ordered-reader.js'
+import type { SourceReader } from './source/source.js'
+import { type AnyStage, withStages } from './stage-definition.js'
+import { RECORD_KEY, StoredCuts } from './stored-cuts.js'
+
+const DEFAULT_FLUSH_INTERVAL_MS = 1_000
+
+/** How a job begins beside others. */
+export interface BeginBesideOthers {
+  /** The job takes a place as soon as it is the owner of its checkpoints, and has it until it has begun. */
+  readonly places: Semaphore
+  /** Ends the waiting for the owner, and for a place, with `ABORTED`. */
+  readonly signal: AbortSignal
+  /** Waits for what is the caller's or far away, so that nothing that hangs is waited for once the job is to end. */
+  readonly waitFor: WaitFor
+}
+
+/** What a job is made of, opened and restored. */
+export interface JobParts<Event, Schema extends StateSchema, Output> {
+  readonly options: JobOptions<Event, Schema, Output>
+  readonly cuts: Cuts
+  readonly stored: StoredCuts<Output> | undefined
+  /** The face of an asynchronous engine. */
+  readonly fetched: FetchedBackend | undefined
+  /** What the job works on, and what it shows. */
+  readonly store: StateStore<Schema>
+  readonly shown: StateStore<Schema>
+  readonly time: SourceTime | undefined
+  readonly reader: SourceReader<Event>
+  readonly outputs: Outputs<Output> | undefined
+  /** What the sink keeps in the state, where that is an asynchronous engine. */
+  readonly forCut: OutputsForCut | undefined
+  readonly epoch: EpochId
+  readonly cut: JobCut | undefined
+}
+
+/** Those that a job runs on: another one beside it would count into the same states, and write the same record of itself. */
+const inUse = new WeakSet<object>()
+
+/** The job has ended: another one may run on its engine. */
+export function letGoOf(backend: object): void {
+  inUse.delete(backend)
+}
+
+/** Acquires the checkpoints, restores, and opens what the job works with. Where that fails, what was opened is closed again. */
+export async function openJob<Event, Schema extends StateSchema, Output>(
+  options: JobOptions<Event, Schema, Output>,
+  given: Cuts | undefined,
+  beside?: BeginBesideOthers,
+): Promise<JobParts<Event, Schema, Output>> {
+  const { name, backend, checkpoints, clock = systemClock, flushIntervalMs } = options
+  if (inUse.has(backend)) throw invalidArgument('options.backend', 'is that of a job that runs')
+  const intervalMs = flushIntervalMs ?? DEFAULT_FLUSH_INTERVAL_MS
+  const keepsItself = given === undefined && checkpoints === undefined
+  const fetched = fetchedOf(options, keepsItself)
+  const stepped: SyncStateBackend = fetched ?? backend
+  const stored = keepsItself
+    ? new StoredCuts<Output>({
+        backend: stepped,
+        engine: backend,
+        jobName: name,
+        intervalMs,
+        clock,
+        ...(fetched !== undefined && { commit: () => fetched.commit() }),
+      })
+    : undefined
+  const cuts: Cuts =
+    given ?? stored ?? new CoordinatedCuts(backend, name, checkpoints ?? noCheckpoints(), options)
+  const { sink } = options
+  const opening = new JobOpening(options.source, sink)
+  const waitFor: WaitFor = beside?.waitFor ?? WAITS
+  let endTurn: Unlock = () => {}
+  inUse.add(backend)
+  try {
+    await waitFor('the owner to be asked', async () => cuts.acquire?.(beside?.signal))
+    if (beside !== undefined) endTurn = await beside.places.lock(beside.signal, `the begin of job '${name}'`)
+    const { cut, isNewest } = await waitFor('the state to be restored', () => opening.restore(cuts, name))
+    const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
+    const schema = options.stages === undefined ? first : withStages(first, options.stages)
+    const openStore = () => StateStore.open(backend, schema, options.open)
+    const shown = (await waitFor('the store to open', openStore)) as StateStore<Schema>
+    await fetched?.pin(TIME_KEY)
+    if (fetched !== undefined && keepsItself) fetched.beginWith(await backend.get(RECORD_KEY))
+    // What was to be migrated was, as it is done over an asynchronous engine.
+    const store =
+      fetched === undefined ? shown : ((await StateStore.open(fetched, schema)) as StateStore<Schema>)
+    const goesOn = isNewest && options.lineage !== 'new'
+    const epoch = cut !== undefined && goesOn ? cut.epoch : { lineage: randomUUID(), number: 0 }
+    const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
+    const state = forCut ?? storedOutputs(stepped)
+    const { reader: opened, outputs } = await opening.open({ cut, epoch, state }, waitFor)
+    if (outputs !== undefined) stored?.deliverToSink()
+    const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
+    // An engine may have made less durable of the store's own time than of the job's.
+    if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)
+    const reader = inOrder(opened, options, time)
+    const parts = {
+      options,
+      cuts,
+      stored,
+      fetched,
+      forCut,
+      store,
+      shown,
+      time,
+      reader,
+      outputs,
+      epoch,
+      cut,
+    }
+    return parts
+  } catch (error) {
+    const closed = waitFor('source and sink to close', () => opening.abandon(error))
+    const first = await closed.catch(() => error)
+    const letGo = () => cuts.abandon(failureOf(name, first)).finally(() => inUse.delete(backend))
+    await waitFor('the checkpoints to be let go of', letGo).catch((reason) => {
+      if (beside === undefined) throw reason
+    })
+    throw first
+  } finally {
+    endTurn()
+  }
+}
+
+/** The reader of a source whose partitions are read by time, where that is asked for. */
+function inOrder<Event>(
+  reader: SourceReader<Event>,
+  options: Pick<JobOptions<Event, StateSchema, unknown>, 'time' | 'timestamp'>,
+  time: SourceTime | undefined,
+): SourceReader<Event> {
+  const { timestamp } = options
+  if (options.time?.inOrder !== true || timestamp === undefined || time === undefined) return reader
+  return new OrderedReader(reader, { timestamp, isIdle: (partition) => time.partition(partition).isIdle })
+}
+
+/** The face of an asynchronous engine, for the steps of a job. */
+function fetchedOf(
+  options: {
+    readonly backend: StateBackend
+    readonly schema: StateSchema
+    readonly stages?: readonly object[]
+  },
+  keepsItself: boolean,
+): FetchedBackend | undefined {
+  const { backend, schema, stages = [] } = options
+  if (isSyncBackend(backend)) return undefined
+  const schemas = [schema, ...stages.map((stage) => (stage as AnyStage).schema)]
+  const definitions = schemas.flatMap(({ states }) => Object.values(states as StateDefinitions))
+  const mayExpire = definitions.some(({ ttl }) => ttl !== undefined)
+  return new FetchedBackend(backend, { recordKey: keepsItself ? RECORD_KEY : undefined, mayExpire })
+}
+
+function noCheckpoints(): never {
+  throw new Error('checkpoints were checked to be there')
+}
+
+/** What ends a job, as the job tells of it. */
+export function failureOf(job: string, error: unknown): StateError {
+  if (isStateError(error)) return error
+  const details = { job, partition: undefined, position: undefined, reason: reasonOf(error) }
+  return new StateError('JOB_FAILED', details, { cause: error })
+}
