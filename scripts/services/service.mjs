@@ -62,6 +62,37 @@ export function installDebianPackage(name) {
   install('apt-get', ['install', '-y', '--no-install-recommends', name])
 }
 
+/**
+ * Unpacks packages of a suite of Debian into the cache, and returns their folder: nothing is installed, and the system's own lists stay as they are.
+ * What they need of the system must be there.
+ */
+export function unpackDebianPackages(suite, names) {
+  return installedFolder(`${suite}-${names.join('-')}`, (folder) => {
+    if (findProgram('apt-get') === undefined) throw new Unavailable('there is no apt-get')
+    const lists = path.join(folder, 'apt')
+    for (const each of ['lists/partial', 'archives/partial'])
+      fs.mkdirSync(path.join(lists, each), { recursive: true })
+    const source = path.join(lists, 'sources.list')
+    const signed = '[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
+    fs.writeFileSync(source, `deb ${signed} http://deb.debian.org/debian ${suite} main\n`)
+    const settings = {
+      'Dir::Etc::SourceList': source,
+      'Dir::Etc::SourceParts': '/dev/null',
+      'Dir::State': lists,
+      'Dir::Cache': lists,
+      'Dir::State::Status': '/var/lib/dpkg/status',
+      // Another user, as whom apt downloads where it can, may not write here.
+      'APT::Sandbox::User': 'root',
+    }
+    const options = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`])
+    install('apt-get', ['update', '-q', ...options], folder)
+    install('apt-get', ['download', '-q', ...options, ...names.map((name) => `${name}/${suite}`)], folder)
+    for (const file of fs.readdirSync(folder))
+      if (file.endsWith('.deb')) install('dpkg-deb', ['-x', file, folder], folder)
+    fs.rmSync(lists, { recursive: true })
+  })
+}
+
 /** Installs a package of PyPI into the cache, and returns its folder. */
 export function installPythonPackage(name, version, { withDependencies = false } = {}) {
   return installedFolder(`${name.replace(/\[.*/, '')}-${version}`, (folder) => {

@@ -90,8 +90,9 @@ export function senderOf(client: RedisBackendClient): CommandSender {
 const AS_BYTES = { typeMapping: { 36: Buffer } }
 
 function byIoredis(client: IoredisBytesClient): CommandSender {
+  const singly = ungathered(client)
   return {
-    one: ([name = '', ...args]) => client.callBuffer(String(name), args),
+    one: ([name = '', ...args]) => singly.callBuffer(String(name), args),
     together: async (commands) => {
       const pipeline = client.pipeline()
       for (const [name = '', ...args] of commands) pipeline.callBuffer(String(name), args)
@@ -102,8 +103,26 @@ function byIoredis(client: IoredisBytesClient): CommandSender {
       })
     },
     givesBytesTogether: true,
-    prepareRead: readsByIoredis(client),
+    prepareRead: readsByIoredis(singly),
   }
+}
+
+/**
+ * With `enableAutoPipelining`, ioredis gathers commands, and loses the names of those by `callBuffer`: that throws where nobody can catch it (seen with 5.11 and 6.0). Commands of this go
+ * to the same client, one by one.
+ */
+function ungathered(client: IoredisBytesClient): IoredisBytesClient {
+  const { options, sendCommand } = client as GatheringClient
+  if (options?.enableAutoPipelining !== true || sendCommand === undefined) return client
+  return Object.create(client, {
+    options: { value: { ...options, enableAutoPipelining: false } },
+    sendCommand: { value: sendCommand.bind(client) },
+  }) as IoredisBytesClient
+}
+
+interface GatheringClient extends IoredisBytesClient {
+  readonly options?: { readonly enableAutoPipelining?: boolean }
+  sendCommand?(...args: unknown[]): unknown
 }
 
 function byNodeRedis(client: NodeRedisBytesClient): CommandSender {

@@ -1,5 +1,6 @@
 import { Cluster, Redis } from 'ioredis'
 import { describe, expect, it } from 'vitest'
+import { Connection } from './connection.js'
 import { type PrepareRead, readsByIoredis } from './ioredis-reads.js'
 
 interface SentCommand {
@@ -64,8 +65,7 @@ describe('a read by ioredis', () => {
     expect(own).toBeTypeOf('number')
   })
 
-  it('is left to the client where commands are gathered, or are of another shape', () => {
-    expect(readsByIoredis(new Redis({ ...lazily, enableAutoPipelining: true }))).toBeUndefined()
+  it('is left to the client where its commands are of another shape', () => {
     const callBuffer = () => undefined
     const sendCommand = () => Promise.resolve()
     expect(readsByIoredis({ callBuffer })).toBeUndefined()
@@ -82,5 +82,16 @@ describe('a read by ioredis', () => {
       },
     ]
     expect(clients.map((client) => readsByIoredis(client))).toEqual(clients.map(() => undefined))
+  })
+})
+
+describe('commands of an ioredis that gathers them', () => {
+  it('go one by one, with their names', async () => {
+    const client = notingClient(new Redis({ ...lazily, enableAutoPipelining: true }))
+    const connection = new Connection(client)
+    await connection.command(['HGET', 'data', Buffer.from([0xff])])
+    await connection.read('data', [Buffer.from([0xff])]).send()
+    expect(client.sent.map(({ name }) => name)).toEqual(['HGET', 'HMGET'])
+    expect(client.options.enableAutoPipelining).toBe(true)
   })
 })

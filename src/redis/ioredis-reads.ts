@@ -27,7 +27,6 @@ interface CommandClient {
 
 /** With what a command needs to be sent by itself. */
 interface OpenClient extends CommandClient {
-  readonly options?: { readonly enableAutoPipelining?: boolean }
   sendCommand(command: IoredisCommand): Promise<unknown>
 }
 
@@ -41,9 +40,9 @@ export interface PreparedRead {
 
 export type PrepareRead = (key: string, fields: readonly Uint8Array[]) => PreparedRead
 
-/** `undefined` where the client does not let itself be used so. */
+/** `undefined` where the client does not let itself be used so. It must send commands one by one. */
 export function readsByIoredis(client: CommandClient): PrepareRead | undefined {
-  if (!sendsSingly(client)) return undefined
+  if (!sendsCommands(client)) return undefined
   const makesCommands = Object.create(client, {
     sendCommand: { value: (command: unknown) => command },
   }) as OpenClient
@@ -64,10 +63,8 @@ export function readsByIoredis(client: CommandClient): PrepareRead | undefined {
   }
 }
 
-/** Whether commands go by `sendCommand`: where they are gathered (`enableAutoPipelining`), they do not. */
-function sendsSingly(client: CommandClient): client is OpenClient {
-  const { sendCommand, options } = client as Partial<OpenClient>
-  return typeof sendCommand === 'function' && options?.enableAutoPipelining !== true
+function sendsCommands(client: CommandClient): client is OpenClient {
+  return typeof (client as Partial<OpenClient>).sendCommand === 'function'
 }
 
 /** Whether what makes commands does so, and they come to the bytes that are put together here. */

@@ -70,6 +70,7 @@ class FakeServer implements IoredisBytesClient {
     if (name === 'HMGET') return args.slice(1).map((key) => this.data.get(String(key)) ?? null)
     if (name === 'HSCAN') return ['0', [...this.data].flatMap(([key, value]) => [bytes(key), value])]
     if (name === 'INFO') return `maxmemory_policy:${this.policy}\r\n`
+    if (name === 'HGET' && args[1] === 'layout') return null
     if (name === 'WAITAOF') return [1, this.replicas()]
     return name === 'WAIT' ? this.replicas() : 0
   }

@@ -306,6 +306,7 @@ export class RedisEngine implements RemoteEngine {
       })
     }
     await this.#assertKeepsAll(this.#part(0))
+    await this.#assertNotElsewhere()
     if (this.#settings.fsync === 'waited') await this.#assertWaitsForDisk(this.#part(0))
     // The first part gives the token: of two that open at once, the same one has all of them in the end.
     const token = shared ? 'shared' : ''
@@ -316,25 +317,18 @@ export class RedisEngine implements RemoteEngine {
   }
 
   async #claim(part: Part, token: string): Promise<string> {
-    const { keyGroups, ordered } = this.#settings
-    const layout = `1 ${ordered ? 'ordered' : 'unordered'} ${keyGroups}`
     const { meta, writes, data, due } = part.keys
     // An attempt that was given up goes on: it follows the owner that was read before all of them.
     const follows =
       token === '' ? await this.#ask('open', () => this.#connection.command(['HGET', meta, 'owner'])) : ''
-    const args = [layout, token, String(this.clock.now()), String(follows ?? ''), this.#opener]
+    const args = [this.#layout, token, String(this.clock.now()), String(follows ?? ''), this.#opener]
     const [answer] = await this.#ask('open', () =>
       this.#connection.run(CLAIM, [meta, writes, data, due], args),
     )
     const [word, ...details] = String(answer).split(' ')
     if (word === 'LATE') return await this.#claim(part, token)
     if (word === 'DAMAGED') throw damaged(this.#place, String(answer))
-    if (word === 'INCOMPATIBLE')
-      throw new StateError('INCOMPATIBLE', {
-        what: `${this.#place}: layout, order and key groups`,
-        found: details.join(' '),
-        supported: `what it is opened with: ${layout}`,
-      })
+    if (word === 'INCOMPATIBLE') throw this.#otherLayout(details.join(' '))
     if (word === 'FENCED') {
       const owner =
         details[0] === 'shared' ? 'several that share it' : `the owner with token ${details[0] ?? ''}`
@@ -345,6 +339,28 @@ export class RedisEngine implements RemoteEngine {
     part.entries = Number(entries)
     part.nearestMs = nearest === undefined || nearest === '' ? Infinity : Number(nearest)
     return own
+  }
+
+  get #layout(): string {
+    const { keyGroups, ordered } = this.#settings
+    return `1 ${ordered ? 'ordered' : 'unordered'} ${keyGroups}`
+  }
+
+  #otherLayout(found: string): StateError<'INCOMPATIBLE'> {
+    const what = `${this.#place}: layout, order and key groups`
+    return new StateError('INCOMPATIBLE', {
+      what,
+      found,
+      supported: `what it is opened with: ${this.#layout}`,
+    })
+  }
+
+  /** With key groups, a store has other keys than without: what is there under the other ones must not be taken for nothing. */
+  async #assertNotElsewhere(): Promise<void> {
+    const { name, keyGroups } = this.#settings
+    const { meta } = partKeys(name, 0, keyGroups === 0 ? 1 : 0, '')
+    const layout = await this.#ask('open', () => this.#connection.command(['HGET', meta, 'layout']))
+    if (layout !== null) throw this.#otherLayout(String(layout))
   }
 
   /** A server that throws state away to make room cannot hold it. */

@@ -27,8 +27,9 @@ export function redisStateSurvives(system: string): void {
     admin.disconnect()
     await service.stop()
   })
-  const connectTo = (address: string) => {
-    const client = new Redis(address, { maxRetriesPerRequest: 1, retryStrategy: () => 20 })
+  const connectTo = (address: string, { gathers = false } = {}) => {
+    const options = { maxRetriesPerRequest: 1, retryStrategy: () => 20, enableAutoPipelining: gathers }
+    const client = new Redis(address, options)
     client.on('error', () => {})
     return client
   }
@@ -239,6 +240,34 @@ export function redisStateSurvives(system: string): void {
       await loose.backend.deleteRange({ prefix: Uint8Array.of(0) })
       expect(await keys(false)).toEqual([[9]])
       for (const each of [strict, loose]) await each.close()
+    })
+
+    it('is INCOMPATIBLE with other key groups than it was made with, or with none, or with some', async () => {
+      for (const made of [0, 4]) {
+        const name = nextName()
+        const { backend, close } = await opened({ name, keyGroups: made })
+        await backend.put(Uint8Array.of(0, 9), bytes('a'))
+        for (const keyGroups of [0, 3, 4, 8].filter((other) => other !== made)) {
+          const opening = RedisStateBackend.open({ client: admin, name, keyGroups })
+          await expect(opening).rejects.toMatchObject({
+            code: 'INCOMPATIBLE',
+            details: { found: `1 unordered ${made}` },
+          })
+        }
+        await backend.put(Uint8Array.of(0, 9), bytes('b'))
+        await close()
+      }
+    })
+
+    it('is the same by a client that gathers commands (enableAutoPipelining)', async () => {
+      const client = connectTo(service.address, { gathers: true })
+      const backend = await RedisStateBackend.open({ client, name: nextName() })
+      const keys = Array.from({ length: 20 }, (_, i) => Buffer.from([0xff, i]))
+      await Promise.all(keys.map((key) => backend.put(key, key)))
+      const values = await Promise.all(keys.map((key) => backend.get(key)))
+      expect(values.map((value) => Buffer.from(value ?? []))).toEqual(keys)
+      await backend.close()
+      client.disconnect()
     })
 
     it('is BACKEND_FULL where the server has no memory left, and can be read and deleted', async () => {
