@@ -19,7 +19,7 @@ export interface CheckpointSaverOptions {
   readonly backend: StateBackend
   /** Keeps the checkpoints apart from what else is in the backend; without zero bytes. Default `'langgraph'`. */
   readonly prefix?: string
-  /** A checkpoint, and what a task wrote, is removed so many milliseconds after it was written. Default: the backend's. */
+  /** A checkpoint, and what a task wrote, is removed so many milliseconds after it was written; positive or Infinity. Default: the backend's. */
   readonly ttlMs?: number
   /**
    * So many of the newest checkpoints of a thread and namespace stay. Default: all. A graph whose channels keep changes only
@@ -119,6 +119,8 @@ export function checkpointSaver<Saver>(
   const { backend, prefix = 'langgraph', ttlMs, keepCheckpoints = Infinity } = options
   if (keepCheckpoints !== Infinity && !(Number.isInteger(keepCheckpoints) && keepCheckpoints > 0))
     throw invalidArgument('options.keepCheckpoints', 'must be a whole number of at least 1')
+  if (ttlMs !== undefined && !(typeof ttlMs === 'number' && ttlMs > 0))
+    throw invalidArgument('options.ttlMs', 'must be a positive number of milliseconds or Infinity')
   const life: PutOptions = ttlMs === undefined ? {} : { ttlMs }
   const store = new CheckpointKeys(backend, prefix)
   const turns = new Turns()

@@ -89,9 +89,8 @@ describe('a level database', () => {
     await db.open()
     const held = [db.snapshot(), db.iterator()]
     await backend.close()
-    for (const refused of [() => db.snapshot(), () => db.iterator()]) {
-      expect(refused).toThrow(expect.objectContaining({ code: 'CLOSED' }))
-    }
+    expect(() => db.snapshot()).toThrow(expect.objectContaining({ code: 'CLOSED' }))
+    await expect(db.iterator().next()).rejects.toMatchObject({ code: 'CLOSED' })
     await db.close()
     await db.close()
     await Promise.all(held.map((each) => each.close()))
@@ -201,6 +200,27 @@ describe('a level database', () => {
     expect(await codeOf(batch)).toBe('INVALID_ARGUMENT')
     expect(await db.keys().all()).toEqual([])
     await db.close()
+  })
+})
+
+describe('a level database whose backend has been closed', () => {
+  it('says so in every read and write, and is closed all the same', async () => {
+    const backend = new MemoryStateBackend()
+    const db = new HoldfastLevel(backend)
+    await db.put('a', '1')
+    await backend.close()
+    const attempts = [
+      () => db.get('a'),
+      () => db.put('a', '2'),
+      () => db.iterator().next(),
+      () => db.keys().all(),
+      () => db.values().nextv(2),
+      () => db.clear({ limit: 1 }),
+      async () => db.snapshot(),
+    ]
+    for (const attempt of attempts) await expect(attempt()).rejects.toMatchObject({ code: 'CLOSED' })
+    await db.close()
+    expect(db.status).toBe('closed')
   })
 })
 

@@ -51,8 +51,10 @@ export class LevelSnapshot extends AbstractSnapshot {
  * between is looked at.
  */
 export class LevelIterator<Database, K, V> extends AbstractIterator<Database, K, V> {
-  readonly #snapshot: SyncStateSnapshot
+  readonly #snapshot: SyncStateSnapshot | undefined
   readonly #ownsSnapshot: boolean
+  /** Why there is no instant to walk through: each step rejects with it. */
+  readonly #refused: unknown
   readonly #space: KeySpace
   readonly #range: KeyRange
   readonly #reverse: boolean
@@ -70,8 +72,13 @@ export class LevelIterator<Database, K, V> extends AbstractIterator<Database, K,
   ) {
     super(database, options)
     const held = snapshotOf(options)
-    this.#snapshot = held ?? take()
     this.#ownsSnapshot = held === undefined
+    // Not thrown here: iterators of keys and values that abstract-level has begun around this one could not be closed any more.
+    try {
+      this.#snapshot = held ?? take()
+    } catch (error) {
+      this.#refused = error
+    }
     this.#space = space
     this.#range = keyRangeOf(options)
     this.#reverse = options.reverse
@@ -93,13 +100,15 @@ export class LevelIterator<Database, K, V> extends AbstractIterator<Database, K,
   async _close(): Promise<void> {
     this.#stop()
     await this.#left
-    if (this.#ownsSnapshot) this.#snapshot.closeSync()
+    if (this.#ownsSnapshot) this.#snapshot?.closeSync()
   }
 
   #begin(): AsyncIterator<Entry> {
+    const snapshot = this.#snapshot
+    if (snapshot === undefined) throw this.#refused
     const sought = this.#sought
     const direction = { reverse: this.#reverse }
-    if (sought === undefined) return this.#snapshot.scan({ ...this.#space.range(this.#range), ...direction })
+    if (sought === undefined) return snapshot.scan({ ...this.#space.range(this.#range), ...direction })
     const { gt, gte, lt, lte } = this.#range
     // The target takes the place of the bound that the walk starts from. Where it lies before that one, it is out of range, and
     // so is everything: abstract-level has it that way.
@@ -108,11 +117,11 @@ export class LevelIterator<Database, K, V> extends AbstractIterator<Database, K,
         (lt !== undefined && compareBytes(sought, lt) >= 0)
       : (gte !== undefined && compareBytes(sought, gte) < 0) ||
         (gt !== undefined && compareBytes(sought, gt) <= 0)
-    if (isOutside) return this.#snapshot.scan({ limit: 0 })
+    if (isOutside) return snapshot.scan({ limit: 0 })
     const range = this.#reverse
       ? { ...(gt && { gt }), ...(gte && { gte }), lte: sought }
       : { ...(lt && { lt }), ...(lte && { lte }), gte: sought }
-    return this.#snapshot.scan({ ...this.#space.range(range), ...direction })
+    return snapshot.scan({ ...this.#space.range(range), ...direction })
   }
 
   #stop(): void {
