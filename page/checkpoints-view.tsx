@@ -102,7 +102,7 @@ function Listed(props: {
                         <td>
                           <code>{shortId(each.id)}</code>
                         </td>
-                        <td class="nowrap">{time(each.createdAtMs)}</td>
+                        <td class="nowrap time">{time(each.createdAtMs)}</td>
                         <td>
                           <span class={`tag ${each.kind}`}>{each.kind}</span>
                         </td>
@@ -124,6 +124,9 @@ function Listed(props: {
     </>
   )
 }
+
+/** `3600000 ms by processing time` as `1.0 h by processing time`. */
+const inWords = (ttl: string): string => ttl.replace(/^(\d+) ms\b/, (_, ms) => duration(Number(ms)))
 
 const nameOf = (id: string | undefined): string => (id === undefined ? '' : `checkpoint ${shortId(id)}`)
 
@@ -188,7 +191,7 @@ function AboutPanel(props: {
               <tbody>
                 {segments.map(({ name, role, entryCount, sizeBytes, sha256 }) => (
                   <tr key={name} title={`SHA-256 ${sha256}`}>
-                    <td>
+                    <td class="key">
                       <code>{name}</code>
                     </td>
                     <td>{role}</td>
@@ -233,7 +236,7 @@ function AboutPanel(props: {
                         {codec}
                       </code>
                     </td>
-                    <td>{ttl ?? ''}</td>
+                    <td>{ttl === undefined ? '' : inWords(ttl)}</td>
                   </tr>
                 ))}
               </tbody>

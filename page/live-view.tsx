@@ -253,7 +253,7 @@ function OpenWindows({ job }: { readonly job: Job }) {
               <td class="bar-cell">
                 <Bar share={open / most} />
               </td>
-              <td class="nowrap">{timeOr(nextMs)}</td>
+              <td class="nowrap time">{timeOr(nextMs)}</td>
             </tr>
           ))}
         </tbody>
@@ -291,8 +291,8 @@ function Stages({ job }: { readonly job: Job }) {
               <td class="number">{count(badEvents)}</td>
               <td class="number">{count(timers.event.waiting + timers.processing.waiting)}</td>
               <td class="number">{count(timers.event.due + timers.processing.due)}</td>
-              <td class="moment nowrap">{timeOr(timers.event.nextMs)}</td>
-              <td class="nowrap">{timeOr(timers.processing.nextMs)}</td>
+              <td class="moment nowrap time">{timeOr(timers.event.nextMs)}</td>
+              <td class="nowrap time">{timeOr(timers.processing.nextMs)}</td>
             </tr>
           ))}
         </tbody>
@@ -322,7 +322,7 @@ function Partitions({ job, nowMs }: { readonly job: Job; readonly nowMs: number 
               <>
                 <th class="number">Newest event behind</th>
                 <th class="number">Watermark behind</th>
-                <th class="bar-cell" />
+                <th class="bar-cell wide-only" />
                 <th />
               </>
             ) : null}
@@ -350,7 +350,7 @@ function Partitions({ job, nowMs }: { readonly job: Job; readonly nowMs: number 
                     <td class="number">
                       {watermarkMs === null ? '–' : duration(Math.max(0, nowMs - watermarkMs))}
                     </td>
-                    <td class="bar-cell">
+                    <td class="bar-cell wide-only">
                       <Bar
                         share={watermarkMs === null ? 0 : (nowMs - watermarkMs) / mostBehind}
                         {...(holds ? { tone: 'warm' as const } : {})}
