@@ -191,8 +191,8 @@ function AboutPanel(props: {
               <tbody>
                 {segments.map(({ name, role, entryCount, sizeBytes, sha256 }) => (
                   <tr key={name} title={`SHA-256 ${sha256}`}>
-                    <td class="key">
-                      <code>{name}</code>
+                    <td>
+                      <code class="break">{name}</code>
                     </td>
                     <td>{role}</td>
                     <td class="number">{count(entryCount)}</td>

@@ -194,7 +194,7 @@ export function EntriesView(props: {
                       </code>
                     </td>
                     {hasExpiry ? (
-                      <td class="nowrap">
+                      <td class="nowrap expiry">
                         {entry.expiresAt === undefined ? '' : time(Date.parse(entry.expiresAt))}
                       </td>
                     ) : null}

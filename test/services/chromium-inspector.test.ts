@@ -123,6 +123,9 @@ describe.each(SCHEMES)('the inspector in Chromium, %s', (scheme) => {
         await page.getByText(text).first().waitFor()
         const excess = await page.evaluate('document.documentElement.scrollWidth - innerWidth')
         expect(excess, view).toBeLessThanOrEqual(0)
+        const hidden =
+          '[...document.querySelectorAll(".scroll")].map((each) => each.scrollWidth - each.clientWidth)'
+        expect(Math.max(0, ...((await page.evaluate(hidden)) as number[])), view).toBe(0)
         if (screenshots !== undefined)
           await page.screenshot({ path: join(screenshots, `${view}-${width}-${scheme}.png`) })
       }
@@ -185,6 +188,36 @@ describe('a view of a checkpoint that is pruned while somebody looks', () => {
     await making.shutdown()
     await page.context().close()
   })
+})
+
+describe('a newest checkpoint that cannot be read', () => {
+  it('is told of in every view of the one before it, and not where that was chosen', async () => {
+    const storage = new MemoryCheckpointStorage()
+    await using own = await unreadable(storage)
+    const { page } = await opened(375, 'light', own.url)
+    const told = page.getByText('chk-0000000003 is newer than what is shown, and cannot be read')
+    for (const view of ['entries', 'compare', 'sizes']) {
+      await page.goto(`${own.url}#/${view}`)
+      await told.waitFor()
+    }
+    await page.goto(`${own.url}#/entries?id=chk-0000000002`)
+    await page.locator('tbody tr').first().waitFor()
+    expect(await told.count()).toBe(0)
+    await page.context().close()
+  })
+
+  async function unreadable(storage: MemoryCheckpointStorage): Promise<RunningInspector> {
+    await using states = new MemoryStateBackend()
+    const making = new CheckpointCoordinator(states, { storage })
+    for (let i = 0; i < 2; i++) {
+      states.putSync(Buffer.from('key'), Buffer.from(String(i)))
+      await making.createCheckpoint()
+    }
+    // It makes a third one.
+    await making.shutdown()
+    storage.tamper('chk-0000000003.manifest', Buffer.from('no manifest'))
+    return await serveInspector({ checkpoints: { storage } })
+  }
 })
 
 describe('a live job', () => {

@@ -41,14 +41,17 @@ function saverWith(keepCheckpoints?: number) {
 }
 
 describe('options of a saver', () => {
-  it.each([{ ttlMs: 0 }, { ttlMs: -1 }, { ttlMs: Number.NaN }, { keepCheckpoints: 0 }, { keepCheckpoints: 1.5 }])(
-    'are refused before anything is written: %j',
-    async (options) => {
-      await using of = saverWith()
-      const attempt = () => checkpointSaver(langgraph, { backend: of.backend, ...options })
-      expect(attempt).toThrow(`options.${Object.keys(options)[0]} must be`)
-    },
-  )
+  it.each([
+    { ttlMs: 0 },
+    { ttlMs: -1 },
+    { ttlMs: Number.NaN },
+    { keepCheckpoints: 0 },
+    { keepCheckpoints: 1.5 },
+  ])('are refused before anything is written: %j', async (options) => {
+    await using of = saverWith()
+    const attempt = () => checkpointSaver(langgraph, { backend: of.backend, ...options })
+    expect(attempt).toThrow(`options.${Object.keys(options)[0]} must be`)
+  })
 })
 
 describe('calls of a saver that are under way at the same time', () => {
