@@ -351,8 +351,9 @@ export class PostgresEngine implements RemoteEngine {
       throw this.#stopped
     }
     if (outcome !== 'applied') {
-      const owner =
+      const told =
         failed === null || failed === undefined ? 'another one' : Buffer.from(bytesOf(failed)).toString()
+      const owner = told === '' ? 'nobody: its row was deleted' : told
       const resource = `store '${this.#settings.name}'`
       this.#stopped = new StateError('FENCED', { resource, owner })
       throw this.#stopped

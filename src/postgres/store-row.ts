@@ -43,8 +43,10 @@ export async function migrate(pool: PostgresPool, settings: StoreSettings): Prom
     await client.query('BEGIN')
     await client.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK])
     for (const statement of migrations(schema)) await client.query(statement)
-    await client.query(
-      `INSERT INTO ${stores} (name, is_unlogged) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`,
+    // Before anything of a store is made: what a later version has made is left as it is.
+    await assertVersion(client, schema)
+    const made = await client.query(
+      `INSERT INTO ${stores} (name, is_unlogged) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING id`,
       [name, unlogged],
     )
     const { rows } = await client.query(
@@ -56,6 +58,8 @@ export async function migrate(pool: PostgresPool, settings: StoreSettings): Prom
     const found = await client.query('SELECT to_regclass($1)::text AS table', [entriesTable(schema, id)])
     // Tables that are there are left alone: what changes one waits for everybody who reads it.
     if (found.rows[0]?.['table'] === null) {
+      // Both are made by one transaction: of a store that was there, the table was dropped, and one without entries must not stand for it.
+      if (made.rows.length === 0) throw droppedTable(schema, name, id)
       const layout = { schema, id, partitionsFrom, unlogged: isUnlogged }
       for (const statement of tableStatements(layout)) await client.query(statement)
     }
@@ -64,18 +68,25 @@ export async function migrate(pool: PostgresPool, settings: StoreSettings): Prom
   })
 }
 
+async function assertVersion(client: PostgresClient, schema: string): Promise<void> {
+  const { rows } = await client.query(
+    `SELECT coalesce(max(version), 0)::float8 AS version FROM ${quoted(schema)}.versions`,
+  )
+  const version = numberOf(rows[0]?.['version'])
+  if (version === SCHEMA_VERSION) return
+  const found = version === 0 ? 'no version' : `version ${version}`
+  throw new StateError('INCOMPATIBLE', {
+    what: `tables in schema ${schema}`,
+    found,
+    supported: String(SCHEMA_VERSION),
+  })
+}
+
 /** The token of the owner that there is. `INCOMPATIBLE` where the tables are of another version. */
 export async function tokenOf(pool: PostgresPool, { schema, name }: StoreSettings): Promise<number> {
   const stores = `${quoted(schema)}.stores`
   return await withClient(pool, async (client) => {
-    const versions = await client.query(
-      `SELECT max(version)::float8 AS version FROM ${quoted(schema)}.versions`,
-    )
-    const version = numberOf(versions.rows[0]?.['version'])
-    if (version !== SCHEMA_VERSION) {
-      const found = `version ${version}`
-      throw new StateError('INCOMPATIBLE', { what: `tables in schema ${schema}`, found, supported: '1' })
-    }
+    await assertVersion(client, schema)
     const { rows } = await client.query(`SELECT token::float8 AS token FROM ${stores} WHERE name = $1`, [
       name,
     ])
@@ -127,6 +138,11 @@ async function revive(client: PostgresClient, schema: string, id: number): Promi
   const text = `WITH revived AS (INSERT INTO ${table} SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM ${table}) RETURNING 1)
     UPDATE ${quoted(schema)}.stores SET entries = 0 WHERE id = $1 AND EXISTS (SELECT 1 FROM revived) RETURNING 1`
   return (await client.query(text, [id])).rows.length > 0
+}
+
+function droppedTable(schema: string, name: string, id: number): StateError<'CORRUPTION'> {
+  const reason = `its table ${entriesTable(schema, id)} is gone: bring it back, or delete the row of the store to begin anew`
+  return new StateError('CORRUPTION', { what: `store '${name}' in schema ${schema}`, reason })
 }
 
 function noStore(schema: string, name: string): StateError {

@@ -249,6 +249,49 @@ describe('two owners of a store in PostgreSQL at once', () => {
   })
 })
 
+describe('a store in PostgreSQL whose tables somebody else has changed', () => {
+  it('of a later version is INCOMPATIBLE, and left as that version made it, whoever opens it', async () => {
+    const schema = 'later'
+    await open({ name: 'old', schema })
+    await pool.query(`INSERT INTO ${schema}.versions (version) VALUES (2)`)
+    const definitions = async () => {
+      const functions = `SELECT p.oid::text, p.xmin::text FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = $1`
+      const stores = `SELECT name, token::text FROM ${schema}.stores`
+      return [(await pool.query(functions, [schema])).rows, (await pool.query(stores)).rows]
+    }
+    const before = await definitions()
+    for (const options of [{ name: 'old' }, { name: 'new' }, { name: 'old', migrate: false }])
+      await expect(open({ schema, ...options })).rejects.toMatchObject({
+        code: 'INCOMPATIBLE',
+        details: { found: 'version 2', supported: '1' },
+      })
+    expect(await definitions()).toEqual(before)
+    await pool.query(`DELETE FROM ${schema}.versions`)
+    await expect(open({ name: 'old', schema, migrate: false })).rejects.toMatchObject({
+      code: 'INCOMPATIBLE',
+      details: { found: 'no version' },
+    })
+  })
+
+  it('is CORRUPTION where the table of its entries is gone, and begun anew where its row is deleted, too', async () => {
+    const name = nextName()
+    const owner = await open({ name })
+    await owner.put(bytes('a'), bytes('1'))
+    const { rows } = await pool.query<{ id: number }>('SELECT id FROM holdfast.stores WHERE name = $1', [
+      name,
+    ])
+    await pool.query(`DROP TABLE holdfast.s${rows[0]?.id}`)
+    await expect(owner.get(bytes('a'))).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    await expect(open({ name })).rejects.toMatchObject({ code: 'CORRUPTION' })
+    await pool.query('DELETE FROM holdfast.stores WHERE name = $1', [name])
+    await expect(owner.put(bytes('a'), bytes('2'))).rejects.toMatchObject({
+      code: 'FENCED',
+      details: { owner: 'nobody: its row was deleted' },
+    })
+    expect(await (await open({ name })).count()).toBe(0)
+  })
+})
+
 describe('an answer of PostgreSQL that is lost', () => {
   it('to a batch: it is applied once', async () => {
     const { proxy, backend } = await openBehindProxy()
