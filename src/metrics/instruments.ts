@@ -325,6 +325,7 @@ export const jobPartInstruments: readonly PartInstrument<JobFigures>[] = [
 export interface TimedInstrument {
   readonly name: string
   readonly help: string
+  readonly labels: readonly string[]
   /** Upper bounds of the buckets, in seconds. */
   readonly bounds: readonly number[]
 }
@@ -332,13 +333,29 @@ export interface TimedInstrument {
 export const checkpointDuration: TimedInstrument = {
   name: 'holdfast.checkpoint.duration',
   help: 'How long checkpoints took, from their beginning until they were published.',
+  labels: ['coordinator'],
   bounds: [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
 }
 
 export const restoreDuration: TimedInstrument = {
   name: 'holdfast.restore.duration',
   help: 'How long restores took.',
+  labels: ['coordinator'],
   bounds: [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
+}
+
+export const commitDuration: TimedInstrument = {
+  name: 'holdfast.engine.commit.duration',
+  help: 'How long commits of engines on this disk took, of all of them in the process.',
+  labels: ['engine'],
+  bounds: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30],
+}
+
+export const callDuration: TimedInstrument = {
+  name: 'holdfast.engine.call.duration',
+  help: 'How long calls of engines on servers took, also those that failed, of all of them in the process.',
+  labels: ['engine', 'call'],
+  bounds: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30],
 }
 
 /** Quantiles of the delay of the event loop, in seconds, since they were last read. */

@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import { readFileSync } from 'node:fs'
 import {
   AggregationTemporality,
@@ -9,13 +10,16 @@ import * as client from 'prom-client'
 import { describe, expect, it } from 'vitest'
 import { CheckpointCoordinator, MemoryCheckpointStorage, MemoryStateBackend } from '../index.js'
 import { arraySource, ascending, defineJob, functionSink, runJob } from '../job.js'
+import { LmdbStateBackend } from '../lmdb.js'
 import { defineState, uint32, utf8, value } from '../state.js'
 import { JobTest } from '../testing/job-test.js'
 import { count, tumbling, type WindowResult, windowed } from '../window.js'
 import { health } from './health.js'
 import {
   backendInstruments,
+  callDuration,
   checkpointDuration,
+  commitDuration,
   coordinatorInstruments,
   EVENT_LOOP_DELAY,
   jobInstruments,
@@ -199,6 +203,43 @@ describe('metrics for Prometheus', () => {
     await backend.close()
   })
 
+  it('tell how long commits and calls of engines take, by the engine, and nothing more once they are stopped', async () => {
+    const registry = new client.Registry()
+    const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+    const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 2 ** 30 })
+    const provider = new MeterProvider({ readers: [reader] })
+    await using backend = await LmdbStateBackend.temporary()
+    const sources = { backends: { usage: backend } }
+    const exported = [
+      prometheusMetrics(client, sources, { registry }),
+      openTelemetryMetrics(provider.getMeter('holdfast'), sources),
+    ]
+    const commit = async () => {
+      backend.putSync(Buffer.from('key'), Buffer.from('value'))
+      await backend.flush()
+    }
+    await commit()
+    const call = () =>
+      channel('holdfast:engine.call').publish({ backend: 'redis', call: 'write', durationMs: 20 })
+    call()
+    const text = await registry.metrics()
+    expect(text).toMatch(/holdfast_engine_commit_duration_seconds_count{engine="lmdb"} [1-9]/)
+    expect(text).toContain(
+      'holdfast_engine_call_duration_seconds_bucket{le="0.05",engine="redis",call="write"} 1',
+    )
+    for (const each of exported) each.stop()
+    call()
+    await commit()
+    await reader.forceFlush()
+    const collected = exporter.getMetrics().flatMap(({ scopeMetrics }) => scopeMetrics)
+    const all = collected.flatMap(({ metrics }) => metrics)
+    const calls = all.find(({ descriptor }) => descriptor.name === 'holdfast.engine.call.duration')
+    expect(calls?.dataPoints).toMatchObject([
+      { attributes: { engine: 'redis', call: 'write' }, value: { count: 1, sum: 0.02 } },
+    ])
+    await provider.shutdown()
+  })
+
   it('are as many as there are sources, however many keys there are', async () => {
     const registry = new client.Registry()
     const backend = new MemoryStateBackend()
@@ -306,7 +347,9 @@ describe('dashboard and alerts', () => {
       const known = new Set([
         ...all.map(({ name, unit, kind }) => prometheusName(name, unit, kind)),
         prometheusName(EVENT_LOOP_DELAY, 's', 'gauge'),
-        `${prometheusName(checkpointDuration.name, 's', 'gauge')}_bucket`,
+        ...[checkpointDuration, commitDuration, callDuration].map(
+          ({ name }) => `${prometheusName(name, 's', 'gauge')}_bucket`,
+        ),
       ])
       const asked = text.match(/\bholdfast_\w+/g) ?? []
       expect(asked.length).toBeGreaterThan(8)

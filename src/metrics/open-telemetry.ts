@@ -1,8 +1,9 @@
 import { systemClock } from '../index.js'
-import { checkpointDuration, restoreDuration, type TimedInstrument } from './instruments.js'
+import type { TimedInstrument } from './instruments.js'
 import type { RunningMetrics } from './prometheus.js'
 import { EventLoopDelay, metricReadings } from './readings.js'
-import { coordinatorsOf, type MetricSources } from './sources.js'
+import type { MetricSources } from './sources.js'
+import { type Observe, observeTimings } from './timings.js'
 
 interface InstrumentOptions {
   readonly description: string
@@ -52,22 +53,15 @@ export function openTelemetryMetrics(meter: OpenTelemetryMeter, sources: MetricS
     observed.addCallback(observe)
     stops.push(() => observed.removeCallback(observe))
   }
-  const timed = ({ name, help, bounds }: TimedInstrument) =>
-    meter.createHistogram(name, {
+  const histogramFor = ({ name, help, bounds }: TimedInstrument): Observe => {
+    const histogram = meter.createHistogram(name, {
       description: help,
       unit: 's',
       advice: { explicitBucketBoundaries: [...bounds] },
     })
-  const coordinators = Object.entries(coordinatorsOf(sources))
-  if (coordinators.length > 0) {
-    const [checkpoints, restores] = [timed(checkpointDuration), timed(restoreDuration)]
-    for (const [coordinator, source] of coordinators) {
-      stops.push(
-        source.on('completed', ({ durationMs }) => checkpoints.record(durationMs / 1_000, { coordinator })),
-        source.on('restored', ({ durationMs }) => restores.record(durationMs / 1_000, { coordinator })),
-      )
-    }
+    return (seconds, labels) => histogram.record(seconds, labels)
   }
+  stops.push(observeTimings(sources, histogramFor))
   return {
     stop: () => {
       for (const stop of stops.splice(0)) stop()

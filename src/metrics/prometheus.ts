@@ -1,7 +1,8 @@
 import { systemClock } from '../index.js'
-import { checkpointDuration, restoreDuration, type TimedInstrument, type Unit } from './instruments.js'
+import type { TimedInstrument, Unit } from './instruments.js'
 import { EventLoopDelay, type MetricReadings, metricReadings } from './readings.js'
-import { coordinatorsOf, type MetricSources } from './sources.js'
+import type { MetricSources } from './sources.js'
+import { type Observe, observeTimings } from './timings.js'
 
 /** As much of a registry of `prom-client` as is used. */
 export interface PrometheusRegistry {
@@ -33,7 +34,7 @@ export interface RunningMetrics {
 
 /**
  * Registers metrics of backends, coordinators and jobs with `prom-client`, which the caller passes in. They are read when they are
- * scraped: between two scrapes nothing is done but to time checkpoints and restores. Each series has the name of its source as label; the names
+ * scraped: between two scrapes nothing is done but to time checkpoints, restores, and what engines on disks and servers do. Each series has the name of its source as label; the names
  * of the metrics are in docs/metrics.md. Once for a registry: what it throws for a name that it has already is passed on, and nothing is left.
  *
  * @example
@@ -53,18 +54,17 @@ export function prometheusMetrics(
     for (const each of stops.splice(0)) each()
   }
   const added = (name: string) => stops.push(() => registry.removeSingleMetric(name))
-  const timed = ({ name: plain, help, bounds }: TimedInstrument) => {
+  const histogramFor = ({ name: plain, help, labels, bounds }: TimedInstrument): Observe => {
     const name = prometheusName(plain, 's', 'gauge')
-    const labelNames = ['coordinator']
     const histogram = new client.Histogram({
       name,
       help,
-      labelNames,
+      labelNames: [...labels],
       buckets: [...bounds],
       registers: [registry as never],
     })
     added(name)
-    return histogram
+    return (seconds, labelled) => histogram.observe(labelled, seconds)
   }
   try {
     for (const readings of [...metricReadings(sources), delay.readings]) {
@@ -72,18 +72,7 @@ export function prometheusMetrics(
       registry.registerMetric(metric as never)
       added(metric.name)
     }
-    const coordinators = Object.entries(coordinatorsOf(sources))
-    if (coordinators.length > 0) {
-      const [checkpoints, restores] = [timed(checkpointDuration), timed(restoreDuration)]
-      for (const [coordinator, source] of coordinators) {
-        stops.push(
-          source.on('completed', ({ durationMs }) =>
-            checkpoints.observe({ coordinator }, durationMs / 1_000),
-          ),
-          source.on('restored', ({ durationMs }) => restores.observe({ coordinator }, durationMs / 1_000)),
-        )
-      }
-    }
+    stops.push(observeTimings(sources, histogramFor))
   } catch (error) {
     // The registry has some of them already: all or none.
     stop()

@@ -44,7 +44,8 @@ tests:
       - { series: 'holdfast_job_healthy{job="bad"}', values: '0x60' }
       - { series: 'holdfast_job_healthy{job="good"}', values: '1x60' }
       - { series: 'holdfast_checkpoint_age_seconds{coordinator="good"}', values: '30x60' }
-    alert_rule_test:${alertTest('HoldfastCheckpointTooOld', '[]')}${alertTest(
+      - { series: 'holdfast_checkpoint_failed_total{coordinator="good"}', values: '2x60' }
+    alert_rule_test:${alertTest('HoldfastCheckpointTooOld', '[]')}${alertTest('HoldfastNoCheckpoint', '[]')}${alertTest(
       'HoldfastJobUnhealthy',
       `[{ exp_labels: { severity: critical, job: bad }, exp_annotations: { summary: 'Job bad has ended, or waits for its source or sink.' } }]`,
     )}
@@ -57,6 +58,7 @@ tests:
     const raising: { readonly [alert: string]: { readonly [series: string]: string } } = {
       HoldfastCheckpointTooOld: { 'holdfast_checkpoint_age_seconds{coordinator="x"}': '2000x60' },
       HoldfastCheckpointsFail: { 'holdfast_checkpoint_failed_total{coordinator="x"}': '0+1x60' },
+      HoldfastNoCheckpoint: { 'holdfast_checkpoint_failed_total{coordinator="x"}': '1x60' },
       HoldfastMirrorBehind: { 'holdfast_checkpoint_mirror_lag_seconds{coordinator="x"}': '4000x60' },
       HoldfastJobUnhealthy: { 'holdfast_job_healthy{job="x"}': '0x60' },
       HoldfastJobBehind: { 'holdfast_job_behind_seconds{job="x"}': '400x60' },

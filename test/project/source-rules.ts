@@ -103,7 +103,11 @@ const rooms: { readonly [folder: string]: Room } = {
       'lmdb',
     ],
   },
-  metrics: { rooms: ['index.ts', 'job.ts'], builtins: ['node:perf_hooks'], packages: [] },
+  metrics: {
+    rooms: ['index.ts', 'job.ts'],
+    builtins: ['node:diagnostics_channel', 'node:perf_hooks'],
+    packages: [],
+  },
   // What other packages expect of a store, by public exports. Only what is to be extended is imported of them.
   adapters: {
     rooms: ['index.ts', 'engine.ts', 'lmdb.ts'],
