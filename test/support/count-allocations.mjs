@@ -49,7 +49,11 @@ const calls = {
   'add to a struct by an encoded key': (i) => store.totals.add(encoded[i % KEYS], event),
   'add to a struct of 64-bit numbers': (i) => store.sums.add(i % KEYS, event),
   'add to a struct of 64-bit numbers by an encoded key': (i) => store.sums.add(encoded[i % KEYS], event),
-  'view a struct of 64-bit numbers': (i) => store.sums.view(i % KEYS)?.cost === i,
+  // With `?.` what is compared would be a number or nothing, which a number must become an object for.
+  'view a struct of 64-bit numbers': (i) => {
+    const seen = store.sums.view(i % KEYS)
+    return seen !== undefined && seen.cost === i
+  },
   'add to a number': (i) => store.calls.add(i % KEYS, 1),
   'update a struct': (i) => store.place.update(i % KEYS, move),
   'update a number': (i) => store.level.update(i % KEYS, next),

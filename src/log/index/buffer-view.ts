@@ -1,8 +1,8 @@
 const NO_BYTES = new Uint8Array(0)
 /** One buffer in so many is looked out for: to remember one costs a write barrier. */
 const PATIENCE = 64
-/** A larger buffer is not held on to. */
-const MAX_HELD_BYTES = 64 * 1024
+/** A larger buffer is not held on to. Most small ones lie in a pool, which has 8 KiB to a little more than 64 KiB, by the version of Node.js. */
+const MAX_HELD_BYTES = 128 * 1024
 
 /**
  * Knows the buffer that keys come in, where it is always the same one: callers that care for speed write each key into one
