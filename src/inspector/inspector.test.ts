@@ -14,6 +14,7 @@ import {
 import { type RunningInspector, serveInspector } from '../inspector.js'
 import { LmdbStateBackend } from '../lmdb.js'
 import { defineState, json, map, StateStore, uint32, utf8, value } from '../state.js'
+import { FaultyCheckpointStorage } from '../testing/faulty-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'holdfast-inspector-'))
@@ -423,6 +424,16 @@ describe('a place that is inspected', () => {
       between: [{ id: 'chk-0000000002' }],
     })
     expect(await answered(own, 'hot?place=0&id=1')).toMatchObject({ pairs: 0, between: [] })
+  })
+
+  it('is listed once for an answer', async () => {
+    const counted = new FaultyCheckpointStorage(storage)
+    await using own = await serveInspector({ checkpoints: { counted } })
+    for (const name of ['checkpoints', 'about', 'entries', 'entry', 'diff', 'survey', 'hot']) {
+      const before = counted.count('list')
+      expect(await answered(own, `${name}?place=0&key=0x00&a=1&b=2`), name).not.toHaveProperty('error')
+      expect(counted.count('list') - before, name).toBe(1)
+    }
   })
 
   it('shows of a state also what is too long to be decoded, and what cannot be', async () => {

@@ -13,6 +13,7 @@ import { bytesOfHex, describe, hexOf, type RecordedSchema } from '../state.js'
 import {
   entriesIn,
   type OpenEntries,
+  openCheckpoint,
   openEntries,
   recordedIn,
   type StoredEntry,
@@ -311,7 +312,7 @@ async function diff(reader: PlaceReader, query: URLSearchParams, signal: AbortSi
     CheckpointMetadata,
   ]
   const state = query.get('state') ?? ''
-  const entries = await openEntries(place, after.id)
+  const entries = await openCheckpoint(place, after)
   try {
     const display = new EntryDisplay(entries.schema, 'auto')
     const turns = new Turns()
@@ -457,7 +458,7 @@ async function hot(reader: PlaceReader, query: URLSearchParams, signal: AbortSig
   })
   const isWhole = isInTime && isAllCounted
   const hottest = [...changes].sort(([, left], [, right]) => right - left).slice(0, LARGEST)
-  const entries = await openEntries(place, first.id)
+  const entries = await openCheckpoint(place, first)
   try {
     const display = new EntryDisplay(entries.schema, 'auto')
     const keys: JsonValue[] = []

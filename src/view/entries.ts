@@ -56,10 +56,11 @@ export async function openEntries(
   return await openCheckpoint(place, await chosenCheckpoint(place, id, onNewer), use)
 }
 
-async function openCheckpoint(
+/** Opens a checkpoint that was found already: nothing is listed for it. */
+export async function openCheckpoint(
   place: CheckpointPlace,
   checkpoint: CheckpointMetadata,
-  use: SchemaUse,
+  use: SchemaUse = 'read',
 ): Promise<OpenEntries> {
   const reader = await place.archive.open(checkpoint.id)
   try {
