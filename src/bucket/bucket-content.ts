@@ -1,5 +1,5 @@
 import { reasonOf, StateError } from '../base/errors.js'
-import { type Bucket, BucketFailure } from './bucket.js'
+import { allObjects, type Bucket, BucketFailure } from './bucket.js'
 import {
   DATA_PREFIX,
   decodeRoot,
@@ -77,8 +77,11 @@ export class BucketContent {
 
   /** No root and no objects is an empty storage; objects without their root are one that lost it. */
   async #rejectOrphans(): Promise<void> {
-    const { objects } = await this.attempt('list objects', () => this.bucket.list(DATA_PREFIX, undefined))
-    if (objects.length === 0) return
+    // The first page may have nothing, and another one more.
+    const objects = allObjects(this.bucket, DATA_PREFIX)
+    const first = await this.attempt('list objects', () => objects.next())
+    await objects.return()
+    if (first.done === true) return
     // Its first owner may have come and begun between the two looks.
     const reason =
       'it is missing, and there are objects that it named; bring it back from a version or a copy'

@@ -95,6 +95,30 @@ export interface ListPage<Listed> {
   readonly next: string | undefined
 }
 
+/** Empty pages of a listing, one behind the other, that are gone past: beyond, the store is taken for one that never ends. */
+const MAX_EMPTY_PAGES = 1_000
+
+/**
+ * A page of a listing that has objects, or is the last. A store may answer with pages that have none, and yet with a token by which it goes on: then there is
+ * no key after which the next page would be.
+ */
+export async function pageWithObjects(
+  fetch: (token: string | undefined) => Promise<{
+    readonly objects: readonly ListedObject[]
+    readonly isMore: boolean
+    readonly token: string | undefined
+  }>,
+): Promise<ListPage<ListedObject>> {
+  let token: string | undefined
+  for (let page = 0; page < MAX_EMPTY_PAGES; page++) {
+    const { objects, isMore, token: next } = await fetch(token)
+    if (!isMore || objects.length > 0) return { objects, next: isMore ? objects.at(-1)?.key : undefined }
+    if (next === undefined || next === token) break
+    token = next
+  }
+  throw new BucketFailure('BadListing', 'a listing says that there is more, and not where', 200)
+}
+
 /** All objects whose key begins with `prefix`, page after page. */
 export async function* allObjects(
   bucket: Pick<Bucket, 'list'>,

@@ -7,6 +7,7 @@ import {
   type ListedObject,
   type ListedUpload,
   type ListPage,
+  pageWithObjects,
   type UploadedPart,
 } from '../bucket/bucket.js'
 import { exchange, type HttpAnswer } from './http-exchange.js'
@@ -116,19 +117,19 @@ export class S3Bucket implements Bucket {
     signal?: AbortSignal,
   ): Promise<ListPage<ListedObject>> {
     const own = this.#location.prefix
-    const query = {
-      'list-type': '2',
-      prefix: `${own}${prefix}`,
-      ...(after === undefined ? {} : { 'start-after': `${own}${after}` }),
-    }
-    const xml = await this.#xml({ method: 'GET', query, signal })
-    const objects = elementsIn(xml, 'Contents').map((element) => ({
-      key: (textIn(element, 'Key') ?? '').slice(own.length),
-      sizeBytes: Number(textIn(element, 'Size')),
-      changedAtMs: Date.parse(textIn(element, 'LastModified') ?? ''),
-    }))
-    const isMore = textIn(xml, 'IsTruncated') === 'true'
-    return { objects, next: isMore ? objects.at(-1)?.key : undefined }
+    const start = after === undefined ? {} : { 'start-after': `${own}${after}` }
+    return await pageWithObjects(async (token) => {
+      const goesOn = token === undefined ? start : { 'continuation-token': token }
+      const query = { 'list-type': '2', prefix: `${own}${prefix}`, ...goesOn }
+      const xml = await this.#listing('ListBucketResult', { method: 'GET', query, signal })
+      const objects = elementsIn(xml, 'Contents').map((element) => ({
+        key: (textIn(element, 'Key') ?? '').slice(own.length),
+        sizeBytes: Number(textIn(element, 'Size')),
+        changedAtMs: Date.parse(textIn(element, 'LastModified') ?? ''),
+      }))
+      const isMore = textIn(xml, 'IsTruncated') === 'true'
+      return { objects, isMore, token: textIn(xml, 'NextContinuationToken') }
+    })
   }
 
   async startUpload(key: string, signal?: AbortSignal): Promise<string> {
@@ -196,7 +197,7 @@ export class S3Bucket implements Bucket {
     let markers = {}
     for (let page = 0; page < MAX_UPLOAD_PAGES; page++) {
       const query = { uploads: '', prefix: `${own}${prefix}`, ...markers }
-      const xml = await this.#xml({ method: 'GET', query, signal })
+      const xml = await this.#listing('ListMultipartUploadsResult', { method: 'GET', query, signal })
       for (const element of elementsIn(xml, 'Upload')) {
         const key = (textIn(element, 'Key') ?? '').slice(own.length)
         const startedAtMs = Date.parse(textIn(element, 'Initiated') ?? '')
@@ -238,6 +239,15 @@ export class S3Bucket implements Bucket {
   async #xml(request: S3Request): Promise<string> {
     const { bytes } = await this.#send({ ...request, maxBytes: MAX_XML_BYTES })
     return new TextDecoder().decode(bytes)
+  }
+
+  /** An answer with that element around it: an error with a status of success, or the page of a proxy, must not be taken for an empty list. */
+  async #listing(element: string, request: S3Request): Promise<string> {
+    const xml = await this.#xml(request)
+    if (xml.includes(`<${element}`) && xml.includes(`</${element}>`)) return xml
+    const code = xml.includes('<Error>') ? textIn(xml, 'Code') : undefined
+    if (code !== undefined) throw new BucketFailure(code, textIn(xml, 'Message') ?? 'it failed', 500)
+    throw new BucketFailure('BadListing', `what was answered is no whole ${element}`, 200)
   }
 
   /** Rejects with a {@link BucketFailure} where the answer is neither a success nor expected. */

@@ -121,6 +121,32 @@ describe('S3CheckpointStorage, whatever goes wrong on the way', () => {
     expect(struck).toBeGreaterThanOrEqual(Math.floor(requests / 5))
   })
 
+  it('a listing that is none, or says that there is more and not where, is no empty storage', async () => {
+    const page = (content: string) => `<ListBucketResult xmlns="x">${content}</ListBucketResult>`
+    const whole = new BucketCheckpointStorage(bucket(), testSettings({}))
+    const lease = await whole.acquire()
+    const writer = await lease.create('large')
+    await writer.write(new Uint8Array(10))
+    await writer.commit()
+    await lease.release()
+    for (const key of server.objects.keys()) if (key.endsWith('/root')) server.objects.delete(key)
+    const bodies = [
+      '<Error><Code>InternalError</Code></Error>',
+      '<html>sign in</html>',
+      '<ListBucketResult><IsTruncated>false</IsTruncated>',
+      page('<IsTruncated>true</IsTruncated>'),
+      '',
+    ]
+    for (const body of bodies) {
+      server.fault = ({ query }) => (query.has('list-type') ? { kind: 'body', body } : undefined)
+      await expect(whole.acquire(), body).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    }
+    const more = page('<IsTruncated>true</IsTruncated><NextContinuationToken>on</NextContinuationToken>')
+    server.fault = ({ query }) =>
+      query.has('list-type') && !query.has('continuation-token') ? { kind: 'body', body: more } : undefined
+    await expect(whole.acquire()).rejects.toMatchObject({ code: 'CORRUPTION' })
+  })
+
   it('a store that goes on failing is a STORAGE_ERROR, after a bounded number of attempts', async () => {
     const failing = sessionWith((_, number) => (number > 3 ? { kind: 'lost' } : undefined))
     await expect(failing).rejects.toSatisfy((error) => isStateError(error, 'STORAGE_ERROR'))

@@ -51,4 +51,24 @@ describe('S3CheckpointStorage by a client of the AWS SDK', () => {
     )
     expect(pages).toEqual([undefined, 'jobs/d/1', 'jobs/d/3'])
   })
+
+  it('goes past pages of a listing that have nothing, and refuses one that says that there is more and not where', async () => {
+    const tokens: (string | undefined)[] = []
+    const listObjectsV2: S3SdkClient['listObjectsV2'] = async ({ ContinuationToken }) => {
+      tokens.push(ContinuationToken)
+      if (ContinuationToken === '2') return { Contents: [{ Key: 'jobs/d/1', Size: 1 }], IsTruncated: true }
+      return { IsTruncated: true, NextContinuationToken: String(Number(ContinuationToken ?? 0) + 1) }
+    }
+    const bucket = new SdkBucket({ listObjectsV2 } as S3SdkClient, 'bucket', 'jobs/')
+    expect(await bucket.list('d/', undefined)).toMatchObject({ objects: [{ key: 'd/1' }], next: 'd/1' })
+    expect(tokens).toEqual([undefined, '1', '2'])
+    for (const token of [undefined, 'same']) {
+      const without: S3SdkClient['listObjectsV2'] = async () => ({
+        IsTruncated: true,
+        NextContinuationToken: token,
+      })
+      const endless = new SdkBucket({ listObjectsV2: without } as unknown as S3SdkClient, 'bucket', 'jobs/')
+      await expect(endless.list('d/', undefined)).rejects.toMatchObject({ code: 'BadListing' })
+    }
+  })
 })

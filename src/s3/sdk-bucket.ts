@@ -8,6 +8,7 @@ import {
   type ListedObject,
   type ListedUpload,
   type ListPage,
+  pageWithObjects,
   type UploadedPart,
 } from '../bucket/bucket.js'
 
@@ -46,10 +47,16 @@ export interface S3SdkClient {
   ): Promise<{ ETag?: string | undefined; Body?: unknown }>
   deleteObject(input: ObjectPlace, options?: CallOptions): Promise<unknown>
   listObjectsV2(
-    input: { readonly Bucket: string; readonly Prefix: string; readonly StartAfter?: string },
+    input: {
+      readonly Bucket: string
+      readonly Prefix: string
+      readonly StartAfter?: string
+      readonly ContinuationToken?: string
+    },
     options?: CallOptions,
   ): Promise<{
     IsTruncated?: boolean | undefined
+    NextContinuationToken?: string | undefined
     Contents?:
       | { Key?: string | undefined; Size?: number | undefined; LastModified?: Date | undefined }[]
       | undefined
@@ -158,18 +165,18 @@ export class SdkBucket implements Bucket {
     signal?: AbortSignal,
   ): Promise<ListPage<ListedObject>> {
     const own = this.#prefix
-    const input = {
-      Bucket: this.#bucket,
-      Prefix: `${own}${prefix}`,
-      ...(after === undefined ? {} : { StartAfter: `${own}${after}` }),
-    }
-    const { Contents = [], IsTruncated } = await told(() => this.#client.listObjectsV2(input, call(signal)))
-    const objects = Contents.map(({ Key = '', Size = 0, LastModified }) => ({
-      key: Key.slice(own.length),
-      sizeBytes: Size,
-      changedAtMs: LastModified?.getTime() ?? Number.NaN,
-    }))
-    return { objects, next: IsTruncated === true ? objects.at(-1)?.key : undefined }
+    const start = after === undefined ? {} : { StartAfter: `${own}${after}` }
+    return await pageWithObjects(async (token) => {
+      const goesOn = token === undefined ? start : { ContinuationToken: token }
+      const input = { Bucket: this.#bucket, Prefix: `${own}${prefix}`, ...goesOn }
+      const answer = await told(() => this.#client.listObjectsV2(input, call(signal)))
+      const objects = (answer.Contents ?? []).map(({ Key = '', Size = 0, LastModified }) => ({
+        key: Key.slice(own.length),
+        sizeBytes: Size,
+        changedAtMs: LastModified?.getTime() ?? Number.NaN,
+      }))
+      return { objects, isMore: answer.IsTruncated === true, token: answer.NextContinuationToken }
+    })
   }
 
   async startUpload(key: string, signal?: AbortSignal): Promise<string> {

@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net'
 /** What becomes of a request: `undefined` is nothing. */
 export type S3Fault =
   | { readonly kind: 'status'; readonly status: number; readonly code: string }
+  /** Nothing is done, and that is answered, with status 200. */
+  | { readonly kind: 'body'; readonly body: string }
   /** The connection ends before anything is done. */
   | { readonly kind: 'refused' }
   /** It is carried out, and the connection ends before the answer. */
@@ -119,6 +121,7 @@ export class S3Server {
     const fault = this.fault(request, this.requests.length)
     if (fault?.kind === 'refused') return void incoming.socket.destroy()
     if (fault?.kind === 'status') return send(response, refusal(fault.status, fault.code))
+    if (fault?.kind === 'body') return send(response, { status: 200, body: fault.body })
     if (fault?.kind === 'silent' && !fault.late) return
     this.mostInFlight = Math.max(this.mostInFlight, ++this.inFlight)
     await this.delay(request)
