@@ -147,6 +147,19 @@ describe('S3CheckpointStorage, whatever goes wrong on the way', () => {
     await expect(whole.acquire()).rejects.toMatchObject({ code: 'CORRUPTION' })
   })
 
+  it('an upload of which nothing says that it was completed is looked for', async () => {
+    const storage = new BucketCheckpointStorage(bucket(), testSettings({ partBytes: PART_BYTES }))
+    const lease = await storage.acquire()
+    server.fault = ({ method, query }) =>
+      method === 'POST' && query.has('uploadId') ? { kind: 'body', body: '<html>sign in</html>' } : undefined
+    const writer = await lease.create('large')
+    await writer.write(new Uint8Array(50_000))
+    await expect(writer.commit()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    expect(await storage.list()).toEqual([])
+    server.fault = () => undefined
+    await lease.release()
+  })
+
   it('a store that goes on failing is a STORAGE_ERROR, after a bounded number of attempts', async () => {
     const failing = sessionWith((_, number) => (number > 3 ? { kind: 'lost' } : undefined))
     await expect(failing).rejects.toSatisfy((error) => isStateError(error, 'STORAGE_ERROR'))
