@@ -128,3 +128,104 @@ it('J6: reads ahead from where it is told to, and nothing of other partitions', 
   expect(calls).toEqual(['seek 2 3', 'resume 2'])
   await reader.close()
 })
+
+/** A consumer that can be made to give up, as one of kafkajs does where brokers are away for longer than it tries. */
+class GivingUp implements KafkajsConsumer {
+  readonly events = {
+    GROUP_JOIN: 'consumer.group_join',
+    FETCH: 'consumer.fetch',
+    CRASH: 'consumer.crash',
+    END_BATCH_PROCESS: 'consumer.end_batch_process',
+  } as const
+  readonly calls: string[] = []
+  readonly #listeners = new Map<string, Parameters<KafkajsConsumer['on']>[1]>()
+  /** What connecting fails with. */
+  readonly #failure: Error | undefined
+
+  constructor(failure?: Error) {
+    this.#failure = failure
+  }
+
+  tell(event: string, payload: object): void {
+    this.#listeners.get(event)?.({ payload })
+  }
+
+  on(event: string, listener: Parameters<KafkajsConsumer['on']>[1]): void {
+    this.#listeners.set(event, listener)
+  }
+
+  async connect(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  async disconnect(): Promise<void> {
+    this.calls.push('disconnect')
+  }
+
+  async subscribe(): Promise<void> {}
+
+  async run(): Promise<void> {
+    this.tell('consumer.group_join', { memberAssignment: { in: [0, 1] } })
+    this.calls.push('run')
+  }
+
+  seek({ partition, offset }: { partition: number; offset: string }): void {
+    this.calls.push(`seek ${partition} ${offset}`)
+  }
+
+  pause([paused]: { partitions: number[] }[]): void {
+    this.calls.push(`pause ${paused?.partitions.join()}`)
+  }
+
+  resume(): void {}
+}
+
+it('a consumer that has given up is replaced by one of another group, as its old one would wait for the member that it was', async () => {
+  const away = new Error('connection refused')
+  const made = [new GivingUp(), new GivingUp(away), new GivingUp()]
+  const [first, , third] = made as [GivingUp, GivingUp, GivingUp]
+  const groups: string[] = []
+  const consumer = ({ groupId }: { groupId: string }) => made[groups.push(groupId) - 1]
+  const client = kafkajsClient({ consumer } as unknown as Kafkajs)
+  const from = new Map([[0, 7]])
+  const settings = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1 }
+  const reader = await client.openReader({ ...settings, from })
+  const fetch = () => reader.fetch({ from, waitMs: 0 })
+  first.tell('consumer.crash', { error: new Error('gone'), restart: true })
+  await expect(fetch()).rejects.toThrow('gone')
+  // The second one is not answered either.
+  await expect(fetch()).rejects.toThrow('connection refused')
+  await expect(fetch()).rejects.toThrow('connection refused')
+  await new Promise(setImmediate)
+  expect(third.calls).toEqual(['seek 0 7', 'pause 1', 'run'])
+  // What the first one says is of no account any more.
+  first.tell('consumer.fetch', { nodeId: 1 })
+  await expect(fetch()).rejects.toThrow('connection refused')
+  third.tell('consumer.fetch', { nodeId: 1 })
+  expect(await fetch()).toEqual([])
+  expect(new Set(groups).size).toBe(3)
+  await reader.close()
+  expect(made.map(({ calls }) => calls.at(-1))).toEqual(['disconnect', 'disconnect', 'disconnect'])
+})
+
+it('a consumer that fails for good is not replaced', async () => {
+  const made: GivingUp[] = []
+  const consumer = () => {
+    const next = new GivingUp()
+    made.push(next)
+    return next
+  }
+  const client = kafkajsClient({ consumer } as unknown as Kafkajs)
+  const from = new Map([[0, 7]])
+  const reader = await client.openReader({
+    topic: 'in',
+    groupId: 'g',
+    maxPartitionBytes: 1,
+    lookEveryMs: 1,
+    from,
+  })
+  made[0]?.tell('consumer.crash', { error: new Error('no such group'), restart: false })
+  for (let i = 0; i < 2; i++) await expect(reader.fetch({ from, waitMs: 0 })).rejects.toThrow('no such group')
+  expect(made).toHaveLength(1)
+  await reader.close()
+})

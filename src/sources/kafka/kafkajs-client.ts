@@ -1,7 +1,8 @@
 // kafkajs. It reads only as a member of a group, pushes what it reads, and goes on elsewhere where an offset is not there any more: this file
 // makes of that what a source needs.
 //
-// (1) Each reader is the only member of a group of its own, so nobody waits for a member that has died. Offsets are always set by us.
+// (1) Each reader is the only member of a group of its own, so nobody waits for a member that has died; after an outage it is one of another group. Offsets
+//     are always set by us.
 // (2) What arrives from another offset than the one that is due is not taken.
 // (3) A topic without partitions is one that the client has lost sight of: it is asked again.
 // (4) Offsets are committed for another group without being a member of it: by a transaction that does nothing else.
@@ -161,19 +162,20 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
     lookEveryMs,
     from,
   }: KafkaReaderOptions): Promise<KafkaReader> {
-    const consumer = this.#kafka.consumer({
-      groupId: `${groupId}.holdfast.${randomUUID()}`,
-      readUncommitted: false,
-      allowAutoTopicCreation: false,
-      maxWaitTimeInMs: MAX_WAIT_MS,
-      maxBytesPerPartition: maxPartitionBytes,
-      sessionTimeout: SESSION_TIMEOUT_MS,
-      heartbeatInterval: HEARTBEAT_INTERVAL_MS,
-      metadataMaxAge: lookEveryMs,
-      retry: { restartOnFailure: async () => true },
-    })
+    const create = () =>
+      this.#kafka.consumer({
+        groupId: `${groupId}.holdfast.${randomUUID()}`,
+        readUncommitted: false,
+        allowAutoTopicCreation: false,
+        maxWaitTimeInMs: MAX_WAIT_MS,
+        maxBytesPerPartition: maxPartitionBytes,
+        sessionTimeout: SESSION_TIMEOUT_MS,
+        heartbeatInterval: HEARTBEAT_INTERVAL_MS,
+        metadataMaxAge: lookEveryMs,
+        retry: { restartOnFailure: async () => true },
+      })
     const leaderOf = (partition: number) => this.#leaders.get(topic)?.get(partition)
-    return await KafkajsReader.open(consumer, { topic, from, leaderOf })
+    return await KafkajsReader.open(create, { topic, from, leaderOf })
   }
 
   async joinGroup(request: KafkaGroupRequest): Promise<KafkaMembership> {

@@ -99,28 +99,43 @@ export interface KafkajsReaderOptions {
   readonly leaderOf: (partition: number) => number | undefined
 }
 
-/** Pulls from a consumer that pushes. */
+/** Why nothing comes. */
+interface Failure {
+  readonly error: unknown
+  /** Whether another consumer may do better. */
+  readonly passes: boolean
+  /** There is one, which has not had an answer yet. */
+  isReplaced: boolean
+}
+
+/**
+ * Pulls from a consumer that pushes. Where that gives up, because brokers are away for longer than it tries, it is replaced by another one in a group
+ * of its own: one that joins its old group again is a new member there, for whom the broker waits until the session of the old one is over.
+ */
 export class KafkajsReader implements KafkaReader {
-  readonly #consumer: KafkajsConsumer
+  readonly #create: () => KafkajsConsumer
+  #consumer: KafkajsConsumer
   readonly #topic: string
   readonly #leaderOf: (partition: number) => number | undefined
   readonly #due = new Map<number, Due>()
   readonly #closing = new AbortController()
-  #failure: { readonly error: unknown; readonly passes: boolean } | undefined
+  #failure: Failure | undefined
   /** Ends the waits for something to arrive, and for it to be fetched. */
   readonly #waiting = new Set<Sleeper>()
 
-  private constructor(consumer: KafkajsConsumer, { topic, from, leaderOf }: KafkajsReaderOptions) {
-    this.#consumer = consumer
+  private constructor(create: () => KafkajsConsumer, { topic, from, leaderOf }: KafkajsReaderOptions) {
+    this.#create = create
+    this.#consumer = create()
     this.#topic = topic
     this.#leaderOf = leaderOf
     for (const [partition, offset] of from) this.#due.set(partition, dueAt(offset))
   }
 
-  static async open(consumer: KafkajsConsumer, options: KafkajsReaderOptions): Promise<KafkajsReader> {
-    const reader = new KafkajsReader(consumer, options)
+  /** `create` makes a consumer of a new group. */
+  static async open(create: () => KafkajsConsumer, options: KafkajsReaderOptions): Promise<KafkajsReader> {
+    const reader = new KafkajsReader(create, options)
     try {
-      await reader.#start()
+      await reader.#start(reader.#consumer)
       return reader
     } catch (error) {
       await reader.close().catch(() => {})
@@ -128,32 +143,63 @@ export class KafkajsReader implements KafkaReader {
     }
   }
 
-  async #start(): Promise<void> {
-    const consumer = this.#consumer
+  async #start(consumer: KafkajsConsumer): Promise<void> {
     const { GROUP_JOIN, FETCH, CRASH, END_BATCH_PROCESS } = consumer.events
+    const isCurrent = () => this.#consumer === consumer
+    const on = (event: Parameters<KafkajsConsumer['on']>[0], listener: (payload: object) => void) =>
+      consumer.on(event, ({ payload }) => {
+        if (isCurrent()) listener(payload)
+      })
     await consumer.connect()
     await consumer.subscribe({ topics: [this.#topic], fromBeginning: true })
-    consumer.on(GROUP_JOIN, ({ payload }) => this.#onJoin(payload as JoinedGroup))
-    consumer.on(FETCH, ({ payload }) => this.#onFetch((payload as { readonly nodeId: number }).nodeId))
-    consumer.on(CRASH, ({ payload }) => {
+    on(GROUP_JOIN, (payload) => this.#onJoin(payload as JoinedGroup))
+    on(FETCH, (payload) => this.#onFetch((payload as { readonly nodeId: number }).nodeId))
+    on(CRASH, (payload) => {
       const { error, restart } = payload as { readonly error: unknown; readonly restart: boolean }
-      // Where it restarts by itself, the failure lasts until a broker has answered again.
-      this.#failure = { error, passes: restart }
-      this.#wake()
+      this.#fail({ error, passes: restart, isReplaced: false })
     })
-    consumer.on(END_BATCH_PROCESS, ({ payload }) => this.#onProcessed(payload as ProcessedBatch))
+    on(END_BATCH_PROCESS, (payload) => this.#onProcessed(payload as ProcessedBatch))
     await consumer.run({
       autoCommit: false,
       eachBatchAutoResolve: false,
-      eachBatch: (payload) => this.#onBatch(payload),
+      eachBatch: async (payload) => {
+        if (isCurrent()) await this.#onBatch(payload)
+      },
     })
+  }
+
+  /** The failure lasts until a broker has answered. */
+  #fail(failure: Failure): void {
+    this.#failure = failure
+    this.#wake()
+  }
+
+  #replace(failure: Failure): void {
+    failure.isReplaced = true
+    const before = this.#consumer
+    const consumer = this.#create()
+    this.#consumer = consumer
+    // What the one before was asked for is asked for anew.
+    for (const due of this.#due.values()) due.hasCome = true
+    before.disconnect().catch(() => {})
+    this.#start(consumer)
+      .catch((error: unknown) => {
+        if (this.#consumer === consumer) this.#fail({ error, passes: true, isReplaced: false })
+      })
+      .finally(async () => {
+        if (this.#closing.signal.aborted) await consumer.disconnect().catch(() => {})
+      })
   }
 
   async fetch({ from, waitMs }: KafkaFetchRequest): Promise<readonly KafkaFetched[]> {
     for (const [partition, offset] of from) this.#want(partition, offset)
     const endMs = performance.now() + waitMs
     for (;;) {
-      if (this.#failure !== undefined) throw this.#failure.error
+      const failure = this.#failure
+      if (failure !== undefined) {
+        if (failure.passes && !failure.isReplaced && !this.#closing.signal.aborted) this.#replace(failure)
+        throw failure.error
+      }
       const fetched = this.#take(from)
       const leftMs = endMs - performance.now()
       if (fetched.length > 0 || leftMs <= 0 || this.#closing.signal.aborted) return fetched
@@ -265,7 +311,9 @@ export class KafkajsReader implements KafkaReader {
   #onJoin({ memberAssignment }: JoinedGroup): void {
     for (const [partition, { next }] of this.#due) if (!Number.isNaN(next)) this.#seek(partition, next)
     const others = (memberAssignment?.[this.#topic] ?? []).filter((partition) => !this.#due.has(partition))
-    if (others.length > 0) this.#consumer.pause([{ topic: this.#topic, partitions: others }])
+    const paused = [...this.#due].filter(([, { isPaused }]) => isPaused).map(([partition]) => partition)
+    const unwanted = others.concat(paused)
+    if (unwanted.length > 0) this.#consumer.pause([{ topic: this.#topic, partitions: unwanted }])
   }
 
   #seek(partition: number, offset: number): void {
