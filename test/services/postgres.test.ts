@@ -178,6 +178,14 @@ describe('an outbox table', () => {
     await expect(again.poll(request)).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
   })
 
+  it('J7: a row without the column that is decoded is a bad event', async () => {
+    const table = await makeOutbox(pool, `outbox${next++}`)
+    await add(pool, table, 'a')
+    await pool.query(`ALTER TABLE ${table} RENAME COLUMN payload TO data`)
+    const [polled] = await (await open(table)).poll(request)
+    expect(polled?.failures?.get(0)?.message).toBe('the row has no column payload')
+  })
+
   it('is read on once the server is back', async () => {
     const table = await makeOutbox(pool, `outbox${next++}`)
     await add(pool, table, 'a')
@@ -230,6 +238,30 @@ describe('a sink to tables', () => {
     })
     const writer = await sink.open({ prepared: [], state })
     await expect(writer.commit(prepared)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+  })
+
+  it.each(['COMMIT', 'ROLLBACK', 'COMMIT AND CHAIN'])(
+    'tells of a write that has ended its transaction by %s',
+    async (end) => {
+      const sink = await sinkOf(async (client) => {
+        await client.query(end)
+      })
+      const writer = await sink.open({ prepared: [], state })
+      await expect(writer.commit(prepared)).rejects.toMatchObject({
+        code: 'STORAGE_ERROR',
+        message: expect.stringContaining('`write` has ended the transaction'),
+      })
+    },
+  )
+
+  it('takes savepoints of a write for its own', async () => {
+    const sink = await sinkOf(async (client) => {
+      await client.query('SAVEPOINT before')
+      await client.query('SELECT nonsense').catch(() => {})
+      await client.query('ROLLBACK TO SAVEPOINT before')
+    })
+    const writer = await sink.open({ prepared: [], state })
+    await expect(writer.commit(prepared)).resolves.toBeUndefined()
   })
 
   it('fails with what its statements fail with, and without retrying', async () => {

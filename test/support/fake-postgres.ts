@@ -77,7 +77,7 @@ export class FakePostgres {
     }
     if (text.startsWith('INSERT INTO "holdfast_sinks"')) {
       notes.set(`${String(first)}/${String(second)}`, String(third))
-      return []
+      return [{ sink: first }]
     }
     if (text.startsWith('SELECT pg_snapshot_xmax')) return [{ found: String(this.xmin) }]
     const settled = this.rows.filter(({ transaction }) => transaction < this.xmin)

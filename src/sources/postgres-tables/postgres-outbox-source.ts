@@ -262,7 +262,7 @@ class OutboxReader<Event> implements SourceReader<Event> {
   }
 
   #decoded(rows: readonly OutboxRow[]): PolledEvents<Event> {
-    const { table, decode = (row: OutboxRow) => row['payload'] as Event } = this.#options
+    const { table, decode = payloadOf<Event> } = this.#options
     const positions = rows.map((row) => positionOf(row))
     const { events, failures } = decodeEach(
       rows,
@@ -279,6 +279,11 @@ class OutboxReader<Event> implements SourceReader<Event> {
       ...(this.#hasEnded && { hasEnded: true }),
     }
   }
+}
+
+function payloadOf<Event>(row: OutboxRow): Event {
+  if (!Object.hasOwn(row, 'payload')) throw new Error('the row has no column payload')
+  return row['payload'] as Event
 }
 
 function statementsOf(

@@ -30,8 +30,10 @@ import {
 import { takeOver } from '../shared/take-over.js'
 
 const DEFAULT_TABLE = 'holdfast_sinks'
-/** A process that hangs in the middle of a transaction does not hold up its heir for longer. */
-const IDLE_LIMIT = "SET LOCAL idle_in_transaction_session_timeout = '20s'"
+/** Both last as long as the transaction: a process that hangs in the middle of it holds up its heir no longer than that; and a mark that tells whether it is still the same one. */
+const BEGUN =
+  "SELECT set_config('idle_in_transaction_session_timeout', '20s', true), set_config('holdfast.sink', 'writes', true)"
+const IS_STILL_THAT = "current_setting('holdfast.sink', true) = 'writes'"
 /** Somebody else makes the table at the same moment. */
 const IS_MADE = new Set(['23505', '42P07'])
 
@@ -42,7 +44,7 @@ export interface PostgresSinkOptions<Output> extends OutageOptions, LedgerSinkOp
   readonly name: string
   /**
    * Writes outputs by statements on this connection, which is in the transaction that the note is in: everything counts, or nothing does. It may be
-   * called again for the same outputs where the transaction did not count. It must not end the transaction.
+   * called again for the same outputs where the transaction did not count. It must not end the transaction: the job ends with `STORAGE_ERROR` then.
    */
   readonly write: (client: PostgresClient, outputs: readonly IdentifiedOutput<Output>[]) => Promise<void>
   /** The table of notes; it is made where it is not there. Default `holdfast_sinks`. */
@@ -132,7 +134,7 @@ class TableLedger<Output> implements Ledger<Output> {
     return await this.#outage.answerOf('append', () =>
       withClient(pool, async (client) => {
         await client.query('BEGIN')
-        await client.query(IDLE_LIMIT)
+        await client.query(BEGUN)
         const lost = await this.#appendWithin(client, batch, owner, acceptsLoss)
         // Had a statement failed, the one for the note would have failed as well.
         await client.query('COMMIT')
@@ -153,7 +155,8 @@ class TableLedger<Output> implements Ledger<Output> {
   }
 
   get #put(): string {
-    return `INSERT INTO ${this.#table} (sink, lineage, note) VALUES ($1, $2, $3) ON CONFLICT (sink, lineage) DO UPDATE SET note = excluded.note`
+    return `INSERT INTO ${this.#table} (sink, lineage, note) SELECT $1, $2, $3 WHERE ${IS_STILL_THAT}
+      ON CONFLICT (sink, lineage) DO UPDATE SET note = excluded.note RETURNING sink`
   }
 
   async #appendWithin(
@@ -173,11 +176,16 @@ class TableLedger<Output> implements Ledger<Output> {
     const left = outputs.slice(Math.max(0, done - first))
     if (left.length > 0) await write(client, identified(left, epoch, first + outputs.length - left.length))
     const count = Math.max(done, first + outputs.length)
-    await client.query(this.#put, [
+    const { rows } = await client.query(this.#put, [
       name,
       epoch.lineage,
       `${epoch.number} ${count}${preparedBy === undefined ? '' : ` ${preparedBy}`}`,
     ])
+    if (rows.length === 0) {
+      const reason =
+        '`write` has ended the transaction: its statements and the note of them count together, or not at all'
+      throw new StateError('STORAGE_ERROR', { storage: this.place, operation: 'append', reason })
+    }
     return undefined
   }
 

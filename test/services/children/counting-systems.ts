@@ -97,7 +97,8 @@ async function openPostgres(address: string): Promise<OpenSystem> {
 
 async function openKafka(address: string): Promise<OpenSystem> {
   const { Kafka, logLevel } = await clients.kafka()
-  const retry = { initialRetryTime: 50 }
+  // As often as for users, with shorter pauses: where NODE_ENV is 'test' it would ask fifteen times again.
+  const retry = { initialRetryTime: 50, multiplier: 2, factor: 0.2, retries: 5 }
   const client = kafkajsClient(new Kafka({ brokers: [address], logLevel: logLevel.NOTHING, retry }))
   return {
     source: kafkaSource({
