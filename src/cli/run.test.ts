@@ -740,6 +740,23 @@ describe('damage', () => {
     },
   )
 
+  it.each([
+    ['inspect', '3'],
+    ['scan', '--id', '3'],
+    ['diff', '2', '3'],
+    ['repair', '3', '--dry-run'],
+    ['restore', '3', '--to', 'nowhere'],
+    ['drill', '3'],
+  ])(
+    'of a manifest is the reason that %s gives where that checkpoint is asked for',
+    async (command, ...args) => {
+      const path = damaged(`asked-${command}`, 'chk-0000000003.manifest', overwrite(100))
+      const { status, err } = await holdfast(command, path, ...args)
+      expect(status).toBe(1)
+      expect(err).toMatch(/manifest of chk-0000000003 is damaged/)
+    },
+  )
+
   describe('of the newest manifest, where an older checkpoint is well,', () => {
     const newest = (name: string) => damaged(`newest-of-${name}`, 'chk-0000000003.manifest', overwrite(100))
     const told = /chk-0000000003 is newer, and cannot be read: .*damaged/

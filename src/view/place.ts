@@ -102,7 +102,7 @@ async function namesIn(path: string): Promise<string[]> {
 }
 
 /**
- * The checkpoint with that id, `chk-` and zeros left out if one likes; the newest one that can be read without. Newer ones, which cannot be
+ * The checkpoint with that id, `chk-` and zeros left out if one likes (rejects with its own error where it cannot be read); the newest one that can be read without. Newer ones, which cannot be
  * read, are then told to `onNewer`.
  */
 export async function chosenCheckpoint(
@@ -110,8 +110,15 @@ export async function chosenCheckpoint(
   id: string | undefined,
   onNewer?: (skipped: SkippedCheckpoint) => void,
 ): Promise<CheckpointMetadata> {
-  return chosenOf(place, await listedCheckpoints(place), id, onNewer)
+  const there = await listedCheckpoints(place)
+  const broken = id === undefined || id === 'latest' ? undefined : skippedAt(there, sequenceIn(id))
+  // The error of its own: by its code the outcome is told, and what to do.
+  if (broken !== undefined) await place.archive.manifest(broken.id)
+  return chosenOf(place, there, id, onNewer)
 }
+
+const skippedAt = ({ skipped }: ListedCheckpoints, sequence: number): SkippedCheckpoint | undefined =>
+  skipped.find((each) => sequenceIn(each.id) === sequence)
 
 /** What a storage holds: the checkpoints that can be read, newest first, and those that cannot. */
 export interface ListedCheckpoints {
@@ -132,10 +139,11 @@ export async function listedCheckpoints(
 /** As {@link chosenCheckpoint}, of those that are listed already. */
 export function chosenOf(
   { path }: CheckpointPlace,
-  { listed, skipped }: ListedCheckpoints,
+  there: ListedCheckpoints,
   id: string | undefined,
   onNewer?: (skipped: SkippedCheckpoint) => void,
 ): CheckpointMetadata {
+  const { listed, skipped } = there
   const [newest] = listed
   if (id === undefined || id === 'latest') {
     if (newest === undefined)
@@ -146,9 +154,11 @@ export function chosenOf(
   const sequence = sequenceIn(id)
   const chosen = listed.find((checkpoint) => checkpoint.sequence === sequence)
   if (chosen !== undefined) return chosen
-  const there = listed.slice(0, 5).map((checkpoint) => checkpoint.id)
+  const broken = skippedAt(there, sequence)
+  if (broken !== undefined) throw new UsageError(`${broken.id} cannot be read: ${broken.reason}`)
+  const first = listed.slice(0, 5).map((checkpoint) => checkpoint.id)
   throw new UsageError(
-    `${path} holds no checkpoint ${id}; there are: ${there.join(', ')}${listed.length > 5 ? ', …' : ''}`,
+    `${path} holds no checkpoint ${id}; there are: ${first.join(', ')}${listed.length > 5 ? ', …' : ''}`,
   )
 }
 
