@@ -2,6 +2,7 @@ export type { OutageOptions } from './remote/outage.js'
 export type {
   IoredisClient,
   NodeRedisClient,
+  NodeRedisCluster,
   RedisClient,
   StreamEntry,
 } from './remote/redis-client.js'

@@ -14,18 +14,27 @@ export interface NodeRedisClient {
   duplicate?(): unknown
 }
 
+/** A Cluster of `redis` 6.1 or later (`createCluster`), as far as it is used here. It must be connected. */
+export interface NodeRedisCluster {
+  sendCommand(firstKey: string | undefined, isReadonly: boolean, args: string[]): Promise<unknown>
+  /** Version 6.1 brought it: by this, a Cluster is known from those that may wait for ever on a server that has died. */
+  getNodeClientForKey(key: string): unknown
+  duplicate?(): unknown
+}
+
 /** The caller's client: TLS, credentials and addresses are its own. It stays the caller's to close. */
-export type RedisClient = IoredisClient | NodeRedisClient
+export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisCluster
 
 export const redisClient: Rule = (client) => {
   const { call, sendCommand } = (client ?? {}) as Partial<IoredisClient & NodeRedisClient>
-  const isOfSeveral =
-    typeof client === 'object' && client !== null && ('masters' in client || 'getMasterNode' in client)
-  if (typeof call !== 'function' && isOfSeveral)
-    return 'must be a client of one server where it is node-redis: for Cluster and Sentinel, give one of ioredis'
-  return typeof call === 'function' || typeof sendCommand === 'function'
-    ? undefined
-    : 'must be a client of ioredis, or of redis (node-redis)'
+  if (typeof call === 'function') return undefined
+  if (typeof sendCommand !== 'function') return 'must be a client of ioredis, or of redis (node-redis)'
+  const given = client as object
+  if ('getMasterNode' in given)
+    return 'must be a client of one server or of a Cluster where it is node-redis: for Sentinel, give one of ioredis'
+  return 'masters' in given && !('getNodeClientForKey' in given)
+    ? 'must be of node-redis 6.1 or later where it is a Cluster of it, or of ioredis: an earlier one may wait for ever on a server that has died'
+    : undefined
 }
 
 /** Sends a command, its name and its arguments. */
@@ -34,7 +43,17 @@ export type SendCommand = (...command: readonly string[]) => Promise<unknown>
 export function commandsOf(client: RedisClient): SendCommand {
   // A client of ioredis has a method of the other name as well, which takes something else.
   if ('call' in client) return (name = '', ...args) => client.call(name, ...args)
+  if ('getNodeClientForKey' in client)
+    return (...command) => client.sendCommand(firstKeyOf(command), false, [...command])
   return (...command) => client.sendCommand([...command])
+}
+
+/** The first key of a command, of those that are sent here. */
+function firstKeyOf(command: readonly string[]): string | undefined {
+  const [name] = command
+  if (name === 'EVAL') return command[3]
+  if (name === 'XREAD') return command[command.indexOf('STREAMS') + 1]
+  return name === 'XINFO' ? command[2] : command[1]
 }
 
 /** A connection of our own, for commands that wait on the server: they would hold up those of the caller. */

@@ -3,7 +3,7 @@ import type { RunningService } from '../../scripts/services/services.mjs'
 import type { KilledSystem } from './kill-cycles.js'
 
 /** What a sink has written into a stream, in order. */
-export async function outputsIn(admin: Redis, stream: string): Promise<readonly unknown[]> {
+export async function outputsIn(admin: Pick<Redis, 'xrange'>, stream: string): Promise<readonly unknown[]> {
   const entries = await admin.xrange(stream, '-', '+')
   return entries.map(([, [, json = '']]) => JSON.parse(json) as unknown)
 }

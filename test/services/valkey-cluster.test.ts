@@ -1,11 +1,16 @@
 // What holds of the backend in a Cluster: where all keys are in one slot, and where each key group has its own.
 
+import type { Cluster } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { seededRandom } from '../../src/base/random.js'
 import { type RedisBackendClient, RedisStateBackend, type RedisStateBackendOptions } from '../../src/redis.js'
+import { type RedisClient, redisStreamSink, redisStreamSource } from '../../src/redis-streams.js'
 import { runConformanceSuite } from '../../src/testing/conformance.js'
+import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
+import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
 import { runs } from '../support/long.js'
+import { outputsIn } from './redis-counts.js'
 import { LACKS } from './redis-state.js'
 import {
   CLUSTER_CLIENTS,
@@ -53,6 +58,45 @@ for (const [kind, parts, settings] of runs(subjects, subjects.slice(0, 3))) {
       cannot: LACKS,
     },
   )
+}
+
+for (const kind of CLUSTER_CLIENTS) {
+  const streamClient = () => clientOf(kind) as unknown as RedisClient
+  const admin = () => clientOf('ioredis') as Cluster
+  const add = (stream: string, event: unknown) => admin().xadd(stream, '*', 'json', JSON.stringify(event))
+  const dispose = async () => {}
+
+  runSourceConformanceSuite({ describe, it }, `redisStreamSource in a Cluster by ${kind}`, async () => {
+    const tag = `{source-${next++}}`
+    const keys = [`${tag}:0`, `${tag}:1`]
+    for (const key of keys) for (let i = 0; i < 3; i++) await add(key, { key, i })
+    return {
+      source: redisStreamSource<unknown>({ client: streamClient(), streams: keys, follow: false }),
+      events: Object.fromEntries(keys.map((key) => [key, [0, 1, 2].map((i) => ({ key, i }))])),
+      dispose,
+    }
+  })
+
+  runSinkConformanceSuite({ describe, it }, `redisStreamSink in a Cluster by ${kind}`, async () => {
+    const stream = `sink-${next++}`
+    return {
+      sink: redisStreamSink<unknown>({ client: streamClient(), stream, maxOutputs: 2 }),
+      output: (number) => ({ number }),
+      read: () => outputsIn(admin(), stream),
+      committedAfterOlderCut: 'kept' as const,
+      dispose,
+    }
+  })
+
+  it(`a stream in a Cluster wakes a source that waits, by ${kind}`, async () => {
+    const stream = `stream-${next++}`
+    const source = redisStreamSource<unknown>({ client: streamClient(), streams: [stream] })
+    const reader = await source.open({ positions: {} })
+    const polling = reader.poll({ maxEvents: 9, waitMs: 60_000, paused: new Set() })
+    await add(stream, 'a')
+    expect(await polling).toMatchObject([{ events: ['a'] }])
+    await reader.close()
+  })
 }
 
 describe.each(CLUSTER_CLIENTS)('key groups in a Cluster, by %s', (kind) => {
