@@ -113,7 +113,7 @@ export class PostgresStateBackend extends RemoteBackend implements SnapshotSourc
     this.#engine = engine
   }
 
-  /** Makes the tables that are missing, and takes the store over. `STORAGE_ERROR` where the server is not there, `INCOMPATIBLE` where its tables are of another version. */
+  /** Makes the tables that are missing, and takes the store over. `STORAGE_ERROR` where the server is not there, `INCOMPATIBLE` where its tables are of another version, `CORRUPTION` where that of a store is gone. */
   static async open(options: PostgresStateBackendOptions): Promise<PostgresStateBackend> {
     rejectViolations(violationsOf(options, optionRules))
     if (options?.pool === undefined) throw invalidArgument('options.pool', 'is missing')
