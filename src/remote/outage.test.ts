@@ -108,6 +108,14 @@ describe('what an error of a client is shown as', () => {
   it('says what was behind several attempts', () => {
     const error = Object.assign(new AggregateError([new Error('connect ECONNREFUSED')], ''), { code: 'X' })
     expect(withoutSecrets(error).message).toBe('connect ECONNREFUSED')
+    const refused = new AggregateError([new Error('too large for redis://me:secret@host')], 'no answer but')
+    const failed = new AggregateError([refused, new Error('another')], 'Producing messages failed.')
+    expect(withoutSecrets(failed).message).toBe(
+      'Producing messages failed: no answer but: too large for redis://***@host',
+    )
+    const endless: { message: string; errors: unknown[] } = Object.assign(new Error('round'), { errors: [] })
+    endless.errors.push(Object.assign(new Error('about'), { errors: [endless] }))
+    expect(withoutSecrets(endless).message).toMatch(/^round: about: round/)
     expect(withoutSecrets('text').message).toBe('what was thrown is no error')
   })
 })

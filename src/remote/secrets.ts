@@ -26,11 +26,20 @@ export function withoutSecrets(error: unknown): Error {
   return typeof code === 'string' ? Object.assign(shown, { code }) : shown
 }
 
-/** Several attempts to connect, by the addresses of a name, come as one error without a message. */
+/** Errors within errors are looked at so deep. */
+const MOST_DEPTH = 5
+
+/** What was behind an error that stands for several comes with it: by itself it says that something has failed, or nothing. */
 function messageOf(error: Error): string {
-  if (error.message !== '') return error.message
-  const { errors, code } = error as { readonly errors?: unknown; readonly code?: unknown }
-  const [first] = Array.isArray(errors) ? (errors as readonly unknown[]) : []
-  if (isErrorLike(first) && first.message !== '') return first.message
-  return typeof code === 'string' ? code : error.name
+  const { code } = error as { readonly code?: unknown }
+  return saidBy(error, MOST_DEPTH) || (typeof code === 'string' ? code : error.name)
+}
+
+function saidBy(error: Error, depth: number): string {
+  const { message } = error
+  const { errors } = error as { readonly errors?: unknown }
+  const first = Array.isArray(errors) ? (errors as readonly unknown[]).find(isErrorLike) : undefined
+  const behind = first === undefined || depth === 0 ? '' : saidBy(first, depth - 1)
+  if (message === '' || behind === '' || message.includes(behind)) return message === '' ? behind : message
+  return `${message.replace(/\.$/, '')}: ${behind}`
 }

@@ -95,7 +95,8 @@ const MAX_BYTES = 10 * 1024 * 1024
 
 /**
  * Makes a Kafka client for `kafkaSource` and `kafkaSink` of a `Consumer` and a `Producer` of @platformatic/kafka, with their brokers, TLS and
- * credentials, and without serializers. They stay the caller's to close. Its transactions are not used: see docs/kafka.md.
+ * credentials, and without serializers. They stay the caller's to close. Its transactions are not used: see docs/kafka.md. A message without a value or
+ * a key is read as one with an empty one.
  *
  * @example
  * const options = { clientId: 'tokens', bootstrapBrokers: ['localhost:9092'] }
