@@ -63,14 +63,22 @@ async function openRedisGroup(address: string): Promise<OpenSystem> {
   }
 }
 
+/** What was asked of a server that was killed has no answer: it is asked again. */
+const ANSWER_WITHIN_MS = 1_000
+
 async function openNats(address: string): Promise<OpenSystem> {
   const { connect, jetstream } = await clients.nats()
   const connection = await connect({ servers: address, maxReconnectAttempts: -1, reconnectTimeWait: 50 })
   const client = jetstream(connection)
   return {
-    source: natsSource<CountedEvent>({ client, stream: 'in' }),
+    source: natsSource<CountedEvent>({ client, stream: 'in', answerWithinMs: ANSWER_WITHIN_MS }),
     // One at a time: so the order is that of the job, whatever fails.
-    sink: natsSink<CountedOutput>({ client, subject: 'out', maxOutputs: 1 }),
+    sink: natsSink<CountedOutput>({
+      client,
+      subject: 'out',
+      maxOutputs: 1,
+      answerWithinMs: ANSWER_WITHIN_MS,
+    }),
     close: () => connection.close(),
   }
 }
