@@ -33,7 +33,14 @@ const PAGE_SCRIPT = `${PAGE}/page.js`
 const PAGE_FILES = ['page/page.css', 'page/index.html', 'page/icon.svg']
 /** What package.json's `bin` names, and what that shares. */
 const COMMAND = 'dist/command'
-const BUNDLERS = ['scripts/bundle-threads.mjs', 'scripts/bundle-page.mjs', 'scripts/bundle-cli.mjs']
+/** What package.json's `exports` name, and what that shares. */
+const ENTRIES = 'dist/entries'
+const BUNDLERS = [
+  'scripts/bundle-threads.mjs',
+  'scripts/bundle-page.mjs',
+  'scripts/bundle-cli.mjs',
+  'scripts/bundle-entries.mjs',
+]
 const BUILD_SETTINGS = [
   'package.json',
   'package-lock.json',
@@ -136,8 +143,9 @@ function outputsOf(project, sources) {
  */
 export function inspectBuild(root) {
   const inputs = BUILD_SETTINGS.slice()
-  const { imports = {}, bin = {} } = readJson(path.join(root, 'package.json')) ?? {}
-  const named = [...Object.values(imports), ...Object.values(bin)]
+  const { imports = {}, bin = {}, exports = {} } = readJson(path.join(root, 'package.json')) ?? {}
+  const entries = Object.values(exports).flatMap((each) => each.default ?? [])
+  const named = [...Object.values(imports), ...Object.values(bin), ...entries]
   const bundles = [...named, ...(fs.existsSync(path.join(root, 'page')) ? [PAGE_SCRIPT] : [])]
   const missing = bundles.filter((file) => !fs.existsSync(path.join(root, file)))
   const stale = []
@@ -161,7 +169,7 @@ export function inspectBuild(root) {
 
 /** Whether a file is made of compiled modules, and not by the compiler. */
 const isBundle = (file) =>
-  [THREADS, PAGE, COMMAND].some((folder) => file.replace(/^\.\//, '').startsWith(`${folder}/`))
+  [THREADS, PAGE, COMMAND, ENTRIES].some((folder) => file.replace(/^\.\//, '').startsWith(`${folder}/`))
 
 /** Whether the outputs are what the sources give, as far as their names, sizes and times tell. */
 export function buildIsCurrent(root) {

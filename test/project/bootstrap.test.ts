@@ -97,6 +97,7 @@ beforeAll(() => {
   )
   write('scripts/bundle-page.mjs', '')
   write('scripts/bundle-cli.mjs', '')
+  write('scripts/bundle-entries.mjs', '')
   write('package-lock.json', lock)
   write('tsconfig.json', {
     files: [],

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { root } from './source-file.js'
@@ -125,8 +125,9 @@ describe('the built package', () => {
   })
 
   it('has an export for every entry file, and the other way round', () => {
-    const built = [...packed].filter((path) => /^dist\/[^/]+\.js$/.test(path)).map((path) => `./${path}`)
-    expect(built.toSorted()).toEqual(entries.map(({ target }) => target.default).toSorted())
+    const sources = readdirSync(join(root, 'src')).filter((file) => /^[^.]+\.ts$/.test(file))
+    const built = sources.map((file) => `./dist/entries/${file.replace('.ts', '.js')}`)
+    expect(entries.map(({ target }) => target.default).toSorted()).toEqual(built.toSorted())
   })
 
   it('holds what users need and nothing else', () => {
@@ -140,6 +141,11 @@ describe('the built package', () => {
         ),
     )
     expect(strangers).toEqual([])
+    // Each module comes in few files of several, and not once more by itself.
+    const modules = [...packed].filter((path) => path.endsWith('.js'))
+    expect(modules.filter((path) => !/^dist\/(?:command|entries|page|threads)\/[^/]+$/.test(path))).toEqual(
+      [],
+    )
     expect([...packed].filter((path) => path.includes('.test.'))).toEqual([])
   })
 })
