@@ -141,9 +141,16 @@ class GivingUp implements KafkajsConsumer {
   readonly #listeners = new Map<string, Parameters<KafkajsConsumer['on']>[1]>()
   /** What connecting fails with. */
   readonly #failure: Error | undefined
+  /** One that does not run takes no position, as with kafkajs. */
+  isRunning = false
 
   constructor(failure?: Error) {
     this.#failure = failure
+  }
+
+  giveUp(error: Error): void {
+    this.isRunning = false
+    this.tell('consumer.crash', { error, restart: true })
   }
 
   tell(event: string, payload: object): void {
@@ -165,11 +172,13 @@ class GivingUp implements KafkajsConsumer {
   async subscribe(): Promise<void> {}
 
   async run(): Promise<void> {
+    this.isRunning = true
     this.tell('consumer.group_join', { memberAssignment: { in: [0, 1] } })
     this.calls.push('run')
   }
 
   seek({ partition, offset }: { partition: number; offset: string }): void {
+    if (!this.isRunning) throw new Error('it does not run')
     this.calls.push(`seek ${partition} ${offset}`)
   }
 
@@ -177,8 +186,13 @@ class GivingUp implements KafkajsConsumer {
     this.calls.push(`pause ${paused?.partitions.join()}`)
   }
 
-  resume(): void {}
+  resume([resumed]: { partitions: number[] }[]): void {
+    this.calls.push(`resume ${resumed?.partitions.join()}`)
+  }
 }
+
+/** What a consumer says that has gone past offsets which are not there. */
+const gap = { partition: 0, batchSize: 0, firstOffset: '9', lastOffset: '9' }
 
 it('a consumer that has given up is replaced by one of another group, as its old one would wait for the member that it was', async () => {
   const away = new Error('connection refused')
@@ -191,7 +205,7 @@ it('a consumer that has given up is replaced by one of another group, as its old
   const settings = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1 }
   const reader = await client.openReader({ ...settings, from })
   const fetch = () => reader.fetch({ from, waitMs: 0 })
-  first.tell('consumer.crash', { error: new Error('gone'), restart: true })
+  first.giveUp(new Error('gone'))
   await expect(fetch()).rejects.toThrow('gone')
   // The second one is not answered either.
   await expect(fetch()).rejects.toThrow('connection refused')
@@ -207,6 +221,31 @@ it('a consumer that has given up is replaced by one of another group, as its old
   await reader.close()
   expect(made.map(({ calls }) => calls.at(-1))).toEqual(['disconnect', 'disconnect', 'disconnect'])
 })
+
+it.each(['before', 'after'])(
+  'a partition is read on whose offset is asked for when its consumer has given up: %s that is known',
+  async (moment) => {
+    const made = [new GivingUp(), new GivingUp()]
+    const [first, second] = made as [GivingUp, GivingUp]
+    const unused = made.slice()
+    const client = kafkajsClient({ consumer: () => unused.shift() } as unknown as Kafkajs)
+    const settings = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1 }
+    const reader = await client.openReader({ ...settings, from: new Map([[0, 7]]) })
+    const fetch = (offset: number) => reader.fetch({ from: new Map([[0, offset]]), waitMs: 0 })
+    first.tell('consumer.end_batch_process', gap)
+    expect(await fetch(7)).toMatchObject([{ isOutOfRange: true }])
+    first.isRunning = false
+    if (moment === 'before') await expect(fetch(9)).rejects.toThrow('it does not run')
+    first.giveUp(new Error('gone'))
+    await expect(fetch(9)).rejects.toThrow('gone')
+    await new Promise(setImmediate)
+    second.tell('consumer.fetch', { nodeId: 1 })
+    await fetch(9)
+    expect(second.calls).toContain('seek 0 9')
+    expect(second.calls.findLast((call) => /^(pause|resume).*0/.test(call)) ?? 'resume 0').toBe('resume 0')
+    await reader.close()
+  },
+)
 
 it('a consumer that fails for good is not replaced', async () => {
   const made: GivingUp[] = []

@@ -192,19 +192,23 @@ export class KafkajsReader implements KafkaReader {
   }
 
   async fetch({ from, waitMs }: KafkaFetchRequest): Promise<readonly KafkaFetched[]> {
+    this.#throwIfFailed()
     for (const [partition, offset] of from) this.#want(partition, offset)
     const endMs = performance.now() + waitMs
     for (;;) {
-      const failure = this.#failure
-      if (failure !== undefined) {
-        if (failure.passes && !failure.isReplaced && !this.#closing.signal.aborted) this.#replace(failure)
-        throw failure.error
-      }
+      this.#throwIfFailed()
       const fetched = this.#take(from)
       const leftMs = endMs - performance.now()
       if (fetched.length > 0 || leftMs <= 0 || this.#closing.signal.aborted) return fetched
       await this.#news(leftMs)
     }
+  }
+
+  #throwIfFailed(): void {
+    const failure = this.#failure
+    if (failure === undefined) return
+    if (failure.passes && !failure.isReplaced && !this.#closing.signal.aborted) this.#replace(failure)
+    throw failure.error
   }
 
   async close(): Promise<void> {
@@ -218,8 +222,8 @@ export class KafkajsReader implements KafkaReader {
     const due = this.#due.get(partition)
     if (due !== undefined && (due.arrived !== undefined || due.next === offset)) return
     const isVerified = due !== undefined
-    const isPaused = due?.isPaused ?? false
-    this.#due.set(partition, { ...dueAt(offset), isPaused, isVerified })
+    // A consumer that is giving up takes neither position nor partition. Whoever joins in its place begins with what is noted here, and reads it.
+    this.#due.set(partition, { ...dueAt(offset), isVerified })
     this.#seek(partition, offset)
     this.#resume(partition)
   }
