@@ -65,12 +65,16 @@ export function letGoOf(backend: object): void {
   inUse.delete(backend)
 }
 
-/** Acquires the checkpoints, restores, and opens what the job works with. Where that fails, what was opened is closed again. */
-export async function openJob<Event, Schema extends StateSchema, Output>(
+/**
+ * Acquires the checkpoints, restores, and opens what the job works with, which `begin` takes over. Where any of that fails, what was opened is
+ * closed again.
+ */
+export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
   options: JobOptions<Event, Schema, Output>,
   given: Cuts | undefined,
-  beside?: BeginBesideOthers,
-): Promise<JobParts<Event, Schema, Output>> {
+  beside: BeginBesideOthers | undefined,
+  begin: (parts: JobParts<Event, Schema, Output>) => Begun,
+): Promise<Begun> {
   const { name, backend, checkpoints, clock = systemClock, flushIntervalMs } = options
   if (inUse.has(backend)) throw invalidArgument('options.backend', 'is that of a job that runs')
   const intervalMs = flushIntervalMs ?? DEFAULT_FLUSH_INTERVAL_MS
@@ -117,7 +121,7 @@ export async function openJob<Event, Schema extends StateSchema, Output>(
     // An engine may have made less durable of the store's own time than of the job's.
     if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)
     const reader = inOrder(opened, options, time)
-    const parts = {
+    return begin({
       options,
       cuts,
       stored,
@@ -130,8 +134,7 @@ export async function openJob<Event, Schema extends StateSchema, Output>(
       outputs,
       epoch,
       cut,
-    }
-    return parts
+    })
   } catch (error) {
     const closed = waitFor('source and sink to close', () => opening.abandon(error))
     const first = await closed.catch(() => error)

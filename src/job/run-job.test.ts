@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { leftToLongRuns } from '../../test/support/long.js'
 import type { SyncStateBackend } from '../backend/state-backend.js'
+import { type Clock, systemClock } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
 import { CheckpointWorker } from '../checkpoint/worker/checkpoint-worker.js'
 import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
@@ -432,6 +433,38 @@ it('tells a sink that hangs, and does not wait for it in silence', async () => {
   letGo()
   await job.finished
   expect(job.health()).toMatchObject({ state: 'stopped', isHealthy: true })
+})
+
+it('lets go of everything where the last step of its beginning fails, so that it can begin again', async () => {
+  await using backend = new MemoryStateBackend()
+  const given = arraySource(clicks(10))
+  let closes = 0
+  let fails = true
+  let isOpen = false
+  const source: Source<Click> = {
+    ...given,
+    open: async (request) => {
+      const reader = await given.open(request)
+      isOpen = true
+      return Object.assign(reader, { close: async () => void closes++ })
+    },
+  }
+  const clock: Clock = {
+    now: () => {
+      if (isOpen && fails) throw new Error('the clock has stopped')
+      return systemClock.now()
+    },
+    setTimer: systemClock.setTimer,
+  }
+  const sink = functionSink<Total>({ write: () => {} })
+  const checkpoints = { storage: new MemoryCheckpointStorage() }
+  const start = () => runJob({ ...common, backend, sink, source, clock, checkpoints })
+  await expect(start()).rejects.toThrow('the clock has stopped')
+  expect(closes).toBe(1)
+  fails = false
+  const job = await start()
+  await job.finished
+  expect(job.stats().events).toBe(10)
 })
 
 it('ends where another process has taken over its checkpoints: two would put everything out twice', async () => {

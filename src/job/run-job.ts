@@ -70,5 +70,5 @@ async function startJob<Event, Schema extends StateSchema, Output>(
   given: Cuts | undefined,
   beside?: BeginBesideOthers,
 ): Promise<Job<Event, Schema, Output>> {
-  return new Job(await openJob(options, given, beside))
+  return await openJob(options, given, beside, (parts) => new Job(parts))
 }
