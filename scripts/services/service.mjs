@@ -160,7 +160,7 @@ function accepts(port) {
   })
 }
 
-/** Whether a server that speaks the protocol of Redis answers: while it loads what it has kept, it only takes connections. */
+/** Whether a server that speaks the protocol of Redis is ready: while it loads what it has kept, it takes connections already. */
 export function answersPing(port) {
   return new Promise((resolve) => {
     const socket = net.connect(port, '127.0.0.1', () => socket.write('PING\r\n'))
@@ -168,7 +168,8 @@ export function answersPing(port) {
       socket.destroy()
       resolve(answer)
     }
-    socket.once('data', (said) => end(String(said).startsWith('+PONG'))).once('error', () => end(false))
+    socket.once('data', (said) => end(String(said).startsWith('+PONG')))
+    for (const event of ['error', 'close']) socket.once(event, () => end(false))
     socket.setTimeout(1_000, () => end(false))
   })
 }
