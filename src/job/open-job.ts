@@ -137,12 +137,12 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
     })
   } catch (error) {
     const closed = waitFor('source and sink to close', () => opening.abandon(error))
-    const first = await closed.catch(() => error)
-    const letGo = () => cuts.abandon(failureOf(name, first)).finally(() => inUse.delete(backend))
+    const failure = await closed.catch(() => error)
+    const letGo = () => cuts.abandon(failureOf(name, failure)).finally(() => inUse.delete(backend))
     await waitFor('the checkpoints to be let go of', letGo).catch((reason) => {
       if (beside === undefined) throw reason
     })
-    throw first
+    throw failure
   } finally {
     endTurn()
   }

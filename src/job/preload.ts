@@ -10,7 +10,7 @@ import { type AnyStage, prefixOf } from './stage-definition.js'
 const GROUPS_AT_ONCE = 16
 const NO_STATES = { states: {} } as unknown as StateSchema
 
-/** What of a job's options says which states are read as a whole. */
+/** What the options of a job say of its stages: those with timers and windows have states that are read as a whole. */
 export interface PreloadedStages {
   readonly onTimer?: unknown
   readonly windows?: WindowDefinitions | undefined

@@ -102,8 +102,8 @@ async function namesIn(path: string): Promise<string[]> {
 }
 
 /**
- * The checkpoint with that id, `chk-` and zeros left out if one likes (rejects with its own error where it cannot be read); the newest one that can be read without. Newer ones, which cannot be
- * read, are then told to `onNewer`.
+ * The checkpoint with that id, `chk-` and zeros left out if one likes; rejects with its own error where it cannot be read. Without an id, the newest one that can be read; newer ones, which cannot
+ * be, are told to `onNewer`.
  */
 export async function chosenCheckpoint(
   place: CheckpointPlace,

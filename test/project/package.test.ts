@@ -102,7 +102,7 @@ describe('the built package', () => {
   let packed: Set<string>
 
   beforeAll(() => {
-    if (!existsSync(join(root, 'dist/index.js'))) throw new Error('build first: npm run build')
+    if (!existsSync(join(root, 'dist/entries/index.js'))) throw new Error('build first: npm run build')
     const result = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
       cwd: root,
       encoding: 'utf8',

@@ -126,7 +126,7 @@ function stage(name: string, text: string): string {
 
 describe('code in the documents', () => {
   beforeAll(() => {
-    if (!existsSync(join(root, 'dist/index.js'))) throw new Error('build first: npm run build')
+    if (!existsSync(join(root, 'dist/entries/index.js'))) throw new Error('build first: npm run build')
     rmSync(workshop, { recursive: true, force: true })
     for (const sample of samples) {
       const name = relative(workshop, sample.stem)

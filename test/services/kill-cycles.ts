@@ -19,9 +19,9 @@ const KILL_LIMIT_MS = 60_000
 /** Longer than what brokers take for a lost connection to one another, shorter than what a client gives up for. */
 const STANDS_STILL_MS = 1_500
 const EVENTS_PER_KILL = 300
-/** A job is killed when it has made a cut, and so long after that, at most; */
+/** A job at work is killed at most so long after it has made a cut. */
 const MOST_MS = 300
-/** or while it opens what it needs, which takes about so long. */
+/** One that opens what it needs, which takes about so long, is killed within that time. */
 const OPENING_MS = 150
 
 /** A system as the killed job uses it. */
@@ -65,6 +65,7 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
     let folder: string
     let script: string
     let sent = 0
+    const processes: JobProcess[] = []
     const outputsOf = async () => {
       const outputs = (await system.outputs()) as readonly CountedOutput[]
       return system.isOrdered === false ? asInOrder(outputs) : outputs
@@ -74,13 +75,20 @@ export function killCycles(name: string, system: KilledSystem, keeper: StateKeep
       sent += EVENTS_PER_KILL
     }
     /** A process that has loaded everything, or will have soon. `until`: it ends with this event. */
-    const standby = (until?: number) =>
-      new JobProcess(script, [name, folder, String(until ?? Infinity), keeper])
+    const standby = (until?: number) => {
+      const made = new JobProcess(script, [name, folder, String(until ?? Infinity), keeper])
+      processes.push(made)
+      return made
+    }
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'holdfast-cycles-'))
       script = (await compileSources()).pathOf('test/services/children/counting-job.ts')
     })
-    afterAll(() => rm(folder, { recursive: true, force: true }))
+    afterAll(async () => {
+      // A test that has failed leaves some.
+      await Promise.all(processes.map((each) => each.kill()))
+      await rm(folder, { recursive: true, force: true })
+    })
 
     it(
       `J3: puts everything out once, whether it, its server or both die (${KILLS} kills)`,
@@ -188,7 +196,9 @@ class JobProcess {
 
   /** Has it begin on the server of this address, once it is loaded. */
   async begins(address: string): Promise<void> {
-    await this.#loaded
+    const ended = this.ended.then((status) => `the job has ended with ${status} before it was loaded`)
+    const end = await Promise.race([this.#loaded, ended])
+    if (end !== undefined) throw new Error(end)
     this.#child.stdin.write(`${address}\n`)
   }
 
@@ -198,7 +208,7 @@ class JobProcess {
     await this.ended
   }
 
-  /** Waits until it has made a cut behind this event. A job that ends before has failed. */
+  /** Waits until it has made a cut when it had seen this event. A job that ends before has failed. */
   async hasSeen(event: number): Promise<void> {
     const ended = this.ended.then((status) => `the job has ended with ${status}`)
     while (this.#highest < event) {

@@ -110,7 +110,7 @@ interface Failure {
 
 /**
  * Pulls from a consumer that pushes. Where that gives up, because brokers are away for longer than it tries, it is replaced by another one in a group
- * of its own: one that joins its old group again is a new member there, for whom the broker waits until the session of the old one is over.
+ * of its own: in its old group it would be a new member, which the broker keeps waiting until the session of the old one is over.
  */
 export class KafkajsReader implements KafkaReader {
   readonly #create: () => KafkajsConsumer
