@@ -35,12 +35,7 @@ const PAGE_FILES = ['page/page.css', 'page/index.html', 'page/icon.svg']
 const COMMAND = 'dist/command'
 /** What package.json's `exports` name, and what that shares. */
 const ENTRIES = 'dist/entries'
-const BUNDLERS = [
-  'scripts/bundle-threads.mjs',
-  'scripts/bundle-page.mjs',
-  'scripts/bundle-cli.mjs',
-  'scripts/bundle-entries.mjs',
-]
+const BUNDLERS = ['scripts/bundle-threads.mjs', 'scripts/bundle-page.mjs', 'scripts/bundle-entries.mjs']
 const BUILD_SETTINGS = [
   'package.json',
   'package-lock.json',

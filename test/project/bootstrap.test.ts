@@ -96,7 +96,6 @@ beforeAll(() => {
     writeFileSync('dist/threads/thread.js', readFileSync('dist/other.js'))`,
   )
   write('scripts/bundle-page.mjs', '')
-  write('scripts/bundle-cli.mjs', '')
   write('scripts/bundle-entries.mjs', '')
   write('package-lock.json', lock)
   write('tsconfig.json', {

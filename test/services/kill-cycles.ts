@@ -13,7 +13,7 @@ import { runs } from '../support/long.js'
 import { asInOrder, type CountedEvent, type CountedOutput, countOf, eventsOf } from './children/counted.js'
 
 /** `HOLDFAST_KILLS` asks for another number. */
-const KILLS = Number(process.env['HOLDFAST_KILLS'] ?? runs(50, 12))
+const KILLS = Number(process.env['HOLDFAST_KILLS'] ?? runs(50, 8))
 /** A server that was killed may take seconds to come back, and the job as long to find it. */
 const KILL_LIMIT_MS = 60_000
 /** Longer than what brokers take for a lost connection to one another, shorter than what a client gives up for. */
