@@ -247,6 +247,22 @@ it.each(['before', 'after'])(
   },
 )
 
+it('a consumer that has given up is replaced the next time where no other one can be made at once', async () => {
+  const [first, second] = [new GivingUp(), new GivingUp()]
+  const made = [() => first, () => expect.fail('too many'), () => second]
+  const client = kafkajsClient({ consumer: () => made.shift()?.() } as unknown as Kafkajs)
+  const from = new Map([[0, 7]])
+  const settings = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1 }
+  const reader = await client.openReader({ ...settings, from })
+  first.giveUp(new Error('gone'))
+  await expect(reader.fetch({ from, waitMs: 0 })).rejects.toThrow('too many')
+  await expect(reader.fetch({ from, waitMs: 0 })).rejects.toThrow('gone')
+  await new Promise(setImmediate)
+  second.tell('consumer.fetch', { nodeId: 1 })
+  expect(await reader.fetch({ from, waitMs: 0 })).toEqual([])
+  await reader.close()
+})
+
 it('a consumer that fails for good is not replaced', async () => {
   const made: GivingUp[] = []
   const consumer = () => {

@@ -175,9 +175,9 @@ export class KafkajsReader implements KafkaReader {
   }
 
   #replace(failure: Failure): void {
-    failure.isReplaced = true
     const before = this.#consumer
     const consumer = this.#create()
+    failure.isReplaced = true
     this.#consumer = consumer
     // What the one before was asked for is asked for anew.
     for (const due of this.#due.values()) due.hasCome = true
