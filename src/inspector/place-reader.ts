@@ -62,9 +62,11 @@ class Skipped {
   readonly add = (skipped: SkippedCheckpoint): void => void this.#byId.set(skipped.id, skipped)
 
   get shown(): JsonValue[] {
-    return [...this.#byId.values()].map(({ id, code, reason }) => ({ id, code, reason }))
+    return [...this.#byId.values()].map(shownSkipped)
   }
 }
+
+const shownSkipped = ({ id, code, reason }: SkippedCheckpoint): JsonObject => ({ id, code, reason })
 
 export class PlaceReader {
   readonly place: Place
@@ -188,8 +190,7 @@ async function checkpoints(
   signal: AbortSignal,
 ): Promise<JsonValue> {
   const { listed, skipped } = await listedCheckpoints(reader.checkpoints, signal)
-  const unreadable = skipped.map(({ id, code, reason }) => ({ id, code, reason }))
-  return { checkpoints: listed.map(shownCheckpoint), skipped: unreadable }
+  return { checkpoints: listed.map(shownCheckpoint), skipped: skipped.map(shownSkipped) }
 }
 
 const shownCheckpoint = (checkpoint: CheckpointMetadata): JsonObject => ({

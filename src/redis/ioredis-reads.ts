@@ -1,7 +1,8 @@
 // Reads of many fields by ioredis, each sent as one piece of bytes: ioredis puts a command together argument by argument, which takes much of the processor's
 // time of a read where the arguments are bytes.
 //
-// (1) A command is one of ioredis' own, which the client makes: routing, prefixes, time limits and traces are as with any other. Only its bytes are put together here.
+// (1) A command is one of ioredis' own, which the client makes: routing, prefixes and time limits are as with any other. Only its bytes are put together
+//     here, so its arguments, which tracers and errors show, are the key alone.
 // (2) That is done where a command of the client, made for a trial, is of the known shape, and comes to the very bytes that are put together here.
 
 import { isBytes, isThenable } from '../base/shapes.js'
