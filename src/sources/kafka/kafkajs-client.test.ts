@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type Kafkajs, kafkajsClient } from './kafkajs-client.js'
 import type { KafkajsConsumer, KafkajsEachBatch } from './kafkajs-reader.js'
 
@@ -191,6 +191,9 @@ class GivingUp implements KafkajsConsumer {
   }
 }
 
+/** The broker's GROUP_AUTHORIZATION_FAILED. */
+const notAllowed = () => Object.assign(new Error('not allowed'), { code: 30 })
+
 /** What a consumer says that has gone past offsets which are not there. */
 const gap = { partition: 0, batchSize: 0, firstOffset: '9', lastOffset: '9' }
 
@@ -279,8 +282,68 @@ it('a consumer that fails for good is not replaced', async () => {
     lookEveryMs: 1,
     from,
   })
-  made[0]?.tell('consumer.crash', { error: new Error('no such group'), restart: false })
-  for (let i = 0; i < 2; i++) await expect(reader.fetch({ from, waitMs: 0 })).rejects.toThrow('no such group')
+  made[0]?.tell('consumer.crash', { error: notAllowed(), restart: false })
+  for (let i = 0; i < 2; i++) await expect(reader.fetch({ from, waitMs: 0 })).rejects.toThrow('not allowed')
   expect(made).toHaveLength(1)
   await reader.close()
+})
+
+it('a consumer that kafkajs gives up for good is replaced where the failure passes, as that no broker knows a coordinator yet', async () => {
+  const made = [new GivingUp(), new GivingUp()]
+  const [first, second] = made as [GivingUp, GivingUp]
+  const client = kafkajsClient({ consumer: () => made.shift() } as unknown as Kafkajs)
+  const from = new Map([[0, 7]])
+  const settings = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1 }
+  const reader = await client.openReader({ ...settings, from })
+  first.tell('consumer.crash', { error: new Error('no coordinator'), restart: false })
+  await expect(reader.fetch({ from, waitMs: 0 })).rejects.toThrow('no coordinator')
+  await new Promise(setImmediate)
+  expect(second.calls).toContain('run')
+  second.tell('consumer.fetch', { nodeId: 1 })
+  expect(await reader.fetch({ from, waitMs: 0 })).toEqual([])
+  await reader.close()
+})
+
+describe('a member of a group', () => {
+  const join = async () => {
+    const consumer = new GivingUp()
+    const told: unknown[] = []
+    const member = await kafkajsClient({ consumer: () => consumer } as unknown as Kafkajs).joinGroup?.({
+      groupId: 'g',
+      topic: 'in',
+      sessionTimeoutMs: 10_000,
+      onAssigned: (partitions) => told.push(partitions),
+      onFailure: (error) => told.push(error),
+    })
+    const runs = () => consumer.calls.filter((call) => call === 'run').length
+    return { consumer, member, told, runs }
+  }
+
+  it('joins again where kafkajs gives up for good by a failure that passes', async () => {
+    const { consumer, member, told, runs } = await join()
+    consumer.tell('consumer.crash', { error: new Error('no coordinator'), restart: false })
+    await expect.poll(runs, { timeout: 5_000 }).toBe(2)
+    expect(told).toEqual([
+      [0, 1],
+      [0, 1],
+    ])
+    await member?.leave()
+  })
+
+  it('does not join again where it leaves, or where kafkajs joins by itself', async () => {
+    const { consumer, member, runs } = await join()
+    consumer.tell('consumer.crash', { error: new Error('gone'), restart: true })
+    consumer.tell('consumer.crash', { error: new Error('no coordinator'), restart: false })
+    await member?.leave()
+    await new Promise(setImmediate)
+    expect(runs()).toBe(1)
+  })
+
+  it('tells of a failure that does not pass', async () => {
+    const { consumer, member, told } = await join()
+    const error = notAllowed()
+    consumer.tell('consumer.crash', { error, restart: false })
+    expect(told.at(-1)).toBe(error)
+    await member?.leave()
+  })
 })

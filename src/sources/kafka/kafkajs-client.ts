@@ -9,8 +9,9 @@
 // (5) An admin client asks for all topics that it has ever heard of, and fails for all of them where one was deleted: then another one is asked.
 
 import { randomUUID } from 'node:crypto'
+import { pauseUnless } from '../../base/clock.js'
 import { invalidArgument } from '../../base/options.js'
-import { hasCode, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
+import { hasCode, mayPass, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import { bufferOf } from './buffers.js'
 import type {
   KafkaClient,
@@ -105,6 +106,8 @@ const HEARTBEAT_INTERVAL_MS = 3_000
 const MAX_WAIT_MS = 500
 /** A member that has nothing to read looks for partitions that were added so often. */
 const GROUP_METADATA_MAX_AGE_MS = 30_000
+/** After a failure that passes and that kafkajs calls final. */
+const REJOIN_AFTER_MS = 1_000
 const TRANSACTION_TIMEOUT_MS = 60_000
 
 /**
@@ -203,12 +206,28 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
       if (partitions.length > 0) consumer.pause([{ topic, partitions: [...partitions] }])
       onAssigned(partitions)
     })
+    const leaving = new AbortController()
+    const run = () =>
+      consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: async () => {} })
+    const runAgain = async () => {
+      await pauseUnless(leaving.signal, REJOIN_AFTER_MS)
+      if (leaving.signal.aborted) return
+      await run()
+      if (leaving.signal.aborted) await consumer.disconnect()
+    }
     consumer.on(CRASH, ({ payload }) => {
       const { error, restart } = payload as { readonly error: unknown; readonly restart: boolean }
-      if (!restart) onFailure(error)
+      if (!mayPass(error)) onFailure(error)
+      // kafkajs calls some failures final that pass, such as that no broker knows the coordinator of a group yet.
+      else if (!restart) runAgain().catch(onFailure)
     })
-    await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: async () => {} })
-    return { leave: () => consumer.disconnect() }
+    await run()
+    return {
+      leave: async () => {
+        leaving.abort()
+        await consumer.disconnect()
+      },
+    }
   }
 
   commitOffsets(groupId: string, topic: string, offsets: ReadonlyMap<number, number>): Promise<void> {

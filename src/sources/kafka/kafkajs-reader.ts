@@ -1,4 +1,5 @@
 import { Sleeper } from '../../base/clock.js'
+import { mayPass } from './broker-errors.js'
 import type { KafkaFetched, KafkaFetchRequest, KafkaMessage, KafkaReader } from './kafka-client.js'
 
 interface KafkajsMessage {
@@ -102,9 +103,7 @@ export interface KafkajsReaderOptions {
 /** Why nothing comes. */
 interface Failure {
   readonly error: unknown
-  /** Whether another consumer may do better. */
-  readonly passes: boolean
-  /** There is one, which has not had an answer yet. */
+  /** There is another consumer, which has not had an answer yet. */
   isReplaced: boolean
 }
 
@@ -154,10 +153,8 @@ export class KafkajsReader implements KafkaReader {
     await consumer.subscribe({ topics: [this.#topic], fromBeginning: true })
     on(GROUP_JOIN, (payload) => this.#onJoin(payload as JoinedGroup))
     on(FETCH, (payload) => this.#onFetch((payload as { readonly nodeId: number }).nodeId))
-    on(CRASH, (payload) => {
-      const { error, restart } = payload as { readonly error: unknown; readonly restart: boolean }
-      this.#fail({ error, passes: restart, isReplaced: false })
-    })
+    // kafkajs calls some failures final that pass, such as that no broker knows the coordinator of a group yet: it makes no difference here.
+    on(CRASH, (payload) => this.#fail((payload as { readonly error: unknown }).error))
     on(END_BATCH_PROCESS, (payload) => this.#onProcessed(payload as ProcessedBatch))
     await consumer.run({
       autoCommit: false,
@@ -169,8 +166,8 @@ export class KafkajsReader implements KafkaReader {
   }
 
   /** The failure lasts until a broker has answered. */
-  #fail(failure: Failure): void {
-    this.#failure = failure
+  #fail(error: unknown): void {
+    this.#failure = { error, isReplaced: false }
     this.#wake()
   }
 
@@ -184,7 +181,7 @@ export class KafkajsReader implements KafkaReader {
     before.disconnect().catch(() => {})
     this.#start(consumer)
       .catch((error: unknown) => {
-        if (this.#consumer === consumer) this.#fail({ error, passes: true, isReplaced: false })
+        if (this.#consumer === consumer) this.#fail(error)
       })
       .finally(async () => {
         if (this.#closing.signal.aborted) await consumer.disconnect().catch(() => {})
@@ -207,7 +204,7 @@ export class KafkajsReader implements KafkaReader {
   #throwIfFailed(): void {
     const failure = this.#failure
     if (failure === undefined) return
-    if (failure.passes && !failure.isReplaced && !this.#closing.signal.aborted) this.#replace(failure)
+    if (!failure.isReplaced && mayPass(failure.error) && !this.#closing.signal.aborted) this.#replace(failure)
     throw failure.error
   }
 
@@ -299,7 +296,7 @@ export class KafkajsReader implements KafkaReader {
 
   /** Partitions of a broker that has answered. What comes with an answer comes before the next one. */
   #onFetch(nodeId: number): void {
-    if (this.#failure?.passes === true) this.#failure = undefined
+    if (this.#failure !== undefined && mayPass(this.#failure.error)) this.#failure = undefined
     for (const [partition, due] of this.#due) {
       if (due.isPaused || this.#leaderOf(partition) !== nodeId) continue
       if (!due.hasCome && due.arrived === undefined) due.hasNothing = true
