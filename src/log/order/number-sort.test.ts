@@ -66,6 +66,31 @@ describe('NumberSort', () => {
     )
   }
 
+  it.each([undefined, 0, 4_095, 4_096, 4_097, 8_998])(
+    'sorts what is in order but for one number, or for none: after place %s',
+    (place) => {
+      for (const bits of [
+        { upperBits: 0, lowerBits: 14 },
+        { upperBits: 14, lowerBits: 14 },
+      ]) {
+        const columns = columnsOf(9_000)
+        for (let i = 0; i < 9_000; i++) {
+          columns.addresses[i] = i + 1
+          columns.upper[i] = bits.upperBits > 0 ? i >>> 1 : 0
+          columns.lower[i] = bits.upperBits > 0 ? i & 1 : i
+        }
+        const expected = shown(columns)
+        if (place !== undefined) {
+          for (const column of [columns.addresses, columns.upper, columns.lower]) {
+            column.subarray(place, place + 2).reverse()
+          }
+        }
+        for (const _ of new NumberSort(columns, columnsOf(9_000), bits).sort(0, 9_000));
+        expect(shown(columns)).toEqual(expected)
+      }
+    },
+  )
+
   it('pauses all along', () => {
     const columns = columnsOf(100_000)
     for (let i = 0; i < 100_000; i++) columns.lower[i] = upTo(2 ** 20)

@@ -35,6 +35,16 @@ function keysInOrder(log: HashLog): string[] {
 }
 
 describe('OrderedIndex', () => {
+  it.each(['in order', 'backwards', 'at random'])('has all keys in order, which were put %s', (how) => {
+    const log = openLog()
+    const keys = Array.from({ length: KEYS }, (_, i) => i)
+    if (how !== 'at random') keys.sort((left, right) => Buffer.compare(keyOf(left), keyOf(right)))
+    if (how === 'backwards') keys.reverse()
+    // Long values: more segments than one.
+    for (const i of keys) put(log, i, 100)
+    expect(keysInOrder(log)).toEqual(keys.map((i) => keyOf(i).toString()).sort())
+  })
+
   it('lets segments in which nothing lives wait, and rids itself of them step by step, so that no write walks all keys', () => {
     const log = openLog()
     for (let i = 0; i < KEYS; i++) put(log, i, 8)

@@ -49,6 +49,11 @@ const CLEANING_STEP = 4_096
 /** New keys are collected unread up to this many, or as many as there are old ones. */
 const MIN_PENDING = 64 * 1024
 
+/** The stretches of the log that `byPlace` tells apart, as a number of bits. */
+const STRETCH_BITS = 12
+/** Addresses that it looks at between two points where the work may pause. */
+const PLACE_STEP = 16 * 1024
+
 const NONE = new Uint32Array(0)
 
 export class OrderedIndex {
@@ -270,7 +275,7 @@ export class OrderedIndex {
       }
       yield
     }
-    const sorted = addresses.toArray()
+    const sorted = yield* byPlace(addresses.toArray())
     yield* this.#order.sort(sorted)
     return sorted
   }
@@ -335,4 +340,57 @@ export class OrderedIndex {
     }
     return low
   }
+}
+
+/**
+ * Addresses by where they lead: a hash table has them in no order, and whoever goes to and fro in the log waits for memory each time. What was put in
+ * the order of its keys, as by a restore, is in order then.
+ */
+function* byPlace(addresses: Uint32Array): SlicedWork<Uint32Array> {
+  const slices = Array.from({ length: Math.ceil(addresses.length / PLACE_STEP) }, (_, i) =>
+    addresses.subarray(i * PLACE_STEP, (i + 1) * PLACE_STEP),
+  )
+  let most = 0
+  for (const slice of slices) {
+    for (const address of slice) if (address > most) most = address
+    yield
+  }
+  const shift = Math.max(0, 32 - Math.clz32(most) - STRETCH_BITS)
+  // Of each stretch of the log: how many lead there, then where the next of them goes, at last where they end.
+  const places = new Uint32Array(1 << STRETCH_BITS)
+  for (const slice of slices) {
+    for (let i = 0; i < slice.length; i++) {
+      const stretch = (slice[i] as number) >>> shift
+      places[stretch] = (places[stretch] as number) + 1
+    }
+    yield
+  }
+  let sum = 0
+  for (let stretch = 0; stretch < places.length; stretch++) {
+    const count = places[stretch] as number
+    places[stretch] = sum
+    sum += count
+  }
+  const placed = new Uint32Array(addresses.length)
+  for (const slice of slices) {
+    for (let i = 0; i < slice.length; i++) {
+      const address = slice[i] as number
+      const stretch = address >>> shift
+      const place = places[stretch] as number
+      places[stretch] = place + 1
+      placed[place] = address
+    }
+    yield
+  }
+  let sorted = 0
+  let from = 0
+  for (const end of places) {
+    if (end - from > 1) placed.subarray(from, end).sort()
+    sorted += end - from
+    from = end
+    if (sorted < PLACE_STEP) continue
+    sorted = 0
+    yield
+  }
+  return placed
 }
