@@ -1,6 +1,6 @@
 // What a job keeps of itself in each cut: everything that is no typed state.
 //
-//   job := { job: 1, name, epoch, positions, time?, clockMs?, prepared, outbox? }        as JSON
+//   job := { job: 1 or 2, name, epoch, positions, time?, clockMs?, prepared, outbox? }   as JSON
 //
 // It lies in the manifest of a checkpoint (`source`), or, where the engine itself persists, in the store under `ff ff` and `job`.
 
@@ -11,6 +11,8 @@ import type { EpochId, PreparedEpoch } from './sink/sink.js'
 import type { Positions } from './source/source.js'
 
 const FORMAT = 1
+/** Since several outputs lie in one entry: where there are some. Versions before would not find them. */
+const OUTBOX_FORMAT = 2
 
 /** Outputs that lie in the store until their sink has them: numbers `first` up to, and without, `next`. */
 export type Outbox = { readonly first: number; readonly next: number }
@@ -32,18 +34,23 @@ export interface JobCut {
 export function cutToJson(cut: JobCut): JsonValue {
   const { name, epoch, positions, time, clockMs, prepared, outbox } = cut
   const saved = { ...(time !== undefined && { time }), ...(clockMs !== undefined && { clockMs }) }
-  const waiting = outbox.next > outbox.first ? { outbox } : {}
-  return { job: FORMAT, name, epoch, positions, ...saved, prepared, ...waiting }
+  const isWaiting = outbox.next > outbox.first
+  const waiting = isWaiting ? { outbox } : {}
+  return { job: isWaiting ? OUTBOX_FORMAT : FORMAT, name, epoch, positions, ...saved, prepared, ...waiting }
 }
 
 /** `INCOMPATIBLE` where it is the cut of no job, of another one, or of a newer version. */
 export function cutFromJson(json: JsonValue | undefined, name: string): JobCut {
   const cut = typeof json === 'object' && json !== null && !Array.isArray(json) ? json : {}
   const fields = cut as { readonly [field: string]: JsonValue | undefined }
-  if (fields['job'] !== FORMAT) {
+  if (fields['job'] !== FORMAT && fields['job'] !== OUTBOX_FORMAT) {
     const found =
       fields['job'] === undefined ? 'the state of no job' : `a job of format ${JSON.stringify(fields['job'])}`
-    throw new StateError('INCOMPATIBLE', { what: `job '${name}'`, found, supported: `format ${FORMAT}` })
+    throw new StateError('INCOMPATIBLE', {
+      what: `job '${name}'`,
+      found,
+      supported: `formats ${FORMAT} and ${OUTBOX_FORMAT}`,
+    })
   }
   if (fields['name'] !== name) {
     const found = `the state of job ${JSON.stringify(fields['name'])}`

@@ -2,7 +2,8 @@
 // slice of events. Whatever the engine has made durable when the process dies is so the state between two events.
 //
 //   ff ff 'job'             -> the cut, as JSON
-//   ff ff 'out' number u64  -> an output that the sink does not have yet, as JSON
+//   ff ff 'outs' number u64 -> outputs that the sink does not have yet, from this number on: a list, as JSON
+//   ff ff 'out' number u64  -> the same of one output, without a list; read only, as earlier versions have left it
 //   ff ff 'never'           nothing, ever
 //
 // (1) Outputs lie in the store until a record is durable that names what the sink has prepared of them: they are lost in no crash,
@@ -27,12 +28,15 @@ import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
 
 const OWN = [0xff, 0xff]
 export const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
+const OUTPUTS_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('outs'))
 const OUTPUT_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('out'))
 /** Nothing lies there, ever: whoever removes it changes nothing. */
 const NEVER_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('never'))
 /** So many outputs are given to the sink at once. */
 const DELIVERED_AT_ONCE = 1_000
 const STEP_OUTPUTS = 16
+/** Where more than one lie in an entry, their texts have no more characters than this: an engine takes one large value where it takes hundreds of small ones. */
+const ENTRY_CHARACTERS = 8 * 1024
 const FORGOTTEN_AT_ONCE = 1_024
 
 export interface StoredCutsOptions {
@@ -46,6 +50,13 @@ export interface StoredCutsOptions {
   readonly commit?: () => Promise<void>
 }
 
+/** An entry of the outbox. */
+interface OutboxEntry {
+  readonly key: Uint8Array
+  /** Behind the last one of its outputs. */
+  readonly next: number
+}
+
 export class StoredCuts<Output> implements Cuts {
   readonly #options: StoredCutsOptions
   #subject: CutSubject | undefined
@@ -53,6 +64,8 @@ export class StoredCuts<Output> implements Cuts {
   /** Outputs that the sink does not have, in order; the first one has the number `#first`. */
   readonly #waiting: Output[] = []
   #first = 0
+  /** Where they lie. */
+  readonly #entries: OutboxEntry[] = []
   #cancelTimer: CancelTimer = () => {}
   #cycle: Promise<void> = Promise.resolve()
   #hasEnded = false
@@ -91,19 +104,37 @@ export class StoredCuts<Output> implements Cuts {
     if (record === undefined) return { cut: undefined, isNewest: true }
     const cut = cutFromJson(parsed(record, `the record of job '${jobName}'`), jobName)
     this.#first = cut.outbox.first
-    for (let number = cut.outbox.first; number < cut.outbox.next; number++) {
-      const output = await backend.get(outputKey(number))
-      if (output === undefined) {
-        const reason = `it lacks output ${number}, which it names`
-        throw new StateError('CORRUPTION', {
-          what: `the outbox of job '${jobName}'`,
-          reason,
-          key: outputKey(number),
-        })
-      }
-      this.#waiting.push(parsed(output, `output ${number}`) as Output)
-    }
+    while (this.outbox.next < cut.outbox.next) await this.#restoreOutputs(this.outbox.next, cut.outbox.next)
     return { cut, isNewest: true }
+  }
+
+  /** Takes up the entry whose first output has this number, and none from `until` on. */
+  async #restoreOutputs(number: number, until: number): Promise<void> {
+    const { backend, jobName } = this.#options
+    const what = `the outbox of job '${jobName}'`
+    const key = keyOf(OUTPUTS_PREFIX, number)
+    const stored = await backend.get(key)
+    if (stored !== undefined) {
+      const outputs = parsed(stored, `output ${number}`)
+      if (!Array.isArray(outputs) || outputs.length === 0 || number + outputs.length > until) {
+        const reason = `what lies at output ${number} are not those up to ${until}`
+        throw new StateError('CORRUPTION', { what, reason, key })
+      }
+      this.#hold(key, outputs as readonly Output[])
+      return
+    }
+    const singleKey = keyOf(OUTPUT_PREFIX, number)
+    const single = await backend.get(singleKey)
+    if (single === undefined) {
+      throw new StateError('CORRUPTION', { what, reason: `it lacks output ${number}, which it names`, key })
+    }
+    this.#hold(singleKey, [parsed(single, `output ${number}`) as Output])
+  }
+
+  /** Outputs that lie in an entry wait for the sink. */
+  #hold(key: Uint8Array, outputs: readonly Output[]): void {
+    for (const output of outputs) this.#waiting.push(output)
+    this.#entries.push({ key, next: this.outbox.next })
   }
 
   /** Outputs go from the outbox to a sink. */
@@ -127,12 +158,23 @@ export class StoredCuts<Output> implements Cuts {
     put: (key: Uint8Array, value: Uint8Array) => void,
     outputs: readonly Output[],
   ): SlicedWork<void> {
-    let count = 0
-    for (const output of outputs) {
-      put(outputKey(this.outbox.next), encoded(output, 'an output'))
-      this.#waiting.push(output)
-      if (++count % STEP_OUTPUTS === 0) yield
+    let texts: string[] = []
+    let characters = 0
+    const putUntil = (end: number) => {
+      const key = keyOf(OUTPUTS_PREFIX, this.outbox.next)
+      put(key, Buffer.from(`[${texts.join(',')}]`))
+      this.#hold(key, outputs.slice(end - texts.length, end))
+      texts = []
+      characters = 0
     }
+    for (const [i, output] of outputs.entries()) {
+      const text = jsonTextOf(output, 'an output')
+      if (texts.length > 0 && characters + text.length > ENTRY_CHARACTERS) putUntil(i)
+      texts.push(text)
+      characters += text.length
+      if ((i + 1) % STEP_OUTPUTS === 0) yield
+    }
+    if (texts.length > 0) putUntil(outputs.length)
     put(RECORD_KEY, this.#encodedCut())
     this.#isDirty = true
   }
@@ -168,14 +210,17 @@ export class StoredCuts<Output> implements Cuts {
   }
 
   async #makeDurable(): Promise<void> {
-    await this.#subject?.mutex.run(async () => this.#subject?.record())
+    const subject = this.#subject
+    // Behind whole steps: what one that is under way puts out is not durable with them.
+    const next = await subject?.mutex.run(async () => {
+      await subject.record()
+      return this.outbox.next
+    })
     if (!this.#isDirty) return
     this.#isDirty = false
-    const { next } = this.outbox
     await this.#flush()
-    const subject = this.#subject
     subject?.noteCut()
-    if (!this.#hasSink || subject === undefined || next === this.#first) return
+    if (!this.#hasSink || subject === undefined || next === undefined || next === this.#first) return
     const count = next - this.#first
     for (let i = 0; i < count; i += DELIVERED_AT_ONCE) {
       await subject.deliver(this.#waiting.slice(i, Math.min(count, i + DELIVERED_AT_ONCE)))
@@ -183,11 +228,10 @@ export class StoredCuts<Output> implements Cuts {
     const cut = await subject.mutex.run(async () => {
       await subject.record()
       await subject.prepare()
-      const first = this.#first
       this.#waiting.splice(0, count)
       this.#first = next
       const taken = subject.capture()
-      await this.#forget(first, next, encoded(cutToJson(taken), 'the record of the job'))
+      await this.#forget(next, encoded(cutToJson(taken), 'the record of the job'))
       await this.#options.commit?.()
       return taken
     })
@@ -202,22 +246,22 @@ export class StoredCuts<Output> implements Cuts {
     await (this.#subject?.waitFor('the engine to make its state durable', flush) ?? flush())
   }
 
-  /** Removes outputs that the sink has, and puts the record that says so, as one step. */
-  async #forget(first: number, next: number, record: Uint8Array): Promise<void> {
+  /** Removes the outputs before `next`, which the sink has, and puts the record that says so, as one step. */
+  async #forget(next: number, record: Uint8Array): Promise<void> {
     const { backend } = this.#options
     const batch = new WriteBatch()
+    const kept = this.#entries.findIndex((entry) => entry.next > next)
+    const keys = this.#entries.splice(0, kept === -1 ? Infinity : kept).map(({ key }) => key)
     if (!canStage(backend)) {
-      batch.deleteRange({ gte: outputKey(first), lt: outputKey(next) })
-      batch.put(RECORD_KEY, record, NEVER_EXPIRES)
-      backend.writeSync(batch)
+      for (const key of keys) batch.delete(key)
+      backend.writeSync(batch.put(RECORD_KEY, record, NEVER_EXPIRES))
       return
     }
     const stage = backend.stage()
     try {
-      for (let from = first; from < next; from += FORGOTTEN_AT_ONCE) {
-        if (from > first) await nextTurn()
-        const until = Math.min(next, from + FORGOTTEN_AT_ONCE)
-        for (let number = from; number < until; number++) batch.delete(outputKey(number))
+      for (let from = 0; from < keys.length; from += FORGOTTEN_AT_ONCE) {
+        if (from > 0) await nextTurn()
+        for (const key of keys.slice(from, from + FORGOTTEN_AT_ONCE)) batch.delete(key)
         stage.add(batch)
         batch.clear()
       }
@@ -234,12 +278,12 @@ export class StoredCuts<Output> implements Cuts {
   }
 }
 
-function outputKey(number: number): Uint8Array {
-  const key = new Uint8Array(OUTPUT_PREFIX.length + 8)
-  key.set(OUTPUT_PREFIX)
+function keyOf(prefix: Uint8Array, number: number): Uint8Array {
+  const key = new Uint8Array(prefix.length + 8)
+  key.set(prefix)
   const view = new DataView(key.buffer)
-  view.setUint32(OUTPUT_PREFIX.length, Math.floor(number / 2 ** 32))
-  view.setUint32(OUTPUT_PREFIX.length + 4, number >>> 0)
+  view.setUint32(prefix.length, Math.floor(number / 2 ** 32))
+  view.setUint32(prefix.length + 4, number >>> 0)
   return key
 }
 
