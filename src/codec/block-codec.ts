@@ -9,7 +9,8 @@
 // (2) A codec that this runtime lacks is INCOMPATIBLE. No other one takes its place.
 
 import { promisify } from 'node:util'
-import * as zlib from 'node:zlib'
+// As a whole: of a namespace webpack makes imports by name, and one that this Node.js lacks keeps the whole bundle from loading.
+import zlib from 'node:zlib'
 import type * as Lz4 from 'lz4-napi'
 import { requirePackage } from '../base/compiled.js'
 import { reasonOf, StateError } from '../base/errors.js'

@@ -11,6 +11,7 @@ import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
 import type { SlicedWork } from '../base/slices.js'
 import { ByteWriter } from '../state/codec/bytes.js'
+import { describeValue } from '../state/codec/codec-error.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { GivenKey } from '../state/key/stored-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
@@ -312,7 +313,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
             step = 'badTimestamp'
             throw badTimestamp(given, wrong)
           }
-          timestampMs = given
+          // A negative zero is zero.
+          timestampMs = given + 0
           isTimed = true
         }
         step = 'badValue'
@@ -519,8 +521,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
 
 function badTimestamp(timestampMs: unknown, wrong: BadTimestamp): Error {
   const reason =
-    wrong === 'tooFarAhead' ? 'is too far ahead of the clock' : 'is no whole number of milliseconds'
-  return new Error(`its timestamp ${String(timestampMs)} ${reason}`)
+    wrong === 'tooFarAhead' ? 'is too far ahead of the clock' : 'is not a whole number of milliseconds'
+  return new Error(`its timestamp, ${describeValue(timestampMs)}, ${reason}`)
 }
 
 /** What `process` is given; the same object for every event. */

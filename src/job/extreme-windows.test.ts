@@ -34,6 +34,34 @@ const shown = (name: string) => (result: Counted) =>
 const keyOf = (n: number) => `${'x'.repeat(1_024)}${n}`
 
 describe('windows in extremes', () => {
+  it('T1: a timestamp of negative zero is zero, for windows and in each stage', async () => {
+    const readings: Reading[] = [{ key: 'a', at: -0, value: 1 }]
+    const seen: number[] = []
+    const sessions = windowed({
+      windows: session({ gapMs: 10 }),
+      aggregate,
+      output: ({ window }: Counted) => window.startMs,
+    })
+    const alone = defineJob<Reading, number>()({ ...common, windows: { sessions } })
+    expect((await testJob(alone, readings)).outputs).toEqual([0])
+    const first = defineJob<Reading, string>()({
+      ...common,
+      process: ({ key }, { emit, timestampMs }) => {
+        seen.push(timestampMs)
+        emit(key)
+      },
+    })
+    const second = first.pipe<number>()({
+      name: 'second',
+      key: (key) => key,
+      timestamp: () => -0,
+      schema: defineState({ key: utf8, states: {} }),
+      process: (_, { timestampMs }) => void seen.push(timestampMs),
+    })
+    await testJob(second, readings)
+    expect(seen).toEqual([0, 0])
+  })
+
   it('W1: a hundred over one stream, with keys of a kilobyte and a restart, each have what they would have alone', async () => {
     const random = seededRandom(11)
     const readings = Array.from({ length: 90 }, (_, i): Reading => {

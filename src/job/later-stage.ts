@@ -7,6 +7,7 @@
 import type { Clock, ForwardClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
+import { describeValue } from '../state/codec/codec-error.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { shownKey } from '../state/kinds/state-context.js'
 import { boundStatesOf, partOf } from '../state/store.js'
@@ -141,10 +142,12 @@ export class LaterStage {
       context.key = key
       this.#key.set(key)
       step = 'badTimestamp'
-      const timestampMs = definition.timestamp === undefined ? ofMs : definition.timestamp(event)
-      if (!Number.isSafeInteger(timestampMs)) {
-        throw new Error(`its timestamp ${String(timestampMs)} is no whole number of milliseconds`)
+      const given = definition.timestamp === undefined ? ofMs : definition.timestamp(event)
+      if (!Number.isSafeInteger(given)) {
+        throw new Error(`its timestamp, ${describeValue(given)}, is not a whole number of milliseconds`)
       }
+      // A negative zero is zero.
+      const timestampMs = given + 0
       context.timestampMs = timestampMs
       if (hasEventTime) (this.store as Batching).at(timestampMs)
       step = 'badValue'

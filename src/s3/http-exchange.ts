@@ -1,5 +1,5 @@
-import * as http from 'node:http'
-import * as https from 'node:https'
+import http from 'node:http'
+import https from 'node:https'
 import { bodyOf } from '../bucket/body.js'
 import { BucketFailure } from '../bucket/bucket.js'
 

@@ -3,6 +3,7 @@ import { parse, readSources } from './source-file.js'
 import {
   ambientSources,
   barrels,
+  builtinNamespaces,
   escapes,
   forbiddenImports,
   importCycles,
@@ -56,6 +57,10 @@ describe('the sources', () => {
 
   it('close what they open without using', () => {
     expect(usingDeclarations(production)).toEqual([])
+  })
+
+  it('take nothing of Node.js by a namespace, for bundlers', () => {
+    expect(builtinNamespaces(production)).toEqual([])
   })
 
   it('do not race again and again with what stays', () => {
@@ -216,6 +221,15 @@ describe('the other rules', () => {
     const guilty = ['using x = f()', 'async () => { await using x = f() }', 'for (using x of y) g()']
     for (const text of guilty) expect(usingDeclarations([parse('log/a.ts', text)]), text).toHaveLength(1)
     expect(usingDeclarations([parse('log/a.ts', 'const using = 1; let x = using; const y = 2')])).toEqual([])
+  })
+
+  it('find namespaces of Node.js', () => {
+    expect(builtinNamespaces([parse('log/a.ts', "import * as zlib from 'node:zlib'")])).toEqual([
+      "log/a.ts:1: 'node:zlib'",
+    ])
+    const innocent =
+      "import zlib, { gunzip } from 'node:zlib'; import type * as http from 'node:http'; import * as y from './y.js'"
+    expect(builtinNamespaces([parse('log/a.ts', innocent)])).toEqual([])
   })
 
   it('find races that are repeated', () => {

@@ -325,6 +325,23 @@ export function usingDeclarations(sources: readonly SourceFile[]): string[] {
 }
 
 /**
+ * `import * as x` of what Node.js brings, otherwise than for types. A bundler may make imports by name of it, of all that is asked for: where one is
+ * missing in an older Node.js, nothing of the bundle loads, although the code looks first whether it is there.
+ */
+export function builtinNamespaces(sources: readonly SourceFile[]): string[] {
+  return sources.flatMap((source) =>
+    nodesOf(source)
+      .filter(ts.isImportDeclaration)
+      .filter(({ importClause }) => {
+        if (importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword) return false
+        return importClause?.namedBindings !== undefined && ts.isNamespaceImport(importClause.namedBindings)
+      })
+      .filter(({ moduleSpecifier }) => ts.isStringLiteral(moduleSpecifier) && isBuiltin(moduleSpecifier.text))
+      .map((node) => `${at(source, lineOf(source, node))}: ${node.moduleSpecifier.getText(source.tree)}`),
+  )
+}
+
+/**
  * `Promise.race` in a loop, or with a promise of a field: one that is there for longer than the race keeps something of each, at worst all that
  * was ever raced with it. `orAborted` and `Sleeper` do not.
  */

@@ -18,7 +18,32 @@ function called<Result>(call: (callback: SessionCallback<Result>) => void): Prom
   })
 }
 
+/** As the types of express-session say it. */
+abstract class DeclaredStore extends EventEmitter {
+  abstract get(sid: string, callback: (err: unknown, session?: DeclaredData | null) => void): void
+  abstract set(sid: string, session: DeclaredData, callback?: (err?: unknown) => void): void
+  abstract destroy(sid: string, callback?: (err?: unknown) => void): void
+  all?(callback: (err: unknown, obj?: DeclaredData[] | { [sid: string]: DeclaredData } | null) => void): void
+  length?(callback: (err: unknown, length?: number) => void): void
+  clear?(callback?: (err?: unknown) => void): void
+  touch?(sid: string, session: DeclaredData, callback?: () => void): void
+}
+interface DeclaredData {
+  cookie: { originalMaxAge: number | null; expires?: Date | null | undefined }
+}
+
 describe('a store for express-session', () => {
+  it('is one by the types of express-session, which call its class abstract', async () => {
+    const backend = new MemoryStateBackend()
+    const store = sessionStore({ Store: DeclaredStore }, { backend })
+    expect(store).toBeInstanceOf(DeclaredStore)
+    store.set('id', { cookie: {} })
+    expect(await called((callback) => store.get('id', callback))).toEqual({ cookie: {} })
+    const ofThem: DeclaredStore = store
+    expect(ofThem.listenerCount('connect')).toBe(0)
+    await backend.close()
+  })
+
   it('keeps sessions as long as their cookies live, and those without an end for its own time', async () => {
     const { clock, backend, store, until } = open({ ttlMs: 5_000 })
     store.set('short', { ...until(1_000), user: 1 } as object)

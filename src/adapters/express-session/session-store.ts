@@ -45,11 +45,12 @@ export interface SessionStoreCalls {
  * app.use(session({ secret, resave: false, saveUninitialized: false, store: sessionStore(session, { backend }) }))
  */
 export function sessionStore<Base extends object>(
-  session: { readonly Store: new () => Base },
+  session: { readonly Store: abstract new () => Base },
   options: SessionStoreOptions,
 ): Base & SessionStoreCalls {
   const sessions = new Sessions(options)
-  const store = new session.Store()
+  // Its types call the class abstract, for want of the calls that are added below.
+  const store = new (session.Store as new () => Base)()
   const calls: SessionStoreCalls = {
     get: (id, callback) => answer(callback, () => sessions.get(id)),
     set: (id, data, callback) => answer(callback, () => sessions.set(id, data)),
