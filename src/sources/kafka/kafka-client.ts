@@ -69,6 +69,11 @@ export interface KafkaFetchRequest {
 /** Reads a topic. One `fetch` at a time. */
 export interface KafkaReader {
   /**
+   * What comes next is on its way while nobody asks for it, and little of it is given at a time: it is asked for once all of that is used. Default
+   * false: it is asked for beside the work on what there is.
+   */
+  readonly readsAhead?: boolean
+  /**
    * What there is of some of the partitions: one that was not asked at the broker meanwhile is not told. What it rejects with may pass: it is asked
    * again.
    */

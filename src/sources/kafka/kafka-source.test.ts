@@ -254,6 +254,36 @@ describe('a source of a Kafka topic', () => {
     await reader.close()
   })
 
+  it.each([true, false])(
+    'asks for more once nothing waits, or beside what waits: where its client reads ahead by itself, %s',
+    async (readsAhead) => {
+      const client = brokers()
+      client.append('t', 0, 'a', 'b', 'c')
+      const asked = new Set<number | undefined>()
+      const openReader = client.openReader.bind(client)
+      client.openReader = async (settings): Promise<KafkaReader> => {
+        const reader = await openReader(settings)
+        const fetch = async (request: Parameters<KafkaReader['fetch']>[0]) => {
+          asked.add(request.from.get(0))
+          return await reader.fetch(request)
+        }
+        return { readsAhead, fetch, close: () => reader.close() }
+      }
+      const reader = await open(client, {}, { partitions: [0] })
+      const next = async () => {
+        const polled = await reader.poll({ maxEvents: 2, waitMs: 1_000, paused: NONE })
+        return eventsOf(polled)
+      }
+      // The first poll tells only where the partition stands, or has events already.
+      const first = await next()
+      expect(first.length > 0 ? first : await next()).toEqual(['a', 'b'])
+      expect(asked.has(3)).toBe(!readsAhead)
+      expect(await next()).toEqual(['c'])
+      expect(asked.has(3)).toBe(true)
+      await reader.close()
+    },
+  )
+
   it('goes on where what it asked for before it is polled has failed, by an outage that is over then', async () => {
     const client = brokers()
     client.append('t', 0, 'a')

@@ -43,7 +43,7 @@ const DEFAULT_MAX_PARTITION_BYTES = 1024 * 1024
 const DEFAULT_LOOK_EVERY_MS = 30_000
 /** A fetch may wait so long at the broker. */
 const FETCH_WAIT_MS = 500
-/** Of a partition that has so many messages waiting, no more are asked for. */
+/** Where that is left to the source, a partition may have so many messages waiting while more are asked for. */
 const MAX_WAITING = 10_000
 /** A topic that brokers say is not there is gone where it stays so for so long, and is asked for so often. */
 const GONE_AFTER_MS = 5_000
@@ -158,6 +158,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   readonly #options: KafkaSourceOptions<Event>
   readonly #reader: KafkaReader
   readonly #topicId: string | undefined
+  /** Of a partition that has so many messages waiting, no more are asked for. */
+  readonly #mostWaiting: number
   readonly #partitions = new Map<string, ReadPartition>()
   readonly #closing = new AbortController()
   readonly #outage: Outage
@@ -179,6 +181,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     this.#outage = parts.outage
     this.#reader = parts.reader
     this.#topicId = parts.topicId
+    this.#mostWaiting = parts.reader.readsAhead === true ? 1 : MAX_WAITING
   }
 
   static async open<Event>(
@@ -349,7 +352,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     if (this.#fetching !== undefined || this.#failure !== undefined || this.#closing.signal.aborted) return
     const from = new Map<number, number>()
     for (const { id, number, next, endsAt, hasEnded, waiting, taken } of this.#partitions.values()) {
-      const isWanted = !hasEnded && next < endsAt && !paused.has(id) && waiting.length - taken < MAX_WAITING
+      const isWanted =
+        !hasEnded && next < endsAt && !paused.has(id) && waiting.length - taken < this.#mostWaiting
       if (isWanted) from.set(number, next)
     }
     if (from.size === 0) return

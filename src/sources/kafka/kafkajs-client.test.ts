@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { type Kafkajs, kafkajsClient } from './kafkajs-client.js'
 import type { KafkajsConsumer, KafkajsEachBatch } from './kafkajs-reader.js'
 
@@ -143,6 +143,7 @@ class GivingUp implements KafkajsConsumer {
   readonly #failure: Error | undefined
   /** One that does not run takes no position, as with kafkajs. */
   isRunning = false
+  eachBatch: (payload: KafkajsEachBatch) => Promise<void> = async () => {}
 
   constructor(failure?: Error) {
     this.#failure = failure
@@ -171,8 +172,9 @@ class GivingUp implements KafkajsConsumer {
 
   async subscribe(): Promise<void> {}
 
-  async run(): Promise<void> {
+  async run({ eachBatch }: Parameters<KafkajsConsumer['run']>[0]): Promise<void> {
     this.isRunning = true
+    this.eachBatch = eachBatch
     this.tell('consumer.group_join', { memberAssignment: { in: [0, 1] } })
     this.calls.push('run')
   }
@@ -302,6 +304,86 @@ it('a consumer that kafkajs gives up for good is replaced where the failure pass
   second.tell('consumer.fetch', { nodeId: 1 })
   expect(await reader.fetch({ from, waitMs: 0 })).toEqual([])
   await reader.close()
+})
+
+describe('a batch that has come', () => {
+  /** A reader that begins at offset 2, and its consumer, which comes with messages from some offset on. */
+  const open = async () => {
+    const consumer = new GivingUp()
+    const client = kafkajsClient({ consumer: () => consumer } as unknown as Kafkajs)
+    const settings = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1 }
+    const from = new Map([
+      [0, 2],
+      [1, 0],
+    ])
+    const reader = await client.openReader({ ...settings, from })
+    const fetch = async (offset: number) => {
+      const [fetched] = await reader.fetch({ from: new Map([[0, offset]]), waitMs: 0 })
+      return [fetched?.messages[0]?.offset, fetched?.messages.length, fetched?.next]
+    }
+    const come = async (first: number, count: number) => {
+      const none = { key: null, value: null, timestamp: '5' }
+      const messages = Array.from({ length: count }, (_, i) => ({ ...none, offset: `${first + i}` }))
+      const batch = { topic: 'in', partition: 0, fetchedOffset: `${first}`, highWatermark: '9000', messages }
+      await consumer.eachBatch({
+        batch: { ...batch, lastOffset: () => `${first + count - 1}` },
+        resolveOffset: () => {},
+        heartbeat: async () => void consumer.calls.push('heartbeat'),
+        isRunning: () => true,
+      })
+    }
+    consumer.calls.length = 0
+    return { consumer, reader, fetch, come }
+  }
+
+  it('is given in pieces, and the client goes on once half of it was', async () => {
+    const { consumer, reader, fetch, come } = await open()
+    const first = come(0, 4_000)
+    expect(await fetch(2)).toEqual([2, 1_000, 1_002])
+    await new Promise(setImmediate)
+    expect(consumer.calls).toEqual([])
+    expect(await fetch(1_002)).toEqual([1_002, 1_000, 2_002])
+    await first
+    expect(consumer.calls).toEqual(['heartbeat'])
+    // What comes meanwhile is behind the rest of it, and has to wait for its turn.
+    const second = come(4_000, 1_500)
+    expect(await fetch(2_002)).toEqual([2_002, 1_000, 3_002])
+    expect(await fetch(3_002)).toEqual([3_002, 998, 4_000])
+    await new Promise(setImmediate)
+    expect(consumer.calls).toEqual(['heartbeat'])
+    expect(await fetch(4_000)).toEqual([4_000, 1_000, 5_000])
+    await second
+    expect(await fetch(5_000)).toEqual([5_000, 500, 5_500])
+    expect(consumer.calls).toEqual(['heartbeat', 'heartbeat'])
+    await reader.close()
+  })
+
+  it('does not keep the client waiting while another partition is waited for', async () => {
+    const { consumer, reader, come } = await open()
+    const waiting = come(2, 4_000)
+    // Much less than a batch may wait.
+    expect(await reader.fetch({ from: new Map([[1, 0]]), waitMs: 20 })).toEqual([])
+    expect(consumer.calls).toEqual(['pause 0', 'heartbeat'])
+    await reader.close()
+    await waiting
+  })
+
+  it('keeps the client waiting no longer than a group waits for a member: its partition is read on once there is room', async () => {
+    vi.useFakeTimers()
+    try {
+      const { consumer, reader, fetch, come } = await open()
+      const waiting = come(2, 4_000)
+      await fetch(2)
+      await vi.advanceTimersByTimeAsync(1_000)
+      expect(consumer.calls).toEqual(['pause 0', 'heartbeat'])
+      await fetch(1_002)
+      expect(consumer.calls.slice(2)).toEqual(['resume 0'])
+      await reader.close()
+      await waiting
+    } finally {
+      vi.useRealTimers()
+    }
+  })
 })
 
 describe('a member of a group', () => {

@@ -63,13 +63,25 @@ export interface KafkajsConsumer {
 
 /** While it waits for room, a member of a group must be heard of. */
 const HEARTBEAT_MS = 1_000
+/** So many messages are fetched at once. */
+const TAKEN_AT_ONCE = 1_000
+
+/** A batch as it has come: its messages are made when their turn comes, so that few are in memory at a time. */
+interface Arrival {
+  readonly messages: readonly KafkajsMessage[]
+  /** How many of them were fetched. */
+  taken: number
+  /** Where to go on behind it. */
+  readonly next: number
+  readonly isOutOfRange: boolean
+}
 
 /** What is known of a partition. */
 interface Due {
   /** The offset that is due next from the client; `NaN` where that has gone on elsewhere. */
   next: number
-  /** What has come and was not fetched. */
-  arrived: KafkaFetched | undefined
+  /** What has come and was not fetched, in order. */
+  readonly arrived: Arrival[]
   isPaused: boolean
   /** The broker was asked whether `next` is there, and it is. */
   isVerified: boolean
@@ -81,12 +93,18 @@ interface Due {
 
 const dueAt = (next: number): Due => ({
   next,
-  arrived: undefined,
+  arrived: [],
   isPaused: false,
   isVerified: false,
   hasCome: true,
   hasNothing: false,
 })
+
+/** The client goes on once half of its last batch is fetched: the next one is there in time, and no two of them lie in memory as a whole. */
+function hasRoom({ arrived: [first, ...more] }: Due): boolean {
+  if (first === undefined) return true
+  return more.length === 0 && first.taken * 2 >= first.messages.length
+}
 
 interface JoinedGroup {
   readonly memberAssignment?: { readonly [topic: string]: readonly number[] }
@@ -112,6 +130,7 @@ interface Failure {
  * of its own: in its old group it would be a new member, which the broker keeps waiting until the session of the old one is over.
  */
 export class KafkajsReader implements KafkaReader {
+  readonly readsAhead = true
   readonly #create: () => KafkajsConsumer
   #consumer: KafkajsConsumer
   readonly #topic: string
@@ -119,6 +138,8 @@ export class KafkajsReader implements KafkaReader {
   readonly #due = new Map<number, Due>()
   readonly #closing = new AbortController()
   #failure: Failure | undefined
+  /** Somebody waits, and nothing has come of what is wanted: the client may hold it back behind what is not. */
+  #isStarving = false
   /** Ends the waits for something to arrive, and for it to be fetched. */
   readonly #waiting = new Set<Sleeper>()
 
@@ -197,7 +218,10 @@ export class KafkajsReader implements KafkaReader {
       const fetched = this.#take(from)
       const leftMs = endMs - performance.now()
       if (fetched.length > 0 || leftMs <= 0 || this.#closing.signal.aborted) return fetched
+      this.#isStarving = true
+      this.#wake()
       await this.#news(leftMs)
+      this.#isStarving = false
     }
   }
 
@@ -217,7 +241,7 @@ export class KafkajsReader implements KafkaReader {
 
   #want(partition: number, offset: number): void {
     const due = this.#due.get(partition)
-    if (due !== undefined && (due.arrived !== undefined || due.next === offset)) return
+    if (due !== undefined && (due.arrived.length > 0 || due.next === offset)) return
     const isVerified = due !== undefined
     // A consumer that is giving up takes neither position nor partition. Whoever joins in its place begins with what is noted here, and reads it.
     this.#due.set(partition, { ...dueAt(offset), isVerified })
@@ -229,10 +253,11 @@ export class KafkajsReader implements KafkaReader {
     const fetched: KafkaFetched[] = []
     for (const partition of from.keys()) {
       const due = this.#due.get(partition)
-      if (due?.arrived !== undefined) {
-        fetched.push(due.arrived)
-        due.arrived = undefined
-        if (due.isPaused && !Number.isNaN(due.next)) this.#resume(partition)
+      const [first] = due?.arrived ?? []
+      if (due !== undefined && first !== undefined) {
+        fetched.push(this.#takeFrom(first, partition))
+        if (first.taken === first.messages.length) due.arrived.shift()
+        if (due.isPaused && !Number.isNaN(due.next) && hasRoom(due)) this.#resume(partition)
       } else if (due?.hasNothing === true) {
         fetched.push({ partition, messages: [], next: due.next, isAtEnd: true })
         due.hasNothing = false
@@ -240,6 +265,15 @@ export class KafkajsReader implements KafkaReader {
     }
     if (fetched.length > 0) this.#wake()
     return fetched
+  }
+
+  #takeFrom(arrival: Arrival, partition: number): KafkaFetched {
+    const { messages: batch, taken, isOutOfRange } = arrival
+    arrival.taken = Math.min(batch.length, taken + TAKEN_AT_ONCE)
+    const messages = messagesOf(this.#topic, partition, batch, taken, arrival.taken)
+    const last = messages.at(-1)
+    const next = arrival.taken === batch.length || last === undefined ? arrival.next : last.offset + 1
+    return { partition, messages, next, isAtEnd: false, ...(isOutOfRange && { isOutOfRange }) }
   }
 
   async #onBatch({ batch, resolveOffset, heartbeat, isRunning }: KafkajsEachBatch): Promise<void> {
@@ -255,12 +289,11 @@ export class KafkajsReader implements KafkaReader {
       return
     }
     const lastOffset = batch.lastOffset()
-    const messages = messagesFrom(this.#topic, partition, batch.messages, due.next)
-    this.#arrive(partition, due, messages, Number(lastOffset) + 1)
+    this.#arrive(due, batch.messages, Number(lastOffset) + 1)
     resolveOffset(lastOffset)
     // Nobody takes it: the job is busy, or wants nothing of this partition for a while.
-    await this.#untilTaken(due, HEARTBEAT_MS)
-    if (due.arrived !== undefined) this.#pause(partition)
+    await this.#untilRoom(due, HEARTBEAT_MS)
+    if (!hasRoom(due)) this.#pause(partition)
     if (isRunning()) await heartbeat()
   }
 
@@ -272,14 +305,16 @@ export class KafkajsReader implements KafkaReader {
     // A gap: what was compacted away, or what the client has passed over by itself.
     if (firstOffset !== null && Number(firstOffset) > due.next && !due.isVerified)
       this.#loseTrack(partition, due)
-    else this.#arrive(partition, due, [], Number(lastOffset) + 1)
+    else this.#arrive(due, [], Number(lastOffset) + 1)
   }
 
-  #arrive(partition: number, due: Due, messages: readonly KafkaMessage[], next: number): void {
+  #arrive(due: Due, messages: readonly KafkajsMessage[], next: number): void {
     if (next <= due.next) return
-    const before = due.arrived?.messages ?? []
-    const all = before.length === 0 ? messages : before.concat(messages)
-    due.arrived = { partition, messages: all, next, isAtEnd: false }
+    // What the client has read may begin before what is due.
+    const isDue = ({ offset }: KafkajsMessage) => Number(offset) >= due.next
+    const from = messages.findIndex(isDue)
+    const taken = from < 0 ? messages.length : from
+    due.arrived.push({ messages, taken, next, isOutOfRange: false })
     due.next = next
     due.isVerified = false
     this.#wake()
@@ -288,7 +323,7 @@ export class KafkajsReader implements KafkaReader {
   /** The client has gone on elsewhere: whoever fetches looks whether the offset is there. */
   #loseTrack(partition: number, due: Due): void {
     const { arrived, next } = due
-    due.arrived = arrived ?? { partition, messages: [], next, isAtEnd: false, isOutOfRange: true }
+    if (arrived.length === 0) arrived.push({ messages: [], taken: 0, next, isOutOfRange: true })
     due.next = Number.NaN
     this.#pause(partition)
     this.#wake()
@@ -299,7 +334,7 @@ export class KafkajsReader implements KafkaReader {
     if (this.#failure !== undefined && mayPass(this.#failure.error)) this.#failure = undefined
     for (const [partition, due] of this.#due) {
       if (due.isPaused || this.#leaderOf(partition) !== nodeId) continue
-      if (!due.hasCome && due.arrived === undefined) due.hasNothing = true
+      if (!due.hasCome && due.arrived.length === 0) due.hasNothing = true
       due.hasCome = false
     }
     this.#wake()
@@ -333,10 +368,10 @@ export class KafkajsReader implements KafkaReader {
     this.#consumer.resume([{ topic: this.#topic, partitions: [partition] }])
   }
 
-  async #untilTaken(due: Due, limitMs: number): Promise<void> {
+  async #untilRoom(due: Due, limitMs: number): Promise<void> {
     const endMs = performance.now() + limitMs
-    for (let leftMs = limitMs; leftMs > 0 && due.arrived !== undefined; leftMs = endMs - performance.now()) {
-      if (this.#closing.signal.aborted) return
+    for (let leftMs = limitMs; leftMs > 0 && !hasRoom(due); leftMs = endMs - performance.now()) {
+      if (this.#closing.signal.aborted || this.#isStarving) return
       await this.#news(leftMs)
     }
   }
@@ -354,20 +389,20 @@ export class KafkajsReader implements KafkaReader {
   }
 }
 
-/** Those of a batch from an offset on: what the client has read may begin before it. */
-function messagesFrom(
+/** Some of a batch. */
+function messagesOf(
   topic: string,
   partition: number,
   batch: readonly KafkajsMessage[],
   from: number,
+  until: number,
 ): KafkaMessage[] {
   const messages: KafkaMessage[] = []
   // Messages that follow one another are often of the same millisecond: to read the text again costs more than to compare it.
   let timestampText: string | undefined
   let timestampMs = Number.NaN
-  for (const { offset: offsetText, timestamp, key, value, headers } of batch) {
-    const offset = Number(offsetText)
-    if (offset < from) continue
+  for (let i = from; i < until; i++) {
+    const { offset, timestamp, key, value, headers } = batch[i] as KafkajsMessage
     if (timestamp !== timestampText) {
       timestampText = timestamp
       timestampMs = Number(timestamp)
@@ -375,7 +410,7 @@ function messagesFrom(
     messages.push({
       topic,
       partition,
-      offset,
+      offset: Number(offset),
       timestampMs,
       key: key ?? undefined,
       value: value ?? undefined,
