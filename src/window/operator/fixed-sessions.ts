@@ -4,7 +4,7 @@
 import type { ViewedBytes } from '../../base/slot.js'
 import { HAS_VALUE } from './accumulator.js'
 import { ONE_WINDOW } from './window-list.js'
-import { FIRED_ON_TIME } from './window-page.js'
+import { FIRED_ON_TIME, PANES_AT } from './window-page.js'
 
 /** Where a value's first window begins. */
 const HEAD_BYTES = ONE_WINDOW.startAt
@@ -88,6 +88,24 @@ export class FixedSessions {
     view.setUint16(at + ONE_WINDOW.flagsAt - HEAD_BYTES, HAS_VALUE, true)
     view.setUint32(at + ONE_WINDOW.lengthAt - HEAD_BYTES, this.#accumulatorBytes, true)
     this.count++
+  }
+
+  /** One event more makes sessions that are next to each other the first of them, which has their values by then; the value is then shorter. */
+  join(from: number, until: number, startMs: number, endMs: number): void {
+    const { bytes, view } = this.#memory
+    let changes = 1
+    let lastMs = endMs
+    for (let i = from; i < until; i++) {
+      changes += view.getUint32(this.placeOf(i) + ONE_WINDOW.changesAt - HEAD_BYTES, true)
+      lastMs = Math.max(lastMs, this.endMs(i))
+    }
+    this.setInterval(from, Math.min(startMs, this.startMs(from)), lastMs)
+    const at = this.placeOf(from)
+    view.setUint32(at + ONE_WINDOW.changesAt - HEAD_BYTES, Math.min(changes, 0xffffffff), true)
+    view.setUint32(at + PANES_AT, 0, true)
+    view.setUint16(at + ONE_WINDOW.flagsAt - HEAD_BYTES, HAS_VALUE, true)
+    bytes.copyWithin(this.placeOf(from + 1), this.placeOf(until), this.placeOf(this.count))
+    this.count -= until - from - 1
   }
 
   /** Takes a session out; the value is then shorter by one. */

@@ -184,6 +184,29 @@ describe('sessions that fire once', () => {
     expect(await plain.close()).toBe(1)
   })
 
+  it('W6, W15: of which one key has many cost what changes of them where they are joined, or begin earlier', async () => {
+    const many = process.env['HOLDFAST_LONG'] === '1' ? 10_000 : 1_000
+    const [plain] = await both(10)
+    const reads = vi.spyOn(WindowList.prototype, 'load')
+    try {
+      for (let i = 0; i < 2 * many; i++) plain.add({ key: 'a', at: i * 20, value: 1 })
+      for (let i = 0; i < many; i++) plain.add({ key: 'a', at: i * 40 + 10, value: 2 })
+      for (let i = 0; i < many; i++) plain.add({ key: 'a', at: i * 40 - 5, value: 3 })
+      expect(plain.operator.open).toBe(many)
+      plain.advance(Infinity)
+      // What it was called with is much to show.
+      expect(reads.mock.calls.length).toBe(0)
+    } finally {
+      reads.mockRestore()
+    }
+    expect(plain.told).toHaveLength(many)
+    expect(plain.told.at(-1)).toMatchObject({
+      window: { startMs: many * 40 - 45, endMs: many * 40 - 10 },
+      value: { events: 4, sum: 7, first: 3, last: 1 },
+    })
+    expect(await plain.close()).toBe(1)
+  })
+
   it('that no cut could name are refused, and the others go on', async () => {
     for (const sessions of await both(10)) {
       const nearMs = Number.MAX_SAFE_INTEGER - 12

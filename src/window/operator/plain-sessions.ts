@@ -1,5 +1,5 @@
 // Sessions of which each fires once, at its end, and whose aggregate has a fixed size: most events begin a session of a key that has none,
-// or go on with one that it has, and that is done where it lies. What joins sessions, or begins one earlier, is left to `ListedWindows`.
+// go on with one that it has, or join some, and that is done where they lie.
 //
 // (1) Of each session something is in `due` that is due when it ends, or before; it names the entry, not the key. What is due in vain,
 //     because the session went on, is put there again.
@@ -22,7 +22,7 @@ import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { EventKey } from './event-key.js'
 import { FixedSessions } from './fixed-sessions.js'
 import { IS_DEAD, IS_DIRTY, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
-import { checkSessionEnd, type Entered, type Fire, ListedWindows } from './listed-windows.js'
+import { checkSessionEnd, type Fire, ListedWindows } from './listed-windows.js'
 import { StoredLists } from './stored-lists.js'
 import { ONE_WINDOW, WindowList } from './window-list.js'
 import {
@@ -79,7 +79,9 @@ export class PlainSessions implements WindowOperator {
   readonly #sessions: FixedSessions
   /** The entries that have several, of which some were put out. */
   readonly #closing = new Set<number>()
-  /** The sessions of a key, where they are not worked on in place. */
+  /** The value of an event alone, which is merged into sessions. */
+  readonly #ownValue: ViewedBytes
+  /** The sessions of a key, where they are looked at or checked one by one. */
   readonly #list = new WindowList()
   readonly #windows: ListedWindows
   readonly #reader = new ByteReader()
@@ -106,6 +108,8 @@ export class PlainSessions implements WindowOperator {
     this.#raw = accumulator.raw as RawAggregate<unknown, unknown>
     this.#oneBytes = ONE_WINDOW.accumulatorAt + accumulator.zeroBytes
     this.#sessions = new FixedSessions(accumulator.zeroBytes)
+    const ownBytes = new Uint8Array(accumulator.zeroBytes)
+    this.#ownValue = { bytes: ownBytes, view: new DataView(ownBytes.buffer) }
     const entryBytes = new Uint8Array(ENTRY_BYTES)
     this.#dueEntry.bytes = entryBytes
     this.#dueEntry.view = new DataView(entryBytes.buffer)
@@ -309,8 +313,9 @@ export class PlainSessions implements WindowOperator {
     const i = sessions.firstEndingFrom(timestampMs)
     const goesOn = i < count && sessions.startMs(i) <= timestampMs
     const next = goesOn ? i + 1 : i
-    const reachesNext = next < count && sessions.startMs(next) - this.#gapMs <= timestampMs
-    if (reachesNext) this.#addToList(entry, key, event, timestampMs, watermarkMs)
+    let until = next
+    while (until < count && sessions.startMs(until) - this.#gapMs <= timestampMs) until++
+    if (until > next) this.#join(entry, i, until, key, event, timestampMs)
     else if (goesOn) this.#goOn(entry, i, key, event, timestampMs)
     else if (watermarkMs >= timestampMs + this.#gapMs - 1) this.#onMissed(event, timestampMs, watermarkMs)
     else this.#beginOne(entry, i, key, event, timestampMs)
@@ -320,9 +325,53 @@ export class PlainSessions implements WindowOperator {
   #goOn(entry: number, i: number, key: KeyLike<unknown>, event: unknown, timestampMs: number): void {
     const sessions = this.#sessions
     this.#keepBefore(sessions.memory, sessions.placeOf(i), sessions.strideBytes)
-    this.#addToOne(i, key, event, timestampMs, false, () => this.#putBackOne(i))
+    this.#addToOne(i, key, event, timestampMs, false, () => this.#putBack(i))
     sessions.setInterval(i, sessions.startMs(i), Math.max(sessions.endMs(i), timestampMs + this.#gapMs))
     this.#noteOne(entry, i)
+  }
+
+  /** An event joins sessions of a key, or comes before one: their values are merged in the order of their starts (W15). */
+  #join(
+    entry: number,
+    from: number,
+    until: number,
+    key: KeyLike<unknown>,
+    event: unknown,
+    timestampMs: number,
+  ): void {
+    const sessions = this.#sessions
+    const raw = this.#raw
+    const own = this.#ownValue
+    const { bytes, view } = sessions.memory
+    const joinedAt = sessions.accumulatorAt(from)
+    const comesFirst = timestampMs < sessions.startMs(from)
+    this.#keepBefore(sessions.memory, sessions.placeOf(from), (until - from) * sessions.strideBytes)
+    own.bytes.fill(0)
+    this.#accumulator.isAdding = true
+    try {
+      checkSessionEnd(timestampMs, this.#gapMs)
+      raw.add(own.view, 0, event, timestampMs, true)
+      if (comesFirst) {
+        raw.merge(own.view, 0, view, joinedAt)
+        bytes.set(own.bytes, joinedAt)
+      } else {
+        raw.merge(view, joinedAt, own.view, 0)
+      }
+      for (let i = from + 1; i < until; i++) raw.merge(view, joinedAt, view, sessions.accumulatorAt(i))
+    } catch (error) {
+      this.#putBack(from)
+      throw this.#context.failure('write', error, key)
+    } finally {
+      this.#accumulator.isAdding = false
+    }
+    const joined = until - from - 1
+    sessions.join(from, until, timestampMs, timestampMs + this.#gapMs)
+    // It is not due before its first session was: what is in `due` is enough. What is shorter stays where it is.
+    this.#table.resizeAccumulator(entry, sessions.bytesOf(sessions.count))
+    this.#table.set(entry, IS_DIRTY, true)
+    this.#open -= joined
+    this.#lastEntry = entry
+    this.#lastSession = from
   }
 
   /** A session between those that a key has, or behind them. */
@@ -374,55 +423,38 @@ export class PlainSessions implements WindowOperator {
   /** What the last event has made of a session is undone; what is in `due` is due when its first one ends, or before. */
   #revertOne(entry: number, i: number): void {
     this.#show(entry)
-    if (this.#before.length > 0) {
-      this.#putBackOne(i)
+    if (this.#before.length === 0) {
+      this.#closeOne(entry, i)
+      this.#open--
       return
     }
-    this.#closeOne(entry, i)
-    this.#open--
+    const joined = this.#before.length / this.#sessions.strideBytes - 1
+    const at = joined > 0 ? this.#divide(entry, i, joined) : entry
+    this.#putBack(i)
+    if (at !== entry) this.#addDue(at, this.#sessions.endMs(0))
   }
 
-  #putBackOne(i: number): void {
+  /** Makes room again for sessions that the last event has joined with the one before them; returns where the entry is now. */
+  #divide(entry: number, i: number, joined: number): number {
+    const table = this.#table
     const sessions = this.#sessions
-    copyViewed(this.#before, 0, sessions.strideBytes, sessions.memory, sessions.placeOf(i))
+    const { count } = sessions
+    const at = table.resizeAccumulator(entry, sessions.bytesOf(count + joined))
+    sessions.show(table.memoryOf(at), table.accumulatorAt(at), sessions.bytesOf(count))
+    for (let each = 0; each < joined; each++) sessions.open(i + 1)
+    this.#open += joined
+    return at
+  }
+
+  /** Puts what was kept before into the place of a session, and of those behind it. */
+  #putBack(i: number): void {
+    const { memory } = this.#sessions
+    copyViewed(this.#before, 0, this.#before.length, memory, this.#sessions.placeOf(i))
   }
 
   #closeOne(entry: number, i: number): void {
     this.#sessions.close(i)
     this.#table.resizeAccumulator(entry, this.#sessions.bytesOf(this.#sessions.count))
-  }
-
-  /** An event that joins sessions of a key, or comes before one that it belongs to. */
-  #addToList(
-    entry: number,
-    key: KeyLike<unknown>,
-    event: unknown,
-    timestampMs: number,
-    watermarkMs: number,
-  ): void {
-    const table = this.#table
-    const list = this.#list
-    this.#load(entry)
-    this.#keepBefore(table.memoryOf(entry), table.accumulatorAt(entry), table.accumulatorBytes(entry))
-    const entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
-    this.#accumulator.isAdding = true
-    try {
-      this.#windows.enter(event, timestampMs, watermarkMs, entered)
-    } catch (error) {
-      throw this.#context.failure('write', error, key)
-    } finally {
-      this.#accumulator.isAdding = false
-    }
-    if (!entered.hasEntered) {
-      this.#output.missed(event, { timestampMs, watermarkMs }, entered.missed, true)
-      return
-    }
-    this.#open += list.count - this.#countIn(this.#before.length)
-    const saved = this.#save(entry)
-    table.set(saved, IS_DIRTY, true)
-    this.#lastEntry = saved
-    // What is in `due` under another number is of no use any more.
-    if (saved !== entry || entered.dueMs !== undefined) this.#addDue(saved, this.#firstEndMs(saved))
   }
 
   #onMissed(event: unknown, timestampMs: number, watermarkMs: number): void {
