@@ -40,6 +40,82 @@ it('J3: messages for a partition that the client does not know of are not taken 
   await sender.send('out', [{ value: 'c' }])
 })
 
+it('J3: a mark is asked for where brokers are known: an admin client that has asked for nothing yet knows none', async () => {
+  let knowsBrokers = false
+  const admin = {
+    connect: async () => {},
+    disconnect: async () => {},
+    fetchTopicMetadata: async () => {
+      knowsBrokers = true
+      return { topics: [{ partitions: [] }] }
+    },
+    fetchOffsets: async () => {
+      if (!knowsBrokers) throw new Error('No brokers in the broker pool')
+      return [{ topic: 'out', partitions: [{ partition: 0, offset: '3' }] }]
+    },
+  }
+  const { transactions } = kafkajsClient({ admin: () => admin } as unknown as Kafkajs)
+  if (typeof transactions === 'string') throw new Error(transactions)
+  expect(await transactions.readMark('group', 'out')).toBe(3)
+})
+
+it('writes in transactions also where its instance of kafkajs makes no second attempts', async () => {
+  const asked: unknown[] = []
+  const transaction = { abort: async () => {} }
+  const producer = ({ retry }: { retry?: { retries: number } }) => {
+    asked.push(retry)
+    if (retry === undefined) throw new Error('Idempotent producer must allow retries')
+    return { connect: async () => {}, disconnect: async () => {}, transaction: async () => transaction }
+  }
+  const { transactions } = kafkajsClient({ producer } as unknown as Kafkajs)
+  if (typeof transactions === 'string') throw new Error(transactions)
+  await (await transactions.open('id')).close()
+  expect(asked).toEqual([undefined, { retries: 1 }])
+})
+
+it('leaves nothing open of what has failed before it was of use', async () => {
+  const failing = () => {
+    const consumer = new GivingUp()
+    consumer.subscribe = () => Promise.reject(new Error('gone'))
+    const half = { connect: () => Promise.reject(new Error('gone')), disconnect: () => consumer.disconnect() }
+    const kafka = { consumer: () => consumer, producer: () => half, admin: () => half }
+    return { client: kafkajsClient(kafka as unknown as Kafkajs), calls: consumer.calls }
+  }
+  const member = { groupId: 'g', topic: 'in', sessionTimeoutMs: 1, onAssigned: () => {}, onFailure: () => {} }
+  const read = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1, from: new Map() }
+  const attempts: ((client: ReturnType<typeof kafkajsClient>) => Promise<unknown> | undefined)[] = [
+    (client) => client.joinGroup?.(member),
+    (client) => client.openReader(read),
+    (client) => client.openProducer(),
+    (client) => client.describe('in'),
+    ({ transactions }) => (typeof transactions === 'string' ? undefined : transactions.open('id')),
+  ]
+  for (const attempt of attempts) {
+    const { client, calls } = failing()
+    await expect(attempt(client)).rejects.toThrow('gone')
+    expect(calls).toEqual(['disconnect'])
+  }
+})
+
+it('a consumer that fails while it is closed, or leaves, does not begin anew', async () => {
+  const restarts: (() => Promise<boolean>)[] = []
+  const consumer = ({ retry }: Parameters<Kafkajs['consumer']>[0]) => {
+    restarts.push(retry.restartOnFailure)
+    return new GivingUp()
+  }
+  const client = kafkajsClient({ consumer } as unknown as Kafkajs)
+  const read = { topic: 'in', groupId: 'g', maxPartitionBytes: 1, lookEveryMs: 1, from: new Map() }
+  const reader = await client.openReader(read)
+  const none = { onAssigned: () => {}, onFailure: () => {} }
+  const member = await client.joinGroup?.({ groupId: 'g', topic: 'in', sessionTimeoutMs: 1, ...none })
+  const begin = async () => await Promise.all(restarts.map((restarts) => restarts()))
+  // A reader makes another consumer; a member stays the same.
+  expect(await begin()).toEqual([false, true])
+  await reader.close()
+  await member?.leave()
+  expect(await begin()).toEqual([false, false])
+})
+
 it('J6: a topic of which the client knows no partitions is not taken for one that has none', async () => {
   await expect(blindKafkajs().describe('in')).rejects.toThrow('partitions of in')
 })

@@ -49,6 +49,7 @@ export interface Kafkajs {
     transactionalId?: string
     maxInFlightRequests?: number
     transactionTimeout?: number
+    retry?: { retries: number }
   }): KafkajsProducer
 }
 
@@ -175,7 +176,8 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
         sessionTimeout: SESSION_TIMEOUT_MS,
         heartbeatInterval: HEARTBEAT_INTERVAL_MS,
         metadataMaxAge: lookEveryMs,
-        retry: { restartOnFailure: async () => true },
+        // The reader makes another one. One that began anew while it is closed would read on for ever.
+        retry: { restartOnFailure: async () => false },
       })
     const leaderOf = (partition: number) => this.#leaders.get(topic)?.get(partition)
     return await KafkajsReader.open(create, { topic, from, leaderOf })
@@ -183,6 +185,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
 
   async joinGroup(request: KafkaGroupRequest): Promise<KafkaMembership> {
     const { groupId, topic, sessionTimeoutMs, onAssigned, onFailure } = request
+    const leaving = new AbortController()
     const consumer = this.#kafka.consumer({
       groupId,
       readUncommitted: false,
@@ -192,11 +195,14 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
       sessionTimeout: sessionTimeoutMs,
       heartbeatInterval: Math.ceil(sessionTimeoutMs / 10),
       metadataMaxAge: GROUP_METADATA_MAX_AGE_MS,
-      retry: { restartOnFailure: async () => true },
+      // One that has left stays away, also where it fails while it leaves.
+      retry: { restartOnFailure: async () => !leaving.signal.aborted },
     })
     const { GROUP_JOIN, CRASH } = consumer.events
-    await consumer.connect()
-    await consumer.subscribe({ topics: [topic], fromBeginning: true })
+    const leave = async () => {
+      leaving.abort()
+      await consumer.disconnect()
+    }
     consumer.on(GROUP_JOIN, ({ payload }) => {
       const { memberAssignment } = payload as {
         readonly memberAssignment: { readonly [topic: string]: readonly number[] }
@@ -206,7 +212,6 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
       if (partitions.length > 0) consumer.pause([{ topic, partitions: [...partitions] }])
       onAssigned(partitions)
     })
-    const leaving = new AbortController()
     const run = () =>
       consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: async () => {} })
     const runAgain = async () => {
@@ -221,12 +226,14 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
       // kafkajs calls some failures final that pass, such as that no broker knows the coordinator of a group yet.
       else if (!restart) runAgain().catch(onFailure)
     })
-    await run()
-    return {
-      leave: async () => {
-        leaving.abort()
-        await consumer.disconnect()
-      },
+    try {
+      await consumer.connect()
+      await consumer.subscribe({ topics: [topic], fromBeginning: true })
+      await run()
+      return { leave }
+    } catch (error) {
+      await leave().catch(() => {})
+      throw error
     }
   }
 
@@ -250,8 +257,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   }
 
   async openProducer(): Promise<KafkaProducer> {
-    const producer = this.#kafka.producer({ allowAutoTopicCreation: false })
-    await producer.connect()
+    const producer = await connected(this.#kafka.producer({ allowAutoTopicCreation: false }))
     return {
       send: (topic, messages) => sendAll(producer, topic, messages),
       close: () => producer.disconnect(),
@@ -274,7 +280,11 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   }
 
   async readMark(groupId: string, topic: string): Promise<number | undefined> {
-    const [found] = await this.#ask(topic, (admin) => admin.fetchOffsets({ groupId, topics: [topic] }))
+    const [found] = await this.#ask(topic, async (admin) => {
+      // An admin client that knows of no brokers yet asks none: without retries it fails, and otherwise only its second attempt is of use.
+      await admin.fetchTopicMetadata({ topics: [topic] })
+      return await admin.fetchOffsets({ groupId, topics: [topic] })
+    })
     const first = found?.partitions.find(({ partition }) => partition === 0)
     // Its calls may hide a topic from one another for a moment: then it has asked for nothing, which is not to have found nothing.
     if (first === undefined) throw new Error(`kafkajs has not asked for partition 0 of ${topic}`)
@@ -314,9 +324,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
 
   #connectedAdmin(): Promise<KafkajsAdmin> {
     const connect = async () => {
-      const admin = this.#kafka.admin()
-      await admin.connect()
-      return admin
+      return await connected(this.#kafka.admin())
     }
     this.#admin ??= connect().catch((error: unknown) => {
       this.#admin = undefined
@@ -335,15 +343,35 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
   }
 
   async #connectedProducer(transactionalId: string): Promise<KafkajsProducer> {
-    const producer = this.#kafka.producer({
+    const options = {
       allowAutoTopicCreation: false,
       idempotent: true,
       transactionalId,
       maxInFlightRequests: 1,
       transactionTimeout: TRANSACTION_TIMEOUT_MS,
-    })
-    await producer.connect()
-    return producer
+    }
+    const create = () => {
+      try {
+        return this.#kafka.producer(options)
+      } catch {
+        // Where the client was made without retries: kafkajs makes no idempotent producer without one.
+        return this.#kafka.producer({ ...options, retry: { retries: 1 } })
+      }
+    }
+    return await connected(create())
+  }
+}
+
+/** Connects, or leaves nothing open: a producer asks for an id once it has a connection, and that may fail. */
+async function connected<Client extends Pick<KafkajsProducer, 'connect' | 'disconnect'>>(
+  client: Client,
+): Promise<Client> {
+  try {
+    await client.connect()
+    return client
+  } catch (error) {
+    await client.disconnect().catch(() => {})
+    throw error
   }
 }
 
