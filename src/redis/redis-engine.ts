@@ -726,7 +726,7 @@ const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.
 
 /** Whether an error of the client or the server may pass by itself. */
 function passes(error: Error): boolean {
-  return mayPass(error) || /^NOREPLICAS\b/.test(error.message) || !isErrorLike(error)
+  return mayPass(error) || !isErrorLike(error)
 }
 
 /** What a batch has changed, as its arguments tell. */

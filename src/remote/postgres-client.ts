@@ -29,17 +29,21 @@ export interface PostgresPool {
 export const postgresPool: Rule = hasMethods('connect')
 
 /**
- * Serialization failures and deadlocks, locks that were not to be had, a server that shuts down or starts, too many connections, a standby,
- * and what the limits of a server have ended.
+ * Serialization failures and deadlocks, locks that were not to be had, a server that shuts down or starts, too many connections or too little
+ * memory, a standby, and what the limits of a server have ended.
  */
-const PASSING_STATES = new Set('40001 40P01 55P03 57P01 57P02 57P03 53300 25006 25P03 57014'.split(' '))
+const PASSING_STATES = new Set(
+  '40001 40P01 55P03 57P01 57P02 57P03 57P05 53200 53300 25006 25P03 25P04 57014'.split(' '),
+)
 const PASSING_CODES = /^(08...|E(CONN|PIPE|TIMEDOUT|HOST|NET|AI_AGAIN|NOTFOUND)\w*)$/
 const CONNECTION_LOST =
   /^(Connection terminated|Client has encountered a connection error|Client was closed|timeout exceeded when trying to connect|timeout expired)/i
 
 /** Whether what has failed may succeed later by itself. */
 export function mayPass(error: Error): boolean {
-  const { code } = error as { readonly code?: string }
+  const { code, syscall } = error as { readonly code?: string; readonly syscall?: string }
+  // The socket of a server on this machine is there once it listens.
+  if (code === 'ENOENT' && syscall === 'connect') return true
   if (code !== undefined) return PASSING_STATES.has(code) || PASSING_CODES.test(code)
   return CONNECTION_LOST.test(error.message)
 }

@@ -92,8 +92,12 @@ type Duplicate = RedisClient & {
   destroy?(): unknown
 }
 
-/** Answers by which a server says that it is not ready, or not the right one any more: clients find the right one. */
-const PASSING_REPLY = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|MOVED|ASK|UNBLOCKED)\b/
+/**
+ * Answers by which a server says that it is not ready, that it lacks replicas, a disk that works or room for a connection at the moment, or that
+ * it is not the right one any more: clients find the right one.
+ */
+const PASSING_REPLY =
+  /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|MOVED|ASK|UNBLOCKED|NOREPLICAS|MISCONF|ERR max number of clients reached)\b/
 /** How every other answer begins by which a server refuses a command. */
 const REPLY = /^-?[A-Z][A-Z0-9]+ /
 

@@ -108,7 +108,7 @@ it('a consumer that fails while it is closed, or leaves, does not begin anew', a
   const reader = await client.openReader(read)
   const none = { onAssigned: () => {}, onFailure: () => {} }
   const member = await client.joinGroup?.({ groupId: 'g', topic: 'in', sessionTimeoutMs: 1, ...none })
-  const begin = async () => await Promise.all(restarts.map((restarts) => restarts()))
+  const begin = async () => await Promise.all(restarts.map((restartOnFailure) => restartOnFailure()))
   // A reader makes another consumer; a member stays the same.
   expect(await begin()).toEqual([false, true])
   await reader.close()

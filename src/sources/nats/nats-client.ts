@@ -63,8 +63,10 @@ export const natsClient: Rule = (client) =>
     ? undefined
     : 'must be a client of @nats-io/jetstream: jetstream(connection)'
 
-/** By which a server says that it is not ready: no leader yet, no room at the moment, JetStream still starts. */
-const PASSING = new Set([10_008, 10_039, 10_074, 10_023])
+/** The status of an answer by which a server says that it cannot do it now: no leader yet, no room at the moment, JetStream still starts. */
+const UNAVAILABLE = 503
+/** As much, by its own code: no leader yet, not enabled, no room. */
+const PASSING = new Set([10_008, 10_009, 10_023, 10_039, 10_076])
 /** The caller's connection was closed, or has given up. */
 const IS_OVER = /closed|draining|authoriz|permission/i
 
@@ -77,6 +79,10 @@ export function isUnheard(error: unknown): boolean {
 export function mayPass(error: Error): boolean {
   if (IS_OVER.test(error.message) || IS_OVER.test(error.name)) return false
   if (!/Api|StreamNotFound|ConsumerNotFound/.test(error.name)) return true
-  const { code } = error as { readonly code?: unknown }
-  return PASSING.has(Number(code)) || /temporarily unavailable|no responders/i.test(error.message)
+  const { code, status } = error as { readonly code?: unknown; readonly status?: unknown }
+  return (
+    status === UNAVAILABLE ||
+    PASSING.has(Number(code)) ||
+    /temporarily unavailable|no responders/i.test(error.message)
+  )
 }

@@ -178,6 +178,15 @@ describe('a sink to JetStream', () => {
     const named = (name: string, message = '', code = 0) => Object.assign(new Error(message), { name, code })
     expect(mayPass(named('TimeoutError'))).toBe(true)
     expect(mayPass(named('JetStreamApiError', 'JetStream system temporarily unavailable', 10_008))).toBe(true)
+    expect(mayPass(named('JetStreamApiError', 'JetStream not enabled', 10_076))).toBe(true)
+    expect(mayPass(named('JetStreamApiError', 'JetStream cluster can not handle request', 10_009))).toBe(true)
+    const incomplete = Object.assign(named('JetStreamApiError', 'incomplete results', 10_004), {
+      status: 503,
+    })
+    expect(mayPass(incomplete)).toBe(true)
+    expect(
+      mayPass(named('JetStreamApiError', 'replicas > 1 not supported in non-clustered mode', 10_074)),
+    ).toBe(false)
     expect(mayPass(named('StreamNotFoundError', 'stream not found', 10_059))).toBe(false)
     expect(mayPass(named('ClosedConnectionError', 'closed connection'))).toBe(false)
     expect(mayPass(named('AuthorizationError', 'Authorization Violation'))).toBe(false)

@@ -183,9 +183,15 @@ describe('a failed statement', () => {
       mayPass(Object.assign(new Error(message), { code }))
     for (const code of ['08006', '57P01', '40001', 'ECONNREFUSED', 'EPIPE', '53300'])
       expect(of(code), code).toBe(true)
+    // A server that starts, that ends idle sessions or long transactions, that is short of memory.
+    for (const code of ['57P03', '57P05', '25P04', '53200']) expect(of(code), code).toBe(true)
     for (const code of ['42P01', '23505', '22003', 'EACCES']) expect(of(code), code).toBe(false)
     expect(of(undefined, 'Connection terminated unexpectedly')).toBe(true)
     expect(of(undefined, 'outputs.map is not a function')).toBe(false)
+    // The socket of a server that does not listen yet, and a file of somebody's that is missing.
+    const missing = (syscall: string) =>
+      mayPass(Object.assign(new Error('ENOENT'), { code: 'ENOENT', syscall }))
+    expect([missing('connect'), missing('open')]).toEqual([true, false])
   })
 
   it('has names that cannot end a string', () => {
