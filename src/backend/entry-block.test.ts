@@ -40,3 +40,39 @@ describe('a block of entries that lie at whole words', () => {
     expect(aligned.entryCount).toBe(any.entryCount)
   })
 })
+
+describe('Memory of blocks', () => {
+  const numbered = (number: number, valueBytes = 20) =>
+    [Buffer.from([number]), Buffer.alloc(valueBytes, number)] as const
+
+  it('is used again once a block was given back, and not before', () => {
+    const builder = new EntryBlockBuilder(64)
+    const blockOf = (number: number) => {
+      builder.add(...numbered(number), Infinity)
+      return builder.takeWithMemory()
+    }
+    const first = blockOf(1)
+    const second = blockOf(2)
+    const bytes = first.bytes.slice()
+    builder.add(...numbered(6), Infinity)
+    builder.giveBack(second)
+    expect(builder.takeWithMemory().bytes.at(-1)).toBe(6)
+    const others = [3, 4, 5].map(blockOf)
+    expect(first.bytes).toEqual(bytes)
+    expect(others.filter(({ bytes: { buffer } }) => buffer === second.bytes.buffer)).toHaveLength(1)
+    expect(others.map(({ bytes: own }) => own.at(-1))).toEqual([3, 4, 5])
+    expect(builder.entryCount).toBe(0)
+  })
+
+  it('is not kept where a large entry made it larger', () => {
+    const builder = new EntryBlockBuilder(64)
+    builder.add(...numbered(1, 1_000), Infinity)
+    const large = builder.takeWithMemory()
+    builder.giveBack(large)
+    const next = [2, 3].map((number) => {
+      builder.add(...numbered(number), Infinity)
+      return builder.takeWithMemory()
+    })
+    expect(next.map(({ bytes }) => bytes.buffer)).not.toContain(large.bytes.buffer)
+  })
+})

@@ -54,11 +54,17 @@ export class EntryBlockBuilder {
   #buffer: ViewedBytes
   #end = 0
   #count = 0
+  /** Given back, for the blocks to come. */
+  readonly #spare: ViewedBytes[] = []
 
   /** @param targetBytes how large a block gets before it is `full`; the memory is reused from block to block. */
   constructor(targetBytes: number) {
     this.targetBytes = targetBytes
-    this.#buffer = newBuffer(targetBytes + (targetBytes >>> 3))
+    this.#buffer = newBuffer(this.#usualBytes)
+  }
+
+  get #usualBytes(): number {
+    return this.targetBytes + (this.targetBytes >>> 3)
   }
 
   get entryCount(): number {
@@ -134,6 +140,26 @@ export class EntryBlockBuilder {
     this.#end = 0
     this.#count = 0
     return block
+  }
+
+  /**
+   * The block so far where it lies, which spares a copy; the builder is then empty, and goes on in memory that was given back, or in new
+   * one. The block is the caller's, until it is given back.
+   */
+  takeWithMemory(): EntryBlock {
+    assert(this.#count > 0, 'a block holds at least one entry')
+    const block = { bytes: this.#buffer.bytes.subarray(0, this.#end), entryCount: this.#count }
+    this.#buffer = this.#spare.pop() ?? newBuffer(this.#usualBytes)
+    this.#end = 0
+    this.#count = 0
+    return block
+  }
+
+  /** A block that was taken with its memory, and that nobody looks at any more: another one may lie there. */
+  giveBack({ bytes: { buffer } }: EntryBlock): void {
+    // What a large entry made larger would only lie about.
+    if (buffer.byteLength !== this.#usualBytes) return
+    this.#spare.push({ bytes: new Uint8Array(buffer), view: new DataView(buffer) })
   }
 
   /** Returns where the key goes, with the value behind it. */

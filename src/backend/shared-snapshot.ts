@@ -27,6 +27,8 @@ export interface SharedSnapshotReader {
    * them. Read it once.
    */
   blocks(options?: BlockOptions): AsyncIterable<EntryBlock>
+  /** A block that nobody looks at any more: the reader may use its memory for the next ones. Who keeps a block does not call it. */
+  giveBack?(block: EntryBlock): void
   /** Lets the engine reuse what the snapshot holds once that is closed too. Idempotent. */
   close(): Promise<void>
 }

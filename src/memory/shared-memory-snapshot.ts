@@ -43,6 +43,7 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
   /** What is known of the keys of all that is visible, and maybe of others, until it was used to sort them. */
   #looks: KeyBits | undefined
   #addresses: Promise<SharedAddresses> | undefined
+  #builder: EntryBlockBuilder | undefined
 
   constructor(reader: SharedLogReader, data: SharedMemorySnapshotData) {
     this.#reader = reader
@@ -72,18 +73,23 @@ class SharedMemorySnapshot implements SharedSnapshotReader {
     check()
     const addresses = await this.#reader.run(this.#inOrder(visible, buried))
     const builder = new EntryBlockBuilder(targetBytes)
+    this.#builder = builder
     for (let i = 0; i < addresses.length; i++) {
       if (i % TOUCHED_ENTRIES === 0) this.#reader.entries.touch(addresses, i, i + TOUCHED_ENTRIES)
       this.#add(builder, addresses[i] as number)
       if (builder.full) {
-        yield builder.take()
+        yield builder.takeWithMemory()
         check()
       } else if ((i + 1) % TURN_ENTRIES === 0) {
         await nextTurn()
         check()
       }
     }
-    if (builder.entryCount > 0) yield builder.take()
+    if (builder.entryCount > 0) yield builder.takeWithMemory()
+  }
+
+  giveBack(block: EntryBlock): void {
+    this.#builder?.giveBack(block)
   }
 
   async close(): Promise<void> {

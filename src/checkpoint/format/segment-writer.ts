@@ -55,8 +55,7 @@ export interface SegmentTotals {
 }
 
 interface PendingBlock {
-  readonly entryCount: number
-  readonly rawBytes: number
+  readonly block: EntryBlock
   readonly firstKey: Uint8Array
   readonly compressed: Promise<CompressedBlock>
 }
@@ -69,6 +68,7 @@ export class SegmentWriter {
   readonly #codec: BlockCodec
   readonly #role: SegmentRole
   readonly #check: BlockCheck
+  readonly #onCompressed: ((block: EntryBlock) => void) | undefined
   readonly #sha256 = new RunningSha256()
   readonly #pending: PendingBlock[] = []
   readonly #index: Uint8Array[] = []
@@ -78,10 +78,17 @@ export class SegmentWriter {
   #offset = 0
   #rawBytes = 0
 
-  constructor(output: ObjectWriter, codec: BlockCodec, role: SegmentRole) {
+  /** @param onCompressed is told of each block whose bytes are not looked at any more; a codec that stores them as they are keeps them. */
+  constructor(
+    output: ObjectWriter,
+    codec: BlockCodec,
+    role: SegmentRole,
+    onCompressed?: (block: EntryBlock) => void,
+  ) {
     this.#output = output
     this.#codec = codec
     this.#role = role
+    this.#onCompressed = onCompressed
     this.#check = new BlockCheck(role === 'delta')
   }
 
@@ -90,7 +97,7 @@ export class SegmentWriter {
     return this.#offset
   }
 
-  /** Takes the next block, whose bytes must not change any more. Resolves when there is room for another one. */
+  /** Takes the next block, whose bytes must not change any more until `onCompressed` is told of it. Resolves when there is room for another one. */
   async append(block: EntryBlock): Promise<void> {
     const rawBytes = block.bytes.length
     assert(rawBytes <= MAX_RAW_BLOCK_BYTES, `a block of ${rawBytes} bytes`)
@@ -101,7 +108,7 @@ export class SegmentWriter {
       known === undefined ? compressBlock(this.#codec, block.bytes) : Promise.resolve(known.origin)
     // The failure is met when the block's turn comes; until then, and if it never comes, it is not unhandled.
     compressed.catch(() => {})
-    this.#pending.push({ entryCount: block.entryCount, rawBytes, firstKey: this.#check.firstKey, compressed })
+    this.#pending.push({ block, firstKey: this.#check.firstKey, compressed })
     this.#pendingBytes += rawBytes
     this.#rawBytes += rawBytes
     // What the pool has done is met, and it is given more to do.
@@ -131,16 +138,18 @@ export class SegmentWriter {
 
   async #writeNext(): Promise<void> {
     if (this.#offset === 0) await this.#writeHeader()
-    const block = present(this.#pending.shift(), 'a block is pending')
-    const { stored, rawCrc, storedCrc } = await block.compressed
-    this.#pendingBytes -= block.rawBytes
-    const { rawBytes, entryCount } = block
+    const { block, firstKey, compressed } = present(this.#pending.shift(), 'a block is pending')
+    const { stored, rawCrc, storedCrc } = await compressed
+    const { entryCount } = block
+    const rawBytes = block.bytes.length
+    this.#pendingBytes -= rawBytes
+    if (stored.buffer !== block.bytes.buffer) this.#onCompressed?.(block)
     const header = { storedBytes: stored.length, rawBytes, entryCount, rawCrc, storedCrc }
     assert(
       stored.length <= maxStoredBytes(rawBytes),
       `${stored.length} stored bytes for ${rawBytes} raw ones`,
     )
-    this.#index.push(encodeIndexEntry(this.#offset, header, block.firstKey))
+    this.#index.push(encodeIndexEntry(this.#offset, header, firstKey))
     await this.#write(encodeBlockHeader(header))
     await this.#write(stored)
   }

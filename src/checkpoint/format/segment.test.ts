@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
+  asOwner,
   blocksOf,
   bytesIn,
   bytesOf,
@@ -14,6 +15,7 @@ import {
   writeTestSegment,
 } from '../../../test/support/checkpoints.js'
 import { runs } from '../../../test/support/long.js'
+import { EntryBlockBuilder } from '../../backend/entry-block.js'
 import { isStateError } from '../../base/errors.js'
 import { blockCodec, CODEC_NAMES, isCodecAvailable } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
@@ -152,6 +154,36 @@ describe('a segment', () => {
     await expect(writer.finish()).rejects.toMatchObject({ code: 'CORRUPTION' })
     await output.abort()
   })
+
+  it.each(codecs)(
+    'of %s is whole where the memory of blocks is used again as soon as it may be',
+    async (codec) => {
+      const storage = new MemoryCheckpointStorage()
+      const entries = Array.from({ length: 400 }, (_, i) => entry(`k${i + 100}`, `${i}`.repeat(40)))
+      const builder = new EntryBlockBuilder(2_000)
+      let givenBack = 0
+      const totals = await asOwner(storage, async (lease) => {
+        const output = await lease.create(NAME)
+        const writer = new SegmentWriter(output, blockCodec(codec), 'base', (block) => {
+          block.bytes.fill(0xff)
+          builder.giveBack(block)
+          givenBack++
+        })
+        for (const { key, value, expiresAtMs } of entries) {
+          builder.add(key, value ?? new Uint8Array(0), expiresAtMs)
+          if (builder.full) await writer.append(builder.takeWithMemory())
+        }
+        if (builder.entryCount > 0) await writer.append(builder.takeWithMemory())
+        const written = await writer.finish()
+        await output.commit()
+        return { ...written, role: 'base' as const }
+      })
+      expect(shown(await readTestSegment(storage, NAME, totals))).toEqual(shown(entries))
+      // What is stored as it is, stays where it is.
+      if (codec === 'none') expect(givenBack).toBe(0)
+      else expect(givenBack).toBeGreaterThan(20)
+    },
+  )
 
   it('waits for the storage instead of collecting blocks', async () => {
     let written = 0

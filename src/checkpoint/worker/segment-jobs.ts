@@ -39,6 +39,8 @@ export interface SegmentTask {
   readonly maxSizeBytes: number
   /** Called once; the blocks are those of the segment. */
   readonly blocks: () => AsyncIterable<EntryBlock>
+  /** Nothing looks at that block any more. */
+  readonly onCompressed?: (block: EntryBlock) => void
   /** The blocks will not be needed once more. */
   readonly onRead?: () => void
   /** The segment is committed when this has resolved. Default: at once. */
@@ -52,7 +54,7 @@ export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<
   const output = await storage.create(name)
   let segment: ManifestSegment
   try {
-    const writer = new SegmentWriter(output, tools.writingCodecOf(task.codec), role)
+    const writer = new SegmentWriter(output, tools.writingCodecOf(task.codec), role, task.onCompressed)
     for await (const block of task.blocks()) {
       throwIfAborted(signal, OPERATION)
       await writer.append(block)

@@ -40,6 +40,7 @@ export async function writeContent(
     const segment = await writeSegment(tools, {
       ...request,
       blocks,
+      onCompressed: (block) => reader?.giveBack?.(block),
       onRead: () => link.tell('sourceRead'),
       // The storage is waited for here, by another thread: it is no sign of life that this one waits.
       commitAllowed: () => pulse.during(link.commitAllowed()),

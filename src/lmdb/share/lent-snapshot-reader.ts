@@ -104,6 +104,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
   readonly #takenAtMs: number
   /** Known once the blocks were read to their end. */
   #count: number | undefined
+  #builder: EntryBlockBuilder | undefined
   #closed = false
 
   constructor(
@@ -138,12 +139,13 @@ class LentSnapshotReader implements SharedSnapshotReader {
     }
     check()
     const builder = new EntryBlockBuilder(targetBytes)
+    this.#builder = builder
     const changed = this.#changed
     this.#count =
       changed === undefined
         ? yield* this.#packAll(builder, check)
         : yield* this.#packChanges(changed, builder, check)
-    if (builder.entryCount > 0) yield builder.take()
+    if (builder.entryCount > 0) yield builder.takeWithMemory()
   }
 
   /** Packs everything, but for what the builder still has at the end; returns how many entries there are. */
@@ -160,7 +162,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
       count += alone
       sinceTurn += alone + 1
       if (builder.full) {
-        yield builder.take()
+        yield builder.takeWithMemory()
         check()
       } else if (sinceTurn >= TURN_ENTRIES) {
         await nextTurn()
@@ -188,7 +190,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
       if (scan.source !== changed) count += this.#addedBy(scan)
       add(builder, scan)
       if (builder.full) {
-        yield builder.take()
+        yield builder.takeWithMemory()
         check()
       } else if (walked % TURN_ENTRIES === 0) {
         await nextTurn()
@@ -196,6 +198,10 @@ class LentSnapshotReader implements SharedSnapshotReader {
       }
     }
     return count
+  }
+
+  giveBack(block: EntryBlock): void {
+    this.#builder?.giveBack(block)
   }
 
   async close(): Promise<void> {

@@ -195,8 +195,9 @@ function* common(left: Uint32Array, right: Uint32Array): SlicedWork<Uint32Array>
   return both.toArray()
 }
 
-/** What is in either of two ascending arrays, each item once. */
+/** What is in either of two ascending arrays, each item once: an array of its own. */
 export function* union(left: Uint32Array, right: Uint32Array): SlicedWork<Uint32Array> {
+  if (right.length === 0) return left.slice()
   const all = new Uint32Array(left.length + right.length)
   let length = 0
   let l = 0

@@ -16,8 +16,11 @@ const READING_THREAD = `
     const { openSharedSnapshot } = await import(module)
     const reader = await openSharedSnapshot(data)
     const blocks = []
-    for await (const { bytes, entryCount } of reader.blocks({ targetBytes: 64 })) {
-      blocks.push({ bytes: Uint8Array.from(bytes), entryCount })
+    for await (const block of reader.blocks({ targetBytes: 64 })) {
+      blocks.push({ bytes: Uint8Array.from(block.bytes), entryCount: block.entryCount })
+      if (reader.giveBack === undefined) continue
+      block.bytes.fill(0xff)
+      reader.giveBack(block)
     }
     const count = await reader.count()
     await reader.close()
