@@ -83,7 +83,11 @@ const clients: { readonly [Name in ServerName]: (place: ServerPlace, url: URL) =
     const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
     await Promise.all([admin.connect(), producer.connect()])
     return {
-      create: () => admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true }),
+      create: async () => {
+        await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: false })
+        // A broker that has come up a moment ago may not know at once what it has made: a client that waits for its leader would fail.
+        while (!(await admin.listTopics()).includes(topic)) await setTimeout(50)
+      },
       append: (requests) =>
         producer.send({ topic, messages: requests.map((request) => ({ value: JSON.stringify(request) })) }),
       remove: () => admin.deleteTopics({ topics: [topic] }),

@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Consumer, Producer } from '@platformatic/kafka'
-import { type Admin, Kafka, logLevel } from 'kafkajs'
+import { type Admin, type ITopicConfig, Kafka, logLevel } from 'kafkajs'
 import { afterAll, beforeAll } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
 import { type KafkaClient, kafkajsClient, platformaticKafkaClient } from '../../src/kafka.js'
@@ -42,4 +43,14 @@ export function kafkaOfTests(groupId: string): () => KafkaOfTests {
     for (const close of opened) await close().catch(() => {})
   })
   return () => started as KafkaOfTests
+}
+
+/** Makes topics, and waits until the broker knows them. A client that is to wait for their leaders fails where the broker does not know them at once, as one that came up a moment ago. */
+export async function makeTopics(admin: Admin, ...topics: readonly ITopicConfig[]): Promise<void> {
+  await admin.createTopics({ topics: [...topics], waitForLeaders: false })
+  for (;;) {
+    const known = new Set(await admin.listTopics())
+    if (topics.every(({ topic }) => known.has(topic))) return
+    await sleep(20)
+  }
 }

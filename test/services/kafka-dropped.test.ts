@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type KafkaClient, kafkaSink, kafkaSource } from '../../src/kafka.js'
 import { endOf, oneOutput, readEvents } from './dropped.js'
-import { type KafkaOfTests, kafkaOfTests } from './kafka-clients.js'
+import { type KafkaOfTests, kafkaOfTests, makeTopics } from './kafka-clients.js'
 
 const GROUP = 'group'
 const broker = kafkaOfTests(GROUP)
@@ -20,7 +20,7 @@ async function topicWith(...values: readonly string[]): Promise<string> {
 }
 
 async function make(topic: string, ...values: readonly string[]): Promise<void> {
-  await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
+  await makeTopics(admin, { topic, numPartitions: 1 })
   const producer = kafka.producer()
   await producer.connect()
   await producer.send({ topic, messages: values.map((value) => ({ value })) })

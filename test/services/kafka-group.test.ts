@@ -15,6 +15,7 @@ import { compileSources } from '../faults/compile-sources.js'
 import { compared } from '../support/compared.js'
 import { runs } from '../support/long.js'
 import { type CountedEvent, type CountedOutput, countOf } from './children/counted.js'
+import { makeTopics } from './kafka-clients.js'
 
 // A job per partition of a real consumer group, in processes of their own.
 
@@ -44,7 +45,7 @@ beforeAll(async () => {
     { topic: 'group-in', numPartitions: PARTITIONS },
     { topic: 'group-out', numPartitions: 1 },
   ]
-  await admin.createTopics({ topics, waitForLeaders: true })
+  await makeTopics(admin, ...topics)
   folder = await mkdtemp(join(tmpdir(), 'holdfast-group-'))
   script = (await compileSources()).pathOf('test/services/children/group-member.ts')
 })

@@ -9,6 +9,7 @@ import {
   kafkaSource,
   platformaticKafkaClient,
 } from '../../src/kafka.js'
+import { makeTopics } from './kafka-clients.js'
 import { type SecuredSystem, securedHolds } from './secured.js'
 
 const GROUP = 'counts'
@@ -46,7 +47,7 @@ async function opened(
     send: async (events) => {
       const admin = kafka.admin()
       await admin.connect()
-      await admin.createTopics({ topics: [{ topic: 'in' }, { topic: 'out' }], waitForLeaders: true })
+      await makeTopics(admin, { topic: 'in' }, { topic: 'out' })
       await admin.disconnect()
       const producer = kafka.producer()
       await producer.connect()

@@ -9,7 +9,7 @@ import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
 import { exampleRuns } from './example.js'
 import { guideProgramRuns, TOKENS_PER_MINUTE, USAGE_PER_MINUTE } from './guide-program.js'
-import { type KafkaOfTests, kafkaOfTests } from './kafka-clients.js'
+import { type KafkaOfTests, kafkaOfTests, makeTopics } from './kafka-clients.js'
 import { killCycles } from './kill-cycles.js'
 
 const NONE: ReadonlySet<string> = new Set()
@@ -26,7 +26,7 @@ beforeAll(() => {
 
 async function topicWith(partitions: number): Promise<string> {
   const topic = `t-${randomUUID()}`
-  await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: true })
+  await makeTopics(admin, { topic, numPartitions: partitions })
   return topic
 }
 
@@ -256,7 +256,7 @@ guideProgramRuns('kafka.md', {
   environment: () => ({ KAFKA: service.address }),
   prepare: async () => {
     const topics = ['usage', 'tokens-per-minute'].map((topic) => ({ topic, numPartitions: 1 }))
-    await admin.createTopics({ topics, waitForLeaders: true })
+    await makeTopics(admin, ...topics)
   },
   feed: () => append('usage', [[0, USAGE_PER_MINUTE.map((each) => JSON.stringify(each)), 'commit']]),
   outputs: async () => (await committedIn('tokens-per-minute')).map((value) => JSON.parse(value) as unknown),
@@ -265,25 +265,30 @@ guideProgramRuns('kafka.md', {
 
 describe('kills', () => {
   beforeAll(async () => {
-    for (const topic of ['in', 'out'])
-      await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: true })
+    await makeTopics(admin, { topic: 'in', numPartitions: 1 }, { topic: 'out', numPartitions: 1 })
   })
 
-  killCycles('kafka', {
+  killCycles({
+    name: 'kafka',
     service: () => service,
-    killsPerServer: 16,
-    fill: async (events) => {
-      const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
-      await producer.connect()
-      await producer.send({
-        topic: 'in',
-        messages: events.map((event) => ({ value: JSON.stringify(event) })),
-      })
-      await producer.disconnect()
-    },
-    outputs: async () => {
-      await settled('counts')
-      return (await committedIn('out')).map((value) => JSON.parse(value) as unknown)
-    },
+    killsPerServer: 25,
+    pairs: [
+      {
+        name: 'kafka',
+        fill: async (events) => {
+          const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
+          await producer.connect()
+          await producer.send({
+            topic: 'in',
+            messages: events.map((event) => ({ value: JSON.stringify(event) })),
+          })
+          await producer.disconnect()
+        },
+        outputs: async () => {
+          await settled('counts')
+          return (await committedIn('out')).map((value) => JSON.parse(value) as unknown)
+        },
+      },
+    ],
   })
 })

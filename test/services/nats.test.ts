@@ -196,21 +196,32 @@ guideProgramRuns('nats.md', {
 /** What is asked of a server while it is away has no answer, however long it is waited for. */
 const ANSWER_WITHIN_MS = 500
 
-killCycles('nats', {
+killCycles({
+  name: 'nats',
   service: () => service,
-  fill: async (events) => {
-    const client = jetstream(connection)
-    const send = (event: CountedEvent) =>
-      client.publish('in', JSON.stringify(event), { msgID: `${event.n}`, timeout: ANSWER_WITHIN_MS })
-    // The connection comes back by itself. Where anything was not acknowledged, all is sent again under its id, one behind the other.
-    const all = await Promise.allSettled(events.map(send))
-    if (all.every(({ status }) => status === 'fulfilled')) return
-    for (const event of events)
-      for (let isSent = false; !isSent; )
-        isSent = await send(event).then(
-          () => true,
-          () => false,
+  pairs: [
+    {
+      name: 'nats',
+      fill: async (events) => {
+        const client = jetstream(connection)
+        const send = (event: CountedEvent, expected: { readonly lastMsgID?: string }) => {
+          const options = { msgID: `${event.n}`, timeout: ANSWER_WITHIN_MS, expect: expected }
+          return client.publish('in', JSON.stringify(event), options)
+        }
+        // All at once, each of which is refused unless it follows the one before: so nothing is missing between those that are there. The
+        // connection comes back by itself; then all are sent again under their ids, one behind the other.
+        const all = events.map((event, place) =>
+          send(event, place === 0 ? {} : { lastMsgID: `${event.n - 1}` }),
         )
-  },
-  outputs: () => readAll('out'),
+        if ((await Promise.allSettled(all)).every(({ status }) => status === 'fulfilled')) return
+        for (const event of events)
+          for (let isSent = false; !isSent; )
+            isSent = await send(event, {}).then(
+              () => true,
+              () => false,
+            )
+      },
+      outputs: () => readAll('out'),
+    },
+  ],
 })

@@ -5,6 +5,7 @@ import { StateError } from '../../src/base/errors.js'
 import { postgresOutboxSource, postgresSink, postgresUpsertSink } from '../../src/postgres-tables.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
+import { exampleKeeps } from './example.js'
 import { guideProgramRuns, USAGE_BEYOND_BUDGET } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
 import { countsInPostgres, makeCountTables, makeOutbox } from './postgres-counts.js'
@@ -20,7 +21,6 @@ beforeAll(async () => {
   service = await startService('postgres')
   pool = new Pool({ connectionString: service.address })
   pool.on('error', () => {})
-  await makeCountTables(pool)
 })
 afterAll(async () => {
   await pool.end()
@@ -307,7 +307,24 @@ guideProgramRuns('postgres-tables.md', {
   expected: [{ tenant: 'acme', alerts: 1 }],
 })
 
-killCycles(
-  'postgres',
-  countsInPostgres(() => service),
+exampleKeeps(
+  (address) => ['--backend', 'postgres', '--backend-address', address],
+  () => service,
 )
+
+describe('kills', () => {
+  const inMemory = { from: 'events', to: 'outputs' }
+  const inEngine = { from: 'events_engine', to: 'outputs_engine' }
+  beforeAll(async () => {
+    for (const tables of [inMemory, inEngine]) await makeCountTables(pool, tables)
+  })
+
+  killCycles({
+    name: 'postgres',
+    service: () => service,
+    pairs: [
+      { name: 'postgres', ...countsInPostgres(() => service, inMemory) },
+      { name: 'postgres-engine', ...countsInPostgres(() => service, inEngine), keeper: 'engine' },
+    ],
+  })
+})

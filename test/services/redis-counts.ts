@@ -1,6 +1,5 @@
 import type { Redis } from 'ioredis'
-import type { RunningService } from '../../scripts/services/services.mjs'
-import type { KilledSystem } from './kill-cycles.js'
+import type { KilledPair } from './kill-cycles.js'
 
 /** What a sink has written into a stream, in order. */
 export async function outputsIn(admin: Pick<Redis, 'xrange'>, stream: string): Promise<readonly unknown[]> {
@@ -10,16 +9,14 @@ export async function outputsIn(admin: Pick<Redis, 'xrange'>, stream: string): P
 
 /** Two streams as the killed job uses them: what it reads, and what it writes. */
 export function countsInRedis(
-  service: () => RunningService,
   admin: () => Redis,
   { from, to }: { readonly from: string; readonly to: string },
-): KilledSystem {
+): Pick<KilledPair, 'fill' | 'outputs'> {
   return {
-    service,
     fill: async (events) => {
       const pipeline = admin().pipeline()
       for (const event of events) pipeline.xadd(from, '*', 'json', JSON.stringify(event))
-      await pipeline.exec()
+      for (const [error] of (await pipeline.exec()) ?? []) if (error !== null) throw error
     },
     outputs: () => outputsIn(admin(), to),
   }

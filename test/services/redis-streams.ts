@@ -6,7 +6,7 @@ import { StateError } from '../../src/base/errors.js'
 import { type RedisClient, redisStreamSink, redisStreamSource } from '../../src/redis-streams.js'
 import { runSinkConformanceSuite } from '../../src/testing/sink-conformance.js'
 import { runSourceConformanceSuite } from '../../src/testing/source-conformance.js'
-import { exampleRuns } from './example.js'
+import { exampleKeeps, exampleRuns } from './example.js'
 import { guideProgramRuns, TOKENS_PER_MINUTE, USAGE_PER_MINUTE } from './guide-program.js'
 import { killCycles } from './kill-cycles.js'
 import { countsInRedis, outputsIn } from './redis-counts.js'
@@ -210,6 +210,10 @@ export function redisStreamsHold(system: string): void {
   redisGroupsHold(() => service)
 
   if (system === 'redis') exampleRuns(system, () => service)
+  exampleKeeps(
+    (address) => ['--backend', 'redis', '--backend-address', address],
+    () => service,
+  )
 
   guideProgramRuns('redis-streams.md', {
     environment: () => ({ REDIS_URL: service.address }),
@@ -232,15 +236,21 @@ export function redisStreamsHold(system: string): void {
     expected: [{ tenant: 'a', tokens: 100_001, seenHere: 100_002 }],
   })
 
-  for (const [name, streams] of [
-    [`${system}-group`, { from: 'in-group', to: 'out-group' }],
-    [system, { from: 'in', to: 'out' }],
-  ] as const) {
-    const counts = countsInRedis(
-      () => service,
-      () => admin,
-      streams,
-    )
-    killCycles(name, { ...counts, isOrdered: name === system })
-  }
+  killCycles({
+    name: system,
+    service: () => service,
+    pairs: [
+      { name: system, ...countsInRedis(() => admin, { from: 'in', to: 'out' }) },
+      {
+        name: `${system}-group`,
+        ...countsInRedis(() => admin, { from: 'in-group', to: 'out-group' }),
+        isOrdered: false,
+      },
+      {
+        name: `${system}-engine`,
+        ...countsInRedis(() => admin, { from: 'in-engine', to: 'out-engine' }),
+        keeper: 'engine',
+      },
+    ],
+  })
 }

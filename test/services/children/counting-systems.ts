@@ -10,6 +10,9 @@ import { RedisStateBackend } from '../../../src/redis.js'
 import { redisGroupSource, redisStreamSink, redisStreamSource } from '../../../src/redis-streams.js'
 import type { CountedEvent, CountedOutput } from './counted.js'
 
+/** Fewer than a cut has of them: it is put out in parts, and killed between them. */
+const MAX_OUTPUTS = 5
+
 const clients = {
   redis: () => import('ioredis'),
   nats: async () => ({
@@ -20,10 +23,11 @@ const clients = {
   kafka: () => import('kafkajs'),
 }
 
-/** A source and a sink on one server. */
+/** A source and a sink on one server, and the state too, where it is there. */
 export interface OpenSystem {
   readonly source: Source<CountedEvent>
   readonly sink: Sink<CountedOutput>
+  readonly backend?: StateBackend
   close(): Promise<void>
 }
 
@@ -40,12 +44,25 @@ async function connectRedis(address: string, options: { readonly socketTimeout?:
   return client
 }
 
-async function openRedis(address: string): Promise<OpenSystem> {
+async function openRedis(address: string, suffix = ''): Promise<OpenSystem> {
   const client = await connectRedis(address)
   return {
-    source: redisStreamSource<CountedEvent>({ client, streams: ['in'] }),
-    sink: redisStreamSink<CountedOutput>({ client, stream: 'out', maxOutputs: 20 }),
+    source: redisStreamSource<CountedEvent>({ client, streams: [`in${suffix}`] }),
+    sink: redisStreamSink<CountedOutput>({ client, stream: `out${suffix}`, maxOutputs: MAX_OUTPUTS }),
     close: async () => client.disconnect(),
+  }
+}
+
+async function openRedisWithEngine(address: string): Promise<OpenSystem> {
+  const system = await openRedis(address, '-engine')
+  const client = await connectRedis(address, { socketTimeout: 5_000 })
+  return {
+    ...system,
+    backend: await RedisStateBackend.open({ client, name: 'counts', ordered: true, fsync: 'always' }),
+    close: async () => {
+      await system.close()
+      client.disconnect()
+    },
   }
 }
 
@@ -58,7 +75,7 @@ async function openRedisGroup(address: string): Promise<OpenSystem> {
       group: 'counts',
       consumer: 'one',
     }),
-    sink: redisStreamSink<CountedOutput>({ client, stream: 'out-group', maxOutputs: 20 }),
+    sink: redisStreamSink<CountedOutput>({ client, stream: 'out-group', maxOutputs: MAX_OUTPUTS }),
     close: async () => client.disconnect(),
   }
 }
@@ -83,23 +100,45 @@ async function openNats(address: string): Promise<OpenSystem> {
   }
 }
 
-async function openPostgres(address: string): Promise<OpenSystem> {
+async function connectPostgres(address: string) {
   const { Pool } = await clients.postgres()
   const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
   pool.on('error', () => {})
+  return pool
+}
+
+async function openPostgres(address: string, suffix = ''): Promise<OpenSystem> {
+  const pool = await connectPostgres(address)
+  const [table, outputsTable] = [`events${suffix}`, `outputs${suffix}`]
   return {
-    source: postgresOutboxSource<CountedEvent>({ pool, table: 'events', channel: 'events', pollEveryMs: 20 }),
+    source: postgresOutboxSource<CountedEvent>({ pool, table, channel: table, pollEveryMs: 20 }),
     sink: postgresSink<CountedOutput>({
       pool,
-      name: 'counts',
-      maxOutputs: 20,
+      name: `counts${suffix}`,
+      maxOutputs: MAX_OUTPUTS,
       // As whoever adds to what is there: twice would be seen.
       write: async (client, outputs) => {
-        for (const { output } of outputs)
-          await client.query('INSERT INTO outputs (output) VALUES ($1)', [JSON.stringify(output)])
+        const texts = outputs.map(({ output }) => JSON.stringify(output))
+        await client.query(
+          `INSERT INTO ${outputsTable} (output) SELECT value::jsonb FROM unnest($1::text[]) WITH ORDINALITY AS t (value, place) ORDER BY place`,
+          [texts],
+        )
       },
     }),
     close: () => pool.end(),
+  }
+}
+
+async function openPostgresWithEngine(address: string): Promise<OpenSystem> {
+  const system = await openPostgres(address, '_engine')
+  const pool = await connectPostgres(address)
+  return {
+    ...system,
+    backend: await PostgresStateBackend.open({ pool, name: 'counts' }),
+    close: async () => {
+      await system.close()
+      await pool.end()
+    },
   }
 }
 
@@ -120,38 +159,6 @@ async function openKafka(address: string): Promise<OpenSystem> {
   }
 }
 
-/** The state itself on the server. */
-export interface OpenEngine {
-  readonly backend: StateBackend
-  close(): Promise<void>
-}
-
-async function openRedisEngine(address: string): Promise<OpenEngine> {
-  const client = await connectRedis(address, { socketTimeout: 5_000 })
-  const backend = await RedisStateBackend.open({ client, name: 'counts', ordered: true, fsync: 'always' })
-  return { backend, close: async () => client.disconnect() }
-}
-
-async function openPostgresEngine(address: string): Promise<OpenEngine> {
-  const { Pool } = await clients.postgres()
-  const pool = new Pool({ connectionString: address, connectionTimeoutMillis: 2_000 })
-  pool.on('error', () => {})
-  const backend = await PostgresStateBackend.open({ pool, name: 'counts' })
-  return { backend, close: () => pool.end() }
-}
-
-const engines: { readonly [name: string]: (address: string) => Promise<OpenEngine> } = {
-  postgres: openPostgresEngine,
-  redis: openRedisEngine,
-  valkey: openRedisEngine,
-}
-
-export async function openEngine(name: string, address: string): Promise<OpenEngine> {
-  const open = engines[name]
-  if (open === undefined) throw new Error(`there is no engine on ${name}`)
-  return await open(address)
-}
-
 interface System {
   load(): Promise<unknown>
   open(address: string): Promise<OpenSystem>
@@ -160,11 +167,14 @@ interface System {
 const systems: { readonly [name: string]: System } = {
   nats: { load: clients.nats, open: openNats },
   postgres: { load: clients.postgres, open: openPostgres },
+  'postgres-engine': { load: clients.postgres, open: openPostgresWithEngine },
   kafka: { load: clients.kafka, open: openKafka },
   redis: { load: clients.redis, open: openRedis },
-  valkey: { load: clients.redis, open: openRedis },
   'redis-group': { load: clients.redis, open: openRedisGroup },
+  'redis-engine': { load: clients.redis, open: openRedisWithEngine },
+  valkey: { load: clients.redis, open: openRedis },
   'valkey-group': { load: clients.redis, open: openRedisGroup },
+  'valkey-engine': { load: clients.redis, open: openRedisWithEngine },
 }
 
 function systemNamed(name: string): System {

@@ -1,3 +1,0 @@
-import { redisJobHolds } from './redis-job.js'
-
-redisJobHolds('valkey')
