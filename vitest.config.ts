@@ -122,7 +122,12 @@ export default defineConfig({
     projects: [
       {
         plugins: compiled?.plugins ?? [],
-        test: { ...common, name: 'alone', include: alone },
+        test: {
+          ...common,
+          name: 'alone',
+          include: alone,
+          exclude: [...configDefaults.exclude, ...leftToLongRun],
+        },
       },
       {
         plugins: compiled?.plugins ?? [],
@@ -148,7 +153,7 @@ export default defineConfig({
           ...common,
           name: 'shared',
           include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'examples/**/*.test.ts'],
-          exclude: [...configDefaults.exclude, ...alone, ...onServers, ...project],
+          exclude: [...configDefaults.exclude, ...alone, ...onServers, ...project, ...leftToLongRun],
           isolate: false,
         },
       },
