@@ -54,8 +54,11 @@ describe.skipIf(!existsSync(main))('holdfast as a process', () => {
     expect([stdout, stderr]).toEqual(['{"key":"user:0","value":"value 0"}\nstatus 0\n', ''])
   })
 
-  it.skipIf(!existsSync('/dev/full'))('says what it could not write, and that is a failure', async () => {
-    const script = '"$0" "$1" list "$2" >/dev/full; echo "status $?"'
+  it.skipIf(!existsSync('/dev/full')).each([
+    ['at its end', 'list'],
+    ['on the way, with more to come', 'scan'],
+  ])('says what it could not write %s, and that is a failure', async (_, command) => {
+    const script = `"$0" "$1" ${command} "$2" >/dev/full; echo "status $?"`
     const { stdout, stderr } = await promisify(execFile)('bash', [
       '-c',
       script,

@@ -49,7 +49,8 @@ export async function run(args: readonly string[], process: Surroundings): Promi
     if (outlet.failure !== undefined) throw outlet.failure
     return status
   } catch (thrown) {
-    const error = inWords(thrown)
+    // A command that ends because nothing more is taken has not failed by itself.
+    const error = inWords(isAborted(thrown) ? (outlet.failure ?? thrown) : thrown)
     if (isCommanderError(error)) return error.exitCode === 0 ? ExitStatus.ok : ExitStatus.usage
     if (interruption.signal.aborted) return ExitStatus.interrupted
     if (outlet.closed.aborted && outlet.failure === undefined) return ExitStatus.ok
@@ -64,6 +65,9 @@ function isCommanderError(error: unknown): error is CommanderError {
   const { code } = (error ?? {}) as { readonly code?: unknown }
   return typeof code === 'string' && code.startsWith('commander.')
 }
+
+const isAborted = (error: unknown): boolean =>
+  ((error ?? {}) as { readonly code?: unknown }).code === 'ABORTED'
 
 /** An error of the system that nobody has put into words, by the file that it is of. */
 function inWords(error: unknown): unknown {
