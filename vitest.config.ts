@@ -1,7 +1,7 @@
 import { configDefaults, defineConfig } from 'vitest/config'
-import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { filesWithLongCounts } from './scripts/test-long.mjs'
 import { compiledSources } from './test/support/compiled-sources.js'
+import { longestFirst } from './test/support/longest-first.js'
 
 /**
  * Files that need a process of their own: they use up what it has, end threads in the middle, mount disks, or measure. All others share
@@ -66,7 +66,7 @@ const leftToLongRun = process.env['HOLDFAST_LONG_FOLLOWS'] === '1' ? filesWithLo
 /** Those that need a server: `npm run test:services` (vitest.services.config.ts). */
 const onServers = ['test/services/**']
 
-/** What takes longest is begun first: in the end, one worker would run it while the others have nothing left. */
+/** What takes longest. */
 const longest = [
   'src/lmdb/lmdb-conformance.test.ts',
   'test/faults/lmdb-commits.faults.test.ts',
@@ -83,17 +83,6 @@ const longest = [
   'src/memory/memory-conformance.test.ts',
   'src/testing/model-conformance.test.ts',
 ]
-
-class LongestFirst extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const sorted = await super.sort(files)
-    const placeOf = ({ moduleId }: TestSpecification) => {
-      const place = longest.findIndex((name) => moduleId.endsWith(`/${name}`))
-      return place === -1 ? longest.length : place
-    }
-    return sorted.sort((a, b) => placeOf(a) - placeOf(b))
-  }
-}
 
 /** What takes so long hangs. Less would be enough on a quiet machine; on one that has much else to do it is not. */
 const LIMIT_MS = 300_000
@@ -118,7 +107,7 @@ export default defineConfig({
   test: {
     // Much of the time is spent waiting, for disks, threads and processes: two cores have something to do for three workers.
     maxWorkers: 3,
-    sequence: { sequencer: LongestFirst },
+    sequence: { sequencer: longestFirst(longest) },
     projects: [
       {
         plugins: compiled?.plugins ?? [],

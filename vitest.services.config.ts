@@ -1,9 +1,15 @@
 import { defineConfig } from 'vitest/config'
 import { compiledSources } from './test/support/compiled-sources.js'
+import { longestFirst } from './test/support/longest-first.js'
 
 // The tests on real servers: `npm run test:services`. Each file starts the servers that it needs, and may kill them.
 
 const compiled = await compiledSources()
+
+/** What takes longest: jobs that are killed, and what waits for servers to find out that one is dead. */
+const longest = ['kafka', 'redis', 'valkey', 'azurite-kill', 'valkey-cluster', 'postgres'].map(
+  (name) => `test/services/${name}.test.ts`,
+)
 
 const LIMIT_MS = 240_000
 
@@ -15,6 +21,7 @@ export default defineConfig({
     hookTimeout: LIMIT_MS,
     // Much of the time is spent waiting for servers.
     maxWorkers: 3,
+    sequence: { sequencer: longestFirst(longest) },
     pool: 'forks',
     server: { deps: { external: compiled?.external ?? [] } },
   },
