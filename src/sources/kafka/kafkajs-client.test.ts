@@ -434,6 +434,18 @@ describe('a batch that has come', () => {
     await reader.close()
   })
 
+  it('keeps the client waiting where it is what was waited for: to pause would cost much more', async () => {
+    const { consumer, reader, come } = await open()
+    const fetching = reader.fetch({ from: new Map([[0, 2]]), waitMs: 5_000 })
+    await new Promise(setImmediate)
+    const waiting = come(2, 4_000)
+    expect((await fetching).map(({ next }) => next)).toEqual([1_002])
+    await new Promise(setImmediate)
+    expect(consumer.calls).toEqual([])
+    await reader.close()
+    await waiting
+  })
+
   it('does not keep the client waiting while another partition is waited for', async () => {
     const { consumer, reader, come } = await open()
     const waiting = come(2, 4_000)

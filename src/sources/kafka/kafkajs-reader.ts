@@ -138,8 +138,8 @@ export class KafkajsReader implements KafkaReader {
   readonly #due = new Map<number, Due>()
   readonly #closing = new AbortController()
   #failure: Failure | undefined
-  /** Somebody waits, and nothing has come of what is wanted: the client may hold it back behind what is not. */
-  #isStarving = false
+  /** What somebody waits for of which nothing has come: the client may hold it back behind what nobody wants. */
+  #awaited: ReadonlyMap<number, number> | undefined
   /** Ends the waits for something to arrive, and for it to be fetched. */
   readonly #waiting = new Set<Sleeper>()
 
@@ -218,10 +218,10 @@ export class KafkajsReader implements KafkaReader {
       const fetched = this.#take(from)
       const leftMs = endMs - performance.now()
       if (fetched.length > 0 || leftMs <= 0 || this.#closing.signal.aborted) return fetched
-      this.#isStarving = true
+      this.#awaited = from
       this.#wake()
       await this.#news(leftMs)
-      this.#isStarving = false
+      this.#awaited = undefined
     }
   }
 
@@ -292,7 +292,7 @@ export class KafkajsReader implements KafkaReader {
     this.#arrive(due, batch.messages, Number(lastOffset) + 1)
     resolveOffset(lastOffset)
     // Nobody takes it: the job is busy, or wants nothing of this partition for a while.
-    await this.#untilRoom(due, HEARTBEAT_MS)
+    await this.#untilRoom(partition, due, HEARTBEAT_MS)
     if (!hasRoom(due)) this.#pause(partition)
     if (isRunning()) await heartbeat()
   }
@@ -368,10 +368,10 @@ export class KafkajsReader implements KafkaReader {
     this.#consumer.resume([{ topic: this.#topic, partitions: [partition] }])
   }
 
-  async #untilRoom(due: Due, limitMs: number): Promise<void> {
+  async #untilRoom(partition: number, due: Due, limitMs: number): Promise<void> {
     const endMs = performance.now() + limitMs
     for (let leftMs = limitMs; leftMs > 0 && !hasRoom(due); leftMs = endMs - performance.now()) {
-      if (this.#closing.signal.aborted || this.#isStarving) return
+      if (this.#closing.signal.aborted || this.#awaited?.has(partition) === false) return
       await this.#news(leftMs)
     }
   }
