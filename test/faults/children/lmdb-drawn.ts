@@ -1,8 +1,9 @@
 // Runs the operations that its parent has drawn, says which it has begun and which are durable, and waits to be killed.
 
-import { readFileSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { WriteBatch } from '../../../src/backend/write-batch.js'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
+import { sayLine } from './say-line.js'
 
 /** Keys and values are texts; undefined deletes. */
 export type Changes = readonly { readonly key: string; readonly value?: string | undefined }[]
@@ -12,7 +13,7 @@ export type DrawnOperation =
 
 const [path, flushEvery, drawnPath] = process.argv.slice(2) as [string, string, string]
 const operations = JSON.parse(readFileSync(drawnPath, 'utf8')) as DrawnOperation[]
-const say = (kind: string, at: number) => writeSync(1, `${kind} ${at}\n`)
+const say = (kind: string, at: number) => sayLine(`${kind} ${at}`)
 
 function batchOf(changes: Changes): WriteBatch {
   const batch = new WriteBatch()

@@ -1,14 +1,14 @@
 // Reads stores of known content (`contentAfter(STEPS)`) in every way and says what came of each: one store per argument. LMDB
 // trusts what it maps, so a damaged one may end this process.
 
-import { writeSync } from 'node:fs'
 import { isStateError } from '../../../src/base/errors.js'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
 import { contentAfter } from './lmdb-plan.js'
+import { sayLine } from './say-line.js'
 
 const [steps, ...paths] = process.argv.slice(2) as [string, ...string[]]
 const expected = contentAfter(Number(steps))
-const say = (...words: readonly string[]) => writeSync(1, `${words.join(' ')}\n`)
+const say = (...words: readonly string[]) => sayLine(words.join(' '))
 /** Tells a value that is wrong from one that is missing, which only a whole reading of the store can find. */
 const outcomes = { right: 'right', missing: 'missing', wrong: 'WRONG' } as const
 

@@ -1,12 +1,12 @@
 // Goes on with the plan from where the store is, and says on standard output what it has found, begun and made durable.
 // Lines are written synchronously: a line that was written is never lost to a kill.
 
-import { writeSync } from 'node:fs'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
 import { awaitLog } from './await-log.js'
 import { batchAt, STEP_KEY } from './lmdb-plan.js'
+import { sayLine } from './say-line.js'
 
-const say = (kind: string, value: unknown) => writeSync(1, `${kind} ${JSON.stringify(value)}\n`)
+const say = (kind: string, value: unknown) => sayLine(`${kind} ${JSON.stringify(value)}`)
 const [path, flushEvery, ...modes] = process.argv.slice(2) as [string, string, ...string[]]
 
 const log = modes.includes('log')

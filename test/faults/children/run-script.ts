@@ -3,6 +3,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
+import { sayLine } from './say-line.js'
 
 export interface ChildContext {
   readonly args: readonly string[]
@@ -28,7 +29,7 @@ const script = import(pathToFileURL(scriptPath as string).href) as Promise<{ rea
 
 if (process.send === undefined) {
   const { run } = await script
-  await run({ args, say: (...words) => void writeSync(1, `${words.join(' ')}\n`), mend })
+  await run({ args, say: (...words) => sayLine(words.join(' ')), mend })
 } else {
   process.on('message', async (message) => {
     process.send?.(await runOnce(message as readonly string[]))
