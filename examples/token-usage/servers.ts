@@ -12,6 +12,8 @@ export type ServerName = (typeof serverNames)[number]
 
 const DEFAULT_ADDRESSES = { kafka: '127.0.0.1:9092', nats: '127.0.0.1:4222', redis: '127.0.0.1:6379' }
 const ANSWER_WITHIN_MS = 10_000
+/** A topic that was made is known to the brokers by then. */
+const KNOWN_WITHIN_MS = 30_000
 
 /** A topic or stream of a server. */
 export interface ServerPlace {
@@ -86,7 +88,12 @@ const clients: { readonly [Name in ServerName]: (place: ServerPlace, url: URL) =
       create: async () => {
         await admin.createTopics({ topics: [{ topic, numPartitions: 1 }], waitForLeaders: false })
         // A broker that has come up a moment ago may not know at once what it has made: a client that waits for its leader would fail.
-        while (!(await admin.listTopics()).includes(topic)) await setTimeout(50)
+        const endMs = performance.now() + KNOWN_WITHIN_MS
+        while (!(await admin.listTopics()).includes(topic)) {
+          if (performance.now() > endMs)
+            throw new Error(`the brokers do not know topic ${topic}, which was made`)
+          await setTimeout(50)
+        }
       },
       append: (requests) =>
         producer.send({ topic, messages: requests.map((request) => ({ value: JSON.stringify(request) })) }),
