@@ -665,7 +665,8 @@ export class LmdbEngine implements LocalEngine {
       commits: () => this.#commits,
       mayCut: () => this.#commit?.mayLog ?? false,
       commitAll: () => (this.#commit as GroupCommit).flushToStore(),
-      mayBegin: () => this.#recovery.isOver,
+      // Its thread looks whether the data file is in its place: while the store is compacted that becomes another one.
+      mayBegin: () => this.#recovery.isOver && (this.#commit?.mayLog ?? false),
       begun: () => this.#directory.beginLog(log),
       newPort: () => {
         const { path, dataPath, leaseMark: lease } = this.#directory

@@ -237,6 +237,7 @@ export class GroupLog {
       end,
       number: ++this.#number,
       firstSequence,
+      dataPath: this.#host.dataPath(),
     }
     this.#port?.request(change, (error) => {
       if (error !== undefined) this.#host.failed(error)

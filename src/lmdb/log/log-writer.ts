@@ -42,14 +42,18 @@ export interface LogWriterOptions {
   readonly dataPath: string
 }
 
-/** A group on its way to the file in use. */
-export interface GroupJob {
-  readonly group: Uint8Array
+/** What is to be written, and the data file of the store by then. */
+interface LogJob {
   readonly dataPath: string
 }
 
+/** A group on its way to the file in use. */
+export interface GroupJob extends LogJob {
+  readonly group: Uint8Array
+}
+
 /** The group that ends the file in use, and what the next one begins with. */
-export interface FileChange {
+export interface FileChange extends LogJob {
   readonly end: Uint8Array
   readonly number: number
   readonly firstSequence: number
@@ -89,17 +93,22 @@ export class LogWriter {
   }
 
   append(job: GroupJob): void {
-    this.#attempt(() => this.#append(job))
+    this.#attempt(job, () => this.#append(job))
   }
 
   /** Goes on in the other file, of which nothing is needed any more. */
   change(change: FileChange): void {
-    this.#attempt(() => this.#change(change))
+    this.#attempt(change, () => this.#change(change))
   }
 
-  #attempt(write: () => void): void {
+  #attempt({ dataPath }: LogJob, write: () => void): void {
     if (this.#failure !== undefined) throw this.#failure
     try {
+      // The store has been compacted.
+      if (dataPath !== this.#dataPath) {
+        this.#dataPath = dataPath
+        this.#guard = this.#newGuard()
+      }
       write()
     } catch (error) {
       this.#failure = error as Error
@@ -107,11 +116,7 @@ export class LogWriter {
     }
   }
 
-  #append({ group, dataPath }: GroupJob): void {
-    if (dataPath !== this.#dataPath) {
-      this.#dataPath = dataPath
-      this.#guard = this.#newGuard()
-    }
+  #append({ group }: GroupJob): void {
     this.#guard.check()
     const bytes = Buffer.from(group.buffer, group.byteOffset, group.length)
     sealGroup(bytes, this.#salt)

@@ -2,6 +2,7 @@
 // beside the writer see it.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { existsSync } from 'node:fs'
 import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
@@ -17,6 +18,7 @@ import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from '../types.js'
+import { LOG_FILE_BYTES } from './log-writer.js'
 
 let folder: string
 let path: string
@@ -392,6 +394,27 @@ describe('a log that is damaged, gone or somebody else’s', () => {
     }
     end.isOver = true
     await writing
+  })
+
+  it('goes on in its other file right after the store was compacted', async () => {
+    const backend = await openLogged()
+    const value = Buffer.alloc(LOG_FILE_BYTES / 4.5)
+    for (let i = 0; i < 9; i++) {
+      // Four of them fill a file.
+      if (i > 0 && i % 4 === 0) await backend.compact()
+      await backend.put(bytes(`key ${i}`), value, durable)
+    }
+    expect(contentOf(await afterCrash()).size).toBe(10)
+  })
+
+  it('is not begun while the store is compacted, but afterwards', async () => {
+    const backend = await open({ log: true, flushIntervalMs: Infinity })
+    const compacted = backend.compact()
+    await vi.waitUntil(() => existsSync(join(path, 'data-2.mdb')), { timeout: 60_000, interval: 1 })
+    const written = backend.put(bytes('a'), bytes('1'), durable)
+    expect(backend.stats().log).toBe('none')
+    await Promise.all([written, compacted])
+    await logBegun(backend, path)
   })
 
   it('is INCOMPATIBLE for who opens the store and for verify where a newer version has written it', async () => {
