@@ -106,6 +106,24 @@ describe('the lease of FileCheckpointStorage', () => {
     await lease.release()
   })
 
+  it('is FENCED where another one takes over while it is being acquired', async () => {
+    const files = new DurableDirectory(directory)
+    const names = files.names.bind(files)
+    let taken: FileLease | undefined
+    let listings = 0
+    files.names = async (operation) => {
+      const listed = await names(operation)
+      // The second time, to see whether somebody has a higher token.
+      if (++listings === 2)
+        taken = await FileLease.acquire(new DurableDirectory(directory), { takeOver: true })
+      return listed
+    }
+    await expect(FileLease.acquire(files)).rejects.toMatchObject({ code: 'FENCED' })
+    expect(taken?.token).toBe(2)
+    await taken?.check()
+    await taken?.release()
+  })
+
   it('does not wait for an owner that lets go while it is watched, nor where it is to take over', async () => {
     await plant(5, { hostname: 'elsewhere' })
     const files = new DurableDirectory(directory)

@@ -21,14 +21,13 @@
 // What it cannot do: stop a removal, or a write to LMDB's file on another machine, that a fenced owner had already begun.
 
 import { randomUUID } from 'node:crypto'
-import { constants } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { type CancelTimer, type Clock, pause, systemClock } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import type { DurableDirectory } from './durable-directory.js'
 import { afterCleanUp } from './file-failure.js'
 import { isTemporaryName, leaseFileName } from './file-names.js'
-import { fenced, leaseTokens, readLease, type Sighting, sightLease } from './lease-files.js'
+import { fenced, fencedByUnknown, leaseTokens, readLease, type Sighting, sightLease } from './lease-files.js'
 import { encodeLease, type LeaseRecord } from './lease-record.js'
 import { type LeaseMark, LeaseWatch, markOf } from './lease-watch.js'
 import { livenessOf, thisThread } from './process-identity.js'
@@ -142,7 +141,9 @@ export class FileLease {
         await directory.unlink(name, 'withdraw a lease')
         return undefined
       }
-      opened = await directory.attempt('acquire', directory.pathOf(name), open(directory.pathOf(name), READ))
+      opened = (await directory.openFile(name, 'acquire'))?.handle
+      // Somebody else has taken over from this owner already.
+      if (opened === undefined) throw fencedByUnknown(directory)
       const mark = { token, nonce: record.nonce, file: markOf(await opened.stat({ bigint: true })) }
       for (const lower of tokens) {
         if (lower < token) await directory.unlink(leaseFileName(lower), 'remove an old lease')
@@ -227,8 +228,6 @@ export class FileLease {
     await this.#file.utimes(nowSeconds, nowSeconds).catch(() => {})
   }
 }
-
-const READ = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)
 
 /** `FENCED` unless the owner of a lease has let go of it, is dead, or is silent for {@link LEASE_MS}. */
 async function assertFree(

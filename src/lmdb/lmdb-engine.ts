@@ -55,7 +55,7 @@ import { SnapshotLender } from './share/snapshot-lender.js'
 import { compactStore } from './store/compact-store.js'
 import type { TableStats } from './store/environment.js'
 import { OpenStore } from './store/open-store.js'
-import { ServedStore } from './store/served-store.js'
+import { openForReading, ServedStore } from './store/served-store.js'
 import type { StoreDirectory } from './store/store-directory.js'
 import { StoreGuard } from './store/store-guard.js'
 import type { LmdbStateBackendEvents, LmdbStats } from './types.js'
@@ -253,7 +253,7 @@ export class LmdbEngine implements LocalEngine {
   }
 
   static async openReadOnly(options: EngineOptions): Promise<LmdbEngine> {
-    const store = new OpenStore(options.directory.dataPath, { readOnly: true })
+    const store = openForReading(options.directory)
     try {
       const engine = new LmdbEngine(options, store)
       try {

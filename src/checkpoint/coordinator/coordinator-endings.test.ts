@@ -332,6 +332,8 @@ describe.each([
     expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'full', entryCount: 501 })
     // A state that has grown much is nothing that anybody has to look into.
     expect(logged).toEqual(['info'])
+    // A delta has, beside what has changed, what the persistent engine had not committed at its base and has not since.
+    await backend.flush()
     backend.putSync(bytesOf('b'), bytesOf('1'))
     expect(await coordinator.createCheckpoint()).toMatchObject({ kind: 'incremental', entryCount: 502 })
   })

@@ -13,7 +13,7 @@ function compactionWith(backup: () => Promise<unknown>): Compaction {
     directory: {
       nextDataPath: async () => '/nowhere/data-2.mdb',
       sealNextData: () => Promise.reject(new Error('copied')),
-      removeLeftovers: async () => {},
+      dropNextData: async () => {},
     },
     environment: { root: { backup } },
     commit: { pause: async () => {}, resume: () => {} },

@@ -42,7 +42,7 @@ export async function compactStore(compaction: Compaction): Promise<void> {
         throw new StateError('TRANSACTION_FAILED', { operation: 'compact', reason })
       }
     } catch (error) {
-      await directory.removeLeftovers().catch(() => {})
+      await directory.dropNextData().catch(() => {})
       throw error
     }
     try {

@@ -10,6 +10,27 @@ export interface StoreContent {
   readonly entries: number
 }
 
+/** How often a store may be compacted while its data file is being opened beside the process that writes. */
+const TRIES = 5
+
+/** Opens the data file of a store that another process writes to, which may put another one in its place, and remove it, at any time. */
+export function openForReading(directory: StoreDirectory): OpenStore {
+  return inForce(directory, (dataPath) => new OpenStore(dataPath, { readOnly: true }))
+}
+
+/** Where the file that the identity named is gone by now, it names another one. */
+function inForce(directory: StoreDirectory, open: (dataPath: string) => OpenStore): OpenStore {
+  for (let tries = 1; ; tries++) {
+    const { dataPath } = directory
+    try {
+      return open(dataPath)
+    } catch (error) {
+      directory.refresh()
+      if (tries === TRIES || directory.dataPath === dataPath) throw error
+    }
+  }
+}
+
 /**
  * The data file that reads go to, and the newest view of it. A file that another one has replaced stays open until nobody reads from
  * it any more.
@@ -67,11 +88,13 @@ export class ServedStore {
   refreshNow(): void {
     this.#directory.refresh()
     const former = { store: this.#store, view: this.#view }
-    const { dataPath } = this.#directory
-    if (!former.store.isOf(dataPath)) this.#store = new OpenStore(dataPath, { readOnly: true })
-    this.#view = this.#store.latest()
+    const store = inForce(this.#directory, (dataPath) =>
+      former.store.isOf(dataPath) ? former.store : new OpenStore(dataPath, { readOnly: true }),
+    )
+    this.#store = store
+    this.#view = store.latest()
     former.view.release()
-    if (this.#store !== former.store) void this.#retire(former.store)
+    if (store !== former.store) void this.#retire(former.store)
   }
 
   /** Shows a commit of this process. Where it throws, the former view stays. */

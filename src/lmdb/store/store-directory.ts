@@ -59,6 +59,9 @@ export class StoreDirectory {
   /** Changes whenever the identity is replaced; only looked at where another process may do that. */
   #identityMark: string | undefined
   #changing: Promise<void> = Promise.resolve()
+  #removing: Promise<void> = Promise.resolve()
+  /** The data file that is being made to take the place of the present one. */
+  #next: string | undefined
   #ending: Promise<void> | undefined
 
   private constructor(
@@ -166,10 +169,19 @@ export class StoreDirectory {
     if (!this.#identity.ready) await this.#changeIdentity((identity) => ({ ...identity, ready: true }))
   }
 
-  /** Where the next data file is to be written, and nothing is yet. */
+  /** Where the next data file is to be written, and nothing is yet. It is no leftover until it is adopted or dropped. */
   async nextDataPath(): Promise<string> {
+    const next = nextDataFile(this.#identity.data)
+    await this.#removeLeftovers(() => {
+      this.#next = next
+    })
+    return this.#files.pathOf(next)
+  }
+
+  /** Removes what there is of the next data file: it takes nobody's place. */
+  async dropNextData(): Promise<void> {
+    this.#next = undefined
     await this.removeLeftovers()
-    return this.#files.pathOf(nextDataFile(this.#identity.data))
   }
 
   /** Makes the next data file, which LMDB has written, durable and one of this user alone. */
@@ -184,19 +196,37 @@ export class StoreDirectory {
     } finally {
       await handle.close()
     }
-    await makeLockFile(this.#files, lockFileOf(name))
+    // A new owner may be about to make a file of the same name.
+    await makeLockFile(this.#files, lockFileOf(name), this.#lease)
   }
 
   /** Puts the next data file in the place of the present one, durably. */
   async adoptNextData(): Promise<void> {
     await this.#changeIdentity((identity) => ({ ...identity, data: nextDataFile(identity.data) }))
+    this.#next = undefined
   }
 
-  /** Removes data files that are not in use. */
+  /** Removes data files that are neither in use nor being made. */
   async removeLeftovers(): Promise<void> {
-    // A new owner may have put another data file in place of the one that is known here.
-    await this.#lease?.check()
-    await removeLeftovers(this.#files, this.#identity, this.#lease?.mark.token)
+    await this.#removeLeftovers(() => {})
+  }
+
+  /**
+   * One removal after the other, each with what follows it at once: one that has listed the files already would take a data file that is
+   * begun meanwhile for a leftover.
+   */
+  async #removeLeftovers(removed: () => void): Promise<void> {
+    const before = this.#removing
+    const removing = (async () => {
+      await before
+      // A new owner may have put another data file in place of the one that is known here.
+      await this.#lease?.check()
+      const keep = { token: this.#lease?.mark.token, next: this.#next }
+      await removeLeftovers(this.#files, this.#identity, keep)
+      removed()
+    })()
+    this.#removing = removing.catch(() => {})
+    await removing
   }
 
   /** Bytes that the files take on disk. */
@@ -239,9 +269,8 @@ export class StoreDirectory {
       }
       try {
         await assertMappable(files, identity.data, false)
-        const directory = new StoreDirectory(files, identity, undefined, false)
-        directory.#identityMark = markOf(files)
-        return directory
+        // Its identity may have been replaced since it was read: the first look at it reads it again.
+        return new StoreDirectory(files, identity, undefined, false)
       } catch (error) {
         // The owner may have put another file in its place just now.
         if (tries === READ_ONLY_TRIES || (await readIdentity(files)).data === identity.data) throw error
@@ -264,7 +293,7 @@ export class StoreDirectory {
         await assertMappable(files, identity.data, true)
         await removeLeftovers(files, identity)
       } else {
-        await makeLockFile(files, lockFileOf(identity.data))
+        await makeLockFile(files, lockFileOf(identity.data), lease)
         await makeDataFile(files, identity.data)
         await files.sync('create the store')
       }
@@ -319,16 +348,24 @@ async function assertMappable(files: DurableDirectory, name: string, writing: bo
   if (writing) await files.attempt('open', what, truncate(what, wholeBytes))
 }
 
-/** `token`: of the present owner, who may be about to begin a log. */
+/** What the identity does not name and is no leftover all the same. */
+interface KeptFiles {
+  /** Of the present owner, who may be about to begin a log. */
+  readonly token?: number | undefined
+  /** The data file that is being made. */
+  readonly next?: string | undefined
+}
+
 async function removeLeftovers(
   files: DurableDirectory,
   { data, log }: StoreIdentity,
-  token?: number,
+  { token, next = data }: KeptFiles = {},
 ): Promise<void> {
   for (const name of await files.names('list the store')) {
     const logToken = logTokenOf(name)
     const isOldLog = logToken !== undefined && logToken !== log?.token && logToken !== token
-    if (isLeftover(name, data) || isOldLog) await files.unlink(name, 'remove an old file')
+    const isOldData = isLeftover(name, data) && isLeftover(name, next)
+    if (isOldData || isOldLog) await files.unlink(name, 'remove an old file')
   }
 }
 
@@ -387,11 +424,15 @@ async function makeDataFile(files: DurableDirectory, name: string): Promise<void
 }
 
 /** The table of readers, whole: LMDB maps it, and where a page of it had no space on the disk, using it would be a signal. */
-async function makeLockFile(files: DurableDirectory, name: string): Promise<void> {
+async function makeLockFile(
+  files: DurableDirectory,
+  name: string,
+  guard: LeaseGuard | undefined,
+): Promise<void> {
   const file = await TemporaryFile.create(files)
   try {
     await file.write(new Uint8Array(LOCK_FILE_BYTES))
-    await file.replaceAs(name, undefined)
+    await file.replaceAs(name, guard)
   } catch (error) {
     await file.discard()
     throw error
