@@ -57,6 +57,7 @@ describe.skipIf(!existsSync(main))('holdfast as a process', () => {
   it.skipIf(!existsSync('/dev/full')).each([
     ['at its end', 'list'],
     ['on the way, with more to come', 'scan'],
+    ['where it is help', 'list --help'],
   ])('says what it could not write %s, and that is a failure', async (_, command) => {
     const script = `"$0" "$1" ${command} "$2" >/dev/full; echo "status $?"`
     const { stdout, stderr } = await promisify(execFile)('bash', [

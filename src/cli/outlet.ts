@@ -33,6 +33,11 @@ export class Outlet {
     return this.#failure
   }
 
+  /** Resolves when everything that was handed on was taken, or nothing more is. */
+  async ended(): Promise<void> {
+    await new Promise<void>((resolve) => this.#stdout.write('', () => resolve()))
+  }
+
   /** Hands a piece on, and waits for a reader that is slow. What nobody takes any more is dropped. */
   async write(piece: string | Uint8Array): Promise<void> {
     const { closed } = this

@@ -45,19 +45,25 @@ export async function run(args: readonly string[], process: Surroundings): Promi
     }
   })
   try {
-    await program.parseAsync(args, { from: 'user' })
+    await program.parseAsync(args, { from: 'user' }).catch(unlessHelp)
+    await outlet.ended()
     if (outlet.failure !== undefined) throw outlet.failure
     return status
   } catch (thrown) {
     // A command that ends because nothing more is taken has not failed by itself.
     const error = inWords(isAborted(thrown) ? (outlet.failure ?? thrown) : thrown)
-    if (isCommanderError(error)) return error.exitCode === 0 ? ExitStatus.ok : ExitStatus.usage
+    if (isCommanderError(error)) return ExitStatus.usage
     if (interruption.signal.aborted) return ExitStatus.interrupted
     if (outlet.closed.aborted && outlet.failure === undefined) return ExitStatus.ok
     if (options.debug) process.stderr.write(`${stackOf(error)}\n`)
     else process.stderr.write(`holdfast: ${await explanation(error)}\n`)
     return await statusOf(error)
   }
+}
+
+/** Help and the version that were asked for are errors to the parser, by which it ends. */
+function unlessHelp(error: unknown): void {
+  if (!isCommanderError(error) || error.exitCode !== 0) throw error
 }
 
 /** Also of another copy of the package. */
