@@ -1,6 +1,7 @@
 // S3: checkpoints beside those to files on the same disk, and a restore over a link with latency beside a plain download of the same bytes.
 
 import { fork } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -19,6 +20,7 @@ import { type Figure, turns } from './remote-turns.js'
 const LATENCY_MS = 50
 const RANGE_BYTES = 4 * 1024 * 1024
 const RANGES_IN_FLIGHT = 8
+const WRITE_BYTES = 256 * 1024
 const LARGE_VALUE_BYTES = 1_000
 const credentials = { accessKeyId: 'test', secretAccessKey: 'testsecret' }
 
@@ -43,7 +45,10 @@ export async function* s3Figures(options: S3Options): AsyncGenerator<Figure> {
   if (options.row !== 'made') yield await restored(options)
 }
 
-/** A checkpoint of so many entries, whole each time. */
+/**
+ * A checkpoint of so many entries, whole each time; and its floor there: as many bytes, made before, that are written and read back. An object
+ * is there when its last part is, so that reading it cannot go on beside the making.
+ */
 async function made({ address, entries, runs }: S3Options): Promise<Figure> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-bench-remote-'))
   const backend = new MemoryStateBackend()
@@ -56,19 +61,48 @@ async function made({ address, entries, runs }: S3Options): Promise<Figure> {
     new CheckpointCoordinator(backend, { storage, incremental: false, maxCheckpoints: 1 })
   const onFiles = coordinatorOn(new FileCheckpointStorage(directory))
   const onS3 = coordinatorOn(bucketAt(address, 'made'))
+  const plain = await plainObjects(bucketAt(address, 'plain'))
   try {
+    const { sizeBytes } = await onS3.createCheckpoint()
+    const content = randomBytes(sizeBytes)
     return await turns(
       `S3, a checkpoint of ${entries} entries`,
       [
         { name: 'files', run: () => onFiles.createCheckpoint() },
         { name: 'S3', run: () => onS3.createCheckpoint() },
+        { name: 'S3, its bytes alone', run: () => plain.writeAndReadBack(content) },
       ],
       { operations: entries, runs },
     )
   } finally {
-    await Promise.all([onFiles.shutdown(), onS3.shutdown()])
+    await Promise.all([onFiles.shutdown(), onS3.shutdown(), plain.release()])
     await backend.close()
     await rm(directory, { recursive: true, force: true })
+  }
+}
+
+interface PlainObjects {
+  /** One object, read by as many ranges side by side as a restore reads. */
+  writeAndReadBack(content: Uint8Array): Promise<void>
+  release(): Promise<void>
+}
+
+async function plainObjects(storage: CheckpointStorage): Promise<PlainObjects> {
+  const lease = await storage.acquire()
+  return {
+    async writeAndReadBack(content) {
+      const writer = await lease.create('plain')
+      for (let at = 0; at < content.length; at += WRITE_BYTES) {
+        await writer.write(content.subarray(at, at + WRITE_BYTES))
+      }
+      await writer.commit()
+      const reader = await storage.open('plain')
+      if (reader === undefined) throw new Error('what was written is not there')
+      await sideBySide(rangesOf(reader.sizeBytes), ({ offset, length }) => reader.read(offset, length))
+      await reader.close()
+      await lease.remove('plain')
+    },
+    release: () => lease.release(),
   }
 }
 
@@ -134,22 +168,37 @@ async function download(endpoint: string): Promise<void> {
     responseChecksumValidation: 'WHEN_REQUIRED',
   })
   const { Contents: objects = [] } = await client.listObjectsV2({ Bucket: 'bucket', Prefix: 'restored/' })
-  const ranges = objects.flatMap(({ Key, Size = 0 }) =>
-    Array.from({ length: Math.ceil(Size / RANGE_BYTES) }, (_, i) => {
-      const end = Math.min(Size, (i + 1) * RANGE_BYTES) - 1
-      return { Bucket: 'bucket', Key, Range: `bytes=${i * RANGE_BYTES}-${end}` }
-    }),
-  )
-  const next = ranges.values()
   let bytes = 0
-  const fetchInTurn = async () => {
-    for (const range of next) {
-      const { Body } = await client.getObject(range)
-      for await (const piece of Body as AsyncIterable<Uint8Array>) bytes += piece.length
-    }
-  }
-  await Promise.all(Array.from({ length: RANGES_IN_FLIGHT }, fetchInTurn))
+  const ranges = objects.flatMap(({ Key, Size = 0 }) => rangesOf(Size).map((range) => ({ Key, ...range })))
+  await sideBySide(ranges, async ({ Key, offset, length }) => {
+    const Range = `bytes=${offset}-${offset + length - 1}`
+    const { Body } = await client.getObject({ Bucket: 'bucket', Key, Range })
+    for await (const piece of Body as AsyncIterable<Uint8Array>) bytes += piece.length
+  })
   client.destroy()
   const size = objects.reduce((sum, { Size = 0 }) => sum + Size, 0)
   if (bytes !== size) throw new Error(`${bytes} bytes came, of ${size}`)
+}
+
+interface Range {
+  readonly offset: number
+  readonly length: number
+}
+
+const rangesOf = (sizeBytes: number): Range[] =>
+  Array.from({ length: Math.ceil(sizeBytes / RANGE_BYTES) }, (_, i) => ({
+    offset: i * RANGE_BYTES,
+    length: Math.min(RANGE_BYTES, sizeBytes - i * RANGE_BYTES),
+  }))
+
+/** Reads of ranges, as many at a time as a restore asks for. */
+async function sideBySide<Of extends Range>(
+  ranges: readonly Of[],
+  read: (range: Of) => Promise<unknown>,
+): Promise<void> {
+  const next = ranges.values()
+  const readInTurn = async () => {
+    for (const range of next) await read(range)
+  }
+  await Promise.all(Array.from({ length: RANGES_IN_FLIGHT }, readInTurn))
 }
