@@ -658,8 +658,10 @@ export class LmdbEngine implements LocalEngine {
   #newLog(): GroupLog {
     const { nonce: id, token } = this.#directory.leaseMark
     const log = { id, token }
+    const { logFileBytes: fileBytes } = this.#settings
     return new GroupLog(this.#entries.buffer, {
       id,
+      fileBytes,
       now: () => this.clock.now(),
       dataPath: () => this.#directory.dataPath,
       commits: () => this.#commits,
@@ -670,7 +672,7 @@ export class LmdbEngine implements LocalEngine {
       begun: () => this.#directory.beginLog(log),
       newPort: () => {
         const { path, dataPath, leaseMark: lease } = this.#directory
-        const data = { directory: path, log, lease, dataPath }
+        const data = { directory: path, log, fileBytes, lease, dataPath }
         const thread = { module: '#lmdb/log-thread', name: 'holdfast log', data } as const
         return new WriterPort<LogRequest>(thread, this.#settings.commitTimeoutMs)
       },

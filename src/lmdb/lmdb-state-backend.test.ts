@@ -287,6 +287,13 @@ describe('ownership and the directory', () => {
     await (await open()).close()
   })
 
+  it('takes no files of the log that hold next to nothing, or more than a restart should read', async () => {
+    for (const logFileBytes of [0, 65_535, 65_536.5, 2 ** 28 + 1]) {
+      await rejected('INVALID_ARGUMENT', open({ log: true, logFileBytes }))
+    }
+    for (const logFileBytes of [65_536, 2 ** 28]) await (await open({ log: true, logFileBytes })).close()
+  })
+
   it('maps what its file needs, whatever it may grow to', async () => {
     await rejected('INVALID_ARGUMENT', open({ maxBytes: 2 ** 43 + 1 }))
     const backend = await open({ maxBytes: 2 ** 43 })

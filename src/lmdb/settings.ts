@@ -12,6 +12,8 @@ import { loadLz4 } from '../codec/block-codec.js'
 import type { LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
 
 const MEBIBYTE = 1024 * 1024
+const MIN_LOG_FILE_BYTES = 64 * 1024
+const MAX_LOG_FILE_BYTES = 256 * MEBIBYTE
 /** A file of twice this can still be mapped, and once more while it grows, within the addresses of a process. */
 const MAX_STORE_BYTES = 2 ** 43
 
@@ -20,9 +22,10 @@ const atLeast =
   (value) =>
     Number.isSafeInteger(value) && (value as number) >= bytes ? undefined : `must be at least ${bytes} bytes`
 
-const maxBytes: Rule = (value) =>
-  atLeast(MEBIBYTE)(value) ??
-  ((value as number) <= MAX_STORE_BYTES ? undefined : `must be at most ${MAX_STORE_BYTES} bytes`)
+const between =
+  (least: number, most: number): Rule =>
+  (value) =>
+    atLeast(least)(value) ?? ((value as number) <= most ? undefined : `must be at most ${most} bytes`)
 
 const storeRules = {
   readOnly: rules.boolean,
@@ -35,9 +38,10 @@ const storeRules = {
   flushIntervalMs: rules.positiveMs,
   cacheBytes: atLeast(MEBIBYTE),
   compression: oneOf('none', 'lz4'),
-  maxBytes,
+  maxBytes: between(MEBIBYTE, MAX_STORE_BYTES),
   commitTimeoutMs: rules.positiveMs,
   log: rules.boolean,
+  logFileBytes: between(MIN_LOG_FILE_BYTES, MAX_LOG_FILE_BYTES),
   maxSnapshotAgeMs: rules.positiveMs,
 }
 
@@ -69,6 +73,7 @@ export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
     maxBytes: options.maxBytes ?? 64 * 1024 * MEBIBYTE,
     commitTimeoutMs: options.commitTimeoutMs ?? 30_000,
     log: options.log ?? false,
+    logFileBytes: options.logFileBytes ?? 16 * MEBIBYTE,
     maxSnapshotAgeMs: options.maxSnapshotAgeMs ?? Infinity,
   }
 }

@@ -47,11 +47,16 @@ export interface LmdbStateBackendOptions {
    */
   readonly commitTimeoutMs?: number
   /**
-   * Whether `flush()` and durable writes go to a log before the tree, of two files of 16 MiB in the store's directory: they wait for one sync of
+   * Whether `flush()` and durable writes go to a log before the tree, of two files in the store's directory: they wait for one sync of
    * an appended file then, and the tree takes what was written later, in larger commits. Default false. A store that was written to with a log
    * and not closed is read by versions that know logs; `close()` leaves none.
    */
   readonly log?: boolean
+  /**
+   * Bytes of each of the two files of the log. What they hold and the tree does not is read into memory after a crash; where both are full, and for
+   * more than a quarter of one at once, the tree makes things durable. From 64 KiB to 256 MiB. Default 16 MiB.
+   */
+  readonly logFileBytes?: number
   /** Age at which an open snapshot is closed, in milliseconds. Default Infinity: never. */
   readonly maxSnapshotAgeMs?: number
 }

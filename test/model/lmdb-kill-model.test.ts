@@ -1,4 +1,4 @@
-// A process runs a drawn sequence of writes, batches, flushes and compactions and is killed at a drawn moment. What is there
+// A process runs a drawn sequence of writes, batches, flushes and compactions, with a log before the tree or without one, and is killed at a drawn moment. What is there
 // then is what some prefix of the sequence leaves, and no shorter one than was acknowledged as durable.
 
 import { spawn } from 'node:child_process'
@@ -15,7 +15,7 @@ import { type CompiledSources, compileSources } from '../faults/compile-sources.
 import { modelRuns } from '../support/long.js'
 import { onRandomRuns } from '../support/random-runs.js'
 
-const RUNS = modelRuns(20, 2)
+const RUNS = modelRuns(30, 2)
 
 const key = fc.constantFrom('', 'a', 'b', 'c', 'k'.repeat(300))
 const change = fc.record({
@@ -70,14 +70,14 @@ describe('a process that is killed', () => {
   async function runAndKill(
     path: string,
     operations: readonly DrawnOperation[],
-    flushEvery: number,
+    { flushEvery, modes }: { readonly flushEvery: number; readonly modes: readonly string[] },
     moment: 'begun' | 'durable',
     killAt: number,
   ): Promise<{ readonly begun: number; readonly durable: number; readonly signal: string | null }> {
     const script = sources.pathOf('test/faults/children/lmdb-drawn.ts')
     const drawnPath = `${path}.json`
     await writeFile(drawnPath, JSON.stringify(operations))
-    const child = spawn(process.execPath, [script, path, `${flushEvery}`, drawnPath], {
+    const child = spawn(process.execPath, [script, path, `${flushEvery}`, drawnPath, ...modes], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const ended = new Promise<string | null>((resolve) => child.once('close', (_, signal) => resolve(signal)))
@@ -95,12 +95,15 @@ describe('a process that is killed', () => {
       moment: fc.constantFrom('begun' as const, 'durable' as const),
       killAt: fc.nat({ max: 50 }),
     })
-    const flushEvery = fc.constantFrom(1, 4, 1_000)
+    const store = fc.record({
+      flushEvery: fc.constantFrom(1, 4, 1_000),
+      modes: fc.constantFrom([], ['log']),
+    })
     let lost = 0
     await onRandomRuns(
-      fc.asyncProperty(sequence, flushEvery, moments, async (operations, every, { moment, killAt }) => {
+      fc.asyncProperty(sequence, store, moments, async (operations, options, { moment, killAt }) => {
         const path = join(folder, `store-${++runs}`)
-        const { begun, durable, signal } = await runAndKill(path, operations, every, moment, killAt)
+        const { begun, durable, signal } = await runAndKill(path, operations, options, moment, killAt)
         expect(signal).toBe('SIGKILL')
         const backend = await LmdbStateBackend.open({ path })
         const found = new Map([...backend.scanSync()].map(([at, value]) => [textOf(at), textOf(value)]))
@@ -115,6 +118,6 @@ describe('a process that is killed', () => {
       { runs: RUNS, shrinks: false },
     )
     // Nearly every other run ends right after something was durable: in a few of them, all may.
-    if (RUNS >= 20) expect(lost).toBeGreaterThan(0)
+    if (RUNS >= 30) expect(lost).toBeGreaterThan(0)
   }, 300_000)
 })

@@ -51,7 +51,13 @@ describe('LmdbStateBackend', () => {
     titled('does so with a log before the tree', leftToLongRuns),
     async () => {
       const openLogged = (options: EngineOptions) =>
-        stores.open({ ...options, path: stores.newPath(), cacheBytes: 1024 * 1024, log: true })
+        stores.open({
+          ...options,
+          path: stores.newPath(),
+          cacheBytes: 1024 * 1024,
+          log: true,
+          logFileBytes: 64 * 1024,
+        })
       // Making the files takes longer than most runs: what comes behind this has a log.
       const logBegun = kind('logBegun', fc.constant(undefined), async (world) => {
         const isOpen = async () => {

@@ -24,13 +24,14 @@ import {
 } from './log-format.js'
 import type { LogMark } from './log-identity.js'
 import type { LogRequest } from './log-thread.js'
-import { LOG_FILE_BYTES } from './log-writer.js'
 
-/** A group of more goes to the tree at once, which is what writes it best. */
-const LARGEST_GROUP_BYTES = LOG_FILE_BYTES / 4
+/** A group of a larger part of a file goes to the tree at once, which is what writes it best. */
+const LARGEST_GROUP_SHARE = 1 / 4
 
 export interface GroupLogHost {
   readonly id: string
+  /** Of each file. */
+  readonly fileBytes: number
   now(): number
   dataPath(): string
   /** Commits that the tree holds for certain. */
@@ -173,7 +174,7 @@ export class GroupLog {
       return
     }
     const bytes = groupBytes(parts)
-    if (bytes > LARGEST_GROUP_BYTES || !this.#makeRoom(bytes)) {
+    if (bytes > host.fileBytes * LARGEST_GROUP_SHARE || !this.#makeRoom(bytes)) {
       this.#leaveToTree(waiting)
       return
     }
@@ -226,7 +227,7 @@ export class GroupLog {
 
   /** Whether a group of so many bytes fits; goes on in the other file where that is needed and may be. */
   #makeRoom(bytes: number): boolean {
-    if (this.#position + bytes + GROUP_HEADER_BYTES <= LOG_FILE_BYTES) return true
+    if (this.#position + bytes + GROUP_HEADER_BYTES <= this.#host.fileBytes) return true
     if (this.#lastInOther > this.#sequenceInTree) return false
     this.#lastInOther = this.#sequence
     const firstSequence = this.#sequence + 1

@@ -25,7 +25,7 @@ import { StoreDirectory } from '../store/store-directory.js'
 import { encodeEnd, encodeGroup, FIRST_GROUP_AT, type GroupPart, groupBytes } from './log-format.js'
 import type { LogIdentity } from './log-identity.js'
 import { type LogEnd, LogReader } from './log-reader.js'
-import { LOG_FILE_BYTES, LogWriter } from './log-writer.js'
+import { LogWriter } from './log-writer.js'
 
 interface Entry {
   readonly key: string
@@ -33,6 +33,8 @@ interface Entry {
   readonly value: string | undefined
   readonly expiresAtMs: number
 }
+
+const FILE_BYTES = 16 * 1024 * 1024
 
 let folder: string
 let directory: StoreDirectory
@@ -47,7 +49,7 @@ beforeEach(async () => {
   })
   log = { id: directory.leaseMark.nonce, token: directory.leaseMark.token }
   const { path, dataPath, leaseMark: lease } = directory
-  writer = new LogWriter({ directory: path, log, lease, dataPath })
+  writer = new LogWriter({ directory: path, log, fileBytes: FILE_BYTES, lease, dataPath })
 })
 afterEach(async () => {
   writer.close()
@@ -334,7 +336,7 @@ describe('the files of a log', () => {
   })
 
   it('have their length from the beginning, and may be read beside the one who writes', () => {
-    expect(readFileSync(fileOf(0)).length).toBe(LOG_FILE_BYTES)
+    expect(readFileSync(fileOf(0)).length).toBe(FILE_BYTES)
     const reader = new LogReader(directory.path, log)
     for (let sequence = 1; sequence <= 200; sequence++) {
       append(sequence, one(sequence))

@@ -24,8 +24,6 @@ import { StoreGuard } from '../store/store-guard.js'
 import { encodeLogHeader, FIRST_GROUP_AT, sealGroup } from './log-format.js'
 import { LOG_FILES, type LogIdentity, logFileName } from './log-identity.js'
 
-/** Bytes of a file of the log. Both of them are read into memory by whoever opens the store after a crash. */
-export const LOG_FILE_BYTES: number = 16 * 1024 * 1024
 const FILL_BYTES = 8 * 1024
 /** So many times what a log takes must be free on the disk before it is begun. */
 const SPACE_FACTOR = 4
@@ -37,6 +35,8 @@ const WRITE_FLAGS = constants.O_WRONLY | (constants.O_NOFOLLOW ?? 0) | (SYNCS_IT
 export interface LogWriterOptions {
   readonly directory: string
   readonly log: LogIdentity
+  /** Of each file. */
+  readonly fileBytes: number
   readonly lease: LeaseMark
   /** The data file of the store. */
   readonly dataPath: string
@@ -73,15 +73,15 @@ export class LogWriter {
 
   /** Makes the files, durably. Where that fails there are none. */
   constructor(options: LogWriterOptions) {
-    const { directory, log } = options
+    const { directory, log, fileBytes } = options
     this.#options = options
     this.#dataPath = options.dataPath
     this.#paths = Array.from({ length: LOG_FILES }, (_, place) => logFileName(directory, log, place))
     this.#salt = newSalt()
     try {
-      assertSpace(directory)
+      assertSpace(directory, fileBytes)
       this.#descriptors = this.#paths.map((path, place) => {
-        makeFile(path, this.#header(place === 0 ? 1 : 0, 1, this.#salt))
+        makeFile(path, this.#header(place === 0 ? 1 : 0, 1, this.#salt), fileBytes)
         return openSync(path, WRITE_FLAGS)
       })
       syncDirectory(directory)
@@ -162,9 +162,9 @@ export class LogWriter {
 }
 
 /** On a disk that is nearly full, the tree needs what is left. */
-function assertSpace(directory: string): void {
+function assertSpace(directory: string, fileBytes: number): void {
   const { bavail, bsize } = statfsSync(directory)
-  if (bavail * bsize >= SPACE_FACTOR * LOG_FILES * LOG_FILE_BYTES) return
+  if (bavail * bsize >= SPACE_FACTOR * LOG_FILES * fileBytes) return
   throw Object.assign(new Error('the disk is nearly full'), { code: 'ENOSPC' })
 }
 
@@ -173,14 +173,14 @@ function newSalt(): number {
 }
 
 /** Makes a file of zeros with a header, durably but for its name, in the place of one that a crash has left. */
-function makeFile(path: string, header: Buffer): void {
+function makeFile(path: string, header: Buffer, fileBytes: number): void {
   removeFile(path)
   const descriptor = openSync(path, 'wx', PRIVATE_FILE)
   try {
     writeFully(descriptor, header, 0)
     const zeros = Buffer.alloc(FILL_BYTES)
-    for (let at = header.length; at < LOG_FILE_BYTES; at += FILL_BYTES) {
-      writeFully(descriptor, zeros.subarray(0, Math.min(FILL_BYTES, LOG_FILE_BYTES - at)), at)
+    for (let at = header.length; at < fileBytes; at += FILL_BYTES) {
+      writeFully(descriptor, zeros.subarray(0, Math.min(FILL_BYTES, fileBytes - at)), at)
     }
     fsyncSync(descriptor)
   } finally {

@@ -18,7 +18,6 @@ import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from '../types.js'
-import { LOG_FILE_BYTES } from './log-writer.js'
 
 let folder: string
 let path: string
@@ -30,6 +29,8 @@ const bytes = (text: string) => Buffer.from(text)
 const text = (value: Uint8Array | undefined) =>
   value === undefined ? undefined : Buffer.from(value).toString()
 const durable = { durable: true } as const
+/** The least: the log goes on in its other file again and again. */
+const smallLog = { logFileBytes: 64 * 1024 }
 const STEPS = runs(300, 100)
 
 /** A store that has a log, and commits only when it must. */
@@ -140,7 +141,7 @@ describe('what is durable in a log', () => {
   })
 
   it('is a prefix of the writes, whatever else is written, committed and changed', async () => {
-    const backend = await openLogged({ flushEvery: 64 })
+    const backend = await openLogged({ flushEvery: 64, ...smallLog })
     const random = seededRandom(11)
     let step = 0
     for (let round = 0; round < runs(60, 3); round++) {
@@ -154,6 +155,7 @@ describe('what is durable in a log', () => {
         }
         // What is sealed is committed by itself, and others are written meanwhile.
         if (random() < 0.05) backend.snapshotSync({ track: true }).closeSync()
+        if (random() < 0.005) await backend.compact()
       }
       const crashed = await afterCrash()
       const found = contentOf(crashed)
@@ -232,17 +234,17 @@ describe('what is durable in a log', () => {
   })
 
   it('goes through both files in turn, and is never more than they hold', async () => {
-    const backend = await openLogged({ flushEvery: 1_000_000, cacheBytes: 1024 * 1024 * 1024 })
-    const value = Buffer.alloc(3 * 1024 * 1024, 'v')
+    const backend = await openLogged({ flushEvery: 1_000_000, ...smallLog })
+    const value = Buffer.alloc(12 * 1024, 'v')
     const before = backend.stats().commits
     for (let i = 0; i < runs(45, 20); i++) {
       value.write(`${i}`.padStart(4))
       await backend.put(bytes(`key ${i % 4}`), value, durable)
       const files = (await readdir(path)).filter((name) => name.startsWith('log-'))
       expect(files).toEqual(['log-1-0', 'log-1-1'])
-      for (const name of files) expect((await stat(join(path, name))).size).toBe(16 * 1024 * 1024)
+      for (const name of files) expect((await stat(join(path, name))).size).toBe(smallLog.logFileBytes)
       if (i % 5 !== 4) continue
-      const crashed = await afterCrash({ cacheBytes: 1024 * 1024 * 1024 })
+      const crashed = await afterCrash()
       for (let k = 0; k < 4; k++) {
         const latest = i - ((i - k + 4) % 4)
         expect(
@@ -271,7 +273,7 @@ describe('what is durable in a log', () => {
 
 describe('who reads beside a process that writes a log', () => {
   it('sees what is durable at once, in order, and keeps what a snapshot saw', async () => {
-    const backend = await openLogged({ flushEvery: 50 })
+    const backend = await openLogged({ flushEvery: 50, ...smallLog })
     const reader = await open({ readOnly: true })
     let seen = 0
     for (let step = 1; step <= STEPS; step++) {
@@ -379,8 +381,8 @@ describe('a log that is damaged, gone or somebody else’s', () => {
   })
 
   it('is no problem for verify beside a writer that commits, compacts and begins its files anew', async () => {
-    const backend = await openLogged({ flushEvery: 8 })
-    const value = Buffer.alloc(600_000)
+    const backend = await openLogged({ flushEvery: 8, ...smallLog })
+    const value = Buffer.alloc(2_500)
     const end = { isOver: false }
     const writing = (async () => {
       for (let i = 0; !end.isOver; i++) {
@@ -397,8 +399,8 @@ describe('a log that is damaged, gone or somebody else’s', () => {
   })
 
   it('goes on in its other file right after the store was compacted', async () => {
-    const backend = await openLogged()
-    const value = Buffer.alloc(LOG_FILE_BYTES / 4.5)
+    const backend = await openLogged(smallLog)
+    const value = Buffer.alloc(14_000)
     for (let i = 0; i < 9; i++) {
       // Four of them fill a file.
       if (i > 0 && i % 4 === 0) await backend.compact()

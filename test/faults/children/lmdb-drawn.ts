@@ -11,7 +11,8 @@ export type DrawnOperation =
   | { readonly kind: 'write'; readonly changes: Changes; readonly durable: boolean }
   | { readonly kind: 'clear' | 'flush' | 'flushLater' | 'compact' }
 
-const [path, flushEvery, drawnPath] = process.argv.slice(2) as [string, string, string]
+const [path, flushEvery, drawnPath, ...modes] = process.argv.slice(2) as [string, string, string, ...string[]]
+const log = modes.includes('log')
 const operations = JSON.parse(readFileSync(drawnPath, 'utf8')) as DrawnOperation[]
 const say = (kind: string, at: number) => sayLine(`${kind} ${at}`)
 
@@ -24,7 +25,13 @@ function batchOf(changes: Changes): WriteBatch {
   return batch
 }
 
-const backend = await LmdbStateBackend.open({ path, flushEvery: Number(flushEvery), flushIntervalMs: 5 })
+const backend = await LmdbStateBackend.open({
+  path,
+  flushEvery: Number(flushEvery),
+  flushIntervalMs: 5,
+  log,
+  logFileBytes: 64 * 1024,
+})
 for (const [index, operation] of operations.entries()) {
   const at = index + 1
   say('begun', at)
