@@ -29,6 +29,7 @@ import { copyBytes, equalBytes } from '../base/bytes.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { plainKey, Slot, type Stretch } from '../base/slot.js'
 import { Suspension } from '../state/entries/entries.js'
+import type { PartlyAtHand } from '../state/entries/host.js'
 import { nameOf, Overlay } from '../state/entries/overlay.js'
 import { GivenKey } from '../state/key/stored-key.js'
 import { WAITS, type WaitFor } from './job-opening.js'
@@ -52,7 +53,7 @@ interface FetchedRange extends KeyStretch {
   readonly entries: readonly Entry[]
 }
 
-export class FetchedBackend implements SyncStateBackend, StagingBackend {
+export class FetchedBackend implements SyncStateBackend, StagingBackend, PartlyAtHand {
   readonly name: string
   readonly supports: BackendSupport
   readonly #engine: StateBackend
@@ -376,15 +377,22 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend {
     return limit === Infinity ? entries : entries.slice(0, limit)
   }
 
+  isAtHand(from: Uint8Array, until: Uint8Array): boolean {
+    return this.#rangeAround({ from, until }) !== undefined
+  }
+
   #fetchedIn(stretch: KeyStretch): readonly Entry[] {
-    const { from, until } = stretch
-    for (const range of this.#ranges) {
-      const isInside =
-        isInInterval(from, range) && (range.until === undefined || isNotBehind(until, range.until))
-      if (isInside) return range.entries.filter(([key]) => isInInterval(key, stretch))
-    }
+    const range = this.#rangeAround(stretch)
+    if (range !== undefined) return range.entries.filter(([key]) => isInInterval(key, stretch))
     this.#missedRanges.push(stretch)
     this.#suspend()
+  }
+
+  /** What was fetched that has all of a stretch. */
+  #rangeAround({ from, until }: KeyStretch): FetchedRange | undefined {
+    return this.#ranges.find(
+      (range) => isInInterval(from, range) && (range.until === undefined || isNotBehind(until, range.until)),
+    )
   }
 
   #fenced(cause: unknown): StateError<'FENCED'> {

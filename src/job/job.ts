@@ -389,11 +389,14 @@ export class Job<Event, Schema extends StateSchema, Output>
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity
       const { clockMs } = this.#firing
       for (const windows of this.#windows) await runSliced(windows.restore(watermarkMs, clockMs))
+      // Each step of the begin runs code for the first time, and most of them wait for nothing: together they would hold the event loop.
+      await nextTurn()
       // As far as all stages have come: the watermark may have been on its way through them.
       for (const stage of this.#later) stage.onWatermark(storeOf(this.#store).watermark)
       this.#fetched?.forgetRanges()
       // It may make a checkpoint, which takes as long as there is much: only where the job is to end that is too long.
       await this.#waiting.for('the checkpoints to begin', () => this.#cuts.begin(this), Infinity)
+      await nextTurn()
       await this.#firing.fireOverdue()
       this.#reads = true
       if (diagnostics['holdfast:job.ready'].hasSubscribers)

@@ -6,6 +6,7 @@ import { systemClock } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import type { Semaphore, Unlock } from '../base/mutex.js'
 import { invalidArgument } from '../base/options.js'
+import { nextTurn } from '../base/slices.js'
 import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
 import { StateStore } from '../state/store.js'
 import { TIME_KEY } from '../state/time/event-time.js'
@@ -102,6 +103,8 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
     await waitFor('the owner to be asked', async () => cuts.acquire?.(beside?.signal))
     if (beside !== undefined) endTurn = await beside.places.lock(beside.signal, `the begin of job '${name}'`)
     const { cut, isNewest } = await waitFor('the state to be restored', () => opening.restore(cuts, name))
+    // Steps of the begin run code for the first time, and where they wait for nothing they would hold the event loop together.
+    await nextTurn()
     const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
     const schema = options.stages === undefined ? first : withStages(first, options.stages)
     const openStore = () => StateStore.open(backend, schema, options.open)
@@ -111,6 +114,7 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
     // What was to be migrated was, as it is done over an asynchronous engine.
     const store =
       fetched === undefined ? shown : ((await StateStore.open(fetched, schema)) as StateStore<Schema>)
+    await nextTurn()
     const goesOn = isNewest && options.lineage !== 'new'
     const epoch = cut !== undefined && goesOn ? cut.epoch : { lineage: randomUUID(), number: 0 }
     const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)

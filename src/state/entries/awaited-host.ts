@@ -82,6 +82,10 @@ export class AwaitedHost implements Host, LaterRunner {
 
   refresh(): void {}
 
+  isAtHand(): boolean {
+    return false
+  }
+
   async *scan(
     ranges: readonly ScanRange[],
     formerIds: readonly number[] = [],

@@ -35,6 +35,8 @@ export interface Host {
   refresh(): void
   /** Groups what a function of the user writes, as one step. */
   batch<Result>(body: () => Result | PromiseLike<Result>): unknown
+  /** Whether all that lies from one stored key up to, and without, another one can be read at once. */
+  isAtHand(from: Uint8Array, until: Uint8Array): boolean
   /**
    * What the ranges hold at one instant, one range behind the other, with what the open batch has written. With `formerIds`,
    * what lies under those ids of the state is merged in, where the present one has nothing under the same key.
@@ -43,6 +45,11 @@ export interface Host {
     ranges: readonly ScanRange[],
     formerIds?: readonly number[],
   ): IterableIterator<ScannedEntry> | AsyncIterableIterator<ScannedEntry>
+}
+
+/** What is at hand of an asynchronous engine: all of a range, or not. An engine without this has everything at hand. */
+export interface PartlyAtHand {
+  isAtHand(from: Uint8Array, until: Uint8Array): boolean
 }
 
 /** The same range under another state id. */

@@ -16,7 +16,7 @@ import { Slot } from '../../base/slot.js'
 import type { ByteWriter } from '../codec/bytes.js'
 import { CopiedEntries, InPlaceEntries, type ReadWatch, WatchedEntries } from './backend-entries.js'
 import type { AssembledKey, Entries, ScannableEntries } from './entries.js'
-import { type Host, mergedAtOnce, rangeOfState, type ScannedEntry } from './host.js'
+import { type Host, mergedAtOnce, type PartlyAtHand, rangeOfState, type ScannedEntry } from './host.js'
 import { Overlay } from './overlay.js'
 
 /** So many operations of a staged write are handed over at once at most: that takes about as long as to make them. */
@@ -73,6 +73,11 @@ export class LocalHost implements Host {
   refresh(): void {
     this.#watch?.beforeRead()
     this.#watch?.afterRead()
+  }
+
+  isAtHand(from: Uint8Array, until: Uint8Array): boolean {
+    const { isAtHand } = this.#backend as Partial<PartlyAtHand>
+    return isAtHand === undefined || isAtHand.call(this.#backend, from, until)
   }
 
   get isInBatch(): boolean {

@@ -194,6 +194,11 @@ export class StateEntries implements ExpiringState {
     else this.#host.together(() => this.#removeWholeRange(from, until))
   }
 
+  /** Whether a scan may go from one stored key up to another one, over what lies between of other states: nothing is merged in. */
+  isAtHand(from: Uint8Array, until: Uint8Array): boolean {
+    return this.#formerIds.length === 0 && this.#host.isAtHand(from, until)
+  }
+
   /** The entries in ranges of this state, as they are stored; `shown` says what of each is the value. */
   scan(ranges: readonly ScanRange[]): IterableIterator<ScannedEntry> | AsyncIterableIterator<ScannedEntry> {
     return this.#host.scan(ranges, this.#formerIds)

@@ -13,8 +13,9 @@ import type { Codec, KeyCodec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64 } from '../../state/codec/numbers.js'
+import { storedEntries } from '../../state/entries/stored-entries.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
-import { type KeyLike, PREFIX_BYTES, plainKey, statePrefix } from '../../state/key/stored-key.js'
+import { type KeyLike, PREFIX_BYTES, plainKey } from '../../state/key/stored-key.js'
 import { map, type StateDefinition } from '../../state/kinds/definitions.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import type { OpenState } from '../../state/open-state.js'
@@ -328,27 +329,21 @@ export class AlignedWindows implements WindowOperator {
   *restore(watermarkMs: number): SlicedWork<void> {
     this.#firedEndMs = watermarkMs + 1
     const { entries, context } = this.#state
-    let count = 0
-    for (let group = 0; group < context.keyGroups; group++) {
-      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
-      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
-      for (const [storedKey, bytes] of scanned) {
-        const pane = this.#storedPane(storedKey)
-        const { table } = pane
-        this.#key.set(storedKey, PREFIX_BYTES, storedKey.length - PANE_BYTES - PREFIX_BYTES)
-        const entry = table.add(this.#key, bytes.length)
-        table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
-        table.set(entry, IS_STORED, true)
-        table.set(entry, HAS_VALUE, true)
-        pane.keys++
-        try {
-          this.#accumulator.check(table, entry)
-        } catch (error) {
-          throw context.failureAt('read', error, storedKey, paneKey)
-        }
-        if (++count % STEP_KEYS === 0) yield
+    yield* storedEntries(context, entries, (storedKey, bytes) => {
+      const pane = this.#storedPane(storedKey)
+      const { table } = pane
+      this.#key.set(storedKey, PREFIX_BYTES, storedKey.length - PANE_BYTES - PREFIX_BYTES)
+      const entry = table.add(this.#key, bytes.length)
+      table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
+      table.set(entry, IS_STORED, true)
+      table.set(entry, HAS_VALUE, true)
+      pane.keys++
+      try {
+        this.#accumulator.check(table, entry)
+      } catch (error) {
+        throw context.failureAt('read', error, storedKey, paneKey)
       }
-    }
+    })
   }
 
   /** The pane that a stored key is of. What is of a pane that was found before is not decoded; whatever is wrong with its key its result says. */

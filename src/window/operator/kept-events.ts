@@ -4,8 +4,9 @@ import type { Codec, KeyCodec } from '../../state/codec/codec.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64, uint32 } from '../../state/codec/numbers.js'
 import { nameOf } from '../../state/entries/overlay.js'
+import { storedEntries } from '../../state/entries/stored-entries.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
-import { readerBehindPrefix, statePrefix } from '../../state/key/stored-key.js'
+import { readerBehindPrefix } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
 import type { TimeWindow } from '../assign/assigner.js'
 
@@ -135,28 +136,23 @@ export class KeptEvents {
 
   *restore(): SlicedWork<void> {
     const { entries, context } = this.#state
-    for (let group = 0; group < context.keyGroups; group++) {
-      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
-      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
-      for (const [storedKey, bytes] of scanned) {
-        const reader: ByteReader = readerBehindPrefix(storedKey)
-        const start = reader.position
-        context.readKey(reader, context.keyCodec, 'head')
-        const name = nameOf(storedKey.subarray(start, reader.position))
-        const [timestampMs, number] = context.readKey(reader, eventKey, 'whole') as [number, number]
-        const kept = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
-        this.#keys.set(name, kept)
-        kept.events.push({ timestampMs, number, bytes, isStored: true })
-        try {
-          const value = readerBehindPrefix(new Uint8Array(0)).fromBytes(bytes)
-          this.#codec.read(value)
-          value.assertEnd()
-        } catch (error) {
-          throw context.failureAt('read', error, storedKey, eventKey)
-        }
-        yield
+    yield* storedEntries(context, entries, (storedKey, bytes) => {
+      const reader: ByteReader = readerBehindPrefix(storedKey)
+      const start = reader.position
+      context.readKey(reader, context.keyCodec, 'head')
+      const name = nameOf(storedKey.subarray(start, reader.position))
+      const [timestampMs, number] = context.readKey(reader, eventKey, 'whole') as [number, number]
+      const kept = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
+      this.#keys.set(name, kept)
+      kept.events.push({ timestampMs, number, bytes, isStored: true })
+      try {
+        const value = readerBehindPrefix(new Uint8Array(0)).fromBytes(bytes)
+        this.#codec.read(value)
+        value.assertEnd()
+      } catch (error) {
+        throw context.failureAt('read', error, storedKey, eventKey)
       }
-    }
+    })
   }
 
   #locate(

@@ -3,8 +3,9 @@
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteWriter } from '../../state/codec/bytes.js'
+import { storedEntries } from '../../state/entries/stored-entries.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
-import { PREFIX_BYTES, statePrefix } from '../../state/key/stored-key.js'
+import { PREFIX_BYTES } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
 import { IS_DEAD, IS_DIRTY, IS_LARGE, IS_STORED, type KeyTable, TableKey } from './key-table.js'
 import type { LargeLists } from './large-lists.js'
@@ -48,22 +49,17 @@ export class StoredLists {
     const { entries, context } = this.#state
     const table = this.#table
     const key = new TableKey()
-    for (let group = 0; group < context.keyGroups; group++) {
-      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
-      const scanned = entries.scan([range]) as IterableIterator<[key: Uint8Array, value: Uint8Array]>
-      for (const [storedKey, bytes] of scanned) {
-        key.set(storedKey, PREFIX_BYTES, storedKey.length - PREFIX_BYTES)
-        const entry = table.add(key, bytes.length)
-        table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
-        table.set(entry, IS_STORED, true)
-        try {
-          look(entry, key)
-        } catch (error) {
-          throw context.failureAt('read', error, storedKey, undefined)
-        }
-        yield
+    yield* storedEntries(context, entries, (storedKey, bytes) => {
+      key.set(storedKey, PREFIX_BYTES, storedKey.length - PREFIX_BYTES)
+      const entry = table.add(key, bytes.length)
+      table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))
+      table.set(entry, IS_STORED, true)
+      try {
+        look(entry, key)
+      } catch (error) {
+        throw context.failureAt('read', error, storedKey, undefined)
       }
-    }
+    })
   }
 
   #store(entry: number): void {

@@ -8,13 +8,13 @@
 
 import { invalidArgument } from '../../base/options.js'
 import { isThenable } from '../../base/shapes.js'
-import { nextTurn, SLICE_MS, type SlicedWork } from '../../base/slices.js'
+import { runSliced, type SlicedWork } from '../../base/slices.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { KeyCodec } from '../../state/codec/codec.js'
+import { storedEntries } from '../../state/entries/stored-entries.js'
 import type { CurrentKey } from '../../state/key/current-key.js'
 import { type EncodedKey, PREFIX_BYTES } from '../../state/key/stored-key.js'
 import type { EntryMapState } from '../../state/kinds/map-state.js'
-import { stateRanges } from '../../state/kinds/ranges.js'
 import type { OpenState } from '../../state/open-state.js'
 import { DueKeys } from '../due/due-keys.js'
 import { type DueKey, DueRun } from '../due/due-run.js'
@@ -22,7 +22,6 @@ import { type TimerId, timerId } from './timer-states.js'
 
 /** Below this, what is in memory is not looked through for what is not alive. */
 const KEPT_WITHOUT_LOOKING = 100_000
-const ENTRIES_PER_LOOK = 256
 const MAX_NAME_LENGTH = 256
 
 export interface KeptTimersOptions {
@@ -86,25 +85,7 @@ export class KeptTimers {
   async load(): Promise<void> {
     const due = new DueKeys()
     const { context, entries } = this.#options.state
-    const scan = entries.scan(stateRanges(context, undefined))
-    let count = 0
-    let endMs = performance.now() + SLICE_MS
-    const isSliceOver = () => ++count % ENTRIES_PER_LOOK === 0 && performance.now() >= endMs
-    const nextSlice = async () => {
-      await nextTurn()
-      endMs = performance.now() + SLICE_MS
-    }
-    if (Symbol.iterator in scan) {
-      for (const [storedKey] of scan) {
-        this.#found(storedKey, due)
-        if (isSliceOver()) await nextSlice()
-      }
-    } else {
-      for await (const [storedKey] of scan) {
-        this.#found(storedKey, due)
-        if (isSliceOver()) await nextSlice()
-      }
-    }
+    await runSliced(storedEntries(context, entries, (storedKey) => this.#found(storedKey, due)))
     this.#due = due
     this.#size = due.size
     this.#lookFrom = Math.max(KEPT_WITHOUT_LOOKING, 2 * due.size)
