@@ -74,6 +74,11 @@ export class DurableDirectory {
     }
   }
 
+  /** It was there, durably, when this object last looked; somebody may have removed it since. */
+  get isPrepared(): boolean {
+    return this.#unsyncedParents.size === 0
+  }
+
   /** Creates the directory, durably, where it does not exist. */
   async prepare(): Promise<void> {
     const operation = 'create the directory'

@@ -1,6 +1,6 @@
 // How bytes get a name. Every file in the directory, object or lease, takes this road:
 //
-// create (wx, 0600) → write* → fsync → close → guard → link or rename to the final name → fsync the directory
+// create (wx, 0600) → write* → fsync → close, guard → link or rename to the final name → fsync the directory
 //
 // (1) A final name only ever names a whole file whose bytes were fsynced before.
 // (2) link fails where the name exists: of two writers of one name exactly one publishes.
@@ -37,13 +37,10 @@ export class TemporaryFile {
   }
 
   static async create(directory: DurableDirectory): Promise<TemporaryFile> {
-    await directory.prepare()
     const name = newTemporaryName(directory.temporaryPrefix)
     directory.liveTemporaries.add(name)
     try {
-      const path = directory.pathOf(name)
-      const handle = await directory.attempt('create a file', path, open(path, 'wx', 0o600))
-      return new TemporaryFile(directory, name, handle)
+      return new TemporaryFile(directory, name, await openNew(directory, name))
     } catch (error) {
       directory.liveTemporaries.delete(name)
       throw error
@@ -67,9 +64,8 @@ export class TemporaryFile {
 
   /** Gives the file its final name. Resolves to false where that name exists; then `discard` is due. */
   async publishAs(name: string, guard: LeaseGuard | undefined): Promise<boolean> {
-    await this.#seal()
+    await this.#seal(guard)
     const finalPath = this.#directory.pathOf(name)
-    await guard?.check()
     try {
       await link(this.#path, finalPath)
     } catch (error) {
@@ -105,8 +101,7 @@ export class TemporaryFile {
 
   /** Gives the file its final name in place of the file that has it. */
   async replaceAs(name: string, guard: LeaseGuard | undefined): Promise<void> {
-    await this.#seal()
-    await guard?.check()
+    await this.#seal(guard)
     try {
       await rename(this.#path, this.#directory.pathOf(name))
     } catch (error) {
@@ -135,10 +130,30 @@ export class TemporaryFile {
     return this.#directory.attempt(operation, this.#path, step)
   }
 
-  async #seal(): Promise<void> {
+  /** Resolves when the bytes are durable and, after that, the lease was seen to be held. */
+  async #seal(guard: LeaseGuard | undefined): Promise<void> {
     const handle = present(this.#handle, 'a temporary file is sealed once')
     await this.#attempt('sync', handle.sync())
     this.#handle = undefined
-    await this.#attempt('close', handle.close())
+    const closed = this.#attempt('close', handle.close())
+    // Met below.
+    closed.catch(() => {})
+    await guard?.check()
+    await closed
   }
+}
+
+/** Each step is a trip to the thread pool: once the directory is known to be there, it is looked for only where the file cannot be made. */
+async function openNew(directory: DurableDirectory, name: string): Promise<FileHandle> {
+  const path = directory.pathOf(name)
+  const create = () => open(path, 'wx', 0o600)
+  if (directory.isPrepared) {
+    try {
+      return await create()
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw storageError(directory.storageName, 'create a file', path, error)
+    }
+  }
+  await directory.prepare()
+  return await directory.attempt('create a file', path, create())
 }

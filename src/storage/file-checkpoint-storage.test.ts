@@ -173,6 +173,13 @@ describe('FileCheckpointStorage', () => {
     await writer.abort()
   })
 
+  it('makes its directory again, and those above it, where somebody has removed them', async () => {
+    await (await acquire()).release()
+    await rm(parent, { recursive: true })
+    await (await acquire()).replace('latest', Buffer.from('x'))
+    expect((await readdir(directory)).sort()).toEqual(['.lease-0000000001', 'latest'])
+  })
+
   it('leaves no temporary file behind a commit that is refused, nor behind one that succeeds', async () => {
     const lease = await acquire()
     const first = await lease.create('a')

@@ -18,23 +18,26 @@ export async function writeContent(
   pulse: PulseGiver,
 ): Promise<JobResult> {
   // Before anything else: the engine may hold commits up until then, and only so long.
+  const opening = request.source && openSnapshot(request.source)
+  // Met when its blocks are asked for, or when there is nothing to write them to.
+  opening?.catch(() => {})
   let reader: SharedSnapshotReader | undefined
-  try {
-    reader = request.source && (await openSnapshot(request.source))
-  } catch (error) {
-    if (isStateError(error, 'NOT_INITIALIZED')) return { segment: undefined, entryCount: 0, isLate: true }
-    throw error
-  }
+  let isLate = false
+  let isClosed = false
   let alive: number | undefined
   async function* blocks(): AsyncGenerator<EntryBlock, void, undefined> {
-    if (reader === undefined) {
+    if (opening === undefined) {
       yield* link.blocks()
-    } else {
-      yield* reader.blocks({ targetBytes: TARGET_BLOCK_BYTES, signal: link.signal })
-      alive = await reader.count()
-      await reader.close()
-      reader = undefined
+      return
     }
+    reader = await opening.catch((error: unknown) => {
+      isLate = isStateError(error, 'NOT_INITIALIZED')
+      throw error
+    })
+    yield* reader.blocks({ targetBytes: TARGET_BLOCK_BYTES, signal: link.signal })
+    alive = await reader.count()
+    isClosed = true
+    await reader.close()
   }
   try {
     const segment = await writeSegment(tools, {
@@ -46,8 +49,12 @@ export async function writeContent(
       commitAllowed: () => pulse.during(link.commitAllowed()),
     })
     return { segment, entryCount: alive ?? segment?.entryCount ?? 0 }
+  } catch (error) {
+    if (isLate) return { segment: undefined, entryCount: 0, isLate }
+    throw error
   } finally {
-    await reader?.close()
+    const opened = await opening?.catch(() => undefined)
+    if (!isClosed) await opened?.close()
   }
 }
 

@@ -118,23 +118,39 @@ export class SharedLogReader {
     const unburied = new Uint32List()
     const buried = new Uint32List()
     const found = new Uint32Array(TOUCHED_ENTRIES)
-    let count = 0
-    for (let i = 0; i < listed.length; i++) {
-      if (i % STEP === 0) yield
-      if (i % TOUCHED_ENTRIES === 0) {
+    for (let start = 0; start < listed.length; start += STEP) {
+      yield
+      const end = Math.min(start + STEP, listed.length)
+      for (let from = start; from < end; from += TOUCHED_ENTRIES) {
+        const until = Math.min(from + TOUCHED_ENTRIES, end)
+        this.#touch(listed, from, until)
+        const count = this.#findChanged(listed, from, until, sinceEpoch, found)
         onFound?.(found, count)
-        count = 0
-        this.#touch(listed, i, Math.min(i + TOUCHED_ENTRIES, listed.length))
+        for (let i = 0; i < count; i++) {
+          const address = found[i] as number
+          if (this.entries.isBuried(address)) buried.push(address)
+          else unburied.push(address)
+        }
       }
+    }
+    return { unburied: unburied.toArray(), buried: buried.toArray() }
+  }
+
+  /** Those of a stretch of sorted addresses that have changed, into `found`; returns how many. A function: V8 throws compiled generators away. */
+  #findChanged(
+    listed: Uint32Array,
+    from: number,
+    until: number,
+    sinceEpoch: number,
+    found: Uint32Array,
+  ): number {
+    let count = 0
+    for (let i = from; i < until; i++) {
       const address = listed[i] as number
       if (i > 0 && address === listed[i - 1]) continue
-      if (!this.#isShared(address) || this.entries.epoch(address) <= sinceEpoch) continue
-      found[count++] = address
-      if (this.entries.isBuried(address)) buried.push(address)
-      else unburied.push(address)
+      if (this.#isShared(address) && this.entries.epoch(address) > sinceEpoch) found[count++] = address
     }
-    onFound?.(found, count)
-    return { unburied: unburied.toArray(), buried: buried.toArray() }
+    return count
   }
 
   /** Brings near those of some addresses that are in the shared segments. */
