@@ -559,7 +559,10 @@ export class LmdbEngine implements LocalEngine {
     this.#isReplacing = true
     const writer = this.#writer as WriterPort
     const commit = this.#commit as GroupCommit
-    const replacement = new StoreReplacement(writer, commit, this.#maxBytes)
+    const replacement = new StoreReplacement(writer, commit, {
+      maxBytes: this.#maxBytes,
+      aheadBytes: memorySharesOf(this.#settings).replaceBytes,
+    })
     try {
       await replacement.fill(blocks)
       // What was written before belongs to the content that goes, or must be in the store beside what comes.

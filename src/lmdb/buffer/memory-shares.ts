@@ -11,9 +11,12 @@ const HOLD_SHARE = 1 / 4
 const POOL_SHARE = 5 / 32
 /** Beside `cacheBytes`: for the keys that changed since a checkpoint. */
 const CHANGES_SHARE = 1 / 8
-/** Of blocks that replace all content, gathered for one commit; more at a time than the default gives would not be faster. */
-const REPLACE_SHARE = 1 / 8
-const MAX_REPLACE_BYTES = 32 * 1024 * 1024
+/**
+ * Of blocks that replace all content, gathered for one commit, and once more of those that come while it is made; more at a time than the
+ * default gives would not be faster.
+ */
+const REPLACE_SHARE = 1 / 16
+const MAX_REPLACE_BYTES = 16 * 1024 * 1024
 /** A log of the engine, at its largest, has about so many segments. */
 const SEGMENTS_PER_LOG = 64
 const SMALLEST_SEGMENT_BYTES = 64 * 1024

@@ -108,6 +108,8 @@ export class StoreWriter {
   /** Blocks of a bulk replacement that await their commit. */
   #blocks: Uint8Array[] = []
   #blockBytes = 0
+  /** Why a transaction has failed: LMDB is asked for no other one, whatever waits already. */
+  #failure: { readonly error: unknown } | undefined
 
   static async open(options: StoreWriterOptions): Promise<StoreWriter> {
     const environment = openEnvironment(options.dataPath, { readOnly: false })
@@ -333,13 +335,19 @@ export class StoreWriter {
 
   /** `bytes`: by how much the file grows at most, beside what LMDB needs for its own books. */
   async #transaction(bytes: number, take: (steps: Steps) => void): Promise<void> {
-    assertRoomToGrow(this.#environment, this.#dataPath, bytes)
-    this.#guard.check()
-    await transaction(this.#environment, this.#terminable, (steps) => {
-      take(steps)
+    if (this.#failure !== undefined) throw this.#failure.error
+    try {
+      assertRoomToGrow(this.#environment, this.#dataPath, bytes)
       this.#guard.check()
-    })
-    this.#guard.check()
+      await transaction(this.#environment, this.#terminable, (steps) => {
+        take(steps)
+        this.#guard.check()
+      })
+      this.#guard.check()
+    } catch (error) {
+      this.#failure = { error }
+      throw error
+    }
     this.#records.forget()
   }
 }
