@@ -37,6 +37,8 @@ export class LeasedStorage implements ObjectStorage {
   readonly #logger: Logger
   #sequence: SequenceState
   #contents: StorageContents | undefined
+  /** How often something has become of the contents that a listing under way may not tell. */
+  #changes = 0
 
   /** Takes the lease (`FENCED` while somebody else has it), lists the storage, and reads where the sequence stands. */
   static async acquire(
@@ -85,18 +87,28 @@ export class LeasedStorage implements ObjectStorage {
 
   /** What lies in the storage: as it is known, or listed anew where that is not to be relied on. */
   async contents(): Promise<StorageContents> {
-    this.#contents ??= new StorageContents(this.#catalog, await this.#catalog.listing())
+    while (this.#contents === undefined) {
+      const changes = this.#changes
+      const listing = await this.#catalog.listing()
+      if (changes === this.#changes) this.#contents ??= new StorageContents(this.#catalog, listing)
+    }
     return this.#contents
   }
 
   /** Something is not as it was known to be, or failed and may have left something behind: the storage is listed before it is swept. */
   distrustContents(): void {
+    this.#changes++
     this.#contents = undefined
   }
 
   /** A segment was written that no manifest names yet. */
   noteSegment({ name, sizeBytes }: ManifestSegment): void {
-    this.#contents?.noteSegment(name, sizeBytes)
+    this.#note((contents) => contents.noteSegment(name, sizeBytes))
+  }
+
+  #note(change: (contents: StorageContents) => void): void {
+    this.#changes++
+    if (this.#contents !== undefined) change(this.#contents)
   }
 
   /** The next number. Nothing may bear it before it is `durable`; no other one is reserved before that has settled. */
@@ -126,7 +138,7 @@ export class LeasedStorage implements ObjectStorage {
   /** Notes a publication. It counts also where the note could not be written: that is logged, and made up for later. */
   async notePublished(stored: StoredManifest): Promise<void> {
     const { sequence } = stored.manifest
-    this.#contents?.notePublished(stored)
+    this.#note((contents) => contents.notePublished(stored))
     const { published, newest } = this.#sequence
     // One that was copied here may be older than others.
     this.#sequence = {
@@ -167,7 +179,7 @@ export class LeasedStorage implements ObjectStorage {
   /** As {@link StorageLease.remove}. */
   async remove(name: string): Promise<boolean> {
     const removed = await this.#lease.remove(name)
-    if (removed) this.#contents?.noteRemoved(name)
+    if (removed) this.#note((contents) => contents.noteRemoved(name))
     // Somebody else has removed it, and who knows what besides.
     else this.distrustContents()
     return removed

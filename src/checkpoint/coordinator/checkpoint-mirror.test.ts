@@ -426,6 +426,35 @@ describe('a mirror that fails', () => {
     for (const sequence of [1, 2, 3]) await new CheckpointArchive(inner).verify(CHK(sequence))
   })
 
+  it('looks once more for what is missing where its coordinator starts again while it looks', async () => {
+    const inner = new MemoryCheckpointStorage()
+    const from = new MemoryCheckpointStorage()
+    const { coordinator } = withMirror({ storage: inner }, {}, from)
+    let lists = 0
+    let answer: () => void = () => {}
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    const list = from.list.bind(from)
+    from.list = async () => {
+      const own = ++lists
+      const listed = await list()
+      // The first is that of the coordinator, the second that of its mirror.
+      if (own === 2) await answered
+      return listed
+    }
+    await coordinator.start()
+    while (lists < 2) await nextTurn()
+    const other = bench({}, from)
+    await other.coordinator.acquire({ takeOver: true })
+    await other.coordinator.createCheckpoint()
+    await expect(coordinator.checkOwnership()).rejects.toMatchObject({ code: 'FENCED' })
+    await coordinator.start({ takeOver: true })
+    answer()
+    await coordinator.shutdown()
+    expect(await namesIn(inner)).toContain(manifestName(1))
+  })
+
   it('copies a segment anew that was damaged there, though a checkpoint there names it', async () => {
     const inner = new MemoryCheckpointStorage()
     const first = withMirror({ storage: inner }, { maxDeltaRatio: 1 })

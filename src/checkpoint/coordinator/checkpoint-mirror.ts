@@ -240,6 +240,17 @@ export class CheckpointMirror {
 
   /** What an earlier process did not come to, and what it did. */
   async #lookForMissing(owner: LeasedStorage): Promise<void> {
+    // `begin` may ask for another look while this one is under way.
+    this.#isBacklogKnown = true
+    try {
+      await this.#noteMissing(owner)
+    } catch (error) {
+      this.#isBacklogKnown = false
+      throw error
+    }
+  }
+
+  async #noteMissing(owner: LeasedStorage): Promise<void> {
     const { from, maxCheckpoints } = this.#settings
     const there = await this.#thereWhole(owner)
     const { manifests, savepoints } = await from.listing()
@@ -261,7 +272,6 @@ export class CheckpointMirror {
     if (overtaken !== undefined) await this.#noteAhead(overtaken)
     this.#ahead.sort((left, right) => left.sequence - right.sequence)
     this.#prune()
-    this.#isBacklogKnown = true
   }
 
   /** An earlier process has published it: its manifest says when. */

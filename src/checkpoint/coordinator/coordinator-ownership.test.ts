@@ -1,6 +1,16 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { patchLeases } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, put } from '../../../test/support/coordinator-bench.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
+import { CheckpointCatalog } from '../archive/checkpoint-catalog.js'
+import { LeasedStorage } from '../archive/leased-storage.js'
+import { segmentName } from '../format/object-names.js'
+import type { Logger } from '../types.js'
+import { LeaseKeeper } from './lease-keeper.js'
 
+const noLog: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+const NO_SEGMENT = { role: 'base', sizeBytes: 0, rawBytes: 0, entryCount: 0, sha256: '' } as const
 const fenced = expect.objectContaining({ code: 'FENCED' })
 
 describe('acquire', () => {
@@ -60,6 +70,35 @@ describe('acquire', () => {
     expect((await first.coordinator.listCheckpoints()).length).toBeGreaterThanOrEqual(2)
   })
 
+  it('takes over in turn for good, whatever a look at the former lease says after that', async () => {
+    const first = bench()
+    let looks = 0
+    let answer: () => void = () => {}
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve
+    })
+    patchLeases(first.storage, (lease) => {
+      const check = lease.check.bind(lease)
+      lease.check = async () => {
+        const look = ++looks
+        const found = await check().catch((error: unknown) => error)
+        // What a failed look is followed by, to see whether it is the lease that is lost.
+        if (look === 2) await answered
+        if (found !== undefined) throw found
+      }
+    })
+    await first.coordinator.acquire()
+    await bench({}, first.storage).coordinator.acquire({ takeOver: true })
+    const looking = expect(first.coordinator.checkOwnership()).rejects.toEqual(fenced)
+    while (looks < 2) await nextTurn()
+    await expect(first.coordinator.createCheckpoint()).rejects.toEqual(fenced)
+    await first.coordinator.acquire({ takeOver: true })
+    answer()
+    await looking
+    await first.coordinator.checkOwnership()
+    await first.coordinator.createCheckpoint()
+  })
+
   it('waits its turn', async () => {
     const { coordinator, backend, events } = bench()
     await put(backend, 'a=1')
@@ -76,5 +115,65 @@ describe('acquire', () => {
     }
     await coordinator.shutdown()
     await expect(coordinator.acquire()).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+})
+
+describe('a keeper of a lease', () => {
+  it('that lets go of it acquires the next one when the storage has heard of that', async () => {
+    const storage = new MemoryCheckpointStorage()
+    let hear: () => void = () => {}
+    const heard = new Promise<void>((resolve) => {
+      hear = resolve
+    })
+    patchLeases(storage, (lease) => {
+      const release = lease.release.bind(lease)
+      lease.release = async () => {
+        await heard
+        await release()
+      }
+    })
+    const keeper = new LeaseKeeper(new CheckpointCatalog(storage), noLog, () => {})
+    const former = await keeper.acquire()
+    const released = [keeper.release(), keeper.release()]
+    const acquiring = keeper.acquire()
+    hear()
+    const present = await acquiring
+    expect(present).not.toBe(former)
+    await Promise.all(released)
+    await keeper.check()
+    await keeper.release()
+    await (await storage.acquire()).release()
+  })
+})
+
+describe('what an owner knows of its storage', () => {
+  it('is not what a listing says that was under way when something was written, or found to be wrong', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const owner = await LeasedStorage.acquire(new CheckpointCatalog(storage), noLog)
+    const list = storage.list.bind(storage)
+    const segment = segmentName(1, 'base')
+    const write = async () => {
+      const output = await owner.create(segment)
+      await output.write(Uint8Array.of(1))
+      await output.commit()
+    }
+    const afterwards = [
+      () => owner.noteSegment({ ...NO_SEGMENT, name: segment, sizeBytes: 1 }),
+      () => owner.distrustContents(),
+    ]
+    for (const note of afterwards) {
+      owner.distrustContents()
+      storage.list = async () => {
+        storage.list = list
+        const before = await list()
+        await write()
+        note()
+        return before
+      }
+      expect((await owner.contents()).segmentSizes.get(segment)).toBe(1)
+      await owner.remove(segment)
+      expect((await owner.contents()).segmentSizes.has(segment)).toBe(false)
+    }
+    await owner.release()
   })
 })

@@ -17,6 +17,7 @@ export class LeaseKeeper {
   #owner: LeasedStorage | undefined
   #fenced: StateError<'FENCED'> | undefined
   #everOwned = false
+  #releasing: Promise<void> | undefined
 
   constructor(catalog: CheckpointCatalog, logger: Logger, onLost: () => void) {
     this.#catalog = catalog
@@ -60,6 +61,8 @@ export class LeaseKeeper {
     const { waitForOwnerMs = 0, takeOver = false } = options
     if (this.#fenced !== undefined && this.#everOwned) throw new StateError('FENCED', this.#fenced.details)
     if (this.#owner !== undefined) return this.#owner
+    // Until the storage has heard that the former lease is let go of, it is a living owner's.
+    await this.#releasing
     try {
       const acquire = () => LeasedStorage.acquire(this.#catalog, this.#logger, { takeOver })
       this.#owner = await waitForOwner(acquire, waitForOwnerMs)
@@ -95,7 +98,12 @@ export class LeaseKeeper {
   async release(): Promise<void> {
     const owner = this.#owner
     this.#owner = undefined
-    if (owner !== undefined) await releaseOwner(owner, this.#logger)
+    if (owner === undefined) return await this.#releasing
+    const releasing = releaseOwner(owner, this.#logger).finally(() => {
+      if (this.#releasing === releasing) this.#releasing = undefined
+    })
+    this.#releasing = releasing
+    await releasing
   }
 
   /** FENCED may also mean that a name was taken; the lease decides. */
@@ -104,6 +112,8 @@ export class LeaseKeeper {
       await owner.check()
     } catch (error) {
       if (!isStateError(error, 'FENCED')) return
+      // It was let go of meanwhile: what is lost of it says nothing of the one that came after.
+      if (this.#owner !== owner) return
       this.#fenced = error
       const fields = { storage: this.#catalog.storage.name, owner: error.details.owner }
       this.#logger.error(fields, 'another owner has taken over the storage: no more checkpoints')
