@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { runs } from '../../test/support/long.js'
 import { MemoryCheckpointStorage, MemoryStateBackend, type SyncStateBackend } from '../index.js'
 import { arraySource, ascending, iterableSource, runJob } from '../job.js'
@@ -187,7 +187,7 @@ describe('lines of entries', () => {
       windows: { tens, visits },
       backend: windowing,
     })
-    await vi.waitFor(() => expect(open.stats().events).toBe(clicks.length))
+    await expect.poll(() => open.stats().events).toBe(clicks.length)
     await open.stop()
     const states = new Set(roundTrip(windowing).map(({ state }) => state))
     expect(states).toEqual(new Set([undefined, 'tens', 'visits']))

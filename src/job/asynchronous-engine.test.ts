@@ -284,7 +284,7 @@ describe('a job on an asynchronous engine', () => {
         maxPollEvents: 50,
       })
       if (bounded) {
-        await expect.poll(() => running.stats().positions['0'], { timeout: 5_000 }).toBe(length)
+        await expect.poll(() => running.stats().positions['0']).toBe(length)
         await running.stop()
       } else {
         await running.finished

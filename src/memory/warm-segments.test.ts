@@ -14,13 +14,13 @@ it.skipIf(!existsSync('/dev/zero'))(
     warm.prepare()
     warm.prepare()
     let taken: SharedArrayBuffer | undefined
-    await expect.poll(() => (taken = warm.take()), { timeout: 10_000 }).toBeDefined()
+    await expect.poll(() => (taken = warm.take())).toBeDefined()
     expect(taken?.byteLength).toBe(SEGMENT_BYTES)
     expect(Buffer.from(taken as SharedArrayBuffer).equals(Buffer.alloc(SEGMENT_BYTES))).toBe(true)
     expect(warm.take()).toBeUndefined()
     // It is asked for anew when one was taken, and only then.
     warm.prepare()
-    await expect.poll(() => warm.take() !== undefined, { timeout: 10_000 }).toBe(true)
+    await expect.poll(() => warm.take() !== undefined).toBe(true)
   },
 )
 

@@ -99,5 +99,5 @@ describe('indices of a store that is killed while it is written', () => {
       expect(await checked(backend)).toBeLessThanOrEqual(version)
     }
     expect(next).toBeGreaterThan(KILLS * 20)
-  }, 240_000)
+  })
 })

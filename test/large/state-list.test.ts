@@ -67,5 +67,5 @@ describe('a list of a million elements', () => {
       )
       expect(begun).toBeLessThan(reading / 20)
     }
-  }, 120_000)
+  })
 })

@@ -199,7 +199,6 @@ describe('bootstrap', () => {
       }
       expect(runMain().stderr).toBe('')
     },
-    240_000,
   )
 
   it('tells whether a build is what the sources give', async () => {

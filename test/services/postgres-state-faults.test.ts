@@ -2,7 +2,7 @@
 
 import { Pool, type PoolClient } from 'pg'
 import { from as copyFrom } from 'pg-copy-streams'
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type RunningService, startService } from '../../scripts/services/services.mjs'
 import { WriteBatch } from '../../src/backend/write-batch.js'
 import { MemoryStateBackend } from '../../src/index.js'
@@ -173,7 +173,7 @@ describe('two owners of a store in PostgreSQL at once', () => {
     arrive()
     await late
     // The attempt has come to its end.
-    await vi.waitFor(() => expect(releases).toBe(before + 1))
+    await expect.poll(() => releases).toBe(before + 1)
     await successor.put(bytes('a'), bytes('2'))
     await expect(owner.put(bytes('a'), bytes('3'))).rejects.toMatchObject({ code: 'FENCED' })
     expect(textOf(await successor.get(bytes('a')))).toBe('2')

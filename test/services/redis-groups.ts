@@ -352,7 +352,7 @@ export function redisGroupsHold(service: () => RunningService): void {
         await startFailed()
         return new Set(await outputs()).size
       }
-      await expect.poll(seen, { timeout: 20_000 }).toBe(sent)
+      await expect.poll(seen).toBe(sent)
       for (const stopped of await Promise.allSettled(jobs.map((job) => job?.stop())))
         if (stopped.status === 'rejected') expect(stopped.reason).toMatchObject({ code: 'FENCED' })
       await Promise.all(backends.map((backend) => backend.close()))

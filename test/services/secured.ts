@@ -49,7 +49,7 @@ export function securedHolds(name: string, system: SecuredSystem): void {
       checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 50 },
     })
     const reachedUntil = async () => {
-      await expect.poll(() => job.stats().events, { timeout: 60_000 }).toBe(until)
+      await expect.poll(() => job.stats().events).toBe(until)
     }
     // A job that has failed is not waited for.
     await Promise.race([reachedUntil(), job.finished])

@@ -444,7 +444,7 @@ describe('a mirror that fails', () => {
       return listed
     }
     await coordinator.start()
-    while (lists < 2) await nextTurn()
+    await expect.poll(() => lists).toBe(2)
     const other = bench({}, from)
     await other.coordinator.acquire({ takeOver: true })
     await other.coordinator.createCheckpoint()

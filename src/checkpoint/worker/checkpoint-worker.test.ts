@@ -232,7 +232,7 @@ describe('a worker', () => {
     const { coordinator, backend } = bench({ worker })
     expect(worker.isReadyFor(undefined)).toBe(false)
     await coordinator.start()
-    await expect.poll(() => worker.isReadyFor(backend.sharedModule), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => worker.isReadyFor(backend.sharedModule)).toBe(true)
     expect(await coordinator.listCheckpoints()).toEqual([])
   })
 

@@ -69,7 +69,7 @@ it('J1: events are processed while outputs are delivered, and the next cut waits
     await mayGoOn
   })
   const untilEvents = async (count: number) => {
-    await expect.poll(() => job.stats().events, { timeout: 10_000, interval: 5 }).toBe(count)
+    await expect.poll(() => job.stats().events, { interval: 5 }).toBe(count)
   }
   try {
     give(1, 2, 3)
