@@ -640,7 +640,7 @@ export class LmdbEngine implements LocalEngine {
     this.#overlay?.close()
     await this.#log?.close()
     await this.#writer?.close()
-    this.#absorption.finish()
+    this.#absorption.forget()
     this.#entries.removals.forget()
     await this.#store.close()
   }

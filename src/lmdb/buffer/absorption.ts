@@ -48,6 +48,13 @@ export class Absorption {
     if (this.#work !== undefined) runThrough(this.#work)
   }
 
+  /** Nobody reads any more: what waits is let go of as it is, however much that is. */
+  forget(): void {
+    this.#work?.return()
+    this.#work = undefined
+    for (const generation of this.#waiting.splice(0)) this.#buffer.drop(generation)
+  }
+
   *#absorbAll(): SlicedWork<void> {
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
       yield* this.#absorb(next)
