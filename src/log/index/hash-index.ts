@@ -186,24 +186,37 @@ export class HashIndex {
       yield
       this.#changed()
       const end = Math.min(start + STEP, hashes.length)
-      for (let i = start; i < end; i++)
-        this.#insertNew(sortedHashes[i] as number, sortedAddresses[i] as number)
+      for (let i = start; i < end; ) i = this.#insertRun(sortedHashes, sortedAddresses, i, end)
     }
   }
 
-  /** Adds an entry that is known not to be there. */
-  #insertNew(hash: number, address: number): void {
-    let table = this.#directory[hash & this.#directoryMask] as Table
-    if (table.room <= 0) {
-      this.#grow(hash)
-      table = this.#directory[hash & this.#directoryMask] as Table
-    }
+  /**
+   * Adds entries from `start` on that are known not to be there, at most up to `end`: those behind each other that belong to one table, which
+   * is looked up once, and has room for them. Returns where the next ones begin.
+   */
+  #insertRun(hashes: Int32Array, addresses: Int32Array, start: number, end: number): number {
+    const first = hashes[start] as number
+    if ((this.#directory[first & this.#directoryMask] as Table).room <= 0) this.#grow(first)
+    const mask = this.#directoryMask
+    const place = first & mask
+    const table = this.#directory[place] as Table
     const { slots } = table
-    const at = emptySlot(table, hash)
-    slots[at] = hash
-    slots[at + 1] = address
-    table.count++
-    this.#count++
+    const last = Math.min(start + table.room, end)
+    let i = start
+    do {
+      const hash = hashes[i] as number
+      let at = homeOf(hash, slots)
+      while (slots[at + 1] !== 0) {
+        at += 2
+        if (at === slots.length) at = 0
+      }
+      slots[at] = hash
+      slots[at + 1] = addresses[i] as number
+      i++
+    } while (i < last && ((hashes[i] as number) & mask) === place)
+    table.count += i - start
+    this.#count += i - start
+    return i
   }
 
   /** Points the slot of a key that was found to another address. */
