@@ -199,6 +199,7 @@ function compareSpeeds(): void {
       'results per event',
       'delay p99, ms',
       'delay max, ms',
+      'the same once it is ready',
     ],
     style: { head: [], border: [] },
   })
@@ -210,7 +211,7 @@ function compareSpeeds(): void {
         process.stderr.write(`${work}, turn ${run + 1} of ${runs}: ${name}\n`)
       }
     }
-    table.push([{ colSpan: 6, content: work }])
+    table.push([{ colSpan: 7, content: work }])
     for (const [name, list] of figures) {
       const seconds = list.map((each) => each.secondsPerMillion)
       const range = `${median(seconds).toFixed(2)} (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`
@@ -223,6 +224,7 @@ function compareSpeeds(): void {
         first?.resultsPerEvent.toFixed(2) ?? '',
         isJob ? spread(list.map((each) => each.delayP99Ms)) : '',
         isJob ? spread(list.map((each) => each.delayMaxMs)) : '',
+        isJob ? spread(list.map((each) => each.runningDelayMaxMs)) : '',
       ])
     }
   }

@@ -12,9 +12,9 @@ const STEP_ENTRIES = 64
 /**
  * Calls `take` with each entry of a state in the order of stored keys, step by step. Only over a store whose entries can be read at once.
  *
- * Key groups without an entry cost nothing where the engine can be asked what is next: a scan goes on behind the end of a group, and where it
- * meets another state it is opened anew where this one can be again. Of a hundred empty groups each scan of its own costs about as much as the
- * opening of a store.
+ * One scan goes on through all key groups. Where it meets an entry of another state, a new one begins where this state's can come again, so that
+ * groups that have nothing of it are passed over. Where entries between those of the state cannot be read, each group is a scan of its own
+ * (decision 115).
  */
 export function* storedEntries(
   { id, keyGroups }: StateContext<unknown>,
