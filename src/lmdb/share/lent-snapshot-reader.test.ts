@@ -9,7 +9,7 @@ import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import { OpenStore } from '../store/open-store.js'
 import type { LmdbStateBackendOptions } from '../types.js'
-import type { LentSnapshotData } from './lent-snapshot.js'
+import type { LentSnapshotData, SharedStore } from './lent-snapshot.js'
 import { openSharedSnapshot } from './lent-snapshot-reader.js'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -328,5 +328,40 @@ describe('writers beside a reader that is about to begin', () => {
     snapshot.closeSync()
     await backend.flush()
     expect(await backend.count()).toBe(4_000)
+  })
+})
+
+describe('a reader whose store goes while it begins', () => {
+  /** A snapshot for another thread, at whose store it looks when `happen` has run, and which is gone by then. */
+  function lent(happen: (snapshot: LocalSnapshot, data: LentSnapshotData) => void): object {
+    const snapshot = backend.snapshotSync()
+    const data = snapshot.share?.()?.data as LentSnapshotData
+    const { generation, gate } = data.store as SharedStore
+    const store = {
+      generation,
+      gate,
+      get dataPath(): string {
+        happen(snapshot, data)
+        return '/nowhere/data-1.mdb'
+      },
+    }
+    return { ...data, store }
+  }
+
+  it('hears that its snapshot was closed, where it was', async () => {
+    await open()
+    const data = lent((snapshot) => snapshot.closeSync())
+    await expect(openSharedSnapshot(data)).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+
+  it('hears that it comes too late, where nobody waits for it any more', async () => {
+    await open()
+    const data = lent((_, { store }) => Atomics.store((store as SharedStore).gate, 0, 2))
+    await expect(openSharedSnapshot(data)).rejects.toMatchObject({ code: 'NOT_INITIALIZED' })
+  })
+
+  it('hears what is wrong with the store, where it was waited for', async () => {
+    await open()
+    await expect(openSharedSnapshot(lent(() => {}))).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
   })
 })

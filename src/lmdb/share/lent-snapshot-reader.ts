@@ -44,9 +44,20 @@ export async function openSharedSnapshot(data: unknown): Promise<SharedSnapshotR
     const changed = changedKeys === undefined ? undefined : await sortedKeys(changedKeys, check)
     return new LentSnapshotReader(reader, lent, { runs, deleted, changed, takenAtMs })
   } catch (error) {
+    const failure = failureOf(reader, error)
     reader.end()
     await lent?.close()
-    throw error
+    throw failure
+  }
+}
+
+/** Whose snapshot was closed may find its store closed or gone: `CLOSED` says why. */
+function failureOf(reader: SharedLogReader, error: unknown): unknown {
+  try {
+    reader.assertOpen()
+    return error
+  } catch (closed) {
+    return closed
   }
 }
 
@@ -57,8 +68,14 @@ class LentStore {
 
   /** Where it throws, nothing of it stays open. */
   static async open({ dataPath, generation, gate }: SharedStore): Promise<LentStore> {
-    // Opened for reading only, nothing has to wait for the thread that writes.
-    const store = new OpenStore(dataPath, { readOnly: true })
+    let store: OpenStore
+    try {
+      // Opened for reading only, nothing has to wait for the thread that writes.
+      store = new OpenStore(dataPath, { readOnly: true })
+    } catch (error) {
+      // Who comes too late may find a file that another one has replaced since.
+      throw passGate(gate) ? error : tooLate()
+    }
     try {
       const lent = new LentStore(store, store.view(generation))
       if (passGate(gate)) return lent
@@ -68,10 +85,7 @@ class LentStore {
       throw error
     }
     await store.close()
-    throw new StateError('NOT_INITIALIZED', {
-      component: 'a reader that did not begin in time',
-      operation: 'read the snapshot',
-    })
+    throw tooLate()
   }
 
   private constructor(store: OpenStore, view: StoreView) {
@@ -83,6 +97,13 @@ class LentStore {
     this.view.release()
     await this.#store.close()
   }
+}
+
+function tooLate(): StateError<'NOT_INITIALIZED'> {
+  return new StateError('NOT_INITIALIZED', {
+    component: 'a reader that did not begin in time',
+    operation: 'read the snapshot',
+  })
 }
 
 interface LentContent {

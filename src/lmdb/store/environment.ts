@@ -125,7 +125,10 @@ const unlocked = new Map<string, Environment>()
  */
 export function openEnvironment(path: string, options: EnvironmentOptions): Environment {
   if (!options.readOnly || canLock(path)) return open(path, options)
-  const { dev, ino } = statSync(path, { bigint: true })
+  const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
+  // What opens nothing says so.
+  if (stats === undefined) return open(path, options)
+  const { dev, ino } = stats
   const file = `${dev}:${ino}`
   const known = unlocked.get(file)
   if (known !== undefined) return known

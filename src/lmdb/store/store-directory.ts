@@ -242,7 +242,7 @@ export class StoreDirectory {
   async release(): Promise<void> {
     // Files of the same names may be somebody else's afterwards.
     await this.#ending?.catch(() => {})
-    if (this.#isTemporary) await rm(this.path, { recursive: true, force: true })
+    if (this.#isTemporary) await rm(this.path, { recursive: true, force: true, maxRetries: 3 })
     else await this.#lease?.release()
   }
 
