@@ -1,8 +1,9 @@
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { openBelow } from '../../test/support/open-files.js'
 import { FileCheckpointStorage } from '../storage/file-checkpoint-storage.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { DurableDirectory } from './durable-directory.js'
@@ -322,14 +323,8 @@ describe('the lease of FileCheckpointStorage', () => {
 })
 
 /** Names of files in a folder that this process has open. */
-async function openIn(folder: string): Promise<string[]> {
-  const names: string[] = []
-  for (const descriptor of await readdir('/proc/self/fd')) {
-    const path = await readlink(`/proc/self/fd/${descriptor}`).catch(() => '')
-    if (path.startsWith(folder)) names.push(basename(path))
-  }
-  return names
-}
+const openIn = async (folder: string): Promise<string[]> =>
+  (await openBelow(folder)).map((path) => basename(path))
 
 async function startOf(pid: number): Promise<number | null> {
   if (process.platform !== 'linux') return null

@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { describe, expect, it, vi } from 'vitest'
 import { lmdbStores } from '../../test/support/lmdb-stores.js'
 import { runs } from '../../test/support/long.js'
+import { openBelow } from '../../test/support/open-files.js'
 import { EntryBlockBuilder } from '../backend/entry-block.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import type { StateErrorCode } from '../base/errors.js'
@@ -335,6 +336,7 @@ describe('ownership and the directory', () => {
       expect(await readdir(folder)).toEqual([expect.stringMatching(/^holdfast-lmdb-/)])
       await backend.close()
       expect(await readdir(folder)).toEqual([])
+      expect(await openBelow(folder)).toEqual([])
     } finally {
       vi.unstubAllEnvs()
     }

@@ -6,7 +6,6 @@ import {
   mkdtemp,
   readdir,
   readFile,
-  readlink,
   rm,
   stat,
   symlink,
@@ -17,6 +16,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { asOwner } from '../../test/support/checkpoints.js'
+import { openBelow } from '../../test/support/open-files.js'
 import { isStateError, type StateErrorCode } from '../base/errors.js'
 import { runStorageConformanceSuite } from '../testing/storage-conformance.js'
 import type { SharedStorage, StorageLease } from './checkpoint-storage.js'
@@ -298,17 +298,6 @@ describe('FileCheckpointStorage', () => {
     }
   })
 })
-
-/** The files below a folder that this process has open, in whichever thread. Linux tells it; elsewhere none are found. */
-async function openBelow(folder: string): Promise<string[]> {
-  if (process.platform !== 'linux') return []
-  const descriptors = await readdir('/proc/self/fd')
-  // A descriptor may be gone again: that of the listing is.
-  const targets = await Promise.all(
-    descriptors.map((name) => readlink(join('/proc/self/fd', name)).catch(() => '')),
-  )
-  return targets.filter((target) => target.startsWith(folder))
-}
 
 /** A pid that was in use a moment ago and is not any more. */
 function deadPid(): number {

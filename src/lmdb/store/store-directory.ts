@@ -242,8 +242,11 @@ export class StoreDirectory {
   async release(): Promise<void> {
     // Files of the same names may be somebody else's afterwards.
     await this.#ending?.catch(() => {})
-    if (this.#isTemporary) await rm(this.path, { recursive: true, force: true, maxRetries: 3 })
-    else await this.#lease?.release()
+    try {
+      await this.#lease?.release()
+    } finally {
+      if (this.#isTemporary) await rm(this.path, { recursive: true, force: true, maxRetries: 3 })
+    }
   }
 
   /** One change after the other. */
