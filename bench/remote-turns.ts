@@ -2,6 +2,8 @@
 
 export interface Turn {
   readonly name: string
+  /** What comes before it, and is not counted. */
+  prepare?(): Promise<void>
   run(): Promise<unknown>
 }
 
@@ -31,7 +33,8 @@ export async function turns(
   }
   for (let run = -1; run < runs; run++) {
     // Who begins changes: what one leaves behind, the other must not pay for each time.
-    for (const { name, run: work } of run % 2 === 0 ? all : all.toReversed()) {
+    for (const { name, prepare, run: work } of run % 2 === 0 ? all : all.toReversed()) {
+      await prepare?.()
       const cpu = process.cpuUsage()
       const beganMs = performance.now()
       await work()
