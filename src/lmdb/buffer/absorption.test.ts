@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { nextTurn } from '../../base/slices.js'
 import { randomHashKey } from '../../log/index/key-hash.js'
 import { SegmentPool } from '../../log/segment-pool.js'
@@ -12,6 +12,11 @@ const KEYS = 1_000
 
 const keyOf = (i: number): Uint8Array => Uint8Array.of(i >> 8, i & 0xff)
 
+beforeEach(() => {
+  // Each slice ends after its first step.
+  let nowMs = 0
+  vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 1_000))
+})
 afterEach(() => {
   vi.restoreAllMocks()
 })
@@ -50,9 +55,6 @@ describe('absorption', () => {
 
   it('lets go of what waits where nobody reads any more, without moving it', async () => {
     const { buffer, absorption, committed, told } = openAbsorption()
-    // Each slice ends after its first step.
-    let nowMs = 0
-    vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 1_000))
     for (const generation of committed) absorption.begin(generation)
     const before = told()
     expect(before).toBeGreaterThan(0)
