@@ -23,6 +23,8 @@ export interface Reservation {
   readonly durable: Promise<void>
 }
 
+type ContentsChange = (contents: StorageContents) => void
+
 /**
  * The one writer of a storage: it holds the lease, and gives out the numbers of checkpoints.
  *
@@ -37,8 +39,8 @@ export class LeasedStorage implements ObjectStorage {
   readonly #logger: Logger
   #sequence: SequenceState
   #contents: StorageContents | undefined
-  /** How often something has become of the contents that a listing under way may not tell. */
-  #changes = 0
+  /** Of each listing that is under way and to be relied on, what was noted since it began: it may tell that or not. */
+  readonly #listings = new Set<ContentsChange[]>()
 
   /** Takes the lease (`FENCED` while somebody else has it), lists the storage, and reads where the sequence stands. */
   static async acquire(
@@ -88,16 +90,22 @@ export class LeasedStorage implements ObjectStorage {
   /** What lies in the storage: as it is known, or listed anew where that is not to be relied on. */
   async contents(): Promise<StorageContents> {
     while (this.#contents === undefined) {
-      const changes = this.#changes
-      const listing = await this.#catalog.listing()
-      if (changes === this.#changes) this.#contents ??= new StorageContents(this.#catalog, listing)
+      const noted: ContentsChange[] = []
+      this.#listings.add(noted)
+      try {
+        const contents = new StorageContents(this.#catalog, await this.#catalog.listing())
+        for (const change of noted) change(contents)
+        if (this.#listings.has(noted)) this.#contents ??= contents
+      } finally {
+        this.#listings.delete(noted)
+      }
     }
     return this.#contents
   }
 
   /** Something is not as it was known to be, or failed and may have left something behind: the storage is listed before it is swept. */
   distrustContents(): void {
-    this.#changes++
+    this.#listings.clear()
     this.#contents = undefined
   }
 
@@ -106,9 +114,9 @@ export class LeasedStorage implements ObjectStorage {
     this.#note((contents) => contents.noteSegment(name, sizeBytes))
   }
 
-  #note(change: (contents: StorageContents) => void): void {
-    this.#changes++
+  #note(change: ContentsChange): void {
     if (this.#contents !== undefined) change(this.#contents)
+    for (const noted of this.#listings) noted.push(change)
   }
 
   /** The next number. Nothing may bear it before it is `durable`; no other one is reserved before that has settled. */

@@ -175,4 +175,21 @@ describe('what an owner knows of its storage', () => {
     }
     await owner.release()
   })
+
+  it('is found by one listing, whatever is written meanwhile', async () => {
+    const storage = new MemoryCheckpointStorage()
+    const owner = await LeasedStorage.acquire(new CheckpointCatalog(storage), noLog)
+    const list = storage.list.bind(storage)
+    let listings = 0
+    storage.list = async () => {
+      if (++listings === 10) throw new Error('it is listed again and again')
+      const before = await list()
+      owner.noteSegment({ ...NO_SEGMENT, name: segmentName(listings, 'base'), sizeBytes: 1 })
+      return before
+    }
+    owner.distrustContents()
+    expect([...(await owner.contents()).segmentSizes]).toEqual([[segmentName(1, 'base'), 1]])
+    expect(listings).toBe(1)
+    await owner.release()
+  })
 })
