@@ -1,10 +1,10 @@
 // The contract, spoken to a server: batches go through the writers of their parts, reads go past them.
 
 import type { EngineBatch, RemoteEngine } from '../backend/facade/engines.js'
-import { isInInterval, type KeyInterval, type KeyStretch } from '../backend/scan-range.js'
+import type { KeyInterval } from '../backend/scan-range.js'
 import type { BackendSupport, Entry } from '../backend/types.js'
 import { WriteBatch } from '../backend/write-batch.js'
-import { compareBytes, copyBytes } from '../base/bytes.js'
+import { copyBytes } from '../base/bytes.js'
 import { type CancelTimer, ForwardClock, setLongTimer, settlesWithin } from '../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { invalidArgument } from '../base/options.js'
@@ -12,28 +12,19 @@ import { isErrorLike } from '../base/shapes.js'
 import { Outage } from '../remote/outage.js'
 import { mayPass } from '../remote/redis-client.js'
 import { withoutSecrets } from '../remote/secrets.js'
-import { deletedRanges, lexBounds, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
+import { deletedRanges, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
 import type { Command } from './clients.js'
-import { Connection } from './connection.js'
-import {
-  deadlineOf,
-  isStored,
-  type PartKeys,
-  partCount,
-  partKeys,
-  partOf,
-  valueIn,
-  valueOf,
-} from './layout.js'
+import { deadlineOf, type PartKeys, partCount, partKeys, valueIn, valueOf } from './layout.js'
 import { NearCache } from './near-cache.js'
-import { damaged, PartWriter } from './part-writer.js'
-import { APPLY, CLAIM, COUNT, HEAD, PAGE } from './scripts.js'
+import { assertFits, claimPart, nearestOf } from './opening.js'
+import { PartWriter } from './part-writer.js'
+import { APPLY } from './scripts.js'
 import type { RedisSettings } from './settings.js'
+import { StoreServer } from './store-server.js'
+import { StoredReads } from './stored-reads.js'
 
 /** A server that is back is found after this many milliseconds at the latest. */
 const LONGEST_PAUSE_MS = 250
-const PAGE_ENTRIES = 500
-const SCANNED_AT_ONCE = '1000'
 /** Expired entries are removed at most so often, where no write does it in passing. */
 const SWEEP_EVERY_MS = 1_000
 /** How long the numbers of one of several writers are kept, and after what silence it takes new ones. */
@@ -63,11 +54,9 @@ export class RedisEngine implements RemoteEngine {
   readonly clock: ForwardClock
   readonly ttlMs: number
   readonly #settings: RedisSettings
-  readonly #connection: Connection
-  /** That of reads. Writers of parts have each their own: that others are answered does not prolong the time in which one must be. */
-  readonly #outage: Outage
+  readonly #server: StoreServer
+  readonly #reads: StoredReads
   readonly #outages: Outage[] = []
-  readonly #place: string
   readonly #parts: Part[] = []
   readonly #cache: NearCache | undefined
   #token = ''
@@ -81,13 +70,13 @@ export class RedisEngine implements RemoteEngine {
   private constructor(settings: RedisSettings) {
     const { client, clock, ttlMs, name, replicas, fsync, nearCacheBytes } = settings
     this.#settings = settings
-    this.#connection = new Connection(client)
     this.clock = new ForwardClock(clock)
     this.ttlMs = ttlMs
-    this.#place = `Redis store ${name}`
     this.#opener = settings.writerId()
     this.#cache = nearCacheBytes === 0 ? undefined : new NearCache(nearCacheBytes)
-    this.#outage = this.#newOutage()
+    const place = `Redis store ${name}`
+    this.#server = new StoreServer(place, client, this.#newOutage(place))
+    this.#reads = new StoredReads(this.#server, settings, this.clock, (number) => this.#part(number).keys)
     this.supports = Object.freeze({
       sync: false,
       ttl: true,
@@ -124,12 +113,12 @@ export class RedisEngine implements RemoteEngine {
     const cache = this.#cache
     if (cache !== undefined) {
       // What the cache has stays its own.
-      const stored = await this.#stored(keys.map(copyBytes), cache)
+      const stored = await this.#reads.many(keys.map(copyBytes), cache)
       return this.#aliveOf(stored, valueOf)
     }
     if (keys.length === 0) return []
     const { keyGroups } = this.#settings
-    const stored = keyGroups === 0 ? this.#readPart(this.#part(0), keys) : this.#stored(keys, undefined)
+    const stored = keyGroups === 0 ? this.#reads.ofPart(0, keys) : this.#reads.many(keys, undefined)
     // Nobody else has what the client has received: the values stay where they lie there.
     return this.#aliveOf(await stored, valueIn)
   }
@@ -154,6 +143,12 @@ export class RedisEngine implements RemoteEngine {
     return deadline !== undefined && deadline <= this.clock.now() ? deadline : undefined
   }
 
+  async #deadline(key: Uint8Array): Promise<number | undefined> {
+    const known = this.#cache?.get(key)
+    if (known === undefined) return await this.#reads.deadline(key)
+    return known.stored === undefined ? undefined : deadlineOf(known.stored)
+  }
+
   async write(batch: EngineBatch): Promise<void> {
     const ranges = this.#settings.ordered ? [] : deletedRanges(batch.cursor)
     const mustFind = ranges.some(({ from, until }) => from.length > 0 || until !== undefined)
@@ -165,7 +160,7 @@ export class RedisEngine implements RemoteEngine {
       if (!mustFind) return { done: this.#apply(this.#argumentsOf(batch)) }
       // Behind everything that was written before, as the server would do it.
       await Promise.all(this.#parts.map(({ writer }) => writer.idle()))
-      const found = await Promise.all(ranges.map((range) => this.#keysIn(range)))
+      const found = await Promise.all(ranges.map((range) => this.#reads.keysIn(range)))
       return { done: this.#apply(this.#argumentsOf(batch, found)) }
     })
   }
@@ -184,32 +179,19 @@ export class RedisEngine implements RemoteEngine {
   }
 
   async *scan(interval: KeyInterval): AsyncIterable<Entry> {
-    const { keyGroups, ordered } = this.#settings
-    const numbers = partsOf(interval, keyGroups)
+    const numbers = partsOf(interval, this.#settings.keyGroups)
     if (interval.reverse) numbers.reverse()
-    await this.#catchUp(this.#part(numbers[0] ?? 0))
+    await this.#reads.catchUp(numbers[0] ?? 0)
     const nowMs = this.clock.now()
     for (const number of numbers) {
-      const part = this.#part(number)
-      const pages = ordered ? this.#pagesInOrder(part, interval) : this.#pagesSorted(part, interval)
-      for await (const page of pages) {
+      for await (const page of this.#reads.pages(number, interval)) {
         for (const [key, stored] of page) if (deadlineOf(stored) > nowMs) yield [key, valueOf(stored)]
       }
     }
   }
 
   async count(): Promise<number> {
-    const counts = await Promise.all(
-      this.#parts.map(async ({ keys }) => {
-        const nowMs = String(this.clock.now())
-        const [answer] = await this.#ask('count', () =>
-          this.#connection.run(COUNT, [keys.data, keys.meta, keys.due], [nowMs]),
-        )
-        const [count, clock] = String(answer).split(' ').map(Number)
-        this.clock.advanceTo(clock ?? 0)
-        return count ?? 0
-      }),
-    )
+    const counts = await Promise.all(this.#parts.map(({ number }) => this.#reads.count(number)))
     return counts.reduce((sum, count) => sum + count, 0)
   }
 
@@ -222,6 +204,7 @@ export class RedisEngine implements RemoteEngine {
   /** What is under way has its time to end, and to be where `flush` would have it: if it is not, this rejects, with everything released. */
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#server.close()
     this.#cancelSweep()
     const { closeWithinMs } = this.#settings
     const ended = this.#flushedAtEnd()
@@ -232,7 +215,7 @@ export class RedisEngine implements RemoteEngine {
     else ended.catch(() => {})
     if (!isUnsure) return
     const reason = `what was written is not where 'flush' would have it within ${closeWithinMs} ms`
-    throw new StateError('STORAGE_ERROR', { storage: this.#place, operation: 'close', reason })
+    throw new StateError('STORAGE_ERROR', { storage: this.#server.place, operation: 'close', reason })
   }
 
   async #flushedAtEnd(): Promise<void> {
@@ -279,9 +262,9 @@ export class RedisEngine implements RemoteEngine {
     await (await begun).done
   }
 
-  #newOutage(): Outage {
+  #newOutage(storage: string): Outage {
     const { outage: options } = this.#settings
-    const outage = new Outage({ storage: this.#place, passes, longestPauseMs: LONGEST_PAUSE_MS, ...options })
+    const outage = new Outage({ storage, passes, longestPauseMs: LONGEST_PAUSE_MS, ...options })
     this.#outages.push(outage)
     return outage
   }
@@ -293,8 +276,8 @@ export class RedisEngine implements RemoteEngine {
         number,
         keys: partKeys(name, number, keyGroups, shared ? writerId() : ''),
         writer: new PartWriter({
-          place: this.#place,
-          outage: this.#newOutage(),
+          place: this.#server.place,
+          outage: this.#newOutage(this.#server.place),
           passes,
           refusal: (error) => this.#refusal(number, error),
         }),
@@ -305,9 +288,7 @@ export class RedisEngine implements RemoteEngine {
         flushed: 0,
       })
     }
-    await this.#assertKeepsAll(this.#part(0))
-    await this.#assertNotElsewhere()
-    if (this.#settings.fsync === 'waited') await this.#assertWaitsForDisk(this.#part(0))
+    await assertFits(this.#server, this.#settings, this.#part(0).keys)
     // The first part gives the token: of two that open at once, the same one has all of them in the end.
     const token = shared ? 'shared' : ''
     this.#token = await this.#claim(this.#part(0), token)
@@ -317,99 +298,12 @@ export class RedisEngine implements RemoteEngine {
   }
 
   async #claim(part: Part, token: string): Promise<string> {
-    const { meta, writes, data, due } = part.keys
-    // An attempt that was given up goes on: it follows the owner that was read before all of them.
-    const follows =
-      token === '' ? await this.#ask('open', () => this.#connection.command(['HGET', meta, 'owner'])) : ''
-    const args = [this.#layout, token, String(this.clock.now()), String(follows ?? ''), this.#opener]
-    const [answer] = await this.#ask('open', () =>
-      this.#connection.run(CLAIM, [meta, writes, data, due], args),
-    )
-    const [word, ...details] = String(answer).split(' ')
-    if (word === 'LATE') return await this.#claim(part, token)
-    if (word === 'DAMAGED') throw damaged(this.#place, String(answer))
-    if (word === 'INCOMPATIBLE') throw this.#otherLayout(details.join(' '))
-    if (word === 'FENCED') {
-      const owner =
-        details[0] === 'shared' ? 'several that share it' : `the owner with token ${details[0] ?? ''}`
-      throw new StateError('FENCED', { resource: this.#place, owner })
-    }
-    const [own = '', clock, entries, nearest] = details
-    this.clock.advanceTo(Number(clock))
-    part.entries = Number(entries)
-    part.nearestMs = nearest === undefined || nearest === '' ? Infinity : Number(nearest)
-    return own
-  }
-
-  get #layout(): string {
-    const { keyGroups, ordered } = this.#settings
-    return `1 ${ordered ? 'ordered' : 'unordered'} ${keyGroups}`
-  }
-
-  #otherLayout(found: string): StateError<'INCOMPATIBLE'> {
-    const what = `${this.#place}: layout, order and key groups`
-    return new StateError('INCOMPATIBLE', {
-      what,
-      found,
-      supported: `what it is opened with: ${this.#layout}`,
-    })
-  }
-
-  /** With key groups, a store has other keys than without: what is there under the other ones must not be taken for nothing. */
-  async #assertNotElsewhere(): Promise<void> {
-    const { name, keyGroups } = this.#settings
-    const { meta } = partKeys(name, 0, keyGroups === 0 ? 1 : 0, '')
-    const layout = await this.#ask('open', () => this.#connection.command(['HGET', meta, 'layout']))
-    if (layout !== null) throw this.#otherLayout(String(layout))
-  }
-
-  /** A server that throws state away to make room cannot hold it. */
-  async #assertKeepsAll({ keys }: Part): Promise<void> {
-    const memory = await this.#memory(keys)
-    // The numbers of a shared writer have a time to live, so `volatile-*` throws them away.
-    const { shared } = this.#settings
-    const refused = shared
-      ? /^maxmemory_policy:((?:allkeys|volatile)-\S+)/m
-      : /^maxmemory_policy:(allkeys-\S+)/m
-    const policy = refused.exec(memory)?.[1]
-    if (policy === undefined) return
-    const supported = shared ? 'noeviction' : 'noeviction, or one of volatile-*'
-    throw new StateError('INCOMPATIBLE', {
-      what: `${this.#place}: maxmemory-policy`,
-      found: policy,
-      supported,
-    })
-  }
-
-  /** A server without WAITAOF, or without a file to append to, says so before anything is written. */
-  async #assertWaitsForDisk({ keys }: Part): Promise<void> {
-    try {
-      await this.#ask('open', () =>
-        this.#connection.together([
-          ['HLEN', keys.data],
-          ['WAITAOF', '1', '0', '1'],
-        ]),
-      )
-    } catch (error) {
-      const cause = isStateError(error, 'STORAGE_ERROR') ? error.cause : undefined
-      const found = isErrorLike(cause) ? cause.message : ''
-      if (!/^ERR (unknown command|WAITAOF)/.test(found)) throw error
-      throw new StateError('INCOMPATIBLE', {
-        what: `${this.#place}: fsync 'waited'`,
-        found,
-        supported: 'Redis 7.2 and later or Valkey, with appendonly',
-      })
-    }
-  }
-
-  async #memory(keys: PartKeys): Promise<string> {
-    const [, info] = await this.#ask('open', () =>
-      this.#connection.together([
-        ['HLEN', keys.data],
-        ['INFO', 'memory'],
-      ]),
-    )
-    return String(info)
+    const claim = { token, opener: this.#opener, nowMs: () => this.clock.now() }
+    const claimed = await claimPart(this.#server, this.#settings, part.keys, claim)
+    this.clock.advanceTo(claimed.clockMs)
+    part.entries = claimed.entries
+    part.nearestMs = claimed.nearestMs
+    return claimed.token
   }
 
   #part(number: number): Part {
@@ -472,7 +366,7 @@ export class RedisEngine implements RemoteEngine {
           attempts++
           const effect = skips ? 'skip' : grows ? 'grows' : 'shrinks'
           const head = [this.#token, String(number), String(nowMs), effect]
-          const answers = await this.#connection.run(APPLY, keys, [...head, ...tail], behind)
+          const answers = await this.#server.connection.run(APPLY, keys, [...head, ...tail], behind)
           const text = String(answers[0])
           if (/^(OK|EXPECT|SKIPPED)/.test(text)) this.#assertReplicated(behind, answers.slice(1))
           return text
@@ -503,7 +397,7 @@ export class RedisEngine implements RemoteEngine {
     }
     this.#expired += Number(first)
     part.entries = Number(entries)
-    part.nearestMs = nearest === undefined || nearest === '' ? Infinity : Number(nearest)
+    part.nearestMs = nearestOf(nearest)
     this.clock.advanceTo(Number(clock))
     if (part.nearestMs !== Infinity) this.#armSweep()
     // The server's time was ahead: deadlines are others than were sent.
@@ -529,171 +423,15 @@ export class RedisEngine implements RemoteEngine {
       throw new Error(`the write is on ${reached} replicas, not on ${replicas}, in time`)
   }
 
-  /** As they are stored, also what has expired; without a cache all are asked for. */
-  async #stored(
-    keys: readonly Uint8Array[],
-    cache: NearCache | undefined,
-  ): Promise<(Uint8Array | undefined)[]> {
-    const { keyGroups } = this.#settings
-    const found: (Uint8Array | undefined)[] = Array.from({ length: keys.length })
-    const byPart = new Map<number, number[]>()
-    for (const [i, key] of keys.entries()) {
-      const known = cache?.get(key)
-      if (known !== undefined) {
-        found[i] = known.stored
-        continue
-      }
-      const number = partOf(key, keyGroups)
-      const places = byPart.get(number)
-      if (places === undefined) byPart.set(number, [i])
-      else places.push(i)
-    }
-    const mark = cache?.readMark ?? -1
-    const asked = [...byPart.values()].reduce((sum, { length }) => sum + length, 0)
-    const isMixed = cache !== undefined && asked > 0 && asked < keys.length
-    // What is at hand may be from before a write, and what is asked for from behind it: all of it is asked for then.
-    if (isMixed && mark < 0) return await this.#stored(keys, undefined)
-    await Promise.all(
-      [...byPart].map(async ([number, places]) => {
-        const own = places.map((i) => keys[i] as Uint8Array)
-        const values = await this.#readPart(this.#part(number), own)
-        for (const [j, i] of places.entries()) {
-          const value = values[j] ?? undefined
-          found[i] = value
-          cache?.fill(mark, own[j] as Uint8Array, value)
-        }
-      }),
-    )
-    if (isMixed && cache.readMark !== mark) return await this.#stored(keys, undefined)
-    return found
-  }
-
-  /** Has read the keys when it returns its promise. */
-  async #readPart({ keys }: Part, wanted: readonly Uint8Array[]): Promise<(Buffer | null)[]> {
-    const clock: Command | undefined = this.#settings.shared ? ['HGET', keys.meta, 'clock'] : undefined
-    const read = this.#connection.read(keys.data, wanted, clock)
-    const [values, time = null] = await this.#ask('read', () => read.send())
-    if (time !== null) this.clock.advanceTo(Number(String(time)))
-    const answer = values as (Buffer | null)[]
-    const wrong = answer.findIndex((stored) => stored !== null && !isStored(stored))
-    if (wrong >= 0) this.#assertStored(answer[wrong] ?? null, read.fieldAt(wrong))
-    return answer
-  }
-
-  #assertStored(stored: Buffer | null, key: Uint8Array): void {
-    if (stored === null || isStored(stored)) return
-    const reason = 'the value on the server is not one of this layout'
-    throw new StateError('CORRUPTION', { what: this.#place, reason, key: new Uint8Array(key) })
-  }
-
-  async #deadline(key: Uint8Array): Promise<number | undefined> {
-    const known = this.#cache?.get(key)
-    if (known !== undefined) return known.stored === undefined ? undefined : deadlineOf(known.stored)
-    const part = this.#part(partOf(key, this.#settings.keyGroups))
-    await this.#catchUp(part)
-    const [head] = await this.#ask('read', () =>
-      this.#connection.run(HEAD, [part.keys.data], [bufferOf(key)]),
-    )
-    const stored = head as Buffer | null
-    this.#assertStored(stored, key)
-    return stored === null ? undefined : deadlineOf(stored)
-  }
-
-  /** A reader's time is never behind the store's; an owner that writes alone has set that itself. */
-  async #catchUp({ keys }: Part): Promise<void> {
-    if (!this.#settings.shared) return
-    const clock = await this.#ask('read', () => this.#connection.command(['HGET', keys.meta, 'clock']))
-    if (clock !== null) this.clock.advanceTo(Number(String(clock)))
-  }
-
-  async *#pagesInOrder({ keys }: Part, interval: KeyInterval): AsyncIterable<[Uint8Array, Buffer][]> {
-    let [min, max]: [Buffer | string, Buffer | string] = lexBounds(interval)
-    const size = Math.min(interval.limit, PAGE_ENTRIES)
-    for (;;) {
-      const args = [interval.reverse ? 'xel' : 'lex', min, max, String(size)]
-      const page = await this.#page(keys, args)
-      const last = page.at(-1)?.[0]
-      if (last === undefined) return
-      yield page.filter(isPresent)
-      const bound = Buffer.concat([Buffer.from('('), last])
-      if (interval.reverse) max = bound
-      else min = bound
-    }
-  }
-
-  async *#pagesSorted({ keys, number }: Part, interval: KeyInterval): AsyncIterable<[Uint8Array, Buffer][]> {
-    const found = await this.#keysOf(number, interval)
-    found.sort(interval.reverse ? (left, right) => compareBytes(right, left) : compareBytes)
-    for (let from = 0; from < found.length; ) {
-      const size = Math.min(interval.limit, PAGE_ENTRIES)
-      const page = await this.#page(keys, ['keys', ...found.slice(from, from + size).map(bufferOf)])
-      if (page.length === 0) return
-      from += page.length
-      yield page.filter(isPresent)
-    }
-  }
-
-  async #page(keys: PartKeys, args: Command): Promise<[Uint8Array, Buffer | null][]> {
-    const [answer] = await this.#ask('scan', () => this.#connection.run(PAGE, [keys.data, keys.order], args))
-    const flat = answer as (Buffer | null)[]
-    const page: [Uint8Array, Buffer | null][] = []
-    for (let i = 0; i < flat.length; i += 2) {
-      const key = new Uint8Array(flat[i] as Buffer)
-      const stored = flat[i + 1] ?? null
-      this.#assertStored(stored, key)
-      page.push([key, stored])
-    }
-    return page
-  }
-
-  async #keysIn(range: KeyStretch): Promise<Uint8Array[]> {
-    const parts = partsOf(range, this.#settings.keyGroups)
-    return (await Promise.all(parts.map((number) => this.#keysOf(number, range)))).flat()
-  }
-
-  /** The keys of a part in a range, in no order. */
-  async #keysOf(number: number, range: KeyStretch): Promise<Uint8Array[]> {
-    const { keys } = this.#part(number)
-    const { maxSortedKeys } = this.#settings
-    const found = new Map<string, Uint8Array>()
-    let position = '0'
-    do {
-      const command = ['HSCAN', keys.data, position, 'COUNT', SCANNED_AT_ONCE]
-      const answer = await this.#ask('scan', () => this.#connection.command(command))
-      const [next, flat] = answer as [Buffer | string, Buffer[]]
-      position = String(next)
-      for (let i = 0; i < flat.length; i += 2) {
-        const key = flat[i] as Buffer
-        if (isInInterval(key, range)) found.set(key.toString('latin1'), new Uint8Array(key))
-      }
-      if (found.size > maxSortedKeys)
-        throw invalidArgument(
-          'range',
-          `holds more than ${maxSortedKeys} keys (maxSortedKeys), which a store without 'ordered: true' does not sort`,
-        )
-    } while (position !== '0')
-    return [...found.values()]
-  }
-
-  async #ask<Answer>(operation: string, call: () => Promise<Answer>): Promise<Answer> {
-    try {
-      return await this.#outage.answerOf(operation, call)
-    } catch (error) {
-      if (this.#isClosed && isStateError(error, 'ABORTED'))
-        throw new StateError('CLOSED', { component: 'redis backend' })
-      throw error
-    }
-  }
-
   /** What the caller of a batch that the server has refused is told. */
   async #refusal(number: number, error: unknown): Promise<unknown> {
     const cause = withoutSecrets(error)
     if (!/^OOM\b/.test(cause.message)) {
-      const details = { storage: this.#place, operation: 'write', reason: reasonOf(cause) }
+      const details = { storage: this.#server.place, operation: 'write', reason: reasonOf(cause) }
       return new StateError('STORAGE_ERROR', details, { cause })
     }
     try {
-      const memory = await this.#memory(this.#part(number).keys)
+      const memory = await this.#server.memory(this.#part(number).keys)
       const used = Number(/^used_memory:(\d+)/m.exec(memory)?.[1] ?? 0)
       const capacity = Number(/^maxmemory:(\d+)/m.exec(memory)?.[1] ?? 0)
       return new StateError('BACKEND_FULL', { used, capacity }, { cause })
@@ -719,10 +457,6 @@ export class RedisEngine implements RemoteEngine {
     this.#armSweep()
   }
 }
-
-const isPresent = (entry: [Uint8Array, Buffer | null]): entry is [Uint8Array, Buffer] => entry[1] !== null
-
-const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 /** Whether an error of the client or the server may pass by itself. */
 function passes(error: Error): boolean {
