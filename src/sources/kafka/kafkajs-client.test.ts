@@ -434,6 +434,21 @@ describe('a batch that has come', () => {
     await reader.close()
   })
 
+  it('J6: is asked for again where an attempt that was given up has fetched some of it, and has told nobody', async () => {
+    const { consumer, reader, fetch, come } = await open()
+    const first = come(2, 4_000)
+    // Nobody waits for this answer any more.
+    expect(await fetch(2)).toEqual([2, 1_000, 1_002])
+    expect(await fetch(2)).toEqual([undefined, undefined, undefined])
+    expect(consumer.calls.splice(0)).toEqual(['seek 0 2', 'resume 0'])
+    await first
+    const second = come(2, 4_000)
+    expect(await fetch(2)).toEqual([2, 1_000, 1_002])
+    expect(await fetch(1_002)).toEqual([1_002, 1_000, 2_002])
+    await reader.close()
+    await second
+  })
+
   it('keeps the client waiting where it is what was waited for: to pause would cost much more', async () => {
     const { consumer, reader, come } = await open()
     const fetching = reader.fetch({ from: new Map([[0, 2]]), waitMs: 5_000 })

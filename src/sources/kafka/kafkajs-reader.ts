@@ -80,6 +80,8 @@ interface Arrival {
 interface Due {
   /** The offset that is due next from the client; `NaN` where that has gone on elsewhere. */
   next: number
+  /** Where what is fetched next begins: elsewhere than whoever fetches knows where an attempt that was given up has fetched some. */
+  nextFetched: number
   /** What has come and was not fetched, in order. */
   readonly arrived: Arrival[]
   isPaused: boolean
@@ -93,6 +95,7 @@ interface Due {
 
 const dueAt = (next: number): Due => ({
   next,
+  nextFetched: next,
   arrived: [],
   isPaused: false,
   isVerified: false,
@@ -241,8 +244,11 @@ export class KafkajsReader implements KafkaReader {
 
   #want(partition: number, offset: number): void {
     const due = this.#due.get(partition)
-    if (due !== undefined && (due.arrived.length > 0 || due.next === offset)) return
+    if (due?.nextFetched === offset && (due.arrived.length > 0 || due.next === offset)) return
     const isVerified = due !== undefined
+    // Whoever waits for room for it need not wait any more.
+    if (due !== undefined) due.arrived.length = 0
+    this.#wake()
     // A consumer that is giving up takes neither position nor partition. Whoever joins in its place begins with what is noted here, and reads it.
     this.#due.set(partition, { ...dueAt(offset), isVerified })
     this.#seek(partition, offset)
@@ -255,7 +261,9 @@ export class KafkajsReader implements KafkaReader {
       const due = this.#due.get(partition)
       const [first] = due?.arrived ?? []
       if (due !== undefined && first !== undefined) {
-        fetched.push(this.#takeFrom(first, partition))
+        const taken = this.#takeFrom(first, partition)
+        due.nextFetched = taken.next
+        fetched.push(taken)
         if (first.taken === first.messages.length) due.arrived.shift()
         if (due.isPaused && !Number.isNaN(due.next) && hasRoom(due)) this.#resume(partition)
       } else if (due?.hasNothing === true) {

@@ -179,13 +179,20 @@ class PlatformaticClient implements KafkaClient {
   }
 }
 
+/** What a broker has answered. */
+interface Arrived {
+  /** The offset that it was asked for. */
+  readonly from: number
+  readonly of: KafkaFetched
+}
+
 /** Asks each broker for its partitions, and tells what has come first. */
 class PlatformaticReader implements KafkaReader {
   readonly #consumer: PlatformaticConsumer
   readonly #options: KafkaReaderOptions
   /** What brokers are asked at the moment. */
   readonly #asked = new Map<number, Promise<void>>()
-  readonly #arrived: KafkaFetched[] = []
+  readonly #arrived: Arrived[] = []
   readonly #closing = new AbortController()
   #failure: { readonly error: unknown } | undefined
   /** Something has failed: who leads a partition is asked anew. */
@@ -208,7 +215,9 @@ class PlatformaticReader implements KafkaReader {
     const failure = this.#failure
     this.#failure = undefined
     if (failure !== undefined && !signal.aborted) throw failure.error
-    return this.#arrived.splice(0)
+    // A broker that was slow to answer was asked by an attempt before this one, which may have been for another offset.
+    const arrived = this.#arrived.splice(0)
+    return arrived.filter(({ from, of }) => from === request.from.get(of.partition)).map(({ of }) => of)
   }
 
   async close(): Promise<void> {
@@ -268,7 +277,7 @@ class PlatformaticReader implements KafkaReader {
     })
     if (answer === undefined) {
       for (const [partition, next] of wanted)
-        this.#arrived.push({ partition, messages: [], next, isAtEnd: false, isOutOfRange: true })
+        this.#arrive(next, { partition, messages: [], next, isAtEnd: false, isOutOfRange: true })
       return
     }
     const offsets = new Map(wanted)
@@ -283,8 +292,12 @@ class PlatformaticReader implements KafkaReader {
         batches: each.records ?? [],
         aborted: each.abortedTransactions,
       })
-      this.#arrived.push({ partition, messages, next, isAtEnd: BigInt(next) >= each.highWatermark })
+      this.#arrive(from, { partition, messages, next, isAtEnd: BigInt(next) >= each.highWatermark })
     }
+  }
+
+  #arrive(from: number, of: KafkaFetched): void {
+    this.#arrived.push({ from, of })
   }
 }
 

@@ -152,6 +152,7 @@ class OutboxReader<Event> implements SourceReader<Event> {
     const deadline = performance.now() + waitMs
     for (;;) {
       const isWanted = !paused.has(table) && !this.#hasEnded
+      const told = this.#arrival.count
       const rows = isWanted
         ? await this.#outage.untilAnswered('read', () => this.#rows(maxEvents), signal)
         : undefined
@@ -161,7 +162,7 @@ class OutboxReader<Event> implements SourceReader<Event> {
       }
       const leftMs = deadline - performance.now()
       if (leftMs <= 0 || this.#closing.signal.aborted || signal?.aborted === true) return []
-      await this.#arrival.wait(Math.min(leftMs, pollEveryMs), signal)
+      await this.#arrival.wait(Math.min(leftMs, pollEveryMs), signal, told)
     }
   }
 

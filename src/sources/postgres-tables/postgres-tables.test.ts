@@ -95,6 +95,35 @@ describe('a source of an outbox table', () => {
     expect(postgres.held).toBe(0)
   })
 
+  it('is woken by what is told of while it reads, and has come too late for that', async () => {
+    const postgres = new FakePostgres()
+    const listeners: (() => void)[] = []
+    const connect: FakePostgres['connect'] = async () => {
+      const client = await postgres.connect()
+      return {
+        ...client,
+        on: (event, listener) => {
+          if (event === 'notification') listeners.push(listener as () => void)
+          return client.on(event, listener)
+        },
+        query: async (text, values) => {
+          const answer = await client.query(text, values)
+          if (!text.startsWith('SELECT *') || postgres.rows.length > 0) return answer
+          // The transaction is committed while the answer is on its way.
+          postgres.add(1, 'a')
+          postgres.xmin = 2
+          for (const tell of listeners) tell()
+          return answer
+        },
+      }
+    }
+    const pool = Object.assign(Object.create(postgres) as FakePostgres, { connect })
+    const longMs = 2_000_000_000
+    const reader = await open(pool, { channel: 'news', pollEveryMs: longMs })
+    expect(await reader.poll({ ...request, waitMs: longMs })).toMatchObject([{ events: ['a'] }])
+    await reader.close()
+  })
+
   it('J6: says which rows are gone, and deletes only what is before the last row of a cut', async () => {
     const pool = new FakePostgres()
     pool.add(1, 'a', 'b', 'c')

@@ -3,6 +3,7 @@ import { pauseUnless } from '../../base/clock.js'
 /** A wait for what may come: over when it is told of, when its time is over, or when a signal fires. */
 export class Arrival {
   readonly #closing: AbortSignal
+  #count = 0
   #tell: () => void = () => {}
 
   /** `closing` ends every wait. */
@@ -10,12 +11,20 @@ export class Arrival {
     this.#closing = closing
   }
 
+  /** How often it was told of something. */
+  get count(): number {
+    return this.#count
+  }
+
   /** Ends the wait under way, if there is one. */
   tell(): void {
+    this.#count++
     this.#tell()
   }
 
-  async wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  /** Who has to look for what has come, and waits for that, gives the count from before: what was told of since ends the wait as well. */
+  async wait(ms: number, signal: AbortSignal | undefined, since: number = this.#count): Promise<void> {
+    if (since !== this.#count) return
     const told = new AbortController()
     this.#tell = () => told.abort()
     const signals = [this.#closing, told.signal, ...(signal === undefined ? [] : [signal])]
