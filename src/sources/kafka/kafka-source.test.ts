@@ -171,6 +171,62 @@ describe('a source of a Kafka topic', () => {
     await reader.close()
   })
 
+  it('gives away what waits, and ends a poll, while brokers do not say which partitions there are', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a')
+    const reader = await open(client, {}, { lookEveryMs: 1 })
+    client.describe = () => new Promise(() => {})
+    await new Promise((resolve) => setTimeout(resolve, 2))
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['a'])
+    client.append('t', 0, 'b')
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['b'])
+    const ending = new AbortController()
+    const polling = reader.poll({ maxEvents: 9, waitMs: 2_000_000_000, paused: NONE, signal: ending.signal })
+    ending.abort()
+    await polling
+    await reader.close()
+  })
+
+  it('does not ask again whether what it has read while brokers were asked for the end is behind it', async () => {
+    const client = brokers()
+    const reader = await open(client, {}, { lookEveryMs: 1, partitions: [0] })
+    const [known, answers] = [client.describe.bind(client), [] as (() => void)[]]
+    client.describe = async (topic) => {
+      const described = await known(topic)
+      await new Promise<void>((resolve) => answers.push(resolve))
+      return described
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2))
+    await reader.poll({ maxEvents: 9, waitMs: 0, paused: NONE })
+    await expect.poll(() => answers).toHaveLength(1)
+    client.append('t', 0, 'a', 'b')
+    expect(eventsOf(await pollUntil(reader, 2))).toEqual(['a', 'b'])
+    answers[0]?.()
+    await new Promise(setImmediate)
+    expect(answers).toHaveLength(1)
+    await reader.close()
+  })
+
+  it('J6: reads a topic that was made again from its beginning once, where it is to go on', async () => {
+    const client = brokers()
+    client.append('t', 0, 'a', 'b')
+    const reader = await open(client, {}, { lookEveryMs: 1, onTruncated: 'earliest', partitions: [0] })
+    expect(eventsOf(await pollUntil(reader, 2))).toEqual(['a', 'b'])
+    client.createTopic('t', 1)
+    client.append('t', 0, 'c', 'd')
+    const polled = await pollUntil(reader, 2)
+    expect(eventsOf(polled)).toEqual(['c', 'd'])
+    const { id } = await client.describe('t')
+    expect(polled.at(-1)?.positionAfter(1)).toEqual({ offset: 2, topicId: id })
+    for (let look = 0; look < 5; look++) {
+      await new Promise((resolve) => setTimeout(resolve, 2))
+      expect(eventsOf(await reader.poll({ maxEvents: 9, waitMs: 5, paused: NONE }))).toEqual([])
+    }
+    client.append('t', 0, 'e')
+    expect(eventsOf(await pollUntil(reader, 1))).toEqual(['e'])
+    await reader.close()
+  })
+
   it('does not take a topic for deleted by the one answer of a broker that has come back', async () => {
     const client = brokers()
     client.append('t', 0, 'a')
@@ -186,18 +242,21 @@ describe('a source of a Kafka topic', () => {
       laterMs += 6_000
       throw new StateError('INVALID_ARGUMENT', { violations: [{ argument: 'topic', reason: 'is none' }] })
     }
+    const look = async () => {
+      await reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })
+      await new Promise(setImmediate)
+    }
     client.describe = unknown
-    await reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })
+    await look()
     client.describe = known
     laterMs += 1_000
-    await reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })
+    await look()
     client.describe = unknown
     laterMs += 1_000
-    await reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })
+    await look()
     laterMs += 1_000
-    await expect(reader.poll({ maxEvents: 1, waitMs: 0, paused: NONE })).rejects.toThrow(
-      'the topic is not there any more',
-    )
+    await look()
+    await expect(look()).rejects.toThrow('the topic is not there any more')
     await reader.close()
   })
 

@@ -133,6 +133,8 @@ export function nonEmptyText(value: unknown): string | undefined {
 interface ReadPartition {
   readonly number: number
   readonly id: string
+  /** Of the topic that it is read from: one that is deleted and made again is another one. */
+  topicId: string | undefined
   /** Messages that were read and not given away: those from `taken` on. */
   waiting: readonly KafkaMessage[]
   taken: number
@@ -151,13 +153,11 @@ interface ReaderParts<Event> {
   readonly options: KafkaSourceOptions<Event>
   readonly outage: Outage
   readonly reader: KafkaReader
-  readonly topicId: string | undefined
 }
 
 class KafkaSourceReader<Event> implements SourceReader<Event> {
   readonly #options: KafkaSourceOptions<Event>
   readonly #reader: KafkaReader
-  readonly #topicId: string | undefined
   /** Of a partition that has so many messages waiting, no more are asked for. */
   readonly #mostWaiting: number
   readonly #partitions = new Map<string, ReadPartition>()
@@ -168,7 +168,10 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   readonly #sleeper = new Sleeper()
   #failure: { readonly error: unknown } | undefined
   #wasPolled = false
+  #isLooking = false
   #lookedAtMs = performance.now()
+  /** What a look has found: that what is wanted is not there any more. */
+  #lost: { readonly error: unknown } | undefined
   /** Since when brokers say that there is no such topic. */
   #goneSinceMs: number | undefined
   /** The partition that is given away first. */
@@ -180,7 +183,6 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     this.#options = parts.options
     this.#outage = parts.outage
     this.#reader = parts.reader
-    this.#topicId = parts.topicId
     this.#mostWaiting = parts.reader.readsAhead === true ? 1 : MAX_WAITING
   }
 
@@ -215,8 +217,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       signal,
       (late) => late.close(),
     )
-    const opened = new KafkaSourceReader({ options, outage, reader, topicId: topic.id })
-    for (const [i, partition] of wanted.entries()) opened.#add(partition, starts[i] as number)
+    const opened = new KafkaSourceReader({ options, outage, reader })
+    for (const [i, partition] of wanted.entries()) opened.#add(topic, partition, starts[i] as number)
     // Whoever has opened it may have to do something else before it polls.
     opened.#fetch(NONE, FETCH_WAIT_MS)
     return opened
@@ -230,9 +232,10 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     const deadlineMs = performance.now() + waitMs
     let ending: AbortSignal | undefined
     if (!this.#wasPolled) this.#beginToPoll()
-    await this.#lookForPartitions()
+    this.#look()
     for (;;) {
       if (this.#closing.signal.aborted) return []
+      if (this.#lost !== undefined) throw this.#lost.error
       const given = this.#give(maxEvents, paused)
       this.#fetch(paused, Math.max(0, deadlineMs - performance.now()))
       if (given.some(({ hasEnded }) => hasEnded === true)) this.#closeReaderAtEnd()
@@ -277,12 +280,12 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     this.#closeReader().catch(() => {})
   }
 
-  #add({ partition, end }: KafkaPartition, start: number): void {
+  #add({ id: topicId }: KafkaTopic, { partition, end }: KafkaPartition, start: number): void {
     const { topic, endsAtEnd = false } = this.#options
     const id = idOf(topic, partition)
     const endsAt = endsAtEnd ? end : Infinity
     const none = { waiting: [], taken: 0, next: start, told: undefined, hasEnded: false, isQuiet: false }
-    this.#partitions.set(id, { number: partition, id, endsAt, ...none })
+    this.#partitions.set(id, { number: partition, id, topicId, endsAt, ...none })
   }
 
   /** Messages that wait, of one partition after the other. */
@@ -304,7 +307,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
 
   /** What of a partition is worth telling. */
   #take(partition: ReadPartition, most: number): PolledEvents<Event> | undefined {
-    const { waiting, taken, endsAt, id } = partition
+    const { waiting, taken, endsAt, id, topicId } = partition
     let until = Math.min(waiting.length, taken + most)
     while (until > taken && (waiting[until - 1] as KafkaMessage).offset >= endsAt) until--
     const messages = taken === 0 && until === waiting.length ? waiting : waiting.slice(taken, until)
@@ -325,15 +328,11 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     return {
       partition: id,
       events,
-      positionAfter: (place) => this.#position((messages[place] as KafkaMessage).offset + 1),
-      ...(behind !== undefined && { position: this.#position(behind) }),
+      positionAfter: (place) => positionAt((messages[place] as KafkaMessage).offset + 1, topicId),
+      ...(behind !== undefined && { position: positionAt(behind, topicId) }),
       ...(failures.size > 0 && { failures }),
       ...(hasEnded && { hasEnded }),
     }
-  }
-
-  #position(offset: number): Position {
-    return { offset, ...(this.#topicId !== undefined && { topicId: this.#topicId }) }
   }
 
   /** Partitions that had nothing when they were asked. */
@@ -398,10 +397,19 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   /** What the broker does not have any more it is asked for itself: a client may be wrong. */
   async #onOutOfRange(own: ReadPartition): Promise<void> {
     const { client, topic: name } = this.#options
+    const { next } = own
     const topic = await this.#outage.answerOf('describe', () => client.describe(name))
+    const isOther = topic.id !== own.topicId
+    // It was read on meanwhile, or a place to go on was found: the answer does not know of that yet.
+    if (own.next !== next && !isOther) return
     const partition = topic.partitions.find((each) => each.partition === own.number)
     if (partition === undefined) throw lost(own.id, own.next, 'the partition is not there')
-    own.next = startAt(this.#options, topic, partition, this.#position(own.next))
+    own.next = startAt(this.#options, topic, partition, positionAt(own.next, own.topicId))
+    if (!isOther) return
+    // What was read and not given away is of a topic that is not there any more: its offsets mean something else by now.
+    own.topicId = topic.id
+    own.waiting = []
+    own.taken = 0
   }
 
   /** What was asked for ahead may have failed a while ago, by an outage that is over. */
@@ -429,36 +437,53 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     if (partition === undefined || performance.now() - this.#goneSinceMs < GONE_AFTER_MS) return
     throw lost(
       partition.id,
-      this.#position(partition.told ?? partition.next),
+      positionAt(partition.told ?? partition.next, partition.topicId),
       'the topic is not there any more',
     )
   }
 
-  /** Partitions that were added to the topic; and whether what is there still is what is read. */
-  async #lookForPartitions(): Promise<void> {
-    const {
-      client,
-      topic: name,
-      lookEveryMs = DEFAULT_LOOK_EVERY_MS,
-      partitions,
-      endsAtEnd = false,
-    } = this.#options
+  /** Beside polls: brokers may take long to answer, and what waits is given away meanwhile. */
+  #look(): void {
+    const { lookEveryMs = DEFAULT_LOOK_EVERY_MS } = this.#options
     const nowMs = performance.now()
     const everyMs = this.#goneSinceMs === undefined ? lookEveryMs : Math.min(lookEveryMs, GONE_LOOK_EVERY_MS)
-    if (nowMs - this.#lookedAtMs < everyMs) return
+    if (this.#isLooking || nowMs - this.#lookedAtMs < everyMs) return
     this.#lookedAtMs = nowMs
-    const topic = await client.describe(name).catch((error: unknown) => this.#onNoTopic(error, nowMs))
-    if (topic === undefined) return
+    this.#isLooking = true
+    this.#lookForPartitions(nowMs)
+      .catch((error: unknown) => {
+        this.#lost = { error }
+      })
+      .finally(() => {
+        this.#isLooking = false
+        this.#sleeper.wake()
+      })
+  }
+
+  /** Partitions that were added to the topic; and whether what is there still is what is read. */
+  async #lookForPartitions(nowMs: number): Promise<void> {
+    const { client, topic: name, partitions, endsAtEnd = false } = this.#options
+    // What is read while the answer is on its way may be behind the end that it tells.
+    const asked = new Map(Array.from(this.#partitions.values(), ({ id, next }) => [id, next]))
+    const topic = await this.#outage
+      .once('look for partitions', () => client.describe(name))
+      .catch((error: unknown) => this.#onNoTopic(error, nowMs))
+    if (topic === undefined || this.#closing.signal.aborted) return
     this.#goneSinceMs = undefined
     for (const partition of topic.partitions) {
       const own = this.#partitions.get(idOf(name, partition.partition))
       if (own !== undefined) {
-        if (own.next > partition.end || topic.id !== this.#topicId) await this.#onOutOfRange(own)
+        const isGone = (asked.get(own.id) ?? 0) > partition.end || topic.id !== own.topicId
+        if (isGone) await this.#onOutOfRange(own)
       } else if (partitions === undefined && !endsAtEnd) {
-        this.#add(partition, partition.first)
+        this.#add(topic, partition, partition.first)
       }
     }
   }
+}
+
+function positionAt(offset: number, topicId: string | undefined): Position {
+  return { offset, ...(topicId !== undefined && { topicId }) }
 }
 
 const idOf = (topic: string, partition: number): string => `${topic}-${partition}`
