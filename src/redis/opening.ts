@@ -4,7 +4,7 @@ import { isStateError, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
 import { type PartKeys, partKeys } from './layout.js'
 import { damaged } from './part-writer.js'
-import { CLAIM } from './scripts.js'
+import { CLAIM, UNMAKE } from './scripts.js'
 import type { RedisSettings } from './settings.js'
 import type { StoreServer } from './store-server.js'
 
@@ -47,6 +47,25 @@ async function assertNotElsewhere(server: StoreServer, settings: RedisSettings):
   const { meta } = partKeys(name, 0, keyGroups === 0 ? 1 : 0, '')
   const layout = await server.command('open', ['HGET', meta, 'layout'])
   if (layout !== null) throw otherLayout(server, settings, String(layout))
+}
+
+/**
+ * Of two that open a store at once, with key groups and without, each may have looked before the other one took it: behind its claim one of them sees the other, or
+ * both do. A store that was made by this claim is not left to be in the way of whoever comes next.
+ */
+export async function assertStillFits(
+  server: StoreServer,
+  settings: RedisSettings,
+  { meta, writes, data }: PartKeys,
+  opener: string,
+): Promise<void> {
+  try {
+    await assertNotElsewhere(server, settings)
+  } catch (error) {
+    const isTaken = isStateError(error, 'INCOMPATIBLE')
+    if (isTaken) await server.run('open', UNMAKE, [meta, writes, data], [`${opener} 1`])
+    throw error
+  }
 }
 
 /** A server without WAITAOF, or without a file to append to, says so before anything is written. */

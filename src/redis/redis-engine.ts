@@ -16,7 +16,7 @@ import { deletedRanges, type PartArguments, partArguments, partsOf } from './bat
 import type { Command } from './clients.js'
 import { deadlineOf, type PartKeys, partCount, partKeys, valueIn, valueOf } from './layout.js'
 import { NearCache } from './near-cache.js'
-import { assertFits, claimPart, nearestOf } from './opening.js'
+import { assertFits, assertStillFits, claimPart, nearestOf } from './opening.js'
 import { PartWriter } from './part-writer.js'
 import { APPLY } from './scripts.js'
 import type { RedisSettings } from './settings.js'
@@ -292,6 +292,7 @@ export class RedisEngine implements RemoteEngine {
     // The first part gives the token: of two that open at once, the same one has all of them in the end.
     const token = shared ? 'shared' : ''
     this.#token = await this.#claim(this.#part(0), token)
+    await assertStillFits(this.#server, this.#settings, this.#part(0).keys, this.#opener)
     await Promise.all(this.#parts.slice(1).map((part) => this.#claim(part, this.#token)))
     if (shared) this.#token = ''
     this.#armSweep()

@@ -239,6 +239,15 @@ return 'OK ' .. token .. ' ' .. clock .. ' ' .. redis.call('HLEN', KEYS[3]) .. '
 `,
 )
 
+// KEYS: meta, writes, data. ARGV: an opener, as it is noted with the first token there is. Takes a store away that it has made and nobody has taken or written since.
+export const UNMAKE: Script = script(
+  3,
+  `
+if redis.call('HGET', KEYS[1], 'opener') == ARGV[1] and redis.call('EXISTS', KEYS[3]) == 0 then redis.call('UNLINK', KEYS[1], KEYS[2]) end
+return 'OK'
+`,
+)
+
 // KEYS: data, order. ARGV: 'lex' min max count | 'xel' (from the end) … | 'keys' key…; answers with keys and stored values, up to about 1 MiB of them.
 export const PAGE: Script = script(
   2,

@@ -259,6 +259,35 @@ export function redisStateSurvives(system: string): void {
       }
     })
 
+    it('is one store where two open it at once, with key groups and without: one of them is INCOMPATIBLE, or both are', async () => {
+      const key = Uint8Array.of(0, 9)
+      for (const [first, second] of [
+        [0, 4],
+        [4, 0],
+      ] as const) {
+        const name = nextName()
+        let other: Promise<RedisStateBackend> | undefined
+        const client = {
+          callBuffer: async (command: string, args: (string | Buffer)[]) => {
+            // It has looked, and found nothing; then the other one comes.
+            if (command.startsWith('EVAL')) {
+              other ??= RedisStateBackend.open({ client: admin, name, keyGroups: first })
+              await other
+            }
+            return await admin.callBuffer(command, args)
+          },
+          pipeline: () => admin.pipeline(),
+        }
+        const late = RedisStateBackend.open({ client, name, keyGroups: second })
+        await expect(late).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+        await (await other)?.put(key, bytes('a'))
+        await (await other)?.close()
+        const again = await RedisStateBackend.open({ client: admin, name, keyGroups: first })
+        expect(await again.count()).toBe(1)
+        await again.close()
+      }
+    })
+
     it('is the same by a client that gathers commands (enableAutoPipelining)', async () => {
       const client = connectTo(service.address, { gathers: true })
       const backend = await RedisStateBackend.open({ client, name: nextName() })
