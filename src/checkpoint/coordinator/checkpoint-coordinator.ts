@@ -13,11 +13,9 @@ import { type KeyStretch, keyInterval } from '../../backend/scan-range.js'
 import type { StateBackend } from '../../backend/state-backend.js'
 import type { KeyRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
-import { diagnostics } from '../../base/diagnostics.js'
-import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
-import { Listeners, type Unsubscribe } from '../../base/events.js'
+import { isStateError, type SkippedCheckpoint, StateError } from '../../base/errors.js'
+import type { Unsubscribe } from '../../base/events.js'
 import { Mutex } from '../../base/mutex.js'
-import { isErrorLike } from '../../base/shapes.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, checkStorage } from '../archive/checkpoint-catalog.js'
 import { asTemporaryOwner, type LeasedStorage } from '../archive/leased-storage.js'
@@ -37,9 +35,9 @@ import { verifyContent } from '../worker/restore-stream.js'
 import { asCheckpointFailure } from './checkpoint-failure.js'
 import { CheckpointMaker } from './checkpoint-maker.js'
 import { CheckpointMirror } from './checkpoint-mirror.js'
+import { CheckpointReports } from './checkpoint-reports.js'
 import { CheckpointRetention } from './checkpoint-retention.js'
 import { CheckpointSchedule, type ScheduledRun } from './checkpoint-schedule.js'
-import { CheckpointTally } from './checkpoint-tally.js'
 import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 import {
   type CheckpointedBackend,
@@ -57,7 +55,6 @@ import {
   restoreNewest,
   restoreOne,
 } from './restore-checkpoint.js'
-
 import { notedStorage, SilenceWatch } from './silence-watch.js'
 
 const COMPONENT = 'checkpoint coordinator'
@@ -85,19 +82,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   readonly #calls: OpenCalls
   readonly #schedule: CheckpointSchedule
   readonly #retention: CheckpointRetention
-  readonly #tally = new CheckpointTally()
-  readonly #listeners = new Listeners<CheckpointEvents>([
-    'started',
-    'completed',
-    'failed',
-    'restored',
-    'skipped',
-    'merged',
-    'mergeFailed',
-    'deleted',
-    'mirrored',
-    'mirrorFailed',
-  ])
+  readonly #reports: CheckpointReports
   readonly #ownership: LeaseKeeper
   readonly #worker: JobStarter
   /** Ended with this coordinator; `undefined`: the worker is somebody else's. */
@@ -125,35 +110,23 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#givenStorage = settings.storage
     this.#settings = { ...settings, storage: notedStorage(settings.storage, this.#watch.note) }
     const { storage, clock, intervalMs, minPauseMs, maxCheckpoints, graceMs, logger } = this.#settings
+    this.#reports = new CheckpointReports(storage.name, logger)
     this.#catalog = new CheckpointCatalog(storage)
     this.#schedule = new CheckpointSchedule({ clock, intervalMs, minPauseMs, run: () => this.#runPeriodic() })
     const worker = settings.worker ?? new CheckpointWorker()
     this.#ownWorker = settings.worker === undefined ? worker : undefined
     this.#worker = this.#watch.over(worker)
     this.#maker = new CheckpointMaker(this.#backend, this.#settings, this.#worker, {
-      onMerged: (merged) => {
-        this.#tally.noteMerged(merged.sizeBytes)
-        this.#listeners.emit('merged', merged)
-        const heard = diagnostics['holdfast:checkpoint.merged']
-        if (heard.hasSubscribers) {
-          const { through, sizeBytes, durationMs } = merged
-          heard.publish({ storage: storage.name, through, sizeBytes, durationMs })
-        }
-      },
+      onMerged: (merged) => this.#reports.merged(merged),
       onCut: () => this.#watch.hold(),
-      onMergeFailed: (error) => {
-        this.#tally.noteMergeFailed(error)
-        this.#listeners.emit('mergeFailed', { error })
-        const heard = diagnostics['holdfast:checkpoint.mergeFailed']
-        if (heard.hasSubscribers) heard.publish({ storage: storage.name, error })
-      },
+      onMergeFailed: (error) => this.#reports.mergeFailed(error),
     })
     this.#ownership = new LeaseKeeper(this.#catalog, logger, () => {
       this.#schedule.stop()
       void this.#maker.abortMerge()
       this.#mirror?.stop()
     })
-    const onDeleted = (id: CheckpointEvents['deleted']['id']) => this.#listeners.emit('deleted', { id })
+    const onDeleted = (id: CheckpointEvents['deleted']['id']) => this.#reports.emit('deleted', { id })
     this.#retention = new CheckpointRetention({ maxCheckpoints, graceMs, clock, logger, onDeleted })
     this.#mirror = this.#newMirror()
   }
@@ -172,10 +145,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
       clock,
       logger,
       onMirrored: (stored, durationMs, writtenBytes) =>
-        this.#listeners.emit('mirrored', { checkpoint: metadataOf(stored), durationMs, writtenBytes }),
+        this.#reports.emit('mirrored', { checkpoint: metadataOf(stored), durationMs, writtenBytes }),
       onFailed: (sequence, error) => {
         const id = sequence === undefined ? undefined : checkpointId(sequence)
-        this.#listeners.emit('mirrorFailed', { id, error })
+        this.#reports.emit('mirrorFailed', { id, error })
       },
     })
   }
@@ -272,8 +245,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     for (const sequence of manifests) {
       const stored = await this.#catalog.tryManifest(sequence)
       if (isStateError(stored)) {
-        const fields = { checkpoint: checkpointId(sequence), code: stored.code, reason: stored.message }
-        this.#settings.logger.warn(fields, 'checkpoint not listed')
+        this.#reports.notListed(checkpointId(sequence), stored)
       } else {
         listed.push(metadataOf(stored))
       }
@@ -364,7 +336,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   }
 
   stats(): CheckpointStats {
-    return this.#tally.snapshot({
+    return this.#reports.stats({
       chainDeltas: this.#maker.deltas,
       merging: this.#maker.merging,
       mirror: this.#mirror?.stats(),
@@ -375,7 +347,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     event: Name,
     listener: (event: CheckpointEvents[Name]) => void,
   ): Unsubscribe {
-    return this.#listeners.on(event, listener)
+    return this.#reports.on(event, listener)
   }
 
   /**
@@ -457,15 +429,11 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   /** How long it takes is the caller's affair: that the storage and the worker are silent meanwhile says nothing. */
   async #waitBeforeRelease(): Promise<void> {
-    const { beforeRelease, logger } = this.#settings
     const release = this.#watch.hold()
     try {
-      await beforeRelease?.()
+      await this.#settings.beforeRelease?.()
     } catch (error) {
-      logger.warn(
-        { reason: reasonOf(error) },
-        'what was awaited before the release of the storage has failed',
-      )
+      this.#reports.waitBeforeReleaseFailed(error)
     } finally {
       release()
     }
@@ -473,22 +441,20 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   async #finalCheckpoint(): Promise<void> {
     if (this.#ownership.refused) {
-      this.#warnNoFinal('the storage belongs to another coordinator')
+      this.#reports.noFinalCheckpoint('the storage belongs to another coordinator')
     } else if (this.#restoreFailed) {
-      this.#warnNoFinal('the last restore failed')
+      this.#reports.noFinalCheckpoint('the last restore failed')
     } else if (await this.#wouldHideSavedState()) {
-      this.#warnNoFinal('the backend is empty, and the checkpoint in the storage was not restored')
+      this.#reports.noFinalCheckpoint(
+        'the backend is empty, and the checkpoint in the storage was not restored',
+      )
     } else {
       await this.#checkpoint(undefined)
     }
   }
 
-  #warnNoFinal(reason: string): void {
-    this.#settings.logger.warn({ storage: this.#settings.storage.name, reason }, 'no final checkpoint')
-  }
-
   async #wouldHideSavedState(): Promise<boolean> {
-    if (this.#tally.created > 0 || this.#restoredAll) return false
+    if (this.#reports.created > 0 || this.#restoredAll) return false
     try {
       const owner = await this.#ownership.acquire()
       if (!owner.everPublished) return false
@@ -505,16 +471,16 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   /** One checkpoint in the coordinator's own storage. Runs in its turn of the queue. */
   async #checkpoint(signal: AbortSignal | undefined): Promise<CheckpointMetadata> {
-    const { clock, logger } = this.#settings
+    const { clock } = this.#settings
     const startedAtMs = clock.now()
     let sequence: number | undefined
-    this.#tally.running = true
+    this.#reports.running = true
     try {
       // No await before the snapshot where the storage is owned already: the state is then that of the call.
       const owner = this.#ownership.held ?? (await this.#ownership.acquire())
       const onReserved = (reserved: number) => {
         sequence = reserved
-        this.#listeners.emit('started', { id: checkpointId(reserved) })
+        this.#reports.emit('started', { id: checkpointId(reserved) })
       }
       const make = () => this.#maker.make({ owner, savepoint: false, signal, onReserved })
       const { stored, writtenBytes, cutMs } = await this.#ownership.guard(owner, make)
@@ -522,19 +488,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
       this.#restoreFailed = false
       const endedAtMs = clock.now()
       const durationMs = Math.max(0, endedAtMs - startedAtMs)
-      this.#tally.noteCreated(checkpoint, { durationMs, atMs: endedAtMs, writtenBytes, cutMs })
-      const { id, kind, entryCount, sizeBytes } = checkpoint
-      const fields = { checkpoint: id, kind, entryCount, sizeBytes, writtenBytes, durationMs }
-      logger.info(fields, 'checkpoint published')
-      this.#listeners.emit('completed', { checkpoint, durationMs, writtenBytes })
+      this.#reports.completed(checkpoint, { durationMs, atMs: endedAtMs, writtenBytes, cutMs })
       this.#mirror?.note(checkpoint.sequence)
-      if (diagnostics['holdfast:checkpoint.completed'].hasSubscribers) {
-        diagnostics['holdfast:checkpoint.completed'].publish({
-          storage: this.#settings.storage.name,
-          ...fields,
-          cutMs,
-        })
-      }
       if (this.#closing === undefined) this.#maker.mergeIfDue(owner)
       await this.#retain(owner)
       return checkpoint
@@ -542,17 +497,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
       this.#ownership.held?.distrustContents()
       const failure = asCheckpointFailure(error, sequence)
       const id = sequence === undefined ? undefined : checkpointId(sequence)
-      this.#tally.noteFailed(failure)
-      logger.error({ checkpoint: id, code: failure.code, reason: failure.message }, 'checkpoint failed')
-      this.#listeners.emit('failed', { id, error: failure })
-      if (diagnostics['holdfast:checkpoint.failed'].hasSubscribers) {
-        const durationMs = Math.max(0, clock.now() - startedAtMs)
-        const told = { storage: this.#settings.storage.name, checkpoint: id, durationMs, error: failure }
-        diagnostics['holdfast:checkpoint.failed'].publish(told)
-      }
+      this.#reports.failed(id, failure, Math.max(0, clock.now() - startedAtMs))
       throw failure
     } finally {
-      this.#tally.running = false
+      this.#reports.running = false
       this.#lastEndedAtMs = clock.now()
     }
   }
@@ -581,10 +529,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     try {
       await this.#ownership.guard(owner, () => this.#retention.run(owner, this.#knownDamaged, this.#maker))
     } catch (error) {
-      this.#settings.logger.warn(
-        { reason: reasonOf(error) },
-        'retention failed; the next checkpoint tries again',
-      )
+      this.#reports.retentionFailed(error)
     }
   }
 
@@ -594,7 +539,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
   ): Promise<CheckpointMetadata | undefined> {
     const stretch = stretchIn(options?.range)
     const run = async () => {
-      const { clock, logger } = this.#settings
+      const { clock } = this.#settings
       const startedAtMs = clock.now()
       try {
         const request = this.#restoreRequest(options, stretch)
@@ -609,31 +554,11 @@ export class CheckpointCoordinator implements AsyncDisposable {
           this.#maker.breakOff()
         }
         const checkpoint = metadataOf(restored.stored)
-        const durationMs = Math.max(0, clock.now() - startedAtMs)
-        this.#tally.noteRestored()
-        logger.info(
-          { checkpoint: checkpoint.id, entryCount: checkpoint.entryCount, durationMs },
-          'checkpoint restored',
-        )
-        this.#listeners.emit('restored', { checkpoint, durationMs })
-        if (diagnostics['holdfast:restore.completed'].hasSubscribers) {
-          const { id, entryCount } = checkpoint
-          const told = { storage: this.#settings.storage.name, checkpoint: id, entryCount, durationMs }
-          diagnostics['holdfast:restore.completed'].publish(told)
-        }
+        this.#reports.restored(checkpoint, Math.max(0, clock.now() - startedAtMs))
         return checkpoint
       } catch (error) {
         this.#restoreFailed = true
-        this.#tally.noteRestoreFailed(isErrorLike(error) ? error : new Error(reasonOf(error)))
-        logger.error({ reason: reasonOf(error) }, 'restore failed')
-        if (diagnostics['holdfast:restore.failed'].hasSubscribers) {
-          const durationMs = Math.max(0, clock.now() - startedAtMs)
-          diagnostics['holdfast:restore.failed'].publish({
-            storage: this.#settings.storage.name,
-            durationMs,
-            error,
-          })
-        }
+        this.#reports.restoreFailed(error, Math.max(0, clock.now() - startedAtMs))
         throw error
       }
     }
@@ -654,18 +579,13 @@ export class CheckpointCoordinator implements AsyncDisposable {
       onBegin: options?.onBegin,
       onProgress: options?.onProgress,
       onSkipped: (skipped, sequence) => this.#noteSkipped(skipped, sequence),
-      onSequenceUnknown: ({ code, message }) => {
-        const fields = { storage: this.#settings.storage.name, code, reason: message }
-        this.#settings.logger.warn(fields, 'cannot tell whether a newer checkpoint was lost without a trace')
-      },
+      onSequenceUnknown: (error) => this.#reports.sequenceUnknown(error),
     }
   }
 
   #noteSkipped(skipped: SkippedCheckpoint, sequence: number): void {
     if (skipped.code === 'CORRUPTION') this.#noteDamaged(sequence)
-    const fields = { checkpoint: skipped.id, code: skipped.code, reason: skipped.reason }
-    this.#settings.logger.error(fields, 'checkpoint passed over by the restore')
-    this.#listeners.emit('skipped', skipped)
+    this.#reports.skipped(skipped)
   }
 
   async #runPeriodic(): Promise<ScheduledRun> {
@@ -680,7 +600,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     try {
       return await this.#queue.run(run, undefined, 'checkpoint')
     } catch {
-      // Counted, logged and emitted by `#checkpoint`.
+      // Reported by `#checkpoint`.
       return undefined
     }
   }
