@@ -17,6 +17,8 @@ const COUNTED_FROM = 256
 const STEP_RECORDS = 16_384
 /** So many records whose words are the same are sorted by comparing them. */
 const SORTED_AT_ONCE = 1_024
+/** So few are put in their places one by one. */
+const INSERTED_AT_ONCE = 16
 const DIGIT_BITS = 11
 const DIGITS = 1 << DIGIT_BITS
 /** Fewer records have digits of their own size: to walk all places of a wide one would take longer than to walk the records. */
@@ -177,6 +179,8 @@ function* orderAlike(records: KeyedRecords, { records: order, high, low }: Colum
       // What these have in common is more than what all have: the next words tell them apart.
       const alike = order.subarray(start, end)
       alike.set(yield* sortedByKey(records, alike.slice()))
+    } else if (end - start <= INSERTED_AT_ONCE) {
+      insertionSort(records, order, start, end)
     } else if (!areInOrder(records, order, start, end)) {
       order.subarray(start, end).sort((left, right) => records.compareKeys(left, right))
     }
@@ -186,6 +190,19 @@ function* orderAlike(records: KeyedRecords, { records: order, high, low }: Colum
       yield
     }
     start = end
+  }
+}
+
+/** Without a view and a call of `sort`, which take longer than to move a few records. */
+function insertionSort(records: KeyedRecords, order: Uint32Array, start: number, end: number): void {
+  for (let i = start + 1; i < end; i++) {
+    const record = order[i] as number
+    let place = i
+    while (place > start && records.compareKeys(order[place - 1] as number, record) > 0) {
+      order[place] = order[place - 1] as number
+      place--
+    }
+    order[place] = record
   }
 }
 
