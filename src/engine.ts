@@ -105,6 +105,7 @@ export {
   oneOf,
   type Rule,
   rejectViolations,
+  requireSettings,
   rules,
   violationsOf,
 } from './base/options.js'

@@ -140,6 +140,18 @@ export function rejectViolations(violations: readonly Violation[]): void {
   if (violations.length > 0) throw new StateError('INVALID_ARGUMENT', { violations })
 }
 
+/**
+ * Throws where a caller in plain JavaScript has passed no object, or one that lacks a setting without a default: whatever takes settings out of it would fail
+ * with an error that names nothing.
+ */
+export function requireSettings(options: unknown, required: readonly string[] = [], label = 'options'): void {
+  const reason = rules.object(options)
+  if (reason !== undefined) throw invalidArgument(label, reason)
+  const settings = options as { readonly [name: string]: unknown }
+  const missing = required.filter((name) => settings[name] === undefined)
+  rejectViolations(missing.map((name) => ({ argument: `${label}.${name}`, reason: 'is required' })))
+}
+
 /** The error for a single wrong argument. */
 export function invalidArgument(argument: string, reason: string): StateError<'INVALID_ARGUMENT'> {
   return new StateError('INVALID_ARGUMENT', { violations: [{ argument, reason }] })

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { requireSettings } from '../engine.js'
 import { type CheckpointStorage, type Clock, type JsonValue, StateError, systemClock } from '../index.js'
 import type { MeasuredJob, MetricSources } from '../metrics/sources.js'
 import { adviceFor } from '../view/advice.js'
@@ -64,8 +65,11 @@ const MAX_CONNECTIONS = 64
  */
 export async function serveInspector(
   sources: InspectedSources | MeasuredJob,
-  { port = 0, clock = systemClock }: InspectorOptions = {},
+  options: InspectorOptions = {},
 ): Promise<RunningInspector> {
+  requireSettings(sources, [], 'sources')
+  requireSettings(options)
+  const { port = 0, clock = systemClock } = options
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw invalid('port', 'must be a whole number from 0 to 65,535')
   }

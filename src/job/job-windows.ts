@@ -7,7 +7,7 @@
 
 import { compareStretches } from '../base/bytes.js'
 import type { Violation } from '../base/errors.js'
-import { rules } from '../base/options.js'
+import { requireSettings, rules } from '../base/options.js'
 import type { SlicedWork } from '../base/slices.js'
 import { ByteWriter } from '../state/codec/bytes.js'
 import type { KeyCodec } from '../state/codec/codec.js'
@@ -38,6 +38,8 @@ export interface WindowDefinitions {
  * @example const store = await StateStore.open(await LmdbStateBackend.open({ path, readOnly: true }), withWindows(schema, windows))
  */
 export function withWindows<Schema extends StateSchema>(schema: Schema, windows: WindowDefinitions): Schema {
+  requireSettings(schema, ['states'], 'schema')
+  requireSettings(windows, [], 'windows')
   const states: { [name: string]: StateDefinition } = { ...(schema.states as StateDefinitions) }
   for (const [name, definition] of Object.entries(windows))
     Object.assign(states, statesOfWindows(name, definition))

@@ -5,7 +5,7 @@
 
 import type { StateBackend, SyncStateBackend } from '../backend/state-backend.js'
 import type { Violation } from '../base/errors.js'
-import { type Rule, rules, violationsOf } from '../base/options.js'
+import { invalidArgument, type Rule, requireSettings, rules, violationsOf } from '../base/options.js'
 import type { StateDefinition } from '../state/kinds/definitions.js'
 import { nameProblem, type StateDefinitions, type StateSchema } from '../state/schema/define-state.js'
 import { timerStates } from '../window/timers/timer-states.js'
@@ -142,6 +142,8 @@ export function schemaOfStage({ schema, onTimer, windows }: AnyStage): StateSche
  * job without the job does so with this.
  */
 export function withStages<Schema extends StateSchema>(schema: Schema, stages: readonly object[]): Schema {
+  requireSettings(schema, ['states', 'drop'], 'schema')
+  if (!Array.isArray(stages)) throw invalidArgument('stages', 'must be an array')
   const states: { [name: string]: StateDefinition } = { ...(schema.states as StateDefinitions) }
   const drop = [...schema.drop]
   for (const stage of stages as readonly AnyStage[]) {

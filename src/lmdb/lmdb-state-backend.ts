@@ -4,6 +4,7 @@ import type { KeyRange } from '../backend/types.js'
 import type { WriteBatch } from '../backend/write-batch.js'
 import { isStateError, reasonOf } from '../base/errors.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
+import { invalidArgument } from '../base/options.js'
 import { nextTurn, SLICE_MS } from '../base/slices.js'
 import { Turns } from './commit/turns.js'
 import { LmdbEngine } from './lmdb-engine.js'
@@ -84,6 +85,7 @@ export class LmdbStateBackend extends LocalBackend implements StagingBackend, Pa
    * `INCOMPATIBLE` for one that a newer version wrote.
    */
   static async verify(path: string): Promise<VerifyReport> {
+    if (typeof path !== 'string' || path === '') throw invalidArgument('path', 'must be a path')
     try {
       return await verifyStore(path, () => StoreDirectory.dataPathIn(path))
     } catch (error) {

@@ -1,3 +1,4 @@
+import { requireSettings } from '../engine.js'
 import { systemClock } from '../index.js'
 import { coordinatorsOf, type MetricSources } from './sources.js'
 
@@ -22,10 +23,10 @@ export interface Health {
  * const { isHealthy, reasons } = health({ jobs: { usage: job } })
  * response.writeHead(isHealthy ? 200 : 503).end(reasons.join('\n'))
  */
-export function health(
-  sources: MetricSources,
-  { maxCheckpointAgeMs = Infinity }: HealthOptions = {},
-): Health {
+export function health(sources: MetricSources, options: HealthOptions = {}): Health {
+  requireSettings(sources, [], 'sources')
+  requireSettings(options)
+  const { maxCheckpointAgeMs = Infinity } = options
   const reasons: string[] = []
   let isHealthy = true
   let isReady = true

@@ -1,3 +1,4 @@
+import { hasMethods, invalidArgument, requireSettings } from '../engine.js'
 import { systemClock } from '../index.js'
 import type { TimedInstrument } from './instruments.js'
 import type { RunningMetrics } from './prometheus.js'
@@ -38,6 +39,9 @@ export interface OpenTelemetryMeter {
  * openTelemetryMetrics(metrics.getMeter('holdfast'), { jobs: { usage: job } })
  */
 export function openTelemetryMetrics(meter: OpenTelemetryMeter, sources: MetricSources): RunningMetrics {
+  const wrong = hasMethods('createObservableGauge', 'createObservableCounter', 'createHistogram')(meter)
+  if (wrong !== undefined) throw invalidArgument('meter', wrong)
+  requireSettings(sources, [], 'sources')
   const delay = new EventLoopDelay()
   const stops: (() => void)[] = [() => delay.stop()]
   for (const { instrument, read } of [...metricReadings(sources), delay.readings]) {

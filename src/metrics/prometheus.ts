@@ -1,3 +1,4 @@
+import { requireSettings } from '../engine.js'
 import { systemClock } from '../index.js'
 import type { TimedInstrument, Unit } from './instruments.js'
 import { EventLoopDelay, type MetricReadings, metricReadings } from './readings.js'
@@ -47,6 +48,9 @@ export function prometheusMetrics(
   sources: MetricSources,
   options: PrometheusOptions = {},
 ): RunningMetrics {
+  requireSettings(client, ['register', 'Histogram'], 'client')
+  requireSettings(sources, [], 'sources')
+  requireSettings(options)
   const registry = options.registry ?? client.register
   const delay = new EventLoopDelay()
   const stops: (() => void)[] = [() => delay.stop()]

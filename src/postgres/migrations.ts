@@ -10,13 +10,16 @@
 // (1) `bytea` is compared byte by byte, unsigned: the order of keys is ours.
 // (2) Whatever changes a table of entries holds the lock of the store's row in `stores`, and has seen its own token there.
 
-import { quoted } from '../remote/postgres-client.js'
+import { invalidArgument } from '../base/options.js'
+import { quoted, sqlName } from '../remote/postgres-client.js'
 
 /** The version of the tables that this package works on. */
 export const SCHEMA_VERSION = 1
 
 /** Statements, in order, that bring a schema from nothing to {@link SCHEMA_VERSION}; each does nothing where it was done before. */
 export function migrations(schema: string): readonly string[] {
+  const wrong = sqlName(schema)
+  if (wrong !== undefined) throw invalidArgument('schema', wrong)
   const name = quoted(schema)
   return [
     `CREATE SCHEMA IF NOT EXISTS ${name}`,

@@ -3,7 +3,7 @@
 
 import { StateError } from '../base/errors.js'
 import type { JsonValue } from '../base/json.js'
-import { type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { type Rule, rejectViolations, requireSettings, rules, violationsOf } from '../base/options.js'
 import { cutFromJson, cutToJson } from '../job/cut.js'
 import type { CutSubject, Cuts, RestoredCut } from '../job/cuts.js'
 import type { JobDefinition, KeyOf } from '../job/job-options.js'
@@ -125,6 +125,7 @@ export class JobTest<
     definition: AnyJob<Event, Schema, Output, Stages>,
     options: JobTestOptions = {},
   ): Promise<JobTest<Event, Schema, Output, Stages>> {
+    requireSettings(definition, [], 'definition')
     rejectViolations(violationsOf(options, { startMs: rules.timeMs, partitions: partitionsRule }))
     // One of several stages has the same parts, and these beside.
     const single = definition as JobDefinition<Event, Schema, Output>

@@ -1,7 +1,15 @@
 // How windows are described.
 
 import type { Violation } from '../base/errors.js'
-import { hasMethods, oneOf, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import {
+  hasMethods,
+  oneOf,
+  type Rule,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../base/options.js'
 import type { AnyCodec, Codec } from '../state/codec/codec.js'
 import type { AnyAggregate } from './aggregate/aggregate.js'
 import type { TimeWindow, WindowAssigner } from './assign/assigner.js'
@@ -129,6 +137,7 @@ const optionRules: { readonly [name: string]: Rule } = {
 export function windowed<Event, Key, Value, Output = WindowResult<Key, Value>>(
   options: WindowOptions<Event, Key, Value, Output>,
 ): WindowDefinition<Event, Key, Output> {
+  requireSettings(options)
   const violations: Violation[] = violationsOf(options, optionRules)
   const wrong = (argument: string, reason: string) =>
     violations.push({ argument: `options.${argument}`, reason })

@@ -1,4 +1,4 @@
-import { invalidArgument, type SyncStateBackend, systemClock } from '../../engine.js'
+import { invalidArgument, requireSettings, type SyncStateBackend, systemClock } from '../../engine.js'
 import type { Clock, StateBackend } from '../../index.js'
 import { syncBackend } from '../shared/backend.js'
 import { KeySpace } from '../shared/key-space.js'
@@ -48,6 +48,7 @@ export function sessionStore<Base extends object>(
   session: { readonly Store: abstract new () => Base },
   options: SessionStoreOptions,
 ): Base & SessionStoreCalls {
+  if (typeof session?.Store !== 'function') throw invalidArgument('session', 'must be express-session')
   const sessions = new Sessions(options)
   // Its types call the class abstract, for want of the calls that are added below.
   const store = new (session.Store as new () => Base)()
@@ -87,7 +88,9 @@ class Sessions {
   readonly #ttlMs: number
   readonly #clock: Clock
 
-  constructor({ backend, prefix = 'session', ttlMs = DAY_MS, clock = systemClock }: SessionStoreOptions) {
+  constructor(options: SessionStoreOptions) {
+    requireSettings(options)
+    const { backend, prefix = 'session', ttlMs = DAY_MS, clock = systemClock } = options
     this.#backend = syncBackend(backend)
     this.#space = new KeySpace(prefix)
     if (typeof ttlMs !== 'number' || !(ttlMs > 0)) {

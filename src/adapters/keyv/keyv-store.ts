@@ -1,4 +1,4 @@
-import { invalidArgument, type SyncStateBackend } from '../../engine.js'
+import { invalidArgument, requireSettings, type SyncStateBackend } from '../../engine.js'
 import { type PutOptions, type StateBackend, WriteBatch } from '../../index.js'
 import { syncBackend } from '../shared/backend.js'
 import { KeySpace } from '../shared/key-space.js'
@@ -42,7 +42,9 @@ export class KeyvStore {
   readonly #backend: SyncStateBackend
   readonly #space: KeySpace
 
-  constructor({ backend, prefix = 'keyv' }: KeyvStoreOptions) {
+  constructor(options: KeyvStoreOptions) {
+    requireSettings(options)
+    const { backend, prefix = 'keyv' } = options
     this.#backend = syncBackend(backend)
     this.#space = new KeySpace(prefix)
   }

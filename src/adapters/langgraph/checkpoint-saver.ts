@@ -9,7 +9,7 @@
 //     checkpoint that is pruned: what is older than the oldest one that stays goes with the next that is put.
 // (4) A write of a task that is there already stays as it is; those of errors and interrupts (an index below 0) are replaced.
 
-import { invalidArgument } from '../../engine.js'
+import { invalidArgument, requireSettings } from '../../engine.js'
 import { type KeyRange, type PutOptions, type StateBackend, WriteBatch } from '../../index.js'
 import { KeySpace } from '../shared/key-space.js'
 import { decodedValue, encodedValue } from '../shared/stored-value.js'
@@ -116,6 +116,9 @@ export function checkpointSaver<Saver>(
   langgraph: LangGraphCheckpointModule<Saver>,
   options: CheckpointSaverOptions,
 ): Saver {
+  requireSettings(options, ['backend'])
+  if (typeof langgraph?.BaseCheckpointSaver !== 'function')
+    throw invalidArgument('langgraph', 'must be @langchain/langgraph-checkpoint')
   const { backend, prefix = 'langgraph', ttlMs, keepCheckpoints = Infinity } = options
   if (keepCheckpoints !== Infinity && !(Number.isInteger(keepCheckpoints) && keepCheckpoints > 0))
     throw invalidArgument('options.keepCheckpoints', 'must be a whole number of at least 1')

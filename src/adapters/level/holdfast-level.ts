@@ -9,6 +9,7 @@ import {
 import {
   invalidArgument,
   type PutOptions,
+  requireSettings,
   StateError,
   type SyncStateBackend,
   type SyncStateSnapshot,
@@ -66,6 +67,7 @@ export class HoldfastLevel<K = string, V = string> extends AbstractLevel<Buffer,
   #backend: SyncStateBackend | undefined
 
   constructor(store: string | StateBackend, options: HoldfastLevelOptions<K, V> = {}) {
+    requireSettings(options)
     const { prefix = '', sync = false, lmdb, ...forwarded } = options
     const isLocation = typeof store === 'string'
     const space = new KeySpace(prefix)

@@ -2,7 +2,7 @@
 // Numbers are little-endian. expiresAtMs is Infinity for points that are kept until they are deleted.
 
 import { RateLimiterRedis, RateLimiterRes, type RateLimiterStoreAbstract } from 'rate-limiter-flexible'
-import { type SyncStateBackend, systemClock } from '../../engine.js'
+import { requireSettings, type SyncStateBackend, systemClock } from '../../engine.js'
 import type { Clock, StateBackend } from '../../index.js'
 import { syncBackend } from '../shared/backend.js'
 import { KeySpace } from '../shared/key-space.js'
@@ -40,12 +40,9 @@ export class HoldfastRateLimiter extends StoreBase {
   readonly #space: KeySpace
   readonly #clock: Clock
 
-  constructor({
-    backend,
-    prefix = 'rate-limiter',
-    clock = systemClock,
-    ...options
-  }: HoldfastRateLimiterOptions) {
+  constructor(given: HoldfastRateLimiterOptions) {
+    requireSettings(given)
+    const { backend, prefix = 'rate-limiter', clock = systemClock, ...options } = given
     super({ ...options, storeClient: backend } as StoreOptions)
     this.#backend = syncBackend(backend)
     this.#space = new KeySpace(prefix)

@@ -1,4 +1,4 @@
-import { invalidArgument } from '../../engine.js'
+import { invalidArgument, requireSettings } from '../../engine.js'
 import type { PutOptions, StateBackend } from '../../index.js'
 import { WriteBatch } from '../../index.js'
 import { syncBackend } from '../shared/backend.js'
@@ -48,6 +48,7 @@ export interface UnstorageDriver {
  * const storage = createStorage({ driver: unstorageDriver({ backend }) })
  */
 export function unstorageDriver(options: UnstorageDriverOptions): UnstorageDriver {
+  requireSettings(options)
   const backend = syncBackend(options.backend)
   const space = new KeySpace(options.prefix ?? 'unstorage')
   const ownTtl = lifeOf(options.ttl, 'options.ttl')

@@ -1,4 +1,4 @@
-import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import type { EpochId, Sink, SinkWriter } from './sink.js'
 
 /** An output with the id under which it may be given again after a crash: `lineage-number-index`. */
@@ -24,6 +24,7 @@ export function functionSink<Output>(options: FunctionSinkOptions<Output>): Sink
       write: rules.function,
     }),
   )
+  requireSettings(options, ['write'])
   const { name = 'function', write } = options
   return Object.freeze({
     name,

@@ -10,7 +10,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { isStateError, StateError } from '../../base/errors.js'
-import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { waitForOwner } from '../../base/wait-for-owner.js'
 import { DurableDirectory } from '../../files/durable-directory.js'
 import { errnoOf, storageError } from '../../files/file-failure.js'
@@ -43,6 +43,7 @@ export function ndjsonFileSink<Output>(options: NdjsonFileSinkOptions<Output>): 
       takeOver: rules.boolean,
     }),
   )
+  requireSettings(options, ['path'])
   const { path, encode = JSON.stringify as (output: Output) => string } = options
   const { waitForOwnerMs = 0, takeOver = false } = options
   return Object.freeze({

@@ -1,6 +1,6 @@
 // Records of CSV files. Where a record ends we see ourselves, so that each has a position to go on from; what is in it a library says.
 
-import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { decodedOr, type FilesOptions, fileRules, filesOf, Undecodable } from './file-source.js'
 import type { Source } from './source.js'
 
@@ -56,6 +56,7 @@ export function csvFiles<Event = CsvRecord>(options: CsvFilesOptions<Event>): So
       decode: rules.function,
     }),
   )
+  requireSettings(options, ['parse', 'paths'])
   const { parse, columns, delimiter = ',', trim = false } = options
   const decode = options.decode ?? ((record: CsvRecord) => record as Event)
   const settings = { bom: true, delimiter, relax_column_count: true, trim }

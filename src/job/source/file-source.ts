@@ -1,6 +1,6 @@
 import { pauseUnless } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
-import { type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { type Rule, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
 import { type LinePosition, LineReader, type LineReaderOptions, type Lines } from './line-reader.js'
 import type { OpenSourceOptions, PolledEvents, PollRequest, Source, SourceReader } from './source.js'
@@ -48,6 +48,7 @@ export interface LineFormat<Event> {
 /** Lines of files, each file a partition. Empty lines are no events. */
 export function lineFiles<Event>(options: LineFilesOptions<Event>): Source<Event> {
   rejectViolations(violationsOf(options, { ...fileRules, decode: rules.function }))
+  requireSettings(options, ['paths', 'decode'])
   const { decode } = options
   return filesOf(options, {
     isQuoted: false,
@@ -81,6 +82,7 @@ export function filesOf<Event>(options: FilesOptions, format: LineFormat<Event>)
 export function ndjsonFiles<Event>(
   options: Omit<LineFilesOptions<Event>, 'decode'> & { readonly decode?: (value: unknown) => Event },
 ): Source<Event> {
+  requireSettings(options)
   const { decode, ...rest } = options
   const parse = (line: string) => {
     const value: unknown = JSON.parse(line)

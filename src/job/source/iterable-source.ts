@@ -1,6 +1,12 @@
 import { Sleeper } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
-import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import {
+  invalidArgument,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
 import { isErrorLike, isThenable } from '../../base/shapes.js'
 import type {
   OpenSourceOptions,
@@ -35,6 +41,7 @@ export function iterableSource<Event>(options: IterableSourceOptions<Event>): So
       from: rules.function,
     }),
   )
+  requireSettings(options, ['from'])
   const { name = 'iterable', from } = options
   return Object.freeze({
     name,
@@ -56,6 +63,7 @@ export function iterableSource<Event>(options: IterableSourceOptions<Event>): So
 
 /** The events of an array; positions are how many were read. */
 export function arraySource<Event>(events: readonly Event[], name = 'array'): Source<Event> {
+  if (!Array.isArray(events)) throw invalidArgument('events', 'must be an array')
   return iterableSource({
     name,
     *from(position = 0) {

@@ -1,6 +1,6 @@
 // Several sources as one: their partitions side by side, each under the name of its source.
 
-import { type Rule, rejectViolations, violationsOf } from '../../base/options.js'
+import { type Rule, rejectViolations, requireSettings, violationsOf } from '../../base/options.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -38,6 +38,7 @@ type EventOf<Sources> = {
 export function mergedSource<const Sources extends { readonly [name: string]: Source<unknown> }>(
   sources: Sources,
 ): Source<EventOf<Sources>> {
+  requireSettings(sources, [], 'mergedSource.sources')
   rejectViolations(violationsOf({ sources }, { sources: sourcesRule }, 'mergedSource'))
   type Event = EventOf<Sources>
   const all = Object.entries(sources) as unknown as [string, Source<Event>][]

@@ -1,4 +1,4 @@
-import { rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { isBytes } from '../../base/shapes.js'
 import { decodedOr, Undecodable } from './file-source.js'
 import { iterableSource } from './iterable-source.js'
@@ -34,6 +34,7 @@ export function streamSource<Item, Event = Item>(options: StreamSourceOptions<It
       decode: rules.function,
     }),
   )
+  requireSettings(options, ['open'])
   const { name = 'stream', open } = options
   const decode = options.decode ?? ((item: Item) => item as unknown as Event)
   return Object.freeze({

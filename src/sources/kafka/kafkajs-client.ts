@@ -10,7 +10,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { pauseUnless } from '../../base/clock.js'
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, requireSettings } from '../../base/options.js'
 import { hasCode, mayPass, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import { bufferOf } from './buffers.js'
 import type {
@@ -119,6 +119,7 @@ const TRANSACTION_TIMEOUT_MS = 60_000
  * @example const client = kafkajsClient(new Kafka({ brokers: ['localhost:9092'] }))
  */
 export function kafkajsClient(kafka: Kafkajs): KafkaClient {
+  requireSettings(kafka, [], 'kafka')
   return new KafkajsClient(kafka)
 }
 

@@ -2,7 +2,7 @@
 // brokers that have the partitions, and filters; no group is joined.
 
 import { orAborted } from '../../base/abort.js'
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, requireSettings } from '../../base/options.js'
 import { hasCode, OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
 import { bufferOf } from './buffers.js'
 import { type CommittedBatch, committedMessages } from './committed-messages.js'
@@ -103,6 +103,7 @@ const MAX_BYTES = 10 * 1024 * 1024
  * const client = platformaticKafkaClient({ consumer: new Consumer({ ...options, groupId: 'tokens' }), producer: new Producer(options) })
  */
 export function platformaticKafkaClient(options: PlatformaticKafkaClientOptions): KafkaClient {
+  requireSettings(options)
   return new PlatformaticClient(options)
 }
 

@@ -1,7 +1,7 @@
 // Codecs made of codecs.
 
 import type { JsonValue } from '../../base/json.js'
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, requireSettings } from '../../base/options.js'
 import type { ByteReader, ByteWriter } from './bytes.js'
 import {
   type AnyCodec,
@@ -35,6 +35,7 @@ export function tuple<const Parts extends readonly [AnyCodec, ...AnyCodec[]]>(
   ...parts: Parts
 ): TupleCodec<Parts> {
   const codecs = parts as readonly Codec<unknown, unknown>[]
+  for (const [i, part] of parts.entries()) requireSettings(part, [], `parts[${i}]`)
   let fixedBytes: number | undefined = 0
   for (const part of parts) {
     fixedBytes =
@@ -92,6 +93,7 @@ type OptionalCodec<C extends AnyCodec> = C extends { readonly takesAbsence: true
 
 /** A value or `undefined`: one byte says which. Without it, `undefined` and `null` are refused everywhere (K3). */
 export function optional<C extends AnyCodec>(codec: C): OptionalCodec<C> {
+  requireSettings(codec, [], 'codec')
   if (codec.takesAbsence === true) throw invalidArgument('codec', 'takes undefined already')
   const inner = codec as unknown as Codec<unknown, unknown>
   const isThere = (value: unknown, to: ByteWriter): boolean => {

@@ -302,6 +302,8 @@ export const date: NumberCodec<Date> = numberCodec({
 export function enumeration<const Names extends readonly [string, ...string[]]>(
   ...names: Names
 ): NumberCodec<Names[number]> {
+  if (names.length === 0 || names.some((name) => typeof name !== 'string'))
+    throw invalidArgument('names', 'must be one or more texts')
   const places = new Map<string, number>(names.map((name, place) => [name, place]))
   if (places.size !== names.length) throw invalidArgument('names', 'must differ from each other')
   if (names.length > 0xffff) throw invalidArgument('names', 'must be 65535 at most')

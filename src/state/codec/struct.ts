@@ -6,7 +6,7 @@
 // (2) It never ends inside a field, nor behind the last one.
 
 import type { JsonValue } from '../../base/json.js'
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, requireSettings } from '../../base/options.js'
 import type { Slot } from '../../base/slot.js'
 import type { ByteReader, ByteWriter } from './bytes.js'
 import {
@@ -70,6 +70,7 @@ export function struct<const Fields>(
   fields: Fields & CheckedFields<Fields>,
 ): Fields extends StructFields ? StructCodec<StructValue<Fields>, StructInput<Fields>> : never
 export function struct(fields: StructFields): StructCodec<Record<string, unknown>> {
+  requireSettings(fields, [], 'fields')
   const names = Object.keys(fields)
   if (names.length === 0) throw invalidArgument('fields', 'must have one at least')
   let end = 0
@@ -78,6 +79,7 @@ export function struct(fields: StructFields): StructCodec<Record<string, unknown
     // Properties that are numbers come first, whatever the order they were written in; `__proto__` is no ordinary one.
     if (/^\d+$/.test(name) || name === '__proto__')
       throw invalidArgument(`fields.${name}`, 'must have another name')
+    requireSettings(codec, [], `fields.${name}`)
     if (codec === undefined || !isFixedCodec(codec))
       throw invalidArgument(`fields.${name}`, 'must have a fixed size')
     const at = end

@@ -1,7 +1,7 @@
 // A schema is a value: what a store is keyed by, and which states it has.
 
 import type { Violation } from '../../base/errors.js'
-import { rejectViolations, rules } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules } from '../../base/options.js'
 import type { AnyKeyCodec, InputOf, StateTypeError, ValueOf } from '../codec/codec.js'
 import { isKeyCodec } from '../codec/codec.js'
 import { DEFAULT_KEY_GROUPS, MAX_KEY_GROUPS } from '../key/key-group.js'
@@ -120,6 +120,7 @@ const MAX_NAME_LENGTH = 128
 export function defineState<KeyC, const States extends StateDefinitions>(
   input: SchemaInput<KeyC, States>,
 ): StateSchema<ValueOf<KeyC>, States> {
+  requireSettings(input, [], 'schema')
   const {
     key,
     states,

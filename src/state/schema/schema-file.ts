@@ -2,6 +2,7 @@
 // not the restore.
 
 import { StateError } from '../../base/errors.js'
+import { invalidArgument, requireSettings } from '../../base/options.js'
 import { planSchema } from './compare-schema.js'
 import type { StateSchema } from './define-state.js'
 import { recordOf } from './describe.js'
@@ -15,6 +16,7 @@ import { decodeSchema } from './recorded-schema.js'
  * @example await writeFile('holdfast.schema.json', schemaFile(schema))
  */
 export function schemaFile(schema: StateSchema): string {
+  requireSettings(schema, ['key', 'states'], 'schema')
   return `${JSON.stringify(recordOf(schema), null, 2)}\n`
 }
 
@@ -25,6 +27,8 @@ export function schemaFile(schema: StateSchema): string {
  * @example it('opens what is in production', async () => checkSchema(schema, await readFile('holdfast.schema.json', 'utf8')))
  */
 export function checkSchema(schema: StateSchema, file: string): void {
+  requireSettings(schema, ['key', 'states'], 'schema')
+  if (typeof file !== 'string') throw invalidArgument('file', 'must be the text of a schema file')
   const { conflicts } = planSchema(schema, decodeSchema(new Uint8Array(Buffer.from(file))))
   if (conflicts.length > 0) throw incompatible(conflicts)
   const now = schemaFile(schema)

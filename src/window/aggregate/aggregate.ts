@@ -1,6 +1,6 @@
 // What a window makes of its events.
 
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, requireSettings } from '../../base/options.js'
 import type { AnyCodec, Codec } from '../../state/codec/codec.js'
 import { CodecError, describeValue } from '../../state/codec/codec-error.js'
 import { isStruct } from '../../state/codec/struct.js'
@@ -72,6 +72,8 @@ export function aggregateBy<
     readonly result?: (accumulator: Defined<Definition>['value']) => Result
   } = {},
 ): Aggregate<Defined<Definition>['event'], Defined<Definition>['value'], Result> {
+  requireSettings(definition, [], 'definition')
+  requireSettings(options)
   const { kind, codec, add, default: first } = definition as StateDefinition
   if (add === undefined || (kind !== 'aggregating' && kind !== 'reducing')) {
     throw invalidArgument('definition', 'must be made by aggregating() or reducing()')

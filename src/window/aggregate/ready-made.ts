@@ -1,6 +1,6 @@
 // Aggregates that everybody needs. Each can be merged, so that it fits every kind of windows.
 
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, requireSettings, rules } from '../../base/options.js'
 import type { AnyFixedCodec, FixedCodec, InputOf, ValueOf } from '../../state/codec/codec.js'
 import { within } from '../../state/codec/codec-error.js'
 import { float64 } from '../../state/codec/numbers.js'
@@ -24,6 +24,7 @@ export function count(): FixedAggregate<unknown, number> {
 
 /** The sum of a number of each event. What is no finite number, and a sum beyond 2^53 - 1, makes the event a bad one (W20). */
 export function sum<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
+  requireFunction(of)
   return fixedAggregate<Event, number>({
     kind: 'sum',
     fields: [['', float64]],
@@ -45,11 +46,17 @@ export function max<Event>(of: (event: Event) => number): FixedAggregate<Event, 
   return extreme(of, 'max', (value, before) => value > before)
 }
 
+function requireFunction(of: unknown): void {
+  const wrong = rules.function(of)
+  if (wrong !== undefined) throw invalidArgument('of', wrong)
+}
+
 function extreme<Event>(
   of: (event: Event) => number,
   name: string,
   wins: (value: number, before: number) => boolean,
 ): FixedAggregate<Event, number> {
+  requireFunction(of)
   return fixedAggregate<Event, number>({
     kind: name,
     fields: [['', float64]],
@@ -89,6 +96,7 @@ function moments<Event>(
   of: (event: Event) => number,
   result: (count: number, average: number, squares: number) => number,
 ): RawAggregate<Event, number> {
+  requireFunction(of)
   return {
     kind,
     fields: [
@@ -201,8 +209,10 @@ export function combined<Parts extends { readonly [name: string]: ReadyMade }>(
   parts: Parts,
 ): BytesAggregate<CombinedEvent<Parts>, CombinedResult<Parts>>
 export function combined(parts: { readonly [name: string]: ReadyMade }): object {
+  requireSettings(parts, [], 'parts')
   const named = Object.entries(parts)
   if (named.length === 0) throw invalidArgument('parts', 'must have one at least')
+  for (const [name, part] of named) requireSettings(part, [], `parts.${name}`)
   const raws = named.flatMap(([name, part]) => {
     const raw = rawOf(part)
     return raw === undefined ? [] : [[name, raw] as const]

@@ -1,7 +1,7 @@
 // Which windows an event belongs to, by its timestamp alone. Windows are [start, end): the end is no part of them (W1).
 
 import type { Violation } from '../../base/errors.js'
-import { rejectViolations, rules } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules } from '../../base/options.js'
 
 /** An interval of event time, in whole milliseconds since the epoch: `startMs` is in it, `endMs` is not. */
 export interface TimeWindow {
@@ -48,7 +48,9 @@ export interface TumblingOptions {
 }
 
 /** Windows of one size, one behind the other. `INVALID_ARGUMENT` for sizes that are not whole and positive (W2). */
-export function tumbling({ sizeMs, offsetMs = 0 }: TumblingOptions): PanedAssigner {
+export function tumbling(options: TumblingOptions): PanedAssigner {
+  requireSettings(options)
+  const { sizeMs, offsetMs = 0 } = options
   check({ sizeMs }, { offsetMs, below: sizeMs, of: 'sizeMs' })
   return Object.freeze({
     description: described('tumbling', { sizeMs, offsetMs }),
@@ -82,7 +84,9 @@ export interface HoppingOptions {
  * Windows of one size that start every `slideMs`: they overlap where the slide is smaller than the size. Where it is larger, an
  * event between two windows is in none (W10).
  */
-export function hopping({ sizeMs, slideMs, offsetMs = 0 }: HoppingOptions): PanedAssigner {
+export function hopping(options: HoppingOptions): PanedAssigner {
+  requireSettings(options)
+  const { sizeMs, slideMs, offsetMs = 0 } = options
   check({ sizeMs, slideMs }, { offsetMs, below: slideMs, of: 'slideMs' })
   return Object.freeze({
     description: described('hopping', { sizeMs, slideMs, offsetMs }),
@@ -121,7 +125,9 @@ export interface CumulativeOptions {
 }
 
 /** Windows that start together every `maxMs` and end a step apart: the day so far, each hour (W5). */
-export function cumulative({ maxMs, stepMs, offsetMs = 0 }: CumulativeOptions): PanedAssigner {
+export function cumulative(options: CumulativeOptions): PanedAssigner {
+  requireSettings(options)
+  const { maxMs, stepMs, offsetMs = 0 } = options
   check({ maxMs, stepMs }, { offsetMs, below: maxMs, of: 'maxMs' })
   if (maxMs % stepMs !== 0) {
     rejectViolations([{ argument: 'options.maxMs', reason: 'must be a multiple of stepMs' }])

@@ -1,7 +1,7 @@
 // Windows that depend on more than the timestamp of an event: on the other events of its key.
 
 import type { Violation } from '../../base/errors.js'
-import { rejectViolations, rules } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules } from '../../base/options.js'
 
 export interface SessionWindows {
   readonly kind: 'session'
@@ -12,7 +12,9 @@ export interface SessionWindows {
 /**
  * Events of a key that are at most `gapMs` apart belong to one session: from the first of them until `gapMs` after the last (W6).
  */
-export function session({ gapMs }: { readonly gapMs: number }): SessionWindows {
+export function session(options: { readonly gapMs: number }): SessionWindows {
+  requireSettings(options)
+  const { gapMs } = options
   check('gapMs', gapMs)
   return Object.freeze({ kind: 'session', gapMs, description: `session(${gapMs})` })
 }
@@ -24,7 +26,9 @@ export interface SlidingWindows {
 }
 
 /** For each event a window that ends with it: of the events of its key that are at most `sizeMs` before it, and itself (W5). */
-export function sliding({ sizeMs }: { readonly sizeMs: number }): SlidingWindows {
+export function sliding(options: { readonly sizeMs: number }): SlidingWindows {
+  requireSettings(options)
+  const { sizeMs } = options
   check('sizeMs', sizeMs)
   return Object.freeze({ kind: 'sliding', sizeMs, description: `sliding(${sizeMs})` })
 }
@@ -36,7 +40,9 @@ export interface CountWindows {
 }
 
 /** So many events of a key, as they come; time is of no matter (W19). What is left when the stream ends is a window that is not full. */
-export function countWindows({ size }: { readonly size: number }): CountWindows {
+export function countWindows(options: { readonly size: number }): CountWindows {
+  requireSettings(options)
+  const { size } = options
   check('size', size)
   return Object.freeze({ kind: 'count', size, description: `count(${size})` })
 }

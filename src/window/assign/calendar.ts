@@ -5,7 +5,7 @@
 // (2) Weeks and months start with the day that they start with.
 // (3) An hour starts where the wall clock comes to a full hour, or jumps: the hour that comes twice is two hours.
 
-import { oneOf, rejectViolations, violationsOf } from '../../base/options.js'
+import { oneOf, rejectViolations, requireSettings, violationsOf } from '../../base/options.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import type { TimeWindow, WindowAssigner } from './assigner.js'
 
@@ -32,6 +32,7 @@ export interface CalendarOptions {
  * changes its rules, windows follow the time zone data of the Node that runs.
  */
 export function calendar(options: CalendarOptions): WindowAssigner {
+  requireSettings(options, ['unit', 'timeZone'])
   rejectViolations(
     violationsOf(options, {
       unit: oneOf('hour', 'day', 'week', 'month'),

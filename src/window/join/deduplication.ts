@@ -1,6 +1,13 @@
 // Each thing once, by its id.
 
-import { hasMethods, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import {
+  hasMethods,
+  oneOf,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
 import type { AnyKeyCodec, InputOf, KeyCodec } from '../../state/codec/codec.js'
 import { none } from '../../state/codec/composite.js'
 import { map, type StateDefinition } from '../../state/kinds/definitions.js'
@@ -27,6 +34,7 @@ export function deduplication<Id extends AnyKeyCodec, const Name extends string>
   readonly withinMs: number
   readonly time?: 'processing' | 'event'
 }): Deduplication<InputOf<Id>, Name> {
+  requireSettings(options, ['name', 'id', 'withinMs'])
   rejectViolations(
     violationsOf(options, {
       name: (name) => (typeof name === 'string' && name !== '' ? undefined : 'must be text'),

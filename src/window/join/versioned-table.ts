@@ -1,6 +1,6 @@
 // A table whose rows change over time, and are looked up as they were at an event's time.
 
-import { rejectViolations, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, violationsOf } from '../../base/options.js'
 import type { AnyCodec, Codec, ValueOf } from '../../state/codec/codec.js'
 import { int64 } from '../../state/codec/numbers.js'
 import { type MapTypes, map, type StateDefinition } from '../../state/kinds/definitions.js'
@@ -35,6 +35,7 @@ export function versionedTable<Row extends AnyCodec, const Name extends string>(
   readonly name: Name
   readonly row: Row
 }): VersionedTable<Row, Name> {
+  requireSettings(options, ['name', 'row'])
   rejectViolations(
     violationsOf(options, {
       name: (name) => (typeof name === 'string' && name !== '' ? undefined : 'must be text'),

@@ -5,7 +5,7 @@
 // (1) So they are in snapshots, checkpoints, ranges of key groups and migrations of keys as all state is (R7).
 // (2) A timer that is set costs one write, and so does one that fires or is deleted.
 
-import { invalidArgument } from '../../base/options.js'
+import { invalidArgument, requireSettings } from '../../base/options.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
 import type { KeyCodec } from '../../state/codec/codec.js'
 import { none, tuple } from '../../state/codec/composite.js'
@@ -37,6 +37,7 @@ const definition: StateDefinition = map(tuple(int64, utf8), none)
  * @example const store = await StateStore.open(await LmdbStateBackend.open({ path, readOnly: true }), withTimers(schema))
  */
 export function withTimers<Schema extends StateSchema>(schema: Schema): Schema {
+  requireSettings(schema, ['states'], 'schema')
   const states: { [name: string]: StateDefinition } = { ...(schema.states as StateDefinitions) }
   for (const name of Object.values(timerStates)) {
     if (states[name] !== undefined && states[name] !== definition) {
