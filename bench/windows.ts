@@ -1,5 +1,6 @@
 // npm run bench:windows — jobs with windows, and a counter without, beside what one writes by hand. Every figure comes from a process of
-// its own; the subjects take turns, run by run. Times are the processor's, of all threads, and include making the events.
+// its own; the subjects take turns, run by run. Times are the processor's, of all threads, and include making the events. The last cut of a
+// job is a checkpoint of all that is in its state, made once however many events there were: it is shown beside what the events took.
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -162,8 +163,8 @@ function compareWatched(): void {
     const watched: number[] = []
     for (let turn = 0; turn < runs; turn++) {
       const pair = [
-        () => plain.push(wholeSeconds(measure(subject, work, events))),
-        () => watched.push(wholeSeconds(measure(`${subject}, watched`, work, events))),
+        () => plain.push(wholeSeconds(measure(subject, work, events), events)),
+        () => watched.push(wholeSeconds(measure(`${subject}, watched`, work, events), events)),
       ]
       for (const each of turn % 2 === 0 ? pair : pair.reverse()) each()
       process.stderr.write(`${work}, turn ${turn + 1} of ${runs}: ${subject}\n`)
@@ -181,8 +182,10 @@ function compareWatched(): void {
 }
 
 /** Up to the end of the job, its last cut included, per million events. */
-const wholeSeconds = ({ secondsPerMillion, lastCutSeconds }: WindowFigures): number =>
-  secondsPerMillion + (lastCutSeconds * 1e6) / events
+const wholeSeconds = ({ secondsPerMillion, lastCutSeconds }: WindowFigures, count: number): number =>
+  secondsPerMillion + (lastCutSeconds * 1e6) / count
+
+const eventsOf = (part: number): number => Math.round(events * part)
 
 console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`)
 if (restart === true) compareRestarts()
@@ -195,7 +198,8 @@ function compareSpeeds(): void {
     head: [
       '',
       's of processor per M events',
-      's of the last cut',
+      'of the last cut, beside that',
+      'whole, per M events',
       'results per event',
       'delay p99, ms',
       'delay max, ms',
@@ -207,11 +211,11 @@ function compareSpeeds(): void {
     const figures = new Map<string, WindowFigures[]>(subjects.map((name) => [name, []]))
     for (let run = 0; run < runs; run++) {
       for (const [name, list] of figures) {
-        list.push(measure(name, work, Math.round(events * part)))
+        list.push(measure(name, work, eventsOf(part)))
         process.stderr.write(`${work}, turn ${run + 1} of ${runs}: ${name}\n`)
       }
     }
-    table.push([{ colSpan: 7, content: work }])
+    table.push([{ colSpan: 8, content: work }])
     for (const [name, list] of figures) {
       const seconds = list.map((each) => each.secondsPerMillion)
       const range = `${median(seconds).toFixed(2)} (${Math.min(...seconds).toFixed(2)}–${Math.max(...seconds).toFixed(2)})`
@@ -220,7 +224,8 @@ function compareSpeeds(): void {
       table.push([
         name,
         range,
-        isJob ? median(list.map((each) => each.lastCutSeconds)).toFixed(2) : '',
+        isJob ? `${median(list.map((each) => each.lastCutSeconds)).toFixed(2)} s` : '',
+        isJob ? median(list.map((each) => wholeSeconds(each, eventsOf(part)))).toFixed(2) : '',
         first?.resultsPerEvent.toFixed(2) ?? '',
         isJob ? spread(list.map((each) => each.delayP99Ms)) : '',
         isJob ? spread(list.map((each) => each.delayMaxMs)) : '',

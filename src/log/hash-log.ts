@@ -34,8 +34,6 @@ import {
   FLAG_QUEUED,
   FLAG_TOMBSTONE,
   OFFSET_BITS,
-  OFFSET_MASK,
-  UNIT_WORDS_SHIFT,
 } from './layout.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
@@ -54,8 +52,6 @@ const NOT_WRITTEN = -1
 const NEAR_KEYS = 32
 /** Logs of fewer keys are near enough: to tell keys in advance costs more there than it spares (decision 55). */
 const NEAR_FROM = 262_144
-/** A word of most entries that is in another cache line than their first one. */
-const NEAR_WORD = 10
 /** A full log compacts segments of which at least this share is dead. */
 const RECLAIM_SHARE = 1 / 16
 
@@ -243,16 +239,8 @@ export class HashLog {
         probe.load(keys, start, (ends[from + i] as number) - start)
         hashes[i] = probe.hash
       }
-      let seen = this.#index.bringNear(hashes, some, addresses)
-      for (let i = 0; i < some; i++) {
-        const address = addresses[i] as number
-        if (address === 0) continue
-        const words = this.#segments.words[address >>> OFFSET_BITS] as Int32Array
-        const at = (address & OFFSET_MASK) << UNIT_WORDS_SHIFT
-        seen |= words[at] as number
-        if (at + NEAR_WORD < words.length) seen |= words[at + NEAR_WORD] as number
-      }
-      addresses[NEAR_KEYS] = seen
+      const seen = this.#index.bringNear(hashes, some, addresses)
+      addresses[NEAR_KEYS] = seen | this.entries.bringNear(addresses, some)
     }
   }
 
