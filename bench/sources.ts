@@ -111,13 +111,19 @@ async function fill(producer: Producer, topic: string, count: number, eventOf: (
   }
 }
 
+/** Topics of one partition each, which has a leader by then. */
+async function createTopics(admin: Admin, ...names: readonly string[]): Promise<void> {
+  const topics = names.map((topic) => ({ topic, numPartitions: 1 }))
+  await admin.createTopics({ topics, waitForLeaders: true })
+}
+
 async function throughput(
   admin: Admin,
   producer: Producer,
   common: Pick<SourcesSettings, 'address' | 'folder'>,
 ) {
   const { events, runs } = options
-  await admin.createTopics({ topics: [{ topic: 'events', numPartitions: 1 }], waitForLeaders: true })
+  await createTopics(admin, 'events')
   const eventOf = (n: number): BenchEvent => ({
     key: `key ${(n * 7_919) % KEYS}`,
     atMs: 1_800_000_000_000 + Math.floor(n / EVENTS_PER_MS),
@@ -129,7 +135,7 @@ async function throughput(
   for (let run = 0; run <= runs; run++) {
     const measure = async (work: string, outputs: number) => {
       const output = `${work}-${run}`
-      await admin.createTopics({ topics: [{ topic: output, numPartitions: 1 }], waitForLeaders: true })
+      await createTopics(admin, output)
       const folder = join(common.folder, output)
       const one = start(work, { ...common, folder, input: 'events', output, events, outputs })
       return (await one.line('cpuSeconds')) as unknown as Throughput
@@ -146,8 +152,7 @@ async function latency(
   producer: Producer,
   common: Pick<SourcesSettings, 'address' | 'folder'>,
 ) {
-  const topics = ['asked', 'answered'].map((topic) => ({ topic, numPartitions: 1 }))
-  await admin.createTopics({ topics, waitForLeaders: true })
+  await createTopics(admin, 'asked', 'answered')
   const one = start('passOn', { ...common, input: 'asked', output: 'answered', events: 0, outputs: 0 })
   await one.line('isReading')
   const delays: number[] = []
@@ -214,8 +219,7 @@ async function takeover(
   common: Pick<SourcesSettings, 'address' | 'folder'>,
 ) {
   const { keys } = options
-  const topics = ['shared', 'sums'].map((topic) => ({ topic, numPartitions: 1 }))
-  await admin.createTopics({ topics, waitForLeaders: true })
+  await createTopics(admin, 'shared', 'sums')
   const eventOf = (n: number): BenchEvent => ({ key: `key ${n}`, atMs: n, amount: 1 })
   await fill(producer, 'shared', keys, eventOf)
   const settings = { ...common, input: 'shared', output: 'sums', events: keys, outputs: 0 }

@@ -76,7 +76,7 @@ const rooms: { readonly [folder: string]: Room } = {
     packages: [],
   },
   inspector: {
-    rooms: ['view', 'metrics', 'index.ts', 'job.ts', 'state.ts'],
+    rooms: ['view', 'metrics', 'index.ts', 'engine.ts', 'job.ts', 'state.ts'],
     builtins: 'any',
     packages: [],
   },
@@ -104,7 +104,7 @@ const rooms: { readonly [folder: string]: Room } = {
     ],
   },
   metrics: {
-    rooms: ['index.ts', 'job.ts'],
+    rooms: ['index.ts', 'engine.ts', 'job.ts'],
     builtins: ['node:diagnostics_channel', 'node:perf_hooks'],
     packages: [],
   },
