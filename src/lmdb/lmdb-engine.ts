@@ -30,7 +30,7 @@ import { LayeredEntries } from './buffer/layered-entries.js'
 import { memorySharesOf } from './buffer/memory-shares.js'
 import { type AsideTarget, applyBatch, fillAside } from './commit/apply-batch.js'
 import { CommitFigures } from './commit/commit-figures.js'
-import { keysPerCommit } from './commit/commit-size.js'
+import { type CommitSize, commitSize } from './commit/commit-size.js'
 import { FlushTimer } from './commit/flush-timer.js'
 import { GroupCommit } from './commit/group-commit.js'
 import {
@@ -134,8 +134,8 @@ export class LmdbEngine implements LocalEngine {
   #committedMs: number
   /** Commits that the store holds. */
   #commits: number
-  /** Keys that a writer may be ahead of the disk. */
-  #holdKeys: number
+  /** Keys that begin a commit, and that a writer may be ahead of the disk. */
+  #commitSize: CommitSize
   /** What LMDB said of itself last: after a commit that failed it may refuse to say anything. */
   #tableStats: TableStats | undefined
 
@@ -163,7 +163,7 @@ export class LmdbEngine implements LocalEngine {
     this.#usedBytes = usedBytes
     this.#shape = shape
     this.#oneKeyBytes = growthOfOneKey(shape)
-    this.#holdKeys = keysPerCommit(usedBytes, settings)
+    this.#commitSize = commitSize(usedBytes, settings)
     const hashKey = randomHashKey()
     const shares = memorySharesOf(settings)
     const entries = new LayeredEntries(shares, hashKey, {
@@ -689,12 +689,11 @@ export class LmdbEngine implements LocalEngine {
   }
 
   #newCommit(writer: WriterPort): GroupCommit {
-    const { flushEvery } = this.#settings
     const { flushBytes, holdBytes } = memorySharesOf(this.#settings)
     return new GroupCommit(this.#entries.buffer, writer, {
-      flushEvery,
+      dueKeys: () => this.#commitSize.dueKeys,
       flushBytes,
-      holdKeys: () => this.#holdKeys,
+      holdKeys: () => this.#commitSize.holdKeys,
       holdBytes,
       now: () => this.clock.now(),
       removals: this.#entries.removals,
@@ -758,6 +757,6 @@ export class LmdbEngine implements LocalEngine {
     this.#oneKeyBytes = growthOfOneKey(result.shape)
     this.#committedMs = result.clockMs
     this.#commits = result.flushSequence
-    this.#holdKeys = keysPerCommit(this.#usedBytes, this.#settings)
+    this.#commitSize = commitSize(this.#usedBytes, this.#settings)
   }
 }

@@ -47,7 +47,10 @@ const storeRules = {
 
 const path: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be a directory')
 
-export type LmdbSettings = Required<LmdbStateBackendOptions>
+export type LmdbSettings = Required<Omit<LmdbStateBackendOptions, 'flushEvery'>> & {
+  /** Undefined: as many as the pages that a commit may touch allow. */
+  readonly flushEvery: number | undefined
+}
 
 /** Options with their defaults; `INVALID_ARGUMENT` with every violation, `INCOMPATIBLE` for a compression that is not there. */
 export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
@@ -66,7 +69,7 @@ export function settingsFrom(options: LmdbStateBackendOptions): LmdbSettings {
     ttlMs: options.ttlMs ?? Infinity,
     clock: options.clock ?? systemClock,
     sweepIntervalMs: options.sweepIntervalMs ?? 1_000,
-    flushEvery: options.flushEvery ?? 16_384,
+    flushEvery: options.flushEvery,
     flushIntervalMs: options.flushIntervalMs ?? 1_000,
     cacheBytes: options.cacheBytes ?? 256 * MEBIBYTE,
     compression: options.compression ?? 'none',

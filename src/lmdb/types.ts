@@ -22,7 +22,11 @@ export interface LmdbStateBackendOptions {
    * for some, and when `sweep()` is called.
    */
   readonly sweepIntervalMs?: number
-  /** Distinct keys written after which a flush begins by itself. Default 16,384. */
+  /**
+   * Distinct keys written after which a flush begins by itself. Default: as many as change no more pages of the store than a quarter to a half of
+   * `cacheBytes` has, and at least 16,384. A store that is smaller than half of `cacheBytes` sets none: there a flush begins when a sixteenth of
+   * `cacheBytes` was written, or by time. Fewer: whoever waits for durability beside others that write much waits for smaller commits.
+   */
   readonly flushEvery?: number
   /** Milliseconds after the first unflushed write at which a flush begins by itself. Default 1,000; Infinity: never. */
   readonly flushIntervalMs?: number

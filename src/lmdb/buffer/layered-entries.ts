@@ -316,6 +316,9 @@ export class LayeredEntries {
 
   /** Reports the entry of a key that is about to be written over, if it has expired below the active generation. */
   #noteExpiredBelow(bytes: Uint8Array, start: number, length: number): void {
+    // Frozen generations are not searched where nothing has expired at all.
+    const nextMs = this.nextExpiryAtMs
+    if (nextMs === Infinity || nextMs > this.#host.now()) return
     const { buffer } = this
     const found = this.#found
     if (buffer.frozen.length > 0 && buffer.findBelow(bytes, start, length, found)) {

@@ -1,6 +1,6 @@
 // Commits: one at a time, each of everything written before it began.
 //
-// (1) A commit begins when `flushEvery` keys or `flushBytes` are waiting, when somebody waits for durability, or when
+// (1) A commit begins when `dueKeys` or `flushBytes` are waiting, when somebody waits for durability, or when
 //     the time has come; what is written meanwhile is the next one. What was sealed waits in the same way: it is sealed for
 //     a snapshot, whose reader should not have to compete with a commit at once.
 // (2) Writers that outrun the disk are held back at `holdBytes` and `holdKeys`.
@@ -26,7 +26,7 @@ const SEALED_AT_MOST = 2
 const GATED_HOLD = 2
 
 export interface GroupCommitOptions {
-  readonly flushEvery: number
+  readonly dueKeys: () => number
   readonly flushBytes: number
   readonly holdKeys: () => number
   readonly holdBytes: number
@@ -290,8 +290,8 @@ export class GroupCommit {
   }
 
   #isDue(): boolean {
-    const { flushEvery, flushBytes } = this.#options
-    return this.#hasWaiting(flushEvery, flushBytes) || this.#sealed.length >= SEALED_AT_MOST
+    const { dueKeys, flushBytes } = this.#options
+    return this.#hasWaiting(dueKeys(), flushBytes) || this.#sealed.length >= SEALED_AT_MOST
   }
 
   /** Something waits for its commit to begin. */
