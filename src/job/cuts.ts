@@ -11,8 +11,11 @@ export interface CutSubject {
   readonly mutex: Mutex
   /** What the job keeps of itself, as it is now. */
   capture(): JobCut
-  /** Puts what is only in memory, and outputs, into the store: all of it or nothing. Only while the mutex is held. */
-  record(): Promise<void>
+  /**
+   * Puts what is only in memory, and outputs, into the store: all of it or nothing. Only while the mutex is held. `outputsFirst`: where there are
+   * outputs, what need not be done before the sink has them is left to the next call, which must come.
+   */
+  record(options?: { readonly outputsFirst: boolean }): Promise<void>
   /** Ends the epoch at hand. Only while the mutex is held. */
   prepare(): Promise<void>
   /** A crash from now on undoes nothing that was there a moment ago: for figures. */

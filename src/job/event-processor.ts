@@ -171,15 +171,21 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     return options.sink === undefined ? () => noSink() : (output) => void this.#emitted.push(output)
   }
 
-  /** Puts windows, outputs and the record of the job into the store: in slices, and all of it or nothing. */
-  async recordWindows(all: readonly JobWindows[]): Promise<void> {
+  /**
+   * Puts windows, outputs and the record of the job into the store: in slices, and all of it or nothing. Where there are outputs, windows that end
+   * up to `staysUntilMs` and have fired are left to the next call.
+   */
+  async recordWindows(all: readonly JobWindows[], staysUntilMs: number): Promise<void> {
     if (!this.#hasNews) return
-    this.#hasNews = false
-    await hostOf(this.#parts.store as object).inSlices(this.#recordAll(all))
+    const outputs = this.#parts.next === undefined ? this.#emitted : this.#results
+    const leaves = outputs.length > 0 && staysUntilMs > -Infinity
+    this.#hasNews = leaves
+    const work = this.#recordAll(all, leaves ? staysUntilMs : -Infinity)
+    await hostOf(this.#parts.store as object).inSlices(work)
   }
 
-  *#recordAll(all: readonly JobWindows[]): SlicedWork<void> {
-    for (const windows of all) yield* windows.flush()
+  *#recordAll(all: readonly JobWindows[], staysUntilMs: number): SlicedWork<void> {
+    for (const windows of all) yield* windows.flush(staysUntilMs)
     const { stored } = this.#parts
     if (stored === undefined) return
     this.passOn()

@@ -293,8 +293,8 @@ export class JobWindows {
     }
   }
 
-  *flush(): SlicedWork<void> {
-    for (const operator of this.#operators) yield* operator.flush()
+  *flush(staysUntilMs?: number): SlicedWork<void> {
+    for (const operator of this.#operators) yield* operator.flush(staysUntilMs)
   }
 
   *restore(watermarkMs: number, clockMs: number | undefined): SlicedWork<void> {

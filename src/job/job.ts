@@ -298,10 +298,13 @@ export class Job<Event, Schema extends StateSchema, Output>
     }
   }
 
-  async record(): Promise<void> {
+  async record({ outputsFirst = false }: { readonly outputsFirst?: boolean } = {}): Promise<void> {
     this.#throwIfFailed()
-    if (this.#windows.length > 0 && this.#stored !== undefined)
-      await this.#processor.recordWindows(this.#windows)
+    if (this.#windows.length > 0 && this.#stored !== undefined) {
+      // What windows begin with where the job goes on from this record: at the end of the source that is not where they are now.
+      const savedMs = this.#time?.save().watermarkMs ?? -Infinity
+      await this.#processor.recordWindows(this.#windows, outputsFirst ? savedMs : -Infinity)
+    }
     await this.#fetched?.commit()
   }
 

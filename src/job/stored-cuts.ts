@@ -9,6 +9,8 @@
 // (1) Outputs lie in the store until a record is durable that names what the sink has prepared of them: they are lost in no crash,
 //     and given to the sink again where the record was not durable (the sink has then undone what it had).
 // (2) What a record names as prepared is committed once the record is durable.
+// (3) Windows that have fired are removed behind the outputs that they gave, in the step that takes those out of the outbox: many of them
+//     would keep the sink waiting (decision 120).
 
 import {
   canStage,
@@ -213,7 +215,7 @@ export class StoredCuts<Output> implements Cuts {
     const subject = this.#subject
     // Behind whole steps: what one that is under way puts out is not durable with them.
     const next = await subject?.mutex.run(async () => {
-      await subject.record()
+      await subject.record({ outputsFirst: this.#hasSink })
       return this.outbox.next
     })
     if (!this.#isDirty) return

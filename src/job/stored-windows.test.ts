@@ -15,6 +15,7 @@ import { ascending } from '../window/time/watermark-strategy.js'
 import { windowed } from '../window/windowed.js'
 import { runJob } from './run-job.js'
 import { ndjsonFileSink } from './sink/ndjson-file-sink.js'
+import type { Sink } from './sink/sink.js'
 import { iterableSource } from './source/iterable-source.js'
 
 const KEYS = 4_000
@@ -39,9 +40,15 @@ async function* from(position: number, waitAt: number, reached: () => Promise<vo
     const reading: Reading = i < 2 * KEYS ? { key: i % KEYS, at: 1 } : { key: 0, at: 10 }
     yield [reading, i + 1] as const
   }
+  if (waitAt > 2 * KEYS) await reached()
 }
 
-const start = (backend: LmdbStateBackend, waitAt = -1, reached = async () => {}) =>
+const start = (
+  backend: LmdbStateBackend,
+  waitAt = -1,
+  reached = async () => {},
+  sink: Sink<string> = ndjsonFileSink<string>({ path: join(folder, 'counts.ndjson') }),
+) =>
   runJob({
     name: 'readings',
     source: iterableSource<Reading>({
@@ -58,7 +65,7 @@ const start = (backend: LmdbStateBackend, waitAt = -1, reached = async () => {})
         output: ({ key, window, value }) => `${window.startMs} ${key} ${value}`,
       }),
     },
-    sink: ndjsonFileSink<string>({ path: join(folder, 'counts.ndjson') }),
+    sink,
     backend,
     flushIntervalMs: 1_000,
     clock,
@@ -89,6 +96,20 @@ function gate(): { reached: () => Promise<void>; isThere: Promise<void>; open: (
     isThere,
     open,
   }
+}
+
+/** Fails when it is given something. */
+const lost: Sink<string> = {
+  name: 'lost',
+  guarantee: 'idempotent',
+  open: async () => ({
+    write: async () => {
+      throw new Error('the sink is gone')
+    },
+    prepare: async () => null,
+    commit: async () => {},
+    close: async () => {},
+  }),
 }
 
 it('J1: a cut of many windows is written in slices, and is one commit', async () => {
@@ -162,6 +183,53 @@ it('J1, J8: where the store is full in the middle of a cut, nothing of it is kep
     await expect(job.finished).rejects.toMatchObject({ code: 'BACKEND_FULL' })
     expect(added).toBeGreaterThan(0)
     expect(added).toBeLessThan(KEYS)
+  }
+  await using backend = await LmdbStateBackend.open({ path })
+  const job = await start(backend)
+  await job.finished
+  await expectAll()
+})
+
+it('J1, W16: results of many windows are with the sink before the windows are removed, and a restart between the two gives each once', async () => {
+  const path = join(folder, 'store')
+  {
+    await using backend = await LmdbStateBackend.open({ path })
+    const { reached, isThere, open } = gate()
+    const job = await start(backend, 2 * KEYS, reached, lost)
+    await isThere
+    await expect.poll(() => job.stats().events).toBe(2 * KEYS)
+    clock.advance(1_000)
+    await expect.poll(() => job.stats().cuts).toBe(1)
+    open()
+    await expect(job.finished).rejects.toMatchObject({ code: 'JOB_FAILED' })
+    // They were, when the sink was asked first.
+    expect(backend.stats().entries).toBeGreaterThan(KEYS)
+  }
+  await using backend = await LmdbStateBackend.open({ path })
+  const job = await start(backend)
+  await job.finished
+  await expectAll()
+  expect(backend.stats().entries).toBeLessThan(10)
+})
+
+it('T8: a window that has fired because the source has ended does not do so again, whenever the job has failed behind that', async () => {
+  const path = join(folder, 'store')
+  {
+    await using backend = await LmdbStateBackend.open({ path })
+    const { reached, isThere, open } = gate()
+    const job = await start(backend, 2 * KEYS + 1, reached)
+    await isThere
+    await expect.poll(() => job.stats().events).toBe(2 * KEYS + 1)
+    clock.advance(1_000)
+    await expect.poll(() => job.stats().cuts).toBe(1)
+    const stopped = job.stop()
+    open()
+    await stopped
+  }
+  {
+    await using backend = await LmdbStateBackend.open({ path })
+    const job = await start(backend, undefined, undefined, lost)
+    await expect(job.finished).rejects.toMatchObject({ code: 'JOB_FAILED' })
   }
   await using backend = await LmdbStateBackend.open({ path })
   const job = await start(backend)

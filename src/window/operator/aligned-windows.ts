@@ -3,7 +3,8 @@
 //
 //   state := map of [end int64, start int64] of the pane to the accumulator
 //
-// (1) Cuts are made between two advances: all windows that end up to the watermark of a cut have fired in it, and no other one has.
+// (1) Cuts are made between two advances: all windows that end up to the watermark of a cut have fired in it, and no other one has. So panes of
+//     such windows alone that lie in the store have fired, whoever has not removed them yet.
 
 import { present } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
@@ -299,11 +300,14 @@ export class AlignedWindows implements WindowOperator {
     }
   }
 
-  *flush(): SlicedWork<void> {
+  *flush(staysUntilMs: number = -Infinity): SlicedWork<void> {
     let count = 0
     let looked = 0
+    const dropped = this.#dropped
+    const first = dropped.findIndex(({ lastEndMs }) => lastEndMs - 1 > staysUntilMs)
+    const from = first === -1 ? dropped.length : first
     // What is noted as written was: where a call fails, the next cut writes what is left.
-    for (let pane = this.#dropped[0]; pane !== undefined; pane = this.#dropped[0]) {
+    for (let pane = dropped[from]; pane !== undefined; pane = dropped[from]) {
       for (let entry = pane.table.first(); entry !== 0; entry = pane.table.next(entry)) {
         if (++looked % STEP_LOOKS === 0) yield
         if (!pane.table.has(entry, IS_STORED)) continue
@@ -311,7 +315,7 @@ export class AlignedWindows implements WindowOperator {
         pane.table.set(entry, IS_STORED, false)
         if (++count % STEP_KEYS === 0) yield
       }
-      this.#dropped.shift()
+      dropped.splice(from, 1)
     }
     for (const pane of this.#panes.values()) {
       if (!pane.isDirty) continue
@@ -344,6 +348,8 @@ export class AlignedWindows implements WindowOperator {
         throw context.failureAt('read', error, storedKey, paneKey)
       }
     })
+    // What had fired, and was to be removed later.
+    yield* this.#drop()
   }
 
   /** The pane that a stored key is of. What is of a pane that was found before is not decoded; whatever is wrong with its key its result says. */

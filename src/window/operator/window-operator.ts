@@ -70,8 +70,11 @@ export interface WindowOperator {
   readonly nextProcessingMs: number
   /** What the windows of a key have at the moment, as early results (W18). Nothing is changed by it. */
   peek(key: KeyLike<unknown>): AnyResult[]
-  /** Writes what has changed since the last call into the store. */
-  flush(): SlicedWork<void>
+  /**
+   * Writes what has changed since the last call into the store. What has fired may stay there until a later call, where its windows end up to
+   * `staysUntilMs`: `restore` at that watermark or a later one takes it for fired, too.
+   */
+  flush(staysUntilMs?: number): SlicedWork<void>
   /** Begins with what is in the store, of a cut that was made at this watermark, and when windows had fired by the clock up to `clockMs`. */
   restore(watermarkMs: number, clockMs?: number): SlicedWork<void>
 }
