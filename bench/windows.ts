@@ -197,13 +197,13 @@ function compareSpeeds(): void {
   const table = new Table({
     head: [
       '',
-      's of processor per M events',
-      'of the last cut, beside that',
-      'whole, per M events',
-      'results per event',
-      'delay p99, ms',
-      'delay max, ms',
-      'the same once it is ready',
+      's of processor\nper M events',
+      'beside that,\nof the last cut',
+      'both, per\nM events',
+      'results\nper event',
+      'delay p99,\nms',
+      'delay max,\nms',
+      'the same once\nit is ready',
     ],
     style: { head: [], border: [] },
   })
