@@ -171,6 +171,28 @@ describe('a source of a Kafka topic', () => {
     await reader.close()
   })
 
+  it('does not keep a job that waits for offsets to be told to those who watch lag', async () => {
+    const client = brokers()
+    const reader = await open(client)
+    const known = client.commitOffsets.bind(client)
+    let [asked, answer] = [0, () => {}]
+    client.commitOffsets = (...args) => {
+      asked++
+      return new Promise((resolve) => {
+        answer = () => resolve(known(...args))
+      })
+    }
+    await reader.checkpointCompleted?.({ 't-0': { offset: 1 } })
+    await reader.checkpointCompleted?.({ 't-0': { offset: 2 } })
+    expect(asked).toBe(1)
+    answer()
+    await new Promise(setImmediate)
+    client.commitOffsets = known
+    await reader.checkpointCompleted?.({ 't-0': { offset: 3 } })
+    expect(client.offsets.get('g/t/0')).toBe(3)
+    await reader.close()
+  })
+
   it('gives away what waits, and ends a poll, while brokers do not say which partitions there are', async () => {
     const client = brokers()
     client.append('t', 0, 'a')

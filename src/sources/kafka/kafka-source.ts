@@ -7,7 +7,7 @@
 //     beginning.
 // (3) A partition is told without events only where the broker was asked, and had nothing (T5).
 
-import { Sleeper } from '../../base/clock.js'
+import { Sleeper, settlesWithin } from '../../base/clock.js'
 import { isStateError, type StateError } from '../../base/errors.js'
 import {
   hasMethods,
@@ -48,6 +48,8 @@ const MAX_WAITING = 10_000
 /** A topic that brokers say is not there is gone where it stays so for so long, and is asked for so often. */
 const GONE_AFTER_MS = 5_000
 const GONE_LOOK_EVERY_MS = 500
+/** So long is waited for what is told to those who watch. */
+const COURTESY_MS = 1_000
 const NONE: ReadonlySet<string> = new Set()
 
 export interface KafkaSourceOptions<Event> extends OutageOptions {
@@ -169,6 +171,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   #failure: { readonly error: unknown } | undefined
   #wasPolled = false
   #isLooking = false
+  /** Offsets are on their way to the group. */
+  #isCommitting = false
   #lookedAtMs = performance.now()
   /** What a look has found: that what is wanted is not there any more. */
   #lost: { readonly error: unknown } | undefined
@@ -250,7 +254,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
     }
   }
 
-  /** Lag is a courtesy: that it cannot be told is no failure of the job. */
+  /** Lag is a courtesy: that it cannot be told is no failure of the job, and outputs of later cuts do not wait long for it. */
   async checkpointCompleted(positions: Positions): Promise<void> {
     const { client, groupId, topic } = this.#options
     const offsets = new Map<number, number>()
@@ -258,7 +262,15 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       const position = positions[id]
       if (position !== undefined) offsets.set(number, offsetOf(id, position).offset)
     }
-    if (offsets.size > 0) await client.commitOffsets(groupId, topic, offsets).catch(() => {})
+    if (offsets.size === 0 || this.#isCommitting) return
+    this.#isCommitting = true
+    const committed = client
+      .commitOffsets(groupId, topic, offsets)
+      .catch(() => {})
+      .finally(() => {
+        this.#isCommitting = false
+      })
+    await settlesWithin(committed, COURTESY_MS)
   }
 
   async close(): Promise<void> {
