@@ -7,7 +7,7 @@
 //     beginning.
 // (3) A partition is told without events only where the broker was asked, and had nothing (T5).
 
-import { Sleeper, settlesWithin } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 import { isStateError, type StateError } from '../../base/errors.js'
 import {
   hasMethods,
@@ -27,6 +27,7 @@ import type {
   SourceReader,
 } from '../../job/source/source.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
+import { Courtesy } from '../shared/courtesy.js'
 import { decodeEach } from '../shared/decode-each.js'
 import { restoreFailed } from '../shared/restore-failed.js'
 import { hasCode, mayPass, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION } from './broker-errors.js'
@@ -48,8 +49,6 @@ const MAX_WAITING = 10_000
 /** A topic that brokers say is not there is gone where it stays so for so long, and is asked for so often. */
 const GONE_AFTER_MS = 5_000
 const GONE_LOOK_EVERY_MS = 500
-/** So long is waited for what is told to those who watch. */
-const COURTESY_MS = 1_000
 const NONE: ReadonlySet<string> = new Set()
 
 export interface KafkaSourceOptions<Event> extends OutageOptions {
@@ -165,14 +164,13 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   readonly #partitions = new Map<string, ReadPartition>()
   readonly #closing = new AbortController()
   readonly #outage: Outage
+  readonly #committing: Courtesy
   /** What is on its way from the broker. */
   #fetching: Promise<void> | undefined
   readonly #sleeper = new Sleeper()
   #failure: { readonly error: unknown } | undefined
   #wasPolled = false
   #isLooking = false
-  /** Offsets are on their way to the group. */
-  #isCommitting = false
   #lookedAtMs = performance.now()
   /** What a look has found: that what is wanted is not there any more. */
   #lost: { readonly error: unknown } | undefined
@@ -186,6 +184,7 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
   private constructor(parts: ReaderParts<Event>) {
     this.#options = parts.options
     this.#outage = parts.outage
+    this.#committing = new Courtesy(parts.outage, () => true)
     this.#reader = parts.reader
     this.#mostWaiting = parts.reader.readsAhead === true ? 1 : MAX_WAITING
   }
@@ -262,15 +261,8 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       const position = positions[id]
       if (position !== undefined) offsets.set(number, offsetOf(id, position).offset)
     }
-    if (offsets.size === 0 || this.#isCommitting) return
-    this.#isCommitting = true
-    const committed = client
-      .commitOffsets(groupId, topic, offsets)
-      .catch(() => {})
-      .finally(() => {
-        this.#isCommitting = false
-      })
-    await settlesWithin(committed, COURTESY_MS)
+    if (offsets.size > 0)
+      await this.#committing.show('commit offsets', () => client.commitOffsets(groupId, topic, offsets))
   }
 
   async close(): Promise<void> {

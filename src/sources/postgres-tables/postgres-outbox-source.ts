@@ -29,6 +29,7 @@ import {
   withClient,
 } from '../../remote/postgres-client.js'
 import { Arrival } from '../shared/arrival.js'
+import { Courtesy } from '../shared/courtesy.js'
 import { decodeEach } from '../shared/decode-each.js'
 import { restoreFailed } from '../shared/restore-failed.js'
 
@@ -104,6 +105,7 @@ const BEGINNING: RowPosition = { transaction: '0', id: '-9223372036854775808' }
 class OutboxReader<Event> implements SourceReader<Event> {
   readonly #options: PostgresOutboxSourceOptions<Event>
   readonly #outage: Outage
+  readonly #deleting: Courtesy
   readonly #sql: ReturnType<typeof statementsOf>
   readonly #closing = new AbortController()
   readonly #arrival = new Arrival(this.#closing.signal)
@@ -122,6 +124,7 @@ class OutboxReader<Event> implements SourceReader<Event> {
       passes: mayPass,
       ...outageOf(options),
     })
+    this.#deleting = new Courtesy(this.#outage, mayPass)
   }
 
   static async open<Event>(
@@ -166,12 +169,15 @@ class OutboxReader<Event> implements SourceReader<Event> {
     }
   }
 
-  /** A courtesy: where it fails, the next cut does it. */
+  /** A courtesy: where it fails by an outage, a later cut does it. Rows that have gathered for long may take long, and hold back nothing. */
   async checkpointCompleted(positions: Positions): Promise<void> {
     const { table, deleteAfterCut, pool } = this.#options
     const position = Object.hasOwn(positions, table) ? positions[table] : undefined
     if (deleteAfterCut !== true || !isPosition(position)) return
-    await statement(pool, this.#outage, 'delete', this.#sql.deleteBefore, [position.transaction, position.id])
+    const values = [position.transaction, position.id]
+    await this.#deleting.show('delete', () =>
+      withClient(pool, (client) => client.query(this.#sql.deleteBefore, values)),
+    )
   }
 
   async close(): Promise<void> {

@@ -139,6 +139,43 @@ describe('a source of an outbox table', () => {
     await expect(open(pool, {}, '1')).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
   })
 
+  it('goes on where rows are deleted behind a cut for long, and where a connection is lost in that, and says what does not pass', async () => {
+    const postgres = new FakePostgres()
+    postgres.add(1, 'a', 'b', 'c')
+    postgres.xmin = 2
+    let deletions = 0
+    let becomes: () => Promise<void> = () => new Promise(() => {})
+    const connect: FakePostgres['connect'] = async () => {
+      const client = await postgres.connect()
+      const query: typeof client.query = async (text, values) => {
+        if (text.startsWith('DELETE')) {
+          deletions++
+          await becomes()
+        }
+        return await client.query(text, values)
+      }
+      return { ...client, query }
+    }
+    const pool = Object.assign(Object.create(postgres) as FakePostgres, { connect })
+    const options = { deleteAfterCut: true, reconnectForMs: 0, answerWithinMs: 5 }
+    const reader = await open(pool, options)
+    const [polled] = await reader.poll(request)
+    const position = { t: polled?.positionAfter(1) ?? null }
+    await reader.checkpointCompleted?.(position)
+    // One at a time.
+    await reader.checkpointCompleted?.(position)
+    expect(deletions).toBe(1)
+    const another = await open(pool, options)
+    becomes = () => Promise.reject(new Error('Connection terminated unexpectedly'))
+    await another.checkpointCompleted?.(position)
+    becomes = () => Promise.reject(Object.assign(new Error('permission denied'), { code: '42501' }))
+    await expect(another.checkpointCompleted?.(position)).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    becomes = async () => {}
+    await another.checkpointCompleted?.(position)
+    expect(postgres.rows.map(({ payload }) => payload)).toEqual(['b', 'c'])
+    await Promise.all([reader.close(), another.close()])
+  })
+
   it('makes bad events of what decode throws', async () => {
     const pool = new FakePostgres()
     pool.add(1, 'a', 'b')

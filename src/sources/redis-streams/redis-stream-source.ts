@@ -29,6 +29,7 @@ import {
   type SendCommand,
   type StreamEntry,
 } from '../../remote/redis-client.js'
+import { Courtesy } from '../shared/courtesy.js'
 import { decodeEach } from '../shared/decode-each.js'
 import { restoreFailed } from '../shared/restore-failed.js'
 
@@ -115,6 +116,7 @@ class StreamsReader<Event> implements SourceReader<Event> {
   readonly #name: string
   readonly #send: SendCommand
   readonly #outage: Outage
+  readonly #trimming: Courtesy
   readonly #streams = new Map<string, OpenStream>()
   readonly #closing = new AbortController()
   #waiter: OwnConnection | undefined
@@ -129,6 +131,7 @@ class StreamsReader<Event> implements SourceReader<Event> {
     this.#options = options
     this.#send = commandsOf(options.client)
     this.#outage = new Outage({ ...outageOf(options), storage: name, passes: mayPass })
+    this.#trimming = new Courtesy(this.#outage, mayPass)
   }
 
   static async open<Event>(
@@ -171,13 +174,14 @@ class StreamsReader<Event> implements SourceReader<Event> {
     }
   }
 
-  /** A courtesy: where it fails, the next cut does it. */
+  /** A courtesy: where it fails by an outage, a later cut does it. */
   async checkpointCompleted(positions: Positions): Promise<void> {
     if (this.#options.trimAfterCut !== true) return
-    for (const [key, position] of Object.entries(positions)) {
-      if (!isEntryId(position) || !this.#streams.has(key)) continue
-      await this.#outage.untilAnswered('trim', () => this.#send('XTRIM', key, 'MINID', position))
-    }
+    await this.#trimming.show('trim', async () => {
+      for (const [key, position] of Object.entries(positions)) {
+        if (isEntryId(position) && this.#streams.has(key)) await this.#send('XTRIM', key, 'MINID', position)
+      }
+    })
   }
 
   async close(): Promise<void> {
