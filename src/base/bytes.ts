@@ -25,6 +25,14 @@ export function copyBytes(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes)
 }
 
+/**
+ * Bytes of which each is to be written before it is read: what they hold is anything. Not one of them is touched here, which the system
+ * gives a process only then.
+ */
+export function unwrittenBytes(length: number): Uint8Array {
+  return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
+}
+
 export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   return left.length === right.length && compareBytes(left, right) === 0
 }

@@ -20,10 +20,12 @@ export const openStateBuilder: OpenStateBuilder = (data, options) =>
   new LogBuilder((data as LogBuilding).nowMs, options)
 
 /**
- * So many entries are indexed at once: the more of them a table of the index gets, the more of it stays in the cache. They take 24 bytes
- * each until then.
+ * So many entries are indexed at once: enough that a table of the index, which the first of them brings into the cache, gets thousands, and so
+ * few that whoever waits for the end does not wait for long. They take 24 bytes each until then.
  */
-const INDEXED_AT_ONCE = 512 * 1024
+const INDEXED_AT_ONCE = 256 * 1024
+/** The first ones are fewer, so that what indexes them is compiled by the time the many are there. */
+const INDEXED_FIRST = 16 * 1024
 
 /** Logs of fewer entries are filled before their memory would be ready, and are not to begin with a large segment. */
 const WARM_FROM = 256 * 1024
@@ -34,6 +36,7 @@ class LogBuilder implements StateBuilder {
   readonly #expectedEntries: number
   readonly #warm: WarmSegments | undefined
   #entries = 0
+  #indexedAtOnce = INDEXED_FIRST
 
   constructor(nowMs: number, { expectedEntries, laterMs }: BuildOptions) {
     this.#laterMs = laterMs
@@ -61,7 +64,9 @@ class LogBuilder implements StateBuilder {
     this.#entries += entryCount
     const left = this.#expectedEntries - this.#entries
     if (left * (log.usedBytes / this.#entries) > SEGMENT_BYTES) this.#warm?.prepare()
-    if (log.appended.length >= INDEXED_AT_ONCE) runThrough(log.indexAppended())
+    if (log.appended.length < this.#indexedAtOnce) return
+    runThrough(log.indexAppended())
+    this.#indexedAtOnce = INDEXED_AT_ONCE
   }
 
   finish(): BuiltState {

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises'
+import { unwrittenBytes } from '../base/bytes.js'
 import { StateError } from '../base/errors.js'
 import type { DurableDirectory } from '../files/durable-directory.js'
 import type { ObjectReader } from './checkpoint-storage.js'
@@ -23,7 +24,7 @@ export class FileObjectReader implements ObjectReader {
       throw new StateError('CLOSED', { component: `the reader of ${this.#name}` })
     }
     checkRange(this.#directory.pathOf(this.#name), offset, length, this.sizeBytes)
-    const bytes = new Uint8Array(length)
+    const bytes = unwrittenBytes(length)
     await this.#directory.readFully(this.#handle, this.#name, bytes, offset)
     return bytes
   }

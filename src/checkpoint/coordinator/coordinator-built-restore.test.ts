@@ -13,8 +13,8 @@ import { CheckpointWorker } from '../worker/checkpoint-worker.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
 import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 
-/** Enough that the worker puts together what is restored. */
-const ENTRIES = 11_100
+/** Enough that the worker puts together what is restored; and that it has another thread do it, where there is a processor for that. */
+const SIZES = [11_100, 270_000]
 const NOW_MS = 1_700_000_000_000
 
 const keyOf = (i: number) => Buffer.from(`key-${String(i).padStart(6, '0')}`)
@@ -72,8 +72,8 @@ function bench(
   return { clock, backend, coordinator, storage, skipped }
 }
 
-function fill(backend: MemoryStateBackend, version: string, ttlMs?: number): void {
-  for (let i = 0; i < ENTRIES; i++) {
+function fillWith(entries: number, backend: MemoryStateBackend, version: string, ttlMs?: number): void {
+  for (let i = 0; i < entries; i++) {
     backend.putSync(
       keyOf(i),
       Buffer.from(`${version} ${i}`),
@@ -97,7 +97,10 @@ function moduleOf(text: string): StateBuilding {
   return { module: `data:text/javascript,${encodeURIComponent(text)}`, data: undefined }
 }
 
-describe('a restore that the worker puts together', () => {
+describe.each(SIZES)('a restore of %i entries that the worker puts together', (ENTRIES) => {
+  const fill = (backend: MemoryStateBackend, version: string, ttlMs?: number) =>
+    fillWith(ENTRIES, backend, version, ttlMs)
+
   it('is not begun anew where its blocks are asked for and it is over before the first one is there', async () => {
     const { backend, coordinator, storage } = bench()
     fill(backend, 'first')

@@ -68,6 +68,7 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
   } else if (history !== undefined && history.newest > listing.largestManifest) {
     skip(history.newest, missingManifest(history.newest))
   }
+  if (listing.manifests.length > 0) startThread(request)
   for (const sequence of listing.manifests) {
     throwIfAborted(request.signal, 'restore')
     const stored = await catalog.tryManifest(sequence)
@@ -84,10 +85,17 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
 /** One checkpoint, restored. `RESTORE_FAILED` where it is missing or does not verify. */
 export async function restoreOne(request: RestoreRequest, sequence: number): Promise<RestoredCheckpoint> {
   const id = checkpointId(sequence)
+  startThread(request)
   const stored = await new CheckpointCatalog(request.storage).tryManifest(sequence)
   const outcome = isStateError(stored) ? stored : await restoreContent(request, stored)
   if (isStateError(outcome)) throw restoreFailed(id, outcome.message, [], outcome)
   return outcome
+}
+
+/** The worker's thread starts while the manifest is read, in a turn of its own: nothing in a restore keeps the event loop for longer. */
+function startThread({ worker, stretch }: RestoreRequest): void {
+  // Where it cannot start, the job says so. A stretch may be read without it.
+  if (stretch === undefined) worker.ready().catch(() => {})
 }
 
 /**

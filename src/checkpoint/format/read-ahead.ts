@@ -1,3 +1,4 @@
+import { unwrittenBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import type { ObjectReader, ReadAheadLimits } from '../../storage/checkpoint-storage.js'
 
@@ -61,7 +62,7 @@ export class ReadAhead {
 
   /** Bytes that lie in several pieces, in memory of their own. */
   async #joined(length: number): Promise<Uint8Array> {
-    const whole = new Uint8Array(length)
+    const whole = unwrittenBytes(length)
     let at = 0
     for (;;) {
       const part = this.#takeInPiece(length - at)

@@ -6,6 +6,7 @@ import { rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
 import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
+import { BuilderThread } from './builder-thread-host.js'
 import { tellHostLoad } from './host-load.js'
 import { readHere } from './read-job.js'
 import { type JobHandlers, WorkerJob } from './worker-job.js'
@@ -65,6 +66,8 @@ export class CheckpointWorker implements AsyncDisposable {
   /** In the thread. */
   readonly #jobs = new Set<WorkerJob>()
   readonly #jobsHere = new Set<WorkerJob>()
+  /** Threads of jobs in the thread, each of which ends with its job. */
+  readonly #builders = new Set<BuilderThread>()
   readonly #writesHere: boolean
   #thread: Worker | undefined
   #awaited = 0
@@ -126,8 +129,13 @@ export class CheckpointWorker implements AsyncDisposable {
 
   #startThere({ request, transferList, background, handlers }: JobStart): WorkerJob {
     const thread = this.#thread ?? this.#startThread()
+    const builder = request.kind === 'read' ? BuilderThread.startFor(request) : undefined
     const { port1, port2 } = new MessageChannel()
     const job = new WorkerJob(port1, handlers)
+    if (builder !== undefined) {
+      this.#builders.add(builder)
+      builder.onDied((reason, cause) => job.lose(lost(reason, cause)))
+    }
     // The thread alone decides whether the process lives on.
     port1.unref()
     this.#jobs.add(job)
@@ -135,13 +143,15 @@ export class CheckpointWorker implements AsyncDisposable {
     const endTelling = request.kind === 'read' ? undefined : tellHostLoad(job.pulse)
     const over = () => {
       endTelling?.()
+      if (builder !== undefined) void this.#endBuilder(builder)
       this.#jobs.delete(job)
       if (!background) this.#hold(-1)
     }
     job.ended.then(over, over)
-    const start: StartJob = { request, port: port2, pulse: job.pulse.words }
+    const start: StartJob = { request: builder?.request ?? request, port: port2, pulse: job.pulse.words }
+    const ports = builder === undefined ? [port2] : [port2, builder.port]
     try {
-      thread.postMessage(start, [port2, ...(transferList as readonly Transferable[])])
+      thread.postMessage(start, [...ports, ...(transferList as readonly Transferable[])])
     } catch (error) {
       job.lose(error)
     }
@@ -167,7 +177,14 @@ export class CheckpointWorker implements AsyncDisposable {
     const thread = this.#thread
     this.#over(closed())
     for (const job of this.#jobsHere) job.lose(closed())
+    const builders = [...this.#builders].map((builder) => this.#endBuilder(builder))
     if (thread !== undefined) await terminated(thread)
+    await Promise.all(builders)
+  }
+
+  async #endBuilder(builder: BuilderThread): Promise<void> {
+    await builder.end()
+    this.#builders.delete(builder)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,10 +1,10 @@
-import type { StateBuilder } from '../../backend/built-state.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { nextTurn } from '../../base/slices.js'
 import { type BlockCodec, blockCodec, type CodecName } from '../../codec/block-codec.js'
 import type { ObjectSource } from '../../storage/checkpoint-storage.js'
 import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import { ownBytes } from './block-pipe.js'
+import type { ContentBuilder } from './builder-link.js'
 import { PulseGiver, pulsingSource } from './job-pulse.js'
 import { BuilderFailure, ThreadLink } from './thread-link.js'
 import type { JobResult, ReadJob, StartJob } from './worker-protocol.js'
@@ -69,16 +69,19 @@ export async function buildContent(
   { content }: ReadJob,
   { storage, codecOf }: ReadTools,
   link: ThreadLink,
-  openBuilder: () => Promise<StateBuilder>,
+  openBuilder: () => Promise<ContentBuilder>,
 ): Promise<PerformedJob> {
+  // Beside opening the segments, as both wait for files. Why it cannot be opened is told only if they can.
+  const opening = openBuilder()
+  opening.catch(() => {})
   const stream = await CheckpointStream.open(storage, content, { signal: link.signal, codecOf })
   try {
     link.tell('opened')
-    const builder = await openBuilder().catch(failInBuilder)
+    const builder = await opening.catch(failInBuilder)
     let entries = 0
     let untoldBytes = 0
     for await (const block of stream) {
-      inBuilder(() => builder.add(block))
+      await inBuilder(() => builder.add(block), link.signal)
       entries += block.entryCount
       untoldBytes += block.bytes.length
       if (untoldBytes < TOLD_BYTES) continue
@@ -89,17 +92,19 @@ export async function buildContent(
       throwIfAborted(link.signal, 'restore')
     }
     link.tellBuilt(entries)
-    const { data, transferList } = inBuilder(() => builder.finish())
+    const { data, transferList } = await inBuilder(() => builder.finish(), link.signal)
     return { result: { segment: undefined, entryCount: content.entryCount, built: data }, transferList }
   } finally {
     await stream.close()
   }
 }
 
-function inBuilder<Result>(work: () => Result): Result {
+async function inBuilder<Result>(work: () => Promise<Result> | Result, signal: AbortSignal): Promise<Result> {
   try {
-    return work()
+    return await work()
   } catch (error) {
+    // A builder that is waited for ends with its job.
+    throwIfAborted(signal, 'restore')
     return failInBuilder(error)
   }
 }

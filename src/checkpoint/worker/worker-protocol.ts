@@ -34,6 +34,11 @@ export interface ModuleCall {
 /** The builder of an engine, to be opened in the thread. */
 export interface BuildCall extends ModuleCall, BuildOptions {}
 
+/** What a job builds: in its own thread, or by the port to another one that does (builder-link.ts). */
+export interface BuildJob extends BuildCall {
+  readonly port?: MessagePort
+}
+
 /** How much the thread may take; what all jobs with equal limits take together counts. */
 export interface WorkerLimits {
   /** Share of one core, over 0 and up to 1. */
@@ -76,7 +81,7 @@ export interface ReadJob extends JobBase {
   readonly stretch: KeyStretch | undefined
   readonly sendBlocks: boolean
   /** The blocks are not sent: what they come to is put together in the thread, and goes back with the result. */
-  readonly build?: BuildCall
+  readonly build?: BuildJob
   /** Where the blocks that overlap the stretch hold more raw bytes than that, it reads none of them (`isTooLarge`). */
   readonly maxRawBytes?: number
 }

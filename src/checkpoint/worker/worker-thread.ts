@@ -1,7 +1,6 @@
 // The checkpoint worker: does the jobs it is given, side by side, each through a port of its own.
 
 import { parentPort } from 'node:worker_threads'
-import type { OpenStateBuilder, StateBuilder } from '../../backend/built-state.js'
 import { blockCodec, type CodecName, threadCodec } from '../../codec/block-codec.js'
 import type {
   ObjectSource,
@@ -9,7 +8,9 @@ import type {
   OpenSharedSource,
   OpenSharedStorage,
 } from '../../storage/checkpoint-storage.js'
+import { BuilderLink, type ContentBuilder } from './builder-link.js'
 import { type PulseGiver, pulsingSource, pulsingStorage } from './job-pulse.js'
+import { openStateBuilder } from './open-builder.js'
 import { buildContent, type PerformedJob, readContent, runJob } from './read-job.js'
 import { type JobTools, mergeCheckpoint } from './segment-jobs.js'
 import { callsToSpare, PoolCalls, sparingCodec } from './spare-threads.js'
@@ -17,7 +18,7 @@ import type { ThreadLink } from './thread-link.js'
 import { Throttle } from './throttle.js'
 import { throttledSource, throttledStorage } from './throttled-storage.js'
 import type {
-  BuildCall,
+  BuildJob,
   JobRequest,
   JobResult,
   LoadModule,
@@ -65,7 +66,7 @@ async function perform(
     const source = limited ? throttledSource(opened, throttleFor(limits), signal) : opened
     const { build } = request
     if (build === undefined) return await readContent(request, toolsFor(source), link)
-    return await buildContent(request, toolsFor(source), link, () => openBuilder(build))
+    return await buildContent(request, toolsFor(source), link, () => openBuilder(build, signal, pulse))
   }
   const storage = request.storage === undefined ? link.storage : await openStorage(request.storage)
   const opened = pulsingStorage(storage, pulse)
@@ -86,9 +87,17 @@ async function openStorage({ module, data }: ModuleCall): Promise<ObjectStorage>
   return loaded.openSharedStorage(data)
 }
 
-async function openBuilder({ module, data, expectedEntries, laterMs }: BuildCall): Promise<StateBuilder> {
-  const loaded = (await import(module)) as { readonly openStateBuilder: OpenStateBuilder }
-  return loaded.openStateBuilder(data, { expectedEntries, laterMs })
+async function openBuilder(call: BuildJob, signal: AbortSignal, pulse: PulseGiver): Promise<ContentBuilder> {
+  if (call.port !== undefined) return watched(new BuilderLink(call.port, signal), pulse)
+  return await openStateBuilder(call)
+}
+
+/** A builder in another thread: while it is waited for, this one gives no pulse, so that it is seen where that one hangs. */
+function watched(link: BuilderLink, pulse: PulseGiver): ContentBuilder {
+  return {
+    add: (block) => pulse.during(link.add(block)),
+    finish: () => pulse.during(link.finish()),
+  }
 }
 
 parentPort?.on('message', (message: StartJob | LoadModule) => {
