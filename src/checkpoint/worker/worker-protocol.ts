@@ -11,6 +11,7 @@
 // (3) After `abort`, and when its port is closed without it, the job ends as soon as it can, normally with ABORTED.
 // (4) The thread says 'ready' once, when it has loaded what every job needs; and the name of a module that it was told to load
 //     when it has, or cannot: the job that needs it finds out why.
+// (5) A job that builds may come with a port to a thread that does that (builder-link.ts).
 
 import type { MessagePort } from 'node:worker_threads'
 import type { BuildOptions } from '../../backend/built-state.js'
