@@ -14,6 +14,7 @@ import type { BackendStats, KeyRange } from '../../backend/types.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { assert } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
+import { nextTurn } from '../../base/slices.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, missingManifest, type StorageListing } from '../archive/checkpoint-catalog.js'
 import { contentOf, metadataOf, type StoredManifest } from '../format/manifest.js'
@@ -68,7 +69,7 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
   } else if (history !== undefined && history.newest > listing.largestManifest) {
     skip(history.newest, missingManifest(history.newest))
   }
-  if (listing.manifests.length > 0) startThread(request)
+  if (listing.manifests.length > 0) await startThread(request)
   for (const sequence of listing.manifests) {
     throwIfAborted(request.signal, 'restore')
     const stored = await catalog.tryManifest(sequence)
@@ -85,7 +86,7 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
 /** One checkpoint, restored. `RESTORE_FAILED` where it is missing or does not verify. */
 export async function restoreOne(request: RestoreRequest, sequence: number): Promise<RestoredCheckpoint> {
   const id = checkpointId(sequence)
-  startThread(request)
+  await startThread(request)
   const stored = await new CheckpointCatalog(request.storage).tryManifest(sequence)
   const outcome = isStateError(stored) ? stored : await restoreContent(request, stored)
   if (isStateError(outcome)) throw restoreFailed(id, outcome.message, [], outcome)
@@ -93,9 +94,13 @@ export async function restoreOne(request: RestoreRequest, sequence: number): Pro
 }
 
 /** The worker's thread starts while the manifest is read, in a turn of its own: nothing in a restore keeps the event loop for longer. */
-function startThread({ worker, stretch }: RestoreRequest): void {
-  // Where it cannot start, the job says so. A stretch may be read without it.
-  if (stretch === undefined) worker.ready().catch(() => {})
+async function startThread({ worker, stretch }: RestoreRequest): Promise<void> {
+  // A stretch may be read without it.
+  if (stretch !== undefined || worker.isReadyFor(undefined)) return
+  await nextTurn()
+  // Where it cannot start, the job says so.
+  worker.ready().catch(() => {})
+  await nextTurn()
 }
 
 /**
@@ -115,6 +120,8 @@ async function restoreContent(
   const content = contentOf(manifest)
   const shiftMs = pausedUntilMs === undefined ? 0 : Math.max(0, pausedUntilMs - manifest.clockMs)
   const build = stretch === undefined ? buildOf(backend, stored, shiftMs) : undefined
+  // To begin the job may start another thread, which takes a turn of its own as well.
+  if (build !== undefined) await nextTurn()
   const stream = new RestoreStream({ worker, storage, content, stretch, build, signal }, onBlock)
   try {
     await stream.opened()
