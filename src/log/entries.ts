@@ -96,8 +96,8 @@ export class Entries {
   }
 
   /**
-   * The same for the first two cache lines of entries, where an address may be 0. A loop of its own with nothing else in it: the less there is
-   * between two reads, the more of them the machine waits for at once. Returns what was read, of which something must be made.
+   * The same for the first two cache lines of entries, where an address may be 0. A function of its own: within the one that calls it, the
+   * same reads made telling a key a tenth dearer. Returns what was read, of which something must be made.
    */
   bringNear(addresses: Int32Array, count: number): number {
     const { words: segments } = this.#segments
