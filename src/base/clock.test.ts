@@ -227,3 +227,19 @@ describe('one that sleeps', () => {
     sleeper.wake()
   })
 })
+
+it('a sleeper ends when either of its signals fires, and leaves nothing with them', async () => {
+  const [first, second] = [new AbortController(), new AbortController()]
+  const left = () => [first, second].map(({ signal }) => getEventListeners(signal, 'abort').length)
+  const sleeper = new Sleeper()
+  const woken = sleeper.sleep(2_000_000_000, first.signal, undefined, second.signal)
+  expect(left()).toEqual([1, 1])
+  sleeper.wake()
+  await woken
+  expect(left()).toEqual([0, 0])
+  const ended = sleeper.sleep(2_000_000_000, first.signal, second.signal)
+  second.abort()
+  await ended
+  await sleeper.sleep(2_000_000_000, first.signal, second.signal)
+  expect(left()).toEqual([0, 0])
+})

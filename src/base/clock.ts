@@ -102,20 +102,23 @@ export function pauseUnless(signal: AbortSignal, ms: number): Promise<void> {
 export class Sleeper {
   #end = () => {}
 
-  /** Waits by the machine's time, until it is woken or the signal fires. One wait at a time. */
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  /**
+   * Waits by the machine's time, until it is woken or one of the signals fires. One wait at a time. It listens to each of them: of each signal that
+   * `AbortSignal.any` makes, Node 20 and 22 keep something with those that it is made of.
+   */
+  sleep(ms: number, ...signals: readonly (AbortSignal | undefined)[]): Promise<void> {
     return new Promise((resolve) => {
-      if (signal?.aborted === true) {
+      if (signals.some((signal) => signal?.aborted === true)) {
         resolve()
         return
       }
       const end = () => {
         clearTimeout(timer)
-        signal?.removeEventListener('abort', end)
+        for (const signal of signals) signal?.removeEventListener('abort', end)
         resolve()
       }
       const timer = setTimeout(end, ms)
-      signal?.addEventListener('abort', end, { once: true })
+      for (const signal of signals) signal?.addEventListener('abort', end, { once: true })
       this.#end = end
     })
   }

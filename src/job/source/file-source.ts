@@ -1,4 +1,4 @@
-import { pauseUnless } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { type Rule, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
@@ -244,8 +244,7 @@ class FileReader<Event> implements SourceReader<Event> {
   }
 
   async #pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-    const ending = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])])
-    await pauseUnless(ending, ms)
+    await new Sleeper().sleep(ms, this.#closing.signal, signal)
   }
 }
 

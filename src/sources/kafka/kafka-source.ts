@@ -233,7 +233,6 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
 
   async poll({ maxEvents, waitMs, paused, signal }: PollRequest): Promise<readonly PolledEvents<Event>[]> {
     const deadlineMs = performance.now() + waitMs
-    let ending: AbortSignal | undefined
     if (!this.#wasPolled) this.#beginToPoll()
     this.#look()
     for (;;) {
@@ -244,11 +243,9 @@ class KafkaSourceReader<Event> implements SourceReader<Event> {
       if (given.some(({ hasEnded }) => hasEnded === true)) this.#closeReaderAtEnd()
       const leftMs = deadlineMs - performance.now()
       if (given.length > 0) return given
-      // Made only where there is a wait: a job that has enough to read polls a thousand times a second.
-      ending ??= signal === undefined ? this.#closing.signal : AbortSignal.any([this.#closing.signal, signal])
-      if (leftMs <= 0 || ending.aborted) return this.#quiet(paused)
+      if (leftMs <= 0 || signal?.aborted === true) return this.#quiet(paused)
       // For what is on its way.
-      await this.#sleeper.sleep(leftMs, ending)
+      await this.#sleeper.sleep(leftMs, this.#closing.signal, signal)
       this.#throwIfFailed()
     }
   }

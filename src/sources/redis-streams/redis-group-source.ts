@@ -7,7 +7,7 @@
 // (2) Whose answer was lost is given again: an entry that was given to this consumer, and that this reader does not know of.
 
 import { randomUUID } from 'node:crypto'
-import { pauseUnless } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type {
@@ -178,9 +178,8 @@ class GroupReader<Event> implements SourceReader<Event> {
       if (this.#closing.signal.aborted) return []
       const leftMs = deadline - performance.now()
       const isWorthTelling = polled.some(({ events, hasEnded }) => events.length > 0 || hasEnded === true)
-      const ending = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])])
-      if (isWorthTelling || leftMs <= 0 || ending.aborted) return polled
-      await pauseUnless(ending, Math.min(leftMs, LOOK_EVERY_MS))
+      if (isWorthTelling || leftMs <= 0 || signal?.aborted === true) return polled
+      await new Sleeper().sleep(Math.min(leftMs, LOOK_EVERY_MS), this.#closing.signal, signal)
     }
   }
 

@@ -4,7 +4,7 @@
 // (2) Each read begins with that entry: where it is gone, others behind it may be gone as well, and that is told (J6).
 // (3) One command that waits on the server is under way at most; what it answers only wakes.
 
-import { pauseUnless, Sleeper } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type {
@@ -284,27 +284,27 @@ class StreamsReader<Event> implements SourceReader<Event> {
 
   /** Waits until something may be there. */
   async #wake(keys: readonly string[], leftMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const ending = AbortSignal.any([this.#closing.signal, ...(signal === undefined ? [] : [signal])])
-    if (ending.aborted) return
+    const closing = this.#closing.signal
+    if (closing.aborted || signal?.aborted === true) return
     if (keys.length === 0 || (this.#waiter === undefined && this.#options.client.duplicate === undefined)) {
-      await pauseUnless(ending, Math.min(leftMs, LOOK_EVERY_MS))
+      await new Sleeper().sleep(Math.min(leftMs, LOOK_EVERY_MS), closing, signal)
       return
     }
     this.#waiter ??= ownConnection(this.#options.client)
     const ms = String(Math.max(1, Math.ceil(Math.min(leftMs, LONGEST_WAIT_MS))))
     const command = ['XREAD', 'COUNT', '1', 'BLOCK', ms, 'STREAMS']
     const ids = keys.map((key) => this.#streams.get(key)?.lastId ?? BEGINNING)
-    if (!this.#isWaiting) void this.#waitOnServer([...command, ...keys, ...ids], ending)
-    await this.#sleeper.sleep(leftMs, ending)
+    if (!this.#isWaiting) void this.#waitOnServer([...command, ...keys, ...ids], signal)
+    await this.#sleeper.sleep(leftMs, closing, signal)
   }
 
   /** It is only to wake: where it fails, the next read tells why. */
-  async #waitOnServer(command: readonly string[], ending: AbortSignal): Promise<void> {
+  async #waitOnServer(command: readonly string[], signal: AbortSignal | undefined): Promise<void> {
     this.#isWaiting = true
     try {
       await this.#waiter?.send(...command)
     } catch {
-      await pauseUnless(ending, LOOK_EVERY_MS)
+      await new Sleeper().sleep(LOOK_EVERY_MS, this.#closing.signal, signal)
     } finally {
       this.#isWaiting = false
       this.#sleeper.wake()

@@ -1,10 +1,10 @@
-import { pauseUnless } from '../../base/clock.js'
+import { Sleeper } from '../../base/clock.js'
 
 /** A wait for what may come: over when it is told of, when its time is over, or when a signal fires. */
 export class Arrival {
   readonly #closing: AbortSignal
   #count = 0
-  #tell: () => void = () => {}
+  readonly #sleeper = new Sleeper()
 
   /** `closing` ends every wait. */
   constructor(closing: AbortSignal) {
@@ -19,16 +19,12 @@ export class Arrival {
   /** Ends the wait under way, if there is one. */
   tell(): void {
     this.#count++
-    this.#tell()
+    this.#sleeper.wake()
   }
 
   /** Who has to look for what has come, and waits for that, gives the count from before: what was told of since ends the wait as well. */
   async wait(ms: number, signal: AbortSignal | undefined, since: number = this.#count): Promise<void> {
     if (since !== this.#count) return
-    const told = new AbortController()
-    this.#tell = () => told.abort()
-    const signals = [this.#closing, told.signal, ...(signal === undefined ? [] : [signal])]
-    await pauseUnless(AbortSignal.any(signals), ms)
-    this.#tell = () => {}
+    await this.#sleeper.sleep(ms, this.#closing, signal)
   }
 }
