@@ -7,7 +7,7 @@
 //     such windows alone that lie in the store have fired, whoever has not removed them yet.
 
 import { present } from '../../base/assert.js'
-import type { SlicedWork } from '../../base/slices.js'
+import { runThrough, type SlicedWork } from '../../base/slices.js'
 import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
@@ -22,11 +22,11 @@ import type { StateContext } from '../../state/kinds/state-context.js'
 import type { OpenState } from '../../state/open-state.js'
 import { openStateOf } from '../../state/store.js'
 import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assign/assigner.js'
-import { sortedByKey } from '../due/key-order.js'
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { type CombinedPane, CombinedPanes } from './combined-panes.js'
 import type { EntriesByKey } from './entries-by-key.js'
+import { entriesInOrder } from './entries-in-order.js'
 import { EventKey } from './event-key.js'
 import { IS_DIRTY, IS_STORED, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
 import { RecentNumbers } from './recent-numbers.js'
@@ -83,6 +83,8 @@ class Pane implements CombinedPane {
   readonly firstEndMs: number
   readonly lastEndMs: number
   readonly table: KeyTable
+  /** That of the keys that its table has in common with those of other panes. */
+  keysNumber: number
   /** Something was added to it. */
   isKept = false
   /** How many keys have something in it. */
@@ -99,6 +101,7 @@ class Pane implements CombinedPane {
     table: KeyTable,
   ) {
     this.number = number
+    this.keysNumber = number
     this.startMs = startMs
     this.endMs = endMs
     this.firstEndMs = firstEndMs
@@ -129,7 +132,10 @@ export class AlignedWindows implements WindowOperator {
   readonly #key = new TableKey()
   readonly #eventKey: EventKey
   readonly #place = new TablePlace()
-  #paneNumber = 0
+  #lastNumber = 0
+  /** Keys that new panes begin with, and the number of these. */
+  #keys: KeyTable | undefined
+  #keysNumber = 0
   /** Entries by number, where accumulators have a fixed size and so stay where they are. */
   readonly #recent: RecentNumbers | undefined
   /** What the panes of a window come to, where a window has several. */
@@ -191,6 +197,7 @@ export class AlignedWindows implements WindowOperator {
     }
     const { table } = pane
     const place = this.#place
+    if (!pane.isKept) this.#beginWithKeys(pane)
     this.#open(pane, key)
     if (!pane.isKept) this.#keep(pane)
     pane.isDirty = true
@@ -208,7 +215,7 @@ export class AlignedWindows implements WindowOperator {
 
   /** Finds the entry of a key, or makes one. */
   #open(pane: Pane, key: KeyLike<unknown>): void {
-    const { table, number } = pane
+    const { table, number, keysNumber } = pane
     const place = this.#place
     const recent = this.#recent
     // Zero is left out: there are two of it, which a codec of the user's may write in two ways.
@@ -222,13 +229,26 @@ export class AlignedWindows implements WindowOperator {
       table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
       return
     }
-    const known = recent.entryOf(key, number)
+    let known = recent.entryOf(key, keysNumber)
+    if (known === 0 && keysNumber !== number) known = recent.entryOf(key, number)
     if (known !== 0) {
       table.show(known, place)
       return
     }
     table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
-    recent.set(key, number, place.entry)
+    recent.set(key, table.isShared(place.entry) ? keysNumber : number, place.entry)
+  }
+
+  /** A table in which there is nothing yet begins with keys that come again. */
+  #beginWithKeys(pane: Pane): void {
+    const keys = this.#combined?.keys
+    if (keys === undefined || pane.table.count > 0) return
+    if (keys !== this.#keys) {
+      this.#keys = keys
+      this.#keysNumber = this.#nextNumber()
+    }
+    pane.keysNumber = this.#keysNumber
+    runThrough(pane.table.copyFrom(keys))
   }
 
   revert(): void {
@@ -490,8 +510,12 @@ export class AlignedWindows implements WindowOperator {
     if (firstEndMs === undefined || lastEndMs === undefined) return undefined
     const table = this.#spare ?? new KeyTable()
     this.#spare = undefined
-    this.#paneNumber = (this.#paneNumber + 1) | 0 || 1
-    return new Pane(this.#paneNumber, interval, firstEndMs, lastEndMs, table)
+    return new Pane(this.#nextNumber(), interval, firstEndMs, lastEndMs, table)
+  }
+
+  #nextNumber(): number {
+    this.#lastNumber = (this.#lastNumber + 1) | 0 || 1
+    return this.#lastNumber
   }
 
   #nextEndMs(pane: Pane, afterMs: number): number {
@@ -543,15 +567,8 @@ export class AlignedWindows implements WindowOperator {
 
   /** The results of a window, in the order of their keys. */
   *#putOut(table: KeyTable, window: TimeWindow): SlicedWork<void> {
-    let order = new Uint32Array(table.count)
-    let count = 0
-    let steps = 0
-    for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
-      if (table.has(entry, HAS_VALUE)) order[count++] = entry
-      if (++steps % STEP_LOOKS === 0) yield
-    }
-    if (count < order.length) order = order.slice(0, count)
-    const sorted = yield* sortedByKey(table, order)
+    const sorted = yield* entriesInOrder(table, this.#combined?.sharedInOrder(table))
+    const count = sorted.length
     const { raw } = this.#accumulator
     const place = this.#place
     const timestampMs = window.endMs - 1

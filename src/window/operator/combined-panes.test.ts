@@ -60,11 +60,12 @@ class Driver {
     const startMs = event.at - ((((event.at - offsetMs) % paneMs) + paneMs) % paneMs)
     const lastEndMs = this.#windows.lastEndMs(event.at)
     if (lastEndMs === undefined || lastEndMs <= this.#firedEndMs) return
-    const pane = this.#panes.get(startMs) ?? {
-      startMs,
-      endMs: startMs + paneMs,
-      lastEndMs,
-      table: new KeyTable(),
+    let pane = this.#panes.get(startMs)
+    if (pane === undefined) {
+      const table = new KeyTable()
+      const { keys } = this.#combined
+      if (keys !== undefined) runThrough(table.copyFrom(keys))
+      pane = { startMs, endMs: startMs + paneMs, lastEndMs, table }
     }
     this.#panes.set(startMs, pane)
     const firstEndMs = this.#windows.nextEndMs(event.at, -Infinity) ?? Infinity

@@ -10,7 +10,9 @@
 // (2) What is earlier takes in what is later, never the other way round.
 // (3) What was made of panes holds until an event comes late for a window that has fired: then all of it is let go of. The prefix is made anew;
 //     the suffixes of that block are not, as the next window may have such an event before it, too: each makes its own until the next block.
-// (4) Suffixes are kept where they take not much more memory than the panes, that is where keys come again from pane to pane. Where they
+// (4) Where keys come again from pane to pane and are not too many, the next panes begin with the keys of a block that is over (`keys`): each key is
+//     then at the same place in all tables, and nothing is looked up where they are merged.
+// (5) Suffixes are kept where they take not much more memory than the panes, that is where keys come again from pane to pane. Where they
 //     hardly do, none is made: a window has most of its keys from one pane anyway, and entries of fixed size are sorted by key and merged as
 //     they are put out (entries-by-key.ts). In between each window makes its own suffix. All three merge in the same order.
 
@@ -18,18 +20,26 @@ import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed } from '../../base/slot.js'
 import type { RawAggregate } from '../aggregate/raw-aggregate.js'
 import { floorTo, type PanedAssigner, type TimeWindow } from '../assign/assigner.js'
+import { sortedByKey } from '../due/key-order.js'
 import { type Accumulator, HAS_VALUE } from './accumulator.js'
 import { EntriesByKey } from './entries-by-key.js'
 import { KeyTable, TableKey, TablePlace } from './key-table.js'
 
 /** So many keys are merged in one step. */
 const STEP_KEYS = 64
+/** So many entries are looked at in one step. */
+const STEP_LOOKS = 4_096
 /** Windows of so few panes merge them one by one: anything else would take as many merges. */
 const FEW_PANES = 4
 /** Suffixes are kept where they have at most so many times the entries of their panes. */
 const KEPT_SHARE = 2
 /** Entries are sorted where there are at most so many for each key: that takes some 40 bytes for each of them while a window fires. */
 const SORTED_SHARE = 4
+
+/** So many keys are shared at most: a pane begins with a copy of them, in one step. */
+const SHARED_KEYS = 4_096
+/** Keys are shared as long as so large a part of those of a block are of use, and known. */
+const SHARED_PART = 3 / 4
 
 export interface CombinedPane extends TimeWindow {
   readonly table: KeyTable
@@ -52,6 +62,9 @@ export class CombinedPanes {
   /** In place of suffixes of that block, entries are sorted. */
   #isSorted = false
   #isStale = false
+  #keys: KeyTable | undefined
+  /** The entries of these in the order of their keys. */
+  #keysInOrder: Uint32Array = new Uint32Array(0)
   /** Tables to be used again. */
   readonly #spare: KeyTable[] = []
   /** What was given for the window at hand, where it is not kept. */
@@ -72,6 +85,16 @@ export class CombinedPanes {
     this.#movedEntry = this.#moved.add(new TableKey().hashWritten(), accumulator.zeroBytes)
     const { raw, zeroBytes } = accumulator
     this.#byKey = raw === undefined ? undefined : new EntriesByKey(raw, zeroBytes)
+  }
+
+  /** Keys that come again from pane to pane, with accumulators to which nothing was added: what a new pane is to begin with. */
+  get keys(): KeyTable | undefined {
+    return this.#keys
+  }
+
+  /** The entries of all shared keys in the order of their keys, of a table that has them; `undefined` of any other one. */
+  sharedInOrder(table: KeyTable): Uint32Array | undefined {
+    return this.#keys !== undefined && table.sharesWith(this.#keys) ? this.#keysInOrder : undefined
   }
 
   /** Something was added where a window has fired already: what is kept does not have it. */
@@ -113,8 +136,7 @@ export class CombinedPanes {
     const key = this.#key
     let count = 0
     for (let entry = later.first(); entry !== 0; entry = later.next(entry)) {
-      later.loadKey(entry, key)
-      if (raw === undefined) this.mergeEntry(into, key, later, entry)
+      if (raw === undefined) this.mergeEntry(into, later.loadKey(entry, key), later, entry)
       else this.#mergeRaw(raw, into, later, entry)
       if (++count % STEP_KEYS === 0) yield
     }
@@ -127,14 +149,14 @@ export class CombinedPanes {
     this.#accumulator.merge(into, at, later, entry)
   }
 
-  /** As `mergeEntry` for the key at hand, by places. */
+  /** As `mergeEntry`, by places. */
   #mergeRaw(raw: RawAggregate<unknown, unknown>, table: KeyTable, later: KeyTable, entry: number): void {
     const from = this.#from
     const into = this.#into
     later.show(entry, from)
     if (((from.words[from.flagsAt] as number) & HAS_VALUE) === 0) return
     const length = this.#accumulator.zeroBytes
-    table.open(this.#key, length, into)
+    this.#openLike(table, later, entry)
     const flags = into.words[into.flagsAt] as number
     if ((flags & HAS_VALUE) !== 0) {
       raw.merge(into.view, into.payloadAt, from.view, from.payloadAt)
@@ -142,6 +164,13 @@ export class CombinedPanes {
     }
     copyViewed(from, from.payloadAt, length, into, into.payloadAt)
     into.words[into.flagsAt] = flags | HAS_VALUE
+  }
+
+  /** Shows the entry of a key that another table has, or makes one. */
+  #openLike(table: KeyTable, other: KeyTable, entry: number): void {
+    const found = table.findOf(other, entry)
+    const at = found === 0 ? table.add(other.loadKey(entry, this.#key), this.#accumulator.zeroBytes) : found
+    table.show(at, this.#into)
   }
 
   *#mergedInOrder(panes: readonly CombinedPane[]): SlicedWork<KeyTable> {
@@ -158,19 +187,18 @@ export class CombinedPanes {
     let count = 0
     for (let entry = earlier.first(); entry !== 0; entry = earlier.next(entry)) {
       if (++count % STEP_KEYS === 0) yield
-      earlier.loadKey(entry, key)
-      if (raw === undefined) this.#putEntryInFront(table, earlier, entry)
+      if (raw === undefined) this.#putEntryInFront(table, earlier.loadKey(entry, key), earlier, entry)
       else this.#putRawInFront(raw, table, earlier, entry)
     }
   }
 
-  #putEntryInFront(table: KeyTable, earlier: KeyTable, entry: number): void {
+  #putEntryInFront(table: KeyTable, key: TableKey, earlier: KeyTable, entry: number): void {
     if (!earlier.has(entry, HAS_VALUE)) return
     const accumulator = this.#accumulator
     const moved = this.#moved
-    const at = table.find(this.#key)
+    const at = table.find(key)
     if (at === 0) {
-      accumulator.copy(table, table.add(this.#key, earlier.accumulatorBytes(entry)), earlier, entry)
+      accumulator.copy(table, table.add(key, earlier.accumulatorBytes(entry)), earlier, entry)
       return
     }
     this.#movedEntry = accumulator.copy(moved, this.#movedEntry, table, at)
@@ -189,7 +217,7 @@ export class CombinedPanes {
     earlier.show(entry, from)
     if (((from.words[from.flagsAt] as number) & HAS_VALUE) === 0) return
     const length = this.#accumulator.zeroBytes
-    table.open(this.#key, length, into)
+    this.#openLike(table, earlier, entry)
     const flags = into.words[into.flagsAt] as number
     const hasLater = (flags & HAS_VALUE) !== 0
     const later = this.#moved.memoryOf(this.#movedEntry)
@@ -203,6 +231,7 @@ export class CombinedPanes {
   *#growPrefix(panes: readonly CombinedPane[], blockStartMs: number, untilMs: number): SlicedWork<void> {
     if (this.#prefixFromMs !== blockStartMs) {
       yield* this.#prefix.clear()
+      if (this.#keys !== undefined) yield* this.#prefix.copyFrom(this.#keys)
       this.#prefixFromMs = blockStartMs
       this.#prefixUntilMs = blockStartMs
     }
@@ -217,14 +246,15 @@ export class CombinedPanes {
   *#keepSuffixes(panes: readonly CombinedPane[], blockEndMs: number): SlicedWork<void> {
     yield* this.#dropSuffixes()
     this.#suffixesUntilMs = blockEndMs
-    if (!this.#areKept(panes, blockEndMs)) return
+    if (!(yield* this.#areKept(panes, blockEndMs))) return
+    yield* this.#shareKeys()
     let suffix: KeyTable | undefined
     let isKept = false
     for (let i = panes.length - 1; i >= 0; i--) {
       const pane = panes[i] as CombinedPane
       const before = panes[i - 1]
       const longer = this.#take()
-      yield* this.mergeAll(longer, pane.table)
+      yield* longer.copyFrom(pane.table)
       if (suffix !== undefined) {
         yield* this.mergeAll(longer, suffix)
         if (!isKept) yield* this.#giveBack(suffix)
@@ -238,16 +268,44 @@ export class CombinedPanes {
   }
 
   /** Whether suffixes of a block are kept; otherwise, whether they are left out altogether. Accumulators that grow are not looked at. */
-  #areKept(panes: readonly CombinedPane[], blockEndMs: number): boolean {
+  *#areKept(panes: readonly CombinedPane[], blockEndMs: number): SlicedWork<boolean> {
     this.#isSorted = false
-    const { count } = this.#prefix
     const isWhole =
       this.#prefixFromMs === blockEndMs - this.#windows.blockMs && this.#prefixUntilMs === blockEndMs
     if (!isWhole || this.#accumulator.codec.fixedBytes === undefined) return false
-    const entries = panes.reduce((sum, { table }) => sum + table.count, 0)
+    const count = yield* valuesIn(this.#prefix)
+    let entries = 0
+    for (const { table } of panes) entries += yield* valuesIn(table)
     if (count * panes.length <= entries * KEPT_SHARE) return true
+    this.#keys = undefined
     this.#isSorted = entries <= count * SORTED_SHARE
     return false
+  }
+
+  /** Makes the keys of the block that the prefix has known to the panes that begin from now on. */
+  *#shareKeys(): SlicedWork<void> {
+    const prefix = this.#prefix
+    const used = yield* valuesIn(prefix)
+    const isFixed = this.#accumulator.raw !== undefined
+    if (!isFixed || used > SHARED_KEYS) {
+      this.#keys = undefined
+      return
+    }
+    const known = this.#keys?.count ?? 0
+    if (Math.min(used, known) >= prefix.count * SHARED_PART) return
+    const keys = new KeyTable()
+    let looked = 0
+    for (let entry = prefix.first(); entry !== 0; entry = prefix.next(entry)) {
+      if (++looked % STEP_KEYS === 0) yield
+      if (prefix.has(entry, HAS_VALUE))
+        keys.add(prefix.loadKey(entry, this.#key), this.#accumulator.zeroBytes)
+    }
+    keys.shareKeys()
+    const entries = new Uint32Array(keys.count)
+    let count = 0
+    for (let entry = keys.first(); entry !== 0; entry = keys.next(entry)) entries[count++] = entry
+    this.#keysInOrder = yield* sortedByKey(keys, entries)
+    this.#keys = keys
   }
 
   /** What is of a window before the block that it ends in: a table to be changed. */
@@ -294,4 +352,16 @@ export class CombinedPanes {
     yield* table.clear()
     this.#spare.push(table)
   }
+}
+
+/** How many keys of a table have something. */
+function* valuesIn(table: KeyTable): SlicedWork<number> {
+  if (!table.sharesKeys) return table.count
+  let count = 0
+  let looked = 0
+  for (let entry = table.first(); entry !== 0; entry = table.next(entry)) {
+    if (++looked % STEP_LOOKS === 0) yield
+    if (table.has(entry, HAS_VALUE)) count++
+  }
+  return count
 }

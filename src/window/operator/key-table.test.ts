@@ -98,4 +98,35 @@ describe('a table of keys', () => {
     expect(table.has(table.find(keyOf('5')), IS_DIRTY)).toBe(false)
     expect(table.has(table.find(keyOf('5')), IS_DEAD)).toBe(false)
   })
+
+  it('has the keys of a table that shares them at the same places as its other copies, and finds the rest by key', () => {
+    const names = fc.array(fc.string({ unit: 'binary-ascii', maxLength: 6 }), { maxLength: 80 })
+    fc.assert(
+      fc.property(names, names, names, fc.boolean(), (shared, ones, others, areShared) => {
+        const keys = new KeyTable()
+        for (const name of shared) store(keys, name, 'nothing')
+        if (areShared) keys.shareKeys()
+        const [one, other] = [ones, others].map((more) => {
+          const copy = new KeyTable()
+          runThrough(copy.copyFrom(keys))
+          expect(copy.sharesWith(keys)).toBe(areShared)
+          for (const name of more) store(copy, name, name.padEnd(7))
+          return copy
+        }) as [KeyTable, KeyTable]
+        const inOther = shown(other)
+        expect([...inOther.keys()].sort()).toEqual([...new Set([...shared, ...others])].sort())
+        for (let entry = one.first(); entry !== 0; entry = one.next(entry)) {
+          one.loadKey(entry, key)
+          expect(other.findOf(one, entry)).toBe(other.find(key))
+          if (areShared && one.isShared(entry)) expect(other.find(key)).toBe(entry)
+        }
+        // What was copied is as it was.
+        for (const text of shown(keys).values()) expect(text).toBe('nothing')
+        runThrough(one.clear())
+        expect(one.sharesKeys).toBe(false)
+        expect(one.first()).toBe(0)
+      }),
+      { numRuns: 200 },
+    )
+  })
 })

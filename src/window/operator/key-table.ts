@@ -8,7 +8,9 @@
 //     capacity, or the table is cleared.
 // (2) Places are never given back one by one: an entry that is dead keeps its place, for its own key to come again. Where most are
 //     dead the table is made anew, by `compact`.
-// (3) No step grows with the table: memory is taken by chunks, and of the index one shard is split at a time. The first bits of a hash
+// (3) Tables that were copied from one whose keys are shared (`shareKeys`) have each of these keys at the same place, so that one of another table
+//     needs no search.
+// (4) No step grows with the table: memory is taken by chunks, and of the index one shard is split at a time. The first bits of a hash
 //     choose the shard (extendible hashing: Fagin and others, ACM TODS 4, 1979), the last ones the place in it.
 
 import { compareStretches } from '../../base/bytes.js'
@@ -160,6 +162,9 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   #dead = 0
   /** From so many dead keys on it is worth it to leave them out. */
   #compactFrom = 0
+  /** The table whose keys are at the same places here, and the number behind the last of them. */
+  #keysOf: KeyTable | undefined
+  #sharedEnd = 0
   /** Entries that are brought near, and last, what was read of them: what comes to nothing the compiler would not read. */
   readonly #near = new Int32Array(NEAR_KEYS + 1)
 
@@ -188,6 +193,43 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
       if (entry === 0) return 0
       if (shard[place * 2] === hash && this.#isOf(entry, key)) return entry
     }
+  }
+
+  /** The entry of the key that another table has at an entry, or 0. */
+  findOf(other: KeyTable, entry: number): number {
+    if (other.#keysOf === this.#keysOf && this.isShared(entry)) return entry
+    const { words } = other.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
+    const hash = words[at] as number
+    const shard = this.#shardOf(hash)
+    const mask = (shard.length >> 1) - 2
+    for (let place = hash & mask; ; place = (place + 1) & mask) {
+      const found = shard[place * 2 + 1] as number
+      if (found === 0) return 0
+      if (shard[place * 2] === hash && this.#isAlike(found, words, at)) return found
+    }
+  }
+
+  /** From now on copies of this table have its keys at the same places as each other. */
+  shareKeys(): void {
+    this.#keysOf = this
+    const { end } = this.#chunks[this.#tail] as Chunk
+    this.#sharedEnd = (this.#tail << CHUNK_BITS) | end
+  }
+
+  /** Whether an entry is at the same place in all that have these keys in common. */
+  isShared(entry: number): boolean {
+    return entry < this.#sharedEnd
+  }
+
+  /** Whether it has the keys of a table that shares them at the same places. */
+  sharesWith(keys: KeyTable): boolean {
+    return this.#keysOf === keys
+  }
+
+  /** Whether it may have keys in common with others, of which nothing was kept here yet. */
+  get sharesKeys(): boolean {
+    return this.#keysOf !== undefined
   }
 
   /** Whether it is worth it to bring near what lies under keys before each is looked for. */
@@ -341,8 +383,35 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
     return this.#passOver(entry >>> CHUNK_BITS, behind(this.#chunkOf(entry).words, at))
   }
 
+  /** Takes over all of another table, step by step. Only where there is nothing here. */
+  *copyFrom(other: KeyTable): SlicedWork<void> {
+    const used = other.#chunks.findLastIndex(({ end }, i) => end > 0 || i === other.#tail) + 1
+    for (const [i, { words, end }] of other.#chunks.slice(0, used).entries()) {
+      let chunk = this.#chunks[i]
+      if (chunk?.words.length !== words.length) chunk = new Chunk(words.length)
+      chunk.words.set(words.subarray(0, end))
+      chunk.end = end
+      this.#chunks[i] = chunk
+      yield
+    }
+    const shards: Int32Array[] = []
+    for (const [i, shard] of other.#shards.entries()) {
+      shards.push(shard === other.#shards[i - 1] ? (shards[i - 1] as Int32Array) : shard.slice())
+      if (i % STEP_SHARDS === STEP_SHARDS - 1) yield
+    }
+    this.#tail = other.#tail
+    this.#shards = shards
+    this.#depth = other.#depth
+    this.#count = other.#count
+    this.#dead = other.#dead
+    this.#compactFrom = other.#compactFrom
+    this.#keysOf = other.#keysOf
+    this.#sharedEnd = other.#sharedEnd
+  }
+
   /** Begins anew, step by step; the memory is kept. */
   *clear(): SlicedWork<void> {
+    this.#stopSharing()
     this.#chunks = this.#chunks.filter(({ words }) => words.length <= CHUNK_WORDS)
     for (const [i, chunk] of this.#chunks.entries()) chunk.end = i === 0 ? FIRST_ENTRY : 0
     this.#tail = 0
@@ -388,6 +457,7 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
     this.#dead = kept.#dead
     // What is stored and dead waits for the next cut.
     this.#compactFrom = kept.#dead * 2
+    this.#stopSharing()
   }
 
   /** Above the number of each entry. */
@@ -439,6 +509,22 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
     return this.#shards[(hash >>> 1) >>> (31 - this.#depth)] as Int32Array
   }
 
+  #stopSharing(): void {
+    this.#keysOf = undefined
+    this.#sharedEnd = 0
+  }
+
+  /** Whether an entry has the key of one that lies elsewhere. */
+  #isAlike(entry: number, others: Int32Array, from: number): boolean {
+    const { words } = this.#chunkOf(entry)
+    const at = entry & OFFSET_MASK
+    const length = words[at + 2] as number
+    if (others[from + 2] !== length) return false
+    const end = HEADER_WORDS + ((length + 3) >> 2)
+    for (let i = HEADER_WORDS; i < end; i++) if (words[at + i] !== others[from + i]) return false
+    return true
+  }
+
   #isOf(entry: number, key: TableKey): boolean {
     const { words } = this.#chunkOf(entry)
     const at = entry & OFFSET_MASK
@@ -461,6 +547,7 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   }
 
   #move(entry: number, length: number, capacity: number): number {
+    this.#stopSharing()
     const from = this.#chunkOf(entry).words
     const at = entry & OFFSET_MASK
     const keyWords = ((from[at + 2] as number) + 3) >> 2
