@@ -1,6 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { type Clock, systemClock } from '../base/clock.js'
-import { hasMethods, invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../base/options.js'
+import {
+  hasMethods,
+  invalidArgument,
+  oneOf,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../base/options.js'
 import { type OutageOptions, outageOf, outageRules } from '../remote/outage.js'
 import { MAX_BATCH_BYTES } from './batch-arguments.js'
 import { backendClient, type RedisBackendClient } from './clients.js'
@@ -118,8 +126,7 @@ export function settingsFrom(options: RedisStateBackendOptions): RedisSettings {
     }),
   )
   const given = (options ?? {}) as Partial<RedisStateBackendOptions>
-  for (const required of ['client', 'name'] as const)
-    if (given[required] === undefined) throw invalidArgument(`options.${required}`, 'is required')
+  requireSettings(options, ['client', 'name'])
   const { shared = false, nearCacheBytes = 0, replicas = 0, fsync, eachWrite = false } = given
   if (shared && nearCacheBytes > 0)
     throw invalidArgument('options.nearCacheBytes', 'is for an owner that nobody else writes beside')

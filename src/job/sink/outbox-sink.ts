@@ -1,4 +1,4 @@
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from './function-sink.js'
 import { OutboxWriter } from './outbox-writer.js'
 import type { OpenSinkOptions, Sink } from './sink.js'
@@ -31,7 +31,7 @@ export function outboxSink<Output>(options: OutboxSinkOptions<Output>): Sink<Out
       maxOutputs: rules.positiveInteger,
     }),
   )
-  if (options?.deliver === undefined) throw invalidArgument('options.deliver', 'is required')
+  requireSettings(options, ['deliver'])
   return Object.freeze({
     name: options.name ?? 'outbox',
     guarantee: 'idempotent' as const,

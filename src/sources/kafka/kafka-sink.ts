@@ -13,6 +13,7 @@ import {
   invalidArgument,
   oneOf,
   rejectViolations,
+  requireSettings,
   rules,
   violationsOf,
 } from '../../base/options.js'
@@ -83,9 +84,7 @@ export function kafkaSink<Output>(options: KafkaSinkOptions<Output>): Sink<Outpu
     'guarantee',
     ...(options?.guarantee === 'transactional' ? ['transactionalId'] : []),
   ]
-  for (const name of required) {
-    if (options?.[name as never] === undefined) throw invalidArgument(`options.${name}`, 'is required')
-  }
+  requireSettings(options, required)
   const name = `Kafka topic ${options.topic}`
   if (options.guarantee === 'idempotent') {
     const open = (request: OpenSinkOptions) => openIdempotent(request, options)

@@ -14,6 +14,7 @@ import {
   invalidArgument,
   oneOf,
   rejectViolations,
+  requireSettings,
   rules,
   violationsOf,
 } from '../../base/options.js'
@@ -115,9 +116,7 @@ export function kafkaSource<Event>(options: KafkaSourceOptions<Event>): Source<E
       maxPartitionBytes: rules.positiveInteger,
     }),
   )
-  for (const name of ['client', 'topic', 'groupId', 'decode'] as const) {
-    if (options?.[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
-  }
+  requireSettings(options, ['client', 'topic', 'groupId', 'decode'])
   return Object.freeze({
     name: `Kafka topic ${options.topic}`,
     // A reader that was not read from has told no broker anything.

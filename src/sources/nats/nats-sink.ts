@@ -1,6 +1,6 @@
 // Outputs as messages of JetStream, under ids by which the server drops what it has had within its window.
 
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import { OutboxWriter, openOutbox } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
@@ -40,9 +40,7 @@ export function natsSink<Output>(options: NatsSinkOptions<Output>): Sink<Output>
       maxOutputs: rules.positiveInteger,
     }),
   )
-  const given = (options ?? {}) as Partial<NatsSinkOptions<Output>>
-  for (const name of ['client', 'subject'] as const)
-    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  requireSettings(options, ['client', 'subject'])
   const { client, subject, maxOutputs = DEFAULT_MAX_OUTPUTS } = options
   const payload = options.payload ?? ((output: Output) => JSON.stringify(output))
   const name = typeof subject === 'string' ? `NATS subject ${subject}` : 'NATS subjects'

@@ -5,7 +5,7 @@
 // (3) Messages that were removed before they were read are told of (J6), where no filter hides them.
 // (4) A consumer that waits is not told that its stream was deleted, and waits for ever where that is made again: where nothing comes, the stream is looked at.
 
-import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { oneOf, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -64,9 +64,7 @@ export function natsSource<Event>(options: NatsSourceOptions<Event>): Source<Eve
       onTrimmed: oneOf('fail', 'continue'),
     }),
   )
-  const given = (options ?? {}) as Partial<NatsSourceOptions<Event>>
-  for (const name of ['client', 'stream'] as const)
-    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  requireSettings(options, ['client', 'stream'])
   return Object.freeze({
     name: `NATS stream ${options.stream}`,
     open: (request: OpenSourceOptions) => StreamReader.open(options, request),

@@ -4,7 +4,7 @@
 //                         (sink, LINEAGE) -> 'EPOCH OUTPUTS ID', the newest epoch, how many of its outputs were written, and a random id of the run that has prepared it
 
 import { StateError } from '../../base/errors.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
 import type { Sink } from '../../job/sink/sink.js'
@@ -79,9 +79,7 @@ export function postgresSink<Output>(options: PostgresSinkOptions<Output>): Sink
         value === 'fail' || value === 'continue' ? undefined : "must be 'fail' or 'continue'",
     }),
   )
-  const given = (options ?? {}) as Partial<PostgresSinkOptions<Output>>
-  for (const name of ['pool', 'name', 'write'] as const)
-    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  requireSettings(options, ['pool', 'name', 'write'])
   return ledgerSink(`PostgreSQL sink ${options.name}`, () => new TableLedger(options), options)
 }
 

@@ -1,7 +1,7 @@
 // Outputs as rows that are written again under the same key: at least once each, and the same rows after any crash.
 
 import { StateError } from '../../base/errors.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import { OutboxWriter, openOutbox } from '../../job/sink/outbox-writer.js'
 import type { OpenSinkOptions, Sink } from '../../job/sink/sink.js'
@@ -52,9 +52,7 @@ export function postgresUpsertSink<Output>(options: PostgresUpsertSinkOptions<Ou
       maxOutputs: rules.positiveInteger,
     }),
   )
-  const given = (options ?? {}) as Partial<PostgresUpsertSinkOptions<Output>>
-  for (const name of ['pool', 'table', 'key', 'row'] as const)
-    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  requireSettings(options, ['pool', 'table', 'key', 'row'])
   const { pool, table, row, maxOutputs = DEFAULT_MAX_OUTPUTS } = options
   return Object.freeze({
     name: `PostgreSQL table ${table}`,

@@ -9,7 +9,7 @@
 import { randomUUID } from 'node:crypto'
 import { Sleeper } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
-import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { oneOf, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -82,7 +82,6 @@ export interface RedisGroupSourceOptions<Event> extends OutageOptions {
  * @example redisGroupSource<Usage>({ client, streams: ['usage'], group: 'billing', consumer: 'billing-0' })
  */
 export function redisGroupSource<Event>(options: RedisGroupSourceOptions<Event>): Source<Event> {
-  const given = (options ?? {}) as Partial<RedisGroupSourceOptions<Event>>
   const text = (value: unknown) =>
     typeof value === 'string' && value.length > 0 ? undefined : 'must be text that is not empty'
   rejectViolations(
@@ -102,8 +101,7 @@ export function redisGroupSource<Event>(options: RedisGroupSourceOptions<Event>)
       onTrimmed: oneOf('fail', 'continue'),
     }),
   )
-  for (const name of ['client', 'streams', 'group', 'consumer'] as const)
-    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  requireSettings(options, ['client', 'streams', 'group', 'consumer'])
   const name = `Redis group ${options.group}`
   return Object.freeze({
     name,

@@ -4,7 +4,7 @@
 //                         :LINEAGE       -> 'EPOCH OUTPUTS ID', the newest epoch, how many of its outputs were written, and a random id of the run that has prepared it
 
 import { StateError } from '../../base/errors.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
 import type { Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
@@ -112,9 +112,7 @@ export function redisStreamSink<Output>(options: RedisStreamSinkOptions<Output>)
         value === 'fail' || value === 'continue' ? undefined : "must be 'fail' or 'continue'",
     }),
   )
-  const given = (options ?? {}) as Partial<RedisStreamSinkOptions<Output>>
-  for (const name of ['client', 'stream'] as const)
-    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  requireSettings(options, ['client', 'stream'])
   return ledgerSink(`Redis stream ${options.stream}`, () => new StreamLedger(options), options)
 }
 

@@ -5,7 +5,7 @@
 // (3) One command that waits on the server is under way at most; what it answers only wakes.
 
 import { Sleeper } from '../../base/clock.js'
-import { invalidArgument, type Rule, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { type Rule, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type {
   OpenSourceOptions,
@@ -66,7 +66,6 @@ export interface RedisStreamSourceOptions<Event> extends OutageOptions {
  * @example redisStreamSource<Usage>({ client: new Redis('rediss://…'), streams: ['usage'] })
  */
 export function redisStreamSource<Event>(options: RedisStreamSourceOptions<Event>): Source<Event> {
-  const given = (options ?? {}) as Partial<RedisStreamSourceOptions<Event>>
   rejectViolations(
     violationsOf(options, {
       ...outageRules,
@@ -79,8 +78,7 @@ export function redisStreamSource<Event>(options: RedisStreamSourceOptions<Event
         value === 'fail' || value === 'continue' ? undefined : "must be 'fail' or 'continue'",
     }),
   )
-  for (const name of ['client', 'streams'] as const)
-    if (given[name] === undefined) throw invalidArgument(`options.${name}`, 'is required')
+  requireSettings(options, ['client', 'streams'])
   const name = `Redis ${options.streams.length === 1 ? `stream ${options.streams[0]}` : 'streams'}`
   return Object.freeze({
     name,
