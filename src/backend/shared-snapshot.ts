@@ -22,9 +22,9 @@ export interface SharedSnapshotReader {
    */
   count(): Promise<number>
   /**
-   * The content in key order, or, of a snapshot that was shared `since` a base, what has changed after it: each key that
-   * was written, deleted or has expired, with its present entry or a tombstone. Keys that have not changed may be among
-   * them. Read it once.
+   * The content in key order, or, of a snapshot that was shared `since` a base, what `changes()` tells: each key that was
+   * written or deleted after it, with its present entry or a tombstone. Keys that have not changed may be among them, and those
+   * of entries that have merely expired. Read it once.
    */
   blocks(options?: BlockOptions): AsyncIterable<EntryBlock>
   /** A block that nobody looks at any more: the reader may use its memory for the next ones. Who keeps a block does not call it. */

@@ -192,18 +192,22 @@ export const sharing: ConformanceTopic = {
     ),
 
     ...shares(
-      'what has expired since a base has changed, whenever it was written',
+      'what has expired since a base does not come back, whenever it was written',
       async ({ snapshotNow, readElsewhere, clock }, backend) => {
         await fill(backend, { short: 'x', renewed: 'x' }, { ttlMs: 10 })
+        await backend.flush()
+        await fill(backend, { 'also short': 'x' }, { ttlMs: 10 })
         const before = await contents(backend)
         const base = tracked(snapshotNow(backend, { track: true }))
         await fill(backend, { renewed: 'x' }, { ttlMs: 1_000 })
         await fill(backend, { 'came and went': 'x' }, { ttlMs: 5 })
         clock.advance(10)
         const present = await contents(backend)
+        // Whoever has the base knows when its entries end: changes need not tell of that.
+        const remaining = before.filter(([key]) => !key.endsWith('short'))
         await assertTells(
           readElsewhere(sharedChanges(snapshotNow(backend, { since: base }))),
-          before,
+          remaining,
           present,
         )
       },
