@@ -179,6 +179,33 @@ describe('a root whose answer was lost', () => {
     expect([...bucket.objects.keys()]).toEqual([ROOT_KEY])
   })
 
+  it('leaves the new bytes of what was to be replaced, or the old ones, and never nothing', async () => {
+    const [old, next] = [new Uint8Array(5_000).fill(1), new Uint8Array(6_000).fill(2)]
+    for (const isCarriedOut of [true, false]) {
+      const bucket = new MemoryBucket()
+      const storage = open(bucket)
+      const lease = await storage.acquire()
+      await lease.replace('large', old)
+      let left = testSettings().attempts
+      bucket.around = async ({ key, operation }, carryOut) => {
+        if (key !== ROOT_KEY || operation !== 'putIfMatch' || left === 0) return carryOut()
+        left--
+        if (isCarriedOut) carryOut()
+        throw lost()
+      }
+      await rejectsWith('STORAGE_ERROR', lease.replace('large', next))
+      expect(left).toBe(0)
+      expect(await storage.read('large', 10_000)).toEqual(isCarriedOut ? next : old)
+      await lease.discardUncommitted(0)
+      expect(await storage.read('large', 10_000)).toEqual(isCarriedOut ? next : old)
+      expect(bucket.objects.size).toBe(2)
+      await lease.replace('large', old)
+      expect(await storage.read('large', 10_000)).toEqual(old)
+      expect(bucket.objects.size).toBe(2)
+      await lease.release()
+    }
+  })
+
   it('cannot come true later: what comes after it makes its condition fail', async () => {
     const bucket = new MemoryBucket()
     const storage = open(bucket)

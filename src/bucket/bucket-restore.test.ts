@@ -17,8 +17,11 @@ const IN_FLIGHT = 8
 const settings = testSettings({ fetchBytes: FETCH_BYTES, fetchesInFlight: IN_FLIGHT })
 const keyOf = (i: number) => Buffer.from(`key ${String(i).padStart(6, '0')}`)
 
-/** A bucket with one checkpoint of some MB, and how it is read. */
-async function stored() {
+/**
+ * A bucket with one checkpoint of some MB, and how it is read. A fetch of a whole piece is answered once `gathered` have been under way at a time,
+ * were it only once: whoever asks from another thread may be slower than any answer.
+ */
+async function stored(gathered = 0) {
   const bucket = new MemoryBucket()
   const backend = new MemoryStateBackend()
   for (let i = 0; i < ENTRIES; i++) backend.putSync(keyOf(i), Buffer.alloc(100, i))
@@ -30,8 +33,15 @@ async function stored() {
   let inFlight = 0
   let mostInFlight = 0
   bucket.calls.length = 0
-  bucket.around = async (_, carryOut) => {
+  let pieces = 0
+  let letGo = () => {}
+  const areGathered = new Promise<void>((resolve) => {
+    letGo = resolve
+  })
+  bucket.around = async ({ bytes }, carryOut) => {
     mostInFlight = Math.max(mostInFlight, ++inFlight)
+    if (bytes === FETCH_BYTES && ++pieces >= gathered) letGo()
+    await (bytes === FETCH_BYTES ? areGathered : nextTurn())
     await nextTurn()
     inFlight--
     return carryOut()
@@ -46,7 +56,7 @@ async function stored() {
 
 describe('a restore from a bucket', () => {
   it('fetches each byte once, in large requests of which several are under way', async () => {
-    const { storage, sizeBytes, read } = await stored()
+    const { storage, sizeBytes, read } = await stored(IN_FLIGHT)
     const backend = new MemoryStateBackend()
     const coordinator = new CheckpointCoordinator(backend, { storage, worker })
     await coordinator.restoreLatest()

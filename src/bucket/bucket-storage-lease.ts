@@ -13,6 +13,9 @@ import { DATA_PREFIX, newDataKey, type RootEntry, tokenOfDataKey } from './root-
 /** A replaced object up to this size lies in the root: it takes one request less, and there is nothing to remove. */
 const MAX_INLINE_BYTES = 4_096
 
+/** What an object that is being written is to be: one that was not there, or another one in its place. */
+type WriteKind = 'new' | 'replacement'
+
 /** Writes to a bucket; every change of a name is conditional on the lease, in the request that makes it. */
 export class BucketStorageLease implements StorageLease {
   readonly token: number
@@ -38,7 +41,7 @@ export class BucketStorageLease implements StorageLease {
   async create(name: string): Promise<ObjectWriter> {
     checkObjectName(name)
     this.#lease.requireHeld()
-    return this.#begin(name, (objects) => {
+    return this.#begin(name, 'new', (objects) => {
       if (objects.has(name)) throw publishedBefore(`object '${name}' of ${this.#content.bucket.name}`)
     })
   }
@@ -52,7 +55,7 @@ export class BucketStorageLease implements StorageLease {
       await this.#changeEntry(name, { inline })
       return
     }
-    const writer = this.#begin(name, () => {})
+    const writer = this.#begin(name, 'replacement', () => {})
     await writer.write(bytes)
     await writer.commit()
   }
@@ -104,7 +107,11 @@ export class BucketStorageLease implements StorageLease {
     await this.#lease.release()
   }
 
-  #begin(name: string, allow: (objects: ReadonlyMap<string, RootEntry>) => void): ObjectWriter {
+  #begin(
+    name: string,
+    kind: WriteKind,
+    allow: (objects: ReadonlyMap<string, RootEntry>) => void,
+  ): ObjectWriter {
     const upload = new BucketUpload(this.#content, newDataKey(name, this.token), this.#settings)
     this.#living.add(upload.key)
     return new StepwiseWriter(this.#content.bucket.name, name, {
@@ -113,7 +120,7 @@ export class BucketStorageLease implements StorageLease {
         await upload.write(bytes)
       },
       publish: () => this.#publish(name, upload, allow),
-      discard: () => this.#discard(name, upload),
+      discard: () => this.#discard(name, upload, kind),
     })
   }
 
@@ -133,13 +140,18 @@ export class BucketStorageLease implements StorageLease {
     this.#living.delete(key)
   }
 
-  async #discard(name: string, upload: BucketUpload): Promise<void> {
+  async #discard(name: string, upload: BucketUpload, kind: WriteKind): Promise<void> {
     const { key } = upload
     if (!this.#living.has(key)) return
     try {
       // Whether the root names it may be in doubt: it is taken out before its bytes go.
       await this.#lease.settle()
       if (this.#names(name, key)) {
+        if (kind === 'replacement') {
+          // What was there before has no name any more: without this one there would be neither.
+          this.#living.delete(key)
+          return
+        }
         await this.#lease.change((objects) => {
           objects.delete(name)
         })

@@ -106,6 +106,25 @@ describe('calls of a saver that are under way at the same time', () => {
     expect((await of.saver.getTuple(config))?.pendingWrites).toEqual([['task', 'channel', 1]])
   })
 
+  it('keep each write to channels that have the names of what every object inherits', async () => {
+    await using of = saverWith()
+    const put = await of.saver.put(config, checkpoint('1'), {})
+    const channels = ['constructor', 'constructor', 'toString', '__proto__']
+    const write = () =>
+      of.saver.putWrites(
+        put,
+        channels.map((channel, i) => [channel, i]),
+        'task',
+      )
+    await write()
+    const written = channels.map((channel, i) => ['task', channel, i])
+    expect((await of.saver.getTuple(config))?.pendingWrites).toEqual(written)
+    // Those of a task that is run again stay as they are.
+    channels.reverse()
+    await write()
+    expect((await of.saver.getTuple(config))?.pendingWrites).toEqual(written)
+  })
+
   it('keep values as they were when the call was made', async () => {
     await using of = saverWith()
     const [value, metadata] = [{ n: 1 }, { step: 1 }]

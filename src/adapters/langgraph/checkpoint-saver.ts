@@ -204,7 +204,9 @@ export function checkpointSaver<Saver>(
         const batch = new WriteBatch()
         for (const [i, value] of dumped.entries()) {
           const channel = channels[i] as string
-          const index = langgraph.WRITES_IDX_MAP[channel] ?? i
+          // Names of channels are the graph's: `constructor` is one like others.
+          const isOwn = Object.hasOwn(langgraph.WRITES_IDX_MAP, channel)
+          const index = isOwn ? (langgraph.WRITES_IDX_MAP[channel] as number) : i
           const key = store.writeKey(place, taskId, index)
           if (index >= 0 && (await backend.contains(key))) continue
           const stored: StoredWrite = { channel, path: taskPath, value }
