@@ -196,6 +196,27 @@ describe('runConformanceSuite', () => {
       for (const { body } of tests) await body()
     })
 
+    it('hands on nothing whose time is ahead of the clock, which the cases behind it go by in any order', async () => {
+      const opened: ModelStateBackend[] = []
+      const { open } = counted(opened)
+      const clocks = new Map<ModelStateBackend, ConformanceOpenOptions['clock']>()
+      const openWatched = async (options: ConformanceOpenOptions) => {
+        const backend = await open(options)
+        clocks.set(backend, options.clock)
+        return backend
+      }
+      const cannot = { largeValues: 'they take long' }
+      const tests = register({ open: openWatched, maxBytes: 1_048_576, reuse: true, cannot }, true, [])
+      for (const { path, body, skipped } of tests) {
+        if (skipped || path[0]?.includes('SyncStateBackend')) continue
+        await body()
+        for (const backend of opened.filter((each) => !isClosed(each))) {
+          using snapshot = backend.snapshotSync()
+          expect(snapshot.takenAtMs, path.join(' › ')).toBe(clocks.get(backend)?.now())
+        }
+      }
+    })
+
     it('hands on nothing that another case is still busy with', async () => {
       const opened: ModelStateBackend[] = []
       const { open } = counted(opened)
