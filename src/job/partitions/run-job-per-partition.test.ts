@@ -723,7 +723,7 @@ describe('J9: a job whose partition hangs', () => {
   const cases: {
     readonly [call: string]: {
       readonly source?: Source<number>
-      place(storage: CheckpointStorage): PartitionPlace<unknown> | Promise<never>
+      place(storage: CheckpointStorage, clock: ManualClock): PartitionPlace<unknown> | Promise<never>
     }
   } = {
     'its place to be made': { place: never },
@@ -744,7 +744,8 @@ describe('J9: a job whose partition hangs', () => {
       place: (storage) => ({ backend: backend(), sink, checkpoints: { storage, worker } }),
     },
     'the backend to close': {
-      place: (storage) => ({ backend: closesNever(), checkpoints: { storage, worker } }),
+      // Its last cut may take as long as it does: no time passes meanwhile.
+      place: (storage, clock) => ({ backend: closesNever(), clock, checkpoints: { storage, worker } }),
     },
   }
   for (const [call, { place, source: given }] of Object.entries(cases)) {
@@ -760,14 +761,15 @@ describe('J9: a job whose partition hangs', () => {
         await broker.assign('first', 'x')
         await read(broker, before, 'x')
         await before.stop()
+        const clock = new ManualClock()
         const job = await runJobPerPartition({
           ...counts,
           group: broker.group('first'),
           logger: { ...silentLogger, warn },
           place: (id) =>
             id === 'x'
-              ? place(storage)
-              : { backend: backend(), checkpoints: { storage: broker.of(id).storage, worker } },
+              ? place(storage, clock)
+              : { backend: backend(), clock, checkpoints: { storage: broker.of(id).storage, worker } },
         })
         const owner = broker.owners.get('first') as PartitionOwner<number>
         const hungBefore = hanging
@@ -776,15 +778,21 @@ describe('J9: a job whose partition hangs', () => {
         await broker.assign('first', 'y')
         const isBegun = call === 'the backend to close'
         await expect.poll(() => (isBegun ? job.jobs.has('x') : hanging > hungBefore)).toBe(true)
+        const untilItHangs = async () => {
+          await expect.poll(() => hanging > hungBefore).toBe(true)
+          if (isBegun) clock.advance(300)
+        }
         if (how === 'stopped') {
           const stopped = job.stop({ timeoutMs: 300 })
           const reason = `it was to end, and ${call} did not`
-          await expect(stopped).rejects.toMatchObject({
+          const failed = expect(stopped).rejects.toMatchObject({
             code: 'JOB_FAILED',
             message: expect.stringContaining(reason),
           })
+          await untilItHangs()
+          await failed
         } else {
-          await owner.revoked(['x'], { timeoutMs: 100 })
+          await Promise.all([owner.revoked(['x'], { timeoutMs: 100 }), untilItHangs()])
           expect(warnings).toEqual([expect.stringContaining(`and ${call} did not`)])
           expect(job.health()).toMatchObject({ state: 'running', isHealthy: true })
           await job.stop()
