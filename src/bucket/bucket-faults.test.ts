@@ -229,6 +229,67 @@ describe('a root whose answer was lost', () => {
   })
 })
 
+describe('a root that is written by who has the bucket for itself', () => {
+  /** Where each condition is as the store has it: kept, ignored, not known, or never met. */
+  class ExclusiveBucket extends MemoryBucket {
+    readonly conditions: string
+
+    constructor(conditions: string) {
+      super()
+      this.conditions = conditions
+    }
+
+    override async putIfAbsent(key: string, content: Uint8Array): Promise<string | undefined> {
+      return await this.#put(key, content, () => super.putIfAbsent(key, content))
+    }
+
+    override async putIfMatch(key: string, content: Uint8Array, tag: string): Promise<string | undefined> {
+      return await this.#put(key, content, () => super.putIfMatch(key, content, tag))
+    }
+
+    async #put(
+      key: string,
+      content: Uint8Array,
+      kept: () => Promise<string | undefined>,
+    ): Promise<string | undefined> {
+      if (this.conditions === 'ignored') return await this.put(key, content)
+      if (this.conditions === 'never met') return undefined
+      if (this.conditions === 'unknown') throw new BucketFailure('NotImplemented', 'no such header', 501)
+      return await kept()
+    }
+  }
+
+  it.each(['kept', 'ignored', 'unknown', 'never met'])(
+    'names what was published though an attempt that was given up arrives late, where conditions are %s',
+    async (conditions) => {
+      const bucket = new ExclusiveBucket(conditions)
+      const storage = open(bucket, { exclusive: true })
+      const lease = await storage.acquire()
+      const late: (() => unknown)[] = []
+      bucket.around = async ({ key, operation }, carryOut) => {
+        if (key !== ROOT_KEY || !operation.startsWith('put') || late.length > 0) return carryOut()
+        late.push(carryOut)
+        throw lost()
+      }
+      await publish(lease, 'a', bytes(1))
+      await publish(lease, 'b', bytes(2))
+      expect(late).toHaveLength(1)
+      for (const carryOut of late) carryOut()
+      if (conditions === 'kept') expect(await storage.read('b', 1)).toEqual(bytes(2))
+      // Where the store does not compare, the next change brings it back.
+      await publish(lease, 'c', bytes(3))
+      await lease.discardUncommitted(0)
+      const names = (await storage.list()).map(({ name }) => name)
+      expect(names.sort()).toEqual(['a', 'b', 'c'])
+      for (const [i, name] of names.entries()) expect(await storage.read(name, 1)).toEqual(bytes(i + 1))
+      await lease.release()
+      const next = await storage.acquire()
+      expect(await next.remove('b')).toBe(true)
+      await next.release()
+    },
+  )
+})
+
 describe('a lease in a bucket', () => {
   /** As if its owner were on another machine. */
   async function moveOwner(bucket: MemoryBucket): Promise<void> {

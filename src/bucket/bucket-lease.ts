@@ -4,6 +4,7 @@
 //          replace it on the condition that it is as it was read, with the next token; where it is not, start over
 // change:  replace it on the condition that it is as it was left; where it is not, read it back:
 //          an own attempt whose answer was lost → go on from there; anybody else's → FENCED, for good
+//          (`exclusive`: it is looked at before, and the condition need not be kept)
 // renew:   a change that changes nothing but the revision, every third of `leaseMs`
 // release: a change that says released
 //
@@ -21,6 +22,7 @@ import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
 import { livenessOf, thisThread } from '../files/process-identity.js'
+import { BucketFailure } from './bucket.js'
 import type { BucketContent, SeenRoot } from './bucket-content.js'
 import { ROOT_KEY, type Root, type RootEntry } from './root-object.js'
 
@@ -174,7 +176,7 @@ export class BucketLease {
       if (found.root.nonce !== this.#nonce || found.root.token !== this.token) throw this.#noteLost(found)
       // An own attempt was carried out whose answer was lost: this one, or one before that had seemed to fail.
       assert(found.root.revision <= this.#attempted, 'nobody else writes with this nonce')
-      this.#root = found
+      if (found.root.revision >= this.#root.root.revision) this.#root = found
       this.#inDoubt = false
       if (found.root.revision === next.revision) return
     }
@@ -268,15 +270,36 @@ async function claim(
   }
 }
 
-/** For a bucket whose conditions mean nothing: looks, then writes. */
+/** What stores answer that know no conditions. */
+const UNKNOWN_REQUEST: ReadonlySet<number | undefined> = new Set([400, 405, 501])
+
+/**
+ * For a bucket whose conditions may mean nothing: looks, then writes. The condition is sent all the same: where the store keeps it, an attempt that
+ * was given up and arrives late overwrites nothing that is newer.
+ */
 async function replaceUnguarded(
   content: BucketContent,
   before: SeenRoot | undefined,
   bytes: Uint8Array,
 ): Promise<string | undefined> {
+  const { bucket } = content
   const now = await content.root()
-  const isAsBefore = now?.root.nonce === before?.root.nonce && now?.root.revision === before?.root.revision
-  return isAsBefore ? await content.bucket.put(ROOT_KEY, bytes) : undefined
+  // An older one of the same lease has arrived late, where the store does not compare: it is written over.
+  const isAsBefore =
+    now?.root.nonce === before?.root.nonce && (now?.root.revision ?? 0) <= (before?.root.revision ?? 0)
+  if (!isAsBefore) return undefined
+  try {
+    const tag =
+      now === undefined
+        ? await bucket.putIfAbsent(ROOT_KEY, bytes)
+        : await bucket.putIfMatch(ROOT_KEY, bytes, now.tag)
+    if (tag !== undefined) return tag
+  } catch (error) {
+    if (!(error instanceof BucketFailure && UNKNOWN_REQUEST.has(error.status))) throw error
+  }
+  // Where nothing has changed, it is the store that takes nothing on a condition.
+  const again = await content.root()
+  return again?.tag === now?.tag ? await bucket.put(ROOT_KEY, bytes) : undefined
 }
 
 /** `FENCED` unless the owner has let go, is dead, or is silent for as long as it said it may be. */
