@@ -785,12 +785,8 @@ describe('J9: a job whose partition hangs', () => {
         if (how === 'stopped') {
           const stopped = job.stop({ timeoutMs: 300 })
           const reason = `it was to end, and ${call} did not`
-          const failed = expect(stopped).rejects.toMatchObject({
-            code: 'JOB_FAILED',
-            message: expect.stringContaining(reason),
-          })
-          await untilItHangs()
-          await failed
+          const failed = { code: 'JOB_FAILED', message: expect.stringContaining(reason) }
+          await Promise.all([expect(stopped).rejects.toMatchObject(failed), untilItHangs()])
         } else {
           await Promise.all([owner.revoked(['x'], { timeoutMs: 100 }), untilItHangs()])
           expect(warnings).toEqual([expect.stringContaining(`and ${call} did not`)])
