@@ -96,19 +96,23 @@ export class Entries {
   }
 
   /**
-   * The same for the first two cache lines of entries, where an address may be 0. A function of its own: within the one that calls it, the
-   * same reads made telling a key a tenth dearer. Returns what was read, of which something must be made.
+   * The same for the first two cache lines of entries, a multiple of eight, where an address may be 0; eight in one expression, as the index reads
+   * them. A function of its own: within the one that calls it, the same reads made telling a key a tenth dearer. Returns what was read, of which
+   * something must be made.
    */
   bringNear(addresses: Int32Array, count: number): number {
     const { words: segments } = this.#segments
     let seen = 0
-    for (let i = 0; i < count; i++) {
-      const address = addresses[i] as number
-      const words = segments[address >>> NUMBER_SHIFT] as Int32Array
-      const at = (address & UNIT_MASK) << WORD_SHIFT
-      // What lies at the very end of a segment is left out, and so is one that was given back.
-      if (at + NEAR_WORD >= words.length) continue
-      seen |= (words[at] as number) | (words[at + NEAR_WORD] as number)
+    for (let i = 0; i < count; i += 8) {
+      seen |=
+        firstLines(segments, addresses[i] as number) |
+        firstLines(segments, addresses[i + 1] as number) |
+        firstLines(segments, addresses[i + 2] as number) |
+        firstLines(segments, addresses[i + 3] as number) |
+        firstLines(segments, addresses[i + 4] as number) |
+        firstLines(segments, addresses[i + 5] as number) |
+        firstLines(segments, addresses[i + 6] as number) |
+        firstLines(segments, addresses[i + 7] as number)
     }
     return seen
   }
@@ -541,6 +545,15 @@ export class Entries {
     const words = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
     return words[((address & UNIT_MASK) << WORD_SHIFT) + word] as number
   }
+}
+
+/** A word of each of the first two cache lines of an entry. */
+function firstLines(segments: readonly (Int32Array | undefined)[], address: number): number {
+  const words = segments[address >>> NUMBER_SHIFT] as Int32Array
+  const at = (address & UNIT_MASK) << WORD_SHIFT
+  // What lies at the very end of a segment is left out, and so is one that was given back.
+  if (at + NEAR_WORD >= words.length) return 0
+  return (words[at] as number) | (words[at + NEAR_WORD] as number)
 }
 
 /** Copies a stretch of bytes into a segment. */

@@ -132,21 +132,31 @@ export class HashIndex {
   }
 
   /**
-   * Reads what `find` will read for each of these hashes: no read waits for the one before, so that memory answers all of them in the time of
-   * one. Gives, for each, an address that most often is what `find` will return, and returns what was read, of which something must be made:
-   * otherwise the compiler leaves the reading out.
+   * Reads what `find` will read for each of these hashes, `count` of them, a multiple of eight: no read waits for the one before, so that memory
+   * answers all of them in the time of one. Gives, for each, an address that most often is what `find` will return, and returns what was read,
+   * of which something must be made: otherwise the compiler leaves the reading out.
+   *
+   * Eight are read in one expression. V8 looks at what leads to a table anew in each turn of a loop, and all that takes the places of reads
+   * that the processor could wait for (decision 123).
    */
   bringNear(hashes: Int32Array, count: number, addresses: Int32Array): number {
+    const directory = this.#directory
     const mask = this.#directoryMask
     let seen = 0
-    for (let i = 0; i < count; i++) {
-      const hash = hashes[i] as number
-      const { slots } = this.#directory[hash & mask] as Table
-      seen |= slots[homeOf(hash, slots)] as number
+    for (let i = 0; i < count; i += 8) {
+      seen |=
+        firstRead(directory, mask, hashes[i] as number) |
+        firstRead(directory, mask, hashes[i + 1] as number) |
+        firstRead(directory, mask, hashes[i + 2] as number) |
+        firstRead(directory, mask, hashes[i + 3] as number) |
+        firstRead(directory, mask, hashes[i + 4] as number) |
+        firstRead(directory, mask, hashes[i + 5] as number) |
+        firstRead(directory, mask, hashes[i + 6] as number) |
+        firstRead(directory, mask, hashes[i + 7] as number)
     }
     for (let i = 0; i < count; i++) {
       const hash = hashes[i] as number
-      const { slots } = this.#directory[hash & mask] as Table
+      const { slots } = directory[hash & mask] as Table
       let at = homeOf(hash, slots)
       while (slots[at + 1] !== 0 && slots[at] !== hash) {
         at += 2
@@ -404,6 +414,12 @@ function moveAll(from: Table, choose: (hash: number) => Table): void {
 /** Where the search for a hash begins: its high half, spread over the slots. A place in the array, so even. */
 function homeOf(hash: number, slots: Int32Array): number {
   return (Math.imul(hash >>> 16, slots.length >>> 1) >>> 16) << 1
+}
+
+/** What the search for a hash reads first. */
+function firstRead(directory: readonly Table[], mask: number, hash: number): number {
+  const { slots } = directory[hash & mask] as Table
+  return slots[homeOf(hash, slots)] as number
 }
 
 function emptySlot(table: Table, hash: number): number {
