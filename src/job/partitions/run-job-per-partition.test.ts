@@ -109,9 +109,10 @@ class Broker {
     return {
       name: id,
       open: async ({ positions }: { readonly positions: Positions }): Promise<SourceReader<number>> => {
-        this.opened.push(`${member} ${id} at ${positions[id] ?? 0}`)
+        const position = ofOwn(positions, id) ?? 0
+        this.opened.push(`${member} ${id} at ${position}`)
         this.openReaders++
-        let next = Number(positions[id] ?? 0)
+        let next = Number(position)
         return {
           partitions: () => [id],
           poll: async ({ maxEvents }): Promise<readonly PolledEvents<number>[]> => {
@@ -179,18 +180,38 @@ function push(broker: Broker, id: string, added: number): void {
   for (let i = 0; i < added; i++) events.push(events.length)
 }
 
+const ofOwn = (positions: Positions | undefined, id: string): Position | undefined =>
+  positions !== undefined && Object.hasOwn(positions, id) ? positions[id] : undefined
+
 /** Until the jobs here have read all that there is of them. */
 async function read(broker: Broker, job: PartitionedJob<unknown>, ...ids: string[]): Promise<void> {
   for (const id of ids) {
     const { length } = broker.of(id).events
-    for (let turn = 0; (job.stats()[id]?.positions[id] ?? 0) !== length; turn++) {
-      if (turn === 100_000) throw new Error(`${id} was not read`)
-      await nextTurn()
-    }
+    while ((ofOwn(job.stats()[id]?.positions, id) ?? 0) !== length) await nextTurn()
   }
 }
 
 describe('J10: a partition', () => {
+  it('is told of, and goes on elsewhere, by the name of what every object inherits too', async () => {
+    const broker = new Broker()
+    const names = ['__proto__', 'constructor']
+    for (const id of names) push(broker, id, 2)
+    const first = await member(broker, 'first')
+    await broker.assign('first', ...names)
+    await read(broker, first, ...names)
+    expect(Object.keys(first.health().partitions).sort()).toEqual(names)
+    await first.stop()
+    for (const id of names) push(broker, id, 1)
+    await using second = await member(broker, 'second')
+    await broker.assign('second', ...names)
+    await read(broker, second, ...names)
+    await second.stop()
+    for (const id of names) {
+      expect(broker.of(id).committed).toEqual(numbered(3))
+      expect(broker.opened).toContain(`second ${id} at 2`)
+    }
+  })
+
   it('that is taken away leaves with its state, and is restored where it goes before its first event', async () => {
     const broker = new Broker()
     push(broker, 'x', 3)
@@ -548,10 +569,7 @@ class Gate {
   }
 
   async reached(): Promise<void> {
-    for (let turn = 0; this.arrived === 0; turn++) {
-      if (turn === 100_000) throw new Error('nobody has come here')
-      await nextTurn()
-    }
+    while (this.arrived === 0) await nextTurn()
   }
 }
 

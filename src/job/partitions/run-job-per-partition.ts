@@ -207,19 +207,22 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
   }
 
   health(): PartitionedHealth {
-    const partitions: { [partition: string]: PartitionHealth } = {}
     let isReady = this.#state === 'running'
     let isHealthy = this.#state !== 'failed'
-    for (const { partition, state, job } of this.#held.values()) {
+    const partitions = Array.from(this.#held.values(), ({ partition, state, job }) => {
       const health = job?.health()
-      partitions[partition] = {
-        state: state === 'running' ? (health?.state ?? 'restoring') : state,
-        job: health,
-      }
       isReady &&= health?.isReady === true
       isHealthy &&= state !== 'fenced' && health?.isHealthy !== false
+      const current = state === 'running' ? (health?.state ?? 'restoring') : state
+      return [partition, { state: current, job: health }] as const
+    })
+    return {
+      state: this.#state,
+      isReady,
+      isHealthy,
+      partitions: Object.fromEntries(partitions),
+      error: this.#error,
     }
-    return { state: this.#state, isReady, isHealthy, partitions, error: this.#error }
   }
 
   async assigned(partitions: readonly AssignedPartition<unknown>[]): Promise<void> {

@@ -3,7 +3,7 @@ import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshot } from '../../backend/shared-snapshot.js'
 import type { ChangeBase, SyncStateSnapshot } from '../../backend/state-snapshot.js'
 import { WriteBatch } from '../../backend/write-batch.js'
-import { type CancelTimer, systemClock } from '../../base/clock.js'
+import { type CancelTimer, setPatientTimer, systemClock } from '../../base/clock.js'
 import { nextTurn } from '../../base/slices.js'
 import { type CaseContext, type ConformanceTopic } from './case.js'
 import { blockOf, bytes, collect, contents, fill, freshAndSettled, streamOf, text } from './helpers.js'
@@ -69,7 +69,8 @@ async function assertTells(
 async function within<Result>(ms: number, work: () => Promise<Result>): Promise<Result> {
   let cancelTimer: CancelTimer = () => {}
   const late = new Promise<never>((_, reject) => {
-    cancelTimer = systemClock.setTimer(() => reject(new Error(`not settled after ${ms} ms`)), ms)
+    const giveUp = () => reject(new Error(`not settled after ${ms} ms`))
+    cancelTimer = setPatientTimer(systemClock, giveUp, ms)
   })
   return await Promise.race([work(), late]).finally(() => cancelTimer())
 }

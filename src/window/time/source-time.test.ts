@@ -213,6 +213,19 @@ describe('the watermark', () => {
     expect(mergeSourceTimes([left.time.save(), { partitions: {} }]).watermarkMs).toBeUndefined()
   })
 
+  it('T10: is kept of partitions that have the names of what every object inherits', () => {
+    const before = sourceTime()
+    const names = ['constructor', 'toString', '__proto__']
+    for (const [i, name] of names.entries()) before.read(name, 1_000 + i)
+    const saved = JSON.parse(JSON.stringify(before.time.save())) as SavedSourceTime
+    expect(Object.keys(saved.partitions)).toEqual(names)
+    expect(Object.keys(sourceTime({}, saved).time.save().partitions)).toEqual(names)
+    const merged = mergeSourceTimes([saved, saved])
+    expect(Object.keys(merged.partitions)).toEqual(names)
+    const { time } = sourceTime({}, merged)
+    for (const [i, name] of names.entries()) expect(time.partition(name).watermarkMs).toBe(999 + i)
+  })
+
   it('T3, T4: never goes back, and is never beyond a partition that counts, whatever happens', () => {
     const step = fc.record({
       partition: fc.constantFrom('a', 'b', 'c'),

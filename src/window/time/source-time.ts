@@ -260,8 +260,8 @@ export class SourceTime {
 
   /** What a cut keeps: every partition that is known here, and those of the saved state that were not asked for yet. */
   save(): SavedSourceTime {
-    const partitions: { [id: string]: SavedPartition } = Object.fromEntries(this.#saved)
-    for (const [id, partition] of this.#partitions) partitions[id] = partition.save()
+    const known = Array.from(this.#partitions, ([id, partition]) => [id, partition.save()] as const)
+    const partitions = Object.fromEntries([...this.#saved, ...known])
     return { ...(this.#finiteMs !== NOTHING_SEEN && { watermarkMs: this.#finiteMs }), partitions }
   }
 
@@ -290,13 +290,14 @@ export class SourceTime {
 /** The time of a source whose partitions were kept in several states: it is only as far as the one that is behind (T10). */
 export function mergeSourceTimes(parts: readonly SavedSourceTime[]): SavedSourceTime {
   const watermarkMs = Math.min(...parts.map((part) => part.watermarkMs ?? NOTHING_SEEN))
-  const partitions: { [id: string]: SavedPartition } = {}
+  const furthest = new Map<string, SavedPartition>()
   for (const part of parts) {
     for (const [id, saved] of Object.entries(part.partitions)) {
-      const other = Object.hasOwn(partitions, id) ? partitions[id] : undefined
-      partitions[id] = other === undefined ? saved : furtherOf(other, saved)
+      const other = furthest.get(id)
+      furthest.set(id, other === undefined ? saved : furtherOf(other, saved))
     }
   }
+  const partitions = Object.fromEntries(furthest)
   return { ...(Number.isFinite(watermarkMs) && { watermarkMs }), partitions }
 }
 
