@@ -3,7 +3,7 @@
 import type { SourceReader } from '../../src/job.js'
 
 const NONE: ReadonlySet<string> = new Set()
-const LIMIT_MS = 30_000
+const LIMIT_MS = 120_000
 
 /** What a source ends with that is polled again and again; `undefined` where it goes on for too long. Told of each poll's events. */
 export async function endOf<Event>(

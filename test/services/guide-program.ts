@@ -34,7 +34,7 @@ interface GuideProgram {
   readonly place?: number
 }
 
-const LIMIT_MS = 60_000
+const LIMIT_MS = 120_000
 
 /** The complete program of a page of the guide, as it is printed there, is correct TypeScript, does its work on a real server, and ends at SIGTERM. */
 export function guideProgramRuns(page: string, program: GuideProgram): void {
