@@ -1,11 +1,12 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { titled } from '../../test/faults/fault-kit.js'
 import { leftToLongRuns } from '../../test/support/long.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { LmdbStateBackend } from './lmdb-state-backend.js'
+import { StoreDirectory } from './store/store-directory.js'
 import type { LmdbStateBackendOptions } from './types.js'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -126,6 +127,18 @@ describe('compact', () => {
 
   it('gives way where more is written than may wait, and the store is as it was', async () => {
     const backend = await shrunk({ cacheBytes: 1024 * 1024 })
+    let letGo = () => {}
+    const isFlooded = new Promise<void>((resolve) => {
+      letGo = resolve
+    })
+    const { sealNextData } = StoreDirectory.prototype
+    const sealing = vi.spyOn(StoreDirectory.prototype, 'sealNextData')
+    onTestFinished(() => sealing.mockRestore())
+    // The copy, which other threads make, may be quicker than this one writes.
+    sealing.mockImplementation(async function (this: StoreDirectory) {
+      await isFlooded
+      await sealNextData.call(this)
+    })
     const compacting = backend.compact().then(
       () => 'compacted',
       (error: { readonly code: string }) => error.code,
@@ -136,6 +149,7 @@ describe('compact', () => {
       (await Promise.race([compacting, new Promise((resolve) => setImmediate(resolve, 'busy'))])) === 'busy'
     ) {
       for (let i = 0; i < 100; i++) backend.putSync(bytes(`flood ${writes++}`), value)
+      if (writes * value.length >= 4 * 1024 * 1024) letGo()
     }
     expect(await compacting).toBe('TRANSACTION_FAILED')
     await backend.flush()
