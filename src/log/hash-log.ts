@@ -48,7 +48,7 @@ import { Upkeep } from './upkeep.js'
 const NO_VALUE = new Uint8Array(0)
 /** In the place of the length of a key. */
 const NOT_WRITTEN = -1
-/** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. */
+/** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. A multiple of eight. */
 const NEAR_KEYS = 32
 /** Logs of fewer keys are near enough: to tell keys in advance costs more there than it spares (decision 55). */
 const NEAR_FROM = 262_144
