@@ -516,8 +516,12 @@ export class LmdbEngine implements LocalEngine {
     return this.#commit?.room()
   }
 
+  /** Resolves when everything written before is on stable storage: in the log where that can be, otherwise in the store. */
   flush(): Promise<void> {
-    return this.#thenChecked(this.#commit?.flush())
+    if (this.#log === undefined || this.failure !== undefined) return this.flushToStore()
+    const { removals } = this.#entries
+    if (removals.isPending) return removals.done.then(() => this.flush())
+    return this.#log.flush() ?? this.flushToStore()
   }
 
   /** Resolves when the store holds everything that was written before, without a log. */
@@ -669,13 +673,13 @@ export class LmdbEngine implements LocalEngine {
       dataPath: () => this.#directory.dataPath,
       commits: () => this.#commits,
       mayCut: () => this.#commit?.mayLog ?? false,
-      commitAll: () => (this.#commit as GroupCommit).flushToStore(),
+      commitAll: () => this.flushToStore(),
       // Its thread looks whether the data file is in its place: while the store is compacted that becomes another one.
       mayBegin: () => this.#recovery.isOver && (this.#commit?.mayLog ?? false),
       begun: () => this.#directory.beginLog(log),
-      newPort: () => {
+      newPort: (memory) => {
         const { path, dataPath, leaseMark: lease } = this.#directory
-        const data = { directory: path, log, fileBytes, lease, dataPath }
+        const data = { directory: path, log, fileBytes, lease, dataPath, memory }
         const thread = { module: '#lmdb/log-thread', name: 'holdfast log', data } as const
         return new WriterPort<LogRequest>(thread, this.#settings.commitTimeoutMs)
       },
@@ -685,6 +689,7 @@ export class LmdbEngine implements LocalEngine {
         if (heard.hasSubscribers) heard.publish({ ...this.#names, error })
       },
       failed: (error) => this.#commit?.fail(error),
+      checkFiles: () => this.#checkFiles(),
     })
   }
 

@@ -35,7 +35,7 @@ export interface GroupCommitOptions {
   /** How long a reader may take to begin, while this thread can hear that it has. */
   readonly gateTimeoutMs: number
   /** What is waited for becomes durable here, where it can; undefined: by commits alone. */
-  readonly log: Pick<GroupLog, 'flush' | 'idle'> | undefined
+  readonly log: Pick<GroupLog, 'idle'> | undefined
   /** Up to where the store holds the log with a commit of all that was written so far. */
   readonly mark: () => LogMark | undefined
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
@@ -66,14 +66,6 @@ export class GroupCommit {
   /** The first failure: after it, nothing that is written can become durable. */
   get failure(): StateError | undefined {
     return this.#failure
-  }
-
-  /** Resolves when everything written before is on stable storage. */
-  flush(): Promise<void> {
-    const { log } = this.#options
-    if (log === undefined || this.#failure !== undefined) return this.flushToStore()
-    if (this.#isRemoving) return this.#options.removals.done.then(() => this.flush())
-    return log.flush() ?? this.flushToStore()
   }
 
   /** The content is as it was written, and nothing keeps it from becoming durable by itself. */

@@ -1,7 +1,13 @@
-// What the threads of a store answer.
+// What the threads of a store answer, and how they are woken.
 
 import { isStateError, type StateError, type StateErrorDetails } from '../../base/errors.js'
 import type { CommitResult } from './store-writer.js'
+
+/**
+ * Places in the memory that a thread shares with the one that asks it: how many requests were answered, and how many were made. Either can wait
+ * for the other one to count on without its event loop.
+ */
+export const Signal = { ANSWERED: 0, ASKED: 1 } as const
 
 type RefusalCode = 'BACKEND_FULL' | 'FENCED' | 'STORAGE_ERROR'
 

@@ -9,7 +9,7 @@ import { type CancelTimer, setPatientTimer, settlesWithin, systemClock } from '.
 import { startThread } from '../../base/compiled.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type { CommitResult } from './store-writer.js'
-import type { ThreadReply } from './thread-messages.js'
+import { Signal, type ThreadReply } from './thread-messages.js'
 import type { WriterRequest } from './writer-thread.js'
 
 /** A commit of some store has damaged the process's memory: what any store wrote after that might be wrong, so none of this thread does. */
@@ -59,7 +59,9 @@ export class WriterPort<Request extends { readonly kind: string } = WriterReques
   constructor({ module, name, data }: ThreadOfStore, timeoutMs: number) {
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
-    this.#signal = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+    this.#signal = new Int32Array(
+      new SharedArrayBuffer(Object.keys(Signal).length * Int32Array.BYTES_PER_ELEMENT),
+    )
     this.#timeoutMs = timeoutMs
     const terminable = !isMainThread
     const workerData = { ...data, terminable, port: port2, signal: this.#signal }
@@ -108,7 +110,7 @@ export class WriterPort<Request extends { readonly kind: string } = WriterReques
 
   /** Stops this thread, which is about to end, until the other one has done all it was asked to; what it answers is lost. */
   finishSync(): void {
-    this.#waitUntil(() => Atomics.load(this.#signal, 0) === this.#posted)
+    this.#waitUntil(() => Atomics.load(this.#signal, Signal.ANSWERED) === this.#posted)
   }
 
   /**
@@ -148,20 +150,22 @@ export class WriterPort<Request extends { readonly kind: string } = WriterReques
 
   #post(request: Request | { readonly kind: 'close' }, answered: Answered): void {
     this.#pending.push(answered)
-    if (this.#pending.length === 1) this.#listen()
-    this.#hold(true)
     this.#posted = (this.#posted + 1) | 0
     this.#port.postMessage(request)
+    Atomics.add(this.#signal, Signal.ASKED, 1)
+    Atomics.notify(this.#signal, Signal.ASKED)
+    if (this.#pending.length === 1) this.#listen()
+    this.#hold(true)
   }
 
   /** Stops this thread until `check` says so; false where the other one was silent for too long. */
   #waitUntil(check: () => boolean): boolean {
     const lookMs = Math.min(this.#timeoutMs / LOOKS, LONGEST_LOOK_MS)
     for (let silentMs = 0; silentMs < this.#timeoutMs; ) {
-      const seen = Atomics.load(this.#signal, 0)
+      const seen = Atomics.load(this.#signal, Signal.ANSWERED)
       if (check()) return true
       const startedAt = performance.now()
-      if (Atomics.wait(this.#signal, 0, seen, lookMs) === 'timed-out') silentMs += lookMs
+      if (Atomics.wait(this.#signal, Signal.ANSWERED, seen, lookMs) === 'timed-out') silentMs += lookMs
       else silentMs += Math.min(performance.now() - startedAt, lookMs)
     }
     return check()

@@ -9,7 +9,7 @@ import {
   type StoreWriterOptions,
   type StretchReplacement,
 } from './store-writer.js'
-import { replyOf, type ThreadReply } from './thread-messages.js'
+import { replyOf, Signal, type ThreadReply } from './thread-messages.js'
 import { HalfNoted } from './transaction.js'
 
 export type WriterRequest =
@@ -25,7 +25,7 @@ export type WriterRequest =
 
 export interface WriterThreadData extends StoreWriterOptions {
   readonly port: MessagePort
-  /** Counts the answers, so that the other thread can wait for one without its event loop. */
+  /** See {@link Signal}. */
   readonly signal: Int32Array
 }
 
@@ -75,8 +75,8 @@ async function answer(request: WriterRequest): Promise<void> {
     reply = replyOf(halfNoted ? (error as HalfNoted).cause : error)
   }
   port.postMessage(reply)
-  Atomics.add(signal, 0, 1)
-  Atomics.notify(signal, 0)
+  Atomics.add(signal, Signal.ANSWERED, 1)
+  Atomics.notify(signal, Signal.ANSWERED)
   if (halfNoted) process.exit(1)
 }
 

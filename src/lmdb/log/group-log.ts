@@ -44,10 +44,13 @@ export interface GroupLogHost {
   mayBegin(): boolean
   /** The files are there: from now on whoever opens the store must read them. */
   begun(): Promise<void>
-  newPort(): WriterPort<LogRequest>
+  /** `memory`: where the groups are that are to be appended. */
+  newPort(memory: SharedArrayBuffer): WriterPort<LogRequest>
   /** There can be no log: from now on the tree alone makes things durable. */
   unavailable(error: Error): void
   failed(error: StateError): void
+  /** Fails where what was made durable is not to be found any more. */
+  checkFiles(): void
 }
 
 /** Those that wait for a group. */
@@ -61,6 +64,8 @@ export class GroupLog {
   readonly #buffer: WriteBuffer
   readonly #host: GroupLogHost
   #port: WriterPort<LogRequest> | undefined
+  /** Where the group is that is being written. */
+  #memory: Buffer<ArrayBufferLike> = Buffer.alloc(0)
   #state: LmdbLogState | 'closed' = 'none'
   #beginning: Promise<void> | undefined
   #sequence = 0
@@ -117,7 +122,9 @@ export class GroupLog {
   async #begin(): Promise<void> {
     this.#state = 'beginning'
     try {
-      this.#port = this.#host.newPort()
+      const memory = new SharedArrayBuffer(Math.floor(this.#host.fileBytes * LARGEST_GROUP_SHARE))
+      this.#memory = Buffer.from(memory)
+      this.#port = this.#host.newPort(memory)
       await this.#port.ask({ kind: 'open' })
     } catch (error) {
       // Where its files cannot be made, for lack of space for instance, the tree alone makes things durable.
@@ -170,19 +177,21 @@ export class GroupLog {
     }
     const { parts, cleared, generations } = this.#unlogged()
     if (parts.length === 0 && !cleared) {
+      // The thread that writes looks at the files behind each group.
+      host.checkFiles()
       waiting.resolve()
       return
     }
     const bytes = groupBytes(parts)
-    if (bytes > host.fileBytes * LARGEST_GROUP_SHARE || !this.#makeRoom(bytes)) {
+    if (bytes > this.#memory.length || !this.#makeRoom(bytes)) {
       this.#leaveToTree(waiting)
       return
     }
     const content = { parts, cleared, clockMs: host.now(), commits: host.commits() }
-    const group = encodeGroup(bytes, ++this.#sequence, content)
-    for (const generation of generations) generation.noteLogged(generation === this.#buffer.active)
+    encodeGroup(this.#memory.subarray(0, bytes), ++this.#sequence, content)
     this.#position += bytes
-    this.#write({ kind: 'append', group, dataPath: host.dataPath() }, waiting)
+    this.#write({ kind: 'append', bytes, dataPath: host.dataPath() }, waiting)
+    for (const generation of generations) generation.noteLogged(generation === this.#buffer.active)
   }
 
   #write(request: LogRequest, waiting: Waiting): void {

@@ -76,12 +76,8 @@ function partOf(entries: readonly Entry[]): GroupPart {
 
 function append(sequence: number, entries: readonly Entry[], cleared = false): void {
   const parts = [partOf(entries)]
-  const group = encodeGroup(groupBytes(parts), sequence, {
-    parts,
-    cleared,
-    clockMs: sequence * 10,
-    commits: 3,
-  })
+  const group = Buffer.alloc(groupBytes(parts))
+  encodeGroup(group, sequence, { parts, cleared, clockMs: sequence * 10, commits: 3 })
   writer.append({ group, dataPath: directory.dataPath })
 }
 

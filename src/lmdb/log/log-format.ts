@@ -116,9 +116,8 @@ export function groupBytes(parts: readonly GroupPart[]): number {
   return aligned(bytes)
 }
 
-/** `bytes` is what {@link groupBytes} says. The CRC is that of the file: {@link sealGroup} sets it. */
-export function encodeGroup(bytes: number, sequence: number, content: GroupContent): Buffer {
-  const group = Buffer.allocUnsafeSlow(bytes)
+/** `group` is as long as {@link groupBytes} says. The CRC is that of the file: {@link sealGroup} sets it. */
+export function encodeGroup(group: Buffer, sequence: number, content: GroupContent): void {
   let at = GROUP_HEADER_BYTES
   let count = 0
   for (const { entries, addresses } of content.parts) {
@@ -146,7 +145,6 @@ export function encodeGroup(bytes: number, sequence: number, content: GroupConte
   const flags = content.cleared ? GroupFlag.CLEARED : 0
   const { clockMs, commits } = content
   writeGroupHeader(group, { sequence, flags, clockMs, commits, count, length: at - GROUP_HEADER_BYTES })
-  return group
 }
 
 /** The last group of a file that another one continues. */

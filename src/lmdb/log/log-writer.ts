@@ -43,7 +43,7 @@ export interface LogWriterOptions {
 }
 
 /** What is to be written, and the data file of the store by then. */
-interface LogJob {
+export interface LogJob {
   readonly dataPath: string
 }
 
