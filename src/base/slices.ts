@@ -15,9 +15,13 @@ export function runThrough<Result>(work: SlicedWork<Result>): Result {
 /** How long a slice may hold the event loop, in milliseconds. */
 export const SLICE_MS = 2
 
-/** Runs with a turn of the event loop after every {@link SLICE_MS}; `between` is called there and may throw to give up. */
-export async function runSliced<Result>(work: SlicedWork<Result>, between?: () => void): Promise<Result> {
-  let sliceEnd = performance.now() + SLICE_MS
+/** Runs with a turn of the event loop after every `sliceMs`; `between` is called there and may throw to give up. */
+export async function runSliced<Result>(
+  work: SlicedWork<Result>,
+  between?: () => void,
+  sliceMs: () => number = () => SLICE_MS,
+): Promise<Result> {
+  let sliceEnd = performance.now() + sliceMs()
   for (;;) {
     const step = work.next()
     if (step.done === true) return step.value
@@ -29,7 +33,7 @@ export async function runSliced<Result>(work: SlicedWork<Result>, between?: () =
         work.return(undefined as Result)
         throw error
       }
-      sliceEnd = performance.now() + SLICE_MS
+      sliceEnd = performance.now() + sliceMs()
     }
   }
 }

@@ -200,8 +200,11 @@ export class LmdbEngine implements LocalEngine {
             },
           })
     const { buffer, cache } = entries
-    this.#absorption = new Absorption(buffer, cache, (generation, bytes, start, length) =>
-      this.#sharing?.noteChanged(generation, bytes, start, length),
+    this.#absorption = new Absorption(
+      buffer,
+      cache,
+      (generation, bytes, start, length) => this.#sharing?.noteChanged(generation, bytes, start, length),
+      () => this.#log?.isWriting ?? false,
     )
   }
 

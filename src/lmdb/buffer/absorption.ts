@@ -1,4 +1,4 @@
-import { runSliced, runThrough, type SlicedWork } from '../../base/slices.js'
+import { runSliced, runThrough, SLICE_MS, type SlicedWork } from '../../base/slices.js'
 import { Slot } from '../../base/slot.js'
 import { LatestVersions } from '../../log/order/latest-versions.js'
 import { SegmentTable } from '../../log/segment-table.js'
@@ -10,11 +10,15 @@ const STEP_ENTRIES = 64
 /** So many generations may wait for their turn: each is one more place for a read to look in. */
 const WAITING_AT_MOST = 4
 
+/** Where somebody is about to hear that a write is durable: a fraction of what that takes. */
+const SHORT_SLICE_MS = 0.2
+
 /** Moves what was committed from the write buffer to the read cache, in slices, one generation at a time. */
 export class Absorption {
   readonly #buffer: WriteBuffer
   readonly #cache: ReadCache
   readonly #onKey: (generation: Generation, bytes: Uint8Array, start: number, length: number) => void
+  readonly #isHurried: () => boolean
   /** The value at hand. */
   readonly #value = new Slot()
   /** Goes on until the entries of all that wait are in the cache; each generation is then dropped from the buffer. */
@@ -22,15 +26,17 @@ export class Absorption {
   /** The oldest first; the first one is at work. */
   readonly #waiting: Generation[] = []
 
-  /** `onKey` is told of every key. */
+  /** `onKey` is told of every key; `isHurried`: slices are to be short. */
   constructor(
     buffer: WriteBuffer,
     cache: ReadCache,
     onKey: (generation: Generation, bytes: Uint8Array, start: number, length: number) => void,
+    isHurried: () => boolean,
   ) {
     this.#buffer = buffer
     this.#cache = cache
     this.#onKey = onKey
+    this.#isHurried = isHurried
   }
 
   begin(generation: Generation): void {
@@ -40,7 +46,7 @@ export class Absorption {
     if (this.#work !== undefined) return
     const work = this.#absorbAll()
     this.#work = work
-    void runSliced(work)
+    void runSliced(work, undefined, () => (this.#isHurried() ? SHORT_SLICE_MS : SLICE_MS))
   }
 
   /** Does at once what is left to do. */

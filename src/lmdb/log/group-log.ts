@@ -102,6 +102,11 @@ export class GroupLog {
     return promise
   }
 
+  /** Somebody is about to hear that a group is durable. */
+  get isWriting(): boolean {
+    return this.#writing !== undefined
+  }
+
   /** Resolves when no group is being written, and the log is not being begun. */
   async idle(): Promise<void> {
     await this.#beginning
