@@ -40,8 +40,10 @@ for (const { name, input } of entries()) {
     cwd: root,
     platform: 'node',
     external: (id) => packages.includes(id) || id.startsWith('node:'),
+    // What only unused code would have asked for is not loaded.
+    treeshake: { moduleSideEffects: 'no-external' },
   })
-  await bundle.write({ file: path.join(begun, name), format: 'esm', codeSplitting: false })
+  await bundle.write({ file: path.join(begun, name), format: 'esm', codeSplitting: false, comments: false })
   await bundle.close()
 }
 fs.rmSync(target, { recursive: true, force: true })

@@ -5,6 +5,7 @@ import { runs } from '../../test/support/long.js'
 import type { BuiltBlocks } from '../backend/built-state.js'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { seededRandom } from '../base/random.js'
+import { randomHashKey } from '../log/index/key-hash.js'
 import type { LogImage } from '../log/share/log-image.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { openStateBuilder } from './log-builder.js'
@@ -19,7 +20,10 @@ function builtOf(blocks: readonly EntryBlock[], laterMs = 0): BuiltBlocks {
       throw new Error('the blocks are not to be iterated')
     },
     takeBuilt: async (check) => {
-      const builder = openStateBuilder({ nowMs: NOW_MS }, { expectedEntries: 10, laterMs })
+      const builder = openStateBuilder(
+        { nowMs: NOW_MS, hashKey: randomHashKey() },
+        { expectedEntries: 10, laterMs },
+      )
       for (const block of blocks) builder.add(block)
       check()
       const { data, transferList } = builder.finish()
@@ -127,7 +131,10 @@ describe('a log that another thread has put together', () => {
       expiresAtMs: i % 3 === 0 ? NOW_MS + 1_000_000 : Infinity,
     }))
     // More are expected than come: as large a log begins with large segments.
-    const builder = openStateBuilder({ nowMs: NOW_MS }, { expectedEntries: 10_000_000, laterMs: 0 })
+    const builder = openStateBuilder(
+      { nowMs: NOW_MS, hashKey: randomHashKey() },
+      { expectedEntries: 10_000_000, laterMs: 0 },
+    )
     let turns = 0
     for (const block of blocksOf(entries, 200_000)) {
       builder.add(block)

@@ -217,7 +217,7 @@ export class MemoryEngine implements LocalEngine {
   /** A log with a limit makes sure, for each entry, that it has room beside the one before it: that takes this thread. */
   get building(): StateBuilding | undefined {
     if (this.#options.maxBytes !== Infinity) return undefined
-    const data: LogBuilding = { nowMs: this.clock.now() }
+    const data: LogBuilding = { nowMs: this.clock.now(), hashKey: randomHashKey() }
     return { module: compiledModule('#memory/log-builder').href, data }
   }
 

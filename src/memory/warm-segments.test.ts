@@ -28,7 +28,7 @@ it('a thread that is terminated while memory is made ready for it ends', async (
   const script = `
     const { parentPort, workerData } = require('node:worker_threads')
     import(workerData).then(({ openStateBuilder }) => {
-      openStateBuilder({ nowMs: 0 }, { expectedEntries: 1e6, laterMs: 0 })
+      openStateBuilder({ nowMs: 0, hashKey: { low: 1, high: 2 } }, { expectedEntries: 1e6, laterMs: 0 })
       setInterval(() => {}, 1_000)
       parentPort.postMessage('begun')
     })`

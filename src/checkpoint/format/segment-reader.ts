@@ -70,6 +70,13 @@ interface Decoded {
   readonly block: EntryBlock
 }
 
+/** What was seen of the blocks so far; `indexCrc` is that of the index they would have. */
+interface CountedBlocks {
+  rawBytes: number
+  blockCount: number
+  indexCrc: number
+}
+
 /** What a segment's header and footer say, and how its blocks are to be read. */
 interface SegmentParts {
   readonly name: string
@@ -166,18 +173,11 @@ export class SegmentReader {
     const source = this.#fromFirstBlock()
     const sha256 = new RunningSha256()
     const check = new BlockCheck(this.role === 'delta')
-    const counted = { rawBytes: 0, blockCount: 0, indexCrc: 0 }
+    const counted: CountedBlocks = { rawBytes: 0, blockCount: 0, indexCrc: 0 }
     await sha256.update(this.#headerBytes)
     try {
       for await (const decoded of this.#decoded(source, indexOffset, signal, sha256)) {
-        const { offset, header, stored, block } = decoded
-        this.#accept(check, decoded)
-        counted.indexCrc = crc32(encodeIndexEntry(offset, header, check.firstKey), counted.indexCrc)
-        counted.rawBytes += block.bytes.length
-        counted.blockCount++
-        const { rawCrc, storedCrc } = header
-        const origin = { codec: this.#codec.name, stored, rawCrc, storedCrc }
-        yield { ...block, ...check.outlineOf(block), origin }
+        yield this.#counted(check, decoded, counted)
       }
       await this.#verifyEnd(source, sha256, check, counted)
     } finally {
@@ -307,6 +307,18 @@ export class SegmentReader {
     return { bytes, entryCount }
   }
 
+  /** The block, if it holds what it should, counted with those before it. */
+  #counted(check: BlockCheck, decoded: Decoded, counted: CountedBlocks): SegmentBlock {
+    const { offset, header, stored, block } = decoded
+    this.#accept(check, decoded)
+    counted.indexCrc = crc32(encodeIndexEntry(offset, header, check.firstKey), counted.indexCrc)
+    counted.rawBytes += block.bytes.length
+    counted.blockCount++
+    const { rawCrc, storedCrc } = header
+    const origin = { codec: this.#codec.name, stored, rawCrc, storedCrc }
+    return { ...block, ...check.outlineOf(block), origin }
+  }
+
   #accept(check: BlockCheck, { offset, block }: Decoded): void {
     const problem = check.problemOf(block)
     if (problem !== undefined) throw damagedSegment(this.name, `${problem} (block at byte ${offset})`)
@@ -336,7 +348,7 @@ export class SegmentReader {
     source: ReadAhead,
     sha256: RunningSha256,
     check: BlockCheck,
-    counted: { readonly rawBytes: number; readonly blockCount: number; readonly indexCrc: number },
+    counted: Readonly<CountedBlocks>,
   ): Promise<void> {
     const { indexBytes, indexCrc } = this.#footer
     let crc = 0

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { seededRandom } from '../../base/random.js'
 import { runThrough } from '../../base/slices.js'
 import { HashIndex, type SoughtKey } from './hash-index.js'
+import { IndexPairs } from './index-pairs.js'
 
 /** Addresses stand for keys here: each key has one address. */
 class Sought implements SoughtKey {
@@ -27,11 +28,12 @@ describe('HashIndex', () => {
   it('takes many entries at once, whether it was sized for them or has to split meanwhile', () => {
     for (const reserved of [0, 300_000]) {
       const index = new HashIndex()
+      const pairs = new IndexPairs()
       index.reserve(reserved)
       for (let first = 1; first < 300_000; first += 50_000) {
-        const addresses = Uint32Array.from({ length: 50_000 }, (_, i) => first + i)
-        const hashes = addresses.map((address) => Math.imul(address, 0x9e3779b1))
-        runThrough(index.insertAll(hashes, addresses))
+        pairs.clear()
+        for (let i = 0; i < 50_000; i++) pairs.push(Math.imul(first + i, 0x9e3779b1), first + i)
+        runThrough(index.insertAll(pairs))
       }
       expect(index.count).toBe(300_000)
       for (let address = 1; address <= 300_000; address++) {

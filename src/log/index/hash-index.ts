@@ -15,6 +15,7 @@
 
 import { assert } from '../../base/assert.js'
 import type { SlicedWork } from '../../base/slices.js'
+import type { IndexPairs } from './index-pairs.js'
 
 /** A key that is looked for, and where its place is, which `find` writes here: it holds until something of the index changes. */
 export interface SoughtKey {
@@ -173,29 +174,14 @@ export class HashIndex {
     sought.at = emptySlot(this.#directory[sought.place] as Table, sought.hash)
   }
 
-  /** Adds entries whose hashes and addresses are given and that are known not to be there, table by table. */
-  *insertAll(hashes: Uint32Array, addresses: Uint32Array): SlicedWork<void> {
-    // A counting sort by place in the directory: where each place's entries end, then from the back. As signed numbers, which pass from
-    // function to function as they are.
-    const mask = this.#directoryMask
-    const ends = new Uint32Array(mask + 1)
-    for (let i = 0; i < hashes.length; i++) (ends[(hashes[i] as number) & mask] as number)++
-    for (let place = 1; place <= mask; place++) {
-      ends[place] = (ends[place] as number) + (ends[place - 1] as number)
-    }
-    const sortedHashes = new Int32Array(hashes.length)
-    const sortedAddresses = new Int32Array(hashes.length)
-    for (let i = hashes.length - 1; i >= 0; i--) {
-      const hash = hashes[i] as number
-      const at = (ends[hash & mask] as number) - 1
-      ends[hash & mask] = at
-      sortedHashes[at] = hash
-      sortedAddresses[at] = addresses[i] as number
-    }
-    for (let start = 0; start < hashes.length; start += STEP) {
+  /** Adds entries that are known not to be there, table by table. */
+  *insertAll(pairs: IndexPairs): SlicedWork<void> {
+    pairs.sortByPlace(this.#directoryMask)
+    const { length, sortedHashes, sortedAddresses } = pairs
+    for (let start = 0; start < length; start += STEP) {
       yield
       this.#changed()
-      const end = Math.min(start + STEP, hashes.length)
+      const end = Math.min(start + STEP, length)
       for (let i = start; i < end; ) i = this.#insertRun(sortedHashes, sortedAddresses, i, end)
     }
   }

@@ -1,6 +1,6 @@
 import type { SlicedWork } from '../../base/slices.js'
-import { Uint32List } from '../uint32-list.js'
 import type { HashIndex } from './hash-index.js'
+import { IndexPairs } from './index-pairs.js'
 
 /** Pairs that should wait: enough for each table of a large index to get some thousand of them at once. */
 const ENOUGH = 64 * 1024
@@ -10,28 +10,25 @@ const ENOUGH = 64 * 1024
  * to another place in memory; gathered, the index takes them table by table.
  */
 export class UnindexedEntries {
-  #hashes = new Uint32List()
-  #addresses = new Uint32List()
+  #pairs = new IndexPairs()
 
   get length(): number {
-    return this.#hashes.length
+    return this.#pairs.length
   }
 
   /** It is time to `flush`. */
   get areEnough(): boolean {
-    return this.#hashes.length >= ENOUGH
+    return this.length >= ENOUGH
   }
 
   push(hash: number, address: number): void {
-    this.#hashes.push(hash)
-    this.#addresses.push(address)
+    this.#pairs.push(hash, address)
   }
 
-  /** Puts all of them into the index. */
+  /** Puts all of them into the index. Where there were many, as many may follow: they find their memory there, until some flush has few or none. */
   *flush(index: HashIndex): SlicedWork<void> {
-    if (this.#hashes.length === 0) return
-    yield* index.insertAll(this.#hashes.toArray(), this.#addresses.toArray())
-    this.#hashes = new Uint32List()
-    this.#addresses = new Uint32List()
+    if (this.length > 0) yield* index.insertAll(this.#pairs)
+    if (this.areEnough) this.#pairs.clear()
+    else if (this.#pairs.byteLength > 0) this.#pairs = new IndexPairs()
   }
 }
