@@ -21,6 +21,7 @@ import { contentOf, metadataOf, type StoredManifest } from '../format/manifest.j
 import { checkpointId } from '../format/object-names.js'
 import type { SequenceState } from '../format/sequence-file.js'
 import type { CheckpointId, CheckpointMetadata, RestoreProgress } from '../types.js'
+import { BuilderThread } from '../worker/builder-thread-host.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { RestoreStream } from '../worker/restore-stream.js'
 import type { BuildCall } from '../worker/worker-protocol.js'
@@ -120,8 +121,11 @@ async function restoreContent(
   const content = contentOf(manifest)
   const shiftMs = pausedUntilMs === undefined ? 0 : Math.max(0, pausedUntilMs - manifest.clockMs)
   const build = stretch === undefined ? buildOf(backend, stored, shiftMs) : undefined
-  // To begin the job may start another thread, which takes a turn of its own as well.
-  if (build !== undefined) await nextTurn()
+  if (build !== undefined) {
+    // To begin the job may start another thread, which takes a turn of its own as well.
+    BuilderThread.prepareFor(build)
+    await nextTurn()
+  }
   const stream = new RestoreStream({ worker, storage, content, stretch, build, signal }, onBlock)
   try {
     await stream.opened()

@@ -1,9 +1,11 @@
 import { availableParallelism } from 'node:os'
 import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads'
-import { startThread } from '../../base/compiled.js'
+import { compiledModule, startThread } from '../../base/compiled.js'
 import { isStateError, reasonOf } from '../../base/errors.js'
 import type { BuilderThreadData } from './builder-thread.js'
 import type { BuildCall, ReadJob } from './worker-protocol.js'
+
+const THREAD = '#checkpoint/builder-thread'
 
 /** Fewer entries are read and put together by one thread before another one would help. */
 const MIN_ENTRIES = 256 * 1024
@@ -16,11 +18,23 @@ export class BuilderThread {
   readonly port: MessagePort
   readonly #thread: Worker
 
+  /**
+   * To be called a turn of the event loop before `startFor`, where that may start one: to find the file of the thread keeps the event loop for about as
+   * long as to start it.
+   */
+  static prepareFor({ expectedEntries }: BuildCall): void {
+    if (!isWorthIt(expectedEntries)) return
+    try {
+      compiledModule(THREAD)
+    } catch {
+      // It is told, or done without, where it is started.
+    }
+  }
+
   /** Starts one where there is a processor for it, and enough to do; `undefined`: the thread that reads does it as well. */
   static startFor(request: ReadJob): BuilderThread | undefined {
     const { build } = request
-    if (build === undefined || build.expectedEntries < MIN_ENTRIES) return undefined
-    if (availableParallelism() < 2) return undefined
+    if (build === undefined || !isWorthIt(build.expectedEntries)) return undefined
     try {
       return new BuilderThread(request, build)
     } catch (error) {
@@ -33,7 +47,7 @@ export class BuilderThread {
   private constructor(request: ReadJob, build: BuildCall) {
     const { port1, port2 } = new MessageChannel()
     const workerData: BuilderThreadData = { build, port: port1 }
-    this.#thread = startThread('#checkpoint/builder-thread', {
+    this.#thread = startThread(THREAD, {
       name: 'holdfast restore',
       workerData,
       transferList: [port1],
@@ -54,4 +68,8 @@ export class BuilderThread {
   async end(): Promise<void> {
     await this.#thread.terminate()
   }
+}
+
+function isWorthIt(expectedEntries: number): boolean {
+  return expectedEntries >= MIN_ENTRIES && availableParallelism() >= 2
 }

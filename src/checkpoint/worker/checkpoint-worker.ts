@@ -1,9 +1,10 @@
 import { MessageChannel, type Transferable, type Worker } from 'node:worker_threads'
 import { settlesWithin } from '../../base/clock.js'
-import { startThread } from '../../base/compiled.js'
+import { compiledModule, startThread } from '../../base/compiled.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import { rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
+import { nextTurn } from '../../base/slices.js'
 import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { BuilderThread } from './builder-thread-host.js'
@@ -32,6 +33,8 @@ export interface CheckpointWorkerOptions {
    */
   readonly thread?: boolean
 }
+
+const THREAD = '#checkpoint/worker-thread'
 
 /** The part of a worker that starts jobs. */
 export type JobStarter = Pick<CheckpointWorker, 'start' | 'awaited' | 'isReadyFor' | 'ready'>
@@ -97,6 +100,12 @@ export class CheckpointWorker implements AsyncDisposable {
   async ready(module?: string): Promise<void> {
     if (this.#closed) throw closed()
     if (this.isReadyFor(module)) return
+    if (this.#thread === undefined) {
+      // To find the file of the thread keeps the event loop for as long as to start it: not both in one turn.
+      compiledModule(THREAD)
+      await nextTurn()
+      if (this.#closed) throw closed()
+    }
     const thread = this.#thread ?? this.#startThread()
     const loaded = module === undefined ? undefined : this.#load(thread, module)
     await this.awaited(Promise.all([this.#started, loaded]))
@@ -192,7 +201,7 @@ export class CheckpointWorker implements AsyncDisposable {
   }
 
   #startThread(): Worker {
-    const thread = startThread('#checkpoint/worker-thread', { name: 'holdfast checkpoints' })
+    const thread = startThread(THREAD, { name: 'holdfast checkpoints' })
     const died = (reason: string, cause?: unknown) => {
       if (this.#thread === thread) this.#over(lost(reason, cause))
     }
