@@ -12,7 +12,7 @@ import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import type { DrawnOperation } from '../faults/children/lmdb-drawn.js'
 import { textOf } from '../faults/children/lmdb-stations.js'
 import { type CompiledSources, compileSources } from '../faults/compile-sources.js'
-import { modelRuns } from '../support/long.js'
+import { modelLimitMs, modelRuns } from '../support/long.js'
 import { onRandomRuns } from '../support/random-runs.js'
 
 const RUNS = modelRuns(30, 2)
@@ -90,34 +90,38 @@ describe('a process that is killed', () => {
     return { ...said, signal: await ended }
   }
 
-  it('leaves what a prefix of its operations leaves, with everything that was durable', async () => {
-    const moments = fc.record({
-      moment: fc.constantFrom('begun' as const, 'durable' as const),
-      killAt: fc.nat({ max: 50 }),
-    })
-    const store = fc.record({
-      flushEvery: fc.constantFrom(1, 4, 1_000),
-      modes: fc.constantFrom([], ['log']),
-    })
-    let lost = 0
-    await onRandomRuns(
-      fc.asyncProperty(sequence, store, moments, async (operations, options, { moment, killAt }) => {
-        const path = join(folder, `store-${++runs}`)
-        const { begun, durable, signal } = await runAndKill(path, operations, options, moment, killAt)
-        expect(signal).toBe('SIGKILL')
-        const backend = await LmdbStateBackend.open({ path })
-        const found = new Map([...backend.scanSync()].map(([at, value]) => [textOf(at), textOf(value)]))
-        const report = await backend.verify()
-        await backend.close()
-        const possible = prefixesOf(operations).slice(durable, begun + 1)
-        expect(possible).toContainEqual(found)
-        expect(report).toMatchObject({ ok: true, entries: found.size })
-        if (durable < begun) lost++
-      }),
-      // A shorter sequence is killed at another moment: what it shows is not the same failure.
-      { runs: RUNS, shrinks: false },
-    )
-    // Nearly every other run ends right after something was durable: in a few of them, all may.
-    if (RUNS >= 30) expect(lost).toBeGreaterThan(0)
-  }, 300_000)
+  it(
+    'leaves what a prefix of its operations leaves, with everything that was durable',
+    async () => {
+      const moments = fc.record({
+        moment: fc.constantFrom('begun' as const, 'durable' as const),
+        killAt: fc.nat({ max: 50 }),
+      })
+      const store = fc.record({
+        flushEvery: fc.constantFrom(1, 4, 1_000),
+        modes: fc.constantFrom([], ['log']),
+      })
+      let lost = 0
+      await onRandomRuns(
+        fc.asyncProperty(sequence, store, moments, async (operations, options, { moment, killAt }) => {
+          const path = join(folder, `store-${++runs}`)
+          const { begun, durable, signal } = await runAndKill(path, operations, options, moment, killAt)
+          expect(signal).toBe('SIGKILL')
+          const backend = await LmdbStateBackend.open({ path })
+          const found = new Map([...backend.scanSync()].map(([at, value]) => [textOf(at), textOf(value)]))
+          const report = await backend.verify()
+          await backend.close()
+          const possible = prefixesOf(operations).slice(durable, begun + 1)
+          expect(possible).toContainEqual(found)
+          expect(report).toMatchObject({ ok: true, entries: found.size })
+          if (durable < begun) lost++
+        }),
+        // A shorter sequence is killed at another moment: what it shows is not the same failure.
+        { runs: RUNS, shrinks: false },
+      )
+      // Nearly every other run ends right after something was durable: in a few of them, all may.
+      if (RUNS >= 30) expect(lost).toBeGreaterThan(0)
+    },
+    modelLimitMs(300_000),
+  )
 })

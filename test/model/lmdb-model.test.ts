@@ -8,11 +8,13 @@ import type { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import type { LmdbCompression } from '../../src/lmdb/types.js'
 import { MemoryStateBackend } from '../../src/memory/memory-state-backend.js'
 import { titled } from '../faults/fault-kit.js'
-import { leftToLongRuns, modelRuns } from '../support/long.js'
+import { leftToLongRuns, modelLimitMs, modelRuns } from '../support/long.js'
 import { type EngineOptions, runCommands } from './backend-commands.js'
 import { kind } from './commands.js'
 import { lmdbKinds, StoresUnderTest } from './lmdb-commands.js'
 import { onBoth } from './world.js'
+
+const LIMIT_MS = modelLimitMs(600_000)
 
 /** A run opens stores and waits for disks: there are fewer of them than of engines in memory. */
 describe('LmdbStateBackend', () => {
@@ -30,22 +32,30 @@ describe('LmdbStateBackend', () => {
   const openWith = (flushEvery: number, compression: LmdbCompression) => (options: EngineOptions) =>
     stores.open({ ...options, path: stores.newPath(), flushEvery, compression, cacheBytes: 1024 * 1024 })
 
-  it('behaves as the model does, whatever the commands, over restarts and crashes', async () => {
-    const openCopy = async (options: EngineOptions) => new MemoryStateBackend(options)
-    const run = runCommands(openWith(3, 'none'), {
-      sweep,
-      openCopy,
-      ownKinds: lmdbKinds(stores),
-      runs: modelRuns(100, 2),
-    })
-    await expect(run).resolves.toBeUndefined()
-  }, 600_000)
+  it(
+    'behaves as the model does, whatever the commands, over restarts and crashes',
+    async () => {
+      const openCopy = async (options: EngineOptions) => new MemoryStateBackend(options)
+      const run = runCommands(openWith(3, 'none'), {
+        sweep,
+        openCopy,
+        ownKinds: lmdbKinds(stores),
+        runs: modelRuns(100, 2),
+      })
+      await expect(run).resolves.toBeUndefined()
+    },
+    LIMIT_MS,
+  )
 
-  it('does so too with compression, and where most is in the write buffer', async () => {
-    const runs = modelRuns(50, 1)
-    const run = runCommands(openWith(40, 'lz4'), { sweep, ownKinds: lmdbKinds(stores), runs })
-    await expect(run).resolves.toBeUndefined()
-  }, 600_000)
+  it(
+    'does so too with compression, and where most is in the write buffer',
+    async () => {
+      const runs = modelRuns(50, 1)
+      const run = runCommands(openWith(40, 'lz4'), { sweep, ownKinds: lmdbKinds(stores), runs })
+      await expect(run).resolves.toBeUndefined()
+    },
+    LIMIT_MS,
+  )
 
   it.skipIf(leftToLongRuns !== undefined)(
     titled('does so with a log before the tree', leftToLongRuns),
@@ -70,6 +80,6 @@ describe('LmdbStateBackend', () => {
       const run = runCommands(openLogged, { sweep, ownKinds, runs: modelRuns(8, 1) })
       await expect(run).resolves.toBeUndefined()
     },
-    600_000,
+    LIMIT_MS,
   )
 })

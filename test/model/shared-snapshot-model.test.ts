@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { modelRuns } from '../support/long.js'
+import { modelLimitMs, modelRuns } from '../support/long.js'
 import { onRandomRuns } from '../support/random-runs.js'
 import { SharedSnapshotWorld, type Step } from './shared-snapshot-world.js'
 
@@ -74,23 +74,35 @@ async function runAll(maxBytes: number): Promise<SharedSnapshotWorld['figures']>
 }
 
 describe('A shared snapshot', () => {
-  it('gives what was there at its instant, whole or as changes, whatever is written meanwhile', async () => {
-    const { fulls, deltas, unknown, endedEarly } = await runAll(Infinity)
-    expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
-    expect(endedEarly).toBeGreaterThan(RUNS > 100 ? RUNS / 20 : 0)
-    // Here a base is only forgotten with the content that it belongs to.
-    expect(unknown).toBe(0)
-  }, 300_000)
+  it(
+    'gives what was there at its instant, whole or as changes, whatever is written meanwhile',
+    async () => {
+      const { fulls, deltas, unknown, endedEarly } = await runAll(Infinity)
+      expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
+      expect(endedEarly).toBeGreaterThan(RUNS > 100 ? RUNS / 20 : 0)
+      // Here a base is only forgotten with the content that it belongs to.
+      expect(unknown).toBe(0)
+    },
+    modelLimitMs(300_000),
+  )
 
-  it('does so where segments are compacted and reused all the time', async () => {
-    const { fulls, deltas } = await runAll(1024 * 1024)
-    expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
-  }, 300_000)
+  it(
+    'does so where segments are compacted and reused all the time',
+    async () => {
+      const { fulls, deltas } = await runAll(1024 * 1024)
+      expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
+    },
+    modelLimitMs(300_000),
+  )
 
-  it('does so where memory is short, or says that it cannot tell any more', async () => {
-    const { fulls, deltas, unknown } = await runAll(64 * 1024)
-    expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
-    // In few runs this comes up a few times, or not at all.
-    if (RUNS > 100) expect(unknown).toBeGreaterThan(RUNS / 20)
-  }, 300_000)
+  it(
+    'does so where memory is short, or says that it cannot tell any more',
+    async () => {
+      const { fulls, deltas, unknown } = await runAll(64 * 1024)
+      expect(Math.min(fulls, deltas)).toBeGreaterThan(RUNS / 4)
+      // In few runs this comes up a few times, or not at all.
+      if (RUNS > 100) expect(unknown).toBeGreaterThan(RUNS / 20)
+    },
+    modelLimitMs(300_000),
+  )
 })
