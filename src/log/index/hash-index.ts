@@ -14,6 +14,7 @@
 //     function to function. Addresses leave as they came, unsigned.
 
 import { assert } from '../../base/assert.js'
+import { refill } from '../../base/refill.js'
 import type { SlicedWork } from '../../base/slices.js'
 import type { IndexPairs } from './index-pairs.js'
 
@@ -81,8 +82,8 @@ class Table {
 }
 
 export class HashIndex {
-  #directory: Table[] = [new Table(FIRST_SLOTS, 0)]
-  #directoryMask = 0
+  /** Always the same array, which `refill` fills. */
+  readonly #directory: Table[] = [new Table(FIRST_SLOTS, 0)]
   #count = 0
   #bytes: number = FIRST_SLOTS * SLOT_BYTES
   readonly #maxSlots: number
@@ -116,8 +117,9 @@ export class HashIndex {
   /** The address of the entry with the key, or 0; notes its place in `sought`, for `replace`, `remove` and `insert`. */
   find(sought: SoughtKey): number {
     const { hash } = sought
-    const place = hash & this.#directoryMask
-    const { slots } = this.#directory[place] as Table
+    const directory = this.#directory
+    const place = hash & (directory.length - 1)
+    const { slots } = directory[place] as Table
     const wanted = hash | 0
     let at = homeOf(wanted, slots)
     for (;;) {
@@ -142,7 +144,7 @@ export class HashIndex {
    */
   bringNear(hashes: Int32Array, count: number, addresses: Int32Array): number {
     const directory = this.#directory
-    const mask = this.#directoryMask
+    const mask = directory.length - 1
     let seen = 0
     for (let i = 0; i < count; i += 8) {
       seen |=
@@ -170,13 +172,13 @@ export class HashIndex {
 
   /** Notes where a key belongs that is known not to be there: what `insert` needs. */
   seekEmpty(sought: SoughtKey): void {
-    sought.place = sought.hash & this.#directoryMask
+    sought.place = this.#placeOf(sought.hash)
     sought.at = emptySlot(this.#directory[sought.place] as Table, sought.hash)
   }
 
   /** Adds entries that are known not to be there, table by table. */
   *insertAll(pairs: IndexPairs): SlicedWork<void> {
-    pairs.sortByPlace(this.#directoryMask)
+    pairs.sortByPlace(this.#directory.length - 1)
     const { length, sortedHashes, sortedAddresses } = pairs
     for (let start = 0; start < length; start += STEP) {
       yield
@@ -192,8 +194,8 @@ export class HashIndex {
    */
   #insertRun(hashes: Int32Array, addresses: Int32Array, start: number, end: number): number {
     const first = hashes[start] as number
-    if ((this.#directory[first & this.#directoryMask] as Table).room <= 0) this.#grow(first)
-    const mask = this.#directoryMask
+    if ((this.#directory[this.#placeOf(first)] as Table).room <= 0) this.#grow(first)
+    const mask = this.#directory.length - 1
     const place = first & mask
     const table = this.#directory[place] as Table
     const { slots } = table
@@ -268,7 +270,7 @@ export class HashIndex {
 
   /** The addresses of every entry with this hash: usually one. */
   collect(hash: number): number[] {
-    const { slots } = this.#directory[hash & this.#directoryMask] as Table
+    const { slots } = this.#directory[this.#placeOf(hash)] as Table
     const wanted = hash | 0
     const addresses: number[] = []
     let at = homeOf(wanted, slots)
@@ -299,8 +301,7 @@ export class HashIndex {
     this.#changed()
     const before = new Set(this.#directory)
     const directory = Array.from({ length: tables }, () => new Table(slotCount, depth))
-    this.#directory = directory
-    this.#directoryMask = tables - 1
+    refill(this.#directory, directory)
     for (const table of before) moveAll(table, (hash) => directory[hash & (tables - 1)] as Table)
     this.#bytes = slotCount * tables * SLOT_BYTES
   }
@@ -324,10 +325,16 @@ export class HashIndex {
       return table
     })
     this.#changed()
-    this.#directory = Array.from(directory, (number) => made[number] as Table)
-    this.#directoryMask = directory.length - 1
+    refill(
+      this.#directory,
+      Array.from(directory, (number) => made[number] as Table),
+    )
     this.#count = made.reduce((sum, { count }) => sum + count, 0)
     this.#bytes = made.reduce((sum, { slots }) => sum + slots.byteLength, 0)
+  }
+
+  #placeOf(hash: number): number {
+    return hash & (this.#directory.length - 1)
   }
 
   #changed(): void {
@@ -335,7 +342,7 @@ export class HashIndex {
   }
 
   #grow(hash: number): void {
-    const table = this.#directory[hash & this.#directoryMask] as Table
+    const table = this.#directory[this.#placeOf(hash)] as Table
     const ones = table.slotCount < this.#maxSlots || table.depth === MAX_DEPTH ? 0 : countOnes(table)
     if (Math.max(ones, table.count - ones) <= table.count * LARGEST_HALF) this.#split(table, ones)
     else this.#enlarge(table)
@@ -353,8 +360,7 @@ export class HashIndex {
   /** Splits by the first bit of the hashes that the entries do not share; `ones` of them have it. */
   #split(table: Table, ones: number): void {
     if (table.depth === Math.log2(this.#directory.length)) {
-      this.#directory = this.#directory.concat(this.#directory)
-      this.#directoryMask = this.#directory.length - 1
+      refill(this.#directory, this.#directory.concat(this.#directory))
     }
     const bit = 1 << table.depth
     const slotsFor = (entries: number) =>

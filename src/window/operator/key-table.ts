@@ -15,6 +15,7 @@
 
 import { compareStretches } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
+import { refill } from '../../base/refill.js'
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed, type Slot, type ViewedBytes } from '../../base/slot.js'
 import { hashWords, randomHashKey } from '../../log/index/key-hash.js'
@@ -152,12 +153,12 @@ export class TablePlace implements ViewedBytes {
 }
 
 export class KeyTable implements KeyedRecords, AccumulatorMemory {
-  #chunks: Chunk[] = [firstChunk()]
+  /** Always the same array, as that of the shards, which `refill` fills. */
+  readonly #chunks: Chunk[] = [firstChunk()]
   /** The chunk that new entries go to. */
   #tail = 0
   /** Shards by the first `#depth` bits of the hashes in them; one with fewer bits of its own is there several times. */
-  #shards: Int32Array[] = [newShard(FIRST_PLACES, 0)]
-  #depth = 0
+  readonly #shards: Int32Array[] = [newShard(FIRST_PLACES, 0)]
   #count = 0
   #dead = 0
   /** From so many dead keys on it is worth it to leave them out. */
@@ -400,8 +401,7 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
       if (i % STEP_SHARDS === STEP_SHARDS - 1) yield
     }
     this.#tail = other.#tail
-    this.#shards = shards
-    this.#depth = other.#depth
+    refill(this.#shards, shards)
     this.#count = other.#count
     this.#dead = other.#dead
     this.#compactFrom = other.#compactFrom
@@ -412,7 +412,10 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
   /** Begins anew, step by step; the memory is kept. */
   *clear(): SlicedWork<void> {
     this.#stopSharing()
-    this.#chunks = this.#chunks.filter(({ words }) => words.length <= CHUNK_WORDS)
+    refill(
+      this.#chunks,
+      this.#chunks.filter(({ words }) => words.length <= CHUNK_WORDS),
+    )
     for (const [i, chunk] of this.#chunks.entries()) chunk.end = i === 0 ? FIRST_ENTRY : 0
     this.#tail = 0
     this.#count = 0
@@ -449,10 +452,9 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
       kept.#chunkOf(copy).words[(copy & OFFSET_MASK) + 1] = flags
       if (this.has(entry, IS_DEAD)) kept.#dead++
     }
-    this.#chunks = kept.#chunks
+    refill(this.#chunks, kept.#chunks)
     this.#tail = kept.#tail
-    this.#shards = kept.#shards
-    this.#depth = kept.#depth
+    refill(this.#shards, kept.#shards)
     this.#count = kept.#count
     this.#dead = kept.#dead
     // What is stored and dead waits for the next cut.
@@ -503,6 +505,10 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
 
   #chunkOf(entry: number): Chunk {
     return this.#chunks[entry >>> CHUNK_BITS] as Chunk
+  }
+
+  get #depth(): number {
+    return 31 - Math.clz32(this.#shards.length)
   }
 
   #shardOf(hash: number): Int32Array {
@@ -620,8 +626,10 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
     const places = (shard.length - TAIL_WORDS) >> 1
     const grows = places < SHARD_PLACES || depth === MAX_DEPTH
     if (!grows && depth === this.#depth) {
-      this.#shards = this.#shards.flatMap((each) => [each, each])
-      this.#depth++
+      refill(
+        this.#shards,
+        this.#shards.flatMap((each) => [each, each]),
+      )
     }
     const low = newShard(grows ? places * 2 : places, grows ? depth : depth + 1)
     const high = grows ? low : newShard(places, depth + 1)
