@@ -18,7 +18,6 @@ import type { KeyBytes } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
 import type { BackendStats, BackendSupport } from '../backend/types.js'
 import { ForwardClock } from '../base/clock.js'
-import { diagnostics } from '../base/diagnostics.js'
 import { isStateError, StateError } from '../base/errors.js'
 import type { Listeners } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
@@ -28,21 +27,16 @@ import { Absorption } from './buffer/absorption.js'
 import type { Generation } from './buffer/generation.js'
 import { LayeredEntries } from './buffer/layered-entries.js'
 import { memorySharesOf } from './buffer/memory-shares.js'
+import { Admission } from './commit/admission.js'
 import { type AsideTarget, applyBatch, fillAside } from './commit/apply-batch.js'
 import { CommitFigures } from './commit/commit-figures.js'
-import { type CommitSize, commitSize } from './commit/commit-size.js'
 import { FlushTimer } from './commit/flush-timer.js'
 import { GroupCommit } from './commit/group-commit.js'
-import {
-  growthAtMost,
-  growthOfOneKey,
-  roughGrowth,
-  type StoreShape,
-  type TreeShape,
-} from './commit/store-growth.js'
 import { StoreReplacement } from './commit/store-replacement.js'
+import { type CommitStatus, StoreStatus } from './commit/store-status.js'
 import type { CommitResult } from './commit/store-writer.js'
 import { WriterPort } from './commit/writer-port.js'
+import { EngineNotices } from './engine-notices.js'
 import { LmdbSnapshot } from './lmdb-snapshot.js'
 import { GroupLog } from './log/group-log.js'
 import type { LogMark } from './log/log-identity.js'
@@ -54,10 +48,10 @@ import { readerModule } from './share/lent-snapshot.js'
 import { SnapshotLender } from './share/snapshot-lender.js'
 import { compactStore } from './store/compact-store.js'
 import type { TableStats } from './store/environment.js'
+import { FileCheck } from './store/file-check.js'
 import { OpenStore } from './store/open-store.js'
 import { openForReading, ServedStore } from './store/served-store.js'
 import type { StoreDirectory } from './store/store-directory.js'
-import { StoreGuard } from './store/store-guard.js'
 import type { LmdbStateBackendEvents, LmdbStats } from './types.js'
 
 export type EngineFigures = Omit<LmdbStats, keyof BackendStats | 'oldestSnapshotAgeMs'>
@@ -83,17 +77,6 @@ const SUPPORTS: BackendSupport = Object.freeze({
 /** A reader in another thread that has not begun by then is given up. */
 const GATE_TIMEOUT_MS = 5_000
 
-type StoreStatus = Pick<CommitResult, 'clockMs' | 'usedBytes' | 'shape' | 'flushSequence'>
-
-const NO_TREE: TreeShape = { depth: 0, branchPages: 0, leafPages: 0 }
-/** Where another process commits. */
-const NOT_ASKED: StoreStatus = {
-  clockMs: 0,
-  usedBytes: 0,
-  shape: { entries: NO_TREE, expiry: NO_TREE },
-  flushSequence: 0,
-}
-
 export class LmdbEngine implements LocalEngine {
   readonly name = 'lmdb'
   readonly supports: BackendSupport = SUPPORTS
@@ -102,20 +85,22 @@ export class LmdbEngine implements LocalEngine {
   readonly #settings: LmdbSettings
   readonly #maxBytes: number
   readonly #directory: StoreDirectory
-  readonly #listeners: Listeners<LmdbStateBackendEvents>
+  readonly #notices: EngineNotices
   readonly #expirations: Expirations
   readonly #store: ServedStore
+  readonly #status: StoreStatus
   readonly #entries: LayeredEntries
+  readonly #admission: Admission
   /** Undefined where the store was opened for reading only, as all that commits. */
   readonly #writer: WriterPort | undefined
   readonly #commit: GroupCommit | undefined
+  readonly #files: FileCheck | undefined
   readonly #sharing: SnapshotLender | undefined
   /** What is waited for becomes durable here first; undefined: in the store itself. */
   readonly #log: GroupLog | undefined
   readonly #recovery: LogRecovery
   /** Where another process writes. */
   readonly #overlay: LogOverlay | undefined
-  #guard: StoreGuard | undefined
   readonly #absorption: Absorption
   readonly #flushTimer: FlushTimer
   readonly #figures = new CommitFigures()
@@ -123,47 +108,26 @@ export class LmdbEngine implements LocalEngine {
   /** What a staged write has filled so far. */
   #aside: Generation | undefined
   #compacting: Promise<void> | undefined
-  /** What was waited for last, and that together with a look at the files. */
-  #waitedFor: { readonly durable: Promise<void>; readonly checked: Promise<void> } | undefined
   /** Ends what `close` does not wait for. */
   readonly #closed = new AbortController()
-  /** Bytes of the store's pages in use, and the time that it knows to have come: as of the last commit. */
-  #usedBytes: number
-  #shape: StoreShape
-  #oneKeyBytes: number
-  #committedMs: number
-  /** Commits that the store holds. */
-  #commits: number
-  /** Keys that begin a commit, and that a writer may be ahead of the disk. */
-  #commitSize: CommitSize
   /** What LMDB said of itself last: after a commit that failed it may refuse to say anything. */
   #tableStats: TableStats | undefined
 
-  private constructor(
-    options: EngineOptions,
-    store: OpenStore,
-    writer?: WriterPort,
-    { clockMs, usedBytes, shape, flushSequence }: StoreStatus = NOT_ASKED,
-  ) {
+  private constructor(options: EngineOptions, store: OpenStore, writer?: WriterPort, status?: CommitStatus) {
     const { settings, directory, listeners } = options
     this.#settings = settings
     this.#maxBytes = settings.maxBytes
     this.#directory = directory
-    this.#listeners = listeners
+    this.#notices = new EngineNotices(listeners, this.name, directory.path)
     this.#expirations = new Expirations(listeners)
     this.ttlMs = settings.ttlMs
     this.#writer = writer
     const isReadOnly = writer === undefined
     this.#store = new ServedStore(store, directory, { readOnly: isReadOnly })
-    if (!isReadOnly) this.#guard = new StoreGuard(directory.dataPath, directory.leaseMark)
+    if (!isReadOnly) this.#files = new FileCheck(directory, (error) => this.#commit?.fail(error))
     this.clock = new ForwardClock(settings.clock)
     this.clock.advanceTo(this.#store.clockMs)
-    this.#committedMs = clockMs
-    this.#commits = flushSequence
-    this.#usedBytes = usedBytes
-    this.#shape = shape
-    this.#oneKeyBytes = growthOfOneKey(shape)
-    this.#commitSize = commitSize(usedBytes, settings)
+    this.#status = new StoreStatus(settings, status)
     const hashKey = randomHashKey()
     const shares = memorySharesOf(settings)
     const entries = new LayeredEntries(shares, hashKey, {
@@ -180,6 +144,12 @@ export class LmdbEngine implements LocalEngine {
       failed: (error) => this.#commit?.fail(error),
     })
     this.#entries = entries
+    this.#admission = new Admission(entries.buffer, this.#status, {
+      maxBytes: settings.maxBytes,
+      aside: () => this.#aside,
+      sweep: () => void this.sweep(Infinity),
+      drain: () => this.#drain(),
+    })
     this.#recovery = new LogRecovery(directory)
     this.#overlay = isReadOnly ? new LogOverlay(directory, this.#store, entries) : undefined
     this.#log = !isReadOnly && settings.log ? this.#newLog() : undefined
@@ -320,7 +290,7 @@ export class LmdbEngine implements LocalEngine {
       cacheBytes: cache.bytes,
       log: this.#log?.state ?? 'none',
       readers: numReaders,
-      usedBytes: this.#usedBytes,
+      usedBytes: this.#status.usedBytes,
       mapBytes: mapSize,
     }
   }
@@ -355,12 +325,12 @@ export class LmdbEngine implements LocalEngine {
 
   /** Visible when it returns; durable with a later flush. */
   put(key: KeyBytes, value: Uint8Array, expiresAtMs: number): void {
-    this.#assertRoom(1, key.length + value.length)
+    this.#admission.assertRoom(1, key.length + value.length)
     this.#entries.put(key, value, expiresAtMs)
   }
 
   update(key: KeyBytes, length: number, slot: Slot, expiresAtMs: number): boolean {
-    this.#assertRoom(1, key.length + length)
+    this.#admission.assertRoom(1, key.length + length)
     const isThere = this.#entries.update(key, length, slot, expiresAtMs)
     this.#armFlush()
     return isThere
@@ -373,7 +343,7 @@ export class LmdbEngine implements LocalEngine {
 
   write(batch: EngineBatch): void {
     try {
-      applyBatch(this.#entries, batch, (keys, bytes) => this.#assertRoom(keys, bytes))
+      applyBatch(this.#entries, batch, (keys, bytes) => this.#admission.assertRoom(keys, bytes))
     } finally {
       // Not before all of the batch is there: when the ranges are removed, a commit may begin.
       void this.#entries.removals.begin()
@@ -398,7 +368,7 @@ export class LmdbEngine implements LocalEngine {
     }
     return {
       add: (batch) => {
-        fillAside(target, batch, (keys, bytes) => this.#assertRoom(keys, bytes))
+        fillAside(target, batch, (keys, bytes) => this.#admission.assertRoom(keys, bytes))
         if (this.#sweeps) entries.payForSweep()
         this.#expirations.tell()
       },
@@ -472,35 +442,12 @@ export class LmdbEngine implements LocalEngine {
     return this.#writer !== undefined && this.failure === undefined && !this.#isReplacing
   }
 
-  /** Makes sure that so many keys, with so many bytes of keys and values, fit in the store; throws `BACKEND_FULL`. */
-  #assertRoom(keys: number, bytes: number): void {
-    if (this.#fits(keys, bytes)) return
-    // What has expired makes room, also where no timer has a turn.
-    this.sweep(Infinity)
-    // What waits, and what the cache has not taken over yet, may take fewer pages than it might have: look again when all of it is
-    // there.
+  /** Stops the thread until all that was written is committed; false where something waits all the same. */
+  #drain(): boolean {
     const commit = this.#commit as GroupCommit
     const isKnown = commit.drainSync(() => this.#absorption.finish())
     this.#absorption.finish()
-    // For the moment in which a compacted file is put in service, which cannot be waited for here, nobody knows how much is
-    // used: what is written in it may be beyond `maxBytes`, and the next write is told.
-    if (!isKnown || this.#fits(keys, bytes)) return
-    const capacity = this.#maxBytes
-    // Only what was written in that moment, and a range that was replaced by no more than it held, may take more pages.
-    throw new StateError('BACKEND_FULL', { used: Math.min(this.#usedBytes, capacity), capacity })
-  }
-
-  /** Whether so much fits beside what waits, whatever pages all of that will take. */
-  #fits(keys: number, bytes: number): boolean {
-    const { buffer } = this.#entries
-    const aside = this.#aside
-    const allKeys = buffer.keys + (aside?.keys ?? 0) + keys
-    const allBytes = buffer.usedBytes + (aside?.log.usedBytes ?? 0) + bytes
-    const left = this.#maxBytes - this.#usedBytes
-    return (
-      roughGrowth(this.#oneKeyBytes, allKeys, allBytes) <= left ||
-      growthAtMost(this.#shape, allKeys, allBytes) <= left
-    )
+    return isKnown
   }
 
   /**
@@ -529,25 +476,8 @@ export class LmdbEngine implements LocalEngine {
 
   /** Resolves when the store holds everything that was written before, without a log. */
   flushToStore(): Promise<void> {
-    return this.#thenChecked(this.#commit?.flushToStore())
-  }
-
-  /** Looks at the files once for all that wait for the same: a look takes longer than a put. */
-  #thenChecked(durable: Promise<void> = Promise.resolve()): Promise<void> {
-    if (this.#waitedFor?.durable !== durable) {
-      this.#waitedFor = { durable, checked: durable.then(() => this.#checkFiles()) }
-    }
-    return this.#waitedFor.checked
-  }
-
-  #checkFiles(): void {
-    // Where nothing was to be committed, what was is not to be lost either.
-    try {
-      this.#guard?.check()
-    } catch (failure) {
-      this.#commit?.fail(failure as StateError)
-      throw failure
-    }
+    const durable = this.#commit?.flushToStore() ?? Promise.resolve()
+    return this.#files?.checkAfter(durable) ?? durable
   }
 
   /** Replaces what is in an interval by blocks in key order, while nothing is written. */
@@ -611,9 +541,9 @@ export class LmdbEngine implements LocalEngine {
       writer: this.#writer as WriterPort,
       commit: this.#commit as GroupCommit,
       timeoutMs: this.#settings.commitTimeoutMs,
-      usedBytes: this.#usedBytes,
+      usedBytes: this.#status.usedBytes,
       onSwitched: (dataPath, result) => {
-        this.#guard = new StoreGuard(dataPath, this.#directory.leaseMark)
+        this.#files?.follow(dataPath)
         this.#show(result, () => {
           former = this.#store.showCopy(dataPath, result)
         })
@@ -655,7 +585,7 @@ export class LmdbEngine implements LocalEngine {
   /** Makes the time durable where something is to expire: what has expired must not revive with an earlier clock. */
   async #commitTime(): Promise<void> {
     const clockMs = this.clock.now()
-    if (this.failure !== undefined || clockMs <= this.#committedMs) return
+    if (this.failure !== undefined || clockMs <= this.#status.clockMs) return
     if (this.#store.view.firstDeadlineMs === Infinity) return
     await this.#writer?.ask({ kind: 'commit', segments: [], cleared: false, clockMs, log: this.#mark })
   }
@@ -674,7 +604,7 @@ export class LmdbEngine implements LocalEngine {
       fileBytes,
       now: () => this.clock.now(),
       dataPath: () => this.#directory.dataPath,
-      commits: () => this.#commits,
+      commits: () => this.#status.commits,
       mayCut: () => this.#commit?.mayLog ?? false,
       commitAll: () => this.flushToStore(),
       // Its thread looks whether the data file is in its place: while the store is compacted that becomes another one.
@@ -686,22 +616,18 @@ export class LmdbEngine implements LocalEngine {
         const thread = { module: '#lmdb/log-thread', name: 'holdfast log', data } as const
         return new WriterPort<LogRequest>(thread, this.#settings.commitTimeoutMs)
       },
-      unavailable: (error) => {
-        this.#listeners.emit('logUnavailable', { error })
-        const heard = diagnostics['holdfast:engine.logUnavailable']
-        if (heard.hasSubscribers) heard.publish({ ...this.#names, error })
-      },
+      unavailable: (error) => this.#notices.logUnavailable(error),
       failed: (error) => this.#commit?.fail(error),
-      checkFiles: () => this.#checkFiles(),
+      checkFiles: () => this.#files?.check(),
     })
   }
 
   #newCommit(writer: WriterPort): GroupCommit {
     const { flushBytes, holdBytes } = memorySharesOf(this.#settings)
     return new GroupCommit(this.#entries.buffer, writer, {
-      dueKeys: () => this.#commitSize.dueKeys,
+      dueKeys: () => this.#status.commitSize.dueKeys,
       flushBytes,
-      holdKeys: () => this.#commitSize.holdKeys,
+      holdKeys: () => this.#status.commitSize.holdKeys,
       holdBytes,
       now: () => this.clock.now(),
       removals: this.#entries.removals,
@@ -709,15 +635,8 @@ export class LmdbEngine implements LocalEngine {
       log: this.#log,
       mark: () => this.#mark,
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
-      onFailed: (error) => {
-        this.#listeners.emit('failed', { error })
-        const heard = diagnostics['holdfast:engine.failed']
-        if (heard.hasSubscribers) heard.publish({ ...this.#names, error })
-      },
-      onHeld: (durationMs) => {
-        const heard = diagnostics['holdfast:engine.held']
-        if (heard.hasSubscribers) heard.publish({ ...this.#names, durationMs })
-      },
+      onFailed: (error) => this.#notices.failed(error),
+      onHeld: (durationMs) => this.#notices.held(durationMs),
     })
   }
 
@@ -740,16 +659,7 @@ export class LmdbEngine implements LocalEngine {
       this.#recovery.committed(mark).catch(() => {})
     }
     this.#absorption.begin(generation)
-    const heard = diagnostics['holdfast:engine.commit']
-    if (heard.hasSubscribers) {
-      const { records, recordBytes } = result
-      heard.publish({ ...this.#names, records, recordBytes, durationMs: tookMs })
-    }
-  }
-
-  /** What tells this engine from others to those who listen. */
-  get #names(): { readonly backend: string; readonly path: string } {
-    return { backend: this.name, path: this.#directory.path }
+    this.#notices.committed(result, tookMs)
   }
 
   /** Poisons the engine where the commit cannot be shown: writes go on only as long as what they have changed can be seen. */
@@ -760,11 +670,6 @@ export class LmdbEngine implements LocalEngine {
       this.#commit?.fail(failure as StateError)
       throw failure
     }
-    this.#usedBytes = result.usedBytes
-    this.#shape = result.shape
-    this.#oneKeyBytes = growthOfOneKey(result.shape)
-    this.#committedMs = result.clockMs
-    this.#commits = result.flushSequence
-    this.#commitSize = commitSize(this.#usedBytes, this.#settings)
+    this.#status.note(result)
   }
 }
