@@ -27,20 +27,15 @@ import { SnapshotEpochs } from './history/snapshot-epochs.js'
 import { HashIndex } from './index/hash-index.js'
 import { KeyProbe } from './index/key-probe.js'
 import { UnindexedEntries } from './index/unindexed-entries.js'
-import {
-  assertLittleEndian,
-  entryUnits,
-  FLAG_FRESH,
-  FLAG_QUEUED,
-  FLAG_TOMBSTONE,
-  OFFSET_BITS,
-} from './layout.js'
+import { assertLittleEndian, entryUnits, FLAG_FRESH, FLAG_TOMBSTONE, OFFSET_BITS } from './layout.js'
 import { type LogMemory, memoryOf } from './log-memory.js'
 import { LogSpace } from './log-space.js'
 import { LogTail } from './log-tail.js'
+import { NearKeys } from './near-keys.js'
 import { KeyOrder } from './order/key-order.js'
 import { LatestVersions } from './order/latest-versions.js'
 import { OrderedIndex } from './order/ordered-index.js'
+import { Removals } from './removals.js'
 import { SegmentTable, type SharedSegment } from './segment-table.js'
 import type { LogImage } from './share/log-image.js'
 import { Upkeep } from './upkeep.js'
@@ -48,10 +43,6 @@ import { Upkeep } from './upkeep.js'
 const NO_VALUE = new Uint8Array(0)
 /** In the place of the length of a key. */
 const NOT_WRITTEN = -1
-/** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. A multiple of eight. */
-const NEAR_KEYS = 32
-/** Logs of fewer keys are near enough: to tell keys in advance costs more there than it spares (decision 55). */
-const NEAR_FROM = 262_144
 /** A full log compacts segments of which at least this share is dead. */
 const RECLAIM_SHARE = 1 / 16
 
@@ -69,19 +60,16 @@ export class HashLog {
   readonly #space: LogSpace
   readonly #compactor: Compactor
   readonly #expiry: EntryExpiry
+  readonly #removals: Removals
   readonly #remains: Remains
   readonly #upkeep: Upkeep
   /** What was appended and is not indexed yet. */
   readonly appended: UnindexedEntries = new UnindexedEntries()
   /** The key of the call at hand. */
   readonly #probe: KeyProbe
-  /** The key that is being brought near; and of all that are, hashes, addresses, and last what was read. */
-  readonly #nearing: KeyProbe
-  readonly #nearHashes = new Int32Array(NEAR_KEYS)
-  readonly #nearAddresses = new Int32Array(NEAR_KEYS + 1)
+  readonly #near: NearKeys
   /** The key that maintenance is looking at, so that it never disturbs a call. */
   readonly #chore: KeyProbe
-  #tombstoneCount = 0
   /** What `seekAhead` has found last, … */
   #seekedAhead = 0
   /** … which holds for the key at hand as long as the index has had so many changes; -1: it holds no more. */
@@ -96,7 +84,7 @@ export class HashLog {
     this.entries = new Entries(this.#segments)
     this.#probe = new KeyProbe(this.#segments, options.hashKey)
     this.#chore = new KeyProbe(this.#segments, options.hashKey)
-    this.#nearing = new KeyProbe(this.#segments, options.hashKey)
+    this.#near = new NearKeys(this.#index, this.entries, new KeyProbe(this.#segments, options.hashKey))
     this.ordered = new OrderedIndex(new KeyOrder(this.#segments), {
       tables: () => this.#index.tables(),
       latest: (address) => this.latest(address),
@@ -105,7 +93,7 @@ export class HashLog {
     this.history = new LogHistory(this.#epochs, this.#segments, this.entries, {
       hasRoomForList: (bytes) => this.#space.hasRoomBeside(bytes),
       keys: () => this.keys,
-      hasTombstones: () => this.#tombstoneCount > 0 && options.covers !== true,
+      hasTombstones: () => this.#removals.tombstoneCount > 0 && options.covers !== true,
     })
     this.#changes = this.history.changes
     this.#expiry = new EntryExpiry(this.entries, this.#index, options)
@@ -115,6 +103,16 @@ export class HashLog {
         this.#compactor.forget(segment)
         this.ordered.segmentDied(segment)
       },
+    })
+    this.#removals = new Removals({
+      segments: this.#segments,
+      entries: this.entries,
+      index: this.#index,
+      epochs: this.#epochs,
+      history: this.history,
+      tail: this.#tail,
+      chore: this.#chore,
+      covers: options.covers === true,
     })
     this.#space = new LogSpace(this.#segments, this.#index, this.#tail, options.maxBytes !== Infinity, {
       besideBytes: () =>
@@ -140,7 +138,7 @@ export class HashLog {
     })
     this.#remains = new Remains(this.history, this.#epochs, this.entries, this.#index, {
       covers: options.covers === true,
-      dropTombstone: (address) => this.#dropTombstone(address),
+      dropTombstone: (address) => this.#removals.dropTombstone(address),
     })
     this.#upkeep = new Upkeep(
       {
@@ -157,7 +155,7 @@ export class HashLog {
 
   /** Keys that are there, those that have expired and were not removed yet included. */
   get count(): number {
-    return this.#index.count - this.#tombstoneCount
+    return this.#index.count - this.#removals.tombstoneCount
   }
 
   /** Keys that the log knows, those covered by tombstones included. */
@@ -221,7 +219,7 @@ export class HashLog {
 
   /** Whether it is worth it to bring near what lies under keys before each is sought. */
   get isFar(): boolean {
-    return this.keys >= NEAR_FROM
+    return this.#near.areFar
   }
 
   /**
@@ -229,21 +227,7 @@ export class HashLog {
    * afterwards. Nothing else comes of it.
    */
   bringNear(keys: Uint8Array, ends: Int32Array, count: number): void {
-    const probe = this.#nearing
-    const hashes = this.#nearHashes
-    const addresses = this.#nearAddresses
-    for (let from = 0; from < count; from += NEAR_KEYS) {
-      const some = Math.min(NEAR_KEYS, count - from)
-      for (let i = 0; i < some; i++) {
-        const start = from + i === 0 ? 0 : (ends[from + i - 1] as number)
-        probe.load(keys, start, (ends[from + i] as number) - start)
-        hashes[i] = probe.hash
-      }
-      // They are read eight at a time: where less are left, a few are read once more that were told before.
-      const read = (some + 7) & ~7
-      const seen = this.#index.bringNear(hashes, read, addresses)
-      addresses[NEAR_KEYS] = seen | this.entries.bringNear(addresses, read)
-    }
+    this.#near.bringNear(keys, ends, count)
   }
 
   /** The latest version of the key of the entry at `address`, tombstones included; 0 where there is none. */
@@ -469,7 +453,7 @@ export class HashLog {
     if (address === 0) {
       if (this.#options.covers) {
         this.#append(0, NO_VALUE, 0, 0, Infinity, FLAG_TOMBSTONE)
-        this.#tombstoneCount++
+        this.#removals.tombstoneCount++
       }
       return
     }
@@ -477,7 +461,7 @@ export class HashLog {
     const expiresAtMs = this.entries.expiresAtMs(address)
     if (expiresAtMs !== Infinity && expiresAtMs <= this.#options.now()) this.#options.onExpired(address)
     const units = this.entries.units(address)
-    this.#removeFound(address, this.#probe)
+    this.#removals.removeFound(address, this.#probe)
     this.#upkeep.pay(units)
   }
 
@@ -491,7 +475,7 @@ export class HashLog {
     try {
       for (const address of addresses) {
         if (this.entries.expiresAtMs(address) <= nowMs) this.#options.onExpired(address)
-        units += this.#removeAt(address)
+        units += this.#removals.removeAt(address)
       }
     } finally {
       this.#space.inBatch = inBatch
@@ -646,8 +630,8 @@ export class HashLog {
   ): number {
     this.#epochs.dirty = true
     const address = this.#segments.take(segment, units)
-    const previous = this.#previousFor(old)
-    const allFlags = flags | this.#flagsAfter(old)
+    const previous = this.history.previousFor(old)
+    const allFlags = flags | this.history.flagsAfter(old)
     this.entries.create(address, this.#probe, length, expiresAtMs, this.#epochs.current, allFlags)
     if (previous !== 0) this.entries.setPrevious(address, previous)
     if (previous !== 0 && previous === old) this.history.superseded(this.#epochs.newest, this.#probe.hash)
@@ -679,81 +663,18 @@ export class HashLog {
     }
     this.#index.replace(probe, address)
     if (this.entries.isTombstone(old)) {
-      this.#tombstoneCount--
+      this.#removals.tombstoneCount--
       this.ordered.added(address)
     }
     this.#tail.bury(old)
   }
 
-  /** What a version that replaces `old` points back to: the newest one up to that which an open snapshot sees. */
-  #previousFor(old: number): number {
-    return this.#epochs.openCount === 0 ? 0 : this.entries.version(old, this.#epochs.newest)
-  }
-
-  /** What a version that replaces `old` takes over from it, or begins with. */
-  #flagsAfter(old: number): number {
-    if (old === 0) return FLAG_FRESH
-    const fresh = this.entries.isFresh(old, this.#changes.newest) ? FLAG_FRESH : 0
-    return this.entries.isQueued(old) ? fresh | FLAG_QUEUED : fresh
-  }
-
-  /** Removes the key of `probe`, which was sought and whose latest version is at `address`. */
-  #removeFound(address: number, probe: KeyProbe): void {
-    this.#epochs.dirty = true
-    const previous = this.#previousFor(address)
-    if (previous === 0 && !this.#options.covers && !this.history.isKnownToBase(address)) {
-      this.#index.remove(probe)
-      this.#tail.bury(address)
-      return
-    }
-    const epoch = this.#epochs.current
-    if (previous !== address) {
-      const isFirstChange = this.history.isUnchanged(address)
-      this.entries.makeTombstone(address, epoch, previous)
-      if (isFirstChange) this.history.changedInPlace(address)
-      if (previous === 0 && !this.#options.covers) this.history.queueTombstone(address, probe.hash)
-    } else {
-      const units = entryUnits(probe.length, 0, false)
-      if (this.#segments.room(this.#tail.number) < units) {
-        this.#tail.roll(units, -Infinity)
-        // Retiring the old tail may have looked other keys up, also with this probe.
-        if (probe === this.#chore) this.#find(address)
-        else this.#index.find(probe)
-      }
-      const tombstone = this.#segments.take(this.#tail.number, units)
-      const flags = FLAG_TOMBSTONE | this.#flagsAfter(address)
-      this.entries.create(tombstone, probe, 0, Infinity, epoch, flags)
-      if (previous !== 0) this.entries.setPrevious(tombstone, previous)
-      this.#index.replace(probe, tombstone)
-      this.history.superseded(this.#epochs.newest, probe.hash)
-      if (this.#changes.isActive) this.#changes.push(tombstone)
-      this.#tail.bury(address)
-    }
-    this.#tombstoneCount++
-  }
-
   /** Removes an entry that has expired. */
   readonly #expire = (address: number): void => {
     this.#options.onExpired(address)
-    const units = this.#removeAt(address)
+    const units = this.#removals.removeAt(address)
     // A write pays for this: it pays nothing in turn but its share of compaction.
     if (!this.#space.inBatch) this.#compactor.paid(units)
-  }
-
-  /** Removes the key whose latest version is at `address`; returns the units that this took. */
-  #removeAt(address: number): number {
-    const units = this.entries.units(address)
-    this.#find(address)
-    this.#removeFound(address, this.#chore)
-    return units
-  }
-
-  /** Removes the key of the tombstone at `address`, and the tombstone. */
-  #dropTombstone(address: number): void {
-    this.#find(address)
-    this.#index.remove(this.#chore)
-    this.#tombstoneCount--
-    this.#tail.bury(address)
   }
 
   /** Stamps every entry with epoch 1 and starts counting again: once in a billion snapshots, when none is open. */

@@ -1,7 +1,7 @@
 // What a log keeps of its past: for open snapshots, for threads that read one, and for whoever asks what has changed.
 
 import type { Entries } from '../entries.js'
-import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
+import { FLAG_FRESH, FLAG_QUEUED, OFFSET_BITS, OFFSET_MASK } from '../layout.js'
 import type { SegmentTable, SharedSegment } from '../segment-table.js'
 import { type SharedPart, SharedUint32List } from '../share/shared-list.js'
 import { Uint32List } from '../uint32-list.js'
@@ -118,6 +118,18 @@ export class LogHistory {
   /** Whether the key of the entry at `address` may have been there at a base. */
   isKnownToBase(address: number): boolean {
     return this.changes.isActive && !this.#entries.isFresh(address, this.changes.newest)
+  }
+
+  /** What a version that replaces `old` points back to: the newest one up to that which an open snapshot sees. */
+  previousFor(old: number): number {
+    return this.#epochs.openCount === 0 ? 0 : this.#entries.version(old, this.#epochs.newest)
+  }
+
+  /** What a version that replaces `old` (0: none) takes over from it, or begins with. */
+  flagsAfter(old: number): number {
+    if (old === 0) return FLAG_FRESH
+    const fresh = this.#entries.isFresh(old, this.changes.newest) ? FLAG_FRESH : 0
+    return this.#entries.isQueued(old) ? fresh | FLAG_QUEUED : fresh
   }
 
   /** The entry at `address`, which the newest base knows, was changed where it lies. */
