@@ -288,6 +288,56 @@ describe('a root that is written by who has the bucket for itself', () => {
       await next.release()
     },
   )
+
+  it.each(['kept', 'ignored', 'unknown', 'never met'])(
+    'names what was published though a root of an earlier lease arrives late, where conditions are %s',
+    async (conditions) => {
+      const bucket = new ExclusiveBucket(conditions)
+      const earlier = await open(bucket, { exclusive: true }).acquire()
+      await publish(earlier, 'a', bytes(1))
+      const late: (() => unknown)[] = []
+      const giveUpRoots = () => {
+        bucket.around = async ({ key, operation }, carryOut) => {
+          if (key !== ROOT_KEY || !operation.startsWith('put')) return carryOut()
+          late.push(carryOut)
+          throw lost()
+        }
+      }
+      giveUpRoots()
+      await rejectsWith('STORAGE_ERROR', publish(earlier, 'x', bytes(9)))
+      await rejectsWith('STORAGE_ERROR', earlier.release())
+      // Nor did this process learn of a lease that it would have had.
+      const storage = open(bucket, { exclusive: true })
+      await rejectsWith('STORAGE_ERROR', storage.acquire())
+      bucket.around = async (_, carryOut) => carryOut()
+      const lease = await storage.acquire()
+      const names = ['a']
+      for (const carryOut of late) {
+        const name = `b${names.length}`
+        await publish(lease, name, bytes(names.length))
+        names.push(name)
+        carryOut()
+        await lease.check()
+        await lease.discardUncommitted(0)
+      }
+      expect(names.length).toBeGreaterThan(3)
+      await publish(lease, 'c', bytes(3))
+      expect((await storage.list()).map(({ name }) => name).sort()).toEqual([...names, 'c'].sort())
+      await lease.release()
+    },
+  )
+
+  it('is not written over by a lease that came before', async () => {
+    const bucket = new ExclusiveBucket('ignored')
+    const earlier = await open(bucket, { exclusive: true }).acquire()
+    const later = await open(bucket, { exclusive: true }).acquire({ takeOver: true })
+    await publish(later, 'a', bytes(1))
+    await rejectsWith('FENCED', publish(earlier, 'b', bytes(2)))
+    await rejectsWith('FENCED', earlier.check())
+    await publish(later, 'c', bytes(3))
+    await later.release()
+    expect(Array.from((await rootIn(bucket)).objects.keys())).toEqual(['a', 'c'])
+  })
 })
 
 describe('a lease in a bucket', () => {

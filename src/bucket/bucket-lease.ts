@@ -4,7 +4,8 @@
 //          replace it on the condition that it is as it was read, with the next token; where it is not, start over
 // change:  replace it on the condition that it is as it was left; where it is not, read it back:
 //          an own attempt whose answer was lost → go on from there; anybody else's → FENCED, for good
-//          (`exclusive`: it is looked at before, and the condition need not be kept)
+//          (`exclusive`: it is looked at before, and the condition need not be kept; a root of an earlier lease that arrives late is
+//          written over)
 // renew:   a change that changes nothing but the revision, every third of `leaseMs`
 // release: a change that says released
 //
@@ -121,7 +122,7 @@ export class BucketLease {
     this.requireHeld()
     const found = await this.#content.root()
     this.requireHeld()
-    if (found?.root.nonce !== this.#nonce) throw this.#noteLost(found)
+    if (!this.#isHeldAfter(found)) throw this.#noteLost(found)
   }
 
   /**
@@ -173,7 +174,8 @@ export class BucketLease {
       const next: Root = { ...this.#root.root, objects, released, revision: ++this.#attempted }
       const found = await this.#replaceBy(next)
       if (found === undefined) return
-      if (found.root.nonce !== this.#nonce || found.root.token !== this.token) throw this.#noteLost(found)
+      if (!this.#isHeldAfter(found)) throw this.#noteLost(found)
+      if (found.root.nonce !== this.#nonce) continue
       // An own attempt was carried out whose answer was lost: this one, or one before that had seemed to fail.
       assert(found.root.revision <= this.#attempted, 'nobody else writes with this nonce')
       if (found.root.revision >= this.#root.root.revision) this.#root = found
@@ -204,6 +206,14 @@ export class BucketLease {
       this.#inDoubt = true
       throw error
     }
+  }
+
+  /** Whether a root that was read names no other owner that has come since. */
+  #isHeldAfter(found: SeenRoot | undefined): boolean {
+    if (found === undefined) return false
+    const { nonce, token } = found.root
+    if (nonce === this.#nonce && token === this.token) return true
+    return this.#settings.exclusive && isOutdated(found.root, this.#root.root)
   }
 
   #noteLost(found: SeenRoot | undefined): StateError<'FENCED'> {
@@ -284,10 +294,10 @@ async function replaceUnguarded(
 ): Promise<string | undefined> {
   const { bucket } = content
   const now = await content.root()
-  // An older one of the same lease has arrived late, where the store does not compare: it is written over.
-  const isAsBefore =
-    now?.root.nonce === before?.root.nonce && (now?.root.revision ?? 0) <= (before?.root.revision ?? 0)
-  if (!isAsBefore) return undefined
+  const isAsBefore = now?.root.nonce === before?.root.nonce && now?.root.revision === before?.root.revision
+  // An older one has arrived late, where the store does not compare: it is written over.
+  const isLate = now !== undefined && before !== undefined && isOutdated(now.root, before.root)
+  if (!isAsBefore && !isLate) return undefined
   try {
     const tag =
       now === undefined
@@ -300,6 +310,15 @@ async function replaceUnguarded(
   // Where nothing has changed, it is the store that takes nothing on a condition.
   const again = await content.root()
   return again?.tag === now?.tag ? await bucket.put(ROOT_KEY, bytes) : undefined
+}
+
+/**
+ * Whether a root that is found where the other one was written is an older one, of a request that was given up and has arrived late: of the
+ * same lease, of one before it, or of one that this thread did not learn of while it took the next.
+ */
+function isOutdated(found: Root, written: Root): boolean {
+  if (found.nonce === written.nonce) return found.revision < written.revision
+  return found.token < written.token || (found.token === written.token && givenUp.has(found.nonce))
 }
 
 /** `FENCED` unless the owner has let go, is dead, or is silent for as long as it said it may be. */
