@@ -162,6 +162,21 @@ describe('calls of a saver that are under way at the same time', () => {
     expect(await backend.count()).toBe(0)
   })
 
+  it('keep so many checkpoints as they are told to, and what a task wrote first, by two savers of one backend', async () => {
+    await using of = saverWith(1)
+    const second = checkpointSaver(langgraph, { backend: of.backend, keepCheckpoints: 1 })
+    await Promise.all([of.saver.put(config, checkpoint('1'), {}), second.put(config, checkpoint('2'), {})])
+    expect(await of.backend.count()).toBe(1)
+    const put: Config = { configurable: { thread_id: 'one', checkpoint_id: '2' } }
+    await Promise.all([
+      of.saver.putWrites(put, [['channel', 1]], 'task'),
+      second.putWrites(put, [['channel', 2]], 'task'),
+    ])
+    expect((await second.getTuple(config))?.pendingWrites).toEqual([['task', 'channel', 1]])
+    await Promise.all([of.saver.put(config, checkpoint('3'), {}), second.deleteThread('one')])
+    expect(await of.backend.count()).toBe(0)
+  })
+
   it('that come late to a pruned checkpoint leave what the next one removes', async () => {
     await using of = saverWith(1)
     const { backend, saver } = of

@@ -5,8 +5,9 @@
 //
 // (1) Ids of checkpoints sort by time (UUID 6), so the newest one of a thread is the last of its keys.
 // (2) What is put is one batch with the removal of what is older than is to be kept, with the writes that belong to it.
-// (3) Changes of a thread happen one after the other, in the order of the calls, with values as they were then. Another process may still write to a
-//     checkpoint that is pruned: what is older than the oldest one that stays goes with the next that is put.
+// (3) Changes of a thread happen one after the other, in the order of the calls, with values as they were then, by all savers of a process over one
+//     backend. Another process may still write to a checkpoint that is pruned, or put one at the same time: what is older than the oldest
+//     one that is to stay goes with the next that is put.
 // (4) A write of a task that is there already stays as it is; those of errors and interrupts (an index below 0) are replaced.
 
 import { invalidArgument, requireSettings } from '../../engine.js'
@@ -126,7 +127,7 @@ export function checkpointSaver<Saver>(
     throw invalidArgument('options.ttlMs', 'must be a positive number of milliseconds or Infinity')
   const life: PutOptions = ttlMs === undefined ? {} : { ttlMs }
   const store = new CheckpointKeys(backend, prefix)
-  const turns = new Turns()
+  const turns = turnsOf(backend)
 
   class HoldfastSaver extends (langgraph.BaseCheckpointSaver as unknown as new () => SaverBase) {
     async getTuple(config: Config): Promise<Tuple | undefined> {
@@ -177,7 +178,7 @@ export function checkpointSaver<Saver>(
         this.serde.dumpsTyped(langgraph.copyCheckpoint(checkpoint as never)),
         this.serde.dumpsTyped(metadata),
       ])
-      await turns.run(thread, dumped, async ([checkpointBytes, metadataBytes]) => {
+      await turns.run(store.threadId(thread), dumped, async ([checkpointBytes, metadataBytes]) => {
         const stored: StoredCheckpoint = { checkpoint: checkpointBytes, metadata: metadataBytes, parent }
         const batch = new WriteBatch().put(store.checkpointKey(place), encodedValue(stored), life)
         if (keepCheckpoints !== Infinity) await this.#prune(batch, place)
@@ -200,7 +201,7 @@ export function checkpointSaver<Saver>(
       }
       const channels = writes.map(([channel]) => channel)
       const values = Promise.all(writes.map(([, value]) => this.serde.dumpsTyped(value)))
-      await turns.run(place.thread, values, async (dumped) => {
+      await turns.run(store.threadId(place.thread), values, async (dumped) => {
         const batch = new WriteBatch()
         for (const [i, value] of dumped.entries()) {
           const channel = channels[i] as string
@@ -219,7 +220,7 @@ export function checkpointSaver<Saver>(
     async deleteThread(thread: string): Promise<void> {
       const batch = new WriteBatch()
       for (const range of store.threadRanges(thread)) batch.deleteRange(range)
-      await turns.run(thread, undefined, () => backend.write(batch))
+      await turns.run(store.threadId(thread), undefined, () => backend.write(batch))
     }
 
     /** Removes in a batch what is older than is to be kept once a checkpoint is put. */
@@ -291,6 +292,15 @@ function given(value: string | undefined, name: string): string {
   return value
 }
 
+/** Savers over one backend take turns: each reads before it writes. */
+const turnsByBackend = new WeakMap<StateBackend, Turns>()
+
+function turnsOf(backend: StateBackend): Turns {
+  const turns = turnsByBackend.get(backend) ?? new Turns()
+  turnsByBackend.set(backend, turns)
+  return turns
+}
+
 /** Changes of each thread one after the other, in the order of the calls. */
 class Turns {
   readonly #last = new Map<string, Promise<unknown>>()
@@ -319,10 +329,12 @@ class Turns {
 /** Where checkpoints and writes lie in the backend. */
 class CheckpointKeys {
   readonly #backend: StateBackend
+  readonly #prefix: string
   readonly #space: KeySpace
 
   constructor(backend: StateBackend, prefix: string) {
     this.#backend = backend
+    this.#prefix = prefix
     this.#space = new KeySpace(prefix)
   }
 
@@ -341,6 +353,11 @@ class CheckpointKeys {
   /** What tasks wrote to checkpoints that are older than that one. */
   writesBefore({ thread, namespace, id }: Place): KeyRange {
     return { prefix: this.#key(['w', thread, namespace, '']), lt: this.#key(['w', thread, namespace, id]) }
+  }
+
+  /** Tells the thread from those of the same name with other prefixes. */
+  threadId(thread: string): string {
+    return `${this.#prefix}${SEPARATOR}${thread}`
   }
 
   threadRanges(thread: string): KeyRange[] {
