@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { orAborted } from './abort.js'
+import { orAborted, underEither } from './abort.js'
 
 const stopped = () => new Error('stopped')
 
@@ -18,5 +18,34 @@ describe('work that ends with a signal', () => {
     controller.abort()
     await expect(waiting).rejects.toThrow('stopped')
     await expect(orAborted(new Promise(() => {}), controller.signal, stopped)).rejects.toThrow('stopped')
+  })
+})
+
+describe('work under either of two signals', () => {
+  const listeners = (...of: readonly AbortController[]) =>
+    of.map(({ signal }) => getEventListeners(signal, 'abort').length)
+
+  it('leaves nothing with them when it is over', async () => {
+    const [first, second] = [new AbortController(), new AbortController()]
+    const signals = [first.signal, second.signal]
+    const during = await underEither(signals, async () => listeners(first, second))
+    expect([during, listeners(first, second)]).toEqual([
+      [1, 1],
+      [0, 0],
+    ])
+    await expect(underEither(signals, () => Promise.reject(new Error('lost')))).rejects.toThrow('lost')
+    expect(listeners(first, second)).toEqual([0, 0])
+  })
+
+  it('is told when one fires, or has fired, and why', async () => {
+    const [first, second] = [new AbortController(), new AbortController()]
+    const signals = [first.signal, second.signal]
+    const told = await underEither(signals, async (either) => {
+      second.abort('why')
+      return either
+    })
+    expect([told.aborted, told.reason]).toEqual([true, 'why'])
+    expect(await underEither(signals, async ({ aborted }) => aborted)).toBe(true)
+    expect(listeners(first, second)).toEqual([0, 0])
   })
 })

@@ -90,9 +90,9 @@ export function pause(ms: number): Promise<void> {
   })
 }
 
-/** As {@link pause}, but it ends at once where the signal fires. */
-export function pauseUnless(signal: AbortSignal, ms: number): Promise<void> {
-  return new Sleeper().sleep(ms, signal)
+/** As {@link pause}, but it ends at once where one of the signals fires. */
+export function pauseUnless(ms: number, ...signals: readonly AbortSignal[]): Promise<void> {
+  return new Sleeper().sleep(ms, ...signals)
 }
 
 /**
@@ -104,7 +104,7 @@ export class Sleeper {
 
   /**
    * Waits by the machine's time, until it is woken or one of the signals fires. One wait at a time. It listens to each of them: of each signal that
-   * `AbortSignal.any` makes, Node 20 and 22 keep something with those that it is made of.
+   * `AbortSignal.any` makes, Node 20 to 24 keep something with those that it is made of.
    */
   sleep(ms: number, ...signals: readonly (AbortSignal | undefined)[]): Promise<void> {
     return new Promise((resolve) => {

@@ -51,7 +51,7 @@ export class CoordinatedCuts implements Cuts {
       return
     }
     const wait = async (ms: number) => {
-      await pauseUnless(signal, ms)
+      await pauseUnless(ms, signal)
       throwIfAborted(signal, 'wait for the owner')
     }
     await waitForOwner(() => this.coordinator.acquire(), waitForOwnerMs, wait)

@@ -31,7 +31,7 @@ type Fate = 'answered' | 'lost before' | 'lost after' | 'refused'
 function writerOf(server: Server, fate: (number: number) => Fate) {
   const clock = new ManualClock(0)
   const pauses: number[] = []
-  const pause = async (_signal: AbortSignal, ms: number) => {
+  const pause = async (ms: number) => {
     pauses.push(ms)
     await nextTurn()
   }

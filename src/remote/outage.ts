@@ -42,8 +42,8 @@ interface OutageSettings extends OutageOptions {
   readonly clock?: Clock
   /** Pauses grow up to this many milliseconds. Default 2,000. */
   readonly longestPauseMs?: number
-  /** Waits between two attempts; it ends when the signal fires. */
-  readonly pause?: (signal: AbortSignal, ms: number) => Promise<void>
+  /** Waits between two attempts; it ends when one of the signals fires. */
+  readonly pause?: (ms: number, ...signals: readonly AbortSignal[]) => Promise<void>
 }
 
 /** Makes calls to one server, again where they fail by an outage. `STORAGE_ERROR` tells of what does not pass. */
@@ -85,7 +85,7 @@ export class Outage {
         return answer
       } catch (error) {
         if (isOver()) return undefined
-        await this.failed(operation, error, AbortSignal.any(signals))
+        await this.#pauseAfter(operation, error, signals)
       }
     }
     return undefined
@@ -95,11 +95,8 @@ export class Outage {
    * What goes on beyond one call has failed: waits, each time longer, so that it can begin anew. `STORAGE_ERROR` where it does not pass, or
    * has failed for too long since it last `passed`.
    */
-  async failed(operation: string, error: unknown, signal: AbortSignal = this.#closing.signal): Promise<void> {
-    const { pause = pauseUnless, longestPauseMs = LONGEST_PAUSE_MS } = this.#settings
-    this.#throwUnlessItPasses(operation, error)
-    await pause(signal, this.#pauseMs)
-    this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs)
+  async failed(operation: string, error: unknown): Promise<void> {
+    await this.#pauseAfter(operation, error, [this.#closing.signal])
   }
 
   /** The server does what it is there for. */
@@ -159,6 +156,13 @@ export class Outage {
     answer.then(discard).catch(() => {})
     const late = new Error(`no answer within ${answerWithinMs} ms to '${operation}'`)
     throw Object.assign(late, { code: NO_ANSWER })
+  }
+
+  async #pauseAfter(operation: string, error: unknown, signals: readonly AbortSignal[]): Promise<void> {
+    const { pause = pauseUnless, longestPauseMs = LONGEST_PAUSE_MS } = this.#settings
+    this.#throwUnlessItPasses(operation, error)
+    await pause(this.#pauseMs, ...signals)
+    this.#pauseMs = Math.min(this.#pauseMs * 2, longestPauseMs)
   }
 
   #throwUnlessItPasses(operation: string, error: unknown): void {

@@ -10,6 +10,7 @@
 //     copied. Nothing waits for that: `close` gives it up.
 // (6) `close` ends in `drainMs`, whatever the storages do. What is missing then is copied by the next owner.
 
+import { underEither } from '../../base/abort.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../../base/clock.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
@@ -342,8 +343,9 @@ export class CheckpointMirror {
     const { sequence, segment } = due
     this.#verification.noteRead(segment.name, clock.now())
     try {
-      const either = AbortSignal.any([signal, this.#endVerification.signal])
-      await verifySegment(to.storage, segment, { signal: either })
+      await underEither([signal, this.#endVerification.signal], (either) =>
+        verifySegment(to.storage, segment, { signal: either }),
+      )
       this.#whole.set(segment.name, segment.sha256)
       return 'done'
     } catch (error) {

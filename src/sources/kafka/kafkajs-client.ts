@@ -216,7 +216,7 @@ class KafkajsClient implements KafkaClient, KafkaTransactions {
     const run = () =>
       consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: async () => {} })
     const runAgain = async () => {
-      await pauseUnless(leaving.signal, REJOIN_AFTER_MS)
+      await pauseUnless(REJOIN_AFTER_MS, leaving.signal)
       if (leaving.signal.aborted) return
       await run()
       if (leaving.signal.aborted) await consumer.disconnect()
