@@ -12,6 +12,8 @@ export class FakeNats {
   open = 0
   /** So many are begun only when `beginLate` is called. */
   lateConsumers = 0
+  /** Told of each message that a consumer gives. */
+  onGiven: (seq: number) => void = () => {}
   readonly #late: (() => void)[] = []
   /** Each ends at once. */
   endsConsumers = false
@@ -104,6 +106,7 @@ export class FakeNats {
         wake = resolve
         this.#wakes.add(wake)
       }).finally(() => this.#wakes.delete(wake))
+    const tell = (seq: number) => this.onGiven(seq)
     const shown = (seq: number, text: string): NatsMessage => ({
       subject: 's',
       seq,
@@ -119,6 +122,7 @@ export class FakeNats {
           continue
         }
         from = found.seq + 1
+        tell(found.seq)
         yield shown(found.seq, found.text)
       }
     }

@@ -80,6 +80,8 @@ class StreamReader<Event> implements SourceReader<Event> {
   readonly #closing = new AbortController()
   readonly #arrival = new Arrival(this.#closing.signal)
   readonly #waiting: NatsMessage[] = []
+  /** Any message may be the first. */
+  #isFresh: boolean
   /** The last sequence that was given out, and that has come. */
   #given: number
   #received: number
@@ -89,6 +91,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   /** Nothing was behind what has come last. */
   #isAtEnd = false
   #messages: NatsMessages | undefined
+  #beganAtMs = 0
   #failure: unknown
   /** When something was heard of the stream last. */
   #heardAtMs = performance.now()
@@ -99,10 +102,11 @@ class StreamReader<Event> implements SourceReader<Event> {
   /** What takes messages, until the source is closed. */
   #pump: Promise<void> = Promise.resolve()
 
-  private constructor(options: NatsSourceOptions<Event>, position: number) {
+  private constructor(options: NatsSourceOptions<Event>, position: number | undefined) {
     this.#options = options
-    this.#given = position
-    this.#received = position
+    this.#isFresh = position === undefined
+    this.#given = position ?? 0
+    this.#received = position ?? 0
     const { stream } = options
     const settings = { ...outageOf(options), storage: `NATS stream ${stream}`, passes: mayPass }
     this.#outage = new Outage(settings)
@@ -118,11 +122,11 @@ class StreamReader<Event> implements SourceReader<Event> {
     const position = Object.hasOwn(positions, stream) ? positions[stream] : undefined
     if (position !== undefined && (!Number.isSafeInteger(position) || (position as number) < 0))
       throw restoreFailed(`${stream}: ${JSON.stringify(position)} is no sequence of a stream`)
-    const reader = new StreamReader(options, (position ?? 0) as number)
+    const reader = new StreamReader(options, position as number | undefined)
     try {
       const { first, last, created } = await reader.#outage.answerOf('open', () => reader.#bounds(), signal)
       reader.#created = created
-      if (position !== undefined) reader.#throwIfGone(first, last)
+      reader.#throwIfGone(first, last)
       if (!follow) reader.#end = last
       if (!follow && last <= reader.#received) reader.#isAtEnd = true
       else reader.#pump = reader.#take()
@@ -165,6 +169,10 @@ class StreamReader<Event> implements SourceReader<Event> {
     return this.#isAtEnd || this.#failure !== undefined
   }
 
+  get #hasLived(): boolean {
+    return performance.now() - this.#beganAtMs >= LIVED_MS
+  }
+
   async #bounds(): Promise<{ first: number; last: number; created: string | undefined }> {
     const manager = await this.#options.client.jetstreamManager(false)
     const { state, created } = await manager.streams.info(this.#options.stream)
@@ -180,6 +188,9 @@ class StreamReader<Event> implements SourceReader<Event> {
     try {
       const found = await this.#looking.untilAnswered('look at the stream', () => this.#bounds())
       if (found !== undefined) this.#throwIfOther(found, received)
+      // What was to come up to the end may be removed: another consumer says so.
+      if (this.#end !== undefined && this.#waiting.length === 0 && this.#hasLived)
+        await this.#messages?.close()
       this.#heardAtMs = performance.now()
     } catch (error) {
       this.#failure ??= error
@@ -204,6 +215,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   #throwIfGone(first: number, last: number): void {
     const { stream, onTrimmed } = this.#options
     const wanted = this.#received + 1
+    if (this.#isFresh) return
     if (last < this.#received)
       throw restoreFailed(
         `NATS stream ${stream} ends at ${last}, and what follows ${this.#received} is wanted: it is not the one that was read`,
@@ -229,10 +241,10 @@ class StreamReader<Event> implements SourceReader<Event> {
         this.#isAtEnd = begun.messages === undefined
         if (begun.messages === undefined) continue
         if (this.#closing.signal.aborted) await begun.messages.close()
-        const beganAtMs = performance.now()
+        this.#beganAtMs = performance.now()
         const failure = await this.#takeAll(begun.messages)
         this.#messages = undefined
-        if (performance.now() - beganAtMs >= LIVED_MS) this.#consuming.passed()
+        if (this.#hasLived) this.#consuming.passed()
         if (failure !== undefined) await this.#consuming.failed('consume', failure)
       }
     } catch (error) {
@@ -244,15 +256,17 @@ class StreamReader<Event> implements SourceReader<Event> {
   /** No messages: what is wanted was given. An attempt that was given up goes on, so it changes nothing. */
   async #begin(): Promise<{ readonly messages: NatsMessages | undefined }> {
     const { client, stream, subjects } = this.#options
-    const { first, last, created } = await this.#bounds()
-    this.#throwIfOther({ last, created }, this.#received)
-    if (this.#received > 0) this.#throwIfGone(first, last)
     const consumer = await client.consumers.get(stream, {
       opt_start_seq: this.#received + 1,
       deliver_policy: 'by_start_sequence',
       ...(subjects !== undefined && { filter_subjects: [...subjects] }),
     })
-    if (this.#end !== undefined && (await consumer.info()).num_pending === 0) return { messages: undefined }
+    const isAtEnd = this.#end !== undefined && (await consumer.info()).num_pending === 0
+    // Behind that, as what was removed up to then is in no consumer.
+    const { first, last, created } = await this.#bounds()
+    this.#throwIfOther({ last, created }, this.#received)
+    this.#throwIfGone(first, last)
+    if (isAtEnd) return { messages: undefined }
     return { messages: await consumer.consume({ max_messages: READ_AHEAD }) }
   }
 
@@ -266,6 +280,7 @@ class StreamReader<Event> implements SourceReader<Event> {
         if (message.seq <= this.#received) continue
         await this.#checkGap(message.seq)
         this.#received = message.seq
+        this.#isFresh = false
         this.#consuming.passed()
         this.#waiting.push(message)
         const end = this.#end
@@ -285,7 +300,7 @@ class StreamReader<Event> implements SourceReader<Event> {
   /** Without a filter, a message that is missing was deleted by itself, or removed with all before it. */
   async #checkGap(seq: number): Promise<void> {
     const { subjects } = this.#options
-    if (seq === this.#received + 1 || this.#received === 0 || subjects !== undefined) return
+    if (seq === this.#received + 1 || this.#isFresh || subjects !== undefined) return
     const { first, last } = await this.#outage.answerOf('look at a gap', () => this.#bounds())
     this.#throwIfGone(first, last)
   }

@@ -99,6 +99,62 @@ describe('a source of JetStream', () => {
     await reader.close()
   })
 
+  describe('whose stream is trimmed in the very moment', () => {
+    /** What is removed once the stream was looked at, and before a consumer is there. */
+    function purgedInBetween(seq: number): FakeNats {
+      const nats = new FakeNats()
+      nats.add('a', 'b', 'c')
+      const { get } = nats.client.consumers
+      nats.client.consumers.get = async (...args) => {
+        nats.purge(seq)
+        return await get(...args)
+      }
+      return nats
+    }
+
+    it.each([
+      { removed: 'some of what is wanted', follow: true, position: 0, seq: 3, message: 1 },
+      { removed: 'some of what is wanted', follow: false, position: 1, seq: 3, message: 2 },
+      { removed: 'all of it', follow: false, position: 1, seq: 4, message: 2 },
+    ])(
+      'says that it is gone: $removed, behind $position, follow: $follow',
+      async ({ follow, position, seq, message }) => {
+        const nats = purgedInBetween(seq)
+        const reader = await open(nats, { follow }, position)
+        await expect(reader.poll(request)).rejects.toMatchObject({
+          code: 'RESTORE_FAILED',
+          message: expect.stringContaining(`message ${message} is wanted and gone: it begins at ${seq}`),
+        })
+        await reader.close()
+      },
+    )
+
+    it('goes on with what there is where it is to', async () => {
+      const nats = purgedInBetween(3)
+      const reader = await open(nats, { onTrimmed: 'continue' }, 0)
+      expect(await reader.poll(request)).toMatchObject([{ events: ['c'] }])
+      await reader.close()
+    })
+
+    it.each(['fail', 'continue'] as const)(
+      'does not wait for what is gone, where it is to %s',
+      async (onTrimmed) => {
+        const nats = new FakeNats()
+        nats.add('a', 'b', 'c')
+        nats.onGiven = () => nats.purge(4)
+        const reader = await open(nats, { follow: false, onTrimmed })
+        expect(await reader.poll(request)).toMatchObject([{ events: ['a'] }])
+        const laterMs = performance.now() + 6_000
+        const now = vi.spyOn(performance, 'now').mockImplementation(() => laterMs)
+        onTestFinished(() => now.mockRestore())
+        const next = reader.poll(request)
+        if (onTrimmed === 'continue') expect(await next).toMatchObject([{ events: [], hasEnded: true }])
+        else await expect(next).rejects.toThrow('message 2 is wanted and gone: it begins at 4')
+        await reader.close()
+      },
+    )
+  })
+
   it('is not taken for another one where messages come while it is looked at', async () => {
     const nats = new FakeNats()
     nats.add('a')
