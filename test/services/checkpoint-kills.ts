@@ -97,7 +97,7 @@ export function checkpointsSurviveKills(store: ObjectStore, killed: KilledStore)
       await killed.prepare?.(service.address)
       script = (await compileSources()).pathOf('test/services/children/checkpoint-writer.ts')
     })
-    afterAll(() => service.stop())
+    afterAll(() => service?.stop())
 
     it(
       `are there and exact where they were acknowledged, in the storage, its mirror and its copies, and nothing is left of what was begun (${KILLS} kills)`,

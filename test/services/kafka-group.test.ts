@@ -36,6 +36,7 @@ let script: string
 const members = new Set<ChildProcess>()
 
 beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'holdfast-group-'))
   service = await startService('kafka')
   kafka = new Kafka({ brokers: [service.address], logLevel: logLevel.NOTHING })
   admin = kafka.admin()
@@ -46,13 +47,12 @@ beforeAll(async () => {
     { topic: 'group-out', numPartitions: 1 },
   ]
   await makeTopics(admin, ...topics)
-  folder = await mkdtemp(join(tmpdir(), 'holdfast-group-'))
   script = (await compileSources()).pathOf('test/services/children/group-member.ts')
 })
 afterAll(async () => {
   for (const member of members) member.kill('SIGKILL')
-  await Promise.allSettled([admin.disconnect(), producer.disconnect()])
-  await service.stop()
+  await Promise.allSettled([admin?.disconnect(), producer?.disconnect()])
+  await service?.stop()
   await rm(folder, { recursive: true, force: true })
 })
 

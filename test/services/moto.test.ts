@@ -14,7 +14,7 @@ describe('S3CheckpointStorage on moto', () => {
     await client.createBucket({ Bucket: 'bucket' })
     client.destroy()
   })
-  afterAll(() => service.stop())
+  afterAll(() => service?.stop())
 
   it('finds that it takes a wrong digest, and that its conditions are all that it may miss besides, now and then', async () => {
     const storage = new S3CheckpointStorage({ bucket: 'bucket', endpoint: service.address, credentials })

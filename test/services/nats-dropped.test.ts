@@ -12,8 +12,8 @@ beforeAll(async () => {
   connection = await connect({ servers: service.address, maxReconnectAttempts: -1, reconnectTimeWait: 50 })
 })
 afterAll(async () => {
-  await connection.close()
-  await service.stop()
+  await connection?.close()
+  await service?.stop()
 })
 
 const make = async (name: string) => {

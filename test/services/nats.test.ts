@@ -27,8 +27,8 @@ beforeAll(async () => {
   for (const stream of ['in', 'out']) await addStream(stream)
 })
 afterAll(async () => {
-  await connection.close()
-  await service.stop()
+  await connection?.close()
+  await service?.stop()
 })
 
 async function addStream(name: string, duplicateWindowMs = 120_000): Promise<string> {

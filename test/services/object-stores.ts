@@ -28,7 +28,7 @@ export function testObjectStore(service: string, title: string, { open, lacks, f
     beforeAll(async () => {
       server = await startService(service)
     })
-    afterAll(() => server.stop())
+    afterAll(() => server?.stop())
 
     runStorageConformanceSuite({ describe, it }, title, async () =>
       bucketFixture(await anyBucket(), async () => {}),

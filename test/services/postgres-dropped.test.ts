@@ -15,8 +15,8 @@ beforeAll(async () => {
   pool.on('error', () => {})
 })
 afterAll(async () => {
-  await pool.end()
-  await service.stop()
+  await pool?.end()
+  await service?.stop()
 })
 
 const changes = (

@@ -17,8 +17,8 @@ beforeAll(async () => {
   await pool.query('DROP SCHEMA IF EXISTS holdfast CASCADE')
 })
 afterAll(async () => {
-  await pool.end()
-  await service.stop()
+  await pool?.end()
+  await service?.stop()
 })
 
 const open = (options: Partial<PostgresStateBackendOptions> = {}) =>

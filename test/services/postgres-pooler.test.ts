@@ -34,7 +34,7 @@ describe.skipIf(lacks !== undefined)(lacks === undefined ? title : `${title} (${
   afterAll(async () => {
     await pool?.end()
     await pooler?.stop()
-    await service.stop()
+    await service?.stop()
   })
 
   it('state is written once by its owner, read by scans and snapshots of one instant, and replaced by COPY', async () => {

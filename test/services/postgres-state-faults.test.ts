@@ -30,8 +30,8 @@ afterEach(async () => {
   for (const close of opened.splice(0).reverse()) await close()
 })
 afterAll(async () => {
-  await pool.end()
-  await service.stop()
+  await pool?.end()
+  await service?.stop()
 })
 
 function poolAt(port: number, max = 20): Pool {

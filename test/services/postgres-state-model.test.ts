@@ -17,8 +17,8 @@ describe('state in PostgreSQL, whatever the commands', () => {
     pool.on('error', () => {})
   })
   afterAll(async () => {
-    await pool.end()
-    await service.stop()
+    await pool?.end()
+    await service?.stop()
   })
 
   it.each<[string, Partial<PostgresStateBackendOptions>]>([

@@ -23,8 +23,8 @@ beforeAll(async () => {
   pool.on('error', () => {})
 })
 afterAll(async () => {
-  await pool.end()
-  await service.stop()
+  await pool?.end()
+  await service?.stop()
 })
 
 const add = async (client: Pick<Client, 'query'>, table: string, ...payloads: readonly unknown[]) => {

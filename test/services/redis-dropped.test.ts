@@ -14,8 +14,8 @@ beforeAll(async () => {
   client.on('error', () => {})
 })
 afterAll(async () => {
-  client.disconnect()
-  await service.stop()
+  client?.disconnect()
+  await service?.stop()
 })
 
 const changes: { readonly [what: string]: (key: string) => Promise<unknown> } = {

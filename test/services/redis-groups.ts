@@ -29,7 +29,7 @@ export function redisGroupsHold(service: () => RunningService): void {
     afterEach(async () => {
       for (const close of closing.splice(0)) await close()
     })
-    afterAll(() => client.disconnect())
+    afterAll(() => client?.disconnect())
 
     const add = (stream: string, ...events: readonly unknown[]) =>
       Promise.all(events.map((event) => client.xadd(stream, '*', 'json', JSON.stringify(event))))

@@ -24,8 +24,8 @@ export function redisStateSurvives(system: string): void {
     admin.on('error', () => {})
   })
   afterAll(async () => {
-    admin.disconnect()
-    await service.stop()
+    admin?.disconnect()
+    await service?.stop()
   })
   const connectTo = (address: string, { gathers = false } = {}) => {
     const options = { maxRetriesPerRequest: 1, retryStrategy: () => 20, enableAutoPipelining: gathers }

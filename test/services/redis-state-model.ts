@@ -19,8 +19,8 @@ export function redisStateBehavesAsTheModel(system: string): void {
       client.on('error', () => {})
     })
     afterAll(async () => {
-      client.disconnect()
-      await service.stop()
+      client?.disconnect()
+      await service?.stop()
     })
 
     it.each<[string, Partial<RedisStateBackendOptions>]>([

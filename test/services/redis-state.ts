@@ -47,7 +47,7 @@ export function redisStateHolds(system: string): void {
   beforeAll(async () => {
     service = await startService(system)
   })
-  afterAll(() => service.stop())
+  afterAll(() => service?.stop())
 
   const subjects: [string, string, Partial<RedisStateBackendOptions>][] = [
     ['ioredis', 'in order', { ordered: true }],

@@ -46,8 +46,8 @@ export function redisStreamsHold(system: string): void {
     admin.on('error', () => {})
   })
   afterAll(async () => {
-    admin.disconnect()
-    await service.stop()
+    admin?.disconnect()
+    await service?.stop()
   })
 
   const add = (stream: string, event: unknown) => admin.xadd(stream, '*', 'json', JSON.stringify(event))

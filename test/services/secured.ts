@@ -31,7 +31,7 @@ export function securedHolds(name: string, system: SecuredSystem): void {
   beforeAll(async () => {
     service = await startService(name, { secure: PASSWORD })
   })
-  afterAll(() => service.stop())
+  afterAll(() => service?.stop())
 
   const run = async (source: Source<number>, sink: Sink<number>, until: number) => {
     await using backend = new MemoryStateBackend()

@@ -77,7 +77,7 @@ export function stateSurvivesKills(system: string, engine: 'redis' | 'postgres',
       service = await startService(system)
       script = (await compileSources()).pathOf('test/services/children/state-writer.ts')
     })
-    afterAll(() => service.stop())
+    afterAll(() => service?.stop())
 
     /** What the store holds is what so many batches come to: these are all that were acknowledged, and those that were under way or not. */
     async function checked(name: string, acknowledged: number): Promise<number> {

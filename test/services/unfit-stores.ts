@@ -22,7 +22,7 @@ export function refusesUnfitStore(name: string): void {
     beforeAll(async () => {
       service = await startService(name)
     })
-    afterAll(() => service.stop())
+    afterAll(() => service?.stop())
     let prefixes = 0
     const place = (exclusive = false) =>
       new S3CheckpointStorage({

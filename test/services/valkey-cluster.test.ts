@@ -32,7 +32,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   for (const { close } of clients.values()) close()
-  await cluster.stop()
+  await cluster?.stop()
 })
 
 const subjects: [ClusterClientKind, string, Partial<RedisStateBackendOptions>][] = [

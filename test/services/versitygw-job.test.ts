@@ -6,7 +6,7 @@ let service: RunningService
 beforeAll(async () => {
   service = await startService('versitygw')
 })
-afterAll(() => service.stop())
+afterAll(() => service?.stop())
 
 exampleKeeps(
   (address) => ['--storage', 's3://bucket/example', '--endpoint', address],
