@@ -200,6 +200,8 @@ export interface LookAheadBackend {
   readonly isFar: boolean
   /** A hint: keys that lie one behind the other, each up to its end. Nothing that can be read changes, and nothing is counted. */
   bringNear(keys: Uint8Array, ends: Int32Array, count: number): void
+  /** As `peekSync` of a key that was most probably told last, at this place, from 0 on: the search is spared then. */
+  peekToldSync(place: number, key: Stretch, slot: Slot): boolean
 }
 
 /** Whether a backend takes hints of what is sought next. */

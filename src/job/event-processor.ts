@@ -99,7 +99,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     this.#context = context
     const schema = options.schema as StateSchema
     if (parts.windows === undefined)
-      this.#statesAhead = StatesAhead.of(options.backend, store as object, schema)
+      this.#statesAhead = StatesAhead.of(options.backend, store as object, schema, key)
     this.#far = parts.windows ?? this.#statesAhead
     this.#ahead = new KeysAhead(options.key, EVENTS_PER_LOOK, (keys, some) => this.#far?.ahead(keys, some))
     const { name: job, onTimer } = options
@@ -328,7 +328,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
         if (windows === undefined) {
           context.key = eventKey
           context.timestampMs = timestampMs
-          if (place < toldUntil) statesAhead?.goTo(place - ahead.toldFrom, eventKey, currentKey)
+          if (place < toldUntil) statesAhead?.goTo(place - ahead.toldFrom, eventKey)
           else currentKey.set(eventKey)
           if (isTimed) store.at(timestampMs)
           process?.(event, context as never)

@@ -310,6 +310,30 @@ it('J7: a key that an engine is told of is encoded once for all, and stands for 
   expect(written).toBeLessThan(events.length * 1.5)
 })
 
+it('J7: the key at hand stays that of the last event, with its state, while the next ones are told and the first of them is bad', async () => {
+  const events = Array.from({ length: 900 }, (_, i) => ({ key: i % 300, at: i % 50 === 49 ? Number.NaN : i }))
+  await using backend = new MemoryStateBackend()
+  let atHand: CountContext['state'] | undefined
+  const seen: (number | undefined)[] = []
+  const job = await runJob({
+    name: 'counts',
+    source: arraySource(events),
+    key: ({ key }: { readonly key: number }) => key,
+    timestamp: ({ at }: { readonly at: number }) => at,
+    time: { watermarks: boundedDisorder(0) },
+    schema: defineState({ key: uint32, states: { n: oneValue(float64), twice: oneValue(float64) } }),
+    process: ({ key }: { readonly key: number }, { state }: CountContext) => {
+      atHand = state
+      state.n.put(key)
+    },
+    onBadEvent: () => seen.push(atHand?.n.get()),
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 3_600_000 },
+  } as never)
+  await job.finished
+  expect(seen).toEqual(Array.from({ length: 18 }, (_, i) => (i * 50 + 48) % 300))
+})
+
 interface CountContext {
   readonly state: {
     readonly n: { get(): number | undefined; put(value: number): void }

@@ -100,10 +100,10 @@ export class Entries {
    * them. A function of its own: within the one that calls it, the same reads made telling a key a tenth dearer. Returns what was read, of which
    * something must be made.
    */
-  bringNear(addresses: Int32Array, count: number): number {
+  bringNear(addresses: Int32Array, from: number, count: number): number {
     const { words: segments } = this.#segments
     let seen = 0
-    for (let i = 0; i < count; i += 8) {
+    for (let i = from; i < from + count; i += 8) {
       seen |=
         firstLines(segments, addresses[i] as number) |
         firstLines(segments, addresses[i + 1] as number) |

@@ -230,6 +230,16 @@ export class HashLog {
     this.#near.bringNear(keys, ends, count)
   }
 
+  /** As `seekAhead`, of a key that `bringNear` was told at this place; 0, too, where only a search can find it. */
+  seekTold(place: number, bytes: Uint8Array, start: number, length: number): number {
+    const address = this.#near.find(place, bytes, start, length)
+    if (address === 0) return 0
+    this.#probe.unload()
+    this.#seekedAhead = address
+    this.#seekedAheadAt = this.#index.changes
+    return address
+  }
+
   /** The latest version of the key of the entry at `address`, tombstones included; 0 where there is none. */
   latest(address: number): number {
     return this.entries.isBuried(address) ? this.#find(address) : address
@@ -360,7 +370,7 @@ export class HashLog {
     }
     epochs.dirty = true
     copyViewed(value, 0, length, slot, start)
-    return this.#probe.length
+    return this.entries.keyLength(address)
   }
 
   /** `update`, whatever the entry is like. */

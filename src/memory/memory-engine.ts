@@ -12,7 +12,7 @@ import { compiledModule } from '../base/compiled.js'
 import { isStateError, StateError } from '../base/errors.js'
 import { isLocalBytes } from '../base/shapes.js'
 import { nextTurn, runSliced, SLICE_MS } from '../base/slices.js'
-import { isStretch, type Slot, type ViewedBytes } from '../base/slot.js'
+import { isStretch, type Slot, type Stretch, type ViewedBytes } from '../base/slot.js'
 import { HashLog } from '../log/hash-log.js'
 import { type HashKey, randomHashKey } from '../log/index/key-hash.js'
 import type { LogMemory } from '../log/log-memory.js'
@@ -123,6 +123,14 @@ export class MemoryEngine implements LocalEngine {
   peek(key: KeyBytes, slot: Slot): boolean {
     const log = this.#log
     const address = this.#visible(seekAhead(log, key))
+    if (!log.isAlive(address)) return false
+    log.show(address, slot)
+    return true
+  }
+
+  peekTold(place: number, { bytes, offset, length }: Stretch, slot: Slot): boolean {
+    const log = this.#log
+    const address = this.#visible(log.seekTold(place, bytes, offset, length))
     if (!log.isAlive(address)) return false
     log.show(address, slot)
     return true

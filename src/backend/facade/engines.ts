@@ -126,9 +126,11 @@ export interface LocalEngine extends EngineBasics {
   update?(key: Uint8Array | Stretch, length: number, slot: Slot, expiresAtMs: number): boolean
   /** As `writeBackSync`; returns the length of the key, or a negative number where nothing was written. */
   writeBack?(slot: Slot, value: ViewedBytes, length: number): number
-  /** As `LookAheadBackend`; only both or none. */
+  /** As `LookAheadBackend`; only all three or none. */
   readonly isFar?: boolean
   bringNear?(keys: Uint8Array, ends: Int32Array, count: number): void
+  /** No, too, where only a search can tell. */
+  peekTold?(place: number, key: Stretch, slot: Slot): boolean
   snapshot(takenAtMs: number, options: SnapshotOptions): EngineSnapshot
   /** As `SnapshotSource.prepareSnapshot`. Never rejects. */
   prepareSnapshot?(options: SnapshotOptions): Promise<void> | undefined

@@ -5,7 +5,7 @@ import { StateError } from '../../base/errors.js'
 import { invalidArgument, type Rule } from '../../base/options.js'
 import { isLocalBytes } from '../../base/shapes.js'
 import { nextTurn, SLICE_MS } from '../../base/slices.js'
-import { isSlot, plainKey, type Slot, type ViewedBytes } from '../../base/slot.js'
+import { isSlot, plainKey, type Slot, type Stretch, type ViewedBytes } from '../../base/slot.js'
 import { validateReplaceOptions } from '../block-options.js'
 import { checkedBlocks } from '../block-stream.js'
 import { builtBy, type StateBuilding, type TakeBuilt } from '../built-state.js'
@@ -242,6 +242,15 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
 
   bringNear(keys: Uint8Array, ends: Int32Array, count: number): void {
     this.#engine.bringNear?.(keys, ends, count)
+  }
+
+  peekToldSync(place: number, key: Stretch, slot: Slot): boolean {
+    this.assertOpen()
+    validateSlot(slot)
+    if (this.#engine.peekTold?.(place, key, slot) !== true) return this.peekSync(key, slot)
+    this.#counters.gets++
+    this.#counters.hits++
+    return true
   }
 
   async get(key: Uint8Array): Promise<Uint8Array | undefined> {

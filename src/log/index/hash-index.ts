@@ -89,6 +89,8 @@ export class HashIndex {
   readonly #maxSlots: number
   /** Goes on with each change: what was found before it may be elsewhere. */
   changes = 0
+  /** Goes on with each entry that is at another address from then on, or at none. */
+  moves = 0
 
   /** @param maxSlots slots of a table that is split rather than doubled; given only by tests. */
   constructor(maxSlots: number = MAX_SLOTS) {
@@ -142,7 +144,7 @@ export class HashIndex {
    * Eight are read in one expression. V8 looks at what leads to a table anew in each turn of a loop, and all that takes the places of reads
    * that the processor could wait for (decision 123).
    */
-  bringNear(hashes: Int32Array, count: number, addresses: Int32Array): number {
+  bringNear(hashes: Int32Array, count: number, addresses: Int32Array, from: number): number {
     const directory = this.#directory
     const mask = directory.length - 1
     let seen = 0
@@ -165,7 +167,7 @@ export class HashIndex {
         at += 2
         if (at === slots.length) at = 0
       }
-      addresses[i] = slots[at + 1] as number
+      addresses[from + i] = slots[at + 1] as number
     }
     return seen
   }
@@ -220,6 +222,7 @@ export class HashIndex {
   /** Points the slot of a key that was found to another address. */
   replace({ place, at }: SoughtKey, address: number): void {
     this.#changed()
+    this.#moved()
     const { slots } = this.#directory[place] as Table
     slots[at + 1] = address
   }
@@ -245,6 +248,7 @@ export class HashIndex {
   /** Empties the slot of a key that was found and closes the gap behind it. */
   remove(sought: SoughtKey): void {
     this.#changed()
+    this.#moved()
     const table = this.#directory[sought.place] as Table
     const { slots } = table
     const { length } = slots
@@ -339,6 +343,10 @@ export class HashIndex {
 
   #changed(): void {
     this.changes = (this.changes + 1) & MAX_CHANGES
+  }
+
+  #moved(): void {
+    this.moves = (this.moves + 1) & MAX_CHANGES
   }
 
   #grow(hash: number): void {

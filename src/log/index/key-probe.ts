@@ -53,6 +53,26 @@ export class KeyProbe implements SoughtKey {
     return false
   }
 
+  /** Whatever comes next is another key. */
+  unload(): void {
+    this.length = NO_KEY
+  }
+
+  /** Whether the entry at `address` has the key in this stretch; no, too, where its buffer is not the one that keys come in. */
+  isKeyOf(address: number, bytes: Uint8Array, start: number, length: number): boolean {
+    const { bytes: known, view } = this.#known
+    const end = start + length
+    if (bytes !== known || start < 0 || end > bytes.length) return false
+    const segment = this.#segments.words[address >>> NUMBER_SHIFT] as Int32Array
+    const entry = (address & UNIT_MASK) << WORD_SHIFT
+    const meta = segment[entry] as number
+    if ((meta & LENGTH_MASK) !== length) return false
+    let at = entry + headerWords(meta)
+    let from = start
+    for (; from + 4 <= end; from += 4) if (segment[at++] !== view.getInt32(from, true)) return false
+    return from === end || segment[at] === lastViewed(view, from, end - from)
+  }
+
   /** Loads a stretch of memory that can be viewed, which is hardly the key of before. */
   loadFrom(view: DataView, start: number, length: number): void {
     loadViewed(this.words, view, start, length)

@@ -1,5 +1,6 @@
 import {
   type InPlaceBackend,
+  type LookAheadBackend,
   type SyncStateBackend,
   type WriteBackBackend,
   writesBack,
@@ -89,7 +90,11 @@ export class InPlaceEntries extends CopiedEntries {
   }
 
   override peek(key: AssembledKey, slot: Slot): boolean {
-    return this.#backend.peekSync(key.stretch, slot)
+    const { told } = key
+    const backend = this.#backend
+    return told < 0
+      ? backend.peekSync(key.stretch, slot)
+      : (backend as InPlaceBackend & LookAheadBackend).peekToldSync(told, key.stretch, slot)
   }
 
   override put(key: AssembledKey, value: ByteWriter, options: PutOptions, shown?: Slot): void {

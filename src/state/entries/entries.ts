@@ -6,6 +6,8 @@ import type { ByteWriter } from '../codec/bytes.js'
 export interface AssembledKey {
   /** The key as a stretch of a larger buffer. */
   readonly stretch: Stretch
+  /** Where an engine was told of it in advance; negative where it was not. */
+  readonly told: number
   /** The key as a view, valid until the next one is assembled. */
   view(): Uint8Array
   /** The key as a copy. */

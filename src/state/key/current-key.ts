@@ -2,7 +2,7 @@ import { brandClass } from '../../base/shapes.js'
 import { ByteWriter } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
 import { keyGroupOf } from './key-group.js'
-import { ENCODED_KEY, EncodedKey } from './stored-key.js'
+import { ENCODED_KEY, EncodedKey, type ToldKeys } from './stored-key.js'
 
 export interface CurrentKeyOptions<Key> {
   readonly codec: KeyCodec<Key>
@@ -23,8 +23,11 @@ export class CurrentKey<Key> {
   }
 
   key: Key = undefined as Key
-  group = 0
-  bytes: Uint8Array = new Uint8Array(0)
+  /** Where an engine was told of it, if one was, and as the how manieth: its bytes are there, until somebody asks for them here. */
+  told: ToldKeys | undefined
+  toldAt = 0
+  #group = 0
+  #bytes: Uint8Array = new Uint8Array(0)
   readonly #options: CurrentKeyOptions<Key>
   readonly #writer = new ByteWriter()
   /** Views of the first bytes of the writer, by their length: each is made once. */
@@ -37,29 +40,47 @@ export class CurrentKey<Key> {
     this.#options = options
   }
 
+  get group(): number {
+    if (!this.#isEncoded) this.#encode()
+    return this.#group
+  }
+
+  get bytes(): Uint8Array {
+    if (!this.#isEncoded) this.#encode()
+    return this.#bytes
+  }
+
   /** Goes on to another key. */
   set(key: Key): void {
     this.key = key
+    this.told = undefined
+    this.#isEncoded = false
+    this.#kept = undefined
+  }
+
+  /** Goes on to the `i`th key of those that an engine was told of. */
+  setTold(key: Key, told: ToldKeys, i: number): void {
+    this.key = key
+    this.told = told
+    this.toldAt = i
     this.#isEncoded = false
     this.#kept = undefined
   }
 
   /** Goes on to a key of which the encoded form is there: bytes from `start` up to `end`. */
   setEncoded(key: Key, bytes: Uint8Array, start: number, end: number): void {
-    this.#copy(key, bytes, start, end)
+    this.set(key)
+    const writer = this.#writer
+    writer.length = 0
+    const at = writer.reserve(end - start)
+    for (let i = start; i < end; i++) writer.bytes[at + i - start] = bytes[i] as number
     this.#show(this.#groupOfWritten())
-  }
-
-  /** The same of a key whose group is known as well. */
-  setLocated(key: Key, group: number, bytes: Uint8Array, start: number, end: number): void {
-    this.#copy(key, bytes, start, end)
-    this.#show(group)
   }
 
   /** The key in its encoded form, valid until the next one is set; `SERIALIZATION_FAILED` for what is no key. */
   encoded(): EncodedKey<Key> {
     if (this.#options.isKept) return this.fixed()
-    if (!this.#isEncoded) this.#encode()
+    if (!this.#isEncoded && this.told === undefined) this.#encode()
     return this
   }
 
@@ -74,20 +95,16 @@ export class CurrentKey<Key> {
   #encode(): void {
     const writer = this.#writer
     writer.length = 0
+    if (this.told !== undefined) {
+      this.#show(this.told.write(this.toldAt, writer))
+      return
+    }
     try {
       this.#options.codec.writeKey(this.key, writer)
     } catch (error) {
       throw this.#options.failure(error, this.key)
     }
     this.#show(this.#groupOfWritten())
-  }
-
-  #copy(key: Key, bytes: Uint8Array, start: number, end: number): void {
-    this.set(key)
-    const writer = this.#writer
-    writer.length = 0
-    const at = writer.reserve(end - start)
-    for (let i = start; i < end; i++) writer.bytes[at + i - start] = bytes[i] as number
   }
 
   #groupOfWritten(): number {
@@ -102,8 +119,8 @@ export class CurrentKey<Key> {
       this.#viewed = bytes
       this.#views = []
     }
-    this.bytes = this.#views[length] ??= bytes.subarray(0, length)
-    this.group = group
+    this.#bytes = this.#views[length] ??= bytes.subarray(0, length)
+    this.#group = group
     this.#isEncoded = true
   }
 }

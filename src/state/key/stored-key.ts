@@ -27,6 +27,24 @@ export const OWN_PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff)
 /** Of the encoded keys of every copy of this package. */
 export const ENCODED_KEY: unique symbol = Symbol.for('holdfast.EncodedKey.1')
 
+/** In the place of a place: an engine was not told of this key. */
+export const NOT_TOLD = -1
+
+/** Keys that an engine was told of before they are asked for, each encoded as the stored keys of some states. */
+export interface ToldKeys {
+  /** Points a stretch at the `i`th key as it is stored in a state; returns its place among all that were told, `NOT_TOLD` where it is not there. */
+  point(stretch: MutableStretch, i: number, state: number): number
+  /** Writes the `i`th key's own bytes, without the prefix; returns its group. */
+  write(i: number, to: ByteWriter): number
+}
+
+/** A stretch that shows one key after the other. */
+export interface MutableStretch {
+  bytes: Uint8Array
+  offset: number
+  length: number
+}
+
 /** A key in its encoded form, made by `store.key(…)`: where one key is used often, it is encoded only once. */
 export class EncodedKey<Key> {
   static {
@@ -37,6 +55,9 @@ export class EncodedKey<Key> {
   readonly group: number
   /** The key's own bytes, without the prefix. */
   readonly bytes: Uint8Array
+  /** Of a key at hand that was told in advance: where it is, and as the how manieth. */
+  declare readonly told?: ToldKeys | undefined
+  declare readonly toldAt?: number
 
   constructor(key: Key, group: number, bytes: Uint8Array) {
     this.key = key
@@ -63,10 +84,12 @@ const NO_BYTES: Uint8Array = new Uint8Array(0)
 /** Assembles stored keys, one after the other, in memory that is used again and again. */
 export class StoredKey<Key> {
   /** The stored key that was assembled last. No `Slot`: that may show an engine's own memory, so that engines copy it first. */
-  readonly #stretch = { bytes: NO_BYTES, offset: 0, length: 0 }
+  readonly #stretch: MutableStretch = { bytes: NO_BYTES, offset: 0, length: 0 }
   readonly #writer = new ByteWriter()
   readonly #codec: KeyCodec<Key>
   readonly #keyGroups: number
+  /** The place at which an engine was told of it, whose bytes it then still is; `NOT_TOLD` otherwise. */
+  told: number = NOT_TOLD
 
   constructor(codec: KeyCodec<Key>, keyGroups: number) {
     this.#codec = codec
@@ -76,12 +99,17 @@ export class StoredKey<Key> {
   /** `group · state · key`. */
   set(state: number, key: KeyLike<Key>): void {
     const writer = this.#writer
-    writer.length = PREFIX_BYTES
     let group: number
     if (isEncodedKey(key)) {
+      if (key.told !== undefined) {
+        this.told = key.told.point(this.#stretch, key.toldAt as number, state)
+        if (this.told !== NOT_TOLD) return
+      }
+      writer.length = PREFIX_BYTES
       appendShort(writer, key.bytes)
       group = key.group
     } else {
+      writer.length = PREFIX_BYTES
       this.#codec.writeKey(key, writer)
       group = keyGroupOf(writer.view, PREFIX_BYTES, writer.length, this.#keyGroups)
     }
@@ -101,19 +129,33 @@ export class StoredKey<Key> {
     this.#done()
   }
 
+  /** Takes over what was told, so that it can be changed. */
+  #own(): void {
+    if (this.told === NOT_TOLD) return
+    const { bytes, offset, length } = this.#stretch
+    const writer = this.#writer
+    writer.length = 0
+    const at = writer.reserve(length)
+    for (let i = 0; i < length; i++) writer.bytes[at + i] = bytes[offset + i] as number
+    this.#done()
+  }
+
   /** The same key in another state. */
   setState(state: number): void {
+    this.#own()
     this.#writer.view.setUint16(2, state)
   }
 
   /** Appends a map key. */
   append<MapKey>(codec: KeyCodec<MapKey>, mapKey: MapKey): void {
+    this.#own()
     codec.writeKey(mapKey, this.#writer)
     this.#done()
   }
 
   /** Appends a place in a list, or replaces the one that was appended before at `length`. */
   appendPlace(length: number, place: number): void {
+    this.#own()
     const writer = this.#writer
     writer.length = length
     const at = writer.reserve(8)
@@ -124,22 +166,26 @@ export class StoredKey<Key> {
 
   /** Goes back to the first `length` bytes. */
   cut(length: number): void {
+    this.#own()
     this.#writer.length = length
     this.#done()
   }
 
   /** The group of what was assembled last. */
   get group(): number {
+    this.#own()
     return this.#writer.view.getUint16(0)
   }
 
   /** What was assembled last, as a view that the next key overwrites. */
   view(): Uint8Array {
+    this.#own()
     return this.#writer.bytes.subarray(0, this.#writer.length)
   }
 
   /** The same as a copy. */
   copy(): Uint8Array {
+    this.#own()
     return this.#writer.copy()
   }
 
@@ -158,13 +204,16 @@ export class StoredKey<Key> {
     if (length > MAX_KEY_BYTES) {
       throw new CodecError(`a key of ${length} bytes with what is added to it; the limit is ${MAX_KEY_BYTES}`)
     }
+    this.told = NOT_TOLD
     this.#stretch.bytes = bytes
+    this.#stretch.offset = 0
     this.#stretch.length = length
   }
 }
 
 /** A stored key that is there already. */
 export class GivenKey {
+  readonly told: number = NOT_TOLD
   readonly stretch: Stretch
   readonly #bytes: Uint8Array
 

@@ -14,6 +14,7 @@ import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
 import { isStruct } from '../codec/struct.js'
 import type { AssembledKey, Entries } from '../entries/entries.js'
+import { NOT_TOLD } from '../key/stored-key.js'
 
 const INDEX_PREFIX = 0xfffe
 /** Bytes in front of the derived value. */
@@ -204,6 +205,7 @@ export class IndexMove {
 
 /** The key of an index entry, assembled in memory that is used again and again. */
 class IndexEntryKey implements AssembledKey {
+  readonly told: number = NOT_TOLD
   readonly #writer = new ByteWriter()
   readonly #stretch: { bytes: Uint8Array; offset: number; length: number } = {
     bytes: this.#writer.bytes,
