@@ -41,6 +41,7 @@ const DEFAULT_STALL_AFTER_MS = 30_000
 /** One may fail for a reason that passes. */
 const FAILED_CUTS_TOLERATED = 1
 const POLL_WAIT_MS = 1_000
+const NONE: readonly string[] = []
 
 /** A job that runs from the moment it is made. */
 export class Job<Event, Schema extends StateSchema, Output>
@@ -441,9 +442,12 @@ export class Job<Event, Schema extends StateSchema, Output>
       const paused = this.#paused()
       const request = { maxEvents: maxPollEvents, waitMs: POLL_WAIT_MS, paused, signal }
       const polled = await this.#waiting.for('the source', () => this.#reader.poll(request), POLL_WAIT_MS)
-      await this.#noteOwned(ended)
+      const lost = this.#noteOwned()
+      if (lost.length > 0) await this.#letGoOf(lost, ended)
       for (const each of polled) {
-        await this.#roomForWrites()
+        const room = isPaced(this.#options.backend) ? this.#options.backend.room() : undefined
+        // A write would wait as well, and hold the event loop meanwhile.
+        if (room !== undefined) await this.#waiting.for('the disk', () => room)
         if (signal.aborted) break
         if (this.#lost.has(each.partition)) continue
         await this.mutex.run(() => this.#processAll(each).catch((error) => this.#end(error)))
@@ -465,22 +469,19 @@ export class Job<Event, Schema extends StateSchema, Output>
     this.#hasReadAll = true
   }
 
-  /** Waits for the disk of an engine that has fallen behind: a write would wait as well, and hold the event loop meanwhile. */
-  async #roomForWrites(): Promise<void> {
-    const { backend } = this.#options
-    const room = isPaced(backend) ? backend.room() : undefined
-    if (room !== undefined) await this.#waiting.for('the disk', () => room)
-  }
-
-  /** A partition that was taken away counts no more, and is in no cut of ours: whoever has it now goes on with it (J10). */
-  async #noteOwned(ended: Set<string>): Promise<void> {
+  /** Takes note of the partitions that are read here; returns those that were and are not any more. */
+  #noteOwned(): readonly string[] {
     const owned = new Set(this.#reader.partitions())
-    const lost = [...this.#owned].filter((partition) => !owned.has(partition))
     for (const partition of owned) {
       this.#owned.add(partition)
       this.#lost.delete(partition)
     }
-    if (lost.length === 0) return
+    if (this.#owned.size === owned.size) return NONE
+    return [...this.#owned].filter((partition) => !owned.has(partition))
+  }
+
+  /** Partitions that were taken away count no more, and are in no cut of ours: whoever has them now goes on with them (J10). */
+  async #letGoOf(lost: readonly string[], ended: Set<string>): Promise<void> {
     const forget = async () => {
       for (const partition of lost) {
         this.#owned.delete(partition)

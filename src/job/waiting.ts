@@ -20,7 +20,7 @@ interface WaitedFor {
   readonly sinceMs: number
   readonly limitMs: number
   /** Ends the wait, not the call. */
-  readonly giveUp: (error: StateError) => void
+  giveUp: (error: StateError) => void
   cancelEnd: CancelTimer
 }
 
@@ -43,21 +43,19 @@ export class Waiting {
   async for<Result>(call: string, begin: () => Promise<Result>, graceMs = 0): Promise<Result> {
     const { clock, logger, stallAfterMs, job } = this.#options
     const limitMs = stallAfterMs + graceMs
-    let giveUp: (error: StateError) => void = () => {}
-    const givenUp = new Promise<never>((_, reject) => {
-      giveUp = reject
-    })
-    // The call may end first: nobody is left to hear of this then.
-    givenUp.catch(() => {})
-    const waiting: WaitedFor = { call, sinceMs: clock.now(), limitMs, giveUp, cancelEnd: () => {} }
+    const waiting: WaitedFor = { call, sinceMs: clock.now(), limitMs, giveUp: () => {}, cancelEnd: () => {} }
     this.#calls.add(waiting)
     const warn = () => logger.warn({ job, call, forMs: clock.now() - waiting.sinceMs }, 'the job waits')
     const cancel: CancelTimer = limitMs === Infinity ? () => {} : clock.setTimer(warn, limitMs)
     if (this.#isEnding) this.#limit(waiting)
     try {
       const heard = diagnostics['holdfast:job.call']
-      const called = heard.hasSubscribers ? timedOn(heard, { job, call }, begin) : begin()
-      return await Promise.race([called, givenUp])
+      // Of the end of the call and the end of the wait, what comes second is heard by nobody.
+      return await new Promise<Result>((resolve, reject) => {
+        waiting.giveUp = reject
+        const called = heard.hasSubscribers ? timedOn(heard, { job, call }, begin) : begin()
+        Promise.resolve(called).then(resolve, reject)
+      })
     } finally {
       cancel()
       waiting.cancelEnd()

@@ -219,24 +219,20 @@ export class AlignedWindows implements WindowOperator {
     const place = this.#place
     const recent = this.#recent
     // Zero is left out: there are two of it, which a codec of the user's may write in two ways.
-    const isKnowable =
-      recent !== undefined &&
-      typeof key === 'number' &&
-      (key | 0) === key &&
-      key !== 0 &&
-      table.count <= RecentNumbers.keys
-    if (!isKnowable) {
+    const whole = typeof key === 'number' ? key | 0 : 0
+    if (recent === undefined || whole === 0 || whole !== key || table.count > RecentNumbers.keys) {
       table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
       return
     }
-    let known = recent.entryOf(key, keysNumber)
-    if (known === 0 && keysNumber !== number) known = recent.entryOf(key, number)
-    if (known !== 0) {
-      table.show(known, place)
+    if (
+      !recent.find(whole, keysNumber, place) &&
+      (keysNumber === number || !recent.find(whole, number, place))
+    ) {
+      table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
+      recent.set(whole, table.isShared(place.entry) ? keysNumber : number, place)
       return
     }
-    table.open(this.#eventKey.set(key), this.#accumulator.zeroBytes, place)
-    recent.set(key, table.isShared(place.entry) ? keysNumber : number, place.entry)
+    table.showMemory(place)
   }
 
   /** A table in which there is nothing yet begins with keys that come again. */

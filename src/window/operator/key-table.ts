@@ -283,14 +283,23 @@ export class KeyTable implements KeyedRecords, AccumulatorMemory {
 
   /** Shows where an entry lies. */
   show(entry: number, place: TablePlace): void {
-    const { words, bytes, view } = this.#chunks[entry >>> CHUNK_BITS] as Chunk
     const at = entry & OFFSET_MASK
     place.entry = entry
-    place.words = words
-    place.bytes = bytes
-    place.view = view
-    place.flagsAt = at + 1
-    place.payloadAt = (at + HEADER_WORDS + (((words[at + 2] as number) + 3) >> 2)) * 4
+    this.showMemory(place)
+    place.payloadAt = (at + HEADER_WORDS + (((place.words[at + 2] as number) + 3) >> 2)) * 4
+  }
+
+  /** The same where the place has the number of the entry, and where its payload begins: nothing of the entry is read. */
+  showMemory(place: TablePlace): void {
+    const { entry } = place
+    const { words, bytes, view } = this.#chunks[entry >>> CHUNK_BITS] as Chunk
+    // Most often it is the chunk of the last one: what is there already need not be written, and the collector not be told.
+    if (place.words !== words) {
+      place.words = words
+      place.bytes = bytes
+      place.view = view
+    }
+    place.flagsAt = (entry & OFFSET_MASK) + 1
   }
 
   /** An entry for a key that has none, with a payload of so many bytes, which are zeros. */

@@ -1,7 +1,9 @@
 // Where the entries of keys lie that are whole numbers: found again without writing and hashing the key. A key takes the place of another one
-// that is alike in its last bits.
+// alike in its last bits. Where a payload begins is kept as well: a processor that has to ask the entry for it waits for memory twice.
 //
-//   place := key · pane · entry · 0      in words of 32 bits
+//   place := key · pane · entry · payload      in words of 32 bits
+
+import type { TablePlace } from './key-table.js'
 
 const PLACES = 2_048
 const MASK = PLACES - 1
@@ -15,18 +17,24 @@ export class RecentNumbers {
   /** So many keys have room; where there are far more, looking here is in vain. */
   static readonly keys: number = PLACES
 
-  /** The entry of a key in a pane, or 0. */
-  entryOf(key: number, pane: number): number {
+  /** Fills in the entry of a key in a pane, and where its payload begins; false where they are not known. */
+  find(key: number, pane: number, place: TablePlace): boolean {
     const places = this.#places
-    const at = ((key + Math.imul(pane, PANE_STEP)) & MASK) * 4
-    return places[at] === key && places[at + 1] === pane ? (places[at + 2] as number) : 0
+    const at = placeOf(key, pane)
+    if (places[at] !== key || places[at + 1] !== pane) return false
+    place.entry = places[at + 2] as number
+    place.payloadAt = places[at + 3] as number
+    return true
   }
 
-  set(key: number, pane: number, entry: number): void {
+  set(key: number, pane: number, { entry, payloadAt }: TablePlace): void {
     const places = this.#places
-    const at = ((key + Math.imul(pane, PANE_STEP)) & MASK) * 4
+    const at = placeOf(key, pane)
     places[at] = key
     places[at + 1] = pane
     places[at + 2] = entry
+    places[at + 3] = payloadAt
   }
 }
+
+const placeOf = (key: number, pane: number): number => ((key + Math.imul(pane, PANE_STEP)) & MASK) * 4

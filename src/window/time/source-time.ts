@@ -278,12 +278,24 @@ export class SourceTime {
 
   /** The least of those that count; where none does, because all are idle, it stays or goes to the furthest (T7). */
   #nextWatermarkMs(): number {
-    const open = Array.from(this.#partitions.values()).filter(({ hasEnded }) => !hasEnded)
-    if (open.length === 0) return this.#partitions.size === 0 ? NOTHING_SEEN : Infinity
-    const counting = open.filter((partition) => partition.countsAt(this.#watermarkMs))
-    if (counting.length > 0) return Math.min(...counting.map(({ watermarkMs }) => watermarkMs))
-    if (!this.#advancesWhenIdle || open.some(({ isIdle }) => !isIdle)) return NOTHING_SEEN
-    return Math.max(...open.map(({ watermarkMs }) => watermarkMs))
+    let leastMs = Infinity
+    let furthestMs = NOTHING_SEEN
+    let isOneOpen = false
+    let doesOneCount = false
+    let areAllIdle = true
+    for (const partition of this.#partitions.values()) {
+      if (partition.hasEnded) continue
+      isOneOpen = true
+      if (!partition.isIdle) areAllIdle = false
+      const { watermarkMs } = partition
+      furthestMs = Math.max(furthestMs, watermarkMs)
+      if (!partition.countsAt(this.#watermarkMs)) continue
+      doesOneCount = true
+      leastMs = Math.min(leastMs, watermarkMs)
+    }
+    if (!isOneOpen) return this.#partitions.size === 0 ? NOTHING_SEEN : Infinity
+    if (doesOneCount) return leastMs
+    return this.#advancesWhenIdle && areAllIdle ? furthestMs : NOTHING_SEEN
   }
 }
 
