@@ -634,6 +634,7 @@ export class LmdbEngine implements LocalEngine {
       gateTimeoutMs: GATE_TIMEOUT_MS,
       log: this.#log,
       mark: () => this.#mark,
+      onAllBegun: () => this.#flushTimer.disarm(),
       onCommitted: (generation, result, tookMs) => this.#committed(generation, result, tookMs),
       onFailed: (error) => this.#notices.failed(error),
       onHeld: (durationMs) => this.#notices.held(durationMs),

@@ -26,8 +26,14 @@ export class FlushTimer {
     this.#cancel = setLongTimer(this.#clock, flush, this.#intervalMs)
   }
 
+  /** Nothing waits any more: the next call of `arm` is the first one. */
+  disarm(): void {
+    this.#cancel?.()
+    this.#cancel = undefined
+  }
+
   stop(): void {
     this.#isStopped = true
-    this.#cancel?.()
+    this.disarm()
   }
 }

@@ -60,6 +60,19 @@ describe('the interval after which writes are flushed by themselves', () => {
     await expect.poll(() => backend.stats()).toMatchObject({ commits: 2, bufferedKeys: 0 })
   })
 
+  it('counts from the first write that no commit has taken up', async () => {
+    await open()
+    backend.putSync(bytes('flushed'), bytes('1'))
+    clock.advance(FLUSH_INTERVAL_MS - 1)
+    await backend.flush()
+    backend.putSync(bytes('behind it'), bytes('1'))
+    clock.advance(1)
+    backend.putSync(bytes('later'), bytes('1'))
+    clock.advance(FLUSH_INTERVAL_MS - 1)
+    await expect.poll(() => backend.stats().bufferedKeys).toBe(0)
+    expect(backend.stats().commits).toBe(2)
+  })
+
   it('passes while another commit is under way', async () => {
     await open()
     backend.putSync(bytes('first'), bytes('1'))

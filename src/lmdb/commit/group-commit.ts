@@ -38,6 +38,8 @@ export interface GroupCommitOptions {
   readonly log: Pick<GroupLog, 'idle'> | undefined
   /** Up to where the store holds the log with a commit of all that was written so far. */
   readonly mark: () => LogMark | undefined
+  /** A commit has begun, and nothing waits for the next one. */
+  readonly onAllBegun: () => void
   /** A generation is on stable storage: the view of the store must be switched before this returns. */
   readonly onCommitted: (generation: Generation, result: CommitResult, tookMs: number) => void
   readonly onFailed: (error: StateError) => void
@@ -148,6 +150,7 @@ export class GroupCommit {
     if (!this.#hasUncommitted() || this.#gated()) return
     const generation = this.#sealed.shift() ?? this.#freeze()
     this.#inFlight = generation
+    if (!this.#hasUncommitted()) this.#options.onAllBegun()
     const startedAt = performance.now()
     this.#writer.request(
       {
