@@ -108,6 +108,7 @@ export default defineConfig({
     // Much of the time is spent waiting, for disks, threads and processes: two cores have something to do for three workers.
     maxWorkers: 3,
     sequence: { sequencer: longestFirst(longest) },
+    globalSetup: ['test/support/require-build.ts'],
     projects: [
       {
         plugins: compiled?.plugins ?? [],

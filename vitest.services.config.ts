@@ -17,6 +17,7 @@ export default defineConfig({
   plugins: compiled?.plugins ?? [],
   test: {
     include: ['test/services/**/*.test.ts'],
+    globalSetup: ['test/support/require-build.ts'],
     testTimeout: LIMIT_MS,
     hookTimeout: LIMIT_MS,
     // What another thread, process or server does may take long on a machine that has much to do.

@@ -138,11 +138,7 @@ function outputsOf(project, sources) {
  */
 export function inspectBuild(root) {
   const inputs = BUILD_SETTINGS.slice()
-  const { imports = {}, bin = {}, exports = {} } = readJson(path.join(root, 'package.json')) ?? {}
-  const entries = Object.values(exports).flatMap((each) => each.default ?? [])
-  const named = [...Object.values(imports), ...Object.values(bin), ...entries]
-  const bundles = [...named, ...(fs.existsSync(path.join(root, 'page')) ? [PAGE_SCRIPT] : [])]
-  const missing = bundles.filter((file) => !fs.existsSync(path.join(root, file)))
+  const missing = missingBundles(root)
   const stale = []
   for (const project of PROJECTS) {
     const sources = sourcesOf(root, project)
@@ -160,6 +156,15 @@ export function inspectBuild(root) {
     return `${file} ${found ? `${found.size} ${Math.round(found.mtimeMs)}` : 'absent'}`
   })
   return { signature, missing, stale }
+}
+
+/** What is made of the compiled modules, and is not there. */
+export function missingBundles(root) {
+  const { imports = {}, bin = {}, exports = {} } = readJson(path.join(root, 'package.json')) ?? {}
+  const entries = Object.values(exports).flatMap((each) => each.default ?? [])
+  const named = [...Object.values(imports), ...Object.values(bin), ...entries]
+  const bundles = [...named, ...(fs.existsSync(path.join(root, 'page')) ? [PAGE_SCRIPT] : [])]
+  return bundles.filter((file) => !fs.existsSync(path.join(root, file)))
 }
 
 /** Whether a file is made of compiled modules, and not by the compiler. */
