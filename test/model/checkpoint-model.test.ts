@@ -414,13 +414,15 @@ const engines: [string, BackendMaker, number][] = [
 ]
 
 const usual = ['full', 'incremental', 'merged', 'aborted']
+/** Engines that were tried: what some of them alone see may be less. */
+const tried = new Set<string>()
 /** A quick run sees these two or three times, or now and then not at all. */
 const rare = ['merged and named', 'mergeFailed', 'taken once more']
 
 describe('checkpoints against a model of them', () => {
   it.each(engines)(
     'on %s',
-    async (_, makeBackend, count) => {
+    async (name, makeBackend, count) => {
       const compression = fc.constantFrom<Compression>('none', 'lz4', 'gzip')
       await onRandomRuns(
         fc.asyncProperty(commands, compression, fc.constantFrom(0, 50), async (drawn, codec, graceMs) => {
@@ -447,12 +449,12 @@ describe('checkpoints against a model of them', () => {
         }),
         { runs: count },
       )
+      expect([...usual, ...rare]).toEqual(expect.arrayContaining([...seen]))
+      // Whichever is the last one.
+      tried.add(name)
+      if (tried.size < engines.length) return
+      expect([...seen]).toEqual(expect.arrayContaining(runs([...usual, ...rare], usual)))
     },
     300_000,
   )
-
-  it('has seen what can happen', () => {
-    expect([...usual, ...rare]).toEqual(expect.arrayContaining([...seen]))
-    expect([...seen]).toEqual(expect.arrayContaining(runs([...usual, ...rare], usual)))
-  })
 })
