@@ -2,7 +2,7 @@
 //
 //   ```ts                          runs; must be correct TypeScript and end with status 0
 //   ```js                          the same, without types
-//   ```ts no-run: <why it cannot>  is only shown
+//   ```ts no-run: <why it cannot>  is only shown, and must be correct TypeScript but for packages that the reason names
 //   ```text                        right after a block that runs: exactly what that block prints
 
 export interface Fence {
@@ -20,6 +20,14 @@ export interface RunBlock {
   readonly line: number
   /** `undefined`: it may print what it likes. */
   readonly output: string | undefined
+}
+
+/** Code that is not run. */
+export interface ShownBlock {
+  readonly language: 'ts' | 'js'
+  readonly text: string
+  readonly line: number
+  readonly reason: string
 }
 
 /** The fenced blocks of a document, in order. Throws for one that is never closed. */
@@ -42,6 +50,15 @@ export function fencesOf(markdown: string): Fence[] {
   }
   if (open !== undefined) throw new Error(`the block that opens in line ${open.line} is never closed`)
   return fences
+}
+
+/** The blocks that are only shown. */
+export function shownBlocksOf(markdown: string): ShownBlock[] {
+  return fencesOf(markdown).flatMap(({ language, info, line, text }) => {
+    const reason = /^no-run: (\S.*)$/.exec(info)?.[1]
+    if (reason === undefined || (language !== 'ts' && language !== 'js')) return []
+    return [{ language, text, line, reason }]
+  })
 }
 
 /** The blocks to run. Throws for anything on an opening line of code that is not a reason against running it. */

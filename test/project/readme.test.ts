@@ -6,7 +6,7 @@ import ts from 'typescript'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { titled } from '../faults/fault-kit.js'
 import { leftToLongRuns } from '../support/long.js'
-import { fencesOf, type RunBlock, runBlocksOf } from './markdown.js'
+import { fencesOf, type RunBlock, runBlocksOf, type ShownBlock, shownBlocksOf } from './markdown.js'
 import { listFiles, root } from './source-file.js'
 
 /** Inside the repository, so that `import … from 'holdfast'` means the built package. */
@@ -17,21 +17,43 @@ const documents = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md']
   .filter((file) => existsSync(file))
   .concat(listFiles(join(root, 'docs'), '.md'))
 
-interface Sample extends RunBlock {
+interface Placed {
   /** `README.md:12` */
   readonly place: string
   /** In the workshop, without its ending. */
   readonly stem: string
+  /** What the document says. */
+  readonly document: string
 }
 
-const samples: Sample[] = documents.flatMap((file) => {
-  const name = relative(root, file)
-  return runBlocksOf(readFileSync(file, 'utf8')).map((block) => ({
-    ...block,
-    place: `${name}:${block.line}`,
-    stem: join(workshop, `${name.replace(/[^A-Za-z0-9]+/g, '-')}-${block.line}`),
-  }))
-})
+/** What `blocksOf` finds in all documents. */
+function inDocuments<Block extends { readonly line: number }>(
+  blocksOf: (markdown: string) => Block[],
+): (Block & Placed)[] {
+  return documents.flatMap((file) => {
+    const name = relative(root, file)
+    const document = readFileSync(file, 'utf8')
+    return blocksOf(document).map((block) => ({
+      ...block,
+      document,
+      place: `${name}:${block.line}`,
+      stem: join(workshop, `${name.replace(/[^A-Za-z0-9]+/g, '-')}-${block.line}`),
+    }))
+  })
+}
+
+const samples: (RunBlock & Placed)[] = inDocuments(runBlocksOf)
+const shown: (ShownBlock & Placed)[] = inDocuments(shownBlocksOf)
+
+/** Whether the compiler says no more of a block than that a package is not here which it is said to need. */
+function isExcused(complaint: string, { stem, reason }: ShownBlock & Placed): boolean {
+  const [, name] = /: Cannot find module '([^']+)'/.exec(complaint) ?? []
+  return (
+    complaint.startsWith(`${relative(root, stem)}.mts:`) &&
+    name !== undefined &&
+    reason.split(/,? /).includes(name)
+  )
+}
 
 const compilerOptions: ts.CompilerOptions = {
   target: ts.ScriptTarget.ES2022,
@@ -128,10 +150,22 @@ describe('code in the documents', () => {
   beforeAll(() => {
     if (!existsSync(join(root, 'dist/entries/index.js'))) throw new Error('build first: npm run build')
     rmSync(workshop, { recursive: true, force: true })
+    for (const { stem, language, text } of shown) {
+      if (language === 'ts') stage(`${relative(workshop, stem)}.mts`, text)
+    }
     for (const sample of samples) {
       const name = relative(workshop, sample.stem)
       if (sample.language === 'ts') stage(`${name}.mts`, sample.text)
       stage(`${name}.mjs`, sample.language === 'ts' ? translated(`${name}.mts`, sample.text) : sample.text)
+    }
+  })
+
+  it('that is only shown says which types it needs beside its packages', () => {
+    for (const { text, place, document } of shown) {
+      for (const [, name = ''] of text.matchAll(/ from '([^'./][^'/]*)'/g)) {
+        if (!existsSync(join(root, 'node_modules/@types', name)) || name === 'node') continue
+        expect(document, `${place} imports ${name}`).toContain(`\`@types/${name}\``)
+      }
     }
   })
 
@@ -147,7 +181,8 @@ describe('code in the documents', () => {
       leftToLongRuns,
     ),
     () => {
-      const files = samples.filter((sample) => sample.language === 'ts').map((sample) => `${sample.stem}.mts`)
+      const all = [...samples, ...shown].filter(({ language }) => language === 'ts')
+      const files = all.map(({ stem }) => `${stem}.mts`)
       const wrong = stage(
         'wrong-type.mts',
         `import { StateError } from 'holdfast'\nexport const n: number = StateError.name\n`,
@@ -160,7 +195,8 @@ describe('code in the documents', () => {
         expect.stringContaining("wrong-type.mts:2: Type 'string' is not assignable"),
       ])
       expect(those(missing)).toEqual([expect.stringContaining("no exported member 'NoSuchThing'")])
-      expect(complaints.filter((each) => ![...those(wrong), ...those(missing)].includes(each))).toEqual([])
+      const others = complaints.filter((each) => ![...those(wrong), ...those(missing)].includes(each))
+      expect(others.filter((each) => !shown.some((block) => isExcused(each, block)))).toEqual([])
     },
   )
 
@@ -203,6 +239,10 @@ describe('the rules for code in documents', () => {
   })
 
   it('leave out a block only for a reason', () => {
+    const shownOnly = { language: 'ts', line: 1, text: 'x\n', reason: 'needs a server' }
+    expect(shownBlocksOf(`${tick}ts no-run: needs a server\nx\n${tick}\n${tick}ts\ny\n${tick}`)).toEqual([
+      shownOnly,
+    ])
     expect(runBlocksOf(`${tick}ts no-run: needs a server\nx\n${tick}`)).toEqual([])
     expect(runBlocksOf(`${tick}sh\nnpm test\n${tick}`)).toEqual([])
     expect(() => runBlocksOf(`${tick}ts no-run\nx\n${tick}`)).toThrow("'no-run' is not")
