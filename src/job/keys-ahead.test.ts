@@ -310,6 +310,56 @@ it('J7: a key that an engine is told of is encoded once for all, and stands for 
   expect(written).toBeLessThan(events.length * 1.5)
 })
 
+it('J7: an engine is told of the states that events ask for, and of the others now and then', async () => {
+  const names = ['always', 'often', 'seldom', 'never']
+  const states = Object.fromEntries(names.map((name) => [name, oneValue(uint32)]))
+  await using backend = new MemoryStateBackend()
+  let isLate = false
+  const calls = { early: 0, late: 0 }
+  const told = { early: new Map<number, number>(), late: new Map<number, number>() }
+  const { bringNear } = backend
+  backend.bringNear = (keys, ends, some) => {
+    const half = isLate ? 'late' : 'early'
+    calls[half]++
+    const idOf = (place: number) => keys[place === 0 ? 3 : (ends[place - 1] as number) + 3] as number
+    for (const id of new Set(Array.from({ length: some }, (_, place) => idOf(place)))) {
+      told[half].set(id, (told[half].get(id) ?? 0) + 1)
+    }
+    bringNear.call(backend, keys, ends, some)
+  }
+  const counts = new Map<string, number>()
+  const wrong: string[] = []
+  const job = await runJob({
+    name: 'states',
+    source: arraySource(Array.from({ length: 20_000 }, (_, i) => i)),
+    key: (event: number) => event % 1_000,
+    schema: defineState({ key: uint32, states }),
+    process: (event: number, { state }: { readonly state: { readonly [name: string]: Counted } }) => {
+      isLate = event >= 10_000
+      for (const name of ['always', 'often', 'seldom']) {
+        if (name === 'often' && event % 3 === 0) continue
+        if (name === 'seldom' && !isLate && event % 9 > 0) continue
+        const of = `${name} ${event % 1_000}`
+        const found = state[name]?.get()
+        if (found !== counts.get(of)) wrong.push(of)
+        state[name]?.put((found ?? 0) + 1)
+        counts.set(of, (found ?? 0) + 1)
+      }
+    },
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 3_600_000 },
+  } as never)
+  await job.finished
+  expect(wrong).toEqual([])
+  const ids = Array.from(told.early.keys()).sort()
+  const [always, often, seldom, never] = ids.map((id) =>
+    (['early', 'late'] as const).map((half) => (told[half].get(id) ?? 0) / calls[half]),
+  )
+  for (const shares of [always, often]) expect(Math.min(...(shares ?? []))).toBeGreaterThan(0.9)
+  expect(never).toEqual([expect.closeTo(1 / 64, 1), expect.closeTo(1 / 64, 1)])
+  expect(seldom).toEqual([expect.closeTo(1 / 64, 1), expect.closeTo(0.9, 0)])
+})
+
 it('J7: the key at hand stays that of the last event, with its state, while the next ones are told and the first of them is bad', async () => {
   const events = Array.from({ length: 900 }, (_, i) => ({ key: i % 300, at: i % 50 === 49 ? Number.NaN : i }))
   await using backend = new MemoryStateBackend()
@@ -334,10 +384,15 @@ it('J7: the key at hand stays that of the last event, with its state, while the 
   expect(seen).toEqual(Array.from({ length: 18 }, (_, i) => (i * 50 + 48) % 300))
 })
 
+interface Counted {
+  get(): number | undefined
+  put(value: number): void
+}
+
 interface CountContext {
   readonly state: {
-    readonly n: { get(): number | undefined; put(value: number): void }
-    readonly twice: { get(): number | undefined; put(value: number): void }
+    readonly n: Counted
+    readonly twice: Counted
   }
   readonly emit: (output: readonly number[]) => void
 }

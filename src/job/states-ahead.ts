@@ -5,8 +5,11 @@ import type { StateContext } from '../state/kinds/state-context.js'
 import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
 import { openStateOf } from '../state/store.js'
 
-/** Of more states it is not known which of them an event will ask for. */
-const MOST_STATES = 4
+/** To find out which of more states events ask for would take too long. */
+const MOST_STATES = 16
+/** Of so many calls, one tells of all states, and the others of those that were asked for then. */
+const SAMPLE_EVERY = 64
+
 /** The contexts of the states that have one entry for each key. */
 export function singleStates(store: object, schema: StateSchema): StateContext<unknown>[] {
   return Object.entries(schema.states as StateDefinitions)
@@ -18,11 +21,21 @@ export function singleStates(store: object, schema: StateSchema): StateContext<u
 export class StatesAhead {
   readonly #backend: LookAheadBackend
   readonly #told: EncodedAhead
+  readonly #ids: readonly number[]
+  #usedIds: readonly number[]
+  #calls = 0
   /** The key of the event that is processed. */
   readonly #current: CurrentKey<unknown>
 
-  private constructor(backend: LookAheadBackend, told: EncodedAhead, current: CurrentKey<unknown>) {
+  private constructor(
+    backend: LookAheadBackend,
+    ids: readonly number[],
+    told: EncodedAhead,
+    current: CurrentKey<unknown>,
+  ) {
     this.#backend = backend
+    this.#ids = ids
+    this.#usedIds = ids
     this.#told = told
     this.#current = current
   }
@@ -38,7 +51,7 @@ export class StatesAhead {
     const [first] = states
     if (!looksAhead(backend) || first === undefined || states.length > MOST_STATES) return undefined
     const ids = states.map(({ id }) => id)
-    return new StatesAhead(backend, new EncodedAhead(ids, first.keyCodec, first.keyGroups), current)
+    return new StatesAhead(backend, ids, new EncodedAhead(first.keyCodec, first.keyGroups), current)
   }
 
   get isFar(): boolean {
@@ -50,8 +63,10 @@ export class StatesAhead {
     const current = this.#current
     // It goes on to be the key at hand, without what is overwritten now.
     if (current.told === told) current.set(current.key)
-    told.encode(keys, count)
-    this.#backend.bringNear(told.bytes, told.ends, told.places)
+    const call = this.#calls++ % SAMPLE_EVERY
+    if (call === 1) this.#usedIds = told.usedIds
+    told.encode(keys, count, call === 0 ? this.#ids : this.#usedIds)
+    if (told.places > 0) this.#backend.bringNear(told.bytes, told.ends, told.places)
   }
 
   /** Goes on to the `i`th of the keys that were told last. */

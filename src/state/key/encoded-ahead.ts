@@ -7,16 +7,17 @@ import { type MutableStretch, NOT_TOLD, PREFIX_BYTES, type ToldKeys } from './st
 export class EncodedAhead implements ToldKeys {
   /** So many keys are there. */
   count = 0
-  readonly #ids: readonly number[]
+  /** The states that they are encoded for, by id. */
+  #ids: readonly number[] = []
+  /** How often each of these was asked for a key. */
+  #asked: number[] = []
   readonly #codec: KeyCodec<unknown>
   readonly #keyGroups: number
   readonly #writer = new ByteWriter()
   /** Where each stored key ends: of the first key that of each state, then those of the next key. */
   #ends: Int32Array = new Int32Array(0)
 
-  /** @param ids of the states. */
-  constructor(ids: readonly number[], codec: KeyCodec<unknown>, keyGroups: number) {
-    this.#ids = ids
+  constructor(codec: KeyCodec<unknown>, keyGroups: number) {
     this.#codec = codec
     this.#keyGroups = keyGroups
   }
@@ -34,12 +35,20 @@ export class EncodedAhead implements ToldKeys {
     return this.count * this.#ids.length
   }
 
-  /** Encodes the first `count` of these keys, up to the first that is none, in the place of those of before. */
-  encode(keys: readonly unknown[], count: number): void {
-    const places = count * this.#ids.length
+  /** The states that at least half of the keys were looked up in. */
+  get usedIds(): readonly number[] {
+    return this.#ids.filter((_, at) => 2 * (this.#asked[at] as number) >= this.count)
+  }
+
+  /** Encodes the first `count` of these keys for some states, up to the first that is none, in the place of those of before. */
+  encode(keys: readonly unknown[], count: number, ids: readonly number[]): void {
+    const places = count * ids.length
     if (this.#ends.length < places) this.#ends = new Int32Array(places)
     this.#writer.length = 0
     this.count = 0
+    if (this.#ids !== ids) this.#asked = ids.map(() => 0)
+    this.#ids = ids
+    if (ids.length === 0) return
     try {
       for (; this.count < count; this.count++) this.#encode(keys[this.count])
     } catch {
@@ -52,6 +61,7 @@ export class EncodedAhead implements ToldKeys {
     let at = 0
     while (at < ids.length && ids[at] !== state) at++
     if (at === ids.length) return NOT_TOLD
+    this.#asked[at] = (this.#asked[at] as number) + 1
     const place = i * ids.length + at
     const start = this.#startOf(place)
     stretch.bytes = this.#writer.bytes
