@@ -12,7 +12,7 @@
 //     the one before, so that link and rename fail for whoever was checked before that.
 
 import { type FileHandle, link, open, rename } from 'node:fs/promises'
-import { present } from '../base/assert.js'
+import { assert, present } from '../base/assert.js'
 import { isStateError } from '../base/errors.js'
 import { type DurableDirectory, MAX_TRANSFER_BYTES } from './durable-directory.js'
 import { afterCleanUp, errnoOf, storageError } from './file-failure.js'
@@ -29,6 +29,7 @@ export class TemporaryFile {
   readonly #directory: DurableDirectory
   readonly #name: string
   #handle: FileHandle | undefined
+  #isSynced = false
 
   private constructor(directory: DurableDirectory, name: string, handle: FileHandle) {
     this.#directory = directory
@@ -49,6 +50,7 @@ export class TemporaryFile {
 
   async write(bytes: Uint8Array): Promise<void> {
     const handle = present(this.#handle, 'a temporary file is written before it is sealed')
+    assert(!this.#isSynced, 'a temporary file is written before it is synced')
     let written = 0
     while (written < bytes.length) {
       const length = Math.min(bytes.length - written, MAX_TRANSFER_BYTES)
@@ -60,6 +62,14 @@ export class TemporaryFile {
       }
       written += bytesWritten
     }
+  }
+
+  /** Makes what was written durable, once and for all: nothing is written behind it. */
+  async sync(): Promise<void> {
+    const handle = present(this.#handle, 'a temporary file is synced before it is sealed')
+    assert(!this.#isSynced, 'a temporary file is synced once')
+    await this.#attempt('sync', handle.sync())
+    this.#isSynced = true
   }
 
   /** Gives the file its final name. Resolves to false where that name exists; then `discard` is due. */
@@ -133,7 +143,7 @@ export class TemporaryFile {
   /** Resolves when the bytes are durable and, after that, the lease was seen to be held. */
   async #seal(guard: LeaseGuard | undefined): Promise<void> {
     const handle = present(this.#handle, 'a temporary file is sealed once')
-    await this.#attempt('sync', handle.sync())
+    if (!this.#isSynced) await this.sync()
     this.#handle = undefined
     const closed = this.#attempt('close', handle.close())
     // Met below.

@@ -16,6 +16,11 @@ export interface ObjectWriter {
   /** Resolves when the bytes were taken, all of them. The caller must not change them before that. */
   write(bytes: Uint8Array): Promise<void>
   /**
+   * Makes what was written durable, without a name yet: part of what `commit` would do, for who has to wait before it. Nothing is
+   * written behind it (`CLOSED`). Storages that have nothing to do before `commit` leave it out.
+   */
+  prepare?(): Promise<void>
+  /**
    * Publishes: after it resolves, the object survives power loss. Rejects with `FENCED` if an object of this name
    * exists; that one is left untouched. After a `STORAGE_ERROR` the object is normally not there; where the medium
    * failed so that it could not be taken back, or the process died meanwhile, it may be there, and then whole.

@@ -24,6 +24,7 @@ export async function createObject(
   const file = await TemporaryFile.create(directory)
   return new StepwiseWriter(directory.storageName, name, {
     write: (bytes) => file.write(bytes),
+    prepare: () => file.sync(),
     publish: async () => {
       if (!(await file.publishAs(name, guard))) throw publishedBefore(directory.pathOf(name))
     },

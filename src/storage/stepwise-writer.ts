@@ -8,6 +8,8 @@ import { checkBytes } from './object-arguments.js'
 export interface UnpublishedObject {
   /** Takes the bytes, all of them, before it resolves. */
   write(bytes: Uint8Array): Promise<void>
+  /** Makes the bytes durable; `publish` does so where this was not called. */
+  prepare?(): Promise<void>
   /** Gives it its name, durably. */
   publish(): Promise<void>
   /** Throws it away. Called also where one of the others has failed, and more than once. */
@@ -20,6 +22,7 @@ export class StepwiseWriter implements ObjectWriter {
   readonly #storage: string
   readonly #object: UnpublishedObject
   #failure: unknown
+  #prepared = false
   #committed = false
   #aborted = false
   #pending: Promise<void> | undefined
@@ -33,7 +36,16 @@ export class StepwiseWriter implements ObjectWriter {
 
   async write(bytes: Uint8Array): Promise<void> {
     checkBytes(bytes)
+    if (this.#prepared && this.#failure === undefined) throw this.#closed()
     await this.#step('write', () => this.#object.write(bytes))
+  }
+
+  async prepare(): Promise<void> {
+    if (this.#prepared && this.#failure === undefined) throw this.#closed()
+    await this.#step('prepare', async () => {
+      this.#prepared = true
+      await this.#object.prepare?.()
+    })
   }
 
   async commit(): Promise<void> {
@@ -53,8 +65,7 @@ export class StepwiseWriter implements ObjectWriter {
 
   async #step(method: string, work: () => Promise<void>): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure
-    if (this.#committed || this.#aborted)
-      throw new StateError('CLOSED', { component: `the writer of ${this.#name}` })
+    if (this.#committed || this.#aborted) throw this.#closed()
     if (this.#pending !== undefined) {
       throw invalidArgument(method, 'was called before the last call on this writer had settled')
     }
@@ -64,6 +75,10 @@ export class StepwiseWriter implements ObjectWriter {
     } finally {
       this.#pending = undefined
     }
+  }
+
+  #closed(): StateError<'CLOSED'> {
+    return new StateError('CLOSED', { component: `the writer of ${this.#name}` })
   }
 
   async #runOrGiveUp(work: () => Promise<void>): Promise<void> {

@@ -197,6 +197,31 @@ function testWriters(test: DefineTest<OwnedSubject>): void {
     assert.equal(await lease.discardUncommitted(0), 0)
   })
 
+  test('where an object can be prepared, it appears at commit all the same, and is not written to any more', async ({
+    storage,
+    lease,
+  }) => {
+    const writer = await lease.create('a')
+    if (writer.prepare === undefined) return
+    await writer.write(pattern(100, 1))
+    await writer.prepare()
+    assert.deepEqual(await storage.list(), [])
+    assert.equal(await storage.open('a'), undefined)
+    await rejectsWith('CLOSED', writer.write(pattern(1, 1)))
+    assert.equal(await lease.discardUncommitted(0), 0)
+    await writer.commit()
+    await expectObject(storage, 'a', pattern(100, 1))
+    const given = await lease.create('b')
+    await given.write(pattern(100, 1))
+    await given.prepare?.()
+    await given.abort()
+    await rejectsWith('CLOSED', given.commit())
+    assert.deepEqual(
+      (await storage.list()).map(({ name }) => name),
+      ['a'],
+    )
+  })
+
   test('after commit, abort is a no-op and the writer is CLOSED', async ({ storage, lease }) => {
     const writer = await publish(lease, 'a', pattern(10, 1))
     await writer.abort()

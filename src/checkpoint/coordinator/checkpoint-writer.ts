@@ -4,27 +4,24 @@
 // (1) The segment is written whole, and committed (durable) before anything names it; in the worker.
 // (2) It is read back from the storage and verified, to its last byte; in the worker.
 // (3) The manifest is committed under the lease, which the storage checks: only now there is a checkpoint. It is read back too.
+//     It may be written beside (1) and (2), from where all bytes of the segment are known, without a name.
 // (4) Whatever fails leaves no checkpoint: a manifest whose commit failed is taken back, segments are removed or left to
 //     the sweep.
 
 import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
 import { throwIfAborted } from '../../base/abort.js'
-import { assert } from '../../base/assert.js'
-import { equalBytes } from '../../base/bytes.js'
-import { reasonOf, StateError } from '../../base/errors.js'
-import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { assert, present } from '../../base/assert.js'
 import type { LeasedStorage, Reservation } from '../archive/leased-storage.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { parseJsonText } from '../format/json-value.js'
 import {
   formatManifest,
-  MAX_MANIFEST_BYTES,
   type Manifest,
   type ManifestSegment,
   type StoredManifest,
 } from '../format/manifest.js'
-import { checkpointId, manifestName, type SegmentKind, segmentName } from '../format/object-names.js'
+import { checkpointId, type SegmentKind, segmentName } from '../format/object-names.js'
 import { TARGET_BLOCK_BYTES } from '../format/segment-format.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { errorOf, startJob } from '../worker/start-job.js'
@@ -32,6 +29,7 @@ import type { WorkerJob } from '../worker/worker-job.js'
 import type { JobResult } from '../worker/worker-protocol.js'
 import { logLeftover, removeAfterFailure } from './checkpoint-failure.js'
 import type { CoordinatorSettings } from './coordinator-settings.js'
+import { ManifestPublication } from './manifest-publication.js'
 import type { StateCut } from './state-cut.js'
 
 const OPERATION = 'checkpoint'
@@ -52,6 +50,10 @@ export interface CheckpointRequest {
   readonly settings: Pick<CoordinatorSettings, 'codec' | 'limits' | 'logger'>
 }
 
+interface WrittenManifest extends StoredManifest {
+  readonly bytes: Uint8Array
+}
+
 export interface WrittenCheckpoint {
   readonly stored: StoredManifest
   /** Bytes of the files that were written for it. */
@@ -66,42 +68,60 @@ export type NotWritten = 'outgrown' | 'late'
  * written. Errors are those of the step that failed.
  */
 export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint | NotWritten> {
-  const { cut, preceding, settings } = request
+  const { settings } = request
   const { sequence } = request.reservation
-  const { segment, entryCount, isLate } = await writeContent(request)
+  const publication = new ManifestPublication(request.owner, sequence, settings.logger)
+  let content: JobResult
+  try {
+    content = await writeContent(request, (written) =>
+      publication.begin(() => manifestOf(request, written).bytes),
+    )
+  } catch (error) {
+    await publication.discard(error)
+    throw error
+  }
+  const { segment, isLate } = content
   if (segment === undefined) return isLate ? 'late' : 'outgrown'
-  let stored: StoredManifest & { readonly bytes: Uint8Array }
+  let stored: WrittenManifest
   try {
     throwIfAborted(request.signal, OPERATION)
-    const manifest: Manifest = {
-      id: checkpointId(sequence),
-      sequence,
-      createdAt: request.createdAt,
-      kind: preceding.length === 0 ? 'full' : 'incremental',
-      savepoint: request.savepoint,
-      validated: true,
-      backend: request.backend,
-      compression: settings.codec.name,
-      clockMs: cut.snapshot.takenAtMs,
-      entryCount,
-      segments: [...preceding, segment],
-      holdfast: HOLDFAST_VERSION,
-      ...(cut.schema === undefined ? {} : { schema: cut.schema }),
-      ...(cut.sourceText === undefined ? {} : { source: parseJsonText(cut.sourceText) }),
-    }
-    const { bytes, checksum } = formatManifest(manifest)
-    stored = { manifest, manifestBytes: bytes.length, checksum, bytes }
+    stored = manifestOf(request, content)
   } catch (error) {
+    await publication.discard(error)
     // No manifest was attempted, so nothing can need the segment.
     await removeAfterFailure(request.owner, [segment.name], error, settings.logger)
     throw error
   }
-  await publishManifest(request, stored.bytes, segment.name)
+  await publication.publish(stored.bytes, segment.name, request.signal)
   return { stored, writtenBytes: segment.sizeBytes + stored.manifestBytes }
 }
 
+/** The manifest of what a job has written; it has written something. */
+function manifestOf(request: CheckpointRequest, { segment, entryCount }: JobResult): WrittenManifest {
+  const { cut, preceding, settings } = request
+  const { sequence } = request.reservation
+  const manifest: Manifest = {
+    id: checkpointId(sequence),
+    sequence,
+    createdAt: request.createdAt,
+    kind: preceding.length === 0 ? 'full' : 'incremental',
+    savepoint: request.savepoint,
+    validated: true,
+    backend: request.backend,
+    compression: settings.codec.name,
+    clockMs: cut.snapshot.takenAtMs,
+    entryCount,
+    segments: [...preceding, present(segment, 'a segment was written')],
+    holdfast: HOLDFAST_VERSION,
+    ...(cut.schema === undefined ? {} : { schema: cut.schema }),
+    ...(cut.sourceText === undefined ? {} : { source: parseJsonText(cut.sourceText) }),
+  }
+  const { bytes, checksum } = formatManifest(manifest)
+  return { manifest, manifestBytes: bytes.length, checksum, bytes }
+}
+
 /** The changes since the preceding segments, unless they are larger than the base; all of the state where there are none. */
-async function writeContent(request: CheckpointRequest): Promise<JobResult> {
+async function writeContent(request: CheckpointRequest, onWritten: OnWritten): Promise<JobResult> {
   const { cut, preceding, savepoint } = request
   const [base] = preceding
   if (base !== undefined) {
@@ -109,26 +129,30 @@ async function writeContent(request: CheckpointRequest): Promise<JobResult> {
     // What is sent block by block does not tell how many entries there are besides.
     const counted = cut.changes === undefined ? await cut.snapshot.count() : undefined
     const { changes: shared } = cut
-    const result = await runJob(request, { kind: 'delta', shared, maxSizeBytes: base.sizeBytes })
+    const result = await runJob(request, { kind: 'delta', shared, maxSizeBytes: base.sizeBytes, onWritten })
     return { ...result, entryCount: counted ?? result.entryCount }
   }
   const kind = savepoint ? 'savepoint' : 'base'
-  const result = await runJob(request, { kind, shared: cut.all, maxSizeBytes: Infinity })
+  const result = await runJob(request, { kind, shared: cut.all, maxSizeBytes: Infinity, onWritten })
   const isWhole = result.isLate === true || result.segment?.entryCount === result.entryCount
   assert(isWhole, `a full segment has ${result.entryCount} entries`)
   return result
 }
+
+/** Told what the job will come to, while what it wrote is committed and read back. */
+type OnWritten = (result: JobResult) => void
 
 interface SegmentContent {
   readonly kind: SegmentKind
   /** `undefined`: the blocks are read on this thread. */
   readonly shared: SharedSnapshot | undefined
   readonly maxSizeBytes: number
+  readonly onWritten: OnWritten
 }
 
 async function runJob(
   request: CheckpointRequest,
-  { kind, shared, maxSizeBytes }: SegmentContent,
+  { kind, shared, maxSizeBytes, onWritten }: SegmentContent,
 ): Promise<JobResult> {
   const { owner, worker, signal, cut, settings, reservation } = request
   const { codec, limits, logger } = settings
@@ -156,8 +180,17 @@ async function runJob(
     transferList: shared?.transferList ?? [],
     onTold: (step) => {
       if (step === 'committed') committed = true
-      if (step === 'sourceRead') closing = cut.snapshot.close()
-      closing?.catch(() => {})
+    },
+    onWritten: (result) => {
+      closing = cut.snapshot.close()
+      closing.catch(() => {})
+      // What another storage makes of an object before it is committed is not known, and blocks that are sent do not tell how many entries there are.
+      if (sharedOwner === undefined || shared === undefined) return
+      // It bears the number, so that comes first; where it fails, so does the job.
+      reservation.durable.then(
+        () => onWritten(result),
+        () => {},
+      )
     },
   })
   reservation.durable.then(
@@ -195,39 +228,5 @@ async function feed(job: WorkerJob, { snapshot }: StateCut, kind: SegmentKind): 
     job.endBlocks()
   } catch (error) {
     job.failBlocks(error)
-  }
-}
-
-async function publishManifest(
-  request: CheckpointRequest,
-  bytes: Uint8Array,
-  segment: string,
-): Promise<void> {
-  const { owner, signal, settings } = request
-  const { sequence } = request.reservation
-  const name = manifestName(sequence)
-  let output: ObjectWriter | undefined
-  let attempted = false
-  try {
-    output = await owner.create(name)
-    await output.write(bytes)
-    throwIfAborted(signal, OPERATION)
-    attempted = true
-    await output.commit()
-    const published = await owner.storage.read(name, MAX_MANIFEST_BYTES)
-    if (published === undefined || !equalBytes(published, bytes)) {
-      const reason = 'it does not read back as it was written'
-      throw new StateError('CORRUPTION', { what: `manifest of ${checkpointId(sequence)}`, reason })
-    }
-  } catch (error) {
-    await output?.abort().catch((failure: unknown) => {
-      const what = 'discard an uncommitted file'
-      logLeftover(settings.logger, { what, failure: reasonOf(failure), after: reasonOf(error) })
-    })
-    // A commit that failed may have published all the same. This checkpoint failed: take it back if it is there.
-    // Only when the manifest is gone for certain may its segment go. FENCED means that the name is somebody else's.
-    const names = attempted ? [name, segment] : [segment]
-    await removeAfterFailure(owner, names, error, settings.logger)
-    throw error
   }
 }

@@ -8,6 +8,18 @@ it('of several streams, the one with most of the bytes is read in large pieces, 
   expect(readAheadOf(0.001)).toEqual({ pieceBytes: 64 * 1024, pieces })
 })
 
+it('gives what lies together where no certain length is asked for, every byte once', async () => {
+  const bytes = Uint8Array.from({ length: 1_000 }, (_, i) => i % 251)
+  const read = async (offset: number, length: number) => bytes.slice(offset, offset + length)
+  const limits = { pieceBytes: 300, pieces: 2 }
+  const source = new ReadAhead({ sizeBytes: 1_000, read, close: async () => {} }, 0, 1_000, limits)
+  const parts: Uint8Array[] = [await source.take(10)]
+  while (source.position < 1_000) parts.push(await source.takeSome(Math.min(200, 1_000 - source.position)))
+  expect(parts.map(({ length }) => length)).toEqual([10, 200, 90, 200, 100, 200, 100, 100])
+  expect(new Uint8Array(Buffer.concat(parts))).toEqual(bytes)
+  await expect(source.takeSome(1)).rejects.toMatchObject({ code: 'CORRUPTION' })
+})
+
 it('a base beside ten small deltas is read in hardly more calls than alone', async () => {
   const sizeBytes = 20 * READ_AHEAD.pieceBytes
   const callsWith = async (share: number) => {

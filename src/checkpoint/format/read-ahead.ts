@@ -49,6 +49,14 @@ export class ReadAhead {
     return bytes
   }
 
+  /** The next bytes, as many as lie together, one at least and no more than that; for who needs no certain length. */
+  async takeSome(most: number): Promise<Uint8Array> {
+    if (this.#taken === this.#piece.length && most > 0) await this.#turnToNext(most)
+    const bytes = this.#takeInPiece(most)
+    this.position += bytes.length
+    return bytes
+  }
+
   /** Resolves when no read is under way any more. Never rejects. */
   async settle(): Promise<void> {
     await Promise.allSettled(this.#pieces)

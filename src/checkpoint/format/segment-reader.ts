@@ -199,7 +199,7 @@ export class SegmentReader {
       const end = expected.sizeBytes - FOOTER_BYTES
       while (source.position < end) {
         throwIfAborted(signal, 'reading a segment')
-        await sha256.update(await source.take(Math.min(PIECE_BYTES, end - source.position)))
+        await sha256.update(await source.takeSome(Math.min(PIECE_BYTES, end - source.position)))
       }
       await sha256.update(this.#footerBytes)
       this.#compareDigest(sha256, expected)

@@ -13,6 +13,7 @@
 
 import type { EntryBlock } from '../../backend/entry-block.js'
 import { assert, present } from '../../base/assert.js'
+import { unwrittenBytes } from '../../base/bytes.js'
 import { StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
 import type { BlockCodec } from '../../codec/block-codec.js'
@@ -41,6 +42,9 @@ const MAX_BYTES_AHEAD = 4 * 1024 * 1024
  */
 const WRITE_BYTES = 256 * 1024
 
+/** Up to this size what is handed over is put together in memory that is kept for that. */
+const JOINED_BYTES = 4 * WRITE_BYTES
+
 /** The index is summed in pieces of about this size. */
 const INDEX_PIECE_BYTES = 256 * 1024
 
@@ -64,7 +68,7 @@ type CompressedBlock = Omit<StoredBlock, 'codec'>
 
 /** Packs blocks into one new object. The caller commits or aborts the object. */
 export class SegmentWriter {
-  readonly #output: ObjectWriter
+  readonly #output: ObjectWriter | Promise<ObjectWriter>
   readonly #codec: BlockCodec
   readonly #role: SegmentRole
   readonly #check: BlockCheck
@@ -73,14 +77,19 @@ export class SegmentWriter {
   readonly #pending: PendingBlock[] = []
   readonly #index: Uint8Array[] = []
   readonly #unwritten: Uint8Array[] = []
+  /** What goes to the storage in one call is put together here, each time anew. */
+  #joined: Uint8Array = new Uint8Array(0)
   #unwrittenBytes = 0
   #pendingBytes = 0
   #offset = 0
   #rawBytes = 0
 
-  /** @param onCompressed is told of each block whose bytes are not looked at any more; a codec that stores them as they are keeps them. */
+  /**
+   * @param output where the bytes go; one that is still being begun is waited for when there is something to write.
+   * @param onCompressed is told of each block whose bytes are not looked at any more; a codec that stores them as they are keeps them.
+   */
   constructor(
-    output: ObjectWriter,
+    output: ObjectWriter | Promise<ObjectWriter>,
     codec: BlockCodec,
     role: SegmentRole,
     onCompressed?: (block: EntryBlock) => void,
@@ -188,9 +197,25 @@ export class SegmentWriter {
 
   async #handOver(): Promise<void> {
     const pieces = this.#unwritten.splice(0)
+    const bytes = this.#unwrittenBytes
     this.#unwrittenBytes = 0
     const [first] = pieces
-    if (first !== undefined) await this.#output.write(pieces.length === 1 ? first : Buffer.concat(pieces))
+    if (first === undefined) return
+    const output = await this.#output
+    await output.write(pieces.length === 1 ? first : this.#join(pieces, bytes))
+  }
+
+  /** The storage has taken the bytes when its call has ended, so that those of the next one may lie there: new memory costs more than the copy. */
+  #join(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
+    if (bytes > JOINED_BYTES) return Buffer.concat(pieces)
+    if (this.#joined.length < bytes)
+      this.#joined = unwrittenBytes(bytes <= WRITE_BYTES ? bytes : JOINED_BYTES)
+    let at = 0
+    for (const piece of pieces) {
+      this.#joined.set(piece, at)
+      at += piece.length
+    }
+    return this.#joined.subarray(0, bytes)
   }
 }
 

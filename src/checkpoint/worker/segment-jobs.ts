@@ -41,8 +41,8 @@ export interface SegmentTask {
   readonly blocks: () => AsyncIterable<EntryBlock>
   /** Nothing looks at that block any more. */
   readonly onCompressed?: (block: EntryBlock) => void
-  /** The blocks will not be needed once more. */
-  readonly onRead?: () => void
+  /** The blocks will not be needed once more: all bytes of the segment were handed to the storage. */
+  readonly onWritten?: (segment: ManifestSegment) => void
   /** The segment is committed when this has resolved. Default: at once. */
   readonly commitAllowed?: () => Promise<void>
 }
@@ -51,10 +51,12 @@ export interface SegmentTask {
 export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<ManifestSegment | undefined> {
   const { storage, signal } = tools
   const { name, role } = task
-  const output = await storage.create(name)
+  // The first blocks are gathered meanwhile. That it failed is met when they are written.
+  const creating = storage.create(name)
+  creating.catch(() => {})
   let segment: ManifestSegment
   try {
-    const writer = new SegmentWriter(output, tools.writingCodecOf(task.codec), role, task.onCompressed)
+    const writer = new SegmentWriter(creating, tools.writingCodecOf(task.codec), role, task.onCompressed)
     for await (const block of task.blocks()) {
       throwIfAborted(signal, OPERATION)
       await writer.append(block)
@@ -63,16 +65,17 @@ export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<
     throwIfAborted(signal, OPERATION)
     const { sizeBytes, rawBytes, entryCount, sha256 } = await writer.finish()
     if (sizeBytes > task.maxSizeBytes) {
-      await discard(tools, output, 'it grew too large')
+      await discard(tools, creating, 'it grew too large')
       return undefined
     }
-    task.onRead?.()
     segment = { name, role, sizeBytes, rawBytes, entryCount, sha256 }
+    task.onWritten?.(segment)
     await task.commitAllowed?.()
     throwIfAborted(signal, OPERATION)
+    const output = await creating
     await output.commit()
   } catch (error) {
-    await discard(tools, output, reasonOf(error))
+    await discard(tools, creating, reasonOf(error))
     throw error
   }
   tools.onCommitted()
@@ -114,9 +117,10 @@ async function verifySegment(
   }
 }
 
-async function discard(tools: JobTools, output: ObjectWriter, after: string): Promise<void> {
+async function discard(tools: JobTools, creating: Promise<ObjectWriter>, after: string): Promise<void> {
+  const output = await creating.catch(() => undefined)
   try {
-    await output.abort()
+    await output?.abort()
   } catch (failure) {
     tools.onLeftover({ what: 'discard an uncommitted file', failure: reasonOf(failure), after })
   }

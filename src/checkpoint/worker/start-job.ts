@@ -4,7 +4,7 @@ import { isStateError } from '../../base/errors.js'
 import type { ObjectSource, ObjectStorage, SharedStorage } from '../../storage/checkpoint-storage.js'
 import type { JobStarter } from './checkpoint-worker.js'
 import type { ToldStep, WorkerJob } from './worker-job.js'
-import type { JobRequest, MergeJob, ReadJob, WriteJob } from './worker-protocol.js'
+import type { JobRequest, JobResult, MergeJob, ReadJob, WriteJob } from './worker-protocol.js'
 
 type WithoutStorage<Job> = Omit<Job, 'storage'>
 
@@ -21,6 +21,7 @@ export interface JobOptions {
   /** See `JobStart`. There is nothing `shared` then. */
   readonly isHere?: boolean
   readonly onTold?: (step: ToldStep) => void
+  readonly onWritten?: (result: JobResult) => void
   readonly onBlock?: (block: EntryBlock) => void
   readonly onBuilt?: (entries: number) => void
 }
@@ -31,7 +32,7 @@ export interface JobOptions {
  */
 export function startJob(options: JobOptions): WorkerJob {
   const { worker, storage, shared, signal, transferList = [], background = false } = options
-  const { isHere = false, onTold, onBlock, onBuilt } = options
+  const { isHere = false, onTold, onWritten, onBlock, onBuilt } = options
   const given = shared === undefined ? undefined : { module: shared.module, data: shared.data }
   const request = { ...options.request, storage: given } as JobRequest
   let job: WorkerJob
@@ -39,6 +40,7 @@ export function startJob(options: JobOptions): WorkerJob {
     const handlers = {
       storage,
       ...(onTold && { onTold }),
+      ...(onWritten && { onWritten }),
       ...(onBlock && { onBlock }),
       ...(onBuilt && { onBuilt }),
     }

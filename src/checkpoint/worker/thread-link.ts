@@ -85,7 +85,12 @@ export class ThreadLink {
     postBytes<FromThread>(this.#port, { kind: 'block', bytes, entryCount }, bytes)
   }
 
-  tell(step: 'sourceRead' | 'committed' | 'opened'): void {
+  /** All of it was handed to the storage; what it was read from is needed no more. */
+  tellWritten(result: JobResult): void {
+    this.#post({ kind: 'written', result })
+  }
+
+  tell(step: 'committed' | 'opened'): void {
     this.#post({ kind: 'told', step })
   }
 

@@ -31,6 +31,8 @@ export interface JobHandlers {
   /** Called for the job, where the storage could not be shared. */
   readonly storage: ObjectSource | ObjectStorage
   readonly onTold?: (step: ToldStep) => void
+  /** What it writes is with the storage, whole, and not committed yet: what the job will come to, if it ends well. */
+  readonly onWritten?: (result: JobResult) => void
   readonly onBlock?: (block: EntryBlock) => void
   /** So many entries are built. */
   readonly onBuilt?: (entries: number) => void
@@ -132,6 +134,8 @@ export class WorkerJob {
 
   #receive(message: FromThread): void {
     switch (message.kind) {
+      case 'written':
+        return this.#handlers.onWritten?.(message.result)
       case 'told':
         return this.#handlers.onTold?.(message.step)
       case 'block':

@@ -124,8 +124,10 @@ export type StorageCallMessage =
   | { readonly operation: 'commit' | 'abort' | 'close'; readonly handle: number }
 
 export type FromThread =
-  /** `sourceRead`: the snapshot is no longer needed; `committed`: there is an object now; `opened`: see {@link ReadJob}. */
-  | { readonly kind: 'told'; readonly step: 'sourceRead' | 'committed' | 'opened' }
+  /** What a job that writes will have come to, once it is committed and was read back; the snapshot is no longer needed. */
+  | { readonly kind: 'written'; readonly result: JobResult }
+  /** `committed`: there is an object now; `opened`: see {@link ReadJob}. */
+  | { readonly kind: 'told'; readonly step: 'committed' | 'opened' }
   | ({ readonly kind: 'block' } & EntryBlock)
   /** So many entries of what is built are there. */
   | { readonly kind: 'builtSoFar'; readonly entries: number }

@@ -44,7 +44,7 @@ export async function writeContent(
       ...request,
       blocks,
       onCompressed: (block) => reader?.giveBack?.(block),
-      onRead: () => link.tell('sourceRead'),
+      onWritten: (written) => link.tellWritten({ segment: written, entryCount: alive ?? written.entryCount }),
       // The storage is waited for here, by another thread: it is no sign of life that this one waits.
       commitAllowed: () => pulse.during(link.commitAllowed()),
     })

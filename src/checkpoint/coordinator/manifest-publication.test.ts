@@ -1,0 +1,110 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
+import { shutDownAfterTest } from '../../../test/support/coordinator-bench.js'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
+import { FileCheckpointStorage } from '../../storage/file-checkpoint-storage.js'
+import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+
+interface PublicationBench {
+  readonly coordinator: CheckpointCoordinator
+  /** What lies in the directory, those files left out that are of the owner. */
+  names(): Promise<string[]>
+}
+
+/** `begun` may change what is called of an object; it is told the object's name. */
+async function bench(
+  begun: (name: string, writer: ObjectWriter) => ObjectWriter | Promise<ObjectWriter>,
+): Promise<PublicationBench> {
+  const directory = await mkdtemp(join(tmpdir(), 'holdfast-publication-'))
+  onTestFinished(async () => await rm(directory, { recursive: true, force: true }))
+  const storage = new FileCheckpointStorage(directory)
+  patchLeases(storage, (lease) => {
+    const create = lease.create.bind(lease)
+    lease.create = async (name) => await begun(name, await create(name))
+  })
+  const backend = new MemoryStateBackend()
+  await backend.put(bytesOf('key'), bytesOf('value'))
+  // Without a thread, every call of the storage is one of the lease here.
+  const worker = new CheckpointWorker({ thread: false })
+  const coordinator = new CheckpointCoordinator(backend, { storage, worker })
+  shutDownAfterTest(coordinator)
+  const names = async () =>
+    (await readdir(directory)).filter((name) => !/^(sequence|.*lease.*)$/.test(name)).sort()
+  return { coordinator, names }
+}
+
+const isManifest = (name: string) => name.endsWith('.manifest')
+
+/** Resolves when the manifest is prepared: the writers of a storage are told apart by their names. */
+function whenPrepared(): {
+  readonly prepared: Promise<void>
+  readonly watch: (writer: ObjectWriter) => ObjectWriter
+} {
+  let note: () => void = () => {}
+  const prepared = new Promise<void>((resolve) => {
+    note = resolve
+  })
+  const watch = (writer: ObjectWriter): ObjectWriter => ({
+    write: (bytes) => writer.write(bytes),
+    prepare: async () => {
+      await writer.prepare?.()
+      note()
+    },
+    commit: () => writer.commit(),
+    abort: () => writer.abort(),
+  })
+  return { prepared, watch }
+}
+
+it('a manifest is made durable while its segment has not been committed yet, and gets its name behind it', async () => {
+  const { prepared, watch } = whenPrepared()
+  const committed: string[] = []
+  const { coordinator, names } = await bench((name, writer) => {
+    const known = isManifest(name) ? watch(writer) : writer
+    return {
+      write: (bytes) => known.write(bytes),
+      prepare: async () => await known.prepare?.(),
+      commit: async () => {
+        await prepared
+        await known.commit()
+        committed.push(name)
+      },
+      abort: () => known.abort(),
+    }
+  })
+  await coordinator.createCheckpoint()
+  expect(committed).toEqual(['chk-0000000001.base.segment', 'chk-0000000001.manifest'])
+  expect(await names()).toEqual(['chk-0000000001.base.segment', 'chk-0000000001.manifest'])
+})
+
+it('a manifest that is ready when its segment cannot be committed is thrown away', async () => {
+  const { prepared, watch } = whenPrepared()
+  const { coordinator, names } = await bench((name, writer) => {
+    if (isManifest(name)) return watch(writer)
+    const commit = async () => {
+      await prepared
+      throw new Error('the disk is full')
+    }
+    return { write: (bytes) => writer.write(bytes), commit, abort: () => writer.abort() }
+  })
+  await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+  expect(await names()).toEqual([])
+})
+
+it('a manifest that cannot be begun fails its checkpoint, whose segment is removed', async () => {
+  const { coordinator, names } = await bench(async (name, writer) => {
+    if (!isManifest(name)) return writer
+    await writer.abort()
+    throw new Error('too many open files')
+  })
+  await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+    code: 'CHECKPOINT_FAILED',
+    message: expect.stringContaining('too many open files'),
+  })
+  expect(await names()).toEqual([])
+})
