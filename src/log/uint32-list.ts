@@ -57,6 +57,11 @@ export class Uint32List {
     this.#last[this.#length++ & CHUNK_MASK] = item
   }
 
+  /** Pushes the first `count` items of an array. */
+  pushAll(items: Uint32Array, count: number): void {
+    for (let i = 0; i < count; i++) this.push(items[i] as number)
+  }
+
   at(index: number): number {
     return (this.#chunks[index >>> CHUNK_BITS] as Uint32Array)[index & CHUNK_MASK] as number
   }

@@ -56,17 +56,22 @@ export function* unburiedAddresses(
   const addresses = new Uint32List(STEP)
   const found = new Uint32Array(STEP)
   const latest = new LatestVersions(segments)
-  let count = 0
-  for (let address = latest.next(); address !== 0; address = latest.next()) {
-    if (isWanted !== undefined && !isWanted(address)) continue
-    addresses.push(address)
-    found[count++] = address
-    if (count === STEP) {
-      onFound?.(found, count)
-      count = 0
-      yield
-    }
+  for (;;) {
+    const count = findSome(latest, isWanted, found)
+    onFound?.(found, count)
+    addresses.pushAll(found, count)
+    if (count < STEP) return addresses.toArray()
+    yield
   }
-  onFound?.(found, count)
-  return addresses.toArray()
+}
+
+/** The next addresses that are wanted, as many as there is room for; fewer at the end. A function: V8 throws compiled generators away. */
+function findSome(latest: LatestVersions, isWanted: WalkOptions['isWanted'], found: Uint32Array): number {
+  let count = 0
+  while (count < found.length) {
+    const address = latest.next()
+    if (address === 0) break
+    if (isWanted === undefined || isWanted(address)) found[count++] = address
+  }
+  return count
 }
