@@ -211,6 +211,25 @@ export function looksAhead<Backend extends StateBackend>(
   return typeof (backend as Partial<LookAheadBackend>).bringNear === 'function'
 }
 
+/** Says of a key, where it lies, whether it is wanted. */
+export type KeyFilter = (bytes: Uint8Array, offset: number, length: number) => boolean
+
+/** An engine that has its keys in no order until somebody asks for it: whoever needs none is spared that they are sorted. */
+export interface UnsortedBackend {
+  /**
+   * What a scan of everything would give of the keys that are wanted, in any order and at the instant of its first step. Now and then a step is
+   * `undefined`: others may have a turn.
+   */
+  unsortedSync(isWanted: KeyFilter): IterableIterator<Entry | undefined>
+}
+
+/** Whether a backend gives its entries without sorting them. */
+export function isUnsorted<Backend extends StateBackend>(
+  backend: Backend,
+): backend is Backend & UnsortedBackend {
+  return typeof (backend as Partial<UnsortedBackend>).unsortedSync === 'function'
+}
+
 /** An engine that writes a value back to where it has shown it, without being given the key and without a search. */
 export interface WriteBackBackend {
   /**

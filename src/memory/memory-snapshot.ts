@@ -2,6 +2,7 @@ import { type EntryBlock, EntryBlockBuilder } from '../backend/entry-block.js'
 import type { EngineEntry, EngineSnapshot, EngineStep, PackOptions } from '../backend/facade/engines.js'
 import type { KeyInterval } from '../backend/scan-range.js'
 import type { SharedSnapshot, SharedSnapshotReader } from '../backend/shared-snapshot.js'
+import type { KeyFilter } from '../backend/state-backend.js'
 import type { ChangeBase, SnapshotOptions } from '../backend/state-snapshot.js'
 import { compiledModule } from '../base/compiled.js'
 import { invalidArgument } from '../base/options.js'
@@ -114,7 +115,7 @@ export class MemorySnapshot implements EngineSnapshot {
       try {
         this.#count = await runSliced(this.#countVisible(order.sorted), check)
       } finally {
-        this.#letGo(order)
+        this.#letGo(order.pin)
       }
     }
     return this.#count
@@ -122,6 +123,28 @@ export class MemorySnapshot implements EngineSnapshot {
 
   entries(interval: KeyInterval): Iterable<EngineStep> {
     return this.#walk(() => this.#held(this.#log.ordered.sortedNow()), interval)
+  }
+
+  *unsorted(isWanted: KeyFilter): Generator<EngineStep, void, undefined> {
+    const { entries, ordered } = this.#log
+    let pin: number | undefined
+    try {
+      const addresses = yield* ordered.unsorted(() => {
+        pin = this.#pin()
+      })
+      const cursor = new EntryCursor(entries)
+      for (let i = 0; i < addresses.length; i++) {
+        if ((i + 1) % TURN_ENTRIES === 0) yield undefined
+        const { bytes, keyStart, keyLength } = cursor.goTo(addresses[i] as number)
+        if (!isWanted(bytes, keyStart, keyLength)) continue
+        const address = this.#visible(addresses[i] as number)
+        if (address === 0) continue
+        const expiresAtMs = entries.expiresAtMs(address)
+        yield { key: entries.copyKey(address), value: entries.copyValue(address), expiresAtMs }
+      }
+    } finally {
+      if (pin !== undefined) this.#letGo(pin)
+    }
   }
 
   async entriesInSlices(interval: KeyInterval, check: () => void): Promise<Iterable<EngineStep>> {
@@ -148,7 +171,7 @@ export class MemorySnapshot implements EngineSnapshot {
     try {
       yield* this.#blocksOf(order.sorted, targetBytes, check)
     } finally {
-      this.#letGo(order)
+      this.#letGo(order.pin)
     }
   }
 
@@ -277,7 +300,7 @@ export class MemorySnapshot implements EngineSnapshot {
         yield step
       }
     } finally {
-      this.#letGo(order)
+      this.#letGo(order.pin)
     }
   }
 
@@ -309,7 +332,7 @@ export class MemorySnapshot implements EngineSnapshot {
     return pin
   }
 
-  #letGo({ pin }: HeldOrder): void {
+  #letGo(pin: number): void {
     this.#pins.delete(pin)
     this.#log.unpin(pin)
   }

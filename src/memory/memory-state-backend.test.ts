@@ -1,3 +1,4 @@
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { WriteBatch } from '../backend/write-batch.js'
 import { ManualClock } from '../testing/manual-clock.js'
@@ -241,5 +242,70 @@ describe('MemoryStateBackend: errors', () => {
     const error = failure()
     key.fill(0)
     expect(Buffer.from('details' in error ? error.details.key : []).toString()).toBe('reused buffer')
+  })
+})
+
+describe('MemoryStateBackend: entries in any order', () => {
+  const everyKey = () => true
+  const show = (key: Uint8Array, value: Uint8Array) => `${Buffer.from(key)} ${Buffer.from(value)}`
+  const name = fc.nat({ max: 6_000 }).map((number) => `key-${number}`)
+  const change = fc.oneof(
+    fc.record({ kind: fc.constant('put'), key: name, value: fc.string({ maxLength: 40 }) }),
+    fc.record({ kind: fc.constant('delete'), key: name, value: fc.constant('') }),
+    fc.record({ kind: fc.constant('clear'), key: name, value: fc.constant('') }),
+  )
+
+  it('are those of the first step, whatever is written meanwhile', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat({ max: 6_000 }),
+        fc.array(change, { maxLength: 60 }),
+        async (count, changes) => {
+          const clock = new ManualClock()
+          const backend = new MemoryStateBackend({ clock })
+          for (let i = 0; i < count; i++) {
+            backend.putSync(bytes(`key-${i}`), bytes(`${i}`), i % 7 === 0 ? { ttlMs: 10 } : {})
+          }
+          for (let i = 0; i < count; i += 5) backend.deleteSync(bytes(`key-${i}`))
+          clock.advance(10)
+          const expected = Array.from(backend.scanSync(), ([key, value]) => show(key, value)).sort()
+          const found: string[] = []
+          let next = 0
+          for (const entry of backend.unsortedSync(everyKey)) {
+            if (entry !== undefined) found.push(show(...entry))
+            const due = changes[next]
+            if (due === undefined || found.length % 97 !== 0) continue
+            next++
+            if (due.kind === 'put') backend.putSync(bytes(due.key), bytes(due.value))
+            else if (due.kind === 'delete') backend.deleteSync(bytes(due.key))
+            else void backend.clear()
+          }
+          expect(found.sort()).toEqual(expected)
+          await backend.close()
+        },
+      ),
+      { numRuns: 20 },
+    )
+  })
+
+  it('are only those that are wanted, which are asked for where they lie', () => {
+    const backend = new MemoryStateBackend()
+    for (let i = 0; i < 100; i++) backend.putSync(bytes(`key-${i}`), bytes(`${i}`))
+    const isWanted = (memory: Uint8Array, offset: number, length: number) =>
+      length === 6 && memory[offset + 4] === 0x37
+    const found = [...backend.unsortedSync(isWanted)].flatMap((entry) =>
+      entry === undefined ? [] : Buffer.from(entry[0]).toString(),
+    )
+    expect(found.sort()).toEqual(Array.from({ length: 10 }, (_, i) => `key-7${i}`))
+  })
+
+  it('end with an error where the backend is closed meanwhile', async () => {
+    const backend = new MemoryStateBackend()
+    for (let i = 0; i < 100; i++) backend.putSync(bytes(`key-${i}`), bytes(`${i}`))
+    const entries = backend.unsortedSync(everyKey)
+    while (entries.next().value === undefined);
+    await backend.close()
+    expect(() => entries.next()).toThrow(expect.objectContaining({ code: 'CLOSED' }))
+    expect(entries.next()).toEqual({ value: undefined, done: true })
   })
 })

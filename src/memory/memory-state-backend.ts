@@ -1,7 +1,8 @@
 import { LocalBackend } from '../backend/facade/local-backend.js'
 import type { LocalSnapshot } from '../backend/facade/local-snapshot.js'
+import type { KeyFilter } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
-import type { ExpiryEvents } from '../backend/types.js'
+import type { Entry, ExpiryEvents } from '../backend/types.js'
 import { type Clock, systemClock } from '../base/clock.js'
 import { Listeners, type Unsubscribe } from '../base/events.js'
 import { hasMethods, rejectViolations, rules, violationsOf } from '../base/options.js'
@@ -77,6 +78,16 @@ export class MemoryStateBackend extends LocalBackend {
     this.#engine.sweep(performance.now() + SLICE_MS)
     this.#engine.afterWrite()
     return super.snapshotSync(options) as MemoryStateSnapshot
+  }
+
+  /** As a scan of all keys that are wanted, in any order: to sort a million keys takes as long as to read them. */
+  *unsortedSync(isWanted: KeyFilter): IterableIterator<Entry | undefined> {
+    const snapshot = this.snapshotSync()
+    try {
+      yield* snapshot.walkUnsorted(isWanted)
+    } finally {
+      snapshot.closeSync()
+    }
   }
 
   override async count(): Promise<number> {

@@ -7,6 +7,7 @@ import type { StateBuilding } from '../built-state.js'
 import type { EntryBlock } from '../entry-block.js'
 import type { KeyInterval } from '../scan-range.js'
 import type { SharedSnapshot } from '../shared-snapshot.js'
+import type { KeyFilter } from '../state-backend.js'
 import type { ChangeBase, SnapshotOptions } from '../state-snapshot.js'
 import type { BackendSupport, Entry } from '../types.js'
 import type { BatchCursor } from '../write-batch.js'
@@ -52,6 +53,8 @@ export interface EngineSnapshot {
   count(): number
   /** What was alive, in an interval's order, as bytes of the caller's own; the caller minds the limit and the signal. */
   entries(interval: KeyInterval): Iterable<EngineStep>
+  /** The same of all keys that are wanted, in any order, where the engine has them sooner than in theirs. */
+  unsorted?(isWanted: KeyFilter): Iterable<EngineStep>
   /** What has changed since the base that was given, in key order; called only where `tellsChanges`. */
   changes(check: () => void): Iterable<EngineStep> | Promise<Iterable<EngineStep>>
   /** The same as `entries` and `count`, begun in slices where they would take long; `check` may throw to give up. */

@@ -6,6 +6,7 @@ import { DEFAULT_BLOCK_BYTES, validateBlockOptions } from '../block-options.js'
 import { type EntryBlock, EntryBlockBuilder } from '../entry-block.js'
 import { capturedInterval, EVERYTHING, type KeyInterval } from '../scan-range.js'
 import type { SharedSnapshot } from '../shared-snapshot.js'
+import type { KeyFilter } from '../state-backend.js'
 import type { ChangeBase, SyncStateSnapshot } from '../state-snapshot.js'
 import type { BlockOptions, Entry, ScanRange } from '../types.js'
 import { validateKey, validateKeys } from '../validate.js'
@@ -139,6 +140,16 @@ export class LocalSnapshot implements SyncStateSnapshot {
       yield [step.key, step.value]
       check()
       if (--left <= 0) return
+    }
+  }
+
+  /** The entries of keys that are wanted, in any order; of an engine that has them so. `undefined` where others may have a turn. */
+  *walkUnsorted(isWanted: KeyFilter): IterableIterator<Entry | undefined> {
+    const check = this.#checkOf('scan', undefined)
+    check()
+    for (const step of this.#engine.unsorted?.(isWanted) ?? []) {
+      yield step?.value === undefined ? undefined : [step.key, step.value]
+      check()
     }
   }
 

@@ -126,6 +126,24 @@ export class OrderedIndex {
     return this.#collect()
   }
 
+  /**
+   * All keys as they lie, those that are gone included: nothing is sorted, and nothing kept. `taken` is called at the moment that they are of, in the
+   * first step: what is there then must not be given back as long as it is read.
+   */
+  *unsorted(taken: () => void): SlicedWork<Uint32Array> {
+    const tables = this.#directory.tables()
+    const addresses = new Uint32Array(tables.reduce((places, slots) => places + (slots.length >> 1), 0))
+    let count = 0
+    for (const slots of tables) {
+      for (let i = 1; i < slots.length; i += 2) {
+        const address = slots[i] as number
+        if (address !== 0) addresses[count++] = address
+      }
+    }
+    taken()
+    return yield* byPlace(addresses.subarray(0, count))
+  }
+
   /** A build or merge is under way, in slices. */
   get busy(): boolean {
     return this.#building

@@ -86,6 +86,10 @@ export class AwaitedHost implements Host, LaterRunner {
     return false
   }
 
+  unsorted(): undefined {
+    return undefined
+  }
+
   async *scan(
     ranges: readonly ScanRange[],
     formerIds: readonly number[] = [],

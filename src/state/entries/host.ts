@@ -1,3 +1,4 @@
+import type { KeyFilter } from '../../backend/state-backend.js'
 import type { Entry, ScanRange } from '../../backend/types.js'
 import type { SlicedWork } from '../../base/slices.js'
 import type { Entries } from './entries.js'
@@ -37,6 +38,8 @@ export interface Host {
   batch<Result>(body: () => Result | PromiseLike<Result>): unknown
   /** Whether all that lies from one stored key up to, and without, another one can be read at once. */
   isAtHand(from: Uint8Array, until: Uint8Array): boolean
+  /** The entries of all states, in any order, where the engine has them so sooner than in theirs, and nothing is written above it. */
+  unsorted(isWanted: KeyFilter): IterableIterator<Entry | undefined> | undefined
   /**
    * What the ranges hold at one instant, one range behind the other, with what the open batch has written. With `formerIds`,
    * what lies under those ids of the state is merged in, where the present one has nothing under the same key.

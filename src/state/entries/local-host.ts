@@ -3,6 +3,8 @@
 import {
   canStage,
   isInPlaceBackend,
+  isUnsorted,
+  type KeyFilter,
   type StagedWrite,
   type SyncStateBackend,
 } from '../../backend/state-backend.js'
@@ -78,6 +80,12 @@ export class LocalHost implements Host {
   isAtHand(from: Uint8Array, until: Uint8Array): boolean {
     const { isAtHand } = this.#backend as Partial<PartlyAtHand>
     return isAtHand === undefined || isAtHand.call(this.#backend, from, until)
+  }
+
+  unsorted(isWanted: KeyFilter): IterableIterator<Entry | undefined> | undefined {
+    const backend: SyncStateBackend = this.#backend
+    const isPlain = this.#overlay === undefined && this.#watch === undefined
+    return isPlain && isUnsorted(backend) ? backend.unsortedSync(isWanted) : undefined
   }
 
   get isInBatch(): boolean {

@@ -6,7 +6,7 @@
 // (3) A state that expires by event time has a stamp in front of each value, and a look entry (time/event-expiry.ts).
 // (4) Index entries are written and removed in the same step as the entry that they point to.
 
-import type { PutOptions, ScanRange } from '../../backend/types.js'
+import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
 import { Slot } from '../../base/slot.js'
@@ -14,7 +14,7 @@ import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
 import { type CodecDirection, CodecError, isCodecError } from '../codec/codec-error.js'
 import { int64 } from '../codec/numbers.js'
-import { GivenKey } from '../key/stored-key.js'
+import { GivenKey, PREFIX_BYTES } from '../key/stored-key.js'
 import { ABSENT, type EntryIndex, IndexedValue, IndexMove } from '../query/entry-index.js'
 import { type EventExpiry, type ExpiringState, STAMP_BYTES } from '../time/event-expiry.js'
 import { show } from './backend-entries.js'
@@ -197,6 +197,16 @@ export class StateEntries implements ExpiringState {
   /** Whether a scan may go from one stored key up to another one, over what lies between of other states: nothing is merged in. */
   isAtHand(from: Uint8Array, until: Uint8Array): boolean {
     return this.#formerIds.length === 0 && this.#host.isAtHand(from, until)
+  }
+
+  /** The entries of this state in any order, where the engine has them so sooner; `undefined` elsewhere. */
+  unsorted(keyGroups: number): IterableIterator<Entry | undefined> | undefined {
+    if (this.#formerIds.length > 0) return undefined
+    const { id } = this.#options
+    return this.#host.unsorted(
+      (bytes, at, length) =>
+        length >= PREFIX_BYTES && uint16(bytes, at) < keyGroups && uint16(bytes, at + 2) === id,
+    )
   }
 
   /** The entries in ranges of this state, as they are stored; `shown` says what of each is the value. */
@@ -406,6 +416,9 @@ function expiryOf(
   // An event that comes late does not shorten what a later one has given; but no entry outlives the policy of now.
   return Math.max(afterwards, Math.min(beforeMs, saturated(time.highestMs + afterMs)))
 }
+
+const uint16 = (bytes: Uint8Array, at: number): number =>
+  ((bytes[at] as number) << 8) | (bytes[at + 1] as number)
 
 /** The value of an entry that was scanned. */
 export interface ShownValue {

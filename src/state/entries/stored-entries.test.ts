@@ -6,7 +6,7 @@ import { uint32 } from '../codec/numbers.js'
 import { value } from '../kinds/definitions.js'
 import { defineState } from '../schema/define-state.js'
 import { openStateOf, StateStore } from '../store.js'
-import { storedEntries } from './stored-entries.js'
+import { storedEntries, unsortedEntries } from './stored-entries.js'
 
 const STATES = ['first', 'second', 'third'] as const
 const schema = defineState({
@@ -75,6 +75,41 @@ describe('storedEntries', () => {
     expect(keys.length).toBe(1_000)
     expect(steps).toBeGreaterThan(10)
     expect(scans).toHaveBeenCalledTimes(1)
+  })
+
+  it('finds the same in any order, without a scan, and has nothing sorted', async () => {
+    const writes = fc.array(fc.tuple(fc.constantFrom(...STATES), fc.nat({ max: 400 })), { maxLength: 300 })
+    await fc.assert(
+      fc.asyncProperty(writes, async (all) => {
+        const { backend, store, scans } = await openStore()
+        for (const [name, key] of all) store[name].put(key, key)
+        const { orderBytes } = backend.memoryUsage()
+        const found = STATES.map((name) => {
+          const { context, entries } = openStateOf(store, name)
+          const keys: string[] = []
+          const work = unsortedEntries(context, entries, (storedKey, bytes) => {
+            keys.push(`${Buffer.from(storedKey).toString('hex')} ${Buffer.from(bytes).toString('hex')}`)
+          })
+          runThrough(work)
+          return keys.sort()
+        })
+        expect(scans).not.toHaveBeenCalled()
+        expect(backend.memoryUsage().orderBytes).toBe(orderBytes)
+        expect(found).toEqual(STATES.map((name) => keysOf(store, name).keys))
+        await backend.close()
+      }),
+      { numRuns: 40 },
+    )
+  })
+
+  it('has others take their turns while it finds nothing', async () => {
+    const { store } = await openStore()
+    for (let key = 0; key < 20_000; key++) store.first.put(key, key)
+    const { context, entries } = openStateOf(store, 'second')
+    const work = unsortedEntries(context, entries, () => expect.unreachable())
+    let steps = 0
+    while (work.next().done !== true) steps++
+    expect(steps).toBeGreaterThan(3)
   })
 
   it('takes each group by itself where others are not at hand', async () => {

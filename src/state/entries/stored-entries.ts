@@ -9,6 +9,24 @@ import type { StateEntries } from './state-entries.js'
 /** So many entries are taken in one step. */
 const STEP_ENTRIES = 64
 
+/** As `storedEntries`, in any order: an engine that has its keys in none need not sort them. */
+export function* unsortedEntries(
+  context: StateContext<unknown>,
+  entries: StateEntries,
+  take: (storedKey: Uint8Array, value: Uint8Array) => void,
+): SlicedWork<void> {
+  const unsorted = entries.unsorted(context.keyGroups)
+  if (unsorted === undefined) {
+    yield* storedEntries(context, entries, take)
+    return
+  }
+  let count = 0
+  for (const entry of unsorted) {
+    if (entry !== undefined) take(entry[0], entry[1])
+    if (entry === undefined || ++count % STEP_ENTRIES === 0) yield
+  }
+}
+
 /**
  * Calls `take` with each entry of a state in the order of stored keys, step by step. Only over a store whose entries can be read at once.
  *

@@ -14,7 +14,7 @@ import type { Codec, KeyCodec } from '../../state/codec/codec.js'
 import { CodecError } from '../../state/codec/codec-error.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64 } from '../../state/codec/numbers.js'
-import { storedEntries } from '../../state/entries/stored-entries.js'
+import { unsortedEntries } from '../../state/entries/stored-entries.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
 import { type KeyLike, PREFIX_BYTES, plainKey } from '../../state/key/stored-key.js'
 import { map, type StateDefinition } from '../../state/kinds/definitions.js'
@@ -349,7 +349,7 @@ export class AlignedWindows implements WindowOperator {
   *restore(watermarkMs: number): SlicedWork<void> {
     this.#firedEndMs = watermarkMs + 1
     const { entries, context } = this.#state
-    yield* storedEntries(context, entries, (storedKey, bytes) => {
+    yield* unsortedEntries(context, entries, (storedKey, bytes) => {
       const pane = this.#storedPane(storedKey)
       const { table } = pane
       this.#key.set(storedKey, PREFIX_BYTES, storedKey.length - PANE_BYTES - PREFIX_BYTES)

@@ -3,7 +3,7 @@
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteWriter } from '../../state/codec/bytes.js'
-import { storedEntries } from '../../state/entries/stored-entries.js'
+import { unsortedEntries } from '../../state/entries/stored-entries.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
 import { PREFIX_BYTES } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
@@ -49,7 +49,7 @@ export class StoredLists {
     const { entries, context } = this.#state
     const table = this.#table
     const key = new TableKey()
-    yield* storedEntries(context, entries, (storedKey, bytes) => {
+    yield* unsortedEntries(context, entries, (storedKey, bytes) => {
       key.set(storedKey, PREFIX_BYTES, storedKey.length - PREFIX_BYTES)
       const entry = table.add(key, bytes.length)
       table.memoryOf(entry).bytes.set(bytes, table.accumulatorAt(entry))

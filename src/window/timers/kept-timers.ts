@@ -11,7 +11,7 @@ import { isThenable } from '../../base/shapes.js'
 import { runSliced, type SlicedWork } from '../../base/slices.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { KeyCodec } from '../../state/codec/codec.js'
-import { storedEntries } from '../../state/entries/stored-entries.js'
+import { unsortedEntries } from '../../state/entries/stored-entries.js'
 import type { CurrentKey } from '../../state/key/current-key.js'
 import { type EncodedKey, PREFIX_BYTES } from '../../state/key/stored-key.js'
 import type { EntryMapState } from '../../state/kinds/map-state.js'
@@ -85,7 +85,7 @@ export class KeptTimers {
   async load(): Promise<void> {
     const due = new DueKeys()
     const { context, entries } = this.#options.state
-    await runSliced(storedEntries(context, entries, (storedKey) => this.#found(storedKey, due)))
+    await runSliced(unsortedEntries(context, entries, (storedKey) => this.#found(storedKey, due)))
     this.#due = due
     this.#size = due.size
     this.#lookFrom = Math.max(KEPT_WITHOUT_LOOKING, 2 * due.size)
