@@ -266,6 +266,8 @@ describe('MemoryStateBackend: entries in any order', () => {
           for (let i = 0; i < count; i++) {
             backend.putSync(bytes(`key-${i}`), bytes(`${i}`), i % 7 === 0 ? { ttlMs: 10 } : {})
           }
+          // What it sees is gone, but not forgotten.
+          const older = backend.snapshotSync()
           for (let i = 0; i < count; i += 5) backend.deleteSync(bytes(`key-${i}`))
           clock.advance(10)
           const expected = Array.from(backend.scanSync(), ([key, value]) => show(key, value)).sort()
@@ -281,11 +283,34 @@ describe('MemoryStateBackend: entries in any order', () => {
             else void backend.clear()
           }
           expect(found.sort()).toEqual(expected)
+          older.closeSync()
           await backend.close()
         },
       ),
       { numRuns: 20 },
     )
+  })
+
+  it('of an older snapshot pass over what has come since, whatever becomes of that meanwhile', () => {
+    const backend = new MemoryStateBackend()
+    for (let i = 0; i < 100; i++) backend.putSync(bytes(`old-${i}`), bytes(`${i}`))
+    const snapshot = backend.snapshotSync()
+    const putNew = (length: number) => {
+      for (let i = 0; i < 400; i++) backend.putSync(bytes(`new-${i}`), filled(length, 255))
+    }
+    putNew(200_000)
+    const found: string[] = []
+    for (const entry of snapshot.walkUnsorted(everyKey)) {
+      if (entry === undefined) continue
+      found.push(show(...entry))
+      if (found.length > 1) continue
+      // What they lay in has nothing left that lives, and is written anew.
+      for (let i = 0; i < 400; i++) backend.deleteSync(bytes(`new-${i}`))
+      backend.sweep()
+      putNew(180_000)
+    }
+    snapshot.closeSync()
+    expect(found.sort()).toEqual(Array.from({ length: 100 }, (_, i) => `old-${i} ${i}`).sort())
   })
 
   it('are only those that are wanted, which are asked for where they lie', () => {
