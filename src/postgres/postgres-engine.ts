@@ -271,8 +271,14 @@ export class PostgresEngine implements RemoteEngine {
   }
 
   async #flushCommitted(): Promise<void> {
-    const { rows } = await this.#run('flush', "SELECT current_setting('synchronous_commit') AS mode", [])
-    this.#isHasty = rows[0]?.['mode'] === 'off'
+    const { schema, store } = this.#settings
+    const asked = `SELECT current_setting('synchronous_commit') AS mode, (SELECT entries::float8 FROM ${quoted(schema)}.stores WHERE id = $1) AS entries`
+    const { rows } = await this.#run('flush', asked, [store.id])
+    const [row] = rows
+    this.#isHasty = row?.['mode'] === 'off'
+    // Of batches in transactions of the caller's some may have been rolled back. What is being replaced is counted behind it.
+    const entries = row?.['entries'] ?? undefined
+    if (entries !== undefined && !this.#isReplacing) this.entries = numberOf(entries)
     if (!this.#isHasty) return
     // A commit that waits for the disk takes all before it with it. It has something to commit, and needs no lock.
     const text = `WITH mode AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS is) SELECT pg_logical_emit_message(true, 'holdfast', '') FROM mode WHERE mode.is = 'on'`

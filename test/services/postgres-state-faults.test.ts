@@ -509,6 +509,24 @@ describe("a batch in a transaction of the caller's", () => {
     expect([await transfers(), backend.stats().entries]).toEqual([[1], 2])
   })
 
+  it('that was rolled back is counted no more once everything is flushed', async () => {
+    const backend = await open()
+    await backend.put(bytes('a'), bytes('1'))
+    await inTransaction(async (client) => {
+      await backend.write(batch('never', '2'), { client })
+      await client.query('ROLLBACK')
+    })
+    await backend.flush()
+    expect(backend.stats().entries).toBe(1)
+    await inTransaction(async (client) => {
+      await backend.write(batch('b', '2'), { client })
+      await client.query('COMMIT')
+    })
+    expect(backend.stats().entries).toBe(2)
+    await backend.flush()
+    expect(backend.stats().entries).toBe(2)
+  })
+
   it('that sees an earlier instant than the store fails with TRANSACTION_FAILED, and may begin anew', async () => {
     const backend = await open()
     const late = inTransaction(async (client) => {
