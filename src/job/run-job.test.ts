@@ -398,8 +398,11 @@ it('tells checkpoints that keep failing, and that they do no longer', async () =
     backend,
     checkpoints: { storage, worker, intervalMs: 1_000, clock },
   })
+  // One cut after the other: where the clock went on while one is made, the next would begin at once.
   const untilFailed = async (count: number) => {
-    while ((job.health().failedCuts?.count ?? 0) !== count) await clock.advanceAsync(1_000)
+    await expect.poll(() => clock.nextTimerInMs).toBe(1_000)
+    await clock.advanceAsync(1_000)
+    await expect.poll(() => job.health().failedCuts?.count ?? 0).toBe(count)
   }
   storage.inject({ effect: 'fail', forever: true })
   await untilFailed(1)

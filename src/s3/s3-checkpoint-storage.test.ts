@@ -161,6 +161,8 @@ describe('S3CheckpointStorage, whatever goes wrong on the way', () => {
   })
 
   it('a store that goes on failing is a STORAGE_ERROR, after a bounded number of attempts', async () => {
+    // A process asks a store what it keeps before its first session there alone.
+    await sessionWith(() => undefined)
     const failing = sessionWith((_, number) => (number > 3 ? { kind: 'lost' } : undefined))
     await expect(failing).rejects.toSatisfy((error) => isStateError(error, 'STORAGE_ERROR'))
     expect(server.requests.length).toBeLessThan(100)
