@@ -53,27 +53,30 @@ const isThere = (program: string) => spawnSync(program, ['--version']).error ===
 const missingFor = (command: string): string | undefined =>
   command.includes('| jq ') && !isThere('jq') ? 'jq is not installed' : undefined
 
-describe.each(PAGES)('the commands of %s', (page) => {
-  const commands = commandsIn(page)
+// A later one takes what an earlier one has made, also on the next page: whoever reads them goes in this order.
+describe('typed one after the other,', { shuffle: false }, () => {
+  describe.each(PAGES)('the commands of %s', (page) => {
+    const commands = commandsIn(page)
 
-  it('are there', () => {
-    expect(commands.length).toBeGreaterThan(0)
-  })
-
-  for (const command of commands) {
-    const missing = missingFor(command)
-    const title = missing === undefined ? command : `${command} (skipped: ${missing})`
-    it.skipIf(missing !== undefined)(title, async () => {
-      if (/holdfast ui /.test(command)) {
-        await servesUntilInterrupted(command)
-        return
-      }
-      const options = { cwd: folder, env, encoding: 'utf8', timeout: 120_000 } as const
-      const { status, stdout, stderr } = spawnSync('bash', ['-c', `set -o pipefail; ${command}`], options)
-      expect([status, stderr]).toEqual([0, ''])
-      expect(stdout).not.toBe('')
+    it('are there', () => {
+      expect(commands.length).toBeGreaterThan(0)
     })
-  }
+
+    for (const command of commands) {
+      const missing = missingFor(command)
+      const title = missing === undefined ? command : `${command} (skipped: ${missing})`
+      it.skipIf(missing !== undefined)(title, async () => {
+        if (/holdfast ui /.test(command)) {
+          await servesUntilInterrupted(command)
+          return
+        }
+        const options = { cwd: folder, env, encoding: 'utf8', timeout: 120_000 } as const
+        const { status, stdout, stderr } = spawnSync('bash', ['-c', `set -o pipefail; ${command}`], options)
+        expect([status, stderr]).toEqual([0, ''])
+        expect(stdout).not.toBe('')
+      })
+    }
+  })
 })
 
 /** A page is served until Ctrl-C. */
