@@ -276,6 +276,7 @@ export class StoreWriter {
     const { bytes, keyStart, keyLength, expiresAtMs } = entry
     const record = this.#records.encode(entry)
     steps.put(slot.entries, this.#keys.entry(bytes, keyStart, keyLength), record)
+    this.#forgetWritten(steps)
     if (expiresAtMs !== Infinity) {
       steps.put(slot.expiry, this.#indexKeys.expiry(expiresAtMs, bytes, keyStart, keyLength), NO_VALUE)
     }
@@ -298,10 +299,14 @@ export class StoreWriter {
     cursor.expiresAtMs = wholeMs(cursor.expiresAtMs)
     const record = this.#records.encode(cursor)
     steps.append(slot.entries, this.#keys.entry(bytes, keyStart, keyLength), record)
-    // What was only noted is still to be read.
-    if (steps === walked) this.#records.forget()
+    this.#forgetWritten(steps)
     if (cursor.expiresAtMs === Infinity) return
     steps.put(slot.expiry, this.#indexKeys.expiry(cursor.expiresAtMs, bytes, keyStart, keyLength), NO_VALUE)
+  }
+
+  /** A record that was handed over. What was only noted is still to be read. */
+  #forgetWritten(steps: Steps): void {
+    if (steps === walked) this.#records.forget()
   }
 
   #nextState(clockMs: number, log: LogMark | undefined): StoreState {

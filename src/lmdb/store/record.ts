@@ -48,11 +48,16 @@ const table = crcTable()
 const double = new Float64Array(1)
 const doubleBytes = new Uint8Array(double.buffer)
 
+/** Views of up to this length are kept. */
+const KEPT_VIEW_BYTES = 1_024
+
 /** Makes records, which stay where they are until `forget`: LMDB copies them while it commits. */
 export class RecordWriter {
   readonly #compression: LmdbCompression
   readonly #first: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES)
   #chunk: Buffer = this.#first
+  /** Of what the first chunk begins with, by length: to make a view takes a good part of what making a small record does. */
+  readonly #firstViews: (Buffer | undefined)[] = []
   /** All of the memory that the chunk at hand is in: offsets in it are those of records. */
   #memory: ViewedBytes = memoryOf(this.#first)
   #used = 0
@@ -108,6 +113,11 @@ export class RecordWriter {
     if (this.#used + length > CHUNK_BYTES) this.#begin(Buffer.allocUnsafeSlow(CHUNK_BYTES))
     const start = this.#used
     this.#used += length
+    // Where each record is forgotten before the next one, all of them begin here.
+    if (start === 0 && length <= KEPT_VIEW_BYTES && this.#chunk === this.#first) {
+      this.#firstViews[length] ??= this.#first.subarray(0, length)
+      return this.#firstViews[length] as Buffer
+    }
     return this.#chunk.subarray(start, this.#used)
   }
 
