@@ -320,7 +320,7 @@ export class LmdbEngine implements LocalEngine {
   }
 
   peek(key: KeyBytes, slot: Slot): boolean {
-    return this.#entries.peek(plainKey(key), slot)
+    return this.#entries.peek(key, slot)
   }
 
   /** Visible when it returns; durable with a later flush. */

@@ -52,7 +52,7 @@ describe('absorption', () => {
     expect(buffer.frozen.length).toBe(0)
     expect(told()).toBe(2 * KEYS)
     const found = new FoundEntry(buffer.active.log)
-    for (let i = 0; i < 2 * KEYS; i++) expect(cache.find(keyOf(i), found)).toBe(true)
+    for (let i = 0; i < 2 * KEYS; i++) expect(cache.find(keyOf(i), 0, keyOf(i).length, found)).toBe(true)
   })
 
   it('lets the event loop have its turn sooner while somebody is about to hear that a write is durable', async () => {

@@ -10,7 +10,7 @@ import type { KeyBytes } from '../../backend/state-backend.js'
 import type { BatchCursor } from '../../backend/write-batch.js'
 import { copyBytes } from '../../base/bytes.js'
 import type { StateError } from '../../base/errors.js'
-import { isStretch, plainKey, Slot } from '../../base/slot.js'
+import { isStretch, Slot } from '../../base/slot.js'
 import { copyInto } from '../../log/entries.js'
 import type { HashLog } from '../../log/hash-log.js'
 import type { HashKey } from '../../log/index/key-hash.js'
@@ -95,7 +95,7 @@ export class LayeredEntries {
     this.#lookup = new Lookup(buffer, this.cache, {
       now,
       view,
-      isDeleted: (key) => this.#deletedAtMs(key, 0, key.length) !== undefined,
+      isDeleted: (bytes, start, length) => this.#deletedAtMs(bytes, start, length) !== undefined,
       caches: !isReadOnly,
     })
     this.#sweep = new ExpirySweep(buffer, this.cache, {
@@ -139,7 +139,7 @@ export class LayeredEntries {
   }
 
   /** Shows the value where it lies; false where there is none. It stays until the next call. */
-  peek(key: Uint8Array, slot: Slot): boolean {
+  peek(key: KeyBytes, slot: Slot): boolean {
     return this.#lookup.show(key, slot, true)
   }
 
@@ -172,7 +172,7 @@ export class LayeredEntries {
     active.settle()
     const address = this.#seek(bytes, start, keyLength)
     const below = this.#below
-    const isBelow = address === 0 && this.#lookup.show(plainKey(key), below, false)
+    const isBelow = address === 0 && this.#lookup.show(key, below, false)
     const isThere = active.update(address, length, expiresAtMs, slot) || isBelow
     if (isBelow) {
       copyInto(slot.bytes, slot.offset, below.bytes, below.offset, Math.min(length, below.length))

@@ -1,6 +1,7 @@
 // Where a key's newest version is: in the write buffer, else in the cache, else in the view of the store.
 
-import { fillSlot, Slot } from '../../base/slot.js'
+import type { KeyBytes } from '../../backend/state-backend.js'
+import { fillSlot, isStretch, plainKey, Slot } from '../../base/slot.js'
 import { copyInto } from '../../log/entries.js'
 import { randomHashKey } from '../../log/index/key-hash.js'
 import { RecordFacts, type StoreView } from '../store/store-view.js'
@@ -20,7 +21,7 @@ export interface LookupHost {
   /** The newest view of the store. */
   view(): StoreView
   /** Whether a range was deleted that holds a key which the write buffer does not know. */
-  isDeleted(key: Uint8Array): boolean
+  isDeleted(bytes: Uint8Array, start: number, length: number): boolean
   /** What is read from the store twice goes to the cache. Not where another process writes: nobody would take it out again. */
   readonly caches: boolean
 }
@@ -58,11 +59,11 @@ export class Lookup {
       if (counts) this.bufferHits++
       return aliveValue(found)
     }
-    if (buffer.opaque || this.#host.isDeleted(key)) {
+    if (buffer.opaque || this.#host.isDeleted(key, 0, key.length)) {
       if (counts) this.bufferHits++
       return undefined
     }
-    if (!cache.isEmpty && cache.find(key, found)) {
+    if (!cache.isEmpty && cache.find(key, 0, key.length, found)) {
       if (counts) this.bufferHits++
       return aliveValue(found)
     }
@@ -71,17 +72,20 @@ export class Lookup {
   }
 
   /** Shows the value where it lies; false where there is none. It stays until the next call. */
-  show(key: Uint8Array, slot: Slot, counts: boolean): boolean {
+  show(key: KeyBytes, slot: Slot, counts: boolean): boolean {
+    const bytes = isStretch(key) ? key.bytes : key
+    const start = isStretch(key) ? key.offset : 0
+    const { length } = key
     const buffer = this.#buffer
     const cache = this.#cache
     const found = this.#found
-    const isBuffered = buffer.find(key, 0, key.length, found)
-    const isHidden = !isBuffered && (buffer.opaque || this.#host.isDeleted(key))
-    const isFound = isBuffered || (!isHidden && !cache.isEmpty && cache.find(key, found))
+    const isBuffered = buffer.find(bytes, start, length, found)
+    const isHidden = !isBuffered && (buffer.opaque || this.#host.isDeleted(bytes, start, length))
+    const isFound = isBuffered || (!isHidden && !cache.isEmpty && cache.find(bytes, start, length, found))
     if (counts && (isFound || isHidden)) this.bufferHits++
     else if (counts) this.storeReads++
     if (isHidden) return false
-    if (!isFound) return this.#showStored(key, slot)
+    if (!isFound) return this.#showStored(plainKey(key), slot)
     const { log, address } = found
     if (!log.isAlive(address)) return false
     log.show(address, slot)
@@ -96,7 +100,7 @@ export class Lookup {
       const { entries } = found.log
       return entries.isTombstone(address) ? undefined : entries.expiresAtMs(address)
     }
-    if (this.#buffer.opaque || this.#host.isDeleted(key)) return undefined
+    if (this.#buffer.opaque || this.#host.isDeleted(key, 0, key.length)) return undefined
     const expiresAtMs = this.#host.view().expiryOf(key, 0, key.length)
     return expiresAtMs === -Infinity ? undefined : expiresAtMs
   }

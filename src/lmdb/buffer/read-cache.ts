@@ -46,21 +46,21 @@ export class ReadCache {
   }
 
   /** Finds the entry of a key; false where it is not cached. */
-  find(key: Uint8Array, found: FoundEntry): boolean {
+  find(bytes: Uint8Array, start: number, length: number, found: FoundEntry): boolean {
     const young = this.#young
-    if (young.keys > 0 && found.at(young, young.seek(key, 0, key.length))) return true
+    if (young.keys > 0 && found.at(young, young.seek(bytes, start, length))) return true
     const old = this.#old
-    if (old.keys === 0 || !found.at(old, old.seek(key, 0, key.length))) return false
+    if (old.keys === 0 || !found.at(old, old.seek(bytes, start, length))) return false
     // Where the younger log is full, the next put drops the older one: not now, while its entry is being read.
     if (!this.#isFull) {
       const { entries } = old
       const oldAddress = found.address
-      const bytes = entries.segmentBytes(oldAddress)
+      const oldBytes = entries.segmentBytes(oldAddress)
       const valueStart = entries.valueStart(oldAddress)
       const valueLength = entries.valueLength(oldAddress)
       young.write(
-        young.seek(key, 0, key.length),
-        bytes,
+        young.seek(bytes, start, length),
+        oldBytes,
         valueStart,
         valueLength,
         entries.expiresAtMs(oldAddress),
