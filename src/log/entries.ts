@@ -98,6 +98,14 @@ export class Entries {
     this.touched = sum
   }
 
+  /** The same where values are not looked at: what comes before them lies in the first two cache lines of most entries. */
+  touchKeys(addresses: Uint32Array, from: number, until: number): void {
+    const { words: segments } = this.#segments
+    let sum = 0
+    for (let i = from; i < until; i++) sum |= firstLines(segments, addresses[i] as number)
+    this.touched = sum
+  }
+
   /**
    * The same for the first two cache lines of entries, a multiple of eight, where an address may be 0; eight in one expression, as the index reads
    * them. A function of its own: within the one that calls it, the same reads made telling a key a tenth dearer. Returns what was read, of which

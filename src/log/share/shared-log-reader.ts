@@ -156,7 +156,7 @@ export class SharedLogReader {
   /** Brings near those of some addresses that are in the shared segments. */
   #touch(addresses: Uint32Array, from: number, until: number): void {
     for (let i = from; i < until; i++) if (!this.#isShared(addresses[i] as number)) return
-    this.entries.touch(addresses, from, until)
+    this.entries.touchKeys(addresses, from, until)
   }
 
   /** A segment in which nothing lives is not shared, and of the others only what was filled. */
