@@ -70,6 +70,7 @@ async function fill(store: StateStore<typeof schema, 'sync'>, round: number): Pr
 }
 
 beforeAll(async () => {
+  writeFileSync(at('a-file.ndjson'), JSON.stringify({ key: '0x00', value: '0x' }))
   const typed = new MemoryStateBackend()
   const store = await StateStore.open(typed, schema)
   const coordinator = new CheckpointCoordinator(typed, {
@@ -1042,9 +1043,9 @@ describe('wrong use', () => {
     ['an unknown option', ['list', '--frob', 'x']],
     ['a path that is not there', ['list', at('nowhere')]],
     ['an empty path', ['list', '']],
-    ['a file to copy to', ['copy', at('plain'), at('raw.ndjson')]],
-    ['a file to import into', ['import', at('raw.ndjson'), at('raw.ndjson')]],
-    ['a file to measure in', ['bench', at('raw.ndjson')]],
+    ['a file to copy to', ['copy', at('plain'), at('a-file.ndjson')]],
+    ['a file to import into', ['import', at('a-file.ndjson'), at('a-file.ndjson')]],
+    ['a file to measure in', ['bench', at('a-file.ndjson')]],
     ['a directory to measure in that is not there', ['bench', at('nowhere')]],
     ['a page of what is not there', ['ui', at('nowhere')]],
     ['a directory of something else', ['list', tmpdir()]],
@@ -1060,7 +1061,7 @@ describe('wrong use', () => {
     ['a directory to import', ['import', directory, at('never')]],
     ['a file to export to in a directory that is not there', ['export', at('plain'), at('nowhere', 'all')]],
     ['a directory to export to', ['export', at('plain'), directory]],
-    ['a path through a file', ['list', at('raw.ndjson', 'x')]],
+    ['a path through a file', ['list', at('a-file.ndjson', 'x')]],
     ['a name that is not UTF-8', ['list', at('\ufffd')]],
   ])('%s is status 2, with one line that says what', async (_what, args) => {
     const { status, out, err } = await holdfast(...args)
@@ -1072,7 +1073,7 @@ describe('wrong use', () => {
 
 describe('a folder for temporary files that is not there', () => {
   it.each([
-    ['import', [at('raw.ndjson'), at('never')]],
+    ['import', [at('a-file.ndjson'), at('never')]],
     ['drill', [at('plain')]],
     ['bench', []],
   ])('ends %s in one line, in words', async (command, args) => {
