@@ -623,7 +623,8 @@ it('J3, J10: lets the next owner in once the outputs of its last cut are out, so
   const job = await runJob<Click, typeof schema, Total>({
     ...common,
     backend,
-    checkpoints: { storage, worker, intervalMs: Infinity, maxSilenceMs: 50 },
+    // A thread that many others keep from the processor is not silent yet.
+    checkpoints: { storage, worker, intervalMs: Infinity, maxSilenceMs: 2_000 },
     source: arraySource(clicks(10)),
     sink: {
       name: 'slow',
@@ -643,7 +644,7 @@ it('J3, J10: lets the next owner in once the outputs of its last cut are out, so
   })
   await expect.poll(() => commits).toBe(1)
   // Longer than the storage and the worker may be silent: it is not they who are waited for.
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await new Promise((resolve) => setTimeout(resolve, 2_500))
   await expect(storage.acquire()).rejects.toMatchObject({ code: 'FENCED' })
   letGo()
   await job.finished
