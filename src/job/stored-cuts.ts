@@ -42,7 +42,7 @@ const ENTRY_CHARACTERS = 8 * 1024
 const FORGOTTEN_AT_ONCE = 1_024
 /**
  * A cut begins a little before the interval is over since the last one began: a store that commits by itself after as long a time would
- * do so right before every cut otherwise, and write most of its pages twice.
+ * do so right before every cut otherwise, and write most of its pages twice (decision 128).
  */
 const AHEAD_SHARE = 1 / 20
 const MAX_AHEAD_MS = 50
