@@ -13,6 +13,7 @@ import { type SessionWindows, session } from '../window/assign/by-key.js'
 import { KeyTable } from '../window/operator/key-table.js'
 import { boundedDisorder } from '../window/time/watermark-strategy.js'
 import { windowed } from '../window/windowed.js'
+import type { BadEvent } from './job-options.js'
 import { KeysAhead } from './keys-ahead.js'
 import { runJob } from './run-job.js'
 import { functionSink } from './sink/function-sink.js'
@@ -382,6 +383,33 @@ it('J7: the key at hand stays that of the last event, with its state, while the 
   } as never)
   await job.finished
   expect(seen).toEqual(Array.from({ length: 18 }, (_, i) => (i * 50 + 48) % 300))
+})
+
+it('J7: a key that is too long to be stored is a fault of its event, told in advance or not', async () => {
+  const tooLong = [40, 300, 301]
+  const events = Array.from({ length: 600 }, (_, i) =>
+    tooLong.includes(i) ? 'k'.repeat(2_044) : `${i % 50}`,
+  )
+  events[100] = 'k'.repeat(2_043)
+  await using backend = new MemoryStateBackend()
+  const bad: unknown[] = []
+  const job = await runJob({
+    name: 'counts',
+    source: arraySource(events),
+    key: (event: string) => event,
+    schema: defineState({ key: utf8, states: { n: oneValue(float64), twice: oneValue(float64) } }),
+    process: (_: string, { state }: CountContext) => {
+      if (state.n.get() === undefined) state.twice.put(2)
+      state.n.put(1)
+    },
+    onBadEvent: ({ reason, error, position }: BadEvent<string>) => {
+      bad.push([reason, (error as { readonly code?: string }).code, position])
+    },
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 3_600_000 },
+  } as never)
+  await job.finished
+  expect(bad).toEqual(tooLong.map((i) => ['badValue', 'SERIALIZATION_FAILED', i + 1]))
 })
 
 interface Counted {

@@ -1,5 +1,7 @@
+import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { ByteWriter } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
+import { CodecError } from '../codec/codec-error.js'
 import { keyGroupOf } from './key-group.js'
 import { type MutableStretch, NOT_TOLD, PREFIX_BYTES, type ToldKeys } from './stored-key.js'
 
@@ -90,6 +92,8 @@ export class EncodedAhead implements ToldKeys {
     const start = writer.reserve(PREFIX_BYTES)
     this.#codec.writeKey(key, writer)
     const { length } = writer
+    // What is told is not looked at again: an engine would refuse it as a wrong argument, which is no fault of an event.
+    if (length - start > MAX_KEY_BYTES) throw new CodecError(`a key of ${length - start} bytes`)
     writer.view.setUint16(start, keyGroupOf(writer.view, start + PREFIX_BYTES, length, this.#keyGroups))
     writer.view.setUint16(start + 2, ids[0] as number)
     let place = this.places
