@@ -4,6 +4,7 @@ import type { StateBackend, SyncStateBackend } from '../backend/state-backend.js
 import { systemClock } from '../base/clock.js'
 import type { JsonValue } from '../base/json.js'
 import { Mutex } from '../base/mutex.js'
+import { nextTurn } from '../base/slices.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { cutToJson, type JobCut } from './cut.js'
@@ -159,5 +160,31 @@ describe('the outbox', () => {
   it('is not taken for empty by versions that know of one output in an entry alone', async () => {
     expect(cutToJson({ ...cut, outbox: { first: 0, next: 1 } })).toMatchObject({ job: 2 })
     expect(cutToJson(cut)).toMatchObject({ job: 1 })
+  })
+
+  it.each([
+    ['a flush takes longer than the interval', 30],
+    ['the clock jumps ahead meanwhile', 3_600_000],
+  ])('is looked at once in each interval while nothing is written, after %s', async (_, tookMs) => {
+    await using backend = new MemoryStateBackend()
+    const cuts = openCuts(backend)
+    let isSlow = true
+    let looks = 0
+    const { flush } = backend
+    backend.flush = async () => {
+      if (isSlow) clock.advance(tookMs)
+      isSlow = false
+      await flush.call(backend)
+    }
+    await cuts.begin({ ...subjectOf(cuts, []), record: async () => void looks++ })
+    cuts.record((key, value) => backend.putSync(key, value), [])
+    for (let ms = 0; ms < 100; ms++) {
+      clock.advance(1)
+      await nextTurn()
+    }
+    await cuts.abandon()
+    // At most one more comes at once, behind the one that took so long.
+    expect(looks).toBeLessThanOrEqual(12)
+    expect(isSlow).toBe(false)
   })
 })

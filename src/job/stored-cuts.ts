@@ -229,7 +229,11 @@ export class StoredCuts<Output> implements Cuts {
       await subject.record({ outputsFirst: this.#hasSink })
       return this.outbox.next
     })
-    if (!this.#isDirty) return
+    if (!this.#isDirty) {
+      // What took long was a cut long ago: the next one would begin at once, again and again.
+      this.#durableTookMs = 0
+      return
+    }
     this.#isDirty = false
     await this.#flush()
     this.#durableTookMs = Math.max(0, this.#options.clock.now() - startedMs)
