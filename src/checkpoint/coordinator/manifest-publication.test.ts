@@ -108,3 +108,31 @@ it('a manifest that cannot be begun fails its checkpoint, whose segment is remov
   })
   expect(await names()).toEqual([])
 })
+
+it.each(['prepare', 'commit'] as const)(
+  'the failure of %s is what a checkpoint fails with where its manifest cannot be thrown away either, whose abort throws at once',
+  async (step) => {
+    const { coordinator, names } = await bench((name, writer) => {
+      if (!isManifest(name)) return writer
+      const fail = async () => {
+        await writer.abort()
+        throw new Error('the disk is full')
+      }
+      const abort = () => {
+        throw new Error('there is no abort')
+      }
+      return {
+        write: (bytes) => writer.write(bytes),
+        prepare: async () => await writer.prepare?.(),
+        commit: () => writer.commit(),
+        [step]: fail,
+        abort,
+      }
+    })
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+      code: 'CHECKPOINT_FAILED',
+      message: expect.stringContaining('the disk is full'),
+    })
+    expect(await names()).toEqual([])
+  },
+)

@@ -96,9 +96,11 @@ export class ManifestPublication {
   }
 
   async #abort(output: ObjectWriter, after: unknown): Promise<void> {
-    await output.abort().catch((failure: unknown) => {
+    try {
+      await output.abort()
+    } catch (failure) {
       const what = 'discard an uncommitted file'
       logLeftover(this.#logger, { what, failure: reasonOf(failure), after: reasonOf(after) })
-    })
+    }
   }
 }
