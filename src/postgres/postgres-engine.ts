@@ -187,6 +187,7 @@ export class PostgresEngine implements RemoteEngine {
     await this.#turn.run(async () => {
       if (this.#stopped !== undefined) throw this.#stopped
       const number = ++this.#number
+      const expiredBefore = this.expired
       this.#isReplacing = true
       let isCommitting = false
       // What their reader has thrown is passed on as it is.
@@ -222,6 +223,8 @@ export class PostgresEngine implements RemoteEngine {
         await this.#settings.outage.untilClosed('replaceAll', replaced)
       } catch (error) {
         if (!isCommitting || !(await this.#wasApplied(number))) {
+          // What had expired is there again, and is counted when it is removed.
+          this.expired = expiredBefore
           await this.#readEntries()
           if (read.failure !== undefined) throw read.failure.error
           if (isStateError(error, 'ABORTED')) throw closed()
