@@ -10,7 +10,7 @@ import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import { openEnvironment } from './environment.js'
 import { encodeStoreState, STATE_KEY, type StoreState } from './record.js'
 import { StoreDirectory } from './store-directory.js'
-import { type VerifyOptions, verifyDataFile } from './verify-process.js'
+import { type VerifyOptions, verifyDataFile, verifyStore } from './verify-process.js'
 
 const node = process.execPath
 
@@ -63,6 +63,18 @@ describe('the process that reads a store', () => {
     await writeFile(path, code)
     vi.stubEnv('NODE_OPTIONS', `--require "${path}"`)
   }
+
+  it('reads the file that has come in the place of one that is gone, and calls a store that is compacted again and again unchecked, not damaged', async () => {
+    const directory = join(folder, 'store')
+    let asked = 0
+    const paths = (gone: number) => () => (asked++ < gone ? `${dataPath}.${asked}` : dataPath)
+    expect(await verifyStore(directory, paths(3))).toMatchObject(healthy)
+    asked = 0
+    expect(await errorOf(verifyStore(directory, paths(Infinity)))).toMatchObject(
+      unchecked(/compacted 5 times/),
+    )
+    expect(await verifyStore(directory, () => `${dataPath}.gone`)).toMatchObject({ ok: false })
+  })
 
   it('is understood whatever else prints in it', async () => {
     await preload(`console.log('{"ok":false}'); console.error('{"ok":false}')`)

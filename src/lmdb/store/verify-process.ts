@@ -98,7 +98,7 @@ export async function verifyDataFile(dataPath: string, options: VerifyOptions = 
 
 /**
  * Reads a store in a directory, with its log. `dataPathNow`: of its data file, which a process that writes may replace by a compacted one while it is
- * being read: then what is beside it does not belong to it any more.
+ * being read: then what is beside it does not belong to it any more. `STORAGE_ERROR` where that happens again and again.
  */
 export async function verifyStore(
   directory: string,
@@ -109,7 +109,11 @@ export async function verifyStore(
   for (let tries = 1; ; tries++) {
     const dataPath = await dataPathNow()
     const report = await verifyDataFile(dataPath, options)
-    if (report.ok || tries === REPLACED_AT_MOST || (await dataPathNow()) === dataPath) return report
+    if (report.ok || (await dataPathNow()) === dataPath) return report
+    if (tries < REPLACED_AT_MOST) continue
+    // What was found may be nothing but that.
+    const reason = `it was compacted ${tries} times, each time while it was being read`
+    throw new StateError('STORAGE_ERROR', { storage: 'lmdb', operation: 'verify', reason })
   }
 }
 
