@@ -131,8 +131,12 @@ describe.each(['kafkajs', 'platformatic'])('with %s', (name) => {
     await append(topic, [[0, ['c'], 'commit']])
     expect(eventsOf(await polling)).toEqual(['c'])
     await client().commitOffsets(GROUP, topic, new Map([[0, 3]]))
-    const [committed] = await admin.fetchOffsets({ groupId: GROUP, topics: [topic] })
-    expect(committed?.partitions).toMatchObject([{ partition: 0, offset: '3' }])
+    // A transaction's commit is answered a moment before what it committed can be read.
+    const committed = async () => {
+      const [ofTopic] = await admin.fetchOffsets({ groupId: GROUP, topics: [topic] })
+      return ofTopic?.partitions
+    }
+    await expect.poll(committed, { timeout: 5_000 }).toMatchObject([{ partition: 0, offset: '3' }])
     await reader.close()
   })
 
