@@ -1,5 +1,5 @@
 import type { CurrentKey } from '../state/key/current-key.js'
-import { statePrefix } from '../state/key/stored-key.js'
+import { checkStoredLength, PREFIX_BYTES, statePrefix } from '../state/key/stored-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import type { PolledEvents } from './source/source.js'
 import { singleStates } from './states-ahead.js'
@@ -41,6 +41,7 @@ export class PrefetchedKeys<Event> {
       if (key === undefined || key === null) return []
       this.#key.set(key)
       const { group, bytes } = this.#key.encoded()
+      checkStoredLength(PREFIX_BYTES + bytes.length)
       return this.#ids.map((id) => Uint8Array.of(...statePrefix(group, id), ...bytes))
     } catch {
       // What is wrong with it is told when it has its turn.

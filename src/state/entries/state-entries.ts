@@ -9,14 +9,15 @@
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
+import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
 import { type CodecDirection, CodecError, isCodecError } from '../codec/codec-error.js'
 import { int64 } from '../codec/numbers.js'
-import { GivenKey, PREFIX_BYTES } from '../key/stored-key.js'
+import { checkStoredLength, GivenKey, PREFIX_BYTES } from '../key/stored-key.js'
 import { ABSENT, type EntryIndex, IndexedValue, IndexMove } from '../query/entry-index.js'
-import { type EventExpiry, type ExpiringState, STAMP_BYTES } from '../time/event-expiry.js'
+import { type EventExpiry, type ExpiringState, LOOK_BYTES, STAMP_BYTES } from '../time/event-expiry.js'
 import { show } from './backend-entries.js'
 import type { AssembledKey } from './entries.js'
 import { type Host, rangeOfState, type ScannedEntry } from './host.js'
@@ -148,6 +149,7 @@ export class StateEntries implements ExpiringState {
   putAs(key: AssembledKey, value: ByteWriter, put: PutOptions, expiresAtMs: number | undefined): void {
     const { event } = this.#options
     if (this.#isDeriving) throw this.#misused()
+    if (event !== undefined) this.#checkLook(key)
     if (event === undefined && this.#formerIds.length === 0) this.#putIndexed(key, value, put)
     else this.#host.together(() => this.#putWhole(key, value, put, expiresAtMs))
     event?.expiry.payForWrite()
@@ -177,7 +179,9 @@ export class StateEntries implements ExpiringState {
   indexEntry(key: AssembledKey, index: EntryIndex, put: PutOptions): void {
     const move = present(this.#moves[this.indexes.indexOf(index)], 'an index of this state')
     if (!this.#peekIndexed(key)) return
-    const isMoved = this.#derived(key, () => move.compare(ABSENT, this.#valueBefore(key), true))
+    const isMoved = this.#derived(key, () =>
+      move.compare(ABSENT, this.#valueBefore(key), true, key.stretch.length),
+    )
     if (isMoved) move.apply(key, this.#host.entries, put)
   }
 
@@ -277,7 +281,7 @@ export class StateEntries implements ExpiringState {
       const after = next === undefined ? ABSENT : this.#valueAfter(key, next)
       let isMoved = false
       for (const move of this.#moves) {
-        if (move.compare(before, after, put.ttlMs !== Infinity)) isMoved = true
+        if (move.compare(before, after, put.ttlMs !== Infinity, key.stretch.length)) isMoved = true
       }
       return isMoved
     })
@@ -312,6 +316,17 @@ export class StateEntries implements ExpiringState {
       reason: 'it was made within the function of an index of the same state',
     })
     return this.#misuse
+  }
+
+  /** Before anything is written: whether the key has room for what is added to it in a look entry. */
+  #checkLook(key: AssembledKey): void {
+    const { length } = key.stretch
+    if (length + LOOK_BYTES <= MAX_KEY_BYTES) return
+    try {
+      checkStoredLength(length + LOOK_BYTES)
+    } catch (error) {
+      throw this.#options.failure('write', error, key.copy())
+    }
   }
 
   #putStamped(

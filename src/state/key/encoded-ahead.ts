@@ -1,9 +1,13 @@
-import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { ByteWriter } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
-import { CodecError } from '../codec/codec-error.js'
 import { keyGroupOf } from './key-group.js'
-import { type MutableStretch, NOT_TOLD, PREFIX_BYTES, type ToldKeys } from './stored-key.js'
+import {
+  checkStoredLength,
+  type MutableStretch,
+  NOT_TOLD,
+  PREFIX_BYTES,
+  type ToldKeys,
+} from './stored-key.js'
 
 /** Encodes keys one behind the other, to tell an engine of them: each is used from there when its turn has come. */
 export class EncodedAhead implements ToldKeys {
@@ -93,7 +97,7 @@ export class EncodedAhead implements ToldKeys {
     this.#codec.writeKey(key, writer)
     const { length } = writer
     // What is told is not looked at again: an engine would refuse it as a wrong argument, which is no fault of an event.
-    if (length - start > MAX_KEY_BYTES) throw new CodecError(`a key of ${length - start} bytes`)
+    checkStoredLength(length - start)
     writer.view.setUint16(start, keyGroupOf(writer.view, start + PREFIX_BYTES, length, this.#keyGroups))
     writer.view.setUint16(start + 2, ids[0] as number)
     let place = this.places

@@ -24,6 +24,12 @@ export const PREFIX_BYTES = 4
 /** The first bytes of the store's own entries. */
 export const OWN_PREFIX: Uint8Array = Uint8Array.of(0xff, 0xff)
 
+/** Throws where a key would be too long to be stored, with what is added to it: that is a fault of the key, and not of whoever writes it. */
+export function checkStoredLength(length: number): void {
+  if (length <= MAX_KEY_BYTES) return
+  throw new CodecError(`a key of ${length} bytes with what is added to it; the limit is ${MAX_KEY_BYTES}`)
+}
+
 /** Of the encoded keys of every copy of this package. */
 export const ENCODED_KEY: unique symbol = Symbol.for('holdfast.EncodedKey.1')
 
@@ -201,9 +207,7 @@ export class StoredKey<Key> {
 
   #done(): void {
     const { bytes, length } = this.#writer
-    if (length > MAX_KEY_BYTES) {
-      throw new CodecError(`a key of ${length} bytes with what is added to it; the limit is ${MAX_KEY_BYTES}`)
-    }
+    checkStoredLength(length)
     this.told = NOT_TOLD
     this.#stretch.bytes = bytes
     this.#stretch.offset = 0

@@ -150,7 +150,7 @@ export class ListCells<Key> {
     this.#loadHead(stored, key)
     const kept = Math.min(encoded.length, this.#maxLength)
     for (const element of encoded.slice(encoded.length - kept)) {
-      stored.appendPlace(keyLength, this.#end)
+      this.#goToEnd(stored, keyLength, key)
       this.#value.length = 0
       this.#value.append(element)
       entries.put(stored, this.#value)
@@ -162,6 +162,15 @@ export class ListCells<Key> {
     for (let place = before; place < this.#first; place++) {
       stored.appendPlace(keyLength, place)
       entries.remove(stored)
+    }
+  }
+
+  /** The place behind the last element: of elements that are there, the key has room for it. */
+  #goToEnd(stored: StoredKey<Key>, keyLength: number, key: KeyLike<Key>): void {
+    try {
+      stored.appendPlace(keyLength, this.#end)
+    } catch (error) {
+      throw this.#context.failureOf('write', error, key)
     }
   }
 

@@ -14,7 +14,7 @@ import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
 import { isStruct } from '../codec/struct.js'
 import type { AssembledKey, Entries } from '../entries/entries.js'
-import { NOT_TOLD } from '../key/stored-key.js'
+import { checkStoredLength, NOT_TOLD } from '../key/stored-key.js'
 
 const INDEX_PREFIX = 0xfffe
 /** Bytes in front of the derived value. */
@@ -176,13 +176,15 @@ export class IndexMove {
   /**
    * Compares what the index has for an entry with what it should have, by the value before and the one afterwards; `ABSENT` where
    * there is none. With `renews`, what stays is written anew, so that it expires with its entry. Returns whether there is
-   * something to apply.
+   * something to apply. What could not be stored for a key of so many bytes is found here, before anything is written.
    */
-  compare(before: unknown, after: unknown, renews: boolean): boolean {
+  compare(before: unknown, after: unknown, renews: boolean, keyBytes: number): boolean {
     const gone = this.#gone
     const there = this.#there
     this.#index.writeHeads(before, gone)
     this.#index.writeHeads(after, there)
+    const bytesBehind = keyBytes - (PREFIX_BYTES - GROUP_BYTES)
+    for (let i = 0; i < there.count; i++) checkStoredLength(there.end(i) - there.start(i) + bytesBehind)
     this.#renews = renews
     if (renews && there.count > 0) return true
     if (gone.count !== there.count) return true

@@ -74,6 +74,27 @@ describe.each(backends)('an index, on %s', (_name, make) => {
     options?: { eq?: string; gte?: string; lt?: string },
   ) => (await items(store.profile.query(name, options))).map(({ entry: [key] }) => key)
 
+  it('a key with no room for one of its index entries is refused, and no index has changed', async () => {
+    const { backend } = backendOf()
+    const store = await opened(backend)
+    const long = 'k'.repeat(2_020)
+    await store.profile.put(long, profile('Rome', 1))
+    const refused: unknown[] = []
+    await store.batch(() => {
+      try {
+        const put: unknown = store.profile.put(long, profile('Oslo', 2, 'some tag that is too long'))
+        return (put as Promise<void> | undefined)?.catch((error: unknown) => void refused.push(error))
+      } catch (error) {
+        return void refused.push(error)
+      }
+    })
+    expect(refused).toEqual([expect.objectContaining({ code: 'SERIALIZATION_FAILED' })])
+    expect(await store.profile.get(long)).toEqual(profile('Rome', 1))
+    expect(await items(store.profile.query('byCity', { eq: 'Rome' }))).toHaveLength(1)
+    expect(await items(store.profile.query('byCity', { eq: 'Oslo' }))).toHaveLength(0)
+    expect(await items(store.profile.query('byCity', { eq: 'x'.repeat(3_000) }))).toHaveLength(0)
+  })
+
   it('finds entries by derived values, in their order', async () => {
     const { backend } = backendOf()
     await using _ = backend

@@ -21,6 +21,8 @@ import type { EventTime } from './event-time.js'
 /** The state id of look entries: above all that are given away. */
 const LOOK_STATE = 0xff01
 export const STAMP_BYTES = 8
+/** So much longer than the key of an entry is that of its look entry. */
+export const LOOK_BYTES = 10
 const LOOKS_PER_WRITE = 2
 const LOOKS_PER_WATERMARK = 1_024
 const LOOKS_AT_A_TIME_LATER = 32

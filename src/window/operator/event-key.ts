@@ -1,6 +1,4 @@
-import { MAX_KEY_BYTES } from '../../base/limits.js'
-import { CodecError } from '../../state/codec/codec-error.js'
-import { isEncodedKey, type KeyLike, PREFIX_BYTES } from '../../state/key/stored-key.js'
+import { checkStoredLength, isEncodedKey, type KeyLike, PREFIX_BYTES } from '../../state/key/stored-key.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
 import { type KeyTable, NEAR_KEYS, TableKey } from './key-table.js'
 
@@ -33,9 +31,10 @@ export class EventKey {
       const i = this.#next++
       if (Object.is(this.#given[i], key)) return this.#told[i] as TableKey
     }
-    if (isEncodedKey(key)) return this.#tableKey.set(key.bytes, 0, key.bytes.length)
     try {
-      return this.#write(key, this.#tableKey)
+      if (!isEncodedKey(key)) return this.#write(key, this.#tableKey)
+      checkStoredLength(PREFIX_BYTES + key.bytes.length + this.#bytesBehind)
+      return this.#tableKey.set(key.bytes, 0, key.bytes.length)
     } catch (error) {
       throw this.#context.failure('write', error, key)
     }
@@ -66,12 +65,7 @@ export class EventKey {
     const { writer } = tableKey
     writer.length = 0
     this.#context.keyCodec.writeKey(key, writer)
-    const storedBytes = PREFIX_BYTES + writer.length + this.#bytesBehind
-    if (storedBytes > MAX_KEY_BYTES) {
-      throw new CodecError(
-        `a key that takes ${storedBytes} bytes in the store; the limit is ${MAX_KEY_BYTES}`,
-      )
-    }
+    checkStoredLength(PREFIX_BYTES + writer.length + this.#bytesBehind)
     return tableKey.hashWritten()
   }
 }
