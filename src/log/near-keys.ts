@@ -9,7 +9,7 @@ import type { KeyProbe } from './index/key-probe.js'
 /** So many keys are brought near at once: a processor waits for about as many places of memory at the same time. A multiple of eight. */
 const NEAR_KEYS = 32
 /** Fewer keys are in the nearest caches: to tell them in advance spares nothing there. */
-const NEAR_FROM = 8_192
+const NEAR_FROM = 256
 
 export class NearKeys {
   readonly #index: HashIndex
