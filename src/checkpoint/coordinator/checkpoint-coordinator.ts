@@ -119,6 +119,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
     this.#maker = new CheckpointMaker(this.#backend, this.#settings, this.#worker, {
       onMerged: (merged) => this.#reports.merged(merged),
       onCut: () => this.#watch.hold(),
+      isHeardUntil: (work) => this.#watch.isHeardUntil(work),
       onMergeFailed: (error) => this.#reports.mergeFailed(error),
     })
     this.#ownership = new LeaseKeeper(this.#catalog, logger, () => {

@@ -7,6 +7,7 @@ import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { type WrittenCheckpoint, writeCheckpoint } from './checkpoint-writer.js'
 import type { CheckpointedBackend, CoordinatorSettings } from './coordinator-settings.js'
 import { IncrementalChain } from './incremental-chain.js'
+import type { IsHeardUntil } from './manifest-publication.js'
 import { isChainTooLong, isMergeDue } from './merge-policy.js'
 import { type MergerSettings, SegmentMerger } from './segment-merger.js'
 import { takeCut } from './state-cut.js'
@@ -34,6 +35,7 @@ export interface MadeCheckpoint extends WrittenCheckpoint {
 export interface MakerEvents {
   /** The backend is asked for its state; what this returns is called when it has given it. */
   readonly onCut: () => () => void
+  readonly isHeardUntil: IsHeardUntil
   readonly onMerged: MergerSettings['onMerged']
   readonly onMergeFailed: (error: StateError) => void
 }
@@ -57,6 +59,7 @@ export class CheckpointMaker {
   readonly #chain = new IncrementalChain()
   readonly #merger: SegmentMerger
   readonly #onCut: () => () => void
+  readonly #isHeardUntil: IsHeardUntil
 
   constructor(
     backend: CheckpointedBackend,
@@ -68,6 +71,7 @@ export class CheckpointMaker {
     this.#settings = settings
     this.#worker = worker
     this.#onCut = events.onCut
+    this.#isHeardUntil = events.isHeardUntil
     const { limits, clock, logger, codec } = settings
     const onFailed = (error: StateError) => {
       // What cannot be read cannot be built on.
@@ -165,6 +169,7 @@ export class CheckpointMaker {
         savepoint,
         createdAt,
         signal,
+        isHeardUntil: this.#isHeardUntil,
         settings: this.#settings,
       })
       if (written === 'outgrown') return OUTGROWN

@@ -29,7 +29,7 @@ import type { WorkerJob } from '../worker/worker-job.js'
 import type { JobResult } from '../worker/worker-protocol.js'
 import { logLeftover, removeAfterFailure } from './checkpoint-failure.js'
 import type { CoordinatorSettings } from './coordinator-settings.js'
-import { ManifestPublication } from './manifest-publication.js'
+import { type IsHeardUntil, ManifestPublication } from './manifest-publication.js'
 import type { StateCut } from './state-cut.js'
 
 const OPERATION = 'checkpoint'
@@ -47,6 +47,7 @@ export interface CheckpointRequest {
   readonly savepoint: boolean
   readonly createdAt: Date
   readonly signal: AbortSignal | undefined
+  readonly isHeardUntil: IsHeardUntil
   readonly settings: Pick<CoordinatorSettings, 'codec' | 'limits' | 'logger'>
 }
 
@@ -70,7 +71,7 @@ export type NotWritten = 'outgrown' | 'late'
 export async function writeCheckpoint(request: CheckpointRequest): Promise<WrittenCheckpoint | NotWritten> {
   const { settings } = request
   const { sequence } = request.reservation
-  const publication = new ManifestPublication(request.owner, sequence, settings.logger)
+  const publication = new ManifestPublication(request.owner, sequence, settings.logger, request.isHeardUntil)
   let content: JobResult
   try {
     content = await writeContent(request, (written) =>

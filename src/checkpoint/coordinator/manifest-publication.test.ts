@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
 import { shutDownAfterTest } from '../../../test/support/coordinator-bench.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
@@ -19,6 +19,7 @@ interface PublicationBench {
 /** `begun` may change what is called of an object; it is told the object's name. */
 async function bench(
   begun: (name: string, writer: ObjectWriter) => ObjectWriter | Promise<ObjectWriter>,
+  options: { readonly maxSilenceMs?: number } = {},
 ): Promise<PublicationBench> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-publication-'))
   onTestFinished(async () => await rm(directory, { recursive: true, force: true }))
@@ -31,7 +32,7 @@ async function bench(
   await backend.put(bytesOf('key'), bytesOf('value'))
   // Without a thread, every call of the storage is one of the lease here.
   const worker = new CheckpointWorker({ thread: false })
-  const coordinator = new CheckpointCoordinator(backend, { storage, worker })
+  const coordinator = new CheckpointCoordinator(backend, { storage, worker, ...options })
   shutDownAfterTest(coordinator)
   const names = async () =>
     (await readdir(directory)).filter((name) => !/^(sequence|.*lease.*)$/.test(name)).sort()
@@ -136,3 +137,60 @@ it.each(['prepare', 'commit'] as const)(
     expect(await names()).toEqual([])
   },
 )
+
+describe('where a manifest that is prepared never comes to an end,', () => {
+  /** Of the segment, `commit` is what is given. */
+  async function hangingBench(commit: (writer: ObjectWriter) => Promise<void>) {
+    let begin: () => void = () => {}
+    const hangs = new Promise<void>((resolve) => {
+      begin = resolve
+    })
+    const made = await bench(
+      (name, writer) => {
+        const { write, abort } = { write: writer.write.bind(writer), abort: writer.abort.bind(writer) }
+        if (!isManifest(name))
+          return { write, abort, commit: async () => await hangs.then(() => commit(writer)) }
+        // Its file is closed at the end, or it would be when the memory is collected, which is not allowed any more.
+        onTestFinished(async () => await abort().catch(() => {}))
+        const prepare = () => {
+          begin()
+          return new Promise<never>(() => {})
+        }
+        return { write, abort, prepare, commit: () => writer.commit() }
+      },
+      { maxSilenceMs: 50 },
+    )
+    return { ...made, hangs }
+  }
+
+  const fails = async (writer: ObjectWriter) => {
+    await writer.abort()
+    throw new Error('the disk is full')
+  }
+
+  it.each([
+    ['is whole', (writer: ObjectWriter) => writer.commit()],
+    ['has failed', fails],
+  ])('and its segment %s, the checkpoint ends by its signal, and by shutdown', async (_, commit) => {
+    for (const ending of ['signal', 'shutdown'] as const) {
+      const { coordinator, hangs } = await hangingBench(commit)
+      const controller = new AbortController()
+      const made = coordinator.createCheckpoint({ signal: controller.signal })
+      made.catch(() => {})
+      await hangs
+      if (ending === 'signal') controller.abort()
+      await expect(coordinator.shutdown()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+      await expect(made).rejects.toMatchObject({
+        code: ending === 'signal' ? 'ABORTED' : 'CHECKPOINT_FAILED',
+      })
+    }
+  })
+
+  it('the failure of its segment is told all the same', async () => {
+    const { coordinator } = await hangingBench(fails)
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+      code: 'CHECKPOINT_FAILED',
+      message: expect.stringContaining('the disk is full'),
+    })
+  })
+})

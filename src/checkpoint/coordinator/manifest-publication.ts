@@ -14,6 +14,9 @@ interface WrittenManifest {
   readonly bytes: Uint8Array
 }
 
+/** Whether work has settled before nothing was heard of the storage for a while. */
+export type IsHeardUntil = (work: Promise<unknown>) => Promise<boolean>
+
 /**
  * The manifest of one checkpoint on its way into the storage. It may be written while its segment is still being committed and read
  * back; what makes a checkpoint of it, its commit, comes after that.
@@ -22,13 +25,15 @@ export class ManifestPublication {
   readonly #owner: LeasedStorage
   readonly #sequence: number
   readonly #logger: Logger
+  readonly #isHeardUntil: IsHeardUntil
   #written: Promise<WrittenManifest> | undefined
   #isDiscarded = false
 
-  constructor(owner: LeasedStorage, sequence: number, logger: Logger) {
+  constructor(owner: LeasedStorage, sequence: number, logger: Logger, isHeardUntil: IsHeardUntil) {
     this.#owner = owner
     this.#sequence = sequence
     this.#logger = logger
+    this.#isHeardUntil = isHeardUntil
   }
 
   /** Begins to write it, ahead. What fails is met by {@link publish}. */
@@ -65,9 +70,17 @@ export class ManifestPublication {
     }
   }
 
-  /** What was written and not committed is thrown away, and nothing is begun any more. Never rejects. */
+  /**
+   * What was written and not committed is thrown away, and nothing is begun any more. Never rejects, and does not wait for a storage that
+   * is silent: why there is no checkpoint is to be told also where the manifest hangs, which is then thrown away once it comes to an end.
+   */
   async discard(after: unknown): Promise<void> {
     this.#isDiscarded = true
+    if (await this.#isHeardUntil(this.#throwAway(after))) return
+    this.#logLeftover('the storage does not answer', after)
+  }
+
+  async #throwAway(after: unknown): Promise<void> {
     const written = await this.#written?.catch(() => undefined)
     this.#written = undefined
     if (written !== undefined) await this.#abort(written.output, after)
@@ -99,8 +112,11 @@ export class ManifestPublication {
     try {
       await output.abort()
     } catch (failure) {
-      const what = 'discard an uncommitted file'
-      logLeftover(this.#logger, { what, failure: reasonOf(failure), after: reasonOf(after) })
+      this.#logLeftover(reasonOf(failure), after)
     }
+  }
+
+  #logLeftover(failure: string, after: unknown): void {
+    logLeftover(this.#logger, { what: 'discard an uncommitted file', failure, after: reasonOf(after) })
   }
 }
