@@ -73,7 +73,10 @@ export interface JobOptions<
   /** Names the job in its state, in messages and figures. */
   readonly name: string
   readonly source: Source<Event>
-  /** The key of an event, as the schema's key codec takes it. One without a key (`undefined`) is a bad event. */
+  /**
+   * The key of an event, as the schema's key codec takes it. One without a key (`undefined`) is a bad event. It may depend on the event alone:
+   * it can be called for up to 32 events before the first of them is processed.
+   */
   readonly key: (event: Event) => KeyOf<Schema> | undefined
   /** The event's time, in whole milliseconds since the epoch. Default: there is no event time. */
   readonly timestamp?: (event: Event) => number
