@@ -106,6 +106,35 @@ describe('calls of a saver that are under way at the same time', () => {
     expect((await of.saver.getTuple(config))?.pendingWrites).toEqual([['task', 'channel', 1]])
   })
 
+  it('leave what a task wrote first, also where another process has written it meanwhile', async () => {
+    await using of = saverWith()
+    const { backend } = of
+    // Savers of one process wait for each other by their backend.
+    const elsewhere = new Proxy(backend, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    const other = checkpointSaver(langgraph, { backend: elsewhere })
+    const put = await of.saver.put(config, checkpoint('1'), {})
+    const contains = backend.contains.bind(backend)
+    vi.spyOn(backend, 'contains').mockImplementationOnce(async (key) => {
+      const isThere = await contains(key)
+      await other.putWrites(put, [['channel', 1]], 'task')
+      return isThere
+    })
+    const writes: [string, number][] = [
+      ['channel', 2],
+      ['more', 3],
+    ]
+    await of.saver.putWrites(put, writes, 'task')
+    expect((await of.saver.getTuple(config))?.pendingWrites).toEqual([
+      ['task', 'channel', 1],
+      ['task', 'more', 3],
+    ])
+  })
+
   it('keep each write to channels that have the names of what every object inherits', async () => {
     await using of = saverWith()
     const put = await of.saver.put(config, checkpoint('1'), {})

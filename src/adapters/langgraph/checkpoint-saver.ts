@@ -8,10 +8,10 @@
 // (3) Changes of a thread happen one after the other, in the order of the calls, with values as they were then, by all savers of a process over one
 //     backend. Another process may still write to a checkpoint that is pruned, or put one at the same time: what is older than the oldest
 //     one that is to stay goes with the next that is put.
-// (4) A write of a task that is there already stays as it is; those of errors and interrupts (an index below 0) are replaced.
+// (4) A write of a task that is there already stays as it is, whichever process has written it; those of errors and interrupts (an index below 0) are replaced.
 
 import { invalidArgument, requireSettings } from '../../engine.js'
-import { type KeyRange, type PutOptions, type StateBackend, WriteBatch } from '../../index.js'
+import { isStateError, type KeyRange, type PutOptions, type StateBackend, WriteBatch } from '../../index.js'
 import { KeySpace } from '../shared/key-space.js'
 import { decodedValue, encodedValue } from '../shared/stored-value.js'
 
@@ -201,7 +201,7 @@ export function checkpointSaver<Saver>(
       }
       const channels = writes.map(([channel]) => channel)
       const values = Promise.all(writes.map(([, value]) => this.serde.dumpsTyped(value)))
-      await turns.run(store.threadId(place.thread), values, async (dumped) => {
+      const write = async (dumped: readonly StoredWrite['value'][]): Promise<void> => {
         const batch = new WriteBatch()
         for (const [i, value] of dumped.entries()) {
           const channel = channels[i] as string
@@ -209,11 +209,24 @@ export function checkpointSaver<Saver>(
           const isOwn = Object.hasOwn(langgraph.WRITES_IDX_MAP, channel)
           const index = isOwn ? (langgraph.WRITES_IDX_MAP[channel] as number) : i
           const key = store.writeKey(place, taskId, index)
-          if (index >= 0 && (await backend.contains(key))) continue
+          if (index >= 0) {
+            if (await backend.contains(key)) continue
+            batch.expect(key, undefined)
+          }
           const stored: StoredWrite = { channel, path: taskPath, value }
           batch.put(key, encodedValue(stored), life)
         }
         await backend.write(batch)
+      }
+      await turns.run(store.threadId(place.thread), values, async (dumped) => {
+        for (;;) {
+          try {
+            return await write(dumped)
+          } catch (error) {
+            // Another process has written one of them since it was looked for: that one is there now.
+            if (!isStateError(error, 'CONCURRENT_MODIFICATION')) throw error
+          }
+        }
       })
     }
 
