@@ -95,9 +95,14 @@ export class SyncLeaseWatch {
     this.#file = file
   }
 
+  /** The lease file is there, and no other one in its place. */
+  get isHeld(): boolean {
+    return isMarked(lstatSync(this.#path, { bigint: true, throwIfNoEntry: false }), this.#file)
+  }
+
   /** `FENCED` where the lease file is gone or another one. */
   check(): void {
-    if (isMarked(lstatSync(this.#path, { bigint: true, throwIfNoEntry: false }), this.#file)) return
+    if (this.isHeld) return
     const owner = 'a newer owner, or nobody: the lease file of this one is gone; open it again to own it'
     throw new StateError('FENCED', { resource: this.#resource, owner })
   }

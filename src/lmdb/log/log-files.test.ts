@@ -272,6 +272,28 @@ describe('the files of a log', () => {
     expect(read(0)).toMatchObject({ sequence: 1, gap: undefined })
   })
 
+  it('are not written to where the lease is gone', () => {
+    append(1, one(1))
+    const lease = join(directory.path, '.lease-0000000001')
+    renameSync(lease, `${lease}-elsewhere`)
+    const before = readFileSync(fileOf(0))
+    expect(() => append(2, one(2))).toThrow(expect.objectContaining({ code: 'FENCED' }))
+    expect(readFileSync(fileOf(0)).equals(before)).toBe(true)
+    renameSync(`${lease}-elsewhere`, lease)
+  })
+
+  it.each<[string, () => string]>([
+    ['the data file', () => directory.dataPath],
+    ['the directory', () => directory.path],
+    ['a file of the log', () => fileOf(1)],
+  ])('hold nothing that is acknowledged where %s is gone', (_, pathOf) => {
+    append(1, one(1))
+    const path = pathOf()
+    renameSync(path, `${path}-elsewhere`)
+    expect(() => append(2, one(2))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+    renameSync(`${path}-elsewhere`, path)
+  })
+
   it('are gone before another log may begin, which may have the same names', async () => {
     await directory.beginLog(log)
     const end = { isOver: false }

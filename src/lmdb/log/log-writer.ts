@@ -3,8 +3,8 @@
 // (1) Both files are filled with zeros when the log begins: a group changes no length, a full disk is met before anything is promised, and
 //     small writes leave the page cache in pieces that syncs do not have to carry around.
 // (2) One group is written at a time, and is on stable storage before the next one begins: only the last one can be torn.
-// (3) Before and after each write, the lease and the names of the files are looked at: what was written past a new owner, or to files that
-//     nobody finds any more, is not acknowledged.
+// (3) The lease is looked at before each write, and behind it the lease and the names of the files: what was written past a new owner, or to
+//     files that nobody finds any more, is not acknowledged.
 // (4) After a failure nothing is written any more: a group behind one that is not there, or in a file that was not begun, would never be read.
 
 import { randomBytes } from 'node:crypto'
@@ -117,7 +117,7 @@ export class LogWriter {
   }
 
   #append({ group }: GroupJob): void {
-    this.#guard.check()
+    this.#guard.checkOwner()
     const bytes = Buffer.from(group.buffer, group.byteOffset, group.length)
     sealGroup(bytes, this.#salt)
     this.#write(bytes, this.#position)
