@@ -7,8 +7,10 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { WriteBatch } from '../backend/write-batch.js'
 import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
 import { uint32 } from '../state/codec/numbers.js'
+import { value as oneValue } from '../state/kinds/definitions.js'
 import { defineState } from '../state/schema/define-state.js'
 import { ManualClock } from '../testing/manual-clock.js'
+import { ScriptedSource } from '../testing/scripted-source.js'
 import { count } from '../window/aggregate/ready-made.js'
 import { tumbling } from '../window/assign/assigner.js'
 import { ascending } from '../window/time/watermark-strategy.js'
@@ -235,4 +237,43 @@ it('T8: a window that has fired because the source has ended does not do so agai
   const job = await start(backend)
   await job.finished
   await expectAll()
+})
+
+it("a cut on LMDB is the store's own commit: it begins a little before that, and none comes between two cuts", async () => {
+  const backend = await LmdbStateBackend.open({
+    path: join(folder, 'store'),
+    flushIntervalMs: 1_000,
+    clock,
+  })
+  const source = new ScriptedSource<number>(['0'])
+  const job = await runJob({
+    name: 'counts',
+    source,
+    key: (key) => key,
+    schema: defineState({ key: uint32, states: { seen: oneValue(uint32) } }),
+    process: (key, { state }) => state.seen.put(key),
+    backend,
+    flushIntervalMs: 1_000,
+    clock,
+  })
+  const settled = async () => {
+    await backend.flush()
+    return backend.stats().commits
+  }
+  const before = await settled()
+  // What each event writes begins an interval of the store, which would end 50 ms behind the cut that has it.
+  try {
+    for (let cut = 1; cut <= 3; cut++) {
+      source.push('0', cut)
+      await expect.poll(() => job.stats().events).toBe(cut)
+      clock.advance(949)
+      expect(job.stats().cuts).toBe(cut - 1)
+      clock.advance(1)
+      await expect.poll(() => job.stats().cuts).toBe(cut)
+      expect([(await settled()) - before, backend.stats().bufferedKeys]).toEqual([cut, 0])
+    }
+  } finally {
+    await job.abandon()
+    await backend.close()
+  }
 })
