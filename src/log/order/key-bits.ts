@@ -1,4 +1,11 @@
-import { headerWords, KEY_LENGTH_MASK, OFFSET_BITS, OFFSET_MASK, UNIT_WORDS_SHIFT } from '../layout.js'
+import {
+  headerWords,
+  KEY_LENGTH_MASK,
+  keyWords,
+  OFFSET_BITS,
+  OFFSET_MASK,
+  UNIT_WORDS_SHIFT,
+} from '../layout.js'
 import type { SegmentTable } from '../segment-table.js'
 
 /** Words of the keys that are looked at together: most keys are shorter than that. */
@@ -36,6 +43,12 @@ export class KeyBits {
   /** Length of the shortest key that was looked at. */
   shortest: number = Infinity
   coveredDepth = 0
+  /**
+   * Keys that {@link look} was given have come in their order so far, and so have their addresses: what a restore has put lies like that, and
+   * stays so while it is changed in place.
+   */
+  isInOrder = true
+  #lastLooked = 0
   /** What was read only to be near: V8 leaves reads out that come to nothing. */
   seen = 0
 
@@ -59,8 +72,43 @@ export class KeyBits {
 
   /** Looks in which bits some more keys differ, from their first byte on; begins with the first one it is given. */
   look(addresses: Uint32Array, count: number): void {
-    if (count > 0 && this.shortest === Infinity) this.begin(addresses[0] as number, 0)
+    if (count === 0) return
+    if (this.shortest === Infinity) this.begin(addresses[0] as number, 0)
     this.compare(addresses, 0, count)
+    if (this.isInOrder) this.isInOrder = this.#goOnInOrder(addresses, count)
+  }
+
+  /** Whether some more keys come behind those before them, each at a higher address. They are near: they were just compared. */
+  #goOnInOrder(addresses: Uint32Array, count: number): boolean {
+    let last = this.#lastLooked
+    for (let i = 0; i < count; i++) {
+      const address = addresses[i] as number
+      if (address <= last || (last !== 0 && !this.#isNotAbove(last, address))) return false
+      last = address
+    }
+    this.#lastLooked = last
+    return true
+  }
+
+  /** Whether the key of an entry is not above that of another one, by words: both are padded with zeros. */
+  #isNotAbove(left: number, right: number): boolean {
+    const leftWords = this.#segments.words[left >>> OFFSET_BITS] as Int32Array
+    const rightWords = this.#segments.words[right >>> OFFSET_BITS] as Int32Array
+    const leftStart = (left & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const rightStart = (right & OFFSET_MASK) << UNIT_WORDS_SHIFT
+    const leftMeta = leftWords[leftStart] as number
+    const rightMeta = rightWords[rightStart] as number
+    const leftKey = leftStart + headerWords(leftMeta)
+    const rightKey = rightStart + headerWords(rightMeta)
+    const leftLength = leftMeta & KEY_LENGTH_MASK
+    const rightLength = rightMeta & KEY_LENGTH_MASK
+    const count = keyWords(Math.min(leftLength, rightLength))
+    for (let i = 0; i < count; i++) {
+      const leftWord = leftWords[leftKey + i] as number
+      const rightWord = rightWords[rightKey + i] as number
+      if (leftWord !== rightWord) return inOrderOfBytes(leftWord) < inOrderOfBytes(rightWord)
+    }
+    return leftLength <= rightLength
   }
 
   /** Looks in which bits some more keys differ. */
@@ -180,6 +228,11 @@ export interface KeyColumns {
   readonly addresses: Uint32Array
   readonly upper: Uint32Array
   readonly lower: Uint32Array
+}
+
+/** The machine is little-endian: a word whose first byte is the highest. */
+function inOrderOfBytes(word: number): number {
+  return ((word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24)) >>> 0
 }
 
 export const KEY_WINDOW_BYTES: number = WINDOW_BYTES

@@ -71,6 +71,47 @@ describe('KeyOrder', () => {
     }
   }
 
+  for (const [shape, makeKey] of Object.entries(shapes)) {
+    const keys = Array.from({ length: runs(3_000, 400) }, makeKey).sort(Buffer.compare)
+    const distinct = keys.filter((key, i) => i === 0 || Buffer.compare(keys[i - 1] as Buffer, key) !== 0)
+    const lookedAt = (segments: SegmentTable, addresses: Uint32Array) => {
+      const looked = new KeyOrder(segments).looks()
+      for (let i = 0; i < addresses.length; i += 32)
+        looked.look(addresses.subarray(i, i + 32), Math.min(32, addresses.length - i))
+      return looked
+    }
+
+    it(`leaves keys as they lie that were looked at and lie in their order: ${shape}`, () => {
+      const { segments, addresses } = addressesOf(distinct)
+      const looked = lookedAt(segments, addresses)
+      expect(looked.isInOrder).toBe(true)
+      const sorted = addresses.slice()
+      for (const _ of new KeyOrder(segments).sort(sorted, looked));
+      expect(sorted).toEqual(addresses)
+    })
+
+    it(`sorts keys that were looked at where only the last one lies out of order: ${shape}`, () => {
+      const [first, ...others] = distinct
+      const { segments, addresses } = addressesOf([...others, first as Buffer])
+      const looked = lookedAt(segments, addresses)
+      expect(looked.isInOrder).toBe(false)
+      const entries = new Entries(segments)
+      for (const _ of new KeyOrder(segments).sort(addresses, looked));
+      expect(Array.from(addresses, (address) => Buffer.from(entries.copyKey(address)))).toEqual(distinct)
+    })
+  }
+
+  it('sorts keys that were looked at in their order, but not as they lie', () => {
+    const { segments, addresses } = addressesOf(['b', 'a', 'c'].map((key) => Buffer.from(key)))
+    const [b, a, c] = addresses as unknown as [number, number, number]
+    const order = new KeyOrder(segments)
+    const looked = order.looks()
+    looked.look(Uint32Array.of(a), 1)
+    looked.look(Uint32Array.of(b, c), 2)
+    for (const _ of order.sort(addresses, looked));
+    expect(addresses).toEqual(Uint32Array.of(a, b, c))
+  })
+
   it('pauses all along', () => {
     const { segments, addresses } = addressesOf(
       Array.from({ length: 30_000 }, (_, i) => Buffer.from(`key-${i}`)),

@@ -55,9 +55,10 @@ export class KeyOrder {
 
   /**
    * Sorts addresses in place, by keys; pauses come at most a few {@link SLICE} addresses of work apart. `looked` has compared all of their keys,
-   * and may have compared others.
+   * and may have compared others; where it has, the addresses are in their order.
    */
   *sort(addresses: Uint32Array, looked?: KeyBits): SlicedWork<void> {
+    if (looked?.isInOrder) return
     const { length } = addresses
     if (length <= SHORT) {
       this.#sortRange(addresses, new Uint32Array(length), 0, length, 0)
