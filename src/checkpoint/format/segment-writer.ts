@@ -77,6 +77,8 @@ export class SegmentWriter {
   readonly #pending: PendingBlock[] = []
   readonly #index: Uint8Array[] = []
   readonly #unwritten: Uint8Array[] = []
+  /** What was handed to the storage last. It is waited for before there is more to hand over, not before the next block is gathered. */
+  #writing: Promise<void> = Promise.resolve()
   /** What goes to the storage in one call is put together here, each time anew. */
   #joined: Uint8Array = new Uint8Array(0)
   #unwrittenBytes = 0
@@ -142,6 +144,7 @@ export class SegmentWriter {
     const blockCount = this.#index.length
     await this.#write(encodeFooter({ ...totals, indexOffset, indexBytes, blockCount, indexCrc }))
     await this.#handOver()
+    await this.#writing
     return { ...totals, sizeBytes: this.#offset, sha256: this.#sha256.digest() }
   }
 
@@ -201,8 +204,16 @@ export class SegmentWriter {
     this.#unwrittenBytes = 0
     const [first] = pieces
     if (first === undefined) return
+    await this.#writing
+    const joined = pieces.length === 1 ? first : this.#join(pieces, bytes)
+    this.#writing = this.#writeOut(joined)
+    // A failure is met by whoever hands over next, or finishes.
+    this.#writing.catch(() => {})
+  }
+
+  async #writeOut(bytes: Uint8Array): Promise<void> {
     const output = await this.#output
-    await output.write(pieces.length === 1 ? first : this.#join(pieces, bytes))
+    await output.write(bytes)
   }
 
   /** The storage has taken the bytes when its call has ended, so that those of the next one may lie there: new memory costs more than the copy. */

@@ -100,3 +100,78 @@ it('blocks that cannot be read leave no object that was still being begun', asyn
     expect(await storage.list()).toEqual([])
   })
 })
+
+/** Blocks of more than what is handed to a storage in one call, one after the other; tells of each that is asked for. */
+async function* largeBlocks(count: number, onAsked: (number: number) => void) {
+  for (let i = 0; i < count; i++) {
+    onAsked(i)
+    yield* blocksOf([entry(`key-${i}`, 'v'.repeat(300_000))])
+  }
+}
+
+it('the next blocks are gathered while the storage takes those before them', async () => {
+  await owned(async (storage, lease) => {
+    const asked: number[] = []
+    const askedAtWrites: number[] = []
+    let goOn: () => void = () => {}
+    const tools = toolsFor(storage, async (name) => {
+      const writer = await lease.create(name)
+      return {
+        write: async (bytes) => {
+          const before = asked.length
+          // The first call ends when one block more than there were was asked for.
+          if (askedAtWrites.length === 0)
+            await new Promise<void>((resolve) => {
+              goOn = resolve
+            })
+          askedAtWrites.push(asked.length - before)
+          await writer.write(bytes)
+        },
+        commit: () => writer.commit(),
+        abort: () => writer.abort(),
+      }
+    })
+    // As many as are compressed ahead, the one that has the first of them written, and one more.
+    const blocks = largeBlocks(9, (number) => {
+      asked.push(number)
+      if (number === 5) goOn()
+    })
+    const segment = await writeSegment(
+      tools,
+      taskOf(() => blocks),
+    )
+    expect(segment?.entryCount).toBe(9)
+    expect(askedAtWrites[0]).toBe(1)
+  })
+})
+
+it('a write that fails while blocks are gathered fails the segment, and leaves no object', async () => {
+  await owned(async (storage, lease) => {
+    let writes = 0
+    let aborted = 0
+    const tools = toolsFor(storage, async (name) => {
+      const writer = await lease.create(name)
+      return {
+        write: async (bytes) => {
+          if (++writes === 2) throw new Error('no space left')
+          await writer.write(bytes)
+        },
+        commit: () => writer.commit(),
+        abort: async () => {
+          aborted++
+          await writer.abort()
+        },
+      }
+    })
+    for (const count of [2, 9]) {
+      writes = 0
+      const writing = writeSegment(
+        tools,
+        taskOf(() => largeBlocks(count, () => {})),
+      )
+      await expect(writing).rejects.toThrow('no space left')
+    }
+    expect(aborted).toBe(2)
+    expect(await storage.list()).toEqual([])
+  })
+})

@@ -15,7 +15,7 @@ describe('the calls that the thread pool may have', () => {
     expect(callsToSpare(row.hostLoad, row.processors)).toBe(row.calls)
   })
 
-  it('are never more than that, of all codecs together; what is more is done at once, and comes to the same', async () => {
+  it('are never more than that, of all codecs together; as many wait, what is more is done at once, and all come to the same', async () => {
     const lz4 = blockCodec('lz4')
     let inPool = 0
     let mostInPool = 0
@@ -35,11 +35,30 @@ describe('the calls that the thread pool may have', () => {
     const [one, other] = [sparingCodec(watched, calls, () => 2), sparingCodec(watched, calls, () => 2)]
     const blocks = Array.from({ length: 8 }, (_, i) => new Uint8Array(10_000).fill(i))
     const stored = await Promise.all(blocks.map((block, i) => (i % 2 === 0 ? one : other).compress(block)))
-    expect({ mostInPool, here }).toEqual({ mostInPool: 2, here: 6 })
+    expect({ mostInPool, here }).toEqual({ mostInPool: 2, here: 4 })
     const back = await Promise.all(stored.map((bytes) => one.decompress(bytes, 10_000)))
     expect(back).toEqual(blocks)
     await one.compress(blocks[0] as Uint8Array)
-    expect(here).toBe(6)
+    expect(here).toBe(4)
+  })
+
+  it('are what waits when the one before has failed, and none waits where the pool may have none', async () => {
+    const calls = new PoolCalls()
+    const done: string[] = []
+    const call = (name: string, most: number) =>
+      calls.queue(
+        most,
+        async () => {
+          done.push(`${name} in the pool`)
+          await Promise.resolve()
+          if (name === 'first') throw new Error('no')
+        },
+        () => void done.push(`${name} here`),
+      )
+    await Promise.allSettled([call('first', 1), call('second', 1), call('third', 1), call('fourth', 0)])
+    expect(done).toEqual(['first in the pool', 'third here', 'fourth here', 'second in the pool'])
+    await call('fifth', 1)
+    expect(done.at(-1)).toBe('fifth in the pool')
   })
 
   it('count a call no longer that has failed', async () => {

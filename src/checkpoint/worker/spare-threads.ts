@@ -18,15 +18,33 @@ export function callsToSpare(hostLoad: number, processors: number = availablePar
 /** The calls of a thread's jobs that are in the thread pool. */
 export class PoolCalls {
   #underWay = 0
+  readonly #waiting: (() => void)[] = []
 
   /** Does it in the pool where that may have one call more, or else in this thread. */
   async hand<Result>(most: number, inPool: () => Promise<Result>, here: () => Result): Promise<Result> {
     if (this.#underWay >= most) return here()
     this.#underWay++
+    return await this.#perform(inPool)
+  }
+
+  /**
+   * The same of what takes this thread so long that the pool has nothing to do meanwhile: as many calls as the pool may have wait for it
+   * to have one less, and only what is more is done in this thread.
+   */
+  async queue<Result>(most: number, inPool: () => Promise<Result>, here: () => Result): Promise<Result> {
+    if (this.#underWay < most || this.#waiting.length >= most) return await this.hand(most, inPool, here)
+    await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    return await this.#perform(inPool)
+  }
+
+  /** Whoever waits next has the place of a call that has ended. */
+  async #perform<Result>(inPool: () => Promise<Result>): Promise<Result> {
     try {
       return await inPool()
     } finally {
-      this.#underWay--
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#underWay--
+      else next()
     }
   }
 }
@@ -36,7 +54,7 @@ export function sparingCodec(codec: BlockCodec, calls: PoolCalls, most: () => nu
   return {
     ...codec,
     compress: (raw) =>
-      calls.hand(
+      calls.queue(
         most(),
         () => codec.compress(raw),
         () => codec.compressSync(raw),
