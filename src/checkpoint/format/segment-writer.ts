@@ -148,6 +148,11 @@ export class SegmentWriter {
     return { ...totals, sizeBytes: this.#offset, sha256: this.#sha256.digest() }
   }
 
+  /** Resolves when the storage has nothing to do for it any more, whether it succeeded or not: only then may an object be aborted. */
+  async rest(): Promise<void> {
+    await this.#writing.catch(() => {})
+  }
+
   async #writeNext(): Promise<void> {
     if (this.#offset === 0) await this.#writeHeader()
     const { block, firstKey, compressed } = present(this.#pending.shift(), 'a block is pending')

@@ -175,3 +175,32 @@ it('a write that fails while blocks are gathered fails the segment, and leaves n
     expect(await storage.list()).toEqual([])
   })
 })
+
+it('blocks that cannot be read any more leave no object, which is not thrown away before the storage has taken what it was handed', async () => {
+  await owned(async (storage, lease) => {
+    const calls: string[] = []
+    const tools = toolsFor(storage, async (name) => {
+      const writer = await lease.create(name)
+      return {
+        write: async (bytes) => {
+          await writer.write(bytes)
+          await new Promise((resolve) => setTimeout(resolve, 5))
+          calls.push('written')
+        },
+        commit: () => writer.commit(),
+        abort: async () => {
+          calls.push('thrown away')
+          await writer.abort()
+        },
+      }
+    })
+    async function* unreadable() {
+      yield* largeBlocks(5, () => {})
+      throw new Error('the state cannot be read')
+    }
+    const writing = writeSegment(tools, taskOf(unreadable))
+    await expect(writing).rejects.toThrow('the state cannot be read')
+    expect(calls).toEqual(['written', 'thrown away'])
+    expect(await storage.list()).toEqual([])
+  })
+})

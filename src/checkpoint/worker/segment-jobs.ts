@@ -54,9 +54,9 @@ export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<
   // The first blocks are gathered meanwhile. That it failed is met when they are written.
   const creating = storage.create(name)
   creating.catch(() => {})
+  const writer = new SegmentWriter(creating, tools.writingCodecOf(task.codec), role, task.onCompressed)
   let segment: ManifestSegment
   try {
-    const writer = new SegmentWriter(creating, tools.writingCodecOf(task.codec), role, task.onCompressed)
     for await (const block of task.blocks()) {
       throwIfAborted(signal, OPERATION)
       await writer.append(block)
@@ -75,6 +75,7 @@ export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<
     const output = await creating
     await output.commit()
   } catch (error) {
+    await writer.rest()
     await discard(tools, creating, reasonOf(error))
     throw error
   }
