@@ -412,6 +412,26 @@ it('J7: a key that is too long to be stored is a fault of its event, told in adv
   expect(bad).toEqual(tooLong.map((i) => ['badValue', 'SERIALIZATION_FAILED', i + 1]))
 })
 
+it('J7: so it is where the first that an event does is to clear its key', async () => {
+  const bad: unknown[] = []
+  await using backend = new MemoryStateBackend()
+  const job = await runJob({
+    name: 'cleared',
+    source: arraySource(['a', 'k'.repeat(5_000), 'b']),
+    key: (event: string) => event,
+    schema: defineState({ key: utf8, states: { n: oneValue(float64) } }),
+    process: (_: string, { store, key }: { store: { clear(key: string): void }; key: string }) =>
+      store.clear(key),
+    onBadEvent: ({ reason, error }: BadEvent<string>) => {
+      bad.push([reason, (error as { readonly code?: string }).code])
+    },
+    backend,
+    checkpoints: { storage: new MemoryCheckpointStorage(), intervalMs: 3_600_000 },
+  } as never)
+  await job.finished
+  expect(bad).toEqual([['badValue', 'SERIALIZATION_FAILED']])
+})
+
 interface Counted {
   get(): number | undefined
   put(value: number): void

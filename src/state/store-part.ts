@@ -57,7 +57,11 @@ export function clearStates(
   const clear = () => {
     for (const { onClear } of states) onClear?.(kept)
     for (const { recorded, entries } of states) {
-      storedKey.set(recorded.id, kept)
+      try {
+        storedKey.set(recorded.id, kept)
+      } catch (error) {
+        throw context.failureOf('write', error, kept)
+      }
       if (recorded.kind === 'list' || recorded.kind === 'map') {
         entries.removeRange(storedKey.copy(), storedKey.end())
       } else {
