@@ -3,6 +3,7 @@ import { describe, expect, expectTypeOf, it } from 'vitest'
 import { SCHEMA_KEY } from '../backend/schema-entry.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
+import { tuple } from '../state/codec/composite.js'
 import { json } from '../state/codec/json.js'
 import { uint32 } from '../state/codec/numbers.js'
 import { value } from '../state/kinds/definitions.js'
@@ -10,6 +11,8 @@ import { defineState } from '../state/schema/define-state.js'
 import { StateStore } from '../state/store.js'
 import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { JobTest, testJob } from '../testing/job-test.js'
+import type { Aggregate } from '../window/aggregate/aggregate.js'
+import { approximateDistinctCount } from '../window/aggregate/hyper-log-log.js'
 import { combined, count, sum } from '../window/aggregate/ready-made.js'
 import { hopping, tumbling } from '../window/assign/assigner.js'
 import { session } from '../window/assign/by-key.js'
@@ -398,6 +401,56 @@ describe('windows of a job', () => {
     const all = [least, least + 1, least + 2, 0].map((at) => request('a', at))
     const { stats, store } = await testJob(counted, all, { startMs: 0 })
     expect([stats.events, stats.badEvents, store.seen.get('a')]).toEqual([3, 1, 3])
+  })
+
+  it('K5: windows whose results become discarding, or cease to be, are INCOMPATIBLE: what is open would be told twice, or not at all', async () => {
+    const early = { everyEvents: 3 }
+    const all = windowed({ windows: tumbling({ sizeMs: 10 }), aggregate: count(), early })
+    const open = (backend: MemoryStateBackend, windows: object) =>
+      StateStore.open(backend, withWindows(noStates, { perTen: windows }))
+    for (const [before, after] of [
+      [all, { ...all, panes: 'discarding' }],
+      [{ ...all, panes: 'discarding' }, all],
+    ] as const) {
+      await using backend = new MemoryStateBackend()
+      await open(backend, before)
+      await expect(open(backend, after)).rejects.toThrow(/'perTen'.*discarding.*drain: true/s)
+      const record = JSON.parse(Buffer.from(backend.getSync(SCHEMA_KEY) as Uint8Array).toString())
+      delete record.states[0].codec.panes
+      backend.putSync(SCHEMA_KEY, Buffer.from(JSON.stringify(record)))
+      await open(backend, before)
+    }
+  })
+
+  it('K5: an approximate distinct count of another codec is INCOMPATIBLE, also as a part, and an older store without its name is not', async () => {
+    const open = (backend: MemoryStateBackend, aggregate: Aggregate<unknown, never, unknown>) =>
+      StateStore.open(
+        backend,
+        withWindows(noStates, { perTen: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate }) }),
+      )
+    const words = approximateDistinctCount(utf8, String)
+    const numbers = approximateDistinctCount(tuple(uint32, utf8), () => [1, ''] as [number, string])
+    for (const [before, after, older] of [
+      [words, numbers, undefined],
+      [
+        combined({ a: count(), b: words }),
+        combined({ a: count(), b: numbers }),
+        'combined(a: count, b: own)',
+      ],
+      [
+        combined({ b: numbers, a: count() }),
+        combined({ b: words, a: count() }),
+        'combined(b: own, a: count)',
+      ],
+    ] as const) {
+      await using backend = new MemoryStateBackend()
+      await open(backend, before as never)
+      await expect(open(backend, after as never)).rejects.toThrow(/'perTen'.*drain: true/s)
+      const record = JSON.parse(Buffer.from(backend.getSync(SCHEMA_KEY) as Uint8Array).toString())
+      record.states[0].codec.aggregate = older
+      backend.putSync(SCHEMA_KEY, Buffer.from(JSON.stringify(record)))
+      await open(backend, before as never)
+    }
   })
 
   it('K5: another aggregate of the same form is INCOMPATIBLE, and an older store without its name is not; lateness says what to do', async () => {

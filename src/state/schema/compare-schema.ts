@@ -111,13 +111,13 @@ export function planSchema(schema: StateSchema, recorded: RecordedSchema | undef
   return { conflicts, changes, next, isChanged }
 }
 
-/** Whether a program that only reads finds recorded what it goes by: earlier versions have recorded no aggregate of windows. */
+/** Whether a program that only reads finds recorded what it goes by: earlier versions have recorded less of windows. */
 export function isRecordedForReading(recorded: RecordedSchema, next: RecordedSchema): boolean {
   const known = (schema: RecordedSchema) => ({
     ...schema,
     states: schema.states.map((state) => {
       if (!isTagged(state.codec, 'windows')) return state
-      const { aggregate: _, ...codec } = state.codec
+      const { aggregate: _, panes: __, ...codec } = state.codec
       return { ...state, codec }
     }),
   })
@@ -379,17 +379,26 @@ function windowConflicts(what: string, before: RecordedState, after: RecordedSta
   const form = ({ kind, codec }: RecordedState) =>
     isTagged(codec, 'windows') ? `${kind} of ${shown(codec)}` : `kind ${kind}`
   const remedy =
-    'open windows are kept in another form where their kind, their aggregate, or whether they take late events or give early results differs: let the old program end with stop({ drain: true }) and drop them, or give the new windows another name'
+    'open windows are kept in another form where their kind, their aggregate, their panes, or whether they take late events or give early results differs: let the old program end with stop({ drain: true }) and drop them, or give the new windows another name'
   return [{ what, recorded: form(before), program: form(after), remedy }]
 }
 
-/** Earlier versions have recorded no aggregate. */
+/** Earlier versions have recorded neither the aggregate nor whether results are discarding. */
 function isSameWindows(
-  { aggregate: before, ...rest }: Tagged,
-  { aggregate: after, ...others }: Tagged,
+  { aggregate: before, panes: panesBefore, ...rest }: Tagged,
+  { aggregate: after, panes: panesAfter, ...others }: Tagged,
 ): boolean {
-  const isSameAggregate = before === undefined || after === undefined || before === after
-  return isSameAggregate && canonical(rest as JsonValue) === canonical(others as JsonValue)
+  const isSamePanes = panesBefore === undefined || panesAfter === undefined || panesBefore === panesAfter
+  const isSameForm = canonical(rest as JsonValue) === canonical(others as JsonValue)
+  return isSamePanes && isSameForm && isSameAggregate(before, after)
+}
+
+function isSameAggregate(before: JsonValue | undefined, after: JsonValue | undefined): boolean {
+  if (before === undefined || after === undefined || before === after) return true
+  // A part that has no name of its own was an `approximateDistinctCount`, of whatever it was.
+  const withoutNames = (kind: JsonValue) =>
+    String(kind).replace(/approximateDistinctCount of (?:"[^"]*"|\{.*?\})(?=[,)])/g, 'own')
+  return withoutNames(after) === before
 }
 
 /** Whether what is stored in one form can be read in another one of the same version. */

@@ -46,6 +46,8 @@ export function approximateDistinctCount<Event, C extends AnyKeyCodec>(
   const keyCodec = codec as unknown as KeyCodec<unknown, InputOf<C>>
   const written = new ByteWriter()
   return fixedAggregate<Event, number>({
+    // The registers do not tell of what they are, and one value in two codecs would be two.
+    kind: `approximateDistinctCount of ${JSON.stringify(keyCodec.descriptor)}`,
     fields: [['', registersCodec(registers)]],
     add: (view, at, event) => {
       const value = of(event)

@@ -49,9 +49,14 @@ const EVENT_BYTES = 12
 const eventsName = (name: string): string => `${name}.events`
 
 export function listedStates(name: string, definition: ErasedWindows): { [name: string]: StateDefinition } {
-  const { windows, aggregate, events } = definition
+  const { windows, aggregate, events, early, allowedLatenessMs = 0, panes = 'accumulating' } = definition
   const { codec, kind } = events === undefined ? (aggregate as ErasedAggregate) : {}
-  const description = { windows: windows.description, ...kindOf(kind) }
+  // What a discarding result has told is not in its window any more.
+  const description = {
+    windows: windows.description,
+    ...kindOf(kind),
+    ...(allowedLatenessMs === 0 && early === undefined ? {} : { panes }),
+  }
   return {
     [name]: value(windowListCodec(codec, description)),
     ...(events === undefined ? {} : { [eventsName(name)]: map(eventKey, events as Codec<unknown>) }),
