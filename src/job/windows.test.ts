@@ -429,7 +429,8 @@ describe('windows of a job', () => {
         withWindows(noStates, { perTen: windowed({ windows: tumbling({ sizeMs: 10 }), aggregate }) }),
       )
     const words = approximateDistinctCount(utf8, String)
-    const numbers = approximateDistinctCount(tuple(uint32, utf8), () => [1, ''] as [number, string])
+    const pair = tuple(tuple(uint32, utf8), utf8)
+    const numbers = approximateDistinctCount(pair, () => [[1, ''], ''] as [[number, string], string])
     for (const [before, after, older] of [
       [words, numbers, undefined],
       [

@@ -394,11 +394,33 @@ function isSameWindows(
 }
 
 function isSameAggregate(before: JsonValue | undefined, after: JsonValue | undefined): boolean {
-  if (before === undefined || after === undefined || before === after) return true
-  // A part that has no name of its own was an `approximateDistinctCount`, of whatever it was.
-  const withoutNames = (kind: JsonValue) =>
-    String(kind).replace(/approximateDistinctCount of (?:"[^"]*"|\{.*?\})(?=[,)])/g, 'own')
-  return withoutNames(after) === before
+  return (
+    before === undefined || after === undefined || before === after || withoutCodecs(`${after}`) === before
+  )
+}
+
+/** What the name of such an aggregate of windows begins with; the descriptor of its codec follows. */
+export const APPROXIMATE_DISTINCT_COUNT = 'approximateDistinctCount of '
+
+/** As earlier versions have named it, to whom an approximate count of distinct values, of whatever codec, had no name. */
+function withoutCodecs(aggregate: string): string {
+  const [first, ...named] = aggregate.split(APPROXIMATE_DISTINCT_COUNT)
+  return first + named.map((text) => `own${text.slice(endOfJson(text))}`).join('')
+}
+
+/** Where the object or string ends that a text begins with: no beginning of either is JSON. */
+function endOfJson(text: string): number {
+  for (let end = 1; end <= text.length; end++) if (isJson(text.slice(0, end))) return end
+  return 0
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Whether what is stored in one form can be read in another one of the same version. */

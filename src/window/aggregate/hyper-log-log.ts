@@ -12,6 +12,7 @@ import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { AnyKeyCodec, FixedCodec, InputOf, KeyCodec } from '../../state/codec/codec.js'
 import { CodecError, within } from '../../state/codec/codec-error.js'
 import { keyHash } from '../../state/key/key-group.js'
+import { APPROXIMATE_DISTINCT_COUNT } from '../../state/schema/compare-schema.js'
 import { checkDistinct } from './distinct.js'
 import { type FixedAggregate, fixedAggregate } from './raw-aggregate.js'
 
@@ -47,7 +48,7 @@ export function approximateDistinctCount<Event, C extends AnyKeyCodec>(
   const written = new ByteWriter()
   return fixedAggregate<Event, number>({
     // The registers do not tell of what they are, and one value in two codecs would be two.
-    kind: `approximateDistinctCount of ${JSON.stringify(keyCodec.descriptor)}`,
+    kind: APPROXIMATE_DISTINCT_COUNT + JSON.stringify(keyCodec.descriptor),
     fields: [['', registersCodec(registers)]],
     add: (view, at, event) => {
       const value = of(event)
