@@ -25,11 +25,11 @@ import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assig
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { type CombinedPane, CombinedPanes } from './combined-panes.js'
-import type { EntriesByKey } from './entries-by-key.js'
 import { entriesInOrder } from './entries-in-order.js'
 import { EventKey } from './event-key.js'
 import { IS_DIRTY, IS_STORED, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
 import { RecentNumbers } from './recent-numbers.js'
+import type { MergedEntries } from './shared-entries.js'
 import {
   type AnyResult,
   type ErasedAggregate,
@@ -564,44 +564,60 @@ export class AlignedWindows implements WindowOperator {
   /** The results of a window, in the order of their keys. */
   *#putOut(table: KeyTable, window: TimeWindow): SlicedWork<void> {
     const sorted = yield* entriesInOrder(table, this.#combined?.sharedInOrder(table))
-    const count = sorted.length
-    const { raw } = this.#accumulator
-    const place = this.#place
-    const timestampMs = window.endMs - 1
-    const { isFar } = table
-    for (let i = 0; i < count; i++) {
-      if (isFar && i % NEAR_KEYS === 0) table.bringEntriesNear(sorted, i, Math.min(count, i + NEAR_KEYS))
-      const entry = sorted[i] as number
-      let value: unknown
-      if (raw === undefined) {
-        value = this.#accumulator.result(table, entry)
-      } else {
-        table.show(entry, place)
-        value = raw.result(place.view, place.payloadAt)
-      }
-      this.#output.resultInSteps({
-        key: this.#keyOf(table, entry),
-        window,
-        value,
-        timestampMs,
-        pane: ON_TIME,
-      })
+    for (let i = 0; i < sorted.length; ) {
+      i = this.#putOutSome(table, sorted, i, window)
       if (this.#output.isWaiting) yield* this.#output.rest()
-      if (i % STEP_KEYS === STEP_KEYS - 1) yield
+      yield
     }
   }
 
-  /** The same of entries that are merged on the way. */
-  *#putOutMerged(entries: EntriesByKey, window: TimeWindow): SlicedWork<void> {
-    const { raw } = this.#accumulator
+  /**
+   * The results of as many entries as one step has, up to one of which outputs wait; returns where the next one is. The loop is no part of what
+   * goes on by steps: the compiler has less to do where it need not know of these.
+   */
+  #putOutSome(table: KeyTable, sorted: Uint32Array, from: number, window: TimeWindow): number {
+    const output = this.#output
     const timestampMs = window.endMs - 1
-    for (let count = 1; entries.next(); count++) {
-      const key = this.#keyOf(entries.table, entries.entry)
-      const value = raw?.result(entries.view, entries.payloadAt)
-      this.#output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
-      if (this.#output.isWaiting) yield* this.#output.rest()
-      if (count % STEP_KEYS === 0) yield
+    const until = Math.min(sorted.length, from + STEP_KEYS)
+    const { isFar } = table
+    for (let i = from; i < until; i++) {
+      if (isFar && (i - from) % NEAR_KEYS === 0)
+        table.bringEntriesNear(sorted, i, Math.min(until, i + NEAR_KEYS))
+      const entry = sorted[i] as number
+      const key = this.#keyOf(table, entry)
+      const value = this.#accumulator.result(table, entry)
+      output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
+      if (output.isWaiting) return i + 1
     }
+    return until
+  }
+
+  /** The same of entries that are merged on the way. */
+  *#putOutMerged(entries: MergedEntries, window: TimeWindow): SlicedWork<void> {
+    const read = (table: KeyTable, entry: number) => this.#keyOf(table, entry)
+    while (this.#putOutNext(entries, window, read)) {
+      if (this.#output.isWaiting) yield* this.#output.rest()
+      yield
+    }
+  }
+
+  /** As `#putOutSome`; false behind the last entry. */
+  #putOutNext(
+    entries: MergedEntries,
+    window: TimeWindow,
+    read: (table: KeyTable, entry: number) => unknown,
+  ): boolean {
+    const { raw } = this.#accumulator
+    const output = this.#output
+    const timestampMs = window.endMs - 1
+    for (let count = 0; count < STEP_KEYS; count++) {
+      if (!entries.next()) return false
+      const key = entries.key(read)
+      const value = raw?.result(entries.view, entries.payloadAt)
+      output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
+      if (output.isWaiting) return true
+    }
+    return true
   }
 
   /** Panes that are in no window any more. */

@@ -16,6 +16,7 @@ import { Accumulator, HAS_VALUE } from './accumulator.js'
 import { type CombinedPane, CombinedPanes } from './combined-panes.js'
 import { EntriesByKey } from './entries-by-key.js'
 import { KeyTable, TableKey } from './key-table.js'
+import { type MergedEntries, SharedEntries } from './shared-entries.js'
 
 interface Added {
   readonly key: string
@@ -44,6 +45,8 @@ class Driver {
   readonly results: string[] = []
   /** Windows whose entries were merged as they were put out. */
   sortedWindows = 0
+  /** The same of windows whose keys are all shared. */
+  sharedWindows = 0
 
   constructor(windows: PanedAssigner, aggregate: Aggregate<Added, never, unknown>) {
     this.#windows = windows
@@ -99,8 +102,8 @@ class Driver {
     let step = work.next()
     while (step.done !== true) step = work.next()
     const found = step.value
-    if (found instanceof EntriesByKey) this.#putOutMerged(window, found)
-    else this.#putOutTable(window, found)
+    if (found instanceof KeyTable) this.#putOutTable(window, found)
+    else this.#putOutMerged(window, found)
     for (const _ of this.#combined.release());
   }
 
@@ -115,11 +118,12 @@ class Driver {
     for (const [key, value] of results) this.#push(window, key, value)
   }
 
-  #putOutMerged(window: TimeWindow, entries: EntriesByKey): void {
+  #putOutMerged(window: TimeWindow, entries: MergedEntries): void {
     const shown = new Slot()
-    this.sortedWindows++
+    if (entries instanceof EntriesByKey) this.sortedWindows++
+    else this.sharedWindows++
     while (entries.next()) {
-      const key = textOf(entries.table.keyOf(entries.entry, shown))
+      const key = entries.key((table, entry) => textOf(table.keyOf(entry, shown))) as string
       this.#push(window, key, this.accumulator.raw?.result(entries.view, entries.payloadAt))
     }
   }
@@ -253,6 +257,58 @@ describe('panes of windows', () => {
       return endMs !== endBefore || Buffer.compare(Buffer.from(keyBefore ?? ''), Buffer.from(key ?? '')) < 0
     })
     expect(isSorted).toBe(true)
+  })
+
+  it('W3: are merged as they are put out where keys come again, to the same sums, also where some of them pause', () => {
+    const windows = hopping({ sizeMs: 1_200, slideMs: 100 })
+    const random = seededRandom(9)
+    const events = Array.from({ length: 9_000 }, (_, at): Added => {
+      // By turns a half of the keys is silent for longer than a window.
+      const drawn = Math.floor(random() * 20) + (Math.floor(at / 1_500) % 2) * 20
+      return { key: `key ${at < 2_400 ? at % 40 : drawn}`, at, value: at, restarts: false }
+    })
+    const driver = new Driver(windows, numbers)
+    const found = driven(driver, events, false)
+    expect(driver.sharedWindows).toBeGreaterThan(20)
+    const expected = new Map<string, { sum: number; first: number }>()
+    for (const { key, at, value } of events) {
+      for (const { startMs, endMs } of windows.windowsOf(at)) {
+        const name = `${startMs} ${endMs} ${key}`
+        const before = expected.get(name)
+        expected.set(name, { sum: (before?.sum ?? 0) + value, first: before?.first ?? value })
+      }
+    }
+    const sums = found.map((line): [name: string, value: { sum: number; first: number }] => {
+      const { sum: total, first: earliest } = JSON.parse(line.slice(line.indexOf('{')))
+      return [line.slice(0, line.indexOf(' {')), { sum: Math.round(total * 10), first: earliest }]
+    })
+    expect(sums.length).toBe(expected.size)
+    expect(new Map(sums)).toEqual(expected)
+  })
+
+  it('W3: give each result a key of its own where somebody could change it', () => {
+    const { raw, zeroBytes } = new Accumulator(numbers as never)
+    const keys = new KeyTable()
+    const entry = keys.add(keyOf('a'), zeroBytes)
+    keys.shareKeys()
+    const entries = new SharedEntries(raw as never)
+    const order = Uint32Array.of(entry)
+    const given = (read: () => unknown): unknown => {
+      const [earlier, later] = [new KeyTable(), new KeyTable()]
+      for (const table of [earlier, later]) runThrough(table.copyFrom(keys))
+      later.set(entry, HAS_VALUE, true)
+      entries.begin(order, earlier, later)
+      expect(entries.next()).toBe(true)
+      const key = entries.key(read)
+      expect(entries.next()).toBe(false)
+      return key
+    }
+    const one = given(() => ({ id: 1 }))
+    const other = given(() => ({ id: 1 }))
+    expect(other).toEqual(one)
+    expect(other).not.toBe(one)
+    expect(given(() => 'a')).toBe('a')
+    expect(given(() => expect.fail('it was read before'))).toBe('a')
   })
 
   it('are not sorted where a record cannot name an entry of so many tables', () => {

@@ -11,7 +11,8 @@
 // (3) What was made of panes holds until an event comes late for a window that has fired: then all of it is let go of. The prefix is made anew;
 //     the suffixes of that block are not, as the next window may have such an event before it, too: each makes its own until the next block.
 // (4) Where keys come again from pane to pane and are not too many, the next panes begin with the keys of a block that is over (`keys`): each key is
-//     then at the same place in all tables, and nothing is looked up where they are merged.
+//     then at the same place in all tables, and nothing is looked up where they are merged. Where a window has no other ones, its two tables
+//     are merged as they are put out (shared-entries.ts).
 // (5) Suffixes are kept where they take not much more memory than the panes, that is where keys come again from pane to pane. Where they
 //     hardly do, none is made: a window has most of its keys from one pane anyway, and entries of fixed size are sorted by key and merged as
 //     they are put out (entries-by-key.ts). In between each window makes its own suffix. All three merge in the same order.
@@ -24,6 +25,7 @@ import { sortedByKey } from '../due/key-order.js'
 import { type Accumulator, HAS_VALUE } from './accumulator.js'
 import { EntriesByKey } from './entries-by-key.js'
 import { KeyTable, TableKey, TablePlace } from './key-table.js'
+import { type MergedEntries, SharedEntries } from './shared-entries.js'
 
 /** So many keys are merged in one step. */
 const STEP_KEYS = 64
@@ -63,7 +65,8 @@ export class CombinedPanes {
   #isSorted = false
   #isStale = false
   #keys: KeyTable | undefined
-  /** The entries of these in the order of their keys. */
+  /** The entries of these as they lie, and in the order of their keys. */
+  #keysAsTheyLie: Uint32Array = new Uint32Array(0)
   #keysInOrder: Uint32Array = new Uint32Array(0)
   /** Tables to be used again. */
   readonly #spare: KeyTable[] = []
@@ -74,6 +77,7 @@ export class CombinedPanes {
   readonly #into = new TablePlace()
   /** Of accumulators that have a fixed size. */
   readonly #byKey: EntriesByKey | undefined
+  readonly #shared: SharedEntries | undefined
   /** An accumulator that gives its place to an earlier one. */
   readonly #moved = new KeyTable()
   #movedEntry: number
@@ -85,6 +89,7 @@ export class CombinedPanes {
     this.#movedEntry = this.#moved.add(new TableKey().hashWritten(), accumulator.zeroBytes)
     const { raw, zeroBytes } = accumulator
     this.#byKey = raw === undefined ? undefined : new EntriesByKey(raw, zeroBytes)
+    this.#shared = raw === undefined ? undefined : new SharedEntries(raw)
   }
 
   /** Keys that come again from pane to pane, with accumulators to which nothing was added: what a new pane is to begin with. */
@@ -103,7 +108,7 @@ export class CombinedPanes {
   }
 
   /** What the panes of a window come to, to be read until `release`. Windows come in the order of their ends. */
-  *of(window: TimeWindow, panes: readonly CombinedPane[]): SlicedWork<KeyTable | EntriesByKey> {
+  *of(window: TimeWindow, panes: readonly CombinedPane[]): SlicedWork<KeyTable | MergedEntries> {
     if (this.#areFew) return yield* this.#mergedInOrder(panes)
     if (this.#isStale) yield* this.#forgetAll()
     const { blockMs, blockOffsetMs } = this.#windows
@@ -120,6 +125,8 @@ export class CombinedPanes {
     }
     const table = yield* this.#suffixOf(window, earlier)
     this.#lent = table
+    if (this.#shared !== undefined && this.#hasJustShared(table) && this.#hasJustShared(this.#prefix))
+      return this.#shared.begin(this.#keysInOrder, table, this.#prefix)
     yield* this.mergeAll(table, this.#prefix)
     return table
   }
@@ -130,15 +137,62 @@ export class CombinedPanes {
     if (lent !== undefined) yield* this.#giveBack(lent)
   }
 
-  /** Takes all entries of a later table in. */
+  /** Whether all keys of a table are shared ones, each at its place. */
+  #hasJustShared(table: KeyTable): boolean {
+    const keys = this.#keys
+    return keys !== undefined && table.sharesWith(keys) && table.count === this.#keysInOrder.length
+  }
+
+  /** Takes all entries of a later table in. The loops are no part of what goes on by steps: the compiler has less to do so. */
   *mergeAll(into: KeyTable, later: KeyTable): SlicedWork<void> {
     const { raw } = this.#accumulator
+    if (raw !== undefined && this.#hasJustShared(into) && this.#hasJustShared(later)) {
+      const { length } = this.#keysAsTheyLie
+      for (let i = 0; i < length; i += STEP_KEYS) {
+        this.#mergeShared(raw, into, later, i)
+        yield
+      }
+      return
+    }
+    for (let entry = later.first(); entry !== 0; ) {
+      entry = this.#mergeSome(into, later, entry)
+      yield
+    }
+  }
+
+  /** As many entries as one step takes in, from one on; returns the next one. */
+  #mergeSome(into: KeyTable, later: KeyTable, first: number): number {
+    const { raw } = this.#accumulator
     const key = this.#key
-    let count = 0
-    for (let entry = later.first(); entry !== 0; entry = later.next(entry)) {
+    let entry = first
+    for (let count = 0; count < STEP_KEYS && entry !== 0; count++) {
       if (raw === undefined) this.mergeEntry(into, later.loadKey(entry, key), later, entry)
       else this.#mergeRaw(raw, into, later, entry)
-      if (++count % STEP_KEYS === 0) yield
+      entry = later.next(entry)
+    }
+    return entry
+  }
+
+  /** The same of tables that have the shared keys and no other ones: what is found in one is at the same place in the other. */
+  #mergeShared(raw: RawAggregate<unknown, unknown>, table: KeyTable, later: KeyTable, first: number): void {
+    const entries = this.#keysAsTheyLie
+    const from = this.#from
+    const into = this.#into
+    const length = this.#accumulator.zeroBytes
+    const until = Math.min(entries.length, first + STEP_KEYS)
+    for (let i = first; i < until; i++) {
+      later.show(entries[i] as number, from)
+      const { entry, flagsAt, payloadAt } = from
+      if (((from.words[flagsAt] as number) & HAS_VALUE) === 0) continue
+      into.entry = entry
+      table.showMemory(into)
+      const flags = into.words[flagsAt] as number
+      if ((flags & HAS_VALUE) !== 0) {
+        raw.merge(into.view, payloadAt, from.view, payloadAt)
+      } else {
+        copyViewed(from, payloadAt, length, into, payloadAt)
+        into.words[flagsAt] = flags | HAS_VALUE
+      }
     }
   }
 
@@ -304,6 +358,7 @@ export class CombinedPanes {
     const entries = new Uint32Array(keys.count)
     let count = 0
     for (let entry = keys.first(); entry !== 0; entry = keys.next(entry)) entries[count++] = entry
+    this.#keysAsTheyLie = entries.slice()
     this.#keysInOrder = yield* sortedByKey(keys, entries)
     this.#keys = keys
   }

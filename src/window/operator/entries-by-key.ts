@@ -13,6 +13,7 @@ import type { RawAggregate } from '../aggregate/raw-aggregate.js'
 import { type KeyedRecords, sortedByKey } from '../due/key-order.js'
 import { HAS_VALUE } from './accumulator.js'
 import { KeyTable, NEAR_KEYS, TablePlace } from './key-table.js'
+import type { MergedEntries } from './shared-entries.js'
 
 /** So many entries are looked at in one step. */
 const STEP_LOOKS = 4_096
@@ -30,11 +31,11 @@ class Merged implements ViewedBytes {
   }
 }
 
-export class EntriesByKey implements KeyedRecords {
+export class EntriesByKey implements KeyedRecords, MergedEntries {
   readonly #none = new KeyTable()
   /** An entry of the key at hand. */
-  table: KeyTable = this.#none
-  entry = 0
+  #table: KeyTable = this.#none
+  #entry = 0
   /** What all entries of this key come to, until the next one. */
   view: DataView
   payloadAt = 0
@@ -92,7 +93,10 @@ export class EntriesByKey implements KeyedRecords {
     return true
   }
 
-  /** Goes on to the next key, where there is one; behind the last one nothing of the tables is kept. */
+  key(read: (table: KeyTable, entry: number) => unknown): unknown {
+    return read(this.#table, this.#entry)
+  }
+
   next(): boolean {
     const order = this.#order
     const start = this.#next
@@ -108,8 +112,8 @@ export class EntriesByKey implements KeyedRecords {
     if (end > start + 1) this.#merge(start, end)
     this.#show(record)
     const { entry, view, payloadAt } = this.#place
-    this.table = this.#tableAt(record)
-    this.entry = entry
+    this.#table = this.#tableAt(record)
+    this.#entry = entry
     this.view = end > start + 1 ? this.#merged.view : view
     this.payloadAt = end > start + 1 ? 0 : payloadAt
     return true
@@ -117,7 +121,7 @@ export class EntriesByKey implements KeyedRecords {
 
   /** Panes are in no window any more before the next one is sorted, which may be never. */
   #letGo(): void {
-    this.table = this.#none
+    this.#table = this.#none
     this.#tables = []
     this.#order = new Uint32Array(0)
     this.#next = 0

@@ -12,7 +12,7 @@ const STEP_LOOKS = 4_096
  * @param shared the entries of keys that it shares with others, in that order: only the rest is sorted.
  */
 export function* entriesInOrder(table: KeyTable, shared: Uint32Array | undefined): SlicedWork<Uint32Array> {
-  const known = shared?.filter((entry) => table.has(entry, HAS_VALUE))
+  const known = shared === undefined ? undefined : withValue(table, shared)
   if (known !== undefined && shared?.length === table.count) return known
   const order = new Uint32Array(table.count)
   let count = 0
@@ -24,6 +24,17 @@ export function* entriesInOrder(table: KeyTable, shared: Uint32Array | undefined
   }
   const sorted = yield* sortedByKey(table, count < order.length ? order.slice(0, count) : order)
   return known === undefined ? sorted : merged(table, known, sorted)
+}
+
+/** Without a call for each: a window may have no other keys. */
+function withValue(table: KeyTable, entries: Uint32Array): Uint32Array {
+  const kept = new Uint32Array(entries.length)
+  let count = 0
+  for (let i = 0; i < entries.length; i++) {
+    const entry = entries[i] as number
+    if (table.has(entry, HAS_VALUE)) kept[count++] = entry
+  }
+  return count < kept.length ? kept.slice(0, count) : kept
 }
 
 /** Entries of both, each in the order of their keys. */
