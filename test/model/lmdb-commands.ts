@@ -1,7 +1,6 @@
 // What happens to a persistent store beside reads and writes: it is closed and opened again, its process dies, it is
 // compacted, the clock is another one when it comes back.
 
-import { copyFileSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import type { EntryBlock } from '../../src/backend/entry-block.js'
@@ -9,6 +8,7 @@ import { EntryBlockCursor } from '../../src/backend/entry-block.js'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from '../../src/lmdb/types.js'
 import { ModelStateBackend } from '../../src/testing/model-state-backend.js'
+import { copyOfStore } from '../support/logged-stores.js'
 import { afterRestore, type CommandKind, kind, save, streamOf } from './commands.js'
 import { onBoth, outcomeOf, same, type World, wholeContent } from './world.js'
 
@@ -55,9 +55,8 @@ export function lmdbKinds(stores: StoresUnderTest): CommandKind[] {
         // The store knows no later time than that of its last commit.
         await onBoth(world, (backend) => backend.put(bytes('last'), bytes('durable')))
         await onBoth(world, (backend) => backend.flush())
-        // Nothing is being committed now, and nothing can begin before this is done: the files are those of an instant.
         const options = stores.optionsOf(engine)
-        const path = copyOf(options.path, stores.newPath())
+        const path = copyOfStore(options.path, stores.newPath())
         for (let i = 0; i < lostWrites; i++) await engine.put(bytes(`lost ${i}`), bytes('lost'))
         await engine.close()
         await goOnWith(world, jumpMs, () => stores.open({ ...options, path }))
@@ -85,14 +84,6 @@ export function lmdbKinds(stores: StoresUnderTest): CommandKind[] {
 
 function isLmdb(backend: object): boolean {
   return backend instanceof LmdbStateBackend
-}
-
-function copyOf(from: string, to: string): string {
-  mkdirSync(to)
-  // The lease stays behind: it names a process that is alive. So does the table of readers, which LMDB makes anew.
-  const names = readdirSync(from).filter((name) => !name.startsWith('.') && !name.endsWith('-lock'))
-  for (const name of names) copyFileSync(join(from, name), join(to, name))
-  return to
 }
 
 /** Snapshots and scans of a backend that was closed are closed. */

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { cp, readdir, rm, writeFile } from 'node:fs/promises'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, vi } from 'vitest'
 import type { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
@@ -29,12 +29,34 @@ export function hasLog(path: string): boolean {
 /** What the files of a store hold now, as a crash of the process would leave them, in another place that nobody owns. */
 export async function asAfterCrash(path: string, to: string): Promise<string> {
   await rm(to, { recursive: true, force: true })
-  // Closing a file of an open store within its own process would drop the locks that LMDB has on its table of readers.
-  await cp(path, to, { recursive: true, filter: (name) => !name.endsWith('-lock') })
+  copyOfStore(path, to)
   for (const name of await readdir(to)) {
-    if (name.startsWith('.')) await rm(join(to, name))
     // Without one, who opens it for reading first has it open for reading only.
     if (name.endsWith('.mdb')) await writeFile(join(to, `${name}-lock`), '', { mode: 0o600 })
   }
   return to
+}
+
+/**
+ * The files of an open store as they are at one instant, without its lease, which names a process that is alive. Its table of readers stays
+ * behind, too: closing that file within the process that has it open would drop the locks that LMDB has on it.
+ */
+export function copyOfStore(from: string, to: string): string {
+  mkdirSync(to)
+  const names = readdirSync(from).filter((name) => !name.startsWith('.') && !name.endsWith('-lock'))
+  // With a log, the tree is committed behind what was waited for: what a commit has overtaken is of two instants.
+  for (let before = treeOf(from, names); ; ) {
+    for (const name of names) copyFileSync(join(from, name), join(to, name))
+    const after = treeOf(from, names)
+    if (after.equals(before)) return to
+    before = after
+  }
+}
+
+const META_PAGES_BYTES = 2 * 8_192
+
+/** What tells the commits of a store's tree from each other. */
+function treeOf(path: string, names: readonly string[]): Buffer {
+  const trees = names.filter((name) => name.endsWith('.mdb'))
+  return Buffer.concat(trees.map((name) => readFileSync(join(path, name)).subarray(0, META_PAGES_BYTES)))
 }
