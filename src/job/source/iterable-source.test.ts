@@ -21,4 +21,13 @@ describe('a source of a generator', () => {
     expect(await polling).toMatchObject([{ events: ['a'] }])
     await reader.close()
   })
+
+  it('says what it wants of a generator that gives events without positions', async () => {
+    const from = () => ['a'] as unknown as Iterable<readonly [string, Position]>
+    const reader = await iterableSource<string>({ from }).open({ positions: {} })
+    await expect(reader.poll(request)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('[event, position]'),
+    })
+  })
 })

@@ -100,6 +100,7 @@ class IterableReader<Event> implements SourceReader<Event> {
       if (next.done === true) {
         this.#hasEnded = true
       } else {
+        if (!Array.isArray(next.value)) throw invalidArgument('options.from', 'must give [event, position]')
         events.push(next.value[0])
         positions.push(next.value[1])
       }
