@@ -54,8 +54,8 @@ export interface ChainFigures {
   /** A thousand entries changed, whatever the number of all. */
   readonly thousand: FullFigures
   readonly merge: { readonly wallMs: number; readonly bytes: number }
-  /** While the main thread writes all the time: beside a full checkpoint, and beside a thread that is as busy. */
-  readonly loadedPauseMs: number
+  /** A full checkpoint while the main thread writes all the time, and the longest pause of such a loop beside a thread that is as busy. */
+  readonly loaded: StepFigures
   readonly besideBusyThreadPauseMs: number
 }
 
@@ -131,11 +131,11 @@ async function chain(engine: Engine): Promise<ChainFigures> {
   await coordinator.createSavepoint(new FileCheckpointStorage(fullOne))
   await change(backend, 1_000, ++version)
   await make()
-  const loadedPauseMs = await pauseBeside(backend, async () => {
+  const loaded = await besideWrites(backend, async () => {
     await coordinator.createSavepoint(new FileCheckpointStorage(`${directory}-loaded`))
   })
-  const besideBusyThreadPauseMs = await pauseBeside(backend, () => busyThread(full.wallMs))
-  return { full, deltas, thousand, merge, loadedPauseMs, besideBusyThreadPauseMs }
+  const { pauseMs: besideBusyThreadPauseMs } = await besideWrites(backend, () => busyThread(full.wallMs))
+  return { full, deltas, thousand, merge, loaded, besideBusyThreadPauseMs }
 }
 
 function medians(all: readonly FullFigures[]): FullFigures {
@@ -149,10 +149,10 @@ function medians(all: readonly FullFigures[]): FullFigures {
   }
 }
 
-/** The longest pause of a loop that writes all the time, beside some work. */
-async function pauseBeside(backend: SyncStateBackend, work: () => Promise<void>): Promise<number> {
+/** Some work beside a loop that writes all the time. */
+function besideWrites(backend: SyncStateBackend, work: () => Promise<void>): Promise<StepFigures> {
   const state = { working: true }
-  const { pauseMs } = await measured(async () => {
+  return measured(async () => {
     const worked = work().finally(() => {
       state.working = false
     })
@@ -164,7 +164,6 @@ async function pauseBeside(backend: SyncStateBackend, work: () => Promise<void>)
     }
     await worked
   })
-  return pauseMs
 }
 
 /** A thread that compresses and hashes for a while, and knows nothing of the state. */

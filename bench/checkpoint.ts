@@ -166,6 +166,11 @@ function report(entries: number, turns: Turns): void {
       (full, run) => full.wallMs / (byHand[run] as Turns['byHand'][number]).save.wallMs,
     )
     table.push(row(`${engine}: full`, fulls, `by hand ${describeRatios(toHand)}`))
+    const loaded = own.map(({ chain }) => chain.loaded)
+    const toOneThread = loaded.map(({ wallMs }, run) => wallMs / (floor[run] as FullFigures).wallMs)
+    table.push(
+      row(`${engine}: full, beside a loop that writes`, loaded, `its floor ${describeRatios(toOneThread)}`),
+    )
     for (const share of SHARES) {
       const deltas = own.map(({ chain }) => chain.deltas[share] as FullFigures)
       const toFull = deltas.map((delta, run) => delta.wallMs / (fulls[run] as FullFigures).wallMs)
@@ -232,7 +237,7 @@ function report(entries: number, turns: Turns): void {
   console.log(`\n${entries.toLocaleString('en')} entries, medians of ${options.runs} turns (range)`)
   console.log(table.toString())
   for (const engine of engines) {
-    const loaded = turns.engines[engine].map(({ chain }) => chain.loadedPauseMs)
+    const loaded = turns.engines[engine].map(({ chain }) => chain.loaded.pauseMs)
     const busy = turns.engines[engine].map(({ chain }) => chain.besideBusyThreadPauseMs)
     console.log(
       `${engine}: longest pause of a loop that writes all the time: ${spread(loaded)} ms beside a full checkpoint, ${spread(busy)} ms beside a thread that is as busy`,
