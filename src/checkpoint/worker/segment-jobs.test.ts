@@ -66,6 +66,28 @@ it('an object that cannot be begun fails the segment', async () => {
   })
 })
 
+it('a codec that is not to be had begins no object', async () => {
+  await owned(async (storage, lease) => {
+    let begun = 0
+    const tools = toolsFor(storage, (name) => {
+      begun++
+      return lease.create(name)
+    })
+    const withoutCodec: JobTools = {
+      ...tools,
+      writingCodecOf: () => {
+        throw new Error('no such codec')
+      },
+    }
+    const writing = writeSegment(
+      withoutCodec,
+      taskOf(() => streamOf(blocksOf([entry('a', '1')]))),
+    )
+    await expect(writing).rejects.toThrow('no such codec')
+    expect(begun).toBe(0)
+  })
+})
+
 it('blocks that cannot be read leave no object that was still being begun', async () => {
   await owned(async (storage, lease) => {
     let begin: () => void = () => {}

@@ -51,10 +51,11 @@ export interface SegmentTask {
 export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<ManifestSegment | undefined> {
   const { storage, signal } = tools
   const { name, role } = task
+  const codec = tools.writingCodecOf(task.codec)
   // The first blocks are gathered meanwhile. That it failed is met when they are written.
   const creating = storage.create(name)
   creating.catch(() => {})
-  const writer = new SegmentWriter(creating, tools.writingCodecOf(task.codec), role, task.onCompressed)
+  const writer = new SegmentWriter(creating, codec, role, task.onCompressed)
   let segment: ManifestSegment
   try {
     for await (const block of task.blocks()) {
