@@ -1,6 +1,6 @@
 /**
- * A key and its value. Both are the caller's own: later writes do not change them. The memory engine cuts those of up to
- * 1,024 bytes from shared buffers of 16 KiB: one that is kept keeps its whole buffer, which matters where few of many are
+ * A key and its value. Both are the caller's own: later writes do not change them. The memory engine and LMDB's may cut those of
+ * up to 1,024 bytes from shared buffers of 16 KiB: one that is kept keeps its whole buffer, which matters where few of many are
  * kept for long. `value.slice()` is a copy with memory of its own.
  */
 export type Entry = [key: Uint8Array, value: Uint8Array]

@@ -125,5 +125,10 @@ function stepsOf(scan: MergedScan): Iterable<EngineStep> {
     if (scan.next(STEP_KEYS)) return { done: false, value: scan }
     return scan.paused ? { done: false, value: undefined } : { done: true, value: undefined }
   }
-  return { [Symbol.iterator]: () => ({ next }) }
+  // Who stops before the end leaves what the scan has read with to the next one.
+  const end = (): IteratorResult<EngineStep, undefined> => {
+    scan.close()
+    return { done: true, value: undefined }
+  }
+  return { [Symbol.iterator]: () => ({ next, return: end }) }
 }

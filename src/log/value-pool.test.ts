@@ -19,6 +19,16 @@ describe('ValuePool', () => {
     ).toBe(true)
   })
 
+  it('copies from anywhere in memory with a view', () => {
+    const pool = new ValuePool()
+    const memory = { bytes, view: new DataView(bytes.buffer) }
+    for (const length of [1, 3, 100, 129, 1_024, 1_025]) {
+      const copy = pool.copyViewed(memory, 7, length)
+      expect(Buffer.compare(copy, bytes.subarray(7, 7 + length))).toBe(0)
+      expect(copy.buffer.byteLength).toBe(length > 1_024 ? length : 16_384)
+    }
+  })
+
   it('lets a caller keep a copy without its neighbours', () => {
     const copy = new ValuePool().copy(bytes, words, 4, 100)
     expect(copy.slice().buffer.byteLength).toBe(100)

@@ -60,7 +60,7 @@ export class MergedScan {
   readonly #sign: number
   #left: number
 
-  /** Cursors in the order of their age, newest first. */
+  /** It is the cursors' only user, and closes them at its end. Cursors in the order of their age, newest first. */
   constructor(cursors: readonly Cursor[], options: MergeOptions) {
     this.#cursors = cursors
     this.#options = options
@@ -78,7 +78,7 @@ export class MergedScan {
         return false
       }
       const cursor = this.#first()
-      if (cursor?.key === undefined) return false
+      if (cursor?.key === undefined) break
       const { key } = cursor
       const value = cursor.read(nowMs)
       const { expiresAtMs } = cursor
@@ -91,7 +91,13 @@ export class MergedScan {
       this.#left--
       return true
     }
+    this.close()
     return false
+  }
+
+  /** Nobody goes on with it: there is no next entry. */
+  close(): void {
+    for (const cursor of this.#cursors) cursor.close()
   }
 
   /** The cursor whose key comes first; among those of one key, the newest. */

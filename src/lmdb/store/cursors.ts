@@ -8,7 +8,7 @@ import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
 import { type DeletedRanges, partsOutside } from './deleted-ranges.js'
-import { checkPlaced, expiryAt, isCompressed, recordValueIn } from './record.js'
+import { checkPlaced, decompressedValue, expiryAt, isCompressed } from './record.js'
 import { RecordPage } from './record-page.js'
 import { RecordFacts, type StoreView } from './store-view.js'
 
@@ -19,6 +19,8 @@ export interface Cursor {
   /** The value, as bytes of the caller's own; undefined where the key is deleted or has expired at `nowMs`. */
   read(nowMs: number): Uint8Array | undefined
   readonly expiresAtMs: number
+  /** Nobody goes on with it: it is at its end. */
+  close(): void
 }
 
 /** A stretch of addresses in the order of their keys. */
@@ -46,6 +48,8 @@ export function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
 
 const NO_KEY = new Uint8Array(0)
 const NO_VIEW = new DataView(NO_KEY.buffer)
+/** Of a cursor that is closed. */
+const NO_PAGE = new RecordPage()
 const FIRST_PAGE = 32
 const LARGEST_PAGE = 1024
 
@@ -86,6 +90,11 @@ export class RunCursor implements Cursor {
     this.expiresAtMs = entries.expiresAtMs(this.#address)
     return this.expiresAtMs > nowMs ? entries.copyValue(this.#address) : undefined
   }
+
+  close(): void {
+    this.#left = 0
+    this.key = undefined
+  }
 }
 
 export class StoreCursor implements Cursor {
@@ -97,7 +106,7 @@ export class StoreCursor implements Cursor {
   /** Of the stretch that it is in, what was not read yet. */
   #from: Uint8Array = NO_KEY
   #until: Uint8Array | undefined
-  readonly #page = new RecordPage()
+  #page: RecordPage
   readonly #placed: PlacedRecord = new PlacedRecord()
   /** A copy of the key that it is at, where somebody has asked for it. */
   #key: Uint8Array | undefined
@@ -112,6 +121,7 @@ export class StoreCursor implements Cursor {
   constructor(view: StoreView, interval: KeyInterval, deleted: DeletedRanges, covered: boolean) {
     const { reverse, limit } = interval
     this.#view = view
+    this.#page = view.takePage()
     this.#reverse = reverse
     this.#stretches = partsOutside(interval, deleted)
     if (reverse) this.#stretches.reverse()
@@ -134,6 +144,17 @@ export class StoreCursor implements Cursor {
     const placed = this.#place()
     this.expiresAtMs = placed.expiresAtMs
     return placed.expiresAtMs > nowMs ? placed.copyValue() : undefined
+  }
+
+  close(): void {
+    const page = this.#page
+    if (page === NO_PAGE) return
+    this.#page = NO_PAGE
+    this.#key = undefined
+    this.#at = 0
+    this.#ended = true
+    this.#stretches.length = 0
+    this.#view.giveBackPage(page)
   }
 
   /**
@@ -202,6 +223,8 @@ class PlacedRecord implements PlacedEntry {
   valueStart = 0
   valueLength = 0
   expiresAtMs: number = Infinity
+  /** Whose memory `bytes` are; undefined: their own. */
+  #page: RecordPage | undefined
 
   /** Throws `CORRUPTION`, with the key, unless the record is exactly what was written. */
   show(page: RecordPage, entry: number): void {
@@ -217,6 +240,7 @@ class PlacedRecord implements PlacedEntry {
       this.#showDecompressed(page, start, end)
       return
     }
+    this.#page = page
     this.bytes = page.bytes
     this.view = view
     this.valueStart = valueStart
@@ -225,13 +249,15 @@ class PlacedRecord implements PlacedEntry {
 
   /** The value, as bytes of the caller's own. */
   copyValue(): Uint8Array {
-    return this.bytes.slice(this.valueStart, this.valueStart + this.valueLength)
+    const { valueStart, valueLength } = this
+    return this.#page?.copy(valueStart, valueLength) ?? this.bytes.slice(valueStart, valueStart + valueLength)
   }
 
   /** Key and value in memory of their own, as a decompressed value is. */
   #showDecompressed(page: RecordPage, start: number, end: number): void {
     const key = page.bytes.slice(this.keyStart, start)
-    const value = recordValueIn(page.bytes.subarray(start, end), end - start, key)
+    const value = decompressedValue(page.bytes.subarray(start, end), end - start, key)
+    this.#page = undefined
     this.bytes = new Uint8Array(key.length + value.length)
     this.bytes.set(key)
     this.bytes.set(value, key.length)
@@ -267,5 +293,9 @@ export class LookupCursor implements Cursor {
 
   read(nowMs: number): Uint8Array | undefined {
     return this.#view?.read(this.#keys.key as Uint8Array, () => nowMs, this.#facts)
+  }
+
+  close(): void {
+    this.#keys.close()
   }
 }

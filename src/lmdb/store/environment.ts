@@ -19,17 +19,17 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs'
 import { constants as system } from 'node:os'
 import { dirname } from 'node:path'
 import { pid } from 'node:process'
-import { markAsUntransferable } from 'node:worker_threads'
 import type * as Lmdb from 'lmdb'
 import type { Database, RootDatabase } from 'lmdb'
 import { requirePackage } from '../../base/compiled.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import { MAX_KEY_BYTES } from '../../base/limits.js'
 import type { ViewedBytes } from '../../base/slot.js'
+import { ValuePool } from '../../log/value-pool.js'
 import { assertAddressSpace, assertDescriptors } from './address-space.js'
 import { lockFileOf, STORE_PAGE_BYTES } from './data-file.js'
 import { ENTRY_PREFIX, EXPIRY_KEY_BYTES } from './record.js'
-import type { RecordPage } from './record-page.js'
+import { type RecordPage, SparePages } from './record-page.js'
 
 /** LMDB's own transaction object: one instant of the store for reading. */
 export interface ReadTransaction {
@@ -79,6 +79,7 @@ export interface Table {
 export interface EntriesTable extends Table {
   /** Fills a page with the keys and records of a range, until there are no more or the page is full. */
   fill(page: RecordPage, options: RangeOptions): void
+  readonly pages: SparePages
 }
 
 export interface Slot {
@@ -360,44 +361,20 @@ function entriesTable(openWith: (options: object) => Table): EntriesTable {
       entries.return?.()
     }
   }
-  return Object.assign(database, { readKey, fill })
+  return Object.assign(database, { readKey, fill, pages: new SparePages() })
 }
 
-const SLAB_BYTES = 16 * 1024
-const LARGEST_POOLED_BYTES = 256
-
-/**
- * Copies parts of a buffer that is the same again and again. Small copies are cut from slabs, which costs less than memory
- * of their own; slabs are not transferable, so that giving one copy away does not take the others along.
- */
+/** Copies parts of a buffer that is the same again and again. */
 export class PlainCopies {
   #buffer: Buffer | undefined
   #viewed: ViewedBytes = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) }
-  #slab: Uint8Array = new Uint8Array(0)
-  #used = 0
+  readonly #pool = new ValuePool()
 
   copy(bytes: Buffer, start: number, end: number): Uint8Array {
-    const plain = this.plain(bytes)
-    const length = end - start
-    if (length > LARGEST_POOLED_BYTES) return plain.slice(start, end)
-    if (this.#used + length > this.#slab.length) {
-      this.#slab = new Uint8Array(SLAB_BYTES)
-      markAsUntransferable(this.#slab.buffer)
-      this.#used = 0
-    }
-    const slab = this.#slab
-    const at = this.#used
-    this.#used = at + length
-    for (let i = 0; i < length; i++) slab[at + i] = plain[start + i] as number
-    return new Uint8Array(slab.buffer, at, length)
+    return this.#pool.copyViewed(this.viewed(bytes), start, end - start)
   }
 
   /** The memory behind a buffer of the package. */
-  plain(bytes: Buffer): Uint8Array {
-    return this.viewed(bytes).bytes
-  }
-
-  /** The same with a view of it. */
   viewed(bytes: Buffer): ViewedBytes {
     if (bytes !== this.#buffer) {
       this.#buffer = bytes

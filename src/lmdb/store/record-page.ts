@@ -3,6 +3,7 @@
 
 import { compareStretches } from '../../base/bytes.js'
 import { copyViewed, type ViewedBytes } from '../../base/slot.js'
+import { ValuePool } from '../../log/value-pool.js'
 
 /** A page takes no more entries when it has so many bytes: large records do not come by the thousand. */
 const FULL_BYTES = 1024 * 1024
@@ -12,6 +13,7 @@ const FIRST_EDGES = 64
 export class RecordPage implements ViewedBytes {
   /** How many keys there are, each with its record behind it. */
   count = 0
+  readonly #copies = new ValuePool()
   #memory: ViewedBytes = memoryOf(FIRST_BYTES)
   #end = 0
   /** Of each entry where its key begins, and where its record does; last, where the last record ends. */
@@ -45,6 +47,11 @@ export class RecordPage implements ViewedBytes {
 
   recordEnd(entry: number): number {
     return this.#edges[2 * entry + 2] as number
+  }
+
+  /** A copy of bytes of its memory, for the caller to keep. */
+  copy(start: number, length: number): Uint8Array {
+    return this.#copies.copyViewed(this.#memory, start, length)
   }
 
   /** A copy of the key. */
@@ -83,6 +90,27 @@ export class RecordPage implements ViewedBytes {
     const { bytes } = this.#memory
     this.#memory = memoryOf(Math.max(neededBytes, bytes.length * 2))
     this.#memory.bytes.set(bytes.subarray(0, this.#end))
+  }
+}
+
+/** A page with more memory than this is not kept: few scans need it. */
+const LARGEST_SPARE_BYTES = 256 * 1024
+
+/** Keeps the page of a scan that is over for the next one: to make a page takes longer than to read a few entries into it. */
+export class SparePages {
+  #spare: RecordPage | undefined
+
+  /** A page without entries. */
+  take(): RecordPage {
+    const page = this.#spare ?? new RecordPage()
+    this.#spare = undefined
+    return page
+  }
+
+  /** Nobody uses the page any more. */
+  giveBack(page: RecordPage): void {
+    page.clear()
+    if (page.bytes.length <= LARGEST_SPARE_BYTES) this.#spare = page
   }
 }
 

@@ -18,6 +18,7 @@ import { copyViewed, fillSlot, type Slot, type ViewedBytes } from '../../base/sl
 import { loadLz4 } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
 import { shortCrc32 } from '../../codec/short-crc32.js'
+import type { ValuePool } from '../../log/value-pool.js'
 import type { LogMark } from '../log/log-identity.js'
 import type { LmdbCompression } from '../types.js'
 
@@ -137,16 +138,24 @@ export function recordExpiry(record: Uint8Array): number {
 
 /** Throws `CORRUPTION`, with the key, unless the record is exactly what was written under it. */
 export function checkRecord(record: Uint8Array, key: Uint8Array): void {
-  checkRecordIn(record, record.length, key, keySum(key, 0, key.length))
+  const view = new DataView(record.buffer, record.byteOffset, record.length)
+  checkRecordIn({ bytes: record, view }, record.length, key, keySum(key, 0, key.length))
 }
 
 /** The same for the first `length` of these bytes and a key whose sum is known. */
-export function checkRecordIn(bytes: Uint8Array, length: number, key: Uint8Array, sumOfKey: number): void {
+export function checkRecordIn(
+  { bytes, view }: ViewedBytes,
+  length: number,
+  key: Uint8Array,
+  sumOfKey: number,
+): void {
   if (length < HEADER_BYTES) throw damaged(key, 'it is cut off')
   const flags = bytes[CHECKSUM_BYTES] as number
-  if (crc32(bytes.subarray(CHECKSUM_BYTES, length), sumOfKey) !== storedSum(bytes)) {
-    throw damaged(key, 'its checksum does not match')
-  }
+  const sum =
+    length <= SHORT_SUM_BYTES
+      ? shortCrc32(view, CHECKSUM_BYTES, length - CHECKSUM_BYTES, sumOfKey)
+      : crc32(bytes.subarray(CHECKSUM_BYTES, length), sumOfKey) | 0
+  if (sum !== view.getInt32(0, true)) throw damaged(key, 'its checksum does not match')
   if ((flags & ~KNOWN_FLAGS) !== 0) throw damaged(key, `its flags are ${flags}`)
   if ((flags & RecordFlag.EXPIRES) !== 0 && length < HEADER_BYTES + EXPIRY_BYTES) {
     throw damaged(key, 'its time is cut off')
@@ -156,7 +165,7 @@ export function checkRecordIn(bytes: Uint8Array, length: number, key: Uint8Array
 /** The value of a checked record that is the caller's own: a part of its memory where it is not compressed. */
 export function recordPart(record: Uint8Array, key: Uint8Array): Uint8Array {
   const flags = record[CHECKSUM_BYTES] as number
-  if ((flags & RecordFlag.COMPRESSED) !== 0) return recordValueIn(record, record.length, key)
+  if ((flags & RecordFlag.COMPRESSED) !== 0) return decompressedValue(record, record.length, key)
   const start = valueStart(flags)
   return new Uint8Array(record.buffer, record.byteOffset + start, record.length - start)
 }
@@ -199,11 +208,9 @@ export function expiryAt(view: DataView, start: number): number {
 /** Loaded with the first compressed value. */
 let uncompressing: typeof Lz4 | undefined
 
-/** The value of the checked record in the first `length` of these bytes, copied. */
-export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array): Uint8Array {
-  const flags = bytes[CHECKSUM_BYTES] as number
-  const start = valueStart(flags)
-  if ((flags & RecordFlag.COMPRESSED) === 0) return bytes.slice(start, length)
+/** The value of the checked record in the first `length` of these bytes, which is compressed. */
+export function decompressedValue(bytes: Uint8Array, length: number, key: Uint8Array): Uint8Array {
+  const start = valueStart(bytes[CHECKSUM_BYTES] as number)
   const packed = Buffer.from(bytes.buffer, bytes.byteOffset + start, length - start)
   if (packed.length < 4 || packed.readUInt32LE(0) > MAX_VALUE_BYTES) {
     throw damaged(key, 'its compressed value has no length')
@@ -217,6 +224,19 @@ export function recordValueIn(bytes: Uint8Array, length: number, key: Uint8Array
   }
 }
 
+/** The value of the checked record in the first `length` of these bytes, copied. */
+export function copyValueIn(
+  record: ViewedBytes,
+  length: number,
+  key: Uint8Array,
+  copies: ValuePool,
+): Uint8Array {
+  const flags = record.bytes[CHECKSUM_BYTES] as number
+  if ((flags & RecordFlag.COMPRESSED) !== 0) return decompressedValue(record.bytes, length, key)
+  const start = valueStart(flags)
+  return copies.copyViewed(record, start, length - start)
+}
+
 /** Shows the value of the checked record in the first `length` of these bytes: where it lies, if it is not compressed. */
 export function showValueIn(bytes: Uint8Array, length: number, key: Uint8Array, slot: Slot): void {
   const flags = bytes[CHECKSUM_BYTES] as number
@@ -224,17 +244,12 @@ export function showValueIn(bytes: Uint8Array, length: number, key: Uint8Array, 
     const start = valueStart(flags)
     return fillSlot(slot, bytes, start, length - start)
   }
-  const value = recordValueIn(bytes, length, key)
+  const value = decompressedValue(bytes, length, key)
   fillSlot(slot, value, 0, value.length)
 }
 
 function memoryOf({ buffer }: Buffer): ViewedBytes {
   return { bytes: new Uint8Array(buffer), view: new DataView(buffer) }
-}
-
-function storedSum(bytes: Uint8Array): number {
-  const low = (bytes[0] as number) | ((bytes[1] as number) << 8) | ((bytes[2] as number) << 16)
-  return (low | ((bytes[3] as number) << 24)) >>> 0
 }
 
 /** One more byte in a checksum that is being made. */

@@ -1,6 +1,7 @@
 import { copyBytes } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
-import type { Slot } from '../../base/slot.js'
+import type { Slot, ViewedBytes } from '../../base/slot.js'
+import { ValuePool } from '../../log/value-pool.js'
 import {
   type Slot as DatabaseSlot,
   type Environment,
@@ -13,11 +14,11 @@ import {
 import {
   AFTER_LAST_KEY,
   checkRecordIn,
+  copyValueIn,
   ENTRY_PREFIX,
   EXPIRY_KEY_BYTES,
   keySum,
   recordExpiry,
-  recordValueIn,
   showValueIn,
 } from './record.js'
 import type { RecordPage } from './record-page.js'
@@ -48,6 +49,7 @@ export class StoreView {
   readonly #slot: DatabaseSlot
   readonly #keys = new KeyScratch()
   readonly #copies = new PlainCopies()
+  readonly #values = new ValuePool()
   readonly #transaction: ReadTransaction
   readonly #options: { readonly transaction: ReadTransaction }
   readonly #onReleased: () => void
@@ -87,28 +89,28 @@ export class StoreView {
    * there.
    */
   read(key: Uint8Array, nowMs: () => number, facts: RecordFacts): Uint8Array | undefined {
-    const bytes = this.#checked(key, nowMs, facts)
-    return bytes && recordValueIn(bytes, this.#slot.entries.lastSize, key)
+    const record = this.#checked(key, nowMs, facts)
+    return record && copyValueIn(record, this.#slot.entries.lastSize, key, this.#values)
   }
 
   /** The same shown where it lies, in memory of the package's own, until the next read; false where there is none. */
   show(key: Uint8Array, nowMs: () => number, slot: Slot, facts: RecordFacts): boolean {
-    const bytes = this.#checked(key, nowMs, facts)
-    if (bytes === undefined) return false
-    showValueIn(bytes, this.#slot.entries.lastSize, key, slot)
+    const record = this.#checked(key, nowMs, facts)
+    if (record === undefined) return false
+    showValueIn(record.bytes, this.#slot.entries.lastSize, key, slot)
     return true
   }
 
   /** The record of a key, checked, in memory of the package's own; undefined where it has expired, too. */
-  #checked(key: Uint8Array, nowMs: () => number, facts: RecordFacts): Uint8Array | undefined {
+  #checked(key: Uint8Array, nowMs: () => number, facts: RecordFacts): ViewedBytes | undefined {
     const found = this.#find(key, 0, key.length)
     if (found === undefined) return undefined
-    const bytes = this.#copies.plain(found)
+    const record = this.#copies.viewed(found)
     facts.sumOfKey = keySum(key, 0, key.length)
-    checkRecordIn(bytes, this.#slot.entries.lastSize, key, facts.sumOfKey)
-    const expiresAtMs = recordExpiry(bytes)
+    checkRecordIn(record, this.#slot.entries.lastSize, key, facts.sumOfKey)
+    const expiresAtMs = recordExpiry(record.bytes)
     facts.expiresAtMs = expiresAtMs
-    return expiresAtMs !== Infinity && expiresAtMs <= nowMs() ? undefined : bytes
+    return expiresAtMs !== Infinity && expiresAtMs <= nowMs() ? undefined : record
   }
 
   /** When the record of a key expires (Infinity: never), by its header; -Infinity where there is none. */
@@ -191,6 +193,16 @@ export class StoreView {
       // The smallest key above the last one.
       start = Uint8Array.of(...scratch.entry(last, 0, last.length), 0)
     }
+  }
+
+  /** A page to fill. */
+  takePage(): RecordPage {
+    return this.#slot.entries.pages.take()
+  }
+
+  /** Nobody uses the page any more. */
+  giveBackPage(page: RecordPage): void {
+    this.#slot.entries.pages.giveBack(page)
   }
 
   /**
