@@ -28,6 +28,15 @@ export { Expirations, type ExpiryListeners } from './backend/facade/expirations.
 export { LocalBackend, type LocalBackendOptions } from './backend/facade/local-backend.js'
 export { LocalSnapshot } from './backend/facade/local-snapshot.js'
 export { RemoteBackend } from './backend/facade/remote-backend.js'
+export type {
+  BlockPreparer,
+  BlockPreparing,
+  OpenBlockPreparer,
+  PreparableBlocks,
+  PreparedBlock,
+  PrepareOptions,
+  TakePrepared,
+} from './backend/prepared-blocks.js'
 export type { KeyInterval } from './backend/scan-range.js'
 export {
   capturedInterval,

@@ -56,12 +56,23 @@ export async function* checkedBlocks(
   check: () => void,
 ): AsyncGenerator<EntryBlock, void, undefined> {
   const order = new StreamOrder(interval)
+  for await (const block of watchedBlocks(blocks, signal, check)) {
+    const cursor = new EntryBlockCursor(block.bytes)
+    while (cursor.next()) order.check(cursor)
+    yield block
+  }
+}
+
+/** Passes blocks on in slices, until `check` throws or the signal fires. */
+export async function* watchedBlocks<Block>(
+  blocks: AsyncIterable<Block>,
+  signal: AbortSignal | undefined,
+  check: () => void,
+): AsyncGenerator<Block, void, undefined> {
   let sliceEnd = performance.now() + SLICE_MS
   for await (const block of blocks) {
     throwIfAborted(signal, 'replaceAll')
     check()
-    const cursor = new EntryBlockCursor(block.bytes)
-    while (cursor.next()) order.check(cursor)
     yield block
     if (performance.now() >= sliceEnd) {
       await nextTurn()

@@ -5,6 +5,7 @@ import type { Unsubscribe } from '../base/events.js'
 import type { Slot, Stretch, ViewedBytes } from '../base/slot.js'
 import type { StateBuilding } from './built-state.js'
 import type { EntryBlock } from './entry-block.js'
+import type { BlockPreparing } from './prepared-blocks.js'
 import type { SnapshotOptions, StateSnapshot, SyncStateSnapshot } from './state-snapshot.js'
 import type {
   BackendStats,
@@ -108,6 +109,11 @@ export interface Replaceable {
    * so (`BuiltBlocks`). Left out, or `undefined` at a time: `replaceAll` has to be given each block.
    */
   readonly building?: StateBuilding | undefined
+  /**
+   * How another thread can make the blocks of a whole content ready, which `replaceAll` then takes instead of them, where it is given blocks that
+   * say so (`PreparableBlocks`). Left out, or `undefined` at a time: `replaceAll` has to be given the blocks themselves.
+   */
+  readonly preparing?: BlockPreparing | undefined
   /**
    * Replaces the whole content, or what is in `range`, by the given blocks (in key order, without tombstones). The change is
    * one step: until it, reads see the old content, and if the stream of blocks fails or a block is damaged (`CORRUPTION`), the

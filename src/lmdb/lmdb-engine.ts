@@ -13,11 +13,13 @@ import type {
   LocalEngine,
 } from '../backend/facade/engines.js'
 import { Expirations } from '../backend/facade/expirations.js'
+import type { BlockPreparing, PreparedBlock } from '../backend/prepared-blocks.js'
 import { isEverything, type KeyInterval } from '../backend/scan-range.js'
 import type { KeyBytes } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
 import type { BackendStats, BackendSupport } from '../backend/types.js'
 import { ForwardClock } from '../base/clock.js'
+import { compiledModule } from '../base/compiled.js'
 import { isStateError, StateError } from '../base/errors.js'
 import type { Listeners } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
@@ -50,6 +52,7 @@ import { compactStore } from './store/compact-store.js'
 import type { TableStats } from './store/environment.js'
 import { FileCheck } from './store/file-check.js'
 import { OpenStore } from './store/open-store.js'
+import type { RecordPreparing } from './store/record-block.js'
 import { openForReading, ServedStore } from './store/served-store.js'
 import type { StoreDirectory } from './store/store-directory.js'
 import type { LmdbStateBackendEvents, LmdbStats } from './types.js'
@@ -480,11 +483,18 @@ export class LmdbEngine implements LocalEngine {
     return this.#files?.checkAfter(durable) ?? durable
   }
 
+  /** Records are made where the checkpoint is read, which spares the writer's thread nearly half of what it does. */
+  get preparing(): BlockPreparing | undefined {
+    if (this.#writer === undefined) return undefined
+    const data: RecordPreparing = { compression: this.#settings.compression }
+    return { module: compiledModule('#lmdb/record-block').href, data }
+  }
+
   /** Replaces what is in an interval by blocks in key order, while nothing is written. */
   async replace(
-    blocks: AsyncIterable<EntryBlock>,
+    blocks: AsyncIterable<EntryBlock | PreparedBlock>,
     interval: KeyInterval,
-    { clockMs }: EngineReplaceOptions,
+    { clockMs, isPrepared = false }: EngineReplaceOptions,
   ): Promise<void> {
     const stretch = isEverything(interval) ? undefined : { from: interval.from, until: interval.until }
     await this.#compacting?.catch(() => {})
@@ -501,7 +511,7 @@ export class LmdbEngine implements LocalEngine {
       aheadBytes: memorySharesOf(this.#settings).replaceBytes,
     })
     try {
-      await replacement.fill(blocks)
+      await replacement.fill(blocks, isPrepared)
       // What was written before belongs to the content that goes, or must be in the store beside what comes.
       if (stretch !== undefined) await commit.flushToStore()
       await commit.pause({ yielding: false })

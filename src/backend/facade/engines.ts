@@ -5,6 +5,7 @@ import type { ForwardClock } from '../../base/clock.js'
 import type { Slot, Stretch, ViewedBytes } from '../../base/slot.js'
 import type { StateBuilding } from '../built-state.js'
 import type { EntryBlock } from '../entry-block.js'
+import type { BlockPreparing } from '../prepared-blocks.js'
 import type { KeyInterval } from '../scan-range.js'
 import type { SharedSnapshot } from '../shared-snapshot.js'
 import type { KeyFilter } from '../state-backend.js'
@@ -76,6 +77,8 @@ export interface PackOptions {
 export interface EngineReplaceOptions {
   readonly clockMs: number | undefined
   readonly expectedEntries: number | undefined
+  /** The blocks were made ready as `preparing` says. Default false. */
+  readonly isPrepared?: boolean
 }
 
 /** A write that is staged: see `StagedWrite`. */
@@ -93,6 +96,8 @@ export interface LocalEngine extends EngineBasics {
   /** As `Replaceable.building`; `adopt` takes what was put together, in one step. */
   readonly building?: StateBuilding | undefined
   adopt?(built: unknown, options: Pick<EngineReplaceOptions, 'clockMs'>): void
+  /** As `Replaceable.preparing`. */
+  readonly preparing?: BlockPreparing | undefined
   /** Before every call: brings what is read up to date, where another process writes. */
   refresh?(): void
   /** Before every write: throws where this engine must not be written to. */

@@ -7,10 +7,11 @@ import { isLocalBytes } from '../../base/shapes.js'
 import { nextTurn, SLICE_MS } from '../../base/slices.js'
 import { isSlot, plainKey, type Slot, type Stretch, type ViewedBytes } from '../../base/slot.js'
 import { validateReplaceOptions } from '../block-options.js'
-import { checkedBlocks } from '../block-stream.js'
+import { checkedBlocks, watchedBlocks } from '../block-stream.js'
 import { builtBy, type StateBuilding, type TakeBuilt } from '../built-state.js'
 import type { EntryBlock } from '../entry-block.js'
 import { expiryOf } from '../expiry.js'
+import { type BlockPreparing, preparedOf } from '../prepared-blocks.js'
 import {
   capturedInterval,
   isEmptyInterval,
@@ -111,6 +112,10 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
 
   get building(): StateBuilding | undefined {
     return this.#engine.building
+  }
+
+  get preparing(): BlockPreparing | undefined {
+    return this.#engine.preparing
   }
 
   getSync(key: KeyBytes): Uint8Array | undefined {
@@ -350,9 +355,15 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
       await this.#adopt(takeBuilt, options)
       return
     }
-    const checked = checkedBlocks(blocks, interval, options?.signal, () => this.assertOpen())
+    const takePrepared =
+      options?.range === undefined && engine.preparing !== undefined ? preparedOf(blocks) : undefined
+    const isPrepared = takePrepared !== undefined
+    const assertOpen = () => this.assertOpen()
+    const checked = isPrepared
+      ? watchedBlocks(takePrepared(), options?.signal, assertOpen)
+      : checkedBlocks(blocks, interval, options?.signal, assertOpen)
     await this.#life.whileReplacing(async () => {
-      await engine.replace?.(checked, interval, { clockMs, expectedEntries })
+      await engine.replace?.(checked, interval, { clockMs, expectedEntries, isPrepared })
     })
     this.#afterWrite()
   }

@@ -7,6 +7,7 @@
 
 import type { BuiltBlocks } from '../../backend/built-state.js'
 import { type EntryBlock, EntryBlockCursor } from '../../backend/entry-block.js'
+import type { PreparableBlocks } from '../../backend/prepared-blocks.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import { isSyncBackend, type Replaceable, type StateBackend } from '../../backend/state-backend.js'
 import type { ChangeBase } from '../../backend/state-snapshot.js'
@@ -24,7 +25,7 @@ import type { CheckpointId, CheckpointMetadata, RestoreProgress } from '../types
 import { BuilderThread } from '../worker/builder-thread-host.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { RestoreStream } from '../worker/restore-stream.js'
-import type { BuildCall } from '../worker/worker-protocol.js'
+import type { BuildCall, PrepareCall } from '../worker/worker-protocol.js'
 
 /** Fewer entries are put into the engine before the worker has loaded what puts them together. */
 const MIN_BUILT_ENTRIES = 10_000
@@ -126,7 +127,9 @@ async function restoreContent(
     BuilderThread.prepareFor(build)
     await nextTurn()
   }
-  const stream = new RestoreStream({ worker, storage, content, stretch, build, signal }, onBlock)
+  const prepare =
+    stretch === undefined && build === undefined ? prepareOf(backend, stored, shiftMs) : undefined
+  const stream = new RestoreStream({ worker, storage, content, stretch, build, prepare, signal }, onBlock)
   try {
     await stream.opened()
   } catch (error) {
@@ -175,12 +178,24 @@ function buildOf(
   return building && { ...building, expectedEntries: expectedEntriesOf(stored), laterMs }
 }
 
+/** How the worker is to make the blocks ready, where the backend takes them so and there are enough for it to be worth it. */
+function prepareOf(
+  backend: RestoreRequest['backend'],
+  stored: StoredManifest,
+  laterMs: number,
+): PrepareCall | undefined {
+  if (stored.manifest.entryCount < MIN_BUILT_ENTRIES) return undefined
+  const { preparing } = backend
+  return preparing && { ...preparing, laterMs }
+}
+
 /** The blocks of a stream, with everything in them that expires expiring so much later. */
-function postponed(stream: RestoreStream, shiftMs: number): BuiltBlocks {
+function postponed(stream: RestoreStream, shiftMs: number): BuiltBlocks & PreparableBlocks {
   return {
     [Symbol.asyncIterator]: () => postponedBlocks(stream, shiftMs),
-    // Whoever builds them was told by how much.
+    // Whoever builds them, or makes them ready, was told by how much.
     takeBuilt: stream.takeBuilt,
+    takePrepared: stream.takePrepared,
   }
 }
 

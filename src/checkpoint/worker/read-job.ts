@@ -1,3 +1,5 @@
+import type { EntryBlock } from '../../backend/entry-block.js'
+import type { BlockPreparer } from '../../backend/prepared-blocks.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { nextTurn } from '../../base/slices.js'
 import { type BlockCodec, blockCodec, type CodecName } from '../../codec/block-codec.js'
@@ -6,6 +8,7 @@ import { CheckpointStream } from '../archive/checkpoint-stream.js'
 import { ownBytes } from './block-pipe.js'
 import type { ContentBuilder } from './builder-link.js'
 import { PulseGiver, pulsingSource } from './job-pulse.js'
+import { openBlockPreparer } from './open-builder.js'
 import { BuilderFailure, ThreadLink } from './thread-link.js'
 import type { JobResult, ReadJob, StartJob } from './worker-protocol.js'
 
@@ -44,19 +47,26 @@ export async function runJob(
 
 /** Reads and verifies a checkpoint, or a stretch of it, and sends its blocks where they are asked for. */
 export async function readContent(
-  { content, stretch, sendBlocks, maxRawBytes }: ReadJob,
+  { content, stretch, sendBlocks, prepare, maxRawBytes }: ReadJob,
   { storage, codecOf }: ReadTools,
   link: ThreadLink,
 ): Promise<JobResult> {
+  // Beside opening the segments, as both wait for files. Why it cannot be opened is told only if they can.
+  const opening = prepare && openBlockPreparer(prepare)
+  opening?.catch(() => {})
   const stream = await CheckpointStream.open(storage, content, { signal: link.signal, codecOf, stretch })
   const result = { segment: undefined, entryCount: content.entryCount }
   try {
     if (maxRawBytes !== undefined && (await stream.rawBytes()) > maxRawBytes)
       return { ...result, isTooLarge: true }
     link.tell('opened')
-    for await (const { bytes, entryCount } of stream) {
-      // What a decompressor hands out may lie in memory that cannot change hands.
-      if (sendBlocks) await link.send({ bytes: stream.merges ? ownBytes(bytes) : bytes.slice(), entryCount })
+    const preparer = await opening?.catch(failInBuilder)
+    // What a decompressor hands out may lie in memory that cannot change hands.
+    const ownBytesOf = stream.merges ? ownBytes : (bytes: Uint8Array) => bytes.slice()
+    for await (const block of stream) {
+      if (!sendBlocks) continue
+      const bytes = preparer === undefined ? ownBytesOf(block.bytes) : prepared(preparer, block)
+      await link.send({ bytes, entryCount: block.entryCount })
     }
     return result
   } finally {
@@ -105,6 +115,14 @@ async function inBuilder<Result>(work: () => Promise<Result> | Result, signal: A
   } catch (error) {
     // A builder that is waited for ends with its job.
     throwIfAborted(signal, 'restore')
+    return failInBuilder(error)
+  }
+}
+
+function prepared(preparer: BlockPreparer, block: EntryBlock): Uint8Array {
+  try {
+    return preparer.prepare(block)
+  } catch (error) {
     return failInBuilder(error)
   }
 }

@@ -1,5 +1,6 @@
 import type { BuiltBlocks, TakeBuilt } from '../../backend/built-state.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
+import type { PreparableBlocks, PreparedBlock, TakePrepared } from '../../backend/prepared-blocks.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import { StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
@@ -9,7 +10,7 @@ import { BlockInbox } from './block-pipe.js'
 import type { JobStarter } from './checkpoint-worker.js'
 import { errorOf, startJob } from './start-job.js'
 import type { WorkerJob } from './worker-job.js'
-import type { BuildCall, JobResult, WorkerLimits } from './worker-protocol.js'
+import type { BuildCall, JobResult, PrepareCall, WorkerLimits } from './worker-protocol.js'
 
 /** How long blocks may be handed on without letting the event loop run, in milliseconds. */
 const TURN_MS = 2
@@ -30,6 +31,8 @@ export interface ReadRequest {
   readonly stretch?: KeyStretch | undefined
   /** Have the worker put together what the blocks come to. Only without `stretch`. */
   readonly build?: BuildCall | undefined
+  /** Have the worker make each block ready for an engine. Only without `stretch` and `build`. */
+  readonly prepare?: PrepareCall | undefined
   readonly signal: AbortSignal | undefined
 }
 
@@ -53,9 +56,9 @@ function isReadHere({ worker, content, stretch }: ReadRequest): boolean {
  * The content of one checkpoint, read, verified and merged in the worker (or here, where it is little), as a stream of blocks that ends normally only
  * if all of it verified. Iterate it once, and `close` it afterwards.
  */
-export class RestoreStream implements BuiltBlocks {
+export class RestoreStream implements BuiltBlocks, PreparableBlocks {
   readonly #request: ReadRequest
-  readonly #inbox: BlockInbox = new BlockInbox((bytes) => this.#job.giveCredit(bytes))
+  #inbox: BlockInbox = this.#newInbox()
   readonly #onBlock: (entries: number) => void
   readonly #opened: Promise<void>
   #noteOpened: () => void = () => {}
@@ -69,6 +72,8 @@ export class RestoreStream implements BuiltBlocks {
   finished = false
   /** What the blocks come to is put together in the worker. */
   #builds: boolean
+  /** The blocks are made ready for an engine in the worker. */
+  #prepares: boolean
   #checkBuilding: () => void = () => {}
   /** Whoever waits for what is built wants it no more. */
   #givenUp: { readonly error: unknown } | undefined
@@ -88,7 +93,8 @@ export class RestoreStream implements BuiltBlocks {
     // Whoever awaits it is told.
     this.#opened.catch(() => {})
     this.#builds = request.build !== undefined
-    this.#job = this.#begin(isReadHere(request), request.build)
+    this.#prepares = request.prepare !== undefined
+    this.#job = this.#begin(isReadHere(request), request)
   }
 
   /** As `BuiltBlocks` have it, where what the blocks come to is put together in the worker. */
@@ -96,7 +102,17 @@ export class RestoreStream implements BuiltBlocks {
     return this.#builds ? (check) => this.#built(check) : undefined
   }
 
-  #begin(isHere: boolean, build?: BuildCall): WorkerJob {
+  /** As `PreparableBlocks` have it, where the worker makes them ready. */
+  get takePrepared(): TakePrepared | undefined {
+    return this.#prepares ? () => this.#blocks() : undefined
+  }
+
+  #newInbox(): BlockInbox {
+    return new BlockInbox((bytes) => this.#job.giveCredit(bytes))
+  }
+
+  #begin(isHere: boolean, { build, prepare }: Pick<ReadRequest, 'build' | 'prepare'> = {}): WorkerJob {
+    const inbox = this.#inbox
     const { worker, storage, content, stretch, signal } = this.#request
     const job = startJob({
       worker,
@@ -109,17 +125,18 @@ export class RestoreStream implements BuiltBlocks {
         sendBlocks: true,
         limits: UNLIMITED,
         ...(build !== undefined && { build }),
+        ...(prepare !== undefined && { prepare }),
         ...(isHere && { maxRawBytes: MAX_RAW_BYTES_HERE }),
       },
       signal,
       isHere,
       onTold: () => this.#noteOpened(),
-      onBlock: (block) => this.#inbox.push(block),
+      onBlock: (block) => inbox.push(block),
       onBuilt: (entries) => this.#noteBuilt(entries),
     })
     const fail = (error: unknown) => {
       this.#failOpening(error)
-      if (build === undefined) this.#inbox.fail(error)
+      if (build === undefined) inbox.fail(error)
     }
     if (build !== undefined) {
       job.ended.catch(fail)
@@ -158,7 +175,11 @@ export class RestoreStream implements BuiltBlocks {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<EntryBlock, void, undefined> {
-    if (this.#builds) await this.#readAfterAll()
+    if (this.#builds || this.#prepares) await this.#readAfterAll()
+    yield* this.#blocks()
+  }
+
+  async *#blocks(): AsyncGenerator<EntryBlock | PreparedBlock, void, undefined> {
     let turnBeganAtMs = performance.now()
     for (;;) {
       const block = await this.#next()
@@ -221,6 +242,8 @@ export class RestoreStream implements BuiltBlocks {
     }
     this.entryCount = 0
     this.#builds = false
+    this.#prepares = false
+    this.#inbox = this.#newInbox()
     this.#job = this.#begin(false)
   }
 
@@ -238,8 +261,10 @@ export class RestoreStream implements BuiltBlocks {
       this.finished = block === undefined
       return block
     } catch (error) {
-      this.failure = errorOf(error, this.#request.signal, 'restore')
-      throw this.failure
+      const failure = errorOf(error, this.#request.signal, 'restore')
+      // What could not be made ready is no fault of the checkpoint.
+      if (!this.#job.failedInBuilder) this.failure = failure
+      throw failure
     }
   }
 }

@@ -16,6 +16,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { BuildOptions } from '../../backend/built-state.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
+import type { PrepareOptions } from '../../backend/prepared-blocks.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import type { CodecName } from '../../codec/block-codec.js'
 import type { OpenOptions } from '../../storage/checkpoint-storage.js'
@@ -34,6 +35,9 @@ export interface ModuleCall {
 
 /** The builder of an engine, to be opened in the thread. */
 export interface BuildCall extends ModuleCall, BuildOptions {}
+
+/** What makes blocks ready for an engine, to be opened in the thread. */
+export interface PrepareCall extends ModuleCall, PrepareOptions {}
 
 /** What a job builds: in its own thread, or by the port to another one that does (builder-link.ts). */
 export interface BuildJob extends BuildCall {
@@ -83,6 +87,8 @@ export interface ReadJob extends JobBase {
   readonly sendBlocks: boolean
   /** The blocks are not sent: what they come to is put together in the thread, and goes back with the result. */
   readonly build?: BuildJob
+  /** What is sent of each block is what this makes of it. */
+  readonly prepare?: PrepareCall
   /** Where the blocks that overlap the stretch hold more raw bytes than that, it reads none of them (`isTooLarge`). */
   readonly maxRawBytes?: number
 }

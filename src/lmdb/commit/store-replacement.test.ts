@@ -67,7 +67,7 @@ function watched(promise: Promise<void>) {
 describe('the blocks of a replacement', () => {
   it('are handed over while the writer is at work on those before, as many as may wait', async () => {
     const { writer, replacement } = replacementOf({ aheadBytes: 100 })
-    const filled = watched(replacement.fill(blocksOf(40, 40, 40, 40)))
+    const filled = watched(replacement.fill(blocksOf(40, 40, 40, 40), false))
     await nextTurn()
     expect(writer.blocks).toBe(2)
     await writer.answer()
@@ -82,7 +82,7 @@ describe('the blocks of a replacement', () => {
 
   it('are handed over one by one where each is larger than what may wait', async () => {
     const { writer, replacement } = replacementOf({ aheadBytes: 10 })
-    const filled = replacement.fill(blocksOf(40, 40))
+    const filled = replacement.fill(blocksOf(40, 40), false)
     await nextTurn()
     expect(writer.blocks).toBe(1)
     await writer.answer()
@@ -93,7 +93,7 @@ describe('the blocks of a replacement', () => {
 
   it('fail as the first one fails that the writer does not take, when it has answered all; then it is asked for nothing more', async () => {
     const { writer, commits, replacement } = replacementOf({ aheadBytes: 100 })
-    const filled = watched(replacement.fill(blocksOf(40, 40, 40)))
+    const filled = watched(replacement.fill(blocksOf(40, 40, 40), false))
     await nextTurn()
     await writer.answer(failure)
     expect(commits.failure).toBe(failure)
@@ -106,7 +106,7 @@ describe('the blocks of a replacement', () => {
 
   it('fail as well where it is the last of them that the writer does not take', async () => {
     const { writer, commits, replacement } = replacementOf({})
-    const filled = replacement.fill(blocksOf(40))
+    const filled = replacement.fill(blocksOf(40), false)
     await nextTurn()
     await Promise.all([expect(filled).rejects.toBe(failure), writer.answer(failure)])
     expect(commits.failure).toBe(failure)
@@ -118,7 +118,7 @@ describe('the blocks of a replacement', () => {
       yield* blocksOf(40)
       throw failure
     }
-    const filled = watched(replacement.fill(broken()))
+    const filled = watched(replacement.fill(broken(), false))
     await nextTurn()
     expect(filled.isSettled).toBe(false)
     await writer.answer()
@@ -129,7 +129,7 @@ describe('the blocks of a replacement', () => {
 
   it('are refused where they are more than the content may take', async () => {
     const { writer, replacement } = replacementOf({ maxBytes: 70 })
-    const filled = replacement.fill(blocksOf(40, 40))
+    const filled = replacement.fill(blocksOf(40, 40), false)
     await nextTurn()
     await Promise.all([expect(filled).rejects.toMatchObject({ code: 'BACKEND_FULL' }), writer.answer()])
     expect(writer.blocks).toBe(1)

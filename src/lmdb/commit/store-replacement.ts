@@ -1,4 +1,5 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
+import type { PreparedBlock } from '../../backend/prepared-blocks.js'
 import type { KeyStretch } from '../../backend/scan-range.js'
 import { isStateError, StateError } from '../../base/errors.js'
 import type { LogMark } from '../log/log-identity.js'
@@ -34,9 +35,9 @@ export class StoreReplacement {
 
   /**
    * Hands all blocks to the writer: while it commits some, the next ones are read. `BACKEND_FULL` where they are more than
-   * `maxBytes`. When this has settled, the writer has nothing left to do.
+   * `maxBytes`. Those that were made ready elsewhere change hands. When this has settled, the writer has nothing left to do.
    */
-  async fill(blocks: AsyncIterable<EntryBlock>): Promise<void> {
+  async fill(blocks: AsyncIterable<EntryBlock | PreparedBlock>, isPrepared: boolean): Promise<void> {
     const maxBytes = this.#maxBytes
     await this.#ask({ kind: 'beginReplace' })
     let bytes = 0
@@ -48,7 +49,10 @@ export class StoreReplacement {
         }
         bytes += length
         await this.#sent.haveRoom(length)
-        this.#sent.add(length, this.#ask({ kind: 'replaceBlock', bytes: block.bytes }))
+        const { bytes: taken } = block
+        const transferList = isPrepared ? [taken.buffer as ArrayBuffer] : []
+        const answer = this.#ask({ kind: 'replaceBlock', bytes: taken, isPrepared }, transferList)
+        this.#sent.add(length, answer)
       }
     } finally {
       // Whether one of them has failed decides what may be asked of the writer next.
@@ -78,9 +82,12 @@ export class StoreReplacement {
     if (this.#commit.failure === undefined) await this.#ask({ kind: 'abandonReplace' }).catch(() => {})
   }
 
-  async #ask(request: WriterRequest): Promise<CommitResult | undefined> {
+  async #ask(
+    request: WriterRequest,
+    transferList: readonly ArrayBuffer[] = [],
+  ): Promise<CommitResult | undefined> {
     try {
-      return await this.#writer.ask(request)
+      return await this.#writer.ask(request, transferList)
     } catch (error) {
       // It has said so before it changed anything.
       if (isStateError(error, 'BACKEND_FULL')) throw error

@@ -6,7 +6,7 @@ import { EntryBlockBuilder } from '../../backend/entry-block.js'
 import { leaseFileName } from '../../files/file-names.js'
 import { openEnvironment } from '../store/environment.js'
 import { StoreDirectory } from '../store/store-directory.js'
-import { StoreWriter } from './store-writer.js'
+import { type ReplacingBlock, StoreWriter } from './store-writer.js'
 
 let folder: string
 let directory: StoreDirectory
@@ -34,10 +34,10 @@ afterEach(async () => {
   await rm(folder, { recursive: true })
 })
 
-function blockOf(key: string): Uint8Array {
+function blockOf(key: string): ReplacingBlock {
   const builder = new EntryBlockBuilder(1024)
   builder.add(Buffer.from(key), Buffer.from('value'), Infinity)
-  return builder.take().bytes
+  return { bytes: builder.take().bytes, isPrepared: false }
 }
 
 describe('the writer of a store', () => {

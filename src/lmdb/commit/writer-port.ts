@@ -3,6 +3,7 @@ import {
   MessageChannel,
   type MessagePort,
   receiveMessageOnPort,
+  type Transferable,
   type Worker,
 } from 'node:worker_threads'
 import { type CancelTimer, setPatientTimer, settlesWithin, systemClock } from '../../base/clock.js'
@@ -85,19 +86,20 @@ export class WriterPort<Request extends { readonly kind: string } = WriterReques
     this.#hold(false)
   }
 
-  /** `answered` is called exactly once, from the event loop or from `waitSync`. */
-  request(request: Request, answered: Answered): void {
+  /** `answered` is called exactly once, from the event loop or from `waitSync`. Memory in the list changes hands. */
+  request(request: Request, answered: Answered, transferList: readonly Transferable[] = []): void {
     const refusal = this.#dead ?? damage
     if (refusal !== undefined) answered(refusal, undefined)
-    else this.#post(request, answered)
+    else this.#post(request, answered, transferList)
   }
 
-  ask(request: Request): Promise<CommitResult | undefined> {
+  ask(request: Request, transferList?: readonly Transferable[]): Promise<CommitResult | undefined> {
     return new Promise((resolve, reject) => {
-      this.request(request, (error, result) => {
+      const answered: Answered = (error, result) => {
         if (error === undefined) resolve(result)
         else reject(error)
-      })
+      }
+      this.request(request, answered, transferList)
     })
   }
 
@@ -148,10 +150,14 @@ export class WriterPort<Request extends { readonly kind: string } = WriterReques
     )
   }
 
-  #post(request: Request | { readonly kind: 'close' }, answered: Answered): void {
+  #post(
+    request: Request | { readonly kind: 'close' },
+    answered: Answered,
+    transferList: readonly Transferable[] = [],
+  ): void {
     this.#pending.push(answered)
     this.#posted = (this.#posted + 1) | 0
-    this.#port.postMessage(request)
+    this.#port.postMessage(request, transferList)
     Atomics.add(this.#signal, Signal.ASKED, 1)
     Atomics.notify(this.#signal, Signal.ASKED)
     if (this.#pending.length === 1) this.#listen()

@@ -5,6 +5,7 @@ import {
   type CommitJob,
   type CommitResult,
   type Replacement,
+  type ReplacingBlock,
   StoreWriter,
   type StoreWriterOptions,
   type StretchReplacement,
@@ -16,7 +17,7 @@ export type WriterRequest =
   | { readonly kind: 'open' }
   | ({ readonly kind: 'commit' } & CommitJob)
   | { readonly kind: 'beginReplace' }
-  | { readonly kind: 'replaceBlock'; readonly bytes: Uint8Array }
+  | ({ readonly kind: 'replaceBlock' } & ReplacingBlock)
   | ({ readonly kind: 'finishReplace' } & Replacement)
   | ({ readonly kind: 'finishReplaceOf' } & StretchReplacement)
   | { readonly kind: 'abandonReplace' }
@@ -53,7 +54,7 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
     case 'beginReplace':
       return void (await writer.beginReplace())
     case 'replaceBlock':
-      return void (await writer.replaceBlock(request.bytes))
+      return void (await writer.replaceBlock(request))
     case 'finishReplace':
       return await writer.finishReplace(request)
     case 'finishReplaceOf':

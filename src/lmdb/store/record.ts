@@ -32,7 +32,9 @@ const RecordFlag = { EXPIRES: 1, COMPRESSED: 2 } as const
 const KNOWN_FLAGS = RecordFlag.EXPIRES | RecordFlag.COMPRESSED
 
 const CHECKSUM_BYTES = 4
-const HEADER_BYTES = 5
+/** Of a record without a time. */
+export const RECORD_HEADER_BYTES = 5
+const HEADER_BYTES = RECORD_HEADER_BYTES
 const EXPIRY_BYTES = 8
 const CHUNK_BYTES = 1024 * 1024
 /** Shorter values are not worth compressing, and neither are those that it makes smaller by less than an eighth. */
@@ -52,16 +54,9 @@ const doubleBytes = new Uint8Array(double.buffer)
 /** Views of up to this length are kept. */
 const KEPT_VIEW_BYTES = 1_024
 
-/** Makes records, which stay where they are until `forget`: LMDB copies them while it commits. */
-export class RecordWriter {
+/** Compresses values where that is wanted and worth it. */
+export class ValuePacking {
   readonly #compression: LmdbCompression
-  readonly #first: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES)
-  #chunk: Buffer = this.#first
-  /** Of what the first chunk begins with, by length: to make a view takes a good part of what making a small record does. */
-  readonly #firstViews: (Buffer | undefined)[] = []
-  /** All of the memory that the chunk at hand is in: offsets in it are those of records. */
-  #memory: ViewedBytes = memoryOf(this.#first)
-  #used = 0
   /** Loaded with the first value that is worth compressing. */
   #lz4: typeof Lz4 | undefined
 
@@ -69,44 +64,80 @@ export class RecordWriter {
     this.#compression = compression
   }
 
+  /** `undefined`: the value goes in as it is. */
+  pack({ bytes, valueStart: start, valueLength: length }: PlacedEntry): Buffer | undefined {
+    if (this.#compression === 'none' || length < MIN_COMPRESSED_BYTES) return undefined
+    this.#lz4 ??= loadLz4()
+    // The library refuses shared memory, which a log's segments are.
+    const packed = this.#lz4.compressSync(Buffer.from(sliceBytes.call(bytes, start, start + length)))
+    return packed.length <= length * WORTHWHILE ? packed : undefined
+  }
+}
+
+/** The length of a record, of which `packed` is the compressed value where there is one. */
+export function recordBytes(
+  { valueLength, expiresAtMs }: PlacedEntry,
+  packed: Uint8Array | undefined,
+): number {
+  return HEADER_BYTES + (expiresAtMs === Infinity ? 0 : EXPIRY_BYTES) + (packed?.length ?? valueLength)
+}
+
+/** Writes a record of that length to memory that is not the entry's. */
+export function writeRecord(
+  entry: PlacedEntry,
+  packed: Uint8Array | undefined,
+  memory: ViewedBytes,
+  start: number,
+): void {
+  const { bytes, view, keyStart, keyLength, valueStart, valueLength, expiresAtMs } = entry
+  const expires = expiresAtMs !== Infinity
+  const valueAt = start + HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
+  const end = valueAt + (packed?.length ?? valueLength)
+  const summed = start + CHECKSUM_BYTES
+  memory.view.setUint8(
+    summed,
+    (expires ? RecordFlag.EXPIRES : 0) | (packed === undefined ? 0 : RecordFlag.COMPRESSED),
+  )
+  if (expires) memory.view.setFloat64(start + HEADER_BYTES, expiresAtMs, true)
+  if (view !== undefined && packed === undefined && end - start <= SHORT_SUM_BYTES) {
+    // Short ones by words: a view of each part, and a call of the library, take longer.
+    copyViewed({ bytes, view }, valueStart, valueLength, memory, valueAt)
+    const sum = shortCrc32(memory.view, summed, end - summed, shortCrc32(view, keyStart, keyLength))
+    memory.view.setInt32(start, sum, true)
+    return
+  }
+  memory.bytes.set(packed ?? bytes.subarray(valueStart, valueStart + valueLength), valueAt)
+  const sum = crc32(memory.bytes.subarray(summed, end), keySum(bytes, keyStart, keyLength))
+  memory.view.setUint32(start, sum, true)
+}
+
+/** Makes records, which stay where they are until `forget`: LMDB copies them while it commits. */
+export class RecordWriter {
+  readonly #packing: ValuePacking
+  readonly #first: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES)
+  #chunk: Buffer = this.#first
+  /** Of what the first chunk begins with, by length: to make a view takes a good part of what making a small record does. */
+  readonly #firstViews: (Buffer | undefined)[] = []
+  /** All of the memory that the chunk at hand is in: offsets in it are those of records. */
+  #memory: ViewedBytes = memoryOf(this.#first)
+  #used = 0
+
+  constructor(compression: LmdbCompression) {
+    this.#packing = new ValuePacking(compression)
+  }
+
   encode(entry: PlacedEntry): Buffer {
-    const { bytes, view, keyStart, keyLength, valueStart, valueLength, expiresAtMs } = entry
-    const packed = this.#compressed(bytes, valueStart, valueLength)
-    const expires = expiresAtMs !== Infinity
-    const valueAt = HEADER_BYTES + (expires ? EXPIRY_BYTES : 0)
-    const record = this.#take(valueAt + (packed?.length ?? valueLength))
-    record[CHECKSUM_BYTES] =
-      (expires ? RecordFlag.EXPIRES : 0) | (packed === undefined ? 0 : RecordFlag.COMPRESSED)
-    if (expires) record.writeDoubleLE(expiresAtMs, HEADER_BYTES)
-    if (view !== undefined && packed === undefined && record.length <= SHORT_SUM_BYTES) {
-      // Short ones by words: a view of each part, and a call of the library, take longer.
-      const memory = this.#memory
-      const start = record.byteOffset
-      copyViewed({ bytes, view }, valueStart, valueLength, memory, start + valueAt)
-      const summed = start + CHECKSUM_BYTES
-      const sumOfKey = shortCrc32(view, keyStart, keyLength)
-      const sum = shortCrc32(memory.view, summed, record.length - CHECKSUM_BYTES, sumOfKey)
-      memory.view.setInt32(start, sum, true)
-      return record
-    }
-    record.set(packed ?? bytes.subarray(valueStart, valueStart + valueLength), valueAt)
-    const sum = crc32(record.subarray(CHECKSUM_BYTES), keySum(bytes, keyStart, keyLength))
-    record.writeUInt32LE(sum, 0)
+    const packed = this.#packing.pack(entry)
+    const record = this.#take(recordBytes(entry, packed))
+    // A large one has memory of its own.
+    const memory = record.buffer === this.#chunk.buffer ? this.#memory : memoryOf(record)
+    writeRecord(entry, packed, memory, record.byteOffset)
     return record
   }
 
   /** Nobody needs the records made so far: their memory is used again. */
   forget(): void {
     this.#begin(this.#first)
-  }
-
-  /** `undefined`: the value goes in as it is. */
-  #compressed(bytes: Uint8Array, start: number, length: number): Buffer | undefined {
-    if (this.#compression === 'none' || length < MIN_COMPRESSED_BYTES) return undefined
-    this.#lz4 ??= loadLz4()
-    // The library refuses shared memory, which a log's segments are.
-    const packed = this.#lz4.compressSync(Buffer.from(sliceBytes.call(bytes, start, start + length)))
-    return packed.length <= length * WORTHWHILE ? packed : undefined
   }
 
   #take(length: number): Buffer {
