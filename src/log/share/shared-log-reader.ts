@@ -9,6 +9,9 @@ import { SegmentTable } from '../segment-table.js'
 import { Uint32List } from '../uint32-list.js'
 import type { SharedChanges, SharedLog, ShareReply, ShareRequest } from './log-share.js'
 import { joinParts } from './shared-list.js'
+import { sortedNumbers } from './sorted-numbers.js'
+
+const NONE = new Uint32Array(0)
 
 /** Addresses looked at between two points where the work may pause. */
 const STEP = 4_096
@@ -33,6 +36,8 @@ export class SharedLogReader {
   readonly #port: SharedLog['port']
   readonly #closedFlag: Int32Array
   readonly #waiting: { resolve: (reply: ShareReply) => void; reject: (error: StateError) => void }[] = []
+  /** Addresses of what may have changed, sorted, until they were looked at. */
+  #listed: Uint32Array = NONE
   #hasEnded = false
 
   private constructor({ segments, changes, port, closedFlag }: SharedLog) {
@@ -56,7 +61,10 @@ export class SharedLogReader {
   static async open(shared: SharedLog): Promise<SharedLogReader> {
     const reader = new SharedLogReader(shared)
     reader.assertOpen()
-    await reader.#ask('open')
+    const opened = reader.#ask('open')
+    // While the answer is on its way: the lists do not change any more.
+    reader.#sortListed()
+    await opened
     return reader
   }
 
@@ -73,19 +81,22 @@ export class SharedLogReader {
   async addresses(options: WalkOptions = {}): Promise<SharedAddresses> {
     const changes = this.#changes
     const found = await this.run(
-      changes === undefined
-        ? this.#walk(options)
-        : this.#changed(joinParts(changes.parts).sort(), changes.sinceEpoch, options),
+      changes === undefined ? this.#walk(options) : this.#changed(this.#listed, changes.sinceEpoch, options),
     )
+    this.#listed = NONE
     const reply = await this.#ask('buried')
     this.assertOpen()
-    const buried = joinParts(reply.kind === 'buried' ? reply.parts : []).sort()
+    const buried = sortedNumbers(joinParts(reply.kind === 'buried' ? reply.parts : []))
     // The snapshot sees all that was buried after its instant. What changed since a base is only what the lists name: the rest
     // of it was buried lately, and written before the base.
     const more = await this.run(
       changes === undefined ? wantedOf(buried, options) : common(found.buried, buried),
     )
     return { visible: await this.run(union(found.unburied, more)), buried }
+  }
+
+  #sortListed(): void {
+    if (this.#changes !== undefined) this.#listed = sortedNumbers(joinParts(this.#changes.parts))
   }
 
   /** Runs work that reads the log in slices; rejects with `CLOSED` when nothing may be read any more. */
