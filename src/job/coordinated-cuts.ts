@@ -10,6 +10,7 @@ import type { StateSchema } from '../state/schema/define-state.js'
 import { cutFromJson, cutToJson, type JobCut } from './cut.js'
 import type { CutSubject, Cuts, RestoreCutOptions, RestoredCut } from './cuts.js'
 import type { JobOptions } from './job-options.js'
+import { cutBeforeCheckpoints, noteCheckpoints } from './recorded-cut.js'
 
 type StartOptions = Pick<JobOptions<never, StateSchema, never>, 'restoreFrom' | 'waitForOwnerMs'>
 
@@ -73,7 +74,12 @@ export class CoordinatedCuts implements Cuts {
           ? await coordinator.restoreLatest(options)
           : await coordinator.restore(restoreFrom, options)
       this.#isFirstRun = restored === undefined
-      if (restored === undefined) return { cut: undefined, isNewest: true }
+      if (restored === undefined) {
+        // An engine that persists has what an earlier run has left.
+        const persists = this.#backend.supports.durable
+        const cut = persists ? await cutBeforeCheckpoints(this.#backend, this.#jobName) : undefined
+        return { cut, isNewest: true }
+      }
       // Nobody else has published one since: this is the owner of the storage.
       const isNewest =
         skipped === 0 &&
@@ -101,7 +107,9 @@ export class CoordinatedCuts implements Cuts {
     await this.coordinator.start()
     // An engine that persists keeps what is written from now on: without a cut from before that, whoever starts after a crash would
     // read the same events again on top of it.
-    if (this.#isFirstRun && this.#backend.supports.durable) await this.coordinator.createCheckpoint()
+    if (!this.#backend.supports.durable) return
+    if (this.#isFirstRun) await this.coordinator.createCheckpoint()
+    await noteCheckpoints(this.#backend, this.#jobName)
   }
 
   async finish(): Promise<void> {

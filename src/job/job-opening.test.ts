@@ -28,7 +28,12 @@ const cutAt = (n: number): JobCut => ({
   outbox: { first: 0, next: 0 },
 })
 const state: SinkState = { put: () => {}, read: () => [], removeFrom: () => {} }
-const startAt = (cut: JobCut | undefined) => ({ cut, epoch: { lineage: 'l', number: 9 }, state })
+const startAt = (cut: JobCut | undefined) => ({
+  jobName: 'job',
+  cut,
+  epoch: { lineage: 'l', number: 9 },
+  state,
+})
 
 /** A call that ends when the test says so, or, with `ABORTED`, once its signal has fired. */
 class Gate {

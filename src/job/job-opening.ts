@@ -11,6 +11,7 @@
 import type { JobCut } from './cut.js'
 import type { Cuts, RestoredCut } from './cuts.js'
 import { Outputs } from './outputs.js'
+import { handOver, requireNoneLeft, WatchedState } from './sink/left-outputs.js'
 import type { ClaimedSink, EpochId, Sink, SinkState } from './sink/sink.js'
 import type { Positions, Source, SourceReader } from './source/source.js'
 
@@ -35,6 +36,7 @@ interface ReaderAhead<Event> {
 
 /** Where a job begins. */
 export interface JobStart {
+  readonly jobName: string
   readonly cut: JobCut | undefined
   readonly epoch: EpochId
   /** What the sink may keep in the state. */
@@ -82,7 +84,12 @@ export class JobOpening<Event, Output> {
     const sink = this.#sink
     const positions = start.cut?.positions ?? {}
     const reader = await waitFor('the source to open', () => this.#noted(this.#readerAt(positions)))
-    if (sink === undefined) return { reader, outputs: undefined }
+    if (sink === undefined) {
+      await waitFor('the outputs to be looked for', () =>
+        requireNoneLeft(start.jobName, start.cut?.prepared ?? [], start.state),
+      )
+      return { reader, outputs: undefined }
+    }
     const outputs = await waitFor('the sink to open', () => this.#noted(this.#openSink(sink, start)))
     return { reader, outputs }
   }
@@ -135,16 +142,26 @@ export class JobOpening<Event, Output> {
     return await this.#source.open({ positions, ...this.#owned, signal: this.#givenUp.signal })
   }
 
-  async #openSink(sink: Sink<Output>, { cut, epoch, state }: JobStart): Promise<Outputs<Output>> {
+  async #openSink(sink: Sink<Output>, { jobName, cut, epoch, state }: JobStart): Promise<Outputs<Output>> {
     const claimed = (await this.#claimed) ?? sink
     const { signal } = this.#givenUp
-    return await Outputs.open(claimed, epoch, {
-      prepared: cut?.prepared ?? [],
+    const prepared = cut?.prepared ?? []
+    const watched = new WatchedState(state)
+    const writer = await claimed.open({
+      prepared,
       lineage: epoch.lineage,
-      state,
+      state: watched,
       ...this.#owned,
       signal,
     })
+    try {
+      if (!watched.isUsed) await handOver(jobName, sink, writer, prepared, state)
+    } catch (error) {
+      // What has failed is told, and not what fails because of it.
+      await writer.close().catch(() => {})
+      throw error
+    }
+    return new Outputs(writer, epoch, prepared)
   }
 }
 

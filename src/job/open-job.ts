@@ -20,12 +20,13 @@ import { JobOpening, WAITS, type WaitFor } from './job-opening.js'
 import type { JobOptions } from './job-options.js'
 import { schemaOf } from './job-timers.js'
 import type { Outputs } from './outputs.js'
+import { RECORD_KEY } from './recorded-cut.js'
 import type { EpochId } from './sink/sink.js'
 import { OutputsForCut, storedOutputs } from './sink/stored-outputs.js'
 import { OrderedReader } from './source/ordered-reader.js'
 import type { SourceReader } from './source/source.js'
 import { type AnyStage, withStages } from './stage-definition.js'
-import { RECORD_KEY, StoredCuts } from './stored-cuts.js'
+import { StoredCuts } from './stored-cuts.js'
 
 const DEFAULT_FLUSH_INTERVAL_MS = 1_000
 
@@ -119,8 +120,9 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
     const epoch = cut !== undefined && goesOn ? cut.epoch : { lineage: randomUUID(), number: 0 }
     const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
     const state = forCut ?? storedOutputs(stepped)
-    const { reader: opened, outputs } = await opening.open({ cut, epoch, state }, waitFor)
+    const { reader: opened, outputs } = await opening.open({ jobName: name, cut, epoch, state }, waitFor)
     if (outputs !== undefined) stored?.deliverToSink()
+    else stored?.requireEmptyOutbox()
     const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
     // An engine may have made less durable of the store's own time than of the job's.
     if (time !== undefined && options.stages === undefined) advanceStore(store, time.watermarkMs)

@@ -1,5 +1,5 @@
 import type { JsonValue } from '../base/json.js'
-import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './sink/sink.js'
+import type { EpochId, PreparedEpoch, SinkWriter } from './sink/sink.js'
 
 /** The outputs of a job on their way to its sink: which epoch they are of, and what was prepared. */
 export class Outputs<Output> {
@@ -10,19 +10,11 @@ export class Outputs<Output> {
   #total = 0
   #prepared: readonly PreparedEpoch[]
 
-  private constructor(writer: SinkWriter<Output>, epoch: EpochId, prepared: readonly PreparedEpoch[]) {
+  /** @param prepared what the cut names that the sink was opened with. */
+  constructor(writer: SinkWriter<Output>, epoch: EpochId, prepared: readonly PreparedEpoch[]) {
     this.#writer = writer
     this.#epoch = epoch
     this.#prepared = prepared
-  }
-
-  /** Opens the sink where the cut has left it: what that names counts, everything behind it does not. */
-  static async open<Output>(
-    sink: Pick<Sink<Output>, 'open'>,
-    epoch: EpochId,
-    options: OpenSinkOptions,
-  ): Promise<Outputs<Output>> {
-    return new Outputs(await sink.open(options), epoch, options.prepared)
   }
 
   get epoch(): EpochId {

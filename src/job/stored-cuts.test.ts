@@ -9,7 +9,8 @@ import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { ManualClock } from '../testing/manual-clock.js'
 import { cutToJson, type JobCut } from './cut.js'
 import type { CutSubject } from './cuts.js'
-import { RECORD_KEY, StoredCuts } from './stored-cuts.js'
+import { RECORD_KEY } from './recorded-cut.js'
+import { StoredCuts } from './stored-cuts.js'
 
 const bytes = (text: string) => new Uint8Array(Buffer.from(text))
 

@@ -1,7 +1,7 @@
 // Cuts of an engine that keeps its state itself: what the job keeps of itself is written in the same step as the state, after each
 // slice of events. Whatever the engine has made durable when the process dies is so the state between two events.
 //
-//   ff ff 'job'             -> the cut, as JSON
+//   ff ff 'job'             -> the cut, as JSON (recorded-cut.ts)
 //   ff ff 'outs' number u64 -> outputs that the sink does not have yet, from this number on: a list, as JSON
 //   ff ff 'out' number u64  -> the same of one output, without a list; read only, as earlier versions have left it
 //   ff ff 'never'           nothing, ever
@@ -22,14 +22,13 @@ import { NEVER_EXPIRES } from '../backend/validate.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
 import { StateError } from '../base/errors.js'
-import type { JsonValue } from '../base/json.js'
 import { nextTurn, runThrough, type SlicedWork } from '../base/slices.js'
 import { jsonTextOf } from '../checkpoint/format/json-value.js'
-import { cutFromJson, cutToJson, type JobCut } from './cut.js'
+import { cutToJson, type JobCut } from './cut.js'
 import type { CutSubject, Cuts, RestoredCut } from './cuts.js'
+import { cutInStore, parsedJson, RECORD_KEY } from './recorded-cut.js'
 
 const OWN = [0xff, 0xff]
-export const RECORD_KEY: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('job'))
 const OUTPUTS_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('outs'))
 const OUTPUT_PREFIX: Uint8Array = Uint8Array.of(...OWN, ...Buffer.from('out'))
 /** Nothing lies there, ever: whoever removes it changes nothing. */
@@ -110,9 +109,8 @@ export class StoredCuts<Output> implements Cuts {
 
   async restore(): Promise<RestoredCut> {
     const { backend, jobName } = this.#options
-    const record = await backend.get(RECORD_KEY)
-    if (record === undefined) return { cut: undefined, isNewest: true }
-    const cut = cutFromJson(parsed(record, `the record of job '${jobName}'`), jobName)
+    const cut = await cutInStore(backend, jobName)
+    if (cut === undefined) return { cut, isNewest: true }
     this.#first = cut.outbox.first
     while (this.outbox.next < cut.outbox.next) await this.#restoreOutputs(this.outbox.next, cut.outbox.next)
     return { cut, isNewest: true }
@@ -125,7 +123,7 @@ export class StoredCuts<Output> implements Cuts {
     const key = keyOf(OUTPUTS_PREFIX, number)
     const stored = await backend.get(key)
     if (stored !== undefined) {
-      const outputs = parsed(stored, `output ${number}`)
+      const outputs = parsedJson(stored, `output ${number}`)
       if (!Array.isArray(outputs) || outputs.length === 0 || number + outputs.length > until) {
         const reason = `what lies at output ${number} are not those up to ${until}`
         throw new StateError('CORRUPTION', { what, reason, key })
@@ -138,7 +136,7 @@ export class StoredCuts<Output> implements Cuts {
     if (single === undefined) {
       throw new StateError('CORRUPTION', { what, reason: `it lacks output ${number}, which it names`, key })
     }
-    this.#hold(singleKey, [parsed(single, `output ${number}`) as Output])
+    this.#hold(singleKey, [parsedJson(single, `output ${number}`) as Output])
   }
 
   /** Outputs that lie in an entry wait for the sink. */
@@ -150,6 +148,17 @@ export class StoredCuts<Output> implements Cuts {
   /** Outputs go from the outbox to a sink. */
   deliverToSink(): void {
     this.#hasSink = true
+  }
+
+  /** There is no sink: what waits for one would be given to nobody. */
+  requireEmptyOutbox(): void {
+    const count = this.#waiting.length
+    if (count === 0) return
+    throw new StateError('INCOMPATIBLE', {
+      what: `job '${this.#options.jobName}' without a sink`,
+      found: `${count} outputs that wait in the store for one`,
+      supported: 'a sink, until it has these',
+    })
   }
 
   async begin(subject: CutSubject): Promise<void> {
@@ -306,11 +315,3 @@ function keyOf(prefix: Uint8Array, number: number): Uint8Array {
 }
 
 const encoded = (value: unknown, what: string): Uint8Array => Buffer.from(jsonTextOf(value, what))
-
-function parsed(bytes: Uint8Array, what: string): JsonValue {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as JsonValue
-  } catch (error) {
-    throw new StateError('CORRUPTION', { what, reason: String(error) }, { cause: error })
-  }
-}

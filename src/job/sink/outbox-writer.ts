@@ -157,10 +157,16 @@ function mayHave(state: SinkState, number: number): boolean {
   return false
 }
 
-function stretchOf({ token }: PreparedEpoch): Stretch {
+/** What an outbox has prepared; `undefined` where the token is that of another sink. */
+export function stretchIn(token: JsonValue): Stretch | undefined {
   const { first, next, by } = (token ?? {}) as Partial<Stretch>
-  if (Number.isSafeInteger(first) && Number.isSafeInteger(next))
-    return { first, next, ...(typeof by === 'string' && { by }) } as Stretch
+  if (!Number.isSafeInteger(first) || !Number.isSafeInteger(next)) return undefined
+  return { first, next, ...(typeof by === 'string' && { by }) } as Stretch
+}
+
+function stretchOf({ token }: PreparedEpoch): Stretch {
+  const stretch = stretchIn(token)
+  if (stretch !== undefined) return stretch
   const reason = `the cut names ${JSON.stringify(token)}, which are no outputs of an outbox`
   throw new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
 }
