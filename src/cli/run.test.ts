@@ -265,6 +265,54 @@ describe('holdfast on the command line', () => {
     expect(all).toMatch(/would remove .*\nnothing was removed; --yes does it\n$/)
   })
 
+  it('writes out what would do something to a terminal, wherever the text comes from', async () => {
+    const colours = new RegExp(`${'\u001b'}\\[(?:1|2|22|31|32|33|39)m`, 'g')
+    const hostile = '\u001b]0;title\u0007\u009b31m\u202e\u2066\rover'
+    const backend = new MemoryStateBackend()
+    const storage = new FileCheckpointStorage(at('hostile'))
+    const coordinator = new CheckpointCoordinator(backend, {
+      storage,
+      source: () => ({ [hostile]: hostile }),
+    })
+    await coordinator.createCheckpoint()
+    await coordinator.shutdown()
+    const lease = readdirSync(at('hostile')).find((name) => name.startsWith('.lease-')) ?? ''
+    const commands = [
+      ['inspect', at('hostile')],
+      ['restore', at('hostile'), '--to', at(`store-${hostile}`), '--dry-run'],
+      ['doctor', at('hostile')],
+      ['list', at('hostile')],
+      ['verify', at('hostile'), '--all'],
+      ['get', at('hostile'), hostile],
+      ['list', at(`none-${hostile}`)],
+      ['--debug', 'list', at(`none-${hostile}`)],
+      ['scan', at('hostile'), '--show', hostile],
+    ]
+    const contents = [
+      { lease: JSON.stringify({ pid: 1, hostname: hostile, released: false }), manifest: undefined },
+      { lease: hostile, manifest: hostile },
+    ]
+    for (const content of contents) {
+      writeFileSync(at('hostile', lease), content.lease)
+      if (content.manifest !== undefined)
+        writeFileSync(at('hostile', 'chk-0000000002.manifest'), content.manifest)
+      for (const command of commands) {
+        const { out, err, all } = await holdfast(...command)
+        expect([command[0], (out + err).match(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)]).toEqual([
+          command[0],
+          null,
+        ])
+        const onTerminal = await holdfastOn(80, command)
+        const withoutColours = onTerminal.all.replaceAll(colours, '')
+        expect([command[0], withoutColours.match(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)]).toEqual([
+          command[0],
+          null,
+        ])
+        expect(all).not.toBe('')
+      }
+    }
+  })
+
   it('cuts a value in a table at 10,000 characters', async () => {
     await savepointOf('long', [['long', 'x'.repeat(30_000)]])
     const { out } = await holdfast('scan', at('long'))

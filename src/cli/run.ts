@@ -4,6 +4,7 @@ import type { CommanderError } from 'commander'
 import { adviceFor } from '../view/advice.js'
 import { fileError } from '../view/file-failure.js'
 import { UsageError } from '../view/usage-error.js'
+import { visible } from '../view/visible.js'
 import { ExitStatus } from './outcome.js'
 import { Outlet, type Streams } from './outlet.js'
 import { programFor } from './program.js'
@@ -55,8 +56,8 @@ export async function run(args: readonly string[], process: Surroundings): Promi
     if (isCommanderError(error)) return ExitStatus.usage
     if (interruption.signal.aborted) return ExitStatus.interrupted
     if (outlet.closed.aborted && outlet.failure === undefined) return ExitStatus.ok
-    if (options.debug) process.stderr.write(`${stackOf(error)}\n`)
-    else process.stderr.write(`holdfast: ${await explanation(error)}\n`)
+    if (options.debug) process.stderr.write(`${stackOf(error).split('\n').map(visible).join('\n')}\n`)
+    else process.stderr.write(`holdfast: ${visible(await explanation(error))}\n`)
     return await statusOf(error)
   }
 }

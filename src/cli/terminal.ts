@@ -2,6 +2,7 @@
 
 import { styleText } from 'node:util'
 import type { JsonValue } from '../index.js'
+import { visible } from '../view/visible.js'
 import type { Outlet, Streams } from './outlet.js'
 import type { Progress } from './progress.js'
 
@@ -47,15 +48,14 @@ export class Terminal {
     return this.#options.color ? styleText(style, text, { validateStream: false }) : text
   }
 
-  /** One line of the result. */
+  /** One line of the result. Whatever it was put together from does nothing to the terminal. */
   async line(text: string): Promise<void> {
-    this.#pending += `${text}\n`
-    if (this.#pending.length >= CHUNK_CHARACTERS) await this.flush()
+    await this.raw(`${this.#options.color ? visibleButStyled(text) : visible(text)}\n`)
   }
 
-  /** One JSON object, in a line of its own. */
+  /** One JSON object, in a line of its own, with its characters as JSON has them. */
   async object(value: JsonValue): Promise<void> {
-    await this.line(JSON.stringify(value))
+    await this.raw(`${JSON.stringify(value)}\n`)
   }
 
   /** A piece of a result that is no lines: the content of a file. */
@@ -74,13 +74,15 @@ export class Terminal {
    * them, each row is a paragraph.
    */
   async table(head: readonly string[], rows: readonly (readonly string[])[]): Promise<void> {
-    const widths = fitted(naturalWidths(head, rows), this.width)
+    const isPlain = [head, ...rows].every((row) => row.every((cell) => PLAIN.test(cell)))
+    const shown = isPlain ? rows : rows.map((row) => row.map(visible))
+    const widths = fitted(naturalWidths(head, shown), this.width)
     if (widths === undefined) {
-      await this.#paragraphs(head, rows)
+      await this.#paragraphs(head, shown)
       return
     }
-    if ([head, ...rows].every((row) => row.every((cell) => PLAIN.test(cell)))) {
-      await this.#plainTable(head, rows, widths)
+    if (isPlain) {
+      await this.#plainTable(head, shown, widths)
       return
     }
     const { default: Table } = await import('cli-table3')
@@ -90,7 +92,7 @@ export class Terminal {
       style: { head: [], border: [], 'padding-left': 0, 'padding-right': GAP },
       chars: NO_BORDERS,
     })
-    for (const row of rows) table.push([...row])
+    for (const row of shown) table.push([...row])
     for (const line of table.toString().split('\n')) await this.line(line.trimEnd())
   }
 
@@ -132,7 +134,7 @@ export class Terminal {
     if (this.#options.quiet) return
     // Where both are one terminal, it stands behind the lines that it is about.
     if (this.isWatched) void this.flush()
-    this.#streams.stderr.write(`${text}\n`)
+    this.#streams.stderr.write(`${visible(text)}\n`)
   }
 
   /** A bar for what takes longer than a second, on a terminal; nothing elsewhere, and where the whole is 0: it is not known, or there is nothing to do. */
@@ -162,6 +164,17 @@ export class Terminal {
     await this.#outlet.write(piece)
   }
 }
+
+const ESCAPE = '\u001b'
+/** What `style` puts around a text. */
+const OWN_STYLE = new RegExp(`(${ESCAPE}\\[(?:1|2|22|31|32|33|39)m)`)
+
+/** As `visible`, in a line that has colours. One that somebody else has put there stays a colour of these, and does no more. */
+const visibleButStyled = (text: string): string =>
+  text
+    .split(OWN_STYLE)
+    .map((part, i) => (i % 2 === 0 ? visible(part) : part))
+    .join('')
 
 /** Between two columns. */
 const GAP = 2

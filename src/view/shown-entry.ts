@@ -8,6 +8,7 @@ import type { StoredEntry } from './entries.js'
 import { reasonOf } from './reason-of.js'
 import { StateNames } from './state-names.js'
 import { UsageError } from './usage-error.js'
+import { visible } from './visible.js'
 
 /** `auto`: typed where that is possible, then text, then hexadecimal digits. */
 export type Form = 'auto' | 'text' | 'hex' | 'json'
@@ -148,12 +149,6 @@ export const asCell = (value: JsonValue | undefined): string =>
   value === undefined
     ? ''
     : visible(typeof value === 'string' ? value.replaceAll(/[\t\n\r]/g, ' ') : JSON.stringify(value))
-
-/** Characters that do something (escapes of terminals begin with one), or that cannot be seen (marks of direction). */
-const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
-
-const visible = (text: string): string =>
-  text.replaceAll(INVISIBLE, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 
 export function checkedForm(form: string): Form {
   if (!FORMS.includes(form)) throw new UsageError(`--show takes one of ${FORMS.join(', ')}; not ${form}`)
