@@ -48,6 +48,8 @@ export class KeyBits {
    * stays so while it is changed in place.
    */
   isInOrder = true
+  /** So they have, but that they began anew at a lower address: what was buried lately is found behind all the others. */
+  isOfRuns = true
   #lastLooked = 0
   /** What was read only to be near: V8 leaves reads out that come to nothing. */
   seen = 0
@@ -75,15 +77,27 @@ export class KeyBits {
     if (count === 0) return
     if (this.shortest === Infinity) this.begin(addresses[0] as number, 0)
     this.compare(addresses, 0, count)
-    if (this.isInOrder) this.isInOrder = this.#goOnInOrder(addresses, count)
+    if (!this.isOfRuns) return
+    this.isOfRuns = this.#goOnInOrder(addresses, count)
+    if (!this.isOfRuns) this.isInOrder = false
   }
 
-  /** Whether some more keys come behind those before them, each at a higher address. They are near: they were just compared. */
+  /** Whether keys in that stretch of ascending addresses increase, that before it taken in. */
+  areInOrder(addresses: Uint32Array, from: number, until: number): boolean {
+    for (let i = Math.max(1, from); i < until; i++) {
+      if ((i - from) % NEAR_KEYS === 0) this.#bringNear(addresses, i, Math.min(i + NEAR_KEYS, until))
+      if (!this.#isNotAbove(addresses[i - 1] as number, addresses[i] as number)) return false
+    }
+    return true
+  }
+
+  /** Whether some more keys come behind those before them, each at a higher address, or begin anew. They are near: they were just compared. */
   #goOnInOrder(addresses: Uint32Array, count: number): boolean {
     let last = this.#lastLooked
     for (let i = 0; i < count; i++) {
       const address = addresses[i] as number
-      if (address <= last || (last !== 0 && !this.#isNotAbove(last, address))) return false
+      if (address <= last) this.isInOrder = false
+      else if (last !== 0 && !this.#isNotAbove(last, address)) return false
       last = address
     }
     this.#lastLooked = last

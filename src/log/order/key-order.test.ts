@@ -90,6 +90,34 @@ describe('KeyOrder', () => {
       expect(sorted).toEqual(addresses)
     })
 
+    it(`leaves keys as they lie of which some were looked at behind the others: ${shape}`, () => {
+      const { segments, addresses } = addressesOf(distinct)
+      const looked = lookedAt(
+        segments,
+        addresses.filter((_, i) => i % 3 > 0),
+      )
+      const buried = addresses.filter((_, i) => i % 3 === 0)
+      looked.look(buried, buried.length)
+      expect(looked.isInOrder).toBe(false)
+      const sorted = addresses.slice()
+      // One for each slice in which keys are compared: where they are sorted, it is more.
+      let pauses = 0
+      for (const _ of new KeyOrder(segments).sort(sorted, looked)) pauses++
+      expect(sorted).toEqual(addresses)
+      expect(pauses).toBe(Math.ceil(addresses.length / 4_096))
+    })
+
+    it(`sorts keys that were looked at in two runs, each in order, which are not in order together: ${shape}`, () => {
+      const middle = distinct.length >> 1
+      const { segments, addresses } = addressesOf([...distinct.slice(middle), ...distinct.slice(0, middle)])
+      const looked = lookedAt(segments, addresses.subarray(distinct.length - middle))
+      const first = addresses.slice(0, distinct.length - middle)
+      looked.look(first, first.length)
+      const entries = new Entries(segments)
+      for (const _ of new KeyOrder(segments).sort(addresses, looked));
+      expect(Array.from(addresses, (address) => Buffer.from(entries.copyKey(address)))).toEqual(distinct)
+    })
+
     it(`sorts keys that were looked at where only the last one lies out of order: ${shape}`, () => {
       const [first, ...others] = distinct
       const { segments, addresses } = addressesOf([...others, first as Buffer])

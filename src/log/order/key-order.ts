@@ -56,9 +56,13 @@ export class KeyOrder {
   /**
    * Sorts addresses in place, by keys; pauses come at most a few {@link SLICE} addresses of work apart. `looked` has compared all of their keys,
    * and may have compared others; where it has, the addresses are in their order.
+   *
+   * What is written beside a snapshot leaves behind what the snapshot sees, which is found after all the rest, and lies among it: where either was
+   * in order, so are both together, as a rule.
    */
   *sort(addresses: Uint32Array, looked?: KeyBits): SlicedWork<void> {
     if (looked?.isInOrder) return
+    if (looked?.isOfRuns && (yield* this.#areInOrder(addresses, looked))) return
     const { length } = addresses
     if (length <= SHORT) {
       this.#sortRange(addresses, new Uint32Array(length), 0, length, 0)
@@ -71,6 +75,14 @@ export class KeyOrder {
       lower: new Uint32Array(length),
     }
     yield* this.#sortLong(columns, spare, { from: 0, until: length, depth: 0 }, looked)
+  }
+
+  *#areInOrder(addresses: Uint32Array, bits: KeyBits): SlicedWork<boolean> {
+    for (let start = 0; start < addresses.length; start += SLICE) {
+      if (!bits.areInOrder(addresses, start, Math.min(start + SLICE, addresses.length))) return false
+      yield
+    }
+    return true
   }
 
   /** Sorts a long range whose keys share their first `depth` bytes; `looked` has compared them from there on. */
