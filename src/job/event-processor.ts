@@ -17,6 +17,7 @@ import { GivenKey } from '../state/key/stored-key.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { type BoundStates, hostOf, type StateStore } from '../state/store.js'
 import type { BadTimestamp, PartitionTime, SourceTime } from '../window/time/source-time.js'
+import { requireDone } from './at-once.js'
 import type { FetchedBackend } from './fetched-backend.js'
 import type { BadEvent, JobOptions, KeyOf, ProcessContext } from './job-options.js'
 import { type FiringTimers, type JobTimers, noTimers } from './job-timers.js'
@@ -331,7 +332,8 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
           if (place < toldUntil) statesAhead?.goTo(place - ahead.toldFrom, eventKey)
           else currentKey.set(eventKey)
           if (isTimed) store.at(timestampMs)
-          process?.(event, context as never)
+          const returned: unknown = process?.(event, context as never)
+          if (returned !== undefined) requireDone(returned, '`process`')
         } else {
           windows.add(eventKey, event, timestampMs, watermarkMs)
         }
@@ -510,7 +512,7 @@ export class EventProcessor<Event, Schema extends StateSchema, Output> {
     // Its own time may be what is wrong with it.
     this.#calls.outputMs = Number.isFinite(watermarkMs) ? watermarkMs + 1 : clock.now()
     try {
-      onBadEvent(bad, this.#context.emit)
+      requireDone(onBadEvent(bad, this.#context.emit), '`onBadEvent`')
     } finally {
       this.#calls.outputMs = undefined
     }

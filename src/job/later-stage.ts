@@ -11,6 +11,7 @@ import { describeValue } from '../state/codec/codec-error.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { shownKey } from '../state/kinds/state-context.js'
 import { boundStatesOf, partOf } from '../state/store.js'
+import { requireDone } from './at-once.js'
 import type { BadEvent, Timer } from './job-options.js'
 import { type FiringTimers, JobTimers, NO_TIMERS, noTimers, type TimerSizes } from './job-timers.js'
 import { JobWindows, type WindowDefinitions } from './job-windows.js'
@@ -209,12 +210,14 @@ export class LaterStage {
     if (this.windows !== undefined) {
       this.windows.add(key, event, timestampMs, this.#watermarkMs)
     } else if (this.#failsOnBadEvents) {
-      definition.process?.(event, context as never)
+      requireDone(definition.process?.(event, context as never), '`process`')
     } else {
       // What it has written of an event that turns out to be a bad one is taken back.
       const timers = this.timers?.sizes()
       try {
-        ;(this.store as Batching).batch(() => definition.process?.(event, context as never))
+        ;(this.store as Batching).batch(() =>
+          requireDone(definition.process?.(event, context as never), '`process`'),
+        )
       } catch (error) {
         if (timers !== undefined) this.timers?.undo(timers)
         throw error
@@ -234,10 +237,8 @@ export class LaterStage {
     // Its own time may be what is wrong with it; the context still has that of the event before.
     this.#calls.outputMs = ofMs
     try {
-      onBadEvent(
-        { reason, error: told, event, partition: '', position: null, stage: this.name },
-        this.#context.emit,
-      )
+      const bad = { reason, error: told, event, partition: '', position: null, stage: this.name }
+      requireDone(onBadEvent(bad, this.#context.emit), '`onBadEvent`')
     } finally {
       this.#calls.outputMs = undefined
     }

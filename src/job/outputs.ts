@@ -1,4 +1,5 @@
 import type { JsonValue } from '../base/json.js'
+import { requireGiven } from './at-once.js'
 import type { EpochId, PreparedEpoch, SinkWriter } from './sink/sink.js'
 
 /** The outputs of a job on their way to its sink: which epoch they are of, and what was prepared. */
@@ -32,6 +33,7 @@ export class Outputs<Output> {
 
   async write(outputs: readonly Output[]): Promise<void> {
     if (outputs.length === 0) return
+    requireGiven(outputs)
     await this.#writer.write(outputs, this.#epoch, this.#written)
     this.#written += outputs.length
     this.#total += outputs.length

@@ -4,6 +4,7 @@ import type { ForwardClock } from '../base/clock.js'
 import { reasonOf, StateError } from '../base/errors.js'
 import type { CurrentKey } from '../state/key/current-key.js'
 import { shownKey } from '../state/kinds/state-context.js'
+import { requireDone } from './at-once.js'
 import type { Timer } from './job-options.js'
 import type { FiringTimers } from './job-timers.js'
 
@@ -68,7 +69,8 @@ export class TimerCalls<Context extends CallContext> {
       this.outputMs = Number.isFinite(context.watermarkMs) ? context.watermarkMs + 1 : clock.now()
     }
     try {
-      onTimer?.(timer, context)
+      const returned: unknown = onTimer?.(timer, context)
+      if (returned !== undefined) requireDone(returned, '`onTimer`')
     } catch (error) {
       throw this.#failure(timer, error)
     } finally {
