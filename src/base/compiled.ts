@@ -3,6 +3,7 @@
 // so that a bundle that needs none of it works.
 
 import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Transferable, Worker } from 'node:worker_threads'
 import { reasonOf, StateError } from './errors.js'
@@ -27,14 +28,20 @@ export function compiledModule(name: `#${string}`): URL {
   return url
 }
 
+/** What a path may have that is not what it is where it is taken for a URL. */
+const OTHER_IN_URL = /[%#?\t\r\n]/
+
 /**
  * Loads a package that this one depends on and that brings a native addon. `INCOMPATIBLE` where it does not load: in a bundle,
- * on a system that it has no binary for, where Node.js was told to load no addons.
+ * on a system that it has no binary for, where Node.js was told to load no addons. `esModule` is its ES module, seen from its CommonJS one:
+ * taken where that one would not find its addon, as it takes its own path for a URL (in a folder named `C#`, for one).
  */
-export function requirePackage(name: string): unknown {
+export function requirePackage(name: string, esModule?: string): unknown {
   const require = requireHere()
   try {
-    return require(name)
+    if (esModule === undefined) return require(name)
+    const path = require.resolve(name)
+    return require(OTHER_IN_URL.test(path) ? join(dirname(path), esModule) : path)
   } catch (cause) {
     const details = {
       what: `package ${name} on ${process.platform}-${process.arch}, Node.js ${process.version}`,

@@ -23,7 +23,7 @@ const nextSteps: { readonly [code: string]: string } = {
   ENOSYS: 'the file system does not support this; use another one',
   EINVAL: 'the file system does not support this; use another one',
   ERR_ACCESS_DENIED:
-    'the permission model of Node.js forbids it; allow the directory with --allow-fs-read and --allow-fs-write, and where it forbids fsync itself, as Node.js 26 does, run without --permission',
+    'the permission model of Node.js forbids it; allow the directory with --allow-fs-read and --allow-fs-write, and where it forbids fsync itself, as Node.js 26 and late releases of 24 do, run without --permission',
 }
 
 /** `'ENOENT'` and its like, where the error is one of the operating system's. */

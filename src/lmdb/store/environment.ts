@@ -393,7 +393,7 @@ let lmdb: typeof Lmdb | undefined
 
 /** LMDB's package, loaded with the first store; `INCOMPATIBLE` where it does not load. */
 export function loadLmdb(): typeof Lmdb {
-  lmdb ??= requirePackage('lmdb') as typeof Lmdb
+  lmdb ??= requirePackage('lmdb', '../node-index.js') as typeof Lmdb
   return lmdb
 }
 
