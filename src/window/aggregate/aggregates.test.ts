@@ -17,7 +17,7 @@ import { distinctCount, distinctValues } from './distinct.js'
 import { approximateDistinctCount } from './hyper-log-log.js'
 import { quantiles } from './quantiles.js'
 import type { FixedAggregate } from './raw-aggregate.js'
-import { combined, count, max, mean, sum } from './ready-made.js'
+import { combined, count, max, mean, sum, variance } from './ready-made.js'
 import { topN } from './top-n.js'
 
 const LONG = process.env['HOLDFAST_LONG'] === '1'
@@ -536,3 +536,51 @@ function intervalsOf(kind: 'tumbling' | 'hopping' | 'session', times: readonly n
   }
   return found
 }
+
+describe('W20: numbers that are far apart', () => {
+  const MAX = Number.MAX_VALUE
+  interface Sample {
+    readonly at: number
+    readonly value: number
+  }
+  const of = ({ value }: Sample) => value
+  const results = async (
+    windows: Windows,
+    aggregate: FixedAggregate<Sample, number>,
+    values: readonly number[],
+  ) => {
+    const job = defineJob<Sample, number>()({
+      name: 'far apart',
+      key: () => 'k',
+      timestamp: ({ at }) => at,
+      time: { watermarks: boundedDisorder(0) },
+      schema: defineState({ key: utf8, states: {} }),
+      onBadEvent: 'skip',
+      windows: {
+        all: windowed({ windows, aggregate, output: ({ value }: WindowResult<string, number>) => value }),
+      },
+    })
+    const events = values.map((value, at) => ({ at, value }))
+    const { outputs, stats } = await testJob(job, events, { startMs: 0 })
+    return { outputs, badEvents: stats.badEvents }
+  }
+
+  it('have a mean, also in windows of panes', async () => {
+    const { outputs: means, badEvents } = await results(tumbling({ sizeMs: 10 }), mean(of), [
+      MAX,
+      -MAX,
+      MAX,
+      -MAX,
+    ])
+    expect(badEvents).toBe(0)
+    expect(means.map((each) => each / MAX)).toEqual([expect.closeTo(0)])
+    const { outputs } = await results(hopping({ sizeMs: 4, slideMs: 2 }), mean(of), [MAX, MAX, -MAX, -MAX])
+    expect(outputs).toEqual([MAX, 0, -MAX])
+  })
+
+  it('make an event bad by which their variance is no number', async () => {
+    const windows = tumbling({ sizeMs: 10 })
+    expect(await results(windows, variance(of), [1e200, -1e200])).toEqual({ outputs: [0], badEvents: 1 })
+    expect(await results(windows, variance(of), [1, 1e200, 3])).toEqual({ outputs: [1], badEvents: 1 })
+  })
+})

@@ -74,7 +74,9 @@ function extreme<Event>(
 
 /** The mean of a number of each event. */
 export function mean<Event>(of: (event: Event) => number): FixedAggregate<Event, number> {
-  return fixedAggregate<Event, number>(moments('mean', of, (_count, average) => average))
+  return fixedAggregate<Event, number>(
+    moments({ kind: 'mean', name: 'mean', of }, (_count, average) => average),
+  )
 }
 
 /** The variance of a number of each event: of the events as they are, or, with `'sample'`, of what they are a sample of. */
@@ -84,16 +86,27 @@ export function variance<Event>(
 ): FixedAggregate<Event, number> {
   const missing = kind === 'sample' ? 1 : 0
   return fixedAggregate<Event, number>(
-    moments(`variance of a ${kind}`, of, (events, _average, squares) =>
-      events > missing ? squares / (events - missing) : 0,
+    moments(
+      { kind: `variance of a ${kind}`, name: 'variance', of, checksSquares: true },
+      (events, _average, squares) => (events > missing ? squares / (events - missing) : 0),
     ),
   )
 }
 
 /** Count, mean and the sum of squared distances from it: what stays exact where sums of squares would not. */
 function moments<Event>(
-  kind: string,
-  of: (event: Event) => number,
+  {
+    kind,
+    name,
+    of,
+    checksSquares = false,
+  }: {
+    readonly kind: string
+    readonly name: string
+    readonly of: (event: Event) => number
+    /** Whether it is about them: an event by which they are beyond all numbers is a bad one (W20). */
+    readonly checksSquares?: boolean
+  },
   result: (count: number, average: number, squares: number) => number,
 ): RawAggregate<Event, number> {
   requireFunction(of)
@@ -105,26 +118,40 @@ function moments<Event>(
       ['squares', float64],
     ],
     add: (view, at, event) => {
-      const value = checkedNumber(of(event), 'mean')
+      const value = checkedNumber(of(event), name)
       const events = load(view, at) + 1
       const before = load(view, at + 8)
-      const average = before + (value - before) / events
+      const average = weighted(before, events - 1, value, 1)
+      const squaresBefore = load(view, at + 16)
+      const squares = squaresBefore + (value - before) * (value - average)
+      // What two parts have come to may be beyond it already.
+      if (checksSquares && squaresBefore !== Infinity) checkedNumber(squares, name)
       store(view, at, events)
-      store(view, at + 8, checkedNumber(average, 'mean'))
-      store(view, at + 16, load(view, at + 16) + (value - before) * (value - average))
+      store(view, at + 8, average)
+      store(view, at + 16, squares)
     },
     merge: (view, at, later, laterAt) => {
       const events = load(view, at)
       const others = load(later, laterAt)
-      const distance = load(later, laterAt + 8) - load(view, at + 8)
+      const average = load(view, at + 8)
+      const otherAverage = load(later, laterAt + 8)
+      const distance = otherAverage - average
       const both = events + others
       store(view, at, both)
-      store(view, at + 8, load(view, at + 8) + (distance * others) / both)
+      store(view, at + 8, weighted(average, events, otherAverage, others))
       const squares = load(view, at + 16) + load(later, laterAt + 16)
       store(view, at + 16, squares + (distance * distance * events * others) / both)
     },
     result: (view, at) => result(load(view, at), load(view, at + 8), load(view, at + 16)),
   }
+}
+
+/** The mean of so many numbers of one mean, and so many of another one. */
+function weighted(left: number, leftCount: number, right: number, rightCount: number): number {
+  const both = leftCount + rightCount
+  const average = left + ((right - left) * rightCount) / both
+  // Far apart, it is the difference that is beyond all numbers, and not the mean.
+  return Number.isFinite(average) ? average : left * (leftCount / both) + right * (rightCount / both)
 }
 
 /** What an event with the earliest timestamp has; of several, the one that came first. */
