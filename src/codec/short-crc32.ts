@@ -25,6 +25,15 @@ export function shortCrc32(view: DataView, start: number, length: number, before
       (tables[0x100 | ((high >>> 16) & 0xff)] as number) ^
       (tables[high >>> 24] as number)
   }
+  if (at + 4 <= end) {
+    const low = view.getInt32(at, true) ^ sum
+    sum =
+      (tables[0x300 | (low & 0xff)] as number) ^
+      (tables[0x200 | ((low >>> 8) & 0xff)] as number) ^
+      (tables[0x100 | ((low >>> 16) & 0xff)] as number) ^
+      (tables[low >>> 24] as number)
+    at += 4
+  }
   for (; at < end; at++) sum = nextSum(sum, view.getUint8(at))
   return ~sum
 }
