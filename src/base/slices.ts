@@ -1,3 +1,7 @@
+// Node's own, as it is when this is loaded: a test runner that makes time stand still replaces the global one later, and a turn of the event
+// loop is no time.
+import { setImmediate } from 'node:timers'
+
 /**
  * Work that can be interrupted: a generator that yields wherever it may stop for a while. Whoever drives it decides
  * whether it runs through or lets the event loop breathe.
@@ -40,7 +44,10 @@ export async function runSliced<Result>(
 
 /** Resolves after waiting input and output had their turn. */
 export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve)
-  })
+  return new Promise(inNextTurn)
+}
+
+/** Calls back after waiting input and output had their turn. */
+export function inNextTurn(callback: () => void): void {
+  setImmediate(callback)
 }

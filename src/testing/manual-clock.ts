@@ -1,6 +1,7 @@
 import type { CancelTimer, Clock } from '../base/clock.js'
 import { MAX_TIMER_MS } from '../base/limits.js'
 import { invalidArgument } from '../base/options.js'
+import { nextTurn } from '../base/slices.js'
 
 /** Where a clock starts unless told otherwise: a plausible time, so that arithmetic on it is that of production. */
 const DEFAULT_START_MS = 1_700_000_000_000
@@ -119,6 +120,6 @@ function requireFinite(argument: string, value: number): void {
 
 async function settle(): Promise<void> {
   for (let turn = 0; turn < SETTLE_TURNS; turn++) {
-    await new Promise<void>((resolve) => setImmediate(resolve))
+    await nextTurn()
   }
 }

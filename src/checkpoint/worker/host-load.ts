@@ -1,5 +1,6 @@
 import { type EventLoopUtilization, performance } from 'node:perf_hooks'
 import { type CancelTimer, systemClock } from '../../base/clock.js'
+import { inNextTurn } from '../../base/slices.js'
 import type { JobPulse } from './job-pulse.js'
 
 /** After how long it is told for the first time; each stretch after it is twice as long as the one before, … */
@@ -26,7 +27,7 @@ export function tellHostLoad(pulse: JobPulse): () => void {
   pulse.hostLoad = 1
   // A realm of its own, as that of some test runners, has no `clearImmediate`.
   let isOver = false
-  setImmediate(() => {
+  inNextTurn(() => {
     if (isOver) return
     before = performance.eventLoopUtilization()
     tellAfter(FIRST_TOLD_MS)

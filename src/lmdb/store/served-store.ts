@@ -1,3 +1,4 @@
+import { inNextTurn } from '../../base/slices.js'
 import type { Environment } from './environment.js'
 import { OpenStore } from './open-store.js'
 import type { StoreState } from './record.js'
@@ -79,7 +80,7 @@ export class ServedStore {
     this.refreshNow()
     refreshed()
     this.#isFresh = true
-    setImmediate(() => {
+    inNextTurn(() => {
       this.#isFresh = false
     })
   }
