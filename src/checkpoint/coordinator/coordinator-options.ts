@@ -47,7 +47,10 @@ export interface CheckpointCoordinatorOptions {
    * checkpoint names.
    */
   readonly beforeRelease?: () => Promise<void>
-  /** How long files of failed checkpoints are left alone before retention removes them. Default 3,600,000 (1 hour). */
+  /**
+   * How long files of failed checkpoints, and of processes that died, are left alone before retention removes them, counted from when this
+   * coordinator first saw them: a process that never lives as long leaves its own beside those of the ones before. Default 3,600,000 (1 hour).
+   */
   readonly graceMs?: number
   /**
    * Checkpoints hold what changed since the last one, where the backend can tell. Default true; `false` makes each one
