@@ -10,6 +10,7 @@ import { nextTurn, runSliced, runThrough, type SlicedWork } from '../base/slices
 import { EntryCursor } from '../log/entry-cursor.js'
 import type { HashLog } from '../log/hash-log.js'
 import type { ChangeMark } from '../log/history/change-tracker.js'
+import type { SortedKeys } from '../log/order/sorted-keys.js'
 import { LogShare } from '../log/share/log-share.js'
 import { openSharedSnapshot, type SharedMemorySnapshotData } from './shared-memory-snapshot.js'
 
@@ -45,7 +46,7 @@ class MemoryChangeBase implements ChangeBase {
 
 /** Keys in order that are being walked through, and what keeps them readable. */
 interface HeldOrder {
-  readonly sorted: Uint32Array
+  readonly sorted: SortedKeys
   readonly pin: number
 }
 
@@ -176,18 +177,21 @@ export class MemorySnapshot implements EngineSnapshot {
   }
 
   async *#blocksOf(
-    sorted: Uint32Array,
+    sorted: SortedKeys,
     targetBytes: number,
     check: () => void,
   ): AsyncGenerator<EntryBlock, void, undefined> {
     const cursor = new EntryCursor(this.#log.entries)
     const builder = new EntryBlockBuilder(targetBytes)
-    for (let i = 0; i < sorted.length; i++) {
-      const address = this.#visible(sorted[i] as number)
+    const keys = sorted.walk()
+    let walked = 0
+    for (let key = keys.next(); key !== 0; key = keys.next()) {
+      const address = this.#visible(key)
       if (address !== 0) builder.addAligned(cursor.goTo(address))
+      walked++
       if (builder.full) {
         yield builder.take()
-      } else if ((i + 1) % TURN_ENTRIES === 0) {
+      } else if (walked % TURN_ENTRIES === 0) {
         await nextTurn()
         check()
       }
@@ -282,16 +286,18 @@ export class MemorySnapshot implements EngineSnapshot {
     try {
       const { sorted } = order
       const { entries, ordered } = this.#log
-      const [first, end] = ordered.range(sorted, interval.from, interval.until)
+      const keys = ordered.range(sorted, interval.from, interval.until).walk(interval.reverse)
       const step: { -readonly [Name in keyof EngineEntry]: EngineEntry[Name] } = {
         key: NO_BYTES,
         value: NO_BYTES,
         expiresAtMs: Infinity,
       }
-      for (let i = 0; i < end - first; i++) {
-        const address = this.#visible(sorted[interval.reverse ? end - 1 - i : first + i] as number)
+      let walked = 0
+      for (let key = keys.next(); key !== 0; key = keys.next()) {
+        const address = this.#visible(key)
+        walked++
         if (address === 0) {
-          if ((i + 1) % TURN_ENTRIES === 0) yield undefined
+          if (walked % TURN_ENTRIES === 0) yield undefined
           continue
         }
         step.key = entries.copyKey(address)
@@ -304,11 +310,13 @@ export class MemorySnapshot implements EngineSnapshot {
     }
   }
 
-  *#countVisible(sorted: Uint32Array): SlicedWork<number> {
+  *#countVisible(sorted: SortedKeys): SlicedWork<number> {
+    const keys = sorted.walk()
     let count = 0
-    for (let i = 0; i < sorted.length; i++) {
-      if (this.#visible(sorted[i] as number) !== 0) count++
-      if (i % TURN_ENTRIES === 0) yield
+    let walked = 0
+    for (let key = keys.next(); key !== 0; key = keys.next()) {
+      if (this.#visible(key) !== 0) count++
+      if (++walked % TURN_ENTRIES === 0) yield
     }
     return count
   }
@@ -322,7 +330,7 @@ export class MemorySnapshot implements EngineSnapshot {
     return { sorted, pin }
   }
 
-  #held(sorted: Uint32Array): HeldOrder {
+  #held(sorted: SortedKeys): HeldOrder {
     return { sorted, pin: this.#pin() }
   }
 

@@ -57,11 +57,11 @@ export class RangeReplacement {
     const { entries } = log
     const { from, until } = this.#interval
     const removed = new Uint32List()
-    const sorted = log.ordered.sortedNow()
-    const [first, end] = log.ordered.range(sorted, from, until)
-    for (let i = first; i < end; i++) {
-      if (i % LOOKED_AT_STEP === 0) yield
-      const address = log.latest(sorted[i] as number)
+    const keys = log.ordered.range(log.ordered.sortedNow(), from, until).walk()
+    let walked = 0
+    for (let key = keys.next(); key !== 0; key = keys.next()) {
+      if (++walked % LOOKED_AT_STEP === 0) yield
+      const address = log.latest(key)
       if (address === 0 || entries.isTombstone(address)) continue
       const [bytes, start] = [entries.segmentBytes(address), entries.keyStart(address)]
       if (loaded.seek(bytes, start, entries.keyLength(address)) === 0) removed.push(address)

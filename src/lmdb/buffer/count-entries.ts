@@ -27,9 +27,11 @@ export function* countEntries({ layers, deleted, view, takenAtMs: nowMs }: Sorte
   }
   for (const [depth, { log, epoch, sorted }] of layers.entries()) {
     const { entries } = log
-    for (let i = 0; i < sorted.length; i++) {
-      if (i % STEP_KEYS === 0) yield
-      const address = log.entries.version(log.latest(sorted[i] as number), epoch)
+    const keys = sorted.walk()
+    let walked = 0
+    for (let key = keys.next(); key !== 0; key = keys.next()) {
+      if (++walked % STEP_KEYS === 0) yield
+      const address = log.entries.version(log.latest(key), epoch)
       if (address === 0) continue
       const bytes = entries.segmentBytes(address)
       const keyStart = entries.keyStart(address)

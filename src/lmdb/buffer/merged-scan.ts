@@ -3,6 +3,7 @@
 import { EVERYTHING, type KeyInterval } from '../../backend/scan-range.js'
 import { compareBytes } from '../../base/bytes.js'
 import type { HashLog } from '../../log/hash-log.js'
+import type { SortedKeys } from '../../log/order/sorted-keys.js'
 import { type Cursor, LookupCursor, RunCursor, type SortedRun, StoreCursor } from '../store/cursors.js'
 import type { DeletedRanges } from '../store/deleted-ranges.js'
 import type { StoreView } from '../store/store-view.js'
@@ -21,7 +22,7 @@ export interface Layer {
 
 /** A layer with its keys in order. */
 export interface SortedLayer extends Layer {
-  readonly sorted: Uint32Array
+  readonly sorted: SortedKeys
 }
 
 /** What a snapshot reads. */
@@ -128,7 +129,7 @@ export function scanLayers(
   interval: KeyInterval,
 ): MergedScan {
   const { reverse, limit } = interval
-  const filled = layers.filter(({ sorted }) => sorted.length > 0)
+  const filled = layers.filter(({ sorted }) => !sorted.isEmpty)
   const cursors: Cursor[] = filled.map((layer) => new RunCursor(runOf(layer, interval), reverse))
   if (view !== undefined) cursors.push(new StoreCursor(view, interval, deleted, filled.length > 0))
   return new MergedScan(cursors, { nowMs, reverse, limit, withDeleted: false })
@@ -141,7 +142,7 @@ export function changesOver(
   changed: SortedRun,
   nowMs: number,
 ): MergedScan {
-  const filled = layers.filter(({ sorted }) => sorted.length > 0)
+  const filled = layers.filter(({ sorted }) => !sorted.isEmpty)
   const cursors: Cursor[] = filled.map((layer) => new RunCursor(runOf(layer, EVERYTHING), false))
   cursors.push(new LookupCursor(view, changed))
   return new MergedScan(cursors, { nowMs, reverse: false, limit: Infinity, withDeleted: true })
@@ -149,7 +150,7 @@ export function changesOver(
 
 function runOf({ log, epoch, sorted }: SortedLayer, { from, until }: KeyInterval): SortedRun {
   const { entries } = log
-  const [first, end] = log.ordered.range(sorted, from, until)
+  const keys = log.ordered.range(sorted, from, until)
   const version = (address: number) => entries.version(log.latest(address), epoch)
-  return { entries, sorted, from: first, until: end, version }
+  return { entries, keys, version }
 }

@@ -244,7 +244,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
   }
 
   #bufferCursors(): Cursor[] {
-    const filled = this.#runs.filter(({ sorted }) => sorted.length > 0)
+    const filled = this.#runs.filter(({ keys }) => !keys.isEmpty)
     return filled.map((run) => new RunCursor(run, false))
   }
 

@@ -6,6 +6,7 @@ import { runSliced } from '../../base/slices.js'
 import { Entries } from '../../log/entries.js'
 import { KeyOrder } from '../../log/order/key-order.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
+import { type KeyWalk, SortedKeys } from '../../log/order/sorted-keys.js'
 import { SegmentTable, type SharedSegment } from '../../log/segment-table.js'
 import { type DeletedRanges, partsOutside } from './deleted-ranges.js'
 import { checkPlaced, decompressedValue, expiryAt, isCompressed } from './record.js'
@@ -23,12 +24,10 @@ export interface Cursor {
   close(): void
 }
 
-/** A stretch of addresses in the order of their keys. */
+/** Entries of a log in the order of their keys. */
 export interface SortedRun {
   readonly entries: Entries
-  readonly sorted: Uint32Array
-  readonly from: number
-  readonly until: number
+  readonly keys: SortedKeys
   /** The version that counts of the key at an address, tombstones included; 0: none. */
   version(address: number): number
 }
@@ -43,10 +42,11 @@ export async function sortedKeys(segments: readonly SharedSegment[], check: () =
 
 /** Addresses in order, each of which is the only version of its key. */
 export function runOver(entries: Entries, sorted: Uint32Array): SortedRun {
-  return { entries, sorted, from: 0, until: sorted.length, version: (address) => address }
+  return { entries, keys: SortedKeys.of(sorted), version: (address) => address }
 }
 
 const NO_KEY = new Uint8Array(0)
+const NO_KEYS = SortedKeys.over([])
 const NO_VIEW = new DataView(NO_KEY.buffer)
 /** Of a cursor that is closed. */
 const NO_PAGE = new RecordPage()
@@ -57,28 +57,22 @@ export class RunCursor implements Cursor {
   key: Uint8Array | undefined
   expiresAtMs: number = Infinity
   readonly #run: SortedRun
-  readonly #step: number
-  #at: number
-  #left: number
+  #keys: KeyWalk
   #address = 0
 
   constructor(run: SortedRun, reverse: boolean) {
     this.#run = run
-    this.#step = reverse ? -1 : 1
-    this.#at = reverse ? run.until - 1 : run.from
-    this.#left = run.until - run.from
+    this.#keys = run.keys.walk(reverse)
     this.advance()
   }
 
   advance(): void {
-    const { entries, sorted } = this.#run
-    for (; this.#left > 0; this.#left--) {
-      const address = this.#run.version(sorted[this.#at] as number)
-      this.#at += this.#step
+    const keys = this.#keys
+    for (let key = keys.next(); key !== 0; key = keys.next()) {
+      const address = this.#run.version(key)
       if (address === 0) continue
-      this.#left--
       this.#address = address
-      this.key = entries.copyKey(address)
+      this.key = this.#run.entries.copyKey(address)
       return
     }
     this.key = undefined
@@ -92,7 +86,7 @@ export class RunCursor implements Cursor {
   }
 
   close(): void {
-    this.#left = 0
+    this.#keys = NO_KEYS.walk()
     this.key = undefined
   }
 }

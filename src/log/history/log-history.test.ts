@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import { describe, expect, it } from 'vitest'
+import { walked } from '../../../test/support/walked.js'
 import { seededRandom } from '../../base/random.js'
 import { Slot } from '../../base/slot.js'
 import { HashLog } from '../hash-log.js'
 import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
 import { latestBetween } from '../order/keys-between.js'
+import type { SortedKeys } from '../order/sorted-keys.js'
 import { SegmentPool } from '../segment-pool.js'
 import { joinParts } from '../share/shared-list.js'
 import type { ChangeMark } from './change-tracker.js'
@@ -27,7 +29,7 @@ interface Base {
 /** An order of keys that is read later than it was taken. */
 interface HeldOrder {
   readonly snapshot: OpenSnapshot
-  readonly sorted: Uint32Array
+  readonly sorted: SortedKeys
   readonly pin: number
 }
 
@@ -139,7 +141,7 @@ class World {
   checkOrder(order: HeldOrder): void {
     const { log } = this
     const seen: [string, string][] = []
-    for (const each of order.sorted) {
+    for (const each of walked(order.sorted)) {
       const address = log.visible(log.latest(each), order.snapshot.epoch)
       if (address !== 0)
         seen.push([Buffer.from(log.entries.copyKey(address)).toString(), this.#valueAt(address)])

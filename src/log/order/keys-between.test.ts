@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { runThrough } from '../../base/slices.js'
 import { HashLog } from '../hash-log.js'
 import { latestBetween } from './keys-between.js'
+import { SortedKeys } from './sorted-keys.js'
 
 const bytes = (text: string) => Buffer.from(text)
 
@@ -59,6 +60,6 @@ describe('latestBetween', () => {
     const building = log.ordered.build()
     building.next()
     expect(keysBetween(log, 'key-5', 'key-51')).toEqual(['key-50'])
-    building.return(new Uint32Array(0))
+    building.return(SortedKeys.over([]))
   })
 })

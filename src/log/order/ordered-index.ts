@@ -1,20 +1,22 @@
-// The keys in order, on demand: an array of addresses sorted by the keys behind them.
+// The keys in order, on demand: addresses sorted by the keys behind them.
 //
-// (1) Nothing is kept until the first ordered read; it builds the array. From then on new keys are collected, sorted
-//     and merged in before the next ordered read. When they outgrow the array unread, it is dropped again.
+// (1) Nothing is kept until the first ordered read; it sorts all keys. From then on new keys are collected, sorted
+//     and merged in before the next ordered read. When they outgrow the others unread, all are dropped again.
 // (2) An address here stands for its key, not for the key's latest version: that is found through the hash index.
 //     So overwriting costs nothing here; keys that are gone are skipped by readers, and dropped when the segment that
 //     their entry lay in is given back.
-// (3) Every living key is in the array or among the new ones, and no address leads into a released segment: a segment
-//     in which nothing lives waits until the array was written anew without it. That is done step by step, paid for
-//     by writes, so no write waits for a walk through all keys.
-// (4) Arrays are replaced, never changed: a running scan keeps the one it began with.
+// (3) Every living key is in order or among the new ones, and no address leads into a released segment: a segment
+//     in which nothing lives waits until all chunks were written anew without it. That is done chunk by chunk, paid for
+//     by writes, so no write waits for a walk through all keys; new keys are merged in meanwhile.
 
 import { assert } from '../../base/assert.js'
 import { nextTurn, runSliced, runThrough, type SlicedWork } from '../../base/slices.js'
 import { OFFSET_BITS } from '../layout.js'
 import { Uint32List } from '../uint32-list.js'
+import { byPlace } from './by-place.js'
+import { mergeKeys } from './key-merge.js'
 import type { KeyOrder } from './key-order.js'
+import { ChunkWriter, joinSmall, SortedKeys } from './sorted-keys.js'
 
 /** What the ordered index asks of its log. */
 export interface KeyDirectory {
@@ -26,40 +28,36 @@ export interface KeyDirectory {
   released(segment: number): void
 }
 
-/** Segments that wait, and how far the array was written anew without them. */
+/** Segments that wait, and how far the order was written anew without them. */
 class Cleaning {
   readonly segments: ReadonlySet<number>
-  readonly sorted: Uint32Array
-  /** Places of the old array that were looked at, and of the new one that are filled. */
-  read = 0
-  kept = 0
+  /** So many of the first chunks lead into none of them. */
+  chunks = 0
   /** Of the new keys, those that were looked at. */
   pendingRead = 0
+  /** Looks that are paid for and not taken: a chunk is cleaned at once. */
+  looks = 0
 
-  constructor(segments: ReadonlySet<number>, length: number) {
+  constructor(segments: ReadonlySet<number>) {
     this.segments = segments
-    this.sorted = new Uint32Array(length)
   }
 }
 
-/** New keys merged between two points where the work may pause. */
-const MERGE_STEP = 256
-/** Places looked at between two points where the work may pause. */
-const CLEANING_STEP = 4_096
+/** Places looked at, or addresses cut into chunks, between two points where the work may pause. */
+const LOOKED_AT_STEP = 4_096
+const CUT_STEP = 64 * 1024
 /** New keys are collected unread up to this many, or as many as there are old ones. */
 const MIN_PENDING = 64 * 1024
 
-/** The stretches of the log that `byPlace` tells apart, as a number of bits. */
-const STRETCH_BITS = 12
-/** Addresses that it looks at between two points where the work may pause. */
-const PLACE_STEP = 16 * 1024
-
-const NONE = new Uint32Array(0)
+const NOTHING = SortedKeys.over([])
+const NO_SEGMENTS: ReadonlySet<number> = new Set()
 
 export class OrderedIndex {
   readonly #order: KeyOrder
   readonly #directory: KeyDirectory
-  #sorted: Uint32Array = NONE
+  #sorted: SortedKeys = NOTHING
+  /** Addresses in it. */
+  #length = 0
   /** New keys since the last merge; undefined: nobody has asked for order. */
   #pending: Uint32List | undefined
   /** A build or merge is under way, in slices. */
@@ -74,8 +72,7 @@ export class OrderedIndex {
   }
 
   get byteLength(): number {
-    const cleaningBytes = this.#cleaning?.sorted.byteLength ?? 0
-    return this.#sorted.byteLength + cleaningBytes + (this.#pending?.byteLength ?? 0)
+    return this.#length * Uint32Array.BYTES_PER_ELEMENT + (this.#pending?.byteLength ?? 0)
   }
 
   /** A key has appeared that was not there before. */
@@ -83,7 +80,7 @@ export class OrderedIndex {
     const pending = this.#pending
     if (pending === undefined) return
     pending.push(address)
-    if (pending.length > MIN_PENDING && pending.length > this.#sorted.length && !this.#building) {
+    if (pending.length > MIN_PENDING && pending.length > this.#length && !this.#building) {
       this.#reset()
     }
   }
@@ -92,38 +89,28 @@ export class OrderedIndex {
    * All keys in order, those that are gone included; kept up to date from then on. `taken` is called before anything that
    * they are of can be given back. Only while not `busy`.
    */
-  *build(taken: () => void = () => {}): SlicedWork<Uint32Array> {
+  *build(taken: () => void = () => {}): SlicedWork<SortedKeys> {
     assert(!this.#building, 'one build at a time')
     this.#building = true
     const added = this.#pending
     this.#pending = new Uint32List()
-    // What the build begins with is cleaned on the way; segments that die meanwhile wait.
-    const dead = this.#takeDead()
     let finished = false
     try {
-      if (added === undefined) {
-        this.#sorted = yield* this.#collect()
-      } else {
-        const incoming = yield* this.#without(dead, added.toArray())
-        yield* this.#order.sort(incoming)
-        // Only among the new keys cleaning leaves empty places.
-        const sorted = dead.size === 0 ? this.#sorted : yield* this.#without(dead, this.#sorted)
-        this.#sorted = yield* this.#merge(sorted, this.#withoutRepeats(incoming))
-      }
+      if (added === undefined) yield* this.#cut(yield* this.#collect())
+      else yield* this.#merge(added)
       finished = true
       taken()
       return this.#sorted
     } finally {
       this.#building = false
-      // Abandoned half-way, the new keys are in neither array: begin from nothing next time.
+      // Abandoned half-way, the new keys are nowhere: begin from nothing next time.
       if (!finished) this.#reset()
-      for (const segment of dead) this.#directory.released(segment)
     }
   }
 
   /** All keys in order, for this one reader: what there is to do while a build is under way and cannot be awaited. */
-  buildAside(): SlicedWork<Uint32Array> {
-    return this.#collect()
+  *buildAside(): SlicedWork<SortedKeys> {
+    return SortedKeys.of(yield* this.#collect())
   }
 
   /**
@@ -155,12 +142,12 @@ export class OrderedIndex {
   }
 
   /** The keys in order if no build is needed. */
-  get ready(): Uint32Array | undefined {
+  get ready(): SortedKeys | undefined {
     return this.#pending?.length === 0 && !this.busy ? this.#sorted : undefined
   }
 
   /** All keys in order, at once. */
-  sortedNow(): Uint32Array {
+  sortedNow(): SortedKeys {
     return this.ready ?? runThrough(this.busy ? this.buildAside() : this.build())
   }
 
@@ -168,7 +155,7 @@ export class OrderedIndex {
    * All keys in order, built in slices where they are not there yet; `check` may throw to give up. `taken` is called at the
    * moment that the order is of: what is there then must not be given back as long as it is read.
    */
-  async sorted(check: () => void, taken: () => void = () => {}): Promise<Uint32Array> {
+  async sorted(check: () => void, taken: () => void = () => {}): Promise<SortedKeys> {
     for (;;) {
       check()
       const { ready } = this
@@ -194,8 +181,8 @@ export class OrderedIndex {
     const pending = this.#pending
     if (pending === undefined || this.#building) return undefined
     const addresses = new Uint32List()
-    const [first, end] = this.range(this.#sorted, from, until)
-    for (let i = first; i < end; i++) addresses.push(this.#sorted[i] as number)
+    const walk = this.range(this.#sorted, from, until).walk()
+    for (let address = walk.next(); address !== 0; address = walk.next()) addresses.push(address)
     for (let i = 0; i < pending.length; i++) {
       const address = pending.at(i)
       if (address !== 0 && this.isBetween(address, from, until)) addresses.push(address)
@@ -209,10 +196,13 @@ export class OrderedIndex {
     return until === undefined || this.#order.compareToKey(address, until) < 0
   }
 
-  /** The places in `sorted` between which the keys of `[from, until)` lie. */
-  range(sorted: Uint32Array, from: Uint8Array, until: Uint8Array | undefined): [first: number, end: number] {
-    const first = this.#lowerBound(sorted, from)
-    return [first, until === undefined ? sorted.length : Math.max(first, this.#lowerBound(sorted, until))]
+  /** Of keys in order, those of `[from, until)`. */
+  range(sorted: SortedKeys, from: Uint8Array, until: Uint8Array | undefined): SortedKeys {
+    const order = this.#order
+    return sorted.stretch(
+      (address) => order.compareToKey(address, from) < 0,
+      until && ((address) => order.compareToKey(address, until) < 0),
+    )
   }
 
   /** Nothing lives in a segment any more: it is released now, or as soon as no address here leads into it. */
@@ -221,28 +211,44 @@ export class OrderedIndex {
     else this.#dead.add(number)
   }
 
-  /** Looks through this many places for addresses in dead segments. */
+  /** Pays for looks at this many places for addresses in dead segments; takes them once they are enough for a chunk. */
   clean(places: number): void {
     const pending = this.#pending
     if (!this.needsCleaning || pending === undefined) return
-    this.#cleaning ??= new Cleaning(this.#takeDead(), this.#sorted.length)
+    this.#cleaning ??= new Cleaning(this.#takeDead())
     const cleaning = this.#cleaning
-    const { segments, sorted } = cleaning
-    const end = Math.min(this.#sorted.length, cleaning.read + places)
-    for (; cleaning.read < end; cleaning.read++) {
-      const address = this.#alive(segments, this.#sorted[cleaning.read] as number)
-      if (address !== 0) sorted[cleaning.kept++] = address
-    }
-    if (cleaning.read < this.#sorted.length) return
+    cleaning.looks += places
+    this.#cleanChunks(cleaning)
+    if (cleaning.chunks < this.#sorted.chunks.length) return
     const pendingEnd = Math.min(pending.length, cleaning.pendingRead + places)
     for (; cleaning.pendingRead < pendingEnd; cleaning.pendingRead++) {
       const place = cleaning.pendingRead
-      pending.set(place, this.#alive(segments, pending.at(place)))
+      pending.set(place, this.#alive(cleaning.segments, pending.at(place)))
     }
     if (cleaning.pendingRead < pending.length) return
     this.#cleaning = undefined
-    this.#sorted = sorted.subarray(0, cleaning.kept)
-    for (const segment of segments) this.#directory.released(segment)
+    for (const segment of cleaning.segments) this.#directory.released(segment)
+  }
+
+  /** Writes as many of the next chunks anew as are paid for. */
+  #cleanChunks(cleaning: Cleaning): void {
+    const old = this.#sorted.chunks
+    const cleaned: Uint32Array[] = []
+    let { chunks: next } = cleaning
+    for (; next < old.length; next++) {
+      const chunk = old[next] as Uint32Array
+      if (chunk.length > cleaning.looks) break
+      cleaning.looks -= chunk.length
+      const kept = this.#aliveOf(cleaning.segments, chunk)
+      this.#length += kept.length - chunk.length
+      if (kept.length > 0) cleaned.push(kept)
+    }
+    if (next === cleaning.chunks) return
+    // Chunks of which little is left become one: also with the last one before them.
+    const start = Math.max(0, cleaning.chunks - 1)
+    const joined = joinSmall(old.slice(start, cleaning.chunks).concat(cleaned))
+    this.#sorted = SortedKeys.over(old.slice(0, start).concat(joined, old.slice(next)))
+    cleaning.chunks = start + joined.length
   }
 
   /** Gives the order up where segments wait for it, so that they are released now; returns whether any did. */
@@ -254,7 +260,8 @@ export class OrderedIndex {
 
   #reset(): void {
     const dead = this.#takeDead()
-    this.#sorted = NONE
+    this.#sorted = NOTHING
+    this.#length = 0
     this.#pending = undefined
     for (const segment of dead) this.#directory.released(segment)
   }
@@ -272,16 +279,15 @@ export class OrderedIndex {
     return dead.has(address >>> OFFSET_BITS) && address !== 0 ? this.#directory.latest(address) : address
   }
 
-  /** The same addresses without those that lead into dead segments, and without places that cleaning has emptied. */
-  *#without(dead: ReadonlySet<number>, addresses: Uint32Array): SlicedWork<Uint32Array> {
-    const kept = new Uint32Array(addresses.length)
+  /** The same addresses without those that lead into dead segments. */
+  #aliveOf(dead: ReadonlySet<number>, addresses: Uint32Array): Uint32Array {
     let length = 0
+    const kept = new Uint32Array(addresses.length)
     for (let i = 0; i < addresses.length; i++) {
       const address = this.#alive(dead, addresses[i] as number)
       if (address !== 0) kept[length++] = address
-      if ((i + 1) % CLEANING_STEP === 0) yield
     }
-    return kept.subarray(0, length)
+    return length === kept.length ? kept : kept.slice(0, length)
   }
 
   *#collect(): SlicedWork<Uint32Array> {
@@ -308,107 +314,36 @@ export class OrderedIndex {
     return sorted.subarray(0, kept)
   }
 
-  /** Merges two sorted arrays; of two addresses with one key, the right one stays. */
-  *#merge(left: Uint32Array, right: Uint32Array): SlicedWork<Uint32Array> {
-    if (right.length === 0) return left
-    const merged = new Uint32Array(left.length + right.length)
+  /** Takes sorted addresses for the order. */
+  *#cut(sorted: Uint32Array): SlicedWork<void> {
+    const writer = new ChunkWriter(sorted.length)
+    for (let from = 0; from < sorted.length; from += CUT_STEP) {
+      writer.pushAll(sorted, from, Math.min(from + CUT_STEP, sorted.length))
+      yield
+    }
+    this.#sorted = SortedKeys.over(writer.finish())
+    this.#length = sorted.length
+  }
+
+  /** Takes new keys into the order. */
+  *#merge(added: Uint32List): SlicedWork<void> {
+    // Cleaning goes on where it was, and looks at none of these any more.
+    const incoming = yield* this.#withoutDead(added, this.#cleaning?.segments ?? NO_SEGMENTS)
+    yield* this.#order.sort(incoming)
+    const merged = yield* mergeKeys(this.#order, this.#sorted.chunks, this.#withoutRepeats(incoming))
+    this.#sorted = SortedKeys.over(merged.chunks)
+    this.#length += merged.grown
+  }
+
+  /** What was added, without addresses that lead into these segments, and without places that cleaning has emptied. */
+  *#withoutDead(added: Uint32List, dead: ReadonlySet<number>): SlicedWork<Uint32Array> {
+    const kept = new Uint32Array(added.length)
     let length = 0
-    let l = 0
-    for (let r = 0; r < right.length; r++) {
-      const address = right[r] as number
-      const until = this.#gallop(left, l, address)
-      merged.set(left.subarray(l, until), length)
-      length += until - l
-      l = until
-      if (l < left.length && this.#order.compare(left[l] as number, address) === 0) l++
-      merged[length++] = address
-      if (r % MERGE_STEP === 0) yield
+    for (let i = 0; i < added.length; i++) {
+      const address = this.#alive(dead, added.at(i))
+      if (address !== 0) kept[length++] = address
+      if ((i + 1) % LOOKED_AT_STEP === 0) yield
     }
-    merged.set(left.subarray(l), length)
-    length += left.length - l
-    return length === merged.length ? merged : merged.slice(0, length)
+    return kept.subarray(0, length)
   }
-
-  /** The first place from `start` on whose key is not below that of `address`: doubling steps, then bisection. */
-  #gallop(sorted: Uint32Array, start: number, address: number): number {
-    let step = 1
-    let low = start
-    let high = start
-    while (high < sorted.length && this.#order.compare(sorted[high] as number, address) < 0) {
-      low = high + 1
-      high += step
-      step *= 2
-    }
-    high = Math.min(high, sorted.length)
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#order.compare(sorted[middle] as number, address) < 0) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-
-  #lowerBound(sorted: Uint32Array, key: Uint8Array): number {
-    let low = 0
-    let high = sorted.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#order.compareToKey(sorted[middle] as number, key) < 0) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-}
-
-/**
- * Addresses by where they lead: a hash table has them in no order, and whoever goes to and fro in the log waits for memory each time. What was put in
- * the order of its keys, as by a restore, is in order then.
- */
-function* byPlace(addresses: Uint32Array): SlicedWork<Uint32Array> {
-  const slices = Array.from({ length: Math.ceil(addresses.length / PLACE_STEP) }, (_, i) =>
-    addresses.subarray(i * PLACE_STEP, (i + 1) * PLACE_STEP),
-  )
-  let most = 0
-  for (const slice of slices) {
-    for (const address of slice) if (address > most) most = address
-    yield
-  }
-  const shift = Math.max(0, 32 - Math.clz32(most) - STRETCH_BITS)
-  // Of each stretch of the log: how many lead there, then where the next of them goes, at last where they end.
-  const places = new Uint32Array(1 << STRETCH_BITS)
-  for (const slice of slices) {
-    for (let i = 0; i < slice.length; i++) {
-      const stretch = (slice[i] as number) >>> shift
-      places[stretch] = (places[stretch] as number) + 1
-    }
-    yield
-  }
-  let sum = 0
-  for (let stretch = 0; stretch < places.length; stretch++) {
-    const count = places[stretch] as number
-    places[stretch] = sum
-    sum += count
-  }
-  const placed = new Uint32Array(addresses.length)
-  for (const slice of slices) {
-    for (let i = 0; i < slice.length; i++) {
-      const address = slice[i] as number
-      const stretch = address >>> shift
-      const place = places[stretch] as number
-      places[stretch] = place + 1
-      placed[place] = address
-    }
-    yield
-  }
-  let sorted = 0
-  let from = 0
-  for (const end of places) {
-    if (end - from > 1) placed.subarray(from, end).sort()
-    sorted += end - from
-    from = end
-    if (sorted < PLACE_STEP) continue
-    sorted = 0
-    yield
-  }
-  return placed
 }
