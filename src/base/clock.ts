@@ -90,6 +90,15 @@ export function pause(ms: number): Promise<void> {
   })
 }
 
+/**
+ * Keeps the process alive for so long, by the machine's time, or until what it returns is called: where somebody awaits what a clock's timer is to
+ * end, and nothing else may be left of the process.
+ */
+export function stayAlive(ms: number): () => void {
+  const timer = setTimeout(() => {}, Math.min(ms, MAX_TIMER_MS))
+  return () => clearTimeout(timer)
+}
+
 /** As {@link pause}, but it ends at once where one of the signals fires. */
 export function pauseUnless(ms: number, ...signals: readonly AbortSignal[]): Promise<void> {
   return new Sleeper().sleep(ms, ...signals)

@@ -3,8 +3,7 @@
 // so that a bundle that needs none of it works.
 
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type Transferable, Worker } from 'node:worker_threads'
 import { reasonOf, StateError } from './errors.js'
 import { isErrorLike } from './shapes.js'
@@ -41,7 +40,7 @@ export function requirePackage(name: string, esModule?: string): unknown {
   try {
     if (esModule === undefined) return require(name)
     const path = require.resolve(name)
-    return require(OTHER_IN_URL.test(path) ? join(dirname(path), esModule) : path)
+    return require(OTHER_IN_URL.test(path) ? fileURLToPath(new URL(esModule, pathToFileURL(path))) : path)
   } catch (cause) {
     const details = {
       what: `package ${name} on ${process.platform}-${process.arch}, Node.js ${process.version}`,

@@ -86,6 +86,11 @@ export class Firing {
     }
   }
 
+  /** What is due by the clock, once: what that sets fires in another turn, if there is one. Only while the mutex is held. */
+  async fireDue(): Promise<void> {
+    await this.#fireByClock()
+  }
+
   /** The source has ended, of a job without event time: all windows fire (T8). Only while the mutex is held. */
   async endWithoutTime(): Promise<void> {
     for (const { windows, stage } of this.#parts.stages) {

@@ -459,9 +459,10 @@ export class Job<Event, Schema extends StateSchema, Output>
       await nextTurn()
     }
     const isEnd = this.#drains || !signal.aborted
-    if (this.#drains)
-      for (const partition of this.#reader.partitions()) this.#time?.partition(partition).onEnd()
     const advance = async () => {
+      if (isEnd) await this.#firing.fireDue()
+      if (this.#drains)
+        for (const partition of this.#reader.partitions()) this.#time?.partition(partition).onEnd()
       await this.#advance()
       if (isEnd && this.#time === undefined) await this.#firing.endWithoutTime()
     }
@@ -532,6 +533,8 @@ export class Job<Event, Schema extends StateSchema, Output>
     if (hadNothing && polled.hasEnded !== true) partition?.onEmptyPoll()
     await this.#advance()
     if (polled.hasEnded === true) {
+      // Before the end of all time, behind which what they put out would be late.
+      await this.#firing.fireDue()
       partition?.onEnd()
       await this.#advance()
     }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
 import { tuple } from '../state/codec/composite.js'
@@ -6,11 +6,15 @@ import { float64, int64, uint32 } from '../state/codec/numbers.js'
 import { list, value } from '../state/kinds/definitions.js'
 import { defineState, fromKey } from '../state/schema/define-state.js'
 import { StateStore } from '../state/store.js'
+import { MemoryCheckpointStorage } from '../storage/memory-checkpoint-storage.js'
 import { JobTest, testJob } from '../testing/job-test.js'
+import { ManualClock } from '../testing/manual-clock.js'
 import { ascending } from '../window/time/watermark-strategy.js'
 import { withTimers } from '../window/timers/timer-states.js'
 import { defineJob } from './define-job.js'
 import type { KeyTimers } from './job-options.js'
+import { runJob } from './run-job.js'
+import { functionSink } from './sink/function-sink.js'
 
 interface Step {
   readonly key: string
@@ -380,6 +384,60 @@ describe('timers of processing time', () => {
     test.clock.set(500)
     await test.advance(1_000)
     expect(test.takeOutputs()).toEqual([])
+  })
+
+  const dueAtOnce = step('a', 1, ({ event, processing }) => {
+    processing.set(999)
+    event.set(5)
+  })
+
+  it('R3: those that are due at the end of the source fire before it', async () => {
+    await using test = await JobTest.start(showing, { startMs: 1_000 })
+    await test.send(dueAtOnce)
+    expect(test.takeOutputs()).toEqual([])
+    await test.end()
+    expect(test.takeOutputs()).toEqual(['a @999 at 1000', `a @5 ${Infinity}`])
+    expect(test.stats().timers.processing).toMatchObject({ waiting: 0, due: 0 })
+  })
+
+  it('R3: so do those that are due when a job is drained', async () => {
+    const outputs: Fired[] = []
+    let polls = 0
+    const job = await runJob({
+      ...showing,
+      source: {
+        name: 'one event, and no end',
+        open: async () => ({
+          partitions: () => ['0'],
+          poll: async () =>
+            polls++ === 0 ? [{ partition: '0', events: [dueAtOnce], positionAfter: () => 1 }] : [],
+          close: async () => {},
+        }),
+      },
+      sink: functionSink<Fired>({ write: (some) => void outputs.push(...some.map(({ output }) => output)) }),
+      backend: new MemoryStateBackend(),
+      checkpoints: { storage: new MemoryCheckpointStorage() },
+      clock: new ManualClock(1_000),
+    })
+    await vi.waitUntil(() => polls >= 2)
+    await job.stop({ drain: true })
+    expect(outputs).toEqual(['a @999 at 1000', `a @5 ${Infinity}`])
+  })
+
+  it('R4: one that a timer sets over and over when it is due does not hold up the end of the source', async () => {
+    const job = defineJob<Step, Fired>()({
+      ...common,
+      process: ({ acts }, { timers, now }) => acts?.(timers, now()),
+      onTimer({ timestampMs }, { timers, emit }) {
+        timers.processing.set(timestampMs)
+        emit('fired')
+      },
+    })
+    await using test = await JobTest.start(job, { startMs: 1_000 })
+    await test.send(step('a', 1, ({ processing }) => processing.set(1_000)))
+    await test.end()
+    expect(new Set(test.outputs)).toEqual(new Set(['fired']))
+    expect(test.stats().timers.processing).toMatchObject({ waiting: 1 })
   })
 
   it('T8: those that are not due stay at the end of the source, for the next run', async () => {

@@ -1,4 +1,4 @@
-import { type CancelTimer, type Clock, setLongTimer } from '../base/clock.js'
+import { type CancelTimer, type Clock, setLongTimer, stayAlive } from '../base/clock.js'
 import { diagnostics, timedOn } from '../base/diagnostics.js'
 import { StateError } from '../base/errors.js'
 import type { Logger } from '../checkpoint/types.js'
@@ -98,6 +98,11 @@ export class Waiting {
       const reason = `it was to end, and ${waiting.call} did not: it has taken ${forMs} ms`
       waiting.giveUp(new StateError('JOB_FAILED', { job, partition: undefined, position: undefined, reason }))
     }
-    waiting.cancelEnd = setLongTimer(clock, giveUp, afterMs)
+    const cancel = setLongTimer(clock, giveUp, afterMs)
+    const letGo = stayAlive(afterMs)
+    waiting.cancelEnd = () => {
+      cancel()
+      letGo()
+    }
   }
 }

@@ -25,7 +25,7 @@ const rooms: { readonly [folder: string]: Room } = {
   // Of Node only what finds a file of the package and starts a thread with it.
   base: {
     rooms: [],
-    builtins: ['node:diagnostics_channel', 'node:module', 'node:url', 'node:worker_threads'],
+    builtins: ['node:diagnostics_channel', 'node:module', 'node:timers', 'node:url', 'node:worker_threads'],
     packages: [],
   },
   backend: { rooms: ['base'], builtins: [], packages: [] },
