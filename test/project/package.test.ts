@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { root } from './source-file.js'
 
@@ -130,13 +130,27 @@ describe('the built package', () => {
     expect(entries.map(({ target }) => target.default).toSorted()).toEqual(built.toSorted())
   })
 
+  it('holds what its documents link to', () => {
+    const dead = [...packed]
+      .filter((path) => path.endsWith('.md'))
+      .flatMap((path) =>
+        Array.from(read(path).matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => ({ path, target })),
+      )
+      .filter(({ target }) => !/^(?:https?:|#)/.test(target))
+      .filter(({ path, target }) => {
+        const linked = join(dirname(path), target.replace(/#.*/, ''))
+        return !packed.has(linked) && ![...packed].some((each) => each.startsWith(linked))
+      })
+    expect(dead).toEqual([])
+  })
+
   it('holds what users need and nothing else', () => {
     for (const file of ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'docs/errors.md']) {
       expect(packed).toContain(file)
     }
     const strangers = [...packed].filter(
       (path) =>
-        !/^(?:dist\/.+\.(?:js|d\.ts)|dist\/page\/[\w.]+|docs\/.+\.(?:md|json|yml)|package\.json|[A-Z]+(?:\.md)?)$/.test(
+        !/^(?:dist\/.+\.(?:js|d\.ts)|dist\/page\/[\w.]+|docs\/.+\.(?:md|json|png|yml)|package\.json|[A-Z]+(?:\.md)?)$/.test(
           path,
         ),
     )
