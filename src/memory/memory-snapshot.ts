@@ -17,6 +17,9 @@ import { openSharedSnapshot, type SharedMemorySnapshotData } from './shared-memo
 const NO_BYTES = new Uint8Array(0)
 /** Entries packed, or keys skipped, between two turns of the event loop. */
 const TURN_ENTRIES = 4_096
+/** So many entries are looked at ahead of a walk; a few at its begin, as many walks are short. */
+const TOUCHED_ENTRIES = 32
+const FIRST_TOUCHED_ENTRIES = 4
 
 /** What a snapshot asks of its engine. */
 export interface MemorySnapshotHost {
@@ -293,17 +296,24 @@ export class MemorySnapshot implements EngineSnapshot {
         expiresAtMs: Infinity,
       }
       let walked = 0
-      for (let key = keys.next(); key !== 0; key = keys.next()) {
-        const address = this.#visible(key)
-        walked++
-        if (address === 0) {
-          if (walked % TURN_ENTRIES === 0) yield undefined
-          continue
+      const ahead = new Uint32Array(TOUCHED_ENTRIES)
+      for (let most = FIRST_TOUCHED_ENTRIES; ; most = TOUCHED_ENTRIES) {
+        const count = keys.take(ahead, most)
+        if (count === 0) return
+        // So the entries are read at one time, and not one behind the other as each is needed.
+        entries.touch(ahead, 0, count)
+        for (let i = 0; i < count; i++) {
+          const address = this.#visible(ahead[i] as number)
+          walked++
+          if (address === 0) {
+            if (walked % TURN_ENTRIES === 0) yield undefined
+            continue
+          }
+          step.key = entries.copyKey(address)
+          step.value = entries.copyValue(address)
+          step.expiresAtMs = entries.expiresAtMs(address)
+          yield step
         }
-        step.key = entries.copyKey(address)
-        step.value = entries.copyValue(address)
-        step.expiresAtMs = entries.expiresAtMs(address)
-        yield step
       }
     } finally {
       this.#letGo(order.pin)

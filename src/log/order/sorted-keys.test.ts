@@ -4,6 +4,18 @@ import { ChunkWriter, joinSmall, SortedKeys } from './sorted-keys.js'
 
 const numbers = (from: number, until: number) => Array.from({ length: until - from }, (_, i) => from + i)
 
+/** What a walk gives so many at a time. */
+function takenBy(most: number, keys: SortedKeys, reverse: boolean): number[] {
+  const addresses: number[] = []
+  const walk = keys.walk(reverse)
+  const into = new Uint32Array(most)
+  for (let count = walk.take(into); count > 0; count = walk.take(into)) {
+    addresses.push(...into.subarray(0, count))
+  }
+  expect(walk.next()).toBe(0)
+  return addresses
+}
+
 it('a stretch has what lies between its bounds, in both directions, wherever the chunks are cut', () => {
   for (const cuts of [[], [9], [4, 9], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) {
     const chunks = cuts.map((end, i) =>
@@ -19,6 +31,8 @@ it('a stretch has what lies between its bounds, in both directions, wherever the
         const expected = all.filter((address) => from <= address && address < (until ?? Infinity))
         expect(walked(stretch)).toEqual(expected)
         expect(walked(stretch, true)).toEqual(expected.toReversed())
+        expect(takenBy(3, stretch, false)).toEqual(expected)
+        expect(takenBy(3, stretch, true)).toEqual(expected.toReversed())
         expect(stretch.isEmpty).toBe(expected.length === 0)
       }
     }

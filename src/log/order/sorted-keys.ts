@@ -88,6 +88,20 @@ export class KeyWalk {
     return address
   }
 
+  /** Puts the next addresses at the beginning of `into`, as many as it has places for; returns how many there were. */
+  take(into: Uint32Array, most: number = into.length): number {
+    let count = 0
+    while (count < most && (this.#at !== this.#end || this.#turn())) {
+      const chunk = this.#chunk
+      const step = this.#step
+      const until = Math.min(most, count + (this.#end - this.#at) * step)
+      let at = this.#at
+      for (; count < until; count++, at += step) into[count] = chunk[at] as number
+      this.#at = at
+    }
+    return count
+  }
+
   /** Goes on to the next chunk; returns whether there is one. */
   #turn(): boolean {
     const { from, until } = this.#keys
