@@ -67,3 +67,11 @@ describe.each(['none', 'lz4'] as const)(
     })
   },
 )
+
+it('takes no more memory than what it made by much, as that is counted while it waits for the writer', () => {
+  const compressed = openBlockPreparer({ compression: 'lz4' }, { laterMs: 0 }).prepare(sample)
+  expect(compressed.length).toBeLessThan(sample.bytes.length / 50)
+  expect(compressed.buffer.byteLength).toBeLessThanOrEqual(compressed.length * 2)
+  const plain = openBlockPreparer({ compression: 'none' }, { laterMs: 0 }).prepare(sample)
+  expect(plain.buffer.byteLength).toBeLessThanOrEqual(plain.length * 2)
+})

@@ -37,7 +37,9 @@ class RecordPreparer implements BlockPreparer {
     // Of an entry, both have a header of the same length, its key, its time and its value; a record has its own header beside that.
     const memory = new ArrayBuffer(bytes.length + entryCount * RECORD_HEADER_BYTES)
     const target = { bytes: new Uint8Array(memory), view: new DataView(memory) }
-    return target.bytes.subarray(0, this.#prepareAll(new EntryBlockCursor(bytes), target))
+    const length = this.#prepareAll(new EntryBlockCursor(bytes), target)
+    // Whoever holds it counts what was made: of compressed values that may be a hundredth of the memory.
+    return length < memory.byteLength / 2 ? target.bytes.slice(0, length) : target.bytes.subarray(0, length)
   }
 
   /** Returns how many bytes there are. */
