@@ -62,4 +62,18 @@ describe('latestBetween', () => {
     expect(keysBetween(log, 'key-5', 'key-51')).toEqual(['key-50'])
     building.return(SortedKeys.over([]))
   })
+
+  it('merges new keys that it has looked at again and again, which deletions of ranges between puts do', () => {
+    const log = filled(1_000)
+    runThrough(log.ordered.build())
+    for (let i = 0; i < 200; i++) put(log, `new-${i}`)
+    expect(keysBetween(log, 'key-99', 'key-999')).toHaveLength(10)
+    expect(log.ordered.ready).toBeUndefined()
+    for (let i = 0; i < 1_000; i++) keysBetween(log, 'key-99', 'key-999')
+    expect(log.ordered.ready).toBeDefined()
+    expect(keysBetween(log, 'new-19', 'new-2')).toHaveLength(11)
+    put(log, 'new-195')
+    put(log, 'new-1955')
+    expect(keysBetween(log, 'new-19', 'new-2')).toHaveLength(12)
+  })
 })

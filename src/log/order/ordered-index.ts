@@ -48,6 +48,12 @@ const LOOKED_AT_STEP = 4_096
 const CUT_STEP = 64 * 1024
 /** New keys are collected unread up to this many, or as many as there are old ones. */
 const MIN_PENDING = 64 * 1024
+/**
+ * `between` merges the new keys after so many looks at them, as the next calls would take them again: to merge one takes as long as some hundred looks.
+ * More of them than `MAX_MERGED` it leaves alone: that call would take far longer than those before it.
+ */
+const LOOKS_BEFORE_MERGE = 128 * 1024
+const MAX_MERGED = 64 * 1024
 
 const NOTHING = SortedKeys.over([])
 const NO_SEGMENTS: ReadonlySet<number> = new Set()
@@ -60,6 +66,8 @@ export class OrderedIndex {
   #length = 0
   /** New keys since the last merge; undefined: nobody has asked for order. */
   #pending: Uint32List | undefined
+  /** Looks that `between` has taken at new keys since the last merge. */
+  #looks = 0
   /** A build or merge is under way, in slices. */
   #building = false
   /** Segments in which nothing lives and that nobody cleans away yet. */
@@ -94,6 +102,7 @@ export class OrderedIndex {
     this.#building = true
     const added = this.#pending
     this.#pending = new Uint32List()
+    this.#looks = 0
     let finished = false
     try {
       if (added === undefined) yield* this.#cut(yield* this.#collect())
@@ -178,8 +187,10 @@ export class OrderedIndex {
    * nobody has asked for order yet, or it is being built.
    */
   between(from: Uint8Array, until: Uint8Array | undefined): Uint32List | undefined {
+    if (this.#pending === undefined || this.#building) return undefined
+    if (this.#looks > LOOKS_BEFORE_MERGE && this.#pending.length <= MAX_MERGED) runThrough(this.build())
     const pending = this.#pending
-    if (pending === undefined || this.#building) return undefined
+    this.#looks += pending.length
     const addresses = new Uint32List()
     const walk = this.range(this.#sorted, from, until).walk()
     for (let address = walk.next(); address !== 0; address = walk.next()) addresses.push(address)
