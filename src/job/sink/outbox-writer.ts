@@ -4,6 +4,7 @@
 // (1) An epoch is a stretch of numbered outputs; its token says which. What is not in the state any more was acknowledged.
 // (2) An epoch is delivered once a cut names it, and again after a crash where its end is in no cut: under the same ids.
 // (3) What no cut names is removed when the sink is opened.
+// (4) The token `null` is of the sink before this one, which had nothing to commit (sink.ts).
 
 import { unlessGivenUp } from '../../base/abort.js'
 import { StateError } from '../../base/errors.js'
@@ -50,7 +51,7 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
   constructor({ prepared, state }: OpenSinkOptions, delivery: OutboxDelivery<Output>) {
     if (state === undefined)
       throw invalidArgument('state', 'is required: an outbox is a part of the state of a job')
-    const last = prepared.at(-1)
+    const last = prepared.findLast(({ token }) => token !== null)
     const next = last === undefined ? 0 : stretchOf(last).next
     if (mayHave(state, next)) state.removeFrom(next, Infinity)
     this.#delivery = delivery
@@ -78,11 +79,13 @@ export class OutboxWriter<Output> implements SinkWriter<Output> {
 
   /** Its outputs stay in the state until it is committed: what changes that is done between two events. */
   async deliver(prepared: PreparedEpoch): Promise<void> {
+    if (prepared.token === null) return
     await this.#deliverAll(prepared, () => {})
     this.#delivered.add(idOf(prepared.epoch))
   }
 
   async commit(prepared: PreparedEpoch): Promise<void> {
+    if (prepared.token === null) return
     const removeFrom = (from: number, until: number) => this.#state.removeFrom(from, until)
     if (this.#delivered.delete(idOf(prepared.epoch))) {
       const { first, next } = stretchOf(prepared)

@@ -99,7 +99,7 @@ export interface SinkWriter<Output> {
   write(outputs: readonly Output[], epoch: EpochId, firstIndex: number): Promise<void>
   /**
    * Makes everything that was written of this epoch durable, without committing it, and returns the token that the cut is to name.
-   * An epoch without outputs is prepared too (J5).
+   * An epoch without outputs is prepared too (J5). `null` says that nothing is left to commit: whatever sink takes the place of this one passes over it.
    */
   prepare(epoch: EpochId): Promise<JsonValue>
   /**
