@@ -1,8 +1,13 @@
-import { createHash } from 'node:crypto'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { bytesIn } from '../../../test/support/checkpoints.js'
 import { shutDownAfterTest, worker } from '../../../test/support/coordinator-bench.js'
 import { runs } from '../../../test/support/long.js'
+import {
+  fillWith,
+  itIsRestoredWhole,
+  keyOf,
+  moduleOf,
+  shown,
+} from '../../../test/support/restored-elsewhere.js'
 import type { StateBuilding } from '../../backend/built-state.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { ReplaceOptions } from '../../backend/types.js'
@@ -16,8 +21,6 @@ import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 /** Enough that the worker puts together what is restored; and that it has another thread do it, where there is a processor for that. */
 const SIZES = [11_100, 270_000]
 const NOW_MS = 1_700_000_000_000
-
-const keyOf = (i: number) => Buffer.from(`key-${String(i).padStart(6, '0')}`)
 
 /** Notes whether the blocks were handed to it, or what was made of them. */
 class NotingBackend extends MemoryStateBackend {
@@ -69,37 +72,13 @@ function bench(
   coordinator.on('skipped', ({ id, code }) => skipped.push(`${id} ${code}`))
   shutDownAfterTest(coordinator)
   onTestFinished(() => backend.close())
-  return { clock, backend, coordinator, storage, skipped }
-}
-
-function fillWith(entries: number, backend: MemoryStateBackend, version: string, ttlMs?: number): void {
-  for (let i = 0; i < entries; i++) {
-    backend.putSync(
-      keyOf(i),
-      Buffer.from(`${version} ${i}`),
-      ttlMs !== undefined && i % 3 === 0 ? { ttlMs } : {},
-    )
-  }
-}
-
-/** What it holds, in few words: how many entries, and a digest of all of them in the order of keys. */
-function shown(backend: MemoryStateBackend): string {
-  const digest = createHash('sha256')
-  let entries = 0
-  for (const [key, value] of backend.scanSync()) {
-    digest.update(key).update(' ').update(value).update('\n')
-    entries++
-  }
-  return `${entries}: ${digest.digest('hex')}`
-}
-
-function moduleOf(text: string): StateBuilding {
-  return { module: `data:text/javascript,${encodeURIComponent(text)}`, data: undefined }
+  return { clock, backend, coordinator, storage, skipped, restores: backend.restores }
 }
 
 describe.each(SIZES)('a restore of %i entries that the worker puts together', (ENTRIES) => {
   const fill = (backend: MemoryStateBackend, version: string, ttlMs?: number) =>
     fillWith(ENTRIES, backend, version, ttlMs)
+  itIsRestoredWhole(ENTRIES, 'built', bench)
 
   it('is not begun anew where its blocks are asked for and it is over before the first one is there', async () => {
     const { backend, coordinator, storage } = bench()
@@ -166,32 +145,6 @@ describe.each(SIZES)('a restore of %i entries that the worker puts together', (E
     }
   })
 
-  it('passes over a checkpoint with damage at its end, and leaves what is there where there is no other', async () => {
-    const { backend, coordinator, storage, skipped } = bench({ incremental: false })
-    fill(backend, 'a')
-    const older = await coordinator.createCheckpoint()
-    const expected = shown(backend)
-    fill(backend, 'b')
-    const newer = await coordinator.createCheckpoint()
-    const damage = async (id: string) => {
-      const name = `${id}.base.segment`
-      const bytes = (await bytesIn(storage, name)).slice()
-      const at = bytes.length - 200
-      bytes[at] = (bytes[at] as number) ^ 1
-      storage.tamper(name, bytes)
-    }
-    await damage(newer.id)
-    await coordinator.restoreLatest()
-    expect(skipped).toEqual([`${newer.id} CORRUPTION`])
-    expect(shown(backend)).toBe(expected)
-    fill(backend, 'c')
-    const present = shown(backend)
-    await damage(older.id)
-    await expect(coordinator.restoreLatest()).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
-    expect(shown(backend)).toBe(present)
-    expect(new Set(backend.restores)).toEqual(new Set(['built']))
-  })
-
   it('fails for what is no fault of the checkpoint, and takes no older one', async () => {
     const own = new CheckpointWorker()
     onTestFinished(() => own.close())
@@ -224,22 +177,5 @@ describe.each(SIZES)('a restore of %i entries that the worker puts together', (E
     backend.putSync(keyOf(0), Buffer.from('c'))
     await coordinator.restoreLatest()
     expect(shown(backend)).toBe(present)
-  })
-
-  it('ends when it is aborted, and when the backend is closed meanwhile', async () => {
-    const { backend, coordinator, skipped } = bench()
-    fill(backend, 'a')
-    await coordinator.createCheckpoint()
-    fill(backend, 'b')
-    const present = shown(backend)
-    const controller = new AbortController()
-    await expect(
-      coordinator.restoreLatest({ signal: controller.signal, onProgress: () => controller.abort() }),
-    ).rejects.toMatchObject({ code: 'ABORTED' })
-    expect(shown(backend)).toBe(present)
-    await expect(coordinator.restoreLatest({ onProgress: () => void backend.close() })).rejects.toMatchObject(
-      { code: 'RESTORE_FAILED', cause: { code: 'CLOSED' } },
-    )
-    expect(skipped).toEqual([])
   })
 })

@@ -1,7 +1,12 @@
-import { createHash } from 'node:crypto'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { bytesIn } from '../../../test/support/checkpoints.js'
 import { shutDownAfterTest, worker } from '../../../test/support/coordinator-bench.js'
+import {
+  fillWith,
+  itIsRestoredWhole,
+  keyOf,
+  moduleOf,
+  shown,
+} from '../../../test/support/restored-elsewhere.js'
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { BlockPreparing } from '../../backend/prepared-blocks.js'
 import type { ReplaceOptions } from '../../backend/types.js'
@@ -16,8 +21,6 @@ import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 /** Enough that the worker makes what is restored ready. */
 const ENTRIES = 11_100
 const NOW_MS = 1_700_000_000_000
-
-const keyOf = (i: number) => Buffer.from(`key-${String(i).padStart(6, '0')}`)
 
 /** How a store is given the blocks of a restore, and what stands in the place of what makes them ready. */
 interface Given {
@@ -59,32 +62,14 @@ async function bench(
   coordinator.on('skipped', ({ id, code }) => skipped.push(`${id} ${code}`))
   onTestFinished(() => backend.close())
   shutDownAfterTest(coordinator)
-  return { clock, backend, coordinator, storage, skipped, given }
-}
-
-function fill(backend: LmdbStateBackend, version: string, ttlMs?: number): void {
-  for (let i = 0; i < ENTRIES; i++) {
-    const options = ttlMs !== undefined && i % 3 === 0 ? { ttlMs } : {}
-    backend.putSync(keyOf(i), Buffer.from(`${version} ${i}`), options)
-  }
-}
-
-/** What it holds, in few words: how many entries, and a digest of all of them in the order of keys. */
-function shown(backend: LmdbStateBackend | MemoryStateBackend): string {
-  const digest = createHash('sha256')
-  let entries = 0
-  for (const [key, value] of backend.scanSync()) {
-    digest.update(key).update(' ').update(value).update('\n')
-    entries++
-  }
-  return `${entries}: ${digest.digest('hex')}`
-}
-
-function moduleOf(text: string): BlockPreparing {
-  return { module: `data:text/javascript,${encodeURIComponent(text)}`, data: undefined }
+  return { clock, backend, coordinator, storage, skipped, given, restores: given.restores }
 }
 
 describe('a restore into a store whose records the worker makes', () => {
+  const fill = (backend: LmdbStateBackend, version: string, ttlMs?: number) =>
+    fillWith(ENTRIES, backend, version, ttlMs)
+  itIsRestoredWhole(ENTRIES, 'prepared', bench)
+
   it('brings base and deltas back, tells how far it is, and what expires does so in time', async () => {
     const first = await bench()
     fill(first.backend, 'a', 60_000)
@@ -131,32 +116,6 @@ describe('a restore into a store whose records the worker makes', () => {
     }
   })
 
-  it('passes over a checkpoint with damage at its end, and leaves what is there where there is no other', async () => {
-    const { backend, coordinator, storage, skipped, given } = await bench({ incremental: false })
-    fill(backend, 'a')
-    const older = await coordinator.createCheckpoint()
-    const expected = shown(backend)
-    fill(backend, 'b')
-    const newer = await coordinator.createCheckpoint()
-    const damage = async (id: string) => {
-      const name = `${id}.base.segment`
-      const bytes = (await bytesIn(storage, name)).slice()
-      const at = bytes.length - 200
-      bytes[at] = (bytes[at] as number) ^ 1
-      storage.tamper(name, bytes)
-    }
-    await damage(newer.id)
-    await coordinator.restoreLatest()
-    expect(skipped).toEqual([`${newer.id} CORRUPTION`])
-    expect(shown(backend)).toBe(expected)
-    fill(backend, 'c')
-    const present = shown(backend)
-    await damage(older.id)
-    await expect(coordinator.restoreLatest()).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
-    expect(shown(backend)).toBe(present)
-    expect(new Set(given.restores)).toEqual(new Set(['prepared']))
-  })
-
   it('fails for what is no fault of the checkpoint, and takes no older one', async () => {
     const own = new CheckpointWorker()
     onTestFinished(() => own.close())
@@ -187,22 +146,5 @@ describe('a restore into a store whose records the worker makes', () => {
     backend.putSync(keyOf(0), Buffer.from('c'))
     await coordinator.restoreLatest()
     expect(shown(backend)).toBe(present)
-  })
-
-  it('ends when it is aborted, and when the backend is closed meanwhile', async () => {
-    const { backend, coordinator, skipped } = await bench()
-    fill(backend, 'a')
-    await coordinator.createCheckpoint()
-    fill(backend, 'b')
-    const present = shown(backend)
-    const controller = new AbortController()
-    await expect(
-      coordinator.restoreLatest({ signal: controller.signal, onProgress: () => controller.abort() }),
-    ).rejects.toMatchObject({ code: 'ABORTED' })
-    expect(shown(backend)).toBe(present)
-    await expect(coordinator.restoreLatest({ onProgress: () => void backend.close() })).rejects.toMatchObject(
-      { code: 'RESTORE_FAILED', cause: { code: 'CLOSED' } },
-    )
-    expect(skipped).toEqual([])
   })
 })
