@@ -86,11 +86,6 @@ export class Firing {
     }
   }
 
-  /** What is due by the clock, once: what that sets fires in another turn, if there is one. Only while the mutex is held. */
-  async fireDue(): Promise<void> {
-    await this.#fireByClock()
-  }
-
   /** The source has ended, of a job without event time: all windows fire (T8). Only while the mutex is held. */
   async endWithoutTime(): Promise<void> {
     for (const { windows, stage } of this.#parts.stages) {
@@ -104,16 +99,30 @@ export class Firing {
     const fire = async () => {
       const watermarkMs = time?.watermarkMs ?? -Infinity
       if (watermarkMs > -Infinity) await this.passWatermark(watermarkMs)
-      await this.#fireByClock()
+      await this.fireDue()
     }
     await mutex.run(() => fire().catch(end))
+  }
+
+  /** What is due by the clock, once: what that sets fires in another turn, if there is one. Only while the mutex is held. */
+  async fireDue(): Promise<void> {
+    const { stages, fetched, forwardClock } = this.#parts
+    const nowMs = forwardClock.now()
+    for (const { timers, windows, stage } of stages) {
+      if (timers !== undefined) await this.#fire(await runSliced(timers.atClock()), stage)
+      if (windows !== undefined) await this.#delivering(windows.onProcessingTime(nowMs), stage)
+    }
+    this.#clockMs = Math.floor(nowMs)
+    await fetched?.commit()
+    for (const { timers } of stages) timers?.start()
+    this.armWindows()
   }
 
   /** Something is due by the clock: between two polls, or beside one that waits. */
   onDue(): void {
     const { mutex, end, isOver } = this.#parts
     const fire = async () => {
-      if (!isOver()) await this.#fireByClock()
+      if (!isOver()) await this.fireDue()
     }
     mutex.run(() => fire().catch(end)).catch(() => {})
   }
@@ -135,19 +144,6 @@ export class Firing {
   stop(): void {
     this.#cancelWindowTimer()
     for (const { timers } of this.#parts.stages) timers?.stop()
-  }
-
-  async #fireByClock(): Promise<void> {
-    const { stages, fetched, forwardClock } = this.#parts
-    const nowMs = forwardClock.now()
-    for (const { timers, windows, stage } of stages) {
-      if (timers !== undefined) await this.#fire(await runSliced(timers.atClock()), stage)
-      if (windows !== undefined) await this.#delivering(windows.onProcessingTime(nowMs), stage)
-    }
-    this.#clockMs = Math.floor(nowMs)
-    await fetched?.commit()
-    for (const { timers } of stages) timers?.start()
-    this.armWindows()
   }
 
   /** Work whose outputs go to the sink while it goes on. */
