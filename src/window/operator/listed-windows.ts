@@ -100,7 +100,7 @@ export class ListedWindows {
     if (!waitsEarly && !waitsLate) return
     const list = this.#list
     for (let i = this.#enteredFrom; i < this.#enteredUntil; i++) {
-      const isPast = watermarkMs >= list.endMs(i) - 1
+      const isPast = watermarkMs >= this.#firesAtMs(list.endMs(i))
       if (list.changes(i) === 0 || list.has(i, IS_AWAITED) || !(isPast ? waitsLate : waitsEarly)) continue
       list.set(i, IS_AWAITED, true)
       entered.isAwaited = true
@@ -118,7 +118,7 @@ export class ListedWindows {
       return
     }
     for (let i = this.#enteredFrom; i < this.#enteredUntil; i++) {
-      const isPast = watermarkMs >= list.endMs(i) - 1
+      const isPast = watermarkMs >= this.#firesAtMs(list.endMs(i))
       if (!isPast && everyEvents === Infinity) continue
       const changes = list.changes(i)
       if (changes === 0) continue

@@ -596,6 +596,54 @@ describe('windows', () => {
     expect(shown(results)).toEqual(['a [3, 51) [1,2] onTime 0 final'])
   })
 
+  it('W19: an event behind the watermark is none too late for the global window, which has one result at the end', async () => {
+    for (const isKept of [false, true]) {
+      const { results } = await driven(
+        {
+          windows: globalWindows(),
+          ...(isKept
+            ? {
+                events: json<Event>(),
+                process: (events: Iterable<Event>) => Array.from(events, ({ value }) => value),
+              }
+            : { aggregate: values }),
+        },
+        async (d) => {
+          d.advance(100)
+          d.add(event('a', 50, 1))
+          d.add(event('a', 60, 2))
+          await d.open()
+          d.add(event('a', 100, 3))
+          d.add(event('a', 200, 4))
+          expect(d.results).toEqual([])
+          d.advance(Infinity)
+        },
+      )
+      expect(shown(results)).toEqual(['a [50, 201) [1,2,3,4] onTime 0 final'])
+    }
+  })
+
+  it('W19: early results of the global window are early behind the watermark, too', async () => {
+    const { results } = await driven(
+      { windows: globalWindows(), aggregate: values, early: { everyEvents: 2, everyMs: 100 } },
+      (d) => {
+        d.advance(100)
+        d.add(event('a', 50, 1))
+        expect(d.results).toEqual([])
+        d.add(event('a', 60, 2))
+        d.add(event('a', 70, 3))
+        runThrough(d.operator.onProcessingTime(100))
+        d.add(event('a', 80, 4))
+        d.advance(Infinity)
+      },
+    )
+    expect(shown(results)).toEqual([
+      'a [50, 61) [1,2] early 0',
+      'a [50, 71) [1,2,3] early 1',
+      'a [50, 81) [1,2,3,4] onTime 2 final',
+    ])
+  })
+
   it('W20: a sum beyond 2^53, or of what is no number, is refused, and changes nothing', async () => {
     const driver = await driven({ windows: tumbling({ sizeMs: 10 }), aggregate: figures() }, (d) => {
       d.add(event('a', 1, 5))
