@@ -11,14 +11,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { seededRandom } from '../src/base/random.js'
 import { LmdbStateBackend } from '../src/lmdb/lmdb-state-backend.js'
 import { KeyScratch } from '../src/lmdb/store/environment.js'
-import {
-  checkRecord,
-  decodeStoreState,
-  encodeStoreState,
-  RecordWriter,
-  recordExpiry,
-  recordPart,
-} from '../src/lmdb/store/record.js'
+import { checkRecord, RecordWriter, recordExpiry, recordPart } from '../src/lmdb/store/record.js'
+import { decodeStoreState, encodeStoreState } from '../src/lmdb/store/store-state.js'
 import type { LmdbCompression, LmdbStateBackendOptions } from '../src/lmdb/types.js'
 import { ManualClock } from '../src/testing/manual-clock.js'
 import { blocksOf, bytesOf, entry, sortedEntries, type TestEntry } from './support/checkpoints.js'

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { seededRandom } from '../base/random.js'
 import { crc32 } from './checksum.js'
-import { shortCrc32 } from './short-crc32.js'
+import { byteCrc32, shortCrc32 } from './short-crc32.js'
 
 it('the sum of any stretch is that of the library, also continued from what came before', () => {
   const random = seededRandom(3)
@@ -12,6 +12,7 @@ it('the sum of any stretch is that of the library, also continued from what came
     const before = Math.floor(random() * 2 ** 32)
     const stretch = bytes.subarray(start, start + length)
     expect(shortCrc32(view, start, length)).toBe(crc32(stretch) | 0)
+    expect(byteCrc32(bytes, start, length)).toBe(crc32(stretch))
     expect(shortCrc32(view, start, length, before | 0)).toBe(crc32(stretch, before) | 0)
   }
 })

@@ -38,6 +38,13 @@ export function shortCrc32(view: DataView, start: number, length: number, before
   return ~sum
 }
 
+/** The sum that `crc32` gives of bytes of which there is no view, one at a time. */
+export function byteCrc32(bytes: Uint8Array, start: number, length: number): number {
+  let sum = -1
+  for (let at = start; at < start + length; at++) sum = nextSum(sum, bytes[at] as number)
+  return ~sum >>> 0
+}
+
 /** One more byte in a sum that is being made, whose bits are inverted. */
 function nextSum(sum: number, byte: number): number {
   return (tables[(sum ^ byte) & 0xff] as number) ^ (sum >>> 8)

@@ -22,17 +22,10 @@ import {
   slotOf,
   type TableStats,
 } from '../store/environment.js'
-import {
-  AFTER_LAST_KEY,
-  decodeStoreState,
-  encodeStoreState,
-  RecordWriter,
-  recordExpiry,
-  STATE_KEY,
-  type StoreState,
-} from '../store/record.js'
+import { AFTER_LAST_KEY, RecordWriter, recordExpiry } from '../store/record.js'
 import { RecordBlockCursor } from '../store/record-block.js'
 import { StoreGuard } from '../store/store-guard.js'
+import { decodeStoreState, encodeStoreState, STATE_KEY, type StoreState } from '../store/store-state.js'
 import type { LmdbCompression } from '../types.js'
 import type { StoreShape, TreeShape } from './store-growth.js'
 import { type Steps, transaction, walked } from './transaction.js'

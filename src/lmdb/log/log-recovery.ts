@@ -2,8 +2,8 @@
 // the tree takes it behind. It goes when the tree has it; a new one begins only then, so there is one log at a time.
 
 import type { LayeredEntries } from '../buffer/layered-entries.js'
-import type { StoreState } from '../store/record.js'
 import type { StoreDirectory } from '../store/store-directory.js'
+import type { StoreState } from '../store/store-state.js'
 import { EVERYTHING, heldOf, type LogMark } from './log-identity.js'
 import { damagedLog, LogReader, missingCommit } from './log-reader.js'
 

@@ -6,8 +6,8 @@ import {
   openEnvironment,
   type ReadTransaction,
 } from './environment.js'
-import { decodeStoreState, STATE_KEY, type StoreState } from './record.js'
 import { fileMark } from './store-guard.js'
+import { decodeStoreState, STATE_KEY, type StoreState } from './store-state.js'
 import { StoreView } from './store-view.js'
 
 /** A data file that is open here, and who still reads from it. */

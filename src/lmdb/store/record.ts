@@ -3,7 +3,6 @@
 //   key    := 0x01 · the user's key
 //   record := crc32 u32 · flags u8 · [expiresAtMs f64] · value
 //   index  := expiresAtMs u64 big-endian · the user's key          (with an empty value)
-//   state  := crc32 u32 · JSON in UTF-8
 //
 // Numbers are little-endian where nothing else is said.
 // (1) The checksum covers the user's key, then everything of the record behind the checksum.
@@ -17,16 +16,14 @@ import { MAX_VALUE_BYTES } from '../../base/limits.js'
 import { copyViewed, fillSlot, type Slot, type ViewedBytes } from '../../base/slot.js'
 import { loadLz4 } from '../../codec/block-codec.js'
 import { crc32 } from '../../codec/checksum.js'
-import { shortCrc32 } from '../../codec/short-crc32.js'
+import { byteCrc32, shortCrc32 } from '../../codec/short-crc32.js'
 import type { ValuePool } from '../../log/value-pool.js'
-import type { LogMark } from '../log/log-identity.js'
 import type { LmdbCompression } from '../types.js'
 
 export const ENTRY_PREFIX = 0x01
 /** Above the key of every entry. */
 export const AFTER_LAST_KEY: Uint8Array = Uint8Array.of(ENTRY_PREFIX + 1)
 export const EXPIRY_KEY_BYTES = 8
-export const STATE_KEY: Uint8Array = Buffer.from('state')
 
 const RecordFlag = { EXPIRES: 1, COMPRESSED: 2 } as const
 const KNOWN_FLAGS = RecordFlag.EXPIRES | RecordFlag.COMPRESSED
@@ -40,13 +37,12 @@ const CHUNK_BYTES = 1024 * 1024
 /** Shorter values are not worth compressing, and neither are those that it makes smaller by less than an eighth. */
 const MIN_COMPRESSED_BYTES = 128
 const WORTHWHILE = 7 / 8
-/** Up to this length, a loop sums a key faster than a call of the library. */
+/** Up to this length, a loop over bytes sums a key faster than a call of the library. */
 const LOOP_SUM_BYTES = 48
 /** Up to this length, a loop over words sums a record faster than a call of the library. */
 const SHORT_SUM_BYTES = 1024
 
 const sliceBytes = Uint8Array.prototype.slice
-const table = crcTable()
 /** Reads the eight bytes of a time without a view of the record. */
 const double = new Float64Array(1)
 const doubleBytes = new Uint8Array(double.buffer)
@@ -283,47 +279,8 @@ function memoryOf({ buffer }: Buffer): ViewedBytes {
   return { bytes: new Uint8Array(buffer), view: new DataView(buffer) }
 }
 
-/** One more byte in a checksum that is being made. */
-function nextSum(sum: number, byte: number): number {
-  return (table[(sum ^ byte) & 0xff] as number) ^ (sum >>> 8)
-}
-
 function valueStart(flags: number): number {
   return HEADER_BYTES + ((flags & RecordFlag.EXPIRES) !== 0 ? EXPIRY_BYTES : 0)
-}
-
-/** What the store says of itself as a whole. */
-export interface StoreState {
-  readonly format: 1
-  /** Counts the replacements of all content: its parity names the databases in use. */
-  readonly generation: number
-  /** The store's time at its last commit, in milliseconds since the epoch. */
-  readonly clockMs: number
-  /** Counts the commits. */
-  readonly flushSequence: number
-  /** Up to where this holds the log that the mark names; undefined: the store never had one. */
-  readonly log?: LogMark
-}
-
-export function encodeStoreState(state: StoreState): Buffer {
-  const json = Buffer.from(JSON.stringify(state))
-  const record = Buffer.alloc(CHECKSUM_BYTES + json.length)
-  record.writeUInt32LE(crc32(json), 0)
-  json.copy(record, CHECKSUM_BYTES)
-  return record
-}
-
-export function decodeStoreState(record: Uint8Array): StoreState {
-  const bytes = Buffer.from(record)
-  if (bytes.length < CHECKSUM_BYTES || crc32(bytes.subarray(CHECKSUM_BYTES)) !== bytes.readUInt32LE(0)) {
-    throw new StateError('CORRUPTION', { what: 'state of the store', reason: 'its checksum does not match' })
-  }
-  const state = JSON.parse(bytes.toString('utf8', CHECKSUM_BYTES)) as StoreState
-  if (state.format !== 1) {
-    const found = `format ${String(state.format)}`
-    throw new StateError('INCOMPATIBLE', { what: 'state of the store', found, supported: 'format 1' })
-  }
-  return state
 }
 
 function damaged(key: Uint8Array, reason: string, cause?: unknown): StateError {
@@ -331,20 +288,9 @@ function damaged(key: Uint8Array, reason: string, cause?: unknown): StateError {
   return new StateError('CORRUPTION', { what, reason, key: sliceBytes.call(key) }, { cause })
 }
 
-/** CRC-32 of a key: the same sum as `crc32`, without a call for a short one. */
+/** The checksum of a key, which that of its record goes on from. */
 export function keySum(bytes: Uint8Array, start: number, length: number): number {
-  if (length > LOOP_SUM_BYTES) return crc32(bytes.subarray(start, start + length))
-  let sum = -1
-  for (let i = start; i < start + length; i++) sum = nextSum(sum, bytes[i] as number)
-  return ~sum >>> 0
-}
-
-function crcTable(): Int32Array {
-  const sums = new Int32Array(256)
-  for (let byte = 0; byte < 256; byte++) {
-    let sum = byte
-    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (-(sum & 1) & 0xedb88320)
-    sums[byte] = sum
-  }
-  return sums
+  return length > LOOP_SUM_BYTES
+    ? crc32(bytes.subarray(start, start + length))
+    : byteCrc32(bytes, start, length)
 }

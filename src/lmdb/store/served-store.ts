@@ -1,8 +1,8 @@
 import { inNextTurn } from '../../base/slices.js'
 import type { Environment } from './environment.js'
 import { OpenStore } from './open-store.js'
-import type { StoreState } from './record.js'
 import type { StoreDirectory } from './store-directory.js'
+import type { StoreState } from './store-state.js'
 import type { StoreView } from './store-view.js'
 
 /** The content of a store after a commit. */

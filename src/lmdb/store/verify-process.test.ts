@@ -8,8 +8,8 @@ import { StateError } from '../../base/errors.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import { openEnvironment } from './environment.js'
-import { encodeStoreState, STATE_KEY, type StoreState } from './record.js'
 import { StoreDirectory } from './store-directory.js'
+import { encodeStoreState, STATE_KEY, type StoreState } from './store-state.js'
 import { type VerifyOptions, verifyDataFile, verifyStore } from './verify-process.js'
 
 const node = process.execPath

@@ -10,16 +10,8 @@ import {
   slotOf,
   type Table,
 } from './environment.js'
-import {
-  checkRecord,
-  decodeStoreState,
-  ENTRY_PREFIX,
-  EXPIRY_KEY_BYTES,
-  recordExpiry,
-  recordPart,
-  STATE_KEY,
-  type StoreState,
-} from './record.js'
+import { checkRecord, ENTRY_PREFIX, EXPIRY_KEY_BYTES, recordExpiry, recordPart } from './record.js'
+import { decodeStoreState, STATE_KEY, type StoreState } from './store-state.js'
 
 /** Something wrong in a store. */
 export interface StoreProblem {
