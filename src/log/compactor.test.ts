@@ -1,19 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { HashLog } from './hash-log.js'
+import { openLog } from '../../test/support/logs.js'
 import { SegmentPool } from './segment-pool.js'
 
 const bytes = (text: string) => Buffer.from(text)
 
 describe('Compactor', () => {
   it('goes on where what it moves out of a segment that a snapshot reads dies on the way', () => {
-    const log = new HashLog({
-      maxBytes: Infinity,
-      hashKey: { low: 1, high: 2 },
-      now: () => 0,
-      besideBytes: () => 0,
-      onExpired: () => {},
-      pool: new SegmentPool(0, 256 * 1024),
-    })
+    const log = openLog({ pool: new SegmentPool(0, 256 * 1024) })
     const seek = (i: number) => log.seek(bytes(`key-${i}`), 0, `key-${i}`.length)
     const put = (i: number, text: string) => log.write(seek(i), bytes(text), 0, text.length, Infinity)
     const count = 6_000

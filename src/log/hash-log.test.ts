@@ -1,36 +1,18 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { openLog, putInto, removeFrom } from '../../test/support/logs.js'
 import { runs } from '../../test/support/long.js'
 import { walked } from '../../test/support/walked.js'
 import { EntryBlockBuilder, EntryBlockCursor } from '../backend/entry-block.js'
 import { compareBytes } from '../base/bytes.js'
 import { runThrough } from '../base/slices.js'
-import { HashLog } from './hash-log.js'
+import type { HashLog } from './hash-log.js'
 import { SnapshotEpochs } from './history/snapshot-epochs.js'
 import { SortedKeys } from './order/sorted-keys.js'
-
-function openLog(options: { maxBytes?: number; epochs?: SnapshotEpochs } = {}): HashLog {
-  return new HashLog({
-    maxBytes: options.maxBytes ?? Infinity,
-    hashKey: { low: 1, high: 2 },
-    now: () => 0,
-    besideBytes: () => 0,
-    onExpired: () => {},
-    ...(options.epochs === undefined ? {} : { epochs: options.epochs }),
-  })
-}
-
-function put(log: HashLog, key: Uint8Array, value: Uint8Array): void {
-  log.write(log.seek(key, 0, key.length), value, 0, value.length, Infinity)
-}
 
 function read(log: HashLog, key: Uint8Array): string | undefined {
   const address = log.seek(key, 0, key.length)
   return log.isAlive(address) ? Buffer.from(log.entries.copyValue(address)).toString() : undefined
-}
-
-function remove(log: HashLog, key: Uint8Array): void {
-  log.remove(log.seek(key, 0, key.length))
 }
 
 const bytes = (text: string) => Buffer.from(text)
@@ -43,7 +25,7 @@ describe('HashLog', () => {
     fc.assert(
       fc.property(fc.array(key, { maxLength: 200 }), (keys) => {
         const log = openLog()
-        for (const each of keys) put(log, each, each)
+        for (const each of keys) putInto(log, each, each)
         const sorted = runThrough(log.ordered.build())
         const got = Array.from(walked(sorted), (address) =>
           Buffer.from(log.entries.copyKey(address)).toString('hex'),
@@ -61,8 +43,8 @@ describe('HashLog', () => {
     fc.assert(
       fc.property(keys, keys, fc.string({ maxLength: 9 }), (there, asked, last) => {
         const log = openLog()
-        for (const key of there) put(log, bytes(key), bytes(`${key}!`))
-        for (const key of there.slice(0, 10)) remove(log, bytes(key))
+        for (const key of there) putInto(log, bytes(key), bytes(`${key}!`))
+        for (const key of there.slice(0, 10)) removeFrom(log, bytes(key))
         const before = there.map((key) => read(log, bytes(key)))
         const sought = log.seekAhead(bytes(last), 0, bytes(last).length)
         const encoded = asked.map((key) => bytes(key))
@@ -87,11 +69,11 @@ describe('HashLog', () => {
     for (let round = 0; round < 8; round++) {
       for (let i = 0; i < 300; i++) {
         const key = `key:${(i * 7919 + round * 104_729) % 1000}`
-        put(log, bytes(key), bytes('v'))
+        putInto(log, bytes(key), bytes('v'))
         expected.add(key)
         if (i % 5 === 0) {
-          remove(log, bytes(key))
-          put(log, bytes(key), bytes('again'))
+          removeFrom(log, bytes(key))
+          putInto(log, bytes(key), bytes('again'))
         }
       }
       const sorted = runThrough(log.ordered.build())
@@ -114,7 +96,7 @@ describe('HashLog', () => {
       )
     }
     for (let i = 0; i <= 21; i++) keys.push(bytes('common:prefix:of:all:'.slice(0, i)))
-    for (const key of keys) put(log, key, key)
+    for (const key of keys) putInto(log, key, key)
     const sorted = runThrough(log.ordered.build())
     const got = Array.from(walked(sorted), (address) => Buffer.from(log.entries.copyKey(address)))
     expect(got.every((key, i) => i === 0 || compareBytes(got[i - 1] as Buffer, key) < 0)).toBe(true)
@@ -127,7 +109,7 @@ describe('HashLog', () => {
       bytes(`${round}:`.padEnd(100 + (i % 50) + round * 8, String(i)))
     for (let round = 0; round < 12; round++) {
       for (let i = 0; i < 5_000; i++)
-        if (round === 0 || i % 4 !== 0) put(log, bytes(`key-${i}`), value(i, round))
+        if (round === 0 || i % 4 !== 0) putInto(log, bytes(`key-${i}`), value(i, round))
     }
     const written = 12 * 5_000 * 200
     expect(log.memory.segmentBytes).toBeLessThan(written / 3)
@@ -142,12 +124,12 @@ describe('HashLog', () => {
   it('an entry that compaction moved does not look changed to a snapshot', () => {
     const log = openLog()
     const filler = bytes('x'.repeat(2_000))
-    for (let i = 0; i < 200; i++) put(log, bytes(`key-${i}`), filler)
+    for (let i = 0; i < 200; i++) putInto(log, bytes(`key-${i}`), filler)
     const epoch = log.openSnapshot()
     log.closeSnapshot(epoch)
     // Enough garbage that the untouched entries are moved.
     for (let round = 0; round < 20; round++) {
-      for (let i = 1; i < 200; i++) put(log, bytes(`key-${i}`), bytes('y'.repeat(2_000 + round * 8)))
+      for (let i = 1; i < 200; i++) putInto(log, bytes(`key-${i}`), bytes('y'.repeat(2_000 + round * 8)))
     }
     log.tidy(Infinity)
     const address = log.seek(bytes('key-0'), 0, 5)
@@ -157,9 +139,9 @@ describe('HashLog', () => {
 
   it('keeps emptied segments while a snapshot may read them, and gives them back afterwards', () => {
     const log = openLog()
-    for (let i = 0; i < 20_000; i++) put(log, bytes(`key-${i}`), bytes(`old-${i}`.padEnd(100)))
+    for (let i = 0; i < 20_000; i++) putInto(log, bytes(`key-${i}`), bytes(`old-${i}`.padEnd(100)))
     const epoch = log.openSnapshot()
-    for (let i = 0; i < 20_000; i++) put(log, bytes(`key-${i}`), bytes(`new-${i}`.padEnd(100)))
+    for (let i = 0; i < 20_000; i++) putInto(log, bytes(`key-${i}`), bytes(`new-${i}`.padEnd(100)))
     log.tidy(Infinity)
     for (let i = 0; i < 20_000; i += 997) {
       const key = bytes(`key-${i}`)
@@ -175,11 +157,11 @@ describe('HashLog', () => {
 
   it('drops tombstones when the last snapshot that needs them has closed', () => {
     const log = openLog()
-    for (let i = 0; i < 1_000; i++) put(log, bytes(`key-${i}`), bytes('value'))
+    for (let i = 0; i < 1_000; i++) putInto(log, bytes(`key-${i}`), bytes('value'))
     const first = log.openSnapshot()
-    for (let i = 0; i < 500; i++) remove(log, bytes(`key-${i}`))
+    for (let i = 0; i < 500; i++) removeFrom(log, bytes(`key-${i}`))
     const second = log.openSnapshot()
-    for (let i = 500; i < 1_000; i++) remove(log, bytes(`key-${i}`))
+    for (let i = 500; i < 1_000; i++) removeFrom(log, bytes(`key-${i}`))
     expect(log.count).toBe(0)
     const seen = (epoch: number) => {
       let count = 0
@@ -203,11 +185,11 @@ describe('HashLog', () => {
     const epochs = new SnapshotEpochs()
     epochs.current = 2 ** 30
     const log = openLog({ epochs })
-    put(log, bytes('a'), bytes('1'))
+    putInto(log, bytes('a'), bytes('1'))
     const epoch = log.openSnapshot()
     expect(epoch).toBeLessThan(10)
-    put(log, bytes('a'), bytes('2'))
-    put(log, bytes('b'), bytes('2'))
+    putInto(log, bytes('a'), bytes('2'))
+    putInto(log, bytes('b'), bytes('2'))
     expect(log.visible(log.seek(bytes('b'), 0, 1), epoch)).toBe(0)
     expect(log.visible(log.seek(bytes('a'), 0, 1), epoch)).not.toBe(0)
     epochs.current = 2 ** 31 - 1
@@ -234,7 +216,7 @@ describe('HashLog', () => {
       expect(log.count).toBe(count)
       for (let i = 0; i < count; i++) if (read(log, bytes(`key-${i}`)) !== valueOf(i)) expect.fail(`key-${i}`)
       const epoch = log.openSnapshot()
-      put(log, bytes('key-1'), bytes('other'))
+      putInto(log, bytes('key-1'), bytes('other'))
       expect(log.visible(log.seek(bytes('key-1'), 0, 5), epoch)).not.toBe(log.seek(bytes('key-1'), 0, 5))
       log.closeSnapshot(epoch)
     }
@@ -243,7 +225,7 @@ describe('HashLog', () => {
   it('finds both of two keys whose hashes are equal', () => {
     // With so many keys in 32 bits some hashes collide; every key must still be found, and only itself.
     const log = openLog()
-    for (let i = 0; i < 200_000; i++) put(log, bytes(`k${i}`), bytes(`v${i}`))
+    for (let i = 0; i < 200_000; i++) putInto(log, bytes(`k${i}`), bytes(`v${i}`))
     for (let i = 0; i < 200_000; i++) if (read(log, bytes(`k${i}`)) !== `v${i}`) expect.fail(`k${i}`)
     expect(log.count).toBe(200_000)
   })
@@ -251,23 +233,23 @@ describe('HashLog', () => {
   it('an abandoned build loses no key, and one that a segment is retired under stays right', () => {
     const log = openLog()
     const filler = (i: number) => bytes(`filler-${i}`)
-    put(log, bytes('first'), bytes('1'))
+    putInto(log, bytes('first'), bytes('1'))
     runThrough(log.ordered.build())
-    for (let i = 0; i < 20_000; i++) put(log, filler(i), bytes('x'.repeat(50)))
+    for (let i = 0; i < 20_000; i++) putInto(log, filler(i), bytes('x'.repeat(50)))
     const abandoned = log.ordered.build()
     abandoned.next()
     abandoned.return(SortedKeys.over([]))
     expect(walked(runThrough(log.ordered.build())).length).toBe(20_001)
 
-    for (let i = 20_000; i < 40_000; i++) put(log, filler(i), bytes('x'.repeat(50)))
+    for (let i = 20_000; i < 40_000; i++) putInto(log, filler(i), bytes('x'.repeat(50)))
     const epoch = log.openSnapshot()
     const build = log.ordered.build()
     build.next()
     // Every entry moves to another place, so that the segments they were in are retired.
-    for (let i = 0; i < 40_000; i++) put(log, filler(i), bytes('y'.repeat(60)))
+    for (let i = 0; i < 40_000; i++) putInto(log, filler(i), bytes('y'.repeat(60)))
     runThrough(build)
     log.closeSnapshot(epoch)
-    for (let i = 0; i < 40_000; i++) put(log, filler(i), bytes('z'.repeat(70)))
+    for (let i = 0; i < 40_000; i++) putInto(log, filler(i), bytes('z'.repeat(70)))
     const keys = Array.from(walked(runThrough(log.ordered.build())), (address) =>
       String(log.entries.copyKey(address)),
     )

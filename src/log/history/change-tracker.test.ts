@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { openLog, putInto, removeFrom } from '../../../test/support/logs.js'
 import { Slot } from '../../base/slot.js'
-import { HashLog } from '../hash-log.js'
+import type { HashLog } from '../hash-log.js'
 import { OFFSET_BITS } from '../layout.js'
 import { joinParts } from '../share/shared-list.js'
 import { ChangeTracker, type ChangeTrackerHost, MIN_TRACKED_ITEMS } from './change-tracker.js'
@@ -20,13 +21,7 @@ function since(changes: ChangeTracker, base: { epoch: number }): number[] | unde
 
 describe('HashLog.update, while changes are tracked', () => {
   it('lists what is updated where it lies once, and what is appended', () => {
-    const log = new HashLog({
-      maxBytes: Infinity,
-      hashKey: { low: 1, high: 2 },
-      now: () => 0,
-      besideBytes: () => 0,
-      onExpired: () => {},
-    })
+    const log = openLog()
     const slot = new Slot()
     const update = (key: string, length: number) => {
       log.settle()
@@ -130,18 +125,8 @@ describe('ChangeTracker', () => {
 })
 
 describe('HashLog, tracking changes', () => {
-  const open = (options: { maxBytes?: number; epochs?: SnapshotEpochs } = {}) =>
-    new HashLog({
-      maxBytes: Infinity,
-      hashKey: { low: 1, high: 2 },
-      now: () => 0,
-      besideBytes: () => 0,
-      onExpired: () => {},
-      ...options,
-    })
-  const put = (log: HashLog, key: string, value: string) =>
-    log.write(log.seek(bytes(key), 0, key.length), bytes(value), 0, value.length, Infinity)
-  const remove = (log: HashLog, key: string) => log.remove(log.seek(bytes(key), 0, key.length))
+  const put = (log: HashLog, key: string, value: string) => putInto(log, bytes(key), bytes(value))
+  const remove = (log: HashLog, key: string) => removeFrom(log, bytes(key))
   const track = (log: HashLog) => {
     const epoch = log.openSnapshot()
     const base = log.history.trackChanges(epoch)
@@ -152,7 +137,7 @@ describe('HashLog, tracking changes', () => {
   const listed = (log: HashLog, base: { epoch: number }) => log.history.changes.since(base)?.length
 
   it('lists an entry once however often it is overwritten', () => {
-    const log = open()
+    const log = openLog()
     for (let i = 0; i < 100; i++) put(log, `key-${i}`, 'value')
     const base = track(log)
     for (let round = 0; round < 1_000; round++) for (let i = 0; i < 10; i++) put(log, `key-${i}`, 'other')
@@ -160,7 +145,7 @@ describe('HashLog, tracking changes', () => {
   })
 
   it('still knows its base after any number of writes that make few keys longer and shorter', () => {
-    const log = open()
+    const log = openLog()
     for (let i = 0; i < 1_000; i++) put(log, `key-${i}`, 'value')
     const base = track(log)
     for (let i = 0; i < 500_000; i++) put(log, `key-${i % 100}`, 'x'.repeat(10 + (i % 7) * 20))
@@ -169,7 +154,7 @@ describe('HashLog, tracking changes', () => {
   })
 
   it('keeps tombstones while a base needs them, their values not, and drops them afterwards', () => {
-    const log = open()
+    const log = openLog()
     for (let i = 0; i < 3_000; i++) put(log, `key-${i}`, 'x'.repeat(1_000))
     const base = track(log)
     for (let i = 0; i < 3_000; i++) if (i % 10 !== 0) remove(log, `key-${i}`)
@@ -185,7 +170,7 @@ describe('HashLog, tracking changes', () => {
   })
 
   it('takes no more memory the longer bases follow one another', () => {
-    const log = open()
+    const log = openLog()
     let base = track(log)
     for (let round = 0; round < 300; round++) {
       for (let i = 0; i < 200; i++) put(log, `${round}-${i}`, 'x'.repeat(50))
@@ -203,7 +188,7 @@ describe('HashLog, tracking changes', () => {
   })
 
   it('gives tracking up before it is full', () => {
-    const log = open({ maxBytes: 256 * 1024 })
+    const log = openLog({ maxBytes: 256 * 1024 })
     for (let i = 0; i < 3_000; i++) put(log, `old-${i}`, '')
     const base = track(log)
     for (let i = 0; i < 3_000; i++) remove(log, `old-${i}`)
@@ -220,7 +205,7 @@ describe('HashLog, tracking changes', () => {
   it('knows no base any more when epochs start again', () => {
     const epochs = new SnapshotEpochs()
     epochs.current = 2 ** 30 - 2
-    const log = open({ epochs })
+    const log = openLog({ epochs })
     put(log, 'a', '1')
     const base = track(log)
     expect(listed(log, base)).toBe(0)

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, expect, it } from 'vitest'
+import { openLog } from '../../../test/support/logs.js'
 import { walked } from '../../../test/support/walked.js'
 import { seededRandom } from '../../base/random.js'
 import { Slot } from '../../base/slot.js'
-import { HashLog } from '../hash-log.js'
+import type { HashLog } from '../hash-log.js'
 import { OFFSET_BITS, OFFSET_MASK } from '../layout.js'
 import { latestBetween } from '../order/keys-between.js'
 import type { SortedKeys } from '../order/sorted-keys.js'
@@ -47,12 +48,9 @@ class World {
 
   constructor(seed: number) {
     this.#random = seededRandom(seed)
-    this.log = new HashLog({
-      maxBytes: Infinity,
+    this.log = openLog({
       hashKey: { low: seed, high: 2 },
       now: () => this.#nowMs,
-      besideBytes: () => 0,
-      onExpired: () => {},
       pool: new SegmentPool(0, SEGMENT_BYTES),
     })
   }

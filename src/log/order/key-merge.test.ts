@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { openLog, putInto } from '../../../test/support/logs.js'
 import { runs } from '../../../test/support/long.js'
 import { walked } from '../../../test/support/walked.js'
 import { runThrough } from '../../base/slices.js'
-import { HashLog } from '../hash-log.js'
 import { SegmentTable } from '../segment-table.js'
 import { mergeKeys } from './key-merge.js'
 import { KeyOrder } from './key-order.js'
@@ -14,17 +14,11 @@ const KEYS = 6_000
 
 /** Two logs' worth of the same keys in one: of each key two addresses, both in the order of keys. */
 function twice(): { order: KeyOrder; first: Uint32Array; second: Uint32Array } {
-  const log = new HashLog({
-    maxBytes: Infinity,
-    hashKey: { low: 1, high: 2 },
-    now: () => 0,
-    besideBytes: () => 0,
-    onExpired: () => {},
-  })
+  const log = openLog()
   const putAll = () => {
     for (let i = 0; i < KEYS; i++) {
       const key = Buffer.from(String(i).padStart(5, '0'))
-      log.write(log.seek(key, 0, key.length), key, 0, key.length, Infinity)
+      putInto(log, key, key)
     }
   }
   putAll()

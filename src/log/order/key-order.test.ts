@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import { openLog, putInto } from '../../../test/support/logs.js'
 import { runs } from '../../../test/support/long.js'
 import { seededRandom } from '../../base/random.js'
 import { Entries } from '../entries.js'
-import { HashLog } from '../hash-log.js'
 import { SegmentTable } from '../segment-table.js'
 import { KeyOrder } from './key-order.js'
 import { latestAddresses } from './latest-versions.js'
@@ -12,15 +12,9 @@ const upTo = (limit: number) => Math.floor(random() * limit)
 
 /** The addresses of distinct keys, as they were put. */
 function addressesOf(keys: readonly Uint8Array[]): { segments: SegmentTable; addresses: Uint32Array } {
-  const log = new HashLog({
-    maxBytes: Infinity,
-    hashKey: { low: 1, high: 2 },
-    now: () => 0,
-    besideBytes: () => 0,
-    onExpired: () => {},
-  })
+  const log = openLog()
   const value = new Uint8Array(5)
-  for (const key of keys) log.write(log.seek(key, 0, key.length), value, 0, value.length, Infinity)
+  for (const key of keys) putInto(log, key, value)
   const segments = SegmentTable.attach(log.share())
   return { segments, addresses: latestAddresses(segments) }
 }

@@ -1,29 +1,24 @@
 import { describe, expect, it } from 'vitest'
+import { openLog, putInto, removeFrom } from '../../../test/support/logs.js'
 import { runThrough } from '../../base/slices.js'
-import { HashLog } from '../hash-log.js'
+import type { HashLog } from '../hash-log.js'
 import { latestBetween } from './keys-between.js'
 import { SortedKeys } from './sorted-keys.js'
 
 const bytes = (text: string) => Buffer.from(text)
 
 function filled(count: number): HashLog {
-  const log = new HashLog({
-    maxBytes: Infinity,
-    hashKey: { low: 1, high: 2 },
-    now: () => 0,
-    besideBytes: () => 0,
-    onExpired: () => {},
-  })
+  const log = openLog()
   for (let i = 0; i < count; i++) put(log, `key-${i}`)
   return log
 }
 
 function put(log: HashLog, key: string): void {
-  log.write(log.seek(bytes(key), 0, key.length), bytes('value'), 0, 5, Infinity)
+  putInto(log, bytes(key), bytes('value'))
 }
 
 function remove(log: HashLog, key: string): void {
-  log.remove(log.seek(bytes(key), 0, key.length))
+  removeFrom(log, bytes(key))
 }
 
 function keysBetween(log: HashLog, from: string, until: string | undefined): string[] {

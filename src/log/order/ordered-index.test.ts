@@ -1,31 +1,20 @@
 import { describe, expect, it } from 'vitest'
+import { openLog, putInto, removeFrom } from '../../../test/support/logs.js'
 import { walked } from '../../../test/support/walked.js'
 import { runThrough } from '../../base/slices.js'
-import { HashLog } from '../hash-log.js'
+import type { HashLog } from '../hash-log.js'
 import { SortedKeys } from './sorted-keys.js'
 
 const KEYS = 20_000
 
-function openLog(maxBytes = Infinity): HashLog {
-  return new HashLog({
-    maxBytes,
-    hashKey: { low: 1, high: 2 },
-    now: () => 0,
-    besideBytes: () => 0,
-    onExpired: () => {},
-  })
-}
-
 const keyOf = (i: number) => Buffer.from(`key:${((i * 7_919) % 1_000_003).toString().padStart(8, '0')}`)
 
 function put(log: HashLog, i: number, length: number): void {
-  const key = keyOf(i)
-  log.write(log.seek(key, 0, key.length), Buffer.alloc(length, i & 0xff), 0, length, Infinity)
+  putInto(log, keyOf(i), Buffer.alloc(length, i & 0xff))
 }
 
 function remove(log: HashLog, i: number): void {
-  const key = keyOf(i)
-  log.remove(log.seek(key, 0, key.length))
+  removeFrom(log, keyOf(i))
 }
 
 /** The living keys as the order has them. */
@@ -93,11 +82,11 @@ describe('OrderedIndex', () => {
     runThrough(log.ordered.build())
     // They come before all others, where cleaning begins.
     const firstKeys = Array.from({ length: 5_000 }, (_, i) => Buffer.from(`a${String(i).padStart(5, '0')}`))
-    for (const key of firstKeys) log.write(log.seek(key, 0, key.length), Buffer.alloc(100), 0, 100, Infinity)
+    for (const key of firstKeys) putInto(log, key, Buffer.alloc(100))
     const removed = firstKeys.values()
     const removeNext = () => {
       const key = removed.next().value as Buffer
-      log.remove(log.seek(key, 0, key.length))
+      removeFrom(log, key)
     }
     while (!log.ordered.needsCleaning) removeNext()
     // Writes that pay for a chunk.
@@ -177,7 +166,7 @@ describe('OrderedIndex', () => {
   })
 
   it('gives itself up before a full log refuses a write', () => {
-    const log = openLog(4 * 1024 * 1024)
+    const log = openLog({ maxBytes: 4 * 1024 * 1024 })
     for (let i = 0; i < 12_000; i++) put(log, i, 100)
     runThrough(log.ordered.build())
     // Overwritten by turns longer and shorter, everything moves again and again.

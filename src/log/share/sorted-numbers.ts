@@ -1,4 +1,5 @@
-// Numbers in ascending order (a radix sort from the lowest bits up).
+// Numbers in ascending order (a radix sort from the lowest bits up): addresses, in a thread of which nobody waits for a turn.
+// What stands beside numbers moves with them in `order/number-sort.ts`, and that pauses.
 
 /** Below this many, the sort of the language is as quick. */
 const MANY = 16 * 1024
