@@ -25,6 +25,7 @@ const project = [
   'examples/nexmark/nexmark.test.ts',
   'examples/token-usage/file-source.test.ts',
   'src/cli/run.test.ts',
+  'src/cli/commands/*.test.ts',
   'src/lmdb/{compaction,expiry-keeps-pace,full-store,lmdb-state-backend,range-deletes,staged-writes,statistics}.test.ts',
   'src/lmdb/commit/group-commit.test.ts',
   'src/lmdb/log/logged-store.test.ts',
