@@ -1,161 +1,30 @@
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import {
+  driven,
+  event,
+  figures,
+  type Result,
+  shown,
+  shownWindow,
+  values,
+  WindowDriver,
+  type WindowEvent,
+} from '../../../test/support/window-driver.js'
 import { runThrough } from '../../base/slices.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
-import { ByteWriter } from '../../state/codec/bytes.js'
 import { json } from '../../state/codec/json.js'
 import { float64 } from '../../state/codec/numbers.js'
-import { GivenKey, statePrefix } from '../../state/key/stored-key.js'
 import { defineState } from '../../state/schema/define-state.js'
-import { openStateOf, StateStore } from '../../state/store.js'
+import { StateStore } from '../../state/store.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import { distinctCount } from '../aggregate/distinct.js'
-import { approximateDistinctCount } from '../aggregate/hyper-log-log.js'
-import { quantiles } from '../aggregate/quantiles.js'
-import { combined, count, first, last, max, sum } from '../aggregate/ready-made.js'
-import { topN } from '../aggregate/top-n.js'
-import { cumulative, hopping, type TimeWindow, tumbling, type WindowAssigner } from '../assign/assigner.js'
+import { combined, count, first, last, sum } from '../aggregate/ready-made.js'
+import { hopping, tumbling, type WindowAssigner } from '../assign/assigner.js'
 import { countWindows, globalWindows, session, sliding } from '../assign/by-key.js'
-import { type WindowOptions, type WindowResult, windowed } from '../windowed.js'
-import { openWindows, statesOfWindows } from './open-windows.js'
-import { WindowList } from './window-list.js'
+import { type WindowOptions, windowed } from '../windowed.js'
+import { statesOfWindows } from './open-windows.js'
 import type { WindowOperator } from './window-operator.js'
-
-interface Event {
-  readonly key: string
-  readonly at: number
-  readonly value: number
-}
-
-type Result = WindowResult<string, unknown>
-
-/** Windows over a store that may be opened again and again. */
-class Driver {
-  readonly results: Result[] = []
-  readonly late: string[] = []
-  watermarkMs = -Infinity
-  nowMs = 0
-  operator!: WindowOperator
-  #store!: object
-  readonly #backend = new MemoryStateBackend()
-  readonly #definition: object
-
-  constructor(options: WindowOptions<Event, string, unknown, Result>) {
-    this.#definition = windowed<Event, string, unknown, Result>({
-      ...options,
-      onLate: ({ event, missed, isLost }) => {
-        this.late.push(`${event.at} ${isLost ? 'lost' : 'entered'} ${missed.map(shownWindow).join(' ')}`)
-        return undefined
-      },
-    })
-  }
-
-  /** Makes a cut, and opens its store: what is only in memory is lost by it. */
-  async open(): Promise<this> {
-    this.flush()
-    const schema = defineState({ key: utf8, states: statesOfWindows('w', this.#definition) as never })
-    const store = await StateStore.open(this.#backend, schema)
-    this.#store = store
-    this.operator = openWindows({
-      store,
-      name: 'w',
-      definition: this.#definition as never,
-      emit: (result) => void this.results.push(result as Result),
-      nowMs: () => this.nowMs,
-    })
-    for (const _ of this.operator.restore(this.watermarkMs));
-    return this
-  }
-
-  add(event: Event): void {
-    this.operator.add(event.key, event, event.at, this.watermarkMs)
-  }
-
-  advance(watermarkMs: number): void {
-    if (watermarkMs <= this.watermarkMs) return
-    this.watermarkMs = watermarkMs
-    for (const _ of this.operator.advance(watermarkMs));
-  }
-
-  flush(): void {
-    if (this.operator !== undefined) for (const _ of this.operator.flush());
-  }
-
-  /** A cut that fails at a call of a state's entries, if it comes to that one. */
-  failAt(state: string, call: 'put' | 'remove', failing: number): void {
-    const { entries } = openStateOf(this.#store, state)
-    const real = entries[call].bind(entries) as (...args: unknown[]) => void
-    let calls = 0
-    entries[call] = (...args: unknown[]) => {
-      if (calls++ === failing) throw new Error('the store is full')
-      real(...args)
-    }
-    try {
-      this.flush()
-    } catch {
-      // The next one writes what is left.
-    } finally {
-      Reflect.deleteProperty(entries, call)
-    }
-  }
-
-  /** The windows of a key, as a tool reads them from the store. */
-  stored(key: string): unknown {
-    return (this.#store as { readonly w: { get(key: string): unknown } }).w.get(key)
-  }
-
-  /** Makes a cut and damages what it has of a state. */
-  damage(state: string, damaged: (bytes: Uint8Array) => Uint8Array): void {
-    this.flush()
-    const { entries, context } = openStateOf(this.#store, state)
-    for (let group = 0; group < context.keyGroups; group++) {
-      const range = { gte: statePrefix(group, context.id), lt: statePrefix(group, context.id + 1) }
-      // Nothing is written while it is scanned.
-      const found = [...(entries.scan([range]) as Iterable<[Uint8Array, Uint8Array]>)]
-      for (const [key, bytes] of found) {
-        const written = new ByteWriter()
-        written.append(damaged(bytes))
-        entries.put(new GivenKey(new Uint8Array(key)), written)
-      }
-    }
-  }
-
-  /** How many entries there are in the end, the recorded schema among them. */
-  async close(): Promise<number> {
-    this.flush()
-    const left = await this.#backend.count()
-    await this.#backend.close()
-    return left
-  }
-}
-
-const shownWindow = ({ startMs, endMs }: TimeWindow): string => `[${startMs}, ${endMs})`
-
-const shown = (results: readonly Result[]): string[] =>
-  results.map(({ key, window, value, pane, replaces }) => {
-    const became = replaces === undefined ? '' : ` replaces ${replaces.map(shownWindow).join(' ')}`
-    return `${key} ${shownWindow(window)} ${JSON.stringify(value)} ${pane.kind} ${pane.index}${pane.isFinal ? ' final' : ''}${became}`
-  })
-
-const values: Aggregate<Event, number[], number[]> = {
-  codec: json<number[]>(),
-  first: () => [],
-  add: (list, { value }) => [...list, value],
-  merge: (list, later) => [...list, ...later],
-}
-const figures = () =>
-  combined({ n: count(), total: sum((e: Event) => e.value), most: max((e: Event) => e.value) })
-const event = (key: string, at: number, value = 1): Event => ({ key, at, value })
-
-async function driven(
-  options: WindowOptions<Event, string, unknown, Result>,
-  body: (driver: Driver) => void | Promise<void>,
-): Promise<Driver> {
-  const driver = await new Driver(options).open()
-  await body(driver)
-  return driver
-}
 
 describe('windows', () => {
   it('W1, W7: an event at the end of a window is in the next one, and a window fires when the watermark is at its last instant', async () => {
@@ -211,7 +80,7 @@ describe('windows', () => {
   it('W9, W20: a bad event that also comes late is a bad one, and is not counted as late', async () => {
     for (const allowedLatenessMs of [0, 1]) {
       const windows = hopping({ sizeMs: 20, slideMs: 10 })
-      const aggregate = sum(({ value }: Event) => value)
+      const aggregate = sum(({ value }: WindowEvent) => value)
       const { late } = await driven({ windows, aggregate, allowedLatenessMs }, (d) => {
         d.add(event('a', 25, 1))
         d.advance(20)
@@ -228,7 +97,10 @@ describe('windows', () => {
 
   it('W20: an event is refused whole where what is told of it throws', async () => {
     for (const kept of [
-      { events: json<Event>(), process: (all: Iterable<Event>) => Array.from(all, ({ value }) => value) },
+      {
+        events: json<WindowEvent>(),
+        process: (all: Iterable<WindowEvent>) => Array.from(all, ({ value }) => value),
+      },
       { aggregate: values },
     ]) {
       const output = (result: Result): Result => {
@@ -342,11 +214,30 @@ describe('windows', () => {
   })
 
   it('W13: discarding is refused where the events are kept, as each result is of all of them', () => {
-    const process = (events: Iterable<Event>) => [...events].length
+    const process = (events: Iterable<WindowEvent>) => [...events].length
     const windows = tumbling({ sizeMs: 10 })
-    expect(() => windowed({ windows, events: json<Event>(), process, panes: 'discarding' })).toThrowError(
-      /options.panes/,
+    expect(() =>
+      windowed({ windows, events: json<WindowEvent>(), process, panes: 'discarding' }),
+    ).toThrowError(/options.panes/)
+  })
+
+  it('W13: they go on behind a discarding result, of which nothing is left but the window', async () => {
+    const driver = await driven(
+      {
+        windows: tumbling({ sizeMs: 10 }),
+        aggregate: values,
+        panes: 'discarding',
+        early: { everyEvents: 2 },
+      },
+      async (d) => {
+        for (const value of [1, 2]) d.add(event('a', value, value))
+        await d.open()
+        expect(d.stored('a')).toEqual([{ startMs: 0, endMs: 10, panes: 1, accumulator: undefined }])
+        d.add(event('a', 3, 3))
+        d.advance(20)
+      },
     )
+    expect(shown(driver.results)).toEqual(['a [0, 10) [1,2] early 0', 'a [0, 10) [3] onTime 1 final'])
   })
 
   it('W14: a late event that joins two fired sessions gives one result that replaces theirs', async () => {
@@ -404,14 +295,14 @@ describe('windows', () => {
 
   it('W20: an event is taken out again of windows whose aggregate grows, wherever its value had been put', async () => {
     for (const aggregate of [
-      distinctCount(float64, ({ value }: Event) => value),
+      distinctCount(float64, ({ value }: WindowEvent) => value),
       combined({
-        different: distinctCount(float64, ({ value }: Event) => value),
-        sum: sum(({ value }: Event) => value),
+        different: distinctCount(float64, ({ value }: WindowEvent) => value),
+        sum: sum(({ value }: WindowEvent) => value),
       }),
     ]) {
-      const windows = await new Driver({ windows: tumbling({ sizeMs: 10 }), aggregate }).open()
-      const alone = await new Driver({ windows: tumbling({ sizeMs: 10 }), aggregate }).open()
+      const windows = await new WindowDriver({ windows: tumbling({ sizeMs: 10 }), aggregate }).open()
+      const alone = await new WindowDriver({ windows: tumbling({ sizeMs: 10 }), aggregate }).open()
       for (let value = 0; value < 300; value++) {
         const kept = event('a', 1, (value * 37) % 211)
         windows.add({ ...kept, value: value + 1_000 })
@@ -431,12 +322,12 @@ describe('windows', () => {
     for (const windows of [tumbling({ sizeMs: 10 }), session({ gapMs: 5 }), countWindows({ size: 9 })]) {
       for (const isRaw of [true, false]) {
         let asks = false
-        const driver: Driver = new Driver({
+        const driver: WindowDriver = new WindowDriver({
           windows,
           aggregate: (isRaw
-            ? sum(({ value }: Event) => asked(value))
-            : distinctCount(float64, ({ value }: Event) => asked(value))) as Aggregate<
-            Event,
+            ? sum(({ value }: WindowEvent) => asked(value))
+            : distinctCount(float64, ({ value }: WindowEvent) => asked(value))) as Aggregate<
+            WindowEvent,
             unknown,
             number
           >,
@@ -458,7 +349,7 @@ describe('windows', () => {
   })
 
   it('leave other work its turns between many windows of one key, which come in any order', async () => {
-    const driver = await new Driver({ windows: tumbling({ sizeMs: 10 }), aggregate: count() }).open()
+    const driver = await new WindowDriver({ windows: tumbling({ sizeMs: 10 }), aggregate: count() }).open()
     for (let i = 0; i < 500; i++) driver.add(event('a', ((i * 37) % 500) * 10))
     let most = 0
     let before = 0
@@ -535,7 +426,7 @@ describe('windows', () => {
   })
 
   it('W18: whoever is told of a result may ask for what another key has, and nothing comes of that', async () => {
-    const kinds: readonly WindowOptions<Event, string, unknown, Result>[] = [
+    const kinds: readonly WindowOptions<WindowEvent, string, unknown, Result>[] = [
       { windows: tumbling({ sizeMs: 10 }), aggregate: values },
       {
         windows: tumbling({ sizeMs: 10 }),
@@ -545,7 +436,7 @@ describe('windows', () => {
       },
       { windows: session({ gapMs: 10 }), aggregate: count() },
       { windows: session({ gapMs: 10 }), aggregate: values, allowedLatenessMs: 5 },
-      { windows: session({ gapMs: 10 }), events: json<Event>(), process: (all) => [...all].length },
+      { windows: session({ gapMs: 10 }), events: json<WindowEvent>(), process: (all) => [...all].length },
       { windows: countWindows({ size: 2 }), aggregate: values },
     ]
     for (const kind of kinds) {
@@ -603,8 +494,8 @@ describe('windows', () => {
           windows: globalWindows(),
           ...(isKept
             ? {
-                events: json<Event>(),
-                process: (events: Iterable<Event>) => Array.from(events, ({ value }) => value),
+                events: json<WindowEvent>(),
+                process: (events: Iterable<WindowEvent>) => Array.from(events, ({ value }) => value),
               }
             : { aggregate: values }),
         },
@@ -664,7 +555,7 @@ describe('windows', () => {
     const driver = await driven(
       {
         windows: sliding({ sizeMs: 5 }),
-        events: json<Event>(),
+        events: json<WindowEvent>(),
         process: (events) => [...events].map(({ value }) => value),
       },
       async (d) => {
@@ -688,7 +579,7 @@ describe('windows', () => {
 
   it('keep the events of sessions in the order of their time, and nothing of them afterwards', async () => {
     const driver = await driven(
-      { windows: session({ gapMs: 5 }), events: json<Event>(), aggregate: values },
+      { windows: session({ gapMs: 5 }), events: json<WindowEvent>(), aggregate: values },
       (d) => {
         for (const at of [10, 7, 3, 20]) d.add(event('a', at, at))
         d.advance(Infinity)
@@ -703,8 +594,8 @@ describe('windows', () => {
 
   it('have first and last by time, not by arrival', async () => {
     const aggregate = combined({
-      first: first(float64, (e: Event) => e.value),
-      last: last(float64, (e: Event) => e.value),
+      first: first(float64, (e: WindowEvent) => e.value),
+      last: last(float64, (e: WindowEvent) => e.value),
     })
     const { results } = await driven({ windows: session({ gapMs: 5 }), aggregate }, (d) => {
       for (const [at, value] of [
@@ -723,10 +614,10 @@ describe('windows', () => {
   it.each([
     ['tumbling', { windows: tumbling({ sizeMs: 10 }), aggregate: values }],
     ['sessions', { windows: session({ gapMs: 5 }), aggregate: figures() }],
-    ['kept events', { windows: session({ gapMs: 5 }), events: json<Event>(), aggregate: figures() }],
+    ['kept events', { windows: session({ gapMs: 5 }), events: json<WindowEvent>(), aggregate: figures() }],
     ['of a fixed size', { windows: tumbling({ sizeMs: 10 }), aggregate: figures() }],
   ] as const)('take the last event out again: %s', async (_, options) => {
-    const driver = await driven(options as WindowOptions<Event, string, unknown, Result>, (d) => {
+    const driver = await driven(options as WindowOptions<WindowEvent, string, unknown, Result>, (d) => {
       d.add(event('a', 1, 1))
       d.add(event('a', 2, 2))
       d.operator.revert()
@@ -745,307 +636,11 @@ describe('windows', () => {
     expect(await driver.close()).toBe(1)
   })
 
-  it('are INCOMPATIBLE with windows of another size, and refuse what does not go together', async () => {
-    const backend = new MemoryStateBackend()
-    const open = (windows: WindowAssigner) => {
-      const definition = windowed<Event, string, number, Result>({ windows, aggregate: count() })
-      return StateStore.open(
-        backend,
-        defineState({ key: utf8, states: statesOfWindows('w', definition) as never }),
-      )
-    }
-    await open(tumbling({ sizeMs: 10 }))
-    await expect(open(tumbling({ sizeMs: 20 }))).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
-    await backend.close()
-    const aggregate = { codec: float64, add: () => 1 } as never
-    expect(() => windowed({ windows: session({ gapMs: 1 }), aggregate })).toThrowError(/merge/)
-    expect(() => windowed({ windows: sliding({ sizeMs: 1 }), aggregate })).toThrowError(/events/)
-    expect(() => windowed({ windows: tumbling({ sizeMs: 1 }) })).toThrowError(/aggregate/)
-    const early = { everyEvents: 2 }
-    expect(() => windowed({ windows: countWindows({ size: 3 }), aggregate, early })).toThrowError(/early/)
-  })
-})
-
-interface Plain {
-  startMs: number
-  endMs: number
-  values: number[]
-}
-
-/** The same windows by lists and loops: what the watermark lets in, and what it closes. */
-function batchOf(
-  windows: WindowAssigner | { readonly gapMs: number },
-  events: readonly Event[],
-  disorderMs: number,
-): string[] {
-  const open = new Map<string, Plain[]>()
-  const results: string[] = []
-  let watermarkMs = -Infinity
-  const closeUntil = (limitMs: number) => {
-    watermarkMs = limitMs
-    const closing = [...open].flatMap(([key, list]) =>
-      list.filter(({ endMs }) => endMs - 1 <= limitMs).map((window) => ({ key, window })),
-    )
-    for (const [key, list] of open)
-      open.set(
-        key,
-        list.filter(({ endMs }) => endMs - 1 > limitMs),
-      )
-    closing.sort(
-      (a, b) =>
-        a.window.endMs - b.window.endMs || a.window.startMs - b.window.startMs || (a.key < b.key ? -1 : 1),
-    )
-    for (const { key, window } of closing)
-      results.push(`${key} ${shownWindow(window)} ${window.values.sort().join()}`)
-  }
-  for (const { key, at, value } of events) {
-    const list = open.get(key) ?? []
-    open.set(key, list)
-    if ('gapMs' in windows) {
-      const { gapMs } = windows
-      const joined = list.filter(({ startMs, endMs }) => startMs - gapMs <= at && at <= endMs)
-      const merged: Plain = {
-        startMs: Math.min(at, ...joined.map(({ startMs }) => startMs)),
-        endMs: Math.max(at + gapMs, ...joined.map(({ endMs }) => endMs)),
-        values: [value, ...joined.flatMap((each) => each.values)],
-      }
-      if (merged.endMs - 1 > watermarkMs)
-        open.set(key, [...list.filter((each) => !joined.includes(each)), merged])
-    } else {
-      for (const { startMs, endMs } of windows.windowsOf(at)) {
-        if (endMs - 1 <= watermarkMs) continue
-        const found = list.find((each) => each.startMs === startMs && each.endMs === endMs)
-        if (found === undefined) list.push({ startMs, endMs, values: [value] })
-        else found.values.push(value)
-      }
-    }
-    if (at - disorderMs - 1 > watermarkMs) closeUntil(at - disorderMs - 1)
-  }
-  closeUntil(Infinity)
-  return results
-}
-
-interface PlainPanes extends Plain {
-  panes: number
-  isFired: boolean
-  replaces: string[]
-}
-
-/** The same with allowed lateness and a result for each late event: a key at a time, by lists and loops. */
-function lateBatchOf(
-  windows: WindowAssigner | { readonly gapMs: number },
-  events: readonly Event[],
-  { disorderMs, latenessMs }: { readonly disorderMs: number; readonly latenessMs: number },
-): string[] {
-  const open = new Map<string, PlainPanes[]>()
-  const results: string[] = []
-  let watermarkMs = -Infinity
-  const fire = (key: string, window: PlainPanes, kind: string) => {
-    const became = window.replaces.length === 0 ? '' : ` replaces ${window.replaces.join(' ')}`
-    const isFinal = watermarkMs >= window.endMs - 1 + latenessMs ? ' final' : ''
-    results.push(
-      `${key} ${shownWindow(window)} ${JSON.stringify([...window.values].sort())} ${kind} ${window.panes++}${isFinal}${became}`,
-    )
-    window.isFired = true
-    window.replaces = []
-  }
-  const closeUntil = (limitMs: number) => {
-    watermarkMs = limitMs
-    const due = [...open].flatMap(([key, list]) =>
-      list
-        .filter(({ endMs, isFired }) => !isFired && endMs - 1 <= limitMs)
-        .map((window) => ({ key, window })),
-    )
-    due.sort(
-      (a, b) =>
-        a.window.endMs - b.window.endMs || a.window.startMs - b.window.startMs || (a.key < b.key ? -1 : 1),
-    )
-    for (const { key, window } of due) fire(key, window, 'onTime')
-    for (const [key, list] of open)
-      open.set(
-        key,
-        list.filter(({ endMs }) => endMs - 1 + latenessMs > limitMs),
-      )
-  }
-  for (const { key, at, value } of events) {
-    const list = open.get(key) ?? []
-    open.set(key, list)
-    const touched: PlainPanes[] = []
-    if ('gapMs' in windows) {
-      const { gapMs } = windows
-      const joined = list.filter(({ startMs, endMs }) => startMs - gapMs <= at && at <= endMs)
-      joined.sort((a, b) => a.startMs - b.startMs)
-      const startMs = Math.min(at, ...joined.map((each) => each.startMs))
-      const endMs = Math.max(at + gapMs, ...joined.map((each) => each.endMs))
-      const [only] = joined
-      if (joined.length === 1 && only?.startMs === startMs && only.endMs === endMs) {
-        only.values.push(value)
-        touched.push(only)
-      } else if (joined.length > 0 || endMs - 1 + latenessMs > watermarkMs) {
-        const replaces = joined.flatMap((each) => [
-          ...each.replaces,
-          ...(each.panes > 0 ? [shownWindow(each)] : []),
-        ])
-        const together = [...joined.flatMap((each) => each.values), value]
-        const merged = { startMs, endMs, values: together, panes: 0, isFired: false, replaces }
-        open.set(key, [...list.filter((each) => !joined.includes(each)), merged])
-        touched.push(merged)
-      }
-    } else {
-      for (const { startMs, endMs } of windows.windowsOf(at)) {
-        if (endMs - 1 + latenessMs <= watermarkMs) continue
-        let found = list.find((each) => each.startMs === startMs && each.endMs === endMs)
-        if (found === undefined) {
-          found = { startMs, endMs, values: [], panes: 0, isFired: false, replaces: [] }
-          list.push(found)
-        }
-        found.values.push(value)
-        touched.push(found)
-      }
-    }
-    touched.sort((a, b) => a.startMs - b.startMs || a.endMs - b.endMs)
-    for (const window of touched) if (watermarkMs >= window.endMs - 1) fire(key, window, 'late')
-    if (at - disorderMs - 1 > watermarkMs) closeUntil(at - disorderMs - 1)
-  }
-  closeUntil(Infinity)
-  return results
-}
-
-describe('windows over random streams', () => {
-  const size = fc.integer({ min: 1, max: 20 })
-  const assigners = fc.oneof(
-    size.map((sizeMs) => tumbling({ sizeMs })),
-    fc.tuple(size, size).map(([sizeMs, slideMs]) => hopping({ sizeMs, slideMs })),
-    fc
-      .tuple(size, fc.integer({ min: 1, max: 4 }))
-      .map(([stepMs, n]) => cumulative({ stepMs, maxMs: stepMs * n })),
-    size.map((gapMs) => session({ gapMs })),
-  )
-  const stream = fc.array(
-    fc.record({
-      key: fc.constantFrom('a', 'b', 'c'),
-      stepMs: fc.oneof(
-        { weight: 5, arbitrary: fc.integer({ min: -8, max: 12 }) },
-        { weight: 1, arbitrary: fc.integer({ min: 0, max: 200 }) },
-      ),
-      opens: fc.oneof(
-        { weight: 9, arbitrary: fc.constant(false) },
-        { weight: 1, arbitrary: fc.constant(true) },
-      ),
-    }),
-    { maxLength: 60 },
-  )
-  const numRuns = process.env['HOLDFAST_LONG'] === '1' ? 2_000 : 150
-
-  it('agree with lists and loops, with and without merging, whenever the store is opened again', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        assigners,
-        stream,
-        fc.nat({ max: 20 }),
-        fc.boolean(),
-        async (windows, steps, disorderMs, merges) => {
-          let at = -20
-          const events = steps.map(({ key, stepMs }, value): Event => {
-            at += stepMs
-            return { key, at, value: 100 + value }
-          })
-          const { merge: _merge, ...unmerged } = values
-          const aggregate = merges || 'kind' in windows ? values : unmerged
-          const driver = await driven({ windows, aggregate }, async (d) => {
-            for (const [i, each] of events.entries()) {
-              if (steps[i]?.opens) await d.open()
-              d.add(each)
-              d.advance(each.at - disorderMs - 1)
-            }
-            d.advance(Infinity)
-          })
-          const found = driver.results.map(
-            ({ key, window, value }) => `${key} ${shownWindow(window)} ${(value as number[]).sort().join()}`,
-          )
-          expect(found).toEqual(batchOf(windows as WindowAssigner, events, disorderMs))
-          expect(await driver.close()).toBe(1)
-        },
-      ),
-      { numRuns },
-    )
-  })
-
-  it('agree with lists and loops where late events are taken in', async () => {
-    const lateness = fc.record({
-      disorderMs: fc.nat({ max: 10 }),
-      latenessMs: fc.integer({ min: 1, max: 40 }),
-    })
-    await fc.assert(
-      fc.asyncProperty(assigners, stream, lateness, async (windows, steps, times) => {
-        let at = -20
-        const events = steps.map(({ key, stepMs }, value): Event => {
-          at += stepMs
-          return { key, at, value: 100 + value }
-        })
-        const sorted: Aggregate<Event, number[], number[]> = { ...values, result: (list) => [...list].sort() }
-        const { latenessMs: allowedLatenessMs, disorderMs } = times
-        const driver = await driven({ windows, aggregate: sorted, allowedLatenessMs }, async (d) => {
-          for (const [i, each] of events.entries()) {
-            if (steps[i]?.opens) await d.open()
-            d.add(each)
-            d.advance(each.at - disorderMs - 1)
-          }
-          d.advance(Infinity)
-        })
-        expect(shown(driver.results)).toEqual(lateBatchOf(windows as WindowAssigner, events, times))
-        expect(await driver.close()).toBe(1)
-      }),
-      { numRuns },
-    )
-  })
-
-  it('agree with lists and loops where a key has many windows open, of which late events are taken in', async () => {
-    const many = fc.array(
-      fc.record({
-        key: fc.constantFrom('a', 'a', 'a', 'b'),
-        at: fc.nat({ max: 8_000 }),
-        behindMs: fc.nat({ max: 9_000 }),
-        opens: fc.integer({ min: 0, max: 59 }).map((number) => number === 0),
-      }),
-      { minLength: 100, maxLength: 400 },
-    )
-    const times = { disorderMs: 4_000, latenessMs: 3_000 }
-    await fc.assert(
-      fc.asyncProperty(assigners, many, async (windows, steps) => {
-        // Each event may be of any time up to what has come, which goes on by and by.
-        const events = steps.map(({ key, at, behindMs }, i): Event => {
-          return { key, at: Math.max(at, i * 40) - behindMs, value: 100 + i }
-        })
-        const sorted: Aggregate<Event, number[], number[]> = { ...values, result: (list) => [...list].sort() }
-        const { latenessMs: allowedLatenessMs, disorderMs } = times
-        const driver = await driven({ windows, aggregate: sorted, allowedLatenessMs }, async (d) => {
-          for (const [i, each] of events.entries()) {
-            if (steps[i]?.opens) await d.open()
-            d.add(each)
-            // What was taken out again is as if it had not come; of what it has put out nothing is taken back.
-            if (each.at - 1 > d.watermarkMs + 30) {
-              d.operator.revert()
-              d.add(each)
-            }
-            d.advance(each.at - disorderMs - 1)
-          }
-          d.advance(Infinity)
-        })
-        expect(shown(driver.results)).toEqual(lateBatchOf(windows as WindowAssigner, events, times))
-        expect(await driver.close()).toBe(1)
-      }),
-      { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 300 : 12 },
-    )
-  })
-})
-
-describe('windows at the edges', () => {
   it('take the last event out again: a window by count that it has filled has its kept events again', async () => {
     const { results } = await driven(
       {
         windows: countWindows({ size: 2 }),
-        events: json<Event>(),
+        events: json<WindowEvent>(),
         process: (all) => [...all].map(({ value }) => value),
       },
       async (driver) => {
@@ -1064,161 +659,23 @@ describe('windows at the edges', () => {
     ])
   })
 
-  it.each([
-    ['tumbling', 'w', { windows: tumbling({ sizeMs: 10 }), aggregate: count() }],
-    ['sessions', 'w', { windows: session({ gapMs: 5 }), aggregate: count() }],
-    [
-      'kept events',
-      'w.events',
-      { windows: session({ gapMs: 5 }), events: json<Event>(), aggregate: count() },
-    ],
-  ] as const)(
-    'are whole in the next cut where one has failed in the middle: %s',
-    async (_, state, options) => {
-      for (const failing of ['put', 'remove'] as const) {
-        const driver = await driven(options as WindowOptions<Event, string, unknown, Result>, async (d) => {
-          for (const key of ['gone', 'gone too']) d.add(event(key, -50))
-          await d.open()
-          d.advance(-20)
-          for (const key of ['a', 'b', 'c']) d.add(event(key, 1))
-          for (let calls = 0; calls < 3; calls++) d.failAt(state, failing, calls)
-          await d.open()
-          d.advance(Infinity)
-        })
-        expect(driver.results.map(({ key }) => key)).toEqual(['gone', 'gone too', 'a', 'b', 'c'])
-        expect(await driver.close()).toBe(1)
-      }
-    },
-  )
-
-  it('go on behind a discarding result, of which nothing is left but the window', async () => {
-    const driver = await driven(
-      {
-        windows: tumbling({ sizeMs: 10 }),
-        aggregate: values,
-        panes: 'discarding',
-        early: { everyEvents: 2 },
-      },
-      async (d) => {
-        for (const value of [1, 2]) d.add(event('a', value, value))
-        await d.open()
-        expect(d.stored('a')).toEqual([{ startMs: 0, endMs: 10, panes: 1, accumulator: undefined }])
-        d.add(event('a', 3, 3))
-        d.advance(20)
-      },
-    )
-    expect(shown(driver.results)).toEqual(['a [0, 10) [1,2] early 0', 'a [0, 10) [3] onTime 1 final'])
-  })
-
-  it.each([
-    ['tumbling', tumbling({ sizeMs: 10 })],
-    ['session', session({ gapMs: 5 })],
-  ] as const)('keep nothing of an event that one of several aggregates refuses: %s', async (_, windows) => {
-    const name = ({ value }: Event) => (value === 0 ? '\ud800' : String(value))
-    const aggregate = combined({ n: count(), names: distinctCount(utf8, name) })
-    const { results } = await driven({ windows, aggregate }, (d) => {
-      const refused = expect.objectContaining({ code: 'SERIALIZATION_FAILED' })
-      for (const value of [1, 1, 0, 2, 0]) {
-        if (value !== 0) d.add(event('a', 1, value))
-        else expect(() => d.add(event('a', 1, value))).toThrowError(refused)
-      }
-      d.advance(20)
-    })
-    expect(results.map(({ value }) => value)).toEqual([{ n: 3, names: 2 }])
-  })
-
-  it.each([
-    ['topN', topN({ n: 2, by: ({ value }: Event) => value, codec: json<Event>() })],
-    ['distinctCount', distinctCount(utf8, ({ key }: Event) => key)],
-    ['approximateDistinctCount', approximateDistinctCount(float64, ({ value }: Event) => value)],
-    ['quantiles', quantiles(({ value }: Event) => value, [0.5])],
-    ['combined', combined({ n: count(), many: distinctCount(utf8, ({ key }: Event) => key) })],
-  ])('refuse stored bytes that are none of %s', async (_, aggregate) => {
-    for (const windows of [tumbling({ sizeMs: 10 }), session({ gapMs: 5 })]) {
-      const driver = await driven({ windows, aggregate } as never, (d) => d.add(event('a', 1)))
-      driver.damage('w', (bytes) => {
-        const damaged = new Uint8Array(bytes)
-        // Its last byte is a register, or part of a count, of a value's end, or of JSON.
-        damaged[damaged.length - 1] = 0xff
-        return damaged
-      })
-      await expect(driver.open()).rejects.toMatchObject({ code: 'DESERIALIZATION_FAILED' })
+  it('are INCOMPATIBLE with windows of another size, and refuse what does not go together', async () => {
+    const backend = new MemoryStateBackend()
+    const open = (windows: WindowAssigner) => {
+      const definition = windowed<WindowEvent, string, number, Result>({ windows, aggregate: count() })
+      return StateStore.open(
+        backend,
+        defineState({ key: utf8, states: statesOfWindows('w', definition) as never }),
+      )
     }
-  })
-
-  it.each([
-    ['tumbling', { windows: tumbling({ sizeMs: 10 }), aggregate: count() }],
-    ['sessions', { windows: session({ gapMs: 5 }), aggregate: count() }],
-    ['kept events', { windows: session({ gapMs: 5 }), events: json<Event>(), aggregate: count() }],
-  ] as const)('refuse a key that the next cut could not store: %s', async (_, options) => {
-    const driver = await driven(options as WindowOptions<Event, string, unknown, Result>, (d) => {
-      const refused = expect.objectContaining({ code: 'SERIALIZATION_FAILED' })
-      for (const length of [2_048, 3_000])
-        expect(() => d.add(event('k'.repeat(length), 1))).toThrowError(refused)
-      d.add(event('k'.repeat(2_000), 1))
-      d.flush()
-      d.advance(Infinity)
-    })
-    expect(driver.results).toHaveLength(1)
-    expect(await driver.close()).toBe(1)
-  })
-
-  it.each([
-    ['tumbling', tumbling({ sizeMs: 60_000 })],
-    ['hopping', hopping({ sizeMs: 60_000, slideMs: 7_000 })],
-    ['cumulative', cumulative({ maxMs: 60_000, stepMs: 10_000 })],
-  ])('refuse an event whose %s window no cut could name', async (_, windows) => {
-    await driven({ windows, aggregate: count() }, async (driver) => {
-      for (const at of [-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER]) {
-        expect(() => driver.add(event('a', at))).toThrow(
-          expect.objectContaining({ code: 'SERIALIZATION_FAILED' }),
-        )
-      }
-      driver.add(event('a', 1))
-      await driver.open()
-      driver.advance(Infinity)
-      expect(driver.results.length).toBeGreaterThan(0)
-    })
-  })
-
-  const cut = (bytes: Uint8Array) => bytes.slice(0, -3)
-  const junk = (bytes: Uint8Array) => bytes.map((byte, i) => (i < bytes.length - 3 ? byte : 0xff))
-  it.each([
-    ['a count that is cut off', { windows: tumbling({ sizeMs: 10 }), aggregate: count() }, 'w', cut],
-    ['a list that is cut off', { windows: tumbling({ sizeMs: 10 }), aggregate: values }, 'w', cut],
-    ['a list of a session', { windows: session({ gapMs: 10 }), aggregate: values }, 'w', junk],
-    [
-      'a session without an end',
-      { windows: session({ gapMs: 10 }), aggregate: count() },
-      'w',
-      (bytes: Uint8Array) => {
-        const damaged = Buffer.from(bytes)
-        damaged.writeDoubleLE(Number.NaN, 12)
-        return new Uint8Array(damaged)
-      },
-    ],
-    [
-      'a kept event',
-      { windows: session({ gapMs: 10 }), events: json<Event>(), process: () => 0 },
-      'w.events',
-      cut,
-    ],
-  ])(
-    'refuse %s, which the store has damaged, before anything comes of it',
-    async (_, options, state, how) => {
-      await driven(options, async (driver) => {
-        driver.add(event('a', 1))
-        driver.damage(state, how)
-        await expect(driver.open()).rejects.toMatchObject({ code: 'DESERIALIZATION_FAILED' })
-      })
-    },
-  )
-
-  it('refuse more replaced results than their form has room for, and change nothing', () => {
-    const list = new WindowList()
-    list.insert(0, 0, 10, 8)
-    const replaced = Array.from({ length: 65_536 }, (_, i) => ({ startMs: i, endMs: i + 1 }))
-    expect(() => list.setReplaces(0, replaced)).toThrow(/more than 65535/)
-    expect([list.replaces(0), list.accumulatorBytes(0)]).toEqual([[], 8])
+    await open(tumbling({ sizeMs: 10 }))
+    await expect(open(tumbling({ sizeMs: 20 }))).rejects.toMatchObject({ code: 'INCOMPATIBLE' })
+    await backend.close()
+    const aggregate = { codec: float64, add: () => 1 } as never
+    expect(() => windowed({ windows: session({ gapMs: 1 }), aggregate })).toThrowError(/merge/)
+    expect(() => windowed({ windows: sliding({ sizeMs: 1 }), aggregate })).toThrowError(/events/)
+    expect(() => windowed({ windows: tumbling({ sizeMs: 1 }) })).toThrowError(/aggregate/)
+    const early = { everyEvents: 2 }
+    expect(() => windowed({ windows: countWindows({ size: 3 }), aggregate, early })).toThrowError(/early/)
   })
 })
