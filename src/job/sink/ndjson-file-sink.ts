@@ -6,6 +6,7 @@
 //     the first output is written.
 // (4) Who writes holds the lease in `<file>.lease`, from before it cuts anything off, and looks at it before each write and behind
 //     what it has prepared: what a fenced writer has prepared is named by no cut.
+// (5) Nor is what went to a file that was removed, replaced or cut off under the writer.
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
@@ -15,9 +16,12 @@ import { waitForOwner } from '../../base/wait-for-owner.js'
 import { DurableDirectory } from '../../files/durable-directory.js'
 import { errnoOf, storageError } from '../../files/file-failure.js'
 import { FileLease } from '../../files/file-lease.js'
+import { whatBecameOf } from '../../files/named-file.js'
 import type { EpochId, OpenSinkOptions, PreparedEpoch, Sink, SinkWriter } from './sink.js'
 
 const STORAGE = 'file sink'
+const TAKEN_AWAY =
+  'outputs that count by a cut are lost without it; see who removes, renames or cuts off files there, and put it back'
 
 export interface NdjsonFileSinkOptions<Output> {
   readonly path: string
@@ -107,7 +111,7 @@ class FileWriter<Output> implements SinkWriter<Output> {
   }
 
   async prepare(_epoch: EpochId): Promise<{ bytes: number }> {
-    await this.#attempt('make outputs durable', () => this.#file.datasync())
+    await this.#attempt('make outputs durable', () => this.#sync())
     await this.#lease.check()
     return { bytes: this.#bytes }
   }
@@ -119,6 +123,18 @@ class FileWriter<Output> implements SinkWriter<Output> {
     this.#isClosed = true
     await this.#file.close()
     await this.#lease.release()
+  }
+
+  async #sync(): Promise<void> {
+    await this.#file.datasync()
+    const change = await this.#whatWasTaken()
+    if (change !== undefined) throw new Error(`${change}: ${TAKEN_AWAY}`)
+  }
+
+  async #whatWasTaken(): Promise<string | undefined> {
+    const { size } = await this.#file.stat()
+    if (size < this.#bytes) return `it was cut off at ${size} of ${this.#bytes} bytes`
+    return await whatBecameOf(this.#path, this.#file)
   }
 
   async #writeAll(bytes: Buffer): Promise<void> {
@@ -142,6 +158,8 @@ class FileWriter<Output> implements SinkWriter<Output> {
     try {
       return await run()
     } catch (error) {
+      // Whoever has taken over may have cut off what was not yet in a cut.
+      await this.#lease.check()
       throw storageError(STORAGE, operation, this.#path, error)
     }
   }

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rename, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -240,6 +240,33 @@ describe('a file of outputs', () => {
     await expect(sink.open({ prepared: [{ epoch, token: 'x' }] })).rejects.toMatchObject({
       code: 'RESTORE_FAILED',
     })
+  })
+
+  it.each([
+    ['removed', () => rm(path)],
+    ['renamed', () => rename(path, `${path}.1`)],
+    ['replaced', async () => void (await rm(path), await writeFile(path, '{"n":1}\n{"n":2}\n'))],
+    ['cut off', () => truncate(path, 3)],
+  ])('prepares nothing for a cut in a file that was %s under it', async (_, takeAway) => {
+    const writer = await ndjsonFileSink<Output>({ path }).open({ prepared: [] })
+    await writer.write([{ n: 1 }], epoch, 0)
+    expect(await writer.prepare(epoch)).toEqual({ bytes: 8 })
+    await takeAway()
+    await writer.write([], epoch, 1)
+    await expect(writer.prepare(epoch)).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      message: expect.stringContaining('outputs that count by a cut are lost without it'),
+    })
+    await writer.close()
+  })
+
+  it('follows a symbolic link, which is no other file', async () => {
+    await writeFile(join(folder, 'elsewhere'), '')
+    await symlink(join(folder, 'elsewhere'), path)
+    const writer = await ndjsonFileSink<Output>({ path }).open({ prepared: [] })
+    await writer.write([{ n: 1 }], epoch, 0)
+    expect(await writer.prepare(epoch)).toEqual({ bytes: 8 })
+    await writer.close()
   })
 
   it('takes no output that has no JSON, or that is more than a line', async () => {

@@ -1,4 +1,4 @@
-import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { appendFile, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
 import { lineFiles, ndjsonFiles } from './file-source.js'
 import { arraySource, iterableSource } from './iterable-source.js'
-import type { PolledEvents, SourceReader } from './source.js'
+import type { PolledEvents, Position, SourceReader } from './source.js'
 
 const NONE: ReadonlySet<string> = new Set()
 const runner = { describe, it }
@@ -115,6 +115,32 @@ describe('files of lines', () => {
     const ended = poll(reader, 60_000)
     await reader.close()
     expect(linesOf(await ended)).toEqual([])
+  })
+
+  it.each([
+    ['removed', () => rm(path), /it is gone/],
+    ['renamed', () => rename(path, `${path}.1`), /it is gone/],
+    [
+      'rotated',
+      async () => void (await rename(path, `${path}.1`), await writeFile(path, '')),
+      /another file/,
+    ],
+    ['cut off', () => truncate(path, 4), /changed or cut off/],
+    ['written anew', () => writeFile(path, 'eins\nzwei\ndrei\nvier\n'), /changed or cut off/],
+  ])('of a file that is followed and was %s are not waited for in vain', async (_, change, reason) => {
+    await writeFile(path, 'one\ntwo\n')
+    const first = await lineFiles({ paths: [path], decode, follow: true }).open({ positions: {} })
+    const [polled] = await poll(first)
+    const position = polled?.positionAfter(1) as Position
+    const second = await lineFiles({ paths: [path], decode, follow: true }).open({
+      positions: { [path]: position },
+    })
+    await change()
+    for (const reader of [first, second]) {
+      const refusal = { code: 'STORAGE_ERROR', message: expect.stringMatching(reason) }
+      await expect(poll(reader, 1_000)).rejects.toMatchObject(refusal)
+      await reader.close()
+    }
   })
 
   it('of a missing file are a STORAGE_ERROR, and a torn compressed file is one too', async () => {

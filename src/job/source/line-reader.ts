@@ -10,6 +10,7 @@ import { createGunzip } from 'node:zlib'
 import { StateError } from '../../base/errors.js'
 import { crc32 } from '../../codec/checksum.js'
 import { storageError } from '../../files/file-failure.js'
+import { whatBecameOf } from '../../files/named-file.js'
 
 const CHUNK_BYTES = 256 * 1024
 const NEWLINE = 0x0a
@@ -29,7 +30,10 @@ export interface LineReaderOptions {
   readonly path: string
   /** The file is compressed by gzip. */
   readonly isGzip: boolean
-  /** The file may still grow: a line without its end is not there yet, and the end of the file is not the end of the lines. */
+  /**
+   * The file may still grow: a line without its end is not there yet, and the end of the file is not the end of the lines. It is
+   * `STORAGE_ERROR` where what was read is changed, or the path comes to mean another file: its lines would be waited for in vain.
+   */
   readonly follow: boolean
   /** A longer line is damage, not a line. */
   readonly maxLineBytes: number
@@ -91,9 +95,10 @@ export class LineReader {
 
   /** Opens a file at its beginning or at a position. `RESTORE_FAILED` where the file does not have the position any more (J6). */
   static async open(options: LineReaderOptions, position: LinePosition | undefined): Promise<LineReader> {
-    const chunks = options.isGzip ? new GzipChunks(options.path) : await PlainChunks.open(options.path)
+    const { path, follow } = options
+    const chunks = options.isGzip ? new GzipChunks(path) : await PlainChunks.open(path, follow)
     try {
-      if (position !== undefined) await goTo(chunks, options.path, position)
+      if (position !== undefined) await goTo(chunks, path, position)
       return new LineReader(options, chunks, position?.offset ?? 0)
     } catch (error) {
       await chunks.close()
@@ -187,30 +192,60 @@ interface Chunks {
 class PlainChunks implements Chunks {
   readonly #path: string
   readonly #file: FileHandle
+  readonly #follow: boolean
   #offset = 0
+  /** Of a file that grows, the end of what was read: it is read again in front of what is new, since files are changed and cut off under their readers. */
+  #last: Uint8Array = new Uint8Array(0)
 
-  private constructor(path: string, file: FileHandle) {
+  private constructor(path: string, file: FileHandle, follow: boolean) {
     this.#path = path
     this.#file = file
+    this.#follow = follow
   }
 
-  static async open(path: string): Promise<PlainChunks> {
-    return new PlainChunks(path, await open(path, 'r').catch((error) => fail('open', path, error)))
+  static async open(path: string, follow: boolean): Promise<PlainChunks> {
+    const file = await open(path, 'r').catch((error) => fail('open', path, error))
+    return new PlainChunks(path, file, follow)
   }
 
   async next(): Promise<Uint8Array> {
-    const bytes = await this.#read(this.#offset, CHUNK_BYTES)
-    this.#offset += bytes.length
+    const last = this.#last
+    const read = await this.#read(this.#offset - last.length, last.length + CHUNK_BYTES)
+    if (Buffer.compare(read.subarray(0, last.length), last) !== 0) {
+      this.#refuse(`what was read up to byte ${this.#offset} is no longer there: it was changed or cut off`)
+    }
+    const bytes = read.subarray(last.length)
+    if (bytes.length === 0) await this.#checkName()
+    this.#goOnBehind(read, this.#offset + bytes.length)
     return bytes
   }
 
   async seek(from: number, until: number): Promise<Uint8Array> {
-    this.#offset = until
-    return await this.#read(from, until - from)
+    const bytes = await this.#read(from, until - from)
+    this.#goOnBehind(bytes, until)
+    return bytes
   }
 
   async close(): Promise<void> {
     await this.#file.close()
+  }
+
+  #goOnBehind(read: Uint8Array, offset: number): void {
+    this.#offset = offset
+    if (this.#follow) this.#last = read.slice(-LAST_BYTES)
+  }
+
+  /** What is written from now on goes to where the path leads. */
+  async #checkName(): Promise<void> {
+    if (!this.#follow) return
+    const change = await whatBecameOf(this.#path, this.#file).catch((error) =>
+      fail('read', this.#path, error),
+    )
+    if (change !== undefined) this.#refuse(`${change}, and a file that is followed keeps its name`)
+  }
+
+  #refuse(reason: string): never {
+    fail('read', this.#path, new Error(reason))
   }
 
   async #read(offset: number, length: number): Promise<Uint8Array> {
