@@ -1,4 +1,4 @@
-import { reasonOf, StateError } from '../base/errors.js'
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import { isErrorLike } from '../base/shapes.js'
 
 /** What an error number of the operating system means here, and what the reader of the message does next. */
@@ -59,9 +59,10 @@ export async function afterCleanUp(
     return failure
   } catch (second) {
     const reason = `${reasonOf(failure)}; and cleaning up failed: ${reasonOf(second)}`
+    const known = isStateError(failure, 'STORAGE_ERROR') ? failure.details : {}
     return new StateError(
       'STORAGE_ERROR',
-      { storage, operation: 'clean up', reason },
+      { ...known, storage, operation: 'clean up', reason },
       { cause: new AggregateError([failure, second], reason) },
     )
   }

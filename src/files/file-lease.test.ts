@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { hostname, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -310,6 +310,16 @@ describe('the lease of FileCheckpointStorage', () => {
       expect(await content(1)).toMatchObject({ released: true })
     },
   )
+
+  it('lets this process in again where the directory was away when the lease was let go of', async () => {
+    const lease = await storage.acquire()
+    await rename(directory, `${directory}-away`)
+    await lease.release()
+    await rename(`${directory}-away`, directory)
+    const next = await storage.acquire()
+    expect(next.token).toBe(2)
+    await next.release()
+  })
 
   it('leaves a lease alone that has come under the name of one whose release could not be written', async () => {
     const lease = await storage.acquire()

@@ -45,8 +45,9 @@ const MAX_ATTEMPTS = 100
 /** Nonces of leases that are held in this thread. */
 const held = new Set<string>()
 /**
- * Nonces of leases that this thread let go of while the medium failed, so that the file still says otherwise.
- * Without it the thread would have to wait until they have aged. Grows by one per such failure.
+ * Nonces of leases that this thread let go of while the medium failed, or the file was away, so that the file still says otherwise
+ * (where a directory was moved or a disk unmounted, once it is back).
+ * Without it the thread would have to wait until they have aged, or for ever, as it lives. Grows by one per such failure.
  */
 const givenUp = new Set<string>()
 
@@ -187,8 +188,7 @@ export class FileLease {
     givenUp.add(this.#record.nonce)
     held.delete(this.#record.nonce)
     try {
-      if (await this.#isOwner()) await this.#replaceByReleased()
-      givenUp.delete(this.#record.nonce)
+      if ((await this.#isOwner()) && (await this.#replaceByReleased())) givenUp.delete(this.#record.nonce)
     } finally {
       this.#isOpen = false
       await this.#file.close()
@@ -201,15 +201,17 @@ export class FileLease {
     return this.#isOpen || (await readLease(this.#directory, this.token))?.nonce === this.#record.nonce
   }
 
-  async #replaceByReleased(): Promise<void> {
+  /** `false` where it was taken over in the middle of it: there is nothing to let go of. */
+  async #replaceByReleased(): Promise<boolean> {
     const file = await TemporaryFile.create(this.#directory)
     try {
       await file.write(encodeLease({ ...this.#record, released: true }))
       await file.replaceAs(leaseFileName(this.token), this.#watch)
+      return true
     } catch (failure) {
       const error = await afterCleanUp(failure, this.#directory.storageName, () => file.discard())
-      // Taken over in the middle of it: there is nothing to let go of.
       if (!isStateError(error, 'FENCED')) throw error
+      return false
     }
   }
 

@@ -24,6 +24,7 @@ import { isStateError, StateError } from '../base/errors.js'
 import type { Listeners } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
 import { isStretch, plainKey, type Slot } from '../base/slot.js'
+import { afterCleanUp } from '../files/file-failure.js'
 import { randomHashKey } from '../log/index/key-hash.js'
 import { Absorption } from './buffer/absorption.js'
 import type { Generation } from './buffer/generation.js'
@@ -572,15 +573,20 @@ export class LmdbEngine implements LocalEngine {
     this.#flushTimer.stop()
     this.#closed.abort(new StateError('CLOSED', { component: 'lmdb backend' }))
     await this.#compacting?.catch(() => {})
+    const letGo = async () => {
+      await this.#release()
+      await this.#directory.release()
+    }
     try {
       await this.flushToStore()
       await this.#commitTime()
       await this.#log?.close()
       if (this.#writer !== undefined) await this.#directory.endLog()
-    } finally {
-      await this.#release()
-      await this.#directory.release()
+    } catch (error) {
+      // On a full disk, for instance, the lease cannot be let go of either.
+      throw await afterCleanUp(error, 'lmdb', letGo)
     }
+    await letGo()
   }
 
   async #release(): Promise<void> {
