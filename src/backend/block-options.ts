@@ -16,10 +16,12 @@ const replaceOptions = {
   signal: rules.signal,
 }
 
+/** Throws `INVALID_ARGUMENT`, with every violation, where these are no {@link BlockOptions}. */
 export function validateBlockOptions(options: BlockOptions | undefined): void {
   rejectViolations(violationsOf(options, blockOptions))
 }
 
+/** Throws `INVALID_ARGUMENT`, with every violation, where these are no {@link ReplaceOptions}. */
 export function validateReplaceOptions(options: ReplaceOptions | undefined): void {
   // No range means every key: one that is named but undefined cannot have meant that.
   rejectViolations([...violationsOf(options, replaceOptions), ...unsetViolations(options, ['range'])])

@@ -17,6 +17,7 @@ export interface StateBuilding {
   readonly data: unknown
 }
 
+/** What the thread that builds is told of the content that comes. */
 export interface BuildOptions {
   /** A hint at how many entries come. */
   readonly expectedEntries: number
@@ -24,6 +25,7 @@ export interface BuildOptions {
   readonly laterMs: number
 }
 
+/** What the export `openStateBuilder` of the module is: it takes `data`, and is called in the thread that builds. */
 export type OpenStateBuilder = (data: unknown, options: BuildOptions) => StateBuilder
 
 /** Puts content together, in a thread of its own. */

@@ -15,11 +15,13 @@ export interface BlockPreparing {
   readonly data: unknown
 }
 
+/** What the thread that prepares is told of the blocks that come. */
 export interface PrepareOptions {
   /** By how much later than the blocks say what expires does so, in milliseconds. */
   readonly laterMs: number
 }
 
+/** What the export `openBlockPreparer` of the module is: it takes `data`, and is called in the thread that prepares. */
 export type OpenBlockPreparer = (data: unknown, options: PrepareOptions) => BlockPreparer
 
 /** Makes blocks ready, in a thread of its own. */

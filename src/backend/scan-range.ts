@@ -98,6 +98,7 @@ export function isEmptyInterval({ from, until }: KeyStretch): boolean {
   return until !== undefined && compareBytes(from, until) >= 0
 }
 
+/** Whether a key lies in a stretch of keys: at `from` or above it, and below `until`. */
 export function isInInterval(key: Uint8Array, { from, until }: KeyStretch): boolean {
   return compareBytes(key, from) >= 0 && (until === undefined || compareBytes(key, until) < 0)
 }

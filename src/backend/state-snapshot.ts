@@ -11,6 +11,7 @@ export interface ChangeBase {
   release(): void
 }
 
+/** Whether changes are told since this snapshot, or by it since an earlier one. */
 export interface SnapshotOptions {
   /** Remember from this instant on what changes: the snapshot's `base` is then what a later snapshot takes as `since`. Default false. */
   readonly track?: boolean

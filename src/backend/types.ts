@@ -63,6 +63,7 @@ export interface ScanRange extends KeyRange {
   readonly signal?: AbortSignal
 }
 
+/** How a stream of blocks of entries is cut, and ended early. */
 export interface BlockOptions {
   /** Bytes at which a block is handed on. Default 256 KiB. */
   readonly targetBytes?: number
@@ -70,6 +71,7 @@ export interface BlockOptions {
   readonly signal?: AbortSignal
 }
 
+/** What `replaceAll` replaces, and what it is told of the content that comes. */
 export interface ReplaceOptions {
   /**
    * Replace only what is in this stretch of keys; everything else is kept. The blocks must lie in it. Default (not named): every key. A

@@ -78,6 +78,7 @@ export interface StateErrorDetails {
   ABORTED: { readonly operation: string }
 }
 
+/** The closed set of codes: `docs/errors.md` says of each what to do. */
 export type StateErrorCode = keyof StateErrorDetails
 
 /** What a `StateErrorDetails[Code]` says in one line. */

@@ -31,6 +31,7 @@ export interface BucketStorageOptions {
   readonly attempts?: number
   /** How long a request may take, beside what its bytes take at 50 KB/s, in milliseconds. Default 20,000. */
   readonly timeoutMs?: number
+  /** What leases and pauses between attempts go by. Default: the machine's. */
   readonly clock?: Clock
 }
 

@@ -15,6 +15,7 @@ export interface ProbeFinding {
   readonly observed: string
 }
 
+/** What a store is asked: each is a promise that `BucketCheckpointStorage` rests on. */
 export type ProbeQuestion =
   | 'one of many creators wins'
   | 'one of many replacers wins'
@@ -29,6 +30,7 @@ export type ProbeQuestion =
   | 'an aborted upload leaves nothing'
   | 'a wrong digest is refused'
 
+/** What a probe of a store has found. */
 export interface ProbeReport {
   readonly store: string
   /** Whether several processes may use the store: its conditions decide, for however many at once. */

@@ -10,6 +10,7 @@ export type CheckpointId = string & { readonly [checkpointIdBrand]: true }
 /** How segments are compressed. `zstd` needs Node 22.15 or later. */
 export type Compression = 'lz4' | 'gzip' | 'zstd' | 'none'
 
+/** What is known of a checkpoint without reading its content. */
 export interface CheckpointMetadata {
   readonly id: CheckpointId
   /** The number in `id`: larger is newer, whatever the clock says. */
@@ -49,12 +50,15 @@ export const silentLogger: Logger = {
   error: () => {},
 }
 
+/** Counters since the coordinator was made, and how things stand now. Those that are `undefined` have nothing to tell yet. */
 export interface CheckpointStats {
-  /** Checkpoints published. */
+  /** Checkpoints published, and attempts that failed. */
   readonly created: number
   readonly failed: number
+  /** From the beginning of its turn until it was published: of the last one, and of all together. */
   readonly lastDurationMs: number | undefined
   readonly totalDurationMs: number
+  /** `sizeBytes` of those that were published: of the last one, and the sum. Segments that they share count in each. */
   readonly lastSizeBytes: number | undefined
   readonly totalBytes: number
   /** Restores that succeeded, and those that did not. */
@@ -66,6 +70,7 @@ export interface CheckpointStats {
   readonly lastSuccessAt: Date | undefined
   /** A checkpoint is being made right now. */
   readonly running: boolean
+  /** Whether the last one was full or incremental. */
   readonly lastKind: CheckpointMetadata['kind'] | undefined
   /** Bytes of the files that were written: of the last checkpoint, and of all with the merges. */
   readonly lastWrittenBytes: number | undefined
@@ -108,6 +113,7 @@ export interface MirrorStats {
   readonly lastSuccessAt: Date | undefined
 }
 
+/** What `on` of a coordinator tells, by the name of the event. */
 export interface CheckpointEvents {
   started: { readonly id: CheckpointId }
   completed: {
@@ -147,6 +153,7 @@ export interface RestoreProgress {
   readonly totalEntries: number
 }
 
+/** What of a checkpoint is restored, and who is told of it meanwhile. */
 export interface RestoreOptions {
   /**
    * Restore only this stretch of keys: what the backend has in it is replaced by what the checkpoint has, in one step, and every
@@ -171,6 +178,7 @@ export interface RestoreOptions {
   readonly onProgress?: (progress: RestoreProgress) => void
 }
 
+/** How the making of one checkpoint is ended early. */
 export interface CheckpointOptions {
   /** Gives up with `ABORTED`, while waiting or between two blocks; no checkpoint is then made. */
   readonly signal?: AbortSignal

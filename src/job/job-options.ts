@@ -64,6 +64,7 @@ export interface BadEvent<Event> {
   readonly stage?: string
 }
 
+/** What a job reads, does, keeps and puts out, and on what it runs. Numbers such as J7 are rows of docs/semantics.md. */
 export interface JobOptions<
   Event,
   Schema extends StateSchema,
@@ -72,6 +73,7 @@ export interface JobOptions<
 > {
   /** Names the job in its state, in messages and figures. */
   readonly name: string
+  /** Where events come from. */
   readonly source: Source<Event>
   /**
    * The key of an event, as the schema's key codec takes it. One without a key (`undefined`) is a bad event. It may depend on the event alone:
@@ -96,6 +98,7 @@ export interface JobOptions<
    * need `timestamp`, but for those of processing time. Between two cuts open windows are in memory; the states that they are kept in have their names.
    */
   readonly windows?: { readonly [name: string]: WindowDefinition<NoInfer<Event>, KeyOf<Schema>, Output> }
+  /** The key, and the states that `process` has; made by `defineState`. Those of windows and timers are added to them. */
   readonly schema: Schema
   /** What the outputs go through on their way to the sink: made by `pipe` of `defineJob`. */
   readonly stages?: readonly object[]
@@ -112,7 +115,7 @@ export interface JobOptions<
    * keeps its state itself (LMDB), and the job goes on from what it has.
    */
   readonly checkpoints?: Omit<CheckpointCoordinatorOptions, 'source' | 'hold' | 'beforeRelease'>
-  /** How often an engine that keeps its state itself makes it durable, and outputs go to the sink. Default 1,000. */
+  /** How often an engine that keeps its state itself makes it durable, and outputs go to the sink, in milliseconds. Default 1,000. */
   readonly flushIntervalMs?: number
   /** The id of a checkpoint to begin with instead of the newest one. */
   readonly restoreFrom?: string
@@ -133,7 +136,7 @@ export interface JobOptions<
   readonly onBadEvent?: 'fail' | 'skip' | ((bad: BadEvent<Event>, emit: (output: Output) => void) => void)
   /** Most events that are read at once. Default 1,000. */
   readonly maxPollEvents?: number
-  /** A call of the source, the sink or an engine that is waited for that takes longer is reported: in the log, by `health()`. Default 30,000. */
+  /** A call of the source, the sink or an engine that is waited for that takes longer, in milliseconds, is reported: in the log, by `health()`. Default 30,000. */
   readonly stallAfterMs?: number
   /**
    * How long a call of the source, the sink or the engine is waited for once the job is to end, by `stop` or because it has failed, in
@@ -141,7 +144,9 @@ export interface JobOptions<
    * cut. Default 60,000.
    */
   readonly stopTimeoutMs?: number
+  /** What processing time goes by: timers, windows of it, pauses between cuts. Default: the machine's clock. */
   readonly clock?: Clock
+  /** Default: nothing is logged. */
   readonly logger?: Logger
 }
 

@@ -9,6 +9,7 @@ import type { WindowResult } from '../window/windowed.js'
 import type { KeyOf } from './job-options.js'
 import type { Position } from './source/source.js'
 
+/** What a job has done since it was started, and how it stands now. */
 export interface JobStats {
   /** Events that were processed, in this process. */
   readonly events: number
@@ -41,6 +42,7 @@ export interface JobStats {
   readonly cuts: number
   /** How long ago the last one was, or the beginning. */
   readonly sinceCutMs: number
+  /** Where each partition goes on: behind the last event that was processed. */
   readonly positions: { readonly [partition: string]: Position }
   /** How far each partition is in the time of its events; empty without event time. */
   readonly partitions: { readonly [partition: string]: PartitionProgress }
@@ -48,6 +50,7 @@ export interface JobStats {
   readonly stages: { readonly [stage: string]: StageStats }
 }
 
+/** The figures of one stage behind the first. */
 export interface StageStats {
   /** Outputs of the stage before that it has processed, in this process. */
   readonly events: number
@@ -62,6 +65,7 @@ export interface JobTimerStats {
   readonly processing: TimerStats
 }
 
+/** Timers that wait for one kind of time. */
 export interface TimerStats {
   /** Timers that are set and have not fired. Found in the state when a job begins. */
   readonly waiting: number
@@ -74,6 +78,7 @@ export interface TimerStats {
   readonly nextMs: number
 }
 
+/** The open windows of one definition. */
 export interface WindowStats {
   /**
    * How many are open: each key's windows counted by themselves, from the first event in a window until nothing of it is kept, which is at
@@ -88,6 +93,7 @@ export interface WindowStats {
   readonly nextMs: number
 }
 
+/** How a job is: what probes and alerts ask. */
 export interface JobHealth {
   readonly state: 'running' | 'stopping' | 'stopped' | 'failed'
   /** It reads events: its state was restored, and what was overdue is done. */
@@ -102,6 +108,7 @@ export interface JobHealth {
   readonly error: StateError | undefined
 }
 
+/** How a job is stopped. */
 export interface StopOptions {
   /** Treat what was read as all that comes: the watermark goes to +Infinity first (T8). Default false: the job can be resumed. */
   readonly drain?: boolean

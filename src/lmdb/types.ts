@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.js'
 /** How values lie on disk: as they are, or each compressed by itself where that saves at least an eighth. */
 export type LmdbCompression = 'none' | 'lz4'
 
+/** Where an LMDB store is, who may open it, and how much memory and disk it may take. */
 export interface LmdbStateBackendOptions {
   /** Directory of the store; made where it is missing. */
   readonly path: string
@@ -65,13 +66,16 @@ export interface LmdbStateBackendOptions {
   readonly maxSnapshotAgeMs?: number
 }
 
+/** When a write of the LMDB engine resolves. */
 export interface LmdbWriteOptions {
   /** Resolve only when this write, and everything before it, is on stable storage. Writes of one turn share a commit. Default false. */
   readonly durable?: boolean
 }
 
+/** What a put of the LMDB engine takes: the life of the entry, and when it resolves. */
 export interface LmdbPutOptions extends PutOptions, LmdbWriteOptions {}
 
+/** What `on` of the LMDB engine tells, by the name of the event. */
 export interface LmdbStateBackendEvents extends ExpiryEvents {
   /** A commit failed: every later write is `STORAGE_ERROR`. Reads go on, what was not flushed included. */
   failed: { readonly error: Error }
@@ -85,6 +89,7 @@ export interface LmdbStateBackendEvents extends ExpiryEvents {
  */
 export type LmdbLogState = 'none' | 'beginning' | 'open' | 'unavailable'
 
+/** What every engine counts, and how the buffer, the disk and LMDB stand. */
 export interface LmdbStats extends BackendStats {
   /**
    * Gets answered by memory, by the write buffer or by entries kept from earlier writes and reads, with a value or with

@@ -32,6 +32,7 @@ export interface MemoryStateBackendOptions {
 /** A snapshot of the memory engine: it can always be shared. */
 export type MemoryStateSnapshot = LocalSnapshot & Required<Pick<LocalSnapshot, 'share'>>
 
+/** What `on` of the memory engine tells, by the name of the event. */
 export type MemoryStateBackendEvents = ExpiryEvents
 
 /** Smallest `maxBytes`: below it, the engine's own structures would leave no room for entries. */

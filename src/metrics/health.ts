@@ -2,11 +2,13 @@ import { requireSettings } from '../engine.js'
 import { systemClock } from '../index.js'
 import { coordinatorsOf, type MetricSources } from './sources.js'
 
+/** When something counts as unhealthy. */
 export interface HealthOptions {
   /** A coordinator that was published to longer ago than this is unhealthy, in milliseconds. Default Infinity. */
   readonly maxCheckpointAgeMs?: number
 }
 
+/** What a probe answers with. */
 export interface Health {
   /** For a liveness probe: nothing failed or hangs. */
   readonly isHealthy: boolean

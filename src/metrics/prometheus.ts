@@ -28,6 +28,7 @@ export interface PrometheusOptions {
   readonly registry?: PrometheusRegistry
 }
 
+/** Metrics that were registered. */
 export interface RunningMetrics {
   /** Takes the metrics out again, and listens no more. Idempotent. */
   stop(): void

@@ -27,6 +27,7 @@ export interface MeasuredJob {
   health(): JobHealth
 }
 
+/** What is measured, by names that become a label: of each kind as many as there are, none by default. */
 export interface MetricSources {
   readonly backends?: { readonly [name: string]: MeasuredBackend }
   readonly coordinators?: { readonly [name: string]: MeasuredCoordinator }

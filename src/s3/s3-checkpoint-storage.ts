@@ -14,7 +14,9 @@ import { S3Bucket } from './s3-bucket.js'
 import { type S3SdkClient, SdkBucket } from './sdk-bucket.js'
 import type { S3Credentials } from './signature.js'
 
+/** Which bucket, under which names, at which service, and with which keys; the rest as for every bucket. */
 export interface S3CheckpointStorageOptions extends BucketStorageOptions {
+  /** Its name. It must be there. */
   readonly bucket: string
   /** What the keys of all objects begin with, as a folder: `'jobs/totals'`. One writer has it for itself. Default: the whole bucket. */
   readonly prefix?: string

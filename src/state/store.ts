@@ -179,6 +179,7 @@ export type StateStore<Schema, M extends Mode = 'sync'> =
  */
 type ModeOf<Backend> = [Backend] extends [SyncStateBackend] ? 'sync' : 'async'
 
+/** How a store of typed state is opened. */
 export interface OpenOptions {
   /**
    * Whether opening may migrate what reads cannot: another kind of a state, another map key, another key. It resolves when that is

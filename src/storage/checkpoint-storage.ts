@@ -139,7 +139,9 @@ export interface ObjectStorage extends ObjectSource {
   create(name: string): Promise<ObjectWriter>
 }
 
+/** What the export `openSharedStorage` of a shared storage's module is: it takes the `data` that a lease shares. */
 export type OpenSharedStorage = (data: unknown) => ObjectStorage
+/** What the export `openSharedSource` of a shared storage's module is: it takes the `data` that a storage shares. */
 export type OpenSharedSource = (data: unknown) => ObjectSource
 
 /**

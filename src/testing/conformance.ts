@@ -67,6 +67,7 @@ export interface ConformanceRunner {
   readonly afterAll?: (body: TestBody) => unknown
 }
 
+/** The engine that the suite tests, and what it says that it cannot do. */
 export interface ConformanceSubject {
   /** The engine's name, for titles. */
   readonly name: string

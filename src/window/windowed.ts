@@ -56,7 +56,9 @@ export interface LateEvent<Event> {
 /** What the windows are of: the timestamps of the events, or the clock of the job when it processes them. */
 export type WindowTime = 'event' | 'processing'
 
+/** Which windows there are, what becomes of their events, and when results come. Numbers such as W8 are rows of docs/semantics.md. */
 export interface WindowOptions<Event, Key, Value, Output> {
+  /** Which windows an event is in: made by `tumbling`, `hopping`, `cumulative`, `calendar`, `session`, `sliding`, `countWindows` or `globalWindows`. */
   readonly windows: Windows
   /**
    * Windows of `'processing'` time need no timestamps: an event is in those of the moment at which it is processed, and they fire by the

@@ -30,6 +30,7 @@ export interface EngineBatch {
   expiry(ttlMs: number | undefined): number
 }
 
+/** What every engine says of itself, whether its calls are steps or promises. */
 export interface EngineBasics {
   /** `'redis'`: names the engine in errors and manifests. */
   readonly name: string

@@ -25,7 +25,9 @@ import type { Access } from './open-segments.js'
 import { removeCheckpoint } from './remove-checkpoint.js'
 import { type SalvageOptions, salvaged } from './salvage.js'
 
+/** How an archive reads. */
 export interface ArchiveOptions {
+  /** Default: nothing is logged. */
   readonly logger?: Logger
   /**
    * Whether blocks are decompressed in the thread pool, so that the calling thread has its turns for other work. Default true. A program that
@@ -35,6 +37,7 @@ export interface ArchiveOptions {
   readonly offThread?: boolean
 }
 
+/** What a copy does beyond the checkpoint itself. */
 export interface CopyOptions extends CheckpointOptions {
   /**
    * Where the copy fails, segments that were copied whole stay in the other storage, and the next attempt copies only what is missing. A
@@ -43,6 +46,7 @@ export interface CopyOptions extends CheckpointOptions {
   readonly resumable?: boolean
 }
 
+/** Who is told of what cannot be listed. */
 export interface ArchiveListOptions extends CheckpointOptions {
   /**
    * Told about each checkpoint that is not listed, because its manifest is damaged (`CORRUPTION`), cannot be read

@@ -41,8 +41,11 @@ export interface LostStretch {
   readonly entryCount: number | undefined
 }
 
+/** Who is told of what cannot be read. */
 export interface SalvageOptions {
+  /** Called with each stretch that is left out, when the reading comes to it. */
   readonly onLost?: (lost: LostStretch) => void
+  /** Ends it with `ABORTED` before its next block. */
   readonly signal?: AbortSignal
 }
 

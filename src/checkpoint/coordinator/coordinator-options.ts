@@ -21,6 +21,7 @@ export interface MirrorOptions {
   readonly verifyEveryMs?: number
 }
 
+/** Where checkpoints go, how often they are made, how many are kept, and what they may cost. */
 export interface CheckpointCoordinatorOptions {
   /** Where the checkpoints go. */
   readonly storage: CheckpointStorage
@@ -88,6 +89,8 @@ export interface CheckpointCoordinatorOptions {
   readonly mirror?: MirrorOptions
   /** A worker that several coordinators share. Who made it closes it. Default: one of this coordinator's own. */
   readonly worker?: CheckpointWorker
+  /** What times and intervals go by. Default: the machine's clock. */
   readonly clock?: Clock
+  /** Default: nothing is logged. */
   readonly logger?: Logger
 }

@@ -28,6 +28,7 @@ export const MAX_SEGMENTS = 1_024
 
 const MIN_SEGMENT_BYTES = SEGMENT_HEADER_BYTES + FOOTER_BYTES
 
+/** A file of a checkpoint, as its manifest names it (docs/format/manifest.md). */
 export interface ManifestSegment {
   readonly name: string
   readonly role: SegmentRole
@@ -37,6 +38,7 @@ export interface ManifestSegment {
   readonly sha256: string
 }
 
+/** What a checkpoint says of itself (docs/format/manifest.md): the file that makes it one. */
 export interface Manifest {
   readonly id: CheckpointId
   readonly sequence: number

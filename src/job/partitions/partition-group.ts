@@ -10,6 +10,7 @@ export interface AssignedPartition<Event> {
   readonly source: Source<Event>
 }
 
+/** How long a member may take to let go of partitions. */
 export interface RevokeOptions {
   /** After so long the group gives them away whatever comes: what does not end until then is given up. Default: as long as it takes. */
   readonly timeoutMs?: number
@@ -36,6 +37,7 @@ export interface PartitionOwner<Event> {
   failed(error: Error): void
 }
 
+/** This process as a member of the group. */
 export interface GroupMember {
   /**
    * Leaves the group, so that others are given what this member had. Called once, when all of that was let go of; `revoked` need not be called

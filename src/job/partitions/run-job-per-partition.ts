@@ -78,6 +78,7 @@ export interface PartitionHealth {
   readonly job: JobHealth | undefined
 }
 
+/** How the jobs of a process are: all of them together, and each. */
 export interface PartitionedHealth {
   readonly state: JobHealth['state']
   /** All partitions that were given are read. A member without any is ready. */

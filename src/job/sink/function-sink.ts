@@ -8,6 +8,7 @@ export interface IdentifiedOutput<Output> {
 }
 
 export interface FunctionSinkOptions<Output> {
+  /** For messages and figures. Default `'function'`. */
   readonly name?: string
   /** Takes outputs in order. What it resolves is safe where it went; what it rejects with ends the job. */
   readonly write: (outputs: readonly IdentifiedOutput<Output>[]) => void | Promise<void>

@@ -24,6 +24,7 @@ const TAKEN_AWAY =
   'outputs that count by a cut are lost without it; see who removes, renames or cuts off files there, and put it back'
 
 export interface NdjsonFileSinkOptions<Output> {
+  /** The file: made where it is not there. `STORAGE_ERROR` where its directory is not there. */
   readonly path: string
   /** The line of an output, without its newline. Default: `JSON.stringify`. */
   readonly encode?: (output: Output) => string

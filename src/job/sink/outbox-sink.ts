@@ -6,6 +6,7 @@ import type { OpenSinkOptions, Sink } from './sink.js'
 const DELIVERED_AT_ONCE = 1_000
 
 export interface OutboxSinkOptions<Output> {
+  /** For messages and figures. Default `'outbox'`. */
   readonly name?: string
   /**
    * Delivers outputs, in order. What it resolves is acknowledged and removed from the state; what it rejects with ends the job, and they

@@ -18,6 +18,7 @@ export type PreparedEpoch = {
   readonly token: JsonValue
 }
 
+/** What a sink is told when it is opened: what the last cut knew of it. */
 export interface OpenSinkOptions {
   /**
    * What the cut names that the job goes on from, the oldest first and always with the newest: it counts, and is to be committed,
@@ -40,6 +41,7 @@ export interface OpenSinkOptions {
   readonly signal?: AbortSignal
 }
 
+/** What a sink is told when it is claimed, before anything of the cut is known. */
 export interface ClaimSinkOptions {
   /** As that of {@link OpenSinkOptions}. */
   readonly checkOwner?: () => Promise<void>

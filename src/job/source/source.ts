@@ -10,6 +10,7 @@ export interface Positions {
   readonly [partition: string]: Position
 }
 
+/** Where a source goes on, and what it may ask while it is opened. */
 export interface OpenSourceOptions {
   /**
    * Behind the last event that counts, of each partition that was read before. A partition that is not named here is read from its
@@ -39,6 +40,7 @@ export interface Source<Event> {
   open(options: OpenSourceOptions): Promise<SourceReader<Event>>
 }
 
+/** What a job wants of a source at the moment. */
 export interface PollRequest {
   /** Most events in all that are wanted. */
   readonly maxEvents: number

@@ -12,6 +12,7 @@ const DEFAULT_MAX_WAITING_EVENTS = 10_000
 const DEFAULT_ANSWER_WITHIN_MS = 30_000
 const DEFAULT_RETRY_AFTER_SECONDS = 1
 
+/** How events are taken out of requests, how many may wait, and when a request is answered. */
 export interface HttpIngestOptions<Event> {
   /** Names the source, and its only partition. Default `http`. */
   readonly name?: string
@@ -30,6 +31,7 @@ export interface HttpIngestOptions<Event> {
   readonly answerWithinMs?: number
   /** The `Retry-After` of each 503. Default 1. */
   readonly retryAfterSeconds?: number
+  /** What `answerWithinMs` goes by. Default: the machine's. */
   readonly clock?: Clock
 }
 
@@ -52,6 +54,7 @@ export interface NodeResponse {
   end(body: string): unknown
 }
 
+/** A source of events that come by HTTP, and the two forms in which a server hands its requests over. */
 export interface HttpIngest<Event> {
   /** For the job. While no job has it open, requests are answered with 503. */
   readonly source: Source<Event>

@@ -41,6 +41,7 @@ export interface KafkaPartition {
   readonly end: number
 }
 
+/** What there is of a topic. */
 export interface KafkaTopic {
   /** Another one where the topic was deleted and made again; `undefined` where the client does not tell. */
   readonly id: string | undefined
@@ -59,6 +60,7 @@ export interface KafkaFetched {
   readonly isOutOfRange?: boolean
 }
 
+/** What is wanted of a topic at the moment. */
 export interface KafkaFetchRequest {
   /** The offset to go on from, by partition. */
   readonly from: ReadonlyMap<number, number>
@@ -82,6 +84,7 @@ export interface KafkaReader {
   close(): Promise<void>
 }
 
+/** What a reader reads, and how much at a time. */
 export interface KafkaReaderOptions {
   readonly topic: string
   readonly groupId: string
@@ -109,6 +112,7 @@ export interface KafkaTransaction {
   abort(): Promise<void>
 }
 
+/** Writes messages outside of transactions: each once, whatever is sent again (idempotent). */
 export interface KafkaProducer {
   send(topic: string, messages: readonly KafkaOutput[]): Promise<void>
   close(): Promise<void>
@@ -128,6 +132,7 @@ export interface KafkaTransactions {
   readMark(groupId: string, topic: string): Promise<number | undefined>
 }
 
+/** How a process becomes a member of a consumer group, and who is told of its partitions. */
 export interface KafkaGroupRequest {
   readonly groupId: string
   readonly topic: string
@@ -138,10 +143,12 @@ export interface KafkaGroupRequest {
   readonly onFailure: (error: unknown) => void
 }
 
+/** A membership in a consumer group. */
 export interface KafkaMembership {
   leave(): Promise<void>
 }
 
+/** What a source, a sink and a group need of a client of Kafka. */
 export interface KafkaClient {
   /** For messages: that of the library. */
   readonly name: string

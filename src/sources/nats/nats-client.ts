@@ -22,6 +22,7 @@ export interface NatsMessages extends AsyncIterable<NatsMessage> {
   close(): Promise<unknown>
 }
 
+/** The part of a JetStream consumer that is used. */
 export interface NatsConsumer {
   info(): Promise<{ readonly num_pending: number }>
   consume(options: { max_messages: number }): Promise<NatsMessages>

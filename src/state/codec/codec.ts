@@ -66,7 +66,9 @@ export type InputOf<C> = C extends { write(value: infer Input, to: ByteWriter): 
 
 /** Any codec, whatever its values are. */
 export type AnyCodec = Codec<unknown, never>
+/** A codec of any type that keeps the order of its values, so that it can be a key. */
 export type AnyKeyCodec = KeyCodec<unknown, never>
+/** A codec of any type whose values all have the same length, so that they can be fields of a struct. */
 export type AnyFixedCodec = FixedCodec<unknown, never>
 
 declare const stateTypeError: unique symbol

@@ -21,13 +21,16 @@ import {
 } from './codec.js'
 import { CodecError, describeValue, within } from './codec-error.js'
 
+/** The fields of a struct, in the order in which they lie. */
 export interface StructFields {
   readonly [name: string]: AnyFixedCodec
 }
 
+/** What a struct is read as. */
 export type StructValue<Fields extends StructFields> = {
   -readonly [Name in keyof Fields]: ValueOf<Fields[Name]>
 }
+/** What a struct is written from. */
 export type StructInput<Fields extends StructFields> = {
   readonly [Name in keyof Fields]: InputOf<Fields[Name]>
 }

@@ -6,6 +6,7 @@ import { EntryListState } from '../kinds/list-state.js'
 import { EntryMapState } from '../kinds/map-state.js'
 import type { OpenState } from '../open-state.js'
 
+/** How the filling of a state is ended early, and who is told of it meanwhile. */
 export interface BootstrapOptions {
   /** Ends it with `ABORTED` between two batches. */
   readonly signal?: AbortSignal

@@ -24,6 +24,7 @@ import { isStamped, type RecordedGeneration } from '../schema/recorded-schema.js
 import { STAMP_BYTES } from '../time/event-expiry.js'
 import { type RawEntry, rawPages, timeOf } from './raw-pages.js'
 
+/** How far a migration has come. */
 export interface MigrateProgress {
   /** The state that is being worked on. */
   readonly state: string
@@ -31,6 +32,7 @@ export interface MigrateProgress {
   readonly entries: number
 }
 
+/** What `migrate` does beyond what must be done, and who is told of it meanwhile. */
 export interface MigrateOptions {
   /**
    * Whether entries that were written under another time to live get the present one, counted from now (L5). Default false:

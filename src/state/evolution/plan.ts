@@ -6,6 +6,7 @@ import { planSchema, type SchemaConflict, type StateChange } from '../schema/com
 import type { StateSchema } from '../schema/define-state.js'
 import type { RecordedSchema } from '../schema/recorded-schema.js'
 
+/** What opening or migrating would do to one state. */
 export interface PlannedChange extends StateChange {
   /** How many entries there are to migrate, or to drop. */
   readonly entries: number
@@ -15,6 +16,7 @@ export interface PlannedChange extends StateChange {
   readonly isTtlChanged: boolean
 }
 
+/** What opening or migrating a store would do; nothing was changed to find out. */
 export interface StorePlan {
   /** Whether the store can be opened by this program. */
   readonly isCompatible: boolean

@@ -1,5 +1,6 @@
 import type { AnyCodec, AnyKeyCodec } from '../codec/codec.js'
 
+/** The kinds of state. */
 export type StateKind = 'value' | 'list' | 'map' | 'reducing' | 'aggregating'
 
 /** Under which a definition has what only the compiler knows of it. */

@@ -139,6 +139,7 @@ type Current<C, Absent> = C extends StructCodec<infer Value, infer _> ? Value : 
 type Next<C> = C extends StructCodec<infer _, infer Input> ? Input | void : InputOf<C>
 type AbsentOf<Options> = Options extends { readonly default: () => unknown } ? never : undefined
 
+/** What the compiler knows of a value. */
 export interface ValueTypes<C extends AnyCodec, Absent, Indexes = Record<never, never>> {
   readonly value: ValueOf<C>
   readonly input: InputOf<C>
@@ -167,6 +168,7 @@ export function value<
   })
 }
 
+/** What the compiler knows of a list. */
 export interface ListTypes<C extends AnyCodec> {
   readonly value: ValueOf<C>
   readonly input: InputOf<C>
@@ -184,6 +186,7 @@ export function list<C extends AnyCodec, const Options extends ListOptions = obj
   return definition('list', codec, options as AnyOptions | undefined, { maxLength: rules.positiveInteger })
 }
 
+/** What the compiler knows of a map. */
 export interface MapTypes<KeyC extends AnyKeyCodec, C extends AnyCodec, Indexes = Record<never, never>> {
   readonly indexes: Indexes
   readonly mapKey: ValueOf<KeyC>
@@ -224,6 +227,7 @@ export function map<
   return { ...made, mapKey }
 }
 
+/** What the compiler knows of a reducing state. */
 export interface ReducingTypes<C extends AnyCodec> {
   readonly value: ValueOf<C>
   readonly input: InputOf<C>
@@ -242,6 +246,7 @@ export function reducing<C extends AnyCodec, const Options extends CommonOptions
   return withAdd(definition('reducing', codec, options as AnyOptions | undefined, {}), reduce)
 }
 
+/** What the compiler knows of an aggregating state. */
 export interface AggregatingTypes<C extends AnyCodec, Added, Absent> {
   readonly value: ValueOf<C>
   readonly added: Added

@@ -36,6 +36,7 @@ export interface DescribedState {
   readonly indexes: readonly string[]
 }
 
+/** A recorded schema in words, for people and tools. */
 export interface DescribedSchema {
   readonly key: string
   readonly keyGroups: number
@@ -110,9 +111,11 @@ export interface CheckpointEntries {
   scan(id: string, range?: ScanRange): AsyncIterable<Entry>
 }
 
+/** Which entries of a checkpoint are read. */
 export interface ReadCheckpointOptions {
   /** Only this state. Default: all. */
   readonly state?: string
+  /** Ends it with `ABORTED` before its next entry. */
   readonly signal?: AbortSignal
 }
 

@@ -63,6 +63,7 @@ export interface RecordedState extends RecordedForm {
   readonly former?: readonly RecordedGeneration[]
 }
 
+/** The schema as a store and every manifest record it (docs/format/state.md). */
 export interface RecordedSchema {
   readonly format: number
   readonly keyGroups: number

@@ -73,6 +73,7 @@ export function tumbling(options: TumblingOptions): PanedAssigner {
 }
 
 export interface HoppingOptions {
+  /** Whole milliseconds. */
   readonly sizeMs: number
   /** From the start of one window to the start of the next. The size need not be a multiple of it (W4). */
   readonly slideMs: number
@@ -121,6 +122,7 @@ export interface CumulativeOptions {
   readonly maxMs: number
   /** By how much each window is longer than the one before. */
   readonly stepMs: number
+  /** Where windows start, from the epoch: 0 or more, less than `maxMs`. Default 0. */
   readonly offsetMs?: number
 }
 

@@ -3,6 +3,7 @@
 import type { Violation } from '../../base/errors.js'
 import { rejectViolations, requireSettings, rules } from '../../base/options.js'
 
+/** What {@link session} makes. */
 export interface SessionWindows {
   readonly kind: 'session'
   readonly gapMs: number
@@ -19,6 +20,7 @@ export function session(options: { readonly gapMs: number }): SessionWindows {
   return Object.freeze({ kind: 'session', gapMs, description: `session(${gapMs})` })
 }
 
+/** What {@link sliding} makes. */
 export interface SlidingWindows {
   readonly kind: 'sliding'
   readonly sizeMs: number
@@ -33,6 +35,7 @@ export function sliding(options: { readonly sizeMs: number }): SlidingWindows {
   return Object.freeze({ kind: 'sliding', sizeMs, description: `sliding(${sizeMs})` })
 }
 
+/** What {@link countWindows} makes. */
 export interface CountWindows {
   readonly kind: 'count'
   readonly size: number
@@ -47,6 +50,7 @@ export function countWindows(options: { readonly size: number }): CountWindows {
   return Object.freeze({ kind: 'count', size, description: `count(${size})` })
 }
 
+/** What {@link globalWindows} makes. */
 export interface GlobalWindows {
   readonly kind: 'global'
   readonly description: string

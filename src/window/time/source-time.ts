@@ -11,7 +11,9 @@ import { NOTHING_SEEN, type WatermarkGenerator, type WatermarkStrategy } from '.
 
 const HOUR_MS = 3_600_000
 
+/** How the watermark of a job follows from the timestamps of its partitions. Numbers such as T5 are rows of docs/semantics.md. */
 export interface SourceTimeOptions {
+  /** How far the time of a partition is, by its timestamps: made by `boundedDisorder` and its like. */
   readonly watermarks: WatermarkStrategy
   /** A partition that was polled in vain for so long no longer holds the others back (T5). Default: never. */
   readonly idleAfterMs?: number
