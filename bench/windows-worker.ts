@@ -30,6 +30,8 @@ import {
 } from 'holdfast/window'
 
 export interface WindowFigures {
+  /** What the processor had done when the subject began: Node.js and its modules. */
+  readonly startSeconds: number
   /** Up to the end of the source, with everything that fires then; of a job, without its last cut. */
   readonly secondsPerMillion: number
   /** What the last cut of a job takes, with all threads and the end of the job: seconds of the processor. */
@@ -468,6 +470,7 @@ runningDelay.disable()
 if (!isCounter && checksum === 0) throw new Error('nothing came out')
 if (watch !== undefined && messages === 0) throw new Error('nothing was told')
 const figures: WindowFigures = {
+  startSeconds: (before.user + before.system) / 1e6,
   secondsPerMillion: (user + system) / events,
   lastCutSeconds: (whole.user + whole.system - user - system) / 1e6,
   resultsPerEvent: results / events,

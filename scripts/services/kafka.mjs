@@ -1,22 +1,18 @@
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
 import * as path from 'node:path'
-import { findProgram, freePort, install, installDebianPackage, installedFolder, Server } from './service.mjs'
+import {
+  findProgram,
+  freePort,
+  installDebianPackage,
+  installMavenPackages,
+  Server,
+  SILENT_LOG,
+} from './service.mjs'
 
 // 4.3 and 4.4 may lose a transaction that was committed where a partition has no leader for a moment (KAFKA-20734).
 const VERSION = '4.2.2'
 const CLUSTER_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
-
-const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>holdfast</groupId><artifactId>kafka</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>${VERSION}</version></dependency>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>${VERSION}</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
-  </dependencies>
-</project>
-`
 
 /** Who may come in, where a password is asked for. */
 const USER = 'job'
@@ -68,24 +64,13 @@ log.retention.check.interval.ms=1000
 log.flush.interval.messages=10000
 `
 
-/** The folder of the broker's jars, from Maven Central. */
-function libraries() {
-  const jarsIn = (folder) => path.join(folder, 'libs')
-  const folder = installedFolder(`kafka-${VERSION}`, (empty) => {
-    if (findProgram('mvn') === undefined) installDebianPackage('maven')
-    const pom = path.join(empty, 'pom.xml')
-    fs.writeFileSync(pom, POM)
-    install('mvn', [
-      '-q',
-      '-B',
-      '-f',
-      pom,
-      'dependency:copy-dependencies',
-      `-DoutputDirectory=${jarsIn(empty)}`,
-    ])
-  })
-  return jarsIn(folder)
-}
+/** The folder of the broker's jars. */
+const libraries = () =>
+  installMavenPackages(`kafka-${VERSION}`, [
+    ['org.apache.kafka', 'kafka_2.13', VERSION],
+    ['org.apache.kafka', 'kafka-tools', VERSION],
+    SILENT_LOG,
+  ])
 
 /** Kafka in KRaft mode, from Maven Central, on Debian's Java. */
 export const kafka = {

@@ -24,7 +24,7 @@ export function cacheFolder(name) {
 }
 
 /** A folder of the cache that `fill` was ended in once. What an installation that was interrupted has left is removed first: installers take it for whole. */
-export function installedFolder(name, fill) {
+function installedFolder(name, fill) {
   const folder = cacheFolder(name)
   const done = path.join(folder, 'installed')
   if (fs.existsSync(done)) return folder
@@ -110,6 +110,42 @@ export function installNpmPackage(name, version) {
     install('npm', ['install', ...options, `${name}@${version}`], folder)
   })
 }
+
+/** What programs of Java log with, where nobody reads it. */
+export const SILENT_LOG = ['org.slf4j', 'slf4j-nop', '1.7.36']
+
+/** Downloads packages of Maven Central, each `[group, name, version]`, with what they need into the cache, and returns the folder of their jars. */
+export function installMavenPackages(name, packages) {
+  const jarsIn = (folder) => path.join(folder, 'libs')
+  const folder = installedFolder(name, (empty) => {
+    if (findProgram('mvn') === undefined) installDebianPackage('maven')
+    const pom = path.join(empty, 'pom.xml')
+    fs.writeFileSync(pom, pomOf(name, packages))
+    install('mvn', [
+      '-q',
+      '-B',
+      '-f',
+      pom,
+      'dependency:copy-dependencies',
+      `-DoutputDirectory=${jarsIn(empty)}`,
+    ])
+  })
+  return jarsIn(folder)
+}
+
+const pomOf = (name, packages) => `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>holdfast</groupId><artifactId>${name}</artifactId><version>1</version>
+  <dependencies>
+${packages
+  .map(
+    ([group, artifact, version]) =>
+      `    <dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version></dependency>`,
+  )
+  .join('\n')}
+  </dependencies>
+</project>
+`
 
 /** A port that nobody listens on at the moment. */
 export async function freePort() {
