@@ -3,7 +3,8 @@
 //
 //   node scripts/bundle-threads.mjs
 //
-// (1) package.json's `imports` say what there is to make: `./dist/threads/NAME.js` is made of the one `dist/**/NAME.js`.
+// (1) package.json's `imports` say what there is to make: `./dist/threads/NAME.cjs` is made of the one `dist/**/NAME.js`. CommonJS, since a
+//     thread that loads an ES module first makes the loader of these ready, which takes as long as a third of its start (decision 139).
 // (2) Packages, and what Node.js brings, stay outside.
 // (3) dist/threads holds what was made, and nothing else; it comes into its place whole.
 
@@ -24,8 +25,8 @@ function entries() {
     .filter((file) => file.endsWith('.js') && !/^(threads|page)\//.test(file))
   return Object.values(manifest.imports).map((file) => {
     const name = path.posix.basename(file)
-    const found = modules.filter((module) => path.posix.basename(module) === name)
-    if (path.posix.dirname(file) !== './dist/threads' || found.length !== 1) {
+    const found = modules.filter((module) => path.posix.basename(module) === name.replace(/\.cjs$/, '.js'))
+    if (path.posix.dirname(file) !== './dist/threads' || !name.endsWith('.cjs') || found.length !== 1) {
       throw new Error(`package.json: ${file} is to be made of one module of that name; found: ${found}`)
     }
     return { name, input: path.join(root, 'dist', found[0]) }
@@ -43,7 +44,7 @@ for (const { name, input } of entries()) {
     // What only unused code would have asked for is not loaded.
     treeshake: { moduleSideEffects: 'no-external' },
   })
-  await bundle.write({ file: path.join(begun, name), format: 'esm', codeSplitting: false, comments: false })
+  await bundle.write({ file: path.join(begun, name), format: 'cjs', codeSplitting: false, comments: false })
   await bundle.close()
 }
 fs.rmSync(target, { recursive: true, force: true })

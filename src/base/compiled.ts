@@ -27,6 +27,14 @@ export function compiledModule(name: `#${string}`): URL {
   return url
 }
 
+/**
+ * Loads a module, by its URL, in the thread that was told to use it. What is CommonJS, as the files of this package are, is not loaded the way
+ * ES modules are: a thread's first one makes the loader of these ready, which takes longer than most threads here take to load all that they need.
+ */
+export async function loadModule(url: string): Promise<unknown> {
+  return url.endsWith('.cjs') ? requireHere()(fileURLToPath(url)) : await import(url)
+}
+
 /** What a path may have that is not what it is where it is taken for a URL. */
 const OTHER_IN_URL = /[%#?\t\r\n]/
 

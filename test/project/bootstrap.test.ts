@@ -87,13 +87,13 @@ beforeAll(() => {
   const { compilerOptions: base } = JSON.parse(readFileSync(join(root, 'tsconfig.base.json'), 'utf8'))
   write('tsconfig.base.json', { compilerOptions: { ...base, lib: undefined } })
   // In place of the bundler, something that makes what is named.
-  const made = { '#thread': './dist/threads/thread.js' }
+  const made = { '#thread': './dist/threads/thread.cjs' }
   write('package.json', { name: 'holdfast', type: 'module', imports: made })
   write(
     'scripts/bundle-threads.mjs',
     `import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
     mkdirSync('dist/threads', { recursive: true })
-    writeFileSync('dist/threads/thread.js', readFileSync('dist/other.js'))`,
+    writeFileSync('dist/threads/thread.cjs', readFileSync('dist/other.js'))`,
   )
   write('scripts/bundle-page.mjs', '')
   write('scripts/bundle-entries.mjs', '')
@@ -170,7 +170,7 @@ describe('bootstrap', () => {
     write('src/added.ts', 'export const added: number = 1\n')
     write('src/other.ts', 'export const other: number = 3\n')
     expect(JSON.parse(runMain().stdout)).toMatchObject({ value: 5 })
-    expect(read('dist/threads/thread.js')).toContain('other = 3')
+    expect(read('dist/threads/thread.cjs')).toContain('other = 3')
     expect(has('dist/added.js')).toBe(true)
     rmSync(join(folder, 'src/added.ts'))
     expect(runMain().stderr).toBe('holdfast: building\n')
@@ -214,7 +214,7 @@ describe('bootstrap', () => {
     write('dist/gone.js', '')
     expect(buildIsCurrent(folder)).toBe(false)
     rmSync(join(folder, 'dist/gone.js'))
-    rmSync(join(folder, 'dist/threads/thread.js'))
+    rmSync(join(folder, 'dist/threads/thread.cjs'))
     expect(buildIsCurrent(folder)).toBe(false)
     cpSync(join(template, 'dist/threads'), join(folder, 'dist/threads'), { recursive: true })
     expect(buildIsCurrent(folder)).toBe(true)
@@ -228,7 +228,7 @@ describe('bootstrap', () => {
     utimesSync(join(folder, 'examples/main.ts'), 5, 5)
     expect(runMain().status).toBe(0)
     expect(has('dist/other.js')).toBe(true)
-    expect(has('dist/threads/thread.js')).toBe(true)
+    expect(has('dist/threads/thread.cjs')).toBe(true)
   })
 
   it('stops at a build that fails, and tries again the next time', () => {

@@ -1,6 +1,7 @@
 // The checkpoint worker: does the jobs it is given, side by side, each through a port of its own.
 
 import { parentPort } from 'node:worker_threads'
+import { loadModule } from '../../base/compiled.js'
 import { blockCodec, type CodecName, threadCodec } from '../../codec/block-codec.js'
 import type {
   ObjectSource,
@@ -78,12 +79,12 @@ async function perform(
 }
 
 async function openSource({ module, data }: ModuleCall): Promise<ObjectSource> {
-  const loaded = (await import(module)) as { readonly openSharedSource: OpenSharedSource }
+  const loaded = (await loadModule(module)) as { readonly openSharedSource: OpenSharedSource }
   return loaded.openSharedSource(data)
 }
 
 async function openStorage({ module, data }: ModuleCall): Promise<ObjectStorage> {
-  const loaded = (await import(module)) as { readonly openSharedStorage: OpenSharedStorage }
+  const loaded = (await loadModule(module)) as { readonly openSharedStorage: OpenSharedStorage }
   return loaded.openSharedStorage(data)
 }
 
@@ -106,7 +107,7 @@ parentPort?.on('message', (message: StartJob | LoadModule) => {
 })
 
 async function load({ load: module }: LoadModule): Promise<void> {
-  await import(module).catch(() => {})
+  await loadModule(module).catch(() => {})
   parentPort?.postMessage(module)
 }
 

@@ -1,5 +1,6 @@
 import type { EntryBlock } from '../../backend/entry-block.js'
 import type { OpenSharedSnapshot, SharedSnapshotReader } from '../../backend/shared-snapshot.js'
+import { loadModule } from '../../base/compiled.js'
 import { isStateError } from '../../base/errors.js'
 import { threadCodec } from '../../codec/block-codec.js'
 import type { ObjectStorage } from '../../storage/checkpoint-storage.js'
@@ -59,7 +60,7 @@ export async function writeContent(
 }
 
 async function openSnapshot({ module, data }: ModuleCall): Promise<SharedSnapshotReader> {
-  const loaded = (await import(module)) as { readonly openSharedSnapshot: OpenSharedSnapshot }
+  const loaded = (await loadModule(module)) as { readonly openSharedSnapshot: OpenSharedSnapshot }
   return await loaded.openSharedSnapshot(data)
 }
 

@@ -23,21 +23,24 @@ function sayAtTimes(): void {
   say({ kind: 'reading' })
 }
 
-say({ kind: 'started' })
-try {
-  const [dataPath, directory] = process.argv.slice(2)
-  if (dataPath === undefined) throw new Error('needs the data file of a store')
-  // Loaded after the first word: what fails or takes long from here on is not that this is no Node.js.
-  const { verifyHere } = await import('./verify-store.js')
-  const { problemsOfLog } = await import('../log/verify-log.js')
-  const report = verifyHere(dataPath, sayAtTimes, (state) =>
-    directory === undefined ? [] : problemsOfLog(directory, state, sayAtTimes),
-  )
-  say({ kind: 'report', report })
-} catch (error) {
-  const { isOfSameNumber } = await import('./environment.js')
-  const reason = reasonOf(error)
-  if (isStateError(error, 'INCOMPATIBLE')) say({ kind: 'incompatible', details: error.details, reason })
-  else say({ kind: 'failed', reason, tryAnother: isOfSameNumber(error) })
+async function verify(): Promise<void> {
+  try {
+    const [dataPath, directory] = process.argv.slice(2)
+    if (dataPath === undefined) throw new Error('needs the data file of a store')
+    // Loaded after the first word: what fails or takes long from here on is not that this is no Node.js.
+    const { verifyHere } = await import('./verify-store.js')
+    const { problemsOfLog } = await import('../log/verify-log.js')
+    const report = verifyHere(dataPath, sayAtTimes, (state) =>
+      directory === undefined ? [] : problemsOfLog(directory, state, sayAtTimes),
+    )
+    say({ kind: 'report', report })
+  } catch (error) {
+    const { isOfSameNumber } = await import('./environment.js')
+    const reason = reasonOf(error)
+    if (isStateError(error, 'INCOMPATIBLE')) say({ kind: 'incompatible', details: error.details, reason })
+    else say({ kind: 'failed', reason, tryAnother: isOfSameNumber(error) })
+  }
 }
-process.exit(0)
+
+say({ kind: 'started' })
+void verify().then(() => process.exit(0))
