@@ -44,23 +44,29 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
       writeErr: (text) => stderr.write(text),
     })
     .showHelpAfterError('(holdfast --help lists the commands)')
+  addLooking(program, call)
+  addWriting(program, call)
+  addOthers(program, call)
+  return program
+}
 
-  /** Runs a command of a module: `(context, …arguments, options)`. */
-  const action =
-    <Args extends readonly unknown[]>(
-      load: () => Promise<(context: CommandContext, ...args: Args) => Promise<number>>,
-      changes = false,
-    ) =>
+type CommandLoader<Args extends readonly unknown[]> = () => Promise<
+  (context: CommandContext, ...args: Args) => Promise<number>
+>
+
+/** Runs a command of a module: `(context, …arguments, options)`. */
+function actionBy(call: Caller, changes: boolean) {
+  return <Args extends readonly unknown[]>(load: CommandLoader<Args>) =>
     async (...given: unknown[]) => {
       const command = given.at(-1) as Command
       const args = given.slice(0, -1) as unknown as Args
       await call(command.optsWithGlobals(), changes, async (context) => (await load())(context, ...args))
     }
-  /** The same for a command that makes or removes something. */
-  const change = <Args extends readonly unknown[]>(
-    load: () => Promise<(context: CommandContext, ...args: Args) => Promise<number>>,
-  ) => action(load, true)
+}
 
+/** What only reads checkpoints and stores. */
+function addLooking(program: Command, call: Caller): void {
+  const action = actionBy(call, false)
   program
     .command('list')
     .description('checkpoints and savepoints, newest first')
@@ -79,51 +85,38 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .argument('[id]', 'the checkpoint; default: the newest')
     .option('--all', 'every checkpoint')
     .action(action(async () => (await import('./commands/verify.js')).verify))
-  const reading = (name: string) =>
-    program
-      .command(name)
-      .argument('<path>', PATH)
-      .addOption(new Option('--id <id>', 'the checkpoint; default: the newest'))
-  const ranged = (command: Command) =>
-    command
-      .option('--state <name>', 'only the entries of a state')
-      .option('--prefix <key>', 'only keys that start with it: text, or 0x and hexadecimal digits')
-      .option('--from <key>', 'from this key on')
-      .option('--to <key>', 'up to, and without, this key')
-  const shown = (command: Command) =>
-    command.option('--show <form>', 'auto (typed, or text, or hexadecimal), text, hex, json', 'auto')
-  shown(reading('get'))
+  withForm(reading(program, 'get'))
     .description('the value of a key')
     .argument('<key>', 'text, or 0x and hexadecimal digits; with --state, JSON')
     .option('--state <name>', 'of which state')
     .option('--map-key <json>', 'of which entry of a map')
     .action(action(async () => (await import('./commands/get.js')).get))
-  shown(ranged(reading('scan')))
+  withForm(withRange(reading(program, 'scan')))
     .description('entries in key order')
     .option('--limit <n>', 'at most so many; default 100 on a terminal, else all')
     .action(action(async () => (await import('./commands/scan.js')).scan))
-  ranged(reading('count'))
+  withRange(reading(program, 'count'))
     .description('how many entries')
     .action(action(async () => (await import('./commands/count.js')).count))
-  reading('stats')
+  reading(program, 'stats')
     .alias('top')
     .description('what is large: entries and bytes by state or prefix, times to live, key groups')
     .option('--separator <text>', 'where the prefix of a plain key ends', ':')
     .option('--top <n>', 'so many of the largest', '10')
     .action(action(async () => (await import('./commands/stats.js')).stats))
-  shown(ranged(reading('grep')))
+  withForm(withRange(reading(program, 'grep')))
     .description('entries whose key or value, as it is shown, has a match')
     .argument('<pattern>', 'a regular expression')
     .option('-i, --ignore-case', 'upper and lower case alike')
     .option('--limit <n>', 'end after so many')
     .action(action(async () => (await import('./commands/grep.js')).grep))
-  shown(ranged(program.command('diff').argument('<path>', CHECKPOINTS)))
+  withForm(withRange(program.command('diff').argument('<path>', CHECKPOINTS)))
     .description('what has changed from one checkpoint to another')
     .argument('<a>', 'the earlier one')
     .argument('<b>', 'the later one')
     .option('--summary', 'only how many')
     .action(action(async () => (await import('./commands/diff.js')).diff))
-  ranged(reading('export'))
+  withRange(reading(program, 'export'))
     .description('all entries into a file')
     .argument('[file]', 'default: stdout')
     .addOption(
@@ -132,6 +125,11 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .option('--raw', 'keys and values as they are stored: what holdfast import reads')
     .option('--editable', 'typed lines that holdfast import reads; what JSON cannot hold as it is stored')
     .action(action(async () => (await import('./commands/export.js')).exportEntries))
+}
+
+/** What makes or removes checkpoints and stores. */
+function addWriting(program: Command, call: Caller): void {
+  const change = actionBy(call, true)
   program
     .command('import')
     .description(
@@ -198,6 +196,11 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
     .requiredOption('--to <directory>', 'the store, which is not there yet')
     .option('--dry-run', 'only say what would be restored')
     .action(change(async () => (await import('./commands/restore.js')).restore))
+}
+
+/** What is about the machine, a place for checkpoints, or the command line itself. */
+function addOthers(program: Command, call: Caller): void {
+  const action = actionBy(call, false)
   program
     .command('bench')
     .description('measures both engines and checkpoints on the disk of a directory, and leaves nothing there')
@@ -235,7 +238,26 @@ export function programFor({ stdout, stderr }: Streams, call: Caller): Command {
           await (await import('./commands/completion.js')).completion(context, program, shell),
       ),
     )
+}
+
+/** A command that reads one checkpoint, or a store. */
+function reading(program: Command, name: string): Command {
   return program
+    .command(name)
+    .argument('<path>', PATH)
+    .addOption(new Option('--id <id>', 'the checkpoint; default: the newest'))
+}
+
+function withRange(command: Command): Command {
+  return command
+    .option('--state <name>', 'only the entries of a state')
+    .option('--prefix <key>', 'only keys that start with it: text, or 0x and hexadecimal digits')
+    .option('--from <key>', 'from this key on')
+    .option('--to <key>', 'up to, and without, this key')
+}
+
+function withForm(command: Command): Command {
+  return command.option('--show <form>', 'auto (typed, or text, or hexadecimal), text, hex, json', 'auto')
 }
 
 const collect = (value: string, earlier: readonly string[]): string[] => [...earlier, value]
