@@ -6,14 +6,16 @@
 // (3) Between two cuts open windows are in memory; `flush` writes what has changed (src/window/operator).
 
 import { compareStretches } from '../base/bytes.js'
-import type { Violation } from '../base/errors.js'
+import { reasonOf, StateError, type Violation } from '../base/errors.js'
 import { requireSettings, rules } from '../base/options.js'
 import type { SlicedWork } from '../base/slices.js'
 import { ByteWriter } from '../state/codec/bytes.js'
 import type { KeyCodec } from '../state/codec/codec.js'
 import type { StateDefinition } from '../state/kinds/definitions.js'
+import { shownKey } from '../state/kinds/state-context.js'
 import { nameProblem, type StateDefinitions, type StateSchema } from '../state/schema/define-state.js'
 import { openStateOf } from '../state/store.js'
+import { FiringFailure } from '../window/operator/firing-failure.js'
 import { openWindows, statesOfWindows } from '../window/operator/open-windows.js'
 import { areOfProcessingTime } from '../window/operator/processing-time.js'
 import type {
@@ -100,6 +102,10 @@ export function windowViolations(
 }
 
 export interface JobWindowsOptions {
+  /** The name of the job. */
+  readonly job: string
+  /** Where it is not the first one. */
+  readonly stage?: string
   readonly store: object
   readonly windows: WindowDefinitions
   readonly emit: (output: unknown, timestampMs: number) => void
@@ -153,6 +159,8 @@ export class JobWindows {
   /** Whether some are of processing time. */
   readonly areSomeByClock: boolean
   readonly #operators: readonly WindowOperator[]
+  readonly #whose: { readonly job: string; readonly of: string }
+  readonly #names: readonly string[]
   readonly #emit: JobWindowsOptions['emit']
   readonly #keyCodec: KeyCodec<unknown>
   /** Of each operator, where there are several. */
@@ -164,8 +172,10 @@ export class JobWindows {
   /** The names of those that are of processing time. */
   readonly #byClock: ReadonlySet<string>
 
-  constructor({ store, windows, emit, nowMs }: JobWindowsOptions) {
+  constructor({ job, stage, store, windows, emit, nowMs }: JobWindowsOptions) {
     const definitions = Object.entries(windows)
+    this.#whose = { job, of: stage === undefined ? '' : `stage '${stage}', ` }
+    this.#names = definitions.map(([name]) => name)
     this.#emit = emit
     const [[firstName] = ['']] = definitions
     this.#keyCodec = openStateOf(store, firstName).context.keyCodec
@@ -234,11 +244,11 @@ export class JobWindows {
   *#together(advance: (operator: WindowOperator) => SlicedWork<void>): SlicedWork<void> {
     const only = this.#only
     if (only !== undefined) {
-      yield* advance(only)
+      yield* this.#named(0, advance(only))
       return
     }
     const all = this.#advancing
-    for (const [i, operator] of this.#operators.entries()) all[i]?.begin(advance(operator))
+    for (const [i, operator] of this.#operators.entries()) all[i]?.begin(this.#named(i, advance(operator)))
     this.#isAdvancing = true
     try {
       for (;;) {
@@ -251,6 +261,24 @@ export class JobWindows {
       }
     } finally {
       this.#isAdvancing = false
+    }
+  }
+
+  /** What fails while windows fire ends the job at each start: it is told which ones, of which key. */
+  *#named(i: number, work: SlicedWork<void>): SlicedWork<void> {
+    try {
+      yield* work
+    } catch (error) {
+      if (!(error instanceof FiringFailure)) throw error
+      const { window, key, cause } = error
+      const { job, of } = this.#whose
+      const which = window === undefined ? 'a window' : `the window [${window.startMs}, ${window.endMs})`
+      const reason = `${of}${which} of '${this.#names[i]}', key ${shownKey(key)}: ${reasonOf(cause)}`
+      throw new StateError(
+        'JOB_FAILED',
+        { job, partition: undefined, position: undefined, reason },
+        { cause },
+      )
     }
   }
 

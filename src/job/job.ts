@@ -127,6 +127,7 @@ export class Job<Event, Schema extends StateSchema, Output>
       options.windows === undefined
         ? undefined
         : new JobWindows({
+            job: options.name,
             store: store as object,
             windows: options.windows,
             emit: (output, timestampMs) => this.#processor.emit(output as Output, timestampMs),

@@ -90,6 +90,8 @@ export class LaterStage {
       definition.windows === undefined
         ? undefined
         : new JobWindows({
+            job,
+            stage: definition.name,
             store: this.store,
             windows: definition.windows as WindowDefinitions,
             emit: (output, timestampMs) => this.#emit(output, timestampMs),

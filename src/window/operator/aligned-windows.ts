@@ -24,9 +24,10 @@ import { openStateOf } from '../../state/store.js'
 import { floorTo, isPaned, type TimeWindow, type WindowAssigner } from '../assign/assigner.js'
 import type { Pane as WindowPane } from '../windowed.js'
 import { Accumulator, HAS_VALUE } from './accumulator.js'
-import { type CombinedPane, CombinedPanes } from './combined-panes.js'
+import { type CombinedPane, CombinedPanes, MergeFailure } from './combined-panes.js'
 import { entriesInOrder } from './entries-in-order.js'
 import { EventKey } from './event-key.js'
+import { FiringFailure } from './firing-failure.js'
 import { IS_DIRTY, IS_STORED, KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
 import { RecentNumbers } from './recent-numbers.js'
 import type { MergedEntries } from './shared-entries.js'
@@ -555,10 +556,23 @@ export class AlignedWindows implements WindowOperator {
       return
     }
     const combined = present(this.#combined, 'windows that share panes')
-    const found = yield* combined.of(window, panes)
+    const found = yield* this.#combine(combined, window, panes)
     if (found instanceof KeyTable) yield* this.#putOut(found, window)
     else yield* this.#putOutMerged(found, window)
     yield* combined.release()
+  }
+
+  *#combine(
+    combined: CombinedPanes,
+    window: TimeWindow,
+    panes: readonly Pane[],
+  ): SlicedWork<KeyTable | MergedEntries> {
+    try {
+      return yield* combined.of(window, panes)
+    } catch (error) {
+      if (!(error instanceof MergeFailure)) throw error
+      throw FiringFailure.of(error.cause, window, () => this.#keyOf(error.table, error.entry))
+    }
   }
 
   /** The results of a window, in the order of their keys. */
@@ -580,14 +594,19 @@ export class AlignedWindows implements WindowOperator {
     const timestampMs = window.endMs - 1
     const until = Math.min(sorted.length, from + STEP_KEYS)
     const { isFar } = table
-    for (let i = from; i < until; i++) {
-      if (isFar && (i - from) % NEAR_KEYS === 0)
-        table.bringEntriesNear(sorted, i, Math.min(until, i + NEAR_KEYS))
-      const entry = sorted[i] as number
-      const key = this.#keyOf(table, entry)
-      const value = this.#accumulator.result(table, entry)
-      output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
-      if (output.isWaiting) return i + 1
+    let i = from
+    try {
+      for (; i < until; i++) {
+        if (isFar && (i - from) % NEAR_KEYS === 0)
+          table.bringEntriesNear(sorted, i, Math.min(until, i + NEAR_KEYS))
+        const entry = sorted[i] as number
+        const key = this.#keyOf(table, entry)
+        const value = this.#accumulator.result(table, entry)
+        output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
+        if (output.isWaiting) return i + 1
+      }
+    } catch (error) {
+      throw FiringFailure.of(error, window, () => this.#keyOf(table, sorted[i] as number))
     }
     return until
   }
@@ -610,12 +629,16 @@ export class AlignedWindows implements WindowOperator {
     const { raw } = this.#accumulator
     const output = this.#output
     const timestampMs = window.endMs - 1
-    for (let count = 0; count < STEP_KEYS; count++) {
-      if (!entries.next()) return false
-      const key = entries.key(read)
-      const value = raw?.result(entries.view, entries.payloadAt)
-      output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
-      if (output.isWaiting) return true
+    try {
+      for (let count = 0; count < STEP_KEYS; count++) {
+        if (!entries.next()) return false
+        const key = entries.key(read)
+        const value = raw?.result(entries.view, entries.payloadAt)
+        output.resultInSteps({ key, window, value, timestampMs, pane: ON_TIME })
+        if (output.isWaiting) return true
+      }
+    } catch (error) {
+      throw FiringFailure.of(error, window, () => entries.key(read))
     }
     return true
   }

@@ -49,6 +49,19 @@ export interface CombinedPane extends TimeWindow {
   readonly lastEndMs: number
 }
 
+/** An accumulator that could not be merged with others of its key, which a table has. */
+export class MergeFailure extends Error {
+  override readonly name = 'MergeFailure'
+  readonly table: KeyTable
+  readonly entry: number
+
+  constructor(table: KeyTable, entry: number, cause: unknown) {
+    super('accumulators that could not be merged', { cause })
+    this.table = table
+    this.entry = entry
+  }
+}
+
 export class CombinedPanes {
   readonly #windows: PanedAssigner
   readonly #accumulator: Accumulator
@@ -165,10 +178,14 @@ export class CombinedPanes {
     const { raw } = this.#accumulator
     const key = this.#key
     let entry = first
-    for (let count = 0; count < STEP_KEYS && entry !== 0; count++) {
-      if (raw === undefined) this.mergeEntry(into, later.loadKey(entry, key), later, entry)
-      else this.#mergeRaw(raw, into, later, entry)
-      entry = later.next(entry)
+    try {
+      for (let count = 0; count < STEP_KEYS && entry !== 0; count++) {
+        if (raw === undefined) this.mergeEntry(into, later.loadKey(entry, key), later, entry)
+        else this.#mergeRaw(raw, into, later, entry)
+        entry = later.next(entry)
+      }
+    } catch (error) {
+      throw new MergeFailure(later, entry, error)
     }
     return entry
   }
@@ -180,19 +197,23 @@ export class CombinedPanes {
     const into = this.#into
     const length = this.#accumulator.zeroBytes
     const until = Math.min(entries.length, first + STEP_KEYS)
-    for (let i = first; i < until; i++) {
-      later.show(entries[i] as number, from)
-      const { entry, flagsAt, payloadAt } = from
-      if (((from.words[flagsAt] as number) & HAS_VALUE) === 0) continue
-      into.entry = entry
-      table.showMemory(into)
-      const flags = into.words[flagsAt] as number
-      if ((flags & HAS_VALUE) !== 0) {
-        raw.merge(into.view, payloadAt, from.view, payloadAt)
-      } else {
-        copyViewed(from, payloadAt, length, into, payloadAt)
-        into.words[flagsAt] = flags | HAS_VALUE
+    try {
+      for (let i = first; i < until; i++) {
+        later.show(entries[i] as number, from)
+        const { entry, flagsAt, payloadAt } = from
+        if (((from.words[flagsAt] as number) & HAS_VALUE) === 0) continue
+        into.entry = entry
+        table.showMemory(into)
+        const flags = into.words[flagsAt] as number
+        if ((flags & HAS_VALUE) !== 0) {
+          raw.merge(into.view, payloadAt, from.view, payloadAt)
+        } else {
+          copyViewed(from, payloadAt, length, into, payloadAt)
+          into.words[flagsAt] = flags | HAS_VALUE
+        }
       }
+    } catch (error) {
+      throw new MergeFailure(later, from.entry, error)
     }
   }
 
@@ -239,10 +260,15 @@ export class CombinedPanes {
     const { raw } = this.#accumulator
     const key = this.#key
     let count = 0
-    for (let entry = earlier.first(); entry !== 0; entry = earlier.next(entry)) {
-      if (++count % STEP_KEYS === 0) yield
-      if (raw === undefined) this.#putEntryInFront(table, earlier.loadKey(entry, key), earlier, entry)
-      else this.#putRawInFront(raw, table, earlier, entry)
+    let entry = earlier.first()
+    try {
+      for (; entry !== 0; entry = earlier.next(entry)) {
+        if (++count % STEP_KEYS === 0) yield
+        if (raw === undefined) this.#putEntryInFront(table, earlier.loadKey(entry, key), earlier, entry)
+        else this.#putRawInFront(raw, table, earlier, entry)
+      }
+    } catch (error) {
+      throw new MergeFailure(earlier, entry, error)
     }
   }
 

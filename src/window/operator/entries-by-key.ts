@@ -109,11 +109,11 @@ export class EntriesByKey implements KeyedRecords, MergedEntries {
     let end = start + 1
     while (end < order.length && this.#areOfOneKey(record, order[end] as number)) end++
     this.#next = end
+    this.#table = this.#tableAt(record)
+    this.#entry = record & this.#entryMask
     if (end > start + 1) this.#merge(start, end)
     this.#show(record)
-    const { entry, view, payloadAt } = this.#place
-    this.#table = this.#tableAt(record)
-    this.#entry = entry
+    const { view, payloadAt } = this.#place
     this.view = end > start + 1 ? this.#merged.view : view
     this.payloadAt = end > start + 1 ? 0 : payloadAt
     return true

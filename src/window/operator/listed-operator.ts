@@ -22,6 +22,7 @@ import { DueRun } from '../due/due-run.js'
 import type { Pane } from '../windowed.js'
 import { Accumulator } from './accumulator.js'
 import { EventKey } from './event-key.js'
+import { FiringFailure } from './firing-failure.js'
 import { eventKey, type KeptEvent, KeptEvents } from './kept-events.js'
 import { IS_DEAD, IS_DIRTY, IS_LARGE, KeyTable, TableKey } from './key-table.js'
 import { LargeLists, LIST_NUMBER_BYTES } from './large-lists.js'
@@ -236,12 +237,7 @@ export class ListedOperator implements WindowOperator {
     const run = yield* DueRun.of(this.#awaited, nowMs)
     for (let shown = 1; run.next(); shown++) {
       if (this.#loadKey(run.current.key)) {
-        this.#isAdvancing = true
-        try {
-          this.#windows.fireAwaited(this.#watermarkMs)
-        } finally {
-          this.#isAdvancing = false
-        }
+        this.#fires(() => this.#windows.fireAwaited(this.#watermarkMs))
         this.#save(0)
         if (this.#output.isWaiting) yield* this.#output.rest()
       }
@@ -313,17 +309,24 @@ export class ListedOperator implements WindowOperator {
   *#close(run: DueRun, dueMs: number, key: Stretch): SlicedWork<void> {
     if (!this.#loadKey(key)) return
     const { count } = this.#list
-    this.#isAdvancing = true
-    try {
-      this.#windows.fireDue(dueMs, this.#watermarkMs)
-    } finally {
-      this.#isAdvancing = false
-    }
+    this.#fires(() => this.#windows.fireDue(dueMs, this.#watermarkMs))
     this.#save(count)
     this.#open += this.#list.count - count
     const nextMs = this.#windows.nextDueMs()
     if (nextMs !== undefined) run.add(nextMs, 0, key)
     if (this.#output.isWaiting) yield* this.#output.rest()
+  }
+
+  /** Windows of the key at hand fire. */
+  #fires(fire: () => void): void {
+    this.#isAdvancing = true
+    try {
+      fire()
+    } catch (error) {
+      throw FiringFailure.of(error, this.#windows.firing, () => this.#keyAtHand())
+    } finally {
+      this.#isAdvancing = false
+    }
   }
 
   #loadKey({ bytes, offset, length }: Stretch): boolean {
@@ -446,15 +449,19 @@ export class ListedOperator implements WindowOperator {
   }
 
   #resultOf(window: TimeWindow, found: unknown, pane: Pane, more: FireExtras | undefined): AnyResult {
+    const key = this.#keyAtHand()
+    const result = { key, window, value: found, timestampMs: window.endMs - 1, pane }
+    return more === undefined ? result : { ...result, ...more }
+  }
+
+  #keyAtHand(): unknown {
     const { bytes, length } = this.#tableKey
     const reader = this.#reader
     // The same memory again needs no new view.
     if (reader.bytes === bytes) reader.position = 0
     else reader.fromBytes(bytes)
     reader.end = length
-    const key = this.#context.readKey(reader, this.#context.keyCodec, 'whole')
-    const result = { key, window, value: found, timestampMs: window.endMs - 1, pane }
-    return more === undefined ? result : { ...result, ...more }
+    return this.#context.readKey(reader, this.#context.keyCodec, 'whole')
   }
 }
 

@@ -61,6 +61,7 @@ export class ListedWindows {
   /** The windows that the last event has entered are among these. */
   #enteredFrom = 0
   #enteredUntil = 0
+  #firing: TimeWindow | undefined
 
   constructor(
     options: ListedOptions,
@@ -80,6 +81,11 @@ export class ListedWindows {
     const keptMs = kind === 'sliding' ? (windows as SlidingWindows).sizeMs : 0
     this.#keptBehindMs = options.allowedLatenessMs + keptMs
     this.#endsByTime = kind === 'time' || kind === 'session' || kind === 'sliding'
+  }
+
+  /** The window whose result was asked for last. */
+  get firing(): TimeWindow | undefined {
+    return this.#firing
   }
 
   /** Works on another list from now on. */
@@ -351,6 +357,7 @@ export class ListedWindows {
     // A discarding result of nothing is none (W13); what has not changed is not told again.
     if (list.changes(i) === 0 && (isDiscarding || kind !== 'onTime')) return
     const window = { startMs: list.startMs(i), endMs: list.endMs(i) }
+    this.#firing = window
     const isFinal =
       more?.isFull === true ||
       (kind !== 'early' && watermarkMs >= this.#firesAtMs(list.endMs(i)) + allowedLatenessMs)

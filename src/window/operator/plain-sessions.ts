@@ -19,6 +19,7 @@ import type { Pane } from '../windowed.js'
 import { Accumulator } from './accumulator.js'
 import { EndedSessions } from './ended-sessions.js'
 import { EventKey } from './event-key.js'
+import { FiringFailure } from './firing-failure.js'
 import { IS_DEAD, IS_DIRTY, type KeyTable, NEAR_KEYS, TableKey, TablePlace } from './key-table.js'
 import { type Fire, ListedWindows } from './listed-windows.js'
 import { SessionEvents } from './session-events.js'
@@ -270,6 +271,7 @@ export class PlainSessions implements WindowOperator {
     const startMs = ended.starts[i] as number
     const endMs = ended.ends[i] as number
     let value: unknown
+    const window = { startMs, endMs }
     if (table.accumulatorBytes(entry) === this.#kept.oneBytes) {
       table.show(entry, this.#place)
       const { view, payloadAt } = this.#place
@@ -286,15 +288,14 @@ export class PlainSessions implements WindowOperator {
     table.set(entry, IS_CLOSING, false)
     table.set(entry, IS_DIRTY, true)
     this.#kept.open--
-    const reader = this.#reader.fromSlot(table.keyOf(entry, this.#shownKey))
-    const key = this.#context.readKey(reader, this.#context.keyCodec, 'whole')
-    this.#output.resultInSteps({
-      key,
-      window: { startMs, endMs },
-      value,
-      timestampMs: endMs - 1,
-      pane: ON_TIME,
-    })
+    let key: unknown
+    try {
+      const reader = this.#reader.fromSlot(table.keyOf(entry, this.#shownKey))
+      key = this.#context.readKey(reader, this.#context.keyCodec, 'whole')
+      this.#output.resultInSteps({ key, window, value, timestampMs: endMs - 1, pane: ON_TIME })
+    } catch (error) {
+      throw FiringFailure.of(error, window, () => key)
+    }
   }
 
   /** Takes the sessions away that were put out of keys that have several. */

@@ -10,7 +10,7 @@ export interface MergedEntries {
   /** What there is of the key at hand, until the next one. */
   readonly view: DataView
   readonly payloadAt: number
-  /** Goes on to the next key, where there is one; behind the last one nothing of the tables is kept. */
+  /** Goes on to the next key, where there is one; behind the last one nothing of the tables is kept. Where it throws, the key at hand is the one that has failed. */
   next(): boolean
   /** The key at hand, as `read` has it. */
   key(read: (table: KeyTable, entry: number) => unknown): unknown
@@ -67,8 +67,9 @@ export class SharedEntries implements MergedEntries {
       const hasLater = ((laterPlace.words[flagsAt] as number) & HAS_VALUE) !== 0
       if (!has && !hasLater) continue
       laterPlace.payloadAt = payloadAt
-      if (has && hasLater) this.#raw.merge(place.view, payloadAt, laterPlace.view, payloadAt)
+      // Before they are merged: where that fails, it is asked which key it is.
       this.#shown = has ? place : laterPlace
+      if (has && hasLater) this.#raw.merge(place.view, payloadAt, laterPlace.view, payloadAt)
       return true
     }
     this.#earlier = this.#none

@@ -3,6 +3,7 @@ import type { KeyLike } from '../../state/key/stored-key.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import type { TimeWindow } from '../assign/assigner.js'
 import type { WindowOptions, WindowResult } from '../windowed.js'
+import { FiringFailure } from './firing-failure.js'
 
 /** Windows, whatever their types are. */
 export type ErasedWindows = WindowOptions<unknown, unknown, unknown, unknown>
@@ -60,11 +61,11 @@ export interface WindowOperator {
   add(key: KeyLike<unknown>, event: unknown, timestampMs: number, watermarkMs: number): void
   /** Takes the last event out again, but for what was put out. Only directly behind `add`. */
   revert(): void
-  /** The watermark has come to here: what is due fires, in the order of W16. */
+  /** The watermark has come to here: what is due fires, in the order of W16. What fails then is thrown as a `FiringFailure`. */
   advance(watermarkMs: number): SlicedWork<void>
   /** The watermark at which something may be due next: nothing is before it. */
   readonly nextDueMs: number
-  /** What waits for the processing clock fires (W12, W18). */
+  /** What waits for the processing clock fires (W12, W18), as `advance` has it. */
   onProcessingTime(nowMs: number): SlicedWork<void>
   /** When that has something to do; `Infinity` where it has not. */
   readonly nextProcessingMs: number
@@ -135,14 +136,18 @@ export class WindowOutput {
     const [first] = this.#waiting
     if (first === undefined) return
     const { result } = first
-    first.outputs ??= this.#definition.outputs?.(result)[Symbol.iterator]()
-    for (let count = 0; count < STEP_OUTPUTS; count++) {
-      const next = first.outputs?.next()
-      if (next === undefined || next.done === true) {
-        this.#waiting.shift()
-        return
+    try {
+      first.outputs ??= this.#definition.outputs?.(result)[Symbol.iterator]()
+      for (let count = 0; count < STEP_OUTPUTS; count++) {
+        const next = first.outputs?.next()
+        if (next === undefined || next.done === true) {
+          this.#waiting.shift()
+          return
+        }
+        if (next.value !== undefined) this.#emit(next.value, result.timestampMs, result)
       }
-      if (next.value !== undefined) this.#emit(next.value, result.timestampMs, result)
+    } catch (error) {
+      throw FiringFailure.of(error, result.window, () => result.key)
     }
   }
 
