@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
+import { MemoryStateBackend } from '../memory/memory-state-backend.js'
 import { utf8 } from '../state/codec/byte-strings.js'
 import { uint32 } from '../state/codec/numbers.js'
 import { value } from '../state/kinds/definitions.js'
@@ -12,8 +13,8 @@ import { arraySource } from './source/iterable-source.js'
 const ALL = ['a', 'b', 'a', 'c', 'b', 'a']
 
 /** A store that outlives its runs, and what they have put out. */
-async function place() {
-  const backend = await LmdbStateBackend.temporary()
+async function place(given?: MemoryStateBackend) {
+  const backend = given ?? (await LmdbStateBackend.temporary())
   const put: string[] = []
   let isAway = false
   const run = async (events: readonly string[], storage?: MemoryCheckpointStorage) => {
@@ -130,5 +131,38 @@ describe('a job on an engine that persists, whose cuts are kept elsewhere from o
     await expect(runJob({ ...other, checkpoints: { storage: elsewhere } })).rejects.toMatchObject({
       code: 'INCOMPATIBLE',
     })
+  })
+})
+
+describe('a job on a backend of the memory engine that it has run on before', () => {
+  it('is given another storage: RESTORE_FAILED, as how far it has read is told elsewhere; its own one it goes on from', async () => {
+    await using at = await place(new MemoryStateBackend())
+    const storage = new MemoryCheckpointStorage()
+    await at.run(ALL.slice(0, 3), storage)
+    const elsewhere = at.run(ALL, new MemoryCheckpointStorage())
+    await expect(elsewhere).rejects.toMatchObject({
+      code: 'RESTORE_FAILED',
+      message: expect.stringMatching(/has the state of job 'letters'.*Open another backend/),
+    })
+    await at.run(ALL, storage)
+    expect(at.put).toEqual(COUNTED)
+  })
+
+  it('nor where its state was restored there, and nothing was read since', async () => {
+    const storage = new MemoryCheckpointStorage()
+    await using first = await place(new MemoryStateBackend())
+    await first.run(ALL, storage)
+    await using at = await place(new MemoryStateBackend())
+    await at.run(ALL, storage)
+    await expect(at.run(ALL, new MemoryCheckpointStorage())).rejects.toMatchObject({ code: 'RESTORE_FAILED' })
+    expect(at.put).toEqual([])
+  })
+
+  it('begins anew where the backend was cleared', async () => {
+    await using at = await place(new MemoryStateBackend())
+    await at.run(ALL, new MemoryCheckpointStorage())
+    await at.backend.clear()
+    await at.run(ALL, new MemoryCheckpointStorage())
+    expect(at.put).toEqual([...COUNTED, ...COUNTED])
   })
 })

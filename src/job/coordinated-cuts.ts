@@ -10,7 +10,7 @@ import type { StateSchema } from '../state/schema/define-state.js'
 import { cutFromJson, cutToJson, type JobCut } from './cut.js'
 import type { CutSubject, Cuts, RestoreCutOptions, RestoredCut } from './cuts.js'
 import type { JobOptions } from './job-options.js'
-import { cutBeforeCheckpoints, noteCheckpoints } from './recorded-cut.js'
+import { cutBeforeCheckpoints, noteCheckpoints, noteRead, requireUnread } from './recorded-cut.js'
 
 type StartOptions = Pick<JobOptions<never, StateSchema, never>, 'restoreFrom' | 'waitForOwnerMs'>
 
@@ -76,15 +76,18 @@ export class CoordinatedCuts implements Cuts {
       this.#isFirstRun = restored === undefined
       if (restored === undefined) {
         // An engine that persists has what an earlier run has left.
-        const persists = this.#backend.supports.durable
-        const cut = persists ? await cutBeforeCheckpoints(this.#backend, this.#jobName) : undefined
-        return { cut, isNewest: true }
+        if (this.#backend.supports.durable)
+          return { cut: await cutBeforeCheckpoints(this.#backend, this.#jobName), isNewest: true }
+        await requireUnread(this.#backend, this.#jobName)
+        return { cut: undefined, isNewest: true }
       }
       // Nobody else has published one since: this is the owner of the storage.
       const isNewest =
         skipped === 0 &&
         (restoreFrom === undefined || (await coordinator.listCheckpoints())[0]?.id === restored.id)
-      return { cut: cutFromJson(restored.source, this.#jobName), isNewest }
+      const cut = cutFromJson(restored.source, this.#jobName)
+      noteRead(this.#backend, this.#jobName)
+      return { cut, isNewest }
     } finally {
       stop()
     }

@@ -10,7 +10,7 @@ import { count, sum } from '../window/aggregate/ready-made.js'
 import { hopping, tumbling, type WindowAssigner } from '../window/assign/assigner.js'
 import { countWindows, globalWindows, session } from '../window/assign/by-key.js'
 import { ascending } from '../window/time/watermark-strategy.js'
-import { type WindowDefinition, windowed } from '../window/windowed.js'
+import { type WindowDefinition, type WindowResult, windowed } from '../window/windowed.js'
 import { defineJob } from './define-job.js'
 
 interface Event {
@@ -36,7 +36,7 @@ const jobOf = (windows: { readonly [name: string]: WindowDefinition<Event, strin
 const total = () => sum(({ amount }: Event) => amount)
 
 /** The same by functions of the user's. */
-const totalOfMine: Aggregate<Event, number> = {
+const totalOfMine: Aggregate<Event, number, number> = {
   codec: json<number>(),
   first: () => 0,
   add: (before, { amount }) => before + amount,
@@ -150,7 +150,7 @@ describe('the failure of windows that fire', () => {
         all: windowed({
           windows: tumbling({ sizeMs: 10 }),
           aggregate: count(),
-          output: ({ key, timestampMs }) => event(key, timestampMs),
+          output: ({ key, timestampMs }: WindowResult<string, number>) => event(key, timestampMs),
         }),
       },
     }).pipe()({

@@ -244,7 +244,11 @@ describe('what a job opens while its state is restored', () => {
     gate('read 5').fail(gone)
     for (const name of ['claim', 'restore']) gate(name).open()
     const { cut } = await restoring
-    await expect(opening.open(startAt(cut))).rejects.toBe(gone)
+    await expect(opening.open(startAt(cut))).rejects.toMatchObject({
+      code: 'JOB_FAILED',
+      details: { job: 'job', reason: 'the source could not be opened: not there any more' },
+      cause: gone,
+    })
     await settled(told)
     expect(await opening.abandon(gone)).toBe(gone)
     expect(told).toEqual(['claim closed'])
@@ -260,7 +264,11 @@ describe('what a job opens while its state is restored', () => {
     gate('claim').fail(refused)
     const error = await restoring.catch((reason: unknown) => reason)
     expect(error).toMatchObject({ code: 'ABORTED' })
-    expect(await opening.abandon(error)).toBe(refused)
+    expect(await opening.abandon(error)).toMatchObject({
+      code: 'JOB_FAILED',
+      details: { job: 'job', reason: 'the sink could not be opened: not allowed' },
+      cause: refused,
+    })
     expect(told).toEqual(['claim failed', 'restore failed', 'read 5 closed'])
   })
 
@@ -294,7 +302,11 @@ describe('what a job opens while its state is restored', () => {
     for (const name of ['claim', 'read 5', 'restore']) gate(name).open()
     const { cut } = await restoring
     await settled(told)
-    const lost = new Error('outputs are lost')
+    const lost = new StateError('RESTORE_FAILED', {
+      checkpointId: undefined,
+      reason: 'outputs are lost',
+      skipped: [],
+    })
     gate('write after 4').fail(lost)
     await expect(opening.open(startAt(cut))).rejects.toBe(lost)
     expect(await opening.abandon(lost)).toBe(lost)

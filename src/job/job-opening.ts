@@ -8,6 +8,7 @@
 // (3) Both are asked for by the owner of the cuts alone: a process that was overtaken is told so when the sink is opened, at the latest.
 // (4) Whatever fails, the rest is given up and closed before the failure is told; it is the first one that is told.
 
+import { isStateError, reasonOf, StateError } from '../base/errors.js'
 import type { JobCut } from './cut.js'
 import type { Cuts, RestoredCut } from './cuts.js'
 import { Outputs } from './outputs.js'
@@ -70,7 +71,9 @@ export class JobOpening<Event, Output> {
     const { signal } = this.#givenUp
     if (cuts.checkOwner !== undefined) this.#owned = { checkOwner: cuts.checkOwner.bind(cuts) }
     // Cuts without an owner of their own lie in the store, and take no time to be restored.
-    const claiming = cuts.acquire && this.#sink?.claim?.({ ...this.#owned, signal })
+    const claim = this.#sink?.claim?.bind(this.#sink)
+    const claiming =
+      cuts.acquire && claim && named(jobName, 'the sink', () => claim({ ...this.#owned, signal }))
     if (claiming !== undefined) {
       this.#claimed = this.#noted(claiming)
       // There is nothing to restore a state for.
@@ -83,14 +86,16 @@ export class JobOpening<Event, Output> {
   async open(start: JobStart, waitFor: WaitFor = WAITS): Promise<Opened<Event, Output>> {
     const sink = this.#sink
     const positions = start.cut?.positions ?? {}
-    const reader = await waitFor('the source to open', () => this.#noted(this.#readerAt(positions)))
+    const openSource = () => named(start.jobName, 'the source', () => this.#readerAt(positions))
+    const reader = await waitFor('the source to open', () => this.#noted(openSource()))
     if (sink === undefined) {
       await waitFor('the outputs to be looked for', () =>
         requireNoneLeft(start.jobName, start.cut?.prepared ?? [], start.state),
       )
       return { reader, outputs: undefined }
     }
-    const outputs = await waitFor('the sink to open', () => this.#noted(this.#openSink(sink, start)))
+    const openSink = () => named(start.jobName, 'the sink', () => this.#openSink(sink, start))
+    const outputs = await waitFor('the sink to open', () => this.#noted(openSink()))
     return { reader, outputs }
   }
 
@@ -162,6 +167,21 @@ export class JobOpening<Event, Output> {
       throw error
     }
     return new Outputs(writer, epoch, prepared)
+  }
+}
+
+/** What is opened by functions of the user may throw anything: the error of a job tells what it was that could not be opened. */
+async function named<Part>(job: string, what: string, open: () => Promise<Part>): Promise<Part> {
+  try {
+    return await open()
+  } catch (error) {
+    if (isStateError(error)) throw error
+    const reason = `${what} could not be opened: ${reasonOf(error)}`
+    throw new StateError(
+      'JOB_FAILED',
+      { job, partition: undefined, position: undefined, reason },
+      { cause: error },
+    )
   }
 }
 

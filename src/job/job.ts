@@ -28,6 +28,7 @@ import { LaterStage } from './later-stage.js'
 import { failureOf, type JobParts, letGoOf } from './open-job.js'
 import type { Outputs } from './outputs.js'
 import { preload } from './preload.js'
+import { noteRead } from './recorded-cut.js'
 import type { JobCheckpoints, JobHealth, JobStats, RunningPipedJob, StopOptions } from './running-job.js'
 import type { EpochId } from './sink/sink.js'
 import type { OutputsForCut } from './sink/stored-outputs.js'
@@ -519,6 +520,7 @@ export class Job<Event, Schema extends StateSchema, Output>
 
   async #processAll(polled: PolledEvents<Event>): Promise<void> {
     const partition = this.#time?.partition(polled.partition)
+    if (polled.events.length > 0) noteRead(this.#options.backend, this.#options.name)
     for (let from = 0; from < polled.events.length; ) {
       if (from > 0) await nextTurn()
       const fetched = this.#fetched

@@ -4,6 +4,7 @@
 //
 //   elsewhere := { job: 3, name, cuts: 'checkpoints' }   as JSON
 
+import { SCHEMA_KEY } from '../backend/schema-entry.js'
 import type { StateBackend } from '../backend/state-backend.js'
 import { NEVER_EXPIRES } from '../backend/validate.js'
 import { StateError } from '../base/errors.js'
@@ -56,6 +57,23 @@ export async function noteCheckpoints(backend: StateBackend, jobName: string): P
   const noted = Buffer.from(JSON.stringify({ job: ELSEWHERE_FORMAT, name: jobName, cuts: 'checkpoints' }))
   const found = await backend.get(RECORD_KEY)
   if (found === undefined || !noted.equals(found)) await backend.put(RECORD_KEY, noted, NEVER_EXPIRES)
+}
+
+/** What a job has read is in the state of an engine that does not persist: which job that is, as long as the process lives. */
+const readInto = new WeakMap<object, string>()
+
+/** Events of this job are in the state. */
+export function noteRead(backend: object, jobName: string): void {
+  readInto.set(backend, jobName)
+}
+
+/** `RESTORE_FAILED` where the job would read events once more that are in the state: it was run there before, and there is no checkpoint. */
+export async function requireUnread(backend: StateBackend, jobName: string): Promise<void> {
+  if (readInto.get(backend) !== jobName) return
+  // What was cleared has nothing of it.
+  if ((await backend.get(SCHEMA_KEY)) === undefined) return
+  const reason = `the backend has the state of job '${jobName}', which has run on it, and the checkpoints of that are not here: how far it has read is told there. Open another backend`
+  throw new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
 }
 
 async function recordIn(backend: StateBackend, jobName: string): Promise<JsonValue | undefined> {

@@ -322,8 +322,8 @@ for (const place of [0, 1]) {
     it('J1: has its backend for itself: a second one beside it would count everything twice', async () => {
       await using backend = new MemoryStateBackend()
       const sink = functionSink<Total>({ write: () => {} })
-      const options = { ...common, backend, sink, source: arraySource(clicks(10)) }
-      const start = () => runJob({ ...options, checkpoints: { storage: new MemoryCheckpointStorage() } })
+      const checkpoints = { storage: new MemoryCheckpointStorage() }
+      const start = () => runJob({ ...common, backend, sink, source: arraySource(clicks(10)), checkpoints })
       const first = await start()
       await expect(start()).rejects.toThrow(/options.backend is that of a job that runs/)
       await first.finished

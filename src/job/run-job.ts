@@ -10,7 +10,8 @@ import type { PipedJobOptions, StageSchemas } from './stage-definition.js'
 
 /**
  * Restores the state, opens source and sink where the cut has left them, and runs until the source ends or `stop` is called.
- * Rejects where that cannot begin: with the errors of `restoreLatest`, `StateStore.open`, `Source.open` and `Sink.open`;
+ * Rejects where that cannot begin: with the errors of `restoreLatest`, `StateStore.open`, `Source.open` and `Sink.open`; what these two throw
+ * that is no `StateError` is the `cause` of `JOB_FAILED`;
  * `INCOMPATIBLE` where the state is that of another job; `INVALID_ARGUMENT` lists all that is wrong with the options.
  *
  * @example

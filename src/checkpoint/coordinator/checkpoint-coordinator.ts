@@ -354,6 +354,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
   /**
    * Stops the periodic checkpoints, waits for what is running, takes a final checkpoint (also where `start` was never
    * called), and lets the next owner in. It rejects if the final checkpoint failed, and is closed all the same.
+   * That is so where this coordinator has only restored, and another one owns the storage: nothing else tells that what was changed since then is
+   * saved nowhere (`FENCED`). Whoever just looks at checkpoints takes a `CheckpointArchive`.
    * A second call returns the first one's promise.
    *
    * Where neither the storage nor the worker gives a sign of life for `maxSilenceMs`, it waits no longer: it and every other

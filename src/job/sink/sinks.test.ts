@@ -93,8 +93,12 @@ describe('an outbox', () => {
       await job.finished
     }
     await expect(run(letters)).rejects.toThrow('nobody is there')
-    // The cut was published: what it has is delivered again, and the source is read from there on.
-    await expect(run(letters)).rejects.toThrow('nobody is there')
+    // The cut was published: what it has is delivered again, while the sink is opened, and the source is read from there on.
+    await expect(run(letters)).rejects.toMatchObject({
+      code: 'JOB_FAILED',
+      details: { reason: 'the sink could not be opened: nobody is there' },
+      cause: { message: 'nobody is there' },
+    })
     await run([...letters, 'e'])
     expect(delivered.map(({ output }) => output).join('')).toBe('abcdabcdabcde')
     expect(new Set(delivered.map(({ id }) => id)).size).toBe(5)
