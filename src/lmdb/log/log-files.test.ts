@@ -1,7 +1,8 @@
 // The files of a log: what was written is read, and what a crash or damage has left of it is never something else.
 
-import {
+import fs, {
   closeSync,
+  copyFileSync,
   cpSync,
   existsSync,
   openSync,
@@ -11,16 +12,19 @@ import {
   writeSync,
 } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { modelRuns, runs } from '../../../test/support/long.js'
+import { systemClock } from '../../base/clock.js'
 import { nextTurn } from '../../base/slices.js'
 import { HashLog } from '../../log/hash-log.js'
 import { randomHashKey } from '../../log/index/key-hash.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable } from '../../log/segment-table.js'
+import { tellsChanges } from '../store/directory-watch.js'
 import { StoreDirectory } from '../store/store-directory.js'
 import { encodeEnd, encodeGroup, FIRST_GROUP_AT, type GroupPart, groupBytes } from './log-format.js'
 import type { LogIdentity } from './log-identity.js'
@@ -52,6 +56,7 @@ beforeEach(async () => {
   writer = new LogWriter({ directory: path, log, fileBytes: FILE_BYTES, lease, dataPath })
 })
 afterEach(async () => {
+  vi.restoreAllMocks()
   writer.close()
   await directory.release()
   await rm(folder, { recursive: true })
@@ -88,6 +93,12 @@ function change(number: number, firstSequence: number): void {
 const one = (sequence: number): Entry[] => [
   { key: `k${sequence}`, value: `v${sequence}`, expiresAtMs: Infinity },
 ]
+/** The last change of any directory is an hour ago. */
+function settle(): void {
+  const nowMs = Date.now() + 3_600_000
+  vi.spyOn(systemClock, 'now').mockImplementation(() => nowMs)
+}
+
 const fileOf = (place: number, at = directory.path) => join(at, `log-${log.token}-${place}`)
 
 interface Read extends LogEnd {
@@ -282,17 +293,52 @@ describe('the files of a log', () => {
     renameSync(`${lease}-elsewhere`, lease)
   })
 
-  it.each<[string, () => string]>([
-    ['the data file', () => directory.dataPath],
-    ['the directory', () => directory.path],
-    ['a file of the log', () => fileOf(1)],
-  ])('hold nothing that is acknowledged where %s is gone', (_, pathOf) => {
-    append(1, one(1))
-    const path = pathOf()
-    renameSync(path, `${path}-elsewhere`)
-    expect(() => append(2, one(2))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
-    renameSync(`${path}-elsewhere`, path)
+  describe.each<[string, () => unknown]>([
+    ['at once', () => undefined],
+    // From then on the directory alone is looked at, beside the lease, where that is enough.
+    ['when the directory has long been as it is', settle],
+  ])('%s', (_, happen) => {
+    it.each<[string, () => string]>([
+      ['the data file', () => directory.dataPath],
+      ['the directory', () => directory.path],
+      ['a file of the log', () => fileOf(1)],
+    ])('hold nothing that is acknowledged where %s is gone', (_, pathOf) => {
+      happen()
+      append(1, one(1))
+      append(2, one(2))
+      const path = pathOf()
+      renameSync(path, `${path}-elsewhere`)
+      expect(() => append(3, one(3))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+      renameSync(`${path}-elsewhere`, path)
+    })
+
+    it('hold nothing that is acknowledged where another file takes the place of the one that is written', () => {
+      happen()
+      append(1, one(1))
+      append(2, one(2))
+      copyFileSync(fileOf(0), join(folder, 'copy'))
+      renameSync(join(folder, 'copy'), fileOf(0))
+      expect(() => append(3, one(3))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+    })
   })
+
+  it.skipIf(!tellsChanges(tmpdir()))(
+    'are not looked at between two writes while no name changes: the next one would have a time to record',
+    () => {
+      settle()
+      append(1, one(1))
+      const looks = vi.spyOn(fs, 'lstatSync')
+      syncBuiltinESMExports()
+      try {
+        for (let sequence = 2; sequence < 12; sequence++) append(sequence, one(sequence))
+        const lease = join(directory.path, '.lease-0000000001')
+        expect(new Set(looks.mock.calls.map(([path]) => path))).toEqual(new Set([lease]))
+      } finally {
+        looks.mockRestore()
+        syncBuiltinESMExports()
+      }
+    },
+  )
 
   it('are gone before another log may begin, which may have the same names', async () => {
     await directory.beginLog(log)

@@ -4,12 +4,15 @@
 //     a new owner, is not acknowledged.
 // (2) In it, because LMDB lets one writer at a time in: a new owner's first transaction comes after the last one of the owner
 //     before, or that one sees here that it is not the owner any more, and is not committed.
+// (3) The lease is looked at each time, the other names only where their directory has changed, or may have. Where Linux gives a file that somebody has
+//     looked at a time of its own for its next write, which is then to be recorded, a look costs that write half as much again.
 
 import { type BigIntStats, lstatSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { StateError } from '../../base/errors.js'
 import { type FileMark, isMarked, type LeaseMark, markOf, SyncLeaseWatch } from '../../files/lease-watch.js'
 import { lockFileOf } from './data-file.js'
+import { DirectoryWatch } from './directory-watch.js'
 
 /** How often the lease is renewed by whoever commits, in milliseconds: the other thread's event loop may be busy. */
 const RENEW_MS = 2_000
@@ -18,6 +21,7 @@ const RENEW_MS = 2_000
 export class StoreGuard {
   readonly #files: readonly { readonly path: string; readonly mark: FileMark }[]
   readonly #directory: string
+  readonly #names: DirectoryWatch
   readonly #lease: SyncLeaseWatch
   #renewedAtMs = performance.now()
 
@@ -29,6 +33,7 @@ export class StoreGuard {
       return { path, mark: markOf(stats) }
     })
     this.#directory = dirname(dataPath)
+    this.#names = new DirectoryWatch(this.#directory)
     this.#lease = new SyncLeaseWatch(this.#directory, lease)
   }
 
@@ -43,13 +48,20 @@ export class StoreGuard {
 
   /** `STORAGE_ERROR` where a file is gone or another one has its name; `FENCED` where the lease is lost. */
   check(): void {
-    const lost = this.#files.find(({ path, mark }) => !isMarked(statsOf(path), mark))
+    const lost = this.#lostFile()
     // A new owner may have compacted the store: then it is that one who has replaced the file.
     if (lost === undefined || statsOf(this.#directory) !== undefined) this.#lease.check()
     if (lost !== undefined) throw gone(lost.path)
     if (performance.now() - this.#renewedAtMs < RENEW_MS) return
     this.#renewedAtMs = performance.now()
     this.#lease.renew()
+  }
+
+  #lostFile(): { readonly path: string } | undefined {
+    if (this.#names.isUnchanged()) return undefined
+    const lost = this.#files.find(({ path, mark }) => !isMarked(statsOf(path), mark))
+    if (lost === undefined) this.#names.confirm()
+    return lost
   }
 }
 
