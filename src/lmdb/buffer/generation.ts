@@ -100,18 +100,24 @@ export class Generation {
     const { entries, history } = this.log
     const base = this.#logged
     const changed = base === undefined ? undefined : history.changes.since(base)
-    const addresses = new Uint32List(FIRST_ADDRESSES)
     if (base === undefined || changed === undefined) {
+      const addresses = new Uint32List(FIRST_ADDRESSES)
       const latest = this.log.latestVersions()
       for (let address = latest.next(); address !== 0; address = latest.next()) addresses.push(address)
       return addresses.toArray()
     }
+    let listed = 0
+    for (const { count } of changed) listed += count
+    const addresses = new Uint32Array(listed)
+    let length = 0
     for (const { buffer, count } of changed) {
-      for (const address of new Uint32Array(buffer, 0, count)) {
-        if (!entries.isBuried(address) && entries.epoch(address) > base.epoch) addresses.push(address)
+      const list = new Uint32Array(buffer, 0, count)
+      for (let i = 0; i < count; i++) {
+        const address = list[i] as number
+        if (!entries.isBuried(address) && entries.epoch(address) > base.epoch) addresses[length++] = address
       }
     }
-    return addresses.toArray()
+    return length === listed ? addresses : addresses.subarray(0, length)
   }
 
   /** All that is in it now has been logged. `isActive`: it is written to. */

@@ -93,6 +93,11 @@ export class WriterPort<Request extends { readonly kind: string } = WriterReques
     else this.#post(request, answered, transferList)
   }
 
+  /** A request is about to be made: a thread that sleeps on what was asked wakes meanwhile. */
+  announce(): void {
+    Atomics.notify(this.#signal, Signal.ASKED)
+  }
+
   ask(request: Request, transferList?: readonly Transferable[]): Promise<CommitResult | undefined> {
     return new Promise((resolve, reject) => {
       const answered: Answered = (error, result) => {

@@ -9,6 +9,7 @@
 // (4) What cannot be logged waits for the tree, as without a log: a group that is too large, and any where both files are full of what the tree
 //     does not hold yet. So the log is bounded, and with it what is to be replayed.
 
+import { availableParallelism } from 'node:os'
 import { isStateError, type StateError } from '../../base/errors.js'
 import type { Generation } from '../buffer/generation.js'
 import type { WriteBuffer } from '../buffer/write-buffer.js'
@@ -27,6 +28,9 @@ import type { LogRequest } from './log-thread.js'
 
 /** A group of a larger part of a file goes to the tree at once, which is what writes it best. */
 const LARGEST_GROUP_SHARE = 1 / 4
+
+/** The thread wakes while a group is made; where there is one processor it would keep that from being made. */
+const ANNOUNCES = availableParallelism() > 1
 
 export interface GroupLogHost {
   readonly id: string
@@ -180,6 +184,7 @@ export class GroupLog {
       this.#leaveToTree(waiting)
       return
     }
+    if (ANNOUNCES) this.#port?.announce()
     const { parts, cleared, generations } = this.#unlogged()
     if (parts.length === 0 && !cleared) {
       // The thread that writes looks at the files behind each group.

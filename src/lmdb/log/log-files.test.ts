@@ -17,6 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { letFileTimePass } from '../../../test/support/file-time.js'
 import { modelRuns, runs } from '../../../test/support/long.js'
 import { systemClock } from '../../base/clock.js'
 import { nextTurn } from '../../base/slices.js'
@@ -95,6 +96,7 @@ const one = (sequence: number): Entry[] => [
 ]
 /** The last change of any directory is an hour ago. */
 function settle(): void {
+  letFileTimePass(directory.path)
   const nowMs = Date.now() + 3_600_000
   vi.spyOn(systemClock, 'now').mockImplementation(() => nowMs)
 }
@@ -293,16 +295,48 @@ describe('the files of a log', () => {
     renameSync(`${lease}-elsewhere`, lease)
   })
 
+  it('are not written to where the lease goes before it is looked at, whenever a group is announced', () => {
+    append(1, one(1))
+    const lease = join(directory.path, '.lease-0000000001')
+    const before = readFileSync(fileOf(0))
+    const take = () => renameSync(lease, `${lease}-elsewhere`)
+    writer.getReady()
+    writer.endReadiness()
+    take()
+    writer.getReady()
+    expect(() => append(2, one(2))).toThrow(expect.objectContaining({ code: 'FENCED' }))
+    expect(readFileSync(fileOf(0)).equals(before)).toBe(true)
+    renameSync(`${lease}-elsewhere`, lease)
+  })
+
+  it.each<[string, () => void]>([
+    ['after it was looked at ahead of the group', () => writer.getReady()],
+    [
+      'after the file has changed, though it was looked at before',
+      () => {
+        writer.getReady()
+        change(2, 2)
+      },
+    ],
+  ])('hold nothing that is acknowledged where the lease goes %s', (_when, prepare) => {
+    append(1, one(1))
+    prepare()
+    const lease = join(directory.path, '.lease-0000000001')
+    renameSync(lease, `${lease}-elsewhere`)
+    expect(() => append(2, one(2))).toThrow(expect.objectContaining({ code: 'FENCED' }))
+    renameSync(`${lease}-elsewhere`, lease)
+  })
+
   describe.each<[string, () => unknown]>([
     ['at once', () => undefined],
     // From then on the directory alone is looked at, beside the lease, where that is enough.
     ['when the directory has long been as it is', settle],
-  ])('%s', (_, happen) => {
+  ])('%s', (_when, happen) => {
     it.each<[string, () => string]>([
       ['the data file', () => directory.dataPath],
       ['the directory', () => directory.path],
       ['a file of the log', () => fileOf(1)],
-    ])('hold nothing that is acknowledged where %s is gone', (_, pathOf) => {
+    ])('hold nothing that is acknowledged where %s is gone', (_name, pathOf) => {
       happen()
       append(1, one(1))
       append(2, one(2))

@@ -21,6 +21,9 @@ export interface LogThreadData extends LogWriterOptions {
   readonly signal: Int32Array
 }
 
+/** How long a request that was announced is waited for awake: several times what it takes to make a group of a few entries. */
+const AWAKE_MS = 0.05
+
 const { port, signal, memory, ...options } = workerData as LogThreadData
 let writer: LogWriter | undefined
 
@@ -50,14 +53,22 @@ function answer(request: LogRequest): void {
   Atomics.notify(signal, Signal.ANSWERED)
 }
 
-/** Waits for the next request. */
+/** Waits for the next request. Woken without one, it gets ready for the one that is being made. */
 function next(): LogRequest {
   for (;;) {
     const asked = Atomics.load(signal, Signal.ASKED)
     const received = receiveMessageOnPort(port)
     if (received !== undefined) return received.message as LogRequest
+    writer?.endReadiness()
     Atomics.wait(signal, Signal.ASKED, asked)
+    if (Atomics.load(signal, Signal.ASKED) === asked) awaitAnnounced(asked)
   }
+}
+
+function awaitAnnounced(asked: number): void {
+  writer?.getReady()
+  const untilMs = performance.now() + AWAKE_MS
+  while (Atomics.load(signal, Signal.ASKED) === asked && performance.now() < untilMs);
 }
 
 for (let isOpen = true; isOpen; ) {

@@ -65,6 +65,8 @@ export class LogWriter {
   readonly #descriptors: number[]
   #dataPath: string
   #guard: StoreGuard
+  /** It has just been looked at whether a group may be written. */
+  #isReady = false
   #place = 0
   #position = FIRST_GROUP_AT
   #salt: number
@@ -92,6 +94,21 @@ export class LogWriter {
     this.#guard = this.#newGuard()
   }
 
+  /** Somebody is making a group: it is looked at meanwhile whether it may be written. */
+  getReady(): void {
+    try {
+      this.#guard.checkOwner()
+      this.#isReady = true
+    } catch {
+      // It is looked at again, and told, when there is a group.
+    }
+  }
+
+  /** The group does not come at once: it is looked at again before it is written. */
+  endReadiness(): void {
+    this.#isReady = false
+  }
+
   append(job: GroupJob): void {
     this.#attempt(job, () => this.#append(job))
   }
@@ -117,7 +134,8 @@ export class LogWriter {
   }
 
   #append({ group }: GroupJob): void {
-    this.#guard.checkOwner()
+    if (!this.#isReady) this.#guard.checkOwner()
+    this.#isReady = false
     const bytes = Buffer.from(group.buffer, group.byteOffset, group.length)
     sealGroup(bytes, this.#salt)
     this.#write(bytes, this.#position)
@@ -126,6 +144,7 @@ export class LogWriter {
   }
 
   #change({ end, number, firstSequence }: FileChange): void {
+    this.#isReady = false
     this.#guard.check()
     const former = { place: this.#place, position: this.#position, salt: this.#salt }
     this.#place = (this.#place + 1) % LOG_FILES

@@ -4,6 +4,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync } from 'node:fs'
 import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
 import { batchAt, contentAfter, STEP_KEY } from '../../../test/faults/children/lmdb-plan.js'
@@ -16,6 +17,7 @@ import { nextTurn } from '../../base/slices.js'
 import { Slot } from '../../base/slot.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { ManualClock } from '../../testing/manual-clock.js'
+import { WriterPort } from '../commit/writer-port.js'
 import { LmdbStateBackend } from '../lmdb-state-backend.js'
 import type { LmdbStateBackendOptions } from '../types.js'
 
@@ -75,6 +77,31 @@ describe('what is durable in a log', () => {
       await crashed.close()
     }
     expect(hasLog(path)).toBe(true)
+  })
+
+  it('is written though groups were announced that never came, and where many come at once; the store is closed then, too', async () => {
+    const announcing = vi.spyOn(WriterPort.prototype, 'announce')
+    const backend = await openLogged()
+    const port = announcing.mock.contexts.at(-1) as WriterPort | undefined
+    // Where there is one processor, nothing is announced.
+    expect(port === undefined).toBe(availableParallelism() === 1)
+    for (let round = 0; round < 20; round++) {
+      for (let times = 0; times < round; times++) port?.announce()
+      if (round % 2 === 0) await nextTurn()
+      const puts = Array.from({ length: round }, (_, i) =>
+        backend.put(bytes(`${i}`), bytes(`${round}`), durable),
+      )
+      port?.announce()
+      await Promise.all(puts)
+    }
+    port?.announce()
+    const crashed = await afterCrash()
+    expect(contentOf(crashed)).toEqual(
+      new Map([...Array.from({ length: 19 }, (_, i) => [`${i}`, '19'] as const), ['first', 'durable']]),
+    )
+    port?.announce()
+    await backend.close()
+    announcing.mockRestore()
   })
 
   it('goes to the tree behind, and then the log that was left goes', async () => {

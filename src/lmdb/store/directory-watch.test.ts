@@ -3,6 +3,7 @@ import { chmod, cp, link, mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { letFileTimePass } from '../../../test/support/file-time.js'
 import { DirectoryWatch, tellsChanges } from './directory-watch.js'
 
 let folder: string
@@ -12,6 +13,7 @@ beforeEach(async () => {
   path = join(folder, 'store')
   await mkdir(path)
   await writeFile(join(path, 'file'), '1')
+  letFileTimePass(path)
 })
 afterEach(() => rm(folder, { recursive: true }))
 

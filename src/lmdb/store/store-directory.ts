@@ -56,6 +56,8 @@ export class StoreDirectory {
   readonly #lease: FileLease | undefined
   readonly #isTemporary: boolean
   #identity: StoreIdentity
+  /** The data file in use when that was asked for last, which each group does that is logged. */
+  #data: { readonly name: string; readonly path: string } | undefined
   /** Changes whenever the identity is replaced; only looked at where another process may do that. */
   #identityMark: string | undefined
   #changing: Promise<void> = Promise.resolve()
@@ -110,7 +112,9 @@ export class StoreDirectory {
 
   /** Where the content is. */
   get dataPath(): string {
-    return this.#files.pathOf(this.#identity.data)
+    const { data } = this.#identity
+    if (this.#data?.name !== data) this.#data = { name: data, path: this.#files.pathOf(data) }
+    return this.#data.path
   }
 
   /** The log before the tree; undefined: the tree holds everything. */

@@ -129,7 +129,11 @@ export class ChangeTracker {
   since(base: ChangeMark): SharedPart[] | undefined {
     const place = this.#placeOf(base)
     if (place < 0) return undefined
-    return this.#intervals.slice(place).flatMap(({ lists }) => lists.flatMap((list) => list?.parts() ?? []))
+    const parts: SharedPart[] = []
+    for (let i = place; i < this.#intervals.length; i++) {
+      for (const list of (this.#intervals[i] as Interval).lists) list?.addParts(parts)
+    }
+    return parts
   }
 
   #placeOf(base: ChangeMark): number {

@@ -63,8 +63,15 @@ export class SharedUint32List {
 
   /** The list as it is now. What is pushed later is not in it. */
   parts(): SharedPart[] {
-    if (this.#used === 0) return [...this.#sealed]
-    return [...this.#sealed, { buffer: this.#last.buffer as SharedArrayBuffer, count: this.#used }]
+    const parts: SharedPart[] = []
+    this.addParts(parts)
+    return parts
+  }
+
+  /** Pushes what `parts` gives. */
+  addParts(parts: SharedPart[]): void {
+    for (const part of this.#sealed) parts.push(part)
+    if (this.#used > 0) parts.push({ buffer: this.#last.buffer as SharedArrayBuffer, count: this.#used })
   }
 
   #grow(): void {
