@@ -16,6 +16,7 @@ type RuleName =
   | 'signal'
   | 'object'
 
+/** The rules that most settings have. */
 export const rules: { readonly [Name in RuleName]: Rule } = {
   positiveMs: (value) =>
     typeof value === 'number' && value > 0
@@ -45,6 +46,13 @@ export function hasMethods(...names: readonly string[]): Rule {
     return missing.length === 0 ? undefined : `lacks ${missing.map((name) => `${name}()`).join(', ')}`
   }
 }
+
+/** The rule that a value is text, be it empty. */
+export const anyText: Rule = (value) => (typeof value === 'string' ? undefined : 'must be text')
+
+/** The rule that a value is text, and some. */
+export const nonEmptyText: Rule = (value) =>
+  typeof value === 'string' && value !== '' ? undefined : 'must be text that is not empty'
 
 /** The rule that a value is one of a few strings. */
 export function oneOf(...allowed: readonly string[]): Rule {

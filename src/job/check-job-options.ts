@@ -1,15 +1,20 @@
 import type { StateBackend } from '../backend/state-backend.js'
 import type { Violation } from '../base/errors.js'
-import { hasMethods, type Rule, rejectViolations, rules, violationsOf } from '../base/options.js'
+import {
+  hasMethods,
+  nonEmptyText,
+  type Rule,
+  rejectViolations,
+  rules,
+  violationsOf,
+} from '../base/options.js'
 import type { StateDefinitions, StateSchema } from '../state/schema/define-state.js'
 import type { JobOptions } from './job-options.js'
 import { windowViolations } from './job-windows.js'
-import { stageViolations } from './stage-definition.js'
-
-const text: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be text')
+import { onBadEventRule, stageViolations } from './stage-definition.js'
 
 const optionRules: { readonly [name: string]: Rule } = {
-  name: text,
+  name: nonEmptyText,
   source: hasMethods('open'),
   key: rules.function,
   timestamp: rules.function,
@@ -27,14 +32,11 @@ const optionRules: { readonly [name: string]: Rule } = {
       : undefined),
   checkpoints: rules.object,
   flushIntervalMs: rules.positiveMs,
-  restoreFrom: text,
+  restoreFrom: nonEmptyText,
   lineage: (value) => (value === 'new' ? undefined : "must be 'new'"),
   waitForOwnerMs: rules.nonNegativeMs,
   sink: hasMethods('open'),
-  onBadEvent: (value) =>
-    value === 'fail' || value === 'skip' || typeof value === 'function'
-      ? undefined
-      : "must be 'fail', 'skip' or a function",
+  onBadEvent: onBadEventRule,
   maxPollEvents: rules.positiveInteger,
   stallAfterMs: rules.positiveMs,
   stopTimeoutMs: rules.positiveMs,

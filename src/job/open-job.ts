@@ -106,15 +106,7 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
     const { cut, isNewest } = await waitFor('the state to be restored', () => opening.restore(cuts, name))
     // Steps of the begin run code for the first time, and where they wait for nothing they would hold the event loop together.
     await nextTurn()
-    const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
-    const schema = options.stages === undefined ? first : withStages(first, options.stages)
-    const openStore = () => StateStore.open(backend, schema, options.open)
-    const shown = (await waitFor('the store to open', openStore)) as StateStore<Schema>
-    await fetched?.pin(TIME_KEY)
-    if (fetched !== undefined && keepsItself) fetched.beginWith(await backend.get(RECORD_KEY))
-    // What was to be migrated was, as it is done over an asynchronous engine.
-    const store =
-      fetched === undefined ? shown : ((await StateStore.open(fetched, schema)) as StateStore<Schema>)
+    const { store, shown } = await openStores(options, fetched, keepsItself, waitFor)
     await nextTurn()
     const goesOn = isNewest && options.lineage !== 'new'
     const epoch = cut !== undefined && goesOn ? cut.epoch : { lineage: randomUUID(), number: 0 }
@@ -152,6 +144,25 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
   } finally {
     endTurn()
   }
+}
+
+/** Opens the store of the job: `shown` is what its user sees, `store` what its steps work with, which differ over an asynchronous engine. */
+async function openStores<Event, Schema extends StateSchema, Output>(
+  options: JobOptions<Event, Schema, Output>,
+  fetched: FetchedBackend | undefined,
+  keepsItself: boolean,
+  waitFor: WaitFor,
+): Promise<{ readonly store: StateStore<Schema>; readonly shown: StateStore<Schema> }> {
+  const { backend, stages } = options
+  const first = schemaOf(options.schema, options.onTimer !== undefined, options.windows)
+  const schema = stages === undefined ? first : withStages(first, stages)
+  const openStore = () => StateStore.open(backend, schema, options.open)
+  const shown = (await waitFor('the store to open', openStore)) as StateStore<Schema>
+  if (fetched === undefined) return { store: shown, shown }
+  await fetched.pin(TIME_KEY)
+  if (keepsItself) fetched.beginWith(await backend.get(RECORD_KEY))
+  // What was to be migrated was, as it is done over an asynchronous engine.
+  return { store: (await StateStore.open(fetched, schema)) as StateStore<Schema>, shown }
 }
 
 /** The reader of a source whose partitions are read by time, where that is asked for. */

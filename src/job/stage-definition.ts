@@ -158,6 +158,12 @@ export function withStages<Schema extends StateSchema>(schema: Schema, stages: r
   return Object.freeze({ ...schema, states: Object.freeze(states), drop: Object.freeze(drop) })
 }
 
+/** What `onBadEvent` of a job and of a stage may be. */
+export const onBadEventRule: Rule = (value) =>
+  value === 'fail' || value === 'skip' || typeof value === 'function'
+    ? undefined
+    : "must be 'fail', 'skip' or a function"
+
 const stageRules: { readonly [name: string]: Rule } = {
   name: (name) =>
     typeof name === 'string' && name !== '' && !name.includes('.') ? undefined : "must be text without '.'",
@@ -167,10 +173,7 @@ const stageRules: { readonly [name: string]: Rule } = {
   windows: rules.object,
   onTimer: rules.function,
   schema: rules.object,
-  onBadEvent: (value) =>
-    value === 'fail' || value === 'skip' || typeof value === 'function'
-      ? undefined
-      : "must be 'fail', 'skip' or a function",
+  onBadEvent: onBadEventRule,
 }
 
 interface StagedOptions {

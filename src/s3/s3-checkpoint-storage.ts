@@ -1,7 +1,7 @@
 import { env } from 'node:process'
 import { systemClock } from '../base/clock.js'
 import type { Violation } from '../base/errors.js'
-import { hasMethods, type Rule, rejectViolations, rules } from '../base/options.js'
+import { hasMethods, nonEmptyText, type Rule, rejectViolations, rules } from '../base/options.js'
 import { BucketCheckpointStorage } from '../bucket/bucket-checkpoint-storage.js'
 import {
   type BucketStorageOptions,
@@ -39,8 +39,6 @@ export interface S3CheckpointStorageOptions extends BucketStorageOptions {
   readonly client?: S3SdkClient
 }
 
-const text: Rule = (value) =>
-  typeof value === 'string' && value !== '' ? undefined : 'must be a string that is not empty'
 const bucketRule: Rule = (value) =>
   typeof value === 'string' && /^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$/i.test(value)
     ? undefined
@@ -53,7 +51,7 @@ const credentialsRule: Rule = (value) =>
 const optionRules = {
   bucket: bucketRule,
   prefix: prefixRule,
-  region: text,
+  region: nonEmptyText,
   endpoint: (value: unknown) => (endpointIn(value) === undefined ? ENDPOINT_PROBLEM : undefined),
   pathStyle: rules.boolean,
   credentials: credentialsRule,

@@ -1,4 +1,4 @@
-import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
+import { anyText, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import type { EpochId, Sink, SinkWriter } from './sink.js'
 
 /** An output with the id under which it may be given again after a crash: `lineage-number-index`. */
@@ -21,7 +21,7 @@ export interface FunctionSinkOptions<Output> {
 export function functionSink<Output>(options: FunctionSinkOptions<Output>): Sink<Output> {
   rejectViolations(
     violationsOf(options, {
-      name: (name) => (typeof name === 'string' ? undefined : 'must be text'),
+      name: anyText,
       write: rules.function,
     }),
   )

@@ -1,4 +1,4 @@
-import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
+import { anyText, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { type IdentifiedOutput, identified } from './function-sink.js'
 import { OutboxWriter } from './outbox-writer.js'
 import type { OpenSinkOptions, Sink } from './sink.js'
@@ -27,7 +27,7 @@ export interface OutboxSinkOptions<Output> {
 export function outboxSink<Output>(options: OutboxSinkOptions<Output>): Sink<Output> {
   rejectViolations(
     violationsOf(options, {
-      name: (name) => (typeof name === 'string' ? undefined : 'must be text'),
+      name: anyText,
       deliver: rules.function,
       maxOutputs: rules.positiveInteger,
     }),

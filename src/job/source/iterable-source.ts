@@ -1,6 +1,7 @@
 import { Sleeper } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
 import {
+  anyText,
   invalidArgument,
   rejectViolations,
   requireSettings,
@@ -37,7 +38,7 @@ export interface IterableSourceOptions<Event> {
 export function iterableSource<Event>(options: IterableSourceOptions<Event>): Source<Event> {
   rejectViolations(
     violationsOf(options, {
-      name: (name) => (typeof name === 'string' ? undefined : 'must be text'),
+      name: anyText,
       from: rules.function,
     }),
   )

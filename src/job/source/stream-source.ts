@@ -1,4 +1,4 @@
-import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
+import { anyText, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 import { isBytes } from '../../base/shapes.js'
 import { decodedOr, Undecodable } from './file-source.js'
 import { iterableSource } from './iterable-source.js'
@@ -29,7 +29,7 @@ export interface StreamSourceOptions<Item, Event> {
 export function streamSource<Item, Event = Item>(options: StreamSourceOptions<Item, Event>): Source<Event> {
   rejectViolations(
     violationsOf(options, {
-      name: (name) => (typeof name === 'string' ? undefined : 'must be text'),
+      name: anyText,
       open: rules.function,
       decode: rules.function,
     }),

@@ -3,7 +3,7 @@
 import type { Clock } from '../../base/clock.js'
 import { systemClock } from '../../base/clock.js'
 import { reasonOf } from '../../base/errors.js'
-import { oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { nonEmptyText, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { Source } from '../../job/source/source.js'
 import { IngestQueue } from './ingest-queue.js'
 
@@ -76,8 +76,7 @@ export interface HttpIngest<Event> {
 export function httpIngest<Event>(options: HttpIngestOptions<Event> = {}): HttpIngest<Event> {
   rejectViolations(
     violationsOf(options, {
-      name: (name) =>
-        typeof name === 'string' && name.length > 0 ? undefined : 'must be text that is not empty',
+      name: nonEmptyText,
       acknowledge: oneOf('durable', 'received'),
       decode: rules.function,
       maxWaitingEvents: rules.positiveInteger,

@@ -11,6 +11,7 @@ import { isStateError, StateError } from '../../base/errors.js'
 import {
   hasMethods,
   invalidArgument,
+  nonEmptyText,
   oneOf,
   rejectViolations,
   requireSettings,
@@ -31,7 +32,6 @@ import type {
   KafkaTransactionalProducer,
   KafkaTransactions,
 } from './kafka-client.js'
-import { nonEmptyText } from './kafka-source.js'
 
 const DEFAULT_ID_HEADER = 'holdfast-id'
 /** So many messages go in one call of the client. */

@@ -12,6 +12,7 @@ import { isStateError, type StateError } from '../../base/errors.js'
 import {
   hasMethods,
   invalidArgument,
+  nonEmptyText,
   oneOf,
   rejectViolations,
   requireSettings,
@@ -123,10 +124,6 @@ export function kafkaSource<Event>(options: KafkaSourceOptions<Event>): Source<E
     opensAhead: true,
     open: (openOptions: OpenSourceOptions) => KafkaSourceReader.open(options, openOptions),
   })
-}
-
-export function nonEmptyText(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? undefined : 'must be text that is not empty'
 }
 
 /** A partition that is read. */

@@ -7,7 +7,7 @@
 
 import { unlessGivenUp } from '../../base/abort.js'
 import type { StateError } from '../../base/errors.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { invalidArgument, oneOf, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -84,8 +84,7 @@ export function postgresOutboxSource<Event>(options: PostgresOutboxSourceOptions
       pollEveryMs: rules.positiveMs,
       channel: sqlName,
       deleteAfterCut: rules.boolean,
-      onTrimmed: (value) =>
-        value === 'fail' || value === 'continue' ? undefined : "must be 'fail' or 'continue'",
+      onTrimmed: oneOf('fail', 'continue'),
     }),
   )
   const given = (options ?? {}) as Partial<PostgresOutboxSourceOptions<Event>>

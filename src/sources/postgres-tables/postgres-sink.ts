@@ -4,7 +4,14 @@
 //                         (sink, LINEAGE) -> 'EPOCH OUTPUTS ID', the newest epoch, how many of its outputs were written, and a random id of the run that has prepared it
 
 import { StateError } from '../../base/errors.js'
-import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
+import {
+  nonEmptyText,
+  oneOf,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
 import { type IdentifiedOutput, identified } from '../../job/sink/function-sink.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
 import type { Sink } from '../../job/sink/sink.js'
@@ -70,13 +77,11 @@ export function postgresSink<Output>(options: PostgresSinkOptions<Output>): Sink
     violationsOf(options, {
       ...outageRules,
       pool: postgresPool,
-      name: (name) =>
-        typeof name === 'string' && name.length > 0 ? undefined : 'must be text that is not empty',
+      name: nonEmptyText,
       write: rules.function,
       table: sqlName,
       maxOutputs: rules.positiveInteger,
-      onLostOutputs: (value) =>
-        value === 'fail' || value === 'continue' ? undefined : "must be 'fail' or 'continue'",
+      onLostOutputs: oneOf('fail', 'continue'),
     }),
   )
   requireSettings(options, ['pool', 'name', 'write'])

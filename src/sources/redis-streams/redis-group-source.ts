@@ -9,7 +9,14 @@
 import { randomUUID } from 'node:crypto'
 import { Sleeper } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
-import { oneOf, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
+import {
+  nonEmptyText,
+  oneOf,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
 import type {
   OpenSourceOptions,
   PolledEvents,
@@ -82,8 +89,6 @@ export interface RedisGroupSourceOptions<Event> extends OutageOptions {
  * @example redisGroupSource<Usage>({ client, streams: ['usage'], group: 'billing', consumer: 'billing-0' })
  */
 export function redisGroupSource<Event>(options: RedisGroupSourceOptions<Event>): Source<Event> {
-  const text = (value: unknown) =>
-    typeof value === 'string' && value.length > 0 ? undefined : 'must be text that is not empty'
   rejectViolations(
     violationsOf(options, {
       ...outageRules,
@@ -91,9 +96,11 @@ export function redisGroupSource<Event>(options: RedisGroupSourceOptions<Event>)
       streams: (value) =>
         streamKeys(value) ??
         (value as readonly string[]).map(hasHashTag).find((wrong) => wrong !== undefined),
-      group: text,
+      group: nonEmptyText,
       consumer: (value) =>
-        typeof value === 'string' && value.includes(':cut:') ? "must not contain ':cut:'" : text(value),
+        typeof value === 'string' && value.includes(':cut:')
+          ? "must not contain ':cut:'"
+          : nonEmptyText(value),
       from: oneOf('earliest', 'latest'),
       claimAfterMs: (value) => (value === Infinity ? undefined : rules.positiveMs(value)),
       decode: rules.function,

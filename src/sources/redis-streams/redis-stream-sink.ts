@@ -4,7 +4,14 @@
 //                         :LINEAGE       -> 'EPOCH OUTPUTS ID', the newest epoch, how many of its outputs were written, and a random id of the run that has prepared it
 
 import { StateError } from '../../base/errors.js'
-import { rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
+import {
+  nonEmptyText,
+  oneOf,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
 import type { OutboxBatch } from '../../job/sink/outbox-writer.js'
 import type { Sink } from '../../job/sink/sink.js'
 import { Outage, type OutageOptions, outageOf, outageRules } from '../../remote/outage.js'
@@ -97,19 +104,16 @@ export interface RedisStreamSinkOptions<Output> extends OutageOptions, LedgerSin
  * @example redisStreamSink<Alert>({ client, stream: 'alerts' })
  */
 export function redisStreamSink<Output>(options: RedisStreamSinkOptions<Output>): Sink<Output> {
-  const text = (value: unknown) =>
-    typeof value === 'string' && value.length > 0 ? undefined : 'must be text that is not empty'
   rejectViolations(
     violationsOf(options, {
       ...outageRules,
       client: redisClient,
-      stream: (value) => text(value) ?? hasHashTag(value),
-      name: text,
+      stream: (value) => nonEmptyText(value) ?? hasHashTag(value),
+      name: nonEmptyText,
       fields: rules.function,
       maxEntries: rules.positiveInteger,
       maxOutputs: rules.positiveInteger,
-      onLostOutputs: (value) =>
-        value === 'fail' || value === 'continue' ? undefined : "must be 'fail' or 'continue'",
+      onLostOutputs: oneOf('fail', 'continue'),
     }),
   )
   requireSettings(options, ['client', 'stream'])

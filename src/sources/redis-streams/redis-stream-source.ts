@@ -5,7 +5,14 @@
 // (3) One command that waits on the server is under way at most; what it answers only wakes.
 
 import { Sleeper } from '../../base/clock.js'
-import { type Rule, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
+import {
+  oneOf,
+  type Rule,
+  rejectViolations,
+  requireSettings,
+  rules,
+  violationsOf,
+} from '../../base/options.js'
 import { isErrorLike } from '../../base/shapes.js'
 import type {
   OpenSourceOptions,
@@ -74,8 +81,7 @@ export function redisStreamSource<Event>(options: RedisStreamSourceOptions<Event
       decode: rules.function,
       follow: rules.boolean,
       trimAfterCut: rules.boolean,
-      onTrimmed: (value) =>
-        value === 'fail' || value === 'continue' ? undefined : "must be 'fail' or 'continue'",
+      onTrimmed: oneOf('fail', 'continue'),
     }),
   )
   requireSettings(options, ['client', 'streams'])

@@ -2,6 +2,7 @@
 
 import {
   hasMethods,
+  nonEmptyText,
   oneOf,
   rejectViolations,
   requireSettings,
@@ -37,7 +38,7 @@ export function deduplication<Id extends AnyKeyCodec, const Name extends string>
   requireSettings(options, ['name', 'id', 'withinMs'])
   rejectViolations(
     violationsOf(options, {
-      name: (name) => (typeof name === 'string' && name !== '' ? undefined : 'must be text'),
+      name: nonEmptyText,
       id: hasMethods('readKey', 'writeKey'),
       withinMs: rules.positiveMs,
       time: oneOf('processing', 'event'),

@@ -1,7 +1,7 @@
 // Events of two kinds that belong together by their key and their times.
 
 import type { Violation } from '../../base/errors.js'
-import { hasMethods, type Rule, rejectViolations, violationsOf } from '../../base/options.js'
+import { hasMethods, nonEmptyText, type Rule, rejectViolations, violationsOf } from '../../base/options.js'
 import type { AnyCodec, Codec, KeyCodec, ValueOf } from '../../state/codec/codec.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64, uint32 } from '../../state/codec/numbers.js'
@@ -49,7 +49,6 @@ const eventKey: KeyCodec<[timestampMs: number, number: number], readonly [number
 
 const wholeMs: Rule = (value) =>
   Number.isSafeInteger(value) ? undefined : 'must be a whole number of milliseconds'
-const text: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be text')
 
 /**
  * Joins two kinds of events of a key: each pair with `leftMs + fromMs <= rightMs <= leftMs + toMs` once, whichever comes first. An event is
@@ -63,7 +62,7 @@ export function intervalJoin<Left extends AnyCodec, Right extends AnyCodec, cons
   options: IntervalJoinOptions<Left, Right, Name>,
 ): IntervalJoin<ValueOf<Left>, ValueOf<Right>, Name> {
   const violations: Violation[] = violationsOf(options, {
-    name: text,
+    name: nonEmptyText,
     left: hasMethods('read', 'write'),
     right: hasMethods('read', 'write'),
     fromMs: wholeMs,

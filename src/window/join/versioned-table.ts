@@ -1,6 +1,6 @@
 // A table whose rows change over time, and are looked up as they were at an event's time.
 
-import { rejectViolations, requireSettings, violationsOf } from '../../base/options.js'
+import { nonEmptyText, rejectViolations, requireSettings, violationsOf } from '../../base/options.js'
 import type { AnyCodec, Codec, ValueOf } from '../../state/codec/codec.js'
 import { int64 } from '../../state/codec/numbers.js'
 import { type MapTypes, map, type StateDefinition } from '../../state/kinds/definitions.js'
@@ -38,7 +38,7 @@ export function versionedTable<Row extends AnyCodec, const Name extends string>(
   requireSettings(options, ['name', 'row'])
   rejectViolations(
     violationsOf(options, {
-      name: (name) => (typeof name === 'string' && name !== '' ? undefined : 'must be text'),
+      name: nonEmptyText,
       row: (codec) =>
         typeof codec === 'object' && codec !== null && 'read' in codec ? undefined : 'must be a codec',
     }),
