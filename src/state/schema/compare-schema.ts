@@ -71,17 +71,7 @@ export function planSchema(schema: StateSchema, recorded: RecordedSchema | undef
     const kept = new Set((planned.state.indexes ?? []).map(({ id }) => id))
     for (const { id } of before?.indexes ?? []) if (!kept.has(id)) droppingIndexes.push(id)
   }
-  const isHalfRekeyed = recorded?.states.some(({ former = [] }) =>
-    former.some(({ key }) => key !== undefined),
-  )
-  if (isHalfRekeyed === true && schema.migrateKey === undefined) {
-    conflicts.push({
-      what: 'the key',
-      recorded: 'a migration of keys that was not finished',
-      program: 'no migrateKey',
-      remedy: 'write the same migrateKey again until it is done',
-    })
-  }
+  if (recorded !== undefined) conflicts.push(...unfinishedRekeying(schema, recorded))
   const dropping = [...(recorded?.dropping ?? [])]
   for (const { id, name, former = [], indexes = [] } of byName.values()) {
     if (schema.drop.includes(name)) {
@@ -90,12 +80,7 @@ export function planSchema(schema: StateSchema, recorded: RecordedSchema | undef
       changes.push({ name, action: 'drop', atOpening: true })
       continue
     }
-    conflicts.push({
-      what: `state '${name}'`,
-      recorded: 'it is in the store',
-      program: 'it is not in the schema',
-      remedy: `put it back, write renamedFrom: '${name}' where it has another name now, or remove its entries with drop: ['${name}']; an older program cannot open the store`,
-    })
+    conflicts.push(missingState(name))
   }
   const next = {
     format: STORE_FORMAT,
@@ -109,6 +94,29 @@ export function planSchema(schema: StateSchema, recorded: RecordedSchema | undef
   }
   const isChanged = recorded === undefined || canonical(asJson(recorded)) !== canonical(asJson(next))
   return { conflicts, changes, next, isChanged }
+}
+
+/** A migration of keys that was interrupted goes on only by the same `migrateKey`. */
+function unfinishedRekeying(schema: StateSchema, recorded: RecordedSchema): SchemaConflict[] {
+  const isHalfRekeyed = recorded.states.some(({ former = [] }) => former.some(({ key }) => key !== undefined))
+  if (!isHalfRekeyed || schema.migrateKey !== undefined) return []
+  return [
+    {
+      what: 'the key',
+      recorded: 'a migration of keys that was not finished',
+      program: 'no migrateKey',
+      remedy: 'write the same migrateKey again until it is done',
+    },
+  ]
+}
+
+function missingState(name: string): SchemaConflict {
+  return {
+    what: `state '${name}'`,
+    recorded: 'it is in the store',
+    program: 'it is not in the schema',
+    remedy: `put it back, write renamedFrom: '${name}' where it has another name now, or remove its entries with drop: ['${name}']; an older program cannot open the store`,
+  }
 }
 
 /** Whether a program that only reads finds recorded what it goes by: earlier versions have recorded less of windows. */
