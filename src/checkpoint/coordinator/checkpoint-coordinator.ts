@@ -274,7 +274,7 @@ export class CheckpointCoordinator implements AsyncDisposable {
 
   /**
    * Replaces the backend's content by that checkpoint, or a range of it (`options.range`), in one step. `RESTORE_FAILED` with the cause where it is missing
-   * or does not verify; the backend then holds what it held before.
+   * or does not verify, `INCOMPATIBLE` where the typed states of the backend would read the range as something else; the backend then holds what it held before.
    */
   async restore(id: string, options?: RestoreOptions): Promise<CheckpointMetadata> {
     this.#requireOpen()

@@ -26,6 +26,7 @@ import { BuilderThread } from '../worker/builder-thread-host.js'
 import type { JobStarter } from '../worker/checkpoint-worker.js'
 import { RestoreStream } from '../worker/restore-stream.js'
 import type { BuildCall, PrepareCall } from '../worker/worker-protocol.js'
+import { requireSameStates } from './range-schema.js'
 
 /** Fewer entries are put into the engine before the worker has loaded what puts them together. */
 const MIN_BUILT_ENTRIES = 10_000
@@ -107,7 +108,8 @@ async function startThread({ worker, stretch }: RestoreRequest): Promise<void> {
 
 /**
  * Restores the content of a checkpoint. Returns the error where the checkpoint is at fault, or could not be read;
- * throws where going on with an older one would be wrong: `ABORTED`, and `RESTORE_FAILED` for faults of the backend.
+ * throws where going on with an older one would be wrong: `ABORTED`, `RESTORE_FAILED` for faults of the backend, and `INCOMPATIBLE` for a stretch
+ * that the backend would read as something else.
  */
 async function restoreContent(
   request: RestoreRequest,
@@ -116,6 +118,8 @@ async function restoreContent(
   const { backend, storage, worker, stretch, pausedUntilMs, signal, onProgress } = request
   const { manifest } = stored
   const { id, entryCount } = manifest
+  // An older checkpoint of the same store would be as wrong.
+  if (stretch !== undefined) await requireSameStates(backend, stretch, id, manifest.schema)
   tell(request.onBegin, metadataOf(stored))
   let base: ChangeBase | undefined
   const onBlock = (entries: number) => tell(onProgress, { id, entries, totalEntries: entryCount })
