@@ -6,7 +6,9 @@ import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { isStateError } from '../../src/base/errors.js'
 import { seededRandom } from '../../src/base/random.js'
+import { CheckpointCoordinator } from '../../src/checkpoint/coordinator/checkpoint-coordinator.js'
 import { LmdbStateBackend } from '../../src/lmdb/lmdb-state-backend.js'
+import { MemoryCheckpointStorage } from '../../src/storage/memory-checkpoint-storage.js'
 import { ManualClock } from '../../src/testing/manual-clock.js'
 import { runs } from '../support/long.js'
 import { batchAt, contentAfter } from './children/lmdb-plan.js'
@@ -151,6 +153,29 @@ describe('bit rot', () => {
       }
       expect(before.equals(await readFile(join(path, DATA_FILE)))).toBe(true)
     }
+  })
+
+  it('in a page by which LMDB passes over entries makes no checkpoint that quietly has less', async () => {
+    // A leaf's header says how long the list of its entries is: the last one of it is not found any more.
+    const [headerBytes, listEndAt, pageBytes] = [24, 20, 8_192]
+    const path = await damagedCopy('short-leaf', (data) => {
+      for (let page = 0; page < data.length; page += pageBytes) {
+        const hasEntries = data.subarray(page, page + pageBytes).includes('left-3')
+        const listEnd = data.readUInt16LE(page + listEndAt)
+        if (hasEntries && listEnd > headerBytes + 2) data.writeUInt16LE(listEnd - 2, page + listEndAt)
+      }
+    })
+    const backend = await LmdbStateBackend.open({ path })
+    const storage = new MemoryCheckpointStorage()
+    const coordinator = new CheckpointCoordinator(backend, { storage })
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({
+      code: 'CHECKPOINT_FAILED',
+      cause: { code: 'CORRUPTION' },
+    })
+    expect((await storage.list()).filter(({ name }) => name.endsWith('.manifest'))).toEqual([])
+    await expect(coordinator.shutdown()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    expect(await backend.verify()).toMatchObject({ ok: false })
+    await backend.close()
   })
 
   it(`in ${FLIPS} places is never a wrong value, and verify() finds it where reading does not`, async () => {

@@ -193,6 +193,7 @@ class LentSnapshotReader implements SharedSnapshotReader {
         add(builder, scan)
         count++
       } else {
+        if (this.#deleted.length === 0) store?.assertWhole()
         return count
       }
     }

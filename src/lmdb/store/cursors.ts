@@ -2,6 +2,7 @@
 
 import type { EntryBlockBuilder, PlacedEntry } from '../../backend/entry-block.js'
 import type { KeyInterval, KeyStretch } from '../../backend/scan-range.js'
+import { StateError } from '../../base/errors.js'
 import { runSliced } from '../../base/slices.js'
 import { Entries } from '../../log/entries.js'
 import { KeyOrder } from '../../log/order/key-order.js'
@@ -107,6 +108,8 @@ export class StoreCursor implements Cursor {
   #at = -1
   #pageEntries: number
   #ended = true
+  /** Entries that it was given by the store. */
+  #given = 0
 
   /**
    * It passes over what was deleted. `covered`: what it gives may be hidden by other cursors, so that a limit does not tell how much
@@ -170,6 +173,17 @@ export class StoreCursor implements Cursor {
     return packed
   }
 
+  /**
+   * For a cursor that has gone through a whole store, of which the view has counted the entries itself: LMDB has no checksums, and
+   * passes over entries where one of its pages is damaged. `CORRUPTION` then.
+   */
+  assertWhole(): void {
+    const { entryCount } = this.#view
+    if (this.#given === entryCount) return
+    const reason = `${this.#given} entries were found where the store counts ${entryCount}: a page of it is damaged; verify it`
+    throw new StateError('CORRUPTION', { what: 'the content of the store', reason })
+  }
+
   /** The entry that it is at, checked. */
   #place(): PlacedRecord {
     this.#placed.show(this.#page, this.#at)
@@ -191,6 +205,7 @@ export class StoreCursor implements Cursor {
     do {
       if (this.#ended && !this.#nextStretch()) return
       this.#ended = !this.#view.fill(page, this.#from, this.#until, this.#reverse, this.#pageEntries)
+      this.#given += page.count
       this.#pageEntries = Math.min(this.#pageEntries * 4, LARGEST_PAGE)
     } while (page.count === 0)
   }
