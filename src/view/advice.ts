@@ -19,7 +19,7 @@ export const isOfMachine = (message: string): boolean => /^(?:package \S+|compre
 const saysWhatToDo = (message: string): boolean => / belongs to .*; /.test(message)
 
 const ADVICE: { readonly [code: string]: string } = {
-  CORRUPTION: 'holdfast verify tells what is damaged, holdfast repair saves the rest',
+  CORRUPTION: 'holdfast verify tells what is damaged; of checkpoints, holdfast repair saves the rest',
   INCOMPATIBLE: 'use the version of holdfast that wrote it, or a newer one',
   FENCED: 'write to another directory, or stop the job that owns this one first',
   STORAGE_ERROR: 'holdfast doctor looks at the file system and its permissions',

@@ -50,6 +50,26 @@ describe('damage', () => {
     }
   })
 
+  it('of a store is told without what only helps checkpoints, and a newer version is no damage', async () => {
+    const identity = 'holdfast-lmdb.json'
+    const place = (name: string, change: (text: string) => string) => {
+      cpSync(at('store'), at(name), { recursive: true })
+      writeFileSync(at(name, identity), change(readFileSync(at(name, identity), 'utf8')))
+      return at(name)
+    }
+    const torn = await holdfast(
+      'count',
+      place('torn-store', (text) => text.slice(0, 40)),
+    )
+    expect([torn.status, torn.err]).toEqual([1, expect.stringContaining('of checkpoints, holdfast repair')])
+    const newer = place('newer-store', (text) => text.replace(/"format": \d+/, '"format": 99'))
+    const examined = await holdfast('doctor', newer)
+    expect([examined.status, examined.out]).toEqual([
+      1,
+      expect.stringContaining('use the version of holdfast'),
+    ])
+  })
+
   it.each(['verify', 'drill'])(
     'of the newest manifest is found by %s without an id, though an older one is well',
     async (command) => {

@@ -56,7 +56,11 @@ async function storeFindings(place: Extract<Place, { kind: 'store' }>): Promise<
     if (aheadMs > AHEAD_MS) return [clockProblem('the time of the store is', aheadMs)]
     return [{ what: 'store', status: 'ok', detail: entriesText(entryCount) }]
   } catch (error) {
-    const detail = `it cannot be opened: ${reasonOf(error)}; holdfast verify reads all of it`
+    const advice =
+      isStateError(error, 'INCOMPATIBLE') && !isOfMachine(error.message)
+        ? ADVICE[error.code]
+        : 'holdfast verify reads all of it'
+    const detail = `it cannot be opened: ${reasonOf(error)}; ${advice}`
     return [{ what: 'store', status: 'problem', detail }]
   }
 }
