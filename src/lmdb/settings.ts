@@ -9,11 +9,10 @@ import {
   violationsOf,
 } from '../base/options.js'
 import { loadLz4 } from '../codec/block-codec.js'
+import { MAX_LOG_FILE_BYTES, MIN_LOG_FILE_BYTES } from './log/log-format.js'
 import type { LmdbStateBackendOptions, LmdbWriteOptions } from './types.js'
 
 const MEBIBYTE = 1024 * 1024
-const MIN_LOG_FILE_BYTES = 64 * 1024
-const MAX_LOG_FILE_BYTES = 256 * MEBIBYTE
 /** A file of twice this can still be mapped, and once more while it grows, within the addresses of a process. */
 const MAX_STORE_BYTES = 2 ** 43
 

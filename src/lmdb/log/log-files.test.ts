@@ -8,6 +8,7 @@ import fs, {
   openSync,
   readFileSync,
   renameSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
@@ -444,7 +445,30 @@ describe('the files of a log', () => {
       if (sequence % 50 === 0) expect(readWith(reader, 3, false).groups).toHaveLength(sequence - 3)
     }
     reader.close()
-    writeFileSync(fileOf(1), '')
-    expect(read(0).sequence).toBe(200)
+  })
+
+  it('tell where one of them, or both, has been cut off anywhere, also behind the last group, or is missing', () => {
+    append(1, one(1))
+    append(2, one(2))
+    const [, second, end] = placesIn(fileOf(0)) as [number, number, number]
+    for (const place of [0, 1]) {
+      const whole = readFileSync(fileOf(place))
+      for (const cut of [0, 50, FIRST_GROUP_AT, second, second + 60, end, FILE_BYTES - 1, FILE_BYTES + 1]) {
+        truncateSync(fileOf(place), cut)
+        const lengths = place === 0 ? [cut, FILE_BYTES] : [FILE_BYTES, cut]
+        const gap = `its files have ${lengths.join(' and ')} bytes, which is not how they were made`
+        for (const strictly of [true, false])
+          expect(read(0, strictly)).toEqual({ sequence: 0, gap, groups: [] })
+        writeFileSync(fileOf(place), whole)
+      }
+      renameSync(fileOf(place), `${fileOf(place)}-elsewhere`)
+      for (const strictly of [true, false]) {
+        expect(read(0, strictly).gap).toBe(`log-${log.token}-${place} is missing`)
+      }
+      renameSync(`${fileOf(place)}-elsewhere`, fileOf(place))
+    }
+    expect(read(0)).toMatchObject({ sequence: 2, gap: undefined })
+    for (const place of [0, 1]) truncateSync(fileOf(place), end)
+    for (const strictly of [true, false]) expect(read(0, strictly).gap).toMatch(/not how they were made$/)
   })
 })

@@ -17,6 +17,9 @@ import { crc32 } from '../../codec/checksum.js'
 import { copyInto, type Entries } from '../../log/entries.js'
 import { EntryCursor } from '../../log/entry-cursor.js'
 
+/** How long a file of the log may be. */
+export const MIN_LOG_FILE_BYTES: number = 64 * 1024
+export const MAX_LOG_FILE_BYTES: number = 256 * 1024 * 1024
 /** Where the first group of a file begins. */
 export const FIRST_GROUP_AT = 4_096
 export const GROUP_HEADER_BYTES = 48

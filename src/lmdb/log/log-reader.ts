@@ -7,8 +7,11 @@
 //     successor where there is a newer file: it asks the tree again, which has come further, and begins anew.
 // (3) A commit that begins while a group is being written holds what is in it, and may be durable before it. So the log may end one group
 //     before the one up to which the tree holds it.
+// (4) Both files had their length before the identity named them, and keep it. So a file of another length was cut off, though what is left of
+//     it looks like a log that a crash has ended: acknowledged groups would be gone quietly.
 
-import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { basename } from 'node:path'
 import { StateError } from '../../base/errors.js'
 import { errnoOf, storageError } from '../../files/file-failure.js'
 import {
@@ -19,6 +22,8 @@ import {
   holdsLaterGroup,
   type LogFileHeader,
   LogGroup,
+  MAX_LOG_FILE_BYTES,
+  MIN_LOG_FILE_BYTES,
 } from './log-format.js'
 import { LOG_FILES, type LogIdentity, logFileName } from './log-identity.js'
 
@@ -65,6 +70,8 @@ export class LogReader {
   readonly #log: LogIdentity
   /** By the place in the name. */
   readonly #descriptors: (number | undefined)[] = []
+  /** Both files have the length that they were made with. */
+  #isMeasured = false
   /** Of every so many groups, ascending, … */
   #marks: Mark[] = []
   /** … and where the next one is to come. */
@@ -88,6 +95,8 @@ export class LogReader {
   read(above: number | undefined, strictly: boolean, onGroup: OnGroup): LogEnd {
     const files = this.#usedFiles()
     const after = above ?? (files[0]?.header.firstSequence ?? 1) - 1
+    const misfit = this.#misfit()
+    if (misfit !== undefined) return { sequence: after, gap: misfit }
     const first = files.findLast(({ header }) => header.firstSequence <= after + 1) ?? files[0]
     if (first === undefined) return { sequence: after, gap: 'no file of it is whole' }
     let place = files.indexOf(first)
@@ -117,6 +126,25 @@ export class LogReader {
 
   close(): void {
     for (const descriptor of this.#descriptors.splice(0)) if (descriptor !== undefined) closeSync(descriptor)
+    this.#isMeasured = false
+  }
+
+  /** Why the files cannot be as they were made. */
+  #misfit(): string | undefined {
+    if (this.#isMeasured) return undefined
+    const lengths: number[] = []
+    for (let place = 0; place < LOG_FILES; place++) {
+      const path = logFileName(this.#directory, this.#log, place)
+      const descriptor = this.#open(path, place)
+      if (descriptor === undefined) return `${basename(path)} is missing`
+      lengths.push(lengthOf(descriptor, path))
+    }
+    const shortest = Math.min(...lengths)
+    const longest = Math.max(...lengths)
+    const isCut = shortest !== longest || shortest < MIN_LOG_FILE_BYTES || longest > MAX_LOG_FILE_BYTES
+    if (isCut) return `its files have ${lengths.join(' and ')} bytes, which is not how they were made`
+    this.#isMeasured = true
+    return undefined
   }
 
   /** Why the log cannot end where no group is found any more. */
@@ -232,6 +260,14 @@ export function damagedLog(directory: string, gap: string): StateError<'CORRUPTI
 /** The tree is of an earlier time than the log. */
 export function missingCommit(needed: number, commits: number): string {
   return `the store ends with commit ${commits}, and the log needs ${needed}`
+}
+
+function lengthOf(descriptor: number, path: string): number {
+  try {
+    return fstatSync(descriptor).size
+  } catch (error) {
+    throw storageError('lmdb', 'read the log', path, error)
+  }
 }
 
 function readAll(descriptor: number, path: string, position: number): Buffer {

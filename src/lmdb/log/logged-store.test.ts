@@ -3,7 +3,17 @@
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync } from 'node:fs'
-import { mkdir, open as openFile, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  mkdir,
+  open as openFile,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, vi } from 'vitest'
@@ -514,6 +524,41 @@ describe('a log that is damaged, gone or somebody else’s', () => {
       const at = await asAfterCrash(path, join(folder, 'crashed'))
       await damage(join(at, 'log-1-0'))
       await expect(open({ path: at })).rejects.toMatchObject({ code: 'CORRUPTION' })
+    }
+  })
+
+  it('is CORRUPTION for whoever opens or reads the store, and a problem for verify, where its last groups are cut off', async () => {
+    const backend = await openLogged(smallLog)
+    for (let i = 0; i < 5; i++) await backend.put(bytes(`k${i}`), bytes('value'), durable)
+    const at = await asAfterCrash(path, join(folder, 'crashed'))
+    const log = join(at, 'log-1-0')
+    const end = (await readFile(log)).findLastIndex((byte) => byte !== 0) + 1
+    await truncate(log, end - 100)
+    for (const readOnly of [true, false]) {
+      await expect(open({ path: at, readOnly })).rejects.toMatchObject({ code: 'CORRUPTION' })
+    }
+    const reason = `its files have ${end - 100} and 65536 bytes, which is not how they were made`
+    expect(await LmdbStateBackend.verify(at)).toMatchObject({
+      ok: false,
+      problems: [{ what: 'log', reason }],
+    })
+  })
+
+  it('may be of any length where a crash came before the store was said to have it, or after it was said to have none', async () => {
+    const backend = await openLogged(smallLog)
+    await backend.put(bytes('a'), bytes('1'), durable)
+    await backend.close()
+    for (const lengths of [[0], [4_096], [65_536, 0], [65_536, 30_000], [30_000, 65_536], [65_536, 65_536]]) {
+      const at = await asAfterCrash(path, join(folder, 'crashed'))
+      for (const [place, length] of lengths.entries()) {
+        await writeFile(join(at, `log-1-${place}`), new Uint8Array(length))
+      }
+      expect(await LmdbStateBackend.verify(at)).toMatchObject({ ok: true })
+      for (const readOnly of [true, false]) {
+        const crashed = await open({ path: at, readOnly })
+        expect(text(crashed.getSync(bytes('a')))).toBe('1')
+        await crashed.close()
+      }
     }
   })
 
