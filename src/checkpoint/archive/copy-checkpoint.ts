@@ -191,6 +191,7 @@ async function requireAll(to: LeasedStorage, segments: readonly ManifestSegment[
   const { segmentSizes } = await to.contents()
   const missing = segments.filter(({ name, sizeBytes }) => segmentSizes.get(name) !== sizeBytes)
   if (missing.length === 0) return
+  await to.check()
   to.distrustContents()
   const reason = `of its segments, ${missing.map(({ name }) => name).join(' and ')} went while it was copied`
   throw new StateError('STORAGE_ERROR', { storage: to.storage.name, operation: OPERATION, reason })
@@ -220,8 +221,9 @@ async function publish({ stored, manifestBytes, to, signal }: CopyRequest, writt
 async function removeWritten(
   { to, logger, whole }: CopyRequest,
   names: readonly string[],
-  error: unknown,
+  cause: unknown,
 ): Promise<void> {
+  const error = await to.reasonFor(cause)
   if (isStateError(error, 'FENCED')) return
   try {
     for (const name of names) {

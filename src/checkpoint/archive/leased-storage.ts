@@ -87,6 +87,22 @@ export class LeasedStorage implements ObjectStorage {
     await this.#lease.check()
   }
 
+  /**
+   * Why work in the storage has failed. A new owner removes files that this one has written or reads: what seems to be damage then is none, but
+   * that the lease is lost, which is `FENCED`.
+   */
+  async reasonFor(error: unknown): Promise<unknown> {
+    if (!tellsOfDamage(error)) return error
+    try {
+      await this.check()
+      return error
+    } catch (failure) {
+      return isStateError(failure, 'FENCED')
+        ? new StateError('FENCED', failure.details, { cause: error })
+        : error
+    }
+  }
+
   /** What lies in the storage: as it is known, or listed anew where that is not to be relied on. */
   async contents(): Promise<StorageContents> {
     while (this.#contents === undefined) {
@@ -209,6 +225,15 @@ export class LeasedStorage implements ObjectStorage {
   }
 }
 
+/** Whether an error says that something stored is not what was written, or that nothing was restored for that reason. */
+function tellsOfDamage(error: unknown): boolean {
+  if (isStateError(error, 'CORRUPTION')) return true
+  if (!isStateError(error, 'RESTORE_FAILED')) return false
+  return (
+    isStateError(error.cause, 'CORRUPTION') || error.details.skipped.some(({ code }) => code === 'CORRUPTION')
+  )
+}
+
 async function currentSequence(
   catalog: CheckpointCatalog,
   listing: StorageListing,
@@ -249,6 +274,8 @@ export async function asTemporaryOwner<T>(
   const owner = await LeasedStorage.acquire(new CheckpointCatalog(storage), logger)
   try {
     return await action(owner)
+  } catch (error) {
+    throw await owner.reasonFor(error)
   } finally {
     await releaseOwner(owner, logger)
   }

@@ -264,7 +264,8 @@ export class CheckpointCoordinator implements AsyncDisposable {
    * With `range`, only that stretch of keys is replaced, and only what is read of a checkpoint is verified.
    *
    * `undefined` only where there has never been a checkpoint. `RESTORE_FAILED` (`details.skipped` says why for each)
-   * where there has been one and none can be used; the backend then holds what it held before.
+   * where there has been one and none can be used, `FENCED` where this coordinator owned the storage and another one has taken it over
+   * meanwhile, who may have removed them; the backend then holds what it held before.
    */
   async restoreLatest(options?: RestoreOptions): Promise<CheckpointMetadata | undefined> {
     this.#requireOpen()
@@ -546,7 +547,10 @@ export class CheckpointCoordinator implements AsyncDisposable {
       const startedAtMs = clock.now()
       try {
         const request = this.#restoreRequest(options, stretch)
-        const restored = await restore(request)
+        const owner = this.#ownership.held
+        const restored = await (owner === undefined
+          ? restore(request)
+          : this.#ownership.guard(owner, () => restore(request)))
         this.#restoreFailed = false
         if (restored === undefined) return undefined
         if (request.stretch === undefined) this.#restoredAll = true

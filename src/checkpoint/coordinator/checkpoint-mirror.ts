@@ -351,6 +351,8 @@ export class CheckpointMirror {
     } catch (error) {
       if (isStateError(error, 'ABORTED') && !signal.aborted) return 'again'
       if (!isStateError(error, 'CORRUPTION')) throw error
+      // What a new owner of the mirror has removed is no damage.
+      await owner.check()
       this.#whole.delete(segment.name)
       owner.distrustContents()
       if (await from.isGone(sequence)) this.#tellFailed(sequence, error)

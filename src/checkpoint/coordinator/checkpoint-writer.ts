@@ -209,7 +209,8 @@ async function runJob(
     return result
   } catch (error) {
     for (const leftover of job.leftovers) logLeftover(logger, leftover)
-    const failure = notReserved === undefined ? errorOf(error, signal, OPERATION) : notReserved.error
+    const cause = notReserved === undefined ? errorOf(error, signal, OPERATION) : notReserved.error
+    const failure = await owner.reasonFor(cause)
     if (committed) await removeAfterFailure(owner, [name], failure, logger)
     throw failure
   }

@@ -84,13 +84,14 @@ export class LeaseKeeper {
     return await this.acquire(options)
   }
 
-  /** Does something as the owner. Where it fails because the lease is lost, nothing is written from then on. */
+  /** Does something as the owner. Where it fails because the lease is lost, it says so, and nothing is written from then on. */
   async guard<T>(owner: LeasedStorage, action: () => Promise<T>): Promise<T> {
     try {
       return await action()
     } catch (error) {
-      if (isStateError(error, 'FENCED')) await this.#noteIfLost(owner)
-      throw error
+      const failure = await owner.reasonFor(error)
+      if (isStateError(failure, 'FENCED')) await this.#noteIfLost(owner)
+      throw failure
     }
   }
 

@@ -60,7 +60,8 @@ export class ManifestPublication {
         const reason = 'it does not read back as it was written'
         throw new StateError('CORRUPTION', { what: `manifest of ${checkpointId(this.#sequence)}`, reason })
       }
-    } catch (error) {
+    } catch (failure) {
+      const error = await this.#owner.reasonFor(failure)
       await this.discard(error)
       // A commit that failed may have published all the same. This checkpoint failed: take it back if it is there.
       // Only when the manifest is gone for certain may its segment go. FENCED means that the name is somebody else's.

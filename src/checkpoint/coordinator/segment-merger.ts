@@ -134,7 +134,8 @@ export class SegmentMerger {
       const durationMs = Math.max(0, clock.now() - startedAtMs)
       logger.info({ segment: name, inputs: content.segments.length, durationMs }, 'segments merged')
       onMerged({ through: content.id, sizeBytes: segment.sizeBytes, durationMs })
-    } catch (error) {
+    } catch (cause) {
+      const error = await owner.reasonFor(cause)
       owner.distrustContents()
       if (committed) await removeAfterFailure(owner, [name], error, logger)
       if (signal.aborted) return
