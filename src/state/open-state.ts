@@ -4,6 +4,7 @@ import { NEVER_EXPIRES } from '../backend/validate.js'
 import type { ByteReader } from './codec/bytes.js'
 import type { Codec, KeyCodec } from './codec/codec.js'
 import { isFixedCodec } from './codec/codec.js'
+import { codecErrorOf } from './codec/codec-error.js'
 import type { Host } from './entries/host.js'
 import { type FormerGeneration, StateEntries } from './entries/state-entries.js'
 import type { KeyLike } from './key/stored-key.js'
@@ -82,9 +83,17 @@ function formersOf(definition: StateDefinition, { former = [] }: RecordedState):
       const read =
         codec === undefined
           ? undefined
-          : (from: ByteReader) => steps.reduce((value, step) => step.apply(value), codec.read(from))
+          : (from: ByteReader) => steps.reduce((value, step) => step.apply(value), readBy(codec, from))
       return { id: generation.id, isStamped: isStamped(generation), read }
     })
+}
+
+function readBy(codec: Codec<unknown>, from: ByteReader): unknown {
+  try {
+    return codec.read(from)
+  } catch (error) {
+    throw codecErrorOf(error, 'read')
+  }
 }
 
 function indexesOf(definition: StateDefinition, { indexes = [] }: RecordedState): EntryIndex[] {

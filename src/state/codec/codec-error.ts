@@ -1,3 +1,4 @@
+import { reasonOf } from '../../base/errors.js'
 import { brandClass, hasBrand } from '../../base/shapes.js'
 
 const CODEC_ERROR = Symbol.for('holdfast.CodecError')
@@ -32,15 +33,23 @@ export function isCodecError(error: unknown): error is CodecError {
   return hasBrand(error, CODEC_ERROR)
 }
 
-/** The error of a part, as one of the whole: `step` is where the part is. */
-export function within(step: string, error: unknown, direction?: CodecDirection): unknown {
-  if (!isCodecError(error)) return error
+/**
+ * The error of a part, as one of the whole: `step` is where the part is. Only for what the codec of the part has thrown, which may be anything: it
+ * may be one of the user's.
+ */
+export function within(step: string, error: unknown, direction?: CodecDirection): CodecError {
+  if (!isCodecError(error)) return new CodecError(reasonOf(error), step, { cause: error }, direction)
   return new CodecError(
     error.message,
     step + error.path,
     { cause: error.cause },
     direction ?? error.direction,
   )
+}
+
+/** What a call of a codec has thrown, told from what functions of the user throw: a codec of the user's own throws what it likes. */
+export function codecErrorOf(error: unknown, direction?: CodecDirection): CodecError {
+  return within('', error, direction)
 }
 
 /** What a value is, for a message: its type, and what it says where that is short. */

@@ -9,7 +9,7 @@
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
-import { MAX_KEY_BYTES } from '../../base/limits.js'
+import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../base/limits.js'
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
@@ -101,6 +101,11 @@ export class StateEntries implements ExpiringState {
   /** Whether values have the time at which they expire in front. */
   get isStamped(): boolean {
     return this.#options.event !== undefined
+  }
+
+  /** The longest value that an entry has room for. */
+  get maxValueBytes(): number {
+    return this.isStamped ? MAX_VALUE_BYTES - STAMP_BYTES : MAX_VALUE_BYTES
   }
 
   get watermarkMs(): number {
@@ -434,6 +439,11 @@ function expiryOf(
 
 const uint16 = (bytes: Uint8Array, at: number): number =>
   ((bytes[at] as number) << 8) | (bytes[at + 1] as number)
+
+/** Throws where a value is too long to be stored: to an engine that would be a wrong argument of whoever writes it. */
+export function checkValueLength(length: number, most: number): void {
+  if (length > most) throw new CodecError(`a value of ${length} bytes; the limit is ${most}`)
+}
 
 /** The value of an entry that was scanned. */
 export interface ShownValue {

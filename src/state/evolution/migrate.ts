@@ -154,7 +154,8 @@ export class StateMigration {
   #isHead(storedKey: Uint8Array): boolean {
     if (this.#open.definition.kind !== 'list') return false
     const reader = readerBehindPrefix(storedKey)
-    this.#open.context.keyCodec.readKey(reader)
+    const { context } = this.#open
+    context.readKey(reader, context.keyCodec, 'head')
     return reader.rest() === 0
   }
 
@@ -175,7 +176,7 @@ export class StateMigration {
     await this.#pages(generation.id, false, async (page) => {
       for (const entry of page) {
         const reader = readerBehindPrefix(entry.key)
-        const next = keyCodec.readKey(reader)
+        const next = context.readKey(reader, keyCodec, 'head')
         const nextBytes = Buffer.from(entry.key.subarray(0, reader.position)).toString('latin1')
         if (nextBytes !== keyBytes && content.length > 0) {
           await this.#moveKey(generation, keyCodec, key, content)
@@ -239,7 +240,7 @@ export class StateMigration {
     let list = { first: 0, end: 0 }
     for (const entry of raw) {
       const reader = readerBehindPrefix(entry.key)
-      const key = keyCodec.readKey(reader)
+      const key = context.readKey(reader, keyCodec, 'head')
       const bytes = bytesOf(entry)
       if (bytes === undefined) continue
       try {

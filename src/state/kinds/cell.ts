@@ -4,11 +4,17 @@ import { StateError } from '../../base/errors.js'
 import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
-import { CodecError, describeValue } from '../codec/codec-error.js'
+import { CodecError, codecErrorOf, describeValue } from '../codec/codec-error.js'
 import { isStruct, type StructCodec } from '../codec/struct.js'
 import { show } from '../entries/backend-entries.js'
 import type { AssembledKey } from '../entries/entries.js'
-import { type FormerGeneration, NONE, PRESENT, type StateEntries } from '../entries/state-entries.js'
+import {
+  checkValueLength,
+  type FormerGeneration,
+  NONE,
+  PRESENT,
+  type StateEntries,
+} from '../entries/state-entries.js'
 import type { KeyLike } from '../key/stored-key.js'
 import type { StateContext } from './state-context.js'
 
@@ -35,6 +41,7 @@ export class Cell<Key, Part> {
   readonly #entries: StateEntries
   readonly #refreshOnRead: boolean
   readonly #options: CellOptions
+  readonly #maxBytes: number
   readonly #slot = new Slot()
   readonly #reader = new ByteReader()
   readonly #migrating = new ByteReader()
@@ -64,6 +71,7 @@ export class Cell<Key, Part> {
     this.#entries = options.entries
     this.#refreshOnRead = options.refreshOnRead
     this.#options = options
+    this.#maxBytes = options.entries.maxValueBytes
     this.#view = this.#struct?.viewOf(this.#valueSlot, 'change')
     this.#seenView = this.#struct?.viewOf(this.#seenSlot, 'read')
   }
@@ -135,7 +143,7 @@ export class Cell<Key, Part> {
     try {
       return this.#decode(this.#reader.fromBytes(bytes), generation)
     } catch (error) {
-      throw this.#context.failure('read', error, key, part)
+      throw this.#failedRead(error, generation, key, part)
     }
   }
 
@@ -146,7 +154,7 @@ export class Cell<Key, Part> {
     try {
       return this.#decode(this.#reader.fromSlot(this.#slot), generation)
     } catch (error) {
-      throw this.#context.failure('read', error, key, part)
+      throw this.#failedRead(error, generation, key, part)
     }
   }
 
@@ -271,8 +279,16 @@ export class Cell<Key, Part> {
     try {
       return this.#decode(this.#reader.fromSlot(this.#slot), generation)
     } catch (error) {
-      throw this.#context.failure('read', error, key, part)
+      throw this.#failedRead(error, generation, key, part)
     }
+  }
+
+  /** What reads the present form can only be the codec; a former one goes through functions of the user as well. */
+  #failedRead(error: unknown, generation: number, key: unknown, part: unknown): unknown {
+    const context = this.#context
+    return generation === PRESENT
+      ? context.failureOf('read', error, key, part)
+      : context.failure('read', error, key, part)
   }
 
   #decode(reader: ByteReader, generation: number): unknown {
@@ -282,12 +298,16 @@ export class Cell<Key, Part> {
       return value
     }
     const given = this.#readFormer(reader, generation)
-    if (this.#codec.through !== undefined) return this.#codec.through(given)
-    // What is read is what would be read once it was written.
-    const writer = this.#refreshed
-    writer.length = 0
-    this.#codec.write(given, writer)
-    return this.#codec.read(this.#migrating.fromBytes(writer.bytes.subarray(0, writer.length)))
+    try {
+      if (this.#codec.through !== undefined) return this.#codec.through(given)
+      // What is read is what would be read once it was written.
+      const writer = this.#refreshed
+      writer.length = 0
+      this.#codec.write(given, writer)
+      return this.#codec.read(this.#migrating.fromBytes(writer.bytes.subarray(0, writer.length)))
+    } catch (error) {
+      throw codecErrorOf(error)
+    }
   }
 
   #readFormer(reader: ByteReader, generation: number): unknown {
@@ -303,7 +323,12 @@ export class Cell<Key, Part> {
   #migrateInto(to: ByteWriter, generation: number): void {
     const value = this.#readFormer(this.#reader.fromSlot(this.#slot), generation)
     to.length = 0
-    this.#codec.write(value, to)
+    try {
+      this.#codec.write(value, to)
+      checkValueLength(to.length, this.#maxBytes)
+    } catch (error) {
+      throw codecErrorOf(error)
+    }
   }
 
   #encode(key: KeyLike<Key>, part: Part, value: unknown): void {
@@ -314,6 +339,7 @@ export class Cell<Key, Part> {
         throw new CodecError(`${describeValue(value)} is not a value; optional(…) takes undefined`)
       }
       this.#codec.write(value, this.#value)
+      checkValueLength(this.#value.length, this.#maxBytes)
     } catch (error) {
       throw this.#context.failureOf('write', error, key, part)
     }

@@ -12,10 +12,16 @@
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
-import { CodecError, describeValue } from '../codec/codec-error.js'
+import { CodecError, codecErrorOf, describeValue } from '../codec/codec-error.js'
 import { int64 } from '../codec/numbers.js'
 import { show } from '../entries/backend-entries.js'
-import { type FormerGeneration, NONE, PRESENT, type StateEntries } from '../entries/state-entries.js'
+import {
+  checkValueLength,
+  type FormerGeneration,
+  NONE,
+  PRESENT,
+  type StateEntries,
+} from '../entries/state-entries.js'
 import type { KeyLike, StoredKey } from '../key/stored-key.js'
 import type { StateContext } from './state-context.js'
 
@@ -94,7 +100,7 @@ export class ListCells<Key> {
     try {
       return this.#decode(this.#reader.fromBytes(bytes), generation)
     } catch (error) {
-      throw this.#context.failure('read', error, key)
+      throw this.#failedRead(error, generation, key)
     }
   }
 
@@ -102,8 +108,7 @@ export class ListCells<Key> {
   migrated(bytes: Uint8Array, generation: number, whose: () => readonly [key: unknown]): ByteWriter {
     try {
       const element = this.#readFormer(this.#reader.fromBytes(bytes), generation)
-      this.#value.length = 0
-      this.#codec.write(element, this.#value)
+      this.#write(element, this.#value)
       return this.#value
     } catch (error) {
       throw this.#context.failure('read', error, ...whose())
@@ -124,10 +129,32 @@ export class ListCells<Key> {
       return element
     }
     const given = this.#readFormer(reader, generation)
-    if (this.#codec.through !== undefined) return this.#codec.through(given)
-    const writer = new ByteWriter()
-    this.#codec.write(given, writer)
-    return this.#codec.read(new ByteReader().fromBytes(writer.copy()))
+    try {
+      if (this.#codec.through !== undefined) return this.#codec.through(given)
+      const writer = new ByteWriter()
+      this.#codec.write(given, writer)
+      return this.#codec.read(new ByteReader().fromBytes(writer.copy()))
+    } catch (error) {
+      throw codecErrorOf(error)
+    }
+  }
+
+  /** What reads the present form can only be the codec; a former one goes through functions of the user as well. */
+  #failedRead(error: unknown, generation: number, key: unknown): unknown {
+    const context = this.#context
+    return generation === PRESENT
+      ? context.failureOf('read', error, key)
+      : context.failure('read', error, key)
+  }
+
+  #write(element: unknown, to: ByteWriter): void {
+    to.length = 0
+    try {
+      this.#codec.write(element, to)
+      checkValueLength(to.length, this.#entries.maxValueBytes)
+    } catch (error) {
+      throw codecErrorOf(error)
+    }
   }
 
   #readFormer(reader: ByteReader, generation: number): unknown {
@@ -186,7 +213,7 @@ export class ListCells<Key> {
     try {
       return this.#decode(this.#reader.fromSlot(this.#slot), generation)
     } catch (error) {
-      throw this.#context.failure('read', error, key)
+      throw this.#failedRead(error, generation, key)
     }
   }
 
@@ -256,12 +283,11 @@ export class ListCells<Key> {
   }
 
   #encode(key: KeyLike<Key>, element: unknown): Uint8Array {
-    this.#value.length = 0
     try {
       if ((element === undefined || element === null) && this.#codec.takesAbsence !== true) {
         throw new CodecError(`${describeValue(element)} is not a value; optional(…) takes undefined`)
       }
-      this.#codec.write(element, this.#value)
+      this.#write(element, this.#value)
       return this.#value.copy()
     } catch (error) {
       throw this.#context.failureOf('write', error, key)

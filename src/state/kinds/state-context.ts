@@ -43,7 +43,7 @@ export class StateContext<Key> {
     try {
       this.storedKey.set(this.id, key)
     } catch (error) {
-      throw this.failure('write', error, key)
+      throw this.keyFailure(error, key)
     }
     return this.storedKey
   }
@@ -61,7 +61,7 @@ export class StateContext<Key> {
     try {
       this.storedKey.append(codec, mapKey)
     } catch (error) {
-      throw this.failure('write', error, key, mapKey)
+      throw this.failureOf('write', error, key, mapKey)
     }
     return this.storedKey
   }
@@ -111,6 +111,11 @@ export class StateContext<Key> {
   failure(direction: CodecDirection, error: unknown, key: unknown, mapKey?: unknown): unknown {
     if (!isCodecError(error)) return error
     return this.failureOf(error.direction ?? direction, error, key, mapKey)
+  }
+
+  /** The failure to write a key. One that is encoded has been told of by whoever has encoded it, unless it is too long here. */
+  keyFailure(error: unknown, key: unknown): unknown {
+    return isEncodedKey(key) ? this.failure('write', error, key) : this.failureOf('write', error, key)
   }
 
   /** The same of the entry under a stored key, of which the error names what can be read. */

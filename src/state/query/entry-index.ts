@@ -12,6 +12,7 @@ import { compareStretches, prefixEnd } from '../../base/bytes.js'
 import { Slot, type Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec, KeyCodec } from '../codec/codec.js'
+import { codecErrorOf } from '../codec/codec-error.js'
 import { isStruct } from '../codec/struct.js'
 import type { AssembledKey, Entries } from '../entries/entries.js'
 import { checkStoredLength, NOT_TOLD } from '../key/stored-key.js'
@@ -108,7 +109,11 @@ export class EntryIndex {
     const at = to.reserve(INDEX_HEAD_BYTES)
     to.view.setUint16(at, INDEX_PREFIX)
     to.view.setUint16(at + 2, this.id)
-    this.codec.writeKey(derived, to)
+    try {
+      this.codec.writeKey(derived, to)
+    } catch (error) {
+      throw codecErrorOf(error, 'write')
+    }
   }
 }
 

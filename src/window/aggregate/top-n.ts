@@ -66,10 +66,11 @@ export function topN<Event, C extends AnyCodec>(
       place++
     }
     if (place >= n) return bytes
+    const kept = of(event)
     written.length = 0
     written.reserve(HEAD_BYTES)
     try {
-      codec.write(of(event), written)
+      codec.write(kept, written)
     } catch (error) {
       throw within('topN', error, 'write')
     }

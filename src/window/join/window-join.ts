@@ -7,6 +7,7 @@ import type { AnyCodec, Codec, InputOf, ValueOf } from '../../state/codec/codec.
 import { CodecError, within } from '../../state/codec/codec-error.js'
 import type { TimeWindow, WindowAssigner } from '../assign/assigner.js'
 import type { SessionWindows } from '../assign/by-key.js'
+import type { EventsCodec } from '../operator/kept-events.js'
 import { type LateEvent, type Pane, type WindowDefinition, type WindowResult, windowed } from '../windowed.js'
 
 /** Which events come out that have no other one: none, those of the left or of the right side, or those of both. */
@@ -161,31 +162,28 @@ function groupsBy<Key, Output>(
 }
 
 /** An event with its side in front: 0 for the left one, 1 for the right one. */
-function sidedCodec<Event>(
-  left: JoinSide<Event, AnyCodec>,
-  right: JoinSide<Event, AnyCodec>,
-): Codec<SidedEvent, Event> {
+function sidedCodec<Event>(left: JoinSide<Event, AnyCodec>, right: JoinSide<Event, AnyCodec>): EventsCodec {
   const codecs = { left: left.codec, right: right.codec } as unknown as {
     readonly [Side in SidedEvent['side']]: Codec<unknown, unknown>
-  }
-  const write = (side: SidedEvent['side'], value: unknown, to: ByteWriter) => {
-    to.uint8(side === 'left' ? 0 : 1)
-    try {
-      codecs[side].write(value, to)
-    } catch (error) {
-      throw within(side, error, 'write')
-    }
   }
   return Object.freeze({
     descriptor: { joined: [left.codec.descriptor, right.codec.descriptor] },
     fixedBytes: undefined,
     isOpenEnded: true,
-    write: (event: Event, to: ByteWriter) => {
-      const ofLeft = left.of(event)
-      if (ofLeft !== undefined) return write('left', ofLeft, to)
-      const ofRight = right.of(event)
+    keptOf: (event: Event): SidedEvent => {
+      const ofLeft: unknown = left.of(event)
+      if (ofLeft !== undefined) return { side: 'left', value: ofLeft }
+      const ofRight: unknown = right.of(event)
       if (ofRight === undefined) throw new CodecError('an event of neither side of the join')
-      write('right', ofRight, to)
+      return { side: 'right', value: ofRight }
+    },
+    write: ({ side, value }: SidedEvent, to: ByteWriter) => {
+      to.uint8(side === 'left' ? 0 : 1)
+      try {
+        codecs[side].write(value, to)
+      } catch (error) {
+        throw within(side, error, 'write')
+      }
     },
     read: (from: ByteReader): SidedEvent => {
       const number = from.uint8()
@@ -193,7 +191,7 @@ function sidedCodec<Event>(
       const side = number === 0 ? 'left' : 'right'
       return { side, value: codecs[side].read(from) }
     },
-  })
+  }) as EventsCodec
 }
 
 function checkOptions<Event, Key, Output>(options: ErasedJoin<Event, Key, Output>): void {

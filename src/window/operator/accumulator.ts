@@ -1,9 +1,11 @@
+import { MAX_VALUE_BYTES } from '../../base/limits.js'
 import { invalidArgument } from '../../base/options.js'
 import { copyViewed, Slot, type ViewedBytes } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
-import { CodecError } from '../../state/codec/codec-error.js'
+import { CodecError, codecErrorOf } from '../../state/codec/codec-error.js'
 import { isStruct, type StructCodec } from '../../state/codec/struct.js'
+import { checkValueLength } from '../../state/entries/state-entries.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import { type BytesWork, bytesWorkOf, isAppended } from '../aggregate/bytes-aggregate.js'
 import { type RawAggregate, rawOf } from '../aggregate/raw-aggregate.js'
@@ -91,12 +93,12 @@ export class Accumulator {
       at = this.#addBytes(this.#work, memory, i, { event, timestampMs, isFirst })
     } else if (this.#struct === undefined) {
       const current = isFirst ? first?.() : this.read(memory, i)
-      at = this.#write(memory, i, add(current, event, timestampMs))
+      at = this.#write(memory, i, add(current, event, timestampMs), MAX_VALUE_BYTES)
     } else {
       if (isFirst && first !== undefined) at = this.#write(memory, at, first())
       showAccumulator(memory, at, this.#slot)
       const made = add(this.#view, event, timestampMs)
-      if (made !== undefined) at = this.#write(memory, at, made)
+      if (made !== undefined) at = this.#write(memory, at, made, MAX_VALUE_BYTES)
     }
     if (isFirst) memory.set(at, HAS_VALUE, true)
     return at
@@ -143,9 +145,13 @@ export class Accumulator {
     const slot = this.#otherSlot
     showAccumulator(memory, i, slot)
     const reader = this.#reader.fromSlot(slot)
-    const value = this.codec.read(reader)
-    reader.assertEnd()
-    return value
+    try {
+      const value = this.codec.read(reader)
+      reader.assertEnd()
+      return value
+    } catch (error) {
+      throw codecErrorOf(error, 'read')
+    }
   }
 
   /** Throws where the bytes, which come from the store, are not those of an accumulator. */
@@ -198,12 +204,13 @@ export class Accumulator {
       replaced.reserve(lengthBefore)
       copyViewed(memory.memoryOf(i), start, lengthBefore, replaced, 0)
     }
-    return this.#write(memory, i, made)
+    return this.#write(memory, i, made, MAX_VALUE_BYTES)
   }
 
   /** What is there is not copied, but for where it must move: then it gets room to grow. */
   #append(memory: AccumulatorMemory, i: number, bytes: Uint8Array): number {
     const length = memory.accumulatorBytes(i)
+    checkValueLength(length + bytes.length, MAX_VALUE_BYTES)
     const at = memory.resizeAccumulator(i, length + bytes.length)
     memory.memoryOf(at).bytes.set(bytes, memory.accumulatorAt(at) + length)
     return at
@@ -219,10 +226,16 @@ export class Accumulator {
     return at
   }
 
-  #write(memory: AccumulatorMemory, i: number, value: unknown): number {
+  /** @param most how many bytes it may have: what is merged for a result alone is not stored. */
+  #write(memory: AccumulatorMemory, i: number, value: unknown, most = Infinity): number {
     const written = this.#written
     written.length = 0
-    this.codec.write(value, written)
+    try {
+      this.codec.write(value, written)
+      checkValueLength(written.length, most)
+    } catch (error) {
+      throw codecErrorOf(error, 'write')
+    }
     const at = memory.resizeAccumulator(i, written.length)
     const start = memory.accumulatorAt(at)
     copyViewed(written, 0, written.length, memory.memoryOf(at), start)

@@ -292,8 +292,16 @@ export class AlignedWindows implements WindowOperator {
 
   peek(key: KeyLike<unknown>): AnyResult[] {
     this.#accumulator.checkShowable()
-    const results: AnyResult[] = []
     const tableKey = this.#eventKey.set(key)
+    try {
+      return this.#shown(key, tableKey)
+    } catch (error) {
+      throw this.#context.failure('read', error, key)
+    }
+  }
+
+  #shown(key: KeyLike<unknown>, tableKey: TableKey): AnyResult[] {
+    const results: AnyResult[] = []
     let afterMs = this.#firedEndMs
     for (;;) {
       let endMs = Infinity

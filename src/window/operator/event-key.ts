@@ -36,7 +36,7 @@ export class EventKey {
       checkStoredLength(PREFIX_BYTES + key.bytes.length + this.#bytesBehind)
       return this.#tableKey.set(key.bytes, 0, key.bytes.length)
     } catch (error) {
-      throw this.#context.failure('write', error, key)
+      throw this.#context.keyFailure(error, key)
     }
   }
 

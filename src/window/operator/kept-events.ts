@@ -1,14 +1,23 @@
+import { MAX_VALUE_BYTES } from '../../base/limits.js'
 import type { SlicedWork } from '../../base/slices.js'
 import { type ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
+import { codecErrorOf } from '../../state/codec/codec-error.js'
 import { tuple } from '../../state/codec/composite.js'
 import { int64, uint32 } from '../../state/codec/numbers.js'
 import { nameOf } from '../../state/entries/overlay.js'
+import { checkValueLength } from '../../state/entries/state-entries.js'
 import { storedEntries } from '../../state/entries/stored-entries.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
 import { readerBehindPrefix } from '../../state/key/stored-key.js'
 import type { OpenState } from '../../state/open-state.js'
 import type { TimeWindow } from '../assign/assigner.js'
+
+/** The form in which events are kept. */
+export interface EventsCodec extends Codec<unknown, unknown> {
+  /** What is kept of an event, by functions of the user. Default: the event. */
+  readonly keptOf?: (event: unknown) => unknown
+}
 
 export interface KeptEvent {
   readonly timestampMs: number
@@ -35,25 +44,32 @@ export const eventKey = tuple(int64, uint32) as unknown as KeyCodec<readonly num
  */
 export class KeptEvents {
   readonly #state: OpenState
-  readonly #codec: Codec<unknown, unknown>
+  readonly #codec: EventsCodec
   readonly #keys = new Map<string, KeptKey>()
   readonly #written = new ByteWriter()
 
-  constructor(state: OpenState, codec: Codec<unknown, unknown>) {
+  constructor(state: OpenState, codec: EventsCodec) {
     this.#state = state
     this.#codec = codec
   }
 
   /** @param key the bytes of the key. */
   put(key: Uint8Array, timestampMs: number, number: number, event: unknown): void {
+    const { keptOf } = this.#codec
+    const kept = keptOf === undefined ? event : keptOf(event)
     const written = this.#written
     written.length = 0
-    this.#codec.write(event, written)
+    try {
+      this.#codec.write(kept, written)
+      checkValueLength(written.length, MAX_VALUE_BYTES)
+    } catch (error) {
+      throw codecErrorOf(error, 'write')
+    }
     const name = nameOf(key)
-    const kept = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
-    this.#keys.set(name, kept)
-    insert(kept.events, { timestampMs, number, bytes: written.copy(), isStored: false })
-    kept.isDirty = true
+    const ofKey = this.#keys.get(name) ?? { events: [], isDirty: false, removed: [] }
+    this.#keys.set(name, ofKey)
+    insert(ofKey.events, { timestampMs, number, bytes: written.copy(), isStored: false })
+    ofKey.isDirty = true
   }
 
   /** Takes an event out again that is not in the store yet. */
@@ -78,8 +94,16 @@ export class KeptEvents {
     const inside = all.slice(placeOf(all, startMs), placeOf(all, endMs))
     const reader = readerBehindPrefix(new Uint8Array(0))
     return {
-      events: inside.map(({ bytes }) => this.#codec.read(reader.fromBytes(bytes))),
+      events: inside.map((event) => this.#read(reader, key, event)),
       timestamps: inside.map(({ timestampMs }) => timestampMs),
+    }
+  }
+
+  #read(reader: ByteReader, key: Uint8Array, event: KeptEvent): unknown {
+    try {
+      return this.#codec.read(reader.fromBytes(event.bytes))
+    } catch (error) {
+      throw this.#state.context.failureAt('read', error, this.#locate(key, event).copy(), eventKey)
     }
   }
 

@@ -7,10 +7,12 @@
 //     that change.
 
 import { present } from '../../base/assert.js'
+import { MAX_VALUE_BYTES } from '../../base/limits.js'
 import type { SlicedWork } from '../../base/slices.js'
 import type { Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec } from '../../state/codec/codec.js'
+import { checkValueLength } from '../../state/entries/state-entries.js'
 import type { KeyLike } from '../../state/key/stored-key.js'
 import { map, type StateDefinition, value } from '../../state/kinds/definitions.js'
 import type { StateContext } from '../../state/kinds/state-context.js'
@@ -176,6 +178,7 @@ export class ListedOperator implements WindowOperator {
     if (this.#accumulator !== undefined) this.#accumulator.isAdding = true
     try {
       this.#windows.enter(event, timestampMs, watermarkMs, entered)
+      checkValueLength(this.#list.length, MAX_VALUE_BYTES)
       if (entered.hasEntered && this.#kept !== undefined) {
         this.#kept.put(this.#keyBytes(), timestampMs, this.#list.nextNumber++, event)
       }
@@ -257,6 +260,8 @@ export class ListedOperator implements WindowOperator {
       this.#windows.show(this.#shown(entry), (window, result, pane, more) => {
         found.push(this.#resultOf(window, result, pane, more))
       })
+    } catch (error) {
+      throw this.#context.failure('read', error, key)
     } finally {
       this.#tableKey.set(atHand, 0, atHand.length)
     }

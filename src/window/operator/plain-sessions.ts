@@ -170,9 +170,13 @@ export class PlainSessions implements WindowOperator {
     const entry = this.#table.find(this.#eventKey.set(key))
     if (entry === 0 || this.#table.has(entry, IS_DEAD)) return found
     this.#load(entry)
-    this.#windows.show(this.#list, (window, value, pane) => {
-      found.push({ key: plainKey(key), window, value, timestampMs: window.endMs - 1, pane })
-    })
+    try {
+      this.#windows.show(this.#list, (window, value, pane) => {
+        found.push({ key: plainKey(key), window, value, timestampMs: window.endMs - 1, pane })
+      })
+    } catch (error) {
+      throw this.#context.failure('read', error, key)
+    }
     return found
   }
 

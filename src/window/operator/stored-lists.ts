@@ -3,6 +3,8 @@
 import type { SlicedWork } from '../../base/slices.js'
 import { copyViewed, Slot } from '../../base/slot.js'
 import { ByteWriter } from '../../state/codec/bytes.js'
+import type { AssembledKey } from '../../state/entries/entries.js'
+import { checkValueLength } from '../../state/entries/state-entries.js'
 import { unsortedEntries } from '../../state/entries/stored-entries.js'
 import { keyGroupOf } from '../../state/key/key-group.js'
 import { PREFIX_BYTES } from '../../state/key/stored-key.js'
@@ -85,10 +87,21 @@ export class StoredLists {
     written.length = 0
     const list = table.has(entry, IS_LARGE) ? this.#large?.of(table, entry) : undefined
     const length = list?.length ?? table.accumulatorBytes(entry)
+    this.#checkLength(length, stored)
     const to = written.reserve(length)
     if (list !== undefined) list.copyTo(written, to)
     else copyViewed(table.memoryOf(entry), table.accumulatorAt(entry), length, written, to)
     entries.put(stored, written)
     table.set(entry, IS_DIRTY, false)
+  }
+
+  /** An event that would make it too long is refused; but it can also become so by windows that fire. */
+  #checkLength(length: number, stored: AssembledKey): void {
+    const { entries, context } = this.#state
+    try {
+      checkValueLength(length, entries.maxValueBytes)
+    } catch (error) {
+      throw context.failureAt('write', error, stored.copy(), undefined)
+    }
   }
 }
