@@ -26,6 +26,7 @@ import { HashLog } from '../../log/hash-log.js'
 import { randomHashKey } from '../../log/index/key-hash.js'
 import { latestAddresses } from '../../log/order/latest-versions.js'
 import { SegmentTable } from '../../log/segment-table.js'
+import { lockFileOf } from '../store/data-file.js'
 import { tellsChanges } from '../store/directory-watch.js'
 import { StoreDirectory } from '../store/store-directory.js'
 import { encodeEnd, encodeGroup, FIRST_GROUP_AT, type GroupPart, groupBytes } from './log-format.js'
@@ -81,11 +82,15 @@ function partOf(entries: readonly Entry[]): GroupPart {
   return { entries: held.entries, addresses: latestAddresses(SegmentTable.attach(held.share())) }
 }
 
-function append(sequence: number, entries: readonly Entry[], cleared = false): void {
+function append(
+  sequence: number,
+  entries: readonly Entry[],
+  { cleared = false, dataPath = directory.dataPath } = {},
+): void {
   const parts = [partOf(entries)]
   const group = Buffer.alloc(groupBytes(parts))
   encodeGroup(group, sequence, { parts, cleared, clockMs: sequence * 10, commits: 3 })
-  writer.append({ group, dataPath: directory.dataPath })
+  writer.append({ group, dataPath })
 }
 
 function change(number: number, firstSequence: number): void {
@@ -173,7 +178,7 @@ describe('the files of a log', () => {
             append(
               ++sequence,
               entries.map(({ key, value, expires }) => ({ key, value, expiresAtMs: expires })),
-              cleared,
+              { cleared },
             )
           }
           const found = read(before)
@@ -354,6 +359,18 @@ describe('the files of a log', () => {
       copyFileSync(fileOf(0), join(folder, 'copy'))
       renameSync(join(folder, 'copy'), fileOf(0))
       expect(() => append(3, one(3))).toThrow(expect.objectContaining({ code: 'STORAGE_ERROR' }))
+    })
+
+    it('nor where the store is compacted into another data file before that is seen', () => {
+      happen()
+      append(1, one(1))
+      copyFileSync(fileOf(0), join(folder, 'copy'))
+      renameSync(join(folder, 'copy'), fileOf(0))
+      const compacted = join(directory.path, 'data-2.mdb')
+      for (const path of [compacted, lockFileOf(compacted)]) writeFileSync(path, '')
+      expect(() => append(2, one(2), { dataPath: compacted })).toThrow(
+        expect.objectContaining({ code: 'STORAGE_ERROR' }),
+      )
     })
   })
 

@@ -12,6 +12,7 @@ import {
   closeSync,
   constants,
   fdatasyncSync,
+  fstatSync,
   fsyncSync,
   openSync,
   statfsSync,
@@ -19,7 +20,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { errnoOf, storageError } from '../../files/file-failure.js'
-import type { LeaseMark } from '../../files/lease-watch.js'
+import { type LeaseMark, markOf } from '../../files/lease-watch.js'
 import { StoreGuard } from '../store/store-guard.js'
 import { encodeLogHeader, FIRST_GROUP_AT, sealGroup } from './log-format.js'
 import { LOG_FILES, type LogIdentity, logFileName } from './log-identity.js'
@@ -166,7 +167,11 @@ export class LogWriter {
   }
 
   #newGuard(): StoreGuard {
-    return new StoreGuard(this.#dataPath, this.#options.lease, this.#paths)
+    const logFiles = this.#paths.map((path, place) => {
+      const opened = fstatSync(this.#descriptors[place] as number, { bigint: true })
+      return { path, mark: markOf(opened) }
+    })
+    return new StoreGuard(this.#dataPath, this.#options.lease, logFiles)
   }
 
   #write(bytes: Buffer, position: number, place = this.#place): void {

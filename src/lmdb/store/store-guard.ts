@@ -17,21 +17,28 @@ import { DirectoryWatch } from './directory-watch.js'
 /** How often the lease is renewed by whoever commits, in milliseconds: the other thread's event loop may be busy. */
 const RENEW_MS = 2_000
 
+/** A name, and the file that it is to mean. */
+export interface NamedFile {
+  readonly path: string
+  readonly mark: FileMark
+}
+
 /** Watches over the files of a store, from the thread that made it on. It may be made anew at any time. */
 export class StoreGuard {
-  readonly #files: readonly { readonly path: string; readonly mark: FileMark }[]
+  readonly #files: readonly NamedFile[]
   readonly #directory: string
   readonly #names: DirectoryWatch
   readonly #lease: SyncLeaseWatch
   #renewedAtMs = performance.now()
 
-  /** The files are those that the names mean now: LMDB has just opened them. */
-  constructor(dataPath: string, lease: LeaseMark, logPaths: readonly string[] = []) {
-    this.#files = [dataPath, lockFileOf(dataPath), ...logPaths].map((path) => {
+  /** The files of LMDB are those that the names mean now: it has just opened them. Those of a log have been open for longer. */
+  constructor(dataPath: string, lease: LeaseMark, logFiles: readonly NamedFile[] = []) {
+    const ofData = [dataPath, lockFileOf(dataPath)].map((path) => {
       const stats = statsOf(path)
       if (stats === undefined) throw gone(path)
       return { path, mark: markOf(stats) }
     })
+    this.#files = [...ofData, ...logFiles]
     this.#directory = dirname(dataPath)
     this.#names = new DirectoryWatch(this.#directory)
     this.#lease = new SyncLeaseWatch(this.#directory, lease)
