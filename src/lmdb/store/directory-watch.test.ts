@@ -81,6 +81,15 @@ describe('a directory', () => {
     expect(lookTwice()).toEqual([false, tellsChanges(path)])
   })
 
+  it('tells nothing where the process was stopped between a look at a recent change and the look at the names', () => {
+    const clock = later(1)
+    const watch = new DirectoryWatch(path, () => clock.nowMs)
+    watch.isUnchanged()
+    clock.nowMs += 60_000
+    watch.confirm()
+    expect(watch.isUnchanged()).toBe(false)
+  })
+
   it('has its names looked at now and then all the same, and where time runs backwards', () => {
     const clock = later(60_000)
     const watch = new DirectoryWatch(path, () => clock.nowMs)

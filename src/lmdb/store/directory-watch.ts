@@ -2,8 +2,8 @@
 //
 // Whatever makes, removes or renames a file changes the time of change of its directory. So names that were looked at behind a look at the directory
 // are as they were while that has the same time, under two conditions:
-// (1) The time had been there for a while by then: a file system counts in steps, of up to a second on some, and two changes within a step have the
-//     same time.
+// (1) The time had been there for a while when the directory was looked at: a file system counts in steps, of up to a second on some, and two
+//     changes within a step have the same time.
 // (2) It is a file system of this machine that is known to do so. Elsewhere nothing is told, and every name is looked at each time.
 // A file that is mounted over a name changes no directory: that is seen when the names are looked at next, which is every other second in any case.
 
@@ -15,14 +15,19 @@ const KNOWN_FILE_SYSTEMS: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9
 const SETTLED_MS = 2_000
 const TOLD_FOR_MS = 2_000
 
+/** The directory as it was, and the time right before it was looked at. */
+interface Look {
+  readonly stats: BigIntStats
+  readonly atMs: number
+}
+
 export class DirectoryWatch {
   readonly #path: string
   readonly #now: () => number
   readonly #isKnown: boolean
-  /** As it was at the last look. */
-  #latest: BigIntStats | undefined
-  /** As it was right before the names were looked at last, and when that was. */
-  #confirmed: { readonly stats: BigIntStats; readonly atMs: number } | undefined
+  #latest: Look | undefined
+  /** The one right before the names were looked at last. */
+  #confirmed: Look | undefined
 
   constructor(path: string, now: () => number = () => systemClock.now()) {
     this.#path = path
@@ -33,11 +38,11 @@ export class DirectoryWatch {
   /** Looks at the directory. True: every name in it means what it meant when that was confirmed. */
   isUnchanged(): boolean {
     if (!this.#isKnown) return false
-    const stats = this.#look()
-    this.#latest = stats
-    if (stats === undefined || this.#confirmed === undefined) return false
+    this.#latest = this.#look()
+    if (this.#latest === undefined || this.#confirmed === undefined) return false
+    const { stats, atMs: nowMs } = this.#latest
     const { stats: before, atMs } = this.#confirmed
-    const sinceMs = this.#now() - atMs
+    const sinceMs = nowMs - atMs
     return (
       stats.ctimeNs === before.ctimeNs &&
       stats.ino === before.ino &&
@@ -49,15 +54,16 @@ export class DirectoryWatch {
 
   /** The names were looked at, behind the last call of `isUnchanged`, and are what they should be. */
   confirm(): void {
-    const stats = this.#latest
-    const atMs = this.#now()
-    const isSettled = stats !== undefined && atMs - Number(stats.ctimeMs) >= SETTLED_MS
-    this.#confirmed = isSettled ? { stats, atMs } : undefined
+    const latest = this.#latest
+    const isSettled = latest !== undefined && latest.atMs - Number(latest.stats.ctimeMs) >= SETTLED_MS
+    this.#confirmed = isSettled ? latest : undefined
   }
 
-  #look(): BigIntStats | undefined {
+  #look(): Look | undefined {
+    const atMs = this.#now()
     try {
-      return statSync(this.#path, { bigint: true, throwIfNoEntry: false })
+      const stats = statSync(this.#path, { bigint: true, throwIfNoEntry: false })
+      return stats === undefined ? undefined : { stats, atMs }
     } catch {
       return undefined
     }
