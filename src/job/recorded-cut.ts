@@ -70,8 +70,11 @@ export function noteRead(backend: object, jobName: string): void {
 /** `RESTORE_FAILED` where the job would read events once more that are in the state: it was run there before, and there is no checkpoint. */
 export async function requireUnread(backend: StateBackend, jobName: string): Promise<void> {
   if (readInto.get(backend) !== jobName) return
-  // What was cleared has nothing of it.
-  if ((await backend.get(SCHEMA_KEY)) === undefined) return
+  // What was cleared has nothing of it, and goes on having nothing where this job opens its states and cannot begin.
+  if ((await backend.get(SCHEMA_KEY)) === undefined) {
+    readInto.delete(backend)
+    return
+  }
   const reason = `the backend has the state of job '${jobName}', which has run on it, and the checkpoints of that are not here: how far it has read is told there. Open another backend`
   throw new StateError('RESTORE_FAILED', { checkpointId: undefined, reason, skipped: [] })
 }
