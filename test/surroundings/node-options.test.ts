@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
@@ -52,8 +53,20 @@ it('a console that is frozen keeps no store from committing', async () => {
   expect(await toldWith([], '--input-type=module --frozen-intrinsics')).toEqual(everything)
 })
 
-// It forbids fsync from late releases of Node.js 24 on: nothing can be made durable there.
-it.skipIf(Number.parseInt(process.versions.node, 10) >= 24).each([
+/** It forbids fsync from late releases of Node.js 24 on: nothing can be made durable there. */
+const FORBIDS_SYNC = Number.parseInt(process.versions.node, 10) >= 24
+
+it.skipIf(FORBIDS_SYNC)(
+  'where only the package and the directories may be read, everything works',
+  async () => {
+    const read = [resolve(DIST, '..'), tmpdir()].map((path) => `--allow-fs-read=${path}/*`)
+    const write = `--allow-fs-write=${tmpdir()}/*`
+    const rest = ['--allow-worker', '--allow-addons', '--allow-child-process', '--input-type=module']
+    expect(await toldWith([MODEL, ...read, write, ...rest])).toEqual(everything)
+  },
+)
+
+it.skipIf(FORBIDS_SYNC).each([
   [
     'processes',
     ['--allow-worker', '--allow-addons'],

@@ -4,6 +4,7 @@
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { devNull } from 'node:os'
 import { reasonOf, StateError } from '../../base/errors.js'
+import { errnoOf } from '../../files/file-failure.js'
 
 /** What a process can address at most on the 64-bit systems that Node.js runs on: 47 bits. */
 const ADDRESSABLE_BYTES = 2 ** 47
@@ -30,12 +31,22 @@ export function assertAddressSpace(path: string, bytes: number): void {
 export function assertDescriptors(path: string): void {
   const opened: number[] = []
   try {
-    for (let i = 0; i < DESCRIPTORS_PER_STORE; i++) opened.push(openSync(devNull, 'r'))
+    for (let i = 0; i < DESCRIPTORS_PER_STORE; i++) opened.push(openReadable(path))
   } catch (cause) {
     const reason = `${path}: ${reasonOf(cause)}; keep fewer stores open in one process, or raise the limit (ulimit -n)`
     throw new StateError('STORAGE_ERROR', { storage: 'lmdb', operation: 'open', reason }, { cause })
   } finally {
     for (const descriptor of opened) closeSync(descriptor)
+  }
+}
+
+/** Node.js may have been told to let nothing be read but the package and the store. */
+function openReadable(path: string): number {
+  try {
+    return openSync(devNull, 'r')
+  } catch (error) {
+    if (errnoOf(error) !== 'ERR_ACCESS_DENIED') throw error
+    return openSync(path, 'r')
   }
 }
 
