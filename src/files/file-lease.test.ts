@@ -55,6 +55,29 @@ describe('the lease of FileCheckpointStorage', () => {
     expect(record).toMatchObject({ released: true })
   })
 
+  it('says whose it was before where that one may live, and not where it has let go, is dead or there was none', async () => {
+    const before = async (takeOver: boolean) => {
+      let owner: unknown = 'not told'
+      const beforeClaim = async (record: unknown) => {
+        owner = record
+      }
+      const wait = async () => {}
+      await FileLease.acquire(new DurableDirectory(directory), { takeOver, beforeClaim, wait }).then(
+        (lease) => lease.release(),
+      )
+      return owner
+    }
+    expect(await before(false)).toBeUndefined()
+    expect(await before(false)).toBeUndefined()
+    await plant(3, { processStartedAt: 1 })
+    expect(await before(false)).toBeUndefined()
+    await plant(5, { nonce: 'of this process' })
+    expect(await before(true)).toMatchObject({ token: 5, pid: process.pid })
+    // Nothing is known of it but that it was silent.
+    await plant(7, { hostname: 'elsewhere' })
+    expect(await before(false)).toMatchObject({ token: 7, hostname: 'elsewhere' })
+  })
+
   it('goes on beyond ten digits', async () => {
     await plant(9_999_999_999, { released: true })
     const lease = await storage.acquire()

@@ -30,7 +30,7 @@ import { isTemporaryName, leaseFileName } from './file-names.js'
 import { fenced, fencedByUnknown, leaseTokens, readLease, type Sighting, sightLease } from './lease-files.js'
 import { encodeLease, type LeaseRecord } from './lease-record.js'
 import { type LeaseMark, LeaseWatch, markOf } from './lease-watch.js'
-import { livenessOf, thisThread } from './process-identity.js'
+import { type Liveness, livenessOf, thisThread } from './process-identity.js'
 import { TemporaryFile } from './temporary-file.js'
 
 /** A lease that nobody renews for so long is lost to whoever asks for it, where no evidence tells whether its owner lives. */
@@ -58,8 +58,11 @@ export interface AcquireLeaseOptions {
   readonly wait?: (ms: number) => Promise<unknown>
   /** For the renewal. Default: the machine's clock. */
   readonly clock?: Pick<Clock, 'setTimer'>
-  /** Called once it is known whose lease is to be followed: what it rejects with ends the acquiring. Whoever has taken the lease meanwhile keeps it. */
-  readonly beforeClaim?: () => Promise<void>
+  /**
+   * Called once it is known whose lease is to be followed, with what that says where its owner may live: what it rejects with ends the
+   * acquiring. Whoever has taken the lease meanwhile keeps it.
+   */
+  readonly beforeClaim?: (owner: LeaseRecord | undefined) => Promise<void>
 }
 
 /** What a storage hands out as its lease, and what an LMDB store holds while it is open for writing. */
@@ -105,13 +108,16 @@ export class FileLease {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const tokens = await leaseTokens(directory)
       const highest = tokens.at(-1)
+      let owner: LeaseRecord | undefined
       if (highest !== undefined) {
         const sighting = await sightLease(directory, highest)
         // Removed since the listing: a newer one exists.
         if (sighting === undefined) continue
-        if (!takeOver) await assertFree(directory, sighting, wait)
+        const liveness = await livenessOfOwner(sighting.record)
+        if (!takeOver) await assertFree(directory, sighting, liveness, wait)
+        if (liveness !== 'dead') owner = sighting.record
       }
-      await beforeClaim?.()
+      await beforeClaim?.(owner)
       const lease = await FileLease.#claim(directory, (highest ?? 0) + 1, clock)
       if (lease !== undefined) return lease
     }
@@ -231,17 +237,22 @@ export class FileLease {
   }
 }
 
+/** Whether the owner of a lease may still use it: `dead` also where it has let go. */
+async function livenessOfOwner(record: LeaseRecord): Promise<Liveness> {
+  if (record.released || givenUp.has(record.nonce)) return 'dead'
+  const liveness = await livenessOf(record)
+  return liveness === 'unknown' && held.has(record.nonce) ? 'alive' : liveness
+}
+
 /** `FENCED` unless the owner of a lease has let go of it, is dead, or is silent for {@link LEASE_MS}. */
 async function assertFree(
   directory: DurableDirectory,
   first: Sighting,
+  liveness: Liveness,
   wait: (ms: number) => Promise<unknown>,
 ): Promise<void> {
   const { record } = first
-  if (record.released || givenUp.has(record.nonce)) return
-  const liveness = await livenessOf(record)
-  if (liveness === 'alive' || (liveness === 'unknown' && held.has(record.nonce)))
-    throw fenced(directory, record)
+  if (liveness === 'alive') throw fenced(directory, record)
   if (liveness === 'dead') return
   for (let silentMs = 0; silentMs < LEASE_MS; silentMs += LOOK_MS) {
     await wait(LOOK_MS)

@@ -4,7 +4,7 @@ import type { DurableDirectory } from './durable-directory.js'
 import { checkSmall } from './file-failure.js'
 import { leaseFileName, leaseTokenOf } from './file-names.js'
 import { decodeLease, type LeaseRecord, MAX_LEASE_BYTES } from './lease-record.js'
-import { ownPidNamespace } from './process-identity.js'
+import { isThisProcess } from './process-identity.js'
 
 /** The tokens of all lease files, ascending. */
 export async function leaseTokens(directory: DurableDirectory): Promise<number[]> {
@@ -53,10 +53,13 @@ export async function sightLease(directory: DurableDirectory, token: number): Pr
   }
 }
 
+export function describeOwner({ pid, hostname: host, token }: LeaseRecord): string {
+  return `process ${pid} on host '${host}' (lease ${token})`
+}
+
 /** The refusal that names the owner and what to do about it. */
 export function fenced(directory: DurableDirectory, holder: LeaseRecord): StateError<'FENCED'> {
-  const who = `process ${holder.pid} on host '${holder.hostname}' (lease ${holder.token})`
-  const owner = `${who}; ${adviceAbout(directory, holder)}`
+  const owner = `${describeOwner(holder)}; ${adviceAbout(directory, holder)}`
   return new StateError('FENCED', { resource: directory.storageName, owner })
 }
 
@@ -65,7 +68,7 @@ function adviceAbout(directory: DurableDirectory, holder: LeaseRecord): string {
   if (holder.hostname !== hostname()) {
     return `stop it or use another directory; to become the owner although it may live, take over (takeOver: true, or remove ${file})`
   }
-  if (holder.pid === process.pid && holder.pidNamespace === ownPidNamespace()) {
+  if (isThisProcess(holder)) {
     return 'which is this process: release that lease first'
   }
   return 'stop it, wait until it lets go, take over (takeOver: true), or use another directory'

@@ -114,8 +114,13 @@ function procIsOurs(): boolean {
   return readLink('/proc/self') === String(pid)
 }
 
+/** Whether a thread is one of this process. */
+export function isThisProcess(owner: ProcessIdentity): boolean {
+  return owner.hostname === hostname() && owner.pid === pid && owner.pidNamespace === ownPidNamespace()
+}
+
 /** See {@link ProcessIdentity.pidNamespace}. */
-export function ownPidNamespace(): string | null {
+function ownPidNamespace(): string | null {
   return readLink('/proc/self/ns/pid') ?? null
 }
 

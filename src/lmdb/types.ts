@@ -12,7 +12,10 @@ export interface LmdbStateBackendOptions {
   readonly readOnly?: boolean
   /** How long to wait for another writer to let go, in milliseconds. Default 0: `FENCED` at once, as far as that can be told. */
   readonly waitForOwnerMs?: number
-  /** Take over from a writer that may still live: what it had not flushed is lost, and it writes nothing more. Default false. */
+  /**
+   * Take over from a writer that may still live: what it had not flushed is lost, and it writes nothing more. `FENCED` where that is another
+   * process that was stopped in the midst of a commit, and so keeps LMDB's lock for writers for longer than `commitTimeoutMs`. Default false.
+   */
   readonly takeOver?: boolean
   /** Time to live of entries whose put names none, in milliseconds. Default Infinity: they never expire. */
   readonly ttlMs?: number
@@ -48,7 +51,8 @@ export interface LmdbStateBackendOptions {
   readonly maxBytes?: number
   /**
    * How long the thread that commits may be silent, in milliseconds, while the thread of this backend listens: time in which that
-   * is held by other work does not count. After it the engine counts as failed. Default 30,000.
+   * is held by other work does not count. After it the engine counts as failed. So long, too, the writer may commit from which the store is
+   * taken over. Default 30,000.
    */
   readonly commitTimeoutMs?: number
   /**

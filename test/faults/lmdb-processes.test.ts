@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { runs } from '../support/long.js'
 import { type CompiledSources, compileSources } from './compile-sources.js'
 import { titled } from './fault-kit.js'
@@ -68,6 +69,37 @@ describe.each(['', 'log'])('a store and several processes (%s)', (mode) => {
     await next.tell('flush')
     expect(await reader.tell('get a')).toBe('4')
   })
+
+  it.runIf(process.platform === 'linux')(
+    'is not taken over from a process that was stopped with the lock for writers: who tries is told so, and does not hang',
+    async () => {
+      const writer = await startOwner(path, mode)
+      const pid = await writer.tell('pid')
+      await writer.tell('open')
+      await writer.tell('put a 1')
+      await writer.tell('flush')
+      const goesOn = writer.tell('stopWithLock')
+      await vi.waitUntil(() => /\) T /.test(readFileSync(`/proc/${pid}/stat`, 'latin1')), { timeout: 60_000 })
+      const next = await startOwner(path, mode)
+      // Each time: the lease has not changed hands.
+      for (let tries = 0; tries < 2; tries++) {
+        expect(await next.tell('takeOver 500')).toBe('FENCED')
+        expect(await next.tell('reason')).toMatch(
+          new RegExp(`process ${pid} on host .* has kept LMDB's lock for writers for more than 500 ms`),
+        )
+      }
+      expect(await next.tell('open')).toBe('FENCED')
+      const reader = await startOwner(path, mode)
+      expect(await reader.tell('read')).toBe('opened')
+      expect(await reader.tell('get a')).toBe('1')
+      process.kill(Number(pid), 'SIGCONT')
+      expect(await goesOn).toBe('done')
+      expect(await next.tell('takeOver')).toBe('opened')
+      expect(await next.tell('get a')).toBe('1')
+      await writer.tell('put a 2')
+      expect(await writer.tell('flush')).toBe('FENCED')
+    },
+  )
 
   it('does not mind readers that die', async () => {
     const writer = await startOwner(path, mode)

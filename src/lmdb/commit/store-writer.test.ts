@@ -14,7 +14,7 @@ let writer: StoreWriter
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
-  const options = { readOnly: false, waitForOwnerMs: 0, takeOver: false }
+  const options = { readOnly: false, waitForOwnerMs: 0, takeOver: false, commitTimeoutMs: 30_000 }
   directory = await StoreDirectory.open(join(folder, 'store'), options)
   const { dataPath, leaseMark: lease } = directory
   await openEnvironment(dataPath, { readOnly: false, create: true }).close()

@@ -53,6 +53,7 @@ beforeEach(async () => {
     readOnly: false,
     waitForOwnerMs: 0,
     takeOver: false,
+    commitTimeoutMs: 30_000,
   })
   log = { id: directory.leaseMark.nonce, token: directory.leaseMark.token }
   const { path, dataPath, leaseMark: lease } = directory

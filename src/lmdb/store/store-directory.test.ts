@@ -1,7 +1,9 @@
 // The directory of a store while several change it, or look at it, at once.
 
+import childProcess from 'node:child_process'
 import { statSync } from 'node:fs'
 import { readdir, writeFile } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { lmdbStores } from '../../../test/support/lmdb-stores.js'
 import { Listeners } from '../../base/events.js'
@@ -24,7 +26,12 @@ afterEach(async () => {
 })
 
 async function open({ readOnly = false, takeOver = false } = {}): Promise<StoreDirectory> {
-  const directory = await StoreDirectory.open(path, { readOnly, takeOver, waitForOwnerMs: 0 })
+  const directory = await StoreDirectory.open(path, {
+    readOnly,
+    takeOver,
+    waitForOwnerMs: 0,
+    commitTimeoutMs: 30_000,
+  })
   directories.push(directory)
   return directory
 }
@@ -37,6 +44,21 @@ async function made(): Promise<void> {
 }
 
 const dataFiles = async () => (await readdir(path)).filter((name) => name.startsWith('data-')).sort()
+
+it('is opened without another process, whoever has let go of it, and taken over so within a process', async () => {
+  await made()
+  const starts = vi.spyOn(childProcess, 'spawn')
+  syncBuiltinESMExports()
+  try {
+    await (await open()).release()
+    await open()
+    await open({ takeOver: true })
+    expect(starts).not.toHaveBeenCalled()
+  } finally {
+    starts.mockRestore()
+    syncBuiltinESMExports()
+  }
+})
 
 describe('the next data file', () => {
   it('is no leftover while it is being made, for removals that have begun before, and for those that begin then', async () => {

@@ -19,7 +19,10 @@ import { waitForOwner } from '../../base/wait-for-owner.js'
 import { DurableDirectory } from '../../files/durable-directory.js'
 import { storageError } from '../../files/file-failure.js'
 import { FileLease } from '../../files/file-lease.js'
+import { describeOwner } from '../../files/lease-files.js'
+import type { LeaseRecord } from '../../files/lease-record.js'
 import type { LeaseMark } from '../../files/lease-watch.js'
+import { isThisProcess } from '../../files/process-identity.js'
 import { type LeaseGuard, TemporaryFile } from '../../files/temporary-file.js'
 import { type LogIdentity, logTokenOf } from '../log/log-identity.js'
 import { inspectDataFile, isLeftover, lockFileOf, nextDataFile } from './data-file.js'
@@ -33,7 +36,7 @@ import {
   type StoreIdentity,
   withLog,
 } from './store-identity.js'
-import { verifyDataFile } from './verify-process.js'
+import { isLockHeld, verifyDataFile } from './verify-process.js'
 
 const PRIVATE_FILE = 0o600
 /** LMDB has a line of 64 bytes for each reader, and two of its own; what is more than that it uses for more readers. */
@@ -48,6 +51,8 @@ export interface OpenDirectoryOptions {
   /** How long to wait for another owner to let go, and whether to take over from one that may live. */
   readonly waitForOwnerMs: number
   readonly takeOver: boolean
+  /** How long that one may keep LMDB's lock for writers. */
+  readonly commitTimeoutMs: number
 }
 
 export class StoreDirectory {
@@ -93,7 +98,7 @@ export class StoreDirectory {
     const path = await mkdtemp(prefix).catch((error: unknown) => {
       throw storageError(`file:${tmpdir()}`, 'create a directory', tmpdir(), error)
     })
-    const nobodyElse = { takeOver: false, waitForOwnerMs: 0 }
+    const nobodyElse = { takeOver: false, waitForOwnerMs: 0, commitTimeoutMs: Infinity }
     return await StoreDirectory.#openOwned(new DurableDirectory(path), true, nobodyElse)
   }
 
@@ -288,10 +293,14 @@ export class StoreDirectory {
   static async #openOwned(
     files: DurableDirectory,
     isTemporary: boolean,
-    { takeOver, waitForOwnerMs }: Omit<OpenDirectoryOptions, 'readOnly'>,
+    { takeOver, waitForOwnerMs, commitTimeoutMs }: Omit<OpenDirectoryOptions, 'readOnly'>,
   ): Promise<StoreDirectory> {
     await files.prepare()
-    const lease = await waitForOwner(() => FileLease.acquire(files, { takeOver }), waitForOwnerMs)
+    const beforeClaim = (owner: LeaseRecord | undefined) => assertNotStopped(files, owner, commitTimeoutMs)
+    const lease = await waitForOwner(
+      () => FileLease.acquire(files, { takeOver, beforeClaim }),
+      waitForOwnerMs,
+    )
     try {
       const known = (await files.names('list the store')).includes(IDENTITY_FILE)
       const identity = known ? await readIdentity(files) : newIdentity()
@@ -310,6 +319,40 @@ export class StoreDirectory {
       throw error
     }
   }
+}
+
+/**
+ * `FENCED` where an owner that may live keeps LMDB's lock for writers, as one does that was stopped in the midst of a commit: LMDB waits for the
+ * lock without an end, in the thread that opens the store. So a process of its own tries it first, before the lease changes hands: whoever comes
+ * next is told the same.
+ */
+async function assertNotStopped(
+  files: DurableDirectory,
+  owner: LeaseRecord | undefined,
+  commitTimeoutMs: number,
+): Promise<void> {
+  // Of a process that is stopped, no thread opens anything.
+  if (owner === undefined || isThisProcess(owner)) return
+  const dataPath = await wholeDataPath(files)
+  if (dataPath === undefined || !(await isLockHeld(dataPath, commitTimeoutMs))) return
+  const reason =
+    `which has kept LMDB's lock for writers for more than ${commitTimeoutMs} ms, as a process does that was stopped in the midst of a commit ` +
+    '(SIGSTOP, docker pause); end it, or let it go on'
+  throw new StateError('FENCED', {
+    resource: files.storageName,
+    owner: `${describeOwner(owner)}, ${reason}`,
+  })
+}
+
+/** Where the data file is in force and whole; what is wrong otherwise is told to the owner. */
+async function wholeDataPath(files: DurableDirectory): Promise<string | undefined> {
+  try {
+    const { data, ready } = await readIdentity(files)
+    if (ready && (await inspectDataFile(files, data)).state === 'whole') return files.pathOf(data)
+  } catch (error) {
+    if (!isStateError(error)) throw error
+  }
+  return undefined
 }
 
 /** Refuses a directory that holds what is not a store's. */

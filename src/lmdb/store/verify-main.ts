@@ -1,9 +1,10 @@
-// The process that `verifyDataFile` starts: reads the data file that is its argument, and the log in the directory that is its second one. What it has to say it says on a channel of
-// its own, line by line: standard output belongs to everybody who runs in a process.
+// The process that `verifyDataFile` starts: reads the data file that is its argument, and the log in the directory that is its second one. Or, behind
+// `--lock`, it only opens the data file for writing, which takes LMDB's lock for writers. What it has to say it says on a channel of its own, line by line:
+// standard output belongs to everybody who runs in a process.
 
 import { writeSync } from 'node:fs'
 import { isStateError, reasonOf } from '../../base/errors.js'
-import { VERIFY_CHANNEL, type VerifyMessage } from './verify-process.js'
+import { LOCK_OPTION, VERIFY_CHANNEL, type VerifyMessage } from './verify-process.js'
 
 /** Often enough that whoever waits can tell a long work from a hanging one. */
 const WORD_EVERY_MS = 1_000
@@ -23,9 +24,21 @@ function sayAtTimes(): void {
   say({ kind: 'reading' })
 }
 
+async function lock(dataPath: string): Promise<void> {
+  const { openEnvironment } = await import('./environment.js')
+  say({ kind: 'locking' })
+  await openEnvironment(dataPath, { readOnly: false }).close()
+  say({ kind: 'free' })
+}
+
 async function verify(): Promise<void> {
   try {
-    const [dataPath, directory] = process.argv.slice(2)
+    const [first, second] = process.argv.slice(2)
+    if (first === LOCK_OPTION) {
+      await lock(second as string)
+      return
+    }
+    const [dataPath, directory] = [first, second]
     if (dataPath === undefined) throw new Error('needs the data file of a store')
     // Loaded after the first word: what fails or takes long from here on is not that this is no Node.js.
     const { verifyHere } = await import('./verify-store.js')

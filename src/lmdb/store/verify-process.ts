@@ -10,6 +10,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { resolve as absolute } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { assert } from '../../base/assert.js'
 import { type Clock, setPatientTimer, systemClock } from '../../base/clock.js'
 import { compiledModule, withoutInputType } from '../../base/compiled.js'
 import { reasonOf, StateError, type StateErrorDetails } from '../../base/errors.js'
@@ -18,11 +19,18 @@ import type { VerifyReport } from './verify-store.js'
 /** The descriptor that the process speaks on. */
 export const VERIFY_CHANNEL = 3
 
+/** The first word for a process that is only to ask for LMDB's lock for writers. */
+export const LOCK_OPTION = '--lock'
+
 /** One line of it. */
 export type VerifyMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'reading' }
   | { readonly kind: 'report'; readonly report: VerifyReport }
+  /** It is about to ask for LMDB's lock for writers, … */
+  | { readonly kind: 'locking' }
+  /** … and could have it. */
+  | { readonly kind: 'free' }
   /** It is of another version. */
   | {
       readonly kind: 'incompatible'
@@ -51,7 +59,9 @@ const FIRST_WINDOWS_EXCEPTION = 0xc0000000
 /** How a process that was to read a store ended. */
 type Ending =
   | { readonly kind: 'report'; readonly report: VerifyReport }
-  | (VerifyMessage & { readonly kind: 'incompatible' })
+  | (VerifyMessage & { readonly kind: 'incompatible' | 'free' })
+  /** Another process has LMDB's lock for writers, and does not let go of it. */
+  | { readonly kind: 'held' }
   /** It said why it could not, or fell silent. */
   | { readonly kind: 'unchecked'; readonly reason: string; readonly cause?: unknown }
   /** It ended before it had read anything. */
@@ -64,16 +74,39 @@ export interface VerifyOptions {
   readonly signal?: AbortSignal
   /** Tells how long the process is silent. Default: the machine's. */
   readonly clock?: Clock
+  /** How long the process may wait for LMDB's lock for writers. */
+  readonly lockMs?: number
 }
 
 /** Reads a whole data file in a process of its own. `STORAGE_ERROR` where it could not be checked, `INCOMPATIBLE` for another version. */
 export async function verifyDataFile(dataPath: string, options: VerifyOptions = {}): Promise<VerifyReport> {
-  const main = fileURLToPath(compiledModule('#lmdb/verify-main'))
+  const { directory } = options
+  const ending = await runMain(directory === undefined ? [dataPath] : [dataPath, directory], options)
+  if (ending.kind === 'report') return ending.report
+  if (ending.kind === 'incompatible') throw new StateError('INCOMPATIBLE', ending.details)
+  assert(ending.kind === 'ended' || ending.kind === 'unchecked', 'a process that reads asks for no lock')
+  const reason = `${dataPath} could not be checked: ${ending.reason}`
+  const cause = ending.kind === 'unchecked' ? ending.cause : undefined
+  throw new StateError(
+    'STORAGE_ERROR',
+    { storage: 'lmdb', operation: 'verify', reason },
+    cause === undefined ? undefined : { cause },
+  )
+}
+
+/**
+ * Whether another process has LMDB's lock for writers for longer than `lockMs`: whoever opens the data file for writing then waits for it in a
+ * call that nothing ends. False also where that could not be asked.
+ */
+export async function isLockHeld(dataPath: string, lockMs: number): Promise<boolean> {
+  return (await runMain([LOCK_OPTION, dataPath], { lockMs })).kind === 'held'
+}
+
+async function runMain(words: readonly string[], options: VerifyOptions): Promise<Ending> {
+  const args = [fileURLToPath(compiledModule('#lmdb/verify-main')), ...words]
   const { NODE_OPTIONS: nodeOptions = '', ...environment } = process.env
   // By this Electron's program runs as the Node.js that is in it.
   if (process.versions['electron'] !== undefined) environment['ELECTRON_RUN_AS_NODE'] = '1'
-  const { directory } = options
-  const args = directory === undefined ? [main, dataPath] : [main, dataPath, directory]
   const run = (env: NodeJS.ProcessEnv) => new VerifyProcess(options).run(args, env)
   let env: NodeJS.ProcessEnv = environment
   let ending = await run(env)
@@ -85,15 +118,7 @@ export async function verifyDataFile(dataPath: string, options: VerifyOptions = 
   for (let tries = 1; ending.kind === 'ended' && ending.tryAnother && tries < TRIES; tries++) {
     ending = await run(env)
   }
-  if (ending.kind === 'report') return ending.report
-  if (ending.kind === 'incompatible') throw new StateError('INCOMPATIBLE', ending.details)
-  const reason = `${dataPath} could not be checked: ${ending.reason}`
-  const cause = ending.kind === 'unchecked' ? ending.cause : undefined
-  throw new StateError(
-    'STORAGE_ERROR',
-    { storage: 'lmdb', operation: 'verify', reason },
-    cause === undefined ? undefined : { cause },
-  )
+  return ending
 }
 
 /**
@@ -126,6 +151,8 @@ export function unreadable(reason: string): VerifyReport {
 class VerifyProcess {
   readonly #signal: AbortSignal | undefined
   readonly #clock: Clock
+  readonly #lockMs: number
+  #isLocking = false
   #settle: (ending: Ending) => void = () => {}
   #child: ChildProcess | undefined
   #started = false
@@ -134,9 +161,10 @@ class VerifyProcess {
   #stderr = ''
   #cancelWait = () => {}
 
-  constructor({ signal, clock = systemClock }: VerifyOptions) {
+  constructor({ signal, clock = systemClock, lockMs = Infinity }: VerifyOptions) {
     this.#signal = signal
     this.#clock = clock
+    this.#lockMs = lockMs
   }
 
   async run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<Ending> {
@@ -197,13 +225,19 @@ class VerifyProcess {
       return
     }
     this.#started = true
-    if (message.kind === 'report' || message.kind === 'incompatible') this.#settle(message)
+    this.#isLocking = message.kind === 'locking'
+    if (message.kind === 'report' || message.kind === 'incompatible' || message.kind === 'free')
+      this.#settle(message)
     if (message.kind === 'failed') this.#failure = message
   }
 
   /** Waits for the next word, in parts: time in which this thread was held, and could hear nothing, counts as one of them. */
   #awaitWord(): void {
     this.#cancelWait()
+    if (this.#isLocking) {
+      this.#cancelWait = setPatientTimer(this.#clock, () => this.#settle({ kind: 'held' }), this.#lockMs)
+      return
+    }
     const limitMs = this.#started ? SILENCE_MS : FIRST_WORD_MS
     let leftParts = 8
     const wait = () => {

@@ -1,8 +1,10 @@
 // Opens a store, writes and reads as its parent says, by messages: a line of words each, answered by one.
 
 import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { isStateError } from '../../../src/base/errors.js'
 import { LmdbStateBackend } from '../../../src/lmdb/lmdb-state-backend.js'
+import { openEnvironment } from '../../../src/lmdb/store/environment.js'
 import { awaitLog } from './await-log.js'
 
 const path = process.argv[2] as string
@@ -26,11 +28,17 @@ async function obey([verb, key, value]: readonly string[]): Promise<string> {
       takeOver: verb === 'takeOver',
       flushIntervalMs: Infinity,
       log,
+      ...(key === undefined ? {} : { commitTimeoutMs: Number(key) }),
     })
     if (log && verb !== 'read') await awaitLog(backend, path)
     return 'opened'
   }
   if (backend === undefined) return 'not open'
+  if (verb === 'stopWithLock') {
+    // As SIGSTOP may meet a commit.
+    const { root } = openEnvironment(join(path, 'data-1.mdb'), { readOnly: false })
+    root.transactionSync(() => process.kill(process.pid, 'SIGSTOP'))
+  }
   if (verb === 'put') backend.putSync(Buffer.from(key as string), Buffer.from(value as string))
   if (verb === 'flush') await backend.flush()
   if (verb === 'get') {
