@@ -128,17 +128,20 @@ class FileWriter<Output> implements SinkWriter<Output> {
 
   async #sync(): Promise<void> {
     await this.#file.datasync()
-    const change = await this.#whatWasTaken()
+    await this.#requireWhole()
+    const change = await whatBecameOf(this.#path, this.#file)
     if (change !== undefined) throw new Error(`${change}: ${TAKEN_AWAY}`)
   }
 
-  async #whatWasTaken(): Promise<string | undefined> {
+  async #requireWhole(): Promise<void> {
     const { size } = await this.#file.stat()
-    if (size < this.#bytes) return `it was cut off at ${size} of ${this.#bytes} bytes`
-    return await whatBecameOf(this.#path, this.#file)
+    if (size < this.#bytes)
+      throw new Error(`it was cut off at ${size} of ${this.#bytes} bytes: ${TAKEN_AWAY}`)
   }
 
   async #writeAll(bytes: Buffer): Promise<void> {
+    // What is written behind the end of a file fills what is missing with zeros, and the length tells nothing any more.
+    await this.#requireWhole()
     for (let start = 0; start < bytes.length; ) {
       const { bytesWritten } = await this.#file.write(bytes, start, bytes.length - start, this.#bytes)
       start += bytesWritten

@@ -264,6 +264,18 @@ describe('a file of outputs', () => {
     await writer.close()
   })
 
+  it('writes nothing behind the hole where its file was cut off under it', async () => {
+    const writer = await ndjsonFileSink<Output>({ path }).open({ prepared: [] })
+    await writer.write([{ n: 1 }], epoch, 0)
+    await truncate(path, 3)
+    await expect(writer.write([{ n: 2 }], epoch, 1)).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+      message: expect.stringContaining('it was cut off at 3 of 8 bytes'),
+    })
+    expect(await readFile(path, 'utf8')).toBe('{"n')
+    await writer.close()
+  })
+
   it('follows a symbolic link, which is no other file', async () => {
     await writeFile(join(folder, 'elsewhere'), '')
     await symlink(join(folder, 'elsewhere'), path)
