@@ -427,6 +427,36 @@ describe('damage', () => {
     }
     expect(refused.length).toBeGreaterThanOrEqual(5)
   })
+
+  it('of a record is CORRUPTION with the key also where the last pages of the file are free and were never written', async () => {
+    const backend = await open()
+    for (let i = 0; i < 400; i++) backend.putSync(key(`k${i}`), key(`value ${i}`.repeat(10)), { ttlMs: 1e9 })
+    await backend.flush()
+    await backend.put(key('large'), new Uint8Array(2 * MEBIBYTE), { durable: true })
+    await backend.delete(key('large'), { durable: true })
+    // What is in use is written to the first of the free pages again.
+    for (let i = 0; i < 4; i++) await backend.put(key('small'), key(`${i}`), { durable: true })
+    await backend.close()
+    const file = join(path, 'data-1.mdb')
+    const bytes = (await readFile(file)).subarray(0, -MEBIBYTE)
+    await writeFile(file, bytes)
+    const healthy = await open({ readOnly: true })
+    expect(await healthy.verify()).toMatchObject({ ok: true, entries: 401 })
+    await healthy.close()
+    for (let at = bytes.indexOf('value 123value'); at >= 0; at = bytes.indexOf('value 123value', at + 1)) {
+      bytes[at + 3] = (bytes[at + 3] as number) ^ 1
+    }
+    await writeFile(file, bytes)
+    for (const readOnly of [true, false]) {
+      const damaged = await open({ readOnly })
+      await rejected('CORRUPTION', damaged.get(key('k123')))
+      expect(text(damaged.getSync(key('k124')))).toBe('value 124'.repeat(10))
+      await damaged.close()
+    }
+    // Where the end is not that of a page, what is missing may be a part of one.
+    await truncate(file, bytes.length - 1)
+    await rejected('CORRUPTION', open())
+  })
 })
 
 describe('compression', () => {

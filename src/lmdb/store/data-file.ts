@@ -50,20 +50,21 @@ const NO_PAGE = 2n ** 64n - 1n
 
 export interface DataFileState {
   readonly state: 'new' | 'whole' | 'short'
+  readonly sizeBytes: number
   /** Up to the end of the last page. */
   readonly wholeBytes: number
 }
 
 /**
  * `'new'`: there is no file, or an empty one. `'short'`: it ends before its last page, which LMDB allows where the missing
- * pages are free. Throws `CORRUPTION` or `INCOMPATIBLE` for what is no store of this format.
+ * pages are free: it does not write what a commit has taken at the end of the file and given back itself. Throws `CORRUPTION` or `INCOMPATIBLE` for what is no store of this format.
  */
 export async function inspectDataFile(directory: DurableDirectory, name: string): Promise<DataFileState> {
   const file = await directory.openFile(name, 'inspect the store')
-  if (file === undefined) return { state: 'new', wholeBytes: 0 }
+  if (file === undefined) return { state: 'new', sizeBytes: 0, wholeBytes: 0 }
   try {
     const { handle, sizeBytes } = file
-    if (sizeBytes === 0) return { state: 'new', wholeBytes: 0 }
+    if (sizeBytes === 0) return { state: 'new', sizeBytes, wholeBytes: 0 }
     const what = directory.pathOf(name)
     if (sizeBytes < 2 * STORE_PAGE_BYTES) {
       throw new StateError('CORRUPTION', { what, reason: `it is cut off after ${sizeBytes} bytes` })
@@ -90,12 +91,12 @@ export async function inspectDataFile(directory: DurableDirectory, name: string)
     const wholeBytes = Number((lastPage + 1n) * pageBytes)
     // Asked now: beside a process that writes, the file may have grown since it was opened.
     const { size } = await directory.attempt('inspect the store', what, handle.stat())
-    if (size >= wholeBytes) return { state: 'whole', wholeBytes }
+    if (size >= wholeBytes) return { state: 'whole', sizeBytes: size, wholeBytes }
     // Only a writer reads that table: a whole reading of the content would not notice.
     if (freeRoot !== NO_PAGE && (freeRoot + 1n) * pageBytes > BigInt(size)) {
       throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
     }
-    return { state: 'short', wholeBytes }
+    return { state: 'short', sizeBytes: size, wholeBytes }
   } finally {
     await file.handle.close()
   }

@@ -43,10 +43,10 @@ async function verify(): Promise<void> {
     // Loaded after the first word: what fails or takes long from here on is not that this is no Node.js.
     const { verifyHere } = await import('./verify-store.js')
     const { problemsOfLog } = await import('../log/verify-log.js')
-    const report = verifyHere(dataPath, sayAtTimes, (state) =>
+    const reading = verifyHere(dataPath, sayAtTimes, (state) =>
       directory === undefined ? [] : problemsOfLog(directory, state, sayAtTimes),
     )
-    say({ kind: 'report', report })
+    say({ kind: 'report', ...reading })
   } catch (error) {
     const { isOfSameNumber } = await import('./environment.js')
     const reason = reasonOf(error)

@@ -14,7 +14,7 @@ import { assert } from '../../base/assert.js'
 import { type Clock, setPatientTimer, systemClock } from '../../base/clock.js'
 import { compiledModule, withoutInputType } from '../../base/compiled.js'
 import { reasonOf, StateError, type StateErrorDetails } from '../../base/errors.js'
-import type { VerifyReport } from './verify-store.js'
+import type { DataFileReading, VerifyReport } from './verify-store.js'
 
 /** The descriptor that the process speaks on. */
 export const VERIFY_CHANNEL = 3
@@ -26,7 +26,7 @@ export const LOCK_OPTION = '--lock'
 export type VerifyMessage =
   | { readonly kind: 'started' }
   | { readonly kind: 'reading' }
-  | { readonly kind: 'report'; readonly report: VerifyReport }
+  | (DataFileReading & { readonly kind: 'report' })
   /** It is about to ask for LMDB's lock for writers, … */
   | { readonly kind: 'locking' }
   /** … and could have it. */
@@ -58,7 +58,7 @@ const FIRST_WINDOWS_EXCEPTION = 0xc0000000
 
 /** How a process that was to read a store ended. */
 type Ending =
-  | { readonly kind: 'report'; readonly report: VerifyReport }
+  | (DataFileReading & { readonly kind: 'report' })
   | (VerifyMessage & { readonly kind: 'incompatible' | 'free' })
   /** Another process has LMDB's lock for writers, and does not let go of it. */
   | { readonly kind: 'held' }
@@ -80,9 +80,15 @@ export interface VerifyOptions {
 
 /** Reads a whole data file in a process of its own. `STORAGE_ERROR` where it could not be checked, `INCOMPATIBLE` for another version. */
 export async function verifyDataFile(dataPath: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+  const { report } = await readDataFile(dataPath, options)
+  return report
+}
+
+/** As `verifyDataFile`, for whoever asks whether the file has all of its pages. */
+export async function readDataFile(dataPath: string, options: VerifyOptions = {}): Promise<DataFileReading> {
   const { directory } = options
   const ending = await runMain(directory === undefined ? [dataPath] : [dataPath, directory], options)
-  if (ending.kind === 'report') return ending.report
+  if (ending.kind === 'report') return ending
   if (ending.kind === 'incompatible') throw new StateError('INCOMPATIBLE', ending.details)
   assert(ending.kind === 'ended' || ending.kind === 'unchecked', 'a process that reads asks for no lock')
   const reason = `${dataPath} could not be checked: ${ending.reason}`
@@ -273,7 +279,7 @@ class VerifyProcess {
     const text = `reading it ended with ${end}${firstLine === '' ? '' : `: ${firstLine}`}`
     const tripped = TRIPPED.has(killedBy) || (code !== null && code >= FIRST_WINDOWS_EXCEPTION)
     if (this.#started && tripped && !/out of memory/i.test(this.#stderr)) {
-      return { kind: 'report', report: unreadable(text) }
+      return { kind: 'report', report: unreadable(text), foundAll: false }
     }
     if (this.#failure !== undefined) {
       const { reason, tryAnother } = this.#failure

@@ -30,6 +30,13 @@ export interface VerifyReport {
   readonly problems: readonly StoreProblem[]
 }
 
+/** What a reading of a data file has come to. */
+export interface DataFileReading {
+  readonly report: VerifyReport
+  /** Every entry that LMDB counts was read, in order and by its key: no page of the content is missing, whatever is wrong with the records. */
+  readonly foundAll: boolean
+}
+
 const MAX_PROBLEMS = 100
 const PAGE_ENTRIES = 1_024
 const PREFIX = Uint8Array.of(ENTRY_PREFIX)
@@ -44,11 +51,16 @@ type VerifyBeside = (state: () => StoreState) => readonly StoreProblem[]
  * Reads everything in a store, in this process: a cut-off file can end it. Calls `onRecord` with each record. Throws where it
  * cannot be read for a reason that tells nothing about the store.
  */
-export function verifyHere(dataPath: string, onRecord: () => void, beside: VerifyBeside): VerifyReport {
+export function verifyHere(dataPath: string, onRecord: () => void, beside: VerifyBeside): DataFileReading {
   const problems: StoreProblem[] = []
   const note = (what: string, reason: string) => {
     if (problems.length < MAX_PROBLEMS) problems.push({ what, reason })
   }
+  const noteTree = (what: string, reason: string) => {
+    foundAll = false
+    note(what, reason)
+  }
+  let foundAll = true
   let entries = 0
   let expiring = 0
   let bytes = 0
@@ -65,10 +77,11 @@ export function verifyHere(dataPath: string, onRecord: () => void, beside: Verif
     for (const { key, value } of everything(slot.entries, transaction, PREFIX)) {
       entries++
       onRecord()
-      if (last !== undefined && compareBytes(last, key) >= 0) note(describeKey(key), 'is not in key order')
+      if (last !== undefined && compareBytes(last, key) >= 0)
+        noteTree(describeKey(key), 'is not in key order')
       last = key
       if (slot.entries.getBinaryFast(keys.entry(key, 0, key.length), { transaction }) === undefined) {
-        note(describeKey(key), 'cannot be found by its key')
+        noteTree(describeKey(key), 'cannot be found by its key')
       }
       try {
         checkRecord(value, key)
@@ -90,9 +103,9 @@ export function verifyHere(dataPath: string, onRecord: () => void, beside: Verif
       onRecord()
     }
     if (entries !== counted.entries)
-      note('entries', `${entries} were found, the store counts ${counted.entries}`)
+      noteTree('entries', `${entries} were found, the store counts ${counted.entries}`)
     if (indexed !== counted.index)
-      note('expiry index', `${indexed} were found, the store counts ${counted.index}`)
+      noteTree('expiry index', `${indexed} were found, the store counts ${counted.index}`)
     if (indexed !== expiring)
       note('expiry index', `has ${indexed} entries for ${expiring} records that expire`)
     transaction.done()
@@ -103,9 +116,9 @@ export function verifyHere(dataPath: string, onRecord: () => void, beside: Verif
     for (const { what, reason } of beside(state)) note(what, reason)
   } catch (error) {
     if (!isDamage(error)) throw error
-    note('store', reasonOf(error))
+    noteTree('store', reasonOf(error))
   }
-  return { ok: problems.length === 0, entries, expiring, bytes, problems }
+  return { report: { ok: problems.length === 0, entries, expiring, bytes, problems }, foundAll }
 }
 
 /** Numbers of LMDB's own errors that do not come from what is stored, but from who else uses it and how much there is to use. */
