@@ -15,6 +15,7 @@ import { STORE_PAGE_BYTES } from '../store/data-file.js'
 import {
   assertRoomToGrow,
   bytesInUse,
+  bytesToLastPage,
   type Environment,
   KeyScratch,
   openEnvironment,
@@ -27,6 +28,7 @@ import { RecordBlockCursor } from '../store/record-block.js'
 import { StoreGuard } from '../store/store-guard.js'
 import { decodeStoreState, encodeStoreState, STATE_KEY, type StoreState } from '../store/store-state.js'
 import type { LmdbCompression } from '../types.js'
+import { FileEnd } from './file-end.js'
 import type { StoreShape, TreeShape } from './store-growth.js'
 import { type Steps, transaction, walked } from './transaction.js'
 
@@ -102,6 +104,7 @@ export class StoreWriter {
   readonly #environment: Environment
   readonly #dataPath: string
   readonly #guard: StoreGuard
+  readonly #fileEnd: FileEnd
   readonly #records: RecordWriter
   readonly #replaceBytes: number
   readonly #terminable: boolean
@@ -135,6 +138,7 @@ export class StoreWriter {
     this.#environment = environment
     this.#dataPath = dataPath
     this.#guard = new StoreGuard(dataPath, lease)
+    this.#fileEnd = new FileEnd(dataPath)
     this.#state = state
     this.#records = new RecordWriter(compression)
     this.#replaceBytes = replaceBytes
@@ -370,6 +374,7 @@ export class StoreWriter {
         this.#guard.check()
       })
       this.#guard.check()
+      this.#fileEnd.reach(bytesToLastPage(this.#environment))
     } catch (error) {
       this.#failure = { error }
       throw error

@@ -328,6 +328,12 @@ export function assertRoomToGrow({ root }: Environment, path: string, bytes: num
   if (neededBytes > mapSize) assertAddressSpace(path, MAP_GROWTH * neededBytes)
 }
 
+/** How long the file is with all of its pages, written or not. */
+export function bytesToLastPage({ root }: Environment): number {
+  const { lastPageNumber = 0 } = root.getStats() as TableStats
+  return (lastPageNumber + 1) * STORE_PAGE_BYTES
+}
+
 /** Bytes of the pages that a database has in use. */
 export function bytesInUse({ treeBranchPageCount, treeLeafPageCount, overflowPages }: TableStats): number {
   return (treeBranchPageCount + treeLeafPageCount + overflowPages) * STORE_PAGE_BYTES
