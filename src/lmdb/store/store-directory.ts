@@ -397,8 +397,10 @@ async function assertMappable(files: DurableDirectory, name: string, writing: bo
   const endsWithPage = sizeBytes % STORE_PAGE_BYTES === 0
   if (!report.ok && !(foundAll && endsWithPage))
     throw new StateError('CORRUPTION', { what, reason: 'it is cut off' })
-  // Then what only a writer reads is an error of LMDB's, should it be missing, and not a signal.
-  if (writing) await files.attempt('open', what, truncate(what, wholeBytes))
+  // Then what only a writer reads is an error of LMDB's, should it be missing, and not a signal. Reading takes long: the last commit of an owner
+  // before, which had been stopped in it, may have made the file longer meanwhile.
+  if (writing && statSync(what).size < wholeBytes)
+    await files.attempt('open', what, truncate(what, wholeBytes))
 }
 
 /** What the identity does not name and is no leftover all the same. */
