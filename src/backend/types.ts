@@ -25,6 +25,8 @@ export interface BackendSupport {
   readonly inPlace: boolean
   /** What was flushed outlives the process. */
   readonly durable: boolean
+  /** How many bytes a value may have, where that is less than `MAX_VALUE_BYTES`. A longer one is `INVALID_ARGUMENT`; typed state refuses it before, and names its state and key. */
+  readonly maxValueBytes?: number
 }
 
 /** Options that are frozen and used again and again are looked through once, others by each put. */

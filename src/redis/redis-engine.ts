@@ -12,7 +12,13 @@ import { isErrorLike } from '../base/shapes.js'
 import { Outage } from '../remote/outage.js'
 import { mayPass } from '../remote/redis-client.js'
 import { withoutSecrets } from '../remote/secrets.js'
-import { deletedRanges, type PartArguments, partArguments, partsOf } from './batch-arguments.js'
+import {
+  deletedRanges,
+  MAX_STORED_VALUE_BYTES,
+  type PartArguments,
+  partArguments,
+  partsOf,
+} from './batch-arguments.js'
 import type { Command } from './clients.js'
 import { deadlineOf, type PartKeys, partCount, partKeys, valueIn, valueOf } from './layout.js'
 import { NearCache } from './near-cache.js'
@@ -87,6 +93,7 @@ export class RedisEngine implements RemoteEngine {
       replace: false,
       inPlace: false,
       durable: replicas > 0 || fsync !== undefined,
+      maxValueBytes: MAX_STORED_VALUE_BYTES,
     })
   }
 

@@ -39,10 +39,12 @@ export interface OpenStateOptions {
   readonly expiry: EventExpiry
   /** Nothing is written, so what is read cannot live on by that. */
   readonly isReadOnly: boolean
+  /** The longest value that the engine takes. */
+  readonly maxValueBytes: number
 }
 
 export function openState(
-  { host, keyCodec, schema, expiry, isReadOnly }: OpenStateOptions,
+  { host, keyCodec, schema, expiry, isReadOnly, maxValueBytes }: OpenStateOptions,
   definition: StateDefinition,
   recorded: RecordedState,
 ): OpenState {
@@ -58,6 +60,7 @@ export function openState(
     formers: formersOf(definition, recorded),
     indexes: indexesOf(definition, recorded),
     isWrittenElsewhere: isReadOnly,
+    maxValueBytes,
     codec: definition.codec as unknown as Codec<unknown>,
     failure: (direction, error, storedKey) =>
       context.failureAt(direction, error, storedKey, definition.mapKey as unknown as KeyCodec<unknown>),

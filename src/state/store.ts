@@ -4,6 +4,7 @@ import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../back
 import { NEVER_EXPIRES } from '../backend/validate.js'
 import { present } from '../base/assert.js'
 import { StateError } from '../base/errors.js'
+import { MAX_VALUE_BYTES } from '../base/limits.js'
 import {
   hasMethods,
   invalidArgument,
@@ -350,7 +351,8 @@ class Store {
     if (host instanceof AwaitedHost) host.time = this.#time
     this.#expiry = new EventExpiry(host, recorded.keyGroups, this.#time)
     const isReadOnly = backend.isReadOnly === true
-    const options = { host, schema: recorded, expiry: this.#expiry, isReadOnly }
+    const { maxValueBytes = MAX_VALUE_BYTES } = backend.supports
+    const options = { host, schema: recorded, expiry: this.#expiry, isReadOnly, maxValueBytes }
     this.#states = recorded.states.map((state) => {
       const definition = (schema.states as StateDefinitions)[state.name] as StateDefinition
       const key = (definition.key ?? schema.key) as unknown as KeyCodec<unknown>

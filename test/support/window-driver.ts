@@ -31,7 +31,9 @@ export class WindowDriver {
   readonly #backend = new MemoryStateBackend()
   readonly #definition: object
 
-  constructor(options: WindowOptions<WindowEvent, string, unknown, Result>) {
+  constructor(options: WindowOptions<WindowEvent, string, unknown, Result>, maxValueBytes?: number) {
+    const supports = { ...this.#backend.supports, ...(maxValueBytes !== undefined && { maxValueBytes }) }
+    Object.defineProperty(this.#backend, 'supports', { value: supports })
     this.#definition = windowed<WindowEvent, string, unknown, Result>({
       ...options,
       onLate: ({ event, missed, isLost }) => {

@@ -9,7 +9,7 @@
 import type { Entry, PutOptions, ScanRange } from '../../backend/types.js'
 import { present } from '../../base/assert.js'
 import { StateError } from '../../base/errors.js'
-import { MAX_KEY_BYTES, MAX_VALUE_BYTES } from '../../base/limits.js'
+import { MAX_KEY_BYTES } from '../../base/limits.js'
 import { Slot } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
@@ -46,6 +46,8 @@ export interface StateEntriesOptions {
   readonly indexes: readonly EntryIndex[]
   /** This store is only read; another process may write it. */
   readonly isWrittenElsewhere: boolean
+  /** The longest value that the engine takes. */
+  readonly maxValueBytes: number
   /** Of values in the present form. */
   readonly codec: Codec<unknown>
   /** The error for something that is wrong with an entry, with its key as far as that can be told. */
@@ -105,7 +107,8 @@ export class StateEntries implements ExpiringState {
 
   /** The longest value that an entry has room for. */
   get maxValueBytes(): number {
-    return this.isStamped ? MAX_VALUE_BYTES - STAMP_BYTES : MAX_VALUE_BYTES
+    const { maxValueBytes } = this.#options
+    return this.isStamped ? maxValueBytes - STAMP_BYTES : maxValueBytes
   }
 
   get watermarkMs(): number {

@@ -207,6 +207,18 @@ describe('a codec of a user’s own that throws plain errors', () => {
 })
 
 describe('a value above the largest length', () => {
+  it('is refused with them where the engine takes less, also one across a network', async () => {
+    const { backend } = asynchronousBackend()
+    Object.defineProperty(backend, 'supports', { value: { ...backend.supports, maxValueBytes: 1_000 } })
+    const states = { one: value(bytes), row: list(bytes) }
+    const store = await StateStore.open(backend, defineState({ key: utf8, states }))
+    const refused = (name: string) =>
+      unwritable(`state '${name}', key "a"`, 'a value of 1001 bytes; the limit is 1000')
+    await store.one.put('a', new Uint8Array(1_000))
+    await expect(store.one.put('a', new Uint8Array(1_001))).rejects.toEqual(refused('one'))
+    await expect(store.row.append('a', new Uint8Array(1_001))).rejects.toEqual(refused('row'))
+  })
+
   it('is refused with the names of its state and key', async () => {
     const store = await StateStore.open(
       new MemoryStateBackend(),

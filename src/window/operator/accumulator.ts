@@ -57,8 +57,12 @@ export class Accumulator {
   #wasReplaced = false
   readonly #replaced = new ByteWriter()
 
-  constructor(aggregate: Aggregate<unknown, unknown, unknown>) {
+  readonly #maxBytes: number
+
+  /** @param maxBytes how many bytes one may have that is to be stored. */
+  constructor(aggregate: Aggregate<unknown, unknown, unknown>, maxBytes: number = MAX_VALUE_BYTES) {
     this.#aggregate = aggregate
+    this.#maxBytes = maxBytes
     this.codec = aggregate.codec
     this.#struct = isStruct(this.codec) ? this.codec : undefined
     this.raw = rawOf(aggregate)
@@ -93,12 +97,12 @@ export class Accumulator {
       at = this.#addBytes(this.#work, memory, i, { event, timestampMs, isFirst })
     } else if (this.#struct === undefined) {
       const current = isFirst ? first?.() : this.read(memory, i)
-      at = this.#write(memory, i, add(current, event, timestampMs), MAX_VALUE_BYTES)
+      at = this.#write(memory, i, add(current, event, timestampMs), this.#maxBytes)
     } else {
       if (isFirst && first !== undefined) at = this.#write(memory, at, first())
       showAccumulator(memory, at, this.#slot)
       const made = add(this.#view, event, timestampMs)
-      if (made !== undefined) at = this.#write(memory, at, made, MAX_VALUE_BYTES)
+      if (made !== undefined) at = this.#write(memory, at, made, this.#maxBytes)
     }
     if (isFirst) memory.set(at, HAS_VALUE, true)
     return at
@@ -204,13 +208,13 @@ export class Accumulator {
       replaced.reserve(lengthBefore)
       copyViewed(memory.memoryOf(i), start, lengthBefore, replaced, 0)
     }
-    return this.#write(memory, i, made, MAX_VALUE_BYTES)
+    return this.#write(memory, i, made, this.#maxBytes)
   }
 
   /** What is there is not copied, but for where it must move: then it gets room to grow. */
   #append(memory: AccumulatorMemory, i: number, bytes: Uint8Array): number {
     const length = memory.accumulatorBytes(i)
-    checkValueLength(length + bytes.length, MAX_VALUE_BYTES)
+    checkValueLength(length + bytes.length, this.#maxBytes)
     const at = memory.resizeAccumulator(i, length + bytes.length)
     memory.memoryOf(at).bytes.set(bytes, memory.accumulatorAt(at) + length)
     return at

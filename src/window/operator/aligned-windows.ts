@@ -158,7 +158,10 @@ export class AlignedWindows implements WindowOperator {
     this.#state = openStateOf(options.store, options.name)
     this.#context = this.#state.context
     this.#eventKey = new EventKey(this.#context, this.#key, PANE_BYTES)
-    this.#accumulator = new Accumulator(aggregate as unknown as ErasedAggregate)
+    this.#accumulator = new Accumulator(
+      aggregate as unknown as ErasedAggregate,
+      this.#state.entries.maxValueBytes,
+    )
     const { raw, zeroBytes } = this.#accumulator
     this.#combined = isPaned(this.#windows) ? new CombinedPanes(this.#windows, this.#accumulator) : undefined
     this.#recent = raw === undefined ? undefined : new RecentNumbers()

@@ -1,4 +1,3 @@
-import { MAX_VALUE_BYTES } from '../../base/limits.js'
 import type { SlicedWork } from '../../base/slices.js'
 import { type ByteReader, ByteWriter } from '../../state/codec/bytes.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
@@ -61,7 +60,7 @@ export class KeptEvents {
     written.length = 0
     try {
       this.#codec.write(kept, written)
-      checkValueLength(written.length, MAX_VALUE_BYTES)
+      checkValueLength(written.length, this.#state.entries.maxValueBytes)
     } catch (error) {
       throw codecErrorOf(error, 'write')
     }

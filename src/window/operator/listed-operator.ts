@@ -7,7 +7,6 @@
 //     that change.
 
 import { present } from '../../base/assert.js'
-import { MAX_VALUE_BYTES } from '../../base/limits.js'
 import type { SlicedWork } from '../../base/slices.js'
 import type { Stretch } from '../../base/slot.js'
 import { ByteReader, ByteWriter } from '../../state/codec/bytes.js'
@@ -69,6 +68,8 @@ export function listedStates(name: string, definition: ErasedWindows): { [name: 
 export class ListedOperator implements WindowOperator {
   readonly #definition: ErasedWindows
   readonly #nowMs: () => number
+  /** How many bytes the windows of a key may have together. */
+  readonly #maxBytes: number
   readonly #output: WindowOutput
   readonly #state: OpenState
   readonly #context: StateContext<unknown>
@@ -112,6 +113,7 @@ export class ListedOperator implements WindowOperator {
     this.#output = new WindowOutput(options)
     this.#state = openStateOf(store, name)
     this.#context = this.#state.context
+    this.#maxBytes = this.#state.entries.maxValueBytes
     this.#stored = new StoredLists(this.#state, this.#table, this.#large)
     const { windows, aggregate, events, process, allowedLatenessMs = 0, early, refireMs, panes } = definition
     const accumulator =
@@ -178,7 +180,7 @@ export class ListedOperator implements WindowOperator {
     if (this.#accumulator !== undefined) this.#accumulator.isAdding = true
     try {
       this.#windows.enter(event, timestampMs, watermarkMs, entered)
-      checkValueLength(this.#list.length, MAX_VALUE_BYTES)
+      checkValueLength(this.#list.length, this.#maxBytes)
       if (entered.hasEntered && this.#kept !== undefined) {
         this.#kept.put(this.#keyBytes(), timestampMs, this.#list.nextNumber++, event)
       }

@@ -1,7 +1,13 @@
 // What codecs of a user's own throw, where windows keep something by them.
 
 import { describe, expect, it } from 'vitest'
-import { driven, event, type Result, type WindowEvent } from '../../../test/support/window-driver.js'
+import {
+  driven,
+  event,
+  type Result,
+  WindowDriver,
+  type WindowEvent,
+} from '../../../test/support/window-driver.js'
 import { MAX_VALUE_BYTES } from '../../base/limits.js'
 import { bytes } from '../../state/codec/byte-strings.js'
 import type { Codec, KeyCodec } from '../../state/codec/codec.js'
@@ -185,6 +191,29 @@ describe('windows with more than a value may have', () => {
       driver.advance(Infinity)
     })
     expect(results.map(({ value }) => value)).toEqual([large.length])
+  })
+
+  it.each([
+    ['panes', tumbling({ sizeMs: 10 })],
+    ['sessions', session({ gapMs: 5 })],
+    ['kept events', undefined],
+  ])('refuse it where the engine takes less than others: %s', async (_, windows) => {
+    const kept = { windows: session({ gapMs: 5 }), events: json<WindowEvent>(), process: () => 0 }
+    const options = windows === undefined ? kept : { windows, aggregate: gathered }
+    const driver = await new WindowDriver(options as Options, 1_000).open()
+    const longer =
+      windows === undefined ? { ...event('a', 2), more: 'x'.repeat(1_000) } : event('a', 2, 1_001)
+    driver.add(event('a', 1, 1))
+    expect(() => driver.add(longer)).toThrow(
+      expect.objectContaining({
+        code: 'SERIALIZATION_FAILED',
+        details: expect.objectContaining({ reason: expect.stringMatching(/the limit is 1000$/) }),
+      }),
+    )
+    driver.flush()
+    driver.advance(Infinity)
+    expect(driver.results).toHaveLength(1)
+    await driver.close()
   })
 
   it('refuse one that is too large to be kept', async () => {
