@@ -634,7 +634,6 @@ export class LmdbEngine implements LocalEngine {
       },
       unavailable: (error) => this.#notices.logUnavailable(error),
       failed: (error) => this.#commit?.fail(error),
-      checkFiles: () => this.#files?.check(),
     })
   }
 

@@ -53,8 +53,6 @@ export interface GroupLogHost {
   /** There can be no log: from now on the tree alone makes things durable. */
   unavailable(error: Error): void
   failed(error: StateError): void
-  /** Fails where what was made durable is not to be found any more. */
-  checkFiles(): void
 }
 
 /** Those that wait for a group. */
@@ -187,9 +185,7 @@ export class GroupLog {
     if (ANNOUNCES) this.#port?.announce()
     const { parts, cleared, generations } = this.#unlogged()
     if (parts.length === 0 && !cleared) {
-      // The thread that writes looks at the files behind each group.
-      host.checkFiles()
-      waiting.resolve()
+      this.#write({ kind: 'check', dataPath: host.dataPath() }, waiting)
       return
     }
     const bytes = groupBytes(parts)

@@ -12,6 +12,7 @@ export type LogRequest =
   /** The group is at the beginning of the shared memory, and stays there until this is answered. */
   | ({ readonly kind: 'append'; readonly bytes: number } & LogJob)
   | ({ readonly kind: 'change' } & FileChange)
+  | ({ readonly kind: 'check' } & LogJob)
   | { readonly kind: 'close' }
 
 export interface LogThreadData extends LogWriterOptions {
@@ -36,6 +37,8 @@ function handle(request: LogRequest): void {
       return writer?.append({ group: Buffer.from(memory, 0, request.bytes), dataPath: request.dataPath })
     case 'change':
       return writer?.change(request)
+    case 'check':
+      return writer?.check(request)
     case 'close':
       return writer?.close()
   }

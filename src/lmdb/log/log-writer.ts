@@ -119,6 +119,11 @@ export class LogWriter {
     this.#attempt(change, () => this.#change(change))
   }
 
+  /** Looks whether what was written before is still to be found, where there is nothing new for somebody who hears that it is durable. */
+  check(job: LogJob): void {
+    this.#attempt(job, () => this.#guard.check())
+  }
+
   #attempt({ dataPath }: LogJob, write: () => void): void {
     if (this.#failure !== undefined) throw this.#failure
     try {

@@ -582,6 +582,18 @@ describe('a log that is damaged, gone or somebody else’s', () => {
     }
   })
 
+  it('tells whoever waits for nothing new, too, that what was acknowledged is not to be found any more', async () => {
+    const backend = await openLogged()
+    await backend.put(bytes('a'), bytes('1'), durable)
+    await backend.flush()
+    await rm(join(path, 'log-1-0'))
+    await expect(backend.flush()).rejects.toMatchObject({ code: 'STORAGE_ERROR' })
+    await expect(backend.put(bytes('a'), bytes('2'), durable)).rejects.toMatchObject({
+      code: 'STORAGE_ERROR',
+    })
+    await backend.close().catch(() => {})
+  })
+
   it('acknowledges nothing more where another owner has taken over, and that one has all that was acknowledged', async () => {
     const first = await openLogged()
     await first.put(bytes('a'), bytes('first'), durable)
