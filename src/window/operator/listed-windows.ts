@@ -83,7 +83,7 @@ export class ListedWindows {
     this.#endsByTime = kind === 'time' || kind === 'session' || kind === 'sliding'
   }
 
-  /** The window whose result was asked for last. */
+  /** The window whose result was asked for last, since the key at hand fires; `undefined` where none was yet. */
   get firing(): TimeWindow | undefined {
     return this.#firing
   }
@@ -139,6 +139,7 @@ export class ListedWindows {
 
   /** What is due at a time: it fires, or its place is given back. */
   fireDue(dueMs: number, watermarkMs: number): void {
+    this.#firing = undefined
     const list = this.#list
     const { windows } = this.#options
     const isCounted = 'kind' in windows && windows.kind === 'count'
@@ -157,6 +158,7 @@ export class ListedWindows {
 
   /** What waits for a processing time fires. */
   fireAwaited(watermarkMs: number): void {
+    this.#firing = undefined
     const list = this.#list
     for (let i = list.nextAwaited(0); i < list.count; i = list.nextAwaited(i + 1)) {
       list.set(i, IS_AWAITED, false)
