@@ -3,11 +3,11 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, expectTypeOf, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, expectTypeOf, it, vi } from 'vitest'
 import { runs } from '../../test/support/long.js'
 import { RemoteServer, ToyBackend } from '../../test/support/remote-engine.js'
 import { seededRandom } from '../base/random.js'
-import { utf8 } from '../state/codec/byte-strings.js'
+import { bytes, utf8 } from '../state/codec/byte-strings.js'
 import { json } from '../state/codec/json.js'
 import { float64, uint32 } from '../state/codec/numbers.js'
 import { struct } from '../state/codec/struct.js'
@@ -110,6 +110,36 @@ async function expectedOf(length: number): Promise<unknown[]> {
 }
 
 describe('a job on an asynchronous engine', () => {
+  it('J1: what the events of one poll have written goes to it in several batches where it is much', async () => {
+    const pages = defineJob<number, number>()({
+      name: 'pages',
+      key: (n) => `${n}`,
+      schema: defineState({ key: utf8, states: { page: value(bytes) } }),
+      process(n, { state, emit }) {
+        state.page.put(new Uint8Array(1 << 20).fill(n))
+        emit(n)
+      },
+    })
+    const all = Array.from({ length: 96 }, (_, n) => n)
+    const outputs: number[] = []
+    const taking = functionSink<number>({
+      write: (some) => void outputs.push(...some.map(({ output }) => output)),
+    })
+    await using backend = new ToyBackend(server)
+    // The clock is asked once for 32 events, and a slice is then over.
+    let nowMs = performance.now()
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 5))
+    try {
+      const job = await runJob({ ...pages, source: arraySource(all), sink: taking, backend })
+      await job.finished
+    } finally {
+      clock.mockRestore()
+    }
+    expect(outputs).toEqual(all)
+    expect(server.rows.size).toBeGreaterThan(all.length)
+    expect(server.largestBatch).toBeLessThan(33 << 20)
+  })
+
   it('J1: has the same outputs and states as on one in this process', async () => {
     const backend = new ToyBackend(server)
     const job = await runJob({

@@ -40,6 +40,8 @@ const KEPT_ENTRIES = 100_000
 const REMOVALS_LOOKED_AT = 16
 /** So many keys are asked for at once. */
 const KEYS_AT_ONCE = 1_000
+/** Between two steps, so many bytes of values need not wait for those of others: an engine may take four times as many at once, as that of Redis does. */
+const MUCH_BYTES = 16 * 1024 * 1024
 
 export interface FetchedBackendOptions {
   /** The record that every commit replaces: only its owner may write. `undefined`: something else sees to that. */
@@ -66,6 +68,8 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend, PartlyA
   /** What steps have written. */
   #written: Overlay
   #hasWritten = false
+  /** Bytes of the values among that, also of those that were written again. */
+  #writtenBytes = 0
   /** What the step at hand has missed. */
   #missedKeys = new Map<string, Uint8Array>()
   #missedRanges: KeyStretch[] = []
@@ -135,6 +139,11 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend, PartlyA
     this.#ranges.push({ from, until, entries })
   }
 
+  /** Whether steps have written so much that it should not wait for what others write. */
+  get hasWrittenMuch(): boolean {
+    return this.#writtenBytes >= MUCH_BYTES
+  }
+
   /** Writes what steps have written, as one batch. `FENCED` where another owner has written meanwhile. */
   async commit(): Promise<void> {
     if (!this.#hasWritten) return
@@ -151,6 +160,7 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend, PartlyA
     }
     this.#record = record ?? this.#record
     this.#hasWritten = false
+    this.#writtenBytes = 0
     this.#written = this.#newOverlay()
     this.#ranges = []
     for (const { key, value } of written.writes()) {
@@ -197,6 +207,7 @@ export class FetchedBackend implements SyncStateBackend, StagingBackend, PartlyA
   putSync(key: Uint8Array | Stretch, value: Uint8Array, options?: PutOptions): void {
     this.#assertNothingMissed()
     this.#hasWritten = true
+    this.#writtenBytes += value.length
     const copy = copyBytes(value)
     this.#written.put(new GivenKey(copyBytes(plainKey(key))), { copy: () => copy }, options)
   }

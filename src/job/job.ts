@@ -529,6 +529,7 @@ export class Job<Event, Schema extends StateSchema, Output>
           ? this.#processor.slice(polled, from, partition)
           : await this.#processor.sliceLater(polled, from, partition, fetched)
       await this.#deliver()
+      if (fetched?.hasWrittenMuch === true) await fetched.commit()
     }
     if (polled.position !== undefined) this.#processor.positions.set(polled.partition, polled.position)
     if (polled.watermarkMs !== undefined) partition?.onWatermark(polled.watermarkMs)

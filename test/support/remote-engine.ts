@@ -17,6 +17,8 @@ export class RemoteServer {
   readonly rows = new Map<string, Uint8Array>()
   reads = 0
   writes = 0
+  /** Most bytes of values that a batch has put. */
+  largestBatch = 0
   /** What becomes of the next writes: one after the other. */
   readonly faults: ('refused' | 'answer lost' | undefined)[] = []
 
@@ -42,13 +44,16 @@ export class RemoteServer {
       if (!isAsExpected) throw new StateError('CONCURRENT_MODIFICATION', { key: cursor.key().slice() })
     }
     cursor.rewind()
+    let bytes = 0
     while (cursor.next()) {
+      if (cursor.kind === OperationKind.PUT) bytes += cursor.valueLength
       if (cursor.kind === OperationKind.PUT) this.rows.set(nameOf(cursor.key()), cursor.value().slice())
       if (cursor.kind === OperationKind.DELETE) this.rows.delete(nameOf(cursor.key()))
       if (cursor.kind === OperationKind.DELETE_RANGE) {
         for (const [key] of this.inside(cursor.interval())) this.rows.delete(nameOf(key))
       }
     }
+    this.largestBatch = Math.max(this.largestBatch, bytes)
     if (fault === 'answer lost') throw unreachable()
   }
 }
