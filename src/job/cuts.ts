@@ -4,6 +4,7 @@ import type { StateError } from '../base/errors.js'
 import type { Mutex } from '../base/mutex.js'
 import type { CheckpointCoordinator } from '../checkpoint/coordinator/checkpoint-coordinator.js'
 import type { JobCut } from './cut.js'
+import type { Positions } from './source/source.js'
 
 /** What a cut is taken of. */
 export interface CutSubject {
@@ -20,8 +21,10 @@ export interface CutSubject {
   prepare(): Promise<void>
   /** A crash from now on undoes nothing that was there a moment ago: for figures. */
   noteCut(): void
-  /** A cut is safe. */
+  /** A cut is safe: the sink commits what was prepared for it, and the source is told. */
   onSafe(cut: JobCut): Promise<void>
+  /** The source may let go of what is in a cut. */
+  tellSource(positions: Positions): Promise<void>
   /** A cut could not be made; there will be another one. */
   onCutFailed(error: Error): void
   /** Waits for a call: one that takes long is told of, and where the job is to end it is not waited for without an end. */

@@ -32,7 +32,7 @@ import { noteRead } from './recorded-cut.js'
 import type { JobCheckpoints, JobHealth, JobStats, RunningPipedJob, StopOptions } from './running-job.js'
 import type { EpochId } from './sink/sink.js'
 import type { OutputsForCut } from './sink/stored-outputs.js'
-import type { PolledEvents, SourceReader } from './source/source.js'
+import type { PolledEvents, Positions, SourceReader } from './source/source.js'
 import { type AnyStage, prefixOf, type StageSchemas, schemaOfStage } from './stage-definition.js'
 import type { StoredCuts } from './stored-cuts.js'
 import { DEFAULT_STOP_TIMEOUT_MS, Waiting } from './waiting.js'
@@ -373,6 +373,10 @@ export class Job<Event, Schema extends StateSchema, Output>
       // What was acknowledged goes from an asynchronous engine now: it may be the last cut.
       await this.#fetched?.commit()
     })
+    await this.tellSource(positions)
+  }
+
+  async tellSource(positions: Positions): Promise<void> {
     if (this.#isAbandoned) return
     // What was taken away since the cut was made is not ours to acknowledge (J10).
     const owned = Object.entries(positions).filter(([partition]) => !this.#lost.has(partition))

@@ -113,6 +113,7 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
     const forCut = fetched === undefined ? undefined : new OutputsForCut(backend, fetched)
     const state = forCut ?? storedOutputs(stepped)
     const { reader: opened, outputs } = await opening.open({ jobName: name, cut, epoch, state }, waitFor)
+    if (stored !== undefined && opened.prepareCut !== undefined) throw needsCheckpoints(name)
     if (outputs !== undefined) stored?.deliverToSink()
     else stored?.requireEmptyOutbox()
     const time = options.time === undefined ? undefined : new SourceTime(options.time, cut?.time, clock)
@@ -144,6 +145,15 @@ export async function openJob<Event, Schema extends StateSchema, Output, Begun>(
   } finally {
     endTurn()
   }
+}
+
+/** An engine that keeps its state itself makes it durable whenever it likes: what such a source has marked would not be what is in the state. */
+function needsCheckpoints(name: string): StateError {
+  return new StateError('INCOMPATIBLE', {
+    what: `job '${name}' without checkpoints`,
+    found: 'a source that marks what is in each cut (`prepareCut`), as it shares its events with others',
+    supported: '`checkpoints`',
+  })
 }
 
 /** Opens the store of the job: `shown` is what its user sees, `store` what its steps work with, which differ over an asynchronous engine. */

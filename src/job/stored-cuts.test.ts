@@ -94,6 +94,7 @@ describe('the outbox', () => {
     prepare: async () => {},
     noteCut: () => {},
     onSafe: async () => {},
+    tellSource: async () => {},
     onCutFailed: () => {},
     waitFor: (_call, begin) => begin(),
     deliver: async (outputs) => void delivered.push(...outputs),

@@ -234,9 +234,9 @@ export class StoredCuts<Output> implements Cuts {
     const subject = this.#subject
     const startedMs = this.#options.clock.now()
     // Behind whole steps: what one that is under way puts out is not durable with them.
-    const next = await subject?.mutex.run(async () => {
+    const begun = await subject?.mutex.run(async () => {
       await subject.record({ outputsFirst: this.#hasSink })
-      return this.outbox.next
+      return { next: this.outbox.next, positions: subject.capture().positions }
     })
     if (!this.#isDirty) {
       // What took long was a cut long ago: the next one would begin at once, again and again.
@@ -247,7 +247,12 @@ export class StoredCuts<Output> implements Cuts {
     await this.#flush()
     this.#durableTookMs = Math.max(0, this.#options.clock.now() - startedMs)
     subject?.noteCut()
-    if (!this.#hasSink || subject === undefined || next === undefined || next === this.#first) return
+    if (subject === undefined || begun === undefined) return
+    const { next, positions } = begun
+    if (!this.#hasSink || next === this.#first) {
+      await subject.tellSource(positions)
+      return
+    }
     const count = next - this.#first
     for (let i = 0; i < count; i += DELIVERED_AT_ONCE) {
       await subject.deliver(this.#waiting.slice(i, Math.min(count, i + DELIVERED_AT_ONCE)))

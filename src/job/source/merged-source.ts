@@ -69,10 +69,14 @@ function isOver<Event>({ reader, ended }: Part<Event>): boolean {
 class MergedReader<Event> implements SourceReader<Event> {
   readonly #parts: readonly Part<Event>[]
   readonly #closing = new AbortController()
+  /** Only where one of the sources has it: a job without checkpoints refuses such a source. */
+  readonly prepareCut?: (positions: Positions) => Promise<void>
   #goOn = () => {}
 
   private constructor(parts: readonly Part<Event>[]) {
     this.#parts = parts
+    if (parts.some(({ reader }) => reader.prepareCut !== undefined))
+      this.prepareCut = (positions) => this.#prepareCut(positions)
   }
 
   static async open<Event>(
@@ -114,7 +118,7 @@ class MergedReader<Event> implements SourceReader<Event> {
     }
   }
 
-  async prepareCut(positions: Positions): Promise<void> {
+  async #prepareCut(positions: Positions): Promise<void> {
     for (const { name, reader } of this.#parts) await reader.prepareCut?.(ownPositions(name, positions))
   }
 

@@ -80,7 +80,8 @@ export interface SourceReader<Event> {
   poll(request: PollRequest): Promise<readonly PolledEvents<Event>[]>
   /**
    * A cut with these positions is about to be published: a source that shares its events with others marks what is in it. Nothing is processed
-   * meanwhile. Where it fails no cut is made. Also called where the cut fails for another reason afterwards.
+   * meanwhile. Where it fails no cut is made. Also called where the cut fails for another reason afterwards. A source that has it needs a job with
+   * `checkpoints` (`INCOMPATIBLE` otherwise): an engine that keeps its state itself makes it durable whenever it likes.
    */
   prepareCut?(positions: Positions): Promise<void>
   /** What is before these positions is in a checkpoint and is not asked for again: it may be acknowledged or removed. */
