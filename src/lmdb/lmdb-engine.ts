@@ -18,13 +18,13 @@ import { isEverything, type KeyInterval } from '../backend/scan-range.js'
 import type { KeyBytes } from '../backend/state-backend.js'
 import type { SnapshotOptions } from '../backend/state-snapshot.js'
 import type { BackendStats, BackendSupport } from '../backend/types.js'
-import { ForwardClock } from '../base/clock.js'
+import { ForwardClock, settlesWithin } from '../base/clock.js'
 import { compiledModule } from '../base/compiled.js'
 import { isStateError, StateError } from '../base/errors.js'
 import type { Listeners } from '../base/events.js'
 import { invalidArgument } from '../base/options.js'
 import { isStretch, plainKey, type Slot } from '../base/slot.js'
-import { afterCleanUp } from '../files/file-failure.js'
+import { afterCleanUp, storageError } from '../files/file-failure.js'
 import { randomHashKey } from '../log/index/key-hash.js'
 import { Absorption } from './buffer/absorption.js'
 import type { Generation } from './buffer/generation.js'
@@ -581,12 +581,26 @@ export class LmdbEngine implements LocalEngine {
       await this.flushToStore()
       await this.#commitTime()
       await this.#log?.close()
-      if (this.#writer !== undefined) await this.#directory.endLog()
+      if (this.#writer !== undefined) await this.#endLog()
     } catch (error) {
+      // What is still to be removed is the owner's.
+      if (this.#directory.isEndingLog) throw error
       // On a full disk, for instance, the lease cannot be let go of either.
       throw await afterCleanUp(error, 'lmdb', letGo)
     }
     await letGo()
+  }
+
+  /** `STORAGE_ERROR` where that takes too long. */
+  async #endLog(): Promise<void> {
+    const ending = this.#directory.endLog()
+    if (!(await settlesWithin(ending, this.#settings.commitTimeoutMs))) {
+      const cause = new Error(
+        'the file system does not answer; the store stays owned until this process ends',
+      )
+      throw storageError('lmdb', 'remove the log', this.#directory.path, cause)
+    }
+    await ending
   }
 
   async #release(): Promise<void> {

@@ -115,6 +115,24 @@ describe.skipIf(missingForFaults !== undefined)(
       }
     })
 
+    it('gives a disk up that does not answer while the log is removed', { timeout: LIMIT_MS }, async () => {
+      const { length } = baseline.calls.slice(making)
+      // A run may have a write less: its first group is made just before or behind the log.
+      for (let at = length + 1; ; at--) {
+        const fault: Fault = { action: 'stall', at: making + at }
+        const base = await kit.newFolder()
+        const run = await runIn(base, fault, 'leave')
+        if (run.firedAt?.name !== 'unlink' && at > length - 2) continue
+        await verifying(run, fault, async () => {
+          expect(run.firedAt).toMatchObject({ name: 'unlink' })
+          expect(run).toMatchObject({ exitCode: 0, fired: true })
+          expect(run.lines.at(-2)).toContain('does not answer')
+          await expectStation(run, storeIn(base))
+        })
+        return
+      }
+    })
+
     const kills: {
       readonly how: string
       readonly faultAt: (at: number) => Fault
