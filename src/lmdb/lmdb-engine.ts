@@ -573,6 +573,7 @@ export class LmdbEngine implements LocalEngine {
     this.#flushTimer.stop()
     this.#closed.abort(new StateError('CLOSED', { component: 'lmdb backend' }))
     await this.#compacting?.catch(() => {})
+    let isStuck = false
     const letGo = async () => {
       await this.#release()
       await this.#directory.release()
@@ -581,26 +582,24 @@ export class LmdbEngine implements LocalEngine {
       await this.flushToStore()
       await this.#commitTime()
       await this.#log?.close()
-      if (this.#writer !== undefined) await this.#endLog()
+      if (this.#writer !== undefined) {
+        const ending = this.#directory.endLog()
+        isStuck = !(await settlesWithin(ending, this.#settings.commitTimeoutMs))
+        if (isStuck) throw this.#stuck()
+        await ending
+      }
     } catch (error) {
       // What is still to be removed is the owner's.
-      if (this.#directory.isEndingLog) throw error
+      if (isStuck) throw error
       // On a full disk, for instance, the lease cannot be let go of either.
       throw await afterCleanUp(error, 'lmdb', letGo)
     }
     await letGo()
   }
 
-  /** `STORAGE_ERROR` where that takes too long. */
-  async #endLog(): Promise<void> {
-    const ending = this.#directory.endLog()
-    if (!(await settlesWithin(ending, this.#settings.commitTimeoutMs))) {
-      const cause = new Error(
-        'the file system does not answer; the store stays owned until this process ends',
-      )
-      throw storageError('lmdb', 'remove the log', this.#directory.path, cause)
-    }
-    await ending
+  #stuck(): StateError {
+    const cause = new Error('the file system does not answer; the store stays owned until this process ends')
+    return storageError('lmdb', 'remove the log', this.#directory.path, cause)
   }
 
   async #release(): Promise<void> {

@@ -132,11 +132,6 @@ export class StoreDirectory {
     return this.#identity.log === undefined && this.#ending === undefined
   }
 
-  /** Files of a log are being removed, which takes as long as the file system does. */
-  get isEndingLog(): boolean {
-    return this.#ending !== undefined
-  }
-
   /** From now on whoever opens the store must read this log. Its files are there. */
   async beginLog(log: LogIdentity): Promise<void> {
     await this.#changeIdentity((identity) => withLog(identity, log))
