@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { isSyncBackend, type StateBackend, type SyncStateBackend } from '../backend/state-backend.js'
 import { systemClock } from '../base/clock.js'
-import { isStateError, reasonOf, StateError } from '../base/errors.js'
+import { StateError } from '../base/errors.js'
 import type { Semaphore, Unlock } from '../base/mutex.js'
 import { invalidArgument } from '../base/options.js'
 import { nextTurn } from '../base/slices.js'
@@ -16,6 +16,7 @@ import type { JobCut } from './cut.js'
 import type { Cuts } from './cuts.js'
 import { FetchedBackend } from './fetched-backend.js'
 import { advanceStore } from './firing.js'
+import { failureOf } from './job-failure.js'
 import { JobOpening, WAITS, type WaitFor } from './job-opening.js'
 import type { JobOptions } from './job-options.js'
 import { schemaOf } from './job-timers.js'
@@ -205,11 +206,4 @@ function fetchedOf(
 
 function noCheckpoints(): never {
   throw new Error('checkpoints were checked to be there')
-}
-
-/** What ends a job, as the job tells of it. */
-export function failureOf(job: string, error: unknown): StateError {
-  if (isStateError(error)) return error
-  const details = { job, partition: undefined, position: undefined, reason: reasonOf(error) }
-  return new StateError('JOB_FAILED', details, { cause: error })
 }

@@ -45,6 +45,12 @@ const schema = defineState({
 })
 type Options = JobOptions<Click, typeof schema, Total>
 
+const full = new StateError('STORAGE_ERROR', {
+  storage: 'file:outputs',
+  operation: 'write',
+  reason: 'no space is left',
+})
+
 const clicks = (count: number): Click[] =>
   Array.from({ length: count }, (_, i) => ({ user: `u${i % 7}`, at: i, price: i % 5 }))
 
@@ -350,7 +356,10 @@ for (const place of [0, 1]) {
       })
     })
 
-    it('a sink that fails ends the job, and nothing of its outputs counts twice', async () => {
+    it.each([
+      ['with a code ends the job with it', full, 'STORAGE_ERROR'],
+      ['without one ends it with JOB_FAILED', new Error('the sink is gone'), 'JOB_FAILED'],
+    ])('a sink that fails %s, and nothing of its outputs counts twice', async (_, failure, code) => {
       const at = places()[place] as Place
       let calls = 0
       const file = ndjsonFileSink<Total>({ path: outputPath() })
@@ -361,7 +370,7 @@ for (const place of [0, 1]) {
           return {
             write: async (some, epoch, first) => {
               await writer.write(some, epoch, first)
-              if (++calls === 2) throw new Error('the sink is gone')
+              if (++calls === 2) throw failure
             },
             prepare: (epoch) => writer.prepare(epoch),
             commit: (prepared) => writer.commit(prepared),
@@ -370,7 +379,7 @@ for (const place of [0, 1]) {
         },
       }
       const source = arraySource(clicks(5_000))
-      await expect(run(at, { sink: failing, source })).rejects.toMatchObject({ code: 'JOB_FAILED' })
+      await expect(run(at, { sink: failing, source })).rejects.toMatchObject({ code })
       await run(at, { source })
       expect(await outputs()).toEqual(expectedTotals(clicks(5_000)))
     })

@@ -126,7 +126,10 @@ export type JobCheckpoints = Pick<CheckpointCoordinator, 'stats' | 'on'>
 export interface RunningJob<Schema, M extends Mode = 'sync'> extends AsyncDisposable {
   /** The states of the job, to be read beside it: over an asynchronous engine by promises, as of the last events that were read at once. */
   readonly store: StateStore<Schema, M>
-  /** Resolves once the job has ended, by the end of its source or by `stop`; rejects with `JOB_FAILED`. */
+  /**
+   * Resolves once the job has ended, by the end of its source or by `stop`. Rejects with what made it fail: an error with a code as it is, such as
+   * the `STORAGE_ERROR` of a sink's full disk or `FENCED`, and anything else as the `cause` of `JOB_FAILED`.
+   */
   readonly finished: Promise<JobStats>
   /** The checkpoints that the job makes: how they are doing. `undefined` where the engine keeps the state itself. */
   readonly checkpoints: JobCheckpoints | undefined

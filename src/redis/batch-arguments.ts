@@ -145,7 +145,10 @@ function assertFits(cursor: BatchCursor): void {
     }
   }
   if (bytes > MAX_BATCH_BYTES)
-    throw invalidArgument('batch', `has ${bytes} bytes; the limit of this engine is ${MAX_BATCH_BYTES}`)
+    throw invalidArgument(
+      'batch',
+      `has ${bytes} bytes; the limit of this engine is ${MAX_BATCH_BYTES}: write less in one step, in a job by cuts that come more often (\`flushIntervalMs\`)`,
+    )
 }
 
 /** The parts that a range reaches into, in order. */

@@ -135,6 +135,16 @@ describe('state in Redis', () => {
     await backend.close()
   })
 
+  it('refuses a batch that no server takes, and says what makes it smaller', async () => {
+    const server = new FakeServer()
+    const backend = await opened(server)
+    const batch = new WriteBatch()
+    for (const key of ['a', 'b', 'c', 'd', 'e']) batch.put(bytes(key), new Uint8Array(14 * 1_048_576))
+    await expect(backend.write(batch)).rejects.toThrow(/limit of this engine is 67108864: .*flushIntervalMs/)
+    expect(server.data.size).toBe(0)
+    await backend.close()
+  })
+
   it('is read whole where some keys are in the near cache and a write is under way', async () => {
     const server = new FakeServer()
     const backend = await opened(server, { nearCacheBytes: 10_000 })

@@ -10,12 +10,13 @@
 import type { SyncStateBackend } from '../../backend/state-backend.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { type CancelTimer, type Clock, systemClock } from '../../base/clock.js'
-import { isStateError, reasonOf, StateError } from '../../base/errors.js'
+import { isStateError, reasonOf, type StateError } from '../../base/errors.js'
 import { Mutex, Semaphore } from '../../base/mutex.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { Logger } from '../../checkpoint/types.js'
 import { silentLogger } from '../../checkpoint/types.js'
 import type { StateSchema } from '../../state/schema/define-state.js'
+import { failureOf } from '../job-failure.js'
 import type { WaitFor } from '../job-opening.js'
 import type { JobDefinition, JobOptions, WhereItRuns } from '../job-options.js'
 import { runJobBesideOthers } from '../run-job.js'
@@ -491,10 +492,4 @@ function leave(held: Held, timeoutMs?: number): void {
   held.leaving.abort()
   held.cancelAgain()
   held.waiting.hurry(timeoutMs)
-}
-
-function failureOf(where: string, error: unknown): StateError {
-  if (isStateError(error)) return error
-  const details = { job: where, partition: undefined, position: undefined, reason: reasonOf(error) }
-  return new StateError('JOB_FAILED', details, { cause: error })
 }
