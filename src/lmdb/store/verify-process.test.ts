@@ -1,7 +1,9 @@
+import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Clock, systemClock } from '../../base/clock.js'
 import { StateError } from '../../base/errors.js'
@@ -102,6 +104,36 @@ describe('the process that reads a store', () => {
     process.execPath = program
     await expect(verify()).rejects.toMatchObject(unchecked(reason))
   })
+
+  it.runIf(process.platform === 'linux')(
+    'is not ended, with all processes of the group of this one, where no file may be opened to start it',
+    async () => {
+      const script = `
+        import { openSync, closeSync } from 'node:fs'
+        import { LmdbStateBackend } from 'holdfast/lmdb'
+        const store = await LmdbStateBackend.temporary()
+        const open = []
+        try {
+          for (;;) open.push(openSync('/dev/null'))
+        } catch {}
+        console.log(await store.verify().catch(({ code, message }) => code + ' ' + message))
+        open.map(closeSync)
+        console.log((await store.verify()).ok)
+        await store.close()`
+      const command = `ulimit -n 96; "$0" --input-type=module -e "$1"; echo ended with $?`
+      // In a group of its own: that of this test would be ended, too.
+      const child = spawn('sh', ['-c', command, node, script], {
+        detached: true,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      const lines = (await text(child.stdout)).trim().split('\n')
+      expect(lines).toEqual([
+        expect.stringMatching(/^STORAGE_ERROR .* cannot be started: .*EMFILE/),
+        'true',
+        'ended with 0',
+      ])
+    },
+  )
 
   it('is not waited for where it says nothing, nor is what it has started', async () => {
     await runAs('sleep 300 & sleep 300')

@@ -198,10 +198,12 @@ class VerifyProcess {
       this.#settle({ kind: 'unchecked', reason: whyNotStarted(cause), cause })
       return
     }
-    const [, , stderr, channel] = this.#child.stdio
     this.#child.on('error', (cause) =>
       this.#settle({ kind: 'unchecked', reason: whyNotStarted(cause), cause }),
     )
+    // Out of descriptors, Node.js makes no streams either: the error that is on its way says so.
+    if (this.#child.pid === undefined) return
+    const [, , stderr, channel] = this.#child.stdio
     this.#child.on('exit', (code, killedBy) => this.#exited(code, killedBy))
     stderr?.on('error', () => {}).on('data', (chunk) => this.#hearStderr(String(chunk)))
     channel?.on('error', () => {}).on('data', (chunk) => this.#hear(String(chunk)))
@@ -297,8 +299,10 @@ class VerifyProcess {
     this.#cancelWait()
     const child = this.#child
     if (child === undefined) return
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
-    for (const stream of child.stdio) stream?.destroy()
+    // Of one that was not started, `kill` takes the number for 0, which is the whole group that this process is in.
+    const isStarted = child.pid !== undefined
+    if (isStarted && child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    for (const stream of child.stdio ?? []) stream?.destroy()
     child.unref()
   }
 }
