@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { bytesIn, bytesOf, namesIn, rewriteSealed } from '../../../test/support/checkpoints.js'
 import { bench, contentOf, crash, put, shutDownAfterTest } from '../../../test/support/coordinator-bench.js'
+import { StateError } from '../../base/errors.js'
 import { ModelStateBackend } from '../../testing/model-state-backend.js'
 import { manifestName, segmentName } from '../format/object-names.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
@@ -91,6 +92,37 @@ describe('restoring', () => {
     ])
     expect(log.filter((line) => line === 'error: checkpoint passed over by the restore')).toHaveLength(3)
   })
+
+  it.each(['EMFILE', 'ENFILE', 'ENOMEM'])(
+    'fails, and passes over nothing, where a checkpoint cannot be read for want of files or memory (%s)',
+    async (code) => {
+      const { coordinator, backend, storage, events } = bench()
+      for (const value of ['1', '2']) {
+        await put(backend, `a=${value}`)
+        await coordinator.createCheckpoint()
+      }
+      await put(backend, 'a=3')
+      const { open, read } = storage
+      for (const missing of [manifestName(2), segmentName(2, 'base')]) {
+        const give = <Given>(name: string, given: () => Given) => {
+          if (name !== missing) return given()
+          const cause = Object.assign(new Error(code), { code })
+          const details = { storage: storage.name, operation: 'open', reason: `${name}: ${code}` }
+          throw new StateError('STORAGE_ERROR', details, { cause })
+        }
+        storage.open = async (name) => await give(name, () => open.call(storage, name))
+        storage.read = async (name, maxBytes) => await give(name, () => read.call(storage, name, maxBytes))
+        await expect(coordinator.restoreLatest()).rejects.toMatchObject({
+          code: 'RESTORE_FAILED',
+          details: { checkpointId: 'chk-0000000002', skipped: [], reason: expect.stringContaining(code) },
+        })
+        expect(await contentOf(backend)).toBe('a=3')
+      }
+      Object.assign(storage, { open, read })
+      expect(events.filter((event) => event.startsWith('skipped'))).toEqual([])
+      expect((await coordinator.restoreLatest())?.id).toBe('chk-0000000002')
+    },
+  )
 
   it('reports the newest checkpoint when even its manifest is gone', async () => {
     const { coordinator, backend, storage, events } = bench()

@@ -2,7 +2,8 @@
 //
 // (1) The backend swaps its content only at the end of the stream, and the stream ends only when all of it verified.
 // (2) `restoreNewest` tries the checkpoints from the newest down. It passes over one only for a fault of that
-//     checkpoint or of reading it, never for a fault of the backend, and reports each.
+//     checkpoint or of reading it, never for a fault of the backend, nor where this process or machine has run out of
+//     something, which tells nothing of the checkpoint and passes. It reports each.
 // (3) It finds nothing (`undefined`) only where there has never been a checkpoint, as far as anything tells.
 
 import type { BuiltBlocks } from '../../backend/built-state.js'
@@ -15,6 +16,7 @@ import type { BackendStats, KeyRange } from '../../backend/types.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { assert } from '../../base/assert.js'
 import { isStateError, reasonOf, type SkippedCheckpoint, StateError } from '../../base/errors.js'
+import { isErrorLike } from '../../base/shapes.js'
 import { nextTurn } from '../../base/slices.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { CheckpointCatalog, missingManifest, type StorageListing } from '../archive/checkpoint-catalog.js'
@@ -30,6 +32,8 @@ import { requireSameStates } from './range-schema.js'
 
 /** Fewer entries are put into the engine before the worker has loaded what puts them together. */
 const MIN_BUILT_ENTRIES = 10_000
+
+const RUN_OUT = new Set<unknown>(['EMFILE', 'ENFILE', 'ENOMEM'])
 
 export interface RestoreRequest {
   readonly backend: StateBackend & Replaceable
@@ -78,12 +82,21 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
     const stored = await catalog.tryManifest(sequence)
     const outcome = isStateError(stored) ? stored : await restoreContent(request, stored)
     if (!isStateError(outcome)) return outcome
+    if (hasRunOut(outcome)) throw restoreFailed(checkpointId(sequence), outcome.message, skipped, outcome)
     skip(sequence, outcome)
   }
   if (skipped.length === 0 && hadNone(history, listing)) return undefined
   const cause = isStateError(history) ? history : undefined
   const reason = reasonForNothing(skipped.length, cause)
   throw restoreFailed(undefined, reason, skipped, cause)
+}
+
+/** Whether the operating system had no file or memory to give, and not what was to be read is at fault. */
+function hasRunOut(error: unknown): boolean {
+  for (let at = error; isErrorLike(at); at = at.cause) {
+    if ('code' in at && RUN_OUT.has(at.code)) return true
+  }
+  return false
 }
 
 /** One checkpoint, restored. `RESTORE_FAILED` where it is missing or does not verify. */
