@@ -40,9 +40,10 @@ const entries = Number(entriesText)
 const KEY_BYTES = 30
 const GROUP = 20
 const SINGLE_PUTS = 500
-const DURABLE_PUTS = 200
-const GROUPS = 100
+const DURABLE_PUTS = 2_000
+const GROUPS = 500
 const FLUSHES = 30
+const DURABLE_TURNS = 10
 const UPDATES = Math.min(entries, 300_000)
 const HOT_KEYS = 10_000
 const GETS = 1_000_000
@@ -104,34 +105,40 @@ async function perOperation(count: number, work: () => unknown): Promise<number>
   return ((performance.now() - startedAt) / count) * 1e6
 }
 
+/** Nanoseconds for each of some durable writes, of the processor too, and for the same bytes in a file. */
 interface Durable {
-  readonly put: number
-  readonly putProcessor: number
-  readonly group: number
-  readonly flushed: number
+  readonly own: number
+  readonly processor: number
+  readonly floor: number
 }
 
-async function durableWrites(): Promise<Durable> {
-  const before = process.cpuUsage()
-  const put = await perOperation(DURABLE_PUTS, async () => {
-    for (let i = 0; i < DURABLE_PUTS; i++) await subject.store(uniform(1), value)
-  })
-  const { user, system } = process.cpuUsage(before)
-  const group = await perOperation(GROUPS, async () => {
-    for (let i = 0; i < GROUPS; i++) await subject.store(uniform(GROUP_PUTS), value)
-  })
-  const flushed = await perOperation(FLUSHES * BATCH_WRITES, async () => {
-    for (let i = 0; i < FLUSHES; i++) await subject.store(uniform(BATCH_WRITES), value)
-  })
-  return { put, putProcessor: ((user + system) / DURABLE_PUTS) * 1e3, group, flushed }
-}
-
-/** The bytes of so many puts, appended and synced so many times. */
-function floorOf(puts: number, times: number): Promise<number> {
+/** `puts` at once, so many times. The store and the file take turns: a disk is not as fast in every second. */
+async function durableWrites(puts: number, times: number): Promise<Durable> {
   const bytes = new Uint8Array(puts * PUT_BYTES).fill(1)
-  return perOperation(times, () => {
-    for (let i = 0; i < times; i++) floor.append(bytes)
-  })
+  const timesInTurn = times / DURABLE_TURNS
+  let own = 0
+  let processor = 0
+  let floorOfBytes = 0
+  for (let turn = 0; turn < DURABLE_TURNS; turn++) {
+    const before = process.cpuUsage()
+    own += await perOperation(times, async () => {
+      for (let i = 0; i < timesInTurn; i++) await subject.store(uniform(puts), value)
+    })
+    const { user, system } = process.cpuUsage(before)
+    processor += ((user + system) / times) * 1e3
+    floorOfBytes += await perOperation(times, () => {
+      for (let i = 0; i < timesInTurn; i++) floor.append(bytes)
+    })
+  }
+  return { own, processor, floor: floorOfBytes }
+}
+
+async function allDurableWrites(): Promise<{ readonly [kind in 'put' | 'group' | 'flush']: Durable }> {
+  return {
+    put: await durableWrites(1, DURABLE_PUTS),
+    group: await durableWrites(GROUP_PUTS, GROUPS),
+    flush: await durableWrites(BATCH_WRITES, FLUSHES),
+  }
 }
 
 let sum = 0
@@ -145,16 +152,12 @@ let subject = await openSubject(name, path, peerFolder)
 // The multiplier shares no factor with the count, so that every key comes once.
 const accepted = await perOperation(entries, () => subject.accept(shuffled(), value))
 await subject.store([keyOf(0)], value)
-const fresh = await durableWrites()
+const fresh = await allDurableWrites()
 const durableUniform = await perOperation(UPDATES, () => subject.store(uniform(UPDATES), value))
 const durableZipf = await perOperation(UPDATES, () => subject.store(zipf(UPDATES), value))
 const sustained = await perOperation(UPDATES, () => subject.accept(uniform(UPDATES), value))
 await subject.store([keyOf(0)], value)
-const worn = await durableWrites()
-// Right behind what it is the floor of: a disk is not as fast in every minute.
-const floorOfPut = await floorOf(1, DURABLE_PUTS)
-const floorOfGroup = await floorOf(GROUP_PUTS, GROUPS)
-const floorOfFlush = await floorOf(BATCH_WRITES, FLUSHES)
+const worn = await allDurableWrites()
 floor.close()
 const putAwaited = await perOperation(SINGLE_PUTS, async () => {
   for (const each of uniform(SINGLE_PUTS)) await subject.put(each, value)
@@ -190,17 +193,17 @@ const pauseMs = name === 'holdfast' ? await longestPause() : Number.NaN
 const figures: Figures = {
   putAwaited,
   accepted,
-  durablePut: fresh.put,
-  durablePutAfter: worn.put,
-  durablePutProcessor: fresh.putProcessor,
-  durablePutProcessorAfter: worn.putProcessor,
-  flushed: fresh.flushed,
-  flushedAfter: worn.flushed,
-  group: fresh.group,
-  groupAfter: worn.group,
-  floorOfPut,
-  floorOfGroup,
-  floorOfFlush,
+  durablePut: fresh.put.own,
+  durablePutAfter: worn.put.own,
+  durablePutProcessor: fresh.put.processor,
+  durablePutProcessorAfter: worn.put.processor,
+  flushed: fresh.flush.own / BATCH_WRITES,
+  flushedAfter: worn.flush.own / BATCH_WRITES,
+  group: fresh.group.own,
+  groupAfter: worn.group.own,
+  floorOfPut: worn.put.floor,
+  floorOfGroup: worn.group.floor,
+  floorOfFlush: worn.flush.floor,
   sustained,
   durableUniform,
   durableZipf,
