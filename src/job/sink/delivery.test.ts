@@ -1,6 +1,7 @@
 // Outputs that are delivered beside the events that come after them.
 
 import { afterAll, expect, it } from 'vitest'
+import { nextTurn } from '../../base/slices.js'
 import { CheckpointWorker } from '../../checkpoint/worker/checkpoint-worker.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { utf8 } from '../../state/codec/byte-strings.js'
@@ -34,9 +35,18 @@ async function numbersJob(
       else await new Promise<void>((resolve) => (wake = resolve))
     }
   }
+  const inner = iterableSource({ from })
+  let prepared = 0
+  const source: typeof inner = {
+    ...inner,
+    open: async (request) => {
+      const prepareCut = async () => void prepared++
+      return Object.assign(await inner.open(request), { prepareCut })
+    },
+  }
   const job = await runJob({
     name: 'numbers',
-    source: iterableSource({ from }),
+    source,
     key: String,
     schema: defineState({ key: utf8, states: {} }),
     process: (event: number, { emit }: { emit: (output: number) => void }) => emit(event),
@@ -52,7 +62,7 @@ async function numbersJob(
     hasEnded = true
     wake()
   }
-  return { job, give, end }
+  return { job, give, end, prepared: () => prepared }
 }
 
 it('J1: events are processed while outputs are delivered, and the next cut waits for that', async () => {
@@ -63,11 +73,12 @@ it('J1: events are processed while outputs are delivered, and the next cut waits
   const mayGoOn = new Promise<void>((resolve) => (goOn = resolve))
   const storage = new MemoryCheckpointStorage()
   const clock = new ManualClock()
-  const { job, give, end } = await numbersJob({ storage, intervalMs: 1_000, clock }, async (outputs) => {
+  const deliver = async (outputs: readonly IdentifiedOutput<number>[]) => {
     delivered.push(...outputs)
     asked()
     await mayGoOn
-  })
+  }
+  const { job, give, end, prepared } = await numbersJob({ storage, intervalMs: 1_000, clock }, deliver)
   const untilEvents = async (count: number) => {
     await expect.poll(() => job.stats().events, { interval: 5 }).toBe(count)
   }
@@ -80,8 +91,8 @@ it('J1: events are processed while outputs are delivered, and the next cut waits
     await untilEvents(5)
     // The next cut is due.
     await clock.advanceAsync(1_000)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    expect(job.stats().cuts).toBe(1)
+    for (let turn = 0; turn < 20; turn++) await nextTurn()
+    expect(prepared()).toBe(1)
   } finally {
     goOn()
     end()
