@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { expect, it } from 'vitest'
@@ -136,3 +136,30 @@ it.skipIf(leftToLongRuns !== undefined)(
     }
   },
 )
+
+/** The declarations that a program reads with everything that the package exports. */
+function readDeclarations(): Map<string, string> {
+  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    exports: { [name: string]: { readonly types: string } | string }
+  }
+  const waiting = Object.values(exports).flatMap((entry) =>
+    typeof entry === 'string' ? [] : [join(root, entry.types)],
+  )
+  const read = new Map<string, string>()
+  for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+    if (read.has(file)) continue
+    const text = readFileSync(file, 'utf8')
+    read.set(file, text)
+    for (const { fileName } of ts.preProcessFile(text).importedFiles) {
+      if (fileName.startsWith('.')) waiting.push(join(dirname(file), fileName.replace(/\.js$/, '.d.ts')))
+    }
+  }
+  return read
+}
+
+it('declarations are read by compilers before 5.7 too, in which Uint8Array and Buffer have no arguments', () => {
+  const read = readDeclarations()
+  expect(read.size).toBeGreaterThan(100)
+  const newer = [...read].filter(([, text]) => /\b(Uint8Array|Buffer|DataView)</.test(text))
+  expect(newer.map(([file]) => file)).toEqual([])
+})

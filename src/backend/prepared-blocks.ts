@@ -26,8 +26,10 @@ export type OpenBlockPreparer = (data: unknown, options: PrepareOptions) => Bloc
 
 /** Makes blocks ready, in a thread of its own. */
 export interface BlockPreparer {
-  /** What the engine takes for a block in key order and without tombstones, in memory of its own, which changes hands. */
-  prepare(block: EntryBlock): Uint8Array<ArrayBuffer>
+  /**
+   * What the engine takes for a block in key order and without tombstones, in memory of its own, which is not shared and changes hands.
+   */
+  prepare(block: EntryBlock): Uint8Array
 }
 
 /** What was made of a block. */

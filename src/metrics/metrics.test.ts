@@ -115,6 +115,22 @@ describe('metrics for Prometheus', () => {
     await backend.close()
   })
 
+  it('have the same names in the form of OpenMetrics, of which counters have families without an ending', async () => {
+    const registry = new client.Registry()
+    registry.setContentType(client.Registry.OPENMETRICS_CONTENT_TYPE as never)
+    const backend = new MemoryStateBackend()
+    const metrics = prometheusMetrics(client, { backends: { usage: backend } }, { registry })
+    for (const scrape of [1, 2]) {
+      const lines = (await registry.metrics()).split('\n')
+      expect(lines, `scrape ${scrape}`).toContain('# TYPE holdfast_backend_puts counter')
+      expect(lines, `scrape ${scrape}`).toContain('holdfast_backend_puts_total{backend="usage"} 0')
+      expect(lines, `scrape ${scrape}`).toContain('holdfast_backend_entries{backend="usage"} 0')
+    }
+    metrics.stop()
+    expect(await registry.metrics()).toBe('\n# EOF\n')
+    await backend.close()
+  })
+
   it('tell of the checkpoints of a job with the job', async () => {
     const registry = new client.Registry()
     const job = await finishedJob()

@@ -90,8 +90,13 @@ export function prometheusMetrics(
 function scrapedMetric({ instrument, read }: MetricReadings) {
   const { name, kind, unit, help } = instrument
   const metric = { name: prometheusName(name, unit, kind), help, type: kind, aggregator: 'sum' }
-  const get = async () => ({ ...metric, values: read(systemClock.now()) })
-  return { ...metric, get, reset: () => {} }
+  const scraped = {
+    ...metric,
+    // In the form of OpenMetrics, the registry renames a counter before it asks, and puts `_total` behind each of its series by itself.
+    get: async () => ({ ...metric, name: scraped.name, values: read(systemClock.now()) }),
+    reset: () => {},
+  }
+  return scraped
 }
 
 const UNIT_NAMES: { readonly [unit in Unit]?: string } = { s: '_seconds', By: '_bytes' }
