@@ -20,6 +20,11 @@ export function isLocalBytes(value: unknown): value is Uint8Array {
   return value instanceof Uint8Array
 }
 
+/** Whether a value is a `Date` of whatever realm. */
+export function isDate(value: unknown): value is Date {
+  return Object.prototype.toString.call(value) === '[object Date]'
+}
+
 /** Whether memory is an `ArrayBuffer`, which one thread has to itself, and not a `SharedArrayBuffer`. */
 export function isArrayBuffer(buffer: ArrayBufferLike): buffer is ArrayBuffer {
   return Object.prototype.toString.call(buffer) === '[object ArrayBuffer]'

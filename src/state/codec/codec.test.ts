@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { runInNewContext } from 'node:vm'
 import { type } from 'arktype'
 import fc from 'fast-check'
 import * as v from 'valibot'
@@ -393,6 +394,12 @@ describe('values that are refused', () => {
       -(2n ** 63n) - 1n,
       Symbol('s'),
       new Float64Array(1),
+      // What decodes it refuses the whole value: it could be written, and never be read.
+      JSON.parse('{"a":{"__proto__":1}}') as unknown,
+      // In a long string it became another character, in a short one bytes that are no UTF-8.
+      ['a\ud800'],
+      { a: `${'a'.repeat(300)}\ud800` },
+      { '\udc00': 1 },
     ]) {
       expectRefused(any, value)
     }
@@ -402,6 +409,12 @@ describe('values that are refused', () => {
     })
     expect(hex(encode(any, { b: 1, a: 2 }))).toBe(hex(encode(any, { a: 2, b: 1 })))
   })
+})
+
+it('MessagePack keeps dates and bytes of another realm', () => {
+  const any = messagePack<unknown>() as Codec<unknown>
+  const foreign = runInNewContext('[new Date(7), { at: new Date(-1) }, new Uint8Array([1, 2])]') as unknown
+  expect(decode(any, encode(any, foreign))).toEqual([new Date(7), { at: new Date(-1) }, Uint8Array.of(1, 2)])
 })
 
 describe('a codec over another one', () => {

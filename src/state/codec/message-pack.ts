@@ -1,7 +1,15 @@
 // MessagePack by @msgpack/msgpack (docs/decisions/0025-message-pack.md).
 
-import { Decoder, Encoder } from '@msgpack/msgpack'
-import { isBytes } from '../../base/shapes.js'
+import {
+  Decoder,
+  decodeTimestampExtension,
+  Encoder,
+  EXT_TIMESTAMP,
+  ExtensionCodec,
+  encodeDateToTimeSpec,
+  encodeTimeSpecToTimestamp,
+} from '@msgpack/msgpack'
+import { isBytes, isDate } from '../../base/shapes.js'
 import type { ByteReader, ByteWriter } from './bytes.js'
 import type { Codec, StateTypeError } from './codec.js'
 import { CodecError, describeValue } from './codec-error.js'
@@ -25,9 +33,23 @@ type CheckedPack<Value> = [PackLoss<Value>] extends [never]
 
 const MAX_DEPTH = 100
 
+// The library's own extension knows a date by `instanceof`: one of another realm would be an object without properties.
+const extensionCodec = new ExtensionCodec()
+extensionCodec.register({
+  type: EXT_TIMESTAMP,
+  encode: (value) => (isDate(value) ? encodeTimeSpecToTimestamp(encodeDateToTimeSpec(value)) : null),
+  decode: decodeTimestampExtension,
+})
+
 // `sortKeys`: equal objects become equal bytes, in whatever order their properties were set.
-const encoder = new Encoder({ useBigInt64: true, ignoreUndefined: true, sortKeys: true, maxDepth: MAX_DEPTH })
-const decoder = new Decoder({ useBigInt64: true })
+const encoder = new Encoder({
+  extensionCodec,
+  useBigInt64: true,
+  ignoreUndefined: true,
+  sortKeys: true,
+  maxDepth: MAX_DEPTH,
+})
+const decoder = new Decoder({ extensionCodec, useBigInt64: true })
 
 /**
  * MessagePack: strings, numbers, booleans, `null`, arrays and plain objects of them as JSON has, and beside them `Uint8Array`,
@@ -59,6 +81,8 @@ export function messagePack<Value>(): CheckedPack<Value> {
 function assertPackable(value: unknown, path: string, depth: number): void {
   switch (typeof value) {
     case 'string':
+      assertWellFormed(value, path)
+      return
     case 'number':
     case 'boolean':
       return
@@ -81,16 +105,26 @@ function assertPackableObject(value: object, path: string, depth: number): void 
     for (let i = 0; i < value.length; i++) assertPackable(value[i], `${path}[${i}]`, depth + 1)
     return
   }
-  const kind = Object.prototype.toString.call(value)
   if (isBytes(value)) return
-  if (kind === '[object Date]') {
-    if (Number.isNaN((value as Date).getTime())) throw new CodecError('an invalid Date', path)
+  if (isDate(value)) {
+    if (Number.isNaN(value.getTime())) throw new CodecError('an invalid Date', path)
     return
   }
+  const kind = Object.prototype.toString.call(value)
   if (kind !== '[object Object]') {
     throw new CodecError(`${kind.slice(8, -1)} is not a value of MessagePack`, path)
   }
   for (const [name, item] of Object.entries(value)) {
-    if (item !== undefined) assertPackable(item, `${path}.${name}`, depth + 1)
+    if (item === undefined) continue
+    // Who reads it would refuse all of the value.
+    if (name === '__proto__') throw new CodecError('a property named __proto__', path)
+    assertWellFormed(name, path)
+    assertPackable(item, `${path}.${name}`, depth + 1)
+  }
+}
+
+function assertWellFormed(text: string, path: string): void {
+  if (!text.isWellFormed()) {
+    throw new CodecError('a string with a lone surrogate, which UTF-8 cannot express', path)
   }
 }

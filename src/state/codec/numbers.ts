@@ -2,6 +2,7 @@
 
 import type { JsonValue } from '../../base/json.js'
 import { invalidArgument } from '../../base/options.js'
+import { isDate } from '../../base/shapes.js'
 import type { Slot } from '../../base/slot.js'
 import type { ByteReader, ByteWriter } from './bytes.js'
 import type { FixedCodec, KeyCodec, Property } from './codec.js'
@@ -267,8 +268,6 @@ const scratch = new DataView(new ArrayBuffer(8))
 /** The quiet NaN without a sign and without a payload. */
 const NAN_HIGH = 0x7ff80000
 const NAN_KEY_HIGH = 0xfff80000
-
-const isDate = (value: unknown): value is Date => Object.prototype.toString.call(value) === '[object Date]'
 
 const timeOf = (value: Date): number => {
   if (!isDate(value)) refuse(value, 'a Date')
