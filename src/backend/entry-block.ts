@@ -43,6 +43,16 @@ export interface AlignedEntry extends PlacedEntry {
   readonly words: Int32Array
 }
 
+export interface PlacedKey extends ViewedBytes {
+  readonly keyStart: number
+  readonly keyLength: number
+}
+
+export interface PlacedValue extends ViewedBytes {
+  readonly offset: number
+  readonly length: number
+}
+
 /** Up to this many bytes a key or a value of an {@link AlignedEntry} is copied word by word. */
 const LOOP_COPY_WORDS_BYTES = 128
 /** What is copied by words may write so many bytes too many. */
@@ -125,6 +135,15 @@ export class EntryBlockBuilder {
     // What the last word of the key has too many is overwritten by the value, and that of the value by the next entry.
     copyWords(words, keyStart >> 2, keyLength, view, keyAt)
     copyWords(words, valueStart >> 2, valueLength, view, keyAt + keyLength)
+  }
+
+  /** The same where key and value lie in different memory. */
+  addApart(key: PlacedKey, value: PlacedValue, expiresAtMs: number): void {
+    const { keyStart, keyLength } = key
+    const keyAt = this.#beginEntry(keyLength, value.length, expiresAtMs)
+    const to = this.#buffer
+    copyViewed(key, keyStart, keyLength, to, keyAt)
+    copyViewed(value, value.offset, value.length, to, keyAt + keyLength)
   }
 
   /** Adds a tombstone: the key is no longer there. */

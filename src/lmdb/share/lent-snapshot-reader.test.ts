@@ -165,6 +165,37 @@ describe('a shared snapshot', () => {
     base.release()
   })
 
+  it('tells what has changed with values of every length, compressed or not, committed or not', async () => {
+    await open({ compression: 'lz4', cacheBytes: 8 * 1024 * 1024 })
+    const before = backend.snapshotSync({ track: true })
+    const base = baseOf(before)
+    before.closeSync()
+    const expected: Content = new Map()
+    const random = seededRandom(1)
+    const changeSome = (round: string) => {
+      // Some of which do not compress.
+      for (const [i, length] of [0, 1, 3, 100, 199, 200, 1_000, 1_500, 5_000, 70_000].entries()) {
+        const letters = Array.from({ length }, () => 97 + Math.floor(random() * 26))
+        for (const value of ['x'.repeat(length), String.fromCharCode(...letters)]) {
+          const key = `${round} ${i} ${value.slice(0, 1)}`.padEnd(i * 7)
+          put(key, value, i % 2 === 0 ? undefined : 50)
+          expected.set(key, value)
+        }
+      }
+    }
+    changeSome('a committed')
+    changeSome('b committed')
+    await backend.flush()
+    changeSome('b committed')
+    changeSome('c in the buffer')
+    const snapshot = backend.snapshotSync({ since: base })
+    const { content, count } = await read(snapshot.share?.('changes'))
+    expect(content).toEqual(new Map([...expected].sort(([left], [right]) => (left < right ? -1 : 1))))
+    expect(count).toBe(expected.size)
+    snapshot.closeSync()
+    base.release()
+  })
+
   it('cannot tell what has changed since a clear, a release, a replacement, or too much', async () => {
     await open()
     const track = (): ChangeBase => {

@@ -11,18 +11,11 @@ import { StateError } from '../../base/errors.js'
 import { nextTurn } from '../../base/slices.js'
 import { SharedLogReader } from '../../log/share/shared-log-reader.js'
 import { MergedScan } from '../buffer/merged-scan.js'
-import {
-  type Cursor,
-  LookupCursor,
-  RunCursor,
-  runOver,
-  type SortedRun,
-  StoreCursor,
-  sortedKeys,
-} from '../store/cursors.js'
+import { type Cursor, RunCursor, runOver, type SortedRun, StoreCursor, sortedKeys } from '../store/cursors.js'
 import type { DeletedRanges } from '../store/deleted-ranges.js'
 import { OpenStore } from '../store/open-store.js'
 import type { StoreView } from '../store/store-view.js'
+import { ChangePacker } from './change-packer.js'
 import type { LentSnapshotData, SharedStore } from './lent-snapshot.js'
 import { passGate } from './reader-gate.js'
 
@@ -205,21 +198,19 @@ class LentSnapshotReader implements SharedSnapshotReader {
     builder: EntryBlockBuilder,
     check: () => void,
   ): AsyncGenerator<EntryBlock, number, undefined> {
-    const changed = new LookupCursor(this.#lent?.view, keys)
-    const scan = this.#merge([...this.#bufferCursors(), changed], true)
-    let count = await this.#countInStore()
-    for (let walked = 1; scan.next(); walked++) {
-      if (scan.source !== changed) count += this.#addedBy(scan)
-      add(builder, scan)
-      if (builder.full) {
-        yield builder.takeWithMemory()
-        check()
-      } else if (walked % TURN_ENTRIES === 0) {
-        await nextTurn()
-        check()
-      }
+    const stored = await this.#countInStore()
+    const packer = new ChangePacker({
+      runs: this.#runs,
+      changed: keys,
+      view: this.#lent?.view,
+      takenAtMs: this.#takenAtMs,
+    })
+    while (packer.pack(builder, TURN_ENTRIES)) {
+      if (builder.full) yield builder.takeWithMemory()
+      else await nextTurn()
+      check()
     }
-    return count
+    return stored + packer.added
   }
 
   giveBack(block: EntryBlock): void {

@@ -417,6 +417,7 @@ function asTable(database: Database<Buffer, Uint8Array>): Table {
 export class KeyScratch {
   readonly #bytes = Buffer.alloc(EXPIRY_KEY_BYTES + 1 + MAX_KEY_BYTES)
   readonly #views: (Uint8Array | undefined)[] = []
+  readonly #entryViews: (Uint8Array | undefined)[] = []
 
   /** The key of an entry. */
   entry(bytes: Uint8Array, start: number, length: number): Uint8Array {
@@ -424,6 +425,12 @@ export class KeyScratch {
     scratch[0] = ENTRY_PREFIX
     this.#copy(1, bytes, start, length)
     return this.#view(length + 1)
+  }
+
+  /** What the last key of an entry was made of, by its length: a view of the same buffer. */
+  sought(length: number): Uint8Array {
+    this.#entryViews[length] ??= this.#bytes.subarray(1, length + 1)
+    return this.#entryViews[length] as Uint8Array
   }
 
   /** The key of the expiry index: the time, big-endian, then the key. */

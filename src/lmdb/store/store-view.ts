@@ -1,6 +1,8 @@
+import type { PlacedKey } from '../../backend/entry-block.js'
 import { copyBytes } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { Slot, ViewedBytes } from '../../base/slot.js'
+import { shortCrc32 } from '../../codec/short-crc32.js'
 import { ValuePool } from '../../log/value-pool.js'
 import {
   type Slot as DatabaseSlot,
@@ -101,13 +103,41 @@ export class StoreView {
     return true
   }
 
+  /** The same of a key where it lies, with others. */
+  showPlaced(
+    { bytes, view, keyStart, keyLength }: PlacedKey,
+    nowMs: () => number,
+    slot: Slot,
+    facts: RecordFacts,
+  ): boolean {
+    const found = this.#find(bytes, keyStart, keyLength)
+    if (found === undefined) return false
+    const key = this.#keys.sought(keyLength)
+    // Unsigned, as the library wants it, which sums what is long.
+    const sum = shortCrc32(view, keyStart, keyLength) >>> 0
+    const record = this.#checkFound(found, key, sum, nowMs, facts)
+    if (record === undefined) return false
+    showValueIn(record.bytes, this.#slot.entries.lastSize, key, slot)
+    return true
+  }
+
   /** The record of a key, checked, in memory of the package's own; undefined where it has expired, too. */
   #checked(key: Uint8Array, nowMs: () => number, facts: RecordFacts): ViewedBytes | undefined {
     const found = this.#find(key, 0, key.length)
-    if (found === undefined) return undefined
+    return found && this.#checkFound(found, key, keySum(key, 0, key.length), nowMs, facts)
+  }
+
+  /** The record that was just found under a key, checked; undefined where it has expired. */
+  #checkFound(
+    found: Buffer,
+    key: Uint8Array,
+    sumOfKey: number,
+    nowMs: () => number,
+    facts: RecordFacts,
+  ): ViewedBytes | undefined {
     const record = this.#copies.viewed(found)
-    facts.sumOfKey = keySum(key, 0, key.length)
-    checkRecordIn(record, this.#slot.entries.lastSize, key, facts.sumOfKey)
+    facts.sumOfKey = sumOfKey
+    checkRecordIn(record, this.#slot.entries.lastSize, key, sumOfKey)
     const expiresAtMs = recordExpiry(record.bytes)
     facts.expiresAtMs = expiresAtMs
     return expiresAtMs !== Infinity && expiresAtMs <= nowMs() ? undefined : record
