@@ -96,7 +96,8 @@ export function startThread(
 ): Worker {
   const url = compiledModule(module)
   try {
-    return new Worker(url, { name, workerData, transferList: [...transferList], ...surroundings() })
+    const thread = new Worker(url, { name, workerData, transferList: [...transferList], ...surroundings() })
+    return thread.on('error', explain)
   } catch (cause) {
     const hint = isErrorLike(cause) && 'code' in cause && cause.code === 'ERR_ACCESS_DENIED'
     const reason = hint
@@ -108,6 +109,13 @@ export function startThread(
       { cause },
     )
   }
+}
+
+/** Has the error of a thread that could not start for want of a working directory say so: of itself it says `uv_cwd`. */
+function explain(error: unknown): void {
+  if (!isErrorLike(error) || !error.message.endsWith('uv_cwd')) return
+  const reason = 'the working directory of this process is gone, and Node.js starts no thread without one'
+  error.message = `${reason}; change to one that stays (process.chdir), or start the process there (${error.message})`
 }
 
 /**

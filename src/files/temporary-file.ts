@@ -112,11 +112,13 @@ export class TemporaryFile {
   /** Gives the file its final name in place of the file that has it. */
   async replaceAs(name: string, guard: LeaseGuard | undefined): Promise<void> {
     await this.#seal(guard)
+    const finalPath = this.#directory.pathOf(name)
     try {
-      await rename(this.#path, this.#directory.pathOf(name))
+      await rename(this.#path, finalPath)
     } catch (error) {
       await guard?.check()
-      throw storageError(this.#directory.storageName, 'replace', this.#path, error)
+      const culprit = errnoOf(error) === 'EISDIR' ? finalPath : this.#path
+      throw storageError(this.#directory.storageName, 'replace', culprit, error)
     }
     this.#directory.liveTemporaries.delete(this.#name)
     await this.#directory.sync('replace')

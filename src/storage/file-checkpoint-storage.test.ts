@@ -163,6 +163,15 @@ describe('FileCheckpointStorage', () => {
     }
   })
 
+  it('names the directory that is where a file is to be replaced', async () => {
+    const lease = await acquire()
+    await mkdir(join(directory, 'latest'))
+    const error = await failure('STORAGE_ERROR', lease.replace('latest', Buffer.from('x')))
+    expect(error.message).toContain(
+      `${join(directory, 'latest')}: a directory is where a file should be; move it away`,
+    )
+  })
+
   it('keeps the error for every later call once a writer has failed', async () => {
     const writer = await (await acquire()).create('a')
     await writer.write(Buffer.from('x'))

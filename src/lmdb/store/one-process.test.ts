@@ -149,3 +149,40 @@ describe.runIf(onLinux)('a process without room for one more store', () => {
     expect(Number(count)).toBeGreaterThan(0)
   })
 })
+
+describe.runIf(onLinux)('a process whose working directory was removed', () => {
+  it('is told so where a thread is to start, and goes on in another one', async () => {
+    const script = `
+      import { mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs'
+      import { tmpdir } from 'node:os'
+      import { join } from 'node:path'
+      import { CheckpointCoordinator, FileCheckpointStorage, MemoryStateBackend } from 'holdfast'
+      import { LmdbStateBackend } from 'holdfast/lmdb'
+      const folder = mkdtempSync(join(tmpdir(), 'holdfast-cwd-'))
+      const cwd = join(folder, 'release-1')
+      const storage = new FileCheckpointStorage(join(folder, 'checkpoints'))
+      const coordinator = new CheckpointCoordinator(new MemoryStateBackend(), { storage })
+      const attempt = () => Promise.all([
+        LmdbStateBackend.open({ path: join(folder, 'store') }).then((store) => store.close()),
+        coordinator.createCheckpoint(),
+      ].map((work) => work.then(() => 'done', ({ code, message }) => code + ' ' + message)))
+      mkdirSync(cwd)
+      process.chdir(cwd)
+      process.cwd()
+      rmdirSync(cwd)
+      const gone = await attempt()
+      process.chdir(folder)
+      console.log(JSON.stringify([gone, await attempt()]))
+      await coordinator.shutdown()
+      rmSync(folder, { recursive: true })`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
+    const advice = 'the working directory of this process is gone'
+    expect(JSON.parse(stdout)).toEqual([
+      [
+        expect.stringMatching(`^STORAGE_ERROR .*${advice}`),
+        expect.stringMatching(`^CHECKPOINT_FAILED .*${advice}`),
+      ],
+      ['done', 'done'],
+    ])
+  })
+})
