@@ -5,27 +5,25 @@
 // (3) What fails ends the job, and no cut is made after it (J8).
 
 import { isPaced } from '../backend/state-backend.js'
-import { type Clock, ForwardClock, systemClock } from '../base/clock.js'
+import { ForwardClock, systemClock } from '../base/clock.js'
 import { diagnostics } from '../base/diagnostics.js'
 import { StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
-import { invalidArgument, rejectViolations, rules, violationsOf } from '../base/options.js'
+import { rejectViolations, rules, violationsOf } from '../base/options.js'
 import { nextTurn, runSliced } from '../base/slices.js'
 import { silentLogger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
-import { boundStatesOf, partOf, type StateStore } from '../state/store.js'
+import { boundStatesOf, type StateStore } from '../state/store.js'
 import type { SourceTime } from '../window/time/source-time.js'
 import type { WindowResult } from '../window/windowed.js'
 import type { JobCut } from './cut.js'
 import type { CutSubject, Cuts } from './cuts.js'
 import { EventProcessor } from './event-processor.js'
 import type { FetchedBackend } from './fetched-backend.js'
-import { Firing, type FiringStage } from './firing.js'
+import { Firing } from './firing.js'
 import { failureOf } from './job-failure.js'
 import type { JobOptions, KeyOf } from './job-options.js'
-import { JobTimers, NO_TIMERS } from './job-timers.js'
-import { JobWindows } from './job-windows.js'
-import { LaterStage } from './later-stage.js'
+import { JobStages } from './job-stages.js'
 import { type JobParts, letGoOf } from './open-job.js'
 import type { Outputs } from './outputs.js'
 import { preload } from './preload.js'
@@ -34,7 +32,7 @@ import type { JobCheckpoints, JobHealth, JobStats, RunningPipedJob, StopOptions 
 import type { EpochId } from './sink/sink.js'
 import type { OutputsForCut } from './sink/stored-outputs.js'
 import type { PolledEvents, Positions, SourceReader } from './source/source.js'
-import { type AnyStage, prefixOf, type StageSchemas, schemaOfStage } from './stage-definition.js'
+import { type AnyStage, type StageSchemas } from './stage-definition.js'
 import type { StoredCuts } from './stored-cuts.js'
 import { DEFAULT_STOP_TIMEOUT_MS, Waiting } from './waiting.js'
 
@@ -67,13 +65,7 @@ export class Job<Event, Schema extends StateSchema, Output>
   readonly #epoch: EpochId
   readonly #processor: EventProcessor<Event, Schema, Output>
   readonly #firing: Firing
-  /** Those of all stages, in order. */
-  readonly #timers: readonly JobTimers[]
-  readonly #windows: readonly JobWindows[]
-  /** Those of the first stage. */
-  readonly #firstTimers: JobTimers | undefined
-  readonly #firstWindows: JobWindows | undefined
-  readonly #later: readonly LaterStage[]
+  readonly #stages: JobStages
   readonly #clock: ForwardClock
   readonly #waiting: Waiting
   readonly #wake = new AbortController()
@@ -119,46 +111,37 @@ export class Job<Event, Schema extends StateSchema, Output>
     this.#lastCutMs = forwardClock.now()
     // A store may be behind the clock that windows have fired by.
     if (parts.cut?.clockMs !== undefined) forwardClock.advanceTo(parts.cut.clockMs)
-    const onDue = () => this.#firing.onDue()
-    const timers =
-      options.onTimer === undefined
-        ? undefined
-        : new JobTimers({ store: store as object, key, clock, forwardClock, onDue })
     const positions = parts.cut?.positions ?? {}
-    const windows =
-      options.windows === undefined
-        ? undefined
-        : new JobWindows({
-            job: options.name,
-            store: store as object,
-            windows: options.windows,
-            emit: (output, timestampMs) => this.#processor.emit(output as Output, timestampMs),
-            nowMs: () => forwardClock.now(),
-          })
-    this.#later = this.#laterStages(forwardClock, clock)
-    this.stages = Object.freeze(
-      Object.fromEntries(
-        this.#later.map(({ name, store: own }) => [name, this.#shownOf(name, own) as never]),
-      ),
-    )
-    this.#firstTimers = timers
-    this.#firstWindows = windows
-    const stages: FiringStage[] = [{ timers, windows, stage: undefined }, ...this.#later.map(stageOf)]
-    this.#timers = stages.flatMap((each) => each.timers ?? [])
-    this.#windows = stages.flatMap((each) => each.windows ?? [])
+    const stages = new JobStages({
+      job: options.name,
+      store: store as object,
+      key,
+      hasTimers: options.onTimer !== undefined,
+      windows: options.windows,
+      later: (options.stages ?? []) as readonly AnyStage[],
+      hasEventTime: options.time !== undefined,
+      shown: parts.fetched === undefined ? undefined : (parts.shown as object),
+      clock,
+      forwardClock,
+      emit: (output, timestampMs) => this.#processor.emit(output as Output, timestampMs),
+      emitResult: (output) => this.#processor.emitResult(output as Output),
+      onDue: () => this.#firing.onDue(),
+    })
+    this.#stages = stages
+    this.stages = stages.shown()
     const shared = {
       key,
       states,
-      timers,
-      windows,
+      timers: stages.firstTimers,
+      windows: stages.firstWindows,
       clock: forwardClock,
       fetched: parts.fetched,
-      later: this.#later,
-      next: this.#later[0],
+      later: stages.later,
+      next: stages.later[0],
     }
     this.#processor = new EventProcessor({ options, store, stored, time, positions, ...shared })
     this.#firing = new Firing({
-      stages,
+      stages: stages.firing,
       processor: this.#processor,
       fetched: parts.fetched,
       time,
@@ -179,78 +162,25 @@ export class Job<Event, Schema extends StateSchema, Output>
   }
 
   peek(windows: string, key: KeyOf<Schema>): readonly WindowResult<KeyOf<Schema>, unknown>[] {
-    // A name of the first stage's may begin as that of another stage does.
-    const isFirst = this.#firstWindows?.has(windows) === true
-    const later = isFirst ? undefined : this.#later.find(({ name }) => windows.startsWith(`${name}.`))
-    const found = later === undefined ? this.#firstWindows : later.windows
-    const name = later === undefined ? windows : windows.slice(later.name.length + 1)
-    if (found?.has(name) !== true) {
-      throw invalidArgument('windows', 'must be the name of windows of this job')
-    }
-    return found.peek(name, key) as readonly WindowResult<KeyOf<Schema>, unknown>[]
+    return this.#stages.peek(windows, key)
   }
 
   stats(): JobStats {
-    const late = this.#windows.map((windows) => windows.late)
     const watermarkMs = this.#time?.watermarkMs ?? -Infinity
-    const timers = this.#firstTimers?.stats(watermarkMs) ?? NO_TIMERS
-    const stages = this.#later.map((stage) => [stage.name, stage.stats()] as const)
-    const windows = [
-      ...(this.#firstWindows?.stats() ?? []),
-      ...this.#later.flatMap(({ name, windows: of }) =>
-        (of?.stats() ?? []).map(([own, stats]) => [prefixOf(name) + own, stats] as const),
-      ),
-    ]
+    const stages = this.#stages.stats(watermarkMs)
     return {
+      ...stages,
       events: this.#processor.events,
       badEvents: this.#processor.badEvents,
-      firedTimers: sum([this.#processor, ...this.#later], ({ firedTimers }) => firedTimers),
+      firedTimers: this.#processor.firedTimers + stages.firedTimers,
       outputs: this.#outputs?.total ?? 0,
-      lateEvents: sum(late, ({ lostEvents }) => lostEvents),
-      missedWindows: sum(late, ({ missedWindows }) => missedWindows),
       watermarkMs,
       behindMs: this.#behindMs(),
-      waitingTimers: sum(
-        [timers, ...stages.map(([, stage]) => stage.timers)],
-        ({ event, processing }) => event.waiting + processing.waiting,
-      ),
-      timers,
-      openWindows: sum(windows, ([, { open }]) => open),
-      windows: Object.fromEntries(windows),
       cuts: this.#cutCount,
       sinceCutMs: this.#clock.now() - this.#lastCutMs,
       positions: Object.fromEntries(this.#processor.positions),
       partitions: this.#time?.progress() ?? {},
-      stages: Object.fromEntries(stages),
     }
-  }
-
-  #laterStages(forwardClock: ForwardClock, clock: Clock): LaterStage[] {
-    const { name: job, stages = [], time } = this.#options
-    const made: LaterStage[] = []
-    // Each gives its outputs to the next one, so the last one is made first.
-    for (const definition of [...(stages as readonly AnyStage[])].reverse()) {
-      const [next] = made
-      const emit = (output: unknown, timestampMs: number) => {
-        if (next === undefined) {
-          this.#processor.emitResult(output as Output)
-        } else {
-          next.accept(output, timestampMs)
-          next.passOn()
-        }
-      }
-      const store = this.#store
-      const shared = { job, store: store as object, clock, forwardClock, hasEventTime: time !== undefined }
-      made.unshift(new LaterStage({ ...shared, definition, emit, onDue: () => this.#firing.onDue() }))
-    }
-    return made
-  }
-
-  /** The states of a later stage as whoever runs the job sees them: over an asynchronous engine not by what was fetched. */
-  #shownOf(name: string, store: object): object {
-    if (this.#fetched === undefined) return store
-    const definition = (this.#options.stages as readonly AnyStage[]).find((stage) => stage.name === name)
-    return partOf(this.store as object, prefixOf(name), schemaOfStage(definition as AnyStage)) as object
   }
 
   #behindMs(): number {
@@ -304,10 +234,10 @@ export class Job<Event, Schema extends StateSchema, Output>
 
   async record({ outputsFirst = false }: { readonly outputsFirst?: boolean } = {}): Promise<void> {
     this.#throwIfFailed()
-    if (this.#windows.length > 0 && this.#stored !== undefined) {
+    if (this.#stages.windows.length > 0 && this.#stored !== undefined) {
       // What windows begin with where the job goes on from this record: at the end of the source that is not where they are now.
       const savedMs = this.#time?.save().watermarkMs ?? -Infinity
-      await this.#processor.recordWindows(this.#windows, outputsFirst ? savedMs : -Infinity)
+      await this.#processor.recordWindows(this.#stages.windows, outputsFirst ? savedMs : -Infinity)
     }
     await this.#fetched?.commit()
   }
@@ -319,7 +249,7 @@ export class Job<Event, Schema extends StateSchema, Output>
       await this.#delivering
       // An engine that keeps its state itself has them already, with the record of the job.
       if (this.#stored === undefined) {
-        for (const windows of this.#windows) await runSliced(windows.flush())
+        for (const windows of this.#stages.windows) await runSliced(windows.flush())
       }
       const positions = Object.fromEntries(this.#processor.positions)
       await this.#waiting.for('the source to prepare a cut', async () => this.#reader.prepareCut?.(positions))
@@ -396,14 +326,14 @@ export class Job<Event, Schema extends StateSchema, Output>
     const beganAtMs = performance.now()
     try {
       await preload('all', this.#options, this.#store, this.#fetched)
-      for (const timers of this.#timers) await timers.load()
+      for (const timers of this.#stages.timers) await timers.load()
       const watermarkMs = this.#time?.watermarkMs ?? -Infinity
       const { clockMs } = this.#firing
-      for (const windows of this.#windows) await runSliced(windows.restore(watermarkMs, clockMs))
+      for (const windows of this.#stages.windows) await runSliced(windows.restore(watermarkMs, clockMs))
       // Each step of the begin runs code for the first time, and most of them wait for nothing: together they would hold the event loop.
       await nextTurn()
       // As far as all stages have come: the watermark may have been on its way through them.
-      for (const stage of this.#later) stage.onWatermark(storeOf(this.#store).watermark)
+      for (const stage of this.#stages.later) stage.onWatermark(storeOf(this.#store).watermark)
       this.#fetched?.forgetRanges()
       // It may make a checkpoint, which takes as long as there is much: only where the job is to end that is too long.
       await this.#waiting.for('the checkpoints to begin', () => this.#cuts.begin(this), Infinity)
@@ -547,7 +477,7 @@ export class Job<Event, Schema extends StateSchema, Output>
       partition?.onEnd()
       await this.#advance()
     }
-    for (const timers of this.#timers) {
+    for (const timers of this.#stages.timers) {
       if (timers.wantsLoad) await preload('timers', this.#options, this.#store, this.#fetched)
       await timers.tidy()
     }
@@ -592,12 +522,4 @@ function checkpointsOf({ coordinator }: Cuts): JobCheckpoints | undefined {
   })
 }
 
-const stageOf = (stage: LaterStage): FiringStage => ({ timers: stage.timers, windows: stage.windows, stage })
-
 const storeOf = (store: unknown) => store as { readonly watermark: number }
-
-function sum<Item>(items: readonly Item[], of: (item: Item) => number): number {
-  let total = 0
-  for (const item of items) total += of(item)
-  return total
-}
