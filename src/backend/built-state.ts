@@ -30,7 +30,10 @@ export type OpenStateBuilder = (data: unknown, options: BuildOptions) => StateBu
 
 /** Puts content together, in a thread of its own. */
 export interface StateBuilder {
-  /** Takes the entries of the next block, in key order and without tombstones. Throws where there is no room for them. */
+  /**
+   * Takes the entries of the next block, in key order and without tombstones. `BACKEND_FULL` where there is no room for them: `replaceAll` is then
+   * to iterate the blocks.
+   */
   add(block: EntryBlock): void
   /** All of it; nothing is added any more. */
   finish(): BuiltState

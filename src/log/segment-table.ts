@@ -30,6 +30,12 @@ export interface SharedSegment {
   readonly usedUnits: number
 }
 
+/** Bytes of an ordinary segment once a log with this limit has grown. */
+export function ordinarySegmentBytes(maxBytes: number): number {
+  const share = 2 ** Math.floor(Math.log2(Math.min(maxBytes, MAX_LOG_BYTES) / SEGMENTS_IN_LIMIT))
+  return Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, share))
+}
+
 export class SegmentTable {
   /** By segment number; empty views where there is none. */
   readonly bytes: Uint8Array[] = []
@@ -55,9 +61,7 @@ export class SegmentTable {
   constructor(maxBytes: number, pool?: SegmentSource) {
     this.#pool = pool
     this.#maxBytes = Math.min(maxBytes, MAX_LOG_BYTES)
-    const share = 2 ** Math.floor(Math.log2(this.#maxBytes / SEGMENTS_IN_LIMIT))
-    const largestBytes = Math.min(SEGMENT_BYTES, Math.max(SMALLEST_SEGMENT_BYTES, share))
-    this.#largestBytes = pool?.segmentBytes ?? largestBytes
+    this.#largestBytes = pool?.segmentBytes ?? ordinarySegmentBytes(maxBytes)
   }
 
   /** The table of another thread's log, to be read only. */

@@ -6,24 +6,33 @@ import type { BuiltBlocks } from '../backend/built-state.js'
 import type { EntryBlock } from '../backend/entry-block.js'
 import { seededRandom } from '../base/random.js'
 import { randomHashKey } from '../log/index/key-hash.js'
+import { SEGMENT_BYTES } from '../log/layout.js'
 import type { LogImage } from '../log/share/log-image.js'
 import { ManualClock } from '../testing/manual-clock.js'
-import { openStateBuilder } from './log-builder.js'
+import { type LogBuilding, openStateBuilder } from './log-builder.js'
 import { MemoryStateBackend } from './memory-state-backend.js'
 
 const NOW_MS = 1_700_000_000_000
 
+function unlimited(): LogBuilding {
+  return { nowMs: NOW_MS, hashKey: randomHashKey(), segmentBytes: SEGMENT_BYTES, roomBytes: Infinity }
+}
+
+const buildingOf = (backend: MemoryStateBackend) => backend.building?.data as LogBuilding
+
+/** Entries of which none gets a segment of its own. */
+function smallEntries(count: number, random: () => number): TestEntry[] {
+  return randomEntries(count, random).filter(({ value }) => (value?.length ?? 0) < 300_000)
+}
+
 /** Blocks as a restore gives them whose content was put together in another thread: what comes of it was cloned, and lost there. */
-function builtOf(blocks: readonly EntryBlock[], laterMs = 0): BuiltBlocks {
+function builtOf(blocks: readonly EntryBlock[], { laterMs = 0, building = unlimited() } = {}): BuiltBlocks {
   return {
     [Symbol.asyncIterator]() {
       throw new Error('the blocks are not to be iterated')
     },
     takeBuilt: async (check) => {
-      const builder = openStateBuilder(
-        { nowMs: NOW_MS, hashKey: randomHashKey() },
-        { expectedEntries: 10, laterMs },
-      )
+      const builder = openStateBuilder(building, { expectedEntries: 10, laterMs })
       for (const block of blocks) builder.add(block)
       check()
       const { data, transferList } = builder.finish()
@@ -116,7 +125,7 @@ describe('a log that another thread has put together', () => {
       { key: Buffer.from('a'), value: Buffer.from('1'), expiresAtMs: NOW_MS + 10 },
       { key: Buffer.from('b'), value: Buffer.from('2'), expiresAtMs: Infinity },
     ]
-    await backend.replaceAll(builtOf(blocksOf(entries), 100))
+    await backend.replaceAll(builtOf(blocksOf(entries), { laterMs: 100 }))
     clock.advance(109)
     expect(await backend.count()).toBe(2)
     clock.advance(1)
@@ -131,10 +140,7 @@ describe('a log that another thread has put together', () => {
       expiresAtMs: i % 3 === 0 ? NOW_MS + 1_000_000 : Infinity,
     }))
     // More are expected than come: as large a log begins with large segments.
-    const builder = openStateBuilder(
-      { nowMs: NOW_MS, hashKey: randomHashKey() },
-      { expectedEntries: 10_000_000, laterMs: 0 },
-    )
+    const builder = openStateBuilder(unlimited(), { expectedEntries: 10_000_000, laterMs: 0 })
     let turns = 0
     for (const block of blocksOf(entries, 200_000)) {
       builder.add(block)
@@ -172,10 +178,48 @@ describe('a log that another thread has put together', () => {
     await expect(backend.replaceAll(closing)).rejects.toMatchObject({ code: 'CLOSED' })
   })
 
-  it('is not asked for by a backend with a limit, which makes sure of room for each entry', async () => {
-    await using limited = new MemoryStateBackend({ maxBytes: 2 ** 22 })
-    await using unlimited = new MemoryStateBackend()
-    expect(limited.building).toBeUndefined()
-    expect(unlimited.building).toMatchObject({ module: expect.stringContaining('log-builder') })
+  it('keeps to the limit of the engine, which works as one that was filled here when it is full', async () => {
+    const maxBytes = 4 * 1024 * 1024
+    const clock = new ManualClock(NOW_MS)
+    await using built = new MemoryStateBackend({ clock, maxBytes })
+    await using filled = new MemoryStateBackend({ clock, maxBytes })
+    const random = seededRandom(11)
+    const entries = smallEntries(15_000, random)
+    const blocks = blocksOf(entries)
+    await built.replaceAll(builtOf(blocks, { building: buildingOf(built) }))
+    await filled.replaceAll(iterated(blocks))
+    expect(await contentOf(built)).toBe(await contentOf(filled))
+    expect(built.memoryUsage().totalBytes).toBeLessThanOrEqual(maxBytes)
+    // Three times the limit is written over what is there: full segments are emptied and used again.
+    for (let written = 0; written < 3 * maxBytes; written += 150) {
+      const { key } = entries[Math.floor(random() * entries.length)] as TestEntry
+      for (const backend of [built, filled]) backend.putSync(key, Buffer.alloc(100, written))
+    }
+    expect(await contentOf(built)).toBe(await contentOf(filled))
+    expect(built.memoryUsage().totalBytes).toBeLessThanOrEqual(maxBytes)
+  })
+
+  it('leaves what is there where it has no room beside it, and is then made of the blocks themselves', async () => {
+    const maxBytes = 4 * 1024 * 1024
+    await using backend = new MemoryStateBackend({ clock: new ManualClock(NOW_MS), maxBytes })
+    const old = blocksOf(smallEntries(12_000, seededRandom(12)))
+    await backend.replaceAll(iterated(old))
+    const present = await contentOf(backend)
+    const next = blocksOf(smallEntries(12_000, seededRandom(13)))
+    let iterations = 0
+    const offered = (): BuiltBlocks => ({
+      ...builtOf(next, { building: buildingOf(backend) }),
+      [Symbol.asyncIterator]: () => {
+        iterations++
+        return iterated(next)
+      },
+    })
+    await expect(backend.replaceAll(offered())).rejects.toMatchObject({ code: 'BACKEND_FULL' })
+    expect(iterations).toBe(1)
+    expect(await contentOf(backend)).toBe(present)
+    await backend.clear()
+    await backend.replaceAll(offered())
+    expect(iterations).toBe(1)
+    expect(await backend.count()).toBeGreaterThan(11_000)
   })
 })

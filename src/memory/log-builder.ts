@@ -3,6 +3,7 @@
 import type { BuildOptions, BuiltState, OpenStateBuilder, StateBuilder } from '../backend/built-state.js'
 import { type EntryBlock, EntryBlockCursor } from '../backend/entry-block.js'
 import { wholeMs } from '../base/clock.js'
+import { StateError } from '../base/errors.js'
 import { runThrough } from '../base/slices.js'
 import { HashLog } from '../log/hash-log.js'
 import type { HashKey } from '../log/index/key-hash.js'
@@ -16,6 +17,10 @@ export interface LogBuilding {
   readonly nowMs: number
   /** New, and for this log alone. */
   readonly hashKey: HashKey
+  /** Of an ordinary segment of the engine's logs. */
+  readonly segmentBytes: number
+  /** What the log may take; `Infinity`: as much as it needs. */
+  readonly roomBytes: number
 }
 
 export const openStateBuilder: OpenStateBuilder = (data, options) =>
@@ -37,14 +42,19 @@ class LogBuilder implements StateBuilder {
   readonly #log: HashLog
   readonly #laterMs: number
   readonly #expectedEntries: number
+  readonly #roomBytes: number
   readonly #warm: WarmSegments | undefined
   #entries = 0
   #indexedAtOnce = INDEXED_FIRST
 
-  constructor({ nowMs, hashKey }: LogBuilding, { expectedEntries, laterMs }: BuildOptions) {
+  constructor(building: LogBuilding, { expectedEntries, laterMs }: BuildOptions) {
+    const { nowMs, hashKey, segmentBytes, roomBytes } = building
     this.#laterMs = laterMs
     this.#expectedEntries = expectedEntries
-    this.#warm = expectedEntries < WARM_FROM ? undefined : new WarmSegments()
+    this.#roomBytes = roomBytes
+    // A small limit means small segments, which a log takes from a pool or makes by itself only where its own limit is as small.
+    const isPooled = expectedEntries >= WARM_FROM || segmentBytes < SEGMENT_BYTES
+    this.#warm = isPooled ? new WarmSegments(segmentBytes) : undefined
     this.#log = new HashLog({
       maxBytes: Infinity,
       hashKey,
@@ -61,11 +71,19 @@ class LogBuilder implements StateBuilder {
     const log = this.#log
     this.#appendAll(new EntryBlockCursor(bytes))
     this.#entries += entryCount
-    const left = this.#expectedEntries - this.#entries
-    if (left * (log.usedBytes / this.#entries) > SEGMENT_BYTES) this.#warm?.prepare()
+    this.#assertRoom()
+    this.#prepareNext()
     if (log.appended.length < this.#indexedAtOnce) return
     runThrough(log.indexAppended())
     this.#indexedAtOnce = INDEXED_AT_ONCE
+  }
+
+  /** Memory for what is still to come, where that is more than a segment. */
+  #prepareNext(): void {
+    if (this.#warm === undefined) return
+    const bytesOfOne = this.#log.usedBytes / this.#entries
+    const left = this.#expectedEntries - this.#entries
+    if (left * bytesOfOne > this.#warm.segmentBytes) this.#warm.prepare()
   }
 
   /** By itself, so that what it is compiled to stays when `add` first comes to what it does rarely. */
@@ -78,8 +96,16 @@ class LogBuilder implements StateBuilder {
     }
   }
 
+  /** A log that is built makes no room: what is due in it stays until it is in service. */
+  #assertRoom(): void {
+    if (this.#roomBytes === Infinity) return
+    const used = this.#log.memory.totalBytes
+    if (used > this.#roomBytes) throw new StateError('BACKEND_FULL', { used, capacity: this.#roomBytes })
+  }
+
   finish(): BuiltState {
     runThrough(this.#log.indexAppended())
+    this.#assertRoom()
     const image = this.#log.image()
     return { data: image, transferList: transfersOf(image) }
   }

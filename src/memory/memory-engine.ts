@@ -17,6 +17,7 @@ import { HashLog } from '../log/hash-log.js'
 import { type HashKey, randomHashKey } from '../log/index/key-hash.js'
 import type { LogMemory } from '../log/log-memory.js'
 import { latestBetween } from '../log/order/keys-between.js'
+import { ordinarySegmentBytes } from '../log/segment-table.js'
 import type { LogImage } from '../log/share/log-image.js'
 import { checkExpectations, unitsAtMost, unitsNeeded } from './batch-plan.js'
 import type { LogBuilding } from './log-builder.js'
@@ -222,10 +223,16 @@ export class MemoryEngine implements LocalEngine {
     else await this.#replaceStretch(log, interval)
   }
 
-  /** A log with a limit makes sure, for each entry, that it has room beside the one before it: that takes this thread. */
-  get building(): StateBuilding | undefined {
-    if (this.#options.maxBytes !== Infinity) return undefined
-    const data: LogBuilding = { nowMs: this.clock.now(), hashKey: randomHashKey() }
+  /** What is built is beside the content until it takes its place, and leaves a segment for compaction, as writes do. */
+  get building(): StateBuilding {
+    const { maxBytes } = this.#options
+    const segmentBytes = ordinarySegmentBytes(maxBytes)
+    const data: LogBuilding = {
+      nowMs: this.clock.now(),
+      hashKey: randomHashKey(),
+      segmentBytes,
+      roomBytes: maxBytes - this.memory.totalBytes - segmentBytes,
+    }
     return { module: compiledModule('#memory/log-builder').href, data }
   }
 
@@ -233,6 +240,10 @@ export class MemoryEngine implements LocalEngine {
     const image = built as LogImage
     const log = this.#newLog(image.hashKey)
     log.adopt(image)
+    const used = log.memory.totalBytes + this.memory.totalBytes
+    if (used > this.#options.maxBytes) {
+      throw new StateError('BACKEND_FULL', { used, capacity: this.#options.maxBytes })
+    }
     if (clockMs !== undefined) this.clock.advanceTo(clockMs)
     this.#swap(log)
   }

@@ -9,7 +9,7 @@ import { WarmSegments } from './warm-segments.js'
 it.skipIf(!existsSync('/dev/zero'))(
   'memory is ready after a while, all of it zeros, and given out once',
   async () => {
-    const warm = new WarmSegments()
+    const warm = new WarmSegments(SEGMENT_BYTES)
     expect(warm.take()).toBeUndefined()
     warm.prepare()
     warm.prepare()
@@ -28,7 +28,8 @@ it('a thread that is terminated while memory is made ready for it ends', async (
   const script = `
     const { parentPort, workerData } = require('node:worker_threads')
     import(workerData).then(({ openStateBuilder }) => {
-      openStateBuilder({ nowMs: 0, hashKey: { low: 1, high: 2 } }, { expectedEntries: 1e6, laterMs: 0 })
+      const building = { nowMs: 0, hashKey: { low: 1, high: 2 }, segmentBytes: ${SEGMENT_BYTES}, roomBytes: Infinity }
+      openStateBuilder(building, { expectedEntries: 1e6, laterMs: 0 })
       setInterval(() => {}, 1_000)
       parentPort.postMessage('begun')
     })`

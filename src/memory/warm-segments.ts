@@ -3,13 +3,16 @@
 // them, while the segment before is being filled.
 
 import { fillWithZeros } from '../files/zeros.js'
-import { SEGMENT_BYTES } from '../log/layout.js'
 import type { SegmentSource } from '../log/segment-pool.js'
 
 export class WarmSegments implements SegmentSource {
-  readonly segmentBytes: number = SEGMENT_BYTES
+  readonly segmentBytes: number
   #warm: SharedArrayBuffer | undefined
   #isWarming = false
+
+  constructor(segmentBytes: number) {
+    this.segmentBytes = segmentBytes
+  }
 
   /** Makes the next segment ready, where none is. Nobody waits for it. */
   prepare(): void {

@@ -1,7 +1,7 @@
 import { throwIfAborted } from '../../base/abort.js'
 import { copyBytes } from '../../base/bytes.js'
 import { type Clock, systemClock } from '../../base/clock.js'
-import { StateError } from '../../base/errors.js'
+import { isStateError, StateError } from '../../base/errors.js'
 import { invalidArgument, type Rule } from '../../base/options.js'
 import { isLocalBytes } from '../../base/shapes.js'
 import { nextTurn, SLICE_MS } from '../../base/slices.js'
@@ -351,10 +351,7 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
     const { clockMs, expectedEntries } = options ?? {}
     const interval = keyStretch(options?.range ?? {})
     const takeBuilt = options?.range === undefined && engine.adopt !== undefined ? builtBy(blocks) : undefined
-    if (takeBuilt !== undefined) {
-      await this.#adopt(takeBuilt, options)
-      return
-    }
+    if (takeBuilt !== undefined && (await this.#adopt(takeBuilt, options))) return
     const takePrepared =
       options?.range === undefined && engine.preparing !== undefined ? preparedOf(blocks) : undefined
     const isPrepared = takePrepared !== undefined
@@ -368,18 +365,26 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
     this.#afterWrite()
   }
 
-  /** `replaceAll` by what another thread has put together. */
-  async #adopt(takeBuilt: TakeBuilt, { clockMs, signal }: ReplaceOptions = {}): Promise<void> {
+  /**
+   * `replaceAll` by what another thread has put together. False where it found no room: this thread can make some, as for any write, and is to
+   * iterate the blocks.
+   */
+  async #adopt(takeBuilt: TakeBuilt, { clockMs, signal }: ReplaceOptions = {}): Promise<boolean> {
     const check = () => {
       throwIfAborted(signal, 'replaceAll')
       this.assertOpen()
     }
+    let hasRoom = true
     await this.#life.whileReplacing(async () => {
-      const state = await takeBuilt(check)
+      const state = await takeBuilt(check).catch((error: unknown) => {
+        if (!isStateError(error, 'BACKEND_FULL')) throw error
+        hasRoom = false
+      })
       check()
-      this.#engine.adopt?.(state, { clockMs })
+      if (hasRoom) this.#engine.adopt?.(state, { clockMs })
     })
-    this.#afterWrite()
+    if (hasRoom) this.#afterWrite()
+    return hasRoom
   }
 
   async flush(): Promise<void> {

@@ -15,6 +15,7 @@ import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
 import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { ManualClock } from '../../testing/manual-clock.js'
 import { CheckpointWorker } from '../worker/checkpoint-worker.js'
+import { RestoreStream } from '../worker/restore-stream.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
 import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 
@@ -75,6 +76,44 @@ function bench(
   return { clock, backend, coordinator, storage, skipped, restores: backend.restores }
 }
 
+const TTL_MS = 1_000
+
+/** A checkpoint of so many entries, of which a third expires, and what an engine without a limit takes for them. */
+async function checkpointOf(entries: number) {
+  const { backend, coordinator, storage } = bench()
+  fillWith(entries, backend, 'a', TTL_MS)
+  await coordinator.createCheckpoint()
+  await coordinator.shutdown()
+  return { storage, expected: shown(backend), neededBytes: backend.memoryUsage().totalBytes }
+}
+
+/** Restores it into a backend with a limit, in which there is something, and tells how that went. */
+async function restoreWithin(maxBytes: number, storage: MemoryCheckpointStorage, nowMs = NOW_MS) {
+  const makeBackend = (clock: ManualClock) => new NotingBackend({ clock, maxBytes })
+  const made = bench({}, storage, makeBackend)
+  const { backend, coordinator } = made
+  made.clock.set(nowMs)
+  backend.putSync(keyOf(0), Buffer.from('was there'))
+  const iterate = vi.spyOn(RestoreStream.prototype, Symbol.asyncIterator)
+  const outcome = await coordinator.restoreLatest().catch((error: unknown) => error)
+  const way = iterate.mock.calls.length === 0 ? 'adopted' : 'iterated'
+  iterate.mockRestore()
+  await coordinator.shutdown()
+  return { backend, outcome, way }
+}
+
+it('a restore that fits only without what has expired is made of the blocks themselves', async () => {
+  const [entries] = SIZES as [number]
+  const { storage, neededBytes } = await checkpointOf(entries)
+  const limit = Math.floor(neededBytes * 0.85)
+  const early = await restoreWithin(limit, storage, NOW_MS)
+  expect(early.outcome).toMatchObject({ code: 'RESTORE_FAILED', cause: { code: 'BACKEND_FULL' } })
+  const late = await restoreWithin(limit, storage, NOW_MS + 2 * TTL_MS)
+  expect(late.way).toBe('iterated')
+  expect(late.outcome).toMatchObject({ entryCount: entries })
+  expect(await late.backend.count()).toBe((entries * 2) / 3)
+})
+
 describe.each(SIZES)('a restore of %i entries that the worker puts together', (ENTRIES) => {
   const fill = (backend: MemoryStateBackend, version: string, ttlMs?: number) =>
     fillWith(ENTRIES, backend, version, ttlMs)
@@ -95,6 +134,17 @@ describe.each(SIZES)('a restore of %i entries that the worker puts together', (E
     await expect(made.coordinator.restoreLatest()).rejects.toThrow('it changed its mind')
     await expect(backends[0]?.first).rejects.toMatchObject({ code: 'ABORTED' })
     expect(start.mock.calls.filter(([{ request }]) => request.kind === 'read')).toHaveLength(1)
+  })
+
+  it('keeps to the limit of its backend', async () => {
+    const { storage, expected, neededBytes } = await checkpointOf(ENTRIES)
+    const ample = await restoreWithin(4 * neededBytes, storage)
+    expect(ample.way).toBe('adopted')
+    expect(shown(ample.backend)).toBe(expected)
+    const full = await restoreWithin(Math.floor(neededBytes * 0.4), storage)
+    expect(full.way).toBe('iterated')
+    expect(full.outcome).toMatchObject({ code: 'RESTORE_FAILED', cause: { code: 'BACKEND_FULL' } })
+    expect(shown(full.backend)).toMatch(/^1: /)
   })
 
   it('brings base and deltas back, tells how far it is, and is built on', async () => {
