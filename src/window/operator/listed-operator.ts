@@ -45,6 +45,8 @@ import {
 const STEP_KEYS = 64
 /** The table is made anew where a larger share of its keys is dead. */
 const COMPACTED_SHARE = 1 / 2
+/** Of a key of which nothing fires: it comes behind the others. */
+const NO_WINDOW: TimeWindow = { startMs: Number.MAX_VALUE, endMs: Number.MAX_VALUE }
 /** Bytes behind the key of a kept event. */
 const EVENT_BYTES = 12
 
@@ -291,7 +293,7 @@ export class ListedOperator implements WindowOperator {
     })
   }
 
-  /** Of all keys that are due at one time, those whose window starts first come first (W16). */
+  /** Of all keys that are due at one time, those whose window ends first come first, then those whose starts first (W16). */
   *#closeTogether(run: DueRun, dueMs: number): SlicedWork<void> {
     const keys = [this.#keyToClose(run, dueMs)]
     while (run.peekMs() === dueMs && run.next()) {
@@ -299,18 +301,19 @@ export class ListedOperator implements WindowOperator {
       if (keys.length % STEP_KEYS === 0) yield
     }
     // Sorting is stable: keys stay in their order.
-    keys.sort((left, right) => (left.startMs === right.startMs ? 0 : left.startMs - right.startMs))
+    keys.sort((left, right) => left.endMs - right.endMs || left.startMs - right.startMs)
     for (const [i, { key }] of keys.entries()) {
       yield* this.#close(run, dueMs, { bytes: key, offset: 0, length: key.length })
       if (i % STEP_KEYS === STEP_KEYS - 1) yield
     }
   }
 
-  /** The key that the run has come to, to be kept, and where its first window starts that fires. */
-  #keyToClose(run: DueRun, dueMs: number): { readonly startMs: number; readonly key: Uint8Array } {
+  /** The key that the run has come to, to be kept, and where its first window is that fires. */
+  #keyToClose(run: DueRun, dueMs: number): TimeWindow & { readonly key: Uint8Array } {
     const { bytes, offset, length } = run.current.key
-    const startMs = this.#loadKey(run.current.key) ? this.#windows.firstStartMs(dueMs) : Infinity
-    return { startMs, key: new Uint8Array(bytes.subarray(offset, offset + length)) }
+    const window = this.#loadKey(run.current.key) ? this.#windows.firstFiring(dueMs) : undefined
+    const key = new Uint8Array(bytes.subarray(offset, offset + length))
+    return { ...(window ?? NO_WINDOW), key }
   }
 
   *#close(run: DueRun, dueMs: number, key: Stretch): SlicedWork<void> {

@@ -181,16 +181,18 @@ export class ListedWindows {
     return Math.min(firesAtMs, goesAtMs)
   }
 
-  /** The start of the first window that fires at a time. */
-  firstStartMs(dueMs: number): number {
+  /** The first window that fires at a time; `undefined` where none does. */
+  firstFiring(dueMs: number): TimeWindow | undefined {
     const list = this.#list
     const i = list.nextEnding(0, false, this.#firesUntilMs(dueMs))
-    return i < list.count ? list.startMs(i) : Infinity
+    return i < list.count ? { startMs: list.startMs(i), endMs: list.endMs(i) } : undefined
   }
 
   /** What each window of a list has at the moment, as an early result that changes nothing. */
   show(list: WindowList, fire: Fire): void {
     for (let i = 0; i < list.count; i++) {
+      // A discarding result of nothing is none (W13).
+      if (this.#options.isDiscarding && list.changes(i) === 0) continue
       const window = { startMs: list.startMs(i), endMs: list.endMs(i) }
       const pane: Pane = { index: list.panes(i), kind: 'early', isFinal: false }
       if (!list.has(i, FIRED_ON_TIME)) fire(window, this.#value(list, i, window), pane, undefined)

@@ -19,6 +19,7 @@ import { defineState } from '../../state/schema/define-state.js'
 import { StateStore } from '../../state/store.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import { distinctCount } from '../aggregate/distinct.js'
+import { quantiles } from '../aggregate/quantiles.js'
 import { combined, count, first, last, sum } from '../aggregate/ready-made.js'
 import { hopping, tumbling, type WindowAssigner } from '../assign/assigner.js'
 import { countWindows, globalWindows, session, sliding } from '../assign/by-key.js'
@@ -221,6 +222,20 @@ describe('windows', () => {
     ).toThrowError(/options.panes/)
   })
 
+  it('W13, W18: of a window with nothing since its discarding result, nothing is shown', async () => {
+    for (const aggregate of [count(), values, quantiles(({ value }: WindowEvent) => value, [0.5])]) {
+      const options = { windows: tumbling({ sizeMs: 10 }), early: { everyEvents: 2 } }
+      await driven({ ...options, aggregate: aggregate as never, panes: 'discarding' }, (d) => {
+        d.add(event('a', 1, 1))
+        d.add(event('a', 2, 2))
+        expect(d.results).toHaveLength(1)
+        expect(d.operator.peek('a')).toEqual([])
+        d.add(event('a', 3, 3))
+        expect(d.operator.peek('a')).toHaveLength(1)
+      })
+    }
+  })
+
   it('W13: they go on behind a discarding result, of which nothing is left but the window', async () => {
     const driver = await driven(
       {
@@ -402,6 +417,27 @@ describe('windows', () => {
       'c [8, 15)',
       'a [10, 15)',
     ])
+  })
+
+  it('W16, W19: windows by count and the global one that are left at the end come by end, start and key', async () => {
+    for (const windows of [countWindows({ size: 9 }), globalWindows()]) {
+      const { results } = await driven({ windows, aggregate: count() }, (d) => {
+        for (const [key, at] of [
+          ['a', 5],
+          ['b', 1],
+          ['b', 8],
+          ['c', 7],
+          ['d', 3],
+          ['e', 3],
+          ['f', 7],
+          ['f', 2],
+        ] as const)
+          d.add(event(key, at))
+        d.advance(Infinity)
+      })
+      const found = results.map(({ key, window }) => `${key} ${shownWindow(window)}`)
+      expect(found).toEqual(['d [3, 4)', 'e [3, 4)', 'a [5, 6)', 'f [2, 8)', 'c [7, 8)', 'b [1, 9)'])
+    }
   })
 
   it('W18: early results come by count, by the processing clock, and on demand', async () => {
