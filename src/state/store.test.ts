@@ -557,6 +557,18 @@ describe('time to live', () => {
     expect(store.steps.get('a')).toEqual([3])
   })
 
+  it('L2: of a map, reading a value by its key sets its time anew, and a look over all of it does not', async () => {
+    const read = map(utf8, uint32, { ttl: { afterMs: 1_000, refresh: 'readWrite' } })
+    const backend = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+    const store = await StateStore.open(kept(backend), defineState({ key: utf8, states: { read } }))
+    for (const name of ['x', 'y']) store.read.put('a', name, 1)
+    clock.advance(600)
+    expect([...store.read.entries('a')]).toHaveLength(2)
+    store.read.get('a', 'x')
+    clock.advance(600)
+    expect([...store.read.keys('a')]).toEqual(['x'])
+  })
+
   it('L5: a policy that changes holds for what is written from then on', async () => {
     const backend = kept(new MemoryStateBackend({ clock, sweepIntervalMs: Infinity }))
     const lasting = await StateStore.open(backend, defineState({ key: utf8, states: { n: value(uint32) } }))
@@ -631,6 +643,11 @@ describe('a definition that is wrong', () => {
     expect(await wrong(() => value(uint32, { ttl: {} as never }))).toBe('INVALID_ARGUMENT')
     expect(await wrong(() => value(uint32, { tl: 1 } as never))).toBe('INVALID_ARGUMENT')
     expect(await wrong(() => list(uint32, { maxLength: 0 }))).toBe('INVALID_ARGUMENT')
+    // Reading an element does not set its time anew: it was taken, and elements expired that were read all the time.
+    expect(await wrong(() => list(uint32, { ttl: { afterMs: 1, refresh: 'readWrite' } }))).toBe(
+      'INVALID_ARGUMENT',
+    )
+    expect(await wrong(() => list(uint32, { ttl: { afterMs: 1, refresh: 'write' } }))).toBe(undefined)
     expect(await wrong(() => aggregating(utf8, (a: string, _added: string) => a, {} as never))).toBe(
       'INVALID_ARGUMENT',
     )

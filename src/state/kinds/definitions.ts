@@ -19,7 +19,10 @@ import type { CheckedChain, Migration } from './migration.js'
 export interface TimeToLive {
   /** From the moment that it is written: positive, in milliseconds. Lists and maps count each element by itself. */
   readonly afterMs: number
-  /** What sets the time anew: writing an entry, or reading it too. Default `'write'`. */
+  /**
+   * What sets the time anew: writing an entry, or reading it by its key (`get`, `view`) too; a look over several (`entries`, `keys`, `all`,
+   * `query`) does not. Lists have `'write'` alone. Default `'write'`.
+   */
   readonly refresh?: 'write' | 'readWrite'
   /**
    * Whose time: `'processing'` is the engine's clock; with `'event'` an entry expires when the store's watermark has come so
@@ -183,7 +186,10 @@ export function list<C extends AnyCodec, const Options extends ListOptions = obj
   codec: C,
   options?: Options & CheckedOptions<Options, InputOf<C>, readonly InputOf<C>[]>,
 ): StateDefinition<'list', ListTypes<C>> {
-  return definition('list', codec, options as AnyOptions | undefined, { maxLength: rules.positiveInteger })
+  return definition('list', codec, options as AnyOptions | undefined, {
+    maxLength: rules.positiveInteger,
+    ttl: listTtlRule,
+  })
 }
 
 /** What the compiler knows of a map. */
@@ -301,6 +307,13 @@ const ttlRules: { readonly [name: string]: Rule } = {
   refresh: oneOf('write', 'readWrite'),
   time: oneOf('processing', 'event'),
 }
+
+/** Reading a list writes nothing: its elements would expire while they are read, which nobody was told. */
+const listTtlRule: Rule = (given) =>
+  ttlRule(given) ??
+  ((given as TimeToLive).refresh === 'readWrite'
+    ? "must not refresh by reading: of a list, only writing an element sets its time (refresh: 'write')"
+    : undefined)
 
 const ttlRule: Rule = (given) => {
   if (typeof given === 'object' && given !== null && !('afterMs' in given)) return 'must have afterMs'
