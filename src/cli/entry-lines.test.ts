@@ -213,6 +213,24 @@ describe('lines of entries', () => {
     )
   })
 
+  it.each([
+    // As `scan --show hex --json` has it: the entry would live for ever.
+    [
+      { key: '0x61', value: '0x62', expiresAt: '2030-01-01T00:00:00Z' },
+      'has "expiresAt", which is not one of',
+    ],
+    [{ state: 'number', key: ['a', 1], value: 1, expiresAtMs: 5 }, 'has "expiresAtMs", which is not one of'],
+    [{ state: 'number', key: ['a', 1], value: 1, mapKey: 'b' }, 'only a map has a mapKey'],
+  ])('with what an entry of their kind does not have are refused: %j', (line, reason) => {
+    const lines = new EntryLines()
+    const record = new Uint8Array(Buffer.from(JSON.stringify(recordOf(schema))))
+    lines.entryOf(
+      JSON.stringify(rawLine({ key: SCHEMA_KEY, value: record, expiresAtMs: Infinity })),
+      'file:1',
+    )
+    expect(() => lines.entryOf(JSON.stringify(line), 'file:2')).toThrow(reason)
+  })
+
   it.each(['12', '2001', '2030-01-01T00:00:00', '2030-02-31T00:00:00Z', 'June 1, 2030', '', 5])(
     'with the end of life %j, which is no time in ISO 8601, are refused',
     (expiresAt) => {

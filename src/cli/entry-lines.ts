@@ -75,6 +75,7 @@ export class EntryLines {
     const { state, key, mapKey, value, stored, expiresAt } = line
     if (stored !== undefined) return rawEntry((stored ?? {}) as JsonObject, where)
     if (state === undefined) return rawEntry(line, where)
+    refuseOtherNames(line, TYPED_NAMES, where)
     if (typeof state !== 'string' || key === undefined || value === undefined)
       throw new UsageError(`${where}: an entry of a state has its name, a key and a value`)
     const encoder = this.#encoderAt(where)
@@ -127,13 +128,26 @@ export class EntryLines {
   }
 }
 
-function rawEntry({ key, value, expiresAtMs = Infinity }: JsonObject, where: string): StoredEntry {
+/** What a typed line has. */
+export const TYPED_NAMES: readonly string[] = ['state', 'key', 'mapKey', 'value', 'expiresAt']
+const RAW_NAMES: readonly string[] = ['key', 'value', 'expiresAtMs']
+
+/** An end of life under another name would be none. */
+export function refuseOtherNames(line: JsonObject, names: readonly string[], where: string): void {
+  const other = Object.keys(line).find((name) => !names.includes(name))
+  if (other === undefined) return
+  throw new UsageError(`${where} has ${JSON.stringify(other)}, which is not one of ${names.join(', ')}`)
+}
+
+function rawEntry(line: JsonObject, where: string): StoredEntry {
+  const { key, value, expiresAtMs = Infinity } = line
   const bytes = { key: hexBytes(key), value: hexBytes(value) }
   if (bytes.key === undefined || bytes.value === undefined || typeof expiresAtMs !== 'number') {
     throw new UsageError(
       `${where} is no line of holdfast export --raw or --editable: without a state, key and value are 0x and hexadecimal digits`,
     )
   }
+  refuseOtherNames(line, RAW_NAMES, where)
   return { key: bytes.key, value: bytes.value, expiresAtMs }
 }
 

@@ -33,8 +33,11 @@ export async function run(args: readonly string[], process: Surroundings): Promi
     Object.assign(options, given)
     // As https://no-color.org has it: present, and not empty.
     const isPlain = given.color === false || (process.env['NO_COLOR'] ?? '') !== ''
-    const color = process.stdout.isTTY && !isPlain
-    const terminal = new Terminal({ json: options.json, quiet: options.quiet, color }, process, outlet)
+    // A dumb terminal, such as the shell of an editor, shows the codes for colours and for the cursor as they are.
+    const isDumb = process.env['TERM'] === 'dumb'
+    const color = process.stdout.isTTY && !isPlain && !isDumb
+    const { json, quiet } = options
+    const terminal = new Terminal({ json, quiet, color, bars: !isDumb }, process, outlet)
     // What changes something goes on to its end, whoever still listens.
     const signal = changes ? interruption.signal : AbortSignal.any([interruption.signal, outlet.closed])
     try {

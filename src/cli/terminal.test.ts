@@ -5,7 +5,10 @@ import { Outlet, type Streams } from './outlet.js'
 import { Terminal } from './terminal.js'
 
 /** A terminal that is so wide, for results and for all else. */
-function terminalOf(columns: number): { readonly terminal: Terminal; readonly text: () => string } {
+function terminalOf(
+  columns: number,
+  bars = true,
+): { readonly terminal: Terminal; readonly text: () => string } {
   let text = ''
   const write = (piece: Buffer, _encoding: string, done: () => void) => {
     text += piece.toString()
@@ -13,7 +16,11 @@ function terminalOf(columns: number): { readonly terminal: Terminal; readonly te
   }
   const stdout = Object.assign(new Writable({ write }), { isTTY: true, columns })
   const streams = { stdout, stderr: stdout } as unknown as Streams
-  const terminal = new Terminal({ json: false, quiet: false, color: true }, streams, new Outlet(streams))
+  const terminal = new Terminal(
+    { json: false, quiet: false, color: true, bars },
+    streams,
+    new Outlet(streams),
+  )
   return { terminal, text: () => text }
 }
 
@@ -47,6 +54,19 @@ describe('a table of plain characters', () => {
 })
 
 describe('a progress bar', () => {
+  it('is left out on a terminal that cannot show one', async () => {
+    const now = vi.spyOn(performance, 'now').mockReturnValueOnce(0).mockReturnValue(5_000)
+    const { terminal, text } = terminalOf(80, false)
+    try {
+      const bar = await terminal.progress('reading', 10)
+      bar.advance(3)
+      bar.end()
+    } finally {
+      now.mockRestore()
+    }
+    expect(text()).toBe('')
+  })
+
   it('is taken away before lines of the result come to the same terminal, and comes again', async () => {
     let nowMs = 0
     const now = vi.spyOn(performance, 'now').mockImplementation(() => (nowMs += 1_100))

@@ -15,6 +15,8 @@ export interface TerminalOptions {
   readonly json: boolean
   readonly quiet: boolean
   readonly color: boolean
+  /** Whether a bar may show how far a command has come. */
+  readonly bars: boolean
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow'
@@ -140,7 +142,7 @@ export class Terminal {
   /** A bar for what takes longer than a second, on a terminal; nothing elsewhere, and where the whole is 0: it is not known, or there is nothing to do. */
   async progress(label: string, total: number): Promise<Progress> {
     const { stderr } = this.#streams
-    if (!stderr.isTTY || this.#options.quiet || total === 0) return NO_PROGRESS
+    if (!stderr.isTTY || !this.#options.bars || this.#options.quiet || total === 0) return NO_PROGRESS
     const { progressBar } = await import('./progress.js')
     this.#bar = progressBar(stderr, label, total)
     return this.#bar

@@ -7,7 +7,7 @@ import { EntryDisplay } from '../../view/shown-entry.js'
 import { UsageError } from '../../view/usage-error.js'
 import type { CommandContext } from '../context.js'
 import { counted } from '../counted.js'
-import { expiryFrom } from '../entry-lines.js'
+import { expiryFrom, refuseOtherNames, TYPED_NAMES } from '../entry-lines.js'
 import { refuseNewer } from '../newer.js'
 import { ExitStatus } from '../outcome.js'
 import { makeSavepoint } from '../savepoint.js'
@@ -104,6 +104,7 @@ function putFrom(text: string, entries: OpenEntries): Change {
   if (value === undefined) throw new UsageError(`--put ${text} has no value`)
   const expiresAtMs = expiryFrom(expiresAt)
   const key = storedKeyOf(given, entries)
+  refuseOtherNames(given, TYPED_NAMES, `--put ${text}`)
   if (typeof given['state'] !== 'string') return { key, value: bytesFrom(textFrom(value)), expiresAtMs }
   const encoder = new EntryEncoder(requiredSchema(entries))
   return {
@@ -114,7 +115,12 @@ function putFrom(text: string, entries: OpenEntries): Change {
 }
 
 function deleteFrom(text: string, entries: OpenEntries): Change {
-  return { key: storedKeyOf(objectFrom(text), entries), value: undefined, expiresAtMs: Infinity }
+  const given = objectFrom(text)
+  const key = storedKeyOf(given, entries)
+  const { state } = given
+  if (typeof state === 'string') new EntryEncoder(requiredSchema(entries)).checkSingle(state)
+  refuseOtherNames(given, TYPED_NAMES, `--delete ${text}`)
+  return { key, value: undefined, expiresAtMs: Infinity }
 }
 
 /** The stored key of an entry as JSON: of a state, or of plain bytes. */

@@ -212,10 +212,11 @@ describe('what is shown', () => {
     expect((await holdfast('get', at('long'), 'long')).out).toHaveLength(30_001)
   })
 
-  it('has colours on a terminal, unless NO_COLOR is there and not empty', async () => {
+  it('has colours on a terminal, unless NO_COLOR is there and not empty, or it is a dumb one', async () => {
     const isColoured = async (env: NodeJS.ProcessEnv) =>
       (await holdfastOn(80, ['list', at('plain')], env)).out.includes('\u001b[')
     expect([await isColoured({}), await isColoured({ NO_COLOR: '' })]).toEqual([true, true])
     expect(await isColoured({ NO_COLOR: '1' })).toBe(false)
+    expect([await isColoured({ TERM: 'xterm' }), await isColoured({ TERM: 'dumb' })]).toEqual([true, false])
   })
 })

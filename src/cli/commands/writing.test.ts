@@ -161,9 +161,34 @@ describe('commands that write', () => {
     ['another key', '{"state":"totals","key":["model1"],"value":{"count":1,"tokens":1}}'],
     ['no JSON', 'count=1'],
     ['an end that is no time', '{"key":"a","value":"x","expiresAt":"2001"}'],
+    [
+      'a key of a map in what is none',
+      '{"state":"totals","key":["model1","tenant1"],"mapKey":"r1","value":{"count":1,"tokens":1}}',
+    ],
+    ['an end of life under another name', '{"key":"a","value":"x","expires":"2030-01-01T00:00:00Z"}'],
   ])('refuses to edit %s, and makes nothing', async (_what, put) => {
     const outcome = await holdfast('edit', at('typed'), '--put', put, '--to', at('refused'))
     expect([outcome.status, outcome.err.split('\n').length]).toEqual([2, 2])
+    expect(() => readdirSync(at('refused'))).toThrow('ENOENT')
+  })
+
+  it.each([
+    // Its elements would stay, behind bounds that are gone.
+    ['a list', '{"state":"last","key":["model1","tenant1"]}', 'is a list, which only a program changes'],
+    [
+      'an element of a list',
+      '{"state":"last","key":["model1","tenant1"],"place":0}',
+      'is a list, which only a program changes',
+    ],
+    [
+      'a key of a map in what is none',
+      '{"state":"totals","key":["model1","tenant1"],"mapKey":"r1"}',
+      'only a map has a mapKey',
+    ],
+    ['a key with a name that is none', '{"key":"a","map_key":"r1"}', 'has "map_key", which is not one of'],
+  ])('refuses to delete %s, and makes nothing', async (_what, gone, reason) => {
+    const outcome = await holdfast('edit', at('typed'), '--delete', gone, '--to', at('refused'))
+    expect([outcome.status, outcome.err]).toEqual([2, expect.stringContaining(reason)])
     expect(() => readdirSync(at('refused'))).toThrow('ENOENT')
   })
 

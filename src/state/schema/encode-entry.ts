@@ -45,6 +45,8 @@ export class EntryEncoder {
       if (recorded.mapKey !== undefined) {
         if (mapKey === undefined) throw new CodecError('a map has a mapKey as well')
         anyKeyCodec(recorded.mapKey).writeKey(fromJson(recorded.mapKey, mapKey), writer)
+      } else if (mapKey !== undefined) {
+        throw new CodecError('only a map has a mapKey')
       }
       return writer.copy()
     })
@@ -52,12 +54,8 @@ export class EntryEncoder {
 
   /** The stored value; `expiresAtMs` is asked for where the state expires by event time. */
   valueOf(state: string, value: JsonValue, expiresAtMs?: number): Uint8Array {
+    this.checkSingle(state)
     const recorded = this.#state(state)
-    if (recorded.kind === 'list')
-      throw invalidArgument('state', `'${state}' is a list, which only a program changes`)
-    if ((recorded.indexes ?? []).length > 0) {
-      throw invalidArgument('state', `'${state}' has indices, which only a program keeps in step`)
-    }
     return encoded(`the value of '${state}'`, () => {
       const writer = new ByteWriter()
       if (isStamped(recorded)) {
@@ -68,6 +66,15 @@ export class EntryEncoder {
       codec.write(fromJson(recorded.codec, value), writer)
       return writer.copy()
     })
+  }
+
+  /** Throws `INVALID_ARGUMENT` for a state whose entries belong together: one that is written or removed by itself would leave the others wrong. */
+  checkSingle(state: string): void {
+    const { kind, indexes = [] } = this.#state(state)
+    if (kind === 'list') throw invalidArgument('state', `'${state}' is a list, which only a program changes`)
+    if (indexes.length > 0) {
+      throw invalidArgument('state', `'${state}' has indices, which only a program keeps in step`)
+    }
   }
 
   /** Whether a state expires by event time: its values say when, and the entry itself never expires. */
