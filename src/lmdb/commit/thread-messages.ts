@@ -31,7 +31,8 @@ export function replyOf(error: unknown): ThreadReply {
     : { error }
 }
 
-function isRefusal(error: unknown): error is StateError<RefusalCode> {
+/** Whether an error says by itself what is told of it. */
+export function isRefusal(error: unknown): error is StateError<RefusalCode> {
   return (
     isStateError(error, 'BACKEND_FULL') ||
     isStateError(error, 'FENCED') ||

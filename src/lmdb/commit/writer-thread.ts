@@ -1,6 +1,7 @@
 // The writer thread: does what it is asked, in order, one request at a time, and answers each.
 
 import { type MessagePort, workerData } from 'node:worker_threads'
+import { commitFailure } from './commit-failure.js'
 import {
   type CommitJob,
   type CommitResult,
@@ -10,7 +11,7 @@ import {
   type StoreWriterOptions,
   type StretchReplacement,
 } from './store-writer.js'
-import { replyOf, Signal, type ThreadReply } from './thread-messages.js'
+import { isRefusal, replyOf, Signal, type ThreadReply } from './thread-messages.js'
 import { HalfNoted } from './transaction.js'
 
 export type WriterRequest =
@@ -32,6 +33,7 @@ export interface WriterThreadData extends StoreWriterOptions {
 
 const { port, signal, ...options } = workerData as WriterThreadData
 let writer: StoreWriter | undefined
+let { dataPath } = options
 
 // LMDB's package prints the reason of a transaction that failed, beside giving it, which is what the answer is made of. A console
 // that is frozen (`--frozen-intrinsics`) refuses, and then it is printed.
@@ -44,7 +46,8 @@ async function handle(request: WriterRequest): Promise<CommitResult | undefined>
   }
   if (request.kind === 'switch') {
     await writer?.close()
-    writer = await StoreWriter.open({ ...options, dataPath: request.dataPath })
+    dataPath = request.dataPath
+    writer = await StoreWriter.open({ ...options, dataPath })
     return writer.status()
   }
   if (writer === undefined) throw new Error('the store is not open')
@@ -73,7 +76,8 @@ async function answer(request: WriterRequest): Promise<void> {
     reply = { result: await handle(request) }
   } catch (error) {
     halfNoted = error instanceof HalfNoted
-    reply = replyOf(halfNoted ? (error as HalfNoted).cause : error)
+    if (halfNoted) reply = replyOf((error as HalfNoted).cause)
+    else reply = replyOf(isRefusal(error) ? error : await commitFailure(error, dataPath))
   }
   port.postMessage(reply)
   Atomics.add(signal, Signal.ANSWERED, 1)

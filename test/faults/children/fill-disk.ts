@@ -1,4 +1,4 @@
-// Fills a store on a small disk until a commit fails, and says how many entries were durable and accepted by then: a failed page
+// Fills a store on a small disk until a commit fails, which names the disk, and says how many entries were durable and accepted by then: a failed page
 // write may damage the memory of the process that meets it. Everything that was accepted is still served there, and nothing more taken.
 
 import assert from 'node:assert/strict'
@@ -9,7 +9,9 @@ import { keyOf, valueOf } from './disk-filling.js'
 
 const [path = '', mode] = process.argv.slice(2)
 const isFull = (error: unknown) =>
-  isStateError(error, 'STORAGE_ERROR') && error.message.includes('No space left')
+  isStateError(error, 'STORAGE_ERROR') &&
+  error.message.includes(path) &&
+  /its disk is full/.test(error.message)
 
 const backend = await LmdbStateBackend.open({ path, flushIntervalMs: Infinity, log: mode === 'log' })
 const failures: Error[] = []
