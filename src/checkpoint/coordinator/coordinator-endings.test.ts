@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
 import { bench as benchWith, put } from '../../../test/support/coordinator-bench.js'
 import { runs } from '../../../test/support/long.js'
@@ -197,18 +197,30 @@ describe('a thread that hangs', () => {
 
 describe('a thread that starts', () => {
   it('is not taken for silent, however long it takes', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    onTestFinished(() => void vi.useRealTimers())
     const backend = new MemoryStateBackend()
     const storage = new MemoryCheckpointStorage()
     const worker = new CheckpointWorker()
     const ready = worker.ready.bind(worker)
-    // Nothing else is heard meanwhile.
+    let start = () => {}
+    const mayStart = new Promise<void>((resolve) => (start = resolve))
+    let isAsked = false
     worker.ready = async () => {
-      await new Promise((resolve) => setTimeout(resolve, 1.5 * PATIENT_SILENCE_MS))
+      isAsked = true
+      await mayStart
       await ready()
     }
-    const options = { storage, worker, maxSilenceMs: PATIENT_SILENCE_MS }
-    const coordinator = new CheckpointCoordinator(backend, options)
-    await coordinator.shutdown()
+    const coordinator = new CheckpointCoordinator(backend, { storage, worker, maxSilenceMs: 5_000 })
+    const shutDown = coordinator.shutdown()
+    await expect.poll(() => isAsked).toBe(true)
+    // Nothing else is heard meanwhile.
+    for (let passedMs = 0; passedMs < 20_000; passedMs += 10) {
+      vi.advanceTimersByTime(10)
+      await nextTurn()
+    }
+    start()
+    await shutDown
     expect(await storage.list()).toHaveLength(3)
     await worker.close()
   })
