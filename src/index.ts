@@ -91,6 +91,7 @@ export type {
   OpenOptions,
   OpenSharedSource,
   OpenSharedStorage,
+  PreparedReplacement,
   ReadAheadLimits,
   SharedStorage,
   StorageLease,

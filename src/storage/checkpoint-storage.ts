@@ -33,6 +33,14 @@ export interface ObjectWriter {
   abort(): Promise<void>
 }
 
+/** Bytes that were written, durably, to take the place of a small object, and that have no name yet. */
+export interface PreparedReplacement {
+  /** The rest of what {@link StorageLease.replace} does. Once. */
+  commit(): Promise<void>
+  /** Throws them away. Idempotent; a no-op after a successful `commit`. */
+  abort(): Promise<void>
+}
+
 /** How an object is going to be read. A hint: what the reads give does not depend on it. */
 export interface OpenOptions {
   /**
@@ -94,6 +102,11 @@ export interface StorageLease {
    * after a rejection, which leaves open which of the two. The caller must not change the bytes meanwhile.
    */
   replace(name: string, bytes: Uint8Array): Promise<void>
+  /**
+   * The part of `replace` that needs no name, for who knows the bytes before they may be seen. Storages that have nothing to do
+   * before that leave it out.
+   */
+  prepareReplace?(name: string, bytes: Uint8Array): Promise<PreparedReplacement>
   /** Removes an object, durably. Resolves to false where there is none. */
   remove(name: string): Promise<boolean>
   /**

@@ -5,7 +5,7 @@ import { afterCleanUp } from '../files/file-failure.js'
 import type { FileLease } from '../files/file-lease.js'
 import { checkObjectName, isTemporaryName } from '../files/file-names.js'
 import { TemporaryFile } from '../files/temporary-file.js'
-import type { ObjectWriter, SharedStorage, StorageLease } from './checkpoint-storage.js'
+import type { ObjectWriter, PreparedReplacement, SharedStorage, StorageLease } from './checkpoint-storage.js'
 import { createObject, type SharedLease } from './file-objects.js'
 import { checkBytes, checkGraceMs } from './object-arguments.js'
 
@@ -32,15 +32,33 @@ export class FileStorageLease implements StorageLease {
   }
 
   async replace(name: string, bytes: Uint8Array): Promise<void> {
+    const prepared = await this.#prepare(name, bytes)
+    await prepared.commit()
+  }
+
+  async prepareReplace(name: string, bytes: Uint8Array): Promise<PreparedReplacement> {
+    return await this.#prepare(name, bytes)
+  }
+
+  async #prepare(name: string, bytes: Uint8Array): Promise<PreparedReplacement> {
     checkObjectName(name)
     checkBytes(bytes)
     await this.#lease.check()
     const file = await TemporaryFile.create(this.#directory)
-    try {
+    const attempt = async (step: () => Promise<void>) => {
+      try {
+        await step()
+      } catch (failure) {
+        throw await afterCleanUp(failure, this.#directory.storageName, () => file.discard())
+      }
+    }
+    await attempt(async () => {
       await file.write(bytes)
-      await file.replaceAs(name, this.#lease)
-    } catch (failure) {
-      throw await afterCleanUp(failure, this.#directory.storageName, () => file.discard())
+      await file.sync()
+    })
+    return {
+      commit: () => attempt(() => file.replaceAs(name, this.#lease)),
+      abort: () => file.discard(),
     }
   }
 

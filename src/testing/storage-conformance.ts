@@ -4,6 +4,7 @@ import type {
   CheckpointStorage,
   ObjectReader,
   ObjectWriter,
+  PreparedReplacement,
   StorageLease,
 } from '../storage/checkpoint-storage.js'
 
@@ -220,6 +221,29 @@ function testWriters(test: DefineTest<OwnedSubject>): void {
       (await storage.list()).map(({ name }) => name),
       ['a'],
     )
+  })
+
+  test('where a replacement can be prepared, the old bytes are seen until its commit, and for good without one', async ({
+    storage,
+    lease,
+  }) => {
+    if (lease.prepareReplace === undefined) return
+    await lease.replace('a', pattern(10, 1))
+    const prepared = await lease.prepareReplace('a', pattern(20, 2))
+    assert.equal(await lease.discardUncommitted(0), 0)
+    await expectObject(storage, 'a', pattern(10, 1))
+    await prepared.commit()
+    await expectObject(storage, 'a', pattern(20, 2))
+    await prepared.abort()
+    const given = await lease.prepareReplace('a', pattern(30, 3))
+    await given.abort()
+    await given.abort()
+    const first = await lease.prepareReplace('b', pattern(5, 4))
+    await expectObject(storage, 'a', pattern(20, 2))
+    assert.equal(await storage.open('b'), undefined)
+    await first.commit()
+    await expectObject(storage, 'b', pattern(5, 4))
+    await rejectsWith('INVALID_ARGUMENT', lease.prepareReplace('A', pattern(1, 1)))
   })
 
   test('after commit, abort is a no-op and the writer is CLOSED', async ({ storage, lease }) => {
@@ -468,21 +492,29 @@ function testLease(test: DefineTest<Subject>): void {
 }
 
 function testFencedWrites(test: DefineTest<Subject>): void {
-  /** Every call of a lease that writes, and a writer that was begun under it. */
-  const writesOf = (lease: StorageLease, begun: ObjectWriter): Record<string, () => Promise<unknown>> => ({
+  interface Begun {
+    readonly lease: StorageLease
+    readonly begun: ObjectWriter
+    readonly prepared: PreparedReplacement | undefined
+  }
+
+  /** Every call of a lease that writes, and what was begun under it. */
+  const writesOf = ({ lease, begun, prepared }: Begun): Record<string, () => Promise<unknown>> => ({
     create: async () => await (await lease.create('new')).commit(),
     commit: () => begun.commit(),
+    ...(prepared && { commitPrepared: () => prepared.commit() }),
     replace: () => lease.replace('kept', pattern(5, 9)),
     remove: () => lease.remove('kept'),
     discardUncommitted: () => lease.discardUncommitted(0),
   })
 
-  async function begin(storage: CheckpointStorage) {
+  async function begin(storage: CheckpointStorage): Promise<Begun> {
     const lease = await storage.acquire()
     await publish(lease, 'kept', pattern(10, 1))
     const begun = await lease.create('begun')
     await begun.write(pattern(10, 2))
-    return { lease, begun }
+    const prepared = await lease.prepareReplace?.('kept', pattern(5, 8))
+    return { lease, begun, prepared }
   }
 
   const expectRefused = async (code: StateErrorCode, writes: Record<string, () => Promise<unknown>>) => {
@@ -494,28 +526,30 @@ function testFencedWrites(test: DefineTest<Subject>): void {
     another,
     killOwner,
   }) => {
-    const { lease, begun } = await begin(storage)
+    const made = await begin(storage)
+    const { lease } = made
     await killOwner()
     const heir = await another().acquire()
-    await expectRefused('FENCED', writesOf(lease, begun))
+    await expectRefused('FENCED', writesOf(made))
     assert.deepEqual(await storage.list(), [{ name: 'kept', sizeBytes: 10 }])
     await expectObject(storage, 'kept', pattern(10, 1))
     // The name is free for the new owner.
     await publish(heir, 'begun', pattern(3, 3))
     await expectObject(storage, 'begun', pattern(3, 3))
-    await begun.abort()
+    await made.begun.abort()
     await heir.release()
     await expectRefused('FENCED', { check: () => lease.check() })
   })
 
   test('the lease of a living owner is taken over where that is asked for', async ({ storage, another }) => {
-    const { lease, begun } = await begin(storage)
+    const made = await begin(storage)
+    const { lease } = made
     const other = another()
     await rejectsWith('FENCED', other.acquire({ takeOver: false }))
     await lease.check()
     const heir = await other.acquire({ takeOver: true })
     assert.ok(heir.token > lease.token, 'tokens grow')
-    await expectRefused('FENCED', { check: () => lease.check(), ...writesOf(lease, begun) })
+    await expectRefused('FENCED', { check: () => lease.check(), ...writesOf(made) })
     await heir.check()
     await publish(heir, 'new', pattern(3, 3))
     await lease.release()
@@ -524,9 +558,10 @@ function testFencedWrites(test: DefineTest<Subject>): void {
   })
 
   test('a lease that was released writes nothing, also not what it had begun', async ({ storage }) => {
-    const { lease, begun } = await begin(storage)
+    const made = await begin(storage)
+    const { lease } = made
     await lease.release()
-    await expectRefused('CLOSED', writesOf(lease, begun))
+    await expectRefused('CLOSED', writesOf(made))
     await expectObject(storage, 'kept', pattern(10, 1))
     assert.equal((await storage.list()).length, 1)
   })

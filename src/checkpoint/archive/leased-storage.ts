@@ -1,3 +1,4 @@
+import { equalBytes } from '../../base/bytes.js'
 import { isStateError, reasonOf, StateError } from '../../base/errors.js'
 import type {
   AcquireOptions,
@@ -6,6 +7,7 @@ import type {
   ObjectStorage,
   ObjectWriter,
   OpenOptions,
+  PreparedReplacement,
   SharedStorage,
   StorageLease,
 } from '../../storage/checkpoint-storage.js'
@@ -21,6 +23,12 @@ export interface Reservation {
   readonly sequence: number
   /** Resolves when no owner will ever give the number out again; rejects with why it could not be reserved. */
   readonly durable: Promise<void>
+}
+
+/** What {@link LeasedStorage.notePublished} writes, written ahead. */
+export interface PreparedNote {
+  readonly bytes: Uint8Array
+  readonly replacement: PreparedReplacement
 }
 
 type ContentsChange = (contents: StorageContents) => void
@@ -159,19 +167,29 @@ export class LeasedStorage implements ObjectStorage {
     await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
   }
 
-  /** Notes a publication. It counts also where the note could not be written: that is logged, and made up for later. */
-  async notePublished(stored: StoredManifest): Promise<void> {
-    const { sequence } = stored.manifest
+  /** Writes the note of a publication that is to come, without its name; `undefined` where the storage cannot. */
+  async prepareNote(sequence: number): Promise<PreparedNote | undefined> {
+    const bytes = formatSequence(withPublished(this.#sequence, sequence))
+    const replacement = await this.#lease.prepareReplace?.(SEQUENCE_NAME, bytes)
+    return replacement && { bytes, replacement }
+  }
+
+  /**
+   * Notes a publication, with a note that was prepared for it where that says the same. It counts also where the note could not be written: that
+   * is logged, and made up for later.
+   */
+  async notePublished(stored: StoredManifest, prepared?: Promise<PreparedNote | undefined>): Promise<void> {
     this.#note((contents) => contents.notePublished(stored))
-    const { published, newest } = this.#sequence
-    // One that was copied here may be older than others.
-    this.#sequence = {
-      ...this.#sequence,
-      published: Math.max(published, sequence),
-      newest: Math.max(newest, sequence),
-    }
+    this.#sequence = withPublished(this.#sequence, stored.manifest.sequence)
+    const bytes = formatSequence(this.#sequence)
     try {
-      await this.#lease.replace(SEQUENCE_NAME, formatSequence(this.#sequence))
+      const ahead = await prepared
+      if (ahead !== undefined && equalBytes(ahead.bytes, bytes)) {
+        await ahead.replacement.commit()
+      } else {
+        await ahead?.replacement.abort()
+        await this.#lease.replace(SEQUENCE_NAME, bytes)
+      }
     } catch (error) {
       const fields = { storage: this.storage.name, reason: reasonOf(error) }
       this.#logger.warn(fields, 'the sequence was not updated after publishing; the next checkpoint does it')
@@ -223,6 +241,12 @@ export class LeasedStorage implements ObjectStorage {
   async release(): Promise<void> {
     await this.#lease.release()
   }
+}
+
+function withPublished(state: SequenceState, sequence: number): SequenceState {
+  // One that was copied here may be older than others.
+  const { published, newest } = state
+  return { ...state, published: Math.max(published, sequence), newest: Math.max(newest, sequence) }
 }
 
 /** Whether an error says that something stored is not what was written, or that nothing was restored for that reason. */

@@ -58,6 +58,7 @@ export class CheckpointMaker {
   readonly #worker: JobStarter
   readonly #chain = new IncrementalChain()
   readonly #merger: SegmentMerger
+  #looking: Promise<void> | undefined
   readonly #onCut: () => () => void
   readonly #isHeardUntil: IsHeardUntil
 
@@ -175,7 +176,8 @@ export class CheckpointMaker {
       if (written === 'outgrown') return OUTGROWN
       if (written === 'late') return LATE_READER
       keepBase = true
-      await owner.notePublished(written.stored)
+      if (!savepoint) this.#beginLooking(owner)
+      await owner.notePublished(written.stored, written.preparedNote)
       if (!savepoint) this.#published(written.stored, cut.snapshot.base, owner, content)
       return { ...written, cutMs: cut.pauseMs }
     } finally {
@@ -204,7 +206,15 @@ export class CheckpointMaker {
 
   /** Looks whether one of the files is there that the chain consists of: another one each time. */
   async lookForOneFile(owner: LeasedStorage): Promise<void> {
-    await this.#chain.lookForOneFile(owner)
+    const looking = this.#looking ?? this.#chain.lookForOneFile(owner)
+    this.#looking = undefined
+    await looking
+  }
+
+  /** Beside the note of a publication, as both wait for the storage. Whoever looks next is told what came of it. */
+  #beginLooking(owner: LeasedStorage): void {
+    this.#looking = this.#chain.lookForOneFile(owner)
+    this.#looking.catch(() => {})
   }
 
   /** The next checkpoint is full: something that was saved before is not to be relied on. */

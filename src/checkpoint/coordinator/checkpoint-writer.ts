@@ -4,7 +4,7 @@
 // (1) The segment is written whole, and committed (durable) before anything names it; in the worker.
 // (2) It is read back from the storage and verified, to its last byte; in the worker.
 // (3) The manifest is committed under the lease, which the storage checks: only now there is a checkpoint. It is read back too.
-//     It may be written beside (1) and (2), from where all bytes of the segment are known, without a name.
+//     It may be written beside (1) and (2), from where all bytes of the segment are known, without a name; so may the note behind it.
 // (4) Whatever fails leaves no checkpoint: a manifest whose commit failed is taken back, segments are removed or left to
 //     the sweep.
 
@@ -12,7 +12,7 @@ import { SCHEMA_KEY } from '../../backend/schema-entry.js'
 import type { SharedSnapshot } from '../../backend/shared-snapshot.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { assert, present } from '../../base/assert.js'
-import type { LeasedStorage, Reservation } from '../archive/leased-storage.js'
+import type { LeasedStorage, PreparedNote, Reservation } from '../archive/leased-storage.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
 import { parseJsonText } from '../format/json-value.js'
 import {
@@ -57,6 +57,8 @@ interface WrittenManifest extends StoredManifest {
 
 export interface WrittenCheckpoint {
   readonly stored: StoredManifest
+  /** For who notes the publication, where it was written ahead. */
+  readonly preparedNote: Promise<PreparedNote | undefined> | undefined
   /** Bytes of the files that were written for it. */
   readonly writtenBytes: number
 }
@@ -94,7 +96,8 @@ export async function writeCheckpoint(request: CheckpointRequest): Promise<Writt
     throw error
   }
   await publication.publish(stored.bytes, segment.name, request.signal)
-  return { stored, writtenBytes: segment.sizeBytes + stored.manifestBytes }
+  const { preparedNote } = publication
+  return { stored, preparedNote, writtenBytes: segment.sizeBytes + stored.manifestBytes }
 }
 
 /** The manifest of what a job has written; it has written something. */

@@ -61,8 +61,10 @@ export class IncrementalChain {
    * not listed. Where it is missing, the chain is broken off.
    */
   async lookForOneFile(owner: LeasedStorage): Promise<void> {
-    const segment = this.segments[this.#looks++ % Math.max(1, this.segments.length)]
-    if (segment === undefined || (await exists(owner, segment.name))) return
+    const { segments } = this
+    if (segments.length === 0) return
+    const segment = segments[this.#looks++ % segments.length] as ManifestSegment
+    if (await exists(owner, segment.name)) return
     owner.distrustContents()
     this.breakOff()
   }

@@ -1,25 +1,30 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { bytesOf, patchLeases } from '../../../test/support/checkpoints.js'
 import { shutDownAfterTest } from '../../../test/support/coordinator-bench.js'
 import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
-import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
+import type { ObjectWriter, StorageLease } from '../../storage/checkpoint-storage.js'
 import { FileCheckpointStorage } from '../../storage/file-checkpoint-storage.js'
+import { parseSequence, type SequenceState } from '../format/sequence-file.js'
+import { silentLogger } from '../types.js'
 import { CheckpointWorker } from '../worker/checkpoint-worker.js'
 import { CheckpointCoordinator } from './checkpoint-coordinator.js'
+import type { CheckpointCoordinatorOptions } from './coordinator-options.js'
 
 interface PublicationBench {
   readonly coordinator: CheckpointCoordinator
   /** What lies in the directory, those files left out that are of the owner. */
   names(): Promise<string[]>
+  sequence(): Promise<SequenceState>
 }
 
 /** `begun` may change what is called of an object; it is told the object's name. */
 async function bench(
   begun: (name: string, writer: ObjectWriter) => ObjectWriter | Promise<ObjectWriter>,
-  options: { readonly maxSilenceMs?: number } = {},
+  options: Pick<CheckpointCoordinatorOptions, 'maxSilenceMs' | 'logger'> = {},
+  change: (lease: StorageLease) => void = () => {},
 ): Promise<PublicationBench> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-publication-'))
   onTestFinished(async () => await rm(directory, { recursive: true, force: true }))
@@ -27,6 +32,7 @@ async function bench(
   patchLeases(storage, (lease) => {
     const create = lease.create.bind(lease)
     lease.create = async (name) => await begun(name, await create(name))
+    change(lease)
   })
   const backend = new MemoryStateBackend()
   await backend.put(bytesOf('key'), bytesOf('value'))
@@ -36,7 +42,8 @@ async function bench(
   shutDownAfterTest(coordinator)
   const names = async () =>
     (await readdir(directory)).filter((name) => !/^(sequence|.*lease.*)$/.test(name)).sort()
-  return { coordinator, names }
+  const sequence = async () => parseSequence(await readFile(join(directory, 'sequence')))
+  return { coordinator, names, sequence }
 }
 
 const isManifest = (name: string) => name.endsWith('.manifest')
@@ -138,6 +145,98 @@ it.each(['prepare', 'commit'] as const)(
   },
 )
 
+describe('the note behind a manifest', () => {
+  const asItIs = (_: string, writer: ObjectWriter): ObjectWriter => writer
+
+  it('is made durable before the manifest has its name, and gets its own behind it', async () => {
+    const done: string[] = []
+    let note: () => void = () => {}
+    const prepared = new Promise<void>((resolve) => {
+      note = resolve
+    })
+    const { coordinator, sequence } = await bench(
+      (name, writer) => ({
+        write: (bytes) => writer.write(bytes),
+        prepare: async () => await writer.prepare?.(),
+        commit: async () => {
+          if (isManifest(name)) await prepared
+          await writer.commit()
+          done.push(isManifest(name) ? 'manifest' : 'segment')
+        },
+        abort: () => writer.abort(),
+      }),
+      {},
+      (lease) => {
+        const prepareReplace = lease.prepareReplace?.bind(lease)
+        lease.prepareReplace = async (name, bytes) => {
+          const replacement = await prepareReplace?.(name, bytes)
+          if (replacement === undefined) throw new Error('files can be prepared')
+          note()
+          const commit = async () => {
+            await replacement.commit()
+            done.push(name)
+          }
+          return { commit, abort: () => replacement.abort() }
+        }
+      },
+    )
+    await coordinator.createCheckpoint()
+    expect(done).toEqual(['segment', 'manifest', 'sequence'])
+    expect(await sequence()).toEqual({ reserved: 1, published: 1, newest: 1 })
+  })
+
+  it('is thrown away with the manifest', async () => {
+    let note: () => void = () => {}
+    const prepared = new Promise<void>((resolve) => {
+      note = resolve
+    })
+    const { coordinator, names, sequence } = await bench(
+      (name, writer) => {
+        if (isManifest(name)) return writer
+        const commit = async () => {
+          await prepared
+          throw new Error('the disk is full')
+        }
+        return { write: (bytes) => writer.write(bytes), commit, abort: () => writer.abort() }
+      },
+      {},
+      (lease) => {
+        const prepareReplace = lease.prepareReplace?.bind(lease)
+        lease.prepareReplace = async (name, bytes) => {
+          const replacement = await prepareReplace?.(name, bytes)
+          if (replacement === undefined) throw new Error('files can be prepared')
+          note()
+          return replacement
+        }
+      },
+    )
+    await expect(coordinator.createCheckpoint()).rejects.toMatchObject({ code: 'CHECKPOINT_FAILED' })
+    expect(await names()).toEqual([])
+    expect(await sequence()).toEqual({ reserved: 1, published: 0, newest: 0 })
+  })
+
+  it('that cannot be written ahead is made up for by the next checkpoint, and told of', async () => {
+    const warnings: unknown[] = []
+    const logger = { ...silentLogger, warn: (fields: unknown) => warnings.push(fields) }
+    let failing = true
+    const { coordinator, names, sequence } = await bench(asItIs, { logger }, (lease) => {
+      const prepareReplace = lease.prepareReplace?.bind(lease)
+      lease.prepareReplace = async (name, bytes) => {
+        if (failing || prepareReplace === undefined) throw new Error('too many open files')
+        return await prepareReplace(name, bytes)
+      }
+    })
+    await coordinator.createCheckpoint()
+    expect(await names()).toEqual(['chk-0000000001.base.segment', 'chk-0000000001.manifest'])
+    expect(await sequence()).toEqual({ reserved: 1, published: 0, newest: 0 })
+    expect(warnings).toMatchObject([{ reason: expect.stringContaining('too many open files') }])
+    failing = false
+    await coordinator.createCheckpoint()
+    expect(await sequence()).toEqual({ reserved: 2, published: 2, newest: 2 })
+    expect(warnings).toHaveLength(1)
+  })
+})
+
 describe('where a manifest that is prepared never comes to an end,', () => {
   /** Of the segment, `commit` is what is given. */
   async function hangingBench(commit: (writer: ObjectWriter) => Promise<void>) {
@@ -163,6 +262,15 @@ describe('where a manifest that is prepared never comes to an end,', () => {
         return { write, abort, prepare, commit: () => writer.commit() }
       },
       { maxSilenceMs: 50 },
+      (lease) => {
+        const prepareReplace = lease.prepareReplace?.bind(lease)
+        if (prepareReplace === undefined) throw new Error('files can be prepared')
+        lease.prepareReplace = async (name, bytes) => {
+          const replacement = await prepareReplace(name, bytes)
+          hanging.push(() => replacement.abort())
+          return replacement
+        }
+      },
     )
     return { ...made, hangs }
   }

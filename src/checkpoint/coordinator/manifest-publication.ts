@@ -2,7 +2,7 @@ import { throwIfAborted } from '../../base/abort.js'
 import { equalBytes } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
 import type { ObjectWriter } from '../../storage/checkpoint-storage.js'
-import type { LeasedStorage } from '../archive/leased-storage.js'
+import type { LeasedStorage, PreparedNote } from '../archive/leased-storage.js'
 import { MAX_MANIFEST_BYTES } from '../format/manifest.js'
 import { checkpointId, manifestName } from '../format/object-names.js'
 import type { Logger } from '../types.js'
@@ -19,7 +19,7 @@ export type IsHeardUntil = (work: Promise<unknown>) => Promise<boolean>
 
 /**
  * The manifest of one checkpoint on its way into the storage. It may be written while its segment is still being committed and read
- * back; what makes a checkpoint of it, its commit, comes after that.
+ * back; what makes a checkpoint of it, its commit, comes after that. The note behind it (sequence-file.ts) is written ahead as well.
  */
 export class ManifestPublication {
   readonly #owner: LeasedStorage
@@ -27,6 +27,7 @@ export class ManifestPublication {
   readonly #logger: Logger
   readonly #isHeardUntil: IsHeardUntil
   #written: Promise<WrittenManifest> | undefined
+  #note: Promise<PreparedNote | undefined> | undefined
   #isDiscarded = false
 
   constructor(owner: LeasedStorage, sequence: number, logger: Logger, isHeardUntil: IsHeardUntil) {
@@ -36,11 +37,18 @@ export class ManifestPublication {
     this.#isHeardUntil = isHeardUntil
   }
 
-  /** Begins to write it, ahead. What fails is met by {@link publish}. */
+  /** Begins to write it, ahead, and the note behind it. What fails is met by {@link publish}, and by who notes the publication. */
   begin(manifest: () => Uint8Array): void {
     if (this.#isDiscarded) return
     this.#written = this.#write(manifest)
     this.#written.catch(() => {})
+    this.#note = this.#owner.prepareNote(this.#sequence)
+    this.#note.catch(() => {})
+  }
+
+  /** The note of what was published, where it was written ahead. */
+  get preparedNote(): Promise<PreparedNote | undefined> | undefined {
+    return this.#note
   }
 
   /**
@@ -82,6 +90,16 @@ export class ManifestPublication {
   }
 
   async #throwAway(after: unknown): Promise<void> {
+    await Promise.all([this.#throwManifestAway(after), this.#throwNoteAway(after)])
+  }
+
+  async #throwNoteAway(after: unknown): Promise<void> {
+    const note = await this.#note?.catch(() => undefined)
+    this.#note = undefined
+    if (note !== undefined) await this.#abort(note.replacement, after)
+  }
+
+  async #throwManifestAway(after: unknown): Promise<void> {
     const written = await this.#written?.catch(() => undefined)
     this.#written = undefined
     if (written !== undefined) await this.#abort(written.output, after)
@@ -109,7 +127,7 @@ export class ManifestPublication {
     }
   }
 
-  async #abort(output: ObjectWriter, after: unknown): Promise<void> {
+  async #abort(output: Pick<ObjectWriter, 'abort'>, after: unknown): Promise<void> {
     try {
       await output.abort()
     } catch (failure) {

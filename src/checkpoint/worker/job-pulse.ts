@@ -117,11 +117,13 @@ export function pulsingSource(source: ObjectSource, pulse: PulseGiver): ObjectSo
 export function pulsingStorage(storage: ObjectStorage, pulse: PulseGiver): ObjectStorage {
   const pulsingWriter = (writer: ObjectWriter): ObjectWriter => {
     let written = 0
+    const prepare = writer.prepare?.bind(writer)
     return {
       write: (bytes) => {
         written += bytes.length
         return pulse.during(writer.write(bytes))
       },
+      ...(prepare && { prepare: () => pulse.during(prepare(), written) }),
       commit: () => pulse.during(writer.commit(), written),
       abort: () => pulse.during(writer.abort()),
     }

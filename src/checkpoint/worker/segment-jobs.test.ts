@@ -55,6 +55,56 @@ it('blocks are gathered while their object is being begun', async () => {
   })
 })
 
+it('bytes are made durable while the commit is not allowed yet', async () => {
+  await owned(async (storage, lease) => {
+    const done: string[] = []
+    let prepared: () => void = () => {}
+    const durable = new Promise<void>((resolve) => {
+      prepared = resolve
+    })
+    const tools = toolsFor(storage, async (name) => {
+      const writer = await lease.create(name)
+      return {
+        write: (bytes) => writer.write(bytes),
+        prepare: async () => {
+          done.push('prepared')
+          prepared()
+        },
+        commit: async () => {
+          done.push('committed')
+          await writer.commit()
+        },
+        abort: () => writer.abort(),
+      }
+    })
+    const task = taskOf(() => streamOf(blocksOf([entry('a', '1')])))
+    const commitAllowed = async () => {
+      await durable
+      done.push('allowed')
+    }
+    await writeSegment(tools, { ...task, commitAllowed })
+    expect(done).toEqual(['prepared', 'allowed', 'committed'])
+  })
+})
+
+it('bytes that cannot be made durable fail the segment, though its commit is never allowed', async () => {
+  await owned(async (storage, lease) => {
+    const tools = toolsFor(storage, async (name) => {
+      const writer = await lease.create(name)
+      return {
+        write: (bytes) => writer.write(bytes),
+        prepare: () => Promise.reject(new Error('the disk is full')),
+        commit: () => writer.commit(),
+        abort: () => writer.abort(),
+      }
+    })
+    const task = taskOf(() => streamOf(blocksOf([entry('a', '1')])))
+    const writing = writeSegment(tools, { ...task, commitAllowed: () => new Promise(() => {}) })
+    await expect(writing).rejects.toThrow('the disk is full')
+    expect(await storage.list()).toEqual([])
+  })
+})
+
 it('an object that cannot be begun fails the segment', async () => {
   await owned(async (storage) => {
     const tools = toolsFor(storage, () => Promise.reject(new Error('too many open files')))

@@ -71,9 +71,10 @@ export async function writeSegment(tools: JobTools, task: SegmentTask): Promise<
     }
     segment = { name, role, sizeBytes, rawBytes, entryCount, sha256 }
     task.onWritten?.(segment)
-    await task.commitAllowed?.()
-    throwIfAborted(signal, OPERATION)
     const output = await creating
+    // Its bytes need not wait for what its name waits for.
+    await Promise.all([output.prepare?.(), task.commitAllowed?.()])
+    throwIfAborted(signal, OPERATION)
     await output.commit()
   } catch (error) {
     await writer.rest()

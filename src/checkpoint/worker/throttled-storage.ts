@@ -46,6 +46,7 @@ export function throttledStorage(
       await writer.write(bytes)
       await throttle.pace(bytes.length, signal)
     },
+    ...(writer.prepare && { prepare: writer.prepare.bind(writer) }),
     commit: () => writer.commit(),
     abort: () => writer.abort(),
   })
