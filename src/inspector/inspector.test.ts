@@ -480,6 +480,27 @@ describe('serveInspector', () => {
     await expect(fetch(own.url)).rejects.toThrow(/fetch failed/)
   })
 
+  it('answers many requests at once, and warns of none', async () => {
+    const warned: unknown[] = []
+    const onWarning = (warning: Error) => warned.push(warning.message)
+    process.on('warning', onWarning)
+    try {
+      await using own = await serveInspector(job)
+      const { pathname, host, port } = new URL(own.url)
+      const socket = connect(Number(port), '127.0.0.1')
+      let text = ''
+      socket.setEncoding('utf8').on('data', (piece: string) => {
+        text += piece
+      })
+      socket.write(`GET ${pathname}api/live HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(40))
+      await expect.poll(() => text.match(/HTTP\/1\.1 200/g)).toHaveLength(40)
+      socket.destroy()
+    } finally {
+      process.off('warning', onWarning)
+    }
+    expect(warned).toEqual([])
+  })
+
   it('ends a read that waits for a storage that does not answer', async () => {
     let hangs = 0
     const hanging = new Proxy(storage, {

@@ -1,6 +1,7 @@
 // A local page that shows what is in checkpoints and stores, and how jobs are doing.
 
 import { randomBytes } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { requireSettings } from '../engine.js'
@@ -114,6 +115,8 @@ class Inspector implements RunningInspector {
     this.#clock = clock
     this.#readers = places.map((place) => new PlaceReader(place, clock))
     this.#live = new LiveFigures(sources, clock)
+    // Each request listens to it.
+    setMaxListeners(0, this.#ending.signal)
     const limits = { maxHeaderSize: MAX_HEADER_BYTES, connectionsCheckingInterval: LIMIT_CHECK_MS }
     this.#server = createServer(limits, (request, response) => {
       void this.#answer(request, response)

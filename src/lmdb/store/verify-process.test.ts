@@ -105,6 +105,30 @@ describe('the process that reads a store', () => {
     await expect(verify()).rejects.toMatchObject(unchecked(reason))
   })
 
+  it('starts a program that runs as itself, whatever it is given, once: not each one the next', async () => {
+    const starts = join(folder, 'starts')
+    const application = `
+      import { appendFileSync } from 'node:fs'
+      import { LmdbStateBackend } from 'holdfast/lmdb'
+      appendFileSync(${JSON.stringify(starts)}, 'started\\n')
+      process.execPath = ${JSON.stringify(join(folder, 'program'))}
+      await LmdbStateBackend.verify(${JSON.stringify(join(folder, 'store'))}).catch(({ code }) => console.error(code))`
+    await runAs(`exec ${node} --input-type=module -e '${application.replaceAll("'", `'"'"'`)}'`)
+    await expect(verify()).rejects.toMatchObject(unchecked(/did not run as Node\.js: .*: STORAGE_ERROR/))
+    expect(await readFile(starts, 'utf8')).toBe('started\n')
+  })
+
+  it('is not started where this one is a single executable application, which would run again', async () => {
+    await runAs(`echo started > '${join(folder, 'again')}'`)
+    const builtIn = vi.spyOn(process, 'getBuiltinModule').mockReturnValue({ isSea: () => true } as never)
+    try {
+      await expect(verify()).rejects.toMatchObject(unchecked(/is a single executable application/))
+    } finally {
+      builtIn.mockRestore()
+    }
+    expect(existsSync(join(folder, 'again'))).toBe(false)
+  })
+
   it.runIf(process.platform === 'linux')(
     'is not ended, with all processes of the group of this one, where no file may be opened to start it',
     async () => {

@@ -6,6 +6,8 @@
 //     debugger or open ports. Only where it does not run without them is it given them: Yarn's Plug'n'Play finds packages so.
 // (3) `process.execPath` need not be Node.js (Electron, packed applications). Whatever it is, it must say its first word soon,
 //     and then go on saying something. Only silence counts, not time: a large store on a slow disk takes hours.
+// (4) A program that cannot be Node.js is the application itself, with all that it does. A single executable application is not
+//     started again; any other one starts no third one from the second.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { resolve as absolute } from 'node:path'
@@ -18,6 +20,9 @@ import type { DataFileReading, VerifyReport } from './verify-store.js'
 
 /** The descriptor that the process speaks on. */
 export const VERIFY_CHANNEL = 3
+
+/** In the environment of whoever is started to read a store. */
+const STARTED_TO_READ = 'HOLDFAST_STARTED_TO_READ'
 
 /** The first word for a process that is only to ask for LMDB's lock for writers. */
 export const LOCK_OPTION = '--lock'
@@ -109,10 +114,13 @@ export async function isLockHeld(dataPath: string, lockMs: number): Promise<bool
 }
 
 async function runMain(words: readonly string[], options: VerifyOptions): Promise<Ending> {
+  const unable = whyNotNode()
+  if (unable !== undefined) return { kind: 'unchecked', reason: unable }
   const args = [fileURLToPath(compiledModule('#lmdb/verify-main')), ...words]
   const { NODE_OPTIONS: nodeOptions = '', ...environment } = process.env
   // By this Electron's program runs as the Node.js that is in it.
   if (process.versions['electron'] !== undefined) environment['ELECTRON_RUN_AS_NODE'] = '1'
+  environment[STARTED_TO_READ] = '1'
   const run = (env: NodeJS.ProcessEnv) => new VerifyProcess(options).run(args, env)
   let env: NodeJS.ProcessEnv = environment
   let ending = await run(env)
@@ -305,6 +313,17 @@ class VerifyProcess {
     for (const stream of child.stdio ?? []) stream?.destroy()
     child.unref()
   }
+}
+
+/** Why the program of this process is known not to run as Node.js. */
+function whyNotNode(): string | undefined {
+  const isSingleExecutable = process.getBuiltinModule('node:sea')?.isSea() ?? false
+  if (isSingleExecutable)
+    return `${process.execPath} is a single executable application, which runs as nothing else`
+  // What reads stores asks for no process: so this is a program that was started for that, and runs as itself.
+  if (process.env[STARTED_TO_READ] !== undefined)
+    return `${process.execPath} was started to read a store, and did not run as Node.js`
+  return undefined
 }
 
 function whyNotStarted(cause: unknown): string {
