@@ -167,13 +167,14 @@ export class Job<Event, Schema extends StateSchema, Output>
 
   stats(): JobStats {
     const watermarkMs = this.#time?.watermarkMs ?? -Infinity
-    const stages = this.#stages.stats(watermarkMs)
+    const { firedTimers, ...stages } = this.#stages.stats(watermarkMs)
+    // In the order that they are shown in: docs/job.md prints the first ones.
     return {
-      ...stages,
       events: this.#processor.events,
       badEvents: this.#processor.badEvents,
-      firedTimers: this.#processor.firedTimers + stages.firedTimers,
+      firedTimers: this.#processor.firedTimers + firedTimers,
       outputs: this.#outputs?.total ?? 0,
+      ...stages,
       watermarkMs,
       behindMs: this.#behindMs(),
       cuts: this.#cutCount,
