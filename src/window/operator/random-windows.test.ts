@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { driven, shown, shownWindow, values, type WindowEvent } from '../../../test/support/window-driver.js'
+import {
+  driven,
+  shown,
+  shownWindow,
+  values,
+  type WindowDriver,
+  type WindowEvent,
+} from '../../../test/support/window-driver.js'
 import type { Aggregate } from '../aggregate/aggregate.js'
 import { cumulative, hopping, tumbling, type WindowAssigner } from '../assign/assigner.js'
 import { session } from '../assign/by-key.js'
@@ -10,6 +17,15 @@ interface Plain {
   endMs: number
   values: number[]
 }
+
+interface KeyAndWindow {
+  readonly key: string
+  readonly window: Plain
+}
+
+/** The order of results. */
+const byEndAndKey = (a: KeyAndWindow, b: KeyAndWindow) =>
+  a.window.endMs - b.window.endMs || a.window.startMs - b.window.startMs || (a.key < b.key ? -1 : 1)
 
 /** The same windows by lists and loops: what the watermark lets in, and what it closes. */
 function batchOf(
@@ -30,10 +46,7 @@ function batchOf(
         key,
         list.filter(({ endMs }) => endMs - 1 > limitMs),
       )
-    closing.sort(
-      (a, b) =>
-        a.window.endMs - b.window.endMs || a.window.startMs - b.window.startMs || (a.key < b.key ? -1 : 1),
-    )
+    closing.sort(byEndAndKey)
     for (const { key, window } of closing)
       results.push(`${key} ${shownWindow(window)} ${window.values.sort().join()}`)
   }
@@ -95,10 +108,7 @@ function lateBatchOf(
         .filter(({ endMs, isFired }) => !isFired && endMs - 1 <= limitMs)
         .map((window) => ({ key, window })),
     )
-    due.sort(
-      (a, b) =>
-        a.window.endMs - b.window.endMs || a.window.startMs - b.window.startMs || (a.key < b.key ? -1 : 1),
-    )
+    due.sort(byEndAndKey)
     for (const { key, window } of due) fire(key, window, 'onTime')
     for (const [key, list] of open)
       open.set(
@@ -150,6 +160,42 @@ function lateBatchOf(
   return results
 }
 
+interface Step {
+  readonly key: string
+  readonly stepMs: number
+}
+
+/** Each event comes so long after the one before it. */
+function eventsOf(steps: readonly Step[]): WindowEvent[] {
+  let at = -20
+  return steps.map(({ key, stepMs }, value) => {
+    at += stepMs
+    return { key, at, value: 100 + value }
+  })
+}
+
+/** Adds all events, of which some are preceded by another opening of the store. */
+async function addAll(
+  driver: WindowDriver,
+  events: readonly WindowEvent[],
+  steps: readonly { readonly opens: boolean }[],
+  disorderMs: number,
+  added: (event: WindowEvent) => void = () => {},
+): Promise<void> {
+  for (const [i, each] of events.entries()) {
+    if (steps[i]?.opens) await driver.open()
+    driver.add(each)
+    added(each)
+    driver.advance(each.at - disorderMs - 1)
+  }
+  driver.advance(Infinity)
+}
+
+const sortedValues: Aggregate<WindowEvent, number[], number[]> = {
+  ...values,
+  result: (list) => [...list].sort(),
+}
+
 describe('windows over random streams', () => {
   const size = fc.integer({ min: 1, max: 20 })
   const assigners = fc.oneof(
@@ -184,21 +230,10 @@ describe('windows over random streams', () => {
         fc.nat({ max: 20 }),
         fc.boolean(),
         async (windows, steps, disorderMs, merges) => {
-          let at = -20
-          const events = steps.map(({ key, stepMs }, value): WindowEvent => {
-            at += stepMs
-            return { key, at, value: 100 + value }
-          })
+          const events = eventsOf(steps)
           const { merge: _merge, ...unmerged } = values
           const aggregate = merges || 'kind' in windows ? values : unmerged
-          const driver = await driven({ windows, aggregate }, async (d) => {
-            for (const [i, each] of events.entries()) {
-              if (steps[i]?.opens) await d.open()
-              d.add(each)
-              d.advance(each.at - disorderMs - 1)
-            }
-            d.advance(Infinity)
-          })
+          const driver = await driven({ windows, aggregate }, (d) => addAll(d, events, steps, disorderMs))
           const found = driver.results.map(
             ({ key, window, value }) => `${key} ${shownWindow(window)} ${(value as number[]).sort().join()}`,
           )
@@ -217,24 +252,11 @@ describe('windows over random streams', () => {
     })
     await fc.assert(
       fc.asyncProperty(assigners, stream, lateness, async (windows, steps, times) => {
-        let at = -20
-        const events = steps.map(({ key, stepMs }, value): WindowEvent => {
-          at += stepMs
-          return { key, at, value: 100 + value }
-        })
-        const sorted: Aggregate<WindowEvent, number[], number[]> = {
-          ...values,
-          result: (list) => [...list].sort(),
-        }
+        const events = eventsOf(steps)
         const { latenessMs: allowedLatenessMs, disorderMs } = times
-        const driver = await driven({ windows, aggregate: sorted, allowedLatenessMs }, async (d) => {
-          for (const [i, each] of events.entries()) {
-            if (steps[i]?.opens) await d.open()
-            d.add(each)
-            d.advance(each.at - disorderMs - 1)
-          }
-          d.advance(Infinity)
-        })
+        const driver = await driven({ windows, aggregate: sortedValues, allowedLatenessMs }, (d) =>
+          addAll(d, events, steps, disorderMs),
+        )
         expect(shown(driver.results)).toEqual(lateBatchOf(windows as WindowAssigner, events, times))
         expect(await driver.close()).toBe(1)
       }),
@@ -259,24 +281,15 @@ describe('windows over random streams', () => {
         const events = steps.map(({ key, at, behindMs }, i): WindowEvent => {
           return { key, at: Math.max(at, i * 40) - behindMs, value: 100 + i }
         })
-        const sorted: Aggregate<WindowEvent, number[], number[]> = {
-          ...values,
-          result: (list) => [...list].sort(),
-        }
         const { latenessMs: allowedLatenessMs, disorderMs } = times
-        const driver = await driven({ windows, aggregate: sorted, allowedLatenessMs }, async (d) => {
-          for (const [i, each] of events.entries()) {
-            if (steps[i]?.opens) await d.open()
-            d.add(each)
+        const driver = await driven({ windows, aggregate: sortedValues, allowedLatenessMs }, (d) =>
+          addAll(d, events, steps, disorderMs, (event) => {
             // What was taken out again is as if it had not come; of what it has put out nothing is taken back.
-            if (each.at - 1 > d.watermarkMs + 30) {
-              d.operator.revert()
-              d.add(each)
-            }
-            d.advance(each.at - disorderMs - 1)
-          }
-          d.advance(Infinity)
-        })
+            if (event.at - 1 <= d.watermarkMs + 30) return
+            d.operator.revert()
+            d.add(event)
+          }),
+        )
         expect(shown(driver.results)).toEqual(lateBatchOf(windows as WindowAssigner, events, times))
         expect(await driver.close()).toBe(1)
       }),
