@@ -20,6 +20,7 @@ import {
   validateValueOrStretch,
 } from './validate.js'
 
+/** What an operation of a batch is, for an engine that walks through one. */
 export const OperationKind = {
   PUT: 1,
   DELETE: 2,

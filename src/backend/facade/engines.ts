@@ -75,8 +75,11 @@ export interface PackOptions {
   readonly check: () => void
 }
 
+/** What an engine is told of content that replaces its own: as `ReplaceOptions`, validated. */
 export interface EngineReplaceOptions {
+  /** Time that the content has seen (milliseconds since the epoch): the engine's own goes on from there at least. `undefined`: none. */
   readonly clockMs: number | undefined
+  /** How many entries come, where that is known: a hint. */
   readonly expectedEntries: number | undefined
   /** The blocks were made ready as `preparing` says. Default false. */
   readonly isPrepared?: boolean

@@ -22,6 +22,7 @@ const PARTITION = '0'
 const TURNS = 8
 
 export interface IterableSourceOptions<Event> {
+  /** In errors and the log. Default `'iterable'`. */
   readonly name?: string
   /**
    * Gives the events from a position on: `undefined` is the beginning. Each comes with the position behind it. What cannot go on

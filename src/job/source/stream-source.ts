@@ -5,6 +5,7 @@ import { iterableSource } from './iterable-source.js'
 import type { OpenSourceOptions, PolledEvents, Source, SourceReader } from './source.js'
 
 export interface StreamSourceOptions<Item, Event> {
+  /** In errors and the log. Default `'stream'`. */
   readonly name?: string
   /**
    * Opens the stream behind its first `count` items: 0 in the first run, later where the cut was. A stream that cannot be had again from

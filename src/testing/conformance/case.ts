@@ -42,12 +42,16 @@ export const CAPABILITIES = [
   'inPlace',
 ] as const
 
+/** What an engine may do beyond `StateBackend`: cases that need what it was not declared to have are skipped, and say so. */
 export type ConformanceCapability = (typeof CAPABILITIES)[number]
 
 /** What the suite asks of the backend it opens. */
 export interface ConformanceOpenOptions {
+  /** Where the backend takes its time from. */
   readonly clock?: Clock
+  /** How long entries live that are put without a `ttlMs` of their own, in milliseconds. */
   readonly ttlMs?: number
+  /** What the backend may hold, in bytes: beyond, `BACKEND_FULL`. */
   readonly maxBytes?: number
 }
 
