@@ -52,18 +52,7 @@ type VerifyBeside = (state: () => StoreState) => readonly StoreProblem[]
  * cannot be read for a reason that tells nothing about the store.
  */
 export function verifyHere(dataPath: string, onRecord: () => void, beside: VerifyBeside): DataFileReading {
-  const problems: StoreProblem[] = []
-  const note = (what: string, reason: string) => {
-    if (problems.length < MAX_PROBLEMS) problems.push({ what, reason })
-  }
-  const noteTree = (what: string, reason: string) => {
-    foundAll = false
-    note(what, reason)
-  }
-  let foundAll = true
-  let entries = 0
-  let expiring = 0
-  let bytes = 0
+  const findings = new Findings()
   try {
     // LMDB would make a file that is missing.
     statSync(dataPath)
@@ -71,54 +60,106 @@ export function verifyHere(dataPath: string, onRecord: () => void, beside: Verif
     environment.root.resetReadTxn()
     const transaction = environment.root.useReadTransaction() as unknown as ReadTransaction
     const slot = slotOf(environment, stateOf(environment, transaction).generation)
+    // Counted at the instant of the transaction: another process may write meanwhile.
     const counted = { entries: slot.entries.getStats().entryCount, index: slot.expiry.getStats().entryCount }
-    const keys = new KeyScratch()
-    let last: Uint8Array | undefined
-    for (const { key, value } of everything(slot.entries, transaction, PREFIX)) {
-      entries++
-      onRecord()
-      if (last !== undefined && compareBytes(last, key) >= 0)
-        noteTree(describeKey(key), 'is not in key order')
-      last = key
-      if (slot.entries.getBinaryFast(keys.entry(key, 0, key.length), { transaction }) === undefined) {
-        noteTree(describeKey(key), 'cannot be found by its key')
-      }
-      try {
-        checkRecord(value, key)
-        bytes += key.length + recordPart(value, key).length
-        const expiresAtMs = recordExpiry(value)
-        if (expiresAtMs !== Infinity) {
-          expiring++
-          if (!isIndexed(slot, transaction, expiresAtMs, key)) {
-            note(describeKey(key), 'is missing in the expiry index')
-          }
-        }
-      } catch (error) {
-        note(describeKey(key), isStateError(error, 'CORRUPTION') ? error.details.reason : reasonOf(error))
-      }
-    }
-    let indexed = 0
-    for (const _ of everything(slot.expiry, transaction, NO_PREFIX)) {
-      indexed++
-      onRecord()
-    }
-    if (entries !== counted.entries)
-      noteTree('entries', `${entries} were found, the store counts ${counted.entries}`)
-    if (indexed !== counted.index)
-      noteTree('expiry index', `${indexed} were found, the store counts ${counted.index}`)
-    if (indexed !== expiring)
-      note('expiry index', `has ${indexed} entries for ${expiring} records that expire`)
+    const content = { slot, transaction, counted, findings, onRecord }
+    readEntries(content)
+    readExpiryIndex(content)
     transaction.done()
     const state = () => {
       environment.root.resetReadTxn()
       return stateOf(environment)
     }
-    for (const { what, reason } of beside(state)) note(what, reason)
+    for (const { what, reason } of beside(state)) findings.note(what, reason)
   } catch (error) {
     if (!isDamage(error)) throw error
-    noteTree('store', reasonOf(error))
+    findings.noteTree('store', reasonOf(error))
   }
-  return { report: { ok: problems.length === 0, entries, expiring, bytes, problems }, foundAll }
+  return findings.reading
+}
+
+/** What is read, and what is told of it. */
+interface Content {
+  readonly slot: Slot
+  readonly transaction: ReadTransaction
+  /** By LMDB itself. */
+  readonly counted: { readonly entries: number; readonly index: number }
+  readonly findings: Findings
+  readonly onRecord: () => void
+}
+
+class Findings {
+  entries = 0
+  expiring = 0
+  bytes = 0
+  readonly #problems: StoreProblem[] = []
+  #foundAll = true
+
+  note(what: string, reason: string): void {
+    if (this.#problems.length < MAX_PROBLEMS) this.#problems.push({ what, reason })
+  }
+
+  /** Not all that LMDB counts can be found. */
+  noteTree(what: string, reason: string): void {
+    this.#foundAll = false
+    this.note(what, reason)
+  }
+
+  get reading(): DataFileReading {
+    const { entries, expiring, bytes } = this
+    const problems = this.#problems
+    return {
+      report: { ok: problems.length === 0, entries, expiring, bytes, problems },
+      foundAll: this.#foundAll,
+    }
+  }
+}
+
+function readEntries(content: Content): void {
+  const { slot, transaction, counted, findings, onRecord } = content
+  const keys = new KeyScratch()
+  let last: Uint8Array | undefined
+  for (const { key, value } of everything(slot.entries, transaction, PREFIX)) {
+    findings.entries++
+    onRecord()
+    if (last !== undefined && compareBytes(last, key) >= 0)
+      findings.noteTree(describeKey(key), 'is not in key order')
+    last = key
+    if (slot.entries.getBinaryFast(keys.entry(key, 0, key.length), { transaction }) === undefined)
+      findings.noteTree(describeKey(key), 'cannot be found by its key')
+    try {
+      readRecord(content, key, value)
+    } catch (error) {
+      const isCorruption = isStateError(error, 'CORRUPTION')
+      findings.note(describeKey(key), isCorruption ? error.details.reason : reasonOf(error))
+    }
+  }
+  if (findings.entries !== counted.entries)
+    findings.noteTree('entries', `${findings.entries} were found, the store counts ${counted.entries}`)
+}
+
+/** Throws where the record is damaged. */
+function readRecord({ slot, transaction, findings }: Content, key: Uint8Array, value: Uint8Array): void {
+  checkRecord(value, key)
+  findings.bytes += key.length + recordPart(value, key).length
+  const expiresAtMs = recordExpiry(value)
+  if (expiresAtMs === Infinity) return
+  findings.expiring++
+  if (!isIndexed(slot, transaction, expiresAtMs, key))
+    findings.note(describeKey(key), 'is missing in the expiry index')
+}
+
+function readExpiryIndex({ slot, transaction, counted, findings, onRecord }: Content): void {
+  const { expiring } = findings
+  let indexed = 0
+  for (const _ of everything(slot.expiry, transaction, NO_PREFIX)) {
+    indexed++
+    onRecord()
+  }
+  if (indexed !== counted.index)
+    findings.noteTree('expiry index', `${indexed} were found, the store counts ${counted.index}`)
+  if (indexed !== expiring)
+    findings.note('expiry index', `has ${indexed} entries for ${expiring} records that expire`)
 }
 
 /** Numbers of LMDB's own errors that do not come from what is stored, but from who else uses it and how much there is to use. */
