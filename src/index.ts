@@ -45,6 +45,7 @@ export { MAX_KEY_BYTES, MAX_VALUE_BYTES } from './base/limits.js'
 export type { Stretch } from './base/slot.js'
 export { Slot } from './base/slot.js'
 export type {
+  ArchiveDeleteOptions,
   ArchiveListOptions,
   ArchiveOptions,
   CopyOptions,

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import {
   bytesIn,
   bytesOf,
@@ -326,6 +326,45 @@ describe('copying a checkpoint', () => {
 })
 
 describe('deleting from an archive', () => {
+  it('looks once at what is there to remove many, and leaves what those that stay need', async () => {
+    const { coordinator, backend, storage } = bench({ incremental: true, maxCheckpoints: 1_000 })
+    for (let i = 1; i <= 250; i++) {
+      await put(backend, `a=${i}`)
+      await coordinator.createCheckpoint()
+    }
+    storage.forgetOwner()
+    const archive = new CheckpointArchive(storage)
+    const ids = (await archive.list()).map(({ id }) => id)
+    const reads = vi.spyOn(storage, 'read')
+    const listings = vi.spyOn(storage, 'list')
+    const deleted: string[] = []
+    await archive.deleteAll([...ids.slice(1), 'chk-0000009999'], { onDeleted: (id) => void deleted.push(id) })
+    expect(deleted).toEqual(ids.slice(1).reverse())
+    expect(reads.mock.calls.length).toBeLessThan(300)
+    expect(listings.mock.calls.length).toBeLessThan(5)
+    expect((await archive.list()).map(({ id }) => id)).toEqual(ids.slice(0, 1))
+    const manifest = await archive.manifest(ids[0] as string)
+    expect(await namesIn(storage)).toEqual(
+      [...manifest.segments.map(({ name }) => name), manifestName(250), 'sequence'].sort(),
+    )
+    await archive.verify(ids[0] as string)
+    await archive.deleteAll([ids[0] as string])
+    expect(await namesIn(storage)).toEqual(['sequence'])
+    expect(await archive.list({ onSkipped: () => expect.fail('none is missing') })).toEqual([])
+  }, 60_000)
+
+  it('removes no more of many once its signal has fired', async () => {
+    const { coordinator, storage } = bench({ maxCheckpoints: 1_000 })
+    for (let i = 0; i < 3; i++) await coordinator.createCheckpoint()
+    storage.forgetOwner()
+    const archive = new CheckpointArchive(storage)
+    const ids = (await archive.list()).map(({ id }) => id)
+    const signal = AbortSignal.abort()
+    await expect(archive.deleteAll(ids, { signal })).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(archive.deleteAll(['x'])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    expect((await archive.list()).map(({ id }) => id)).toEqual(ids)
+  })
+
   it('removes a checkpoint with what no other one needs, under the lease', async () => {
     const { coordinator, backend, storage } = bench({ incremental: true })
     await put(backend, 'a=1')

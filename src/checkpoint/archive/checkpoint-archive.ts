@@ -10,6 +10,7 @@ import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { type Manifest, metadataOf } from '../format/manifest.js'
 import { checkedSequence, checkpointId } from '../format/object-names.js'
 import {
+  type CheckpointId,
   type CheckpointMetadata,
   type CheckpointOptions,
   type Logger,
@@ -22,7 +23,7 @@ import { copyCheckpoint } from './copy-checkpoint.js'
 import { type CheckpointDifference, differences } from './differences.js'
 import { asTemporaryOwner, type LeasedStorage } from './leased-storage.js'
 import type { Access } from './open-segments.js'
-import { removeCheckpoint } from './remove-checkpoint.js'
+import { removeCheckpoint, removeCheckpoints } from './remove-checkpoint.js'
 import { type SalvageOptions, salvaged } from './salvage.js'
 
 /** How an archive reads. */
@@ -56,6 +57,12 @@ export interface ArchiveListOptions extends CheckpointOptions {
   readonly onSkipped?: (skipped: SkippedCheckpoint) => void
 }
 
+/** Who is told of what is removed. */
+export interface ArchiveDeleteOptions extends CheckpointOptions {
+  /** Told about each checkpoint once it is gone. What it throws ends the removal. */
+  readonly onDeleted?: (id: CheckpointId) => void
+}
+
 /** How long what an unfinished copy has left behind is not touched. */
 const LEFTOVER_GRACE_MS = 3_600_000
 
@@ -63,6 +70,7 @@ const archiveRules = { logger: hasMethods('debug', 'info', 'warn', 'error'), off
 const callRules = { signal: rules.signal }
 const salvageRules = { signal: rules.signal, onLost: rules.function }
 const copyRules = { signal: rules.signal, resumable: rules.boolean }
+const deleteRules = { signal: rules.signal, onDeleted: rules.function }
 const listRules = { signal: rules.signal, onSkipped: rules.function }
 
 /**
@@ -253,6 +261,20 @@ export class CheckpointArchive {
     const sequence = checkedSequence(id)
     const remove = (owner: LeasedStorage) => removeCheckpoint(owner, sequence)
     return await asTemporaryOwner(this.#storage, this.#logger, remove)
+  }
+
+  /**
+   * Removes many, as `delete` does each. It takes the lease once, and looks once at what is there, where `delete` does so each time. Those that
+   * are not there are passed over. What is removed before `signal` fires stays so.
+   */
+  async deleteAll(ids: readonly string[], options?: ArchiveDeleteOptions): Promise<void> {
+    rejectViolations(violationsOf(options, deleteRules))
+    const sequences = ids.map(checkedSequence).sort((left, right) => left - right)
+    const { signal, onDeleted } = options ?? {}
+    const onRemoved = (sequence: number) => onDeleted?.(checkpointId(sequence))
+    await asTemporaryOwner(this.#storage, this.#logger, (owner) =>
+      removeCheckpoints(owner, sequences, { signal, onRemoved }),
+    )
   }
 
   async *#diff(

@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../../base/abort.js'
 import { checkpointId, manifestName } from '../format/object-names.js'
 import type { LeasedStorage } from './leased-storage.js'
 import { planSweep, type RetainedCheckpoint } from './retention.js'
@@ -6,8 +7,11 @@ export interface RemovalHooks {
   /** Those segments are about to be removed. */
   readonly letGoOf?: (names: readonly string[]) => Promise<void>
   /** The manifest is gone: there is no such checkpoint any more. */
-  readonly onRemoved?: () => void
+  readonly onRemoved?: (sequence: number) => void
 }
+
+/** What is removed at once of many: each turn looks through all that is there, and leaves files of so many at most if it is cut off. */
+const REMOVED_AT_ONCE = 100
 
 /**
  * Removes one checkpoint, whatever state it is in, and the segments that no other one needs: the manifest first, so that at no
@@ -16,29 +20,53 @@ export interface RemovalHooks {
 export async function removeCheckpoint(
   owner: LeasedStorage,
   sequence: number,
-  { letGoOf, onRemoved }: RemovalHooks = {},
+  hooks?: RemovalHooks,
 ): Promise<boolean> {
   owner.distrustContents()
+  return await removeTogether(owner, new Set([sequence]), hooks)
+}
+
+/** As `removeCheckpoint`, for many: the storage is listed, and each manifest read, once for all of them. */
+export async function removeCheckpoints(
+  owner: LeasedStorage,
+  sequences: readonly number[],
+  { signal, ...hooks }: RemovalHooks & { readonly signal: AbortSignal | undefined },
+): Promise<void> {
+  owner.distrustContents()
+  for (let from = 0; from < sequences.length; from += REMOVED_AT_ONCE) {
+    throwIfAborted(signal, 'delete checkpoints')
+    await removeTogether(owner, new Set(sequences.slice(from, from + REMOVED_AT_ONCE)), hooks)
+  }
+}
+
+/** False where none of them is there. */
+async function removeTogether(
+  owner: LeasedStorage,
+  sequences: ReadonlySet<number>,
+  { letGoOf, onRemoved }: RemovalHooks = {},
+): Promise<boolean> {
   const contents = await owner.contents()
-  const isThere = contents.manifests.includes(sequence)
+  const present = contents.manifests.filter((sequence) => sequences.has(sequence))
   const checkpoints = await contents.retained(new Set())
-  const ofThisNumber = [...contents.segmentSizes.keys()].filter((name) =>
-    name.startsWith(`${checkpointId(sequence)}.`),
+  const ids = new Set([...sequences].map((sequence): string => checkpointId(sequence)))
+  const ofTheirNumbers = [...contents.segmentSizes.keys()].filter((name) =>
+    ids.has(name.slice(0, name.indexOf('.'))),
   )
-  const kept = checkpoints.filter((checkpoint) => checkpoint.sequence !== sequence)
+  const kept = checkpoints.filter(({ sequence }) => !sequences.has(sequence))
   const named = new Set(kept.flatMap((checkpoint) => checkpoint.segments ?? []))
-  const own = [...segmentsOf(checkpoints, new Set([sequence])), ...ofThisNumber]
-  // The user asked for this one by name, so a savepoint's segment goes too.
-  const savepoints = ofThisNumber.filter((name) => name.endsWith('.savepoint.segment') && !named.has(name))
+  const own = [...segmentsOf(checkpoints, sequences), ...ofTheirNumbers]
+  // The user asked for these by name, so a savepoint's segment goes too.
+  const savepoints = ofTheirNumbers.filter((name) => name.endsWith('.savepoint.segment') && !named.has(name))
   const unneeded = new Set([...planSweep(kept, own), ...savepoints])
   await letGoOf?.([...unneeded])
-  if (isThere) {
+  // Oldest first: what is left where this is cut off are the newest ones.
+  for (const sequence of present.reverse()) {
     await owner.noteRemoval(sequence, contents)
     await owner.remove(manifestName(sequence))
-    onRemoved?.()
+    onRemoved?.(sequence)
   }
   for (const name of unneeded) await owner.remove(name)
-  return isThere
+  return present.length > 0
 }
 
 /** Names of the segments that those checkpoints list. */

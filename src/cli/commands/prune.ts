@@ -21,18 +21,28 @@ export async function prune(
   const onSkipped = ({ id, reason }: SkippedCheckpoint) =>
     terminal.note(`${id} is left as it is, and not counted: it cannot be read: ${reason}`)
   const checkpoints = (await archive.list({ signal, onSkipped })).filter(({ savepoint }) => !savepoint)
+  const doomed = checkpoints.slice(keep).reverse()
   const removes = options.yes === true
-  let removed = 0
-  for (const { id, createdAt, sizeBytes } of checkpoints.slice(keep).reverse()) {
-    signal.throwIfAborted()
-    if (removes && !(await archive.delete(id))) continue
-    removed++
-    if (terminal.json) await terminal.object({ id, removed: removes, sizeBytes })
-    else
-      await terminal.line(
-        `${removes ? 'removed' : 'would remove'}  ${id}  ${timeText(createdAt)}  ${bytesText(sizeBytes)}`,
-      )
+  const gone = new Set<string>()
+  const tell = async () => {
+    for (const { id, createdAt, sizeBytes } of doomed) {
+      if (removes && !gone.has(id)) continue
+      if (terminal.json) await terminal.object({ id, removed: removes, sizeBytes })
+      else
+        await terminal.line(
+          `${removes ? 'removed' : 'would remove'}  ${id}  ${timeText(createdAt)}  ${bytesText(sizeBytes)}`,
+        )
+    }
   }
+  try {
+    const onDeleted = (id: string) => void gone.add(id)
+    const ids = doomed.map(({ id }) => id)
+    if (removes && ids.length > 0) await archive.deleteAll(ids, { signal, onDeleted })
+  } finally {
+    // Also where it failed, or was interrupted: what is removed is.
+    await tell()
+  }
+  const removed = removes ? gone.size : doomed.length
   if (removed === 0)
     terminal.note(
       `there ${checkpoints.length === 1 ? 'is' : 'are'} ${manyText(checkpoints.length, 'checkpoint', 'checkpoints')}, none more than the ${keep} to keep`,
