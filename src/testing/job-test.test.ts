@@ -112,6 +112,18 @@ describe('JobTest', () => {
     expect(test.stats().watermarkMs).toBe(1_599)
   })
 
+  it('T5: a partition is idle once exactly that time has passed in one step', async () => {
+    const job = { ...counting, time: { watermarks: ascending(), idleAfterMs: 1_000 } }
+    await using test = await JobTest.start(job, { partitions: ['slow', 'fast'] })
+    await test.sendTo('fast', click('a', 500))
+    await test.advance(1_000)
+    expect(test.stats().partitions).toMatchObject({ slow: { isIdle: true } })
+    await using before = await JobTest.start(job, { partitions: ['slow', 'fast'] })
+    await before.sendTo('fast', click('a', 500))
+    await before.advance(999)
+    expect(before.stats().partitions).toMatchObject({ slow: { isIdle: false } })
+  })
+
   it('fails where the job has failed', async () => {
     await using test = await JobTest.start(counting)
     await expect(test.send(click('thrower', 1))).rejects.toMatchObject({ code: 'JOB_FAILED' })

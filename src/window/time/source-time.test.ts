@@ -140,6 +140,19 @@ describe('the watermark', () => {
     }
   })
 
+  it('T7: goes to the furthest also where that partition has ended before the others were idle', () => {
+    const { time, clock, read } = sourceTime({ idleAfterMs: 10, onAllIdle: 'advance' })
+    time.partition('b').onEmptyPoll()
+    read('a', 1_000)
+    time.partition('a').onEnd()
+    time.advance()
+    expect(time.watermarkMs).toBe(-Infinity)
+    clock.advance(10)
+    time.partition('b').onEmptyPoll()
+    time.advance()
+    expect(time.watermarkMs).toBe(999)
+  })
+
   it('T8: is +Infinity once every partition has ended, and waits only for the others before', () => {
     const { time, read } = sourceTime()
     read('a', 100)

@@ -149,11 +149,16 @@ export class PartitionTime {
   }
 
   get watermarkMs(): number {
-    return this.#hasEnded ? Infinity : Math.max(this.#generator.watermarkMs, this.#resumedMs)
+    return this.#hasEnded ? Infinity : this.reachedMs
+  }
+
+  /** How far its events have brought it, also where it has ended since. */
+  get reachedMs(): number {
+    return Math.max(this.#generator.watermarkMs, this.#resumedMs)
   }
 
   save(): SavedPartition {
-    const watermarkMs = Math.max(this.#generator.watermarkMs, this.#resumedMs)
+    const watermarkMs = this.reachedMs
     return {
       ...(this.#highestMs !== NOTHING_SEEN && { highestMs: this.#highestMs }),
       ...(watermarkMs !== NOTHING_SEEN && { watermarkMs }),
@@ -286,11 +291,11 @@ export class SourceTime {
     let doesOneCount = false
     let areAllIdle = true
     for (const partition of this.#partitions.values()) {
+      furthestMs = Math.max(furthestMs, partition.reachedMs)
       if (partition.hasEnded) continue
       isOneOpen = true
       if (!partition.isIdle) areAllIdle = false
       const { watermarkMs } = partition
-      furthestMs = Math.max(furthestMs, watermarkMs)
       if (!partition.countsAt(this.#watermarkMs)) continue
       doesOneCount = true
       leastMs = Math.min(leastMs, watermarkMs)
