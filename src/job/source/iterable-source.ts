@@ -26,7 +26,7 @@ export interface IterableSourceOptions<Event> {
   readonly name?: string
   /**
    * Gives the events from a position on: `undefined` is the beginning. Each comes with the position behind it. What cannot go on
-   * there throws; the job then fails with `RESTORE_FAILED`.
+   * there throws; the job then fails with `RESTORE_FAILED`. What is thrown at the beginning is passed on as it is.
    */
   readonly from: (
     position: Position | undefined,
@@ -52,6 +52,8 @@ export function iterableSource<Event>(options: IterableSourceOptions<Event>): So
       try {
         return new IterableReader(from(position))
       } catch (error) {
+        // Nothing is gone where nothing was read before.
+        if (position === undefined) throw error
         const reason = `${name}: ${JSON.stringify(position)} is wanted: ${isErrorLike(error) ? error.message : String(error)}`
         throw new StateError(
           'RESTORE_FAILED',

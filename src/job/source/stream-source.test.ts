@@ -1,6 +1,10 @@
 import { PassThrough, Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
+import { MemoryStateBackend } from '../../memory/memory-state-backend.js'
+import { defineState, utf8 } from '../../state.js'
+import { MemoryCheckpointStorage } from '../../storage/memory-checkpoint-storage.js'
 import { runSourceConformanceSuite } from '../../testing/source-conformance.js'
+import { runJob } from '../run-job.js'
 import { linesOf, streamSource } from './stream-source.js'
 
 const runner = { describe, it }
@@ -55,6 +59,31 @@ describe('a stream as a source', () => {
     }).open({ positions: {} })
     await expect(broken.poll(POLL)).rejects.toThrow('the pipe is broken')
     await broken.close()
+  })
+
+  it('is no failed restore where it cannot be had at its beginning: what was thrown is passed on', async () => {
+    const source = streamSource({
+      name: 'pipe',
+      open: () => {
+        throw new Error('no such pipe')
+      },
+    })
+    await expect(source.open({ positions: {} })).rejects.toThrow(/^no such pipe$/)
+    const job = { key: () => 'key', schema: defineState({ key: utf8, states: {} }), process: () => {} }
+    const backend = new MemoryStateBackend()
+    await expect(
+      runJob({
+        name: 'job',
+        ...job,
+        source,
+        backend,
+        checkpoints: { storage: new MemoryCheckpointStorage() },
+      }),
+    ).rejects.toMatchObject({
+      code: 'JOB_FAILED',
+      message: expect.stringContaining('no such pipe'),
+    })
+    await backend.close()
   })
 
   it('J6: is RESTORE_FAILED where it cannot be had again', async () => {

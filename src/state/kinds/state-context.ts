@@ -1,9 +1,11 @@
 import { describeKey } from '../../base/bytes.js'
 import { reasonOf, StateError } from '../../base/errors.js'
+import { isBytes } from '../../base/shapes.js'
 import type { Stretch } from '../../base/slot.js'
 import type { ByteReader } from '../codec/bytes.js'
 import type { KeyCodec } from '../codec/codec.js'
 import { type CodecDirection, isCodecError } from '../codec/codec-error.js'
+import { hexOf } from '../codec/json-form.js'
 import type { Host } from '../entries/host.js'
 import type { StateEntries } from '../entries/state-entries.js'
 import {
@@ -156,14 +158,20 @@ export class StateContext<Key> {
 
 const SHOWN_LENGTH = 120
 
-/** A key as JSON would have it, cut where it is long. */
+/** A key as JSON would have it, its bytes as hexadecimal digits; cut where it is long. */
 export function shownKey(key: unknown): string {
   let text: string
   try {
-    const shown = (_: string, part: unknown) => (typeof part === 'bigint' ? `${part}n` : part)
-    text = JSON.stringify(key, shown) ?? String(key)
+    text = JSON.stringify(key, shownPart) ?? String(key)
   } catch {
     text = typeof key
   }
   return text.length > SHOWN_LENGTH ? `${text.slice(0, SHOWN_LENGTH)}…` : text
+}
+
+function shownPart(this: { readonly [name: string]: unknown }, name: string, part: unknown): unknown {
+  // A `Buffer` has a form of its own for JSON, and `part` is that.
+  const given = this[name]
+  if (isBytes(given)) return hexOf(given)
+  return typeof part === 'bigint' ? `${part}n` : part
 }
