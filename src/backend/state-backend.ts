@@ -239,12 +239,12 @@ export function isUnsorted<Backend extends StateBackend>(
 /** An engine that writes a value back to where it has shown it, without being given the key and without a search. */
 export interface WriteBackBackend {
   /**
-   * Puts a value, the first `length` bytes of `value`, in the place of the one that `peekSync` has shown in `slot`: as `putSync` of the same key would,
-   * with `ttlMs: Infinity`. Returns whether it did. Where the last call of the backend was not that `peekSync`, or the value
+   * Puts a value, the first `length` bytes of `value`, in the place of the one that `peekSync` has shown in `slot`: as `putSync` of the same key
+   * would. Returns whether it did. Where the last call of the backend was not that `peekSync`, or the value
    * does not fit where the old one lies, or something else must see to it, nothing is written: the caller puts it. A value of fewer
    * bytes than `length` is `INVALID_ARGUMENT`.
    */
-  writeBackSync(slot: Slot, value: ViewedBytes, length: number): boolean
+  writeBackSync(slot: Slot, value: ViewedBytes, length: number, options?: PutOptions): boolean
 }
 
 /** Whether a backend can be given values without their keys. */

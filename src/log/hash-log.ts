@@ -269,10 +269,7 @@ export class HashLog {
     const epochs = this.#epochs
     epochs.dirty = true
     if (address !== 0) {
-      const settledStart =
-        expiresAtMs === Infinity
-          ? this.entries.settledStart(address, length, epochs.current)
-          : this.#renewedStart(address, length, expiresAtMs)
+      const settledStart = this.#startInPlace(address, length, expiresAtMs)
       if (settledStart >= 0) {
         copyInto(this.entries.segmentBytes(address), settledStart, value, start, length)
         return
@@ -341,10 +338,7 @@ export class HashLog {
     const epochs = this.#epochs
     const { entries } = this
     if (address !== 0) {
-      const settledStart =
-        expiresAtMs === Infinity
-          ? entries.settledStart(address, length, epochs.current)
-          : this.#renewedStart(address, length, expiresAtMs)
+      const settledStart = this.#startInPlace(address, length, expiresAtMs)
       if (settledStart >= 0) {
         epochs.dirty = true
         entries.showStretch(address >>> OFFSET_BITS, settledStart, length, slot)
@@ -358,19 +352,24 @@ export class HashLog {
    * Writes the value of the key that `seekAhead` has found last, which `slot` shows, where it lies; returns the length of the key. Where
    * another key was sought since, or its entry has moved, or `write` would do more than that, nothing is written: negative.
    */
-  writeBack(slot: Slot, value: ViewedBytes, length: number): number {
+  writeBack(slot: Slot, value: ViewedBytes, length: number, expiresAtMs: number): number {
     if (this.#seekedAheadAt !== this.#index.changes) return NOT_WRITTEN
     const address = this.#seekedAhead
     if (address === 0) return NOT_WRITTEN
+    const { entries } = this
     const epochs = this.#epochs
-    const start = this.entries.settledStart(address, length, epochs.current)
+    const expires = expiresAtMs !== Infinity
+    const start = expires
+      ? entries.valueStart(address)
+      : entries.settledStart(address, length, epochs.current)
     // The slot may show what another search has found.
-    if (start < 0 || start !== slot.offset || this.entries.segmentBytes(address) !== slot.bytes) {
+    if (start < 0 || start !== slot.offset || entries.segmentBytes(address) !== slot.bytes) {
       return NOT_WRITTEN
     }
+    if (expires && this.#startInPlace(address, length, expiresAtMs) < 0) return NOT_WRITTEN
     epochs.dirty = true
     copyViewed(value, 0, length, slot, start)
-    return this.entries.keyLength(address)
+    return entries.keyLength(address)
   }
 
   /** `update`, whatever the entry is like. */
@@ -658,10 +657,13 @@ export class HashLog {
     this.#expiry.written(address, this.#probe.hash, oldExpiresAtMs, expiresAtMs)
   }
 
-  #renewedStart(address: number, length: number, expiresAtMs: number): number {
+  /** Where a value goes that takes the place of one of the same length, and nothing else is to be done; negative where something is. */
+  #startInPlace(address: number, length: number, expiresAtMs: number): number {
+    const { current } = this.#epochs
+    if (expiresAtMs === Infinity) return this.entries.settledStart(address, length, current)
     const clock = this.#clock
     if (clock === undefined) return NO_ROOM
-    return this.entries.renewedStart(address, length, this.#epochs.current, expiresAtMs, clock)
+    return this.entries.renewedStart(address, length, current, expiresAtMs, clock)
   }
 
   /** Makes the new version at `address` the latest of the probe's key, which was sought. */

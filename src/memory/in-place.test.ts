@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { runs } from '../../test/support/long.js'
 import { onRandomRuns } from '../../test/support/random-runs.js'
+import type { PutOptions } from '../backend/types.js'
 import { WriteBatch } from '../backend/write-batch.js'
 import { Slot, type Stretch, type ViewedBytes } from '../base/slot.js'
 import { ManualClock } from '../testing/manual-clock.js'
@@ -305,13 +306,15 @@ describe('a key that is looked at and then written', () => {
     },
   )
 
-  it('is not written back where it expires, has another length, or is not there', () => {
+  it('is not written back where it begins to expire or stops to, has another length, or is not there', () => {
     const state = new MemoryStateBackend({ clock: new ManualClock(), sweepIntervalMs: Infinity })
     const slot = new Slot()
     state.putSync(bytes('a'), bytes('1'), { ttlMs: 1_000 })
     state.putSync(bytes('b'), bytes('2'))
     state.peekSync(bytes('a'), slot)
     expect(state.writeBackSync(slot, viewed(bytes('3')), 1)).toBe(false)
+    state.peekSync(bytes('b'), slot)
+    expect(state.writeBackSync(slot, viewed(bytes('3')), 1, { ttlMs: 1_000 })).toBe(false)
     state.peekSync(bytes('b'), slot)
     expect(state.writeBackSync(slot, viewed(bytes('33')), 2)).toBe(false)
     expect(state.peekSync(bytes('c'), slot)).toBe(false)
@@ -320,6 +323,40 @@ describe('a key that is looked at and then written', () => {
       ['a', '1'],
       ['b', '2'],
     ])
+  })
+
+  it('is written back where it expires, and does so as much later; not where it has expired, or is to expire sooner', () => {
+    const clock = new ManualClock()
+    const state = new MemoryStateBackend({ clock, ttlMs: 1_000, sweepIntervalMs: Infinity })
+    const slot = new Slot()
+    const peeked = () => state.peekSync(bytes('a'), slot)
+    const writtenBack = (value: string, options?: PutOptions) =>
+      state.writeBackSync(slot, viewed(bytes(value)), 1, options)
+    state.putSync(bytes('a'), bytes('1'))
+    clock.advance(600)
+    expect(peeked()).toBe(true)
+    expect(writtenBack('2')).toBe(true)
+    clock.advance(600)
+    expect(contentOf(state)).toEqual([['a', '2']])
+    expect(peeked()).toBe(true)
+    expect(writtenBack('3', { ttlMs: 399 })).toBe(false)
+    clock.advance(400)
+    expect(writtenBack('3')).toBe(false)
+    expect(peeked()).toBe(false)
+    expect(contentOf(state)).toEqual([])
+  })
+
+  it('does not change when another key expires than the one that the slot shows', () => {
+    const clock = new ManualClock()
+    const state = new MemoryStateBackend({ clock, sweepIntervalMs: Infinity })
+    const [slot, other] = [new Slot(), new Slot()]
+    for (const key of ['a', 'b']) state.putSync(bytes(key), bytes('1'), { ttlMs: 1_000 })
+    state.peekSync(bytes('a'), slot)
+    state.peekSync(bytes('b'), other)
+    clock.advance(500)
+    expect(state.writeBackSync(slot, viewed(bytes('2')), 1, { ttlMs: 1_000 })).toBe(false)
+    clock.advance(500)
+    expect(contentOf(state)).toEqual([])
   })
 
   it('is put once since a base that wants to be told of it, and written back from then on', () => {
@@ -407,6 +444,8 @@ describe('a key that is looked at and then written', () => {
           } else if (what === 'writeBack') {
             const length = model.get(peekedName)?.length ?? 0
             const written = String(i).padStart(length, '.').slice(-length)
+            // Where what is there was put for ever, which is all that the model knows, nothing is written.
+            expect(state.writeBackSync(peeked, viewed(bytes(written)), length, { ttlMs: 1 })).toBe(false)
             if (state.writeBackSync(peeked, viewed(bytes(written)), length)) model.set(peekedName, written)
           } else if (what === 'update') {
             state.updateSync(key, value.length, slot)

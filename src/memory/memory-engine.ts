@@ -143,8 +143,8 @@ export class MemoryEngine implements LocalEngine {
     return log.update(seek(log, key), length, expiresAtMs, slot)
   }
 
-  writeBack(slot: Slot, value: ViewedBytes, length: number): number {
-    return this.#log.writeBack(slot, value, length)
+  writeBack(slot: Slot, value: ViewedBytes, length: number, expiresAtMs: number): number {
+    return this.#log.writeBack(slot, value, length, expiresAtMs)
   }
 
   get isFar(): boolean {

@@ -137,7 +137,7 @@ export interface LocalEngine extends EngineBasics {
   /** As `updateSync`. What this write is to be followed by waits for the `afterWrite` before the next one: nothing may move the value. */
   update?(key: Uint8Array | Stretch, length: number, slot: Slot, expiresAtMs: number): boolean
   /** As `writeBackSync`; returns the length of the key, or a negative number where nothing was written. */
-  writeBack?(slot: Slot, value: ViewedBytes, length: number): number
+  writeBack?(slot: Slot, value: ViewedBytes, length: number, expiresAtMs: number): number
   /** As `LookAheadBackend`; only all three or none. */
   readonly isFar?: boolean
   bringNear?(keys: Uint8Array, ends: Int32Array, count: number): void

@@ -231,13 +231,16 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
     return isThere
   }
 
-  writeBackSync(slot: Slot, value: ViewedBytes, length: number): boolean {
+  writeBackSync(slot: Slot, value: ViewedBytes, length: number, options?: PutOptions): boolean {
     this.assertWritable('put')
     validateSlot(slot)
     validateViewedValue(value, length)
-    const keyLength = this.#engine.writeBack?.(slot, value, length) ?? -1
+    validatePutOptions(options, this.#putOptions)
+    const expiresAtMs = this.#expiry(options?.ttlMs)
+    const keyLength = this.#engine.writeBack?.(slot, value, length, expiresAtMs) ?? -1
     if (keyLength < 0) return false
     this.#counters.notePut(keyLength, length)
+    if (expiresAtMs !== Infinity) this.#upkeep.arm()
     return true
   }
 

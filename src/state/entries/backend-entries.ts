@@ -99,9 +99,7 @@ export class InPlaceEntries extends CopiedEntries {
 
   override put(key: AssembledKey, value: ByteWriter, options: PutOptions, shown?: Slot): void {
     const { length } = value
-    if (shown !== undefined && options.ttlMs === Infinity) {
-      if (this.#writeBack?.writeBackSync(shown, value, length) === true) return
-    }
+    if (shown !== undefined && this.#writeBack?.writeBackSync(shown, value, length, options) === true) return
     const slot = this.#written
     this.#backend.updateSync(key.stretch, length, slot, options)
     copyViewed(value, 0, length, slot, slot.offset)

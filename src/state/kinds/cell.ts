@@ -97,7 +97,7 @@ export class Cell<Key, Part> {
       throw this.#context.failure('read', error, key, part)
     }
     showBytes(this.#seen, this.#seenSlot)
-    if (this.#refreshOnRead) this.#entries.put(stored, this.#seen)
+    if (this.#refreshOnRead) this.#entries.put(stored, this.#seen, this.#shown(generation))
     return this.#seenView
   }
 
@@ -272,7 +272,12 @@ export class Cell<Key, Part> {
     } else {
       this.#migrateInto(to, generation)
     }
-    this.#entries.put(stored, to)
+    this.#entries.put(stored, to, this.#shown(generation))
+  }
+
+  /** Where a value of the present form was seen that may be written back there. */
+  #shown(generation: number): Slot | undefined {
+    return generation === PRESENT ? this.#slot : undefined
   }
 
   #read(generation: number, key: KeyLike<Key>, part: Part): unknown {

@@ -197,7 +197,10 @@ describe.each(backends)('time to live by events, on %s', (_name, make) => {
     const store = await opened(backend)
     const before = await backend.count()
     const write = async () => store.total.add('a', 1)
-    await expect(write()).rejects.toSatisfy((error) => isStateError(error, 'NOT_INITIALIZED'))
+    await expect(write()).rejects.toMatchObject({
+      code: 'NOT_INITIALIZED',
+      message: expect.stringMatching(/advanceWatermark\(timestampMs\), cannot be written to at this moment$/),
+    })
     expect(await backend.count()).toBe(before)
   })
 

@@ -44,9 +44,9 @@ export class EventTime {
     const writtenAtMs = this.#currentMs ?? this.#watermarkMs
     if (writtenAtMs !== NEVER_YET) return writtenAtMs
     throw new StateError('NOT_INITIALIZED', {
-      component: 'the event time of the store',
-      operation:
-        'a write to a state that expires by it; call at(timestampMs) or advanceWatermark(timestampMs) first',
+      component:
+        'a state that expires by event time, of which the store knows nothing before at(timestampMs) or advanceWatermark(timestampMs),',
+      operation: 'be written to',
     })
   }
 
