@@ -34,7 +34,7 @@ export interface CheckpointMetadata {
   readonly schema?: { readonly [name: string]: JsonValue }
 }
 
-/** The part of pino's interface that holdfast uses: any logger of that shape will do. */
+/** The part of pino's interface that holdfast uses: any logger of that shape will do. What it throws ends nothing: it surfaces as an uncaught exception. */
 export interface Logger {
   debug(fields: object, message: string): void
   info(fields: object, message: string): void
@@ -48,6 +48,21 @@ export const silentLogger: Logger = {
   info: () => {},
   warn: () => {},
   error: () => {},
+}
+
+/** A logger whose own failures are not those of what it logs: they surface as uncaught exceptions, later. `undefined` says nothing. */
+export function isolatedLogger(logger: Logger | undefined): Logger {
+  if (logger === undefined) return silentLogger
+  const call = (level: keyof Logger) => (fields: object, message: string) => {
+    try {
+      logger[level](fields, message)
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+  }
+  return { debug: call('debug'), info: call('info'), warn: call('warn'), error: call('error') }
 }
 
 /** Counters since the coordinator was made, and how things stand now. Those that are `undefined` have nothing to tell yet. */

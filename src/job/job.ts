@@ -11,7 +11,7 @@ import { StateError } from '../base/errors.js'
 import { Mutex } from '../base/mutex.js'
 import { rejectViolations, rules, violationsOf } from '../base/options.js'
 import { nextTurn, runSliced } from '../base/slices.js'
-import { silentLogger } from '../checkpoint/types.js'
+import { isolatedLogger, type Logger } from '../checkpoint/types.js'
 import type { StateSchema } from '../state/schema/define-state.js'
 import { boundStatesOf, type StateStore } from '../state/store.js'
 import type { SourceTime } from '../window/time/source-time.js'
@@ -84,6 +84,7 @@ export class Job<Event, Schema extends StateSchema, Output>
   readonly #owned = new Set<string>()
   readonly #lost = new Set<string>()
   #lastCutMs: number
+  readonly #logger: Logger
 
   constructor(parts: JobParts<Event, Schema, Output>) {
     this.#options = parts.options
@@ -99,7 +100,6 @@ export class Job<Event, Schema extends StateSchema, Output>
     this.#forCut = parts.forCut
     this.#epoch = parts.epoch
     const {
-      logger = silentLogger,
       stallAfterMs = DEFAULT_STALL_AFTER_MS,
       stopTimeoutMs = DEFAULT_STOP_TIMEOUT_MS,
       clock = systemClock,
@@ -154,7 +154,14 @@ export class Job<Event, Schema extends StateSchema, Output>
       end: (error) => this.#end(error),
       isOver: () => this.#hasReadAll || this.#wake.signal.aborted,
     })
-    this.#waiting = new Waiting({ clock, logger, stallAfterMs, stopTimeoutMs, job: parts.options.name })
+    this.#logger = isolatedLogger(parts.options.logger)
+    this.#waiting = new Waiting({
+      clock,
+      logger: this.#logger,
+      stallAfterMs,
+      stopTimeoutMs,
+      job: parts.options.name,
+    })
     parts.fetched?.waitBy((call, begin) => this.waitFor(call, begin))
     this.finished = this.#run()
     // Whoever never asks for it hears of it by `health()` and the log.
@@ -359,8 +366,8 @@ export class Job<Event, Schema extends StateSchema, Output>
       this.#error = failure
       this.#state = 'failed'
       this.#firing.stop()
-      const { logger = silentLogger } = this.#options
-      if (!this.#isAbandoned) logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
+      if (!this.#isAbandoned)
+        this.#logger.error({ job: this.#options.name, reason: failure.message }, 'job failed')
       this.#waiting.hurry()
       await this.#cuts.abandon(failure)
       await this.#close().catch(() => {})

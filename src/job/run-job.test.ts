@@ -25,6 +25,7 @@ import { runJob } from './run-job.js'
 import type { RunningJob } from './running-job.js'
 import { functionSink } from './sink/function-sink.js'
 import { ndjsonFileSink } from './sink/ndjson-file-sink.js'
+import type { Sink } from './sink/sink.js'
 import { arraySource, iterableSource } from './source/iterable-source.js'
 import type { Source } from './source/source.js'
 
@@ -370,6 +371,44 @@ it('tells a sink that hangs, and does not wait for it in silence', async () => {
   letGo()
   await job.finished
   expect(job.health()).toMatchObject({ state: 'stopped', isHealthy: true })
+})
+
+it('lets go of everything where its logger throws: that surfaces by itself', async () => {
+  const thrown: unknown[] = []
+  const listeners = process.listeners('uncaughtException')
+  process.removeAllListeners('uncaughtException')
+  process.on('uncaughtException', (error) => thrown.push(error))
+  try {
+    const broken = () => {
+      throw new Error('logger')
+    }
+    await using backend = new MemoryStateBackend()
+    let isClosed = false
+    const failing = functionSink<Total>({
+      write: () => {
+        throw full
+      },
+    })
+    const sink: Sink<Total> = {
+      ...failing,
+      open: async (request) =>
+        Object.assign(await failing.open(request), { close: async () => void (isClosed = true) }),
+    }
+    const job = await runJob<Click, ClicksSchema, Total>({
+      ...clicksJob,
+      source: arraySource(clicks(10)),
+      sink,
+      backend,
+      checkpoints: { storage: new MemoryCheckpointStorage(), worker },
+      logger: { debug: broken, info: broken, warn: broken, error: broken },
+    })
+    await expect(job.finished).rejects.toBe(full)
+    expect(isClosed).toBe(true)
+    expect(thrown.length).toBeGreaterThan(0)
+  } finally {
+    process.removeAllListeners('uncaughtException')
+    for (const listener of listeners) process.on('uncaughtException', listener)
+  }
 })
 
 it('lets go of everything where the last step of its beginning fails, so that it can begin again', async () => {

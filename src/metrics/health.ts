@@ -4,7 +4,7 @@ import { coordinatorsOf, type MetricSources } from './sources.js'
 
 /** When something counts as unhealthy. */
 export interface HealthOptions {
-  /** A coordinator that was published to longer ago than this is unhealthy, in milliseconds. Default Infinity. */
+  /** A coordinator that was published to longer ago than this is unhealthy, in milliseconds; one that has not published yet has no age. Default Infinity. */
   readonly maxCheckpointAgeMs?: number
 }
 

@@ -13,6 +13,11 @@ export interface Instrument<From> {
   readonly kind: 'counter' | 'gauge'
   readonly unit: Unit
   readonly help: string
+  /**
+   * What the figures of several processes, such as the workers of a cluster, come to together under the same labels. Default: their
+   * sum, which is right for what is counted, and not for ages, delays and what is yes or no: of these the worst one is told.
+   */
+  readonly ofSeveral?: 'max' | 'min'
   /** `undefined`: there is nothing to tell yet. */
   readonly read: (from: From, nowMs: number) => number | undefined
 }
@@ -105,6 +110,7 @@ export const coordinatorInstruments: readonly Instrument<CheckpointStats>[] = [
     name: 'holdfast.checkpoint.age',
     kind: 'gauge',
     unit: 's',
+    ofSeveral: 'max',
     help: 'How long ago a checkpoint was last published.',
     read: ({ lastSuccessAt }, nowMs) =>
       lastSuccessAt === undefined ? undefined : seconds(nowMs - lastSuccessAt.getTime()),
@@ -120,6 +126,7 @@ export const coordinatorInstruments: readonly Instrument<CheckpointStats>[] = [
     name: 'holdfast.checkpoint.cut',
     kind: 'gauge',
     unit: 's',
+    ofSeveral: 'max',
     help: 'How long the last cut held the main thread.',
     read: (stats) => seconds(stats.lastCutMs),
   },
@@ -127,6 +134,7 @@ export const coordinatorInstruments: readonly Instrument<CheckpointStats>[] = [
     name: 'holdfast.checkpoint.chain',
     kind: 'gauge',
     unit: '{checkpoint}',
+    ofSeveral: 'max',
     help: 'Deltas that the next checkpoint comes after.',
     read: (stats) => stats.chainDeltas,
   },
@@ -162,6 +170,7 @@ export const coordinatorInstruments: readonly Instrument<CheckpointStats>[] = [
     name: 'holdfast.checkpoint.mirror.lag',
     kind: 'gauge',
     unit: 's',
+    ofSeveral: 'max',
     help: 'For how long there has been a checkpoint that is newer than all in the mirror.',
     read: ({ mirror }) => seconds(mirror?.lagMs),
   },
@@ -226,6 +235,7 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     name: 'holdfast.job.behind',
     kind: 'gauge',
     unit: 's',
+    ofSeveral: 'max',
     help: 'How far the newest event, by its timestamp, is behind the clock.',
     read: ({ stats }) => seconds(stats.behindMs),
   },
@@ -233,6 +243,7 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     name: 'holdfast.job.watermark.delay',
     kind: 'gauge',
     unit: 's',
+    ofSeveral: 'max',
     help: 'How far the watermark is behind the clock.',
     read: ({ stats }, nowMs) => seconds(nowMs - stats.watermarkMs),
   },
@@ -247,6 +258,7 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     name: 'holdfast.job.cut.age',
     kind: 'gauge',
     unit: 's',
+    ofSeveral: 'max',
     help: 'How long ago the last safe cut was, or the beginning.',
     read: ({ stats }) => seconds(stats.sinceCutMs),
   },
@@ -254,6 +266,7 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     name: 'holdfast.job.cuts.failing',
     kind: 'gauge',
     unit: '{cut}',
+    ofSeveral: 'max',
     help: 'Cuts that have failed since the last one that did not.',
     read: ({ health }) => health.failedCuts?.count ?? 0,
   },
@@ -261,6 +274,7 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     name: 'holdfast.job.healthy',
     kind: 'gauge',
     unit: '1',
+    ofSeveral: 'min',
     help: '1 where the job runs and waits for nobody too long, else 0.',
     read: ({ health }) => (health.isHealthy ? 1 : 0),
   },
@@ -268,6 +282,7 @@ export const jobInstruments: readonly Instrument<JobFigures>[] = [
     name: 'holdfast.job.ready',
     kind: 'gauge',
     unit: '1',
+    ofSeveral: 'min',
     help: '1 where the job reads events, else 0.',
     read: ({ health }) => (health.isReady ? 1 : 0),
   },

@@ -131,6 +131,24 @@ describe('metrics for Prometheus', () => {
     await backend.close()
   })
 
+  it('of the workers of a cluster come to sums of what is counted, and to the worst of ages, delays and health', async () => {
+    const stats = (sinceCutMs: number) => () => ({ events: 3, sinceCutMs }) as never
+    const workers = [
+      { stats: stats(5_000), health: healthy },
+      { stats: stats(9_000), health: () => ({ ...healthy(), isHealthy: false }) },
+    ].map((job) => {
+      const registry = new client.Registry()
+      return { registry, metrics: prometheusMetrics(client, { jobs: { usage: job } }, { registry }) }
+    })
+    const scraped = await Promise.all(workers.map(({ registry }) => registry.getMetricsAsJSON()))
+    const text = await client.AggregatorRegistry.aggregate(scraped).metrics()
+    for (const { metrics } of workers) metrics.stop()
+    expect(text).toContain('holdfast_job_events_total{job="usage"} 6')
+    expect(text).toContain('holdfast_job_cut_age_seconds{job="usage"} 9')
+    expect(text).toContain('holdfast_job_healthy{job="usage"} 0')
+    expect(text).toContain('holdfast_job_ready{job="usage"} 1')
+  })
+
   it('tell of the checkpoints of a job with the job', async () => {
     const registry = new client.Registry()
     const job = await finishedJob()

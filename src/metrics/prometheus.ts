@@ -88,8 +88,8 @@ export function prometheusMetrics(
 
 /** A metric in the form of prom-client's own: it is asked for its values at each scrape. */
 function scrapedMetric({ instrument, read }: MetricReadings) {
-  const { name, kind, unit, help } = instrument
-  const metric = { name: prometheusName(name, unit, kind), help, type: kind, aggregator: 'sum' }
+  const { name, kind, unit, help, ofSeveral = 'sum' } = instrument
+  const metric = { name: prometheusName(name, unit, kind), help, type: kind, aggregator: ofSeveral }
   const scraped = {
     ...metric,
     // In the form of OpenMetrics, the registry renames a counter before it asks, and puts `_total` behind each of its series by itself.

@@ -19,7 +19,7 @@ export interface Reading {
 
 /** A metric with what it reads at one instant: of every source, or none. */
 export interface MetricReadings {
-  readonly instrument: Pick<Instrument<never>, 'name' | 'kind' | 'unit' | 'help'>
+  readonly instrument: Pick<Instrument<never>, 'name' | 'kind' | 'unit' | 'help' | 'ofSeveral'>
   read(nowMs: number): Reading[]
 }
 
@@ -136,7 +136,7 @@ export class EventLoopDelay {
   }
 
   readonly readings: MetricReadings = {
-    instrument: { name: EVENT_LOOP_DELAY, kind: 'gauge', unit: 's', help: EVENT_LOOP_HELP },
+    instrument: { name: EVENT_LOOP_DELAY, kind: 'gauge', unit: 's', help: EVENT_LOOP_HELP, ofSeveral: 'max' },
     read: () => {
       const readings = PERCENTILES.map(([name, percentile]) => ({
         labels: { percentile: name },

@@ -13,8 +13,8 @@ import {
   type CheckpointId,
   type CheckpointMetadata,
   type CheckpointOptions,
+  isolatedLogger,
   type Logger,
-  silentLogger,
   type VerificationReport,
 } from '../types.js'
 import { CheckpointCatalog, checkStorage, missingManifest } from './checkpoint-catalog.js'
@@ -105,7 +105,7 @@ export class CheckpointArchive {
   constructor(storage: CheckpointStorage, options?: ArchiveOptions) {
     checkStorage(storage)
     rejectViolations(violationsOf(options, archiveRules))
-    this.#logger = options?.logger ?? silentLogger
+    this.#logger = isolatedLogger(options?.logger)
     this.#storage = storage
     this.#catalog = new CheckpointCatalog(storage)
     this.#codecOf = options?.offThread === false ? (name) => threadCodec(name, false) : blockCodec

@@ -16,7 +16,7 @@ import { type BlockCodec, blockCodec, CODEC_NAMES } from '../../codec/block-code
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { storageRule } from '../archive/checkpoint-catalog.js'
 import { HOLDFAST_VERSION } from '../format/holdfast-version.js'
-import { type Logger, silentLogger } from '../types.js'
+import { isolatedLogger, type Logger } from '../types.js'
 import { type CheckpointWorker, isCheckpointWorker } from '../worker/checkpoint-worker.js'
 import type { WorkerLimits } from '../worker/worker-protocol.js'
 import type { CheckpointCoordinatorOptions, MirrorOptions } from './coordinator-options.js'
@@ -157,7 +157,7 @@ export function coordinatorSettings(
       now: () => clock.now(),
       setTimer: (callback, delayMs) => timers.setTimer(callback, delayMs),
     },
-    logger: options.logger === undefined ? silentLogger : isolated(options.logger),
+    logger: isolatedLogger(options.logger),
     incremental: options.incremental ?? true,
     maxDeltas: options.maxDeltas ?? DEFAULT_MAX_DELTAS,
     maxDeltaRatio: options.maxDeltaRatio ?? DEFAULT_MAX_DELTA_RATIO,
@@ -202,18 +202,4 @@ const ownershipRules = { waitForOwnerMs: rules.nonNegativeMs, takeOver: rules.bo
 
 export function checkOwnershipOptions(options: unknown): void {
   rejectViolations(violationsOf(options, ownershipRules))
-}
-
-/** A logger whose own failures are not those of what it logs: they surface as uncaught exceptions, later. */
-function isolated(logger: Logger): Logger {
-  const call = (level: keyof Logger) => (fields: object, message: string) => {
-    try {
-      logger[level](fields, message)
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error
-      })
-    }
-  }
-  return { debug: call('debug'), info: call('info'), warn: call('warn'), error: call('error') }
 }

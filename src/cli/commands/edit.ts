@@ -1,4 +1,10 @@
-import { type EntryBlock, EntryBlockBuilder, EntryBlockCursor, type JsonValue } from '../../index.js'
+import {
+  type EntryBlock,
+  EntryBlockBuilder,
+  EntryBlockCursor,
+  type JsonValue,
+  systemClock,
+} from '../../index.js'
 import { EntryEncoder, hexOf } from '../../state.js'
 import { type OpenEntries, openEntries } from '../../view/entries.js'
 import { bytesFrom, requiredSchema } from '../../view/key-arguments.js'
@@ -105,13 +111,24 @@ function putFrom(text: string, entries: OpenEntries): Change {
   const expiresAtMs = expiryFrom(expiresAt)
   const key = storedKeyOf(given, entries)
   refuseOtherNames(given, TYPED_NAMES, `--put ${text}`)
-  if (typeof given['state'] !== 'string') return { key, value: bytesFrom(textFrom(value)), expiresAtMs }
-  const encoder = new EntryEncoder(requiredSchema(entries))
-  return {
-    key,
-    value: encoder.valueOf(given['state'], value, expiresAt === undefined ? undefined : expiresAtMs),
-    expiresAtMs: encoder.expiresByEventTime(given['state']) ? Infinity : expiresAtMs,
+  if (typeof given['state'] !== 'string') {
+    refuseExpired(expiresAtMs, text)
+    return { key, value: bytesFrom(textFrom(value)), expiresAtMs }
   }
+  const encoder = new EntryEncoder(requiredSchema(entries))
+  const changed = encoder.valueOf(given['state'], value, expiresAt === undefined ? undefined : expiresAtMs)
+  // By the time of events, which stands where the events do, and not by the clock of this machine.
+  if (encoder.expiresByEventTime(given['state'])) return { key, value: changed, expiresAtMs: Infinity }
+  refuseExpired(expiresAtMs, text)
+  return { key, value: changed, expiresAtMs }
+}
+
+/** Nobody would ever see the entry: what was meant is another year, or to delete it. */
+function refuseExpired(expiresAtMs: number, text: string): void {
+  if (expiresAtMs > systemClock.now()) return
+  throw new UsageError(
+    `--put ${text} has expired already: give a time to come, or remove the key by --delete`,
+  )
 }
 
 function deleteFrom(text: string, entries: OpenEntries): Change {

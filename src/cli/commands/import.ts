@@ -45,7 +45,7 @@ export async function importEntries(
     if (options.dryRun === true) {
       const entryCount = await entriesOf(blocks)
       writing.end()
-      await report(context, { id: undefined, entryCount, expired }, path)
+      await report(context, { id: undefined, entryCount, expired, replaced: added - entryCount }, path)
       return ExitStatus.ok
     }
     const { id, entryCount } = await makeSavepoint(
@@ -54,7 +54,7 @@ export async function importEntries(
       signal,
     )
     writing.end()
-    await report(context, { id, entryCount, expired }, path)
+    await report(context, { id, entryCount, expired, replaced: added - entryCount }, path)
     return ExitStatus.ok
   } finally {
     sorter.close()
@@ -106,18 +106,24 @@ interface Imported {
   readonly id: string | undefined
   readonly entryCount: number
   readonly expired: number
+  /** So many entries had the key of a later one. */
+  readonly replaced: number
 }
 
 async function report(
   { terminal }: CommandContext,
-  { id, entryCount, expired }: Imported,
+  { id, entryCount, expired, replaced }: Imported,
   path: string,
 ): Promise<void> {
   if (expired > 0)
     terminal.note(
       `${countText(expired)} ${expired === 1 ? 'entry has expired, and is' : 'entries have expired, and are'} left out`,
     )
-  if (terminal.json) await terminal.object({ id: id ?? null, entryCount, expired })
+  if (replaced > 0)
+    terminal.note(
+      `${countText(replaced)} ${replaced === 1 ? 'entry has' : 'entries have'} the key of a later one, which counts`,
+    )
+  if (terminal.json) await terminal.object({ id: id ?? null, entryCount, expired, replaced })
   else if (id === undefined)
     await terminal.line(`a savepoint in ${path} would have ${entriesText(entryCount)}`)
   else await terminal.line(`savepoint ${id} in ${path}: ${entriesText(entryCount)}`)

@@ -124,6 +124,15 @@ describe('commands that write', () => {
     expect((await holdfast('export', at('typed'), '--editable', '--raw')).status).toBe(2)
   })
 
+  it('imports of entries with one key the last one, and says how many others there were', async () => {
+    const line = (value: string) => JSON.stringify({ key: '0x61', value })
+    writeFileSync(at('twice.ndjson'), ['0x01', '0x02', '0x03'].map(line).join('\n'))
+    const imported = await holdfast('--json', 'import', at('twice.ndjson'), at('twice'))
+    expect(objectsOf(imported)[0]).toMatchObject({ entryCount: 1, replaced: 2 })
+    expect(imported.err).toContain('2 entries have the key of a later one, which counts')
+    expect((await holdfast('export', at('twice'), '--raw')).out).toBe(`${line('0x03')}\n`)
+  })
+
   it('edits into a new savepoint, and leaves what is there as it is', async () => {
     cpSync(at('typed'), at('edited'), { recursive: true })
     const put = '{"state":"totals","key":["model1","tenant1"],"value":{"count":9,"tokens":"99"}}'
@@ -159,6 +168,15 @@ describe('commands that write', () => {
     ['another value', '{"state":"totals","key":["model1","tenant1"],"value":{"count":-1,"tokens":0}}'],
     ['a missing field', '{"state":"totals","key":["model1","tenant1"],"value":{"count":1}}'],
     ['another key', '{"state":"totals","key":["model1"],"value":{"count":1,"tokens":1}}'],
+    [
+      'a field too many',
+      '{"state":"totals","key":["model1","tenant1"],"value":{"count":1,"tokens":1,"extra":1}}',
+    ],
+    ['an end that has been', '{"key":"a","value":"x","expiresAt":"2001-01-01T00:00:00Z"}'],
+    [
+      'an end of a state that has been',
+      '{"state":"totals","key":["model1","tenant1"],"value":{"count":1,"tokens":1},"expiresAt":"2001-01-01"}',
+    ],
     ['no JSON', 'count=1'],
     ['an end that is no time', '{"key":"a","value":"x","expiresAt":"2001"}'],
     [
@@ -243,7 +261,7 @@ describe('commands that write', () => {
     const file = at('before.ndjson')
     expect((await holdfast('export', at('typed'), file, '--raw')).status).toBe(0)
     expect(objectsOf(await holdfast('--json', 'import', file, at('never'), '--dry-run'))).toEqual([
-      { id: null, entryCount: 67, expired: 0 },
+      { id: null, entryCount: 67, expired: 0, replaced: 0 },
     ])
     expect(await holdfast('repair', at('typed'), '--dry-run')).toMatchObject({
       status: 0,

@@ -14,7 +14,7 @@ import { isStateError, reasonOf, type StateError } from '../../base/errors.js'
 import { Mutex, Semaphore } from '../../base/mutex.js'
 import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import type { Logger } from '../../checkpoint/types.js'
-import { silentLogger } from '../../checkpoint/types.js'
+import { isolatedLogger } from '../../checkpoint/types.js'
 import type { StateSchema } from '../../state/schema/define-state.js'
 import { failureOf } from '../job-failure.js'
 import type { WaitFor } from '../job-opening.js'
@@ -179,7 +179,7 @@ class JobPerPartition implements PartitionedJob<StateSchema>, PartitionOwner<unk
 
   constructor(options: AnyOptions) {
     this.#options = options
-    this.#logger = options.logger ?? silentLogger
+    this.#logger = isolatedLogger(options.logger)
     this.#waiting = this.#waitingOf(options.group.name)
     this.finished = new Promise((resolve, reject) => {
       this.#end = resolve

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { JsonValue } from '../../base/json.js'
 import { fromJson, timeOfIso } from './json-form.js'
 
 describe('times as text', () => {
@@ -31,5 +32,21 @@ describe('times as text', () => {
   ])('and nothing else: %j', (text) => {
     expect(timeOfIso(text)).toBeUndefined()
     expect(() => fromJson('date', text)).toThrow('is not a time')
+  })
+})
+
+describe('a struct as JSON', () => {
+  const struct = {
+    struct: [
+      ['count', 'uint32'],
+      ['note', { optional: 'utf8' }],
+    ],
+  } as JsonValue
+
+  it('has the fields that it has, and no other', () => {
+    expect(fromJson(struct, { count: 1, note: null })).toEqual({ count: 1, note: undefined })
+    expect(() => fromJson(struct, { count: 1, note: null, nota: 'x' })).toThrow(
+      'has "nota", which is not one of count, note',
+    )
   })
 })

@@ -82,6 +82,12 @@ function structFromJson(fields: readonly [string, JsonValue][], json: JsonValue)
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new CodecError(`${describeValue(json)} is not an object`)
   }
+  // Such as a field that was misspelt and may be left out: it would be passed over without a word.
+  const other = Object.keys(json).find((name) => !fields.some(([field]) => field === name))
+  if (other !== undefined) {
+    const names = fields.map(([name]) => name).join(', ')
+    throw new CodecError(`has ${JSON.stringify(other).slice(0, 100)}, which is not one of ${names}`)
+  }
   const value: Record<string, unknown> = {}
   for (const [name, field] of fields) {
     value[name] = inPart(`.${name}`, () => {
