@@ -130,7 +130,12 @@ function makeState(
   switch (definition.kind) {
     case 'list': {
       const { maxLength, ttl } = definition
-      return new EntryListState(context, codec, entries, { maxLength, expires: ttl !== undefined })
+      const { refreshOnRead } = options
+      return new EntryListState(context, codec, entries, {
+        maxLength,
+        refreshOnRead,
+        expires: ttl !== undefined,
+      })
     }
     case 'map':
       return new EntryMapState(context, definition.mapKey as unknown as KeyCodec<unknown>, codec, options)

@@ -569,6 +569,52 @@ describe('time to live', () => {
     expect([...store.read.keys('a')]).toEqual(['x'])
   })
 
+  it.each(['processing', 'event'] as const)(
+    'L2: of a list, at sets the time of its element anew, get that of all, and values none, in %s time',
+    async (time) => {
+      for (const makeBackend of [
+        () => new MemoryStateBackend({ clock, sweepIntervalMs: Infinity }),
+        () => asynchronousBackend({ clock }).backend,
+      ]) {
+        const steps = list(utf8, { ttl: { afterMs: 1_000, refresh: 'readWrite', time } })
+        const backend = kept(makeBackend())
+        const store = await StateStore.open(backend, defineState({ key: utf8, states: { steps } }))
+        let atMs = 5_000
+        store.at(atMs)
+        const pass = async (ms: number) => {
+          clock.advance(ms)
+          atMs += ms
+          await store.advanceWatermark(atMs)
+          store.at(atMs)
+        }
+        const values = async () => {
+          const found: string[] = []
+          for await (const step of store.steps.values('a')) found.push(step)
+          return found
+        }
+        await store.steps.append('a', 'first', 'second', 'third')
+        await store.steps.append('b', 'other')
+        await pass(600)
+        expect(await values()).toEqual(['first', 'second', 'third'])
+        expect(await store.steps.at('a', 1)).toBe('second')
+        expect(await store.steps.at('a', -4)).toBeUndefined()
+        await pass(600)
+        expect(await values()).toEqual(['second'])
+        expect(await store.steps.get('b')).toEqual([])
+        await store.steps.append('a', 'fourth')
+        await pass(300)
+        expect(await store.steps.get('a')).toEqual(['second', 'fourth'])
+        await pass(999)
+        expect(await values()).toEqual(['second', 'fourth'])
+        expect(await store.steps.length('a')).toBe(2)
+        await pass(1)
+        expect(await store.steps.get('a')).toEqual([])
+        await store.steps.append('a', 'fifth')
+        expect(await store.steps.get('a')).toEqual(['fifth'])
+      }
+    },
+  )
+
   it('L5: a policy that changes holds for what is written from then on', async () => {
     const backend = kept(new MemoryStateBackend({ clock, sweepIntervalMs: Infinity }))
     const lasting = await StateStore.open(backend, defineState({ key: utf8, states: { n: value(uint32) } }))
@@ -643,11 +689,6 @@ describe('a definition that is wrong', () => {
     expect(await wrong(() => value(uint32, { ttl: {} as never }))).toBe('INVALID_ARGUMENT')
     expect(await wrong(() => value(uint32, { tl: 1 } as never))).toBe('INVALID_ARGUMENT')
     expect(await wrong(() => list(uint32, { maxLength: 0 }))).toBe('INVALID_ARGUMENT')
-    // Reading an element does not set its time anew: it was taken, and elements expired that were read all the time.
-    expect(await wrong(() => list(uint32, { ttl: { afterMs: 1, refresh: 'readWrite' } }))).toBe(
-      'INVALID_ARGUMENT',
-    )
-    expect(await wrong(() => list(uint32, { ttl: { afterMs: 1, refresh: 'write' } }))).toBe(undefined)
     expect(await wrong(() => aggregating(utf8, (a: string, _added: string) => a, {} as never))).toBe(
       'INVALID_ARGUMENT',
     )

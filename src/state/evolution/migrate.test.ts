@@ -409,6 +409,30 @@ describe.each(backends)('what earlier versions have written, on %s', (_name, mak
 describe('time to live by the clock', () => {
   const clocked = (clock: ManualClock) => new MemoryStateBackend({ clock })
 
+  it('L2: of a list of an earlier version begins anew where reading does that, and it is of the present one then', async () => {
+    for (const makeBackend of [
+      (clock: ManualClock) => new MemoryStateBackend({ clock, sweepIntervalMs: Infinity }),
+      (clock: ManualClock) => asynchronousBackend({ clock }).backend,
+    ]) {
+      const clock = new ManualClock(1_000_000)
+      await using backend = makeBackend(clock)
+      const ttl = { afterMs: 1_000, refresh: 'readWrite' } as const
+      const before = await opened(
+        backend,
+        defineState({ key: utf8, states: { steps: list(uint32, { ttl }) } }),
+      )
+      await before.steps.append('a', 1, 2)
+      const steps = list(utf8, { ttl, migrations: [from(uint32, String)] })
+      const store = await opened(backend, defineState({ key: utf8, states: { steps } }))
+      clock.advance(600)
+      expect(await store.steps.get('a')).toEqual(['1', '2'])
+      clock.advance(600)
+      expect(await store.steps.at('a', 1)).toBe('2')
+      clock.advance(600)
+      expect(await items(store.steps.values('a'))).toEqual(['2'])
+    }
+  })
+
   it('L2: is kept by a migration: what is left of it', async () => {
     const clock = new ManualClock(1_000_000)
     await using backend = clocked(clock)

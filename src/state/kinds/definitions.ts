@@ -20,8 +20,8 @@ export interface TimeToLive {
   /** From the moment that it is written: positive, in milliseconds. Lists and maps count each element by itself. */
   readonly afterMs: number
   /**
-   * What sets the time anew: writing an entry, or reading it by its key (`get`, `view`) too; a look over several (`entries`, `keys`, `all`,
-   * `query`) does not. Lists have `'write'` alone. Default `'write'`.
+   * What sets the time anew: writing an entry, or reading it by its key too (`get`, `view`; of a list, `at` its element and `get` all of them); a
+   * look over several (`entries`, `keys`, `values`, `all`, `query`) does not. Default `'write'`.
    */
   readonly refresh?: 'write' | 'readWrite'
   /**
@@ -188,7 +188,6 @@ export function list<C extends AnyCodec, const Options extends ListOptions = obj
 ): StateDefinition<'list', ListTypes<C>> {
   return definition('list', codec, options as AnyOptions | undefined, {
     maxLength: rules.positiveInteger,
-    ttl: listTtlRule,
   })
 }
 
@@ -307,13 +306,6 @@ const ttlRules: { readonly [name: string]: Rule } = {
   refresh: oneOf('write', 'readWrite'),
   time: oneOf('processing', 'event'),
 }
-
-/** Reading a list writes nothing: its elements would expire while they are read, which nobody was told. */
-const listTtlRule: Rule = (given) =>
-  ttlRule(given) ??
-  ((given as TimeToLive).refresh === 'readWrite'
-    ? "must not refresh by reading: of a list, only writing an element sets its time (refresh: 'write')"
-    : undefined)
 
 const ttlRule: Rule = (given) => {
   if (typeof given === 'object' && given !== null && !('afterMs' in given)) return 'must have afterMs'

@@ -33,11 +33,18 @@ export interface ListBounds {
   readonly endKey: Uint8Array
 }
 
+export interface ListCellOptions {
+  readonly maxLength: number
+  /** Whether reading an element sets its time to live anew. */
+  readonly refreshOnRead: boolean
+}
+
 export class ListCells<Key> {
   readonly #context: StateContext<Key>
   readonly #codec: Codec<unknown, unknown>
   readonly #entries: StateEntries
   readonly #maxLength: number
+  readonly #refreshOnRead: boolean
   readonly #slot = new Slot()
   readonly #reader = new ByteReader()
   readonly #value = new ByteWriter()
@@ -50,12 +57,13 @@ export class ListCells<Key> {
     context: StateContext<Key>,
     codec: Codec<unknown, unknown>,
     entries: StateEntries,
-    maxLength: number,
+    { maxLength, refreshOnRead }: ListCellOptions,
   ) {
     this.#context = context
     this.#codec = codec
     this.#entries = entries
     this.#maxLength = maxLength
+    this.#refreshOnRead = refreshOnRead
   }
 
   append(key: KeyLike<Key>, elements: readonly unknown[]): unknown {
@@ -69,7 +77,17 @@ export class ListCells<Key> {
     const { later } = this.#context.host
     if (later === undefined) return this.#at(key, index)
     const kept = this.#context.kept(key)
-    return later.read(() => this.#at(kept, index))
+    return this.#refreshOnRead
+      ? later.write(() => this.#at(kept, index))
+      : later.read(() => this.#at(kept, index))
+  }
+
+  /** The elements at these places that are still there; their time begins anew. */
+  refreshed(key: KeyLike<Key>, places: readonly number[]): unknown {
+    const { later } = this.#context.host
+    if (later === undefined) return this.#refreshed(key, places)
+    const kept = this.#context.kept(key)
+    return later.write(() => this.#refreshed(kept, places))
   }
 
   /** How many places are taken: the length, where no element has expired. */
@@ -207,6 +225,7 @@ export class ListCells<Key> {
     this.#loadHead(stored, key)
     const place = index < 0 ? this.#end + index : this.#first + index
     if (place < this.#first || place >= this.#end) return undefined
+    if (this.#refreshOnRead) return this.#refreshed(key, [place])[0]
     stored.appendPlace(stored.stretch.length, place)
     const generation = entries.peek(stored, this.#slot)
     if (generation === NONE) return undefined
@@ -215,6 +234,34 @@ export class ListCells<Key> {
     } catch (error) {
       throw this.#failedRead(error, generation, key)
     }
+  }
+
+  #refreshed(key: KeyLike<Key>, places: readonly number[]): unknown[] {
+    const entries = this.#entries
+    const stored = this.#context.locate(key)
+    const keyLength = stored.stretch.length
+    this.#loadHead(stored, key)
+    const elements: { readonly bytes: Uint8Array; readonly generation: number }[] = []
+    for (const place of places) {
+      if (place < this.#first || place >= this.#end) continue
+      stored.appendPlace(keyLength, place)
+      const generation = entries.peek(stored, this.#slot)
+      if (generation === NONE) continue
+      const { bytes: shown, offset, length } = this.#slot
+      const bytes = shown.slice(offset, offset + length)
+      elements.push({ bytes, generation })
+      entries.put(stored, this.#presentForm(bytes, generation, key))
+    }
+    if (elements.length > 0) this.#putHead(stored, keyLength)
+    // A codec of the user's may look at the store: last, when nothing here is in use any more.
+    return elements.map(({ bytes, generation }) => this.decode(bytes, generation, key))
+  }
+
+  #presentForm(bytes: Uint8Array, generation: number, key: KeyLike<Key>): ByteWriter {
+    if (generation !== PRESENT) return this.migrated(bytes, generation, () => [key])
+    this.#value.length = 0
+    this.#value.append(bytes)
+    return this.#value
   }
 
   #takenPlaces(key: KeyLike<Key>): number {

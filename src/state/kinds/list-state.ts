@@ -1,22 +1,23 @@
 import type { ScanRange } from '../../backend/types.js'
 import { startsWith } from '../../base/bytes.js'
 import { invalidArgument } from '../../base/options.js'
-import type { ByteReader, ByteWriter } from '../codec/bytes.js'
+import { ByteReader, type ByteWriter } from '../codec/bytes.js'
 import type { Codec } from '../codec/codec.js'
 import type { ScannedEntry } from '../entries/host.js'
 import type { StateEntries } from '../entries/state-entries.js'
 import { type KeyLike, plainKey, readerBehindPrefix } from '../key/stored-key.js'
-import { type ListBounds, ListCells } from './list-cells.js'
+import { type ListBounds, type ListCellOptions, ListCells } from './list-cells.js'
 import { elementOptions, stateRanges } from './ranges.js'
 import { collected, counted, decoded, PASS_OVER } from './scanned.js'
 import type { StateContext } from './state-context.js'
 import type { ElementScanOptions, StateScanOptions } from './states.js'
 
+const PLACE_BYTES = 8
 const NO_KEY = Uint8Array.of(0xff, 0xff)
 /** Places are whole numbers from 0, in eight bytes, the highest first. */
 const placeCodec = {
   readKey: (from: ByteReader): number => {
-    const at = from.take(8)
+    const at = from.take(PLACE_BYTES)
     return from.view.getUint32(at) * 2 ** 32 + from.view.getUint32(at + 4)
   },
 }
@@ -25,21 +26,22 @@ const placeCodec = {
 export class EntryListState<Key> {
   readonly #context: StateContext<Key>
   readonly #cells: ListCells<Key>
+  readonly #entries: StateEntries
   /** Elements may be missing between the first and the last one. */
   readonly #expires: boolean
-
-  readonly #entries: StateEntries
+  readonly #refreshOnRead: boolean
 
   constructor(
     context: StateContext<Key>,
     codec: Codec<unknown, unknown>,
     entries: StateEntries,
-    options: { readonly maxLength: number; readonly expires: boolean },
+    options: ListCellOptions & { readonly expires: boolean },
   ) {
     this.#context = context
     this.#entries = entries
-    this.#cells = new ListCells(context, codec, entries, options.maxLength)
+    this.#cells = new ListCells(context, codec, entries, options)
     this.#expires = options.expires
+    this.#refreshOnRead = options.refreshOnRead
   }
 
   append(key: KeyLike<Key>, ...elements: unknown[]): unknown {
@@ -56,19 +58,21 @@ export class EntryListState<Key> {
   }
 
   get(key: KeyLike<Key>): unknown {
-    return collected(this.values(key))
+    if (!this.#refreshOnRead) return collected(this.values(key))
+    if (this.#context.host.later === undefined) {
+      return this.#cells.refreshed(key, collected(this.#places(key)) as number[])
+    }
+    return this.#refreshedLater(this.#context.kept(key))
+  }
+
+  async #refreshedLater(key: KeyLike<Key>): Promise<unknown> {
+    const places = (await collected(this.#places(key))) as number[]
+    return await this.#cells.refreshed(key, places)
   }
 
   values(key: KeyLike<Key>, options?: ElementScanOptions): unknown {
-    const range = elementOptions(options)
-    const { host } = this.#context
-    const bounds = this.#cells.bounds(key)
-    const entries =
-      host.later === undefined
-        ? this.#between(bounds as ListBounds | undefined, range)
-        : this.#betweenLater(bounds as Promise<ListBounds | undefined>, range)
     return decoded(
-      entries,
+      this.#elements(key, elementOptions(options)),
       (entry) => {
         const shown = this.#entries.shown(entry)
         return shown === undefined
@@ -76,6 +80,19 @@ export class EntryListState<Key> {
           : this.#cells.decode(shown.bytes, shown.generation, plainKey(key))
       },
       options?.limit ?? Infinity,
+    )
+  }
+
+  /** Where the elements are that are there. */
+  #places(key: KeyLike<Key>): unknown {
+    return decoded(
+      this.#elements(key, {}),
+      (entry) => {
+        if (this.#entries.shown(entry) === undefined) return PASS_OVER
+        const [storedKey] = entry
+        return placeCodec.readKey(new ByteReader().fromBytes(storedKey.subarray(-PLACE_BYTES)))
+      },
+      Infinity,
     )
   }
 
@@ -123,6 +140,17 @@ export class EntryListState<Key> {
       },
       options?.limit ?? Infinity,
     )
+  }
+
+  /** The entries of a list's elements, from bounds that are looked for at once. */
+  #elements(
+    key: KeyLike<Key>,
+    range: ScanRange,
+  ): IterableIterator<ScannedEntry> | AsyncIterableIterator<ScannedEntry> {
+    const bounds = this.#cells.bounds(key)
+    return this.#context.host.later === undefined
+      ? this.#between(bounds as ListBounds | undefined, range)
+      : this.#betweenLater(bounds as Promise<ListBounds | undefined>, range)
   }
 
   #between(bounds: ListBounds | undefined, range: ScanRange): IterableIterator<ScannedEntry> {
