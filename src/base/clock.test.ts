@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { MessageChannel } from 'node:worker_threads'
-import { describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { CheckpointSchedule } from '../checkpoint/coordinator/checkpoint-schedule.js'
 import { LmdbStateBackend } from '../lmdb/lmdb-state-backend.js'
 import { MemoryStateBackend } from '../memory/memory-state-backend.js'
@@ -186,6 +186,7 @@ describe('the end of a life', () => {
   it('is of the length that was asked for and of the latest time that anybody was told, within a burst as well', () => {
     let timeMs = 1_700_000_000_000
     const now = vi.spyOn(Date, 'now').mockImplementation(() => timeMs)
+    const passed = vi.spyOn(performance, 'now').mockImplementation(() => timeMs)
     try {
       const clock = new ForwardClock(systemClock)
       asked(clock, 5_000, now)
@@ -204,7 +205,107 @@ describe('the end of a life', () => {
       }
     } finally {
       now.mockRestore()
+      passed.mockRestore()
     }
+  })
+})
+
+describe("the machine's clock", () => {
+  const HOUR_MS = 3_600_000
+  const START_MS = 1_700_000_000_000
+
+  /** Time of day and time that has passed, which a test moves apart. */
+  function machine() {
+    const times = { ofDayMs: START_MS, passedMs: 5_000.25 }
+    vi.spyOn(Date, 'now').mockImplementation(() => times.ofDayMs)
+    vi.spyOn(performance, 'now').mockImplementation(() => times.passedMs)
+    const pass = (ms: number) => {
+      times.ofDayMs += ms
+      times.passedMs += ms
+    }
+    return { times, pass, clock: new ForwardClock(systemClock) }
+  }
+
+  afterEach(() => {
+    vi.restoreAllMocks()
+  })
+
+  it('ages nothing when a jump back is put right', () => {
+    const { times, pass, clock } = machine()
+    times.ofDayMs -= 5 * HOUR_MS
+    expect(clock.now()).toBe(START_MS)
+    pass(400)
+    expect(clock.now()).toBe(START_MS + 400)
+    times.ofDayMs += 5 * HOUR_MS
+    expect(clock.now()).toBe(START_MS + 400)
+    pass(1_000)
+    expect(clock.now(), 'by the time of day again').toBe(times.ofDayMs)
+    times.ofDayMs += HOUR_MS
+    expect(clock.now(), 'a jump forward of a clock that was right').toBe(times.ofDayMs)
+  })
+
+  it('is ahead for no more than is left when a jump back is put right in part, or by more than it was', () => {
+    const { times, pass, clock } = machine()
+    times.ofDayMs -= 3 * HOUR_MS
+    clock.now()
+    times.ofDayMs += HOUR_MS
+    pass(10)
+    expect(clock.now()).toBe(START_MS + 10)
+    times.ofDayMs -= HOUR_MS
+    expect(clock.now()).toBe(START_MS + 10)
+    times.ofDayMs += 4 * HOUR_MS
+    expect(clock.now()).toBe(times.ofDayMs)
+    expect(times.ofDayMs).toBe(START_MS + HOUR_MS + 10)
+  })
+
+  it('goes at the pace of the time that passes, however often it is asked and the time of day jumps', () => {
+    const { times, clock } = machine()
+    times.ofDayMs -= HOUR_MS
+    let last = clock.now()
+    for (let i = 1; i <= 10_000; i++) {
+      times.passedMs += 0.25
+      times.ofDayMs += (i % 7) - 3
+      expect(clock.now()).toBeGreaterThanOrEqual(last)
+      last = clock.now()
+    }
+    expect(last).toBe(START_MS + 2_500)
+  })
+
+  it('counts the time between the last reading and a jump back', () => {
+    const { times, pass, clock } = machine()
+    pass(60_000)
+    times.ofDayMs -= HOUR_MS
+    expect(clock.now()).toBe(START_MS + 60_000)
+  })
+
+  it('goes on from a state that was ahead, by the time that passes, until the time of day is there', () => {
+    const { times, pass, clock } = machine()
+    clock.advanceTo(START_MS + HOUR_MS)
+    pass(50)
+    expect(clock.now()).toBe(START_MS + HOUR_MS + 50)
+    clock.advanceTo(START_MS + 2 * HOUR_MS)
+    times.ofDayMs += 90 * 60_000
+    pass(50)
+    expect(clock.now()).toBe(START_MS + 2 * HOUR_MS + 50)
+    times.ofDayMs += HOUR_MS
+    expect(clock.now()).toBe(times.ofDayMs)
+  })
+
+  it('is not behind the time of day when the machine has slept, where the time that passes stands still', () => {
+    const { times, clock } = machine()
+    times.ofDayMs -= HOUR_MS
+    clock.now()
+    times.ofDayMs += 8 * HOUR_MS
+    expect(clock.now()).toBe(START_MS + 7 * HOUR_MS)
+  })
+
+  it("is told from a user's, which goes on at its own pace: of that one, a jump forward may be time that passed", () => {
+    const manual = new ManualClock(START_MS)
+    const clock = new ForwardClock(manual)
+    manual.set(START_MS - HOUR_MS)
+    expect(clock.now()).toBe(START_MS)
+    manual.set(START_MS)
+    expect(clock.now()).toBe(START_MS + HOUR_MS)
   })
 })
 

@@ -158,13 +158,18 @@ const UNASKED_IN_BURST = 15
 const LONG_LIFE_MS = 60_000
 
 /**
- * Time that never goes back. When the clock underneath jumps back, this one goes on from where it was at the
- * clock's pace: nothing that has expired revives, and nothing lives for ever because a clock was wrong once.
+ * Time that never goes back. When the clock underneath jumps back, this one goes on from where it was: nothing that has expired revives,
+ * and nothing lives for ever because a clock was wrong once. The machine's clock is known to be ahead of its time of day until that has
+ * caught up: meanwhile this one goes by the time that passes, so that a clock that was wrong and is put right ages nothing. Of any other
+ * clock nobody can tell a jump forward from time that passed: there this one goes on at the clock's pace.
  */
 export class ForwardClock {
   readonly #clock: Clock
   #last: number
   #offsetMs = 0
+  /** Of the machine's clock: what was told when the time that passes was at `#passedMs`. It moves on while there is no offset. */
+  #toldMs: number
+  #passedMs = performance.now()
   /** Starts of lives that need not ask. */
   #unasked = 0
   /** When the last start asked, and how many before it had the same answer. */
@@ -184,6 +189,7 @@ export class ForwardClock {
   constructor(clock: Clock) {
     this.#clock = clock
     this.#last = clock.now()
+    this.#toldMs = this.#last
   }
 
   now(): number {
@@ -251,12 +257,27 @@ export class ForwardClock {
     const behindMs = timeMs - this.now()
     if (behindMs <= 0) return
     this.#offsetMs += behindMs
+    this.#toldMs = this.latest
+    this.#passedMs = performance.now()
     this.#unaskedLifeMs = Number.NaN
   }
 
   #goOn(reading: number): void {
-    if (reading < this.#last) this.#offsetMs += this.#last - reading
+    if (this.#clock === systemClock) this.#offsetMs = this.#offsetOfMachine(reading)
+    else if (reading < this.#last) this.#offsetMs += this.#last - reading
     this.#last = reading
     this.#unaskedLifeMs = Number.NaN
+  }
+
+  #offsetOfMachine(reading: number): number {
+    const passedMs = performance.now()
+    if (this.#offsetMs > 0 || reading < this.#last) {
+      // By whole milliseconds since the jump: rounded at each reading, time would stand still.
+      const aheadMs = this.#toldMs + Math.floor(passedMs - this.#passedMs) - reading
+      if (aheadMs > 0) return aheadMs
+    }
+    this.#toldMs = reading
+    this.#passedMs = passedMs
+    return 0
   }
 }
