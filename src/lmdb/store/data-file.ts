@@ -2,10 +2,11 @@
 // two meta pages are read with plain reads before it is mapped.
 //
 //   page 0, page 1 := header (24 bytes) · magic u32 · version u32 · … · page size u32 (at 48) · …
-//                     · root of the table of free pages u64 (at 88) · … · last page u64 (at 144) · transaction u64 (at 152)
+//                     · root of the table of free pages u64 (at 88) · … · root of the databases' names u64 (at 136) · last page u64 (at 144) · transaction u64 (at 152)
 //
 // Numbers are little-endian. The page with the later transaction is the one in force.
 
+import { readSync } from 'node:fs'
 import { StateError } from '../../base/errors.js'
 import type { DurableDirectory } from '../../files/durable-directory.js'
 
@@ -45,8 +46,18 @@ export function lockFileOf(name: string): string {
 const MAGIC = 0xbeefc0de
 const VERSION = 2
 const META_BYTES = 160
-const AT = { magic: 24, version: 28, pageBytes: 48, freeRoot: 88, lastPage: 144, transaction: 152 } as const
-const NO_PAGE = 2n ** 64n - 1n
+export const META_PAGES = [0, 1] as const
+const AT = {
+  magic: 24,
+  version: 28,
+  pageBytes: 48,
+  freeRoot: 88,
+  namesRoot: 136,
+  lastPage: 144,
+  transaction: 152,
+} as const
+/** The root of a tree in which there is nothing. */
+export const NO_PAGE: bigint = 2n ** 64n - 1n
 
 export interface DataFileState {
   readonly state: 'new' | 'whole' | 'short'
@@ -72,7 +83,7 @@ export async function inspectDataFile(directory: DurableDirectory, name: string)
     let newest = -1n
     let lastPage = 0n
     let freeRoot = NO_PAGE
-    for (const page of [0, 1]) {
+    for (const page of META_PAGES) {
       const meta = Buffer.alloc(META_BYTES)
       await directory.readFully(handle, name, meta, page * STORE_PAGE_BYTES)
       if (meta.readUInt32LE(AT.magic) !== MAGIC) {
@@ -100,6 +111,32 @@ export async function inspectDataFile(directory: DurableDirectory, name: string)
   } finally {
     await file.handle.close()
   }
+}
+
+/** The trees of the transaction in force, and the last page that it has. The file is one that `inspectDataFile` took. */
+export function newestRoots(file: number): { readonly lastPage: number; readonly roots: readonly bigint[] } {
+  let metas = readMetas(file)
+  // One that another process is writing is read again.
+  for (let before: Buffer[] | undefined; !isSame(metas, before); metas = readMetas(file)) before = metas
+  const newest = metas.reduce((one, other) =>
+    other.readBigUInt64LE(AT.transaction) > one.readBigUInt64LE(AT.transaction) ? other : one,
+  )
+  return {
+    lastPage: Number(newest.readBigUInt64LE(AT.lastPage)),
+    roots: [newest.readBigUInt64LE(AT.freeRoot), newest.readBigUInt64LE(AT.namesRoot)],
+  }
+}
+
+function readMetas(file: number): Buffer[] {
+  return META_PAGES.map((page) => {
+    const meta = Buffer.alloc(META_BYTES)
+    readSync(file, meta, 0, META_BYTES, page * STORE_PAGE_BYTES)
+    return meta
+  })
+}
+
+function isSame(metas: readonly Buffer[], before: readonly Buffer[] | undefined): boolean {
+  return before !== undefined && metas.every((meta, i) => meta.equals(before[i] as Buffer))
 }
 
 function check(what: string, name: string, found: number, supported: number): void {

@@ -10,6 +10,7 @@ import {
   slotOf,
   type Table,
 } from './environment.js'
+import { misplacedPages } from './page-places.js'
 import { checkRecord, ENTRY_PREFIX, EXPIRY_KEY_BYTES, recordExpiry, recordPart } from './record.js'
 import { decodeStoreState, STATE_KEY, type StoreState } from './store-state.js'
 
@@ -62,6 +63,8 @@ export function verifyHere(dataPath: string, onRecord: () => void, beside: Verif
     const slot = slotOf(environment, stateOf(environment, transaction).generation)
     // Counted at the instant of the transaction: another process may write meanwhile.
     const counted = { entries: slot.entries.getStats().entryCount, index: slot.expiry.getStats().entryCount }
+    for (const { page, reason } of misplacedPages(dataPath, onRecord))
+      findings.noteTree(`page ${page}`, reason)
     const content = { slot, transaction, counted, findings, onRecord }
     readEntries(content)
     readExpiryIndex(content)
