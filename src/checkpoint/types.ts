@@ -161,7 +161,10 @@ export interface CheckpointEvents {
 
 /** How far a restore has come. */
 export interface RestoreProgress {
-  /** The checkpoint that is being read. When it does not verify, the next one begins at 0 again. */
+  /**
+   * The checkpoint that is being read. When it does not verify, the next one begins at 0 again; and so does the same one where an engine with a
+   * limit had no room for it beside what it holds, and then makes some.
+   */
   readonly id: CheckpointId
   readonly entries: number
   /** Of the whole checkpoint, also where only a range of it is restored. */

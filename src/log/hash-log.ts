@@ -403,10 +403,13 @@ export class HashLog {
     const units = entryUnits(keyLength, valueLength, expiresAtMs !== Infinity)
     const tail = this.#tail.number
     // In a log with a limit each entry makes sure of its place in the index first.
-    if (this.#options.maxBytes !== Infinity || this.#segments.room(tail) < units) {
+    const isLimited = this.#options.maxBytes !== Infinity
+    if (isLimited || this.#segments.room(tail) < units) {
       probe.loadFrom(entry.view, entry.keyStart, keyLength)
       this.#index.seekEmpty(probe)
-      this.#append(0, entry.bytes, entry.valueStart, valueLength, expiresAtMs)
+      this.#appendUnpaid(0, entry.bytes, entry.valueStart, valueLength, expiresAtMs)
+      // Without a limit, entries wait for their place in the index: who looked for what is due would not find them, and forget them.
+      if (isLimited) this.#upkeep.pay(units)
       return
     }
     const address = this.#segments.take(tail, units)
@@ -597,6 +600,18 @@ export class HashLog {
     expiresAtMs: number,
     flags = 0,
   ): void {
+    this.#upkeep.pay(this.#appendUnpaid(replaced, value, start, length, expiresAtMs, flags))
+  }
+
+  /** Returns the units that it has taken. */
+  #appendUnpaid(
+    replaced: number,
+    value: Uint8Array,
+    start: number,
+    length: number,
+    expiresAtMs: number,
+    flags = 0,
+  ): number {
     const units = entryUnits(this.#probe.length, length, expiresAtMs !== Infinity)
     const inserted = replaced === 0 ? this.#probe : undefined
     const hasRoom = this.#space.hasRoom(units, inserted)
@@ -605,7 +620,7 @@ export class HashLog {
     const address = this.#create(segment, units, old, length, expiresAtMs, flags)
     this.entries.setValue(address, value, start, length)
     this.#putInService(address, old, expiresAtMs)
-    this.#upkeep.pay(units)
+    return units
   }
 
   /** The same for `update`: the value is that of the version before. Maintenance is left to the next `settle`. */

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { blocksOf, type TestEntry } from '../../test/support/checkpoints.js'
 import { runs } from '../../test/support/long.js'
 import type { BuiltBlocks } from '../backend/built-state.js'
@@ -177,6 +177,34 @@ describe('a log that another thread has put together', () => {
     }
     await expect(backend.replaceAll(closing)).rejects.toMatchObject({ code: 'CLOSED' })
   })
+
+  it.each([
+    ['put together elsewhere', Infinity],
+    ['put together elsewhere', 64 * 1024 * 1024],
+    ['read entry by entry', Infinity],
+    ['read entry by entry', 64 * 1024 * 1024],
+  ])(
+    'everything in a log that is %s expires in its time, whatever is due already (limit %d)',
+    async (way, maxBytes) => {
+      const clock = new ManualClock(NOW_MS)
+      await using backend = new MemoryStateBackend({ clock, maxBytes })
+      // More segments than after which a write would look at what is due.
+      const count = 60_000
+      const entries = Array.from({ length: count }, (_, i) => ({
+        key: Buffer.from(String(i).padStart(7, '0')),
+        value: Buffer.alloc(i % 1_000 === 0 ? 300_000 : 100, i),
+        expiresAtMs: i % 3 === 0 ? NOW_MS - 1 : NOW_MS + 1_000 + i,
+      }))
+      const blocks = blocksOf(entries)
+      const isBuilt = way === 'put together elsewhere'
+      await backend.replaceAll(
+        isBuilt ? builtOf(blocks, { building: buildingOf(backend) }) : iterated(blocks),
+      )
+      expect(await backend.count()).toBe((count * 2) / 3)
+      clock.advance(1_000_000)
+      await vi.waitFor(() => expect(backend.stats().entries).toBe(0))
+    },
+  )
 
   it('keeps to the limit of the engine, which works as one that was filled here when it is full', async () => {
     const maxBytes = 4 * 1024 * 1024
