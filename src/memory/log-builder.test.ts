@@ -4,6 +4,7 @@ import { blocksOf, type TestEntry } from '../../test/support/checkpoints.js'
 import { runs } from '../../test/support/long.js'
 import type { BuiltBlocks } from '../backend/built-state.js'
 import type { EntryBlock } from '../backend/entry-block.js'
+import { StateError } from '../base/errors.js'
 import { seededRandom } from '../base/random.js'
 import { randomHashKey } from '../log/index/key-hash.js'
 import { SEGMENT_BYTES } from '../log/layout.js'
@@ -189,10 +190,10 @@ describe('a log that another thread has put together', () => {
       const clock = new ManualClock(NOW_MS)
       await using backend = new MemoryStateBackend({ clock, maxBytes })
       // More segments than after which a write would look at what is due.
-      const count = 60_000
+      const count = 18_000
       const entries = Array.from({ length: count }, (_, i) => ({
         key: Buffer.from(String(i).padStart(7, '0')),
-        value: Buffer.alloc(i % 1_000 === 0 ? 300_000 : 100, i),
+        value: Buffer.alloc(i % 200 === 0 ? 300_000 : 100, i),
         expiresAtMs: i % 3 === 0 ? NOW_MS - 1 : NOW_MS + 1_000 + i,
       }))
       const blocks = blocksOf(entries)
@@ -249,5 +250,33 @@ describe('a log that another thread has put together', () => {
     await backend.replaceAll(offered())
     expect(iterations).toBe(1)
     expect(await backend.count()).toBeGreaterThan(11_000)
+  })
+
+  it('lets nobody write between what was put together in vain and the blocks', async () => {
+    await using backend = new MemoryStateBackend({ clock: new ManualClock(NOW_MS) })
+    const iteration = new AbortController()
+    const refused = new Set<unknown>()
+    const writeMeanwhile = async () => {
+      while (!iteration.signal.aborted) {
+        await Promise.resolve()
+        try {
+          backend.putSync(Buffer.from('lost'), Buffer.from('1'))
+          refused.add('nothing')
+        } catch (error) {
+          refused.add((error as StateError).code)
+        }
+      }
+    }
+    await backend.replaceAll({
+      takeBuilt: async () => {
+        void writeMeanwhile()
+        throw new StateError('BACKEND_FULL', { used: 1, capacity: 1 })
+      },
+      [Symbol.asyncIterator]: () => {
+        iteration.abort()
+        return iterated([])
+      },
+    } satisfies BuiltBlocks as BuiltBlocks)
+    expect([...refused]).toEqual(['NOT_INITIALIZED'])
   })
 })

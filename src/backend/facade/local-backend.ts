@@ -354,17 +354,18 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
     const { clockMs, expectedEntries } = options ?? {}
     const interval = keyStretch(options?.range ?? {})
     const takeBuilt = options?.range === undefined && engine.adopt !== undefined ? builtBy(blocks) : undefined
-    if (takeBuilt !== undefined && (await this.#adopt(takeBuilt, options))) return
-    const takePrepared =
-      options?.range === undefined && engine.preparing !== undefined ? preparedOf(blocks) : undefined
-    const isPrepared = takePrepared !== undefined
     const assertOpen = () => this.assertOpen()
-    const checked = isPrepared
-      ? watchedBlocks(takePrepared(), options?.signal, assertOpen)
-      : checkedBlocks(blocks, interval, options?.signal, assertOpen)
-    await this.#life.whileReplacing(async () => {
+    const replace = async () => {
+      if (takeBuilt !== undefined && (await this.#adopt(takeBuilt, options))) return
+      const takePrepared =
+        options?.range === undefined && engine.preparing !== undefined ? preparedOf(blocks) : undefined
+      const isPrepared = takePrepared !== undefined
+      const checked = isPrepared
+        ? watchedBlocks(takePrepared(), options?.signal, assertOpen)
+        : checkedBlocks(blocks, interval, options?.signal, assertOpen)
       await engine.replace?.(checked, interval, { clockMs, expectedEntries, isPrepared })
-    })
+    }
+    await this.#life.whileReplacing(replace)
     this.#afterWrite()
   }
 
@@ -378,15 +379,12 @@ export class LocalBackend implements InPlaceBackend, Replaceable, LookAheadBacke
       this.assertOpen()
     }
     let hasRoom = true
-    await this.#life.whileReplacing(async () => {
-      const state = await takeBuilt(check).catch((error: unknown) => {
-        if (!isStateError(error, 'BACKEND_FULL')) throw error
-        hasRoom = false
-      })
-      check()
-      if (hasRoom) this.#engine.adopt?.(state, { clockMs })
+    const state = await takeBuilt(check).catch((error: unknown) => {
+      if (!isStateError(error, 'BACKEND_FULL')) throw error
+      hasRoom = false
     })
-    if (hasRoom) this.#afterWrite()
+    check()
+    if (hasRoom) this.#engine.adopt?.(state, { clockMs })
     return hasRoom
   }
 
