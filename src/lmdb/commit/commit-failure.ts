@@ -23,7 +23,8 @@ export async function commitFailure(cause: unknown, dataPath: string): Promise<S
 /** Bytes that are free on the disk of a file; `undefined` where it does not say so, or not in time. */
 async function freeOnDiskOf(path: string): Promise<number | undefined> {
   const asked = statfs(dirname(path)).then(
-    ({ bavail, bsize }) => bavail * bsize,
+    // Some file systems say of themselves that they have no blocks at all.
+    ({ blocks, bavail, bsize }) => (blocks === 0 ? undefined : bavail * bsize),
     () => undefined,
   )
   return (await settlesWithin(asked, ANSWER_MS)) ? await asked : undefined
