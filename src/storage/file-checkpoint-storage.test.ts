@@ -119,6 +119,16 @@ describe('FileCheckpointStorage', () => {
     },
   )
 
+  it('lists more objects than it looks at together, each once with its own size', async () => {
+    await mkdir(directory, { recursive: true })
+    const expected = Array.from({ length: 50 }, (_, i) => ({ name: `o${i + 10}`, sizeBytes: i }))
+    for (const { name, sizeBytes } of expected)
+      await writeFile(join(directory, name), Buffer.alloc(sizeBytes))
+    await mkdir(join(directory, 'a-directory'))
+    const listed = await storage.list()
+    expect(listed.toSorted((left, right) => (left.name < right.name ? -1 : 1))).toEqual(expected)
+  })
+
   it('lists regular files and links with object names only', async () => {
     await publish('good', 'x')
     await mkdir(join(directory, 'subdirectory'))
