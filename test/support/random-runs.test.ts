@@ -61,6 +61,13 @@ describe('random runs', () => {
     expect(second.drawn).toEqual(first.drawn)
   })
 
+  it('draw the same with a seed that is given', async () => {
+    const [first, second] = [tooLarge(), tooLarge()]
+    await messageOf(onRandomRuns(first.property, { runs: 20, seed: 7 }))
+    await messageOf(onRandomRuns(second.property, { runs: 20, seed: 7 }))
+    expect(second.drawn).toEqual(first.drawn)
+  })
+
   it('refuse a seed that is none', async () => {
     vi.stubEnv('HOLDFAST_MODEL_SEED', 'seven')
     expect(await messageOf(onRandomRuns(tooLarge().property, { runs: 1 }))).toContain('"seven"')

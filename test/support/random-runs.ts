@@ -12,6 +12,8 @@ const SHRINK_MS = 20_000
 export interface RandomRunsOptions {
   /** A positive whole number. */
   readonly runs: number
+  /** With which the same values are drawn each time, unless HOLDFAST_MODEL_SEED says otherwise. Default: others each time. */
+  readonly seed?: number
   /** Whether a shorter failure is looked for. Default true; false where a shorter sequence would show another failure. */
   readonly shrinks?: boolean
   /** For how long, since the run that failed has begun. Default 20 s. */
@@ -28,7 +30,7 @@ export async function onRandomRuns<Drawn>(
   property: fc.IAsyncProperty<Drawn>,
   options: RandomRunsOptions,
 ): Promise<void> {
-  const { runs, shrinks = true, shrinkMs = SHRINK_MS, nowMs = () => performance.now() } = options
+  const { runs, seed, shrinks = true, shrinkMs = SHRINK_MS, nowMs = () => performance.now() } = options
   assert(Number.isSafeInteger(runs) && runs > 0, `runs are whole, and at least one: ${runs}`)
   await fc.assert(property, {
     numRuns: runs,
@@ -37,6 +39,7 @@ export async function onRandomRuns<Drawn>(
     includeErrorInReport: true,
     plugins: [endsShrinking(shrinkMs, nowMs)],
     asyncReporter: report,
+    ...(seed !== undefined && { seed }),
     ...repeated(process.env['HOLDFAST_MODEL_SEED']),
   })
 }
