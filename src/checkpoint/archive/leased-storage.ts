@@ -183,7 +183,8 @@ export class LeasedStorage implements ObjectStorage {
     this.#sequence = withPublished(this.#sequence, stored.manifest.sequence)
     const bytes = formatSequence(this.#sequence)
     try {
-      const ahead = await prepared
+      // What could not be written ahead may be written now.
+      const ahead = await prepared?.catch(() => undefined)
       if (ahead !== undefined && equalBytes(ahead.bytes, bytes)) {
         await ahead.replacement.commit()
       } else {
