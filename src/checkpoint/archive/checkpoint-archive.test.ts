@@ -361,7 +361,8 @@ describe('deleting from an archive', () => {
     const ids = (await archive.list()).map(({ id }) => id)
     const signal = AbortSignal.abort()
     await expect(archive.deleteAll(ids, { signal })).rejects.toMatchObject({ code: 'ABORTED' })
-    await expect(archive.deleteAll(['x'])).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    for (const wrong of [['x'], 'chk-0000000001' as unknown as string[]])
+      await expect(archive.deleteAll(wrong)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
     expect((await archive.list()).map(({ id }) => id)).toEqual(ids)
   })
 

@@ -4,7 +4,7 @@ import type { Entry, ScanRange } from '../../backend/types.js'
 import { validateKey } from '../../backend/validate.js'
 import { throwIfAborted } from '../../base/abort.js'
 import { isStateError, reasonOf, type SkippedCheckpoint } from '../../base/errors.js'
-import { hasMethods, rejectViolations, rules, violationsOf } from '../../base/options.js'
+import { hasMethods, invalidArgument, rejectViolations, rules, violationsOf } from '../../base/options.js'
 import { blockCodec, type CodecOf, threadCodec } from '../../codec/block-codec.js'
 import type { CheckpointStorage } from '../../storage/checkpoint-storage.js'
 import { type Manifest, metadataOf } from '../format/manifest.js'
@@ -265,9 +265,10 @@ export class CheckpointArchive {
 
   /**
    * Removes many, as `delete` does each. It takes the lease once, and looks once at what is there, where `delete` does so each time. Those that
-   * are not there are passed over. What is removed before `signal` fires stays so.
+   * are not there are passed over. `signal` is looked at behind each hundred; what is removed by then stays so.
    */
   async deleteAll(ids: readonly string[], options?: ArchiveDeleteOptions): Promise<void> {
+    if (!Array.isArray(ids)) throw invalidArgument('ids', 'must be an array')
     rejectViolations(violationsOf(options, deleteRules))
     const sequences = ids.map(checkedSequence).sort((left, right) => left - right)
     const { signal, onDeleted } = options ?? {}
