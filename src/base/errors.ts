@@ -81,13 +81,16 @@ export interface StateErrorDetails {
 /** The closed set of codes: `docs/errors.md` says of each what to do. */
 export type StateErrorCode = keyof StateErrorDetails
 
-/** What a `StateErrorDetails[Code]` says in one line. */
+/**
+ * What a `StateErrorDetails[Code]` says in one line. An operation is a verb with what belongs to it: `write`, `open the source`. What is
+ * supported may be a version, a thing or advice, so it stands behind a colon.
+ */
 const messages: { readonly [Code in StateErrorCode]: (details: StateErrorDetails[Code]) => string } = {
   NOT_INITIALIZED: (d) => `${d.component} cannot ${d.operation} at this moment`,
   KEY_NOT_FOUND: (d) => `no entry for key ${describeKey(d.key)}`,
   SERIALIZATION_FAILED: (d) => `cannot serialize ${d.what}: ${d.reason}`,
   DESERIALIZATION_FAILED: (d) => `cannot deserialize ${d.what}: ${d.reason}`,
-  STORAGE_ERROR: (d) => `${d.storage}: ${d.operation} failed: ${d.reason}`,
+  STORAGE_ERROR: (d) => `${d.storage}: cannot ${d.operation}: ${d.reason}`,
   CHECKPOINT_FAILED: (d) => `checkpoint ${d.checkpointId ?? '(no id yet)'} failed: ${d.reason}`,
   RESTORE_FAILED: (d) =>
     `${d.checkpointId === undefined ? 'restore' : `restore of ${d.checkpointId}`} failed: ${d.reason}`,
@@ -98,11 +101,11 @@ const messages: { readonly [Code in StateErrorCode]: (details: StateErrorDetails
   INVALID_ARGUMENT: (d) => d.violations.map((v) => `${v.argument} ${v.reason}`).join('; '),
   CLOSED: (d) => `${d.component} is closed`,
   CORRUPTION: (d) => `${d.what} is damaged: ${d.reason}`,
-  INCOMPATIBLE: (d) => `${d.what}: found ${d.found}, this build supports ${d.supported}`,
+  INCOMPATIBLE: (d) => `${d.what}: found ${d.found}; supported: ${d.supported}`,
   FENCED: (d) => `${d.resource} belongs to ${d.owner}`,
   JOB_FAILED: (d) =>
     `job '${d.job}' failed${d.partition === undefined ? '' : ` at ${JSON.stringify(d.position)} of partition ${d.partition}`}: ${d.reason}`,
-  ABORTED: (d) => `${d.operation} was aborted`,
+  ABORTED: (d) => `aborted: ${d.operation}`,
 }
 
 const STATE_ERROR = Symbol.for('holdfast.StateError')

@@ -141,7 +141,7 @@ class Inspector implements RunningInspector {
       await this.close()
       throw new StateError(
         'STORAGE_ERROR',
-        { storage: 'the inspector', operation: `to listen on port ${port}`, reason: reasonOf(cause) },
+        { storage: 'the inspector', operation: `listen on port ${port}`, reason: reasonOf(cause) },
         { cause },
       )
     }

@@ -288,6 +288,10 @@ describe('ownership and the directory', () => {
     await (await open()).close()
   })
 
+  it('takes no path that cannot be one', async () => {
+    for (const none of ['', 'a\0b']) await rejected('INVALID_ARGUMENT', open({ path: none }))
+  })
+
   it('takes no files of the log that hold next to nothing, or more than a restart should read', async () => {
     for (const logFileBytes of [0, 65_535, 65_536.5, 2 ** 28 + 1]) {
       await rejected('INVALID_ARGUMENT', open({ log: true, logFileBytes }))

@@ -44,7 +44,10 @@ const storeRules = {
   maxSnapshotAgeMs: rules.positiveMs,
 }
 
-const path: Rule = (value) => (typeof value === 'string' && value !== '' ? undefined : 'must be a directory')
+const path: Rule = (value) =>
+  typeof value === 'string' && value !== '' && !value.includes('\0')
+    ? undefined
+    : 'must be a directory: a non-empty string without NUL'
 
 export type LmdbSettings = Required<Omit<LmdbStateBackendOptions, 'flushEvery'>> & {
   /** Undefined: as many as the pages that a commit may touch allow. */

@@ -60,7 +60,7 @@ export class PostgresSnapshot implements RemoteEngineSnapshot {
   async close(): Promise<void> {
     if (this.#isClosed) return
     try {
-      await this.#outage.once('close of a snapshot', () => this.#client.query('COMMIT'))
+      await this.#outage.once('close a snapshot', () => this.#client.query('COMMIT'))
       this.#release(false)
     } catch {
       this.#release(true)
@@ -72,7 +72,7 @@ export class PostgresSnapshot implements RemoteEngineSnapshot {
       return await this.#outage.once(operation, () => runOn(this.#client)(operation, text, values))
     } catch (error) {
       if (this.#outage.isClosed) throw new StateError('CLOSED', { component: 'postgres backend' })
-      throw isStateError(error) ? error : storageError(`${operation} of a snapshot`, error)
+      throw isStateError(error) ? error : storageError(`${operation} in a snapshot`, error)
     }
   }
 

@@ -53,7 +53,7 @@ describe('FaultyCheckpointStorage', () => {
     storage.inject({ effect: 'fail', nth: 3 })
     await expect(publish(lease, 'one')).rejects.toMatchObject({
       code: 'STORAGE_ERROR',
-      details: { operation: 'writer.commit of one' },
+      details: { operation: 'carry out writer.commit of one' },
     })
     expect(await storage.list()).toEqual([])
     await publish(lease, 'two')

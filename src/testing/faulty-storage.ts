@@ -145,7 +145,7 @@ export class FaultyCheckpointStorage implements CheckpointStorage {
 
   #failure({ operation, object }: StorageCall, reason: string): StateError<'STORAGE_ERROR'> {
     const what = object === undefined ? operation : `${operation} of ${object}`
-    return new StateError('STORAGE_ERROR', { storage: this.name, operation: what, reason })
+    return new StateError('STORAGE_ERROR', { storage: this.name, operation: `carry out ${what}`, reason })
   }
 }
 

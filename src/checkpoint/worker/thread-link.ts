@@ -150,7 +150,7 @@ export class ThreadLink {
 
   /** Whatever waits for the main thread's blocks or credit stops waiting; calls of the storage run to their end. */
   #abort(): void {
-    const error = new StateError('ABORTED', { operation: 'checkpoint job' })
+    const error = new StateError('ABORTED', { operation: 'a job of the checkpoint worker' })
     this.#controller.abort(error)
     this.#inbox.fail(error)
     this.#gate.fail(error)

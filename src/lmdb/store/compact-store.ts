@@ -39,7 +39,7 @@ export async function compactStore(compaction: Compaction): Promise<void> {
       await copy(compaction, dataPath)
       if (!commit.holdPause()) {
         const reason = 'more was written meanwhile than can wait for it; compact when less is written'
-        throw new StateError('TRANSACTION_FAILED', { operation: 'compact', reason })
+        throw new StateError('TRANSACTION_FAILED', { operation: 'the compaction', reason })
       }
     } catch (error) {
       await directory.dropNextData().catch(() => {})

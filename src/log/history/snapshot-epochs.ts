@@ -41,7 +41,7 @@ export class SnapshotEpochs {
   open(): number {
     if (this.current >= LAST_EPOCH) {
       throw new StateError('TRANSACTION_FAILED', {
-        operation: 'snapshot',
+        operation: 'a snapshot',
         reason: 'a snapshot has been open for two billion others; close it first',
       })
     }

@@ -96,7 +96,7 @@ it('a group that has ended fails the job', async () => {
   client.members[0]?.onFailure(new Error('not allowed'))
   await expect(job.finished).rejects.toMatchObject({
     code: 'STORAGE_ERROR',
-    message: 'Kafka group g: stay a member failed: not allowed',
+    message: 'Kafka group g: cannot stay a member: not allowed',
   })
 })
 

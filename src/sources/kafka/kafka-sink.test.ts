@@ -169,7 +169,7 @@ describe('a transactional sink of a Kafka topic', () => {
     })
     await expect(opening).rejects.toMatchObject({
       code: 'STORAGE_ERROR',
-      message: 'Kafka topic t: write a transaction failed: the message is too large',
+      message: 'Kafka topic t: cannot write a transaction: the message is too large',
     })
   })
 })

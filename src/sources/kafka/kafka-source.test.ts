@@ -308,7 +308,7 @@ describe('a source of a Kafka topic', () => {
     const impatient = await open(client, {}, { reconnectForMs: 1 })
     await expect(pollUntil(impatient, 1)).rejects.toMatchObject({
       code: 'STORAGE_ERROR',
-      message: 'Kafka topic t: read failed: gone (for 1 ms)',
+      message: 'Kafka topic t: cannot read: gone (for 1 ms)',
     })
     await impatient.close()
   })

@@ -42,8 +42,8 @@ export function queryIndex<Key>(
   context.host.refresh()
   if (!index.isBuilt) {
     throw new StateError('NOT_INITIALIZED', {
-      component: `index '${name}' of state '${context.name}', which lacks entries until migrate() has made them`,
-      operation: 'query',
+      component: `index '${name}' of state '${context.name}', which lacks entries until migrate() has made them,`,
+      operation: 'be queried',
     })
   }
   const range = rangeOf(context, index, options ?? {})
