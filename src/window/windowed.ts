@@ -73,7 +73,7 @@ export interface WindowOptions<Event, Key, Value, Output> {
   readonly process?: (events: Iterable<Event>, window: TimeWindow) => Value
   /** For how long after its end, in the time of the watermark, a window still takes events (W8, W12). Default 0. */
   readonly allowedLatenessMs?: number
-  /** Late events make a fired window fire again at most so often, by the processing clock. Default: each does. */
+  /** Late events make a fired window fire again so long after the first of them, by the processing clock, and so at most so often. Default: each does at once. */
   readonly refireMs?: number
   /** Results before the end of a window (W18): after so many events, or so long by the processing clock after the first one. Default: none. */
   readonly early?: { readonly everyEvents?: number; readonly everyMs?: number }

@@ -29,18 +29,29 @@ export class WindowDriver {
   operator!: WindowOperator
   #store!: object
   readonly #backend = new MemoryStateBackend()
-  readonly #definition: object
+  #definition: object
 
   constructor(options: WindowOptions<WindowEvent, string, unknown, Result>, maxValueBytes?: number) {
     const supports = { ...this.#backend.supports, ...(maxValueBytes !== undefined && { maxValueBytes }) }
     Object.defineProperty(this.#backend, 'supports', { value: supports })
-    this.#definition = windowed<WindowEvent, string, unknown, Result>({
+    this.#definition = this.#defined(options)
+  }
+
+  #defined(options: WindowOptions<WindowEvent, string, unknown, Result>): object {
+    return windowed<WindowEvent, string, unknown, Result>({
       ...options,
       onLate: ({ event, missed, isLost }) => {
         this.late.push(`${event.at} ${isLost ? 'lost' : 'entered'} ${missed.map(shownWindow).join(' ')}`)
         return undefined
       },
     })
+  }
+
+  /** Makes a cut, and goes on from there with other windows. */
+  async openAs(options: WindowOptions<WindowEvent, string, unknown, Result>): Promise<void> {
+    this.flush()
+    this.#definition = this.#defined(options)
+    await this.open()
   }
 
   /** Makes a cut, and opens its store: what is only in memory is lost by it. */

@@ -3,6 +3,7 @@
 // (1) What is due when follows from the lists, and is found again when the store is opened. A key is due at the earliest time at which
 //     anything becomes of its windows; each time it is, the next one follows from its list. A key that is due in vain, because a session
 //     went on, costs one look.
+//     What waits for the processing clock does so by itself, for each window: its key comes when the first of them may be due.
 // (2) An event costs about the same however many windows its key has: a few are copied to be worked on; of many, in pages, only the pages
 //     that change.
 
@@ -68,7 +69,6 @@ export function listedStates(name: string, definition: ErasedWindows): { [name: 
 }
 
 export class ListedOperator implements WindowOperator {
-  readonly #definition: ErasedWindows
   readonly #nowMs: () => number
   /** How many bytes the windows of a key may have together. */
   readonly #maxBytes: number
@@ -100,7 +100,7 @@ export class ListedOperator implements WindowOperator {
   #lastTimestampMs = 0
   /** Kept events that the last save has let go of. */
   #gone: readonly KeptEvent[] = []
-  #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], isAwaited: false }
+  #entered: Entered = { hasEntered: false, dueMs: undefined, missed: [], awaitedMs: Infinity }
   #watermarkMs = -Infinity
   /** What fires may be put out step by step. */
   #isAdvancing = false
@@ -110,7 +110,6 @@ export class ListedOperator implements WindowOperator {
 
   constructor(options: WindowOperatorOptions) {
     const { definition, store, name, nowMs } = options
-    this.#definition = definition
     this.#nowMs = nowMs
     this.#output = new WindowOutput(options)
     this.#state = openStateOf(store, name)
@@ -134,8 +133,9 @@ export class ListedOperator implements WindowOperator {
       windows,
       allowedLatenessMs,
       everyEvents: early?.everyEvents ?? Infinity,
-      waitsEarly: early?.everyMs !== undefined,
-      waitsLate: refireMs !== undefined,
+      everyMs: early?.everyMs,
+      refireMs,
+      nowMs,
       isDiscarding: panes === 'discarding',
     }
     const inPlace = events === undefined ? accumulator : undefined
@@ -175,7 +175,7 @@ export class ListedOperator implements WindowOperator {
       hasEntered: false,
       dueMs: undefined,
       missed: this.#entered.missed,
-      isAwaited: false,
+      awaitedMs: Infinity,
     }
     if (entered.missed.length > 0) entered.missed = []
     this.#entered = entered
@@ -208,7 +208,8 @@ export class ListedOperator implements WindowOperator {
     this.#open += this.#list.count - this.#countBefore
     const stretch = this.#tableKeyStretch()
     if (entered.dueMs !== undefined) this.#due.add(entered.dueMs, 0, stretch)
-    if (entered.isAwaited) this.#awaited.add(this.#awaitedAtMs(), 0, stretch)
+    if (entered.awaitedMs < Infinity)
+      this.#awaited.add(Math.max(entered.awaitedMs, this.#nowMs()), 0, stretch)
   }
 
   revert(): void {
@@ -244,8 +245,11 @@ export class ListedOperator implements WindowOperator {
     const run = yield* DueRun.of(this.#awaited, nowMs)
     for (let shown = 1; run.next(); shown++) {
       if (this.#loadKey(run.current.key)) {
-        this.#fires(() => this.#windows.fireAwaited(this.#watermarkMs))
+        this.#fires(() => this.#windows.fireAwaited(this.#watermarkMs, nowMs))
         this.#save(0)
+        // Others of its windows began to wait later.
+        const nextMs = this.#windows.nextAwaitedMs()
+        if (nextMs < Infinity) run.add(nextMs, 0, run.current.key)
         if (this.#output.isWaiting) yield* this.#output.rest()
       }
       if (shown % STEP_KEYS === 0) yield
@@ -288,7 +292,12 @@ export class ListedOperator implements WindowOperator {
       const dueMs = this.#windows.nextDueMs()
       const stretch = this.#tableKeyStretch()
       if (dueMs !== undefined) this.#due.add(dueMs, 0, stretch)
-      if (this.#windows.isAwaited()) this.#awaited.add(this.#nowMs(), 0, stretch)
+      const nowMs = this.#nowMs()
+      const hasChanged = this.#windows.waitSinceAtMost(nowMs)
+      if (hasChanged && !this.#list.isLarge)
+        this.#list.copyTo(this.#table.memoryOf(entry), this.#table.accumulatorAt(entry))
+      const awaitedMs = this.#windows.nextAwaitedMs()
+      if (awaitedMs < Infinity) this.#awaited.add(Math.max(awaitedMs, nowMs), 0, stretch)
       if (this.#list.isLarge) this.#keepLarge(this.#table.resizeAccumulator(entry, LIST_NUMBER_BYTES))
     })
   }
@@ -451,11 +460,6 @@ export class ListedOperator implements WindowOperator {
   #keyBytes(): Uint8Array {
     const { bytes, length } = this.#tableKey
     return new Uint8Array(bytes.subarray(0, length))
-  }
-
-  #awaitedAtMs(): number {
-    const { early, refireMs = Infinity } = this.#definition
-    return this.#nowMs() + Math.min(early?.everyMs ?? Infinity, refireMs)
   }
 
   #resultOf(window: TimeWindow, found: unknown, pane: Pane, more: FireExtras | undefined): AnyResult {

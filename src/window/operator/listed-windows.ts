@@ -6,7 +6,7 @@ import type { CountWindows, GlobalWindows, SessionWindows, SlidingWindows } from
 import type { Pane, Windows } from '../windowed.js'
 import type { Accumulator } from './accumulator.js'
 import type { WindowList } from './window-list.js'
-import { FIRED_ON_TIME, IS_AWAITED } from './window-page.js'
+import { FIRED_ON_TIME, IS_AWAITED, type Waits } from './window-page.js'
 
 /** A session that no cut could name, because its end is not exact, is none: the event is a bad one. */
 export function checkSessionEnd(timestampMs: number, gapMs: number): void {
@@ -22,8 +22,8 @@ export interface Entered {
   dueMs: number | undefined
   /** Windows that it has come too late for. */
   missed: TimeWindow[]
-  /** Something is to fire after the early or the refire interval, which was not so before. */
-  isAwaited: boolean
+  /** When something of the key is to be told of by the clock, where that is not known yet; otherwise `Infinity`. */
+  awaitedMs: number
 }
 
 /** A result, as the windows of a key give it. */
@@ -38,10 +38,12 @@ export interface ListedOptions {
   readonly windows: Windows
   readonly allowedLatenessMs: number
   readonly everyEvents: number
-  /** Whether results before the end wait for a time. */
-  readonly waitsEarly: boolean
-  /** Whether results after the end do. */
-  readonly waitsLate: boolean
+  /** How long results before the end wait by the clock; `undefined` where there are none that do. */
+  readonly everyMs: number | undefined
+  /** How long results after the end do; `undefined` where they do not. */
+  readonly refireMs: number | undefined
+  /** The processing clock. */
+  readonly nowMs: () => number
   readonly isDiscarding: boolean
 }
 
@@ -58,6 +60,12 @@ export class ListedWindows {
   readonly #keptBehindMs: number
   /** Whether a window fires when the watermark has come to its end. */
   readonly #endsByTime: boolean
+  readonly #waitsEarly: boolean
+  readonly #waitsLate: boolean
+  /** Of what does not wait any more, because a restart has changed that, the time has come. */
+  readonly #waits: Waits
+  /** The last event has opened a window again that had fired: what waits there waits as before its end. */
+  #hasReopened = false
   /** The windows that the last event has entered are among these. */
   #enteredFrom = 0
   #enteredUntil = 0
@@ -70,7 +78,10 @@ export class ListedWindows {
     valueOf: (window: TimeWindow) => unknown,
     fire: Fire,
   ) {
-    const { windows } = options
+    const { windows, everyMs, refireMs } = options
+    this.#waitsEarly = everyMs !== undefined
+    this.#waitsLate = refireMs !== undefined
+    this.#waits = { earlyMs: everyMs ?? 0, lateMs: refireMs ?? 0 }
     this.#options = options
     this.#list = list
     this.#accumulator = accumulator
@@ -98,25 +109,39 @@ export class ListedWindows {
     const { windows } = this.#options
     this.#enteredFrom = 0
     this.#enteredUntil = 0
+    this.#hasReopened = false
     if (!('kind' in windows)) this.#enterTime(windows, event, timestampMs, watermarkMs, entered)
     else if (windows.kind === 'session') this.#enterSession(windows, event, timestampMs, watermarkMs, entered)
     else if (windows.kind === 'sliding') this.#enterSliding(windows, timestampMs, watermarkMs, entered)
     else this.#enterOnly(windows, event, timestampMs, entered)
-    const { waitsEarly, waitsLate } = this.#options
-    if (!waitsEarly && !waitsLate) return
+    if (this.#waitsEarly || this.#waitsLate) this.#awaitEntered(watermarkMs, entered)
+  }
+
+  /**
+   * Windows that the last event has entered wait from the first one on that was not told of. One that fires by its number still counts as
+   * waiting: its key comes in vain then, in place of once more for each such result.
+   */
+  #awaitEntered(watermarkMs: number, entered: Entered): void {
     const list = this.#list
+    const { earlyMs, lateMs } = this.#waits
+    // All of them since the same moment, so that they come together.
+    let nowMs: number | undefined
     for (let i = this.#enteredFrom; i < this.#enteredUntil; i++) {
+      const changes = list.changes(i)
       const isPast = watermarkMs >= this.#firesAtMs(list.endMs(i))
-      if (list.changes(i) === 0 || list.has(i, IS_AWAITED) || !(isPast ? waitsLate : waitsEarly)) continue
+      if (changes === 0 || !(isPast ? this.#waitsLate : this.#waitsEarly)) continue
+      const isAwaited = list.has(i, IS_AWAITED)
+      if (!isAwaited || changes === 1) list.setSinceMs(i, (nowMs ??= this.#options.nowMs()))
+      if (isAwaited && !(this.#hasReopened && !isPast)) continue
       list.set(i, IS_AWAITED, true)
-      entered.isAwaited = true
+      entered.awaitedMs = Math.min(entered.awaitedMs, list.sinceMs(i) + (isPast ? lateMs : earlyMs))
     }
   }
 
   /** What an event that has entered makes fire at once. */
   fireEntered(watermarkMs: number): void {
     const list = this.#list
-    const { windows, everyEvents, waitsLate } = this.#options
+    const { windows, everyEvents } = this.#options
     if ('kind' in windows && windows.kind === 'count') {
       if (list.nextNumber < windows.size) return
       this.#fireWindow(0, 'onTime', watermarkMs, { isFull: true })
@@ -130,7 +155,7 @@ export class ListedWindows {
       if (changes === 0) continue
       if (isPast) {
         list.set(i, FIRED_ON_TIME, true)
-        if (!waitsLate) this.#fireWindow(i, 'late', watermarkMs)
+        if (!this.#waitsLate) this.#fireWindow(i, 'late', watermarkMs)
       } else if (changes >= everyEvents) {
         this.#fireWindow(i, 'early', watermarkMs)
       }
@@ -156,19 +181,37 @@ export class ListedWindows {
     }
   }
 
-  /** What waits for a processing time fires. */
-  fireAwaited(watermarkMs: number): void {
+  /** What waits for a processing time that has come fires. */
+  fireAwaited(watermarkMs: number, nowMs: number): void {
     this.#firing = undefined
     const list = this.#list
-    for (let i = list.nextAwaited(0); i < list.count; i = list.nextAwaited(i + 1)) {
+    const waits = this.#waits
+    for (
+      let i = list.nextAwaited(0, waits, nowMs);
+      i < list.count;
+      i = list.nextAwaited(i + 1, waits, nowMs)
+    ) {
       list.set(i, IS_AWAITED, false)
-      this.#fireWindow(i, list.has(i, FIRED_ON_TIME) ? 'late' : 'early', watermarkMs)
+      if (list.has(i, FIRED_ON_TIME)) this.#fireWindow(i, 'late', watermarkMs)
+      else if (this.#waitsEarly) this.#fireWindow(i, 'early', watermarkMs)
     }
   }
 
-  /** Whether something waits for a processing time. */
-  isAwaited(): boolean {
-    return this.#list.nextAwaited(0) < this.#list.count
+  /** When something of the key is to be told of by the clock; `Infinity` where nothing is. */
+  nextAwaitedMs(): number {
+    return this.#list.nextAwaitedMs(this.#waits)
+  }
+
+  /** Nothing has waited for longer than until now, by a clock that may have gone back. Whether that has changed something. */
+  waitSinceAtMost(nowMs: number): boolean {
+    const list = this.#list
+    let hasChanged = false
+    for (let i = 0; i < list.count; i++) {
+      if (!list.has(i, IS_AWAITED) || list.sinceMs(i) <= nowMs) continue
+      list.setSinceMs(i, nowMs)
+      hasChanged = true
+    }
+    return hasChanged
   }
 
   /** When the key is due next; `undefined` where it is not. */
@@ -290,6 +333,7 @@ export class ListedWindows {
     // Its key is due only when it would have gone.
     entered.dueMs = this.#firesAtMs(endMs)
     list.set(i, FIRED_ON_TIME, false)
+    this.#hasReopened = true
   }
 
   /** An event joins sessions, or comes before one: their values are merged in the order of their starts (W15). */
@@ -308,17 +352,24 @@ export class ListedWindows {
     const startMs = list.startMs(from)
     let endMs = list.endMs(from)
     let changes = list.changes(from)
-    let isAwaited = list.has(from, IS_AWAITED)
+    let isAwaited = false
+    let sinceMs = Infinity
+    for (let i = from; i <= until; i++) {
+      if (list.has(i, FIRED_ON_TIME)) this.#hasReopened = true
+      if (!list.has(i, IS_AWAITED)) continue
+      isAwaited = true
+      if (list.changes(i) > 0) sinceMs = Math.min(sinceMs, list.sinceMs(i))
+    }
     for (let count = until - from; count > 0; count--) {
       this.#accumulator?.merge(list, from, list, from + 1)
       endMs = Math.max(endMs, list.endMs(from + 1))
       changes += list.changes(from + 1)
-      isAwaited ||= list.has(from + 1, IS_AWAITED)
       list.remove(from + 1)
     }
     list.setInterval(from, startMs, endMs)
     list.setChanges(from, changes)
     list.set(from, IS_AWAITED, isAwaited)
+    if (sinceMs < Infinity) list.setSinceMs(from, sinceMs)
     list.setReplaces(from, replaced)
     list.setPanes(from, 0)
     list.set(from, FIRED_ON_TIME, false)

@@ -104,8 +104,9 @@ export class PlainSessions implements WindowOperator {
       windows,
       allowedLatenessMs: 0,
       everyEvents: Infinity,
-      waitsEarly: false,
-      waitsLate: false,
+      everyMs: undefined,
+      refireMs: undefined,
+      nowMs: options.nowMs,
       isDiscarding: false,
     }
     this.#windows = new ListedWindows(listed, this.#list, accumulator, keepsNone, fires)
@@ -192,6 +193,7 @@ export class PlainSessions implements WindowOperator {
         this.#accumulator.check(this.#list, i)
         // Of sessions that had fired and went on, under other options: nothing is told of that here.
         this.#list.setReplaces(i, [])
+        this.#list.dropSince(i)
       }
       this.#save(entry)
       this.#kept.open += this.#list.count

@@ -2,13 +2,14 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { ByteWriter } from '../../state/codec/bytes.js'
 import { WindowList } from './window-list.js'
-import { FIRED_ON_TIME, IS_AWAITED } from './window-page.js'
+import { FIRED_ON_TIME, HAS_SINCE, IS_AWAITED } from './window-page.js'
 
 interface Plain {
   startMs: number
   endMs: number
   changes: number
   flags: number
+  sinceMs: number | undefined
   replaces: number
   accumulator: number
   byte: number
@@ -20,6 +21,7 @@ interface Checked {
   readonly plain: Plain[]
 }
 
+const WAITS = { earlyMs: 1_000, lateMs: 3_000 }
 const FLAGS = [FIRED_ON_TIME, IS_AWAITED]
 
 function shownOf(list: WindowList): Plain[] {
@@ -31,6 +33,7 @@ function shownOf(list: WindowList): Plain[] {
       endMs: list.endMs(i),
       changes: list.changes(i),
       flags: FLAGS.reduce((flags, flag) => flags | (list.has(i, flag) ? flag : 0), 0),
+      sinceMs: list.has(i, HAS_SINCE) && list.changes(i) > 0 ? list.sinceMs(i) : undefined,
       replaces: list.replaces(i).length,
       accumulator: length,
       byte: length === 0 ? 0 : (list.memoryOf(i).bytes[at + length - 1] as number),
@@ -46,8 +49,17 @@ const bytesOf = (list: WindowList): Uint8Array => {
 
 const orCount = (found: number, count: number): number => (found < 0 ? count : found)
 
+/** When a window is told of that waits: one that has nothing new, or has not noted since when, at once. */
+const awaitedMs = ({ flags, sinceMs, changes }: Plain): number => {
+  if ((flags & IS_AWAITED) === 0) return Infinity
+  const waitsMs = (flags & FIRED_ON_TIME) === 0 ? WAITS.earlyMs : WAITS.lateMs
+  return changes === 0 || sinceMs === undefined ? -Infinity : sinceMs + waitsMs
+}
+
 function check({ list, plain }: Checked, timeMs: number): void {
-  expect(shownOf(list)).toEqual(plain)
+  expect(shownOf(list)).toEqual(
+    plain.map((each) => ({ ...each, sinceMs: each.changes > 0 ? each.sinceMs : undefined })),
+  )
   for (const hasFired of [false, true]) {
     const such = plain.filter(({ flags }) => ((flags & FIRED_ON_TIME) !== 0) === hasFired)
     const least = such.reduce<number | undefined>((ms, { endMs }) => Math.min(ms ?? endMs, endMs), undefined)
@@ -55,8 +67,9 @@ function check({ list, plain }: Checked, timeMs: number): void {
     const next = plain.findIndex((each) => such.includes(each) && each.endMs <= timeMs)
     expect(list.nextEnding(0, hasFired, timeMs)).toBe(orCount(next, plain.length))
   }
-  const awaited = plain.findIndex(({ flags }) => (flags & IS_AWAITED) !== 0)
-  expect(list.nextAwaited(0)).toBe(orCount(awaited, plain.length))
+  const awaited = plain.findIndex((each) => awaitedMs(each) <= timeMs)
+  expect(list.nextAwaited(0, WAITS, timeMs)).toBe(orCount(awaited, plain.length))
+  expect(list.nextAwaitedMs(WAITS)).toBe(Math.min(Infinity, ...plain.map(awaitedMs)))
   const ending = plain.findIndex(({ endMs }) => endMs >= timeMs)
   expect(list.firstEndingFrom(timeMs)).toBe(orCount(ending, plain.length))
 }
@@ -72,7 +85,16 @@ function insert({ list, plain }: Checked, startMs: number, accumulator: number):
   expect(list.isAt(place, startMs, endMs)).toBe(plain[place]?.startMs === startMs)
   if (list.isAt(place, startMs, endMs)) return
   list.insert(place, startMs, endMs, accumulator)
-  plain.splice(place, 0, { startMs, endMs, changes: 0, flags: 0, replaces: 0, accumulator, byte: 0 })
+  plain.splice(place, 0, {
+    startMs,
+    endMs,
+    changes: 0,
+    flags: 0,
+    sinceMs: undefined,
+    replaces: 0,
+    accumulator,
+    byte: 0,
+  })
 }
 
 /** One change of a window. */
@@ -96,6 +118,10 @@ function change({ list, plain }: Checked, what: number, i: number, size: number)
     list.resizeAccumulator(i, each.accumulator)
     const at = list.accumulatorAt(i)
     list.memoryOf(i).bytes.fill(each.byte, at, at + each.accumulator)
+  } else if (what === 4) {
+    each.sinceMs = size < 20 ? undefined : size * 50
+    if (each.sinceMs === undefined) list.dropSince(i)
+    else list.setSinceMs(i, each.sinceMs)
   } else {
     list.remove(i)
     plain.splice(i, 1)
@@ -104,7 +130,7 @@ function change({ list, plain }: Checked, what: number, i: number, size: number)
 
 it('agrees with an array, however many windows and how long ones there are, and is changed by nothing that was forked from it', () => {
   const step = fc.record({
-    what: fc.nat({ max: 7 }),
+    what: fc.nat({ max: 8 }),
     place: fc.nat({ max: 9_999 }),
     size: fc.nat({ max: 200 }),
   })
@@ -116,12 +142,12 @@ it('agrees with an array, however many windows and how long ones there are, and 
       check(at, 4_000)
       for (const { what, place, size } of steps) {
         const { length } = at.plain
-        if (what <= 4 && length > 0) {
+        if (what <= 5 && length > 0) {
           // Most often one behind the other goes, as windows do that have come to their end.
-          change(at, what, what === 4 && size < 150 ? 0 : place % length, size)
-        } else if (what === 5) {
-          insert(at, place * 20, size)
+          change(at, what, what === 5 && size < 150 ? 0 : place % length, size)
         } else if (what === 6) {
+          insert(at, place * 20, size)
+        } else if (what === 7) {
           others.push({ list: at.list, bytes: bytesOf(at.list) })
           at = { list: at.list.fork(), plain: at.plain.map((each) => ({ ...each })) }
         } else {

@@ -14,17 +14,21 @@ import { CodecError } from '../../state/codec/codec-error.js'
 import type { TimeWindow } from '../assign/assigner.js'
 import { type AccumulatorMemory, HAS_VALUE } from './accumulator.js'
 import {
+  accumulatorAt,
   CHANGES_AT,
   END_AT,
   FIRED_ON_TIME,
   FLAGS_AT,
-  IS_AWAITED,
+  HAS_SINCE,
   LENGTH_AT,
   PAGE_BYTES,
   PAGE_WINDOWS,
   PANES_AT,
   REPLACED_BYTES,
   REPLACES_AT,
+  SINCE_BYTES,
+  sinceAt,
+  type Waits,
   WINDOW_BYTES,
   WindowPage,
 } from './window-page.js'
@@ -198,6 +202,33 @@ export class WindowList implements AccumulatorMemory {
     view.setUint16(at, value ? flags | flag : flags & ~flag, true)
   }
 
+  /** When the first event has entered it that was not told of, where that is noted; otherwise for ever. */
+  sinceMs(i: number): number {
+    this.#at(i)
+    return this.#page.sinceMs(i - this.#first)
+  }
+
+  setSinceMs(i: number, sinceMs: number): void {
+    const at = this.#change(i)
+    const page = this.#page
+    const start = sinceAt(page.writer.view, at)
+    const hasRoom = this.has(i, HAS_SINCE)
+    if (!hasRoom) {
+      page.resize(i - this.#first, start, 0, SINCE_BYTES)
+      this.set(i, HAS_SINCE, true)
+    }
+    page.writer.view.setFloat64(start, sinceMs, true)
+    if (!hasRoom) this.#divideIfFull()
+  }
+
+  /** It has no room for that any more. */
+  dropSince(i: number): void {
+    if (!this.has(i, HAS_SINCE)) return
+    const at = this.#change(i)
+    this.#page.resize(i - this.#first, sinceAt(this.#page.writer.view, at), SINCE_BYTES, 0)
+    this.set(i, HAS_SINCE, false)
+  }
+
   /** Windows whose results this one's next result takes the place of. */
   replaces(i: number): readonly TimeWindow[] {
     const at = this.#at(i)
@@ -243,7 +274,7 @@ export class WindowList implements AccumulatorMemory {
   /** Where it begins in that memory. */
   accumulatorAt(i: number): number {
     const at = this.#at(i)
-    return at + WINDOW_BYTES + this.#page.writer.view.getUint16(at + REPLACES_AT, true) * REPLACED_BYTES
+    return accumulatorAt(this.#page.writer.view, at)
   }
 
   accumulatorBytes(i: number): number {
@@ -311,18 +342,25 @@ export class WindowList implements AccumulatorMemory {
     return this.#count
   }
 
-  /** The first window from `from` on that fires when a processing time has come; `count` where there is none. */
-  nextAwaited(from: number): number {
+  /** The first window from `from` on that waits for a processing time which has come; `count` where there is none. */
+  nextAwaited(from: number, waits: Waits, nowMs: number): number {
     for (let i = from; i < this.#count; ) {
       this.#at(i)
       const page = this.#page
       const first = this.#first
-      if (!this.isLarge || page.hasAwaited) {
-        for (let n = i - first; n < page.count; n++) if (page.has(n, IS_AWAITED)) return first + n
+      if (!this.isLarge || page.nextAwaitedMs(waits) <= nowMs) {
+        for (let n = i - first; n < page.count; n++) if (page.isAwaitedAt(n, waits, nowMs)) return first + n
       }
       i = first + page.count
     }
     return this.#count
+  }
+
+  /** When the first of the windows fires that wait for a processing time; `Infinity` where none does. */
+  nextAwaitedMs(waits: Waits): number {
+    let nextMs = Infinity
+    for (const page of this.#pages) nextMs = Math.min(nextMs, page.nextAwaitedMs(waits))
+    return nextMs
   }
 
   /** Puts a window there, with an accumulator of so many bytes, which are zeros. */

@@ -449,7 +449,9 @@ describe('windows', () => {
         expect(d.operator.peek('b')).toEqual([])
         d.add(event('a', 2, 2))
         await d.open()
-        runThrough(d.operator.onProcessingTime(0))
+        runThrough(d.operator.onProcessingTime(99))
+        expect(d.results).toEqual([])
+        runThrough(d.operator.onProcessingTime(100))
         for (const value of [3, 4, 5]) d.add(event('a', 3, value))
         d.advance(9)
       },

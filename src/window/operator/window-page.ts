@@ -1,6 +1,8 @@
 // Some of the windows of a key, one behind the other. Numbers are little-endian.
 //
-//   window  := start f64 · end f64 · panes u32 · changes u32 · flags u16 · replaces u16 · length u32 · (start f64 · end f64)* · accumulator
+//   window  := start f64 · end f64 · panes u32 · changes u32 · flags u16 · replaces u16 · length u32 · (start f64 · end f64)* · since f64? · accumulator
+//
+// (1) `since` is there where the flag says so: once a window has waited, it stays.
 
 import { copyViewed, type ViewedBytes } from '../../base/slot.js'
 import { ByteWriter } from '../../state/codec/bytes.js'
@@ -15,6 +17,7 @@ export const FLAGS_AT = 24
 export const REPLACES_AT = 26
 export const LENGTH_AT = 28
 export const REPLACED_BYTES = 16
+export const SINCE_BYTES = 8
 
 /** A page that has more windows, or more bytes and several windows, is divided. */
 export const PAGE_WINDOWS = 64
@@ -24,6 +27,14 @@ export const PAGE_BYTES = 16_384
 export const FIRED_ON_TIME = 1
 /** It fires when a processing time has come. */
 export const IS_AWAITED = 2
+/** It has when it began to wait. */
+export const HAS_SINCE = 8
+
+/** How long a window waits until it is told of, by the processing clock: before its end, and after it. */
+export interface Waits {
+  readonly earlyMs: number
+  readonly lateMs: number
+}
 
 /** Windows in the order of their list. Whoever changes one says that they are not summed any more. */
 export class WindowPage {
@@ -37,7 +48,9 @@ export class WindowPage {
   isSummed = false
   #leastOpenEndMs: number | undefined
   #leastFiredEndMs: number | undefined
-  #hasAwaited = false
+  /** Since when those wait that wait for longest. */
+  #openSinceMs = Infinity
+  #firedSinceMs = Infinity
 
   constructor(owner: object, from?: WindowPage) {
     this.owner = owner
@@ -88,10 +101,24 @@ export class WindowPage {
     return hasFired ? this.#leastFiredEndMs : this.#leastOpenEndMs
   }
 
-  /** Whether one of them fires when a processing time has come. */
-  get hasAwaited(): boolean {
+  /** When the first of them fires that waits for a processing time; `Infinity` where none does. */
+  nextAwaitedMs({ earlyMs, lateMs }: Waits): number {
     this.#sum()
-    return this.#hasAwaited
+    return Math.min(this.#openSinceMs + earlyMs, this.#firedSinceMs + lateMs)
+  }
+
+  /** Whether it waits for a processing time, and that has come. */
+  isAwaitedAt(n: number, { earlyMs, lateMs }: Waits, nowMs: number): boolean {
+    if (!this.has(n, IS_AWAITED)) return false
+    return this.sinceMs(n) + (this.has(n, FIRED_ON_TIME) ? lateMs : earlyMs) <= nowMs
+  }
+
+  /** When the first event has entered it that was not told of; where there is none, or an earlier version has not noted it, for ever. */
+  sinceMs(n: number): number {
+    const { view } = this.writer
+    const at = this.at(n)
+    if (!this.has(n, HAS_SINCE) || view.getUint32(at + CHANGES_AT, true) === 0) return -Infinity
+    return view.getFloat64(sinceAt(view, at), true)
   }
 
   /** Copies as many windows as have room in a page from a value that ends at `end`, and returns where the next one begins. */
@@ -174,23 +201,32 @@ export class WindowPage {
     if (this.isSummed) return
     this.#leastOpenEndMs = undefined
     this.#leastFiredEndMs = undefined
-    this.#hasAwaited = false
+    this.#openSinceMs = Infinity
+    this.#firedSinceMs = Infinity
     for (let n = 0; n < this.count; n++) {
       const endMs = this.endMs(n)
-      if (this.has(n, FIRED_ON_TIME)) this.#leastFiredEndMs = Math.min(this.#leastFiredEndMs ?? endMs, endMs)
+      const hasFired = this.has(n, FIRED_ON_TIME)
+      if (hasFired) this.#leastFiredEndMs = Math.min(this.#leastFiredEndMs ?? endMs, endMs)
       else this.#leastOpenEndMs = Math.min(this.#leastOpenEndMs ?? endMs, endMs)
-      if (this.has(n, IS_AWAITED)) this.#hasAwaited = true
+      if (!this.has(n, IS_AWAITED)) continue
+      if (hasFired) this.#firedSinceMs = Math.min(this.#firedSinceMs, this.sinceMs(n))
+      else this.#openSinceMs = Math.min(this.#openSinceMs, this.sinceMs(n))
     }
     this.isSummed = true
   }
 }
 
+/** Where a window has when it began to wait, if it has. */
+export const sinceAt = (view: DataView, at: number): number =>
+  at + WINDOW_BYTES + view.getUint16(at + REPLACES_AT, true) * REPLACED_BYTES
+
+/** Where the accumulator of a window begins. */
+export const accumulatorAt = (view: DataView, at: number): number =>
+  sinceAt(view, at) + ((view.getUint16(at + FLAGS_AT, true) & HAS_SINCE) === 0 ? 0 : SINCE_BYTES)
+
 /** Where the window behind this one begins. */
 const behind = (view: DataView, at: number): number =>
-  at +
-  WINDOW_BYTES +
-  view.getUint16(at + REPLACES_AT, true) * REPLACED_BYTES +
-  view.getUint32(at + LENGTH_AT, true)
+  accumulatorAt(view, at) + view.getUint32(at + LENGTH_AT, true)
 
 /** A whole millisecond, or beyond all of them. */
 const isTime = (timeMs: number): boolean => Number.isSafeInteger(timeMs) || Math.abs(timeMs) === Infinity
