@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { cumulative, hopping, type TimeWindow, tumbling, type WindowAssigner } from './assigner.js'
+import { countWindows, session, sliding } from './by-key.js'
 
 const bounds = (windows: readonly TimeWindow[]) => windows.map(({ startMs, endMs }) => [startMs, endMs])
 const timestamp = fc.integer({ min: -1_000_000, max: 1_000_000 })
@@ -22,6 +23,11 @@ describe('tumbling windows', () => {
 
   it('W2: have an offset smaller than their size, and whole sizes', () => {
     expect(() => tumbling({ sizeMs: 10, offsetMs: 10 })).toThrow('offsetMs')
+    expect(() => tumbling({} as never)).toThrow('options.sizeMs is required')
+    for (const make of [tumbling, hopping, cumulative, session, sliding, countWindows]) {
+      const options = { sizeMs: 10, slideMs: 5, maxMs: 10, stepMs: 5, gapMs: 10, size: 10 }
+      expect(() => make({ ...options, offset: 3 } as never)).toThrow('options.offset is unknown')
+    }
     expect(() => tumbling({ sizeMs: 10, offsetMs: -1 })).toThrow('offsetMs')
     expect(() => tumbling({ sizeMs: 0.5 })).toThrow('sizeMs')
     expect(() => hopping({ sizeMs: 0, slideMs: -1 })).toThrow(/sizeMs.*slideMs/s)

@@ -1,7 +1,6 @@
 // Which windows an event belongs to, by its timestamp alone. Windows are [start, end): the end is no part of them (W1).
 
-import type { Violation } from '../../base/errors.js'
-import { rejectViolations, requireSettings, rules } from '../../base/options.js'
+import { type Rule, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 
 /** An interval of event time, in whole milliseconds since the epoch: `startMs` is in it, `endMs` is not. */
 export interface TimeWindow {
@@ -49,9 +48,8 @@ export interface TumblingOptions {
 
 /** Windows of one size, one behind the other. `INVALID_ARGUMENT` for sizes that are not whole and positive (W2). */
 export function tumbling(options: TumblingOptions): PanedAssigner {
-  requireSettings(options)
+  check(options, ['sizeMs'], 'sizeMs')
   const { sizeMs, offsetMs = 0 } = options
-  check({ sizeMs }, { offsetMs, below: sizeMs, of: 'sizeMs' })
   return Object.freeze({
     description: described('tumbling', { sizeMs, offsetMs }),
     isTumbling: true,
@@ -86,9 +84,8 @@ export interface HoppingOptions {
  * event between two windows is in none (W10).
  */
 export function hopping(options: HoppingOptions): PanedAssigner {
-  requireSettings(options)
+  check(options, ['sizeMs', 'slideMs'], 'slideMs')
   const { sizeMs, slideMs, offsetMs = 0 } = options
-  check({ sizeMs, slideMs }, { offsetMs, below: slideMs, of: 'slideMs' })
   return Object.freeze({
     description: described('hopping', { sizeMs, slideMs, offsetMs }),
     isTumbling: sizeMs === slideMs,
@@ -128,9 +125,8 @@ export interface CumulativeOptions {
 
 /** Windows that start together every `maxMs` and end a step apart: the day so far, each hour (W5). */
 export function cumulative(options: CumulativeOptions): PanedAssigner {
-  requireSettings(options)
+  check(options, ['maxMs', 'stepMs'], 'maxMs')
   const { maxMs, stepMs, offsetMs = 0 } = options
-  check({ maxMs, stepMs }, { offsetMs, below: maxMs, of: 'maxMs' })
   if (maxMs % stepMs !== 0) {
     rejectViolations([{ argument: 'options.maxMs', reason: 'must be a multiple of stepMs' }])
   }
@@ -176,25 +172,17 @@ function described(kind: string, settings: { readonly [name: string]: number | s
   return `${kind}(${Object.values(settings).join(', ')})`
 }
 
-function check(
-  sizes: { readonly [name: string]: number },
-  offset: { readonly offsetMs: number; readonly below: number; readonly of: string },
-): void {
-  const violations: Violation[] = []
-  for (const [name, size] of Object.entries(sizes)) {
-    if (rules.positiveInteger(size) !== undefined) {
-      violations.push({
-        argument: `options.${name}`,
-        reason: 'must be a positive whole number of milliseconds',
-      })
-    }
-  }
-  const { offsetMs, below, of } = offset
-  if (rules.nonNegativeInteger(offsetMs) !== undefined || offsetMs >= below) {
-    violations.push({
-      argument: 'options.offsetMs',
-      reason: `must be a whole number of milliseconds, 0 or more, smaller than ${of}`,
-    })
-  }
-  rejectViolations(violations)
+const wholeMs: Rule = (size) =>
+  rules.positiveInteger(size) === undefined ? undefined : 'must be a positive whole number of milliseconds'
+
+/** All of the named sizes are there, and `offsetMs` is smaller than the one of them that is named for it. */
+function check(options: object, sizes: readonly string[], largerThanOffset: string): void {
+  requireSettings(options, sizes)
+  const limitMs = (options as { readonly [name: string]: unknown })[largerThanOffset] as number
+  const offsetMs: Rule = (offset) =>
+    rules.nonNegativeInteger(offset) === undefined && (offset as number) < limitMs
+      ? undefined
+      : `must be a whole number of milliseconds, 0 or more, smaller than ${largerThanOffset}`
+  const schema = { ...Object.fromEntries(sizes.map((name) => [name, wholeMs])), offsetMs }
+  rejectViolations(violationsOf(options, schema))
 }

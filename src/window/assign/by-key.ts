@@ -1,7 +1,6 @@
 // Windows that depend on more than the timestamp of an event: on the other events of its key.
 
-import type { Violation } from '../../base/errors.js'
-import { rejectViolations, requireSettings, rules } from '../../base/options.js'
+import { type Rule, rejectViolations, requireSettings, rules, violationsOf } from '../../base/options.js'
 
 /** What {@link session} makes. */
 export interface SessionWindows {
@@ -14,9 +13,8 @@ export interface SessionWindows {
  * Events of a key that are at most `gapMs` apart belong to one session: from the first of them until `gapMs` after the last (W6).
  */
 export function session(options: { readonly gapMs: number }): SessionWindows {
-  requireSettings(options)
+  check(options, 'gapMs')
   const { gapMs } = options
-  check('gapMs', gapMs)
   return Object.freeze({ kind: 'session', gapMs, description: `session(${gapMs})` })
 }
 
@@ -29,9 +27,8 @@ export interface SlidingWindows {
 
 /** For each event a window that ends with it: of the events of its key that are at most `sizeMs` before it, and itself (W5). */
 export function sliding(options: { readonly sizeMs: number }): SlidingWindows {
-  requireSettings(options)
+  check(options, 'sizeMs')
   const { sizeMs } = options
-  check('sizeMs', sizeMs)
   return Object.freeze({ kind: 'sliding', sizeMs, description: `sliding(${sizeMs})` })
 }
 
@@ -44,9 +41,8 @@ export interface CountWindows {
 
 /** So many events of a key, as they come; time is of no matter (W19). What is left when the stream ends is a window that is not full. */
 export function countWindows(options: { readonly size: number }): CountWindows {
-  requireSettings(options)
+  check(options, 'size')
   const { size } = options
-  check('size', size)
   return Object.freeze({ kind: 'count', size, description: `count(${size})` })
 }
 
@@ -61,10 +57,10 @@ export function globalWindows(): GlobalWindows {
   return Object.freeze({ kind: 'global', description: 'global' })
 }
 
-function check(name: string, size: number): void {
-  const violations: Violation[] = []
-  if (rules.positiveInteger(size) !== undefined) {
-    violations.push({ argument: `options.${name}`, reason: 'must be a positive whole number' })
-  }
-  rejectViolations(violations)
+function check(options: object, name: string): void {
+  requireSettings(options, [name])
+  rejectViolations(violationsOf(options, { [name]: wholeNumber }))
 }
+
+const wholeNumber: Rule = (size) =>
+  rules.positiveInteger(size) === undefined ? undefined : 'must be a positive whole number'
