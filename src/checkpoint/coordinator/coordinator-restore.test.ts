@@ -93,9 +93,11 @@ describe('restoring', () => {
     expect(log.filter((line) => line === 'error: checkpoint passed over by the restore')).toHaveLength(3)
   })
 
-  it.each(['EMFILE', 'ENFILE', 'ENOMEM'])(
+  const coded = (code: string) => [code, Object.assign(new Error(code), { code })] as const
+  const noMemory = 'Array buffer allocation failed'
+  it.each([...['EMFILE', 'ENFILE', 'ENOMEM'].map(coded), [noMemory, new RangeError(noMemory)] as const])(
     'fails, and passes over nothing, where a checkpoint cannot be read for want of files or memory (%s)',
-    async (code) => {
+    async (reason, cause) => {
       const { coordinator, backend, storage, events } = bench()
       for (const value of ['1', '2']) {
         await put(backend, `a=${value}`)
@@ -106,15 +108,14 @@ describe('restoring', () => {
       for (const missing of [manifestName(2), segmentName(2, 'base')]) {
         const give = <Given>(name: string, given: () => Given) => {
           if (name !== missing) return given()
-          const cause = Object.assign(new Error(code), { code })
-          const details = { storage: storage.name, operation: 'open', reason: `${name}: ${code}` }
+          const details = { storage: storage.name, operation: 'open', reason: `${name}: ${reason}` }
           throw new StateError('STORAGE_ERROR', details, { cause })
         }
         storage.open = async (name) => await give(name, () => open.call(storage, name))
         storage.read = async (name, maxBytes) => await give(name, () => read.call(storage, name, maxBytes))
         await expect(coordinator.restoreLatest()).rejects.toMatchObject({
           code: 'RESTORE_FAILED',
-          details: { checkpointId: 'chk-0000000002', skipped: [], reason: expect.stringContaining(code) },
+          details: { checkpointId: 'chk-0000000002', skipped: [], reason: expect.stringContaining(reason) },
         })
         expect(await contentOf(backend)).toBe('a=3')
       }

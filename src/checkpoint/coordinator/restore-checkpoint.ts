@@ -34,6 +34,8 @@ import { requireSameStates } from './range-schema.js'
 const MIN_BUILT_ENTRIES = 10_000
 
 const RUN_OUT = new Set<unknown>(['EMFILE', 'ENFILE', 'ENOMEM'])
+/** What V8 says, without a code, where there is no memory for an array. */
+const NO_MEMORY_FOR_ARRAY = 'Array buffer allocation failed'
 
 export interface RestoreRequest {
   readonly backend: StateBackend & Replaceable
@@ -94,7 +96,7 @@ export async function restoreNewest(request: RestoreRequest): Promise<RestoredCh
 /** Whether the operating system had no file or memory to give, and not what was to be read is at fault. */
 function hasRunOut(error: unknown): boolean {
   for (let at = error; isErrorLike(at); at = at.cause) {
-    if ('code' in at && RUN_OUT.has(at.code)) return true
+    if (('code' in at && RUN_OUT.has(at.code)) || at.message === NO_MEMORY_FOR_ARRAY) return true
   }
   return false
 }
