@@ -180,7 +180,10 @@ export class JobTest<
     await this.#settled()
   }
 
-  /** Lets processing time pass; resolves when what came due was done, each at its own time. */
+  /**
+   * Lets processing time pass; resolves when what came due was done, each at its own time. Sources are asked where something is due and at the end:
+   * partitions that become idle at different moments between two of these become so together, so tell their order by steps of less.
+   */
   async advance(byMs: number): Promise<void> {
     await this.#settled()
     // From now on sources are asked in vain: partitions that have nothing for so long are idle at the end of it (T5).
