@@ -183,8 +183,9 @@ export class LeasedStorage implements ObjectStorage {
     this.#sequence = withPublished(this.#sequence, stored.manifest.sequence)
     const bytes = formatSequence(this.#sequence)
     try {
-      // What could not be written ahead may be written now.
-      const ahead = await prepared?.catch(() => undefined)
+      const ahead = await prepared?.catch((error: unknown) => {
+        this.#warn(error, 'the sequence was not written ahead of publishing; it is written now')
+      })
       if (ahead !== undefined && equalBytes(ahead.bytes, bytes)) {
         await ahead.replacement.commit()
       } else {
@@ -192,9 +193,12 @@ export class LeasedStorage implements ObjectStorage {
         await this.#lease.replace(SEQUENCE_NAME, bytes)
       }
     } catch (error) {
-      const fields = { storage: this.storage.name, reason: reasonOf(error) }
-      this.#logger.warn(fields, 'the sequence was not updated after publishing; the next checkpoint does it')
+      this.#warn(error, 'the sequence was not updated after publishing; the next checkpoint does it')
     }
+  }
+
+  #warn(error: unknown, what: string): void {
+    this.#logger.warn({ storage: this.storage.name, reason: reasonOf(error) }, what)
   }
 
   /** Notes, before a checkpoint is removed on purpose, which one is the newest without it: it will not count as lost. */
