@@ -171,6 +171,8 @@ export class ListedWindows {
     const fires = this.#firesUntilMs(dueMs)
     for (let i = list.nextEnding(0, false, fires); i < list.count; i = list.nextEnding(i + 1, false, fires)) {
       list.set(i, FIRED_ON_TIME, true)
+      // Its key comes after `everyMs`: that is too late for what waits from now on, where `refireMs` is shorter.
+      if (list.has(i, IS_AWAITED)) list.set(i, IS_AWAITED, false)
       this.#fireWindow(i, 'onTime', watermarkMs, isCounted ? { isFull: false } : undefined)
     }
     const goes = this.#firesUntilMs(dueMs - this.#keptBehindMs)

@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { modelLimitMs, modelRuns } from '../../../test/support/long.js'
+import { onRandomRuns } from '../../../test/support/random-runs.js'
 import {
   driven,
   event,
@@ -186,6 +188,34 @@ describe('results that wait for the clock', () => {
         expect(taken(d)).toHaveLength(1)
       })
     }
+  })
+
+  it('W12: what fired at its end before its early result was due fires again after refireMs, where that is shorter', async () => {
+    const options = { aggregate: count(), allowedLatenessMs: 50, early: { everyMs: 20 }, refireMs: 1 }
+    for (const windows of [ten, hopping({ sizeMs: 10, slideMs: 10 }), session({ gapMs: 10 })]) {
+      await driven({ ...options, windows }, (d) => {
+        d.add(event('a', 0))
+        d.advance(9)
+        taken(d)
+        d.add(event('a', 0))
+        expect(taken(d)).toEqual([])
+        wait(d, 1)
+        expect(taken(d)).toEqual(['a [0, 10) 2 late 1'])
+      })
+    }
+  })
+
+  it('W12, W14: a session that had fired and is joined by an event before it, at whose end it stays, fires again after refireMs', async () => {
+    const options = { windows: session({ gapMs: 1 }), aggregate: count(), allowedLatenessMs: 1 }
+    await driven({ ...options, early: { everyMs: 2 }, refireMs: 1 }, (d) => {
+      d.add(event('b', 11))
+      d.advance(11)
+      taken(d)
+      d.add(event('b', 10))
+      expect(taken(d)).toEqual([])
+      wait(d, 1)
+      expect(taken(d)).toEqual(['b [10, 12) 2 late 0 replaces [11, 12)'])
+    })
   })
 
   it('W15, W18: sessions that become one wait since the first of them did', async () => {
@@ -382,83 +412,90 @@ class PlainWindows {
 const shownAt = (nowMs: number, { key, window, value, pane }: Result): string =>
   `${nowMs} ${key} ${shownWindow(window)} ${[...(value as number[])].sort().join()} ${pane.kind} ${pane.index} ${pane.isFinal}`
 
-it('W12, W14, W18: results that wait agree with lists and loops, whenever the store is opened again', async () => {
-  const size = fc.integer({ min: 1, max: 12 })
-  const interval = fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined })
-  const settings: fc.Arbitrary<Settings> = fc.record({
-    windows: fc.oneof(
-      size.map((sizeMs) => tumbling({ sizeMs })),
-      fc.tuple(size, size).map(([sizeMs, slideMs]) => hopping({ sizeMs, slideMs })),
-      size.map((gapMs) => session({ gapMs })),
-    ),
-    latenessMs: fc.integer({ min: 1, max: 40 }),
-    refireMs: interval,
-    everyMs: interval,
-    everyEvents: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined }),
-    isDiscarding: fc.boolean(),
-  })
-  const step = fc.record({
-    what: fc.constantFrom('add', 'add', 'add', 'add again', 'advance', 'wait', 'wait', 'open'),
-    key: fc.constantFrom('a', 'a', 'b'),
-    at: fc.nat({ max: 60 }),
-    forMs: fc.nat({ max: 20 }),
-  })
-  await fc.assert(
-    fc.asyncProperty(settings, fc.array(step, { maxLength: 60 }), async (given, steps) => {
-      const { windows, latenessMs, refireMs, everyMs, everyEvents, isDiscarding } = given
-      const early = {
-        ...(everyMs !== undefined && { everyMs }),
-        ...(everyEvents !== undefined && { everyEvents }),
-      }
-      const options: WindowOptions<WindowEvent, string, unknown, Result> = {
-        windows,
-        aggregate: values,
-        allowedLatenessMs: latenessMs,
-        panes: isDiscarding ? 'discarding' : 'accumulating',
-        ...(refireMs !== undefined && { refireMs }),
-        ...(Object.keys(early).length > 0 && { early }),
-      }
-      const plain = new PlainWindows(given)
-      let found: string[] = []
-      await driven(options, async (d) => {
-        const push = d.results.push.bind(d.results)
-        d.results.push = (...results) => {
-          found.push(...results.map((result) => shownAt(d.nowMs, result)))
-          return push(...results)
+it(
+  'W12, W14, W18: results that wait agree with lists and loops, whenever the store is opened again',
+  async () => {
+    const size = fc.integer({ min: 1, max: 12 })
+    const interval = fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined })
+    const settings: fc.Arbitrary<Settings> = fc.record({
+      windows: fc.oneof(
+        size.map((sizeMs) => tumbling({ sizeMs })),
+        fc.tuple(size, size).map(([sizeMs, slideMs]) => hopping({ sizeMs, slideMs })),
+        size.map((gapMs) => session({ gapMs })),
+      ),
+      latenessMs: fc.integer({ min: 1, max: 40 }),
+      refireMs: interval,
+      everyMs: interval,
+      everyEvents: fc.option(fc.integer({ min: 1, max: 4 }), { nil: undefined, freq: 2 }),
+      isDiscarding: fc.boolean(),
+    })
+    const step = fc.record({
+      what: fc.constantFrom('add', 'add', 'add', 'add again', 'advance', 'wait', 'wait', 'open'),
+      key: fc.constantFrom('a', 'a', 'b'),
+      at: fc.nat({ max: 60 }),
+      // Anywhere, or about as far as the watermark has come, where windows are late for longer.
+      isNear: fc.boolean(),
+      forMs: fc.oneof(fc.nat({ max: 3 }), fc.nat({ max: 20 })),
+    })
+    await onRandomRuns(
+      fc.asyncProperty(settings, fc.array(step, { maxLength: 60, size: 'max' }), async (given, steps) => {
+        const { windows, latenessMs, refireMs, everyMs, everyEvents, isDiscarding } = given
+        const early = {
+          ...(everyMs !== undefined && { everyMs }),
+          ...(everyEvents !== undefined && { everyEvents }),
         }
-        for (const [value, { what, key, at, forMs }] of steps.entries()) {
-          if (what === 'add' || what === 'add again') {
-            const added = { key, at, value: 100 + value }
-            d.add(added)
-            if (what === 'add again' && found.length === 0) {
-              d.operator.revert()
-              d.add(added)
-            }
-            wait(d, 0)
-            plain.add(added)
-          } else if (what === 'advance') {
-            d.advance(at)
-            plain.advance(at)
-          } else if (what === 'wait') {
-            wait(d, forMs)
-            plain.wait(forMs)
-          } else {
-            d.nowMs += forMs
-            plain.nowMs += forMs
-            await d.open()
-            wait(d, 0)
-            plain.fireDue()
+        const options: WindowOptions<WindowEvent, string, unknown, Result> = {
+          windows,
+          aggregate: values,
+          allowedLatenessMs: latenessMs,
+          panes: isDiscarding ? 'discarding' : 'accumulating',
+          ...(refireMs !== undefined && { refireMs }),
+          ...(Object.keys(early).length > 0 && { early }),
+        }
+        const plain = new PlainWindows(given)
+        let found: string[] = []
+        await driven(options, async (d) => {
+          const push = d.results.push.bind(d.results)
+          d.results.push = (...results) => {
+            found.push(...results.map((result) => shownAt(d.nowMs, result)))
+            return push(...results)
           }
-          // In which order they come is told elsewhere.
-          expect(found.sort()).toEqual(plain.results.splice(0).sort())
-          found = []
-        }
-        d.advance(Infinity)
-        plain.advance(Infinity)
-        expect(found.sort()).toEqual(plain.results.sort())
-        expect(await d.close()).toBe(1)
-      })
-    }),
-    { numRuns: process.env['HOLDFAST_LONG'] === '1' ? 5_000 : 300 },
-  )
-})
+          for (const [value, { what, key, at, isNear, forMs }] of steps.entries()) {
+            const timeMs = isNear ? Math.max(0, plain.watermarkMs) + (at % 16) - 10 : at
+            if (what === 'add' || what === 'add again') {
+              const added = { key, at: timeMs, value: 100 + value }
+              d.add(added)
+              if (what === 'add again' && found.length === 0) {
+                d.operator.revert()
+                d.add(added)
+              }
+              wait(d, 0)
+              plain.add(added)
+            } else if (what === 'advance') {
+              d.advance(timeMs)
+              plain.advance(timeMs)
+            } else if (what === 'wait') {
+              wait(d, forMs)
+              plain.wait(forMs)
+            } else {
+              d.nowMs += forMs
+              plain.nowMs += forMs
+              await d.open()
+              wait(d, 0)
+              plain.fireDue()
+            }
+            // In which order they come is told elsewhere.
+            expect(found.sort()).toEqual(plain.results.splice(0).sort())
+            found = []
+          }
+          d.advance(Infinity)
+          plain.advance(Infinity)
+          expect(found.sort()).toEqual(plain.results.sort())
+          expect(await d.close()).toBe(1)
+        })
+      }),
+      { runs: modelRuns(5_000, 300) },
+    )
+  },
+  modelLimitMs(60_000),
+)
