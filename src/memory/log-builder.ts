@@ -52,7 +52,7 @@ class LogBuilder implements StateBuilder {
     this.#laterMs = laterMs
     this.#expectedEntries = expectedEntries
     this.#roomBytes = roomBytes
-    // A small limit means small segments, which a log takes from a pool or makes by itself only where its own limit is as small.
+    // This log has no limit of its own, and would make large segments by itself: the small ones of an engine with a small limit come from here.
     const isPooled = expectedEntries >= WARM_FROM || segmentBytes < SEGMENT_BYTES
     this.#warm = isPooled ? new WarmSegments(segmentBytes) : undefined
     this.#log = new HashLog({
